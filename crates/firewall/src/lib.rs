@@ -1,0 +1,1 @@
+//! Puts a bound ruleset into the host's own firewall and reads it back.

@@ -1,0 +1,1 @@
+//! Facts of this host: identity, OS, listening ports, processes, DNS answers, kernel log, spool.

@@ -1,0 +1,2 @@
+//! The Xshield platform: policy, compiler, signed rulesets, telemetry, API, CLI.
+fn main() {}

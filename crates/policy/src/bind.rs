@@ -1,0 +1,213 @@
+//! Filling in what only the host knows: a [`Ruleset`] and [`Facts`] become a [`Bound`] ruleset.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::facts::Facts;
+use crate::level::{Direction, Mode, Subject};
+use crate::names::{Revision, RuleId};
+use crate::range::{AddressMatch, AddressRange, RangeSet};
+use crate::ruleset::{DirectionRules, Management, Peer, Peers, Rule, Ruleset};
+use crate::service::{PortRange, Ports, Protocol, Service, Services};
+
+/// A ruleset without open questions: addresses, ports, kernel-level owners. What `firewall` programs
+/// and [`crate::decide()`] judges by.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bound {
+    /// The revision of the ruleset it came from.
+    pub revision: Revision,
+    /// What no rule below can cut.
+    pub failsafe: BoundFailsafe,
+    /// Addresses that count as intranet; everything else is internet.
+    pub intranet: RangeSet,
+    /// Flows opened by peers.
+    pub inbound: BoundDirection,
+    /// Flows opened by this host.
+    pub outbound: BoundDirection,
+}
+
+impl Bound {
+    /// The rules of one direction.
+    #[must_use]
+    pub fn direction(&self, direction: Direction) -> &BoundDirection {
+        match direction {
+            Direction::Inbound => &self.inbound,
+            Direction::Outbound => &self.outbound,
+        }
+    }
+}
+
+/// The failsafe with the host's own addresses in it. Besides these, always accepted: loopback
+/// interfaces, DHCP, ICMPv6 neighbour discovery and multicast listener discovery, ICMP errors.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BoundFailsafe {
+    /// Outbound TCP to the platform and the configured proxies.
+    pub endpoints: Vec<SocketAddr>,
+    /// Outbound TCP and UDP port 53 to these.
+    pub resolvers: AddressMatch,
+    /// Inbound management.
+    pub management: Vec<Management>,
+}
+
+/// The bound rules of one direction.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BoundDirection {
+    /// What is denied unless allowed.
+    pub subject: Subject,
+    /// Whether a denial drops or is only recorded.
+    pub mode: Mode,
+    /// Denied even where an allow rule matches.
+    pub blocks: Vec<BoundRule>,
+    /// What is allowed.
+    pub allows: Vec<BoundRule>,
+}
+
+/// A rule in terms the kernel knows. Several bound rules may carry the same id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BoundRule {
+    /// Names the rule in events and hit counts.
+    pub id: RuleId,
+    /// The other end of the flow.
+    pub peers: AddressMatch,
+    /// The destination's services; an empty list matches nothing.
+    pub services: Services,
+    /// Outbound only: the local program, as the kernel recognises it.
+    pub owner: Option<Owner>,
+}
+
+/// How the kernel recognises the program that owns a local socket.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Owner {
+    /// The socket's user id.
+    Uid(u32),
+    /// The socket's cgroup v2, by path relative to the hierarchy's root, e.g.
+    /// `system.slice/nginx.service`. Its level is the number of its components.
+    Cgroup(String),
+}
+
+/// A rule that this host can't enforce as written. It matches nothing and is reported.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unenforceable {
+    /// The rule.
+    pub rule: RuleId,
+    /// Its direction.
+    pub direction: Direction,
+    /// Why, for the operator.
+    pub reason: String,
+}
+
+impl Ruleset {
+    /// Fills in the host's facts. Rules that can't be enforced here are left out of the bound ruleset
+    /// and returned beside it, so that they are reported and never widened.
+    #[must_use]
+    pub fn bind(&self, facts: &Facts) -> (Bound, Vec<Unenforceable>) {
+        let mut unenforceable = Vec::new();
+        let intranet = self.intranet_addresses(facts);
+        let mut direction = |direction: Direction| {
+            let binder = Binder { facts, intranet: &intranet, direction };
+            binder.direction_rules(self.direction(direction), &mut unenforceable)
+        };
+        let (inbound, outbound) = (direction(Direction::Inbound), direction(Direction::Outbound));
+        let mut endpoints: Vec<SocketAddr> =
+            self.failsafe.platform.iter().chain(&facts.endpoints).copied().collect();
+        endpoints.sort_unstable();
+        endpoints.dedup();
+        let resolvers = match facts.resolvers.as_slice() {
+            [] => AddressMatch::Any,
+            known => AddressMatch::Only(known.iter().copied().collect()),
+        };
+        let management = self.failsafe.management.clone();
+        let failsafe = BoundFailsafe { endpoints, resolvers, management };
+        (Bound { revision: self.revision, failsafe, intranet, inbound, outbound }, unenforceable)
+    }
+
+    fn intranet_addresses(&self, facts: &Facts) -> RangeSet {
+        let resolved = self.intranet_domains.iter().filter_map(|name| facts.domains.get(name));
+        let nets = self.intranet.iter().copied().map(AddressRange::from);
+        nets.chain(resolved.flatten().copied().map(AddressRange::from)).collect()
+    }
+}
+
+/// What binding a rule needs to know.
+struct Binder<'a> {
+    facts: &'a Facts,
+    intranet: &'a RangeSet,
+    direction: Direction,
+}
+
+impl Binder<'_> {
+    fn direction_rules(
+        &self,
+        rules: &DirectionRules,
+        unenforceable: &mut Vec<Unenforceable>,
+    ) -> BoundDirection {
+        let mut bound = |rules: &[Rule]| {
+            rules.iter().filter_map(|rule| self.rule(rule, unenforceable)).collect()
+        };
+        BoundDirection {
+            subject: rules.subject,
+            mode: rules.mode,
+            blocks: bound(&rules.blocks),
+            allows: bound(&rules.allows),
+        }
+    }
+
+    fn rule(&self, rule: &Rule, unenforceable: &mut Vec<Unenforceable>) -> Option<BoundRule> {
+        let (services, owner) = match (&rule.process, self.direction) {
+            (None, _) => (rule.services.clone(), None),
+            (Some(process), Direction::Inbound) => {
+                let listeners = self.facts.listeners.get(process).map_or(&[][..], Vec::as_slice);
+                let open = listeners.iter().filter(|listener| {
+                    rule.services.iter().any(|&service| listener.is_within(service))
+                });
+                (open.filter_map(|listener| exactly(listener.protocol, listener.port)).collect(), None)
+            }
+            (Some(process), Direction::Outbound) => match self.facts.owners.get(process) {
+                Some(Ok(owner)) => (rule.services.clone(), Some(owner.clone())),
+                refused => {
+                    let reason = match refused {
+                        Some(Err(reason)) => reason.clone(),
+                        _ => "the host did not say how to recognise it".to_owned(),
+                    };
+                    unenforceable.push(Unenforceable {
+                        rule: rule.id.clone(),
+                        direction: self.direction,
+                        reason: format!("process {process}: {reason}"),
+                    });
+                    return None;
+                }
+            },
+        };
+        Some(BoundRule { id: rule.id.clone(), peers: self.peers(&rule.peers), services, owner })
+    }
+
+    fn peers(&self, peers: &Peers) -> AddressMatch {
+        let Peers::Listed(listed) = peers else { return AddressMatch::Any };
+        let mut ranges = Vec::new();
+        let mut classes = RangeSet::empty();
+        for peer in listed {
+            match peer {
+                Peer::Net(net) => ranges.push(AddressRange::from(*net)),
+                Peer::Domain(name) => {
+                    let answers = self.facts.domains.get(name).into_iter().flatten();
+                    ranges.extend(answers.copied().map(AddressRange::from));
+                }
+                Peer::Intranet => classes = classes.union(self.intranet),
+                Peer::Internet => classes = classes.union(&self.intranet.complement()),
+            }
+        }
+        AddressMatch::Only(ranges.into_iter().collect::<RangeSet>().union(&classes))
+    }
+}
+
+/// The service of exactly one port; `None` for protocols without ports.
+fn exactly(protocol: Protocol, port: u16) -> Option<Service> {
+    let ports = Ports::Range(PortRange::single(port));
+    match protocol {
+        Protocol::Tcp => Some(Service::Tcp(ports)),
+        Protocol::Udp => Some(Service::Udp(ports)),
+        Protocol::Icmp | Protocol::Other(_) => None,
+    }
+}

@@ -1,0 +1,193 @@
+//! What a bound ruleset says about one packet. The specification that the kernel is tested against.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::bind::{Bound, BoundDirection, BoundFailsafe, BoundRule};
+use crate::level::{Direction, Mode, Subject};
+use crate::names::RuleId;
+use crate::packet::{Packet, Transport};
+use crate::service::Service;
+
+/// What happens to a packet. The zero value denies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// Dropped and recorded.
+    #[default]
+    Deny,
+    /// Recorded and let through, because the mode is `test`.
+    WouldDeny,
+    /// Let through.
+    Allow,
+}
+
+/// A failsafe flow, by kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FailsafeKind {
+    /// On a loopback interface.
+    Loopback,
+    /// Outbound TCP to the platform or a configured proxy.
+    Platform,
+    /// Outbound port 53 to a resolver of this host.
+    Dns,
+    /// DHCP client traffic, IPv4 and IPv6.
+    Dhcp,
+    /// ICMPv6 neighbour discovery (RFC 4861) and multicast listener discovery (RFC 2710, RFC 3810).
+    NeighbourDiscovery,
+    /// ICMP destination unreachable, time exceeded, parameter problem; ICMPv6 types 1 to 4.
+    IcmpError,
+    /// Inbound from a management source.
+    Management,
+}
+
+/// What decided.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reason {
+    /// A failsafe flow.
+    Failsafe(FailsafeKind),
+    /// A `block` rule.
+    Block(RuleId),
+    /// An allow rule.
+    Allow(RuleId),
+    /// The level does not close this traffic and no block rule matches.
+    NotSubject,
+    /// The level closes this traffic and no rule allows it.
+    NoRule,
+}
+
+/// A verdict and what led to it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Decision {
+    /// What happens.
+    pub verdict: Verdict,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// Judges the first packet of a flow; the flow's later packets, in both directions, share its fate.
+///
+/// Order: failsafe, block rules, allow rules (the first that matches is named), then level and mode.
+/// The threat list, which comes between failsafe and block rules, is not part of a bound ruleset.
+#[must_use]
+pub fn decide(bound: &Bound, packet: &Packet) -> Decision {
+    if let Some(kind) = failsafe(&bound.failsafe, packet) {
+        return Decision { verdict: Verdict::Allow, reason: Reason::Failsafe(kind) };
+    }
+    let rules = bound.direction(packet.direction);
+    if let Some(rule) = first_match(&rules.blocks, packet) {
+        return Decision { verdict: denial(rules.mode), reason: Reason::Block(rule.id.clone()) };
+    }
+    if let Some(rule) = first_match(&rules.allows, packet) {
+        return Decision { verdict: Verdict::Allow, reason: Reason::Allow(rule.id.clone()) };
+    }
+    if is_subject(bound, rules, packet.peer) {
+        Decision { verdict: denial(rules.mode), reason: Reason::NoRule }
+    } else {
+        Decision { verdict: Verdict::Allow, reason: Reason::NotSubject }
+    }
+}
+
+fn denial(mode: Mode) -> Verdict {
+    match mode {
+        Mode::Test => Verdict::WouldDeny,
+        Mode::Enforce => Verdict::Deny,
+    }
+}
+
+fn is_subject(bound: &Bound, rules: &BoundDirection, peer: IpAddr) -> bool {
+    match rules.subject {
+        Subject::Nothing => false,
+        Subject::Internet => !bound.intranet.contains(peer),
+        Subject::Everything => true,
+    }
+}
+
+fn first_match<'a>(rules: &'a [BoundRule], packet: &Packet) -> Option<&'a BoundRule> {
+    rules.iter().find(|rule| {
+        rule.peers.contains(packet.peer)
+            && rule.services.iter().any(|&service| service_matches(service, packet))
+            && (rule.owner.is_none() || rule.owner == packet.owner)
+    })
+}
+
+fn service_matches(service: Service, packet: &Packet) -> bool {
+    match (service, packet.transport) {
+        (Service::Any, _) => true,
+        (Service::Tcp(ports), Transport::Tcp(_, port))
+        | (Service::Udp(ports), Transport::Udp(_, port)) => ports.range().contains(port),
+        (Service::Icmp(kind), Transport::Icmp(number)) => {
+            let wanted = if packet.peer.is_ipv4() { kind.v4() } else { kind.v6() };
+            wanted.is_none_or(|wanted| wanted == number)
+        }
+        _ => false,
+    }
+}
+
+fn failsafe(failsafe: &BoundFailsafe, packet: &Packet) -> Option<FailsafeKind> {
+    if packet.loopback {
+        return Some(FailsafeKind::Loopback);
+    }
+    match (packet.transport, packet.direction) {
+        (Transport::Icmp(number), _) => return icmp_failsafe(packet.peer, number, failsafe, packet),
+        (Transport::Tcp(_, port), Direction::Outbound) => {
+            if failsafe.endpoints.iter().any(|e| e.ip() == packet.peer && e.port() == port) {
+                return Some(FailsafeKind::Platform);
+            }
+            if port == 53 && failsafe.resolvers.contains(packet.peer) {
+                return Some(FailsafeKind::Dns);
+            }
+        }
+        (Transport::Udp(source, port), Direction::Outbound) => {
+            if port == 53 && failsafe.resolvers.contains(packet.peer) {
+                return Some(FailsafeKind::Dns);
+            }
+            let client = if packet.peer.is_ipv4() { (68, 67) } else { (546, 547) };
+            if (source, port) == client {
+                return Some(FailsafeKind::Dhcp);
+            }
+        }
+        (Transport::Udp(source, port), Direction::Inbound) => {
+            let client = if packet.peer.is_ipv4() { (67, 68) } else { (547, 546) };
+            if (source, port) == client {
+                return Some(FailsafeKind::Dhcp);
+            }
+        }
+        (Transport::Tcp(..), Direction::Inbound) | (Transport::Other(_), _) => {}
+    }
+    managed(failsafe, packet).then_some(FailsafeKind::Management)
+}
+
+/// ICMPv6 types that neighbour and multicast listener discovery need.
+pub const DISCOVERY_TYPES: [u8; 9] = [130, 131, 132, 133, 134, 135, 136, 137, 143];
+/// ICMPv4 error types: destination unreachable, time exceeded, parameter problem (RFC 792).
+pub const ICMP_ERRORS: [u8; 3] = [3, 11, 12];
+/// ICMPv6 error types (RFC 4443).
+pub const ICMPV6_ERRORS: [u8; 4] = [1, 2, 3, 4];
+
+fn icmp_failsafe(
+    peer: IpAddr,
+    number: u8,
+    failsafe: &BoundFailsafe,
+    packet: &Packet,
+) -> Option<FailsafeKind> {
+    if peer.is_ipv6() && DISCOVERY_TYPES.contains(&number) {
+        return Some(FailsafeKind::NeighbourDiscovery);
+    }
+    let errors = if peer.is_ipv4() { &ICMP_ERRORS[..] } else { &ICMPV6_ERRORS[..] };
+    if errors.contains(&number) {
+        return Some(FailsafeKind::IcmpError);
+    }
+    managed(failsafe, packet).then_some(FailsafeKind::Management)
+}
+
+fn managed(failsafe: &BoundFailsafe, packet: &Packet) -> bool {
+    packet.direction == Direction::Inbound
+        && failsafe.management.iter().any(|management| {
+            management.from.contains(&packet.peer)
+                && management.services.iter().any(|&service| service_matches(service, packet))
+        })
+}

@@ -1,0 +1,1 @@
+//! Policy as code: the YAML an operator writes.

@@ -1,0 +1,50 @@
+//! What only the host knows when a ruleset is bound: plain data, gathered by the host program.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::bind::Owner;
+use crate::names::DomainName;
+use crate::ruleset::ProcessMatch;
+use crate::service::{Protocol, Service};
+
+/// The host's answers. Empty facts bind to rules that match nothing, never to rules that match
+/// everything; the exception is [`Facts::resolvers`], see there.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Facts {
+    /// Addresses of the platform and of the configured proxies, as this host reaches them.
+    pub endpoints: Vec<SocketAddr>,
+    /// The DNS servers this host asks. When none is known, DNS to any server is failsafe.
+    pub resolvers: Vec<IpAddr>,
+    /// What each domain of the ruleset resolves to. A domain that is missing or empty matches nothing.
+    pub domains: BTreeMap<DomainName, Vec<IpAddr>>,
+    /// Which ports each process of an inbound rule listens on, as services to open.
+    pub listeners: BTreeMap<ProcessMatch, Vec<Listener>>,
+    /// How each process of an outbound rule is recognised in the kernel, or why it can't be.
+    pub owners: BTreeMap<ProcessMatch, Result<Owner, String>>,
+}
+
+/// A port that a process listens on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Listener {
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// The local port.
+    pub port: u16,
+}
+
+impl Listener {
+    /// Whether `service` covers the listener.
+    #[must_use]
+    pub fn is_within(self, service: Service) -> bool {
+        match (service, self.protocol) {
+            (Service::Any, _) => true,
+            (Service::Tcp(ports), Protocol::Tcp) | (Service::Udp(ports), Protocol::Udp) => {
+                ports.range().contains(self.port)
+            }
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Direction, level and mode: how far an asset is closed, and whether closing already bites.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The direction of a flow, seen from the asset: who opened it decides, not who sends the packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// Opened by a peer towards this asset.
+    Inbound,
+    /// Opened by this asset towards a peer.
+    Outbound,
+}
+
+impl Direction {
+    /// Both, in the order in which reports list them.
+    pub const BOTH: [Self; 2] = [Self::Inbound, Self::Outbound];
+}
+
+impl fmt::Display for Direction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Inbound => "inbound",
+            Self::Outbound => "outbound",
+        })
+    }
+}
+
+/// How far inbound traffic is closed. Ordered from open to closed.
+///
+/// | level | denied unless allowed | allowed by |
+/// |---|---|---|
+/// | `unsecured` | nothing | |
+/// | `secure-internet-ports` | flows from the internet | port rules, inbound path rules |
+/// | `secure-all-ports` | every inbound flow | port rules, inbound path rules |
+/// | `secure-inbound-paths` | every inbound flow | inbound path rules only |
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum InboundLevel {
+    /// Nothing is denied for want of an allow rule.
+    #[default]
+    Unsecured,
+    /// Ports are closed to the internet unless a rule opens them.
+    SecureInternetPorts,
+    /// Ports are closed to everyone unless a rule opens them.
+    SecureAllPorts,
+    /// Only the paths that are named exist; an open port alone admits nobody.
+    SecureInboundPaths,
+}
+
+/// How far outbound traffic is closed. Ordered from open to closed.
+///
+/// | level | denied unless allowed | allowed by |
+/// |---|---|---|
+/// | `unsecured` | nothing | |
+/// | `secure-internet-paths` | flows to the internet | outbound path rules |
+/// | `secure-intranet-paths` | every outbound flow | outbound path rules |
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum OutboundLevel {
+    /// Nothing is denied for want of an allow rule.
+    #[default]
+    Unsecured,
+    /// Flows to the internet need a rule.
+    SecureInternetPaths,
+    /// Every flow needs a rule.
+    SecureIntranetPaths,
+}
+
+/// Which flows of one direction are denied unless a rule allows them.
+///
+/// A host that is told nothing about it denies: the default is [`Subject::Everything`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Subject {
+    /// No flow (`unsecured`).
+    Nothing,
+    /// Flows whose peer is outside the intranet.
+    Internet,
+    /// Every flow.
+    #[default]
+    Everything,
+}
+
+impl InboundLevel {
+    /// Which flows this level denies unless a rule allows them.
+    #[must_use]
+    pub fn subject(self) -> Subject {
+        match self {
+            Self::Unsecured => Subject::Nothing,
+            Self::SecureInternetPorts => Subject::Internet,
+            Self::SecureAllPorts | Self::SecureInboundPaths => Subject::Everything,
+        }
+    }
+}
+
+impl OutboundLevel {
+    /// Which flows this level denies unless a rule allows them.
+    #[must_use]
+    pub fn subject(self) -> Subject {
+        match self {
+            Self::Unsecured => Subject::Nothing,
+            Self::SecureInternetPaths => Subject::Internet,
+            Self::SecureIntranetPaths => Subject::Everything,
+        }
+    }
+}
+
+/// Whether a denial drops the packet or is only recorded. Ordered: enforcing is the stricter one.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Would-be denials are recorded; nothing is dropped.
+    Test,
+    /// Denied packets are dropped and recorded.
+    #[default]
+    Enforce,
+}

@@ -1,0 +1,33 @@
+//! What operators say about their hosts, and what one host must enforce because of it.
+//!
+//! The crate is pure: no IO, no clock, no randomness. It reads top down like this:
+//!
+//! 1. [`document`]: the YAML an operator writes (segments, named networks, templates, …), parsed
+//!    and checked into a [`document::Policy`];
+//! 2. [`inventory`]: the assets that exist, with their tags and addresses;
+//! 3. [`compile`]: policy + inventory → one [`Ruleset`] per asset, the thing that is signed;
+//! 4. [`Ruleset::bind`]: what only the host knows ([`Facts`]: DNS answers, listening ports, owners of
+//!    processes) turned into addresses and ports: a [`Bound`] ruleset, the thing that is enforced;
+//! 5. [`decide`]: what a bound ruleset says about one packet. The kernel must agree, packet for packet.
+
+pub mod bind;
+pub mod decide;
+pub mod facts;
+pub mod inventory;
+pub mod level;
+pub mod names;
+pub mod packet;
+pub mod peer;
+pub mod range;
+pub mod ruleset;
+pub mod service;
+
+pub use bind::{Bound, BoundDirection, BoundFailsafe, BoundRule, Owner, Unenforceable};
+pub use decide::{Decision, Reason, Verdict, decide};
+pub use facts::Facts;
+pub use level::{Direction, InboundLevel, Mode, OutboundLevel, Subject};
+pub use names::{AssetId, DomainName, Revision, RuleId};
+pub use packet::Packet;
+pub use range::{AddressMatch, AddressRange, RangeSet};
+pub use ruleset::{DirectionRules, Failsafe, Peer, Peers, ProcessMatch, Rule, Ruleset};
+pub use service::{IcmpType, PortRange, Ports, Protocol, Service, Services};

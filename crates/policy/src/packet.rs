@@ -1,0 +1,167 @@
+//! One packet as policy sees it, and its text form: `in tcp 10.0.0.5:40000 -> :22`.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::str::FromStr;
+
+use crate::bind::Owner;
+use crate::level::Direction;
+
+/// The transport of a packet, with what rules look at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// TCP with source and destination port.
+    Tcp(u16, u16),
+    /// UDP with source and destination port.
+    Udp(u16, u16),
+    /// ICMP or ICMPv6 (by the address family) with its type.
+    Icmp(u8),
+    /// Any other protocol, by number.
+    Other(u8),
+}
+
+/// The first packet of a flow, as seen by the asset.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Packet {
+    /// Who opened the flow.
+    pub direction: Direction,
+    /// The other end.
+    pub peer: IpAddr,
+    /// Protocol, ports.
+    pub transport: Transport,
+    /// The interface is the loopback.
+    pub loopback: bool,
+    /// How the kernel sees the local program of an outbound packet; `None` when nobody says.
+    pub owner: Option<Owner>,
+}
+
+/// Why a packet's text was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{text:?} is not a packet: {reason} (examples: 'in tcp 10.0.0.5:40000 -> :22', \
+     'out udp -> [2001:db8::1]:53', 'in icmp 10.0.0.5 type 8')"
+)]
+pub struct PacketError {
+    text: String,
+    reason: String,
+}
+
+impl FromStr for Packet {
+    type Err = PacketError;
+
+    /// `in tcp PEER:PORT -> :PORT`, `out tcp [:PORT] -> PEER:PORT`, `in|out icmp PEER type N`,
+    /// `in|out proto N PEER`. Addresses of IPv6 with ports stand in brackets.
+    fn from_str(text: &str) -> Result<Self, PacketError> {
+        let refuse = |reason: &str| PacketError { text: text.to_owned(), reason: reason.to_owned() };
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let (direction, rest) = match words.split_first() {
+            Some((&"in", rest)) => (Direction::Inbound, rest),
+            Some((&"out", rest)) => (Direction::Outbound, rest),
+            _ => return Err(refuse("expected 'in' or 'out' first")),
+        };
+        let (peer, transport) = match rest {
+            [protocol @ ("tcp" | "udp"), ends @ ..] => {
+                let (source, destination) = ends_of(direction, ends)
+                    .ok_or_else(|| refuse("expected 'PEER:PORT -> :PORT' inbound, '-> PEER:PORT' outbound"))?;
+                let ports = (source.port(), destination.port());
+                let peer = match direction {
+                    Direction::Inbound => source.ip(),
+                    Direction::Outbound => destination.ip(),
+                };
+                let transport = match *protocol {
+                    "tcp" => Transport::Tcp(ports.0, ports.1),
+                    _ => Transport::Udp(ports.0, ports.1),
+                };
+                (peer, transport)
+            }
+            ["icmp", peer, "type", number] => {
+                let number = number.parse().map_err(|_| refuse("expected an ICMP type, 0 to 255"))?;
+                (address(peer).ok_or_else(|| refuse("expected an address"))?, Transport::Icmp(number))
+            }
+            ["proto", number, peer] => {
+                let number = number.parse().map_err(|_| refuse("expected a protocol number, 0 to 255"))?;
+                (address(peer).ok_or_else(|| refuse("expected an address"))?, Transport::Other(number))
+            }
+            _ => return Err(refuse("expected tcp, udp, 'icmp PEER type N' or 'proto N PEER'")),
+        };
+        Ok(Self { direction, peer, transport, loopback: false, owner: None })
+    }
+}
+
+fn address(text: &str) -> Option<IpAddr> {
+    text.trim_start_matches('[').trim_end_matches(']').parse().ok()
+}
+
+/// Source and destination; the local end may be given as `:PORT`, or left out when it is the source.
+fn ends_of(direction: Direction, words: &[&str]) -> Option<(SocketAddr, SocketAddr)> {
+    let local = |text: &str| {
+        let port = text.strip_prefix(':')?.parse().ok()?;
+        Some(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port))
+    };
+    match (direction, words) {
+        (Direction::Inbound, [source, "->", destination]) => Some((
+            source.parse().ok()?,
+            local(destination).or_else(|| destination.parse().ok())?,
+        )),
+        (Direction::Outbound, ["->", destination]) => Some((local(":0")?, destination.parse().ok()?)),
+        (Direction::Outbound, [source, "->", destination]) => {
+            Some((local(source).or_else(|| source.parse().ok())?, destination.parse().ok()?))
+        }
+        _ => None,
+    }
+}
+
+impl fmt::Display for Packet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let end = |port: u16| SocketAddr::new(self.peer, port);
+        match (self.direction, self.transport) {
+            (Direction::Inbound, Transport::Tcp(s, d)) => write!(f, "in tcp {} -> :{d}", end(s)),
+            (Direction::Inbound, Transport::Udp(s, d)) => write!(f, "in udp {} -> :{d}", end(s)),
+            (Direction::Outbound, Transport::Tcp(s, d)) => write!(f, "out tcp :{s} -> {}", end(d)),
+            (Direction::Outbound, Transport::Udp(s, d)) => write!(f, "out udp :{s} -> {}", end(d)),
+            (direction, transport) => {
+                let way = if direction == Direction::Inbound { "in" } else { "out" };
+                match transport {
+                    Transport::Icmp(number) => write!(f, "{way} icmp {} type {number}", self.peer),
+                    Transport::Other(number) => write!(f, "{way} proto {number} {}", self.peer),
+                    Transport::Tcp(..) | Transport::Udp(..) => unreachable!("written above"),
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_round_trips() {
+        for text in [
+            "in tcp 10.0.0.5:40000 -> :22",
+            "in udp [2001:db8::5]:40000 -> :53",
+            "out tcp :4000 -> 10.0.0.9:443",
+            "out udp :0 -> [2001:db8::9]:53",
+            "in icmp 10.0.0.5 type 8",
+            "out proto 47 10.0.0.5",
+        ] {
+            assert_eq!(text.parse::<Packet>().unwrap().to_string(), text);
+        }
+        let short: Packet = "out tcp -> 10.0.0.9:443".parse().unwrap();
+        assert_eq!(short.to_string(), "out tcp :0 -> 10.0.0.9:443");
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (text, reason) in [
+            ("", "'in' or 'out'"),
+            ("in tcp", "PEER:PORT"),
+            ("in tcp 10.0.0.5 -> :22", "PEER:PORT"),
+            ("in icmp 10.0.0.5 type 300", "0 to 255"),
+            ("in sctp 10.0.0.5:1 -> :2", "expected tcp"),
+        ] {
+            let error = text.parse::<Packet>().unwrap_err().to_string();
+            assert!(error.contains(reason), "{text}: {error}");
+        }
+    }
+}

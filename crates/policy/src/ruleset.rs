@@ -1,0 +1,159 @@
+//! What one host must enforce at one revision, before the host has filled in what only it knows.
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::level::{Direction, Mode, Subject};
+use crate::names::{AssetId, DomainName, Revision, RuleId};
+use crate::service::Services;
+
+/// The compiler's output for one asset; the payload of the signed envelope.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ruleset {
+    /// The host this is for. Any other host refuses it.
+    pub asset: AssetId,
+    /// The committed policy it was compiled from. A host never goes back to an older one.
+    pub revision: Revision,
+    /// What no rule below can cut.
+    pub failsafe: Failsafe,
+    /// The networks that count as intranet; everything else is internet.
+    pub intranet: Vec<IpNet>,
+    /// Named networks marked intranet can name domains; the host resolves them.
+    pub intranet_domains: Vec<DomainName>,
+    /// Flows opened by peers.
+    pub inbound: DirectionRules,
+    /// Flows opened by this host.
+    pub outbound: DirectionRules,
+}
+
+impl Ruleset {
+    /// The rules of one direction.
+    #[must_use]
+    pub fn direction(&self, direction: Direction) -> &DirectionRules {
+        match direction {
+            Direction::Inbound => &self.inbound,
+            Direction::Outbound => &self.outbound,
+        }
+    }
+}
+
+/// The rules of one direction. Blocks come before allows; then `subject` and `mode` decide.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DirectionRules {
+    /// What is denied unless allowed.
+    pub subject: Subject,
+    /// Whether a denial drops or is only recorded. Holds for blocks, too.
+    pub mode: Mode,
+    /// Denied even where an allow rule matches.
+    pub blocks: Vec<Rule>,
+    /// Only those that the asset's level lets count.
+    pub allows: Vec<Rule>,
+}
+
+/// One rule of a template, as it concerns this host. Whether it blocks or allows is told by the list
+/// it is in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    /// Names the rule in events and hit counts.
+    pub id: RuleId,
+    /// The other end of the flow.
+    pub peers: Peers,
+    /// The destination's services; an empty list matches nothing.
+    pub services: Services,
+    /// The program on this host that owns the flow's local end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<ProcessMatch>,
+}
+
+/// The peers of a rule. An empty list matches nobody.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Peers {
+    /// Every address.
+    Any,
+    /// The union of these.
+    Listed(Vec<Peer>),
+}
+
+/// One peer; segments, assets and named networks are already replaced by what they stand for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Peer {
+    /// Addresses.
+    Net(IpNet),
+    /// What the name resolves to on the host, at this run.
+    Domain(DomainName),
+    /// The ruleset's intranet.
+    Intranet,
+    /// Everything that is not intranet.
+    Internet,
+}
+
+/// Names a program: `nginx` (its process name or the file name of its executable) or `/usr/sbin/nginx`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum ProcessMatch {
+    /// By name.
+    Name(String),
+    /// By the full path of the executable.
+    Path(String),
+}
+
+/// Why a process was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a process: expected a name such as nginx or a full path such as /usr/sbin/nginx")]
+pub struct ProcessError(String);
+
+impl TryFrom<String> for ProcessMatch {
+    type Error = ProcessError;
+
+    fn try_from(text: String) -> Result<Self, ProcessError> {
+        let plain = !text.is_empty() && text.len() <= 4096 && !text.chars().any(char::is_control);
+        match text {
+            text if plain && text.starts_with('/') && !text.ends_with('/') => Ok(Self::Path(text)),
+            text if plain && !text.contains('/') => Ok(Self::Name(text)),
+            text => Err(ProcessError(text)),
+        }
+    }
+}
+
+impl From<ProcessMatch> for String {
+    fn from(process: ProcessMatch) -> String {
+        match process {
+            ProcessMatch::Name(text) | ProcessMatch::Path(text) => text,
+        }
+    }
+}
+
+impl std::fmt::Display for ProcessMatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Name(text) | Self::Path(text) => f.write_str(text),
+        }
+    }
+}
+
+/// The flows that no policy may ever cut, as far as the platform knows them. The host adds its
+/// configured proxies, its resolvers, and what is the same everywhere (loopback, DHCP, ICMPv6
+/// neighbour discovery, ICMP errors).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Failsafe {
+    /// Where the platform answers, besides the address in the host's own configuration.
+    pub platform: Vec<std::net::SocketAddr>,
+    /// Who may always reach which services of this host. Default: nobody.
+    pub management: Vec<Management>,
+}
+
+/// A management source and what it may always reach.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Management {
+    /// The source.
+    pub from: IpNet,
+    /// What it may reach; an empty list matches nothing.
+    pub services: Services,
+}

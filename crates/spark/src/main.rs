@@ -1,0 +1,2 @@
+//! Agentless enforcement: one cycle, then it exits.
+fn main() {}

@@ -1,0 +1,1 @@
+//! HTTPS from a host to the platform, through ordered proxies.

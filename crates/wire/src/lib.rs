@@ -1,0 +1,16 @@
+//! What hosts and platform say to each other, and how each knows that the other said it.
+//!
+//! Pure: keys, time and randomness are arguments. Messages are JSON; their types end here and in
+//! `policy`. The three exchanges of a host, all under `/host/v1`:
+//!
+//! | request | message | authenticated by |
+//! |---|---|---|
+//! | `POST /host/v1/session` | [`message::SessionRequest`] → [`message::SessionResponse`] | [`session`]: enforcement key + identity key |
+//! | `POST /host/v1/check-in` | [`message::CheckIn`] → [`message::CheckInAnswer`] | [`signature`] with the session key |
+//! | `GET /host/v1/ruleset` | nothing → [`envelope::Envelope`] or 304 | [`signature`]; the envelope by the pinned policy key |
+//! | `POST /host/v1/reports` | zstd of [`message::Report`] → [`message::ReportAnswer`] | [`signature`] with the session key |
+
+pub mod bytes;
+pub mod message;
+
+pub use bytes::Bytes;

@@ -1,0 +1,370 @@
+//! The messages, as plain data. A recorded message of each version stays in the tests for good.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+use xshield_policy::{AssetId, Direction, Mode, Protocol, Revision, RuleId, Subject};
+
+use crate::bytes::Bytes;
+
+/// The version these types describe. The platform serves this one and the one before.
+pub const VERSION: u16 = 1;
+
+/// Seconds since 1970-01-01 UTC.
+pub type UnixSeconds = u64;
+
+/// SHA-256 of a signed ruleset's payload: says which one is meant, byte for byte.
+pub type Digest = Bytes<32>;
+
+/// A host asks for a session key. `mac` proves the enforcement key, `signature` the identity key;
+/// both over [`crate::session`]'s transcript.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionRequest {
+    /// [`VERSION`].
+    pub version: u16,
+    /// Which enforcement key.
+    pub key_id: String,
+    /// The host's name, its own word for itself.
+    pub host_name: String,
+    /// The host's own Ed25519 public key, made at its first run.
+    pub identity: Bytes<32>,
+    /// X25519, for this session only.
+    pub ephemeral: Bytes<32>,
+    /// Makes two requests of one second differ.
+    pub nonce: Bytes<16>,
+    /// The host's clock.
+    pub created: UnixSeconds,
+    /// HMAC-SHA256.
+    pub mac: Bytes<32>,
+    /// Ed25519.
+    pub signature: Bytes<64>,
+}
+
+/// The platform's half of the session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionResponse {
+    /// [`VERSION`].
+    pub version: u16,
+    /// Who the host is to the platform.
+    pub asset: AssetId,
+    /// X25519, for this session only.
+    pub ephemeral: Bytes<32>,
+    /// Opaque to the host; goes into every request.
+    pub token: String,
+    /// When the token ends.
+    pub expires: UnixSeconds,
+    /// The platform's clock.
+    pub time: UnixSeconds,
+    /// HMAC-SHA256 under the session key: the platform knew the enforcement key, too.
+    pub mac: Bytes<32>,
+}
+
+/// How a host stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckIn {
+    /// [`VERSION`].
+    pub version: u16,
+    /// Grows with every check-in of this host; an old one is refused.
+    pub sequence: u64,
+    /// Which program speaks.
+    pub program: Program,
+    /// The host.
+    pub host: HostFacts,
+    /// What is enforced.
+    pub status: Status,
+    /// The ruleset in the kernel; `None` when there is none.
+    pub in_force: Option<InForce>,
+    /// What an operator should know and act on.
+    pub problems: Vec<Problem>,
+}
+
+/// The program that checks in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Program {
+    /// Its form.
+    pub kind: ProgramKind,
+    /// Its version, e.g. `0.1.0`.
+    pub version: String,
+}
+
+/// Periodic or resident.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProgramKind {
+    /// `ctspark`.
+    Spark,
+    /// `ctagent`.
+    Agent,
+}
+
+/// What identifies and describes the host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostFacts {
+    /// Host name.
+    pub name: String,
+    /// E.g. `debian 12`.
+    pub os: String,
+    /// E.g. `6.1.0-18-amd64`.
+    pub kernel: String,
+    /// Its own addresses, without loopback and link-local ones.
+    pub addresses: Vec<IpAddr>,
+    /// Changes with every boot.
+    pub boot_id: String,
+}
+
+/// What is enforced, in one word and a reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "kebab-case")]
+pub enum Status {
+    /// The ruleset of [`CheckIn::in_force`] is in the kernel, as read back.
+    Enforcing,
+    /// No ruleset has been fetched yet.
+    NoPolicy,
+    /// Another program owns this host's firewall; nothing is changed and nothing is enforced.
+    Blocked {
+        /// Who, e.g. `firewalld`.
+        by: String,
+    },
+    /// Nothing, or something older than wanted, is enforced.
+    Failed {
+        /// What failed and what to do.
+        reason: String,
+    },
+}
+
+/// A ruleset in the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InForce {
+    /// Its revision.
+    pub revision: Revision,
+    /// Its payload's digest.
+    pub digest: Digest,
+}
+
+/// Something an operator should know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// For programs, e.g. `drift-repaired`, `rule-unenforceable`, `dns-stale`, `ruleset-refused`.
+    pub code: String,
+    /// For people.
+    pub text: String,
+}
+
+/// What is pending for the host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckInAnswer {
+    /// [`VERSION`].
+    pub version: u16,
+    /// The ruleset the host should have; `None` while no policy is committed.
+    pub wanted: Option<InForce>,
+    /// To be carried out, each once.
+    pub commands: Vec<Command>,
+    /// Seconds until the next check-in, jitter included.
+    pub next_check_in: u32,
+    /// The platform's clock.
+    pub time: UnixSeconds,
+}
+
+/// A command for the host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Command {
+    /// Carried out once however often it is heard.
+    pub id: String,
+    /// What to do.
+    pub kind: CommandKind,
+}
+
+/// What a host can be told to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CommandKind {
+    /// Send programmed rules and listening ports again though they have not changed.
+    Resend,
+    /// A later version's command; reported as unknown, not carried out.
+    #[serde(other)]
+    Unknown,
+}
+
+/// One batch of what a host saw. Delivered at least once, counted once.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// [`VERSION`].
+    pub version: u16,
+    /// Random; the platform counts a batch once however often it comes.
+    pub batch: Bytes<16>,
+    /// When it was put together, by the host's clock.
+    pub created: UnixSeconds,
+    /// What was seen.
+    pub body: ReportBody,
+}
+
+/// The kinds of reports.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum ReportBody {
+    /// The ruleset as the kernel returned it.
+    Programmed(ProgrammedReport),
+    /// Recorded flows since the last batch of this kind.
+    Events(EventReport),
+    /// Every listening port; replaces the previous list.
+    ListeningPorts {
+        /// All of them, loopback-only ones left out.
+        ports: Vec<ListeningPort>,
+    },
+}
+
+/// What the kernel returned when asked what is programmed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ProgrammedReport {
+    /// The ruleset it came from.
+    pub in_force: InForce,
+    /// Subject and mode by direction.
+    pub inbound: DirectionState,
+    /// Subject and mode by direction.
+    pub outbound: DirectionState,
+    /// Packets and bytes by rule since the last batch of this kind.
+    pub hits: Vec<RuleHits>,
+    /// The tables in nft's own syntax, for people.
+    pub text: String,
+    /// Rules that this host can't enforce as written, with the reason.
+    pub unenforceable: Vec<UnenforceableRule>,
+}
+
+/// How far one direction is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DirectionState {
+    /// What is denied unless allowed.
+    pub subject: Subject,
+    /// Whether denials drop.
+    pub mode: Mode,
+}
+
+/// How often a rule matched.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleHits {
+    /// The rule; `failsafe/…` and `default` are rules, too.
+    pub rule: RuleId,
+    /// Its direction.
+    pub direction: Direction,
+    /// Packets since the last batch.
+    pub packets: u64,
+    /// Bytes since the last batch.
+    pub bytes: u64,
+}
+
+/// A rule that matches nothing on this host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnenforceableRule {
+    /// The rule.
+    pub rule: RuleId,
+    /// Its direction.
+    pub direction: Direction,
+    /// Why.
+    pub reason: String,
+}
+
+/// Flows that the kernel recorded.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EventReport {
+    /// One per flow key and verdict.
+    pub events: Vec<FirewallEvent>,
+    /// Flows that could not be recorded since the last batch (recorder full, log overrun, spool full).
+    pub lost: u64,
+}
+
+/// What happened to a flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EventKind {
+    /// Dropped.
+    Denied,
+    /// Let through because the mode is test.
+    WouldDeny,
+    /// Accepted; one count per new connection.
+    Accepted,
+}
+
+/// Where an event was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EventSource {
+    /// The kernel's flow-recorder sets: exact.
+    Recorder,
+    /// A line of the kernel's log: rate-limited.
+    KernelLog,
+}
+
+/// An aggregated flow.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FirewallEvent {
+    /// What happened.
+    pub kind: EventKind,
+    /// Who opened the flow.
+    pub direction: Direction,
+    /// Source address of the flow's first packet.
+    pub source: IpAddr,
+    /// Destination address of the flow's first packet.
+    pub destination: IpAddr,
+    /// Transport protocol.
+    pub protocol: Protocol,
+    /// Destination port; the type for ICMP; 0 for other protocols.
+    pub port: u16,
+    /// The rule that decided; `None`: the level denied for want of a rule, or nothing was subject.
+    pub rule: Option<RuleId>,
+    /// Packets since the last batch.
+    pub packets: u64,
+    /// Bytes since the last batch.
+    pub bytes: u64,
+    /// First seen, as far as the host knows (end of the previous run at the earliest).
+    pub first_seen: UnixSeconds,
+    /// Last seen, at the latest.
+    pub last_seen: UnixSeconds,
+    /// Where it was read.
+    pub from: EventSource,
+    /// The local program, when known.
+    pub process: Option<String>,
+}
+
+/// A port that a program listens on.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ListeningPort {
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// The local address; `0.0.0.0` and `::` mean all.
+    pub address: IpAddr,
+    /// The port.
+    pub port: u16,
+    /// Process name, when it could be told.
+    pub process: Option<String>,
+    /// Full path of the executable, when it could be told.
+    pub path: Option<String>,
+    /// The socket's user id.
+    pub uid: u32,
+}
+
+/// The platform has the batch on disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReportAnswer {
+    /// [`VERSION`].
+    pub version: u16,
+    /// The batch that may be forgotten now.
+    pub acknowledged: Bytes<16>,
+}
+
+/// An error, as an RFC 9457 problem document (`application/problem+json`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProblemDocument {
+    /// A URI reference that names the kind, e.g. `/problems/clock-skew`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The kind, for people.
+    pub title: String,
+    /// HTTP status.
+    pub status: u16,
+    /// This occurrence, for people; says what to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// The field at fault, as a JSON pointer, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+}

@@ -1,0 +1,2 @@
+//! Project tasks: demo, test, ci, bench, layers, dist.
+fn main() {}

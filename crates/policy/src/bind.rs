@@ -162,7 +162,10 @@ impl Binder<'_> {
                 let open = listeners.iter().filter(|listener| {
                     rule.services.iter().any(|&service| listener.is_within(service))
                 });
-                (open.filter_map(|listener| exactly(listener.protocol, listener.port)).collect(), None)
+                (
+                    open.filter_map(|listener| exactly(listener.protocol, listener.port)).collect(),
+                    None,
+                )
             }
             (Some(process), Direction::Outbound) => match self.facts.owners.get(process) {
                 Some(Ok(owner)) => (rule.services.clone(), Some(owner.clone())),

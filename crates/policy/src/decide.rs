@@ -132,7 +132,9 @@ fn failsafe(failsafe: &BoundFailsafe, packet: &Packet) -> Option<FailsafeKind> {
         return Some(FailsafeKind::Loopback);
     }
     match (packet.transport, packet.direction) {
-        (Transport::Icmp(number), _) => return icmp_failsafe(packet.peer, number, failsafe, packet),
+        (Transport::Icmp(number), _) => {
+            return icmp_failsafe(packet.peer, number, failsafe, packet);
+        }
         (Transport::Tcp(_, port), Direction::Outbound) => {
             if failsafe.endpoints.iter().any(|e| e.ip() == packet.peer && e.port() == port) {
                 return Some(FailsafeKind::Platform);

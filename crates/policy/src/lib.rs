@@ -11,7 +11,10 @@
 //! 5. [`decide`]: what a bound ruleset says about one packet. The kernel must agree, packet for packet.
 
 pub mod bind;
+pub mod compile;
+pub mod criteria;
 pub mod decide;
+pub mod document;
 pub mod facts;
 pub mod inventory;
 pub mod level;
@@ -23,6 +26,7 @@ pub mod ruleset;
 pub mod service;
 
 pub use bind::{Bound, BoundDirection, BoundFailsafe, BoundRule, Owner, Unenforceable};
+pub use compile::{CompileError, Compiler, compile};
 pub use decide::{Decision, Reason, Verdict, decide};
 pub use facts::Facts;
 pub use level::{Direction, InboundLevel, Mode, OutboundLevel, Subject};

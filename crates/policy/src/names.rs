@@ -97,7 +97,8 @@ fn is_domain(text: &str) -> bool {
         && !text.rsplit('.').next().is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()))
 }
 
-const LABEL: &str = "expected 1 to 64 letters, digits, '-', '_' or '.', starting with a letter or digit";
+const LABEL: &str =
+    "expected 1 to 64 letters, digits, '-', '_' or '.', starting with a letter or digit";
 
 name!(
     /// Identifies an asset; given by the platform when a host first registers.

@@ -52,7 +52,8 @@ impl FromStr for Packet {
     /// `in tcp PEER:PORT -> :PORT`, `out tcp [:PORT] -> PEER:PORT`, `in|out icmp PEER type N`,
     /// `in|out proto N PEER`. Addresses of IPv6 with ports stand in brackets.
     fn from_str(text: &str) -> Result<Self, PacketError> {
-        let refuse = |reason: &str| PacketError { text: text.to_owned(), reason: reason.to_owned() };
+        let refuse =
+            |reason: &str| PacketError { text: text.to_owned(), reason: reason.to_owned() };
         let words: Vec<&str> = text.split_whitespace().collect();
         let (direction, rest) = match words.split_first() {
             Some((&"in", rest)) => (Direction::Inbound, rest),
@@ -61,8 +62,9 @@ impl FromStr for Packet {
         };
         let (peer, transport) = match rest {
             [protocol @ ("tcp" | "udp"), ends @ ..] => {
-                let (source, destination) = ends_of(direction, ends)
-                    .ok_or_else(|| refuse("expected 'PEER:PORT -> :PORT' inbound, '-> PEER:PORT' outbound"))?;
+                let (source, destination) = ends_of(direction, ends).ok_or_else(|| {
+                    refuse("expected 'PEER:PORT -> :PORT' inbound, '-> PEER:PORT' outbound")
+                })?;
                 let ports = (source.port(), destination.port());
                 let peer = match direction {
                     Direction::Inbound => source.ip(),
@@ -75,12 +77,20 @@ impl FromStr for Packet {
                 (peer, transport)
             }
             ["icmp", peer, "type", number] => {
-                let number = number.parse().map_err(|_| refuse("expected an ICMP type, 0 to 255"))?;
-                (address(peer).ok_or_else(|| refuse("expected an address"))?, Transport::Icmp(number))
+                let number =
+                    number.parse().map_err(|_| refuse("expected an ICMP type, 0 to 255"))?;
+                (
+                    address(peer).ok_or_else(|| refuse("expected an address"))?,
+                    Transport::Icmp(number),
+                )
             }
             ["proto", number, peer] => {
-                let number = number.parse().map_err(|_| refuse("expected a protocol number, 0 to 255"))?;
-                (address(peer).ok_or_else(|| refuse("expected an address"))?, Transport::Other(number))
+                let number =
+                    number.parse().map_err(|_| refuse("expected a protocol number, 0 to 255"))?;
+                (
+                    address(peer).ok_or_else(|| refuse("expected an address"))?,
+                    Transport::Other(number),
+                )
             }
             _ => return Err(refuse("expected tcp, udp, 'icmp PEER type N' or 'proto N PEER'")),
         };
@@ -99,11 +109,12 @@ fn ends_of(direction: Direction, words: &[&str]) -> Option<(SocketAddr, SocketAd
         Some(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port))
     };
     match (direction, words) {
-        (Direction::Inbound, [source, "->", destination]) => Some((
-            source.parse().ok()?,
-            local(destination).or_else(|| destination.parse().ok())?,
-        )),
-        (Direction::Outbound, ["->", destination]) => Some((local(":0")?, destination.parse().ok()?)),
+        (Direction::Inbound, [source, "->", destination]) => {
+            Some((source.parse().ok()?, local(destination).or_else(|| destination.parse().ok())?))
+        }
+        (Direction::Outbound, ["->", destination]) => {
+            Some((local(":0")?, destination.parse().ok()?))
+        }
         (Direction::Outbound, [source, "->", destination]) => {
             Some((local(source).or_else(|| source.parse().ok())?, destination.parse().ok()?))
         }

@@ -104,7 +104,9 @@ pub enum ProcessMatch {
 
 /// Why a process was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a process: expected a name such as nginx or a full path such as /usr/sbin/nginx")]
+#[error(
+    "{0:?} is not a process: expected a name such as nginx or a full path such as /usr/sbin/nginx"
+)]
 pub struct ProcessError(String);
 
 impl TryFrom<String> for ProcessMatch {

@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 
 /// Why a service was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is not a service: {reason} (examples: tcp/443, udp/5000-5010, tcp, icmp/echo-request, any)")]
+#[error(
+    "{text:?} is not a service: {reason} (examples: tcp/443, udp/5000-5010, tcp, icmp/echo-request, any)"
+)]
 pub struct ServiceError {
     text: String,
     reason: String,
@@ -209,10 +211,9 @@ impl FromStr for Service {
         };
         let ports = || match detail {
             None => Ok(Ports::Any),
-            Some(range) => range
-                .parse::<PortRange>()
-                .map(Ports::Range)
-                .map_err(|error| refuse(error.reason)),
+            Some(range) => {
+                range.parse::<PortRange>().map(Ports::Range).map_err(|error| refuse(error.reason))
+            }
         };
         match protocol {
             "any" if detail.is_none() => Ok(Self::Any),
@@ -227,7 +228,9 @@ impl FromStr for Service {
                     .map(|number| Self::Icmp(IcmpType::Number(number)))
                     .map_err(|_| refuse(format!("{number:?} is not an ICMP type"))),
             },
-            other => Err(refuse(format!("unknown protocol {other:?}, expected tcp, udp, icmp or any"))),
+            other => {
+                Err(refuse(format!("unknown protocol {other:?}, expected tcp, udp, icmp or any")))
+            }
         }
     }
 }

@@ -1,0 +1,68 @@
+//! No block rule may reach what the failsafe keeps open. The kernel accepts failsafe flows first in any
+//! case; refusing here tells the operator before a rule that looks effective silently isn't.
+
+use ipnet::IpNet;
+
+use super::CompileError;
+use crate::range::{AddressRange, RangeSet};
+use crate::ruleset::{Peer, Peers, Rule, Ruleset};
+use crate::service::{IcmpType, PortRange, Ports, Service};
+
+pub(super) fn check(ruleset: &Ruleset) -> Result<(), CompileError> {
+    let intranet: RangeSet = ruleset.intranet.iter().copied().collect();
+    for rule in &ruleset.outbound.blocks {
+        for endpoint in &ruleset.failsafe.platform {
+            let port = Service::Tcp(Ports::Range(PortRange::single(endpoint.port())));
+            if reaches(rule, &intranet, IpNet::from(endpoint.ip())) && serves(rule, &[port]) {
+                return Err(cuts(rule, format!("the platform at {endpoint}")));
+            }
+        }
+    }
+    for rule in &ruleset.inbound.blocks {
+        for management in &ruleset.failsafe.management {
+            if reaches(rule, &intranet, management.from) && serves(rule, &management.services) {
+                return Err(cuts(rule, format!("management from {}", management.from)));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn cuts(rule: &Rule, what: String) -> CompileError {
+    CompileError::CutsFailsafe { rule: rule.id.clone(), what }
+}
+
+/// Whether the rule's peers and `net` have an address in common. Domains are known only on the host,
+/// where the failsafe comes first anyway.
+fn reaches(rule: &Rule, intranet: &RangeSet, net: IpNet) -> bool {
+    let wanted: RangeSet = [AddressRange::from(net)].into_iter().collect();
+    let Peers::Listed(listed) = &rule.peers else { return true };
+    listed.iter().any(|peer| {
+        let peer = match peer {
+            Peer::Net(net) => [AddressRange::from(*net)].into_iter().collect(),
+            Peer::Intranet => intranet.clone(),
+            Peer::Internet => intranet.complement(),
+            Peer::Domain(_) => RangeSet::empty(),
+        };
+        !peer.intersection(&wanted).is_empty()
+    })
+}
+
+/// Whether the rule and `services` have a service in common.
+fn serves(rule: &Rule, services: &[Service]) -> bool {
+    rule.services.iter().any(|&a| services.iter().any(|&b| overlap(a, b)))
+}
+
+fn overlap(a: Service, b: Service) -> bool {
+    let ports = |a: Ports, b: Ports| {
+        a.range().first() <= b.range().last() && b.range().first() <= a.range().last()
+    };
+    match (a, b) {
+        (Service::Any, _) | (_, Service::Any) => true,
+        (Service::Tcp(a), Service::Tcp(b)) | (Service::Udp(a), Service::Udp(b)) => ports(a, b),
+        (Service::Icmp(a), Service::Icmp(b)) => {
+            a == IcmpType::Any || b == IcmpType::Any || a.v4() == b.v4() || a.v6() == b.v6()
+        }
+        _ => false,
+    }
+}

@@ -1,0 +1,342 @@
+//! Policy and inventory become one ruleset per asset.
+
+mod failsafe;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use ipnet::IpNet;
+
+use crate::document::{Action, InboundRule, Located, OutboundRule, Policy, Stance, Template};
+use crate::inventory::{Asset, Inventory};
+use crate::level::{InboundLevel, OutboundLevel};
+use crate::names::{AssetId, DomainName, Name, Revision, RuleId};
+use crate::peer::PeerRef;
+use crate::ruleset::{DirectionRules, Failsafe, Management, Peer, Peers, Rule, Ruleset};
+
+/// Ranges that count as intranet without being named: private (RFC 1918, RFC 4193), link-local
+/// (RFC 3927, RFC 4291), loopback, multicast (RFC 5771, RFC 4291) and limited broadcast.
+pub const INTRANET: [&str; 11] = [
+    "10.0.0.0/8",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "169.254.0.0/16",
+    "127.0.0.0/8",
+    "224.0.0.0/4",
+    "255.255.255.255/32",
+    "fc00::/7",
+    "fe80::/10",
+    "::1/128",
+    "ff00::/8",
+];
+
+/// Why a policy can't be compiled.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CompileError {
+    /// The asset is not in the inventory.
+    #[error("asset {0} is not in the inventory")]
+    UnknownAsset(AssetId),
+    /// A block rule would cut a failsafe flow.
+    #[error(
+        "rule {rule} would cut {what}: narrow its peers or services, or use a level instead of a \
+         block rule"
+    )]
+    CutsFailsafe {
+        /// The rule.
+        rule: RuleId,
+        /// What it would cut, e.g. `the platform at 10.0.0.1:8443`.
+        what: String,
+    },
+    /// A rule's name does not fit.
+    #[error("rule name: {0}")]
+    RuleName(#[from] crate::names::NameError),
+}
+
+/// Something that compiles and probably isn't meant.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CompileWarning {
+    /// A segment without assets.
+    #[error("segment {0} matches no asset")]
+    EmptySegment(Name),
+    /// A rule or an override names an asset that does not exist; it matches nothing.
+    #[error("asset {0} does not exist")]
+    NoSuchAsset(Name),
+}
+
+/// Compiles the ruleset of one asset. For many assets, make one [`Compiler`].
+///
+/// # Errors
+/// See [`CompileError`].
+pub fn compile(
+    policy: &Policy,
+    inventory: &Inventory,
+    asset: &AssetId,
+    revision: Revision,
+    platform: &[SocketAddr],
+) -> Result<Ruleset, CompileError> {
+    Compiler::new(policy, inventory, revision, platform).ruleset(asset)
+}
+
+/// A policy with its segments evaluated against an inventory.
+pub struct Compiler<'a> {
+    policy: &'a Policy,
+    revision: Revision,
+    platform: &'a [SocketAddr],
+    assets: BTreeMap<&'a AssetId, &'a Asset>,
+    names: BTreeMap<&'a Name, &'a Asset>,
+    members: BTreeMap<&'a Name, Vec<&'a Asset>>,
+    intranet: Vec<IpNet>,
+    intranet_domains: Vec<DomainName>,
+}
+
+impl<'a> Compiler<'a> {
+    /// Evaluates every segment once.
+    ///
+    /// `platform`: the addresses at which hosts reach the platform; no rule may cut them.
+    #[must_use]
+    pub fn new(
+        policy: &'a Policy,
+        inventory: &'a Inventory,
+        revision: Revision,
+        platform: &'a [SocketAddr],
+    ) -> Self {
+        let members = policy.segments.iter().map(|(name, segment)| {
+            let assets = inventory.assets.iter().filter(|asset| segment.criteria.matches(asset));
+            (name, assets.collect())
+        });
+        let named = || policy.networks.values().filter(|network| network.intranet);
+        let private = INTRANET.iter().filter_map(|net| net.parse().ok());
+        let mut intranet: Vec<IpNet> = private
+            .chain(named().flat_map(|network| network.cidrs.iter().map(|net| net.0)))
+            .collect();
+        intranet.sort_unstable();
+        intranet.dedup();
+        Self {
+            policy,
+            revision,
+            platform,
+            assets: inventory.assets.iter().map(|asset| (&asset.id, asset)).collect(),
+            names: inventory.assets.iter().map(|asset| (&asset.name, asset)).collect(),
+            members: members.collect(),
+            intranet,
+            intranet_domains: named().flat_map(|network| network.domains.iter().cloned()).collect(),
+        }
+    }
+
+    /// The assets of a segment; none for a name that is no segment.
+    #[must_use]
+    pub fn members(&self, segment: &Name) -> &[&'a Asset] {
+        self.members.get(segment).map_or(&[], Vec::as_slice)
+    }
+
+    /// What compiles and probably isn't meant.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<CompileWarning> {
+        let empty = self.members.iter().filter(|(_, assets)| assets.is_empty());
+        let mut warnings: Vec<_> =
+            empty.map(|(&name, _)| CompileWarning::EmptySegment(name.clone())).collect();
+        let templates = self.policy.templates.values();
+        let peers = templates.flat_map(|template| {
+            let inbound =
+                template.ports.iter().chain(&template.inbound).flat_map(|rule| &rule.from);
+            inbound.chain(template.outbound.iter().flat_map(|rule| &rule.to))
+        });
+        let referred = peers.filter_map(|peer| match &peer.value {
+            PeerRef::Asset(name) => Some(name),
+            _ => None,
+        });
+        let mut missing: Vec<&Name> = referred
+            .chain(self.policy.assets.keys())
+            .filter(|name| !self.names.contains_key(name))
+            .collect();
+        missing.sort_unstable();
+        missing.dedup();
+        warnings.extend(missing.into_iter().cloned().map(CompileWarning::NoSuchAsset));
+        warnings
+    }
+
+    /// The ruleset of one asset.
+    ///
+    /// # Errors
+    /// See [`CompileError`].
+    pub fn ruleset(&self, asset: &AssetId) -> Result<Ruleset, CompileError> {
+        let asset =
+            self.assets.get(asset).ok_or_else(|| CompileError::UnknownAsset(asset.clone()))?;
+        let stance = self.stance(asset);
+        let mut inbound = DirectionRules {
+            subject: stance.inbound.level.subject(),
+            mode: stance.inbound.mode,
+            ..DirectionRules::default()
+        };
+        let mut outbound = DirectionRules {
+            subject: stance.outbound.level.subject(),
+            mode: stance.outbound.mode,
+            ..DirectionRules::default()
+        };
+        for template in stance.templates.values() {
+            self.add_inbound(template, stance.inbound.level, &mut inbound)?;
+            self.add_outbound(template, stance.outbound.level, &mut outbound)?;
+        }
+        let ruleset = Ruleset {
+            asset: asset.id.clone(),
+            revision: self.revision,
+            failsafe: self.failsafe(),
+            intranet: self.intranet.clone(),
+            intranet_domains: self.intranet_domains.clone(),
+            inbound,
+            outbound,
+        };
+        failsafe::check(&ruleset)?;
+        Ok(ruleset)
+    }
+
+    fn failsafe(&self) -> Failsafe {
+        let rules = self.policy.settings.management.iter();
+        let management = rules.flat_map(|rule| {
+            rule.from
+                .iter()
+                .map(|from| Management { from: from.0, services: rule.services.clone() })
+        });
+        Failsafe { platform: self.platform.to_vec(), management: management.collect() }
+    }
+
+    /// What the asset's segments and its override say, taken together.
+    fn stance(&self, asset: &Asset) -> AssetStance<'a> {
+        let mut stance = AssetStance::default();
+        let (mut inbound, mut outbound) = (None, None);
+        for (name, segment) in &self.policy.segments {
+            if !self.members(name).iter().any(|member| member.id == asset.id) {
+                continue;
+            }
+            inbound = inbound.max(segment.inbound);
+            outbound = outbound.max(segment.outbound);
+            self.attach(&segment.templates, &mut stance);
+        }
+        if let Some(over) = self.policy.assets.get(&asset.name) {
+            inbound = over.inbound.or(inbound);
+            outbound = over.outbound.or(outbound);
+            self.attach(&over.templates, &mut stance);
+        }
+        if let Some(inbound) = inbound {
+            stance.inbound = inbound;
+        }
+        if let Some(outbound) = outbound {
+            stance.outbound = outbound;
+        }
+        stance
+    }
+
+    fn attach(&self, names: &[Located<Name>], stance: &mut AssetStance<'a>) {
+        for name in names {
+            if let Some((name, template)) = self.policy.templates.get_key_value(&name.value) {
+                stance.templates.insert(name, template);
+            }
+        }
+    }
+
+    fn add_inbound(
+        &self,
+        template: &Template,
+        level: InboundLevel,
+        rules: &mut DirectionRules,
+    ) -> Result<(), CompileError> {
+        let ports = template.ports.iter().enumerate().map(|(at, rule)| ("ports", at, rule));
+        let paths = template.inbound.iter().enumerate().map(|(at, rule)| ("inbound", at, rule));
+        for (list, at, rule) in ports.chain(paths) {
+            let InboundRule { name, from, services, process } = rule;
+            let target = match template.action {
+                Action::Block => &mut rules.blocks,
+                Action::Allow if counts(list, level) => &mut rules.allows,
+                Action::Allow => continue,
+            };
+            target.push(Rule {
+                id: crate::document::rule_id(&template.name, name.as_ref(), list, at)?,
+                peers: self.peers(from),
+                services: services.clone(),
+                process: process.clone(),
+            });
+        }
+        Ok(())
+    }
+
+    fn add_outbound(
+        &self,
+        template: &Template,
+        level: OutboundLevel,
+        rules: &mut DirectionRules,
+    ) -> Result<(), CompileError> {
+        for (at, rule) in template.outbound.iter().enumerate() {
+            let OutboundRule { name, to, services, process } = rule;
+            let target = match template.action {
+                Action::Block => &mut rules.blocks,
+                Action::Allow if level > OutboundLevel::Unsecured => &mut rules.allows,
+                Action::Allow => continue,
+            };
+            target.push(Rule {
+                id: crate::document::rule_id(&template.name, name.as_ref(), "outbound", at)?,
+                peers: self.peers(to),
+                services: services.clone(),
+                process: process.clone(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Replaces segments, assets and named networks by what they stand for today.
+    fn peers(&self, peers: &[Located<PeerRef>]) -> Peers {
+        let mut listed = Vec::new();
+        let hosts = |assets: &[&Asset]| -> Vec<Peer> {
+            let addresses = assets.iter().flat_map(|asset| &asset.addresses);
+            addresses.map(|&address| Peer::Net(IpNet::from(address))).collect()
+        };
+        for peer in peers {
+            match &peer.value {
+                PeerRef::Any => return Peers::Any,
+                PeerRef::Intranet => listed.push(Peer::Intranet),
+                PeerRef::Internet => listed.push(Peer::Internet),
+                PeerRef::Segment(name) => listed.extend(hosts(self.members(name))),
+                PeerRef::Asset(name) => {
+                    let asset: Vec<&Asset> = self.names.get(name).copied().into_iter().collect();
+                    listed.extend(hosts(&asset));
+                }
+                PeerRef::Network(name) => {
+                    if let Some(network) = self.policy.networks.get(name) {
+                        listed.extend(network.cidrs.iter().map(|net| Peer::Net(net.0)));
+                        listed.extend(network.domains.iter().cloned().map(Peer::Domain));
+                    }
+                }
+                PeerRef::Domain(name) => listed.push(Peer::Domain(name.clone())),
+                PeerRef::Net(net) => listed.push(Peer::Net(*net)),
+            }
+        }
+        Peers::Listed(listed)
+    }
+}
+
+/// Whether allow rules of a list count at a level: at `secure-inbound-paths` an open port alone admits
+/// nobody, and at `unsecured` there is nothing to allow.
+fn counts(list: &str, level: InboundLevel) -> bool {
+    match level {
+        InboundLevel::Unsecured => false,
+        InboundLevel::SecureInternetPorts | InboundLevel::SecureAllPorts => true,
+        InboundLevel::SecureInboundPaths => list == "inbound",
+    }
+}
+
+/// What holds for one asset. Without any word from the operator: unsecured.
+struct AssetStance<'a> {
+    templates: BTreeMap<&'a Name, &'a Template>,
+    inbound: Stance<InboundLevel>,
+    outbound: Stance<OutboundLevel>,
+}
+
+impl Default for AssetStance<'_> {
+    fn default() -> Self {
+        let mode = crate::level::Mode::Enforce;
+        Self {
+            templates: BTreeMap::new(),
+            inbound: Stance { level: InboundLevel::Unsecured, mode },
+            outbound: Stance { level: OutboundLevel::Unsecured, mode },
+        }
+    }
+}

@@ -1,1 +1,0 @@
-//! Policy as code: the YAML an operator writes.

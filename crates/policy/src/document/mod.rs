@@ -1,0 +1,285 @@
+//! Policy as code: the documents an operator writes, in YAML or JSON.
+//!
+//! A file holds any number of documents, separated by `---`. Each is a mapping with one key, which
+//! names its kind:
+//!
+//! ```yaml
+//! segment:
+//!   name: web
+//!   criteria: application = 'shop' and role = 'web'
+//!   templates: [web-tier]
+//!   inbound: { level: secure-inbound-paths, mode: enforce }
+//! ---
+//! template:
+//!   name: web-tier
+//!   action: allow
+//!   inbound:
+//!     - { name: https, from: [any], services: [tcp/443] }
+//!   outbound:
+//!     - { name: app, to: [segment:app], services: [tcp/8080] }
+//! ```
+//!
+//! [`parse`] reads one text and names line and column of what it refuses; [`Policy::build`] checks the
+//! documents against each other. Only a [`Policy`] can be compiled.
+
+mod located;
+mod policy;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::criteria::Criteria;
+use crate::level::{InboundLevel, Mode, OutboundLevel};
+use crate::names::{DomainName, Name};
+use crate::peer::{PeerRef, parse_net};
+use crate::ruleset::ProcessMatch;
+use crate::service::Services;
+
+pub use located::{Located, Place};
+pub(crate) use policy::rule_id;
+pub use policy::{Policy, PolicyError};
+
+/// One document.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Document {
+    /// Assets by criteria, and what holds for them.
+    Segment(Segment),
+    /// Addresses and domains under one name.
+    Network(Network),
+    /// A reusable list of rules.
+    Template(Template),
+    /// What holds for one asset, over its segments.
+    Asset(AssetOverride),
+    /// What holds for the platform as a whole; at most one.
+    Settings(Settings),
+}
+
+/// The assets that match `criteria`, and what holds for them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Segment {
+    /// Unique among segments.
+    pub name: Located<Name>,
+    /// Which assets.
+    pub criteria: Criteria,
+    /// The templates attached.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub templates: Vec<Located<Name>>,
+    /// How far its assets are closed inbound; of several segments the strictest counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inbound: Option<Stance<InboundLevel>>,
+    /// How far its assets are closed outbound; of several segments the strictest counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outbound: Option<Stance<OutboundLevel>>,
+}
+
+/// A level and the mode it is in. Of two, the higher level is the stricter; of equal ones, `enforce`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stance<Level> {
+    /// What is denied unless allowed.
+    pub level: Level,
+    /// Whether denials drop. Must be said: neither choice is a safe thing to forget.
+    pub mode: Mode,
+}
+
+/// Addresses and domains under one name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Network {
+    /// Unique among named networks.
+    pub name: Located<Name>,
+    /// Addresses and prefixes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cidrs: Vec<Prefix>,
+    /// Domains, resolved on each host.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub domains: Vec<DomainName>,
+    /// Whether it counts as intranet.
+    #[serde(default)]
+    pub intranet: bool,
+}
+
+/// An address or a prefix without host bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Prefix(pub IpNet);
+
+impl TryFrom<String> for Prefix {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        parse_net(&text).map(Self).map_err(|reason| format!("{text:?}: {reason}"))
+    }
+}
+
+impl From<Prefix> for String {
+    fn from(prefix: Prefix) -> String {
+        prefix.0.to_string()
+    }
+}
+
+/// A reusable list of rules of one kind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Template {
+    /// Unique among templates.
+    pub name: Located<Name>,
+    /// What its rules do.
+    pub action: Action,
+    /// Who may reach which port here. Counts up to level `secure-all-ports`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<InboundRule>,
+    /// Paths to this asset. Counts at every inbound level.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inbound: Vec<InboundRule>,
+    /// Paths from this asset.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outbound: Vec<OutboundRule>,
+}
+
+/// What the rules of a template do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// Let through what a level would deny.
+    Allow,
+    /// Deny even where an allow rule matches, at every level.
+    Block,
+}
+
+/// A port rule or an inbound path rule.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InboundRule {
+    /// Unique within its template; given by position when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<Located<Name>>,
+    /// Who.
+    pub from: Vec<Located<PeerRef>>,
+    /// What they reach.
+    pub services: Services,
+    /// Only on the ports this program listens on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<ProcessMatch>,
+}
+
+/// An outbound path rule.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OutboundRule {
+    /// Unique within its template; given by position when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<Located<Name>>,
+    /// Whom.
+    pub to: Vec<Located<PeerRef>>,
+    /// What is reached there.
+    pub services: Services,
+    /// Only from this program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<ProcessMatch>,
+}
+
+/// What holds for one asset, over its segments.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AssetOverride {
+    /// The asset's name.
+    pub name: Located<Name>,
+    /// Templates besides those of its segments.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub templates: Vec<Located<Name>>,
+    /// Instead of what its segments say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inbound: Option<Stance<InboundLevel>>,
+    /// Instead of what its segments say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outbound: Option<Stance<OutboundLevel>>,
+}
+
+/// What holds for the platform as a whole.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Who may always reach which services of every asset.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub management: Vec<ManagementRule>,
+}
+
+/// A management source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ManagementRule {
+    /// Where it comes from.
+    pub from: Vec<Prefix>,
+    /// What it may always reach.
+    pub services: Services,
+}
+
+/// Why a text was refused. `source` is the name the caller gave (a file name, mostly).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize)]
+#[error("{source_name}:{line}:{column}: {reason}")]
+pub struct DocumentError {
+    /// The file.
+    pub source_name: String,
+    /// 1-based; 0 when the place is unknown.
+    pub line: u64,
+    /// 1-based; 0 when the place is unknown.
+    pub column: u64,
+    /// What is wrong and what was expected.
+    pub reason: String,
+}
+
+/// Largest text accepted, in bytes: some 50,000 rules.
+pub const MAX_TEXT: usize = 8 * 1024 * 1024;
+
+/// Reads the documents of one text. Aliases and anchors are refused: policy needs none, and bombs are
+/// made of them.
+///
+/// # Errors
+/// The first thing that is not as documented, with its place.
+pub fn parse(text: &str, source_name: &str) -> Result<Vec<Document>, DocumentError> {
+    let refuse = |line, column, reason: String| DocumentError {
+        source_name: source_name.to_owned(),
+        line,
+        column,
+        reason,
+    };
+    if text.len() > MAX_TEXT {
+        return Err(refuse(0, 0, format!("larger than {MAX_TEXT} bytes")));
+    }
+    let options = serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_anchors: 0,
+            max_aliases: 0,
+            max_depth: 32,
+            max_documents: 100_000,
+            max_nodes: 2_000_000,
+            max_events: 4_000_000,
+            max_total_scalar_bytes: MAX_TEXT,
+        },
+        with_snippet: false,
+        strict_booleans: true,
+    };
+    let documents = serde_saphyr::from_multiple_with_options::<Document>(text, options);
+    let mut documents = documents.map_err(|error| {
+        let place = error.location();
+        let (line, column) = place.map_or((0, 0), |place| (place.line(), place.column()));
+        refuse(line, column, plain_reason(&error))
+    })?;
+    for document in &mut documents {
+        located::name_source(document, source_name);
+    }
+    Ok(documents)
+}
+
+/// The library's message without the position it appends; we print it in front.
+fn plain_reason(error: &serde_saphyr::Error) -> String {
+    let text = error.to_string();
+    let first = text.lines().next().unwrap_or_default();
+    match first.rfind(" at line ") {
+        Some(at) => first[..at].to_owned(),
+        None => first.to_owned(),
+    }
+}

@@ -1,0 +1,252 @@
+//! Documents checked against each other: every name resolves, none is given twice.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::{
+    AssetOverride, Document, InboundRule, Located, Network, OutboundRule, Place, Segment, Settings,
+    Template,
+};
+use crate::names::{Name, RuleId};
+use crate::peer::PeerRef;
+use crate::service::Services;
+
+/// A checked policy: what [`crate::compile()`] takes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Policy {
+    pub(crate) segments: BTreeMap<Name, Segment>,
+    pub(crate) networks: BTreeMap<Name, Network>,
+    pub(crate) templates: BTreeMap<Name, Template>,
+    pub(crate) assets: BTreeMap<Name, AssetOverride>,
+    pub(crate) settings: Settings,
+}
+
+/// Something wrong in a set of documents.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize)]
+#[error("{}{field}: {reason}", .place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default())]
+pub struct PolicyError {
+    /// Which document of the set, from 0.
+    pub document: usize,
+    /// The field, e.g. `template web-tier, inbound[0].from[1]`.
+    pub field: String,
+    /// What is wrong and what was expected.
+    pub reason: String,
+    /// Where it was written, when known: `file:line:column`.
+    pub place: Option<String>,
+}
+
+impl Policy {
+    /// Checks the documents against each other.
+    ///
+    /// # Errors
+    /// Everything that is wrong, not only the first.
+    pub fn build(documents: Vec<Document>) -> Result<Self, Vec<PolicyError>> {
+        let mut builder = Builder::default();
+        for (index, document) in documents.iter().enumerate() {
+            builder.index = index;
+            builder.collect(document);
+        }
+        for (index, document) in documents.iter().enumerate() {
+            builder.index = index;
+            builder.check(document);
+        }
+        if builder.errors.is_empty() { Ok(builder.policy) } else { Err(builder.errors) }
+    }
+
+    /// The segments.
+    pub fn segments(&self) -> impl Iterator<Item = &Segment> {
+        self.segments.values()
+    }
+
+    /// The named networks.
+    pub fn networks(&self) -> impl Iterator<Item = &Network> {
+        self.networks.values()
+    }
+
+    /// The templates.
+    pub fn templates(&self) -> impl Iterator<Item = &Template> {
+        self.templates.values()
+    }
+
+    /// The settings; the default ones when no document gives any.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+}
+
+/// The id of a rule: the name it was given, or its list and position.
+pub(crate) fn rule_id(
+    template: &Name,
+    name: Option<&Located<Name>>,
+    list: &str,
+    index: usize,
+) -> Result<RuleId, crate::names::NameError> {
+    match name {
+        Some(name) => RuleId::in_template(template, name.as_str()),
+        None => RuleId::in_template(template, &format!("{list}-{}", index + 1)),
+    }
+}
+
+#[derive(Default)]
+struct Builder {
+    policy: Policy,
+    settings_seen: bool,
+    index: usize,
+    errors: Vec<PolicyError>,
+}
+
+impl Builder {
+    /// First pass: every document by its name.
+    fn collect(&mut self, document: &Document) {
+        let taken = match document {
+            Document::Segment(s) => self
+                .policy
+                .segments
+                .insert(s.name.value.clone(), s.clone())
+                .map(|_| ("segment", &s.name)),
+            Document::Network(n) => self
+                .policy
+                .networks
+                .insert(n.name.value.clone(), n.clone())
+                .map(|_| ("network", &n.name)),
+            Document::Template(t) => self
+                .policy
+                .templates
+                .insert(t.name.value.clone(), t.clone())
+                .map(|_| ("template", &t.name)),
+            Document::Asset(a) => self
+                .policy
+                .assets
+                .insert(a.name.value.clone(), a.clone())
+                .map(|_| ("asset", &a.name)),
+            Document::Settings(settings) => {
+                if std::mem::replace(&mut self.settings_seen, true) {
+                    self.refuse("settings".to_owned(), "given twice".to_owned(), None);
+                }
+                self.policy.settings = settings.clone();
+                None
+            }
+        };
+        if let Some((kind, name)) = taken {
+            self.refuse(
+                format!("{kind} {}", name.value),
+                "given twice".to_owned(),
+                name.place.clone(),
+            );
+        }
+    }
+
+    /// Second pass: every reference.
+    fn check(&mut self, document: &Document) {
+        match document {
+            Document::Segment(segment) => {
+                self.templates(&format!("segment {}", segment.name.value), &segment.templates);
+            }
+            Document::Asset(asset) => {
+                self.templates(&format!("asset {}", asset.name.value), &asset.templates);
+            }
+            Document::Template(template) => self.template(template),
+            Document::Network(network) => {
+                if network.cidrs.is_empty() && network.domains.is_empty() {
+                    let field = format!("network {}", network.name.value);
+                    let reason = "names neither cidrs nor domains".to_owned();
+                    self.refuse(field, reason, network.name.place.clone());
+                }
+            }
+            Document::Settings(settings) => {
+                for (at, rule) in settings.management.iter().enumerate() {
+                    self.not_empty(
+                        &format!("settings, management[{at}].from"),
+                        rule.from.is_empty(),
+                    );
+                    self.services(&format!("settings, management[{at}]"), &rule.services);
+                }
+            }
+        }
+    }
+
+    fn templates(&mut self, owner: &str, templates: &[Located<Name>]) {
+        for (at, template) in templates.iter().enumerate() {
+            if !self.policy.templates.contains_key(&template.value) {
+                let reason = format!("there is no template {:?}", template.as_str());
+                self.refuse(format!("{owner}, templates[{at}]"), reason, template.place.clone());
+            }
+        }
+    }
+
+    fn template(&mut self, template: &Template) {
+        let owner = format!("template {}", template.name.value);
+        let mut seen = BTreeMap::new();
+        for (list, rules) in [("ports", &template.ports), ("inbound", &template.inbound)] {
+            for (at, InboundRule { name, from, services, .. }) in rules.iter().enumerate() {
+                let field = format!("{owner}, {list}[{at}]");
+                self.rule(&field, from, "from", services);
+                self.unique(&mut seen, template, name.as_ref(), list, at);
+            }
+        }
+        for (at, OutboundRule { name, to, services, .. }) in template.outbound.iter().enumerate() {
+            let field = format!("{owner}, outbound[{at}]");
+            self.rule(&field, to, "to", services);
+            self.unique(&mut seen, template, name.as_ref(), "outbound", at);
+        }
+        if seen.is_empty() {
+            let reason = "has no rules: expected ports, inbound or outbound".to_owned();
+            self.refuse(owner, reason, template.name.place.clone());
+        }
+    }
+
+    fn unique(
+        &mut self,
+        seen: &mut BTreeMap<RuleId, String>,
+        template: &Template,
+        name: Option<&Located<Name>>,
+        list: &str,
+        at: usize,
+    ) {
+        let field = format!("template {}, {list}[{at}].name", template.name.value);
+        let place = name.and_then(|name| name.place.clone());
+        match rule_id(&template.name, name, list, at) {
+            Ok(id) => {
+                if let Some(other) = seen.insert(id, field.clone()) {
+                    self.refuse(field, format!("already the name of {other}"), place);
+                }
+            }
+            Err(error) => self.refuse(field, error.to_string(), place),
+        }
+    }
+
+    fn rule(&mut self, field: &str, peers: &[Located<PeerRef>], list: &str, services: &Services) {
+        self.not_empty(&format!("{field}.{list}"), peers.is_empty());
+        self.services(field, services);
+        for (at, peer) in peers.iter().enumerate() {
+            let known = match &peer.value {
+                PeerRef::Segment(name) => self.policy.segments.contains_key(name),
+                PeerRef::Network(name) => self.policy.networks.contains_key(name),
+                _ => true,
+            };
+            if !known {
+                let reason = format!("there is no {}", peer.value.to_string().replace(':', " "));
+                self.refuse(format!("{field}.{list}[{at}]"), reason, peer.place.clone());
+            }
+        }
+    }
+
+    fn services(&mut self, field: &str, services: &Services) {
+        self.not_empty(&format!("{field}.services"), services.is_empty());
+    }
+
+    /// An empty list is refused rather than read as "everything" or "nothing".
+    fn not_empty(&mut self, field: &str, empty: bool) {
+        if empty {
+            let reason = "empty: name something, or write 'any'".to_owned();
+            self.refuse(field.to_owned(), reason, None);
+        }
+    }
+
+    fn refuse(&mut self, field: String, reason: String, place: Option<Place>) {
+        let place = place.map(|place| place.to_string());
+        self.errors.push(PolicyError { document: self.index, field, reason, place });
+    }
+}

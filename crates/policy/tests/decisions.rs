@@ -1,0 +1,403 @@
+//! From documents to verdicts: tables in the rule language.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::net::SocketAddr;
+
+use xshield_policy::document::{self, Policy};
+use xshield_policy::inventory::{Asset, Inventory, Source};
+use xshield_policy::{
+    Bound, CompileError, Compiler, Facts, Owner, Packet, Reason, Revision, Ruleset, Verdict, decide,
+};
+
+/// `name address,address key=value …` a line.
+fn inventory(lines: &str) -> Inventory {
+    let assets = lines.trim().lines().map(|line| {
+        let mut words = line.split_whitespace();
+        let name = words.next().unwrap();
+        Asset {
+            id: format!("id-{name}").try_into().unwrap(),
+            name: name.parse().unwrap(),
+            addresses: words.next().unwrap().split(',').map(|a| a.parse().unwrap()).collect(),
+            tags: words
+                .map(|tag| tag.split_once('=').unwrap())
+                .map(|(key, value)| (key.parse().unwrap(), value.to_owned().try_into().unwrap()))
+                .collect(),
+            os: "debian 12".to_owned(),
+            source: Source::Spark,
+        }
+    });
+    Inventory { assets: assets.collect() }
+}
+
+fn shop() -> Inventory {
+    inventory(
+        "web 10.77.0.1,fd77::1 app=shop role=web
+         app 10.77.0.2,fd77::2 app=shop role=app
+         db  10.77.0.3 app=shop role=db",
+    )
+}
+
+const PLATFORM: &str = "10.77.0.9:8443";
+
+fn try_compile(yaml: &str, asset: &str) -> Result<Ruleset, CompileError> {
+    let policy = Policy::build(document::parse(yaml, "test.yaml").unwrap()).unwrap();
+    let platform: [SocketAddr; 1] = [PLATFORM.parse().unwrap()];
+    let inventory = shop();
+    let compiler = Compiler::new(&policy, &inventory, Revision(3), &platform);
+    compiler.ruleset(&format!("id-{asset}").try_into().unwrap())
+}
+
+fn bound(yaml: &str, asset: &str, facts: &Facts) -> Bound {
+    try_compile(yaml, asset).unwrap().bind(facts).0
+}
+
+/// `packet => verdict reason` a line; prints every wrong line.
+fn check(bound: &Bound, table: &str) {
+    let mut wrong = String::new();
+    let lines: Vec<&str> = table.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    assert!(!lines.is_empty());
+    for line in lines {
+        let (packet, expected) = line.split_once(" => ").unwrap();
+        let got = decide(bound, &packet.trim().parse::<Packet>().unwrap());
+        let verdict = match got.verdict {
+            Verdict::Allow => "allow",
+            Verdict::Deny => "deny",
+            Verdict::WouldDeny => "would-deny",
+        };
+        let reason = match got.reason {
+            Reason::Failsafe(kind) => format!("failsafe {kind:?}"),
+            Reason::Block(id) | Reason::Allow(id) => id.to_string(),
+            Reason::NotSubject => "not-subject".to_owned(),
+            Reason::NoRule => "no-rule".to_owned(),
+        };
+        let got = format!("{verdict} {reason}");
+        if got != expected.trim() {
+            wrong.push_str(&format!("{packet}: got {got}, want {expected}\n"));
+        }
+    }
+    assert!(wrong.is_empty(), "\n{wrong}");
+}
+
+/// A policy in which only the stance of `web` differs.
+fn with_stance(inbound: &str, outbound: &str) -> String {
+    format!(
+        "
+segment: {{ name: web, criteria: role = 'web', templates: [web, never],
+           inbound: {inbound}, outbound: {outbound} }}
+---
+segment: {{ name: app, criteria: role = 'app' }}
+---
+network: {{ name: office, cidrs: [203.0.113.0/24], intranet: true }}
+---
+template:
+  name: web
+  action: allow
+  ports:
+    - {{ name: https, from: [any], services: [tcp/443] }}
+  inbound:
+    - {{ name: admin, from: [network:office], services: [tcp/22, icmp] }}
+  outbound:
+    - {{ name: to-app, to: [segment:app], services: [tcp/8080-8090] }}
+    - {{ name: repo, to: ['domain:repo.example.com'], services: [tcp/443] }}
+---
+template:
+  name: never
+  action: block
+  inbound:
+    - {{ name: bad, from: [198.51.100.0/24], services: [any] }}
+  outbound:
+    - {{ name: smtp, to: [internet], services: [tcp/25] }}
+---
+settings: {{ management: [ {{ from: [10.77.0.8], services: [tcp/22] }} ] }}
+"
+    )
+}
+
+fn facts() -> Facts {
+    Facts {
+        endpoints: vec!["10.77.0.10:3128".parse().unwrap()],
+        resolvers: vec!["10.77.0.53".parse().unwrap()],
+        domains: [("repo.example.com".parse().unwrap(), vec!["93.184.216.34".parse().unwrap()])]
+            .into(),
+        ..Facts::default()
+    }
+}
+
+fn web(inbound: &str, outbound: &str) -> Bound {
+    let stance = |text: &str| {
+        let (level, mode) = text.split_once(' ').unwrap();
+        format!("{{ level: {level}, mode: {mode} }}")
+    };
+    bound(&with_stance(&stance(inbound), &stance(outbound)), "web", &facts())
+}
+
+#[test]
+fn levels_inbound() {
+    check(
+        &web("unsecured enforce", "unsecured enforce"),
+        "in tcp 10.0.0.5:40000 -> :5432 => allow not-subject
+         in tcp 8.8.8.8:40000 -> :5432 => allow not-subject
+         in tcp 198.51.100.7:40000 -> :443 => deny never/bad",
+    );
+    check(
+        &web("secure-internet-ports enforce", "unsecured enforce"),
+        "in tcp 10.0.0.5:40000 -> :5432 => allow not-subject
+         in tcp 203.0.113.5:40000 -> :5432 => allow not-subject
+         in tcp 8.8.8.8:40000 -> :5432 => deny no-rule
+         in tcp 8.8.8.8:40000 -> :443 => allow web/https
+         in tcp [2001:db8::1]:40000 -> :5432 => deny no-rule
+         in proto 47 8.8.8.8 => deny no-rule",
+    );
+    check(
+        &web("secure-all-ports enforce", "unsecured enforce"),
+        "in tcp 10.0.0.5:40000 -> :5432 => deny no-rule
+         in tcp 10.0.0.5:40000 -> :443 => allow web/https
+         in tcp [fd00::5]:40000 -> :443 => allow web/https
+         in tcp 203.0.113.5:40000 -> :22 => allow web/admin
+         in icmp 203.0.113.5 type 8 => allow web/admin
+         in icmp 10.0.0.5 type 8 => deny no-rule",
+    );
+    check(
+        &web("secure-inbound-paths enforce", "unsecured enforce"),
+        "in tcp 10.0.0.5:40000 -> :443 => deny no-rule
+         in tcp 203.0.113.5:40000 -> :22 => allow web/admin
+         in tcp 198.51.100.7:40000 -> :22 => deny never/bad",
+    );
+}
+
+#[test]
+fn levels_outbound() {
+    check(
+        &web("unsecured enforce", "unsecured enforce"),
+        "out tcp -> 8.8.8.8:443 => allow not-subject
+         out tcp -> 8.8.8.8:25 => deny never/smtp
+         out tcp -> 10.0.0.1:25 => allow not-subject",
+    );
+    check(
+        &web("unsecured enforce", "secure-internet-paths enforce"),
+        "out tcp -> 8.8.8.8:443 => deny no-rule
+         out tcp -> 93.184.216.34:443 => allow web/repo
+         out tcp -> 10.0.0.1:443 => allow not-subject",
+    );
+    check(
+        &web("unsecured enforce", "secure-intranet-paths enforce"),
+        "out tcp -> 10.0.0.1:443 => deny no-rule
+         out tcp -> 10.77.0.2:8085 => allow web/to-app
+         out tcp -> [fd77::2]:8085 => allow web/to-app
+         out tcp -> 10.77.0.2:8091 => deny no-rule
+         out udp -> 10.77.0.2:8085 => deny no-rule",
+    );
+}
+
+#[test]
+fn test_mode_is_enforce_mode_with_another_last_verdict() {
+    let packets = [
+        "in tcp 10.0.0.5:40000 -> :5432",
+        "in tcp 10.0.0.5:40000 -> :443",
+        "in tcp 198.51.100.7:40000 -> :443",
+        "out tcp -> 8.8.8.8:25",
+        "out tcp -> 10.0.0.1:443",
+        "out udp -> 10.77.0.53:53",
+    ];
+    let enforce = web("secure-all-ports enforce", "secure-intranet-paths enforce");
+    let test = web("secure-all-ports test", "secure-intranet-paths test");
+    for packet in packets.map(|packet| packet.parse().unwrap()) {
+        let (enforced, tested) = (decide(&enforce, &packet), decide(&test, &packet));
+        assert_eq!(enforced.reason, tested.reason, "{packet}");
+        let expected = match enforced.verdict {
+            Verdict::Deny => Verdict::WouldDeny,
+            other => other,
+        };
+        assert_eq!(tested.verdict, expected, "{packet}");
+    }
+}
+
+#[test]
+fn the_failsafe_comes_first() {
+    let closed = web("secure-inbound-paths enforce", "secure-intranet-paths enforce");
+    check(
+        &closed,
+        "out tcp -> 10.77.0.9:8443 => allow failsafe Platform
+         out tcp -> 10.77.0.9:8444 => deny no-rule
+         out udp -> 10.77.0.9:8443 => deny no-rule
+         out tcp -> 10.77.0.10:3128 => allow failsafe Platform
+         out udp -> 10.77.0.53:53 => allow failsafe Dns
+         out tcp -> 10.77.0.53:53 => allow failsafe Dns
+         out udp -> 10.77.0.54:53 => deny no-rule
+         in udp 10.77.0.53:53 -> :53 => deny no-rule
+         out udp :68 -> 255.255.255.255:67 => allow failsafe Dhcp
+         in udp 10.77.0.254:67 -> :68 => allow failsafe Dhcp
+         in udp 10.77.0.254:68 -> :67 => deny no-rule
+         out udp :546 -> [ff02::1:2]:547 => allow failsafe Dhcp
+         in udp [fe80::1]:547 -> :546 => allow failsafe Dhcp
+         in icmp fe80::1 type 135 => allow failsafe NeighbourDiscovery
+         out icmp ff02::16 type 143 => allow failsafe NeighbourDiscovery
+         in icmp 10.0.0.1 type 135 => deny no-rule
+         in icmp 10.0.0.1 type 3 => allow failsafe IcmpError
+         out icmp 10.0.0.1 type 11 => allow failsafe IcmpError
+         in icmp 2001:db8::1 type 2 => allow failsafe IcmpError
+         in icmp 2001:db8::1 type 128 => deny no-rule
+         in tcp 10.77.0.8:40000 -> :22 => allow failsafe Management
+         in tcp 10.77.0.8:40000 -> :23 => deny no-rule
+         in tcp 10.77.0.7:40000 -> :22 => deny no-rule",
+    );
+    let mut loopback: Packet = "in tcp 127.0.0.1:1 -> :22".parse().unwrap();
+    loopback.loopback = true;
+    assert_eq!(decide(&closed, &loopback).verdict, Verdict::Allow);
+    let unknown_resolvers = bound(
+        &with_stance(
+            "{ level: unsecured, mode: enforce }",
+            "{ level: secure-intranet-paths, mode: enforce }",
+        ),
+        "web",
+        &Facts::default(),
+    );
+    check(&unknown_resolvers, "out udp -> 10.77.0.54:53 => allow failsafe Dns");
+}
+
+#[test]
+fn a_block_rule_that_would_cut_the_failsafe_is_refused_by_name() {
+    let policy = |rule: &str| {
+        format!(
+            "
+segment: {{ name: all, criteria: app = 'shop', templates: [b] }}
+---
+template: {{ name: b, action: block, {rule} }}
+---
+settings: {{ management: [ {{ from: [10.77.0.8/30], services: [tcp/22] }} ] }}
+"
+        )
+    };
+    for (rule, expected) in [
+        (
+            "outbound: [ { name: x, to: [any], services: [any] } ]",
+            Some("b/x would cut the platform at 10.77.0.9:8443"),
+        ),
+        (
+            "outbound: [ { to: [10.77.0.0/16], services: [tcp/8000-9000] } ]",
+            Some("b/outbound-1 would cut the platform"),
+        ),
+        ("outbound: [ { to: [intranet], services: [tcp] } ]", Some("would cut the platform")),
+        ("outbound: [ { to: [10.77.0.9], services: [udp/8443] } ]", None),
+        ("outbound: [ { to: [internet], services: [any] } ]", None),
+        (
+            "inbound: [ { from: [10.77.0.10], services: [tcp/1-100] } ]",
+            Some("would cut management from 10.77.0.8/30"),
+        ),
+        ("ports: [ { from: [any], services: [tcp/22] } ]", Some("b/ports-1 would cut management")),
+        ("ports: [ { from: [any], services: [tcp/23] } ]", None),
+    ] {
+        let got = try_compile(&policy(rule), "web").map(|_| ()).map_err(|error| error.to_string());
+        match (expected, &got) {
+            (None, Ok(())) => {}
+            (Some(expected), Err(got)) if got.contains(expected) => {}
+            _ => panic!("{rule}\n got {got:?}\nwant {expected:?}"),
+        }
+    }
+}
+
+#[test]
+fn the_strictest_segment_counts_and_the_asset_has_the_last_word() {
+    let yaml = |asset: &str| {
+        format!(
+            "
+segment: {{ name: a, criteria: role = 'web', inbound: {{ level: secure-all-ports, mode: test }} }}
+---
+segment: {{ name: b, criteria: app = 'shop', inbound: {{ level: secure-internet-ports, mode: enforce }} }}
+---
+segment: {{ name: c, criteria: app = 'shop', inbound: {{ level: secure-internet-ports, mode: test }} }}
+{asset}"
+        )
+    };
+    let verdict = |yaml: &str, asset: &str, packet: &str| {
+        decide(&bound(yaml, asset, &Facts::default()), &packet.parse().unwrap()).verdict
+    };
+    assert_eq!(verdict(&yaml(""), "web", "in tcp 10.0.0.1:1 -> :1"), Verdict::WouldDeny);
+    assert_eq!(verdict(&yaml(""), "db", "in tcp 8.8.8.8:1 -> :1"), Verdict::Deny);
+    let open = yaml("---\nasset: { name: web, inbound: { level: unsecured, mode: enforce } }");
+    assert_eq!(verdict(&open, "web", "in tcp 8.8.8.8:1 -> :1"), Verdict::Allow);
+}
+
+#[test]
+fn a_segment_without_assets_admits_nobody() {
+    let yaml = "
+segment: { name: all, criteria: app = 'shop', templates: [t], inbound: { level: secure-all-ports, mode: enforce } }
+---
+segment: { name: nobody, criteria: role = 'ghost' }
+---
+template: { name: t, action: allow, inbound: [ { from: [segment:nobody, asset:gone], services: [any] } ] }
+";
+    check(&bound(yaml, "web", &Facts::default()), "in tcp 10.0.0.1:1 -> :1 => deny no-rule");
+    let policy = Policy::build(document::parse(yaml, "t").unwrap()).unwrap();
+    let inventory = shop();
+    let warnings = Compiler::new(&policy, &inventory, Revision(1), &[]).warnings();
+    let warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(warnings, ["segment nobody matches no asset", "asset gone does not exist"]);
+}
+
+#[test]
+fn processes_narrow_and_never_widen() {
+    let yaml = "
+segment: { name: all, criteria: app = 'shop', templates: [t],
+           inbound: { level: secure-all-ports, mode: enforce },
+           outbound: { level: secure-intranet-paths, mode: enforce } }
+---
+template:
+  name: t
+  action: allow
+  inbound: [ { name: in, from: [any], services: [tcp/1-1000, icmp], process: nginx } ]
+  outbound: [ { name: out, to: [any], services: [tcp/443], process: /usr/bin/curl } ]
+";
+    let ruleset = try_compile(yaml, "web").unwrap();
+    let (nothing, reported) = ruleset.bind(&Facts::default());
+    check(
+        &nothing,
+        "in tcp 10.0.0.1:1 -> :80 => deny no-rule
+         in icmp 10.0.0.1 type 8 => deny no-rule
+         out tcp -> 10.0.0.1:443 => deny no-rule",
+    );
+    assert_eq!(reported.len(), 1);
+    assert!(reported[0].reason.contains("/usr/bin/curl"), "{reported:?}");
+
+    let facts: Facts = serde_json::from_str(
+        r#"{"endpoints":[],"resolvers":[],"domains":{},
+            "listeners":{"nginx":[{"protocol":"tcp","port":80},{"protocol":"tcp","port":8080},{"protocol":"udp","port":80}]},
+            "owners":{"/usr/bin/curl":{"Ok":{"uid":1000}}}}"#,
+    )
+    .unwrap();
+    let (narrowed, reported) = ruleset.bind(&facts);
+    assert!(reported.is_empty());
+    check(
+        &narrowed,
+        "in tcp 10.0.0.1:1 -> :80 => allow t/in
+         in tcp 10.0.0.1:1 -> :8080 => deny no-rule
+         in udp 10.0.0.1:1 -> :80 => deny no-rule
+         in icmp 10.0.0.1 type 8 => deny no-rule
+         out tcp -> 10.0.0.1:443 => deny no-rule",
+    );
+    let mut packet: Packet = "out tcp -> 10.0.0.1:443".parse().unwrap();
+    for (owner, verdict) in [(1000, Verdict::Allow), (1001, Verdict::Deny)] {
+        packet.owner = Some(Owner::Uid(owner));
+        assert_eq!(decide(&narrowed, &packet).verdict, verdict);
+    }
+}
+
+#[test]
+fn the_zero_value_denies() {
+    assert_eq!(Verdict::default(), Verdict::Deny);
+    let nothing_said = xshield_policy::DirectionRules::default();
+    assert_eq!(nothing_said.subject, xshield_policy::Subject::Everything);
+    assert_eq!(nothing_said.mode, xshield_policy::Mode::Enforce);
+}
+
+#[test]
+fn a_ruleset_survives_json() {
+    let yaml = with_stance(
+        "{ level: secure-all-ports, mode: test }",
+        "{ level: secure-internet-paths, mode: enforce }",
+    );
+    let ruleset = try_compile(&yaml, "web").unwrap();
+    let json = serde_json::to_string(&ruleset).unwrap();
+    assert_eq!(serde_json::from_str::<Ruleset>(&json).unwrap(), ruleset);
+}

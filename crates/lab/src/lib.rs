@@ -1,1 +1,31 @@
-//! Several hosts on one machine: network namespaces, real kernels, real packets.
+//! Several hosts on one machine: network namespaces, real kernels, real binaries, real packets.
+//!
+//! A [`Lab`] has a switch and [`Host`]s; each host has its own network, process list, name, `/etc`,
+//! `/var` and `/run`, so that the programs under test behave as on a machine of their own and can't
+//! touch this one. [`service`]s listen, [`probe`]s speak to them, the [`matrix`] compares what
+//! happened with what should have, and [`kernel`] reads the result back through `nft`.
+//!
+//! Nothing of a lab outlives it: its hosts' first processes end when the lab does, also when it is
+//! killed, and the kernel takes the rest with them. Left-over files are removed by the next lab.
+
+pub mod host;
+pub mod init;
+pub mod kernel;
+pub mod lab;
+pub mod matrix;
+pub mod privilege;
+pub mod probe;
+pub mod programs;
+pub mod service;
+mod sys;
+pub mod wait;
+
+pub use host::{Host, Running};
+pub use lab::Lab;
+pub use programs::Programs;
+
+/// What to do where namespaces can't be made.
+pub(crate) const HELP: &str = "run it as root, or let users make namespaces: \
+     sysctl -w user.max_user_namespaces=15000 kernel.apparmor_restrict_unprivileged_userns=0 \
+     (in a container: --cap-add SYS_ADMIN --cap-add NET_ADMIN --security-opt apparmor=unconfined \
+     --security-opt seccomp=unconfined)";

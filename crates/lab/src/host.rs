@@ -1,0 +1,244 @@
+//! One host of a lab: namespaces of its own, entered by commands.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Output, Stdio};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+
+use crate::programs::Programs;
+use crate::sys::{self, Depth, Namespaces};
+
+/// A host. Dropping it ends all its processes and takes its network away.
+#[derive(Debug)]
+pub struct Host {
+    name: String,
+    v4: Ipv4Addr,
+    v6: Ipv6Addr,
+    dir: PathBuf,
+    namespaces: Arc<Namespaces>,
+    /// The process that stands for process 1 of the host.
+    keeper: Child,
+    /// Process 1 lives until this closes.
+    _life: ChildStdin,
+}
+
+impl Host {
+    /// Starts a host without any network but loopback.
+    pub(crate) fn start(
+        programs: &Programs,
+        name: &str,
+        (v4, v6): (Ipv4Addr, Ipv6Addr),
+        dir: &Path,
+        resolver: Option<IpAddr>,
+    ) -> Result<Self> {
+        fs::create_dir_all(dir).with_context(|| format!("could not make {}", dir.display()))?;
+        let mut command = Command::new(programs.lab());
+        command.args(["init", "--name", name, "--dir"]).arg(dir);
+        if let Some(resolver) = resolver {
+            command.args(["--resolver", &resolver.to_string()]);
+        }
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        sys::found_host(&mut command);
+        let mut keeper = command.spawn().with_context(|| {
+            format!("could not make namespaces for host {name}; {}", crate::HELP)
+        })?;
+        let life = keeper.stdin.take().context("the host's standard input is missing")?;
+        let output = keeper.stdout.take().context("the host's standard output is missing")?;
+        let mut line = String::new();
+        BufReader::new(output).read_line(&mut line)?;
+        if line.trim() != "ready" {
+            sys::kill_and_wait(&mut keeper)?;
+            bail!("host {name} did not start; its reason stands above");
+        }
+        let namespaces = Namespaces::of(keeper.id())
+            .with_context(|| format!("could not open the namespaces of host {name}"))?;
+        Ok(Self {
+            name: name.to_owned(),
+            v4,
+            v6,
+            dir: dir.to_owned(),
+            namespaces: Arc::new(namespaces),
+            keeper,
+            _life: life,
+        })
+    }
+
+    /// The host name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its IPv4 address in the lab's network.
+    #[must_use]
+    pub fn v4(&self) -> Ipv4Addr {
+        self.v4
+    }
+
+    /// Its IPv6 address in the lab's network.
+    #[must_use]
+    pub fn v6(&self) -> Ipv6Addr {
+        self.v6
+    }
+
+    /// Both addresses.
+    #[must_use]
+    pub fn addresses(&self) -> [IpAddr; 2] {
+        [self.v4.into(), self.v6.into()]
+    }
+
+    /// A directory of the machine's file system that the host sees under the same path.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Where a file of the host, given by its absolute path there, is reached from outside.
+    #[must_use]
+    pub fn file(&self, path: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root{path}", self.keeper.id()))
+    }
+
+    /// A process id of the machine by which `nsenter --net --target` and the like find the host.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.keeper.id()
+    }
+
+    /// A program of this host: its own network, files, processes and name; in a session of its own.
+    #[must_use]
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
+        sys::enter(&mut command, Arc::clone(&self.namespaces), Depth::Host);
+        command
+    }
+
+    /// A program of the machine that sees this host's network and nothing else of it.
+    pub(crate) fn network_command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
+        sys::enter(&mut command, Arc::clone(&self.namespaces), Depth::Network);
+        command
+    }
+
+    /// Moves the calling thread into the host's network, for good.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn enter_network(&self) -> Result<()> {
+        self.namespaces
+            .enter_network()
+            .with_context(|| format!("could not enter the network of {}", self.name))
+    }
+
+    /// Runs a program of this host to its end.
+    ///
+    /// # Errors
+    /// When it can't be started or fails; the error carries what it printed.
+    pub fn run<I, S>(&self, program: impl AsRef<OsStr>, arguments: I) -> Result<String>
+    where
+        I: IntoIterator<Item = S>,
+        S: AsRef<OsStr>,
+    {
+        let mut command = self.command(program);
+        command.args(arguments);
+        succeed(&mut command).with_context(|| format!("on host {}", self.name))
+    }
+
+    /// Starts a program of this host that runs until it is dropped. Its output goes to `NAME.log` in
+    /// [`Host::dir`].
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub fn spawn(&self, name: &str, mut command: Command) -> Result<Running> {
+        let log = self.dir.join(format!("{name}.log"));
+        let file = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(&log)
+            .with_context(|| format!("could not open {}", log.display()))?;
+        command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+        let child = command
+            .spawn()
+            .with_context(|| format!("could not start {name} on host {}", self.name))?;
+        Ok(Running { name: name.to_owned(), child, log })
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        // With process 1, the kernel ends the rest of the host.
+        let _gone_already = sys::kill_and_wait(&mut self.keeper);
+    }
+}
+
+/// A program that runs until it is dropped.
+#[derive(Debug)]
+pub struct Running {
+    name: String,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Running {
+    /// What it has printed so far.
+    ///
+    /// # Errors
+    /// When its log can't be read.
+    pub fn output(&self) -> Result<String> {
+        fs::read_to_string(&self.log)
+            .with_context(|| format!("could not read {}", self.log.display()))
+    }
+
+    /// Fails when the program has ended; says what it printed.
+    ///
+    /// # Errors
+    /// When it has ended, or its state can't be read.
+    pub fn still_runs(&mut self) -> Result<()> {
+        match self.child.try_wait()? {
+            None => Ok(()),
+            Some(status) => {
+                bail!("{} ended with {status}:\n{}", self.name, self.output().unwrap_or_default())
+            }
+        }
+    }
+
+    /// Asks the program to end (SIGTERM) and waits until it has.
+    ///
+    /// # Errors
+    /// When it can't be waited for.
+    pub fn stop(mut self) -> Result<std::process::ExitStatus> {
+        sys::signal(self.child.id(), libc::SIGTERM)?;
+        Ok(self.child.wait()?)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ended_already = sys::kill_and_wait(&mut self.child);
+    }
+}
+
+/// Runs to the end and returns what was printed; an error carries both outputs.
+pub(crate) fn succeed(command: &mut Command) -> Result<String> {
+    command.stdin(Stdio::null());
+    let shown = format!("{command:?}");
+    let output = command.output().with_context(|| format!("could not start {shown}"))?;
+    succeeded(&shown, &output)
+}
+
+pub(crate) fn succeeded(shown: &str, output: &Output) -> Result<String> {
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    bail!(
+        "{shown} ended with {}:\n{}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}

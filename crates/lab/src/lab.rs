@@ -1,0 +1,212 @@
+//! A lab: hosts, and a switch between them. Nothing of it is in the machine's own network.
+
+use std::fs::{self, File, TryLockError};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use anyhow::{Context, Result, bail};
+
+use crate::host::{Host, Running, succeed};
+use crate::programs::Programs;
+use crate::service::Service;
+
+const PREFIX: &str = "xshield-lab-";
+const LOCK: &str = "lock";
+
+/// Several hosts on one switch. Dropping it ends every process in it and removes its files.
+#[derive(Debug)]
+pub struct Lab {
+    programs: Programs,
+    hosts: Vec<Host>,
+    services: Vec<Running>,
+    switch: Host,
+    /// Last, so that it is removed after everything that writes into it has ended.
+    workspace: Workspace,
+}
+
+impl Lab {
+    /// An empty lab: a switch and no hosts. Removes what labs that were killed have left behind.
+    ///
+    /// # Errors
+    /// When namespaces or the bridge can't be made.
+    pub fn start(programs: &Programs) -> Result<Self> {
+        require_tool("ip", "iproute2")?;
+        let workspace = Workspace::make()?;
+        let addresses = (Ipv4Addr::UNSPECIFIED, Ipv6Addr::UNSPECIFIED);
+        let switch =
+            Host::start(programs, "switch", addresses, &workspace.path.join("switch"), None)?;
+        ip(
+            &switch,
+            "link add name bridge type bridge forward_delay 0 stp_state 0
+             link set dev bridge up",
+        )?;
+        Ok(Self {
+            programs: programs.clone(),
+            hosts: Vec::new(),
+            services: Vec::new(),
+            switch,
+            workspace,
+        })
+    }
+
+    /// Adds a host that answers at 10.77.0.`number` and fd77::`number`.
+    ///
+    /// The network has one segment; every address, also one outside that range (see
+    /// [`Lab::add_address`]), is reached directly.
+    ///
+    /// # Errors
+    /// When the host or its link can't be made.
+    pub fn add_host(&mut self, name: &str, number: u8) -> Result<&Host> {
+        let v4 = Ipv4Addr::new(10, 77, 0, number);
+        let v6 = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, number.into());
+        let resolver = Some(IpAddr::from(Ipv4Addr::new(10, 77, 0, 1)));
+        let dir = self.workspace.path.join(name);
+        let host = Host::start(&self.programs, name, (v4, v6), &dir, resolver)?;
+        // The peer end is given to the host by its process id, so `ip` must see the lab's processes.
+        ip(
+            &self.switch,
+            &format!(
+                "link add name to-{number} type veth peer name eth0 netns {pid}
+                 link set dev to-{number} master bridge
+                 link set dev to-{number} up",
+                pid = host.pid()
+            ),
+        )?;
+        ip(
+            &host,
+            &format!(
+                "link set dev lo up
+                 link set dev eth0 up
+                 address add {v4}/24 dev eth0
+                 address add {v6}/64 dev eth0 nodad
+                 route add 0.0.0.0/0 dev eth0
+                 route add ::/0 dev eth0"
+            ),
+        )?;
+        self.hosts.push(host);
+        self.host(name)
+    }
+
+    /// Gives a host one more address, e.g. one that counts as internet.
+    ///
+    /// # Errors
+    /// When there is no such host or the kernel refuses.
+    pub fn add_address(&self, host: &str, address: IpAddr) -> Result<()> {
+        let line = match address {
+            IpAddr::V4(address) => format!("address add {address}/32 dev eth0"),
+            IpAddr::V6(address) => format!("address add {address}/128 dev eth0 nodad"),
+        };
+        ip(self.host(host)?, &line)
+    }
+
+    /// The host of that name.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn host(&self, name: &str) -> Result<&Host> {
+        self.hosts
+            .iter()
+            .find(|host| host.name() == name)
+            .with_context(|| format!("the lab has no host {name:?}"))
+    }
+
+    /// All hosts, in the order in which they were added.
+    #[must_use]
+    pub fn hosts(&self) -> &[Host] {
+        &self.hosts
+    }
+
+    /// The binaries this lab drives.
+    #[must_use]
+    pub fn programs(&self) -> &Programs {
+        &self.programs
+    }
+
+    /// Starts a service on a host and waits until its ports are open.
+    ///
+    /// # Errors
+    /// When there is no such host, or the service does not start.
+    pub fn serve(&mut self, host: &str, service: &Service) -> Result<()> {
+        let running = service.start(self.host(host)?, &self.programs)?;
+        self.services.push(running);
+        Ok(())
+    }
+}
+
+/// Runs lines of `ip -batch` in a host's network.
+fn ip(host: &Host, lines: &str) -> Result<()> {
+    let batch = host.dir().join("ip.batch");
+    let trimmed: Vec<&str> = lines.lines().map(str::trim).collect();
+    fs::write(&batch, trimmed.join("\n") + "\n")?;
+    let mut command = host.network_command("ip");
+    command.arg("-batch").arg(&batch);
+    succeed(&mut command)
+        .with_context(|| format!("could not set up the network of {}", host.name()))?;
+    Ok(())
+}
+
+/// Fails with the package to install when a tool is not there.
+pub(crate) fn require_tool(tool: &str, package: &str) -> Result<()> {
+    if Command::new(tool).arg("-V").output().is_err() {
+        bail!("{tool} is not installed; run: apt-get install -y {package}");
+    }
+    Ok(())
+}
+
+/// A directory that is removed with the lab; locked while the lab lives, so that the next lab can tell
+/// it from a leftover.
+#[derive(Debug)]
+struct Workspace {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Workspace {
+    fn make() -> Result<Self> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let parent = std::env::temp_dir();
+        remove_leftovers(&parent);
+        let name =
+            format!("{PREFIX}{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let path = parent.join(name);
+        // Hosts keep keys in there.
+        fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&path)
+            .with_context(|| format!("could not make {}", path.display()))?;
+        let lock = File::create(path.join(LOCK))?;
+        lock.lock().context("could not lock the lab's directory")?;
+        Ok(Self { path, _lock: lock })
+    }
+}
+
+impl Drop for Workspace {
+    fn drop(&mut self) {
+        // What can't be removed now is a leftover for the next lab.
+        let _leftover = fs::remove_dir_all(&self.path);
+    }
+}
+
+/// Removes the directories of labs that no longer live. Their processes and networks went with them.
+fn remove_leftovers(parent: &Path) {
+    let entries = fs::read_dir(parent).into_iter().flatten().flatten();
+    for entry in entries.filter(|e| e.file_name().to_string_lossy().starts_with(PREFIX)) {
+        let path = entry.path();
+        let lives = match File::open(path.join(LOCK)) {
+            Ok(lock) => matches!(lock.try_lock(), Err(TryLockError::WouldBlock)),
+            // A directory without a lock is either just being made or being removed.
+            Err(_) => young(&path),
+        };
+        if !lives {
+            let _of_another_user = fs::remove_dir_all(&path);
+        }
+    }
+}
+
+fn young(path: &Path) -> bool {
+    let age = fs::metadata(path).and_then(|m| m.modified()).ok().and_then(|t| t.elapsed().ok());
+    age.is_none_or(|age| age.as_secs() < 60)
+}

@@ -1,0 +1,34 @@
+//! `xshield-lab`: the lab's helper. `demo` is for people; the other commands are what the lab starts
+//! inside its hosts.
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use xshield_lab::{init, probe, service};
+
+#[derive(Debug, Parser)]
+#[command(version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Process 1 of a host.
+    #[command(hide = true)]
+    Init(init::InitArgs),
+    /// Services of a host.
+    #[command(hide = true)]
+    Service(service::ServiceArgs),
+    /// Sends the probes given on standard input.
+    #[command(hide = true)]
+    Probe,
+}
+
+fn main() -> Result<()> {
+    match Cli::parse().command {
+        Command::Init(args) => init::run(&args),
+        Command::Service(args) => service::run(&args),
+        Command::Probe => probe::run(),
+    }
+}

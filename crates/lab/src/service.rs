@@ -1,0 +1,141 @@
+//! Small real services: they accept TCP connections and UDP datagrams, write down what reached them,
+//! and send it back.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::host::{Host, Running};
+use crate::programs::Programs;
+use crate::sys;
+use crate::wait;
+
+/// A service of a host: a process and the ports it has open, on IPv4 and IPv6.
+#[derive(Debug, Clone)]
+pub struct Service {
+    /// The process name, 15 bytes at most.
+    pub process: &'static str,
+    /// TCP ports.
+    pub tcp: &'static [u16],
+    /// UDP ports.
+    pub udp: &'static [u16],
+}
+
+/// The file in [`Host::dir`] in which a host's services write down what reached them.
+pub(crate) const SEEN: &str = "seen";
+const OPEN: &str = "open";
+
+impl Service {
+    /// Starts it and waits until its ports are open.
+    pub(crate) fn start(&self, host: &Host, programs: &Programs) -> Result<Running> {
+        let mut command = host.command(programs.lab());
+        command.args(["service", "--process", self.process]);
+        command.arg("--seen").arg(host.dir().join(SEEN));
+        for port in self.tcp {
+            command.args(["--tcp", &port.to_string()]);
+        }
+        for port in self.udp {
+            command.args(["--udp", &port.to_string()]);
+        }
+        let log = format!("service-{}", self.process);
+        let mut running = host.spawn(&log, command)?;
+        wait::until(&format!("service {}", self.process), Duration::from_secs(20), || {
+            running.still_runs()?;
+            Ok(running.output()?.contains(OPEN).then_some(()))
+        })?;
+        Ok(running)
+    }
+}
+
+/// What a service's process is told.
+#[derive(Debug, clap::Args)]
+pub struct ServiceArgs {
+    /// Process name.
+    #[arg(long)]
+    process: String,
+    /// TCP port; may be repeated.
+    #[arg(long)]
+    tcp: Vec<u16>,
+    /// UDP port; may be repeated.
+    #[arg(long)]
+    udp: Vec<u16>,
+    /// Where to write down what arrives.
+    #[arg(long)]
+    seen: PathBuf,
+}
+
+/// Serves until it is killed.
+///
+/// # Errors
+/// When a port can't be opened or the file can't be written.
+pub fn run(args: &ServiceArgs) -> Result<()> {
+    sys::set_process_name(&args.process)?;
+    let open_file = || {
+        File::options()
+            .create(true)
+            .append(true)
+            .open(&args.seen)
+            .with_context(|| format!("could not open {}", args.seen.display()))
+    };
+    let mut workers = Vec::new();
+    for &port in &args.tcp {
+        let listener = TcpListener::bind(everywhere(port))
+            .with_context(|| format!("could not listen on TCP port {port}"))?;
+        let seen = open_file()?;
+        workers.push(std::thread::spawn(move || serve_tcp(&listener, &seen)));
+    }
+    for &port in &args.udp {
+        let socket = UdpSocket::bind(everywhere(port))
+            .with_context(|| format!("could not open UDP port {port}"))?;
+        let seen = open_file()?;
+        workers.push(std::thread::spawn(move || serve_udp(&socket, &seen)));
+    }
+    println!("{OPEN}");
+    std::io::stdout().flush()?;
+    for worker in workers {
+        worker.join().map_err(|_| anyhow::anyhow!("a listener panicked"))??;
+    }
+    Ok(())
+}
+
+/// Every address of both families: the kernel maps IPv4 onto an unspecified IPv6 socket.
+fn everywhere(port: u16) -> SocketAddr {
+    (Ipv6Addr::UNSPECIFIED, port).into()
+}
+
+fn serve_tcp(listener: &TcpListener, seen: &File) -> Result<()> {
+    loop {
+        let (stream, _) = listener.accept()?;
+        let seen = seen.try_clone()?;
+        std::thread::spawn(move || {
+            // A connection that breaks is the prober's to report.
+            let _broken = answer(stream, seen);
+        });
+    }
+}
+
+/// Sends every line back after writing it down, until the client closes.
+fn answer(mut stream: TcpStream, mut seen: File) -> Result<()> {
+    let mut lines = BufReader::new(stream.try_clone()?);
+    let mut line = String::new();
+    while lines.read_line(&mut line)? > 0 {
+        seen.write_all(line.as_bytes())?;
+        stream.write_all(line.as_bytes())?;
+        line.clear();
+    }
+    Ok(())
+}
+
+fn serve_udp(socket: &UdpSocket, mut seen: &File) -> Result<()> {
+    let mut buffer = [0; 2048];
+    loop {
+        let (length, from) = socket.recv_from(&mut buffer)?;
+        seen.write_all(&buffer[..length])?;
+        // The reply can be refused by this host's own firewall; the prober tells.
+        let _unanswered = socket.send_to(&buffer[..length], from);
+    }
+}

@@ -1,0 +1,321 @@
+//! The system calls behind the lab, each as a safe function. Nothing else in the crate is unsafe.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::Duration;
+
+/// The namespaces of one host, held open by file descriptors.
+#[derive(Debug)]
+pub(crate) struct Namespaces {
+    net: File,
+    mount: File,
+    uts: File,
+    ipc: File,
+    pid: File,
+}
+
+/// Which namespaces a command enters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Depth {
+    /// Only the host's network; files and processes stay the lab's.
+    Network,
+    /// Everything: the command runs as a program of that host.
+    Host,
+}
+
+impl Namespaces {
+    /// Opens the namespaces that process `pid` and its children to be live in.
+    pub(crate) fn of(pid: u32) -> io::Result<Self> {
+        let open = |kind: &str| File::open(format!("/proc/{pid}/ns/{kind}"));
+        Ok(Self {
+            net: open("net")?,
+            mount: open("mnt")?,
+            uts: open("uts")?,
+            ipc: open("ipc")?,
+            pid: open("pid_for_children")?,
+        })
+    }
+
+    /// Moves the calling thread into this host's network, for good.
+    pub(crate) fn enter_network(&self) -> io::Result<()> {
+        setns(self.net.as_raw_fd(), libc::CLONE_NEWNET)
+    }
+}
+
+/// Makes `command` start in the namespaces, in a session of its own, so that a Ctrl-C at the terminal
+/// reaches the lab alone.
+pub(crate) fn enter(command: &mut Command, namespaces: Arc<Namespaces>, depth: Depth) {
+    let hook = move || {
+        new_session()?;
+        setns(namespaces.net.as_raw_fd(), libc::CLONE_NEWNET)?;
+        if depth == Depth::Network {
+            return Ok(());
+        }
+        setns(namespaces.uts.as_raw_fd(), libc::CLONE_NEWUTS)?;
+        setns(namespaces.ipc.as_raw_fd(), libc::CLONE_NEWIPC)?;
+        setns(namespaces.pid.as_raw_fd(), libc::CLONE_NEWPID)?;
+        setns(namespaces.mount.as_raw_fd(), libc::CLONE_NEWNS)?;
+        continue_in_child()
+    };
+    before_exec(command, hook);
+}
+
+/// Makes `command` start as process 1 of new namespaces of every kind that a host needs.
+pub(crate) fn found_host(command: &mut Command) {
+    before_exec(command, || {
+        new_session()?;
+        let kinds = libc::CLONE_NEWNET
+            | libc::CLONE_NEWNS
+            | libc::CLONE_NEWUTS
+            | libc::CLONE_NEWIPC
+            | libc::CLONE_NEWPID;
+        unshare(kinds)?;
+        continue_in_child()
+    });
+}
+
+#[allow(unsafe_code, reason = "std offers no safe way to run code between fork and exec")]
+fn before_exec(
+    command: &mut Command,
+    hook: impl FnMut() -> io::Result<()> + Send + Sync + 'static,
+) {
+    // SAFETY: every hook of this module makes only system calls that are async-signal-safe and
+    // neither allocates nor takes locks.
+    unsafe { command.pre_exec(hook) };
+}
+
+#[allow(unsafe_code, reason = "system call")]
+fn setns(fd: RawFd, kind: libc::c_int) -> io::Result<()> {
+    // SAFETY: takes two integers; the kernel checks both.
+    result(unsafe { libc::setns(fd, kind) })
+}
+
+#[allow(unsafe_code, reason = "system call")]
+fn unshare(kinds: libc::c_int) -> io::Result<()> {
+    // SAFETY: takes an integer; memory is not shared differently by any kind used here.
+    result(unsafe { libc::unshare(kinds) })
+}
+
+#[allow(unsafe_code, reason = "system call")]
+fn new_session() -> io::Result<()> {
+    // SAFETY: no arguments. Fails only for a process group leader, which a fresh child is not.
+    result(unsafe { libc::setsid() })
+}
+
+/// The process that a [`continue_in_child`] parent stands for.
+static STOOD_FOR: AtomicI32 = AtomicI32::new(0);
+
+/// A process can't move itself into another pid namespace, only its children. So: fork, go on in the
+/// child, and let the parent stand for it: it forwards SIGTERM and SIGINT, turns SIGUSR1 into SIGKILL,
+/// and ends as the child ends. When the parent itself is killed, the child dies, too; but then it is
+/// the machine's process 1 that has to clear it away, and some take their time.
+#[allow(unsafe_code, reason = "fork, wait and signal handling between fork and exec")]
+fn continue_in_child() -> io::Result<()> {
+    // SAFETY: this runs between fork and exec: there is one thread. Only async-signal-safe calls
+    // follow, on integers and on locals that outlive them.
+    unsafe {
+        match libc::fork() {
+            -1 => Err(io::Error::last_os_error()),
+            0 => result(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL)),
+            child => stand_for(child),
+        }
+    }
+}
+
+#[allow(unsafe_code, reason = "see continue_in_child")]
+unsafe fn stand_for(child: libc::pid_t) -> ! {
+    STOOD_FOR.store(child, Ordering::SeqCst);
+    // SAFETY: as in continue_in_child; the handler only loads an atomic and calls kill. The files are
+    // the child's from here on: whoever waits for a pipe to close must not wait for this process.
+    unsafe {
+        let handler = forward as extern "C" fn(libc::c_int) as libc::sighandler_t;
+        libc::signal(libc::SIGTERM, handler);
+        libc::signal(libc::SIGINT, handler);
+        libc::signal(libc::SIGUSR1, handler);
+        if libc::syscall(libc::SYS_close_range, 0, libc::c_uint::MAX, 0) != 0 {
+            (0..1024).for_each(|fd| {
+                libc::close(fd);
+            });
+        }
+        let mut status = 0;
+        while libc::waitpid(child, &raw mut status, 0) != child {}
+        if libc::WIFSIGNALED(status) {
+            let no_core = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+            libc::setrlimit(libc::RLIMIT_CORE, &raw const no_core);
+            let signal = libc::WTERMSIG(status);
+            libc::signal(signal, libc::SIG_DFL);
+            libc::kill(libc::getpid(), signal);
+        }
+        libc::_exit(libc::WEXITSTATUS(status))
+    }
+}
+
+#[allow(unsafe_code, reason = "signal handler")]
+extern "C" fn forward(signal: libc::c_int) {
+    let signal = if signal == libc::SIGUSR1 { libc::SIGKILL } else { signal };
+    // SAFETY: kill takes integers and is async-signal-safe.
+    unsafe { libc::kill(STOOD_FOR.load(Ordering::SeqCst), signal) };
+}
+
+fn result(code: libc::c_int) -> io::Result<()> {
+    if code < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Whether this process may make namespaces without entering a user namespace first.
+#[allow(unsafe_code, reason = "system call")]
+pub(crate) fn is_root() -> bool {
+    // SAFETY: no arguments, always succeeds.
+    unsafe { libc::geteuid() == 0 }
+}
+
+/// Whether a child of this process can make network namespaces: security modules may let user
+/// namespaces be made and then give them no rights.
+pub(crate) fn can_make_networks() -> io::Result<()> {
+    let mut trial = Command::new("true");
+    before_exec(&mut trial, || unshare(libc::CLONE_NEWNET));
+    trial.status().map(drop)
+}
+
+/// The file systems a host mounts.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Mount<'a> {
+    /// Keep this mount namespace's changes to itself.
+    Private,
+    /// The processes of this pid namespace.
+    Proc,
+    /// An empty file system in memory.
+    Memory,
+    /// `lower`, with changes kept elsewhere.
+    Overlay(&'a str),
+}
+
+/// Mounts at `target`.
+pub(crate) fn mount(what: Mount<'_>, target: &str) -> io::Result<()> {
+    let (source, kind, flags, options) = match what {
+        Mount::Private => (c"none", c"", libc::MS_REC | libc::MS_PRIVATE, ""),
+        Mount::Proc => (c"proc", c"proc", libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC, ""),
+        Mount::Memory => (c"lab", c"tmpfs", libc::MS_NOSUID | libc::MS_NODEV, "mode=0755"),
+        Mount::Overlay(options) => (c"lab", c"overlay", 0, options),
+    };
+    mount_raw(source, target, kind, flags, options)
+}
+
+#[allow(unsafe_code, reason = "system call")]
+fn mount_raw(
+    source: &std::ffi::CStr,
+    target: &str,
+    kind: &std::ffi::CStr,
+    flags: libc::c_ulong,
+    options: &str,
+) -> io::Result<()> {
+    let target = std::ffi::CString::new(target)?;
+    let options = std::ffi::CString::new(options)?;
+    // SAFETY: four NUL-terminated strings that outlive the call.
+    result(unsafe {
+        libc::mount(
+            source.as_ptr(),
+            target.as_ptr(),
+            kind.as_ptr(),
+            flags,
+            options.as_ptr().cast::<libc::c_void>(),
+        )
+    })
+}
+
+/// Names the host of this UTS namespace.
+#[allow(unsafe_code, reason = "system call")]
+pub(crate) fn set_host_name(name: &str) -> io::Result<()> {
+    // SAFETY: pointer and length of one string.
+    result(unsafe { libc::sethostname(name.as_ptr().cast(), name.len()) })
+}
+
+/// Sets the name of the calling thread's process, as `ps` shows it; cut to 15 bytes by the kernel.
+#[allow(unsafe_code, reason = "system call")]
+pub(crate) fn set_process_name(name: &str) -> io::Result<()> {
+    let name = std::ffi::CString::new(name)?;
+    // SAFETY: a NUL-terminated string that outlives the call.
+    result(unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) })
+}
+
+/// Lets the kernel clear away children, also those that process 1 inherits, without being waited for.
+#[allow(unsafe_code, reason = "system call")]
+pub(crate) fn disown_children() {
+    // SAFETY: sets a disposition, installs no handler.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+}
+
+/// Which signals end a lab.
+#[allow(unsafe_code, reason = "system call")]
+fn ending_signals() -> libc::sigset_t {
+    // SAFETY: sigemptyset makes the zeroed set a valid one; sigaddset takes it and a number.
+    unsafe {
+        let mut set = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+            libc::sigaddset(&raw mut set, signal);
+        }
+        set
+    }
+}
+
+/// From here on, SIGINT, SIGTERM and SIGHUP wait until [`ended_within`] asks for them. To be called
+/// before other threads start.
+#[allow(unsafe_code, reason = "system call")]
+pub(crate) fn hold_ending_signals() {
+    let set = ending_signals();
+    // SAFETY: a valid set; the old mask isn't asked for. Fails only for an unknown `how`.
+    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) };
+}
+
+/// Waits for one of the held signals; `false` when `time` passed without one.
+#[allow(unsafe_code, reason = "system call")]
+pub(crate) fn ended_within(time: Duration) -> bool {
+    let set = ending_signals();
+    let timeout = libc::timespec {
+        tv_sec: libc::time_t::try_from(time.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_nsec: time.subsec_nanos().into(),
+    };
+    // SAFETY: a valid set and timeout that outlive the call; signal information isn't asked for.
+    unsafe { libc::sigtimedwait(&raw const set, std::ptr::null_mut(), &raw const timeout) > 0 }
+}
+
+/// Kills the program that `stand_in`, a child started by [`enter`] or [`found_host`], stands for, and
+/// waits until both are gone.
+pub(crate) fn kill_and_wait(stand_in: &mut std::process::Child) -> io::Result<()> {
+    if stand_in.try_wait()?.is_none() {
+        signal(stand_in.id(), libc::SIGUSR1)?;
+        stand_in.wait()?;
+    }
+    Ok(())
+}
+
+/// Sends a signal to a process.
+#[allow(unsafe_code, reason = "system call")]
+pub(crate) fn signal(pid: u32, signal: libc::c_int) -> io::Result<()> {
+    let pid = libc::pid_t::try_from(pid).map_err(io::Error::other)?;
+    // SAFETY: two integers.
+    result(unsafe { libc::kill(pid, signal) })
+}
+
+/// Opens a socket for echo requests; replies to others' requests do not arrive on it.
+#[allow(unsafe_code, reason = "std can't make ICMP sockets")]
+pub(crate) fn ping_socket(ipv6: bool) -> io::Result<std::net::UdpSocket> {
+    use std::os::fd::FromRawFd;
+    let (family, protocol) = if ipv6 {
+        (libc::AF_INET6, libc::IPPROTO_ICMPV6)
+    } else {
+        (libc::AF_INET, libc::IPPROTO_ICMP)
+    };
+    // SAFETY: three integers; a returned descriptor is open and owned by nobody else. A UdpSocket does
+    // with it what any datagram socket can do.
+    unsafe {
+        let fd = libc::socket(family, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, protocol);
+        result(fd)?;
+        Ok(std::net::UdpSocket::from_raw_fd(fd))
+    }
+}

@@ -11,6 +11,13 @@
 //! | `POST /host/v1/reports` | zstd of [`message::Report`] → [`message::ReportAnswer`] | [`signature`] with the session key |
 
 pub mod bytes;
+pub mod envelope;
+pub mod keys;
 pub mod message;
+pub mod session;
+pub mod signature;
+mod transcript;
 
 pub use bytes::Bytes;
+pub use envelope::{Envelope, Verified};
+pub use keys::{EnforcementKey, IdentityKey, KeyId, PolicyKey, PolicyPublicKey, SessionKey};

@@ -55,7 +55,8 @@ pub struct SessionResponse {
     pub expires: UnixSeconds,
     /// The platform's clock.
     pub time: UnixSeconds,
-    /// HMAC-SHA256 under the session key: the platform knew the enforcement key, too.
+    /// HMAC-SHA256 under a key derived beside the session key: the platform knew the enforcement
+    /// key, too.
     pub mac: Bytes<32>,
 }
 

@@ -1,2 +1,64 @@
-//! Project tasks: demo, test, ci, bench, layers, dist.
-fn main() {}
+//! Project tasks: `cargo xtask demo | test | ci | bench | layers | licences | dist`.
+
+mod ci;
+mod demo;
+mod dist;
+mod layers;
+mod licences;
+mod metadata;
+mod packages;
+mod run;
+mod spdx;
+mod test;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(bin_name = "cargo xtask", about)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Builds everything and shows it at work on several hosts in this machine.
+    Demo(demo::DemoArgs),
+    /// Runs all tests, the lab's end-to-end tests included.
+    Test(test::TestArgs),
+    /// What every change must pass: formatting, clippy, layers, licences, tests.
+    Ci,
+    /// Measures and prints one JSON object a line.
+    Bench(demo::BenchArgs),
+    /// Fails when a crate uses another one that it must not know.
+    Layers,
+    /// Fails when a dependency's licence is not on the allow-list.
+    Licences,
+    /// Builds the static release binaries of the host programs.
+    Dist,
+}
+
+fn main() -> ExitCode {
+    match run_task(Cli::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run_task(task: Task) -> Result<()> {
+    match task {
+        Task::Demo(args) => demo::run(&args),
+        Task::Test(args) => test::run(&args),
+        Task::Ci => ci::run(),
+        Task::Bench(args) => demo::bench(&args),
+        Task::Layers => layers::check(&metadata::read()?),
+        Task::Licences => licences::check(&metadata::read()?),
+        Task::Dist => dist::run(),
+    }
+}

@@ -1,0 +1,82 @@
+//! The demo and the figures: build, then hand over to the lab.
+
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+
+use crate::{dist, metadata, packages, run};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct DemoArgs {
+    /// One round; fails when any cell of the matrix is wrong.
+    #[arg(long)]
+    check: bool,
+}
+
+/// What to measure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Bench {
+    /// The host program: size, time and memory of a cycle.
+    Spark,
+    /// Changing rules, and what they cost a packet.
+    Firewall,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct BenchArgs {
+    /// What to measure.
+    what: Bench,
+    /// One JSON object a line (the only format; named so that scripts keep working).
+    #[arg(long)]
+    json: bool,
+    /// Shorter runs, for trying out; the figures are rough.
+    #[arg(long)]
+    quick: bool,
+}
+
+/// Builds platform, Spark and lab, then becomes the lab's demo.
+pub(crate) fn run(args: &DemoArgs) -> Result<()> {
+    packages::ensure()?;
+    let programs = ["-p", "xshield", "-p", "ctspark", "-p", "xshield-lab"];
+    run::succeed(run::cargo(&["build", "--bins", "--locked"]).args(programs))?;
+    let mut demo = lab("debug")?;
+    demo.arg("demo");
+    if args.check {
+        demo.arg("--check");
+    }
+    become_it(demo)
+}
+
+/// Builds what is shipped, then becomes the lab's measurement.
+pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
+    packages::ensure()?;
+    let spark = dist::build_spark()?;
+    let programs = ["-p", "xshield", "-p", "xshield-lab"];
+    run::succeed(run::cargo(&["build", "--bins", "--release", "--locked"]).args(programs))?;
+    let mut bench = lab("release")?;
+    let what = match args.what {
+        Bench::Spark => "spark",
+        Bench::Firewall => "firewall",
+    };
+    bench.args(["bench", what, "--spark"]).arg(spark);
+    if args.quick {
+        bench.arg("--quick");
+    }
+    become_it(bench)
+}
+
+fn lab(profile: &str) -> Result<Command> {
+    let target: PathBuf = metadata::read()?.target_directory;
+    let mut command = Command::new(target.join(profile).join("xshield-lab"));
+    let path = std::env::var("PATH").unwrap_or_default();
+    command.env("PATH", format!("{path}:/usr/sbin:/sbin")).current_dir(run::root());
+    Ok(command)
+}
+
+/// A Ctrl-C must reach the lab alone, so this process gives way to it.
+fn become_it(mut command: Command) -> Result<()> {
+    Err(command.exec()).context("could not start the lab")
+}

@@ -1,0 +1,160 @@
+//! Who may use whom. The arrows are the architecture; a new one is a decision, not an accident.
+
+use anyhow::{Result, bail};
+
+use crate::metadata::{Kind, Metadata, Package};
+
+/// What one of our packages may use, and the reason why nothing else.
+struct Layer {
+    package: &'static str,
+    may_use: &'static [&'static str],
+    because: &'static str,
+}
+
+/// Everything a host program is made of.
+const HOST_SIDE: &[&str] = &[
+    "xshield-policy",
+    "xshield-threat",
+    "xshield-wire",
+    "xshield-firewall",
+    "xshield-host",
+    "xshield-transport",
+];
+
+const LAYERS: &[Layer] = &[
+    Layer {
+        package: "xshield-policy",
+        may_use: &[],
+        because: "policy is pure: platform, hosts and tests must judge a packet by the same code",
+    },
+    Layer {
+        package: "xshield-threat",
+        may_use: &[],
+        because: "threat is pure: feeds, set and codec know nothing of who uses them",
+    },
+    Layer {
+        package: "xshield-wire",
+        may_use: &["xshield-policy", "xshield-threat"],
+        because: "wire carries domain types and nothing else",
+    },
+    Layer {
+        package: "xshield-firewall",
+        may_use: &["xshield-policy", "xshield-threat"],
+        because: "firewall knows rulesets, not where they come from",
+    },
+    Layer {
+        package: "xshield-host",
+        may_use: &["xshield-wire", "xshield-policy"],
+        because: "host gathers facts; it decides and enforces nothing",
+    },
+    Layer {
+        package: "xshield-transport",
+        may_use: &["xshield-wire", "xshield-policy"],
+        because: "transport moves bytes; it knows no ruleset",
+    },
+    Layer {
+        package: "xshield-enforce",
+        may_use: HOST_SIDE,
+        because: "enforce is the host's cycle; it must not know the platform or the programs around it",
+    },
+    Layer {
+        package: "ctspark",
+        may_use: &["xshield-enforce"],
+        because: "spark is the cycle run once; what it needs belongs into enforce",
+    },
+    Layer {
+        package: "ctagent",
+        may_use: &["xshield-enforce"],
+        because: "agent is the cycle made resident; what it needs belongs into enforce",
+    },
+    Layer {
+        package: "xshield",
+        may_use: &["xshield-policy", "xshield-threat", "xshield-wire"],
+        because: "the platform never touches a firewall; it runs where it manages nothing",
+    },
+    Layer {
+        package: "xshield-lab",
+        may_use: &["xshield-policy"],
+        because: "the lab drives the real binaries; with our own parts it would prove itself right",
+    },
+    Layer { package: "xtask", may_use: &[], because: "xtask is compiled before everything else" },
+];
+
+/// Tests of any crate may build a lab; the lab uses nothing that could use them back.
+const TESTS_MAY_USE: &str = "xshield-lab";
+
+/// Fails with every arrow that must not be there, each with the reason.
+pub(crate) fn check(metadata: &Metadata) -> Result<()> {
+    let names: Vec<&str> = metadata.ours().map(|package| package.name.as_str()).collect();
+    let wrong: Vec<String> =
+        metadata.ours().flat_map(|package| wrong_arrows(package, &names)).collect();
+    if !wrong.is_empty() {
+        bail!("{}", wrong.join("\n"));
+    }
+    println!("layers: {} packages, every arrow allowed", names.len());
+    Ok(())
+}
+
+fn wrong_arrows(package: &Package, ours: &[&str]) -> Vec<String> {
+    let Some(layer) = LAYERS.iter().find(|layer| layer.package == package.name) else {
+        return vec![format!(
+            "{} has no layer: say in xtask/src/layers.rs what it may use and why",
+            package.name
+        )];
+    };
+    let used = package.dependencies.iter().filter(|used| ours.contains(&used.name.as_str()));
+    used.filter(|used| !layer.may_use.contains(&used.name.as_str()))
+        .filter(|used| !(used.kind == Kind::Dev && used.name == TESTS_MAY_USE))
+        .map(|used| {
+            let allowed = match layer.may_use {
+                [] => "nothing of ours".to_owned(),
+                names => names.join(", "),
+            };
+            format!(
+                "{} must not use {} (it may use {allowed}): {}",
+                package.name, used.name, layer.because
+            )
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metadata::{Dependency, Membership};
+
+    fn arrows(name: &str, used: &str, kind: Kind) -> Vec<String> {
+        let package = Package {
+            name: name.to_owned(),
+            version: "0.1.0".to_owned(),
+            license: None,
+            membership: Membership::Ours,
+            dependencies: vec![Dependency { name: used.to_owned(), kind }],
+        };
+        wrong_arrows(&package, &["xshield-firewall", "xshield-policy", "xshield-lab"])
+    }
+
+    #[test]
+    fn arrows_are_checked_with_their_reason() {
+        for (from, to, kind, complaint) in [
+            ("xshield-firewall", "xshield-policy", Kind::Shipped, None),
+            ("xshield-firewall", "serde", Kind::Shipped, None),
+            ("xshield-firewall", "xshield-lab", Kind::Dev, None),
+            ("xshield-firewall", "xshield-lab", Kind::Shipped, Some("not where they come from")),
+            ("xshield", "xshield-firewall", Kind::Shipped, Some("never touches a firewall")),
+            ("xshield", "xshield-firewall", Kind::Dev, Some("never touches a firewall")),
+            ("xshield-new", "serde", Kind::Shipped, Some("has no layer")),
+        ] {
+            let found = arrows(from, to, kind);
+            match complaint {
+                None => assert!(found.is_empty(), "{from} -> {to}: {found:?}"),
+                Some(text) => {
+                    assert!(
+                        found.len() == 1 && found[0].contains(text),
+                        "{from} -> {to}: {found:?}"
+                    );
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! What `cargo metadata` says about packages.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::run;
+
+/// The resolved dependency graph, as far as the tasks need it.
+#[derive(Debug)]
+pub(crate) struct Metadata {
+    pub(crate) packages: Vec<Package>,
+    pub(crate) target_directory: PathBuf,
+}
+
+#[derive(Debug)]
+pub(crate) struct Package {
+    pub(crate) name: String,
+    pub(crate) version: String,
+    pub(crate) license: Option<String>,
+    pub(crate) membership: Membership,
+    pub(crate) dependencies: Vec<Dependency>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Membership {
+    Ours,
+    Foreign,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Dependency {
+    pub(crate) name: String,
+    pub(crate) kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Normal or build dependency: part of what is shipped.
+    Shipped,
+    /// Only for tests, examples and benchmarks.
+    Dev,
+}
+
+impl Metadata {
+    pub(crate) fn ours(&self) -> impl Iterator<Item = &Package> {
+        self.packages.iter().filter(|package| package.membership == Membership::Ours)
+    }
+}
+
+/// Asks cargo. Fetches what is missing of the registry.
+pub(crate) fn read() -> Result<Metadata> {
+    let output = run::cargo(&["metadata", "--format-version=1", "--locked"])
+        .output()
+        .context("could not start cargo metadata")?;
+    if !output.status.success() {
+        bail!("cargo metadata failed:\n{}", String::from_utf8_lossy(&output.stderr));
+    }
+    parse(&serde_json::from_slice(&output.stdout).context("cargo metadata printed no JSON")?)
+}
+
+fn parse(document: &Value) -> Result<Metadata> {
+    let ours: BTreeSet<&str> =
+        array(document, "workspace_members")?.iter().filter_map(Value::as_str).collect();
+    let packages: Result<Vec<Package>> = array(document, "packages")?
+        .iter()
+        .map(|package| {
+            let is_ours = ours.contains(text(package, "id")?);
+            Ok(Package {
+                name: text(package, "name")?.to_owned(),
+                version: text(package, "version")?.to_owned(),
+                license: package["license"].as_str().map(str::to_owned),
+                membership: if is_ours { Membership::Ours } else { Membership::Foreign },
+                dependencies: array(package, "dependencies")?
+                    .iter()
+                    .map(dependency)
+                    .collect::<Result<_>>()?,
+            })
+        })
+        .collect();
+    let target_directory = text(document, "target_directory")?.into();
+    Ok(Metadata { packages: packages?, target_directory })
+}
+
+fn dependency(value: &Value) -> Result<Dependency> {
+    let kind = if value["kind"] == "dev" { Kind::Dev } else { Kind::Shipped };
+    Ok(Dependency { name: text(value, "name")?.to_owned(), kind })
+}
+
+fn array<'a>(value: &'a Value, key: &str) -> Result<&'a Vec<Value>> {
+    value[key].as_array().with_context(|| format!("cargo metadata has no list {key:?}"))
+}
+
+fn text<'a>(value: &'a Value, key: &str) -> Result<&'a str> {
+    value[key].as_str().with_context(|| format!("cargo metadata has no text {key:?}"))
+}

@@ -1,0 +1,48 @@
+//! The Debian packages that the lab needs on the machine.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::run;
+
+/// A program and the package that brings it.
+const NEEDED: &[(&str, &str)] =
+    &[("nft", "nftables"), ("ip", "iproute2"), ("unshare", "util-linux")];
+
+/// Installs what is missing when that is possible; otherwise fails with the command to run.
+pub(crate) fn ensure() -> Result<()> {
+    let missing: Vec<&str> =
+        NEEDED.iter().filter(|(program, _)| !is_installed(program)).map(|&(_, p)| p).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let command = format!("apt-get install -y --no-install-recommends {}", missing.join(" "));
+    if !is_root() {
+        bail!("packages are missing; run: sudo {command}");
+    }
+    if !is_installed("apt-get") {
+        bail!("not on Debian or Ubuntu; install what gives the programs of: {}", missing.join(" "));
+    }
+    println!("installing: {}", missing.join(" "));
+    run::succeed(Command::new("apt-get").args(["update", "-q"]))?;
+    run::succeed(
+        Command::new("apt-get")
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .args(["install", "-y", "-q", "--no-install-recommends"])
+            .args(&missing),
+    )
+}
+
+/// In PATH, or where administration programs are though a user's PATH may leave it out.
+fn is_installed(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let administration = ["/usr/sbin", "/sbin"].map(Into::into);
+    std::env::split_paths(&path).chain(administration).any(|d| d.join(program).is_file())
+}
+
+fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    Path::new("/proc/self").metadata().is_ok_and(|metadata| metadata.uid() == 0)
+}

@@ -54,10 +54,11 @@ impl Params {
     pub fn serialize(&self, components: &[&str]) -> String {
         let names: Vec<String> = components.iter().map(|name| format!("\"{name}\"")).collect();
         let mut text = format!("({})", names.join(" "));
-        let _ = write!(text, ";created={};keyid=\"{}\"", self.created, self.keyid);
+        let _ = write!(text, ";created={}", self.created);
         if let Some(nonce) = &self.nonce {
             let _ = write!(text, ";nonce=\"{nonce}\"");
         }
+        let _ = write!(text, ";keyid=\"{}\"", self.keyid);
         if let Some(tag) = &self.tag {
             let _ = write!(text, ";tag=\"{tag}\"");
         }

@@ -1,0 +1,140 @@
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use xshield_policy::Revision;
+use xshield_wire::envelope::{EnvelopeError, RULESET_TYPE, Verified, open, seal};
+use xshield_wire::{PolicyKey, PolicyPublicKey};
+
+use crate::fixtures::{asset, policy_key, ruleset};
+
+fn sealed(revision: u64) -> Vec<u8> {
+    seal(&policy_key(), &ruleset(revision)).unwrap().to_bytes()
+}
+
+fn opened(bytes: &[u8]) -> Result<Verified<xshield_policy::Ruleset>, EnvelopeError> {
+    open(bytes, &[policy_key().public()], &asset("a-web"), Revision(3))
+}
+
+#[test]
+fn a_sealed_ruleset_opens_and_opens_again_from_disk() {
+    let bytes = sealed(3);
+    let verified = opened(&bytes).unwrap();
+    assert_eq!(*verified, ruleset(3));
+    assert_eq!(verified.envelope(), bytes);
+    assert_eq!(verified.digest(), seal(&policy_key(), &ruleset(3)).unwrap().digest());
+    assert_eq!(verified.in_force().revision, Revision(3));
+    assert_eq!(opened(verified.envelope()).unwrap(), verified);
+}
+
+#[test]
+fn the_same_revision_may_be_compiled_again_but_an_older_one_never_comes_back() {
+    let mut again = ruleset(3);
+    again.intranet.clear();
+    let again = seal(&policy_key(), &again).unwrap();
+    assert_ne!(opened(&sealed(3)).unwrap().digest(), again.digest());
+    opened(&again.to_bytes()).unwrap();
+    opened(&sealed(4)).unwrap();
+    let error = opened(&sealed(2)).unwrap_err();
+    assert!(matches!(error, EnvelopeError::Older { got: Revision(2), floor: Revision(3) }));
+}
+
+#[test]
+fn another_hosts_ruleset_is_refused() {
+    let error = open(&sealed(3), &[policy_key().public()], &asset("a-db"), Revision(0));
+    let error = error.unwrap_err();
+    assert!(matches!(&error, EnvelopeError::OtherHost { .. }));
+    assert_eq!(error.to_string(), "the ruleset is for a-web, but this host is a-db");
+}
+
+#[test]
+fn only_a_pinned_key_signs() {
+    let other = PolicyKey::from_seed([66; 32]);
+    let bytes = seal(&other, &ruleset(3)).unwrap().to_bytes();
+    let error = opened(&bytes).unwrap_err();
+    let EnvelopeError::UnknownKey { signed_by, pinned } = error else { panic!("{error:?}") };
+    assert_eq!(signed_by, [other.public().id().to_string()]);
+    assert_eq!(pinned, [policy_key().public().id()]);
+
+    // Signed by another key under the pinned key's name.
+    let mut forged: Value = serde_json::from_slice(&bytes).unwrap();
+    forged["signatures"][0]["keyid"] = json!(policy_key().public().id());
+    let error = opened(&serde_json::to_vec(&forged).unwrap()).unwrap_err();
+    assert!(matches!(error, EnvelopeError::BadSignature));
+
+    // Both pinned, as while keys change.
+    let pinned: [PolicyPublicKey; 2] = [policy_key().public(), other.public()];
+    open(&bytes, &pinned, &asset("a-web"), Revision(3)).unwrap();
+    assert!(open(&bytes, &[], &asset("a-web"), Revision(3)).is_err());
+}
+
+#[test]
+fn a_second_signature_helps_hosts_through_a_change_of_keys() {
+    let other = PolicyKey::from_seed([66; 32]);
+    let mut both: Value = serde_json::from_slice(&sealed(3)).unwrap();
+    let theirs: Value =
+        serde_json::from_slice(&seal(&other, &ruleset(3)).unwrap().to_bytes()).unwrap();
+    let ours = both["signatures"][0].clone();
+    both["signatures"] = json!([theirs["signatures"][0], ours]);
+    opened(&serde_json::to_vec(&both).unwrap()).unwrap();
+    both["signatures"] = json!([]);
+    let error = opened(&serde_json::to_vec(&both).unwrap()).unwrap_err();
+    assert!(matches!(error, EnvelopeError::UnknownKey { .. }));
+}
+
+#[test]
+fn the_payloads_type_is_signed_too() {
+    let mut envelope: Value = serde_json::from_slice(&sealed(3)).unwrap();
+    assert_eq!(envelope["payloadType"], RULESET_TYPE);
+    envelope["payloadType"] = json!("application/vnd.xshield.ruleset.v2+json");
+    let error = opened(&serde_json::to_vec(&envelope).unwrap()).unwrap_err();
+    assert!(matches!(error, EnvelopeError::PayloadType { .. }));
+}
+
+#[test]
+fn an_altered_payload_is_refused() {
+    use base64::Engine as _;
+    let mut envelope: Value = serde_json::from_slice(&sealed(3)).unwrap();
+    let mut widened = ruleset(3);
+    widened.inbound.subject = xshield_policy::Subject::Nothing;
+    let payload = serde_json::to_vec(&widened).unwrap();
+    envelope["payload"] = json!(base64::engine::general_purpose::STANDARD.encode(payload));
+    let error = opened(&serde_json::to_vec(&envelope).unwrap()).unwrap_err();
+    assert!(matches!(error, EnvelopeError::BadSignature));
+}
+
+#[test]
+fn damage_at_any_byte_never_gives_another_ruleset() {
+    let bytes = sealed(3);
+    for at in 0..bytes.len() {
+        for flip in [0x01, 0x20, 0x80, 0xFF] {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= flip;
+            if let Ok(verified) = opened(&damaged) {
+                assert_eq!(*verified, ruleset(3), "byte {at} flipped by {flip:#x}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_cut_envelope_is_refused_at_every_length() {
+    let bytes = sealed(3);
+    for length in 0..bytes.len() {
+        let error = opened(&bytes[..length]).unwrap_err();
+        assert!(matches!(error, EnvelopeError::Malformed(_)), "{length}: {error:?}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_refused(bytes: Vec<u8>) {
+        prop_assert!(opened(&bytes).is_err());
+    }
+
+    #[test]
+    fn every_revision_reads_back(revision in 3u64.., seed: [u8; 32]) {
+        let key = PolicyKey::from_seed(seed);
+        let bytes = seal(&key, &ruleset(revision)).unwrap().to_bytes();
+        let verified = open(&bytes, &[key.public()], &asset("a-web"), Revision(3)).unwrap();
+        prop_assert_eq!(&*verified, &ruleset(revision));
+    }
+}

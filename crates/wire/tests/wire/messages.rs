@@ -1,0 +1,272 @@
+//! The JSON of every message, as recorded when its version was current. A recorded file is never
+//! edited: hosts that speak it are out there.
+
+use std::net::IpAddr;
+
+use proptest::prelude::*;
+use serde_json::Value;
+use xshield_policy::{Direction, Mode, Protocol, Revision, Subject};
+use xshield_wire::envelope::{open, seal};
+use xshield_wire::message::*;
+use xshield_wire::session::{prove, start};
+use xshield_wire::{Bytes, Envelope};
+
+use crate::fixtures::{
+    NOW, TOKEN, asset, enforcement, identity, policy_key, randomness, ruleset, terms,
+};
+
+fn in_force() -> InForce {
+    InForce { revision: Revision(3), digest: Bytes([0x5A; 32]) }
+}
+
+fn check_in(status: Status) -> CheckIn {
+    CheckIn {
+        version: 1,
+        sequence: 42,
+        program: Program { kind: ProgramKind::Spark, version: "0.1.0".into() },
+        host: HostFacts {
+            name: "web".into(),
+            os: "debian 12".into(),
+            kernel: "6.1.0-18-amd64".into(),
+            addresses: vec!["10.0.0.5".parse().unwrap(), "fd00::5".parse().unwrap()],
+            boot_id: "2f1b0b0e-6a0b-4c59-8d3f-0d5a6f1c9b11".into(),
+        },
+        status,
+        in_force: Some(in_force()),
+        problems: vec![Problem { code: "dns-stale".into(), text: "answers are 2 h old".into() }],
+    }
+}
+
+fn answer() -> CheckInAnswer {
+    CheckInAnswer {
+        version: 1,
+        wanted: Some(in_force()),
+        commands: vec![Command { id: "c-1".into(), kind: CommandKind::Resend }],
+        next_check_in: 252,
+        time: NOW,
+    }
+}
+
+fn report(body: ReportBody) -> Report {
+    Report { version: 1, batch: Bytes([0xB0; 16]), created: NOW, body }
+}
+
+fn event() -> FirewallEvent {
+    FirewallEvent {
+        kind: EventKind::WouldDeny,
+        direction: Direction::Inbound,
+        source: "10.0.0.9".parse().unwrap(),
+        destination: "10.0.0.5".parse().unwrap(),
+        protocol: Protocol::Tcp,
+        port: 5432,
+        rule: Some("never/telnet".parse().unwrap()),
+        packets: 3,
+        bytes: 180,
+        first_seen: NOW - 240,
+        last_seen: NOW,
+        from: EventSource::Recorder,
+        process: None,
+    }
+}
+
+fn events() -> ReportBody {
+    let gre = FirewallEvent {
+        kind: EventKind::Denied,
+        protocol: Protocol::Other(47),
+        port: 0,
+        rule: None,
+        from: EventSource::KernelLog,
+        process: Some("gre".into()),
+        ..event()
+    };
+    ReportBody::Events(EventReport { events: vec![event(), gre], lost: 2 })
+}
+
+fn programmed() -> ReportBody {
+    ReportBody::Programmed(ProgrammedReport {
+        in_force: in_force(),
+        inbound: DirectionState { subject: Subject::Everything, mode: Mode::Enforce },
+        outbound: DirectionState { subject: Subject::Internet, mode: Mode::Test },
+        hits: vec![RuleHits {
+            rule: "failsafe/dns".parse().unwrap(),
+            direction: Direction::Outbound,
+            packets: 5,
+            bytes: 400,
+        }],
+        text: "table inet xshield {\n}\n".into(),
+        unenforceable: vec![UnenforceableRule {
+            rule: "db-tier/backup".parse().unwrap(),
+            direction: Direction::Outbound,
+            reason: "process restic: is not running".into(),
+        }],
+    })
+}
+
+fn listening() -> ReportBody {
+    ReportBody::ListeningPorts {
+        ports: vec![ListeningPort {
+            protocol: Protocol::Tcp,
+            address: "::".parse().unwrap(),
+            port: 443,
+            process: Some("nginx".into()),
+            path: Some("/usr/sbin/nginx".into()),
+            uid: 33,
+        }],
+    }
+}
+
+fn recorded(name: &str) -> String {
+    let path = format!("{}/tests/recorded/v1/{name}.json", env!("CARGO_MANIFEST_DIR"));
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// The recorded text is still read as the same message and still written the same way.
+fn check<M: Message + PartialEq + std::fmt::Debug>(name: &str, message: &M) {
+    let text = recorded(name);
+    assert_eq!(M::read(text.as_bytes()).unwrap(), *message, "{name} is read otherwise");
+    let written: Value = serde_json::from_slice(&message.to_json().unwrap()).unwrap();
+    let expected: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(written, expected, "{name} is written otherwise");
+}
+
+#[test]
+fn version_1_check_ins_stay_readable() {
+    check("check-in", &check_in(Status::Enforcing));
+    check("check-in-blocked", &check_in(Status::Blocked { by: "firewalld".into() }));
+    let bare = CheckIn { in_force: None, problems: vec![], ..check_in(Status::NoPolicy) };
+    check("check-in-no-policy", &bare);
+    let failed = Status::Failed { reason: "the kernel refused the transaction".into() };
+    check("check-in-failed", &check_in(failed));
+    check("check-in-answer", &answer());
+    let nothing = CheckInAnswer { wanted: None, commands: vec![], ..answer() };
+    check("check-in-answer-nothing", &nothing);
+}
+
+#[test]
+fn version_1_reports_stay_readable() {
+    check("report-programmed", &report(programmed()));
+    check("report-events", &report(events()));
+    check("report-listening-ports", &report(listening()));
+    check("report-answer", &ReportAnswer { version: 1, acknowledged: Bytes([0xB0; 16]) });
+}
+
+#[test]
+fn version_1_sessions_stay_provable() {
+    let enforcement = enforcement();
+    let (request, pending) = start(&enforcement, &identity(), "web", NOW, randomness());
+    check("session-request", &request);
+    let request = SessionRequest::read(recorded("session-request").as_bytes()).unwrap();
+    let proven = prove(&request, &enforcement, NOW).unwrap();
+    let (response, _) = proven.accept(terms(), |_| TOKEN.to_owned()).unwrap();
+    check("session-response", &response);
+    let response = SessionResponse::read(recorded("session-response").as_bytes()).unwrap();
+    pending.finish(response).unwrap();
+}
+
+#[test]
+fn version_1_rulesets_stay_verifiable() {
+    let text = recorded("ruleset-envelope");
+    let envelope: Envelope = serde_json::from_str(&text).unwrap();
+    assert_eq!(envelope, seal(&policy_key(), &ruleset(3)).unwrap());
+    let pinned = [policy_key().public()];
+    let verified = open(text.as_bytes(), &pinned, &asset("a-web"), Revision(3)).unwrap();
+    assert_eq!(*verified, ruleset(3));
+}
+
+#[test]
+fn version_1_problems_stay_readable() {
+    let expected = ProblemDocument {
+        kind: "/problems/clock-skew".into(),
+        title: "The host's clock is wrong".into(),
+        status: 401,
+        detail: Some("host 1790003600, platform 1790000000".into()),
+        field: Some("/created".into()),
+    };
+    let text = recorded("problem");
+    assert_eq!(serde_json::from_str::<ProblemDocument>(&text).unwrap(), expected);
+    let bare = r#"{"type":"about:blank","title":"Not Found","status":404}"#;
+    let read: ProblemDocument = serde_json::from_str(bare).unwrap();
+    assert_eq!(serde_json::to_string(&read).unwrap(), bare);
+}
+
+#[test]
+fn another_version_is_named_whatever_else_the_message_holds() {
+    let newer = serde_json::to_string(&answer()).unwrap().replace("\"version\":1", "\"version\":2");
+    for text in [newer.as_str(), r#"{"version":2,"all":"new"}"#] {
+        let error = CheckInAnswer::read(text.as_bytes()).unwrap_err();
+        assert!(matches!(error, MessageError::Version { got: 2 }), "{error:?}");
+    }
+    for text in [r#"{"version":0}"#, r#"{"version":70000}"#] {
+        assert!(matches!(Report::read(text.as_bytes()), Err(MessageError::Version { .. })));
+    }
+    for text in ["", "{}", "[]", r#"{"version":"1"}"#, r#"{"version":1}"#] {
+        assert!(matches!(Report::read(text.as_bytes()), Err(MessageError::Malformed(_))), "{text}");
+    }
+}
+
+#[test]
+fn a_later_command_is_heard_as_unknown_and_a_later_field_is_ignored() {
+    let mut value: Value = serde_json::to_value(answer()).unwrap();
+    value["commands"][0]["kind"] = "dance".into();
+    value["later"] = "field".into();
+    let read = CheckInAnswer::read(value.to_string().as_bytes()).unwrap();
+    assert_eq!(read.commands[0].kind, CommandKind::Unknown);
+}
+
+fn any_event() -> impl Strategy<Value = FirewallEvent> {
+    let kind =
+        prop_oneof![Just(EventKind::Denied), Just(EventKind::WouldDeny), Just(EventKind::Accepted)];
+    let protocol = prop_oneof![
+        Just(Protocol::Tcp),
+        Just(Protocol::Udp),
+        Just(Protocol::Icmp),
+        any::<u8>().prop_map(Protocol::Other)
+    ];
+    let addresses = (any::<IpAddr>(), any::<IpAddr>());
+    let numbers = (any::<u16>(), any::<u64>(), any::<u64>(), any::<u64>());
+    (kind, protocol, addresses, numbers, prop::option::of("\\PC{0,20}")).prop_map(
+        |(kind, protocol, (source, destination), (port, packets, bytes, seen), process)| {
+            FirewallEvent {
+                kind,
+                protocol,
+                source,
+                destination,
+                port,
+                packets,
+                bytes,
+                first_seen: seen,
+                last_seen: seen,
+                process,
+                ..event()
+            }
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn every_event_reads_back(events in prop::collection::vec(any_event(), 0..8), lost: u64) {
+        let message = report(ReportBody::Events(EventReport { events, lost }));
+        prop_assert_eq!(Report::read(&message.to_json().unwrap()).unwrap(), message);
+    }
+
+    #[test]
+    fn every_check_in_reads_back(
+        sequence: u64, name in "\\PC{0,40}", addresses: Vec<IpAddr>, reason in "\\PC{0,80}",
+        revision: u64, digest: [u8; 32],
+    ) {
+        let mut message = check_in(Status::Failed { reason });
+        message.sequence = sequence;
+        message.host.name = name;
+        message.host.addresses = addresses;
+        message.in_force = Some(InForce { revision: Revision(revision), digest: Bytes(digest) });
+        prop_assert_eq!(CheckIn::read(&message.to_json().unwrap()).unwrap(), message);
+    }
+
+    #[test]
+    fn any_bytes_are_read_or_refused(bytes: Vec<u8>) {
+        let _ = SessionRequest::read(&bytes);
+        let _ = CheckIn::read(&bytes);
+        let _ = Report::read(&bytes);
+    }
+}

@@ -61,7 +61,7 @@ impl Lab {
     /// When the host or its link can't be made.
     pub fn add_host(&mut self, name: &str, number: u8) -> Result<&Host> {
         let v4 = Ipv4Addr::new(10, 77, 0, number);
-        let v6 = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, number.into());
+        let v6 = same_digits(number);
         let resolver = Some(IpAddr::from(Ipv4Addr::new(10, 77, 0, 1)));
         let dir = self.workspace.path.join(name);
         let host = Host::start(&self.programs, name, (v4, v6), &dir, resolver)?;
@@ -134,6 +134,13 @@ impl Lab {
         self.services.push(running);
         Ok(())
     }
+}
+
+/// fd77::N with the digits of N read as hexadecimal, so that 10.77.0.66 and fd77::66 are one host.
+fn same_digits(number: u8) -> Ipv6Addr {
+    let number = u16::from(number);
+    let last = number / 100 * 0x100 + number / 10 % 10 * 0x10 + number % 10;
+    Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, last)
 }
 
 /// Runs lines of `ip -batch` in a host's network.

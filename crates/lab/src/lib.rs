@@ -8,15 +8,18 @@
 //! Nothing of a lab outlives it: its hosts' first processes end when the lab does, also when it is
 //! killed, and the kernel takes the rest with them. Left-over files are removed by the next lab.
 
+pub mod example;
 pub mod host;
 pub mod init;
 pub mod kernel;
 pub mod lab;
 pub mod matrix;
+pub mod oracle;
 pub mod privilege;
 pub mod probe;
 pub mod programs;
 pub mod service;
+pub mod shop;
 mod sys;
 pub mod wait;
 

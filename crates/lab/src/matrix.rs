@@ -183,6 +183,11 @@ impl Matrix {
         self.cells.is_empty()
     }
 
+    /// Every cell's flow.
+    pub fn flows(&self) -> impl Iterator<Item = &Flow> {
+        self.cells.keys()
+    }
+
     /// What was expected of a flow.
     #[must_use]
     pub fn expected(&self, flow: &Flow) -> Option<&Expectation> {

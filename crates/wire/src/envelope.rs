@@ -63,6 +63,17 @@ pub fn seal(key: &PolicyKey, ruleset: &Ruleset) -> Result<Envelope, SealError> {
 }
 
 impl Envelope {
+    /// Reads the JSON form; says nothing about who signed it.
+    ///
+    /// # Errors
+    /// [`EnvelopeError::TooLarge`] and [`EnvelopeError::Malformed`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, EnvelopeError> {
+        if bytes.len() > MAX_ENVELOPE {
+            return Err(EnvelopeError::TooLarge { bytes: bytes.len() });
+        }
+        serde_json::from_slice(bytes).map_err(EnvelopeError::Malformed)
+    }
+
     /// SHA-256 of the payload: what [`InForce`] names the ruleset by.
     #[must_use]
     pub fn digest(&self) -> Digest {
@@ -196,10 +207,7 @@ pub fn open(
 }
 
 fn verified_payload(bytes: &[u8], pinned: &[PolicyPublicKey]) -> Result<Vec<u8>, EnvelopeError> {
-    if bytes.len() > MAX_ENVELOPE {
-        return Err(EnvelopeError::TooLarge { bytes: bytes.len() });
-    }
-    let envelope: Envelope = serde_json::from_slice(bytes).map_err(EnvelopeError::Malformed)?;
+    let envelope = Envelope::from_bytes(bytes)?;
     if envelope.payload_type != RULESET_TYPE {
         return Err(EnvelopeError::PayloadType { got: envelope.payload_type });
     }

@@ -229,8 +229,9 @@ pub struct ProgrammedReport {
     pub outbound: DirectionState,
     /// Packets and bytes by rule since the last batch of this kind.
     pub hits: Vec<RuleHits>,
-    /// The tables in nft's own syntax, for people.
-    pub text: String,
+    /// The table in nft's own syntax, for people; `None` when it is what the last report said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
     /// Rules that this host can't enforce as written, with the reason.
     pub unenforceable: Vec<UnenforceableRule>,
 }

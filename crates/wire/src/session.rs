@@ -342,3 +342,28 @@ fn expand(prk: &hkdf::Prk, info: &[u8]) -> Zeroizing<[u8; 32]> {
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_low_order_key_is_refused_though_properly_proven() {
+        let enforcement = EnforcementKey::new("k".parse().unwrap(), [7; 32]);
+        let identity = IdentityKey::from_seed([11; 32]);
+        for first_byte in [0, 1] {
+            let random = Randomness { ephemeral: [17; 32], nonce: [19; 16] };
+            let (mut request, _) = start(&enforcement, &identity, "web", 1000, random);
+            request.ephemeral = Bytes([0; 32]);
+            request.ephemeral.0[0] = first_byte;
+            request.mac =
+                Bytes(hmac_sha256(enforcement.expose_secret(), maced(&request).as_bytes()));
+            request.signature = identity.sign(signed(&request).as_bytes());
+            let proven = prove(&request, &enforcement, 1000).unwrap();
+            let asset = "a-web".parse().unwrap();
+            let terms = Terms { asset, ephemeral: [23; 32], expires: 2000 };
+            let refused = proven.accept(terms, |_| unreachable!("no key is sealed"));
+            assert_eq!(refused.unwrap_err(), SessionError::WeakEphemeral);
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! Keys, a ruleset and a session, the same in every run.
 
 use std::net::SocketAddr;
+use std::sync::OnceLock;
 
 use xshield_policy::ruleset::{Failsafe, Management, Peer, Rule};
 use xshield_policy::{
@@ -37,7 +38,12 @@ pub(crate) fn terms() -> Terms {
     Terms { asset: asset("a-web"), ephemeral: [23; 32], expires: NOW + 3600 }
 }
 
-pub(crate) fn session() -> Session {
+pub(crate) fn session() -> &'static Session {
+    static SESSION: OnceLock<Session> = OnceLock::new();
+    SESSION.get_or_init(new_session)
+}
+
+fn new_session() -> Session {
     let (enforcement, identity) = (enforcement(), identity());
     let (request, pending) = start(&enforcement, &identity, "web", NOW, randomness());
     let proven = prove(&request, &enforcement, NOW).unwrap();

@@ -7,7 +7,7 @@ use crate::fixtures::{enforcement, identity, policy_key};
 #[test]
 fn an_enforcement_key_survives_copying_by_people() {
     let text = enforcement().to_text();
-    assert_eq!(text.as_str(), "xek1_k7f3_BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBweCYhDb");
+    assert_eq!(text.as_str(), "xek1_k7f3_BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwdqXJPS");
     let read: EnforcementKey = format!("  {}\n", *text).parse().unwrap();
     assert_eq!(read, enforcement());
 }

@@ -155,20 +155,6 @@ fn a_platform_without_the_enforcement_key_is_refused() {
 }
 
 #[test]
-fn a_low_order_key_is_refused_by_the_platform() {
-    // A host that holds both keys, but wants a guessable secret. Made by hand: the proofs must hold.
-    let mut low_order_one = [0; 32];
-    low_order_one[0] = 1;
-    for point in [[0; 32], low_order_one] {
-        let mut request = request();
-        request.ephemeral = Bytes(point);
-        let error = refused(&request, NOW);
-        assert_eq!(error, SessionError::RequestMac, "unproven, it does not come that far");
-        assert_eq!(finished(|r| r.ephemeral = Bytes(point)), Err(SessionError::WeakEphemeral));
-    }
-}
-
-#[test]
 fn a_token_that_no_header_can_hold_is_refused() {
     let enforcement = enforcement();
     let request = request();

@@ -1,0 +1,26 @@
+//! What is read as a message is written and read again as the same message.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use xshield_wire::EnforcementKey;
+use xshield_wire::message::{
+    CheckIn, CheckInAnswer, Message, Report, ReportAnswer, SessionRequest, SessionResponse,
+};
+
+fuzz_target!(|bytes: &[u8]| {
+    again::<SessionRequest>(bytes);
+    again::<SessionResponse>(bytes);
+    again::<CheckIn>(bytes);
+    again::<CheckInAnswer>(bytes);
+    again::<Report>(bytes);
+    again::<ReportAnswer>(bytes);
+    if let Ok(key) = std::str::from_utf8(bytes).unwrap_or_default().parse::<EnforcementKey>() {
+        assert_eq!(key.to_text().parse::<EnforcementKey>().unwrap(), key);
+    }
+});
+
+fn again<M: Message + PartialEq + std::fmt::Debug>(bytes: &[u8]) {
+    if let Ok(message) = M::read(bytes) {
+        assert_eq!(M::read(&message.to_json().unwrap()).unwrap(), message);
+    }
+}

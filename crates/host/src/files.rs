@@ -1,0 +1,296 @@
+//! Files that are whole or absent, and that say so when they are damaged.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use ring::digest::{SHA256, digest};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// First word of a sealed file. A new layout gets a new number.
+const MAGIC: &str = "xshield-sealed-1";
+
+/// Who may read a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// The owner alone: mode 0600.
+    Private,
+    /// Everyone reads, the owner writes: mode 0644.
+    Public,
+}
+
+/// Why a file could not be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// The disk is full; the previous content is untouched.
+    #[error(
+        "could not write {path}: the disk is full; the previous content is intact, free some space"
+    )]
+    Full {
+        /// The file.
+        path: PathBuf,
+        /// What the OS said.
+        #[source]
+        source: io::Error,
+    },
+    /// Writing failed; the previous content is untouched.
+    #[error("could not write {path}; the previous content is intact")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the OS said.
+        #[source]
+        source: io::Error,
+    },
+    /// The file is there, but reading it failed.
+    #[error("could not read {path}; check its permissions and the disk")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the OS said.
+        #[source]
+        source: io::Error,
+    },
+    /// The content is not what was written. It has been moved aside where that was possible.
+    #[error("{path} is damaged ({reason}){}", moved(.kept))]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// How that shows.
+        reason: String,
+        /// Where the damaged content is kept for inspection.
+        kept: Option<PathBuf>,
+    },
+    /// A value that has no JSON form; a defect of the program.
+    #[error("could not write {path}: its content has no JSON form")]
+    Encode {
+        /// The file.
+        path: PathBuf,
+        /// Which part.
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+fn moved(kept: &Option<PathBuf>) -> String {
+    kept.as_ref().map(|path| format!("; it was moved to {}", path.display())).unwrap_or_default()
+}
+
+/// Replaces `path` by `bytes`: written beside it, flushed, renamed over it, the directory flushed.
+/// Whoever reads `path` at any moment, also after a power cut, sees the old or the new content.
+///
+/// Two writers of one path must exclude each other, see [`crate::lock`].
+///
+/// # Errors
+/// [`FileError::Full`] or [`FileError::Write`]; the old content is then untouched.
+pub fn write(path: &Path, bytes: &[u8], access: Access) -> Result<(), FileError> {
+    let beside = sibling(path, ".new");
+    let attempt = write_beside(&beside, bytes, access)
+        .and_then(|()| fs::rename(&beside, path))
+        .and_then(|()| sync_directory(path));
+    attempt.map_err(|source| {
+        let _ = fs::remove_file(&beside);
+        let path = path.to_owned();
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                FileError::Full { path, source }
+            }
+            _ => FileError::Write { path, source },
+        }
+    })
+}
+
+/// Writes `value` as JSON under a checksum; see [`read_state`].
+///
+/// # Errors
+/// As [`write()`], and [`FileError::Encode`].
+pub fn write_state<T: Serialize>(path: &Path, value: &T) -> Result<(), FileError> {
+    let payload = serde_json::to_vec(value)
+        .map_err(|source| FileError::Encode { path: path.to_owned(), source })?;
+    write(path, &seal(&payload), Access::Private)
+}
+
+/// Reads what [`write_state`] wrote; `None` when there is no such file.
+///
+/// # Errors
+/// [`FileError::Damaged`] when the content is not exactly what was written or is not a `T`: the file
+/// is then renamed to `….damaged`, so that the next read says `None`. [`FileError::Read`] otherwise.
+pub fn read_state<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, FileError> {
+    let Some(content) = read(path)? else { return Ok(None) };
+    let value = unseal(&content).map_err(str::to_owned).and_then(|payload| {
+        serde_json::from_slice(payload).map_err(|error| format!("unexpected content: {error}"))
+    });
+    value.map(Some).map_err(|reason| set_aside(path, reason))
+}
+
+/// The whole file; `None` when there is none.
+///
+/// # Errors
+/// [`FileError::Read`].
+pub fn read(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
+    match fs::read(path) {
+        Ok(content) => Ok(Some(content)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(FileError::Read { path: path.to_owned(), source }),
+    }
+}
+
+/// A header line with the payload's length and SHA-256, then the payload.
+#[must_use]
+pub fn seal(payload: &[u8]) -> Vec<u8> {
+    let mut content = header(payload).into_bytes();
+    content.extend_from_slice(payload);
+    content
+}
+
+/// The payload of [`seal`].
+///
+/// # Errors
+/// What is wrong, when any byte differs from what was sealed.
+pub fn unseal(content: &[u8]) -> Result<&[u8], &'static str> {
+    let end = content.iter().position(|&byte| byte == b'\n').ok_or("its first line is cut off")?;
+    let (head, payload) = content.split_at(end + 1);
+    if !head.starts_with(MAGIC.as_bytes()) {
+        return Err("it does not begin like a file of this program");
+    }
+    if head == header(payload).as_bytes() { Ok(payload) } else { Err("its checksum is wrong") }
+}
+
+fn header(payload: &[u8]) -> String {
+    let sum: String =
+        digest(&SHA256, payload).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{MAGIC} {} {sum}\n", payload.len())
+}
+
+/// Renames a damaged file and makes the error that says so.
+pub(crate) fn set_aside(path: &Path, reason: String) -> FileError {
+    let aside = sibling(path, ".damaged");
+    let kept = fs::rename(path, &aside).is_ok().then_some(aside);
+    FileError::Damaged { path: path.to_owned(), reason, kept }
+}
+
+fn sibling(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(suffix);
+    path.with_file_name(name)
+}
+
+fn write_beside(beside: &Path, bytes: &[u8], access: Access) -> io::Result<()> {
+    // A leftover of a killed run, or someone's symbolic link: never written through.
+    if let Err(error) = fs::remove_file(beside)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        return Err(error);
+    }
+    let mut file = create(beside, access)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+#[cfg(unix)]
+fn create(path: &Path, access: Access) -> io::Result<File> {
+    use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+    let mode = match access {
+        Access::Private => 0o600,
+        Access::Public => 0o644,
+    };
+    let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+    // The mode above passes through the umask; this one does not.
+    file.set_permissions(fs::Permissions::from_mode(mode))?;
+    Ok(file)
+}
+
+#[cfg(not(unix))]
+fn create(path: &Path, _access: Access) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).open(path)
+}
+
+#[cfg(unix)]
+fn sync_directory(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => File::open(parent)?.sync_all(),
+        _ => File::open(".")?.sync_all(),
+    }
+}
+
+#[cfg(not(unix))]
+fn sync_directory(_path: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Sample = Vec<(String, u32)>;
+
+    fn sample() -> Sample {
+        vec![("revision".to_owned(), 7), ("sequence".to_owned(), 42)]
+    }
+
+    #[test]
+    fn state_comes_back_as_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state");
+        assert_eq!(read_state::<Sample>(&path).unwrap(), None);
+        write_state(&path, &sample()).unwrap();
+        write_state(&path, &sample()).unwrap();
+        assert_eq!(read_state::<Sample>(&path).unwrap(), Some(sample()));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left beside it");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn state_is_private_whatever_the_umask() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        for (access, mode) in [(Access::Private, 0o600), (Access::Public, 0o644)] {
+            let path = dir.path().join("file");
+            write(&path, b"x", access).unwrap();
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, mode);
+        }
+    }
+
+    #[test]
+    fn every_truncation_and_every_flipped_bit_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state");
+        write_state(&path, &sample()).unwrap();
+        let whole = fs::read(&path).unwrap();
+        let truncated = (0..whole.len()).map(|end| whole[..end].to_vec());
+        let flipped = (0..whole.len() * 8).map(|bit| {
+            let mut content = whole.clone();
+            content[bit / 8] ^= 1 << (bit % 8);
+            content
+        });
+        for content in truncated.chain(flipped) {
+            fs::write(&path, &content).unwrap();
+            let error = read_state::<Sample>(&path).unwrap_err();
+            let FileError::Damaged { kept: Some(kept), .. } = error else { panic!("{error}") };
+            assert_eq!(fs::read(&kept).unwrap(), content, "kept for inspection");
+            assert_eq!(read_state::<Sample>(&path).unwrap(), None, "out of the way");
+        }
+    }
+
+    #[test]
+    fn a_whole_file_of_another_shape_is_damaged_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state");
+        write_state(&path, &"text").unwrap();
+        let error = read_state::<Sample>(&path).unwrap_err().to_string();
+        assert!(error.contains("unexpected content") && error.contains(".damaged"), "{error}");
+    }
+
+    #[test]
+    fn a_failed_write_leaves_the_old_content() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state");
+        write(&path, b"old", Access::Private).unwrap();
+        // A directory in the place of the file beside it: it can't be removed as a file.
+        fs::create_dir(dir.path().join("state.new")).unwrap();
+        let error = write(&path, b"new", Access::Private).unwrap_err().to_string();
+        assert!(error.contains("intact"), "{error}");
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+    }
+}

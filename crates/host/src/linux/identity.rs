@@ -1,0 +1,228 @@
+//! The host's own Ed25519 key, made at its first run and pinned by the platform.
+
+use std::fmt;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use ring::signature::{Ed25519KeyPair, KeyPair};
+use serde::{Deserialize, Serialize};
+use xshield_wire::message::Problem;
+
+use super::problem;
+use crate::files::{self, Access, FileError};
+
+/// The host's identity. `Debug` shows the public half alone.
+pub struct Identity {
+    seed: [u8; 32],
+    pair: Ed25519KeyPair,
+}
+
+/// An identity and what was odd about its file.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The key.
+    pub identity: Identity,
+    /// Whether it was there before.
+    pub origin: Origin,
+    /// Set when others could read the file until now.
+    pub problem: Option<Problem>,
+}
+
+/// Where the identity came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// Read from its file.
+    Kept,
+    /// Made in this run.
+    Made,
+}
+
+/// Why there is no identity.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// The file could not be read or written.
+    #[error("could not use the identity key")]
+    File(#[from] FileError),
+    /// The file is there but is no key. A new one is not made silently: the platform pins this one.
+    #[error(
+        "the identity key {path} is damaged ({reason}); restore it from a backup, or remove it and \
+         approve this host's new identity on the platform"
+    )]
+    Damaged {
+        /// The file.
+        path: std::path::PathBuf,
+        /// How that shows.
+        reason: String,
+    },
+    /// The operating system gave no randomness.
+    #[error("could not make an identity key: {0}")]
+    Random(String),
+}
+
+#[derive(Serialize, Deserialize)]
+struct KeyFile {
+    algorithm: String,
+    seed: [u8; 32],
+}
+
+const ALGORITHM: &str = "ed25519";
+
+impl Identity {
+    /// The key made from `seed`.
+    ///
+    /// # Errors
+    /// [`IdentityError::Random`] when the library refuses the seed.
+    pub fn from_seed(seed: [u8; 32]) -> Result<Self, IdentityError> {
+        let pair = Ed25519KeyPair::from_seed_unchecked(&seed)
+            .map_err(|error| IdentityError::Random(error.to_string()))?;
+        Ok(Self { seed, pair })
+    }
+
+    /// Reads the key from `path`; at the first run makes it from `random` and writes it, mode 0600.
+    /// A file that others could read is closed to them, and that is said.
+    ///
+    /// # Errors
+    /// When the file is damaged (it stays where it is, and no new key is made), or can't be read or
+    /// written, or `random` fails.
+    pub fn load_or_make(
+        path: &Path,
+        random: impl FnOnce() -> Result<[u8; 32], String>,
+    ) -> Result<Loaded, IdentityError> {
+        if let Some(content) = files::read(path)? {
+            let identity = Self::from_seed(parse(path, &content)?)?;
+            return Ok(Loaded { identity, origin: Origin::Kept, problem: close(path) });
+        }
+        let seed = random().map_err(IdentityError::Random)?;
+        let identity = Self::from_seed(seed)?;
+        let file = KeyFile { algorithm: ALGORITHM.to_owned(), seed };
+        let payload = serde_json::to_vec(&file)
+            .map_err(|source| FileError::Encode { path: path.to_owned(), source })?;
+        files::write(path, &files::seal(&payload), Access::Private)?;
+        Ok(Loaded { identity, origin: Origin::Made, problem: None })
+    }
+
+    /// The public half, 32 bytes.
+    #[must_use]
+    pub fn public_key(&self) -> [u8; 32] {
+        let mut key = [0; 32];
+        key.copy_from_slice(self.pair.public_key().as_ref());
+        key
+    }
+
+    /// The private half, for what signs with it. Never log it.
+    #[must_use]
+    pub fn seed(&self) -> &[u8; 32] {
+        &self.seed
+    }
+
+    /// Signs `message` (RFC 8032).
+    #[must_use]
+    pub fn sign(&self, message: &[u8]) -> Vec<u8> {
+        self.pair.sign(message).as_ref().to_vec()
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identity").field("public_key", &self.public_key()).finish_non_exhaustive()
+    }
+}
+
+fn parse(path: &Path, content: &[u8]) -> Result<[u8; 32], IdentityError> {
+    let damaged =
+        |reason: &str| IdentityError::Damaged { path: path.to_owned(), reason: reason.to_owned() };
+    let payload = files::unseal(content).map_err(damaged)?;
+    // The parser's own message could quote the content.
+    let file: KeyFile =
+        serde_json::from_slice(payload).map_err(|_| damaged("its content is not a key"))?;
+    if file.algorithm == ALGORITHM {
+        Ok(file.seed)
+    } else {
+        Err(damaged("its key is of another algorithm"))
+    }
+}
+
+/// Takes the file away from group and others; says so when they had it.
+fn close(path: &Path) -> Option<Problem> {
+    let mode = fs::metadata(path).ok()?.permissions().mode();
+    if mode & 0o077 == 0 {
+        return None;
+    }
+    let done = match fs::set_permissions(path, fs::Permissions::from_mode(0o600)) {
+        Ok(()) => "this has been closed".to_owned(),
+        Err(error) => format!("closing it failed: {error}"),
+    };
+    Some(problem(
+        "identity-exposed",
+        format!(
+            "the identity key {} could be read by other users (mode {:o}); {done}. If they are not \
+             trusted, remove the file and approve this host's new identity on the platform",
+            path.display(),
+            mode & 0o777,
+        ),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ring::signature::{ED25519, UnparsedPublicKey};
+
+    fn never() -> Result<[u8; 32], String> {
+        panic!("no new key wanted")
+    }
+
+    #[test]
+    fn made_once_and_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("identity");
+        let made = Identity::load_or_make(&path, || Ok([7; 32])).unwrap();
+        assert_eq!(made.origin, Origin::Made);
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let kept = Identity::load_or_make(&path, never).unwrap();
+        assert_eq!((kept.origin, kept.problem), (Origin::Kept, None));
+        assert_eq!(kept.identity.public_key(), made.identity.public_key());
+        let signature = kept.identity.sign(b"message");
+        UnparsedPublicKey::new(&ED25519, made.identity.public_key())
+            .verify(b"message", &signature)
+            .unwrap();
+    }
+
+    #[test]
+    fn damage_at_any_byte_is_an_error_and_the_file_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("identity");
+        Identity::load_or_make(&path, || Ok([7; 32])).unwrap();
+        let whole = fs::read(&path).unwrap();
+        for index in 0..whole.len() {
+            let mut content = whole.clone();
+            content[index] ^= 0x20;
+            for content in [&content[..], &whole[..index]] {
+                fs::write(&path, content).unwrap();
+                let error = Identity::load_or_make(&path, never).unwrap_err();
+                assert!(matches!(error, IdentityError::Damaged { .. }), "{error}");
+                assert!(error.to_string().contains("approve"), "{error}");
+                assert_eq!(fs::read(&path).unwrap(), content);
+            }
+        }
+    }
+
+    #[test]
+    fn an_exposed_key_is_closed_and_reported() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("identity");
+        Identity::load_or_make(&path, || Ok([7; 32])).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        let problem = Identity::load_or_make(&path, never).unwrap().problem.unwrap();
+        assert_eq!(problem.code, "identity-exposed");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(Identity::load_or_make(&path, never).unwrap().problem, None);
+    }
+
+    #[test]
+    fn debug_hides_the_seed() {
+        let text = format!("{:?}", Identity::from_seed([0xAB; 32]).unwrap());
+        assert!(!text.contains("171, 171"), "{text}");
+    }
+}

@@ -1,0 +1,20 @@
+//! What this Linux kernel and distribution say about the host.
+//!
+//! Everything here sees the network namespace of the calling thread.
+
+pub mod firewalld;
+pub mod identity;
+pub mod kernel_log;
+pub mod nftables;
+pub mod os_release;
+pub mod owners;
+pub mod processes;
+pub mod resolver;
+pub mod sockets;
+pub mod system;
+
+use xshield_wire::message::Problem;
+
+fn problem(code: &str, text: impl Into<String>) -> Problem {
+    Problem { code: code.to_owned(), text: text.into() }
+}

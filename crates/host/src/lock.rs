@@ -1,0 +1,88 @@
+//! A lock file: two runs never overlap. The kernel lets go of it when its holder ends, however it ends.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Held until it is dropped or the process ends.
+#[derive(Debug)]
+pub struct Guard {
+    _file: File,
+}
+
+/// Why the lock file could not be used. Being held by another run is no error.
+#[derive(Debug, thiserror::Error)]
+#[error("could not lock {path}; check that its directory exists and is writable")]
+pub struct LockError {
+    path: PathBuf,
+    #[source]
+    source: io::Error,
+}
+
+/// Takes the lock, or says `None` at once when another run holds it. The file stays afterwards:
+/// removing it would let two runs lock two files of one name.
+///
+/// # Errors
+/// When the file can't be made or locked.
+pub fn try_lock(path: &Path) -> Result<Option<Guard>, LockError> {
+    let failed = |source| LockError { path: path.to_owned(), source };
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).map_err(failed)?;
+    }
+    let file = open(path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(Guard { _file: file })),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(source)) => Err(failed(source)),
+    }
+}
+
+#[cfg(unix)]
+fn open(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)
+}
+
+#[cfg(not(unix))]
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create(true).truncate(false).open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_holder_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run/lock");
+        let held = try_lock(&path).unwrap().expect("free");
+        assert!(try_lock(&path).unwrap().is_none(), "a second run");
+        drop(held);
+        assert!(try_lock(&path).unwrap().is_some(), "free again");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_killed_holder_lets_go() {
+        use std::io::Read;
+        use std::process::{Command, Stdio};
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        drop(try_lock(&path).unwrap());
+        let script = "exec 9>\"$0\"; flock -n 9 && echo held; exec sleep 600";
+        let mut holder = Command::new("sh")
+            .args(["-c", script])
+            .arg(&path)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut said = [0; 5];
+        holder.stdout.as_mut().unwrap().read_exact(&mut said).unwrap();
+        assert_eq!(&said, b"held\n");
+        assert!(try_lock(&path).unwrap().is_none(), "another process holds it");
+        holder.kill().unwrap();
+        holder.wait().unwrap();
+        assert!(try_lock(&path).unwrap().is_some(), "the kernel let go of it");
+    }
+}

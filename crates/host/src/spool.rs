@@ -1,0 +1,408 @@
+//! A bounded, checksummed queue on disk of what is not yet delivered.
+//!
+//! One file per record, named by a growing sequence and by how much is in it, so that even a damaged
+//! record can be counted. What is dropped, for want of room or because of damage, is counted in a file
+//! of its own before it goes: a kill in between counts it twice rather than never.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::files::{self, Access, FileError};
+
+const SUFFIX: &str = "record";
+const LOSSES: &str = "losses";
+/// At most this many damaged records are kept for inspection.
+const DAMAGED_KEPT: usize = 4;
+
+/// Names a record; a later record has a greater id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RecordId(u64);
+
+/// What was dropped since the count was last settled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Losses {
+    /// Records.
+    pub records: u64,
+    /// What was in them, as given to [`Spool::append`], e.g. flows.
+    pub items: u64,
+}
+
+/// Why the spool could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SpoolError {
+    /// The directory can't be made or read.
+    #[error("could not open the spool in {path}; check its permissions and the disk")]
+    Open {
+        /// The directory.
+        path: PathBuf,
+        /// What the OS said.
+        #[source]
+        source: io::Error,
+    },
+    /// One record alone is larger than the bound. It was counted as lost.
+    #[error(
+        "a record of {size} bytes does not fit the spool's bound of {bound} bytes; raise the bound"
+    )]
+    TooLarge {
+        /// Bytes of the record.
+        size: u64,
+        /// Bytes of the bound.
+        bound: u64,
+    },
+    /// A file of the spool could not be written or read.
+    #[error("could not use the spool")]
+    File(#[from] FileError),
+    /// A delivered record can't be deleted; it will be delivered again.
+    #[error("could not delete the record {path}; it will be delivered again")]
+    Delete {
+        /// The record's file.
+        path: PathBuf,
+        /// What the OS said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    items: u64,
+    bytes: u64,
+}
+
+/// The queue. One process uses it at a time, see [`crate::lock`].
+#[derive(Debug)]
+pub struct Spool {
+    directory: PathBuf,
+    bound: u64,
+    entries: BTreeMap<RecordId, Entry>,
+    losses: Losses,
+}
+
+impl Spool {
+    /// Opens the spool in `directory`, which is made when it is missing. `bound` limits the bytes of
+    /// all records together.
+    ///
+    /// # Errors
+    /// When the directory can't be made or read, or the count of losses can't be written.
+    pub fn open(directory: &Path, bound: u64) -> Result<Self, SpoolError> {
+        let failed = |source| SpoolError::Open { path: directory.to_owned(), source };
+        make_private_directory(directory).map_err(failed)?;
+        let entries = scan(directory).map_err(failed)?;
+        let mut spool =
+            Self { directory: directory.to_owned(), bound, entries, losses: Losses::default() };
+        match files::read_state(&spool.directory.join(LOSSES)) {
+            Ok(losses) => spool.losses = losses.unwrap_or_default(),
+            // How much it said is gone; that something is missing must not be.
+            Err(FileError::Damaged { .. }) => spool.lose(1, 1)?,
+            Err(error) => return Err(error.into()),
+        }
+        spool.make_room(0)?;
+        Ok(spool)
+    }
+
+    /// Adds a record of `items` things. When the bound is reached, the oldest records make room and
+    /// are counted as lost.
+    ///
+    /// # Errors
+    /// When it can't be written (it is then counted as lost) or is larger than the bound.
+    pub fn append(&mut self, record: &[u8], items: u64) -> Result<RecordId, SpoolError> {
+        let content = files::seal(record);
+        let size = content.len() as u64;
+        if size > self.bound {
+            self.lose(1, items)?;
+            return Err(SpoolError::TooLarge { size, bound: self.bound });
+        }
+        self.make_room(size)?;
+        let id = RecordId(self.entries.last_key_value().map_or(1, |(last, _)| last.0 + 1));
+        let entry = Entry { items, bytes: size };
+        if let Err(error) = files::write(&self.path(id, entry), &content, Access::Private) {
+            // The disk may be too full to persist the count: it stays in memory for this run.
+            let _ = self.lose(1, items);
+            return Err(error.into());
+        }
+        self.entries.insert(id, entry);
+        Ok(id)
+    }
+
+    /// What waits, oldest first.
+    #[must_use]
+    pub fn pending(&self) -> Vec<RecordId> {
+        self.entries.keys().copied().collect()
+    }
+
+    /// The record's bytes; `None` when it is not in the spool, or was damaged: it is then moved aside
+    /// and counted as lost.
+    ///
+    /// # Errors
+    /// When reading fails for another reason.
+    pub fn read(&mut self, id: RecordId) -> Result<Option<Vec<u8>>, SpoolError> {
+        let Some(&entry) = self.entries.get(&id) else { return Ok(None) };
+        let path = self.path(id, entry);
+        let Some(content) = files::read(&path)? else {
+            self.entries.remove(&id);
+            self.lose(1, entry.items)?;
+            return Ok(None);
+        };
+        match files::unseal(&content) {
+            Ok(record) => Ok(Some(record.to_vec())),
+            Err(reason) => {
+                self.lose(1, entry.items)?;
+                files::set_aside(&path, reason.to_owned());
+                self.entries.remove(&id);
+                self.forget_old_damage();
+                Ok(None)
+            }
+        }
+    }
+
+    /// Deletes a record that the platform has acknowledged. Twice is once.
+    ///
+    /// # Errors
+    /// When the file can't be deleted.
+    pub fn acknowledge(&mut self, id: RecordId) -> Result<(), SpoolError> {
+        let Some(&entry) = self.entries.get(&id) else { return Ok(()) };
+        self.delete(id, entry)
+    }
+
+    /// What was dropped and is not yet settled.
+    #[must_use]
+    pub fn losses(&self) -> Losses {
+        self.losses
+    }
+
+    /// Takes off what has been reported. Losses counted since then stay.
+    ///
+    /// # Errors
+    /// When the count can't be written; it is then reported again.
+    pub fn settle(&mut self, reported: Losses) -> Result<(), SpoolError> {
+        if reported == Losses::default() {
+            return Ok(());
+        }
+        let left = Losses {
+            records: self.losses.records.saturating_sub(reported.records),
+            items: self.losses.items.saturating_sub(reported.items),
+        };
+        files::write_state(&self.directory.join(LOSSES), &left)?;
+        self.losses = left;
+        Ok(())
+    }
+
+    fn make_room(&mut self, wanted: u64) -> Result<(), SpoolError> {
+        let mut used: u64 = self.entries.values().map(|entry| entry.bytes).sum();
+        while used.saturating_add(wanted) > self.bound {
+            let Some((&oldest, &entry)) = self.entries.first_key_value() else { break };
+            self.lose(1, entry.items)?;
+            self.delete(oldest, entry)?;
+            used -= entry.bytes;
+        }
+        Ok(())
+    }
+
+    fn lose(&mut self, records: u64, items: u64) -> Result<(), SpoolError> {
+        self.losses.records = self.losses.records.saturating_add(records);
+        self.losses.items = self.losses.items.saturating_add(items);
+        Ok(files::write_state(&self.directory.join(LOSSES), &self.losses)?)
+    }
+
+    fn delete(&mut self, id: RecordId, entry: Entry) -> Result<(), SpoolError> {
+        let path = self.path(id, entry);
+        match fs::remove_file(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(SpoolError::Delete { path, source })
+            }
+            _ => {
+                self.entries.remove(&id);
+                Ok(())
+            }
+        }
+    }
+
+    fn path(&self, id: RecordId, entry: Entry) -> PathBuf {
+        self.directory.join(format!("{:016x}-{}.{SUFFIX}", id.0, entry.items))
+    }
+
+    fn forget_old_damage(&self) {
+        let Ok(listing) = fs::read_dir(&self.directory) else { return };
+        let mut damaged: Vec<PathBuf> = listing
+            .filter_map(|item| Some(item.ok()?.path()))
+            .filter(|path| path.extension().is_some_and(|suffix| suffix == "damaged"))
+            .collect();
+        damaged.sort_unstable();
+        let surplus = damaged.len().saturating_sub(DAMAGED_KEPT);
+        for path in &damaged[..surplus] {
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+/// The records of the directory. What a killed run left half-written was never a record: it goes.
+fn scan(directory: &Path) -> io::Result<BTreeMap<RecordId, Entry>> {
+    let mut entries = BTreeMap::new();
+    for item in fs::read_dir(directory)? {
+        let item = item?;
+        let name = item.file_name();
+        let Some(name) = name.to_str() else { continue };
+        if name.ends_with(".new") {
+            fs::remove_file(item.path())?;
+        } else if let Some((id, items)) = parse_name(name) {
+            entries.insert(id, Entry { items, bytes: item.metadata()?.len() });
+        }
+    }
+    Ok(entries)
+}
+
+fn parse_name(name: &str) -> Option<(RecordId, u64)> {
+    let (id, items) = name.strip_suffix(SUFFIX)?.strip_suffix('.')?.split_once('-')?;
+    Some((RecordId(u64::from_str_radix(id, 16).ok()?), items.parse().ok()?))
+}
+
+#[cfg(unix)]
+fn make_private_directory(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+#[cfg(not(unix))]
+fn make_private_directory(path: &Path) -> io::Result<()> {
+    fs::create_dir_all(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const ROOMY: u64 = 1 << 20;
+
+    fn contents(spool: &mut Spool) -> Vec<Vec<u8>> {
+        spool.pending().into_iter().filter_map(|id| spool.read(id).unwrap()).collect()
+    }
+
+    #[test]
+    fn oldest_first_and_gone_once_acknowledged() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut spool = Spool::open(dir.path(), ROOMY).unwrap();
+        let first = spool.append(b"one", 1).unwrap();
+        spool.append(b"two", 1).unwrap();
+        let mut spool = Spool::open(dir.path(), ROOMY).unwrap();
+        assert_eq!(contents(&mut spool), [b"one", b"two"]);
+        spool.acknowledge(first).unwrap();
+        spool.acknowledge(first).unwrap();
+        let mut spool = Spool::open(dir.path(), ROOMY).unwrap();
+        assert_eq!(contents(&mut spool), [b"two"]);
+        assert_eq!(spool.losses(), Losses::default());
+    }
+
+    #[test]
+    fn the_oldest_make_room_and_are_counted_for_good() {
+        let dir = tempfile::tempdir().unwrap();
+        let record = [7; 100];
+        let sealed = files::seal(&record).len() as u64;
+        let mut spool = Spool::open(dir.path(), 3 * sealed).unwrap();
+        for _ in 0..5 {
+            spool.append(&record, 10).unwrap();
+        }
+        let mut spool = Spool::open(dir.path(), 3 * sealed).unwrap();
+        assert_eq!(spool.pending().len(), 3);
+        let lost = Losses { records: 2, items: 20 };
+        assert_eq!(spool.losses(), lost);
+        spool.append(&record, 10).unwrap();
+        spool.settle(lost).unwrap();
+        let spool = Spool::open(dir.path(), 3 * sealed).unwrap();
+        assert_eq!(spool.losses(), Losses { records: 1, items: 10 }, "lost since the report");
+    }
+
+    #[test]
+    fn a_record_larger_than_the_bound_is_refused_and_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut spool = Spool::open(dir.path(), 200).unwrap();
+        spool.append(b"small", 1).unwrap();
+        assert!(matches!(spool.append(&[0; 300], 5), Err(SpoolError::TooLarge { .. })));
+        assert_eq!(spool.pending().len(), 1, "the small one stays");
+        assert_eq!(spool.losses(), Losses { records: 1, items: 5 });
+    }
+
+    #[test]
+    fn a_record_torn_at_any_byte_is_counted_and_the_rest_delivered() {
+        let whole = files::seal(b"torn");
+        for end in 0..whole.len() {
+            let dir = tempfile::tempdir().unwrap();
+            let mut spool = Spool::open(dir.path(), ROOMY).unwrap();
+            spool.append(b"before", 1).unwrap();
+            spool.append(b"torn", 3).unwrap();
+            spool.append(b"after", 1).unwrap();
+            fs::write(dir.path().join("0000000000000002-3.record"), &whole[..end]).unwrap();
+            fs::write(dir.path().join("0000000000000004-1.record.new"), b"half").unwrap();
+            let mut spool = Spool::open(dir.path(), ROOMY).unwrap();
+            assert_eq!(contents(&mut spool), [b"before".to_vec(), b"after".to_vec()]);
+            assert_eq!(spool.losses(), Losses { records: 1, items: 3 });
+            assert_eq!(contents(&mut spool).len(), 2, "counted once");
+            assert_eq!(spool.losses().records, 1);
+        }
+    }
+
+    #[test]
+    fn damage_does_not_fill_the_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut spool = Spool::open(dir.path(), ROOMY).unwrap();
+        for _ in 0..10 {
+            let id = spool.append(b"x", 1).unwrap();
+            let path = spool.path(id, spool.entries[&id]);
+            fs::write(path, b"?").unwrap();
+            assert_eq!(spool.read(id).unwrap(), None);
+            spool.append(b"keeps the sequence growing", 1).unwrap();
+        }
+        let damaged = fs::read_dir(dir.path())
+            .unwrap()
+            .filter(|item| {
+                item.as_ref().unwrap().path().extension().is_some_and(|end| end == "damaged")
+            })
+            .count();
+        assert_eq!((damaged, spool.losses().records), (DAMAGED_KEPT, 10));
+    }
+
+    #[test]
+    fn a_damaged_count_says_that_something_is_missing() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(Spool::open(dir.path(), ROOMY).unwrap());
+        fs::write(dir.path().join(LOSSES), b"garbage").unwrap();
+        assert_eq!(
+            Spool::open(dir.path(), ROOMY).unwrap().losses(),
+            Losses { records: 1, items: 1 }
+        );
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        /// Whatever is appended, acknowledged and reopened: delivered + waiting + lost = appended.
+        #[test]
+        fn nothing_vanishes(steps in prop::collection::vec((0_u8..6, 0_usize..400), 1..40)) {
+            let dir = tempfile::tempdir().unwrap();
+            let bound = 1500;
+            let mut spool = Spool::open(dir.path(), bound).unwrap();
+            let (mut appended, mut delivered) = (0_u64, 0_u64);
+            for (step, size) in steps {
+                match step {
+                    0..=3 => {
+                        spool.append(&vec![step; size], 2).unwrap();
+                        appended += 1;
+                    }
+                    4 => if let Some(&oldest) = spool.pending().first() {
+                        prop_assert!(spool.read(oldest).unwrap().is_some());
+                        spool.acknowledge(oldest).unwrap();
+                        delivered += 1;
+                    },
+                    _ => spool = Spool::open(dir.path(), bound).unwrap(),
+                }
+                let waiting = spool.pending().len() as u64;
+                prop_assert_eq!(delivered + waiting + spool.losses().records, appended);
+                prop_assert_eq!(spool.losses().items, 2 * spool.losses().records);
+            }
+        }
+    }
+}

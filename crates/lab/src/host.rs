@@ -104,10 +104,17 @@ impl Host {
         PathBuf::from(format!("/proc/{}/root{path}", self.keeper.id()))
     }
 
-    /// A process id of the machine by which `nsenter --net --target` and the like find the host.
-    #[must_use]
-    pub fn pid(&self) -> u32 {
-        self.keeper.id()
+    /// The machine's id of the host's process 1, for `nsenter --all --target`.
+    ///
+    /// # Errors
+    /// When the host has ended.
+    pub fn pid(&self) -> Result<u32> {
+        let keeper = self.keeper.id();
+        let children = fs::read_to_string(format!("/proc/{keeper}/task/{keeper}/children"))?;
+        let first = children.split_whitespace().next();
+        first
+            .and_then(|pid| pid.parse().ok())
+            .with_context(|| format!("process 1 of host {} has ended", self.name))
     }
 
     /// A program of this host: its own network, files, processes and name; in a session of its own.
@@ -125,14 +132,10 @@ impl Host {
         command
     }
 
-    /// Moves the calling thread into the host's network, for good.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
-    pub fn enter_network(&self) -> Result<()> {
-        self.namespaces
-            .enter_network()
-            .with_context(|| format!("could not enter the network of {}", self.name))
+    /// The host's network, to be entered by a thread.
+    #[must_use]
+    pub fn network(&self) -> Network {
+        Network { host: self.name.clone(), namespaces: Arc::clone(&self.namespaces) }
     }
 
     /// Runs a program of this host to its end.
@@ -166,6 +169,25 @@ impl Host {
             .spawn()
             .with_context(|| format!("could not start {name} on host {}", self.name))?;
         Ok(Running { name: name.to_owned(), child, log })
+    }
+}
+
+/// A host's network, which threads of this process can enter.
+#[derive(Debug, Clone)]
+pub struct Network {
+    host: String,
+    namespaces: Arc<Namespaces>,
+}
+
+impl Network {
+    /// Moves the calling thread into the network, for good. Sockets made before stay where they were.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn enter(&self) -> Result<()> {
+        self.namespaces
+            .enter_network()
+            .with_context(|| format!("could not enter the network of {}", self.host))
     }
 }
 

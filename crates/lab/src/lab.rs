@@ -72,7 +72,7 @@ impl Lab {
                 "link add name to-{number} type veth peer name eth0 netns {pid}
                  link set dev to-{number} master bridge
                  link set dev to-{number} up",
-                pid = host.pid()
+                pid = host.pid()?
             ),
         )?;
         ip(

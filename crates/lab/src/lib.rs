@@ -8,18 +8,22 @@
 //! Nothing of a lab outlives it: its hosts' first processes end when the lab does, also when it is
 //! killed, and the kernel takes the rest with them. Left-over files are removed by the next lab.
 
+pub mod demo;
 pub mod example;
+pub mod forward;
 pub mod host;
 pub mod init;
 pub mod kernel;
 pub mod lab;
 pub mod matrix;
 pub mod oracle;
+pub mod platform;
 pub mod privilege;
 pub mod probe;
 pub mod programs;
 pub mod service;
 pub mod shop;
+pub mod spark;
 mod sys;
 pub mod wait;
 

@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use xshield_lab::{init, probe, service};
+use xshield_lab::{demo, init, probe, service};
 
 #[derive(Debug, Parser)]
 #[command(version, about)]
@@ -14,6 +14,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Shows platform, Spark and several hosts at work, with real packets.
+    Demo(demo::DemoArgs),
     /// Process 1 of a host.
     #[command(hide = true)]
     Init(init::InitArgs),
@@ -27,6 +29,7 @@ enum Command {
 
 fn main() -> Result<()> {
     match Cli::parse().command {
+        Command::Demo(args) => demo::run(&args),
         Command::Init(args) => init::run(&args),
         Command::Service(args) => service::run(&args),
         Command::Probe => probe::run(),

@@ -98,7 +98,7 @@ fn killing_a_command_kills_the_program_it_stands_for() -> Result<()> {
 fn nothing_outlives_a_lab() -> Result<()> {
     in_lab("nothing_outlives_a_lab", || {
         let lab = two_hosts()?;
-        let (pid, dir) = (lab.host("web")?.pid(), lab.host("web")?.dir().to_owned());
+        let (pid, dir) = (lab.host("web")?.pid()?, lab.host("web")?.dir().to_owned());
         assert!(dir.exists());
         drop(lab);
         assert!(!dir.exists());

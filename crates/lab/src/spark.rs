@@ -1,0 +1,104 @@
+//! Spark in a lab: the real binary, once per call, on a host.
+
+use std::fs;
+use std::process::{Command, ExitStatus, Stdio};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::host::Host;
+use crate::lab::Lab;
+
+/// Where Spark looks for its configuration.
+pub const CONFIG: &str = "/etc/xshield/spark.yaml";
+
+/// What one run came to.
+#[derive(Debug)]
+pub struct SparkRun {
+    /// How it exited.
+    pub exit: ExitStatus,
+    /// What it printed with `--json`; null when it printed none.
+    pub json: Value,
+    /// What it wrote to standard error.
+    pub stderr: String,
+}
+
+impl SparkRun {
+    /// `status` of the JSON output.
+    #[must_use]
+    pub fn status(&self) -> &str {
+        self.json["status"].as_str().unwrap_or("(none)")
+    }
+
+    /// The revision in force, if there is one.
+    #[must_use]
+    pub fn revision(&self) -> Option<u64> {
+        self.json["in_force"]["revision"].as_u64()
+    }
+}
+
+/// Puts a host's configuration in place. Nothing is to be installed on lab hosts: they share the
+/// machine's programs.
+///
+/// # Errors
+/// When it can't be written.
+pub fn configure(host: &Host, configuration: &str) -> Result<()> {
+    let path = host.file(CONFIG);
+    let directory = path.parent().context("the configuration has no directory")?;
+    fs::create_dir_all(directory)?;
+    let text = format!("{}\nnftables: leave\nboot-unit: leave\n", configuration.trim_end());
+    fs::write(&path, text).with_context(|| format!("could not configure {}", host.name()))
+}
+
+/// The command `ctspark ARGUMENTS` on a host, for tests that watch or kill it.
+///
+/// # Errors
+/// When Spark is not built.
+pub fn command(lab: &Lab, host: &Host, arguments: &[&str]) -> Result<Command> {
+    let mut command = host.command(lab.programs().spark()?);
+    command.args(arguments).stdin(Stdio::null());
+    Ok(command)
+}
+
+/// Runs one cycle. A failing cycle is a result, not an error.
+///
+/// # Errors
+/// When Spark can't be started.
+pub fn run(lab: &Lab, host: &Host) -> Result<SparkRun> {
+    let output = command(lab, host, &["run", "--config", CONFIG, "--json"])?
+        .output()
+        .with_context(|| format!("could not start Spark on {}", host.name()))?;
+    Ok(SparkRun {
+        exit: output.status,
+        json: serde_json::from_slice(&output.stdout).unwrap_or(Value::Null),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    })
+}
+
+/// Runs one cycle on each host at the same time.
+///
+/// # Errors
+/// When a host is missing or Spark can't be started.
+pub fn run_everywhere<'a>(lab: &Lab, hosts: &[&'a str]) -> Result<Vec<(&'a str, SparkRun)>> {
+    std::thread::scope(|scope| {
+        let start = |&name| (name, scope.spawn(move || run(lab, lab.host(name)?)));
+        let running: Vec<_> = hosts.iter().map(start).collect();
+        let finish = |(name, thread): (_, std::thread::ScopedJoinHandle<'_, Result<SparkRun>>)| {
+            Ok((name, thread.join().map_err(|_| anyhow::anyhow!("a Spark run panicked"))??))
+        };
+        running.into_iter().map(finish).collect()
+    })
+}
+
+/// Fails with what Spark said unless every run exited with success.
+///
+/// # Errors
+/// The first run that did not.
+pub fn all_succeeded(runs: &[(&str, SparkRun)]) -> Result<()> {
+    for (host, run) in runs {
+        if !run.exit.success() {
+            bail!("Spark on {host} ended with {}: {}\n{}", run.exit, run.json, run.stderr);
+        }
+    }
+    Ok(())
+}

@@ -1,1 +1,23 @@
 //! Puts a bound ruleset into the host's own firewall and reads it back.
+//!
+//! 1. [`plan`]: a pure translation of [`xshield_policy::Bound`] into sets, chains and rules, for the
+//!    [`Capabilities`] of one kernel. Builds and is tested on every OS.
+//! 2. `nft` (Linux): one atomic nftables transaction per change, over netlink; never the `nft` program.
+//! 3. [`Programmed`]: what the kernel returned, comparable with the plan; hits by rule; explanations.
+//! 4. [`flows`]: the kernel's flow recorder, drained without losing a count.
+//!
+//! Deliberately absent: any way to add or remove a single rule. The whole desired state goes in at once.
+
+pub mod capabilities;
+pub mod flows;
+#[cfg(target_os = "linux")]
+pub mod nft;
+pub mod plan;
+pub mod programmed;
+
+pub use capabilities::Capabilities;
+pub use flows::{FlowCount, FlowDump, FlowKind};
+#[cfg(target_os = "linux")]
+pub use nft::{Firewall, FirewallError, Generation, KernelState, Trial};
+pub use plan::{Plan, plan};
+pub use programmed::{Action, Drift, Explanation, Hit, Programmed, explain};

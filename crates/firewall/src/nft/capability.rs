@@ -1,0 +1,100 @@
+//! Asking the kernel what it can do, in a transaction that is made to fail.
+
+use super::FirewallError;
+use super::constants::{
+    EXPRESSION_DATA, EXPRESSION_NAME, LIST_ELEMENT, TABLE_NAME, chain, flag, message as kind, rule,
+    set,
+};
+use super::encode::{Expressions, key_length, key_type};
+use super::socket::{Batch, Link};
+use super::wire::Writer;
+use crate::Capabilities;
+use crate::plan::{Family, Field, FieldType};
+
+const PROBE: &str = "xshield_probe";
+const CHAIN: &str = "probe";
+
+/// No ruleset is touched and the generation stays: the last message fails on purpose, so the kernel
+/// takes back the whole batch, having told for each message whether it would have taken it.
+pub(crate) fn probe(link: &mut Link) -> Result<Capabilities, FirewallError> {
+    link.generation().map_err(no_nf_tables)?;
+    let mut batch = Batch::new(None);
+    let mut ask = |what: u16, content: &dyn Fn(&mut Writer<'_>)| {
+        batch.add(what, flag::CREATE | flag::APPEND, content);
+        batch.sequence()
+    };
+    ask(kind::NEW_TABLE, &|w| w.text(TABLE_NAME, PROBE));
+    ask(kind::NEW_CHAIN, &|w| {
+        w.text(chain::TABLE, PROBE);
+        w.text(chain::NAME, CHAIN);
+    });
+    let key = [FieldType::Address(Family::V4), FieldType::Port];
+    let boxes = ask(kind::NEW_SET, &|w| {
+        set_head(w, "boxes", set::INTERVAL | set::CONCAT, &key);
+        w.nested(set::DESCRIPTION, |w| {
+            w.nested(set::DESCRIPTION_CONCAT, |w| {
+                for length in [4, 2] {
+                    w.nested(LIST_ELEMENT, |w| w.be32(set::FIELD_LENGTH, length));
+                }
+            });
+        });
+    });
+    // Kernels without the attribute overlook it, so what tells is that this nonsense is refused.
+    let nonsense = ask(kind::NEW_SET, &|w| {
+        set_head(w, "counted", 0, &key);
+        w.nested(set::EXPRESSION, |w| {
+            w.text(EXPRESSION_NAME, "cmp");
+            w.nested(EXPRESSION_DATA, |_| {});
+        });
+    });
+    let flows = ask(kind::NEW_SET, &|w| {
+        set_head(w, "flows", set::HAS_TIMEOUT | set::DYNAMIC, &key);
+        w.nested(set::DESCRIPTION, |w| w.be32(set::DESCRIPTION_SIZE, 16));
+        w.be64(set::TIMEOUT, 1000);
+    });
+    let record = ask(kind::NEW_RULE, &|w| {
+        let key = [Field::Source(Family::V4), Field::DestinationPort];
+        line(w, |e| e.record("flows", &key));
+    });
+    let cgroup = ask(kind::NEW_RULE, &|w| line(w, |e| e.cgroup(1, 1)));
+    ask(kind::DEL_TABLE, &|w| w.text(TABLE_NAME, PROBE));
+    ask(kind::DEL_TABLE, &|w| w.text(TABLE_NAME, "xshield_probe_never_there"));
+    let refused = link.refusals(batch, "asking the kernel what it can do")?;
+    let taken = |sequence: u32| !refused.contains(&sequence);
+    Ok(Capabilities {
+        concat_intervals: taken(boxes),
+        element_counters: !taken(nonsense),
+        recorder: taken(flows) && taken(record),
+        cgroups: taken(cgroup),
+    })
+}
+
+fn line(w: &mut Writer<'_>, content: impl FnOnce(&mut Expressions<'_, '_>)) {
+    w.text(rule::TABLE, PROBE);
+    w.text(rule::CHAIN, CHAIN);
+    w.nested(rule::EXPRESSIONS, |w| content(&mut Expressions(w)));
+}
+
+fn set_head(w: &mut Writer<'_>, name: &str, flags: u32, key: &[FieldType]) {
+    w.text(set::TABLE, PROBE);
+    w.text(set::NAME, name);
+    w.be32(set::FLAGS, flags);
+    w.be32(set::KEY_TYPE, key_type(key));
+    w.be32(set::KEY_LENGTH, key_length(key));
+    w.be32(set::ID, 0);
+}
+
+/// A kernel without nf_tables refuses even the simplest question.
+pub(crate) fn no_nf_tables(error: FirewallError) -> FirewallError {
+    match error {
+        FirewallError::Refused { source, .. }
+            if matches!(
+                source.raw_os_error(),
+                Some(libc::EOPNOTSUPP | libc::EINVAL | libc::EPROTONOSUPPORT)
+            ) =>
+        {
+            FirewallError::NoNfTables
+        }
+        other => other,
+    }
+}

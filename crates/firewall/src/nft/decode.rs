@@ -1,0 +1,392 @@
+//! From netlink messages back to the plan's vocabulary: what each register holds is followed through a
+//! rule, as the kernel does, and every comparison names what it compares.
+
+use std::collections::HashMap;
+
+use xshield_policy::Owner;
+
+use super::constants::{
+    DATA_VALUE, DATA_VERDICT, EXPRESSION_DATA, EXPRESSION_NAME, LIST_ELEMENT, LOOPBACK_INDEX,
+    NETWORK_HEADER, REGISTER32_0, SYN, SYN_ACK, TCP_FLAGS, TRANSPORT_HEADER, VERDICT_CHAIN,
+    VERDICT_CODE, cmp, ct, element, expr, meta, rule, set, verdict,
+};
+use super::encode::{PROBATION, address_offsets, key_types, protocol_family};
+use super::slot::Slot;
+use super::wire::{Attributes, comment_of};
+use crate::plan::{
+    Condition, Effect, Element, Family, Field, FieldType, Key, Line, Next, Set, Shape, State,
+};
+
+/// Packets and bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Count {
+    pub packets: u64,
+    pub bytes: u64,
+}
+
+/// A rule with its chain's kernel name.
+pub(crate) struct ReadLine {
+    pub chain: String,
+    pub line: Line,
+    pub count: Count,
+}
+
+/// A set without elements, with its kernel name.
+pub(crate) struct ReadSet {
+    pub name: String,
+    pub flags: u32,
+    pub key: Option<Vec<FieldType>>,
+    pub counted: bool,
+    pub size: Option<u32>,
+}
+
+impl ReadSet {
+    pub(crate) fn of(attributes: Attributes<'_>) -> Option<Self> {
+        let description = attributes.nested(set::DESCRIPTION);
+        Some(Self {
+            name: attributes.text(set::NAME)?.to_owned(),
+            flags: attributes.be32(set::FLAGS).unwrap_or(0),
+            key: attributes.be32(set::KEY_TYPE).and_then(key_types),
+            counted: attributes.get(set::EXPRESSION).is_some()
+                || attributes.get(set::EXPRESSIONS).is_some(),
+            size: description.and_then(|d| d.be32(set::DESCRIPTION_SIZE)),
+        })
+    }
+
+    /// As the plan has it, without elements; `None` for a set of another kind.
+    pub(crate) fn as_plan(&self, plain_name: &str) -> Option<Set> {
+        let shape = match self.flags & !set::CONCAT {
+            0 => Shape::Exact,
+            set::INTERVAL => Shape::Boxes,
+            _ => return None,
+        };
+        let (key, counted) = (self.key.clone()?, self.counted);
+        Some(Set { name: plain_name.to_owned(), key, shape, counted, elements: Vec::new() })
+    }
+}
+
+/// One element with its counter and, where it has one, the milliseconds it has left.
+pub(crate) struct ReadElement {
+    pub element: Element,
+    pub count: Count,
+    pub expires_ms: Option<u64>,
+}
+
+impl ReadElement {
+    pub(crate) fn of(item: Attributes<'_>, types: &[FieldType]) -> Option<Self> {
+        let first = key_of(item.nested(element::KEY)?.get(DATA_VALUE)?, types)?;
+        let last = match item.nested(element::KEY_END) {
+            Some(end) => key_of(end.get(DATA_VALUE)?, types)?,
+            None => first,
+        };
+        let label = item.get(element::USER_DATA).and_then(comment_of).unwrap_or("");
+        let counter = item.nested(element::EXPRESSION).or_else(|| {
+            item.nested(element::EXPRESSIONS).and_then(|list| list.nested(LIST_ELEMENT))
+        });
+        Some(Self {
+            element: Element { first, last, label: label.into() },
+            count: counter.map(count_of).unwrap_or_default(),
+            expires_ms: item.be64(element::EXPIRATION),
+        })
+    }
+}
+
+fn count_of(expression: Attributes<'_>) -> Count {
+    let data = expression.nested(EXPRESSION_DATA);
+    let read = |kind| data.and_then(|data| data.be64(kind)).unwrap_or(0);
+    Count { packets: read(expr::COUNTER_PACKETS), bytes: read(expr::COUNTER_BYTES) }
+}
+
+fn key_of(bytes: &[u8], types: &[FieldType]) -> Option<Key> {
+    let mut key = [0; 4];
+    let mut at = 0;
+    for (value, field) in key.iter_mut().zip(types) {
+        let field_bytes = bytes.get(at..at + field.len())?;
+        *value = number(field_bytes);
+        at += field.len().next_multiple_of(4);
+    }
+    Some(key)
+}
+
+fn number(bytes: &[u8]) -> u128 {
+    bytes.iter().fold(0, |number, &byte| number << 8 | u128::from(byte))
+}
+
+/// What a register holds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Holds {
+    Field(Field),
+    Family,
+    InputIndex,
+    OutputIndex,
+    Uid,
+    CtDirection,
+    CtState(Option<u32>),
+    TcpFlags(Option<u8>),
+    Cgroup,
+}
+
+/// Reads one rule. What no plan contains becomes [`Condition::Foreign`], which never goes unnoticed.
+pub(crate) fn line(attributes: Attributes<'_>, cgroups: &HashMap<u64, String>) -> Option<ReadLine> {
+    let chain = attributes.text(rule::CHAIN)?.to_owned();
+    let label = attributes.get(rule::USER_DATA).and_then(comment_of).map(Into::into);
+    let mut reader = Reader {
+        registers: HashMap::new(),
+        line: Line { conditions: Vec::new(), counted: false, effect: None, next: None, label },
+        count: Count::default(),
+        at_least: None,
+        limit: None,
+        cgroups,
+    };
+    for (_, expression) in attributes.nested(rule::EXPRESSIONS).into_iter().flatten() {
+        let expression = Attributes(expression);
+        let name = expression.text(EXPRESSION_NAME).unwrap_or("?");
+        let data = expression.nested(EXPRESSION_DATA).unwrap_or(Attributes(&[]));
+        if reader.expression(name, data).is_none() {
+            reader.line.conditions.push(Condition::Foreign(name.to_owned()));
+        }
+    }
+    Some(ReadLine { chain, line: reader.line, count: reader.count })
+}
+
+struct Reader<'a> {
+    registers: HashMap<u32, Holds>,
+    line: Line,
+    count: Count,
+    /// A lower bound that waits for its upper one.
+    at_least: Option<(Field, u128)>,
+    limit: Option<(u64, u32)>,
+    cgroups: &'a HashMap<u64, String>,
+}
+
+/// Registers by 32-bit word, however they are numbered.
+fn word(register: u32) -> u32 {
+    if register < REGISTER32_0 { register.saturating_sub(1) * 4 } else { register - REGISTER32_0 }
+}
+
+fn plain(name: &str) -> String {
+    Slot::split(name).map_or(name, |(_, plain)| plain).to_owned()
+}
+
+impl Reader<'_> {
+    /// `None` for what no plan contains.
+    fn expression(&mut self, name: &str, data: Attributes<'_>) -> Option<()> {
+        match name {
+            "meta" => self.meta(data),
+            "payload" => self.payload(data),
+            "ct" => self.ct(data),
+            "socket" => {
+                self.hold(data.be32(expr::SOCKET_REGISTER)?, Holds::Cgroup);
+                Some(())
+            }
+            "bitwise" => self.mask(data),
+            "cmp" => self.compare(data),
+            "lookup" => self.look_up(data),
+            "counter" => {
+                self.line.counted = true;
+                let read = |kind| data.be64(kind).unwrap_or(0);
+                self.count = Count {
+                    packets: read(expr::COUNTER_PACKETS),
+                    bytes: read(expr::COUNTER_BYTES),
+                };
+                Some(())
+            }
+            "limit" => {
+                self.limit = Some((data.be64(expr::LIMIT_RATE)?, data.be32(expr::LIMIT_BURST)?));
+                Some(())
+            }
+            "log" => {
+                let (per_second, burst) = self.limit.take()?;
+                let prefix = data.text(expr::LOG_PREFIX)?.to_owned();
+                self.line.effect = Some(Effect::Log { prefix, per_second, burst });
+                Some(())
+            }
+            "dynset" => {
+                let set = data.text(expr::DYNSET_SET)?.to_owned();
+                let mut key = self.key(data.be32(expr::DYNSET_REGISTER)?);
+                for field in &mut key {
+                    if *field == Field::IcmpType {
+                        *field = Field::IcmpTypeAsPort;
+                    }
+                }
+                data.get(expr::DYNSET_EXPRESSION).or_else(|| data.get(expr::DYNSET_EXPRESSIONS))?;
+                self.line.effect = Some(Effect::Record { set, key });
+                Some(())
+            }
+            "immediate" => self.immediate(data),
+            _ => None,
+        }
+    }
+
+    fn hold(&mut self, register: u32, what: Holds) {
+        self.registers.insert(word(register), what);
+    }
+
+    fn meta(&mut self, data: Attributes<'_>) -> Option<()> {
+        let what = match data.be32(expr::META_KEY)? {
+            meta::FAMILY => Holds::Family,
+            meta::PROTOCOL => Holds::Field(Field::Protocol),
+            meta::INPUT_INDEX => Holds::InputIndex,
+            meta::OUTPUT_INDEX => Holds::OutputIndex,
+            meta::SOCKET_UID => Holds::Uid,
+            _ => return None,
+        };
+        self.hold(data.be32(expr::META_REGISTER)?, what);
+        Some(())
+    }
+
+    fn payload(&mut self, data: Attributes<'_>) -> Option<()> {
+        let place = (
+            data.be32(expr::PAYLOAD_BASE)?,
+            data.be32(expr::PAYLOAD_OFFSET)?,
+            data.be32(expr::PAYLOAD_LENGTH)?,
+        );
+        let what = match place {
+            (TRANSPORT_HEADER, 0, 2) => Holds::Field(Field::SourcePort),
+            (TRANSPORT_HEADER, 2, 2) => Holds::Field(Field::DestinationPort),
+            (TRANSPORT_HEADER, 0, 1) => Holds::Field(Field::IcmpType),
+            (TRANSPORT_HEADER, TCP_FLAGS, 1) => Holds::TcpFlags(None),
+            (NETWORK_HEADER, offset, length) => {
+                let family = if length == 4 { Family::V4 } else { Family::V6 };
+                let (source, destination) = address_offsets(family);
+                if offset == source && matches!(length, 4 | 16) {
+                    Holds::Field(Field::Source(family))
+                } else if offset == destination && matches!(length, 4 | 16) {
+                    Holds::Field(Field::Destination(family))
+                } else {
+                    return None;
+                }
+            }
+            _ => return None,
+        };
+        self.hold(data.be32(expr::PAYLOAD_REGISTER)?, what);
+        Some(())
+    }
+
+    fn ct(&mut self, data: Attributes<'_>) -> Option<()> {
+        let what = match data.be32(expr::CT_KEY)? {
+            ct::STATE => Holds::CtState(None),
+            ct::DIRECTION => Holds::CtDirection,
+            _ => return None,
+        };
+        self.hold(data.be32(expr::CT_REGISTER)?, what);
+        Some(())
+    }
+
+    fn mask(&mut self, data: Attributes<'_>) -> Option<()> {
+        let mask = data.nested(expr::BITWISE_MASK)?.get(DATA_VALUE)?;
+        let xor = data.nested(expr::BITWISE_XOR)?.get(DATA_VALUE)?;
+        let source = self.registers.get(&word(data.be32(expr::BITWISE_SOURCE)?))?;
+        if xor.iter().any(|&byte| byte != 0) {
+            return None;
+        }
+        let what = match source {
+            Holds::CtState(None) => Holds::CtState(Some(u32::from_ne_bytes(mask.try_into().ok()?))),
+            Holds::TcpFlags(None) => Holds::TcpFlags(Some(*mask.first()?)),
+            _ => return None,
+        };
+        self.hold(data.be32(expr::BITWISE_REGISTER)?, what);
+        Some(())
+    }
+
+    fn compare(&mut self, data: Attributes<'_>) -> Option<()> {
+        let value = data.nested(expr::CMP_DATA)?.get(DATA_VALUE)?;
+        let operation = data.be32(expr::CMP_OPERATION)?;
+        let held = *self.registers.get(&word(data.be32(expr::CMP_REGISTER)?))?;
+        let index = || Some(u32::from_ne_bytes(value.try_into().ok()?));
+        let condition = match (held, operation) {
+            (Holds::Family, cmp::EQUAL) => {
+                let is = |family: &Family| protocol_family(*family) == value[0];
+                Condition::Family(Family::BOTH.into_iter().find(is)?)
+            }
+            (Holds::Field(Field::Protocol), cmp::EQUAL) => Condition::Protocol(*value.first()?),
+            (Holds::Field(field), cmp::EQUAL) => {
+                let value = number(value);
+                Condition::Within { field, first: value, last: value }
+            }
+            (Holds::Field(field), cmp::AT_LEAST) => {
+                self.at_least = Some((field, number(value)));
+                return Some(());
+            }
+            (Holds::Field(field), cmp::AT_MOST) => {
+                let (same, first) = self.at_least.take()?;
+                if same != field {
+                    return None;
+                }
+                Condition::Within { field, first, last: number(value) }
+            }
+            (Holds::InputIndex, cmp::EQUAL) if index()? == LOOPBACK_INDEX => {
+                Condition::InputLoopback
+            }
+            (Holds::OutputIndex, cmp::EQUAL) if index()? == LOOPBACK_INDEX => {
+                Condition::OutputLoopback
+            }
+            (Holds::CtDirection, cmp::EQUAL) if value == [1] => Condition::Reply,
+            (Holds::CtState(Some(mask)), cmp::NOT_EQUAL) if number(value) == 0 => {
+                Condition::State(match mask {
+                    ct::NEW => State::New,
+                    ct::ESTABLISHED => State::Established,
+                    ct::INVALID => State::Invalid,
+                    _ => return None,
+                })
+            }
+            (Holds::TcpFlags(Some(SYN_ACK)), cmp::EQUAL) if value == [SYN] => Condition::Opens,
+            (Holds::Uid, cmp::EQUAL) => Condition::Owner(Owner::Uid(index()?)),
+            (Holds::Uid, cmp::AT_LEAST) if number(value) == 0 => Condition::HasOwner,
+            (Holds::Cgroup, cmp::EQUAL) => {
+                let id = u64::from_ne_bytes(value.try_into().ok()?);
+                let path = self.cgroups.get(&id).cloned();
+                Condition::Owner(Owner::Cgroup(path.unwrap_or_else(|| format!("gone:{id}"))))
+            }
+            _ => return None,
+        };
+        self.line.conditions.push(condition);
+        Some(())
+    }
+
+    /// The fields that lie in registers one after the other.
+    fn key(&self, register: u32) -> Vec<Field> {
+        let mut fields = Vec::new();
+        let mut at = word(register);
+        while let Some(Holds::Field(field)) = self.registers.get(&at) {
+            fields.push(*field);
+            at += u32::try_from(field.type_of().len().div_ceil(4)).unwrap_or(1);
+        }
+        fields
+    }
+
+    fn look_up(&mut self, data: Attributes<'_>) -> Option<()> {
+        let set = data.text(expr::LOOKUP_SET)?;
+        let register = data.be32(expr::LOOKUP_REGISTER)?;
+        let held = *self.registers.get(&word(register))?;
+        self.line.conditions.push(match held {
+            Holds::Family if set == PROBATION => Condition::OnProbation,
+            _ => Condition::InSet { key: self.key(register), set: plain(set) },
+        });
+        // What was loaded for this look-up doesn't belong to the key of the next one.
+        self.registers.clear();
+        Some(())
+    }
+
+    fn immediate(&mut self, data: Attributes<'_>) -> Option<()> {
+        let value = data.nested(expr::IMMEDIATE_DATA)?;
+        let register = data.be32(expr::IMMEDIATE_REGISTER)?;
+        if register != 0 {
+            let zero = value.get(DATA_VALUE)?.iter().all(|&byte| byte == 0);
+            self.hold(register, Holds::Field(Field::NoPort));
+            return zero.then_some(());
+        }
+        let value = value.nested(DATA_VERDICT)?;
+        let code = i32::from_be_bytes(value.get(VERDICT_CODE)?.try_into().ok()?);
+        let to = || value.text(VERDICT_CHAIN).map(plain);
+        self.line.next = Some(match code {
+            verdict::ACCEPT => Next::Accept,
+            verdict::DROP => Next::Drop,
+            verdict::RETURN => Next::Return,
+            verdict::JUMP => Next::Jump(to()?),
+            verdict::GOTO => Next::Goto(to()?),
+            _ => return None,
+        });
+        Some(())
+    }
+}

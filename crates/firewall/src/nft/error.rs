@@ -1,0 +1,68 @@
+//! What can go wrong between us and the kernel's tables.
+
+use std::io;
+
+/// Each names the action that failed and what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum FirewallError {
+    /// The kernel has no nf_tables.
+    #[error(
+        "this kernel has no nf_tables; load the module with 'modprobe nf_tables' or install a kernel that has it"
+    )]
+    NoNfTables,
+    /// The caller may not change the firewall.
+    #[error("{action}: not permitted; run as root or with CAP_NET_ADMIN")]
+    NoPermission {
+        /// What was tried.
+        action: &'static str,
+    },
+    /// Others kept changing rules, or an earlier trial has been overtaken.
+    #[error("{action}: the kernel's rules kept changing underneath; try again")]
+    Busy {
+        /// What was tried.
+        action: &'static str,
+    },
+    /// The new ruleset stood on trial for too long, and the old one is back in force.
+    #[error(
+        "keeping the new ruleset: its time on probation ran out, so the previous one is back in force; apply it again"
+    )]
+    ProbationOver,
+    /// The ruleset on trial is not the one that was put there.
+    #[error("{action}: another ruleset stands in the kernel than the one on trial; apply it again")]
+    Overtaken {
+        /// What was tried.
+        action: &'static str,
+    },
+    /// The kernel refused a message. Nothing was changed.
+    #[error("{action}: the kernel refused{hint}; nothing was changed")]
+    Refused {
+        /// What was tried.
+        action: &'static str,
+        /// The kernel's error.
+        #[source]
+        source: io::Error,
+        /// The kernel's own words, if any.
+        hint: String,
+    },
+    /// The socket failed.
+    #[error("{action}: the netlink socket failed")]
+    Socket {
+        /// What was tried.
+        action: &'static str,
+        /// The system's error.
+        #[source]
+        source: io::Error,
+    },
+    /// The kernel said nothing.
+    #[error("{action}: the kernel gave no answer; read the rules back to see what is in force")]
+    NoAnswer {
+        /// What was tried.
+        action: &'static str,
+    },
+    /// There is nothing to read.
+    #[error("reading the rules back: {what}; apply a ruleset to repair it")]
+    NothingInForce {
+        /// What stands there instead.
+        what: String,
+    },
+}

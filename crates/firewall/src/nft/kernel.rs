@@ -1,0 +1,352 @@
+//! What of ours stands in the kernel, and the batch that turns it into something else.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::time::Duration;
+
+use super::FirewallError;
+use super::constants::{TABLE_NAME, chain, flag, message as kind, rule, set};
+use super::decode::{self, ReadSet};
+use super::encode::{Hook, PROBATION};
+use super::slot::{Slot, Standing};
+use super::socket::{Batch, Generation, Link};
+use super::wire::{Attributes, Writer};
+use crate::plan::{Condition, ENTRY_IN, ENTRY_OUT, Line, Next, Plan, TABLE};
+
+/// What stands in table `inet xshield`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KernelState {
+    /// No ruleset of ours.
+    Absent,
+    /// One ruleset, for good.
+    InForce(Standing),
+    /// A new one until its time runs out.
+    Trial {
+        /// The new one.
+        new: Standing,
+        /// The one that comes back; `None`: everything is accepted then.
+        old: Option<Standing>,
+        /// The time has run out: `old` is in force.
+        over: bool,
+    },
+    /// Something that we did not leave like that.
+    Damaged {
+        /// What is wrong.
+        what: String,
+    },
+}
+
+impl KernelState {
+    /// The ruleset that judges packets now.
+    #[must_use]
+    pub fn in_force(&self) -> Option<Standing> {
+        match self {
+            Self::InForce(standing) | Self::Trial { new: standing, over: false, .. } => {
+                Some(*standing)
+            }
+            Self::Trial { old, over: true, .. } => *old,
+            Self::Absent | Self::Damaged { .. } => None,
+        }
+    }
+
+    /// The last ruleset that was put there for good.
+    #[must_use]
+    pub fn settled(&self) -> Option<Standing> {
+        match self {
+            Self::InForce(standing) => Some(*standing),
+            Self::Trial { old, .. } => *old,
+            Self::Absent | Self::Damaged { .. } => None,
+        }
+    }
+}
+
+impl fmt::Display for KernelState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Absent => f.write_str("no ruleset is in the kernel"),
+            Self::InForce(standing) => write!(f, "revision {} is in force", standing.revision),
+            Self::Trial { new, over: false, .. } => {
+                write!(f, "revision {} is on trial", new.revision)
+            }
+            Self::Trial { new, .. } => write!(f, "the trial of revision {} ran out", new.revision),
+            Self::Damaged { what } => write!(f, "the table is damaged: {what}"),
+        }
+    }
+}
+
+/// Everything in our table by name.
+pub(crate) struct Survey {
+    pub state: KernelState,
+    generation: Generation,
+    has_table: bool,
+    base_is_sound: bool,
+    chains: Vec<String>,
+    sets: Vec<String>,
+}
+
+/// What is to stand in the kernel. What is not named goes.
+pub(crate) struct Change<'a> {
+    /// Comes back after probation.
+    pub old: Option<Standing>,
+    /// In force now; with a plan when it isn't there yet.
+    pub new: Option<(Standing, Option<&'a Plan>)>,
+    /// How long the new one stands.
+    pub probation: Option<Duration>,
+    /// Begin with an empty table that has this plan's recorder.
+    pub rebuild: Option<&'a Plan>,
+}
+
+impl Survey {
+    /// Consistent: read at one generation.
+    pub(crate) fn read(link: &mut Link) -> Result<Self, FirewallError> {
+        let action = "reading our table";
+        for _ in 0..super::TRIES {
+            let generation = link.generation()?;
+            let survey = Self::read_once(link, generation, action)?;
+            if link.generation()? == generation {
+                return Ok(survey);
+            }
+        }
+        Err(FirewallError::Busy { action })
+    }
+
+    fn read_once(
+        link: &mut Link,
+        generation: Generation,
+        action: &'static str,
+    ) -> Result<Self, FirewallError> {
+        let chains = link.dump(
+            kind::GET_CHAIN,
+            flag::DUMP,
+            action,
+            |_| {},
+            |found: &mut Vec<(String, Option<u32>)>, answer| {
+                if answer.text(chain::TABLE) == Some(TABLE) {
+                    let hook = answer.nested(chain::HOOK).and_then(|h| h.be32(chain::HOOK_NUMBER));
+                    found.extend(answer.text(chain::NAME).map(|name| (name.to_owned(), hook)));
+                }
+                Ok(())
+            },
+        )?;
+        let sets = sets(link, action)?;
+        let has_table = !chains.is_empty() || !sets.is_empty() || table_exists(link, action)?;
+        let base_is_sound = Hook::BOTH.iter().all(|hook| {
+            chains
+                .iter()
+                .any(|(name, number)| name == hook.name() && *number == Some(hook.number()))
+        });
+        let mut leads = Vec::new();
+        if base_is_sound {
+            for hook in Hook::BOTH {
+                leads.push(lines(link, hook.name(), action)?);
+            }
+        }
+        let sets: Vec<String> = sets.into_iter().map(|set| set.name).collect();
+        let over = match sets.iter().any(|name| name == PROBATION) {
+            true => super::read::elements(link, PROBATION, &[], action)?.1 == 0,
+            false => true,
+        };
+        let chains: Vec<String> = chains.into_iter().map(|(name, _)| name).collect();
+        let state = match &leads[..] {
+            _ if !has_table => KernelState::Absent,
+            [input, output] => state(input, output, over, &chains),
+            _ => KernelState::Damaged { what: "a base chain is missing".to_owned() },
+        };
+        Ok(Self { state, generation, has_table, base_is_sound, chains, sets })
+    }
+
+    /// Whether the parts that outlive rulesets are missing, so that only a new table helps.
+    pub(crate) fn rebuild(&self, plan: &Plan) -> bool {
+        let has = |names: &[String], name: &str| names.iter().any(|found| found == name);
+        !self.base_is_sound
+            || matches!(self.state, KernelState::Damaged { .. })
+            || !plan.recorder.sets.iter().all(|set| has(&self.sets, &set.name))
+            || !plan.recorder.chains.iter().all(|chain| has(&self.chains, &chain.name))
+    }
+
+    /// One transaction from what was surveyed to `change`.
+    pub(crate) fn batch(&self, change: &Change<'_>) -> Batch {
+        let mut batch = Batch::new(Some(self.generation));
+        match change.rebuild {
+            Some(plan) => self.begin_anew(&mut batch, plan),
+            None => {
+                for hook in Hook::BOTH {
+                    batch.flush_chain(hook.name());
+                }
+                let added = change.new.filter(|(_, plan)| plan.is_some());
+                let kept = [change.old, change.new.map(|(standing, _)| standing)]
+                    .into_iter()
+                    .flatten()
+                    .map(|standing| standing.slot)
+                    .filter(|&slot| added.is_none_or(|(standing, _)| standing.slot != slot));
+                self.clear(&mut batch, &kept.collect::<Vec<_>>());
+            }
+        }
+        if let Some((standing, Some(plan))) = change.new {
+            put(&mut batch, plan, standing.slot);
+        }
+        if let Some(time) = change.probation {
+            batch.probation(u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1));
+        }
+        for (hook, entry) in [(Hook::Input, ENTRY_IN), (Hook::Output, ENTRY_OUT)] {
+            let on_trial = change.probation.map(|_| Condition::OnProbation);
+            let new = change.new.map(|(standing, _)| lead(on_trial, entry, standing));
+            let old = change.old.map(|standing| lead(None, entry, standing));
+            for (line, slot) in [new, old].into_iter().flatten() {
+                batch.line(hook.name(), &line, Some(slot));
+            }
+        }
+        batch
+    }
+
+    fn begin_anew(&self, batch: &mut Batch, plan: &Plan) {
+        if self.has_table {
+            batch.delete_table();
+        }
+        batch.table();
+        for set in &plan.recorder.sets {
+            batch.flow_set(set);
+        }
+        for chain in &plan.recorder.chains {
+            batch.chain(&chain.name);
+        }
+        for chain in &plan.recorder.chains {
+            batch.lines(chain, None);
+        }
+        for hook in Hook::BOTH {
+            batch.base_chain(hook);
+        }
+    }
+
+    /// Deletes all slots but these, and the probation.
+    fn clear(&self, batch: &mut Batch, kept: &[Slot]) {
+        let goes =
+            |name: &&String| Slot::split(name).is_some_and(|(slot, _)| !kept.contains(&slot));
+        let chains: Vec<&String> = self.chains.iter().filter(goes).collect();
+        // Rules first: they are what holds on to chains and sets.
+        for chain in &chains {
+            batch.flush_chain(chain);
+        }
+        for chain in &chains {
+            batch.delete_chain(chain);
+        }
+        for set in self.sets.iter().filter(|name| goes(name) || *name == PROBATION) {
+            batch.delete_set(set);
+        }
+    }
+}
+
+/// Puts all that belongs to a ruleset into a slot.
+fn put(batch: &mut Batch, plan: &Plan, slot: Slot) {
+    for set in &plan.sets {
+        batch.set(set, slot);
+    }
+    for chain in &plan.chains {
+        batch.chain(&super::slot::kernel_name(&chain.name, Some(slot)));
+    }
+    for chain in &plan.chains {
+        batch.lines(chain, Some(slot));
+    }
+}
+
+/// The rule that leads to a ruleset.
+fn lead(condition: Option<Condition>, entry: &str, standing: Standing) -> (Line, Slot) {
+    let line = Line {
+        conditions: condition.into_iter().collect(),
+        counted: false,
+        effect: None,
+        next: Some(Next::Goto(entry.to_owned())),
+        label: Some(standing.to_string().into()),
+    };
+    (line, standing.slot)
+}
+
+/// What the leading rules say.
+fn state(input: &[Line], output: &[Line], over: bool, chains: &[String]) -> KernelState {
+    let (inward, outward) = (leads(input, ENTRY_IN), leads(output, ENTRY_OUT));
+    let damaged = |what: &str| KernelState::Damaged { what: what.to_owned() };
+    let (Some(inward), Some(outward)) = (inward, outward) else {
+        return damaged("there are rules of others in the base chains, or of another version");
+    };
+    if inward != outward {
+        return damaged("the base chains lead to different rulesets");
+    }
+    let stands = |standing: &Standing| {
+        let name = super::slot::kernel_name(ENTRY_IN, Some(standing.slot));
+        chains.contains(&name)
+    };
+    match inward[..] {
+        [] => KernelState::Absent,
+        [(false, standing)] if stands(&standing) => KernelState::InForce(standing),
+        [(true, new)] => KernelState::Trial { new, old: None, over },
+        [(true, new), (false, old)] => KernelState::Trial { new, old: Some(old), over },
+        _ => damaged("the base chains lead nowhere"),
+    }
+}
+
+/// Whether on probation, and what: per line. `None` for lines that are not ours.
+fn leads(lines: &[Line], entry: &str) -> Option<Vec<(bool, Standing)>> {
+    let lead = |line: &Line| {
+        let standing = Standing::parse(line.label.as_deref()?)?;
+        let on_trial = match line.conditions[..] {
+            [] => false,
+            [Condition::OnProbation] => true,
+            _ => return None,
+        };
+        let to_entry = matches!(&line.next, Some(Next::Goto(to)) if to == entry);
+        to_entry.then_some((on_trial, standing))
+    };
+    lines.iter().map(lead).collect()
+}
+
+fn table_exists(link: &mut Link, action: &'static str) -> Result<bool, FirewallError> {
+    let tables = |found: &mut bool, answer: Attributes<'_>| {
+        *found |= answer.text(TABLE_NAME) == Some(TABLE);
+        Ok(())
+    };
+    link.dump(kind::GET_TABLE, flag::DUMP, action, |_| {}, tables)
+}
+
+/// All sets of our table.
+pub(crate) fn sets(link: &mut Link, action: &'static str) -> Result<Vec<ReadSet>, FirewallError> {
+    let ours = |w: &mut Writer<'_>| w.text(set::TABLE, TABLE);
+    let result =
+        link.dump(kind::GET_SET, flag::DUMP, action, ours, |found: &mut Vec<_>, answer| {
+            if answer.text(set::TABLE) == Some(TABLE) {
+                found.extend(ReadSet::of(answer));
+            }
+            Ok(())
+        });
+    match result {
+        Err(FirewallError::Refused { source, .. }) if is_missing(&source) => Ok(Vec::new()),
+        other => other,
+    }
+}
+
+pub(crate) fn is_missing(error: &std::io::Error) -> bool {
+    error.raw_os_error() == Some(libc::ENOENT)
+}
+
+/// The rules of one chain.
+fn lines(link: &mut Link, name: &str, action: &'static str) -> Result<Vec<Line>, FirewallError> {
+    let ours = |w: &mut Writer<'_>| {
+        w.text(rule::TABLE, TABLE);
+        w.text(rule::CHAIN, name);
+    };
+    let cgroups = HashMap::new();
+    link.dump(kind::GET_RULE, flag::DUMP, action, ours, |found: &mut Vec<Line>, answer| {
+        if answer.text(rule::TABLE) == Some(TABLE) && answer.text(rule::CHAIN) == Some(name) {
+            found.extend(decode::line(answer, &cgroups).map(|read| read.line));
+        }
+        Ok(())
+    })
+}
+
+/// Deletes our table, when there is one.
+pub(crate) fn remove(link: &mut Link) -> Result<(), FirewallError> {
+    let action = "removing our table";
+    let mut batch = Batch::new(None);
+    batch.table();
+    batch.delete_table();
+    link.commit(batch, action)
+}

@@ -1,0 +1,246 @@
+//! nftables over netlink: one atomic transaction per change.
+//!
+//! Two base chains, `input` and `output` of table `inet xshield`, stay for good; their only rules lead to
+//! the ruleset in force, which lives in slot `_a` or `_b`. A new ruleset is put into the other slot and
+//! goes on trial: the base chains lead to it *while the set `probation` has elements*, and to the old one
+//! otherwise. Those elements expire by themselves, so the kernel itself brings the old ruleset back when
+//! nobody keeps the new one; the program may be killed at any point.
+//!
+//! The comment on the leading rules says which plan stands where; see [`Standing`].
+
+mod capability;
+mod cgroups;
+mod constants;
+mod decode;
+mod encode;
+mod error;
+mod kernel;
+mod read;
+mod slot;
+mod socket;
+mod wire;
+
+use std::time::Duration;
+
+pub use error::FirewallError;
+pub use kernel::KernelState;
+pub use slot::{Slot, Standing};
+pub use socket::Generation;
+
+use crate::Capabilities;
+use crate::flows::FlowDump;
+use crate::plan::Plan;
+use crate::programmed::Programmed;
+use kernel::{Change, Survey};
+use socket::Link;
+
+/// How often a change is tried again because someone else changed rules in between.
+const TRIES: u32 = 10;
+
+/// The firewall of the network namespace in which it was opened.
+pub struct Firewall {
+    link: Link,
+    capabilities: Capabilities,
+}
+
+/// A ruleset that stands in the kernel until its time runs out, unless it is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trial {
+    standing: Standing,
+    was_in_force: bool,
+}
+
+impl Trial {
+    /// Whether the very same plan was in force already, so that nothing was changed.
+    #[must_use]
+    pub fn is_unchanged(&self) -> bool {
+        self.was_in_force
+    }
+
+    /// What is on trial.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        self.standing
+    }
+}
+
+impl Firewall {
+    /// Opens the firewall and asks the kernel what it can do; that changes nothing.
+    ///
+    /// # Errors
+    /// [`FirewallError::NoNfTables`], [`FirewallError::NoPermission`], or the socket's error.
+    pub fn open() -> Result<Self, FirewallError> {
+        let mut link = Link::open()?;
+        let capabilities = capability::probe(&mut link)?;
+        Ok(Self { link, capabilities })
+    }
+
+    /// Opens the firewall of a kernel whose capabilities are known from an earlier [`Firewall::open`].
+    ///
+    /// # Errors
+    /// As [`Firewall::open`].
+    pub fn open_with(capabilities: Capabilities) -> Result<Self, FirewallError> {
+        let mut link = Link::open()?;
+        link.generation().map_err(capability::no_nf_tables)?;
+        Ok(Self { link, capabilities })
+    }
+
+    /// What this kernel can do.
+    #[must_use]
+    pub fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    /// Counts the changes that anyone made to nftables here. Cheap.
+    ///
+    /// # Errors
+    /// When the kernel can't be asked.
+    pub fn generation(&mut self) -> Result<Generation, FirewallError> {
+        self.link.generation()
+    }
+
+    /// What stands in the kernel, as far as the base chains tell.
+    ///
+    /// # Errors
+    /// When the kernel can't be asked.
+    pub fn state(&mut self) -> Result<KernelState, FirewallError> {
+        Ok(Survey::read(&mut self.link)?.state)
+    }
+
+    /// Puts a ruleset on trial: in force from now on, for `probation` at most, unless it is kept. What
+    /// was in force before comes back by itself. Does nothing when the plan is in force already.
+    ///
+    /// # Errors
+    /// When the kernel refuses; then nothing was changed.
+    pub fn try_apply(&mut self, plan: &Plan, probation: Duration) -> Result<Trial, FirewallError> {
+        let digest = plan.digest();
+        self.change("putting a ruleset on trial", |survey| {
+            let old = survey.state.settled();
+            if let Some(standing) = old
+                && standing.digest == digest
+                && matches!(survey.state, KernelState::InForce(_))
+                && !survey.rebuild(plan)
+            {
+                return Ok((None, Trial { standing, was_in_force: true }));
+            }
+            let slot = old.map_or(Slot::A, |old| old.slot.other());
+            let standing = Standing { slot, revision: plan.revision, digest };
+            let change = Change {
+                old: if survey.rebuild(plan) { None } else { old },
+                new: Some((standing, Some(plan))),
+                probation: Some(probation),
+                rebuild: survey.rebuild(plan).then_some(plan),
+            };
+            Ok((Some(change), Trial { standing, was_in_force: false }))
+        })
+    }
+
+    /// Keeps the ruleset on trial for good and removes the old one. The old one's last hits come along.
+    ///
+    /// # Errors
+    /// [`FirewallError::ProbationOver`], [`FirewallError::Overtaken`], or the kernel's refusal.
+    pub fn keep(&mut self, trial: Trial) -> Result<Programmed, FirewallError> {
+        if trial.was_in_force {
+            return self.read_back();
+        }
+        let action = "keeping the ruleset on trial";
+        let on_trial = |survey: &Survey| match survey.state {
+            KernelState::Trial { new, over: false, old } if new == trial.standing => Ok(old),
+            KernelState::Trial { new, over: true, .. } if new == trial.standing => {
+                Err(FirewallError::ProbationOver)
+            }
+            _ => Err(FirewallError::Overtaken { action }),
+        };
+        let survey = Survey::read(&mut self.link)?;
+        let final_hits = match on_trial(&survey)? {
+            Some(old) => read::programmed(&mut self.link, old)?.hits,
+            None => Vec::new(),
+        };
+        self.change(action, |survey| {
+            on_trial(survey)?;
+            let new = Some((trial.standing, None));
+            Ok((Some(Change { old: None, new, probation: None, rebuild: None }), ()))
+        })?;
+        Ok(Programmed { final_hits, ..self.read_back()? })
+    }
+
+    /// Takes the ruleset on trial out again; the old one is in force.
+    ///
+    /// # Errors
+    /// [`FirewallError::Overtaken`] or the kernel's refusal.
+    pub fn revert(&mut self, trial: Trial) -> Result<(), FirewallError> {
+        if trial.was_in_force {
+            return Ok(());
+        }
+        let action = "taking back the ruleset on trial";
+        self.change(action, |survey| match survey.state {
+            KernelState::Trial { new, old, .. } if new == trial.standing => {
+                let new = old.map(|old| (old, None));
+                Ok((Some(Change { old: None, new, probation: None, rebuild: None }), ()))
+            }
+            _ => Err(FirewallError::Overtaken { action }),
+        })
+    }
+
+    /// Puts a ruleset in force for good in one transaction: at boot, or to repair drift.
+    ///
+    /// # Errors
+    /// When the kernel refuses; then nothing was changed.
+    pub fn apply_now(&mut self, plan: &Plan) -> Result<(), FirewallError> {
+        let digest = plan.digest();
+        self.change("putting a ruleset in force", |survey| {
+            let slot = survey.state.settled().map_or(Slot::A, |old| old.slot.other());
+            let standing = Standing { slot, revision: plan.revision, digest };
+            let rebuild = survey.rebuild(plan).then_some(plan);
+            let new = Some((standing, Some(plan)));
+            Ok((Some(Change { old: None, new, probation: None, rebuild }), ()))
+        })
+    }
+
+    /// Reads the ruleset in force from the kernel, with its counters.
+    ///
+    /// # Errors
+    /// [`FirewallError::NothingInForce`], or when the kernel can't be asked.
+    pub fn read_back(&mut self) -> Result<Programmed, FirewallError> {
+        let state = self.state()?;
+        match state.in_force() {
+            Some(standing) => read::programmed(&mut self.link, standing),
+            None => Err(FirewallError::NothingInForce { what: state.to_string() }),
+        }
+    }
+
+    /// Reads the flow recorder. Nothing is cleared: see [`crate::flows::Differ`].
+    ///
+    /// # Errors
+    /// When the kernel can't be asked.
+    pub fn flows(&mut self) -> Result<FlowDump, FirewallError> {
+        read::flows(&mut self.link)
+    }
+
+    /// Takes away table `inet xshield` with all that is in it, and nothing else.
+    ///
+    /// # Errors
+    /// When the kernel refuses; then nothing was changed.
+    pub fn remove(&mut self) -> Result<(), FirewallError> {
+        kernel::remove(&mut self.link)
+    }
+
+    /// Surveys, decides and commits, again when others changed rules meanwhile.
+    fn change<'p, T>(
+        &mut self,
+        action: &'static str,
+        decide: impl Fn(&Survey) -> Result<(Option<Change<'p>>, T), FirewallError>,
+    ) -> Result<T, FirewallError> {
+        for _ in 0..TRIES {
+            let survey = Survey::read(&mut self.link)?;
+            let (change, result) = decide(&survey)?;
+            let Some(change) = change else { return Ok(result) };
+            match self.link.commit(survey.batch(&change), action) {
+                Ok(()) => return Ok(result),
+                Err(FirewallError::Busy { .. }) => {}
+                Err(other) => return Err(other),
+            }
+        }
+        Err(FirewallError::Busy { action })
+    }
+}

@@ -1,0 +1,223 @@
+//! Reading back: the ruleset in a slot, and the flow recorder.
+
+use std::collections::HashMap;
+
+use xshield_policy::{Direction, Protocol};
+
+use super::FirewallError;
+use super::cgroups;
+use super::constants::{element, flag, message as kind, rule};
+use super::decode::{self, Count, ReadElement, ReadLine, ReadSet};
+use super::encode::{Hook, PROBATION};
+use super::kernel::sets;
+use super::slot::{Slot, Standing};
+use super::socket::Link;
+use super::wire::{Attributes, Writer};
+use crate::flows::{FlowCount, FlowDump, FlowKind, Fullness};
+use crate::plan::{
+    Chain, Element, Family, FieldType, LOST, Line, TABLE, address, flow_set, is_shared,
+    record_chain,
+};
+use crate::programmed::{Counted, Programmed};
+
+/// Elements of a set, and how many answers there were.
+pub(crate) fn elements(
+    link: &mut Link,
+    name: &str,
+    types: &[FieldType],
+    action: &'static str,
+) -> Result<(Vec<ReadElement>, usize), FirewallError> {
+    let ours = |w: &mut Writer<'_>| {
+        w.text(element::LIST_TABLE, TABLE);
+        w.text(element::LIST_SET, name);
+    };
+    type Found = (Vec<ReadElement>, usize);
+    link.dump(kind::GET_ELEMENT, flag::DUMP, action, ours, |found: &mut Found, answer| {
+        for (_, item) in answer.nested(element::LIST_ELEMENTS).into_iter().flatten() {
+            let item = Attributes(item);
+            if item.be64(element::EXPIRATION) == Some(0) {
+                continue;
+            }
+            found.1 += 1;
+            found.0.extend(ReadElement::of(item, types));
+        }
+        Ok(())
+    })
+}
+
+/// All rules of our table, by chain.
+fn rules(link: &mut Link, action: &'static str) -> Result<Vec<ReadLine>, FirewallError> {
+    let cgroups = cgroups::by_id();
+    let ours = |w: &mut Writer<'_>| w.text(rule::TABLE, TABLE);
+    link.dump(kind::GET_RULE, flag::DUMP, action, ours, |found: &mut Vec<_>, answer| {
+        if answer.text(rule::TABLE) == Some(TABLE) {
+            found.extend(decode::line(answer, &cgroups));
+        }
+        Ok(())
+    })
+}
+
+/// The names of all chains of our table.
+fn chains(link: &mut Link, action: &'static str) -> Result<Vec<String>, FirewallError> {
+    use super::constants::chain;
+    link.dump(
+        kind::GET_CHAIN,
+        flag::DUMP,
+        action,
+        |_| {},
+        |found: &mut Vec<String>, answer| {
+            if answer.text(chain::TABLE) == Some(TABLE) {
+                found.extend(answer.text(chain::NAME).map(str::to_owned));
+            }
+            Ok(())
+        },
+    )
+}
+
+/// Reads one slot with the recorder's chains, at one generation.
+pub(crate) fn programmed(link: &mut Link, standing: Standing) -> Result<Programmed, FirewallError> {
+    let action = "reading the ruleset back";
+    for _ in 0..super::TRIES {
+        let generation = link.generation()?;
+        let read = programmed_once(link, standing, action)?;
+        if link.generation()? == generation {
+            return Ok(read);
+        }
+    }
+    Err(FirewallError::Busy { action })
+}
+
+fn programmed_once(
+    link: &mut Link,
+    standing: Standing,
+    action: &'static str,
+) -> Result<Programmed, FirewallError> {
+    let mut read = Programmed {
+        slot: standing.slot.letter(),
+        revision: standing.revision,
+        digest: standing.digest,
+        ..Programmed::default()
+    };
+    let mut counts: Vec<Counted> = Vec::new();
+    for set in sets(link, action)? {
+        let plain = match Slot::split(&set.name) {
+            Some((slot, plain)) if slot == standing.slot => plain,
+            Some(_) => continue,
+            None if set.name == PROBATION => continue,
+            None if is_shared(&set.name) => {
+                read.recorder_sets.push(set.name);
+                continue;
+            }
+            None => {
+                read.foreign.push(format!("set {}", set.name));
+                continue;
+            }
+        };
+        let Some(mut known) = set.as_plan(plain) else {
+            read.foreign.push(format!("set {}", set.name));
+            continue;
+        };
+        for item in elements(link, &set.name, &known.key, action)?.0 {
+            if known.counted {
+                counts.push(Counted::element(plain, &item.element, item.count.into()));
+            }
+            known.elements.push(item.element);
+        }
+        known.elements.sort_unstable_by(|a: &Element, b| (a.first, a.last).cmp(&(b.first, b.last)));
+        read.sets.push(known);
+    }
+    let mut by_name: HashMap<String, Vec<Line>> = HashMap::new();
+    for ReadLine { chain, line, count } in rules(link, action)? {
+        let plain = match Slot::split(&chain) {
+            Some((slot, plain)) if slot == standing.slot => plain,
+            None => chain.as_str(),
+            Some(_) => continue,
+        };
+        if line.counted {
+            counts.push(Counted::line(plain, &line, count.into()));
+        }
+        by_name.entry(plain.to_owned()).or_default().push(line);
+    }
+    for name in chains(link, action)? {
+        let (plain, list) = match Slot::split(&name) {
+            Some((slot, plain)) if slot == standing.slot => (plain, &mut read.chains),
+            Some(_) => continue,
+            None if is_shared(&name) => (name.as_str(), &mut read.recorder_chains),
+            None if Hook::BOTH.iter().any(|hook| hook.name() == name) => continue,
+            None => {
+                read.foreign.push(format!("chain {name}"));
+                continue;
+            }
+        };
+        let lines = by_name.remove(plain).unwrap_or_default();
+        list.push(Chain { name: plain.to_owned(), lines });
+    }
+    read.hits = Counted::hits(counts);
+    Ok(read)
+}
+
+impl From<Count> for (u64, u64) {
+    fn from(count: Count) -> Self {
+        (count.packets, count.bytes)
+    }
+}
+
+/// Reads all flow sets and what they had to leave out.
+pub(crate) fn flows(link: &mut Link) -> Result<FlowDump, FirewallError> {
+    let action = "reading the flow recorder";
+    let mut dump = FlowDump::default();
+    let present: HashMap<String, ReadSet> =
+        sets(link, action)?.into_iter().map(|set| (set.name.clone(), set)).collect();
+    let lost = lost(link, action)?;
+    for direction in Direction::BOTH {
+        for kind in FlowKind::ALL {
+            let mut fullness = Fullness { kind, direction, held: 0, room: 0, lost_packets: 0 };
+            for family in Family::BOTH {
+                let name = flow_set(kind, direction, family);
+                let Some(set) = present.get(&name) else { continue };
+                let types = set.key.clone().unwrap_or_default();
+                let (items, _) = elements(link, &name, &types, action)?;
+                fullness.held = fullness.held.max(items.len() as u64);
+                fullness.room = fullness.room.max(set.size.unwrap_or(0).into());
+                dump.flows.extend(items.iter().map(|item| flow(kind, direction, family, item)));
+            }
+            fullness.lost_packets = lost.get(&record_chain(kind, direction)).copied().unwrap_or(0);
+            dump.fullness.push(fullness);
+        }
+    }
+    Ok(dump)
+}
+
+fn lost(link: &mut Link, action: &'static str) -> Result<HashMap<String, u64>, FirewallError> {
+    let rules = match rules(link, action) {
+        Err(FirewallError::Refused { source, .. }) if super::kernel::is_missing(&source) => {
+            Vec::new()
+        }
+        other => other?,
+    };
+    let lost = rules.into_iter().filter(|read| read.line.label.as_deref() == Some(LOST));
+    Ok(lost.map(|read| (read.chain, read.count.packets)).collect())
+}
+
+fn flow(kind: FlowKind, direction: Direction, family: Family, item: &ReadElement) -> FlowCount {
+    let [source, destination, protocol, port] = item.element.first;
+    let protocol = u8::try_from(protocol).unwrap_or(u8::MAX);
+    let port = u16::try_from(port).unwrap_or(u16::MAX);
+    let (protocol, port) = match protocol {
+        6 => (Protocol::Tcp, port),
+        17 => (Protocol::Udp, port),
+        icmp if icmp == family.icmp() => (Protocol::Icmp, port >> 8),
+        other => (Protocol::Other(other), 0),
+    };
+    FlowCount {
+        kind,
+        direction,
+        source: address(family, source),
+        destination: address(family, destination),
+        protocol,
+        port,
+        packets: item.count.packets,
+        bytes: item.count.bytes,
+        expires_in_ms: item.expires_ms.unwrap_or(u64::MAX),
+    }
+}

@@ -1,0 +1,303 @@
+//! The netlink socket: one transaction, or one dump.
+
+use std::io;
+
+use netlink_sys::protocols::NETLINK_NETFILTER;
+use netlink_sys::{Socket, SocketAddr};
+
+use super::FirewallError;
+use super::constants::{
+    BATCH_GENERATION, FAMILY_INET, GENERATION_ID, SUBSYSTEM, flag, message as kind,
+};
+use super::wire::{Attributes, Head, Messages, Received, Writer, message};
+
+/// Room for the answers of one dump step; the kernel fills at most 32 KiB.
+const RECEIVE_BYTES: usize = 1 << 17;
+/// Socket buffer for answers and error reports.
+const RECEIVE_BUFFER: usize = 4 << 20;
+/// How often a dump that met a change is begun again.
+const DUMP_TRIES: u32 = 20;
+
+/// Counts the changes of all tables in this network namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Generation(pub u32);
+
+/// Messages that take effect together.
+pub(crate) struct Batch {
+    bytes: Vec<u8>,
+    sequence: u32,
+    last: usize,
+}
+
+impl Batch {
+    /// A batch that the kernel refuses with `ERESTART` unless its tables are at this generation.
+    pub(crate) fn new(at: Option<Generation>) -> Self {
+        let mut bytes = Vec::with_capacity(1 << 16);
+        let head = Head {
+            kind: kind::BATCH_BEGIN,
+            flags: flag::REQUEST,
+            resource: SUBSYSTEM,
+            ..Head::default()
+        };
+        message(&mut bytes, head, |w| {
+            if let Some(Generation(id)) = at {
+                w.be32(BATCH_GENERATION, id);
+            }
+        });
+        Self { bytes, sequence: 0, last: 0 }
+    }
+
+    /// Adds a message; `what` is one of `message::*`.
+    pub(crate) fn add(&mut self, what: u16, flags: u16, content: impl FnOnce(&mut Writer<'_>)) {
+        self.sequence += 1;
+        self.last = self.bytes.len();
+        let head = Head {
+            kind: SUBSYSTEM << 8 | what,
+            flags: flag::REQUEST | flags,
+            sequence: self.sequence,
+            family: FAMILY_INET,
+            resource: 0,
+        };
+        message(&mut self.bytes, head, content);
+    }
+
+    /// The number of the message added last.
+    pub(crate) fn sequence(&self) -> u32 {
+        self.sequence
+    }
+
+    /// Closes the batch; only its last message is acknowledged.
+    fn finish(mut self) -> Vec<u8> {
+        if self.last > 0 {
+            let at = self.last + 6;
+            let flags = u16::from_ne_bytes([self.bytes[at], self.bytes[at + 1]]) | flag::ACK;
+            self.bytes[at..at + 2].copy_from_slice(&flags.to_ne_bytes());
+        }
+        let head = Head {
+            kind: kind::BATCH_END,
+            flags: flag::REQUEST,
+            sequence: self.sequence + 1,
+            resource: SUBSYSTEM,
+            ..Head::default()
+        };
+        message(&mut self.bytes, head, |_| {});
+        self.bytes
+    }
+}
+
+/// A netlink socket in the network namespace in which it was opened.
+pub(crate) struct Link {
+    socket: Socket,
+}
+
+impl Link {
+    pub(crate) fn open() -> Result<Self, FirewallError> {
+        let open = || -> io::Result<Self> {
+            let mut socket = Socket::new(NETLINK_NETFILTER)?;
+            socket.bind_auto()?;
+            socket.connect(&SocketAddr::new(0, 0))?;
+            socket.set_ext_ack(true)?;
+            socket.set_cap_ack(true)?;
+            // Needs privileges that may be missing here; then the default has to do.
+            let _ =
+                rustix::net::sockopt::set_socket_recv_buffer_size_force(&socket, RECEIVE_BUFFER);
+            Ok(Self { socket })
+        };
+        open().map_err(|source| match source.raw_os_error() {
+            Some(libc::EPROTONOSUPPORT) => FirewallError::NoNfTables,
+            _ => FirewallError::Socket { action: "opening a netlink socket", source },
+        })
+    }
+
+    /// Sends a batch and hears what became of it.
+    pub(crate) fn commit(
+        &mut self,
+        batch: Batch,
+        action: &'static str,
+    ) -> Result<(), FirewallError> {
+        let mut acknowledged = false;
+        for (_, refusal) in self.exchange(batch, action)? {
+            match refusal {
+                Some(refusal) => return Err(refusal.into_error(action)),
+                None => acknowledged = true,
+            }
+        }
+        if acknowledged { Ok(()) } else { Err(FirewallError::NoAnswer { action }) }
+    }
+
+    /// Sends a batch of which some messages are expected to be refused; tells which.
+    pub(crate) fn refusals(
+        &mut self,
+        batch: Batch,
+        action: &'static str,
+    ) -> Result<Vec<u32>, FirewallError> {
+        let mut refused = Vec::new();
+        for (sequence, refusal) in self.exchange(batch, action)? {
+            match refusal.map(|refusal| (refusal.errno, refusal.into_error(action))) {
+                Some((_, error @ FirewallError::NoPermission { .. })) => return Err(error),
+                Some(_) => refused.push(sequence),
+                None => {}
+            }
+        }
+        Ok(refused)
+    }
+
+    fn exchange(
+        &mut self,
+        batch: Batch,
+        action: &'static str,
+    ) -> Result<Vec<(u32, Option<Refusal>)>, FirewallError> {
+        let bytes = batch.finish();
+        // The kernel takes a batch in one piece, and accounts for more than its bytes.
+        let room = bytes.len() * 2 + (1 << 16);
+        if rustix::net::sockopt::set_socket_send_buffer_size_force(&self.socket, room).is_err() {
+            // Without the privilege, what the system allows; too little shows in the error of `send`.
+            let _ = rustix::net::sockopt::set_socket_send_buffer_size(&self.socket, room);
+        }
+        let failed = |source| FirewallError::Socket { action, source };
+        self.socket.send(&bytes, 0).map_err(failed)?;
+        let mut answers = Vec::new();
+        let mut buffer = Vec::with_capacity(RECEIVE_BYTES);
+        // The kernel has answered before `send` returns.
+        loop {
+            buffer.clear();
+            match self.socket.recv(&mut buffer, libc::MSG_DONTWAIT) {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(answers),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(failed(error)),
+            }
+            let errors = Messages(&buffer).filter(|m| m.kind == kind::ERROR);
+            answers.extend(errors.map(|received| (received.sequence, Refusal::of(&received))));
+        }
+    }
+
+    /// Asks for one object or a list; `each` sees every answer. A list that changed underway is asked
+    /// for again, after `restart` was called.
+    pub(crate) fn dump<T: Default>(
+        &mut self,
+        what: u16,
+        extra_flags: u16,
+        action: &'static str,
+        content: impl Fn(&mut Writer<'_>),
+        mut each: impl FnMut(&mut T, Attributes<'_>) -> Result<(), FirewallError>,
+    ) -> Result<T, FirewallError> {
+        for _ in 0..DUMP_TRIES {
+            let mut result = T::default();
+            let whole = self.ask(what, extra_flags, action, &content, &mut |attributes| {
+                each(&mut result, attributes)
+            })?;
+            if whole {
+                return Ok(result);
+            }
+        }
+        Err(FirewallError::Busy { action })
+    }
+
+    /// `false`: the list changed while it was read.
+    fn ask(
+        &mut self,
+        what: u16,
+        extra_flags: u16,
+        action: &'static str,
+        content: &impl Fn(&mut Writer<'_>),
+        each: &mut dyn FnMut(Attributes<'_>) -> Result<(), FirewallError>,
+    ) -> Result<bool, FirewallError> {
+        let mut request = Vec::new();
+        let family = if what == kind::GET_GENERATION { 0 } else { FAMILY_INET };
+        let head = Head {
+            kind: SUBSYSTEM << 8 | what,
+            flags: flag::REQUEST | extra_flags,
+            sequence: 1,
+            family,
+            resource: 0,
+        };
+        message(&mut request, head, content);
+        let failed = |source| FirewallError::Socket { action, source };
+        self.socket.send(&request, 0).map_err(failed)?;
+        let is_list = extra_flags & flag::DUMP == flag::DUMP;
+        let mut whole = true;
+        let mut outcome = Ok(());
+        let mut buffer = Vec::with_capacity(RECEIVE_BYTES);
+        loop {
+            buffer.clear();
+            match self.socket.recv(&mut buffer, 0) {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(failed(error)),
+            }
+            for received in Messages(&buffer) {
+                whole &= received.flags & flag::DUMP_INTERRUPTED == 0;
+                match received.kind {
+                    kind::DONE => return outcome.map(|()| whole),
+                    kind::ERROR => match Refusal::of(&received) {
+                        Some(refusal) if refusal.errno == libc::EINTR => return Ok(false),
+                        Some(refusal) => return Err(refusal.into_error(action)),
+                        None => return outcome.map(|()| whole),
+                    },
+                    _ if outcome.is_ok() => outcome = each(received.attributes()),
+                    _ => {}
+                }
+                if !is_list {
+                    return outcome.map(|()| true);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn generation(&mut self) -> Result<Generation, FirewallError> {
+        let action = "asking for the generation of the rules";
+        let id = self.dump(
+            kind::GET_GENERATION,
+            0,
+            action,
+            |_| {},
+            |id: &mut Option<u32>, answer| {
+                *id = answer.be32(GENERATION_ID);
+                Ok(())
+            },
+        )?;
+        id.map(Generation).ok_or(FirewallError::NoAnswer { action })
+    }
+}
+
+/// An error that the kernel reported for one message.
+struct Refusal {
+    errno: i32,
+    message: Option<String>,
+}
+
+impl Refusal {
+    /// `None`: it is an acknowledgement.
+    fn of(received: &Received<'_>) -> Option<Self> {
+        let number: [u8; 4] = received.payload.get(..4)?.try_into().ok()?;
+        let errno = -i32::from_ne_bytes(number);
+        if errno == 0 {
+            return None;
+        }
+        let mut message = None;
+        if received.flags & flag::ACK_TLVS != 0 {
+            let mut at = 20;
+            if received.flags & flag::CAPPED == 0 {
+                let length = received.payload.get(4..8).and_then(|b| b.try_into().ok());
+                let length = length.map_or(16, u32::from_ne_bytes);
+                at = 4 + usize::try_from(length).unwrap_or(16).next_multiple_of(4);
+            }
+            let attributes = Attributes(received.payload.get(at..).unwrap_or_default());
+            message = attributes.text(1).map(str::to_owned);
+        }
+        Some(Self { errno, message })
+    }
+
+    fn into_error(self, action: &'static str) -> FirewallError {
+        match self.errno {
+            libc::EPERM | libc::EACCES => FirewallError::NoPermission { action },
+            libc::ERESTART => FirewallError::Busy { action },
+            errno => FirewallError::Refused {
+                action,
+                source: io::Error::from_raw_os_error(errno),
+                hint: self.message.map(|text| format!(" ({text})")).unwrap_or_default(),
+            },
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! What a plan does to the first packet of a flow: the kernel's walk through the chains, step by step.
+
+use std::collections::HashMap;
+
+use xshield_policy::packet::Transport;
+use xshield_policy::{Direction, Packet, Verdict};
+
+use super::model::{
+    Chain, Condition, ENTRY_IN, ENTRY_OUT, Element, Field, Key, Label, Line, Next, Set, State,
+};
+use super::shapes::{family, number};
+
+/// A line whose conditions the packet met.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// The chain.
+    pub chain: String,
+    /// The line's position in it, from 0.
+    pub line: usize,
+    /// The set element that matched, with the set's name.
+    pub element: Option<(String, Element)>,
+    /// The rule that the line or element comes from.
+    pub label: Option<Label>,
+}
+
+/// Where a packet ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// What happens to it.
+    pub verdict: Verdict,
+    /// How it came to that.
+    pub steps: Vec<Step>,
+}
+
+impl Outcome {
+    /// The last label before the packet was let through or handed to the denial chains.
+    #[must_use]
+    pub fn decided_by(&self) -> Option<&Label> {
+        self.steps
+            .iter()
+            .rev()
+            .filter(|step| !is_denial(&step.chain))
+            .find_map(|s| s.label.as_ref())
+    }
+}
+
+fn is_denial(chain: &str) -> bool {
+    chain.starts_with("deny_")
+}
+
+/// Jumps deeper than this can't come from a plan; the kernel refuses them, too.
+const MAX_DEPTH: usize = 16;
+
+/// Walks the packet through the chains. Total: a chain that is missing accepts, as an empty one does.
+#[must_use]
+pub fn eval(sets: &[Set], chains: &[Chain], packet: &Packet) -> Outcome {
+    let walk = Walk {
+        sets: sets.iter().map(|set| (set.name.as_str(), set)).collect(),
+        chains: chains.iter().map(|chain| (chain.name.as_str(), chain)).collect(),
+        packet,
+    };
+    let entry = match packet.direction {
+        Direction::Inbound => ENTRY_IN,
+        Direction::Outbound => ENTRY_OUT,
+    };
+    let mut steps = Vec::new();
+    let dropped = walk.chain(entry, 0, &mut steps) == Some(Fate::Dropped);
+    let verdict = match (dropped, steps.iter().any(|step| is_denial(&step.chain))) {
+        (true, _) => Verdict::Deny,
+        (false, true) => Verdict::WouldDeny,
+        (false, false) => Verdict::Allow,
+    };
+    Outcome { verdict, steps }
+}
+
+#[derive(PartialEq, Eq)]
+enum Fate {
+    Accepted,
+    Dropped,
+}
+
+struct Walk<'a> {
+    sets: HashMap<&'a str, &'a Set>,
+    chains: HashMap<&'a str, &'a Chain>,
+    packet: &'a Packet,
+}
+
+impl Walk<'_> {
+    /// `None`: the chain came to its end without a verdict.
+    fn chain(&self, name: &str, depth: usize, steps: &mut Vec<Step>) -> Option<Fate> {
+        let chain = self.chains.get(name).filter(|_| depth < MAX_DEPTH)?;
+        for (index, line) in chain.lines.iter().enumerate() {
+            let Some(element) = self.meets(line) else { continue };
+            let label =
+                element.as_ref().map(|(_, e)| e.label.clone()).or_else(|| line.label.clone());
+            steps.push(Step { chain: name.to_owned(), line: index, element, label });
+            match &line.next {
+                None => {}
+                Some(Next::Accept) => return Some(Fate::Accepted),
+                Some(Next::Drop) => return Some(Fate::Dropped),
+                Some(Next::Return) => return None,
+                Some(Next::Goto(to)) => return self.chain(to, depth + 1, steps),
+                Some(Next::Jump(to)) => {
+                    if let Some(fate) = self.chain(to, depth + 1, steps) {
+                        return Some(fate);
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// `None` when a condition fails; otherwise the element that the last look-up found, if any.
+    fn meets(&self, line: &Line) -> Option<Option<(String, Element)>> {
+        let mut found = None;
+        for condition in &line.conditions {
+            let met = match condition {
+                Condition::Family(wanted) => family(self.packet.peer) == *wanted,
+                Condition::Protocol(wanted) => self.protocol() == *wanted,
+                Condition::InputLoopback | Condition::OutputLoopback => self.packet.loopback,
+                Condition::Within { field, first, last } => {
+                    self.field(*field).is_some_and(|value| (*first..=*last).contains(&value))
+                }
+                Condition::InSet { key, set } => {
+                    found = self.look_up(key, set);
+                    found.is_some()
+                }
+                Condition::State(state) => *state == State::New,
+                Condition::Opens => matches!(self.packet.transport, Transport::Tcp(..)),
+                Condition::Owner(owner) => self.packet.owner.as_ref() == Some(owner),
+                Condition::HasOwner => self.packet.owner.is_some(),
+                Condition::Reply | Condition::OnProbation | Condition::Foreign(_) => false,
+            };
+            if !met {
+                return None;
+            }
+        }
+        Some(found)
+    }
+
+    fn look_up(&self, key: &[Field], set: &str) -> Option<(String, Element)> {
+        let mut values: Key = [0; 4];
+        for (value, field) in values.iter_mut().zip(key) {
+            *value = self.field(*field)?;
+        }
+        let inside = |element: &&Element| {
+            (0..4).all(|i| (element.first[i]..=element.last[i]).contains(&values[i]))
+        };
+        let element = self.sets.get(set)?.elements.iter().find(inside)?;
+        Some((set.to_owned(), element.clone()))
+    }
+
+    fn protocol(&self) -> u8 {
+        match self.packet.transport {
+            Transport::Tcp(..) => 6,
+            Transport::Udp(..) => 17,
+            Transport::Icmp(_) => family(self.packet.peer).icmp(),
+            Transport::Other(number) => number,
+        }
+    }
+
+    /// `None` for what the packet doesn't have; our own address is not part of a [`Packet`].
+    fn field(&self, field: Field) -> Option<u128> {
+        let inbound = self.packet.direction == Direction::Inbound;
+        match (field, self.packet.transport) {
+            (Field::Source(_), _) => inbound.then(|| number(self.packet.peer)),
+            (Field::Destination(_), _) => (!inbound).then(|| number(self.packet.peer)),
+            (Field::Protocol, _) => Some(self.protocol().into()),
+            (Field::SourcePort, Transport::Tcp(port, _) | Transport::Udp(port, _)) => {
+                Some(port.into())
+            }
+            (Field::DestinationPort, Transport::Tcp(_, port) | Transport::Udp(_, port)) => {
+                Some(port.into())
+            }
+            (Field::IcmpType, Transport::Icmp(number)) => Some(number.into()),
+            (Field::IcmpTypeAsPort, Transport::Icmp(number)) => Some(u128::from(number) << 8),
+            (Field::NoPort, _) => Some(0),
+            _ => None,
+        }
+    }
+}

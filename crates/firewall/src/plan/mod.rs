@@ -1,0 +1,41 @@
+//! From a bound ruleset to what the kernel holds. Pure; the same on every OS.
+//!
+//! A packet enters at [`ENTRY_IN`] or [`ENTRY_OUT`]. Conntrack tells whether it goes with or against the
+//! direction in which its flow was opened, and with that one of four chains judges it:
+//!
+//! | chain | packets of | peer | service |
+//! |---|---|---|---|
+//! | `in_orig` | inbound flows, from the peer | source | destination port |
+//! | `out_reply` | inbound flows, our answers | destination | source port |
+//! | `out_orig` | outbound flows, from us | destination | destination port |
+//! | `in_reply` | outbound flows, the peer's answers | source | source port |
+//!
+//! There is no shortcut for established flows: every packet is judged by its flow's opener, so a
+//! tightened policy ends exactly the flows that it denies, in both directions, with the transaction that
+//! brings it. Each chain asks in the order of [`xshield_policy::decide()`]: failsafe, blocks, allows,
+//! then level and mode.
+//!
+//! Rules are elements of sets, looked up as `host` (address, protocol, port), `port` (ranges of the same),
+//! `net` (address, protocol) and `icmp` (address, type), so a packet's cost does not grow with their
+//! number. Where several rules match, the kernel names the first of the first set that has the packet;
+//! the verdict is the same.
+
+mod boxes;
+mod build;
+pub mod eval;
+mod model;
+mod recorder;
+mod shapes;
+mod text;
+
+pub use build::plan;
+pub use model::{
+    Chain, Condition, Digest, ENTRY_IN, ENTRY_OUT, Effect, Element, Family, Field, FieldType,
+    FlowSet, Key, Label, Line, Next, Plan, Recorder, Set, Shape, State, TABLE, is_shared,
+};
+pub use recorder::RecorderLimits;
+pub(crate) use recorder::{LOST, flow_set, record_chain};
+pub(crate) use text::address;
+#[cfg(target_os = "linux")]
+pub(crate) use text::cgroup_level;
+pub use text::{Naming, write_chain, write_line, write_set};

@@ -1,0 +1,134 @@
+//! The flow recorder: bounded sets that count flows, and the chains that fill them.
+
+use xshield_policy::Direction;
+
+use super::model::{
+    Chain, Condition, Effect, Family, Field, FieldType, FlowSet, Line, Next, Recorder, State,
+};
+use crate::FlowKind;
+
+/// Bounds of the flow recorder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecorderLimits {
+    /// Elements of each of its sets.
+    pub size: u32,
+    /// How long an element outlives its last packet, in seconds.
+    pub timeout_seconds: u64,
+}
+
+impl Default for RecorderLimits {
+    fn default() -> Self {
+        Self { size: 65_536, timeout_seconds: 3600 }
+    }
+}
+
+/// The comment on the line that counts the packets for which a set had no room.
+pub(crate) const LOST: &str = "recorder/lost";
+
+/// `denied_in`, `would_out`, …
+pub(crate) fn stem(kind: FlowKind, direction: Direction) -> String {
+    let kind = match kind {
+        FlowKind::Denied => "denied",
+        FlowKind::WouldDeny => "would",
+        FlowKind::Accepted => "accepted",
+    };
+    format!("{kind}_{}", way(direction))
+}
+
+pub(crate) fn way(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Inbound => "in",
+        Direction::Outbound => "out",
+    }
+}
+
+pub(crate) fn flow_set(kind: FlowKind, direction: Direction, family: Family) -> String {
+    format!("flows_{}{}", stem(kind, direction), family.number())
+}
+
+pub(crate) fn record_chain(kind: FlowKind, direction: Direction) -> String {
+    format!("rec_{}", stem(kind, direction))
+}
+
+/// The chain that records a new accepted flow and accepts it.
+pub(crate) fn pass_chain(direction: Direction) -> String {
+    format!("pass_{}", way(direction))
+}
+
+/// All sets and chains of the recorder.
+pub(crate) fn recorder(limits: RecorderLimits) -> Recorder {
+    let mut recorder = Recorder::default();
+    for direction in Direction::BOTH {
+        for kind in FlowKind::ALL {
+            let mut lines = Vec::new();
+            for family in Family::BOTH {
+                let set = flow_set(kind, direction, family);
+                lines.extend(record_lines(family, &set));
+                let address = FieldType::Address(family);
+                recorder.sets.push(FlowSet {
+                    name: set,
+                    key: vec![address, address, FieldType::Protocol, FieldType::Port],
+                    size: limits.size,
+                    timeout_seconds: limits.timeout_seconds,
+                });
+            }
+            lines.push(Line {
+                conditions: Vec::new(),
+                counted: true,
+                effect: None,
+                next: None,
+                label: Some(LOST.into()),
+            });
+            recorder.chains.push(Chain { name: record_chain(kind, direction), lines });
+        }
+        let record = Next::Jump(record_chain(FlowKind::Accepted, direction));
+        let line = |conditions, next| Line {
+            conditions,
+            counted: false,
+            effect: None,
+            next: Some(next),
+            label: None,
+        };
+        let lines =
+            vec![line(vec![Condition::State(State::New)], record), line(Vec::new(), Next::Accept)];
+        recorder.chains.push(Chain { name: pass_chain(direction), lines });
+    }
+    recorder
+}
+
+/// TCP and UDP by destination port, ICMP by type, the rest by protocol alone. A line whose set is full
+/// does not return, and so its packet reaches the line that counts what was lost.
+fn record_lines(family: Family, set: &str) -> Vec<Line> {
+    let record = |first: u8, last: u8, detail: Field| {
+        let protocol = if first == last {
+            Condition::Protocol(first)
+        } else {
+            Condition::Within { field: Field::Protocol, first: first.into(), last: last.into() }
+        };
+        let key = vec![Field::Source(family), Field::Destination(family), Field::Protocol, detail];
+        Line {
+            conditions: vec![Condition::Family(family), protocol],
+            counted: false,
+            effect: Some(Effect::Record { set: set.to_owned(), key }),
+            next: Some(Next::Return),
+            label: None,
+        }
+    };
+    let mut named = [
+        (6, Field::DestinationPort),
+        (17, Field::DestinationPort),
+        (family.icmp(), Field::IcmpTypeAsPort),
+    ];
+    let mut lines: Vec<Line> =
+        named.iter().map(|&(protocol, detail)| record(protocol, protocol, detail)).collect();
+    named.sort_unstable_by_key(|&(protocol, _)| protocol);
+    let mut next = 0;
+    for (protocol, _) in named {
+        if next < protocol {
+            lines.push(record(next, protocol - 1, Field::NoPort));
+        }
+        next = protocol + 1;
+    }
+    lines.push(record(next, u8::MAX, Field::NoPort));
+    lines
+}

@@ -1,0 +1,369 @@
+//! Rules sorted by shape: what a hash set can answer, what takes boxes, what takes a line of its own.
+
+use std::net::IpAddr;
+
+use xshield_policy::{AddressMatch, AddressRange, Owner, RangeSet, Service};
+
+use super::boxes::{Flat, layers};
+use super::model::{Element, Family, FieldType, Key, Label, Set, Shape};
+use crate::Capabilities;
+
+/// Above this many elements, a rule with many addresses and many ports is a line with two sets.
+const PRODUCT_LIMIT: usize = 256;
+
+/// A rule as the plan sees it: of policy, or of the failsafe.
+pub(crate) struct Entry {
+    pub label: Label,
+    pub peers: AddressMatch,
+    pub services: Vec<Service>,
+    pub owner: Option<Owner>,
+}
+
+/// The rules of one direction and action by shape.
+pub(crate) struct Shapes {
+    pub sets: Vec<Set>,
+    /// In the order of look-up.
+    pub lookups: Vec<Lookup>,
+    pub products: Vec<Product>,
+}
+
+/// A set and what it is asked.
+pub(crate) struct Lookup {
+    pub set: String,
+    pub family: Family,
+    pub asks: Asks,
+}
+
+/// The key of a look-up, beside the peer's address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asks {
+    ProtocolAndPort,
+    Protocol,
+    IcmpType,
+}
+
+/// A rule that stands in lines of its own.
+pub(crate) struct Product {
+    pub label: Label,
+    pub owner: Option<Owner>,
+    pub family: Family,
+    pub addresses: Addresses,
+    pub services: Vec<Lane>,
+}
+
+/// The addresses of a product.
+pub(crate) enum Addresses {
+    Any,
+    Ranges(Vec<(u128, u128)>),
+    Set(String),
+}
+
+/// One service condition of a product.
+pub(crate) enum Lane {
+    Any,
+    Protocol(u8),
+    Ports(u8, (u16, u16)),
+    PortSet(String),
+    IcmpTypes((u16, u16)),
+}
+
+/// A rule's services for one family, without overlap.
+struct Split {
+    any: bool,
+    protocols: Vec<u8>,
+    ports: Vec<(u8, (u16, u16))>,
+    icmp: Vec<(u16, u16)>,
+}
+
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+
+impl Split {
+    fn new(services: &[Service], family: Family) -> Self {
+        let mut any = false;
+        let (mut tcp, mut udp, mut icmp) = (Vec::new(), Vec::new(), Vec::new());
+        for service in services {
+            match service {
+                Service::Any => any = true,
+                Service::Tcp(ports) => tcp.push((ports.range().first(), ports.range().last())),
+                Service::Udp(ports) => udp.push((ports.range().first(), ports.range().last())),
+                Service::Icmp(kind) => {
+                    let number = if family == Family::V4 { kind.v4() } else { kind.v6() };
+                    icmp.push(number.map_or((0, 255), |number| (number.into(), number.into())));
+                }
+            }
+        }
+        let mut split = Self { any, protocols: Vec::new(), ports: Vec::new(), icmp: Vec::new() };
+        if any {
+            return split;
+        }
+        for (protocol, ranges) in [(TCP, tcp), (UDP, udp)] {
+            match merged(ranges)[..] {
+                [(0, u16::MAX)] => split.protocols.push(protocol),
+                ref ranges => split.ports.extend(ranges.iter().map(|&range| (protocol, range))),
+            }
+        }
+        match merged(icmp)[..] {
+            [(0, 255)] => split.protocols.push(family.icmp()),
+            ref ranges => split.icmp.extend(ranges),
+        }
+        split
+    }
+
+    fn lanes(&self) -> Vec<Lane> {
+        let any = self.any.then_some(Lane::Any);
+        let protocols = self.protocols.iter().map(|&protocol| Lane::Protocol(protocol));
+        let ports = self.ports.iter().map(|&(protocol, range)| Lane::Ports(protocol, range));
+        let icmp = self.icmp.iter().map(|&range| Lane::IcmpTypes(range));
+        any.into_iter().chain(protocols).chain(ports).chain(icmp).collect()
+    }
+}
+
+fn merged(mut ranges: Vec<(u16, u16)>) -> Vec<(u16, u16)> {
+    ranges.sort_unstable();
+    let mut merged: Vec<(u16, u16)> = Vec::new();
+    for (first, last) in ranges {
+        match merged.last_mut() {
+            Some(previous) if u32::from(first) <= u32::from(previous.1) + 1 => {
+                previous.1 = previous.1.max(last);
+            }
+            _ => merged.push((first, last)),
+        }
+    }
+    merged
+}
+
+/// The ranges of one family, as numbers.
+pub(crate) fn ranges_of(peers: &AddressMatch, family: Family) -> Vec<(u128, u128)> {
+    match peers {
+        AddressMatch::Any => vec![(0, family.max())],
+        AddressMatch::Only(set) => set_ranges(set, family),
+    }
+}
+
+/// The ranges of one family of a set, as numbers.
+pub(crate) fn set_ranges(set: &RangeSet, family: Family) -> Vec<(u128, u128)> {
+    let ranges = set.iter().filter_map(|range| match (range, family) {
+        (AddressRange::V4(first, last), Family::V4) => {
+            Some((u32::from(first).into(), u32::from(last).into()))
+        }
+        (AddressRange::V6(first, last), Family::V6) => Some((first.into(), last.into())),
+        _ => None,
+    });
+    ranges.collect()
+}
+
+/// An address as a number.
+pub(crate) fn number(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(address) => u32::from(address).into(),
+        IpAddr::V6(address) => address.into(),
+    }
+}
+
+/// The family of an address.
+pub(crate) fn family(address: IpAddr) -> Family {
+    if address.is_ipv4() { Family::V4 } else { Family::V6 }
+}
+
+/// What one family's rules come to, before it is a set.
+#[derive(Default)]
+struct Pool {
+    hosts: Vec<Element>,
+    tcp: Vec<Flat>,
+    udp: Vec<Flat>,
+    nets: Vec<Flat>,
+    icmp: Vec<Flat>,
+}
+
+/// Sorts the rules of one direction and action, `prefix` being the beginning of their sets' names.
+pub(crate) fn shapes(entries: &[Entry], prefix: &str, capabilities: &Capabilities) -> Shapes {
+    let mut shapes = Shapes { sets: Vec::new(), lookups: Vec::new(), products: Vec::new() };
+    for family in Family::BOTH {
+        let mut pool = Pool::default();
+        for (order, entry) in entries.iter().enumerate() {
+            let ranges = ranges_of(&entry.peers, family);
+            let split = Split::new(&entry.services, family);
+            if ranges.is_empty() || entry.services.is_empty() {
+                continue;
+            }
+            let ports = split.ports.len();
+            let blows_up = ranges.len() * ports > PRODUCT_LIMIT.max(4 * (ranges.len() + ports));
+            if entry.owner.is_some() || blows_up {
+                shapes.product(entry, family, ranges, split.lanes(), prefix, capabilities);
+                continue;
+            }
+            let rest = pool.add(order, entry, &ranges, split, capabilities);
+            if !rest.is_empty() {
+                shapes.product(entry, family, ranges, rest, prefix, capabilities);
+            }
+        }
+        shapes.take(pool, entries, family, prefix, capabilities);
+    }
+    shapes
+}
+
+impl Pool {
+    /// Puts into the pool what sets can hold; returns the services for which a line is needed.
+    fn add(
+        &mut self,
+        order: usize,
+        entry: &Entry,
+        ranges: &[(u128, u128)],
+        split: Split,
+        capabilities: &Capabilities,
+    ) -> Vec<Lane> {
+        let single_hosts = ranges.iter().all(|(first, last)| first == last);
+        let mut rest = Vec::new();
+        for &(protocol, ports) in &split.ports {
+            if !capabilities.concat_intervals && !(single_hosts && ports.0 == ports.1) {
+                rest.push(Lane::Ports(protocol, ports));
+                continue;
+            }
+            for &addresses in ranges {
+                if addresses.0 == addresses.1 && ports.0 == ports.1 {
+                    let key = [addresses.0, protocol.into(), ports.0.into(), 0];
+                    let label = entry.label.clone();
+                    self.hosts.push(Element { first: key, last: key, label });
+                } else {
+                    let boxes = if protocol == TCP { &mut self.tcp } else { &mut self.udp };
+                    boxes.push(Flat { services: ports, addresses, order });
+                }
+            }
+        }
+        if !capabilities.concat_intervals {
+            rest.extend(Split { ports: Vec::new(), ..split }.lanes());
+            return rest;
+        }
+        let any = split.any.then_some((0, 255));
+        let protocols = split.protocols.iter().map(|&protocol| (protocol.into(), protocol.into()));
+        for services in any.into_iter().chain(protocols) {
+            self.nets.extend(ranges.iter().map(|&addresses| Flat { services, addresses, order }));
+        }
+        for services in split.icmp {
+            self.icmp.extend(ranges.iter().map(|&addresses| Flat { services, addresses, order }));
+        }
+        rest
+    }
+}
+
+impl Shapes {
+    fn take(
+        &mut self,
+        pool: Pool,
+        entries: &[Entry],
+        family: Family,
+        prefix: &str,
+        capabilities: &Capabilities,
+    ) {
+        let counted = capabilities.element_counters;
+        let mut add = |name: String, asks: Asks, shape: Shape, elements: Vec<Element>| {
+            if elements.is_empty() {
+                return;
+            }
+            let key = key_types(asks, family);
+            self.sets.push(Set { name: name.clone(), key, shape, counted, elements });
+            self.lookups.push(Lookup { set: name, family, asks });
+        };
+        let n = family.number();
+        let mut hosts = pool.hosts;
+        hosts.sort_by_key(|element| element.first);
+        hosts.dedup_by_key(|element| element.first);
+        add(format!("{prefix}_host{n}"), Asks::ProtocolAndPort, Shape::Exact, hosts);
+
+        let mut ports: Vec<Vec<Element>> = Vec::new();
+        for (protocol, boxes) in [(TCP, pool.tcp), (UDP, pool.udp)] {
+            for (depth, layer) in layers(boxes).into_iter().enumerate() {
+                let elements = layer.into_iter().map(|flat| {
+                    let key = |address: u128, port: u16| [address, protocol.into(), port.into(), 0];
+                    element(flat, entries, key)
+                });
+                match ports.get_mut(depth) {
+                    Some(same) => same.extend(elements),
+                    None => ports.push(elements.collect()),
+                }
+            }
+        }
+        let two = |address: u128, service: u16| [address, service.into(), 0, 0];
+        let flat = |boxes: Vec<Flat>| -> Vec<Vec<Element>> {
+            let elements = |layer: Vec<Flat>| {
+                layer.into_iter().map(|flat| element(flat, entries, two)).collect()
+            };
+            layers(boxes).into_iter().map(elements).collect()
+        };
+        let kinds = [
+            ("port", Asks::ProtocolAndPort, ports),
+            ("net", Asks::Protocol, flat(pool.nets)),
+            ("icmp", Asks::IcmpType, flat(pool.icmp)),
+        ];
+        for (kind, asks, layers) in kinds {
+            for (depth, mut elements) in layers.into_iter().enumerate() {
+                elements.sort_unstable();
+                let depth = if depth == 0 { String::new() } else { format!("_{}", depth + 1) };
+                add(format!("{prefix}_{kind}{n}{depth}"), asks, Shape::Boxes, elements);
+            }
+        }
+    }
+
+    fn product(
+        &mut self,
+        entry: &Entry,
+        family: Family,
+        ranges: Vec<(u128, u128)>,
+        lanes: Vec<Lane>,
+        prefix: &str,
+        capabilities: &Capabilities,
+    ) {
+        let name = format!("{prefix}_r{}", self.products.len());
+        let mut set = |name: String, key: Vec<FieldType>, elements: Vec<(Key, Key)>| {
+            let label = &entry.label;
+            let element = |(first, last)| Element { first, last, label: label.clone() };
+            let mut elements: Vec<Element> = elements.into_iter().map(element).collect();
+            elements.sort_unstable();
+            self.sets.push(Set { name, key, shape: Shape::Boxes, counted: false, elements });
+        };
+        let addresses = match ranges[..] {
+            [(0, last)] if last == family.max() => Addresses::Any,
+            ref many if many.len() > 1 && capabilities.concat_intervals => {
+                let keys = many.iter().map(|&(lo, hi)| ([lo, 0, 0, 0], [hi, 255, 0, 0])).collect();
+                set(format!("{name}_net"), key_types(Asks::Protocol, family), keys);
+                Addresses::Set(format!("{name}_net"))
+            }
+            _ => Addresses::Ranges(ranges),
+        };
+        let is_port = |lane: &Lane| matches!(lane, Lane::Ports(..));
+        let mut services = lanes;
+        if capabilities.concat_intervals && services.iter().filter(|lane| is_port(lane)).count() > 1
+        {
+            let keys = services.iter().filter_map(|lane| match *lane {
+                Lane::Ports(protocol, (lo, hi)) => {
+                    let key = |port: u16| [protocol.into(), port.into(), 0, 0];
+                    Some((key(lo), key(hi)))
+                }
+                _ => None,
+            });
+            set(format!("{name}_svc"), vec![FieldType::Protocol, FieldType::Port], keys.collect());
+            services.retain(|lane| !is_port(lane));
+            services.push(Lane::PortSet(format!("{name}_svc")));
+        }
+        let (label, owner) = (entry.label.clone(), entry.owner.clone());
+        self.products.push(Product { label, owner, family, addresses, services });
+    }
+}
+
+fn key_types(asks: Asks, family: Family) -> Vec<FieldType> {
+    let address = FieldType::Address(family);
+    match asks {
+        Asks::ProtocolAndPort => vec![address, FieldType::Protocol, FieldType::Port],
+        Asks::Protocol => vec![address, FieldType::Protocol],
+        Asks::IcmpType => vec![address, FieldType::IcmpType],
+    }
+}
+
+fn element(flat: Flat, entries: &[Entry], key: impl Fn(u128, u16) -> Key) -> Element {
+    Element {
+        first: key(flat.addresses.0, flat.services.0),
+        last: key(flat.addresses.1, flat.services.1),
+        label: entries[flat.order].label.clone(),
+    }
+}

@@ -1,0 +1,247 @@
+//! A plan as text in nft syntax: for people, for snapshots, for the digest, and as input for `nft`, which
+//! tests use as an independent reader.
+
+use std::fmt::{self, Display, Formatter, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use xshield_policy::Owner;
+
+use super::model::{
+    Chain, Condition, Effect, Element, Family, Field, FieldType, FlowSet, Line, Next, Plan, Set,
+    Shape, State, TABLE, is_shared,
+};
+
+/// How chains and sets are called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Naming {
+    /// As in the plan.
+    Plain,
+    /// With a slot's suffix, as in the kernel.
+    Slot(char),
+}
+
+struct Name<'a>(&'a str, Naming);
+
+impl Display for Name<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self.1 {
+            Naming::Slot(slot) if !is_shared(self.0) => write!(f, "{}_{slot}", self.0),
+            _ => f.write_str(self.0),
+        }
+    }
+}
+
+impl Display for Plan {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        writeln!(f, "table inet {TABLE} {{")?;
+        for set in &self.recorder.sets {
+            write_flow_set(f, set)?;
+        }
+        for chain in &self.recorder.chains {
+            write_chain(f, chain, Naming::Plain)?;
+        }
+        for set in &self.sets {
+            write_set(f, set, Naming::Plain)?;
+        }
+        for chain in &self.chains {
+            write_chain(f, chain, Naming::Plain)?;
+        }
+        writeln!(f, "}}")
+    }
+}
+
+fn write_flow_set(f: &mut impl Write, set: &FlowSet) -> fmt::Result {
+    writeln!(f, "\tset {} {{", set.name)?;
+    writeln!(f, "\t\ttype {}", Joined(&set.key))?;
+    writeln!(f, "\t\tsize {}\n\t\tflags dynamic,timeout", set.size)?;
+    writeln!(f, "\t\ttimeout {}s\n\t}}", set.timeout_seconds)
+}
+
+/// Writes a set with its elements.
+///
+/// # Errors
+/// When `f` fails.
+pub fn write_set(f: &mut impl Write, set: &Set, naming: Naming) -> fmt::Result {
+    writeln!(f, "\tset {} {{", Name(&set.name, naming))?;
+    let types = Joined(&set.key).to_string();
+    let is_v6 = set.key.contains(&FieldType::Address(Family::V6));
+    let types = if is_v6 { types.replace("icmp_type", "icmpv6_type") } else { types };
+    writeln!(f, "\t\ttype {types}")?;
+    if set.shape == Shape::Boxes {
+        writeln!(f, "\t\tflags interval")?;
+    }
+    if set.counted {
+        writeln!(f, "\t\tcounter")?;
+    }
+    write!(f, "\t\telements = {{ ")?;
+    for (index, element) in set.elements.iter().enumerate() {
+        let comma = if index == 0 { "" } else { ",\n\t\t             " };
+        f.write_str(comma)?;
+        write_element(f, &set.key, element)?;
+    }
+    writeln!(f, " }}\n\t}}")
+}
+
+fn write_element(f: &mut impl Write, key: &[FieldType], element: &Element) -> fmt::Result {
+    for (index, field) in key.iter().enumerate() {
+        if index > 0 {
+            f.write_str(" . ")?;
+        }
+        let (first, last) = (element.first[index], element.last[index]);
+        write!(f, "{}", Value(*field, first))?;
+        if first != last {
+            write!(f, "-{}", Value(*field, last))?;
+        }
+    }
+    write!(f, " comment \"{}\"", element.label)
+}
+
+/// Writes a chain with its lines.
+///
+/// # Errors
+/// When `f` fails.
+pub fn write_chain(f: &mut impl Write, chain: &Chain, naming: Naming) -> fmt::Result {
+    writeln!(f, "\tchain {} {{", Name(&chain.name, naming))?;
+    for line in &chain.lines {
+        f.write_str("\t\t")?;
+        write_line(f, line, naming)?;
+        f.write_char('\n')?;
+    }
+    writeln!(f, "\t}}")
+}
+
+/// Writes one line.
+///
+/// # Errors
+/// When `f` fails.
+pub fn write_line(f: &mut impl Write, line: &Line, naming: Naming) -> fmt::Result {
+    let mut separator = "";
+    for condition in &line.conditions {
+        f.write_str(separator)?;
+        separator = " ";
+        write_condition(f, condition, naming)?;
+    }
+    if line.counted {
+        write!(f, "{separator}counter")?;
+        separator = " ";
+    }
+    match &line.effect {
+        None => {}
+        Some(Effect::Log { prefix, per_second, burst }) => {
+            write!(f, "{separator}limit rate {per_second}/second burst {burst} packets ")?;
+            write!(f, "log prefix \"{prefix}\"")?;
+            separator = " ";
+        }
+        Some(Effect::Record { set, key }) => {
+            write!(f, "{separator}update @{set} {{ {} counter }}", Joined(key))?;
+            separator = " ";
+        }
+    }
+    match &line.next {
+        None => {}
+        Some(Next::Accept) => write!(f, "{separator}accept")?,
+        Some(Next::Drop) => write!(f, "{separator}drop")?,
+        Some(Next::Return) => write!(f, "{separator}return")?,
+        Some(Next::Jump(to)) => write!(f, "{separator}jump {}", Name(to, naming))?,
+        Some(Next::Goto(to)) => write!(f, "{separator}goto {}", Name(to, naming))?,
+    }
+    match &line.label {
+        Some(label) => write!(f, " comment \"{label}\""),
+        None => Ok(()),
+    }
+}
+
+fn write_condition(f: &mut impl Write, condition: &Condition, naming: Naming) -> fmt::Result {
+    match condition {
+        Condition::Family(family) => write!(f, "meta nfproto ipv{}", family.number()),
+        Condition::Protocol(number) => {
+            write!(f, "meta l4proto {}", Value(FieldType::Protocol, (*number).into()))
+        }
+        Condition::InputLoopback => f.write_str("iif lo"),
+        Condition::OutputLoopback => f.write_str("oif lo"),
+        Condition::Within { field, first, last } => {
+            let kind = field.type_of();
+            write!(f, "{field} {}", Value(kind, *first))?;
+            if first == last { Ok(()) } else { write!(f, "-{}", Value(kind, *last)) }
+        }
+        Condition::InSet { key, set } => write!(f, "{} @{}", Joined(key), Name(set, naming)),
+        Condition::Reply => f.write_str("ct direction reply"),
+        Condition::State(State::New) => f.write_str("ct state new"),
+        Condition::State(State::Established) => f.write_str("ct state established"),
+        Condition::State(State::Invalid) => f.write_str("ct state invalid"),
+        Condition::Opens => f.write_str("tcp flags & (syn | ack) == syn"),
+        Condition::Owner(Owner::Uid(uid)) => write!(f, "meta skuid {uid}"),
+        Condition::Owner(Owner::Cgroup(path)) => {
+            write!(f, "socket cgroupv2 level {} \"{path}\"", cgroup_level(path))
+        }
+        Condition::HasOwner => f.write_str("meta skuid >= 0"),
+        Condition::OnProbation => f.write_str("meta nfproto @probation"),
+        Condition::Foreign(name) => write!(f, "<{name}>"),
+    }
+}
+
+/// The number of components of a cgroup's path.
+pub(crate) fn cgroup_level(path: &str) -> usize {
+    path.split('/').filter(|part| !part.is_empty()).count()
+}
+
+struct Joined<'a, T>(&'a [T]);
+
+impl<T: Display> Display for Joined<'_, T> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        for (index, part) in self.0.iter().enumerate() {
+            let dot = if index == 0 { "" } else { " . " };
+            write!(f, "{dot}{part}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Display for FieldType {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Address(Family::V4) => "ipv4_addr",
+            Self::Address(Family::V6) => "ipv6_addr",
+            Self::Protocol => "inet_proto",
+            Self::Port => "inet_service",
+            Self::IcmpType => "icmp_type",
+        })
+    }
+}
+
+impl Display for Field {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Source(Family::V4) => "ip saddr",
+            Self::Source(Family::V6) => "ip6 saddr",
+            Self::Destination(Family::V4) => "ip daddr",
+            Self::Destination(Family::V6) => "ip6 daddr",
+            Self::Protocol => "meta l4proto",
+            Self::SourcePort => "th sport",
+            Self::DestinationPort => "th dport",
+            Self::IcmpType | Self::IcmpTypeAsPort => "@th,0,8",
+            Self::NoPort => "0",
+        })
+    }
+}
+
+struct Value(FieldType, u128);
+
+impl Display for Value {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match (self.0, self.1) {
+            (FieldType::Address(family), number) => address(family, number).fmt(f),
+            (FieldType::Protocol, 6) => f.write_str("tcp"),
+            (FieldType::Protocol, 17) => f.write_str("udp"),
+            (_, number) => write!(f, "{number}"),
+        }
+    }
+}
+
+/// The address that a number stands for.
+pub(crate) fn address(family: Family, number: u128) -> IpAddr {
+    match family {
+        Family::V4 => Ipv4Addr::from(u32::try_from(number).unwrap_or(u32::MAX)).into(),
+        Family::V6 => Ipv6Addr::from(number).into(),
+    }
+}

@@ -1,0 +1,331 @@
+//! What the kernel returned: comparable with a plan, countable, explainable.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use xshield_policy::{Direction, Packet, Revision, Verdict};
+
+use crate::plan::eval::{Step, eval};
+use crate::plan::{
+    Chain, Condition, Digest, Element, Line, Naming, Next, Plan, Set, write_chain, write_line,
+    write_set,
+};
+
+/// A ruleset as it was read from the kernel.
+#[derive(Debug, Clone, Default)]
+pub struct Programmed {
+    /// Where it stands: `a` or `b`.
+    pub slot: char,
+    /// The revision it was made from.
+    pub revision: Revision,
+    /// The plan it was made from; whether it still is that plan, [`Programmed::differences`] tells.
+    pub digest: Digest,
+    /// Its sets.
+    pub sets: Vec<Set>,
+    /// Its chains.
+    pub chains: Vec<Chain>,
+    /// Names of the recorder's sets.
+    pub recorder_sets: Vec<String>,
+    /// The recorder's chains.
+    pub recorder_chains: Vec<Chain>,
+    /// Chains and sets in our table that are not ours.
+    pub foreign: Vec<String>,
+    /// Packets by rule since the ruleset was put in force.
+    pub hits: Vec<Hit>,
+    /// The last hits of the ruleset that this one replaced, when it replaced one just now.
+    pub final_hits: Vec<Hit>,
+}
+
+/// What a rule did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// A failsafe flow was let through.
+    Failsafe,
+    /// A block rule matched.
+    Block,
+    /// An allow rule matched.
+    Allow,
+    /// Level and mode decided.
+    Default,
+}
+
+/// How often a rule decided.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hit {
+    /// The rule's id; `failsafe/…` and `default/…` for what is not a rule of policy.
+    pub rule: String,
+    /// Who opened the flows.
+    pub direction: Direction,
+    /// What the rule does.
+    pub action: Action,
+    /// Packets of those flows, both ways.
+    pub packets: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// A difference between what should be in the kernel and what is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drift {
+    /// For people: which chain or set, what should stand there, what does.
+    pub text: String,
+}
+
+impl fmt::Display for Drift {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// Differences told one by one, per set or chain; the rest is only counted.
+const TOLD: usize = 5;
+
+impl Programmed {
+    /// How what the kernel holds differs from the plan; empty when it is exactly the plan.
+    #[must_use]
+    pub fn differences(&self, plan: &Plan) -> Vec<Drift> {
+        let mut drift: Vec<Drift> = self
+            .foreign
+            .iter()
+            .map(|name| Drift { text: format!("{name}: not ours, but in our table") })
+            .collect();
+        compare_sets(&plan.sets, &self.sets, &mut drift);
+        compare_chains(&plan.chains, &self.chains, &mut drift);
+        compare_chains(&plan.recorder.chains, &self.recorder_chains, &mut drift);
+        let present: HashSet<&str> = self.recorder_sets.iter().map(String::as_str).collect();
+        for set in plan.recorder.sets.iter().filter(|set| !present.contains(set.name.as_str())) {
+            drift.push(Drift { text: format!("set {}: missing", set.name) });
+        }
+        drift
+    }
+}
+
+impl fmt::Display for Programmed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let naming = Naming::Slot(self.slot);
+        for set in &self.sets {
+            write_set(f, set, naming)?;
+        }
+        for chain in self.recorder_chains.iter().chain(&self.chains) {
+            write_chain(f, chain, naming)?;
+        }
+        Ok(())
+    }
+}
+
+fn compare_sets(wanted: &[Set], got: &[Set], drift: &mut Vec<Drift>) {
+    let found: HashMap<&str, &Set> = got.iter().map(|set| (set.name.as_str(), set)).collect();
+    let mut say = |set: &Set, what: String| {
+        drift.push(Drift { text: format!("set {}: {what}", set.name) });
+    };
+    for set in wanted {
+        let Some(other) = found.get(set.name.as_str()) else {
+            say(set, "missing".to_owned());
+            continue;
+        };
+        if (&set.key, set.shape, set.counted) != (&other.key, other.shape, other.counted) {
+            say(set, "of another type than it should be".to_owned());
+        }
+        if set.elements == other.elements {
+            continue;
+        }
+        let (before, after): (HashSet<_>, HashSet<_>) =
+            (set.elements.iter().collect(), other.elements.iter().collect());
+        let mut told: Vec<String> = before
+            .difference(&after)
+            .map(|element| format!("element of rule {} missing", element.label))
+            .chain(
+                after.difference(&before).map(|e| format!("element added, comment {:?}", e.label)),
+            )
+            .collect();
+        told.sort_unstable();
+        let rest = told.len().saturating_sub(TOLD);
+        told.truncate(TOLD);
+        told.into_iter().for_each(|what| say(set, what));
+        if rest > 0 {
+            say(set, format!("and {rest} more differences"));
+        }
+    }
+    let names: HashSet<&str> = wanted.iter().map(|set| set.name.as_str()).collect();
+    for set in got.iter().filter(|set| !names.contains(set.name.as_str())) {
+        say(set, "should not be there".to_owned());
+    }
+}
+
+fn compare_chains(wanted: &[Chain], got: &[Chain], drift: &mut Vec<Drift>) {
+    let found: HashMap<&str, &Chain> =
+        got.iter().map(|chain| (chain.name.as_str(), chain)).collect();
+    let text = |line: Option<&Line>| {
+        let mut text = String::new();
+        match line {
+            Some(line) => {
+                write_line(&mut text, line, Naming::Plain).map_or(text.clone(), |()| text)
+            }
+            None => "nothing".to_owned(),
+        }
+    };
+    for chain in wanted {
+        let mut say = |what: String| {
+            drift.push(Drift { text: format!("chain {}: {what}", chain.name) });
+        };
+        let Some(other) = found.get(chain.name.as_str()) else {
+            say("missing".to_owned());
+            continue;
+        };
+        let length = chain.lines.len().max(other.lines.len());
+        let mut differing =
+            (0..length).filter(|&at| chain.lines.get(at) != other.lines.get(at)).peekable();
+        for at in differing.by_ref().take(TOLD) {
+            let (wanted, got) = (text(chain.lines.get(at)), text(other.lines.get(at)));
+            say(format!("rule {}: want {wanted}, got {got}", at + 1));
+        }
+        let rest = differing.count();
+        if rest > 0 {
+            say(format!("and {rest} more differences"));
+        }
+    }
+    let names: HashSet<&str> = wanted.iter().map(|chain| chain.name.as_str()).collect();
+    for chain in got.iter().filter(|chain| !names.contains(chain.name.as_str())) {
+        drift.push(Drift { text: format!("chain {}: should not be there", chain.name) });
+    }
+}
+
+/// One counter, before those of a rule are added up.
+pub(crate) struct Counted {
+    label: String,
+    direction: Option<Direction>,
+    action: Option<Action>,
+    packets: u64,
+    bytes: u64,
+}
+
+impl Counted {
+    pub(crate) fn element(set: &str, element: &Element, (packets, bytes): (u64, u64)) -> Self {
+        let mut parts = set.split('_');
+        let action = match parts.next() {
+            Some("fs") => Some(Action::Failsafe),
+            Some("block") => Some(Action::Block),
+            Some("allow") => Some(Action::Allow),
+            _ => None,
+        };
+        let direction = match parts.next() {
+            Some("in") => Some(Direction::Inbound),
+            Some("out") => Some(Direction::Outbound),
+            _ => None,
+        };
+        Self { label: element.label.to_string(), direction, action, packets, bytes }
+    }
+
+    pub(crate) fn line(chain: &str, line: &Line, (packets, bytes): (u64, u64)) -> Self {
+        let label = line.label.as_deref().unwrap_or("").to_owned();
+        let direction = match chain {
+            _ if chain.starts_with("in_orig") || chain.starts_with("out_reply") => {
+                Some(Direction::Inbound)
+            }
+            _ if chain.starts_with("out_orig")
+                || chain.starts_with("in_reply")
+                || chain.starts_with("ownerless") =>
+            {
+                Some(Direction::Outbound)
+            }
+            _ if chain.starts_with("deny_in") => Some(Direction::Inbound),
+            _ if chain.starts_with("deny_out") => Some(Direction::Outbound),
+            _ => None,
+        };
+        let action = match &line.next {
+            _ if label.starts_with("failsafe/") => Some(Action::Failsafe),
+            _ if label.starts_with("default/") => Some(Action::Default),
+            Some(Next::Goto(to)) if to.starts_with("deny_") => Some(Action::Block),
+            Some(Next::Drop) => Some(Action::Block),
+            // In test mode a block's answers are accepted: its first packets tell which it is.
+            _ if chain.contains("_reply") => None,
+            _ => Some(Action::Allow),
+        };
+        Self { label, direction, action, packets, bytes }
+    }
+
+    /// Adds up by rule. Counters that belong to no direction of flows (ICMP errors, losses) are left out.
+    pub(crate) fn hits(counts: Vec<Self>) -> Vec<Hit> {
+        let known: HashMap<(Direction, String), Action> = counts
+            .iter()
+            .filter_map(|count| Some(((count.direction?, count.label.clone()), count.action?)))
+            .collect();
+        let mut sums: BTreeMap<(Direction, Action, String), (u64, u64)> = BTreeMap::new();
+        for count in counts {
+            let Some(direction) = count.direction else { continue };
+            let of_rule = || known.get(&(direction, count.label.clone())).copied();
+            let action = count.action.or_else(of_rule).unwrap_or(Action::Allow);
+            let sum = sums.entry((direction, action, count.label)).or_default();
+            sum.0 += count.packets;
+            sum.1 += count.bytes;
+        }
+        let hit = |((direction, action, rule), (packets, bytes))| Hit {
+            rule,
+            direction,
+            action,
+            packets,
+            bytes,
+        };
+        sums.into_iter().map(hit).collect()
+    }
+}
+
+/// Which of the kernel's rules decides about a packet, and how it comes to that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Explanation {
+    /// What happens to the packet.
+    pub verdict: Verdict,
+    /// The rule's id, `failsafe/…` or `default/…`.
+    pub rule: Option<String>,
+    /// The kernel rules that the packet meets, in order, as text.
+    pub steps: Vec<String>,
+    /// Rules that others put into our table stand in the way, so the kernel may do otherwise.
+    pub uncertain: bool,
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verdict = match self.verdict {
+            Verdict::Allow => "allowed",
+            Verdict::Deny => "denied",
+            Verdict::WouldDeny => "let through, but would be denied in enforce mode",
+        };
+        writeln!(f, "{verdict} by {}", self.rule.as_deref().unwrap_or("no rule"))?;
+        if self.uncertain {
+            writeln!(f, "  careful: rules that are not ours stand in our chains")?;
+        }
+        self.steps.iter().try_for_each(|step| writeln!(f, "  {step}"))
+    }
+}
+
+/// Explains what the kernel does to the first packet of a flow, from what was read back.
+#[must_use]
+pub fn explain(programmed: &Programmed, packet: &Packet) -> Explanation {
+    let chains: Vec<Chain> =
+        programmed.chains.iter().chain(&programmed.recorder_chains).cloned().collect();
+    let outcome = eval(&programmed.sets, &chains, packet);
+    let is_foreign = |condition: &Condition| matches!(condition, Condition::Foreign(_));
+    let uncertain = chains
+        .iter()
+        .flat_map(|chain| &chain.lines)
+        .any(|line| line.conditions.iter().any(is_foreign));
+    let steps = outcome.steps.iter().map(|step| describe(step, &chains, programmed)).collect();
+    let rule = outcome.decided_by().map(ToString::to_string);
+    Explanation { verdict: outcome.verdict, rule, steps, uncertain }
+}
+
+fn describe(step: &Step, chains: &[Chain], programmed: &Programmed) -> String {
+    let naming = Naming::Slot(programmed.slot);
+    let mut text = format!("{}: ", step.chain);
+    let chain = chains.iter().find(|chain| chain.name == step.chain);
+    if let Some(line) = chain.and_then(|chain| chain.lines.get(step.line)) {
+        // Writing to a String doesn't fail.
+        let _ = write_line(&mut text, line, naming);
+    }
+    if let Some((set, element)) = &step.element {
+        text.push_str(&format!(" (element of {set}, rule {})", element.label));
+    }
+    text
+}

@@ -1,0 +1,77 @@
+//! Bound rulesets in few words.
+
+use xshield_policy::{
+    AddressMatch, Bound, BoundDirection, BoundFailsafe, BoundRule, Mode, Revision, Service, Subject,
+};
+
+/// Nothing is closed.
+pub fn open() -> BoundDirection {
+    BoundDirection {
+        subject: Subject::Nothing,
+        mode: Mode::Enforce,
+        blocks: Vec::new(),
+        allows: Vec::new(),
+    }
+}
+
+/// Everything is closed but what these rules allow.
+pub fn closed(allows: &[&str]) -> BoundDirection {
+    BoundDirection {
+        subject: Subject::Everything,
+        mode: Mode::Enforce,
+        blocks: Vec::new(),
+        allows: rules(allows),
+    }
+}
+
+/// `id services peers`, both lists with commas; peers may be `any`.
+pub fn rules(lines: &[&str]) -> Vec<BoundRule> {
+    let rule = |line: &&str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let peers = match words[2] {
+            "any" => AddressMatch::Any,
+            nets => AddressMatch::Only(
+                nets.split(',').map(|net| net.parse::<ipnet::IpNet>().unwrap()).collect(),
+            ),
+        };
+        let services = words[1].split(',').map(|s| s.parse::<Service>().unwrap()).collect();
+        BoundRule { id: words[0].parse().unwrap(), peers, services, owner: None }
+    };
+    lines.iter().map(rule).collect()
+}
+
+pub fn bound(revision: u64, inbound: BoundDirection, outbound: BoundDirection) -> Bound {
+    Bound {
+        revision: Revision(revision),
+        failsafe: BoundFailsafe {
+            endpoints: vec!["192.0.2.1:443".parse().unwrap()],
+            resolvers: AddressMatch::Only(
+                ["192.0.2.53/32".parse::<ipnet::IpNet>().unwrap()].into_iter().collect(),
+            ),
+            management: Vec::new(),
+        },
+        intranet: ["10.0.0.0/8".parse::<ipnet::IpNet>().unwrap(), "fd00::/8".parse().unwrap()]
+            .into_iter()
+            .collect(),
+        inbound,
+        outbound,
+    }
+}
+
+/// A bit of everything.
+pub fn varied(revision: u64) -> Bound {
+    let mut inbound = closed(&[
+        "web/https tcp/443 any",
+        "web/admin tcp/22,tcp/8000-8010 10.0.1.0/24,10.0.2.7/32,fd00:1::/64",
+        "web/ping icmp/echo-request any",
+        "app/all any 10.9.0.0/16",
+        "app/udp udp 10.0.3.1/32",
+        "app/host tcp/5432,udp/514 10.0.4.1/32,10.0.4.9/32,fd00::9/128",
+    ]);
+    inbound.blocks = rules(&["bad/net any 10.66.0.0/16", "bad/host tcp/443 10.0.4.1/32"]);
+    let mut outbound = closed(&["out/dns udp/53 10.0.0.53/32", "out/web tcp/80,tcp/443 any"]);
+    outbound.subject = Subject::Internet;
+    outbound.mode = Mode::Test;
+    outbound.allows[1].owner = Some(xshield_policy::Owner::Uid(33));
+    bound(revision, inbound, outbound)
+}

@@ -1,2 +1,163 @@
-//! The Xshield platform: policy, compiler, signed rulesets, telemetry, API, CLI.
-fn main() {}
+//! `xshield`: the platform (`xshield serve`) and the client of its API (everything else).
+
+use std::io::{IsTerminal as _, Write as _};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand};
+use xshield_platform::auth::Passwords;
+use xshield_platform::serve::{asked_to_end, start};
+use xshield_platform::settings::{AdminPassword, PasswordCost, PublicUrl, Settings};
+
+/// Microsegmentation: what may reach what, enforced in each host's own firewall.
+#[derive(Debug, Parser)]
+#[command(name = "xshield", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the platform.
+    Serve(ServeArgs),
+    /// Repair access to a platform from its own machine.
+    #[command(subcommand)]
+    Admin(AdminCommand),
+}
+
+#[derive(Debug, Args)]
+struct ServeArgs {
+    /// Keys, certificates and the database live here; made at the first start (mode 0700).
+    #[arg(long, env = "XSHIELD_DATA_DIR", default_value = "/var/lib/xshield")]
+    data_dir: PathBuf,
+    /// Where to listen.
+    #[arg(long, env = "XSHIELD_LISTEN", default_value = "[::]:8443")]
+    listen: SocketAddr,
+    /// Where hosts and people reach the platform, e.g. https://xshield.example.com:8443. May be given
+    /// several times: the certificate holds all, host configurations name the first, and no policy
+    /// can cut any.
+    #[arg(long = "public-url", env = "XSHIELD_PUBLIC_URLS", value_delimiter = ',')]
+    public_urls: Vec<PublicUrl>,
+    /// Takes the first admin's password from this file (or from the environment,
+    /// XSHIELD_ADMIN_PASSWORD); otherwise it is made up and printed once.
+    #[arg(long, value_name = "FILE")]
+    admin_password_file: Option<PathBuf>,
+    /// Seconds between a host's check-ins.
+    #[arg(long, env = "XSHIELD_CHECK_IN_EVERY", default_value_t = 240,
+          value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    check_in_every: u32,
+}
+
+#[derive(Debug, Subcommand)]
+enum AdminCommand {
+    /// Give a user a new password and end the user's sign-ins. The platform must not run.
+    SetPassword {
+        /// The platform's data directory.
+        #[arg(long, env = "XSHIELD_DATA_DIR", default_value = "/var/lib/xshield")]
+        data_dir: PathBuf,
+        /// The user; made, with the role admin, when there is none.
+        #[arg(long, default_value = "admin")]
+        user: String,
+        /// A file with the new password; read from standard input otherwise.
+        #[arg(long, value_name = "FILE")]
+        password_file: Option<PathBuf>,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xshield: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Serve(args) => serve(args),
+        Command::Admin(AdminCommand::SetPassword { data_dir, user, password_file }) => {
+            set_password(&data_dir, &user, password_file)
+        }
+    }
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("could not start the runtime")
+}
+
+fn serve(args: ServeArgs) -> anyhow::Result<()> {
+    // What is written beside the key files (the database) is nobody else's business either.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    let filter = tracing_subscriber::EnvFilter::try_from_env("XSHIELD_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .init();
+    let mut settings = Settings::new(args.data_dir, args.listen);
+    settings.public_urls = args.public_urls;
+    settings.check_in_every = args.check_in_every;
+    settings.admin_password = match args.admin_password_file {
+        Some(path) => Some(AdminPassword(password_in(&path)?)),
+        None => std::env::var("XSHIELD_ADMIN_PASSWORD").ok().map(AdminPassword),
+    };
+    runtime()?.block_on(async {
+        let running = start(settings).await?;
+        let url = running.app.public_url();
+        if running.app.settings.public_urls.is_empty() {
+            tracing::warn!(
+                "no --public-url is given: hosts elsewhere can't verify this platform's certificate"
+            );
+        }
+        if let Some(password) = &running.made_up_password {
+            let mut out = std::io::stdout().lock();
+            writeln!(out, "First start. Sign in as 'admin' with the password: {password}")?;
+            writeln!(out, "It is not shown again.")?;
+        }
+        tracing::info!(listening = %running.app.listening, url, "the platform is up");
+        running.until(asked_to_end()).await;
+        tracing::info!("the platform has ended");
+        Ok(())
+    })
+}
+
+fn password_in(path: &std::path::Path) -> anyhow::Result<String> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("could not read the password from {}", path.display()))?;
+    checked_password(&text)
+}
+
+fn checked_password(text: &str) -> anyhow::Result<String> {
+    let password = text.trim_end_matches(['\r', '\n']);
+    anyhow::ensure!(
+        password.chars().count() >= xshield_platform::auth::SHORTEST_PASSWORD,
+        "the password has fewer than {} characters",
+        xshield_platform::auth::SHORTEST_PASSWORD
+    );
+    Ok(password.to_owned())
+}
+
+fn set_password(
+    data_dir: &std::path::Path,
+    user: &str,
+    file: Option<PathBuf>,
+) -> anyhow::Result<()> {
+    let password = match file {
+        Some(path) => password_in(&path)?,
+        None => checked_password(&std::io::read_to_string(std::io::stdin())?)?,
+    };
+    let passwords = Passwords::new(PasswordCost::Full)?;
+    runtime()?
+        .block_on(xshield_platform::serve::reset_password(data_dir, &passwords, user, &password))?;
+    println!("{user} has a new password.");
+    Ok(())
+}

@@ -1,0 +1,167 @@
+//! `POST /host/v1/check-in`: how a host stands, and what is pending for it.
+
+use std::net::IpAddr;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use xshield_policy::names::Name;
+use xshield_wire::message::{CheckIn, CheckInAnswer, InForce, Status, VERSION};
+
+use super::session::host_name;
+use super::signed::{FromHost, spoken};
+use crate::jobs::compile;
+use crate::keys::random;
+use crate::problem::{Answer, Problem, parse_json};
+use crate::state::App;
+use crate::store::assets::{self, CheckedIn, StoredAsset};
+use crate::store::{Conn, commit, rulesets};
+
+/// No host has more addresses.
+const MAX_ADDRESSES: usize = 256;
+/// No host has more to say at once.
+const MAX_PROBLEMS: usize = 1000;
+/// Texts for people are cut here, in characters.
+const MAX_TEXT: usize = 2000;
+
+pub(super) async fn check_in(
+    State(app): State<App>,
+    request: FromHost,
+) -> Answer<Json<CheckInAnswer>> {
+    let FromHost { asset, body, now, .. } = request;
+    let message = bounded(parse_json(&body)?)?;
+    spoken(message.version)?;
+    let name = host_name(&message.host.name)?;
+
+    let mut tx = app.store.write().await?;
+    match assets::check_in(&mut tx, &asset.id, &message, now).await? {
+        CheckedIn::Stored => {}
+        CheckedIn::Replayed(last) => return Err(replayed(&message, last)),
+    }
+    let renamed = follow_name(&mut tx, &asset, &name).await?;
+    let commands = assets::commands(&mut tx, &asset.id).await?;
+    commit(tx).await?;
+
+    let changed =
+        renamed || asset.os != message.host.os || asset.addresses != message.host.addresses;
+    if changed {
+        app.compiling.inventory_changed();
+    }
+    Ok(Json(CheckInAnswer {
+        version: VERSION,
+        wanted: wanted(&app, &asset, changed).await?,
+        commands,
+        next_check_in: jittered(app.settings.check_in_every),
+        time: now.unix(),
+    }))
+}
+
+/// What the host should have. A host that is new or has changed hears it at once, not at its next
+/// run.
+async fn wanted(app: &App, asset: &StoredAsset, changed: bool) -> Answer<Option<InForce>> {
+    let known = rulesets::wanted(&mut *app.store.read().await?, &asset.id).await?;
+    if changed || known.is_none() {
+        return compile::compile_one(app, &asset.id).await;
+    }
+    Ok(known)
+}
+
+fn replayed(message: &CheckIn, last: u64) -> Problem {
+    metrics::counter!("xshield_refused_total", "reason" => "replayed").increment(1);
+    Problem::new(StatusCode::CONFLICT, "replayed", "The check-in is not newer than the last one")
+        .field("/sequence")
+        .detail(format!(
+            "the platform has had check-in {last} of this asset; {} is not above it",
+            message.sequence
+        ))
+}
+
+/// Cuts and filters what a host could say too much of.
+fn bounded(mut message: CheckIn) -> Answer<CheckIn> {
+    if message.host.addresses.len() > MAX_ADDRESSES {
+        let reason = format!("more than {MAX_ADDRESSES} addresses");
+        return Err(Problem::invalid("/host/addresses", reason));
+    }
+    if message.problems.len() > MAX_PROBLEMS {
+        let reason = format!("more than {MAX_PROBLEMS} problems");
+        return Err(Problem::invalid("/problems", reason));
+    }
+    message.host.addresses.retain(is_own);
+    message.host.addresses.sort_unstable();
+    message.host.addresses.dedup();
+    for problem in &mut message.problems {
+        cut(&mut problem.code);
+        cut(&mut problem.text);
+    }
+    cut(&mut message.host.os);
+    cut(&mut message.host.kernel);
+    cut(&mut message.host.boot_id);
+    cut(&mut message.program.version);
+    if let Status::Blocked { by: text } | Status::Failed { reason: text } = &mut message.status {
+        cut(text);
+    }
+    Ok(message)
+}
+
+fn cut(text: &mut String) {
+    if let Some((at, _)) = text.char_indices().nth(MAX_TEXT) {
+        text.truncate(at);
+    }
+}
+
+/// Whether an address can be one host's own.
+fn is_own(address: &IpAddr) -> bool {
+    let link_local = match address {
+        IpAddr::V4(address) => address.is_link_local() || address.is_broadcast(),
+        IpAddr::V6(address) => address.is_unicast_link_local(),
+    };
+    !(link_local || address.is_loopback() || address.is_unspecified() || address.is_multicast())
+}
+
+/// Gives the asset the name its host has now, unless another asset has it.
+async fn follow_name(conn: &mut Conn, asset: &StoredAsset, name: &Name) -> Answer<bool> {
+    if asset.name == *name {
+        return Ok(false);
+    }
+    if assets::by_name(conn, name.as_str()).await?.is_some() {
+        tracing::warn!(asset = %asset.id, %name, "a host took a name that another asset has");
+        return Ok(false);
+    }
+    assets::rename(conn, &asset.id, name).await?;
+    Ok(true)
+}
+
+/// `seconds` and up to a tenth more or less, so that hosts spread.
+fn jittered(seconds: u32) -> u32 {
+    let span = seconds / 5;
+    let random = random::<4>().map_or(0, u32::from_le_bytes);
+    seconds - seconds / 10 + random.checked_rem(span + 1).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jitter_stays_within_a_tenth() {
+        for seconds in [0, 1, 9, 10, 240, 3600] {
+            for _ in 0..100 {
+                let next = jittered(seconds);
+                assert!(next >= seconds - seconds / 10 && next <= seconds + seconds / 5, "{next}");
+            }
+        }
+    }
+
+    #[test]
+    fn addresses_that_nobody_owns_are_left_out() {
+        let own = |text: &str| is_own(&text.parse().unwrap());
+        for text in ["10.0.0.1", "8.8.8.8", "2001:db8::1", "fd00::1"] {
+            assert!(own(text), "{text}");
+        }
+        for text in
+            ["127.0.0.1", "169.254.1.1", "0.0.0.0", "224.0.0.1", "::1", "fe80::1", "ff02::1", "::"]
+        {
+            assert!(!own(text), "{text}");
+        }
+    }
+}

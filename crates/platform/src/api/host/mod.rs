@@ -1,0 +1,21 @@
+//! What hosts call: [`xshield_wire`]'s four exchanges.
+
+use axum::Router;
+use axum::routing::{get, post};
+
+use crate::state::App;
+
+mod check_in;
+mod reports;
+mod ruleset;
+mod session;
+mod signed;
+
+/// `/host/v1`.
+pub(super) fn router() -> Router<App> {
+    Router::new()
+        .route("/host/v1/session", post(session::set_up))
+        .route("/host/v1/check-in", post(check_in::check_in))
+        .route("/host/v1/ruleset", get(ruleset::get))
+        .route("/host/v1/reports", post(reports::take))
+}

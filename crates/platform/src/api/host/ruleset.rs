@@ -1,0 +1,94 @@
+//! `GET /host/v1/ruleset`: the signed ruleset, or nothing when the host has it.
+
+use std::io;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+
+use super::signed::FromHost;
+use crate::problem::{Answer, Problem};
+use crate::state::App;
+use crate::store::rulesets;
+
+/// Below this size, in bytes, compressing saves no packet.
+const WORTH_COMPRESSING: usize = 1200;
+
+pub(super) async fn get(State(app): State<App>, request: FromHost) -> Answer<Response> {
+    let stored = rulesets::get(&mut *app.store.read().await?, &request.asset.id).await?;
+    let ruleset = stored.ok_or_else(|| {
+        Problem::new(StatusCode::NOT_FOUND, "no-policy", "There is no ruleset yet")
+            .detail("no policy is committed; 'xshield policy synchronize' commits one")
+    })?;
+    let digest = ruleset.wanted.digest.to_base64();
+    let etag = HeaderValue::from_str(&format!("\"{digest}\""))
+        .map_err(|error| Problem::internal(&error))?;
+    if has(&request.headers, &digest) {
+        return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response());
+    }
+    let mut response = Response::default();
+    let headers = response.headers_mut();
+    headers.insert(header::ETAG, etag);
+    headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let mut body = ruleset.envelope.into_bytes();
+    if body.len() >= WORTH_COMPRESSING && takes_zstd(&request.headers) {
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("zstd"));
+        let packed: io::Result<Vec<u8>> =
+            tokio::task::spawn_blocking(move || zstd::bulk::compress(&body, 3)).await?;
+        body = packed.map_err(|error| Problem::internal(&error))?;
+    }
+    *response.body_mut() = body.into();
+    Ok(response)
+}
+
+fn has(headers: &HeaderMap, digest: &str) -> bool {
+    let tags =
+        headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    tags.flat_map(|value| value.split(','))
+        .any(|tag| tag.trim().trim_start_matches("W/").trim_matches('"') == digest)
+}
+
+fn takes_zstd(headers: &HeaderMap) -> bool {
+    let values =
+        headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|coding| {
+        let (name, weight) = coding.split_once(';').unwrap_or((coding, ""));
+        name.trim().eq_ignore_ascii_case("zstd") && !weight.replace(' ', "").starts_with("q=0")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(name: header::HeaderName, value: &'static str) -> HeaderMap {
+        [(name, HeaderValue::from_static(value))].into_iter().collect()
+    }
+
+    #[test]
+    fn codings() {
+        for (value, taken) in [
+            ("zstd", true),
+            ("gzip, zstd;q=0.8", true),
+            ("zstd;q=0", false),
+            ("gzip", false),
+            ("", false),
+        ] {
+            assert_eq!(takes_zstd(&headers(header::ACCEPT_ENCODING, value)), taken, "{value}");
+        }
+    }
+
+    #[test]
+    fn tags() {
+        for (value, known) in [
+            ("\"abc=\"", true),
+            ("abc=", true),
+            ("W/\"abc=\"", true),
+            ("\"x\", \"abc=\"", true),
+            ("\"abd=\"", false),
+        ] {
+            assert_eq!(has(&headers(header::IF_NONE_MATCH, value), "abc="), known, "{value}");
+        }
+    }
+}

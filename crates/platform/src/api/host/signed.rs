@@ -1,0 +1,153 @@
+//! The request of a host that has a session: who it is, and a body that is what it signed.
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Request};
+use axum::http::{HeaderMap, StatusCode};
+use xshield_wire::SessionKey;
+use xshield_wire::message::VERSION;
+use xshield_wire::signature::{self, ReceivedHeaders, RequestParts, SignatureError};
+
+use crate::clock::Timestamp;
+use crate::problem::{Answer, Problem, refuse_body};
+use crate::sealed::{HostSession, SealError};
+use crate::state::App;
+use crate::store::assets::{self, StoredAsset};
+use crate::store::enforcement_keys::{self, StoredKey};
+
+/// Evidence that a known host with a good session sent exactly this.
+#[derive(Debug)]
+pub(super) struct FromHost {
+    /// The asset, as it was stored before this request.
+    pub(super) asset: StoredAsset,
+    /// The request's headers.
+    pub(super) headers: HeaderMap,
+    /// The body, as sent.
+    pub(super) body: Bytes,
+    /// When it arrived.
+    pub(super) now: Timestamp,
+}
+
+impl FromRequest<App> for FromHost {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
+        let now = Timestamp::now();
+        let session = session_of(app, request.headers(), now)?;
+        app.limits.request(&session.asset)?;
+        let (parts, body) = request.into_parts();
+        let whole = Request::from_parts(parts.clone(), body);
+        let body = Bytes::from_request(whole, app).await.map_err(refuse_body)?;
+        let signed = RequestParts {
+            method: parts.method.as_str(),
+            path: parts.uri.path(),
+            query: parts.uri.query(),
+            body: &body,
+        };
+        let key = SessionKey::from_bytes(session.session_key.0);
+        let headers = received(&parts.headers);
+        signature::verify(&key, &session.asset, &signed, &headers, now.unix())
+            .map_err(|error| refuse_signature(&error))?;
+        let asset = known_asset(app, &session, now).await?;
+        Ok(Self { asset, headers: parts.headers, body, now })
+    }
+}
+
+fn received(headers: &HeaderMap) -> ReceivedHeaders<'_> {
+    ReceivedHeaders::find(|name| {
+        let mut values = headers.get_all(name).iter();
+        match (values.next(), values.next()) {
+            (Some(value), None) => value.to_str().ok(),
+            _ => None,
+        }
+    })
+}
+
+fn session_of(app: &App, headers: &HeaderMap, now: Timestamp) -> Answer<HostSession> {
+    let token = received(headers).token().map_err(|error| refuse_signature(&error))?;
+    app.keys.seal.open_session(token, now).map_err(|error| {
+        let slug = match error {
+            SealError::Expired => "session-expired",
+            SealError::Foreign | SealError::Sealing => "session-unknown",
+        };
+        Problem::new(StatusCode::UNAUTHORIZED, slug, "The session is not good")
+            .detail(format!("{error}; set up a new session"))
+    })
+}
+
+fn refuse_signature(error: &SignatureError) -> Problem {
+    let (status, slug, title) = match error {
+        SignatureError::Clock { .. } => {
+            (StatusCode::UNAUTHORIZED, "clock-skew", "The clocks are too far apart")
+        }
+        SignatureError::Missing { .. } | SignatureError::Malformed { .. } => {
+            (StatusCode::UNAUTHORIZED, "signature-malformed", "The request is not signed properly")
+        }
+        _ => (StatusCode::UNAUTHORIZED, "signature-wrong", "The signature is wrong"),
+    };
+    metrics::counter!("xshield_refused_total", "reason" => slug).increment(1);
+    Problem::new(status, slug, title).detail(error.to_string())
+}
+
+async fn known_asset(app: &App, session: &HostSession, now: Timestamp) -> Answer<StoredAsset> {
+    let mut conn = app.store.read().await?;
+    let asset = assets::by_id(&mut conn, session.asset.as_str()).await?.ok_or_else(|| {
+        Problem::new(StatusCode::UNAUTHORIZED, "asset-unknown", "The asset is not known")
+            .detail("the asset was deleted; set up a new session to register again")
+    })?;
+    if asset.identity != session.identity {
+        return Err(Problem::new(
+            StatusCode::UNAUTHORIZED,
+            "session-unknown",
+            "The session is not good",
+        )
+        .detail("another identity key is pinned for this asset since; set up a new session"));
+    }
+    let key = enforcement_keys::get(&mut conn, &session.key_id).await?;
+    usable(key.as_ref(), &session.key_id, now)?;
+    Ok(asset)
+}
+
+/// Whether an enforcement key may be used.
+///
+/// # Errors
+/// A problem that says why not.
+pub(super) fn usable(key: Option<&StoredKey>, id: &str, now: Timestamp) -> Answer<()> {
+    let refuse = |slug: &str, title: &str, detail: String| {
+        metrics::counter!("xshield_refused_total", "reason" => slug.to_owned()).increment(1);
+        Err(Problem::new(StatusCode::UNAUTHORIZED, slug, title)
+            .detail(format!("{detail}; put a current key into the host's configuration"))
+            .field("/key_id"))
+    };
+    let Some(key) = key else {
+        let detail = format!("the platform has no enforcement key {id:?}");
+        return refuse("enforcement-key-unknown", "The enforcement key is not known", detail);
+    };
+    if let Some(since) = key.revoked_at {
+        let detail = format!("enforcement key {id:?} was revoked at {}", since.to_rfc3339());
+        return refuse("enforcement-key-revoked", "The enforcement key is revoked", detail);
+    }
+    if let Some(end) = key.expires_at.filter(|end| *end <= now) {
+        let detail = format!("enforcement key {id:?} expired at {}", end.to_rfc3339());
+        return refuse("enforcement-key-expired", "The enforcement key has expired", detail);
+    }
+    Ok(())
+}
+
+/// Whether the platform speaks a message's version.
+///
+/// # Errors
+/// A problem that names both versions.
+pub(super) fn spoken(version: u16) -> Answer<()> {
+    if version == VERSION {
+        return Ok(());
+    }
+    Err(Problem::new(
+        StatusCode::BAD_REQUEST,
+        "version-unsupported",
+        "The message's version is not spoken here",
+    )
+    .field("/version")
+    .detail(format!(
+        "the host speaks version {version}, the platform {VERSION}; upgrade the older"
+    )))
+}

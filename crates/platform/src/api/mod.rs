@@ -1,0 +1,87 @@
+//! What the platform answers over HTTPS.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+
+use crate::problem::{Answer, Problem};
+use crate::state::App;
+
+pub mod admin;
+pub mod host;
+
+/// No body is larger, in bytes.
+pub const MAX_BODY: usize = 8 << 20;
+
+/// Who is at the other end of the connection.
+#[derive(Debug, Clone, Copy)]
+pub struct From(pub SocketAddr);
+
+/// Everything.
+pub fn router(app: App) -> Router {
+    Router::new()
+        .merge(host::router())
+        .merge(admin::router())
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics_page))
+        .fallback(
+            |request: Request| async move { Problem::not_found("resource", request.uri().path()) },
+        )
+        .method_not_allowed_fallback(|request: Request| async move {
+            Problem::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method-not-allowed",
+                "The resource has no such method",
+            )
+            .detail(format!("{} {}", request.method(), request.uri().path()))
+        })
+        .layer(from_fn(measured))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .with_state(app)
+}
+
+async fn ready(State(app): State<App>) -> Answer<&'static str> {
+    app.store.ping().await.map_err(|error| {
+        let mut problem = Problem::internal(&error);
+        problem.status = StatusCode::SERVICE_UNAVAILABLE;
+        problem
+    })?;
+    Ok("ready\n")
+}
+
+async fn metrics_page(State(app): State<App>) -> Response {
+    let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4")];
+    (kind, app.metrics.render()).into_response()
+}
+
+/// Counts and times requests, and adds the headers that every answer has.
+async fn measured(request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let method = request.method().as_str().to_owned();
+    let path = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or_else(|| "unmatched".to_owned(), |path| path.as_str().to_owned());
+    let mut response = next.run(request).await;
+    let status = response.status().as_u16().to_string();
+    let labels = [("method", method.clone()), ("path", path.clone()), ("status", status)];
+    metrics::counter!("xshield_http_requests_total", &labels).increment(1);
+    metrics::histogram!("xshield_http_seconds", "method" => method, "path" => path)
+        .record(started.elapsed().as_secs_f64());
+    let headers = response.headers_mut();
+    headers.insert(
+        HeaderName::from_static("x-content-type-options"),
+        HeaderValue::from_static("nosniff"),
+    );
+    if !headers.contains_key(header::CACHE_CONTROL) {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+    response
+}

@@ -1,0 +1,209 @@
+//! Who calls the admin API, and whether they may.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use argon2::password_hash::phc::PasswordHash;
+use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
+use argon2::{Algorithm, Argon2, Params, Version};
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::digest::{SHA256, digest};
+
+use crate::clock::Timestamp;
+use crate::keys::{KeyError, new_id, random};
+use crate::problem::Problem;
+use crate::settings::PasswordCost;
+use crate::state::App;
+use crate::store::accounts::{self, ApiToken, Role};
+
+/// API tokens begin with this, so that secret scanners know one.
+const TOKEN_PREFIX: &str = "xat1_";
+/// No password is shorter, in characters (NIST SP 800-63B: eight).
+pub const SHORTEST_PASSWORD: usize = 8;
+
+/// Whose request it is.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// The account's name.
+    pub account: String,
+    /// What the token may do: never more than its account.
+    pub role: Role,
+    /// The token's id.
+    pub token: String,
+}
+
+impl Caller {
+    /// As the audit log writes it.
+    #[must_use]
+    pub fn actor(&self) -> String {
+        format!("user:{}", self.account)
+    }
+}
+
+/// A role, as a type.
+pub trait AtLeast: Send + Sync {
+    /// The least role that may.
+    const ROLE: Role;
+}
+
+/// Any caller.
+#[derive(Debug)]
+pub struct Viewer;
+/// Operators and admins.
+#[derive(Debug)]
+pub struct Operator;
+/// Admins.
+#[derive(Debug)]
+pub struct Admin;
+
+impl AtLeast for Viewer {
+    const ROLE: Role = Role::Viewer;
+}
+impl AtLeast for Operator {
+    const ROLE: Role = Role::Operator;
+}
+impl AtLeast for Admin {
+    const ROLE: Role = Role::Admin;
+}
+
+/// Evidence that the caller has at least the role `R`: a handler that takes it can't be reached
+/// without.
+#[derive(Debug)]
+pub struct Allowed<R> {
+    /// Who.
+    pub caller: Caller,
+    role: PhantomData<R>,
+}
+
+impl<R: AtLeast> FromRequestParts<App> for Allowed<R> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let header = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let token = header.and_then(|header| header.strip_prefix("Bearer ")).ok_or_else(|| {
+            unauthenticated("send an API token: 'Authorization: Bearer xat1_…' ('xshield login')")
+        })?;
+        let caller = authenticate(app, token.trim()).await?;
+        if caller.role < R::ROLE {
+            return Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", "Not allowed").detail(
+                format!("this takes the role {:?}; the token has {:?}", R::ROLE, caller.role)
+                    .to_lowercase(),
+            ));
+        }
+        Ok(Self { caller, role: PhantomData })
+    }
+}
+
+fn unauthenticated(detail: &str) -> Problem {
+    Problem::new(StatusCode::UNAUTHORIZED, "unauthenticated", "Not signed in").detail(detail)
+}
+
+async fn authenticate(app: &App, text: &str) -> Result<Caller, Problem> {
+    let refuse = || unauthenticated("the API token is unknown, revoked or over; sign in again");
+    let (id, secret) =
+        text.strip_prefix(TOKEN_PREFIX).and_then(|rest| rest.split_once('_')).ok_or_else(refuse)?;
+    let now = Timestamp::now();
+    let mut conn = app.store.read().await?;
+    let (token, account_role) = accounts::get_token(&mut conn, id).await?.ok_or_else(refuse)?;
+    let hash = digest(&SHA256, secret.as_bytes());
+    let same = same_bytes(hash.as_ref(), &token.secret_hash);
+    let over = token.expires_at.is_some_and(|end| end <= now) || token.revoked_at.is_some();
+    if !same || over {
+        return Err(refuse());
+    }
+    if token.last_used_at.is_none_or(|used| used.plus(60) <= now) {
+        accounts::touch_token(&mut conn, id, now).await?;
+    }
+    let role = token.role.min(account_role);
+    Ok(Caller { account: token.account, role, token: token.id })
+}
+
+/// Compares hashes of secrets without a hint at where they differ.
+fn same_bytes(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
+}
+
+/// A new token: what is stored, and the text that is shown once.
+///
+/// # Errors
+/// When the system gives no random bytes.
+pub fn new_token(
+    account: &str,
+    name: &str,
+    role: Role,
+    expires_at: Option<Timestamp>,
+    now: Timestamp,
+) -> Result<(ApiToken, String), KeyError> {
+    let id = new_id("")?;
+    let secret = URL_SAFE_NO_PAD.encode(random::<32>()?);
+    let token = ApiToken {
+        id: id.clone(),
+        account: account.to_owned(),
+        name: name.to_owned(),
+        role,
+        secret_hash: digest(&SHA256, secret.as_bytes()).as_ref().to_vec(),
+        created_at: now,
+        expires_at,
+        last_used_at: None,
+        revoked_at: None,
+    };
+    Ok((token, format!("{TOKEN_PREFIX}{id}_{secret}")))
+}
+
+/// Hashes and checks passwords. Slow on purpose: call it where blocking is allowed.
+#[derive(Clone)]
+pub struct Passwords {
+    argon2: Argon2<'static>,
+    nobody: String,
+}
+
+impl fmt::Debug for Passwords {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Passwords")
+    }
+}
+
+/// Why a password was not hashed.
+#[derive(Debug, thiserror::Error)]
+#[error("could not hash a password: {0}")]
+pub struct PasswordError(String);
+
+impl Passwords {
+    /// With this cost.
+    ///
+    /// # Errors
+    /// When the algorithm refuses, or the system gives no random bytes.
+    pub fn new(cost: PasswordCost) -> Result<Self, PasswordError> {
+        let refused = |error: argon2::Error| PasswordError(error.to_string());
+        let params = match cost {
+            PasswordCost::Full => Params::new(19 * 1024, 2, 1, None),
+            PasswordCost::Cheap => Params::new(Params::MIN_M_COST, 1, 1, None),
+        };
+        let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params.map_err(refused)?);
+        let mut passwords = Self { argon2, nobody: String::new() };
+        passwords.nobody = passwords.hash("nobody has this password")?;
+        Ok(passwords)
+    }
+
+    /// A salted hash.
+    ///
+    /// # Errors
+    /// When the algorithm refuses, or the system gives no random bytes.
+    pub fn hash(&self, password: &str) -> Result<String, PasswordError> {
+        let hash = self.argon2.hash_password(password.as_bytes());
+        hash.map(|hash| hash.to_string()).map_err(|error| PasswordError(error.to_string()))
+    }
+
+    /// Whether the password is the hashed one. Without a hash it takes as long and says no, so that
+    /// time does not tell which accounts exist.
+    #[must_use]
+    pub fn check(&self, password: &str, hash: Option<&str>) -> bool {
+        let Ok(parsed) = PasswordHash::new(hash.unwrap_or(&self.nobody)) else { return false };
+        let same = self.argon2.verify_password(password.as_bytes(), &parsed).is_ok();
+        same && hash.is_some()
+    }
+}

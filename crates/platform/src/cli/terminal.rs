@@ -1,0 +1,302 @@
+//! What people and programs see: tables, colours where they are wanted, JSON; and the prompts.
+
+use std::fs::OpenOptions;
+use std::io::{self, BufRead as _, BufReader, IsTerminal as _, Write as _};
+
+use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, TableStyle};
+use rustix::termios::{self, LocalModes, OptionalActions, Termios};
+use serde_json::Value;
+
+use super::error::CliError;
+
+/// How to show an answer.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(crate) struct Output {
+    /// Print the platform's JSON, for programs.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+impl Output {
+    /// Prints the JSON, or what `for_people` makes of it.
+    pub(crate) fn show(
+        self,
+        answer: &Value,
+        for_people: impl FnOnce(&Screen) -> Result<String, CliError>,
+    ) -> Result<(), CliError> {
+        if self.json {
+            return print(&format!("{answer:#}"));
+        }
+        print(&for_people(&Screen::of_stdout())?)
+    }
+
+    /// Whether the reader is a program.
+    pub(crate) fn is_json(self) -> bool {
+        self.json
+    }
+}
+
+/// Prints a text, with an end of line when it has none.
+pub(crate) fn print(text: &str) -> Result<(), CliError> {
+    let mut out = io::stdout().lock();
+    let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
+    write!(out, "{text}{end}").and_then(|()| out.flush()).map_err(CliError::Output)
+}
+
+/// Tells people what was done, or what to mind, beside the output proper.
+pub(crate) fn note(text: &str) {
+    // Nobody is left to be told when this fails.
+    let _ = writeln!(io::stderr(), "{}", tame(text));
+}
+
+/// How wide the output may be and whether it may have colours.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Screen {
+    width: Option<u16>,
+    ink: Ink,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ink {
+    Plain,
+    Coloured,
+}
+
+impl Screen {
+    fn of_stdout() -> Self {
+        let stdout = io::stdout();
+        if !stdout.is_terminal() {
+            return Self::plain();
+        }
+        let width = termios::tcgetwinsize(&stdout).ok().map(|size| size.ws_col);
+        let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+        let ink = if set("NO_COLOR") || dumb { Ink::Plain } else { Ink::Coloured };
+        Self { width: width.filter(|columns| *columns >= 40), ink }
+    }
+
+    /// As wide as it gets, without colours: for pipes and tests.
+    pub(crate) fn plain() -> Self {
+        Self { width: None, ink: Ink::Plain }
+    }
+}
+
+/// Rows under a header, without lines between them: easy to read, `grep` and `awk`.
+pub(crate) struct Table {
+    header: &'static [&'static str],
+    rows: Vec<Vec<Cell>>,
+    empty: &'static str,
+}
+
+impl Table {
+    /// Without rows it is shown as the text `empty`.
+    pub(crate) fn new(header: &'static [&'static str], empty: &'static str) -> Self {
+        Self { header, rows: Vec::new(), empty }
+    }
+
+    /// Adds a row.
+    pub(crate) fn row(&mut self, cells: Vec<Cell>) {
+        self.rows.push(cells);
+    }
+
+    /// The table as text.
+    pub(crate) fn render(self, screen: &Screen) -> String {
+        if self.rows.is_empty() {
+            return self.empty.to_owned();
+        }
+        let mut table = comfy_table::Table::new();
+        table.load_style(TableStyle::new());
+        let heading = |name: &&str| Cell::new(name).add_attribute(Attribute::Bold);
+        table.set_header(self.header.iter().map(heading));
+        table.add_rows(self.rows);
+        match screen.width {
+            Some(width) => {
+                table.set_width(width);
+                table.set_content_arrangement(ContentArrangement::Dynamic);
+            }
+            None => {
+                table.set_content_arrangement(ContentArrangement::Disabled);
+            }
+        }
+        match screen.ink {
+            Ink::Coloured => table.enforce_styling(),
+            Ink::Plain => table.force_no_tty(),
+        };
+        for column in table.column_iter_mut() {
+            column.set_padding((0, 2));
+        }
+        table.trim_fmt()
+    }
+}
+
+/// Names and values, one a line.
+pub(crate) struct Sheet(Vec<(&'static str, String)>);
+
+impl Sheet {
+    /// Without lines.
+    pub(crate) fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Adds a line.
+    pub(crate) fn line(&mut self, name: &'static str, value: impl AsRef<str>) {
+        self.0.push((name, tame(value.as_ref())));
+    }
+
+    /// The sheet as text.
+    pub(crate) fn render(&self) -> String {
+        let wide = self.0.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+        let mut text = String::new();
+        for (name, value) in &self.0 {
+            let indented = value.replace('\n', &format!("\n{:wide$}  ", ""));
+            text.push_str(&format!("{name:wide$}  {indented}\n"));
+        }
+        text
+    }
+}
+
+/// A cell.
+pub(crate) fn cell(text: impl AsRef<str>) -> Cell {
+    Cell::new(tame(text.as_ref()))
+}
+
+/// A number.
+pub(crate) fn number(value: u64) -> Cell {
+    Cell::new(value).set_alignment(CellAlignment::Right)
+}
+
+/// All is well.
+pub(crate) fn good(text: impl AsRef<str>) -> Cell {
+    cell(text).fg(Color::Green)
+}
+
+/// Worth a look.
+pub(crate) fn warning(text: impl AsRef<str>) -> Cell {
+    cell(text).fg(Color::Yellow)
+}
+
+/// Something is wrong.
+pub(crate) fn bad(text: impl AsRef<str>) -> Cell {
+    cell(text).fg(Color::Red)
+}
+
+/// Hosts choose their names, processes and rules' texts: what could steer the terminal is replaced.
+pub(crate) fn tame(text: &str) -> String {
+    let steers = |c: char| {
+        (c.is_control() && c != '\n' && c != '\t')
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars().map(|c| if steers(c) { '\u{fffd}' } else { c }).collect()
+}
+
+/// Whether there is somebody to ask.
+pub(crate) fn somebody_is_there() -> bool {
+    io::stdin().is_terminal() && io::stderr().is_terminal()
+}
+
+/// Asks a question that takes y or n; anything but y is no.
+pub(crate) fn confirm(question: &str) -> Result<bool, CliError> {
+    let mut stderr = io::stderr();
+    write!(stderr, "{} [y/N] ", tame(question)).map_err(CliError::Output)?;
+    stderr.flush().map_err(CliError::Output)?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer).map_err(no_terminal)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+/// Asks for a password at the terminal, without showing it.
+pub(crate) fn password(question: &str) -> Result<String, CliError> {
+    let tty = OpenOptions::new().read(true).write(true).open("/dev/tty").map_err(|source| {
+        let hint = "there is no terminal to ask for the password; give it with --password-file";
+        CliError::input(format!("{hint} ({source})"))
+    })?;
+    write!(&tty, "{question}: ").map_err(CliError::Output)?;
+    let mut line = String::new();
+    let read = {
+        let _hidden = Hidden::new(&tty).map_err(no_terminal)?;
+        BufReader::new(&tty).read_line(&mut line)
+    };
+    writeln!(&tty).map_err(CliError::Output)?;
+    read.map_err(no_terminal)?;
+    Ok(line.trim_end_matches(['\n', '\r']).to_owned())
+}
+
+fn no_terminal(source: io::Error) -> CliError {
+    CliError::File { action: "read from", path: "the terminal".into(), source }
+}
+
+/// The terminal shows nothing that is typed while this lives.
+struct Hidden<'a> {
+    tty: &'a std::fs::File,
+    before: Termios,
+}
+
+impl<'a> Hidden<'a> {
+    fn new(tty: &'a std::fs::File) -> io::Result<Self> {
+        let before = termios::tcgetattr(tty)?;
+        let mut hidden = before.clone();
+        hidden.local_modes.remove(LocalModes::ECHO);
+        hidden.local_modes.insert(LocalModes::ECHONL);
+        termios::tcsetattr(tty, OptionalActions::Flush, &hidden)?;
+        Ok(Self { tty, before })
+    }
+}
+
+impl Drop for Hidden<'_> {
+    fn drop(&mut self) {
+        // The shell sets its terminal up again anyway.
+        let _ = termios::tcsetattr(self.tty, OptionalActions::Flush, &self.before);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table() -> Table {
+        let mut table = Table::new(&["NAME", "STATE", "RULES"], "No hosts.");
+        table.row(vec![cell("web-1"), good("active"), number(3)]);
+        table.row(vec![cell("db"), bad("blocked: firewalld owns the firewall"), number(12_000)]);
+        table
+    }
+
+    #[test]
+    fn tables_for_pipes_are_plain() {
+        insta::assert_snapshot!(table().render(&Screen::plain()), @r"
+        NAME   STATE                                 RULES
+        web-1  active                                    3
+        db     blocked: firewalld owns the firewall  12000
+        ");
+        assert_eq!(Table::new(&["NAME"], "No hosts.").render(&Screen::plain()), "No hosts.");
+    }
+
+    #[test]
+    fn tables_for_terminals_fit_and_have_colours() {
+        let text = table().render(&Screen { width: Some(40), ink: Ink::Coloured });
+        assert!(text.contains("\u{1b}["), "{text:?}");
+        let plain = table().render(&Screen { width: Some(40), ink: Ink::Plain });
+        assert!(!plain.contains('\u{1b}'), "{plain:?}");
+        assert!(plain.lines().all(|line| line.chars().count() <= 40), "{plain}");
+    }
+
+    #[test]
+    fn what_steers_a_terminal_is_replaced() {
+        for (text, shown) in [
+            ("nginx", "nginx"),
+            ("a\u{1b}[2Jb", "a\u{fffd}[2Jb"),
+            ("a\rb\u{9b}c\u{7f}", "a\u{fffd}b\u{fffd}c\u{fffd}"),
+            ("exe\u{202e}txt", "exe\u{fffd}txt"),
+            ("tab\tand\nline", "tab\tand\nline"),
+        ] {
+            assert_eq!(tame(text), shown);
+        }
+    }
+
+    #[test]
+    fn sheets_line_up() {
+        let mut sheet = Sheet::new();
+        sheet.line("name", "web");
+        sheet.line("addresses", "10.0.0.1\n10.0.0.2");
+        assert_eq!(sheet.render(), "name       web\naddresses  10.0.0.1\n           10.0.0.2\n");
+    }
+}

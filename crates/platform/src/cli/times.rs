@@ -1,0 +1,182 @@
+//! Times as people write and read them: `90d`, `3 min ago`.
+
+use std::str::FromStr;
+
+use time::OffsetDateTime;
+use xshield_platform::clock::Timestamp;
+
+const MINUTE: i64 = 60;
+const HOUR: i64 = 60 * MINUTE;
+const DAY: i64 = 24 * HOUR;
+const WEEK: i64 = 7 * DAY;
+
+/// A length of time, in whole seconds: `45s`, `10min`, `12h`, `90d`, `2w`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Span(i64);
+
+/// Why a text is no length of time.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?} is not a length of time: expected a whole number and s, min, h, d or w, e.g. 90d")]
+pub(crate) struct SpanError(String);
+
+impl FromStr for Span {
+    type Err = SpanError;
+
+    fn from_str(text: &str) -> Result<Self, SpanError> {
+        let refuse = || SpanError(text.to_owned());
+        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, unit) = text.split_at(digits);
+        let seconds = match unit {
+            "s" => 1,
+            "m" | "min" => MINUTE,
+            "h" => HOUR,
+            "d" => DAY,
+            "w" => WEEK,
+            _ => return Err(refuse()),
+        };
+        let number: i64 = number.parse().map_err(|_| refuse())?;
+        // A century is more than anyone means, and keeps sums of times in range.
+        let total = number.checked_mul(seconds).filter(|total| *total <= 36_525 * DAY);
+        total.map(Self).ok_or_else(refuse)
+    }
+}
+
+impl Span {
+    /// The length.
+    pub(crate) fn seconds(self) -> i64 {
+        self.0
+    }
+
+    /// So long after `now`.
+    pub(crate) fn after(self, now: Timestamp) -> Timestamp {
+        now.plus(self.0)
+    }
+}
+
+/// A point in the past: so long ago, or a time as in RFC 3339.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Since {
+    /// So long ago.
+    Ago(Span),
+    /// Then.
+    At(Timestamp),
+}
+
+impl FromStr for Since {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Ok(span) = text.parse() {
+            return Ok(Self::Ago(span));
+        }
+        let quoted = serde_json::Value::from(text);
+        let at = serde_json::from_value(quoted).map_err(|_| {
+            format!("{text:?} is neither a length of time (1h, 7d) nor a time (2026-11-21T04:00:00Z)")
+        })?;
+        Ok(Self::At(at))
+    }
+}
+
+impl Since {
+    /// The point.
+    pub(crate) fn at(self, now: Timestamp) -> Timestamp {
+        match self {
+            Self::Ago(span) => now.plus(-span.0),
+            Self::At(at) => at,
+        }
+    }
+}
+
+/// A time seen from `now`: `3 min ago`, `in 12 days`; far ones as a date.
+pub(crate) fn relative(then: Timestamp, now: Timestamp) -> String {
+    let distance = now.0.saturating_sub(then.0);
+    let long = match distance.unsigned_abs() {
+        0..5 => return "now".to_owned(),
+        seconds @ 5..60 => format!("{seconds} s"),
+        seconds @ 60..3_600 => format!("{} min", seconds / 60),
+        seconds @ 3_600..172_800 => format!("{} h", seconds / 3_600),
+        seconds @ 172_800..8_640_000 => format!("{} days", seconds / 86_400),
+        _ => return date(then),
+    };
+    if distance > 0 { format!("{long} ago") } else { format!("in {long}") }
+}
+
+/// [`relative`], or a dash.
+pub(crate) fn relative_or_dash(then: Option<Timestamp>, now: Timestamp) -> String {
+    then.map_or_else(|| "-".to_owned(), |then| relative(then, now))
+}
+
+fn date(then: Timestamp) -> String {
+    let text = then.to_rfc3339();
+    text.split_once('T').map_or(text.clone(), |(date, _)| date.to_owned())
+}
+
+/// The hour and the second, in UTC, for lines that follow each other closely.
+pub(crate) fn of_day(then: Timestamp) -> String {
+    match OffsetDateTime::from_unix_timestamp(then.0) {
+        Ok(time) => format!("{:02}:{:02}:{:02}", time.hour(), time.minute(), time.second()),
+        Err(_) => "-".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans() {
+        for (text, seconds) in
+            [("0s", 0), ("45s", 45), ("10min", 600), ("10m", 600), ("1h", 3600), ("90d", 7_776_000), ("2w", 1_209_600)]
+        {
+            assert_eq!(text.parse::<Span>().unwrap().seconds(), seconds, "{text}");
+        }
+        for text in ["", "5", "h", "-1h", "1 h", "1.5h", "1y", "1hh", "99999999999999999999d", "999999w", "１h"] {
+            assert!(text.parse::<Span>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn points_in_the_past() {
+        let now = Timestamp(1_800_000_000);
+        assert_eq!("1h".parse::<Since>().unwrap().at(now), Timestamp(1_799_996_400));
+        assert_eq!("2027-01-15T08:00:00Z".parse::<Since>().unwrap().at(now), now);
+        assert_eq!("2027-01-15T09:00:00+01:00".parse::<Since>().unwrap().at(now), now);
+        for text in ["", "yesterday", "2027-01-15", "1"] {
+            assert!(text.parse::<Since>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn times_seen_from_now() {
+        let now = Timestamp(1_800_000_000);
+        for (seconds, text) in [
+            (0, "now"),
+            (4, "now"),
+            (5, "5 s ago"),
+            (59, "59 s ago"),
+            (60, "1 min ago"),
+            (200, "3 min ago"),
+            (3_599, "59 min ago"),
+            (3_600, "1 h ago"),
+            (172_799, "47 h ago"),
+            (172_800, "2 days ago"),
+            (8_640_000, "2026-10-07"),
+            (-3, "now"),
+            (-90, "in 1 min"),
+            (-7_776_000, "in 90 days"),
+            (-31_536_000, "2028-01-15"),
+        ] {
+            assert_eq!(relative(now.plus(-seconds), now), text, "{seconds}");
+        }
+        assert_eq!(relative_or_dash(None, now), "-");
+        assert_eq!(of_day(now), "08:00:00");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_time_makes_it_panic(then: i64, now: i64) {
+            relative(Timestamp(then), Timestamp(now));
+            of_day(Timestamp(then));
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! What has to happen every few minutes: forgetting what is too old, renewing the certificate,
+//! looking up the platform's own addresses.
+
+use std::net::SocketAddr;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::settings::{PublicUrl, Settings};
+use crate::state::App;
+use crate::store::{StoreResult, commit, events, reports};
+
+const EVERY: Duration = Duration::from_secs(300);
+
+/// Runs until the platform ends.
+pub async fn run(app: App) {
+    let mut tick = tokio::time::interval(EVERY);
+    loop {
+        tick.tick().await;
+        once(&app).await;
+    }
+}
+
+async fn once(app: &App) {
+    let now = Timestamp::now();
+    if let Err(error) = forget(app, now).await {
+        tracing::error!(%error, "old records could not be forgotten");
+    }
+    if let Err(error) = app.tls.renew(&app.dir, now) {
+        tracing::error!(%error, "the TLS certificate could not be renewed");
+    }
+    app.limits.forget();
+    let endpoints = endpoints(&app.settings, app.listening).await;
+    let changed = {
+        let mut known = app.endpoints.write().unwrap_or_else(PoisonError::into_inner);
+        // A resolver that fails gives fewer addresses, not other ones: keep what was known.
+        let changed = !endpoints.iter().all(|endpoint| known.contains(endpoint));
+        if changed {
+            *known = endpoints;
+        }
+        changed
+    };
+    if changed {
+        app.compiling.inventory_changed();
+    }
+}
+
+async fn forget(app: &App, now: Timestamp) -> StoreResult<()> {
+    let before = now.plus(-app.settings.keep_for);
+    let mut tx = app.store.write().await?;
+    events::forget(&mut tx, before).await?;
+    reports::forget_batches(&mut tx, before).await?;
+    commit(tx).await
+}
+
+/// Where hosts reach the platform: what its public URLs resolve to, and the listener when it is on
+/// one address. Loopback is left out: it is open on every host anyway.
+pub async fn endpoints(settings: &Settings, listening: SocketAddr) -> Vec<SocketAddr> {
+    let mut endpoints = Vec::new();
+    if !listening.ip().is_unspecified() {
+        endpoints.push(listening);
+    }
+    for PublicUrl { host, port } in &settings.public_urls {
+        let port = port.unwrap_or(listening.port());
+        match tokio::net::lookup_host((host.as_str(), port)).await {
+            Ok(found) => endpoints.extend(found),
+            Err(error) => tracing::warn!(host, %error, "a public name does not resolve here"),
+        }
+    }
+    endpoints.retain(|endpoint| !endpoint.ip().is_loopback());
+    endpoints.sort_unstable();
+    endpoints.dedup();
+    endpoints
+}

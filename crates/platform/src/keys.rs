@@ -1,0 +1,227 @@
+//! The platform's own keys, made at the first start and kept in the data directory (mode 0600 in
+//! 0700). Losing `policy.key` or `ca.key` means configuring every host anew: back them up.
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use ring::rand::{SecureRandom as _, SystemRandom};
+use rustix::fs::{FlockOperation, flock};
+use xshield_wire::{Bytes, PolicyKey};
+
+use crate::sealed::{Seal, SealError};
+
+/// Why keys could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// A file or directory.
+    #[error("could not {action} {path}")]
+    File {
+        /// What was tried.
+        action: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// A key file that holds something else.
+    #[error("{path} is damaged: {reason}. Restore it from a backup")]
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+        /// What was expected.
+        reason: String,
+    },
+    /// Another platform runs on the same data.
+    #[error("another xshield serve is running on {path}; stop it first, or use another --data-dir")]
+    Locked {
+        /// The data directory.
+        path: PathBuf,
+    },
+    /// No random bytes.
+    #[error("the system gives no random bytes")]
+    Random,
+    /// A certificate could not be made.
+    #[error("could not make a certificate")]
+    Certificate(#[from] rcgen::Error),
+    /// TLS does not take a key or a certificate.
+    #[error("TLS does not take the platform's certificate")]
+    Tls(#[from] rustls::Error),
+    /// Sealing does not take the key.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+}
+
+/// The data directory, locked for as long as this value lives.
+#[derive(Debug)]
+pub struct DataDir {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl DataDir {
+    /// Makes the directory if there is none, closes it to others and locks it.
+    ///
+    /// # Errors
+    /// When that fails, or another platform has it.
+    pub fn open(path: &Path) -> Result<Self, KeyError> {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .map_err(failed("make", path))?;
+        fs::set_permissions(path, Permissions::from_mode(0o700))
+            .map_err(failed("close to other users", path))?;
+        let lock_path = path.join("lock");
+        let lock = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&lock_path)
+            .map_err(failed("open", &lock_path))?;
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(KeyError::Locked { path: path.to_owned() }),
+            Err(error) => Err(failed("lock", &lock_path)(error.into())),
+        }
+    }
+
+    /// A file in it.
+    #[must_use]
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Reads a file; `None` when there is none.
+    ///
+    /// # Errors
+    /// When it is there and can't be read.
+    pub fn read(&self, name: &str) -> Result<Option<String>, KeyError> {
+        let path = self.file(name);
+        match fs::read_to_string(&path) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(failed("read", &path)(error)),
+        }
+    }
+
+    /// Writes a file (mode 0600) so that a power cut leaves the old one or the new one.
+    ///
+    /// # Errors
+    /// When that fails.
+    pub fn write(&self, name: &str, text: &str) -> Result<(), KeyError> {
+        let path = self.file(name);
+        let new = self.file(&format!("{name}.new"));
+        let write = || {
+            let mut options = OpenOptions::new();
+            options.write(true).create(true).truncate(true).mode(0o600);
+            let mut file = options.open(&new)?;
+            file.write_all(text.as_bytes())?;
+            file.sync_all()?;
+            fs::rename(&new, &path)?;
+            File::open(&self.path)?.sync_all()
+        };
+        write().map_err(failed("write", &path))
+    }
+
+    /// The 32 secret bytes in a file, made at the first call.
+    fn seed(&self, name: &str) -> Result<[u8; 32], KeyError> {
+        if let Some(text) = self.read(name)? {
+            let damaged = |error: xshield_wire::bytes::BytesError| KeyError::Damaged {
+                path: self.file(name),
+                reason: error.to_string(),
+            };
+            return Ok(Bytes::<32>::from_base64(&text).map_err(damaged)?.0);
+        }
+        let seed = random::<32>()?;
+        self.write(name, &Bytes(seed).to_base64())?;
+        Ok(seed)
+    }
+}
+
+fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> KeyError {
+    let path = path.to_owned();
+    move |source| KeyError::File { action, path, source }
+}
+
+/// The keys that aren't TLS's.
+pub struct Keys {
+    /// Signs rulesets.
+    pub policy: PolicyKey,
+    /// Seals session tokens and stored secrets.
+    pub seal: Seal,
+}
+
+impl std::fmt::Debug for Keys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Keys")
+    }
+}
+
+impl Keys {
+    /// Reads the keys, and makes those that are not there.
+    ///
+    /// # Errors
+    /// When a file can't be read or written, or is damaged.
+    pub fn open(dir: &DataDir) -> Result<Self, KeyError> {
+        Ok(Self {
+            policy: PolicyKey::from_seed(dir.seed("policy.key")?),
+            seal: Seal::new(&dir.seed("storage.key")?)?,
+        })
+    }
+}
+
+/// Random bytes from the system.
+///
+/// # Errors
+/// When it gives none.
+pub fn random<const N: usize>() -> Result<[u8; N], KeyError> {
+    let mut bytes = [0; N];
+    SystemRandom::new().fill(&mut bytes).map_err(|_| KeyError::Random)?;
+    Ok(bytes)
+}
+
+/// A new id: the prefix and 12 random characters (60 bits), without those that look alike.
+///
+/// # Errors
+/// When the system gives no random bytes.
+pub fn new_id(prefix: &str) -> Result<String, KeyError> {
+    const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+    let tail: String =
+        random::<12>()?.iter().map(|byte| char::from(ALPHABET[usize::from(byte % 32)])).collect();
+    Ok(format!("{prefix}{tail}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_stay_and_are_closed_to_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("data");
+        let first = {
+            let data = DataDir::open(&path).unwrap();
+            assert!(matches!(DataDir::open(&path), Err(KeyError::Locked { .. })));
+            Keys::open(&data).unwrap().policy.public()
+        };
+        let data = DataDir::open(&path).unwrap();
+        assert_eq!(Keys::open(&data).unwrap().policy.public(), first);
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&path), 0o700);
+        assert_eq!(mode(&path.join("policy.key")), 0o600);
+        assert_eq!(mode(&path.join("storage.key")), 0o600);
+    }
+
+    #[test]
+    fn a_damaged_key_is_not_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = DataDir::open(dir.path()).unwrap();
+        data.write("policy.key", "half a ke").unwrap();
+        assert!(matches!(Keys::open(&data), Err(KeyError::Damaged { .. })));
+        assert_eq!(data.read("policy.key").unwrap().unwrap(), "half a ke");
+    }
+}

@@ -1,0 +1,19 @@
+//! The Xshield platform: policy, compiler, signed rulesets, telemetry, API.
+//!
+//! [`serve`] starts it: keys and certificates from [`keys`], the database from [`store`], then the
+//! host API ([`api::host`]) and the admin API ([`api::admin`]) on one TLS listener. [`jobs`] compiles
+//! rulesets when policy or inventory change and forgets what is too old.
+
+pub mod api;
+pub mod auth;
+pub mod clock;
+pub mod jobs;
+pub mod keys;
+pub mod policy;
+pub mod problem;
+pub mod sealed;
+pub mod serve;
+pub mod settings;
+pub mod state;
+pub mod store;
+pub mod tls;

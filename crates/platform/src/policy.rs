@@ -1,0 +1,120 @@
+//! Policy documents on their way in: from JSON or YAML to a checked policy, with everything that is
+//! wrong as field errors.
+
+use serde::{Deserialize, Serialize};
+use xshield_policy::document::{self, Document, DocumentError, Policy, PolicyError};
+
+use crate::problem::FieldError;
+
+/// Documents that fit together.
+#[derive(Debug)]
+pub struct CheckedPolicy {
+    /// As they were written.
+    pub documents: Vec<Document>,
+    /// As they are compiled.
+    pub policy: Policy,
+}
+
+/// One YAML text with any number of documents.
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyFile {
+    /// Names the text in errors, e.g. `segments.yaml`.
+    pub name: String,
+    /// The YAML.
+    pub text: String,
+}
+
+/// Policy documents in one of two forms.
+#[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyInput {
+    /// The documents themselves.
+    #[serde(default)]
+    #[schema(value_type = Option<Vec<Object>>)]
+    pub documents: Option<Vec<serde_json::Value>>,
+    /// YAML texts.
+    #[serde(default)]
+    pub files: Option<Vec<PolicyFile>>,
+}
+
+/// Reads and checks what an operator sent.
+///
+/// # Errors
+/// Everything that is wrong.
+pub fn read(input: &PolicyInput) -> Result<CheckedPolicy, Vec<FieldError>> {
+    let documents = match (&input.documents, &input.files) {
+        (Some(values), None) => from_values(values)?,
+        (None, Some(files)) => from_files(files)?,
+        _ => {
+            return Err(vec![FieldError {
+                field: String::new(),
+                reason: "expected either documents or files".to_owned(),
+                place: None,
+            }]);
+        }
+    };
+    check(documents)
+}
+
+/// Reads and checks stored documents.
+///
+/// # Errors
+/// Everything that is wrong.
+pub fn read_stored(json: &str) -> Result<CheckedPolicy, Vec<FieldError>> {
+    let documents = serde_json::from_str(json).map_err(|error| {
+        vec![FieldError { field: String::new(), reason: error.to_string(), place: None }]
+    })?;
+    check(documents)
+}
+
+fn check(documents: Vec<Document>) -> Result<CheckedPolicy, Vec<FieldError>> {
+    match Policy::build(documents.clone()) {
+        Ok(policy) => Ok(CheckedPolicy { documents, policy }),
+        Err(errors) => Err(errors.into_iter().map(policy_error).collect()),
+    }
+}
+
+fn policy_error(error: PolicyError) -> FieldError {
+    FieldError {
+        field: format!("/documents/{}", error.document),
+        reason: format!("{}: {}", error.field, error.reason),
+        place: error.place,
+    }
+}
+
+fn from_values(values: &[serde_json::Value]) -> Result<Vec<Document>, Vec<FieldError>> {
+    let mut errors = Vec::new();
+    let mut documents = Vec::with_capacity(values.len());
+    for (index, value) in values.iter().enumerate() {
+        match serde_path_to_error::deserialize(value) {
+            Ok(document) => documents.push(document),
+            Err(error) => errors.push(FieldError {
+                field: format!("/documents/{index}{}", crate::problem::pointer(error.path())),
+                reason: error.into_inner().to_string(),
+                place: None,
+            }),
+        }
+    }
+    if errors.is_empty() { Ok(documents) } else { Err(errors) }
+}
+
+fn from_files(files: &[PolicyFile]) -> Result<Vec<Document>, Vec<FieldError>> {
+    let mut errors = Vec::new();
+    let mut documents = Vec::new();
+    for (index, file) in files.iter().enumerate() {
+        match document::parse(&file.text, &file.name) {
+            Ok(parsed) => documents.extend(parsed),
+            Err(error) => errors.push(document_error(index, &error)),
+        }
+    }
+    if errors.is_empty() { Ok(documents) } else { Err(errors) }
+}
+
+fn document_error(index: usize, error: &DocumentError) -> FieldError {
+    FieldError {
+        field: format!("/files/{index}"),
+        reason: error.reason.clone(),
+        place: Some(format!("{}:{}:{}", error.source_name, error.line, error.column)),
+    }
+}

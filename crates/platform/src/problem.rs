@@ -1,0 +1,276 @@
+//! Errors as RFC 9457 problem documents, and extractors that refuse bad input as such, naming the
+//! field.
+
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::store::StoreError;
+
+/// One thing that is wrong in a request with several.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct FieldError {
+    /// JSON pointer into the request, e.g. `/documents/3`.
+    pub field: String,
+    /// What is wrong and what was expected.
+    pub reason: String,
+    /// File (when given), line and column, where the input was text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
+}
+
+/// An error answer (RFC 9457, `application/problem+json`).
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
+pub struct Problem {
+    /// A URI reference that names the kind, e.g. `/problems/clock-skew`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The kind, for people.
+    pub title: String,
+    /// HTTP status.
+    #[serde(serialize_with = "status_number")]
+    #[schema(value_type = u16)]
+    pub status: StatusCode,
+    /// This occurrence; says what to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// The field at fault, as a JSON pointer into the request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+    /// Everything that is wrong, where there is more than one thing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<FieldError>,
+    /// Seconds to wait before trying again.
+    #[serde(skip)]
+    #[schema(ignore)]
+    pub retry_after: Option<u64>,
+}
+
+fn status_number<S: serde::Serializer>(status: &StatusCode, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_u16(status.as_u16())
+}
+
+/// The answer of a handler.
+pub type Answer<T> = Result<T, Problem>;
+
+impl Problem {
+    /// A problem of the kind `/problems/{slug}`.
+    #[must_use]
+    pub fn new(status: StatusCode, slug: &str, title: &str) -> Self {
+        Self {
+            kind: format!("/problems/{slug}"),
+            title: title.to_owned(),
+            status,
+            detail: None,
+            field: None,
+            errors: Vec::new(),
+            retry_after: None,
+        }
+    }
+
+    /// Says what happened and what to do.
+    #[must_use]
+    pub fn detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+
+    /// Names the field, as a JSON pointer.
+    #[must_use]
+    pub fn field(mut self, field: impl Into<String>) -> Self {
+        self.field = Some(field.into());
+        self
+    }
+
+    /// Lists everything that is wrong.
+    #[must_use]
+    pub fn errors(mut self, errors: Vec<FieldError>) -> Self {
+        self.errors = errors;
+        self
+    }
+
+    /// A value that is not what the field takes.
+    #[must_use]
+    pub fn invalid(field: &str, reason: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-value", "A value is not valid")
+            .field(field)
+            .detail(reason)
+    }
+
+    /// There is no such thing.
+    #[must_use]
+    pub fn not_found(what: &str, id: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not-found", "There is no such thing")
+            .detail(format!("there is no {what} {id:?}"))
+    }
+
+    /// The change does not fit what is there.
+    #[must_use]
+    pub fn conflict(slug: &str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, slug, "The change does not fit what is there")
+            .detail(detail)
+    }
+
+    /// Too many requests.
+    #[must_use]
+    pub fn too_many(what: &str, seconds: u64) -> Self {
+        let mut problem =
+            Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "Too many requests")
+                .detail(format!("too many {what}; try again in {seconds} s"));
+        problem.retry_after = Some(seconds);
+        problem
+    }
+
+    /// Something failed that the caller can't change. The cause goes to the log, not to the caller.
+    #[must_use]
+    pub fn internal(cause: &(dyn std::error::Error + 'static)) -> Self {
+        let mut text = cause.to_string();
+        let mut next = cause.source();
+        while let Some(source) = next {
+            text.push_str(": ");
+            text.push_str(&source.to_string());
+            next = source.source();
+        }
+        tracing::error!(cause = text, "a request failed");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The platform failed")
+            .detail("the platform could not do this; its log says why. Try again later")
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        Self::internal(&error)
+    }
+}
+
+impl From<tokio::task::JoinError> for Problem {
+    fn from(error: tokio::task::JoinError) -> Self {
+        Self::internal(&error)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let retry_after = self.retry_after;
+        let status = self.status;
+        let body = serde_json::to_vec(&self).unwrap_or_default();
+        let mut response = (status, body).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Some(seconds) = retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+/// A JSON body; what does not fit is refused with the field's JSON pointer.
+#[derive(Debug)]
+pub struct JsonBody<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let body = axum::body::Bytes::from_request(request, state).await.map_err(refuse_body)?;
+        parse_json(&body).map(Self)
+    }
+}
+
+/// Reads JSON; an empty body is an empty object.
+///
+/// # Errors
+/// A problem that names the field.
+pub fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Answer<T> {
+    let body = if body.is_empty() { b"{}" } else { body };
+    let mut reader = serde_json::Deserializer::from_slice(body);
+    let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        let field = pointer(error.path());
+        let reason = error.into_inner().to_string();
+        Problem::new(StatusCode::BAD_REQUEST, "invalid-json", "The body is not as documented")
+            .field(field)
+            .detail(reason)
+    })?;
+    reader.end().map_err(|error| {
+        Problem::new(StatusCode::BAD_REQUEST, "invalid-json", "The body is not as documented")
+            .detail(format!("more after the end: {error}"))
+    })?;
+    Ok(value)
+}
+
+/// Tells a body that is too large from one that broke off.
+#[must_use]
+pub fn refuse_body(rejection: BytesRejection) -> Problem {
+    if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+        Problem::new(rejection.status(), "too-large", "The body is too large")
+            .detail("send less at once")
+    } else {
+        Problem::new(StatusCode::BAD_REQUEST, "broken-body", "The body could not be read")
+            .detail(rejection.body_text())
+    }
+}
+
+/// A query string; what does not fit is refused with the parameter's name.
+#[derive(Debug)]
+pub struct QueryOf<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for QueryOf<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let pairs = parts.uri.query().unwrap_or_default();
+        let values: serde_json::Map<String, serde_json::Value> =
+            serde_urlencoded::from_str::<Vec<(String, String)>>(pairs)
+                .map_err(|error| Problem::invalid("?", error.to_string()))?
+                .into_iter()
+                .filter(|(_, value)| !value.is_empty())
+                .map(|(name, value)| (name, serde_json::Value::from(value)))
+                .collect();
+        serde_path_to_error::deserialize(serde_json::Value::from(values)).map(Self).map_err(
+            |error| {
+                let field = format!("?{}", error.path());
+                Problem::invalid(&field, error.into_inner().to_string())
+            },
+        )
+    }
+}
+
+/// Reads a number from a query parameter's text.
+///
+/// # Errors
+/// When it is none, or out of range.
+pub fn number<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: std::str::FromStr,
+{
+    let text = <String as serde::Deserialize>::deserialize(deserializer)?;
+    text.parse()
+        .map(Some)
+        .map_err(|_| serde::de::Error::custom(format!("{text:?} is not a number in range")))
+}
+
+/// The JSON pointer (RFC 6901) of a path.
+#[must_use]
+pub fn pointer(path: &serde_path_to_error::Path) -> String {
+    use serde_path_to_error::Segment;
+    let mut pointer = String::new();
+    for segment in path {
+        let part = match segment {
+            Segment::Seq { index } => index.to_string(),
+            Segment::Map { key } => key.clone(),
+            Segment::Enum { variant } => variant.clone(),
+            Segment::Unknown => continue,
+        };
+        pointer.push('/');
+        pointer.push_str(&part.replace('~', "~0").replace('/', "~1"));
+    }
+    pointer
+}

@@ -1,0 +1,337 @@
+//! Starting, listening, stopping.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
+
+use axum::Router;
+use axum::response::IntoResponse as _;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tower::ServiceExt as _;
+
+use crate::api::{self, From};
+use crate::auth::{PasswordError, Passwords};
+use crate::clock::Timestamp;
+use crate::jobs::compile::Compiling;
+use crate::jobs::{compile, maintenance};
+use crate::keys::{DataDir, KeyError, Keys, new_id};
+use crate::problem::Problem;
+use crate::settings::Settings;
+use crate::state::{App, Limits, Platform};
+use crate::store::accounts::{self, Account, Role};
+use crate::store::audit::{self, Deed};
+use crate::store::{Store, StoreError, commit};
+use crate::tls::{self, Tls};
+
+const HANDSHAKE: Duration = Duration::from_secs(10);
+const READ_HEADERS: Duration = Duration::from_secs(15);
+const ANSWER: Duration = Duration::from_secs(120);
+const CONNECTIONS: usize = 4096;
+/// Hosts behind one proxy share an address.
+const CONNECTIONS_PER_ADDRESS: usize = 1024;
+
+/// Why the platform did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// Keys, certificates or the data directory.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Passwords.
+    #[error(transparent)]
+    Passwords(#[from] PasswordError),
+    /// The address.
+    #[error("could not listen on {address}; is it in use? Choose another with --listen")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// A platform that listens, until it is dropped or stopped.
+#[derive(Debug)]
+pub struct Running {
+    /// The platform.
+    pub app: App,
+    /// The first admin's password, when this start made it up.
+    pub made_up_password: Option<String>,
+    listener: TcpListener,
+    acceptor: Arc<rustls::ServerConfig>,
+}
+
+/// Makes or opens everything in the data directory and binds the address.
+///
+/// # Errors
+/// See [`ServeError`].
+pub async fn start(settings: Settings) -> Result<Running, ServeError> {
+    let now = Timestamp::now();
+    let dir = DataDir::open(&settings.data_dir)?;
+    let keys = Keys::open(&dir)?;
+    let names = tls::names(&settings.public_urls, settings.listen.ip());
+    let tls = Tls::open(&dir, names, now)?;
+    let acceptor = Arc::new(tls.server_config()?);
+    let store = Store::open(&dir.file("xshield.db")).await?;
+    let passwords = Passwords::new(settings.password_cost)?;
+    let made_up_password = first_admin(&store, &passwords, &settings, now).await?;
+    let listener = TcpListener::bind(settings.listen)
+        .await
+        .map_err(|source| ServeError::Listen { address: settings.listen, source })?;
+    let listening = listener
+        .local_addr()
+        .map_err(|source| ServeError::Listen { address: settings.listen, source })?;
+    let endpoints = maintenance::endpoints(&settings, listening).await;
+    let app = Arc::new(Platform {
+        limits: Limits::new(&settings),
+        settings,
+        dir,
+        keys,
+        tls,
+        store,
+        passwords,
+        compiling: Compiling::default(),
+        listening,
+        endpoints: RwLock::new(endpoints),
+        metrics: recorder(),
+    });
+    Ok(Running { app, made_up_password, listener, acceptor })
+}
+
+/// The recorder is the process's, however many platforms (in tests) are in it.
+fn recorder() -> PrometheusHandle {
+    static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
+    RECORDER
+        .get_or_init(|| {
+            let recorder = PrometheusBuilder::new().build_recorder();
+            let handle = recorder.handle();
+            if metrics::set_global_recorder(recorder).is_err() {
+                tracing::warn!("another metrics recorder is installed; /metrics stays empty");
+            }
+            handle
+        })
+        .clone()
+}
+
+async fn first_admin(
+    store: &Store,
+    passwords: &Passwords,
+    settings: &Settings,
+    now: Timestamp,
+) -> Result<Option<String>, ServeError> {
+    if accounts::count(&mut *store.read().await?).await? > 0 {
+        return Ok(None);
+    }
+    let (password, made_up) = match &settings.admin_password {
+        Some(given) => (given.0.clone(), None),
+        None => {
+            let password = format!("{}-{}", new_id("")?, new_id("")?);
+            (password.clone(), Some(password))
+        }
+    };
+    let account = Account {
+        name: "admin".to_owned(),
+        role: Role::Admin,
+        password: passwords.hash(&password)?,
+        created_at: now,
+    };
+    let mut tx = store.write().await?;
+    accounts::put(&mut tx, &account).await?;
+    let deed = Deed {
+        actor: "platform",
+        action: "user.create",
+        target: "admin",
+        before: String::new(),
+        after: "role admin, at the first start".to_owned(),
+    };
+    audit::record(&mut tx, deed, now).await?;
+    commit(tx).await?;
+    Ok(made_up)
+}
+
+impl Running {
+    /// Serves until `stop` is done, then finishes the requests in flight, but no longer than the
+    /// settings grant.
+    pub async fn until(self, stop: impl Future<Output = ()>) {
+        let Self { app, listener, acceptor, .. } = self;
+        let jobs =
+            [tokio::spawn(compile::run(app.clone())), tokio::spawn(maintenance::run(app.clone()))];
+        // Changes that a sudden end kept from being compiled.
+        app.compiling.inventory_changed();
+        let door = Door {
+            router: api::router(app.clone()),
+            acceptor: TlsAcceptor::from(acceptor),
+            graceful: GracefulShutdown::new(),
+            all: Arc::new(Semaphore::new(CONNECTIONS)),
+            by_address: Arc::default(),
+        };
+        let mut stop = std::pin::pin!(stop);
+        loop {
+            tokio::select! {
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, from)) => door.open(stream, from),
+                    Err(error) => {
+                        // Out of file descriptors, mostly: others must end first.
+                        tracing::warn!(%error, "a connection could not be accepted");
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                    }
+                },
+                () = &mut stop => break,
+            }
+        }
+        drop(listener);
+        let grace = Duration::from_secs(app.settings.shutdown_grace);
+        if timeout(grace, door.graceful.shutdown()).await.is_err() {
+            tracing::warn!("requests in flight took too long and were cut");
+        }
+        jobs.iter().for_each(JoinHandle::abort);
+        app.store.close().await;
+    }
+}
+
+type Counts = Arc<Mutex<HashMap<IpAddr, usize>>>;
+
+/// Lets connections in, so many at a time.
+struct Door {
+    router: Router,
+    acceptor: TlsAcceptor,
+    graceful: GracefulShutdown,
+    all: Arc<Semaphore>,
+    by_address: Counts,
+}
+
+impl Door {
+    fn open(&self, stream: TcpStream, from: SocketAddr) {
+        let Some(place) = Place::take(&self.all, &self.by_address, from.ip()) else {
+            metrics::counter!("xshield_refused_total", "reason" => "connections").increment(1);
+            return;
+        };
+        let acceptor = self.acceptor.clone();
+        let router = self.router.clone();
+        let watcher = self.graceful.watcher();
+        tokio::spawn(async move {
+            let _place = place;
+            let stream = match timeout(HANDSHAKE, acceptor.accept(stream)).await {
+                Ok(Ok(stream)) => stream,
+                Ok(Err(error)) => return tracing::debug!(%from, %error, "no TLS handshake"),
+                Err(_) => return tracing::debug!(%from, "the TLS handshake took too long"),
+            };
+            let service = hyper::service::service_fn(
+                move |mut request: hyper::Request<hyper::body::Incoming>| {
+                    request.extensions_mut().insert(From(from));
+                    let answer = router.clone().oneshot(request);
+                    async move { timeout(ANSWER, answer).await.unwrap_or_else(|_| Ok(too_slow())) }
+                },
+            );
+            let connection = hyper::server::conn::http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(READ_HEADERS)
+                .max_buf_size(64 << 10)
+                .serve_connection(TokioIo::new(stream), service);
+            if let Err(error) = watcher.watch(connection).await {
+                tracing::debug!(%from, %error, "a connection broke off");
+            }
+        });
+    }
+}
+
+fn too_slow() -> axum::response::Response {
+    Problem::new(axum::http::StatusCode::REQUEST_TIMEOUT, "too-slow", "The request took too long")
+        .into_response()
+}
+
+/// One connection's place among all, given back when dropped.
+struct Place {
+    counts: Counts,
+    address: IpAddr,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Place {
+    fn take(all: &Arc<Semaphore>, counts: &Counts, address: IpAddr) -> Option<Self> {
+        let permit = all.clone().try_acquire_owned().ok()?;
+        let mut counted = counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counted.entry(address).or_insert(0);
+        if *count >= CONNECTIONS_PER_ADDRESS {
+            return None;
+        }
+        *count += 1;
+        Some(Self { counts: counts.clone(), address, _permit: permit })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut counted = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counted.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                counted.remove(&self.address);
+            }
+        }
+    }
+}
+
+/// Done when the process is asked to end (SIGTERM, SIGINT).
+pub async fn asked_to_end() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut term), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+/// Gives a user a new password while the platform does not run; makes an admin when there is no such
+/// user.
+///
+/// # Errors
+/// When the platform runs, or its data can't be read or written.
+pub async fn reset_password(
+    data_dir: &std::path::Path,
+    passwords: &Passwords,
+    user: &str,
+    password: &str,
+) -> Result<(), ServeError> {
+    let now = Timestamp::now();
+    let dir = DataDir::open(data_dir)?;
+    let store = Store::open(&dir.file("xshield.db")).await?;
+    let mut tx = store.write().await?;
+    let known = accounts::get(&mut tx, user).await?;
+    let account = Account {
+        name: user.to_owned(),
+        role: known.map_or(Role::Admin, |known| known.role),
+        password: passwords.hash(password)?,
+        created_at: now,
+    };
+    accounts::put(&mut tx, &account).await?;
+    accounts::revoke_all(&mut tx, user, now).await?;
+    let deed = Deed {
+        actor: "platform",
+        action: "user.set-password",
+        target: user,
+        before: String::new(),
+        after: "on the platform's machine".to_owned(),
+    };
+    audit::record(&mut tx, deed, now).await?;
+    commit(tx).await?;
+    store.close().await;
+    Ok(())
+}

@@ -1,0 +1,163 @@
+//! What an operator can set when starting the platform.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+/// How the platform runs. [`Settings::new`] gives the defaults.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Keys, certificates and the database live here (mode 0700).
+    pub data_dir: PathBuf,
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Where hosts and people reach the platform; the first one goes into host configurations.
+    pub public_urls: Vec<PublicUrl>,
+    /// The first admin's password; made up and shown once when `None`.
+    pub admin_password: Option<AdminPassword>,
+    /// Seconds between a host's check-ins.
+    pub check_in_every: u32,
+    /// Seconds that a host's session lasts.
+    pub session_for: i64,
+    /// Seconds that a sign-in lasts.
+    pub login_for: i64,
+    /// Seconds that events and counted batches are kept.
+    pub keep_for: i64,
+    /// Flows kept of one asset, at most.
+    pub flows_per_asset: i64,
+    /// Sessions per second and source address.
+    pub sessions_per_second: u32,
+    /// Requests per second of one asset.
+    pub requests_per_second: u32,
+    /// Milliseconds that changes of the inventory are gathered before rulesets are compiled again.
+    pub gather_changes_ms: u64,
+    /// Seconds that requests in flight get at shutdown.
+    pub shutdown_grace: u64,
+    /// How dear a guess at a password is.
+    pub password_cost: PasswordCost,
+}
+
+/// How dear a guess at a password is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PasswordCost {
+    /// Argon2id with 19 MiB and two passes (OWASP's recommendation).
+    Full,
+    /// As little as the algorithm takes. For tests only.
+    Cheap,
+}
+
+/// The first admin's password.
+#[derive(Clone)]
+pub struct AdminPassword(pub String);
+
+impl std::fmt::Debug for AdminPassword {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("AdminPassword")
+    }
+}
+
+impl Settings {
+    /// The defaults.
+    #[must_use]
+    pub fn new(data_dir: PathBuf, listen: SocketAddr) -> Self {
+        Self {
+            data_dir,
+            listen,
+            public_urls: Vec::new(),
+            admin_password: None,
+            check_in_every: 240,
+            session_for: 24 * 3600,
+            login_for: 12 * 3600,
+            keep_for: 30 * 24 * 3600,
+            flows_per_asset: 200_000,
+            sessions_per_second: 20,
+            requests_per_second: 5,
+            gather_changes_ms: 500,
+            shutdown_grace: 20,
+            password_cost: PasswordCost::Full,
+        }
+    }
+}
+
+/// An `https` URL of the platform: host and port, no path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublicUrl {
+    /// A DNS name or an address.
+    pub host: String,
+    /// The port; the listener's when `None`.
+    pub port: Option<u16>,
+}
+
+/// Why a URL was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0:?} is not a URL of the platform: expected a name or an address with an optional port, e.g. \
+     https://xshield.example.com:8443 or 10.0.0.1"
+)]
+pub struct PublicUrlError(String);
+
+impl std::str::FromStr for PublicUrl {
+    type Err = PublicUrlError;
+
+    fn from_str(text: &str) -> Result<Self, PublicUrlError> {
+        let refuse = || PublicUrlError(text.to_owned());
+        let rest = text.strip_prefix("https://").unwrap_or(text);
+        let rest = rest.strip_suffix('/').unwrap_or(rest);
+        if let Ok(address) = rest.parse::<IpAddr>() {
+            return Ok(Self { host: address.to_string(), port: None });
+        }
+        if let Ok(address) = rest.parse::<SocketAddr>() {
+            return Ok(Self { host: address.ip().to_string(), port: Some(address.port()) });
+        }
+        if let Some(inner) = rest.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            let address = inner.parse::<std::net::Ipv6Addr>().map_err(|_| refuse())?;
+            return Ok(Self { host: address.to_string(), port: None });
+        }
+        let (host, port) = match rest.split_once(':') {
+            Some((host, port)) => (host, Some(port.parse().map_err(|_| refuse())?)),
+            None => (rest, None),
+        };
+        let plain = host == "localhost" || host.parse::<xshield_policy::DomainName>().is_ok();
+        if !plain || port == Some(0) {
+            return Err(refuse());
+        }
+        Ok(Self { host: host.to_ascii_lowercase(), port })
+    }
+}
+
+impl PublicUrl {
+    /// The whole URL, with the listener's port where none is named.
+    #[must_use]
+    pub fn url(&self, listener: u16) -> String {
+        let port = self.port.unwrap_or(listener);
+        let host = match self.host.parse::<IpAddr>() {
+            Ok(IpAddr::V6(address)) => format!("[{address}]"),
+            _ => self.host.clone(),
+        };
+        if port == 443 { format!("https://{host}") } else { format!("https://{host}:{port}") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls() {
+        for (text, url) in [
+            ("https://xshield.example.com", "https://xshield.example.com:8443"),
+            ("https://xshield.example.com:443/", "https://xshield.example.com"),
+            ("10.0.0.1", "https://10.0.0.1:8443"),
+            ("https://10.0.0.1:9000", "https://10.0.0.1:9000"),
+            ("2001:db8::1", "https://[2001:db8::1]:8443"),
+            ("https://[2001:db8::1]:9000", "https://[2001:db8::1]:9000"),
+            ("[2001:db8::1]", "https://[2001:db8::1]:8443"),
+            ("localhost", "https://localhost:8443"),
+        ] {
+            assert_eq!(text.parse::<PublicUrl>().unwrap().url(8443), url, "{text}");
+        }
+        for text in ["", "http://a", "https://a/b", "https://a:0", "https://a:99999", "a b", "::x"]
+        {
+            assert!(text.parse::<PublicUrl>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! What every handler and job shares.
+
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use governor::clock::{Clock as _, DefaultClock};
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::sync::Semaphore;
+use xshield_policy::AssetId;
+
+use crate::auth::Passwords;
+use crate::jobs::compile::Compiling;
+use crate::keys::{DataDir, Keys};
+use crate::problem::Problem;
+use crate::settings::Settings;
+use crate::store::Store;
+use crate::tls::Tls;
+
+/// The platform, as handlers see it.
+pub type App = Arc<Platform>;
+
+/// Everything that lives as long as the platform.
+#[derive(Debug)]
+pub struct Platform {
+    /// How it runs.
+    pub settings: Settings,
+    /// Its files.
+    pub dir: DataDir,
+    /// Its keys.
+    pub keys: Keys,
+    /// Its certificates.
+    pub tls: Tls,
+    /// Its database.
+    pub store: Store,
+    /// Checks passwords.
+    pub passwords: Passwords,
+    /// What keeps one caller from hurting others.
+    pub limits: Limits,
+    /// Turns policy into rulesets.
+    pub compiling: Compiling,
+    /// Where it really listens.
+    pub listening: SocketAddr,
+    /// Addresses at which hosts reach the platform, by now.
+    pub endpoints: RwLock<Vec<SocketAddr>>,
+    /// Renders `/metrics`.
+    pub metrics: PrometheusHandle,
+}
+
+impl Platform {
+    /// The URL for host configurations.
+    #[must_use]
+    pub fn public_url(&self) -> String {
+        match self.settings.public_urls.first() {
+            Some(url) => url.url(self.listening.port()),
+            None if self.listening.ip().is_unspecified() => {
+                format!("https://localhost:{}", self.listening.port())
+            }
+            None => format!("https://{}", self.listening),
+        }
+    }
+
+    /// Addresses at which hosts reach the platform, by now.
+    #[must_use]
+    pub fn endpoints(&self) -> Vec<SocketAddr> {
+        self.endpoints.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// What keeps one caller from hurting others.
+#[derive(Debug)]
+pub struct Limits {
+    sessions: DefaultKeyedRateLimiter<IpAddr>,
+    logins: DefaultKeyedRateLimiter<IpAddr>,
+    requests: DefaultKeyedRateLimiter<AssetId>,
+    /// Passwords checked at a time: each takes memory on purpose.
+    pub passwords: Semaphore,
+    /// Reports unpacked at a time: each may take some 64 MiB.
+    pub reports: Semaphore,
+}
+
+impl Limits {
+    /// As the settings say.
+    #[must_use]
+    pub fn new(settings: &Settings) -> Self {
+        let per_second = |rate: u32, burst: u32| {
+            let rate = NonZeroU32::new(rate).unwrap_or(NonZeroU32::MIN);
+            let burst = NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN);
+            Quota::per_second(rate).allow_burst(burst)
+        };
+        let sessions = settings.sessions_per_second;
+        let requests = settings.requests_per_second;
+        Self {
+            sessions: RateLimiter::keyed(per_second(sessions, sessions.saturating_mul(20))),
+            logins: RateLimiter::keyed(per_second(1, 20)),
+            requests: RateLimiter::keyed(per_second(requests, requests.saturating_mul(20))),
+            passwords: Semaphore::new(2),
+            reports: Semaphore::new(4),
+        }
+    }
+
+    /// A session from this address.
+    ///
+    /// # Errors
+    /// When there were too many.
+    pub fn session(&self, from: IpAddr) -> Result<(), Problem> {
+        checked(&self.sessions, &from, "sessions from this address")
+    }
+
+    /// A sign-in from this address.
+    ///
+    /// # Errors
+    /// When there were too many.
+    pub fn login(&self, from: IpAddr) -> Result<(), Problem> {
+        checked(&self.logins, &from, "sign-ins from this address")
+    }
+
+    /// A request of this asset.
+    ///
+    /// # Errors
+    /// When there were too many.
+    pub fn request(&self, asset: &AssetId) -> Result<(), Problem> {
+        checked(&self.requests, asset, "requests of this asset")
+    }
+
+    /// Forgets callers who are quiet.
+    pub fn forget(&self) {
+        self.sessions.retain_recent();
+        self.logins.retain_recent();
+        self.requests.retain_recent();
+    }
+}
+
+fn checked<K: std::hash::Hash + Eq + Clone>(
+    limiter: &DefaultKeyedRateLimiter<K>,
+    key: &K,
+    what: &str,
+) -> Result<(), Problem> {
+    limiter.check_key(key).map_err(|until| {
+        let wait = until.wait_time_from(DefaultClock::default().now());
+        metrics::counter!("xshield_refused_total", "reason" => "rate").increment(1);
+        Problem::too_many(what, wait.as_secs().max(1))
+    })
+}

@@ -1,0 +1,262 @@
+//! People and their API tokens.
+
+use serde::{Deserialize, Serialize};
+use sqlx::Row as _;
+
+use super::{Conn, Doing as _, Row, StoreResult, from_word, word};
+use crate::clock::Timestamp;
+
+/// What a caller of the admin API may do. Ordered: each may do what the ones before it may.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Reads everything but secrets.
+    Viewer,
+    /// Also changes assets, policy and enforcement keys.
+    Operator,
+    /// Also manages users and tokens of others.
+    Admin,
+}
+
+/// A person.
+#[derive(Debug, Clone)]
+pub struct Account {
+    /// The name to sign in with.
+    pub name: String,
+    /// What the person may do.
+    pub role: Role,
+    /// The password's Argon2 hash (PHC string).
+    pub password: String,
+    /// Since when.
+    pub created_at: Timestamp,
+}
+
+/// An API token, without its secret.
+#[derive(Debug, Clone)]
+pub struct ApiToken {
+    /// Public part.
+    pub id: String,
+    /// Whose.
+    pub account: String,
+    /// What for.
+    pub name: String,
+    /// The role of the token itself.
+    pub role: Role,
+    /// SHA-256 of the secret part.
+    pub secret_hash: Vec<u8>,
+    /// Since when.
+    pub created_at: Timestamp,
+    /// Until when.
+    pub expires_at: Option<Timestamp>,
+    /// To the minute.
+    pub last_used_at: Option<Timestamp>,
+    /// Since when not.
+    pub revoked_at: Option<Timestamp>,
+}
+
+/// How many accounts there are.
+///
+/// # Errors
+/// When the database fails.
+pub async fn count(conn: &mut Conn) -> StoreResult<i64> {
+    sqlx::query_scalar("SELECT count(*) FROM account").fetch_one(conn).await.doing("count accounts")
+}
+
+/// The account of this name.
+///
+/// # Errors
+/// When the database fails.
+pub async fn get(conn: &mut Conn, name: &str) -> StoreResult<Option<Account>> {
+    let row = sqlx::query("SELECT * FROM account WHERE name = $1")
+        .bind(name)
+        .fetch_optional(conn)
+        .await
+        .doing("read an account")?;
+    row.as_ref().map(account).transpose()
+}
+
+/// Up to `limit` accounts after the name `after`.
+///
+/// # Errors
+/// When the database fails.
+pub async fn list(conn: &mut Conn, after: &str, limit: u32) -> StoreResult<Vec<Account>> {
+    let rows = sqlx::query("SELECT * FROM account WHERE name > $1 ORDER BY name LIMIT $2")
+        .bind(after)
+        .bind(i64::from(limit))
+        .fetch_all(conn)
+        .await
+        .doing("list accounts")?;
+    rows.iter().map(account).collect()
+}
+
+/// Adds an account, or gives an existing one this role and password.
+///
+/// # Errors
+/// When the database fails.
+pub async fn put(conn: &mut Conn, account: &Account) -> StoreResult<()> {
+    sqlx::query(
+        "INSERT INTO account (name, role, password, created_at) VALUES ($1, $2, $3, $4) \
+         ON CONFLICT (name) DO UPDATE SET role = excluded.role, password = excluded.password",
+    )
+    .bind(&account.name)
+    .bind(word(&account.role)?)
+    .bind(&account.password)
+    .bind(account.created_at.0)
+    .execute(conn)
+    .await
+    .doing("store an account")?;
+    Ok(())
+}
+
+/// Deletes an account and its tokens.
+///
+/// # Errors
+/// When the database fails.
+pub async fn delete(conn: &mut Conn, name: &str) -> StoreResult<bool> {
+    let done = sqlx::query("DELETE FROM account WHERE name = $1")
+        .bind(name)
+        .execute(conn)
+        .await
+        .doing("delete an account")?;
+    Ok(done.rows_affected() > 0)
+}
+
+/// How many accounts have the role admin.
+///
+/// # Errors
+/// When the database fails.
+pub async fn admins(conn: &mut Conn) -> StoreResult<i64> {
+    sqlx::query_scalar("SELECT count(*) FROM account WHERE role = 'admin'")
+        .fetch_one(conn)
+        .await
+        .doing("count admins")
+}
+
+/// Ends every token of an account.
+///
+/// # Errors
+/// When the database fails.
+pub async fn revoke_all(conn: &mut Conn, account: &str, now: Timestamp) -> StoreResult<()> {
+    sqlx::query("UPDATE api_token SET revoked_at = $2 WHERE account = $1 AND revoked_at IS NULL")
+        .bind(account)
+        .bind(now.0)
+        .execute(conn)
+        .await
+        .doing("revoke an account's tokens")?;
+    Ok(())
+}
+
+/// Adds a token.
+///
+/// # Errors
+/// When the database fails.
+pub async fn insert_token(conn: &mut Conn, token: &ApiToken) -> StoreResult<()> {
+    sqlx::query(
+        "INSERT INTO api_token (id, account, name, role, secret_hash, created_at, expires_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+    )
+    .bind(&token.id)
+    .bind(&token.account)
+    .bind(&token.name)
+    .bind(word(&token.role)?)
+    .bind(&token.secret_hash)
+    .bind(token.created_at.0)
+    .bind(token.expires_at.map(|time| time.0))
+    .execute(conn)
+    .await
+    .doing("store a token")?;
+    Ok(())
+}
+
+/// The token with this id, with its account's role.
+///
+/// # Errors
+/// When the database fails.
+pub async fn get_token(conn: &mut Conn, id: &str) -> StoreResult<Option<(ApiToken, Role)>> {
+    let row = sqlx::query(
+        "SELECT t.*, a.role AS account_role FROM api_token t \
+         JOIN account a ON a.name = t.account WHERE t.id = $1",
+    )
+    .bind(id)
+    .fetch_optional(conn)
+    .await
+    .doing("read a token")?;
+    row.as_ref().map(|row| Ok((token(row)?, from_word(row.get("account_role"))?))).transpose()
+}
+
+/// Up to `limit` tokens after the id `after`; only those of one account when it is named.
+///
+/// # Errors
+/// When the database fails.
+pub async fn list_tokens(
+    conn: &mut Conn,
+    account: Option<&str>,
+    after: &str,
+    limit: u32,
+) -> StoreResult<Vec<ApiToken>> {
+    let rows = sqlx::query(
+        "SELECT * FROM api_token WHERE id > $1 AND ($2 IS NULL OR account = $2) \
+         ORDER BY id LIMIT $3",
+    )
+    .bind(after)
+    .bind(account)
+    .bind(i64::from(limit))
+    .fetch_all(conn)
+    .await
+    .doing("list tokens")?;
+    rows.iter().map(token).collect()
+}
+
+/// Notes that a token was used; at most once a minute, so that reading costs no write.
+///
+/// # Errors
+/// When the database fails.
+pub async fn touch_token(conn: &mut Conn, id: &str, now: Timestamp) -> StoreResult<()> {
+    sqlx::query("UPDATE api_token SET last_used_at = $2 WHERE id = $1")
+        .bind(id)
+        .bind(now.0)
+        .execute(conn)
+        .await
+        .doing("note a token's use")?;
+    Ok(())
+}
+
+/// Ends a token.
+///
+/// # Errors
+/// When the database fails.
+pub async fn revoke_token(conn: &mut Conn, id: &str, now: Timestamp) -> StoreResult<()> {
+    sqlx::query("UPDATE api_token SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL")
+        .bind(id)
+        .bind(now.0)
+        .execute(conn)
+        .await
+        .doing("revoke a token")?;
+    Ok(())
+}
+
+fn account(row: &Row) -> StoreResult<Account> {
+    Ok(Account {
+        name: row.get("name"),
+        role: from_word(row.get("role"))?,
+        password: row.get("password"),
+        created_at: Timestamp(row.get("created_at")),
+    })
+}
+
+fn token(row: &Row) -> StoreResult<ApiToken> {
+    let time = |column: &str| row.get::<Option<i64>, _>(column).map(Timestamp);
+    Ok(ApiToken {
+        id: row.get("id"),
+        account: row.get("account"),
+        name: row.get("name"),
+        role: from_word(row.get("role"))?,
+        secret_hash: row.get("secret_hash"),
+        created_at: Timestamp(row.get("created_at")),
+        expires_at: time("expires_at"),
+        last_used_at: time("last_used_at"),
+        revoked_at: time("revoked_at"),
+    })
+}

@@ -1,0 +1,616 @@
+//! Assets: who they are, how they said they stand, what is pending for them.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use sqlx::{QueryBuilder, Row as _};
+use xshield_policy::inventory::{Asset, Inventory, Source};
+use xshield_policy::names::{Name, TagKey, TagValue};
+use xshield_policy::{AssetId, Revision};
+use xshield_wire::Bytes;
+use xshield_wire::message::{
+    CheckIn, Command, CommandKind, Digest, InForce, Problem, ProgramKind, Status,
+};
+
+use super::{Conn, Db, Doing as _, Row, StoreError, StoreResult, contains, from_json, from_word};
+use super::{to_json, word};
+use crate::clock::Timestamp;
+
+/// Seconds after which a program that has not run no longer counts as active.
+pub const ACTIVE_FOR: i64 = 300;
+
+/// Tags of one asset.
+pub type Tags = BTreeMap<TagKey, TagValue>;
+
+/// An asset as it is stored.
+#[derive(Debug, Clone)]
+pub struct StoredAsset {
+    /// Its id.
+    pub id: AssetId,
+    /// Its host name.
+    pub name: Name,
+    /// Who reports it.
+    pub source: Source,
+    /// The pinned identity key.
+    pub identity: Bytes<32>,
+    /// Another identity that spoke in this name and waits for an operator.
+    pub pending: Option<PendingIdentity>,
+    /// Operating system.
+    pub os: String,
+    /// Kernel release.
+    pub kernel: String,
+    /// Its own addresses.
+    pub addresses: Vec<IpAddr>,
+    /// The reporting program's version.
+    pub program_version: String,
+    /// The last check-in's sequence number.
+    pub sequence: u64,
+    /// What it said it enforces.
+    pub status: Status,
+    /// What it said is in the kernel.
+    pub in_force: Option<InForce>,
+    /// What it should have.
+    pub wanted: Option<InForce>,
+    /// What it wants an operator to know.
+    pub problems: Vec<Problem>,
+    /// Flows that it could not record, ever.
+    pub events_lost: u64,
+    /// When it registered.
+    pub created_at: Timestamp,
+    /// When it last checked in.
+    pub last_check_in: Option<Timestamp>,
+}
+
+/// An identity that waits for an operator.
+#[derive(Debug, Clone, Copy)]
+pub struct PendingIdentity {
+    /// The new public key.
+    pub identity: Bytes<32>,
+    /// When it first asked.
+    pub since: Timestamp,
+}
+
+/// A host that registers.
+#[derive(Debug)]
+pub struct NewAsset<'a> {
+    /// Its id.
+    pub id: &'a AssetId,
+    /// Its name.
+    pub name: &'a Name,
+    /// The program that speaks for it.
+    pub source: Source,
+    /// Its identity key.
+    pub identity: Bytes<32>,
+    /// Its first tags.
+    pub tags: &'a Tags,
+}
+
+/// What to list.
+#[derive(Debug, Default)]
+pub struct AssetFilter {
+    /// Part of the name.
+    pub name: Option<String>,
+    /// Tags it must have.
+    pub tags: Vec<(TagKey, Option<TagValue>)>,
+    /// How it stands.
+    pub standing: Option<Standing>,
+    /// Only these.
+    pub ids: Option<Vec<AssetId>>,
+}
+
+/// How an asset stands, as a filter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Standing {
+    /// Ran within five minutes.
+    Active,
+    /// Ran, but longer ago.
+    Inactive,
+    /// Never ran.
+    Never,
+    /// Says that its ruleset is in the kernel.
+    Enforcing,
+    /// Another program owns its firewall.
+    Blocked,
+    /// Something failed.
+    Failed,
+    /// Has not got a policy.
+    NoPolicy,
+    /// Does not have the ruleset it should have.
+    Outdated,
+    /// Another identity waits for an operator.
+    IdentityChanged,
+}
+
+const COLUMNS: &str = "SELECT a.id, a.name, a.source, a.identity, a.pending_identity, \
+     a.pending_since, a.os, a.kernel, a.addresses, a.program_version, a.sequence, a.state, \
+     a.state_reason, a.in_force_revision, a.in_force_digest, a.problems, a.events_lost, \
+     a.created_at, a.last_check_in, r.revision AS wanted_revision, r.digest AS wanted_digest \
+     FROM asset a LEFT JOIN ruleset r ON r.asset_id = a.id";
+
+/// Registers a host.
+///
+/// # Errors
+/// When the database fails, or name or identity are taken.
+pub async fn insert(conn: &mut Conn, asset: &NewAsset<'_>, now: Timestamp) -> StoreResult<()> {
+    sqlx::query(
+        "INSERT INTO asset (id, name, source, identity, os, kernel, addresses, boot_id, \
+         program_version, sequence, state, state_reason, problems, events_lost, created_at) \
+         VALUES ($1, $2, $3, $4, '', '', '[]', '', '', 0, 'no-policy', '', '[]', 0, $5)",
+    )
+    .bind(asset.id.as_str())
+    .bind(asset.name.as_str())
+    .bind(word(&asset.source)?)
+    .bind(asset.identity.0.to_vec())
+    .bind(now.0)
+    .execute(&mut *conn)
+    .await
+    .doing("register the asset")?;
+    set_tags(conn, asset.id, asset.tags).await
+}
+
+/// The asset with this id.
+///
+/// # Errors
+/// When the database fails.
+pub async fn by_id(conn: &mut Conn, id: &str) -> StoreResult<Option<StoredAsset>> {
+    one(conn, "a.id", id).await
+}
+
+/// The asset with this name.
+///
+/// # Errors
+/// When the database fails.
+pub async fn by_name(conn: &mut Conn, name: &str) -> StoreResult<Option<StoredAsset>> {
+    one(conn, "a.name", name).await
+}
+
+/// The asset with this identity key.
+///
+/// # Errors
+/// When the database fails.
+pub async fn by_identity(conn: &mut Conn, identity: Bytes<32>) -> StoreResult<Option<StoredAsset>> {
+    let mut query = QueryBuilder::<Db>::new(COLUMNS);
+    query.push(" WHERE a.identity = ").push_bind(identity.0.to_vec());
+    let row = query.build().fetch_optional(conn).await.doing("read an asset")?;
+    row.as_ref().map(stored).transpose()
+}
+
+async fn one(
+    conn: &mut Conn,
+    column: &'static str,
+    value: &str,
+) -> StoreResult<Option<StoredAsset>> {
+    let mut query = QueryBuilder::<Db>::new(COLUMNS);
+    query.push(" WHERE ").push(column).push(" = ").push_bind(value.to_owned());
+    let row = query.build().fetch_optional(conn).await.doing("read an asset")?;
+    row.as_ref().map(stored).transpose()
+}
+
+/// Up to `limit` assets after the name `after`, by name.
+///
+/// # Errors
+/// When the database fails.
+pub async fn list(
+    conn: &mut Conn,
+    filter: &AssetFilter,
+    after: Option<&str>,
+    limit: u32,
+    now: Timestamp,
+) -> StoreResult<Vec<StoredAsset>> {
+    let mut query = QueryBuilder::<Db>::new(COLUMNS);
+    query.push(" WHERE 1 = 1");
+    if let Some(after) = after {
+        query.push(" AND a.name > ").push_bind(after.to_owned());
+    }
+    if let Some(name) = &filter.name {
+        query.push(" AND a.name LIKE ").push_bind(contains(name)).push(" ESCAPE '\\'");
+    }
+    for (key, value) in &filter.tags {
+        query
+            .push(" AND EXISTS (SELECT 1 FROM asset_tag t WHERE t.asset_id = a.id AND t.key = ")
+            .push_bind(key.as_str().to_owned());
+        if let Some(value) = value {
+            query.push(" AND t.value = ").push_bind(value.as_str().to_owned());
+        }
+        query.push(")");
+    }
+    if let Some(ids) = &filter.ids {
+        query.push(" AND a.id IN (");
+        let mut list = query.separated(", ");
+        for id in ids {
+            list.push_bind(id.as_str().to_owned());
+        }
+        query.push(")");
+    }
+    if let Some(standing) = filter.standing {
+        push_standing(&mut query, standing, now);
+    }
+    query.push(" ORDER BY a.name LIMIT ").push_bind(i64::from(limit));
+    let rows = query.build().fetch_all(conn).await.doing("list assets")?;
+    rows.iter().map(stored).collect()
+}
+
+fn push_standing(query: &mut QueryBuilder<Db>, standing: Standing, now: Timestamp) {
+    let oldest_active = now.plus(-ACTIVE_FOR).0;
+    match standing {
+        Standing::Active => {
+            query.push(" AND a.last_check_in >= ").push_bind(oldest_active);
+        }
+        Standing::Inactive => {
+            query.push(" AND a.last_check_in < ").push_bind(oldest_active);
+        }
+        Standing::Never => {
+            query.push(" AND a.last_check_in IS NULL");
+        }
+        Standing::Enforcing => {
+            query.push(" AND a.state = 'enforcing'");
+        }
+        Standing::Blocked => {
+            query.push(" AND a.state = 'blocked'");
+        }
+        Standing::Failed => {
+            query.push(" AND a.state = 'failed'");
+        }
+        Standing::NoPolicy => {
+            query.push(" AND a.state = 'no-policy'");
+        }
+        Standing::Outdated => {
+            query.push(
+                " AND r.digest IS NOT NULL AND (a.in_force_digest IS NULL OR \
+                 a.in_force_digest <> r.digest)",
+            );
+        }
+        Standing::IdentityChanged => {
+            query.push(" AND a.pending_identity IS NOT NULL");
+        }
+    }
+}
+
+/// The tags of these assets.
+///
+/// # Errors
+/// When the database fails.
+pub async fn tags_of(
+    conn: &mut Conn,
+    ids: impl Iterator<Item = &AssetId>,
+) -> StoreResult<BTreeMap<AssetId, Tags>> {
+    let mut query =
+        QueryBuilder::<Db>::new("SELECT asset_id, key, value FROM asset_tag WHERE asset_id IN (");
+    let mut list = query.separated(", ");
+    for id in ids {
+        list.push_bind(id.as_str().to_owned());
+    }
+    query.push(")");
+    let rows = query.build().fetch_all(conn).await.doing("read tags")?;
+    collect_tags(&rows)
+}
+
+fn collect_tags(rows: &[Row]) -> StoreResult<BTreeMap<AssetId, Tags>> {
+    let mut tags: BTreeMap<AssetId, Tags> = BTreeMap::new();
+    for row in rows {
+        let id = parse::<AssetId>(row, "asset_id")?;
+        let (key, value) = (parse::<TagKey>(row, "key")?, parse::<TagValue>(row, "value")?);
+        tags.entry(id).or_default().insert(key, value);
+    }
+    Ok(tags)
+}
+
+/// Replaces an asset's tags.
+///
+/// # Errors
+/// When the database fails.
+pub async fn set_tags(conn: &mut Conn, id: &AssetId, tags: &Tags) -> StoreResult<()> {
+    sqlx::query("DELETE FROM asset_tag WHERE asset_id = $1")
+        .bind(id.as_str())
+        .execute(&mut *conn)
+        .await
+        .doing("take tags away")?;
+    for (key, value) in tags {
+        sqlx::query("INSERT INTO asset_tag (asset_id, key, value) VALUES ($1, $2, $3)")
+            .bind(id.as_str())
+            .bind(key.as_str())
+            .bind(value.as_str())
+            .execute(&mut *conn)
+            .await
+            .doing("set tags")?;
+    }
+    Ok(())
+}
+
+/// Gives an asset the name its host has now.
+///
+/// # Errors
+/// When the database fails or the name is taken.
+pub async fn rename(conn: &mut Conn, id: &AssetId, name: &Name) -> StoreResult<()> {
+    sqlx::query("UPDATE asset SET name = $2 WHERE id = $1")
+        .bind(id.as_str())
+        .bind(name.as_str())
+        .execute(conn)
+        .await
+        .doing("rename the asset")?;
+    Ok(())
+}
+
+/// Forgets an asset and everything it reported.
+///
+/// # Errors
+/// When the database fails.
+pub async fn delete(conn: &mut Conn, id: &AssetId) -> StoreResult<()> {
+    sqlx::query("DELETE FROM asset WHERE id = $1")
+        .bind(id.as_str())
+        .execute(conn)
+        .await
+        .doing("delete the asset")?;
+    Ok(())
+}
+
+/// Everything the compiler wants to know, in order of ids.
+///
+/// # Errors
+/// When the database fails.
+pub async fn inventory(conn: &mut Conn) -> StoreResult<Inventory> {
+    let rows = sqlx::query("SELECT asset_id, key, value FROM asset_tag")
+        .fetch_all(&mut *conn)
+        .await
+        .doing("read tags")?;
+    let mut tags = collect_tags(&rows)?;
+    let rows = sqlx::query("SELECT id, name, source, os, addresses FROM asset ORDER BY id")
+        .fetch_all(conn)
+        .await
+        .doing("read the inventory")?;
+    let asset = |row: &Row| {
+        let id = parse::<AssetId>(row, "id")?;
+        Ok(Asset {
+            name: parse(row, "name")?,
+            tags: tags.remove(&id).unwrap_or_default(),
+            addresses: from_json(row.get("addresses"))?,
+            os: row.get("os"),
+            source: from_word(row.get("source"))?,
+            id,
+        })
+    };
+    Ok(Inventory { assets: rows.iter().map(asset).collect::<StoreResult<_>>()? })
+}
+
+/// What became of a check-in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CheckedIn {
+    /// Stored.
+    Stored,
+    /// Not newer than the last one, whose sequence number this is.
+    Replayed(u64),
+}
+
+/// Stores a check-in if it is newer than the last one.
+///
+/// # Errors
+/// When the database fails.
+pub async fn check_in(
+    conn: &mut Conn,
+    id: &AssetId,
+    message: &CheckIn,
+    now: Timestamp,
+) -> StoreResult<CheckedIn> {
+    let (state, reason) = match &message.status {
+        Status::Enforcing => ("enforcing", ""),
+        Status::NoPolicy => ("no-policy", ""),
+        Status::Blocked { by } => ("blocked", by.as_str()),
+        Status::Failed { reason } => ("failed", reason.as_str()),
+    };
+    let source = match message.program.kind {
+        ProgramKind::Spark => Source::Spark,
+        ProgramKind::Agent => Source::Agent,
+    };
+    let sequence = i64::try_from(message.sequence).unwrap_or(i64::MAX);
+    let done = sqlx::query(
+        "UPDATE asset SET os = $3, kernel = $4, addresses = $5, boot_id = $6, source = $7, \
+         program_version = $8, sequence = $2, state = $9, state_reason = $10, \
+         in_force_revision = $11, in_force_digest = $12, problems = $13, last_check_in = $14 \
+         WHERE id = $1 AND sequence < $2",
+    )
+    .bind(id.as_str())
+    .bind(sequence)
+    .bind(&message.host.os)
+    .bind(&message.host.kernel)
+    .bind(to_json(&message.host.addresses)?)
+    .bind(&message.host.boot_id)
+    .bind(word(&source)?)
+    .bind(&message.program.version)
+    .bind(state)
+    .bind(reason)
+    .bind(message.in_force.map(|held| i64::try_from(held.revision.0).unwrap_or(i64::MAX)))
+    .bind(message.in_force.map(|held| held.digest.to_base64()))
+    .bind(to_json(&message.problems)?)
+    .bind(now.0)
+    .execute(&mut *conn)
+    .await
+    .doing("store the check-in")?;
+    if done.rows_affected() > 0 {
+        return Ok(CheckedIn::Stored);
+    }
+    let last: i64 = sqlx::query_scalar("SELECT sequence FROM asset WHERE id = $1")
+        .bind(id.as_str())
+        .fetch_one(conn)
+        .await
+        .doing("read the last check-in")?;
+    Ok(CheckedIn::Replayed(u64::try_from(last).unwrap_or(0)))
+}
+
+/// Remembers that another identity spoke in this asset's name. An identity that an operator has
+/// rejected is not remembered again: the answer is `false`.
+///
+/// # Errors
+/// When the database fails.
+pub async fn remember_identity(
+    conn: &mut Conn,
+    id: &AssetId,
+    identity: Bytes<32>,
+    now: Timestamp,
+) -> StoreResult<bool> {
+    let done = sqlx::query(
+        "UPDATE asset SET pending_since = CASE WHEN pending_identity = $2 THEN pending_since \
+         ELSE $3 END, pending_identity = $2 \
+         WHERE id = $1 AND (rejected_identity IS NULL OR rejected_identity <> $2)",
+    )
+    .bind(id.as_str())
+    .bind(identity.0.to_vec())
+    .bind(now.0)
+    .execute(conn)
+    .await
+    .doing("remember the changed identity")?;
+    Ok(done.rows_affected() > 0)
+}
+
+/// Pins the identity that waited. Check-ins count from the beginning: it is a new installation.
+///
+/// # Errors
+/// When the database fails or another asset has the identity.
+pub async fn approve_identity(conn: &mut Conn, id: &AssetId) -> StoreResult<()> {
+    sqlx::query(
+        "UPDATE asset SET identity = pending_identity, pending_identity = NULL, \
+         pending_since = NULL, rejected_identity = NULL, sequence = 0 \
+         WHERE id = $1 AND pending_identity IS NOT NULL",
+    )
+    .bind(id.as_str())
+    .execute(conn)
+    .await
+    .doing("pin the new identity")?;
+    Ok(())
+}
+
+/// Turns the identity that waited away, for good.
+///
+/// # Errors
+/// When the database fails.
+pub async fn reject_identity(conn: &mut Conn, id: &AssetId) -> StoreResult<()> {
+    sqlx::query(
+        "UPDATE asset SET rejected_identity = pending_identity, pending_identity = NULL, \
+         pending_since = NULL WHERE id = $1 AND pending_identity IS NOT NULL",
+    )
+    .bind(id.as_str())
+    .execute(conn)
+    .await
+    .doing("turn the new identity away")?;
+    Ok(())
+}
+
+/// The commands that wait for an asset, oldest first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn commands(conn: &mut Conn, id: &AssetId) -> StoreResult<Vec<Command>> {
+    let rows = sqlx::query(
+        "SELECT id, kind FROM command WHERE asset_id = $1 ORDER BY created_at, id LIMIT 32",
+    )
+    .bind(id.as_str())
+    .fetch_all(conn)
+    .await
+    .doing("read commands")?;
+    rows.iter()
+        .map(|row| Ok(Command { id: row.get("id"), kind: from_word(row.get("kind"))? }))
+        .collect()
+}
+
+/// Adds a command.
+///
+/// # Errors
+/// When the database fails.
+pub async fn add_command(
+    conn: &mut Conn,
+    asset: &AssetId,
+    id: &str,
+    kind: CommandKind,
+    now: Timestamp,
+) -> StoreResult<()> {
+    sqlx::query("INSERT INTO command (id, asset_id, kind, created_at) VALUES ($1, $2, $3, $4)")
+        .bind(id)
+        .bind(asset.as_str())
+        .bind(word(&kind)?)
+        .bind(now.0)
+        .execute(conn)
+        .await
+        .doing("add a command")?;
+    Ok(())
+}
+
+/// Ends the commands of a kind that were given before `created`, the host's word for when it made
+/// the report that carries them out.
+///
+/// # Errors
+/// When the database fails.
+pub async fn end_commands(
+    conn: &mut Conn,
+    asset: &AssetId,
+    kind: CommandKind,
+    created: Timestamp,
+) -> StoreResult<()> {
+    sqlx::query("DELETE FROM command WHERE asset_id = $1 AND kind = $2 AND created_at <= $3")
+        .bind(asset.as_str())
+        .bind(word(&kind)?)
+        .bind(created.0)
+        .execute(conn)
+        .await
+        .doing("end commands")?;
+    Ok(())
+}
+
+fn stored(row: &Row) -> StoreResult<StoredAsset> {
+    let reason: String = row.get("state_reason");
+    let status = match row.get::<&str, _>("state") {
+        "enforcing" => Status::Enforcing,
+        "no-policy" => Status::NoPolicy,
+        "blocked" => Status::Blocked { by: reason },
+        "failed" => Status::Failed { reason },
+        other => return Err(StoreError::damaged("read an asset's state", other.to_owned())),
+    };
+    let pending = match (row.get("pending_identity"), row.get("pending_since")) {
+        (Some(identity), Some(since)) => {
+            Some(PendingIdentity { identity: bytes(identity)?, since: Timestamp(since) })
+        }
+        _ => None,
+    };
+    Ok(StoredAsset {
+        id: parse(row, "id")?,
+        name: parse(row, "name")?,
+        source: from_word(row.get("source"))?,
+        identity: bytes(row.get("identity"))?,
+        pending,
+        os: row.get("os"),
+        kernel: row.get("kernel"),
+        addresses: from_json(row.get("addresses"))?,
+        program_version: row.get("program_version"),
+        sequence: unsigned(row.get("sequence")),
+        status,
+        in_force: ruleset(row.get("in_force_revision"), row.get("in_force_digest"))?,
+        wanted: ruleset(row.get("wanted_revision"), row.get("wanted_digest"))?,
+        problems: from_json(row.get("problems"))?,
+        events_lost: unsigned(row.get("events_lost")),
+        created_at: Timestamp(row.get("created_at")),
+        last_check_in: row.get::<Option<i64>, _>("last_check_in").map(Timestamp),
+    })
+}
+
+fn ruleset(revision: Option<i64>, digest: Option<String>) -> StoreResult<Option<InForce>> {
+    let (Some(revision), Some(digest)) = (revision, digest) else { return Ok(None) };
+    let digest = Digest::from_base64(&digest).doing("read a stored digest")?;
+    Ok(Some(InForce { revision: Revision(unsigned(revision)), digest }))
+}
+
+pub(crate) fn unsigned(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(0)
+}
+
+fn bytes(stored: Vec<u8>) -> StoreResult<Bytes<32>> {
+    let bytes: [u8; 32] =
+        stored.try_into().map_err(|_| StoreError::damaged("read a stored key", "wrong length"))?;
+    Ok(Bytes(bytes))
+}
+
+fn parse<T>(row: &Row, column: &'static str) -> StoreResult<T>
+where
+    T: std::str::FromStr,
+    T::Err: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    row.get::<&str, _>(column).parse::<T>().doing("read a stored name")
+}

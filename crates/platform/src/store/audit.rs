@@ -1,0 +1,117 @@
+//! Who did what, when. Rows are added in the transaction of the change they tell of.
+
+use sqlx::{QueryBuilder, Row as _};
+
+use super::{Conn, Db, Doing as _, Row, StoreResult, contains};
+use crate::clock::Timestamp;
+
+/// One line of the audit log. Summaries never hold secrets.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+pub struct AuditEntry {
+    /// Grows with time.
+    pub id: i64,
+    /// When.
+    pub at: Timestamp,
+    /// Who: `user:NAME` or `host:ASSET`.
+    pub actor: String,
+    /// What, e.g. `policy.synchronize`.
+    pub action: String,
+    /// To what.
+    pub target: String,
+    /// How it was.
+    pub before: String,
+    /// How it is.
+    pub after: String,
+}
+
+/// What is to be written down.
+#[derive(Debug)]
+pub struct Deed<'a> {
+    /// Who: `user:NAME` or `host:ASSET`.
+    pub actor: &'a str,
+    /// What, e.g. `policy.synchronize`.
+    pub action: &'static str,
+    /// To what.
+    pub target: &'a str,
+    /// How it was.
+    pub before: String,
+    /// How it is.
+    pub after: String,
+}
+
+/// What to list.
+#[derive(Debug, Default)]
+pub struct AuditFilter {
+    /// The whole actor.
+    pub actor: Option<String>,
+    /// The beginning or the whole of the action.
+    pub action: Option<String>,
+    /// Part of the target.
+    pub target: Option<String>,
+    /// Not before.
+    pub since: Option<Timestamp>,
+}
+
+/// Writes a deed down.
+///
+/// # Errors
+/// When the database fails.
+pub async fn record(conn: &mut Conn, deed: Deed<'_>, now: Timestamp) -> StoreResult<()> {
+    sqlx::query(
+        "INSERT INTO audit (at, actor, action, target, before, after) \
+         VALUES ($1, $2, $3, $4, $5, $6)",
+    )
+    .bind(now.0)
+    .bind(deed.actor)
+    .bind(deed.action)
+    .bind(deed.target)
+    .bind(deed.before)
+    .bind(deed.after)
+    .execute(conn)
+    .await
+    .doing("write the audit log")?;
+    Ok(())
+}
+
+/// Up to `limit` entries older than `before`, newest first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn list(
+    conn: &mut Conn,
+    filter: &AuditFilter,
+    before: Option<i64>,
+    limit: u32,
+) -> StoreResult<Vec<AuditEntry>> {
+    let mut query = QueryBuilder::<Db>::new("SELECT * FROM audit WHERE 1 = 1");
+    if let Some(before) = before {
+        query.push(" AND id < ").push_bind(before);
+    }
+    if let Some(actor) = &filter.actor {
+        query.push(" AND actor = ").push_bind(actor.clone());
+    }
+    if let Some(action) = &filter.action {
+        query.push(" AND action LIKE ").push_bind(contains(action)).push(" ESCAPE '\\'");
+    }
+    if let Some(target) = &filter.target {
+        query.push(" AND target LIKE ").push_bind(contains(target)).push(" ESCAPE '\\'");
+    }
+    if let Some(since) = filter.since {
+        query.push(" AND at >= ").push_bind(since.0);
+    }
+    query.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(limit));
+    let rows = query.build().fetch_all(conn).await.doing("read the audit log")?;
+    Ok(rows.iter().map(entry).collect())
+}
+
+fn entry(row: &Row) -> AuditEntry {
+    AuditEntry {
+        id: row.get("id"),
+        at: Timestamp(row.get("at")),
+        actor: row.get("actor"),
+        action: row.get("action"),
+        target: row.get("target"),
+        before: row.get("before"),
+        after: row.get("after"),
+    }
+}

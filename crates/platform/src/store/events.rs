@@ -1,0 +1,202 @@
+//! Firewall events, added up by flow.
+
+use sqlx::{QueryBuilder, Row as _};
+use xshield_policy::{AssetId, Direction, Protocol};
+use xshield_wire::message::{EventKind, EventSource, FirewallEvent};
+
+use super::assets::unsigned;
+use super::{Conn, Db, Doing as _, Row, StoreError, StoreResult, from_word, word};
+use crate::clock::Timestamp;
+
+/// A flow as all batches together tell it.
+#[derive(Debug, Clone)]
+pub struct StoredEvent {
+    /// For paging.
+    pub id: i64,
+    /// Whose.
+    pub asset: String,
+    /// The sum of the batches.
+    pub event: FirewallEvent,
+    /// How many batches told of it.
+    pub batches: u64,
+}
+
+/// What to list.
+#[derive(Debug, Default)]
+pub struct EventFilter {
+    /// What happened.
+    pub kind: Option<EventKind>,
+    /// Who opened the flow.
+    pub direction: Option<Direction>,
+    /// The other end's address.
+    pub peer: Option<String>,
+    /// Destination port.
+    pub port: Option<u16>,
+    /// Protocol.
+    pub protocol: Option<Protocol>,
+    /// The rule that decided.
+    pub rule: Option<String>,
+    /// Last seen not before.
+    pub since: Option<Timestamp>,
+}
+
+/// Adds a batch's event to its flow.
+///
+/// # Errors
+/// When the database fails.
+pub async fn add(conn: &mut Conn, asset: &AssetId, event: &FirewallEvent) -> StoreResult<()> {
+    sqlx::query(
+        "INSERT INTO firewall_event (asset_id, kind, direction, source, destination, protocol, \
+         port, rule, process, read_from, packets, bytes, batches, first_seen, last_seen) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 1, $13, $14) \
+         ON CONFLICT (asset_id, kind, direction, source, destination, protocol, port, rule, \
+         process, read_from) DO UPDATE SET \
+         packets = firewall_event.packets + excluded.packets, \
+         bytes = firewall_event.bytes + excluded.bytes, \
+         batches = firewall_event.batches + 1, \
+         first_seen = CASE WHEN excluded.first_seen < firewall_event.first_seen \
+             THEN excluded.first_seen ELSE firewall_event.first_seen END, \
+         last_seen = CASE WHEN excluded.last_seen > firewall_event.last_seen \
+             THEN excluded.last_seen ELSE firewall_event.last_seen END",
+    )
+    .bind(asset.as_str())
+    .bind(word(&event.kind)?)
+    .bind(word(&event.direction)?)
+    .bind(event.source.to_string())
+    .bind(event.destination.to_string())
+    .bind(super::to_json(&event.protocol)?)
+    .bind(i64::from(event.port))
+    .bind(event.rule.as_ref().map_or("", |rule| rule.as_str()))
+    .bind(event.process.as_deref().unwrap_or(""))
+    .bind(word(&event.from)?)
+    .bind(bounded(event.packets))
+    .bind(bounded(event.bytes))
+    .bind(Timestamp::from_unix(event.first_seen).0)
+    .bind(Timestamp::from_unix(event.last_seen).0)
+    .execute(conn)
+    .await
+    .doing("store an event")?;
+    Ok(())
+}
+
+/// A counter as the database can hold and add it.
+pub(crate) fn bounded(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX).min(1 << 53)
+}
+
+/// Up to `limit` flows of an asset, the last seen first, after the place `(last_seen, id)`.
+///
+/// # Errors
+/// When the database fails.
+pub async fn list(
+    conn: &mut Conn,
+    asset: &AssetId,
+    filter: &EventFilter,
+    after: Option<(i64, i64)>,
+    limit: u32,
+) -> StoreResult<Vec<StoredEvent>> {
+    let mut query = QueryBuilder::<Db>::new("SELECT * FROM firewall_event WHERE asset_id = ");
+    query.push_bind(asset.as_str().to_owned());
+    if let Some((seen, id)) = after {
+        query.push(" AND (last_seen < ").push_bind(seen);
+        query.push(" OR (last_seen = ").push_bind(seen);
+        query.push(" AND id < ").push_bind(id).push("))");
+    }
+    if let Some(kind) = &filter.kind {
+        query.push(" AND kind = ").push_bind(word(kind)?);
+    }
+    if let Some(direction) = &filter.direction {
+        query.push(" AND direction = ").push_bind(word(direction)?);
+    }
+    if let Some(peer) = &filter.peer {
+        query.push(" AND ((direction = 'inbound' AND source = ").push_bind(peer.clone());
+        query.push(") OR (direction = 'outbound' AND destination = ").push_bind(peer.clone());
+        query.push("))");
+    }
+    if let Some(port) = filter.port {
+        query.push(" AND port = ").push_bind(i64::from(port));
+    }
+    if let Some(protocol) = &filter.protocol {
+        query.push(" AND protocol = ").push_bind(super::to_json(protocol)?);
+    }
+    if let Some(rule) = &filter.rule {
+        query.push(" AND rule = ").push_bind(rule.clone());
+    }
+    if let Some(since) = filter.since {
+        query.push(" AND last_seen >= ").push_bind(since.0);
+    }
+    query.push(" ORDER BY last_seen DESC, id DESC LIMIT ").push_bind(i64::from(limit));
+    let rows = query.build().fetch_all(conn).await.doing("list events")?;
+    rows.iter().map(stored).collect()
+}
+
+/// How many flows are kept of an asset.
+///
+/// # Errors
+/// When the database fails.
+pub async fn count(conn: &mut Conn, asset: &AssetId) -> StoreResult<i64> {
+    sqlx::query_scalar("SELECT count(*) FROM firewall_event WHERE asset_id = $1")
+        .bind(asset.as_str())
+        .fetch_one(conn)
+        .await
+        .doing("count events")
+}
+
+/// Forgets the flows of an asset that were seen longest ago, but for `keep`.
+///
+/// # Errors
+/// When the database fails.
+pub async fn trim(conn: &mut Conn, asset: &AssetId, keep: i64) -> StoreResult<u64> {
+    let done = sqlx::query(
+        "DELETE FROM firewall_event WHERE id IN (SELECT id FROM firewall_event \
+         WHERE asset_id = $1 ORDER BY last_seen DESC, id DESC LIMIT 1000000000 OFFSET $2)",
+    )
+    .bind(asset.as_str())
+    .bind(keep)
+    .execute(conn)
+    .await
+    .doing("forget old events")?;
+    Ok(done.rows_affected())
+}
+
+/// Forgets what nobody has seen since `before`.
+///
+/// # Errors
+/// When the database fails.
+pub async fn forget(conn: &mut Conn, before: Timestamp) -> StoreResult<u64> {
+    let done = sqlx::query("DELETE FROM firewall_event WHERE last_seen < $1")
+        .bind(before.0)
+        .execute(conn)
+        .await
+        .doing("forget old events")?;
+    Ok(done.rows_affected())
+}
+
+fn stored(row: &Row) -> StoreResult<StoredEvent> {
+    let address = |column: &str| row.get::<&str, _>(column).parse().doing("read a stored address");
+    let text = |column: &str| Some(row.get::<String, _>(column)).filter(|text| !text.is_empty());
+    let rule = text("rule").map(|rule| rule.parse()).transpose().doing("read a stored rule")?;
+    let port = u16::try_from(row.get::<i64, _>("port"))
+        .map_err(|error| StoreError::damaged("read a stored port", error))?;
+    let event = FirewallEvent {
+        kind: from_word::<EventKind>(row.get("kind"))?,
+        direction: from_word::<Direction>(row.get("direction"))?,
+        source: address("source")?,
+        destination: address("destination")?,
+        protocol: super::from_json(row.get("protocol"))?,
+        port,
+        rule,
+        packets: unsigned(row.get("packets")),
+        bytes: unsigned(row.get("bytes")),
+        first_seen: Timestamp(row.get("first_seen")).unix(),
+        last_seen: Timestamp(row.get("last_seen")).unix(),
+        from: from_word::<EventSource>(row.get("read_from"))?,
+        process: text("process"),
+    };
+    Ok(StoredEvent {
+        id: row.get("id"),
+        asset: row.get("asset_id"),
+        event,
+        batches: unsigned(row.get("batches")),
+    })
+}

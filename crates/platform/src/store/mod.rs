@@ -1,0 +1,174 @@
+//! The database: one file per kind of record. SQL is written so that SQLite and PostgreSQL both run
+//! it; where they differ, the difference is in this file or in the migrations folder of the dialect.
+
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{SqlSafeStr as _, SqlStr};
+
+pub mod accounts;
+pub mod assets;
+pub mod audit;
+pub mod enforcement_keys;
+pub mod events;
+pub mod policy;
+pub mod reports;
+pub mod rulesets;
+
+/// The database's dialect.
+pub type Db = sqlx::Sqlite;
+/// One connection, inside or outside a transaction.
+pub type Conn = sqlx::SqliteConnection;
+/// A transaction that may write.
+pub type Tx = sqlx::Transaction<'static, Db>;
+/// A row of a result.
+pub type Row = sqlx::sqlite::SqliteRow;
+
+const MIGRATIONS: [(i64, &str, &str); 1] =
+    [(1, "first", include_str!("../../migrations/sqlite/0001_first.sql"))];
+
+/// What the database could not do.
+#[derive(Debug, thiserror::Error)]
+#[error("the database could not {action}")]
+pub struct StoreError {
+    action: &'static str,
+    #[source]
+    source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+impl StoreError {
+    /// A stored value that can't be read back.
+    pub fn damaged(
+        action: &'static str,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self { action, source: source.into() }
+    }
+}
+
+/// The result of a look at the database.
+pub type StoreResult<T> = Result<T, StoreError>;
+
+/// Names what was being done when the database failed.
+pub trait Doing<T> {
+    /// `action` completes "the database could not …".
+    ///
+    /// # Errors
+    /// The error, with the action's name.
+    fn doing(self, action: &'static str) -> StoreResult<T>;
+}
+
+impl<T, E: Into<Box<dyn std::error::Error + Send + Sync>>> Doing<T> for Result<T, E> {
+    fn doing(self, action: &'static str) -> StoreResult<T> {
+        self.map_err(|source| StoreError { action, source: source.into() })
+    }
+}
+
+/// The platform's database.
+#[derive(Debug, Clone)]
+pub struct Store {
+    pool: SqlitePool,
+}
+
+impl Store {
+    /// Opens (and at first makes) the database file and brings its tables up to date.
+    ///
+    /// # Errors
+    /// When the file can't be opened or a migration fails.
+    pub async fn open(path: &Path) -> StoreResult<Self> {
+        // `Full`: a batch is acknowledged only when it survives a power cut.
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(Duration::from_secs(10));
+        let pool = SqlitePoolOptions::new()
+            .max_connections(8)
+            .acquire_timeout(Duration::from_secs(15))
+            .connect_with(options)
+            .await
+            .doing("open its file")?;
+        let migrations = MIGRATIONS.iter().map(|&(version, name, sql)| {
+            let sql: SqlStr = sql.into_sql_str();
+            Migration::new(version, name.into(), MigrationType::Simple, sql, false)
+        });
+        let migrator = Migrator::with_migrations(migrations.collect());
+        migrator.run(&pool).await.doing("bring its tables up to date")?;
+        Ok(Self { pool })
+    }
+
+    /// A connection for reading.
+    ///
+    /// # Errors
+    /// When none is free in time.
+    pub async fn read(&self) -> StoreResult<sqlx::pool::PoolConnection<Db>> {
+        self.pool.acquire().await.doing("give a connection")
+    }
+
+    /// A transaction for writing. SQLite takes the write lock at once: a transaction that began by
+    /// reading could not become a writer after another one has written.
+    ///
+    /// # Errors
+    /// When the lock is not free in time.
+    pub async fn write(&self) -> StoreResult<Tx> {
+        self.pool.begin_with("BEGIN IMMEDIATE").await.doing("begin a transaction")
+    }
+
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    /// When it doesn't.
+    pub async fn ping(&self) -> StoreResult<()> {
+        let mut conn = self.read().await?;
+        sqlx::query("SELECT 1").execute(&mut *conn).await.doing("answer")?;
+        Ok(())
+    }
+
+    /// Waits for the connections in use and closes all.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+/// Commits.
+///
+/// # Errors
+/// When the database could not make it durable; nothing of it has happened then.
+pub async fn commit(tx: Tx) -> StoreResult<()> {
+    tx.commit().await.doing("commit a transaction")
+}
+
+/// Writes a value as JSON text.
+pub(crate) fn to_json<T: serde::Serialize>(value: &T) -> StoreResult<String> {
+    serde_json::to_string(value).doing("write a value as JSON")
+}
+
+/// Reads a column of JSON text.
+pub(crate) fn from_json<T: serde::de::DeserializeOwned>(text: &str) -> StoreResult<T> {
+    serde_json::from_str(text).doing("read a stored JSON value")
+}
+
+/// The word that serde writes for a unit variant.
+pub(crate) fn word<T: serde::Serialize>(value: &T) -> StoreResult<String> {
+    match serde_json::to_value(value).doing("write a word")? {
+        serde_json::Value::String(word) => Ok(word),
+        other => Err(StoreError::damaged("write a word", format!("{other} is not a word"))),
+    }
+}
+
+/// The unit variant that serde reads from a word.
+pub(crate) fn from_word<T: serde::de::DeserializeOwned>(word: &str) -> StoreResult<T> {
+    serde_json::from_value(serde_json::Value::from(word)).doing("read a stored word")
+}
+
+/// A `LIKE` pattern for texts that contain `part`, with `\` as the escape character.
+pub(crate) fn contains(part: &str) -> String {
+    let escaped = part.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+    format!("%{escaped}%")
+}

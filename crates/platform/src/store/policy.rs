@@ -1,0 +1,163 @@
+//! The candidate policy and the committed revisions. Documents are JSON text here.
+
+use sqlx::Row as _;
+use xshield_policy::Revision;
+
+use super::assets::unsigned;
+use super::{Conn, Doing as _, Row, StoreResult};
+use crate::clock::Timestamp;
+
+/// What operators are editing.
+#[derive(Debug, Clone)]
+pub struct Candidate {
+    /// Grows with every edit; 0 when nothing was ever written.
+    pub version: u64,
+    /// JSON array of documents.
+    pub documents: String,
+    /// When it was last written.
+    pub updated_at: Timestamp,
+    /// By whom.
+    pub updated_by: String,
+}
+
+/// A committed policy.
+#[derive(Debug, Clone)]
+pub struct CommittedPolicy {
+    /// Its number.
+    pub revision: Revision,
+    /// JSON array of documents; empty when only the summary was asked for.
+    pub documents: String,
+    /// What the operator said about it.
+    pub note: String,
+    /// When it was synchronized.
+    pub committed_at: Timestamp,
+    /// By whom.
+    pub committed_by: String,
+}
+
+/// The candidate; an empty one when nothing was ever written.
+///
+/// # Errors
+/// When the database fails.
+pub async fn candidate(conn: &mut Conn) -> StoreResult<Candidate> {
+    let row = sqlx::query("SELECT * FROM policy_candidate WHERE id = 1")
+        .fetch_optional(conn)
+        .await
+        .doing("read the candidate policy")?;
+    Ok(match row {
+        Some(row) => Candidate {
+            version: unsigned(row.get("version")),
+            documents: row.get("documents"),
+            updated_at: Timestamp(row.get("updated_at")),
+            updated_by: row.get("updated_by"),
+        },
+        None => Candidate {
+            version: 0,
+            documents: "[]".to_owned(),
+            updated_at: Timestamp(0),
+            updated_by: String::new(),
+        },
+    })
+}
+
+/// Writes the candidate and gives its new version.
+///
+/// # Errors
+/// When the database fails.
+pub async fn put_candidate(
+    conn: &mut Conn,
+    documents: &str,
+    by: &str,
+    now: Timestamp,
+) -> StoreResult<u64> {
+    let version: i64 = sqlx::query_scalar(
+        "INSERT INTO policy_candidate (id, version, documents, updated_at, updated_by) \
+         VALUES (1, 1, $1, $2, $3) ON CONFLICT (id) DO UPDATE SET \
+         version = policy_candidate.version + 1, documents = excluded.documents, \
+         updated_at = excluded.updated_at, updated_by = excluded.updated_by RETURNING version",
+    )
+    .bind(documents)
+    .bind(now.0)
+    .bind(by)
+    .fetch_one(conn)
+    .await
+    .doing("write the candidate policy")?;
+    Ok(unsigned(version))
+}
+
+/// The latest committed policy.
+///
+/// # Errors
+/// When the database fails.
+pub async fn committed(conn: &mut Conn) -> StoreResult<Option<CommittedPolicy>> {
+    let row = sqlx::query("SELECT * FROM policy_revision ORDER BY revision DESC LIMIT 1")
+        .fetch_optional(conn)
+        .await
+        .doing("read the committed policy")?;
+    Ok(row.as_ref().map(committed_policy))
+}
+
+/// One committed policy.
+///
+/// # Errors
+/// When the database fails.
+pub async fn revision(conn: &mut Conn, revision: Revision) -> StoreResult<Option<CommittedPolicy>> {
+    let row = sqlx::query("SELECT * FROM policy_revision WHERE revision = $1")
+        .bind(i64::try_from(revision.0).unwrap_or(i64::MAX))
+        .fetch_optional(conn)
+        .await
+        .doing("read a committed policy")?;
+    Ok(row.as_ref().map(committed_policy))
+}
+
+/// Up to `limit` revisions older than `before`, newest first, without their documents.
+///
+/// # Errors
+/// When the database fails.
+pub async fn revisions(
+    conn: &mut Conn,
+    before: Option<u64>,
+    limit: u32,
+) -> StoreResult<Vec<CommittedPolicy>> {
+    let before = before.and_then(|value| i64::try_from(value).ok()).unwrap_or(i64::MAX);
+    let rows = sqlx::query(
+        "SELECT revision, '' AS documents, note, committed_at, committed_by \
+         FROM policy_revision WHERE revision < $1 ORDER BY revision DESC LIMIT $2",
+    )
+    .bind(before)
+    .bind(i64::from(limit))
+    .fetch_all(conn)
+    .await
+    .doing("list policy revisions")?;
+    Ok(rows.iter().map(committed_policy).collect())
+}
+
+/// Adds a committed policy.
+///
+/// # Errors
+/// When the database fails or the revision exists.
+pub async fn insert_revision(conn: &mut Conn, policy: &CommittedPolicy) -> StoreResult<()> {
+    sqlx::query(
+        "INSERT INTO policy_revision (revision, documents, note, committed_at, committed_by) \
+         VALUES ($1, $2, $3, $4, $5)",
+    )
+    .bind(i64::try_from(policy.revision.0).unwrap_or(i64::MAX))
+    .bind(&policy.documents)
+    .bind(&policy.note)
+    .bind(policy.committed_at.0)
+    .bind(&policy.committed_by)
+    .execute(conn)
+    .await
+    .doing("commit a policy")?;
+    Ok(())
+}
+
+fn committed_policy(row: &Row) -> CommittedPolicy {
+    CommittedPolicy {
+        revision: Revision(unsigned(row.get("revision"))),
+        documents: row.get("documents"),
+        note: row.get("note"),
+        committed_at: Timestamp(row.get("committed_at")),
+        committed_by: row.get("committed_by"),
+    }
+}

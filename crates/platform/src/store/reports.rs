@@ -1,0 +1,237 @@
+//! What hosts report besides events: programmed rules, hit counts, listening ports; and which
+//! batches are counted already.
+
+use sqlx::Row as _;
+use xshield_policy::{AssetId, Direction, RuleId};
+use xshield_wire::Bytes;
+use xshield_wire::message::{ListeningPort, ProgrammedReport, RuleHits};
+
+use super::assets::unsigned;
+use super::events::bounded;
+use super::{Conn, Doing as _, Row, StoreResult, from_json, from_word, to_json, word};
+use crate::clock::Timestamp;
+
+/// The last thing a host reported of a kind.
+#[derive(Debug, Clone)]
+pub struct Reported<T> {
+    /// What.
+    pub value: T,
+    /// When, by the host's clock.
+    pub created: Timestamp,
+    /// When it arrived.
+    pub received_at: Timestamp,
+}
+
+/// The sum of a rule's hits.
+#[derive(Debug, Clone)]
+pub struct StoredHits {
+    /// Which rule, how often.
+    pub hits: RuleHits,
+    /// When it was last told of.
+    pub last_hit: Timestamp,
+}
+
+/// Notes a batch; `false` when it was counted before.
+///
+/// # Errors
+/// When the database fails.
+pub async fn first_time(
+    conn: &mut Conn,
+    asset: &AssetId,
+    batch: Bytes<16>,
+    now: Timestamp,
+) -> StoreResult<bool> {
+    let done = sqlx::query(
+        "INSERT INTO batch (asset_id, batch, received_at) VALUES ($1, $2, $3) \
+         ON CONFLICT (asset_id, batch) DO NOTHING",
+    )
+    .bind(asset.as_str())
+    .bind(batch.0.to_vec())
+    .bind(now.0)
+    .execute(conn)
+    .await
+    .doing("note a batch")?;
+    Ok(done.rows_affected() > 0)
+}
+
+/// Forgets batches that arrived before `before`.
+///
+/// # Errors
+/// When the database fails.
+pub async fn forget_batches(conn: &mut Conn, before: Timestamp) -> StoreResult<u64> {
+    let done = sqlx::query("DELETE FROM batch WHERE received_at < $1")
+        .bind(before.0)
+        .execute(conn)
+        .await
+        .doing("forget old batches")?;
+    Ok(done.rows_affected())
+}
+
+/// Keeps the latest report of programmed rules and adds its hits up. A report that was made before
+/// the one that is kept adds its hits only.
+///
+/// # Errors
+/// When the database fails.
+pub async fn put_programmed(
+    conn: &mut Conn,
+    asset: &AssetId,
+    report: &ProgrammedReport,
+    created: Timestamp,
+    now: Timestamp,
+) -> StoreResult<()> {
+    for hits in &report.hits {
+        add_hits(conn, asset, hits, created).await?;
+    }
+    sqlx::query(
+        "INSERT INTO programmed (asset_id, report, created, received_at) VALUES ($1, $2, $3, $4) \
+         ON CONFLICT (asset_id) DO UPDATE SET report = excluded.report, \
+         created = excluded.created, received_at = excluded.received_at \
+         WHERE excluded.created >= programmed.created",
+    )
+    .bind(asset.as_str())
+    .bind(to_json(report)?)
+    .bind(created.0)
+    .bind(now.0)
+    .execute(conn)
+    .await
+    .doing("store programmed rules")?;
+    Ok(())
+}
+
+async fn add_hits(
+    conn: &mut Conn,
+    asset: &AssetId,
+    hits: &RuleHits,
+    created: Timestamp,
+) -> StoreResult<()> {
+    if hits.packets == 0 {
+        return Ok(());
+    }
+    sqlx::query(
+        "INSERT INTO rule_hits (asset_id, direction, rule, packets, bytes, last_hit) \
+         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (asset_id, direction, rule) DO UPDATE SET \
+         packets = rule_hits.packets + excluded.packets, \
+         bytes = rule_hits.bytes + excluded.bytes, \
+         last_hit = CASE WHEN excluded.last_hit > rule_hits.last_hit \
+             THEN excluded.last_hit ELSE rule_hits.last_hit END",
+    )
+    .bind(asset.as_str())
+    .bind(word(&hits.direction)?)
+    .bind(hits.rule.as_str())
+    .bind(bounded(hits.packets))
+    .bind(bounded(hits.bytes))
+    .bind(created.0)
+    .execute(conn)
+    .await
+    .doing("add up a rule's hits")?;
+    Ok(())
+}
+
+/// The latest report of programmed rules.
+///
+/// # Errors
+/// When the database fails.
+pub async fn programmed(
+    conn: &mut Conn,
+    asset: &AssetId,
+) -> StoreResult<Option<Reported<ProgrammedReport>>> {
+    let row = sqlx::query(
+        "SELECT report AS value, created, received_at FROM programmed WHERE asset_id = $1",
+    )
+    .bind(asset.as_str())
+    .fetch_optional(conn)
+    .await
+    .doing("read programmed rules")?;
+    row.as_ref().map(reported).transpose()
+}
+
+/// The hits of an asset's rules, the most used first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn hits(conn: &mut Conn, asset: &AssetId) -> StoreResult<Vec<StoredHits>> {
+    let rows = sqlx::query(
+        "SELECT * FROM rule_hits WHERE asset_id = $1 ORDER BY packets DESC, direction, rule",
+    )
+    .bind(asset.as_str())
+    .fetch_all(conn)
+    .await
+    .doing("read hit counts")?;
+    let stored = |row: &Row| {
+        let hits = RuleHits {
+            rule: row.get::<&str, _>("rule").parse::<RuleId>().doing("read a stored rule")?,
+            direction: from_word::<Direction>(row.get("direction"))?,
+            packets: unsigned(row.get("packets")),
+            bytes: unsigned(row.get("bytes")),
+        };
+        Ok(StoredHits { hits, last_hit: Timestamp(row.get("last_hit")) })
+    };
+    rows.iter().map(stored).collect()
+}
+
+/// Keeps the latest list of listening ports; one that was made before the kept one is dropped.
+///
+/// # Errors
+/// When the database fails.
+pub async fn put_listening(
+    conn: &mut Conn,
+    asset: &AssetId,
+    ports: &[ListeningPort],
+    created: Timestamp,
+    now: Timestamp,
+) -> StoreResult<()> {
+    sqlx::query(
+        "INSERT INTO listening (asset_id, ports, created, received_at) VALUES ($1, $2, $3, $4) \
+         ON CONFLICT (asset_id) DO UPDATE SET ports = excluded.ports, \
+         created = excluded.created, received_at = excluded.received_at \
+         WHERE excluded.created >= listening.created",
+    )
+    .bind(asset.as_str())
+    .bind(to_json(&ports)?)
+    .bind(created.0)
+    .bind(now.0)
+    .execute(conn)
+    .await
+    .doing("store listening ports")?;
+    Ok(())
+}
+
+/// The latest list of listening ports.
+///
+/// # Errors
+/// When the database fails.
+pub async fn listening(
+    conn: &mut Conn,
+    asset: &AssetId,
+) -> StoreResult<Option<Reported<Vec<ListeningPort>>>> {
+    let row = sqlx::query(
+        "SELECT ports AS value, created, received_at FROM listening WHERE asset_id = $1",
+    )
+    .bind(asset.as_str())
+    .fetch_optional(conn)
+    .await
+    .doing("read listening ports")?;
+    row.as_ref().map(reported).transpose()
+}
+
+/// Adds to the count of flows that a host could not record.
+///
+/// # Errors
+/// When the database fails.
+pub async fn add_lost(conn: &mut Conn, asset: &AssetId, lost: u64) -> StoreResult<()> {
+    sqlx::query("UPDATE asset SET events_lost = events_lost + $2 WHERE id = $1")
+        .bind(asset.as_str())
+        .bind(bounded(lost))
+        .execute(conn)
+        .await
+        .doing("count lost events")?;
+    Ok(())
+}
+
+fn reported<T: serde::de::DeserializeOwned>(row: &Row) -> StoreResult<Reported<T>> {
+    Ok(Reported {
+        value: from_json(row.get("value"))?,
+        created: Timestamp(row.get("created")),
+        received_at: Timestamp(row.get("received_at")),
+    })
+}

@@ -3,15 +3,13 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use crate::example::Example;
-use crate::kernel::Kernel;
-use crate::lab::Lab;
 use crate::matrix::Matrix;
-use crate::oracle::Oracle;
 use crate::platform::{self, Platform};
-use crate::{forward, privilege, shop, spark, sys, wait};
+use crate::shop::Shop;
+use crate::{forward, privilege, shop, spark, sys};
 
 /// The demo's command line.
 #[derive(Debug, clap::Args)]
@@ -25,7 +23,6 @@ pub struct DemoArgs {
 }
 
 const PAUSE: Duration = Duration::from_secs(5);
-const TABLES: [&str; 1] = ["inet xshield"];
 
 /// Runs the demo until Ctrl-C, or for one round with `--check`.
 ///
@@ -34,9 +31,9 @@ const TABLES: [&str; 1] = ["inet xshield"];
 pub fn run(args: &DemoArgs) -> Result<()> {
     privilege::acquire()?;
     sys::hold_ending_signals();
-    let example = Example::shop()?;
     let show = Show::begin();
 
+    let example = Example::shop()?;
     let hosts = example.host_names().join(", ");
     show.step(&format!("starting the hosts {hosts} and the switch between them"))?;
     let mut lab = shop::lab(&example)?;
@@ -47,91 +44,47 @@ pub fn run(args: &DemoArgs) -> Result<()> {
     before.verify().context("a closed port proves nothing unless it was open before")?;
 
     show.step("starting the platform on its embedded SQLite")?;
-    let password = password()?;
     let local = format!("https://127.0.0.1:{}", args.port);
-    let platform = Platform::start(&mut lab, &password, &[local])?;
-    show.step("making an enforcement key and registering the hosts by a first run of ctspark")?;
-    register(&lab, &platform, &example)?;
-    show.step(&format!("tagging the assets and applying {}", example.directory.display()))?;
-    commit(&lab, &platform, &example)?;
+    let platform = Platform::start(&mut lab, &password()?, &[local])?;
+    let shop = Shop { lab, platform, example };
+    show.step("making an enforcement key; a first run of ctspark registers each host")?;
+    shop.register()?;
+    show.step(&format!("tagging the assets and applying {}", shop.example.shown_directory()))?;
+    shop.commit()?;
     show.step("running ctspark on every host")?;
-    let revision = enforce(&lab, &example)?;
-    println!("   revision {revision} is in force on {hosts}");
-    check_kernels(&lab, &example)?;
+    let revision = shop.enforce()?;
+    shop.check_kernels()?;
+    println!("   revision {revision} is in force everywhere; nft lists it in every kernel");
 
     show.step("probing again")?;
-    let oracle = Oracle::new(
-        &lab,
-        &example.policy,
-        &example.described(),
-        shop::SERVICES,
-        &[platform.address()],
-    )?;
-    let mut after = shop::after(&example, &oracle);
-    after.probe(&lab)?;
+    let mut after = shop::after(&shop.example, &shop.oracle()?);
+    after.probe(&shop.lab)?;
     println!("\n{after}");
     println!("{}", summary(&after));
     if args.check {
         return after.verify();
     }
+    tell_the_way_in(&shop, args.port)?;
+    keep_running(&shop, &mut after)
+}
 
-    let host = lab.host(platform::HOST)?;
-    let address = forward::open(args.port, host, platform.address())?;
+fn tell_the_way_in(shop: &Shop, port: u16) -> Result<()> {
+    let host = shop.lab.host(platform::HOST)?;
+    let address = forward::open(port, host, shop.platform.address())?;
     println!("\nThe platform:  https://{address}");
-    println!("Sign in as:    admin / {password}");
-    println!("A host:        nsenter --all --target {} bash", lab.host("web")?.pid()?);
+    println!("Sign in as:    admin / {}", shop.platform.password());
+    println!("Enter a host:  nsenter --all --target {} bash   (web)", shop.lab.host("web")?.pid()?);
     println!("Ctrl-C ends everything and leaves nothing behind.\n");
-    keep_running(&lab, &example, &mut after)
-}
-
-/// First run on every host: it makes its identity, registers, and hears that there is no policy yet.
-fn register(lab: &Lab, platform: &Platform, example: &Example) -> Result<()> {
-    let configuration = platform.host_configuration(lab)?;
-    for name in example.host_names() {
-        spark::configure(lab.host(name)?, &configuration)?;
-    }
-    spark::all_succeeded(&spark::run_everywhere(lab, &example.host_names())?)
-}
-
-fn commit(lab: &Lab, platform: &Platform, example: &Example) -> Result<()> {
-    for host in &example.hosts {
-        platform.tag(lab, &host.name, &host.tags)?;
-    }
-    platform.apply(lab, &example.directory)
-}
-
-/// Runs Spark until every host enforces the same revision. The platform compiles after it has
-/// answered, so that a run right behind a change can be too early.
-fn enforce(lab: &Lab, example: &Example) -> Result<u64> {
-    wait::until("every host enforces the committed policy", Duration::from_secs(60), || {
-        let runs = spark::run_everywhere(lab, &example.host_names())?;
-        spark::all_succeeded(&runs)?;
-        let enforcing = runs.iter().all(|(_, run)| run.status() == "enforcing");
-        let revisions: Vec<Option<u64>> = runs.iter().map(|(_, run)| run.revision()).collect();
-        let same = revisions.windows(2).all(|pair| pair[0] == pair[1]);
-        Ok(if enforcing && same { revisions.first().copied().flatten() } else { None })
-    })
-}
-
-/// Asks the kernels, through nft, whether there is what Spark says there is, and nothing else.
-fn check_kernels(lab: &Lab, example: &Example) -> Result<()> {
-    for name in example.host_names() {
-        let tables = Kernel::read(lab.host(name)?)?.tables();
-        if tables != TABLES {
-            bail!("nft lists the tables {tables:?} on {name}, expected {TABLES:?}");
-        }
-    }
-    println!("   nft lists the table {} on each of them", TABLES[0]);
     Ok(())
 }
 
 /// Traffic and a Spark run on every host, again and again.
-fn keep_running(lab: &Lab, example: &Example, matrix: &mut Matrix) -> Result<()> {
+fn keep_running(shop: &Shop, matrix: &mut Matrix) -> Result<()> {
     let mut round = 1;
     while !sys::ended_within(PAUSE) {
         round += 1;
-        let runs = spark::run_everywhere(lab, &example.host_names())?;
-        matrix.probe(lab)?;
+        let runs = spark::run_everywhere(&shop.lab, &shop.example.host_names())?;
+        matrix.probe(&shop.lab)?;
         if !matrix.wrong().is_empty() {
             println!("{matrix}");
         }

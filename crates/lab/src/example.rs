@@ -64,7 +64,15 @@ impl Example {
     /// # Errors
     /// As [`Example::read`].
     pub fn shop() -> Result<Self> {
-        Self::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/shop"))
+        let project = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2);
+        Self::read(&project.context("the project has no root")?.join("examples/shop"))
+    }
+
+    /// The directory as a person in the project's root would write it.
+    #[must_use]
+    pub fn shown_directory(&self) -> String {
+        let here = std::env::current_dir().unwrap_or_default();
+        self.directory.strip_prefix(here).unwrap_or(&self.directory).display().to_string()
     }
 
     /// The hosts, for the oracle.

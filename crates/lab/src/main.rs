@@ -1,6 +1,8 @@
 //! `xshield-lab`: the lab's helper. `demo` is for people; the other commands are what the lab starts
 //! inside its hosts.
 
+use std::process::ExitCode;
+
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use xshield_lab::{demo, init, probe, service};
@@ -27,8 +29,18 @@ enum Command {
     Probe,
 }
 
-fn main() -> Result<()> {
-    match Cli::parse().command {
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    match command {
         Command::Demo(args) => demo::run(&args),
         Command::Init(args) => init::run(&args),
         Command::Service(args) => service::run(&args),

@@ -95,6 +95,12 @@ impl Platform {
         (IpAddr::from(Ipv4Addr::new(10, 77, 0, NUMBER)), PORT).into()
     }
 
+    /// The first admin's password.
+    #[must_use]
+    pub fn password(&self) -> &str {
+        &self.password
+    }
+
     /// What the platform has written to its log.
     ///
     /// # Errors

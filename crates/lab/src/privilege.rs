@@ -2,6 +2,7 @@
 
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
 
@@ -24,9 +25,14 @@ pub fn acquire() -> Result<()> {
 /// Runs the body of the test of that name with the right to make hosts. Without root, the test's
 /// own program is started again inside a user namespace, for this test alone.
 ///
+/// One body runs at a time, however many threads the harness has: labs measure real packets, and
+/// side by side they would only slow each other down.
+///
 /// # Errors
 /// When the body fails, or the kernel allows no namespaces.
 pub fn in_lab(test: &str, body: impl FnOnce() -> Result<()>) -> Result<()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     if sys::is_root() {
         check()?;
         return body();

@@ -1,15 +1,20 @@
 //! The shop's hosts as a lab: every host runs every service, so that each closed port is one that
 //! would answer.
 
-use anyhow::Result;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
 
 use crate::example::Example;
+use crate::kernel::Kernel;
 use crate::lab::Lab;
 use crate::matrix::{Expectation, Flow, Matrix};
 use crate::oracle::Oracle;
+use crate::platform::Platform;
 use crate::probe::{Outcome, Port};
 use crate::programs::Programs;
 use crate::service::Service;
+use crate::{spark, wait};
 
 /// What every host of the shop runs.
 pub const SERVICES: &[Service] = &[
@@ -41,6 +46,121 @@ pub fn lab(example: &Example) -> Result<Lab> {
         }
     }
     Ok(lab)
+}
+
+/// The shop with a running platform.
+#[derive(Debug)]
+pub struct Shop {
+    /// Hosts and platform.
+    pub lab: Lab,
+    /// The platform on its host.
+    pub platform: Platform,
+    /// Policy, hosts and table.
+    pub example: Example,
+}
+
+/// The tables that Spark owns where no threat list is in force.
+const TABLES: [&str; 1] = ["inet xshield"];
+
+impl Shop {
+    /// Lab and platform, seen to be open. No host is registered, no policy applied.
+    ///
+    /// # Errors
+    /// When either can't be started, or a port is closed though nothing is enforced.
+    pub fn start() -> Result<Self> {
+        let example = Example::shop()?;
+        let mut lab = lab(&example)?;
+        let mut before = before(&example);
+        before.probe(&lab)?;
+        before.verify()?;
+        let platform = Platform::start(&mut lab, "a password for tests alone", &[])?;
+        Ok(Self { lab, platform, example })
+    }
+
+    /// As [`Shop::start`], then registers, commits and enforces.
+    ///
+    /// # Errors
+    /// When any step fails.
+    pub fn start_enforced() -> Result<Self> {
+        let shop = Self::start()?;
+        shop.register()?;
+        shop.commit()?;
+        shop.enforce()?;
+        Ok(shop)
+    }
+
+    /// First run on every host: it makes its identity, registers, and hears that there is no policy.
+    ///
+    /// # Errors
+    /// When a run fails.
+    pub fn register(&self) -> Result<()> {
+        let configuration = self.platform.host_configuration(&self.lab)?;
+        for name in self.example.host_names() {
+            spark::configure(self.lab.host(name)?, &configuration)?;
+        }
+        spark::all_succeeded(&spark::run_everywhere(&self.lab, &self.example.host_names())?)
+    }
+
+    /// Tags the assets, applies the example's documents and commits them.
+    ///
+    /// # Errors
+    /// When the platform refuses.
+    pub fn commit(&self) -> Result<()> {
+        for host in &self.example.hosts {
+            self.platform.tag(&self.lab, &host.name, &host.tags)?;
+        }
+        self.platform.apply(&self.lab, &self.example.directory)
+    }
+
+    /// Runs Spark until every host enforces what the platform wants. The platform compiles after it
+    /// has answered, so that a run right behind a change can be too early. Returns the revision.
+    ///
+    /// # Errors
+    /// When a run fails, or a host does not get there.
+    pub fn enforce(&self) -> Result<u64> {
+        let names = self.example.host_names();
+        wait::until("every host enforces the committed policy", Duration::from_secs(60), || {
+            let runs = spark::run_everywhere(&self.lab, &names)?;
+            spark::all_succeeded(&runs)?;
+            let enforcing = runs.iter().all(|(_, run)| run.status() == "enforcing");
+            let revisions: Vec<Option<u64>> = runs.iter().map(|(_, run)| run.revision()).collect();
+            let same = revisions.windows(2).all(|pair| pair[0] == pair[1]);
+            Ok(if enforcing && same { revisions.first().copied().flatten() } else { None })
+        })
+    }
+
+    /// Asks every kernel, through nft, whether our table is there and no other.
+    ///
+    /// # Errors
+    /// When it is not so.
+    pub fn check_kernels(&self) -> Result<()> {
+        for name in self.example.host_names() {
+            let tables = Kernel::read(self.lab.host(name)?)?.tables();
+            if tables != TABLES {
+                bail!("nft lists the tables {tables:?} on {name}, expected {TABLES:?}");
+            }
+        }
+        Ok(())
+    }
+
+    /// The example's policy, judged without the platform.
+    ///
+    /// # Errors
+    /// When it does not compile.
+    pub fn oracle(&self) -> Result<Oracle> {
+        let (policy, hosts) = (&self.example.policy, self.example.described());
+        Oracle::new(&self.lab, policy, &hosts, SERVICES, &[self.platform.address()])
+    }
+
+    /// Probes every cell and compares with the example's table and policy.
+    ///
+    /// # Errors
+    /// The matrix, when a cell is wrong.
+    pub fn verify(&self) -> Result<()> {
+        let mut matrix = after(&self.example, &self.oracle()?);
+        matrix.probe(&self.lab)?;
+        matrix.verify()
+    }
 }
 
 /// Every pair × port, all expected to pass: a cell that is blocked later must be seen open first.

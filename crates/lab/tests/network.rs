@@ -1,5 +1,8 @@
 //! The lab itself, without anything of Xshield in it: if these fail, no other result counts.
 
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -102,7 +105,44 @@ fn nothing_outlives_a_lab() -> Result<()> {
         assert!(dir.exists());
         drop(lab);
         assert!(!dir.exists());
-        assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists());
+        assert!(!Path::new(&format!("/proc/{pid}")).exists());
+        Ok(())
+    })
+}
+
+/// A lab that is killed can't clean up. Its hosts end with it; its files go when the next lab starts.
+#[test]
+fn a_killed_lab_leaves_nothing_that_the_next_one_does_not_remove() -> Result<()> {
+    const NAME: &str = "a_killed_lab_leaves_nothing_that_the_next_one_does_not_remove";
+    in_lab(NAME, || {
+        if std::env::var_os("XSHIELD_LAB_VICTIM").is_some() {
+            let lab = two_hosts()?;
+            let web = lab.host("web")?;
+            println!("\nvictim {} {}", web.pid()?, web.dir().display());
+            loop {
+                std::thread::park();
+            }
+        }
+        let mut victim = Command::new(std::env::current_exe()?)
+            .args([NAME, "--exact", "--nocapture"])
+            .env("XSHIELD_LAB_VICTIM", "1")
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let output = BufReader::new(victim.stdout.take().unwrap());
+        let line = output.lines().map_while(Result::ok).find(|line| line.starts_with("victim"));
+        let line = line.unwrap();
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let (process, dir) = (format!("/proc/{}/stat", words[1]), Path::new(words[2]));
+        assert!(Path::new(&process).exists() && dir.exists());
+        victim.kill()?;
+        victim.wait()?;
+        wait::until("the hosts are gone", Duration::from_secs(10), || {
+            let state = std::fs::read_to_string(&process).unwrap_or_default();
+            Ok((state.is_empty() || state.contains(") Z ")).then_some(()))
+        })?;
+        assert!(dir.exists());
+        drop(Lab::start(&Programs::of_this_build()?)?);
+        assert!(!dir.exists(), "{} is still there", dir.display());
         Ok(())
     })
 }

@@ -1,1 +1,24 @@
-//! HTTPS from a host to the platform, through ordered proxies.
+//! HTTPS from a host to the platform, through ordered proxies. Blocking.
+//!
+//! - Trust is exactly the pinned CA certificates: no system store, no bundled roots. TLS 1.3 only.
+//! - [`Transport::send`] tries the route that worked last, then the proxies in their order, then the
+//!   direct route. The route that worked stays until it fails.
+//! - An HTTP status is an answer, never an error of the transport. A request can have arrived though
+//!   the route failed afterwards and another one was tried: whoever sends must bear being heard twice.
+//! - Names are resolved by the caller's [`Resolve`], never by the C library. Behind a proxy the
+//!   platform's name is left for the proxy to resolve.
+//!
+//! Passwords never appear in errors or in `Debug`.
+
+mod address;
+mod agent;
+mod config;
+mod resolve;
+mod route;
+mod send;
+
+pub use address::{Endpoint, EndpointError, PlatformUrl};
+pub use config::{ConfigError, Proxy, Secret, Timeouts, TransportConfig};
+pub use resolve::Resolve;
+pub use route::{Phase, Route, RouteError, RouteState};
+pub use send::{Endpoints, Failure, Method, Request, Response, Transport, TransportError};

@@ -93,7 +93,7 @@ fn programmed() -> ReportBody {
             packets: 5,
             bytes: 400,
         }],
-        text: "table inet xshield {\n}\n".into(),
+        text: Some("table inet xshield {\n}\n".into()),
         unenforceable: vec![UnenforceableRule {
             rule: "db-tier/backup".parse().unwrap(),
             direction: Direction::Outbound,

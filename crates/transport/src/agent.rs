@@ -1,0 +1,94 @@
+//! `ureq`, set up for one route.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ProtocolVersion;
+use rustls::crypto::{CryptoProvider, ring};
+use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
+use ureq::unversioned::transport::DefaultConnector;
+use ureq::{Agent, ProxyProtocol};
+
+use crate::address::Endpoint;
+use crate::config::{ConfigError, Proxy, Timeouts, certificates};
+use crate::resolve::Adapter;
+
+/// What all routes share.
+#[derive(Clone)]
+pub(crate) struct Builder {
+    pub(crate) tls: TlsConfig,
+    pub(crate) resolver: Adapter,
+    pub(crate) user_agent: String,
+}
+
+/// Trust in the certificates of `ca_pem` alone, and TLS 1.3 alone.
+pub(crate) fn tls_config(ca_pem: &str) -> Result<TlsConfig, ConfigError> {
+    let roots = certificates(ca_pem)?;
+    let roots: Vec<_> = roots.iter().map(|der| Certificate::from_der(der).to_owned()).collect();
+    Ok(TlsConfig::builder()
+        .provider(TlsProvider::Rustls)
+        .root_certs(RootCerts::new_with_certs(&roots))
+        .unversioned_rustls_crypto_provider(Arc::new(tls13_only()))
+        .build())
+}
+
+/// A provider without the older versions' cipher suites can't negotiate the older versions, whatever
+/// features of rustls another crate of the same build has switched on.
+fn tls13_only() -> CryptoProvider {
+    let mut provider = ring::default_provider();
+    provider.cipher_suites.retain(|suite| suite.version().version == ProtocolVersion::TLSv1_3);
+    provider
+}
+
+/// `proxy` as `ureq` wants it.
+pub(crate) fn proxy(proxy: &Proxy) -> Result<ureq::Proxy, ConfigError> {
+    let address: &Endpoint = &proxy.address;
+    let mut builder =
+        ureq::Proxy::builder(ProxyProtocol::Http).host(&address.url_host()).port(address.port());
+    if let Some(user) = &proxy.user {
+        builder = builder.username(user);
+    }
+    if let Some(password) = &proxy.password {
+        builder = builder.password(password.expose());
+    }
+    builder.build().map_err(|_| ConfigError::Proxy { proxy: address.clone() })
+}
+
+/// Whether connections are kept for the next request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Connections {
+    Kept,
+    UsedOnce,
+}
+
+/// Redirects are answers, not instructions: the platform sends none, and its requests are signed for
+/// their path.
+pub(crate) fn agent(
+    builder: &Builder,
+    proxy: Option<&ureq::Proxy>,
+    timeouts: Timeouts,
+    connections: Connections,
+) -> Agent {
+    let idle = match connections {
+        Connections::Kept => 1,
+        Connections::UsedOnce => 0,
+    };
+    let config = Agent::config_builder()
+        .tls_config(builder.tls.clone())
+        .proxy(proxy.cloned())
+        .https_only(true)
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .user_agent(builder.user_agent.as_str())
+        .max_idle_connections(idle)
+        .max_idle_connections_per_host(idle)
+        .max_idle_age(Duration::from_secs(30))
+        .input_buffer_size(32 * 1024)
+        .output_buffer_size(32 * 1024)
+        .timeout_resolve(Some(timeouts.resolve))
+        .timeout_connect(Some(timeouts.connect))
+        .timeout_global(Some(timeouts.exchange))
+        .build();
+    Agent::with_parts(config, DefaultConnector::default(), builder.resolver.clone())
+}

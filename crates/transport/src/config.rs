@@ -1,0 +1,130 @@
+//! What the transport is told.
+
+use std::fmt;
+use std::time::Duration;
+
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::address::{Endpoint, PlatformUrl};
+use crate::route::Route;
+
+/// A text that `Debug` does not show and that is wiped when dropped.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "String")]
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    /// Hides `text`.
+    #[must_use]
+    pub fn new(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+
+    pub(crate) fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self::new(text)
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("…")
+    }
+}
+
+/// An HTTP proxy that is asked to CONNECT (RFC 9110, 9.3.6).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proxy {
+    /// Where it listens, in plain HTTP; the tunnel inside is TLS to the platform.
+    pub address: Endpoint,
+    /// For Basic authentication (RFC 7617).
+    pub user: Option<String>,
+    /// For Basic authentication.
+    pub password: Option<Secret>,
+}
+
+/// How long to wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timeouts {
+    /// For a name, on each route.
+    pub resolve: Duration,
+    /// For TCP, proxy and TLS together, on each route.
+    pub connect: Duration,
+    /// For a whole exchange, connecting included, on each route.
+    pub exchange: Duration,
+    /// For the whole of [`crate::Transport::probe`].
+    pub probe: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            resolve: Duration::from_secs(5),
+            connect: Duration::from_secs(10),
+            exchange: Duration::from_secs(60),
+            probe: Duration::from_secs(5),
+        }
+    }
+}
+
+/// What the transport is told.
+#[derive(Debug, Clone)]
+pub struct TransportConfig {
+    /// Where the platform answers.
+    pub platform: PlatformUrl,
+    /// One or more certificates in PEM; nothing else is trusted.
+    pub ca_pem: String,
+    /// In the order in which they are tried; the direct route comes after them.
+    pub proxies: Vec<Proxy>,
+    /// The route that worked last, as the previous run remembered it; tried first.
+    pub last_route: Option<Route>,
+    /// How long to wait.
+    pub timeouts: Timeouts,
+    /// The largest answer that is taken, in bytes.
+    pub max_response: u64,
+    /// For the `user-agent` header, e.g. `ctspark/0.1.0`.
+    pub user_agent: String,
+}
+
+/// Why a configuration was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The text holds no certificate.
+    #[error("the CA file holds no certificate; expected PEM, as the platform gives it out")]
+    NoCertificate,
+    /// The text is damaged PEM.
+    #[error("reading the CA file failed; expected PEM, as the platform gives it out")]
+    Pem(#[source] rustls::pki_types::pem::Error),
+    /// The PEM holds something that is no certificate.
+    #[error("the CA file holds a damaged certificate; expected PEM, as the platform gives it out")]
+    Certificate(#[source] rustls::Error),
+    /// The proxy can't be written as a URL.
+    #[error("the proxy {proxy} can't be used: its user name or password is of no valid form")]
+    Proxy {
+        /// Which one.
+        proxy: Endpoint,
+    },
+}
+
+/// The certificates in `pem`, each of them usable as a root of trust.
+pub(crate) fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
+    let found = found.map_err(ConfigError::Pem)?;
+    if found.is_empty() {
+        return Err(ConfigError::NoCertificate);
+    }
+    let mut roots = RootCertStore::empty();
+    for certificate in &found {
+        roots.add(certificate.clone()).map_err(ConfigError::Certificate)?;
+    }
+    Ok(found)
+}

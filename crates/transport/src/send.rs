@@ -1,0 +1,353 @@
+//! Sending, and choosing the route.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use ureq::Agent;
+use ureq::http;
+
+use crate::address::{Endpoint, PlatformUrl};
+use crate::agent::{self, Builder, Connections};
+use crate::config::{ConfigError, Timeouts, TransportConfig};
+use crate::resolve::{Adapter, Resolve};
+use crate::route::{Route, RouteError, RouteState, classify};
+
+/// The methods that hosts use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// Without a body.
+    Get,
+    /// With a body.
+    Post,
+}
+
+impl Method {
+    /// As written in the request, and signed.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+        }
+    }
+}
+
+/// A request to the platform.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// The method.
+    pub method: Method,
+    /// E.g. `/host/v1/check-in`; begins with `/`.
+    pub path_and_query: &'a str,
+    /// Names and values.
+    pub headers: &'a [(&'a str, &'a str)],
+    /// Sent as it is; ignored for [`Method::Get`].
+    pub body: &'a [u8],
+}
+
+/// The platform's answer, whatever its status.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Response {
+    /// HTTP status.
+    pub status: u16,
+    headers: Vec<(String, String)>,
+    /// As received, content-encoding still applied.
+    pub body: Vec<u8>,
+}
+
+impl Response {
+    /// The value of the first header of that name, in lower case; `None` also when it is not text.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let found = self.headers.iter().find(|(header, _)| header == name);
+        found.map(|(_, value)| value.as_str())
+    }
+}
+
+/// A route that was tried, and how it failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The route.
+    pub route: Route,
+    /// How it failed.
+    pub error: RouteError,
+}
+
+/// Why no answer was had.
+#[derive(Debug, thiserror::Error)]
+pub enum TransportError {
+    /// Every route failed.
+    #[error("the platform could not be reached: {}", Listed(.failures))]
+    NoRoute {
+        /// In the order tried; never empty.
+        failures: Vec<Failure>,
+    },
+    /// The platform answered at too great a length; another route would not help.
+    #[error("the platform's answer is over the limit of {limit} bytes")]
+    ResponseTooLarge {
+        /// The limit.
+        limit: u64,
+    },
+    /// A header or the path has characters that HTTP does not allow.
+    #[error("the request to {path:?} can't be written as HTTP")]
+    Request {
+        /// Its path.
+        path: String,
+        /// Why not.
+        source: http::Error,
+    },
+}
+
+impl TransportError {
+    /// Whether someone answered who is not the platform, on any of the routes.
+    #[must_use]
+    pub fn is_untrusted(&self) -> bool {
+        let Self::NoRoute { failures } = self else { return false };
+        failures.iter().any(|f| matches!(f.error, RouteError::UntrustedCertificate { .. }))
+    }
+}
+
+struct Listed<'a>(&'a [Failure]);
+
+impl fmt::Display for Listed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, failure) in self.0.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "; " };
+            write!(f, "{separator}{}: {}", failure.route, failure.error)?;
+        }
+        Ok(())
+    }
+}
+
+/// Where this host has to be able to connect to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Endpoints {
+    /// The platform and the proxies.
+    pub addresses: Vec<SocketAddr>,
+    /// Those whose names could not be resolved.
+    pub unresolved: Vec<Endpoint>,
+}
+
+/// HTTPS to the platform.
+pub struct Transport {
+    platform: PlatformUrl,
+    builder: Builder,
+    timeouts: Timeouts,
+    max_response: u64,
+    /// The proxies in their order, then the direct route.
+    routes: Vec<Way>,
+    current: Option<usize>,
+}
+
+/// A route and what it needs.
+struct Way {
+    route: Route,
+    proxy: Option<ureq::Proxy>,
+    /// Present as long as its connection may be used again.
+    agent: Option<Agent>,
+    last_failure: Option<RouteError>,
+}
+
+impl Transport {
+    /// Connects to nothing yet.
+    ///
+    /// # Errors
+    /// When the CA certificates or a proxy can't be used.
+    pub fn new(config: TransportConfig, resolver: Arc<dyn Resolve>) -> Result<Self, ConfigError> {
+        let way = |route, proxy| Way { route, proxy, agent: None, last_failure: None };
+        let mut routes = Vec::with_capacity(config.proxies.len() + 1);
+        for proxy in &config.proxies {
+            routes.push(way(Route::Proxy(proxy.address.clone()), Some(agent::proxy(proxy)?)));
+        }
+        routes.push(way(Route::Direct, None));
+        // A remembered route that is no longer configured is forgotten.
+        let current = routes.iter().position(|way| Some(&way.route) == config.last_route.as_ref());
+        let builder = Builder {
+            tls: agent::tls_config(&config.ca_pem)?,
+            resolver: Adapter { inner: resolver, longest: config.timeouts.resolve },
+            user_agent: config.user_agent,
+        };
+        let (timeouts, max_response) = (config.timeouts, config.max_response);
+        Ok(Self { platform: config.platform, builder, timeouts, max_response, routes, current })
+    }
+
+    /// Sends a request: by the route that worked last, then by the others in their order.
+    ///
+    /// # Errors
+    /// See [`TransportError`].
+    pub fn send(&mut self, request: &Request<'_>) -> Result<Response, TransportError> {
+        let mut failures = Vec::new();
+        for index in self.order() {
+            match self.send_by(index, request) {
+                Ok(response) => {
+                    self.current = Some(index);
+                    self.routes[index].last_failure = None;
+                    return Ok(response);
+                }
+                Err(SendError::Route(error)) => {
+                    let way = &mut self.routes[index];
+                    way.agent = None;
+                    way.last_failure = Some(error.clone());
+                    failures.push(Failure { route: way.route.clone(), error });
+                }
+                Err(SendError::Final(error)) => return Err(error),
+            }
+        }
+        self.current = None;
+        Err(TransportError::NoRoute { failures })
+    }
+
+    /// Reaches the platform over a brand-new connection by the current route alone, within
+    /// [`Timeouts::probe`]. Any HTTP status will do: it came from the platform. Changes no choice of
+    /// route and ends no kept connection.
+    ///
+    /// # Errors
+    /// [`TransportError::NoRoute`] with that one route.
+    pub fn probe(&self) -> Result<(), TransportError> {
+        let Some(way) = self.order().first().map(|&index| &self.routes[index]) else {
+            return Ok(());
+        };
+        let probe = self.timeouts.probe;
+        let timeouts = Timeouts { resolve: probe, connect: probe, exchange: probe, probe };
+        let agent =
+            agent::agent(&self.builder, way.proxy.as_ref(), timeouts, Connections::UsedOnce);
+        let request =
+            Request { method: Method::Get, path_and_query: "/healthz", headers: &[], body: &[] };
+        match self.exchange(&agent, way, &request) {
+            Ok(_) | Err(SendError::Final(TransportError::ResponseTooLarge { .. })) => Ok(()),
+            Err(SendError::Final(error)) => Err(error),
+            Err(SendError::Route(error)) => {
+                let failures = vec![Failure { route: way.route.clone(), error }];
+                Err(TransportError::NoRoute { failures })
+            }
+        }
+    }
+
+    /// Ends kept connections: the next request connects anew.
+    pub fn new_connection(&mut self) {
+        for way in &mut self.routes {
+            way.agent = None;
+        }
+    }
+
+    /// The route that worked last, to be remembered for the next run.
+    #[must_use]
+    pub fn current_route(&self) -> Option<&Route> {
+        self.current.map(|index| &self.routes[index].route)
+    }
+
+    /// Every route, in the configured order.
+    #[must_use]
+    pub fn routes(&self) -> Vec<RouteState> {
+        let state = |(index, way): (usize, &Way)| RouteState {
+            route: way.route.clone(),
+            current: self.current == Some(index),
+            last_failure: way.last_failure.clone(),
+        };
+        self.routes.iter().enumerate().map(state).collect()
+    }
+
+    /// The addresses of platform and proxies, sorted: what no rule of this host may cut.
+    #[must_use]
+    pub fn endpoints(&self) -> Endpoints {
+        let mut endpoints = Endpoints::default();
+        for way in &self.routes {
+            let endpoint = match &way.route {
+                Route::Direct => self.platform.endpoint(),
+                Route::Proxy(address) => address,
+            };
+            let resolver = &self.builder.resolver;
+            match (endpoint.address(), endpoint.name()) {
+                (Some(address), _) => endpoints.addresses.push(address),
+                (None, Some(name)) => match resolver.inner.resolve(name, resolver.longest) {
+                    Ok(found) if !found.is_empty() => {
+                        let port = endpoint.port();
+                        endpoints
+                            .addresses
+                            .extend(found.iter().map(|&ip| SocketAddr::new(ip, port)));
+                    }
+                    _ => endpoints.unresolved.push(endpoint.clone()),
+                },
+                (None, None) => {}
+            }
+        }
+        endpoints.addresses.sort_unstable();
+        endpoints.addresses.dedup();
+        endpoints
+    }
+
+    /// The current route first, the others in their order.
+    fn order(&self) -> Vec<usize> {
+        let others = (0..self.routes.len()).filter(|&index| Some(index) != self.current);
+        self.current.into_iter().chain(others).collect()
+    }
+
+    fn send_by(&mut self, index: usize, request: &Request<'_>) -> Result<Response, SendError> {
+        let kept = self.routes[index].agent.take();
+        if let Some(agent) = kept {
+            match self.exchange(&agent, &self.routes[index], request) {
+                // The other side may have closed the kept connection meanwhile: that says nothing
+                // about the route.
+                Err(SendError::Route(RouteError::Broken { .. } | RouteError::Http { .. })) => {}
+                result => {
+                    self.routes[index].agent = Some(agent);
+                    return result;
+                }
+            }
+        }
+        let proxy = self.routes[index].proxy.as_ref();
+        let agent = agent::agent(&self.builder, proxy, self.timeouts, Connections::Kept);
+        let result = self.exchange(&agent, &self.routes[index], request);
+        self.routes[index].agent = Some(agent);
+        result
+    }
+
+    fn exchange(
+        &self,
+        agent: &Agent,
+        way: &Way,
+        request: &Request<'_>,
+    ) -> Result<Response, SendError> {
+        let failed = |error: ureq::Error| self.failed(way, error);
+        let mut builder = http::Request::builder()
+            .method(request.method.as_str())
+            .uri(format!("{}{}", self.platform, request.path_and_query));
+        for (name, value) in request.headers {
+            builder = builder.header(*name, *value);
+        }
+        let answer = match request.method {
+            Method::Get => agent.run(builder.body(()).map_err(|e| unwritable(request, e))?),
+            Method::Post => {
+                agent.run(builder.body(request.body).map_err(|e| unwritable(request, e))?)
+            }
+        };
+        let mut answer = answer.map_err(failed)?;
+        let body = answer.body_mut().with_config().limit(self.max_response).read_to_vec();
+        let headers = answer.headers().iter().filter_map(|(name, value)| {
+            Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()))
+        });
+        let (status, headers) = (answer.status().as_u16(), headers.collect());
+        Ok(Response { status, headers, body: body.map_err(failed)? })
+    }
+
+    fn failed(&self, way: &Way, error: ureq::Error) -> SendError {
+        match error {
+            ureq::Error::BodyExceedsLimit(limit) => {
+                SendError::Final(TransportError::ResponseTooLarge { limit })
+            }
+            error => SendError::Route(classify(&error, &way.route, self.platform.endpoint())),
+        }
+    }
+}
+
+/// Whether another route might help.
+enum SendError {
+    Route(RouteError),
+    Final(TransportError),
+}
+
+fn unwritable(request: &Request<'_>, source: http::Error) -> SendError {
+    let path = request.path_and_query.to_owned();
+    SendError::Final(TransportError::Request { path, source })
+}

@@ -33,17 +33,23 @@ impl Method {
     }
 }
 
-/// A request to the platform.
-#[derive(Debug, Clone, Copy)]
+/// A request to the platform. `Debug` leaves headers and body out: they hold the session's token.
+#[derive(Clone, Copy)]
 pub struct Request<'a> {
     /// The method.
     pub method: Method,
     /// E.g. `/host/v1/check-in`; begins with `/`.
     pub path_and_query: &'a str,
     /// Names and values.
-    pub headers: &'a [(&'a str, &'a str)],
+    pub headers: &'a [(&'static str, String)],
     /// Sent as it is; ignored for [`Method::Get`].
     pub body: &'a [u8],
+}
+
+impl fmt::Debug for Request<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.method.as_str(), self.path_and_query)
+    }
 }
 
 /// The platform's answer, whatever its status.
@@ -314,7 +320,7 @@ impl Transport {
             .method(request.method.as_str())
             .uri(format!("{}{}", self.platform, request.path_and_query));
         for (name, value) in request.headers {
-            builder = builder.header(*name, *value);
+            builder = builder.header(*name, value);
         }
         let answer = match request.method {
             Method::Get => agent.run(builder.body(()).map_err(|e| unwritable(request, e))?),

@@ -82,7 +82,7 @@ fn events() -> ReportBody {
     ReportBody::Events(EventReport { events: vec![event(), gre], lost: 2 })
 }
 
-fn programmed() -> ReportBody {
+fn programmed(text: Option<&str>) -> ReportBody {
     ReportBody::Programmed(ProgrammedReport {
         in_force: in_force(),
         inbound: DirectionState { subject: Subject::Everything, mode: Mode::Enforce },
@@ -93,7 +93,7 @@ fn programmed() -> ReportBody {
             packets: 5,
             bytes: 400,
         }],
-        text: Some("table inet xshield {\n}\n".into()),
+        text: text.map(str::to_owned),
         unenforceable: vec![UnenforceableRule {
             rule: "db-tier/backup".parse().unwrap(),
             direction: Direction::Outbound,
@@ -144,7 +144,8 @@ fn version_1_check_ins_stay_readable() {
 
 #[test]
 fn version_1_reports_stay_readable() {
-    check("report-programmed", &report(programmed()));
+    check("report-programmed", &report(programmed(Some("table inet xshield {\n}\n"))));
+    check("report-programmed-same-text", &report(programmed(None)));
     check("report-events", &report(events()));
     check("report-listening-ports", &report(listening()));
     check("report-answer", &ReportAnswer { version: 1, acknowledged: Bytes([0xB0; 16]) });

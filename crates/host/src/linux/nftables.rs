@@ -329,10 +329,23 @@ mod tests {
         let systemd = ("run/systemd/system/x", "");
         let wants = ("etc/systemd/system/sysinit.target.wants/nftables.service", "");
         #[rustfmt::skip]
-        let table: &[(&str, &[(&str, &str)], &str)] = &[
+        type Files<'a> = &'a [(&'a str, &'a str)];
+        let table: &[(&str, Files<'_>, &str)] = &[
             ("all there", &[loaded, ("usr/sbin/nft", ""), systemd, wants], ""),
-            ("built in", &[("lib/modules/6.1/modules.builtin", "kernel/net/netfilter/nf_tables.ko\n"), ("sbin/nft", ""), ("sbin/modprobe", "")], ""),
-            ("a module of similar name", &[("proc/modules", "nf_tables_x 1\n"), ("sbin/nft", ""), ("sbin/modprobe", "")], "modprobe"),
+            (
+                "built in",
+                &[
+                    ("lib/modules/6.1/modules.builtin", "kernel/net/netfilter/nf_tables.ko\n"),
+                    ("sbin/nft", ""),
+                    ("sbin/modprobe", ""),
+                ],
+                "",
+            ),
+            (
+                "a module of similar name",
+                &[("proc/modules", "nf_tables_x 1\n"), ("sbin/nft", ""), ("sbin/modprobe", "")],
+                "modprobe",
+            ),
             ("no way to load", &[("sbin/nft", "")], ""),
             ("no package manager", &[loaded, systemd], ""),
             ("debian", &[loaded, ("usr/bin/apt-get", ""), systemd], "apt-get systemctl"),

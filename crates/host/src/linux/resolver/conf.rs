@@ -48,7 +48,7 @@ impl ResolvConf {
                 Some("options") => {
                     let ndots = words.filter_map(|word| word.strip_prefix("ndots:")?.parse().ok());
                     conf.ndots =
-                        ndots.last().map_or(conf.ndots, |ndots: usize| ndots.min(MAX_NDOTS));
+                        ndots.max().map_or(conf.ndots, |ndots: usize| ndots.min(MAX_NDOTS));
                 }
                 _ => {}
             }
@@ -147,11 +147,23 @@ mod tests {
         let stub = "nameserver 127.0.0.53";
         let (systemd, network_manager) = (UPSTREAMS[0], UPSTREAMS[1]);
         #[rustfmt::skip]
-        let table: &[(&str, &[(&str, &str)], &[&str])] = &[
+        type Files<'a> = &'a [(&'a str, &'a str)];
+        let table: &[(&str, Files<'_>, &[&str])] = &[
             ("no file", &[], &[]),
             ("plain", &[("etc/resolv.conf", "nameserver 10.0.0.2")], &["10.0.0.2"]),
-            ("systemd's stub", &[("etc/resolv.conf", stub), (systemd, "nameserver 10.0.0.3\nnameserver 10.0.0.4")], &["10.0.0.3", "10.0.0.4", "127.0.0.53"]),
-            ("dnsmasq of NetworkManager", &[("etc/resolv.conf", "nameserver 127.0.0.1"), (network_manager, "nameserver 10.0.0.3")], &["10.0.0.3", "127.0.0.1"]),
+            (
+                "systemd's stub",
+                &[("etc/resolv.conf", stub), (systemd, "nameserver 10.0.0.3\nnameserver 10.0.0.4")],
+                &["10.0.0.3", "10.0.0.4", "127.0.0.53"],
+            ),
+            (
+                "dnsmasq of NetworkManager",
+                &[
+                    ("etc/resolv.conf", "nameserver 127.0.0.1"),
+                    (network_manager, "nameserver 10.0.0.3"),
+                ],
+                &["10.0.0.3", "127.0.0.1"],
+            ),
             ("a recursive resolver here", &[("etc/resolv.conf", "nameserver ::1")], &[]),
             ("a stub that nobody explains", &[("etc/resolv.conf", stub), (systemd, "")], &[]),
         ];

@@ -18,7 +18,7 @@ use hickory_resolver::config::{
 };
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use hickory_resolver::proto::rr::{Name, RData, RecordType};
+use hickory_resolver::proto::rr::{RData, RecordType};
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
@@ -203,24 +203,39 @@ impl Resolver {
         if self.servers().next().is_none() {
             return Err(ResolveError::NoServer { name: name.to_owned() });
         }
-        let said = self.ask([name.to_owned()])?;
-        let answers = said.into_values().next().unwrap_or_else(|| [unanswered(), unanswered()]);
-        let mut addresses = Vec::new();
+        let candidates = self.candidates(&key);
+        let said = self.ask(candidates.iter().cloned())?;
         let mut reason = None;
-        for answer in answers {
-            match answer {
-                Ok(found) => addresses.extend(found),
-                Err(error) => reason = Some(error),
+        for answer in candidates.iter().filter_map(|candidate| said.get(candidate)) {
+            reason = reason.or_else(|| answer.iter().find_map(|family| family.as_ref().err()));
+            let addresses: Vec<IpAddr> = answer.iter().flatten().flatten().copied().collect();
+            if !addresses.is_empty() {
+                return Ok(addresses);
             }
         }
-        match (addresses.is_empty(), reason) {
-            (false, _) => Ok(addresses),
-            (true, Some(reason)) => Err(ResolveError::Failed { name: name.to_owned(), reason }),
-            (true, None) => Err(ResolveError::NoAddress { name: name.to_owned() }),
-        }
+        let name = name.to_owned();
+        Err(match reason {
+            Some(reason) => ResolveError::Failed { name, reason: reason.clone() },
+            None => ResolveError::NoAddress { name },
+        })
     }
 
-    fn servers(&self) -> impl Iterator<Item = IpAddr> {
+    /// The fully qualified names that a program's name may stand for, the likeliest first.
+    fn candidates(&self, name: &str) -> Vec<String> {
+        let mut candidates: Vec<String> = self
+            .conf
+            .search
+            .iter()
+            .map(|domain| format!("{name}.{}.", domain.trim_matches('.')))
+            .collect();
+        let dots = name.matches('.').count();
+        let place = if dots >= self.conf.ndots { 0 } else { candidates.len() };
+        candidates.insert(place, format!("{name}."));
+        candidates
+    }
+
+    /// The servers that are asked, in their order.
+    pub fn servers(&self) -> impl Iterator<Item = IpAddr> {
         let scoped = &self.conf.scoped;
         self.conf.servers.iter().copied().filter(move |server| !scoped.contains(server))
     }
@@ -253,15 +268,12 @@ impl Resolver {
             }
             server
         });
-        let search =
-            self.conf.search.iter().filter_map(|name| Name::from_utf8(name).ok()).collect();
-        let config = ResolverConfig::from_parts(None, search, servers.collect());
+        let config = ResolverConfig::from_parts(None, Vec::new(), servers.collect());
         let mut builder =
             TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
         let options = builder.options_mut();
         options.timeout = self.patience.one_try;
         options.attempts = self.patience.retries;
-        options.ndots = self.conf.ndots;
         options.use_hosts_file = ResolveHosts::Never;
         options.server_ordering_strategy = ServerOrderingStrategy::UserProvidedOrder;
         builder.build()

@@ -24,8 +24,13 @@ pub struct FieldError {
 }
 
 /// An error answer (RFC 9457, `application/problem+json`).
+#[derive(Debug, Clone)]
+pub struct Problem(Box<Details>);
+
+/// What an error answer says.
 #[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
-pub struct Problem {
+#[schema(as = Problem)]
+pub struct Details {
     /// A URI reference that names the kind, e.g. `/problems/clock-skew`.
     #[serde(rename = "type")]
     pub kind: String,
@@ -61,7 +66,7 @@ impl Problem {
     /// A problem of the kind `/problems/{slug}`.
     #[must_use]
     pub fn new(status: StatusCode, slug: &str, title: &str) -> Self {
-        Self {
+        Self(Box::new(Details {
             kind: format!("/problems/{slug}"),
             title: title.to_owned(),
             status,
@@ -69,7 +74,7 @@ impl Problem {
             field: None,
             errors: Vec::new(),
             retry_after: None,
-        }
+        }))
     }
 
     /// Says what happened and what to do.
@@ -141,6 +146,20 @@ impl Problem {
     }
 }
 
+impl std::ops::Deref for Problem {
+    type Target = Details;
+
+    fn deref(&self) -> &Details {
+        &self.0
+    }
+}
+
+impl std::ops::DerefMut for Problem {
+    fn deref_mut(&mut self) -> &mut Details {
+        &mut self.0
+    }
+}
+
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         Self::internal(&error)
@@ -157,7 +176,7 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let retry_after = self.retry_after;
         let status = self.status;
-        let body = serde_json::to_vec(&self).unwrap_or_default();
+        let body = serde_json::to_vec(&*self.0).unwrap_or_default();
         let mut response = (status, body).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

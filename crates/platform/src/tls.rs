@@ -185,7 +185,7 @@ fn stored(
             && issued.ca == fingerprint(ca_pem)
     });
     // A damaged certificate is no loss: the CA issues another.
-    Ok(if good { certified(&pem, &key).ok() } else { None })
+    Ok(if good { certified(&pem, ca_pem, &key).ok() } else { None })
 }
 
 fn issue(
@@ -211,18 +211,20 @@ fn issue(
     dir.write("tls.key", &key.serialize_pem())?;
     dir.write("tls.pem", &pem)?;
     dir.write("tls.json", &issued)?;
-    certified(&pem, &key.serialize_pem())
+    certified(&pem, ca_pem, &key.serialize_pem())
 }
 
 fn fingerprint(ca_pem: &str) -> String {
     digest(&SHA256, ca_pem.as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn certified(pem: &str, key: &str) -> Result<CertifiedKey, KeyError> {
+/// The CA is sent along, so that who knows only its fingerprint can pin it, too.
+fn certified(pem: &str, ca_pem: &str, key: &str) -> Result<CertifiedKey, KeyError> {
     let unreadable = |_| rustls::Error::General("unreadable PEM".to_owned());
-    let certificate = CertificateDer::from_pem_slice(pem.as_bytes()).map_err(unreadable)?;
+    let read = |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).map_err(unreadable);
+    let chain = vec![read(pem)?, read(ca_pem)?];
     let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(unreadable)?;
-    let certified = CertifiedKey::new(vec![certificate], sign::any_supported_type(&key)?);
+    let certified = CertifiedKey::new(chain, sign::any_supported_type(&key)?);
     certified.keys_match()?;
     Ok(certified)
 }

@@ -236,7 +236,6 @@ impl<'a> Hidden<'a> {
         let before = termios::tcgetattr(tty)?;
         let mut hidden = before.clone();
         hidden.local_modes.remove(LocalModes::ECHO);
-        hidden.local_modes.insert(LocalModes::ECHONL);
         termios::tcsetattr(tty, OptionalActions::Flush, &hidden)?;
         Ok(Self { tty, before })
     }

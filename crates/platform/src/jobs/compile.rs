@@ -308,7 +308,7 @@ pub async fn run(app: App) {
         app.compiling.changed.notified().await;
         tokio::time::sleep(Duration::from_millis(app.settings.gather_changes_ms)).await;
         if let Err(problem) = recompile(&app, Scope::All).await {
-            let detail = problem.detail.unwrap_or_default();
+            let detail = problem.detail.clone().unwrap_or_default();
             app.compiling.set_failure(Some(detail));
             tokio::time::sleep(Duration::from_secs(5)).await;
             app.compiling.inventory_changed();

@@ -1,7 +1,63 @@
-//! Admin API.
-use crate::state::App;
+//! What operators, the console and the CLI call: `/api/v1`, described at `/api/v1/openapi.json`.
+
 use axum::Router;
+use axum::response::IntoResponse as _;
+use axum::routing::get;
+use utoipa::OpenApi;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::state::App;
+
+mod assets;
+mod audit_log;
+mod enforcement_keys;
+mod page;
+mod policy;
+mod sign_in;
+mod telemetry;
+mod users;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Xshield platform",
+        description = "Errors are RFC 9457 problem documents. Lists come in pages: pass `next` as \
+                       `cursor` to get the following one."
+    ),
+    security(("token" = [])),
+    modifiers(&Token),
+    components(schemas(crate::problem::Details))
+)]
+struct Described;
+
+struct Token;
+
+impl utoipa::Modify for Token {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
+        let components = openapi.components.get_or_insert_default();
+        components.add_security_scheme("token", SecurityScheme::Http(scheme));
+    }
+}
+
 /// `/api/v1`.
 pub(super) fn router() -> Router<App> {
-    Router::new()
+    let (router, described) = OpenApiRouter::with_openapi(Described::openapi())
+        .merge(sign_in::router())
+        .merge(users::router())
+        .merge(assets::router())
+        .merge(telemetry::router())
+        .merge(enforcement_keys::router())
+        .merge(policy::router())
+        .merge(audit_log::router())
+        .split_for_parts();
+    let described = axum::body::Bytes::from(described.to_json().unwrap_or_default());
+    router.route(
+        "/api/v1/openapi.json",
+        get(move || {
+            let json = [(axum::http::header::CONTENT_TYPE, "application/json")];
+            async move { (json, described).into_response() }
+        }),
+    )
 }

@@ -1,0 +1,437 @@
+//! Assets: what they are and how they stand.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use xshield_policy::AssetId;
+use xshield_policy::inventory::Source;
+use xshield_policy::names::{Name, TagKey, TagValue};
+use xshield_wire::message::{Command, CommandKind, InForce, Problem as HostProblem, Status};
+
+use super::page::{Page, PageQuery};
+use crate::auth::{Allowed, Caller, Operator, Viewer};
+use crate::clock::Timestamp;
+use crate::jobs::compile;
+use crate::keys::new_id;
+use crate::problem::{Answer, JsonBody, Problem, QueryOf};
+use crate::state::App;
+use crate::store::assets::{self, ACTIVE_FOR, AssetFilter, Standing, StoredAsset, Tags};
+use crate::store::audit::{self, Deed};
+use crate::store::{Conn, commit};
+
+pub(super) fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(get, change, delete))
+        .routes(routes!(approve_identity))
+        .routes(routes!(reject_identity))
+        .routes(routes!(command))
+}
+
+/// Whether the host's program runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "kebab-case")]
+enum Activity {
+    /// It ran within the last five minutes.
+    Active,
+    /// It ran, but longer ago.
+    Inactive,
+    /// It has not checked in yet.
+    Never,
+}
+
+/// How the host's program stands.
+#[derive(Debug, PartialEq, Serialize, utoipa::ToSchema)]
+struct Spark {
+    activity: Activity,
+    /// Since when it is inactive.
+    inactive_since: Option<Timestamp>,
+    last_check_in: Option<Timestamp>,
+    version: String,
+    /// What the host says: `enforcing`, `no-policy`, `blocked` or `failed`.
+    #[schema(value_type = Object)]
+    status: Status,
+    /// The ruleset in the host's kernel.
+    #[schema(value_type = Option<Object>)]
+    in_force: Option<InForce>,
+    /// The ruleset it should have.
+    #[schema(value_type = Option<Object>)]
+    wanted: Option<InForce>,
+    /// Whether they are the same.
+    up_to_date: bool,
+    /// Why nothing is enforced, when that is so.
+    nothing_enforced: Option<String>,
+    /// What the host wants an operator to know.
+    #[schema(value_type = Vec<Object>)]
+    problems: Vec<HostProblem>,
+}
+
+/// An identity that speaks in the asset's name and is not the pinned one.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct PendingIdentity {
+    /// Ed25519, base64.
+    identity: String,
+    since: Timestamp,
+}
+
+/// A managed host.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct Asset {
+    #[schema(value_type = String)]
+    id: AssetId,
+    #[schema(value_type = String)]
+    name: Name,
+    #[schema(value_type = String)]
+    source: Source,
+    #[schema(value_type = BTreeMap<String, String>)]
+    tags: Tags,
+    #[schema(value_type = Vec<String>)]
+    addresses: Vec<IpAddr>,
+    os: String,
+    kernel: String,
+    /// The pinned identity key (Ed25519, base64).
+    identity: String,
+    pending_identity: Option<PendingIdentity>,
+    created_at: Timestamp,
+    /// Flows that the host could not record, ever.
+    events_lost: u64,
+    spark: Spark,
+}
+
+fn shown(asset: StoredAsset, tags: Tags, now: Timestamp) -> Asset {
+    Asset {
+        spark: spark(&asset, now),
+        id: asset.id,
+        name: asset.name,
+        source: asset.source,
+        tags,
+        addresses: asset.addresses,
+        os: asset.os,
+        kernel: asset.kernel,
+        identity: asset.identity.to_base64(),
+        pending_identity: asset.pending.map(|pending| PendingIdentity {
+            identity: pending.identity.to_base64(),
+            since: pending.since,
+        }),
+        created_at: asset.created_at,
+        events_lost: asset.events_lost,
+    }
+}
+
+fn spark(asset: &StoredAsset, now: Timestamp) -> Spark {
+    let activity = match asset.last_check_in {
+        None => Activity::Never,
+        Some(last) if last.plus(ACTIVE_FOR) >= now => Activity::Active,
+        Some(_) => Activity::Inactive,
+    };
+    let inactive_since = asset
+        .last_check_in
+        .filter(|_| activity == Activity::Inactive)
+        .map(|last| last.plus(ACTIVE_FOR));
+    Spark {
+        activity,
+        inactive_since,
+        last_check_in: asset.last_check_in,
+        version: asset.program_version.clone(),
+        status: asset.status.clone(),
+        in_force: asset.in_force,
+        wanted: asset.wanted,
+        up_to_date: asset.wanted == asset.in_force,
+        nothing_enforced: nothing_enforced(asset),
+        problems: asset.problems.clone(),
+    }
+}
+
+fn nothing_enforced(asset: &StoredAsset) -> Option<String> {
+    if asset.last_check_in.is_none() {
+        return Some("the host has registered but not checked in yet".to_owned());
+    }
+    match &asset.status {
+        Status::Enforcing => None,
+        Status::NoPolicy if asset.wanted.is_none() => Some("no policy is committed yet".to_owned()),
+        Status::NoPolicy => Some("the host has not fetched its ruleset yet".to_owned()),
+        Status::Blocked { by } => Some(format!("blocked: {by}")),
+        // With an older ruleset in force, something is still enforced.
+        Status::Failed { reason } if asset.in_force.is_none() => Some(reason.clone()),
+        Status::Failed { .. } => None,
+    }
+}
+
+#[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+struct AssetQuery {
+    /// Part of the name.
+    #[serde(default)]
+    name: Option<String>,
+    /// `key` or `key=value`; several, joined by `,`, must all hold.
+    #[serde(default)]
+    tag: Option<String>,
+    /// How it stands.
+    #[serde(default)]
+    #[param(inline)]
+    status: Option<Standing>,
+    /// A segment of the committed policy.
+    #[serde(default)]
+    segment: Option<String>,
+}
+
+/// List assets
+#[utoipa::path(get, path = "/api/v1/assets", tag = "assets", params(AssetQuery, PageQuery),
+    responses((status = 200, body = Page<Asset>)))]
+async fn list(
+    State(app): State<App>,
+    _: Allowed<Viewer>,
+    QueryOf(query): QueryOf<AssetQuery>,
+    QueryOf(page): QueryOf<PageQuery>,
+) -> Answer<Json<Page<Asset>>> {
+    let (limit, now) = (page.limit()?, Timestamp::now());
+    let ids = match &query.segment {
+        Some(segment) => Some(members(&app, segment).await?),
+        None => None,
+    };
+    let tags = query.tag.as_deref().map(tag_filter).transpose()?.unwrap_or_default();
+    let filter = AssetFilter { name: query.name, tags, standing: query.status, ids };
+    let after = page.after::<String>()?;
+    let mut conn = app.store.read().await?;
+    let found = assets::list(&mut conn, &filter, after.as_deref(), limit + 1, now).await?;
+    let mut tags = assets::tags_of(&mut conn, found.iter().map(|asset| &asset.id)).await?;
+    Ok(Json(Page::of(
+        found,
+        limit,
+        |asset| asset.name.as_str().to_owned(),
+        |asset| {
+            let tags = tags.remove(&asset.id).unwrap_or_default();
+            shown(asset, tags, now)
+        },
+    )))
+}
+
+fn tag_filter(text: &str) -> Answer<Vec<(TagKey, Option<TagValue>)>> {
+    let refuse = |reason: String| Problem::invalid("?tag", reason);
+    text.split(',')
+        .map(|one| {
+            let (key, value) = match one.split_once('=') {
+                Some((key, value)) => (key, Some(value)),
+                None => (one, None),
+            };
+            let key = key.trim().parse::<TagKey>().map_err(|error| refuse(error.to_string()))?;
+            let value = value.map(|value| value.trim().parse::<TagValue>()).transpose();
+            Ok((key, value.map_err(|error| refuse(error.to_string()))?))
+        })
+        .collect()
+}
+
+async fn members(app: &App, segment: &str) -> Answer<Vec<AssetId>> {
+    let unknown = || Problem::invalid("?segment", "the committed policy has no such segment");
+    let committed = compile::committed(app).await?.ok_or_else(unknown)?;
+    let segment = committed
+        .policy
+        .segments()
+        .find(|known| known.name.as_str() == segment)
+        .ok_or_else(unknown)?;
+    let inventory = assets::inventory(&mut *app.store.read().await?).await?;
+    let members = inventory.assets.into_iter().filter(|asset| segment.criteria.matches(asset));
+    Ok(members.map(|asset| asset.id).collect())
+}
+
+/// The asset that a path names, by id or by name.
+pub(super) async fn named(conn: &mut Conn, asset: &str) -> Answer<StoredAsset> {
+    if let Some(found) = assets::by_id(conn, asset).await? {
+        return Ok(found);
+    }
+    let found = assets::by_name(conn, asset).await?;
+    found.ok_or_else(|| Problem::not_found("asset", asset))
+}
+
+async fn with_tags(conn: &mut Conn, asset: StoredAsset) -> Answer<Json<Asset>> {
+    let mut tags = assets::tags_of(conn, std::iter::once(&asset.id)).await?;
+    let tags = tags.remove(&asset.id).unwrap_or_default();
+    Ok(Json(shown(asset, tags, Timestamp::now())))
+}
+
+/// One asset
+#[utoipa::path(get, path = "/api/v1/assets/{asset}", tag = "assets",
+    params(("asset" = String, Path, description = "id or name")),
+    responses((status = 200, body = Asset)))]
+async fn get(
+    State(app): State<App>,
+    _: Allowed<Viewer>,
+    Path(asset): Path<String>,
+) -> Answer<Json<Asset>> {
+    let mut conn = app.store.read().await?;
+    let asset = named(&mut conn, &asset).await?;
+    with_tags(&mut conn, asset).await
+}
+
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+struct AssetChange {
+    /// Tags to set; those with `null` are taken away, those not named stay.
+    #[schema(value_type = BTreeMap<String, Option<String>>)]
+    tags: BTreeMap<TagKey, Option<TagValue>>,
+}
+
+/// Change an asset's tags
+#[utoipa::path(patch, path = "/api/v1/assets/{asset}", tag = "assets", request_body = AssetChange,
+    params(("asset" = String, Path, description = "id or name")),
+    responses((status = 200, body = Asset)))]
+async fn change(
+    State(app): State<App>,
+    allowed: Allowed<Operator>,
+    Path(asset): Path<String>,
+    JsonBody(change): JsonBody<AssetChange>,
+) -> Answer<Json<Asset>> {
+    let mut tx = app.store.write().await?;
+    let asset = named(&mut tx, &asset).await?;
+    let mut known = assets::tags_of(&mut tx, std::iter::once(&asset.id)).await?;
+    let before = known.remove(&asset.id).unwrap_or_default();
+    let mut after = before.clone();
+    for (key, value) in change.tags {
+        match value {
+            Some(value) => after.insert(key, value),
+            None => after.remove(&key),
+        };
+    }
+    if after != before {
+        assets::set_tags(&mut tx, &asset.id, &after).await?;
+        let deed = Deed {
+            actor: &allowed.caller.actor(),
+            action: "asset.tag",
+            target: asset.name.as_str(),
+            before: in_words(&before),
+            after: in_words(&after),
+        };
+        audit::record(&mut tx, deed, Timestamp::now()).await?;
+        commit(tx).await?;
+        app.compiling.inventory_changed();
+    } else {
+        drop(tx);
+    }
+    Ok(Json(shown(asset, after, Timestamp::now())))
+}
+
+fn in_words(tags: &Tags) -> String {
+    let words: Vec<_> = tags.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    words.join(", ")
+}
+
+/// Forget an asset and everything it reported; a host that still runs registers again
+#[utoipa::path(delete, path = "/api/v1/assets/{asset}", tag = "assets",
+    params(("asset" = String, Path, description = "id or name")),
+    responses((status = 204)))]
+async fn delete(
+    State(app): State<App>,
+    allowed: Allowed<Operator>,
+    Path(asset): Path<String>,
+) -> Answer<StatusCode> {
+    let mut tx = app.store.write().await?;
+    let asset = named(&mut tx, &asset).await?;
+    assets::delete(&mut tx, &asset.id).await?;
+    record(&mut tx, &allowed.caller, "asset.delete", &asset, asset.id.as_str(), "").await?;
+    commit(tx).await?;
+    app.compiling.inventory_changed();
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn record(
+    conn: &mut Conn,
+    caller: &Caller,
+    action: &'static str,
+    asset: &StoredAsset,
+    before: &str,
+    after: &str,
+) -> Answer<()> {
+    let deed = Deed {
+        actor: &caller.actor(),
+        action,
+        target: asset.name.as_str(),
+        before: before.to_owned(),
+        after: after.to_owned(),
+    };
+    Ok(audit::record(conn, deed, Timestamp::now()).await?)
+}
+
+fn waiting(asset: &StoredAsset) -> Answer<String> {
+    let pending = asset.pending.ok_or_else(|| {
+        Problem::conflict("no-pending-identity", "no other identity waits for this asset")
+    })?;
+    Ok(pending.identity.to_base64())
+}
+
+/// Pin the identity key that waits, e.g. after a host was installed anew
+#[utoipa::path(post, path = "/api/v1/assets/{asset}/identity/approve", tag = "assets",
+    params(("asset" = String, Path, description = "id or name")),
+    responses((status = 200, body = Asset)))]
+async fn approve_identity(
+    State(app): State<App>,
+    allowed: Allowed<Operator>,
+    Path(asset): Path<String>,
+) -> Answer<Json<Asset>> {
+    let mut tx = app.store.write().await?;
+    let asset = named(&mut tx, &asset).await?;
+    let (before, after) = (asset.identity.to_base64(), waiting(&asset)?);
+    assets::approve_identity(&mut tx, &asset.id).await?;
+    record(&mut tx, &allowed.caller, "asset.approve-identity", &asset, &before, &after).await?;
+    let asset = named(&mut tx, asset.id.as_str()).await?;
+    let shown = with_tags(&mut tx, asset).await?;
+    commit(tx).await?;
+    Ok(shown)
+}
+
+/// Turn the identity key that waits away, for good
+#[utoipa::path(post, path = "/api/v1/assets/{asset}/identity/reject", tag = "assets",
+    params(("asset" = String, Path, description = "id or name")),
+    responses((status = 200, body = Asset)))]
+async fn reject_identity(
+    State(app): State<App>,
+    allowed: Allowed<Operator>,
+    Path(asset): Path<String>,
+) -> Answer<Json<Asset>> {
+    let mut tx = app.store.write().await?;
+    let asset = named(&mut tx, &asset).await?;
+    let before = waiting(&asset)?;
+    assets::reject_identity(&mut tx, &asset.id).await?;
+    record(&mut tx, &allowed.caller, "asset.reject-identity", &asset, &before, "").await?;
+    let asset = named(&mut tx, asset.id.as_str()).await?;
+    let shown = with_tags(&mut tx, asset).await?;
+    commit(tx).await?;
+    Ok(shown)
+}
+
+/// What a host is to do at its next check-in.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+struct NewCommand {
+    /// `resend`: send programmed rules and listening ports again.
+    #[schema(value_type = String)]
+    kind: CommandKind,
+}
+
+/// Give a host a command
+#[utoipa::path(post, path = "/api/v1/assets/{asset}/commands", tag = "assets",
+    params(("asset" = String, Path, description = "id or name")), request_body = NewCommand,
+    responses((status = 202, body = Object)))]
+async fn command(
+    State(app): State<App>,
+    allowed: Allowed<Operator>,
+    Path(asset): Path<String>,
+    JsonBody(new): JsonBody<NewCommand>,
+) -> Answer<(StatusCode, Json<Command>)> {
+    if new.kind == CommandKind::Unknown {
+        return Err(Problem::invalid("/kind", "expected 'resend'"));
+    }
+    let id = new_id("cmd-").map_err(|error| Problem::internal(&error))?;
+    let mut tx = app.store.write().await?;
+    let asset = named(&mut tx, &asset).await?;
+    assets::add_command(&mut tx, &asset.id, &id, new.kind, Timestamp::now()).await?;
+    let after = format!("{:?} {id}", new.kind).to_lowercase();
+    record(&mut tx, &allowed.caller, "asset.command", &asset, "", &after).await?;
+    commit(tx).await?;
+    Ok((StatusCode::ACCEPTED, Json(Command { id, kind: new.kind })))
+}

@@ -1,0 +1,52 @@
+//! The audit log.
+
+use axum::Json;
+use axum::extract::State;
+use serde::Deserialize;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::page::{Page, PageQuery};
+use crate::auth::{Allowed, Viewer};
+use crate::clock::Timestamp;
+use crate::problem::{Answer, QueryOf};
+use crate::state::App;
+use crate::store::audit::{self, AuditEntry, AuditFilter};
+
+pub(super) fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(list))
+}
+
+#[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+struct AuditQuery {
+    /// Who, whole: `user:NAME`, `host:ASSET`.
+    #[serde(default)]
+    actor: Option<String>,
+    /// Part of what was done, e.g. `policy.`.
+    #[serde(default)]
+    action: Option<String>,
+    /// Part of what it was done to.
+    #[serde(default)]
+    target: Option<String>,
+    /// Not before this time (RFC 3339).
+    #[serde(default)]
+    since: Option<Timestamp>,
+}
+
+/// Who did what, the newest first
+#[utoipa::path(get, path = "/api/v1/audit", tag = "audit", params(AuditQuery, PageQuery),
+    responses((status = 200, body = Page<AuditEntry>)))]
+async fn list(
+    State(app): State<App>,
+    _: Allowed<Viewer>,
+    QueryOf(query): QueryOf<AuditQuery>,
+    QueryOf(page): QueryOf<PageQuery>,
+) -> Answer<Json<Page<AuditEntry>>> {
+    let limit = page.limit()?;
+    let AuditQuery { actor, action, target, since } = query;
+    let filter = AuditFilter { actor, action, target, since };
+    let mut conn = app.store.read().await?;
+    let entries = audit::list(&mut conn, &filter, page.after()?, limit + 1).await?;
+    Ok(Json(Page::of(entries, limit, |entry| entry.id, |entry| entry)))
+}

@@ -1,0 +1,314 @@
+//! Candidate policy, validation, synchronizing, revisions.
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Path, Request, State};
+use axum::http::header;
+use serde::{Deserialize, Serialize};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use xshield_policy::Revision;
+
+use super::page::{Page, PageQuery};
+use crate::auth::{Allowed, Operator, Viewer};
+use crate::clock::Timestamp;
+use crate::jobs::compile::{self, Synchronized, invalid_policy, rehearse};
+use crate::policy::{CheckedPolicy, PolicyFile, PolicyInput, read, read_stored};
+use crate::problem::{Answer, JsonBody, Problem, QueryOf, parse_json, refuse_body};
+use crate::state::App;
+use crate::store::audit::{self, Deed};
+use crate::store::policy::{Candidate, CommittedPolicy};
+use crate::store::{self, commit};
+
+pub(super) fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(get, put))
+        .routes(routes!(validate))
+        .routes(routes!(synchronize))
+        .routes(routes!(revisions))
+        .routes(routes!(revision))
+        .routes(routes!(restore))
+}
+
+/// The policy that operators are editing.
+#[derive(Serialize, utoipa::ToSchema)]
+struct CandidatePolicy {
+    /// Grows with every edit.
+    version: u64,
+    updated_at: Option<Timestamp>,
+    updated_by: Option<String>,
+    /// The committed revision, when there is one.
+    committed_revision: Option<u64>,
+    /// Whether synchronizing would change what is committed.
+    differs_from_committed: bool,
+    #[schema(value_type = Vec<Object>)]
+    documents: serde_json::Value,
+}
+
+fn documents_of(json: &str) -> Answer<serde_json::Value> {
+    serde_json::from_str(json).map_err(|error| Problem::internal(&error))
+}
+
+fn shown(candidate: Candidate, committed: Option<&CommittedPolicy>) -> Answer<CandidatePolicy> {
+    let written = candidate.version > 0;
+    let in_force = committed.map_or("[]", |committed| committed.documents.as_str());
+    Ok(CandidatePolicy {
+        version: candidate.version,
+        updated_at: written.then_some(candidate.updated_at),
+        updated_by: written.then_some(candidate.updated_by),
+        committed_revision: committed.map(|committed| committed.revision.0),
+        differs_from_committed: candidate.documents != in_force,
+        documents: documents_of(&candidate.documents)?,
+    })
+}
+
+/// The candidate policy
+#[utoipa::path(get, path = "/api/v1/policy", tag = "policy",
+    responses((status = 200, body = CandidatePolicy)))]
+async fn get(State(app): State<App>, _: Allowed<Viewer>) -> Answer<Json<CandidatePolicy>> {
+    let mut conn = app.store.read().await?;
+    let candidate = store::policy::candidate(&mut conn).await?;
+    let committed = store::policy::committed(&mut conn).await?;
+    Ok(Json(shown(candidate, committed.as_ref())?))
+}
+
+/// A policy in the body: JSON, or YAML as `application/yaml`.
+struct Sent(CheckedPolicy);
+
+impl FromRequest<App> for Sent {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
+        let kind = request.headers().get(header::CONTENT_TYPE);
+        let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default().to_owned();
+        let body = Bytes::from_request(request, app).await.map_err(refuse_body)?;
+        let read_it = move || {
+            let input = if kind.contains("yaml") { yaml(&body)? } else { parse_json(&body)? };
+            read(&input).map_err(invalid_policy)
+        };
+        tokio::task::spawn_blocking(read_it).await?.map(Self)
+    }
+}
+
+fn yaml(body: &[u8]) -> Answer<PolicyInput> {
+    let text = std::str::from_utf8(body)
+        .map_err(|error| Problem::invalid("", format!("the YAML is not UTF-8: {error}")))?;
+    let file = PolicyFile { name: "policy.yaml".to_owned(), text: text.to_owned() };
+    Ok(PolicyInput { documents: None, files: Some(vec![file]) })
+}
+
+#[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+struct PutQuery {
+    /// Refused unless the candidate is of this version.
+    #[serde(default, deserialize_with = "crate::problem::number")]
+    #[param(value_type = Option<u64>)]
+    expected_version: Option<u64>,
+}
+
+/// Replace the candidate policy, whole or not at all
+#[utoipa::path(put, path = "/api/v1/policy", tag = "policy", params(PutQuery),
+    request_body(content((PolicyInput = "application/json"), (String = "application/yaml"))),
+    responses((status = 200, body = CandidatePolicy)))]
+async fn put(
+    State(app): State<App>,
+    allowed: Allowed<Operator>,
+    QueryOf(query): QueryOf<PutQuery>,
+    Sent(checked): Sent,
+) -> Answer<Json<CandidatePolicy>> {
+    let documents =
+        serde_json::to_string(&checked.documents).map_err(|error| Problem::internal(&error))?;
+    let actor = allowed.caller.actor();
+    replace(&app, &actor, "policy.edit", &documents, query.expected_version).await.map(Json)
+}
+
+async fn replace(
+    app: &App,
+    actor: &str,
+    action: &'static str,
+    documents: &str,
+    expected_version: Option<u64>,
+) -> Answer<CandidatePolicy> {
+    let now = Timestamp::now();
+    let mut tx = app.store.write().await?;
+    let before = store::policy::candidate(&mut tx).await?;
+    if expected_version.is_some_and(|expected| expected != before.version) {
+        let detail =
+            format!("the candidate is of version {} by now; look at it again", before.version);
+        return Err(Problem::conflict("candidate-changed", detail).field("?expected_version"));
+    }
+    let unchanged = before.documents == documents && before.version > 0;
+    if !unchanged {
+        let version = store::policy::put_candidate(&mut tx, documents, actor, now).await?;
+        let deed = Deed {
+            actor,
+            action,
+            target: "policy",
+            before: summary(before.version, &before.documents),
+            after: summary(version, documents),
+        };
+        audit::record(&mut tx, deed, now).await?;
+    }
+    let candidate = store::policy::candidate(&mut tx).await?;
+    let committed = store::policy::committed(&mut tx).await?;
+    commit(tx).await?;
+    shown(candidate, committed.as_ref())
+}
+
+fn summary(version: u64, documents: &str) -> String {
+    let count = documents_of(documents)
+        .ok()
+        .and_then(|documents| documents.as_array().map(Vec::len))
+        .unwrap_or_default();
+    format!("version {version}, {count} documents")
+}
+
+/// What a policy would do.
+#[derive(Serialize, utoipa::ToSchema)]
+struct Validated {
+    documents: usize,
+    /// What compiles but probably isn't meant.
+    warnings: Vec<String>,
+}
+
+/// Check a policy, also against the inventory, and change nothing
+#[utoipa::path(post, path = "/api/v1/policy/validate", tag = "policy",
+    request_body(content((PolicyInput = "application/json"), (String = "application/yaml"))),
+    responses((status = 200, body = Validated)))]
+async fn validate(
+    State(app): State<App>,
+    _: Allowed<Viewer>,
+    Sent(checked): Sent,
+) -> Answer<Json<Validated>> {
+    let documents = checked.documents.len();
+    let warnings = rehearse(&app, checked.policy).await?;
+    Ok(Json(Validated { documents, warnings }))
+}
+
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Synchronize {
+    /// Refused unless the candidate is of this version.
+    #[serde(default)]
+    expected_version: Option<u64>,
+    /// For the list of revisions.
+    #[serde(default)]
+    note: String,
+}
+
+/// Make the candidate the committed policy
+#[utoipa::path(post, path = "/api/v1/policy/synchronize", tag = "policy",
+    request_body = Synchronize, responses((status = 200, body = Synchronized)))]
+async fn synchronize(
+    State(app): State<App>,
+    allowed: Allowed<Operator>,
+    JsonBody(wish): JsonBody<Synchronize>,
+) -> Answer<Json<Synchronized>> {
+    let actor = allowed.caller.actor();
+    let request =
+        compile::Request { actor, expected_version: wish.expected_version, note: wish.note };
+    compile::synchronize(&app, request).await.map(Json)
+}
+
+/// A committed policy.
+#[derive(Serialize, utoipa::ToSchema)]
+struct PolicyRevision {
+    revision: u64,
+    note: String,
+    committed_at: Timestamp,
+    committed_by: String,
+}
+
+impl From<CommittedPolicy> for PolicyRevision {
+    fn from(policy: CommittedPolicy) -> Self {
+        Self {
+            revision: policy.revision.0,
+            note: policy.note,
+            committed_at: policy.committed_at,
+            committed_by: policy.committed_by,
+        }
+    }
+}
+
+/// List revisions, the newest first
+#[utoipa::path(get, path = "/api/v1/policy/revisions", tag = "policy", params(PageQuery),
+    responses((status = 200, body = Page<PolicyRevision>)))]
+async fn revisions(
+    State(app): State<App>,
+    _: Allowed<Viewer>,
+    QueryOf(page): QueryOf<PageQuery>,
+) -> Answer<Json<Page<PolicyRevision>>> {
+    let limit = page.limit()?;
+    let mut conn = app.store.read().await?;
+    let found = store::policy::revisions(&mut conn, page.after()?, limit + 1).await?;
+    Ok(Json(Page::of(found, limit, |policy| policy.revision.0, PolicyRevision::from)))
+}
+
+/// A committed policy with its documents.
+#[derive(Serialize, utoipa::ToSchema)]
+struct WholeRevision {
+    #[serde(flatten)]
+    about: PolicyRevision,
+    #[schema(value_type = Vec<Object>)]
+    documents: serde_json::Value,
+}
+
+/// One revision
+#[utoipa::path(get, path = "/api/v1/policy/revisions/{revision}", tag = "policy",
+    params(("revision" = u64, Path)), responses((status = 200, body = WholeRevision)))]
+async fn revision(
+    State(app): State<App>,
+    _: Allowed<Viewer>,
+    Path(revision): Path<String>,
+) -> Answer<Json<WholeRevision>> {
+    let policy = known(&app, &revision).await?;
+    let documents = documents_of(&policy.documents)?;
+    Ok(Json(WholeRevision { about: policy.into(), documents }))
+}
+
+async fn known(app: &App, revision: &str) -> Answer<CommittedPolicy> {
+    let missing = || Problem::not_found("revision", revision);
+    let number = revision.parse().map_err(|_| missing())?;
+    let mut conn = app.store.read().await?;
+    store::policy::revision(&mut conn, Revision(number)).await?.ok_or_else(missing)
+}
+
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Restore {
+    /// Commit it as a new revision at once; otherwise it becomes the candidate only.
+    #[serde(default)]
+    synchronize: bool,
+}
+
+/// What restoring did.
+#[derive(Serialize, utoipa::ToSchema)]
+struct Restored {
+    candidate: CandidatePolicy,
+    /// When it was committed, too.
+    synchronized: Option<Synchronized>,
+}
+
+/// Make an earlier revision the candidate, and commit it if wished
+#[utoipa::path(post, path = "/api/v1/policy/revisions/{revision}/restore", tag = "policy",
+    params(("revision" = u64, Path)), request_body = Restore,
+    responses((status = 200, body = Restored)))]
+async fn restore(
+    State(app): State<App>,
+    allowed: Allowed<Operator>,
+    Path(revision): Path<String>,
+    JsonBody(wish): JsonBody<Restore>,
+) -> Answer<Json<Restored>> {
+    let policy = known(&app, &revision).await?;
+    read_stored(&policy.documents).map_err(invalid_policy)?;
+    let actor = allowed.caller.actor();
+    let candidate = replace(&app, &actor, "policy.restore", &policy.documents, None).await?;
+    let synchronized = if wish.synchronize {
+        let note = format!("restored from revision {}", policy.revision);
+        let expected_version = Some(candidate.version);
+        Some(compile::synchronize(&app, compile::Request { actor, expected_version, note }).await?)
+    } else {
+        None
+    };
+    Ok(Json(Restored { candidate, synchronized }))
+}

@@ -1,0 +1,143 @@
+//! Signing in and out, and what the platform is.
+
+use axum::Json;
+use axum::extract::{Extension, State};
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::api::From;
+use crate::auth::{Allowed, Viewer, new_token};
+use crate::clock::Timestamp;
+use crate::problem::{Answer, JsonBody, Problem};
+use crate::state::App;
+use crate::store::accounts::{self, Role};
+use crate::store::audit::{self, Deed};
+use crate::store::commit;
+
+pub(super) fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(login))
+        .routes(routes!(logout))
+        .routes(routes!(me))
+        .routes(routes!(platform))
+}
+
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Login {
+    user: String,
+    password: String,
+    /// What the token is for, e.g. the machine's name.
+    #[serde(default)]
+    name: Option<String>,
+}
+
+/// A token, shown once.
+#[derive(Serialize, utoipa::ToSchema)]
+struct SignedIn {
+    /// For `Authorization: Bearer …`.
+    token: String,
+    /// Names the token.
+    id: String,
+    user: String,
+    role: Role,
+    expires_at: Timestamp,
+}
+
+/// Sign in with a password
+#[utoipa::path(post, path = "/api/v1/login", tag = "access", security(()),
+    request_body = Login, responses((status = 200, body = SignedIn)))]
+async fn login(
+    State(app): State<App>,
+    Extension(From(from)): Extension<From>,
+    JsonBody(login): JsonBody<Login>,
+) -> Answer<Json<SignedIn>> {
+    app.limits.login(from.ip())?;
+    let now = Timestamp::now();
+    let account = accounts::get(&mut *app.store.read().await?, &login.user).await?;
+    let hash = account.as_ref().map(|account| account.password.clone());
+    let good = {
+        let _permit = app.limits.passwords.acquire().await;
+        let (app, password) = (app.clone(), login.password);
+        tokio::task::spawn_blocking(move || app.passwords.check(&password, hash.as_deref())).await?
+    };
+    let Some(account) = account.filter(|_| good) else {
+        metrics::counter!("xshield_refused_total", "reason" => "password").increment(1);
+        return Err(Problem::new(
+            StatusCode::UNAUTHORIZED,
+            "wrong-password",
+            "User or password is wrong",
+        ));
+    };
+    let expires_at = now.plus(app.settings.login_for);
+    let name = login.name.unwrap_or_else(|| "sign-in".to_owned());
+    let (token, text) = new_token(&account.name, &name, account.role, Some(expires_at), now)
+        .map_err(|error| Problem::internal(&error))?;
+    let mut tx = app.store.write().await?;
+    accounts::insert_token(&mut tx, &token).await?;
+    let deed = Deed {
+        actor: &format!("user:{}", account.name),
+        action: "user.login",
+        target: &account.name,
+        before: String::new(),
+        after: format!("token {} from {}", token.id, from.ip()),
+    };
+    audit::record(&mut tx, deed, now).await?;
+    commit(tx).await?;
+    let (user, role) = (account.name, account.role);
+    Ok(Json(SignedIn { token: text, id: token.id, user, role, expires_at }))
+}
+
+/// End the token this is sent with
+#[utoipa::path(post, path = "/api/v1/logout", tag = "access", responses((status = 204)))]
+async fn logout(State(app): State<App>, allowed: Allowed<Viewer>) -> Answer<StatusCode> {
+    let mut tx = app.store.write().await?;
+    accounts::revoke_token(&mut tx, &allowed.caller.token, Timestamp::now()).await?;
+    commit(tx).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Whose token it is.
+#[derive(Serialize, utoipa::ToSchema)]
+struct Me {
+    user: String,
+    role: Role,
+    token: String,
+}
+
+/// Whose token this is
+#[utoipa::path(get, path = "/api/v1/me", tag = "access", responses((status = 200, body = Me)))]
+async fn me(allowed: Allowed<Viewer>) -> Json<Me> {
+    let caller = allowed.caller;
+    Json(Me { user: caller.account, role: caller.role, token: caller.token })
+}
+
+/// What hosts have to know of the platform, and how it is.
+#[derive(Serialize, utoipa::ToSchema)]
+struct PlatformInfo {
+    version: &'static str,
+    /// For host configurations.
+    url: String,
+    /// The certificate that hosts pin.
+    ca_pem: String,
+    /// The key that hosts pin (base64).
+    policy_key: String,
+    /// Why rulesets could not be compiled again after the inventory changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    compile_failure: Option<String>,
+}
+
+/// What hosts have to know of the platform
+#[utoipa::path(get, path = "/api/v1/platform", tag = "access",
+    responses((status = 200, body = PlatformInfo)))]
+async fn platform(State(app): State<App>, _: Allowed<Viewer>) -> Json<PlatformInfo> {
+    Json(PlatformInfo {
+        version: env!("CARGO_PKG_VERSION"),
+        url: app.public_url(),
+        ca_pem: app.tls.ca_pem().to_owned(),
+        policy_key: app.keys.policy.public().to_string(),
+        compile_failure: app.compiling.failure(),
+    })
+}

@@ -1,0 +1,276 @@
+//! What an asset should enforce, what it enforces, and what it saw.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use serde::{Deserialize, Serialize};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use xshield_policy::{Direction, Protocol, Ruleset};
+use xshield_wire::message::{
+    EventKind, FirewallEvent, InForce, ListeningPort, ProgrammedReport, RuleHits,
+};
+
+use super::assets::named;
+use super::page::{Page, PageQuery};
+use crate::auth::{Allowed, Viewer};
+use crate::clock::Timestamp;
+use crate::problem::{Answer, Problem, QueryOf, number};
+use crate::state::App;
+use crate::store::events::{self, EventFilter, StoredEvent};
+use crate::store::reports::{self, StoredHits};
+use crate::store::rulesets;
+
+pub(super) fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(ruleset))
+        .routes(routes!(programmed))
+        .routes(routes!(list_events))
+        .routes(routes!(ports))
+}
+
+/// The ruleset that an asset should have.
+#[derive(Serialize, utoipa::ToSchema)]
+struct Compiled {
+    #[schema(value_type = Object)]
+    wanted: InForce,
+    compiled_at: Timestamp,
+    #[schema(value_type = Object)]
+    ruleset: Ruleset,
+    /// As the host gets it: a DSSE envelope.
+    #[schema(value_type = Object)]
+    envelope: serde_json::Value,
+}
+
+/// The payload of an envelope, for showing. Trusting it is for those who verify it.
+#[derive(Deserialize)]
+struct Unverified {
+    payload: String,
+}
+
+/// The compiled ruleset of an asset
+#[utoipa::path(get, path = "/api/v1/assets/{asset}/ruleset", tag = "telemetry",
+    params(("asset" = String, Path, description = "id or name")),
+    responses((status = 200, body = Compiled)))]
+async fn ruleset(
+    State(app): State<App>,
+    _: Allowed<Viewer>,
+    Path(asset): Path<String>,
+) -> Answer<Json<Compiled>> {
+    let mut conn = app.store.read().await?;
+    let asset = named(&mut conn, &asset).await?;
+    let stored = rulesets::get(&mut conn, &asset.id).await?;
+    let stored = stored.ok_or_else(|| Problem::not_found("ruleset of", asset.name.as_str()))?;
+    let damaged = |error: serde_json::Error| Problem::internal(&error);
+    let envelope: serde_json::Value = serde_json::from_str(&stored.envelope).map_err(damaged)?;
+    let Unverified { payload } = serde_json::from_str(&stored.envelope).map_err(damaged)?;
+    let payload = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, payload)
+        .map_err(|error| Problem::internal(&error))?;
+    let ruleset = serde_json::from_slice(&payload).map_err(damaged)?;
+    let (wanted, compiled_at) = (stored.wanted, stored.compiled_at);
+    Ok(Json(Compiled { wanted, compiled_at, ruleset, envelope }))
+}
+
+/// Hits of a rule, ever.
+#[derive(Serialize, utoipa::ToSchema)]
+struct Hits {
+    #[serde(flatten)]
+    #[schema(value_type = Object)]
+    hits: RuleHits,
+    last_hit: Timestamp,
+}
+
+impl From<StoredHits> for Hits {
+    fn from(stored: StoredHits) -> Self {
+        Self { hits: stored.hits, last_hit: stored.last_hit }
+    }
+}
+
+/// What the host read back from its kernel.
+#[derive(Serialize, utoipa::ToSchema)]
+struct Programmed {
+    /// By the host's clock.
+    read_at: Timestamp,
+    received_at: Timestamp,
+    /// The host's latest report.
+    #[schema(value_type = Object)]
+    report: ProgrammedReport,
+    /// The sum of all reports, by rule.
+    hits: Vec<Hits>,
+}
+
+/// The rules that an asset's kernel returned, with hit counts
+#[utoipa::path(get, path = "/api/v1/assets/{asset}/programmed", tag = "telemetry",
+    params(("asset" = String, Path, description = "id or name")),
+    responses((status = 200, body = Programmed)))]
+async fn programmed(
+    State(app): State<App>,
+    _: Allowed<Viewer>,
+    Path(asset): Path<String>,
+) -> Answer<Json<Programmed>> {
+    let mut conn = app.store.read().await?;
+    let asset = named(&mut conn, &asset).await?;
+    let reported = reports::programmed(&mut conn, &asset.id).await?;
+    let reported = reported
+        .ok_or_else(|| Problem::not_found("report of programmed rules of", asset.name.as_str()))?;
+    let hits = reports::hits(&mut conn, &asset.id).await?;
+    Ok(Json(Programmed {
+        read_at: reported.created,
+        received_at: reported.received_at,
+        report: reported.value,
+        hits: hits.into_iter().map(Hits::from).collect(),
+    }))
+}
+
+#[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+struct EventQuery {
+    /// `denied`, `would-deny` or `accepted`.
+    #[serde(default)]
+    #[param(value_type = Option<String>)]
+    kind: Option<EventKind>,
+    /// `inbound` or `outbound`.
+    #[serde(default)]
+    #[param(value_type = Option<String>)]
+    direction: Option<Direction>,
+    /// The other end's address.
+    #[serde(default)]
+    #[param(value_type = Option<String>)]
+    peer: Option<std::net::IpAddr>,
+    /// Destination port.
+    #[serde(default, deserialize_with = "number")]
+    #[param(value_type = Option<u16>)]
+    port: Option<u16>,
+    /// `tcp`, `udp` or `icmp`.
+    #[serde(default)]
+    #[param(value_type = Option<String>)]
+    protocol: Option<Protocol>,
+    /// The rule that decided.
+    #[serde(default)]
+    rule: Option<String>,
+    /// Last seen not before this time (RFC 3339).
+    #[serde(default)]
+    since: Option<Timestamp>,
+}
+
+/// A flow, added up over all reports.
+#[derive(Serialize, utoipa::ToSchema)]
+struct Event {
+    #[schema(value_type = String)]
+    kind: EventKind,
+    #[schema(value_type = String)]
+    direction: Direction,
+    source: String,
+    destination: String,
+    #[schema(value_type = String)]
+    protocol: Protocol,
+    /// Destination port; the type for ICMP.
+    port: u16,
+    /// The rule that decided; `null`: the level, for want of a rule.
+    rule: Option<String>,
+    packets: u64,
+    bytes: u64,
+    /// How many reports told of it.
+    reports: u64,
+    first_seen: Timestamp,
+    last_seen: Timestamp,
+    /// `recorder` (exact) or `kernel-log` (rate-limited).
+    #[schema(value_type = String)]
+    from: xshield_wire::message::EventSource,
+    /// The local program, when known.
+    process: Option<String>,
+}
+
+impl From<StoredEvent> for Event {
+    fn from(stored: StoredEvent) -> Self {
+        let FirewallEvent {
+            kind,
+            direction,
+            source,
+            destination,
+            protocol,
+            port,
+            rule,
+            packets,
+            bytes,
+            first_seen,
+            last_seen,
+            from,
+            process,
+        } = stored.event;
+        Self {
+            kind,
+            direction,
+            source: source.to_string(),
+            destination: destination.to_string(),
+            protocol,
+            port,
+            rule: rule.map(String::from),
+            packets,
+            bytes,
+            reports: stored.batches,
+            first_seen: Timestamp::from_unix(first_seen),
+            last_seen: Timestamp::from_unix(last_seen),
+            from,
+            process,
+        }
+    }
+}
+
+/// Flows that an asset's firewall denied, would deny or accepted; the last seen first
+#[utoipa::path(get, path = "/api/v1/assets/{asset}/events", tag = "telemetry",
+    params(("asset" = String, Path, description = "id or name"), EventQuery, PageQuery),
+    responses((status = 200, body = Page<Event>)))]
+async fn list_events(
+    State(app): State<App>,
+    _: Allowed<Viewer>,
+    Path(asset): Path<String>,
+    QueryOf(query): QueryOf<EventQuery>,
+    QueryOf(page): QueryOf<PageQuery>,
+) -> Answer<Json<Page<Event>>> {
+    let limit = page.limit()?;
+    let filter = EventFilter {
+        kind: query.kind,
+        direction: query.direction,
+        peer: query.peer.map(|peer| peer.to_string()),
+        port: query.port,
+        protocol: query.protocol,
+        rule: query.rule,
+        since: query.since,
+    };
+    let mut conn = app.store.read().await?;
+    let asset = named(&mut conn, &asset).await?;
+    let found = events::list(&mut conn, &asset.id, &filter, page.after()?, limit + 1).await?;
+    let place = |stored: &StoredEvent| (Timestamp::from_unix(stored.event.last_seen).0, stored.id);
+    Ok(Json(Page::of(found, limit, place, Event::from)))
+}
+
+/// What listens on a host.
+#[derive(Serialize, utoipa::ToSchema)]
+struct Listening {
+    /// By the host's clock.
+    read_at: Timestamp,
+    received_at: Timestamp,
+    #[schema(value_type = Vec<Object>)]
+    ports: Vec<ListeningPort>,
+}
+
+/// The ports on which an asset's programs listen
+#[utoipa::path(get, path = "/api/v1/assets/{asset}/ports", tag = "telemetry",
+    params(("asset" = String, Path, description = "id or name")),
+    responses((status = 200, body = Listening)))]
+async fn ports(
+    State(app): State<App>,
+    _: Allowed<Viewer>,
+    Path(asset): Path<String>,
+) -> Answer<Json<Listening>> {
+    let mut conn = app.store.read().await?;
+    let asset = named(&mut conn, &asset).await?;
+    let reported = reports::listening(&mut conn, &asset.id).await?;
+    let reported = reported
+        .ok_or_else(|| Problem::not_found("report of listening ports of", asset.name.as_str()))?;
+    Ok(Json(Listening {
+        read_at: reported.created,
+        received_at: reported.received_at,
+        ports: reported.value,
+    }))
+}

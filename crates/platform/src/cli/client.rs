@@ -1,0 +1,284 @@
+//! The admin API over HTTPS. Trusts the platform's CA and nothing else.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::crypto::ring::default_provider;
+use serde::Serialize;
+use serde_json::Value;
+use ureq::http::{Method, Request, Response};
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig};
+use ureq::{Agent, Body};
+
+use super::error::{CliError, Refusal};
+use super::session::{Session, Token};
+
+/// The largest answer that is read, in bytes.
+const MAX_ANSWER: u64 = 256 * 1024 * 1024;
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+/// A synchronize compiles a ruleset for each of thousands of assets.
+const ANSWER_WITHIN: Duration = Duration::from_secs(300);
+
+/// One platform, spoken to with one token.
+#[derive(Debug)]
+pub(crate) struct Client {
+    agent: Agent,
+    url: String,
+    token: Option<Token>,
+}
+
+impl Client {
+    /// A client of this call's session.
+    pub(crate) fn of_this_call() -> Result<Self, CliError> {
+        let session = Session::of_this_call()?;
+        Self::new(&session.url, &session.ca, Some(session.token))
+    }
+
+    /// A client of the platform that has a certificate of this CA.
+    pub(crate) fn new(url: &str, ca_pem: &str, token: Option<Token>) -> Result<Self, CliError> {
+        let tls = TlsConfig::builder()
+            .root_certs(RootCerts::new_with_certs(&certificates(ca_pem)?))
+            .unversioned_rustls_crypto_provider(Arc::new(default_provider()))
+            .build();
+        let config = Agent::config_builder()
+            .tls_config(tls)
+            .https_only(true)
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .user_agent(concat!("xshield/", env!("CARGO_PKG_VERSION")))
+            .timeout_connect(Some(CONNECT_WITHIN))
+            .timeout_global(Some(ANSWER_WITHIN))
+            .build();
+        Ok(Self { agent: config.new_agent(), url: url.to_owned(), token })
+    }
+
+    /// The platform's URL.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Reads. `action` says what for, as in "could not …".
+    pub(crate) fn get(&self, action: &str, path: &Path) -> Result<Value, CliError> {
+        self.call(action, Method::GET, path, None)
+    }
+
+    /// Makes or does something.
+    pub(crate) fn post(
+        &self,
+        action: &str,
+        path: &Path,
+        body: &impl Serialize,
+    ) -> Result<Value, CliError> {
+        self.call(action, Method::POST, path, Some(to_json(action, body)?))
+    }
+
+    /// Replaces something.
+    pub(crate) fn put(
+        &self,
+        action: &str,
+        path: &Path,
+        body: &impl Serialize,
+    ) -> Result<Value, CliError> {
+        self.call(action, Method::PUT, path, Some(to_json(action, body)?))
+    }
+
+    /// Changes part of something.
+    pub(crate) fn patch(
+        &self,
+        action: &str,
+        path: &Path,
+        body: &impl Serialize,
+    ) -> Result<Value, CliError> {
+        self.call(action, Method::PATCH, path, Some(to_json(action, body)?))
+    }
+
+    /// Deletes.
+    pub(crate) fn delete(&self, action: &str, path: &Path) -> Result<Value, CliError> {
+        self.call(action, Method::DELETE, path, None)
+    }
+
+    /// Reads a list page after page, until its end or until there are `limit` items. The result has
+    /// the shape of one page.
+    pub(crate) fn list(
+        &self,
+        action: &str,
+        path: &Path,
+        limit: Option<usize>,
+    ) -> Result<Value, CliError> {
+        let mut items = Vec::new();
+        let mut cursor: Option<String> = None;
+        loop {
+            let size = limit.map_or(PAGE, |limit| PAGE.min(limit - items.len()));
+            let mut page = path.clone().with("limit", size);
+            if let Some(cursor) = &cursor {
+                page = page.with("cursor", cursor);
+            }
+            let mut answer = self.get(action, &page)?;
+            if let Some(Value::Array(more)) = answer.get_mut("items").map(Value::take) {
+                items.extend(more);
+            }
+            cursor = answer.get("next").and_then(Value::as_str).map(str::to_owned);
+            let enough = limit.is_some_and(|limit| items.len() >= limit);
+            if cursor.is_none() || enough {
+                answer["items"] = Value::Array(items);
+                return Ok(answer);
+            }
+        }
+    }
+
+    fn call(
+        &self,
+        action: &str,
+        method: Method,
+        path: &Path,
+        body: Option<Vec<u8>>,
+    ) -> Result<Value, CliError> {
+        let unreachable = |source| CliError::Unreachable {
+            action: action.to_owned(),
+            url: self.url.clone(),
+            source,
+        };
+        let mut request = Request::builder().method(method).uri(format!("{}{}", self.url, path.0));
+        request = request.header("accept", "application/json");
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {}", token.0));
+        }
+        let answer = match body {
+            Some(body) => request
+                .header("content-type", "application/json")
+                .body(body)
+                .map_err(ureq::Error::from)
+                .and_then(|request| self.agent.run(request)),
+            None => request
+                .body(())
+                .map_err(ureq::Error::from)
+                .and_then(|request| self.agent.run(request)),
+        };
+        read(action, answer.map_err(unreachable)?).map_err(|error| match error {
+            ReadError::Broken(source) => unreachable(source),
+            ReadError::Said(error) => error,
+        })
+    }
+}
+
+/// Items asked for at once.
+const PAGE: usize = 500;
+
+enum ReadError {
+    Broken(ureq::Error),
+    Said(CliError),
+}
+
+fn read(action: &str, mut answer: Response<Body>) -> Result<Value, ReadError> {
+    let status = answer.status();
+    let body = answer.body_mut().with_config().limit(MAX_ANSWER).read_to_vec();
+    let body = body.map_err(ReadError::Broken)?;
+    if !status.is_success() {
+        let refusal = Box::new(Refusal::read(status.as_u16(), &body));
+        return Err(ReadError::Said(CliError::Refused { action: action.to_owned(), refusal }));
+    }
+    if body.is_empty() {
+        return Ok(Value::Null);
+    }
+    serde_json::from_slice(&body).map_err(|source| {
+        ReadError::Said(CliError::Answer { action: action.to_owned(), source })
+    })
+}
+
+fn to_json(action: &str, body: &impl Serialize) -> Result<Vec<u8>, CliError> {
+    serde_json::to_vec(body)
+        .map_err(|source| CliError::Answer { action: action.to_owned(), source })
+}
+
+/// Reads an answer as what a table needs of it; fields that this version does not know are ignored.
+pub(crate) fn view<T: serde::de::DeserializeOwned>(
+    action: &str,
+    answer: &Value,
+) -> Result<T, CliError> {
+    T::deserialize(answer)
+        .map_err(|source| CliError::Answer { action: action.to_owned(), source })
+}
+
+/// The certificates in a PEM text; at least one.
+fn certificates(pem: &str) -> Result<Vec<Certificate<'static>>, CliError> {
+    let mut certificates = Vec::new();
+    for item in ureq::tls::parse_pem(pem.as_bytes()) {
+        let item = item.map_err(|error| {
+            CliError::input(format!("the CA certificate can't be read: {error}"))
+        })?;
+        if let PemItem::Certificate(certificate) = item {
+            certificates.push(certificate);
+        }
+    }
+    if certificates.is_empty() {
+        return Err(CliError::input("the CA file holds no certificate (PEM)"));
+    }
+    Ok(certificates)
+}
+
+/// A path of the admin API with its query; what goes into it is escaped.
+#[derive(Debug, Clone)]
+pub(crate) struct Path(String);
+
+impl Path {
+    /// `/api/v1/` and the segments.
+    pub(crate) fn of(segments: &[&str]) -> Self {
+        let mut text = String::from("/api/v1");
+        for segment in segments {
+            text.push('/');
+            text.push_str(&escaped(segment));
+        }
+        Self(text)
+    }
+
+    /// With a query parameter.
+    pub(crate) fn with(mut self, name: &str, value: impl ToString) -> Self {
+        self.0.push(if self.0.contains('?') { '&' } else { '?' });
+        self.0.push_str(&format!("{name}={}", escaped(&value.to_string())));
+        self
+    }
+
+    /// With a query parameter when there is a value.
+    pub(crate) fn with_some(self, name: &str, value: Option<impl ToString>) -> Self {
+        match value {
+            Some(value) => self.with(name, value),
+            None => self,
+        }
+    }
+}
+
+/// Percent-encoded but for RFC 3986's unreserved characters; `.` and `..` can't climb.
+fn escaped(text: &str) -> String {
+    let dots = matches!(text, "." | "..");
+    let mut escaped = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'~' => {
+                escaped.push(char::from(byte));
+            }
+            b'.' if !dots => escaped.push('.'),
+            other => escaped.push_str(&format!("%{other:02X}")),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_goes_into_a_path_is_escaped() {
+        let path = Path::of(&["assets", "a/../b?c"]).with("tag", "role=web & x").with("limit", 5);
+        assert_eq!(path.0, "/api/v1/assets/a%2F..%2Fb%3Fc?tag=role%3Dweb%20%26%20x&limit=5");
+        assert_eq!(Path::of(&["assets", ".."]).0, "/api/v1/assets/%2E%2E");
+        assert_eq!(Path::of(&["a"]).with_some("b", None::<u8>).0, "/api/v1/a");
+    }
+
+    #[test]
+    fn a_file_without_a_certificate_is_refused() {
+        for text in ["", "hello", "-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n"] {
+            assert!(Client::new("https://a", text, None).is_err(), "{text:?}");
+        }
+    }
+}

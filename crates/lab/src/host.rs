@@ -245,6 +245,14 @@ impl Drop for Running {
     }
 }
 
+/// Kills (SIGKILL) the program behind a child that [`Host::command`] started, and waits for its end.
+///
+/// # Errors
+/// When it can't be signalled.
+pub fn kill(child: &mut Child) -> Result<()> {
+    sys::kill_and_wait(child).context("could not kill a program of the lab")
+}
+
 /// Runs to the end and returns what was printed; an error carries both outputs.
 pub(crate) fn succeed(command: &mut Command) -> Result<String> {
     command.stdin(Stdio::null());

@@ -41,6 +41,16 @@ impl Kernel {
         self.items.iter().filter_map(move |item| item.get(kind))
     }
 
+    /// Everything that is programmed, as text, without what changes by itself: handles, counts, and
+    /// the elements that packets put into dynamic sets. Two readings are equal when nobody changed a
+    /// rule.
+    #[must_use]
+    pub fn programmed(&self) -> Vec<String> {
+        const KINDS: [&str; 4] = ["chain", "rule", "set", "map"];
+        let kept = self.items.iter().filter(|item| KINDS.iter().any(|k| item.get(k).is_some()));
+        kept.cloned().map(|item| settled(item).to_string()).collect()
+    }
+
     /// The items of one kind in one table.
     pub fn in_table<'a>(
         &'a self,
@@ -48,6 +58,30 @@ impl Kernel {
         kind: &'a str,
     ) -> impl Iterator<Item = &'a Value> + 'a {
         self.of_kind(kind).filter(move |item| item["table"] == table)
+    }
+}
+
+/// Takes out of an item what changes without anybody changing a rule.
+fn settled(mut item: Value) -> Value {
+    settle(&mut item);
+    item
+}
+
+fn settle(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.remove("handle");
+            if let Some(Value::Object(counter)) = fields.get_mut("counter") {
+                counter.remove("packets");
+                counter.remove("bytes");
+            }
+            if fields.get("flags").is_some_and(|flags| flags.to_string().contains("dynamic")) {
+                fields.remove("elem");
+            }
+            fields.values_mut().for_each(settle);
+        }
+        Value::Array(values) => values.iter_mut().for_each(settle),
+        _ => {}
     }
 }
 

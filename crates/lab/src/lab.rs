@@ -119,6 +119,12 @@ impl Lab {
         &self.hosts
     }
 
+    /// A directory of the machine that is removed with the lab; every host sees it under the same path.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.workspace.path
+    }
+
     /// The binaries this lab drives.
     #[must_use]
     pub fn programs(&self) -> &Programs {

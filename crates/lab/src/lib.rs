@@ -8,15 +8,19 @@
 //! Nothing of a lab outlives it: its hosts' first processes end when the lab does, also when it is
 //! killed, and the kernel takes the rest with them. Left-over files are removed by the next lab.
 
+pub mod bench;
 pub mod demo;
 pub mod example;
+pub mod figure;
 pub mod forward;
+pub mod hold;
 pub mod host;
 pub mod init;
 pub mod kernel;
 pub mod lab;
 pub mod matrix;
 pub mod oracle;
+pub mod peak;
 pub mod platform;
 pub mod privilege;
 pub mod probe;

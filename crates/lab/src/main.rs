@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use xshield_lab::{demo, init, probe, service};
+use xshield_lab::{bench, demo, hold, init, peak, probe, service};
 
 #[derive(Debug, Parser)]
 #[command(version, about)]
@@ -18,12 +18,20 @@ struct Cli {
 enum Command {
     /// Shows platform, Spark and several hosts at work, with real packets.
     Demo(demo::DemoArgs),
+    /// Measures and prints one JSON object a line.
+    Bench(bench::BenchArgs),
+    /// Runs a program and prints its peak memory.
+    #[command(hide = true)]
+    Peak(peak::PeakArgs),
     /// Process 1 of a host.
     #[command(hide = true)]
     Init(init::InitArgs),
     /// Services of a host.
     #[command(hide = true)]
     Service(service::ServiceArgs),
+    /// Holds a connection open.
+    #[command(hide = true)]
+    Hold(hold::HoldArgs),
     /// Sends the probes given on standard input.
     #[command(hide = true)]
     Probe,
@@ -41,9 +49,12 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<()> {
     match command {
+        Command::Bench(args) => bench::run(&args),
+        Command::Peak(args) => peak::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Init(args) => init::run(&args),
         Command::Service(args) => service::run(&args),
+        Command::Hold(args) => hold::run(&args),
         Command::Probe => probe::run(),
     }
 }

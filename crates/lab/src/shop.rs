@@ -112,6 +112,23 @@ impl Shop {
         self.platform.apply(&self.lab, &self.example.directory)
     }
 
+    /// Applies and commits the example's documents after `edit` has changed their text.
+    ///
+    /// # Errors
+    /// When the platform refuses them.
+    pub fn commit_edited(&self, edit: impl Fn(&str) -> String) -> Result<()> {
+        let directory = self.lab.directory().join("edited");
+        std::fs::create_dir_all(&directory)?;
+        for entry in std::fs::read_dir(&self.example.directory)?.flatten() {
+            let name = entry.file_name();
+            if name.to_string_lossy().ends_with(".yaml") {
+                let text = std::fs::read_to_string(entry.path())?;
+                std::fs::write(directory.join(name), edit(&text))?;
+            }
+        }
+        self.platform.apply(&self.lab, &directory)
+    }
+
     /// Runs Spark until every host enforces what the platform wants. The platform compiles after it
     /// has answered, so that a run right behind a change can be too early. Returns the revision.
     ///

@@ -294,6 +294,17 @@ pub(crate) fn kill_and_wait(stand_in: &mut std::process::Child) -> io::Result<()
     Ok(())
 }
 
+/// The most memory that any ended child of this process had resident, in KiB.
+#[allow(unsafe_code, reason = "system call")]
+pub(crate) fn peak_of_children_kib() -> io::Result<i64> {
+    // SAFETY: a zeroed rusage is valid, and it outlives the call that fills it.
+    unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        result(libc::getrusage(libc::RUSAGE_CHILDREN, &raw mut usage))?;
+        Ok(usage.ru_maxrss)
+    }
+}
+
 /// Sends a signal to a process.
 #[allow(unsafe_code, reason = "system call")]
 pub(crate) fn signal(pid: u32, signal: libc::c_int) -> io::Result<()> {

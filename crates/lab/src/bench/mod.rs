@@ -1,0 +1,48 @@
+//! Measurements between lab hosts. Each prints its figures as it gets them.
+
+mod spark;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::ValueEnum;
+
+use crate::privilege;
+
+/// What to measure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum What {
+    /// The host program: size, time and memory of a cycle.
+    Spark,
+}
+
+/// The measurement's command line.
+#[derive(Debug, clap::Args)]
+pub struct BenchArgs {
+    what: What,
+    /// The static release build of ctspark.
+    #[arg(long)]
+    spark: PathBuf,
+    /// Shorter runs; the figures are rough.
+    #[arg(long)]
+    quick: bool,
+}
+
+/// How much effort a measurement takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Effort {
+    Full,
+    Quick,
+}
+
+/// Measures and prints.
+///
+/// # Errors
+/// When the lab can't be made or what is measured fails.
+pub fn run(args: &BenchArgs) -> Result<()> {
+    privilege::acquire()?;
+    let effort = if args.quick { Effort::Quick } else { Effort::Full };
+    match args.what {
+        What::Spark => spark::run(&args.spark, effort),
+    }
+}

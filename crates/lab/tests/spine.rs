@@ -1,0 +1,269 @@
+//! From a policy on the platform to packets dropped in the kernel, and back: real binaries, real
+//! kernels. Every port that must be closed was seen open before ([`Shop::start`] fails otherwise).
+
+use std::net::SocketAddr;
+
+use anyhow::Result;
+use xshield_lab::hold::{Held, Link};
+use xshield_lab::kernel::Kernel;
+use xshield_lab::matrix::{Expectation, Matrix};
+use xshield_lab::privilege::in_lab;
+use xshield_lab::probe::Port;
+use xshield_lab::shop::{self, Shop};
+use xshield_lab::spark::{self, SparkRun};
+
+fn run_on(shop: &Shop, host: &str) -> Result<SparkRun> {
+    spark::run(&shop.lab, shop.lab.host(host)?)
+}
+
+#[test]
+fn a_policy_becomes_dropped_packets() -> Result<()> {
+    in_lab("a_policy_becomes_dropped_packets", || {
+        let shop = Shop::start()?;
+        shop.register()?;
+        shop.commit()?;
+        shop.enforce()?;
+        shop.check_kernels()?;
+        shop.verify()
+    })
+}
+
+#[test]
+fn rules_that_someone_flushed_come_back_at_the_next_run() -> Result<()> {
+    in_lab("rules_that_someone_flushed_come_back_at_the_next_run", || {
+        let shop = Shop::start_enforced()?;
+        shop.lab.host("db")?.run("nft", ["flush", "ruleset"])?;
+        let mut open = Matrix::of(&["attacker", "db"], &[Port::Tcp(5432)], |_| {
+            Expectation::passes("db's rules are flushed")
+        });
+        open.probe(&shop.lab)?;
+        open.verify()?;
+
+        let run = run_on(&shop, "db")?;
+        assert_eq!(run.json["change"], "repaired", "{run:?}");
+        assert_eq!(run.exit.code(), Some(0), "{run:?}");
+        shop.check_kernels()?;
+        shop.verify()
+    })
+}
+
+#[test]
+fn a_second_run_changes_nothing() -> Result<()> {
+    in_lab("a_second_run_changes_nothing", || {
+        let shop = Shop::start_enforced()?;
+        let before = Kernel::read(shop.lab.host("web")?)?.programmed();
+        let run = run_on(&shop, "web")?;
+        assert_eq!(run.json["change"], "none", "{run:?}");
+        assert_eq!(Kernel::read(shop.lab.host("web")?)?.programmed(), before);
+        Ok(())
+    })
+}
+
+#[test]
+fn the_last_known_good_ruleset_stays_while_the_platform_is_gone() -> Result<()> {
+    in_lab("the_last_known_good_ruleset_stays_while_the_platform_is_gone", || {
+        let mut shop = Shop::start_enforced()?;
+        shop.platform.stop()?;
+        let run = run_on(&shop, "web")?;
+        assert_eq!(run.status(), "platform-unreachable", "{run:?}");
+        assert_eq!(run.exit.code(), Some(5), "{run:?}");
+        shop.verify()?;
+
+        // Also when the rules are gone at the same time: a reboot without a platform.
+        for name in shop.example.host_names() {
+            shop.lab.host(name)?.run("nft", ["flush", "ruleset"])?;
+            let mut restore = spark::command(
+                &shop.lab,
+                shop.lab.host(name)?,
+                &["restore", "--config", spark::CONFIG],
+            )?;
+            let output = restore.output()?;
+            assert!(output.status.success(), "{name}: {output:?}");
+        }
+        shop.check_kernels()?;
+        shop.verify()?;
+
+        shop.platform.resume(&shop.lab)?;
+        shop.enforce().map(drop)
+    })
+}
+
+#[test]
+fn tightening_ends_the_connections_that_are_denied_now_and_no_others() -> Result<()> {
+    in_lab("tightening_ends_the_connections_that_are_denied_now_and_no_others", || {
+        let shop = Shop::start()?;
+        shop.register()?;
+        let hold = |from: &str, to: &str, port: u16| -> Result<Held> {
+            let to = SocketAddr::new(shop.lab.host(to)?.v4().into(), port);
+            Held::open(shop.lab.host(from)?, shop.lab.programs(), to)
+        };
+        let mut allowed = hold("laptop", "web", 80)?;
+        let mut inner = hold("web", "app", 8080)?;
+        let mut denied = hold("laptop", "db", 5432)?;
+        let mut quarantined = hold("attacker", "web", 80)?;
+
+        shop.commit()?;
+        shop.enforce()?;
+        assert_eq!(allowed.link()?, Link::Alive, "laptop -> web:80");
+        assert_eq!(inner.link()?, Link::Alive, "web -> app:8080");
+        assert_eq!(denied.link()?, Link::Cut, "laptop -> db:5432");
+        assert_eq!(quarantined.link()?, Link::Cut, "attacker -> web:80");
+        Ok(())
+    })
+}
+
+#[test]
+fn test_mode_drops_nothing() -> Result<()> {
+    in_lab("test_mode_drops_nothing", || {
+        let shop = Shop::start_enforced()?;
+        shop.verify()?;
+        shop.commit_edited(|text| text.replace("mode: enforce", "mode: test"))?;
+        shop.enforce()?;
+        let mut open = Matrix::of(&shop.example.host_names(), &shop::ports(), |_| {
+            Expectation::passes("mode test")
+        });
+        open.probe(&shop.lab)?;
+        open.verify()
+    })
+}
+
+#[test]
+fn firewalld_is_left_alone_and_nothing_is_enforced() -> Result<()> {
+    in_lab("firewalld_is_left_alone_and_nothing_is_enforced", || {
+        let shop = Shop::start()?;
+        let web = shop.lab.host("web")?;
+        std::fs::write(web.file("/etc/systemd/system/firewalld.service"), "[Unit]\n")?;
+        spark::configure(web, &shop.platform.host_configuration(&shop.lab)?)?;
+        let run = run_on(&shop, "web")?;
+        assert_eq!((run.status(), run.exit.code()), ("blocked", Some(4)), "{run:?}");
+        assert!(Kernel::read(web)?.tables().is_empty());
+        Ok(())
+    })
+}
+
+#[test]
+fn other_tables_are_never_touched_and_remove_takes_only_ours() -> Result<()> {
+    in_lab("other_tables_are_never_touched_and_remove_takes_only_ours", || {
+        let shop = Shop::start()?;
+        let web = shop.lab.host("web")?;
+        web.run("nft", ["add table ip mine; add chain ip mine c; add rule ip mine c counter"])?;
+        shop.register()?;
+        shop.commit()?;
+        shop.enforce()?;
+        assert_eq!(Kernel::read(web)?.tables(), ["ip mine", "inet xshield"]);
+        let removed =
+            spark::command(&shop.lab, web, &["remove", "--config", spark::CONFIG])?.output()?;
+        assert!(removed.status.success(), "{removed:?}");
+        let kernel = Kernel::read(web)?;
+        assert_eq!(kernel.tables(), ["ip mine"]);
+        assert_eq!(kernel.in_table("mine", "rule").count(), 1);
+        assert!(!web.file("/var/lib/xshield/identity.key").exists());
+        Ok(())
+    })
+}
+
+#[test]
+fn a_damaged_state_file_is_survived_and_reported() -> Result<()> {
+    in_lab("a_damaged_state_file_is_survived_and_reported", || {
+        let shop = Shop::start_enforced()?;
+        let db = shop.lab.host("db")?;
+        for name in ["enforced", "progress", "session"] {
+            std::fs::write(db.file(&format!("/var/lib/xshield/{name}")), "\u{1}half written")?;
+            let run = run_on(&shop, "db")?;
+            assert_eq!(run.exit.code(), Some(0), "{name}: {run:?}");
+            let problems = run.json["problems"].to_string();
+            assert!(problems.contains(name), "{name}: {problems}");
+        }
+        shop.verify()
+    })
+}
+
+#[test]
+fn a_platform_with_another_certificate_authority_is_not_believed() -> Result<()> {
+    in_lab("a_platform_with_another_certificate_authority_is_not_believed", || {
+        let shop = Shop::start_enforced()?;
+        let db = shop.lab.host("db")?;
+        let config = std::fs::read_to_string(db.file(spark::CONFIG))?;
+        let tampered = config.replacen("MII", "MIJ", 1);
+        assert_ne!(config, tampered);
+        std::fs::write(db.file(spark::CONFIG), tampered)?;
+        let run = run_on(&shop, "db")?;
+        assert_ne!(run.exit.code(), Some(0), "{run:?}");
+        std::fs::write(db.file(spark::CONFIG), config)?;
+        shop.verify()
+    })
+}
+
+#[test]
+fn a_policy_that_would_cut_the_platform_is_refused() -> Result<()> {
+    in_lab("a_policy_that_would_cut_the_platform_is_refused", || {
+        let shop = Shop::start_enforced()?;
+        let cut = "\n---\ntemplate:\n  name: cut\n  action: block\n  outbound:\n    - { name: all, to: [any], services: [any] }\n";
+        let error = shop
+            .commit_edited(|text| {
+                if text.contains("name: web-tier\n") {
+                    format!("{text}{cut}")
+                } else {
+                    text.replace("[web-tier, ", "[web-tier, cut, ")
+                }
+            })
+            .unwrap_err();
+        assert!(format!("{error:#}").contains("cut/all"), "{error:#}");
+        shop.enforce()?;
+        shop.verify()
+    })
+}
+
+/// Killed at twenty points of a cycle that has everything to do: afterwards no packet meets half a
+/// policy, and the next run puts everything right.
+#[test]
+fn a_run_that_is_killed_anywhere_leaves_a_whole_policy_or_none() -> Result<()> {
+    in_lab("a_run_that_is_killed_anywhere_leaves_a_whole_policy_or_none", || {
+        const POINTS: u32 = 20;
+        let shop = Shop::start_enforced()?;
+        let db = shop.lab.host("db")?;
+        let whole = Kernel::read(db)?.programmed();
+        let begin = std::time::Instant::now();
+        run_on(&shop, "db")?;
+        let cycle = begin.elapsed();
+
+        for point in 0..=POINTS {
+            db.run("nft", ["flush", "ruleset"])?;
+            let mut command = spark::command(&shop.lab, db, &["run", "--config", spark::CONFIG])?;
+            command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+            let mut child = command.spawn()?;
+            let (_never, moment) = std::sync::mpsc::channel::<()>();
+            let _elapsed = moment.recv_timeout(cycle * point / POINTS);
+            xshield_lab::host::kill(&mut child)?;
+
+            let left = Kernel::read(db)?.programmed();
+            let state = if left.is_empty() { "none" } else { "a policy" };
+            assert!(left.is_empty() || left == whole, "point {point}: half a policy: {left:#?}");
+            let run = run_on(&shop, "db")?;
+            assert_eq!(run.status(), "enforcing", "point {point}, left with {state}: {run:?}");
+            assert_eq!(Kernel::read(db)?.programmed(), whole, "point {point}");
+        }
+        shop.verify()
+    })
+}
+
+#[test]
+fn two_runs_never_overlap() -> Result<()> {
+    in_lab("two_runs_never_overlap", || {
+        let shop = Shop::start_enforced()?;
+        let web = shop.lab.host("web")?;
+        let mut holder = web.command("flock");
+        holder.args(["/var/lib/xshield/lock", "cat"]).stdin(std::process::Stdio::piped());
+        let mut holder = holder.spawn()?;
+        let run = xshield_lab::wait::until(
+            "the lock is held",
+            std::time::Duration::from_secs(10),
+            || {
+                let run = run_on(&shop, "web")?;
+                Ok((run.status() == "another-run").then_some(run))
+            },
+        )?;
+        assert_eq!(run.exit.code(), Some(0), "{run:?}");
+        xshield_lab::host::kill(&mut holder)
+    })
+}

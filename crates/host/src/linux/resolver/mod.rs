@@ -203,7 +203,7 @@ impl Resolver {
         if self.servers().next().is_none() {
             return Err(ResolveError::NoServer { name: name.to_owned() });
         }
-        let candidates = self.candidates(&key);
+        let candidates = self.candidates(name);
         let said = self.ask(candidates.iter().cloned())?;
         let mut reason = None;
         for answer in candidates.iter().filter_map(|candidate| said.get(candidate)) {
@@ -220,14 +220,15 @@ impl Resolver {
         })
     }
 
-    /// The fully qualified names that a program's name may stand for, the likeliest first.
+    /// The fully qualified names that a program's name may stand for, the likeliest first. A name that
+    /// ends in a dot stands for itself.
     fn candidates(&self, name: &str) -> Vec<String> {
-        let mut candidates: Vec<String> = self
-            .conf
-            .search
-            .iter()
-            .map(|domain| format!("{name}.{}.", domain.trim_matches('.')))
-            .collect();
+        if name.ends_with('.') {
+            return vec![name.to_owned()];
+        }
+        let search = self.conf.search.iter().map(|domain| domain.trim_matches('.'));
+        let mut candidates: Vec<String> =
+            search.map(|domain| format!("{name}.{domain}.")).collect();
         let dots = name.matches('.').count();
         let place = if dots >= self.conf.ndots { 0 } else { candidates.len() };
         candidates.insert(place, format!("{name}."));

@@ -1,0 +1,12 @@
+//! Whatever the log says, a line of ours or nothing comes out, and lines add up.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use xshield_host::linux::kernel_log::{LogLine, events};
+
+fuzz_target!(|text: &str| {
+    let lines: Vec<_> = text.lines().filter_map(LogLine::parse).map(|line| (None, line)).collect();
+    let count = lines.len() as u64;
+    let packets: u64 = events(lines, 1).iter().map(|event| event.packets).sum();
+    assert_eq!(packets, count);
+});

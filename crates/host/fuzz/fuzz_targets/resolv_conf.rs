@@ -1,0 +1,12 @@
+//! Any resolv.conf and hosts file is read.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use xshield_host::linux::resolver::{ResolvConf, parse_hosts};
+
+fuzz_target!(|text: &str| {
+    let conf = ResolvConf::parse(text);
+    assert!(conf.ndots <= 15);
+    assert!(conf.scoped.iter().all(|server| conf.servers.contains(server)));
+    let _ = parse_hosts(text);
+});

@@ -1,0 +1,12 @@
+//! What opens as sealed was sealed: sealing it again gives the same bytes.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use xshield_host::files::{seal, unseal};
+
+fuzz_target!(|bytes: &[u8]| {
+    if let Ok(payload) = unseal(bytes) {
+        assert_eq!(seal(payload), bytes);
+    }
+    assert_eq!(unseal(&seal(bytes)), Ok(bytes));
+});

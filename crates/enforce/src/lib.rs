@@ -1,1 +1,24 @@
-//! The enforcement cycle: check in, fetch, verify, resolve, apply, confirm, read back, report.
+//! The enforcement cycle, and what belongs to it: state on disk, boot unit, status, removal.
+//!
+//! Read [`cycle`] first: `Run::enforce` is the whole of it on one page.
+
+pub mod boot_unit;
+mod client;
+pub mod config;
+pub mod cycle;
+mod delivery;
+mod gather;
+pub mod kernel;
+pub mod outcome;
+pub mod preflight;
+mod reports;
+mod resolve;
+pub mod state;
+mod step;
+pub mod surroundings;
+pub mod verbs;
+
+pub use config::Config;
+pub use cycle::{Cycle, CycleError};
+pub use outcome::{Outcome, RunStatus};
+pub use surroundings::Surroundings;

@@ -273,7 +273,7 @@ impl Counted {
 }
 
 /// Which of the kernel's rules decides about a packet, and how it comes to that.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Explanation {
     /// What happens to the packet.
     pub verdict: Verdict,

@@ -1,2 +1,133 @@
-//! Agentless enforcement: one cycle, then it exits.
-fn main() {}
+//! `ctspark`: agentless enforcement. One cycle, then it exits.
+//!
+//! The command line and nothing else; the cycle is `xshield_enforce::cycle`.
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("ctspark runs on Linux; macOS is not supported, and Windows is not supported yet");
+
+mod show;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use xshield_enforce::config::DEFAULT_PATH;
+use xshield_enforce::{Config, Cycle, CycleError, Surroundings, verbs};
+use xshield_policy::Packet;
+use xshield_wire::message::{Program, ProgramKind};
+
+const EXIT_CODES: &str = "\
+Exit codes of `run`:
+  0  the wanted ruleset is in force; or there is no policy yet; or another run is under way
+  1  something failed, see the message
+  2  the command line or the configuration is wrong
+  3  this host can't be enforced: no root, unsupported operating system
+  4  firewalld is on this host; nothing was changed, nothing is enforced
+  5  the platform could not be reached; the last-known-good ruleset stays in force
+  6  the platform refused this host: enforcement key, identity or clock
+  7  a ruleset came that can't be trusted; the last-known-good one stays in force
+  8  the new ruleset cut the platform off and was taken back
+The other commands exit with 0 or 1, and with 2 when the command line or the configuration is wrong.";
+
+/// Enforces this host's policy once: check in, fetch, verify, apply, confirm, report.
+#[derive(Parser)]
+#[command(name = "ctspark", version, after_help = EXIT_CODES)]
+struct CommandLine {
+    /// The configuration file.
+    #[arg(long, global = true, value_name = "FILE", default_value = DEFAULT_PATH)]
+    config: PathBuf,
+    /// Print one JSON object instead of text.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// One enforcement cycle (the default).
+    Run,
+    /// How this host stands: the kernel, the last-known-good ruleset, the last run.
+    Status,
+    /// Put the last-known-good ruleset into the kernel without asking anyone; the boot unit does this.
+    Restore,
+    /// Take our table, unit and state away, and nothing else.
+    Remove,
+    /// Which rule in the kernel decides about a packet, and why.
+    Explain(Explain),
+}
+
+#[derive(Args)]
+struct Explain {
+    /// E.g. 'in tcp 10.0.0.5:40000 -> :22', 'out udp -> 10.0.0.9:53', 'in icmp 10.0.0.5 type 8'.
+    packet: String,
+}
+
+fn main() -> ExitCode {
+    let line = CommandLine::parse();
+    if let Some(Command::Explain(Explain { packet })) = &line.command {
+        return match packet.parse::<Packet>() {
+            Ok(packet) => verb(verbs::explain_packet(&packet), line.json, show::explanation),
+            Err(error) => fail(&error, line.json, 2),
+        };
+    }
+    match Config::load(&line.config) {
+        Ok(config) => configured(&config, &line),
+        Err(error) => fail(&error, line.json, 2),
+    }
+}
+
+fn configured(config: &Config, line: &CommandLine) -> ExitCode {
+    let path = std::path::absolute(&line.config).unwrap_or_else(|_| line.config.clone());
+    let surroundings = Surroundings::of_this_host(path);
+    match &line.command {
+        None | Some(Command::Run) => run(config, &surroundings, line.json),
+        Some(Command::Status) => verb(verbs::status(config), line.json, show::status),
+        Some(Command::Restore) => verb(verbs::restore(config), line.json, show::restored),
+        Some(Command::Remove) => {
+            verb(verbs::remove(config, &surroundings), line.json, |(): &()| show::removed())
+        }
+        Some(Command::Explain(_)) => unreachable!("was carried out without a configuration"),
+    }
+}
+
+fn run(config: &Config, surroundings: &Surroundings, json: bool) -> ExitCode {
+    let version = env!("CARGO_PKG_VERSION").to_owned();
+    let program = Program { kind: ProgramKind::Spark, version };
+    match (Cycle { config, program, surroundings }).run() {
+        Ok(outcome) => {
+            if json {
+                show::json(&outcome)
+            } else {
+                show::outcome(&outcome)
+            }
+            ExitCode::from(outcome.status.exit_code())
+        }
+        Err(error @ CycleError::Preflight(_)) => fail(&error, json, 3),
+        Err(error) => fail(&error, json, 1),
+    }
+}
+
+/// Prints what a command found.
+fn verb<T: serde::Serialize>(
+    result: Result<T, verbs::VerbError>,
+    json: bool,
+    text: fn(&T),
+) -> ExitCode {
+    match result {
+        Ok(found) => {
+            if json {
+                show::json(&found)
+            } else {
+                text(&found)
+            }
+            ExitCode::SUCCESS
+        }
+        Err(error) => fail(&error, json, 1),
+    }
+}
+
+fn fail(error: &dyn std::error::Error, json: bool, code: u8) -> ExitCode {
+    show::error(error, json);
+    ExitCode::from(code)
+}

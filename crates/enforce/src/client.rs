@@ -1,0 +1,320 @@
+//! The platform, as the cycle talks to it: sessions and signed requests over `transport`.
+
+use std::net::SocketAddr;
+
+use xshield_policy::AssetId;
+use xshield_transport::{Method, Request, Response, Transport, TransportError};
+use xshield_wire::message::{
+    CheckIn, CheckInAnswer, Digest, ProblemDocument, ReportAnswer, SessionResponse,
+};
+use xshield_wire::session::{self, Randomness, Session, SessionError};
+use xshield_wire::signature::{self, RequestParts, Signer};
+use xshield_wire::{Bytes, EnforcementKey, IdentityKey};
+
+use crate::surroundings::Surroundings;
+
+/// A token is renewed when it has less than this left, in seconds: a run must not outlive it.
+const RENEW_BEFORE: u64 = 600;
+
+/// Why an exchange with the platform failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ContactError {
+    /// No answer.
+    #[error("the platform could not be reached")]
+    Unreachable(#[source] TransportError),
+    /// An answer that says no.
+    #[error("the platform refused {what}: {}", explain(.problem))]
+    Refused {
+        /// What was asked.
+        what: &'static str,
+        /// Its reasons.
+        problem: ProblemDocument,
+    },
+    /// The handshake failed on this side.
+    #[error("setting up a session with the platform failed")]
+    Session(#[source] SessionError),
+    /// An answer that can't be understood.
+    #[error("the platform's answer to {what} can't be understood; upgrade the older side")]
+    Garbled {
+        /// What was asked.
+        what: &'static str,
+        /// Where reading stopped.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A compressed answer that can't be unpacked.
+    #[error("the platform's answer to {what} can't be unpacked: {reason}")]
+    Packed {
+        /// What was asked.
+        what: &'static str,
+        /// Why.
+        reason: String,
+    },
+}
+
+fn explain(problem: &ProblemDocument) -> String {
+    match &problem.detail {
+        Some(detail) => format!("{} ({detail})", problem.title),
+        None => problem.title.clone(),
+    }
+}
+
+impl ContactError {
+    /// Whether the platform answered at all, whatever it said.
+    #[must_use]
+    pub(crate) fn was_reached(&self) -> bool {
+        !matches!(self, Self::Unreachable(_))
+    }
+
+    /// Whether sending the same again can't help: the platform will never take it.
+    #[must_use]
+    pub(crate) fn is_final(&self) -> bool {
+        matches!(self, Self::Refused { problem, .. } if matches!(problem.status, 400 | 413 | 415 | 422))
+    }
+
+    fn is_unauthenticated(&self) -> bool {
+        matches!(self, Self::Refused { problem, .. } if problem.status == 401)
+    }
+}
+
+/// Which connection an exchange may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Connection {
+    /// One that is open, if there is one.
+    Any,
+    /// One made for this exchange: only that proves that the host can still reach the platform.
+    Fresh,
+}
+
+/// What a fetch brought.
+#[derive(Debug)]
+pub(crate) enum Fetched {
+    /// The ruleset that the host has is the one it should have.
+    Unchanged,
+    /// An envelope, not yet verified.
+    Envelope(Vec<u8>),
+}
+
+/// The platform.
+pub(crate) struct Client<'a> {
+    transport: Transport,
+    enforcement: &'a EnforcementKey,
+    identity: &'a IdentityKey,
+    host_name: &'a str,
+    surroundings: &'a Surroundings,
+    session: Option<Session>,
+    session_is_new: bool,
+}
+
+impl<'a> Client<'a> {
+    /// `session`: the last run's, if any.
+    #[must_use]
+    pub(crate) fn new(
+        transport: Transport,
+        enforcement: &'a EnforcementKey,
+        identity: &'a IdentityKey,
+        host_name: &'a str,
+        surroundings: &'a Surroundings,
+        session: Option<Session>,
+    ) -> Self {
+        let session_is_new = false;
+        Self { transport, enforcement, identity, host_name, surroundings, session, session_is_new }
+    }
+
+    /// Who this host is to the platform, once there is a session.
+    #[must_use]
+    pub(crate) fn asset(&self) -> Option<AssetId> {
+        self.session.as_ref().map(|session| session.asset.clone())
+    }
+
+    /// The platform and the proxies, as this host reaches them now; `known` stands in for names that
+    /// can't be resolved, so that a failing resolver never closes the way to the platform.
+    #[must_use]
+    pub(crate) fn endpoints(&self, known: &[SocketAddr]) -> Vec<SocketAddr> {
+        let found = self.transport.endpoints();
+        let mut addresses = found.addresses;
+        if !found.unresolved.is_empty() {
+            addresses.extend(known);
+            addresses.sort_unstable();
+            addresses.dedup();
+        }
+        addresses
+    }
+
+    /// The session, when a new one was set up since the last call.
+    pub(crate) fn take_new_session(&mut self) -> Option<Session> {
+        std::mem::take(&mut self.session_is_new).then(|| self.session.clone()).flatten()
+    }
+
+    /// Says how the host stands, hears what is pending. With [`Connection::Fresh`], over a connection
+    /// made for this request.
+    ///
+    /// # Errors
+    /// See [`ContactError`].
+    pub(crate) fn check_in(
+        &mut self,
+        check_in: &CheckIn,
+        connection: Connection,
+    ) -> Result<CheckInAnswer, ContactError> {
+        const WHAT: &str = "the check-in";
+        if connection == Connection::Fresh {
+            self.transport.new_connection();
+        }
+        let body = to_json(check_in);
+        let response = self.signed(WHAT, Method::Post, "/host/v1/check-in", &body, &[])?;
+        from_json(WHAT, &response.body)
+    }
+
+    /// Fetches this host's ruleset unless it is `have`.
+    ///
+    /// # Errors
+    /// See [`ContactError`].
+    pub(crate) fn ruleset(&mut self, have: Option<Digest>) -> Result<Fetched, ContactError> {
+        const WHAT: &str = "the ruleset";
+        let mut headers = vec![("accept-encoding", "zstd".to_owned())];
+        if let Some(digest) = have {
+            headers.push(("if-none-match", format!("\"{}\"", digest.to_base64())));
+        }
+        let path = "/host/v1/ruleset";
+        let response = self.signed(WHAT, Method::Get, path, &[], &headers)?;
+        if response.status == 304 {
+            return Ok(Fetched::Unchanged);
+        }
+        match response.header("content-encoding") {
+            Some("zstd") => unpack(WHAT, &response.body).map(Fetched::Envelope),
+            _ => Ok(Fetched::Envelope(response.body)),
+        }
+    }
+
+    /// Delivers one packed report.
+    ///
+    /// # Errors
+    /// See [`ContactError`].
+    pub(crate) fn report(&mut self, packed: &[u8]) -> Result<ReportAnswer, ContactError> {
+        const WHAT: &str = "a report";
+        let headers = [("content-encoding", "zstd".to_owned())];
+        let path = "/host/v1/reports";
+        let response = self.signed(WHAT, Method::Post, path, packed, &headers)?;
+        from_json(WHAT, &response.body)
+    }
+
+    /// Sends a signed request. A session that the platform no longer knows is replaced, once.
+    fn signed(
+        &mut self,
+        what: &'static str,
+        method: Method,
+        path: &str,
+        body: &[u8],
+        headers: &[(&'static str, String)],
+    ) -> Result<Response, ContactError> {
+        let had_session = self.usable_session().is_some();
+        let first = self.signed_once(what, method, path, body, headers);
+        match first {
+            Err(error) if had_session && error.is_unauthenticated() => {
+                self.session = None;
+                self.signed_once(what, method, path, body, headers)
+            }
+            other => other,
+        }
+    }
+
+    fn signed_once(
+        &mut self,
+        what: &'static str,
+        method: Method,
+        path: &str,
+        body: &[u8],
+        headers: &[(&'static str, String)],
+    ) -> Result<Response, ContactError> {
+        let session = match self.usable_session() {
+            Some(session) => session.clone(),
+            None => self.handshake()?,
+        };
+        let signer = Signer { key: &session.key, asset: &session.asset, token: &session.token };
+        let parts = RequestParts { method: method.as_str(), path, query: None, body };
+        let nonce = Bytes(self.surroundings.random());
+        let mut all = signature::sign(signer, &parts, self.surroundings.now(), nonce).to_vec();
+        all.extend_from_slice(headers);
+        self.answered(what, method, path, all, body)
+    }
+
+    fn usable_session(&self) -> Option<&Session> {
+        let now = self.surroundings.now();
+        self.session.as_ref().filter(|session| session.expires > now + RENEW_BEFORE)
+    }
+
+    fn handshake(&mut self) -> Result<Session, ContactError> {
+        const WHAT: &str = "a session";
+        let random =
+            Randomness { ephemeral: self.surroundings.random(), nonce: self.surroundings.random() };
+        let now = self.surroundings.now();
+        let (request, pending) =
+            session::start(self.enforcement, self.identity, self.host_name, now, random);
+        let body = to_json(&request);
+        let response = self.answered(WHAT, Method::Post, "/host/v1/session", Vec::new(), &body)?;
+        let response: SessionResponse = from_json(WHAT, &response.body)?;
+        let session = pending.finish(response).map_err(ContactError::Session)?;
+        self.session = Some(session.clone());
+        self.session_is_new = true;
+        Ok(session)
+    }
+
+    /// Sends, and turns an answer that says no into an error.
+    fn answered(
+        &mut self,
+        what: &'static str,
+        method: Method,
+        path: &str,
+        mut headers: Vec<(&'static str, String)>,
+        body: &[u8],
+    ) -> Result<Response, ContactError> {
+        if !body.is_empty() {
+            headers.push(("content-type", "application/json".to_owned()));
+        }
+        let request = Request { method, path_and_query: path, headers: &headers, body };
+        let response = self.transport.send(&request).map_err(ContactError::Unreachable)?;
+        if (200..300).contains(&response.status) || response.status == 304 {
+            return Ok(response);
+        }
+        let problem = serde_json::from_slice(&response.body).unwrap_or_else(|_| ProblemDocument {
+            kind: "about:blank".to_owned(),
+            title: format!("HTTP status {}", response.status),
+            status: response.status,
+            detail: None,
+            field: None,
+        });
+        Err(ContactError::Refused { what, problem })
+    }
+}
+
+/// Messages are plain data: there is nothing in them that JSON can't hold.
+pub(crate) fn to_json<T: serde::Serialize>(message: &T) -> Vec<u8> {
+    serde_json::to_vec(message).unwrap_or_default()
+}
+
+fn from_json<T: serde::de::DeserializeOwned>(
+    what: &'static str,
+    body: &[u8],
+) -> Result<T, ContactError> {
+    serde_json::from_slice(body).map_err(|source| ContactError::Garbled { what, source })
+}
+
+/// Compresses a report (RFC 8878).
+pub(crate) fn pack(bytes: &[u8]) -> Vec<u8> {
+    ruzstd::encoding::compress_to_vec(bytes, ruzstd::encoding::CompressionLevel::Fastest)
+}
+
+fn unpack(what: &'static str, packed: &[u8]) -> Result<Vec<u8>, ContactError> {
+    use std::io::Read as _;
+    let refuse = |reason: String| ContactError::Packed { what, reason };
+    let decoder = ruzstd::decoding::StreamingDecoder::new(packed);
+    let decoder = decoder.map_err(|error| refuse(error.to_string()))?;
+    let limit = xshield_wire::envelope::MAX_ENVELOPE as u64;
+    let mut bytes = Vec::new();
+    let read = decoder.take(limit + 1).read_to_end(&mut bytes);
+    read.map_err(|error| refuse(error.to_string()))?;
+    if bytes.len() as u64 > limit {
+        return Err(refuse(format!("larger than {limit} bytes")));
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,209 @@
+//! The host's configuration file: where the platform is, whom to trust, and what may be changed here.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+use xshield_transport::PlatformUrl;
+use xshield_wire::keys::{EnforcementKey, PolicyPublicKey};
+
+use crate::state::chain;
+
+/// Where the configuration is looked for when nothing else is said.
+pub const DEFAULT_PATH: &str = "/etc/xshield/spark.yaml";
+/// Largest configuration file that is read, in bytes.
+const MAX_SIZE: u64 = 1024 * 1024;
+
+/// A checked configuration.
+#[derive(Debug)]
+pub struct Config {
+    /// Where the platform is.
+    pub platform: PlatformUrl,
+    /// The certificate authority that the platform's certificate must come from, PEM.
+    pub ca_pem: String,
+    /// The keys that rulesets may be signed with.
+    pub policy_keys: Vec<PolicyPublicKey>,
+    /// Proves to the platform that this host may enrol.
+    pub enforcement_key: EnforcementKey,
+    /// Where state is kept.
+    pub state_directory: PathBuf,
+    /// How long a new ruleset may stay without the platform having been reached through it.
+    pub probation: Duration,
+    /// How long a domain's last good answer is used while the resolver fails.
+    pub stale_answers: Duration,
+    /// Whether Spark installs what nftables needs.
+    pub nftables: Provisioning,
+    /// Whether Spark installs its boot unit.
+    pub boot_unit: Provisioning,
+}
+
+/// Whether Spark may install something on this host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Provisioning {
+    /// Install what is missing.
+    #[default]
+    Install,
+    /// Leave the host as it is.
+    Leave,
+}
+
+/// Why a configuration can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file can't be read.
+    #[error("reading the configuration {path}: {cause}", path = .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// The file is not as documented.
+    #[error("{path}:{line}:{column}: {reason}", path = .path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// 1-based; 0 when unknown.
+        line: u64,
+        /// 1-based; 0 when unknown.
+        column: u64,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A value can't be used.
+    #[error("{path}: {field}: {reason}", path = .path.display())]
+    Value {
+        /// The file.
+        path: PathBuf,
+        /// The field.
+        field: &'static str,
+        /// What is wrong and what was expected.
+        reason: String,
+    },
+}
+
+/// The file as it is written. Either the value or the file that holds it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Raw {
+    platform: String,
+    ca: Option<String>,
+    ca_file: Option<PathBuf>,
+    policy_keys: Vec<String>,
+    enforcement_key: Option<String>,
+    enforcement_key_file: Option<PathBuf>,
+    #[serde(default = "default_state_directory")]
+    state_directory: PathBuf,
+    #[serde(default = "default_probation")]
+    probation_seconds: u64,
+    #[serde(default = "default_stale_answers")]
+    stale_answers_seconds: u64,
+    #[serde(default)]
+    nftables: Provisioning,
+    #[serde(default)]
+    boot_unit: Provisioning,
+}
+
+fn default_state_directory() -> PathBuf {
+    PathBuf::from("/var/lib/xshield")
+}
+
+fn default_probation() -> u64 {
+    30
+}
+
+fn default_stale_answers() -> u64 {
+    24 * 60 * 60
+}
+
+impl Config {
+    /// Reads and checks a configuration file.
+    ///
+    /// # Errors
+    /// See [`ConfigError`]; every message names the file and the place.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = read_bounded(path)?;
+        let options = serde_saphyr::options! {
+            budget: serde_saphyr::budget! { max_anchors: 0, max_aliases: 0, max_depth: 8 },
+            with_snippet: false,
+        };
+        let raw: Raw = serde_saphyr::from_str_with_options(&text, options).map_err(|error| {
+            let place = error.location();
+            let (line, column) = place.map_or((0, 0), |place| (place.line(), place.column()));
+            let reason = error.to_string().lines().next().unwrap_or_default().to_owned();
+            ConfigError::Syntax { path: path.to_owned(), line, column, reason }
+        })?;
+        raw.check(path)
+    }
+}
+
+impl Raw {
+    fn check(self, path: &Path) -> Result<Config, ConfigError> {
+        let refuse =
+            |field, reason: String| ConfigError::Value { path: path.to_owned(), field, reason };
+        let platform =
+            self.platform.parse().map_err(|error: xshield_transport::EndpointError| {
+                refuse("platform", error.to_string())
+            })?;
+        let ca_pem = one_of(path, "ca", self.ca, self.ca_file)?;
+        let key = one_of(path, "enforcement-key", self.enforcement_key, self.enforcement_key_file)?;
+        let enforcement_key = key
+            .trim()
+            .parse::<EnforcementKey>()
+            .map_err(|error| refuse("enforcement-key", error.to_string()))?;
+        if self.policy_keys.is_empty() {
+            let reason = "empty: without a pinned key no ruleset can be trusted".to_owned();
+            return Err(refuse("policy-keys", reason));
+        }
+        let keys = self.policy_keys.iter().map(|text| text.parse::<PolicyPublicKey>());
+        let policy_keys =
+            keys.collect::<Result<_, _>>().map_err(|error| refuse("policy-keys", chain(&error)))?;
+        if !(5..=600).contains(&self.probation_seconds) {
+            return Err(refuse("probation-seconds", "expected 5 to 600".to_owned()));
+        }
+        if !self.state_directory.is_absolute() {
+            return Err(refuse("state-directory", "expected an absolute path".to_owned()));
+        }
+        Ok(Config {
+            platform,
+            ca_pem,
+            policy_keys,
+            enforcement_key,
+            state_directory: self.state_directory,
+            probation: Duration::from_secs(self.probation_seconds),
+            stale_answers: Duration::from_secs(self.stale_answers_seconds),
+            nftables: self.nftables,
+            boot_unit: self.boot_unit,
+        })
+    }
+}
+
+/// A value that stands in the configuration or in a file beside it; exactly one of the two.
+fn one_of(
+    config: &Path,
+    field: &'static str,
+    value: Option<String>,
+    file: Option<PathBuf>,
+) -> Result<String, ConfigError> {
+    let refuse = |reason: String| ConfigError::Value { path: config.to_owned(), field, reason };
+    match (value, file) {
+        (Some(value), None) => Ok(value),
+        (None, Some(file)) => {
+            let beside = config.parent().unwrap_or(Path::new("/")).join(file);
+            read_bounded(&beside)
+        }
+        (None, None) => Err(refuse(format!("missing: give {field} or {field}-file"))),
+        (Some(_), Some(_)) => Err(refuse(format!("given twice: {field} and {field}-file"))),
+    }
+}
+
+fn read_bounded(path: &Path) -> Result<String, ConfigError> {
+    use std::io::Read as _;
+    let fail = |cause| ConfigError::Read { path: path.to_owned(), cause };
+    let mut text = String::new();
+    let file = std::fs::File::open(path).map_err(fail)?;
+    file.take(MAX_SIZE).read_to_string(&mut text).map_err(fail)?;
+    Ok(text)
+}

@@ -1,0 +1,353 @@
+//! THE cycle: check in, fetch, verify, resolve, apply, confirm, read back, report.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use xshield_firewall::{Firewall, FirewallError};
+use xshield_host::files::FileError;
+use xshield_host::linux::firewalld::Firewalld;
+use xshield_host::linux::identity::{Identity, IdentityError};
+use xshield_host::linux::nftables;
+use xshield_host::linux::resolver::{Patience, Resolver};
+use xshield_host::linux::sockets::{self, SocketsError};
+use xshield_host::linux::system::{self, SystemError};
+use xshield_host::lock::{self, LockError};
+use xshield_host::spool::{Spool, SpoolError};
+use xshield_transport::{Timeouts, Transport, TransportConfig};
+use xshield_wire::envelope::MAX_ENVELOPE;
+use xshield_wire::message::{
+    CheckIn, CheckInAnswer, HostFacts, ListeningPort, Problem, Program, RuleHits, Status, VERSION,
+};
+use xshield_wire::{IdentityKey, Verified, envelope};
+
+use crate::boot_unit::{BootUnit, Installed};
+use crate::client::{Client, Connection, ContactError, Fetched};
+use crate::config::{Config, Provisioning};
+use crate::kernel::Prepared;
+use crate::outcome::{Contact, Outcome, RunStatus};
+use crate::preflight::{self, PreflightError};
+use crate::resolve::HostResolver;
+use crate::state::{LastKnownGood, Progress, StateDirectory, problem};
+use crate::step::step;
+use crate::surroundings::Surroundings;
+
+/// Bound of the spool, in bytes.
+const SPOOL_BYTES: u64 = 64 * 1024 * 1024;
+/// How long one step of making nftables available may take.
+const PROVISION_LIMIT: Duration = Duration::from_secs(300);
+
+/// Why a run could not even begin. What fails later is part of its [`Outcome`].
+#[derive(Debug, thiserror::Error)]
+pub enum CycleError {
+    /// This host can't be enforced.
+    #[error(transparent)]
+    Preflight(#[from] PreflightError),
+    /// The state directory can't be used.
+    #[error("making the state directory {path} failed", path = .path.display())]
+    StateDirectory {
+        /// The directory.
+        path: PathBuf,
+        /// What the OS said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A state file can't be used.
+    #[error("using the state directory failed")]
+    State(#[from] FileError),
+    /// The lock can't be taken.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The host's identity can't be used.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The host can't be described.
+    #[error(transparent)]
+    System(#[from] SystemError),
+    /// The listening ports are not known.
+    #[error(transparent)]
+    Sockets(#[from] SocketsError),
+    /// The connection to the platform can't be set up.
+    #[error("preparing the connection to the platform failed")]
+    Transport(#[from] xshield_transport::ConfigError),
+    /// The kernel's firewall does not answer.
+    #[error("opening the kernel's firewall failed")]
+    Firewall(#[from] FirewallError),
+    /// The spool can't be used.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+}
+
+/// One cycle, ready to run.
+pub struct Cycle<'a> {
+    /// The host's configuration.
+    pub config: &'a Config,
+    /// Which program runs it.
+    pub program: Program,
+    /// Clock, randomness, root directory.
+    pub surroundings: &'a Surroundings,
+}
+
+impl Cycle<'_> {
+    /// Runs the cycle once.
+    ///
+    /// # Errors
+    /// What kept it from beginning, see [`CycleError`].
+    pub fn run(&self) -> Result<Outcome, CycleError> {
+        let preflight = preflight::check(&self.surroundings.root)?;
+        let directory = &self.config.state_directory;
+        let state = StateDirectory::open(directory)
+            .map_err(|source| CycleError::StateDirectory { path: directory.clone(), source })?;
+        let Some(_lock) = lock::try_lock(&state.path("lock"))? else {
+            return Ok(Outcome::new(RunStatus::AnotherRun));
+        };
+        step("locked");
+        let mut problems = Vec::new();
+        let identity =
+            Identity::load_or_make(&state.path("identity.key"), || Ok(self.surroundings.random()))?;
+        problems.extend(identity.problem);
+        let identity_key = IdentityKey::from_seed(*identity.identity.seed());
+        let progress = state.progress(&mut problems)?;
+        let known_good = state.last_known_good(&self.config.policy_keys, &mut problems)?;
+        let host = system::host_facts(&preflight.os)?;
+        let resolver = Resolver::of_system(&self.surroundings.root, Patience::default());
+        let transport = self.transport(&resolver)?;
+        let session = state.session();
+        let client = Client::new(
+            transport,
+            &self.config.enforcement_key,
+            &identity_key,
+            &host.name,
+            self.surroundings,
+            session,
+        );
+        let mut run = Run {
+            cycle: self,
+            spool: Spool::open(&state.path("spool"), SPOOL_BYTES)?,
+            state: &state,
+            host: &host,
+            resolver: &resolver,
+            client,
+            progress,
+            known_good,
+            outcome: Outcome::new(RunStatus::Failed),
+            failure: None,
+            ports: Vec::new(),
+            prepared: None,
+            final_hits: Vec::new(),
+        };
+        run.outcome.problems = problems;
+        match preflight.firewalld {
+            Firewalld::Absent => run.enforce()?,
+            present => run.stand_back(present),
+        }
+        run.finish()
+    }
+
+    fn transport(&self, resolver: &Resolver) -> Result<Transport, xshield_transport::ConfigError> {
+        let config = TransportConfig {
+            platform: self.config.platform.clone(),
+            ca_pem: self.config.ca_pem.clone(),
+            proxies: Vec::new(),
+            last_route: None,
+            timeouts: Timeouts::default(),
+            max_response: MAX_ENVELOPE as u64,
+            user_agent: format!("ctspark/{}", self.program.version),
+        };
+        Transport::new(config, Arc::new(HostResolver::new(resolver.clone())))
+    }
+}
+
+/// A run under way.
+pub(crate) struct Run<'a> {
+    pub(crate) cycle: &'a Cycle<'a>,
+    pub(crate) state: &'a StateDirectory,
+    pub(crate) host: &'a HostFacts,
+    pub(crate) resolver: &'a Resolver,
+    pub(crate) client: Client<'a>,
+    pub(crate) spool: Spool,
+    pub(crate) progress: Progress,
+    pub(crate) known_good: Option<LastKnownGood>,
+    pub(crate) outcome: Outcome,
+    /// The first thing that failed and has a status of its own.
+    pub(crate) failure: Option<RunStatus>,
+    pub(crate) ports: Vec<ListeningPort>,
+    /// The ruleset in force, as it was made ready in this run.
+    pub(crate) prepared: Option<Prepared>,
+    /// Hits of a slot that this run took out of use.
+    pub(crate) final_hits: Vec<RuleHits>,
+}
+
+impl Run<'_> {
+    /// The cycle on one page.
+    fn enforce(&mut self) -> Result<(), CycleError> {
+        self.provision();
+        let mut firewall = Firewall::open()?;
+        let mut holders = std::mem::take(&mut self.progress.holders);
+        self.ports = sockets::listening_ports(&mut holders)?;
+        self.progress.holders = holders;
+        let damage = self.damage(&mut firewall)?;
+        self.collect_flows(&mut firewall)?;
+        step("collected");
+
+        let answer = self.check_in(self.standing(), Connection::Any);
+        step("checked-in");
+        let fetched = answer.and_then(|answer| self.fetch(&answer));
+        step("fetched");
+
+        let target = fetched.or_else(|| self.known_good.clone().map(|known| known.ruleset));
+        if let Some(ruleset) = target {
+            self.apply(&mut firewall, ruleset, damage)?;
+            self.read_back(&mut firewall)?;
+        }
+        self.install_boot_unit();
+        self.report_ports();
+        Ok(())
+    }
+
+    /// firewalld owns this host's firewall: nothing is changed, and the platform is told.
+    fn stand_back(&mut self, firewalld: Firewalld) {
+        let text = format!(
+            "firewalld is {} on this host: two owners of one firewall is none; remove or mask it, \
+             then run again",
+            format!("{firewalld:?}").to_lowercase()
+        );
+        self.note("blocked-firewalld", text);
+        self.check_in(Status::Blocked { by: "firewalld".to_owned() }, Connection::Any);
+        self.failure = Some(RunStatus::Blocked);
+    }
+
+    /// How the host stands, in the words of a check-in.
+    pub(crate) fn standing(&self) -> Status {
+        if self.known_good.is_some() { Status::Enforcing } else { Status::NoPolicy }
+    }
+
+    /// Makes nftables available. That the userland tool can't be installed does not stop enforcement.
+    fn provision(&mut self) {
+        let switch = match self.cycle.config.nftables {
+            Provisioning::Install => nftables::Switch::On,
+            Provisioning::Leave => nftables::Switch::Off,
+        };
+        let allowed = nftables::Provisioning { module: switch, package: switch, service: switch };
+        let observed = nftables::observe(&self.cycle.surroundings.root, &self.host.kernel);
+        let steps = nftables::plan(&observed, allowed);
+        self.outcome.problems.extend(nftables::carry_out(&steps, PROVISION_LIMIT));
+    }
+
+    /// Says how the host stands. What goes wrong is part of the outcome.
+    pub(crate) fn check_in(
+        &mut self,
+        status: Status,
+        connection: Connection,
+    ) -> Option<CheckInAnswer> {
+        self.progress.sequence =
+            (self.progress.sequence + 1).max(self.cycle.surroundings.now() * 1000);
+        let check_in = CheckIn {
+            version: VERSION,
+            sequence: self.progress.sequence,
+            program: self.cycle.program.clone(),
+            host: self.host.clone(),
+            status,
+            in_force: self.known_good.as_ref().map(|known| known.ruleset.in_force()),
+            problems: self.outcome.problems.clone(),
+        };
+        match self.client.check_in(&check_in, connection) {
+            Ok(answer) => {
+                self.outcome.platform = Contact::Reached;
+                self.outcome.wanted = answer.wanted.map(|wanted| wanted.revision);
+                self.progress.last_contact = Some(self.cycle.surroundings.now());
+                self.obey(&answer);
+                Some(answer)
+            }
+            Err(error) => {
+                self.contact_failed(&error);
+                None
+            }
+        }
+    }
+
+    fn contact_failed(&mut self, error: &ContactError) {
+        let reached = error.was_reached();
+        self.outcome.platform = if reached { Contact::Reached } else { Contact::Unreachable };
+        let (status, code) = match error {
+            ContactError::Unreachable(_) => {
+                (RunStatus::PlatformUnreachable, "platform-unreachable")
+            }
+            ContactError::Refused { .. } | ContactError::Session(_) => {
+                (RunStatus::Refused, "platform-refused")
+            }
+            ContactError::Garbled { .. } | ContactError::Packed { .. } => {
+                (RunStatus::Failed, "platform-garbled")
+            }
+        };
+        self.failure.get_or_insert(status);
+        self.outcome.problems.push(problem(code, error));
+    }
+
+    pub(crate) fn was_reached(&self) -> bool {
+        self.outcome.platform == Contact::Reached
+    }
+
+    /// Fetches and verifies the wanted ruleset, if the host does not have it.
+    fn fetch(&mut self, answer: &CheckInAnswer) -> Option<Verified<xshield_policy::Ruleset>> {
+        let wanted = answer.wanted?;
+        let have = self.known_good.as_ref().map(|known| known.ruleset.in_force());
+        if have == Some(wanted) {
+            return None;
+        }
+        let fetched = match self.client.ruleset(have.map(|have| have.digest)) {
+            Ok(Fetched::Envelope(bytes)) => bytes,
+            Ok(Fetched::Unchanged) => return None,
+            Err(error) => {
+                self.contact_failed(&error);
+                return None;
+            }
+        };
+        let asset = self.client.asset()?;
+        let floor = self.progress.floor.max(have.map(|have| have.revision).unwrap_or_default());
+        match envelope::open(&fetched, &self.cycle.config.policy_keys, &asset, floor) {
+            Ok(ruleset) => Some(ruleset),
+            Err(error) => {
+                self.failure = Some(RunStatus::RulesetRefused);
+                self.outcome.problems.push(problem("ruleset-refused", &error));
+                None
+            }
+        }
+    }
+
+    fn install_boot_unit(&mut self) {
+        if self.cycle.config.boot_unit == Provisioning::Leave || self.known_good.is_none() {
+            return;
+        }
+        let Surroundings { root, program, config, .. } = self.cycle.surroundings;
+        let unit = BootUnit::new(root, &self.cycle.config.state_directory);
+        match unit.install(program, config) {
+            Ok(Installed::Unchanged | Installed::Written | Installed::NoSystemd) => {}
+            Err(error) => self.outcome.problems.push(problem("boot-unit", &error)),
+        }
+    }
+
+    pub(crate) fn note(&mut self, code: &str, text: String) {
+        self.outcome.problems.push(Problem { code: code.to_owned(), text });
+    }
+
+    /// Writes the positions down, then delivers what is waiting.
+    fn finish(mut self) -> Result<Outcome, CycleError> {
+        self.outcome.status = match (self.failure, self.outcome.in_force) {
+            (Some(failure), _) => failure,
+            (None, Some(_)) => RunStatus::Enforcing,
+            (None, None) => RunStatus::NoPolicy,
+        };
+        self.progress.last_run = Some(self.cycle.surroundings.now());
+        self.progress.problems = self.outcome.problems.clone();
+        self.state.save_progress(&self.progress)?;
+        step("saved");
+        self.move_outbox_to_spool()?;
+        step("spooled");
+        self.deliver();
+        if let Some(session) = self.client.take_new_session() {
+            self.state.save_session(&session)?;
+        }
+        Ok(self.outcome)
+    }
+}

@@ -1,0 +1,218 @@
+//! From what was seen to what the platform has: events, hits, ports; outbox, spool, acknowledgement.
+
+use xshield_firewall::{Firewall, FlowDump, Hit, Programmed};
+use xshield_host::linux::kernel_log::{self, Moment, Sources};
+use xshield_policy::Bound;
+use xshield_wire::Bytes;
+use xshield_wire::message::{
+    CheckInAnswer, CommandKind, DirectionState, EventKind, EventReport, FirewallEvent,
+    ProgrammedReport, Report, ReportBody, UnenforceableRule, VERSION,
+};
+
+use crate::client::{pack, to_json};
+use crate::cycle::{CycleError, Run};
+use crate::reports::{self, Interval};
+use crate::state::problem;
+
+/// How many commands are remembered as done.
+const COMMANDS_KEPT: usize = 200;
+/// Events in one report at most; a flood makes several.
+const EVENTS_PER_REPORT: usize = 5_000;
+
+impl Run<'_> {
+    /// Reads what the recorder counted since the last run, under the ruleset that decided.
+    pub(crate) fn collect_flows(&mut self, firewall: &mut Firewall) -> Result<(), CycleError> {
+        let bound = self.known_good.as_ref().map(|known| known.ruleset.bind(&known.facts).0);
+        let now = self.cycle.surroundings.now();
+        let since = self.progress.last_collected.unwrap_or(now);
+        let interval = Interval { since, until: now };
+        let dump = firewall.flows()?;
+        let flows = self.progress.flows.advance(&dump, self.cycle.surroundings.uptime_ms());
+        let mut events = reports::flow_events(&flows, bound.as_ref(), interval);
+        self.count_recorder_losses(&dump);
+        let denials = events.iter().any(|event| event.kind != EventKind::Accepted);
+        if denials || !firewall.capabilities().recorder {
+            events.extend(self.log_events(bound.as_ref(), interval));
+        }
+        self.progress.last_collected = Some(now);
+        self.outcome.events += events.len();
+        let mut lost = std::mem::take(&mut self.progress.lost);
+        let mut chunks = events.chunks(EVENTS_PER_REPORT).map(<[_]>::to_vec).collect::<Vec<_>>();
+        if chunks.is_empty() && lost > 0 {
+            chunks.push(Vec::new());
+        }
+        for events in chunks {
+            self.put(ReportBody::Events(EventReport { events, lost: std::mem::take(&mut lost) }));
+        }
+        Ok(())
+    }
+
+    /// Flows that found no room in the recorder since the last run.
+    fn count_recorder_losses(&mut self, dump: &FlowDump) {
+        let lost: u64 = dump.fullness.iter().map(|fullness| fullness.lost_packets).sum();
+        let before = std::mem::replace(&mut self.progress.recorder_lost, (dump.epoch, lost));
+        let new = if before.0 == dump.epoch { lost.saturating_sub(before.1) } else { lost };
+        self.progress.lost += new;
+        if new > 0 {
+            let text = format!("the flow recorder was full: {new} packets are not in the events");
+            self.note("recorder-full", text);
+        }
+    }
+
+    /// Log lines since the last run. Beside the exact counts of the recorder they are what operators'
+    /// other tools see, too.
+    fn log_events(&mut self, bound: Option<&Bound>, interval: Interval) -> Vec<FirewallEvent> {
+        let moment = Moment {
+            now: interval.until,
+            uptime: self.cycle.surroundings.uptime_ms() / 1000,
+            boot_id: &self.host.boot_id,
+        };
+        match Sources::default().read(self.progress.log.as_ref(), moment) {
+            Ok(Some(batch)) => {
+                self.progress.lost += batch.lost;
+                self.progress.log = Some(batch.cursor);
+                let mut events = kernel_log::events(batch.lines, interval.until);
+                reports::name_rules(&mut events, bound);
+                events
+            }
+            Ok(None) => Vec::new(),
+            Err(error) => {
+                self.outcome.problems.push(problem("kernel-log", &error));
+                Vec::new()
+            }
+        }
+    }
+
+    /// Adds a slot's last hits, read when it was out of use, to the next report.
+    pub(crate) fn count_hits(&mut self, hits: &[Hit]) {
+        let differences = reports::hit_differences(hits, &mut self.progress.hits);
+        self.progress.hits.clear();
+        self.final_hits.extend(differences);
+    }
+
+    /// Reports what the kernel returned, if anything is new in it.
+    pub(crate) fn report_programmed(&mut self, programmed: &Programmed) {
+        let Some(in_force) = self.outcome.in_force else { return };
+        let Some(known) = &self.known_good else { return };
+        let state = |rules: &xshield_policy::DirectionRules| DirectionState {
+            subject: rules.subject,
+            mode: rules.mode,
+        };
+        let (inbound, outbound) = (state(&known.ruleset.inbound), state(&known.ruleset.outbound));
+        let plan = programmed.digest.to_string();
+        if self.progress.hits_of.as_ref() != Some(&plan) {
+            self.progress.hits.clear();
+            self.progress.hits_of = Some(plan);
+        }
+        let mut hits = std::mem::take(&mut self.final_hits);
+        hits.extend(reports::hit_differences(&programmed.hits, &mut self.progress.hits));
+        let text = programmed.to_string();
+        let digest = reports::sha256(format!("{in_force:?}\n{text}").as_bytes());
+        let is_new = self.progress.programmed_digest != Some(digest);
+        if !is_new && hits.is_empty() {
+            return;
+        }
+        self.progress.programmed_digest = Some(digest);
+        let rules = self.prepared.as_ref().map_or(&[][..], |prepared| &prepared.unenforceable);
+        let unenforceable = rules.iter().map(|rule| UnenforceableRule {
+            rule: rule.rule.clone(),
+            direction: rule.direction,
+            reason: rule.reason.clone(),
+        });
+        let unenforceable = unenforceable.collect();
+        let text = is_new.then_some(text);
+        let report = ProgrammedReport { in_force, inbound, outbound, hits, text, unenforceable };
+        self.put(ReportBody::Programmed(report));
+    }
+
+    /// Reports the listening ports when they have changed.
+    pub(crate) fn report_ports(&mut self) {
+        let digest = reports::ports_digest(&self.ports);
+        if self.progress.ports_digest == Some(digest) {
+            return;
+        }
+        self.progress.ports_digest = Some(digest);
+        self.put(ReportBody::ListeningPorts { ports: self.ports.clone() });
+    }
+
+    /// Carries out what the platform asks for, each command once.
+    pub(crate) fn obey(&mut self, answer: &CheckInAnswer) {
+        for command in &answer.commands {
+            if self.progress.commands_done.contains(&command.id) {
+                continue;
+            }
+            match command.kind {
+                CommandKind::Resend => {
+                    self.progress.ports_digest = None;
+                    self.progress.programmed_digest = None;
+                }
+                CommandKind::Unknown => {
+                    let text = format!("command {} is unknown to this version", command.id);
+                    self.note("command-unknown", text);
+                }
+            }
+            self.progress.commands_done.push(command.id.clone());
+        }
+        let excess = self.progress.commands_done.len().saturating_sub(COMMANDS_KEPT);
+        self.progress.commands_done.drain(..excess);
+    }
+
+    fn put(&mut self, body: ReportBody) {
+        self.progress.outbox.push(Report {
+            version: VERSION,
+            batch: Bytes(self.cycle.surroundings.random()),
+            created: self.cycle.surroundings.now(),
+            body,
+        });
+    }
+
+    /// Moves what was written down together with the positions into the spool. A kill in between moves
+    /// it again; the batch ids stay, and the platform counts each once.
+    pub(crate) fn move_outbox_to_spool(&mut self) -> Result<(), CycleError> {
+        if self.progress.outbox.is_empty() {
+            return Ok(());
+        }
+        for report in std::mem::take(&mut self.progress.outbox) {
+            let items = match &report.body {
+                ReportBody::Events(events) => events.events.len() as u64 + events.lost,
+                ReportBody::Programmed(_) | ReportBody::ListeningPorts { .. } => 0,
+            };
+            self.spool.append(&pack(&to_json(&report)), items)?;
+        }
+        self.state.save_progress(&self.progress)?;
+        Ok(())
+    }
+
+    /// Delivers what is waiting, oldest first, until the platform does not answer.
+    pub(crate) fn deliver(&mut self) {
+        for id in self.spool.pending() {
+            if !self.was_reached() {
+                break;
+            }
+            let record = match self.spool.read(id) {
+                Ok(Some(record)) => record,
+                Ok(None) => continue,
+                Err(error) => {
+                    self.outcome.problems.push(problem("spool", &error));
+                    continue;
+                }
+            };
+            match self.client.report(&record) {
+                Ok(_) => self.outcome.delivered += 1,
+                // What the platform will never take must not keep what comes after it waiting.
+                Err(error) if error.is_final() => {
+                    self.progress.lost += 1;
+                    self.outcome.problems.push(problem("report-refused", &error));
+                }
+                Err(error) => {
+                    self.outcome.problems.push(problem("report-undelivered", &error));
+                    break;
+                }
+            }
+            if let Err(error) = self.spool.acknowledge(id) {
+                self.outcome.problems.push(problem("spool", &error));
+            }
+        }
+        self.outcome.waiting = self.spool.pending().len();
+    }
+}

@@ -1,0 +1,224 @@
+//! The kernel's part of the cycle: find damage, apply on trial, confirm, keep or take back, read back.
+
+use xshield_firewall::{Firewall, FirewallError, Generation, KernelState, Plan, Programmed, plan};
+use xshield_host::linux::owners::CgroupMatching;
+use xshield_policy::{Facts, Ruleset, Unenforceable};
+use xshield_wire::Verified;
+use xshield_wire::message::Status;
+
+use crate::client::Connection;
+use crate::cycle::{CycleError, Run};
+use crate::gather;
+use crate::outcome::{Change, Contact, RunStatus};
+use crate::state::LastKnownGood;
+use crate::step::step;
+
+/// How many differences are named in a problem; the rest is counted.
+const NAMED: usize = 5;
+
+/// Whether the kernel holds what the last run left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Damage {
+    /// It does.
+    None,
+    /// It does not; said in the problems.
+    Found,
+}
+
+/// A ruleset made ready for this host's kernel.
+pub(crate) struct Prepared {
+    pub(crate) ruleset: Verified<Ruleset>,
+    pub(crate) facts: Facts,
+    pub(crate) plan: Plan,
+    pub(crate) unenforceable: Vec<Unenforceable>,
+}
+
+impl Run<'_> {
+    /// Looks whether someone else changed our table since the last run. Free when the kernel's ruleset
+    /// generation is the one of the last run.
+    pub(crate) fn damage(&mut self, firewall: &mut Firewall) -> Result<Damage, CycleError> {
+        let generation = firewall.generation()?;
+        let boot = &self.host.boot_id;
+        if self.progress.generation.as_ref() == Some(&(boot.clone(), generation.0)) {
+            return Ok(Damage::None);
+        }
+        let Some(known) = &self.known_good else { return Ok(Damage::None) };
+        let expected = plan(&known.ruleset.bind(&known.facts).0, firewall.capabilities());
+        let differences = match firewall.state()? {
+            KernelState::InForce(standing) if standing.digest == expected.digest() => {
+                let programmed = firewall.read_back()?;
+                programmed.differences(&expected).iter().map(ToString::to_string).collect()
+            }
+            KernelState::Trial { .. } => {
+                let text = "the last run was stopped while a ruleset was on trial".to_owned();
+                self.note("trial-unfinished", text);
+                return Ok(Damage::Found);
+            }
+            KernelState::InForce(_) => vec!["another ruleset of ours is in force".to_owned()],
+            KernelState::Absent if self.progress.generation.is_none() => return Ok(Damage::None),
+            KernelState::Absent => vec!["table inet xshield is gone".to_owned()],
+            KernelState::Damaged { what } => vec![what],
+        };
+        if differences.is_empty() {
+            return Ok(Damage::None);
+        }
+        self.note("drift", drift_text(&differences));
+        Ok(Damage::Found)
+    }
+
+    /// Resolves, binds and plans a ruleset, and puts it in force unless it is.
+    pub(crate) fn apply(
+        &mut self,
+        firewall: &mut Firewall,
+        ruleset: Verified<Ruleset>,
+        damage: Damage,
+    ) -> Result<(), CycleError> {
+        let prepared = self.prepare(firewall, ruleset);
+        step("resolved");
+        for rule in &prepared.unenforceable {
+            let text = format!("rule {} ({}) {}", rule.rule, rule.direction, rule.reason);
+            self.note("rule-unenforceable", text);
+        }
+        let digest = prepared.plan.digest();
+        let in_force = matches!(
+            firewall.state()?, KernelState::InForce(standing) if standing.digest == digest
+        );
+        let same_ruleset = self.known_good.as_ref().map(|known| known.ruleset.in_force())
+            == Some(prepared.ruleset.in_force());
+        if in_force && damage == Damage::None {
+            if !same_ruleset || self.known_good.as_ref().map(|k| &k.facts) != Some(&prepared.facts)
+            {
+                self.remember(prepared)?;
+            }
+            return Ok(());
+        }
+        // What was already proven is put back without a trial; so is a ruleset whose addresses changed
+        // while the platform does not answer: a trial would prove nothing.
+        if same_ruleset && (damage == Damage::Found || self.outcome.platform != Contact::Reached) {
+            firewall.apply_now(&prepared.plan)?;
+            self.outcome.change =
+                if damage == Damage::Found { Change::Repaired } else { Change::Applied };
+            return self.remember(prepared);
+        }
+        self.try_out(firewall, prepared)
+    }
+
+    fn prepare(&mut self, firewall: &Firewall, ruleset: Verified<Ruleset>) -> Prepared {
+        let capabilities = firewall.capabilities();
+        let cgroups =
+            if capabilities.cgroups { CgroupMatching::Available } else { CgroupMatching::Missing };
+        let known = self.known_good.as_ref().map_or(&[][..], |known| &known.facts.endpoints);
+        let sources = gather::Sources {
+            endpoints: self.client.endpoints(known),
+            resolver: self.resolver,
+            answers: &mut self.progress.answers,
+            stale_answers: self.cycle.config.stale_answers.as_secs(),
+            now: self.cycle.surroundings.now(),
+            ports: &self.ports,
+            cgroups,
+        };
+        let (facts, problems) = gather::facts(&ruleset, sources);
+        self.outcome.problems.extend(problems);
+        let (bound, mut unenforceable) = ruleset.bind(&facts);
+        let plan = plan(&bound, capabilities);
+        unenforceable.extend(plan.unenforceable.iter().cloned());
+        Prepared { ruleset, facts, plan, unenforceable }
+    }
+
+    /// In force on trial; kept when the platform answers a new connection through the new rules.
+    fn try_out(&mut self, firewall: &mut Firewall, new: Prepared) -> Result<(), CycleError> {
+        let trial = firewall.try_apply(&new.plan, self.cycle.config.probation)?;
+        step("tried");
+        let failure = self.failure;
+        let old = self
+            .known_good
+            .replace(LastKnownGood { ruleset: new.ruleset.clone(), facts: new.facts.clone() });
+        let problems_before = self.outcome.problems.len();
+        self.check_in(Status::Enforcing, Connection::Fresh);
+        step("confirmed");
+        if self.outcome.platform == Contact::Reached {
+            // Proven: from here on it is what a reboot restores, also when the next line is never run.
+            self.state.save_last_known_good(&new.ruleset, &new.facts)?;
+            step("remembered");
+            let kept = firewall.keep(trial)?;
+            step("kept");
+            self.count_hits(&kept.final_hits);
+            self.outcome.change = Change::Applied;
+            self.progress.floor = self.progress.floor.max(new.ruleset.revision);
+            self.prepared = Some(new);
+            return Ok(());
+        }
+        let why: Vec<String> =
+            self.outcome.problems.drain(problems_before..).map(|problem| problem.text).collect();
+        firewall.revert(trial)?;
+        step("reverted");
+        self.known_good = old;
+        self.outcome.change = Change::Reverted;
+        self.failure = failure.or(Some(RunStatus::Reverted));
+        let text = format!(
+            "revision {} was taken back: with it in force the platform could not be reached over a \
+             new connection ({})",
+            new.ruleset.revision,
+            why.join("; ")
+        );
+        self.note("ruleset-reverted", text);
+        // The old one is back: tell the platform how the host really stands.
+        self.check_in(self.standing(), Connection::Fresh);
+        Ok(())
+    }
+
+    fn remember(&mut self, prepared: Prepared) -> Result<(), CycleError> {
+        self.state.save_last_known_good(&prepared.ruleset, &prepared.facts)?;
+        self.progress.floor = self.progress.floor.max(prepared.ruleset.revision);
+        self.known_good = Some(LastKnownGood {
+            ruleset: prepared.ruleset.clone(),
+            facts: prepared.facts.clone(),
+        });
+        self.prepared = Some(prepared);
+        Ok(())
+    }
+
+    /// What the kernel holds now. Only this is reported as programmed.
+    pub(crate) fn read_back(&mut self, firewall: &mut Firewall) -> Result<(), CycleError> {
+        let programmed = match firewall.read_back() {
+            Ok(programmed) => programmed,
+            Err(FirewallError::NothingInForce { .. }) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        self.check_read_back(firewall, &programmed);
+        let Generation(generation) = firewall.generation()?;
+        self.progress.generation = Some((self.host.boot_id.clone(), generation));
+        self.outcome.in_force = self.known_good.as_ref().map(|known| known.ruleset.in_force());
+        self.report_programmed(&programmed);
+        Ok(())
+    }
+
+    /// The kernel may hold something else than was sent; then that is said, and the next run repairs it.
+    fn check_read_back(&mut self, firewall: &Firewall, programmed: &Programmed) {
+        let Some(known) = &self.known_good else { return };
+        let expected = plan(&known.ruleset.bind(&known.facts).0, firewall.capabilities());
+        let differences: Vec<String> =
+            programmed.differences(&expected).iter().map(ToString::to_string).collect();
+        if !differences.is_empty() {
+            self.failure = Some(RunStatus::Failed);
+            self.note("read-back-differs", drift_text(&differences));
+        }
+    }
+}
+
+fn drift_text(differences: &[String]) -> String {
+    let named = differences.iter().take(NAMED).cloned().collect::<Vec<_>>().join("; ");
+    let rest = differences.len().saturating_sub(NAMED);
+    let more = if rest > 0 { format!(" and {rest} more") } else { String::new() };
+    format!("the kernel does not hold what was programmed: {named}{more}")
+}
+
+/// Restores the last-known-good ruleset without asking anyone: at boot, before the network.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn restore(known: &LastKnownGood) -> Result<(), FirewallError> {
+    let mut firewall = Firewall::open()?;
+    let plan = plan(&known.ruleset.bind(&known.facts).0, firewall.capabilities());
+    firewall.apply_now(&plan)
+}

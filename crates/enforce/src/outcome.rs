@@ -1,0 +1,113 @@
+//! What a run came to, for people, programs and the exit code.
+
+use serde::Serialize;
+use xshield_policy::Revision;
+use xshield_wire::message::{InForce, Problem};
+
+/// What a run came to.
+#[derive(Debug, Clone, Serialize)]
+pub struct Outcome {
+    /// In one word.
+    pub status: RunStatus,
+    /// What is in the kernel now, as read back.
+    pub in_force: Option<InForce>,
+    /// What the platform wants; `None` when it was not asked or has no policy.
+    pub wanted: Option<Revision>,
+    /// What was done to the kernel.
+    pub change: Change,
+    /// Whether the platform was reached.
+    pub platform: Contact,
+    /// Flow events found in this run.
+    pub events: usize,
+    /// Reports delivered in this run.
+    pub delivered: usize,
+    /// Reports still waiting.
+    pub waiting: usize,
+    /// What an operator should know.
+    pub problems: Vec<Problem>,
+}
+
+/// In one word. Each has an exit code of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RunStatus {
+    /// The wanted ruleset is in force.
+    Enforcing,
+    /// The platform has no policy for this host yet; nothing is enforced.
+    NoPolicy,
+    /// Another run holds the lock; nothing was done.
+    AnotherRun,
+    /// firewalld is installed or enabled; nothing was changed, nothing is enforced.
+    Blocked,
+    /// The platform could not be reached; the last-known-good ruleset is in force, if there is one.
+    PlatformUnreachable,
+    /// The platform refused this host: its key, its identity or its clock.
+    Refused,
+    /// A ruleset came that can't be trusted; the last-known-good one is in force.
+    RulesetRefused,
+    /// The new ruleset cut the platform off; the previous one is back.
+    Reverted,
+    /// Something failed; see the problems.
+    Failed,
+}
+
+impl RunStatus {
+    /// The program's exit code.
+    #[must_use]
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Enforcing | Self::NoPolicy | Self::AnotherRun => 0,
+            Self::Failed => 1,
+            // 2 is clap's, for a wrong command line; 3 is a preflight failure.
+            Self::Blocked => 4,
+            Self::PlatformUnreachable => 5,
+            Self::Refused => 6,
+            Self::RulesetRefused => 7,
+            Self::Reverted => 8,
+        }
+    }
+}
+
+/// What was done to the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Change {
+    /// Nothing: what is wanted was there.
+    None,
+    /// A new ruleset, or the same one with new addresses or ports, was tried and kept.
+    Applied,
+    /// Someone else had changed our table; it was put right.
+    Repaired,
+    /// A new ruleset was tried and taken back.
+    Reverted,
+}
+
+/// Whether the platform was reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Contact {
+    /// It answered.
+    Reached,
+    /// It did not.
+    Unreachable,
+    /// It was not asked.
+    NotAsked,
+}
+
+impl Outcome {
+    /// A run that has done nothing yet.
+    #[must_use]
+    pub fn new(status: RunStatus) -> Self {
+        Self {
+            status,
+            in_force: None,
+            wanted: None,
+            change: Change::None,
+            platform: Contact::NotAsked,
+            events: 0,
+            delivered: 0,
+            waiting: 0,
+            problems: Vec::new(),
+        }
+    }
+}

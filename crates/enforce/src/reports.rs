@@ -1,0 +1,133 @@
+//! What a run saw, as reports; and their delivery.
+
+use std::collections::BTreeMap;
+
+use ring::digest::{SHA256, digest};
+use xshield_firewall::flows::Delta;
+use xshield_firewall::{FlowKind, Hit};
+use xshield_policy::packet::Transport;
+use xshield_policy::{Bound, Direction, Packet, Protocol, Reason, RuleId, decide};
+use xshield_wire::Bytes;
+use xshield_wire::message::{
+    Digest, EventKind, EventSource, FirewallEvent, ListeningPort, RuleHits, UnixSeconds,
+};
+
+/// The time between two readings of the recorder: a flow was seen somewhere in it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Interval {
+    /// End of the reading before.
+    pub(crate) since: UnixSeconds,
+    /// This reading.
+    pub(crate) until: UnixSeconds,
+}
+
+/// Flow differences as events, each with the rule that decided under `bound`.
+pub(crate) fn flow_events(
+    flows: &[Delta],
+    bound: Option<&Bound>,
+    interval: Interval,
+) -> Vec<FirewallEvent> {
+    let events = flows.iter().map(|Delta { flow, .. }| {
+        let kind = match flow.kind {
+            FlowKind::Denied => EventKind::Denied,
+            FlowKind::WouldDeny => EventKind::WouldDeny,
+            FlowKind::Accepted => EventKind::Accepted,
+        };
+        let mut event = FirewallEvent {
+            kind,
+            direction: flow.direction,
+            source: flow.source,
+            destination: flow.destination,
+            protocol: flow.protocol,
+            port: flow.port,
+            rule: None,
+            packets: flow.packets,
+            bytes: flow.bytes,
+            first_seen: interval.since,
+            last_seen: interval.until,
+            from: EventSource::Recorder,
+            process: None,
+        };
+        event.rule = bound.and_then(|bound| deciding_rule(bound, &event));
+        event
+    });
+    events.collect()
+}
+
+/// Names the deciding rule where the log line could not: the kernel looks up a set there.
+pub(crate) fn name_rules(events: &mut [FirewallEvent], bound: Option<&Bound>) {
+    for event in events {
+        let named = event.rule.as_ref().is_some_and(|rule| rule.as_str().contains('/'));
+        if !named {
+            event.rule = bound.and_then(|bound| deciding_rule(bound, event));
+        }
+    }
+}
+
+fn transport(protocol: Protocol, port: u16) -> Transport {
+    match protocol {
+        Protocol::Tcp => Transport::Tcp(0, port),
+        Protocol::Udp => Transport::Udp(0, port),
+        Protocol::Icmp => Transport::Icmp(u8::try_from(port).unwrap_or_default()),
+        Protocol::Other(number) => Transport::Other(number),
+    }
+}
+
+/// The rule that decided about a flow; `None` when level and mode did.
+fn deciding_rule(bound: &Bound, event: &FirewallEvent) -> Option<RuleId> {
+    let peer = match event.direction {
+        Direction::Inbound => event.source,
+        Direction::Outbound => event.destination,
+    };
+    let packet = Packet {
+        direction: event.direction,
+        peer,
+        transport: transport(event.protocol, event.port),
+        loopback: false,
+        owner: None,
+    };
+    match decide(bound, &packet).reason {
+        Reason::Block(rule) | Reason::Allow(rule) => Some(rule),
+        Reason::Failsafe(_) | Reason::NotSubject | Reason::NoRule => None,
+    }
+}
+
+/// Hit counters as they were last reported, by direction and rule.
+pub(crate) type LastHits = BTreeMap<String, (u64, u64)>;
+
+/// What was added to each counter since `last`, which becomes the present reading. A counter that
+/// went back was made anew.
+pub(crate) fn hit_differences(hits: &[Hit], last: &mut LastHits) -> Vec<RuleHits> {
+    let mut now = LastHits::new();
+    let mut differences = Vec::new();
+    for hit in hits {
+        let Ok(rule) = RuleId::try_from(hit.rule.clone()) else { continue };
+        let key = format!("{} {}", hit.direction, hit.rule);
+        let (packets, bytes) = last.get(&key).copied().unwrap_or_default();
+        let restarted = hit.packets < packets || hit.bytes < bytes;
+        let base = if restarted { (0, 0) } else { (packets, bytes) };
+        if hit.packets > base.0 {
+            differences.push(RuleHits {
+                rule,
+                direction: hit.direction,
+                packets: hit.packets - base.0,
+                bytes: hit.bytes - base.1,
+            });
+        }
+        now.insert(key, (hit.packets, hit.bytes));
+    }
+    *last = now;
+    differences
+}
+
+/// Identifies a list of listening ports.
+pub(crate) fn ports_digest(ports: &[ListeningPort]) -> Digest {
+    sha256(&crate::client::to_json(&ports))
+}
+
+/// SHA-256.
+pub(crate) fn sha256(bytes: &[u8]) -> Digest {
+    let mut sum = [0; 32];
+    sum.copy_from_slice(digest(&SHA256, bytes).as_ref());
+    Bytes(sum)
+}

@@ -1,0 +1,267 @@
+//! What a host remembers between runs.
+//!
+//! | file | holds | when it is lost or damaged |
+//! |---|---|---|
+//! | `identity.key` | the host's Ed25519 key | the platform asks an operator to approve the new one |
+//! | `session` | token and session key | a new handshake |
+//! | `enforced` | last-known-good ruleset and the facts it was bound with | `enforced.previous` is used |
+//! | `progress` | sequence, recorder positions, DNS answers, undelivered reports | counted anew from the kernel |
+//! | `spool/` | reports not yet acknowledged | what was in it is lost and counted |
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use xshield_firewall::flows::Differ;
+use xshield_host::files::{self, Access, FileError};
+use xshield_host::linux::kernel_log::Cursor;
+use xshield_host::linux::resolver::Cache;
+use xshield_host::linux::sockets::Holders;
+use xshield_policy::{AssetId, Facts, Revision, Ruleset};
+use xshield_wire::keys::{PolicyPublicKey, SessionKey};
+use xshield_wire::message::{Digest, Problem, Report, UnixSeconds};
+use xshield_wire::session::Session;
+use xshield_wire::{Bytes, Verified, envelope};
+
+/// The state directory and what each file in it is called.
+#[derive(Debug, Clone)]
+pub struct StateDirectory {
+    root: PathBuf,
+}
+
+/// The last-known-good ruleset, as it lies on disk: verbatim, to be verified again.
+#[derive(Debug, Serialize, Deserialize)]
+struct Enforced {
+    asset: AssetId,
+    envelope: String,
+    facts: Facts,
+}
+
+/// A verified last-known-good ruleset with the facts it was last bound with.
+#[derive(Debug, Clone)]
+pub struct LastKnownGood {
+    /// The ruleset.
+    pub ruleset: Verified<Ruleset>,
+    /// What the host knew then; used at boot, when nothing can be resolved yet.
+    pub facts: Facts,
+}
+
+/// A session as it lies on disk.
+#[derive(Serialize, Deserialize)]
+struct StoredSession {
+    key: Bytes<32>,
+    asset: AssetId,
+    token: String,
+    expires: UnixSeconds,
+    platform_time: UnixSeconds,
+}
+
+/// What changes from run to run.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Progress {
+    /// The last check-in's number.
+    pub sequence: u64,
+    /// When the platform was last reached.
+    pub last_contact: Option<UnixSeconds>,
+    /// When a run last ended.
+    pub last_run: Option<UnixSeconds>,
+    /// What the last run found wrong.
+    pub problems: Vec<Problem>,
+    /// Where the flow recorder was last read.
+    pub flows: Differ,
+    /// The recorder's own count of losses when it was last read, and which recorder that was.
+    pub recorder_lost: (u64, u64),
+    /// Hit counters of the ruleset in force when they were last reported, by direction and rule.
+    pub hits: BTreeMap<String, (u64, u64)>,
+    /// Which plan the hit counters belong to.
+    pub hits_of: Option<String>,
+    /// When the recorder was last read.
+    pub last_collected: Option<UnixSeconds>,
+    /// The kernel's ruleset generation after the last run, and the boot it belongs to.
+    pub generation: Option<(String, u32)>,
+    /// Which process held which socket.
+    pub holders: Holders,
+    /// Where the kernel's log was last read.
+    pub log: Option<Cursor>,
+    /// The last good answers of the resolver.
+    pub answers: Cache,
+    /// What the listening ports were when they were last reported.
+    pub ports_digest: Option<Digest>,
+    /// What the programmed rules were when they were last reported.
+    pub programmed_digest: Option<Digest>,
+    /// The highest revision that was ever in force here.
+    pub floor: Revision,
+    /// Commands already carried out, newest last, bounded.
+    pub commands_done: Vec<String>,
+    /// Losses not yet reported.
+    pub lost: u64,
+    /// Reports that are not in the spool yet. Written together with the positions above, so that a
+    /// kill neither loses nor repeats what lies between two positions.
+    pub outbox: Vec<Report>,
+}
+
+/// Something that was wrong with a file, and what was used instead.
+pub type Repaired = Vec<Problem>;
+
+impl StateDirectory {
+    /// `root` is made when it is missing, for the owner alone.
+    ///
+    /// # Errors
+    /// When it can't be made.
+    pub fn open(root: &Path) -> Result<Self, std::io::Error> {
+        use std::os::unix::fs::DirBuilderExt as _;
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(root)?;
+        Ok(Self { root: root.to_owned() })
+    }
+
+    /// A file in it.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    /// Reads the positions; what is damaged starts anew and is named.
+    ///
+    /// # Errors
+    /// When the file is there and can't be read.
+    pub fn progress(&self, repaired: &mut Repaired) -> Result<Progress, FileError> {
+        read_or_default(&self.path("progress"), repaired)
+    }
+
+    /// Writes the positions.
+    ///
+    /// # Errors
+    /// When it can't be written; the old ones are then intact.
+    pub fn save_progress(&self, progress: &Progress) -> Result<(), FileError> {
+        files::write_state(&self.path("progress"), progress)
+    }
+
+    /// Reads and verifies the last-known-good ruleset, or the one before it when the file is damaged.
+    /// What a signature does not cover is not used.
+    ///
+    /// # Errors
+    /// When a file is there and can't be read.
+    pub fn last_known_good(
+        &self,
+        keys: &[PolicyPublicKey],
+        repaired: &mut Repaired,
+    ) -> Result<Option<LastKnownGood>, FileError> {
+        for name in ["enforced", "enforced.previous"] {
+            let read: Option<Option<Enforced>> = match files::read_state(&self.path(name)) {
+                Ok(read) => Some(read),
+                Err(error @ FileError::Damaged { .. }) => {
+                    repaired.push(problem("state-damaged", &error));
+                    None
+                }
+                Err(error) => return Err(error),
+            };
+            let Some(read) = read else { continue };
+            // No file at all: there never was a ruleset. The previous one is only for damage.
+            let Some(stored) = read else { return Ok(None) };
+            match verify(&stored, keys) {
+                Ok(ruleset) => return Ok(Some(LastKnownGood { ruleset, facts: stored.facts })),
+                Err(error) => repaired.push(problem("state-damaged", &error)),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Makes a ruleset the last-known-good one. The current one stays as the previous.
+    ///
+    /// # Errors
+    /// When a file can't be written; the last-known-good ruleset is then still the old one.
+    pub fn save_last_known_good(
+        &self,
+        ruleset: &Verified<Ruleset>,
+        facts: &Facts,
+    ) -> Result<(), FileError> {
+        let current = self.path("enforced");
+        if let Ok(Some(sealed)) = files::read(&current)
+            && files::unseal(&sealed).is_ok()
+        {
+            files::write(&self.path("enforced.previous"), &sealed, Access::Private)?;
+        }
+        let envelope = String::from_utf8_lossy(ruleset.envelope()).into_owned();
+        let asset = ruleset.asset.clone();
+        files::write_state(&current, &Enforced { asset, envelope, facts: facts.clone() })
+    }
+
+    /// The session of the last run; a damaged one counts as none.
+    #[must_use]
+    pub fn session(&self) -> Option<Session> {
+        let stored: StoredSession = files::read_state(&self.path("session")).ok().flatten()?;
+        Some(Session {
+            key: SessionKey::from_bytes(stored.key.0),
+            asset: stored.asset,
+            token: stored.token,
+            expires: stored.expires,
+            platform_time: stored.platform_time,
+        })
+    }
+
+    /// Keeps a session for the next run.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn save_session(&self, session: &Session) -> Result<(), FileError> {
+        let stored = StoredSession {
+            key: Bytes(*session.key.expose_secret()),
+            asset: session.asset.clone(),
+            token: session.token.clone(),
+            expires: session.expires,
+            platform_time: session.platform_time,
+        };
+        files::write_state(&self.path("session"), &stored)
+    }
+
+    /// Takes the whole directory away.
+    ///
+    /// # Errors
+    /// When something in it can't be removed.
+    pub fn remove(self) -> std::io::Result<()> {
+        std::fs::remove_dir_all(&self.root)
+    }
+}
+
+fn verify(
+    stored: &Enforced,
+    keys: &[PolicyPublicKey],
+) -> Result<Verified<Ruleset>, envelope::EnvelopeError> {
+    envelope::open(stored.envelope.as_bytes(), keys, &stored.asset, Revision(0))
+}
+
+fn read_or_default<T: Default + serde::de::DeserializeOwned>(
+    path: &Path,
+    repaired: &mut Repaired,
+) -> Result<T, FileError> {
+    match files::read_state(path) {
+        Ok(value) => Ok(value.unwrap_or_default()),
+        Err(error @ FileError::Damaged { .. }) => {
+            repaired.push(problem("state-damaged", &error));
+            Ok(T::default())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// An error with its causes, as a problem to report.
+#[must_use]
+pub fn problem(code: &str, error: &dyn std::error::Error) -> Problem {
+    Problem { code: code.to_owned(), text: chain(error) }
+}
+
+/// An error and its causes in one line.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,56 @@
+//! What a run takes from outside besides its configuration: the clock, randomness, the root directory.
+
+use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use xshield_wire::message::UnixSeconds;
+
+/// The edges of a run.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// `/` but for tests.
+    pub root: PathBuf,
+    /// The configuration file, for the boot unit.
+    pub config: PathBuf,
+    /// This program's own file, for the boot unit.
+    pub program: PathBuf,
+    random: ring::rand::SystemRandom,
+}
+
+impl Surroundings {
+    /// The real ones.
+    #[must_use]
+    pub fn of_this_host(config: PathBuf) -> Self {
+        let program = std::env::current_exe().unwrap_or_default();
+        Self { root: PathBuf::from("/"), config, program, random: ring::rand::SystemRandom::new() }
+    }
+
+    /// Seconds since 1970.
+    #[must_use]
+    pub fn now(&self) -> UnixSeconds {
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
+    }
+
+    /// Milliseconds since boot, sleep included.
+    #[must_use]
+    pub fn uptime_ms(&self) -> u64 {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+        let rest = u64::try_from(time.tv_nsec).unwrap_or_default() / 1_000_000;
+        seconds * 1000 + rest
+    }
+
+    /// Random bytes from the kernel.
+    ///
+    /// # Panics
+    /// When the kernel has no randomness to give: going on with predictable keys would be worse.
+    #[must_use]
+    pub fn random<const N: usize>(&self) -> [u8; N] {
+        use ring::rand::SecureRandom as _;
+        let mut bytes = [0; N];
+        if self.random.fill(&mut bytes).is_err() {
+            panic!("the kernel's random number generator does not answer");
+        }
+        bytes
+    }
+}

@@ -1,0 +1,134 @@
+//! What a host program can do besides the cycle: status, restore, remove, explain.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+pub use xshield_firewall::Explanation;
+use xshield_firewall::{Firewall, FirewallError, explain};
+use xshield_host::files::FileError;
+use xshield_host::lock::{self, LockError};
+use xshield_policy::Packet;
+use xshield_wire::message::{InForce, Problem, UnixSeconds};
+
+use crate::boot_unit::{BootUnit, BootUnitError};
+use crate::config::Config;
+use crate::kernel;
+use crate::state::StateDirectory;
+use crate::surroundings::Surroundings;
+
+/// Why a verb failed.
+#[derive(Debug, thiserror::Error)]
+pub enum VerbError {
+    /// The state directory can't be used.
+    #[error("using the state directory {path} failed", path = .path.display())]
+    StateDirectory {
+        /// The directory.
+        path: PathBuf,
+        /// What the OS said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A state file can't be read.
+    #[error(transparent)]
+    State(#[from] FileError),
+    /// The lock can't be taken.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// A run is under way.
+    #[error("a run is under way; try again when it has ended")]
+    Busy,
+    /// The kernel's firewall does not answer or refuses.
+    #[error(transparent)]
+    Firewall(#[from] FirewallError),
+    /// The boot unit can't be removed.
+    #[error(transparent)]
+    BootUnit(#[from] BootUnitError),
+    /// There is nothing to restore.
+    #[error("there is no last-known-good ruleset to restore: {}", .reasons.join("; "))]
+    NothingToRestore {
+        /// What was wrong with the files, if anything was.
+        reasons: Vec<String>,
+    },
+}
+
+/// How this host stands, from the kernel and from the state directory.
+#[derive(Debug, Serialize)]
+pub struct StatusReport {
+    /// What the kernel says about table `inet xshield`.
+    pub kernel: String,
+    /// The last-known-good ruleset.
+    pub last_known_good: Option<InForce>,
+    /// When the platform was last reached.
+    pub last_contact: Option<UnixSeconds>,
+    /// When a run last ended.
+    pub last_run: Option<UnixSeconds>,
+    /// What the last run found wrong, and what is wrong with the state files.
+    pub problems: Vec<Problem>,
+}
+
+/// Reads how this host stands. Changes nothing.
+///
+/// # Errors
+/// When the kernel or the state directory can't be read.
+pub fn status(config: &Config) -> Result<StatusReport, VerbError> {
+    let state = open(config)?;
+    let mut problems = Vec::new();
+    let progress = state.progress(&mut problems)?;
+    let known = state.last_known_good(&config.policy_keys, &mut problems)?;
+    problems.extend(progress.problems);
+    let kernel = Firewall::open()?.state()?.to_string();
+    Ok(StatusReport {
+        kernel,
+        last_known_good: known.map(|known| known.ruleset.in_force()),
+        last_contact: progress.last_contact,
+        last_run: progress.last_run,
+        problems,
+    })
+}
+
+/// Puts the last-known-good ruleset into the kernel without asking anyone: at boot.
+///
+/// # Errors
+/// When there is none, or the kernel refuses.
+pub fn restore(config: &Config) -> Result<InForce, VerbError> {
+    let state = open(config)?;
+    let _lock = lock::try_lock(&state.path("lock"))?.ok_or(VerbError::Busy)?;
+    let mut problems = Vec::new();
+    let known = state.last_known_good(&config.policy_keys, &mut problems)?;
+    let Some(known) = known else {
+        let reasons = problems.into_iter().map(|problem| problem.text).collect();
+        return Err(VerbError::NothingToRestore { reasons });
+    };
+    kernel::restore(&known)?;
+    Ok(known.ruleset.in_force())
+}
+
+/// Takes our tables, units and state away, and nothing else.
+///
+/// # Errors
+/// What could not be removed; the rest may already be gone.
+pub fn remove(config: &Config, surroundings: &Surroundings) -> Result<(), VerbError> {
+    let state = open(config)?;
+    let lock = lock::try_lock(&state.path("lock"))?.ok_or(VerbError::Busy)?;
+    BootUnit::new(&surroundings.root, &config.state_directory).remove()?;
+    Firewall::open()?.remove()?;
+    let path = config.state_directory.clone();
+    state.remove().map_err(|source| VerbError::StateDirectory { path, source })?;
+    drop(lock);
+    Ok(())
+}
+
+/// Which rule in the kernel decides about a packet, and why.
+///
+/// # Errors
+/// When nothing is in force or the kernel can't be read.
+pub fn explain_packet(packet: &Packet) -> Result<Explanation, VerbError> {
+    let programmed = Firewall::open()?.read_back()?;
+    Ok(explain(&programmed, packet))
+}
+
+fn open(config: &Config) -> Result<StateDirectory, VerbError> {
+    let path = &config.state_directory;
+    StateDirectory::open(path)
+        .map_err(|source| VerbError::StateDirectory { path: path.clone(), source })
+}

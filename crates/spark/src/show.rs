@@ -1,0 +1,84 @@
+//! Results, for people and as JSON.
+
+use std::error::Error;
+
+use serde::Serialize;
+use xshield_enforce::outcome::{Change, Contact};
+use xshield_enforce::state::chain;
+use xshield_enforce::verbs::{Explanation, StatusReport};
+use xshield_enforce::{Outcome, RunStatus};
+use xshield_wire::message::{InForce, Problem};
+
+/// One JSON object on one line.
+pub(crate) fn json(value: &impl Serialize) {
+    match serde_json::to_string(value) {
+        Ok(text) => println!("{text}"),
+        Err(error) => eprintln!("ctspark: writing the result as JSON failed: {error}"),
+    }
+}
+
+pub(crate) fn error(error: &dyn Error, as_json: bool) {
+    if as_json {
+        json(&serde_json::json!({ "status": "failed", "error": chain(error) }));
+    } else {
+        eprintln!("ctspark: {}", chain(error));
+    }
+}
+
+pub(crate) fn outcome(outcome: &Outcome) {
+    let status = match outcome.status {
+        RunStatus::Enforcing => "enforcing",
+        RunStatus::NoPolicy => "no policy yet: nothing is enforced",
+        RunStatus::AnotherRun => "another run is under way: nothing was done",
+        RunStatus::Blocked => "blocked: firewalld is on this host; nothing was changed",
+        RunStatus::PlatformUnreachable => "the platform could not be reached",
+        RunStatus::Refused => "the platform refused this host",
+        RunStatus::RulesetRefused => "the ruleset that came was refused",
+        RunStatus::Reverted => "the new ruleset cut the platform off and was taken back",
+        RunStatus::Failed => "failed",
+    };
+    println!("{status}");
+    if let Some(in_force) = outcome.in_force {
+        let change = match outcome.change {
+            Change::None => "unchanged",
+            Change::Applied => "applied and confirmed in this run",
+            Change::Repaired => "repaired in this run",
+            Change::Reverted => "put back in this run",
+        };
+        println!("  in force   revision {}, {change}", in_force.revision);
+    }
+    if outcome.platform == Contact::Reached {
+        println!("  reported   {} delivered, {} waiting", outcome.delivered, outcome.waiting);
+    }
+    problems(&outcome.problems);
+}
+
+pub(crate) fn status(status: &StatusReport) {
+    println!("kernel           {}", status.kernel);
+    match status.last_known_good {
+        Some(known) => println!("last known good  revision {}", known.revision),
+        None => println!("last known good  none"),
+    }
+    let ago = |time: Option<u64>| time.map_or("never".to_owned(), |time| format!("@{time}"));
+    println!("last contact     {}", ago(status.last_contact));
+    println!("last run         {}", ago(status.last_run));
+    problems(&status.problems);
+}
+
+pub(crate) fn restored(in_force: &InForce) {
+    println!("restored revision {}", in_force.revision);
+}
+
+pub(crate) fn removed() {
+    println!("removed table inet xshield, the boot unit and the state directory");
+}
+
+pub(crate) fn explanation(explanation: &Explanation) {
+    println!("{explanation}");
+}
+
+fn problems(problems: &[Problem]) {
+    for problem in problems {
+        println!("  {}: {}", problem.code, problem.text);
+    }
+}

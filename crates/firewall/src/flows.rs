@@ -1,5 +1,6 @@
 //! What the kernel's flow recorder has counted.
 
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -63,8 +64,175 @@ pub struct Fullness {
 /// Everything the recorder holds now.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct FlowDump {
+    /// Names the recorder: another number means that the table was made anew and all counts restarted.
+    pub epoch: u64,
     /// The flows, in no order.
     pub flows: Vec<FlowCount>,
     /// One per kind and direction.
     pub fullness: Vec<Fullness>,
+}
+
+/// Which flow, without counts.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+struct Flow {
+    kind: FlowKind,
+    direction: Direction,
+    source: IpAddr,
+    destination: IpAddr,
+    protocol: Protocol,
+    port: u16,
+}
+
+impl From<&FlowCount> for Flow {
+    fn from(count: &FlowCount) -> Self {
+        let &FlowCount { kind, direction, source, destination, protocol, port, .. } = count;
+        Self { kind, direction, source, destination, protocol, port }
+    }
+}
+
+/// The values of one flow at the last reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Last {
+    packets: u64,
+    bytes: u64,
+    /// The element has certainly lived until then, on the caller's clock.
+    lives_until_ms: u64,
+}
+
+/// What a flow did since the last reading.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delta {
+    /// The flow with its counts since the last reading.
+    pub flow: FlowCount,
+    /// `false`: the element had been idle for so long that it may have expired since the last reading and
+    /// come again. Then all of its counts are given, which may repeat some that were given before.
+    pub exact: bool,
+}
+
+/// Turns cumulative counts into differences. Nothing is cleared in the kernel, so no packet falls between
+/// reading and clearing; the last values are kept here, and by the caller from run to run.
+///
+/// No packet is ever left out while readings are less apart than the recorder's timeout; what may be
+/// counted twice says so, see [`Delta::exact`].
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Differ {
+    epoch: u64,
+    read_at_ms: u64,
+    last: Vec<(Flow, Last)>,
+}
+
+impl Differ {
+    /// Takes a reading made at `now_ms`, milliseconds since boot with sleep included, and returns what
+    /// changed since the one before. A clock that went back means a reboot: all counts restarted.
+    pub fn advance(&mut self, dump: &FlowDump, now_ms: u64) -> Vec<Delta> {
+        let restarted = dump.epoch != self.epoch || now_ms < self.read_at_ms;
+        let before: HashMap<Flow, Last> =
+            if restarted { HashMap::new() } else { self.last.drain(..).collect() };
+        let mut deltas = Vec::new();
+        let mut last = BTreeMap::new();
+        for count in &dump.flows {
+            let flow = Flow::from(count);
+            let (packets, bytes, exact) = match before.get(&flow) {
+                Some(old) if count.packets < old.packets => (count.packets, count.bytes, true),
+                Some(old) if now_ms < old.lives_until_ms => {
+                    (count.packets - old.packets, count.bytes.saturating_sub(old.bytes), true)
+                }
+                Some(_) => (count.packets, count.bytes, false),
+                None => (count.packets, count.bytes, true),
+            };
+            if packets > 0 {
+                deltas.push(Delta { flow: FlowCount { packets, bytes, ..count.clone() }, exact });
+            }
+            let lives_until_ms = now_ms.saturating_add(count.expires_in_ms);
+            last.insert(flow, Last { packets: count.packets, bytes: count.bytes, lives_until_ms });
+        }
+        *self = Self { epoch: dump.epoch, read_at_ms: now_ms, last: last.into_iter().collect() };
+        deltas
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const TIMEOUT: u64 = 1000;
+
+    fn count(port: u16, packets: u64, expires_in_ms: u64) -> FlowCount {
+        FlowCount {
+            kind: FlowKind::Denied,
+            direction: Direction::Inbound,
+            source: "10.0.0.1".parse().unwrap(),
+            destination: "10.0.0.2".parse().unwrap(),
+            protocol: Protocol::Tcp,
+            port,
+            packets,
+            bytes: packets * 60,
+            expires_in_ms,
+        }
+    }
+
+    /// A kernel's set: per port the packets and when the element expires.
+    #[derive(Default)]
+    struct Kernel(BTreeMap<u16, (u64, u64)>);
+
+    impl Kernel {
+        fn packet(&mut self, port: u16, now: u64) {
+            self.0.retain(|_, (_, expires)| *expires > now);
+            let element = self.0.entry(port).or_default();
+            *element = (element.0 + 1, now + TIMEOUT);
+        }
+
+        fn dump(&mut self, now: u64) -> FlowDump {
+            self.0.retain(|_, (_, expires)| *expires > now);
+            let flows = self.0.iter().map(|(&port, &(n, expires))| count(port, n, expires - now));
+            FlowDump { epoch: 1, flows: flows.collect(), fullness: Vec::new() }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_packet_is_counted(
+            steps in proptest::collection::vec((0u64..400, 0u16..3, any::<bool>()), 0..200),
+        ) {
+            let (mut kernel, mut differ) = (Kernel::default(), Differ::default());
+            let (mut now, mut sent, mut seen, mut read_at, mut exact) = (0, 0, 0, 0, true);
+            for (wait, port, read) in steps {
+                // Read at least once per timeout, and otherwise when chance says.
+                if now + wait >= read_at + TIMEOUT || read {
+                    let deltas = differ.advance(&kernel.dump(now), now);
+                    exact &= deltas.iter().all(|delta| delta.exact);
+                    seen += deltas.iter().map(|delta| delta.flow.packets).sum::<u64>();
+                    read_at = now;
+                }
+                now += wait;
+                kernel.packet(port, now);
+                sent += 1;
+                let text = serde_json::to_string(&differ).unwrap();
+                differ = serde_json::from_str(&text).unwrap();
+            }
+            let deltas = differ.advance(&kernel.dump(now), now);
+            exact &= deltas.iter().all(|delta| delta.exact);
+            seen += deltas.iter().map(|delta| delta.flow.packets).sum::<u64>();
+            prop_assert!(seen == sent || (seen > sent && !exact), "{seen} of {sent}, {exact}");
+        }
+    }
+
+    #[test]
+    fn what_may_have_restarted_is_told_and_not_lost() {
+        let dump = |packets| FlowDump {
+            epoch: 1,
+            flows: vec![count(80, packets, TIMEOUT)],
+            fullness: Vec::new(),
+        };
+        let mut differ = Differ::default();
+        differ.advance(&dump(5), 0);
+        let late = differ.advance(&dump(5), 2 * TIMEOUT);
+        assert_eq!((late[0].flow.packets, late[0].exact), (5, false));
+        // A new table, a reboot.
+        let anew = differ.advance(&FlowDump { epoch: 2, ..dump(6) }, 2 * TIMEOUT + 1);
+        assert_eq!((anew[0].flow.packets, anew[0].exact), (6, true));
+        let rebooted = differ.advance(&FlowDump { epoch: 2, ..dump(7) }, 3);
+        assert_eq!(rebooted[0].flow.packets, 7);
+    }
 }

@@ -18,6 +18,6 @@ pub mod programmed;
 pub use capabilities::Capabilities;
 pub use flows::{FlowCount, FlowDump, FlowKind};
 #[cfg(target_os = "linux")]
-pub use nft::{Firewall, FirewallError, Generation, KernelState, Trial};
+pub use nft::{Firewall, FirewallError, Generation, KernelState, Slot, Standing, Trial};
 pub use plan::{Plan, plan};
 pub use programmed::{Action, Drift, Explanation, Hit, Programmed, explain};

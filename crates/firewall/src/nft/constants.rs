@@ -46,6 +46,7 @@ pub(crate) const DATA_VERDICT: u16 = 2;
 pub(crate) const VERDICT_CODE: u16 = 1;
 pub(crate) const VERDICT_CHAIN: u16 = 2;
 pub(crate) const TABLE_NAME: u16 = 1;
+pub(crate) const TABLE_HANDLE: u16 = 4;
 
 pub(crate) mod verdict {
     pub(crate) const DROP: i32 = 0;

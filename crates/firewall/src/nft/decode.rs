@@ -101,9 +101,9 @@ fn key_of(bytes: &[u8], types: &[FieldType]) -> Option<Key> {
     let mut key = [0; 4];
     let mut at = 0;
     for (value, field) in key.iter_mut().zip(types) {
-        let field_bytes = bytes.get(at..at + field.len())?;
+        let field_bytes = bytes.get(at..at + field.width())?;
         *value = number(field_bytes);
-        at += field.len().next_multiple_of(4);
+        at += field.width().next_multiple_of(4);
     }
     Some(key)
 }
@@ -205,7 +205,7 @@ impl Reader<'_> {
                 let set = data.text(expr::DYNSET_SET)?.to_owned();
                 let mut key = self.key(data.be32(expr::DYNSET_REGISTER)?);
                 for field in &mut key {
-                    if *field == Field::IcmpType {
+                    if matches!(field, Field::IcmpType(_)) {
                         *field = Field::IcmpTypeAsPort;
                     }
                 }
@@ -244,7 +244,7 @@ impl Reader<'_> {
         let what = match place {
             (TRANSPORT_HEADER, 0, 2) => Holds::Field(Field::SourcePort),
             (TRANSPORT_HEADER, 2, 2) => Holds::Field(Field::DestinationPort),
-            (TRANSPORT_HEADER, 0, 1) => Holds::Field(Field::IcmpType),
+            (TRANSPORT_HEADER, 0, 1) => Holds::Field(Field::IcmpType(self.icmp_family()?)),
             (TRANSPORT_HEADER, TCP_FLAGS, 1) => Holds::TcpFlags(None),
             (NETWORK_HEADER, offset, length) => {
                 let family = if length == 4 { Family::V4 } else { Family::V6 };
@@ -261,6 +261,13 @@ impl Reader<'_> {
         };
         self.hold(data.be32(expr::PAYLOAD_REGISTER)?, what);
         Some(())
+    }
+
+    /// The family whose ICMP the rule has made sure of.
+    fn icmp_family(&self) -> Option<Family> {
+        let is =
+            |family: &Family| self.line.conditions.contains(&Condition::Protocol(family.icmp()));
+        Family::BOTH.into_iter().find(is)
     }
 
     fn ct(&mut self, data: Attributes<'_>) -> Option<()> {
@@ -350,7 +357,7 @@ impl Reader<'_> {
         let mut at = word(register);
         while let Some(Holds::Field(field)) = self.registers.get(&at) {
             fields.push(*field);
-            at += u32::try_from(field.type_of().len().div_ceil(4)).unwrap_or(1);
+            at += u32::try_from(field.type_of().width().div_ceil(4)).unwrap_or(1);
         }
         fields
     }

@@ -169,7 +169,7 @@ impl Batch {
                 if of.shape == Shape::Boxes {
                     w.nested(set::DESCRIPTION_CONCAT, |w| {
                         for field in &of.key {
-                            let length = u32::try_from(field.len()).unwrap_or(4);
+                            let length = u32::try_from(field.width()).unwrap_or(4);
                             w.nested(LIST_ELEMENT, |w| w.be32(set::FIELD_LENGTH, length));
                         }
                     });
@@ -218,7 +218,7 @@ pub(crate) fn key_bytes(types: &[FieldType], key: &Key, out: &mut [u8; 64]) -> u
     let mut at = 0;
     for (field, value) in types.iter().zip(key) {
         let bytes = value.to_be_bytes();
-        let length = field.len();
+        let length = field.width();
         out[at..at + length].copy_from_slice(&bytes[16 - length..]);
         at += length.next_multiple_of(4);
     }
@@ -227,15 +227,14 @@ pub(crate) fn key_bytes(types: &[FieldType], key: &Key, out: &mut [u8; 64]) -> u
 
 /// nft's number for a concatenation: six bits per type.
 pub(crate) fn key_type(types: &[FieldType]) -> u32 {
-    let is_v6 = types.contains(&FieldType::Address(Family::V6));
     types.iter().fold(0, |number, field| {
         let one = match field {
             FieldType::Address(Family::V4) => 7,
             FieldType::Address(Family::V6) => 8,
             FieldType::Protocol => 12,
             FieldType::Port => 13,
-            FieldType::IcmpType if is_v6 => 29,
-            FieldType::IcmpType => 14,
+            FieldType::IcmpType(Family::V4) => 14,
+            FieldType::IcmpType(Family::V6) => 29,
         };
         number << 6 | one
     })
@@ -250,7 +249,8 @@ pub(crate) fn key_types(mut number: u32) -> Option<Vec<FieldType>> {
             8 => FieldType::Address(Family::V6),
             12 => FieldType::Protocol,
             13 => FieldType::Port,
-            14 | 29 => FieldType::IcmpType,
+            14 => FieldType::IcmpType(Family::V4),
+            29 => FieldType::IcmpType(Family::V6),
             _ => return None,
         });
         number >>= 6;
@@ -260,7 +260,7 @@ pub(crate) fn key_types(mut number: u32) -> Option<Vec<FieldType>> {
 }
 
 pub(crate) fn key_length(types: &[FieldType]) -> u32 {
-    let length: usize = types.iter().map(|field| field.len().next_multiple_of(4)).sum();
+    let length: usize = types.iter().map(|field| field.width().next_multiple_of(4)).sum();
     u32::try_from(length).unwrap_or(u32::MAX)
 }
 
@@ -330,7 +330,7 @@ impl Expressions<'_, '_> {
             }
             Condition::Within { field, first, last } => {
                 self.load(*field, REGISTER_1);
-                let length = field.type_of().len();
+                let length = field.type_of().width();
                 let (first, last) = (first.to_be_bytes(), last.to_be_bytes());
                 let (first, last) = (&first[16 - length..], &last[16 - length..]);
                 if first == last {
@@ -388,7 +388,7 @@ impl Expressions<'_, '_> {
         let mut register = REGISTER32_0;
         for field in key {
             self.load(*field, register);
-            register += u32::try_from(field.type_of().len().div_ceil(4)).unwrap_or(1);
+            register += u32::try_from(field.type_of().width().div_ceil(4)).unwrap_or(1);
         }
     }
 
@@ -401,7 +401,7 @@ impl Expressions<'_, '_> {
             Field::Protocol => self.meta(meta::PROTOCOL, register),
             Field::SourcePort => self.payload(TRANSPORT_HEADER, 0, 2, register),
             Field::DestinationPort => self.payload(TRANSPORT_HEADER, 2, 2, register),
-            Field::IcmpType | Field::IcmpTypeAsPort => {
+            Field::IcmpType(_) | Field::IcmpTypeAsPort => {
                 self.payload(TRANSPORT_HEADER, 0, 1, register)
             }
             Field::NoPort => self.one("immediate", |w| {

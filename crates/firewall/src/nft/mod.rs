@@ -182,16 +182,34 @@ impl Firewall {
         })
     }
 
-    /// Puts a ruleset in force for good in one transaction: at boot, or to repair drift.
+    /// Puts a ruleset in force for good in one transaction, as at boot.
     ///
     /// # Errors
     /// When the kernel refuses; then nothing was changed.
     pub fn apply_now(&mut self, plan: &Plan) -> Result<(), FirewallError> {
+        self.put_in_force(plan, false, "putting a ruleset in force")
+    }
+
+    /// Puts a ruleset in force for good in one transaction, in a table made anew: whatever others did to
+    /// the table is gone, and so are the flow recorder's counts.
+    ///
+    /// # Errors
+    /// When the kernel refuses; then nothing was changed.
+    pub fn repair(&mut self, plan: &Plan) -> Result<(), FirewallError> {
+        self.put_in_force(plan, true, "repairing our table")
+    }
+
+    fn put_in_force(
+        &mut self,
+        plan: &Plan,
+        anew: bool,
+        action: &'static str,
+    ) -> Result<(), FirewallError> {
         let digest = plan.digest();
-        self.change("putting a ruleset in force", |survey| {
+        self.change(action, |survey| {
             let slot = survey.state.settled().map_or(Slot::A, |old| old.slot.other());
             let standing = Standing { slot, revision: plan.revision, digest };
-            let rebuild = survey.rebuild(plan).then_some(plan);
+            let rebuild = (anew || survey.rebuild(plan)).then_some(plan);
             let new = Some((standing, Some(plan)));
             Ok((Some(Change { old: None, new, probation: None, rebuild }), ()))
         })

@@ -6,7 +6,7 @@ use xshield_policy::{Direction, Protocol};
 
 use super::FirewallError;
 use super::cgroups;
-use super::constants::{element, flag, message as kind, rule};
+use super::constants::{TABLE_HANDLE, TABLE_NAME, element, flag, message as kind, rule};
 use super::decode::{self, Count, ReadElement, ReadLine, ReadSet};
 use super::encode::{Hook, PROBATION};
 use super::kernel::sets;
@@ -123,7 +123,7 @@ fn programmed_once(
             }
             known.elements.push(item.element);
         }
-        known.elements.sort_unstable_by(|a: &Element, b| (a.first, a.last).cmp(&(b.first, b.last)));
+        known.elements.sort_unstable_by_key(|element: &Element| (element.first, element.last));
         read.sets.push(known);
     }
     let mut by_name: HashMap<String, Vec<Line>> = HashMap::new();
@@ -165,7 +165,7 @@ impl From<Count> for (u64, u64) {
 /// Reads all flow sets and what they had to leave out.
 pub(crate) fn flows(link: &mut Link) -> Result<FlowDump, FirewallError> {
     let action = "reading the flow recorder";
-    let mut dump = FlowDump::default();
+    let mut dump = FlowDump { epoch: table_handle(link, action)?, ..FlowDump::default() };
     let present: HashMap<String, ReadSet> =
         sets(link, action)?.into_iter().map(|set| (set.name.clone(), set)).collect();
     let lost = lost(link, action)?;
@@ -186,6 +186,22 @@ pub(crate) fn flows(link: &mut Link) -> Result<FlowDump, FirewallError> {
         }
     }
     Ok(dump)
+}
+
+/// The number that the kernel gave our table when it was made; 0 when there is none.
+fn table_handle(link: &mut Link, action: &'static str) -> Result<u64, FirewallError> {
+    link.dump(
+        kind::GET_TABLE,
+        flag::DUMP,
+        action,
+        |_| {},
+        |handle: &mut u64, answer| {
+            if answer.text(TABLE_NAME) == Some(TABLE) {
+                *handle = answer.be64(TABLE_HANDLE).unwrap_or(0);
+            }
+            Ok(())
+        },
+    )
 }
 
 fn lost(link: &mut Link, action: &'static str) -> Result<HashMap<String, u64>, FirewallError> {

@@ -163,8 +163,9 @@ impl Builder<'_> {
         for family in Family::BOTH {
             let accept = |types: &[u8], label: &str| {
                 let accept = |(first, last): (u8, u8)| {
-                    let types = within(Field::IcmpType, first.into(), last.into());
-                    line(vec![types], Next::Accept).counted(label)
+                    let types = within(Field::IcmpType(family), first.into(), last.into());
+                    let icmp = Condition::Protocol(family.icmp());
+                    line(vec![icmp, types], Next::Accept).counted(label)
                 };
                 runs(types).into_iter().map(accept).collect::<Vec<_>>()
             };
@@ -245,7 +246,7 @@ impl Builder<'_> {
                     Asks::Protocol => vec![peer, Field::Protocol],
                     Asks::IcmpType => {
                         conditions.push(Condition::Protocol(lookup.family.icmp()));
-                        vec![peer, Field::IcmpType]
+                        vec![peer, Field::IcmpType(lookup.family)]
                     }
                 };
                 conditions.push(Condition::InSet { key, set: lookup.set.clone() });
@@ -460,7 +461,7 @@ fn lane_conditions(lane: &Lane, view: View, family: Family) -> Vec<Condition> {
             vec![Condition::InSet { key: vec![Field::Protocol, service], set: set.clone() }]
         }
         Lane::IcmpTypes((first, last)) => {
-            vec![Condition::Protocol(family.icmp()), within(Field::IcmpType, *first, *last)]
+            vec![Condition::Protocol(family.icmp()), within(Field::IcmpType(family), *first, *last)]
         }
     }
 }

@@ -172,7 +172,7 @@ impl Walk<'_> {
             (Field::DestinationPort, Transport::Tcp(_, port) | Transport::Udp(_, port)) => {
                 Some(port.into())
             }
-            (Field::IcmpType, Transport::Icmp(number)) => Some(number.into()),
+            (Field::IcmpType(_), Transport::Icmp(number)) => Some(number.into()),
             (Field::IcmpTypeAsPort, Transport::Icmp(number)) => Some(u128::from(number) << 8),
             (Field::NoPort, _) => Some(0),
             _ => None,

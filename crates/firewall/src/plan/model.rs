@@ -252,8 +252,8 @@ pub enum Field {
     SourcePort,
     /// Destination port.
     DestinationPort,
-    /// ICMP or ICMPv6 type.
-    IcmpType,
+    /// ICMP or ICMPv6 type; the line has checked the protocol.
+    IcmpType(Family),
     /// ICMP or ICMPv6 type, in the place of a port: the high byte, the low one being zero.
     IcmpTypeAsPort,
     /// Zero, in the place of a port.
@@ -270,7 +270,7 @@ impl Field {
             Self::SourcePort | Self::DestinationPort | Self::IcmpTypeAsPort | Self::NoPort => {
                 FieldType::Port
             }
-            Self::IcmpType => FieldType::IcmpType,
+            Self::IcmpType(family) => FieldType::IcmpType(family),
         }
     }
 }
@@ -285,18 +285,18 @@ pub enum FieldType {
     /// A port.
     Port,
     /// An ICMP or ICMPv6 type.
-    IcmpType,
+    IcmpType(Family),
 }
 
 impl FieldType {
     /// Bytes of a value.
     #[must_use]
-    pub fn len(self) -> usize {
+    pub fn width(self) -> usize {
         match self {
             Self::Address(Family::V4) => 4,
             Self::Address(Family::V6) => 16,
             Self::Port => 2,
-            Self::Protocol | Self::IcmpType => 1,
+            Self::Protocol | Self::IcmpType(_) => 1,
         }
     }
 }

@@ -216,7 +216,8 @@ impl Pool {
         let single_hosts = ranges.iter().all(|(first, last)| first == last);
         let mut rest = Vec::new();
         for &(protocol, ports) in &split.ports {
-            if !capabilities.concat_intervals && !(single_hosts && ports.0 == ports.1) {
+            let exact = single_hosts && ports.0 == ports.1;
+            if !capabilities.concat_intervals && !exact {
                 rest.push(Lane::Ports(protocol, ports));
                 continue;
             }
@@ -356,7 +357,7 @@ fn key_types(asks: Asks, family: Family) -> Vec<FieldType> {
     match asks {
         Asks::ProtocolAndPort => vec![address, FieldType::Protocol, FieldType::Port],
         Asks::Protocol => vec![address, FieldType::Protocol],
-        Asks::IcmpType => vec![address, FieldType::IcmpType],
+        Asks::IcmpType => vec![address, FieldType::IcmpType(family)],
     }
 }
 

@@ -63,10 +63,7 @@ fn write_flow_set(f: &mut impl Write, set: &FlowSet) -> fmt::Result {
 /// When `f` fails.
 pub fn write_set(f: &mut impl Write, set: &Set, naming: Naming) -> fmt::Result {
     writeln!(f, "\tset {} {{", Name(&set.name, naming))?;
-    let types = Joined(&set.key).to_string();
-    let is_v6 = set.key.contains(&FieldType::Address(Family::V6));
-    let types = if is_v6 { types.replace("icmp_type", "icmpv6_type") } else { types };
-    writeln!(f, "\t\ttype {types}")?;
+    writeln!(f, "\t\ttype {}", Joined(&set.key))?;
     if set.shape == Shape::Boxes {
         writeln!(f, "\t\tflags interval")?;
     }
@@ -204,7 +201,8 @@ impl Display for FieldType {
             Self::Address(Family::V6) => "ipv6_addr",
             Self::Protocol => "inet_proto",
             Self::Port => "inet_service",
-            Self::IcmpType => "icmp_type",
+            Self::IcmpType(Family::V4) => "icmp_type",
+            Self::IcmpType(Family::V6) => "icmpv6_type",
         })
     }
 }
@@ -219,7 +217,9 @@ impl Display for Field {
             Self::Protocol => "meta l4proto",
             Self::SourcePort => "th sport",
             Self::DestinationPort => "th dport",
-            Self::IcmpType | Self::IcmpTypeAsPort => "@th,0,8",
+            Self::IcmpType(Family::V4) => "icmp type",
+            Self::IcmpType(Family::V6) => "icmpv6 type",
+            Self::IcmpTypeAsPort => "@th,0,8",
             Self::NoPort => "0",
         })
     }

@@ -1,1 +1,180 @@
-//! Real packets between two namespaces.
+//! Real packets between two namespaces: this one under test, and a peer.
+
+use std::net::{TcpListener, UdpSocket};
+use std::time::Duration;
+
+use xshield_firewall::{Action, Firewall, FlowKind, explain, plan};
+use xshield_policy::{Direction, Mode, Protocol};
+
+use crate::policies::{bound, closed, open, rules};
+use crate::world::{
+    Connection, Host, address, connect, datagram_arrives, eventually, in_namespace, ping,
+};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+#[test]
+fn tightening_cuts_the_flows_now_denied_and_no_others() {
+    in_namespace(|| {
+        let peer = Host::joined();
+        let mut firewall = Firewall::open().unwrap();
+        let listen = |port: u16| TcpListener::bind(("10.0.0.1", port)).unwrap();
+        let (kept, cut) = (listen(8001), listen(8002));
+        let (far_kept, far_cut) = peer.run(|| {
+            let listen = |port: u16| TcpListener::bind(("10.0.0.2", port)).unwrap();
+            (listen(9001), listen(9002))
+        });
+        let inward = |listener: &TcpListener| {
+            let from_peer = |to| peer.run(move || connect(to));
+            Connection::open(from_peer, listener).expect("passes without policy")
+        };
+        let wide =
+            bound(1, closed(&["a/both tcp/8001-8002 any"]), closed(&["b/both tcp/9001-9002 any"]));
+        firewall.apply_now(&plan(&wide, firewall.capabilities())).unwrap();
+        let mut in_kept = inward(&kept);
+        let mut in_cut = inward(&cut);
+        let mut out_kept = Connection::open(connect, &far_kept).expect("allowed");
+        let mut out_cut = Connection::open(connect, &far_cut).expect("allowed");
+        for connection in [&mut in_kept, &mut in_cut, &mut out_kept, &mut out_cut] {
+            assert!(connection.works());
+        }
+
+        let tight = bound(2, closed(&["a/one tcp/8001 any"]), closed(&["b/one tcp/9001 any"]));
+        firewall.apply_now(&plan(&tight, firewall.capabilities())).unwrap();
+        assert!(in_kept.works(), "inbound, still allowed");
+        assert!(!in_cut.works(), "inbound, now denied");
+        assert!(out_kept.works(), "outbound, still allowed");
+        assert!(!out_cut.works(), "outbound, now denied");
+        assert!(peer.run(|| connect("10.0.0.1:8002".parse().unwrap())).is_err(), "nor anew");
+
+        // Back again: the flows are alive where TCP has not given up.
+        firewall.apply_now(&plan(&wide, firewall.capabilities())).unwrap();
+        assert!(Connection::open(|to| peer.run(move || connect(to)), &cut).is_some());
+    });
+}
+
+#[test]
+fn blocked_after_passing_then_recorded_counted_and_explained() {
+    in_namespace(|| {
+        let peer = Host::joined();
+        let mut firewall = Firewall::open().unwrap();
+        let here = UdpSocket::bind("10.0.0.1:5000").unwrap();
+        let there = peer.run(|| UdpSocket::bind("10.0.0.2:6000").unwrap());
+        assert!(datagram_arrives(&there, &here), "passes without policy");
+
+        let mut closed_in = closed(&["a/other udp/5001 any"]);
+        closed_in.blocks = rules(&["bad/guest tcp 10.0.0.3/32"]);
+        let policy = bound(1, closed_in, open());
+        let plan = plan(&policy, firewall.capabilities());
+        let trial = firewall.try_apply(&plan, MINUTE).unwrap();
+        firewall.keep(trial).unwrap();
+        assert!(!datagram_arrives(&there, &here), "denied");
+        let allowed = UdpSocket::bind("10.0.0.1:5001").unwrap();
+        assert!(datagram_arrives(&there, &allowed), "allowed");
+
+        let dump = firewall.flows().unwrap();
+        let flow = |kind: FlowKind, port: u16| {
+            let found = dump.flows.iter().find(|flow| flow.kind == kind && flow.port == port);
+            found.unwrap_or_else(|| panic!("no {kind:?} flow to port {port} in {:#?}", dump.flows))
+        };
+        let denied = flow(FlowKind::Denied, 5000);
+        assert_eq!((denied.source, denied.destination), (address("10.0.0.2"), address("10.0.0.1")));
+        assert_eq!((denied.protocol, denied.direction), (Protocol::Udp, Direction::Inbound));
+        assert_eq!((denied.packets, denied.bytes), (1, 33));
+        assert!((3_500_000..=3_600_000).contains(&denied.expires_in_ms), "{denied:?}");
+        assert_eq!(flow(FlowKind::Accepted, 5001).packets, 1);
+
+        let programmed = firewall.read_back().unwrap();
+        let hit = |rule: &str| programmed.hits.iter().find(|hit| hit.rule == rule).unwrap();
+        assert_eq!((hit("a/other").packets, hit("a/other").action), (1, Action::Allow));
+        assert_eq!(hit("default/closed").packets, 1);
+        assert_eq!(hit("bad/guest").action, Action::Block);
+
+        let why = |packet: &str| explain(&programmed, &packet.parse().unwrap());
+        let rule = |packet: &str| why(packet).rule.unwrap();
+        assert_eq!(rule("in udp 10.0.0.2:6000 -> :5001"), "a/other");
+        assert_eq!(rule("in tcp 10.0.0.3:6000 -> :5001"), "bad/guest");
+        assert_eq!(rule("in udp 10.0.0.2:6000 -> :5000"), "default/closed");
+        assert!(why("in udp 10.0.0.2:6000 -> :5000").to_string().starts_with("denied by"));
+
+        // The counts stay when the ruleset is replaced; the old rule's last hits come along.
+        let next = xshield_firewall::plan(&bound(2, open(), open()), firewall.capabilities());
+        let trial = firewall.try_apply(&next, MINUTE).unwrap();
+        let kept = firewall.keep(trial).unwrap();
+        assert!(kept.final_hits.iter().any(|hit| hit.rule == "a/other" && hit.packets == 1));
+        assert!(firewall.flows().unwrap().flows.iter().any(|flow| flow.port == 5000));
+        assert!(datagram_arrives(&there, &here), "open again");
+    });
+}
+
+#[test]
+fn test_mode_passes_and_records() {
+    in_namespace(|| {
+        let peer = Host::joined();
+        let mut firewall = Firewall::open().unwrap();
+        let mut testing = closed(&[]);
+        testing.mode = Mode::Test;
+        let policy = bound(1, testing.clone(), testing);
+        firewall.apply_now(&plan(&policy, firewall.capabilities())).unwrap();
+        let here = TcpListener::bind("[fd00::1]:8001").unwrap();
+        let mut connection =
+            Connection::open(|to| peer.run(move || connect(to)), &here).expect("test mode passes");
+        assert!(connection.works());
+        let flows = firewall.flows().unwrap().flows;
+        let would = flows.iter().find(|flow| flow.port == 8001).unwrap();
+        assert_eq!((would.kind, would.direction), (FlowKind::WouldDeny, Direction::Inbound));
+        assert_eq!(would.source, address("fd00::2"));
+        assert!(would.packets >= 3, "{would:?}");
+        assert!(flows.iter().all(|flow| flow.kind != FlowKind::Denied), "{flows:#?}");
+    });
+}
+
+#[test]
+fn replies_ping_and_errors_follow_their_flow() {
+    in_namespace(|| {
+        let peer = Host::joined();
+        let mut firewall = Firewall::open().unwrap();
+        let out = |to: &str| ping(address(to));
+        let ping_us = |host: &Host| host.run(|| ping(address("fd00::1")));
+        assert!(out("10.0.0.2") && out("fd00::2") && ping_us(&peer), "passes without policy");
+        let policy = bound(1, closed(&[]), closed(&["ping icmp/echo-request any", "udp udp any"]));
+        firewall.apply_now(&plan(&policy, firewall.capabilities())).unwrap();
+        assert!(out("10.0.0.2") && out("fd00::2"), "out is allowed, answers come back");
+        assert!(!ping_us(&peer), "in is not");
+        // A closed port there: the ICMP error comes back in.
+        let socket = UdpSocket::bind("10.0.0.1:0").unwrap();
+        socket.connect("10.0.0.2:4").unwrap();
+        eventually("connection refused", Duration::from_secs(2), || {
+            socket.send(b"x").is_err_and(|e| e.kind() == std::io::ErrorKind::ConnectionRefused)
+        });
+        let flows = firewall.flows().unwrap().flows;
+        let denied = flows.iter().find(|flow| flow.kind == FlowKind::Denied).unwrap();
+        assert_eq!((denied.protocol, denied.port), (Protocol::Icmp, 128));
+    });
+}
+
+#[test]
+fn a_full_recorder_counts_what_it_lost() {
+    in_namespace(|| {
+        let peer = Host::joined();
+        let mut firewall = Firewall::open().unwrap();
+        let mut small = plan(&bound(1, closed(&[]), open()), firewall.capabilities());
+        for set in &mut small.recorder.sets {
+            set.size = 4;
+        }
+        firewall.apply_now(&small).unwrap();
+        peer.run(|| {
+            let socket = UdpSocket::bind("10.0.0.2:0").unwrap();
+            for port in 100..110 {
+                socket.send_to(b"x", ("10.0.0.1", port)).unwrap();
+            }
+        });
+        let dump = firewall.flows().unwrap();
+        let full = dump
+            .fullness
+            .iter()
+            .find(|full| (full.kind, full.direction) == (FlowKind::Denied, Direction::Inbound));
+        let full = full.unwrap();
+        assert_eq!((full.held, full.room, full.lost_packets), (4, 4, 6), "{full:?}");
+    });
+}

@@ -5,7 +5,7 @@ use xshield_policy::{
 };
 
 /// Nothing is closed.
-pub fn open() -> BoundDirection {
+pub(crate) fn open() -> BoundDirection {
     BoundDirection {
         subject: Subject::Nothing,
         mode: Mode::Enforce,
@@ -15,7 +15,7 @@ pub fn open() -> BoundDirection {
 }
 
 /// Everything is closed but what these rules allow.
-pub fn closed(allows: &[&str]) -> BoundDirection {
+pub(crate) fn closed(allows: &[&str]) -> BoundDirection {
     BoundDirection {
         subject: Subject::Everything,
         mode: Mode::Enforce,
@@ -25,7 +25,7 @@ pub fn closed(allows: &[&str]) -> BoundDirection {
 }
 
 /// `id services peers`, both lists with commas; peers may be `any`.
-pub fn rules(lines: &[&str]) -> Vec<BoundRule> {
+pub(crate) fn rules(lines: &[&str]) -> Vec<BoundRule> {
     let rule = |line: &&str| {
         let words: Vec<&str> = line.split_whitespace().collect();
         let peers = match words[2] {
@@ -40,7 +40,7 @@ pub fn rules(lines: &[&str]) -> Vec<BoundRule> {
     lines.iter().map(rule).collect()
 }
 
-pub fn bound(revision: u64, inbound: BoundDirection, outbound: BoundDirection) -> Bound {
+pub(crate) fn bound(revision: u64, inbound: BoundDirection, outbound: BoundDirection) -> Bound {
     Bound {
         revision: Revision(revision),
         failsafe: BoundFailsafe {
@@ -59,7 +59,7 @@ pub fn bound(revision: u64, inbound: BoundDirection, outbound: BoundDirection) -
 }
 
 /// A bit of everything.
-pub fn varied(revision: u64) -> Bound {
+pub(crate) fn varied(revision: u64) -> Bound {
     let mut inbound = closed(&[
         "web/https tcp/443 any",
         "web/admin tcp/22,tcp/8000-8010 10.0.1.0/24,10.0.2.7/32,fd00:1::/64",

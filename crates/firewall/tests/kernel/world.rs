@@ -1,13 +1,19 @@
 //! Network namespaces of a test's own, and what `nft` and `ip` do in them.
 
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
+use rustix::net::{AddressFamily, SocketType, ipproto};
 use rustix::thread::UnshareFlags;
 
 /// Runs `test` on a thread that alone lives in a new network namespace with the loopback up.
 ///
 /// Without the rights to make one, says so loudly and does nothing.
-pub fn in_namespace<T: Send>(test: impl FnOnce() -> T + Send) -> Option<T> {
+pub(crate) fn in_namespace<T: Send>(test: impl FnOnce() -> T + Send) -> Option<T> {
     std::thread::scope(|scope| {
         let run = || {
             if let Err(error) = enter_new_namespace() {
@@ -25,26 +31,21 @@ pub fn in_namespace<T: Send>(test: impl FnOnce() -> T + Send) -> Option<T> {
 }
 
 #[allow(unsafe_code, reason = "a namespace per test thread")]
-pub fn enter_new_namespace() -> rustix::io::Result<()> {
+fn enter_new_namespace() -> rustix::io::Result<()> {
     // SAFETY: only this thread's network namespace changes; no file descriptors are unshared.
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }
 }
 
 /// Runs a command in this thread's namespace; panics when it fails.
-pub fn sh(command: &str) -> String {
+pub(crate) fn sh(command: &str) -> String {
     let output = Command::new("sh").args(["-ec", command]).output().unwrap();
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command}: {error}");
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// What `nft` sees, without handles and counters.
-pub fn nft_list() -> String {
-    sh("nft -s -nn list table inet xshield")
-}
-
 /// What `nft -j` sees of the ruleset: all objects of a kind in our table.
-pub fn nft_objects(kind: &str) -> Vec<serde_json::Value> {
+pub(crate) fn nft_objects(kind: &str) -> Vec<serde_json::Value> {
     let all: serde_json::Value = serde_json::from_str(&sh("nft -j list ruleset")).unwrap();
     let objects = all["nftables"].as_array().unwrap().iter();
     objects
@@ -52,4 +53,135 @@ pub fn nft_objects(kind: &str) -> Vec<serde_json::Value> {
         .filter(|o| o["table"] == "xshield")
         .cloned()
         .collect()
+}
+
+/// Polls until `condition` holds; panics with `what` after `limit`.
+pub(crate) fn eventually(what: &str, limit: Duration, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + limit;
+    while !condition() {
+        assert!(Instant::now() < deadline, "not within {limit:?}: {what}");
+        std::thread::yield_now();
+    }
+}
+
+/// Another host: a thread in a namespace of its own that runs what it is sent.
+pub(crate) struct Host {
+    jobs: Sender<Job>,
+    _thread: JoinHandle<()>,
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+
+impl Host {
+    /// Joins a new host to this thread's namespace: here `10.0.0.1` and `fd00::1`, there `10.0.0.2`,
+    /// `10.0.0.3`, `fd00::2`.
+    pub(crate) fn joined() -> Self {
+        let (jobs, inbox): (Sender<Job>, Receiver<Job>) = channel();
+        let (ready, born) = channel();
+        let thread = std::thread::spawn(move || {
+            enter_new_namespace().unwrap();
+            ready.send(rustix::thread::gettid().as_raw_nonzero()).unwrap();
+            inbox.iter().for_each(|job| job());
+        });
+        let host = Self { jobs, _thread: thread };
+        let id = born.recv().unwrap();
+        sh(&format!("ip link add v0 type veth peer name v1 netns {id}"));
+        let there =
+            "ip link set lo up; ip addr add 10.0.0.2/24 dev v1; ip addr add 10.0.0.3/24 dev v1;
+            ip addr add fd00::2/64 dev v1 nodad; ip link set v1 up";
+        host.run(move || sh(there));
+        sh(
+            "ip addr add 10.0.0.1/24 dev v0; ip addr add fd00::1/64 dev v0 nodad; ip link set v0 up",
+        );
+        eventually("both links up", Duration::from_secs(5), || {
+            sh("ip -o link show dev v0").contains("state UP")
+        });
+        host
+    }
+
+    /// Runs `job` there and waits for its result.
+    pub(crate) fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
+        let (answer, result) = channel();
+        self.jobs.send(Box::new(move || answer.send(job()).unwrap())).unwrap();
+        result.recv().unwrap()
+    }
+}
+
+pub(crate) const PATIENCE: Duration = Duration::from_millis(300);
+
+/// An established connection over which a byte can be sent and answered.
+pub(crate) struct Connection {
+    near: TcpStream,
+    far: TcpStream,
+}
+
+impl Connection {
+    /// Opens one from `opener`'s side; `None` when nothing answers.
+    pub(crate) fn open(
+        connect: impl FnOnce(SocketAddr) -> std::io::Result<TcpStream>,
+        listener: &TcpListener,
+    ) -> Option<Self> {
+        let near = connect(listener.local_addr().unwrap()).ok()?;
+        let (far, _) = listener.accept().unwrap();
+        for end in [&near, &far] {
+            end.set_read_timeout(Some(PATIENCE)).unwrap();
+        }
+        Some(Self { near, far })
+    }
+
+    /// Whether a byte still comes through, both ways.
+    pub(crate) fn works(&mut self) -> bool {
+        use std::io::{Read, Write};
+        let mut byte = [0];
+        let there = self.near.write_all(b"x").and_then(|()| self.far.read_exact(&mut byte));
+        let back = self.far.write_all(b"y").and_then(|()| self.near.read_exact(&mut byte));
+        there.is_ok() && back.is_ok()
+    }
+}
+
+/// Connects from the calling thread's namespace, from a given source address.
+pub(crate) fn connect(to: SocketAddr) -> std::io::Result<TcpStream> {
+    TcpStream::connect_timeout(&to, PATIENCE)
+}
+
+/// Sends one datagram from `from` to `to` and tells whether it arrived at `socket`.
+pub(crate) fn datagram_arrives(from: &UdpSocket, socket: &UdpSocket) -> bool {
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    from.send_to(b"hello", socket.local_addr().unwrap()).ok();
+    let mut buffer = [0; 16];
+    match socket.recv(&mut buffer) {
+        Ok(_) => true,
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => false,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// Sends an echo request from the calling thread's namespace and waits for the answer.
+pub(crate) fn ping(to: IpAddr) -> bool {
+    let (family, protocol, request, reply) = match to {
+        IpAddr::V4(_) => (AddressFamily::INET, ipproto::ICMP, 8, 0),
+        IpAddr::V6(_) => (AddressFamily::INET6, ipproto::ICMPV6, 128, 129),
+    };
+    let socket = rustix::net::socket(family, SocketType::RAW, Some(protocol)).unwrap();
+    let socket = UdpSocket::from(socket);
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    // Type, code, checksum (its complement sum; the kernel fills in the one of ICMPv6), id, sequence.
+    let sum = !(u16::from(request) << 8).wrapping_add(7);
+    let [high, low] = sum.to_be_bytes();
+    if socket.send_to(&[request, 0, high, low, 0, 7, 0, 0], (to, 0)).is_err() {
+        return false;
+    }
+    let mut buffer = [0; 256];
+    // Raw IPv4 sockets show the IP header, too, and other messages come in as well.
+    while let Ok(length) = socket.recv(&mut buffer) {
+        let header = if to.is_ipv4() { 20 } else { 0 };
+        if length > header && buffer[header] == reply {
+            return true;
+        }
+    }
+    false
+}
+
+pub(crate) fn address(text: &str) -> IpAddr {
+    text.parse().unwrap()
 }

@@ -212,7 +212,10 @@ fn tls(error: &rustls::Error, platform: Endpoint) -> RouteError {
     match error {
         rustls::Error::InvalidCertificate(error) => {
             let reason = match error {
-                CertificateError::UnknownIssuer => "it was issued by another CA".to_owned(),
+                // Another CA of the same name shows as a bad signature.
+                CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+                    "it was issued by another CA".to_owned()
+                }
                 CertificateError::NotValidForName
                 | CertificateError::NotValidForNameContext { .. } => {
                     "it is for another name".to_owned()

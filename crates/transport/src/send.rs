@@ -52,8 +52,9 @@ impl fmt::Debug for Request<'_> {
     }
 }
 
-/// The platform's answer, whatever its status.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The platform's answer, whatever its status. `Debug` leaves headers and body out: an answer may hold
+/// the session's token.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Response {
     /// HTTP status.
     pub status: u16,
@@ -68,6 +69,12 @@ impl Response {
     pub fn header(&self, name: &str) -> Option<&str> {
         let found = self.headers.iter().find(|(header, _)| header == name);
         found.map(|(_, value)| value.as_str())
+    }
+}
+
+impl fmt::Debug for Response {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} and {} bytes", self.status, self.body.len())
     }
 }
 
@@ -329,7 +336,9 @@ impl Transport {
             }
         };
         let mut answer = answer.map_err(failed)?;
-        let body = answer.body_mut().with_config().limit(self.max_response).read_to_vec();
+        // ureq's limit is the first length that is refused.
+        let limit = self.max_response.saturating_add(1);
+        let body = answer.body_mut().with_config().limit(limit).read_to_vec();
         let headers = answer.headers().iter().filter_map(|(name, value)| {
             Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()))
         });
@@ -339,8 +348,8 @@ impl Transport {
 
     fn failed(&self, way: &Way, error: ureq::Error) -> SendError {
         match error {
-            ureq::Error::BodyExceedsLimit(limit) => {
-                SendError::Final(TransportError::ResponseTooLarge { limit })
+            ureq::Error::BodyExceedsLimit(_) => {
+                SendError::Final(TransportError::ResponseTooLarge { limit: self.max_response })
             }
             error => SendError::Route(classify(&error, &way.route, self.platform.endpoint())),
         }

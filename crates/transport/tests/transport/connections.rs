@@ -1,0 +1,142 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use xshield_transport::{
+    Endpoints, Method, Phase, Proxy, Request, Route, RouteError, Transport, TransportError,
+};
+
+use crate::proxy::{Kind, TestProxy};
+use crate::server::{AfterAnswer, Behaviour, Server};
+use crate::{Names, config, get, transport};
+
+#[test]
+fn a_request_arrives_as_sent_and_its_answer_comes_back() {
+    let server = Server::start();
+    let mut transport = transport(config(server.address, &server.ca_pem, vec![]));
+    let request = Request {
+        method: Method::Post,
+        path_and_query: "/host/v1/check-in?a=1",
+        headers: &[("x-test", "yes".into()), ("content-type", "application/json".into())],
+        body: b"{\"version\":1}",
+    };
+    let response = transport.send(&request).unwrap();
+    let text = String::from_utf8(response.body.clone()).unwrap();
+    assert!(text.starts_with("POST /host/v1/check-in?a=1 HTTP/1.1\n"), "{text}");
+    assert!(text.contains("x-test: yes") && text.contains("user-agent: test/1"), "{text}");
+    assert!(text.ends_with("{\"version\":1}"), "{text}");
+    assert_eq!((response.status, response.header("etag")), (200, Some("\"e\"")));
+    assert_eq!(response.header("absent"), None);
+    let shown = format!("{request:?}");
+    assert_eq!(shown, "POST /host/v1/check-in?a=1");
+}
+
+#[test]
+fn every_status_is_an_answer() {
+    let server = Server::start();
+    let mut transport = transport(config(server.address, &server.ca_pem, vec![]));
+    for status in [304, 302, 307, 401, 404, 409, 429, 500, 503] {
+        assert_eq!(get(&mut transport, &format!("/status/{status}")).unwrap().status, status);
+    }
+    assert_eq!(transport.current_route(), Some(&Route::Direct));
+}
+
+#[test]
+fn connections_are_kept_except_for_the_probe() {
+    let server = Server::start();
+    let mut transport = transport(config(server.address, &server.ca_pem, vec![]));
+    for _ in 0..3 {
+        get(&mut transport, "/").unwrap();
+    }
+    assert_eq!(server.connections(), 1);
+    transport.probe().unwrap();
+    transport.probe().unwrap();
+    assert_eq!(server.connections(), 3);
+    get(&mut transport, "/").unwrap();
+    assert_eq!(server.connections(), 3, "the kept connection is still there");
+    transport.new_connection();
+    get(&mut transport, "/").unwrap();
+    assert_eq!(server.connections(), 4);
+}
+
+#[test]
+fn a_kept_connection_that_died_says_nothing_about_the_route() {
+    let server =
+        Server::with(Behaviour { after_answer: AfterAnswer::Close, ..Behaviour::default() });
+    let mut transport = transport(config(server.address, &server.ca_pem, vec![]));
+    for expected in 1..=3 {
+        get(&mut transport, "/").unwrap();
+        assert_eq!(server.connections(), expected);
+        assert_eq!(transport.routes()[0].last_failure, None);
+    }
+}
+
+#[test]
+fn an_answer_over_the_limit_is_refused() {
+    let server = Server::start();
+    let mut transport = transport(config(server.address, &server.ca_pem, vec![]));
+    assert_eq!(get(&mut transport, "/big/1048576").unwrap().body.len(), 1 << 20);
+    let error = get(&mut transport, "/big/1048577").unwrap_err();
+    assert!(matches!(error, TransportError::ResponseTooLarge { limit: 1_048_576 }), "{error:?}");
+    assert_eq!(get(&mut transport, "/").unwrap().status, 200);
+}
+
+#[test]
+fn an_answer_that_does_not_end_times_out() {
+    let server = Server::start();
+    let mut config = config(server.address, &server.ca_pem, vec![]);
+    config.timeouts.exchange = std::time::Duration::from_millis(600);
+    let error = get(&mut transport(config), "/endless").unwrap_err();
+    let TransportError::NoRoute { failures } = error else { panic!("{error:?}") };
+    let expected = RouteError::TimedOut { at: server.address.into(), phase: Phase::Receiving };
+    assert_eq!(failures[0].error, expected);
+}
+
+#[test]
+fn a_header_that_http_can_not_hold_is_refused() {
+    let server = Server::start();
+    let mut transport = transport(config(server.address, &server.ca_pem, vec![]));
+    let headers = [("x-test", "a\r\nb: c".to_owned())];
+    let request =
+        Request { method: Method::Get, path_and_query: "/", headers: &headers, body: &[] };
+    assert!(matches!(transport.send(&request), Err(TransportError::Request { .. })));
+    assert_eq!(server.connections(), 0);
+}
+
+#[test]
+fn names_are_resolved_by_the_given_resolver_alone() {
+    let server = Server::start();
+    let mut config = config(server.address, &server.ca_pem, vec![]);
+    config.platform = format!("https://platform.test:{}", server.address.port()).parse().unwrap();
+    let names = |names: &[&'static str]| {
+        let local = || vec!["127.0.0.1".parse().unwrap()];
+        Arc::new(Names(names.iter().map(|&name| (name, local())).collect::<BTreeMap<_, _>>()))
+    };
+    let mut known = Transport::new(config.clone(), names(&["platform.test"])).unwrap();
+    assert_eq!(get(&mut known, "/").unwrap().status, 200);
+
+    let mut unknown = Transport::new(config.clone(), names(&[])).unwrap();
+    let error = get(&mut unknown, "/").unwrap_err();
+    let TransportError::NoRoute { failures } = error else { panic!("{error:?}") };
+    let at = config.platform.endpoint().clone();
+    assert_eq!(failures[0].error, RouteError::NameNotFound { at });
+
+    // Behind a proxy the platform's name is the proxy's business.
+    let proxy = TestProxy::start(Kind::Good, server.address);
+    config.proxies = vec![proxy.plain()];
+    let mut proxied = Transport::new(config.clone(), names(&[])).unwrap();
+    assert_eq!(get(&mut proxied, "/").unwrap().status, 200);
+    let connect = format!("CONNECT platform.test:{} HTTP/1.1", server.address.port());
+    assert_eq!(proxy.seen(), [connect]);
+
+    // A proxy may have a name, too.
+    let named = format!("proxy.test:{}", proxy.address.port()).parse().unwrap();
+    config.proxies = vec![Proxy { address: named, user: None, password: None }];
+    let mut proxied = Transport::new(config.clone(), names(&["proxy.test"])).unwrap();
+    assert_eq!(get(&mut proxied, "/").unwrap().status, 200);
+    assert!(matches!(proxied.current_route(), Some(Route::Proxy(_))));
+    let expected = Endpoints {
+        addresses: vec![proxy.address],
+        unresolved: vec![config.platform.endpoint().clone()],
+    };
+    assert_eq!(proxied.endpoints(), expected);
+}

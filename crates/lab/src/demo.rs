@@ -30,7 +30,6 @@ const PAUSE: Duration = Duration::from_secs(5);
 /// When anything does not come out as the example says.
 pub fn run(args: &DemoArgs) -> Result<()> {
     privilege::acquire()?;
-    sys::hold_ending_signals();
     let show = Show::begin();
 
     let example = Example::shop()?;
@@ -64,6 +63,8 @@ pub fn run(args: &DemoArgs) -> Result<()> {
     if args.check {
         return after.verify();
     }
+    // Until here a Ctrl-C simply kills: the hosts end with this process, the next start removes the rest.
+    sys::hold_ending_signals();
     tell_the_way_in(&shop, args.port)?;
     keep_running(&shop, &mut after)
 }

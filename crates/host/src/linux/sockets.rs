@@ -31,6 +31,8 @@ use super::processes::{self, Process};
 const RECEIVE_BYTES: usize = 64 << 10;
 /// The loopback interface has this index in every network namespace.
 const LOOPBACK_INDEX: u32 = 1;
+/// systemd or another init.
+const FIRST_PROCESS: u32 = 1;
 
 /// Why the listening ports are not known.
 #[derive(Debug, thiserror::Error)]
@@ -42,8 +44,25 @@ pub struct SocketsError {
 }
 
 /// Which process holds which socket, as last seen. Kept between runs to save the search.
+///
+/// Some sockets have no holder to be seen (the kernel's own, those of other pid namespaces), others are
+/// held by the first process for a service that it has yet to start. Looking for them anew at every run
+/// would cost the full search every time: they are looked for in new processes only, and everywhere at
+/// every [`THOROUGH_EVERY`]th run.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Holders(BTreeMap<u32, Holder>);
+#[serde(default)]
+pub struct Holders {
+    held: BTreeMap<u32, Holder>,
+    /// Searched for, and found nowhere but perhaps with the first process.
+    unfound: BTreeSet<u32>,
+    /// The processes that were searched.
+    searched: BTreeSet<u32>,
+    /// Runs since the last full search.
+    age: u8,
+}
+
+/// Full searches are at most so many runs apart: an hour, at a run every five minutes.
+const THOROUGH_EVERY: u8 = 12;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Holder {
@@ -113,7 +132,7 @@ pub fn listeners<'a>(
 }
 
 fn rows(socket: &Listening, holders: &Holders) -> impl Iterator<Item = ListeningPort> {
-    let process = holders.0.get(&socket.inode).and_then(|holder| Process::of(holder.pid));
+    let process = holders.held.get(&socket.inode).and_then(|holder| Process::of(holder.pid));
     let (name, path) = process.map_or((None, None), |process| (Some(process.name), process.path));
     let row = ListeningPort {
         protocol: socket.protocol,
@@ -132,42 +151,59 @@ fn rows(socket: &Listening, holders: &Holders) -> impl Iterator<Item = Listening
 impl Holders {
     /// Keeps what is still true, searches for the rest.
     fn refresh(&mut self, inodes: &BTreeSet<u32>) {
-        self.0.retain(|inode, holder| {
-            // The first process holds sockets for services it has yet to start: always look again.
-            inodes.contains(inode) && holder.pid != 1 && holder.holds(*inode)
-        });
+        self.held.retain(|inode, holder| inodes.contains(inode) && holder.holds(*inode));
+        let with_service =
+            |inode: &u32| self.held.get(inode).is_some_and(|holder| holder.pid != FIRST_PROCESS);
         let missing: BTreeSet<u32> =
-            inodes.iter().filter(|inode| !self.0.contains_key(inode)).copied().collect();
-        if !missing.is_empty() {
-            self.search(missing);
+            inodes.iter().copied().filter(|inode| !with_service(inode)).collect();
+        if missing.is_empty() {
+            self.unfound = missing;
+            return;
         }
+        let running: BTreeSet<u32> = processes::pids().into_iter().collect();
+        if self.age >= THOROUGH_EVERY || !missing.is_subset(&self.unfound) {
+            self.unfound = self.search(missing, &running);
+            self.age = 0;
+        } else {
+            let new: BTreeSet<u32> = running.difference(&self.searched).copied().collect();
+            self.unfound = self.search(missing, &new);
+            self.age += 1;
+        }
+        self.searched = running;
     }
 
-    /// Reads all descriptors of all processes until every socket is found. Of several holders the one
-    /// with the lowest pid is taken, the first process last.
-    fn search(&mut self, mut missing: BTreeSet<u32>) {
-        let (first, others): (Vec<u32>, Vec<u32>) =
-            processes::pids().into_iter().partition(|&pid| pid == 1);
-        for pid in others.into_iter().chain(first) {
+    /// Reads the descriptors of these processes until every socket is found; returns what was not, and
+    /// what only the first process holds. Of several holders the one with the lowest pid is taken.
+    fn search(&mut self, mut missing: BTreeSet<u32>, pids: &BTreeSet<u32>) -> BTreeSet<u32> {
+        for &pid in pids.iter().filter(|&&pid| pid != FIRST_PROCESS) {
             if missing.is_empty() {
-                return;
+                return missing;
             }
-            // Kernel threads have an empty directory; processes of others may not be read.
-            let Ok(descriptors) = fs::read_dir(format!("/proc/{pid}/fd")) else { continue };
-            for descriptor in descriptors.filter_map(Result::ok) {
-                let Some(fd) = descriptor.file_name().to_str().and_then(|fd| fd.parse().ok())
-                else {
-                    continue;
-                };
-                let holder = Holder { pid, fd };
-                if let Some(inode) = holder.inode()
-                    && missing.remove(&inode)
-                {
-                    self.0.insert(inode, holder);
+            for (inode, holder) in sockets_of(pid) {
+                if missing.remove(&inode) {
+                    self.held.insert(inode, holder);
                 }
             }
         }
+        if pids.contains(&FIRST_PROCESS) && !missing.is_empty() {
+            let first = sockets_of(FIRST_PROCESS);
+            self.held.extend(first.into_iter().filter(|(inode, _)| missing.contains(inode)));
+        }
+        missing
     }
+}
+
+/// The sockets among a process's descriptors. Kernel threads have none; processes of others may not be
+/// read.
+fn sockets_of(pid: u32) -> Vec<(u32, Holder)> {
+    let Ok(descriptors) = fs::read_dir(format!("/proc/{pid}/fd")) else { return Vec::new() };
+    descriptors
+        .filter_map(|descriptor| {
+            let fd = descriptor.ok()?.file_name().to_str()?.parse().ok()?;
+            let holder = Holder { pid, fd };
+            Some((holder.inode()?, holder))
+        })
+        .collect()
 }
 
 impl Holder {

@@ -114,7 +114,7 @@ fn what_is_remembered_is_proved_before_it_is_used() {
     assert_eq!(again, holders);
     // Another process, another descriptor, a process that is gone.
     for (pid, fd) in [(1, 0), (std::process::id(), 0), (u32::MAX, 3)] {
-        for holder in again.0.values_mut() {
+        for holder in again.held.values_mut() {
             *holder = Holder { pid, fd };
         }
         let rows = listening_ports(&mut again).unwrap();
@@ -122,6 +122,45 @@ fn what_is_remembered_is_proved_before_it_is_used() {
         let path = std::env::current_exe().unwrap();
         assert_eq!(row.path.as_deref(), path.to_str(), "held by {pid} {fd}");
     }
+}
+
+#[test]
+fn a_socket_without_a_holder_is_not_searched_for_everywhere_at_every_run() {
+    let listener = TcpListener::bind("0.0.0.0:0").unwrap();
+    let inode = inode_of(&listener);
+    let mut holders = Holders::default();
+    let nobodys = BTreeSet::from([u32::MAX]);
+    holders.refresh(&nobodys);
+    assert_eq!((&holders.unfound, holders.age), (&nobodys, 0));
+    holders.refresh(&nobodys);
+    assert_eq!(holders.age, 1, "a quick search");
+
+    // As if it had been unheld so far, and this process been searched.
+    holders.unfound.insert(inode);
+    let both = BTreeSet::from([inode, u32::MAX]);
+    while holders.age < THOROUGH_EVERY {
+        holders.refresh(&both);
+        assert_eq!(holders.held, BTreeMap::new(), "this process is not new");
+    }
+    holders.refresh(&both);
+    assert_eq!((&holders.unfound, holders.age), (&nobodys, 0), "found by the full search");
+
+    holders.held.clear();
+    holders.unfound = both.clone();
+    holders.searched.remove(&std::process::id());
+    holders.refresh(&both);
+    assert_eq!((&holders.unfound, holders.age), (&nobodys, 1), "found in a new process");
+
+    // A socket that is new, or whose holder is gone, causes a full search at once.
+    holders.held.clear();
+    holders.refresh(&both);
+    assert!(holders.held.contains_key(&inode));
+}
+
+fn inode_of(listener: &TcpListener) -> u32 {
+    use std::os::fd::AsRawFd;
+    let fd = u32::try_from(listener.as_raw_fd()).unwrap();
+    Holder { pid: std::process::id(), fd }.inode().unwrap()
 }
 
 #[test]

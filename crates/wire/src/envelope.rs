@@ -83,8 +83,10 @@ impl Envelope {
     /// The JSON form, to be sent and stored as it is.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        // Strings and byte strings alone: nothing in here that JSON can't hold.
-        serde_json::to_vec(self).unwrap_or_default()
+        let Ok(json) = serde_json::to_vec(self) else {
+            unreachable!("JSON holds strings and byte strings, and an envelope is nothing else")
+        };
+        json
     }
 }
 

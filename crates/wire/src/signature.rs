@@ -57,6 +57,18 @@ pub struct RequestParts<'a> {
     pub body: &'a [u8],
 }
 
+impl<'a> RequestParts<'a> {
+    /// Splits `/path?query`.
+    #[must_use]
+    pub fn new(method: &'a str, path_and_query: &'a str, body: &'a [u8]) -> Self {
+        let (path, query) = match path_and_query.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (path_and_query, None),
+        };
+        Self { method, path, query, body }
+    }
+}
+
 /// Who signs.
 #[derive(Debug, Clone, Copy)]
 pub struct Signer<'a> {

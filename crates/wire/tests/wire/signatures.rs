@@ -148,6 +148,19 @@ fn an_altered_request_is_refused() {
 }
 
 #[test]
+fn the_parts_of_a_target() {
+    for (target, path, query) in [
+        ("/a", "/a", None),
+        ("/a?", "/a", Some("")),
+        ("/a?b=1?c", "/a", Some("b=1?c")),
+        ("", "", None),
+    ] {
+        let parts = RequestParts::new("GET", target, b"");
+        assert_eq!((parts.path, parts.query), (path, query), "{target}");
+    }
+}
+
+#[test]
 fn an_empty_query_or_path_is_the_same_as_none() {
     let headers = signed(&RequestParts { path: "", query: Some(""), ..parts() });
     assert_eq!(verified(&RequestParts { path: "/", query: None, ..parts() }, &headers), Ok(()));

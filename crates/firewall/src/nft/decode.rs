@@ -303,7 +303,7 @@ impl Reader<'_> {
         let index = || Some(u32::from_ne_bytes(value.try_into().ok()?));
         let condition = match (held, operation) {
             (Holds::Family, cmp::EQUAL) => {
-                let is = |family: &Family| protocol_family(*family) == value[0];
+                let is = |family: &Family| Some(&protocol_family(*family)) == value.first();
                 Condition::Family(Family::BOTH.into_iter().find(is)?)
             }
             (Holds::Field(Field::Protocol), cmp::EQUAL) => Condition::Protocol(*value.first()?),

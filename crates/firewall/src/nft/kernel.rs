@@ -11,7 +11,7 @@ use super::encode::{Hook, PROBATION};
 use super::slot::{Slot, Standing};
 use super::socket::{Batch, Generation, Link};
 use super::wire::{Attributes, Writer};
-use crate::plan::{Condition, ENTRY_IN, ENTRY_OUT, Line, Next, Plan, TABLE};
+use crate::plan::{Condition, ENTRY_IN, ENTRY_OUT, Line, Next, Plan, TABLE, is_shared};
 
 /// What stands in table `inet xshield`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,8 +92,19 @@ pub(crate) struct Change<'a> {
     pub new: Option<(Standing, Option<&'a Plan>)>,
     /// How long the new one stands.
     pub probation: Option<Duration>,
-    /// Begin with an empty table that has this plan's recorder.
-    pub rebuild: Option<&'a Plan>,
+    /// What happens to the flow recorder.
+    pub recorder: RecorderChange,
+}
+
+/// What happens to the flow recorder in a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RecorderChange {
+    /// Nothing.
+    Stays,
+    /// Its chains are written again; its sets keep their counts.
+    Chains,
+    /// The table is made anew, with an empty recorder.
+    Anew,
 }
 
 impl Survey {
@@ -155,11 +166,18 @@ impl Survey {
         Ok(Self { state, generation, has_table, base_is_sound, chains, sets })
     }
 
-    /// Whether the parts that outlive rulesets are missing, so that only a new table helps.
+    /// Whether parts that outlive rulesets are missing, or parts of others stand among ours, so that only
+    /// a new table helps.
     pub(crate) fn rebuild(&self, plan: &Plan) -> bool {
         let has = |names: &[String], name: &str| names.iter().any(|found| found == name);
+        let ours = |name: &String| {
+            is_shared(name)
+                || Slot::split(name).is_some()
+                || name == PROBATION
+                || Hook::BOTH.iter().any(|hook| hook.name() == name)
+        };
         !self.base_is_sound
-            || matches!(self.state, KernelState::Damaged { .. })
+            || !self.chains.iter().chain(&self.sets).all(ours)
             || !plan.recorder.sets.iter().all(|set| has(&self.sets, &set.name))
             || !plan.recorder.chains.iter().all(|chain| has(&self.chains, &chain.name))
     }
@@ -167,19 +185,26 @@ impl Survey {
     /// One transaction from what was surveyed to `change`.
     pub(crate) fn batch(&self, change: &Change<'_>) -> Batch {
         let mut batch = Batch::new(Some(self.generation));
-        match change.rebuild {
-            Some(plan) => self.begin_anew(&mut batch, plan),
-            None => {
+        let plan = change.new.and_then(|(_, plan)| plan);
+        match (change.recorder, plan) {
+            (RecorderChange::Anew, Some(plan)) => self.begin_anew(&mut batch, plan),
+            _ => {
                 for hook in Hook::BOTH {
                     batch.flush_chain(hook.name());
                 }
-                let added = change.new.filter(|(_, plan)| plan.is_some());
+                let added = change.new.filter(|_| plan.is_some());
                 let kept = [change.old, change.new.map(|(standing, _)| standing)]
                     .into_iter()
                     .flatten()
                     .map(|standing| standing.slot)
                     .filter(|&slot| added.is_none_or(|(standing, _)| standing.slot != slot));
                 self.clear(&mut batch, &kept.collect::<Vec<_>>());
+            }
+        }
+        if let (RecorderChange::Chains, Some(plan)) = (change.recorder, plan) {
+            for chain in &plan.recorder.chains {
+                batch.flush_chain(&chain.name);
+                batch.lines(chain, None);
             }
         }
         if let Some((standing, Some(plan))) = change.new {

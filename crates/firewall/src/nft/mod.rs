@@ -31,7 +31,7 @@ use crate::Capabilities;
 use crate::flows::FlowDump;
 use crate::plan::Plan;
 use crate::programmed::Programmed;
-use kernel::{Change, Survey};
+use kernel::{Change, RecorderChange, Survey};
 use socket::Link;
 
 /// How often a change is tried again because someone else changed rules in between.
@@ -125,12 +125,12 @@ impl Firewall {
             }
             let slot = old.map_or(Slot::A, |old| old.slot.other());
             let standing = Standing { slot, revision: plan.revision, digest };
-            let change = Change {
-                old: if survey.rebuild(plan) { None } else { old },
-                new: Some((standing, Some(plan))),
-                probation: Some(probation),
-                rebuild: survey.rebuild(plan).then_some(plan),
+            let (old, recorder) = match survey.rebuild(plan) {
+                true => (None, RecorderChange::Anew),
+                false => (old, RecorderChange::Stays),
             };
+            let new = Some((standing, Some(plan)));
+            let change = Change { old, new, probation: Some(probation), recorder };
             Ok((Some(change), Trial { standing, was_in_force: false }))
         })
     }
@@ -159,7 +159,8 @@ impl Firewall {
         self.change(action, |survey| {
             on_trial(survey)?;
             let new = Some((trial.standing, None));
-            Ok((Some(Change { old: None, new, probation: None, rebuild: None }), ()))
+            let recorder = RecorderChange::Stays;
+            Ok((Some(Change { old: None, new, probation: None, recorder }), ()))
         })?;
         Ok(Programmed { final_hits, ..self.read_back()? })
     }
@@ -176,42 +177,28 @@ impl Firewall {
         self.change(action, |survey| match survey.state {
             KernelState::Trial { new, old, .. } if new == trial.standing => {
                 let new = old.map(|old| (old, None));
-                Ok((Some(Change { old: None, new, probation: None, rebuild: None }), ()))
+                let recorder = RecorderChange::Stays;
+                Ok((Some(Change { old: None, new, probation: None, recorder }), ()))
             }
             _ => Err(FirewallError::Overtaken { action }),
         })
     }
 
-    /// Puts a ruleset in force for good in one transaction, as at boot.
+    /// Puts a ruleset in force for good in one transaction: at boot, or to repair what others did to our
+    /// table. The flow recorder's counts stay, unless its own parts are missing or there are sets and
+    /// chains of others in the table; then the table is made anew.
     ///
     /// # Errors
     /// When the kernel refuses; then nothing was changed.
     pub fn apply_now(&mut self, plan: &Plan) -> Result<(), FirewallError> {
-        self.put_in_force(plan, false, "putting a ruleset in force")
-    }
-
-    /// Puts a ruleset in force for good in one transaction, in a table made anew: whatever others did to
-    /// the table is gone, and so are the flow recorder's counts.
-    ///
-    /// # Errors
-    /// When the kernel refuses; then nothing was changed.
-    pub fn repair(&mut self, plan: &Plan) -> Result<(), FirewallError> {
-        self.put_in_force(plan, true, "repairing our table")
-    }
-
-    fn put_in_force(
-        &mut self,
-        plan: &Plan,
-        anew: bool,
-        action: &'static str,
-    ) -> Result<(), FirewallError> {
         let digest = plan.digest();
-        self.change(action, |survey| {
+        self.change("putting a ruleset in force", |survey| {
             let slot = survey.state.settled().map_or(Slot::A, |old| old.slot.other());
             let standing = Standing { slot, revision: plan.revision, digest };
-            let rebuild = (anew || survey.rebuild(plan)).then_some(plan);
+            let recorder =
+                if survey.rebuild(plan) { RecorderChange::Anew } else { RecorderChange::Chains };
             let new = Some((standing, Some(plan)));
-            Ok((Some(Change { old: None, new, probation: None, rebuild }), ()))
+            Ok((Some(Change { old: None, new, probation: None, recorder }), ()))
         })
     }
 

@@ -61,7 +61,7 @@ pub(crate) fn kernel_name(name: &str, slot: Option<Slot>) -> String {
 pub struct Standing {
     /// Where it stands.
     pub slot: Slot,
-    /// The policy it came from.
+    /// The policy it came from; the first of several that have the same plan.
     pub revision: Revision,
     /// The plan it was made from.
     pub digest: Digest,

@@ -83,13 +83,9 @@ impl View {
         }
     }
 
-    /// The port of the flow's destination, then the one of its opener.
-    fn ports(self) -> (Field, Field) {
-        if self.reply {
-            (Field::SourcePort, Field::DestinationPort)
-        } else {
-            (Field::DestinationPort, Field::SourcePort)
-        }
+    /// The port of the flow's destination.
+    fn service(self) -> Field {
+        if self.reply { Field::SourcePort } else { Field::DestinationPort }
     }
 }
 
@@ -239,10 +235,9 @@ impl Builder<'_> {
             let next = self.next(view, *verb);
             lines.extend(shapes.lookups.iter().map(|lookup| {
                 let mut conditions = vec![Condition::Family(lookup.family)];
-                let (service, _) = view.ports();
                 let peer = view.peer(lookup.family);
                 let key = match lookup.asks {
-                    Asks::ProtocolAndPort => vec![peer, Field::Protocol, service],
+                    Asks::ProtocolAndPort => vec![peer, Field::Protocol, view.service()],
                     Asks::Protocol => vec![peer, Field::Protocol],
                     Asks::IcmpType => {
                         conditions.push(Condition::Protocol(lookup.family.icmp()));
@@ -450,7 +445,7 @@ fn with(head: &[Condition], tail: impl IntoIterator<Item = Condition>) -> Vec<Co
 }
 
 fn lane_conditions(lane: &Lane, view: View, family: Family) -> Vec<Condition> {
-    let (service, _) = view.ports();
+    let service = view.service();
     match lane {
         Lane::Any => Vec::new(),
         Lane::Protocol(protocol) => vec![Condition::Protocol(*protocol)],
@@ -484,12 +479,12 @@ fn dhcp(view: View, family: Family) -> Line {
         Direction::Inbound => (server, client),
         Direction::Outbound => (client, server),
     };
-    let (service_field, opener_field) = view.ports();
+    let (source, destination) = if view.reply { (service, opener) } else { (opener, service) };
     let conditions = vec![
         Condition::Family(family),
         Condition::Protocol(UDP),
-        within(opener_field, opener, opener),
-        within(service_field, service, service),
+        within(Field::SourcePort, source, source),
+        within(Field::DestinationPort, destination, destination),
     ];
     line(conditions, Next::Accept).counted("failsafe/dhcp")
 }

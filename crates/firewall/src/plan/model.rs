@@ -29,7 +29,8 @@ pub const ENTRY_IN: &str = "in";
 pub const ENTRY_OUT: &str = "out";
 
 impl Plan {
-    /// Identifies what the plan puts into the kernel: SHA-256 over its text.
+    /// Identifies what the plan puts into the kernel: SHA-256 over its text. Two revisions with the same
+    /// rules have the same digest, and nothing need be changed between them.
     #[must_use]
     pub fn digest(&self) -> Digest {
         let text = self.to_string();

@@ -189,7 +189,7 @@ fn damage_is_found_and_repaired() {
                 Err(error) => error.to_string(),
             };
             assert!(got.contains(told), "{damage}\nwant {told}\ngot {got}");
-            firewall.repair(&plan).unwrap();
+            firewall.apply_now(&plan).unwrap();
             let drift = firewall.read_back().unwrap().differences(&plan);
             assert_eq!(drift, [], "after {damage}");
         });

@@ -72,6 +72,12 @@ impl ContactError {
         matches!(self, Self::Refused { problem, .. } if matches!(problem.status, 400 | 413 | 415 | 422))
     }
 
+    /// Whether the platform had already heard this message.
+    #[must_use]
+    pub(crate) fn is_replay(&self) -> bool {
+        matches!(self, Self::Refused { problem, .. } if problem.kind == "/problems/replayed")
+    }
+
     fn is_unauthenticated(&self) -> bool {
         matches!(self, Self::Refused { problem, .. } if problem.status == 401)
     }

@@ -240,18 +240,23 @@ impl Run<'_> {
         status: Status,
         connection: Connection,
     ) -> Option<CheckInAnswer> {
-        self.progress.sequence =
-            (self.progress.sequence + 1).max(self.cycle.surroundings.now() * 1000);
-        let check_in = CheckIn {
+        let mut check_in = CheckIn {
             version: VERSION,
-            sequence: self.progress.sequence,
+            sequence: self.next_sequence(),
             program: self.cycle.program.clone(),
             host: self.host.clone(),
             status,
             in_force: self.known_good.as_ref().map(|known| known.ruleset.in_force()),
             problems: self.outcome.problems.clone(),
         };
-        match self.client.check_in(&check_in, connection) {
+        let mut answer = self.client.check_in(&check_in, connection);
+        // A route that broke after the request arrived made the transport send it twice.
+        if answer.as_ref().is_err_and(ContactError::is_replay) {
+            check_in.sequence = self.next_sequence();
+            answer = self.client.check_in(&check_in, connection);
+        }
+        self.keep_session();
+        match answer {
             Ok(answer) => {
                 self.outcome.platform = Contact::Reached;
                 self.outcome.wanted = answer.wanted.map(|wanted| wanted.revision);
@@ -263,6 +268,22 @@ impl Run<'_> {
                 self.contact_failed(&error);
                 None
             }
+        }
+    }
+
+    /// Grows from run to run, also when the state was lost.
+    fn next_sequence(&mut self) -> u64 {
+        let now = self.cycle.surroundings.now() * 1000;
+        self.progress.sequence = (self.progress.sequence + 1).max(now);
+        self.progress.sequence
+    }
+
+    /// Keeps a new session for the next run; without it the next run makes another.
+    fn keep_session(&mut self) {
+        if let Some(session) = self.client.take_new_session()
+            && let Err(error) = self.state.save_session(&session)
+        {
+            self.outcome.problems.push(problem("session-unsaved", &error));
         }
     }
 
@@ -345,9 +366,7 @@ impl Run<'_> {
         self.move_outbox_to_spool()?;
         step("spooled");
         self.deliver();
-        if let Some(session) = self.client.take_new_session() {
-            self.state.save_session(&session)?;
-        }
+        self.keep_session();
         Ok(self.outcome)
     }
 }

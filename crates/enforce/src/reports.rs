@@ -131,3 +131,31 @@ pub(crate) fn sha256(bytes: &[u8]) -> Digest {
     sum.copy_from_slice(digest(&SHA256, bytes).as_ref());
     Bytes(sum)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use xshield_firewall::programmed::Action;
+
+    fn hit(rule: &str, packets: u64) -> Hit {
+        Hit {
+            rule: rule.to_owned(),
+            direction: Direction::Inbound,
+            action: Action::Allow,
+            packets,
+            bytes: packets * 100,
+        }
+    }
+
+    #[test]
+    fn hits_are_counted_once_and_a_counter_that_went_back_began_anew() {
+        let mut last = LastHits::new();
+        let mut packets = |hits: &[Hit]| -> Vec<u64> {
+            hit_differences(hits, &mut last).iter().map(|hits| hits.packets).collect()
+        };
+        assert_eq!(packets(&[hit("t/a", 5), hit("t/b", 0)]), [5]);
+        assert_eq!(packets(&[hit("t/a", 5), hit("t/b", 1)]), [1]);
+        assert_eq!(packets(&[hit("t/a", 7)]), [2]);
+        assert_eq!(packets(&[hit("t/a", 3), hit("t/b", 1)]), [3, 1]);
+    }
+}

@@ -1,0 +1,74 @@
+//! The configuration file: what is accepted, and how the place of a mistake is named.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::time::Duration;
+
+use xshield_enforce::Config;
+use xshield_enforce::config::Provisioning;
+use xshield_wire::keys::{EnforcementKey, PolicyKey};
+
+/// A complete file; `change` edits its lines.
+fn load(change: impl Fn(&mut Vec<String>)) -> Result<Config, String> {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("spark.yaml");
+    let key = EnforcementKey::new("k1".parse().unwrap(), [7; 32]);
+    let mut lines = vec![
+        "platform: https://10.77.0.1:8443".to_owned(),
+        format!("policy-keys: [{}]", PolicyKey::from_seed([9; 32]).public()),
+        format!("enforcement-key: {}", *key.to_text()),
+        "ca-file: ca.pem".to_owned(),
+    ];
+    change(&mut lines);
+    fs::write(&path, lines.join("\n")).unwrap();
+    fs::write(directory.path().join("ca.pem"), "PEM").unwrap();
+    Config::load(&path)
+        .map_err(|error| error.to_string().replace(&format!("{}/", directory.path().display()), ""))
+}
+
+#[test]
+fn the_least_that_is_needed_and_its_defaults() {
+    let config = load(|_| {}).unwrap();
+    assert_eq!(config.platform.to_string(), "https://10.77.0.1:8443");
+    assert_eq!(config.ca_pem, "PEM");
+    assert_eq!(config.state_directory.to_str(), Some("/var/lib/xshield"));
+    assert_eq!(config.probation, Duration::from_secs(30));
+    assert_eq!(config.nftables, Provisioning::Install);
+    assert!(!format!("{config:?}").contains("BwcHBw"), "the secret is not in Debug");
+}
+
+#[test]
+fn mistakes_are_named_with_their_place() {
+    type Change = fn(&mut Vec<String>);
+    let table: [(Change, &str); 11] = [
+        (|lines| lines[0] = "platform: http://10.77.0.1".to_owned(), "spark.yaml: platform: "),
+        (|lines| lines[0] = "platfrom: https://10.77.0.1".to_owned(), "spark.yaml:1:1: "),
+        (|lines| lines[1] = "policy-keys: []".to_owned(), "spark.yaml: policy-keys: empty"),
+        (|lines| lines[1] = "policy-keys: [abc]".to_owned(), "spark.yaml: policy-keys: "),
+        (
+            |lines| lines[2] = "enforcement-key: xek1_k1_abc".to_owned(),
+            "spark.yaml: enforcement-key: ",
+        ),
+        (|lines| drop(lines.remove(2)), "spark.yaml: enforcement-key: missing"),
+        (|lines| lines[3] = "ca-file: gone.pem".to_owned(), "reading the configuration gone.pem"),
+        (|lines| lines.push("ca: PEM".to_owned()), "spark.yaml: ca: given twice"),
+        (
+            |lines| lines.push("probation-seconds: 2".to_owned()),
+            "probation-seconds: expected 5 to 600",
+        ),
+        (|lines| lines.push("state-directory: here".to_owned()), "expected an absolute path"),
+        (|lines| lines.push("nftables: maybe".to_owned()), "spark.yaml:5:11: "),
+    ];
+    for (change, expected) in table {
+        let error = load(change).unwrap_err();
+        assert!(error.contains(expected), "got  {error}\nwant {expected}");
+        assert!(!error.contains("BwcHBw"), "the secret is not in errors: {error}");
+    }
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let error = Config::load("/nonexistent/spark.yaml".as_ref()).unwrap_err().to_string();
+    assert!(error.contains("/nonexistent/spark.yaml"), "{error}");
+}

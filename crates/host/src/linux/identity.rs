@@ -1,22 +1,19 @@
 //! The host's own Ed25519 key, made at its first run and pinned by the platform.
 
-use std::fmt;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use ring::signature::{Ed25519KeyPair, KeyPair};
 use serde::{Deserialize, Serialize};
+use xshield_wire::IdentityKey;
 use xshield_wire::message::Problem;
 
 use super::problem;
 use crate::files::{self, Access, FileError};
 
 /// The host's identity. `Debug` shows the public half alone.
-pub struct Identity {
-    seed: [u8; 32],
-    pair: Ed25519KeyPair,
-}
+#[derive(Debug)]
+pub struct Identity(IdentityKey);
 
 /// An identity and what was odd about its file.
 #[derive(Debug)]
@@ -69,16 +66,6 @@ struct KeyFile {
 const ALGORITHM: &str = "ed25519";
 
 impl Identity {
-    /// The key made from `seed`.
-    ///
-    /// # Errors
-    /// [`IdentityError::Random`] when the library refuses the seed.
-    pub fn from_seed(seed: [u8; 32]) -> Result<Self, IdentityError> {
-        let pair = Ed25519KeyPair::from_seed_unchecked(&seed)
-            .map_err(|error| IdentityError::Random(error.to_string()))?;
-        Ok(Self { seed, pair })
-    }
-
     /// Reads the key from `path`; at the first run makes it from `random` and writes it, mode 0600.
     /// A file that others could read is closed to them, and that is said.
     ///
@@ -90,42 +77,28 @@ impl Identity {
         random: impl FnOnce() -> Result<[u8; 32], String>,
     ) -> Result<Loaded, IdentityError> {
         if let Some(content) = files::read(path)? {
-            let identity = Self::from_seed(parse(path, &content)?)?;
+            let identity = Self(IdentityKey::from_seed(parse(path, &content)?));
             return Ok(Loaded { identity, origin: Origin::Kept, problem: close(path) });
         }
         let seed = random().map_err(IdentityError::Random)?;
-        let identity = Self::from_seed(seed)?;
         let file = KeyFile { algorithm: ALGORITHM.to_owned(), seed };
         let payload = serde_json::to_vec(&file)
             .map_err(|source| FileError::Encode { path: path.to_owned(), source })?;
         files::write(path, &files::seal(&payload), Access::Private)?;
+        let identity = Self(IdentityKey::from_seed(seed));
         Ok(Loaded { identity, origin: Origin::Made, problem: None })
     }
 
-    /// The public half, 32 bytes.
+    /// The key, for what signs with it.
     #[must_use]
-    pub fn public_key(&self) -> [u8; 32] {
-        let mut key = [0; 32];
-        key.copy_from_slice(self.pair.public_key().as_ref());
-        key
+    pub fn key(&self) -> &IdentityKey {
+        &self.0
     }
 
-    /// The private half, for what signs with it. Never log it.
+    /// The private half. Never log it.
     #[must_use]
     pub fn seed(&self) -> &[u8; 32] {
-        &self.seed
-    }
-
-    /// Signs `message` (RFC 8032).
-    #[must_use]
-    pub fn sign(&self, message: &[u8]) -> Vec<u8> {
-        self.pair.sign(message).as_ref().to_vec()
-    }
-}
-
-impl fmt::Debug for Identity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Identity").field("public_key", &self.public_key()).finish_non_exhaustive()
+        self.0.expose_seed()
     }
 }
 
@@ -167,7 +140,6 @@ fn close(path: &Path) -> Option<Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ring::signature::{ED25519, UnparsedPublicKey};
 
     fn never() -> Result<[u8; 32], String> {
         panic!("no new key wanted")
@@ -182,11 +154,8 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let kept = Identity::load_or_make(&path, never).unwrap();
         assert_eq!((kept.origin, kept.problem), (Origin::Kept, None));
-        assert_eq!(kept.identity.public_key(), made.identity.public_key());
-        let signature = kept.identity.sign(b"message");
-        UnparsedPublicKey::new(&ED25519, made.identity.public_key())
-            .verify(b"message", &signature)
-            .unwrap();
+        assert_eq!(kept.identity.key().public(), made.identity.key().public());
+        assert_eq!(kept.identity.seed(), &[7; 32]);
     }
 
     #[test]
@@ -222,7 +191,7 @@ mod tests {
 
     #[test]
     fn debug_hides_the_seed() {
-        let text = format!("{:?}", Identity::from_seed([0xAB; 32]).unwrap());
+        let text = format!("{:?}", Identity(IdentityKey::from_seed([0xAB; 32])));
         assert!(!text.contains("171, 171"), "{text}");
     }
 }

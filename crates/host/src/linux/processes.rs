@@ -93,7 +93,11 @@ mod tests {
 
     #[test]
     fn kernel_threads_are_no_programs() {
-        assert!(Process::of(2).is_none_or(|process| process.path.is_some()));
+        if rustix::process::geteuid().is_root() {
+            assert!(Process::of(2).is_none_or(|process| process.path.is_some()));
+        } else {
+            eprintln!("SKIPPED: needs root to see what the processes of others are");
+        }
         assert_eq!(Process::of(u32::MAX), None);
     }
 

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use proptest::prelude::*;
 use xshield_firewall::{Capabilities, Firewall, FirewallError, KernelState, plan};
-use xshield_policy::{AddressMatch, BoundRule, Revision};
+use xshield_policy::{AddressMatch, BoundRule, Owner, Revision};
 
 use crate::policies::{bound, closed, open, varied};
 use crate::world::{eventually, in_namespace, nft_objects, sh};
@@ -263,5 +264,48 @@ fn without_the_right_it_says_so() {
         let refused = Firewall::open().map(|_| ()).unwrap_err();
         assert!(matches!(refused, FirewallError::NoPermission { .. }), "{refused:?}");
         assert!(refused.to_string().contains("CAP_NET_ADMIN"), "{refused}");
+    });
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+    #[test]
+    fn any_ruleset_is_read_back_as_it_was_planned(bounds in proptest::collection::vec(crate::common::bound(), 3)) {
+        for capabilities in RENDERINGS {
+            let result = in_namespace(|| {
+                let mut firewall = Firewall::open_with(capabilities).unwrap();
+                for bound in &bounds {
+                    let mut bound = bound.clone();
+                    for rules in [&mut bound.outbound.blocks, &mut bound.outbound.allows] {
+                        // The cgroups of these rules don't exist here; see below.
+                        rules.retain(|rule| !matches!(rule.owner, Some(Owner::Cgroup(_))));
+                    }
+                    let plan = plan(&bound, &capabilities);
+                    let trial = firewall.try_apply(&plan, MINUTE).unwrap();
+                    let drift = firewall.keep(trial).unwrap().differences(&plan);
+                    prop_assert_eq!(drift, vec![], "{}", plan);
+                }
+                Ok(())
+            });
+            result.unwrap_or(Ok(()))?;
+        }
+    }
+}
+
+#[test]
+fn a_cgroup_that_is_gone_is_drift_and_matches_nobody() {
+    in_namespace(|| {
+        let mut firewall = Firewall::open().unwrap();
+        let mut outbound = closed(&["out/program tcp any"]);
+        outbound.allows[0].owner =
+            Some(Owner::Cgroup("system.slice/never-there.service".to_owned()));
+        let plan = plan(&bound(1, open(), outbound), firewall.capabilities());
+        if !firewall.capabilities().cgroups {
+            assert_eq!(plan.unenforceable.len(), 1);
+            return;
+        }
+        firewall.apply_now(&plan).unwrap();
+        let drift = firewall.read_back().unwrap().differences(&plan);
+        assert!(drift[0].text.contains("never-there.service"), "{drift:?}");
     });
 }

@@ -1,10 +1,11 @@
 //! Real packets between two namespaces: this one under test, and a peer.
 
-use std::net::{TcpListener, UdpSocket};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::time::Duration;
 
+use rustix::net::{AddressFamily, SocketType, ipproto};
 use xshield_firewall::{Action, Firewall, FlowKind, explain, plan};
-use xshield_policy::{Direction, Mode, Protocol};
+use xshield_policy::{Direction, Mode, Owner, Protocol};
 
 use crate::policies::{bound, closed, open, rules};
 use crate::world::{
@@ -177,4 +178,100 @@ fn a_full_recorder_counts_what_it_lost() {
         let full = full.unwrap();
         assert_eq!((full.held, full.room, full.lost_packets), (4, 4, 6), "{full:?}");
     });
+}
+
+#[test]
+fn owners_are_told_apart() {
+    in_namespace(|| {
+        let peer = Host::joined();
+        let mut firewall = Firewall::open().unwrap();
+        let far = peer.run(|| TcpListener::bind("10.0.0.2:9001").unwrap());
+        let policy = |uid: u32| {
+            let mut outbound = closed(&["out/program tcp/9001 any"]);
+            outbound.allows[0].owner = Some(Owner::Uid(uid));
+            bound(uid.into(), open(), outbound)
+        };
+        let us = rustix::process::getuid().as_raw();
+        firewall.apply_now(&plan(&policy(us), firewall.capabilities())).unwrap();
+        let mut connection = Connection::open(connect, &far).expect("our own");
+        assert!(connection.works());
+        firewall.apply_now(&plan(&policy(us + 1), firewall.capabilities())).unwrap();
+        assert!(!connection.works(), "another's");
+        assert!(connect("10.0.0.2:9001".parse().unwrap()).is_err());
+        let recorded = |firewall: &mut Firewall| {
+            let flows = firewall.flows().unwrap().flows;
+            flows.into_iter().filter(|flow| flow.kind == FlowKind::Denied).count()
+        };
+        assert_eq!(recorded(&mut firewall), 1);
+        let text = firewall.read_back().unwrap().to_string();
+        assert!(text.contains(&format!("meta skuid {}", us + 1)), "{text}");
+    });
+}
+
+/// The kernel's own last words for a socket that is gone belong to no user, and are no denials.
+#[test]
+fn closing_a_connection_of_an_owner_is_no_denial() {
+    in_namespace(|| {
+        let peer = Host::joined();
+        let mut firewall = Firewall::open().unwrap();
+        let far = peer.run(|| TcpListener::bind("10.0.0.2:9001").unwrap());
+        let mut outbound = closed(&["out/program tcp/9001 any"]);
+        outbound.allows[0].owner = Some(Owner::Uid(rustix::process::getuid().as_raw()));
+        firewall.apply_now(&plan(&bound(1, open(), outbound), firewall.capabilities())).unwrap();
+        for _ in 0..5 {
+            let mut connection = Connection::open(connect, &far).expect("our own");
+            assert!(connection.works());
+            connection.close_near_first();
+        }
+        let flows = firewall.flows().unwrap().flows;
+        assert!(flows.iter().all(|flow| flow.kind == FlowKind::Accepted), "{flows:#?}");
+    });
+}
+
+/// A flow that conntrack believes to have been opened by the peer doesn't let us open one to the peer.
+#[test]
+fn whoever_sends_syn_opens() {
+    in_namespace(|| {
+        let peer = Host::joined();
+        let mut firewall = Firewall::open().unwrap();
+        let far = peer.run(|| TcpListener::bind("10.0.0.2:9001").unwrap());
+        let wide = bound(1, closed(&["in/any tcp any"]), closed(&[]));
+        // The peer makes conntrack pick up a flow in the middle: 10.0.0.2:9001 -> 10.0.0.1:7001.
+        firewall.apply_now(&plan(&wide, firewall.capabilities())).unwrap();
+        peer.run(|| send_bare_ack(9001, 7001));
+        let near = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        let from: SocketAddr = "10.0.0.1:7001".parse().unwrap();
+        rustix::net::bind(&near, &from).unwrap();
+        let near = std::net::TcpStream::from(near);
+        near.set_nonblocking(true).unwrap();
+        let to: SocketAddr = "10.0.0.2:9001".parse().unwrap();
+        let _ = rustix::net::connect(&near, &to);
+        eventually("the SYN is denied", Duration::from_secs(2), || {
+            let flows = firewall.flows().unwrap().flows;
+            flows.iter().any(|flow| flow.kind == FlowKind::Denied && flow.port == 9001)
+        });
+        far.set_nonblocking(true).unwrap();
+        assert!(far.accept().is_err());
+    });
+}
+
+/// A TCP segment with ACK alone, by hand, from `10.0.0.2` to `10.0.0.1`.
+fn send_bare_ack(from: u16, to: u16) {
+    let socket =
+        rustix::net::socket(AddressFamily::INET, SocketType::RAW, Some(ipproto::TCP)).unwrap();
+    let socket = UdpSocket::from(socket);
+    let mut segment = [0u8; 20];
+    segment[0..2].copy_from_slice(&from.to_be_bytes());
+    segment[2..4].copy_from_slice(&to.to_be_bytes());
+    segment[7] = 1;
+    segment[11] = 1;
+    segment[12] = 5 << 4;
+    segment[13] = 0x10;
+    segment[14] = 0x20;
+    let pseudo = [10, 0, 0, 2, 10, 0, 0, 1, 0, 6, 0, 20];
+    let words = pseudo.chunks(2).chain(segment.chunks(2));
+    let sum = words.fold(0u32, |sum, pair| sum + u32::from(u16::from_be_bytes([pair[0], pair[1]])));
+    let folded = u16::try_from((sum & 0xffff) + (sum >> 16)).unwrap();
+    segment[16..18].copy_from_slice(&(!folded).to_be_bytes());
+    socket.send_to(&segment, ("10.0.0.1", 0)).unwrap();
 }

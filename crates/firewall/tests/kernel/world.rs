@@ -129,6 +129,19 @@ impl Connection {
         Some(Self { near, far })
     }
 
+    /// Closes in an orderly way, this side first, and waits until the other has seen it.
+    pub(crate) fn close_near_first(self) {
+        use std::io::Read;
+        let Self { near, mut far } = self;
+        drop(near);
+        assert_eq!(far.read(&mut [0]).unwrap(), 0);
+        drop(far);
+        // The last ACK comes from the kernel alone.
+        eventually("no connection waits for its end", Duration::from_secs(2), || {
+            !sh("cat /proc/thread-self/net/tcp").contains(" 04 ")
+        });
+    }
+
     /// Whether a byte still comes through, both ways.
     pub(crate) fn works(&mut self) -> bool {
         use std::io::{Read, Write};

@@ -1,0 +1,145 @@
+//! Random rulesets and packets of a small world, so that they meet: 16 addresses per family, few ports.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use proptest::prelude::*;
+use xshield_policy::packet::Transport;
+use xshield_policy::ruleset::Management;
+use xshield_policy::{
+    AddressMatch, AddressRange, Bound, BoundDirection, BoundFailsafe, BoundRule, Direction,
+    IcmpType, Mode, Owner, Packet, PortRange, Ports, RangeSet, Revision, Service, Subject,
+};
+
+fn v4(n: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 0, 0, n)
+}
+
+fn v6(n: u8) -> Ipv6Addr {
+    Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, n.into())
+}
+
+fn port() -> impl Strategy<Value = u16> {
+    prop_oneof![50u16..56, Just(67), Just(68), Just(546), Just(547), Just(0), Just(u16::MAX)]
+}
+
+fn icmp_number() -> impl Strategy<Value = u8> {
+    prop_oneof![Just(0u8), Just(3), Just(8), Just(11), Just(128), Just(135), Just(143), any::<u8>()]
+}
+
+fn range() -> impl Strategy<Value = AddressRange> {
+    prop_oneof![
+        4 => (0u8..16, 0u8..3).prop_map(|(a, n)| AddressRange::V4(v4(a), v4(a + n))),
+        3 => (0u8..16, 0u8..3).prop_map(|(a, n)| AddressRange::V6(v6(a), v6(a + n))),
+        1 => Just(AddressRange::V4(Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST)),
+    ]
+}
+
+fn ranges() -> impl Strategy<Value = RangeSet> {
+    proptest::collection::vec(range(), 0..5).prop_map(|list| list.into_iter().collect())
+}
+
+fn peers() -> impl Strategy<Value = AddressMatch> {
+    prop_oneof![1 => Just(AddressMatch::Any), 5 => ranges().prop_map(AddressMatch::Only)]
+}
+
+fn ports() -> impl Strategy<Value = Ports> {
+    prop_oneof![
+        1 => Just(Ports::Any),
+        4 => port().prop_map(|p| Ports::Range(PortRange::single(p))),
+        3 => (port(), port()).prop_map(|(a, b)| {
+            Ports::Range(PortRange::new(a.min(b), a.max(b)).unwrap())
+        }),
+    ]
+}
+
+fn service() -> impl Strategy<Value = Service> {
+    prop_oneof![
+        1 => Just(Service::Any),
+        5 => ports().prop_map(Service::Tcp),
+        5 => ports().prop_map(Service::Udp),
+        1 => Just(Service::Icmp(IcmpType::Any)),
+        1 => Just(Service::Icmp(IcmpType::EchoRequest)),
+        2 => icmp_number().prop_map(|n| Service::Icmp(IcmpType::Number(n))),
+    ]
+}
+
+fn owner() -> impl Strategy<Value = Option<Owner>> {
+    prop_oneof![
+        5 => Just(None),
+        1 => (0u32..2).prop_map(|uid| Some(Owner::Uid(uid))),
+        1 => Just(Some(Owner::Cgroup("system.slice/a.service".into()))),
+    ]
+}
+
+fn rule(owned: bool) -> impl Strategy<Value = BoundRule> {
+    let services = proptest::collection::vec(service(), 0..4);
+    (0u8..20, peers(), services, owner()).prop_map(move |(n, peers, services, owner)| BoundRule {
+        id: format!("t/r{n}").parse().unwrap(),
+        peers,
+        services,
+        owner: owner.filter(|_| owned),
+    })
+}
+
+fn direction(owned: bool) -> impl Strategy<Value = BoundDirection> {
+    let subject =
+        prop_oneof![Just(Subject::Nothing), Just(Subject::Internet), Just(Subject::Everything)];
+    let mode = prop_oneof![Just(Mode::Test), Just(Mode::Enforce)];
+    let blocks = proptest::collection::vec(rule(owned), 0..4);
+    let allows = proptest::collection::vec(rule(owned), 0..8);
+    (subject, mode, blocks, allows).prop_map(|(subject, mode, blocks, allows)| BoundDirection {
+        subject,
+        mode,
+        blocks,
+        allows,
+    })
+}
+
+fn management() -> impl Strategy<Value = Management> {
+    (0u8..16, 24u8..=32, proptest::collection::vec(service(), 0..3)).prop_map(
+        |(a, length, services)| Management {
+            from: ipnet::IpNet::new(v4(a).into(), length).unwrap(),
+            services,
+        },
+    )
+}
+
+/// A ruleset with a bit of everything.
+pub(crate) fn bound() -> impl Strategy<Value = Bound> {
+    let endpoint = (address(), port()).prop_map(|(a, p)| (a, p).into());
+    let failsafe = (
+        proptest::collection::vec(endpoint, 0..3),
+        peers(),
+        proptest::collection::vec(management(), 0..2),
+    );
+    (failsafe, ranges(), direction(false), direction(true)).prop_map(
+        |((endpoints, resolvers, management), intranet, inbound, outbound)| Bound {
+            revision: Revision(7),
+            failsafe: BoundFailsafe { endpoints, resolvers, management },
+            intranet,
+            inbound,
+            outbound,
+        },
+    )
+}
+
+fn address() -> impl Strategy<Value = IpAddr> {
+    prop_oneof![(0u8..20).prop_map(|n| v4(n).into()), (0u8..20).prop_map(|n| v6(n).into())]
+}
+
+/// A packet that such a ruleset may speak of.
+pub(crate) fn packet() -> impl Strategy<Value = Packet> {
+    let transport = prop_oneof![
+        4 => (port(), port()).prop_map(|(s, d)| Transport::Tcp(s, d)),
+        4 => (port(), port()).prop_map(|(s, d)| Transport::Udp(s, d)),
+        3 => icmp_number().prop_map(Transport::Icmp),
+        1 => Just(Transport::Other(47)),
+    ];
+    let way = prop_oneof![Just(Direction::Inbound), Just(Direction::Outbound)];
+    (way, address(), transport, proptest::bool::weighted(0.03), owner()).prop_map(
+        |(direction, peer, transport, loopback, owner)| {
+            let owner = owner.filter(|_| direction == Direction::Outbound);
+            Packet { direction, peer, transport, loopback, owner }
+        },
+    )
+}

@@ -1,19 +1,21 @@
 //! `xshield`: the platform (`xshield serve`) and the client of its API (everything else).
 
+mod cli;
+
 use std::io::{IsTerminal as _, Write as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use xshield_platform::auth::Passwords;
 use xshield_platform::serve::{asked_to_end, start};
 use xshield_platform::settings::{AdminPassword, PasswordCost, PublicUrl, Settings};
 
 /// Microsegmentation: what may reach what, enforced in each host's own firewall.
 #[derive(Debug, Parser)]
-#[command(name = "xshield", version, arg_required_else_help = true)]
+#[command(name = "xshield", version, arg_required_else_help = true, after_help = cli::after_help())]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -26,6 +28,8 @@ enum Command {
     /// Repair access to a platform from its own machine.
     #[command(subcommand)]
     Admin(AdminCommand),
+    #[command(flatten)]
+    Client(cli::ClientCommand),
 }
 
 #[derive(Debug, Args)]
@@ -68,20 +72,18 @@ enum AdminCommand {
 }
 
 fn main() -> ExitCode {
-    match run(Cli::parse().command) {
+    let done = match Cli::parse().command {
+        Command::Serve(args) => serve(args),
+        Command::Admin(AdminCommand::SetPassword { data_dir, user, password_file }) => {
+            set_password(&data_dir, &user, password_file)
+        }
+        Command::Client(command) => return cli::run(command, Cli::command()),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("xshield: {error:#}");
             ExitCode::FAILURE
-        }
-    }
-}
-
-fn run(command: Command) -> anyhow::Result<()> {
-    match command {
-        Command::Serve(args) => serve(args),
-        Command::Admin(AdminCommand::SetPassword { data_dir, user, password_file }) => {
-            set_password(&data_dir, &user, password_file)
         }
     }
 }

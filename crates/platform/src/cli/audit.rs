@@ -53,9 +53,8 @@ impl AuditCommand {
             .with_some("target", self.target)
             .with_some("since", self.since.map(|since| since.at(now).to_rfc3339()));
         let answer = client.list(action, &path, Some(self.limit))?;
-        self.output.show(&answer, |screen| {
-            Ok(table(view(action, &answer["items"])?, now).render(screen))
-        })
+        self.output
+            .show(&answer, |screen| Ok(table(view(action, &answer["items"])?, now).render(screen)))
     }
 }
 

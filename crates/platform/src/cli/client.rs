@@ -180,9 +180,8 @@ fn read(action: &str, mut answer: Response<Body>) -> Result<Value, ReadError> {
     if body.is_empty() {
         return Ok(Value::Null);
     }
-    serde_json::from_slice(&body).map_err(|source| {
-        ReadError::Said(CliError::Answer { action: action.to_owned(), source })
-    })
+    serde_json::from_slice(&body)
+        .map_err(|source| ReadError::Said(CliError::Answer { action: action.to_owned(), source }))
 }
 
 fn to_json(action: &str, body: &impl Serialize) -> Result<Vec<u8>, CliError> {
@@ -195,8 +194,7 @@ pub(crate) fn view<T: serde::de::DeserializeOwned>(
     action: &str,
     answer: &Value,
 ) -> Result<T, CliError> {
-    T::deserialize(answer)
-        .map_err(|source| CliError::Answer { action: action.to_owned(), source })
+    T::deserialize(answer).map_err(|source| CliError::Answer { action: action.to_owned(), source })
 }
 
 /// The certificates in a PEM text; at least one.

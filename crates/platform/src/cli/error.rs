@@ -60,7 +60,9 @@ pub(crate) enum CliError {
         refusal: Box<Refusal>,
     },
     /// An answer that this program can't read.
-    #[error("could not {action}: the platform's answer is not as documented; is it of another version?")]
+    #[error(
+        "could not {action}: the platform's answer is not as documented; is it of another version?"
+    )]
     Answer {
         /// What was asked for.
         action: String,
@@ -175,10 +177,13 @@ impl fmt::Display for Refusal {
             "" => write!(f, "HTTP status {}", self.status)?,
             title => write!(f, "{title} (HTTP {})", self.status)?,
         }
-        if let Some(detail) = &self.detail {
+        // The platform repeats the first of several errors as detail and field.
+        let listed =
+            |detail: &str| self.errors.first().is_some_and(|e| detail.ends_with(&e.reason));
+        if let Some(detail) = self.detail.as_ref().filter(|detail| !listed(detail)) {
             write!(f, "\n  {detail}")?;
         }
-        if let Some(field) = &self.field {
+        if let Some(field) = self.field.as_ref().filter(|_| self.errors.is_empty()) {
             write!(f, "\n  field: {field}")?;
         }
         for error in &self.errors {
@@ -203,17 +208,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_problem_document_is_shown_with_title_detail_field_and_every_error() {
+    fn a_problem_document_is_shown_with_title_detail_and_field() {
+        let body = br#"{"type":"/problems/invalid-value","title":"A value is not valid",
+            "status":422,"detail":"not in the future","field":"/expires_at"}"#;
+        let refusal = Refusal::read(422, body);
+        assert!(refusal.is("invalid-value"));
+        insta::assert_snapshot!(refusal, @r"
+        A value is not valid (HTTP 422)
+          not in the future
+          field: /expires_at
+        ");
+    }
+
+    #[test]
+    fn every_error_is_shown_once() {
         let body = br#"{"type":"/problems/invalid-policy","title":"The policy is not valid",
-            "status":422,"detail":"2 things are wrong","field":"/documents",
+            "status":422,"detail":"a.yaml:1:2: given twice","field":"/documents/0",
             "errors":[{"field":"/documents/0","reason":"given twice","place":"a.yaml:1:2"},
                       {"field":"/documents/1","reason":"empty"}]}"#;
-        let refusal = Refusal::read(422, body);
-        assert!(refusal.is("invalid-policy"));
-        insta::assert_snapshot!(refusal, @r"
+        insta::assert_snapshot!(Refusal::read(422, body), @r"
         The policy is not valid (HTTP 422)
-          2 things are wrong
-          field: /documents
           a.yaml:1:2: given twice
           /documents/1: empty
         ");

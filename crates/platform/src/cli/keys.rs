@@ -189,7 +189,10 @@ fn show_created(
                 note(&format!("Key {} was made, but is lost: revoke it.", created.id));
             })?;
             note(&format!("Key {} is made; {ends}.", created.id));
-            note(&format!("The hosts' configuration is in {}; it holds the secret.", path.display()));
+            note(&format!(
+                "The hosts' configuration is in {}; it holds the secret.",
+                path.display()
+            ));
             if output.is_json() { print(&format!("{answer:#}")) } else { Ok(()) }
         }
         None => {

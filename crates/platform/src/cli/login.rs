@@ -47,7 +47,8 @@ impl Login {
     pub(crate) fn run(self) -> Result<(), CliError> {
         let action = "sign in";
         let url = self.url.clone().or_else(|| std::env::var("XSHIELD_URL").ok());
-        let url = url.ok_or_else(|| CliError::input("name the platform: xshield login https://…"))?;
+        let url =
+            url.ok_or_else(|| CliError::input("name the platform: xshield login https://…"))?;
         let url = platform_url(&url)?;
         let ca = self.trusted_ca(&url)?;
         let client = Client::new(&url, &ca, None)?;
@@ -153,7 +154,9 @@ impl Logout {
                 note("Signed out; the sign-in had ended already.");
             }
             Err(error) => {
-                note("Forgotten here, but the platform could not be told: the token stays valid until it ends.");
+                note(
+                    "Forgotten here, but the platform could not be told: the token stays valid until it ends.",
+                );
                 return Err(error);
             }
         }

@@ -70,7 +70,8 @@ impl Session {
     /// A stored token and CA are for the stored URL and never go with another.
     pub(crate) fn of_this_call() -> Result<Self, CliError> {
         let environment = Environment::read();
-        let complete = environment.url.is_some() && environment.token.is_some() && environment.ca.is_some();
+        let complete =
+            environment.url.is_some() && environment.token.is_some() && environment.ca.is_some();
         let stored = if complete { None } else { Self::stored()? };
         environment.over(stored)
     }
@@ -95,9 +96,8 @@ impl Session {
                 mode = mode & 0o777,
             )));
         }
-        let session = serde_saphyr::from_str(&text).map_err(|_| {
-            CliError::NotSignedIn(format!("{} is damaged", path.display()))
-        })?;
+        let session = serde_saphyr::from_str(&text)
+            .map_err(|_| CliError::NotSignedIn(format!("{} is damaged", path.display())))?;
         Ok(Some(session))
     }
 
@@ -116,7 +116,8 @@ impl Session {
         let new = path.with_extension("yaml.new");
         let write = || {
             let mut options = OpenOptions::new();
-            let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+            let mut file =
+                options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
             file.set_permissions(fs::Permissions::from_mode(0o600))?;
             file.write_all(self.to_yaml().as_bytes())?;
             file.sync_all()?;
@@ -152,7 +153,8 @@ impl Environment {
         let url = match self.url {
             Some(url) => platform_url(&url)?,
             None => {
-                let stored = stored.as_ref().ok_or_else(|| missing("nothing names the platform"))?;
+                let stored =
+                    stored.as_ref().ok_or_else(|| missing("nothing names the platform"))?;
                 stored.url.clone()
             }
         };
@@ -274,9 +276,16 @@ mod tests {
         ] {
             assert_eq!(platform_url(text).unwrap(), url);
         }
-        for text in
-            ["", "http://a", "a:8443", "https://", "https://a/b", "https://u:p@a", "https://a?b", "https://a b"]
-        {
+        for text in [
+            "",
+            "http://a",
+            "a:8443",
+            "https://",
+            "https://a/b",
+            "https://u:p@a",
+            "https://a?b",
+            "https://a b",
+        ] {
             assert!(platform_url(text).is_err(), "{text}");
         }
     }

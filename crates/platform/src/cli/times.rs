@@ -71,7 +71,9 @@ impl FromStr for Since {
         }
         let quoted = serde_json::Value::from(text);
         let at = serde_json::from_value(quoted).map_err(|_| {
-            format!("{text:?} is neither a length of time (1h, 7d) nor a time (2026-11-21T04:00:00Z)")
+            format!(
+                "{text:?} is neither a length of time (1h, 7d) nor a time (2026-11-21T04:00:00Z)"
+            )
         })?;
         Ok(Self::At(at))
     }
@@ -125,12 +127,30 @@ mod tests {
 
     #[test]
     fn spans() {
-        for (text, seconds) in
-            [("0s", 0), ("45s", 45), ("10min", 600), ("10m", 600), ("1h", 3600), ("90d", 7_776_000), ("2w", 1_209_600)]
-        {
+        for (text, seconds) in [
+            ("0s", 0),
+            ("45s", 45),
+            ("10min", 600),
+            ("10m", 600),
+            ("1h", 3600),
+            ("90d", 7_776_000),
+            ("2w", 1_209_600),
+        ] {
             assert_eq!(text.parse::<Span>().unwrap().seconds(), seconds, "{text}");
         }
-        for text in ["", "5", "h", "-1h", "1 h", "1.5h", "1y", "1hh", "99999999999999999999d", "999999w", "１h"] {
+        for text in [
+            "",
+            "5",
+            "h",
+            "-1h",
+            "1 h",
+            "1.5h",
+            "1y",
+            "1hh",
+            "99999999999999999999d",
+            "999999w",
+            "１h",
+        ] {
             assert!(text.parse::<Span>().is_err(), "{text}");
         }
     }

@@ -211,7 +211,13 @@ mod tests {
         for text in [format!("sha256:{hex}"), colons] {
             assert_eq!(text.parse::<Fingerprint>().unwrap().to_string(), format!("sha256:{hex}"));
         }
-        for text in [String::new(), hex.clone(), format!("sha1:{hex}"), format!("sha256:{hex}0"), "sha256:".to_owned() + &"é".repeat(32)] {
+        for text in [
+            String::new(),
+            hex.clone(),
+            format!("sha1:{hex}"),
+            format!("sha256:{hex}0"),
+            "sha256:".to_owned() + &"é".repeat(32),
+        ] {
             assert!(text.parse::<Fingerprint>().is_err(), "{text}");
         }
     }

@@ -1,0 +1,404 @@
+//! `xshield asset`: the managed hosts and how they stand.
+
+use std::collections::BTreeMap;
+
+use clap::{Args, Subcommand, ValueEnum};
+use comfy_table::Cell;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use xshield_platform::clock::Timestamp;
+
+use super::client::{Client, Path, view};
+use super::error::CliError;
+use super::tags::{TagChange, tags_text};
+use super::terminal::{Output, Sheet, Table, bad, cell, good, warning};
+use super::times::{relative, relative_or_dash};
+
+/// Managed hosts.
+#[derive(Debug, Args)]
+pub(crate) struct AssetCommand {
+    #[command(flatten)]
+    output: Output,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// List assets.
+    List(List),
+    /// Show all that is known of an asset.
+    Show {
+        /// Name or id.
+        asset: String,
+    },
+    /// Set tags (KEY=VALUE) and take tags away (KEY-).
+    Tag {
+        /// Name or id.
+        asset: String,
+        /// E.g. role=web, owner-.
+        #[arg(required = true, value_name = "KEY=VALUE|KEY-")]
+        changes: Vec<TagChange>,
+    },
+    /// Forget an asset and everything it reported; a host that still runs registers again.
+    Delete {
+        /// Name or id.
+        asset: String,
+    },
+    /// Accept the new identity key of a host, e.g. after it was installed anew.
+    ApproveIdentity {
+        /// Name or id.
+        asset: String,
+    },
+    /// Turn the new identity key of a host away, for good.
+    RejectIdentity {
+        /// Name or id.
+        asset: String,
+    },
+    /// Have a host send its programmed rules and listening ports again.
+    Resend {
+        /// Name or id.
+        asset: String,
+    },
+}
+
+#[derive(Debug, Args)]
+struct List {
+    /// Only those with this in their name.
+    #[arg(long)]
+    name: Option<String>,
+    /// Only those with this tag, KEY or KEY=VALUE; may be repeated.
+    #[arg(long = "tag", value_name = "TAG")]
+    tags: Vec<String>,
+    /// Only those that stand so.
+    #[arg(long)]
+    status: Option<Standing>,
+    /// Only those in this segment of the committed policy.
+    #[arg(long)]
+    segment: Option<String>,
+    /// At most so many; all when left out.
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Standing {
+    /// Ran within five minutes.
+    Active,
+    /// Ran, but longer ago.
+    Inactive,
+    /// Never ran.
+    Never,
+    /// Says that its ruleset is in the kernel.
+    Enforcing,
+    /// Another program owns its firewall.
+    Blocked,
+    /// Something failed.
+    Failed,
+    /// Has not got a policy.
+    NoPolicy,
+    /// Does not have the ruleset it should have.
+    Outdated,
+    /// Another identity waits for an operator.
+    IdentityChanged,
+}
+
+#[derive(Deserialize)]
+struct Asset {
+    id: String,
+    name: String,
+    source: String,
+    tags: BTreeMap<String, String>,
+    addresses: Vec<String>,
+    os: String,
+    kernel: String,
+    identity: String,
+    pending_identity: Option<PendingIdentity>,
+    created_at: Timestamp,
+    events_lost: u64,
+    spark: Spark,
+}
+
+#[derive(Deserialize)]
+struct PendingIdentity {
+    identity: String,
+    since: Timestamp,
+}
+
+#[derive(Deserialize)]
+struct Spark {
+    activity: String,
+    last_check_in: Option<Timestamp>,
+    version: String,
+    status: Status,
+    in_force: Option<Held>,
+    wanted: Option<Held>,
+    up_to_date: bool,
+    nothing_enforced: Option<String>,
+    problems: Vec<HostProblem>,
+}
+
+#[derive(Deserialize)]
+struct Status {
+    state: String,
+    #[serde(default, alias = "by")]
+    reason: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Held {
+    revision: u64,
+    digest: String,
+}
+
+#[derive(Deserialize)]
+struct HostProblem {
+    code: String,
+    text: String,
+}
+
+impl AssetCommand {
+    /// Carries the command out.
+    pub(crate) fn run(self) -> Result<(), CliError> {
+        let client = Client::of_this_call()?;
+        let output = self.output;
+        match self.action {
+            Action::List(list) => list.run(&client, output),
+            Action::Show { asset } => {
+                let action = "show the asset";
+                let answer = client.get(action, &asset_path(&asset, &[]))?;
+                show(action, &answer, output)
+            }
+            Action::Tag { asset, changes } => {
+                let action = "change the asset's tags";
+                let body = json!({ "tags": tag_changes(changes) });
+                let answer = client.patch(action, &asset_path(&asset, &[]), &body)?;
+                output.show(&answer, |_| {
+                    let asset: Asset = view(action, &answer)?;
+                    Ok(format!("{}: {}", asset.name, tags_text(&asset.tags)))
+                })
+            }
+            Action::Delete { asset } => {
+                let answer = client.delete("delete the asset", &asset_path(&asset, &[]))?;
+                output.show(&answer, |_| Ok(format!("Asset {asset} is forgotten.")))
+            }
+            Action::ApproveIdentity { asset } => {
+                let path = asset_path(&asset, &["identity", "approve"]);
+                let answer = client.post("approve the new identity", &path, &json!({}))?;
+                output.show(&answer, |_| {
+                    Ok(format!("The new identity of {asset} is accepted; the old one is refused."))
+                })
+            }
+            Action::RejectIdentity { asset } => {
+                let path = asset_path(&asset, &["identity", "reject"]);
+                let answer = client.post("reject the new identity", &path, &json!({}))?;
+                output.show(&answer, |_| {
+                    Ok(format!("The new identity is turned away; {asset} keeps the one it had."))
+                })
+            }
+            Action::Resend { asset } => {
+                let path = asset_path(&asset, &["commands"]);
+                let answer =
+                    client.post("give the command", &path, &json!({ "kind": "resend" }))?;
+                output.show(&answer, |_| {
+                    Ok(format!("{asset} sends everything again after its next check-in."))
+                })
+            }
+        }
+    }
+}
+
+/// `/api/v1/assets/{asset}` and what is below it.
+pub(super) fn asset_path(asset: &str, below: &[&str]) -> Path {
+    let mut segments = vec!["assets", asset];
+    segments.extend(below);
+    Path::of(&segments)
+}
+
+fn tag_changes(changes: Vec<TagChange>) -> Map<String, Value> {
+    let one = |change| match change {
+        TagChange::Set(tag) => {
+            let (key, value) = tag.into_pair();
+            (String::from(key), Value::from(String::from(value)))
+        }
+        TagChange::Remove(key) => (String::from(key), Value::Null),
+    };
+    changes.into_iter().map(one).collect()
+}
+
+impl List {
+    fn run(self, client: &Client, output: Output) -> Result<(), CliError> {
+        let action = "list assets";
+        let status = self.status.and_then(|status| status.to_possible_value());
+        let path = Path::of(&["assets"])
+            .with_some("name", self.name)
+            .with_some("tag", Some(self.tags.join(",")).filter(|tags| !tags.is_empty()))
+            .with_some("status", status.map(|status| status.get_name().to_owned()))
+            .with_some("segment", self.segment);
+        let answer = client.list(action, &path, self.limit)?;
+        output.show(&answer, |screen| {
+            Ok(table(view(action, &answer["items"])?, Timestamp::now()).render(screen))
+        })
+    }
+}
+
+fn table(assets: Vec<Asset>, now: Timestamp) -> Table {
+    let header = &["NAME", "SPARK", "STATUS", "REVISION", "CHECK-IN", "ADDRESSES", "TAGS"];
+    let mut table = Table::new(header, "There are no such assets.");
+    for asset in assets {
+        let spark = &asset.spark;
+        table.row(vec![
+            cell(&asset.name),
+            activity(spark),
+            status(&asset),
+            revision(spark),
+            cell(relative_or_dash(spark.last_check_in, now)),
+            cell(asset.addresses.join(" ")),
+            cell(tags_text(&asset.tags)),
+        ]);
+    }
+    table
+}
+
+fn activity(spark: &Spark) -> Cell {
+    match spark.activity.as_str() {
+        "active" => good("active"),
+        other => warning(other),
+    }
+}
+
+fn status(asset: &Asset) -> Cell {
+    if asset.pending_identity.is_some() {
+        return bad("identity changed");
+    }
+    let spark = &asset.spark;
+    match (spark.status.state.as_str(), spark.problems.len()) {
+        ("enforcing", 0) => good("enforcing"),
+        ("enforcing", problems) => warning(format!("enforcing, {problems} problems")),
+        ("no-policy", _) => warning("no policy"),
+        (_, _) => bad(status_text(&spark.status)),
+    }
+}
+
+fn status_text(status: &Status) -> String {
+    match &status.reason {
+        Some(reason) => format!("{}: {reason}", status.state),
+        None => status.state.clone(),
+    }
+}
+
+/// In force, and what it should be when that is another one.
+fn revision(spark: &Spark) -> Cell {
+    let number = |held: &Option<Held>| {
+        held.as_ref().map_or_else(|| "-".to_owned(), |held| held.revision.to_string())
+    };
+    let (got, want) = (number(&spark.in_force), number(&spark.wanted));
+    match (spark.up_to_date, got == want) {
+        (true, _) => cell(got),
+        (false, true) => warning(format!("{got} (older)")),
+        (false, false) => warning(format!("{got} → {want}")),
+    }
+}
+
+fn show(action: &str, answer: &Value, output: Output) -> Result<(), CliError> {
+    output.show(answer, |_| Ok(sheet(view(action, answer)?, Timestamp::now()).render()))
+}
+
+fn sheet(asset: Asset, now: Timestamp) -> Sheet {
+    let Asset { spark, .. } = &asset;
+    let held = |held: &Option<Held>| {
+        held.as_ref().map_or_else(
+            || "none".to_owned(),
+            |held| format!("revision {}, digest {}", held.revision, held.digest),
+        )
+    };
+    let mut sheet = Sheet::new();
+    sheet.line("name", &asset.name);
+    sheet.line("id", &asset.id);
+    sheet.line("source", format!("{} {}", asset.source, spark.version));
+    sheet.line("tags", tags_text(&asset.tags));
+    sheet.line("addresses", asset.addresses.join("\n"));
+    sheet.line("system", format!("{}, kernel {}", asset.os, asset.kernel));
+    sheet.line("registered", relative(asset.created_at, now));
+    sheet.line("last check-in", relative_or_dash(spark.last_check_in, now));
+    sheet.line("activity", &spark.activity);
+    sheet.line("status", status_text(&spark.status));
+    sheet.line("in force", held(&spark.in_force));
+    sheet
+        .line("wanted", if spark.up_to_date { "the same".to_owned() } else { held(&spark.wanted) });
+    if let Some(reason) = &spark.nothing_enforced {
+        sheet.line("enforces nothing", reason);
+    }
+    for problem in &spark.problems {
+        sheet.line("problem", format!("{}: {}", problem.code, problem.text));
+    }
+    sheet.line("events lost", asset.events_lost.to_string());
+    sheet.line("identity", &asset.identity);
+    if let Some(pending) = &asset.pending_identity {
+        let since = relative(pending.since, now);
+        sheet.line("waiting identity", format!("{}, since {since}", pending.identity));
+        sheet.line("", format!("accept it with: xshield asset approve-identity {}", asset.name));
+    }
+    sheet
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::terminal::Screen;
+
+    fn asset(name: &str, spark: Value) -> Value {
+        json!({
+            "id": format!("id-{name}"), "name": name, "source": "spark",
+            "tags": {"role": "web"}, "addresses": ["10.0.0.1", "2001:db8::1"],
+            "os": "debian 12", "kernel": "6.1.0", "identity": "AAAA", "pending_identity": null,
+            "created_at": "2027-01-10T08:00:00Z", "events_lost": 0, "spark": spark,
+        })
+    }
+
+    fn spark(activity: &str, status: Value, in_force: Option<u64>, wanted: Option<u64>) -> Value {
+        let held = |revision: Option<u64>| revision.map(|r| json!({"revision": r, "digest": "d"}));
+        json!({
+            "activity": activity, "inactive_since": null, "version": "0.1.0",
+            "last_check_in": (activity != "never").then_some("2027-01-15T07:58:00Z"),
+            "status": status, "in_force": held(in_force), "wanted": held(wanted),
+            "up_to_date": in_force == wanted, "nothing_enforced": null, "problems": [],
+        })
+    }
+
+    #[test]
+    fn assets_in_a_table() {
+        let mut changed =
+            asset("moved", spark("inactive", json!({"state": "enforcing"}), Some(1), Some(2)));
+        changed["pending_identity"] = json!({"identity": "BBBB", "since": "2027-01-15T07:00:00Z"});
+        let assets = json!([
+            asset("web", spark("active", json!({"state": "enforcing"}), Some(2), Some(2))),
+            asset(
+                "db",
+                spark("active", json!({"state": "blocked", "by": "firewalld"}), None, Some(2))
+            ),
+            asset("new", spark("never", json!({"state": "no-policy"}), None, None)),
+            changed,
+        ]);
+        let assets = serde_json::from_value(assets).unwrap();
+        let text = table(assets, Timestamp(1_800_000_000)).render(&Screen::plain());
+        insta::assert_snapshot!(text, @"");
+    }
+
+    #[test]
+    fn one_asset_as_a_sheet() {
+        let mut failed =
+            spark("active", json!({"state": "failed", "reason": "disk full"}), Some(1), Some(2));
+        failed["problems"] = json!([{"code": "dns-stale", "text": "no answer for a.example"}]);
+        let mut asset = asset("web", failed);
+        asset["pending_identity"] = json!({"identity": "BBBB", "since": "2027-01-15T07:00:00Z"});
+        let asset = serde_json::from_value(asset).unwrap();
+        insta::assert_snapshot!(sheet(asset, Timestamp(1_800_000_000)).render(), @"");
+    }
+
+    #[test]
+    fn tag_changes_become_what_the_api_takes() {
+        let changes = ["role=web", "owner-"].map(|text| text.parse().unwrap());
+        assert_eq!(Value::from(tag_changes(changes.into())), json!({"role": "web", "owner": null}));
+    }
+}

@@ -1,0 +1,332 @@
+//! `xshield events`: the flows that hosts' firewalls denied, would deny or accepted.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use xshield_platform::clock::Timestamp;
+
+use super::assets::asset_path;
+use super::client::{Client, Path, view};
+use super::error::CliError;
+use super::terminal::{Output, Table, bad, cell, good, number, print, tame, warning};
+use super::times::{Since, Span, of_day, relative};
+
+/// Show flows that hosts' firewalls denied, would deny or accepted, the last seen first.
+#[derive(Debug, Args)]
+pub(crate) struct EventsCommand {
+    #[command(flatten)]
+    output: Output,
+    /// Only this asset's, by name or id; every asset's when left out.
+    #[arg(long)]
+    asset: Option<String>,
+    /// Only what ended so.
+    #[arg(long)]
+    kind: Option<Kind>,
+    /// Only flows opened from outside (inbound) or by the asset (outbound).
+    #[arg(long)]
+    direction: Option<Direction>,
+    /// Only flows with this address at the other end.
+    #[arg(long, value_name = "ADDRESS")]
+    peer: Option<IpAddr>,
+    /// Only flows to this port.
+    #[arg(long)]
+    port: Option<u16>,
+    /// Only what this rule decided.
+    #[arg(long)]
+    rule: Option<String>,
+    /// Last seen not before: 1h, 7d, or a time as in RFC 3339.
+    #[arg(long, value_name = "WHEN")]
+    since: Option<Since>,
+    /// At most so many.
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    limit: usize,
+    /// Go on: print what is new, one line a flow, until Ctrl-C (with --json: one object a line).
+    #[arg(long, short)]
+    follow: bool,
+    /// How often to ask with --follow.
+    #[arg(long, value_name = "SPAN", default_value = "2s", requires = "follow")]
+    every: Span,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Kind {
+    /// Dropped.
+    Denied,
+    /// Let through because the mode is test.
+    WouldDeny,
+    /// Accepted.
+    Accepted,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Direction {
+    /// Opened by a peer.
+    Inbound,
+    /// Opened by the asset.
+    Outbound,
+}
+
+#[derive(Deserialize)]
+struct Event {
+    asset: String,
+    kind: String,
+    direction: String,
+    source: String,
+    destination: String,
+    /// A word, or a number for protocols without one.
+    protocol: Value,
+    port: u16,
+    rule: Option<String>,
+    packets: u64,
+    last_seen: Timestamp,
+    process: Option<String>,
+}
+
+/// How far back `--follow` looks at each turn: hosts report late, and a flow of theirs must not be
+/// missed because another host's was later.
+const REPORTED_WITHIN: i64 = 900;
+
+const ACTION: &str = "read events";
+
+impl EventsCommand {
+    /// Asks the platform, once or again and again.
+    pub(crate) fn run(self) -> Result<(), CliError> {
+        let client = Client::of_this_call()?;
+        if self.follow {
+            return self.follow(&client);
+        }
+        let since = self.since.map(|since| since.at(Timestamp::now()));
+        let items = self.events(&client, since)?;
+        let answer = json!({ "items": items, "next": null });
+        self.output.show(&answer, |screen| {
+            Ok(table(view(ACTION, &answer["items"])?, Timestamp::now()).render(screen))
+        })
+    }
+
+    /// The last flows, with the asset's name in each.
+    fn events(&self, client: &Client, since: Option<Timestamp>) -> Result<Vec<Value>, CliError> {
+        let mut found = Vec::new();
+        for asset in self.assets(client)? {
+            let path = self.path(&asset, since);
+            let mut answer = match client.list(ACTION, &path, Some(self.limit)) {
+                // It was deleted since it was listed.
+                Err(CliError::Refused { refusal, .. })
+                    if refusal.is("not-found") && self.asset.is_none() =>
+                {
+                    continue;
+                }
+                answer => answer?,
+            };
+            if let Some(Value::Array(items)) = answer.get_mut("items").map(Value::take) {
+                found.extend(items.into_iter().map(|mut item| {
+                    item["asset"] = Value::from(asset.as_str());
+                    item
+                }));
+            }
+        }
+        // RFC 3339 in UTC sorts as text.
+        found.sort_by(|a, b| b["last_seen"].as_str().cmp(&a["last_seen"].as_str()));
+        found.truncate(self.limit);
+        Ok(found)
+    }
+
+    fn assets(&self, client: &Client) -> Result<Vec<String>, CliError> {
+        if let Some(asset) = &self.asset {
+            return Ok(vec![asset.clone()]);
+        }
+        #[derive(Deserialize)]
+        struct Named {
+            name: String,
+        }
+        let answer = client.list("list assets", &Path::of(&["assets"]), None)?;
+        let assets: Vec<Named> = view("list assets", &answer["items"])?;
+        Ok(assets.into_iter().map(|asset| asset.name).collect())
+    }
+
+    fn path(&self, asset: &str, since: Option<Timestamp>) -> Path {
+        asset_path(asset, &["events"])
+            .with_some("kind", word(self.kind))
+            .with_some("direction", word(self.direction))
+            .with_some("peer", self.peer)
+            .with_some("port", self.port)
+            .with_some("rule", self.rule.as_ref())
+            .with_some("since", since.map(Timestamp::to_rfc3339))
+    }
+
+    fn follow(&self, client: &Client) -> Result<(), CliError> {
+        let started = Timestamp::now();
+        let from = self.since.map_or(started, |since| since.at(started));
+        let mut seen = Seen::default();
+        loop {
+            let window = Timestamp::now().plus(-REPORTED_WITHIN);
+            let mut news = seen.news(self.events(client, Some(from.min(window)))?);
+            // What was there before is only known, not shown.
+            news.retain(|item| is_since(item, from));
+            news.reverse();
+            for item in news {
+                if self.output.is_json() {
+                    print(&item.to_string())?;
+                } else {
+                    print(&line(&view(ACTION, &item)?))?;
+                }
+            }
+            pause(self.every);
+        }
+    }
+}
+
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the platform can't be waited on; it is asked in turn"
+)]
+fn pause(span: Span) {
+    let seconds = u64::try_from(span.seconds()).unwrap_or_default().max(1);
+    std::thread::sleep(Duration::from_secs(seconds));
+}
+
+fn word(value: Option<impl ValueEnum>) -> Option<String> {
+    Some(value?.to_possible_value()?.get_name().to_owned())
+}
+
+fn is_since(item: &Value, from: Timestamp) -> bool {
+    Timestamp::deserialize(&item["last_seen"]).is_ok_and(|seen| seen >= from)
+}
+
+/// The flows that were seen, with their counts.
+#[derive(Default)]
+struct Seen(HashMap<String, u64>);
+
+impl Seen {
+    /// Those that are new or have grown, with the growth as count.
+    fn news(&mut self, items: Vec<Value>) -> Vec<Value> {
+        const KEY: [&str; 10] = [
+            "asset",
+            "kind",
+            "direction",
+            "source",
+            "destination",
+            "protocol",
+            "port",
+            "rule",
+            "process",
+            "from",
+        ];
+        let mut news = Vec::new();
+        for mut item in items {
+            let key = KEY.map(|field| item[field].to_string()).join(" ");
+            let packets = item["packets"].as_u64().unwrap_or_default();
+            let before = self.0.insert(key, packets).unwrap_or_default();
+            if packets > before {
+                item["packets"] = Value::from(packets - before);
+                news.push(item);
+            }
+        }
+        news
+    }
+}
+
+fn table(events: Vec<Event>, now: Timestamp) -> Table {
+    let header = &["SEEN", "ASSET", "VERDICT", "DIRECTION", "FLOW", "RULE", "PROCESS", "PACKETS"];
+    let mut table = Table::new(header, "No such flows were reported.");
+    for event in events {
+        let verdict = match event.kind.as_str() {
+            "accepted" => good("accepted"),
+            "denied" => bad("denied"),
+            other => warning(other.replace('-', " ")),
+        };
+        table.row(vec![
+            cell(relative(event.last_seen, now)),
+            cell(&event.asset),
+            verdict,
+            cell(&event.direction),
+            cell(flow(&event)),
+            cell(rule(&event)),
+            cell(event.process.as_deref().unwrap_or("-")),
+            number(event.packets),
+        ]);
+    }
+    table
+}
+
+fn flow(event: &Event) -> String {
+    let protocol = match &event.protocol {
+        Value::String(word) => word.clone(),
+        other => other.to_string(),
+    };
+    let Event { source, destination, port, .. } = event;
+    match protocol.as_str() {
+        "tcp" | "udp" if destination.contains(':') => {
+            format!("{protocol} {source} -> [{destination}]:{port}")
+        }
+        "tcp" | "udp" => format!("{protocol} {source} -> {destination}:{port}"),
+        "icmp" => format!("icmp/{port} {source} -> {destination}"),
+        _ => format!("protocol {protocol} {source} -> {destination}"),
+    }
+}
+
+fn rule(event: &Event) -> &str {
+    event.rule.as_deref().unwrap_or("(level)")
+}
+
+fn line(event: &Event) -> String {
+    let process = event.process.as_ref().map(|name| format!(" by {name}")).unwrap_or_default();
+    tame(&format!(
+        "{} {} {} {} {} by rule {}{process}, {} packets",
+        of_day(event.last_seen),
+        event.asset,
+        event.kind,
+        event.direction,
+        flow(event),
+        rule(event),
+        event.packets,
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::terminal::Screen;
+
+    fn event(destination: &str, protocol: Value, packets: u64) -> Value {
+        json!({
+            "asset": "web", "kind": "would-deny", "direction": "inbound", "source": "10.0.0.9",
+            "destination": destination, "protocol": protocol, "port": 22, "rule": null,
+            "packets": packets, "bytes": 1, "reports": 1, "first_seen": "2027-01-15T07:00:00Z",
+            "last_seen": "2027-01-15T07:59:00Z", "from": "recorder", "process": "sshd",
+        })
+    }
+
+    #[test]
+    fn events_in_a_table_and_as_a_line() {
+        let mut denied = event("2001:db8::1", json!("udp"), 7);
+        denied["kind"] = json!("denied");
+        denied["rule"] = json!("base/no-telnet");
+        let items =
+            json!([denied, event("10.0.0.1", json!("icmp"), 1), event("10.0.0.1", json!(47), 1)]);
+        let events: Vec<Event> = serde_json::from_value(items).unwrap();
+        assert_eq!(
+            line(&events[0]),
+            "07:59:00 web denied inbound udp 10.0.0.9 -> [2001:db8::1]:22 by rule base/no-telnet \
+             by sshd, 7 packets"
+        );
+        let text = table(events, Timestamp(1_800_000_000)).render(&Screen::plain());
+        insta::assert_snapshot!(text, @"");
+    }
+
+    #[test]
+    fn following_shows_each_packet_once() {
+        let mut seen = Seen::default();
+        let counts = |items: Vec<Value>| -> Vec<u64> {
+            items.iter().map(|item| item["packets"].as_u64().unwrap()).collect()
+        };
+        let two = || vec![event("10.0.0.1", json!("tcp"), 3), event("10.0.0.2", json!("tcp"), 1)];
+        assert_eq!(counts(seen.news(two())), [3, 1]);
+        assert_eq!(counts(seen.news(two())), [0; 0]);
+        let grown = vec![event("10.0.0.2", json!("tcp"), 5), event("10.0.0.1", json!("tcp"), 3)];
+        assert_eq!(counts(seen.news(grown)), [4]);
+    }
+}

@@ -1,0 +1,89 @@
+//! The client half of `xshield`: commands on the admin API, with tables for people and `--json` for
+//! programs. Nothing here knows more than an API token does.
+
+mod accounts;
+mod assets;
+mod audit;
+mod client;
+mod error;
+mod events;
+mod keys;
+mod login;
+mod policy;
+mod policy_files;
+mod session;
+mod tags;
+mod telemetry;
+mod terminal;
+mod times;
+mod trust;
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+use clap_complete::Shell;
+
+use error::{CliError, EXIT_CODES};
+use session::ENVIRONMENT;
+
+/// What a client can be asked to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClientCommand {
+    Login(login::Login),
+    Logout(login::Logout),
+    Whoami(login::Whoami),
+    Key(keys::KeyCommand),
+    Asset(assets::AssetCommand),
+    Policy(policy::PolicyCommand),
+    Ruleset(telemetry::RulesetCommand),
+    Programmed(telemetry::ProgrammedCommand),
+    Events(events::EventsCommand),
+    Ports(telemetry::PortsCommand),
+    Audit(audit::AuditCommand),
+    Token(accounts::TokenCommand),
+    User(accounts::UserCommand),
+    /// Print a shell's completions, e.g. for /etc/bash_completion.d.
+    Completions {
+        /// Which shell.
+        shell: Shell,
+    },
+}
+
+/// For the end of `--help`.
+pub(crate) fn after_help() -> String {
+    format!("{EXIT_CODES}\n\n{ENVIRONMENT}")
+}
+
+/// Carries a command out. `program` is the whole command line's description, for completions.
+pub(crate) fn run(command: ClientCommand, program: clap::Command) -> ExitCode {
+    let done = match command {
+        ClientCommand::Login(login) => login.run(),
+        ClientCommand::Logout(logout) => logout.run(),
+        ClientCommand::Whoami(whoami) => whoami.run(),
+        ClientCommand::Key(command) => command.run(),
+        ClientCommand::Asset(command) => command.run(),
+        ClientCommand::Policy(command) => command.run(),
+        ClientCommand::Ruleset(command) => command.run(),
+        ClientCommand::Programmed(command) => command.run(),
+        ClientCommand::Events(command) => command.run(),
+        ClientCommand::Ports(command) => command.run(),
+        ClientCommand::Audit(command) => command.run(),
+        ClientCommand::Token(command) => command.run(),
+        ClientCommand::User(command) => command.run(),
+        ClientCommand::Completions { shell } => completions(shell, program),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
+        Err(error) => {
+            terminal::note(&error.report());
+            error.exit_code()
+        }
+    }
+}
+
+fn completions(shell: Shell, mut program: clap::Command) -> Result<(), CliError> {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut program, "xshield", &mut text);
+    terminal::print(&String::from_utf8_lossy(&text))
+}

@@ -1,0 +1,389 @@
+//! `xshield policy`: policy as code, and what is committed of it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use xshield_platform::clock::Timestamp;
+use xshield_policy::document::Document;
+
+use super::client::{Client, Path, view};
+use super::error::CliError;
+use super::policy_files::{PolicyFiles, differences, differences_text};
+use super::terminal::{Output, Table, cell, note, number, print};
+use super::times::relative;
+
+/// Policy as code: check, apply, synchronize, look back, restore.
+#[derive(Debug, Args)]
+pub(crate) struct PolicyCommand {
+    #[command(flatten)]
+    output: Output,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Make what is in files the candidate policy, whole or not at all.
+    Apply(Apply),
+    /// Print the candidate policy, or a revision, as YAML.
+    Get {
+        /// This revision instead of the candidate.
+        #[arg(long, value_name = "N")]
+        revision: Option<u64>,
+    },
+    /// Check a policy, also against the platform's inventory, and change nothing.
+    Validate {
+        /// Files or directories; the candidate when left out.
+        #[arg(short, long = "file", value_name = "PATH", num_args = 1..)]
+        files: Vec<PathBuf>,
+        /// Ask no platform: check the files alone.
+        #[arg(long, requires = "files")]
+        local: bool,
+    },
+    /// Compile the candidate for every asset and make it the committed policy.
+    Synchronize {
+        /// For the list of revisions.
+        #[arg(long, default_value = "")]
+        note: String,
+    },
+    /// List the committed revisions, the newest first.
+    Revisions {
+        /// At most so many.
+        #[arg(long, value_name = "N", default_value_t = 20)]
+        limit: usize,
+    },
+    /// Make an earlier revision the candidate.
+    Restore {
+        /// Which revision.
+        revision: u64,
+        /// Commit it as a new revision, too.
+        #[arg(long)]
+        synchronize: bool,
+    },
+    /// Show which documents differ between the committed policy and the candidate, or two revisions.
+    Diff {
+        /// The earlier revision; the committed one when left out.
+        #[arg(long, value_name = "N")]
+        from: Option<u64>,
+        /// The later revision; the candidate when left out.
+        #[arg(long, value_name = "N")]
+        to: Option<u64>,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Apply {
+    /// Files, or directories with *.yaml and *.yml files; - is standard input.
+    #[arg(short, long = "file", value_name = "PATH", required = true, num_args = 1..)]
+    files: Vec<PathBuf>,
+    /// Check and show what would change; change nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Commit it, too, if it compiles for every asset.
+    #[arg(long)]
+    synchronize: bool,
+    /// For the list of revisions.
+    #[arg(long, default_value = "", requires = "synchronize")]
+    note: String,
+}
+
+/// The candidate, or a revision.
+#[derive(Deserialize)]
+struct Documents {
+    documents: Vec<Document>,
+}
+
+#[derive(Deserialize)]
+struct Candidate {
+    version: u64,
+    committed_revision: Option<u64>,
+    documents: Vec<Document>,
+}
+
+#[derive(Deserialize)]
+struct Validated {
+    documents: usize,
+    warnings: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Synchronized {
+    revision: u64,
+    assets: u64,
+    warnings: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Restored {
+    synchronized: Option<Synchronized>,
+}
+
+#[derive(Deserialize)]
+struct Revision {
+    revision: u64,
+    note: String,
+    committed_at: Timestamp,
+    committed_by: String,
+}
+
+impl PolicyCommand {
+    /// Carries the command out.
+    pub(crate) fn run(self) -> Result<(), CliError> {
+        let output = self.output;
+        match self.action {
+            Action::Apply(apply) => apply.run(output),
+            Action::Get { revision } => get(&Client::of_this_call()?, revision, output),
+            Action::Validate { files, local } if local => validate_locally(&files, output),
+            Action::Validate { files, .. } => validate(&files, output),
+            Action::Synchronize { note } => {
+                let client = Client::of_this_call()?;
+                let answer = synchronize(&client, &json!({ "note": note }))?;
+                show_synchronized(&answer, output)
+            }
+            Action::Revisions { limit } => revisions(&Client::of_this_call()?, limit, output),
+            Action::Restore { revision, synchronize } => {
+                restore(&Client::of_this_call()?, revision, synchronize, output)
+            }
+            Action::Diff { from, to } => diff(&Client::of_this_call()?, from, to, output),
+        }
+    }
+}
+
+fn candidate_path() -> Path {
+    Path::of(&["policy"])
+}
+
+impl Apply {
+    fn run(self, output: Output) -> Result<(), CliError> {
+        // Nothing is sent before everything is found good here.
+        let files = PolicyFiles::read(&self.files)?;
+        let client = Client::of_this_call()?;
+        let action = "apply the policy";
+        let before: Candidate = view(action, &client.get(action, &candidate_path())?)?;
+        let body = json!({ "documents": files.documents });
+        let validated = client
+            .post(action, &Path::of(&["policy", "validate"]), &body)
+            .map_err(|error| files.name_sources(error))?;
+        warn(&view::<Validated>(action, &validated)?.warnings);
+        let changes = differences(&before.documents, &files.documents);
+        if self.dry_run {
+            return output.show(&validated, |_| Ok(would_change(&differences_text(&changes))));
+        }
+        let path = candidate_path().with("expected_version", before.version);
+        let put = client.put(action, &path, &body).map_err(|error| files.name_sources(error))?;
+        let after: Candidate = view(action, &put)?;
+        if !output.is_json() {
+            print(&differences_text(&changes))?;
+        }
+        if self.synchronize {
+            let wish = json!({ "expected_version": after.version, "note": self.note });
+            return show_synchronized(&synchronize(&client, &wish)?, output);
+        }
+        output.show(&put, |_| {
+            Ok(format!(
+                "The candidate is version {}, {} documents. Commit it with: xshield policy synchronize",
+                after.version,
+                after.documents.len()
+            ))
+        })
+    }
+}
+
+fn would_change(changes: &str) -> String {
+    if changes.is_empty() {
+        return "The policy is valid; it is the candidate already.".to_owned();
+    }
+    format!("{changes}The policy is valid; nothing was changed (dry run).")
+}
+
+fn warn(warnings: &[String]) {
+    for warning in warnings {
+        note(&format!("warning: {warning}"));
+    }
+}
+
+fn get(client: &Client, revision: Option<u64>, output: Output) -> Result<(), CliError> {
+    let action = "read the policy";
+    let answer = client.get(action, &version_path(revision))?;
+    output.show(&answer, |_| {
+        let policy: Documents = view(action, &answer)?;
+        to_yaml(&policy.documents)
+    })
+}
+
+/// The documents as the files they could have come from.
+fn to_yaml(documents: &[Document]) -> Result<String, CliError> {
+    let texts: Result<Vec<_>, _> = documents.iter().map(|d| serde_saphyr::to_string(d)).collect();
+    let texts =
+        texts.map_err(|error| CliError::input(format!("no YAML for the policy: {error}")))?;
+    if texts.is_empty() {
+        return Ok("# There are no documents.\n".to_owned());
+    }
+    Ok(texts.join("---\n"))
+}
+
+fn version_path(revision: Option<u64>) -> Path {
+    match revision {
+        Some(revision) => Path::of(&["policy", "revisions", &revision.to_string()]),
+        None => candidate_path(),
+    }
+}
+
+fn validate_locally(files: &[PathBuf], output: Output) -> Result<(), CliError> {
+    let files = PolicyFiles::read(files)?;
+    let count = files.documents.len();
+    output.show(&json!({ "documents": count, "warnings": [] }), |_| {
+        Ok(format!("{count} documents, nothing wrong. No platform was asked."))
+    })
+}
+
+fn validate(paths: &[PathBuf], output: Output) -> Result<(), CliError> {
+    let action = "validate the policy";
+    let path = Path::of(&["policy", "validate"]);
+    let answer = if paths.is_empty() {
+        let client = Client::of_this_call()?;
+        let candidate = client.get(action, &candidate_path())?;
+        client.post(action, &path, &json!({ "documents": candidate["documents"] }))?
+    } else {
+        let files = PolicyFiles::read(paths)?;
+        let body = json!({ "documents": files.documents });
+        let answer = Client::of_this_call()?.post(action, &path, &body);
+        answer.map_err(|error| files.name_sources(error))?
+    };
+    output.show(&answer, |_| {
+        let validated: Validated = view(action, &answer)?;
+        warn(&validated.warnings);
+        Ok(format!("{} documents, nothing wrong.", validated.documents))
+    })
+}
+
+fn synchronize(client: &Client, wish: &Value) -> Result<Value, CliError> {
+    client.post("synchronize the policy", &Path::of(&["policy", "synchronize"]), wish)
+}
+
+fn show_synchronized(answer: &Value, output: Output) -> Result<(), CliError> {
+    output.show(answer, |_| {
+        let done: Synchronized = view("synchronize the policy", answer)?;
+        warn(&done.warnings);
+        Ok(committed(&done))
+    })
+}
+
+fn committed(done: &Synchronized) -> String {
+    format!("Revision {} is committed; {} assets have a ruleset of it.", done.revision, done.assets)
+}
+
+fn revisions(client: &Client, limit: usize, output: Output) -> Result<(), CliError> {
+    let action = "list revisions";
+    let answer = client.list(action, &Path::of(&["policy", "revisions"]), Some(limit))?;
+    output.show(&answer, |screen| {
+        let now = Timestamp::now();
+        let mut table =
+            Table::new(&["REVISION", "COMMITTED", "BY", "NOTE"], "No policy is committed yet.");
+        for revision in view::<Vec<Revision>>(action, &answer["items"])? {
+            table.row(vec![
+                number(revision.revision),
+                cell(relative(revision.committed_at, now)),
+                cell(revision.committed_by),
+                cell(revision.note),
+            ]);
+        }
+        Ok(table.render(screen))
+    })
+}
+
+fn restore(
+    client: &Client,
+    revision: u64,
+    synchronize: bool,
+    output: Output,
+) -> Result<(), CliError> {
+    let action = "restore the revision";
+    let path = Path::of(&["policy", "revisions", &revision.to_string(), "restore"]);
+    let answer = client.post(action, &path, &json!({ "synchronize": synchronize }))?;
+    output.show(&answer, |_| {
+        let restored: Restored = view(action, &answer)?;
+        Ok(match restored.synchronized {
+            Some(done) => {
+                warn(&done.warnings);
+                committed(&done)
+            }
+            None => format!(
+                "The candidate is what revision {revision} was. Commit it with: xshield policy synchronize"
+            ),
+        })
+    })
+}
+
+fn diff(
+    client: &Client,
+    from: Option<u64>,
+    to: Option<u64>,
+    output: Output,
+) -> Result<(), CliError> {
+    let action = "compare policies";
+    let documents = |revision: u64| -> Result<Vec<Document>, CliError> {
+        let answer = client.get(action, &version_path(Some(revision)))?;
+        Ok(view::<Documents>(action, &answer)?.documents)
+    };
+    let candidate: Candidate = view(action, &client.get(action, &candidate_path())?)?;
+    let before = match from.or(candidate.committed_revision) {
+        Some(revision) => documents(revision)?,
+        None => Vec::new(),
+    };
+    let after = match to {
+        Some(revision) => documents(revision)?,
+        None => candidate.documents,
+    };
+    let changes = differences(&before, &after);
+    let listed: Vec<_> = changes
+        .iter()
+        .map(|(change, title)| json!({ "change": format!("{change:?}").to_lowercase(), "document": title }))
+        .collect();
+    output.show(&Value::from(listed), |_| {
+        Ok(if changes.is_empty() {
+            "No differences.".to_owned()
+        } else {
+            differences_text(&changes)
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use xshield_policy::document::{Policy, parse};
+
+    #[test]
+    fn what_is_printed_as_yaml_is_the_policy() {
+        let text = "
+segment:
+  name: web
+  criteria: application = 'it''s: # odd' and role in ('web', 'yes')
+  templates: [web-tier]
+  inbound: { level: secure-inbound-paths, mode: enforce }
+---
+template:
+  name: web-tier
+  action: allow
+  ports:
+    - { name: ssh, from: [any, 10.0.0.0/8, '::1'], services: [tcp/22, icmp/echo-request, udp/1-5], process: /usr/sbin/sshd }
+  outbound:
+    - { to: ['domain:repo.example.com', internet, 'segment:web'], services: [any] }
+---
+network: { name: '1e3', cidrs: [2001:db8::/32], domains: [a.example], intranet: true }
+---
+asset: { name: 'null', templates: [web-tier] }
+---
+settings: { management: [ { from: [10.0.0.1], services: [tcp/22] } ] }
+";
+        let documents = parse(text, "t.yaml").unwrap();
+        let printed = to_yaml(&documents).unwrap();
+        let again = parse(&printed, "printed.yaml").unwrap();
+        assert_eq!(again, documents, "{printed}");
+        assert!(Policy::build(again).is_ok());
+        assert!(to_yaml(&[]).unwrap().starts_with('#'));
+    }
+}

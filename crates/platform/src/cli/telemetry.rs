@@ -1,0 +1,294 @@
+//! `xshield ruleset`, `programmed` and `ports`: what a host should enforce, what its kernel says it
+//! does, and what listens on it.
+
+use clap::Args;
+use serde::Deserialize;
+use serde_json::Value;
+use xshield_platform::clock::Timestamp;
+use xshield_policy::{Peer, Peers, Rule, Ruleset};
+use xshield_wire::message::{DirectionState, ListeningPort, ProgrammedReport};
+
+use super::assets::asset_path;
+use super::client::{Client, view};
+use super::error::CliError;
+use super::terminal::{Output, Screen, Sheet, Table, cell, good, number, tame, warning};
+use super::times::relative;
+
+/// Compiled rulesets.
+#[derive(Debug, Args)]
+pub(crate) struct RulesetCommand {
+    #[command(flatten)]
+    output: Output,
+    #[command(subcommand)]
+    action: RulesetAction,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum RulesetAction {
+    /// Show the ruleset that an asset should have.
+    Show {
+        /// Name or id.
+        asset: String,
+    },
+}
+
+#[derive(Deserialize)]
+struct Compiled {
+    compiled_at: Timestamp,
+    ruleset: Ruleset,
+}
+
+impl RulesetCommand {
+    /// Asks the platform.
+    pub(crate) fn run(self) -> Result<(), CliError> {
+        let RulesetAction::Show { asset } = self.action;
+        let action = "show the ruleset";
+        let answer = Client::of_this_call()?.get(action, &asset_path(&asset, &["ruleset"]))?;
+        self.output.show(&answer, |screen| {
+            let Compiled { compiled_at, ruleset } = view(action, &answer)?;
+            let compiled = relative(compiled_at, Timestamp::now());
+            Ok(format!(
+                "{asset}: revision {}, compiled {compiled}\n{}",
+                ruleset.revision,
+                ruleset_text(&ruleset, screen)
+            ))
+        })
+    }
+}
+
+fn ruleset_text(ruleset: &Ruleset, screen: &Screen) -> String {
+    let mut sheet = Sheet::new();
+    let mut table = Table::new(
+        &["DIRECTION", "VERDICT", "RULE", "PEERS", "SERVICES", "PROCESS"],
+        "No template's rules concern this asset.",
+    );
+    for (name, rules) in [("inbound", &ruleset.inbound), ("outbound", &ruleset.outbound)] {
+        let state = DirectionState { subject: rules.subject, mode: rules.mode };
+        sheet.line(name, state_text(state));
+        for (verdict, rules) in [("block", &rules.blocks), ("allow", &rules.allows)] {
+            for rule in rules {
+                let verdict = if verdict == "allow" { good(verdict) } else { warning(verdict) };
+                let mut row = vec![cell(name), verdict];
+                row.extend(rule_cells(rule));
+                table.row(row);
+            }
+        }
+    }
+    format!("{}\n{}", sheet.render(), table.render(screen))
+}
+
+fn state_text(state: DirectionState) -> String {
+    let DirectionState { subject, mode } = state;
+    let subject = match subject {
+        xshield_policy::Subject::Nothing => "nothing is denied for want of a rule",
+        xshield_policy::Subject::Internet => {
+            "what is not allowed from or to the internet is denied"
+        }
+        xshield_policy::Subject::Everything => "what is not allowed is denied",
+    };
+    match mode {
+        xshield_policy::Mode::Enforce => format!("{subject} (enforce)"),
+        xshield_policy::Mode::Test => format!("{subject} (test: recorded, not dropped)"),
+    }
+}
+
+fn rule_cells(rule: &Rule) -> [comfy_table::Cell; 4] {
+    let services: Vec<_> = rule.services.iter().map(ToString::to_string).collect();
+    let process = rule.process.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
+    [cell(rule.id.as_str()), cell(peers_text(&rule.peers)), cell(services.join(" ")), cell(process)]
+}
+
+/// Peers shown in a row, at most.
+const MANY: usize = 8;
+
+fn peers_text(peers: &Peers) -> String {
+    let listed = match peers {
+        Peers::Any => return "any".to_owned(),
+        Peers::Listed(listed) if listed.is_empty() => return "nobody".to_owned(),
+        Peers::Listed(listed) => listed,
+    };
+    let text = |peer: &Peer| match peer {
+        Peer::Net(net) if net.prefix_len() == net.max_prefix_len() => net.addr().to_string(),
+        Peer::Net(net) => net.to_string(),
+        Peer::Domain(domain) => domain.to_string(),
+        Peer::Intranet => "intranet".to_owned(),
+        Peer::Internet => "internet".to_owned(),
+    };
+    let mut texts: Vec<_> = listed.iter().take(MANY).map(text).collect();
+    if listed.len() > MANY {
+        texts.push(format!("and {} more (--json shows all)", listed.len() - MANY));
+    }
+    texts.join(" ")
+}
+
+/// Show the rules that an asset's kernel returned, with hit counts.
+#[derive(Debug, Args)]
+pub(crate) struct ProgrammedCommand {
+    #[command(flatten)]
+    output: Output,
+    /// Name or id.
+    asset: String,
+    /// Also print the tables in nft's own syntax.
+    #[arg(long)]
+    nft: bool,
+}
+
+#[derive(Deserialize)]
+struct Programmed {
+    read_at: Timestamp,
+    report: ProgrammedReport,
+    hits: Vec<Hits>,
+}
+
+#[derive(Deserialize)]
+struct Hits {
+    rule: String,
+    direction: String,
+    packets: u64,
+    bytes: u64,
+    last_hit: Timestamp,
+}
+
+const UNTOLD: &str = "The last report holds no text; xshield asset resend asks for it.";
+
+impl ProgrammedCommand {
+    /// Asks the platform.
+    pub(crate) fn run(self) -> Result<(), CliError> {
+        let action = "show the programmed rules";
+        let path = asset_path(&self.asset, &["programmed"]);
+        let answer = Client::of_this_call()?.get(action, &path)?;
+        self.output.show(&answer, |screen| {
+            let programmed: Programmed = view(action, &answer)?;
+            let mut text = programmed_text(&programmed, Timestamp::now(), screen);
+            if self.nft {
+                let nft = programmed.report.text.as_deref().map_or(UNTOLD.to_owned(), tame);
+                text.push_str(&format!("\n\n{nft}"));
+            }
+            Ok(text)
+        })
+    }
+}
+
+fn programmed_text(programmed: &Programmed, now: Timestamp, screen: &Screen) -> String {
+    let report = &programmed.report;
+    let mut sheet = Sheet::new();
+    sheet.line("revision", report.in_force.revision.to_string());
+    sheet.line("read back", relative(programmed.read_at, now));
+    sheet.line("inbound", state_text(report.inbound));
+    sheet.line("outbound", state_text(report.outbound));
+    for rule in &report.unenforceable {
+        let text = format!("{} {}: {}", rule.direction, rule.rule, rule.reason);
+        sheet.line("not enforceable", text);
+    }
+    let header = &["DIRECTION", "RULE", "PACKETS", "BYTES", "LAST HIT"];
+    let mut table = Table::new(header, "No rule was hit yet.");
+    for hits in &programmed.hits {
+        table.row(vec![
+            cell(&hits.direction),
+            cell(&hits.rule),
+            number(hits.packets),
+            number(hits.bytes),
+            cell(relative(hits.last_hit, now)),
+        ]);
+    }
+    format!("{}\n{}", sheet.render(), table.render(screen))
+}
+
+/// Show the ports on which an asset's programs listen.
+#[derive(Debug, Args)]
+pub(crate) struct PortsCommand {
+    #[command(flatten)]
+    output: Output,
+    /// Name or id.
+    asset: String,
+}
+
+#[derive(Deserialize)]
+struct Listening {
+    ports: Vec<ListeningPort>,
+}
+
+impl PortsCommand {
+    /// Asks the platform.
+    pub(crate) fn run(self) -> Result<(), CliError> {
+        let action = "show the listening ports";
+        let path = asset_path(&self.asset, &["ports"]);
+        let answer = Client::of_this_call()?.get(action, &path)?;
+        self.output.show(&answer, |screen| ports_text(action, &answer, screen))
+    }
+}
+
+fn ports_text(action: &str, answer: &Value, screen: &Screen) -> Result<String, CliError> {
+    let Listening { mut ports } = view(action, answer)?;
+    ports.sort_by_key(|port| (port.protocol, port.port, port.address));
+    let header = &["PROTOCOL", "ADDRESS", "PORT", "PROCESS", "PATH", "UID"];
+    let mut table = Table::new(header, "Nothing listens but on the loopback interface.");
+    for port in ports {
+        let or_dash = |text: Option<String>| cell(text.as_deref().unwrap_or("-"));
+        table.row(vec![
+            cell(port.protocol.to_string()),
+            cell(port.address.to_string()),
+            number(port.port.into()),
+            or_dash(port.process),
+            or_dash(port.path),
+            number(port.uid.into()),
+        ]);
+    }
+    Ok(table.render(screen))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_ruleset_for_people() {
+        let many: Vec<_> = (0..12).map(|n| json!({"net": format!("10.0.0.{n}/32")})).collect();
+        let ruleset = json!({
+            "asset": "id-web", "revision": 3,
+            "failsafe": {"platform": [], "management": []},
+            "intranet": [], "intranet_domains": [],
+            "inbound": {"subject": "everything", "mode": "enforce",
+                "blocks": [{"id": "bad/telnet", "peers": "any", "services": ["tcp/23"]}],
+                "allows": [{"id": "web/https", "peers": {"listed": [{"net": "10.0.0.0/8"}, "internet"]},
+                            "services": ["tcp/443", "udp/443"], "process": "nginx"},
+                           {"id": "web/none", "peers": {"listed": []}, "services": ["any"]},
+                           {"id": "web/many", "peers": {"listed": many}, "services": ["icmp"]}]},
+            "outbound": {"subject": "nothing", "mode": "test", "blocks": [], "allows": []},
+        });
+        let ruleset = serde_json::from_value(ruleset).unwrap();
+        insta::assert_snapshot!(ruleset_text(&ruleset, &Screen::plain()), @"");
+    }
+
+    #[test]
+    fn programmed_rules_for_people() {
+        let programmed = json!({
+            "read_at": "2027-01-15T07:59:00Z", "received_at": "2027-01-15T07:59:01Z",
+            "report": {
+                "in_force": {"revision": 3, "digest": "A".repeat(43) + "="},
+                "inbound": {"subject": "everything", "mode": "enforce"},
+                "outbound": {"subject": "internet", "mode": "test"},
+                "hits": [], "text": "table inet xshield {}",
+                "unenforceable": [{"rule": "web/out", "direction": "outbound", "reason": "no cgroup"}],
+            },
+            "hits": [{"rule": "web/https", "direction": "inbound", "packets": 1200, "bytes": 99,
+                      "last_hit": "2027-01-15T07:59:00Z"}],
+        });
+        let programmed = serde_json::from_value(programmed).unwrap();
+        let text = programmed_text(&programmed, Timestamp(1_800_000_000), &Screen::plain());
+        insta::assert_snapshot!(text, @"");
+    }
+
+    #[test]
+    fn ports_in_a_table() {
+        let answer = json!({"ports": [
+            {"protocol": "udp", "address": "0.0.0.0", "port": 53, "process": null, "path": null, "uid": 0},
+            {"protocol": "tcp", "address": "::", "port": 443, "process": "nginx\u{1b}[2J",
+             "path": "/usr/sbin/nginx", "uid": 33},
+            {"protocol": "tcp", "address": "0.0.0.0", "port": 22, "process": "sshd",
+             "path": "/usr/sbin/sshd", "uid": 0},
+        ]});
+        insta::assert_snapshot!(ports_text("", &answer, &Screen::plain()).unwrap(), @"");
+    }
+}

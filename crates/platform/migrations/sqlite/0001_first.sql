@@ -144,6 +144,7 @@ CREATE TABLE rule_hits (
 CREATE TABLE programmed (
     asset_id    TEXT PRIMARY KEY REFERENCES asset (id) ON DELETE CASCADE,
     report      TEXT NOT NULL,
+    text        TEXT,
     created     BIGINT NOT NULL,
     received_at BIGINT NOT NULL
 );

@@ -67,7 +67,8 @@ pub async fn forget_batches(conn: &mut Conn, before: Timestamp) -> StoreResult<u
     Ok(done.rows_affected())
 }
 
-/// Keeps the latest report of programmed rules and adds its hits up. A report that was made before
+/// Keeps the latest report of programmed rules and adds its hits up. A report without the table's
+/// text leaves the text as it was. A report that was made before
 /// the one that is kept adds its hits only.
 ///
 /// # Errors
@@ -83,13 +84,16 @@ pub async fn put_programmed(
         add_hits(conn, asset, hits, created).await?;
     }
     sqlx::query(
-        "INSERT INTO programmed (asset_id, report, created, received_at) VALUES ($1, $2, $3, $4) \
+        "INSERT INTO programmed (asset_id, report, text, created, received_at) \
+         VALUES ($1, $2, $3, $4, $5) \
          ON CONFLICT (asset_id) DO UPDATE SET report = excluded.report, \
-         created = excluded.created, received_at = excluded.received_at \
+         text = COALESCE(excluded.text, programmed.text), created = excluded.created, \
+         received_at = excluded.received_at \
          WHERE excluded.created >= programmed.created",
     )
     .bind(asset.as_str())
-    .bind(to_json(report)?)
+    .bind(to_json(&ProgrammedReport { text: None, ..report.clone() })?)
+    .bind(&report.text)
     .bind(created.0)
     .bind(now.0)
     .execute(conn)
@@ -136,13 +140,18 @@ pub async fn programmed(
     asset: &AssetId,
 ) -> StoreResult<Option<Reported<ProgrammedReport>>> {
     let row = sqlx::query(
-        "SELECT report AS value, created, received_at FROM programmed WHERE asset_id = $1",
+        "SELECT report AS value, text, created, received_at FROM programmed WHERE asset_id = $1",
     )
     .bind(asset.as_str())
     .fetch_optional(conn)
     .await
     .doing("read programmed rules")?;
-    row.as_ref().map(reported).transpose()
+    row.map(|row| {
+        let mut kept: Reported<ProgrammedReport> = reported(&row)?;
+        kept.value.text = row.get("text");
+        Ok(kept)
+    })
+    .transpose()
 }
 
 /// The hits of an asset's rules, the most used first.

@@ -43,7 +43,7 @@ impl utoipa::Modify for Token {
 
 /// `/api/v1`.
 pub(super) fn router() -> Router<App> {
-    let (router, described) = OpenApiRouter::with_openapi(Described::openapi())
+    let (router, mut described) = OpenApiRouter::with_openapi(Described::openapi())
         .merge(sign_in::router())
         .merge(users::router())
         .merge(assets::router())
@@ -52,6 +52,7 @@ pub(super) fn router() -> Router<App> {
         .merge(policy::router())
         .merge(audit_log::router())
         .split_for_parts();
+    name_operations(&mut described);
     let described = axum::body::Bytes::from(described.to_json().unwrap_or_default());
     router.route(
         "/api/v1/openapi.json",
@@ -60,4 +61,29 @@ pub(super) fn router() -> Router<App> {
             async move { (json, described).into_response() }
         }),
     )
+}
+
+/// Gives every operation an id of its own, e.g. `get_assets_asset_ports`: generators of clients make
+/// functions of them.
+fn name_operations(described: &mut utoipa::openapi::OpenApi) {
+    for (path, item) in &mut described.paths.paths {
+        let words: Vec<&str> = path
+            .trim_start_matches("/api/v1/")
+            .split(|c: char| !c.is_ascii_alphanumeric())
+            .filter(|word| !word.is_empty())
+            .collect();
+        let name = words.join("_");
+        let operations = [
+            ("get", &mut item.get),
+            ("put", &mut item.put),
+            ("post", &mut item.post),
+            ("patch", &mut item.patch),
+            ("delete", &mut item.delete),
+        ];
+        for (method, operation) in operations {
+            if let Some(operation) = operation {
+                operation.operation_id = Some(format!("{method}_{name}"));
+            }
+        }
+    }
 }

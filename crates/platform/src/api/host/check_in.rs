@@ -9,10 +9,10 @@ use xshield_policy::names::Name;
 use xshield_wire::message::{CheckIn, CheckInAnswer, InForce, Status, VERSION};
 
 use super::session::host_name;
-use super::signed::{FromHost, spoken};
+use super::signed::{FromHost, read_message};
 use crate::jobs::compile;
 use crate::keys::random;
-use crate::problem::{Answer, Problem, parse_json};
+use crate::problem::{Answer, Problem};
 use crate::state::App;
 use crate::store::assets::{self, CheckedIn, StoredAsset};
 use crate::store::{Conn, commit, rulesets};
@@ -29,8 +29,7 @@ pub(super) async fn check_in(
     request: FromHost,
 ) -> Answer<Json<CheckInAnswer>> {
     let FromHost { asset, body, now, .. } = request;
-    let message = bounded(parse_json(&body)?)?;
-    spoken(message.version)?;
+    let message = bounded(read_message(&body)?)?;
     let name = host_name(&message.host.name)?;
 
     let mut tx = app.store.write().await?;

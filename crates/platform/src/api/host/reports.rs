@@ -12,9 +12,9 @@ use xshield_wire::message::{
     CommandKind, FirewallEvent, Report, ReportAnswer, ReportBody, VERSION,
 };
 
-use super::signed::{FromHost, spoken};
+use super::signed::{FromHost, read_message};
 use crate::clock::Timestamp;
-use crate::problem::{Answer, Problem, parse_json};
+use crate::problem::{Answer, Problem};
 use crate::state::App;
 use crate::store::{StoreResult, Tx, assets, commit, events, reports};
 
@@ -98,9 +98,11 @@ fn bounded(mut event: FirewallEvent, latest: Timestamp) -> FirewallEvent {
 }
 
 fn read(body: &Bytes) -> Answer<Report> {
-    let report: Report =
-        if body.starts_with(&ZSTD_MAGIC) { parse_json(&unpack(body)?)? } else { parse_json(body)? };
-    spoken(report.version)?;
+    let report: Report = if body.starts_with(&ZSTD_MAGIC) {
+        read_message(&unpack(body)?)?
+    } else {
+        read_message(body)?
+    };
     let items = match &report.body {
         ReportBody::Programmed(report) => report.hits.len().max(report.unenforceable.len()),
         ReportBody::Events(report) => report.events.len(),

@@ -12,11 +12,11 @@ use xshield_wire::message::{SessionRequest, SessionResponse};
 use xshield_wire::session::{ProvenRequest, SessionError, Terms, prove};
 use xshield_wire::{Bytes as WireBytes, EnforcementKey};
 
-use super::signed::{spoken, usable};
+use super::signed::{read_message, usable};
 use crate::api::From;
 use crate::clock::Timestamp;
 use crate::keys::{new_id, random};
-use crate::problem::{Answer, Problem, parse_json};
+use crate::problem::{Answer, Problem};
 use crate::sealed::HostSession;
 use crate::state::App;
 use crate::store::assets::{self, NewAsset};
@@ -40,8 +40,7 @@ pub(super) async fn set_up(
             "The body is too large",
         ));
     }
-    let request: SessionRequest = parse_json(&body)?;
-    spoken(request.version)?;
+    let request: SessionRequest = read_message(&body)?;
     let now = Timestamp::now();
     let stored = enforcement_keys::get(&mut *app.store.read().await?, &request.key_id).await?;
     let Some(stored) = stored else {

@@ -4,11 +4,11 @@ use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode};
 use xshield_wire::SessionKey;
-use xshield_wire::message::VERSION;
+use xshield_wire::message::{Message, MessageError};
 use xshield_wire::signature::{self, ReceivedHeaders, RequestParts, SignatureError};
 
 use crate::clock::Timestamp;
-use crate::problem::{Answer, Problem, refuse_body};
+use crate::problem::{Answer, Problem, parse_json, refuse_body};
 use crate::sealed::{HostSession, SealError};
 use crate::state::App;
 use crate::store::assets::{self, StoredAsset};
@@ -133,21 +133,21 @@ pub(super) fn usable(key: Option<&StoredKey>, id: &str, now: Timestamp) -> Answe
     Ok(())
 }
 
-/// Whether the platform speaks a message's version.
+/// Reads a message of a version that is spoken here.
 ///
 /// # Errors
-/// A problem that names both versions.
-pub(super) fn spoken(version: u16) -> Answer<()> {
-    if version == VERSION {
-        return Ok(());
+/// A problem that names the versions, or the field at fault.
+pub(super) fn read_message<M: Message>(body: &[u8]) -> Answer<M> {
+    match M::read(body) {
+        Ok(message) => Ok(message),
+        Err(error @ MessageError::Version { .. }) => Err(Problem::new(
+            StatusCode::BAD_REQUEST,
+            "version-unsupported",
+            "The message's version is not spoken here",
+        )
+        .field("/version")
+        .detail(error.to_string())),
+        // Read again, to learn which field it is.
+        Err(MessageError::Malformed(_)) => parse_json(body),
     }
-    Err(Problem::new(
-        StatusCode::BAD_REQUEST,
-        "version-unsupported",
-        "The message's version is not spoken here",
-    )
-    .field("/version")
-    .detail(format!(
-        "the host speaks version {version}, the platform {VERSION}; upgrade the older"
-    )))
 }

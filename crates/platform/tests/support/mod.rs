@@ -1,0 +1,383 @@
+//! A platform on loopback, a client of its admin API, and hosts that speak its host API.
+#![allow(dead_code, unreachable_pub, reason = "each test program uses its part")]
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
+use xshield_platform::serve;
+use xshield_platform::settings::{AdminPassword, PasswordCost, Settings};
+use xshield_wire::message::*;
+use xshield_wire::session::{self, Randomness, Session};
+use xshield_wire::signature::{RequestParts, Signer, sign};
+use xshield_wire::{Bytes, EnforcementKey, IdentityKey, PolicyPublicKey};
+
+pub const PASSWORD: &str = "correct horse battery";
+
+pub fn now() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
+}
+
+pub fn random<const N: usize>() -> [u8; N] {
+    xshield_platform::keys::random().unwrap()
+}
+
+/// A running platform; stops when dropped.
+pub struct TestPlatform {
+    dir: Arc<tempfile::TempDir>,
+    pub address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+    agent: ureq::Agent,
+    pub admin: String,
+}
+
+impl TestPlatform {
+    pub fn start() -> Self {
+        Self::start_with(|_| ())
+    }
+
+    pub fn start_with(adjust: impl FnOnce(&mut Settings)) -> Self {
+        Self::start_in(Arc::new(tempfile::tempdir().unwrap()), adjust)
+    }
+
+    fn start_in(dir: Arc<tempfile::TempDir>, adjust: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings = settings(&dir.path().join("data"));
+        adjust(&mut settings);
+        let data = settings.data_dir.clone();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let (started, starts) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(2)
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(async {
+                let running = serve::start(settings).await.unwrap();
+                started.send(running.app.listening).unwrap();
+                running.until(async { drop(stopped.await) }).await;
+            });
+        });
+        let address = starts.recv().expect("the platform starts");
+        let agent = agent(&data);
+        let mut platform = Self {
+            dir,
+            address,
+            stop: Some(stop),
+            thread: Some(thread),
+            agent,
+            admin: String::new(),
+        };
+        platform.admin = platform.login("admin", PASSWORD);
+        platform
+    }
+
+    /// Stops the platform and starts it again with the same data.
+    pub fn restart(mut self) -> Self {
+        self.end();
+        Self::start_in(self.dir.clone(), |_| ())
+    }
+
+    pub fn begin_stop(&mut self) {
+        drop(self.stop.take());
+    }
+
+    pub fn end(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
+    }
+
+    pub fn data_dir(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    pub fn ca_pem(&self) -> String {
+        std::fs::read_to_string(self.data_dir().join("ca.pem")).unwrap()
+    }
+
+    pub fn login(&self, user: &str, password: &str) -> String {
+        let (status, answer) = self.call(
+            "POST",
+            "/api/v1/login",
+            None,
+            Some(json!({"user": user, "password": password})),
+        );
+        assert_eq!(status, 200, "{answer}");
+        answer["token"].as_str().unwrap().to_owned()
+    }
+
+    /// Any request of the admin API.
+    pub fn call(
+        &self,
+        method: &str,
+        path: &str,
+        token: Option<&str>,
+        body: Option<Value>,
+    ) -> (u16, Value) {
+        let body = body.map(|body| body.to_string().into_bytes()).unwrap_or_default();
+        let mut headers = vec![("content-type".to_owned(), "application/json".to_owned())];
+        if let Some(token) = token {
+            headers.push(("authorization".to_owned(), format!("Bearer {token}")));
+        }
+        let answer = self.raw(method, path, &headers, &body);
+        (answer.status, answer.json())
+    }
+
+    pub fn get(&self, path: &str) -> Value {
+        let (status, answer) = self.call("GET", path, Some(&self.admin), None);
+        assert_eq!(status, 200, "GET {path}: {answer}");
+        answer
+    }
+
+    pub fn post(&self, path: &str, body: Value) -> Value {
+        let (status, answer) = self.call("POST", path, Some(&self.admin), Some(body));
+        assert!((200..300).contains(&status), "POST {path}: {status} {answer}");
+        answer
+    }
+
+    pub fn put_yaml(&self, yaml: &str) -> (u16, Value) {
+        let headers = [
+            ("content-type".to_owned(), "application/yaml".to_owned()),
+            ("authorization".to_owned(), format!("Bearer {}", self.admin)),
+        ];
+        let answer = self.raw("PUT", "/api/v1/policy", &headers, yaml.as_bytes());
+        (answer.status, answer.json())
+    }
+
+    /// Puts a policy and commits it.
+    pub fn commit(&self, yaml: &str) -> u64 {
+        let (status, answer) = self.put_yaml(yaml);
+        assert_eq!(status, 200, "{answer}");
+        self.post("/api/v1/policy/synchronize", json!({}))["revision"].as_u64().unwrap()
+    }
+
+    pub fn new_key(&self) -> EnforcementKey {
+        self.post("/api/v1/enforcement-keys", json!({"name": "test"}))["key"]
+            .as_str()
+            .unwrap()
+            .parse()
+            .unwrap()
+    }
+
+    pub fn policy_key(&self) -> PolicyPublicKey {
+        self.get("/api/v1/platform")["policy_key"].as_str().unwrap().parse().unwrap()
+    }
+
+    /// Any request at all.
+    pub fn raw(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(String, String)],
+        body: &[u8],
+    ) -> RawAnswer {
+        let mut request = ureq::http::Request::builder()
+            .method(method)
+            .uri(format!("https://{}{path}", self.address));
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        let agent = &self.agent;
+        let answer = if body.is_empty() && method != "POST" && method != "PUT" {
+            agent.run(request.body(()).unwrap())
+        } else {
+            agent.run(request.body(body).unwrap())
+        };
+        let mut answer = answer.unwrap();
+        let headers = answer
+            .headers()
+            .iter()
+            .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
+            .collect();
+        let status = answer.status().as_u16();
+        let body = answer.body_mut().with_config().limit(64 << 20).read_to_vec().unwrap();
+        RawAnswer { status, headers, body }
+    }
+}
+
+impl Drop for TestPlatform {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
+    }
+}
+
+pub fn settings(data_dir: &Path) -> Settings {
+    let mut settings = Settings::new(data_dir.to_owned(), "127.0.0.1:0".parse().unwrap());
+    settings.password_cost = PasswordCost::Cheap;
+    settings.admin_password = Some(AdminPassword(PASSWORD.to_owned()));
+    settings.gather_changes_ms = 10;
+    settings.shutdown_grace = 5;
+    settings
+}
+
+fn agent(data: &Path) -> ureq::Agent {
+    let pem = std::fs::read(data.join("ca.pem")).unwrap();
+    let ca = Certificate::from_pem(&pem).unwrap();
+    let tls = TlsConfig::builder()
+        .root_certs(RootCerts::new_with_certs(&[ca]))
+        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .build();
+    ureq::Agent::config_builder()
+        .tls_config(tls)
+        .http_status_as_error(false)
+        .allow_non_standard_methods(true)
+        .timeout_global(Some(Duration::from_secs(60)))
+        .build()
+        .into()
+}
+
+pub struct RawAnswer {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+}
+
+impl RawAnswer {
+    pub fn json(&self) -> Value {
+        if self.body.is_empty() {
+            return Value::Null;
+        }
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|_| Value::from(String::from_utf8_lossy(&self.body).into_owned()))
+    }
+
+    /// The last part of the problem's type; empty when there is no problem.
+    pub fn problem(&self) -> String {
+        let kind = self.json()["type"].as_str().unwrap_or_default().to_owned();
+        kind.trim_start_matches("/problems/").to_owned()
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// A host as the platform sees one.
+pub struct TestHost {
+    pub name: String,
+    pub identity: IdentityKey,
+    pub key: EnforcementKey,
+    pub session: Option<Session>,
+    pub sequence: u64,
+    pub addresses: Vec<std::net::IpAddr>,
+}
+
+impl TestHost {
+    pub fn new(name: &str, key: &EnforcementKey) -> Self {
+        Self {
+            name: name.to_owned(),
+            identity: IdentityKey::from_seed(random()),
+            key: key.clone(),
+            session: None,
+            sequence: 0,
+            addresses: vec!["192.0.2.10".parse().unwrap()],
+        }
+    }
+
+    pub fn session_at(&mut self, platform: &TestPlatform, time: u64) -> RawAnswer {
+        let drawn = Randomness { ephemeral: random(), nonce: random() };
+        let (request, pending) = session::start(&self.key, &self.identity, &self.name, time, drawn);
+        let body = serde_json::to_vec(&request).unwrap();
+        let answer = platform.raw("POST", "/host/v1/session", &[], &body);
+        if answer.status == 200 {
+            let response = serde_json::from_slice(&answer.body).unwrap();
+            self.session = Some(pending.finish(response).unwrap());
+        }
+        answer
+    }
+
+    pub fn sign_in(&mut self, platform: &TestPlatform) -> &Session {
+        let answer = self.session_at(platform, now());
+        assert_eq!(answer.status, 200, "{}", answer.json());
+        self.session.as_ref().unwrap()
+    }
+
+    pub fn headers(
+        &self,
+        method: &str,
+        path: &str,
+        body: &[u8],
+        time: u64,
+    ) -> Vec<(String, String)> {
+        let session = self.session.as_ref().expect("a session");
+        let signer = Signer { key: &session.key, asset: &session.asset, token: &session.token };
+        let parts = RequestParts { method, path, query: None, body };
+        sign(signer, &parts, time, Bytes(random()))
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect()
+    }
+
+    pub fn send(
+        &self,
+        platform: &TestPlatform,
+        method: &str,
+        path: &str,
+        body: &[u8],
+    ) -> RawAnswer {
+        platform.raw(method, path, &self.headers(method, path, body, now()), body)
+    }
+
+    pub fn check_in_message(&mut self) -> CheckIn {
+        self.sequence += 1;
+        CheckIn {
+            version: VERSION,
+            sequence: self.sequence,
+            program: Program { kind: ProgramKind::Spark, version: "0.1.0".to_owned() },
+            host: HostFacts {
+                name: self.name.clone(),
+                os: "debian 12".to_owned(),
+                kernel: "6.1.0".to_owned(),
+                addresses: self.addresses.clone(),
+                boot_id: "b".to_owned(),
+            },
+            status: Status::NoPolicy,
+            in_force: None,
+            problems: Vec::new(),
+        }
+    }
+
+    pub fn check_in(&mut self, platform: &TestPlatform) -> CheckInAnswer {
+        let message = self.check_in_message();
+        self.check_in_with(platform, &message)
+    }
+
+    pub fn check_in_with(&mut self, platform: &TestPlatform, message: &CheckIn) -> CheckInAnswer {
+        let body = serde_json::to_vec(message).unwrap();
+        let answer = self.send(platform, "POST", "/host/v1/check-in", &body);
+        assert_eq!(answer.status, 200, "{}", answer.json());
+        serde_json::from_slice(&answer.body).unwrap()
+    }
+
+    pub fn report(&self, platform: &TestPlatform, report: &Report) -> RawAnswer {
+        let body = zstd::bulk::compress(&serde_json::to_vec(report).unwrap(), 3).unwrap();
+        self.send(platform, "POST", "/host/v1/reports", &body)
+    }
+}
+
+pub fn report(body: ReportBody) -> Report {
+    Report { version: VERSION, batch: Bytes(random()), created: now(), body }
+}
+
+/// Waits until `look` finds something.
+pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "{what} did not happen");
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+}

@@ -13,13 +13,13 @@ use xshield_host::linux::resolver::{Patience, Resolver};
 use xshield_host::linux::sockets::{self, SocketsError};
 use xshield_host::linux::system::{self, SystemError};
 use xshield_host::lock::{self, LockError};
-use xshield_host::spool::{Spool, SpoolError};
+use xshield_host::spool::{Losses, Spool, SpoolError};
 use xshield_transport::{Timeouts, Transport, TransportConfig};
 use xshield_wire::envelope::MAX_ENVELOPE;
 use xshield_wire::message::{
     CheckIn, CheckInAnswer, HostFacts, ListeningPort, Problem, Program, RuleHits, Status, VERSION,
 };
-use xshield_wire::{IdentityKey, Verified, envelope};
+use xshield_wire::{Verified, envelope};
 
 use crate::boot_unit::{BootUnit, Installed};
 use crate::client::{Client, Connection, ContactError, Fetched};
@@ -106,7 +106,7 @@ impl Cycle<'_> {
         let identity =
             Identity::load_or_make(&state.path("identity.key"), || Ok(self.surroundings.random()))?;
         problems.extend(identity.problem);
-        let identity_key = IdentityKey::from_seed(*identity.identity.seed());
+        let identity_key = identity.identity.key();
         let progress = state.progress(&mut problems)?;
         let known_good = state.last_known_good(&self.config.policy_keys, &mut problems)?;
         let host = system::host_facts(&preflight.os)?;
@@ -116,7 +116,7 @@ impl Cycle<'_> {
         let client = Client::new(
             transport,
             &self.config.enforcement_key,
-            &identity_key,
+            identity_key,
             &host.name,
             self.surroundings,
             session,
@@ -135,6 +135,7 @@ impl Cycle<'_> {
             ports: Vec::new(),
             prepared: None,
             final_hits: Vec::new(),
+            spool_losses: Losses::default(),
         };
         run.outcome.problems = problems;
         match preflight.firewalld {
@@ -176,6 +177,8 @@ pub(crate) struct Run<'a> {
     pub(crate) prepared: Option<Prepared>,
     /// Hits of a slot that this run took out of use.
     pub(crate) final_hits: Vec<RuleHits>,
+    /// What the spool had dropped, as it is counted in this run's events.
+    pub(crate) spool_losses: Losses,
 }
 
 impl Run<'_> {
@@ -363,6 +366,7 @@ impl Run<'_> {
         self.progress.problems = self.outcome.problems.clone();
         self.state.save_progress(&self.progress)?;
         step("saved");
+        self.spool.settle(self.spool_losses)?;
         self.move_outbox_to_spool()?;
         step("spooled");
         self.deliver();

@@ -35,6 +35,8 @@ impl Run<'_> {
             events.extend(self.log_events(bound.as_ref(), interval));
         }
         self.progress.last_collected = Some(now);
+        self.spool_losses = self.spool.losses();
+        self.progress.lost += self.spool_losses.items;
         self.outcome.events += events.len();
         let mut lost = std::mem::take(&mut self.progress.lost);
         let mut chunks = events.chunks(EVENTS_PER_REPORT).map(<[_]>::to_vec).collect::<Vec<_>>();
@@ -72,6 +74,8 @@ impl Run<'_> {
                 self.progress.lost += batch.lost;
                 self.progress.log = Some(batch.cursor);
                 let mut events = kernel_log::events(batch.lines, interval.until);
+                // The kernel has one log for all network namespaces.
+                events.retain(|event| reports::is_about(event, &self.host.addresses));
                 reports::name_rules(&mut events, bound);
                 events
             }

@@ -1,7 +1,7 @@
 //! The facts a ruleset asks for: DNS answers, listeners, owners of processes.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use xshield_host::linux::owners::{self, CgroupMatching};
 use xshield_host::linux::resolver::{Cache, Resolution, Resolver};
@@ -15,6 +15,8 @@ use crate::state::problem;
 pub(crate) struct Sources<'a> {
     /// Where the platform and the proxies are, as this run reaches them.
     pub(crate) endpoints: Vec<SocketAddr>,
+    /// The DNS servers that this host's programs ask.
+    pub(crate) resolvers: Vec<IpAddr>,
     /// The host's resolver.
     pub(crate) resolver: &'a Resolver,
     /// Answers of earlier runs.
@@ -41,7 +43,7 @@ pub(crate) fn facts(ruleset: &Ruleset, sources: Sources<'_>) -> (Facts, Vec<Prob
     let outbound = processes(ruleset.outbound.blocks.iter().chain(&ruleset.outbound.allows));
     let facts = Facts {
         endpoints: sources.endpoints,
-        resolvers: sources.resolver.servers().collect(),
+        resolvers: sources.resolvers,
         domains: answered.domains,
         listeners: sockets::listeners(sources.ports, inbound),
         owners: owners::owners(outbound, sources.cgroups),

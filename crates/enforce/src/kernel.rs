@@ -2,6 +2,7 @@
 
 use xshield_firewall::{Firewall, FirewallError, Generation, KernelState, Plan, Programmed, plan};
 use xshield_host::linux::owners::CgroupMatching;
+use xshield_host::linux::resolver;
 use xshield_policy::{Facts, Ruleset, Unenforceable};
 use xshield_wire::Verified;
 use xshield_wire::message::Status;
@@ -110,6 +111,7 @@ impl Run<'_> {
         let known = self.known_good.as_ref().map_or(&[][..], |known| &known.facts.endpoints);
         let sources = gather::Sources {
             endpoints: self.client.endpoints(known),
+            resolvers: resolver::resolvers(&self.cycle.surroundings.root),
             resolver: self.resolver,
             answers: &mut self.progress.answers,
             stale_answers: self.cycle.config.stale_answers.as_secs(),

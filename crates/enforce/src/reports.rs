@@ -1,6 +1,7 @@
 //! What a run saw, as reports; and their delivery.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use ring::digest::{SHA256, digest};
 use xshield_firewall::flows::Delta;
@@ -52,6 +53,19 @@ pub(crate) fn flow_events(
         event
     });
     events.collect()
+}
+
+/// Whether a packet's local end is this host, or no host in particular (multicast, broadcast).
+pub(crate) fn is_about(event: &FirewallEvent, own: &[IpAddr]) -> bool {
+    let local = match event.direction {
+        Direction::Inbound => event.destination,
+        Direction::Outbound => event.source,
+    };
+    let shared = match local {
+        IpAddr::V4(address) => address.is_multicast() || address.octets()[3] == 255,
+        IpAddr::V6(address) => address.is_multicast(),
+    };
+    shared || own.contains(&local)
 }
 
 /// Names the deciding rule where the log line could not: the kernel looks up a set there.

@@ -274,9 +274,10 @@ impl Run<'_> {
         }
     }
 
-    /// Grows from run to run, also when the state was lost.
+    /// Grows from run to run, also when the state was lost: no run checks in more than once a
+    /// millisecond.
     fn next_sequence(&mut self) -> u64 {
-        let now = self.cycle.surroundings.now() * 1000;
+        let now = self.cycle.surroundings.now_millis();
         self.progress.sequence = (self.progress.sequence + 1).max(now);
         self.progress.sequence
     }

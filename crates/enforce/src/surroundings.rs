@@ -40,6 +40,13 @@ impl Surroundings {
         seconds * 1000 + rest
     }
 
+    /// Milliseconds since 1970.
+    #[must_use]
+    pub fn now_millis(&self) -> u64 {
+        let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
+    }
+
     /// Random bytes from the kernel.
     ///
     /// # Panics

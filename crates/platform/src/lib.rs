@@ -7,6 +7,7 @@
 pub mod api;
 pub mod auth;
 pub mod clock;
+mod door;
 pub mod jobs;
 pub mod keys;
 pub mod policy;

@@ -1,44 +1,29 @@
 //! Starting, listening, stopping.
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock, RwLock};
 use std::time::Duration;
 
-use axum::Router;
-use axum::response::IntoResponse as _;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
-use tower::ServiceExt as _;
 
-use crate::api::{self, From};
+use crate::api;
 use crate::auth::{PasswordError, Passwords};
 use crate::clock::Timestamp;
+use crate::door::Door;
 use crate::jobs::compile::Compiling;
 use crate::jobs::{compile, maintenance};
 use crate::keys::{DataDir, KeyError, Keys, new_id};
-use crate::problem::Problem;
 use crate::settings::Settings;
 use crate::state::{App, Limits, Platform};
 use crate::store::accounts::{self, Account, Role};
 use crate::store::audit::{self, Deed};
 use crate::store::{Store, StoreError, commit};
 use crate::tls::{self, Tls};
-
-const HANDSHAKE: Duration = Duration::from_secs(10);
-const READ_HEADERS: Duration = Duration::from_secs(15);
-const ANSWER: Duration = Duration::from_secs(120);
-const CONNECTIONS: usize = 4096;
-/// Hosts behind one proxy share an address.
-const CONNECTIONS_PER_ADDRESS: usize = 1024;
 
 /// Why the platform did not start.
 #[derive(Debug, thiserror::Error)]
@@ -171,13 +156,7 @@ impl Running {
             [tokio::spawn(compile::run(app.clone())), tokio::spawn(maintenance::run(app.clone()))];
         // Changes that a sudden end kept from being compiled.
         app.compiling.inventory_changed();
-        let door = Door {
-            router: api::router(app.clone()),
-            acceptor: TlsAcceptor::from(acceptor),
-            graceful: GracefulShutdown::new(),
-            all: Arc::new(Semaphore::new(CONNECTIONS)),
-            by_address: Arc::default(),
-        };
+        let door = Door::new(api::router(app.clone()), acceptor);
         let mut stop = std::pin::pin!(stop);
         loop {
             tokio::select! {
@@ -194,94 +173,11 @@ impl Running {
         }
         drop(listener);
         let grace = Duration::from_secs(app.settings.shutdown_grace);
-        if timeout(grace, door.graceful.shutdown()).await.is_err() {
+        if timeout(grace, door.close()).await.is_err() {
             tracing::warn!("requests in flight took too long and were cut");
         }
         jobs.iter().for_each(JoinHandle::abort);
         app.store.close().await;
-    }
-}
-
-type Counts = Arc<Mutex<HashMap<IpAddr, usize>>>;
-
-/// Lets connections in, so many at a time.
-struct Door {
-    router: Router,
-    acceptor: TlsAcceptor,
-    graceful: GracefulShutdown,
-    all: Arc<Semaphore>,
-    by_address: Counts,
-}
-
-impl Door {
-    fn open(&self, stream: TcpStream, from: SocketAddr) {
-        let Some(place) = Place::take(&self.all, &self.by_address, from.ip()) else {
-            metrics::counter!("xshield_refused_total", "reason" => "connections").increment(1);
-            return;
-        };
-        let acceptor = self.acceptor.clone();
-        let router = self.router.clone();
-        let watcher = self.graceful.watcher();
-        tokio::spawn(async move {
-            let _place = place;
-            let stream = match timeout(HANDSHAKE, acceptor.accept(stream)).await {
-                Ok(Ok(stream)) => stream,
-                Ok(Err(error)) => return tracing::debug!(%from, %error, "no TLS handshake"),
-                Err(_) => return tracing::debug!(%from, "the TLS handshake took too long"),
-            };
-            let service = hyper::service::service_fn(
-                move |mut request: hyper::Request<hyper::body::Incoming>| {
-                    request.extensions_mut().insert(From(from));
-                    let answer = router.clone().oneshot(request);
-                    async move { timeout(ANSWER, answer).await.unwrap_or_else(|_| Ok(too_slow())) }
-                },
-            );
-            let connection = hyper::server::conn::http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(READ_HEADERS)
-                .max_buf_size(64 << 10)
-                .serve_connection(TokioIo::new(stream), service);
-            if let Err(error) = watcher.watch(connection).await {
-                tracing::debug!(%from, %error, "a connection broke off");
-            }
-        });
-    }
-}
-
-fn too_slow() -> axum::response::Response {
-    Problem::new(axum::http::StatusCode::REQUEST_TIMEOUT, "too-slow", "The request took too long")
-        .into_response()
-}
-
-/// One connection's place among all, given back when dropped.
-struct Place {
-    counts: Counts,
-    address: IpAddr,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Place {
-    fn take(all: &Arc<Semaphore>, counts: &Counts, address: IpAddr) -> Option<Self> {
-        let permit = all.clone().try_acquire_owned().ok()?;
-        let mut counted = counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counted.entry(address).or_insert(0);
-        if *count >= CONNECTIONS_PER_ADDRESS {
-            return None;
-        }
-        *count += 1;
-        Some(Self { counts: counts.clone(), address, _permit: permit })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut counted = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = counted.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                counted.remove(&self.address);
-            }
-        }
     }
 }
 

@@ -373,6 +373,15 @@ pub async fn inventory(conn: &mut Conn) -> StoreResult<Inventory> {
     Ok(Inventory { assets: rows.iter().map(asset).collect::<StoreResult<_>>()? })
 }
 
+/// The source of assets that this program speaks for.
+#[must_use]
+pub fn source(program: ProgramKind) -> Source {
+    match program {
+        ProgramKind::Spark => Source::Spark,
+        ProgramKind::Agent => Source::Agent,
+    }
+}
+
 /// What became of a check-in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CheckedIn {
@@ -398,10 +407,7 @@ pub async fn check_in(
         Status::Blocked { by } => ("blocked", by.as_str()),
         Status::Failed { reason } => ("failed", reason.as_str()),
     };
-    let source = match message.program.kind {
-        ProgramKind::Spark => Source::Spark,
-        ProgramKind::Agent => Source::Agent,
-    };
+    let source = source(message.program.kind);
     let sequence = i64::try_from(message.sequence).unwrap_or(i64::MAX);
     let done = sqlx::query(
         "UPDATE asset SET os = $3, kernel = $4, addresses = $5, boot_id = $6, source = $7, \

@@ -41,8 +41,10 @@ pub(super) async fn check_in(
     let commands = assets::commands(&mut tx, &asset.id).await?;
     commit(tx).await?;
 
-    let changed =
-        renamed || asset.os != message.host.os || asset.addresses != message.host.addresses;
+    let changed = renamed
+        || asset.os != message.host.os
+        || asset.source != assets::source(message.program.kind)
+        || asset.addresses != message.host.addresses;
     if changed {
         app.compiling.inventory_changed();
     }

@@ -125,7 +125,8 @@ fn serve(args: ServeArgs) -> anyhow::Result<()> {
             writeln!(out, "First start. Sign in as 'admin' with the password: {password}")?;
             writeln!(out, "It is not shown again.")?;
         }
-        tracing::info!(listening = %running.app.listening, url, "the platform is up");
+        let ca = running.app.tls.ca_fingerprint()?;
+        tracing::info!(listening = %running.app.listening, url, ca, "the platform is up");
         running.until(asked_to_end()).await;
         tracing::info!("the platform has ended");
         Ok(())

@@ -76,6 +76,18 @@ impl Tls {
         &self.ca_pem
     }
 
+    /// The SHA-256 of [`Tls::ca_pem`]'s certificate, as operators compare it: `sha256:` and hex.
+    ///
+    /// # Errors
+    /// When the stored certificate is damaged.
+    pub fn ca_fingerprint(&self) -> Result<String, KeyError> {
+        let ca = CertificateDer::from_pem_slice(self.ca_pem.as_bytes())
+            .map_err(|_| rustls::Error::General("unreadable PEM".to_owned()))?;
+        let hash = digest(&SHA256, &ca);
+        let hex: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(format!("sha256:{hex}"))
+    }
+
     /// Renews the server certificate if it is about to end; connections made from then on get it.
     ///
     /// # Errors
@@ -205,7 +217,9 @@ fn issue(
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     params.use_authority_key_identifier_extension = true;
     let not_after = params.not_after.unix_timestamp();
-    let pem = params.signed_by(&key, &Issuer::from_params(ca_params, ca_key))?.pem();
+    let leaf = params.signed_by(&key, &Issuer::from_params(ca_params, ca_key))?.pem();
+    // The CA comes along, so that whoever knows its fingerprint can get it here.
+    let pem = format!("{leaf}{ca_pem}");
     let issued = Issued { names: names.to_vec(), not_after, ca: fingerprint(ca_pem) };
     let issued = serde_json::to_string(&issued).map_err(damaged(dir, "tls.json"))?;
     dir.write("tls.key", &key.serialize_pem())?;

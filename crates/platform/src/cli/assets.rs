@@ -382,7 +382,13 @@ mod tests {
         ]);
         let assets = serde_json::from_value(assets).unwrap();
         let text = table(assets, Timestamp(1_800_000_000)).render(&Screen::plain());
-        insta::assert_snapshot!(text, @"");
+        insta::assert_snapshot!(text, @r"
+        NAME   SPARK     STATUS              REVISION  CHECK-IN   ADDRESSES             TAGS
+        web    active    enforcing           2         2 min ago  10.0.0.1 2001:db8::1  role=web
+        db     active    blocked: firewalld  - → 2     2 min ago  10.0.0.1 2001:db8::1  role=web
+        new    never     no policy           -         -          10.0.0.1 2001:db8::1  role=web
+        moved  inactive  identity changed    1 → 2     2 min ago  10.0.0.1 2001:db8::1  role=web
+        ");
     }
 
     #[test]
@@ -393,7 +399,26 @@ mod tests {
         let mut asset = asset("web", failed);
         asset["pending_identity"] = json!({"identity": "BBBB", "since": "2027-01-15T07:00:00Z"});
         let asset = serde_json::from_value(asset).unwrap();
-        insta::assert_snapshot!(sheet(asset, Timestamp(1_800_000_000)).render(), @"");
+        insta::assert_snapshot!(sheet(asset, Timestamp(1_800_000_000)).render(), @r"
+        name              web
+        id                id-web
+        source            spark 0.1.0
+        tags              role=web
+        addresses         10.0.0.1
+                          2001:db8::1
+        system            debian 12, kernel 6.1.0
+        registered        5 days ago
+        last check-in     2 min ago
+        activity          active
+        status            failed: disk full
+        in force          revision 1, digest d
+        wanted            revision 2, digest d
+        problem           dns-stale: no answer for a.example
+        events lost       0
+        identity          AAAA
+        waiting identity  BBBB, since 1 h ago
+                          accept it with: xshield asset approve-identity web
+        ");
     }
 
     #[test]

@@ -314,7 +314,12 @@ mod tests {
              by sshd, 7 packets"
         );
         let text = table(events, Timestamp(1_800_000_000)).render(&Screen::plain());
-        insta::assert_snapshot!(text, @"");
+        insta::assert_snapshot!(text, @r"
+        SEEN       ASSET  VERDICT     DIRECTION  FLOW                              RULE            PROCESS  PACKETS
+        1 min ago  web    denied      inbound    udp 10.0.0.9 -> [2001:db8::1]:22  base/no-telnet  sshd           7
+        1 min ago  web    would deny  inbound    icmp/22 10.0.0.9 -> 10.0.0.1      (level)         sshd           1
+        1 min ago  web    would deny  inbound    protocol 47 10.0.0.9 -> 10.0.0.1  (level)         sshd           1
+        ");
     }
 
     #[test]

@@ -258,9 +258,9 @@ mod tests {
         ]))
         .unwrap();
         insta::assert_snapshot!(table(keys, now).render(&Screen::plain()), @r"
-        ID   NAME  STATE    TAGS              CREATED     EXPIRES     LAST USED
+        ID   NAME  STATE    TAGS               CREATED     EXPIRES     LAST USED
         abc  web   active   env=prod role=web  3 min ago   in 90 days  now
-        def  old   revoked  -                 2026-01-15  never       -
+        def  old   revoked  -                  2026-01-15  never       -
         ");
     }
 

@@ -361,7 +361,8 @@ mod tests {
         let text = "
 segment:
   name: web
-  criteria: application = 'it''s: # odd' and role in ('web', 'yes')
+  criteria: >-
+    application = 'it is: # odd' and role in ('web', 'yes')
   templates: [web-tier]
   inbound: { level: secure-inbound-paths, mode: enforce }
 ---

@@ -5,7 +5,7 @@ use clap::Args;
 use serde::Deserialize;
 use serde_json::Value;
 use xshield_platform::clock::Timestamp;
-use xshield_policy::{Peer, Peers, Rule, Ruleset};
+use xshield_policy::{Mode, Peer, Peers, Rule, Ruleset, Subject};
 use xshield_wire::message::{DirectionState, ListeningPort, ProgrammedReport};
 
 use super::assets::asset_path;
@@ -64,7 +64,7 @@ fn ruleset_text(ruleset: &Ruleset, screen: &Screen) -> String {
     );
     for (name, rules) in [("inbound", &ruleset.inbound), ("outbound", &ruleset.outbound)] {
         let state = DirectionState { subject: rules.subject, mode: rules.mode };
-        sheet.line(name, state_text(state));
+        sheet.line(name, state_text(name, state));
         for (verdict, rules) in [("block", &rules.blocks), ("allow", &rules.allows)] {
             for rule in rules {
                 let verdict = if verdict == "allow" { good(verdict) } else { warning(verdict) };
@@ -77,18 +77,16 @@ fn ruleset_text(ruleset: &Ruleset, screen: &Screen) -> String {
     format!("{}\n{}", sheet.render(), table.render(screen))
 }
 
-fn state_text(state: DirectionState) -> String {
-    let DirectionState { subject, mode } = state;
+fn state_text(direction: &str, DirectionState { subject, mode }: DirectionState) -> String {
+    let internet = if direction == "inbound" { "from the internet" } else { "to the internet" };
     let subject = match subject {
-        xshield_policy::Subject::Nothing => "nothing is denied for want of a rule",
-        xshield_policy::Subject::Internet => {
-            "what is not allowed from or to the internet is denied"
-        }
-        xshield_policy::Subject::Everything => "what is not allowed is denied",
+        Subject::Nothing => "nothing is denied for want of a rule".to_owned(),
+        Subject::Internet => format!("what is not allowed {internet} is denied"),
+        Subject::Everything => "what is not allowed is denied".to_owned(),
     };
     match mode {
-        xshield_policy::Mode::Enforce => format!("{subject} (enforce)"),
-        xshield_policy::Mode::Test => format!("{subject} (test: recorded, not dropped)"),
+        Mode::Enforce => format!("{subject} (enforce)"),
+        Mode::Test => format!("{subject} (test: recorded, not dropped)"),
     }
 }
 
@@ -174,8 +172,8 @@ fn programmed_text(programmed: &Programmed, now: Timestamp, screen: &Screen) -> 
     let mut sheet = Sheet::new();
     sheet.line("revision", report.in_force.revision.to_string());
     sheet.line("read back", relative(programmed.read_at, now));
-    sheet.line("inbound", state_text(report.inbound));
-    sheet.line("outbound", state_text(report.outbound));
+    sheet.line("inbound", state_text("inbound", report.inbound));
+    sheet.line("outbound", state_text("outbound", report.outbound));
     for rule in &report.unenforceable {
         let text = format!("{} {}: {}", rule.direction, rule.rule, rule.reason);
         sheet.line("not enforceable", text);
@@ -258,7 +256,16 @@ mod tests {
             "outbound": {"subject": "nothing", "mode": "test", "blocks": [], "allows": []},
         });
         let ruleset = serde_json::from_value(ruleset).unwrap();
-        insta::assert_snapshot!(ruleset_text(&ruleset, &Screen::plain()), @"");
+        insta::assert_snapshot!(ruleset_text(&ruleset, &Screen::plain()), @r"
+        inbound   what is not allowed is denied (enforce)
+        outbound  nothing is denied for want of a rule (test: recorded, not dropped)
+
+        DIRECTION  VERDICT  RULE        PEERS                                                                                                  SERVICES         PROCESS
+        inbound    block    bad/telnet  any                                                                                                    tcp/23           -
+        inbound    allow    web/https   10.0.0.0/8 internet                                                                                    tcp/443 udp/443  nginx
+        inbound    allow    web/none    nobody                                                                                                 any              -
+        inbound    allow    web/many    10.0.0.0 10.0.0.1 10.0.0.2 10.0.0.3 10.0.0.4 10.0.0.5 10.0.0.6 10.0.0.7 and 4 more (--json shows all)  icmp             -
+        ");
     }
 
     #[test]
@@ -277,7 +284,16 @@ mod tests {
         });
         let programmed = serde_json::from_value(programmed).unwrap();
         let text = programmed_text(&programmed, Timestamp(1_800_000_000), &Screen::plain());
-        insta::assert_snapshot!(text, @"");
+        insta::assert_snapshot!(text, @r"
+        revision         3
+        read back        1 min ago
+        inbound          what is not allowed is denied (enforce)
+        outbound         what is not allowed to the internet is denied (test: recorded, not dropped)
+        not enforceable  outbound web/out: no cgroup
+
+        DIRECTION  RULE       PACKETS  BYTES  LAST HIT
+        inbound    web/https     1200     99  1 min ago
+        ");
     }
 
     #[test]
@@ -289,6 +305,11 @@ mod tests {
             {"protocol": "tcp", "address": "0.0.0.0", "port": 22, "process": "sshd",
              "path": "/usr/sbin/sshd", "uid": 0},
         ]});
-        insta::assert_snapshot!(ports_text("", &answer, &Screen::plain()).unwrap(), @"");
+        insta::assert_snapshot!(ports_text("", &answer, &Screen::plain()).unwrap(), @r"
+        PROTOCOL  ADDRESS  PORT  PROCESS    PATH             UID
+        tcp       0.0.0.0    22  sshd       /usr/sbin/sshd     0
+        tcp       ::        443  nginx�[2J  /usr/sbin/nginx   33
+        udp       0.0.0.0    53  -          -                  0
+        ");
     }
 }

@@ -1,0 +1,431 @@
+//! The command-line client as operators and CI run it: the real binary against a real platform.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use ring::digest::{SHA256, digest};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use serde_json::{Value, json};
+use support::{PASSWORD, TestHost, TestPlatform, now, report};
+use xshield_policy::{Direction, Protocol};
+use xshield_wire::EnforcementKey;
+use xshield_wire::message::*;
+
+const WEB: &str = "\
+segment:
+  name: web
+  criteria: role = 'web'
+  templates: [web-tier]
+  inbound: { level: secure-inbound-paths, mode: enforce }
+---
+template:
+  name: web-tier
+  action: allow
+  inbound:
+    - { name: https, from: [any], services: [tcp/443] }
+";
+
+/// One operator's home directory.
+struct Operator {
+    home: tempfile::TempDir,
+    url: String,
+}
+
+/// What a command left behind.
+#[derive(Debug)]
+struct Ran {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+impl Ran {
+    #[track_caller]
+    fn good(self) -> String {
+        assert_eq!(self.code, Some(0), "{}\n{}", self.out, self.err);
+        self.out
+    }
+
+    #[track_caller]
+    fn refused(self, code: i32, reason: &str) {
+        assert_eq!(self.code, Some(code), "{}\n{}", self.out, self.err);
+        assert!(self.err.contains(reason), "{reason:?} is not in:\n{}", self.err);
+    }
+}
+
+impl Operator {
+    fn of(platform: &TestPlatform) -> Self {
+        let url = format!("https://{}", platform.address);
+        let operator = Self { home: tempfile::tempdir().unwrap(), url };
+        fs::write(operator.path("password"), format!("{PASSWORD}\n")).unwrap();
+        fs::write(operator.path("ca.pem"), platform.ca_pem()).unwrap();
+        operator
+    }
+
+    fn signed_in(platform: &TestPlatform) -> Self {
+        let operator = Self::of(platform);
+        operator.login(&["--ca", &operator.text("ca.pem")]).good();
+        operator
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+
+    fn text(&self, name: &str) -> String {
+        self.path(name).display().to_string()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xshield"));
+        command.args(arguments).env_clear().env("HOME", self.home.path()).stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Ran {
+        finish(self.command(arguments))
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        let mut arguments = arguments.to_vec();
+        arguments.push("--json");
+        serde_json::from_str(&self.run(&arguments).good()).unwrap()
+    }
+
+    fn login(&self, trust: &[&str]) -> Ran {
+        let password = self.text("password");
+        let mut arguments =
+            vec!["login", &self.url, "--user", "admin", "--password-file", &password];
+        arguments.extend(trust);
+        self.run(&arguments)
+    }
+
+    fn write(&self, name: &str, text: &str) -> String {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        path.display().to_string()
+    }
+}
+
+fn finish(mut command: Command) -> Ran {
+    let output = command.output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Ran { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn a_sign_in_is_remembered_and_ends_at_the_platform() {
+    let platform = TestPlatform::start();
+    let operator = Operator::signed_in(&platform);
+    let stored = operator.path(".config/xshield/cli.yaml");
+    assert_eq!(mode(&stored), 0o600);
+    let me = operator.run(&["whoami"]).good();
+    assert!(me.contains("admin") && me.contains(&operator.url), "{me}");
+
+    let text = fs::read_to_string(&stored).unwrap();
+    let token = text.split('"').find(|part| part.starts_with("xat1_")).unwrap().to_owned();
+    assert!(operator.run(&["logout"]).good().is_empty());
+    assert!(!stored.exists());
+    let (status, _) = platform.call("GET", "/api/v1/me", Some(&token), None);
+    assert_eq!(status, 401, "the token has ended at the platform, too");
+    operator.run(&["whoami"]).refused(3, "xshield login");
+}
+
+#[test]
+fn only_the_platform_that_is_meant_is_trusted() {
+    let (platform, other) = (TestPlatform::start(), TestPlatform::start());
+    let operator = Operator::of(&platform);
+    operator.login(&[]).refused(4, "--fingerprint");
+
+    let wrong = format!("sha256:{}", "0".repeat(64));
+    operator.login(&["--fingerprint", &wrong]).refused(4, "not the platform that was meant");
+    let other_ca = operator.write("other.pem", &other.ca_pem());
+    operator.login(&["--ca", &other_ca]).refused(4, "could not sign in at https://127.0.0.1");
+
+    let ca = CertificateDer::from_pem_slice(platform.ca_pem().as_bytes()).unwrap();
+    let hash: String =
+        digest(&SHA256, &ca).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    operator.login(&["--fingerprint", &format!("sha256:{hash}")]).good();
+    operator.run(&["whoami"]).good();
+    operator.login(&[]).good();
+}
+
+#[test]
+fn wrong_passwords_missing_roles_and_absent_platforms_have_their_exit_codes() {
+    let mut platform = TestPlatform::start();
+    let operator = Operator::of(&platform);
+    operator.write("password", "not the password\n");
+    operator.login(&["--ca", &operator.text("ca.pem")]).refused(3, "password is wrong");
+    operator.write("password", "\n");
+    operator.login(&["--ca", &operator.text("ca.pem")]).refused(1, "the first line is empty");
+
+    let operator = Operator::signed_in(&platform);
+    let viewer = operator.run(&["token", "create", "--name", "ci", "--role", "viewer"]).good();
+    let mut as_viewer = operator.command(&["key", "create", "--name", "k"]);
+    as_viewer.env("XSHIELD_TOKEN", viewer.trim());
+    finish(as_viewer).refused(3, "takes the role operator");
+    operator.run(&["asset", "show", "nobody"]).refused(1, "there is no asset \"nobody\"");
+    operator.run(&["asset", "shew"]).refused(2, "shew");
+    platform.end();
+    operator.run(&["whoami"]).refused(4, &operator.url);
+}
+
+#[test]
+fn the_environment_alone_is_enough_for_ci() {
+    let platform = TestPlatform::start();
+    let operator = Operator::of(&platform);
+    let mut command = operator.command(&["whoami", "--json"]);
+    command
+        .env("XSHIELD_URL", &operator.url)
+        .env("XSHIELD_TOKEN", &platform.admin)
+        .env("XSHIELD_CA", operator.path("ca.pem"));
+    let me: Value = serde_json::from_str(&finish(command).good()).unwrap();
+    assert_eq!(me["user"], "admin");
+    assert!(!operator.path(".config").exists(), "nothing is stored");
+}
+
+#[test]
+fn a_key_is_written_as_a_host_configuration_that_works() {
+    let platform = TestPlatform::start();
+    let operator = Operator::signed_in(&platform);
+    let file = operator.text("config.yaml");
+    let made = operator.run(&[
+        "key",
+        "create",
+        "--name",
+        "web hosts",
+        "--expires",
+        "90d",
+        "--tag",
+        "role=web",
+        "--host-config",
+        &file,
+    ]);
+    assert!(made.err.contains("in 89 days") || made.err.contains("in 90 days"), "{}", made.err);
+    assert_eq!(made.good(), "", "the secret is in the file alone");
+    assert_eq!(mode(Path::new(&file)), 0o600);
+    let config = fs::read_to_string(&file).unwrap();
+    let key = config.split_whitespace().find(|word| word.starts_with("xek1_")).unwrap();
+    let key: EnforcementKey = key.parse().unwrap();
+    TestHost::new("web-1", &key).sign_in(&platform);
+    assert_eq!(operator.json(&["asset", "show", "web-1"])["tags"], json!({"role": "web"}));
+
+    operator
+        .run(&["key", "create", "--name", "again", "--host-config", &file])
+        .refused(1, "could not make");
+    let keys = operator.json(&["key", "list"]);
+    assert_eq!(keys["items"].as_array().unwrap().len(), 1, "no key without its file: {keys}");
+
+    let id = keys["items"][0]["id"].as_str().unwrap();
+    let next = operator.run(&["key", "rotate", id, "--overlap", "1d"]).good();
+    next.trim().parse::<EnforcementKey>().expect("a key alone on standard output");
+    operator.run(&["key", "revoke", id]).good();
+    let table = operator.run(&["key", "list"]).good();
+    assert!(table.contains("revoked") && table.contains("active"), "{table}");
+    assert!(!table.contains('\u{1b}'), "no colours in a pipe: {table:?}");
+}
+
+#[test]
+fn bad_documents_are_named_by_file_line_and_column_and_nothing_is_applied() {
+    let platform = TestPlatform::start();
+    let operator = Operator::signed_in(&platform);
+    operator.write("policy/web.yaml", WEB);
+    let directory = operator.text("policy");
+    operator.run(&["policy", "apply", "-f", &directory]).good();
+    let before = platform.get("/api/v1/policy");
+
+    let laughs = "segment:\n  name: a\n  criteria: &a x\n  b: [*a, *a]\n";
+    for (text, place) in [
+        ("segment:\n  name: web\n", "wrong.yaml:2:3: missing field `criteria`"),
+        ("segment:\n  name: db\n  criteria: role ~ 'x'\n", "wrong.yaml:3:13: "),
+        (
+            "segment:\n  name: db\n  criteria: role = 'x'\n  templates: [gone]\n",
+            "wrong.yaml:4:15: ",
+        ),
+        ("network: { name: n, cidrs: [10.0.0.1/8] }\n", "wrong.yaml:1:29: "),
+        (laughs, "wrong.yaml:3:"),
+        ("settings: [\n", "wrong.yaml:1:11: "),
+        (WEB, "wrong.yaml"),
+    ] {
+        operator.write("policy/wrong.yaml", text);
+        let place = format!("{directory}/{place}");
+        operator.run(&["policy", "apply", "-f", &directory, "--synchronize"]).refused(1, &place);
+        operator.run(&["policy", "validate", "-f", &directory]).refused(1, &place);
+        operator.run(&["policy", "validate", "--local", "-f", &directory]).refused(1, &place);
+    }
+    assert_eq!(platform.get("/api/v1/policy"), before);
+    assert_eq!(operator.json(&["policy", "revisions"])["items"], json!([]));
+}
+
+#[test]
+fn a_policy_is_applied_committed_compared_and_restored() {
+    let platform = TestPlatform::start();
+    let operator = Operator::signed_in(&platform);
+    let file = operator.write("policy/web.yaml", WEB);
+
+    let dry = operator.run(&["policy", "apply", "-f", &file, "--dry-run"]).good();
+    assert!(dry.starts_with("+ segment web\n+ template web-tier\n"), "{dry}");
+    assert_eq!(platform.get("/api/v1/policy")["version"], 0, "a dry run changes nothing");
+
+    let applied =
+        operator.run(&["policy", "apply", "-f", &file, "--synchronize", "--note", "first"]).good();
+    assert!(applied.contains("Revision 1 is committed"), "{applied}");
+    let got = operator.run(&["policy", "get"]).good();
+    let again = operator.write("printed.yaml", &got);
+    let same = operator.run(&["policy", "apply", "-f", &again, "--dry-run"]).good();
+    assert_eq!(same, "The policy is valid; it is the candidate already.\n");
+    assert_eq!(operator.run(&["policy", "diff"]).good(), "No differences.\n");
+
+    operator.write("policy/web.yaml", &WEB.replace("tcp/443", "tcp/8443"));
+    operator.run(&["policy", "apply", "-f", &operator.text("policy")]).good();
+    assert_eq!(operator.run(&["policy", "diff"]).good(), "~ template web-tier\n");
+    operator.run(&["policy", "validate"]).good();
+    operator.run(&["policy", "synchronize", "--note", "second"]).good();
+    operator.run(&["policy", "restore", "1", "--synchronize"]).good();
+    assert_eq!(
+        operator.run(&["policy", "diff", "--from", "1", "--to", "3"]).good(),
+        "No differences.\n"
+    );
+    let revisions = operator.run(&["policy", "revisions"]).good();
+    assert!(revisions.contains("restored from revision 1"), "{revisions}");
+    operator.run(&["policy", "get", "--revision", "9"]).refused(1, "no revision \"9\"");
+    let audit = operator.run(&["audit", "--action", "policy."]).good();
+    assert_eq!(audit.matches("policy.synchronize").count(), 3, "{audit}");
+}
+
+#[test]
+fn what_hosts_report_is_shown() {
+    let platform = TestPlatform::start();
+    let operator = Operator::signed_in(&platform);
+    let key = platform.new_key();
+    for name in ["web-1", "web-2"] {
+        let mut host = TestHost::new(name, &key);
+        host.sign_in(&platform);
+        host.check_in(&platform);
+        host.report(&platform, &report(events(5)));
+        host.report(&platform, &report(listening()));
+    }
+    operator.run(&["asset", "tag", "web-1", "role=web", "owner=me"]).good();
+    let tagged = operator.run(&["asset", "tag", "web-1", "owner-"]).good();
+    assert_eq!(tagged, "web-1: role=web\n");
+    operator
+        .run(&["policy", "apply", "-f", &operator.write("p.yaml", WEB), "--synchronize"])
+        .good();
+
+    let list = operator.run(&["asset", "list", "--tag", "role=web"]).good();
+    assert!(list.contains("web-1") && !list.contains("web-2"), "{list}");
+    assert!(operator.run(&["asset", "list", "--segment", "web"]).good().contains("web-1"));
+    assert!(operator.run(&["asset", "list", "--status", "blocked"]).good().contains("no such"));
+    let ruleset = operator.run(&["ruleset", "show", "web-1"]).good();
+    assert!(ruleset.contains("web-tier/https") && ruleset.contains("tcp/443"), "{ruleset}");
+    let ports = operator.run(&["ports", "web-1"]).good();
+    assert!(ports.contains("/usr/sbin/nginx"), "{ports}");
+    operator.run(&["programmed", "web-1"]).refused(1, "report of programmed rules");
+
+    let all = operator.json(&["events", "--kind", "denied", "--since", "1h"]);
+    assert_eq!(all["items"].as_array().unwrap().len(), 2, "{all}");
+    let one = operator.run(&["events", "--asset", "web-2", "--port", "22"]).good();
+    assert!(one.contains("tcp 198.51.100.7 -> 192.0.2.10:22"), "{one}");
+    assert_eq!(operator.run(&["events", "--port", "23"]).good(), "No such flows were reported.\n");
+    operator.run(&["asset", "delete", "web-2"]).good();
+    operator.run(&["asset", "show", "web-2"]).refused(1, "web-2");
+}
+
+#[test]
+fn following_prints_what_is_new_and_ends_with_its_reader() {
+    let platform = TestPlatform::start();
+    let operator = Operator::signed_in(&platform);
+    let mut host = TestHost::new("web-1", &platform.new_key());
+    host.sign_in(&platform);
+    let mut command =
+        operator.command(&["events", "--follow", "--every", "1s", "--json", "--since", "1h"]);
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut next = || -> Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
+    host.report(&platform, &report(events(5)));
+    assert_eq!(next()["packets"], 5);
+    host.report(&platform, &report(events(2)));
+    let news = next();
+    assert_eq!((&news["packets"], &news["asset"]), (&json!(2), &json!("web-1")));
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn users_and_tokens_are_managed() {
+    let platform = TestPlatform::start();
+    let operator = Operator::signed_in(&platform);
+    let password = operator.write("new", "a long enough password\n");
+    operator
+        .run(&["user", "create", "ann", "--role", "viewer", "--password-file", &password])
+        .good();
+    operator
+        .run(&["user", "create", "ann", "--role", "viewer", "--password-file", &password])
+        .refused(1, "field: /name");
+    operator.run(&["user", "role", "ann", "operator"]).good();
+    let users = operator.run(&["user", "list"]).good();
+    assert!(users.lines().any(|line| line.contains("ann") && line.contains("operator")), "{users}");
+    operator.run(&["user", "password", "ann", "--password-file", &password]).good();
+    operator.run(&["user", "delete", "ann"]).good();
+
+    let made = operator.json(&["token", "create", "--name", "ci", "--expires", "1h"]);
+    operator.run(&["token", "revoke", made["id"].as_str().unwrap()]).good();
+    let tokens = operator.run(&["token", "list"]).good();
+    assert!(tokens.lines().any(|line| line.contains("ci") && line.contains("revoked")), "{tokens}");
+    assert!(!tokens.contains("xat1_"), "secrets are not listed: {tokens}");
+}
+
+#[test]
+fn help_and_completions() {
+    let home = tempfile::tempdir().unwrap();
+    let operator = Operator { home, url: String::new() };
+    let help = operator.run(&["--help"]).good();
+    assert!(help.contains("Exit codes:") && help.contains("XSHIELD_TOKEN"), "{help}");
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(operator.run(&["completions", shell]).good().contains("xshield"));
+    }
+}
+
+fn events(packets: u64) -> ReportBody {
+    let event = FirewallEvent {
+        kind: EventKind::Denied,
+        direction: Direction::Inbound,
+        source: "198.51.100.7".parse().unwrap(),
+        destination: "192.0.2.10".parse().unwrap(),
+        protocol: Protocol::Tcp,
+        port: 22,
+        rule: None,
+        packets,
+        bytes: packets * 60,
+        first_seen: now() - 60,
+        last_seen: now(),
+        from: EventSource::Recorder,
+        process: None,
+    };
+    ReportBody::Events(EventReport { events: vec![event], lost: 0 })
+}
+
+fn listening() -> ReportBody {
+    let port = ListeningPort {
+        protocol: Protocol::Tcp,
+        address: "0.0.0.0".parse().unwrap(),
+        port: 443,
+        process: Some("nginx".to_owned()),
+        path: Some("/usr/sbin/nginx".to_owned()),
+        uid: 0,
+    };
+    ReportBody::ListeningPorts { ports: vec![port] }
+}

@@ -76,3 +76,30 @@ fn same_rule(
     prop_assert!(fits, "{packet}: decide says {reason:?}, the plan names {label}");
     Ok(())
 }
+
+/// How a small policy looks in the kernel; the recorder, the same for all, is in the first one only.
+#[test]
+fn a_small_policy_in_both_renderings() {
+    let text = r#"{
+        "revision": 3,
+        "failsafe": {"endpoints": ["192.0.2.1:443"], "resolvers": "any", "management": []},
+        "intranet": {"v4": [[167772160, 184549375]], "v6": []},
+        "inbound": {
+            "subject": "everything", "mode": "enforce",
+            "blocks": [{"id": "guests/none", "owner": null, "services": ["any"],
+                        "peers": {"only": {"v4": [[167837696, 167837951]], "v6": []}}}],
+            "allows": [{"id": "web/https", "owner": null, "services": ["tcp/443", "icmp/echo-request"], "peers": "any"},
+                       {"id": "web/db", "owner": null, "services": ["tcp/5432", "udp/500-600"],
+                        "peers": {"only": {"v4": [[167772165, 167772165], [167772170, 167772180]], "v6": []}}}]},
+        "outbound": {
+            "subject": "internet", "mode": "test", "blocks": [],
+            "allows": [{"id": "out/mirror", "owner": {"uid": 42}, "services": ["tcp/80", "tcp/443"], "peers": "any"}]}
+    }"#;
+    let bound: Bound = serde_json::from_str(text).unwrap();
+    let full = plan(&bound, &Capabilities::FULL);
+    insta::assert_snapshot!("full", full);
+    insta::assert_snapshot!("plain", plan(&bound, &Capabilities::PLAIN));
+    assert_eq!(full.digest(), plan(&bound, &Capabilities::FULL).digest());
+    assert_ne!(full.digest(), plan(&bound, &Capabilities::PLAIN).digest());
+    assert_eq!(full.digest().to_string().parse(), Ok(full.digest()));
+}

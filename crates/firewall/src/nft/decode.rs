@@ -397,3 +397,71 @@ impl Reader<'_> {
         Some(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nft::socket::Batch;
+    use crate::nft::wire::Messages;
+    use crate::plan::plan;
+    use proptest::prelude::*;
+
+    fn batch() -> Vec<u8> {
+        let closed = || xshield_policy::BoundDirection {
+            subject: xshield_policy::Subject::Everything,
+            mode: xshield_policy::Mode::Enforce,
+            blocks: Vec::new(),
+            allows: Vec::new(),
+        };
+        let bound = xshield_policy::Bound {
+            revision: xshield_policy::Revision(1),
+            failsafe: xshield_policy::BoundFailsafe {
+                endpoints: vec!["192.0.2.1:443".parse().unwrap()],
+                resolvers: xshield_policy::AddressMatch::Any,
+                management: Vec::new(),
+            },
+            intranet: xshield_policy::RangeSet::empty(),
+            inbound: closed(),
+            outbound: closed(),
+        };
+        let plan = plan(&bound, &crate::Capabilities::FULL);
+        let mut batch = Batch::new(None);
+        plan.sets.iter().for_each(|set| batch.set(set, Slot::A));
+        plan.chains.iter().for_each(|chain| batch.lines(chain, Some(Slot::A)));
+        batch.finish()
+    }
+
+    fn read_everything(bytes: &[u8]) -> usize {
+        let types = [FieldType::Address(Family::V4), FieldType::Protocol, FieldType::Port];
+        let mut lines = 0;
+        for message in Messages(bytes) {
+            lines += usize::from(line(message.attributes(), &HashMap::new()).is_some());
+            ReadSet::of(message.attributes());
+            let list = message.attributes().nested(element::LIST_ELEMENTS);
+            for (_, item) in list.into_iter().flatten() {
+                ReadElement::of(Attributes(item), &types);
+            }
+        }
+        lines
+    }
+
+    #[test]
+    fn our_own_messages_are_read() {
+        assert!(read_everything(&batch()) > 20);
+    }
+
+    proptest! {
+        #[test]
+        fn damaged_messages_never_panic(
+            at in any::<prop::sample::Index>(), with in any::<u8>(), cut in any::<prop::sample::Index>(),
+            noise in proptest::collection::vec(any::<u8>(), 0..200),
+        ) {
+            let mut bytes = batch();
+            let place = at.index(bytes.len());
+            bytes[place] = with;
+            bytes.truncate(cut.index(bytes.len()));
+            read_everything(&bytes);
+            read_everything(&noise);
+        }
+    }
+}

@@ -96,6 +96,24 @@ pub(crate) struct Change<'a> {
     pub recorder: RecorderChange,
 }
 
+impl Change<'_> {
+    /// The slots in use after it.
+    fn slots(&self) -> Vec<Slot> {
+        let standings = [self.old, self.new.map(|(standing, _)| standing)];
+        standings.into_iter().flatten().map(|standing| standing.slot).collect()
+    }
+}
+
+/// The transactions of a change, in order.
+pub(crate) struct Steps {
+    /// Puts a ruleset where no packet comes by.
+    pub stage: Option<Batch>,
+    /// Leads packets to it.
+    pub switch: Batch,
+    /// Takes away what no packet comes by any more.
+    pub clean: Option<Batch>,
+}
+
 /// What happens to the flow recorder in a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RecorderChange {
@@ -182,46 +200,94 @@ impl Survey {
             || !plan.recorder.chains.iter().all(|chain| has(&self.chains, &chain.name))
     }
 
-    /// One transaction from what was surveyed to `change`.
-    pub(crate) fn batch(&self, change: &Change<'_>) -> Batch {
+    /// The transactions from what was surveyed to `change`, of which exactly one matters to packets.
+    ///
+    /// Within one transaction the kernel makes rules visible a moment before the elements of interval
+    /// sets, so rules that packets meet must not be new together with the sets they ask: those are staged
+    /// in a transaction before, where nothing leads to them.
+    pub(crate) fn steps(&self, change: &Change<'_>) -> Steps {
+        let settled = self.state.settled();
+        let fresh = change.recorder == RecorderChange::Anew && !self.has_table;
+        let beside = change.recorder != RecorderChange::Anew
+            && (settled.is_some() || self.state == KernelState::Absent);
+        let Some((standing, Some(plan))) = change.new else {
+            let kept = change.slots();
+            return Steps {
+                stage: None,
+                switch: self.switch(change, self.generation),
+                clean: self.clean(|slot| !kept.contains(&slot), true),
+            };
+        };
+        if !fresh && !beside {
+            // Something of ours that is damaged gives way: better a packet too few than one too many.
+            return Steps { stage: None, switch: self.at_once(change, plan), clean: None };
+        }
+        let mut stage = Batch::new(Some(self.generation));
+        if fresh {
+            self.begin_anew(&mut stage, plan);
+        } else {
+            self.lead_to(&mut stage, settled);
+            self.clear(&mut stage, |slot| Some(slot) != settled.map(|old| old.slot), true);
+            if change.recorder == RecorderChange::Chains {
+                rewrite_recorder(&mut stage, plan);
+            }
+        }
+        put(&mut stage, plan, standing.slot);
+        let kept = change.slots();
+        let replaced = |slot| Some(slot) == settled.map(|old| old.slot) && !kept.contains(&slot);
+        Steps {
+            stage: Some(stage),
+            switch: self.switch(change, self.generation.next()),
+            clean: if fresh { None } else { self.clean(replaced, false) },
+        }
+    }
+
+    /// The transaction that makes the difference: only the leading rules and the probation.
+    fn switch(&self, change: &Change<'_>, at: Generation) -> Batch {
+        let mut batch = Batch::new(Some(at));
+        for hook in Hook::BOTH {
+            batch.flush_chain(hook.name());
+        }
+        lead(&mut batch, change);
+        batch
+    }
+
+    /// For when staging is not possible.
+    fn at_once(&self, change: &Change<'_>, plan: &Plan) -> Batch {
         let mut batch = Batch::new(Some(self.generation));
-        let plan = change.new.and_then(|(_, plan)| plan);
-        match (change.recorder, plan) {
-            (RecorderChange::Anew, Some(plan)) => self.begin_anew(&mut batch, plan),
-            _ => {
-                for hook in Hook::BOTH {
-                    batch.flush_chain(hook.name());
-                }
-                let added = change.new.filter(|_| plan.is_some());
-                let kept = [change.old, change.new.map(|(standing, _)| standing)]
-                    .into_iter()
-                    .flatten()
-                    .map(|standing| standing.slot)
-                    .filter(|&slot| added.is_none_or(|(standing, _)| standing.slot != slot));
-                self.clear(&mut batch, &kept.collect::<Vec<_>>());
+        if change.recorder == RecorderChange::Anew {
+            self.begin_anew(&mut batch, plan);
+        } else {
+            for hook in Hook::BOTH {
+                batch.flush_chain(hook.name());
             }
+            self.clear(&mut batch, |_| true, true);
+            rewrite_recorder(&mut batch, plan);
         }
-        if let (RecorderChange::Chains, Some(plan)) = (change.recorder, plan) {
-            for chain in &plan.recorder.chains {
-                batch.flush_chain(&chain.name);
-                batch.lines(chain, None);
-            }
-        }
-        if let Some((standing, Some(plan))) = change.new {
+        if let Some((standing, _)) = change.new {
             put(&mut batch, plan, standing.slot);
         }
-        if let Some(time) = change.probation {
-            batch.probation(u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1));
-        }
-        for (hook, entry) in [(Hook::Input, ENTRY_IN), (Hook::Output, ENTRY_OUT)] {
-            let on_trial = change.probation.map(|_| Condition::OnProbation);
-            let new = change.new.map(|(standing, _)| lead(on_trial, entry, standing));
-            let old = change.old.map(|standing| lead(None, entry, standing));
-            for (line, slot) in [new, old].into_iter().flatten() {
-                batch.line(hook.name(), &line, Some(slot));
-            }
-        }
+        lead(&mut batch, change);
         batch
+    }
+
+    /// Ends a trial that nobody kept: the leading rules name the settled ruleset alone.
+    fn lead_to(&self, batch: &mut Batch, settled: Option<Standing>) {
+        if matches!(self.state, KernelState::Trial { .. }) {
+            for hook in Hook::BOTH {
+                batch.flush_chain(hook.name());
+            }
+            let new = settled.map(|standing| (standing, None));
+            let recorder = RecorderChange::Stays;
+            lead(batch, &Change { old: None, new, probation: None, recorder });
+        }
+    }
+
+    /// `None` when there is nothing to delete.
+    fn clean(&self, goes: impl Fn(Slot) -> bool, probation: bool) -> Option<Batch> {
+        let mut batch = Batch::new(None);
+        self.clear(&mut batch, goes, probation);
+        (batch.sequence() > 0).then_some(batch)
     }
 
     fn begin_anew(&self, batch: &mut Batch, plan: &Plan) {
@@ -243,10 +309,9 @@ impl Survey {
         }
     }
 
-    /// Deletes all slots but these, and the probation.
-    fn clear(&self, batch: &mut Batch, kept: &[Slot]) {
-        let goes =
-            |name: &&String| Slot::split(name).is_some_and(|(slot, _)| !kept.contains(&slot));
+    /// Deletes what stands in these slots, and the probation if asked.
+    fn clear(&self, batch: &mut Batch, goes: impl Fn(Slot) -> bool, probation: bool) {
+        let goes = |name: &&String| Slot::split(name).is_some_and(|(slot, _)| goes(slot));
         let chains: Vec<&String> = self.chains.iter().filter(goes).collect();
         // Rules first: they are what holds on to chains and sets.
         for chain in &chains {
@@ -255,9 +320,31 @@ impl Survey {
         for chain in &chains {
             batch.delete_chain(chain);
         }
-        for set in self.sets.iter().filter(|name| goes(name) || *name == PROBATION) {
+        for set in self.sets.iter().filter(|name| goes(name) || (probation && *name == PROBATION)) {
             batch.delete_set(set);
         }
+    }
+}
+
+/// Writes the leading rules, into base chains that are empty, and starts the probation.
+fn lead(batch: &mut Batch, change: &Change<'_>) {
+    if let Some(time) = change.probation {
+        batch.probation(u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1));
+    }
+    for (hook, entry) in [(Hook::Input, ENTRY_IN), (Hook::Output, ENTRY_OUT)] {
+        let on_trial = change.probation.map(|_| Condition::OnProbation);
+        let new = change.new.map(|(standing, _)| leading_rule(on_trial, entry, standing));
+        let old = change.old.map(|standing| leading_rule(None, entry, standing));
+        for (line, slot) in [new, old].into_iter().flatten() {
+            batch.line(hook.name(), &line, Some(slot));
+        }
+    }
+}
+
+fn rewrite_recorder(batch: &mut Batch, plan: &Plan) {
+    for chain in &plan.recorder.chains {
+        batch.flush_chain(&chain.name);
+        batch.lines(chain, None);
     }
 }
 
@@ -275,7 +362,7 @@ fn put(batch: &mut Batch, plan: &Plan, slot: Slot) {
 }
 
 /// The rule that leads to a ruleset.
-fn lead(condition: Option<Condition>, entry: &str, standing: Standing) -> (Line, Slot) {
+fn leading_rule(condition: Option<Condition>, entry: &str, standing: Standing) -> (Line, Slot) {
     let line = Line {
         conditions: condition.into_iter().collect(),
         counted: false,

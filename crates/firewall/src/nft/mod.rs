@@ -22,6 +22,8 @@ mod wire;
 
 use std::time::Duration;
 
+use rustix::thread::{MembarrierCommand, membarrier};
+
 pub use error::FirewallError;
 pub use kernel::KernelState;
 pub use slot::{Slot, Standing};
@@ -31,7 +33,7 @@ use crate::Capabilities;
 use crate::flows::FlowDump;
 use crate::plan::Plan;
 use crate::programmed::Programmed;
-use kernel::{Change, RecorderChange, Survey};
+use kernel::{Change, RecorderChange, Steps, Survey};
 use socket::Link;
 
 /// How often a change is tried again because someone else changed rules in between.
@@ -240,12 +242,26 @@ impl Firewall {
             let survey = Survey::read(&mut self.link)?;
             let (change, result) = decide(&survey)?;
             let Some(change) = change else { return Ok(result) };
-            match self.link.commit(survey.batch(&change), action) {
+            match self.carry_out(survey.steps(&change), action) {
                 Ok(()) => return Ok(result),
                 Err(FirewallError::Busy { .. }) => {}
                 Err(other) => return Err(other),
             }
         }
         Err(FirewallError::Busy { action })
+    }
+
+    fn carry_out(&mut self, steps: Steps, action: &'static str) -> Result<(), FirewallError> {
+        if let Some(stage) = steps.stage {
+            self.link.commit(stage, action)?;
+        }
+        self.link.commit(steps.switch, action)?;
+        if let Some(clean) = steps.clean {
+            // Two transactions on, a packet that is still on its way would find the old chains empty.
+            // Where the kernel can't wait for it, the window is that of one packet's processing.
+            let _ = membarrier(MembarrierCommand::Global);
+            self.link.commit(clean, action)?;
+        }
+        Ok(())
     }
 }

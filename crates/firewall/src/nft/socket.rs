@@ -22,6 +22,13 @@ const DUMP_TRIES: u32 = 20;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Generation(pub u32);
 
+impl Generation {
+    /// The one after a single change; the kernel leaves zero out.
+    pub(crate) fn next(self) -> Self {
+        Self(self.0.wrapping_add(1).max(1))
+    }
+}
+
 /// Messages that take effect together.
 pub(crate) struct Batch {
     bytes: Vec<u8>,
@@ -67,7 +74,7 @@ impl Batch {
     }
 
     /// Closes the batch; only its last message is acknowledged.
-    fn finish(mut self) -> Vec<u8> {
+    pub(crate) fn finish(mut self) -> Vec<u8> {
         if self.last > 0 {
             let at = self.last + 6;
             let flags = u16::from_ne_bytes([self.bytes[at], self.bytes[at + 1]]) | flag::ACK;

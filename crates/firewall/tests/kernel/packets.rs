@@ -9,7 +9,7 @@ use xshield_policy::{Direction, Mode, Owner, Protocol};
 
 use crate::policies::{bound, closed, open, rules};
 use crate::world::{
-    Connection, Host, address, connect, datagram_arrives, eventually, in_namespace, ping,
+    Connection, Host, address, connect, datagram_arrives, eventually, in_namespace, ping, sh,
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -228,7 +228,7 @@ fn closing_a_connection_of_an_owner_is_no_denial() {
     });
 }
 
-/// A flow that conntrack believes to have been opened by the peer doesn't let us open one to the peer.
+/// A flow that the peer has begun doesn't let us open one to the peer (simultaneous open, RFC 9293).
 #[test]
 fn whoever_sends_syn_opens() {
     in_namespace(|| {
@@ -236,9 +236,13 @@ fn whoever_sends_syn_opens() {
         let mut firewall = Firewall::open().unwrap();
         let far = peer.run(|| TcpListener::bind("10.0.0.2:9001").unwrap());
         let wide = bound(1, closed(&["in/any tcp any"]), closed(&[]));
-        // The peer makes conntrack pick up a flow in the middle: 10.0.0.2:9001 -> 10.0.0.1:7001.
+        // Conntrack must not hear our TCP refuse what it doesn't know.
+        sh("nft add table ip raw
+            nft add chain ip raw output '{ type filter hook output priority -300; }'
+            nft add rule ip raw output 'tcp flags & rst == rst drop'");
+        // The peer opens 10.0.0.2:9001 -> 10.0.0.1:7001, which is allowed and which nobody answers.
         firewall.apply_now(&plan(&wide, firewall.capabilities())).unwrap();
-        peer.run(|| send_bare_ack(9001, 7001));
+        peer.run(|| send_syn(9001, 7001));
         let near = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
         let from: SocketAddr = "10.0.0.1:7001".parse().unwrap();
         rustix::net::bind(&near, &from).unwrap();
@@ -255,8 +259,8 @@ fn whoever_sends_syn_opens() {
     });
 }
 
-/// A TCP segment with ACK alone, by hand, from `10.0.0.2` to `10.0.0.1`.
-fn send_bare_ack(from: u16, to: u16) {
+/// A TCP segment with SYN, by hand, from `10.0.0.2` to `10.0.0.1`.
+fn send_syn(from: u16, to: u16) {
     let socket =
         rustix::net::socket(AddressFamily::INET, SocketType::RAW, Some(ipproto::TCP)).unwrap();
     let socket = UdpSocket::from(socket);
@@ -264,9 +268,8 @@ fn send_bare_ack(from: u16, to: u16) {
     segment[0..2].copy_from_slice(&from.to_be_bytes());
     segment[2..4].copy_from_slice(&to.to_be_bytes());
     segment[7] = 1;
-    segment[11] = 1;
     segment[12] = 5 << 4;
-    segment[13] = 0x10;
+    segment[13] = 0x02;
     segment[14] = 0x20;
     let pseudo = [10, 0, 0, 2, 10, 0, 0, 1, 0, 6, 0, 20];
     let words = pseudo.chunks(2).chain(segment.chunks(2));
@@ -274,4 +277,39 @@ fn send_bare_ack(from: u16, to: u16) {
     let folded = u16::try_from((sum & 0xffff) + (sum >> 16)).unwrap();
     segment[16..18].copy_from_slice(&(!folded).to_be_bytes());
     socket.send_to(&segment, ("10.0.0.1", 0)).unwrap();
+}
+
+#[test]
+fn swaps_lose_nothing_and_leak_nothing() {
+    in_namespace(|| {
+        let peer = Host::joined();
+        let mut firewall = Firewall::open().unwrap();
+        let allowed = UdpSocket::bind("10.0.0.1:5001").unwrap();
+        let denied = UdpSocket::bind("10.0.0.1:5002").unwrap();
+        let there = peer.run(|| UdpSocket::bind("10.0.0.2:6000").unwrap());
+        assert!(datagram_arrives(&there, &denied), "passes without policy");
+        let policies: Vec<_> = (1..=100)
+            .map(|n| {
+                bound(n, closed(&["a/yes udp/5001 any", &format!("a/more tcp/{n} any")]), open())
+            })
+            .map(|bound| plan(&bound, firewall.capabilities()))
+            .collect();
+        firewall.apply_now(&policies[0]).unwrap();
+        let swapping = std::thread::spawn(move || {
+            for plan in &policies[1..] {
+                let trial = firewall.try_apply(plan, MINUTE).unwrap();
+                firewall.keep(trial).unwrap();
+            }
+        });
+        let mut rounds = 0;
+        while !swapping.is_finished() || rounds == 0 {
+            there.send_to(b"no", denied.local_addr().unwrap()).unwrap();
+            assert!(datagram_arrives(&there, &allowed), "lost in round {rounds}");
+            rounds += 1;
+        }
+        swapping.join().unwrap();
+        denied.set_nonblocking(true).unwrap();
+        assert!(denied.recv(&mut [0; 16]).is_err(), "leaked");
+        println!("{rounds} datagrams during 99 swaps");
+    });
 }

@@ -39,7 +39,7 @@ pub(crate) struct BenchArgs {
 
 /// Builds platform, Spark and lab, then becomes the lab's demo.
 pub(crate) fn run(args: &DemoArgs) -> Result<()> {
-    packages::ensure()?;
+    packages::ensure(packages::LAB)?;
     let programs = ["-p", "xshield", "-p", "ctspark", "-p", "xshield-lab"];
     run::succeed(run::cargo(&["build", "--bins", "--locked"]).args(programs))?;
     let mut demo = lab("debug")?;
@@ -50,22 +50,31 @@ pub(crate) fn run(args: &DemoArgs) -> Result<()> {
     become_it(demo)
 }
 
-/// Builds what is shipped, then becomes the lab's measurement.
+/// Builds what is measured as it is shipped, then becomes the lab's measurement.
 pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
-    packages::ensure()?;
-    let spark = dist::build_spark()?;
-    let programs = ["-p", "xshield", "-p", "xshield-lab"];
-    run::succeed(run::cargo(&["build", "--bins", "--release", "--locked"]).args(programs))?;
-    let mut bench = lab("release")?;
-    let what = match args.what {
-        Bench::Spark => "spark",
-        Bench::Firewall => "firewall",
+    let (what, program) = match args.what {
+        Bench::Spark => {
+            packages::ensure(packages::LAB)?;
+            release(&["--bins", "-p", "xshield", "-p", "xshield-lab"])?;
+            ("spark", dist::build_spark()?)
+        }
+        Bench::Firewall => {
+            packages::ensure(&[packages::LAB, packages::PEERS].concat())?;
+            release(&["--bins", "-p", "xshield-lab"])?;
+            release(&["--example", "driver", "-p", "xshield-firewall"])?;
+            ("firewall", metadata::read()?.target_directory.join("release/examples/driver"))
+        }
     };
-    bench.args(["bench", what, "--spark"]).arg(spark);
+    let mut bench = lab("release")?;
+    bench.args(["bench", what, "--program"]).arg(program);
     if args.quick {
         bench.arg("--quick");
     }
     become_it(bench)
+}
+
+fn release(what: &[&str]) -> Result<()> {
+    run::succeed(run::cargo(&["build", "--release", "--locked"]).args(what))
 }
 
 fn lab(profile: &str) -> Result<Command> {

@@ -1,4 +1,4 @@
-//! The Debian packages that the lab needs on the machine.
+//! The Debian packages that labs and measurements need on the machine.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,13 +8,18 @@ use anyhow::{Result, bail};
 use crate::run;
 
 /// A program and the package that brings it.
-const NEEDED: &[(&str, &str)] =
+type Tool = (&'static str, &'static str);
+
+/// What every lab needs.
+pub(crate) const LAB: &[Tool] =
     &[("nft", "nftables"), ("ip", "iproute2"), ("unshare", "util-linux")];
+/// With what our firewall is compared, beside nft.
+pub(crate) const PEERS: &[Tool] = &[("iptables-restore", "iptables")];
 
 /// Installs what is missing when that is possible; otherwise fails with the command to run.
-pub(crate) fn ensure() -> Result<()> {
+pub(crate) fn ensure(needed: &[Tool]) -> Result<()> {
     let missing: Vec<&str> =
-        NEEDED.iter().filter(|(program, _)| !is_installed(program)).map(|&(_, p)| p).collect();
+        needed.iter().filter(|(program, _)| !is_installed(program)).map(|&(_, p)| p).collect();
     if missing.is_empty() {
         return Ok(());
     }

@@ -330,3 +330,31 @@ pub(crate) fn ping_socket(ipv6: bool) -> io::Result<std::net::UdpSocket> {
         Ok(std::net::UdpSocket::from_raw_fd(fd))
     }
 }
+
+/// Gives a socket room for `bytes` of what it receives, beyond the system's limit.
+#[allow(unsafe_code, reason = "system call")]
+pub(crate) fn set_receive_buffer(socket: &impl AsRawFd, bytes: usize) -> io::Result<()> {
+    let bytes = libc::c_int::try_from(bytes).map_err(io::Error::other)?;
+    let length = libc::socklen_t::try_from(size_of_val(&bytes)).map_err(io::Error::other)?;
+    // SAFETY: pointer and length of an integer that outlives the call.
+    result(unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_RCVBUFFORCE,
+            (&raw const bytes).cast(),
+            length,
+        )
+    })
+}
+
+/// Waits until there is something to read or accept; `false` when `time` passed without.
+#[allow(unsafe_code, reason = "system call")]
+pub(crate) fn readable_within(socket: &impl AsRawFd, time: Duration) -> io::Result<bool> {
+    let mut wanted = libc::pollfd { fd: socket.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    let time = libc::c_int::try_from(time.as_millis()).unwrap_or(libc::c_int::MAX);
+    // SAFETY: one valid structure that outlives the call.
+    let ready = unsafe { libc::poll(&raw mut wanted, 1, time) };
+    result(ready)?;
+    Ok(ready > 0)
+}

@@ -1,6 +1,12 @@
 //! Measurements between lab hosts. Each prints its figures as it gets them.
 
+mod cost;
+mod driver;
+mod firewall;
+mod rules;
 mod spark;
+mod swaps;
+mod traffic;
 
 use std::path::PathBuf;
 
@@ -14,15 +20,17 @@ use crate::privilege;
 enum What {
     /// The host program: size, time and memory of a cycle.
     Spark,
+    /// Changing rules, and what they cost a packet.
+    Firewall,
 }
 
 /// The measurement's command line.
 #[derive(Debug, clap::Args)]
 pub struct BenchArgs {
     what: What,
-    /// The static release build of ctspark.
+    /// What is measured: the static release build of ctspark, or the firewall's driver.
     #[arg(long)]
-    spark: PathBuf,
+    program: PathBuf,
     /// Shorter runs; the figures are rough.
     #[arg(long)]
     quick: bool,
@@ -43,6 +51,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     privilege::acquire()?;
     let effort = if args.quick { Effort::Quick } else { Effort::Full };
     match args.what {
-        What::Spark => spark::run(&args.spark, effort),
+        What::Spark => spark::run(&args.program, effort),
+        What::Firewall => firewall::run(&args.program, effort),
     }
 }

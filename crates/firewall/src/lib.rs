@@ -15,7 +15,7 @@ pub mod nft;
 pub mod plan;
 pub mod programmed;
 
-pub use capabilities::Capabilities;
+pub use capabilities::{Capabilities, CapabilitiesError};
 pub use flows::{FlowCount, FlowDump, FlowKind};
 #[cfg(target_os = "linux")]
 pub use nft::{Firewall, FirewallError, Generation, KernelState, Slot, Standing, Trial};

@@ -17,7 +17,6 @@ const CHAIN: &str = "probe";
 /// No ruleset is touched and the generation stays: the last message fails on purpose, so the kernel
 /// takes back the whole batch, having told for each message whether it would have taken it.
 pub(crate) fn probe(link: &mut Link) -> Result<Capabilities, FirewallError> {
-    link.generation().map_err(no_nf_tables)?;
     let mut batch = Batch::new(None);
     let mut ask = |what: u16, content: &dyn Fn(&mut Writer<'_>)| {
         batch.add(what, flag::CREATE | flag::APPEND, content);
@@ -96,5 +95,23 @@ pub(crate) fn no_nf_tables(error: FirewallError) -> FirewallError {
             FirewallError::NoNfTables
         }
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_without_nf_tables_is_named() {
+        let refused = |errno| FirewallError::Refused {
+            action: "asking",
+            source: std::io::Error::from_raw_os_error(errno),
+            hint: String::new(),
+        };
+        for errno in [libc::EOPNOTSUPP, libc::EINVAL, libc::EPROTONOSUPPORT] {
+            assert!(matches!(no_nf_tables(refused(errno)), FirewallError::NoNfTables));
+        }
+        assert!(matches!(no_nf_tables(refused(libc::ENOMEM)), FirewallError::Refused { .. }));
     }
 }

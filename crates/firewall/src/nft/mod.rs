@@ -67,17 +67,22 @@ impl Trial {
 }
 
 impl Firewall {
-    /// Opens the firewall and asks the kernel what it can do; that changes nothing.
+    /// Opens the firewall. What the kernel can do is read from the ruleset in force; without one, the
+    /// kernel is asked, which changes nothing and takes some 10 ms.
     ///
     /// # Errors
     /// [`FirewallError::NoNfTables`], [`FirewallError::NoPermission`], or the socket's error.
     pub fn open() -> Result<Self, FirewallError> {
         let mut link = Link::open()?;
-        let capabilities = capability::probe(&mut link)?;
+        link.generation().map_err(capability::no_nf_tables)?;
+        let capabilities = match Survey::read(&mut link)?.state.in_force() {
+            Some(standing) => standing.capabilities,
+            None => capability::probe(&mut link)?,
+        };
         Ok(Self { link, capabilities })
     }
 
-    /// Opens the firewall of a kernel whose capabilities are known from an earlier [`Firewall::open`].
+    /// Opens the firewall, taking these capabilities for the kernel's.
     ///
     /// # Errors
     /// As [`Firewall::open`].
@@ -115,7 +120,7 @@ impl Firewall {
     /// # Errors
     /// When the kernel refuses; then nothing was changed.
     pub fn try_apply(&mut self, plan: &Plan, probation: Duration) -> Result<Trial, FirewallError> {
-        let digest = plan.digest();
+        let (digest, capabilities) = (plan.digest(), self.capabilities);
         self.change("putting a ruleset on trial", |survey| {
             let old = survey.state.settled();
             if let Some(standing) = old
@@ -126,7 +131,8 @@ impl Firewall {
                 return Ok((None, Trial { standing, was_in_force: true }));
             }
             let slot = old.map_or(Slot::A, |old| old.slot.other());
-            let standing = Standing { slot, revision: plan.revision, digest };
+            let revision = plan.revision;
+            let standing = Standing { slot, revision, digest, capabilities };
             let (old, recorder) = match survey.rebuild(plan) {
                 true => (None, RecorderChange::Anew),
                 false => (old, RecorderChange::Stays),
@@ -193,10 +199,11 @@ impl Firewall {
     /// # Errors
     /// When the kernel refuses; then nothing was changed.
     pub fn apply_now(&mut self, plan: &Plan) -> Result<(), FirewallError> {
-        let digest = plan.digest();
+        let (digest, capabilities) = (plan.digest(), self.capabilities);
         self.change("putting a ruleset in force", |survey| {
             let slot = survey.state.settled().map_or(Slot::A, |old| old.slot.other());
-            let standing = Standing { slot, revision: plan.revision, digest };
+            let revision = plan.revision;
+            let standing = Standing { slot, revision, digest, capabilities };
             let recorder =
                 if survey.rebuild(plan) { RecorderChange::Anew } else { RecorderChange::Chains };
             let new = Some((standing, Some(plan)));

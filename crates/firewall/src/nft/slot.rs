@@ -4,6 +4,7 @@ use std::fmt;
 
 use xshield_policy::Revision;
 
+use crate::Capabilities;
 use crate::plan::{Digest, is_shared};
 
 /// Where a ruleset stands.
@@ -65,6 +66,8 @@ pub struct Standing {
     pub revision: Revision,
     /// The plan it was made from.
     pub digest: Digest,
+    /// What the kernel was found to be capable of. Holds until the next boot, as the table does.
+    pub capabilities: Capabilities,
 }
 
 /// Marks the layout; a table of another layout is rebuilt.
@@ -72,7 +75,8 @@ const LAYOUT: &str = "xshield/1";
 
 impl fmt::Display for Standing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{LAYOUT} {} {} {}", self.slot, self.revision, self.digest)
+        let Self { slot, revision, digest, capabilities } = self;
+        write!(f, "{LAYOUT} {slot} {revision} {digest} {capabilities}")
     }
 }
 
@@ -88,6 +92,36 @@ impl Standing {
             _ => return None,
         };
         let revision = Revision(words.next()?.parse().ok()?);
-        Some(Self { slot, revision, digest: words.next()?.parse().ok()? })
+        let digest = words.next()?.parse().ok()?;
+        let capabilities = words.next()?.parse().ok()?;
+        Some(Self { slot, revision, digest, capabilities })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn comments_round_trip_and_fit() {
+        for slot in [Slot::A, Slot::B] {
+            let standing = Standing {
+                slot,
+                revision: Revision(u64::MAX),
+                digest: Digest([0xab; 32]),
+                capabilities: Capabilities::FULL,
+            };
+            let text = standing.to_string();
+            assert_eq!(Standing::parse(&text), Some(standing));
+            assert!(text.len() <= 126, "{text}");
+        }
+        assert_eq!(Standing::parse("xshield/0 a 1 00"), None);
+    }
+
+    #[test]
+    fn names_come_apart_as_they_were_put_together() {
+        assert_eq!(Slot::split(&kernel_name("in_orig", Some(Slot::B))), Some((Slot::B, "in_orig")));
+        assert_eq!(Slot::split(&kernel_name("rec_denied_in", Some(Slot::B))), None);
+        assert_eq!(Slot::split("input"), None);
     }
 }

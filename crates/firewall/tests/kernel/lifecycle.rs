@@ -29,6 +29,8 @@ fn what_is_applied_is_read_back() {
             assert_eq!(programmed.differences(&plan), []);
             assert_eq!((programmed.digest, programmed.revision), (plan.digest(), Revision(1)));
             assert_eq!(firewall.state().unwrap(), KernelState::InForce(trial.standing()));
+            // The next run knows without asking what the kernel can do.
+            assert_eq!(Firewall::open().unwrap().capabilities(), &capabilities);
         });
     }
 }
@@ -200,7 +202,9 @@ fn damage_is_found_and_repaired() {
 #[test]
 fn many_rules() {
     in_namespace(|| {
+        let start = Instant::now();
         let mut firewall = Firewall::open().unwrap();
+        println!("opened and probed in {:?}", start.elapsed());
         let policy = |revision: u64, shift: u32| {
             let rule = |n: u32| {
                 let address = std::net::Ipv4Addr::from(0x0a00_0000 + n * 7 + shift);

@@ -10,6 +10,7 @@
 
 pub mod bench;
 pub mod demo;
+pub mod dns;
 pub mod example;
 pub mod figure;
 pub mod forward;

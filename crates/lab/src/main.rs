@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use xshield_lab::{bench, demo, hold, init, peak, probe, service};
+use xshield_lab::{bench, demo, dns, hold, init, peak, probe, service};
 
 #[derive(Debug, Parser)]
 #[command(version, about)]
@@ -29,6 +29,9 @@ enum Command {
     /// Services of a host.
     #[command(hide = true)]
     Service(service::ServiceArgs),
+    /// A DNS server.
+    #[command(hide = true)]
+    Dns(dns::DnsArgs),
     /// Holds a connection open.
     #[command(hide = true)]
     Hold(hold::HoldArgs),
@@ -54,6 +57,7 @@ fn run(command: Command) -> Result<()> {
         Command::Demo(args) => demo::run(&args),
         Command::Init(args) => init::run(&args),
         Command::Service(args) => service::run(&args),
+        Command::Dns(args) => dns::run(&args),
         Command::Hold(args) => hold::run(&args),
         Command::Probe => probe::run(),
     }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::crypto::ring::default_provider;
-use serde::Serialize;
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use ureq::http::{Method, Request, Response};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig};
 use ureq::{Agent, Body};
@@ -108,20 +108,17 @@ impl Client {
         let mut items = Vec::new();
         let mut cursor: Option<String> = None;
         loop {
-            let size = limit.map_or(PAGE, |limit| PAGE.min(limit - items.len()));
+            let size = limit.map_or(PAGE, |limit| PAGE.min(limit.saturating_sub(items.len())));
             let mut page = path.clone().with("limit", size);
             if let Some(cursor) = &cursor {
                 page = page.with("cursor", cursor);
             }
-            let mut answer = self.get(action, &page)?;
-            if let Some(Value::Array(more)) = answer.get_mut("items").map(Value::take) {
-                items.extend(more);
-            }
-            cursor = answer.get("next").and_then(Value::as_str).map(str::to_owned);
-            let enough = limit.is_some_and(|limit| items.len() >= limit);
-            if cursor.is_none() || enough {
-                answer["items"] = Value::Array(items);
-                return Ok(answer);
+            let page: Page = view(action, &self.get(action, &page)?)?;
+            let last = page.items.is_empty() || page.next.is_none();
+            items.extend(page.items);
+            cursor = page.next;
+            if last || limit.is_some_and(|limit| items.len() >= limit) {
+                return Ok(json!({ "items": items, "next": cursor }));
             }
         }
     }
@@ -163,6 +160,13 @@ impl Client {
 
 /// Items asked for at once.
 const PAGE: usize = 500;
+
+/// One page of a list.
+#[derive(Deserialize)]
+struct Page {
+    items: Vec<Value>,
+    next: Option<String>,
+}
 
 enum ReadError {
     Broken(ureq::Error),

@@ -86,6 +86,15 @@ impl CliError {
         matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
     }
 
+    /// Whether asking again later may help.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::Refused { refusal, .. } => refusal.status == 429 || refusal.status >= 500,
+            _ => false,
+        }
+    }
+
     /// As [`EXIT_CODES`] says.
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {

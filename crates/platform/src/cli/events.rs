@@ -1,18 +1,19 @@
 //! `xshield events`: the flows that hosts' firewalls denied, would deny or accepted.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use xshield_platform::clock::Timestamp;
 
 use super::assets::asset_path;
 use super::client::{Client, Path, view};
 use super::error::CliError;
-use super::terminal::{Output, Table, bad, cell, good, number, print, tame, warning};
+use super::terminal::{Output, Table, bad, cell, good, note, number, print, tame, warning};
 use super::times::{Since, Span, of_day, relative};
 
 /// Show flows that hosts' firewalls denied, would deny or accepted, the last seen first.
@@ -70,6 +71,10 @@ enum Direction {
     Outbound,
 }
 
+/// A flow as the platform tells it.
+type Flow = Map<String, Value>;
+
+/// What is shown of a flow.
 #[derive(Deserialize)]
 struct Event {
     asset: String,
@@ -108,11 +113,11 @@ impl EventsCommand {
     }
 
     /// The last flows, with the asset's name in each.
-    fn events(&self, client: &Client, since: Option<Timestamp>) -> Result<Vec<Value>, CliError> {
+    fn events(&self, client: &Client, since: Option<Timestamp>) -> Result<Vec<Flow>, CliError> {
         let mut found = Vec::new();
         for asset in self.assets(client)? {
             let path = self.path(&asset, since);
-            let mut answer = match client.list(ACTION, &path, Some(self.limit)) {
+            let answer = match client.list(ACTION, &path, Some(self.limit)) {
                 // It was deleted since it was listed.
                 Err(CliError::Refused { refusal, .. })
                     if refusal.is("not-found") && self.asset.is_none() =>
@@ -121,15 +126,14 @@ impl EventsCommand {
                 }
                 answer => answer?,
             };
-            if let Some(Value::Array(items)) = answer.get_mut("items").map(Value::take) {
-                found.extend(items.into_iter().map(|mut item| {
-                    item["asset"] = Value::from(asset.as_str());
-                    item
-                }));
+            for mut flow in view::<Vec<Flow>>(ACTION, &answer["items"])? {
+                flow.insert("asset".to_owned(), Value::from(asset.as_str()));
+                found.push(flow);
             }
         }
         // RFC 3339 in UTC sorts as text.
-        found.sort_by(|a, b| b["last_seen"].as_str().cmp(&a["last_seen"].as_str()));
+        let seen = |flow: &Flow| flow.get("last_seen").and_then(Value::as_str).map(str::to_owned);
+        found.sort_by_cached_key(|flow| Reverse(seen(flow)));
         found.truncate(self.limit);
         Ok(found)
     }
@@ -161,20 +165,40 @@ impl EventsCommand {
         let started = Timestamp::now();
         let from = self.since.map_or(started, |since| since.at(started));
         let mut seen = Seen::default();
+        let mut found = self.events(client, Some(from.min(started.plus(-REPORTED_WITHIN))))?;
         loop {
-            let window = Timestamp::now().plus(-REPORTED_WITHIN);
-            let mut news = seen.news(self.events(client, Some(from.min(window)))?);
+            let all = found.len();
+            let mut news = seen.news(found);
             // What was there before is only known, not shown.
-            news.retain(|item| is_since(item, from));
+            news.retain(|flow| is_since(flow, from));
+            if news.len() == all && all >= self.limit {
+                note("There may be more new flows than these; --limit says how many are read.");
+            }
             news.reverse();
-            for item in news {
+            for flow in news {
+                let flow = Value::from(flow);
                 if self.output.is_json() {
-                    print(&item.to_string())?;
+                    print(&flow.to_string())?;
                 } else {
-                    print(&line(&view(ACTION, &item)?))?;
+                    print(&line(&view(ACTION, &flow)?))?;
                 }
             }
+            found = self.next_turn(client, from)?;
+        }
+    }
+
+    /// Asks again, until the platform answers: it may be restarting.
+    fn next_turn(&self, client: &Client, from: Timestamp) -> Result<Vec<Flow>, CliError> {
+        let mut told = None;
+        loop {
             pause(self.every);
+            let window = Timestamp::now().plus(-REPORTED_WITHIN);
+            match self.events(client, Some(from.min(window))) {
+                Err(error) if error.may_pass() => {
+                    told.get_or_insert_with(|| note(&format!("{}; still trying", error.report())));
+                }
+                answer => return answer,
+            }
         }
     }
 }
@@ -192,8 +216,9 @@ fn word(value: Option<impl ValueEnum>) -> Option<String> {
     Some(value?.to_possible_value()?.get_name().to_owned())
 }
 
-fn is_since(item: &Value, from: Timestamp) -> bool {
-    Timestamp::deserialize(&item["last_seen"]).is_ok_and(|seen| seen >= from)
+fn is_since(flow: &Flow, from: Timestamp) -> bool {
+    let seen = flow.get("last_seen").map(Timestamp::deserialize);
+    seen.is_some_and(|seen| seen.is_ok_and(|seen| seen >= from))
 }
 
 /// The flows that were seen, with their counts.
@@ -202,27 +227,17 @@ struct Seen(HashMap<String, u64>);
 
 impl Seen {
     /// Those that are new or have grown, with the growth as count.
-    fn news(&mut self, items: Vec<Value>) -> Vec<Value> {
-        const KEY: [&str; 10] = [
-            "asset",
-            "kind",
-            "direction",
-            "source",
-            "destination",
-            "protocol",
-            "port",
-            "rule",
-            "process",
-            "from",
-        ];
+    fn news(&mut self, flows: Vec<Flow>) -> Vec<Flow> {
+        const COUNTS: [&str; 5] = ["packets", "bytes", "reports", "first_seen", "last_seen"];
         let mut news = Vec::new();
-        for mut item in items {
-            let key = KEY.map(|field| item[field].to_string()).join(" ");
-            let packets = item["packets"].as_u64().unwrap_or_default();
+        for mut flow in flows {
+            let named = flow.iter().filter(|(field, _)| !COUNTS.contains(&field.as_str()));
+            let key = named.map(|(field, value)| format!("{field}={value} ")).collect();
+            let packets = flow.get("packets").and_then(Value::as_u64).unwrap_or_default();
             let before = self.0.insert(key, packets).unwrap_or_default();
             if packets > before {
-                item["packets"] = Value::from(packets - before);
-                news.push(item);
+                flow.insert("packets".to_owned(), Value::from(packets - before));
+                news.push(flow);
             }
         }
         news
@@ -325,8 +340,11 @@ mod tests {
     #[test]
     fn following_shows_each_packet_once() {
         let mut seen = Seen::default();
-        let counts = |items: Vec<Value>| -> Vec<u64> {
-            items.iter().map(|item| item["packets"].as_u64().unwrap()).collect()
+        let counts = |flows: Vec<Flow>| -> Vec<u64> {
+            flows.iter().map(|flow| flow["packets"].as_u64().unwrap()).collect()
+        };
+        let event = |destination, protocol, packets| -> Flow {
+            serde_json::from_value(event(destination, protocol, packets)).unwrap()
         };
         let two = || vec![event("10.0.0.1", json!("tcp"), 3), event("10.0.0.2", json!("tcp"), 1)];
         assert_eq!(counts(seen.news(two())), [3, 1]);

@@ -215,7 +215,7 @@ fn get(client: &Client, revision: Option<u64>, output: Output) -> Result<(), Cli
 
 /// The documents as the files they could have come from.
 fn to_yaml(documents: &[Document]) -> Result<String, CliError> {
-    let texts: Result<Vec<_>, _> = documents.iter().map(|d| serde_saphyr::to_string(d)).collect();
+    let texts: Result<Vec<_>, _> = documents.iter().map(serde_saphyr::to_string).collect();
     let texts =
         texts.map_err(|error| CliError::input(format!("no YAML for the policy: {error}")))?;
     if texts.is_empty() {

@@ -92,7 +92,9 @@ impl Since {
 /// A time seen from `now`: `3 min ago`, `in 12 days`; far ones as a date.
 pub(crate) fn relative(then: Timestamp, now: Timestamp) -> String {
     let distance = now.0.saturating_sub(then.0);
-    let long = match distance.unsigned_abs() {
+    // What was set to end in an hour still does so a moment later.
+    let slack = if distance < -60 { 30 } else { 0 };
+    let long = match distance.unsigned_abs().saturating_add(slack) {
         0..5 => return "now".to_owned(),
         seconds @ 5..60 => format!("{seconds} s"),
         seconds @ 60..3_600 => format!("{} min", seconds / 60),
@@ -182,7 +184,8 @@ mod tests {
             (172_800, "2 days ago"),
             (8_640_000, "2026-10-07"),
             (-3, "now"),
-            (-90, "in 1 min"),
+            (-80, "in 1 min"),
+            (-3_590, "in 1 h"),
             (-7_776_000, "in 90 days"),
             (-31_536_000, "2028-01-15"),
         ] {

@@ -62,7 +62,7 @@ impl Door {
 
     /// Serves a connection, unless there are too many.
     pub(crate) fn open(&self, stream: TcpStream, from: SocketAddr) {
-        let Some(place) = Place::take(&self.all, &self.by_address, from.ip()) else {
+        let Some(place) = Place::take(&self.all, &self.by_address, from.ip().to_canonical()) else {
             metrics::counter!("xshield_refused_total", "reason" => "connections").increment(1);
             return;
         };
@@ -99,7 +99,7 @@ async fn answered(
 ) -> Result<Response, Infallible> {
     let whole = Arc::new(AtomicBool::new(request.body().is_end_stream()));
     let mut request = request.map(|body| Tracked { body, whole: whole.clone() });
-    request.extensions_mut().insert(From(from));
+    request.extensions_mut().insert(From(SocketAddr::new(from.ip().to_canonical(), from.port())));
     let mut response = match timeout(ANSWER, router.oneshot(request)).await {
         Ok(Ok(response)) => response,
         Ok(Err(never)) => match never {},

@@ -12,6 +12,7 @@ pub mod jobs;
 pub mod keys;
 pub mod policy;
 pub mod problem;
+pub mod query;
 pub mod sealed;
 pub mod serve;
 pub mod settings;

@@ -2,8 +2,7 @@
 //! field.
 
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{FromRequest, FromRequestParts, Request};
-use axum::http::request::Parts;
+use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -234,46 +233,6 @@ pub fn refuse_body(rejection: BytesRejection) -> Problem {
         Problem::new(StatusCode::BAD_REQUEST, "broken-body", "The body could not be read")
             .detail(rejection.body_text())
     }
-}
-
-/// A query string; what does not fit is refused with the parameter's name.
-#[derive(Debug)]
-pub struct QueryOf<T>(pub T);
-
-impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for QueryOf<T> {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let pairs = parts.uri.query().unwrap_or_default();
-        let values: serde_json::Map<String, serde_json::Value> =
-            serde_urlencoded::from_str::<Vec<(String, String)>>(pairs)
-                .map_err(|error| Problem::invalid("?", error.to_string()))?
-                .into_iter()
-                .filter(|(_, value)| !value.is_empty())
-                .map(|(name, value)| (name, serde_json::Value::from(value)))
-                .collect();
-        serde_path_to_error::deserialize(serde_json::Value::from(values)).map(Self).map_err(
-            |error| {
-                let field = format!("?{}", error.path());
-                Problem::invalid(&field, error.into_inner().to_string())
-            },
-        )
-    }
-}
-
-/// Reads a number from a query parameter's text.
-///
-/// # Errors
-/// When it is none, or out of range.
-pub fn number<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
-where
-    D: serde::Deserializer<'de>,
-    T: std::str::FromStr,
-{
-    let text = <String as serde::Deserialize>::deserialize(deserializer)?;
-    text.parse()
-        .map(Some)
-        .map_err(|_| serde::de::Error::custom(format!("{text:?} is not a number in range")))
 }
 
 /// The JSON pointer (RFC 6901) of a path.

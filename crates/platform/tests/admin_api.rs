@@ -115,6 +115,7 @@ fn bad_requests_name_the_field() {
         ("GET", "/api/v1/assets?cursor=x", json!(null), 422, "invalid-value", "?cursor"),
         ("GET", "/api/v1/assets?status=odd", json!(null), 422, "invalid-value", "?status"),
         ("GET", "/api/v1/assets?segment=odd", json!(null), 422, "invalid-value", "?segment"),
+        ("GET", "/api/v1/assets?stauts=active", json!(null), 422, "invalid-value", "?stauts"),
         ("GET", "/api/v1/assets?tag=%20", json!(null), 422, "invalid-value", "?tag"),
         ("GET", "/api/v1/assets/h/events?port=99999", json!(null), 422, "invalid-value", "?port"),
         ("GET", "/api/v1/assets/h/events?peer=x", json!(null), 422, "invalid-value", "?peer"),

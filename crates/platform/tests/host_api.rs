@@ -31,8 +31,8 @@ fn event(packets: u64) -> FirewallEvent {
     FirewallEvent {
         kind: EventKind::Denied,
         direction: Direction::Inbound,
-        source: "198.51.100.7".parse().unwrap(),
-        destination: "192.0.2.10".parse().unwrap(),
+        source: [198, 51, 100, 7].into(),
+        destination: [192, 0, 2, 10].into(),
         protocol: Protocol::Tcp,
         port: 22,
         rule: None,
@@ -126,6 +126,9 @@ fn a_policy_reaches_the_host_and_its_reports_come_back() {
 
     let listed = platform.get("/api/v1/assets/db-1/events?kind=denied&port=22&peer=198.51.100.7");
     assert_eq!(listed["items"][0]["packets"], 3);
+    let all = platform.get("/api/v1/events?direction=inbound&protocol=tcp");
+    assert_eq!(all["items"], listed["items"]);
+    assert_eq!(all["items"][0]["asset"], "db-1");
     assert_eq!(platform.get("/api/v1/assets/db-1/events?kind=accepted")["items"], json!([]));
     assert_eq!(platform.get("/api/v1/assets/db-1")["events_lost"], 2);
     assert_eq!(platform.get("/api/v1/assets/db-1/ports")["ports"][0]["port"], 5432);
@@ -429,4 +432,101 @@ fn one_host_s_flood_does_not_stop_another() {
     assert_eq!(refused.problem(), "too-many-requests");
     assert!(refused.header("retry-after").is_some());
     quiet.check_in(&platform);
+}
+
+#[test]
+fn an_asset_that_can_t_be_compiled_keeps_its_ruleset_and_holds_nobody_up() {
+    let platform = TestPlatform::start_with(|settings| {
+        settings.public_urls = vec!["https://192.0.2.1:8443".parse().unwrap()];
+    });
+    let key = platform.new_key();
+    let (mut one, mut two) = (TestHost::new("one", &key), TestHost::new("two", &key));
+    for host in [&mut one, &mut two] {
+        host.sign_in(&platform);
+        host.check_in(&platform);
+    }
+    platform.commit(
+        "
+segment: { name: cut, criteria: role = 'cut', templates: [cut] }
+---
+template:
+  name: cut
+  action: block
+  outbound: [{ name: everything, to: [any], services: [any] }]
+---
+segment: { name: peers, criteria: role = 'peer', templates: [peers] }
+---
+template:
+  name: peers
+  action: allow
+  inbound: [{ name: peers, from: ['segment:peers'], services: [tcp/1] }]
+",
+    );
+    let before = one.check_in(&platform).wanted.unwrap();
+    let other = two.check_in(&platform).wanted.unwrap();
+    for (name, role) in [("one", "cut"), ("two", "peer")] {
+        let tags = json!({"tags": {"role": role}});
+        let path = format!("/api/v1/assets/{name}");
+        assert_eq!(platform.call("PATCH", &path, Some(&platform.admin), Some(tags)).0, 200);
+    }
+    eventually("the change of the other's ruleset", || {
+        two.check_in(&platform).wanted.filter(|wanted| *wanted != other)
+    });
+    let failure = eventually("the failure", || {
+        platform.get("/api/v1/assets/one")["spark"]["compile_failure"].as_str().map(str::to_owned)
+    });
+    assert!(failure.contains("cut/everything"), "{failure}");
+    assert_eq!(one.check_in(&platform).wanted, Some(before));
+}
+
+#[test]
+fn two_thousand_assets_are_compiled_in_seconds() {
+    let platform = TestPlatform::start();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(fill(&platform.data_dir().join("xshield.db"), 2000));
+    let started = std::time::Instant::now();
+    platform.commit(WEB_AND_DB);
+    let took = started.elapsed();
+    let page = platform.get("/api/v1/assets?limit=1000&segment=web&name=host-19");
+    assert_eq!(page["items"].as_array().unwrap().len(), 55);
+    assert!(took.as_secs() < 60, "{took:?} for 2000 assets");
+    println!("2000 assets: {took:?}");
+}
+
+/// Assets `host-0…`, half of them tagged `web`, half `db`.
+async fn fill(database: &std::path::Path, count: u32) {
+    use xshield_platform::clock::Timestamp;
+    use xshield_platform::store::{Store, assets, commit};
+    let store = Store::open(database).await.unwrap();
+    let mut tx = store.write().await.unwrap();
+    for number in 0..count {
+        let role = if number % 2 == 0 { "web" } else { "db" };
+        let new = assets::NewAsset {
+            id: &format!("as-{number:06}").parse().unwrap(),
+            name: &format!("host-{number}").parse().unwrap(),
+            source: xshield_policy::inventory::Source::Spark,
+            identity: Bytes(random()),
+            tags: &[("role".parse().unwrap(), role.parse().unwrap())].into(),
+        };
+        assets::insert(&mut tx, &new, Timestamp::now()).await.unwrap();
+        let mut host = CheckIn {
+            version: VERSION,
+            sequence: 1,
+            program: Program { kind: ProgramKind::Spark, version: "0.1.0".to_owned() },
+            host: HostFacts {
+                name: format!("host-{number}"),
+                os: String::new(),
+                kernel: String::new(),
+                addresses: Vec::new(),
+                boot_id: String::new(),
+            },
+            status: Status::NoPolicy,
+            in_force: None,
+            problems: Vec::new(),
+        };
+        host.host.addresses.push(std::net::Ipv4Addr::from(0x0a00_0000 + number * 3).into());
+        assets::check_in(&mut tx, new.id, &host, Timestamp::now()).await.unwrap();
+    }
+    commit(tx).await.unwrap();
+    store.close().await;
 }

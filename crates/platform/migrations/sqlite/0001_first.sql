@@ -130,6 +130,7 @@ CREATE TABLE firewall_event (
     UNIQUE (asset_id, kind, direction, source, destination, protocol, port, rule, process, read_from)
 );
 CREATE INDEX firewall_event_seen ON firewall_event (asset_id, last_seen);
+CREATE INDEX firewall_event_last ON firewall_event (last_seen);
 
 CREATE TABLE rule_hits (
     asset_id  TEXT NOT NULL REFERENCES asset (id) ON DELETE CASCADE,

@@ -8,8 +8,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use axum::http::StatusCode;
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::{Mutex, MutexGuard, Notify};
 use xshield_policy::compile::{CompileError, Compiler};
 use xshield_policy::document::Policy;
 use xshield_policy::inventory::Inventory;
@@ -19,10 +18,8 @@ use xshield_wire::message::InForce;
 
 use crate::clock::Timestamp;
 use crate::policy::read_stored;
-use crate::problem::{Answer, FieldError, Problem};
+use crate::problem::Answer;
 use crate::state::App;
-use crate::store::audit::{self, Deed};
-use crate::store::policy::CommittedPolicy;
 use crate::store::rulesets::StoredRuleset;
 use crate::store::{self, StoreError, StoreResult, assets, commit, rulesets};
 
@@ -40,7 +37,7 @@ pub struct Committed {
 pub struct Compiling {
     committed: Mutex<Option<Arc<Committed>>>,
     changed: Notify,
-    failure: std::sync::Mutex<Option<String>>,
+    failures: std::sync::Mutex<BTreeMap<AssetId, String>>,
 }
 
 impl Compiling {
@@ -49,141 +46,53 @@ impl Compiling {
         self.changed.notify_one();
     }
 
-    /// Why the last compilation in the background failed; rulesets of before stay then.
+    /// Why this asset's ruleset could not be compiled when it last should have been; the asset keeps
+    /// the one of before.
     #[must_use]
-    pub fn failure(&self) -> Option<String> {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn failure(&self, asset: &AssetId) -> Option<String> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner).get(asset).cloned()
     }
 
-    fn set_failure(&self, failure: Option<String>) {
-        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
+    /// The right to compile, and the place of the committed policy.
+    pub(super) async fn turn(&self) -> MutexGuard<'_, Option<Arc<Committed>>> {
+        self.committed.lock().await
+    }
+
+    pub(super) fn note(&self, scope: &Scope, failures: Failures) {
+        let mut known = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        match scope {
+            Scope::All => known.clear(),
+            Scope::One(asset) => drop(known.remove(asset)),
+        }
+        known.extend(failures.into_iter().map(|(asset, failure)| (asset, failure.to_string())));
     }
 }
 
 /// Which assets a compilation is for.
 #[derive(Debug, Clone)]
-enum Scope {
+pub(super) enum Scope {
     All,
     One(AssetId),
 }
 
-type Compiled = Vec<(AssetId, StoredRuleset)>;
+pub(super) type Compiled = Vec<(AssetId, StoredRuleset)>;
+pub(super) type Failures = Vec<(AssetId, Failure)>;
 
-/// Why nothing was compiled.
+/// Why an asset's ruleset was not compiled.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
+pub(super) enum Failure {
     #[error(transparent)]
     Compile(#[from] CompileError),
     #[error(transparent)]
     Seal(#[from] envelope::SealError),
 }
 
-/// What synchronizing did.
-#[derive(Debug, serde::Serialize, utoipa::ToSchema)]
-pub struct Synchronized {
-    /// The new revision.
-    pub revision: u64,
-    /// How many assets have a ruleset of it.
-    pub assets: usize,
-    /// What compiled but probably isn't meant.
-    pub warnings: Vec<String>,
-}
-
-/// Who synchronizes what.
-#[derive(Debug)]
-pub struct Request {
-    /// As the audit log writes it.
-    pub actor: String,
-    /// Refused unless the candidate is of this version.
-    pub expected_version: Option<u64>,
-    /// What the operator says about it.
-    pub note: String,
-}
-
-/// Makes the candidate the committed policy: compiles it for every asset, and only when that
-/// succeeds stores revision and rulesets, all or nothing.
-///
-/// # Errors
-/// A problem that lists what can't be compiled.
-pub async fn synchronize(app: &App, request: Request) -> Answer<Synchronized> {
-    let mut committed = app.compiling.committed.lock().await;
-    let (candidate, last, inventory) = {
-        let mut conn = app.store.read().await?;
-        let candidate = store::policy::candidate(&mut conn).await?;
-        let last = store::policy::committed(&mut conn).await?.map(|policy| policy.revision);
-        (candidate, last, assets::inventory(&mut conn).await?)
-    };
-    if request.expected_version.is_some_and(|expected| expected != candidate.version) {
-        return Err(Problem::conflict(
-            "candidate-changed",
-            format!("the candidate is of version {} by now; look at it again", candidate.version),
-        )
-        .field("/expected_version"));
-    }
-    let policy = read_stored(&candidate.documents).map_err(invalid_policy)?.policy;
-    let revision = Revision(last.unwrap_or_default().0 + 1);
-    let fresh = Arc::new(Committed { revision, policy });
-    let (compiled, warnings) =
-        compile(app, &fresh, inventory, Scope::All).await?.map_err(does_not_compile)?;
-
-    let now = Timestamp::now();
-    let mut tx = app.store.write().await?;
-    let stored = CommittedPolicy {
-        revision,
-        documents: candidate.documents,
-        note: request.note.clone(),
-        committed_at: now,
-        committed_by: request.actor.clone(),
-    };
-    store::policy::insert_revision(&mut tx, &stored).await?;
-    for (asset, ruleset) in &compiled {
-        rulesets::put(&mut tx, asset, ruleset).await?;
-    }
-    let deed = Deed {
-        actor: &request.actor,
-        action: "policy.synchronize",
-        target: "policy",
-        before: last.map_or_else(String::new, |last| format!("revision {last}")),
-        after: format!("revision {revision}, {} assets; {}", compiled.len(), request.note),
-    };
-    audit::record(&mut tx, deed, now).await?;
-    commit(tx).await?;
-    *committed = Some(fresh);
-    app.compiling.set_failure(None);
-    Ok(Synchronized { revision: revision.0, assets: compiled.len(), warnings })
-}
-
-/// Compiles documents that aren't committed, to see whether that works.
-///
-/// # Errors
-/// A problem that lists what can't be compiled.
-pub async fn rehearse(app: &App, policy: Policy) -> Answer<Vec<String>> {
-    let inventory = assets::inventory(&mut *app.store.read().await?).await?;
-    let rehearsed = Arc::new(Committed { revision: Revision(0), policy });
-    let compiled = compile(app, &rehearsed, inventory, Scope::All).await?;
-    compiled.map(|(_, warnings)| warnings).map_err(does_not_compile)
-}
-
-/// Everything wrong in a set of documents, as a problem.
-#[must_use]
-pub fn invalid_policy(errors: Vec<FieldError>) -> Problem {
-    let problem =
-        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-policy", "The policy is not valid");
-    let first = errors.first().map(|error| {
-        let place = error.place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default();
-        format!("{place}{}", error.reason)
-    });
-    let field = errors.first().map(|error| error.field.clone()).unwrap_or_default();
-    problem.field(field).detail(first.unwrap_or_default()).errors(errors)
-}
-
-fn does_not_compile(failure: Failure) -> Problem {
-    Problem::new(
-        StatusCode::UNPROCESSABLE_ENTITY,
-        "policy-does-not-compile",
-        "The policy can't be compiled",
-    )
-    .detail(format!("{failure}; nothing was changed"))
+/// What a compilation came to.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    pub(super) compiled: Compiled,
+    pub(super) failures: Failures,
+    pub(super) warnings: Vec<String>,
 }
 
 /// The committed policy, parsed once.
@@ -191,7 +100,7 @@ fn does_not_compile(failure: Failure) -> Problem {
 /// # Errors
 /// When the database fails or what it holds is damaged.
 pub async fn committed(app: &App) -> StoreResult<Option<Arc<Committed>>> {
-    let mut cached = app.compiling.committed.lock().await;
+    let mut cached = app.compiling.turn().await;
     load(app, &mut cached).await
 }
 
@@ -222,23 +131,22 @@ pub async fn compile_one(app: &App, asset: &AssetId) -> Answer<Option<InForce>> 
     Ok(rulesets::wanted(&mut *app.store.read().await?, asset).await?)
 }
 
+/// Compiles the committed policy again. An asset whose ruleset can't be compiled keeps the one of
+/// before and does not keep others from theirs.
 async fn recompile(app: &App, scope: Scope) -> Answer<()> {
-    let mut cached = app.compiling.committed.lock().await;
+    let mut cached = app.compiling.turn().await;
     let Some(committed) = load(app, &mut cached).await? else { return Ok(()) };
     let (inventory, before) = {
         let mut conn = app.store.read().await?;
         let inventory = assets::inventory(&mut conn).await?;
         (inventory, rulesets::all_wanted(&mut conn).await?)
     };
-    let compiled = match compile(app, &committed, inventory, scope).await? {
-        Ok((compiled, _)) => compiled,
-        Err(failure) => {
-            tracing::error!(%failure, "rulesets could not be compiled again; the old ones stay");
-            app.compiling.set_failure(Some(failure.to_string()));
-            return Ok(());
-        }
-    };
-    app.compiling.set_failure(None);
+    let Outcome { compiled, failures, .. } =
+        compile(app, &committed, inventory, scope.clone()).await?;
+    for (asset, failure) in &failures {
+        tracing::error!(%asset, %failure, "a ruleset could not be compiled; the old one stays");
+    }
+    app.compiling.note(&scope, failures);
     let changed = changed(compiled, &before);
     if changed.is_empty() {
         return Ok(());
@@ -260,19 +168,18 @@ fn changed(compiled: Compiled, before: &BTreeMap<String, InForce>) -> Compiled {
 }
 
 /// Compiles and signs off the async threads.
-async fn compile(
+pub(super) async fn compile(
     app: &App,
     committed: &Arc<Committed>,
     inventory: Inventory,
     scope: Scope,
-) -> Answer<Result<(Compiled, Vec<String>), Failure>> {
+) -> Answer<Outcome> {
     let (app, committed) = (app.clone(), committed.clone());
     let work = move || {
         let started = Instant::now();
-        let endpoints = app.endpoints();
-        let compiled = compile_blocking(&app, &committed, &inventory, &endpoints, &scope);
+        let outcome = compile_blocking(&app, &committed, &inventory, &app.endpoints(), &scope);
         metrics::histogram!("xshield_compile_seconds").record(started.elapsed().as_secs_f64());
-        compiled
+        outcome
     };
     Ok(tokio::task::spawn_blocking(work).await?)
 }
@@ -283,34 +190,41 @@ fn compile_blocking(
     inventory: &Inventory,
     endpoints: &[SocketAddr],
     scope: &Scope,
-) -> Result<(Compiled, Vec<String>), Failure> {
+) -> Outcome {
     let now = Timestamp::now();
     let compiler = Compiler::new(&committed.policy, inventory, committed.revision, endpoints);
+    let sealed = |id: &AssetId| -> Result<StoredRuleset, Failure> {
+        let envelope = envelope::seal(&app.keys.policy, &compiler.ruleset(id)?)?;
+        let wanted = InForce { revision: committed.revision, digest: envelope.digest() };
+        let envelope = String::from_utf8_lossy(&envelope.to_bytes()).into_owned();
+        Ok(StoredRuleset { wanted, envelope, compiled_at: now })
+    };
+    let mut outcome = Outcome {
+        warnings: compiler.warnings().iter().map(ToString::to_string).collect(),
+        ..Outcome::default()
+    };
     let ids = inventory.assets.iter().map(|asset| &asset.id).filter(|id| match scope {
         Scope::All => true,
         Scope::One(wanted) => wanted == *id,
     });
-    let compiled = ids
-        .map(|id| {
-            let envelope = envelope::seal(&app.keys.policy, &compiler.ruleset(id)?)?;
-            let wanted = InForce { revision: committed.revision, digest: envelope.digest() };
-            let envelope = String::from_utf8_lossy(&envelope.to_bytes()).into_owned();
-            Ok((id.clone(), StoredRuleset { wanted, envelope, compiled_at: now }))
-        })
-        .collect::<Result<Compiled, Failure>>()?;
-    let warnings = compiler.warnings().iter().map(ToString::to_string).collect();
-    Ok((compiled, warnings))
+    for id in ids {
+        match sealed(id) {
+            Ok(ruleset) => outcome.compiled.push((id.clone(), ruleset)),
+            Err(failure) => outcome.failures.push((id.clone(), failure)),
+        }
+    }
+    outcome
 }
 
 /// Compiles again whenever the inventory has changed, gathering changes that come together.
 pub async fn run(app: App) {
+    const RETRY: Duration = Duration::from_secs(5);
     loop {
         app.compiling.changed.notified().await;
         tokio::time::sleep(Duration::from_millis(app.settings.gather_changes_ms)).await;
-        if let Err(problem) = recompile(&app, Scope::All).await {
-            let detail = problem.detail.clone().unwrap_or_default();
-            app.compiling.set_failure(Some(detail));
-            tokio::time::sleep(Duration::from_secs(5)).await;
+        // The problem is in the log by now.
+        if recompile(&app, Scope::All).await.is_err() {
+            tokio::time::sleep(RETRY).await;
             app.compiling.inventory_changed();
         }
     }

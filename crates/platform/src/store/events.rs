@@ -13,7 +13,7 @@ use crate::clock::Timestamp;
 pub struct StoredEvent {
     /// For paging.
     pub id: i64,
-    /// Whose.
+    /// The name of the asset whose it is.
     pub asset: String,
     /// The sum of the batches.
     pub event: FirewallEvent,
@@ -24,6 +24,8 @@ pub struct StoredEvent {
 /// What to list.
 #[derive(Debug, Default)]
 pub struct EventFilter {
+    /// Only this asset's.
+    pub asset: Option<AssetId>,
     /// What happened.
     pub kind: Option<EventKind>,
     /// Who opened the flow.
@@ -84,48 +86,52 @@ pub(crate) fn bounded(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX).min(1 << 53)
 }
 
-/// Up to `limit` flows of an asset, the last seen first, after the place `(last_seen, id)`.
+/// Up to `limit` flows, the last seen first, after the place `(last_seen, id)`.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn list(
     conn: &mut Conn,
-    asset: &AssetId,
     filter: &EventFilter,
     after: Option<(i64, i64)>,
     limit: u32,
 ) -> StoreResult<Vec<StoredEvent>> {
-    let mut query = QueryBuilder::<Db>::new("SELECT * FROM firewall_event WHERE asset_id = ");
-    query.push_bind(asset.as_str().to_owned());
+    let mut query = QueryBuilder::<Db>::new(
+        "SELECT e.*, a.name AS asset_name FROM firewall_event e JOIN asset a ON a.id = e.asset_id \
+         WHERE 1 = 1",
+    );
+    if let Some(asset) = &filter.asset {
+        query.push(" AND e.asset_id = ").push_bind(asset.as_str().to_owned());
+    }
     if let Some((seen, id)) = after {
-        query.push(" AND (last_seen < ").push_bind(seen);
-        query.push(" OR (last_seen = ").push_bind(seen);
-        query.push(" AND id < ").push_bind(id).push("))");
+        query.push(" AND (e.last_seen < ").push_bind(seen);
+        query.push(" OR (e.last_seen = ").push_bind(seen);
+        query.push(" AND e.id < ").push_bind(id).push("))");
     }
     if let Some(kind) = &filter.kind {
-        query.push(" AND kind = ").push_bind(word(kind)?);
+        query.push(" AND e.kind = ").push_bind(word(kind)?);
     }
     if let Some(direction) = &filter.direction {
-        query.push(" AND direction = ").push_bind(word(direction)?);
+        query.push(" AND e.direction = ").push_bind(word(direction)?);
     }
     if let Some(peer) = &filter.peer {
-        query.push(" AND ((direction = 'inbound' AND source = ").push_bind(peer.clone());
-        query.push(") OR (direction = 'outbound' AND destination = ").push_bind(peer.clone());
+        query.push(" AND ((e.direction = 'inbound' AND e.source = ").push_bind(peer.clone());
+        query.push(") OR (e.direction = 'outbound' AND e.destination = ").push_bind(peer.clone());
         query.push("))");
     }
     if let Some(port) = filter.port {
-        query.push(" AND port = ").push_bind(i64::from(port));
+        query.push(" AND e.port = ").push_bind(i64::from(port));
     }
     if let Some(protocol) = &filter.protocol {
-        query.push(" AND protocol = ").push_bind(super::to_json(protocol)?);
+        query.push(" AND e.protocol = ").push_bind(super::to_json(protocol)?);
     }
     if let Some(rule) = &filter.rule {
-        query.push(" AND rule = ").push_bind(rule.clone());
+        query.push(" AND e.rule = ").push_bind(rule.clone());
     }
     if let Some(since) = filter.since {
-        query.push(" AND last_seen >= ").push_bind(since.0);
+        query.push(" AND e.last_seen >= ").push_bind(since.0);
     }
-    query.push(" ORDER BY last_seen DESC, id DESC LIMIT ").push_bind(i64::from(limit));
+    query.push(" ORDER BY e.last_seen DESC, e.id DESC LIMIT ").push_bind(i64::from(limit));
     let rows = query.build().fetch_all(conn).await.doing("list events")?;
     rows.iter().map(stored).collect()
 }
@@ -195,7 +201,7 @@ fn stored(row: &Row) -> StoreResult<StoredEvent> {
     };
     Ok(StoredEvent {
         id: row.get("id"),
-        asset: row.get("asset_id"),
+        asset: row.get("asset_name"),
         event,
         batches: unsigned(row.get("batches")),
     })

@@ -1,5 +1,6 @@
 //! A platform on loopback, a client of its admin API, and hosts that speak its host API.
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its part")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where something is wrong")]
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -218,6 +219,7 @@ pub fn settings(data_dir: &Path) -> Settings {
     settings.admin_password = Some(AdminPassword(PASSWORD.to_owned()));
     settings.gather_changes_ms = 10;
     settings.shutdown_grace = 5;
+    settings.requests_per_second = 1000;
     settings
 }
 

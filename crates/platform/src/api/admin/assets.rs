@@ -19,7 +19,8 @@ use crate::auth::{Allowed, Caller, Operator, Viewer};
 use crate::clock::Timestamp;
 use crate::jobs::compile;
 use crate::keys::new_id;
-use crate::problem::{Answer, JsonBody, Problem, QueryOf};
+use crate::problem::{Answer, JsonBody, Problem};
+use crate::query::BothOf;
 use crate::state::App;
 use crate::store::assets::{self, ACTIVE_FOR, AssetFilter, Standing, StoredAsset, Tags};
 use crate::store::audit::{self, Deed};
@@ -65,6 +66,9 @@ struct Spark {
     wanted: Option<InForce>,
     /// Whether they are the same.
     up_to_date: bool,
+    /// Why the asset's ruleset could not be compiled after the inventory changed; the one of before
+    /// stays wanted.
+    compile_failure: Option<String>,
     /// Why nothing is enforced, when that is so.
     nothing_enforced: Option<String>,
     /// What the host wants an operator to know.
@@ -104,9 +108,9 @@ struct Asset {
     spark: Spark,
 }
 
-fn shown(asset: StoredAsset, tags: Tags, now: Timestamp) -> Asset {
+fn shown(app: &App, asset: StoredAsset, tags: Tags, now: Timestamp) -> Asset {
     Asset {
-        spark: spark(&asset, now),
+        spark: spark(&asset, app.compiling.failure(&asset.id), now),
         id: asset.id,
         name: asset.name,
         source: asset.source,
@@ -124,7 +128,7 @@ fn shown(asset: StoredAsset, tags: Tags, now: Timestamp) -> Asset {
     }
 }
 
-fn spark(asset: &StoredAsset, now: Timestamp) -> Spark {
+fn spark(asset: &StoredAsset, compile_failure: Option<String>, now: Timestamp) -> Spark {
     let activity = match asset.last_check_in {
         None => Activity::Never,
         Some(last) if last.plus(ACTIVE_FOR) >= now => Activity::Active,
@@ -143,18 +147,22 @@ fn spark(asset: &StoredAsset, now: Timestamp) -> Spark {
         in_force: asset.in_force,
         wanted: asset.wanted,
         up_to_date: asset.wanted == asset.in_force,
-        nothing_enforced: nothing_enforced(asset),
+        nothing_enforced: nothing_enforced(asset, compile_failure.as_deref()),
+        compile_failure,
         problems: asset.problems.clone(),
     }
 }
 
-fn nothing_enforced(asset: &StoredAsset) -> Option<String> {
+fn nothing_enforced(asset: &StoredAsset, compile_failure: Option<&str>) -> Option<String> {
     if asset.last_check_in.is_none() {
         return Some("the host has registered but not checked in yet".to_owned());
     }
     match &asset.status {
         Status::Enforcing => None,
-        Status::NoPolicy if asset.wanted.is_none() => Some("no policy is committed yet".to_owned()),
+        Status::NoPolicy if asset.wanted.is_none() => Some(match compile_failure {
+            Some(failure) => format!("its ruleset can't be compiled: {failure}"),
+            None => "no policy is committed yet".to_owned(),
+        }),
         Status::NoPolicy => Some("the host has not fetched its ruleset yet".to_owned()),
         Status::Blocked { by } => Some(format!("blocked: {by}")),
         // With an older ruleset in force, something is still enforced.
@@ -187,8 +195,7 @@ struct AssetQuery {
 async fn list(
     State(app): State<App>,
     _: Allowed<Viewer>,
-    QueryOf(query): QueryOf<AssetQuery>,
-    QueryOf(page): QueryOf<PageQuery>,
+    BothOf(query, page): BothOf<AssetQuery, PageQuery>,
 ) -> Answer<Json<Page<Asset>>> {
     let (limit, now) = (page.limit()?, Timestamp::now());
     let ids = match &query.segment {
@@ -207,7 +214,7 @@ async fn list(
         |asset| asset.name.as_str().to_owned(),
         |asset| {
             let tags = tags.remove(&asset.id).unwrap_or_default();
-            shown(asset, tags, now)
+            shown(&app, asset, tags, now)
         },
     )))
 }
@@ -249,10 +256,10 @@ pub(super) async fn named(conn: &mut Conn, asset: &str) -> Answer<StoredAsset> {
     found.ok_or_else(|| Problem::not_found("asset", asset))
 }
 
-async fn with_tags(conn: &mut Conn, asset: StoredAsset) -> Answer<Json<Asset>> {
+async fn with_tags(app: &App, conn: &mut Conn, asset: StoredAsset) -> Answer<Json<Asset>> {
     let mut tags = assets::tags_of(conn, std::iter::once(&asset.id)).await?;
     let tags = tags.remove(&asset.id).unwrap_or_default();
-    Ok(Json(shown(asset, tags, Timestamp::now())))
+    Ok(Json(shown(app, asset, tags, Timestamp::now())))
 }
 
 /// One asset
@@ -266,7 +273,7 @@ async fn get(
 ) -> Answer<Json<Asset>> {
     let mut conn = app.store.read().await?;
     let asset = named(&mut conn, &asset).await?;
-    with_tags(&mut conn, asset).await
+    with_tags(&app, &mut conn, asset).await
 }
 
 #[derive(Deserialize, utoipa::ToSchema)]
@@ -313,7 +320,7 @@ async fn change(
     } else {
         drop(tx);
     }
-    Ok(Json(shown(asset, after, Timestamp::now())))
+    Ok(Json(shown(&app, asset, after, Timestamp::now())))
 }
 
 fn in_words(tags: &Tags) -> String {
@@ -379,7 +386,7 @@ async fn approve_identity(
     assets::approve_identity(&mut tx, &asset.id).await?;
     record(&mut tx, &allowed.caller, "asset.approve-identity", &asset, &before, &after).await?;
     let asset = named(&mut tx, asset.id.as_str()).await?;
-    let shown = with_tags(&mut tx, asset).await?;
+    let shown = with_tags(&app, &mut tx, asset).await?;
     commit(tx).await?;
     Ok(shown)
 }
@@ -399,7 +406,7 @@ async fn reject_identity(
     assets::reject_identity(&mut tx, &asset.id).await?;
     record(&mut tx, &allowed.caller, "asset.reject-identity", &asset, &before, "").await?;
     let asset = named(&mut tx, asset.id.as_str()).await?;
-    let shown = with_tags(&mut tx, asset).await?;
+    let shown = with_tags(&app, &mut tx, asset).await?;
     commit(tx).await?;
     Ok(shown)
 }

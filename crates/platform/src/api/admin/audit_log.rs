@@ -9,7 +9,8 @@ use utoipa_axum::routes;
 use super::page::{Page, PageQuery};
 use crate::auth::{Allowed, Viewer};
 use crate::clock::Timestamp;
-use crate::problem::{Answer, QueryOf};
+use crate::problem::Answer;
+use crate::query::BothOf;
 use crate::state::App;
 use crate::store::audit::{self, AuditEntry, AuditFilter};
 
@@ -40,8 +41,7 @@ struct AuditQuery {
 async fn list(
     State(app): State<App>,
     _: Allowed<Viewer>,
-    QueryOf(query): QueryOf<AuditQuery>,
-    QueryOf(page): QueryOf<PageQuery>,
+    BothOf(query, page): BothOf<AuditQuery, PageQuery>,
 ) -> Answer<Json<Page<AuditEntry>>> {
     let limit = page.limit()?;
     let AuditQuery { actor, action, target, since } = query;

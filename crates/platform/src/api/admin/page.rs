@@ -5,7 +5,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::problem::{Answer, Problem, number};
+use crate::problem::{Answer, Problem};
+use crate::query::number;
 
 const USUAL: u32 = 100;
 const MOST: u32 = 1000;

@@ -12,9 +12,10 @@ use xshield_policy::Revision;
 use super::page::{Page, PageQuery};
 use crate::auth::{Allowed, Operator, Viewer};
 use crate::clock::Timestamp;
-use crate::jobs::compile::{self, Synchronized, invalid_policy, rehearse};
+use crate::jobs::synchronize::{self, Synchronized, invalid_policy, rehearse};
 use crate::policy::{CheckedPolicy, PolicyFile, PolicyInput, read, read_stored};
-use crate::problem::{Answer, JsonBody, Problem, QueryOf, parse_json, refuse_body};
+use crate::problem::{Answer, JsonBody, Problem, parse_json, refuse_body};
+use crate::query::QueryOf;
 use crate::state::App;
 use crate::store::audit::{self, Deed};
 use crate::store::policy::{Candidate, CommittedPolicy};
@@ -101,7 +102,7 @@ fn yaml(body: &[u8]) -> Answer<PolicyInput> {
 #[into_params(parameter_in = Query)]
 struct PutQuery {
     /// Refused unless the candidate is of this version.
-    #[serde(default, deserialize_with = "crate::problem::number")]
+    #[serde(default, deserialize_with = "crate::query::number")]
     #[param(value_type = Option<u64>)]
     expected_version: Option<u64>,
 }
@@ -206,8 +207,8 @@ async fn synchronize(
 ) -> Answer<Json<Synchronized>> {
     let actor = allowed.caller.actor();
     let request =
-        compile::Request { actor, expected_version: wish.expected_version, note: wish.note };
-    compile::synchronize(&app, request).await.map(Json)
+        synchronize::Request { actor, expected_version: wish.expected_version, note: wish.note };
+    synchronize::synchronize(&app, request).await.map(Json)
 }
 
 /// A committed policy.
@@ -306,7 +307,10 @@ async fn restore(
     let synchronized = if wish.synchronize {
         let note = format!("restored from revision {}", policy.revision);
         let expected_version = Some(candidate.version);
-        Some(compile::synchronize(&app, compile::Request { actor, expected_version, note }).await?)
+        Some(
+            synchronize::synchronize(&app, synchronize::Request { actor, expected_version, note })
+                .await?,
+        )
     } else {
         None
     };

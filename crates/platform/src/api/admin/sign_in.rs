@@ -114,7 +114,7 @@ async fn me(allowed: Allowed<Viewer>) -> Json<Me> {
     Json(Me { user: caller.account, role: caller.role, token: caller.token })
 }
 
-/// What hosts have to know of the platform, and how it is.
+/// What hosts have to know of the platform.
 #[derive(Serialize, utoipa::ToSchema)]
 struct PlatformInfo {
     version: &'static str,
@@ -124,9 +124,6 @@ struct PlatformInfo {
     ca_pem: String,
     /// The key that hosts pin (base64).
     policy_key: String,
-    /// Why rulesets could not be compiled again after the inventory changed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    compile_failure: Option<String>,
 }
 
 /// What hosts have to know of the platform
@@ -138,6 +135,5 @@ async fn platform(State(app): State<App>, _: Allowed<Viewer>) -> Json<PlatformIn
         url: app.public_url(),
         ca_pem: app.tls.ca_pem().to_owned(),
         policy_key: app.keys.policy.public().to_string(),
-        compile_failure: app.compiling.failure(),
     })
 }

@@ -5,7 +5,7 @@ use axum::extract::{Path, State};
 use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use xshield_policy::{Direction, Protocol, Ruleset};
+use xshield_policy::{AssetId, Direction, Protocol, Ruleset};
 use xshield_wire::message::{
     EventKind, FirewallEvent, InForce, ListeningPort, ProgrammedReport, RuleHits,
 };
@@ -14,7 +14,8 @@ use super::assets::named;
 use super::page::{Page, PageQuery};
 use crate::auth::{Allowed, Viewer};
 use crate::clock::Timestamp;
-use crate::problem::{Answer, Problem, QueryOf, number};
+use crate::problem::{Answer, Problem};
+use crate::query::{BothOf, number};
 use crate::state::App;
 use crate::store::events::{self, EventFilter, StoredEvent};
 use crate::store::reports::{self, StoredHits};
@@ -25,6 +26,7 @@ pub(super) fn router() -> OpenApiRouter<App> {
         .routes(routes!(ruleset))
         .routes(routes!(programmed))
         .routes(routes!(list_events))
+        .routes(routes!(all_events))
         .routes(routes!(ports))
 }
 
@@ -155,6 +157,8 @@ struct EventQuery {
 /// A flow, added up over all reports.
 #[derive(Serialize, utoipa::ToSchema)]
 struct Event {
+    /// The asset's name.
+    asset: String,
     #[schema(value_type = String)]
     kind: EventKind,
     #[schema(value_type = String)]
@@ -198,6 +202,7 @@ impl From<StoredEvent> for Event {
             process,
         } = stored.event;
         Self {
+            asset: stored.asset,
             kind,
             direction,
             source: source.to_string(),
@@ -224,11 +229,32 @@ async fn list_events(
     State(app): State<App>,
     _: Allowed<Viewer>,
     Path(asset): Path<String>,
-    QueryOf(query): QueryOf<EventQuery>,
-    QueryOf(page): QueryOf<PageQuery>,
+    BothOf(query, page): BothOf<EventQuery, PageQuery>,
+) -> Answer<Json<Page<Event>>> {
+    let asset = named(&mut *app.store.read().await?, &asset).await?;
+    page_of_events(&app, Some(asset.id), query, &page).await
+}
+
+/// Flows that the firewalls of all assets denied, would deny or accepted; the last seen first
+#[utoipa::path(get, path = "/api/v1/events", tag = "telemetry", params(EventQuery, PageQuery),
+    responses((status = 200, body = Page<Event>)))]
+async fn all_events(
+    State(app): State<App>,
+    _: Allowed<Viewer>,
+    BothOf(query, page): BothOf<EventQuery, PageQuery>,
+) -> Answer<Json<Page<Event>>> {
+    page_of_events(&app, None, query, &page).await
+}
+
+async fn page_of_events(
+    app: &App,
+    asset: Option<AssetId>,
+    query: EventQuery,
+    page: &PageQuery,
 ) -> Answer<Json<Page<Event>>> {
     let limit = page.limit()?;
     let filter = EventFilter {
+        asset,
         kind: query.kind,
         direction: query.direction,
         peer: query.peer.map(|peer| peer.to_string()),
@@ -238,8 +264,7 @@ async fn list_events(
         since: query.since,
     };
     let mut conn = app.store.read().await?;
-    let asset = named(&mut conn, &asset).await?;
-    let found = events::list(&mut conn, &asset.id, &filter, page.after()?, limit + 1).await?;
+    let found = events::list(&mut conn, &filter, page.after()?, limit + 1).await?;
     let place = |stored: &StoredEvent| (Timestamp::from_unix(stored.event.last_seen).0, stored.id);
     Ok(Json(Page::of(found, limit, place, Event::from)))
 }

@@ -53,8 +53,10 @@ fn takes_zstd(headers: &HeaderMap) -> bool {
     let values =
         headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).any(|coding| {
-        let (name, weight) = coding.split_once(';').unwrap_or((coding, ""));
-        name.trim().eq_ignore_ascii_case("zstd") && !weight.replace(' ', "").starts_with("q=0")
+        let (name, parameters) = coding.split_once(';').unwrap_or((coding, ""));
+        let weight = parameters.trim().strip_prefix("q=").map(str::parse::<f32>);
+        let refused = weight.is_some_and(|weight| weight.is_ok_and(|weight| weight <= 0.0));
+        name.trim().eq_ignore_ascii_case("zstd") && !refused
     })
 }
 

@@ -1,0 +1,163 @@
+//! The candidate becomes the committed policy, whole or not at all.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::http::StatusCode;
+use xshield_policy::document::Policy;
+use xshield_policy::inventory::Inventory;
+use xshield_policy::{AssetId, Revision};
+
+use super::compile::{Committed, Failures, Outcome, Scope, compile};
+use crate::clock::Timestamp;
+use crate::policy::read_stored;
+use crate::problem::{Answer, FieldError, Problem};
+use crate::state::App;
+use crate::store::audit::{self, Deed};
+use crate::store::policy::CommittedPolicy;
+use crate::store::{self, assets, commit, rulesets};
+
+/// What synchronizing did.
+#[derive(Debug, serde::Serialize, utoipa::ToSchema)]
+pub struct Synchronized {
+    /// The new revision.
+    pub revision: u64,
+    /// How many assets have a ruleset of it.
+    pub assets: usize,
+    /// What compiled but probably isn't meant.
+    pub warnings: Vec<String>,
+}
+
+/// Who synchronizes what.
+#[derive(Debug)]
+pub struct Request {
+    /// As the audit log writes it.
+    pub actor: String,
+    /// Refused unless the candidate is of this version.
+    pub expected_version: Option<u64>,
+    /// What the operator says about it.
+    pub note: String,
+}
+
+/// Makes the candidate the committed policy: compiles it for every asset, and only when that
+/// succeeds stores revision and rulesets, all or nothing.
+///
+/// # Errors
+/// A problem that lists what can't be compiled.
+pub async fn synchronize(app: &App, request: Request) -> Answer<Synchronized> {
+    let mut turn = app.compiling.turn().await;
+    let (candidate, last, inventory) = {
+        let mut conn = app.store.read().await?;
+        let candidate = store::policy::candidate(&mut conn).await?;
+        let last = store::policy::committed(&mut conn).await?.map(|policy| policy.revision);
+        (candidate, last, assets::inventory(&mut conn).await?)
+    };
+    if request.expected_version.is_some_and(|expected| expected != candidate.version) {
+        return Err(Problem::conflict(
+            "candidate-changed",
+            format!("the candidate is of version {} by now; look at it again", candidate.version),
+        )
+        .field("/expected_version"));
+    }
+    let policy = read_stored(&candidate.documents).map_err(invalid_policy)?.policy;
+    let revision = Revision(last.unwrap_or_default().0 + 1);
+    let fresh = Arc::new(Committed { revision, policy });
+    let Outcome { compiled, warnings, .. } = compile_whole(app, &fresh, inventory).await?;
+
+    let now = Timestamp::now();
+    let mut tx = app.store.write().await?;
+    let stored = CommittedPolicy {
+        revision,
+        documents: candidate.documents,
+        note: request.note.clone(),
+        committed_at: now,
+        committed_by: request.actor.clone(),
+    };
+    store::policy::insert_revision(&mut tx, &stored).await?;
+    for (asset, ruleset) in &compiled {
+        rulesets::put(&mut tx, asset, ruleset).await?;
+    }
+    let deed = Deed {
+        actor: &request.actor,
+        action: "policy.synchronize",
+        target: "policy",
+        before: last.map_or_else(String::new, |last| format!("revision {last}")),
+        after: format!("revision {revision}, {} assets; {}", compiled.len(), request.note),
+    };
+    audit::record(&mut tx, deed, now).await?;
+    commit(tx).await?;
+    *turn = Some(fresh);
+    app.compiling.note(&Scope::All, Vec::new());
+    Ok(Synchronized { revision: revision.0, assets: compiled.len(), warnings })
+}
+
+/// Compiles documents that aren't committed, to see whether that works.
+///
+/// # Errors
+/// A problem that lists what can't be compiled.
+pub async fn rehearse(app: &App, policy: Policy) -> Answer<Vec<String>> {
+    let inventory = assets::inventory(&mut *app.store.read().await?).await?;
+    let rehearsed = Arc::new(Committed { revision: Revision(0), policy });
+    Ok(compile_whole(app, &rehearsed, inventory).await?.warnings)
+}
+
+async fn compile_whole(
+    app: &App,
+    policy: &Arc<Committed>,
+    inventory: Inventory,
+) -> Answer<Outcome> {
+    let names: BTreeMap<AssetId, String> = inventory
+        .assets
+        .iter()
+        .map(|asset| (asset.id.clone(), asset.name.as_str().to_owned()))
+        .collect();
+    let mut outcome = compile(app, policy, inventory, Scope::All).await?;
+    if outcome.failures.is_empty() {
+        return Ok(outcome);
+    }
+    Err(does_not_compile(std::mem::take(&mut outcome.failures), &names))
+}
+
+/// The failures, each once, with the first asset that has it.
+fn does_not_compile(failures: Failures, names: &BTreeMap<AssetId, String>) -> Problem {
+    let mut reasons: BTreeMap<String, (AssetId, usize)> = BTreeMap::new();
+    for (asset, failure) in failures {
+        let (_, count) = reasons.entry(failure.to_string()).or_insert((asset, 0));
+        *count += 1;
+    }
+    let told: Vec<String> = reasons
+        .into_iter()
+        .map(|(reason, (asset, count))| {
+            let name = names.get(&asset).map_or(asset.as_str(), String::as_str);
+            match count {
+                1 => format!("asset {name}: {reason}"),
+                _ => format!("asset {name} and {} more: {reason}", count - 1),
+            }
+        })
+        .collect();
+    let first = told.first().cloned().unwrap_or_default();
+    let errors = told
+        .into_iter()
+        .map(|reason| FieldError { field: String::new(), reason, place: None })
+        .collect();
+    Problem::new(
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "policy-does-not-compile",
+        "The policy can't be compiled",
+    )
+    .detail(format!("{first}; nothing was changed"))
+    .errors(errors)
+}
+
+/// Everything wrong in a set of documents, as a problem.
+#[must_use]
+pub fn invalid_policy(errors: Vec<FieldError>) -> Problem {
+    let problem =
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-policy", "The policy is not valid");
+    let first = errors.first().map(|error| {
+        let place = error.place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default();
+        format!("{place}{}", error.reason)
+    });
+    let field = errors.first().map(|error| error.field.clone()).unwrap_or_default();
+    problem.field(field).detail(first.unwrap_or_default()).errors(errors)
+}

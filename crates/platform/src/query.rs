@@ -1,0 +1,161 @@
+//! Query strings: what does not fit is refused with the parameter's name, also a parameter that
+//! there is not. A filter with a slip of the pen must not become no filter.
+
+use std::str::FromStr;
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use serde::de::value::Error as NoValue;
+use serde::de::{DeserializeOwned, Error as _, Visitor};
+use serde::{Deserialize, Deserializer, forward_to_deserialize_any};
+use serde_json::{Map, Value};
+
+use crate::problem::{Answer, Problem};
+
+/// The parameters of a request that takes those of `T` and no others.
+#[derive(Debug)]
+pub struct QueryOf<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for QueryOf<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let values = values(parts)?;
+        only(&values, &[names::<T>()])?;
+        read(values).map(Self)
+    }
+}
+
+/// The parameters of a request that takes those of `A` and those of `B`.
+#[derive(Debug)]
+pub struct BothOf<A, B>(pub A, pub B);
+
+impl<S, A, B> FromRequestParts<S> for BothOf<A, B>
+where
+    S: Send + Sync,
+    A: DeserializeOwned,
+    B: DeserializeOwned,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let values = values(parts)?;
+        only(&values, &[names::<A>(), names::<B>()])?;
+        Ok(Self(read(values.clone())?, read(values)?))
+    }
+}
+
+/// Reads a number from a parameter's text.
+///
+/// # Errors
+/// When it is none, or out of range.
+pub fn number<'de, D: Deserializer<'de>, T: FromStr>(from: D) -> Result<Option<T>, D::Error> {
+    let text = String::deserialize(from)?;
+    text.parse()
+        .map(Some)
+        .map_err(|_| D::Error::custom(format!("{text:?} is not a number in range")))
+}
+
+fn values(parts: &Parts) -> Answer<Map<String, Value>> {
+    let pairs: Vec<(String, String)> =
+        serde_urlencoded::from_str(parts.uri.query().unwrap_or_default())
+            .map_err(|error| Problem::invalid("?", error.to_string()))?;
+    let mut values = Map::new();
+    for (name, value) in pairs.into_iter().filter(|(_, value)| !value.is_empty()) {
+        if values.insert(name.clone(), Value::from(value)).is_some() {
+            return Err(Problem::invalid(&format!("?{name}"), "given twice"));
+        }
+    }
+    Ok(values)
+}
+
+fn only(values: &Map<String, Value>, known: &[&[&str]]) -> Answer<()> {
+    let known: Vec<&str> = known.concat();
+    match values.keys().find(|name| !known.contains(&name.as_str())) {
+        None => Ok(()),
+        Some(name) => {
+            let reason = format!("there is no such parameter; there are {}", known.join(", "));
+            Err(Problem::invalid(&format!("?{name}"), reason))
+        }
+    }
+}
+
+fn read<T: DeserializeOwned>(values: Map<String, Value>) -> Answer<T> {
+    serde_path_to_error::deserialize(Value::from(values)).map_err(|error| {
+        let field = format!("?{}", error.path());
+        Problem::invalid(&field, error.into_inner().to_string())
+    })
+}
+
+/// The names of a struct's fields, as its `Deserialize` knows them.
+fn names<T: DeserializeOwned>() -> &'static [&'static str] {
+    struct Names<'a>(&'a mut &'static [&'static str]);
+
+    impl<'de> Deserializer<'de> for Names<'_> {
+        type Error = NoValue;
+
+        fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, NoValue> {
+            Err(NoValue::custom("only structs have names"))
+        }
+
+        fn deserialize_struct<V: Visitor<'de>>(
+            self,
+            _: &'static str,
+            fields: &'static [&'static str],
+            _: V,
+        ) -> Result<V::Value, NoValue> {
+            *self.0 = fields;
+            Err(NoValue::custom("the names are known"))
+        }
+
+        forward_to_deserialize_any! {
+            bool i8 i16 i32 i64 u8 u16 u32 u64 f32 f64 char str string bytes byte_buf option unit
+            unit_struct newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+        }
+    }
+
+    let mut found: &'static [&'static str] = &[];
+    // It ends in an error either way; what counts is what was found before.
+    drop(T::deserialize(Names(&mut found)));
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Deserialize, PartialEq)]
+    struct Filter {
+        #[serde(default)]
+        name: Option<String>,
+        #[serde(default, deserialize_with = "number")]
+        port: Option<u16>,
+    }
+
+    fn parsed(query: &str) -> Answer<Filter> {
+        let uri = format!("/x?{query}");
+        let (parts, ()) = axum::http::Request::get(uri).body(()).unwrap().into_parts();
+        let values = values(&parts)?;
+        only(&values, &[names::<Filter>()])?;
+        read(values)
+    }
+
+    #[test]
+    fn known_parameters_are_read() {
+        let both = Filter { name: Some("a b".to_owned()), port: Some(22) };
+        assert_eq!(parsed("name=a+b&port=22").unwrap(), both);
+        assert_eq!(parsed("name=").unwrap(), Filter { name: None, port: None });
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named() {
+        for (query, field) in [
+            ("nam=a", "?nam"),
+            ("name=a&name=b", "?name"),
+            ("port=x", "?port"),
+            ("port=70000", "?port"),
+        ] {
+            assert_eq!(parsed(query).unwrap_err().field.as_deref(), Some(field), "{query}");
+        }
+    }
+}

@@ -14,6 +14,7 @@ mod constants;
 mod decode;
 mod encode;
 mod error;
+mod hits;
 mod kernel;
 mod read;
 mod slot;

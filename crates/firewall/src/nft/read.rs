@@ -7,8 +7,9 @@ use xshield_policy::{Direction, Protocol};
 use super::FirewallError;
 use super::cgroups;
 use super::constants::{TABLE_HANDLE, TABLE_NAME, element, flag, message as kind, rule};
-use super::decode::{self, Count, ReadElement, ReadLine, ReadSet};
+use super::decode::{self, ReadElement, ReadLine, ReadSet};
 use super::encode::{Hook, PROBATION};
+use super::hits::Counted;
 use super::kernel::sets;
 use super::slot::{Slot, Standing};
 use super::socket::Link;
@@ -18,7 +19,7 @@ use crate::plan::{
     Chain, Element, Family, FieldType, LOST, Line, TABLE, address, flow_set, is_shared,
     record_chain,
 };
-use crate::programmed::{Counted, Programmed};
+use crate::programmed::Programmed;
 
 /// Elements of a set, and how many answers there were.
 pub(crate) fn elements(
@@ -119,7 +120,7 @@ fn programmed_once(
         };
         for item in elements(link, &set.name, &known.key, action)?.0 {
             if known.counted {
-                counts.push(Counted::element(plain, &item.element, item.count.into()));
+                counts.push(Counted::element(plain, &item.element, item.count));
             }
             known.elements.push(item.element);
         }
@@ -134,7 +135,7 @@ fn programmed_once(
             Some(_) => continue,
         };
         if line.counted {
-            counts.push(Counted::line(plain, &line, count.into()));
+            counts.push(Counted::line(plain, &line, count));
         }
         by_name.entry(plain.to_owned()).or_default().push(line);
     }
@@ -154,12 +155,6 @@ fn programmed_once(
     }
     read.hits = Counted::hits(counts);
     Ok(read)
-}
-
-impl From<Count> for (u64, u64) {
-    fn from(count: Count) -> Self {
-        (count.packets, count.bytes)
-    }
 }
 
 /// Reads all flow sets and what they had to leave out.

@@ -39,8 +39,8 @@ pub use model::{
     FlowSet, Key, Label, Line, Next, Plan, Recorder, Set, Shape, State, TABLE, is_shared,
 };
 pub use recorder::RecorderLimits;
-pub(crate) use recorder::{LOST, flow_set, record_chain};
-pub(crate) use text::address;
 #[cfg(target_os = "linux")]
-pub(crate) use text::cgroup_level;
+pub(crate) use recorder::{LOST, flow_set, record_chain};
 pub use text::{Naming, write_chain, write_line, write_set};
+#[cfg(target_os = "linux")]
+pub(crate) use text::{address, cgroup_level};

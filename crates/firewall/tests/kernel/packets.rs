@@ -313,3 +313,56 @@ fn swaps_lose_nothing_and_leak_nothing() {
         println!("{rounds} datagrams during 99 swaps");
     });
 }
+
+/// A cgroup of the test's own; gone when dropped.
+struct Cgroup(std::path::PathBuf);
+
+impl Cgroup {
+    const NAME: &str = "xshield-firewall-test";
+
+    fn make() -> Option<Self> {
+        let roots = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"].map(std::path::Path::new);
+        let root = roots.into_iter().find(|root| root.join("cgroup.controllers").exists())?;
+        let path = root.join(Self::NAME);
+        match std::fs::create_dir(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => None,
+            _ => Some(Self(path)),
+        }
+    }
+
+    /// Whether a program in the cgroup reaches the peer.
+    fn connects(&self, to: &str) -> bool {
+        let (address, port) = to.split_once(':').unwrap();
+        let join = format!("echo $$ > {}/cgroup.procs", self.0.display());
+        let command = format!("{join}; exec timeout 1 bash -c 'exec 3<>/dev/tcp/{address}/{port}'");
+        std::process::Command::new("bash").args(["-c", &command]).status().unwrap().success()
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        // Fails while a program that just ended is still counted; the next test run uses it again.
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
+#[test]
+fn cgroups_are_told_apart() {
+    in_namespace(|| {
+        let peer = Host::joined();
+        let mut firewall = Firewall::open().unwrap();
+        let Some(cgroup) = Cgroup::make().filter(|_| firewall.capabilities().cgroups) else {
+            eprintln!("SKIPPED: no cgroup v2 that can be written, or a kernel that can't match it");
+            return;
+        };
+        let _far = peer.run(|| TcpListener::bind("10.0.0.2:9001").unwrap());
+        assert!(cgroup.connects("10.0.0.2:9001"), "passes without policy");
+        let mut outbound = closed(&["out/program tcp/9001 any"]);
+        outbound.allows[0].owner = Some(Owner::Cgroup(Cgroup::NAME.to_owned()));
+        let plan = plan(&bound(1, open(), outbound), firewall.capabilities());
+        firewall.apply_now(&plan).unwrap();
+        assert_eq!(firewall.read_back().unwrap().differences(&plan), []);
+        assert!(cgroup.connects("10.0.0.2:9001"), "in the cgroup");
+        assert!(connect("10.0.0.2:9001".parse().unwrap()).is_err(), "outside of it");
+    });
+}

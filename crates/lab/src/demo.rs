@@ -72,9 +72,17 @@ pub fn run(args: &DemoArgs) -> Result<()> {
 fn tell_the_way_in(shop: &Shop, port: u16) -> Result<()> {
     let host = shop.lab.host(platform::HOST)?;
     let address = forward::open(port, host, shop.platform.address())?;
-    println!("\nThe platform:  https://{address}");
-    println!("Sign in as:    admin / {}", shop.platform.password());
-    println!("Enter a host:  nsenter --all --target {} bash   (web)", shop.lab.host("web")?.pid()?);
+    println!("\nThe platform:        https://{address}");
+    println!("Sign in as:          admin / {}", shop.platform.password());
+    println!(
+        "On the command line: {} login https://{address} --user admin --ca {}",
+        shop.platform.program().display(),
+        shop.platform.ca_file().display()
+    );
+    println!(
+        "Enter a host:        nsenter --all --target {} bash   (web)",
+        shop.lab.host("web")?.pid()?
+    );
     println!("Ctrl-C ends everything and leaves nothing behind.\n");
     Ok(())
 }

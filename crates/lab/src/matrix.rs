@@ -100,6 +100,12 @@ impl Matrix {
         Self { cells }
     }
 
+    /// The cells whose flow `keep` wants; the others are no part of the result.
+    #[must_use]
+    pub fn only(self, keep: impl Fn(&Flow) -> bool) -> Self {
+        Self { cells: self.cells.into_iter().filter(|(flow, _)| keep(flow)).collect() }
+    }
+
     /// Sends every probe, all hosts at the same time, and asks the receivers what they saw.
     ///
     /// # Errors
@@ -247,7 +253,8 @@ fn take_seen(lab: &Lab) -> Result<BTreeMap<String, BTreeSet<String>>> {
 }
 
 impl std::fmt::Display for Matrix {
-    /// One line per pair of hosts, one column per port; both families in one cell where they agree.
+    /// One line per pair of hosts, one column per port, `expected/got` in each cell: once where IPv4
+    /// and IPv6 agree, both where they don't.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let ports: BTreeSet<Port> = self.cells.keys().map(|flow| flow.port).collect();
         let pairs: BTreeSet<(&str, &str)> =
@@ -255,9 +262,9 @@ impl std::fmt::Display for Matrix {
         let name_width = pairs.iter().map(|(from, _)| from.len()).max().unwrap_or(0).max(4);
         write!(f, "{:name_width$}    {:name_width$}", "from", "to")?;
         for port in &ports {
-            write!(f, "  {:10}", port.to_string())?;
+            write!(f, "  {:11}", port.to_string())?;
         }
-        writeln!(f)?;
+        writeln!(f, "  (expected/got)")?;
         for (from, to) in pairs {
             let mut line = format!("{from:name_width$} -> {to:name_width$}");
             let mut wrong = String::new();
@@ -266,7 +273,7 @@ impl std::fmt::Display for Matrix {
                     let flow = Flow { from: from.to_owned(), to: to.to_owned(), port, family };
                     self.cells.get(&flow)
                 });
-                write!(line, "  {:10}", merged(cells))?;
+                write!(line, "  {:11}", merged(cells))?;
                 for (family, cell) in Family::BOTH.into_iter().zip(cells) {
                     if let Some(cell) = cell.filter(|cell| cell.is_wrong()) {
                         writeln!(
@@ -287,11 +294,11 @@ impl std::fmt::Display for Matrix {
     }
 }
 
-/// What both families got, in one word where they agree; `!` marks what is not as expected.
+/// `expected/got`, once where both families agree; `!` marks what is not as expected.
 fn merged(cells: [Option<&Cell>; 2]) -> String {
     let word = |cell: &Cell| {
         let mark = if cell.is_wrong() { "!" } else { "" };
-        format!("{}{mark}", cell.got())
+        format!("{}/{}{mark}", cell.expected.outcome, cell.got())
     };
     match cells.map(|cell| cell.map(word)) {
         [Some(a), Some(b)] if a == b => a,
@@ -332,6 +339,8 @@ mod tests {
             "{text}"
         );
         assert_eq!(text.matches("WRONG").count(), 1, "{text}");
+        assert!(text.contains("web  -> db    pass/pass|pass/drop!"), "{text}");
+        assert!(text.contains("db   -> web   pass/pass\n"), "{text}");
     }
 
     #[test]

@@ -95,6 +95,18 @@ impl Platform {
         (IpAddr::from(Ipv4Addr::new(10, 77, 0, NUMBER)), PORT).into()
     }
 
+    /// The binary: platform and command line.
+    #[must_use]
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// The certificate of the platform's own authority.
+    #[must_use]
+    pub fn ca_file(&self) -> PathBuf {
+        self.data_dir().join("ca.pem")
+    }
+
     /// The first admin's password.
     #[must_use]
     pub fn password(&self) -> &str {
@@ -176,7 +188,7 @@ impl Platform {
 
     fn sign_in(&self, lab: &Lab) -> Result<()> {
         let url = format!("https://{}", self.address());
-        let (password, ca) = (self.password_file(), self.data_dir().join("ca.pem"));
+        let (password, ca) = (self.password_file(), self.ca_file());
         let (password, ca) = (path_text(&password)?, path_text(&ca)?);
         let arguments = ["login", &url, "--user", "admin", "--password-file", password, "--ca", ca];
         self.cli(lab, &arguments).map(drop)

@@ -1,5 +1,7 @@
 //! The host API as hosts use it, and as they must not.
 
+#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+
 mod support;
 
 use serde_json::json;
@@ -454,7 +456,11 @@ template:
   action: block
   outbound: [{ name: everything, to: [any], services: [any] }]
 ---
-segment: { name: peers, criteria: role = 'peer', templates: [peers] }
+segment:
+  name: peers
+  criteria: role = 'peer'
+  templates: [peers]
+  inbound: { level: secure-all-ports, mode: enforce }
 ---
 template:
   name: peers

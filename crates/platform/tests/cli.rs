@@ -284,8 +284,10 @@ fn a_policy_is_applied_committed_compared_and_restored() {
         operator.run(&["policy", "apply", "-f", &file, "--synchronize", "--note", "first"]).good();
     assert!(applied.contains("Revision 1 is committed"), "{applied}");
     let got = operator.run(&["policy", "get"]).good();
-    let again = operator.write("printed.yaml", &got);
-    let same = operator.run(&["policy", "apply", "-f", &again, "--dry-run"]).good();
+    operator.write("printed.yaml", &got);
+    let mut again = operator.command(&["policy", "apply", "-f", "-", "--dry-run"]);
+    again.stdin(fs::File::open(operator.path("printed.yaml")).unwrap());
+    let same = finish(again).good();
     assert_eq!(same, "The policy is valid; it is the candidate already.\n");
     assert_eq!(operator.run(&["policy", "diff"]).good(), "No differences.\n");
 

@@ -20,9 +20,12 @@ Exit codes:
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CliError {
-    /// What the operator gave is wrong; a line for each thing.
+    /// What the operator gave is wrong.
+    #[error("{0}")]
+    Input(String),
+    /// Policy documents are wrong; a line for each thing, its place first.
     #[error("{}", .0.join("\n"))]
-    Input(Vec<String>),
+    Documents(Vec<String>),
     /// A file of the operator.
     #[error("could not {action} {path}")]
     File {
@@ -76,9 +79,9 @@ pub(crate) enum CliError {
 }
 
 impl CliError {
-    /// One thing is wrong with what the operator gave.
+    /// What the operator gave is wrong.
     pub(crate) fn input(text: impl Into<String>) -> Self {
-        Self::Input(vec![text.into()])
+        Self::Input(text.into())
     }
 
     /// Whether the reader of our output has gone, as `head` does.
@@ -98,7 +101,7 @@ impl CliError {
     /// As [`EXIT_CODES`] says.
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
-            Self::Input(_) | Self::File { .. } | Self::Output(_) => 1,
+            Self::Input(_) | Self::Documents(_) | Self::File { .. } | Self::Output(_) => 1,
             Self::NotSignedIn(_) => 3,
             Self::Unreachable { .. } | Self::Untrusted(_) => 4,
             Self::Answer { .. } => 5,
@@ -114,7 +117,7 @@ impl CliError {
     pub(crate) fn report(&self) -> String {
         let mut text = match self {
             // Each line begins with its place, so that editors can jump there.
-            Self::Input(_) => self.to_string(),
+            Self::Documents(_) => self.to_string(),
             _ => format!("error: {self}"),
         };
         let mut cause = std::error::Error::source(self);

@@ -166,7 +166,11 @@ impl Apply {
         let validated = client
             .post(action, &Path::of(&["policy", "validate"]), &body)
             .map_err(|error| files.name_sources(error))?;
-        warn(&view::<Validated>(action, &validated)?.warnings);
+        let warnings = view::<Validated>(action, &validated)?.warnings;
+        if self.dry_run || !self.synchronize {
+            // Synchronizing warns of the same.
+            warn(&warnings);
+        }
         let changes = differences(&before.documents, &files.documents);
         if self.dry_run {
             return output.show(&validated, |_| Ok(would_change(&differences_text(&changes))));

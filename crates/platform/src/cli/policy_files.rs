@@ -48,7 +48,7 @@ impl PolicyFiles {
             }
         }
         if !errors.is_empty() {
-            return Err(CliError::Input(errors));
+            return Err(CliError::Documents(errors));
         }
         let files = Self { documents, sources };
         files.check()?;
@@ -68,7 +68,7 @@ impl PolicyFiles {
             (None, Some(source)) => format!("{source}: {error}"),
             _ => error.to_string(),
         };
-        Err(CliError::Input(errors.into_iter().map(line).collect()))
+        Err(CliError::Documents(errors.into_iter().map(line).collect()))
     }
 
     /// The file of a document.
@@ -153,14 +153,14 @@ fn read_text(path: &Path) -> Result<String, CliError> {
     // An oversized file is refused as such even when it is cut inside a character.
     if bytes.len() > MAX_TEXT {
         let name = shown(path);
-        return Err(CliError::input(format!("{name}:0:0: larger than {MAX_TEXT} bytes")));
+        return Err(CliError::input(format!("{name}: larger than {MAX_TEXT} bytes")));
     }
     String::from_utf8(bytes).map_err(|error| {
         let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line = 1 + good.iter().filter(|byte| **byte == b'\n').count();
         let start = good.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
         let column = 1 + String::from_utf8_lossy(&good[start..]).chars().count();
-        CliError::input(format!("{}:{line}:{column}: not UTF-8", shown(path)))
+        CliError::Documents(vec![format!("{}:{line}:{column}: not UTF-8", shown(path))])
     })
 }
 

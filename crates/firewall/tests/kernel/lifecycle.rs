@@ -200,19 +200,27 @@ fn damage_is_found_and_repaired() {
 }
 
 #[test]
-fn many_rules() {
+fn many_hosts() {
+    many_rules(32, "allow_in_host4_b");
+}
+
+#[test]
+fn many_networks() {
+    many_rules(24, "allow_in_port4_b");
+}
+
+fn many_rules(prefix_length: u8, set_name: &str) {
     in_namespace(|| {
         let start = Instant::now();
         let mut firewall = Firewall::open().unwrap();
         println!("opened and probed in {:?}", start.elapsed());
         let policy = |revision: u64, shift: u32| {
             let rule = |n: u32| {
-                let address = std::net::Ipv4Addr::from(0x0a00_0000 + n * 7 + shift);
+                let address = std::net::Ipv4Addr::from(0x0a00_0000 + n * 512 + shift * 256);
+                let net = ipnet::IpNet::new(address.into(), prefix_length).unwrap();
                 BoundRule {
                     id: format!("many/r{n}").parse().unwrap(),
-                    peers: AddressMatch::Only(
-                        [std::net::IpAddr::from(address)].into_iter().collect(),
-                    ),
+                    peers: AddressMatch::Only([net].into_iter().collect()),
                     services: vec![format!("tcp/{}", 1000 + n % 500).parse().unwrap()],
                     owner: None,
                 }
@@ -236,7 +244,7 @@ fn many_rules() {
             "10,000 rules: planned {planned:?}, on trial {tried:?}, kept and read {kept:?}, compared {:?}",
             start.elapsed()
         );
-        let element = nft_objects("set").into_iter().find(|set| set["name"] == "allow_in_host4_b");
+        let element = nft_objects("set").into_iter().find(|set| set["name"] == set_name);
         assert_eq!(element.unwrap()["elem"].as_array().unwrap().len(), 10_000);
     });
 }

@@ -107,7 +107,7 @@ impl Host {
     }
 }
 
-pub(crate) const PATIENCE: Duration = Duration::from_millis(300);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
 
 /// An established connection over which a byte can be sent and answered.
 pub(crate) struct Connection {

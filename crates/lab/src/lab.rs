@@ -54,8 +54,7 @@ impl Lab {
 
     /// Adds a host that answers at 10.77.0.`number` and fd77::`number`.
     ///
-    /// The network has one segment; every address, also one outside that range (see
-    /// [`Lab::add_address`]), is reached directly.
+    /// The network has one segment; every address, also one outside that range, is reached directly.
     ///
     /// # Errors
     /// When the host or its link can't be made.
@@ -88,18 +87,6 @@ impl Lab {
         )?;
         self.hosts.push(host);
         self.host(name)
-    }
-
-    /// Gives a host one more address, e.g. one that counts as internet.
-    ///
-    /// # Errors
-    /// When there is no such host or the kernel refuses.
-    pub fn add_address(&self, host: &str, address: IpAddr) -> Result<()> {
-        let line = match address {
-            IpAddr::V4(address) => format!("address add {address}/32 dev eth0"),
-            IpAddr::V6(address) => format!("address add {address}/128 dev eth0 nodad"),
-        };
-        ip(self.host(host)?, &line)
     }
 
     /// The host of that name.

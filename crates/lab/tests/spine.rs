@@ -11,6 +11,7 @@ use xshield_lab::kernel::Kernel;
 use xshield_lab::matrix::{Expectation, Matrix};
 use xshield_lab::privilege::in_lab;
 use xshield_lab::probe::Port;
+use xshield_lab::service::Service;
 use xshield_lab::shop::{self, Shop};
 use xshield_lab::spark::{self, SparkRun};
 use xshield_lab::{host, wait};
@@ -28,6 +29,62 @@ fn a_policy_becomes_dropped_packets() -> Result<()> {
         shop.enforce()?;
         shop.check_kernels()?;
         shop.verify()
+    })
+}
+
+#[test]
+fn a_port_that_is_open_against_the_table_is_noticed() -> Result<()> {
+    in_lab("a_port_that_is_open_against_the_table_is_noticed", || {
+        let shop = Shop::start_enforced()?;
+        shop.commit_edited(|text| {
+            text.replace(
+                "from: [segment:web], services: [tcp/8080]",
+                "from: [segment:web], services: [tcp/8080, icmp/echo-request]",
+            )
+        })?;
+        shop.enforce()?;
+        // Only app opened up; web still keeps the ping in.
+        shop.verify()?;
+        shop.commit_edited(|text| {
+            text.replace(
+                "to: [segment:app], services: [tcp/8080]",
+                "to: [segment:app], services: [tcp/8080, icmp/echo-request]",
+            )
+            .replace(
+                "from: [segment:web], services: [tcp/8080]",
+                "from: [segment:web], services: [tcp/8080, icmp/echo-request]",
+            )
+        })?;
+        shop.enforce()?;
+        let error = shop.verify().unwrap_err().to_string();
+        assert!(error.starts_with("2 of 280 cells are wrong"), "{error}");
+        assert!(error.contains("ping over IPv6: expected drop, got pass   <---- WRONG"), "{error}");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_process_rule_opens_the_ports_of_that_process_and_no_others() -> Result<()> {
+    in_lab("a_process_rule_opens_the_ports_of_that_process_and_no_others", || {
+        let mut shop = Shop::start_enforced()?;
+        shop.lab.serve("db", &Service { process: "postgres", tcp: &[5433], udp: &[] })?;
+        shop.lab.serve("db", &Service { process: "impostor", tcp: &[5434], udp: &[] })?;
+        // Let app speak to db on every port: what passes is db's to say.
+        shop.commit_edited(|text| {
+            text.replace(
+                "to: [segment:db], services: [tcp/5432]",
+                "to: [segment:db], services: [tcp]",
+            )
+        })?;
+        shop.enforce()?;
+        let ports = [5432, 5433, 5434, 22].map(Port::Tcp);
+        let mut matrix =
+            Matrix::of(&["app", "db"], &ports, |flow| match (flow.to.as_str(), flow.port) {
+                ("db", Port::Tcp(5432 | 5433)) => Expectation::passes("postgres listens there"),
+                _ => Expectation::drops("another process"),
+            });
+        matrix.probe(&shop.lab)?;
+        matrix.verify()
     })
 }
 

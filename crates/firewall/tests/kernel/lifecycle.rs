@@ -143,6 +143,36 @@ fn the_old_ruleset_comes_back_by_itself_and_by_revert() {
     });
 }
 
+/// A program that is killed between its transactions leaves a slot that nothing leads to.
+#[test]
+fn leftovers_are_in_nobodys_way() {
+    in_namespace(|| {
+        let mut firewall = Firewall::open().unwrap();
+        let [first, second] =
+            [(1, "a/r tcp/1 any"), (2, "a/r tcp/2 any")].map(|(revision, rule)| {
+                plan(&bound(revision, closed(&[rule]), open()), firewall.capabilities())
+            });
+        firewall.apply_now(&first).unwrap();
+        sh("nft add set inet xshield allow_in_port4_b '{ type ipv4_addr . inet_service; }'
+            nft add chain inet xshield in_orig_b
+            nft add chain inet xshield in_b
+            nft add rule inet xshield in_b goto in_orig_b
+            nft add rule inet xshield in_orig_b ip saddr . tcp dport @allow_in_port4_b accept
+            nft add set inet xshield probation '{ type nf_proto; flags timeout; }'");
+        assert_eq!(firewall.read_back().unwrap().differences(&first), []);
+        let trial = firewall.try_apply(&second, MINUTE).unwrap();
+        assert_eq!(firewall.keep(trial).unwrap().differences(&second), []);
+        let names = |kind: &str| {
+            let of_slot_a = |object: &serde_json::Value| {
+                let name = object["name"].as_str().unwrap();
+                name.ends_with("_a") || name == "probation"
+            };
+            nft_objects(kind).into_iter().filter(of_slot_a).count()
+        };
+        assert_eq!((names("set"), names("chain")), (0, 0));
+    });
+}
+
 #[test]
 fn tables_of_others_stay_untouched() {
     in_namespace(|| {

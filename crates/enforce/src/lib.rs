@@ -22,3 +22,7 @@ pub use config::Config;
 pub use cycle::{Cycle, CycleError};
 pub use outcome::{Outcome, RunStatus};
 pub use surroundings::Surroundings;
+
+// What a program around the cycle passes in and shows.
+pub use xshield_policy::Packet;
+pub use xshield_wire::message::{InForce, Problem, Program, ProgramKind};

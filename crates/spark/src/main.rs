@@ -12,9 +12,9 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use xshield_enforce::config::DEFAULT_PATH;
-use xshield_enforce::{Config, Cycle, CycleError, Surroundings, verbs};
-use xshield_policy::Packet;
-use xshield_wire::message::{Program, ProgramKind};
+use xshield_enforce::{
+    Config, Cycle, CycleError, Packet, Program, ProgramKind, Surroundings, verbs,
+};
 
 const EXIT_CODES: &str = "\
 Exit codes of `run`:

@@ -6,8 +6,8 @@ use serde::Serialize;
 use xshield_enforce::outcome::{Change, Contact};
 use xshield_enforce::state::chain;
 use xshield_enforce::verbs::{Explanation, StatusReport};
+use xshield_enforce::{InForce, Problem};
 use xshield_enforce::{Outcome, RunStatus};
-use xshield_wire::message::{InForce, Problem};
 
 /// One JSON object on one line.
 pub(crate) fn json(value: &impl Serialize) {

@@ -486,6 +486,33 @@ template:
 }
 
 #[test]
+fn many_hosts_at_once_are_all_served() {
+    let platform = TestPlatform::start_with(|settings| settings.sessions_per_second = 1000);
+    platform.commit(WEB_AND_DB);
+    let key = platform.new_key();
+    std::thread::scope(|scope| {
+        for number in 0..48 {
+            let (platform, key) = (&platform, &key);
+            scope.spawn(move || {
+                let mut host = TestHost::new(&format!("host-{number}"), key);
+                host.addresses = vec![[10, 0, 0, number].into()];
+                host.sign_in(platform);
+                for _ in 0..3 {
+                    assert!(host.check_in(platform).wanted.is_some(), "host-{number}");
+                    let events = EventReport { events: vec![event(1)], lost: 0 };
+                    let answer = host.report(platform, &report(ReportBody::Events(events)));
+                    assert_eq!(answer.status, 200, "{}", answer.json());
+                }
+            });
+        }
+    });
+    let events = platform.get("/api/v1/events?limit=1000");
+    let events = events["items"].as_array().unwrap();
+    assert_eq!(events.len(), 48);
+    assert!(events.iter().all(|event| event["packets"] == 3));
+}
+
+#[test]
 fn two_thousand_assets_are_compiled_in_seconds() {
     let platform = TestPlatform::start();
     let runtime = tokio::runtime::Runtime::new().unwrap();

@@ -11,6 +11,8 @@ use crate::state::App;
 use crate::store::{StoreResult, commit, events, reports};
 
 const EVERY: Duration = Duration::from_secs(300);
+/// Far more than a host that has been cut off for days delivers at once.
+const BATCHES_PER_ASSET: i64 = 100_000;
 
 /// Runs until the platform ends.
 pub async fn run(app: App) {
@@ -50,6 +52,7 @@ async fn forget(app: &App, now: Timestamp) -> StoreResult<()> {
     let mut tx = app.store.write().await?;
     events::forget(&mut tx, before).await?;
     reports::forget_batches(&mut tx, before).await?;
+    reports::trim_batches(&mut tx, BATCHES_PER_ASSET).await?;
     commit(tx).await
 }
 

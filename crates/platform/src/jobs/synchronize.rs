@@ -82,7 +82,7 @@ pub async fn synchronize(app: &App, request: Request) -> Answer<Synchronized> {
         action: "policy.synchronize",
         target: "policy",
         before: last.map_or_else(String::new, |last| format!("revision {last}")),
-        after: format!("revision {revision}, {} assets; {}", compiled.len(), request.note),
+        after: format!("revision {revision}, {} assets; note {:?}", compiled.len(), request.note),
     };
     audit::record(&mut tx, deed, now).await?;
     commit(tx).await?;

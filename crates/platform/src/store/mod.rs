@@ -1,7 +1,9 @@
 //! The database: one file per kind of record. SQL is written so that SQLite and PostgreSQL both run
 //! it; where they differ, the difference is in this file or in the migrations folder of the dialect.
 
+use std::ops::{Deref, DerefMut};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::migrate::{Migration, MigrationType, Migrator};
@@ -9,6 +11,8 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
 use sqlx::{SqlSafeStr as _, SqlStr};
+use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::time::timeout;
 
 pub mod accounts;
 pub mod assets;
@@ -23,10 +27,11 @@ pub mod rulesets;
 pub type Db = sqlx::Sqlite;
 /// One connection, inside or outside a transaction.
 pub type Conn = sqlx::SqliteConnection;
-/// A transaction that may write.
-pub type Tx = sqlx::Transaction<'static, Db>;
 /// A row of a result.
 pub type Row = sqlx::sqlite::SqliteRow;
+
+/// After this the client has gone away.
+const WRITER_WAITS: Duration = Duration::from_secs(60);
 
 const MIGRATIONS: [(i64, &str, &str); 1] =
     [(1, "first", include_str!("../../migrations/sqlite/0001_first.sql"))];
@@ -72,6 +77,30 @@ impl<T, E: Into<Box<dyn std::error::Error + Send + Sync>>> Doing<T> for Result<T
 #[derive(Debug, Clone)]
 pub struct Store {
     pool: SqlitePool,
+    /// Writers queue here, in order, and without holding a connection that readers could use: SQLite
+    /// takes one at a time, and lets those who wait fight for their turn.
+    writers: Arc<Mutex<()>>,
+}
+
+/// A transaction that may write. Nothing of it has happened until it is [committed](commit).
+#[derive(Debug)]
+pub struct Tx {
+    inner: sqlx::Transaction<'static, Db>,
+    _turn: OwnedMutexGuard<()>,
+}
+
+impl Deref for Tx {
+    type Target = Conn;
+
+    fn deref(&self) -> &Conn {
+        &self.inner
+    }
+}
+
+impl DerefMut for Tx {
+    fn deref_mut(&mut self) -> &mut Conn {
+        &mut self.inner
+    }
 }
 
 impl Store {
@@ -100,7 +129,7 @@ impl Store {
         });
         let migrator = Migrator::with_migrations(migrations.collect());
         migrator.run(&pool).await.doing("bring its tables up to date")?;
-        Ok(Self { pool })
+        Ok(Self { pool, writers: Arc::default() })
     }
 
     /// A connection for reading.
@@ -117,7 +146,10 @@ impl Store {
     /// # Errors
     /// When the lock is not free in time.
     pub async fn write(&self) -> StoreResult<Tx> {
-        self.pool.begin_with("BEGIN IMMEDIATE").await.doing("begin a transaction")
+        let turn = timeout(WRITER_WAITS, self.writers.clone().lock_owned());
+        let turn = turn.await.doing("begin a transaction: others take too long")?;
+        let inner = self.pool.begin_with("BEGIN IMMEDIATE").await.doing("begin a transaction")?;
+        Ok(Tx { inner, _turn: turn })
     }
 
     /// Whether the database answers.
@@ -141,7 +173,7 @@ impl Store {
 /// # Errors
 /// When the database could not make it durable; nothing of it has happened then.
 pub async fn commit(tx: Tx) -> StoreResult<()> {
-    tx.commit().await.doing("commit a transaction")
+    tx.inner.commit().await.doing("commit a transaction")
 }
 
 /// Writes a value as JSON text.

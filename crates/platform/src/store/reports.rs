@@ -11,6 +11,9 @@ use super::events::bounded;
 use super::{Conn, Doing as _, Row, StoreResult, from_json, from_word, to_json, word};
 use crate::clock::Timestamp;
 
+/// Rules whose hits are kept of one asset, about.
+const MOST_RULES: i64 = 50_000;
+
 /// The last thing a host reported of a kind.
 #[derive(Debug, Clone)]
 pub struct Reported<T> {
@@ -67,6 +70,31 @@ pub async fn forget_batches(conn: &mut Conn, before: Timestamp) -> StoreResult<u
     Ok(done.rows_affected())
 }
 
+/// Forgets the batches of assets that have more than `keep`, the oldest first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn trim_batches(conn: &mut Conn, keep: i64) -> StoreResult<()> {
+    let many: Vec<String> =
+        sqlx::query_scalar("SELECT asset_id FROM batch GROUP BY asset_id HAVING count(*) > $1")
+            .bind(keep)
+            .fetch_all(&mut *conn)
+            .await
+            .doing("look for assets with many batches")?;
+    for asset in many {
+        sqlx::query(
+            "DELETE FROM batch WHERE asset_id = $1 AND received_at < (SELECT received_at \
+             FROM batch WHERE asset_id = $1 ORDER BY received_at DESC LIMIT 1 OFFSET $2)",
+        )
+        .bind(asset)
+        .bind(keep)
+        .execute(&mut *conn)
+        .await
+        .doing("forget old batches")?;
+    }
+    Ok(())
+}
+
 /// Keeps the latest report of programmed rules and adds its hits up. A report without the table's
 /// text leaves the text as it was. A report that was made before
 /// the one that is kept adds its hits only.
@@ -83,6 +111,7 @@ pub async fn put_programmed(
     for hits in &report.hits {
         add_hits(conn, asset, hits, created).await?;
     }
+    trim_hits(conn, asset).await?;
     sqlx::query(
         "INSERT INTO programmed (asset_id, report, text, created, received_at) \
          VALUES ($1, $2, $3, $4, $5) \
@@ -128,6 +157,20 @@ async fn add_hits(
     .execute(conn)
     .await
     .doing("add up a rule's hits")?;
+    Ok(())
+}
+
+/// Forgets hits of rules beyond [`MOST_RULES`], those hit longest ago first.
+async fn trim_hits(conn: &mut Conn, asset: &AssetId) -> StoreResult<()> {
+    sqlx::query(
+        "DELETE FROM rule_hits WHERE asset_id = $1 AND last_hit < (SELECT last_hit \
+         FROM rule_hits WHERE asset_id = $1 ORDER BY last_hit DESC LIMIT 1 OFFSET $2)",
+    )
+    .bind(asset.as_str())
+    .bind(MOST_RULES)
+    .execute(conn)
+    .await
+    .doing("forget old hit counts")?;
     Ok(())
 }
 

@@ -10,8 +10,10 @@ use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 
+use crate::clock::Timestamp;
 use crate::problem::{Answer, Problem};
 use crate::state::App;
+use crate::store::assets;
 
 pub mod admin;
 pub mod host;
@@ -56,9 +58,13 @@ async fn ready(State(app): State<App>) -> Answer<&'static str> {
     Ok("ready\n")
 }
 
-async fn metrics_page(State(app): State<App>) -> Response {
+async fn metrics_page(State(app): State<App>) -> Answer<Response> {
+    let now = Timestamp::now();
+    for (standing, count) in assets::standings(&mut *app.store.read().await?, now).await? {
+        metrics::gauge!("xshield_assets", "standing" => standing).set(count);
+    }
     let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4")];
-    (kind, app.metrics.render()).into_response()
+    Ok((kind, app.metrics.render()).into_response())
 }
 
 /// Counts and times requests, and adds the headers that every answer has.

@@ -11,15 +11,20 @@ use crate::state::App;
 use crate::store::{StoreResult, commit, events, reports};
 
 const EVERY: Duration = Duration::from_secs(300);
+const TIDY_METRICS: Duration = Duration::from_secs(5);
 /// Far more than a host that has been cut off for days delivers at once.
 const BATCHES_PER_ASSET: i64 = 100_000;
 
 /// Runs until the platform ends.
 pub async fn run(app: App) {
     let mut tick = tokio::time::interval(EVERY);
+    let mut tidy = tokio::time::interval(TIDY_METRICS);
     loop {
-        tick.tick().await;
-        once(&app).await;
+        tokio::select! {
+            _ = tick.tick() => once(&app).await,
+            // Between scrapes, measurements pile up until they are sorted into their buckets.
+            _ = tidy.tick() => app.metrics.run_upkeep(),
+        }
     }
 }
 

@@ -8,9 +8,7 @@ use xshield_policy::inventory::{Asset, Inventory, Source};
 use xshield_policy::names::{Name, TagKey, TagValue};
 use xshield_policy::{AssetId, Revision};
 use xshield_wire::Bytes;
-use xshield_wire::message::{
-    CheckIn, Command, CommandKind, Digest, InForce, Problem, ProgramKind, Status,
-};
+use xshield_wire::message::{CheckIn, Digest, InForce, Problem, ProgramKind, Status};
 
 use super::{Conn, Db, Doing as _, Row, StoreError, StoreResult, contains, from_json, from_word};
 use super::{to_json, word};
@@ -267,6 +265,30 @@ fn push_standing(query: &mut QueryBuilder<Db>, standing: Standing, now: Timestam
     }
 }
 
+/// How many assets there are of each standing that an operator wants to be warned of.
+///
+/// # Errors
+/// When the database fails.
+pub async fn standings(conn: &mut Conn, now: Timestamp) -> StoreResult<[(&'static str, f64); 6]> {
+    let row = sqlx::query(
+        "SELECT count(*) AS known, \
+         count(CASE WHEN a.last_check_in >= $1 THEN 1 END) AS active, \
+         count(CASE WHEN a.state = 'enforcing' THEN 1 END) AS enforcing, \
+         count(CASE WHEN a.state IN ('blocked', 'failed') THEN 1 END) AS failing, \
+         count(CASE WHEN r.digest <> COALESCE(a.in_force_digest, '') THEN 1 END) AS outdated, \
+         count(a.pending_identity) AS identity_changed \
+         FROM asset a LEFT JOIN ruleset r ON r.asset_id = a.id",
+    )
+    .bind(now.plus(-ACTIVE_FOR).0)
+    .fetch_one(conn)
+    .await
+    .doing("count assets")?;
+    let names = ["known", "active", "enforcing", "failing", "outdated", "identity_changed"];
+    // Counts of rows are far below what a float holds exactly.
+    #[allow(clippy::cast_precision_loss, reason = "see above")]
+    Ok(names.map(|name| (name, row.get::<i64, _>(name) as f64)))
+}
+
 /// The tags of these assets.
 ///
 /// # Errors
@@ -441,124 +463,6 @@ pub async fn check_in(
         .await
         .doing("read the last check-in")?;
     Ok(CheckedIn::Replayed(u64::try_from(last).unwrap_or(0)))
-}
-
-/// Remembers that another identity spoke in this asset's name. An identity that an operator has
-/// rejected is not remembered again: the answer is `false`.
-///
-/// # Errors
-/// When the database fails.
-pub async fn remember_identity(
-    conn: &mut Conn,
-    id: &AssetId,
-    identity: Bytes<32>,
-    now: Timestamp,
-) -> StoreResult<bool> {
-    let done = sqlx::query(
-        "UPDATE asset SET pending_since = CASE WHEN pending_identity = $2 THEN pending_since \
-         ELSE $3 END, pending_identity = $2 \
-         WHERE id = $1 AND (rejected_identity IS NULL OR rejected_identity <> $2)",
-    )
-    .bind(id.as_str())
-    .bind(identity.0.to_vec())
-    .bind(now.0)
-    .execute(conn)
-    .await
-    .doing("remember the changed identity")?;
-    Ok(done.rows_affected() > 0)
-}
-
-/// Pins the identity that waited. Check-ins count from the beginning: it is a new installation.
-///
-/// # Errors
-/// When the database fails or another asset has the identity.
-pub async fn approve_identity(conn: &mut Conn, id: &AssetId) -> StoreResult<()> {
-    sqlx::query(
-        "UPDATE asset SET identity = pending_identity, pending_identity = NULL, \
-         pending_since = NULL, rejected_identity = NULL, sequence = 0 \
-         WHERE id = $1 AND pending_identity IS NOT NULL",
-    )
-    .bind(id.as_str())
-    .execute(conn)
-    .await
-    .doing("pin the new identity")?;
-    Ok(())
-}
-
-/// Turns the identity that waited away, for good.
-///
-/// # Errors
-/// When the database fails.
-pub async fn reject_identity(conn: &mut Conn, id: &AssetId) -> StoreResult<()> {
-    sqlx::query(
-        "UPDATE asset SET rejected_identity = pending_identity, pending_identity = NULL, \
-         pending_since = NULL WHERE id = $1 AND pending_identity IS NOT NULL",
-    )
-    .bind(id.as_str())
-    .execute(conn)
-    .await
-    .doing("turn the new identity away")?;
-    Ok(())
-}
-
-/// The commands that wait for an asset, oldest first.
-///
-/// # Errors
-/// When the database fails.
-pub async fn commands(conn: &mut Conn, id: &AssetId) -> StoreResult<Vec<Command>> {
-    let rows = sqlx::query(
-        "SELECT id, kind FROM command WHERE asset_id = $1 ORDER BY created_at, id LIMIT 32",
-    )
-    .bind(id.as_str())
-    .fetch_all(conn)
-    .await
-    .doing("read commands")?;
-    rows.iter()
-        .map(|row| Ok(Command { id: row.get("id"), kind: from_word(row.get("kind"))? }))
-        .collect()
-}
-
-/// Adds a command.
-///
-/// # Errors
-/// When the database fails.
-pub async fn add_command(
-    conn: &mut Conn,
-    asset: &AssetId,
-    id: &str,
-    kind: CommandKind,
-    now: Timestamp,
-) -> StoreResult<()> {
-    sqlx::query("INSERT INTO command (id, asset_id, kind, created_at) VALUES ($1, $2, $3, $4)")
-        .bind(id)
-        .bind(asset.as_str())
-        .bind(word(&kind)?)
-        .bind(now.0)
-        .execute(conn)
-        .await
-        .doing("add a command")?;
-    Ok(())
-}
-
-/// Ends the commands of a kind that were given before `created`, the host's word for when it made
-/// the report that carries them out.
-///
-/// # Errors
-/// When the database fails.
-pub async fn end_commands(
-    conn: &mut Conn,
-    asset: &AssetId,
-    kind: CommandKind,
-    created: Timestamp,
-) -> StoreResult<()> {
-    sqlx::query("DELETE FROM command WHERE asset_id = $1 AND kind = $2 AND created_at <= $3")
-        .bind(asset.as_str())
-        .bind(word(&kind)?)
-        .bind(created.0)
-        .execute(conn)
-        .await
-        .doing("end commands")?;
-    Ok(())
 }
 
 fn stored(row: &Row) -> StoreResult<StoredAsset> {

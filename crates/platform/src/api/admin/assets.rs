@@ -12,9 +12,10 @@ use utoipa_axum::routes;
 use xshield_policy::AssetId;
 use xshield_policy::inventory::Source;
 use xshield_policy::names::{Name, TagKey, TagValue};
-use xshield_wire::message::{Command, CommandKind, InForce, Problem as HostProblem, Status};
+use xshield_wire::message::{Command, CommandKind};
 
 use super::page::{Page, PageQuery};
+use super::standing::Spark;
 use crate::auth::{Allowed, Caller, Operator, Viewer};
 use crate::clock::Timestamp;
 use crate::jobs::compile;
@@ -22,9 +23,9 @@ use crate::keys::new_id;
 use crate::problem::{Answer, JsonBody, Problem};
 use crate::query::BothOf;
 use crate::state::App;
-use crate::store::assets::{self, ACTIVE_FOR, AssetFilter, Standing, StoredAsset, Tags};
+use crate::store::assets::{self, AssetFilter, Standing, StoredAsset, Tags};
 use crate::store::audit::{self, Deed};
-use crate::store::{Conn, commit};
+use crate::store::{Conn, commands, commit, identities};
 
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -33,47 +34,6 @@ pub(super) fn router() -> OpenApiRouter<App> {
         .routes(routes!(approve_identity))
         .routes(routes!(reject_identity))
         .routes(routes!(command))
-}
-
-/// Whether the host's program runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
-#[serde(rename_all = "kebab-case")]
-enum Activity {
-    /// It ran within the last five minutes.
-    Active,
-    /// It ran, but longer ago.
-    Inactive,
-    /// It has not checked in yet.
-    Never,
-}
-
-/// How the host's program stands.
-#[derive(Debug, PartialEq, Serialize, utoipa::ToSchema)]
-struct Spark {
-    activity: Activity,
-    /// Since when it is inactive.
-    inactive_since: Option<Timestamp>,
-    last_check_in: Option<Timestamp>,
-    version: String,
-    /// What the host says: `enforcing`, `no-policy`, `blocked` or `failed`.
-    #[schema(value_type = Object)]
-    status: Status,
-    /// The ruleset in the host's kernel.
-    #[schema(value_type = Option<Object>)]
-    in_force: Option<InForce>,
-    /// The ruleset it should have.
-    #[schema(value_type = Option<Object>)]
-    wanted: Option<InForce>,
-    /// Whether they are the same.
-    up_to_date: bool,
-    /// Why the asset's ruleset could not be compiled after the inventory changed; the one of before
-    /// stays wanted.
-    compile_failure: Option<String>,
-    /// Why nothing is enforced, when that is so.
-    nothing_enforced: Option<String>,
-    /// What the host wants an operator to know.
-    #[schema(value_type = Vec<Object>)]
-    problems: Vec<HostProblem>,
 }
 
 /// An identity that speaks in the asset's name and is not the pinned one.
@@ -110,7 +70,7 @@ struct Asset {
 
 fn shown(app: &App, asset: StoredAsset, tags: Tags, now: Timestamp) -> Asset {
     Asset {
-        spark: spark(&asset, app.compiling.failure(&asset.id), now),
+        spark: Spark::of(&asset, app.compiling.failure(&asset.id), now),
         id: asset.id,
         name: asset.name,
         source: asset.source,
@@ -125,49 +85,6 @@ fn shown(app: &App, asset: StoredAsset, tags: Tags, now: Timestamp) -> Asset {
         }),
         created_at: asset.created_at,
         events_lost: asset.events_lost,
-    }
-}
-
-fn spark(asset: &StoredAsset, compile_failure: Option<String>, now: Timestamp) -> Spark {
-    let activity = match asset.last_check_in {
-        None => Activity::Never,
-        Some(last) if last.plus(ACTIVE_FOR) >= now => Activity::Active,
-        Some(_) => Activity::Inactive,
-    };
-    let inactive_since = asset
-        .last_check_in
-        .filter(|_| activity == Activity::Inactive)
-        .map(|last| last.plus(ACTIVE_FOR));
-    Spark {
-        activity,
-        inactive_since,
-        last_check_in: asset.last_check_in,
-        version: asset.program_version.clone(),
-        status: asset.status.clone(),
-        in_force: asset.in_force,
-        wanted: asset.wanted,
-        up_to_date: asset.wanted == asset.in_force,
-        nothing_enforced: nothing_enforced(asset, compile_failure.as_deref()),
-        compile_failure,
-        problems: asset.problems.clone(),
-    }
-}
-
-fn nothing_enforced(asset: &StoredAsset, compile_failure: Option<&str>) -> Option<String> {
-    if asset.last_check_in.is_none() {
-        return Some("the host has registered but not checked in yet".to_owned());
-    }
-    match &asset.status {
-        Status::Enforcing => None,
-        Status::NoPolicy if asset.wanted.is_none() => Some(match compile_failure {
-            Some(failure) => format!("its ruleset can't be compiled: {failure}"),
-            None => "no policy is committed yet".to_owned(),
-        }),
-        Status::NoPolicy => Some("the host has not fetched its ruleset yet".to_owned()),
-        Status::Blocked { by } => Some(format!("blocked: {by}")),
-        // With an older ruleset in force, something is still enforced.
-        Status::Failed { reason } if asset.in_force.is_none() => Some(reason.clone()),
-        Status::Failed { .. } => None,
     }
 }
 
@@ -383,7 +300,7 @@ async fn approve_identity(
     let mut tx = app.store.write().await?;
     let asset = named(&mut tx, &asset).await?;
     let (before, after) = (asset.identity.to_base64(), waiting(&asset)?);
-    assets::approve_identity(&mut tx, &asset.id).await?;
+    identities::approve(&mut tx, &asset.id).await?;
     record(&mut tx, &allowed.caller, "asset.approve-identity", &asset, &before, &after).await?;
     let asset = named(&mut tx, asset.id.as_str()).await?;
     let shown = with_tags(&app, &mut tx, asset).await?;
@@ -403,7 +320,7 @@ async fn reject_identity(
     let mut tx = app.store.write().await?;
     let asset = named(&mut tx, &asset).await?;
     let before = waiting(&asset)?;
-    assets::reject_identity(&mut tx, &asset.id).await?;
+    identities::reject(&mut tx, &asset.id).await?;
     record(&mut tx, &allowed.caller, "asset.reject-identity", &asset, &before, "").await?;
     let asset = named(&mut tx, asset.id.as_str()).await?;
     let shown = with_tags(&app, &mut tx, asset).await?;
@@ -436,7 +353,7 @@ async fn command(
     let id = new_id("cmd-").map_err(|error| Problem::internal(&error))?;
     let mut tx = app.store.write().await?;
     let asset = named(&mut tx, &asset).await?;
-    assets::add_command(&mut tx, &asset.id, &id, new.kind, Timestamp::now()).await?;
+    commands::add(&mut tx, &asset.id, &id, new.kind, Timestamp::now()).await?;
     let after = format!("{:?} {id}", new.kind).to_lowercase();
     record(&mut tx, &allowed.caller, "asset.command", &asset, "", &after).await?;
     commit(tx).await?;

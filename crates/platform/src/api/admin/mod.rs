@@ -15,6 +15,7 @@ mod enforcement_keys;
 mod page;
 mod policy;
 mod sign_in;
+mod standing;
 mod telemetry;
 mod users;
 

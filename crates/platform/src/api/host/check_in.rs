@@ -15,7 +15,7 @@ use crate::keys::random;
 use crate::problem::{Answer, Problem};
 use crate::state::App;
 use crate::store::assets::{self, CheckedIn, StoredAsset};
-use crate::store::{Conn, commit, rulesets};
+use crate::store::{Conn, commands, commit, rulesets};
 
 /// No host has more addresses.
 const MAX_ADDRESSES: usize = 256;
@@ -38,7 +38,7 @@ pub(super) async fn check_in(
         CheckedIn::Replayed(last) => return Err(replayed(&message, last)),
     }
     let renamed = follow_name(&mut tx, &asset, &name).await?;
-    let commands = assets::commands(&mut tx, &asset.id).await?;
+    let commands = commands::waiting(&mut tx, &asset.id).await?;
     commit(tx).await?;
 
     let changed = renamed

@@ -16,7 +16,7 @@ use super::signed::{FromHost, read_message};
 use crate::clock::Timestamp;
 use crate::problem::{Answer, Problem};
 use crate::state::App;
-use crate::store::{StoreResult, Tx, assets, commit, events, reports};
+use crate::store::{StoreResult, Tx, commands, commit, events, reports};
 
 /// Largest unpacked report, in bytes.
 const MAX_UNPACKED: u64 = 64 << 20;
@@ -63,7 +63,7 @@ async fn store(
     match report.body {
         ReportBody::Programmed(programmed) => {
             reports::put_programmed(tx, asset, &programmed, created, now).await?;
-            assets::end_commands(tx, asset, CommandKind::Resend, created).await
+            commands::end(tx, asset, CommandKind::Resend, created).await
         }
         ReportBody::ListeningPorts { ports } => {
             reports::put_listening(tx, asset, &ports, created, now).await

@@ -22,7 +22,7 @@ use crate::state::App;
 use crate::store::assets::{self, NewAsset};
 use crate::store::audit::{self, Deed};
 use crate::store::enforcement_keys::{self, StoredKey};
-use crate::store::{Conn, commit};
+use crate::store::{Conn, commit, identities};
 
 /// No session request is near this size, in bytes.
 const MAX_REQUEST: usize = 16 << 10;
@@ -121,7 +121,7 @@ async fn who(
         return register(conn, request.identity, name, key, now).await.map(|id| (id, true));
     };
     let known = namesake.pending.is_some_and(|pending| pending.identity == request.identity);
-    let waits = assets::remember_identity(conn, &namesake.id, request.identity, now).await?;
+    let waits = identities::remember(conn, &namesake.id, request.identity, now).await?;
     if waits && !known {
         let deed = Deed {
             actor: &format!("host:{}", namesake.id),

@@ -112,7 +112,7 @@ impl Cycle<'_> {
         let host = system::host_facts(&preflight.os)?;
         let resolver = Resolver::of_system(&self.surroundings.root, Patience::default());
         let transport = self.transport(&resolver)?;
-        let session = state.session();
+        let session = state.session(&mut problems)?;
         let client = Client::new(
             transport,
             &self.config.enforcement_key,

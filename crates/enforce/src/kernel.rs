@@ -3,7 +3,7 @@
 use xshield_firewall::{Firewall, FirewallError, Generation, KernelState, Plan, Programmed, plan};
 use xshield_host::linux::owners::CgroupMatching;
 use xshield_host::linux::resolver;
-use xshield_policy::{Facts, Ruleset, Unenforceable};
+use xshield_policy::{Facts, Owner, Ruleset, Unenforceable};
 use xshield_wire::Verified;
 use xshield_wire::message::Status;
 
@@ -40,10 +40,13 @@ impl Run<'_> {
     pub(crate) fn damage(&mut self, firewall: &mut Firewall) -> Result<Damage, CycleError> {
         let generation = firewall.generation()?;
         let boot = &self.host.boot_id;
-        if self.progress.generation.as_ref() == Some(&(boot.clone(), generation.0)) {
+        let Some(known) = &self.known_good else { return Ok(Damage::None) };
+        // A unit that was started anew has another cgroup under the same name: no one changed our
+        // table, and yet it has to be looked at.
+        let by_cgroup = known.facts.owners.values().any(|o| matches!(o, Ok(Owner::Cgroup(_))));
+        if !by_cgroup && self.progress.generation.as_ref() == Some(&(boot.clone(), generation.0)) {
             return Ok(Damage::None);
         }
-        let Some(known) = &self.known_good else { return Ok(Damage::None) };
         let expected = plan(&known.ruleset.bind(&known.facts).0, firewall.capabilities());
         let differences = match firewall.state()? {
             KernelState::InForce(standing) if standing.digest == expected.digest() => {
@@ -140,7 +143,10 @@ impl Run<'_> {
         step("confirmed");
         if self.outcome.platform == Contact::Reached {
             // Proven: from here on it is what a reboot restores, also when the next line is never run.
-            self.state.save_last_known_good(&new.ruleset, &new.facts)?;
+            if let Err(error) = self.state.save_last_known_good(&new.ruleset, &new.facts) {
+                firewall.revert(trial)?;
+                return Err(error.into());
+            }
             step("remembered");
             let kept = firewall.keep(trial)?;
             step("kept");

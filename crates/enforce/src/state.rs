@@ -187,17 +187,19 @@ impl StateDirectory {
         files::write_state(&current, &Enforced { asset, envelope, facts: facts.clone() })
     }
 
-    /// The session of the last run; a damaged one counts as none.
-    #[must_use]
-    pub fn session(&self) -> Option<Session> {
-        let stored: StoredSession = files::read_state(&self.path("session")).ok().flatten()?;
-        Some(Session {
+    /// The session of the last run; a damaged one counts as none and is named.
+    ///
+    /// # Errors
+    /// When the file is there and can't be read.
+    pub fn session(&self, repaired: &mut Repaired) -> Result<Option<Session>, FileError> {
+        let stored: Option<StoredSession> = read_or_default(&self.path("session"), repaired)?;
+        Ok(stored.map(|stored| Session {
             key: SessionKey::from_bytes(stored.key.0),
             asset: stored.asset,
             token: stored.token,
             expires: stored.expires,
             platform_time: stored.platform_time,
-        })
+        }))
     }
 
     /// Keeps a session for the next run.

@@ -1,10 +1,18 @@
-//! The named steps of a run, where tests kill it.
+//! The named steps of a run, where tests kill or stop it.
+
+use rustix::process::{Signal, getpid, kill_process};
 
 /// Marks a step. In debug builds, a run whose environment has `XSHIELD_KILL_AT` set to this step's name
-/// kills itself here with SIGKILL, so that tests can stop it at every step. Release builds ignore it.
+/// kills itself here with SIGKILL, and with `XSHIELD_STOP_AT` stops until SIGCONT, so that tests can
+/// change the world at every step. Release builds ignore both.
 pub(crate) fn step(name: &str) {
-    if cfg!(debug_assertions) && std::env::var_os("XSHIELD_KILL_AT").is_some_and(|at| at == name) {
-        let _ =
-            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+    if !cfg!(debug_assertions) {
+        return;
+    }
+    for (variable, signal) in [("XSHIELD_KILL_AT", Signal::KILL), ("XSHIELD_STOP_AT", Signal::STOP)]
+    {
+        if std::env::var_os(variable).is_some_and(|at| at == name) {
+            let _ = kill_process(getpid(), signal);
+        }
     }
 }

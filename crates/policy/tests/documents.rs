@@ -79,6 +79,8 @@ template:
 ---
 template: { name: empty, action: block }
 ---
+template: { name: failsafe, action: block, ports: [ { from: [any], services: [tcp/1] } ] }
+---
 network: { name: hollow }
 ---
 segment: { name: web, criteria: role = 'x' }
@@ -98,13 +100,14 @@ settings: {}
         "template t, inbound[2].services: empty",
         "p.yaml:13:16: template t, inbound[2].from[0]: there is no network gone",
         "template empty: has no rules",
+        "template failsafe: this name is reserved",
         "network hollow: names neither",
         "segment web: given twice",
         "settings: given twice",
     ] {
         assert!(got.iter().any(|error| error.contains(expected)), "{expected}\n{got:#?}");
     }
-    assert_eq!(got.len(), 10, "{got:#?}");
+    assert_eq!(got.len(), 11, "{got:#?}");
 }
 
 #[test]

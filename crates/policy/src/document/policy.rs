@@ -76,6 +76,9 @@ impl Policy {
     }
 }
 
+/// First parts of the labels under which hosts count what no rule of a template decides.
+const RESERVED: [&str; 2] = ["failsafe", "default"];
+
 /// The id of a rule: the name it was given, or its list and position.
 pub(crate) fn rule_id(
     template: &Name,
@@ -190,6 +193,11 @@ impl Builder {
             let field = format!("{owner}, outbound[{at}]");
             self.rule(&field, to, "to", services);
             self.unique(&mut seen, template, name.as_ref(), "outbound", at);
+        }
+        if RESERVED.contains(&template.name.as_str()) {
+            let reason =
+                "this name is reserved: hit counts use it for what no rule decides".to_owned();
+            self.refuse(owner.clone(), reason, template.name.place.clone());
         }
         if seen.is_empty() {
             let reason = "has no rules: expected ports, inbound or outbound".to_owned();

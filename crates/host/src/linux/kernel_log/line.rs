@@ -9,7 +9,7 @@ use xshield_wire::message::{EventKind, EventSource, FirewallEvent, UnixSeconds};
 /// What our lines begin with.
 pub const PREFIX: &str = "xshield: ";
 /// The rule's place when no rule decided.
-const NO_RULE: &str = "default";
+const NO_RULE: &str = "none";
 
 /// A packet that a rule of ours logged.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -196,22 +196,22 @@ mod tests {
         };
         #[rustfmt::skip]
         let table = [
-            ("xshield: WOULD out rule=default IN= OUT=eth0 SRC=2001:db8::1 DST=2001:db8::2 LEN=80 TC=0 HOPLIMIT=64 FLOWLBL=0 PROTO=UDP SPT=5353 DPT=53 LEN=40",
+            ("xshield: WOULD out rule=none IN= OUT=eth0 SRC=2001:db8::1 DST=2001:db8::2 LEN=80 TC=0 HOPLIMIT=64 FLOWLBL=0 PROTO=UDP SPT=5353 DPT=53 LEN=40",
              Some("WouldDeny Outbound - 2001:db8::1 2001:db8::2 udp 53")),
-            ("xshield: DENY in rule=default IN=eth0 OUT= MAC= SRC=10.0.0.5 DST=10.0.0.9 LEN=84 PROTO=ICMP TYPE=8 CODE=0 ID=3 SEQ=1",
+            ("xshield: DENY in rule=none IN=eth0 OUT= MAC= SRC=10.0.0.5 DST=10.0.0.9 LEN=84 PROTO=ICMP TYPE=8 CODE=0 ID=3 SEQ=1",
              Some("Denied Inbound - 10.0.0.5 10.0.0.9 icmp 8")),
-            ("xshield: DENY in rule=default IN=eth0 OUT= MAC= SRC=10.0.0.5 DST=10.0.0.9 LEN=88 PROTO=ICMP TYPE=3 CODE=3 [SRC=10.0.0.9 DST=1.1.1.1 LEN=60 PROTO=TCP SPT=1 DPT=2 ] ",
+            ("xshield: DENY in rule=none IN=eth0 OUT= MAC= SRC=10.0.0.5 DST=10.0.0.9 LEN=88 PROTO=ICMP TYPE=3 CODE=3 [SRC=10.0.0.9 DST=1.1.1.1 LEN=60 PROTO=TCP SPT=1 DPT=2 ] ",
              Some("Denied Inbound - 10.0.0.5 10.0.0.9 icmp 3")),
             ("xshield: ACCEPT in rule=a/b IN=eth0 OUT= SRC=10.0.0.5 DST=10.0.0.9 LEN=60 PROTO=47",
              Some("Accepted Inbound a/b 10.0.0.5 10.0.0.9 47 0")),
-            ("xshield: DENY in rule=default IN=eth0 OUT= SRC=10.0.0.5 DST=10.0.0.9 LEN=60 FRAG:185 PROTO=TCP",
+            ("xshield: DENY in rule=none IN=eth0 OUT= SRC=10.0.0.5 DST=10.0.0.9 LEN=60 FRAG:185 PROTO=TCP",
              Some("Denied Inbound - 10.0.0.5 10.0.0.9 tcp 0")),
             ("xshield: DENY in rule=cut/offIN=eth0 OUT= SRC=10.0.0.5 DST=10.0.0.9 LEN=60 PROTO=TCP SPT=1 DPT=2",
              Some("Denied Inbound cut/off 10.0.0.5 10.0.0.9 tcp 2")),
-            ("xshield: DENY in rule=default IN=eth0 OUT= SRC=10.0.0.5 DST=10.0.0", None),
-            ("xshield: MAYBE in rule=default IN=eth0 OUT= SRC=10.0.0.5 DST=10.0.0.9 LEN=60 PROTO=TCP", None),
+            ("xshield: DENY in rule=none IN=eth0 OUT= SRC=10.0.0.5 DST=10.0.0", None),
+            ("xshield: MAYBE in rule=none IN=eth0 OUT= SRC=10.0.0.5 DST=10.0.0.9 LEN=60 PROTO=TCP", None),
             ("xshield: DENY in rule=bad//id IN=eth0 OUT= SRC=10.0.0.5 DST=10.0.0.9 LEN=60 PROTO=TCP", None),
-            ("other: xshield: DENY in rule=default IN=eth0 OUT= SRC=10.0.0.5 DST=10.0.0.9 LEN=60 PROTO=TCP", None),
+            ("other: xshield: DENY in rule=none IN=eth0 OUT= SRC=10.0.0.5 DST=10.0.0.9 LEN=60 PROTO=TCP", None),
             ("", None),
         ];
         for (message, expected) in table {

@@ -8,7 +8,7 @@ const MOMENT: Moment<'_> = Moment { now: 1_000_000, uptime: 1_000, boot_id: "thi
 
 fn ours(port: u16) -> String {
     format!(
-        "xshield: DENY in rule=default IN=eth0 OUT= SRC=10.0.0.5 DST=10.0.0.9 LEN=60 PROTO=TCP SPT=1 DPT={port}"
+        "xshield: DENY in rule=none IN=eth0 OUT= SRC=10.0.0.5 DST=10.0.0.9 LEN=60 PROTO=TCP SPT=1 DPT={port}"
     )
 }
 
@@ -186,7 +186,7 @@ fn records_of_programs_are_not_believed_and_damage_is_counted() {
         record(12, 0, &ours(1)),
         Some("garbage".to_owned()),
         record(4, 1, &ours(2)),
-        record(4, 2, "xshield: DENY in rule=default IN=eth0 SRC=10.0"),
+        record(4, 2, "xshield: DENY in rule=none IN=eth0 SRC=10.0"),
     ];
     let batch = drain(Some(&from_zero), &records);
     assert_eq!((ports(&batch), batch.lost), (vec![2], 1));

@@ -236,7 +236,7 @@ impl Resolver {
     }
 
     /// The servers that are asked, in their order.
-    pub fn servers(&self) -> impl Iterator<Item = IpAddr> {
+    fn servers(&self) -> impl Iterator<Item = IpAddr> {
         let scoped = &self.conf.scoped;
         self.conf.servers.iter().copied().filter(move |server| !scoped.contains(server))
     }

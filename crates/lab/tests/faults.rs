@@ -1,0 +1,413 @@
+//! What goes wrong between host and platform, and that packets meet a whole policy all the same.
+//!
+//! Two policies differ in one cell: [`Policy::Open`] lets web reach app on 8080 as the example does,
+//! [`Policy::Closed`] does not. Killing a run at a named step works with debug builds of Spark.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use xshield_lab::kernel::Kernel;
+use xshield_lab::matrix::{Expectation, Family, Flow, Matrix};
+use xshield_lab::privilege::in_lab;
+use xshield_lab::probe::Port;
+use xshield_lab::shop::Shop;
+use xshield_lab::spark::{self, SparkRun};
+use xshield_lab::wait;
+
+const LIMIT: Duration = Duration::from_secs(60);
+/// An enforcement key of the right form that no platform has given out.
+const UNKNOWN_KEY: &str = "xek1_nobody_AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQG4S15g";
+/// A policy key that signs nothing.
+const OTHER_POLICY_KEY: &str = "AwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwM=";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Policy {
+    Open,
+    Closed,
+}
+
+impl Policy {
+    fn other(self) -> Self {
+        match self {
+            Self::Open => Self::Closed,
+            Self::Closed => Self::Open,
+        }
+    }
+
+    fn commit(self, shop: &Shop) -> Result<()> {
+        shop.commit_edited(|text| match self {
+            Self::Open => text.to_owned(),
+            Self::Closed => text.replace(
+                "from: [segment:web], services: [tcp/8080]",
+                "from: [segment:web], services: [tcp/8081]",
+            ),
+        })
+    }
+}
+
+/// Which of the two policies app's kernel enforces, by packets; fails on anything in between.
+fn in_force(shop: &Shop) -> Result<Policy> {
+    let differs =
+        |flow: &Flow| flow.from == "web" && flow.to == "app" && flow.port == Port::Tcp(8080);
+    let open = Matrix::of(&["web", "app", "attacker"], &[Port::Tcp(8080), Port::Tcp(22)], |flow| {
+        if differs(flow) {
+            Expectation::passes("app-tier/from-web")
+        } else {
+            Expectation::drops("no rule")
+        }
+    });
+    let mut cells = open.only(|flow| flow.to == "app");
+    // The policy may change while the cells are probed: the second look sees one or the other.
+    for _look in 0..2 {
+        cells.probe(&shop.lab)?;
+        let wrong = cells.wrong();
+        if wrong.is_empty() {
+            return Ok(Policy::Open);
+        }
+        if wrong.len() == Family::BOTH.len() && wrong.iter().all(|flow| differs(flow)) {
+            return Ok(Policy::Closed);
+        }
+    }
+    anyhow::bail!("app enforces neither policy whole:\n{cells}")
+}
+
+fn run_on(shop: &Shop, host: &str) -> Result<SparkRun> {
+    spark::run(&shop.lab, shop.lab.host(host)?)
+}
+
+/// Runs Spark on app until it enforces what the platform wants.
+fn settle(shop: &Shop, expected: Policy) -> Result<SparkRun> {
+    wait::until("app enforces the wanted policy", LIMIT, || {
+        let run = run_on(shop, "app")?;
+        let done = run.status() == "enforcing" && in_force(shop)? == expected;
+        Ok(done.then_some(run))
+    })
+}
+
+/// Changes app's configuration by appending lines.
+fn configure_also(shop: &Shop, lines: &str) -> Result<()> {
+    let path = shop.lab.host("app")?.file(spark::CONFIG);
+    let text = std::fs::read_to_string(&path)?;
+    Ok(std::fs::write(&path, format!("{text}{lines}\n"))?)
+}
+
+/// Runs Spark on app so that it is killed at `step`; the platform may need a moment to have something
+/// new for it, so that a run that came too early is repeated.
+fn killed_at(shop: &Shop, step: &str) -> Result<()> {
+    let app = shop.lab.host("app")?;
+    wait::until(&format!("a run is killed at {step}"), LIMIT, || {
+        let arguments = ["XSHIELD_KILL_AT=".to_owned() + step];
+        let mut command = app.command("env");
+        command.args(arguments).arg(shop.lab.programs().spark()?);
+        command
+            .args(["run", "--config", spark::CONFIG])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let status = command.status()?;
+        Ok((!matches!(status.code(), Some(0..=8))).then_some(()))
+    })
+}
+
+#[test]
+fn a_run_killed_at_any_step_leaves_a_whole_policy_and_the_next_run_finishes() -> Result<()> {
+    in_lab("a_run_killed_at_any_step_leaves_a_whole_policy_and_the_next_run_finishes", || {
+        let shop = Shop::start_enforced()?;
+        let mut current = Policy::Open;
+        for step in [
+            "locked",
+            "collected",
+            "checked-in",
+            "fetched",
+            "resolved",
+            "tried",
+            "confirmed",
+            "remembered",
+            "kept",
+            "saved",
+            "spooled",
+        ] {
+            let next = current.other();
+            next.commit(&shop)?;
+            killed_at(&shop, step)?;
+            in_force(&shop).with_context(|| format!("killed at {step}"))?;
+            settle(&shop, next).with_context(|| format!("after being killed at {step}"))?;
+            current = next;
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn a_trial_that_nobody_keeps_ends_by_itself() -> Result<()> {
+    in_lab("a_trial_that_nobody_keeps_ends_by_itself", || {
+        let shop = Shop::start_enforced()?;
+        configure_also(&shop, "probation-seconds: 5")?;
+        Policy::Closed.commit(&shop)?;
+        killed_at(&shop, "tried")?;
+        ensure!(in_force(&shop)? == Policy::Closed, "the new policy is on trial");
+        wait::until("the old policy comes back by itself", LIMIT, || {
+            Ok((in_force(&shop)? == Policy::Open).then_some(()))
+        })?;
+        settle(&shop, Policy::Closed).map(drop)
+    })
+}
+
+#[test]
+fn a_policy_through_which_the_platform_does_not_answer_is_taken_back() -> Result<()> {
+    in_lab("a_policy_through_which_the_platform_does_not_answer_is_taken_back", || {
+        let mut shop = Shop::start_enforced()?;
+        Policy::Closed.commit(&shop)?;
+        let app = shop.lab.host("app")?;
+        let mut command = app.command("env");
+        command.arg("XSHIELD_STOP_AT=tried").arg(shop.lab.programs().spark()?);
+        command.args(["run", "--json", "--config", spark::CONFIG]).stdout(Stdio::piped());
+        let child = command.spawn()?;
+        wait::until("the new policy is on trial", LIMIT, || {
+            Ok((in_force(&shop)? == Policy::Closed).then_some(()))
+        })?;
+        shop.platform.stop()?;
+        shop.lab.host("app")?.run("pkill", ["-CONT", "ctspark"])?;
+        let output = child.wait_with_output()?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        ensure!(output.status.code() == Some(8), "{:?}: {text}", output.status);
+        ensure!(text.contains("ruleset-reverted"), "{text}");
+        ensure!(in_force(&shop)? == Policy::Open, "the old policy is back");
+        shop.platform.resume(&shop.lab)?;
+        settle(&shop, Policy::Closed).map(drop)
+    })
+}
+
+#[test]
+fn wrong_and_revoked_keys_are_refused_and_the_policy_stays() -> Result<()> {
+    in_lab("wrong_and_revoked_keys_are_refused_and_the_policy_stays", || {
+        let shop = Shop::start_enforced()?;
+        let app = shop.lab.host("app")?;
+        let path = app.file(spark::CONFIG);
+        let good = std::fs::read_to_string(&path)?;
+        let refused = |what: &str| -> Result<()> {
+            let _ = std::fs::remove_file(app.file("/var/lib/xshield/session"));
+            let run = run_on(&shop, "app")?;
+            ensure!(run.exit.code() == Some(6), "{what}: {run:?}");
+            ensure!(
+                run.json["problems"].to_string().contains("platform-refused"),
+                "{what}: {run:?}"
+            );
+            ensure!(in_force(&shop)? == Policy::Open, "{what}: the policy stays");
+            Ok(())
+        };
+        let line = good.lines().find(|line| line.starts_with("enforcement-key:"));
+        let line = line.context("the configuration has an enforcement key")?;
+        std::fs::write(&path, good.replace(line, &format!("enforcement-key: {UNKNOWN_KEY}")))?;
+        refused("a key that the platform does not know")?;
+        std::fs::write(&path, &good)?;
+        settle(&shop, Policy::Open)?;
+
+        let keys = shop.platform.json(&shop.lab, &["key", "list"])?;
+        for key in keys["items"].as_array().context("a list of keys")? {
+            let id = key["id"].as_str().context("a key's id")?;
+            shop.platform.cli(&shop.lab, &["key", "revoke", id])?;
+        }
+        refused("a revoked key")
+    })
+}
+
+#[test]
+fn a_changed_identity_waits_for_an_operator() -> Result<()> {
+    in_lab("a_changed_identity_waits_for_an_operator", || {
+        let shop = Shop::start_enforced()?;
+        let app = shop.lab.host("app")?;
+        for file in ["identity.key", "session"] {
+            std::fs::remove_file(app.file(&format!("/var/lib/xshield/{file}")))?;
+        }
+        let run = run_on(&shop, "app")?;
+        ensure!(run.exit.code() == Some(6), "{run:?}");
+        ensure!(in_force(&shop)? == Policy::Open, "the policy stays");
+        shop.platform.cli(&shop.lab, &["asset", "approve-identity", "app"])?;
+        settle(&shop, Policy::Open).map(drop)
+    })
+}
+
+#[test]
+fn a_ruleset_signed_by_a_key_that_is_not_pinned_is_refused() -> Result<()> {
+    in_lab("a_ruleset_signed_by_a_key_that_is_not_pinned_is_refused", || {
+        let shop = Shop::start_enforced()?;
+        let path = shop.lab.host("app")?.file(spark::CONFIG);
+        let good = std::fs::read_to_string(&path)?;
+        let key = good
+            .split(|c: char| c.is_whitespace() || matches!(c, '[' | ']' | '"' | '\''))
+            .find(|word| word.len() == 44 && word.ends_with('='))
+            .context("the configuration has a policy key")?;
+        std::fs::write(&path, good.replace(key, OTHER_POLICY_KEY))?;
+        Policy::Closed.commit(&shop)?;
+        let run = wait::until("the ruleset is refused", LIMIT, || {
+            let run = run_on(&shop, "app")?;
+            Ok((run.status() == "ruleset-refused").then_some(run))
+        })?;
+        ensure!(run.exit.code() == Some(7), "{run:?}");
+        ensure!(in_force(&shop)? == Policy::Open, "the kernel keeps what it holds");
+        std::fs::write(&path, good)?;
+        settle(&shop, Policy::Closed).map(drop)
+    })
+}
+
+#[test]
+fn a_full_disk_is_told_and_nothing_is_half_written() -> Result<()> {
+    in_lab("a_full_disk_is_told_and_nothing_is_half_written", || {
+        let shop = Shop::start_enforced()?;
+        let app = shop.lab.host("app")?;
+        let script = "set -e; cp -a /var/lib/xshield /tmp/state; \
+            mount -t tmpfs -o size=512k,mode=700 tmpfs /var/lib/xshield; \
+            cp -a /tmp/state/. /var/lib/xshield/; \
+            dd if=/dev/zero of=/var/lib/xshield/filler bs=1k 2>/dev/null || true";
+        app.run("sh", ["-c", script])?;
+        Policy::Closed.commit(&shop)?;
+        let run = wait::until("a run hits the full disk", LIMIT, || {
+            let run = run_on(&shop, "app")?;
+            Ok((run.exit.code() == Some(1)).then_some(run))
+        })?;
+        ensure!(run.json["error"].to_string().contains("disk is full"), "{run:?}");
+        in_force(&shop)?;
+        app.run("rm", ["/var/lib/xshield/filler"])?;
+        settle(&shop, Policy::Closed).map(drop)
+    })
+}
+
+#[test]
+fn ten_thousand_rules_arrive_whole() -> Result<()> {
+    in_lab("ten_thousand_rules_arrive_whole", || {
+        const RULES: usize = 10_000;
+        let shop = Shop::start_enforced()?;
+        let mut rules = String::new();
+        for at in 0..RULES {
+            let (address, port) = (Ipv4Addr::from(0x0a80_0000 + at as u32), 1024 + at % 5000);
+            rules.push_str(&format!(
+                "    - {{ name: r{at}, from: [{address}], services: [tcp/{port}] }}\n"
+            ));
+        }
+        let many = format!("\n---\ntemplate:\n  name: many\n  action: allow\n  inbound:\n{rules}");
+        shop.commit_edited(|text| {
+            if text.contains("name: app-tier\n") {
+                format!("{text}{many}")
+            } else {
+                text.replace("templates: [app-tier, ", "templates: [app-tier, many, ")
+            }
+        })?;
+        wait::until("app's kernel has every rule", LIMIT, || {
+            let run = run_on(&shop, "app")?;
+            ensure!(run.exit.code() == Some(0), "{run:?}");
+            let kernel = Kernel::read(shop.lab.host("app")?)?;
+            let ids: std::collections::BTreeSet<String> = kernel
+                .programmed()
+                .iter()
+                .flat_map(|item| item.split('"'))
+                .filter(|text| text.starts_with("many/r"))
+                .map(str::to_owned)
+                .collect();
+            Ok((ids.len() == RULES).then_some(()))
+        })?;
+        ensure!(in_force(&shop)? == Policy::Open);
+        Ok(())
+    })
+}
+
+/// A DNS server with answers that tests change; `None` answers nothing at all.
+#[derive(Clone, Default)]
+struct Dns(Arc<Mutex<Option<BTreeMap<String, Ipv4Addr>>>>);
+
+impl Dns {
+    /// Answers on port 53 of the platform's host until the lab ends.
+    fn start(shop: &Shop) -> Result<(Self, SocketAddr)> {
+        let dns = Self::default();
+        let at = SocketAddr::new(shop.platform.address().ip(), 53);
+        let network = shop.lab.host("platform")?.network();
+        let (answers, ready) = (dns.clone(), std::sync::mpsc::channel());
+        std::thread::spawn(move || -> Result<()> {
+            network.enter()?;
+            let socket = UdpSocket::bind(at)?;
+            ready.0.send(())?;
+            let mut buffer = [0; 512];
+            loop {
+                let (length, from) = socket.recv_from(&mut buffer)?;
+                if let Some(answer) = answers.answer(&buffer[..length]) {
+                    socket.send_to(&answer, from)?;
+                }
+            }
+        });
+        ready.1.recv_timeout(LIMIT).context("the DNS server did not start")?;
+        Ok((dns, at))
+    }
+
+    fn say(&self, answers: Option<&[(&str, Ipv4Addr)]>) {
+        let answers = answers.map(|answers| {
+            answers.iter().map(|(name, address)| ((*name).to_owned(), *address)).collect()
+        });
+        *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = answers;
+    }
+
+    /// RFC 1035: the question with an A record, without one, or NXDOMAIN.
+    fn answer(&self, question: &[u8]) -> Option<Vec<u8>> {
+        let guard = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let answers = guard.as_ref()?;
+        let (mut at, mut labels) = (12, Vec::new());
+        while let Some(&length) = question.get(at).filter(|&&length| length > 0) {
+            let label = question.get(at + 1..at + 1 + usize::from(length))?;
+            labels.push(String::from_utf8_lossy(label).to_ascii_lowercase());
+            at += 1 + usize::from(length);
+        }
+        let end = at + 5;
+        let is_a = question.get(at + 1..at + 3)? == [0, 1];
+        let known = answers.get(&labels.join("."));
+        let address = known.filter(|_| is_a);
+        let code = if known.is_some() { 0 } else { 3 };
+        let mut answer = question.get(..2)?.to_vec();
+        answer.extend([0x84, code, 0, 1, 0, u8::from(address.is_some()), 0, 0, 0, 0]);
+        answer.extend(question.get(12..end)?);
+        if let Some(address) = address {
+            answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 1, 0, 4]);
+            answer.extend(address.octets());
+        }
+        Some(answer)
+    }
+}
+
+#[test]
+fn domains_follow_their_answers_and_survive_a_failing_resolver() -> Result<()> {
+    in_lab("domains_follow_their_answers_and_survive_a_failing_resolver", || {
+        let shop = Shop::start_enforced()?;
+        let (dns, server) = Dns::start(&shop)?;
+        let web = shop.lab.host("web")?;
+        std::fs::write(web.file("/etc/resolv.conf"), format!("nameserver {}\n", server.ip()))?;
+        shop.commit_edited(|text| {
+            text.replace(
+                "    - { name: to-app, to: [segment:app], services: [tcp/8080] }",
+                "    - { name: to-app, to: [segment:app], services: [tcp/8080] }\n    \
+                 - { name: repo, to: ['domain:repo.lab.test'], services: [tcp/22] }",
+            )
+        })?;
+        let attacker = shop.lab.host("attacker")?.v4();
+        let reaches = |expected: bool, what: &str| -> Result<SparkRun> {
+            wait::until(what, LIMIT, || {
+                let run = run_on(&shop, "web")?;
+                let cell = Matrix::of(&["web", "attacker"], &[Port::Tcp(22)], |_| {
+                    if expected { Expectation::passes(what) } else { Expectation::drops(what) }
+                });
+                let mut cell = cell.only(|flow| flow.from == "web" && flow.family == Family::V4);
+                cell.probe(&shop.lab)?;
+                Ok(cell.verify().is_ok().then_some(run))
+            })
+        };
+        dns.say(Some(&[]));
+        reaches(false, "the name does not exist")?;
+        dns.say(Some(&[("repo.lab.test", attacker)]));
+        reaches(true, "the name is the attacker's")?;
+        dns.say(None);
+        let run = reaches(true, "no answer: the last good one is kept")?;
+        ensure!(run.json["problems"].to_string().contains("dns-stale"), "{run:?}");
+        dns.say(Some(&[("repo.lab.test", Ipv4Addr::new(10, 77, 9, 9))]));
+        reaches(false, "the name moved on").map(drop)
+    })
+}

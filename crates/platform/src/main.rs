@@ -110,7 +110,10 @@ fn serve(args: ServeArgs) -> anyhow::Result<()> {
     settings.check_in_every = args.check_in_every;
     settings.admin_password = match args.admin_password_file {
         Some(path) => Some(AdminPassword(password_in(&path)?)),
-        None => std::env::var("XSHIELD_ADMIN_PASSWORD").ok().map(AdminPassword),
+        None => std::env::var("XSHIELD_ADMIN_PASSWORD")
+            .ok()
+            .map(|text| checked_password(&text).map(AdminPassword))
+            .transpose()?,
     };
     runtime()?.block_on(async {
         let running = start(settings).await?;

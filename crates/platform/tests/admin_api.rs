@@ -296,7 +296,7 @@ fn assets_are_listed_in_pages_and_by_filters() {
     }
     assert_eq!(seen, ["host-0", "host-1", "host-2", "host-3", "host-4"]);
     for (filter, expected) in [
-        ("name=host-3", vec!["host-3"]),
+        ("name=Host-3", vec!["host-3"]),
         ("name=%25", vec![]),
         ("tag=role%3Dweb", vec!["host-1"]),
         ("tag=role,location%3Dx", vec!["host-1"]),

@@ -336,6 +336,20 @@ fn a_changed_identity_waits_for_an_operator() {
 }
 
 #[test]
+fn a_changed_identity_that_has_registered_elsewhere_is_not_pinned() {
+    let platform = TestPlatform::start();
+    let key = platform.new_key();
+    TestHost::new("h", &key).sign_in(&platform);
+    let mut new = TestHost::new("h", &key);
+    assert_eq!(new.session_at(&platform, now()).status, 403);
+    new.name = "other".to_owned();
+    new.sign_in(&platform);
+    let approve = "/api/v1/assets/h/identity/approve";
+    let (status, answer) = platform.call("POST", approve, Some(&platform.admin), Some(json!({})));
+    assert_eq!((status, answer["type"].as_str()), (409, Some("/problems/identity-in-use")));
+}
+
+#[test]
 fn a_peer_s_new_address_changes_the_digest_and_not_the_revision() {
     let platform = TestPlatform::start();
     let key = platform.new_key();

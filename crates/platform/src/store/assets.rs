@@ -202,7 +202,7 @@ pub async fn list(
         query.push(" AND a.name > ").push_bind(after.to_owned());
     }
     if let Some(name) = &filter.name {
-        query.push(" AND a.name LIKE ").push_bind(contains(name)).push(" ESCAPE '\\'");
+        query.push(" AND lower(a.name) LIKE ").push_bind(contains(name)).push(" ESCAPE '\\'");
     }
     for (key, value) in &filter.tags {
         query
@@ -214,12 +214,8 @@ pub async fn list(
         query.push(")");
     }
     if let Some(ids) = &filter.ids {
-        query.push(" AND a.id IN (");
-        let mut list = query.separated(", ");
-        for id in ids {
-            list.push_bind(id.as_str().to_owned());
-        }
-        query.push(")");
+        query.push(" AND a.id");
+        push_in(&mut query, ids.iter());
     }
     if let Some(standing) = filter.standing {
         push_standing(&mut query, standing, now);
@@ -227,6 +223,16 @@ pub async fn list(
     query.push(" ORDER BY a.name LIMIT ").push_bind(i64::from(limit));
     let rows = query.build().fetch_all(conn).await.doing("list assets")?;
     rows.iter().map(stored).collect()
+}
+
+/// `IN` these; none of them is nothing.
+fn push_in<'a>(query: &mut QueryBuilder<Db>, ids: impl Iterator<Item = &'a AssetId>) {
+    // An empty list is no list to PostgreSQL.
+    query.push(" IN (NULL");
+    for id in ids {
+        query.push(", ").push_bind(id.as_str().to_owned());
+    }
+    query.push(")");
 }
 
 fn push_standing(query: &mut QueryBuilder<Db>, standing: Standing, now: Timestamp) {
@@ -298,12 +304,8 @@ pub async fn tags_of(
     ids: impl Iterator<Item = &AssetId>,
 ) -> StoreResult<BTreeMap<AssetId, Tags>> {
     let mut query =
-        QueryBuilder::<Db>::new("SELECT asset_id, key, value FROM asset_tag WHERE asset_id IN (");
-    let mut list = query.separated(", ");
-    for id in ids {
-        list.push_bind(id.as_str().to_owned());
-    }
-    query.push(")");
+        QueryBuilder::<Db>::new("SELECT asset_id, key, value FROM asset_tag WHERE asset_id");
+    push_in(&mut query, ids);
     let rows = query.build().fetch_all(conn).await.doing("read tags")?;
     collect_tags(&rows)
 }

@@ -91,10 +91,10 @@ pub async fn list(
         query.push(" AND actor = ").push_bind(actor.clone());
     }
     if let Some(action) = &filter.action {
-        query.push(" AND action LIKE ").push_bind(contains(action)).push(" ESCAPE '\\'");
+        query.push(" AND lower(action) LIKE ").push_bind(contains(action)).push(" ESCAPE '\\'");
     }
     if let Some(target) = &filter.target {
-        query.push(" AND target LIKE ").push_bind(contains(target)).push(" ESCAPE '\\'");
+        query.push(" AND lower(target) LIKE ").push_bind(contains(target)).push(" ESCAPE '\\'");
     }
     if let Some(since) = filter.since {
         query.push(" AND at >= ").push_bind(since.0);

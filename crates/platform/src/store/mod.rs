@@ -201,8 +201,9 @@ pub(crate) fn from_word<T: serde::de::DeserializeOwned>(word: &str) -> StoreResu
     serde_json::from_value(serde_json::Value::from(word)).doing("read a stored word")
 }
 
-/// A `LIKE` pattern for texts that contain `part`, with `\` as the escape character.
+/// A `LIKE` pattern for lower-case texts that contain `part` in any case, with `\` as the escape
+/// character. (SQLite's `LIKE` ignores case, PostgreSQL's does not.)
 pub(crate) fn contains(part: &str) -> String {
-    let escaped = part.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+    let escaped = part.to_lowercase().replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
     format!("%{escaped}%")
 }

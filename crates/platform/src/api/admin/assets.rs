@@ -300,6 +300,13 @@ async fn approve_identity(
     let mut tx = app.store.write().await?;
     let asset = named(&mut tx, &asset).await?;
     let (before, after) = (asset.identity.to_base64(), waiting(&asset)?);
+    if let Some(pending) = asset.pending
+        && let Some(other) = assets::by_identity(&mut tx, pending.identity).await?
+    {
+        let detail =
+            format!("the host has registered as {} since; delete that asset first", other.name);
+        return Err(Problem::conflict("identity-in-use", detail));
+    }
     identities::approve(&mut tx, &asset.id).await?;
     record(&mut tx, &allowed.caller, "asset.approve-identity", &asset, &before, &after).await?;
     let asset = named(&mut tx, asset.id.as_str()).await?;

@@ -4,7 +4,7 @@
 #[path = "common/mod.rs"]
 mod common;
 
-use common::{bound, packet};
+use common::{bound, crowd, packet};
 use proptest::prelude::*;
 use xshield_firewall::plan::eval::eval;
 use xshield_firewall::{Capabilities, plan};
@@ -40,6 +40,20 @@ proptest! {
                     same_rule(&bound, packet, &wanted.reason, got.decided_by().map(|label| &**label))?;
                 }
             }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+    #[test]
+    fn many_rules_say_what_decide_says((bound, packets) in crowd()) {
+        let plan = plan(&bound, &Capabilities::FULL);
+        for packet in &packets {
+            let wanted = decide(&bound, packet);
+            let got = eval(&plan.sets, &plan.chains, packet);
+            prop_assert_eq!(got.verdict, wanted.verdict, "{}: {:#?}", packet, got.steps);
+            same_rule(&bound, packet, &wanted.reason, got.decided_by().map(|label| &**label))?;
         }
     }
 }

@@ -11,7 +11,10 @@ use super::model::{
     Next, Plan, Recorder, Set, Shape, State,
 };
 use super::recorder::{RecorderLimits, pass_chain, record_chain, recorder, way};
-use super::shapes::{Addresses, Asks, Entry, Lane, Product, Shapes, set_ranges, shapes};
+use super::shapes::{
+    Addresses, Asks, Entry, Lane, Lookup, Product, Sets, Shapes, set_ranges, shapes,
+};
+use super::tree::{Axis, Tree};
 use crate::{Capabilities, FlowKind};
 
 const TCP: u8 = 6;
@@ -233,25 +236,57 @@ impl Builder<'_> {
         lines.extend(Family::BOTH.map(|family| dhcp(view, family)));
         for (verb, shapes) in groups {
             let next = self.next(view, *verb);
-            lines.extend(shapes.lookups.iter().map(|lookup| {
-                let mut conditions = vec![Condition::Family(lookup.family)];
-                let peer = view.peer(lookup.family);
-                let key = match lookup.asks {
-                    Asks::ProtocolAndPort => vec![peer, Field::Protocol, view.service()],
-                    Asks::Protocol => vec![peer, Field::Protocol],
-                    Asks::IcmpType => {
-                        conditions.push(Condition::Protocol(lookup.family.icmp()));
-                        vec![peer, Field::IcmpType(lookup.family)]
-                    }
-                };
-                conditions.push(Condition::InSet { key, set: lookup.set.clone() });
-                let line = line(conditions, next.clone());
-                if self.capabilities.element_counters { line } else { line.counted(verb.label()) }
-            }));
+            for lookup in &shapes.lookups {
+                lines.extend(self.lookup(view, *verb, lookup, &next));
+            }
             self.products(view, *verb, &shapes.products, &next, &mut lines);
         }
         self.level(view, &mut lines);
         self.chain(view.name(), lines);
+    }
+
+    /// The lines of a look-up; where they lead to parts, the parts' chains are made.
+    fn lookup(&mut self, view: View, verb: Verb, lookup: &Lookup, next: &Next) -> Vec<Line> {
+        let of_protocol = lookup.protocol.map(Condition::Protocol);
+        let head = [Some(Condition::Family(lookup.family)), of_protocol];
+        let head: Vec<Condition> = head.into_iter().flatten().collect();
+        match &lookup.sets {
+            Sets::One(set) => vec![self.set_line(view, verb, lookup, head, set, next)],
+            Sets::Parted { stem, tree } => {
+                let mut parts = Vec::new();
+                let verb_line =
+                    |set: &String| self.set_line(view, verb, lookup, head.clone(), set, next);
+                let stem = format!("{}_{}_{stem}", view.name(), verb.label());
+                let root = parted(tree, &mut parts, &stem, &verb_line, &|axis, first, last| {
+                    let field = match axis {
+                        Axis::Address => view.peer(lookup.family),
+                        Axis::Service => lookup.service(view),
+                    };
+                    with(&head, [Condition::Within { field, first, last }])
+                });
+                self.chains.append(&mut parts);
+                vec![line(head.clone(), Next::Jump(root))]
+            }
+        }
+    }
+
+    fn set_line(
+        &self,
+        view: View,
+        verb: Verb,
+        lookup: &Lookup,
+        head: Vec<Condition>,
+        set: &str,
+        next: &Next,
+    ) -> Line {
+        let (peer, service) = (view.peer(lookup.family), lookup.service(view));
+        let key = match lookup.asks {
+            Asks::AddressAndPort => vec![peer, Field::Protocol, service],
+            Asks::Port => vec![Field::Protocol, service],
+            Asks::AddressAndProtocol | Asks::AddressAndIcmpType => vec![peer, service],
+        };
+        let line = line(with(&head, [Condition::InSet { key, set: set.to_owned() }]), next.clone());
+        if self.capabilities.element_counters { line } else { line.counted(verb.label()) }
     }
 
     /// Where a packet goes that a rule of this kind matches.
@@ -420,6 +455,43 @@ impl Builder<'_> {
         lines.push(line(Vec::new(), verdict));
         self.chain(deny_chain(direction, rule), lines);
     }
+}
+
+impl Lookup {
+    /// What is asked for beside address and protocol.
+    fn service(&self, view: View) -> Field {
+        match self.asks {
+            Asks::AddressAndPort | Asks::Port => view.service(),
+            Asks::AddressAndProtocol => Field::Protocol,
+            Asks::AddressAndIcmpType => Field::IcmpType(self.family),
+        }
+    }
+}
+
+/// Chains that lead through a tree; returns the name of the first. A packet that meets nothing comes
+/// back from there.
+fn parted(
+    tree: &Tree<Vec<String>>,
+    chains: &mut Vec<Chain>,
+    stem: &str,
+    leaf: &dyn Fn(&String) -> Line,
+    branch: &dyn Fn(Axis, u128, u128) -> Vec<Condition>,
+) -> String {
+    let index = chains.len();
+    let name = format!("{stem}_{index}");
+    chains.push(Chain { name: name.clone(), lines: Vec::new() });
+    let lines = match tree {
+        Tree::Leaf(sets) => sets.iter().map(leaf).collect(),
+        Tree::Fork { axis, branches } => branches
+            .iter()
+            .map(|(range, tree)| {
+                let conditions = branch(*axis, range.0, range.1);
+                line(conditions, Next::Goto(parted(tree, chains, stem, leaf, branch)))
+            })
+            .collect(),
+    };
+    chains[index].lines = lines;
+    name
 }
 
 /// What a group of rules does.

@@ -21,8 +21,9 @@
 //! if that is denied, it is lost and conntrack forgets it: the opener's next packet sets things right.
 //!
 //! Rules are elements of sets, looked up as `host` (address, protocol, port), `port` (ranges of the same),
-//! `net` (address, protocol) and `icmp` (address, type), so a packet's cost does not grow with their
-//! number. Where several rules match, the kernel names the first of the first set that has the packet;
+//! `net` (address, protocol) and `icmp` (address, type), so a packet's cost hardly grows with their
+//! number. Where there are many ranges, chains lead a packet to the one set that holds those near it, and
+//! what anyone may reach is looked up apart, as `service` (protocol, port) and `open` (ranges of it). Where several rules match, the kernel names the first of the first set that has the packet;
 //! the verdict is the same.
 
 mod boxes;
@@ -32,6 +33,7 @@ mod model;
 mod recorder;
 mod shapes;
 mod text;
+mod tree;
 
 pub use build::plan;
 pub use model::{

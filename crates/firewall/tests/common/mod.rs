@@ -143,3 +143,66 @@ pub(crate) fn packet() -> impl Strategy<Value = Packet> {
         },
     )
 }
+
+/// Many rules about a wider world, so that the plan parts their sets; and packets that may meet them.
+pub(crate) fn crowd() -> impl Strategy<Value = (Bound, Vec<Packet>)> {
+    let number = || 0u16..4096;
+    let far = |n: u16, v6: bool| -> IpAddr {
+        match v6 {
+            false => Ipv4Addr::from(0x0a00_0000 + u32::from(n)).into(),
+            true => Ipv6Addr::from((0xfd << 120) + u128::from(n)).into(),
+        }
+    };
+    let peers =
+        (number(), 0u16..300, any::<bool>(), 0u8..10).prop_map(move |(n, more, v6, kind)| {
+            let range = match (far(n, v6), far(n + if kind < 5 { 0 } else { more }, v6)) {
+                (IpAddr::V4(first), IpAddr::V4(last)) => AddressRange::V4(first, last),
+                (IpAddr::V6(first), IpAddr::V6(last)) => AddressRange::V6(first, last),
+                _ => unreachable!("one family"),
+            };
+            match kind {
+                9 => AddressMatch::Any,
+                _ => AddressMatch::Only([range].into_iter().collect()),
+            }
+        });
+    let service = (number(), 0u16..50, 0u8..20, any::<u8>()).prop_map(|(n, more, kind, icmp)| {
+        let ports = |last| Ports::Range(PortRange::new(n, last).unwrap());
+        match kind {
+            0..7 => Service::Tcp(ports(n + more)),
+            7..13 => Service::Udp(ports(n + more)),
+            13..17 => Service::Tcp(ports(n)),
+            17 => Service::Udp(Ports::Any),
+            18 => Service::Any,
+            _ => Service::Icmp(IcmpType::Number(icmp)),
+        }
+    });
+    let rules = proptest::collection::vec((peers, service), 0..500).prop_map(|list| {
+        let rule = |(n, (peers, service)): (usize, (AddressMatch, Service))| BoundRule {
+            id: format!("t/r{n}").parse().unwrap(),
+            peers,
+            services: vec![service],
+            owner: None,
+        };
+        list.into_iter().enumerate().map(rule).collect::<Vec<_>>()
+    });
+    let bound = (bound(), rules.clone(), rules).prop_map(|(mut bound, blocks, allows)| {
+        bound.inbound.subject = Subject::Everything;
+        bound.inbound.blocks = blocks.into_iter().take(80).collect();
+        bound.inbound.allows = allows.clone();
+        bound.outbound.allows = allows;
+        bound
+    });
+    let transport = prop_oneof![
+        4 => (number(), number()).prop_map(|(s, d)| Transport::Tcp(s, d)),
+        4 => (number(), number()).prop_map(|(s, d)| Transport::Udp(s, d)),
+        1 => any::<u8>().prop_map(Transport::Icmp),
+    ];
+    let way = prop_oneof![3 => Just(Direction::Inbound), 1 => Just(Direction::Outbound)];
+    let packet = (way, 0u16..4500, any::<bool>(), transport).prop_map(
+        move |(direction, n, v6, transport)| {
+            let peer = far(n, v6);
+            Packet { direction, peer, transport, loopback: false, owner: None }
+        },
+    );
+    (bound, proptest::collection::vec(packet, 60))
+}

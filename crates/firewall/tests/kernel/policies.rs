@@ -75,3 +75,22 @@ pub(crate) fn varied(revision: u64) -> Bound {
     outbound.allows[1].owner = Some(xshield_policy::Owner::Uid(33));
     bound(revision, inbound, outbound)
 }
+
+/// So many rules that the plan parts their sets.
+pub(crate) fn crowded(revision: u64) -> Bound {
+    let rule = |n: u32| {
+        let (port, net) = (1000 + n * 7, format!("10.{}.{}.0/24", n % 200, n / 200));
+        match n % 8 {
+            0 => format!("c/r{n} tcp/{port}-{} {net}", port + 20),
+            1 => format!("c/r{n} udp/{port}-{} {net},fd00:{n}::/64", port + 2),
+            2 => format!("c/r{n} tcp/{port} any"),
+            3 => format!("c/r{n} udp/{port}-{} any", port + 3),
+            4 => format!("c/r{n} any {net}"),
+            5 => format!("c/r{n} icmp/{} {net}", n % 250),
+            _ => format!("c/r{n} tcp/{port} 10.1.{}.7/32", n % 250),
+        }
+    };
+    let lines: Vec<String> = (0..1200).map(rule).collect();
+    let inbound = closed(&lines.iter().map(String::as_str).collect::<Vec<_>>());
+    bound(revision, inbound, open())
+}

@@ -1,0 +1,191 @@
+//! Many boxes parted, so that a packet meets the few that may hold it.
+//!
+//! A look-up in an interval set of several fields goes over all its elements (`nft_set_pipapo.c`: bit
+//! vectors as long as the set). Above [`LEAF`] boxes, a packet is therefore first led by its address
+//! and port, in steps of a few comparisons, to a set that holds no others than those near it.
+
+use super::boxes::Flat;
+
+/// Boxes of one set. Fewer would be more comparisons, more would be longer vectors.
+pub(crate) const LEAF: usize = 48;
+/// Branches of a fork.
+const WAYS: usize = 4;
+/// Forks above a leaf. The kernel refuses chains that lead to each other more than 16 deep, and there
+/// are some before and after.
+const MAX_DEPTH: usize = 7;
+
+/// What a fork asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Axis {
+    Address,
+    Service,
+}
+
+impl Axis {
+    const BOTH: [Self; 2] = [Self::Address, Self::Service];
+
+    fn of(self, flat: &Flat) -> (u128, u128) {
+        match self {
+            Self::Address => flat.addresses,
+            Self::Service => (flat.services.0.into(), flat.services.1.into()),
+        }
+    }
+
+    /// The part of a box between two bounds, both inclusive; `None`: it has none there.
+    fn clip(self, flat: &Flat, (first, last): (u128, u128)) -> Option<Flat> {
+        let (from, to) = self.of(flat);
+        let (from, to) = (from.max(first), to.min(last));
+        if from > to {
+            return None;
+        }
+        let narrow = |service: u128| u16::try_from(service).unwrap_or(u16::MAX);
+        Some(match self {
+            Self::Address => Flat { addresses: (from, to), ..*flat },
+            Self::Service => Flat { services: (narrow(from), narrow(to)), ..*flat },
+        })
+    }
+}
+
+/// Leaves, and how to come to them.
+#[derive(Debug)]
+pub(crate) enum Tree<L> {
+    Leaf(L),
+    /// Branches by the values of the axis that lead to them, ascending and disjoint. What is in no
+    /// branch is in no leaf.
+    Fork {
+        axis: Axis,
+        branches: Vec<((u128, u128), Tree<L>)>,
+    },
+}
+
+impl<L> Tree<L> {
+    /// The same tree with other leaves.
+    pub(crate) fn map<M>(self, leaf: &mut impl FnMut(L) -> M) -> Tree<M> {
+        match self {
+            Self::Leaf(content) => Tree::Leaf(leaf(content)),
+            Self::Fork { axis, branches } => {
+                let branches = branches.into_iter();
+                let branches = branches.map(|(range, tree)| (range, tree.map(leaf))).collect();
+                Tree::Fork { axis, branches }
+            }
+        }
+    }
+}
+
+/// Parts boxes, which may overlap. A box that lies across a border is in several leaves, a part in
+/// each; where parting would mostly multiply boxes, a leaf stays large.
+pub(crate) fn part(boxes: Vec<Flat>) -> Tree<Vec<Flat>> {
+    part_below(boxes, MAX_DEPTH)
+}
+
+fn part_below(boxes: Vec<Flat>, depth: usize) -> Tree<Vec<Flat>> {
+    if boxes.len() <= LEAF || depth == 0 {
+        return Tree::Leaf(boxes);
+    }
+    let forks = Axis::BOTH.into_iter().map(|axis| (axis, segments(&boxes, axis)));
+    let cost = |parts: &[Part]| {
+        let sizes = parts.iter().map(|(_, part)| part.len());
+        (sizes.clone().max().unwrap_or(0), sizes.sum::<usize>())
+    };
+    let best = forks.min_by_key(|(_, parts)| cost(parts));
+    let Some((axis, parts)) = best else { return Tree::Leaf(boxes) };
+    let (largest, total) = cost(&parts);
+    if 4 * largest > 3 * boxes.len() || 4 * total > 5 * boxes.len() {
+        return Tree::Leaf(boxes);
+    }
+    let branch = |(range, part): Part| (range, part_below(part, depth - 1));
+    Tree::Fork { axis, branches: parts.into_iter().map(branch).collect() }
+}
+
+/// A stretch of an axis, and what is in it.
+type Part = ((u128, u128), Vec<Flat>);
+
+/// Parts along one axis that hold about as many boxes each.
+fn segments(boxes: &[Flat], axis: Axis) -> Vec<Part> {
+    let mut starts: Vec<u128> = boxes.iter().map(|flat| axis.of(flat).0).collect();
+    starts.sort_unstable();
+    let end = boxes.iter().map(|flat| axis.of(flat).1).max().unwrap_or(0);
+    let mut bounds: Vec<u128> = (0..WAYS).map(|way| starts[way * starts.len() / WAYS]).collect();
+    bounds.dedup();
+    let last = |index: usize| bounds.get(index + 1).map_or(end, |next| next - 1);
+    let ranges = bounds.iter().enumerate().map(|(index, &first)| (first, last(index)));
+    let inside = |range| boxes.iter().filter_map(|flat| axis.clip(flat, range)).collect();
+    ranges.map(|range| (range, inside(range))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn covers(flat: &Flat, address: u128, service: u16) -> bool {
+        (flat.addresses.0..=flat.addresses.1).contains(&address)
+            && (flat.services.0..=flat.services.1).contains(&service)
+    }
+
+    fn covering(boxes: &[Flat], address: u128, service: u16) -> Vec<usize> {
+        let found = boxes.iter().filter(|flat| covers(flat, address, service));
+        let mut orders: Vec<usize> = found.map(|flat| flat.order).collect();
+        orders.sort_unstable();
+        orders
+    }
+
+    fn leaf(tree: &Tree<Vec<Flat>>, address: u128, service: u16) -> &[Flat] {
+        match tree {
+            Tree::Leaf(boxes) => boxes,
+            Tree::Fork { axis, branches } => {
+                let value = match axis {
+                    Axis::Address => address,
+                    Axis::Service => service.into(),
+                };
+                let branch = branches.iter().find(|((lo, hi), _)| (*lo..=*hi).contains(&value));
+                branch.map_or(&[], |(_, tree)| leaf(tree, address, service))
+            }
+        }
+    }
+
+    fn leaves(tree: Tree<Vec<Flat>>) -> Vec<usize> {
+        let mut sizes = Vec::new();
+        tree.map(&mut |boxes: Vec<Flat>| sizes.push(boxes.len()));
+        sizes
+    }
+
+    #[test]
+    fn what_lies_apart_is_parted() {
+        let flat = |n: u128| {
+            let service = u16::try_from(n * 7 % 60_000).unwrap();
+            let addresses = (n * 256, n * 256 + 255);
+            Flat { services: (service, service + 100), addresses, order: 0 }
+        };
+        let sizes = leaves(part((0..10_000).map(flat).collect()));
+        assert!(sizes.iter().all(|&size| size <= LEAF), "{sizes:?}");
+        assert_eq!(sizes.iter().sum::<usize>(), 10_000);
+    }
+
+    #[test]
+    fn what_lies_upon_another_is_not_multiplied() {
+        let flat = |order| Flat { services: (0, u16::MAX), addresses: (0, u128::MAX), order };
+        assert_eq!(leaves(part((0..1000).map(flat).collect())), [1000]);
+    }
+
+    proptest! {
+        #[test]
+        fn a_packet_meets_its_boxes_and_all_of_them(
+            list in proptest::collection::vec((0u128..5000, 0u128..400, 0u16..500, 0u16..60), 0..600),
+            points in proptest::collection::vec((0u128..5500, 0u16..600), 50),
+        ) {
+            let flat = |(order, &(a, da, s, ds)): (usize, &(u128, u128, u16, u16))| Flat {
+                services: (s, s + ds),
+                addresses: (a, a + da),
+                order,
+            };
+            let boxes: Vec<Flat> = list.iter().enumerate().map(flat).collect();
+            let tree = part(boxes.clone());
+            for (address, service) in points {
+                let wanted = covering(&boxes, address, service);
+                let got = covering(leaf(&tree, address, service), address, service);
+                prop_assert_eq!(got, wanted);
+            }
+        }
+    }
+}

@@ -22,7 +22,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
-use crate::api::From;
+use crate::api::Client;
 use crate::problem::Problem;
 
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -99,7 +99,7 @@ async fn answered(
 ) -> Result<Response, Infallible> {
     let whole = Arc::new(AtomicBool::new(request.body().is_end_stream()));
     let mut request = request.map(|body| Tracked { body, whole: whole.clone() });
-    request.extensions_mut().insert(From(SocketAddr::new(from.ip().to_canonical(), from.port())));
+    request.extensions_mut().insert(Client(SocketAddr::new(from.ip().to_canonical(), from.port())));
     let mut response = match timeout(ANSWER, router.oneshot(request)).await {
         Ok(Ok(response)) => response,
         Ok(Err(never)) => match never {},

@@ -67,11 +67,14 @@ fn every_described_operation_refuses_strangers() {
     let platform = TestPlatform::start();
     let answer = platform.raw("GET", "/api/v1/openapi.json", &[], b"");
     let described = answer.json();
+    assert!(described["components"]["schemas"]["Problem"].is_object());
     let mut ids = BTreeSet::new();
     let mut operations = 0;
     for (path, item) in described["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
             operations += 1;
+            let refusal = &operation["responses"]["default"]["content"];
+            assert!(refusal["application/problem+json"].is_object(), "{method} {path}");
             let id = operation["operationId"].as_str().unwrap().to_owned();
             assert!(ids.insert(id.clone()), "{id} is there twice");
             if path == "/api/v1/login" {

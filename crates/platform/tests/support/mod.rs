@@ -2,8 +2,10 @@
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its part")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where something is wrong")]
 
+use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -77,6 +79,33 @@ impl TestPlatform {
         };
         platform.admin = platform.login("admin", PASSWORD);
         platform
+    }
+
+    /// The real program on `data_dir`, in a process of its own.
+    pub fn start_process(dir: Arc<tempfile::TempDir>) -> (Self, KilledOnDrop) {
+        let data = dir.path().join("data");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_xshield"))
+            .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
+            .arg(&data)
+            .env("XSHIELD_ADMIN_PASSWORD", PASSWORD)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let address = lines
+            .find_map(|line| {
+                let line = line.unwrap();
+                let (_, rest) = line.split_once("listening=")?;
+                rest.split_whitespace().next()?.parse().ok()
+            })
+            .expect("the platform says where it listens");
+        // Whoever writes to a closed pipe fails.
+        std::thread::spawn(move || lines.for_each(drop));
+        let agent = agent(&data);
+        let mut platform =
+            Self { dir, address, stop: None, thread: None, agent, admin: String::new() };
+        platform.admin = platform.login("admin", PASSWORD);
+        (platform, KilledOnDrop(child))
     }
 
     /// Stops the platform and starts it again with the same data.
@@ -210,6 +239,16 @@ impl Drop for TestPlatform {
         if let Some(thread) = self.thread.take() {
             drop(thread.join());
         }
+    }
+}
+
+/// A process that ends with its test, whichever way that ends.
+pub struct KilledOnDrop(Child);
+
+impl Drop for KilledOnDrop {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
     }
 }
 

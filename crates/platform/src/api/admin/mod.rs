@@ -5,6 +5,7 @@ use axum::response::IntoResponse as _;
 use axum::routing::get;
 use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{Content, Ref, Response, ResponseBuilder};
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::state::App;
@@ -53,7 +54,7 @@ pub(super) fn router() -> Router<App> {
         .merge(policy::router())
         .merge(audit_log::router())
         .split_for_parts();
-    name_operations(&mut described);
+    complete(&mut described);
     let described = axum::body::Bytes::from(described.to_json().unwrap_or_default());
     router.route(
         "/api/v1/openapi.json",
@@ -64,9 +65,9 @@ pub(super) fn router() -> Router<App> {
     )
 }
 
-/// Gives every operation an id of its own, e.g. `get_assets_asset_ports`: generators of clients make
-/// functions of them.
-fn name_operations(described: &mut utoipa::openapi::OpenApi) {
+/// Gives every operation an id of its own, e.g. `get_assets_asset_ports` (generators of clients make
+/// functions of them), and the answer that all of them may give.
+fn complete(described: &mut utoipa::openapi::OpenApi) {
     for (path, item) in &mut described.paths.paths {
         let words: Vec<&str> = path
             .trim_start_matches("/api/v1/")
@@ -84,7 +85,16 @@ fn name_operations(described: &mut utoipa::openapi::OpenApi) {
         for (method, operation) in operations {
             if let Some(operation) = operation {
                 operation.operation_id = Some(format!("{method}_{name}"));
+                operation.responses.responses.insert("default".to_owned(), refusal().into());
             }
         }
     }
+}
+
+fn refusal() -> Response {
+    let problem = Content::new(Some(Ref::from_schema_name("Problem")));
+    ResponseBuilder::new()
+        .description("Refused, or failed: see the problem document.")
+        .content("application/problem+json", problem)
+        .build()
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::api::From;
+use crate::api::Client;
 use crate::auth::{Allowed, Viewer, new_token};
 use crate::clock::Timestamp;
 use crate::problem::{Answer, JsonBody, Problem};
@@ -51,7 +51,7 @@ struct SignedIn {
     request_body = Login, responses((status = 200, body = SignedIn)))]
 async fn login(
     State(app): State<App>,
-    Extension(From(from)): Extension<From>,
+    Extension(Client(from)): Extension<Client>,
     JsonBody(login): JsonBody<Login>,
 ) -> Answer<Json<SignedIn>> {
     app.limits.login(from.ip())?;

@@ -13,7 +13,7 @@ use xshield_wire::session::{ProvenRequest, SessionError, Terms, prove};
 use xshield_wire::{Bytes as WireBytes, EnforcementKey};
 
 use super::signed::{read_message, usable};
-use crate::api::From;
+use crate::api::Client;
 use crate::clock::Timestamp;
 use crate::keys::{new_id, random};
 use crate::problem::{Answer, Problem};
@@ -29,7 +29,7 @@ const MAX_REQUEST: usize = 16 << 10;
 
 pub(super) async fn set_up(
     State(app): State<App>,
-    Extension(From(from)): Extension<From>,
+    Extension(Client(from)): Extension<Client>,
     body: Bytes,
 ) -> Answer<Json<SessionResponse>> {
     app.limits.session(from.ip())?;

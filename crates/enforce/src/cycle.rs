@@ -28,7 +28,7 @@ use crate::kernel::Prepared;
 use crate::outcome::{Contact, Outcome, RunStatus};
 use crate::preflight::{self, PreflightError};
 use crate::resolve::HostResolver;
-use crate::state::{LastKnownGood, Progress, StateDirectory, problem};
+use crate::state::{LastKnownGood, Progress, StateDirectory, chain, problem};
 use crate::step::step;
 use crate::surroundings::Surroundings;
 
@@ -139,7 +139,11 @@ impl Cycle<'_> {
         };
         run.outcome.problems = problems;
         match preflight.firewalld {
-            Firewalld::Absent => run.enforce()?,
+            Firewalld::Absent => {
+                if let Err(error) = run.enforce() {
+                    run.give_up(&error);
+                }
+            }
             present => run.stand_back(present),
         }
         run.finish()
@@ -223,6 +227,16 @@ impl Run<'_> {
     /// How the host stands, in the words of a check-in.
     pub(crate) fn standing(&self) -> Status {
         if self.known_good.is_some() { Status::Enforcing } else { Status::NoPolicy }
+    }
+
+    /// Something failed for good in this run: the platform is told why nothing newer is enforced.
+    fn give_up(&mut self, error: &CycleError) {
+        self.failure = Some(RunStatus::Failed);
+        self.outcome.problems.push(problem("failed", error));
+        if self.outcome.platform != Contact::Unreachable {
+            let reason = chain(error);
+            self.check_in(Status::Failed { reason }, Connection::Any);
+        }
     }
 
     /// Makes nftables available. That the userland tool can't be installed does not stop enforcement.

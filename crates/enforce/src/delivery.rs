@@ -13,6 +13,7 @@ use crate::client::{pack, to_json};
 use crate::cycle::{CycleError, Run};
 use crate::reports::{self, Interval};
 use crate::state::problem;
+use crate::step::step;
 
 /// How many commands are remembered as done.
 const COMMANDS_KEPT: usize = 200;
@@ -213,6 +214,7 @@ impl Run<'_> {
                     break;
                 }
             }
+            step("delivered");
             if let Err(error) = self.spool.acknowledge(id) {
                 self.outcome.problems.push(problem("spool", &error));
             }

@@ -3,7 +3,9 @@
 //! A [`Lab`] has a switch and [`Host`]s; each host has its own network, process list, name, `/etc`,
 //! `/var` and `/run`, so that the programs under test behave as on a machine of their own and can't
 //! touch this one. [`service`]s listen, [`probe`]s speak to them, the [`matrix`] compares what
-//! happened with what should have, and [`kernel`] reads the result back through `nft`.
+//! happened with what should have, and [`kernel`] reads the result back through `nft`. Everything else
+//! is the machine's: programs, `/home`, and `/tmp`, so keep a host's scratch files in `/var/tmp` or in
+//! [`Host::dir`].
 //!
 //! Nothing of a lab outlives it: its hosts' first processes end when the lab does, also when it is
 //! killed, and the kernel takes the rest with them. Left-over files are removed by the next lab.

@@ -259,9 +259,9 @@ fn a_full_disk_is_told_and_nothing_is_half_written() -> Result<()> {
     in_lab("a_full_disk_is_told_and_nothing_is_half_written", || {
         let shop = Shop::start_enforced()?;
         let app = shop.lab.host("app")?;
-        let script = "set -e; cp -a /var/lib/xshield /tmp/state; \
+        let script = "set -e; cp -a /var/lib/xshield /var/tmp/state; \
             mount -t tmpfs -o size=512k,mode=700 tmpfs /var/lib/xshield; \
-            cp -a /tmp/state/. /var/lib/xshield/; \
+            cp -a /var/tmp/state/. /var/lib/xshield/; \
             dd if=/dev/zero of=/var/lib/xshield/filler bs=1k 2>/dev/null || true";
         app.run("sh", ["-c", script])?;
         Policy::Closed.commit(&shop)?;

@@ -102,7 +102,8 @@ fn deciding_rule(bound: &Bound, event: &FirewallEvent) -> Option<RuleId> {
     };
     match decide(bound, &packet).reason {
         Reason::Block(rule) | Reason::Allow(rule) => Some(rule),
-        Reason::Failsafe(_) | Reason::NotSubject | Reason::NoRule => None,
+        Reason::Failsafe(kind) => RuleId::try_from(kind.label().to_owned()).ok(),
+        Reason::NotSubject | Reason::NoRule => None,
     }
 }
 

@@ -43,6 +43,22 @@ pub enum FailsafeKind {
     Management,
 }
 
+impl FailsafeKind {
+    /// The kind as events and hit counts name it, in the place of a rule.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Loopback => "failsafe/loopback",
+            Self::Platform => "failsafe/platform",
+            Self::Dns => "failsafe/dns",
+            Self::Dhcp => "failsafe/dhcp",
+            Self::NeighbourDiscovery => "failsafe/neighbour-discovery",
+            Self::IcmpError => "failsafe/icmp-error",
+            Self::Management => "failsafe/management",
+        }
+    }
+}
+
 /// What decided.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

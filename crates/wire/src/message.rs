@@ -315,7 +315,7 @@ pub struct FirewallEvent {
     pub protocol: Protocol,
     /// Destination port; the type for ICMP; 0 for other protocols.
     pub port: u16,
-    /// The rule that decided; `None`: the level denied for want of a rule, or nothing was subject.
+    /// The rule that decided, `failsafe/…` included; `None`: the level, for want of a rule.
     pub rule: Option<RuleId>,
     /// Packets since the last batch.
     pub packets: u64,

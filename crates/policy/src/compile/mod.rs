@@ -204,10 +204,8 @@ impl<'a> Compiler<'a> {
     fn stance(&self, asset: &Asset) -> AssetStance<'a> {
         let mut stance = AssetStance::default();
         let (mut inbound, mut outbound) = (None, None);
-        for (name, segment) in &self.policy.segments {
-            if !self.members(name).iter().any(|member| member.id == asset.id) {
-                continue;
-            }
+        let segments = self.policy.segments.values();
+        for segment in segments.filter(|segment| segment.criteria.matches(asset)) {
             inbound = inbound.max(segment.inbound);
             outbound = outbound.max(segment.outbound);
             self.attach(&segment.templates, &mut stance);

@@ -169,7 +169,14 @@ impl Running {
         loop {
             tokio::select! {
                 accepted = listener.accept() => match accepted {
-                    Ok((stream, from)) => door.open(stream, from),
+                    Ok((stream, from)) => {
+                        // Without it the first answer of a TLS session waits behind the session's
+                        // tickets until the client acknowledges those: some 40 ms.
+                        if let Err(error) = stream.set_nodelay(true) {
+                            tracing::debug!(%error, "answers on a connection may be late");
+                        }
+                        door.open(stream, from);
+                    }
                     Err(error) => {
                         // Out of file descriptors, mostly: others must end first.
                         tracing::warn!(%error, "a connection could not be accepted");

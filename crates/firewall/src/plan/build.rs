@@ -11,10 +11,7 @@ use super::model::{
     Next, Plan, Recorder, Set, Shape, State,
 };
 use super::recorder::{RecorderLimits, pass_chain, record_chain, recorder, way};
-use super::shapes::{
-    Addresses, Asks, Entry, Lane, Lookup, Product, Sets, Shapes, set_ranges, shapes,
-};
-use super::tree::{Axis, Tree};
+use super::shapes::{Addresses, Entry, Lane, Product, Shapes, set_ranges, shapes};
 use crate::{Capabilities, FlowKind};
 
 const TCP: u8 = 6;
@@ -52,23 +49,23 @@ pub fn plan(bound: &Bound, capabilities: &Capabilities) -> Plan {
     }
 }
 
-struct Builder<'a> {
+pub(super) struct Builder<'a> {
     bound: &'a Bound,
-    capabilities: &'a Capabilities,
+    pub(super) capabilities: &'a Capabilities,
     sets: Vec<Set>,
-    chains: Vec<Chain>,
+    pub(super) chains: Vec<Chain>,
     unenforceable: Vec<Unenforceable>,
 }
 
 /// One of the four ways to look at a packet.
 #[derive(Clone, Copy)]
-struct View {
+pub(super) struct View {
     direction: Direction,
     reply: bool,
 }
 
 impl View {
-    fn name(self) -> String {
+    pub(super) fn name(self) -> String {
         // An inbound flow's replies leave by the output hook.
         let inward = (self.direction == Direction::Inbound) != self.reply;
         format!(
@@ -78,7 +75,7 @@ impl View {
         )
     }
 
-    fn peer(self, family: Family) -> Field {
+    pub(super) fn peer(self, family: Family) -> Field {
         if (self.direction == Direction::Inbound) != self.reply {
             Field::Source(family)
         } else {
@@ -87,17 +84,17 @@ impl View {
     }
 
     /// The port of the flow's destination.
-    fn service(self) -> Field {
+    pub(super) fn service(self) -> Field {
         if self.reply { Field::SourcePort } else { Field::DestinationPort }
     }
 }
 
-fn line(conditions: Vec<Condition>, next: Next) -> Line {
+pub(super) fn line(conditions: Vec<Condition>, next: Next) -> Line {
     Line { conditions, counted: false, effect: None, next: Some(next), label: None }
 }
 
 impl Line {
-    fn counted(self, label: impl Into<Label>) -> Self {
+    pub(super) fn counted(self, label: impl Into<Label>) -> Self {
         Self { counted: true, label: Some(label.into()), ..self }
     }
 
@@ -243,50 +240,6 @@ impl Builder<'_> {
         }
         self.level(view, &mut lines);
         self.chain(view.name(), lines);
-    }
-
-    /// The lines of a look-up; where they lead to parts, the parts' chains are made.
-    fn lookup(&mut self, view: View, verb: Verb, lookup: &Lookup, next: &Next) -> Vec<Line> {
-        let of_protocol = lookup.protocol.map(Condition::Protocol);
-        let head = [Some(Condition::Family(lookup.family)), of_protocol];
-        let head: Vec<Condition> = head.into_iter().flatten().collect();
-        match &lookup.sets {
-            Sets::One(set) => vec![self.set_line(view, verb, lookup, head, set, next)],
-            Sets::Parted { stem, tree } => {
-                let mut parts = Vec::new();
-                let verb_line =
-                    |set: &String| self.set_line(view, verb, lookup, head.clone(), set, next);
-                let stem = format!("{}_{}_{stem}", view.name(), verb.label());
-                let root = parted(tree, &mut parts, &stem, &verb_line, &|axis, first, last| {
-                    let field = match axis {
-                        Axis::Address => view.peer(lookup.family),
-                        Axis::Service => lookup.service(view),
-                    };
-                    with(&head, [Condition::Within { field, first, last }])
-                });
-                self.chains.append(&mut parts);
-                vec![line(head.clone(), Next::Jump(root))]
-            }
-        }
-    }
-
-    fn set_line(
-        &self,
-        view: View,
-        verb: Verb,
-        lookup: &Lookup,
-        head: Vec<Condition>,
-        set: &str,
-        next: &Next,
-    ) -> Line {
-        let (peer, service) = (view.peer(lookup.family), lookup.service(view));
-        let key = match lookup.asks {
-            Asks::AddressAndPort => vec![peer, Field::Protocol, service],
-            Asks::Port => vec![Field::Protocol, service],
-            Asks::AddressAndProtocol | Asks::AddressAndIcmpType => vec![peer, service],
-        };
-        let line = line(with(&head, [Condition::InSet { key, set: set.to_owned() }]), next.clone());
-        if self.capabilities.element_counters { line } else { line.counted(verb.label()) }
     }
 
     /// Where a packet goes that a rule of this kind matches.
@@ -457,53 +410,16 @@ impl Builder<'_> {
     }
 }
 
-impl Lookup {
-    /// What is asked for beside address and protocol.
-    fn service(&self, view: View) -> Field {
-        match self.asks {
-            Asks::AddressAndPort | Asks::Port => view.service(),
-            Asks::AddressAndProtocol => Field::Protocol,
-            Asks::AddressAndIcmpType => Field::IcmpType(self.family),
-        }
-    }
-}
-
-/// Chains that lead through a tree; returns the name of the first. A packet that meets nothing comes
-/// back from there.
-fn parted(
-    tree: &Tree<Vec<String>>,
-    chains: &mut Vec<Chain>,
-    stem: &str,
-    leaf: &dyn Fn(&String) -> Line,
-    branch: &dyn Fn(Axis, u128, u128) -> Vec<Condition>,
-) -> String {
-    let index = chains.len();
-    let name = format!("{stem}_{index}");
-    chains.push(Chain { name: name.clone(), lines: Vec::new() });
-    let lines = match tree {
-        Tree::Leaf(sets) => sets.iter().map(leaf).collect(),
-        Tree::Fork { axis, branches } => branches
-            .iter()
-            .map(|(range, tree)| {
-                let conditions = branch(*axis, range.0, range.1);
-                line(conditions, Next::Goto(parted(tree, chains, stem, leaf, branch)))
-            })
-            .collect(),
-    };
-    chains[index].lines = lines;
-    name
-}
-
 /// What a group of rules does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verb {
+pub(super) enum Verb {
     Failsafe,
     Block,
     Allow,
 }
 
 impl Verb {
-    fn label(self) -> &'static str {
+    pub(super) fn label(self) -> &'static str {
         match self {
             Self::Failsafe => "failsafe",
             Self::Block => "block",
@@ -512,7 +428,10 @@ impl Verb {
     }
 }
 
-fn with(head: &[Condition], tail: impl IntoIterator<Item = Condition>) -> Vec<Condition> {
+pub(super) fn with(
+    head: &[Condition],
+    tail: impl IntoIterator<Item = Condition>,
+) -> Vec<Condition> {
     head.iter().cloned().chain(tail).collect()
 }
 

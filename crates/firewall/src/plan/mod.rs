@@ -29,8 +29,10 @@
 mod boxes;
 mod build;
 pub mod eval;
+mod lookup;
 mod model;
 mod recorder;
+mod sets;
 mod shapes;
 mod text;
 mod tree;

@@ -9,6 +9,7 @@ mod swaps;
 mod traffic;
 
 use std::path::PathBuf;
+use std::time::Instant;
 
 use anyhow::Result;
 use clap::ValueEnum;
@@ -54,4 +55,9 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         What::Spark => spark::run(&args.program, effort),
         What::Firewall => firewall::run(&args.program, effort),
     }
+}
+
+#[allow(clippy::disallowed_methods, reason = "paces what is measured; nothing is waited for")]
+fn pause(until: Instant) {
+    std::thread::sleep(until.saturating_duration_since(Instant::now()));
 }

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use super::Effort;
 use super::driver::Driver;
 use super::firewall::{CLIENT, file, lab_with_client};
 use super::rules::{self, CLOSED, Shape};
 use super::traffic::{inside, number};
+use super::{Effort, pause};
 use crate::figure::Figure;
 use crate::host::{Host, Network};
 use crate::{sys, wait};
@@ -209,11 +209,6 @@ fn count_answers(socket: &UdpSocket, counts: &Counts) -> Result<()> {
             return Ok(());
         }
     }
-}
-
-#[allow(clippy::disallowed_methods, reason = "paces the traffic; nothing is waited for")]
-fn pause(until: Instant) {
-    std::thread::sleep(until.saturating_duration_since(Instant::now()));
 }
 
 /// Packets that came through everything and found a socket's queue full.

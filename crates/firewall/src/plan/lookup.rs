@@ -1,0 +1,95 @@
+//! Look-ups as lines of a chain, and the chains that lead to one of many sets.
+
+use super::build::{Builder, Verb, View, line, with};
+use super::model::{Chain, Condition, Field, Line, Next};
+use super::shapes::{Asks, Lookup, Sets};
+use super::tree::{Axis, Tree};
+
+impl Builder<'_> {
+    /// The lines of a look-up; where they lead to parts, the parts' chains are made.
+    pub(super) fn lookup(
+        &mut self,
+        view: View,
+        verb: Verb,
+        lookup: &Lookup,
+        next: &Next,
+    ) -> Vec<Line> {
+        let of_protocol = lookup.protocol.map(Condition::Protocol);
+        let head = [Some(Condition::Family(lookup.family)), of_protocol];
+        let head: Vec<Condition> = head.into_iter().flatten().collect();
+        match &lookup.sets {
+            Sets::One(set) => vec![self.set_line(view, verb, lookup, head, set, next)],
+            Sets::Parted { stem, tree } => {
+                let mut parts = Vec::new();
+                let verb_line =
+                    |set: &String| self.set_line(view, verb, lookup, head.clone(), set, next);
+                let stem = format!("{}_{}_{stem}", view.name(), verb.label());
+                let root = parted(tree, &mut parts, &stem, &verb_line, &|axis, first, last| {
+                    let field = match axis {
+                        Axis::Address => view.peer(lookup.family),
+                        Axis::Service => lookup.service(view),
+                    };
+                    with(&head, [Condition::Within { field, first, last }])
+                });
+                self.chains.append(&mut parts);
+                vec![line(head.clone(), Next::Jump(root))]
+            }
+        }
+    }
+
+    fn set_line(
+        &self,
+        view: View,
+        verb: Verb,
+        lookup: &Lookup,
+        head: Vec<Condition>,
+        set: &str,
+        next: &Next,
+    ) -> Line {
+        let (peer, service) = (view.peer(lookup.family), lookup.service(view));
+        let key = match lookup.asks {
+            Asks::AddressAndPort => vec![peer, Field::Protocol, service],
+            Asks::Port => vec![Field::Protocol, service],
+            Asks::AddressAndProtocol | Asks::AddressAndIcmpType => vec![peer, service],
+        };
+        let line = line(with(&head, [Condition::InSet { key, set: set.to_owned() }]), next.clone());
+        if self.capabilities.element_counters { line } else { line.counted(verb.label()) }
+    }
+}
+
+impl Lookup {
+    /// What is asked for beside address and protocol.
+    fn service(&self, view: View) -> Field {
+        match self.asks {
+            Asks::AddressAndPort | Asks::Port => view.service(),
+            Asks::AddressAndProtocol => Field::Protocol,
+            Asks::AddressAndIcmpType => Field::IcmpType(self.family),
+        }
+    }
+}
+
+/// Chains that lead through a tree; returns the name of the first. A packet that meets nothing comes
+/// back from there.
+fn parted(
+    tree: &Tree<Vec<String>>,
+    chains: &mut Vec<Chain>,
+    stem: &str,
+    leaf: &dyn Fn(&String) -> Line,
+    branch: &dyn Fn(Axis, u128, u128) -> Vec<Condition>,
+) -> String {
+    let index = chains.len();
+    let name = format!("{stem}_{index}");
+    chains.push(Chain { name: name.clone(), lines: Vec::new() });
+    let lines = match tree {
+        Tree::Leaf(sets) => sets.iter().map(leaf).collect(),
+        Tree::Fork { axis, branches } => branches
+            .iter()
+            .map(|(range, tree)| {
+                let conditions = branch(*axis, range.0, range.1);
+                line(conditions, Next::Goto(parted(tree, chains, stem, leaf, branch)))
+            })
+            .collect(),
+    };
+    chains[index].lines = lines;
+    name
+}

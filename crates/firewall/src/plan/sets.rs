@@ -1,0 +1,146 @@
+//! From rules sorted by shape to sets and their look-ups.
+
+use super::boxes::{Flat, layers};
+use super::model::{Element, Family, Key, Set, Shape};
+use super::shapes::{Asks, Entry, Lookup, Pool, Sets, Shapes, TCP, UDP, key_types};
+use super::tree::{LEAF, Tree, part};
+
+/// The sets of one family's rules of one direction and action, as they are made.
+pub(super) struct Maker<'a> {
+    pub(super) shapes: &'a mut Shapes,
+    pub(super) entries: &'a [Entry],
+    pub(super) family: Family,
+    pub(super) prefix: &'a str,
+    pub(super) counted: bool,
+}
+
+impl Maker<'_> {
+    pub(super) fn take(&mut self, pool: Pool) {
+        let n = self.family.number();
+        self.exact(format!("host{n}"), Asks::AddressAndPort, pool.hosts);
+        let ports = [(TCP, "tcp", pool.tcp), (UDP, "udp", pool.udp)];
+        if ports.iter().map(|(_, _, boxes)| boxes.len()).sum::<usize>() <= LEAF {
+            self.ports_together(ports.map(|(protocol, _, boxes)| (protocol, boxes)));
+        } else {
+            self.ports_parted(ports);
+        }
+        let two = |address: u128, service: u16| [address, service.into(), 0, 0];
+        self.boxes(format!("net{n}"), None, Asks::AddressAndProtocol, pool.nets, two);
+        let icmp = Some(self.family.icmp());
+        self.boxes(format!("icmp{n}"), icmp, Asks::AddressAndIcmpType, pool.icmp, two);
+    }
+
+    /// Few boxes: both protocols share sets.
+    fn ports_together(&mut self, ports: [(u8, Vec<Flat>); 2]) {
+        let mut sets: Vec<Vec<Element>> = Vec::new();
+        for (protocol, boxes) in ports {
+            let key = |address: u128, port: u16| [address, protocol.into(), port.into(), 0];
+            for (depth, layer) in layers(boxes).into_iter().enumerate() {
+                let elements = layer.into_iter().map(|flat| element(flat, self.entries, key));
+                match sets.get_mut(depth) {
+                    Some(same) => same.extend(elements),
+                    None => sets.push(elements.collect()),
+                }
+            }
+        }
+        let asks = Asks::AddressAndPort;
+        for name in self.layers(&format!("port{}", self.family.number()), asks, sets) {
+            self.look_up(None, asks, Sets::One(name));
+        }
+    }
+
+    /// Many boxes. What anyone may reach has no place among addresses: it would be in every part.
+    fn ports_parted(&mut self, ports: [(u8, &'static str, Vec<Flat>); 2]) {
+        let (n, everyone) = (self.family.number(), (0, self.family.max()));
+        let mut services = Vec::new();
+        let mut rest = Vec::new();
+        for (protocol, word, boxes) in ports {
+            let (open, some): (Vec<Flat>, Vec<Flat>) =
+                boxes.into_iter().partition(|flat| flat.addresses == everyone);
+            let (single, wide): (Vec<Flat>, Vec<Flat>) =
+                open.into_iter().partition(|flat| flat.services.0 == flat.services.1);
+            let key = |_: u128, port: u16| [protocol.into(), port.into(), 0, 0];
+            services.extend(single.into_iter().map(|flat| element(flat, self.entries, key)));
+            rest.push((protocol, format!("open{n}_{word}"), wide));
+            rest.push((protocol, format!("port{n}_{word}"), some));
+        }
+        self.exact(format!("service{n}"), Asks::Port, services);
+        for (protocol, name, boxes) in rest {
+            let key = |address: u128, port: u16| [address, protocol.into(), port.into(), 0];
+            self.boxes(name, Some(protocol), Asks::AddressAndPort, boxes, key);
+        }
+    }
+
+    /// A hash set. Of several equal elements, the first one's rule is named.
+    fn exact(&mut self, kind: String, asks: Asks, mut elements: Vec<Element>) {
+        if elements.is_empty() {
+            return;
+        }
+        elements.sort_by_key(|element| element.first);
+        elements.dedup_by_key(|element| element.first);
+        let name = format!("{}_{kind}", self.prefix);
+        self.set(name.clone(), asks, Shape::Exact, elements);
+        self.look_up(None, asks, Sets::One(name));
+    }
+
+    fn boxes(
+        &mut self,
+        kind: String,
+        protocol: Option<u8>,
+        asks: Asks,
+        boxes: Vec<Flat>,
+        key: impl Fn(u128, u16) -> Key + Copy,
+    ) {
+        let entries = self.entries;
+        let elements = |boxes: Vec<Flat>| -> Vec<Vec<Element>> {
+            let elements =
+                |layer: Vec<Flat>| layer.into_iter().map(|flat| element(flat, entries, key));
+            layers(boxes).into_iter().map(|layer| elements(layer).collect()).collect()
+        };
+        match part(boxes) {
+            Tree::Leaf(boxes) => {
+                for name in self.layers(&kind, asks, elements(boxes)) {
+                    self.look_up(protocol, asks, Sets::One(name));
+                }
+            }
+            fork => {
+                let mut leaf = 0;
+                let tree = fork.map(&mut |boxes| {
+                    leaf += 1;
+                    self.layers(&format!("{kind}_{leaf}"), asks, elements(boxes))
+                });
+                self.look_up(protocol, asks, Sets::Parted { stem: kind, tree });
+            }
+        }
+    }
+
+    /// One set per layer; returns their names.
+    fn layers(&mut self, kind: &str, asks: Asks, layers: Vec<Vec<Element>>) -> Vec<String> {
+        let mut names = Vec::new();
+        for (depth, mut elements) in layers.into_iter().enumerate() {
+            elements.sort_unstable();
+            let depth = if depth == 0 { String::new() } else { format!("_{}", depth + 1) };
+            let name = format!("{}_{kind}{depth}", self.prefix);
+            self.set(name.clone(), asks, Shape::Boxes, elements);
+            names.push(name);
+        }
+        names
+    }
+
+    fn set(&mut self, name: String, asks: Asks, shape: Shape, elements: Vec<Element>) {
+        let key = key_types(asks, self.family);
+        self.shapes.sets.push(Set { name, key, shape, counted: self.counted, elements });
+    }
+
+    fn look_up(&mut self, protocol: Option<u8>, asks: Asks, sets: Sets) {
+        self.shapes.lookups.push(Lookup { family: self.family, protocol, asks, sets });
+    }
+}
+
+fn element(flat: Flat, entries: &[Entry], key: impl Fn(u128, u16) -> Key) -> Element {
+    Element {
+        first: key(flat.addresses.0, flat.services.0),
+        last: key(flat.addresses.1, flat.services.1),
+        label: entries[flat.order].label.clone(),
+    }
+}

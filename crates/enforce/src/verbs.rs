@@ -6,6 +6,7 @@ use serde::Serialize;
 pub use xshield_firewall::Explanation;
 use xshield_firewall::{Firewall, FirewallError, explain};
 use xshield_host::files::FileError;
+use xshield_host::linux::firewalld::{self, Firewalld};
 use xshield_host::lock::{self, LockError};
 use xshield_policy::Packet;
 use xshield_wire::message::{InForce, Problem, UnixSeconds};
@@ -43,6 +44,9 @@ pub enum VerbError {
     /// The boot unit can't be removed.
     #[error(transparent)]
     BootUnit(#[from] BootUnitError),
+    /// firewalld owns this host's firewall.
+    #[error("firewalld is on this host: two owners of one firewall is none; nothing was restored")]
+    Firewalld,
     /// There is nothing to restore.
     #[error("there is no last-known-good ruleset to restore: {}", .reasons.join("; "))]
     NothingToRestore {
@@ -89,8 +93,11 @@ pub fn status(config: &Config) -> Result<StatusReport, VerbError> {
 /// Puts the last-known-good ruleset into the kernel without asking anyone: at boot.
 ///
 /// # Errors
-/// When there is none, or the kernel refuses.
-pub fn restore(config: &Config) -> Result<InForce, VerbError> {
+/// When there is none, firewalld is on the host, or the kernel refuses.
+pub fn restore(config: &Config, surroundings: &Surroundings) -> Result<InForce, VerbError> {
+    if firewalld::detect(&surroundings.root) != Firewalld::Absent {
+        return Err(VerbError::Firewalld);
+    }
     let state = open(config)?;
     let _lock = lock::try_lock(&state.path("lock"))?.ok_or(VerbError::Busy)?;
     let mut problems = Vec::new();

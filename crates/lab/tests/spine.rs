@@ -196,6 +196,10 @@ fn firewalld_is_left_alone_and_nothing_is_enforced() -> Result<()> {
         spark::configure(web, &shop.platform.host_configuration(&shop.lab)?)?;
         let run = run_on(&shop, "web")?;
         assert_eq!((run.status(), run.exit.code()), ("blocked", Some(4)), "{run:?}");
+        let restore =
+            spark::command(&shop.lab, web, &["restore", "--config", spark::CONFIG])?.output()?;
+        let said = String::from_utf8_lossy(&restore.stderr);
+        assert!(!restore.status.success() && said.contains("firewalld"), "{said}");
         assert!(Kernel::read(web)?.tables().is_empty());
         Ok(())
     })

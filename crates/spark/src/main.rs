@@ -83,7 +83,9 @@ fn configured(config: &Config, line: &CommandLine) -> ExitCode {
     match &line.command {
         None | Some(Command::Run) => run(config, &surroundings, line.json),
         Some(Command::Status) => verb(verbs::status(config), line.json, show::status),
-        Some(Command::Restore) => verb(verbs::restore(config), line.json, show::restored),
+        Some(Command::Restore) => {
+            verb(verbs::restore(config, &surroundings), line.json, show::restored)
+        }
         Some(Command::Remove) => {
             verb(verbs::remove(config, &surroundings), line.json, |(): &()| show::removed())
         }

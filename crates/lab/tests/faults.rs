@@ -3,10 +3,8 @@
 //! Two policies differ in one cell: [`Policy::Open`] lets web reach app on 8080 as the example does,
 //! [`Policy::Closed`] does not. Killing a run at a named step works with debug builds of Spark.
 
-use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::Ipv4Addr;
 use std::process::Stdio;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -311,103 +309,5 @@ fn ten_thousand_rules_arrive_whole() -> Result<()> {
         })?;
         ensure!(in_force(&shop)? == Policy::Open);
         Ok(())
-    })
-}
-
-/// A DNS server with answers that tests change; `None` answers nothing at all.
-#[derive(Clone, Default)]
-struct Dns(Arc<Mutex<Option<BTreeMap<String, Ipv4Addr>>>>);
-
-impl Dns {
-    /// Answers on port 53 of the platform's host until the lab ends.
-    fn start(shop: &Shop) -> Result<(Self, SocketAddr)> {
-        let dns = Self::default();
-        let at = SocketAddr::new(shop.platform.address().ip(), 53);
-        let network = shop.lab.host("platform")?.network();
-        let (answers, ready) = (dns.clone(), std::sync::mpsc::channel());
-        std::thread::spawn(move || -> Result<()> {
-            network.enter()?;
-            let socket = UdpSocket::bind(at)?;
-            ready.0.send(())?;
-            let mut buffer = [0; 512];
-            loop {
-                let (length, from) = socket.recv_from(&mut buffer)?;
-                if let Some(answer) = answers.answer(&buffer[..length]) {
-                    socket.send_to(&answer, from)?;
-                }
-            }
-        });
-        ready.1.recv_timeout(LIMIT).context("the DNS server did not start")?;
-        Ok((dns, at))
-    }
-
-    fn say(&self, answers: Option<&[(&str, Ipv4Addr)]>) {
-        let answers = answers.map(|answers| {
-            answers.iter().map(|(name, address)| ((*name).to_owned(), *address)).collect()
-        });
-        *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = answers;
-    }
-
-    /// RFC 1035: the question with an A record, without one, or NXDOMAIN.
-    fn answer(&self, question: &[u8]) -> Option<Vec<u8>> {
-        let guard = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let answers = guard.as_ref()?;
-        let (mut at, mut labels) = (12, Vec::new());
-        while let Some(&length) = question.get(at).filter(|&&length| length > 0) {
-            let label = question.get(at + 1..at + 1 + usize::from(length))?;
-            labels.push(String::from_utf8_lossy(label).to_ascii_lowercase());
-            at += 1 + usize::from(length);
-        }
-        let end = at + 5;
-        let is_a = question.get(at + 1..at + 3)? == [0, 1];
-        let known = answers.get(&labels.join("."));
-        let address = known.filter(|_| is_a);
-        let code = if known.is_some() { 0 } else { 3 };
-        let mut answer = question.get(..2)?.to_vec();
-        answer.extend([0x84, code, 0, 1, 0, u8::from(address.is_some()), 0, 0, 0, 0]);
-        answer.extend(question.get(12..end)?);
-        if let Some(address) = address {
-            answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 1, 0, 4]);
-            answer.extend(address.octets());
-        }
-        Some(answer)
-    }
-}
-
-#[test]
-fn domains_follow_their_answers_and_survive_a_failing_resolver() -> Result<()> {
-    in_lab("domains_follow_their_answers_and_survive_a_failing_resolver", || {
-        let shop = Shop::start_enforced()?;
-        let (dns, server) = Dns::start(&shop)?;
-        let web = shop.lab.host("web")?;
-        std::fs::write(web.file("/etc/resolv.conf"), format!("nameserver {}\n", server.ip()))?;
-        shop.commit_edited(|text| {
-            text.replace(
-                "    - { name: to-app, to: [segment:app], services: [tcp/8080] }",
-                "    - { name: to-app, to: [segment:app], services: [tcp/8080] }\n    \
-                 - { name: repo, to: ['domain:repo.lab.test'], services: [tcp/22] }",
-            )
-        })?;
-        let attacker = shop.lab.host("attacker")?.v4();
-        let reaches = |expected: bool, what: &str| -> Result<SparkRun> {
-            wait::until(what, LIMIT, || {
-                let run = run_on(&shop, "web")?;
-                let cell = Matrix::of(&["web", "attacker"], &[Port::Tcp(22)], |_| {
-                    if expected { Expectation::passes(what) } else { Expectation::drops(what) }
-                });
-                let mut cell = cell.only(|flow| flow.from == "web" && flow.family == Family::V4);
-                cell.probe(&shop.lab)?;
-                Ok(cell.verify().is_ok().then_some(run))
-            })
-        };
-        dns.say(Some(&[]));
-        reaches(false, "the name does not exist")?;
-        dns.say(Some(&[("repo.lab.test", attacker)]));
-        reaches(true, "the name is the attacker's")?;
-        dns.say(None);
-        let run = reaches(true, "no answer: the last good one is kept")?;
-        ensure!(run.json["problems"].to_string().contains("dns-stale"), "{run:?}");
-        dns.say(Some(&[("repo.lab.test", Ipv4Addr::new(10, 77, 9, 9))]));
-        reaches(false, "the name moved on").map(drop)
     })
 }

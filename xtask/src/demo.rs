@@ -1,7 +1,7 @@
 //! The demo and the figures: build, then hand over to the lab.
 
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -52,25 +52,45 @@ pub(crate) fn run(args: &DemoArgs) -> Result<()> {
 
 /// Builds what is measured as it is shipped, then becomes the lab's measurement.
 pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
-    let (what, program) = match args.what {
+    let target = metadata::read()?.target_directory;
+    let mut bench = lab("release")?;
+    match args.what {
         Bench::Spark => {
             packages::ensure(packages::LAB)?;
             release(&["--bins", "-p", "xshield", "-p", "xshield-lab"])?;
-            ("spark", dist::build_spark()?)
+            let spark = dist::build_spark()?;
+            let built = |name: &str| target.join("release").join(name);
+            let together = together(&target, &[&built("xshield"), &built("xshield-lab"), &spark])?;
+            bench.env("XSHIELD_BIN_DIR", together).args(["bench", "spark", "--program"]).arg(spark);
         }
         Bench::Firewall => {
             packages::ensure(&[packages::LAB, packages::PEERS].concat())?;
             release(&["--bins", "-p", "xshield-lab"])?;
             release(&["--example", "driver", "-p", "xshield-firewall"])?;
-            ("firewall", metadata::read()?.target_directory.join("release/examples/driver"))
+            let driver = target.join("release/examples/driver");
+            bench.args(["bench", "firewall", "--program"]).arg(driver);
         }
-    };
-    let mut bench = lab("release")?;
-    bench.args(["bench", what, "--program"]).arg(program);
+    }
     if args.quick {
         bench.arg("--quick");
     }
     become_it(bench)
+}
+
+/// A directory with these programs: the lab looks for all of them in one place, and what is shipped for
+/// hosts is built elsewhere than the rest.
+fn together(target: &Path, programs: &[&Path]) -> Result<PathBuf> {
+    let directory = target.join("measured");
+    std::fs::create_dir_all(&directory)?;
+    for program in programs {
+        let link = directory.join(program.file_name().context("a program has no name")?);
+        if link.symlink_metadata().is_ok() {
+            std::fs::remove_file(&link)?;
+        }
+        std::os::unix::fs::symlink(program, &link)
+            .with_context(|| format!("could not make {}", link.display()))?;
+    }
+    Ok(directory)
 }
 
 fn release(what: &[&str]) -> Result<()> {

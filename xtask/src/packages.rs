@@ -30,10 +30,12 @@ pub(crate) fn ensure(needed: &[Tool]) -> Result<()> {
     if !is_installed("apt-get") {
         bail!("not on Debian or Ubuntu; install what gives the programs of: {}", missing.join(" "));
     }
-    println!("installing: {}", missing.join(" "));
-    run::succeed(Command::new("apt-get").args(["update", "-q"]))?;
+    // What a measurement prints is for programs to read: nothing else goes to standard output.
+    eprintln!("installing: {}", missing.join(" "));
+    run::succeed(Command::new("apt-get").stdout(std::io::stderr()).args(["update", "-q"]))?;
     run::succeed(
         Command::new("apt-get")
+            .stdout(std::io::stderr())
             .env("DEBIAN_FRONTEND", "noninteractive")
             .args(["install", "-y", "-q", "--no-install-recommends"])
             .args(&missing),

@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 
 use crate::test::TestArgs;
-use crate::{layers, licences, metadata, run, test};
+use crate::{docs, layers, licences, metadata, run, test};
 
 /// A step's name and what it does.
 type Step = (&'static str, fn() -> Result<()>);
@@ -13,6 +13,7 @@ type Step = (&'static str, fn() -> Result<()>);
 const STEPS: &[Step] = &[
     ("formatting", || run::succeed(&mut run::cargo(&["fmt", "--all", "--check"]))),
     ("layers", || layers::check(&metadata::read()?)),
+    ("docs", docs::check),
     ("licences", || licences::check(&metadata::read()?)),
     ("clippy", clippy),
     ("tests", || test::run(&TestArgs::default())),

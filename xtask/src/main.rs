@@ -1,8 +1,9 @@
-//! Project tasks: `cargo xtask demo | test | ci | bench | layers | licences | dist`.
+//! Project tasks: `cargo xtask demo | test | ci | bench | layers | docs | licences | dist`.
 
 mod ci;
 mod demo;
 mod dist;
+mod docs;
 mod layers;
 mod licences;
 mod metadata;
@@ -35,6 +36,8 @@ enum Task {
     Bench(demo::BenchArgs),
     /// Fails when a crate uses another one that it must not know.
     Layers,
+    /// Fails when the documentation names a file or a test that is not there.
+    Docs,
     /// Fails when a dependency's licence is not on the allow-list.
     Licences,
     /// Builds the static release binaries of the host programs.
@@ -58,6 +61,7 @@ fn run_task(task: Task) -> Result<()> {
         Task::Ci => ci::run(),
         Task::Bench(args) => demo::bench(&args),
         Task::Layers => layers::check(&metadata::read()?),
+        Task::Docs => docs::check(),
         Task::Licences => licences::check(&metadata::read()?),
         Task::Dist => dist::run(),
     }

@@ -1,0 +1,95 @@
+//! What the documentation names must exist: files, and the tests that prove its claims.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use crate::run;
+
+/// Every test named here is looked for.
+const PROPERTIES: &str = "docs/security-properties.md";
+/// A text in backticks that begins so is a path of this repository.
+const ROOTS: [&str; 6] = ["crates/", "docs/", "examples/", "packages/", "xtask/", ".ci/"];
+
+/// Fails with every name that leads nowhere, each with its place.
+pub(crate) fn check() -> Result<()> {
+    let root = run::root();
+    let mut pages = vec![root.join("README.md")];
+    find(&root.join("docs"), "md", &mut pages)?;
+    let (mut wrong, mut names) = (Vec::new(), 0);
+    for page in &pages {
+        let text = fs::read_to_string(page).with_context(|| page.display().to_string())?;
+        let shown = page.strip_prefix(&root).unwrap_or(page);
+        for (at, line) in text.lines().enumerate() {
+            for missing in missing(&root, page, shown == Path::new(PROPERTIES), line, &mut names)? {
+                wrong.push(format!("{}:{}: there is no {missing}", shown.display(), at + 1));
+            }
+        }
+    }
+    if !wrong.is_empty() {
+        bail!("{}", wrong.join("\n"));
+    }
+    println!("docs: {} pages, {names} files and tests named, all there", pages.len());
+    Ok(())
+}
+
+fn missing(
+    root: &Path,
+    page: &Path,
+    proves: bool,
+    line: &str,
+    names: &mut usize,
+) -> Result<Vec<String>> {
+    let mut missing = Vec::new();
+    for target in line.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+        let file = target.split('#').next().unwrap_or_default();
+        if !file.is_empty() && !file.contains("://") {
+            *names += 1;
+            let directory = page.parent().unwrap_or(root);
+            missing.extend((!directory.join(file).exists()).then(|| target.to_owned()));
+        }
+    }
+    for word in line.split('`').skip(1).step_by(2).filter(|word| !word.contains([' ', '*', '…']))
+    {
+        if ROOTS.iter().any(|start| word.starts_with(start)) {
+            *names += 1;
+            missing.extend((!root.join(word).exists()).then(|| word.to_owned()));
+        } else if proves && word.contains("::") {
+            *names += 1;
+            missing.extend((!is_test(root, word)?).then(|| format!("test {word}")));
+        }
+    }
+    Ok(missing)
+}
+
+/// Whether `crate::file::test` is a test in a file of that name anywhere in the crate.
+fn is_test(root: &Path, name: &str) -> Result<bool> {
+    let [package, file, test] = name.split("::").collect::<Vec<_>>()[..] else { return Ok(false) };
+    let mut files = Vec::new();
+    find(&root.join("crates").join(package), "rs", &mut files)?;
+    let named = |path: &&PathBuf| path.file_stem().is_some_and(|stem| stem == file);
+    for path in files.iter().filter(named) {
+        let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
+        let function = text.find(&format!("fn {test}("));
+        if function.is_some_and(|at| text[..at].contains("#[test]")) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Adds every file with this extension below a directory; none when there is no such directory.
+fn find(directory: &Path, extension: &str, found: &mut Vec<PathBuf>) -> Result<()> {
+    let Ok(entries) = fs::read_dir(directory) else { return Ok(()) };
+    for entry in entries {
+        let path = entry?.path();
+        if path.is_dir() {
+            find(&path, extension, found)?;
+        } else if path.extension().is_some_and(|e| e == extension) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(())
+}

@@ -28,12 +28,14 @@ use crate::kernel::Prepared;
 use crate::outcome::{Contact, Outcome, RunStatus};
 use crate::preflight::{self, PreflightError};
 use crate::resolve::HostResolver;
-use crate::state::{LastKnownGood, Progress, StateDirectory, chain, problem};
+use crate::state::{LastKnownGood, Progress, StateDirectory, problem};
 use crate::step::step;
 use crate::surroundings::Surroundings;
 
 /// Bound of the spool, in bytes.
 const SPOOL_BYTES: u64 = 64 * 1024 * 1024;
+/// How many problems wait to be told at most; the newest stay.
+const UNTOLD_KEPT: usize = 50;
 /// How long one step of making nftables available may take.
 const PROVISION_LIMIT: Duration = Duration::from_secs(300);
 
@@ -135,6 +137,7 @@ impl Cycle<'_> {
             ports: Vec::new(),
             prepared: None,
             final_hits: Vec::new(),
+            told: Vec::new(),
             spool_losses: Losses::default(),
         };
         run.outcome.problems = problems;
@@ -181,6 +184,8 @@ pub(crate) struct Run<'a> {
     pub(crate) prepared: Option<Prepared>,
     /// Hits of a slot that this run took out of use.
     pub(crate) final_hits: Vec<RuleHits>,
+    /// The problems that the platform heard of in this run.
+    pub(crate) told: Vec<Problem>,
     /// What the spool had dropped, as it is counted in this run's events.
     pub(crate) spool_losses: Losses,
 }
@@ -220,22 +225,43 @@ impl Run<'_> {
             format!("{firewalld:?}").to_lowercase()
         );
         self.note("blocked-firewalld", text);
-        self.check_in(Status::Blocked { by: "firewalld".to_owned() }, Connection::Any);
         self.failure = Some(RunStatus::Blocked);
+        self.check_in(self.standing(), Connection::Any);
     }
 
     /// How the host stands, in the words of a check-in.
     pub(crate) fn standing(&self) -> Status {
-        if self.known_good.is_some() { Status::Enforcing } else { Status::NoPolicy }
+        match self.failure {
+            Some(RunStatus::RulesetRefused | RunStatus::Reverted | RunStatus::Failed) => {
+                let last = self.outcome.problems.last();
+                let reason = last.map(|problem| problem.text.clone()).unwrap_or_default();
+                Status::Failed { reason }
+            }
+            Some(RunStatus::Blocked) => Status::Blocked { by: "firewalld".to_owned() },
+            _ if self.known_good.is_some() => Status::Enforcing,
+            _ => Status::NoPolicy,
+        }
+    }
+
+    /// Tells the platform what was found after the check-in; what it can't be told now, the next run
+    /// tells it.
+    fn tell_the_rest(&mut self) {
+        if self.was_reached() && self.outcome.problems != self.told {
+            self.check_in(self.standing(), Connection::Any);
+        }
+        let told = &self.told;
+        let untold = self.outcome.problems.iter().filter(|problem| !told.contains(problem));
+        self.progress.untold.extend(untold.cloned());
+        let excess = self.progress.untold.len().saturating_sub(UNTOLD_KEPT);
+        self.progress.untold.drain(..excess);
     }
 
     /// Something failed for good in this run: the platform is told why nothing newer is enforced.
     fn give_up(&mut self, error: &CycleError) {
         self.failure = Some(RunStatus::Failed);
         self.outcome.problems.push(problem("failed", error));
-        if self.outcome.platform != Contact::Unreachable {
-            let reason = chain(error);
-            self.check_in(Status::Failed { reason }, Connection::Any);
+        if self.outcome.platform == Contact::NotAsked {
+            self.check_in(self.standing(), Connection::Any);
         }
     }
 
@@ -264,7 +290,7 @@ impl Run<'_> {
             host: self.host.clone(),
             status,
             in_force: self.known_good.as_ref().map(|known| known.ruleset.in_force()),
-            problems: self.outcome.problems.clone(),
+            problems: [&self.progress.untold[..], &self.outcome.problems[..]].concat(),
         };
         let mut answer = self.client.check_in(&check_in, connection);
         // A route that broke after the request arrived made the transport send it twice.
@@ -276,6 +302,8 @@ impl Run<'_> {
         match answer {
             Ok(answer) => {
                 self.outcome.platform = Contact::Reached;
+                self.progress.untold.clear();
+                self.told = self.outcome.problems.clone();
                 self.outcome.wanted = answer.wanted.map(|wanted| wanted.revision);
                 self.progress.last_contact = Some(self.cycle.surroundings.now());
                 self.obey(&answer);
@@ -377,6 +405,7 @@ impl Run<'_> {
             (None, Some(_)) => RunStatus::Enforcing,
             (None, None) => RunStatus::NoPolicy,
         };
+        self.tell_the_rest();
         self.progress.last_run = Some(self.cycle.surroundings.now());
         self.progress.problems = self.outcome.problems.clone();
         self.state.save_progress(&self.progress)?;

@@ -68,6 +68,8 @@ pub struct Progress {
     pub last_run: Option<UnixSeconds>,
     /// What the last run found wrong.
     pub problems: Vec<Problem>,
+    /// Problems that the platform has not heard of yet.
+    pub untold: Vec<Problem>,
     /// Where the flow recorder was last read.
     pub flows: Differ,
     /// The recorder's own count of losses when it was last read, and which recorder that was.

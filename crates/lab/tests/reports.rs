@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
+use xshield_lab::matrix::{Expectation, Matrix};
 use xshield_lab::privilege::in_lab;
+use xshield_lab::probe::Port;
 use xshield_lab::shop::Shop;
 use xshield_lab::spark;
 use xshield_lab::wait;
@@ -123,6 +125,36 @@ fn explain_names_the_rule_in_the_kernel() -> Result<()> {
                 "{packet}: {text}"
             );
         }
+        Ok(())
+    })
+}
+
+#[test]
+fn a_rule_that_cannot_be_enforced_here_is_told_and_opens_nothing() -> Result<()> {
+    in_lab("a_rule_that_cannot_be_enforced_here_is_told_and_opens_nothing", || {
+        let shop = Shop::start_enforced()?;
+        let only_web_to_app = |expected: Expectation| -> Result<()> {
+            let cells = Matrix::of(&["web", "app"], &[Port::Tcp(8080)], |_| expected.clone());
+            let mut cell = cells.only(|flow| flow.from == "web");
+            cell.probe(&shop.lab)?;
+            cell.verify()
+        };
+        only_web_to_app(Expectation::passes("web-tier/to-app"))?;
+        shop.commit_edited(|text| {
+            text.replace(
+                "to: [segment:app], services: [tcp/8080]",
+                "to: [segment:app], services: [tcp/8080], process: /usr/bin/no-such-program",
+            )
+        })?;
+        shop.enforce()?;
+        only_web_to_app(Expectation::drops("its only rule names a program that does not run"))?;
+        let asset = shop.platform.json(&shop.lab, &["asset", "show", "web"])?.to_string();
+        ensure!(
+            asset.contains("rule-unenforceable") && asset.contains("no-such-program"),
+            "{asset}"
+        );
+        let programmed = shop.platform.json(&shop.lab, &["programmed", "web"])?.to_string();
+        ensure!(programmed.contains("no-such-program"), "{programmed}");
         Ok(())
     })
 }

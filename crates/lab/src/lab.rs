@@ -177,8 +177,11 @@ impl Workspace {
             .mode(0o700)
             .create(&path)
             .with_context(|| format!("could not make {}", path.display()))?;
-        let lock = File::create(path.join(LOCK))?;
+        // Locked before it has its name: under that name, nobody ever finds it free while this lives.
+        let unnamed = path.join("lock.new");
+        let lock = File::create(&unnamed)?;
         lock.lock().context("could not lock the lab's directory")?;
+        fs::rename(&unnamed, path.join(LOCK))?;
         Ok(Self { path, _lock: lock })
     }
 }

@@ -12,7 +12,7 @@ type Tool = (&'static str, &'static str);
 
 /// What every lab needs.
 pub(crate) const LAB: &[Tool] =
-    &[("nft", "nftables"), ("ip", "iproute2"), ("unshare", "util-linux")];
+    &[("nft", "nftables"), ("ip", "iproute2"), ("unshare", "util-linux"), ("pkill", "procps")];
 /// With what our firewall is compared, beside nft.
 pub(crate) const PEERS: &[Tool] = &[("iptables-restore", "iptables")];
 

@@ -219,12 +219,44 @@ impl StateDirectory {
         files::write_state(&self.path("session"), &stored)
     }
 
-    /// Takes the whole directory away.
+    /// Takes our files away, and the directory when nothing else is in it: an operator may have pointed
+    /// us at one that others use, too.
     ///
     /// # Errors
-    /// When something in it can't be removed.
+    /// When something of ours can't be removed.
     pub fn remove(self) -> std::io::Result<()> {
-        std::fs::remove_dir_all(&self.root)
+        for name in DIRECTORIES {
+            tolerate_absence(std::fs::remove_dir_all(self.path(name)))?;
+        }
+        for entry in std::fs::read_dir(&self.root)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let ours = FILES.iter().any(|file| is_made_from(&name.to_string_lossy(), file));
+            if ours && entry.file_type()?.is_file() {
+                tolerate_absence(std::fs::remove_file(entry.path()))?;
+            }
+        }
+        match std::fs::remove_dir(&self.root) {
+            Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty => Ok(()),
+            result => result,
+        }
+    }
+}
+
+/// The files of the table above.
+const FILES: [&str; 5] = ["identity.key", "session", "enforced", "progress", "lock"];
+/// The directories: undelivered reports, and the boot unit's copy of the program.
+const DIRECTORIES: [&str; 2] = ["spool", "bin"];
+
+/// `name` is `file`, or what is kept beside it: `.previous`, `.damaged`, `.new`.
+fn is_made_from(name: &str, file: &str) -> bool {
+    name.strip_prefix(file).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+fn tolerate_absence(result: std::io::Result<()>) -> std::io::Result<()> {
+    match result {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        result => result,
     }
 }
 

@@ -87,3 +87,31 @@ fn damaged_positions_start_anew_and_say_so() {
     assert_eq!(repaired.len(), 1);
     assert_eq!(repaired[0].code, "state-damaged");
 }
+
+#[test]
+fn removal_takes_what_is_ours_and_nothing_else() {
+    for foreign in [None, Some("platform.db")] {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().join("state");
+        let state = StateDirectory::open(&root).unwrap();
+        state.save_last_known_good(&ruleset(1), &Facts::default()).unwrap();
+        state.save_last_known_good(&ruleset(2), &Facts::default()).unwrap();
+        state.save_progress(&Progress::default()).unwrap();
+        for name in ["identity.key", "lock", "session.damaged"] {
+            fs::write(root.join(name), "x").unwrap();
+        }
+        for name in ["spool", "bin"] {
+            fs::create_dir(root.join(name)).unwrap();
+            fs::write(root.join(name).join("inside"), "x").unwrap();
+        }
+        if let Some(name) = foreign {
+            fs::write(root.join(name), "theirs").unwrap();
+        }
+        state.remove().unwrap();
+        let left: Vec<_> = fs::read_dir(&root)
+            .map(|left| left.map(|entry| entry.unwrap().file_name()).collect())
+            .unwrap_or_default();
+        assert_eq!(left, foreign.map(std::ffi::OsString::from).into_iter().collect::<Vec<_>>());
+        assert_eq!(root.exists(), foreign.is_some());
+    }
+}

@@ -35,7 +35,7 @@ enum Command {
 #[derive(Debug, Args)]
 struct ServeArgs {
     /// Keys, certificates and the database live here; made at the first start (mode 0700).
-    #[arg(long, env = "XSHIELD_DATA_DIR", default_value = "/var/lib/xshield")]
+    #[arg(long, env = "XSHIELD_DATA_DIR", default_value = "/var/lib/xshield-platform")]
     data_dir: PathBuf,
     /// Where to listen.
     #[arg(long, env = "XSHIELD_LISTEN", default_value = "[::]:8443")]
@@ -60,7 +60,7 @@ enum AdminCommand {
     /// Give a user a new password and end the user's sign-ins. The platform must not run.
     SetPassword {
         /// The platform's data directory.
-        #[arg(long, env = "XSHIELD_DATA_DIR", default_value = "/var/lib/xshield")]
+        #[arg(long, env = "XSHIELD_DATA_DIR", default_value = "/var/lib/xshield-platform")]
         data_dir: PathBuf,
         /// The user; made, with the role admin, when there is none.
         #[arg(long, default_value = "admin")]

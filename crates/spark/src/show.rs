@@ -1,6 +1,7 @@
 //! Results, for people and as JSON.
 
 use std::error::Error;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 use xshield_enforce::outcome::{Change, Contact};
@@ -59,10 +60,22 @@ pub(crate) fn status(status: &StatusReport) {
         Some(known) => println!("last known good  revision {}", known.revision),
         None => println!("last known good  none"),
     }
-    let ago = |time: Option<u64>| time.map_or("never".to_owned(), |time| format!("@{time}"));
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
+    let ago = |time: Option<u64>| time.map_or("never".to_owned(), |time| since(time, now));
     println!("last contact     {}", ago(status.last_contact));
     println!("last run         {}", ago(status.last_run));
     problems(&status.problems);
+}
+
+/// How long ago, in the largest unit that is not zero.
+fn since(time: u64, now: u64) -> String {
+    let seconds = now.saturating_sub(time);
+    match seconds {
+        0..60 => format!("{seconds} s ago"),
+        60..3_600 => format!("{} min ago", seconds / 60),
+        3_600..86_400 => format!("{} h ago", seconds / 3_600),
+        _ => format!("{} days ago", seconds / 86_400),
+    }
 }
 
 pub(crate) fn restored(in_force: &InForce) {

@@ -134,7 +134,7 @@ async fn who(
     }
     metrics::counter!("xshield_refused_total", "reason" => "identity-changed").increment(1);
     let what_next = if waits {
-        "an operator must approve the new one: xshield asset approve"
+        "an operator must approve the new one: xshield asset approve-identity"
     } else {
         "an operator has rejected this one"
     };

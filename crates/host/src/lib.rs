@@ -4,6 +4,9 @@
 //! Everything under [`linux`] asks this kernel or this distribution; the answers are plain data of
 //! `policy` and `wire`, so nothing above this crate knows where they came from.
 
+#[cfg(target_os = "macos")]
+compile_error!("Xshield does not support macOS: it enforces with nftables, which only Linux has");
+
 pub mod files;
 pub mod lock;
 pub mod spool;

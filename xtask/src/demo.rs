@@ -57,7 +57,7 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
     match args.what {
         Bench::Spark => {
             packages::ensure(packages::LAB)?;
-            release(&["--bins", "-p", "xshield", "-p", "xshield-lab"])?;
+            build("release", &["--bins", "-p", "xshield", "-p", "xshield-lab"])?;
             let spark = dist::build_spark()?;
             let built = |name: &str| target.join("release").join(name);
             let together = together(&target, &[&built("xshield"), &built("xshield-lab"), &spark])?;
@@ -65,9 +65,9 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
         }
         Bench::Firewall => {
             packages::ensure(&[packages::LAB, packages::PEERS].concat())?;
-            release(&["--bins", "-p", "xshield-lab"])?;
-            release(&["--example", "driver", "-p", "xshield-firewall"])?;
-            let driver = target.join("release/examples/driver");
+            build("release", &["--bins", "-p", "xshield-lab"])?;
+            build("dist", &["--example", "driver", "-p", "xshield-firewall"])?;
+            let driver = target.join("dist/examples/driver");
             bench.args(["bench", "firewall", "--program"]).arg(driver);
         }
     }
@@ -93,8 +93,8 @@ fn together(target: &Path, programs: &[&Path]) -> Result<PathBuf> {
     Ok(directory)
 }
 
-fn release(what: &[&str]) -> Result<()> {
-    run::succeed(run::cargo(&["build", "--release", "--locked"]).args(what))
+fn build(profile: &str, what: &[&str]) -> Result<()> {
+    run::succeed(run::cargo(&["build", "--profile", profile, "--locked"]).args(what))
 }
 
 fn lab(profile: &str) -> Result<Command> {

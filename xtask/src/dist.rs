@@ -18,9 +18,9 @@ pub(crate) fn run() -> Result<()> {
 
 /// Builds `ctspark` without any dependency on the host's C library. Returns where it is.
 pub(crate) fn build_spark() -> Result<PathBuf> {
-    let arguments = ["build", "--release", "--locked", "-p", "ctspark", "--target", TARGET];
+    let arguments = ["build", "--profile", "dist", "--locked", "-p", "ctspark", "--target", TARGET];
     // Naming the target keeps the flag away from build scripts and procedural macros, which can't be
     // static.
     run::succeed(run::cargo(&arguments).env("RUSTFLAGS", "-C target-feature=+crt-static"))?;
-    Ok(metadata::read()?.target_directory.join(TARGET).join("release").join("ctspark"))
+    Ok(metadata::read()?.target_directory.join(TARGET).join("dist").join("ctspark"))
 }

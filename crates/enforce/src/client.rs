@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use xshield_policy::AssetId;
-use xshield_transport::{Method, Request, Response, Transport, TransportError};
+use xshield_transport::{Method, Request, Response, RouteState, Transport, TransportError};
 use xshield_wire::message::{
     CheckIn, CheckInAnswer, Digest, ProblemDocument, ReportAnswer, SessionResponse,
 };
@@ -70,6 +70,12 @@ impl ContactError {
     #[must_use]
     pub(crate) fn is_final(&self) -> bool {
         matches!(self, Self::Refused { problem, .. } if matches!(problem.status, 400 | 413 | 415 | 422))
+    }
+
+    /// Whether the platform would have answered at a better moment.
+    #[must_use]
+    pub(crate) fn is_temporary(&self) -> bool {
+        matches!(self, Self::Refused { problem, .. } if problem.status == 429 || problem.status >= 500)
     }
 
     /// Whether the platform had already heard this message.
@@ -145,6 +151,12 @@ impl<'a> Client<'a> {
             addresses.dedup();
         }
         addresses
+    }
+
+    /// Every route, in the configured order, as this run found it.
+    #[must_use]
+    pub(crate) fn routes(&self) -> Vec<RouteState> {
+        self.transport.routes()
     }
 
     /// The session, when a new one was set up since the last call.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
-use xshield_transport::PlatformUrl;
+use xshield_transport::{PlatformUrl, ProxyList, ProxyText};
 use xshield_wire::keys::{EnforcementKey, PolicyPublicKey};
 
 use crate::state::chain;
@@ -25,6 +25,8 @@ pub struct Config {
     pub policy_keys: Vec<PolicyPublicKey>,
     /// Proves to the platform that this host may enrol.
     pub enforcement_key: EnforcementKey,
+    /// Tried in this order before the platform itself.
+    pub proxies: ProxyList,
     /// Where state is kept.
     pub state_directory: PathBuf,
     /// How long a new ruleset may stay without the platform having been reached through it.
@@ -94,6 +96,12 @@ struct Raw {
     policy_keys: Vec<String>,
     enforcement_key: Option<String>,
     enforcement_key_file: Option<PathBuf>,
+    #[serde(default)]
+    proxy: String,
+    #[serde(default)]
+    proxy_user: String,
+    #[serde(default)]
+    proxy_password: String,
     #[serde(default = "default_state_directory")]
     state_directory: PathBuf,
     #[serde(default = "default_probation")]
@@ -160,6 +168,8 @@ impl Raw {
         let keys = self.policy_keys.iter().map(|text| text.parse::<PolicyPublicKey>());
         let policy_keys =
             keys.collect::<Result<_, _>>().map_err(|error| refuse("policy-keys", chain(&error)))?;
+        let proxies = ProxyList::parse(&self.proxy, &self.proxy_user, &self.proxy_password)
+            .map_err(|error| refuse(proxy_field(error.text), error.to_string()))?;
         if !(5..=600).contains(&self.probation_seconds) {
             return Err(refuse("probation-seconds", "expected 5 to 600".to_owned()));
         }
@@ -171,12 +181,21 @@ impl Raw {
             ca_pem,
             policy_keys,
             enforcement_key,
+            proxies,
             state_directory: self.state_directory,
             probation: Duration::from_secs(self.probation_seconds),
             stale_answers: Duration::from_secs(self.stale_answers_seconds),
             nftables: self.nftables,
             boot_unit: self.boot_unit,
         })
+    }
+}
+
+fn proxy_field(text: ProxyText) -> &'static str {
+    match text {
+        ProxyText::Addresses => "proxy",
+        ProxyText::Users => "proxy-user",
+        ProxyText::Passwords => "proxy-password",
     }
 }
 

@@ -14,7 +14,7 @@ use xshield_host::linux::sockets::{self, SocketsError};
 use xshield_host::linux::system::{self, SystemError};
 use xshield_host::lock::{self, LockError};
 use xshield_host::spool::{Losses, Spool, SpoolError};
-use xshield_transport::{Timeouts, Transport, TransportConfig};
+use xshield_transport::{Route, Timeouts, Transport, TransportConfig};
 use xshield_wire::envelope::MAX_ENVELOPE;
 use xshield_wire::message::{
     CheckIn, CheckInAnswer, HostFacts, ListeningPort, Problem, Program, RuleHits, Status, VERSION,
@@ -28,6 +28,7 @@ use crate::kernel::Prepared;
 use crate::outcome::{Contact, Outcome, RunStatus};
 use crate::preflight::{self, PreflightError};
 use crate::resolve::HostResolver;
+use crate::routes::{self, RouteReport};
 use crate::state::{LastKnownGood, Progress, StateDirectory, problem};
 use crate::step::step;
 use crate::surroundings::Surroundings;
@@ -113,7 +114,8 @@ impl Cycle<'_> {
         let known_good = state.last_known_good(&self.config.policy_keys, &mut problems)?;
         let host = system::host_facts(&preflight.os)?;
         let resolver = Resolver::of_system(&self.surroundings.root, Patience::default());
-        let transport = self.transport(&resolver)?;
+        let last_route = routes::remembered(&progress.routes, &self.config.proxies);
+        let transport = self.transport(&resolver, last_route)?;
         let session = state.session(&mut problems)?;
         let client = Client::new(
             transport,
@@ -152,12 +154,16 @@ impl Cycle<'_> {
         run.finish()
     }
 
-    fn transport(&self, resolver: &Resolver) -> Result<Transport, xshield_transport::ConfigError> {
+    fn transport(
+        &self,
+        resolver: &Resolver,
+        last_route: Option<Route>,
+    ) -> Result<Transport, xshield_transport::ConfigError> {
         let config = TransportConfig {
             platform: self.config.platform.clone(),
             ca_pem: self.config.ca_pem.clone(),
-            proxies: Vec::new(),
-            last_route: None,
+            proxies: self.config.proxies.clone().into(),
+            last_route,
             timeouts: Timeouts::default(),
             max_response: MAX_ENVELOPE as u64,
             user_agent: format!("ctspark/{}", self.program.version),
@@ -201,6 +207,7 @@ impl Run<'_> {
         let damage = self.damage(&mut firewall)?;
         self.collect_flows(&mut firewall)?;
         step("collected");
+        self.let_new_proxies_through(&mut firewall)?;
 
         let answer = self.check_in(self.standing(), Connection::Any);
         step("checked-in");
@@ -340,6 +347,9 @@ impl Run<'_> {
             ContactError::Unreachable(_) => {
                 (RunStatus::PlatformUnreachable, "platform-unreachable")
             }
+            ContactError::Refused { .. } if error.is_temporary() => {
+                (RunStatus::PlatformUnreachable, "platform-busy")
+            }
             ContactError::Refused { .. } | ContactError::Session(_) => {
                 (RunStatus::Refused, "platform-refused")
             }
@@ -405,8 +415,10 @@ impl Run<'_> {
             (None, Some(_)) => RunStatus::Enforcing,
             (None, None) => RunStatus::NoPolicy,
         };
+        self.outcome.problems.extend(routes::problems(&self.client.routes()));
         self.tell_the_rest();
         self.progress.last_run = Some(self.cycle.surroundings.now());
+        self.progress.routes = self.routes();
         self.progress.problems = self.outcome.problems.clone();
         self.state.save_progress(&self.progress)?;
         step("saved");
@@ -415,6 +427,17 @@ impl Run<'_> {
         step("spooled");
         self.deliver();
         self.keep_session();
+        self.outcome.routes = self.routes();
+        if self.outcome.routes != self.progress.routes {
+            self.progress.routes = self.outcome.routes.clone();
+            self.state.save_progress(&self.progress)?;
+        }
         Ok(self.outcome)
+    }
+
+    /// The ways to the platform as they stand now; this run's failures bear the time of its end.
+    fn routes(&self) -> Vec<RouteReport> {
+        let now = self.progress.last_run.unwrap_or_default();
+        routes::reports(self.client.routes(), &self.progress.routes, now)
     }
 }

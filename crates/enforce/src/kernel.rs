@@ -70,6 +70,30 @@ impl Run<'_> {
         Ok(Damage::Found)
     }
 
+    /// Lets proxies through that were configured since the last run. This comes before the check-in:
+    /// where the platform is behind them, the rules in force would keep the host from ever hearing of
+    /// better ones.
+    pub(crate) fn let_new_proxies_through(
+        &mut self,
+        firewall: &mut Firewall,
+    ) -> Result<(), CycleError> {
+        let Some(mut known) = self.known_good.clone() else { return Ok(()) };
+        let proxies = self.cycle.config.proxies.as_slice().iter();
+        let mut new: Vec<_> = proxies.filter_map(|proxy| proxy.address.address()).collect();
+        new.retain(|address| !known.facts.endpoints.contains(address));
+        if new.is_empty() {
+            return Ok(());
+        }
+        known.facts.endpoints.extend(new);
+        known.facts.endpoints.sort_unstable();
+        let plan = plan(&known.ruleset.bind(&known.facts).0, firewall.capabilities());
+        firewall.apply_now(&plan)?;
+        self.state.save_last_known_good(&known.ruleset, &known.facts)?;
+        self.outcome.change = Change::Applied;
+        self.known_good = Some(known);
+        Ok(())
+    }
+
     /// Resolves, binds and plans a ruleset, and puts it in force unless it is.
     pub(crate) fn apply(
         &mut self,

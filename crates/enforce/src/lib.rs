@@ -13,6 +13,7 @@ pub mod outcome;
 pub mod preflight;
 mod reports;
 mod resolve;
+pub mod routes;
 pub mod state;
 mod step;
 pub mod surroundings;

@@ -4,6 +4,8 @@ use serde::Serialize;
 use xshield_policy::Revision;
 use xshield_wire::message::{InForce, Problem};
 
+use crate::routes::RouteReport;
+
 /// What a run came to.
 #[derive(Debug, Clone, Serialize)]
 pub struct Outcome {
@@ -17,6 +19,8 @@ pub struct Outcome {
     pub change: Change,
     /// Whether the platform was reached.
     pub platform: Contact,
+    /// The ways to the platform, in the configured order.
+    pub routes: Vec<RouteReport>,
     /// Flow events found in this run.
     pub events: usize,
     /// Reports delivered in this run.
@@ -104,6 +108,7 @@ impl Outcome {
             wanted: None,
             change: Change::None,
             platform: Contact::NotAsked,
+            routes: Vec::new(),
             events: 0,
             delivered: 0,
             waiting: 0,

@@ -5,7 +5,7 @@
 //! | `identity.key` | the host's Ed25519 key | the platform asks an operator to approve the new one |
 //! | `session` | token and session key | a new handshake |
 //! | `enforced` | last-known-good ruleset and the facts it was bound with | `enforced.previous` is used |
-//! | `progress` | sequence, recorder positions, DNS answers, undelivered reports | counted anew from the kernel |
+//! | `progress` | sequence, recorder positions, routes, DNS answers, undelivered reports | counted anew from the kernel |
 //! | `spool/` | reports not yet acknowledged | what was in it is lost and counted |
 
 use std::collections::BTreeMap;
@@ -22,6 +22,8 @@ use xshield_wire::keys::{PolicyPublicKey, SessionKey};
 use xshield_wire::message::{Digest, Problem, Report, UnixSeconds};
 use xshield_wire::session::Session;
 use xshield_wire::{Bytes, Verified, envelope};
+
+use crate::routes::RouteReport;
 
 /// The state directory and what each file in it is called.
 #[derive(Debug, Clone)]
@@ -66,6 +68,8 @@ pub struct Progress {
     pub last_contact: Option<UnixSeconds>,
     /// When a run last ended.
     pub last_run: Option<UnixSeconds>,
+    /// The ways to the platform, in the configured order, and which of them the last run used.
+    pub routes: Vec<RouteReport>,
     /// What the last run found wrong.
     pub problems: Vec<Problem>,
     /// Problems that the platform has not heard of yet.

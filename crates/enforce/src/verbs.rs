@@ -14,6 +14,7 @@ use xshield_wire::message::{InForce, Problem, UnixSeconds};
 use crate::boot_unit::{BootUnit, BootUnitError};
 use crate::config::Config;
 use crate::kernel;
+use crate::routes::RouteReport;
 use crate::state::StateDirectory;
 use crate::surroundings::Surroundings;
 
@@ -66,6 +67,8 @@ pub struct StatusReport {
     pub last_contact: Option<UnixSeconds>,
     /// When a run last ended.
     pub last_run: Option<UnixSeconds>,
+    /// The ways to the platform in the configured order, as the last run left them.
+    pub routes: Vec<RouteReport>,
     /// What the last run found wrong, and what is wrong with the state files.
     pub problems: Vec<Problem>,
 }
@@ -86,6 +89,7 @@ pub fn status(config: &Config) -> Result<StatusReport, VerbError> {
         last_known_good: known.map(|known| known.ruleset.in_force()),
         last_contact: progress.last_contact,
         last_run: progress.last_run,
+        routes: progress.routes,
         problems,
     })
 }

@@ -68,6 +68,53 @@ fn mistakes_are_named_with_their_place() {
 }
 
 #[test]
+fn proxies_are_read_in_their_order() {
+    let config = load(|lines| {
+        lines.push("proxy: http://10.10.6.4:3128,http://[fd00::1]:4128".to_owned());
+        lines.push("proxy-user: u1".to_owned());
+        lines.push("proxy-password: aHVudGVyMg==".to_owned());
+    })
+    .unwrap();
+    let [first, second] = config.proxies.as_slice() else { panic!("{:?}", config.proxies) };
+    assert_eq!(first.address.to_string(), "10.10.6.4:3128");
+    assert_eq!(first.user.as_deref(), Some("u1"));
+    assert!(first.password.is_some());
+    assert_eq!(second.address.to_string(), "[fd00::1]:4128");
+    assert_eq!((&second.user, &second.password), (&None, &None));
+    let debug = format!("{config:?}");
+    assert!(!debug.contains("hunter2") && !debug.contains("aHVudGVyMg"), "{debug}");
+
+    assert!(load(|_| {}).unwrap().proxies.as_slice().is_empty());
+    let commented_out = load(|lines| lines.push("proxy: ''\nproxy-user: ''".to_owned()));
+    assert!(commented_out.unwrap().proxies.as_slice().is_empty());
+}
+
+#[test]
+fn mistakes_with_proxies_are_named_and_passwords_are_not() {
+    let table = [
+        ("proxy: proxy.example.com:3128", "spark.yaml: proxy: proxy 1 is a host name"),
+        ("proxy: [10.0.0.1:1]", "spark.yaml:5:8: "),
+        ("proxy: http://u:hunter2@10.0.0.1:1", "spark.yaml: proxy: proxy 1 carries credentials"),
+        ("proxy-user: u1", "spark.yaml: proxy-user: 1 users for 0 proxies"),
+        (
+            "proxy: 10.0.0.1:1\nproxy-password: aHVudGVyMg==",
+            "spark.yaml: proxy-password: password 1 has no user",
+        ),
+        (
+            "proxy: 10.0.0.1:1\nproxy-user: u1\nproxy-password: hunter2!",
+            "spark.yaml: proxy-password: password 1 is not base64; encode it",
+        ),
+        ("proxy: 10.0.0.1:1\nproxy-user: u1\nproxy-password: { a: hunter2 }", "spark.yaml:7:17: "),
+        ("proxy: 10.0.0.1:1\nproxy-password: hunter2: x", "spark.yaml:6:"),
+    ];
+    for (text, expected) in table {
+        let error = load(|lines| lines.push(text.to_owned())).unwrap_err();
+        assert!(error.contains(expected), "got  {error}\nwant {expected}");
+        assert!(!error.contains("hunter2") && !error.contains("aHVudGVyMg"), "{error}");
+    }
+}
+
+#[test]
 fn a_missing_file_is_named() {
     let error = Config::load("/nonexistent/spark.yaml".as_ref()).unwrap_err().to_string();
     assert!(error.contains("/nonexistent/spark.yaml"), "{error}");

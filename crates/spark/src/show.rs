@@ -51,6 +51,12 @@ pub(crate) fn outcome(outcome: &Outcome) {
     if outcome.platform == Contact::Reached {
         println!("  reported   {} delivered, {} waiting", outcome.delivered, outcome.waiting);
     }
+    // Where there are no proxies, there is nothing to tell.
+    if outcome.routes.len() > 1
+        && let Some(used) = outcome.routes.iter().find(|route| route.in_use)
+    {
+        println!("  route      {}", used.route);
+    }
     problems(&outcome.problems);
 }
 
@@ -64,6 +70,16 @@ pub(crate) fn status(status: &StatusReport) {
     let ago = |time: Option<u64>| time.map_or("never".to_owned(), |time| since(time, now));
     println!("last contact     {}", ago(status.last_contact));
     println!("last run         {}", ago(status.last_run));
+    for route in &status.routes {
+        let mut text = route.route.to_string();
+        if route.in_use {
+            text.push_str(", in use");
+        }
+        if let Some(failure) = &route.last_failure {
+            text.push_str(&format!(", failed {}: {}", since(failure.at, now), failure.reason));
+        }
+        println!("route            {text}");
+    }
     problems(&status.problems);
 }
 

@@ -73,6 +73,7 @@ pub(crate) fn agent(
         Connections::Kept => 1,
         Connections::UsedOnce => 0,
     };
+    let connect = if proxy.is_some() { timeouts.through_proxy } else { timeouts.connect };
     let config = Agent::config_builder()
         .tls_config(builder.tls.clone())
         .proxy(proxy.cloned())
@@ -87,7 +88,7 @@ pub(crate) fn agent(
         .input_buffer_size(32 * 1024)
         .output_buffer_size(32 * 1024)
         .timeout_resolve(Some(timeouts.resolve))
-        .timeout_connect(Some(timeouts.connect))
+        .timeout_connect(Some(connect))
         .timeout_global(Some(timeouts.exchange))
         .build();
     Agent::with_parts(config, DefaultConnector::default(), builder.resolver.clone())

@@ -57,8 +57,11 @@ pub struct Proxy {
 pub struct Timeouts {
     /// For a name, on each route.
     pub resolve: Duration,
-    /// For TCP, proxy and TLS together, on each route.
+    /// For TCP and TLS together, on the direct route.
     pub connect: Duration,
+    /// For TCP, the proxy's answer and TLS together, through each proxy. Shorter: behind a dead proxy,
+    /// others wait for their turn.
+    pub through_proxy: Duration,
     /// For a whole exchange, connecting included, on each route.
     pub exchange: Duration,
     /// For the whole of [`crate::Transport::probe`].
@@ -70,6 +73,7 @@ impl Default for Timeouts {
         Self {
             resolve: Duration::from_secs(5),
             connect: Duration::from_secs(10),
+            through_proxy: Duration::from_secs(3),
             exchange: Duration::from_secs(60),
             probe: Duration::from_secs(5),
         }

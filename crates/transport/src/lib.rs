@@ -7,18 +7,21 @@
 //!   the route failed afterwards and another one was tried: whoever sends must bear being heard twice.
 //! - Names are resolved by the caller's [`Resolve`], never by the C library. Behind a proxy the
 //!   platform's name is left for the proxy to resolve.
+//! - Operators write proxies as IP addresses with credentials in matching order: [`ProxyList`].
 //!
 //! Passwords never appear in errors or in `Debug`.
 
 mod address;
 mod agent;
 mod config;
+mod proxies;
 mod resolve;
 mod route;
 mod send;
 
 pub use address::{Endpoint, EndpointError, PlatformUrl};
 pub use config::{ConfigError, Proxy, Secret, Timeouts, TransportConfig};
+pub use proxies::{ProxyList, ProxyListError, ProxyListReason, ProxyText};
 pub use resolve::Resolve;
 pub use route::{Phase, Route, RouteError, RouteState};
 pub use send::{Endpoints, Failure, Method, Request, Response, Transport, TransportError};

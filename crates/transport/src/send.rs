@@ -222,7 +222,13 @@ impl Transport {
             return Ok(());
         };
         let probe = self.timeouts.probe;
-        let timeouts = Timeouts { resolve: probe, connect: probe, exchange: probe, probe };
+        let timeouts = Timeouts {
+            resolve: probe,
+            connect: probe,
+            through_proxy: probe,
+            exchange: probe,
+            probe,
+        };
         let agent =
             agent::agent(&self.builder, way.proxy.as_ref(), timeouts, Connections::UsedOnce);
         let request =

@@ -1,0 +1,147 @@
+//! The ways to the platform, as runs remember and show them.
+
+use serde::{Deserialize, Serialize};
+use xshield_transport::{ProxyList, Route, RouteError, RouteState};
+use xshield_wire::message::{Problem, UnixSeconds};
+
+use crate::state::problem;
+
+/// One way to the platform and how it last went.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteReport {
+    /// `direct` or `proxy ADDRESS:PORT`.
+    pub route: Route,
+    /// Whether the platform was last reached by it; it is tried first.
+    pub in_use: bool,
+    /// Why it failed when it was last tried; `None` when it worked then, or was never tried.
+    pub last_failure: Option<RouteFailure>,
+}
+
+/// A failure of a route.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteFailure {
+    /// When.
+    pub at: UnixSeconds,
+    /// Why, and what to check.
+    pub reason: String,
+}
+
+/// The route that the last run ended with, to be tried first. A list that has changed since begins
+/// anew: whoever configures a proxy wants it tried, though another route still works.
+pub(crate) fn remembered(reports: &[RouteReport], proxies: &ProxyList) -> Option<Route> {
+    let then = reports.iter().map(|report| &report.route);
+    let proxies = proxies.as_slice().iter().map(|proxy| Route::Proxy(proxy.address.clone()));
+    let now: Vec<Route> = proxies.chain([Route::Direct]).collect();
+    if !then.eq(&now) {
+        return None;
+    }
+    reports.iter().find(|report| report.in_use).map(|report| report.route.clone())
+}
+
+/// What is known of each configured route, from this run and the ones before.
+pub(crate) fn reports(
+    states: Vec<RouteState>,
+    before: &[RouteReport],
+    now: UnixSeconds,
+) -> Vec<RouteReport> {
+    let report = |state: RouteState| {
+        let earlier = before.iter().find(|report| report.route == state.route);
+        let last_failure = match &state.last_failure {
+            Some(error) => Some(RouteFailure { at: now, reason: error.to_string() }),
+            None if state.current => None,
+            None => earlier.and_then(|report| report.last_failure.clone()),
+        };
+        RouteReport { route: state.route, in_use: state.current, last_failure }
+    };
+    states.into_iter().map(report).collect()
+}
+
+/// The proxies that failed in this run, for whoever has to mend them.
+pub(crate) fn problems(states: &[RouteState]) -> Vec<Problem> {
+    let failed = states.iter().filter_map(|state| match (&state.route, &state.last_failure) {
+        (Route::Proxy(_), Some(error)) => Some(error),
+        _ => None,
+    });
+    let told = failed.map(|error| match error {
+        RouteError::ProxyAuthentication { .. } => problem("proxy-authentication", error),
+        _ => problem("proxy-failed", error),
+    });
+    told.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(route: &str, current: bool, failure: Option<RouteError>) -> RouteState {
+        let route = route.parse().unwrap();
+        RouteState { route, current, last_failure: failure }
+    }
+
+    fn refused(at: &str) -> RouteError {
+        RouteError::Refused { at: at.parse().unwrap() }
+    }
+
+    fn wants_password(proxy: &str) -> RouteError {
+        RouteError::ProxyAuthentication { proxy: proxy.parse().unwrap() }
+    }
+
+    const FIRST: &str = "proxy 10.0.0.1:1";
+    const SECOND: &str = "proxy 10.0.0.2:1";
+
+    #[test]
+    fn a_failure_is_kept_until_the_route_works_again() {
+        let failed = vec![
+            state(FIRST, false, Some(refused("10.0.0.1:1"))),
+            state(SECOND, true, None),
+            state("direct", false, None),
+        ];
+        let first = reports(failed, &[], 100);
+        let failures = |reports: &[RouteReport]| -> Vec<Option<UnixSeconds>> {
+            reports.iter().map(|report| report.last_failure.as_ref().map(|f| f.at)).collect()
+        };
+        assert_eq!(failures(&first), [Some(100), None, None]);
+
+        let untried = |current: &str| {
+            [FIRST, SECOND, "direct"].map(|route| state(route, route == current, None)).to_vec()
+        };
+        let second = reports(untried(SECOND), &first, 200);
+        assert_eq!(failures(&second), [Some(100), None, None], "not tried: as it was");
+        let third = reports(untried(FIRST), &second, 300);
+        assert_eq!(failures(&third), [None, None, None], "it works again");
+    }
+
+    #[test]
+    fn the_route_sticks_as_long_as_the_list_stays() {
+        let list = |text: &str| ProxyList::parse(text, "", "").unwrap();
+        let two = list("10.0.0.1:1,10.0.0.2:1");
+        let states = vec![
+            state(FIRST, false, Some(refused("10.0.0.1:1"))),
+            state(SECOND, true, None),
+            state("direct", false, None),
+        ];
+        let known = reports(states, &[], 1);
+        assert_eq!(remembered(&known, &two), Some(SECOND.parse().unwrap()));
+        for changed in ["", "10.0.0.2:1", "10.0.0.2:1,10.0.0.1:1", "10.0.0.1:1,10.0.0.2:2"] {
+            assert_eq!(remembered(&known, &list(changed)), None, "{changed}");
+        }
+        // A host that went direct for want of proxies uses the ones it is given.
+        let direct = reports(vec![state("direct", true, None)], &[], 1);
+        assert_eq!(remembered(&direct, &list("")), Some(Route::Direct));
+        assert_eq!(remembered(&direct, &two), None);
+        assert_eq!(remembered(&[], &two), None);
+    }
+
+    #[test]
+    fn a_407_is_told_apart_from_a_dead_proxy() {
+        let states = [
+            state(FIRST, false, Some(wants_password("10.0.0.1:1"))),
+            state(SECOND, false, Some(refused("10.0.0.2:1"))),
+            state("direct", false, Some(refused("10.0.0.9:1"))),
+        ];
+        let told = problems(&states);
+        let codes: Vec<_> = told.iter().map(|problem| problem.code.as_str()).collect();
+        assert_eq!(codes, ["proxy-authentication", "proxy-failed"]);
+        assert!(told[0].text.contains("407"), "{told:?}");
+    }
+}

@@ -1,0 +1,180 @@
+//! Feeds, exceptions and protected ranges become one exact list that can say why.
+
+use std::net::IpAddr;
+
+use serde::Serialize;
+
+use crate::entry::{Confidence, FeedId, Prefix};
+use crate::listing::Listing;
+use crate::protect::Protected;
+use crate::set::ThreatSet;
+
+/// Addresses that operators took off the list, under the name they gave them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Exception {
+    /// What operators call it: a reason, or a named network.
+    pub name: String,
+    /// The addresses.
+    pub prefix: Prefix,
+}
+
+/// One feed as it goes into the list.
+#[derive(Debug, Clone)]
+pub struct Feed {
+    /// Its name.
+    pub id: FeedId,
+    /// Entries below this confidence are left out.
+    pub least: Confidence,
+    /// What it lists.
+    pub listing: Listing,
+}
+
+/// What a list is made of.
+#[derive(Debug, Clone, Default)]
+pub struct Compiler {
+    /// The feeds.
+    pub feeds: Vec<Feed>,
+    /// What operators took off.
+    pub exceptions: Vec<Exception>,
+    /// What can never be on it.
+    pub protected: Vec<Protected>,
+}
+
+impl Compiler {
+    /// The list: every address that some feed lists with enough confidence, less exceptions and
+    /// protected ranges, exactly.
+    #[must_use]
+    pub fn compile(self) -> ThreatList {
+        let listed = self.listed(Confidence::NONE);
+        let set = listed.difference(&self.kept_off());
+        ThreatList { set, sources: self }
+    }
+
+    fn listed(&self, least: Confidence) -> ThreatSet {
+        let sets = self.feeds.iter().map(|feed| feed.listing.set(feed.least.max(least)));
+        sets.reduce(|all, set| all.union(&set)).unwrap_or_default()
+    }
+
+    fn kept_off(&self) -> ThreatSet {
+        let exceptions = self.exceptions.iter().map(|exception| exception.prefix);
+        exceptions.chain(self.protected.iter().map(|protected| protected.prefix)).collect()
+    }
+}
+
+/// The exact list at one revision, with everything it came from.
+#[derive(Debug, Clone)]
+pub struct ThreatList {
+    set: ThreatSet,
+    sources: Compiler,
+}
+
+impl ThreatList {
+    /// The addresses on the list.
+    #[must_use]
+    pub fn set(&self) -> &ThreatSet {
+        &self.set
+    }
+
+    /// What it was made of.
+    #[must_use]
+    pub fn sources(&self) -> &Compiler {
+        &self.sources
+    }
+
+    /// Whether and why `address` is on the list: all feeds that name it, and all that keeps it off.
+    #[must_use]
+    pub fn why(&self, address: IpAddr) -> Why {
+        let of_feed = |feed: &Feed| {
+            let entries = feed.listing.entries(address);
+            let counted = |(prefix, confidence)| Listed {
+                feed: feed.id.clone(),
+                entry: prefix,
+                confidence,
+                counts: if confidence >= feed.least { Counts::Yes } else { Counts::TooUnsure },
+            };
+            entries.into_iter().map(counted).collect::<Vec<_>>()
+        };
+        let exceptions = self.sources.exceptions.iter();
+        let protected = self.sources.protected.iter();
+        Why {
+            address,
+            blocked_as: self.set.entry(address),
+            listed: self.sources.feeds.iter().flat_map(of_feed).collect(),
+            exceptions: exceptions.filter(|one| one.prefix.contains(address)).cloned().collect(),
+            protected: protected.filter(|one| one.prefix.contains(address)).copied().collect(),
+        }
+    }
+
+    /// The most confident part of the list that `fits`, for hosts whose memory does not hold all of
+    /// it: the part with at least the lowest confidence at which it fits. `fits` must hold for the
+    /// parts of whatever it holds for. Nothing when not even the surest entries fit.
+    #[must_use]
+    pub fn most_confident(&self, fits: impl Fn(&ThreatSet) -> bool) -> Option<MostConfident> {
+        if fits(&self.set) {
+            return Some(MostConfident { least: Confidence::NONE, set: self.set.clone() });
+        }
+        let kept_off = self.sources.kept_off();
+        let part = |least| self.sources.listed(least).difference(&kept_off);
+        let (mut too_low, mut found) = (0, None);
+        let mut too_high = Confidence::FULL.percent() + 1;
+        while too_high - too_low > 1 {
+            let percent = u8::midpoint(too_low, too_high);
+            let Some(least) = Confidence::new(percent) else { break };
+            let set = part(least);
+            if fits(&set) {
+                too_high = percent;
+                found = Some(MostConfident { least, set });
+            } else {
+                too_low = percent;
+            }
+        }
+        found
+    }
+}
+
+/// A part of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MostConfident {
+    /// Entries below this confidence are left out.
+    pub least: Confidence,
+    /// The part.
+    pub set: ThreatSet,
+}
+
+/// The answer to "why is this address blocked, or not?".
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Why {
+    /// The address asked for.
+    pub address: IpAddr,
+    /// The prefix of the list that holds it; nothing when it is not on the list.
+    pub blocked_as: Option<Prefix>,
+    /// Every entry of every feed that holds it.
+    pub listed: Vec<Listed>,
+    /// The exceptions that keep it off.
+    pub exceptions: Vec<Exception>,
+    /// The protected ranges that keep it off.
+    pub protected: Vec<Protected>,
+}
+
+/// A feed's entry that holds an address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Listed {
+    /// The feed.
+    pub feed: FeedId,
+    /// Its entry.
+    pub entry: Prefix,
+    /// How sure it is.
+    pub confidence: Confidence,
+    /// Whether that is enough.
+    pub counts: Counts,
+}
+
+/// Whether an entry counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Counts {
+    /// It puts its addresses on the list.
+    Yes,
+    /// The feed must be surer than this.
+    TooUnsure,
+}

@@ -1,0 +1,69 @@
+//! What makes a whole feed unusable.
+
+use std::io;
+
+use thiserror::Error;
+
+/// Why nothing of a feed may be used.
+#[derive(Debug, Error)]
+pub enum FeedError {
+    /// Reading failed.
+    #[error("reading the feed failed; it is tried again at its next time")]
+    Read(#[source] io::Error),
+    /// Nothing is listed.
+    #[error("the feed is empty; if that is meant, remove the feed")]
+    Empty,
+    /// No line was an entry.
+    #[error("none of {rejected} lines is an entry; check the feed's format")]
+    NothingUsable {
+        /// Lines that should have been entries.
+        rejected: u64,
+    },
+    /// A web page.
+    #[error("the feed is a web page, not a list; check its address and its login")]
+    Html,
+    /// A compressed file.
+    #[error("the feed is compressed; name its compression in the feed's settings")]
+    Compressed,
+    /// UTF-16 or binary.
+    #[error("the feed is not UTF-8 text")]
+    Charset,
+    /// A line or text beyond the limit.
+    #[error("line {line} of the feed is longer than {limit} bytes")]
+    LineTooLong {
+        /// The line, from 1.
+        line: u64,
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// More bytes than the limit.
+    #[error("the feed is larger than {limit} bytes; raise its limit if that is right")]
+    TooLarge {
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// More entries than the limit.
+    #[error("the feed has more than {limit} entries; raise its limit if that is right")]
+    TooManyEntries {
+        /// The limit.
+        limit: u64,
+    },
+    /// A JSON document that ends too early.
+    #[error("the feed ends in the middle of its document; it is tried again at its next time")]
+    Truncated,
+    /// Not JSON.
+    #[error("the feed is not the JSON document it should be; check its format")]
+    Json(#[source] serde_json::Error),
+    /// No line with the column names.
+    #[error("the feed has no column {column:?}; check the feed's settings")]
+    NoColumn {
+        /// The column.
+        column: String,
+    },
+    /// No array where there should be one.
+    #[error("the feed has no list {list:?}; check the feed's format and path")]
+    NoList {
+        /// Where it should be.
+        list: String,
+    },
+}

@@ -1,0 +1,279 @@
+//! Feeds of JSON, read as a stream: what is kept at a time are the few texts of one object.
+
+mod guarded;
+mod walk;
+
+use std::io::BufRead;
+use std::time::Duration;
+
+use serde::de::DeserializeSeed;
+use serde_json::Deserializer;
+
+use super::collector::Collector;
+use super::{Change, Expiry, FeedError, Fields, lines as text_lines, pattern};
+use crate::entry::Confidence;
+use crate::text::{self, Range, Reason};
+use guarded::{Guarded, Progress};
+use walk::{Lists, Object, Scalar, Walk};
+
+/// The fields of an object that were asked for, in the order in which they were asked for.
+type Values = [Scalar];
+
+/// JSON lines.
+pub(super) fn lines(
+    reader: impl BufRead,
+    fields: &Fields,
+    collector: &mut Collector<'_>,
+) -> Result<(), FeedError> {
+    let wanted = wanted(fields);
+    text_lines::each_line(reader, collector, |number, line, collector| {
+        if line.trim_ascii().is_empty() {
+            return Ok(());
+        }
+        let mut json = Deserializer::from_slice(line);
+        let values = Object { wanted: &wanted }.deserialize(&mut json);
+        match values.and_then(|values| json.end().map(|()| values)) {
+            Ok(values) => element(number, &values, collector),
+            Err(_) => {
+                collector.reject(number, line, Reason::NotJson);
+                Ok(())
+            }
+        }
+    })
+}
+
+/// An array of texts or objects.
+pub(super) fn array(
+    reader: impl BufRead,
+    path: &[String],
+    fields: &Fields,
+    collector: &mut Collector<'_>,
+) -> Result<(), FeedError> {
+    document(reader, Lists::At(path), &wanted(fields), collector, |line, _, values, collector| {
+        element(line, values, collector)
+    })
+}
+
+/// STIX bundles and TAXII envelopes.
+pub(super) fn stix(reader: impl BufRead, collector: &mut Collector<'_>) -> Result<(), FeedError> {
+    let wanted =
+        ["type", "pattern", "pattern_type", "value", "confidence", "valid_until", "revoked"];
+    let lists = Lists::Keys(&["objects"]);
+    document(reader, lists, &wanted, collector, |line, _, values, collector| {
+        let [kind, pattern, pattern_type, value, confidence, until, revoked] = values else {
+            return Ok(());
+        };
+        let change =
+            if *revoked == Scalar::Bool(true) { Change::Withdrawn } else { Change::Listed };
+        let expiry = until.text().map_or(Expiry::Never, Expiry::At);
+        let mut give = |text: &str, range: Result<Range, Reason>| {
+            let entry = range.and_then(|range| Ok((range, percent(confidence)?)));
+            collector.entry(line, text.as_bytes(), entry, expiry, change)
+        };
+        match (kind.text(), pattern.text(), pattern_type.text(), value.text()) {
+            (Some("ipv4-addr" | "ipv6-addr"), _, _, Some(value)) => {
+                give(value, text::range(value.as_bytes()))
+            }
+            (Some("indicator"), Some(text), Some("stix") | None, _) => {
+                match pattern::addresses(text) {
+                    Ok(found) if found.is_empty() => {
+                        collector.skip();
+                        Ok(())
+                    }
+                    Ok(found) => found.into_iter().try_for_each(|range| give(text, range)),
+                    Err(reason) => give(text, Err(reason)),
+                }
+            }
+            _ => {
+                collector.skip();
+                Ok(())
+            }
+        }
+    })
+}
+
+/// MISP attributes.
+pub(super) fn misp(reader: impl BufRead, collector: &mut Collector<'_>) -> Result<(), FeedError> {
+    let wanted = ["type", "value", "to_ids", "deleted"];
+    let lists = Lists::Anywhere("Attribute");
+    document(reader, lists, &wanted, collector, |line, _, values, collector| {
+        let [kind, value, to_ids, deleted] = values else { return Ok(()) };
+        let (Some(kind), Some(value)) = (kind.text(), value.text()) else {
+            collector.skip();
+            return Ok(());
+        };
+        let range = match kind {
+            "ip-src" | "ip-dst" => text::range(value.as_bytes()),
+            "ip-src|port" | "ip-dst|port" => {
+                let (address, port) = value.split_once('|').unwrap_or((value, ""));
+                let port = text::decimal(port.as_bytes(), u32::from(u16::MAX));
+                port.ok_or(Reason::TrailingText).and_then(|_| text::range(address.as_bytes()))
+            }
+            _ => {
+                collector.skip();
+                return Ok(());
+            }
+        };
+        // An attribute that is not for detection is context, such as a victim's address.
+        if *to_ids == Scalar::Bool(false) {
+            collector.skip();
+            return Ok(());
+        }
+        let gone = *deleted == Scalar::Bool(true);
+        let change = if gone { Change::Withdrawn } else { Change::Listed };
+        let entry = range.map(|range| (range, None));
+        collector.entry(line, value.as_bytes(), entry, Expiry::Never, change)
+    })
+}
+
+/// CrowdSec decisions.
+pub(super) fn crowdsec(
+    reader: impl BufRead,
+    collector: &mut Collector<'_>,
+) -> Result<(), FeedError> {
+    let wanted = ["type", "scope", "value", "duration"];
+    let lists = Lists::Keys(&["new", "deleted"]);
+    document(reader, lists, &wanted, collector, |line, list, values, collector| {
+        let [kind, scope, value, duration] = values else { return Ok(()) };
+        let scope = scope.text().unwrap_or_default().to_ascii_lowercase();
+        let ban = kind.text().is_none_or(|kind| kind.eq_ignore_ascii_case("ban"));
+        let Some(value) = value.text().filter(|_| ban && (scope == "ip" || scope == "range"))
+        else {
+            collector.skip();
+            return Ok(());
+        };
+        let change = if list == "deleted" { Change::Withdrawn } else { Change::Listed };
+        // A decision that is deleted has a duration of what it had left, often negative.
+        let wait = match (change, duration.text()) {
+            (Change::Listed, Some(duration)) => go_duration(duration).map(Expiry::In),
+            _ => Some(Expiry::Never),
+        };
+        let entry = text::range(value.as_bytes())
+            .and_then(|range| wait.map(|_| (range, None)).ok_or(Reason::Duration));
+        let expiry = wait.unwrap_or(Expiry::Never);
+        collector.entry(line, value.as_bytes(), entry, expiry, change)
+    })
+}
+
+fn wanted(fields: &Fields) -> [&str; 3] {
+    // A key that no object has stands for a field that is not asked for.
+    [
+        &fields.address,
+        fields.confidence.as_deref().unwrap_or("\0"),
+        fields.valid_until.as_deref().unwrap_or("\0"),
+    ]
+}
+
+/// An element with address, confidence and expiry.
+fn element(line: u64, values: &Values, collector: &mut Collector<'_>) -> Result<(), FeedError> {
+    let [address, confidence, until] = values else { return Ok(()) };
+    let address = match address {
+        Scalar::Text(address) => address,
+        Scalar::Missing => {
+            collector.skip();
+            return Ok(());
+        }
+        _ => {
+            collector.reject(line, b"", Reason::NotAnAddress);
+            return Ok(());
+        }
+    };
+    let entry = text::range(address.as_bytes())
+        .and_then(|range| percent(confidence).map(|confidence| (range, confidence)));
+    let expiry = until.text().map_or(Expiry::Never, Expiry::At);
+    collector.entry(line, address.as_bytes(), entry, expiry, Change::Listed)
+}
+
+fn percent(value: &Scalar) -> Result<Option<Confidence>, Reason> {
+    let percent = match value {
+        Scalar::Missing => return Ok(None),
+        Scalar::Number(number) => u8::try_from(*number).ok(),
+        Scalar::Text(text) => text::decimal(text.as_bytes(), 100).map(|percent| percent as u8),
+        Scalar::Bool(_) | Scalar::Other => None,
+    };
+    percent.and_then(Confidence::new).map(Some).ok_or(Reason::Confidence)
+}
+
+/// A duration as Go writes it: `3h59m4.5s`, `250ms`. Nothing for a negative one.
+fn go_duration(text: &str) -> Option<Duration> {
+    let mut rest = text;
+    let mut total = Duration::ZERO;
+    while !rest.is_empty() {
+        let unit_at = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let (number, after) = rest.split_at(unit_at);
+        let unit_end = after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len());
+        let (unit, after) = after.split_at(unit_end);
+        let seconds = match unit {
+            "h" => 3600.0,
+            "m" => 60.0,
+            "s" => 1.0,
+            "ms" => 1e-3,
+            "us" | "µs" => 1e-6,
+            "ns" => 1e-9,
+            _ => return None,
+        };
+        let part = Duration::try_from_secs_f64(number.parse::<f64>().ok()? * seconds).ok()?;
+        total = total.checked_add(part)?;
+        rest = after;
+    }
+    (!text.is_empty()).then_some(total)
+}
+
+/// Reads one document and gives every element of its lists to `each`: the line it ended on, the key
+/// of the list, its values.
+fn document(
+    reader: impl BufRead,
+    lists: Lists<'_>,
+    wanted: &[&str],
+    collector: &mut Collector<'_>,
+    mut each: impl FnMut(u64, &str, &Values, &mut Collector<'_>) -> Result<(), FeedError>,
+) -> Result<(), FeedError> {
+    let progress = Progress::new(collector.limits);
+    let mut stopped = None;
+    let mut page = std::mem::take(collector.page());
+    let read = {
+        let mut each = |key: &str, values: &Values| {
+            each(progress.line(), key, values, collector).map_err(|error| stopped = Some(error))
+        };
+        let mut found = false;
+        let walk =
+            Walk { lists, wanted, page: &mut page, found: &mut found, depth: 0, each: &mut each };
+        let mut json = Deserializer::from_reader(Guarded::new(reader, &progress));
+        walk.deserialize(&mut json).and_then(|()| json.end()).map(|()| found)
+    };
+    *collector.page() = page;
+    collector.read(usize::try_from(progress.bytes()).unwrap_or(usize::MAX))?;
+    match (stopped.or_else(|| progress.stopped()), read) {
+        (Some(error), _) => Err(error),
+        (None, Ok(true)) => Ok(()),
+        // CrowdSec writes null for no decisions, TAXII leaves an empty list out.
+        (None, Ok(false)) if matches!(lists, Lists::Keys(_)) && progress.bytes() > 0 => Ok(()),
+        (None, Ok(false)) => Err(FeedError::NoList { list: lists.to_string() }),
+        (None, Err(_)) if progress.is_blank() => Err(FeedError::Empty),
+        (None, Err(error)) if error.is_eof() => Err(FeedError::Truncated),
+        (None, Err(error)) if error.is_io() => Err(FeedError::Read(error.into())),
+        (None, Err(error)) => Err(FeedError::Json(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_go_s() {
+        for (text, expected) in [
+            ("3h59m4s", Some(Duration::from_secs(14_344))),
+            ("4h0m0.5s", Some(Duration::from_millis(14_400_500))),
+            ("250ms", Some(Duration::from_millis(250))),
+            ("-3h", None),
+            ("", None),
+            ("3", None),
+            ("h", None),
+            ("3d", None),
+            ("1e9h", None),
+        ] {
+            assert_eq!(go_duration(text), expected, "{text:?}");
+        }
+    }
+}

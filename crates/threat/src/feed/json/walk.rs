@@ -1,0 +1,348 @@
+//! The way through a document to its lists, and the few fields of their objects.
+
+use std::fmt;
+
+use serde::Deserializer;
+use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use crate::feed::Page;
+
+/// A value of an object, as far as feeds need it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Scalar {
+    /// The key is not there, or its value is null.
+    Missing,
+    Bool(bool),
+    /// A whole number.
+    Number(u64),
+    Text(String),
+    /// Anything else.
+    Other,
+}
+
+impl Scalar {
+    pub(super) fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+}
+
+/// Reads a [`Scalar`]; arrays and objects are passed over.
+struct AnyScalar;
+
+impl<'de> DeserializeSeed<'de> for AnyScalar {
+    type Value = Scalar;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Scalar, D::Error> {
+        json.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for AnyScalar {
+    type Value = Scalar;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Scalar, E> {
+        Ok(Scalar::Missing)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Scalar, E> {
+        Ok(Scalar::Bool(value))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Scalar, E> {
+        Ok(Scalar::Number(value))
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Scalar, E> {
+        Ok(Scalar::Other)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Scalar, E> {
+        Ok(Scalar::Other)
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Scalar, E> {
+        Ok(Scalar::Text(value.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Scalar, A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Scalar::Other)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Scalar, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Scalar::Other)
+    }
+}
+
+/// Reads the wanted fields of an object. What is no object counts as the first field.
+pub(super) struct Object<'a> {
+    pub(super) wanted: &'a [&'a str],
+}
+
+impl<'a> Object<'a> {
+    fn first(&self, value: Scalar) -> Vec<Scalar> {
+        let mut values = vec![Scalar::Missing; self.wanted.len()];
+        if let Some(first) = values.first_mut() {
+            *first = value;
+        }
+        values
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Object<'_> {
+    type Value = Vec<Scalar>;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Vec<Scalar>, D::Error> {
+        json.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Object<'_> {
+    type Value = Vec<Scalar>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Vec<Scalar>, E> {
+        Ok(self.first(Scalar::Text(value.to_owned())))
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Vec<Scalar>, E> {
+        Ok(self.first(Scalar::Other))
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Vec<Scalar>, E> {
+        Ok(self.first(Scalar::Other))
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Vec<Scalar>, E> {
+        Ok(self.first(Scalar::Other))
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Vec<Scalar>, E> {
+        Ok(self.first(Scalar::Other))
+    }
+
+    fn visit_unit<E>(self) -> Result<Vec<Scalar>, E> {
+        Ok(self.first(Scalar::Other))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Vec<Scalar>, A::Error> {
+        AnyScalar.visit_seq(seq).map(|value| self.first(value))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Vec<Scalar>, A::Error> {
+        let mut values = vec![Scalar::Missing; self.wanted.len()];
+        while let Some(key) = map.next_key::<String>()? {
+            match self.wanted.iter().position(|wanted| *wanted == key) {
+                // Of two fields of one name, some readers take the first and some the last.
+                Some(at) if values[at] != Scalar::Missing => {
+                    return Err(A::Error::custom(format_args!("two fields {key:?}")));
+                }
+                Some(at) => values[at] = map.next_value_seed(AnyScalar)?,
+                None => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(values)
+    }
+}
+
+/// Which arrays of a document are lists of entries.
+#[derive(Clone, Copy)]
+pub(super) enum Lists<'a> {
+    /// The one at the end of this path.
+    At(&'a [String]),
+    /// Those under these keys of the document.
+    Keys(&'a [&'a str]),
+    /// All under this key, wherever it stands.
+    Anywhere(&'a str),
+}
+
+impl fmt::Display for Lists<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::At(path) => f.write_str(&path.join(".")),
+            Self::Keys(keys) => f.write_str(&keys.join(", ")),
+            Self::Anywhere(key) => f.write_str(key),
+        }
+    }
+}
+
+/// What to do with the value of a key.
+enum Step {
+    List,
+    Descend,
+    Pass,
+}
+
+impl Lists<'_> {
+    fn step(&self, depth: usize, key: &str) -> Step {
+        match self {
+            Self::At(path) => match path.get(depth) {
+                Some(wanted) if wanted == key && depth + 1 == path.len() => Step::List,
+                Some(wanted) if wanted == key => Step::Descend,
+                _ => Step::Pass,
+            },
+            Self::Keys(keys) if depth == 0 && keys.contains(&key) => Step::List,
+            Self::Keys(_) => Step::Pass,
+            Self::Anywhere(wanted) if *wanted == key => Step::List,
+            Self::Anywhere(_) => Step::Descend,
+        }
+    }
+}
+
+/// Gives the values of an element on: the key of its list and its fields.
+type Each<'a> = &'a mut dyn FnMut(&str, &[Scalar]) -> Result<(), ()>;
+
+/// Walks through a document and gives every element of its lists on.
+pub(super) struct Walk<'a> {
+    pub(super) lists: Lists<'a>,
+    pub(super) wanted: &'a [&'a str],
+    pub(super) page: &'a mut Page,
+    pub(super) found: &'a mut bool,
+    pub(super) depth: usize,
+    pub(super) each: Each<'a>,
+}
+
+impl Walk<'_> {
+    fn deeper(&mut self) -> Walk<'_> {
+        Walk {
+            lists: self.lists,
+            wanted: self.wanted,
+            page: self.page,
+            found: self.found,
+            depth: self.depth + 1,
+            each: self.each,
+        }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Walk<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
+        json.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Walk<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a document with a list {}", self.lists)
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
+        while let Some(key) = map.next_key::<String>()? {
+            match self.lists.step(self.depth, &key) {
+                Step::List => {
+                    let list =
+                        List { key: &key, wanted: self.wanted, found: self.found, each: self.each };
+                    map.next_value_seed(list)?;
+                }
+                Step::Descend => map.next_value_seed(self.deeper())?,
+                Step::Pass if self.depth == 0 && (key == "more" || key == "next") => {
+                    match map.next_value_seed(AnyScalar)? {
+                        Scalar::Bool(more) if key == "more" => self.page.more = more,
+                        Scalar::Text(next) if key == "next" => self.page.next = Some(next),
+                        _ => {}
+                    }
+                }
+                Step::Pass => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut seq: A) -> Result<(), A::Error> {
+        match self.lists {
+            Lists::At([]) => {
+                let list =
+                    List { key: "", wanted: self.wanted, found: self.found, each: self.each };
+                list.visit_seq(seq)
+            }
+            Lists::Anywhere(_) => {
+                while seq.next_element_seed(self.deeper())?.is_some() {}
+                Ok(())
+            }
+            _ => {
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Reads a list, element by element.
+struct List<'a> {
+    key: &'a str,
+    wanted: &'a [&'a str],
+    found: &'a mut bool,
+    each: &'a mut (dyn FnMut(&str, &[Scalar]) -> Result<(), ()> + 'a),
+}
+
+impl<'de> DeserializeSeed<'de> for List<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
+        json.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for List<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "an array under {:?}", self.key)
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        *self.found = true;
+        while let Some(values) = seq.next_element_seed(Object { wanted: self.wanted })? {
+            // The reason is told where the element is taken; the parser only has to stop.
+            (self.each)(self.key, &values).map_err(|()| A::Error::custom("stopped"))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,250 @@
+//! Feeds as they arrive: a stream of bytes in, records out, one at a time and within bounds.
+//!
+//! A line or object that is no entry is counted and sampled, with its reason; what makes the whole
+//! feed doubtful (HTML instead of a list, a truncated document, too much of anything) is an error,
+//! and then nothing of the feed may be used.
+
+mod collector;
+mod csv;
+mod error;
+mod json;
+mod lines;
+mod pattern;
+
+use std::io::Read;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::entry::Confidence;
+use crate::listing::{Listing, ListingBuilder};
+use crate::text::{Range, Reason};
+
+pub use error::FeedError;
+
+use collector::Collector;
+
+/// How a feed writes its entries.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Format {
+    /// One address, prefix or range a line; comments begin with `#` or `;`.
+    Plain {
+        /// How the number behind the address is meant. Without it, such a number is refused.
+        levels: Option<Levels>,
+    },
+    /// Separated values with a line of column names, which may be a `#` comment. A quoted field
+    /// ends on its line.
+    Csv {
+        /// The separator, one ASCII character.
+        separator: char,
+        /// Which column holds what.
+        fields: Fields,
+        /// Whether a port may follow the address.
+        port: Port,
+    },
+    /// One JSON object a line; objects without the address field are skipped.
+    JsonLines {
+        /// Which field holds what.
+        fields: Fields,
+    },
+    /// A JSON array of texts or objects.
+    JsonArray {
+        /// The keys that lead to the array; none when the document is the array.
+        path: Vec<String>,
+        /// Which field holds what; not asked of texts.
+        fields: Fields,
+    },
+    /// STIX 2.1 bundle or TAXII 2.1 envelope: indicators, `ipv4-addr` and `ipv6-addr` objects.
+    Stix,
+    /// MISP attributes wherever they stand: `ip-src`, `ip-dst` and both with a port.
+    Misp,
+    /// CrowdSec decisions stream: bans on addresses and ranges.
+    CrowdSec,
+}
+
+/// Which column or field of a record holds what.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fields {
+    /// The address, prefix or range.
+    pub address: String,
+    /// A confidence of 0 to 100.
+    pub confidence: Option<String>,
+    /// Until when the entry holds.
+    pub valid_until: Option<String>,
+}
+
+/// Whether a port may follow an address; it does not narrow what is listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Port {
+    /// Refused.
+    Refused,
+    /// Left out.
+    LeftOut,
+}
+
+/// What a count behind an address means: each step from its count on, up to the next one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Levels(pub Vec<(u32, Confidence)>);
+
+impl Levels {
+    /// The confidence of the highest step that `count` reaches; none below the first.
+    #[must_use]
+    pub fn confidence(&self, count: u32) -> Confidence {
+        let reached = self.0.iter().filter(|(from, _)| *from <= count);
+        reached.max_by_key(|(from, _)| *from).map_or(Confidence::NONE, |(_, of)| *of)
+    }
+}
+
+/// What a feed may take up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of the whole feed, uncompressed.
+    pub total_bytes: u64,
+    /// Bytes of a line, or of a text in a JSON document.
+    pub line_bytes: usize,
+    /// Entries, counted as prefixes.
+    pub entries: u64,
+    /// An IPv4 prefix needs at least so many bits; a range may not be wider either.
+    pub least_bits_v4: u8,
+    /// The same for IPv6.
+    pub least_bits_v6: u8,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            total_bytes: 512 << 20,
+            line_bytes: 64 << 10,
+            entries: 16_000_000,
+            least_bits_v4: 8,
+            least_bits_v6: 16,
+        }
+    }
+}
+
+/// One entry as a feed gives it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Record<'a> {
+    /// The addresses.
+    pub range: Range,
+    /// How sure the feed is, where it says so.
+    pub confidence: Option<Confidence>,
+    /// Until when it holds.
+    pub expiry: Expiry<'a>,
+    /// Whether it comes or goes.
+    pub change: Change,
+}
+
+/// Until when an entry holds. No clock here: who reads the feed compares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expiry<'a> {
+    /// Until the feed leaves it out.
+    Never,
+    /// Until this time, in the feed's own words (STIX: RFC 3339).
+    At(&'a str),
+    /// So long from the time of the feed.
+    In(Duration),
+}
+
+/// Whether an entry comes or goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// It is listed.
+    Listed,
+    /// It was listed before and is no more.
+    Withdrawn,
+}
+
+/// What became of a feed's lines.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Summary {
+    /// Bytes read.
+    pub bytes: u64,
+    /// Records given.
+    pub records: u64,
+    /// Prefixes they are made of.
+    pub entries: u64,
+    /// Things that are not about addresses: metadata, domains, file hashes.
+    pub skipped: u64,
+    /// What should have been an entry and is none.
+    pub rejected: u64,
+    /// The first of the rejected.
+    pub samples: Vec<Sample>,
+    /// TAXII: whether more pages follow, and the `next` to ask with.
+    pub page: Page,
+}
+
+/// A rejected line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Sample {
+    /// Its line, from 1.
+    pub line: u64,
+    /// Its first characters; what can't be printed is escaped.
+    pub text: String,
+    /// Why.
+    #[serde(serialize_with = "as_text")]
+    pub reason: Reason,
+}
+
+fn as_text<S: serde::Serializer>(reason: &Reason, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(reason)
+}
+
+/// Where a TAXII envelope stands among its pages.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Page {
+    /// Whether more follow.
+    pub more: bool,
+    /// What to ask for them with.
+    pub next: Option<String>,
+}
+
+/// Reads a feed and gives every record to `each`, in the feed's order. Memory is bounded by a line
+/// (or a text), whatever the length of the feed.
+///
+/// # Errors
+/// When the feed as a whole can't be trusted; what `each` was given is then to be dropped.
+pub fn read(
+    format: &Format,
+    reader: impl Read,
+    limits: Limits,
+    mut each: impl FnMut(Record<'_>),
+) -> Result<Summary, FeedError> {
+    let mut collector = Collector::new(limits, &mut each);
+    let reader = lines::sniffed(reader)?;
+    match format {
+        Format::Plain { levels } => lines::plain(reader, levels.as_ref(), &mut collector)?,
+        Format::Csv { separator, fields, port } => {
+            csv::read(reader, *separator, fields, *port, &mut collector)?;
+        }
+        Format::JsonLines { fields } => json::lines(reader, fields, &mut collector)?,
+        Format::JsonArray { path, fields } => json::array(reader, path, fields, &mut collector)?,
+        Format::Stix => json::stix(reader, &mut collector)?,
+        Format::Misp => json::misp(reader, &mut collector)?,
+        Format::CrowdSec => json::crowdsec(reader, &mut collector)?,
+    }
+    let changes_only = matches!(format, Format::Stix | Format::CrowdSec);
+    collector.finish(changes_only)
+}
+
+/// Reads a feed that lists everything it stands for, into a listing. Entries without a confidence
+/// get `default`; expiry is left aside.
+///
+/// # Errors
+/// When the feed as a whole can't be trusted.
+pub fn listing(
+    format: &Format,
+    reader: impl Read,
+    limits: Limits,
+    default: Confidence,
+) -> Result<(Listing, Summary), FeedError> {
+    let mut builder = ListingBuilder::default();
+    let summary = read(format, reader, limits, |record| {
+        if record.change == Change::Listed {
+            builder.push(record.range, record.confidence.unwrap_or(default));
+        }
+    })?;
+    Ok((builder.finish(), summary))
+}

@@ -1,0 +1,33 @@
+//! Threat lists, from the bytes of a feed to the bytes a host receives. Pure: no file, no clock, no
+//! randomness; bytes and limits in, values out.
+//!
+//! | step | module | in → out |
+//! |---|---|---|
+//! | read | [`feed`] | bytes of one feed → [`Listing`] and what was refused, with samples |
+//! | hold back | [`guard`] | the feed's last listing and this one → pass, or wait for an operator |
+//! | compile | [`compile`](mod@compile) | listings − exceptions − protected → [`ThreatList`], which knows why |
+//! | distribute | [`codec`] | [`ThreatSet`] → snapshot; two sets → delta; revisions → cheapest path |
+//! | plan | [`plan`] | [`ThreatSet`] → which elements are hosts, which are intervals |
+//!
+//! Everything rests on one normal form: a [`ThreatSet`] is the smallest list of disjoint prefixes
+//! that covers exactly its addresses. Equal sets are equal values with equal digests, and every set
+//! has exactly one encoding.
+
+pub mod codec;
+pub mod compile;
+pub mod entry;
+pub mod feed;
+pub mod guard;
+pub mod listing;
+pub mod plan;
+pub mod protect;
+pub mod set;
+pub mod text;
+mod word;
+
+pub use compile::{Compiler, ThreatList, Why};
+pub use entry::{Confidence, FeedId, Net, Prefix};
+pub use guard::Guard;
+pub use listing::Listing;
+pub use set::{Digest, ThreatSet};
+pub use word::Word;

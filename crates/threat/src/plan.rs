@@ -1,0 +1,206 @@
+//! Which prefixes of a set become hosts in the kernel's hash set, and which stay intervals.
+//!
+//! A hash set is looked up in one probe but holds single addresses only; an interval set holds
+//! prefixes, at a higher price per element and a second look-up per packet. Short blocks (most
+//! prefixes of real lists are /31) are cheaper as hosts.
+
+use crate::entry::Net;
+use crate::set::{Family, ThreatSet};
+use crate::word::Word;
+
+/// What an element costs in the kernel, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Costs {
+    /// One address in the hash set.
+    pub host: u64,
+    /// One prefix in the interval set.
+    pub interval: u64,
+}
+
+/// From which length on a prefix is expanded into its hosts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Expansion {
+    /// IPv4 prefixes of at least this many bits are expanded; 32 expands none.
+    pub v4_from: u8,
+    /// IPv6 prefixes of at least this many bits are expanded; 128 expands none.
+    pub v6_from: u8,
+}
+
+/// At most 2⁷ hosts come from one prefix.
+const WIDEST_EXPANDED: u8 = 7;
+
+impl Expansion {
+    /// No prefix is expanded.
+    pub const NONE: Self = Self { v4_from: 32, v6_from: 128 };
+
+    /// The expansion of `set` that costs the fewest bytes; of equal ones, the one with the fewest
+    /// intervals. Only /25 and longer (IPv6: /121) come into question.
+    #[must_use]
+    pub fn cheapest(set: &ThreatSet, costs: Costs) -> Self {
+        Self {
+            v4_from: cheapest_length(&Lengths::of(set.v4()), costs),
+            v6_from: cheapest_length(&Lengths::of(set.v6()), costs),
+        }
+    }
+}
+
+/// How many elements a set becomes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// IPv4 addresses in the hash set.
+    pub v4_hosts: u64,
+    /// IPv4 prefixes in the interval set.
+    pub v4_intervals: u64,
+    /// IPv6 addresses in the hash set.
+    pub v6_hosts: u64,
+    /// IPv6 prefixes in the interval set.
+    pub v6_intervals: u64,
+}
+
+impl Counts {
+    /// The elements of `set` under `expansion`.
+    #[must_use]
+    pub fn of(set: &ThreatSet, expansion: Expansion) -> Self {
+        let (v4_hosts, v4_intervals) = Lengths::of(set.v4()).elements(expansion.v4_from);
+        let (v6_hosts, v6_intervals) = Lengths::of(set.v6()).elements(expansion.v6_from);
+        Self { v4_hosts, v4_intervals, v6_hosts, v6_intervals }
+    }
+
+    /// Bytes in the kernel.
+    #[must_use]
+    pub fn bytes(&self, costs: Costs) -> u64 {
+        let hosts = self.v4_hosts.saturating_add(self.v6_hosts).saturating_mul(costs.host);
+        let intervals = (self.v4_intervals + self.v6_intervals).saturating_mul(costs.interval);
+        hosts.saturating_add(intervals)
+    }
+}
+
+/// The hosts of one family under an expansion, ascending, one at a time.
+pub fn hosts<T: Word>(family: &Family<T>, from: u8) -> impl Iterator<Item = T> + '_ {
+    family.iter().filter(move |net| becomes_hosts(*net, from)).flat_map(|net| {
+        (0..1u128 << net.free_bits()).map(move |more| net.first() | T::truncated(more))
+    })
+}
+
+/// The intervals of one family under an expansion, ascending.
+pub fn intervals<T: Word>(family: &Family<T>, from: u8) -> impl Iterator<Item = Net<T>> + '_ {
+    family.iter().filter(move |net| !becomes_hosts(*net, from))
+}
+
+/// Elements of two ascending plans that differ: what `before` has alone, then what `after` has.
+///
+/// Elements in both are never touched, so a packet from a listed peer always meets its element.
+pub fn changes<E: Ord>(
+    before: impl Iterator<Item = E>,
+    after: impl Iterator<Item = E>,
+) -> (Vec<E>, Vec<E>) {
+    let (mut before, mut after) = (before.peekable(), after.peekable());
+    let (mut gone, mut new) = (Vec::new(), Vec::new());
+    loop {
+        match (before.peek(), after.peek()) {
+            (Some(old), Some(fresh)) if old == fresh => {
+                before.next();
+                after.next();
+            }
+            (Some(old), Some(fresh)) if old > fresh => new.extend(after.next()),
+            (Some(_), _) => gone.extend(before.next()),
+            (None, Some(_)) => new.extend(after.next()),
+            (None, None) => return (gone, new),
+        }
+    }
+}
+
+fn becomes_hosts<T: Word>(net: Net<T>, from: u8) -> bool {
+    net.bits() >= from && net.free_bits() <= WIDEST_EXPANDED || net.is_host()
+}
+
+/// How many prefixes there are, by free bits.
+struct Lengths<T> {
+    by_free_bits: [u64; 129],
+    family: std::marker::PhantomData<T>,
+}
+
+impl<T: Word> Lengths<T> {
+    fn of(family: &Family<T>) -> Self {
+        let mut by_free_bits = [0; 129];
+        family.iter().for_each(|net| by_free_bits[usize::from(net.free_bits())] += 1);
+        Self { by_free_bits, family: std::marker::PhantomData }
+    }
+
+    /// Hosts and intervals when prefixes of `from` bits and more are expanded.
+    fn elements(&self, from: u8) -> (u64, u64) {
+        let expanded = usize::from(T::BITS.saturating_sub(from).min(WIDEST_EXPANDED));
+        let (short, wide) = self.by_free_bits.split_at(expanded + 1);
+        let hosts = short.iter().enumerate().map(|(free, count)| count << free).sum();
+        (hosts, wide.iter().sum())
+    }
+}
+
+fn cheapest_length<T: Word>(lengths: &Lengths<T>, costs: Costs) -> u8 {
+    let price = |from: u8| {
+        let (hosts, intervals) = lengths.elements(from);
+        let bytes = hosts.saturating_mul(costs.host);
+        (bytes.saturating_add(intervals.saturating_mul(costs.interval)), intervals)
+    };
+    // The longest length wins among equals, so that a plan changes only for a reason.
+    let candidates = (T::BITS - WIDEST_EXPANDED..=T::BITS).rev();
+    candidates.min_by_key(|&from| price(from)).unwrap_or(T::BITS)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::entry::Prefix;
+
+    fn set(text: &str) -> ThreatSet {
+        text.split_whitespace().map(|part| part.parse::<Prefix>().unwrap()).collect()
+    }
+
+    #[test]
+    fn short_blocks_are_expanded_where_that_is_cheaper() {
+        let costs = Costs { host: 64, interval: 200 };
+        for (entries, v4_from) in [
+            ("", 32),
+            ("1.1.1.1", 32),
+            ("1.1.1.2/31", 31),
+            ("1.1.1.4/30", 32),
+            // Intervals cost 200, so three hosts are the most that pay.
+            ("1.1.1.2/31 1.1.1.4/30", 31),
+            ("1.1.0.0/16", 32),
+        ] {
+            assert_eq!(Expansion::cheapest(&set(entries), costs).v4_from, v4_from, "{entries}");
+        }
+        let generous = Costs { host: 1, interval: 200 };
+        assert_eq!(
+            Expansion::cheapest(&set("1.1.1.0/25 2001:db8::/121"), generous),
+            Expansion { v4_from: 25, v6_from: 121 }
+        );
+    }
+
+    #[test]
+    fn only_what_differs_changes() {
+        let (gone, new) = changes([1, 2, 5].into_iter(), [2, 3, 5, 6].into_iter());
+        assert_eq!((gone, new), (vec![1], vec![3, 6]));
+    }
+
+    proptest! {
+        #[test]
+        fn plans_cover_the_set_and_counts_are_right(
+            parts: Vec<(u32, u8)>,
+            v4_from in 20u8..=32,
+        ) {
+            let set: ThreatSet =
+                parts.iter().map(|&(a, len)| Prefix::V4(Net::around(a, 20 + len % 13))).collect();
+            let hosts: Vec<u32> = hosts(set.v4(), v4_from).collect();
+            let intervals: Vec<_> = intervals(set.v4(), v4_from).collect();
+            let counts = Counts::of(&set, Expansion { v4_from, v6_from: 128 });
+            prop_assert_eq!(hosts.len() as u64, counts.v4_hosts);
+            prop_assert_eq!(intervals.len() as u64, counts.v4_intervals);
+            prop_assert!(hosts.is_sorted());
+            let both = hosts.into_iter().map(Net::host).chain(intervals).map(Prefix::V4);
+            prop_assert_eq!(both.collect::<ThreatSet>(), set);
+        }
+    }
+}

@@ -28,6 +28,7 @@ pub mod platform;
 pub mod privilege;
 pub mod probe;
 pub mod programs;
+pub mod proxy;
 pub mod service;
 pub mod shop;
 pub mod spark;

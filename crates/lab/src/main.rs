@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use xshield_lab::{bench, demo, dns, hold, init, peak, probe, service};
+use xshield_lab::{bench, demo, dns, hold, init, peak, probe, proxy, service};
 
 #[derive(Debug, Parser)]
 #[command(version, about)]
@@ -32,6 +32,9 @@ enum Command {
     /// A DNS server.
     #[command(hide = true)]
     Dns(dns::DnsArgs),
+    /// An HTTP proxy.
+    #[command(hide = true)]
+    Proxy(proxy::ProxyArgs),
     /// Holds a connection open.
     #[command(hide = true)]
     Hold(hold::HoldArgs),
@@ -58,6 +61,7 @@ fn run(command: Command) -> Result<()> {
         Command::Init(args) => init::run(&args),
         Command::Service(args) => service::run(&args),
         Command::Dns(args) => dns::run(&args),
+        Command::Proxy(args) => proxy::run(&args),
         Command::Hold(args) => hold::run(&args),
         Command::Probe => probe::run(),
     }

@@ -1,0 +1,165 @@
+//! A small HTTP proxy that only knows CONNECT (RFC 9110, section 9.3.6), and ways for it to fail. It
+//! writes down who asked for what, and with which credentials.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv6Addr, Shutdown, TcpListener, TcpStream};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::host::{Host, Running};
+use crate::programs::Programs;
+use crate::wait;
+
+const OPEN: &str = "open";
+/// Stands in the log where no credentials were sent.
+const NO_CREDENTIALS: &str = "no credentials";
+
+/// What a proxy does with those who ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Behaviour {
+    /// Connects them.
+    Connect,
+    /// Answers 502.
+    Refuse,
+    /// Listens to them and never says a word.
+    Silent,
+}
+
+impl Behaviour {
+    fn argument(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Refuse => "refuse",
+            Self::Silent => "silent",
+        }
+    }
+}
+
+/// A running proxy. Dropping it kills it.
+#[derive(Debug)]
+pub struct Proxy {
+    process: Running,
+}
+
+impl Proxy {
+    /// Starts a proxy on a host and waits until its port is open. `authorization`: the value of
+    /// `Proxy-Authorization` without which it answers 407.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start(
+        host: &Host,
+        programs: &Programs,
+        port: u16,
+        behaviour: Behaviour,
+        authorization: Option<&str>,
+    ) -> Result<Self> {
+        let mut command = host.command(programs.lab());
+        command.args(["proxy", &port.to_string(), behaviour.argument()]);
+        if let Some(authorization) = authorization {
+            command.args(["--authorization", authorization]);
+        }
+        let name = format!("proxy-{port}");
+        // A proxy that ran there before wrote into the same log.
+        let _never_ran = std::fs::remove_file(host.dir().join(format!("{name}.log")));
+        let mut process = host.spawn(&name, command)?;
+        wait::until("the proxy is up", Duration::from_secs(20), || {
+            process.still_runs()?;
+            Ok(process.output()?.contains(OPEN).then_some(()))
+        })?;
+        Ok(Self { process })
+    }
+
+    /// The requests received so far: `REQUEST LINE | AUTHORIZATION | ANSWER`.
+    ///
+    /// # Errors
+    /// When its log can't be read.
+    pub fn requests(&self) -> Result<Vec<String>> {
+        let log = self.process.output()?;
+        Ok(log.lines().filter(|line| line.contains(" | ")).map(str::to_owned).collect())
+    }
+}
+
+/// What the proxy's process is told.
+#[derive(Debug, clap::Args)]
+pub struct ProxyArgs {
+    /// TCP port, on IPv4 and IPv6.
+    port: u16,
+    /// What it does with those who ask.
+    behaviour: Behaviour,
+    /// The `Proxy-Authorization` that it wants.
+    #[arg(long)]
+    authorization: Option<String>,
+}
+
+/// Serves until it is killed.
+///
+/// # Errors
+/// When the port can't be opened.
+pub fn run(args: &ProxyArgs) -> Result<()> {
+    let listener = TcpListener::bind((Ipv6Addr::UNSPECIFIED, args.port))
+        .with_context(|| format!("could not listen on TCP port {}", args.port))?;
+    println!("{OPEN}");
+    std::io::stdout().flush()?;
+    std::thread::scope(|scope| {
+        loop {
+            let (stream, _) = listener.accept()?;
+            // A connection that breaks is the client's to report.
+            scope.spawn(move || drop(serve(stream, args)));
+        }
+    })
+}
+
+fn serve(mut client: TcpStream, args: &ProxyArgs) -> Result<()> {
+    let mut lines = BufReader::new(client.try_clone()?).lines();
+    let request = lines.next().context("closed without a request")??;
+    let mut given = None;
+    for line in lines {
+        let line = line?;
+        match line.split_once(": ") {
+            Some((name, value)) if name.eq_ignore_ascii_case("proxy-authorization") => {
+                given = Some(value.to_owned());
+            }
+            Some(_) => {}
+            None => break,
+        }
+    }
+    let answer = if args.authorization.is_some() && args.authorization != given {
+        "407 Proxy Authentication Required"
+    } else {
+        match args.behaviour {
+            Behaviour::Connect => "200 Connection established",
+            Behaviour::Refuse => "502 Bad Gateway",
+            Behaviour::Silent => "(silence)",
+        }
+    };
+    println!("{request} | {} | {answer}", given.as_deref().unwrap_or(NO_CREDENTIALS));
+    if args.behaviour == Behaviour::Silent {
+        // Until the other side gives up.
+        client.read_to_end(&mut Vec::new())?;
+        return Ok(());
+    }
+    let target = request.split_whitespace().nth(1).context("no target")?;
+    let server = if answer.starts_with('2') { Some(TcpStream::connect(target)?) } else { None };
+    let realm =
+        if answer.starts_with("407") { "Proxy-Authenticate: Basic realm=lab\r\n" } else { "" };
+    client.write_all(format!("HTTP/1.1 {answer}\r\n{realm}\r\n").as_bytes())?;
+    match server {
+        Some(server) => tunnel(client, server),
+        None => Ok(()),
+    }
+}
+
+fn tunnel(client: TcpStream, server: TcpStream) -> Result<()> {
+    let (up_from, up_to) = (client.try_clone()?, server.try_clone()?);
+    let upwards = std::thread::spawn(move || copy(up_from, up_to));
+    copy(server, client);
+    upwards.join().map_err(|_| anyhow::anyhow!("a tunnel panicked"))
+}
+
+fn copy(mut from: TcpStream, mut to: TcpStream) {
+    // Either end may close whenever it likes; then both are closed.
+    let _ended = std::io::copy(&mut from, &mut to);
+    let _closed_already = to.shutdown(Shutdown::Both);
+}

@@ -1,3 +1,5 @@
+use std::time::{Duration, Instant};
+
 use xshield_transport::{Phase, Proxy, Route, RouteError, Transport, TransportError};
 
 use crate::proxy::{Kind, TestProxy};
@@ -58,6 +60,22 @@ fn routes_are_tried_in_order_and_each_failure_is_named() {
             }
         }
     }
+}
+
+#[test]
+fn silent_proxies_cost_their_own_short_time_each() {
+    let server = Server::start();
+    let silent: Vec<_> = (0..3).map(|_| TestProxy::start(Kind::Hanging, server.address)).collect();
+    let listed = silent.iter().map(TestProxy::plain).collect();
+    let mut config = config(server.address, &server.ca_pem, listed);
+    config.timeouts.through_proxy = Duration::from_millis(200);
+    config.timeouts.connect = Duration::from_secs(60);
+    config.timeouts.exchange = Duration::from_secs(60);
+    let mut transport = transport(config);
+    let began = Instant::now();
+    get(&mut transport, "/").unwrap();
+    assert_eq!(current(&transport), Some(3));
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
 }
 
 #[test]

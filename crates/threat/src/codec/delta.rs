@@ -162,6 +162,9 @@ impl Change {
     }
 }
 
+/// Prefixes for which room is made at once, whatever a head declares.
+const ROOM: u64 = 1 << 16;
+
 fn read_change<R: Read, B: Iterator<Item = Result<Prefix, CodecError>>>(
     source: Source<R>,
     [touched_v4, touched_v6, added_v4, added_v6]: [u64; 4],
@@ -182,7 +185,7 @@ fn read_touched<T: Word, R: Read>(
     mut next: impl FnMut() -> Result<Option<Net<T>>, CodecError>,
 ) -> Result<Family<T>, CodecError> {
     let mut model = Touched::new();
-    let mut removed = FamilyBuilder::with_capacity(count as usize);
+    let mut removed = FamilyBuilder::with_capacity(count.min(ROOM) as usize);
     for _ in 0..count {
         for _ in 0..model.skip(decoder, 0)? {
             next()?.ok_or(CodecError::Damaged)?;
@@ -204,7 +207,7 @@ fn read_family<T: Word, R: Read>(
     count: u64,
 ) -> Result<Family<T>, CodecError> {
     let mut model = Prefixes::new();
-    let mut family = FamilyBuilder::with_capacity(count as usize);
+    let mut family = FamilyBuilder::with_capacity(count.min(ROOM) as usize);
     for _ in 0..count {
         let net = model.code(decoder, Net::host(T::default()))?;
         family.push(net.first(), net.last());

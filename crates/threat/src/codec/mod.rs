@@ -13,10 +13,11 @@
 //! The digests ([`crate::ThreatSet::digest`]) are the checksum: a reader that got to the end has
 //! computed the digest of what it read. A signature around the file is somebody else's business.
 //!
-//! Why a range coder: on the real lists it was measured on, gaps coded this way take a fifth to a
-//! third less than Rice codes or zstd of the text's binary form, and it learns a small delta's
-//! shape without a table. Decoding needs its models (below 200 KiB) and one input buffer,
-//! whatever the length of the list.
+//! Why a range coder: on real lists of 18,000 to 210,000 entries its snapshots took a fifth to a
+//! quarter less than gaps in Rice codes with a parameter for every 64, a third less than with one
+//! parameter for all or Elias-Fano, and it learns the shape of a small delta without a table.
+//! Decoding needs its models (below 200 KiB) and one input buffer, whatever the length of the list;
+//! a million addresses take about 0.1 s.
 
 mod delta;
 mod model;

@@ -31,7 +31,8 @@ impl Bit {
 
     fn learn(&mut self, bit: bool) {
         let target = if bit { 65_535 } else { 0 };
-        let step = (target - i32::from(self.one)) * (RATES[usize::from(self.seen)] >> 2) >> 14;
+        // Two bits of the rate are given up so that the product stays within 31 bits.
+        let step = ((target - i32::from(self.one)) * (RATES[usize::from(self.seen)] >> 2)) >> 14;
         self.one = (i32::from(self.one) + step) as u16;
         self.seen = (self.seen + 1).min(SETTLED as u8);
     }

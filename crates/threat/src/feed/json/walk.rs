@@ -315,7 +315,7 @@ struct List<'a> {
     key: &'a str,
     wanted: &'a [&'a str],
     found: &'a mut bool,
-    each: &'a mut (dyn FnMut(&str, &[Scalar]) -> Result<(), ()> + 'a),
+    each: Each<'a>,
 }
 
 impl<'de> DeserializeSeed<'de> for List<'_> {

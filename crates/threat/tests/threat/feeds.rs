@@ -1,0 +1,306 @@
+use std::io::Read;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use xshield_threat::Confidence;
+use xshield_threat::feed::{
+    Change, Expiry, FeedError, Fields, Format, Levels, Limits, Port, Summary, read,
+};
+use xshield_threat::text::Range;
+
+fn fields(address: &str, confidence: Option<&str>) -> Fields {
+    Fields {
+        address: address.into(),
+        confidence: confidence.map(Into::into),
+        valid_until: Some("until".into()).filter(|_| confidence.is_some()),
+    }
+}
+
+fn plain() -> Format {
+    Format::Plain { levels: None }
+}
+
+fn levels() -> Format {
+    let step = |from, percent| (from, Confidence::new(percent).unwrap());
+    Format::Plain { levels: Some(Levels(vec![step(1, 10), step(3, 60), step(8, 100)])) }
+}
+
+fn csv(separator: char, port: Port) -> Format {
+    Format::Csv { separator, fields: fields("ip", None), port }
+}
+
+fn array(path: &[&str]) -> Format {
+    let path = path.iter().map(|key| (*key).to_owned()).collect();
+    Format::JsonArray { path, fields: fields("ip", Some("score")) }
+}
+
+/// Every record as a short text, and what became of the rest.
+fn records(format: &Format, bytes: &[u8]) -> Result<(Vec<String>, Summary), FeedError> {
+    records_within(format, bytes, Limits::default())
+}
+
+fn records_within(
+    format: &Format,
+    bytes: impl Read,
+    limits: Limits,
+) -> Result<(Vec<String>, Summary), FeedError> {
+    let mut found = Vec::new();
+    let summary = read(format, bytes, limits, |record| {
+        let mut text = match record.change {
+            Change::Listed => String::new(),
+            Change::Withdrawn => "-".to_owned(),
+        };
+        match record.range {
+            Range::V4(first, last) if first == last => {
+                text += &std::net::Ipv4Addr::from(first).to_string()
+            }
+            range => {
+                let mut prefixes = Vec::new();
+                range.each_prefix(|prefix| prefixes.push(prefix.to_string()));
+                text += &prefixes.join("+");
+            }
+        }
+        if let Some(confidence) = record.confidence {
+            text += &format!(" {}", confidence.percent());
+        }
+        match record.expiry {
+            Expiry::Never => {}
+            Expiry::At(until) => text += &format!(" until {until}"),
+            Expiry::In(Duration::ZERO) => text += " now",
+            Expiry::In(wait) => text += &format!(" for {}s", wait.as_secs()),
+        }
+        found.push(text);
+    })?;
+    Ok((found, summary))
+}
+
+fn check(format: &Format, text: &str, expected: &[&str], rejected: &[(u64, &str)]) {
+    let (found, summary) = records(format, text.as_bytes()).unwrap();
+    assert_eq!(found, expected, "{text}");
+    let samples: Vec<(u64, String)> =
+        summary.samples.iter().map(|one| (one.line, one.reason.to_string())).collect();
+    assert_eq!(samples.len(), rejected.len(), "{samples:?}");
+    for ((line, reason), (wanted_line, wanted)) in samples.iter().zip(rejected) {
+        assert!(line == wanted_line && reason.contains(wanted), "{line}: {reason}");
+    }
+}
+
+#[test]
+fn plain_lists() {
+    check(
+        &plain(),
+        "\u{feff}# comment\n; comment\n\n1.2.3.4\r\n1.2.3.0/24 ; SBL1\n5.5.5.4 - 5.5.5.6 # range\n\
+         2001:db8::/32\n01.2.3.4\n0x1.2.3.4\nexample.com\n0.0.0.0/0\n::/0\n1.2.3.4/24\n1.1.1.1 7\n\
+         2.0.0.0/7\n9.9.9.9",
+        &["1.2.3.4", "1.2.3.0/24", "5.5.5.4/31+5.5.5.6", "2001:db8::/32", "9.9.9.9"],
+        &[
+            (8, "octal"),
+            (9, "hexadecimal"),
+            (10, "a name"),
+            (11, "every address"),
+            (12, "every address"),
+            (13, "bits after the prefix"),
+            (14, "unexpected text"),
+            (15, "wider"),
+        ],
+    );
+    check(
+        &levels(),
+        "1.1.1.1\t1\n2.2.2.2\t2\n3.3.3.3 3\n4.4.4.4\t12\n5.5.5.5\n6.6.6.6\t0\n7.7.7.7\tmany\n",
+        &["1.1.1.1 10", "2.2.2.2 10", "3.3.3.3 60", "4.4.4.4 100", "5.5.5.5", "6.6.6.6 0"],
+        &[(7, "confidence or count")],
+    );
+}
+
+#[test]
+fn separated_values() {
+    check(
+        &csv(',', Port::Refused),
+        "# made today\n# \"seen\",\"ip\"\n2026-01-01,1.2.3.4\n\"a,\"\"b\"\"\", \"5.6.7.8\" \n# 9.9.9.9\n\n\
+         x\n\"open,1.1.1.1\nx,1.2.3.4:80\n",
+        &["1.2.3.4", "5.6.7.8"],
+        &[(7, "no such column"), (8, "quotes"), (9, "not an IPv4")],
+    );
+    check(&csv('\t', Port::LeftOut), "a\tip\n\t1.2.3.4:80\n\t[::5]:80\n", &["1.2.3.4", "::5"], &[]);
+    let scored =
+        Format::Csv { separator: ';', fields: fields("ip", Some("score")), port: Port::Refused };
+    check(
+        &scored,
+        "until;score;ip\n2026-12-01;70;1.1.1.1\n;101;2.2.2.2\n;5;3.3.3.3\n",
+        &["1.1.1.1 70 until 2026-12-01", "3.3.3.3 5"],
+        &[(3, "confidence")],
+    );
+    let missing = records(&scored, b"ip\n1.1.1.1\n");
+    assert!(matches!(missing, Err(FeedError::NoColumn { .. })));
+}
+
+#[test]
+fn json_lines_and_arrays() {
+    let lines = Format::JsonLines { fields: fields("cidr", None) };
+    check(
+        &lines,
+        "{\"cidr\":\"1.2.3.0/24\",\"sblid\":\"SBL1\"}\n{\"cidr\":\"1.2.3\n{\"cidr\":5}\n\
+         {\"type\":\"metadata\",\"records\":1}\n{\"cidr\":\"1.1.1.1\",\"cidr\":\"2.2.2.2\"}\n",
+        &["1.2.3.0/24"],
+        &[(2, "not one JSON"), (3, "not an IPv4"), (5, "not one JSON")],
+    );
+    check(
+        &array(&[]),
+        "[\"1.2.3.4\", \"x.example\", null]",
+        &["1.2.3.4"],
+        &[(1, "a name"), (1, "")],
+    );
+    check(
+        &array(&["data", "items"]),
+        "{\"items\":[\"9.9.9.9\"],\"data\":{\"n\":1,\"items\":[{\"ip\":\"1.2.3.4\",\"score\":80,\n\
+         \"until\":\"soon\",\"x\":[{\"ip\":\"8.8.8.8\"}]},{\"ip\":\"5.5.5.5\",\"score\":-1}]}}",
+        &["1.2.3.4 80 until soon"],
+        &[(2, "confidence")],
+    );
+    let elsewhere = records(&array(&["data"]), b"{\"items\":[]}");
+    assert!(matches!(elsewhere, Err(FeedError::NoList { .. })));
+}
+
+#[test]
+fn stix_bundles_and_taxii_envelopes() {
+    check(
+        &Format::Stix,
+        r#"{"type":"bundle","objects":[
+{"type":"indicator","pattern":"[ipv4-addr:value = '1.2.3.4' OR ipv4-addr:value ISSUBSET '5.0.0.0/24']","pattern_type":"stix","confidence":85,"valid_until":"2026-12-31T00:00:00Z","created_by_ref":"identity--1"},
+{"type":"ipv6-addr","value":"2001:db8::5"},
+{"type":"indicator","pattern":"[ipv4-addr:value = '9.9.9.9']","pattern_type":"stix","revoked":true},
+{"type":"indicator","pattern":"[ipv4-addr:value = '1.1.1.1' AND domain-name:value = 'x']","pattern_type":"stix"},
+{"type":"indicator","pattern":"alert tcp any","pattern_type":"snort"},
+{"type":"malware","name":"x","external_references":[{"value":"7.7.7.7"}]}]}"#,
+        &[
+            "1.2.3.4 85 until 2026-12-31T00:00:00Z",
+            "5.0.0.0/24 85 until 2026-12-31T00:00:00Z",
+            "2001:db8::5",
+            "-9.9.9.9",
+        ],
+        &[(5, "more than addresses")],
+    );
+    let (found, summary) = records(&Format::Stix, br#"{"more":true,"next":"p2"}"#).unwrap();
+    assert!(found.is_empty() && summary.page.more);
+    assert_eq!(summary.page.next.as_deref(), Some("p2"));
+}
+
+#[test]
+fn misp_attributes() {
+    check(
+        &Format::Misp,
+        r#"{"response":[{"Event":{"info":"x","Attribute":[{"type":"ip-src","value":"1.2.3.4","to_ids":true},
+{"type":"ip-dst|port","value":"5.6.7.8|443"},{"type":"domain","value":"x.example"},
+{"type":"ip-dst","value":"8.8.8.8","to_ids":false},{"type":"ip-dst|port","value":"5.6.7.8|x"}],
+"Object":[{"Attribute":[{"type":"ip-src","value":"9.9.9.0/24","deleted":true}]}]}}]}"#,
+        &["1.2.3.4", "5.6.7.8", "-9.9.9.0/24"],
+        &[(3, "unexpected text")],
+    );
+}
+
+#[test]
+fn crowdsec_decisions() {
+    check(
+        &Format::CrowdSec,
+        r#"{"deleted":[{"scope":"Ip","type":"ban","value":"1.1.1.1","duration":"-5m"}],"new":[
+{"origin":"CAPI","scope":"Ip","type":"ban","value":"1.2.3.4","duration":"3h59m4s","scenario":"x"},
+{"scope":"Range","type":"ban","value":"5.0.0.0/24","duration":"1h"},
+{"scope":"Country","type":"ban","value":"XX","duration":"1h"},
+{"scope":"Ip","type":"captcha","value":"6.6.6.6","duration":"1h"},
+{"scope":"Ip","type":"ban","value":"7.7.7.7","duration":"soon"}]}"#,
+        &["-1.1.1.1", "1.2.3.4 for 14344s", "5.0.0.0/24 for 3600s"],
+        &[(6, "duration")],
+    );
+    assert!(records(&Format::CrowdSec, br#"{"new":null,"deleted":[]}"#).unwrap().0.is_empty());
+}
+
+fn all_formats() -> Vec<Format> {
+    let lines = Format::JsonLines { fields: fields("ip", None) };
+    let formats = [plain(), levels(), csv(',', Port::LeftOut), lines, array(&[]), array(&["data"])];
+    formats.into_iter().chain([Format::Stix, Format::Misp, Format::CrowdSec]).collect()
+}
+
+#[test]
+fn what_is_no_list_has_a_name_in_every_format() {
+    for format in all_formats() {
+        let failure = |bytes: &[u8]| match records(&format, bytes) {
+            Err(error) => format!("{error:?}"),
+            Ok(found) => panic!("{format:?} reads {bytes:?} as {found:?}"),
+        };
+        assert_eq!(failure(b"\n <!DOCTYPE html><html>"), "Html");
+        assert_eq!(failure(b"\x1f\x8b\x08\x00rest"), "Compressed");
+        assert_eq!(failure(b"\xff\xfe1\x00.\x00"), "Charset");
+        assert_eq!(failure(b"1\x00.\x002\x00"), "Charset");
+        let column = |text: &str| text == "Empty" || text.starts_with("NoColumn");
+        assert!(column(&failure(b"")), "{format:?}");
+        assert!(column(&failure(b" \n \n")), "{format:?}");
+    }
+    assert!(matches!(
+        records(&plain(), b"no\nlist\n"),
+        Err(FeedError::NothingUsable { rejected: 2 })
+    ));
+    for (format, text) in [
+        (array(&[]), r#"["1.2.3.4", "1.2"#),
+        (Format::Stix, r#"{"objects":[{"type":"ipv4-addr","value":"1.2.3.4"},"#),
+        (Format::Misp, r#"{"Attribute":[{"type":"ip-src","value":"1.2.3.4"}]"#),
+        (Format::CrowdSec, r#"{"new":[{"scope":"Ip","value":"1.2.3.4","duration":"1h"}"#),
+    ] {
+        assert!(matches!(records(&format, text.as_bytes()), Err(FeedError::Truncated)), "{text}");
+    }
+    assert!(matches!(records(&array(&[]), b"[\"1.2.3.4\"] x"), Err(FeedError::Json(_))));
+}
+
+#[test]
+fn limits_hold_whatever_the_format() {
+    let limits = Limits { line_bytes: 1000, ..Limits::default() };
+    // 200 MB in one line are never in memory: the reader makes them as they are asked for.
+    let endless = || std::io::repeat(b'1').take(200 << 20);
+    let long = records_within(&plain(), endless(), limits);
+    assert!(matches!(long, Err(FeedError::LineTooLong { line: 1, limit: 1000 })));
+    let text = (&b"[\"1.2.3.4\",\n\""[..]).chain(endless());
+    let long = records_within(&array(&[]), text, limits);
+    assert!(matches!(long, Err(FeedError::LineTooLong { line: 2, limit: 1000 })), "{long:?}");
+
+    let small = Limits { total_bytes: 20, ..Limits::default() };
+    let list = b"1.2.3.4\n1.2.3.5\n1.2.3.6\n";
+    assert!(matches!(records_within(&plain(), &list[..], small), Err(FeedError::TooLarge { .. })));
+    let json = br#"["1.2.3.4", "1.2.3.5", "1.2.3.6"]"#;
+    assert!(matches!(
+        records_within(&array(&[]), &json[..], small),
+        Err(FeedError::TooLarge { .. })
+    ));
+    let few = Limits { entries: 2, ..Limits::default() };
+    let too_many = |format: &Format, bytes: &[u8]| {
+        matches!(records_within(format, bytes, few), Err(FeedError::TooManyEntries { limit: 2 }))
+    };
+    assert!(too_many(&plain(), &list[..]) && too_many(&array(&[]), &json[..]));
+}
+
+#[test]
+fn samples_are_few_short_and_printable() {
+    let mut text = "bad\u{1b}[31m\n".repeat(1000);
+    text += &format!("{}\n1.2.3.4\n", "x".repeat(5000));
+    let (_, summary) = records(&plain(), text.as_bytes()).unwrap();
+    assert_eq!((summary.rejected, summary.samples.len()), (1001, 20));
+    assert!(summary.samples.iter().all(|one| one.text.chars().all(|c| !c.is_control())));
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_end_in_an_answer(bytes: Vec<u8>) {
+        for format in all_formats() {
+            let _ = records(&format, &bytes);
+        }
+    }
+
+    #[test]
+    fn what_a_list_says_is_what_is_read(addresses in prop::collection::vec(any::<u32>(), 1..50)) {
+        let addresses: Vec<String> =
+            addresses.iter().map(|one| std::net::Ipv4Addr::from(*one | 1 << 28).to_string()).collect();
+        let (found, _) = records(&plain(), addresses.join("\n").as_bytes()).unwrap();
+        prop_assert_eq!(&found, &addresses);
+        let json = serde_json::to_string(&addresses).unwrap();
+        let (found, _) = records(&array(&[]), json.as_bytes()).unwrap();
+        prop_assert_eq!(&found, &addresses);
+    }
+}

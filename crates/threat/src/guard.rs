@@ -72,7 +72,7 @@ pub enum HoldReason {
         limit_percent: u64,
     },
     /// It lists own assets that it did not list before.
-    #[error("the feed newly lists {count} ranges of own assets, such as {}", .samples[0])]
+    #[error("the feed newly lists {count} ranges of own assets, such as {}", first(.samples))]
     HitsOwnAssets {
         /// How many prefixes.
         count: u64,
@@ -80,7 +80,7 @@ pub enum HoldReason {
         samples: Vec<Prefix>,
     },
     /// It lists peers, new to it, with which traffic was seen in the last days.
-    #[error("the feed newly lists {count} peers with recent traffic, such as {}", .samples[0])]
+    #[error("the feed newly lists {count} peers with recent traffic, such as {}", first(.samples))]
     HitsRecentPeers {
         /// How many prefixes.
         count: u64,
@@ -144,6 +144,10 @@ pub fn judge(
         reasons.push(HoldReason::HitsRecentPeers { count, samples });
     }
     if reasons.is_empty() { Guard::Pass } else { Guard::Hold { reasons } }
+}
+
+fn first(samples: &[Prefix]) -> String {
+    samples.first().map(ToString::to_string).unwrap_or_default()
 }
 
 fn change_of_size(before: Size, after: Size, limits: ChangeLimits) -> Vec<HoldReason> {

@@ -8,7 +8,7 @@
 //! | 32 | delta only: digest of the set it changes |
 //! | 32 | digest of the set it yields |
 //! | varints | snapshot: IPv4 and IPv6 prefixes. Delta: touched IPv4, touched IPv6, added IPv4, added IPv6 |
-//! | rest | the prefixes, by an adaptive range coder ([`range_coder`], [`model`]) |
+//! | rest | the prefixes, by an adaptive range coder (`range_coder`, `model`) |
 //!
 //! The digests ([`crate::ThreatSet::digest`]) are the checksum: a reader that got to the end has
 //! computed the digest of what it read. A signature around the file is somebody else's business.

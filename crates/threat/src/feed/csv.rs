@@ -23,7 +23,8 @@ pub(super) fn read(
     port: Port,
     collector: &mut Collector<'_>,
 ) -> Result<(), FeedError> {
-    let separator = u8::try_from(separator).unwrap_or(b',');
+    let ascii = u8::try_from(separator).ok().filter(|byte| byte.is_ascii() && *byte != b'"');
+    let separator = ascii.ok_or(FeedError::Separator { separator })?;
     let mut columns = None;
     each_line(reader, collector, |number, line, collector| {
         let comment = line.trim_ascii_start().strip_prefix(b"#");

@@ -54,6 +54,12 @@ pub enum FeedError {
     /// Not JSON.
     #[error("the feed is not the JSON document it should be; check its format")]
     Json(#[source] serde_json::Error),
+    /// A separator that can't be one.
+    #[error("{separator:?} can't separate values; choose another ASCII character")]
+    Separator {
+        /// The separator.
+        separator: char,
+    },
     /// No line with the column names.
     #[error("the feed has no column {column:?}; check the feed's settings")]
     NoColumn {

@@ -130,6 +130,8 @@ fn separated_values() {
         &["1.1.1.1 70 until 2026-12-01", "3.3.3.3 5"],
         &[(3, "confidence")],
     );
+    let letter = records(&csv('é', Port::Refused), b"ip\n1.1.1.1\n");
+    assert!(matches!(letter, Err(FeedError::Separator { .. })));
     let missing = records(&scored, b"ip\n1.1.1.1\n");
     assert!(matches!(missing, Err(FeedError::NoColumn { .. })));
 }

@@ -33,7 +33,7 @@ pub(super) fn lines(
         let mut json = Deserializer::from_slice(line);
         let values = Object { wanted: &wanted }.deserialize(&mut json);
         match values.and_then(|values| json.end().map(|()| values)) {
-            Ok(values) => element(number, &values, collector),
+            Ok(values) => element(number, fields, &values, collector),
             Err(_) => {
                 collector.reject(number, line, Reason::NotJson);
                 Ok(())
@@ -50,7 +50,7 @@ pub(super) fn array(
     collector: &mut Collector<'_>,
 ) -> Result<(), FeedError> {
     document(reader, Lists::At(path), &wanted(fields), collector, |line, _, values, collector| {
-        element(line, values, collector)
+        element(line, fields, values, collector)
     })
 }
 
@@ -155,18 +155,23 @@ pub(super) fn crowdsec(
     })
 }
 
-fn wanted(fields: &Fields) -> [&str; 3] {
-    // A key that no object has stands for a field that is not asked for.
-    [
-        &fields.address,
-        fields.confidence.as_deref().unwrap_or("\0"),
-        fields.valid_until.as_deref().unwrap_or("\0"),
-    ]
+fn wanted(fields: &Fields) -> Vec<&str> {
+    let optional = [&fields.confidence, &fields.valid_until].into_iter().flatten();
+    [&fields.address].into_iter().chain(optional).map(String::as_str).collect()
 }
 
-/// An element with address, confidence and expiry.
-fn element(line: u64, values: &Values, collector: &mut Collector<'_>) -> Result<(), FeedError> {
-    let [address, confidence, until] = values else { return Ok(()) };
+/// An element with its address, and its confidence and expiry where they were asked for.
+fn element(
+    line: u64,
+    fields: &Fields,
+    values: &Values,
+    collector: &mut Collector<'_>,
+) -> Result<(), FeedError> {
+    let mut values = values.iter();
+    let address = values.next().unwrap_or(&Scalar::Missing);
+    let mut asked = |name: &Option<String>| name.as_ref().and_then(|_| values.next());
+    let confidence = asked(&fields.confidence).unwrap_or(&Scalar::Missing);
+    let until = asked(&fields.valid_until).unwrap_or(&Scalar::Missing);
     let address = match address {
         Scalar::Text(address) => address,
         Scalar::Missing => {

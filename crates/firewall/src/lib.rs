@@ -5,6 +5,7 @@
 //! 2. `nft` (Linux): one atomic nftables transaction per change, over netlink; never the `nft` program.
 //! 3. [`Programmed`]: what the kernel returned, comparable with the plan; hits by rule; explanations.
 //! 4. [`flows`]: the kernel's flow recorder, drained without losing a count.
+//! 5. `threat` (Linux): the threat list in a table of its own, in front of the policy.
 //!
 //! Deliberately absent: any way to add or remove a single rule. The whole desired state goes in at once.
 
@@ -14,6 +15,8 @@ pub mod flows;
 pub mod nft;
 pub mod plan;
 pub mod programmed;
+#[cfg(target_os = "linux")]
+pub mod threat;
 
 pub use capabilities::{Capabilities, CapabilitiesError};
 pub use flows::{FlowCount, FlowDump, FlowKind};

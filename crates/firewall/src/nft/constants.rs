@@ -22,6 +22,7 @@ pub(crate) mod message {
     pub(crate) const DEL_SET: u16 = 11;
     pub(crate) const NEW_ELEMENT: u16 = 12;
     pub(crate) const GET_ELEMENT: u16 = 13;
+    pub(crate) const DEL_ELEMENT: u16 = 14;
     pub(crate) const GET_GENERATION: u16 = 16;
 }
 
@@ -30,6 +31,7 @@ pub(crate) mod flag {
     pub(crate) const ACK: u16 = 0x4;
     pub(crate) const DUMP_INTERRUPTED: u16 = 0x10;
     pub(crate) const DUMP: u16 = 0x300;
+    pub(crate) const EXCLUSIVE: u16 = 0x200;
     pub(crate) const CREATE: u16 = 0x400;
     pub(crate) const APPEND: u16 = 0x800;
     pub(crate) const CAPPED: u16 = 0x100;
@@ -84,6 +86,8 @@ pub(crate) mod set {
     pub(crate) const TIMEOUT: u16 = 11;
     pub(crate) const EXPRESSION: u16 = 17;
     pub(crate) const EXPRESSIONS: u16 = 18;
+    /// How many elements there are; told since Linux 6.16.
+    pub(crate) const COUNT: u16 = 20;
     pub(crate) const DESCRIPTION_SIZE: u16 = 1;
     pub(crate) const DESCRIPTION_CONCAT: u16 = 2;
     pub(crate) const FIELD_LENGTH: u16 = 1;
@@ -99,6 +103,9 @@ pub(crate) mod element {
     pub(crate) const LIST_SET: u16 = 2;
     pub(crate) const LIST_ELEMENTS: u16 = 3;
     pub(crate) const KEY: u16 = 1;
+    pub(crate) const FLAGS: u16 = 3;
+    /// The element is the first value behind an interval.
+    pub(crate) const INTERVAL_END: u32 = 1;
     pub(crate) const TIMEOUT: u16 = 4;
     pub(crate) const EXPIRATION: u16 = 5;
     pub(crate) const USER_DATA: u16 = 6;

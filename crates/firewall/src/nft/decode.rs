@@ -38,6 +38,8 @@ pub(crate) struct ReadSet {
     pub key: Option<Vec<FieldType>>,
     pub counted: bool,
     pub size: Option<u32>,
+    /// How many elements it holds, where the kernel tells.
+    pub count: Option<u32>,
 }
 
 impl ReadSet {
@@ -50,6 +52,7 @@ impl ReadSet {
             counted: attributes.get(set::EXPRESSION).is_some()
                 || attributes.get(set::EXPRESSIONS).is_some(),
             size: description.and_then(|d| d.be32(set::DESCRIPTION_SIZE)),
+            count: attributes.be32(set::COUNT),
         })
     }
 

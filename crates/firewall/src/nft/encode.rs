@@ -14,7 +14,7 @@ use super::socket::Batch;
 use super::wire::{Writer, comment};
 use crate::plan::{
     Chain, Condition, Effect, Element, Family, Field, FieldType, FlowSet, Key, Line, Next, Set,
-    Shape, State, TABLE,
+    Shape, State,
 };
 
 /// The set of IP versions for which the new ruleset is on trial.
@@ -50,16 +50,19 @@ impl Hook {
 /// What a batch can say, in the plan's words.
 impl Batch {
     pub(crate) fn table(&mut self) {
-        self.add(kind::NEW_TABLE, flag::CREATE, |w| w.text(TABLE_NAME, TABLE));
+        let table = self.table;
+        self.add(kind::NEW_TABLE, flag::CREATE, |w| w.text(TABLE_NAME, table));
     }
 
     pub(crate) fn delete_table(&mut self) {
-        self.add(kind::DEL_TABLE, 0, |w| w.text(TABLE_NAME, TABLE));
+        let table = self.table;
+        self.add(kind::DEL_TABLE, 0, |w| w.text(TABLE_NAME, table));
     }
 
     pub(crate) fn base_chain(&mut self, hook: Hook) {
+        let table = self.table;
         self.add(kind::NEW_CHAIN, flag::CREATE, |w| {
-            w.text(chain::TABLE, TABLE);
+            w.text(chain::TABLE, table);
             w.text(chain::NAME, hook.name());
             w.nested(chain::HOOK, |w| {
                 w.be32(chain::HOOK_NUMBER, hook.number());
@@ -71,37 +74,42 @@ impl Batch {
     }
 
     pub(crate) fn chain(&mut self, name: &str) {
+        let table = self.table;
         self.add(kind::NEW_CHAIN, flag::CREATE, |w| {
-            w.text(chain::TABLE, TABLE);
+            w.text(chain::TABLE, table);
             w.text(chain::NAME, name);
         });
     }
 
     pub(crate) fn delete_chain(&mut self, name: &str) {
+        let table = self.table;
         self.add(kind::DEL_CHAIN, 0, |w| {
-            w.text(chain::TABLE, TABLE);
+            w.text(chain::TABLE, table);
             w.text(chain::NAME, name);
         });
     }
 
     /// Takes all rules out of a chain.
     pub(crate) fn flush_chain(&mut self, name: &str) {
+        let table = self.table;
         self.add(kind::DEL_RULE, 0, |w| {
-            w.text(rule::TABLE, TABLE);
+            w.text(rule::TABLE, table);
             w.text(rule::CHAIN, name);
         });
     }
 
     pub(crate) fn delete_set(&mut self, name: &str) {
+        let table = self.table;
         self.add(kind::DEL_SET, 0, |w| {
-            w.text(set::TABLE, TABLE);
+            w.text(set::TABLE, table);
             w.text(set::NAME, name);
         });
     }
 
     pub(crate) fn line(&mut self, chain: &str, line: &Line, slot: Option<Slot>) {
+        let table = self.table;
         self.add(kind::NEW_RULE, flag::CREATE | flag::APPEND, |w| {
-            w.text(rule::TABLE, TABLE);
+            w.text(rule::TABLE, table);
             w.text(rule::CHAIN, chain);
             w.nested(rule::EXPRESSIONS, |w| expressions(&mut Expressions(w), line, slot));
             if let Some(label) = &line.label {
@@ -118,8 +126,9 @@ impl Batch {
     }
 
     pub(crate) fn flow_set(&mut self, flows: &FlowSet) {
+        let table = self.table;
         self.add(kind::NEW_SET, flag::CREATE, |w| {
-            w.text(set::TABLE, TABLE);
+            w.text(set::TABLE, table);
             w.text(set::NAME, &flows.name);
             w.be32(set::FLAGS, set::HAS_TIMEOUT | set::DYNAMIC);
             w.be32(set::KEY_TYPE, key_type(&flows.key));
@@ -132,8 +141,9 @@ impl Batch {
 
     /// A set that holds both IP versions for `milliseconds`, then none.
     pub(crate) fn probation(&mut self, milliseconds: u64) {
+        let table = self.table;
         self.add(kind::NEW_SET, flag::CREATE, |w| {
-            w.text(set::TABLE, TABLE);
+            w.text(set::TABLE, table);
             w.text(set::NAME, PROBATION);
             w.be32(set::FLAGS, set::HAS_TIMEOUT);
             w.be32(set::KEY_TYPE, 2);
@@ -141,7 +151,7 @@ impl Batch {
             w.be32(set::ID, 0);
         });
         self.add(kind::NEW_ELEMENT, flag::CREATE, |w| {
-            w.text(element::LIST_TABLE, TABLE);
+            w.text(element::LIST_TABLE, table);
             w.text(element::LIST_SET, PROBATION);
             w.nested(element::LIST_ELEMENTS, |w| {
                 for family in Family::BOTH {
@@ -155,9 +165,10 @@ impl Batch {
     }
 
     pub(crate) fn set(&mut self, of: &Set, slot: Slot) {
+        let table = self.table;
         let name = kernel_name(&of.name, Some(slot));
         self.add(kind::NEW_SET, flag::CREATE, |w| {
-            w.text(set::TABLE, TABLE);
+            w.text(set::TABLE, table);
             w.text(set::NAME, &name);
             let flags = if of.shape == Shape::Boxes { set::INTERVAL | set::CONCAT } else { 0 };
             w.be32(set::FLAGS, flags);
@@ -183,7 +194,7 @@ impl Batch {
         let mut rest = of.elements.as_slice();
         while !rest.is_empty() {
             self.add(kind::NEW_ELEMENT, flag::CREATE, |w| {
-                w.text(element::LIST_TABLE, TABLE);
+                w.text(element::LIST_TABLE, table);
                 w.text(element::LIST_SET, &name);
                 w.nested(element::LIST_ELEMENTS, |w| {
                     let start = w.0.len();

@@ -157,7 +157,7 @@ impl Survey {
                 Ok(())
             },
         )?;
-        let sets = sets(link, action)?;
+        let sets = sets(link, TABLE, action)?;
         let has_table = !chains.is_empty() || !sets.is_empty() || table_exists(link, action)?;
         let base_is_sound = Hook::BOTH.iter().all(|hook| {
             chains
@@ -172,7 +172,7 @@ impl Survey {
         }
         let sets: Vec<String> = sets.into_iter().map(|set| set.name).collect();
         let over = match sets.iter().any(|name| name == PROBATION) {
-            true => super::read::elements(link, PROBATION, &[], action)?.1 == 0,
+            true => super::read::elements(link, TABLE, PROBATION, &[], action)?.1 == 0,
             false => true,
         };
         let chains: Vec<String> = chains.into_iter().map(|(name, _)| name).collect();
@@ -419,12 +419,16 @@ fn table_exists(link: &mut Link, action: &'static str) -> Result<bool, FirewallE
     link.dump(kind::GET_TABLE, flag::DUMP, action, |_| {}, tables)
 }
 
-/// All sets of our table.
-pub(crate) fn sets(link: &mut Link, action: &'static str) -> Result<Vec<ReadSet>, FirewallError> {
-    let ours = |w: &mut Writer<'_>| w.text(set::TABLE, TABLE);
+/// All sets of a table.
+pub(crate) fn sets(
+    link: &mut Link,
+    table: &str,
+    action: &'static str,
+) -> Result<Vec<ReadSet>, FirewallError> {
+    let ours = |w: &mut Writer<'_>| w.text(set::TABLE, table);
     let result =
         link.dump(kind::GET_SET, flag::DUMP, action, ours, |found: &mut Vec<_>, answer| {
-            if answer.text(set::TABLE) == Some(TABLE) {
+            if answer.text(set::TABLE) == Some(table) {
                 found.extend(ReadSet::of(answer));
             }
             Ok(())

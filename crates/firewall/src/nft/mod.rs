@@ -8,18 +8,18 @@
 //!
 //! The comment on the leading rules says which plan stands where; see [`Standing`].
 
-mod capability;
+pub(crate) mod capability;
 mod cgroups;
-mod constants;
-mod decode;
-mod encode;
+pub(crate) mod constants;
+pub(crate) mod decode;
+pub(crate) mod encode;
 mod error;
 mod hits;
-mod kernel;
-mod read;
-mod slot;
-mod socket;
-mod wire;
+pub(crate) mod kernel;
+pub(crate) mod read;
+pub(crate) mod slot;
+pub(crate) mod socket;
+pub(crate) mod wire;
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ pub use socket::Generation;
 
 use crate::Capabilities;
 use crate::flows::FlowDump;
-use crate::plan::Plan;
+use crate::plan::{Plan, TABLE};
 use crate::programmed::Programmed;
 use kernel::{Change, RecorderChange, Steps, Survey};
 use socket::Link;
@@ -229,7 +229,7 @@ impl Firewall {
     /// # Errors
     /// When the kernel can't be asked.
     pub fn flows(&mut self) -> Result<FlowDump, FirewallError> {
-        read::flows(&mut self.link)
+        read::flows(&mut self.link, TABLE)
     }
 
     /// Takes away table `inet xshield` with all that is in it, and nothing else.

@@ -24,12 +24,13 @@ use crate::programmed::Programmed;
 /// Elements of a set, and how many answers there were.
 pub(crate) fn elements(
     link: &mut Link,
+    table: &str,
     name: &str,
     types: &[FieldType],
     action: &'static str,
 ) -> Result<(Vec<ReadElement>, usize), FirewallError> {
     let ours = |w: &mut Writer<'_>| {
-        w.text(element::LIST_TABLE, TABLE);
+        w.text(element::LIST_TABLE, table);
         w.text(element::LIST_SET, name);
     };
     type Found = (Vec<ReadElement>, usize);
@@ -46,20 +47,28 @@ pub(crate) fn elements(
     })
 }
 
-/// All rules of our table, by chain.
-fn rules(link: &mut Link, action: &'static str) -> Result<Vec<ReadLine>, FirewallError> {
+/// All rules of a table, by chain.
+pub(crate) fn rules(
+    link: &mut Link,
+    table: &str,
+    action: &'static str,
+) -> Result<Vec<ReadLine>, FirewallError> {
     let cgroups = cgroups::by_id();
-    let ours = |w: &mut Writer<'_>| w.text(rule::TABLE, TABLE);
+    let ours = |w: &mut Writer<'_>| w.text(rule::TABLE, table);
     link.dump(kind::GET_RULE, flag::DUMP, action, ours, |found: &mut Vec<_>, answer| {
-        if answer.text(rule::TABLE) == Some(TABLE) {
+        if answer.text(rule::TABLE) == Some(table) {
             found.extend(decode::line(answer, &cgroups));
         }
         Ok(())
     })
 }
 
-/// The names of all chains of our table.
-fn chains(link: &mut Link, action: &'static str) -> Result<Vec<String>, FirewallError> {
+/// The names of all chains of a table.
+pub(crate) fn chains(
+    link: &mut Link,
+    table: &str,
+    action: &'static str,
+) -> Result<Vec<String>, FirewallError> {
     use super::constants::chain;
     link.dump(
         kind::GET_CHAIN,
@@ -67,7 +76,7 @@ fn chains(link: &mut Link, action: &'static str) -> Result<Vec<String>, Firewall
         action,
         |_| {},
         |found: &mut Vec<String>, answer| {
-            if answer.text(chain::TABLE) == Some(TABLE) {
+            if answer.text(chain::TABLE) == Some(table) {
                 found.extend(answer.text(chain::NAME).map(str::to_owned));
             }
             Ok(())
@@ -100,7 +109,7 @@ fn programmed_once(
         ..Programmed::default()
     };
     let mut counts: Vec<Counted> = Vec::new();
-    for set in sets(link, action)? {
+    for set in sets(link, TABLE, action)? {
         let plain = match Slot::split(&set.name) {
             Some((slot, plain)) if slot == standing.slot => plain,
             Some(_) => continue,
@@ -118,7 +127,7 @@ fn programmed_once(
             read.foreign.push(format!("set {}", set.name));
             continue;
         };
-        for item in elements(link, &set.name, &known.key, action)?.0 {
+        for item in elements(link, TABLE, &set.name, &known.key, action)?.0 {
             if known.counted {
                 counts.push(Counted::element(plain, &item.element, item.count));
             }
@@ -128,7 +137,7 @@ fn programmed_once(
         read.sets.push(known);
     }
     let mut by_name: HashMap<String, Vec<Line>> = HashMap::new();
-    for ReadLine { chain, line, count } in rules(link, action)? {
+    for ReadLine { chain, line, count } in rules(link, TABLE, action)? {
         let plain = match Slot::split(&chain) {
             Some((slot, plain)) if slot == standing.slot => plain,
             None => chain.as_str(),
@@ -139,7 +148,7 @@ fn programmed_once(
         }
         by_name.entry(plain.to_owned()).or_default().push(line);
     }
-    for name in chains(link, action)? {
+    for name in chains(link, TABLE, action)? {
         let (plain, list) = match Slot::split(&name) {
             Some((slot, plain)) if slot == standing.slot => (plain, &mut read.chains),
             Some(_) => continue,
@@ -157,13 +166,13 @@ fn programmed_once(
     Ok(read)
 }
 
-/// Reads all flow sets and what they had to leave out.
-pub(crate) fn flows(link: &mut Link) -> Result<FlowDump, FirewallError> {
+/// Reads all flow sets of a table and what they had to leave out.
+pub(crate) fn flows(link: &mut Link, table: &str) -> Result<FlowDump, FirewallError> {
     let action = "reading the flow recorder";
-    let mut dump = FlowDump { epoch: table_handle(link, action)?, ..FlowDump::default() };
+    let mut dump = FlowDump { epoch: table_handle(link, table, action)?, ..FlowDump::default() };
     let present: HashMap<String, ReadSet> =
-        sets(link, action)?.into_iter().map(|set| (set.name.clone(), set)).collect();
-    let lost = lost(link, action)?;
+        sets(link, table, action)?.into_iter().map(|set| (set.name.clone(), set)).collect();
+    let lost = lost(link, table, action)?;
     for direction in Direction::BOTH {
         for kind in FlowKind::ALL {
             let mut fullness = Fullness { kind, direction, held: 0, room: 0, lost_packets: 0 };
@@ -171,27 +180,33 @@ pub(crate) fn flows(link: &mut Link) -> Result<FlowDump, FirewallError> {
                 let name = flow_set(kind, direction, family);
                 let Some(set) = present.get(&name) else { continue };
                 let types = set.key.clone().unwrap_or_default();
-                let (items, _) = elements(link, &name, &types, action)?;
+                let (items, _) = elements(link, table, &name, &types, action)?;
                 fullness.held = fullness.held.max(items.len() as u64);
                 fullness.room = fullness.room.max(set.size.unwrap_or(0).into());
                 dump.flows.extend(items.iter().map(|item| flow(kind, direction, family, item)));
             }
-            fullness.lost_packets = lost.get(&record_chain(kind, direction)).copied().unwrap_or(0);
+            let chain = record_chain(kind, direction);
+            let lost = lost.iter().filter(|(name, _)| name.starts_with(&chain));
+            fullness.lost_packets = lost.map(|(_, packets)| packets).sum();
             dump.fullness.push(fullness);
         }
     }
     Ok(dump)
 }
 
-/// The number that the kernel gave our table when it was made; 0 when there is none.
-fn table_handle(link: &mut Link, action: &'static str) -> Result<u64, FirewallError> {
+/// The number that the kernel gave a table when it was made; 0 when there is none.
+pub(crate) fn table_handle(
+    link: &mut Link,
+    table: &str,
+    action: &'static str,
+) -> Result<u64, FirewallError> {
     link.dump(
         kind::GET_TABLE,
         flag::DUMP,
         action,
         |_| {},
         |handle: &mut u64, answer| {
-            if answer.text(TABLE_NAME) == Some(TABLE) {
+            if answer.text(TABLE_NAME) == Some(table) {
                 *handle = answer.be64(TABLE_HANDLE).unwrap_or(0);
             }
             Ok(())
@@ -199,8 +214,13 @@ fn table_handle(link: &mut Link, action: &'static str) -> Result<u64, FirewallEr
     )
 }
 
-fn lost(link: &mut Link, action: &'static str) -> Result<HashMap<String, u64>, FirewallError> {
-    let rules = match rules(link, action) {
+/// Packets that found no room, by the chain that counted them.
+fn lost(
+    link: &mut Link,
+    table: &str,
+    action: &'static str,
+) -> Result<Vec<(String, u64)>, FirewallError> {
+    let rules = match rules(link, table, action) {
         Err(FirewallError::Refused { source, .. }) if super::kernel::is_missing(&source) => {
             Vec::new()
         }

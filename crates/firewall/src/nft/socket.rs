@@ -10,6 +10,7 @@ use super::constants::{
     BATCH_GENERATION, FAMILY_INET, GENERATION_ID, SUBSYSTEM, flag, message as kind,
 };
 use super::wire::{Attributes, Head, Messages, Received, Writer, message};
+use crate::plan::TABLE;
 
 /// Room for the answers of one dump step; the kernel fills at most 32 KiB.
 const RECEIVE_BYTES: usize = 1 << 17;
@@ -31,6 +32,8 @@ impl Generation {
 
 /// Messages that take effect together.
 pub(crate) struct Batch {
+    /// The table that the messages speak of.
+    pub(crate) table: &'static str,
     bytes: Vec<u8>,
     sequence: u32,
     last: usize,
@@ -39,6 +42,11 @@ pub(crate) struct Batch {
 impl Batch {
     /// A batch that the kernel refuses with `ERESTART` unless its tables are at this generation.
     pub(crate) fn new(at: Option<Generation>) -> Self {
+        Self::of_table(TABLE, at)
+    }
+
+    /// The same for another table of ours.
+    pub(crate) fn of_table(table: &'static str, at: Option<Generation>) -> Self {
         let mut bytes = Vec::with_capacity(1 << 16);
         let head = Head {
             kind: kind::BATCH_BEGIN,
@@ -51,7 +59,7 @@ impl Batch {
                 w.be32(BATCH_GENERATION, id);
             }
         });
-        Self { bytes, sequence: 0, last: 0 }
+        Self { table, bytes, sequence: 0, last: 0 }
     }
 
     /// Adds a message; `what` is one of `message::*`.
@@ -66,6 +74,16 @@ impl Batch {
             resource: 0,
         };
         message(&mut self.bytes, head, content);
+    }
+
+    /// How many bytes it has so far.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether nothing was added.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.last == 0
     }
 
     /// The number of the message added last.
@@ -222,7 +240,8 @@ impl Link {
         message(&mut request, head, content);
         let failed = |source| FirewallError::Socket { action, source };
         self.socket.send(&request, 0).map_err(failed)?;
-        let is_list = extra_flags & flag::DUMP == flag::DUMP;
+        // Whoever asks for an acknowledgement may get no answer before it.
+        let is_list = extra_flags & flag::DUMP == flag::DUMP || extra_flags & flag::ACK != 0;
         let mut whole = true;
         let mut outcome = Ok(());
         let mut buffer = Vec::with_capacity(RECEIVE_BYTES);

@@ -44,7 +44,9 @@ pub use model::{
 };
 pub use recorder::RecorderLimits;
 #[cfg(target_os = "linux")]
-pub(crate) use recorder::{LOST, flow_set, record_chain};
+pub(crate) use recorder::{
+    LOST, Seen, flow_set, lost_line, record_chain, record_lines, recorder_set, way,
+};
 pub use text::{Naming, write_chain, write_line, write_set};
 #[cfg(target_os = "linux")]
 pub(crate) use text::{address, cgroup_level};

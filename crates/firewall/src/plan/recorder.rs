@@ -63,22 +63,10 @@ pub(crate) fn recorder(limits: RecorderLimits) -> Recorder {
             let mut lines = Vec::new();
             for family in Family::BOTH {
                 let set = flow_set(kind, direction, family);
-                lines.extend(record_lines(family, &set));
-                let address = FieldType::Address(family);
-                recorder.sets.push(FlowSet {
-                    name: set,
-                    key: vec![address, address, FieldType::Protocol, FieldType::Port],
-                    size: limits.size,
-                    timeout_seconds: limits.timeout_seconds,
-                });
+                lines.extend(record_lines(family, &set, Seen::Opening));
+                recorder.sets.push(recorder_set(set, family, limits));
             }
-            lines.push(Line {
-                conditions: Vec::new(),
-                counted: true,
-                effect: None,
-                next: None,
-                label: Some(LOST.into()),
-            });
+            lines.push(lost_line());
             recorder.chains.push(Chain { name: record_chain(kind, direction), lines });
         }
         let record = Next::Jump(record_chain(FlowKind::Accepted, direction));
@@ -96,16 +84,53 @@ pub(crate) fn recorder(limits: RecorderLimits) -> Recorder {
     recorder
 }
 
+/// A set that flows of one family are counted in.
+pub(crate) fn recorder_set(name: String, family: Family, limits: RecorderLimits) -> FlowSet {
+    let address = FieldType::Address(family);
+    FlowSet {
+        name,
+        key: vec![address, address, FieldType::Protocol, FieldType::Port],
+        size: limits.size,
+        timeout_seconds: limits.timeout_seconds,
+    }
+}
+
+/// Counts the packets that found no room in a set.
+pub(crate) fn lost_line() -> Line {
+    Line {
+        conditions: Vec::new(),
+        counted: true,
+        effect: None,
+        next: None,
+        label: Some(LOST.into()),
+    }
+}
+
+/// Which packets of a flow are recorded. Either way the flow's opener is written down as its source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Seen {
+    /// Those of the side that opened it.
+    Opening,
+    /// The other side's.
+    Answering,
+}
+
 /// TCP and UDP by destination port, ICMP by type, the rest by protocol alone. A line whose set is full
 /// does not return, and so its packet reaches the line that counts what was lost.
-fn record_lines(family: Family, set: &str) -> Vec<Line> {
+pub(crate) fn record_lines(family: Family, set: &str, seen: Seen) -> Vec<Line> {
+    let (opener, other, port) = match seen {
+        Seen::Opening => {
+            (Field::Source(family), Field::Destination(family), Field::DestinationPort)
+        }
+        Seen::Answering => (Field::Destination(family), Field::Source(family), Field::SourcePort),
+    };
     let record = |first: u8, last: u8, detail: Field| {
         let protocol = if first == last {
             Condition::Protocol(first)
         } else {
             Condition::Within { field: Field::Protocol, first: first.into(), last: last.into() }
         };
-        let key = vec![Field::Source(family), Field::Destination(family), Field::Protocol, detail];
+        let key = vec![opener, other, Field::Protocol, detail];
         Line {
             conditions: vec![Condition::Family(family), protocol],
             counted: false,
@@ -114,11 +139,7 @@ fn record_lines(family: Family, set: &str) -> Vec<Line> {
             label: None,
         }
     };
-    let mut named = [
-        (6, Field::DestinationPort),
-        (17, Field::DestinationPort),
-        (family.icmp(), Field::IcmpTypeAsPort),
-    ];
+    let mut named = [(6, port), (17, port), (family.icmp(), Field::IcmpTypeAsPort)];
     let mut lines: Vec<Line> =
         named.iter().map(|&(protocol, detail)| record(protocol, protocol, detail)).collect();
     named.sort_unstable_by_key(|&(protocol, _)| protocol);

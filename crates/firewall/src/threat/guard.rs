@@ -1,0 +1,329 @@
+//! What packets meet before and after a look-up: pure, in the plan's vocabulary.
+//!
+//! A packet whose peer is not listed costs a look-up per set and nothing else. One whose peer is listed
+//! goes through the policy's own failsafe, flow by flow, and only then is recorded and dropped.
+
+use std::fmt::Write as _;
+
+use ring::digest::{SHA256, digest};
+use serde::{Deserialize, Serialize};
+use xshield_policy::{
+    Bound, BoundDirection, BoundFailsafe, Direction, Mode, RangeSet, Revision, Subject,
+};
+
+use super::list::Counts;
+use crate::plan::{
+    Chain, Condition, ENTRY_IN, ENTRY_OUT, Effect, Family, Field, FlowSet, Line, Naming, Next,
+    RecorderLimits, Seen, Set, flow_set, lost_line, plan, record_chain, record_lines, recorder_set,
+    way, write_chain, write_set,
+};
+use crate::{Capabilities, FlowKind};
+
+/// Log lines per second and direction, and how many in one go.
+const LOG_RATE: (u64, u32) = (10, 20);
+
+/// What becomes of flows with listed peers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ThreatMode {
+    /// Their packets are recorded and dropped.
+    Block,
+    /// Their packets are recorded and let through to the policy.
+    EventOnly,
+    /// Nobody looks.
+    Off,
+}
+
+impl ThreatMode {
+    fn kind(self) -> FlowKind {
+        match self {
+            Self::Block => FlowKind::Denied,
+            Self::EventOnly | Self::Off => FlowKind::WouldDeny,
+        }
+    }
+
+    fn verdict(self) -> Next {
+        match self {
+            Self::Block => Next::Drop,
+            Self::EventOnly | Self::Off => Next::Accept,
+        }
+    }
+}
+
+/// What is done with the list: the mode of each direction of flows, and what is never blocked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Posture {
+    /// For flows that peers open.
+    pub inbound: ThreatMode,
+    /// For flows that this host opens.
+    pub outbound: ThreatMode,
+    /// Accepted whatever the list says, beside loopback, DHCP, neighbour discovery and ICMP errors.
+    pub failsafe: BoundFailsafe,
+}
+
+impl Posture {
+    fn mode(&self, direction: Direction) -> ThreatMode {
+        match direction {
+            Direction::Inbound => self.inbound,
+            Direction::Outbound => self.outbound,
+        }
+    }
+}
+
+/// A hook of the kernel at which the list is looked up, and in which end of the packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Gate {
+    Input,
+    Forward,
+    Output,
+}
+
+impl Gate {
+    pub(crate) const ALL: [Self; 3] = [Self::Input, Self::Forward, Self::Output];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Input => "input",
+            Self::Forward => "forward",
+            Self::Output => "output",
+        }
+    }
+
+    /// The kernel's number of the hook.
+    pub(crate) fn number(self) -> u32 {
+        match self {
+            Self::Input => 1,
+            Self::Forward => 2,
+            Self::Output => 3,
+        }
+    }
+
+    fn ends(self) -> &'static [End] {
+        match self {
+            Self::Input => &[End::Source],
+            Self::Output => &[End::Destination],
+            Self::Forward => &[End::Source, End::Destination],
+        }
+    }
+}
+
+/// Which address of a packet is the peer's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Source,
+    Destination,
+}
+
+/// The four sets of a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ListSet {
+    pub family: Family,
+    pub holds: Holds,
+}
+
+/// What a set of the list holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Holds {
+    Hosts,
+    Nets,
+}
+
+impl ListSet {
+    pub(crate) const ALL: [Self; 4] = [
+        Self { family: Family::V4, holds: Holds::Hosts },
+        Self { family: Family::V4, holds: Holds::Nets },
+        Self { family: Family::V6, holds: Holds::Hosts },
+        Self { family: Family::V6, holds: Holds::Nets },
+    ];
+
+    /// Without the slot's suffix.
+    pub(crate) fn name(self) -> String {
+        match self.holds {
+            Holds::Hosts => format!("hosts{}", self.family.number()),
+            Holds::Nets => format!("nets{}", self.family.number()),
+        }
+    }
+}
+
+/// Everything in the table but the list itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Guard {
+    /// The failsafe's sets.
+    pub sets: Vec<Set>,
+    /// All chains, those with hooks too.
+    pub chains: Vec<Chain>,
+}
+
+impl Guard {
+    /// For a list with these counts: an empty set is not looked up.
+    pub(crate) fn new(posture: &Posture, counts: &Counts) -> Self {
+        let revision = Revision(0);
+        let direction = || BoundDirection {
+            subject: Subject::Everything,
+            mode: Mode::Enforce,
+            blocks: Vec::new(),
+            allows: Vec::new(),
+        };
+        let closed = Bound {
+            revision,
+            failsafe: posture.failsafe.clone(),
+            intranet: RangeSet::empty(),
+            inbound: direction(),
+            outbound: direction(),
+        };
+        // The failsafe of a policy that allows nothing; what it denies is what has matched here.
+        let failsafe = plan(&closed, &Capabilities::PLAIN);
+        let mut chains: Vec<Chain> = failsafe
+            .chains
+            .into_iter()
+            .filter(|chain| !chain.name.starts_with("deny_"))
+            .map(judge_answers)
+            .collect();
+        for direction in Direction::BOTH {
+            let mode = posture.mode(direction);
+            for seen in [Seen::Opening, Seen::Answering] {
+                chains.push(matched(direction, mode, seen));
+                chains.push(recorder(direction, mode.kind(), seen));
+            }
+        }
+        chains.extend(Gate::ALL.map(|gate| look_up(gate, posture, counts)));
+        Self { sets: failsafe.sets, chains }
+    }
+
+    /// Identifies the guard: the start of a SHA-256 over its text, in hexadecimal digits.
+    pub(crate) fn digest(&self) -> String {
+        let mut sets: Vec<&Set> = self.sets.iter().collect();
+        sets.sort_by_key(|set| &set.name);
+        let mut chains: Vec<&Chain> = self.chains.iter().collect();
+        chains.sort_by_key(|chain| &chain.name);
+        let mut text = String::new();
+        // Writing into a string does not fail.
+        let _ = sets.into_iter().try_for_each(|set| write_set(&mut text, set, Naming::Plain));
+        let _ =
+            chains.into_iter().try_for_each(|chain| write_chain(&mut text, chain, Naming::Plain));
+        let hash = digest(&SHA256, text.as_bytes());
+        hash.as_ref().iter().take(12).fold(String::new(), |mut digits, byte| {
+            let _ = write!(digits, "{byte:02x}");
+            digits
+        })
+    }
+}
+
+/// The sets that matches are counted in. They stay when list or posture change.
+pub(crate) fn recorder_sets() -> Vec<FlowSet> {
+    let mut sets = Vec::new();
+    for direction in Direction::BOTH {
+        for kind in [FlowKind::Denied, FlowKind::WouldDeny] {
+            sets.extend(Family::BOTH.map(|family| {
+                let name = flow_set(kind, direction, family);
+                recorder_set(name, family, RecorderLimits::default())
+            }));
+        }
+    }
+    sets
+}
+
+fn line(conditions: Vec<Condition>, next: Next) -> Line {
+    Line { conditions, counted: false, effect: None, next: Some(next), label: None }
+}
+
+fn views() -> impl Iterator<Item = (Direction, Seen, &'static str)> {
+    [
+        (Direction::Inbound, Seen::Opening, "in_orig"),
+        (Direction::Inbound, Seen::Answering, "out_reply"),
+        (Direction::Outbound, Seen::Opening, "out_orig"),
+        (Direction::Outbound, Seen::Answering, "in_reply"),
+    ]
+    .into_iter()
+}
+
+fn matched_chain(direction: Direction, seen: Seen) -> String {
+    let seen = match seen {
+        Seen::Opening => "orig",
+        Seen::Answering => "reply",
+    };
+    format!("listed_{}_{seen}", way(direction))
+}
+
+fn recorder_chain(direction: Direction, kind: FlowKind, seen: Seen) -> String {
+    let stem = record_chain(kind, direction);
+    match seen {
+        Seen::Opening => stem,
+        Seen::Answering => format!("{stem}_reply"),
+    }
+}
+
+/// The policy has judged a flow by its opening packets and lets the ICMP of its answers pass, and its
+/// last line denies. Here every packet is judged, and the last line leads to what has matched.
+fn judge_answers(mut chain: Chain) -> Chain {
+    let Some((direction, seen, _)) = views().find(|(.., name)| *name == chain.name) else {
+        return chain;
+    };
+    for line in &mut chain.lines {
+        let icmp_of = |family: &Family| {
+            line.conditions == [Condition::Family(*family), Condition::Protocol(family.icmp())]
+        };
+        if let Some(family) = Family::BOTH.into_iter().find(icmp_of) {
+            line.next = Some(Next::Jump(format!("icmp{}", family.number())));
+        }
+    }
+    if let Some(last) = chain.lines.last_mut() {
+        *last = line(Vec::new(), Next::Goto(matched_chain(direction, seen)));
+    }
+    chain
+}
+
+/// Records, logs and gives the verdict.
+fn matched(direction: Direction, mode: ThreatMode, seen: Seen) -> Chain {
+    let name = matched_chain(direction, seen);
+    let word = match mode {
+        ThreatMode::Off => {
+            return Chain { name, lines: vec![line(Vec::new(), Next::Accept)] };
+        }
+        ThreatMode::Block => "DROP",
+        ThreatMode::EventOnly => "PASS",
+    };
+    let (per_second, burst) = LOG_RATE;
+    let prefix = format!("xshield: THREAT {} action={word} ", way(direction));
+    let log = Line {
+        conditions: Vec::new(),
+        counted: false,
+        effect: Some(Effect::Log { prefix, per_second, burst }),
+        next: None,
+        label: None,
+    };
+    let record = Next::Jump(recorder_chain(direction, mode.kind(), seen));
+    let lines = vec![line(Vec::new(), record), log, line(Vec::new(), mode.verdict())];
+    Chain { name, lines }
+}
+
+fn recorder(direction: Direction, kind: FlowKind, seen: Seen) -> Chain {
+    let lines = Family::BOTH
+        .into_iter()
+        .flat_map(|family| record_lines(family, &flow_set(kind, direction, family), seen));
+    let lines = lines.chain([lost_line()]).collect();
+    Chain { name: recorder_chain(direction, kind, seen), lines }
+}
+
+/// The lines of a chain with a hook: nothing but look-ups.
+fn look_up(gate: Gate, posture: &Posture, counts: &Counts) -> Chain {
+    let mut lines = Vec::new();
+    let idle = Direction::BOTH.iter().all(|&way| posture.mode(way) == ThreatMode::Off);
+    for end in gate.ends() {
+        for set in ListSet::ALL {
+            if idle || counts.of(set) == 0 {
+                continue;
+            }
+            let (field, entry) = match end {
+                End::Source => (Field::Source(set.family), ENTRY_IN),
+                End::Destination => (Field::Destination(set.family), ENTRY_OUT),
+            };
+            let conditions = vec![
+                Condition::Family(set.family),
+                Condition::InSet { key: vec![field], set: set.name() },
+            ];
+            lines.push(line(conditions, Next::Goto(entry.to_owned())));
+        }
+    }
+    Chain { name: gate.name().to_owned(), lines }
+}

@@ -1,0 +1,488 @@
+//! The threat list in the kernel: table `inet xshield_threat`, in front of the policy and apart from it.
+//!
+//! - Single addresses stand in hash sets, prefixes in small interval sets. They are looked up first, in
+//!   both directions and for forwarded packets, for established flows as for new ones.
+//! - The list stands in slot `_a` or `_b`. A whole list is filled into the other slot, which nothing
+//!   leads to, and put in force by one transaction; a delta changes the slot in force in one transaction.
+//!   At any failure and after a kill, the list that was in force is in force, complete.
+//! - Who has matched goes through the failsafe, flow by flow, and is then recorded in bounded sets, logged
+//!   at a bounded rate, and dropped or let through to the policy, as the [`Posture`] says. Another posture
+//!   rewrites the chains and leaves the list alone.
+//! - The comments in chain `about` name what is in force; see [`Standing`].
+//!
+//! Deliberately absent: timeouts and counters of the list's elements, and any flush of a list in force.
+
+mod elements;
+mod error;
+mod guard;
+mod list;
+mod read;
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use rustix::thread::{MembarrierCommand, membarrier};
+
+pub use error::ThreatError;
+pub use guard::{Posture, ThreatMode};
+pub use list::{Counts, ListName, Standing};
+pub use read::{Difference, ThreatState};
+
+use crate::FlowDump;
+use crate::nft::constants::{chain, flag, message as kind};
+use crate::nft::slot::{Slot, kernel_name};
+use crate::nft::socket::{Batch, Generation, Link};
+use crate::nft::{FirewallError, capability};
+use crate::plan::{Digest, Line, Next, is_shared};
+use elements::{Elements, Verb};
+use guard::{Gate, Guard, Holds, ListSet, recorder_sets};
+use read::{ABOUT, Survey, held, is_common_chain, is_gate, of_slot};
+
+/// The table that all of this lives in, of family `inet`.
+pub const TABLE: &str = "xshield_threat";
+
+/// Before the policy, which filters at 0.
+const PRIORITY: i32 = -10;
+/// How often a change is tried again because someone else changed rules in between.
+const TRIES: u32 = 10;
+/// What a transaction of a first load is kept below, in bytes: it bounds this program's memory and the
+/// kernel's.
+const LOAD_BYTES: usize = 1 << 19;
+
+/// The threat list of the network namespace in which it was opened.
+pub struct ThreatTable {
+    link: Link,
+}
+
+/// Where a listed address stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listed {
+    /// The first address of the entry.
+    pub first: IpAddr,
+    /// The last one; the same for a single address.
+    pub last: IpAddr,
+}
+
+impl ThreatTable {
+    /// Opens the table, whether it is there or not. Changes nothing.
+    ///
+    /// # Errors
+    /// [`FirewallError::NoNfTables`], or the socket's error.
+    pub fn open() -> Result<Self, FirewallError> {
+        let mut link = Link::open()?;
+        link.generation().map_err(capability::no_nf_tables)?;
+        Ok(Self { link })
+    }
+
+    /// Counts the changes that anyone made to nftables here. While it stays the same, so does the list.
+    ///
+    /// # Errors
+    /// When the kernel can't be asked.
+    pub fn generation(&mut self) -> Result<Generation, FirewallError> {
+        self.link.generation()
+    }
+
+    /// What stands in the kernel: names, numbers and everything around the list, without its entries.
+    ///
+    /// # Errors
+    /// When the kernel can't be asked.
+    pub fn state(&mut self) -> Result<ThreatState, FirewallError> {
+        Ok(Survey::read(&mut self.link)?.state)
+    }
+
+    /// Puts a whole list in force. `entries` are disjoint and in any order; they are read once, in
+    /// bounded memory.
+    ///
+    /// # Errors
+    /// When the entries are not those that `list` names, or the kernel refuses one of them or its memory.
+    /// Then what was in force before is in force, and what was loaded is taken out again.
+    pub fn load(
+        &mut self,
+        list: &ListName,
+        posture: &Posture,
+        entries: impl IntoIterator<Item = IpNet>,
+    ) -> Result<(), ThreatError> {
+        let state = Survey::read(&mut self.link)?.state;
+        let slot = state.standing().map_or(Slot::A, |old| old.slot.other());
+        self.stage(slot, &list.counts)?;
+        let result = self.fill(slot, list, entries).and_then(|()| self.switch(slot, list, posture));
+        if result.is_err() {
+            // Nothing leads there. What can't be cleaned now is cleaned by the next load.
+            let _ = self.clean(slot, "taking out the part of a threat list that was loaded");
+        }
+        result
+    }
+
+    /// Turns the list in force into another one, in one transaction: every entry that is removed must be
+    /// there, and none that is added.
+    ///
+    /// # Errors
+    /// [`ThreatError::WrongBase`], [`ThreatError::NoRoom`], or the kernel's refusal of any entry; then
+    /// nothing was changed.
+    pub fn apply_delta(
+        &mut self,
+        base: Digest,
+        list: &ListName,
+        adds: &[IpNet],
+        removes: &[IpNet],
+        posture: &Posture,
+    ) -> Result<(), ThreatError> {
+        let action = "changing the threat list";
+        refuse_everything(adds, action)?;
+        self.change(action, |survey, batch| {
+            let standing = settled(survey, action)?;
+            let found = standing.list.digest;
+            if found != base {
+                return Err(ThreatError::WrongBase { base, found });
+            }
+            let slot = standing.slot;
+            check_delta(survey, slot, list, &standing.list.counts, adds, removes)?;
+            let mut elements = Elements::new(Verb::Remove, slot);
+            removes.iter().for_each(|entry| elements.put(entry, batch));
+            elements.finish(batch);
+            let mut elements = Elements::new(Verb::Add, slot);
+            adds.iter().for_each(|entry| elements.put(entry, batch));
+            elements.finish(batch);
+            let guard = Guard::new(posture, &list.counts);
+            let new = Standing { slot, list: *list, guard: guard.digest() };
+            let same_guard = new.guard == standing.guard
+                && matches!(survey.state, ThreatState::InForce(_))
+                && list.counts.looks_like(&standing.list.counts);
+            if !same_guard {
+                batch.guard(survey, slot, &guard);
+            }
+            batch.about(survey, &new);
+            Ok(())
+        })
+    }
+
+    /// Takes another posture, or repairs the chains, without touching the list. Does nothing when all is
+    /// as it should be.
+    ///
+    /// # Errors
+    /// [`ThreatError::NotInForce`] without a complete list, or the kernel's refusal; then nothing was
+    /// changed.
+    pub fn set_posture(&mut self, posture: &Posture) -> Result<(), ThreatError> {
+        let action = "changing what is done about threats";
+        self.change(action, |survey, batch| {
+            let standing = settled(survey, action)?;
+            let guard = Guard::new(posture, &standing.list.counts);
+            let new = Standing { guard: guard.digest(), ..standing.clone() };
+            if survey.state == ThreatState::InForce(new.clone()) {
+                return Ok(());
+            }
+            batch.guard(survey, standing.slot, &guard);
+            batch.about(survey, &new);
+            Ok(())
+        })
+    }
+
+    /// Reads the whole list and compares it with `entries`, in bounded memory: SHA-256 over every entry,
+    /// added up. Takes some seconds for a million entries; nothing differs when the result is empty.
+    ///
+    /// # Errors
+    /// [`ThreatError::NotInForce`], or [`FirewallError::Busy`] when the list was changed meanwhile.
+    pub fn verify_full(
+        &mut self,
+        entries: impl IntoIterator<Item = IpNet>,
+    ) -> Result<Vec<Difference>, ThreatError> {
+        let action = "comparing the threat list with the kernel's";
+        let before = Survey::read(&mut self.link)?;
+        let standing = settled(&before, action)?;
+        let differences = read::verify(&mut self.link, standing.slot, entries)?;
+        let after = Survey::read(&mut self.link)?;
+        match after.state.standing() == Some(standing) {
+            true => Ok(differences),
+            false => Err(FirewallError::Busy { action }.into()),
+        }
+    }
+
+    /// The flows of listed peers that were counted; [`crate::FlowKind::Denied`] are those that were
+    /// dropped, [`crate::FlowKind::WouldDeny`] those that were let through. Nothing is cleared: see
+    /// [`crate::flows::Differ`].
+    ///
+    /// # Errors
+    /// When the kernel can't be asked.
+    pub fn matches(&mut self) -> Result<FlowDump, FirewallError> {
+        crate::nft::read::flows(&mut self.link, TABLE)
+    }
+
+    /// Whether the list in force contains an address, and in which entry.
+    ///
+    /// # Errors
+    /// [`ThreatError::NotInForce`], or when the kernel can't be asked.
+    pub fn lookup(&mut self, address: IpAddr) -> Result<Option<Listed>, ThreatError> {
+        let action = "looking up an address in the threat list";
+        let survey = Survey::read(&mut self.link)?;
+        let slot = settled(&survey, action)?.slot;
+        let host = ListSet::of(&IpNet::from(address));
+        let mut element =
+            |set, is_end| read::element_at(&mut self.link, set, slot, address, is_end);
+        if element(host, false)?.is_some() {
+            return Ok(Some(Listed { first: address, last: address }));
+        }
+        let nets = ListSet { holds: Holds::Nets, ..host };
+        let Some(first) = element(nets, false)? else { return Ok(None) };
+        let last = match element(nets, true)? {
+            Some(IpAddr::V4(end)) => IpAddr::V4(u32::from(end).wrapping_sub(1).into()),
+            Some(IpAddr::V6(end)) => IpAddr::V6(u128::from(end).wrapping_sub(1).into()),
+            None if first.is_ipv4() => IpAddr::V4(u32::MAX.into()),
+            None => IpAddr::V6(u128::MAX.into()),
+        };
+        Ok(Some(Listed { first, last }))
+    }
+
+    /// Takes away table `inet xshield_threat` with all that is in it, and nothing else.
+    ///
+    /// # Errors
+    /// When the kernel refuses; then nothing was changed.
+    pub fn remove(&mut self) -> Result<(), FirewallError> {
+        let mut batch = Batch::of_table(TABLE, None);
+        batch.table();
+        batch.delete_table();
+        self.link.commit(batch, "removing the threat list's table")
+    }
+
+    /// Makes empty sets in a slot that nothing leads to.
+    fn stage(&mut self, slot: Slot, counts: &Counts) -> Result<(), ThreatError> {
+        self.change("making room for a threat list", |survey, batch| {
+            batch.table();
+            if matches!(survey.state, ThreatState::Broken { .. }) {
+                batch.delete_table();
+                batch.table();
+            } else {
+                batch.delete_slot(survey, slot);
+            }
+            for set in recorder_sets() {
+                batch.flow_set(&set);
+            }
+            for set in ListSet::ALL {
+                batch.list_set(set, slot, counts.of(set));
+            }
+            Ok(())
+        })
+    }
+
+    fn fill(
+        &mut self,
+        slot: Slot,
+        list: &ListName,
+        entries: impl IntoIterator<Item = IpNet>,
+    ) -> Result<(), ThreatError> {
+        let action = "loading a threat list";
+        let mut elements = Elements::new(Verb::Add, slot);
+        let mut batch = Batch::of_table(TABLE, None);
+        let mut found = Counts::default();
+        for entry in entries {
+            refuse_everything(&[entry], action)?;
+            let count = found.of_mut(ListSet::of(&entry));
+            *count = count.saturating_add(1);
+            elements.put(&entry, &mut batch);
+            if batch.len() > LOAD_BYTES {
+                self.link.commit(batch, action)?;
+                batch = Batch::of_table(TABLE, None);
+            }
+        }
+        elements.finish(&mut batch);
+        if !batch.is_empty() {
+            self.link.commit(batch, action)?;
+        }
+        match found == list.counts {
+            true => Ok(()),
+            false => {
+                let (revision, named) = (list.revision, list.counts);
+                Err(ThreatError::Miscounted { revision, named, found })
+            }
+        }
+    }
+
+    /// Puts the list in a slot in force, and takes out the other one.
+    fn switch(
+        &mut self,
+        slot: Slot,
+        list: &ListName,
+        posture: &Posture,
+    ) -> Result<(), ThreatError> {
+        let guard = Guard::new(posture, &list.counts);
+        let standing = Standing { slot, list: *list, guard: guard.digest() };
+        self.change("putting a threat list in force", |survey, batch| {
+            check_filled(survey, slot, list)?;
+            batch.guard(survey, slot, &guard);
+            batch.about(survey, &standing);
+            Ok(())
+        })?;
+        // Two transactions on, a packet that is still on its way would find the old list gone. Where the
+        // kernel can't wait for it, the window is that of one packet's processing.
+        let _ = membarrier(MembarrierCommand::Global);
+        self.clean(slot.other(), "taking out the threat list that was in force before")?;
+        Ok(())
+    }
+
+    /// Takes out what is left in a slot that nothing leads to.
+    fn clean(&mut self, slot: Slot, action: &'static str) -> Result<(), ThreatError> {
+        self.change(action, |survey, batch| {
+            batch.delete_slot(survey, slot);
+            Ok(())
+        })
+    }
+
+    /// Surveys, decides and commits, again when others changed rules meanwhile.
+    fn change(
+        &mut self,
+        action: &'static str,
+        decide: impl Fn(&Survey, &mut Batch) -> Result<(), ThreatError>,
+    ) -> Result<(), ThreatError> {
+        for _ in 0..TRIES {
+            let survey = Survey::read(&mut self.link)?;
+            let mut batch = Batch::of_table(TABLE, Some(survey.generation));
+            decide(&survey, &mut batch)?;
+            if batch.is_empty() {
+                return Ok(());
+            }
+            match self.link.commit(batch, action) {
+                Err(FirewallError::Busy { .. }) => {}
+                other => return Ok(other?),
+            }
+        }
+        Err(FirewallError::Busy { action }.into())
+    }
+}
+
+fn settled<'s>(survey: &'s Survey, action: &'static str) -> Result<&'s Standing, ThreatError> {
+    let missing = || ThreatError::NotInForce { action, what: survey.state.describe() };
+    survey.state.standing().ok_or_else(missing)
+}
+
+fn refuse_everything(entries: &[IpNet], action: &'static str) -> Result<(), ThreatError> {
+    match entries.iter().any(|entry| entry.prefix_len() == 0) {
+        true => Err(ThreatError::Everything { action }),
+        false => Ok(()),
+    }
+}
+
+/// Whether the numbers of a delta add up, and there is room for its entries.
+fn check_delta(
+    survey: &Survey,
+    slot: Slot,
+    list: &ListName,
+    base: &Counts,
+    adds: &[IpNet],
+    removes: &[IpNet],
+) -> Result<(), ThreatError> {
+    let (more, less) =
+        (Counts::count(adds.iter().copied()), Counts::count(removes.iter().copied()));
+    let mut found = Counts::default();
+    for set in ListSet::ALL {
+        *found.of_mut(set) = base.of(set).saturating_add(more.of(set)).saturating_sub(less.of(set));
+    }
+    if found != list.counts {
+        let (revision, named) = (list.revision, list.counts);
+        return Err(ThreatError::Miscounted { revision, named, found });
+    }
+    for set in ListSet::ALL.into_iter().filter(|set| set.holds == Holds::Hosts) {
+        let size = survey.list_set(set, slot).and_then(|read| read.size);
+        let (wanted, room) = (found.of(set), size.unwrap_or(u32::MAX));
+        // The kernel counts what a transaction adds before what it removes has gone.
+        if base.of(set).saturating_add(more.of(set)) > room {
+            return Err(ThreatError::NoRoom { wanted, room });
+        }
+    }
+    Ok(())
+}
+
+/// Whether the kernel holds as many addresses as the list has, where it tells.
+fn check_filled(survey: &Survey, slot: Slot, list: &ListName) -> Result<(), ThreatError> {
+    let mut found = list.counts;
+    for set in ListSet::ALL {
+        let read = survey.list_set(set, slot);
+        if let Some(count) = read.map_or(Some(0), |read| held(read, set)) {
+            *found.of_mut(set) = count;
+        }
+    }
+    match found == list.counts {
+        true => Ok(()),
+        false => {
+            let (revision, named) = (list.revision, list.counts);
+            Err(ThreatError::Miscounted { revision, named, found })
+        }
+    }
+}
+
+/// What only this table's batches say.
+impl Batch {
+    fn gate(&mut self, gate: Gate) {
+        let table = self.table;
+        self.add(kind::NEW_CHAIN, flag::CREATE, |w| {
+            w.text(chain::TABLE, table);
+            w.text(chain::NAME, gate.name());
+            w.nested(chain::HOOK, |w| {
+                w.be32(chain::HOOK_NUMBER, gate.number());
+                w.bytes(chain::HOOK_PRIORITY, &PRIORITY.to_be_bytes());
+            });
+            w.be32(chain::POLICY, 1);
+            w.text(chain::TYPE, "filter");
+        });
+    }
+
+    /// Writes all chains and failsafe sets anew, leading to a slot.
+    fn guard(&mut self, survey: &Survey, slot: Slot, guard: &Guard) {
+        let of_slot = of_slot(slot);
+        let name = |plain: &str| match is_gate(plain) {
+            true => plain.to_owned(),
+            false => kernel_name(plain, Some(slot)),
+        };
+        let wanted: Vec<String> = guard.chains.iter().map(|chain| name(&chain.name)).collect();
+        let ours =
+            |chain: &&String| of_slot(chain) || is_common_chain(chain) || wanted.contains(chain);
+        let present: Vec<&String> = survey.chains.iter().filter(ours).collect();
+        present.iter().for_each(|chain| self.flush_chain(chain));
+        for stale in present.iter().filter(|chain| !wanted.contains(chain)) {
+            self.delete_chain(stale);
+        }
+        let lists = ListSet::ALL.map(|set| kernel_name(&set.name(), Some(slot)));
+        for old in survey.sets.iter().filter(|set| of_slot(&set.name)) {
+            if !lists.contains(&old.name) {
+                self.delete_set(&old.name);
+            }
+        }
+        Gate::ALL.into_iter().for_each(|gate| self.gate(gate));
+        for set in &guard.sets {
+            self.set(set, slot);
+        }
+        for chain in wanted.iter().filter(|chain| !is_gate(chain)) {
+            self.chain(chain);
+        }
+        for (chain, name) in guard.chains.iter().zip(&wanted) {
+            chain.lines.iter().for_each(|line| self.line(name, line, Some(slot)));
+        }
+    }
+
+    /// Writes down what is in force.
+    fn about(&mut self, survey: &Survey, standing: &Standing) {
+        self.chain(ABOUT);
+        if survey.chains.iter().any(|chain| chain == ABOUT) {
+            self.flush_chain(ABOUT);
+        }
+        for comment in standing.comments() {
+            let line = Line {
+                conditions: Vec::new(),
+                counted: false,
+                effect: None,
+                next: Some(Next::Return),
+                label: Some(comment.into()),
+            };
+            self.line(ABOUT, &line, None);
+        }
+    }
+
+    /// Takes out everything in a slot.
+    fn delete_slot(&mut self, survey: &Survey, slot: Slot) {
+        let of_slot = of_slot(slot);
+        let chains: Vec<&String> = survey.chains.iter().filter(|chain| of_slot(chain)).collect();
+        chains.iter().for_each(|chain| self.flush_chain(chain));
+        chains.iter().for_each(|chain| self.delete_chain(chain));
+        for set in survey.sets.iter().filter(|set| of_slot(&set.name) && !is_shared(&set.name)) {
+            self.delete_set(&set.name);
+        }
+    }
+}

@@ -1,0 +1,336 @@
+//! Reading the table: what stands there, and whether it is what its comments say.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use ring::digest::{Context, SHA256};
+
+use super::TABLE;
+use super::elements::{asked, behind};
+use super::error::ThreatError;
+use super::guard::{Gate, Guard, Holds, ListSet};
+use super::list::Standing;
+use crate::nft::FirewallError;
+use crate::nft::constants::{DATA_VALUE, element, flag, message as kind};
+use crate::nft::decode::{ReadLine, ReadSet};
+use crate::nft::kernel::{is_missing, sets};
+use crate::nft::read::{chains, elements, rules, table_handle};
+use crate::nft::slot::{Slot, kernel_name};
+use crate::nft::socket::{Generation, Link};
+use crate::nft::wire::{Attributes, Writer};
+use crate::plan::{Chain, is_shared};
+
+/// The chain that nothing leads to and whose rules' comments tell what is in force.
+pub(crate) const ABOUT: &str = "about";
+
+/// What stands in the kernel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ThreatState {
+    /// No table, or one in which no list was ever put in force.
+    Absent,
+    /// The list is in force, with as many entries as it should have where the kernel tells the number.
+    InForce(Standing),
+    /// The list is there, but others have changed the chains around it. Taking the posture again repairs
+    /// it without loading the list.
+    Disturbed(Standing),
+    /// The list must be loaded again.
+    Broken {
+        /// What is wrong.
+        what: String,
+    },
+}
+
+impl ThreatState {
+    /// The list, when it is complete.
+    #[must_use]
+    pub fn standing(&self) -> Option<&Standing> {
+        match self {
+            Self::InForce(standing) | Self::Disturbed(standing) => Some(standing),
+            Self::Absent | Self::Broken { .. } => None,
+        }
+    }
+
+    pub(crate) fn describe(&self) -> String {
+        match self {
+            Self::Absent => "there is no threat list in the kernel".to_owned(),
+            Self::InForce(_) => "the threat list is in force".to_owned(),
+            Self::Disturbed(_) => "others have changed the chains of the threat list".to_owned(),
+            Self::Broken { what } => format!("the threat list is broken: {what}"),
+        }
+    }
+}
+
+/// The table without the list's elements, at one generation.
+pub(crate) struct Survey {
+    pub generation: Generation,
+    pub state: ThreatState,
+    pub sets: Vec<ReadSet>,
+    pub chains: Vec<String>,
+}
+
+impl Survey {
+    pub(crate) fn read(link: &mut Link) -> Result<Self, FirewallError> {
+        let action = "reading the threat list's table";
+        let generation = link.generation()?;
+        if table_handle(link, TABLE, action)? == 0 {
+            let (sets, chains) = (Vec::new(), Vec::new());
+            return Ok(Self { generation, state: ThreatState::Absent, sets, chains });
+        }
+        let sets = sets(link, TABLE, action)?;
+        let chains = chains(link, TABLE, action)?;
+        let lines = rules(link, TABLE, action)?;
+        let state = match about(&lines) {
+            None if !lines.iter().any(|read| is_gate(&read.chain)) => ThreatState::Absent,
+            None => ThreatState::Broken { what: "its comments are not ours".to_owned() },
+            Some(standing) => match incomplete(&sets, &standing) {
+                Some(what) => ThreatState::Broken { what },
+                None => {
+                    let guard = guard(link, standing.slot, &sets, &chains, lines)?;
+                    match guard.digest() == standing.guard {
+                        true => ThreatState::InForce(standing),
+                        false => ThreatState::Disturbed(standing),
+                    }
+                }
+            },
+        };
+        Ok(Self { generation, state, sets, chains })
+    }
+
+    pub(crate) fn list_set(&self, set: ListSet, slot: Slot) -> Option<&ReadSet> {
+        let name = kernel_name(&set.name(), Some(slot));
+        self.sets.iter().find(|read| read.name == name)
+    }
+}
+
+pub(crate) fn is_gate(chain: &str) -> bool {
+    Gate::ALL.iter().any(|gate| gate.name() == chain)
+}
+
+fn about(lines: &[ReadLine]) -> Option<Standing> {
+    let comments = lines.iter().filter(|read| read.chain == ABOUT);
+    let comments: Vec<&str> = comments.filter_map(|read| read.line.label.as_deref()).collect();
+    Standing::parse(&comments)
+}
+
+/// What is missing in the sets of the list.
+fn incomplete(sets: &[ReadSet], standing: &Standing) -> Option<String> {
+    ListSet::ALL.into_iter().find_map(|set| {
+        let name = kernel_name(&set.name(), Some(standing.slot));
+        let Some(read) = sets.iter().find(|read| read.name == name) else {
+            return Some(format!("set {name} is missing"));
+        };
+        let expected = standing.list.counts.of(set);
+        match held(read, set) {
+            Some(held) if held != expected => {
+                Some(format!("set {name} holds {held} entries instead of {expected}"))
+            }
+            _ => None,
+        }
+    })
+}
+
+/// How many entries a set holds, where the kernel tells it in entries.
+pub(crate) fn held(read: &ReadSet, set: ListSet) -> Option<u32> {
+    match set.holds {
+        Holds::Hosts => read.count,
+        Holds::Nets => None,
+    }
+}
+
+/// The guard as the kernel has it.
+fn guard(
+    link: &mut Link,
+    slot: Slot,
+    sets: &[ReadSet],
+    chains: &[String],
+    lines: Vec<ReadLine>,
+) -> Result<Guard, FirewallError> {
+    let action = "reading the failsafe of the threat list";
+    let mut guard = Guard::default();
+    for read in sets {
+        let Some((of, plain)) = Slot::split(&read.name) else { continue };
+        if of != slot || ListSet::ALL.iter().any(|set| set.name() == plain) {
+            continue;
+        }
+        let Some(mut known) = read.as_plan(plain) else { continue };
+        let (items, _) = elements(link, TABLE, &read.name, &known.key, action)?;
+        known.elements.extend(items.into_iter().map(|item| item.element));
+        known.elements.sort_unstable_by_key(|element| (element.first, element.last));
+        guard.sets.push(known);
+    }
+    for name in chains {
+        let plain = match Slot::split(name) {
+            Some((of, plain)) if of == slot => plain,
+            None if name != ABOUT => name.as_str(),
+            _ => continue,
+        };
+        guard.chains.push(Chain { name: plain.to_owned(), lines: Vec::new() });
+    }
+    for ReadLine { chain, line, .. } in lines {
+        let plain = match Slot::split(&chain) {
+            Some((of, plain)) if of == slot => plain,
+            None => chain.as_str(),
+            Some(_) => continue,
+        };
+        if let Some(chain) = guard.chains.iter_mut().find(|known| known.name == plain) {
+            chain.lines.push(line);
+        }
+    }
+    Ok(guard)
+}
+
+/// The chains and sets of a slot, by kernel name.
+pub(crate) fn of_slot(slot: Slot) -> impl Fn(&str) -> bool {
+    move |name| Slot::split(name).is_some_and(|(of, _)| of == slot)
+}
+
+/// What belongs to no slot and is written anew with every guard.
+pub(crate) fn is_common_chain(name: &str) -> bool {
+    is_gate(name) || is_shared(name)
+}
+
+/// An order-independent digest of a set: the sum of the SHA-256 of its elements, in four lanes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Sum {
+    pub elements: u64,
+    lanes: [u64; 4],
+}
+
+impl Sum {
+    fn add(&mut self, key: &[u8], is_end: bool) {
+        let mut context = Context::new(&SHA256);
+        context.update(&[u8::from(is_end)]);
+        context.update(key);
+        let hash = context.finish();
+        for (lane, bytes) in self.lanes.iter_mut().zip(hash.as_ref().chunks_exact(8)) {
+            let bytes = bytes.try_into().map_or(0, u64::from_ne_bytes);
+            *lane = lane.wrapping_add(bytes);
+        }
+        self.elements += 1;
+    }
+
+    fn add_address(&mut self, address: IpAddr, is_end: bool) {
+        match address {
+            IpAddr::V4(address) => self.add(&address.octets(), is_end),
+            IpAddr::V6(address) => self.add(&address.octets(), is_end),
+        }
+    }
+
+    /// Adds an entry as the kernel would list it.
+    pub(crate) fn add_entry(&mut self, entry: &IpNet) {
+        match ListSet::of(entry).holds {
+            Holds::Hosts => self.add_address(entry.addr(), false),
+            Holds::Nets => {
+                self.add_address(entry.network(), false);
+                if let Some(end) = behind(entry.broadcast()) {
+                    self.add_address(end, true);
+                }
+            }
+        }
+    }
+
+    /// Adds up a whole set in the kernel.
+    pub(crate) fn of_set(link: &mut Link, set: ListSet, slot: Slot) -> Result<Self, FirewallError> {
+        let action = "reading the whole threat list";
+        let name = kernel_name(&set.name(), Some(slot));
+        let of_set = |w: &mut Writer<'_>| {
+            w.text(element::LIST_TABLE, TABLE);
+            w.text(element::LIST_SET, &name);
+        };
+        link.dump(kind::GET_ELEMENT, flag::DUMP, action, of_set, |sum: &mut Self, answer| {
+            for (_, item) in answer.nested(element::LIST_ELEMENTS).into_iter().flatten() {
+                let item = Attributes(item);
+                if let Some((key, is_end)) = key_of(item) {
+                    // What nft puts before the first interval, for kernels long gone.
+                    if !(is_end && key.iter().all(|&byte| byte == 0)) {
+                        sum.add(key, is_end);
+                    }
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+fn key_of(item: Attributes<'_>) -> Option<(&[u8], bool)> {
+    let key = item.nested(element::KEY)?.get(DATA_VALUE)?;
+    let flags = item.be32(element::FLAGS).unwrap_or(0);
+    Some((key, flags & element::INTERVAL_END != 0))
+}
+
+/// Asks the kernel for one element; `None`: there is none.
+pub(crate) fn element_at(
+    link: &mut Link,
+    set: ListSet,
+    slot: Slot,
+    address: IpAddr,
+    is_end: bool,
+) -> Result<Option<IpAddr>, FirewallError> {
+    let action = "looking up an address in the threat list";
+    let name = kernel_name(&set.name(), Some(slot));
+    let question = |w: &mut Writer<'_>| {
+        w.text(element::LIST_TABLE, TABLE);
+        w.text(element::LIST_SET, &name);
+        asked(w, address, is_end);
+    };
+    let found = link.dump(
+        kind::GET_ELEMENT,
+        flag::ACK,
+        action,
+        question,
+        |found: &mut Option<_>, answer| {
+            let list = answer.nested(element::LIST_ELEMENTS);
+            let item = list.and_then(|mut list| list.next());
+            *found = item
+                .and_then(|(_, item)| key_of(Attributes(item)))
+                .and_then(|(key, _)| address_of(key));
+            Ok(())
+        },
+    );
+    match found {
+        Err(FirewallError::Refused { source, .. }) if is_missing(&source) => Ok(None),
+        other => other,
+    }
+}
+
+fn address_of(key: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(key).ok().map(IpAddr::from);
+    v4.or_else(|| <[u8; 16]>::try_from(key).ok().map(IpAddr::from))
+}
+
+/// Compares the kernel's sets with a list, element by element in effect.
+pub(crate) fn verify(
+    link: &mut Link,
+    slot: Slot,
+    entries: impl IntoIterator<Item = IpNet>,
+) -> Result<Vec<Difference>, ThreatError> {
+    let mut wanted = [Sum::default(); 4];
+    for entry in entries {
+        let set = ListSet::of(&entry);
+        if let Some(at) = ListSet::ALL.iter().position(|one| *one == set) {
+            wanted[at].add_entry(&entry);
+        }
+    }
+    let mut differences = Vec::new();
+    for (set, wanted) in ListSet::ALL.into_iter().zip(wanted) {
+        let found = Sum::of_set(link, set, slot)?;
+        if found != wanted {
+            let name = kernel_name(&set.name(), Some(slot));
+            let (wanted, found) = (wanted.elements, found.elements);
+            differences.push(Difference { set: name, wanted, found });
+        }
+    }
+    Ok(differences)
+}
+
+/// A set that is not what it should be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("set {set} has {found} elements that are not the {wanted} of the list")]
+pub struct Difference {
+    /// Its name in the kernel.
+    pub set: String,
+    /// Elements of the list; a prefix has two, its first address and the one behind its last.
+    pub wanted: u64,
+    /// Elements in the kernel. As many as wanted when others stand in their place.
+    pub found: u64,
+}

@@ -1,0 +1,10 @@
+//! The threat list in a real kernel, each test in network namespaces of its own. `nft` reads independently.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+
+mod lists;
+mod packets;
+mod table;
+#[allow(dead_code, reason = "shared with the policy's tests")]
+#[path = "../kernel/world.rs"]
+mod world;

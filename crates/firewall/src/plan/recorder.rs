@@ -107,6 +107,7 @@ pub(crate) fn lost_line() -> Line {
 }
 
 /// Which packets of a flow are recorded. Either way the flow's opener is written down as its source.
+#[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "the threat list is Linux only"))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Seen {
     /// Those of the side that opened it.

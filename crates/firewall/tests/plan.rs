@@ -45,7 +45,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
     #[test]
     fn many_rules_say_what_decide_says((bound, packets) in crowd()) {
         let plan = plan(&bound, &Capabilities::FULL);

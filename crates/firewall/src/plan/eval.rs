@@ -51,7 +51,8 @@ fn is_denial(chain: &str) -> bool {
 /// Jumps deeper than this can't come from a plan; the kernel refuses them, too.
 const MAX_DEPTH: usize = 16;
 
-/// Walks the packet through the chains. Total: a chain that is missing accepts, as an empty one does.
+/// Walks the packet through the chains. Total: where the chains that all rulesets share are not among
+/// `chains`, the one that records and lets through lets through, and those that only record do nothing.
 #[must_use]
 pub fn eval(sets: &[Set], chains: &[Chain], packet: &Packet) -> Outcome {
     let walk = Walk {
@@ -99,6 +100,9 @@ impl Walk<'_> {
                 Some(Next::Accept) => return Some(Fate::Accepted),
                 Some(Next::Drop) => return Some(Fate::Dropped),
                 Some(Next::Return) => return None,
+                Some(Next::Goto(to)) if !self.chains.contains_key(to.as_str()) => {
+                    return Some(Fate::Accepted);
+                }
                 Some(Next::Goto(to)) => return self.chain(to, depth + 1, steps),
                 Some(Next::Jump(to)) => {
                     if let Some(fate) = self.chain(to, depth + 1, steps) {

@@ -114,11 +114,11 @@ impl Run<'_> {
         let same_ruleset = self.known_good.as_ref().map(|known| known.ruleset.in_force())
             == Some(prepared.ruleset.in_force());
         if in_force && damage == Damage::None {
-            if !same_ruleset || self.known_good.as_ref().map(|k| &k.facts) != Some(&prepared.facts)
-            {
-                self.remember(prepared)?;
+            if same_ruleset && self.known_good.as_ref().map(|k| &k.facts) == Some(&prepared.facts) {
+                self.prepared = Some(prepared);
+                return Ok(());
             }
-            return Ok(());
+            return self.remember(prepared);
         }
         // What was already proven is put back without a trial; so is a ruleset whose addresses changed
         // while the platform does not answer: a trial would prove nothing.

@@ -153,6 +153,13 @@ fn a_rule_that_cannot_be_enforced_here_is_told_and_opens_nothing() -> Result<()>
             asset.contains("rule-unenforceable") && asset.contains("no-such-program"),
             "{asset}"
         );
+        // Also when a run changes nothing and reports hits alone.
+        for _run in 0..2 {
+            let programmed = shop.platform.json(&shop.lab, &["programmed", "web"])?.to_string();
+            ensure!(programmed.contains("no-such-program"), "{programmed}");
+            send(&shop, "web", 9999, 1)?;
+            run_on(&shop, "web")?;
+        }
         let programmed = shop.platform.json(&shop.lab, &["programmed", "web"])?.to_string();
         ensure!(programmed.contains("no-such-program"), "{programmed}");
         Ok(())

@@ -2,11 +2,11 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use xshield_host::linux::kernel_log::{LogLine, events};
+use xshield_host::linux::kernel_log::{LogLine, flows};
 
 fuzz_target!(|text: &str| {
     let lines: Vec<_> = text.lines().filter_map(LogLine::parse).map(|line| (None, line)).collect();
     let count = lines.len() as u64;
-    let packets: u64 = events(lines, 1).iter().map(|event| event.packets).sum();
+    let packets: u64 = flows(lines, 1).iter().map(|flow| flow.packets).sum();
     assert_eq!(packets, count);
 });

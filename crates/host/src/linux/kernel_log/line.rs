@@ -3,23 +3,16 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use xshield_policy::{Direction, Protocol, RuleId};
-use xshield_wire::message::{EventKind, EventSource, FirewallEvent, UnixSeconds};
+use xshield_policy::{Direction, Protocol};
+use xshield_wire::message::{EventSource, FirewallEvent, UnixSeconds};
 
-/// What our lines begin with.
-pub const PREFIX: &str = "xshield: ";
-/// The rule's place when no rule decided.
-const NO_RULE: &str = "none";
+use super::heading::{Heading, ThreatAction};
 
 /// A packet that a rule of ours logged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogLine {
-    /// What happened to it.
-    pub kind: EventKind,
-    /// Who opened the flow.
-    pub direction: Direction,
-    /// The rule that decided; `None`: the level.
-    pub rule: Option<RuleId>,
+    /// Who logged it, and what happened to it.
+    pub heading: Heading,
     /// The interface, in for inbound and out for outbound packets.
     pub interface: Option<String>,
     /// Source address.
@@ -37,38 +30,22 @@ pub struct LogLine {
 }
 
 impl LogLine {
-    /// Reads a message: [`PREFIX`], what happened, the direction, `rule=…`, then the kernel's own
-    /// fields (nf_log_syslog.c). `None` for anything else.
+    /// Reads a message: a [`Heading`], then the kernel's own fields (nf_log_syslog.c). `None` for
+    /// anything else.
     #[must_use]
     pub fn parse(message: &str) -> Option<Self> {
-        let text = message.strip_prefix(PREFIX)?;
-        let (word, text) = text.split_once(' ')?;
-        let (way, text) = text.split_once(' ')?;
-        let text = text.strip_prefix("rule=")?;
-        // A prefix of 127 bytes is cut off by the kernel, its last space included.
-        let end = text.find(" IN=").or_else(|| text.find("IN="))?;
-        let (rule, text) = text.split_at(end);
+        let (heading, text) = Heading::split(message)?;
         let fields = fields(text);
         let field = |key: &str| fields.get(key).copied();
         let number = |key: &str| field(key).and_then(|value| value.parse().ok());
-        let direction = match way {
-            "in" => Direction::Inbound,
-            "out" => Direction::Outbound,
-            _ => return None,
-        };
         let protocol = protocol(field("PROTO")?)?;
         let port = match protocol {
             Protocol::Icmp => number("TYPE"),
             _ => number("DPT"),
         };
-        let interface = field(if direction == Direction::Inbound { "IN" } else { "OUT" });
+        let interface = field(if heading.direction() == Direction::Inbound { "IN" } else { "OUT" });
         Some(Self {
-            kind: kind(word)?,
-            direction,
-            rule: match rule.trim() {
-                NO_RULE => None,
-                rule => Some(RuleId::try_from(rule.to_owned()).ok()?),
-            },
+            heading,
             interface: interface.filter(|name| !name.is_empty()).map(str::to_owned),
             source: field("SRC")?.parse().ok()?,
             destination: field("DST")?.parse().ok()?,
@@ -80,55 +57,142 @@ impl LogLine {
     }
 }
 
-/// Lines and when they were written, as one event for each flow and verdict. `now` stands in for times
-/// that the source doesn't tell.
+/// Packets of one flow that were logged under one heading.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoggedFlow {
+    /// Who logged them, and what happened to them.
+    pub heading: Heading,
+    /// Source address of the logged packets.
+    pub source: IpAddr,
+    /// Destination address.
+    pub destination: IpAddr,
+    /// Transport protocol.
+    pub protocol: Protocol,
+    /// Destination port; the type for ICMP; 0 where there is none.
+    pub port: u16,
+    /// How many.
+    pub packets: u64,
+    /// Their bytes, IP headers included.
+    pub bytes: u64,
+    /// The first of them.
+    pub first_seen: UnixSeconds,
+    /// The last of them.
+    pub last_seen: UnixSeconds,
+}
+
+/// Packets of one flow whose peer is on the threat list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ThreatMatch {
+    /// What happened to them.
+    pub action: ThreatAction,
+    /// Who opened the flow.
+    pub direction: Direction,
+    /// Source address of the logged packets; on the list for inbound flows.
+    pub source: IpAddr,
+    /// Destination address; on the list for outbound flows.
+    pub destination: IpAddr,
+    /// Transport protocol.
+    pub protocol: Protocol,
+    /// Destination port; the type for ICMP; 0 where there is none.
+    pub port: u16,
+    /// How many.
+    pub packets: u64,
+    /// Their bytes, IP headers included.
+    pub bytes: u64,
+    /// The first of them.
+    pub first_seen: UnixSeconds,
+    /// The last of them.
+    pub last_seen: UnixSeconds,
+}
+
+impl LoggedFlow {
+    /// As an event of the policy; `None` for what the threat list logged.
+    #[must_use]
+    pub fn event(&self, from: EventSource) -> Option<FirewallEvent> {
+        let Heading::Policy { kind, direction, rule } = &self.heading else { return None };
+        Some(FirewallEvent {
+            kind: *kind,
+            direction: *direction,
+            source: self.source,
+            destination: self.destination,
+            protocol: self.protocol,
+            port: self.port,
+            rule: rule.clone(),
+            packets: self.packets,
+            bytes: self.bytes,
+            first_seen: self.first_seen,
+            last_seen: self.last_seen,
+            from,
+            process: None,
+        })
+    }
+
+    /// As a match of the threat list; `None` for what the policy logged.
+    #[must_use]
+    pub fn threat(&self) -> Option<ThreatMatch> {
+        let Heading::Threat { action, direction } = self.heading else { return None };
+        Some(ThreatMatch {
+            action,
+            direction,
+            source: self.source,
+            destination: self.destination,
+            protocol: self.protocol,
+            port: self.port,
+            packets: self.packets,
+            bytes: self.bytes,
+            first_seen: self.first_seen,
+            last_seen: self.last_seen,
+        })
+    }
+}
+
+/// Lines and when they were written, folded by flow and heading. `now` stands in for times that the
+/// source doesn't tell.
+#[must_use]
+pub fn flows(
+    lines: impl IntoIterator<Item = (Option<UnixSeconds>, LogLine)>,
+    now: UnixSeconds,
+) -> Vec<LoggedFlow> {
+    let mut flows = BTreeMap::new();
+    for (seen, line) in lines {
+        let seen = seen.unwrap_or(now);
+        let key = (line.heading.clone(), line.source, line.destination, line.protocol, line.port);
+        let flow = flows.entry(key).or_insert_with(|| LoggedFlow {
+            heading: line.heading,
+            source: line.source,
+            destination: line.destination,
+            protocol: line.protocol,
+            port: line.port,
+            packets: 0,
+            bytes: 0,
+            first_seen: seen,
+            last_seen: seen,
+        });
+        flow.packets += 1;
+        flow.bytes += u64::from(line.length);
+        flow.first_seen = flow.first_seen.min(seen);
+        flow.last_seen = flow.last_seen.max(seen);
+    }
+    flows.into_values().collect()
+}
+
+/// What the policy logged, as one event for each flow and verdict. What the threat list logged is not
+/// among it: see [`threats`].
 #[must_use]
 pub fn events(
     lines: impl IntoIterator<Item = (Option<UnixSeconds>, LogLine)>,
     now: UnixSeconds,
 ) -> Vec<FirewallEvent> {
-    let mut flows = BTreeMap::new();
-    for (seen, line) in lines {
-        let seen = seen.unwrap_or(now);
-        let key = (
-            line.kind,
-            line.direction,
-            line.source,
-            line.destination,
-            line.protocol,
-            line.port,
-            line.rule.clone(),
-        );
-        let event = flows.entry(key).or_insert_with(|| FirewallEvent {
-            kind: line.kind,
-            direction: line.direction,
-            source: line.source,
-            destination: line.destination,
-            protocol: line.protocol,
-            port: line.port,
-            rule: line.rule,
-            packets: 0,
-            bytes: 0,
-            first_seen: seen,
-            last_seen: seen,
-            from: EventSource::KernelLog,
-            process: None,
-        });
-        event.packets += 1;
-        event.bytes += u64::from(line.length);
-        event.first_seen = event.first_seen.min(seen);
-        event.last_seen = event.last_seen.max(seen);
-    }
-    flows.into_values().collect()
+    flows(lines, now).iter().filter_map(|flow| flow.event(EventSource::KernelLog)).collect()
 }
 
-fn kind(word: &str) -> Option<EventKind> {
-    match word {
-        "DENY" => Some(EventKind::Denied),
-        "WOULD" => Some(EventKind::WouldDeny),
-        "ACCEPT" => Some(EventKind::Accepted),
-        _ => None,
-    }
+/// What the threat list logged, as one match for each flow and action.
+#[must_use]
+pub fn threats(
+    lines: impl IntoIterator<Item = (Option<UnixSeconds>, LogLine)>,
+    now: UnixSeconds,
+) -> Vec<ThreatMatch> {
+    flows(lines, now).iter().filter_map(LoggedFlow::threat).collect()
 }
 
 /// The kernel's `KEY=value` words, the first of each key. ICMP errors quote the packet they are about
@@ -165,16 +229,17 @@ fn protocol(text: &str) -> Option<Protocol> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use xshield_wire::message::EventKind;
 
     const TCP: &str = "xshield: DENY in rule=web/https IN=eth0 OUT= MAC=52:54:00:12:34:56:52:54:00:65:43:21:08:00 SRC=10.0.0.5 DST=10.0.0.9 LEN=60 TOS=0x00 PREC=0x00 TTL=64 ID=1 DF PROTO=TCP SPT=40000 DPT=22 WINDOW=64240 RES=0x00 SYN URGP=0";
 
     #[test]
     fn a_denied_connection() {
         let line = LogLine::parse(TCP).unwrap();
+        let rule = Some("web/https".parse().unwrap());
+        let (kind, direction) = (EventKind::Denied, Direction::Inbound);
         let expected = LogLine {
-            kind: EventKind::Denied,
-            direction: Direction::Inbound,
-            rule: Some("web/https".parse().unwrap()),
+            heading: Heading::Policy { kind, direction, rule },
             interface: Some("eth0".to_owned()),
             source: "10.0.0.5".parse().unwrap(),
             destination: "10.0.0.9".parse().unwrap(),
@@ -190,9 +255,15 @@ mod tests {
     fn other_packets() {
         let summary = |message: &str| {
             let line = LogLine::parse(message)?;
-            let rule = line.rule.map_or("-".to_owned(), |rule| rule.to_string());
-            let LogLine { kind, direction, source, destination, protocol, port, .. } = line;
-            Some(format!("{kind:?} {direction:?} {rule} {source} {destination} {protocol} {port}"))
+            let LogLine { heading, source, destination, protocol, port, .. } = line;
+            let heading = match heading {
+                Heading::Policy { kind, direction, rule } => {
+                    let rule = rule.map_or("-".to_owned(), |rule| rule.to_string());
+                    format!("{kind:?} {direction:?} {rule}")
+                }
+                Heading::Threat { action, direction } => format!("{action:?} {direction:?}"),
+            };
+            Some(format!("{heading} {source} {destination} {protocol} {port}"))
         };
         #[rustfmt::skip]
         let table = [
@@ -209,6 +280,11 @@ mod tests {
             ("xshield: DENY in rule=cut/offIN=eth0 OUT= SRC=10.0.0.5 DST=10.0.0.9 LEN=60 PROTO=TCP SPT=1 DPT=2",
              Some("Denied Inbound cut/off 10.0.0.5 10.0.0.9 tcp 2")),
             ("xshield: DENY in rule=none IN=eth0 OUT= SRC=10.0.0.5 DST=10.0.0", None),
+            ("xshield: THREAT in action=DROP IN=eth0 OUT= MAC= SRC=198.51.100.7 DST=10.0.0.9 LEN=60 PROTO=TCP SPT=1 DPT=22",
+             Some("Drop Inbound 198.51.100.7 10.0.0.9 tcp 22")),
+            ("xshield: THREAT out action=PASS IN= OUT=eth0 SRC=10.0.0.9 DST=198.51.100.7 LEN=60 PROTO=UDP SPT=1 DPT=53",
+             Some("Pass Outbound 10.0.0.9 198.51.100.7 udp 53")),
+            ("xshield: THREAT in action=EAT IN=eth0 OUT= SRC=198.51.100.7 DST=10.0.0.9 LEN=60 PROTO=TCP", None),
             ("xshield: MAYBE in rule=none IN=eth0 OUT= SRC=10.0.0.5 DST=10.0.0.9 LEN=60 PROTO=TCP", None),
             ("xshield: DENY in rule=bad//id IN=eth0 OUT= SRC=10.0.0.5 DST=10.0.0.9 LEN=60 PROTO=TCP", None),
             ("other: xshield: DENY in rule=none IN=eth0 OUT= SRC=10.0.0.5 DST=10.0.0.9 LEN=60 PROTO=TCP", None),
@@ -235,11 +311,29 @@ mod tests {
         assert_eq!(counted, [(22, 2, 120, 40, 50), (23, 1, 60, 99, 99)]);
     }
 
+    #[test]
+    fn threat_matches_are_no_denials_and_denials_no_threats() {
+        let threat = TCP.replace("DENY in rule=web/https", "THREAT in action=DROP");
+        let passed = TCP.replace("DENY in rule=web/https", "THREAT in action=PASS");
+        let lines: Vec<_> = [TCP, &threat, &threat, &passed]
+            .into_iter()
+            .enumerate()
+            .map(|(at, text)| (Some(at as u64), LogLine::parse(text).unwrap()))
+            .collect();
+        let events = events(lines.clone(), 9);
+        assert_eq!(events.iter().map(|event| event.packets).sum::<u64>(), 1, "{events:?}");
+        let threats: Vec<_> = threats(lines, 9)
+            .into_iter()
+            .map(|found| (found.action, found.packets, found.bytes, found.last_seen))
+            .collect();
+        assert_eq!(threats, [(ThreatAction::Drop, 2, 120, 2), (ThreatAction::Pass, 1, 60, 3)]);
+    }
+
     proptest! {
         #[test]
         fn any_text_is_read(text in "\\PC*") {
             let _ = LogLine::parse(&text);
-            let _ = LogLine::parse(&format!("{PREFIX}{text}"));
+            let _ = LogLine::parse(&format!("{}{text}", super::super::PREFIX));
         }
 
         #[test]

@@ -5,6 +5,7 @@
 //! line that looks like ours.
 
 mod file;
+mod heading;
 mod journal;
 mod kmsg;
 mod line;
@@ -17,7 +18,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use xshield_wire::message::UnixSeconds;
 
-pub use line::{LogLine, PREFIX, events};
+pub use heading::{Heading, PREFIX, ThreatAction};
+pub use line::{LogLine, LoggedFlow, ThreatMatch, events, flows, threats};
 
 /// Lines that one run takes at most; the next run goes on from there.
 const MOST_LINES: usize = 10_000;

@@ -298,6 +298,9 @@ impl Run<'_> {
             status,
             in_force: self.known_good.as_ref().map(|known| known.ruleset.in_force()),
             problems: [&self.progress.untold[..], &self.outcome.problems[..]].concat(),
+            threat: None,
+            routes: self.routes().into_iter().map(Into::into).collect(),
+            interval: None,
         };
         let mut answer = self.client.check_in(&check_in, connection);
         // A route that broke after the request arrived made the transport send it twice.

@@ -151,7 +151,11 @@ impl Run<'_> {
                     self.progress.ports_digest = None;
                     self.progress.programmed_digest = None;
                 }
-                CommandKind::Unknown => {
+                CommandKind::RunNow => {}
+                CommandKind::Diagnostics
+                | CommandKind::DebugOn
+                | CommandKind::DebugOff
+                | CommandKind::Unknown => {
                     let text = format!("command {} is unknown to this version", command.id);
                     self.note("command-unknown", text);
                 }
@@ -180,7 +184,10 @@ impl Run<'_> {
         for report in std::mem::take(&mut self.progress.outbox) {
             let items = match &report.body {
                 ReportBody::Events(events) => events.events.len() as u64 + events.lost,
-                ReportBody::Programmed(_) | ReportBody::ListeningPorts { .. } => 0,
+                ReportBody::Threats(threats) => threats.matches.len() as u64 + threats.lost,
+                ReportBody::Programmed(_)
+                | ReportBody::ListeningPorts { .. }
+                | ReportBody::Commands { .. } => 0,
             };
             self.spool.append(&pack(&to_json(&report)), items)?;
         }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use xshield_transport::{ProxyList, Route, RouteError, RouteState};
-use xshield_wire::message::{Problem, UnixSeconds};
+use xshield_wire::message::{Problem, RouteFailure, RouteStanding, UnixSeconds};
 
 use crate::state::problem;
 
@@ -17,13 +17,11 @@ pub struct RouteReport {
     pub last_failure: Option<RouteFailure>,
 }
 
-/// A failure of a route.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RouteFailure {
-    /// When.
-    pub at: UnixSeconds,
-    /// Why, and what to check.
-    pub reason: String,
+impl From<RouteReport> for RouteStanding {
+    fn from(report: RouteReport) -> Self {
+        let RouteReport { route, in_use, last_failure } = report;
+        Self { route: route.to_string(), in_use, last_failure }
+    }
 }
 
 /// The route that the last run ended with, to be tried first. A list that has changed since begins

@@ -1,9 +1,9 @@
-//! Signed rulesets: DSSE envelopes (Dead Simple Signing Envelope, protocol and JSON form 1.0.2) with
-//! Ed25519 signatures by pinned keys.
+//! What the platform signs for one host: DSSE envelopes (Dead Simple Signing Envelope, protocol and
+//! JSON form 1.0.2) with Ed25519 signatures by pinned keys.
 //!
-//! A ruleset has no expiry. A host that is cut off from the platform for weeks must keep enforcing
-//! its last-known-good ruleset; an expiry would turn a long outage into an open or a dead host. What
-//! an expiry is for, keeping old states from coming back, is done by the revision's floor.
+//! Nothing signed has an expiry. A host that is cut off from the platform for weeks must keep
+//! enforcing what it last had; an expiry would turn a long outage into an open or a dead host. What
+//! an expiry is for, keeping old states from coming back, is done by the floor.
 
 use std::ops::Deref;
 
@@ -15,9 +15,43 @@ use xshield_policy::{AssetId, Revision, Ruleset};
 use crate::bytes::Bytes;
 use crate::keys::{KeyId, PolicyKey, PolicyPublicKey, sha256};
 use crate::message::{Digest, InForce};
+use crate::threat::{ThreatOrder, ThreatWanted};
 
-/// What the payload of a ruleset's envelope is.
-pub const RULESET_TYPE: &str = "application/vnd.xshield.ruleset.v1+json";
+/// What the platform signs for one host.
+pub trait Payload: Serialize + serde::de::DeserializeOwned {
+    /// The payload's media type; what is signed as one type never passes as another.
+    const TYPE: &'static str;
+
+    /// For whom.
+    fn asset(&self) -> &AssetId;
+
+    /// Its place among all of its type for this host: a revision or a sequence.
+    fn position(&self) -> u64;
+}
+
+impl Payload for Ruleset {
+    const TYPE: &'static str = "application/vnd.xshield.ruleset.v1+json";
+
+    fn asset(&self) -> &AssetId {
+        &self.asset
+    }
+
+    fn position(&self) -> u64 {
+        self.revision.0
+    }
+}
+
+impl Payload for ThreatOrder {
+    const TYPE: &'static str = "application/vnd.xshield.threat-order.v1+json";
+
+    fn asset(&self) -> &AssetId {
+        &self.asset
+    }
+
+    fn position(&self) -> u64 {
+        self.sequence
+    }
+}
 
 /// The largest envelope that is read, in bytes.
 pub const MAX_ENVELOPE: usize = 64 << 20;
@@ -41,24 +75,24 @@ struct EnvelopeSignature {
     sig: Bytes<64>,
 }
 
-/// A ruleset could not be written as JSON.
+/// A payload could not be written as JSON.
 #[derive(Debug, thiserror::Error)]
-#[error("writing the ruleset of {asset} as JSON failed")]
+#[error("writing what is signed for {asset} as JSON failed")]
 pub struct SealError {
     asset: AssetId,
     source: serde_json::Error,
 }
 
-/// Platform: signs a ruleset.
+/// Platform: signs a ruleset or an order.
 ///
 /// # Errors
-/// When the ruleset can't be written as JSON.
-pub fn seal(key: &PolicyKey, ruleset: &Ruleset) -> Result<Envelope, SealError> {
-    let payload = serde_json::to_vec(ruleset)
-        .map_err(|source| SealError { asset: ruleset.asset.clone(), source })?;
-    let sig = key.sign(&pre_authentication(RULESET_TYPE, &payload));
+/// When it can't be written as JSON.
+pub fn seal<T: Payload>(key: &PolicyKey, value: &T) -> Result<Envelope, SealError> {
+    let payload = serde_json::to_vec(value)
+        .map_err(|source| SealError { asset: value.asset().clone(), source })?;
+    let sig = key.sign(&pre_authentication(T::TYPE, &payload));
     let signature = EnvelopeSignature { keyid: key.public().id().into(), sig };
-    let payload_type = RULESET_TYPE.to_owned();
+    let payload_type = T::TYPE.to_owned();
     Ok(Envelope { payload_type, payload, signatures: vec![signature] })
 }
 
@@ -74,7 +108,7 @@ impl Envelope {
         serde_json::from_slice(bytes).map_err(EnvelopeError::Malformed)
     }
 
-    /// SHA-256 of the payload: what [`InForce`] names the ruleset by.
+    /// SHA-256 of the payload: what [`InForce`] and [`ThreatWanted`] name it by.
     #[must_use]
     pub fn digest(&self) -> Digest {
         Bytes(sha256(&self.payload))
@@ -100,17 +134,19 @@ pub enum EnvelopeError {
         bytes: usize,
     },
     /// Not the JSON of an envelope.
-    #[error("the signed ruleset is damaged: its envelope can't be read")]
+    #[error("what the platform signed is damaged: its envelope can't be read")]
     Malformed(#[source] serde_json::Error),
     /// The payload is something else.
-    #[error("the envelope holds {got:?}, not {RULESET_TYPE:?}; upgrade the older side")]
+    #[error("the envelope holds {got:?}, not {expected:?}; upgrade the older side")]
     PayloadType {
         /// What it says it holds.
         got: String,
+        /// What was asked for.
+        expected: &'static str,
     },
     /// Signed, but by no pinned key.
     #[error(
-        "the ruleset is signed by {signed_by:?}, but only {pinned:?} are pinned; if the platform's \
+        "the envelope is signed by {signed_by:?}, but only {pinned:?} are pinned; if the platform's \
          policy key was changed on purpose, put the new one into the host's configuration"
     )]
     UnknownKey {
@@ -120,13 +156,13 @@ pub enum EnvelopeError {
         pinned: Vec<KeyId>,
     },
     /// A pinned key is named, but the signature is not its.
-    #[error("the ruleset's signature is wrong: it was damaged or forged")]
+    #[error("the envelope's signature is wrong: it was damaged or forged")]
     BadSignature,
-    /// Properly signed, but not a ruleset that this program understands.
-    #[error("the ruleset is signed but can't be understood; upgrade this program")]
+    /// Properly signed, but nothing that this program understands.
+    #[error("the envelope is signed but its content can't be understood; upgrade this program")]
     Payload(#[source] serde_json::Error),
     /// For another host.
-    #[error("the ruleset is for {got}, but this host is {expected}")]
+    #[error("the envelope is for {got}, but this host is {expected}")]
     OtherHost {
         /// Whom it is for.
         got: AssetId,
@@ -134,17 +170,17 @@ pub enum EnvelopeError {
         expected: AssetId,
     },
     /// Older than what the host has had already.
-    #[error("the ruleset is of revision {got}, but this host has already had revision {floor}")]
+    #[error("the envelope holds revision {got}, but this host has already had revision {floor}")]
     Older {
-        /// Its revision.
-        got: Revision,
+        /// Its revision or sequence.
+        got: u64,
         /// The newest so far.
-        floor: Revision,
+        floor: u64,
     },
 }
 
 /// Something that was signed by a pinned key, for this host, at a revision not too old. Made by
-/// [`open`] and nothing else; whoever has one has the evidence.
+/// [`open_payload`] and nothing else; whoever has one has the evidence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified<T> {
     value: T,
@@ -174,6 +210,14 @@ impl Verified<Ruleset> {
     }
 }
 
+impl Verified<ThreatOrder> {
+    /// Names this order.
+    #[must_use]
+    pub fn name(&self) -> ThreatWanted {
+        ThreatWanted { sequence: self.value.sequence, order: self.digest }
+    }
+}
+
 impl<T> Deref for Verified<T> {
     type Target = T;
 
@@ -182,10 +226,7 @@ impl<T> Deref for Verified<T> {
     }
 }
 
-/// Host: opens an envelope, from the platform or from its own disk.
-///
-/// `floor` is the newest revision this host has had. The same revision is accepted with another
-/// digest: the platform compiles a revision again when assets change their addresses or tags.
+/// Host: opens a ruleset's envelope, from the platform or from its own disk; see [`open_payload`].
 ///
 /// # Errors
 /// See [`EnvelopeError`]; looked at in the order written there.
@@ -195,23 +236,43 @@ pub fn open(
     expected: &AssetId,
     floor: Revision,
 ) -> Result<Verified<Ruleset>, EnvelopeError> {
-    let payload = verified_payload(envelope, pinned)?;
-    let ruleset: Ruleset = serde_json::from_slice(&payload).map_err(EnvelopeError::Payload)?;
-    if ruleset.asset != *expected {
-        let expected = expected.clone();
-        return Err(EnvelopeError::OtherHost { got: ruleset.asset, expected });
-    }
-    if ruleset.revision < floor {
-        return Err(EnvelopeError::Older { got: ruleset.revision, floor });
-    }
-    let digest = Bytes(sha256(&payload));
-    Ok(Verified { value: ruleset, digest, envelope: envelope.to_vec() })
+    open_payload(envelope, pinned, expected, floor.0)
 }
 
-fn verified_payload(bytes: &[u8], pinned: &[PolicyPublicKey]) -> Result<Vec<u8>, EnvelopeError> {
+/// Host: opens an envelope, from the platform or from its own disk.
+///
+/// `floor` is the newest revision or sequence this host has had. The same one is accepted with
+/// another digest: the platform compiles a revision again when assets change their addresses or tags.
+///
+/// # Errors
+/// See [`EnvelopeError`]; looked at in the order written there.
+pub fn open_payload<T: Payload>(
+    envelope: &[u8],
+    pinned: &[PolicyPublicKey],
+    expected: &AssetId,
+    floor: u64,
+) -> Result<Verified<T>, EnvelopeError> {
+    let payload = verified_payload(envelope, pinned, T::TYPE)?;
+    let value: T = serde_json::from_slice(&payload).map_err(EnvelopeError::Payload)?;
+    if value.asset() != expected {
+        let (got, expected) = (value.asset().clone(), expected.clone());
+        return Err(EnvelopeError::OtherHost { got, expected });
+    }
+    if value.position() < floor {
+        return Err(EnvelopeError::Older { got: value.position(), floor });
+    }
+    let digest = Bytes(sha256(&payload));
+    Ok(Verified { value, digest, envelope: envelope.to_vec() })
+}
+
+fn verified_payload(
+    bytes: &[u8],
+    pinned: &[PolicyPublicKey],
+    expected: &'static str,
+) -> Result<Vec<u8>, EnvelopeError> {
     let envelope = Envelope::from_bytes(bytes)?;
-    if envelope.payload_type != RULESET_TYPE {
-        return Err(EnvelopeError::PayloadType { got: envelope.payload_type });
+    if envelope.payload_type != expected {
+        return Err(EnvelopeError::PayloadType { got: envelope.payload_type, expected });
     }
     let message = pre_authentication(&envelope.payload_type, &envelope.payload);
     let signatures = &envelope.signatures[..envelope.signatures.len().min(MAX_SIGNATURES)];

@@ -1,13 +1,14 @@
 //! What hosts and platform say to each other, and how each knows that the other said it.
 //!
 //! Pure: keys, time and randomness are arguments. Messages are JSON; their types end here and in
-//! `policy`. The three exchanges of a host, all under `/host/v1`:
+//! `policy`. The exchanges of a host, all under `/host/v1`:
 //!
 //! | request | message | authenticated by |
 //! |---|---|---|
 //! | `POST /host/v1/session` | [`message::SessionRequest`] → [`message::SessionResponse`] | [`session`]: enforcement key + identity key |
 //! | `POST /host/v1/check-in` | [`message::CheckIn`] → [`message::CheckInAnswer`] | [`signature`] with the session key |
 //! | `GET /host/v1/ruleset` | nothing → [`envelope::Envelope`] or 304 | [`signature`]; the envelope by the pinned policy key |
+//! | `GET /host/v1/threat/…` | see [`threat`] | see there |
 //! | `POST /host/v1/reports` | zstd of [`message::Report`] → [`message::ReportAnswer`] | [`signature`] with the session key |
 
 pub mod bytes;
@@ -16,6 +17,7 @@ pub mod keys;
 pub mod message;
 pub mod session;
 pub mod signature;
+pub mod threat;
 mod transcript;
 
 pub use bytes::Bytes;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use xshield_policy::{AssetId, Direction, Mode, Protocol, Revision, RuleId, Subject};
 
 use crate::bytes::Bytes;
+use crate::threat::{ThreatPath, ThreatReport, ThreatStanding, ThreatWanted};
 
 /// The version these types describe. The platform serves this one and the one before.
 pub const VERSION: u16 = 1;
@@ -81,6 +82,36 @@ pub struct CheckIn {
     pub in_force: Option<InForce>,
     /// What an operator should know and act on.
     pub problems: Vec<Problem>,
+    /// How the host stands about threats; `None` from a program that knows none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threat: Option<ThreatStanding>,
+    /// Every way to the platform, in the order in which they are configured.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<RouteStanding>,
+    /// Seconds until the host means to check in again; `None` when something else decides when it
+    /// runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval: Option<u32>,
+}
+
+/// One way to the platform and how it last went.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteStanding {
+    /// `direct` or `proxy ADDRESS:PORT`.
+    pub route: String,
+    /// Whether the platform was last reached by it; it is tried first.
+    pub in_use: bool,
+    /// Why it failed when it was last tried; `None` when it worked then, or was never tried.
+    pub last_failure: Option<RouteFailure>,
+}
+
+/// A failure of a route.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteFailure {
+    /// When.
+    pub at: UnixSeconds,
+    /// Why, and what to check.
+    pub reason: String,
 }
 
 /// The program that checks in.
@@ -168,6 +199,9 @@ pub struct CheckInAnswer {
     pub next_check_in: u32,
     /// The platform's clock.
     pub time: UnixSeconds,
+    /// The threat order the host should have; `None` while there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threat: Option<ThreatWanted>,
 }
 
 /// A command for the host.
@@ -177,16 +211,58 @@ pub struct Command {
     pub id: String,
     /// What to do.
     pub kind: CommandKind,
+    /// Not begun after this time; `None`: never too late.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<UnixSeconds>,
+    /// For how long, in seconds, where that has a meaning: debug logging.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration: Option<u32>,
 }
 
 /// What a host can be told to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CommandKind {
-    /// Send programmed rules and listening ports again though they have not changed.
+    /// Send programmed rules, listening ports and whatever is sent only when it changes, again.
     Resend,
+    /// Run a whole cycle now. At Spark, whose cycle hears this, the running one is it.
+    RunNow,
+    /// Collect diagnostics and upload them.
+    Diagnostics,
+    /// Log in detail for [`Command::duration`], and publish the log to the platform.
+    DebugOn,
+    /// Stop logging in detail.
+    DebugOff,
     /// A later version's command; reported as unknown, not carried out.
     #[serde(other)]
+    Unknown,
+}
+
+/// What became of a command.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommandOutcome {
+    /// The command's id.
+    pub id: String,
+    /// When it ended, by the host's clock.
+    pub at: UnixSeconds,
+    /// How.
+    pub result: CommandResult,
+}
+
+/// How a command ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "result", rename_all = "kebab-case")]
+pub enum CommandResult {
+    /// Carried out.
+    Done,
+    /// Tried in vain.
+    Failed {
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// Heard too late.
+    Expired,
+    /// This version does not know it.
     Unknown,
 }
 
@@ -215,6 +291,13 @@ pub enum ReportBody {
     ListeningPorts {
         /// All of them, loopback-only ones left out.
         ports: Vec<ListeningPort>,
+    },
+    /// Flows with listed peers since the last batch of this kind.
+    Threats(ThreatReport),
+    /// What became of commands.
+    Commands {
+        /// Each ended command once.
+        outcomes: Vec<CommandOutcome>,
     },
 }
 
@@ -444,4 +527,4 @@ macro_rules! message {
     )+};
 }
 
-message!(SessionRequest, SessionResponse, CheckIn, CheckInAnswer, Report, ReportAnswer);
+message!(SessionRequest, SessionResponse, CheckIn, CheckInAnswer, Report, ReportAnswer, ThreatPath);

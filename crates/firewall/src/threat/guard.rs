@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use xshield_policy::{
     Bound, BoundDirection, BoundFailsafe, Direction, Mode, RangeSet, Revision, Subject,
 };
+use xshield_threat::ThreatMode;
 
 use super::list::Counts;
 use crate::plan::{
@@ -22,31 +23,17 @@ use crate::{Capabilities, FlowKind};
 /// Log lines per second and direction, and how many in one go.
 const LOG_RATE: (u64, u32) = (10, 20);
 
-/// What becomes of flows with listed peers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ThreatMode {
-    /// Their packets are recorded and dropped.
-    Block,
-    /// Their packets are recorded and let through to the policy.
-    EventOnly,
-    /// Nobody looks.
-    Off,
+fn kind(mode: ThreatMode) -> FlowKind {
+    match mode {
+        ThreatMode::Block => FlowKind::Denied,
+        ThreatMode::EventOnly | ThreatMode::Off => FlowKind::WouldDeny,
+    }
 }
 
-impl ThreatMode {
-    fn kind(self) -> FlowKind {
-        match self {
-            Self::Block => FlowKind::Denied,
-            Self::EventOnly | Self::Off => FlowKind::WouldDeny,
-        }
-    }
-
-    fn verdict(self) -> Next {
-        match self {
-            Self::Block => Next::Drop,
-            Self::EventOnly | Self::Off => Next::Accept,
-        }
+fn verdict(mode: ThreatMode) -> Next {
+    match mode {
+        ThreatMode::Block => Next::Drop,
+        ThreatMode::EventOnly | ThreatMode::Off => Next::Accept,
     }
 }
 
@@ -183,7 +170,7 @@ impl Guard {
             let mode = posture.mode(direction);
             for seen in [Seen::Opening, Seen::Answering] {
                 chains.push(matched(direction, mode, seen));
-                chains.push(recorder(direction, mode.kind(), seen));
+                chains.push(recorder(direction, kind(mode), seen));
             }
         }
         chains.extend(Gate::ALL.map(|gate| look_up(gate, posture, counts)));
@@ -292,8 +279,8 @@ fn matched(direction: Direction, mode: ThreatMode, seen: Seen) -> Chain {
         next: None,
         label: None,
     };
-    let record = Next::Jump(recorder_chain(direction, mode.kind(), seen));
-    let lines = vec![line(Vec::new(), record), log, line(Vec::new(), mode.verdict())];
+    let record = Next::Jump(recorder_chain(direction, kind(mode), seen));
+    let lines = vec![line(Vec::new(), record), log, line(Vec::new(), verdict(mode))];
     Chain { name, lines }
 }
 

@@ -24,9 +24,10 @@ use ipnet::IpNet;
 use rustix::thread::{MembarrierCommand, membarrier};
 
 pub use error::ThreatError;
-pub use guard::{Posture, ThreatMode};
+pub use guard::Posture;
 pub use list::{Counts, ListName, Standing};
 pub use read::{Difference, ThreatState};
+pub use xshield_threat::ThreatMode;
 
 use crate::FlowDump;
 use crate::nft::constants::{chain, flag, message as kind};

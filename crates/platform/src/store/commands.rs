@@ -21,7 +21,10 @@ pub async fn waiting(conn: &mut Conn, id: &AssetId) -> StoreResult<Vec<Command>>
     .await
     .doing("read commands")?;
     rows.iter()
-        .map(|row| Ok(Command { id: row.get("id"), kind: from_word(row.get("kind"))? }))
+        .map(|row| {
+            let kind = from_word(row.get("kind"))?;
+            Ok(Command { id: row.get("id"), kind, expires: None, duration: None })
+        })
         .collect()
 }
 
@@ -65,5 +68,19 @@ pub async fn end(
         .execute(conn)
         .await
         .doing("end commands")?;
+    Ok(())
+}
+
+/// Ends a command.
+///
+/// # Errors
+/// When the database fails.
+pub async fn finish(conn: &mut Conn, asset: &AssetId, id: &str) -> StoreResult<()> {
+    sqlx::query("DELETE FROM command WHERE asset_id = $1 AND id = $2")
+        .bind(asset.as_str())
+        .bind(id)
+        .execute(conn)
+        .await
+        .doing("end a command")?;
     Ok(())
 }

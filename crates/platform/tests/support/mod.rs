@@ -386,6 +386,9 @@ impl TestHost {
             status: Status::NoPolicy,
             in_force: None,
             problems: Vec::new(),
+            threat: None,
+            routes: Vec::new(),
+            interval: None,
         }
     }
 

@@ -1,7 +1,8 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use xshield_policy::Revision;
-use xshield_wire::envelope::{EnvelopeError, RULESET_TYPE, Verified, open, seal};
+use xshield_policy::{Revision, Ruleset};
+use xshield_wire::envelope::{EnvelopeError, Payload as _, Verified, open, open_payload, seal};
+use xshield_wire::threat::ThreatOrder;
 use xshield_wire::{PolicyKey, PolicyPublicKey};
 
 use crate::fixtures::{asset, policy_key, ruleset};
@@ -12,6 +13,15 @@ fn sealed(revision: u64) -> Vec<u8> {
 
 fn opened(bytes: &[u8]) -> Result<Verified<xshield_policy::Ruleset>, EnvelopeError> {
     open(bytes, &[policy_key().public()], &asset("a-web"), Revision(3))
+}
+
+#[test]
+fn what_is_signed_as_one_type_never_passes_as_another() {
+    let pinned = [policy_key().public()];
+    let as_order = open_payload::<ThreatOrder>(&sealed(3), &pinned, &asset("a-web"), 0);
+    let expected = ThreatOrder::TYPE;
+    let error = as_order.unwrap_err();
+    assert!(matches!(error, EnvelopeError::PayloadType { expected: e, .. } if e == expected));
 }
 
 #[test]
@@ -34,7 +44,7 @@ fn the_same_revision_may_be_compiled_again_but_an_older_one_never_comes_back() {
     opened(&again.to_bytes()).unwrap();
     opened(&sealed(4)).unwrap();
     let error = opened(&sealed(2)).unwrap_err();
-    assert!(matches!(error, EnvelopeError::Older { got: Revision(2), floor: Revision(3) }));
+    assert!(matches!(error, EnvelopeError::Older { got: 2, floor: 3 }));
 }
 
 #[test]
@@ -42,7 +52,7 @@ fn another_hosts_ruleset_is_refused() {
     let error = open(&sealed(3), &[policy_key().public()], &asset("a-db"), Revision(0));
     let error = error.unwrap_err();
     assert!(matches!(&error, EnvelopeError::OtherHost { .. }));
-    assert_eq!(error.to_string(), "the ruleset is for a-web, but this host is a-db");
+    assert_eq!(error.to_string(), "the envelope is for a-web, but this host is a-db");
 }
 
 #[test]
@@ -83,7 +93,7 @@ fn a_second_signature_helps_hosts_through_a_change_of_keys() {
 #[test]
 fn the_payloads_type_is_signed_too() {
     let mut envelope: Value = serde_json::from_slice(&sealed(3)).unwrap();
-    assert_eq!(envelope["payloadType"], RULESET_TYPE);
+    assert_eq!(envelope["payloadType"], Ruleset::TYPE);
     envelope["payloadType"] = json!("application/vnd.xshield.ruleset.v2+json");
     let error = opened(&serde_json::to_vec(&envelope).unwrap()).unwrap_err();
     assert!(matches!(error, EnvelopeError::PayloadType { .. }));

@@ -6,10 +6,12 @@ use std::net::IpAddr;
 use proptest::prelude::*;
 use serde_json::Value;
 use xshield_policy::{Direction, Mode, Protocol, Revision, Subject};
-use xshield_wire::envelope::{open, seal};
+use xshield_threat::ThreatMode;
+use xshield_wire::envelope::{open, open_payload, seal};
 use xshield_wire::message::*;
 use xshield_wire::session::{prove, start};
-use xshield_wire::{Bytes, Envelope};
+use xshield_wire::threat::*;
+use xshield_wire::{Bytes, Envelope, Verified};
 
 use crate::fixtures::{
     NOW, TOKEN, asset, enforcement, identity, policy_key, randomness, ruleset, terms,
@@ -34,6 +36,9 @@ fn check_in(status: Status) -> CheckIn {
         status,
         in_force: Some(in_force()),
         problems: vec![Problem { code: "dns-stale".into(), text: "answers are 2 h old".into() }],
+        threat: None,
+        routes: vec![],
+        interval: None,
     }
 }
 
@@ -41,9 +46,15 @@ fn answer() -> CheckInAnswer {
     CheckInAnswer {
         version: 1,
         wanted: Some(in_force()),
-        commands: vec![Command { id: "c-1".into(), kind: CommandKind::Resend }],
+        commands: vec![Command {
+            id: "c-1".into(),
+            kind: CommandKind::Resend,
+            expires: None,
+            duration: None,
+        }],
         next_check_in: 252,
         time: NOW,
+        threat: None,
     }
 }
 
@@ -102,6 +113,76 @@ fn programmed(text: Option<&str>) -> ReportBody {
     })
 }
 
+fn threat_wanted() -> ThreatWanted {
+    ThreatWanted { sequence: 9, order: Bytes([0x0D; 32]) }
+}
+
+fn list() -> ListName {
+    ListName {
+        revision: 7,
+        digest: Bytes([0x11; 32]),
+        entries: 900,
+        least_confidence: 60,
+        whole_entries: 1000,
+    }
+}
+
+fn order() -> ThreatOrder {
+    ThreatOrder {
+        asset: asset("a-web"),
+        sequence: 9,
+        inbound: ThreatMode::Block,
+        outbound: ThreatMode::EventOnly,
+        list: Some(list()),
+        verify_every: 86_400,
+    }
+}
+
+fn standing() -> ThreatStanding {
+    ThreatStanding {
+        order: Some(threat_wanted()),
+        list: Some(list()),
+        inbound: ThreatMode::Block,
+        outbound: ThreatMode::Off,
+        elements: 905,
+        verified_at: Some(NOW - 60),
+        memory: 4 << 30,
+        budget: Some(64 << 20),
+        failure: Some("the kernel refused its memory".into()),
+    }
+}
+
+fn threats() -> ReportBody {
+    let blocked = ThreatMatch {
+        action: ThreatAction::Blocked,
+        direction: Direction::Inbound,
+        local: "10.0.0.5".parse().unwrap(),
+        remote: "203.0.113.9".parse().unwrap(),
+        protocol: Protocol::Tcp,
+        port: 443,
+        rule: Some("web-tier/https".parse().unwrap()),
+        policy: PolicyVerdict::Allowed,
+        process: Some("/usr/sbin/nginx".into()),
+        service: Some("nginx.service".into()),
+        packets: 3,
+        bytes: 180,
+        first_seen: NOW - 240,
+        last_seen: NOW,
+        from: EventSource::Recorder,
+        revision: 7,
+    };
+    let recorded = ThreatMatch {
+        action: ThreatAction::Recorded,
+        direction: Direction::Outbound,
+        rule: None,
+        policy: PolicyVerdict::NoPolicy,
+        process: None,
+        service: None,
+        ..blocked.clone()
+    };
+    ReportBody::Threats(ThreatReport { matches: vec![blocked, recorded], lost: 1 })
+}
+
 fn listening() -> ReportBody {
     ReportBody::ListeningPorts {
         ports: vec![ListeningPort {
@@ -149,6 +230,64 @@ fn version_1_reports_stay_readable() {
     check("report-events", &report(events()));
     check("report-listening-ports", &report(listening()));
     check("report-answer", &ReportAnswer { version: 1, acknowledged: Bytes([0xB0; 16]) });
+}
+
+#[test]
+fn what_came_later_in_version_1_stays_readable() {
+    let threat = Some(standing());
+    let failure = RouteFailure { at: NOW, reason: "the proxy does not answer".into() };
+    let routes = vec![
+        RouteStanding {
+            route: "proxy 10.10.6.4:3128".into(),
+            in_use: false,
+            last_failure: Some(failure),
+        },
+        RouteStanding { route: "direct".into(), in_use: true, last_failure: None },
+    ];
+    let full = CheckIn { threat, routes, interval: Some(120), ..check_in(Status::Enforcing) };
+    check("check-in-with-threat", &full);
+    let command = |kind, expires, duration| Command { id: "c-2".into(), kind, expires, duration };
+    let pending = CheckInAnswer {
+        threat: Some(threat_wanted()),
+        commands: vec![
+            command(CommandKind::RunNow, Some(NOW + 3600), None),
+            command(CommandKind::Diagnostics, None, None),
+            command(CommandKind::DebugOn, None, Some(600)),
+            command(CommandKind::DebugOff, None, None),
+        ],
+        ..answer()
+    };
+    check("check-in-answer-with-threat", &pending);
+    check("report-threats", &report(threats()));
+    let outcome = |result| CommandOutcome { id: "c-2".into(), at: NOW, result };
+    let outcomes = vec![
+        outcome(CommandResult::Done),
+        outcome(CommandResult::Failed { reason: "the disk is full".into() }),
+        outcome(CommandResult::Expired),
+        outcome(CommandResult::Unknown),
+    ];
+    check("report-commands", &report(ReportBody::Commands { outcomes }));
+    let file = |kind, seed| ThreatFile {
+        kind,
+        sha256: Bytes([seed; 32]),
+        bytes: 700,
+        to: Bytes([seed + 1; 32]),
+    };
+    let files = vec![file(ThreatFileKind::Snapshot, 1), file(ThreatFileKind::Delta, 2)];
+    check("threat-path", &ThreatPath { version: 1, files });
+}
+
+#[test]
+fn version_1_threat_orders_stay_verifiable() {
+    let order = order();
+    let text = recorded("threat-order-envelope");
+    let envelope: Envelope = serde_json::from_str(&text).unwrap();
+    assert_eq!(envelope, seal(&policy_key(), &order).unwrap());
+    let pinned = [policy_key().public()];
+    let verified: Verified<ThreatOrder> =
+        open_payload(text.as_bytes(), &pinned, &asset("a-web"), 9).unwrap();
+    assert_eq!(*verified, order);
+    assert_eq!(verified.name().sequence, 9);
 }
 
 #[test]

@@ -364,5 +364,5 @@ async fn command(
     let after = format!("{:?} {id}", new.kind).to_lowercase();
     record(&mut tx, &allowed.caller, "asset.command", &asset, "", &after).await?;
     commit(tx).await?;
-    Ok((StatusCode::ACCEPTED, Json(Command { id, kind: new.kind })))
+    Ok((StatusCode::ACCEPTED, Json(Command { id, kind: new.kind, expires: None, duration: None })))
 }

@@ -54,6 +54,7 @@ pub(super) async fn check_in(
         commands,
         next_check_in: jittered(app.settings.check_in_every),
         time: now.unix(),
+        threat: None,
     }))
 }
 

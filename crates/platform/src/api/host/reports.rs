@@ -82,6 +82,13 @@ async fn store(
             }
             Ok(())
         }
+        ReportBody::Commands { outcomes } => {
+            for outcome in outcomes {
+                commands::finish(tx, asset, &outcome.id).await?;
+            }
+            Ok(())
+        }
+        ReportBody::Threats(_) => Ok(()),
     }
 }
 
@@ -107,6 +114,8 @@ fn read(body: &Bytes) -> Answer<Report> {
         ReportBody::Programmed(report) => report.hits.len().max(report.unenforceable.len()),
         ReportBody::Events(report) => report.events.len(),
         ReportBody::ListeningPorts { ports } => ports.len(),
+        ReportBody::Threats(report) => report.matches.len(),
+        ReportBody::Commands { outcomes } => outcomes.len(),
     };
     if items > MAX_ITEMS {
         return Err(Problem::new(

@@ -101,8 +101,7 @@ impl Change {
         read_kind(&mut source, Kind::Delta)?;
         let (from, to) = (Digest(source.array()?), Digest(source.array()?));
         let counts: [u64; 4] = read_counts(&mut source, limits)?;
-        let mut base =
-            Base { prefixes: base.into_iter(), digester: Digester::default(), held: None };
+        let mut base = Base::new(base.into_iter());
         let read = read_change(source, counts, &mut base);
         // A wrong base looks like damage from inside, so it is what is told first.
         let actual = base.digest()?;
@@ -216,14 +215,18 @@ fn read_family<T: Word, R: Read>(
 }
 
 /// The set that is changed, read once from front to back.
-struct Base<B> {
+pub(super) struct Base<B> {
     prefixes: B,
     digester: Digester,
     held: Option<Prefix>,
 }
 
 impl<B: Iterator<Item = Result<Prefix, CodecError>>> Base<B> {
-    fn next_v4(&mut self) -> Result<Option<Net<u32>>, CodecError> {
+    pub(super) fn new(prefixes: B) -> Self {
+        Self { prefixes, digester: Digester::default(), held: None }
+    }
+
+    pub(super) fn next_v4(&mut self) -> Result<Option<Net<u32>>, CodecError> {
         match self.next()? {
             Some(Prefix::V4(net)) => Ok(Some(net)),
             other => {
@@ -233,7 +236,7 @@ impl<B: Iterator<Item = Result<Prefix, CodecError>>> Base<B> {
         }
     }
 
-    fn next_v6(&mut self) -> Result<Option<Net<u128>>, CodecError> {
+    pub(super) fn next_v6(&mut self) -> Result<Option<Net<u128>>, CodecError> {
         loop {
             match self.next()? {
                 Some(Prefix::V6(net)) => return Ok(Some(net)),
@@ -253,7 +256,7 @@ impl<B: Iterator<Item = Result<Prefix, CodecError>>> Base<B> {
     }
 
     /// The digest of all of it, also of what the change never came to.
-    fn digest(mut self) -> Result<Digest, CodecError> {
+    pub(super) fn digest(mut self) -> Result<Digest, CodecError> {
         while self.next()?.is_some() {}
         Ok(self.digester.finish())
     }

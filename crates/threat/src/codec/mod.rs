@@ -4,7 +4,7 @@
 //! |---|---|
 //! | 3 | `XTL` |
 //! | 1 | version, 1 |
-//! | 1 | `S` snapshot or `D` delta |
+//! | 1 | `S` snapshot or `D` delta (`F`: a [flat list](mod@flat), which never travels) |
 //! | 32 | delta only: digest of the set it changes |
 //! | 32 | digest of the set it yields |
 //! | varints | snapshot: IPv4 and IPv6 prefixes. Delta: touched IPv4, touched IPv6, added IPv4, added IPv6 |
@@ -20,17 +20,21 @@
 //! a million addresses take about 0.1 s.
 
 mod delta;
+pub mod flat;
 mod model;
 pub mod path;
 mod range_coder;
 mod snapshot;
+mod steps;
 
 use std::io::{self, Read};
 
 use thiserror::Error;
 
 pub use delta::{Change, delta};
+pub use flat::{FlatReader, FlatWriter};
 pub use snapshot::{SnapshotReader, read_snapshot, snapshot};
+pub use steps::{Step, Steps};
 
 use crate::set::Digest;
 use range_coder::Source;
@@ -102,6 +106,8 @@ pub enum Kind {
     Snapshot,
     /// A change of a set.
     Delta,
+    /// A whole set as a host keeps it.
+    Flat,
 }
 
 impl std::fmt::Display for Kind {
@@ -109,6 +115,7 @@ impl std::fmt::Display for Kind {
         f.write_str(match self {
             Self::Snapshot => "snapshot",
             Self::Delta => "delta",
+            Self::Flat => "flat list",
         })
     }
 }
@@ -121,6 +128,7 @@ impl Kind {
         match self {
             Self::Snapshot => b'S',
             Self::Delta => b'D',
+            Self::Flat => b'F',
         }
     }
 }

@@ -179,6 +179,10 @@ impl<R: Read> Source<R> {
     }
 
     pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], CodecError> {
+        if let Some(bytes) = self.buffer[self.at..self.filled].first_chunk() {
+            self.at += N;
+            return Ok(*bytes);
+        }
         let mut bytes = [0; N];
         for byte in &mut bytes {
             *byte = self.byte()?;
@@ -186,7 +190,7 @@ impl<R: Read> Source<R> {
         Ok(bytes)
     }
 
-    fn end(&mut self) -> Result<(), CodecError> {
+    pub(super) fn end(&mut self) -> Result<(), CodecError> {
         match self.byte() {
             Err(CodecError::Truncated) => Ok(()),
             Ok(_) => Err(CodecError::Trailing),

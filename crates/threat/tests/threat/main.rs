@@ -5,6 +5,7 @@
 mod codec;
 mod compile;
 mod feeds;
+mod flat;
 mod guard;
 
 use proptest::prelude::*;

@@ -4,9 +4,13 @@
 //! prefixes, at a higher price per element and a second look-up per packet. Short blocks (most
 //! prefixes of real lists are /31) are cheaper as hosts.
 
-use crate::entry::Net;
+mod moves;
+
+use crate::entry::{Net, Prefix};
 use crate::set::{Family, ThreatSet};
 use crate::word::Word;
+
+pub use moves::{Moves, MovesBuilder};
 
 /// What an element costs in the kernel, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +70,17 @@ impl Counts {
         Self { v4_hosts, v4_intervals, v6_hosts, v6_intervals }
     }
 
+    /// Counts the elements of one more prefix, for lists that stream by.
+    pub fn add(&mut self, prefix: Prefix, expansion: Expansion) {
+        let (hosts, intervals) = match prefix {
+            Prefix::V4(_) => (&mut self.v4_hosts, &mut self.v4_intervals),
+            Prefix::V6(_) => (&mut self.v6_hosts, &mut self.v6_intervals),
+        };
+        for element in elements(prefix, expansion) {
+            *(if element.is_host() { &mut *hosts } else { &mut *intervals }) += 1;
+        }
+    }
+
     /// Bytes in the kernel.
     #[must_use]
     pub fn bytes(&self, costs: Costs) -> u64 {
@@ -73,6 +88,19 @@ impl Counts {
         let intervals = (self.v4_intervals + self.v6_intervals).saturating_mul(costs.interval);
         hosts.saturating_add(intervals)
     }
+}
+
+/// The elements that a prefix becomes: itself, or each of its hosts.
+pub fn elements(prefix: Prefix, expansion: Expansion) -> impl Iterator<Item = Prefix> {
+    let (expanded, free) = match prefix {
+        Prefix::V4(net) => (becomes_hosts(net, expansion.v4_from), net.free_bits()),
+        Prefix::V6(net) => (becomes_hosts(net, expansion.v6_from), net.free_bits()),
+    };
+    (0..if expanded { 1u128 << free } else { 1 }).map(move |more| match prefix {
+        Prefix::V4(net) if expanded => Prefix::V4(Net::host(net.first() | more as u32)),
+        Prefix::V6(net) if expanded => Prefix::V6(Net::host(net.first() | more)),
+        whole => whole,
+    })
 }
 
 /// The hosts of one family under an expansion, ascending, one at a time.
@@ -152,7 +180,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::entry::Prefix;
 
     fn set(text: &str) -> ThreatSet {
         text.split_whitespace().map(|part| part.parse::<Prefix>().unwrap()).collect()
@@ -199,6 +226,10 @@ mod tests {
             prop_assert_eq!(hosts.len() as u64, counts.v4_hosts);
             prop_assert_eq!(intervals.len() as u64, counts.v4_intervals);
             prop_assert!(hosts.is_sorted());
+            let mut counted = Counts::default();
+            let expansion = Expansion { v4_from, v6_from: 128 };
+            set.iter().for_each(|prefix| counted.add(prefix, expansion));
+            prop_assert_eq!(counted, counts);
             let both = hosts.into_iter().map(Net::host).chain(intervals).map(Prefix::V4);
             prop_assert_eq!(both.collect::<ThreatSet>(), set);
         }

@@ -1,0 +1,282 @@
+//! A list as a host keeps it on its own disk: as large as its prefixes, read and written in one
+//! pass within a fixed memory bound, so that a delta finds its base at the price of reading it.
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 5 | `XTL`, version 1, `F` |
+//! | 5 each | IPv4 prefixes: the length, the first address in network order |
+//! | 1 | 255: no more IPv4 |
+//! | 17 each | IPv6 prefixes in the same way |
+//! | 1 | 255: no more IPv6 |
+//! | 8 + 8 | how many there were, IPv4 and IPv6, big-endian |
+//! | 32 | digest of the set |
+//!
+//! Numbers and digest stand at the end, so a list can be written whose length is not known yet. A
+//! file without its end is no list: a kill while writing is found by whoever reads. Still, write to
+//! a new file and rename it, or the list that was there is lost.
+
+use std::io::{self, Read, Write};
+
+use thiserror::Error;
+
+use super::range_coder::Source;
+use super::{CodecError, Kind, Limits, read_kind, write_head};
+use crate::entry::{Net, Prefix};
+use crate::set::{Digest, Digester};
+use crate::word::Word;
+
+/// Stands where a length could, and is none.
+const END: u8 = u8::MAX;
+
+/// What a flat list says about itself at its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trailer {
+    /// Which set it is.
+    pub digest: Digest,
+    /// IPv4 prefixes.
+    pub v4: u64,
+    /// IPv6 prefixes.
+    pub v6: u64,
+}
+
+/// Writes a flat list, prefix by prefix; buffers by itself.
+pub struct FlatWriter<W> {
+    writer: W,
+    buffer: Vec<u8>,
+    order: Order,
+    family: Family,
+    digester: Digester,
+    v4: u64,
+    v6: u64,
+}
+
+/// Why a flat list can't be written. The file is to be thrown away.
+#[derive(Debug, Error)]
+pub enum FlatError {
+    /// Writing failed.
+    #[error("writing the threat list failed; see whether the disk is full")]
+    Write(#[source] io::Error),
+    /// A prefix that is not behind the one before in normal form.
+    #[error("{0} does not follow the prefix before it in normal form")]
+    Order(Prefix),
+}
+
+/// Bytes that are written at a time.
+const TOGETHER: usize = 32 << 10;
+
+impl<W: Write> FlatWriter<W> {
+    /// A writer of a list that is still empty. Writes nothing yet.
+    pub fn new(writer: W) -> Self {
+        Self {
+            writer,
+            buffer: write_head(Kind::Flat, &[], &[]),
+            order: Order::default(),
+            family: Family::V4,
+            digester: Digester::default(),
+            v4: 0,
+            v6: 0,
+        }
+    }
+
+    /// Writes the next prefix: IPv4 first, ascending, in normal form, as every reader of this crate
+    /// gives them.
+    ///
+    /// # Errors
+    /// When it is out of order, or writing fails.
+    pub fn push(&mut self, prefix: Prefix) -> Result<(), FlatError> {
+        if !self.order.accepts(prefix) {
+            return Err(FlatError::Order(prefix));
+        }
+        match prefix {
+            Prefix::V4(net) => {
+                self.v4 += 1;
+                self.buffer.push(net.bits());
+                self.buffer.extend_from_slice(&net.first().to_be_bytes());
+            }
+            Prefix::V6(net) => {
+                if self.family == Family::V4 {
+                    self.family = Family::V6;
+                    self.buffer.push(END);
+                }
+                self.v6 += 1;
+                self.buffer.push(net.bits());
+                self.buffer.extend_from_slice(&net.first().to_be_bytes());
+            }
+        }
+        self.digester.add(prefix);
+        if self.buffer.len() >= TOGETHER { self.flush() } else { Ok(()) }
+    }
+
+    /// Writes the end, and gives back the writer (a file is still to be synced) and what was
+    /// written.
+    ///
+    /// # Errors
+    /// When writing fails.
+    pub fn finish(mut self) -> Result<(W, Trailer), FlatError> {
+        let ends: &[u8] = if self.family == Family::V4 { &[END, END] } else { &[END] };
+        self.buffer.extend_from_slice(ends);
+        let digest = std::mem::take(&mut self.digester).finish();
+        self.buffer.extend_from_slice(&self.v4.to_be_bytes());
+        self.buffer.extend_from_slice(&self.v6.to_be_bytes());
+        self.buffer.extend_from_slice(&digest.0);
+        self.flush()?;
+        self.writer.flush().map_err(FlatError::Write)?;
+        Ok((self.writer, Trailer { digest, v4: self.v4, v6: self.v6 }))
+    }
+
+    fn flush(&mut self) -> Result<(), FlatError> {
+        self.writer.write_all(&self.buffer).map_err(FlatError::Write)?;
+        self.buffer.clear();
+        Ok(())
+    }
+}
+
+/// Reads a flat list prefix by prefix, within a fixed memory bound. What came out counts only when
+/// the end was reached without an error: numbers and digest are checked there.
+pub struct FlatReader<R> {
+    source: Source<R>,
+    family: Family,
+    order: Order,
+    digester: Digester,
+    v4: u64,
+    v6: u64,
+    limits: Limits,
+    state: State,
+}
+
+/// Whether there is more to read.
+enum State {
+    Open,
+    Complete(Trailer),
+    Failed,
+}
+
+impl<R: Read> FlatReader<R> {
+    /// Reads the head.
+    ///
+    /// # Errors
+    /// When it is not the head of a flat list.
+    pub fn new(reader: R, limits: Limits) -> Result<Self, CodecError> {
+        let mut source = Source::new(reader);
+        read_kind(&mut source, Kind::Flat)?;
+        Ok(Self {
+            source,
+            family: Family::V4,
+            order: Order::default(),
+            digester: Digester::default(),
+            v4: 0,
+            v6: 0,
+            limits,
+            state: State::Open,
+        })
+    }
+
+    /// The next prefix, in normal form; nothing at the end.
+    ///
+    /// # Errors
+    /// When the bytes are damaged, end too early or say more than the limits; after that, nothing
+    /// more comes.
+    pub fn read(&mut self) -> Result<Option<Prefix>, CodecError> {
+        if !matches!(self.state, State::Open) {
+            return Ok(None);
+        }
+        self.step().inspect_err(|_| self.state = State::Failed)
+    }
+
+    /// What the list is; nothing before its end was reached and found right.
+    #[must_use]
+    pub fn trailer(&self) -> Option<Trailer> {
+        match self.state {
+            State::Complete(trailer) => Some(trailer),
+            State::Open | State::Failed => None,
+        }
+    }
+
+    fn step(&mut self) -> Result<Option<Prefix>, CodecError> {
+        let mut bits = self.source.byte()?;
+        if self.family == Family::V4 && bits == END {
+            self.family = Family::V6;
+            bits = self.source.byte()?;
+        }
+        let prefix = match self.family {
+            _ if bits == END => return self.end().map(|()| None),
+            Family::V4 => Prefix::V4(net(u32::from_be_bytes(self.source.array()?), bits)?),
+            Family::V6 => Prefix::V6(net(u128::from_be_bytes(self.source.array()?), bits)?),
+        };
+        if !self.order.accepts(prefix) {
+            return Err(CodecError::Damaged);
+        }
+        self.count(prefix)?;
+        self.digester.add(prefix);
+        Ok(Some(prefix))
+    }
+
+    fn count(&mut self, prefix: Prefix) -> Result<(), CodecError> {
+        match prefix {
+            Prefix::V4(_) => self.v4 += 1,
+            Prefix::V6(_) => self.v6 += 1,
+        }
+        let (declared, limit) = (self.v4 + self.v6, self.limits.entries);
+        if declared > limit { Err(CodecError::TooMany { declared, limit }) } else { Ok(()) }
+    }
+
+    fn end(&mut self) -> Result<(), CodecError> {
+        let numbers = [self.source.array()?, self.source.array()?].map(u64::from_be_bytes);
+        let expected = Digest(self.source.array()?);
+        self.source.end()?;
+        if numbers != [self.v4, self.v6] {
+            return Err(CodecError::Damaged);
+        }
+        let actual = std::mem::take(&mut self.digester).finish();
+        if actual != expected {
+            return Err(CodecError::WrongContent { expected, actual });
+        }
+        self.state = State::Complete(Trailer { digest: actual, v4: self.v4, v6: self.v6 });
+        Ok(())
+    }
+}
+
+impl<R: Read> Iterator for FlatReader<R> {
+    type Item = Result<Prefix, CodecError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.read().transpose()
+    }
+}
+
+fn net<T: Word>(start: T, bits: u8) -> Result<Net<T>, CodecError> {
+    Net::new(start, bits).ok_or(CodecError::Damaged)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Family {
+    V4,
+    V6,
+}
+
+/// Sees to it that prefixes come in normal form: ascending, disjoint, and never both halves of one.
+#[derive(Default)]
+struct Order {
+    before: Option<Prefix>,
+}
+
+impl Order {
+    fn accepts(&mut self, prefix: Prefix) -> bool {
+        let fits = match (self.before, prefix) {
+            (Some(Prefix::V4(before)), Prefix::V4(net)) => follows(before, net),
+            (Some(Prefix::V6(before)), Prefix::V6(net)) => follows(before, net),
+            (Some(Prefix::V6(_)), Prefix::V4(_)) => false,
+            (Some(Prefix::V4(_)), Prefix::V6(_)) | (None, _) => true,
+        };
+        self.before = Some(prefix);
+        fits
+    }
+}
+
+fn follows<T: Word>(before: Net<T>, net: Net<T>) -> bool {
+    let halves = before.bits() == net.bits() && {
+        let whole = net.bits().saturating_sub(1);
+        Net::around(before.first(), whole) == Net::around(net.first(), whole)
+    };
+    net.first() > before.last() && !halves
+}

@@ -1,0 +1,289 @@
+//! A change applied to a list that streams by, in memory of the change alone.
+
+use std::collections::VecDeque;
+use std::iter::Peekable;
+use std::vec;
+
+use super::CodecError;
+use super::delta::{Base, Change};
+use crate::entry::{Net, Prefix};
+use crate::set::{Digest, Digester, Family};
+use crate::word::Word;
+
+/// What becomes of a prefix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// It is in both lists.
+    Kept(Prefix),
+    /// It is in the base alone. Its addresses may stay under other prefixes.
+    Gone(Prefix),
+    /// It is in the target alone. Its addresses may have been there under other prefixes.
+    New(Prefix),
+}
+
+impl Step {
+    /// The prefix when it is in the target.
+    #[must_use]
+    pub fn target(self) -> Option<Prefix> {
+        match self {
+            Self::Kept(prefix) | Self::New(prefix) => Some(prefix),
+            Self::Gone(_) => None,
+        }
+    }
+}
+
+impl Change {
+    /// What becomes of every prefix of `base` and every new one, ascending within a family, IPv4
+    /// first. `base` comes prefix by prefix in normal form, as from a [`super::FlatReader`]; memory
+    /// is that of the change.
+    ///
+    /// The checks are those of [`Change::apply`], and the last of them is made at the end: what came
+    /// out counts only when the end was reached without an error.
+    pub fn steps<B>(&self, base: B) -> Steps<B::IntoIter>
+    where
+        B: IntoIterator<Item = Result<Prefix, CodecError>>,
+    {
+        Steps {
+            base: Some(Base::new(base.into_iter())),
+            target: Digester::default(),
+            from: self.from(),
+            to: self.to(),
+            part: Part::V4(Patch::new(self.removed().v4(), self.added().v4())),
+            v6: Some(Patch::new(self.removed().v6(), self.added().v6())),
+            ready: VecDeque::new(),
+        }
+    }
+
+    /// The list that comes out, prefix by prefix in normal form; see [`Change::steps`].
+    pub fn stream<B>(&self, base: B) -> impl Iterator<Item = Result<Prefix, CodecError>>
+    where
+        B: IntoIterator<Item = Result<Prefix, CodecError>>,
+    {
+        self.steps(base).filter_map(|step| step.map(Step::target).transpose())
+    }
+}
+
+/// The iterator of [`Change::steps`].
+pub struct Steps<B> {
+    /// Gone once the end was reached or an error was found.
+    base: Option<Base<B>>,
+    target: Digester,
+    from: Digest,
+    to: Digest,
+    part: Part,
+    v6: Option<Patch<u128>>,
+    ready: VecDeque<Step>,
+}
+
+/// The family whose turn it is.
+enum Part {
+    V4(Patch<u32>),
+    V6(Patch<u128>),
+}
+
+impl<B: Iterator<Item = Result<Prefix, CodecError>>> Iterator for Steps<B> {
+    type Item = Result<Step, CodecError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(step) = self.ready.pop_front() {
+                step.target().into_iter().for_each(|prefix| self.target.add(prefix));
+                return Some(Ok(step));
+            }
+            let mut base = self.base.take()?;
+            match self.refill(&mut base) {
+                Ok(Refill::More) => self.base = Some(base),
+                Ok(Refill::End) => return self.check_end(base).err().map(Err),
+                Err(CodecError::Damaged) => return Some(Err(self.blame(base))),
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+}
+
+/// Whether the base has more to give.
+enum Refill {
+    More,
+    End,
+}
+
+impl<B: Iterator<Item = Result<Prefix, CodecError>>> Steps<B> {
+    fn refill(&mut self, base: &mut Base<B>) -> Result<Refill, CodecError> {
+        let ready = &mut self.ready;
+        let refill = match &mut self.part {
+            Part::V4(patch) => {
+                patch.next(|| base.next_v4(), |step| ready.push_back(step.map(Prefix::V4)))?
+            }
+            Part::V6(patch) => {
+                patch.next(|| base.next_v6(), |step| ready.push_back(step.map(Prefix::V6)))?
+            }
+        };
+        match (refill, self.v6.take()) {
+            (Refill::End, Some(v6)) => {
+                self.part = Part::V6(v6);
+                Ok(Refill::More)
+            }
+            (refill, v6) => {
+                self.v6 = v6;
+                Ok(refill)
+            }
+        }
+    }
+
+    fn check_end(&mut self, base: Base<B>) -> Result<(), CodecError> {
+        let actual = base.digest()?;
+        if actual != self.from {
+            return Err(CodecError::WrongBase { expected: self.from, actual });
+        }
+        let actual = std::mem::take(&mut self.target).finish();
+        if actual != self.to {
+            return Err(CodecError::WrongContent { expected: self.to, actual });
+        }
+        Ok(())
+    }
+
+    /// A wrong base looks like a damaged change from inside, so it is what is told first.
+    fn blame(&self, base: Base<B>) -> CodecError {
+        match base.digest() {
+            Ok(actual) if actual != self.from => {
+                CodecError::WrongBase { expected: self.from, actual }
+            }
+            Ok(_) => CodecError::Damaged,
+            Err(error) => error,
+        }
+    }
+}
+
+/// A [`Step`] of one family.
+enum FamilyStep<T> {
+    Kept(Net<T>),
+    Gone(Net<T>),
+    New(Net<T>),
+}
+
+impl<T> FamilyStep<T> {
+    fn map(self, prefix: impl FnOnce(Net<T>) -> Prefix) -> Step {
+        match self {
+            Self::Kept(net) => Step::Kept(prefix(net)),
+            Self::Gone(net) => Step::Gone(prefix(net)),
+            Self::New(net) => Step::New(prefix(net)),
+        }
+    }
+}
+
+/// The change of one family, used up from front to back.
+struct Patch<T> {
+    removed: Peekable<vec::IntoIter<(T, T)>>,
+    added: Peekable<vec::IntoIter<(T, T)>>,
+    /// The prefix of the base that comes next.
+    held: Option<Net<T>>,
+    /// Prefixes of the base that hang together, among themselves or by what is added.
+    island: Vec<Net<T>>,
+}
+
+impl<T: Word> Patch<T> {
+    fn new(removed: &Family<T>, added: &Family<T>) -> Self {
+        let ranges =
+            |family: &Family<T>| family.ranges().collect::<Vec<_>>().into_iter().peekable();
+        Self { removed: ranges(removed), added: ranges(added), held: None, island: Vec::new() }
+    }
+
+    /// Gives on what becomes of the next island: addresses of base and target without a gap. What is
+    /// apart from them is not changed by what happens to them, in normal form either.
+    ///
+    /// An island that nothing touches has at most `2 × BITS − 2` prefixes.
+    fn next(
+        &mut self,
+        mut base: impl FnMut() -> Result<Option<Net<T>>, CodecError>,
+        mut give: impl FnMut(FamilyStep<T>),
+    ) -> Result<Refill, CodecError> {
+        let mut added = Vec::new();
+        let Some((first, last)) = self.collect(&mut base, &mut added)? else {
+            // What is still to go was never there.
+            let left = self.removed.peek().is_some();
+            return if left { Err(CodecError::Damaged) } else { Ok(Refill::End) };
+        };
+        let mut removed = Vec::new();
+        while let Some((from, to)) = self.removed.next_if(|&(from, _)| from <= last) {
+            if from < first || to > last {
+                return Err(CodecError::Damaged);
+            }
+            removed.push((from, to));
+        }
+        if removed.is_empty() && added.is_empty() {
+            self.island.drain(..).for_each(|net| give(FamilyStep::Kept(net)));
+            return Ok(Refill::More);
+        }
+        let ranges = self.island.iter().map(|net| (net.first(), net.last()));
+        let before = Family::from_sorted(ranges);
+        let removed = Family::from_sorted(removed.into_iter());
+        let after = before.difference(&removed).union(&Family::from_sorted(added.into_iter()));
+        merge(self.island.drain(..), after.iter(), give);
+        Ok(Refill::More)
+    }
+
+    /// Fills the island and says which addresses it has; nothing at the end.
+    fn collect(
+        &mut self,
+        base: &mut impl FnMut() -> Result<Option<Net<T>>, CodecError>,
+        added: &mut Vec<(T, T)>,
+    ) -> Result<Option<(T, T)>, CodecError> {
+        let mut span: Option<(T, T)> = None;
+        loop {
+            if self.held.is_none() {
+                self.held = base()?;
+            }
+            let held = self.held.map(|net| (net.first(), net.last()));
+            let is_added = match (held, self.added.peek()) {
+                (Some((held, _)), Some(&(first, _))) => first < held,
+                (held, _) => held.is_none(),
+            };
+            let piece = if is_added { self.added.peek().copied() } else { held };
+            let Some((from, to)) = piece else { return Ok(span) };
+            if let Some((first, last)) = span {
+                if from <= last {
+                    // An address that was there already can't come.
+                    return Err(CodecError::Damaged);
+                }
+                if from - last != T::ONE {
+                    return Ok(span);
+                }
+                span = Some((first, to));
+            } else {
+                span = piece;
+            }
+            if is_added {
+                added.extend(self.added.next());
+            } else {
+                self.island.extend(self.held.take());
+            }
+        }
+    }
+}
+
+/// Compares two ascending lists of prefixes.
+fn merge<T: Word>(
+    before: impl Iterator<Item = Net<T>>,
+    after: impl Iterator<Item = Net<T>>,
+    mut give: impl FnMut(FamilyStep<T>),
+) {
+    let (mut before, mut after) = (before.peekable(), after.peekable());
+    loop {
+        match (before.peek(), after.peek()) {
+            (Some(&old), Some(new)) if old == *new => {
+                before.next();
+                after.next();
+                give(FamilyStep::Kept(old));
+            }
+            (Some(&old), new) if new.is_none_or(|new| old < *new) => {
+                before.next();
+                give(FamilyStep::Gone(old));
+            }
+            (_, Some(&new)) => {
+                after.next();
+                give(FamilyStep::New(new));
+            }
+            (Some(_), None) | (None, None) => return,
+        }
+    }
+}

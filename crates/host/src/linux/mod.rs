@@ -5,6 +5,8 @@
 pub mod firewalld;
 pub mod identity;
 pub mod kernel_log;
+mod netlink;
+pub mod nflog;
 pub mod nftables;
 pub mod os_release;
 pub mod owners;

@@ -1,0 +1,288 @@
+//! A netlink socket that waits for a limited time, and netlink messages as bytes: what NFLOG, conntrack
+//! and nftables notifications have in common.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use netlink_sys::protocols::NETLINK_NETFILTER;
+use netlink_sys::{Socket, SocketAddr};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+/// `NLMSG_ERROR`, linux/netlink.h.
+const ERROR: u16 = 2;
+/// `NLMSG_DONE`.
+const DONE: u16 = 3;
+/// `NLM_F_REQUEST`.
+const REQUEST: u16 = 1;
+/// `NLM_F_ACK`.
+const ACKNOWLEDGE: u16 = 4;
+/// `NLM_F_ROOT | NLM_F_MATCH`.
+const DUMP: u16 = 0x300;
+/// `NLM_F_DUMP_INTR`: the list changed while it was read.
+const DUMP_INTERRUPTED: u16 = 0x10;
+/// Room for one datagram. The kernel fills at most 32 KiB in dumps, and NFLOG what it was told.
+pub(super) const RECEIVE_BYTES: usize = 128 << 10;
+/// How long the kernel may take for an answer. It answers at once.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// What one attempt to receive brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Arrival {
+    /// A datagram of so many bytes.
+    Datagram(usize),
+    /// Nothing within the time given.
+    Nothing,
+    /// The socket's buffer was full, and the kernel threw messages away (`ENOBUFS`).
+    Overrun,
+}
+
+/// Whether a dump is one moment's state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dump {
+    /// It is.
+    Whole,
+    /// Things came and went while it was read; what stayed is in it.
+    Changed,
+}
+
+/// A socket to the kernel's netfilter, in the network namespace in which it was opened.
+#[derive(Debug)]
+pub(super) struct Link {
+    socket: Socket,
+    sequence: u32,
+}
+
+impl Link {
+    pub(super) fn open() -> io::Result<Self> {
+        let mut socket = Socket::new(NETLINK_NETFILTER)?;
+        socket.bind_auto()?;
+        // Whoever is not the kernel can't send to it then.
+        socket.connect(&SocketAddr::new(0, 0))?;
+        Ok(Self { socket, sequence: 0 })
+    }
+
+    /// Hears what the kernel tells to a group of `enum nfnetlink_groups`.
+    pub(super) fn join(&mut self, group: u32) -> io::Result<()> {
+        self.socket.add_membership(group)
+    }
+
+    /// How much may wait in the kernel. What needs a privilege that is missing is left at the
+    /// system's limit.
+    pub(super) fn set_receive_buffer(&self, bytes: usize) {
+        use rustix::net::sockopt::{
+            set_socket_recv_buffer_size, set_socket_recv_buffer_size_force,
+        };
+        if set_socket_recv_buffer_size_force(&self.socket, bytes).is_err() {
+            let _ = set_socket_recv_buffer_size(&self.socket, bytes);
+        }
+    }
+
+    /// Sends one request and waits for its acknowledgement.
+    pub(super) fn request(
+        &mut self,
+        kind: u16,
+        family: u8,
+        resource: u16,
+        attributes: &[(u16, &[u8])],
+    ) -> io::Result<()> {
+        let sequence = self.send(kind, ACKNOWLEDGE, family, resource, attributes)?;
+        let mut buffer = vec![0; RECEIVE_BYTES];
+        let deadline = Instant::now() + ANSWER;
+        loop {
+            let size = match self.receive(&mut buffer, left(deadline))? {
+                Arrival::Datagram(size) => size,
+                Arrival::Overrun => continue,
+                Arrival::Nothing => return Err(io::ErrorKind::TimedOut.into()),
+            };
+            for message in Messages(&buffer[..size]) {
+                if message.sequence == sequence && message.kind == ERROR {
+                    return message.outcome();
+                }
+            }
+        }
+    }
+
+    /// Asks for a list; `each` sees every answer's kind and payload.
+    pub(super) fn dump(
+        &mut self,
+        kind: u16,
+        family: u8,
+        buffer: &mut [u8],
+        mut each: impl FnMut(&Message<'_>),
+    ) -> io::Result<Dump> {
+        let sequence = self.send(kind, DUMP, family, 0, &[])?;
+        let mut state = Dump::Whole;
+        loop {
+            let size = match self.receive(buffer, ANSWER)? {
+                Arrival::Datagram(size) => size,
+                Arrival::Overrun => {
+                    state = Dump::Changed;
+                    continue;
+                }
+                Arrival::Nothing => return Err(io::ErrorKind::TimedOut.into()),
+            };
+            for message in Messages(&buffer[..size]) {
+                if message.sequence != sequence {
+                    continue;
+                }
+                if message.flags & DUMP_INTERRUPTED != 0 {
+                    state = Dump::Changed;
+                }
+                match message.kind {
+                    DONE => return Ok(state),
+                    ERROR => return message.outcome().map(|()| state),
+                    _ => each(&message),
+                }
+            }
+        }
+    }
+
+    fn send(
+        &mut self,
+        kind: u16,
+        flags: u16,
+        family: u8,
+        resource: u16,
+        attributes: &[(u16, &[u8])],
+    ) -> io::Result<u32> {
+        self.sequence = self.sequence.wrapping_add(1).max(1);
+        let mut bytes = vec![0; 4];
+        bytes.extend(kind.to_ne_bytes());
+        bytes.extend((REQUEST | flags).to_ne_bytes());
+        bytes.extend(self.sequence.to_ne_bytes());
+        bytes.extend([0; 4]);
+        bytes.extend([family, 0]);
+        bytes.extend(resource.to_be_bytes());
+        for (kind, value) in attributes {
+            let length = u16::try_from(value.len() + 4)
+                .map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+            bytes.extend(length.to_ne_bytes());
+            bytes.extend(kind.to_ne_bytes());
+            bytes.extend_from_slice(value);
+            bytes.resize(bytes.len().next_multiple_of(4), 0);
+        }
+        let length =
+            u32::try_from(bytes.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+        bytes[..4].copy_from_slice(&length.to_ne_bytes());
+        self.socket.send(&bytes, 0)?;
+        Ok(self.sequence)
+    }
+
+    /// Waits at most `timeout` for one datagram.
+    pub(super) fn receive(&self, buffer: &mut [u8], timeout: Duration) -> io::Result<Arrival> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            match self.socket.recv(&mut &mut *buffer, libc::MSG_DONTWAIT) {
+                Ok(size) => return Ok(Arrival::Datagram(size.min(buffer.len()))),
+                Err(error) => match error.raw_os_error() {
+                    Some(libc::EAGAIN) => {}
+                    Some(libc::EINTR) => continue,
+                    Some(libc::ENOBUFS) => return Ok(Arrival::Overrun),
+                    _ => return Err(error),
+                },
+            }
+            let left = left(deadline);
+            if left.is_zero() {
+                return Ok(Arrival::Nothing);
+            }
+            let socket = self.socket.as_fd();
+            let left = Timespec::try_from(left).unwrap_or(Timespec { tv_sec: 1, tv_nsec: 0 });
+            match poll(&mut [PollFd::new(&socket, PollFlags::IN)], Some(&left)) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+fn left(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now())
+}
+
+/// A received message.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Message<'a> {
+    pub kind: u16,
+    pub flags: u16,
+    pub sequence: u32,
+    pub payload: &'a [u8],
+}
+
+impl<'a> Message<'a> {
+    /// Family and resource of `struct nfgenmsg`, and the attributes after it.
+    pub(super) fn netfilter(&self) -> Option<(u8, u16, Attributes<'a>)> {
+        let (&head, rest) = self.payload.split_first_chunk::<4>()?;
+        Some((head[0], u16::from_be_bytes([head[2], head[3]]), Attributes(rest)))
+    }
+
+    /// What an error message says; zero is an acknowledgement.
+    fn outcome(&self) -> io::Result<()> {
+        match self.payload.first_chunk().map(|number| i32::from_ne_bytes(*number)) {
+            Some(0) => Ok(()),
+            Some(number) => Err(io::Error::from_raw_os_error(number.saturating_neg())),
+            None => Err(io::ErrorKind::InvalidData.into()),
+        }
+    }
+}
+
+/// The messages of one datagram. Ends at the first one that is cut short.
+pub(super) struct Messages<'a>(pub(super) &'a [u8]);
+
+impl<'a> Iterator for Messages<'a> {
+    type Item = Message<'a>;
+
+    fn next(&mut self) -> Option<Message<'a>> {
+        let head = self.0.first_chunk::<16>()?;
+        let half = |at: usize| u16::from_ne_bytes([head[at], head[at + 1]]);
+        let word =
+            |at: usize| u32::from_ne_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+        let length = usize::try_from(word(0)).ok()?;
+        let payload = self.0.get(16..length)?;
+        self.0 = self.0.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some(Message { kind: half(4), flags: half(6), sequence: word(8), payload })
+    }
+}
+
+/// Attributes in a row, without the flags of their types. Ends at the first one that is cut short.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Attributes<'a>(pub(super) &'a [u8]);
+
+impl<'a> Iterator for Attributes<'a> {
+    type Item = (u16, &'a [u8]);
+
+    fn next(&mut self) -> Option<(u16, &'a [u8])> {
+        let head = self.0.first_chunk::<4>()?;
+        let length = usize::from(u16::from_ne_bytes([head[0], head[1]]));
+        let value = self.0.get(4..length)?;
+        self.0 = self.0.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some((u16::from_ne_bytes([head[2], head[3]]) & 0x3fff, value))
+    }
+}
+
+impl<'a> Attributes<'a> {
+    pub(super) fn get(self, kind: u16) -> Option<&'a [u8]> {
+        let mut all = self;
+        all.find_map(|(found, value)| (found == kind).then_some(value))
+    }
+}
+
+/// A number in network byte order, of the attribute's whole length.
+pub(super) fn be16(value: &[u8]) -> Option<u16> {
+    Some(u16::from_be_bytes(value.try_into().ok()?))
+}
+
+/// As [`be16`].
+pub(super) fn be32(value: &[u8]) -> Option<u32> {
+    Some(u32::from_be_bytes(value.try_into().ok()?))
+}
+
+/// As [`be16`].
+pub(super) fn be64(value: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(value.try_into().ok()?))
+}
+
+/// Text up to its first NUL.
+pub(super) fn text(value: &[u8]) -> Option<&str> {
+    std::str::from_utf8(value.split(|&byte| byte == 0).next()?).ok()
+}

@@ -1,0 +1,6 @@
+//! What the kernel tells live, against a real kernel: each test in a network namespace of its own.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+mod nflog;
+mod world;

@@ -12,16 +12,18 @@
 //!
 //! Deliberately absent: timeouts and counters of the list's elements, and any flush of a list in force.
 
+mod batch;
+mod check;
 mod elements;
 mod error;
 mod guard;
 mod list;
+mod load;
 mod read;
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use rustix::thread::{MembarrierCommand, membarrier};
 
 pub use error::ThreatError;
 pub use guard::Posture;
@@ -30,14 +32,14 @@ pub use read::{Difference, ThreatState};
 pub use xshield_threat::ThreatMode;
 
 use crate::FlowDump;
-use crate::nft::constants::{chain, flag, message as kind};
-use crate::nft::slot::{Slot, kernel_name};
+use crate::nft::slot::Slot;
 use crate::nft::socket::{Batch, Generation, Link};
 use crate::nft::{FirewallError, capability};
-use crate::plan::{Digest, Line, Next, is_shared};
+use crate::plan::Digest;
+use check::{check_delta, refuse_everything, settled};
 use elements::{Elements, Verb};
-use guard::{Gate, Guard, Holds, ListSet, recorder_sets};
-use read::{ABOUT, Survey, held, is_common_chain, is_gate, of_slot};
+use guard::{Guard, Holds, ListSet};
+use read::Survey;
 
 /// The table that all of this lives in, of family `inet`.
 pub const TABLE: &str = "xshield_threat";
@@ -46,10 +48,6 @@ pub const TABLE: &str = "xshield_threat";
 const PRIORITY: i32 = -10;
 /// How often a change is tried again because someone else changed rules in between.
 const TRIES: u32 = 10;
-/// What a transaction of a first load is kept below, in bytes: it bounds this program's memory and the
-/// kernel's.
-const LOAD_BYTES: usize = 1 << 19;
-
 /// The threat list of the network namespace in which it was opened.
 pub struct ThreatTable {
     link: Link,
@@ -244,89 +242,6 @@ impl ThreatTable {
         self.link.commit(batch, "removing the threat list's table")
     }
 
-    /// Makes empty sets in a slot that nothing leads to.
-    fn stage(&mut self, slot: Slot, counts: &Counts) -> Result<(), ThreatError> {
-        self.change("making room for a threat list", |survey, batch| {
-            batch.table();
-            if matches!(survey.state, ThreatState::Broken { .. }) {
-                batch.delete_table();
-                batch.table();
-            } else {
-                batch.delete_slot(survey, slot);
-            }
-            for set in recorder_sets() {
-                batch.flow_set(&set);
-            }
-            for set in ListSet::ALL {
-                batch.list_set(set, slot, counts.of(set));
-            }
-            Ok(())
-        })
-    }
-
-    fn fill(
-        &mut self,
-        slot: Slot,
-        list: &ListName,
-        entries: impl IntoIterator<Item = IpNet>,
-    ) -> Result<(), ThreatError> {
-        let action = "loading a threat list";
-        let mut elements = Elements::new(Verb::Add, slot);
-        let mut batch = Batch::of_table(TABLE, None);
-        let mut found = Counts::default();
-        for entry in entries {
-            refuse_everything(&[entry], action)?;
-            let count = found.of_mut(ListSet::of(&entry));
-            *count = count.saturating_add(1);
-            elements.put(&entry, &mut batch);
-            if batch.len() > LOAD_BYTES {
-                self.link.commit(batch, action)?;
-                batch = Batch::of_table(TABLE, None);
-            }
-        }
-        elements.finish(&mut batch);
-        if !batch.is_empty() {
-            self.link.commit(batch, action)?;
-        }
-        match found == list.counts {
-            true => Ok(()),
-            false => {
-                let (revision, named) = (list.revision, list.counts);
-                Err(ThreatError::Miscounted { revision, named, found })
-            }
-        }
-    }
-
-    /// Puts the list in a slot in force, and takes out the other one.
-    fn switch(
-        &mut self,
-        slot: Slot,
-        list: &ListName,
-        posture: &Posture,
-    ) -> Result<(), ThreatError> {
-        let guard = Guard::new(posture, &list.counts);
-        let standing = Standing { slot, list: *list, guard: guard.digest() };
-        self.change("putting a threat list in force", |survey, batch| {
-            check_filled(survey, slot, list)?;
-            batch.guard(survey, slot, &guard);
-            batch.about(survey, &standing);
-            Ok(())
-        })?;
-        // Two transactions on, a packet that is still on its way would find the old list gone. Where the
-        // kernel can't wait for it, the window is that of one packet's processing.
-        let _ = membarrier(MembarrierCommand::Global);
-        self.clean(slot.other(), "taking out the threat list that was in force before")?;
-        Ok(())
-    }
-
-    /// Takes out what is left in a slot that nothing leads to.
-    fn clean(&mut self, slot: Slot, action: &'static str) -> Result<(), ThreatError> {
-        self.change(action, |survey, batch| {
-            batch.delete_slot(survey, slot);
-            Ok(())
-        })
-    }
-
     /// Surveys, decides and commits, again when others changed rules meanwhile.
     fn change(
         &mut self,
@@ -346,144 +261,5 @@ impl ThreatTable {
             }
         }
         Err(FirewallError::Busy { action }.into())
-    }
-}
-
-fn settled<'s>(survey: &'s Survey, action: &'static str) -> Result<&'s Standing, ThreatError> {
-    let missing = || ThreatError::NotInForce { action, what: survey.state.describe() };
-    survey.state.standing().ok_or_else(missing)
-}
-
-fn refuse_everything(entries: &[IpNet], action: &'static str) -> Result<(), ThreatError> {
-    match entries.iter().any(|entry| entry.prefix_len() == 0) {
-        true => Err(ThreatError::Everything { action }),
-        false => Ok(()),
-    }
-}
-
-/// Whether the numbers of a delta add up, and there is room for its entries.
-fn check_delta(
-    survey: &Survey,
-    slot: Slot,
-    list: &ListName,
-    base: &Counts,
-    adds: &[IpNet],
-    removes: &[IpNet],
-) -> Result<(), ThreatError> {
-    let (more, less) =
-        (Counts::count(adds.iter().copied()), Counts::count(removes.iter().copied()));
-    let mut found = Counts::default();
-    for set in ListSet::ALL {
-        *found.of_mut(set) = base.of(set).saturating_add(more.of(set)).saturating_sub(less.of(set));
-    }
-    if found != list.counts {
-        let (revision, named) = (list.revision, list.counts);
-        return Err(ThreatError::Miscounted { revision, named, found });
-    }
-    for set in ListSet::ALL.into_iter().filter(|set| set.holds == Holds::Hosts) {
-        let size = survey.list_set(set, slot).and_then(|read| read.size);
-        let (wanted, room) = (found.of(set), size.unwrap_or(u32::MAX));
-        // The kernel counts what a transaction adds before what it removes has gone.
-        if base.of(set).saturating_add(more.of(set)) > room {
-            return Err(ThreatError::NoRoom { wanted, room });
-        }
-    }
-    Ok(())
-}
-
-/// Whether the kernel holds as many addresses as the list has, where it tells.
-fn check_filled(survey: &Survey, slot: Slot, list: &ListName) -> Result<(), ThreatError> {
-    let mut found = list.counts;
-    for set in ListSet::ALL {
-        let read = survey.list_set(set, slot);
-        if let Some(count) = read.map_or(Some(0), |read| held(read, set)) {
-            *found.of_mut(set) = count;
-        }
-    }
-    match found == list.counts {
-        true => Ok(()),
-        false => {
-            let (revision, named) = (list.revision, list.counts);
-            Err(ThreatError::Miscounted { revision, named, found })
-        }
-    }
-}
-
-/// What only this table's batches say.
-impl Batch {
-    fn gate(&mut self, gate: Gate) {
-        let table = self.table;
-        self.add(kind::NEW_CHAIN, flag::CREATE, |w| {
-            w.text(chain::TABLE, table);
-            w.text(chain::NAME, gate.name());
-            w.nested(chain::HOOK, |w| {
-                w.be32(chain::HOOK_NUMBER, gate.number());
-                w.bytes(chain::HOOK_PRIORITY, &PRIORITY.to_be_bytes());
-            });
-            w.be32(chain::POLICY, 1);
-            w.text(chain::TYPE, "filter");
-        });
-    }
-
-    /// Writes all chains and failsafe sets anew, leading to a slot.
-    fn guard(&mut self, survey: &Survey, slot: Slot, guard: &Guard) {
-        let of_slot = of_slot(slot);
-        let name = |plain: &str| match is_gate(plain) {
-            true => plain.to_owned(),
-            false => kernel_name(plain, Some(slot)),
-        };
-        let wanted: Vec<String> = guard.chains.iter().map(|chain| name(&chain.name)).collect();
-        let ours =
-            |chain: &&String| of_slot(chain) || is_common_chain(chain) || wanted.contains(chain);
-        let present: Vec<&String> = survey.chains.iter().filter(ours).collect();
-        present.iter().for_each(|chain| self.flush_chain(chain));
-        for stale in present.iter().filter(|chain| !wanted.contains(chain)) {
-            self.delete_chain(stale);
-        }
-        let lists = ListSet::ALL.map(|set| kernel_name(&set.name(), Some(slot)));
-        for old in survey.sets.iter().filter(|set| of_slot(&set.name)) {
-            if !lists.contains(&old.name) {
-                self.delete_set(&old.name);
-            }
-        }
-        Gate::ALL.into_iter().for_each(|gate| self.gate(gate));
-        for set in &guard.sets {
-            self.set(set, slot);
-        }
-        for chain in wanted.iter().filter(|chain| !is_gate(chain)) {
-            self.chain(chain);
-        }
-        for (chain, name) in guard.chains.iter().zip(&wanted) {
-            chain.lines.iter().for_each(|line| self.line(name, line, Some(slot)));
-        }
-    }
-
-    /// Writes down what is in force.
-    fn about(&mut self, survey: &Survey, standing: &Standing) {
-        self.chain(ABOUT);
-        if survey.chains.iter().any(|chain| chain == ABOUT) {
-            self.flush_chain(ABOUT);
-        }
-        for comment in standing.comments() {
-            let line = Line {
-                conditions: Vec::new(),
-                counted: false,
-                effect: None,
-                next: Some(Next::Return),
-                label: Some(comment.into()),
-            };
-            self.line(ABOUT, &line, None);
-        }
-    }
-
-    /// Takes out everything in a slot.
-    fn delete_slot(&mut self, survey: &Survey, slot: Slot) {
-        let of_slot = of_slot(slot);
-        let chains: Vec<&String> = survey.chains.iter().filter(|chain| of_slot(chain)).collect();
-        chains.iter().for_each(|chain| self.flush_chain(chain));
-        chains.iter().for_each(|chain| self.delete_chain(chain));
-        for set in survey.sets.iter().filter(|set| of_slot(&set.name) && !is_shared(&set.name)) {
-            self.delete_set(&set.name);
-        }
     }
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 use crate::entry::{Confidence, FeedId, Prefix};
-use crate::listing::Listing;
+use crate::listing::{Entry, Listing};
 use crate::protect::Protected;
 use crate::set::ThreatSet;
 
@@ -85,14 +85,15 @@ impl ThreatList {
     #[must_use]
     pub fn why(&self, address: IpAddr) -> Why {
         let of_feed = |feed: &Feed| {
-            let entries = feed.listing.entries(address);
-            let counted = |(prefix, confidence)| Listed {
+            let counted = |Entry { prefix, confidence, since, until }| Listed {
                 feed: feed.id.clone(),
                 entry: prefix,
                 confidence,
+                since,
+                until,
                 counts: if confidence >= feed.least { Counts::Yes } else { Counts::TooUnsure },
             };
-            entries.into_iter().map(counted).collect::<Vec<_>>()
+            feed.listing.holding(address).into_iter().map(counted).collect::<Vec<_>>()
         };
         let exceptions = self.sources.exceptions.iter();
         let protected = self.sources.protected.iter();
@@ -165,6 +166,10 @@ pub struct Listed {
     pub entry: Prefix,
     /// How sure it is.
     pub confidence: Confidence,
+    /// When the feed was first seen to list this entry, in Unix seconds; nothing when unknown.
+    pub since: Option<u64>,
+    /// When the entry leaves by itself, in Unix seconds.
+    pub until: Option<u64>,
     /// Whether that is enough.
     pub counts: Counts,
 }

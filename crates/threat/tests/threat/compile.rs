@@ -60,6 +60,12 @@ fn why_tells_all_that_matters() {
         ["a 1.2.3.0/24 30 % Yes", "a 1.2.3.4 90 % Yes", "b 1.2.0.0/16 40 % TooUnsure"]
     );
 
+    assert!(why.listed.iter().all(|one| one.since.is_none() && one.until.is_none()));
+    let mut aged = feed("a", 0, "1.2.3.4");
+    aged.listing = aged.listing.since_of(None, 1_790_000_000);
+    let aged = self::list(vec![aged], "").why("1.2.3.4".parse().unwrap());
+    assert_eq!(aged.listed[0].since, Some(1_790_000_000));
+
     let excepted = list.why("1.2.3.9".parse().unwrap());
     assert_eq!((excepted.blocked_as, excepted.exceptions.len()), (None, 1));
     let own = list.why("198.51.100.7".parse().unwrap());

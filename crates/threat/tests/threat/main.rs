@@ -7,6 +7,7 @@ mod compile;
 mod feeds;
 mod flat;
 mod guard;
+mod listing;
 
 use proptest::prelude::*;
 use xshield_threat::{Net, Prefix, ThreatSet};

@@ -301,6 +301,8 @@ impl Run<'_> {
             threat: None,
             routes: self.routes().into_iter().map(Into::into).collect(),
             interval: None,
+            configuration: None,
+            usage: None,
         };
         let mut answer = self.client.check_in(&check_in, connection);
         // A route that broke after the request arrived made the transport send it twice.

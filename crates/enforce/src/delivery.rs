@@ -185,9 +185,8 @@ impl Run<'_> {
             let items = match &report.body {
                 ReportBody::Events(events) => events.events.len() as u64 + events.lost,
                 ReportBody::Threats(threats) => threats.matches.len() as u64 + threats.lost,
-                ReportBody::Programmed(_)
-                | ReportBody::ListeningPorts { .. }
-                | ReportBody::Commands { .. } => 0,
+                ReportBody::Paths(paths) => paths.paths.len() as u64 + paths.lost,
+                _ => 0,
             };
             self.spool.append(&pack(&to_json(&report)), items)?;
         }

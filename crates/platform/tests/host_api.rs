@@ -573,6 +573,8 @@ async fn fill(database: &std::path::Path, count: u32) {
             threat: None,
             routes: Vec::new(),
             interval: None,
+            configuration: None,
+            usage: None,
         };
         host.host.addresses.push(std::net::Ipv4Addr::from(0x0a00_0000 + number * 3).into());
         assets::check_in(&mut tx, new.id, &host, Timestamp::now()).await.unwrap();

@@ -9,14 +9,17 @@
 //! | `POST /host/v1/check-in` | [`message::CheckIn`] → [`message::CheckInAnswer`] | [`signature`] with the session key |
 //! | `GET /host/v1/ruleset` | nothing → [`envelope::Envelope`] or 304 | [`signature`]; the envelope by the pinned policy key |
 //! | `GET /host/v1/threat/…` | see [`threat`] | see there |
+//! | `GET /host/v1/notify`, `…/uploads/…` | see [`control`] | [`signature`] with the session key |
 //! | `POST /host/v1/reports` | zstd of [`message::Report`] → [`message::ReportAnswer`] | [`signature`] with the session key |
 
 pub mod bytes;
+pub mod control;
 pub mod envelope;
 pub mod keys;
 pub mod message;
 pub mod session;
 pub mod signature;
+pub mod telemetry;
 pub mod threat;
 mod transcript;
 

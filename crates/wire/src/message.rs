@@ -7,6 +7,10 @@ use serde::{Deserialize, Serialize};
 use xshield_policy::{AssetId, Direction, Mode, Protocol, Revision, RuleId, Subject};
 
 use crate::bytes::Bytes;
+use crate::control::{HostConfiguration, Notification, UploadStanding, Usage};
+use crate::telemetry::{
+    AgentEvent, DebugLog, HostTelemetry, LiveReport, PathReport, SoftwareReport,
+};
 use crate::threat::{ThreatPath, ThreatReport, ThreatStanding, ThreatWanted};
 
 /// The version these types describe. The platform serves this one and the one before.
@@ -92,6 +96,12 @@ pub struct CheckIn {
     /// runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interval: Option<u32>,
+    /// The version of the [`HostConfiguration`] in use; `None` when there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub configuration: Option<u64>,
+    /// What the program uses; `None` from one that does not stay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
 }
 
 /// One way to the platform and how it last went.
@@ -202,6 +212,13 @@ pub struct CheckInAnswer {
     /// The threat order the host should have; `None` while there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub threat: Option<ThreatWanted>,
+    /// The configuration to be used from now on; `None` when it is the one in use, or there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub configuration: Option<HostConfiguration>,
+    /// What this answer tells, for [`crate::control`]'s poll; `None` when the platform does not offer
+    /// it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<String>,
 }
 
 /// A command for the host.
@@ -299,6 +316,21 @@ pub enum ReportBody {
         /// Each ended command once.
         outcomes: Vec<CommandOutcome>,
     },
+    /// What the host is made of.
+    Host(Box<HostTelemetry>),
+    /// Installed software.
+    Software(SoftwareReport),
+    /// Active communication paths.
+    Paths(PathReport),
+    /// Denials and matches as they happen; no counts of record.
+    Live(LiveReport),
+    /// What the host's program did.
+    Agent {
+        /// In the order in which they happened.
+        events: Vec<AgentEvent>,
+    },
+    /// A piece of a detailed log.
+    DebugLog(DebugLog),
 }
 
 /// What the kernel returned when asked what is programmed.
@@ -381,6 +413,8 @@ pub enum EventSource {
     Recorder,
     /// A line of the kernel's log: rate-limited.
     KernelLog,
+    /// A packet that the rules handed to the agent: in [`LiveReport`]s alone, never a count of record.
+    Live,
 }
 
 /// An aggregated flow.
@@ -527,4 +561,5 @@ macro_rules! message {
     )+};
 }
 
-message!(SessionRequest, SessionResponse, CheckIn, CheckInAnswer, Report, ReportAnswer, ThreatPath);
+message!(SessionRequest, SessionResponse, CheckIn, CheckInAnswer, Report, ReportAnswer);
+message!(ThreatPath, Notification, UploadStanding);

@@ -389,6 +389,8 @@ impl TestHost {
             threat: None,
             routes: Vec::new(),
             interval: None,
+            configuration: None,
+            usage: None,
         }
     }
 

@@ -3,6 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use xshield_wire::EnforcementKey;
+use xshield_wire::control::{Notification, UploadStanding};
 use xshield_wire::message::{
     CheckIn, CheckInAnswer, Message, Report, ReportAnswer, SessionRequest, SessionResponse,
 };
@@ -14,6 +15,8 @@ fuzz_target!(|bytes: &[u8]| {
     again::<CheckInAnswer>(bytes);
     again::<Report>(bytes);
     again::<ReportAnswer>(bytes);
+    again::<Notification>(bytes);
+    again::<UploadStanding>(bytes);
     if let Ok(key) = std::str::from_utf8(bytes).unwrap_or_default().parse::<EnforcementKey>() {
         assert_eq!(key.to_text().parse::<EnforcementKey>().unwrap(), key);
     }

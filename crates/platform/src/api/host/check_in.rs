@@ -55,6 +55,8 @@ pub(super) async fn check_in(
         next_check_in: jittered(app.settings.check_in_every),
         time: now.unix(),
         threat: None,
+        configuration: None,
+        seen: None,
     }))
 }
 

@@ -11,6 +11,7 @@ use xshield_policy::AssetId;
 use xshield_wire::message::{
     CommandKind, FirewallEvent, Report, ReportAnswer, ReportBody, VERSION,
 };
+use xshield_wire::telemetry::SoftwareContents;
 
 use super::signed::{FromHost, read_message};
 use crate::clock::Timestamp;
@@ -88,7 +89,13 @@ async fn store(
             }
             Ok(())
         }
-        ReportBody::Threats(_) => Ok(()),
+        ReportBody::Threats(_)
+        | ReportBody::Host(_)
+        | ReportBody::Software(_)
+        | ReportBody::Paths(_)
+        | ReportBody::Live(_)
+        | ReportBody::Agent { .. }
+        | ReportBody::DebugLog(_) => Ok(()),
     }
 }
 
@@ -116,6 +123,15 @@ fn read(body: &Bytes) -> Answer<Report> {
         ReportBody::ListeningPorts { ports } => ports.len(),
         ReportBody::Threats(report) => report.matches.len(),
         ReportBody::Commands { outcomes } => outcomes.len(),
+        ReportBody::Host(host) => host.disks.len().max(host.interfaces.len()),
+        ReportBody::Software(report) => match &report.contents {
+            SoftwareContents::Full { packages } => packages.len(),
+            SoftwareContents::Changes { added, removed, .. } => added.len().max(removed.len()),
+        },
+        ReportBody::Paths(report) => report.paths.len(),
+        ReportBody::Live(report) => report.events.len().max(report.threats.len()),
+        ReportBody::Agent { events } => events.len(),
+        ReportBody::DebugLog(log) => log.lines.len(),
     };
     if items > MAX_ITEMS {
         return Err(Problem::new(

@@ -24,4 +24,6 @@ pub use config::{ConfigError, Proxy, Secret, Timeouts, TransportConfig};
 pub use proxies::{ProxyList, ProxyListError, ProxyListReason, ProxyText};
 pub use resolve::Resolve;
 pub use route::{Phase, Route, RouteError, RouteState};
-pub use send::{Endpoints, Failure, Method, Request, Response, Transport, TransportError};
+pub use send::{
+    DownloadError, Endpoints, Failure, Method, Request, Response, Transport, TransportError,
+};

@@ -1,5 +1,7 @@
 //! Sending, and choosing the route.
 
+mod download;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,6 +14,8 @@ use crate::agent::{self, Builder, Connections};
 use crate::config::{ConfigError, Timeouts, TransportConfig};
 use crate::resolve::{Adapter, Resolve};
 use crate::route::{Route, RouteError, RouteState, classify};
+
+pub use download::DownloadError;
 
 /// The methods that hosts use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -328,7 +332,25 @@ impl Transport {
         way: &Way,
         request: &Request<'_>,
     ) -> Result<Response, SendError> {
-        let failed = |error: ureq::Error| self.failed(way, error);
+        let mut answer = self.answer(agent, way, request)?;
+        // ureq's limit is the first length that is refused.
+        let limit = self.max_response.saturating_add(1);
+        let body = answer.body_mut().with_config().limit(limit).read_to_vec();
+        let headers = answer.headers().iter().filter_map(|(name, value)| {
+            Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()))
+        });
+        let (status, headers) = (answer.status().as_u16(), headers.collect());
+        let body = body.map_err(|error| self.failed(way, error, self.max_response))?;
+        Ok(Response { status, headers, body })
+    }
+
+    /// Sends a request; the answer's body is still to be read.
+    fn answer(
+        &self,
+        agent: &Agent,
+        way: &Way,
+        request: &Request<'_>,
+    ) -> Result<http::Response<ureq::Body>, SendError> {
         let mut builder = http::Request::builder()
             .method(request.method.as_str())
             .uri(format!("{}{}", self.platform, request.path_and_query));
@@ -341,21 +363,14 @@ impl Transport {
                 agent.run(builder.body(request.body).map_err(|e| unwritable(request, e))?)
             }
         };
-        let mut answer = answer.map_err(failed)?;
-        // ureq's limit is the first length that is refused.
-        let limit = self.max_response.saturating_add(1);
-        let body = answer.body_mut().with_config().limit(limit).read_to_vec();
-        let headers = answer.headers().iter().filter_map(|(name, value)| {
-            Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()))
-        });
-        let (status, headers) = (answer.status().as_u16(), headers.collect());
-        Ok(Response { status, headers, body: body.map_err(failed)? })
+        answer.map_err(|error| self.failed(way, error, self.max_response))
     }
 
-    fn failed(&self, way: &Way, error: ureq::Error) -> SendError {
+    /// What an error of the library means, on a way, for an answer of at most `limit` bytes.
+    fn failed(&self, way: &Way, error: ureq::Error, limit: u64) -> SendError {
         match error {
             ureq::Error::BodyExceedsLimit(_) => {
-                SendError::Final(TransportError::ResponseTooLarge { limit: self.max_response })
+                SendError::Final(TransportError::ResponseTooLarge { limit })
             }
             error => SendError::Route(classify(&error, &way.route, self.platform.endpoint())),
         }

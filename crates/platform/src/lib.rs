@@ -18,4 +18,5 @@ pub mod serve;
 pub mod settings;
 pub mod state;
 pub mod store;
+pub mod threat;
 pub mod tls;

@@ -23,6 +23,7 @@ use crate::state::{App, Limits, Platform};
 use crate::store::accounts::{self, Account, Role};
 use crate::store::audit::{self, Deed};
 use crate::store::{Store, StoreError, commit};
+use crate::threat::Threats;
 use crate::tls::{self, Tls};
 
 /// Why the platform did not start.
@@ -89,6 +90,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         store,
         passwords,
         compiling: Compiling::default(),
+        threat: Threats::default(),
         listening,
         endpoints: RwLock::new(endpoints),
         metrics: recorder(),

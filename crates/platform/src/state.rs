@@ -16,6 +16,7 @@ use crate::keys::{DataDir, Keys};
 use crate::problem::Problem;
 use crate::settings::Settings;
 use crate::store::Store;
+use crate::threat::Threats;
 use crate::tls::Tls;
 
 /// The platform, as handlers see it.
@@ -40,6 +41,8 @@ pub struct Platform {
     pub limits: Limits,
     /// Turns policy into rulesets.
     pub compiling: Compiling,
+    /// Threat feeds and what became of them.
+    pub threat: Threats,
     /// Where it really listens.
     pub listening: SocketAddr,
     /// Addresses at which hosts reach the platform, by now.

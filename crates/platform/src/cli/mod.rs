@@ -15,6 +15,7 @@ mod session;
 mod tags;
 mod telemetry;
 mod terminal;
+mod threat;
 mod times;
 mod trust;
 
@@ -39,6 +40,7 @@ pub(crate) enum ClientCommand {
     Programmed(telemetry::ProgrammedCommand),
     Events(events::EventsCommand),
     Ports(telemetry::PortsCommand),
+    Threat(threat::ThreatCommand),
     Audit(audit::AuditCommand),
     Token(accounts::TokenCommand),
     User(accounts::UserCommand),
@@ -67,6 +69,7 @@ pub(crate) fn run(command: ClientCommand, program: clap::Command) -> ExitCode {
         ClientCommand::Programmed(command) => command.run(),
         ClientCommand::Events(command) => command.run(),
         ClientCommand::Ports(command) => command.run(),
+        ClientCommand::Threat(command) => command.run(),
         ClientCommand::Audit(command) => command.run(),
         ClientCommand::Token(command) => command.run(),
         ClientCommand::User(command) => command.run(),

@@ -35,8 +35,10 @@ pub type Row = sqlx::sqlite::SqliteRow;
 /// After this the client has gone away.
 const WRITER_WAITS: Duration = Duration::from_secs(60);
 
-const MIGRATIONS: [(i64, &str, &str); 1] =
-    [(1, "first", include_str!("../../migrations/sqlite/0001_first.sql"))];
+const MIGRATIONS: &[(i64, &str, &str)] = &[
+    (1, "first", include_str!("../../migrations/sqlite/0001_first.sql")),
+    (2, "threat", include_str!("../../migrations/sqlite/0002_threat.sql")),
+];
 
 /// What the database could not do.
 #[derive(Debug, thiserror::Error)]

@@ -18,6 +18,7 @@ mod policy;
 mod sign_in;
 mod standing;
 mod telemetry;
+mod threat_why;
 mod users;
 
 #[derive(OpenApi)]
@@ -53,6 +54,7 @@ pub(super) fn router() -> Router<App> {
         .merge(enforcement_keys::router())
         .merge(policy::router())
         .merge(audit_log::router())
+        .merge(threat_why::router())
         .split_for_parts();
     complete(&mut described);
     let described = axum::body::Bytes::from(described.to_json().unwrap_or_default());

@@ -1,0 +1,139 @@
+//! Why an address is blocked, or not.
+
+use std::net::IpAddr;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use serde::{Deserialize, Serialize};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use xshield_threat::compile::{Counts, Why};
+
+use crate::auth::{Allowed, Viewer};
+use crate::clock::Timestamp;
+use crate::problem::{Answer, JsonBody, Problem};
+use crate::state::App;
+
+pub(super) fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(one)).routes(routes!(many))
+}
+
+/// No request asks about more addresses.
+const MOST_ADDRESSES: usize = 10_000;
+
+/// Whether and why an address is on the threat list.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct Explanation {
+    #[schema(value_type = String)]
+    address: IpAddr,
+    /// Whether it is on the list in force.
+    listed: bool,
+    /// The prefix of the list that holds it.
+    blocked_as: Option<String>,
+    /// Since when some feed that counts has listed it.
+    since: Option<Timestamp>,
+    /// Every entry of every feed that holds it.
+    feeds: Vec<FeedEntry>,
+    /// The exceptions that keep it off.
+    exceptions: Vec<Kept>,
+    /// The protected ranges that keep it off.
+    protected: Vec<Kept>,
+}
+
+/// A feed's entry that holds the address.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct FeedEntry {
+    feed: String,
+    entry: String,
+    /// Percent.
+    confidence: u8,
+    /// Whether the feed's least confidence is reached.
+    counts: bool,
+    /// Since when the feed lists it.
+    since: Option<Timestamp>,
+    /// When the entry leaves by itself.
+    until: Option<Timestamp>,
+}
+
+/// What keeps an address off the list.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct Kept {
+    prefix: String,
+    /// The exception's id, or what protects the range.
+    by: String,
+}
+
+impl From<Why> for Explanation {
+    fn from(why: Why) -> Self {
+        let feeds: Vec<FeedEntry> = why
+            .listed
+            .into_iter()
+            .map(|entry| FeedEntry {
+                feed: entry.feed.into(),
+                entry: entry.entry.to_string(),
+                confidence: entry.confidence.percent(),
+                counts: entry.counts == Counts::Yes,
+                since: entry.since.map(Timestamp::from_unix),
+                until: entry.until.map(Timestamp::from_unix),
+            })
+            .collect();
+        let exceptions = why.exceptions.into_iter();
+        let protected = why.protected.into_iter();
+        Self {
+            address: why.address,
+            listed: why.blocked_as.is_some(),
+            blocked_as: why.blocked_as.map(|prefix| prefix.to_string()),
+            since: feeds.iter().filter(|feed| feed.counts).filter_map(|feed| feed.since).min(),
+            feeds,
+            exceptions: exceptions
+                .map(|one| Kept { prefix: one.prefix.to_string(), by: one.name })
+                .collect(),
+            protected: protected
+                .map(|one| Kept { prefix: one.prefix.to_string(), by: word(one.by) })
+                .collect(),
+        }
+    }
+}
+
+fn word(by: xshield_threat::protect::ProtectedBy) -> String {
+    crate::store::word(&by).unwrap_or_default()
+}
+
+/// Why an address is blocked, since when and by whom
+#[utoipa::path(get, path = "/api/v1/threat/why/{address}", tag = "threats",
+    params(("address" = String, Path)), responses((status = 200, body = Explanation)))]
+async fn one(
+    State(app): State<App>,
+    _: Allowed<Viewer>,
+    Path(address): Path<String>,
+) -> Answer<Json<Explanation>> {
+    let address = address.parse::<IpAddr>().map_err(|_| {
+        Problem::invalid("/address", format!("{address:?} is not an IPv4 or IPv6 address"))
+    })?;
+    Ok(Json(app.threat.why(address.to_canonical()).into()))
+}
+
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Addresses {
+    /// Up to 10,000.
+    #[schema(value_type = Vec<String>)]
+    addresses: Vec<IpAddr>,
+}
+
+/// Which of many addresses are on the list, and why; those that are not are left out
+#[utoipa::path(post, path = "/api/v1/threat/why", tag = "threats", request_body = Addresses,
+    responses((status = 200, body = Vec<Explanation>)))]
+async fn many(
+    State(app): State<App>,
+    _: Allowed<Viewer>,
+    JsonBody(asked): JsonBody<Addresses>,
+) -> Answer<Json<Vec<Explanation>>> {
+    if asked.addresses.len() > MOST_ADDRESSES {
+        let reason = format!("more than {MOST_ADDRESSES}; ask several times");
+        return Err(Problem::invalid("/addresses", reason));
+    }
+    let list = app.threat.list();
+    let listed = asked.addresses.into_iter().map(|address| list.why(address.to_canonical()));
+    Ok(Json(listed.filter(|why| why.blocked_as.is_some()).map(Explanation::from).collect()))
+}

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::run;
 
@@ -13,6 +13,9 @@ type Tool = (&'static str, &'static str);
 /// What every lab needs.
 pub(crate) const LAB: &[Tool] =
     &[("nft", "nftables"), ("ip", "iproute2"), ("unshare", "util-linux"), ("pkill", "procps")];
+/// What tests need besides: the proxies that people run, and what reads packages.
+pub(crate) const TESTS: &[Tool] =
+    &[("squid", "squid"), ("tinyproxy", "tinyproxy"), ("dpkg-deb", "dpkg"), ("rpmbuild", "rpm")];
 /// With what our firewall is compared, beside nft.
 pub(crate) const PEERS: &[Tool] = &[("iptables-restore", "iptables")];
 
@@ -33,6 +36,7 @@ pub(crate) fn ensure(needed: &[Tool]) -> Result<()> {
     // What a measurement prints is for programs to read: nothing else goes to standard output.
     eprintln!("installing: {}", missing.join(" "));
     run::succeed(Command::new("apt-get").stdout(std::io::stderr()).args(["update", "-q"]))?;
+    let _quiet = NoServices::begin()?;
     run::succeed(
         Command::new("apt-get")
             .stdout(std::io::stderr())
@@ -40,6 +44,35 @@ pub(crate) fn ensure(needed: &[Tool]) -> Result<()> {
             .args(["install", "-y", "-q", "--no-install-recommends"])
             .args(&missing),
     )
+}
+
+/// While it lives, packages that are installed start no service of theirs on this machine: tests
+/// start their own, on lab hosts. (Debian Policy 9.3.3, `policy-rc.d`.)
+struct NoServices {
+    made: Option<&'static Path>,
+}
+
+impl NoServices {
+    fn begin() -> Result<Self> {
+        use std::os::unix::fs::PermissionsExt;
+        let path = Path::new("/usr/sbin/policy-rc.d");
+        if path.exists() {
+            return Ok(Self { made: None });
+        }
+        std::fs::write(path, "#!/bin/sh\nexit 101\n")
+            .and_then(|()| std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)))
+            .with_context(|| format!("could not write {}", path.display()))?;
+        Ok(Self { made: Some(path) })
+    }
+}
+
+impl Drop for NoServices {
+    fn drop(&mut self) {
+        if let Some(path) = self.made {
+            // Nothing can be done about it here; apt names the file when a service does not start.
+            let _gone = std::fs::remove_file(path);
+        }
+    }
 }
 
 /// In PATH, or where administration programs are though a user's PATH may leave it out.

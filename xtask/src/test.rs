@@ -15,7 +15,7 @@ pub(crate) struct TestArgs {
 
 /// Builds the binaries that the lab drives, then runs every test of the workspace.
 pub(crate) fn run(args: &TestArgs) -> Result<()> {
-    packages::ensure(packages::LAB)?;
+    packages::ensure(&[packages::LAB, packages::TESTS].concat())?;
     run::succeed(&mut run::cargo(&["build", "--workspace", "--bins", "--locked"]))?;
     let runner: &[&str] = if has_nextest() {
         &["nextest", "run", "--workspace", "--locked", "--no-fail-fast"]

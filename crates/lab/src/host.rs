@@ -109,11 +109,7 @@ impl Host {
     /// # Errors
     /// When the host has ended.
     pub fn pid(&self) -> Result<u32> {
-        let keeper = self.keeper.id();
-        let children = fs::read_to_string(format!("/proc/{keeper}/task/{keeper}/children"))?;
-        let first = children.split_whitespace().next();
-        first
-            .and_then(|pid| pid.parse().ok())
+        only_child(self.keeper.id())
             .with_context(|| format!("process 1 of host {} has ended", self.name))
     }
 
@@ -172,6 +168,12 @@ impl Host {
     }
 }
 
+/// The process that a stand-in stands for.
+fn only_child(stand_in: u32) -> Option<u32> {
+    let path = format!("/proc/{stand_in}/task/{stand_in}/children");
+    fs::read_to_string(path).ok()?.split_whitespace().next()?.parse().ok()
+}
+
 /// A host's network, which threads of this process can enter.
 #[derive(Debug, Clone)]
 pub struct Network {
@@ -227,6 +229,27 @@ impl Running {
                 bail!("{} ended with {status}:\n{}", self.name, self.output().unwrap_or_default())
             }
         }
+    }
+
+    /// Stops the program (SIGSTOP) until it is resumed; the kernel still accepts its connections.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn pause(&self) -> Result<()> {
+        Ok(sys::signal(self.pid()?, libc::SIGSTOP)?)
+    }
+
+    /// Lets a paused program go on.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn resume(&self) -> Result<()> {
+        Ok(sys::signal(self.pid()?, libc::SIGCONT)?)
+    }
+
+    /// The machine's id of the program itself; the child that was started only stands for it.
+    fn pid(&self) -> Result<u32> {
+        only_child(self.child.id()).with_context(|| format!("{} has ended", self.name))
     }
 
     /// Asks the program to end (SIGTERM) and waits until it has.

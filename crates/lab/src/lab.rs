@@ -156,6 +156,18 @@ pub(crate) fn require_tool(tool: &str, package: &str) -> Result<()> {
     Ok(())
 }
 
+/// Where a program is, in PATH or where administration programs are; fails with the package to
+/// install.
+pub(crate) fn require_program(program: &str, package: &str) -> Result<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let administration = ["/usr/sbin", "/sbin"].map(PathBuf::from);
+    let found = std::env::split_paths(&path)
+        .chain(administration)
+        .map(|directory| directory.join(program))
+        .find(|file| file.is_file());
+    found.with_context(|| format!("{program} is missing; run: apt-get install -y {package}"))
+}
+
 /// A directory that is removed with the lab; locked while the lab lives, so that the next lab can tell
 /// it from a leftover.
 #[derive(Debug)]

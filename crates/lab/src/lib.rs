@@ -29,6 +29,7 @@ pub mod privilege;
 pub mod probe;
 pub mod programs;
 pub mod proxy;
+pub mod real_proxy;
 pub mod service;
 pub mod shop;
 pub mod spark;

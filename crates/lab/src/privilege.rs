@@ -44,6 +44,17 @@ pub fn in_lab(test: &str, body: impl FnOnce() -> Result<()>) -> Result<()> {
     Ok(())
 }
 
+/// Whether root here is root of the machine, not of a user namespace alone: programs that give up
+/// root's rights for another user's need one that has other users.
+///
+/// # Errors
+/// When the kernel does not tell.
+pub fn is_real_root() -> Result<bool> {
+    let map = std::fs::read_to_string("/proc/self/uid_map").context("could not read uid_map")?;
+    let users = map.lines().filter_map(|line| line.split_whitespace().nth(2)?.parse::<u64>().ok());
+    Ok(sys::is_root() && users.sum::<u64>() > 1)
+}
+
 /// This program, to be started in a new user and mount namespace, as root there.
 fn in_user_namespace() -> Result<Command> {
     const ENTER: [&str; 4] = ["--user", "--map-root-user", "--mount", "--"];

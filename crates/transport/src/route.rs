@@ -177,7 +177,8 @@ pub(crate) fn classify(error: &ureq::Error, route: &Route, platform: &Endpoint) 
         ureq::Error::HostNotFound => RouteError::NameNotFound { at },
         ureq::Error::Timeout(timeout) => RouteError::TimedOut { at, phase: phase(*timeout) },
         // The library keeps only the status, as text; the test of a proxy that answers 407 pins it.
-        ureq::Error::ConnectProxyFailed(reason) if reason.contains(" 407/") => {
+        // tinyproxy says 401 to a wrong password and 407 to none.
+        ureq::Error::ConnectProxyFailed(reason) if is_any(reason, &[" 401/", " 407/"]) => {
             RouteError::ProxyAuthentication { proxy: at }
         }
         ureq::Error::ConnectProxyFailed(reason) => {
@@ -193,6 +194,10 @@ pub(crate) fn classify(error: &ureq::Error, route: &Route, platform: &Endpoint) 
         }
         other => RouteError::Http { platform, reason: other.to_string() },
     }
+}
+
+fn is_any(text: &str, parts: &[&str]) -> bool {
+    parts.iter().any(|part| text.contains(part))
 }
 
 fn phase(timeout: Timeout) -> Phase {

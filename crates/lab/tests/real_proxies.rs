@@ -1,0 +1,163 @@
+//! Spark behind the proxies that people run: squid and tinyproxy, killed, paused, with the wrong
+//! password, on a line as slow as a modem.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use xshield_lab::privilege::{in_lab, is_real_root};
+use xshield_lab::real_proxy::{Access, Kind, RealProxy};
+use xshield_lab::shop::Shop;
+use xshield_lab::spark::{self, SparkRun};
+use xshield_lab::wait;
+
+/// The proxies' host.
+const HOST: &str = "proxy";
+const NUMBER: u8 = 50;
+const SQUID: u16 = 3128;
+const TINY: u16 = 4128;
+
+/// `s3cret-proxy`.
+const PASSWORD: &str = "czNjcmV0LXByb3h5";
+
+struct Stage {
+    shop: Shop,
+    /// web's configuration without proxies.
+    plain: String,
+}
+
+impl Stage {
+    /// The shop with its policy in force; web reaches the platform through proxies alone.
+    fn set() -> Result<Self> {
+        let mut shop = Shop::start()?;
+        shop.lab.add_host(HOST, NUMBER)?;
+        shop.register()?;
+        shop.commit()?;
+        shop.enforce()?;
+        let plain = fs::read_to_string(shop.lab.host("web")?.file(spark::CONFIG))?;
+        shop.lab.host("web")?.run("ip", ["route", "add", "blackhole", "10.77.0.1/32"])?;
+        Ok(Self { shop, plain })
+    }
+
+    fn start(&self, kind: Kind, port: u16, access: Access) -> Result<RealProxy> {
+        RealProxy::start(self.shop.lab.host(HOST)?, kind, port, access)
+    }
+
+    fn configure(&self, users: &str, passwords: &str) -> Result<()> {
+        let path = self.shop.lab.host("web")?.file(spark::CONFIG);
+        let plain = &self.plain;
+        let proxies = [SQUID, TINY].map(|port| format!("http://10.77.0.{NUMBER}:{port}")).join(",");
+        let lines =
+            format!("proxy: '{proxies}'\nproxy-user: '{users}'\nproxy-password: '{passwords}'\n");
+        Ok(fs::write(path, format!("{plain}{lines}"))?)
+    }
+
+    fn run(&self) -> Result<SparkRun> {
+        let run = spark::run(&self.shop.lab, self.shop.lab.host("web")?)?;
+        for secret in ["s3cret", PASSWORD] {
+            ensure!(!format!("{run:?}").contains(secret), "{secret} in {run:?}");
+        }
+        Ok(run)
+    }
+
+    fn reaches(&self, port: u16) -> Result<SparkRun> {
+        let run = self.run()?;
+        let wanted = format!("proxy 10.77.0.{NUMBER}:{port}");
+        ensure!(run.exit.code() == Some(0) && used(&run) == Some(wanted.as_str()), "{run:?}");
+        Ok(run)
+    }
+}
+
+/// The route in use.
+fn used(run: &SparkRun) -> Option<&str> {
+    let routes = run.json["routes"].as_array()?;
+    routes.iter().find(|route| route["in_use"] == true)?["route"].as_str()
+}
+
+#[test]
+fn squid_dies_or_falls_silent_and_tinyproxy_takes_over() -> Result<()> {
+    in_lab("squid_dies_or_falls_silent_and_tinyproxy_takes_over", || {
+        if !is_real_root()? {
+            eprintln!("SKIPPED: squid gives up root's rights, which takes a real root");
+            return Ok(());
+        }
+        let stage = Stage::set()?;
+        let squid = stage.start(Kind::Squid, SQUID, Access::Password)?;
+        let tiny = stage.start(Kind::Tinyproxy, TINY, Access::Password)?;
+        stage.configure("spark,spark", &format!("{PASSWORD},{PASSWORD}"))?;
+        stage.reaches(SQUID)?;
+        ensure!(!squid.passed()?.is_empty(), "{}", squid.everything()?);
+        ensure!(tiny.passed()?.is_empty(), "{}", tiny.everything()?);
+
+        // Accepts, and never says a word.
+        squid.pause()?;
+        stage.reaches(TINY)?;
+        squid.resume()?;
+        let heard = tiny.passed()?.len();
+        stage.reaches(TINY)?;
+        ensure!(tiny.passed()?.len() > heard, "the choice did not stick");
+
+        // Dead: on to the next, which is the first again.
+        drop(tiny);
+        stage.reaches(SQUID)?;
+        drop(squid);
+        let run = stage.run()?;
+        ensure!(run.status() == "platform-unreachable", "{run:?}");
+
+        // One comes back, and a new policy comes through it and is confirmed through it.
+        let tiny = stage.start(Kind::Tinyproxy, TINY, Access::Password)?;
+        let before = stage.reaches(TINY)?.revision();
+        stage.shop.commit_edited(|text| {
+            text.replace("to-app, to: [segment:app]", "to-app, to: [192.0.2.1]")
+        })?;
+        wait::until("web enforces the new policy", Duration::from_secs(60), || {
+            Ok((stage.reaches(TINY)?.revision() > before).then_some(()))
+        })?;
+        let passed = tiny.passed()?;
+        ensure!(passed.len() > 2, "{passed:?}");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_407_of_squid_and_tinyproxy_is_no_dead_proxy() -> Result<()> {
+    in_lab("a_407_of_squid_and_tinyproxy_is_no_dead_proxy", || {
+        if !is_real_root()? {
+            eprintln!("SKIPPED: squid gives up root's rights, which takes a real root");
+            return Ok(());
+        }
+        let stage = Stage::set()?;
+        let _squid = stage.start(Kind::Squid, SQUID, Access::Password)?;
+        let _tiny = stage.start(Kind::Tinyproxy, TINY, Access::Password)?;
+        // No credentials for the first, wrong ones for the second.
+        stage.configure(",spark", ",d3Jvbmc=")?;
+        let run = stage.run()?;
+        ensure!(run.status() == "platform-unreachable", "{run:?}");
+        let refused = |problem: &&serde_json::Value| problem["code"] == "proxy-authentication";
+        let problems = run.json["problems"].as_array().cloned().unwrap_or_default();
+        ensure!(problems.iter().filter(refused).count() == 2, "{run:?}");
+
+        stage.configure("spark", PASSWORD)?;
+        stage.reaches(SQUID)?;
+        Ok(())
+    })
+}
+
+#[test]
+fn a_line_as_slow_as_a_modem_is_slow_and_not_broken() -> Result<()> {
+    in_lab("a_line_as_slow_as_a_modem_is_slow_and_not_broken", || {
+        if !is_real_root()? {
+            eprintln!("SKIPPED: squid gives up root's rights, which takes a real root");
+            return Ok(());
+        }
+        let stage = Stage::set()?;
+        let squid = stage.start(Kind::Squid, SQUID, Access::Open)?;
+        stage.configure("", "")?;
+        let slow = ["qdisc", "add", "dev", "eth0", "root", "tbf"];
+        let rate = ["rate", "56kbit", "burst", "1600", "latency", "2s"];
+        stage.shop.lab.host(HOST)?.run("tc", slow.iter().chain(&rate))?;
+        stage.reaches(SQUID)?;
+        ensure!(!squid.passed()?.is_empty(), "{}", squid.everything()?);
+        Ok(())
+    })
+}

@@ -92,6 +92,9 @@ pub enum Reason {
     /// An expression that addresses alone can't say.
     #[error("the pattern says more than addresses (AND, NOT, order or time)")]
     Pattern,
+    /// A time that is not one.
+    #[error("not a time such as 2026-11-21T06:00:00Z")]
+    Time,
     /// A duration that is not one.
     #[error("not a duration such as 3h59m4s")]
     Duration,
@@ -175,6 +178,25 @@ pub fn without_port(text: &[u8]) -> Result<IpAddr, Reason> {
             address(&text[..colon])
         }
         _ => address(text),
+    }
+}
+
+/// The address that is the host of `scheme://user@host:port/path`; nothing when the host is a name.
+///
+/// # Errors
+/// When it is no URL, or its host is an address that is not read, such as an octal one.
+pub fn host_of_url(url: &[u8]) -> Result<Option<IpAddr>, Reason> {
+    let scheme = url.windows(3).position(|part| part == b"://").ok_or(Reason::NotAnAddress)?;
+    let rest = &url[scheme + 3..];
+    let end = rest.iter().position(|byte| b"/?#\\".contains(byte)).unwrap_or(rest.len());
+    let authority = &rest[..end];
+    let user = authority.iter().rposition(|&byte| byte == b'@').map_or(0, |at| at + 1);
+    let host = &authority[user..];
+    let inner = host.strip_prefix(b"[").and_then(|rest| rest.strip_suffix(b"]"));
+    match inner.map_or_else(|| without_port(host), address) {
+        Ok(address) => Ok(Some(address)),
+        Err(Reason::Hostname) => Ok(None),
+        Err(reason) => Err(reason),
     }
 }
 
@@ -337,6 +359,28 @@ mod tests {
         }
     }
 
+    #[test]
+    fn hosts_of_urls_are_addresses_or_names() {
+        for (text, expected) in [
+            ("http://1.2.3.4/x", Ok(Some("1.2.3.4"))),
+            ("https://1.2.3.4:8080/a:b@c", Ok(Some("1.2.3.4"))),
+            ("http://user:pass@1.2.3.4?x", Ok(Some("1.2.3.4"))),
+            ("ftp://[2001:db8::1]:21/", Ok(Some("2001:db8::1"))),
+            ("http://[2001:db8::1]", Ok(Some("2001:db8::1"))),
+            ("http://example.com/1.2.3.4", Ok(None)),
+            ("http://example.com:81#http://1.2.3.4", Ok(None)),
+            ("http://1.2.3.4@example.com/", Ok(None)),
+            ("http://01.2.3.4/", Err(Reason::Octal)),
+            ("http://0x7f000001/", Err(Reason::Hex)),
+            ("http:///x", Err(Reason::Missing)),
+            ("1.2.3.4", Err(Reason::NotAnAddress)),
+            ("", Err(Reason::NotAnAddress)),
+        ] {
+            let got = host_of_url(text.as_bytes()).map(|host| host.map(|host| host.to_string()));
+            assert_eq!(got, expected.map(|host| host.map(str::to_owned)), "{text:?}");
+        }
+    }
+
     proptest! {
         #[test]
         fn the_standard_library_agrees(text in "[0-9]{1,3}(\\.[0-9]{1,3}){2,4}") {
@@ -346,7 +390,7 @@ mod tests {
 
         #[test]
         fn any_bytes_are_refused_or_read(bytes: Vec<u8>) {
-            let _ = (range(&bytes), without_port(&bytes));
+            let _ = (range(&bytes), without_port(&bytes), host_of_url(&bytes));
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Counts, bounds and samples, the same for every format.
 
-use super::{Change, Expiry, FeedError, Limits, Page, Record, Sample, Summary};
+use super::{Change, Expiry, FeedError, Limits, Page, Record, Sample, Summary, unix_seconds};
 use crate::entry::Confidence;
 use crate::text::{Range, Reason};
 
@@ -9,14 +9,35 @@ const SAMPLES: usize = 20;
 /// Characters of a sample.
 const SAMPLE_CHARACTERS: usize = 80;
 
+/// An entry as its line says.
+pub(super) struct Entry {
+    pub(super) range: Range,
+    pub(super) confidence: Option<Confidence>,
+    pub(super) expiry: Expiry,
+}
+
+impl From<Range> for Entry {
+    fn from(range: Range) -> Self {
+        Self { range, confidence: None, expiry: Expiry::Never }
+    }
+}
+
+/// The time in a field; an empty one says that there is none.
+pub(super) fn expiry(text: &str) -> Result<Expiry, Reason> {
+    match text.trim() {
+        "" => Ok(Expiry::Never),
+        text => unix_seconds(text).map(Expiry::At).ok_or(Reason::Time),
+    }
+}
+
 pub(super) struct Collector<'a> {
     pub(super) limits: Limits,
-    each: &'a mut dyn FnMut(Record<'_>),
+    each: &'a mut dyn FnMut(Record),
     summary: Summary,
 }
 
 impl<'a> Collector<'a> {
-    pub(super) fn new(limits: Limits, each: &'a mut dyn FnMut(Record<'_>)) -> Self {
+    pub(super) fn new(limits: Limits, each: &'a mut dyn FnMut(Record)) -> Self {
         Self { limits, each, summary: Summary::default() }
     }
 
@@ -30,7 +51,7 @@ impl<'a> Collector<'a> {
     }
 
     /// Gives a record on.
-    pub(super) fn record(&mut self, record: Record<'_>) -> Result<(), FeedError> {
+    pub(super) fn record(&mut self, record: Record) -> Result<(), FeedError> {
         let mut entries = 0;
         record.range.each_prefix(|_| entries += 1);
         self.summary.records += 1;
@@ -47,13 +68,14 @@ impl<'a> Collector<'a> {
         &mut self,
         line: u64,
         text: &[u8],
-        entry: Result<(Range, Option<Confidence>), Reason>,
-        expiry: Expiry<'_>,
+        entry: Result<Entry, Reason>,
         change: Change,
     ) -> Result<(), FeedError> {
-        let narrow = |(range, confidence)| self.narrow(range).map(|range| (range, confidence));
+        let narrow = |entry: Entry| self.narrow(entry.range).map(|range| Entry { range, ..entry });
         match entry.and_then(narrow) {
-            Ok((range, confidence)) => self.record(Record { range, confidence, expiry, change }),
+            Ok(Entry { range, confidence, expiry }) => {
+                self.record(Record { range, confidence, expiry, change })
+            }
             Err(reason) => {
                 self.reject(line, text, reason);
                 Ok(())
@@ -79,12 +101,13 @@ impl<'a> Collector<'a> {
         &mut self.summary.page
     }
 
+    /// What became of the lines. A feed that lists everything it stands for has something to list;
+    /// one that sends `changes_only` may well have none, or none that can be used.
     pub(super) fn finish(self, changes_only: bool) -> Result<Summary, FeedError> {
         match self.summary {
-            Summary { records: 0, rejected, .. } if rejected > 0 => {
-                Err(FeedError::NothingUsable { rejected })
-            }
-            Summary { records: 0, .. } if !changes_only => Err(FeedError::Empty),
+            summary if changes_only => Ok(summary),
+            Summary { records: 0, rejected: 0, .. } => Err(FeedError::Empty),
+            Summary { records: 0, rejected, .. } => Err(FeedError::NothingUsable { rejected }),
             summary => Ok(summary),
         }
     }

@@ -3,18 +3,11 @@
 use std::borrow::Cow;
 use std::io::BufRead;
 
-use super::collector::Collector;
+use super::collector::{Collector, Entry, expiry};
 use super::lines::each_line;
 use super::{Change, Expiry, FeedError, Fields, Port};
 use crate::entry::Confidence;
 use crate::text::{self, Range, Reason};
-
-/// Where the named columns stand.
-struct Columns {
-    address: usize,
-    confidence: Option<usize>,
-    valid_until: Option<usize>,
-}
 
 pub(super) fn read(
     reader: impl BufRead,
@@ -25,25 +18,49 @@ pub(super) fn read(
 ) -> Result<(), FeedError> {
     let ascii = u8::try_from(separator).ok().filter(|byte| byte.is_ascii() && *byte != b'"');
     let separator = ascii.ok_or(FeedError::Separator { separator })?;
+    let wanted = fields.names();
+    records(reader, separator, &wanted, collector, |number, line, values, collector| {
+        match entry(fields, values, port) {
+            Ok(None) => {
+                collector.skip();
+                Ok(())
+            }
+            Ok(Some(entry)) => collector.entry(number, line, Ok(entry), Change::Listed),
+            Err(reason) => collector.entry(number, line, Err(reason), Change::Listed),
+        }
+    })
+}
+
+/// The values of the columns that were asked for, in the order in which they were asked for; nothing
+/// where the line is too short.
+pub(super) type Values<'a> = [Option<&'a [u8]>];
+
+/// Gives every record below the line with the `wanted` names to `each`: its number, its line, its
+/// values.
+pub(super) fn records(
+    reader: impl BufRead,
+    separator: u8,
+    wanted: &[&str],
+    collector: &mut Collector<'_>,
+    mut each: impl FnMut(u64, &[u8], &Values<'_>, &mut Collector<'_>) -> Result<(), FeedError>,
+) -> Result<(), FeedError> {
     let mut columns = None;
     each_line(reader, collector, |number, line, collector| {
         let comment = line.trim_ascii_start().strip_prefix(b"#");
         let Some(columns) = &columns else {
-            columns = header(comment.unwrap_or(line).trim_ascii(), separator, fields);
+            columns = header(comment.unwrap_or(line).trim_ascii(), separator, wanted);
             // Until the names are found, only comments may stand in the way.
             let other = columns.is_none() && comment.is_none() && !line.trim_ascii().is_empty();
-            return if other { Err(no_column(fields)) } else { Ok(()) };
+            return if other { Err(no_column(wanted)) } else { Ok(()) };
         };
         if comment.is_some() || line.trim_ascii().is_empty() {
             return Ok(());
         }
         match split(line, separator) {
             Ok(values) => {
-                let until = columns.valid_until.and_then(|at| values.get(at));
-                let until = until.and_then(|until| str::from_utf8(until).ok());
-                let expiry =
-                    until.filter(|until| !until.is_empty()).map_or(Expiry::Never, Expiry::At);
-                collector.entry(number, line, entry(&values, columns, port), expiry, Change::Listed)
+                let value = |&at: &usize| values.get(at).map(AsRef::as_ref);
+                let values: Vec<Option<&[u8]>> = columns.iter().map(value).collect();
+                each(number, line, &values, collector)
             }
             Err(reason) => {
                 collector.reject(number, line, reason);
@@ -51,47 +68,48 @@ pub(super) fn read(
             }
         }
     })?;
-    columns.map(|_| ()).ok_or_else(|| no_column(fields))
+    columns.map(|_| ()).ok_or_else(|| no_column(wanted))
 }
 
-fn no_column(fields: &Fields) -> FeedError {
-    let optional = [&fields.confidence, &fields.valid_until].into_iter().flatten();
-    let names: Vec<&str> =
-        [&fields.address].into_iter().chain(optional).map(String::as_str).collect();
-    FeedError::NoColumn { column: names.join(", ") }
+fn no_column(wanted: &[&str]) -> FeedError {
+    FeedError::NoColumn { column: wanted.join(", ") }
 }
 
-fn header(line: &[u8], separator: u8, fields: &Fields) -> Option<Columns> {
+/// Where the wanted columns stand. A column that is named in the settings but missing would be
+/// ignored in silence, so all of them must be there.
+fn header(line: &[u8], separator: u8, wanted: &[&str]) -> Option<Vec<usize>> {
     let names = split(line, separator).ok()?;
-    let find = |name: &String| names.iter().position(|given| given.as_ref() == name.as_bytes());
-    // A column that is named in the settings but missing would be ignored in silence.
-    let optional = |name: &Option<String>| match name {
-        Some(name) => find(name).map(Some),
-        None => Some(None),
-    };
-    Some(Columns {
-        address: find(&fields.address)?,
-        confidence: optional(&fields.confidence)?,
-        valid_until: optional(&fields.valid_until)?,
-    })
+    let find = |name: &&str| names.iter().position(|given| given.as_ref() == name.as_bytes());
+    wanted.iter().map(find).collect()
 }
 
-fn entry(
-    values: &[Cow<'_, [u8]>],
-    columns: &Columns,
-    port: Port,
-) -> Result<(Range, Option<Confidence>), Reason> {
-    let address = values.get(columns.address).ok_or(Reason::NoColumn)?;
+/// What a record lists; nothing when it is not about an address.
+fn entry(fields: &Fields, values: &Values<'_>, port: Port) -> Result<Option<Entry>, Reason> {
+    let mut values = values.iter().map(|value| value.ok_or(Reason::NoColumn));
+    let mut next = || values.next().unwrap_or(Err(Reason::NoColumn));
+    let address = next()?;
+    let confidence = fields.confidence.as_ref().map(|_| next()).transpose()?;
+    let until = fields.valid_until.as_ref().map(|_| next()).transpose()?;
     let range = match port {
+        Port::InUrl => match text::host_of_url(address)? {
+            Some(host) => Range::from(crate::Prefix::from(host)),
+            None => return Ok(None),
+        },
         Port::LeftOut if address.contains(&b':') => {
-            text::without_port(address).map(|address| Range::from(crate::Prefix::from(address)))?
+            Range::from(crate::Prefix::from(text::without_port(address)?))
         }
-        _ => text::range(address)?,
+        Port::LeftOut | Port::Refused => text::range(address)?,
     };
-    let Some(at) = columns.confidence else { return Ok((range, None)) };
-    let percent = text::decimal(values.get(at).ok_or(Reason::NoColumn)?, 100);
-    let percent = percent.ok_or(Reason::Confidence)?;
-    Ok((range, Confidence::new(percent as u8)))
+    let confidence = match confidence {
+        Some(percent) => Some(text::decimal(percent, 100).ok_or(Reason::Confidence)?),
+        None => None,
+    };
+    let expiry = match until {
+        Some(until) => expiry(str::from_utf8(until).map_err(|_| Reason::NotUtf8)?)?,
+        None => Expiry::Never,
+    };
+    let confidence = confidence.and_then(|percent| Confidence::new(percent as u8));
+    Ok(Some(Entry { range, confidence, expiry }))
 }
 
 /// The fields of a line, without white space around them and without their quotes.

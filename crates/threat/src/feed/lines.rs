@@ -2,10 +2,9 @@
 
 use std::io::{BufRead, BufReader, Cursor, Read};
 
-use super::collector::Collector;
-use super::{Change, Expiry, FeedError, Levels};
-use crate::entry::Confidence;
-use crate::text::{self, Range, Reason};
+use super::collector::{Collector, Entry};
+use super::{Change, FeedError, Levels};
+use crate::text::{self, Reason};
 
 /// Bytes that are looked at before the format's own reader.
 const HEAD: u64 = 512;
@@ -72,23 +71,20 @@ pub(super) fn plain(
             return Ok(());
         }
         let read = plain_entry(entry, levels);
-        collector.entry(number, line, read, Expiry::Never, Change::Listed)
+        collector.entry(number, line, read, Change::Listed)
     })
 }
 
-fn plain_entry(
-    entry: &[u8],
-    levels: Option<&Levels>,
-) -> Result<(Range, Option<Confidence>), Reason> {
+fn plain_entry(entry: &[u8], levels: Option<&Levels>) -> Result<Entry, Reason> {
     let Some(space) = entry.iter().position(u8::is_ascii_whitespace) else {
-        return Ok((text::range(entry)?, None));
+        return text::range(entry).map(Entry::from);
     };
     let rest = entry[space..].trim_ascii_start();
     if rest.starts_with(b"-") || entry[..space].ends_with(b"-") {
-        return Ok((text::range(entry)?, None));
+        return text::range(entry).map(Entry::from);
     }
     let range = text::range(&entry[..space])?;
     let levels = levels.ok_or(Reason::TrailingText)?;
     let count = text::decimal(rest, u32::MAX).ok_or(Reason::Confidence)?;
-    Ok((range, Some(levels.confidence(count))))
+    Ok(Entry { confidence: Some(levels.confidence(count)), ..range.into() })
 }

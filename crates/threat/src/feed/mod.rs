@@ -9,7 +9,10 @@ mod csv;
 mod error;
 mod json;
 mod lines;
+mod misp;
 mod pattern;
+pub mod taxii;
+mod time;
 
 use std::io::Read;
 use std::time::Duration;
@@ -21,6 +24,7 @@ use crate::listing::{Listing, ListingBuilder};
 use crate::text::{Range, Reason};
 
 pub use error::FeedError;
+pub use time::unix_seconds;
 
 use collector::Collector;
 
@@ -40,7 +44,7 @@ pub enum Format {
         separator: char,
         /// Which column holds what.
         fields: Fields,
-        /// Whether a port may follow the address.
+        /// What else may stand in the address column.
         port: Port,
     },
     /// One JSON object a line; objects without the address field are skipped.
@@ -55,11 +59,14 @@ pub enum Format {
         /// Which field holds what; not asked of texts.
         fields: Fields,
     },
-    /// STIX 2.1 bundle or TAXII 2.1 envelope: indicators, `ipv4-addr` and `ipv6-addr` objects.
+    /// STIX 2.1 bundle or TAXII 2.1 envelope ([`taxii`]): indicators whose pattern lists addresses.
+    /// `ipv4-addr` and `ipv6-addr` objects are skipped: they say that an address was seen, as the
+    /// victim's perhaps, and indicators say that it is to be looked for.
     Stix,
-    /// MISP attributes wherever they stand: `ip-src`, `ip-dst` and both with a port.
+    /// MISP attributes meant for detection (`to_ids`), as JSON wherever they stand or as a CSV
+    /// export: `ip-src`, `ip-dst` and both with a port.
     Misp,
-    /// CrowdSec decisions stream: bans on addresses and ranges.
+    /// CrowdSec decisions stream: bans on addresses and ranges that are not simulated.
     CrowdSec,
 }
 
@@ -74,14 +81,25 @@ pub struct Fields {
     pub valid_until: Option<String>,
 }
 
-/// Whether a port may follow an address; it does not narrow what is listed.
+impl Fields {
+    /// The names, in the order address, confidence, end.
+    fn names(&self) -> Vec<&str> {
+        let optional = [&self.confidence, &self.valid_until].into_iter().flatten();
+        [&self.address].into_iter().chain(optional).map(String::as_str).collect()
+    }
+}
+
+/// What else may stand around an address, such as a port; it does not narrow what is listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Port {
-    /// Refused.
+    /// Nothing.
     Refused,
-    /// Left out.
+    /// A port, which is left out.
     LeftOut,
+    /// A URL, of which only the host is taken. Those with a name for their host are skipped, since
+    /// a name's addresses are often shared with others.
+    InUrl,
 }
 
 /// What a count behind an address means: each step from its count on, up to the next one.
@@ -126,26 +144,38 @@ impl Default for Limits {
 
 /// One entry as a feed gives it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Record<'a> {
+pub struct Record {
     /// The addresses.
     pub range: Range,
     /// How sure the feed is, where it says so.
     pub confidence: Option<Confidence>,
     /// Until when it holds.
-    pub expiry: Expiry<'a>,
+    pub expiry: Expiry,
     /// Whether it comes or goes.
     pub change: Change,
 }
 
 /// Until when an entry holds. No clock here: who reads the feed compares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Expiry<'a> {
+pub enum Expiry {
     /// Until the feed leaves it out.
     Never,
-    /// Until this time, in the feed's own words (STIX: RFC 3339).
-    At(&'a str),
+    /// Until this time, in Unix seconds.
+    At(u64),
     /// So long from the time of the feed.
     In(Duration),
+}
+
+impl Expiry {
+    /// The time in Unix seconds, for a feed that was read at `now`; nothing for never.
+    #[must_use]
+    pub fn until(self, now: u64) -> Option<u64> {
+        match self {
+            Self::Never => None,
+            Self::At(until) => Some(until),
+            Self::In(wait) => Some(now.saturating_add(wait.as_secs())),
+        }
+    }
 }
 
 /// Whether an entry comes or goes.
@@ -168,6 +198,8 @@ pub struct Summary {
     pub entries: u64,
     /// Things that are not about addresses: metadata, domains, file hashes.
     pub skipped: u64,
+    /// Entries that ended before the feed was read; counted by [`contents`], which has the time.
+    pub expired: u64,
     /// What should have been an entry and is none.
     pub rejected: u64,
     /// The first of the rejected.
@@ -210,7 +242,7 @@ pub fn read(
     format: &Format,
     reader: impl Read,
     limits: Limits,
-    mut each: impl FnMut(Record<'_>),
+    mut each: impl FnMut(Record),
 ) -> Result<Summary, FeedError> {
     let mut collector = Collector::new(limits, &mut each);
     let reader = lines::sniffed(reader)?;
@@ -222,7 +254,7 @@ pub fn read(
         Format::JsonLines { fields } => json::lines(reader, fields, &mut collector)?,
         Format::JsonArray { path, fields } => json::array(reader, path, fields, &mut collector)?,
         Format::Stix => json::stix(reader, &mut collector)?,
-        Format::Misp => json::misp(reader, &mut collector)?,
+        Format::Misp => misp::read(reader, &mut collector)?,
         Format::CrowdSec => json::crowdsec(reader, &mut collector)?,
     }
     let changes_only = matches!(format, Format::Stix | Format::CrowdSec);
@@ -247,4 +279,45 @@ pub fn listing(
         }
     })?;
     Ok((builder.finish(), summary))
+}
+
+/// What a feed says at one time.
+#[derive(Debug, Clone, Default)]
+pub struct Contents {
+    /// What it lists and is in force, with its end where it has one.
+    pub listed: Listing,
+    /// What it takes back or lets end: of interest for feeds that send changes
+    /// ([`Listing::updated`]), empty for most others.
+    pub withdrawn: Listing,
+    /// What became of its lines.
+    pub summary: Summary,
+}
+
+/// Reads a feed at the time `now` (Unix seconds). Entries without a confidence get `default`.
+///
+/// # Errors
+/// When the feed as a whole can't be trusted.
+pub fn contents(
+    format: &Format,
+    reader: impl Read,
+    limits: Limits,
+    default: Confidence,
+    now: u64,
+) -> Result<Contents, FeedError> {
+    let (mut listed, mut withdrawn) = (ListingBuilder::default(), ListingBuilder::default());
+    let mut expired = 0;
+    let mut summary = read(format, reader, limits, |record| {
+        let confidence = record.confidence.unwrap_or(default);
+        match (record.change, record.expiry.until(now)) {
+            (Change::Withdrawn, _) => withdrawn.push(record.range, confidence),
+            (Change::Listed, Some(until)) if until <= now => {
+                expired += 1;
+                withdrawn.push(record.range, confidence);
+            }
+            (Change::Listed, Some(until)) => listed.push_until(record.range, confidence, until),
+            (Change::Listed, None) => listed.push(record.range, confidence),
+        }
+    })?;
+    summary.expired = expired;
+    Ok(Contents { listed: listed.finish(), withdrawn: withdrawn.finish(), summary })
 }

@@ -8,7 +8,7 @@ use xshield_threat::feed::{
 };
 use xshield_threat::text::Range;
 
-fn fields(address: &str, confidence: Option<&str>) -> Fields {
+pub(crate) fn fields(address: &str, confidence: Option<&str>) -> Fields {
     Fields {
         address: address.into(),
         confidence: confidence.map(Into::into),
@@ -16,11 +16,11 @@ fn fields(address: &str, confidence: Option<&str>) -> Fields {
     }
 }
 
-fn plain() -> Format {
+pub(crate) fn plain() -> Format {
     Format::Plain { levels: None }
 }
 
-fn levels() -> Format {
+pub(crate) fn levels() -> Format {
     let step = |from, percent| (from, Confidence::new(percent).unwrap());
     Format::Plain { levels: Some(Levels(vec![step(1, 10), step(3, 60), step(8, 100)])) }
 }
@@ -29,13 +29,13 @@ fn csv(separator: char, port: Port) -> Format {
     Format::Csv { separator, fields: fields("ip", None), port }
 }
 
-fn array(path: &[&str]) -> Format {
+pub(crate) fn array(path: &[&str]) -> Format {
     let path = path.iter().map(|key| (*key).to_owned()).collect();
     Format::JsonArray { path, fields: fields("ip", Some("score")) }
 }
 
 /// Every record as a short text, and what became of the rest.
-fn records(format: &Format, bytes: &[u8]) -> Result<(Vec<String>, Summary), FeedError> {
+pub(crate) fn records(format: &Format, bytes: &[u8]) -> Result<(Vec<String>, Summary), FeedError> {
     records_within(format, bytes, Limits::default())
 }
 
@@ -74,7 +74,7 @@ fn records_within(
     Ok((found, summary))
 }
 
-fn check(format: &Format, text: &str, expected: &[&str], rejected: &[(u64, &str)]) {
+pub(crate) fn check(format: &Format, text: &str, expected: &[&str], rejected: &[(u64, &str)]) {
     let (found, summary) = records(format, text.as_bytes()).unwrap();
     assert_eq!(found, expected, "{text}");
     let samples: Vec<(u64, String)> =
@@ -127,7 +127,7 @@ fn separated_values() {
     check(
         &scored,
         "until;score;ip\n2026-12-01;70;1.1.1.1\n;101;2.2.2.2\n;5;3.3.3.3\n",
-        &["1.1.1.1 70 until 2026-12-01", "3.3.3.3 5"],
+        &["1.1.1.1 70 until 1796169600", "3.3.3.3 5"],
         &[(3, "confidence")],
     );
     let letter = records(&csv('é', Port::Refused), b"ip\n1.1.1.1\n");
@@ -155,65 +155,19 @@ fn json_lines_and_arrays() {
     check(
         &array(&["data", "items"]),
         "{\"items\":[\"9.9.9.9\"],\"data\":{\"n\":1,\"items\":[{\"ip\":\"1.2.3.4\",\"score\":80,\n\
-         \"until\":\"soon\",\"x\":[{\"ip\":\"8.8.8.8\"}]},{\"ip\":\"5.5.5.5\",\"score\":-1}]}}",
-        &["1.2.3.4 80 until soon"],
+         \"until\":\"2026-12-01T00:00:00Z\",\"x\":[{\"ip\":\"8.8.8.8\"}]},{\"ip\":\"5.5.5.5\",\"score\":-1}]}}",
+        &["1.2.3.4 80 until 1796083200"],
         &[(2, "confidence")],
+    );
+    // A time that is none is no reason to list for ever.
+    check(
+        &array(&[]),
+        r#"[{"ip":"1.2.3.4","until":"soon"},{"ip":"1.2.3.5","until":""},{"ip":"1.2.3.6","until":1796083200}]"#,
+        &["1.2.3.5", "1.2.3.6 until 1796083200"],
+        &[(1, "not a time")],
     );
     let elsewhere = records(&array(&["data"]), b"{\"items\":[]}");
     assert!(matches!(elsewhere, Err(FeedError::NoList { .. })));
-}
-
-#[test]
-fn stix_bundles_and_taxii_envelopes() {
-    check(
-        &Format::Stix,
-        r#"{"type":"bundle","objects":[
-{"type":"indicator","pattern":"[ipv4-addr:value = '1.2.3.4' OR ipv4-addr:value ISSUBSET '5.0.0.0/24']","pattern_type":"stix","confidence":85,"valid_until":"2026-12-31T00:00:00Z","created_by_ref":"identity--1"},
-{"type":"ipv6-addr","value":"2001:db8::5"},
-{"type":"indicator","pattern":"[ipv4-addr:value = '9.9.9.9']","pattern_type":"stix","revoked":true},
-{"type":"indicator","pattern":"[ipv4-addr:value = '1.1.1.1' AND domain-name:value = 'x']","pattern_type":"stix"},
-{"type":"indicator","pattern":"alert tcp any","pattern_type":"snort"},
-{"type":"malware","name":"x","external_references":[{"value":"7.7.7.7"}]}]}"#,
-        &[
-            "1.2.3.4 85 until 2026-12-31T00:00:00Z",
-            "5.0.0.0/24 85 until 2026-12-31T00:00:00Z",
-            "2001:db8::5",
-            "-9.9.9.9",
-        ],
-        &[(5, "more than addresses")],
-    );
-    let (found, summary) = records(&Format::Stix, br#"{"more":true,"next":"p2"}"#).unwrap();
-    assert!(found.is_empty() && summary.page.more);
-    assert_eq!(summary.page.next.as_deref(), Some("p2"));
-}
-
-#[test]
-fn misp_attributes() {
-    check(
-        &Format::Misp,
-        r#"{"response":[{"Event":{"info":"x","Attribute":[{"type":"ip-src","value":"1.2.3.4","to_ids":true},
-{"type":"ip-dst|port","value":"5.6.7.8|443"},{"type":"domain","value":"x.example"},
-{"type":"ip-dst","value":"8.8.8.8","to_ids":false},{"type":"ip-dst|port","value":"5.6.7.8|x"}],
-"Object":[{"Attribute":[{"type":"ip-src","value":"9.9.9.0/24","deleted":true}]}]}}]}"#,
-        &["1.2.3.4", "5.6.7.8", "-9.9.9.0/24"],
-        &[(3, "unexpected text")],
-    );
-}
-
-#[test]
-fn crowdsec_decisions() {
-    check(
-        &Format::CrowdSec,
-        r#"{"deleted":[{"scope":"Ip","type":"ban","value":"1.1.1.1","duration":"-5m"}],"new":[
-{"origin":"CAPI","scope":"Ip","type":"ban","value":"1.2.3.4","duration":"3h59m4s","scenario":"x"},
-{"scope":"Range","type":"ban","value":"5.0.0.0/24","duration":"1h"},
-{"scope":"Country","type":"ban","value":"XX","duration":"1h"},
-{"scope":"Ip","type":"captcha","value":"6.6.6.6","duration":"1h"},
-{"scope":"Ip","type":"ban","value":"7.7.7.7","duration":"soon"}]}"#,
-        &["-1.1.1.1", "1.2.3.4 for 14344s", "5.0.0.0/24 for 3600s"],
-        &[(6, "duration")],
-    );
-    assert!(records(&Format::CrowdSec, br#"{"new":null,"deleted":[]}"#).unwrap().0.is_empty());
 }
 
 fn all_formats() -> Vec<Format> {

@@ -4,6 +4,7 @@
 
 mod codec;
 mod compile;
+mod documents;
 mod feeds;
 mod flat;
 mod guard;

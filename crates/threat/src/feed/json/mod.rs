@@ -9,12 +9,15 @@ use std::time::Duration;
 use serde::de::DeserializeSeed;
 use serde_json::Deserializer;
 
-use super::collector::Collector;
+use super::collector::{Collector, Entry, expiry};
+use super::misp::Attribute;
 use super::{Change, Expiry, FeedError, Fields, lines as text_lines, pattern};
 use crate::entry::Confidence;
 use crate::text::{self, Range, Reason};
 use guarded::{Guarded, Progress};
 use walk::{Lists, Object, Scalar, Walk};
+
+pub(super) use walk::says;
 
 /// The fields of an object that were asked for, in the order in which they were asked for.
 type Values = [Scalar];
@@ -25,7 +28,7 @@ pub(super) fn lines(
     fields: &Fields,
     collector: &mut Collector<'_>,
 ) -> Result<(), FeedError> {
-    let wanted = wanted(fields);
+    let wanted = fields.names();
     text_lines::each_line(reader, collector, |number, line, collector| {
         if line.trim_ascii().is_empty() {
             return Ok(());
@@ -49,45 +52,49 @@ pub(super) fn array(
     fields: &Fields,
     collector: &mut Collector<'_>,
 ) -> Result<(), FeedError> {
-    document(reader, Lists::At(path), &wanted(fields), collector, |line, _, values, collector| {
+    document(reader, Lists::At(path), &fields.names(), collector, |line, _, values, collector| {
         element(line, fields, values, collector)
     })
 }
 
 /// STIX bundles and TAXII envelopes.
 pub(super) fn stix(reader: impl BufRead, collector: &mut Collector<'_>) -> Result<(), FeedError> {
-    let wanted =
-        ["type", "pattern", "pattern_type", "value", "confidence", "valid_until", "revoked"];
+    let wanted = [
+        "type",
+        "pattern",
+        "pattern_type",
+        "confidence",
+        "valid_until",
+        "revoked",
+        "indicator_types",
+    ];
     let lists = Lists::Keys(&["objects"]);
     document(reader, lists, &wanted, collector, |line, _, values, collector| {
-        let [kind, pattern, pattern_type, value, confidence, until, revoked] = values else {
+        let [kind, pattern, pattern_type, confidence, until, revoked, types] = values else {
             return Ok(());
         };
+        let about = (kind.text(), pattern.text(), pattern_type.text());
+        let (Some("indicator"), Some(text), Some("stix") | None) = about else {
+            collector.skip();
+            return Ok(());
+        };
+        // An indicator may as well help to recognise what is harmless.
+        if types.has("benign") {
+            collector.skip();
+            return Ok(());
+        }
         let change =
             if *revoked == Scalar::Bool(true) { Change::Withdrawn } else { Change::Listed };
-        let expiry = until.text().map_or(Expiry::Never, Expiry::At);
-        let mut give = |text: &str, range: Result<Range, Reason>| {
-            let entry = range.and_then(|range| Ok((range, percent(confidence)?)));
-            collector.entry(line, text.as_bytes(), entry, expiry, change)
-        };
-        match (kind.text(), pattern.text(), pattern_type.text(), value.text()) {
-            (Some("ipv4-addr" | "ipv6-addr"), _, _, Some(value)) => {
-                give(value, text::range(value.as_bytes()))
-            }
-            (Some("indicator"), Some(text), Some("stix") | None, _) => {
-                match pattern::addresses(text) {
-                    Ok(found) if found.is_empty() => {
-                        collector.skip();
-                        Ok(())
-                    }
-                    Ok(found) => found.into_iter().try_for_each(|range| give(text, range)),
-                    Err(reason) => give(text, Err(reason)),
-                }
-            }
-            _ => {
+        match pattern::addresses(text) {
+            Ok(found) if found.is_empty() => {
                 collector.skip();
                 Ok(())
             }
+            Ok(found) => found.into_iter().try_for_each(|range| {
+                let entry = range.and_then(|range| dated(range, confidence, until));
+                collector.entry(line, text.as_bytes(), entry, change)
+            }),
+            Err(reason) => collector.entry(line, text.as_bytes(), Err(reason), change),
         }
     })
 }
@@ -102,27 +109,13 @@ pub(super) fn misp(reader: impl BufRead, collector: &mut Collector<'_>) -> Resul
             collector.skip();
             return Ok(());
         };
-        let range = match kind {
-            "ip-src" | "ip-dst" => text::range(value.as_bytes()),
-            "ip-src|port" | "ip-dst|port" => {
-                let (address, port) = value.split_once('|').unwrap_or((value, ""));
-                let port = text::decimal(port.as_bytes(), u32::from(u16::MAX));
-                port.ok_or(Reason::TrailingText).and_then(|_| text::range(address.as_bytes()))
-            }
-            _ => {
-                collector.skip();
-                return Ok(());
-            }
+        let attribute = Attribute {
+            kind,
+            value,
+            detects: !to_ids.says_no(),
+            change: if deleted.says_yes() { Change::Withdrawn } else { Change::Listed },
         };
-        // An attribute that is not for detection is context, such as a victim's address.
-        if *to_ids == Scalar::Bool(false) {
-            collector.skip();
-            return Ok(());
-        }
-        let gone = *deleted == Scalar::Bool(true);
-        let change = if gone { Change::Withdrawn } else { Change::Listed };
-        let entry = range.map(|range| (range, None));
-        collector.entry(line, value.as_bytes(), entry, Expiry::Never, change)
+        attribute.give(line, value.as_bytes(), collector)
     })
 }
 
@@ -131,36 +124,33 @@ pub(super) fn crowdsec(
     reader: impl BufRead,
     collector: &mut Collector<'_>,
 ) -> Result<(), FeedError> {
-    let wanted = ["type", "scope", "value", "duration"];
+    let wanted = ["type", "scope", "value", "duration", "simulated"];
     let lists = Lists::Keys(&["new", "deleted"]);
     document(reader, lists, &wanted, collector, |line, list, values, collector| {
-        let [kind, scope, value, duration] = values else { return Ok(()) };
+        let [kind, scope, value, duration, simulated] = values else { return Ok(()) };
         let scope = scope.text().unwrap_or_default().to_ascii_lowercase();
         let ban = kind.text().is_none_or(|kind| kind.eq_ignore_ascii_case("ban"));
-        let Some(value) = value.text().filter(|_| ban && (scope == "ip" || scope == "range"))
-        else {
+        let about = (scope == "ip" || scope == "range") && ban && !simulated.says_yes();
+        let Some(value) = value.text().filter(|_| about) else {
             collector.skip();
             return Ok(());
         };
         let change = if list == "deleted" { Change::Withdrawn } else { Change::Listed };
         // A decision that is deleted has a duration of what it had left, often negative.
         let wait = match (change, duration.text()) {
-            (Change::Listed, Some(duration)) => go_duration(duration).map(Expiry::In),
-            _ => Some(Expiry::Never),
+            (Change::Listed, Some(duration)) => {
+                go_duration(duration).map(Expiry::In).ok_or(Reason::Duration)
+            }
+            _ => Ok(Expiry::Never),
         };
-        let entry = text::range(value.as_bytes())
-            .and_then(|range| wait.map(|_| (range, None)).ok_or(Reason::Duration));
-        let expiry = wait.unwrap_or(Expiry::Never);
-        collector.entry(line, value.as_bytes(), entry, expiry, change)
+        let range = text::range(value.as_bytes());
+        let entry =
+            range.and_then(|range| wait.map(|expiry| Entry { expiry, ..Entry::from(range) }));
+        collector.entry(line, value.as_bytes(), entry, change)
     })
 }
 
-fn wanted(fields: &Fields) -> Vec<&str> {
-    let optional = [&fields.confidence, &fields.valid_until].into_iter().flatten();
-    [&fields.address].into_iter().chain(optional).map(String::as_str).collect()
-}
-
-/// An element with its address, and its confidence and expiry where they were asked for.
+/// An element with its address, and its confidence and end where they were asked for.
 fn element(
     line: u64,
     fields: &Fields,
@@ -183,10 +173,19 @@ fn element(
             return Ok(());
         }
     };
-    let entry = text::range(address.as_bytes())
-        .and_then(|range| percent(confidence).map(|confidence| (range, confidence)));
-    let expiry = until.text().map_or(Expiry::Never, Expiry::At);
-    collector.entry(line, address.as_bytes(), entry, expiry, Change::Listed)
+    let range = text::range(address.as_bytes());
+    let entry = range.and_then(|range| dated(range, confidence, until));
+    collector.entry(line, address.as_bytes(), entry, Change::Listed)
+}
+
+fn dated(range: Range, confidence: &Scalar, until: &Scalar) -> Result<Entry, Reason> {
+    let expiry = match until {
+        Scalar::Missing => Expiry::Never,
+        Scalar::Number(seconds) => Expiry::At(*seconds),
+        Scalar::Text(text) => expiry(text)?,
+        Scalar::Bool(_) | Scalar::Texts(_) | Scalar::Other => return Err(Reason::Time),
+    };
+    Ok(Entry { range, confidence: percent(confidence)?, expiry })
 }
 
 fn percent(value: &Scalar) -> Result<Option<Confidence>, Reason> {
@@ -194,7 +193,7 @@ fn percent(value: &Scalar) -> Result<Option<Confidence>, Reason> {
         Scalar::Missing => return Ok(None),
         Scalar::Number(number) => u8::try_from(*number).ok(),
         Scalar::Text(text) => text::decimal(text.as_bytes(), 100).map(|percent| percent as u8),
-        Scalar::Bool(_) | Scalar::Other => None,
+        Scalar::Bool(_) | Scalar::Texts(_) | Scalar::Other => None,
     };
     percent.and_then(Confidence::new).map(Some).ok_or(Reason::Confidence)
 }
@@ -251,8 +250,6 @@ fn document(
     match (stopped.or_else(|| progress.stopped()), read) {
         (Some(error), _) => Err(error),
         (None, Ok(true)) => Ok(()),
-        // CrowdSec writes null for no decisions, TAXII leaves an empty list out.
-        (None, Ok(false)) if matches!(lists, Lists::Keys(_)) && progress.bytes() > 0 => Ok(()),
         (None, Ok(false)) => Err(FeedError::NoList { list: lists.to_string() }),
         (None, Err(_)) if progress.is_blank() => Err(FeedError::Empty),
         (None, Err(error)) if error.is_eof() => Err(FeedError::Truncated),

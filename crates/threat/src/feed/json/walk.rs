@@ -16,9 +16,14 @@ pub(super) enum Scalar {
     /// A whole number.
     Number(u64),
     Text(String),
+    /// The texts among the first elements of an array.
+    Texts(Vec<String>),
     /// Anything else.
     Other,
 }
+
+/// Texts of an array that are kept.
+const TEXTS: usize = 16;
 
 impl Scalar {
     pub(super) fn text(&self) -> Option<&str> {
@@ -26,6 +31,40 @@ impl Scalar {
             Self::Text(text) => Some(text),
             _ => None,
         }
+    }
+
+    /// Whether it is an array with this text.
+    pub(super) fn has(&self, wanted: &str) -> bool {
+        matches!(self, Self::Texts(texts) if texts.iter().any(|text| text == wanted))
+    }
+
+    /// True in one of its spellings.
+    pub(super) fn says_yes(&self) -> bool {
+        match self {
+            Self::Bool(yes) => *yes,
+            Self::Number(number) => *number == 1,
+            Self::Text(text) => says(text) == Some(true),
+            _ => false,
+        }
+    }
+
+    /// False in one of its spellings.
+    pub(super) fn says_no(&self) -> bool {
+        match self {
+            Self::Bool(yes) => !*yes,
+            Self::Number(number) => *number == 0,
+            Self::Text(text) => says(text) == Some(false),
+            _ => false,
+        }
+    }
+}
+
+/// What a text says that stands for yes or no.
+pub(in crate::feed) fn says(text: &str) -> Option<bool> {
+    match text {
+        "1" | "true" | "True" => Some(true),
+        "0" | "false" | "False" => Some(false),
+        _ => None,
     }
 }
 
@@ -72,8 +111,14 @@ impl<'de> Visitor<'de> for AnyScalar {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Scalar, A::Error> {
-        while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Scalar::Other)
+        let mut texts = Vec::new();
+        while let Some(element) = seq.next_element_seed(AnyScalar)? {
+            match element {
+                Scalar::Text(text) if texts.len() < TEXTS => texts.push(text),
+                _ => {}
+            }
+        }
+        Ok(Scalar::Texts(texts))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Scalar, A::Error> {
@@ -216,6 +261,12 @@ pub(super) struct Walk<'a> {
 }
 
 impl Walk<'_> {
+    /// Feeds of changes say in several ways that there are none: CrowdSec writes null for a list or
+    /// all of it, TAXII leaves the list out.
+    fn found_nothing_to_list(&mut self) {
+        *self.found |= self.depth == 0 && matches!(self.lists, Lists::Keys(_));
+    }
+
     fn deeper(&mut self) -> Walk<'_> {
         Walk {
             lists: self.lists,
@@ -243,7 +294,8 @@ impl<'de> Visitor<'de> for Walk<'_> {
         write!(f, "a document with a list {}", self.lists)
     }
 
-    fn visit_unit<E>(self) -> Result<(), E> {
+    fn visit_unit<E>(mut self) -> Result<(), E> {
+        self.found_nothing_to_list();
         Ok(())
     }
 
@@ -268,15 +320,19 @@ impl<'de> Visitor<'de> for Walk<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
+        let mut is_empty = true;
         while let Some(key) = map.next_key::<String>()? {
+            is_empty = false;
             match self.lists.step(self.depth, &key) {
                 Step::List => {
+                    self.found_nothing_to_list();
                     let list =
                         List { key: &key, wanted: self.wanted, found: self.found, each: self.each };
                     map.next_value_seed(list)?;
                 }
                 Step::Descend => map.next_value_seed(self.deeper())?,
                 Step::Pass if self.depth == 0 && (key == "more" || key == "next") => {
+                    self.found_nothing_to_list();
                     match map.next_value_seed(AnyScalar)? {
                         Scalar::Bool(more) if key == "more" => self.page.more = more,
                         Scalar::Text(next) if key == "next" => self.page.next = Some(next),
@@ -287,6 +343,9 @@ impl<'de> Visitor<'de> for Walk<'_> {
                     map.next_value::<IgnoredAny>()?;
                 }
             }
+        }
+        if is_empty {
+            self.found_nothing_to_list();
         }
         Ok(())
     }

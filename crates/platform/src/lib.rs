@@ -4,6 +4,7 @@
 //! host API ([`api::host`]) and the admin API ([`api::admin`]) on one TLS listener. [`jobs`] compiles
 //! rulesets when policy or inventory change and forgets what is too old.
 
+pub mod alerts;
 pub mod api;
 pub mod auth;
 pub mod clock;

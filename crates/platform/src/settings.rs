@@ -24,6 +24,8 @@ pub struct Settings {
     pub keep_for: i64,
     /// Flows kept of one asset, at most.
     pub flows_per_asset: i64,
+    /// Flows with listed peers kept of one asset, at most.
+    pub threat_flows_per_asset: i64,
     /// Sessions per second and source address.
     pub sessions_per_second: u32,
     /// Requests per second of one asset.
@@ -69,6 +71,7 @@ impl Settings {
             login_for: 12 * 3600,
             keep_for: 30 * 24 * 3600,
             flows_per_asset: 200_000,
+            threat_flows_per_asset: 50_000,
             sessions_per_second: 20,
             requests_per_second: 5,
             gather_changes_ms: 500,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::settings::{PublicUrl, Settings};
 use crate::state::App;
-use crate::store::{StoreResult, commit, events, reports};
+use crate::store::{StoreResult, commit, events, reports, threat_events};
 
 const EVERY: Duration = Duration::from_secs(300);
 const TIDY_METRICS: Duration = Duration::from_secs(5);
@@ -56,6 +56,7 @@ async fn forget(app: &App, now: Timestamp) -> StoreResult<()> {
     let before = now.plus(-app.settings.keep_for);
     let mut tx = app.store.write().await?;
     events::forget(&mut tx, before).await?;
+    threat_events::forget(&mut tx, before).await?;
     reports::forget_batches(&mut tx, before).await?;
     reports::trim_batches(&mut tx, BATCHES_PER_ASSET).await?;
     commit(tx).await

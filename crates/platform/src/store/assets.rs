@@ -226,7 +226,7 @@ pub async fn list(
 }
 
 /// `IN` these; none of them is nothing.
-fn push_in<'a>(query: &mut QueryBuilder<Db>, ids: impl Iterator<Item = &'a AssetId>) {
+pub(crate) fn push_in<'a>(query: &mut QueryBuilder<Db>, ids: impl Iterator<Item = &'a AssetId>) {
     // An empty list is no list to PostgreSQL.
     query.push(" IN (NULL");
     for id in ids {

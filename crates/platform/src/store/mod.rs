@@ -24,6 +24,7 @@ pub mod identities;
 pub mod policy;
 pub mod reports;
 pub mod rulesets;
+pub mod threat_events;
 
 /// The database's dialect.
 pub type Db = sqlx::Sqlite;
@@ -38,6 +39,7 @@ const WRITER_WAITS: Duration = Duration::from_secs(60);
 const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "first", include_str!("../../migrations/sqlite/0001_first.sql")),
     (2, "threat", include_str!("../../migrations/sqlite/0002_threat.sql")),
+    (3, "threat events", include_str!("../../migrations/sqlite/0003_threat_events.sql")),
 ];
 
 /// What the database could not do.

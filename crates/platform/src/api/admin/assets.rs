@@ -151,7 +151,8 @@ fn tag_filter(text: &str) -> Answer<Vec<(TagKey, Option<TagValue>)>> {
         .collect()
 }
 
-async fn members(app: &App, segment: &str) -> Answer<Vec<AssetId>> {
+/// The assets in a segment of the committed policy.
+pub(super) async fn members(app: &App, segment: &str) -> Answer<Vec<AssetId>> {
     let unknown = || Problem::invalid("?segment", "the committed policy has no such segment");
     let committed = compile::committed(app).await?.ok_or_else(unknown)?;
     let segment = committed

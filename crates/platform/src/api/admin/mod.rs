@@ -18,6 +18,7 @@ mod policy;
 mod sign_in;
 mod standing;
 mod telemetry;
+mod threat_events;
 mod threat_why;
 mod users;
 
@@ -51,6 +52,7 @@ pub(super) fn router() -> Router<App> {
         .merge(users::router())
         .merge(assets::router())
         .merge(telemetry::router())
+        .merge(threat_events::router())
         .merge(enforcement_keys::router())
         .merge(policy::router())
         .merge(audit_log::router())

@@ -14,6 +14,7 @@ use xshield_wire::message::{
 use xshield_wire::telemetry::SoftwareContents;
 
 use super::signed::{FromHost, read_message};
+use crate::alerts::intake;
 use crate::clock::Timestamp;
 use crate::problem::{Answer, Problem};
 use crate::state::App;
@@ -89,8 +90,8 @@ async fn store(
             }
             Ok(())
         }
-        ReportBody::Threats(_)
-        | ReportBody::Host(_)
+        ReportBody::Threats(report) => intake::from_host(app, tx, asset, report, now).await,
+        ReportBody::Host(_)
         | ReportBody::Software(_)
         | ReportBody::Paths(_)
         | ReportBody::Live(_)

@@ -1,0 +1,120 @@
+//! Matches on their way in: bounded, with what the list says of the peer at this moment, counted once
+//! (batches are known by their ids) and queued for the alert rules.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use xshield_policy::AssetId;
+use xshield_wire::message::EventSource;
+use xshield_wire::threat::{ThreatMatch, ThreatReport};
+
+use crate::clock::Timestamp;
+use crate::state::{App, Platform};
+use crate::store::threat_events::{self, Intelligence, ReadFrom, ThreatEvent};
+use crate::store::{StoreResult, Tx};
+
+/// The name of the event, in every view and payload.
+pub const NAME: &str = "Malicious IP Match";
+/// Its name when the peer came through a proxy.
+pub const NAME_VIA_PROXY: &str = "Malicious IP Match (via proxy)";
+/// How far a host's clock may be ahead, in seconds, before its times are cut.
+const AHEAD: i64 = 300;
+/// Names of programs and services are cut here, in characters.
+const MAX_NAME: usize = 512;
+
+/// Takes a host's report.
+///
+/// # Errors
+/// When the database fails.
+pub async fn from_host(
+    app: &App,
+    tx: &mut Tx,
+    asset: &AssetId,
+    report: ThreatReport,
+    now: Timestamp,
+) -> StoreResult<()> {
+    if report.lost > 0 {
+        threat_events::add_lost(tx, asset, report.lost, now).await?;
+        metrics::counter!("xshield_threat_events_lost_total").increment(report.lost);
+    }
+    let mut known = Known::default();
+    let events = report.matches.into_iter().map(|found| read(app, &mut known, found, now));
+    take(app, tx, asset, events, now).await
+}
+
+/// Stores events of one asset.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn take(
+    app: &App,
+    tx: &mut Tx,
+    asset: &AssetId,
+    events: impl Iterator<Item = ThreatEvent>,
+    now: Timestamp,
+) -> StoreResult<()> {
+    for event in events {
+        threat_events::add(tx, asset, &event, now).await?;
+        metrics::counter!("xshield_threat_events_total").increment(1);
+    }
+    let keep = app.settings.threat_flows_per_asset;
+    if threat_events::count(tx, asset).await? > keep {
+        let forgotten = threat_events::trim(tx, asset, keep).await?;
+        metrics::counter!("xshield_threat_events_forgotten_total").increment(forgotten);
+    }
+    Ok(())
+}
+
+/// What the list says of addresses, each looked up once a batch.
+#[derive(Debug, Default)]
+pub(crate) struct Known(HashMap<IpAddr, Intelligence>);
+
+impl Known {
+    /// What the list says of this one.
+    pub(crate) fn of(&mut self, app: &Platform, address: IpAddr) -> Intelligence {
+        self.0.entry(address).or_insert_with(|| intelligence(app, address)).clone()
+    }
+}
+
+/// What the list in effect says of an address.
+pub(crate) fn intelligence(app: &Platform, address: IpAddr) -> Intelligence {
+    Intelligence::from(&app.threat.why(address))
+}
+
+fn read(app: &App, known: &mut Known, found: ThreatMatch, now: Timestamp) -> ThreatEvent {
+    let latest = now.plus(AHEAD);
+    let last_seen = Timestamp::from_unix(found.last_seen).min(latest);
+    let remote = found.remote.to_canonical();
+    ThreatEvent {
+        action: found.action,
+        direction: found.direction,
+        remote,
+        local: Some(found.local.to_canonical()),
+        protocol: found.protocol,
+        port: found.port,
+        process: found.process.map(bounded),
+        service: found.service.map(bounded),
+        via: None,
+        rule: found.rule.map(String::from),
+        policy: Some(found.policy),
+        request: None,
+        read_from: match found.from {
+            EventSource::Recorder => ReadFrom::Recorder,
+            EventSource::KernelLog => ReadFrom::KernelLog,
+        },
+        revision: found.revision,
+        intelligence: known.of(app, remote),
+        packets: found.packets,
+        bytes: found.bytes,
+        first_seen: Timestamp::from_unix(found.first_seen).min(last_seen),
+        last_seen,
+    }
+}
+
+/// A text that is short enough to keep.
+pub(crate) fn bounded(mut text: String) -> String {
+    if let Some((at, _)) = text.char_indices().nth(MAX_NAME) {
+        text.truncate(at);
+    }
+    text
+}

@@ -1,0 +1,351 @@
+//! "Malicious IP Match": traffic with listed peers, by time, asset and address.
+
+use std::net::IpAddr;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use serde::{Deserialize, Serialize};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use xshield_policy::criteria::Criteria;
+use xshield_policy::{AssetId, Direction, Protocol};
+use xshield_threat::{Confidence, FeedId, Prefix};
+use xshield_wire::threat::{PolicyVerdict, ThreatAction};
+
+use super::assets::{members, named};
+use super::page::{Page, PageQuery};
+use crate::alerts::intake::{NAME, NAME_VIA_PROXY, intelligence};
+use crate::auth::{Allowed, Viewer};
+use crate::clock::Timestamp;
+use crate::problem::{Answer, Problem};
+use crate::query::{BothOf, number};
+use crate::state::App;
+use crate::store::assets;
+use crate::store::threat_events::{
+    self, ListedBy, Loss, Meeting, ReadFrom, StoredThreatEvent, ThreatFilter, ViaProxy,
+};
+
+pub(super) fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(of_asset))
+        .routes(routes!(address))
+        .routes(routes!(losses))
+}
+
+/// Assets that have met an address are named up to this number.
+const MOST_MEETINGS: u32 = 1000;
+
+#[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+struct ThreatEventQuery {
+    /// Only this asset's: name or id.
+    #[serde(default)]
+    asset: Option<String>,
+    /// Only those of assets in this segment of the committed policy.
+    #[serde(default)]
+    segment: Option<String>,
+    /// Only those of assets for which this criteria expression holds.
+    #[serde(default, rename = "where")]
+    criteria: Option<String>,
+    /// The peer: an address or a prefix.
+    #[serde(default)]
+    #[param(value_type = Option<String>)]
+    address: Option<Prefix>,
+    /// Only peers that this feed listed.
+    #[serde(default)]
+    #[param(value_type = Option<String>)]
+    feed: Option<FeedId>,
+    /// `blocked` or `recorded`.
+    #[serde(default)]
+    #[param(value_type = Option<String>)]
+    action: Option<ThreatAction>,
+    /// `inbound` or `outbound`.
+    #[serde(default)]
+    #[param(value_type = Option<String>)]
+    direction: Option<Direction>,
+    /// `only` or `never`: matches behind proxies.
+    #[serde(default)]
+    #[param(inline)]
+    via_proxy: Option<ViaProxy>,
+    /// At least so sure, in percent.
+    #[serde(default, deserialize_with = "number")]
+    #[param(value_type = Option<u8>)]
+    confidence: Option<u8>,
+    /// Last seen not before this time (RFC 3339).
+    #[serde(default)]
+    since: Option<Timestamp>,
+    /// First seen not after this time (RFC 3339).
+    #[serde(default)]
+    until: Option<Timestamp>,
+}
+
+/// Traffic with a listed peer, added up over all reports.
+#[derive(Serialize, utoipa::ToSchema)]
+struct ThreatEvent {
+    id: i64,
+    /// `Malicious IP Match`, or `Malicious IP Match (via proxy)`.
+    name: &'static str,
+    /// The asset's name.
+    asset: String,
+    #[schema(value_type = String)]
+    asset_id: AssetId,
+    /// `blocked`, or `recorded`: let through to the policy.
+    #[schema(value_type = String)]
+    action: ThreatAction,
+    /// Whether the asset's own firewall can block it: not behind a proxy, where it sees the proxy's
+    /// address only.
+    blockable_at_host: bool,
+    #[schema(value_type = String)]
+    direction: Direction,
+    /// The listed peer.
+    remote: String,
+    /// The asset's address; `null` behind a proxy.
+    local: Option<String>,
+    #[schema(value_type = String)]
+    protocol: Protocol,
+    /// Destination port; the type for ICMP; 0 when it is not known.
+    port: u16,
+    process: Option<String>,
+    service: Option<String>,
+    /// The rule that would have allowed it; `null`: none.
+    rule: Option<String>,
+    /// What policy alone would have done: `allowed`, `denied`, `no-policy`.
+    #[schema(value_type = Option<String>)]
+    policy: Option<PolicyVerdict>,
+    /// The proxy that the peer came through.
+    via: Option<String>,
+    /// A request of the peer, as a sample.
+    request: Option<String>,
+    /// The list's entry at the time.
+    entry: Option<String>,
+    /// The highest confidence of a feed at the time, in percent.
+    #[schema(value_type = Option<u8>)]
+    confidence: Option<Confidence>,
+    /// The feeds that listed the peer at the time.
+    feeds: Vec<ListedBy>,
+    /// Revision of the list.
+    revision: u64,
+    /// Packets; requests behind a proxy.
+    packets: u64,
+    bytes: u64,
+    /// How many reports told of it.
+    reports: u64,
+    first_seen: Timestamp,
+    last_seen: Timestamp,
+    from: ReadFrom,
+}
+
+impl From<StoredThreatEvent> for ThreatEvent {
+    fn from(stored: StoredThreatEvent) -> Self {
+        let event = stored.event;
+        Self {
+            id: stored.id,
+            name: if event.via.is_some() { NAME_VIA_PROXY } else { NAME },
+            asset: stored.asset,
+            asset_id: stored.asset_id,
+            action: event.action,
+            blockable_at_host: event.via.is_none(),
+            direction: event.direction,
+            remote: event.remote.to_string(),
+            local: event.local.map(|local| local.to_string()),
+            protocol: event.protocol,
+            port: event.port,
+            process: event.process,
+            service: event.service,
+            rule: event.rule,
+            policy: event.policy,
+            via: event.via.map(|via| via.to_string()),
+            request: event.request,
+            entry: event.intelligence.entry.map(|entry| entry.to_string()),
+            confidence: event.intelligence.confidence,
+            feeds: event.intelligence.feeds,
+            revision: event.revision,
+            packets: event.packets,
+            bytes: event.bytes,
+            reports: stored.batches,
+            first_seen: event.first_seen,
+            last_seen: event.last_seen,
+            from: event.read_from,
+        }
+    }
+}
+
+/// Traffic with listed peers, the last seen first
+#[utoipa::path(get, path = "/api/v1/threat/events", tag = "threat events",
+    params(ThreatEventQuery, PageQuery), responses((status = 200, body = Page<ThreatEvent>)))]
+async fn list(
+    State(app): State<App>,
+    _: Allowed<Viewer>,
+    BothOf(query, page): BothOf<ThreatEventQuery, PageQuery>,
+) -> Answer<Json<Page<ThreatEvent>>> {
+    let assets = wanted_assets(&app, &query).await?;
+    page_of(&app, assets, query, &page).await
+}
+
+/// An asset's traffic with listed peers, the last seen first
+#[utoipa::path(get, path = "/api/v1/assets/{asset}/threat-events", tag = "threat events",
+    params(("asset" = String, Path, description = "id or name"), ThreatEventQuery, PageQuery),
+    responses((status = 200, body = Page<ThreatEvent>)))]
+async fn of_asset(
+    State(app): State<App>,
+    _: Allowed<Viewer>,
+    Path(asset): Path<String>,
+    BothOf(mut query, page): BothOf<ThreatEventQuery, PageQuery>,
+) -> Answer<Json<Page<ThreatEvent>>> {
+    query.asset = Some(asset);
+    let assets = wanted_assets(&app, &query).await?;
+    page_of(&app, assets, query, &page).await
+}
+
+/// The assets that a query names; `None` for all.
+async fn wanted_assets(app: &App, query: &ThreatEventQuery) -> Answer<Option<Vec<AssetId>>> {
+    let mut wanted: Option<Vec<AssetId>> = None;
+    let mut narrow = |these: Vec<AssetId>| {
+        wanted = Some(match wanted.take() {
+            None => these,
+            Some(those) => {
+                let these: std::collections::BTreeSet<_> = these.into_iter().collect();
+                those.into_iter().filter(|id| these.contains(id)).collect()
+            }
+        });
+    };
+    if let Some(asset) = &query.asset {
+        narrow(vec![named(&mut *app.store.read().await?, asset).await?.id]);
+    }
+    if let Some(segment) = &query.segment {
+        narrow(members(app, segment).await?);
+    }
+    if let Some(criteria) = &query.criteria {
+        let criteria: Criteria =
+            criteria.parse().map_err(|error| Problem::invalid("?where", format!("{error}")))?;
+        let inventory = assets::inventory(&mut *app.store.read().await?).await?;
+        let matching = inventory.assets.into_iter().filter(|asset| criteria.matches(asset));
+        narrow(matching.map(|asset| asset.id).collect());
+    }
+    Ok(wanted)
+}
+
+async fn page_of(
+    app: &App,
+    assets: Option<Vec<AssetId>>,
+    query: ThreatEventQuery,
+    page: &PageQuery,
+) -> Answer<Json<Page<ThreatEvent>>> {
+    let limit = page.limit()?;
+    let confidence = query.confidence.map(|percent| {
+        Confidence::new(percent)
+            .ok_or_else(|| Problem::invalid("?confidence", "not between 0 and 100"))
+    });
+    let filter = ThreatFilter {
+        assets,
+        remote: query.address,
+        feed: query.feed,
+        action: query.action,
+        direction: query.direction,
+        via: query.via_proxy,
+        least_confidence: confidence.transpose()?,
+        since: query.since,
+        until: query.until,
+    };
+    let mut conn = app.store.read().await?;
+    let found = threat_events::list(&mut conn, &filter, page.after()?, limit + 1).await?;
+    let place = |stored: &StoredThreatEvent| (stored.event.last_seen.0, stored.id);
+    Ok(Json(Page::of(found, limit, place, ThreatEvent::from)))
+}
+
+/// Who met an address, and who lists it now.
+#[derive(Serialize, utoipa::ToSchema)]
+struct AddressView {
+    address: String,
+    /// First and last time any asset met it; `null` when none did.
+    first_seen: Option<Timestamp>,
+    last_seen: Option<Timestamp>,
+    packets: u64,
+    bytes: u64,
+    /// Packets that were dropped.
+    blocked: u64,
+    /// The list's entry that holds it now; `null` when it is not on the list.
+    entry: Option<String>,
+    /// The feeds that list it now.
+    feeds: Vec<ListedBy>,
+    /// Assets that met it, the last ones first.
+    assets: Vec<MetBy>,
+    /// Whether there are more assets than these.
+    more_assets: bool,
+}
+
+/// An asset that met an address.
+#[derive(Serialize, utoipa::ToSchema)]
+struct MetBy {
+    asset: String,
+    flows: u64,
+    packets: u64,
+    bytes: u64,
+    /// Packets that were dropped.
+    blocked: u64,
+    first_seen: Timestamp,
+    last_seen: Timestamp,
+}
+
+impl From<Meeting> for MetBy {
+    fn from(meeting: Meeting) -> Self {
+        let Meeting { asset, flows, packets, bytes, blocked, first_seen, last_seen } = meeting;
+        Self { asset, flows, packets, bytes, blocked, first_seen, last_seen }
+    }
+}
+
+/// One address: which assets met it and when, and which feeds list it now
+#[utoipa::path(get, path = "/api/v1/threat/addresses/{address}", tag = "threat events",
+    params(("address" = String, Path)), responses((status = 200, body = AddressView)))]
+async fn address(
+    State(app): State<App>,
+    _: Allowed<Viewer>,
+    Path(address): Path<String>,
+) -> Answer<Json<AddressView>> {
+    let address: IpAddr = address.parse().map_err(|_| {
+        Problem::invalid("/address", format!("{address:?} is not an address (no prefix, no name)"))
+    })?;
+    let address = address.to_canonical();
+    let now = intelligence(&app, address);
+    let mut conn = app.store.read().await?;
+    let mut met = threat_events::who_met(&mut conn, address, MOST_MEETINGS + 1).await?;
+    let more_assets = met.len() > MOST_MEETINGS as usize;
+    met.truncate(MOST_MEETINGS as usize);
+    Ok(Json(AddressView {
+        address: address.to_string(),
+        first_seen: met.iter().map(|of| of.first_seen).min(),
+        last_seen: met.iter().map(|of| of.last_seen).max(),
+        packets: met.iter().map(|of| of.packets).sum(),
+        bytes: met.iter().map(|of| of.bytes).sum(),
+        blocked: met.iter().map(|of| of.blocked).sum(),
+        entry: now.entry.map(|entry| entry.to_string()),
+        feeds: now.feeds,
+        assets: met.into_iter().map(MetBy::from).collect(),
+        more_assets,
+    }))
+}
+
+/// Matched packets that a host's recorder had no room for.
+#[derive(Serialize, utoipa::ToSchema)]
+struct LostBy {
+    asset: String,
+    /// Ever.
+    lost: u64,
+    lost_at: Timestamp,
+}
+
+/// The answer to: may events be missing?
+#[derive(Serialize, utoipa::ToSchema)]
+struct Losses {
+    items: Vec<LostBy>,
+}
+
+/// Matches that hosts could not record, the last losses first
+#[utoipa::path(get, path = "/api/v1/threat/losses", tag = "threat events",
+    responses((status = 200, body = Losses)))]
+async fn losses(State(app): State<App>, _: Allowed<Viewer>) -> Answer<Json<Losses>> {
+    let found = threat_events::losses(&mut *app.store.read().await?, Timestamp(0)).await?;
+    let shown = |Loss { asset, lost, lost_at }| LostBy { asset, lost, lost_at };
+    Ok(Json(Losses { items: found.into_iter().map(shown).collect() }))
+}

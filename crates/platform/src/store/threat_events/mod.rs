@@ -1,0 +1,368 @@
+//! Traffic with listed peers ("Malicious IP Match"), added up by flow.
+
+use std::net::IpAddr;
+
+use sqlx::{QueryBuilder, Row as _};
+use xshield_policy::{AssetId, Direction};
+use xshield_threat::{Confidence, FeedId, Prefix};
+use xshield_wire::threat::ThreatAction;
+
+mod model;
+mod queue;
+
+pub use model::{
+    Intelligence, ListedBy, Novelty, ReadFrom, StoredThreatEvent, ThreatEvent, ViaProxy,
+};
+pub use queue::{Fresh, Loss, add_lost, fresh, looked_at, losses};
+
+use super::assets::{push_in, unsigned};
+use super::events::bounded;
+use super::{
+    Conn, Db, Doing as _, Row, StoreError, StoreResult, from_json, from_word, to_json, word,
+};
+use crate::clock::Timestamp;
+
+/// What to list.
+#[derive(Debug, Default)]
+pub struct ThreatFilter {
+    /// Only these assets'.
+    pub assets: Option<Vec<AssetId>>,
+    /// The peer is in this range.
+    pub remote: Option<Prefix>,
+    /// This feed listed the peer.
+    pub feed: Option<FeedId>,
+    /// What became of it.
+    pub action: Option<ThreatAction>,
+    /// Who opened the flow.
+    pub direction: Option<Direction>,
+    /// Whether through a proxy.
+    pub via: Option<ViaProxy>,
+    /// At least so sure.
+    pub least_confidence: Option<Confidence>,
+    /// Last seen not before.
+    pub since: Option<Timestamp>,
+    /// First seen not after.
+    pub until: Option<Timestamp>,
+}
+
+/// The address as bytes that sort: all of IPv4, then all of IPv6.
+#[must_use]
+pub fn address_key(address: IpAddr) -> Vec<u8> {
+    match address.to_canonical() {
+        IpAddr::V4(address) => [&[4][..], &address.octets()].concat(),
+        IpAddr::V6(address) => [&[6][..], &address.octets()].concat(),
+    }
+}
+
+/// Adds a match to its flow and puts it before the alert rules.
+///
+/// # Errors
+/// When the database fails.
+pub async fn add(
+    conn: &mut Conn,
+    asset: &AssetId,
+    event: &ThreatEvent,
+    now: Timestamp,
+) -> StoreResult<Novelty> {
+    let key = address_key(event.remote);
+    let names: String =
+        event.intelligence.feeds.iter().map(|of| format!(" {} ", of.feed)).collect();
+    let row = sqlx::query(
+        "INSERT INTO threat_event (asset_id, action, direction, remote, remote_key, local, \
+         protocol, port, process, service, via, rule, policy, request, read_from, revision, feeds, \
+         feed_names, entry, confidence, packets, bytes, batches, first_seen, last_seen) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, \
+         $19, $20, $21, $22, 1, $23, $24) \
+         ON CONFLICT (asset_id, action, direction, remote, local, protocol, port, process, service, \
+         via) DO UPDATE SET \
+         packets = threat_event.packets + excluded.packets, \
+         bytes = threat_event.bytes + excluded.bytes, \
+         batches = threat_event.batches + 1, \
+         rule = excluded.rule, policy = excluded.policy, \
+         request = CASE WHEN excluded.request = '' THEN threat_event.request \
+             ELSE excluded.request END, \
+         revision = CASE WHEN excluded.revision > threat_event.revision \
+             THEN excluded.revision ELSE threat_event.revision END, \
+         feeds = CASE WHEN excluded.feed_names = '' THEN threat_event.feeds \
+             ELSE excluded.feeds END, \
+         entry = CASE WHEN excluded.feed_names = '' THEN threat_event.entry \
+             ELSE excluded.entry END, \
+         confidence = CASE WHEN excluded.feed_names = '' THEN threat_event.confidence \
+             ELSE excluded.confidence END, \
+         feed_names = CASE WHEN excluded.feed_names = '' THEN threat_event.feed_names \
+             ELSE excluded.feed_names END, \
+         first_seen = CASE WHEN excluded.first_seen < threat_event.first_seen \
+             THEN excluded.first_seen ELSE threat_event.first_seen END, \
+         last_seen = CASE WHEN excluded.last_seen > threat_event.last_seen \
+             THEN excluded.last_seen ELSE threat_event.last_seen END \
+         RETURNING id, batches",
+    )
+    .bind(asset.as_str())
+    .bind(word(&event.action)?)
+    .bind(word(&event.direction)?)
+    .bind(event.remote.to_string())
+    .bind(key.clone())
+    .bind(event.local.map(|local| local.to_string()).unwrap_or_default())
+    .bind(to_json(&event.protocol)?)
+    .bind(i64::from(event.port))
+    .bind(event.process.as_deref().unwrap_or(""))
+    .bind(event.service.as_deref().unwrap_or(""))
+    .bind(event.via.map(|via| via.to_string()).unwrap_or_default())
+    .bind(event.rule.as_deref().unwrap_or(""))
+    .bind(event.policy.as_ref().map(word).transpose()?.unwrap_or_default())
+    .bind(event.request.as_deref().unwrap_or(""))
+    .bind(word(&event.read_from)?)
+    .bind(bounded(event.revision))
+    .bind(to_json(&event.intelligence.feeds)?)
+    .bind(names)
+    .bind(event.intelligence.entry.map(|entry| entry.to_string()).unwrap_or_default())
+    .bind(i64::from(event.intelligence.confidence.unwrap_or_default().percent()))
+    .bind(bounded(event.packets))
+    .bind(bounded(event.bytes))
+    .bind(event.first_seen.0)
+    .bind(event.last_seen.0)
+    .fetch_one(&mut *conn)
+    .await
+    .doing("store a threat event")?;
+    let id: i64 = row.get("id");
+    let novelty = match row.get::<i64, _>("batches") {
+        1 => novelty(conn, id, asset, key).await?,
+        _ => Novelty::Known,
+    };
+    sqlx::query(
+        "INSERT INTO threat_fresh (event_id, novelty, packets, at) VALUES ($1, $2, $3, $4)",
+    )
+    .bind(id)
+    .bind(word(&novelty)?)
+    .bind(bounded(event.packets))
+    .bind(now.0)
+    .execute(conn)
+    .await
+    .doing("put a threat event before the alert rules")?;
+    Ok(novelty)
+}
+
+/// Whether the asset, or any, has another flow with this peer.
+async fn novelty(conn: &mut Conn, id: i64, asset: &AssetId, key: Vec<u8>) -> StoreResult<Novelty> {
+    let row = sqlx::query(
+        "SELECT EXISTS (SELECT 1 FROM threat_event WHERE remote_key = $1 AND id <> $2) AS any_met, \
+         EXISTS (SELECT 1 FROM threat_event WHERE remote_key = $1 AND asset_id = $3 AND id <> $2) \
+         AS asset_met",
+    )
+    .bind(key)
+    .bind(id)
+    .bind(asset.as_str())
+    .fetch_one(conn)
+    .await
+    .doing("look for an address among threat events")?;
+    Ok(match (row.get::<bool, _>("any_met"), row.get::<bool, _>("asset_met")) {
+        (_, true) => Novelty::Known,
+        (true, false) => Novelty::NewForAsset,
+        (false, false) => Novelty::NewForPlatform,
+    })
+}
+
+/// Up to `limit` flows, the last seen first, after the place `(last_seen, id)`.
+///
+/// # Errors
+/// When the database fails.
+pub async fn list(
+    conn: &mut Conn,
+    filter: &ThreatFilter,
+    after: Option<(i64, i64)>,
+    limit: u32,
+) -> StoreResult<Vec<StoredThreatEvent>> {
+    let mut query = QueryBuilder::<Db>::new(
+        "SELECT e.*, a.name AS asset_name FROM threat_event e JOIN asset a ON a.id = e.asset_id \
+         WHERE 1 = 1",
+    );
+    if let Some((seen, id)) = after {
+        query.push(" AND (e.last_seen < ").push_bind(seen);
+        query.push(" OR (e.last_seen = ").push_bind(seen);
+        query.push(" AND e.id < ").push_bind(id).push("))");
+    }
+    narrow(&mut query, filter)?;
+    query.push(" ORDER BY e.last_seen DESC, e.id DESC LIMIT ").push_bind(i64::from(limit));
+    let rows = query.build().fetch_all(conn).await.doing("list threat events")?;
+    rows.iter().map(stored).collect()
+}
+
+fn narrow(query: &mut QueryBuilder<Db>, filter: &ThreatFilter) -> StoreResult<()> {
+    if let Some(assets) = &filter.assets {
+        query.push(" AND e.asset_id");
+        push_in(query, assets.iter());
+    }
+    if let Some(range) = filter.remote {
+        query.push(" AND e.remote_key >= ").push_bind(address_key(range.first()));
+        query.push(" AND e.remote_key <= ").push_bind(address_key(range.last()));
+    }
+    if let Some(feed) = &filter.feed {
+        let part = super::contains(&format!(" {feed} "));
+        query.push(" AND e.feed_names LIKE ").push_bind(part).push(" ESCAPE '\\'");
+    }
+    if let Some(action) = &filter.action {
+        query.push(" AND e.action = ").push_bind(word(action)?);
+    }
+    if let Some(direction) = &filter.direction {
+        query.push(" AND e.direction = ").push_bind(word(direction)?);
+    }
+    match filter.via {
+        Some(ViaProxy::Only) => {
+            query.push(" AND e.via <> ''");
+        }
+        Some(ViaProxy::Never) => {
+            query.push(" AND e.via = ''");
+        }
+        None => {}
+    }
+    if let Some(least) = filter.least_confidence {
+        query.push(" AND e.confidence >= ").push_bind(i64::from(least.percent()));
+    }
+    if let Some(since) = filter.since {
+        query.push(" AND e.last_seen >= ").push_bind(since.0);
+    }
+    if let Some(until) = filter.until {
+        query.push(" AND e.first_seen <= ").push_bind(until.0);
+    }
+    Ok(())
+}
+
+/// An asset's flows with one address, in sum.
+#[derive(Debug, Clone)]
+pub struct Meeting {
+    /// The asset's name.
+    pub asset: String,
+    /// How many flows.
+    pub flows: u64,
+    /// Their packets.
+    pub packets: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Packets that were dropped.
+    pub blocked: u64,
+    /// First seen.
+    pub first_seen: Timestamp,
+    /// Last seen.
+    pub last_seen: Timestamp,
+}
+
+/// Up to `limit` assets that met an address, the last ones first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn who_met(conn: &mut Conn, address: IpAddr, limit: u32) -> StoreResult<Vec<Meeting>> {
+    let rows = sqlx::query(
+        "SELECT a.name AS asset, count(*) AS flows, CAST(sum(e.packets) AS BIGINT) AS packets, \
+         CAST(sum(e.bytes) AS BIGINT) AS bytes, \
+         CAST(sum(CASE WHEN e.action = 'blocked' THEN e.packets ELSE 0 END) AS BIGINT) AS blocked, \
+         min(e.first_seen) AS first_seen, max(e.last_seen) AS last_seen \
+         FROM threat_event e JOIN asset a ON a.id = e.asset_id WHERE e.remote_key = $1 \
+         GROUP BY a.name ORDER BY max(e.last_seen) DESC, a.name LIMIT $2",
+    )
+    .bind(address_key(address))
+    .bind(i64::from(limit))
+    .fetch_all(conn)
+    .await
+    .doing("look up who met an address")?;
+    let meeting = |row: &Row| Meeting {
+        asset: row.get("asset"),
+        flows: unsigned(row.get("flows")),
+        packets: unsigned(row.get("packets")),
+        bytes: unsigned(row.get("bytes")),
+        blocked: unsigned(row.get("blocked")),
+        first_seen: Timestamp(row.get("first_seen")),
+        last_seen: Timestamp(row.get("last_seen")),
+    };
+    Ok(rows.iter().map(meeting).collect())
+}
+
+/// How many flows are kept of an asset.
+///
+/// # Errors
+/// When the database fails.
+pub async fn count(conn: &mut Conn, asset: &AssetId) -> StoreResult<i64> {
+    sqlx::query_scalar("SELECT count(*) FROM threat_event WHERE asset_id = $1")
+        .bind(asset.as_str())
+        .fetch_one(conn)
+        .await
+        .doing("count threat events")
+}
+
+/// Forgets the flows of an asset that were seen longest ago, but for `keep`; not those that the alert
+/// rules have not looked at.
+///
+/// # Errors
+/// When the database fails.
+pub async fn trim(conn: &mut Conn, asset: &AssetId, keep: i64) -> StoreResult<u64> {
+    let done = sqlx::query(
+        "DELETE FROM threat_event WHERE id IN (SELECT id FROM threat_event \
+         WHERE asset_id = $1 ORDER BY last_seen DESC, id DESC LIMIT 1000000000 OFFSET $2) \
+         AND NOT EXISTS (SELECT 1 FROM threat_fresh f WHERE f.event_id = threat_event.id)",
+    )
+    .bind(asset.as_str())
+    .bind(keep)
+    .execute(conn)
+    .await
+    .doing("forget old threat events")?;
+    Ok(done.rows_affected())
+}
+
+/// Forgets what nobody has seen since `before`.
+///
+/// # Errors
+/// When the database fails.
+pub async fn forget(conn: &mut Conn, before: Timestamp) -> StoreResult<u64> {
+    let done = sqlx::query("DELETE FROM threat_event WHERE last_seen < $1")
+        .bind(before.0)
+        .execute(conn)
+        .await
+        .doing("forget old threat events")?;
+    Ok(done.rows_affected())
+}
+
+fn stored(row: &Row) -> StoreResult<StoredThreatEvent> {
+    let text = |column: &str| Some(row.get::<String, _>(column)).filter(|text| !text.is_empty());
+    let address = |column: &str| {
+        text(column).map(|text| text.parse::<IpAddr>()).transpose().doing("read a stored address")
+    };
+    let port = u16::try_from(row.get::<i64, _>("port"))
+        .map_err(|error| StoreError::damaged("read a stored port", error))?;
+    let remote = address("remote")?
+        .ok_or_else(|| StoreError::damaged("read a stored address", "it is empty"))?;
+    let entry = text("entry").map(|text| text.parse::<Prefix>()).transpose();
+    let feeds: Vec<ListedBy> = from_json(row.get("feeds"))?;
+    let confidence = u8::try_from(row.get::<i64, _>("confidence")).ok().and_then(Confidence::new);
+    let intelligence = Intelligence {
+        entry: entry.doing("read a stored entry")?,
+        confidence: confidence.filter(|_| !feeds.is_empty()),
+        feeds,
+    };
+    let event = ThreatEvent {
+        action: from_word(row.get("action"))?,
+        direction: from_word(row.get("direction"))?,
+        remote,
+        local: address("local")?,
+        protocol: from_json(row.get("protocol"))?,
+        port,
+        process: text("process"),
+        service: text("service"),
+        via: address("via")?,
+        rule: text("rule"),
+        policy: text("policy").map(|policy| from_word(&policy)).transpose()?,
+        request: text("request"),
+        read_from: from_word(row.get("read_from"))?,
+        revision: unsigned(row.get("revision")),
+        intelligence,
+        packets: unsigned(row.get("packets")),
+        bytes: unsigned(row.get("bytes")),
+        first_seen: Timestamp(row.get("first_seen")),
+        last_seen: Timestamp(row.get("last_seen")),
+    };
+    Ok(StoredThreatEvent {
+        id: row.get("id"),
+        asset_id: row.get::<&str, _>("asset_id").parse().doing("read a stored asset's id")?,
+        asset: row.get("asset_name"),
+        event,
+        batches: unsigned(row.get("batches")),
+    })
+}

@@ -42,6 +42,26 @@ pub async fn from_host(
     take(app, tx, asset, events, now).await
 }
 
+/// Takes what an agent tells at once of matches that it counts later: the flow is known and alerted
+/// about now, and adds nothing to any count.
+///
+/// # Errors
+/// When the database fails.
+pub async fn live(
+    app: &App,
+    tx: &mut Tx,
+    asset: &AssetId,
+    matches: Vec<ThreatMatch>,
+    now: Timestamp,
+) -> StoreResult<()> {
+    let mut known = Known::default();
+    let events = matches.into_iter().map(|found| {
+        let uncounted = ThreatMatch { packets: 0, bytes: 0, ..found };
+        read(app, &mut known, uncounted, now)
+    });
+    take(app, tx, asset, events, now).await
+}
+
 /// Stores events of one asset.
 ///
 /// # Errors
@@ -101,6 +121,7 @@ fn read(app: &App, known: &mut Known, found: ThreatMatch, now: Timestamp) -> Thr
         read_from: match found.from {
             EventSource::Recorder => ReadFrom::Recorder,
             EventSource::KernelLog => ReadFrom::KernelLog,
+            EventSource::Live => ReadFrom::Live,
         },
         revision: found.revision,
         intelligence: known.of(app, remote),

@@ -16,6 +16,7 @@ mod tags;
 mod telemetry;
 mod terminal;
 mod threat;
+mod threat_events;
 mod times;
 mod trust;
 

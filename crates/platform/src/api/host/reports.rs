@@ -91,10 +91,10 @@ async fn store(
             Ok(())
         }
         ReportBody::Threats(report) => intake::from_host(app, tx, asset, report, now).await,
+        ReportBody::Live(report) => intake::live(app, tx, asset, report.threats, now).await,
         ReportBody::Host(_)
         | ReportBody::Software(_)
         | ReportBody::Paths(_)
-        | ReportBody::Live(_)
         | ReportBody::Agent { .. }
         | ReportBody::DebugLog(_) => Ok(()),
     }

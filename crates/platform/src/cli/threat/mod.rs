@@ -9,6 +9,7 @@ use clap::{Args, Subcommand};
 use super::client::Client;
 use super::error::CliError;
 use super::terminal::Output;
+use super::threat_events::{self, EventsCommand};
 
 /// Threat intelligence: feeds, the list, exceptions, modes.
 #[derive(Debug, Args)]
@@ -26,6 +27,12 @@ enum Action {
         /// IPv4 or IPv6.
         address: IpAddr,
     },
+    Events(EventsCommand),
+    /// Show which assets met an address and when, and which feeds list it now.
+    Address {
+        /// IPv4 or IPv6.
+        address: IpAddr,
+    },
 }
 
 impl ThreatCommand {
@@ -35,6 +42,8 @@ impl ThreatCommand {
         let output = self.output;
         match self.action {
             Action::Why { address } => why::run(address, &client, output),
+            Action::Events(command) => command.run(&client, output),
+            Action::Address { address } => threat_events::address(address, &client, output),
         }
     }
 }

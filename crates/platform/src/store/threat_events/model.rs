@@ -21,6 +21,8 @@ pub enum ReadFrom {
     Recorder,
     /// A line of the kernel's log: rate-limited.
     KernelLog,
+    /// Told by an agent as it happened; adds nothing to the counts.
+    Live,
     /// The access log of a server behind a proxy.
     AccessLog,
 }

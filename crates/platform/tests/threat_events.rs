@@ -1,0 +1,142 @@
+//! Matches of listed peers: counted once, kept with what the list said, found again.
+
+#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+
+mod support;
+
+use serde_json::{Value, json};
+use support::{TestHost, TestPlatform, now, report};
+use xshield_policy::{Direction, Protocol};
+use xshield_wire::message::*;
+use xshield_wire::threat::{PolicyVerdict, ThreatAction, ThreatMatch, ThreatReport};
+
+fn found(remote: &str, packets: u64) -> ThreatMatch {
+    ThreatMatch {
+        action: ThreatAction::Blocked,
+        direction: Direction::Inbound,
+        local: "192.0.2.10".parse().unwrap(),
+        remote: remote.parse().unwrap(),
+        protocol: Protocol::Tcp,
+        port: 443,
+        rule: Some("web/https".parse().unwrap()),
+        policy: PolicyVerdict::Allowed,
+        process: Some("nginx".to_owned()),
+        service: Some("nginx.service".to_owned()),
+        packets,
+        bytes: packets.saturating_mul(60),
+        first_seen: now() - 60,
+        last_seen: now(),
+        from: EventSource::Recorder,
+        revision: 7,
+    }
+}
+
+fn threats(matches: Vec<ThreatMatch>, lost: u64) -> Report {
+    report(ReportBody::Threats(ThreatReport { matches, lost }))
+}
+
+fn host(platform: &TestPlatform, name: &str, tags: Value) -> TestHost {
+    let made = platform.post("/api/v1/enforcement-keys", json!({"name": "k", "tags": tags}));
+    let mut host = TestHost::new(name, &made["key"].as_str().unwrap().parse().unwrap());
+    host.sign_in(platform);
+    host.check_in(platform);
+    host
+}
+
+fn remotes(platform: &TestPlatform, query: &str) -> Vec<String> {
+    let found = platform.get(&format!("/api/v1/threat/events?{query}"));
+    let items = found["items"].as_array().unwrap();
+    let mut remotes: Vec<String> =
+        items.iter().map(|item| item["remote"].as_str().unwrap().to_owned()).collect();
+    remotes.sort();
+    remotes
+}
+
+#[test]
+fn matches_count_once_and_are_found_by_what_they_say() {
+    let platform = TestPlatform::start();
+    let web = host(&platform, "web-1", json!({"role": "web"}));
+    let db = host(&platform, "db-1", json!({"role": "db"}));
+
+    let batch = threats(vec![found("198.51.100.7", 3), found("2001:db8::7", 1)], 2);
+    for _ in 0..3 {
+        assert_eq!(web.report(&platform, &batch).status, 200);
+    }
+    assert_eq!(web.report(&platform, &threats(vec![found("198.51.100.7", 4)], 0)).status, 200);
+    let mut other = found("198.51.100.9", 1);
+    other.action = ThreatAction::Recorded;
+    other.direction = Direction::Outbound;
+    assert_eq!(db.report(&platform, &threats(vec![other], 0)).status, 200);
+
+    let events = platform.get("/api/v1/assets/web-1/threat-events?address=198.51.100.7");
+    let event = &events["items"][0];
+    for (field, expected) in [
+        ("name", json!("Malicious IP Match")),
+        ("asset", json!("web-1")),
+        ("action", json!("blocked")),
+        ("blockable_at_host", json!(true)),
+        ("packets", json!(7)),
+        ("reports", json!(2)),
+        ("process", json!("nginx")),
+        ("service", json!("nginx.service")),
+        ("rule", json!("web/https")),
+        ("policy", json!("allowed")),
+        ("revision", json!(7)),
+        ("feeds", json!([])),
+    ] {
+        assert_eq!(event[field], expected, "{field}");
+    }
+
+    for (query, expected) in [
+        ("", vec!["198.51.100.7", "198.51.100.9", "2001:db8::7"]),
+        ("asset=db-1", vec!["198.51.100.9"]),
+        ("where=role+%3D+%27web%27", vec!["198.51.100.7", "2001:db8::7"]),
+        ("where=role+%3D+%27web%27&asset=db-1", vec![]),
+        ("address=198.51.100.0/29", vec!["198.51.100.7"]),
+        ("address=2001:db8::/32", vec!["2001:db8::7"]),
+        ("address=128.0.0.0/1", vec!["198.51.100.7", "198.51.100.9"]),
+        ("action=recorded", vec!["198.51.100.9"]),
+        ("direction=inbound", vec!["198.51.100.7", "2001:db8::7"]),
+        ("via_proxy=only", vec![]),
+        ("feed=none", vec![]),
+        ("confidence=1", vec![]),
+        ("since=2100-01-01T00:00:00Z", vec![]),
+        ("until=2020-01-01T00:00:00Z", vec![]),
+    ] {
+        assert_eq!(remotes(&platform, query), expected, "{query}");
+    }
+    for query in ["adress=1", "address=1.2.3.256", "where=role", "action=passed", "confidence=101"]
+    {
+        let (status, problem) = platform.call(
+            "GET",
+            &format!("/api/v1/threat/events?{query}"),
+            Some(&platform.admin),
+            None,
+        );
+        assert_eq!(status, 422, "{query}: {problem}");
+    }
+
+    let first = platform.get("/api/v1/threat/events?limit=2");
+    let next = first["next"].as_str().unwrap();
+    let second = platform.get(&format!("/api/v1/threat/events?limit=2&cursor={next}"));
+    assert_eq!(first["items"].as_array().unwrap().len(), 2);
+    assert_eq!(second["items"].as_array().unwrap().len(), 1);
+
+    let address = platform.get("/api/v1/threat/addresses/198.51.100.7");
+    assert_eq!(address["assets"][0]["asset"], "web-1");
+    assert_eq!((&address["packets"], &address["blocked"]), (&json!(7), &json!(7)));
+    let losses = platform.get("/api/v1/threat/losses");
+    assert_eq!(losses["items"][0]["lost"], 2);
+}
+
+#[test]
+fn texts_and_times_of_hosts_are_bounded() {
+    let platform = TestPlatform::start();
+    let web = host(&platform, "web-1", json!({}));
+    let mut long = found("198.51.100.1", u64::MAX);
+    long.process = Some("ä".repeat(5000));
+    long.last_seen = u64::MAX;
+    assert_eq!(web.report(&platform, &threats(vec![long], u64::MAX)).status, 200);
+    let events = platform.get("/api/v1/threat/events");
+    assert_eq!(events["items"][0]["process"].as_str().unwrap().chars().count(), 512);
+}

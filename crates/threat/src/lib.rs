@@ -7,6 +7,8 @@
 //! | hold back | [`guard`] | the feed's last listing and this one → pass, or wait for an operator |
 //! | compile | [`compile`](mod@compile) | listings − exceptions − protected → [`ThreatList`], which knows why |
 //! | distribute | [`codec`] | [`ThreatSet`] → snapshot; two sets → delta; revisions → cheapest path |
+//! | remember | [`listing::store`] | [`Listing`] → bytes on the platform's disk and back |
+//! | keep | [`codec::flat`] | a list on a host's disk, changed as it streams by |
 //! | plan | [`plan`] | [`ThreatSet`] → which elements are hosts, which are intervals |
 //!
 //! Everything rests on one normal form: a [`ThreatSet`] is the smallest list of disjoint prefixes
@@ -21,6 +23,7 @@ pub mod guard;
 pub mod listing;
 pub mod mode;
 pub mod plan;
+pub mod presets;
 pub mod protect;
 pub mod set;
 pub mod text;

@@ -232,6 +232,43 @@ fn limits_hold_whatever_the_format() {
     assert!(too_many(&plain(), &list[..]) && too_many(&array(&[]), &json[..]));
 }
 
+/// A line of 200 MB in the middle of a list, in every format of lines and inside a document.
+#[test]
+fn long_lines_are_refused_wherever_they_stand() {
+    let lines = Format::JsonLines { fields: fields("ip", None) };
+    for (format, start, line) in [
+        (plain(), "1.2.3.4\n", 2),
+        (levels(), "1.2.3.4\t1\n# ", 2),
+        (csv(',', Port::Refused), "ip\n1.2.3.4\n\"", 3),
+        (lines, "{\"ip\":\"1.2.3.4\"}\n{\"x\":\"", 2),
+        (Format::Stix, "{\"objects\":[\n{\"pattern\":\"", 2),
+        (Format::Misp, "type,value,to_ids\nip-src,", 2),
+        (Format::CrowdSec, "{\"new\":[{\"value\":\"", 1),
+    ] {
+        let endless = start.as_bytes().chain(std::io::repeat(b'x').take(200 << 20));
+        let read = records_within(&format, endless, Limits::default());
+        let found = matches!(read, Err(FeedError::LineTooLong { line: at, .. }) if at == line);
+        assert!(found, "{format:?}: {read:?}");
+    }
+}
+
+#[test]
+fn other_charsets_are_refused_or_do_no_harm() {
+    let utf_16 = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
+    for format in all_formats() {
+        let read = records(&format, &utf_16("# a list\n1.2.3.4\n"));
+        assert!(matches!(read, Err(FeedError::Charset)), "{format:?}");
+    }
+    // Latin-1: a comment is passed over, a name is refused and can be read in the sample.
+    let (found, summary) = records(&plain(), b"# caf\xe9\n1.2.3.4\ncaf\xe9.example\n").unwrap();
+    assert_eq!((found, summary.rejected), (vec!["1.2.3.4".to_owned()], 1));
+    assert_eq!(summary.samples[0].reason.to_string(), "not UTF-8");
+    let (found, summary) = records(&csv(',', Port::Refused), b"x,ip\ncaf\xe9,1.2.3.4\n").unwrap();
+    assert_eq!((found, summary.rejected), (vec!["1.2.3.4".to_owned()], 0));
+    let json = records(&array(&[]), b"[{\"ip\":\"1.2.3.4\",\"x\":\"caf\xe9\"}]");
+    assert!(json.is_err() || json.is_ok_and(|(found, _)| found == ["1.2.3.4"]));
+}
+
 #[test]
 fn samples_are_few_short_and_printable() {
     let mut text = "bad\u{1b}[31m\n".repeat(1000);

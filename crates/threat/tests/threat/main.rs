@@ -9,6 +9,7 @@ mod feeds;
 mod flat;
 mod guard;
 mod listing;
+mod samples;
 
 use proptest::prelude::*;
 use xshield_threat::{Net, Prefix, ThreatSet};

@@ -1,6 +1,7 @@
 //! Feeds of JSON, read as a stream: what is kept at a time are the few texts of one object.
 
 mod guarded;
+mod scalar;
 mod walk;
 
 use std::io::BufRead;
@@ -15,9 +16,10 @@ use super::{Change, Expiry, FeedError, Fields, lines as text_lines, pattern};
 use crate::entry::Confidence;
 use crate::text::{self, Range, Reason};
 use guarded::{Guarded, Progress};
-use walk::{Lists, Object, Scalar, Walk};
+use scalar::Scalar;
+use walk::{Lists, Object, Walk};
 
-pub(super) use walk::says;
+pub(super) use scalar::says;
 
 /// The fields of an object that were asked for, in the order in which they were asked for.
 type Values = [Scalar];

@@ -2,6 +2,7 @@
 //!
 //! Everything here sees the network namespace of the calling thread.
 
+pub mod conntrack;
 pub mod firewalld;
 pub mod identity;
 pub mod kernel_log;
@@ -11,6 +12,7 @@ pub mod nftables;
 pub mod os_release;
 pub mod owners;
 pub mod processes;
+pub mod programs;
 pub mod resolver;
 pub mod sockets;
 pub mod system;

@@ -2,15 +2,14 @@
 //! and nftables notifications have in common.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
-use netlink_sys::protocols::NETLINK_NETFILTER;
 use netlink_sys::{Socket, SocketAddr};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// `NLMSG_ERROR`, linux/netlink.h.
-const ERROR: u16 = 2;
+pub(super) const ERROR: u16 = 2;
 /// `NLMSG_DONE`.
 const DONE: u16 = 3;
 /// `NLM_F_REQUEST`.
@@ -46,7 +45,7 @@ pub(super) enum Dump {
     Changed,
 }
 
-/// A socket to the kernel's netfilter, in the network namespace in which it was opened.
+/// A socket to a part of the kernel, in the network namespace in which it was opened.
 #[derive(Debug)]
 pub(super) struct Link {
     socket: Socket,
@@ -54,8 +53,8 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn open() -> io::Result<Self> {
-        let mut socket = Socket::new(NETLINK_NETFILTER)?;
+    pub(super) fn open(protocol: isize) -> io::Result<Self> {
+        let mut socket = Socket::new(protocol)?;
         socket.bind_auto()?;
         // Whoever is not the kernel can't send to it then.
         socket.connect(&SocketAddr::new(0, 0))?;
@@ -86,7 +85,7 @@ impl Link {
         resource: u16,
         attributes: &[(u16, &[u8])],
     ) -> io::Result<()> {
-        let sequence = self.send(kind, ACKNOWLEDGE, family, resource, attributes)?;
+        let sequence = self.send(kind, ACKNOWLEDGE, &netfilter(family, resource, attributes)?)?;
         let mut buffer = vec![0; RECEIVE_BYTES];
         let deadline = Instant::now() + ANSWER;
         loop {
@@ -107,11 +106,11 @@ impl Link {
     pub(super) fn dump(
         &mut self,
         kind: u16,
-        family: u8,
+        payload: &[u8],
         buffer: &mut [u8],
         mut each: impl FnMut(&Message<'_>),
     ) -> io::Result<Dump> {
-        let sequence = self.send(kind, DUMP, family, 0, &[])?;
+        let sequence = self.send(kind, DUMP, payload)?;
         let mut state = Dump::Whole;
         loop {
             let size = match self.receive(buffer, ANSWER)? {
@@ -138,35 +137,41 @@ impl Link {
         }
     }
 
-    fn send(
-        &mut self,
-        kind: u16,
-        flags: u16,
-        family: u8,
-        resource: u16,
-        attributes: &[(u16, &[u8])],
-    ) -> io::Result<u32> {
+    /// Sends one request; returns its number, which the answers carry.
+    pub(super) fn send(&mut self, kind: u16, flags: u16, payload: &[u8]) -> io::Result<u32> {
         self.sequence = self.sequence.wrapping_add(1).max(1);
-        let mut bytes = vec![0; 4];
+        let length = u32::try_from(payload.len() + 16)
+            .map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+        let mut bytes = Vec::with_capacity(payload.len() + 16);
+        bytes.extend(length.to_ne_bytes());
         bytes.extend(kind.to_ne_bytes());
         bytes.extend((REQUEST | flags).to_ne_bytes());
         bytes.extend(self.sequence.to_ne_bytes());
         bytes.extend([0; 4]);
-        bytes.extend([family, 0]);
-        bytes.extend(resource.to_be_bytes());
-        for (kind, value) in attributes {
-            let length = u16::try_from(value.len() + 4)
-                .map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
-            bytes.extend(length.to_ne_bytes());
-            bytes.extend(kind.to_ne_bytes());
-            bytes.extend_from_slice(value);
-            bytes.resize(bytes.len().next_multiple_of(4), 0);
-        }
-        let length =
-            u32::try_from(bytes.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
-        bytes[..4].copy_from_slice(&length.to_ne_bytes());
+        bytes.extend_from_slice(payload);
         self.socket.send(&bytes, 0)?;
         Ok(self.sequence)
+    }
+
+    /// How many messages the kernel has thrown away because they found no room, since the socket was
+    /// opened. `None` on kernels before 4.12.
+    #[allow(unsafe_code, reason = "getsockopt(2) of SO_MEMINFO has no safe form")]
+    pub(super) fn dropped(&self) -> Option<u32> {
+        // linux/sock_diag.h: SK_MEMINFO_DROPS is the ninth number.
+        let mut numbers = [0_u32; 9];
+        let wanted = size_of_val(&numbers);
+        let mut length = libc::socklen_t::try_from(wanted).ok()?;
+        // SAFETY: the kernel writes at most `length` bytes to `numbers`, which are that long.
+        let status = unsafe {
+            libc::getsockopt(
+                self.socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_MEMINFO,
+                numbers.as_mut_ptr().cast(),
+                &raw mut length,
+            )
+        };
+        (status == 0 && length as usize == wanted).then_some(numbers[8])
     }
 
     /// Waits at most `timeout` for one datagram.
@@ -196,6 +201,25 @@ impl Link {
     }
 }
 
+/// `struct nfgenmsg` and attributes.
+pub(super) fn netfilter(
+    family: u8,
+    resource: u16,
+    attributes: &[(u16, &[u8])],
+) -> io::Result<Vec<u8>> {
+    let [high, low] = resource.to_be_bytes();
+    let mut bytes = vec![family, 0, high, low];
+    for (kind, value) in attributes {
+        let length = u16::try_from(value.len() + 4)
+            .map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+        bytes.extend(length.to_ne_bytes());
+        bytes.extend(kind.to_ne_bytes());
+        bytes.extend_from_slice(value);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+    }
+    Ok(bytes)
+}
+
 fn left(deadline: Instant) -> Duration {
     deadline.saturating_duration_since(Instant::now())
 }
@@ -217,7 +241,7 @@ impl<'a> Message<'a> {
     }
 
     /// What an error message says; zero is an acknowledgement.
-    fn outcome(&self) -> io::Result<()> {
+    pub(super) fn outcome(&self) -> io::Result<()> {
         match self.payload.first_chunk().map(|number| i32::from_ne_bytes(*number)) {
             Some(0) => Ok(()),
             Some(number) => Err(io::Error::from_raw_os_error(number.saturating_neg())),

@@ -119,7 +119,7 @@ fn exact_user(mine: &[&Member], others: &[&Member]) -> Result<u32, String> {
 
 /// The part of a cgroup path up to the innermost service or scope: what systemd starts as one unit.
 /// A slice, a login session and the hierarchy's root hold whatever comes later, so they are no unit.
-fn unit_of(cgroup: &str) -> Option<&str> {
+pub(super) fn unit_of(cgroup: &str) -> Option<&str> {
     let mut end = 0;
     let mut unit = None;
     for part in cgroup.split('/') {

@@ -206,6 +206,11 @@ fn sockets_of(pid: u32) -> Vec<(u32, Holder)> {
         .collect()
 }
 
+/// The inodes of the sockets that a process holds.
+pub(super) fn inodes_of(pid: u32) -> impl Iterator<Item = u32> {
+    sockets_of(pid).into_iter().map(|(inode, _)| inode)
+}
+
 impl Holder {
     fn inode(self) -> Option<u32> {
         let target = fs::read_link(format!("/proc/{}/fd/{}", self.pid, self.fd)).ok()?;

@@ -64,7 +64,7 @@ fn is_own(address: IpAddr) -> bool {
 }
 
 #[allow(unsafe_code, reason = "getifaddrs(3) has no safe form in the standard library")]
-fn interface_addresses() -> io::Result<Vec<IpAddr>> {
+pub(super) fn interface_addresses() -> io::Result<Vec<IpAddr>> {
     let mut list: *mut libc::ifaddrs = ptr::null_mut();
     // SAFETY: `list` is a valid place for the result; it is freed below, exactly once.
     if unsafe { libc::getifaddrs(&raw mut list) } != 0 {

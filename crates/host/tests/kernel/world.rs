@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::process::{Command, Stdio};
+use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
 /// Longer than anything here takes on a busy machine.
@@ -59,4 +60,47 @@ pub(crate) fn until<T>(what: &str, mut step: impl FnMut() -> Option<T>) -> T {
         }
         assert!(Instant::now() < deadline, "{what} did not happen");
     }
+}
+
+/// Another host: a thread in a namespace of its own that runs what it is sent.
+pub(crate) struct Peer(Sender<Job>);
+
+type Job = Box<dyn FnOnce() + Send>;
+
+impl Peer {
+    /// Joins a new host to this thread's namespace: here `10.0.0.1` and `fd00::1`, there `10.0.0.2` and
+    /// `fd00::2`.
+    pub(crate) fn joined() -> Self {
+        let (jobs, inbox) = channel::<Job>();
+        let (ready, born) = channel();
+        std::thread::spawn(move || {
+            own_network();
+            ready.send(rustix::thread::gettid().as_raw_nonzero()).unwrap();
+            inbox.iter().for_each(|job| job());
+        });
+        let id = born.recv().unwrap().to_string();
+        let peer = Self(jobs);
+        run("ip", &["link", "add", "v0", "type", "veth", "peer", "name", "v1", "netns", &id]);
+        peer.run(|| address("v1", 2));
+        address("v0", 1);
+        until("the link is up", || {
+            let state = std::fs::read_to_string("/proc/thread-self/net/route").unwrap();
+            state.contains("v0").then_some(())
+        });
+        peer
+    }
+
+    /// Runs `job` there and waits for its result.
+    pub(crate) fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
+        let (answer, result) = channel();
+        self.0.send(Box::new(move || answer.send(job()).unwrap())).unwrap();
+        result.recv().unwrap()
+    }
+}
+
+fn address(interface: &str, number: u8) {
+    run("ip", &["addr", "add", &format!("10.0.0.{number}/24"), "dev", interface]);
+    run("ip", &["addr", "add", &format!("fd00::{number}/64"), "dev", interface, "nodad"]);
+    run("ip", &["link", "set", interface, "up"]);
+    run("ip", &["link", "set", "lo", "up"]);
 }

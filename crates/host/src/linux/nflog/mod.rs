@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use std::{fs, io};
 
+use netlink_sys::protocols::NETLINK_NETFILTER;
 use xshield_wire::message::UnixSeconds;
 
 use super::netlink::{Arrival, Link, Messages, RECEIVE_BYTES};
@@ -115,7 +116,7 @@ impl Listener {
     /// # Errors
     /// Without the privilege, without kernel support, or when another program listens to a group.
     pub fn open(groups: &[u16]) -> Result<Self, NflogError> {
-        let mut link = Link::open().map_err(NflogError::Open)?;
+        let mut link = Link::open(NETLINK_NETFILTER).map_err(NflogError::Open)?;
         link.set_receive_buffer(WAITING_BYTES);
         for &group in groups {
             bind(&mut link, group).map_err(|source| {

@@ -1,0 +1,114 @@
+//! One socket by its ends: sock_diag(7) without a list.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use netlink_sys::protocols::NETLINK_SOCK_DIAG;
+use xshield_policy::Protocol;
+
+use super::super::netlink::{Arrival, Attributes, ERROR, Link, Messages};
+
+/// `SOCK_DIAG_BY_FAMILY`, linux/sock_diag.h.
+const BY_FAMILY: u16 = 20;
+/// `INET_DIAG_CGROUP_ID`, linux/inet_diag.h.
+const CGROUP_ID: u16 = 21;
+/// `struct inet_diag_msg`: what comes before the attributes, and where in it uid and inode are.
+const HEAD_BYTES: usize = 72;
+const UID_AT: usize = 64;
+const INODE_AT: usize = 68;
+/// The kernel answers before `send` returns; this is for one that doesn't.
+const ANSWER: Duration = Duration::from_millis(200);
+
+/// What the kernel knows of whose socket it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SocketOwner {
+    /// Names the socket among those of all processes; 0 when no process holds it (any more).
+    pub inode: u32,
+    /// The user that made it.
+    pub uid: u32,
+    /// The cgroup v2 in which it was made; `None` on kernels before 5.7.
+    pub cgroup: Option<u64>,
+}
+
+/// Asks for one socket at a time.
+#[derive(Debug)]
+pub(super) struct Diag {
+    link: Link,
+    buffer: Vec<u8>,
+}
+
+impl Diag {
+    pub(super) fn open() -> io::Result<Self> {
+        Ok(Self { link: Link::open(NETLINK_SOCK_DIAG)?, buffer: vec![0; 4096] })
+    }
+
+    /// The socket that packets from `remote` to `local` go to; `None` when there is none.
+    pub(super) fn find(
+        &mut self,
+        protocol: Protocol,
+        local: SocketAddr,
+        remote: SocketAddr,
+    ) -> io::Result<Option<SocketOwner>> {
+        let Some(request) = request(protocol, local, remote) else { return Ok(None) };
+        let sequence = self.link.send(BY_FAMILY, 0, &request)?;
+        while let Arrival::Datagram(size) = self.link.receive(&mut self.buffer, ANSWER)? {
+            for message in Messages(&self.buffer[..size]) {
+                if message.sequence != sequence {
+                    continue;
+                }
+                if message.kind != ERROR {
+                    return Ok(owner(message.payload));
+                }
+                return match message.outcome() {
+                    Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+                    other => other.map(|()| None),
+                };
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// `struct inet_diag_req_v2`.
+fn request(protocol: Protocol, local: SocketAddr, remote: SocketAddr) -> Option<Vec<u8>> {
+    let (local, remote) = match protocol {
+        Protocol::Tcp => (local, remote),
+        // "src and dst are swapped for historical reasons", net/ipv4/udp_diag.c
+        Protocol::Udp => (remote, local),
+        _ => return None,
+    };
+    let (family, number) = (
+        if local.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 },
+        if protocol == Protocol::Tcp { libc::IPPROTO_TCP } else { libc::IPPROTO_UDP },
+    );
+    let mut bytes = vec![u8::try_from(family).ok()?, u8::try_from(number).ok()?, 0, 0];
+    // All states.
+    bytes.extend(u32::MAX.to_ne_bytes());
+    bytes.extend(local.port().to_be_bytes());
+    bytes.extend(remote.port().to_be_bytes());
+    for address in [local.ip(), remote.ip()] {
+        match address {
+            IpAddr::V4(v4) => {
+                bytes.extend(v4.octets());
+                bytes.extend([0; 12]);
+            }
+            IpAddr::V6(v6) => bytes.extend(v6.octets()),
+        }
+    }
+    // Any interface; INET_DIAG_NOCOOKIE.
+    bytes.extend([0; 4]);
+    bytes.extend([0xff; 8]);
+    Some(bytes)
+}
+
+fn owner(payload: &[u8]) -> Option<SocketOwner> {
+    let word = |at: usize| Some(u32::from_ne_bytes(*payload.get(at..)?.first_chunk()?));
+    let attributes = Attributes(payload.get(HEAD_BYTES..)?);
+    let cgroup = attributes.get(CGROUP_ID).and_then(|value| value.try_into().ok());
+    Some(SocketOwner {
+        inode: word(INODE_AT)?,
+        uid: word(UID_AT)?,
+        cgroup: cgroup.map(u64::from_ne_bytes),
+    })
+}

@@ -1,0 +1,189 @@
+//! Whose a socket is: the program, its user and its service, at a bounded cost.
+//!
+//! The kernel tells a socket's inode, user and cgroup at once, by its ends. Which process holds the
+//! inode is only in `/proc/PID/fd`: reading all of that is the costly part, so it is done for many
+//! sockets together, and the more it costs on a host the rarer it is done. A socket that was closed
+//! before that keeps its user and its service.
+
+mod diag;
+mod services;
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use xshield_policy::Protocol;
+
+use super::processes::{self, Process};
+use super::sockets;
+use diag::Diag;
+use services::{Services, Users};
+
+pub use diag::SocketOwner;
+
+/// A search takes at most one part in so many of the time.
+const SEARCH_SHARE: u32 = 100;
+/// Searches are at least this far apart.
+const SEARCH_INTERVAL: Duration = Duration::from_secs(1);
+/// How long the socket that serves a port is believed to do so.
+const SERVED_FOR: Duration = Duration::from_secs(10);
+/// Sockets whose program is remembered, and ports whose socket is.
+const MOST_KNOWN: usize = 16_384;
+
+/// Who is behind a socket, as far as known.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Program {
+    /// The process's name (`comm`); `None` when the socket was gone before it was looked for.
+    pub name: Option<String>,
+    /// Full path of its executable.
+    pub path: Option<String>,
+    /// The user that made the socket.
+    pub uid: Option<u32>,
+    /// That user's name in `/etc/passwd`.
+    pub user: Option<String>,
+    /// The systemd unit or container scope in which the socket was made, e.g. `nginx.service`.
+    pub service: Option<String>,
+}
+
+/// Why programs can't be told.
+#[derive(Debug, thiserror::Error)]
+#[error("could not open a sock_diag socket; flows will be reported without their programs")]
+pub struct ProgramsError(#[source] io::Error);
+
+/// Finds programs, and remembers them for a while.
+#[derive(Debug)]
+pub struct Programs {
+    diag: Diag,
+    /// By the socket's inode.
+    known: HashMap<u32, Arc<Program>>,
+    /// What serves a local port.
+    serving: HashMap<(Protocol, IpAddr, u16), (Instant, Option<SocketOwner>)>,
+    services: Services,
+    users: Users,
+    /// Not before this.
+    next_search: Instant,
+}
+
+impl Programs {
+    /// Of the network namespace of the calling thread.
+    ///
+    /// # Errors
+    /// When the kernel has no sock_diag.
+    pub fn open() -> Result<Self, ProgramsError> {
+        Ok(Self {
+            diag: Diag::open().map_err(ProgramsError)?,
+            known: HashMap::new(),
+            serving: HashMap::new(),
+            services: Services::default(),
+            users: Users::default(),
+            next_search: Instant::now(),
+        })
+    }
+
+    /// The local socket of a flow that this host opened. Costs two system calls.
+    pub fn opener(
+        &mut self,
+        protocol: Protocol,
+        local: SocketAddr,
+        remote: SocketAddr,
+    ) -> Option<SocketOwner> {
+        self.diag.find(protocol, local, remote).ok().flatten()
+    }
+
+    /// The socket that serves a local port. Remembered for ten seconds.
+    pub fn server(&mut self, protocol: Protocol, local: SocketAddr) -> Option<SocketOwner> {
+        let key = (protocol, local.ip(), local.port());
+        let now = Instant::now();
+        if let Some((until, owner)) = self.serving.get(&key)
+            && now < *until
+        {
+            return *owner;
+        }
+        // No connection comes from there, so the one that listens is found.
+        let nobody: IpAddr = match local.ip() {
+            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let owner = self.opener(protocol, local, SocketAddr::new(nobody, 0));
+        if self.serving.len() >= MOST_KNOWN {
+            self.serving.clear();
+        }
+        self.serving.insert(key, (now + SERVED_FOR, owner));
+        owner
+    }
+
+    /// The program of a socket, if it has been found already.
+    #[must_use]
+    pub fn known(&self, owner: &SocketOwner) -> Option<Arc<Program>> {
+        self.known.get(&owner.inode).cloned()
+    }
+
+    /// When the next search may be; a search before is none.
+    #[must_use]
+    pub fn next_search(&self) -> Instant {
+        self.next_search
+    }
+
+    /// Looks for the programs of these sockets, unless the last search was too short a time ago.
+    /// `false`: it was not done.
+    pub fn search(&mut self, owners: impl IntoIterator<Item = SocketOwner>) -> bool {
+        let start = Instant::now();
+        if start < self.next_search {
+            return false;
+        }
+        let owners: HashMap<u32, SocketOwner> = owners
+            .into_iter()
+            .filter(|owner| owner.inode != 0 && !self.known.contains_key(&owner.inode))
+            .map(|owner| (owner.inode, owner))
+            .collect();
+        if self.known.len() + owners.len() > MOST_KNOWN {
+            self.known.clear();
+        }
+        self.services.refresh(owners.values().filter_map(|owner| owner.cgroup));
+        self.users.refresh();
+        self.search_processes(owners);
+        let now = Instant::now();
+        self.next_search = now + SEARCH_INTERVAL.max((now - start) * SEARCH_SHARE);
+        true
+    }
+
+    fn search_processes(&mut self, mut wanted: HashMap<u32, SocketOwner>) {
+        let mut pids: Vec<u32> = processes::pids();
+        // The first process holds sockets for services that it has yet to start: it is asked last.
+        pids.sort_unstable_by_key(|&pid| (pid == 1, pid));
+        for pid in pids {
+            if wanted.is_empty() {
+                return;
+            }
+            let held: HashSet<u32> =
+                sockets::inodes_of(pid).filter(|inode| wanted.contains_key(inode)).collect();
+            if held.is_empty() {
+                continue;
+            }
+            let Some(process) = Process::of(pid) else { continue };
+            for inode in held {
+                let Some(owner) = wanted.remove(&inode) else { continue };
+                let program = self.describe(&owner, Some(&process));
+                self.known.insert(inode, Arc::new(program));
+            }
+        }
+    }
+
+    /// What is known of a socket without its process.
+    #[must_use]
+    pub fn without_process(&self, owner: &SocketOwner) -> Program {
+        self.describe(owner, None)
+    }
+
+    fn describe(&self, owner: &SocketOwner, process: Option<&Process>) -> Program {
+        Program {
+            name: process.map(|process| process.name.clone()),
+            path: process.and_then(|process| process.path.clone()),
+            uid: Some(owner.uid),
+            user: self.users.name(owner.uid),
+            service: owner.cgroup.and_then(|cgroup| self.services.name(cgroup)),
+        }
+    }
+}

@@ -17,18 +17,21 @@ use xshield_host::spool::{Losses, Spool, SpoolError};
 use xshield_transport::{Route, Timeouts, Transport, TransportConfig};
 use xshield_wire::envelope::MAX_ENVELOPE;
 use xshield_wire::message::{
-    CheckIn, CheckInAnswer, HostFacts, ListeningPort, Problem, Program, RuleHits, Status, VERSION,
+    CheckIn, CheckInAnswer, HostFacts, ListeningPort, Problem, Program, ProgramKind, RuleHits,
+    Status, VERSION,
 };
 use xshield_wire::{Verified, envelope};
 
 use crate::boot_unit::{BootUnit, Installed};
 use crate::client::{Client, Connection, ContactError, Fetched};
 use crate::config::{Config, Provisioning};
+use crate::errand::{Contacting, Errand, Heard};
+use crate::happenings::Before;
 use crate::kernel::Prepared;
 use crate::outcome::{Contact, Outcome, RunStatus};
 use crate::preflight::{self, PreflightError};
 use crate::resolve::HostResolver;
-use crate::routes::{self, RouteReport};
+use crate::routes::{self, ProxiesMark, RouteReport};
 use crate::state::{LastKnownGood, Progress, StateDirectory, problem};
 use crate::step::step;
 use crate::surroundings::Surroundings;
@@ -89,6 +92,8 @@ pub struct Cycle<'a> {
     pub program: Program,
     /// Clock, randomness, root directory.
     pub surroundings: &'a Surroundings,
+    /// What the run is sent with.
+    pub errand: Errand,
 }
 
 impl Cycle<'_> {
@@ -104,6 +109,9 @@ impl Cycle<'_> {
         let Some(_lock) = lock::try_lock(&state.path("lock"))? else {
             return Ok(Outcome::new(RunStatus::AnotherRun));
         };
+        if self.program.kind == ProgramKind::Spark && state.is_kept_by_a_resident()? {
+            return Ok(Outcome::new(RunStatus::AnotherRun));
+        }
         step("locked");
         let mut problems = Vec::new();
         let identity =
@@ -114,7 +122,8 @@ impl Cycle<'_> {
         let known_good = state.last_known_good(&self.config.policy_keys, &mut problems)?;
         let host = system::host_facts(&preflight.os)?;
         let resolver = Resolver::of_system(&self.surroundings.root, Patience::default());
-        let last_route = routes::remembered(&progress.routes, &self.config.proxies);
+        let last_route =
+            routes::remembered(&progress.routes, progress.proxies.as_ref(), &self.config.proxies);
         let transport = self.transport(&resolver, last_route)?;
         let session = state.session(&mut problems)?;
         let client = Client::new(
@@ -141,8 +150,10 @@ impl Cycle<'_> {
             final_hits: Vec::new(),
             told: Vec::new(),
             spool_losses: Losses::default(),
+            before: Before::default(),
         };
         run.outcome.problems = problems;
+        run.begin();
         match preflight.firewalld {
             Firewalld::Absent => {
                 if let Err(error) = run.enforce() {
@@ -166,7 +177,7 @@ impl Cycle<'_> {
             last_route,
             timeouts: Timeouts::default(),
             max_response: MAX_ENVELOPE as u64,
-            user_agent: format!("ctspark/{}", self.program.version),
+            user_agent: self.program.user_agent(),
         };
         Transport::new(config, Arc::new(HostResolver::new(resolver.clone())))
     }
@@ -194,6 +205,8 @@ pub(crate) struct Run<'a> {
     pub(crate) told: Vec<Problem>,
     /// What the spool had dropped, as it is counted in this run's events.
     pub(crate) spool_losses: Losses,
+    /// How things were when the run began.
+    pub(crate) before: Before,
 }
 
 impl Run<'_> {
@@ -207,6 +220,7 @@ impl Run<'_> {
         let damage = self.damage(&mut firewall)?;
         self.collect_flows(&mut firewall)?;
         step("collected");
+        let damage = self.repair(&mut firewall, damage)?;
         self.let_new_proxies_through(&mut firewall)?;
 
         let answer = self.check_in(self.standing(), Connection::Any);
@@ -222,6 +236,23 @@ impl Run<'_> {
         self.install_boot_unit();
         self.report_ports();
         Ok(())
+    }
+
+    /// Takes what the run was sent with and how things stand.
+    fn begin(&mut self) {
+        let used = self.progress.routes.iter().find(|report| report.in_use);
+        self.before = Before {
+            in_force: self.known_good.as_ref().map(|known| known.ruleset.in_force()),
+            route: used.map(|report| report.route.clone()),
+            configuration: self.progress.configuration.as_ref().map(|set| set.version),
+        };
+        let outbox = &mut self.progress.outbox;
+        let new = self.cycle.errand.reports.iter();
+        for report in new {
+            if !outbox.iter().any(|waiting| waiting.batch == report.batch) {
+                outbox.push(report.clone());
+            }
+        }
     }
 
     /// firewalld owns this host's firewall: nothing is changed, and the platform is told.
@@ -290,6 +321,9 @@ impl Run<'_> {
         status: Status,
         connection: Connection,
     ) -> Option<CheckInAnswer> {
+        if self.cycle.errand.contact == Contacting::Spare {
+            return None;
+        }
         let mut check_in = CheckIn {
             version: VERSION,
             sequence: self.next_sequence(),
@@ -300,9 +334,9 @@ impl Run<'_> {
             problems: [&self.progress.untold[..], &self.outcome.problems[..]].concat(),
             threat: None,
             routes: self.routes().into_iter().map(Into::into).collect(),
-            interval: None,
-            configuration: None,
-            usage: None,
+            interval: self.cycle.errand.interval,
+            configuration: self.progress.configuration.as_ref().map(|set| set.version),
+            usage: self.cycle.errand.usage,
         };
         let mut answer = self.client.check_in(&check_in, connection);
         // A route that broke after the request arrived made the transport send it twice.
@@ -318,6 +352,7 @@ impl Run<'_> {
                 self.told = self.outcome.problems.clone();
                 self.outcome.wanted = answer.wanted.map(|wanted| wanted.revision);
                 self.progress.last_contact = Some(self.cycle.surroundings.now());
+                self.hear(&answer);
                 self.obey(&answer);
                 Some(answer)
             }
@@ -326,6 +361,18 @@ impl Run<'_> {
                 None
             }
         }
+    }
+
+    /// What an answer says besides policy and commands.
+    fn hear(&mut self, answer: &CheckInAnswer) {
+        if let Some(configuration) = &answer.configuration {
+            self.progress.configuration = Some(configuration.clone());
+        }
+        self.outcome.heard = Heard {
+            next_check_in: Some(answer.next_check_in),
+            seen: answer.seen.clone(),
+            configuration: self.progress.configuration.clone(),
+        };
     }
 
     /// Grows from run to run, also when the state was lost: no run checks in more than once a
@@ -424,6 +471,8 @@ impl Run<'_> {
         self.tell_the_rest();
         self.progress.last_run = Some(self.cycle.surroundings.now());
         self.progress.routes = self.routes();
+        self.mark_proxies();
+        self.tell_what_happened(&self.progress.routes.clone());
         self.progress.problems = self.outcome.problems.clone();
         self.state.save_progress(&self.progress)?;
         step("saved");
@@ -438,6 +487,14 @@ impl Run<'_> {
             self.state.save_progress(&self.progress)?;
         }
         Ok(self.outcome)
+    }
+
+    fn mark_proxies(&mut self) {
+        let proxies = &self.cycle.config.proxies;
+        if !self.progress.proxies.as_ref().is_some_and(|mark| mark.is_of(proxies)) {
+            let mark = ProxiesMark::new(proxies, self.cycle.surroundings.random());
+            self.progress.proxies = Some(mark);
+        }
     }
 
     /// The ways to the platform as they stand now; this run's failures bear the time of its end.

@@ -1,5 +1,7 @@
 //! From what was seen to what the platform has: events, hits, ports; outbox, spool, acknowledgement.
 
+use std::time::Instant;
+
 use xshield_firewall::{Firewall, FlowDump, Hit, Programmed};
 use xshield_host::linux::kernel_log::{self, Moment, Sources};
 use xshield_policy::Bound;
@@ -166,7 +168,7 @@ impl Run<'_> {
         self.progress.commands_done.drain(..excess);
     }
 
-    fn put(&mut self, body: ReportBody) {
+    pub(crate) fn put(&mut self, body: ReportBody) {
         self.progress.outbox.push(Report {
             version: VERSION,
             batch: Bytes(self.cycle.surroundings.random()),
@@ -196,8 +198,9 @@ impl Run<'_> {
 
     /// Delivers what is waiting, oldest first, until the platform does not answer.
     pub(crate) fn deliver(&mut self) {
+        let limit = self.cycle.errand.patience.map(|patience| Instant::now() + patience);
         for id in self.spool.pending() {
-            if !self.was_reached() {
+            if !self.was_reached() || limit.is_some_and(|limit| Instant::now() >= limit) {
                 break;
             }
             let record = match self.spool.read(id) {

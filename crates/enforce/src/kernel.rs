@@ -70,6 +70,21 @@ impl Run<'_> {
         Ok(Damage::Found)
     }
 
+    /// Puts back what someone else changed, before anything slow is done: the platform is not asked
+    /// for what was already proven.
+    pub(crate) fn repair(
+        &mut self,
+        firewall: &mut Firewall,
+        damage: Damage,
+    ) -> Result<Damage, CycleError> {
+        let (Damage::Found, Some(known)) = (damage, &self.known_good) else { return Ok(damage) };
+        let plan = plan(&known.ruleset.bind(&known.facts).0, firewall.capabilities());
+        firewall.apply_now(&plan)?;
+        step("repaired");
+        self.outcome.change = Change::Repaired;
+        Ok(Damage::None)
+    }
+
     /// Lets proxies through that were configured since the last run. This comes before the check-in:
     /// where the platform is behind them, the rules in force would keep the host from ever hearing of
     /// better ones.

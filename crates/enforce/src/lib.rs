@@ -7,7 +7,9 @@ mod client;
 pub mod config;
 pub mod cycle;
 mod delivery;
+pub mod errand;
 mod gather;
+mod happenings;
 pub mod kernel;
 pub mod outcome;
 pub mod preflight;
@@ -21,6 +23,7 @@ pub mod verbs;
 
 pub use config::Config;
 pub use cycle::{Cycle, CycleError};
+pub use errand::Errand;
 pub use outcome::{Outcome, RunStatus};
 pub use surroundings::Surroundings;
 

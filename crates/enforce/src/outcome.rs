@@ -4,6 +4,7 @@ use serde::Serialize;
 use xshield_policy::Revision;
 use xshield_wire::message::{InForce, Problem};
 
+use crate::errand::Heard;
 use crate::routes::RouteReport;
 
 /// What a run came to.
@@ -29,6 +30,9 @@ pub struct Outcome {
     pub waiting: usize,
     /// What an operator should know.
     pub problems: Vec<Problem>,
+    /// What the platform said besides the policy.
+    #[serde(skip)]
+    pub heard: Heard,
 }
 
 /// In one word. Each has an exit code of its own.
@@ -113,6 +117,7 @@ impl Outcome {
             delivered: 0,
             waiting: 0,
             problems: Vec::new(),
+            heard: Heard::default(),
         }
     }
 }

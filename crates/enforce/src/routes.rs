@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use xshield_transport::{ProxyList, Route, RouteError, RouteState};
+use xshield_wire::Bytes;
 use xshield_wire::message::{Problem, RouteFailure, RouteStanding, UnixSeconds};
 
 use crate::state::problem;
@@ -24,9 +25,38 @@ impl From<RouteReport> for RouteStanding {
     }
 }
 
+/// A list of proxies, remembered without its passwords.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProxiesMark {
+    salt: Bytes<16>,
+    sum: Bytes<32>,
+}
+
+impl ProxiesMark {
+    /// `salt`: random.
+    #[must_use]
+    pub(crate) fn new(proxies: &ProxyList, salt: [u8; 16]) -> Self {
+        Self { salt: Bytes(salt), sum: Bytes(proxies.fingerprint(&salt)) }
+    }
+
+    /// Whether it is this list, credentials included.
+    #[must_use]
+    pub(crate) fn is_of(&self, proxies: &ProxyList) -> bool {
+        proxies.fingerprint(&self.salt.0) == self.sum.0
+    }
+}
+
 /// The route that the last run ended with, to be tried first. A list that has changed since begins
-/// anew: whoever configures a proxy wants it tried, though another route still works.
-pub(crate) fn remembered(reports: &[RouteReport], proxies: &ProxyList) -> Option<Route> {
+/// anew, also when only a password did: whoever configures a proxy wants it tried, though another
+/// route still works. `mark`: the list of the last run; `None` when that run did not keep one.
+pub(crate) fn remembered(
+    reports: &[RouteReport],
+    mark: Option<&ProxiesMark>,
+    proxies: &ProxyList,
+) -> Option<Route> {
+    if mark.is_some_and(|mark| !mark.is_of(proxies)) {
+        return None;
+    }
     let then = reports.iter().map(|report| &report.route);
     let proxies = proxies.as_slice().iter().map(|proxy| Route::Proxy(proxy.address.clone()));
     let now: Vec<Route> = proxies.chain([Route::Direct]).collect();
@@ -119,15 +149,23 @@ mod tests {
             state("direct", false, None),
         ];
         let known = reports(states, &[], 1);
-        assert_eq!(remembered(&known, &two), Some(SECOND.parse().unwrap()));
+        assert_eq!(remembered(&known, None, &two), Some(SECOND.parse().unwrap()));
         for changed in ["", "10.0.0.2:1", "10.0.0.2:1,10.0.0.1:1", "10.0.0.1:1,10.0.0.2:2"] {
-            assert_eq!(remembered(&known, &list(changed)), None, "{changed}");
+            assert_eq!(remembered(&known, None, &list(changed)), None, "{changed}");
         }
         // A host that went direct for want of proxies uses the ones it is given.
         let direct = reports(vec![state("direct", true, None)], &[], 1);
-        assert_eq!(remembered(&direct, &list("")), Some(Route::Direct));
-        assert_eq!(remembered(&direct, &two), None);
-        assert_eq!(remembered(&[], &two), None);
+        assert_eq!(remembered(&direct, None, &list("")), Some(Route::Direct));
+        assert_eq!(remembered(&direct, None, &two), None);
+        assert_eq!(remembered(&[], None, &two), None);
+        // A new password alone: the proxy that refused the old one is tried again.
+        let with = |password: &str| ProxyList::parse("10.0.0.1:1,10.0.0.2:1", "u", password);
+        let mark = ProxiesMark::new(&with("b2xk").unwrap(), [1; 16]);
+        assert_eq!(
+            remembered(&known, Some(&mark), &with("b2xk").unwrap()),
+            remembered(&known, None, &two)
+        );
+        assert_eq!(remembered(&known, Some(&mark), &with("bmV3").unwrap()), None);
     }
 
     #[test]

@@ -17,13 +17,15 @@ use xshield_host::files::{self, Access, FileError};
 use xshield_host::linux::kernel_log::Cursor;
 use xshield_host::linux::resolver::Cache;
 use xshield_host::linux::sockets::Holders;
+use xshield_host::lock::{self, Guard, LockError};
 use xshield_policy::{AssetId, Facts, Revision, Ruleset};
+use xshield_wire::control::HostConfiguration;
 use xshield_wire::keys::{PolicyPublicKey, SessionKey};
 use xshield_wire::message::{Digest, Problem, Report, UnixSeconds};
 use xshield_wire::session::Session;
 use xshield_wire::{Bytes, Verified, envelope};
 
-use crate::routes::RouteReport;
+use crate::routes::{ProxiesMark, RouteReport};
 
 /// The state directory and what each file in it is called.
 #[derive(Debug, Clone)]
@@ -70,6 +72,8 @@ pub struct Progress {
     pub last_run: Option<UnixSeconds>,
     /// The ways to the platform, in the configured order, and which of them the last run used.
     pub routes: Vec<RouteReport>,
+    /// The proxies that the last run was configured with.
+    pub proxies: Option<ProxiesMark>,
     /// What the last run found wrong.
     pub problems: Vec<Problem>,
     /// Problems that the platform has not heard of yet.
@@ -100,6 +104,10 @@ pub struct Progress {
     pub floor: Revision,
     /// Commands already carried out, newest last, bounded.
     pub commands_done: Vec<String>,
+    /// The platform's configuration for this host.
+    pub configuration: Option<HostConfiguration>,
+    /// Since when the platform is out of reach.
+    pub unreachable_since: Option<UnixSeconds>,
     /// Losses not yet reported.
     pub lost: u64,
     /// Reports that are not in the spool yet. Written together with the positions above, so that a
@@ -223,6 +231,23 @@ impl StateDirectory {
         files::write_state(&self.path("session"), &stored)
     }
 
+    /// Keeps the directory for a program that stays: no other one of its kind, and no single runs.
+    /// `None` when another holds it.
+    ///
+    /// # Errors
+    /// When the lock file can't be used.
+    pub fn keep_for_a_resident(&self) -> Result<Option<Guard>, LockError> {
+        lock::try_lock(&self.path("resident.lock"))
+    }
+
+    /// Whether a program that stays keeps the directory.
+    ///
+    /// # Errors
+    /// When the lock file can't be used.
+    pub fn is_kept_by_a_resident(&self) -> Result<bool, LockError> {
+        Ok(self.path("resident.lock").exists() && self.keep_for_a_resident()?.is_none())
+    }
+
     /// Takes our files away, and the directory when nothing else is in it: an operator may have pointed
     /// us at one that others use, too.
     ///
@@ -248,7 +273,8 @@ impl StateDirectory {
 }
 
 /// The files of the table above.
-const FILES: [&str; 5] = ["identity.key", "session", "enforced", "progress", "lock"];
+const FILES: [&str; 6] =
+    ["identity.key", "session", "enforced", "progress", "lock", "resident.lock"];
 /// The directories: undelivered reports, and the boot unit's copy of the program.
 const DIRECTORIES: [&str; 2] = ["spool", "bin"];
 

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use xshield_enforce::config::DEFAULT_PATH;
 use xshield_enforce::{
-    Config, Cycle, CycleError, Packet, Program, ProgramKind, Surroundings, verbs,
+    Config, Cycle, CycleError, Errand, Packet, Program, ProgramKind, Surroundings, verbs,
 };
 
 const EXIT_CODES: &str = "\
@@ -96,7 +96,7 @@ fn configured(config: &Config, line: &CommandLine) -> ExitCode {
 fn run(config: &Config, surroundings: &Surroundings, json: bool) -> ExitCode {
     let version = env!("CARGO_PKG_VERSION").to_owned();
     let program = Program { kind: ProgramKind::Spark, version };
-    match (Cycle { config, program, surroundings }).run() {
+    match (Cycle { config, program, surroundings, errand: Errand::default() }).run() {
         Ok(outcome) => {
             if json {
                 show::json(&outcome)

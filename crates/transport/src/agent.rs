@@ -89,6 +89,8 @@ pub(crate) fn agent(
         .output_buffer_size(32 * 1024)
         .timeout_resolve(Some(timeouts.resolve))
         .timeout_connect(Some(connect))
+        .timeout_per_read(Some(timeouts.stall))
+        .timeout_per_write(Some(timeouts.stall))
         .timeout_global(Some(timeouts.exchange))
         .build();
     Agent::with_parts(config, DefaultConnector::default(), builder.resolver.clone())

@@ -62,7 +62,10 @@ pub struct Timeouts {
     /// For TCP, the proxy's answer and TLS together, through each proxy. Shorter: behind a dead proxy,
     /// others wait for their turn.
     pub through_proxy: Duration,
-    /// For a whole exchange, connecting included, on each route.
+    /// For the other side to say or take anything more, once connected, on each route: a tunnel that
+    /// fell silent is left for the next route.
+    pub stall: Duration,
+    /// For a whole exchange, connecting included, on each route. Long: a slow line is no failed one.
     pub exchange: Duration,
     /// For the whole of [`crate::Transport::probe`].
     pub probe: Duration,
@@ -74,7 +77,8 @@ impl Default for Timeouts {
             resolve: Duration::from_secs(5),
             connect: Duration::from_secs(10),
             through_proxy: Duration::from_secs(3),
-            exchange: Duration::from_secs(60),
+            stall: Duration::from_secs(15),
+            exchange: Duration::from_secs(300),
             probe: Duration::from_secs(5),
         }
     }

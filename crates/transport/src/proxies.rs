@@ -148,6 +148,26 @@ impl ProxyList {
         Ok(Self(proxies))
     }
 
+    /// Tells this list, credentials included, from another one without keeping it: SHA-256 over `salt`
+    /// and everything in it.
+    #[must_use]
+    pub fn fingerprint(&self, salt: &[u8; 16]) -> [u8; 32] {
+        let mut context = ring::digest::Context::new(&ring::digest::SHA256);
+        context.update(salt);
+        for proxy in &self.0 {
+            let address = proxy.address.to_string();
+            let user = proxy.user.as_deref().unwrap_or_default();
+            let password = proxy.password.as_ref().map_or("", Secret::expose);
+            for text in [address.as_str(), user, password] {
+                context.update(&(text.len() as u64).to_be_bytes());
+                context.update(text.as_bytes());
+            }
+        }
+        let mut sum = [0; 32];
+        sum.copy_from_slice(context.finish().as_ref());
+        sum
+    }
+
     /// The proxies in their order.
     #[must_use]
     pub fn as_slice(&self) -> &[Proxy] {

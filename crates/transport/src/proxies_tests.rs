@@ -200,3 +200,25 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_fingerprint_changes_with_anything_in_the_list_and_with_the_salt() {
+    let of = |addresses: &str, users: &str, passwords: &str| {
+        ProxyList::parse(addresses, users, passwords).unwrap().fingerprint(&[1; 16])
+    };
+    let two = "10.0.0.1:1,10.0.0.2:1";
+    let first = of(two, "u,v", "c2VjcmV0,c2VjcmV0");
+    assert_eq!(first, of("http://10.0.0.1:1,http://10.0.0.2:1/", "u,v", "c2VjcmV0,c2VjcmV0"));
+    for other in [
+        of(two, "u,v", "c2VjcmV0,c2VjcmV1"),
+        of(two, "u,v", "c2VjcmV0"),
+        of(two, "u,w", "c2VjcmV0,c2VjcmV0"),
+        of("10.0.0.2:1,10.0.0.1:1", "u,v", "c2VjcmV0,c2VjcmV0"),
+        of("10.0.0.1:1", "u", "c2VjcmV0"),
+        of("", "", ""),
+    ] {
+        assert_ne!(other, first);
+    }
+    let list = ProxyList::parse(two, "", "").unwrap();
+    assert_ne!(list.fingerprint(&[1; 16]), list.fingerprint(&[2; 16]));
+}

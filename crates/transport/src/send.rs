@@ -24,6 +24,8 @@ pub enum Method {
     Get,
     /// With a body.
     Post,
+    /// With a body.
+    Put,
 }
 
 impl Method {
@@ -33,6 +35,7 @@ impl Method {
         match self {
             Self::Get => "GET",
             Self::Post => "POST",
+            Self::Put => "PUT",
         }
     }
 }
@@ -230,6 +233,7 @@ impl Transport {
             resolve: probe,
             connect: probe,
             through_proxy: probe,
+            stall: probe,
             exchange: probe,
             probe,
         };
@@ -359,7 +363,7 @@ impl Transport {
         }
         let answer = match request.method {
             Method::Get => agent.run(builder.body(()).map_err(|e| unwritable(request, e))?),
-            Method::Post => {
+            Method::Post | Method::Put => {
                 agent.run(builder.body(request.body).map_err(|e| unwritable(request, e))?)
             }
         };

@@ -133,6 +133,18 @@ pub struct Program {
     pub version: String,
 }
 
+impl Program {
+    /// For the `user-agent` header, e.g. `ctspark/0.1.0`.
+    #[must_use]
+    pub fn user_agent(&self) -> String {
+        let name = match self.kind {
+            ProgramKind::Spark => "ctspark",
+            ProgramKind::Agent => "ctagent",
+        };
+        format!("{name}/{}", self.version)
+    }
+}
+
 /// Periodic or resident.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -79,6 +79,26 @@ fn silent_proxies_cost_their_own_short_time_each() {
 }
 
 #[test]
+fn a_tunnel_that_falls_silent_is_left_long_before_a_slow_one_would_be() {
+    let server = Server::start();
+    let proxy = TestProxy::start(Kind::Good, server.address);
+    let mut config = config(server.address, &server.ca_pem, vec![proxy.plain()]);
+    config.timeouts.stall = Duration::from_millis(200);
+    config.timeouts.exchange = Duration::from_secs(600);
+    let mut transport = transport(config);
+    let began = Instant::now();
+    let error = get(&mut transport, "/endless").unwrap_err();
+    assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
+    let TransportError::NoRoute { failures } = error else { panic!("{error:?}") };
+    let tried: Vec<_> = failures.iter().map(|failure| failure.route.clone()).collect();
+    assert_eq!(tried, [Route::Proxy(proxy.address.into()), Route::Direct]);
+    for failure in failures {
+        let RouteError::TimedOut { phase, .. } = failure.error else { panic!("{failure:?}") };
+        assert_eq!(phase, Phase::Receiving);
+    }
+}
+
+#[test]
 fn the_choice_sticks_until_it_fails() {
     let server = Server::start();
     let (dead, good) = (

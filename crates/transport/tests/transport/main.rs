@@ -33,6 +33,7 @@ pub(crate) fn timeouts() -> Timeouts {
         resolve: Duration::from_millis(1000),
         connect: Duration::from_millis(1500),
         through_proxy: Duration::from_millis(1500),
+        stall: Duration::from_millis(5000),
         exchange: Duration::from_millis(5000),
         probe: Duration::from_millis(1500),
     }

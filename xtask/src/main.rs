@@ -40,8 +40,8 @@ enum Task {
     Docs,
     /// Fails when a dependency's licence is not on the allow-list.
     Licences,
-    /// Builds the static release binaries of the host programs.
-    Dist,
+    /// Builds what is shipped: static binaries of the host programs, .deb and .rpm packages.
+    Dist(dist::DistArgs),
 }
 
 fn main() -> ExitCode {
@@ -63,6 +63,6 @@ fn run_task(task: Task) -> Result<()> {
         Task::Layers => layers::check(&metadata::read()?),
         Task::Docs => docs::check(),
         Task::Licences => licences::check(&metadata::read()?),
-        Task::Dist => dist::run(),
+        Task::Dist(args) => dist::run(&args),
     }
 }

@@ -13,9 +13,11 @@ type Tool = (&'static str, &'static str);
 /// What every lab needs.
 pub(crate) const LAB: &[Tool] =
     &[("nft", "nftables"), ("ip", "iproute2"), ("unshare", "util-linux"), ("pkill", "procps")];
-/// What tests need besides: the proxies that people run, and what reads packages.
-pub(crate) const TESTS: &[Tool] =
-    &[("squid", "squid"), ("tinyproxy", "tinyproxy"), ("dpkg-deb", "dpkg"), ("rpmbuild", "rpm")];
+/// What tests need besides: the proxies that people run.
+pub(crate) const TESTS: &[Tool] = &[("squid", "squid"), ("tinyproxy", "tinyproxy")];
+/// What makes packages.
+pub(crate) const PACKAGING: &[Tool] =
+    &[("dpkg-deb", "dpkg"), ("rpmbuild", "rpm"), ("gzip", "gzip")];
 /// With what our firewall is compared, beside nft.
 pub(crate) const PEERS: &[Tool] = &[("iptables-restore", "iptables")];
 

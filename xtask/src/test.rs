@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use anyhow::Result;
 
-use crate::{packages, run};
+use crate::{dist, packages, run};
 
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct TestArgs {
@@ -15,8 +15,9 @@ pub(crate) struct TestArgs {
 
 /// Builds the binaries that the lab drives, then runs every test of the workspace.
 pub(crate) fn run(args: &TestArgs) -> Result<()> {
-    packages::ensure(&[packages::LAB, packages::TESTS].concat())?;
+    packages::ensure(&[packages::LAB, packages::TESTS, packages::PACKAGING].concat())?;
     run::succeed(&mut run::cargo(&["build", "--workspace", "--bins", "--locked"]))?;
+    dist::pack_debug()?;
     let runner: &[&str] = if has_nextest() {
         &["nextest", "run", "--workspace", "--locked", "--no-fail-fast"]
     } else {

@@ -1,0 +1,8 @@
+# $1: install or upgrade. A new agent is started by `ctagent register`.
+install -d -m 0700 /etc/xshield
+if [ -d /run/systemd/system ]; then
+    systemctl daemon-reload
+    if [ "$1" = upgrade ]; then
+        systemctl try-restart ctagent.service
+    fi
+fi

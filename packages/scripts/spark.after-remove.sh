@@ -1,0 +1,8 @@
+# $1: remove, purge or upgrade
+if [ "$1" = purge ]; then
+    rm -f /etc/xshield/spark.yaml
+    rmdir /etc/xshield 2>/dev/null || true
+fi
+if [ -d /run/systemd/system ]; then
+    systemctl daemon-reload
+fi

@@ -1,0 +1,115 @@
+//! What is shipped: static binaries of the host programs, and packages.
+
+mod deb;
+mod package;
+mod rpm;
+mod stage;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::{metadata, packages, run};
+use package::{Linking, PACKAGES, Package};
+use stage::Stage;
+
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// How hard packages are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Effort {
+    Fast,
+    Small,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct DistArgs {
+    /// Package the debug binaries, as tests do.
+    #[arg(long)]
+    debug: bool,
+}
+
+/// Builds everything and prints where it is and how large.
+pub(crate) fn run(args: &DistArgs) -> Result<()> {
+    packages::ensure(packages::PACKAGING)?;
+    if args.debug {
+        run::succeed(&mut run::cargo(&["build", "--workspace", "--bins", "--locked"]))?;
+        return pack_debug();
+    }
+    let target = metadata::read()?.target_directory;
+    build(Linking::Static)?;
+    build(Linking::Dynamic)?;
+    let found = |linking: Linking, name: &str| match linking {
+        Linking::Static => target.join(TARGET).join("dist").join(name),
+        Linking::Dynamic => target.join("release").join(name),
+    };
+    for file in pack(&target.join("packages"), VERSION, Effort::Small, &found)? {
+        let bytes = std::fs::metadata(&file)?.len();
+        println!("{}  {bytes} bytes", file.display());
+    }
+    Ok(())
+}
+
+/// Packages of the binaries that were built for tests, as those that are shipped in everything but the
+/// binaries; and below `next` the same as a later version, to be upgraded to.
+pub(crate) fn pack_debug() -> Result<()> {
+    let target = metadata::read()?.target_directory;
+    let debug = target.join("debug");
+    let packages = debug.join("packages");
+    let found = |_, name: &str| debug.join(name);
+    pack(&packages, VERSION, Effort::Fast, &found)?;
+    pack(&packages.join("next"), &format!("{VERSION}+1"), Effort::Fast, &found)?;
+    Ok(())
+}
+
+/// Builds `ctspark` without any dependency on the host's C library. Returns where it is.
+pub(crate) fn build_spark() -> Result<PathBuf> {
+    build_static(&["-p", "ctspark"])?;
+    Ok(metadata::read()?.target_directory.join(TARGET).join("dist").join("ctspark"))
+}
+
+fn build(linking: Linking) -> Result<()> {
+    let programs = PACKAGES.iter().filter(|package| package.linking == linking);
+    let crates: Vec<&str> = programs.flat_map(|package| ["-p", package.krate]).collect();
+    match linking {
+        Linking::Static => build_static(&crates),
+        Linking::Dynamic => {
+            run::succeed(run::cargo(&["build", "--release", "--locked", "--bins"]).args(crates))
+        }
+    }
+}
+
+fn build_static(crates: &[&str]) -> Result<()> {
+    let arguments = ["build", "--profile", "dist", "--locked", "--bins", "--target", TARGET];
+    // Naming the target keeps the flag away from build scripts and procedural macros, which can't be
+    // static.
+    let mut command = run::cargo(&arguments);
+    run::succeed(command.args(crates).env("RUSTFLAGS", "-C target-feature=+crt-static"))
+}
+
+/// Makes both forms of every package in `directory`. `found` tells where a binary is.
+fn pack(
+    directory: &Path,
+    version: &str,
+    effort: Effort,
+    found: &dyn Fn(Linking, &str) -> PathBuf,
+) -> Result<Vec<PathBuf>> {
+    std::fs::create_dir_all(directory)
+        .with_context(|| format!("could not make {}", directory.display()))?;
+    let mut made = Vec::new();
+    for package in PACKAGES {
+        let binary = |name: &str| found(package.linking, name);
+        let stage = Stage::fill(&directory.join(package.name), package, &binary)?;
+        made.push(deb::pack(directory, package, version, effort, &stage)?);
+        made.push(rpm::pack(directory, package, version, effort, &stage)?);
+    }
+    Ok(made)
+}
+
+/// A maintainer script's body, from `packages/scripts`.
+fn script(package: &Package, moment: &str) -> Result<String> {
+    let path =
+        run::root().join("packages/scripts").join(format!("{}.{moment}.sh", package.scripts));
+    std::fs::read_to_string(&path).with_context(|| format!("could not read {}", path.display()))
+}

@@ -1,0 +1,121 @@
+//! What is in which package.
+
+/// How a program is linked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Linking {
+    /// Needs nothing of the host, whatever its age.
+    Static,
+    /// Needs the C library of the machine it was built on, or a later one.
+    Dynamic,
+}
+
+/// Where a file comes from.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Source {
+    /// A program that was built.
+    Binary(&'static str),
+    /// A file of this repository.
+    File(&'static str),
+    /// A manual page of `packages/man`, compressed on the way.
+    Manual(&'static str),
+    /// What a program prints as a shell's completions: program, shell.
+    Completions(&'static str, &'static str),
+}
+
+/// What happens to a file when the package is upgraded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Upgrade {
+    /// The new one replaces it.
+    Replaced,
+    /// One that was changed is kept.
+    Kept,
+}
+
+/// A file of a package.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Item {
+    pub(super) source: Source,
+    /// Absolute.
+    pub(super) path: &'static str,
+    pub(super) mode: u32,
+    pub(super) upgrade: Upgrade,
+}
+
+/// A package, in whatever form.
+#[derive(Debug)]
+pub(super) struct Package {
+    pub(super) name: &'static str,
+    /// The crate of its programs.
+    pub(super) krate: &'static str,
+    pub(super) linking: Linking,
+    pub(super) summary: &'static str,
+    pub(super) description: &'static str,
+    /// What its scripts in `packages/scripts` begin with.
+    pub(super) scripts: &'static str,
+    pub(super) items: &'static [Item],
+}
+
+const fn item(source: Source, path: &'static str, mode: u32) -> Item {
+    Item { source, path, mode, upgrade: Upgrade::Replaced }
+}
+
+pub(super) const PACKAGES: &[Package] = &[
+    Package {
+        name: "xshield-spark",
+        krate: "ctspark",
+        linking: Linking::Static,
+        summary: "Micro-segmentation on this host's own firewall, without an agent",
+        description: "One run fetches this host's signed policy, programs nftables with it, proves \
+                      that it is there, and reports what it saw. A configuration manager runs it \
+                      every few minutes.",
+        scripts: "spark",
+        items: &[
+            item(Source::Binary("ctspark"), "/usr/sbin/ctspark", 0o755),
+            item(
+                Source::File("packages/systemd/ctspark.service"),
+                "/usr/lib/systemd/system/ctspark.service",
+                0o644,
+            ),
+            item(
+                Source::File("packages/systemd/ctspark.timer"),
+                "/usr/lib/systemd/system/ctspark.timer",
+                0o644,
+            ),
+            item(Source::Manual("ctspark.1"), "/usr/share/man/man1/ctspark.1.gz", 0o644),
+        ],
+    },
+    Package {
+        name: "xshield-platform",
+        krate: "xshield",
+        linking: Linking::Dynamic,
+        summary: "The Xshield platform: policy, compiler, threat feeds, telemetry",
+        description: "Turns what operators say about their hosts into a small signed ruleset for \
+                      each host, and shows what the hosts report. The same program is the client of \
+                      its API.",
+        scripts: "platform",
+        items: &[
+            item(Source::Binary("xshield"), "/usr/bin/xshield", 0o755),
+            item(
+                Source::File("packages/systemd/xshield.service"),
+                "/usr/lib/systemd/system/xshield.service",
+                0o644,
+            ),
+            Item {
+                source: Source::File("packages/config/platform.env"),
+                path: "/etc/xshield/platform.env",
+                mode: 0o644,
+                upgrade: Upgrade::Kept,
+            },
+            item(
+                Source::Completions("xshield", "bash"),
+                "/usr/share/bash-completion/completions/xshield",
+                0o644,
+            ),
+            item(
+                Source::Completions("xshield", "zsh"),
+                "/usr/share/zsh/vendor-completions/_xshield",
+                0o644,
+            ),
+        ],
+    },
+];

@@ -1,0 +1,101 @@
+//! RPM packages, by rpmbuild.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result};
+
+use super::package::{Package, Upgrade};
+use super::stage::Stage;
+use super::{Effort, script};
+use crate::run;
+
+/// A scriptlet, when our body runs, and what its argument (how many of the package there will be)
+/// becomes.
+const SCRIPTLETS: [(&str, &str, &str); 3] = [
+    (
+        "%post",
+        "after-install",
+        r#"if [ "$1" -gt 1 ]; then set -- upgrade; else set -- install; fi"#,
+    ),
+    (
+        "%preun",
+        "before-remove",
+        r#"if [ "$1" -gt 0 ]; then set -- upgrade; else set -- remove; fi"#,
+    ),
+    (
+        "%postun",
+        "after-remove",
+        r#"if [ "$1" -gt 0 ]; then set -- upgrade; else set -- remove; fi"#,
+    ),
+];
+
+/// Makes `NAME-VERSION-1.x86_64.rpm`.
+pub(super) fn pack(
+    directory: &Path,
+    package: &Package,
+    version: &str,
+    effort: Effort,
+    stage: &Stage,
+) -> Result<PathBuf> {
+    let work = directory.join(format!("{}.rpmbuild", package.name));
+    if work.exists() {
+        fs::remove_dir_all(&work)?;
+    }
+    fs::create_dir_all(&work)?;
+    let specification = work.join("package.spec");
+    fs::write(&specification, describe(package, version)?)?;
+    let define = |name: &str, value: &Path| format!("{name} {}", value.display());
+    let mut build = Command::new("rpmbuild");
+    build.args(["-bb", "--quiet", "--target", "x86_64-linux"]);
+    build.args(["--define", &define("_topdir", &work)]);
+    build.args(["--define", &define("_rpmdir", directory)]);
+    build.args(["--define", &define("stage", &stage.root)]);
+    // The machine's own macros must not strip, compress or check what was made ready elsewhere.
+    build.args(["--define", "__os_install_post %{nil}", "--define", "debug_package %{nil}"]);
+    build.args(["--define", "_build_id_links none"]);
+    let payload = match effort {
+        Effort::Fast => "w1.gzdio",
+        Effort::Small => "w9.gzdio",
+    };
+    build.args(["--define", &format!("_binary_payload {payload}")]);
+    build.args(["--define", "_rpmfilename %%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm"]);
+    run::succeed(build.arg(&specification).stdout(Stdio::null()))?;
+    fs::remove_dir_all(&work).context("could not remove rpmbuild's directory")?;
+    Ok(directory.join(format!("{}-{version}-1.x86_64.rpm", package.name)))
+}
+
+fn describe(package: &Package, version: &str) -> Result<String> {
+    let Package { name, summary, description, .. } = package;
+    let mut text = format!(
+        "Name: {name}
+Version: {version}
+Release: 1
+Summary: {summary}
+License: Apache-2.0
+Group: System Environment/Daemons
+
+%description
+{description}
+
+%install
+cp -a %{{stage}}/. %{{buildroot}}/
+
+%files
+%defattr(-,root,root,-)
+"
+    );
+    for item in package.items {
+        let kept = match item.upgrade {
+            Upgrade::Kept => "%config(noreplace) ",
+            Upgrade::Replaced => "",
+        };
+        writeln!(text, "{kept}%attr({:04o},root,root) {}", item.mode, item.path)?;
+    }
+    for (scriptlet, moment, arguments) in SCRIPTLETS {
+        write!(text, "\n{scriptlet}\nset -e\n{arguments}\n{}", script(package, moment)?)?;
+    }
+    Ok(text)
+}

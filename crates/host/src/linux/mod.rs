@@ -16,6 +16,7 @@ pub mod programs;
 pub mod resolver;
 pub mod sockets;
 pub mod system;
+pub mod watch;
 
 use xshield_wire::message::Problem;
 

@@ -102,6 +102,35 @@ impl Link {
         }
     }
 
+    /// Asks for one thing; `read` finds it in the answer.
+    pub(super) fn ask<T>(
+        &mut self,
+        kind: u16,
+        payload: &[u8],
+        buffer: &mut [u8],
+        read: impl Fn(&Message<'_>) -> Option<T>,
+    ) -> io::Result<T> {
+        let sequence = self.send(kind, 0, payload)?;
+        let deadline = Instant::now() + ANSWER;
+        loop {
+            let size = match self.receive(buffer, left(deadline))? {
+                Arrival::Datagram(size) => size,
+                Arrival::Overrun => continue,
+                Arrival::Nothing => return Err(io::ErrorKind::TimedOut.into()),
+            };
+            for message in Messages(&buffer[..size]) {
+                if message.sequence != sequence {
+                    continue;
+                }
+                if message.kind == ERROR {
+                    message.outcome()?;
+                } else {
+                    return read(&message).ok_or_else(|| io::ErrorKind::InvalidData.into());
+                }
+            }
+        }
+    }
+
     /// Asks for a list; `each` sees every answer's kind and payload.
     pub(super) fn dump(
         &mut self,

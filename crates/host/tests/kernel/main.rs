@@ -4,4 +4,5 @@
 
 mod conntrack;
 mod nflog;
+mod watch;
 mod world;

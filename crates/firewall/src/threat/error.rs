@@ -10,6 +10,17 @@ pub enum ThreatError {
     /// The kernel could not be asked, or refused.
     #[error(transparent)]
     Firewall(#[from] FirewallError),
+    /// The entries could not be read to their end.
+    #[error(
+        "loading threat list {revision}: its entries can't be read; nothing was changed; fetch it again"
+    )]
+    Unreadable {
+        /// The list's revision.
+        revision: u64,
+        /// Why not.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The entries are not those that were announced.
     #[error(
         "loading threat list {revision}: it names {named} entries (hosts+prefixes of IPv4, of IPv6) and has {found}; nothing was changed; fetch it again"

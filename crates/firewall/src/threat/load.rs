@@ -1,5 +1,7 @@
 //! Filling a whole list into the slot that nothing leads to, and leading packets to it.
 
+use std::error::Error;
+
 use ipnet::IpNet;
 use rustix::thread::{MembarrierCommand, membarrier};
 
@@ -39,17 +41,22 @@ impl ThreatTable {
         })
     }
 
-    pub(super) fn fill(
+    pub(super) fn fill<E: Error + Send + Sync + 'static>(
         &mut self,
         slot: Slot,
         list: &ListName,
-        entries: impl IntoIterator<Item = IpNet>,
+        entries: impl IntoIterator<Item = Result<IpNet, E>>,
     ) -> Result<(), ThreatError> {
         let action = "loading a threat list";
         let mut elements = Elements::new(Verb::Add, slot);
         let mut batch = Batch::of_table(TABLE, None);
         let mut found = Counts::default();
         for entry in entries {
+            let unreadable = |source| ThreatError::Unreadable {
+                revision: list.revision,
+                source: Box::new(source),
+            };
+            let entry = entry.map_err(unreadable)?;
             refuse_everything(&[entry], action)?;
             let count = found.of_mut(ListSet::of(&entry));
             *count = count.saturating_add(1);

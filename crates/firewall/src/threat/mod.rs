@@ -21,6 +21,8 @@ mod list;
 mod load;
 mod read;
 
+use std::convert::Infallible;
+use std::error::Error;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -89,17 +91,31 @@ impl ThreatTable {
         Ok(Survey::read(&mut self.link)?.state)
     }
 
-    /// Puts a whole list in force. `entries` are disjoint and in any order; they are read once, in
-    /// bounded memory.
+    /// Puts a whole list in force; see [`ThreatTable::load_from`].
     ///
     /// # Errors
-    /// When the entries are not those that `list` names, or the kernel refuses one of them or its memory.
-    /// Then what was in force before is in force, and what was loaded is taken out again.
+    /// Those of [`ThreatTable::load_from`].
     pub fn load(
         &mut self,
         list: &ListName,
         posture: &Posture,
         entries: impl IntoIterator<Item = IpNet>,
+    ) -> Result<(), ThreatError> {
+        self.load_from(list, posture, entries.into_iter().map(Ok::<_, Infallible>))
+    }
+
+    /// Puts a whole list in force. `entries` are disjoint and in any order; they are read once, in
+    /// bounded memory, and may turn out to be damaged until the very last.
+    ///
+    /// # Errors
+    /// When an entry can't be read, the entries are not those that `list` names, or the kernel refuses
+    /// one of them or its memory. Then what was in force before is in force, and what was loaded is taken
+    /// out again.
+    pub fn load_from<E: Error + Send + Sync + 'static>(
+        &mut self,
+        list: &ListName,
+        posture: &Posture,
+        entries: impl IntoIterator<Item = Result<IpNet, E>>,
     ) -> Result<(), ThreatError> {
         let state = Survey::read(&mut self.link)?.state;
         let slot = state.standing().map_or(Slot::A, |old| old.slot.other());

@@ -6,6 +6,7 @@ mod firewall;
 mod rules;
 mod spark;
 mod swaps;
+mod threat;
 mod traffic;
 
 use std::path::PathBuf;
@@ -23,18 +24,29 @@ enum What {
     Spark,
     /// Changing rules, and what they cost a packet.
     Firewall,
+    /// Threat lists: loading, changing, and what they cost a packet.
+    Threat,
 }
 
 /// The measurement's command line.
 #[derive(Debug, clap::Args)]
 pub struct BenchArgs {
     what: What,
-    /// What is measured: the static release build of ctspark, or the firewall's driver.
+    /// What is measured: the static release build of ctspark, or one of the firewall's examples.
     #[arg(long)]
     program: PathBuf,
     /// Shorter runs; the figures are rough.
     #[arg(long)]
     quick: bool,
+    /// Threat lists: one measurement alone.
+    #[arg(long)]
+    part: Option<threat::Part>,
+    /// Threat lists: the threat crate's example that measures sizes.
+    #[arg(long)]
+    measure: Option<PathBuf>,
+    /// Threat lists: a directory of real ones, `NAME_DATE.txt.gz`.
+    #[arg(long)]
+    feeds: Option<PathBuf>,
 }
 
 /// How much effort a measurement takes.
@@ -54,6 +66,11 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     match args.what {
         What::Spark => spark::run(&args.program, effort),
         What::Firewall => firewall::run(&args.program, effort),
+        What::Threat => {
+            let (measure, feeds) = (args.measure.as_deref(), args.feeds.as_deref());
+            let means = threat::Means { driver: &args.program, measure, feeds, effort };
+            threat::run(&means, args.part)
+        }
     }
 }
 

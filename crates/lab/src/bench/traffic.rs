@@ -62,7 +62,7 @@ impl Sink {
     }
 
     /// Datagrams that came through the firewall, those for which the socket had no room included.
-    fn arrived(&self) -> Result<u64> {
+    pub(super) fn arrived(&self) -> Result<u64> {
         let table = std::fs::read_to_string(format!("/proc/{}/net/udp", self.pid))?;
         let drops = table.lines().skip(1).filter_map(|line| line.split_whitespace().last());
         let drops: u64 = drops.filter_map(|count| count.parse::<u64>().ok()).sum();
@@ -203,7 +203,7 @@ impl Source {
 }
 
 /// How many have arrived since `before`, when all `sent` have or no more do.
-fn settled(to: &Sink, before: u64, sent: u64) -> Result<u64> {
+pub(super) fn settled(to: &Sink, before: u64, sent: u64) -> Result<u64> {
     let mut arrived = to.arrived()? - before;
     let mut deadline = Instant::now() + ARRIVAL;
     while arrived < sent && Instant::now() < deadline {

@@ -1,0 +1,118 @@
+//! Who blocks a list of addresses, and how it gets into the kernel.
+
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use super::{Driver, lists, shown};
+use crate::host::Host;
+use crate::programs::Programs;
+use crate::wait;
+
+/// Who is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Contestant {
+    Xshield,
+    /// `nft -f` with a hash set of known size.
+    Nft,
+    /// `ipset restore` with hash:ip.
+    Ipset,
+}
+
+impl Contestant {
+    pub(super) const ALL: [Self; 3] = [Self::Xshield, Self::Nft, Self::Ipset];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Xshield => "xshield",
+            Self::Nft => "nft -f, hash set with size",
+            Self::Ipset => "ipset restore, hash:ip",
+        }
+    }
+}
+
+/// A list in the form in which each one reads it.
+pub(super) struct Forms {
+    ours: PathBuf,
+    nft: PathBuf,
+    ipset: PathBuf,
+}
+
+impl Forms {
+    pub(super) fn write(driver: &Path, host: &Host, addresses: &[Ipv4Addr]) -> Result<Self> {
+        let text = lists::file(host, "list.txt", &lists::plain(addresses))?;
+        let ours = Driver { program: driver, host }.compile(&text)?;
+        let elements: Vec<String> = addresses.iter().map(Ipv4Addr::to_string).collect();
+        let set = format!("type ipv4_addr; size {}", addresses.len());
+        let nft = lists::file(host, "list.nft", &lists::nft(&set, true, &elements))?;
+        let ipset = lists::file(host, "list.ipset", &lists::ipset(addresses))?;
+        Ok(Self { ours, nft, ipset })
+    }
+
+    fn command<'a>(&'a self, who: Contestant, driver: &'a Path) -> Result<[&'a str; 3]> {
+        Ok(match who {
+            Contestant::Xshield => [shown(driver)?, "load", shown(&self.ours)?],
+            Contestant::Nft => ["nft", "-f", shown(&self.nft)?],
+            Contestant::Ipset => ["ipset", "-file", shown(&self.ipset)?],
+        })
+    }
+
+    /// Loads into a host that has nothing; returns the whole program's time.
+    pub(super) fn load(&self, who: Contestant, driver: &Path, host: &Host) -> Result<Duration> {
+        let [program, first, second] = self.command(who, driver)?;
+        let restore = (who == Contestant::Ipset).then_some("restore");
+        let begin = Instant::now();
+        host.run(program, [first, second].into_iter().chain(restore))?;
+        Ok(begin.elapsed())
+    }
+
+    /// The same; returns the program's peak of memory in KiB.
+    pub(super) fn peak(
+        &self,
+        who: Contestant,
+        driver: &Path,
+        (host, programs): (&Host, &Programs),
+    ) -> Result<f64> {
+        let lab = programs.lab();
+        let words = ["peak"].into_iter().chain(self.command(who, driver)?);
+        let restore = (who == Contestant::Ipset).then_some("restore");
+        let answer = host.run(lab, words.chain(restore))?;
+        answer.trim().parse().with_context(|| format!("peak printed {answer:?}"))
+    }
+}
+
+/// Takes everything out of a host's kernel, and waits until its memory is free.
+pub(super) fn clear(host: &Host) -> Result<()> {
+    host.run("nft", ["flush", "ruleset"])?;
+    host.run("ipset", ["destroy"])?;
+    settled_kib().map(drop)
+}
+
+/// KiB of memory that the kernel uses for itself and can't give up, once it stays the same: what it frees,
+/// it frees later.
+pub(super) fn settled_kib() -> Result<f64> {
+    const STEADY: Duration = Duration::from_millis(300);
+    const NOISE: i64 = 256;
+    let mut steady: (i64, Instant) = (kernel_kib()?, Instant::now());
+    wait::until("the kernel's memory settles", Duration::from_secs(20), || {
+        let now = kernel_kib()?;
+        if (now - steady.0).abs() > NOISE {
+            steady = (now, Instant::now());
+        }
+        #[allow(clippy::cast_precision_loss, reason = "KiB of one machine")]
+        Ok((steady.1.elapsed() > STEADY).then_some(now as f64))
+    })
+}
+
+fn kernel_kib() -> Result<i64> {
+    let info = std::fs::read_to_string("/proc/meminfo")?;
+    let fields = info.lines().filter_map(|line| {
+        let rest = ["SUnreclaim:", "VmallocUsed:", "Percpu:"]
+            .iter()
+            .find_map(|field| line.strip_prefix(field))?;
+        rest.split_whitespace().next()?.parse::<i64>().ok()
+    });
+    Ok(fields.sum())
+}

@@ -1,0 +1,92 @@
+//! The kernel's memory for an address, in every kind of set.
+
+use anyhow::{Context, Result};
+
+use super::contestants::{Contestant, Forms, clear, settled_kib};
+use super::{MILLION, Means, lists};
+use crate::bench::Effort;
+use crate::bench::firewall::lab_with_client;
+use crate::figure::{Figure, median};
+use crate::host::Host;
+
+/// Interval sets take too long for more.
+const FEW: usize = 100_000;
+
+/// How a set of nftables is declared, what the kernel makes of it, and how an element is written.
+struct Kind {
+    name: &'static str,
+    declaration: &'static str,
+    behind: &'static str,
+    count: usize,
+}
+
+const KINDS: [Kind; 7] = [
+    hash("nft hash, size (one probe)", "type ipv4_addr; size 1000000", ""),
+    hash("nft rhash, no size (one probe)", "type ipv4_addr", ""),
+    hash("nft rhash, dynamic (one probe)", "type ipv4_addr; flags dynamic; size 1000000", ""),
+    hash(
+        "nft rhash, timeout (one probe)",
+        "type ipv4_addr; flags timeout; size 1000000",
+        " timeout 1d",
+    ),
+    hash(
+        "nft hash of address . port (one probe)",
+        "type ipv4_addr . inet_service; size 1000000",
+        " . 1",
+    ),
+    Kind {
+        name: "nft rbtree, 100,000",
+        declaration: "type ipv4_addr; flags interval",
+        behind: "",
+        count: FEW,
+    },
+    Kind {
+        name: "nft pipapo, 100,000",
+        declaration: "type ipv4_addr . inet_service; flags interval",
+        behind: " . 1-2",
+        count: FEW,
+    },
+];
+
+const fn hash(name: &'static str, declaration: &'static str, behind: &'static str) -> Kind {
+    Kind { name, declaration, behind, count: MILLION as usize }
+}
+
+pub(super) fn run(means: &Means<'_>) -> Result<()> {
+    let mut lab = lab_with_client()?;
+    let host = lab.add_host("server", 12)?;
+    let addresses = lists::random(MILLION);
+    let forms = Forms::write(means.driver, host, &addresses)?;
+    let rounds = match means.effort {
+        Effort::Full => 5,
+        Effort::Quick => 1,
+    };
+    let measure = |load: &dyn Fn() -> Result<()>, count: usize| -> Result<f64> {
+        let each = (0..rounds).map(|_| bytes_each(host, load, count)).collect::<Result<_>>()?;
+        median(each).context("nothing was measured")
+    };
+    let ours = measure(
+        &|| forms.load(Contestant::Xshield, means.driver, host).map(drop),
+        addresses.len(),
+    )?;
+    let figure = || Figure::new("threat.kernel_bytes_per_address", ours, "bytes");
+    for kind in KINDS {
+        let elements = addresses.iter().take(kind.count);
+        let elements: Vec<String> = elements.map(|a| format!("{a}{}", kind.behind)).collect();
+        let text = lists::nft(kind.declaration, false, &elements);
+        let file = lists::file(host, "kind.nft", &text)?;
+        let load = || host.run("nft", ["-f".as_ref(), file.as_os_str()]).map(drop);
+        figure().beside(kind.name, measure(&load, kind.count)?).print();
+    }
+    let load = || forms.load(Contestant::Ipset, means.driver, host).map(drop);
+    figure().beside("ipset hash:ip", measure(&load, addresses.len())?).print();
+    Ok(())
+}
+
+fn bytes_each(host: &Host, load: &dyn Fn() -> Result<()>, count: usize) -> Result<f64> {
+    clear(host)?;
+    let before = settled_kib()?;
+    load()?;
+    #[allow(clippy::cast_precision_loss, reason = "a million is far below 2^52")]
+    Ok((settled_kib()? - before) * 1024.0 / count as f64)
+}

@@ -1,0 +1,110 @@
+//! Threat lists: how long a million addresses take into the kernel, what memory, what they cost a packet,
+//! and what packets see of a change.
+
+mod bouncer;
+mod contestants;
+mod delta;
+mod flood;
+mod hitless;
+mod lists;
+mod load;
+mod memory;
+mod packets;
+mod wire;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use super::Effort;
+use crate::host::Host;
+
+/// Addresses of the list that the figures are named after.
+const MILLION: u32 = 1_000_000;
+
+/// What measures need beside the lab.
+pub(super) struct Means<'a> {
+    /// The firewall's `threat` example.
+    pub driver: &'a Path,
+    /// The threat crate's `measure` example.
+    pub measure: Option<&'a Path>,
+    /// Real lists, `NAME_DATE.txt.gz`.
+    pub feeds: Option<&'a Path>,
+    pub effort: Effort,
+}
+
+/// Which measurement; all of them without a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Part {
+    /// Time and memory of a first load.
+    Load,
+    /// The kernel's memory for an address.
+    Memory,
+    /// A day's change.
+    Delta,
+    /// Rates with a million entries, none of which matches.
+    Packets,
+    /// Changes under traffic.
+    Hitless,
+    /// Bytes of real lists and days.
+    Wire,
+    /// Beside CrowdSec's bouncer.
+    Bouncer,
+}
+
+pub(super) fn run(means: &Means<'_>, part: Option<Part>) -> Result<()> {
+    let parts: [(Part, fn(&Means<'_>) -> Result<()>); 7] = [
+        (Part::Load, load::run),
+        (Part::Memory, memory::run),
+        (Part::Delta, delta::run),
+        (Part::Packets, packets::run),
+        (Part::Hitless, hitless::run),
+        (Part::Wire, wire::run),
+        (Part::Bouncer, bouncer::run),
+    ];
+    for (_, measure) in parts.into_iter().filter(|(one, _)| part.is_none_or(|p| p == *one)) {
+        measure(means)?;
+    }
+    Ok(())
+}
+
+/// What the driver says something took.
+struct Spent {
+    milliseconds: f64,
+    idle_kib: f64,
+    peak_kib: f64,
+}
+
+/// The firewall's driver, run on a host.
+struct Driver<'a> {
+    program: &'a Path,
+    host: &'a Host,
+}
+
+impl Driver<'_> {
+    fn ask<'w>(&self, words: impl IntoIterator<Item = &'w str>) -> Result<String> {
+        self.host.run(self.program, words).map(|answer| answer.trim().to_owned())
+    }
+
+    fn spend<'w>(&self, words: impl IntoIterator<Item = &'w str>) -> Result<Spent> {
+        let answer = self.ask(words)?;
+        let numbers = answer.split_whitespace().map(str::parse).collect::<Result<Vec<f64>, _>>();
+        match numbers.as_deref() {
+            Ok(&[milliseconds, idle_kib, peak_kib]) => {
+                Ok(Spent { milliseconds, idle_kib, peak_kib })
+            }
+            _ => anyhow::bail!("the driver answered {answer:?}"),
+        }
+    }
+
+    /// Writes a plain list as a host keeps it.
+    fn compile(&self, text: &Path) -> Result<PathBuf> {
+        let list = text.with_extension("list");
+        self.ask(["compile", shown(text)?, shown(&list)?])?;
+        Ok(list)
+    }
+}
+
+fn shown(path: &Path) -> Result<&str> {
+    path.to_str().with_context(|| format!("{} is not UTF-8", path.display()))
+}

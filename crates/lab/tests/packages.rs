@@ -33,6 +33,8 @@ struct Machine<'a> {
     packages: PathBuf,
 }
 
+/// Debian's rpm keeps its database in the user's home otherwise, which is the machine's.
+const RPM: &[&str] = &["--dbpath", "/var/lib/rpm"];
 const SYSTEMCTL: &str = "/var/tmp/systemctl.log";
 
 impl<'a> Machine<'a> {
@@ -90,7 +92,7 @@ impl<'a> Machine<'a> {
     fn remove(&self, name: &str) -> Result<()> {
         match self.manager {
             Manager::Dpkg => self.host.run("dpkg", ["-r", name])?,
-            Manager::Rpm => self.host.run("rpm", ["-e", name])?,
+            Manager::Rpm => self.host.run("rpm", RPM.iter().chain(&["-e", name]))?,
         };
         Ok(())
     }
@@ -98,7 +100,9 @@ impl<'a> Machine<'a> {
     fn version(&self, name: &str) -> Result<String> {
         match self.manager {
             Manager::Dpkg => self.host.run("dpkg-query", ["-W", "-f", "${Version}", name]),
-            Manager::Rpm => self.host.run("rpm", ["-q", "--qf", "%{VERSION}", name]),
+            Manager::Rpm => {
+                self.host.run("rpm", RPM.iter().chain(&["-q", "--qf", "%{VERSION}", name]))
+            }
         }
     }
 

@@ -34,7 +34,7 @@ struct Machine<'a> {
 }
 
 /// Debian's rpm keeps its database in the user's home otherwise, which is the machine's.
-const RPM: &[&str] = &["--dbpath", "/var/lib/rpm"];
+const RPM: &[&str] = &["HOME=/var/tmp", "rpm"];
 const SYSTEMCTL: &str = "/var/tmp/systemctl.log";
 
 impl<'a> Machine<'a> {
@@ -84,7 +84,7 @@ impl<'a> Machine<'a> {
         match self.manager {
             Manager::Dpkg => self.host.run("dpkg", ["-i".as_ref(), file])?,
             // Debian's packages are not in rpm's database.
-            Manager::Rpm => self.host.run("rpm", ["-U".as_ref(), "--nodeps".as_ref(), file])?,
+            Manager::Rpm => self.host.run("env", ["-U".as_ref(), "--nodeps".as_ref(), file])?,
         };
         Ok(())
     }
@@ -92,7 +92,7 @@ impl<'a> Machine<'a> {
     fn remove(&self, name: &str) -> Result<()> {
         match self.manager {
             Manager::Dpkg => self.host.run("dpkg", ["-r", name])?,
-            Manager::Rpm => self.host.run("rpm", RPM.iter().chain(&["-e", name]))?,
+            Manager::Rpm => self.host.run("env", RPM.iter().chain(&["-e", name]))?,
         };
         Ok(())
     }
@@ -101,7 +101,7 @@ impl<'a> Machine<'a> {
         match self.manager {
             Manager::Dpkg => self.host.run("dpkg-query", ["-W", "-f", "${Version}", name]),
             Manager::Rpm => {
-                self.host.run("rpm", RPM.iter().chain(&["-q", "--qf", "%{VERSION}", name]))
+                self.host.run("env", RPM.iter().chain(&["-q", "--qf", "%{VERSION}", name]))
             }
         }
     }

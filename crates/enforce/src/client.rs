@@ -3,12 +3,15 @@
 use std::net::SocketAddr;
 
 use xshield_policy::AssetId;
-use xshield_transport::{Method, Request, Response, RouteState, Transport, TransportError};
+use xshield_transport::{
+    DownloadError, Method, Request, Response, RouteState, Transport, TransportError,
+};
 use xshield_wire::message::{
     CheckIn, CheckInAnswer, Digest, ProblemDocument, ReportAnswer, SessionResponse,
 };
 use xshield_wire::session::{self, Randomness, Session, SessionError};
 use xshield_wire::signature::{self, RequestParts, Signer};
+use xshield_wire::threat::{ThreatFile, ThreatPath};
 use xshield_wire::{Bytes, EnforcementKey, IdentityKey};
 
 use crate::surroundings::Surroundings;
@@ -204,6 +207,47 @@ impl<'a> Client<'a> {
         }
     }
 
+    /// Fetches this host's threat order: an envelope, not yet verified.
+    ///
+    /// # Errors
+    /// See [`ContactError`].
+    pub(crate) fn threat_order(&mut self) -> Result<Vec<u8>, ContactError> {
+        let response =
+            self.signed("the threat order", Method::Get, "/host/v1/threat/order", &[], &[])?;
+        Ok(response.body)
+    }
+
+    /// Asks for the files that lead from a threat list, or from none, to the ordered one.
+    ///
+    /// # Errors
+    /// See [`ContactError`].
+    pub(crate) fn threat_path(
+        &mut self,
+        from: Option<xshield_threat::Digest>,
+    ) -> Result<ThreatPath, ContactError> {
+        const WHAT: &str = "the path to the threat list";
+        let mut path = "/host/v1/threat/path".to_owned();
+        if let Some(from) = from {
+            path.push_str(&format!("?from={from}"));
+        }
+        let response = self.signed(WHAT, Method::Get, &path, &[], &[])?;
+        from_json(WHAT, &response.body)
+    }
+
+    /// Downloads a file of a threat list's path into what `begin` gives.
+    ///
+    /// # Errors
+    /// See [`DownloadError`].
+    pub(crate) fn threat_file<W: std::io::Write>(
+        &mut self,
+        file: &ThreatFile,
+        begin: impl FnMut() -> std::io::Result<W>,
+    ) -> Result<W, DownloadError> {
+        let name = xshield_threat::Digest(file.sha256.0);
+        let path = format!("/host/v1/threat/files/{name}");
+        self.transport.download(&path, file.bytes, begin)
+    }
+
     /// Delivers one packed report.
     ///
     /// # Errors
@@ -249,7 +293,7 @@ impl<'a> Client<'a> {
             None => self.handshake()?,
         };
         let signer = Signer { key: &session.key, asset: &session.asset, token: &session.token };
-        let parts = RequestParts { method: method.as_str(), path, query: None, body };
+        let parts = RequestParts::new(method.as_str(), path, body);
         let nonce = Bytes(self.surroundings.random());
         let mut all = signature::sign(signer, &parts, self.surroundings.now(), nonce).to_vec();
         all.extend_from_slice(headers);

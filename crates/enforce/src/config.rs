@@ -14,6 +14,9 @@ pub const DEFAULT_PATH: &str = "/etc/xshield/spark.yaml";
 /// Largest configuration file that is read, in bytes.
 const MAX_SIZE: u64 = 1024 * 1024;
 
+/// The largest budget for the threat list, in MiB: more than any list takes.
+const MOST_THREAT_BUDGET: u64 = 64 << 10;
+
 /// A checked configuration.
 #[derive(Debug)]
 pub struct Config {
@@ -33,6 +36,8 @@ pub struct Config {
     pub probation: Duration,
     /// How long a domain's last good answer is used while the resolver fails.
     pub stale_answers: Duration,
+    /// The most kernel memory that the threat list may take, in bytes; `None`: the platform says.
+    pub threat_budget: Option<u64>,
     /// Whether Spark installs what nftables needs.
     pub nftables: Provisioning,
     /// Whether Spark installs its boot unit.
@@ -108,6 +113,8 @@ struct Raw {
     probation_seconds: u64,
     #[serde(default = "default_stale_answers")]
     stale_answers_seconds: u64,
+    /// In MiB.
+    threat_budget: Option<u64>,
     #[serde(default)]
     nftables: Provisioning,
     #[serde(default)]
@@ -173,6 +180,10 @@ impl Raw {
         if !(5..=600).contains(&self.probation_seconds) {
             return Err(refuse("probation-seconds", "expected 5 to 600".to_owned()));
         }
+        if self.threat_budget.is_some_and(|mib| !(1..=MOST_THREAT_BUDGET).contains(&mib)) {
+            let expected = format!("expected 1 to {MOST_THREAT_BUDGET} MiB");
+            return Err(refuse("threat-budget", expected));
+        }
         if !self.state_directory.is_absolute() {
             return Err(refuse("state-directory", "expected an absolute path".to_owned()));
         }
@@ -185,6 +196,7 @@ impl Raw {
             state_directory: self.state_directory,
             probation: Duration::from_secs(self.probation_seconds),
             stale_answers: Duration::from_secs(self.stale_answers_seconds),
+            threat_budget: self.threat_budget.map(|mib| mib << 20),
             nftables: self.nftables,
             boot_unit: self.boot_unit,
         })

@@ -35,6 +35,7 @@ use crate::routes::{self, ProxiesMark, RouteReport};
 use crate::state::{LastKnownGood, Progress, StateDirectory, problem};
 use crate::step::step;
 use crate::surroundings::Surroundings;
+use crate::threat::Threats;
 
 /// Bound of the spool, in bytes.
 const SPOOL_BYTES: u64 = 64 * 1024 * 1024;
@@ -120,6 +121,7 @@ impl Cycle<'_> {
         let identity_key = identity.identity.key();
         let progress = state.progress(&mut problems)?;
         let known_good = state.last_known_good(&self.config.policy_keys, &mut problems)?;
+        let threat = Threats::of(&state, &self.config.policy_keys, &mut problems)?;
         let host = system::host_facts(&preflight.os)?;
         let resolver = Resolver::of_system(&self.surroundings.root, Patience::default());
         let last_route =
@@ -143,6 +145,7 @@ impl Cycle<'_> {
             client,
             progress,
             known_good,
+            threat,
             outcome: Outcome::new(RunStatus::Failed),
             failure: None,
             ports: Vec::new(),
@@ -193,6 +196,7 @@ pub(crate) struct Run<'a> {
     pub(crate) spool: Spool,
     pub(crate) progress: Progress,
     pub(crate) known_good: Option<LastKnownGood>,
+    pub(crate) threat: Threats,
     pub(crate) outcome: Outcome,
     /// The first thing that failed and has a status of its own.
     pub(crate) failure: Option<RunStatus>,
@@ -222,17 +226,20 @@ impl Run<'_> {
         step("collected");
         let damage = self.repair(&mut firewall, damage)?;
         self.let_new_proxies_through(&mut firewall)?;
+        self.settle_threats();
 
         let answer = self.check_in(self.standing(), Connection::Any);
         step("checked-in");
-        let fetched = answer.and_then(|answer| self.fetch(&answer));
+        let fetched = answer.as_ref().and_then(|answer| self.fetch(answer));
         step("fetched");
 
         let target = fetched.or_else(|| self.known_good.clone().map(|known| known.ruleset));
-        if let Some(ruleset) = target {
+        let policy = target.map_or(Ok(()), |ruleset| {
             self.apply(&mut firewall, ruleset, damage)?;
-            self.read_back(&mut firewall)?;
-        }
+            self.read_back(&mut firewall)
+        });
+        self.follow_threat_order(answer.as_ref());
+        policy?;
         self.install_boot_unit();
         self.report_ports();
         Ok(())
@@ -264,6 +271,7 @@ impl Run<'_> {
         );
         self.note("blocked-firewalld", text);
         self.failure = Some(RunStatus::Blocked);
+        self.look_at_threats();
         self.check_in(self.standing(), Connection::Any);
     }
 
@@ -284,7 +292,7 @@ impl Run<'_> {
     /// Tells the platform what was found after the check-in; what it can't be told now, the next run
     /// tells it.
     fn tell_the_rest(&mut self) {
-        if self.was_reached() && self.outcome.problems != self.told {
+        if self.was_reached() && (self.outcome.problems != self.told || self.threat_is_untold()) {
             self.check_in(self.standing(), Connection::Any);
         }
         let told = &self.told;
@@ -332,7 +340,7 @@ impl Run<'_> {
             status,
             in_force: self.known_good.as_ref().map(|known| known.ruleset.in_force()),
             problems: [&self.progress.untold[..], &self.outcome.problems[..]].concat(),
-            threat: None,
+            threat: Some(self.threat_standing()),
             routes: self.routes().into_iter().map(Into::into).collect(),
             interval: self.cycle.errand.interval,
             configuration: self.progress.configuration.as_ref().map(|set| set.version),
@@ -350,6 +358,7 @@ impl Run<'_> {
                 self.outcome.platform = Contact::Reached;
                 self.progress.untold.clear();
                 self.told = self.outcome.problems.clone();
+                self.threat_told(check_in.threat);
                 self.outcome.wanted = answer.wanted.map(|wanted| wanted.revision);
                 self.progress.last_contact = Some(self.cycle.surroundings.now());
                 self.hear(&answer);
@@ -445,7 +454,7 @@ impl Run<'_> {
     }
 
     fn install_boot_unit(&mut self) {
-        if self.cycle.config.boot_unit == Provisioning::Leave || self.known_good.is_none() {
+        if self.cycle.config.boot_unit == Provisioning::Leave || !self.has_something_to_restore() {
             return;
         }
         let Surroundings { root, program, config, .. } = self.cycle.surroundings;
@@ -462,8 +471,10 @@ impl Run<'_> {
 
     /// Writes the positions down, then delivers what is waiting.
     fn finish(mut self) -> Result<Outcome, CycleError> {
+        self.conclude_threats();
         self.outcome.status = match (self.failure, self.outcome.in_force) {
             (Some(failure), _) => failure,
+            (None, _) if self.progress.threat.failure.is_some() => RunStatus::Failed,
             (None, Some(_)) => RunStatus::Enforcing,
             (None, None) => RunStatus::NoPolicy,
         };

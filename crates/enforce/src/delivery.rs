@@ -3,11 +3,11 @@
 use std::time::Instant;
 
 use xshield_firewall::{Firewall, FlowDump, Hit, Programmed};
-use xshield_host::linux::kernel_log::{self, Moment, Sources};
+use xshield_host::linux::kernel_log::{self, LoggedFlow, Moment, Sources};
 use xshield_policy::Bound;
 use xshield_wire::Bytes;
 use xshield_wire::message::{
-    CheckInAnswer, CommandKind, DirectionState, EventKind, EventReport, FirewallEvent,
+    CheckInAnswer, CommandKind, DirectionState, EventKind, EventReport, EventSource, FirewallEvent,
     ProgrammedReport, Report, ReportBody, UnenforceableRule, VERSION,
 };
 
@@ -34,9 +34,17 @@ impl Run<'_> {
         let mut events = reports::flow_events(&flows, bound.as_ref(), interval);
         self.count_recorder_losses(&dump);
         let denials = events.iter().any(|event| event.kind != EventKind::Accepted);
-        if denials || !firewall.capabilities().recorder {
-            events.extend(self.log_events(bound.as_ref(), interval));
+        let recorder = firewall.capabilities().recorder;
+        if denials || !recorder {
+            let logged = self.logged_flows(interval);
+            let logged_events = logged.iter().filter_map(|flow| flow.event(EventSource::KernelLog));
+            events.extend(self.own_events(logged_events.collect(), bound.as_ref()));
+            if !recorder {
+                let matches = logged.iter().filter_map(LoggedFlow::threat);
+                self.threat.logged = matches.collect();
+            }
         }
+        self.collect_matches(bound.as_ref());
         self.progress.last_collected = Some(now);
         self.spool_losses = self.spool.losses();
         self.progress.lost += self.spool_losses.items;
@@ -54,9 +62,7 @@ impl Run<'_> {
 
     /// Flows that found no room in the recorder since the last run.
     fn count_recorder_losses(&mut self, dump: &FlowDump) {
-        let lost: u64 = dump.fullness.iter().map(|fullness| fullness.lost_packets).sum();
-        let before = std::mem::replace(&mut self.progress.recorder_lost, (dump.epoch, lost));
-        let new = if before.0 == dump.epoch { lost.saturating_sub(before.1) } else { lost };
+        let new = new_losses(dump, &mut self.progress.recorder_lost);
         self.progress.lost += new;
         if new > 0 {
             let text = format!("the flow recorder was full: {new} packets are not in the events");
@@ -66,7 +72,7 @@ impl Run<'_> {
 
     /// Log lines since the last run. Beside the exact counts of the recorder they are what operators'
     /// other tools see, too.
-    fn log_events(&mut self, bound: Option<&Bound>, interval: Interval) -> Vec<FirewallEvent> {
+    fn logged_flows(&mut self, interval: Interval) -> Vec<LoggedFlow> {
         let moment = Moment {
             now: interval.until,
             uptime: self.cycle.surroundings.uptime_ms() / 1000,
@@ -76,11 +82,7 @@ impl Run<'_> {
             Ok(Some(batch)) => {
                 self.progress.lost += batch.lost;
                 self.progress.log = Some(batch.cursor);
-                let mut events = kernel_log::events(batch.lines, interval.until);
-                // The kernel has one log for all network namespaces.
-                events.retain(|event| reports::is_about(event, &self.host.addresses));
-                reports::name_rules(&mut events, bound);
-                events
+                kernel_log::flows(batch.lines, interval.until)
             }
             Ok(None) => Vec::new(),
             Err(error) => {
@@ -88,6 +90,18 @@ impl Run<'_> {
                 Vec::new()
             }
         }
+    }
+
+    /// What this host logged, with the rules that decided. The kernel has one log for all network
+    /// namespaces.
+    fn own_events(
+        &self,
+        mut events: Vec<FirewallEvent>,
+        bound: Option<&Bound>,
+    ) -> Vec<FirewallEvent> {
+        events.retain(|event| reports::is_about(event, &self.host.addresses));
+        reports::name_rules(&mut events, bound);
+        events
     }
 
     /// Adds a slot's last hits, read when it was out of use, to the next report.
@@ -230,4 +244,11 @@ impl Run<'_> {
         }
         self.outcome.waiting = self.spool.pending().len();
     }
+}
+
+/// Packets that found no room in a recorder since `last`, which becomes the present reading.
+pub(crate) fn new_losses(dump: &FlowDump, last: &mut (u64, u64)) -> u64 {
+    let lost: u64 = dump.fullness.iter().map(|fullness| fullness.lost_packets).sum();
+    let before = std::mem::replace(last, (dump.epoch, lost));
+    if before.0 == dump.epoch { lost.saturating_sub(before.1) } else { lost }
 }

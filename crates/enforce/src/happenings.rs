@@ -6,7 +6,7 @@ use xshield_wire::message::{InForce, ProgramKind, ReportBody, UnixSeconds};
 use xshield_wire::telemetry::{AgentEvent, AgentEventKind};
 
 use crate::cycle::Run;
-use crate::outcome::{Change, Contact};
+use crate::outcome::{Change, Contact, ThreatChange};
 use crate::routes::RouteReport;
 
 /// How things were when the run began.
@@ -86,7 +86,8 @@ impl Run<'_> {
         };
         if let Some(drift) = self.outcome.problems.iter().find(|problem| problem.code == "drift") {
             tell(AgentEventKind::Tampered, drift.text.clone());
-            if self.outcome.change == Change::Repaired {
+            let threat = self.outcome.threat.change;
+            if self.outcome.change == Change::Repaired || threat == ThreatChange::Repaired {
                 tell(AgentEventKind::Repaired, "what was programmed is back in force".to_owned());
             }
         }

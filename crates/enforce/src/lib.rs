@@ -19,6 +19,7 @@ pub mod routes;
 pub mod state;
 mod step;
 pub mod surroundings;
+pub mod threat;
 pub mod verbs;
 
 pub use config::Config;
@@ -28,5 +29,6 @@ pub use outcome::{Outcome, RunStatus};
 pub use surroundings::Surroundings;
 
 // What a program around the cycle passes in and shows.
+pub use xshield_firewall::{FlowCount, FlowKind};
 pub use xshield_policy::Packet;
-pub use xshield_wire::message::{InForce, Problem, Program, ProgramKind};
+pub use xshield_wire::message::{Problem, Program, ProgramKind};

@@ -2,7 +2,9 @@
 
 use serde::Serialize;
 use xshield_policy::Revision;
+use xshield_threat::ThreatMode;
 use xshield_wire::message::{InForce, Problem};
+use xshield_wire::threat::ListName;
 
 use crate::errand::Heard;
 use crate::routes::RouteReport;
@@ -28,6 +30,8 @@ pub struct Outcome {
     pub delivered: usize,
     /// Reports still waiting.
     pub waiting: usize,
+    /// What became of the threat list.
+    pub threat: ThreatOutcome,
     /// What an operator should know.
     pub problems: Vec<Problem>,
     /// What the platform said besides the policy.
@@ -90,6 +94,40 @@ pub enum Change {
     Reverted,
 }
 
+/// What became of the threat list in a run.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct ThreatOutcome {
+    /// The list in the kernel.
+    pub list: Option<ListName>,
+    /// What becomes of flows that listed peers open.
+    pub inbound: Option<ThreatMode>,
+    /// What becomes of flows to listed peers.
+    pub outbound: Option<ThreatMode>,
+    /// What was done to the kernel.
+    pub change: ThreatChange,
+    /// Flows with listed peers found in this run.
+    pub matches: usize,
+}
+
+/// What was done about the threat list in the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ThreatChange {
+    /// Nothing: what is wanted was there.
+    #[default]
+    None,
+    /// A whole list was loaded.
+    Loaded,
+    /// The list was changed in one transaction.
+    Changed,
+    /// What is done about it was changed; the list stayed.
+    Posture,
+    /// It was not as it was left, and was put right.
+    Repaired,
+    /// It was taken out.
+    Removed,
+}
+
 /// Whether the platform was reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -116,6 +154,7 @@ impl Outcome {
             events: 0,
             delivered: 0,
             waiting: 0,
+            threat: ThreatOutcome::default(),
             problems: Vec::new(),
             heard: Heard::default(),
         }

@@ -61,11 +61,16 @@ pub(crate) fn is_about(event: &FirewallEvent, own: &[IpAddr]) -> bool {
         Direction::Inbound => event.destination,
         Direction::Outbound => event.source,
     };
-    let shared = match local {
+    is_local(local, own)
+}
+
+/// Whether an address is this host's, or no host's in particular (multicast, broadcast).
+pub(crate) fn is_local(address: IpAddr, own: &[IpAddr]) -> bool {
+    let shared = match address {
         IpAddr::V4(address) => address.is_multicast() || address.octets()[3] == 255,
         IpAddr::V6(address) => address.is_multicast(),
     };
-    shared || own.contains(&local)
+    shared || own.contains(&address)
 }
 
 /// Names the deciding rule where the log line could not: the kernel looks up a set there.
@@ -78,7 +83,7 @@ pub(crate) fn name_rules(events: &mut [FirewallEvent], bound: Option<&Bound>) {
     }
 }
 
-fn transport(protocol: Protocol, port: u16) -> Transport {
+pub(crate) fn transport(protocol: Protocol, port: u16) -> Transport {
     match protocol {
         Protocol::Tcp => Transport::Tcp(0, port),
         Protocol::Udp => Transport::Udp(0, port),

@@ -6,6 +6,7 @@
 //! | `session` | token and session key | a new handshake |
 //! | `enforced` | last-known-good ruleset and the facts it was bound with | `enforced.previous` is used |
 //! | `progress` | sequence, recorder positions, routes, DNS answers, undelivered reports | counted anew from the kernel |
+//! | `threat/` | threat order and list, see [`crate::threat`] | fetched again |
 //! | `spool/` | reports not yet acknowledged | what was in it is lost and counted |
 
 use std::collections::BTreeMap;
@@ -26,6 +27,7 @@ use xshield_wire::session::Session;
 use xshield_wire::{Bytes, Verified, envelope};
 
 use crate::routes::{ProxiesMark, RouteReport};
+use crate::threat::{self, ThreatProgress};
 
 /// The state directory and what each file in it is called.
 #[derive(Debug, Clone)]
@@ -110,6 +112,8 @@ pub struct Progress {
     pub unreachable_since: Option<UnixSeconds>,
     /// Losses not yet reported.
     pub lost: u64,
+    /// The same about threats.
+    pub threat: ThreatProgress,
     /// Reports that are not in the spool yet. Written together with the positions above, so that a
     /// kill neither loses nor repeats what lies between two positions.
     pub outbox: Vec<Report>,
@@ -275,8 +279,8 @@ impl StateDirectory {
 /// The files of the table above.
 const FILES: [&str; 6] =
     ["identity.key", "session", "enforced", "progress", "lock", "resident.lock"];
-/// The directories: undelivered reports, and the boot unit's copy of the program.
-const DIRECTORIES: [&str; 2] = ["spool", "bin"];
+/// The directories: undelivered reports, the boot unit's copy of the program, the threat list.
+const DIRECTORIES: [&str; 3] = ["spool", "bin", threat::store::DIRECTORY];
 
 /// `name` is `file`, or what is kept beside it: `.previous`, `.damaged`, `.new`.
 fn is_made_from(name: &str, file: &str) -> bool {

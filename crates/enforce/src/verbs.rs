@@ -4,12 +4,14 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 pub use xshield_firewall::Explanation;
+use xshield_firewall::threat::ThreatTable;
 use xshield_firewall::{Firewall, FirewallError, explain};
 use xshield_host::files::FileError;
 use xshield_host::linux::firewalld::{self, Firewalld};
 use xshield_host::lock::{self, LockError};
 use xshield_policy::Packet;
 use xshield_wire::message::{InForce, Problem, UnixSeconds};
+use xshield_wire::threat::ListName;
 
 use crate::boot_unit::{BootUnit, BootUnitError};
 use crate::config::Config;
@@ -17,6 +19,8 @@ use crate::kernel;
 use crate::routes::RouteReport;
 use crate::state::StateDirectory;
 use crate::surroundings::Surroundings;
+use crate::threat;
+use crate::threat::verbs::ThreatStatus;
 
 /// Why a verb failed.
 #[derive(Debug, thiserror::Error)]
@@ -48,8 +52,11 @@ pub enum VerbError {
     /// firewalld owns this host's firewall.
     #[error("firewalld is on this host: two owners of one firewall is none; nothing was restored")]
     Firewalld,
+    /// The threat list can't be restored or asked.
+    #[error(transparent)]
+    Threat(Box<dyn std::error::Error + Send + Sync>),
     /// There is nothing to restore.
-    #[error("there is no last-known-good ruleset to restore: {}", .reasons.join("; "))]
+    #[error("there is neither a last-known-good ruleset nor a threat list to restore: {}", .reasons.join("; "))]
     NothingToRestore {
         /// What was wrong with the files, if anything was.
         reasons: Vec<String>,
@@ -67,6 +74,8 @@ pub struct StatusReport {
     pub last_contact: Option<UnixSeconds>,
     /// When a run last ended.
     pub last_run: Option<UnixSeconds>,
+    /// Threats.
+    pub threat: ThreatStatus,
     /// The ways to the platform in the configured order, as the last run left them.
     pub routes: Vec<RouteReport>,
     /// What the last run found wrong, and what is wrong with the state files.
@@ -82,6 +91,7 @@ pub fn status(config: &Config) -> Result<StatusReport, VerbError> {
     let mut problems = Vec::new();
     let progress = state.progress(&mut problems)?;
     let known = state.last_known_good(&config.policy_keys, &mut problems)?;
+    let threat = threat::verbs::status(&state, config, &progress.threat, &mut problems)?;
     problems.extend(progress.problems);
     let kernel = Firewall::open()?.state()?.to_string();
     Ok(StatusReport {
@@ -89,16 +99,28 @@ pub fn status(config: &Config) -> Result<StatusReport, VerbError> {
         last_known_good: known.map(|known| known.ruleset.in_force()),
         last_contact: progress.last_contact,
         last_run: progress.last_run,
+        threat,
         routes: progress.routes,
         problems,
     })
 }
 
-/// Puts the last-known-good ruleset into the kernel without asking anyone: at boot.
+/// What was put into the kernel.
+#[derive(Debug, Serialize)]
+pub struct Restored {
+    /// The last-known-good ruleset, when there is one.
+    #[serde(flatten)]
+    pub policy: Option<InForce>,
+    /// The threat list, when there is one.
+    pub threat: Option<ListName>,
+}
+
+/// Puts the last-known-good ruleset and the threat list into the kernel without asking anyone: at boot.
+/// What fails about one of them does not stop the other.
 ///
 /// # Errors
-/// When there is none, firewalld is on the host, or the kernel refuses.
-pub fn restore(config: &Config, surroundings: &Surroundings) -> Result<InForce, VerbError> {
+/// When there is nothing to restore, firewalld is on the host, or the kernel refuses.
+pub fn restore(config: &Config, surroundings: &Surroundings) -> Result<Restored, VerbError> {
     if firewalld::detect(&surroundings.root) != Firewalld::Absent {
         return Err(VerbError::Firewalld);
     }
@@ -106,12 +128,16 @@ pub fn restore(config: &Config, surroundings: &Surroundings) -> Result<InForce, 
     let _lock = lock::try_lock(&state.path("lock"))?.ok_or(VerbError::Busy)?;
     let mut problems = Vec::new();
     let known = state.last_known_good(&config.policy_keys, &mut problems)?;
-    let Some(known) = known else {
+    let policy = known.as_ref().map_or(Ok(()), kernel::restore);
+    let threat = threat::verbs::restore(&state, config, known.as_ref(), &mut problems);
+    policy?;
+    let restored =
+        Restored { policy: known.map(|known| known.ruleset.in_force()), threat: threat? };
+    if restored.policy.is_none() && restored.threat.is_none() {
         let reasons = problems.into_iter().map(|problem| problem.text).collect();
         return Err(VerbError::NothingToRestore { reasons });
-    };
-    kernel::restore(&known)?;
-    Ok(known.ruleset.in_force())
+    }
+    Ok(restored)
 }
 
 /// Takes our tables, units and state away, and nothing else.
@@ -123,6 +149,7 @@ pub fn remove(config: &Config, surroundings: &Surroundings) -> Result<(), VerbEr
     let lock = lock::try_lock(&state.path("lock"))?.ok_or(VerbError::Busy)?;
     BootUnit::new(&surroundings.root, &config.state_directory).remove()?;
     Firewall::open()?.remove()?;
+    ThreatTable::open()?.remove()?;
     let path = config.state_directory.clone();
     state.remove().map_err(|source| VerbError::StateDirectory { path, source })?;
     drop(lock);

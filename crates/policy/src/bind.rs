@@ -1,6 +1,6 @@
 //! Filling in what only the host knows: a [`Ruleset`] and [`Facts`] become a [`Bound`] ruleset.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -48,6 +48,21 @@ pub struct BoundFailsafe {
     pub resolvers: AddressMatch,
     /// Inbound management.
     pub management: Vec<Management>,
+}
+
+impl BoundFailsafe {
+    /// The failsafe of a host without a ruleset: no management sources. Where no resolver is known,
+    /// every one may be asked.
+    #[must_use]
+    pub fn bare(mut endpoints: Vec<SocketAddr>, resolvers: &[IpAddr]) -> Self {
+        endpoints.sort_unstable();
+        endpoints.dedup();
+        let resolvers = match resolvers {
+            [] => AddressMatch::Any,
+            known => AddressMatch::Only(known.iter().copied().collect()),
+        };
+        Self { endpoints, resolvers, management: Vec::new() }
+    }
 }
 
 /// The bound rules of one direction.
@@ -110,17 +125,16 @@ impl Ruleset {
             binder.direction_rules(self.direction(direction), &mut unenforceable)
         };
         let (inbound, outbound) = (direction(Direction::Inbound), direction(Direction::Outbound));
-        let mut endpoints: Vec<SocketAddr> =
-            self.failsafe.platform.iter().chain(&facts.endpoints).copied().collect();
-        endpoints.sort_unstable();
-        endpoints.dedup();
-        let resolvers = match facts.resolvers.as_slice() {
-            [] => AddressMatch::Any,
-            known => AddressMatch::Only(known.iter().copied().collect()),
-        };
-        let management = self.failsafe.management.clone();
-        let failsafe = BoundFailsafe { endpoints, resolvers, management };
+        let failsafe = self.bind_failsafe(facts);
         (Bound { revision: self.revision, failsafe, intranet, inbound, outbound }, unenforceable)
+    }
+
+    /// The failsafe alone, as in [`Ruleset::bind`].
+    #[must_use]
+    pub fn bind_failsafe(&self, facts: &Facts) -> BoundFailsafe {
+        let endpoints = self.failsafe.platform.iter().chain(&facts.endpoints).copied().collect();
+        let management = self.failsafe.management.clone();
+        BoundFailsafe { management, ..BoundFailsafe::bare(endpoints, &facts.resolvers) }
     }
 
     fn intranet_addresses(&self, facts: &Facts) -> RangeSet {

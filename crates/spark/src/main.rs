@@ -7,13 +7,14 @@ compile_error!("ctspark runs on Linux; macOS is not supported, and Windows is no
 
 mod show;
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use xshield_enforce::config::DEFAULT_PATH;
 use xshield_enforce::{
-    Config, Cycle, CycleError, Errand, Packet, Program, ProgramKind, Surroundings, verbs,
+    Config, Cycle, CycleError, Errand, Packet, Program, ProgramKind, Surroundings, threat, verbs,
 };
 
 const EXIT_CODES: &str = "\
@@ -49,12 +50,26 @@ enum Command {
     Run,
     /// How this host stands: the kernel, the last-known-good ruleset, the last run.
     Status,
-    /// Put the last-known-good ruleset into the kernel without asking anyone; the boot unit does this.
+    /// Put the last-known-good ruleset and the threat list into the kernel without asking anyone; the
+    /// boot unit does this.
     Restore,
-    /// Take our table, unit and state away, and nothing else.
+    /// Take our tables, unit and state away, and nothing else.
     Remove,
     /// Which rule in the kernel decides about a packet, and why.
     Explain(Explain),
+    /// What the kernel knows about the threat list.
+    #[command(subcommand)]
+    Threat(Threat),
+}
+
+#[derive(Subcommand)]
+enum Threat {
+    /// Whether an address is on the threat list in force, what becomes of its flows, and how many of
+    /// them the kernel has met.
+    Lookup {
+        /// IPv4 or IPv6.
+        address: IpAddr,
+    },
 }
 
 #[derive(Args)]
@@ -88,6 +103,9 @@ fn configured(config: &Config, line: &CommandLine) -> ExitCode {
         }
         Some(Command::Remove) => {
             verb(verbs::remove(config, &surroundings), line.json, |(): &()| show::removed())
+        }
+        Some(Command::Threat(Threat::Lookup { address })) => {
+            verb(threat::verbs::lookup(config, *address), line.json, show::lookup)
         }
         Some(Command::Explain(_)) => unreachable!("was carried out without a configuration"),
     }

@@ -4,10 +4,11 @@ use std::error::Error;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
-use xshield_enforce::outcome::{Change, Contact};
+use xshield_enforce::outcome::{Change, Contact, ThreatChange};
 use xshield_enforce::state::chain;
-use xshield_enforce::verbs::{Explanation, StatusReport};
-use xshield_enforce::{InForce, Problem};
+use xshield_enforce::threat::verbs::{Lookup, ThreatStatus};
+use xshield_enforce::verbs::{Explanation, Restored, StatusReport};
+use xshield_enforce::{FlowCount, FlowKind, Problem};
 use xshield_enforce::{Outcome, RunStatus};
 
 /// One JSON object on one line.
@@ -48,6 +49,17 @@ pub(crate) fn outcome(outcome: &Outcome) {
         };
         println!("  in force   revision {}, {change}", in_force.revision);
     }
+    if let Some(list) = &outcome.threat.list {
+        let change = match outcome.threat.change {
+            ThreatChange::None => "unchanged",
+            ThreatChange::Loaded => "loaded in this run",
+            ThreatChange::Changed => "changed in this run",
+            ThreatChange::Posture => "with other modes since this run",
+            ThreatChange::Repaired => "repaired in this run",
+            ThreatChange::Removed => "removed in this run",
+        };
+        println!("  threats    revision {}, {} entries, {change}", list.revision, list.entries);
+    }
     if outcome.platform == Contact::Reached {
         println!("  reported   {} delivered, {} waiting", outcome.delivered, outcome.waiting);
     }
@@ -66,6 +78,7 @@ pub(crate) fn status(status: &StatusReport) {
         Some(known) => println!("last known good  revision {}", known.revision),
         None => println!("last known good  none"),
     }
+    threats(&status.threat);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
     let ago = |time: Option<u64>| time.map_or("never".to_owned(), |time| since(time, now));
     println!("last contact     {}", ago(status.last_contact));
@@ -83,6 +96,21 @@ pub(crate) fn status(status: &StatusReport) {
     problems(&status.problems);
 }
 
+fn threats(threat: &ThreatStatus) {
+    println!("threat list      {}", threat.kernel);
+    if let Some(list) = &threat.list {
+        let whole = list.whole_entries;
+        let part = if list.is_part() { format!(" of {whole}") } else { String::new() };
+        println!("threat entries   {}{part}", list.entries);
+    }
+    if let (Some(inbound), Some(outbound)) = (threat.inbound, threat.outbound) {
+        println!("threat modes     {inbound} inbound, {outbound} outbound");
+    }
+    if let Some(failure) = &threat.failure {
+        println!("threat failure   {failure}");
+    }
+}
+
 /// How long ago, in the largest unit that is not zero.
 fn since(time: u64, now: u64) -> String {
     let seconds = now.saturating_sub(time);
@@ -94,12 +122,41 @@ fn since(time: u64, now: u64) -> String {
     }
 }
 
-pub(crate) fn restored(in_force: &InForce) {
-    println!("restored revision {}", in_force.revision);
+pub(crate) fn restored(restored: &Restored) {
+    if let Some(policy) = restored.policy {
+        println!("restored revision {}", policy.revision);
+    }
+    if let Some(list) = &restored.threat {
+        println!("restored threat list revision {}, {} entries", list.revision, list.entries);
+    }
+}
+
+pub(crate) fn lookup(found: &Lookup) {
+    let Lookup { address, revision, digest, .. } = found;
+    match &found.entry {
+        Some(entry) => println!("{address} is listed, by entry {entry}"),
+        None => println!("{address} is not listed"),
+    }
+    if let (Some(inbound), Some(outbound)) = (found.inbound, found.outbound) {
+        println!("  modes   {inbound} inbound, {outbound} outbound");
+    }
+    println!("  list    revision {revision}, {digest}");
+    for flow in &found.matches {
+        let action = match flow.kind {
+            FlowKind::Denied => "blocked",
+            FlowKind::WouldDeny | FlowKind::Accepted => "recorded",
+        };
+        let FlowCount { direction, source, destination, protocol, port, packets, .. } = flow;
+        println!(
+            "  {action}  {direction} {source} -> {destination} {protocol} {port}, {packets} packets"
+        );
+    }
 }
 
 pub(crate) fn removed() {
-    println!("removed table inet xshield, the boot unit and the state directory");
+    println!(
+        "removed tables inet xshield and inet xshield_threat, the boot unit and the state directory"
+    );
 }
 
 pub(crate) fn explanation(explanation: &Explanation) {

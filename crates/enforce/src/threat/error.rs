@@ -1,0 +1,94 @@
+//! Why a threat order is not carried out.
+
+use std::io;
+use std::path::PathBuf;
+
+use xshield_firewall::FirewallError;
+use xshield_firewall::threat::ThreatError;
+use xshield_host::files::FileError;
+use xshield_threat::codec::CodecError;
+use xshield_threat::codec::flat::FlatError;
+use xshield_transport::DownloadError;
+
+use xshield_wire::envelope::EnvelopeError;
+
+use crate::client::ContactError;
+
+/// Each names the action that failed. Whatever it is: the list that was in force stays in force.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ThreatFailure {
+    /// The platform did not say how to get to the list.
+    #[error("fetching the threat list failed")]
+    Contact(#[from] ContactError),
+    /// A file did not come.
+    #[error("fetching a file of the threat list failed")]
+    Download(#[from] DownloadError),
+    /// The platform is not there to be asked.
+    #[error("the ordered threat list is not here yet and the platform can't be reached")]
+    NotHere,
+    /// The order can't be trusted.
+    #[error("the threat order that came was refused; the one before stays in force")]
+    Order(#[from] EnvelopeError),
+    /// The files that the platform named don't lead to the list.
+    #[error("the platform's path to the threat list can't be followed: {reason}")]
+    Path {
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// A file is not the one that was named.
+    #[error("a file of the threat list came damaged: its length or its SHA-256 is another one")]
+    WrongFile,
+    /// A list or a change is damaged, or does not fit.
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+    /// What came out of the files is another list.
+    #[error("the files of the threat list led to another list than the ordered one")]
+    WrongList,
+    /// More elements than the kernel can count.
+    #[error("the threat list has more elements than the kernel can hold")]
+    TooManyElements,
+    /// The list can't be written down.
+    #[error(transparent)]
+    Write(#[from] FlatError),
+    /// A list that is kept, or a file that was just fetched, can't be read.
+    #[error("reading {path} failed; the whole list is fetched", path = .path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A file of ours can't be written.
+    #[error("{action} {path} failed", path = .path.display())]
+    File {
+        /// What was tried.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A state file can't be used.
+    #[error(transparent)]
+    State(#[from] FileError),
+    /// The kernel refused.
+    #[error(transparent)]
+    Table(#[from] ThreatError),
+    /// The kernel can't be asked.
+    #[error(transparent)]
+    Firewall(#[from] FirewallError),
+}
+
+impl ThreatFailure {
+    /// Whether the change is at fault, or the list that it changes: then the whole list is fetched.
+    pub(crate) fn is_of_the_change(&self) -> bool {
+        match self {
+            Self::Path { .. } | Self::WrongFile | Self::WrongList | Self::Unreadable { .. } => true,
+            Self::Codec(error) => !matches!(error, CodecError::TooMany { .. }),
+            Self::Download(DownloadError::Status { .. }) => true,
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! The order and the files of its list, from the platform to the disk.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use ring::digest::{Context, SHA256};
+use xshield_threat::Digest;
+use xshield_wire::envelope;
+use xshield_wire::threat::{ListName, ThreatFile, ThreatFileKind, ThreatPath, ThreatWanted};
+
+use super::error::ThreatFailure;
+use super::make::{self, ExpectedList};
+use crate::cycle::Run;
+use crate::state::{chain, problem};
+use crate::step::step;
+
+/// The most files of a path, and their bytes together.
+const MOST_FILES: usize = 64;
+const MOST_BYTES: u64 = 256 << 20;
+
+impl Run<'_> {
+    /// Fetches and verifies the order that the platform wants, unless it is the one at hand. One that
+    /// can't be trusted is refused, and the one at hand goes on.
+    pub(super) fn take_order(&mut self, wanted: ThreatWanted) -> Result<(), ThreatFailure> {
+        let have = self.threat.order.as_ref().map(|order| order.name());
+        if have == Some(wanted) {
+            return Ok(());
+        }
+        let envelope = self.client.threat_order()?;
+        let Some(asset) = self.client.asset() else { return Ok(()) };
+        let floor = self.progress.threat.floor.max(have.map_or(0, |have| have.sequence));
+        match envelope::open_payload(&envelope, &self.cycle.config.policy_keys, &asset, floor) {
+            Ok(order) => {
+                self.threat.store.save_order(&order)?;
+                self.progress.threat.floor = order.sequence;
+                self.threat.order = Some(order);
+                step("threat-ordered");
+                Ok(())
+            }
+            Err(error) => {
+                self.outcome.problems.push(problem("threat-order-refused", &error));
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Fetches a list as cheaply as the platform knows, and puts it in force. When that fails for the
+    /// change's sake, the whole list is fetched instead.
+    pub(super) fn fetch_list(&mut self, wanted: &ListName) -> Result<(), ThreatFailure> {
+        if !self.was_reached() {
+            return Err(ThreatFailure::NotHere);
+        }
+        let from = self.threat.lists.current.as_ref().map(|list| list.digest());
+        match self.follow_path(from, wanted) {
+            Err(error) if from.is_some() && error.is_of_the_change() => {
+                self.note("threat-delta-refused", chain(&error));
+                self.fetch_whole_list(wanted)
+            }
+            result => result,
+        }
+    }
+
+    /// Fetches a list whatever is at hand, and puts it in force.
+    pub(super) fn fetch_whole_list(&mut self, wanted: &ListName) -> Result<(), ThreatFailure> {
+        if !self.was_reached() {
+            return Err(ThreatFailure::NotHere);
+        }
+        self.follow_path(None, wanted)
+    }
+
+    fn follow_path(
+        &mut self,
+        from: Option<Digest>,
+        wanted: &ListName,
+    ) -> Result<(), ThreatFailure> {
+        let path = self.client.threat_path(from)?;
+        check(&path, from, Digest(wanted.digest.0))?;
+        self.threat.store.tidy(&self.threat.lists);
+        let result = self.take_path(&path, wanted);
+        self.threat.store.tidy(&self.threat.lists);
+        result
+    }
+
+    fn take_path(&mut self, path: &ThreatPath, wanted: &ListName) -> Result<(), ThreatFailure> {
+        let mut fetched = Vec::with_capacity(path.files.len());
+        for (number, file) in path.files.iter().enumerate() {
+            fetched.push(self.fetch_file(number, file)?);
+        }
+        step("threat-fetched");
+        for (file, fetched) in path.files.iter().zip(&fetched) {
+            let current = self.threat.lists.current.as_ref();
+            let before = current.map_or(0, |list| list.name.revision);
+            let expected = ExpectedList { to: Digest(file.to.0), ordered: wanted, before };
+            let store = &self.threat.store;
+            let made = match (file.kind, current) {
+                (ThreatFileKind::Snapshot, _) => make::from_snapshot(store, fetched, &expected)?,
+                (ThreatFileKind::Delta, Some(base)) => {
+                    make::from_change(store, fetched, base, &expected)?
+                }
+                (ThreatFileKind::Delta, None) => {
+                    let reason = "it begins with a change, and there is nothing to change";
+                    return Err(ThreatFailure::Path { reason });
+                }
+            };
+            self.put_in_force(made)?;
+        }
+        Ok(())
+    }
+
+    fn fetch_file(&mut self, number: usize, file: &ThreatFile) -> Result<PathBuf, ThreatFailure> {
+        let path = self.threat.store.fetched(number);
+        let store = &self.threat.store;
+        let begin = || {
+            let file = store.begin(&path).map_err(io::Error::other)?;
+            Ok(Summed { file, sum: Context::new(&SHA256), bytes: 0 })
+        };
+        let Summed { sum, bytes, .. } = self.client.threat_file(file, begin)?;
+        match bytes == file.bytes && sum.finish().as_ref() == file.sha256.0 {
+            true => Ok(path),
+            false => Err(ThreatFailure::WrongFile),
+        }
+    }
+}
+
+/// A path that can be followed leads from what is at hand to the ordered list, within bounds.
+fn check(path: &ThreatPath, from: Option<Digest>, target: Digest) -> Result<(), ThreatFailure> {
+    let refuse = |reason| Err(ThreatFailure::Path { reason });
+    let bytes = path.files.iter().fold(0u64, |sum, file| sum.saturating_add(file.bytes));
+    match (path.files.first(), path.files.last()) {
+        (Some(first), _) if from.is_none() && first.kind == ThreatFileKind::Delta => {
+            refuse("it begins with a change, and there is nothing to change")
+        }
+        (_, Some(last)) if last.to.0 != target.0 => refuse("it leads to another list"),
+        (None, _) | (_, None) => refuse("it is empty"),
+        _ if path.files.len() > MOST_FILES => refuse("it has too many files"),
+        _ if bytes > MOST_BYTES => refuse("its files are too large"),
+        _ => Ok(()),
+    }
+}
+
+/// A file whose SHA-256 is known once it is written.
+struct Summed {
+    file: File,
+    sum: Context,
+    bytes: u64,
+}
+
+impl Write for Summed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.sum.update(&bytes[..written]);
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}

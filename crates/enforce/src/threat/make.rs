@@ -1,0 +1,230 @@
+//! A list written down from what was fetched, and what changes in the kernel with it.
+
+use std::path::Path;
+
+use ipnet::IpNet;
+use xshield_firewall::threat::Counts;
+use xshield_threat::Prefix;
+use xshield_threat::codec::flat::Trailer;
+use xshield_threat::codec::{Change, CodecError, Limits, SnapshotReader};
+use xshield_threat::plan::{Costs, Expansion, Moves, MovesBuilder};
+use xshield_wire::Bytes;
+use xshield_wire::threat::ListName;
+
+use super::error::ThreatFailure;
+use super::store::{KeptList, Store, open};
+
+/// What an element costs in the kernel, in bytes.
+const COSTS: Costs = Costs { host: 88, interval: 200 };
+/// Elements that one transaction may move. A change of more is put in force as a whole list, which
+/// takes a bounded amount of memory.
+const MOST_MOVED: usize = 200_000;
+/// Prefixes with more free bits are never expanded.
+const WIDEST_EXPANDED: usize = 7;
+
+/// A list on disk that is not in the kernel yet.
+pub(crate) struct Made {
+    pub(crate) list: KeptList,
+    /// What turns the list before it in the kernel into it; `None`: it has to be loaded whole.
+    pub(crate) change: Option<ElementChange>,
+}
+
+/// Elements that come and go.
+pub(crate) struct ElementChange {
+    pub(crate) adds: Vec<IpNet>,
+    pub(crate) removes: Vec<IpNet>,
+}
+
+/// Writes down the list of a snapshot. `name` says what it must be.
+pub(crate) fn from_snapshot(
+    store: &Store,
+    snapshot: &Path,
+    name: &ExpectedList<'_>,
+) -> Result<Made, ThreatFailure> {
+    let reader = SnapshotReader::new(open(snapshot)?, Limits::default())?;
+    let mut lengths = Lengths::default();
+    let trailer = store.write_list(reader.inspect(|prefix| {
+        prefix.as_ref().ok().into_iter().for_each(|prefix| lengths.add(*prefix));
+    }))?;
+    let expansion = lengths.cheapest();
+    let list = KeptList {
+        name: name.of(trailer)?,
+        counts: lengths.counts(expansion)?,
+        expanded_from: (expansion.v4_from, expansion.v6_from),
+    };
+    Ok(Made { list, change: None })
+}
+
+/// Writes down the list that a change makes of `base`. `name` says what it must be.
+pub(crate) fn from_change(
+    store: &Store,
+    delta: &Path,
+    base: &KeptList,
+    name: &ExpectedList<'_>,
+) -> Result<Made, ThreatFailure> {
+    let change = Change::read(open(delta)?, store.open(base)?, Limits::default())?;
+    let mut moves = MovesBuilder::default();
+    let steps = change.steps(store.open(base)?).filter_map(|step| match step {
+        Ok(step) => {
+            moves.note(step);
+            step.target().map(Ok)
+        }
+        Err(error) => Some(Err(error)),
+    });
+    let trailer = store.write_list(steps)?;
+    let moves = moves.finish();
+    let counts = counts_after(base, &moves)?;
+    let list = KeptList { name: name.of(trailer)?, counts, expanded_from: base.expanded_from };
+    Ok(Made { list, change: element_change(&moves, base.expansion()) })
+}
+
+/// What a list is expected to be.
+pub(crate) struct ExpectedList<'a> {
+    /// The digest that the path promises.
+    pub(crate) to: xshield_threat::Digest,
+    /// The ordered list.
+    pub(crate) ordered: &'a ListName,
+    /// The revision that a list on the way to it bears: it is at least as new as the one before.
+    pub(crate) before: u64,
+}
+
+impl ExpectedList<'_> {
+    fn of(&self, trailer: Trailer) -> Result<ListName, ThreatFailure> {
+        let entries = trailer.v4 + trailer.v6;
+        if trailer.digest != self.to {
+            return Err(ThreatFailure::WrongList);
+        }
+        if self.to.0 != self.ordered.digest.0 {
+            let digest = Bytes(self.to.0);
+            let revision = self.before;
+            let (least_confidence, whole_entries) = (0, entries);
+            return Ok(ListName { revision, digest, entries, least_confidence, whole_entries });
+        }
+        match entries == self.ordered.entries {
+            true => Ok(self.ordered.clone()),
+            false => Err(ThreatFailure::WrongList),
+        }
+    }
+}
+
+fn element_change(moves: &Moves, expansion: Expansion) -> Option<ElementChange> {
+    let few = |elements: &mut dyn Iterator<Item = Prefix>| -> Option<Vec<IpNet>> {
+        let found: Vec<IpNet> = elements.take(MOST_MOVED + 1).map(IpNet::from).collect();
+        (found.len() <= MOST_MOVED).then_some(found)
+    };
+    let adds = few(&mut moves.elements_new(expansion))?;
+    let removes = few(&mut moves.elements_gone(expansion))?;
+    Some(ElementChange { adds, removes })
+}
+
+fn counts_after(base: &KeptList, moves: &Moves) -> Result<Counts, ThreatFailure> {
+    let expansion = base.expansion();
+    let adds = Counts::count(moves.elements_new(expansion).map(IpNet::from));
+    let removes = Counts::count(moves.elements_gone(expansion).map(IpNet::from));
+    let sum = |base: u32, adds: u32, removes: u32| -> Result<u32, ThreatFailure> {
+        let sum = base.checked_sub(removes).and_then(|rest| rest.checked_add(adds));
+        sum.ok_or(ThreatFailure::TooManyElements)
+    };
+    Ok(Counts {
+        hosts4: sum(base.counts.hosts4, adds.hosts4, removes.hosts4)?,
+        nets4: sum(base.counts.nets4, adds.nets4, removes.nets4)?,
+        hosts6: sum(base.counts.hosts6, adds.hosts6, removes.hosts6)?,
+        nets6: sum(base.counts.nets6, adds.nets6, removes.nets6)?,
+    })
+}
+
+/// How many prefixes of a list there are, by family and free bits; those too wide to be expanded come
+/// last.
+#[derive(Default)]
+struct Lengths {
+    v4: [u64; WIDEST_EXPANDED + 2],
+    v6: [u64; WIDEST_EXPANDED + 2],
+}
+
+impl Lengths {
+    fn add(&mut self, prefix: Prefix) {
+        let (family, free) = match prefix {
+            Prefix::V4(net) => (&mut self.v4, net.free_bits()),
+            Prefix::V6(net) => (&mut self.v6, net.free_bits()),
+        };
+        family[usize::from(free).min(WIDEST_EXPANDED + 1)] += 1;
+    }
+
+    /// The expansion that takes the least memory; as [`Expansion::cheapest`], for a list that streams
+    /// by.
+    fn cheapest(&self) -> Expansion {
+        let free = |family| -> u8 {
+            let price = |free: &u8| {
+                let (hosts, intervals) = elements(family, *free);
+                (hosts * COSTS.host + intervals * COSTS.interval, intervals)
+            };
+            (0..=WIDEST_EXPANDED as u8).min_by_key(price).unwrap_or(0)
+        };
+        Expansion { v4_from: 32 - free(&self.v4), v6_from: 128 - free(&self.v6) }
+    }
+
+    fn counts(&self, expansion: Expansion) -> Result<Counts, ThreatFailure> {
+        let number = |count: u64| u32::try_from(count).map_err(|_| ThreatFailure::TooManyElements);
+        let (hosts4, nets4) = elements(&self.v4, 32 - expansion.v4_from);
+        let (hosts6, nets6) = elements(&self.v6, 128 - expansion.v6_from);
+        Ok(Counts {
+            hosts4: number(hosts4)?,
+            nets4: number(nets4)?,
+            hosts6: number(hosts6)?,
+            nets6: number(nets6)?,
+        })
+    }
+}
+
+/// Hosts and intervals when prefixes of at most so many free bits are expanded.
+fn elements(family: &[u64; WIDEST_EXPANDED + 2], free: u8) -> (u64, u64) {
+    let (expanded, whole) = family.split_at(usize::from(free) + 1);
+    let hosts = expanded.iter().enumerate().map(|(free, count)| count << free).sum();
+    (hosts, whole.iter().sum())
+}
+
+/// The elements of a list as the kernel is given them. Reading ends at the first error, which is put
+/// into `broken`.
+pub(crate) fn elements_of<'a>(
+    prefixes: impl Iterator<Item = Result<Prefix, CodecError>> + 'a,
+    expansion: Expansion,
+    broken: &'a mut Option<CodecError>,
+) -> impl Iterator<Item = IpNet> + 'a {
+    let prefixes = prefixes.map_while(|prefix| prefix.map_err(|error| *broken = Some(error)).ok());
+    prefixes
+        .flat_map(move |prefix| xshield_threat::plan::elements(prefix, expansion))
+        .map(IpNet::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use xshield_threat::ThreatSet;
+    use xshield_threat::plan;
+
+    #[test]
+    fn a_list_that_streams_by_is_expanded_as_one_in_memory() {
+        let parse = |text: &str| -> ThreatSet {
+            text.split_whitespace().map(|part| part.parse::<Prefix>().unwrap()).collect()
+        };
+        for text in [
+            "",
+            "192.0.2.1",
+            "192.0.2.2/31 198.51.100.0/24",
+            "192.0.2.4/30 192.0.2.2/31 192.0.2.9 10.0.0.0/8",
+            "2001:db8::/127 2001:db8:1::/48 192.0.2.2/31 192.0.2.128/25",
+        ] {
+            let set = parse(text);
+            let mut lengths = Lengths::default();
+            set.iter().for_each(|prefix| lengths.add(prefix));
+            let expansion = lengths.cheapest();
+            assert_eq!(expansion, Expansion::cheapest(&set, COSTS), "{text}");
+            let wanted = plan::Counts::of(&set, expansion);
+            let counts = lengths.counts(expansion).unwrap();
+            assert_eq!(u64::from(counts.hosts4), wanted.v4_hosts, "{text}");
+            assert_eq!(u64::from(counts.nets4), wanted.v4_intervals, "{text}");
+            assert_eq!(u64::from(counts.hosts6), wanted.v6_hosts, "{text}");
+            assert_eq!(u64::from(counts.nets6), wanted.v6_intervals, "{text}");
+        }
+    }
+}

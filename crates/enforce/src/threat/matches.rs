@@ -1,0 +1,173 @@
+//! Matches of the threat list, from the kernel's recorder to the platform.
+
+use std::net::IpAddr;
+
+use xshield_firewall::FlowKind;
+use xshield_firewall::flows::Delta;
+use xshield_host::linux::kernel_log;
+use xshield_policy::packet::Transport;
+use xshield_policy::{Bound, Direction, Packet, Protocol, Reason, RuleId, Verdict, decide};
+use xshield_wire::message::{EventSource, ListeningPort};
+use xshield_wire::threat::{PolicyVerdict, ThreatAction, ThreatMatch};
+
+use crate::reports::{self, Interval};
+
+/// What the host knows about itself when matches are reported.
+pub(crate) struct Context<'a> {
+    /// The policy in force, which would have judged the flows.
+    pub(crate) bound: Option<&'a Bound>,
+    /// What listens here.
+    pub(crate) ports: &'a [ListeningPort],
+    /// The list that was in force.
+    pub(crate) revision: u64,
+}
+
+/// A flow with a listed peer, whatever it was read from.
+struct Flow {
+    action: ThreatAction,
+    direction: Direction,
+    source: IpAddr,
+    destination: IpAddr,
+    protocol: Protocol,
+    port: u16,
+    packets: u64,
+    bytes: u64,
+    seen: Interval,
+    from: EventSource,
+}
+
+/// Differences of the recorder's counts, as matches.
+pub(crate) fn recorded(
+    flows: &[Delta],
+    interval: Interval,
+    context: &Context<'_>,
+) -> Vec<ThreatMatch> {
+    let matches = flows.iter().filter_map(|Delta { flow, .. }| {
+        let action = match flow.kind {
+            FlowKind::Denied => ThreatAction::Blocked,
+            FlowKind::WouldDeny => ThreatAction::Recorded,
+            // Nothing is accepted in this table.
+            FlowKind::Accepted => return None,
+        };
+        Some(Flow {
+            action,
+            direction: flow.direction,
+            source: flow.source,
+            destination: flow.destination,
+            protocol: flow.protocol,
+            port: flow.port,
+            packets: flow.packets,
+            bytes: flow.bytes,
+            seen: interval,
+            from: EventSource::Recorder,
+        })
+    });
+    matches.map(|flow| flow.report(context)).collect()
+}
+
+/// What the kernel logged, as matches: where it has no recorder.
+pub(crate) fn logged(
+    lines: &[kernel_log::ThreatMatch],
+    own: &[IpAddr],
+    context: &Context<'_>,
+) -> Vec<ThreatMatch> {
+    let flows = lines.iter().map(|line| Flow {
+        action: match line.action {
+            kernel_log::ThreatAction::Drop => ThreatAction::Blocked,
+            kernel_log::ThreatAction::Pass => ThreatAction::Recorded,
+        },
+        direction: line.direction,
+        source: line.source,
+        destination: line.destination,
+        protocol: line.protocol,
+        port: line.port,
+        packets: line.packets,
+        bytes: line.bytes,
+        seen: Interval { since: line.first_seen, until: line.last_seen },
+        from: EventSource::KernelLog,
+    });
+    // The kernel has one log for all network namespaces.
+    let here = flows.filter(|flow| reports::is_local(flow.ends().0, own));
+    here.map(|flow| flow.report(context)).collect()
+}
+
+impl Flow {
+    /// This host's address and the listed one.
+    fn ends(&self) -> (IpAddr, IpAddr) {
+        match self.direction {
+            Direction::Inbound => (self.destination, self.source),
+            Direction::Outbound => (self.source, self.destination),
+        }
+    }
+
+    fn report(self, context: &Context<'_>) -> ThreatMatch {
+        let (local, remote) = self.ends();
+        let (policy, rule) = match context.bound {
+            Some(bound) => judged(bound, self.direction, remote, self.protocol, self.port),
+            None => (PolicyVerdict::NoPolicy, None),
+        };
+        let process = match self.direction {
+            Direction::Inbound => listener(context.ports, self.protocol, local, self.port),
+            Direction::Outbound => None,
+        };
+        ThreatMatch {
+            action: self.action,
+            direction: self.direction,
+            local,
+            remote,
+            protocol: self.protocol,
+            port: self.port,
+            rule,
+            policy,
+            process: process.and_then(|port| port.process.clone()),
+            service: None,
+            packets: self.packets,
+            bytes: self.bytes,
+            first_seen: self.seen.since,
+            last_seen: self.seen.until,
+            from: self.from,
+            revision: context.revision,
+        }
+    }
+}
+
+/// What policy alone would have done with a flow, and the rule that would have allowed it.
+fn judged(
+    bound: &Bound,
+    direction: Direction,
+    peer: IpAddr,
+    protocol: Protocol,
+    port: u16,
+) -> (PolicyVerdict, Option<RuleId>) {
+    let transport: Transport = reports::transport(protocol, port);
+    let packet = Packet { direction, peer, transport, loopback: false, owner: None };
+    let decision = decide(bound, &packet);
+    let policy = match decision.verdict {
+        Verdict::Allow | Verdict::WouldDeny => PolicyVerdict::Allowed,
+        Verdict::Deny => PolicyVerdict::Denied,
+    };
+    let rule = match decision.reason {
+        Reason::Allow(rule) => Some(rule),
+        Reason::Failsafe(kind) => RuleId::try_from(kind.label().to_owned()).ok(),
+        Reason::Block(_) | Reason::NotSubject | Reason::NoRule => None,
+    };
+    (policy, rule)
+}
+
+/// What listens at an address and port; a program that listens at this very address rather than one
+/// that listens at all of them.
+fn listener(
+    ports: &[ListeningPort],
+    protocol: Protocol,
+    local: IpAddr,
+    port: u16,
+) -> Option<&ListeningPort> {
+    let there = ports.iter().filter(|listening| {
+        let same_family = listening.address.is_ipv4() == local.is_ipv4();
+        let everywhere = listening.address.is_unspecified() && same_family;
+        listening.protocol == protocol
+            && listening.port == port
+            && (listening.address == local || everywhere)
+    });
+    there.max_by_key(|listening| (listening.address == local, listening.process.is_some()))
+}

@@ -1,0 +1,95 @@
+//! What the platform hears: matches, and how the host stands.
+
+use std::path::Path;
+
+use xshield_firewall::FirewallError;
+use xshield_policy::Bound;
+use xshield_threat::ThreatMode;
+use xshield_wire::message::ReportBody;
+use xshield_wire::threat::{ThreatReport, ThreatStanding};
+
+use super::matches::{self, Context};
+use crate::cycle::Run;
+use crate::delivery::new_losses;
+use crate::reports::Interval;
+use crate::state::problem;
+
+/// Matches in one report at most; a flood makes several.
+const MATCHES_PER_REPORT: usize = 5_000;
+
+impl Run<'_> {
+    /// Reads what the recorder counted since the last run, under the list and policy that were in
+    /// force.
+    pub(crate) fn collect_matches(&mut self, bound: Option<&Bound>) {
+        let Some(current) = &self.threat.lists.current else { return };
+        let revision = current.name.revision;
+        let now = self.cycle.surroundings.now();
+        let since = self.progress.threat.last_collected.unwrap_or(now);
+        let context = Context { bound, ports: &self.ports, revision };
+        let mut found = matches::logged(&self.threat.logged, &self.host.addresses, &context);
+        match self.threat.table().and_then(|table| table.matches()) {
+            Ok(dump) => {
+                let progress = &mut self.progress.threat;
+                let flows = progress.flows.advance(&dump, self.cycle.surroundings.uptime_ms());
+                found.extend(matches::recorded(&flows, Interval { since, until: now }, &context));
+                progress.last_collected = Some(now);
+                let lost = new_losses(&dump, &mut progress.recorder_lost);
+                progress.lost += lost;
+                if lost > 0 {
+                    let text = format!(
+                        "the recorder of threat matches was full: {lost} packets are not in the events"
+                    );
+                    self.note("threat-recorder-full", text);
+                }
+            }
+            // The table is gone, and the next step puts it back.
+            Err(FirewallError::NothingInForce { .. }) => {}
+            Err(error) => self.outcome.problems.push(problem("threat-matches-unread", &error)),
+        }
+        self.outcome.threat.matches = found.len();
+        let mut lost = std::mem::take(&mut self.progress.threat.lost);
+        let mut chunks = found.chunks(MATCHES_PER_REPORT).map(<[_]>::to_vec).collect::<Vec<_>>();
+        if chunks.is_empty() && lost > 0 {
+            chunks.push(Vec::new());
+        }
+        for matches in chunks {
+            let lost = std::mem::take(&mut lost);
+            self.put(ReportBody::Threats(ThreatReport { matches, lost }));
+        }
+    }
+
+    /// How the host stands, in the words of a check-in.
+    pub(crate) fn threat_standing(&self) -> ThreatStanding {
+        let list = self.threat.lists.current.as_ref();
+        let posture = self.threat.lists.posture.as_ref().filter(|_| list.is_some());
+        ThreatStanding {
+            order: self.threat.order.as_ref().map(|order| order.name()),
+            list: list.map(|list| list.name.clone()),
+            inbound: posture.map_or(ThreatMode::Off, |posture| posture.inbound),
+            outbound: posture.map_or(ThreatMode::Off, |posture| posture.outbound),
+            elements: list.map_or(0, |list| list.elements()),
+            verified_at: list.and(self.progress.threat.verified_at),
+            memory: memory(&self.cycle.surroundings.root),
+            budget: self.cycle.config.threat_budget,
+            failure: self.progress.threat.failure.clone(),
+        }
+    }
+
+    /// Notes what the platform has just heard.
+    pub(crate) fn threat_told(&mut self, told: Option<ThreatStanding>) {
+        self.threat.told = told;
+    }
+
+    /// Whether the host stands otherwise than the platform was told in this run.
+    pub(crate) fn threat_is_untold(&self) -> bool {
+        self.threat.told != Some(self.threat_standing())
+    }
+}
+
+/// `MemTotal` of `/proc/meminfo`, in bytes; 0 when it can't be read.
+fn memory(root: &Path) -> u64 {
+    let text = std::fs::read_to_string(root.join("proc/meminfo")).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
+    kib.unwrap_or(0) * 1024
+}

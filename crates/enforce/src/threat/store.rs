@@ -1,0 +1,242 @@
+//! What a host keeps of threat orders and lists, in `threat/` of the state directory.
+//!
+//! | file | holds | when it is lost or damaged |
+//! |---|---|---|
+//! | `order` | the order in force, as it was signed | fetched again |
+//! | `lists` | which lists are kept, how they stand in the kernel, and the posture | fetched whole |
+//! | `DIGEST.list` | a list, prefix by prefix ([`xshield_threat::codec::flat`]) | fetched whole |
+//!
+//! Before the kernel gets a list, the list is a file here and `lists` names it as prepared; once it is
+//! in the kernel, `lists` names it as the current one. So at every moment, also after a kill, the list
+//! in the kernel is one of the two.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use xshield_firewall::plan;
+use xshield_firewall::threat::{Counts, ListName as KernelName, Posture};
+use xshield_host::files::{self, FileError};
+use xshield_policy::AssetId;
+use xshield_threat::codec::flat::Trailer;
+use xshield_threat::codec::{CodecError, FlatReader, FlatWriter, Limits};
+use xshield_threat::plan::Expansion;
+use xshield_threat::{Digest, Prefix};
+use xshield_wire::keys::PolicyPublicKey;
+use xshield_wire::threat::{ListName, ThreatOrder};
+use xshield_wire::{Verified, envelope};
+
+use super::error::ThreatFailure;
+use crate::state::{Repaired, StateDirectory, problem};
+
+/// The directory, in the state directory.
+pub(crate) const DIRECTORY: &str = "threat";
+const ORDER: &str = "order";
+const LISTS: &str = "lists";
+const LIST: &str = "list";
+/// A list that is still being written.
+const UNFINISHED: &str = "unfinished";
+
+/// An order as it lies on disk: verbatim, to be verified again.
+#[derive(Serialize, Deserialize)]
+struct StoredOrder {
+    asset: AssetId,
+    envelope: String,
+}
+
+/// A list on this host's disk, and how it stands in the kernel or is to stand there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct KeptList {
+    pub(crate) name: ListName,
+    pub(crate) counts: Counts,
+    /// From which length on IPv4 and IPv6 prefixes stand in the kernel as single addresses. Changes
+    /// keep it: another one is another set of elements.
+    pub(crate) expanded_from: (u8, u8),
+}
+
+impl KeptList {
+    pub(crate) fn digest(&self) -> Digest {
+        Digest(self.name.digest.0)
+    }
+
+    pub(crate) fn expansion(&self) -> Expansion {
+        let (v4_from, v6_from) = self.expanded_from;
+        Expansion { v4_from, v6_from }
+    }
+
+    /// The list as the kernel names it.
+    pub(crate) fn kernel_name(&self) -> KernelName {
+        let digest = plan::Digest(self.name.digest.0);
+        KernelName { revision: self.name.revision, digest, counts: self.counts }
+    }
+
+    pub(crate) fn elements(&self) -> u64 {
+        let Counts { hosts4, nets4, hosts6, nets6 } = self.counts;
+        [hosts4, nets4, hosts6, nets6].into_iter().map(u64::from).sum()
+    }
+}
+
+/// Which lists are kept.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Lists {
+    /// In the kernel.
+    pub(crate) current: Option<KeptList>,
+    /// On its way into the kernel, or just arrived.
+    pub(crate) prepared: Option<KeptList>,
+    /// What is done about the list in the kernel.
+    pub(crate) posture: Option<Posture>,
+}
+
+/// The directory.
+#[derive(Debug)]
+pub(crate) struct Store {
+    root: PathBuf,
+}
+
+impl Store {
+    /// Makes nothing yet.
+    pub(crate) fn new(state: &StateDirectory) -> Self {
+        Self::at(state.path(DIRECTORY))
+    }
+
+    /// For whoever only reads.
+    pub(crate) fn at(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    /// The order of the last run, verified again; a damaged one counts as none and is named.
+    pub(crate) fn order(
+        &self,
+        keys: &[PolicyPublicKey],
+        repaired: &mut Repaired,
+    ) -> Result<Option<Verified<ThreatOrder>>, FileError> {
+        let stored: Option<StoredOrder> = self.read(ORDER, repaired)?;
+        let Some(StoredOrder { asset, envelope }) = stored else { return Ok(None) };
+        match envelope::open_payload(envelope.as_bytes(), keys, &asset, 0) {
+            Ok(order) => Ok(Some(order)),
+            Err(error) => {
+                repaired.push(problem("state-damaged", &error));
+                Ok(None)
+            }
+        }
+    }
+
+    pub(crate) fn save_order(&self, order: &Verified<ThreatOrder>) -> Result<(), ThreatFailure> {
+        let envelope = String::from_utf8_lossy(order.envelope()).into_owned();
+        self.write(ORDER, &StoredOrder { asset: order.asset.clone(), envelope })
+    }
+
+    /// Which lists are kept; a damaged file counts as none and is named.
+    pub(crate) fn lists(&self, repaired: &mut Repaired) -> Result<Lists, FileError> {
+        Ok(self.read(LISTS, repaired)?.unwrap_or_default())
+    }
+
+    pub(crate) fn save_lists(&self, lists: &Lists) -> Result<(), ThreatFailure> {
+        self.write(LISTS, lists)
+    }
+
+    /// Reads a list prefix by prefix. It is the one that is asked for only when its end was reached.
+    pub(crate) fn open(&self, list: &KeptList) -> Result<FlatReader<File>, ThreatFailure> {
+        let path = self.list(list.digest());
+        Ok(FlatReader::new(open(&path)?, Limits::default())?)
+    }
+
+    /// Writes a list down and gives it its name, which is that of its content.
+    pub(crate) fn write_list(
+        &self,
+        prefixes: impl Iterator<Item = Result<Prefix, CodecError>>,
+    ) -> Result<Trailer, ThreatFailure> {
+        let unfinished = self.root.join(UNFINISHED);
+        let file = self.begin(&unfinished)?;
+        let mut writer = FlatWriter::new(file);
+        for prefix in prefixes {
+            writer.push(prefix?)?;
+        }
+        let (file, trailer) = writer.finish()?;
+        file.sync_all().map_err(failed("writing", &unfinished))?;
+        let path = self.list(trailer.digest);
+        fs::rename(&unfinished, &path).map_err(failed("naming", &path))?;
+        let directory = File::open(&self.root).and_then(|directory| directory.sync_all());
+        directory.map_err(failed("writing", &self.root))?;
+        Ok(trailer)
+    }
+
+    /// Where the nth file of a path is downloaded to.
+    pub(crate) fn fetched(&self, number: usize) -> PathBuf {
+        self.root.join(format!("fetched-{number}"))
+    }
+
+    /// A new file, for the owner alone, in the place of a leftover.
+    pub(crate) fn begin(&self, path: &Path) -> Result<File, ThreatFailure> {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        self.make()?;
+        let mut options = File::options();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        options.open(path).map_err(failed("making", path))
+    }
+
+    /// Removes every list that is not kept, and what killed runs left. What can't be removed now is
+    /// removed by the next run.
+    pub(crate) fn tidy(&self, lists: &Lists) {
+        let kept: Vec<PathBuf> = [&lists.current, &lists.prepared]
+            .into_iter()
+            .flatten()
+            .map(|list| self.list(list.digest()))
+            .collect();
+        let Ok(directory) = fs::read_dir(&self.root) else { return };
+        for path in directory.flatten().map(|entry| entry.path()) {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let ours = name == UNFINISHED
+                || name.starts_with("fetched-")
+                || path.extension().is_some_and(|extension| extension == LIST);
+            if ours && !kept.contains(&path) {
+                let _ = fs::remove_file(&path);
+            }
+        }
+    }
+
+    fn list(&self, digest: Digest) -> PathBuf {
+        self.root.join(format!("{digest}.{LIST}"))
+    }
+
+    fn read<T: serde::de::DeserializeOwned>(
+        &self,
+        name: &str,
+        repaired: &mut Repaired,
+    ) -> Result<Option<T>, FileError> {
+        match files::read_state(&self.root.join(name)) {
+            Err(error @ FileError::Damaged { .. }) => {
+                repaired.push(problem("state-damaged", &error));
+                Ok(None)
+            }
+            other => other,
+        }
+    }
+
+    fn write<T: Serialize>(&self, name: &str, value: &T) -> Result<(), ThreatFailure> {
+        self.make()?;
+        Ok(files::write_state(&self.root.join(name), value)?)
+    }
+
+    fn make(&self) -> Result<(), ThreatFailure> {
+        use std::os::unix::fs::DirBuilderExt as _;
+        let mut builder = fs::DirBuilder::new();
+        let made = builder.recursive(true).mode(0o700).create(&self.root);
+        made.map_err(failed("making", &self.root))
+    }
+}
+
+/// Opens a list or a fetched file.
+pub(crate) fn open(path: &Path) -> Result<File, ThreatFailure> {
+    let unreadable = |source| ThreatFailure::Unreadable { path: path.to_owned(), source };
+    File::open(path).map_err(unreadable)
+}
+
+fn failed<'a>(
+    action: &'static str,
+    path: &'a Path,
+) -> impl FnOnce(io::Error) -> ThreatFailure + 'a {
+    move |source| ThreatFailure::File { action, path: path.to_owned(), source }
+}

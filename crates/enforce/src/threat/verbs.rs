@@ -1,0 +1,199 @@
+//! What a host program can do about threats besides the cycle: status, look-up, restore, remove.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use serde::Serialize;
+use xshield_firewall::threat::{Listed, ThreatState, ThreatTable};
+use xshield_firewall::{FirewallError, FlowCount};
+use xshield_host::files::FileError;
+use xshield_threat::ThreatMode;
+use xshield_wire::message::UnixSeconds;
+use xshield_wire::threat::ListName;
+
+use super::error::ThreatFailure;
+use super::kernel::holds;
+use super::{ThreatProgress, Threats};
+use crate::config::Config;
+use crate::state::{LastKnownGood, Repaired, StateDirectory};
+use crate::verbs::VerbError;
+
+/// How this host stands about threats.
+#[derive(Debug, Serialize)]
+pub struct ThreatStatus {
+    /// What the kernel says about table `inet xshield_threat`.
+    pub kernel: String,
+    /// The list that was last put into the kernel.
+    pub list: Option<ListName>,
+    /// What becomes of flows that listed peers open; `None` without a list.
+    pub inbound: Option<ThreatMode>,
+    /// What becomes of flows to listed peers; `None` without a list.
+    pub outbound: Option<ThreatMode>,
+    /// When the kernel's list was last compared entry by entry and found equal.
+    pub verified_at: Option<UnixSeconds>,
+    /// Why the order is not carried out, when it is not.
+    pub failure: Option<String>,
+}
+
+/// Reads how the host stands about threats. Changes nothing.
+pub(crate) fn status(
+    state: &StateDirectory,
+    config: &Config,
+    progress: &ThreatProgress,
+    repaired: &mut Repaired,
+) -> Result<ThreatStatus, VerbError> {
+    let threats = Threats::of(state, &config.policy_keys, repaired)?;
+    let kernel = match ThreatTable::open()?.state()? {
+        ThreatState::Absent => "no threat list is in force".to_owned(),
+        ThreatState::InForce(standing) => {
+            format!("threat list revision {} is in force", standing.list.revision)
+        }
+        ThreatState::Disturbed(standing) => format!(
+            "threat list revision {} is there, but others changed the rules around it",
+            standing.list.revision
+        ),
+        ThreatState::Broken { what } => format!("the threat list is broken: {what}"),
+    };
+    let list = threats.lists.current.map(|list| list.name);
+    let posture = threats.lists.posture.filter(|_| list.is_some());
+    let modes = posture.map(|posture| (posture.inbound, posture.outbound));
+    let (inbound, outbound) = modes.unzip();
+    let ThreatProgress { verified_at, failure, .. } = progress;
+    let (verified_at, failure) = (*verified_at, failure.clone());
+    Ok(ThreatStatus { kernel, list, inbound, outbound, verified_at, failure })
+}
+
+/// Puts the list on disk into the kernel without asking anyone: at boot.
+pub(crate) fn restore(
+    state: &StateDirectory,
+    config: &Config,
+    known: Option<&LastKnownGood>,
+    repaired: &mut Repaired,
+) -> Result<Option<ListName>, VerbError> {
+    let mut threats = Threats::of(state, &config.policy_keys, repaired)?;
+    threats.restore(known).map_err(|error| VerbError::Threat(Box::new(error)))
+}
+
+impl Threats {
+    fn restore(
+        &mut self,
+        known: Option<&LastKnownGood>,
+    ) -> Result<Option<ListName>, ThreatFailure> {
+        let (Some(list), Some(mut posture)) =
+            (self.lists.current.clone(), self.lists.posture.clone())
+        else {
+            return Ok(None);
+        };
+        if let Some(order) = &self.order {
+            (posture.inbound, posture.outbound) = (order.inbound, order.outbound);
+        }
+        if let Some(known) = known {
+            posture.failsafe = known.ruleset.bind_failsafe(&known.facts);
+        }
+        let found = self.table()?.state()?;
+        if holds(&found, &list) {
+            self.table()?.set_posture(&posture)?;
+        } else {
+            self.load(&list, &posture)?;
+        }
+        Ok(Some(list.name))
+    }
+}
+
+/// What the kernel says about one address.
+#[derive(Debug, Serialize)]
+pub struct Lookup {
+    /// The address that was asked for.
+    pub address: IpAddr,
+    /// The entry of the list in force that contains it; `None` when it is not listed.
+    pub entry: Option<Entry>,
+    /// What becomes of flows that it opens, when it is listed.
+    pub inbound: Option<ThreatMode>,
+    /// What becomes of flows to it, when it is listed.
+    pub outbound: Option<ThreatMode>,
+    /// The list's revision.
+    pub revision: u64,
+    /// The list's digest, in hexadecimal digits.
+    pub digest: String,
+    /// The flows with this address that the kernel has counted and not forgotten yet.
+    pub matches: Vec<FlowCount>,
+}
+
+/// An entry of the list, as the kernel holds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Entry {
+    /// Its first address.
+    pub first: IpAddr,
+    /// Its last address.
+    pub last: IpAddr,
+}
+
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { first, last } = self;
+        let (bits, differing) = match (first, last) {
+            (IpAddr::V4(first), IpAddr::V4(last)) => {
+                (32, 32 - (u32::from(*first) ^ u32::from(*last)).leading_zeros())
+            }
+            (IpAddr::V6(first), IpAddr::V6(last)) => {
+                (128, 128 - (u128::from(*first) ^ u128::from(*last)).leading_zeros())
+            }
+            _ => return write!(f, "{first} - {last}"),
+        };
+        if differing == 0 {
+            write!(f, "{first}")
+        } else {
+            write!(f, "{first}/{}", bits - differing)
+        }
+    }
+}
+
+/// Asks the kernel whether an address is on the threat list in force, and what it has met of it.
+///
+/// # Errors
+/// When there is no list in force, or the kernel can't be asked.
+pub fn lookup(config: &Config, address: IpAddr) -> Result<Lookup, VerbError> {
+    let mut table = ThreatTable::open()?;
+    let refused = |error| VerbError::Threat(Box::new(error));
+    let entry = table.lookup(address).map_err(refused)?;
+    let entry = entry.map(|Listed { first, last }| Entry { first, last });
+    let state = table.state()?;
+    let standing = state.standing().ok_or_else(no_list)?;
+    let (revision, digest) = (standing.list.revision, standing.list.digest.to_string());
+    let mut matches = table.matches()?.flows;
+    matches.retain(|flow| flow.source == address || flow.destination == address);
+    let modes = entry.and(modes(config)?);
+    let (inbound, outbound) = modes.unzip();
+    Ok(Lookup { address, entry, inbound, outbound, revision, digest, matches })
+}
+
+/// The modes that were last put into the kernel. The kernel holds rules, not the words they came from.
+fn modes(config: &Config) -> Result<Option<(ThreatMode, ThreatMode)>, FileError> {
+    let path = config.state_directory.join(super::store::DIRECTORY);
+    let lists = super::Store::at(path).lists(&mut Repaired::new())?;
+    Ok(lists.posture.map(|posture| (posture.inbound, posture.outbound)))
+}
+
+fn no_list() -> FirewallError {
+    FirewallError::NothingInForce { what: "there is no threat list".to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_are_shown_as_prefixes() {
+        for (first, last, text) in [
+            ("192.0.2.1", "192.0.2.1", "192.0.2.1"),
+            ("192.0.2.0", "192.0.2.255", "192.0.2.0/24"),
+            ("192.0.2.2", "192.0.2.3", "192.0.2.2/31"),
+            ("128.0.0.0", "255.255.255.255", "128.0.0.0/1"),
+            ("2001:db8::", "2001:db8::ffff", "2001:db8::/112"),
+            ("::1", "::1", "::1"),
+        ] {
+            let entry = Entry { first: first.parse().unwrap(), last: last.parse().unwrap() };
+            assert_eq!(entry.to_string(), text);
+        }
+    }
+}

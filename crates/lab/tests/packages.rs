@@ -84,7 +84,10 @@ impl<'a> Machine<'a> {
         match self.manager {
             Manager::Dpkg => self.host.run("dpkg", ["-i".as_ref(), file])?,
             // Debian's packages are not in rpm's database.
-            Manager::Rpm => self.host.run("env", ["-U".as_ref(), "--nodeps".as_ref(), file])?,
+            Manager::Rpm => {
+                let upgrade = RPM.iter().chain(&["-U", "--nodeps"]).map(AsRef::as_ref);
+                self.host.run("env", upgrade.chain([file]))?
+            }
         };
         Ok(())
     }

@@ -88,6 +88,7 @@ impl ThreatFailure {
             Self::Path { .. } | Self::WrongFile | Self::WrongList | Self::Unreadable { .. } => true,
             Self::Codec(error) => !matches!(error, CodecError::TooMany { .. }),
             Self::Download(DownloadError::Status { .. }) => true,
+            Self::Table(ThreatError::Unreadable { .. } | ThreatError::Miscounted { .. }) => true,
             _ => false,
         }
     }

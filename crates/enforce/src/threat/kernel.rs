@@ -267,21 +267,16 @@ impl Threats {
     /// Loads a list from disk into the kernel, in bounded memory.
     pub(super) fn load(&mut self, list: &KeptList, posture: &Posture) -> Result<(), ThreatFailure> {
         self.kernel = Kernel::Touched;
-        let reader = self.store.open(list)?;
-        let mut broken = None;
-        let elements = make::elements_of(reader, list.expansion(), &mut broken);
-        let loaded = self.table()?.load(&list.kernel_name(), posture, elements);
-        match broken {
-            Some(error) => Err(error.into()),
-            None => Ok(loaded?),
-        }
+        let elements = make::elements_of(self.store.open(list)?, list.expansion());
+        Ok(self.table()?.load_from(&list.kernel_name(), posture, elements)?)
     }
 
     fn compare(&mut self, list: &KeptList) -> Result<Vec<Difference>, ThreatFailure> {
-        let reader = self.store.open(list)?;
         let mut broken = None;
-        let elements = make::elements_of(reader, list.expansion(), &mut broken);
-        let differences = self.table()?.verify_full(elements);
+        let elements = make::elements_of(self.store.open(list)?, list.expansion());
+        let whole =
+            elements.map_while(|element| element.map_err(|error| broken = Some(error)).ok());
+        let differences = self.table()?.verify_full(whole);
         match broken {
             Some(error) => Err(error.into()),
             None => Ok(differences?),
@@ -295,7 +290,9 @@ fn a_whole_load_helps(error: &ThreatError) -> bool {
         ThreatError::Firewall(FirewallError::Refused { source, .. }) => {
             source.raw_os_error() != Some(OUT_OF_MEMORY)
         }
-        ThreatError::Firewall(_) | ThreatError::Everything { .. } => false,
+        ThreatError::Firewall(_)
+        | ThreatError::Unreadable { .. }
+        | ThreatError::Everything { .. } => false,
         ThreatError::Miscounted { .. }
         | ThreatError::WrongBase { .. }
         | ThreatError::NotInForce { .. }

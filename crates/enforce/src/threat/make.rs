@@ -7,7 +7,7 @@ use xshield_firewall::threat::Counts;
 use xshield_threat::Prefix;
 use xshield_threat::codec::flat::Trailer;
 use xshield_threat::codec::{Change, CodecError, Limits, SnapshotReader};
-use xshield_threat::plan::{Costs, Expansion, Moves, MovesBuilder};
+use xshield_threat::plan::{self, Costs, Expansion, Moves, MovesBuilder};
 use xshield_wire::Bytes;
 use xshield_wire::threat::ListName;
 
@@ -183,24 +183,25 @@ fn elements(family: &[u64; WIDEST_EXPANDED + 2], free: u8) -> (u64, u64) {
     (hosts, whole.iter().sum())
 }
 
-/// The elements of a list as the kernel is given them. Reading ends at the first error, which is put
-/// into `broken`.
-pub(crate) fn elements_of<'a>(
-    prefixes: impl Iterator<Item = Result<Prefix, CodecError>> + 'a,
+/// The elements of a list as the kernel is given them.
+pub(crate) fn elements_of(
+    prefixes: impl Iterator<Item = Result<Prefix, CodecError>>,
     expansion: Expansion,
-    broken: &'a mut Option<CodecError>,
-) -> impl Iterator<Item = IpNet> + 'a {
-    let prefixes = prefixes.map_while(|prefix| prefix.map_err(|error| *broken = Some(error)).ok());
-    prefixes
-        .flat_map(move |prefix| xshield_threat::plan::elements(prefix, expansion))
-        .map(IpNet::from)
+) -> impl Iterator<Item = Result<IpNet, CodecError>> {
+    prefixes.flat_map(move |prefix| {
+        let (prefix, error) = match prefix {
+            Ok(prefix) => (Some(prefix), None),
+            Err(error) => (None, Some(Err(error))),
+        };
+        let elements = prefix.into_iter().flat_map(move |prefix| plan::elements(prefix, expansion));
+        elements.map(|element| Ok(element.into())).chain(error)
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use xshield_threat::ThreatSet;
-    use xshield_threat::plan;
 
     #[test]
     fn a_list_that_streams_by_is_expanded_as_one_in_memory() {

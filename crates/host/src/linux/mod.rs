@@ -6,6 +6,7 @@ pub mod conntrack;
 pub mod firewalld;
 pub mod identity;
 pub mod kernel_log;
+pub mod machine;
 mod netlink;
 pub mod nflog;
 pub mod nftables;

@@ -70,24 +70,13 @@ impl OsRelease {
     /// # Errors
     /// When a file is there but can't be read. When there is none, nothing is known: no error.
     pub fn read(root: &Path) -> Result<Self, FileError> {
-        let candidates: [PathBuf; 2] =
-            [root.join("etc/os-release"), root.join("usr/lib/os-release")];
-        for path in candidates {
-            if let Some(content) = files::read(&path)? {
-                return Ok(Self::parse(&String::from_utf8_lossy(&content)));
-            }
-        }
-        Ok(Self::parse(""))
+        Ok(Self::parse(&text(root)?))
     }
 
     /// Reads the text of the file. Lines that are no assignments are comments or damage: passed over.
     #[must_use]
     pub fn parse(text: &str) -> Self {
-        let values: BTreeMap<&str, String> = text
-            .lines()
-            .filter_map(|line| line.trim().split_once('='))
-            .map(|(key, value)| (key, unquote(value)))
-            .collect();
+        let values = values(text);
         let value = |key: &str| values.get(key).map(|text| text.to_ascii_lowercase());
         Self {
             id: value("ID").filter(|id| !id.is_empty()).unwrap_or_else(|| "linux".to_owned()),
@@ -127,6 +116,33 @@ impl SupportedOs {
         }
         Err(Unsupported::Unknown { os: os.name() })
     }
+}
+
+/// The distribution in its own words, e.g. `Debian GNU/Linux 12 (bookworm)`; `None` when the file
+/// doesn't say.
+///
+/// # Errors
+/// As [`OsRelease::read`].
+pub fn pretty_name(root: &Path) -> Result<Option<String>, FileError> {
+    let name = values(&text(root)?).remove("PRETTY_NAME");
+    Ok(name.filter(|name| !name.is_empty()))
+}
+
+fn text(root: &Path) -> Result<String, FileError> {
+    let candidates: [PathBuf; 2] = [root.join("etc/os-release"), root.join("usr/lib/os-release")];
+    for path in candidates {
+        if let Some(content) = files::read(&path)? {
+            return Ok(String::from_utf8_lossy(&content).into_owned());
+        }
+    }
+    Ok(String::new())
+}
+
+fn values(text: &str) -> BTreeMap<&str, String> {
+    text.lines()
+        .filter_map(|line| line.trim().split_once('='))
+        .map(|(key, value)| (key, unquote(value)))
+        .collect()
 }
 
 /// Shell-like quoting as far as os-release(5) allows it.

@@ -81,7 +81,7 @@ fn logged_packets_arrive_as_flows() {
             "Policy { kind: Denied, direction: Outbound, rule: Some(RuleId(\"web/https\")) }";
         let mut expected = [
             format!("{policy} 127.0.0.2 udp 7 x3 96B uid=Some(0) if=Some(1)"),
-            "Drop 127.0.0.2 udp 8 x1 32B uid=Some(0) if=Some(1)".to_owned(),
+            "Blocked 127.0.0.2 udp 8 x1 32B uid=Some(0) if=Some(1)".to_owned(),
             format!("{policy} ::1 udp 7 x1 51B uid=Some(0) if=Some(1)"),
         ];
         let mut got = said(drained);

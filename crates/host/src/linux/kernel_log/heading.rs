@@ -2,6 +2,7 @@
 
 use xshield_policy::{Direction, RuleId};
 use xshield_wire::message::EventKind;
+use xshield_wire::threat::ThreatAction;
 
 /// What our lines begin with.
 pub const PREFIX: &str = "xshield: ";
@@ -31,15 +32,6 @@ pub enum Heading {
     },
 }
 
-/// What the threat list does with a packet whose peer is on it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ThreatAction {
-    /// Dropped.
-    Drop,
-    /// Recorded and let through.
-    Pass,
-}
-
 impl Heading {
     /// Reads a whole heading, as NFLOG delivers it. `None` for anything else.
     #[must_use]
@@ -54,8 +46,8 @@ impl Heading {
         };
         if word == THREAT {
             let action = match text.trim().strip_prefix("action=")? {
-                "DROP" => ThreatAction::Drop,
-                "PASS" => ThreatAction::Pass,
+                "DROP" => ThreatAction::Blocked,
+                "PASS" => ThreatAction::Recorded,
                 _ => return None,
             };
             return Some(Self::Threat { action, direction });
@@ -109,8 +101,8 @@ mod tests {
             ("xshield: DENY in rule=web/https", policy(Denied, Inbound, rule("web/https"))),
             ("xshield: WOULD out rule=none ", policy(WouldDeny, Outbound, None)),
             ("xshield: ACCEPT in rule=none ", policy(Accepted, Inbound, None)),
-            ("xshield: THREAT in action=DROP ", threat(Drop, Inbound)),
-            ("xshield: THREAT out action=PASS ", threat(Pass, Outbound)),
+            ("xshield: THREAT in action=DROP ", threat(Blocked, Inbound)),
+            ("xshield: THREAT out action=PASS ", threat(Recorded, Outbound)),
             ("xshield: THREAT out action=EAT ", None),
             ("xshield: THREAT in rule=none ", None),
             ("xshield: DENY in action=DROP ", None),

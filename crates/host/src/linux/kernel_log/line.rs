@@ -5,8 +5,9 @@ use std::net::IpAddr;
 
 use xshield_policy::{Direction, Protocol};
 use xshield_wire::message::{EventSource, FirewallEvent, UnixSeconds};
+use xshield_wire::threat::ThreatAction;
 
-use super::heading::{Heading, ThreatAction};
+use super::heading::Heading;
 
 /// A packet that a rule of ours logged.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,7 +83,7 @@ pub struct LoggedFlow {
 
 /// Packets of one flow whose peer is on the threat list.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ThreatMatch {
+pub struct LoggedThreat {
     /// What happened to them.
     pub action: ThreatAction,
     /// Who opened the flow.
@@ -129,9 +130,9 @@ impl LoggedFlow {
 
     /// As a match of the threat list; `None` for what the policy logged.
     #[must_use]
-    pub fn threat(&self) -> Option<ThreatMatch> {
+    pub fn threat(&self) -> Option<LoggedThreat> {
         let Heading::Threat { action, direction } = self.heading else { return None };
-        Some(ThreatMatch {
+        Some(LoggedThreat {
             action,
             direction,
             source: self.source,
@@ -191,7 +192,7 @@ pub fn events(
 pub fn threats(
     lines: impl IntoIterator<Item = (Option<UnixSeconds>, LogLine)>,
     now: UnixSeconds,
-) -> Vec<ThreatMatch> {
+) -> Vec<LoggedThreat> {
     flows(lines, now).iter().filter_map(LoggedFlow::threat).collect()
 }
 
@@ -281,9 +282,9 @@ mod tests {
              Some("Denied Inbound cut/off 10.0.0.5 10.0.0.9 tcp 2")),
             ("xshield: DENY in rule=none IN=eth0 OUT= SRC=10.0.0.5 DST=10.0.0", None),
             ("xshield: THREAT in action=DROP IN=eth0 OUT= MAC= SRC=198.51.100.7 DST=10.0.0.9 LEN=60 PROTO=TCP SPT=1 DPT=22",
-             Some("Drop Inbound 198.51.100.7 10.0.0.9 tcp 22")),
+             Some("Blocked Inbound 198.51.100.7 10.0.0.9 tcp 22")),
             ("xshield: THREAT out action=PASS IN= OUT=eth0 SRC=10.0.0.9 DST=198.51.100.7 LEN=60 PROTO=UDP SPT=1 DPT=53",
-             Some("Pass Outbound 10.0.0.9 198.51.100.7 udp 53")),
+             Some("Recorded Outbound 10.0.0.9 198.51.100.7 udp 53")),
             ("xshield: THREAT in action=EAT IN=eth0 OUT= SRC=198.51.100.7 DST=10.0.0.9 LEN=60 PROTO=TCP", None),
             ("xshield: MAYBE in rule=none IN=eth0 OUT= SRC=10.0.0.5 DST=10.0.0.9 LEN=60 PROTO=TCP", None),
             ("xshield: DENY in rule=bad//id IN=eth0 OUT= SRC=10.0.0.5 DST=10.0.0.9 LEN=60 PROTO=TCP", None),
@@ -326,7 +327,10 @@ mod tests {
             .into_iter()
             .map(|found| (found.action, found.packets, found.bytes, found.last_seen))
             .collect();
-        assert_eq!(threats, [(ThreatAction::Drop, 2, 120, 2), (ThreatAction::Pass, 1, 60, 3)]);
+        assert_eq!(
+            threats,
+            [(ThreatAction::Blocked, 2, 120, 2), (ThreatAction::Recorded, 1, 60, 3)]
+        );
     }
 
     proptest! {

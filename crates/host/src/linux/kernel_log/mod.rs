@@ -18,8 +18,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use xshield_wire::message::UnixSeconds;
 
-pub use heading::{Heading, PREFIX, ThreatAction};
-pub use line::{LogLine, LoggedFlow, ThreatMatch, events, flows, threats};
+pub use heading::{Heading, PREFIX};
+pub use line::{LogLine, LoggedFlow, LoggedThreat, events, flows, threats};
 
 /// Lines that one run takes at most; the next run goes on from there.
 const MOST_LINES: usize = 10_000;

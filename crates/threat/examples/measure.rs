@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
@@ -12,9 +13,13 @@ use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use serde_json::json;
-use xshield_threat::codec::{Change, Limits, delta, read_snapshot, snapshot};
+use xshield_threat::codec::{
+    Change, FlatReader, FlatWriter, Limits, delta, read_snapshot, snapshot,
+};
 use xshield_threat::compile::{Compiler, Feed};
 use xshield_threat::feed::{self, Format, Levels};
+use xshield_threat::listing::store;
+use xshield_threat::plan::MovesBuilder;
 use xshield_threat::protect::special_ranges;
 use xshield_threat::{Confidence, Prefix, ThreatSet};
 
@@ -74,14 +79,15 @@ fn set(text: &[u8]) -> Result<ThreatSet, Failed> {
 fn compile_and_ask() -> Result<(), Failed> {
     let mut text = String::new();
     for number in 0..1_000_000 {
-        text += &format!("{}\n", std::net::Ipv4Addr::from(scattered(number)));
+        text += &format!("{}\n", Ipv4Addr::from(scattered(number)));
     }
-    let mut best = f64::MAX;
-    let mut list = None;
+    let (mut best, mut list, mut stored) = (f64::MAX, None, Vec::new());
     for _ in 0..5 {
         let begun = Instant::now();
         let (listing, _) =
             feed::listing(&format(), text.as_bytes(), feed::Limits::default(), Confidence::FULL)?;
+        let listing = listing.since_of(None, 1_790_000_000);
+        stored = store::encode(&listing);
         let feed = Feed { id: "random".parse()?, least: Confidence::NONE, listing };
         let protected = special_ranges();
         list = Some(Compiler { feeds: vec![feed], exceptions: vec![], protected }.compile());
@@ -106,7 +112,65 @@ fn compile_and_ask() -> Result<(), Failed> {
         "{}",
         json!({"figure": "threat.codec_1m", "bytes": bytes.len(), "encode_s": encode, "decode_s": decode})
     );
+    let begun = Instant::now();
+    let listing = store::decode(&stored)?;
+    let seconds = begun.elapsed().as_secs_f64();
+    println!(
+        "{}",
+        json!({"figure": "threat.store_1m", "bytes": stored.len(), "decode_s": seconds, "entries": listing.len()})
+    );
+    stream(list.set())
+}
+
+/// The list on a host's disk, and a day's change of 0.4 % on top of it.
+fn stream(base: &ThreatSet) -> Result<(), Failed> {
+    let begun = Instant::now();
+    let flat = flat(base)?;
+    let write = begun.elapsed().as_secs_f64();
+    let begun = Instant::now();
+    let mut reader = FlatReader::new(&flat[..], Limits::default())?;
+    while reader.read()?.is_some() {}
+    let read = begun.elapsed().as_secs_f64();
+    println!(
+        "{}",
+        json!({"figure": "threat.flat_1m", "bytes": flat.len(), "write_s": write, "read_s": read})
+    );
+
+    let kept = base.iter().enumerate().filter(|(at, _)| at % 500 != 7).map(|(_, prefix)| prefix);
+    let new = (2_000_000..2_002_000)
+        .map(|number| Prefix::from(IpAddr::from(Ipv4Addr::from(scattered(number)))));
+    let target: ThreatSet = kept.chain(new).collect();
+    let delta = delta(base, &target);
+    let begun = Instant::now();
+    let open = || FlatReader::as_base(&flat[..], Limits::default());
+    let change = Change::read(&delta[..], open()?, Limits::default())?;
+    let mut moves = MovesBuilder::default();
+    let mut changed = FlatWriter::of(Vec::new(), change.to());
+    for step in change.steps(open()?) {
+        let step = step?;
+        moves.note(step);
+        step.target().map_or(Ok(()), |prefix| changed.push(prefix))?;
+    }
+    let (_, trailer) = changed.finish()?;
+    let seconds = begun.elapsed().as_secs_f64();
+    assert_eq!(trailer.digest, target.digest());
+    let moves = moves.finish();
+    println!(
+        "{}",
+        json!({
+            "figure": "threat.stream_1m_s", "value": seconds, "delta_bytes": delta.len(),
+            "gone": moves.gone().len(), "new": moves.come().len(),
+        })
+    );
     Ok(())
+}
+
+fn flat(set: &ThreatSet) -> Result<Vec<u8>, Failed> {
+    let mut writer = FlatWriter::new(Vec::new());
+    for prefix in set.iter() {
+        writer.push(prefix)?;
+    }
+    Ok(writer.finish()?.0)
 }
 
 /// A mixing of bits that can be undone (the end of MurmurHash3), so no number comes twice.

@@ -256,8 +256,8 @@ impl<B: Iterator<Item = Result<Prefix, CodecError>>> Base<B> {
     }
 
     /// The digest of all of it, also of what the change never came to.
-    pub(super) fn digest(mut self) -> Result<Digest, CodecError> {
+    pub(super) fn digest(&mut self) -> Result<Digest, CodecError> {
         while self.next()?.is_some() {}
-        Ok(self.digester.finish())
+        Ok(std::mem::take(&mut self.digester).finish())
     }
 }

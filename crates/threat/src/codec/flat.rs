@@ -45,9 +45,25 @@ pub struct FlatWriter<W> {
     buffer: Vec<u8>,
     order: Order,
     family: Family,
-    digester: Digester,
+    digest: Expected,
     v4: u64,
     v6: u64,
+}
+
+/// Where the digest comes from.
+enum Expected {
+    /// It is computed along the way.
+    Computed(Digester),
+    /// Somebody else answers for it.
+    Given(Digest),
+}
+
+impl Expected {
+    fn add(&mut self, prefix: Prefix) {
+        if let Self::Computed(digester) = self {
+            digester.add(prefix);
+        }
+    }
 }
 
 /// Why a flat list can't be written. The file is to be thrown away.
@@ -67,15 +83,20 @@ const TOGETHER: usize = 32 << 10;
 impl<W: Write> FlatWriter<W> {
     /// A writer of a list that is still empty. Writes nothing yet.
     pub fn new(writer: W) -> Self {
-        Self {
-            writer,
-            buffer: write_head(Kind::Flat, &[], &[]),
-            order: Order::default(),
-            family: Family::V4,
-            digester: Digester::default(),
-            v4: 0,
-            v6: 0,
-        }
+        Self::with(writer, Expected::Computed(Digester::default()))
+    }
+
+    /// The same for a list of which somebody else checks that it has this digest, as
+    /// [`super::Change::steps`] and [`super::SnapshotReader`] do at their end. Saves computing it
+    /// once more; with a digest that is not the list's, no reader accepts what is written.
+    pub fn of(writer: W, digest: Digest) -> Self {
+        Self::with(writer, Expected::Given(digest))
+    }
+
+    fn with(writer: W, digest: Expected) -> Self {
+        let buffer = write_head(Kind::Flat, &[], &[]);
+        let (order, family) = (Order::default(), Family::V4);
+        Self { writer, buffer, order, family, digest, v4: 0, v6: 0 }
     }
 
     /// Writes the next prefix: IPv4 first, ascending, in normal form, as every reader of this crate
@@ -103,7 +124,7 @@ impl<W: Write> FlatWriter<W> {
                 self.buffer.extend_from_slice(&net.first().to_be_bytes());
             }
         }
-        self.digester.add(prefix);
+        self.digest.add(prefix);
         if self.buffer.len() >= TOGETHER { self.flush() } else { Ok(()) }
     }
 
@@ -115,11 +136,14 @@ impl<W: Write> FlatWriter<W> {
     pub fn finish(mut self) -> Result<(W, Trailer), FlatError> {
         let ends: &[u8] = if self.family == Family::V4 { &[END, END] } else { &[END] };
         self.buffer.extend_from_slice(ends);
-        let digest = std::mem::take(&mut self.digester).finish();
+        let digest = match self.digest {
+            Expected::Computed(digester) => digester.finish(),
+            Expected::Given(digest) => digest,
+        };
         self.buffer.extend_from_slice(&self.v4.to_be_bytes());
         self.buffer.extend_from_slice(&self.v6.to_be_bytes());
         self.buffer.extend_from_slice(&digest.0);
-        self.flush()?;
+        self.writer.write_all(&self.buffer).map_err(FlatError::Write)?;
         self.writer.flush().map_err(FlatError::Write)?;
         Ok((self.writer, Trailer { digest, v4: self.v4, v6: self.v6 }))
     }
@@ -137,7 +161,8 @@ pub struct FlatReader<R> {
     source: Source<R>,
     family: Family,
     order: Order,
-    digester: Digester,
+    /// Nothing when somebody else checks.
+    digester: Option<Digester>,
     v4: u64,
     v6: u64,
     limits: Limits,
@@ -157,13 +182,27 @@ impl<R: Read> FlatReader<R> {
     /// # Errors
     /// When it is not the head of a flat list.
     pub fn new(reader: R, limits: Limits) -> Result<Self, CodecError> {
+        Self::with(reader, limits, Some(Digester::default()))
+    }
+
+    /// The same for a base that [`super::Change::read`] or [`super::Change::steps`] goes through:
+    /// they check the digest themselves, so it is not computed twice. Never read a list that
+    /// nobody checks in this way.
+    ///
+    /// # Errors
+    /// When it is not the head of a flat list.
+    pub fn as_base(reader: R, limits: Limits) -> Result<Self, CodecError> {
+        Self::with(reader, limits, None)
+    }
+
+    fn with(reader: R, limits: Limits, digester: Option<Digester>) -> Result<Self, CodecError> {
         let mut source = Source::new(reader);
         read_kind(&mut source, Kind::Flat)?;
         Ok(Self {
             source,
             family: Family::V4,
             order: Order::default(),
-            digester: Digester::default(),
+            digester,
             v4: 0,
             v6: 0,
             limits,
@@ -207,7 +246,9 @@ impl<R: Read> FlatReader<R> {
             return Err(CodecError::Damaged);
         }
         self.count(prefix)?;
-        self.digester.add(prefix);
+        if let Some(digester) = &mut self.digester {
+            digester.add(prefix);
+        }
         Ok(Some(prefix))
     }
 
@@ -227,11 +268,11 @@ impl<R: Read> FlatReader<R> {
         if numbers != [self.v4, self.v6] {
             return Err(CodecError::Damaged);
         }
-        let actual = std::mem::take(&mut self.digester).finish();
+        let actual = self.digester.take().map_or(expected, Digester::finish);
         if actual != expected {
             return Err(CodecError::WrongContent { expected, actual });
         }
-        self.state = State::Complete(Trailer { digest: actual, v4: self.v4, v6: self.v6 });
+        self.state = State::Complete(Trailer { digest: expected, v4: self.v4, v6: self.v6 });
         Ok(())
     }
 }
@@ -257,19 +298,19 @@ enum Family {
 /// Sees to it that prefixes come in normal form: ascending, disjoint, and never both halves of one.
 #[derive(Default)]
 struct Order {
-    before: Option<Prefix>,
+    v4: Option<Net<u32>>,
+    v6: Option<Net<u128>>,
 }
 
 impl Order {
     fn accepts(&mut self, prefix: Prefix) -> bool {
-        let fits = match (self.before, prefix) {
-            (Some(Prefix::V4(before)), Prefix::V4(net)) => follows(before, net),
-            (Some(Prefix::V6(before)), Prefix::V6(net)) => follows(before, net),
-            (Some(Prefix::V6(_)), Prefix::V4(_)) => false,
-            (Some(Prefix::V4(_)), Prefix::V6(_)) | (None, _) => true,
-        };
-        self.before = Some(prefix);
-        fits
+        match prefix {
+            Prefix::V4(net) => {
+                let before = self.v4.replace(net);
+                self.v6.is_none() && before.is_none_or(|before| follows(before, net))
+            }
+            Prefix::V6(net) => self.v6.replace(net).is_none_or(|before| follows(before, net)),
+        }
     }
 }
 

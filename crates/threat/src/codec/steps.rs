@@ -44,7 +44,8 @@ impl Change {
         B: IntoIterator<Item = Result<Prefix, CodecError>>,
     {
         Steps {
-            base: Some(Base::new(base.into_iter())),
+            base: Base::new(base.into_iter()),
+            is_over: false,
             target: Digester::default(),
             from: self.from(),
             to: self.to(),
@@ -65,8 +66,9 @@ impl Change {
 
 /// The iterator of [`Change::steps`].
 pub struct Steps<B> {
-    /// Gone once the end was reached or an error was found.
-    base: Option<Base<B>>,
+    base: Base<B>,
+    /// The end was reached or an error was found.
+    is_over: bool,
     target: Digester,
     from: Digest,
     to: Digest,
@@ -90,12 +92,19 @@ impl<B: Iterator<Item = Result<Prefix, CodecError>>> Iterator for Steps<B> {
                 step.target().into_iter().for_each(|prefix| self.target.add(prefix));
                 return Some(Ok(step));
             }
-            let mut base = self.base.take()?;
-            match self.refill(&mut base) {
-                Ok(Refill::More) => self.base = Some(base),
-                Ok(Refill::End) => return self.check_end(base).err().map(Err),
-                Err(CodecError::Damaged) => return Some(Err(self.blame(base))),
-                Err(error) => return Some(Err(error)),
+            if self.is_over {
+                return None;
+            }
+            let refill = self.refill();
+            self.is_over = !matches!(refill, Ok(Refill::More));
+            match refill {
+                Ok(Refill::More) => {}
+                Ok(Refill::End) => return self.check_end().err().map(Err),
+                Err(error) => {
+                    // What was ready belongs to the error.
+                    self.ready.clear();
+                    return Some(Err(self.blamed(error)));
+                }
             }
         }
     }
@@ -108,9 +117,9 @@ enum Refill {
 }
 
 impl<B: Iterator<Item = Result<Prefix, CodecError>>> Steps<B> {
-    fn refill(&mut self, base: &mut Base<B>) -> Result<Refill, CodecError> {
-        let ready = &mut self.ready;
-        let refill = match &mut self.part {
+    fn refill(&mut self) -> Result<Refill, CodecError> {
+        let Self { base, part, ready, .. } = self;
+        let refill = match part {
             Part::V4(patch) => {
                 patch.next(|| base.next_v4(), |step| ready.push_back(step.map(Prefix::V4)))?
             }
@@ -130,8 +139,8 @@ impl<B: Iterator<Item = Result<Prefix, CodecError>>> Steps<B> {
         }
     }
 
-    fn check_end(&mut self, base: Base<B>) -> Result<(), CodecError> {
-        let actual = base.digest()?;
+    fn check_end(&mut self) -> Result<(), CodecError> {
+        let actual = self.base.digest()?;
         if actual != self.from {
             return Err(CodecError::WrongBase { expected: self.from, actual });
         }
@@ -143,12 +152,15 @@ impl<B: Iterator<Item = Result<Prefix, CodecError>>> Steps<B> {
     }
 
     /// A wrong base looks like a damaged change from inside, so it is what is told first.
-    fn blame(&self, base: Base<B>) -> CodecError {
-        match base.digest() {
+    fn blamed(&mut self, error: CodecError) -> CodecError {
+        if !matches!(error, CodecError::Damaged) {
+            return error;
+        }
+        match self.base.digest() {
             Ok(actual) if actual != self.from => {
                 CodecError::WrongBase { expected: self.from, actual }
             }
-            Ok(_) => CodecError::Damaged,
+            Ok(_) => error,
             Err(error) => error,
         }
     }

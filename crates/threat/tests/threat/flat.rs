@@ -195,6 +195,32 @@ fn a_stream_over_another_base_ends_in_an_error() {
     assert!(streamed.next().is_none());
 }
 
+/// A base that is not checked while it is read is checked by the change.
+#[test]
+fn a_damaged_base_is_found_by_the_change() {
+    let (base, target) = (set(LIST), set("1.2.3.0/31 8.8.8.8 2001:db8::/32"));
+    let (bytes, change) = (write(&base), change(&base, &target));
+    let delta = delta(&base, &target);
+    for at in 5 * 8..bytes.len() * 8 {
+        let mut bytes = bytes.clone();
+        bytes[at / 8] ^= 1 << (at % 8);
+        let open = || FlatReader::as_base(&bytes[..], Limits::default()).unwrap();
+        let read = Change::read(&delta[..], open(), Limits::default());
+        let streamed: Prefixes = change.stream(open()).collect();
+        // The digest at the end of the base is of no use to the change.
+        let is_digest = at / 8 >= bytes.len() - 32;
+        assert_eq!((read.is_ok(), streamed.is_ok()), (is_digest, is_digest), "bit {at}");
+    }
+}
+
+#[test]
+fn a_list_written_under_another_digest_is_refused() {
+    let mut writer = FlatWriter::of(Vec::new(), set("9.9.9.9").digest());
+    writer.push("1.2.3.4".parse().unwrap()).unwrap();
+    let (bytes, _) = writer.finish().unwrap();
+    assert!(matches!(read(&bytes), Err(CodecError::WrongContent { .. })));
+}
+
 #[test]
 fn a_first_load_goes_from_snapshot_to_flat_list() {
     let bytes = snapshot(&set(LIST));
@@ -244,8 +270,10 @@ proptest! {
         for b in [b.clone(), a.union(&b), a.difference(&b), a.clone()] {
             let change = change(&a, &b);
             let flat = write(&a);
-            let streamed: Prefixes = change.stream(reader(&flat).unwrap()).collect();
-            prop_assert_eq!(streamed.unwrap(), b.iter().collect::<Vec<_>>());
+            let base = FlatReader::as_base(&flat[..], Limits::default()).unwrap();
+            let mut writer = FlatWriter::of(Vec::new(), change.to());
+            change.stream(base).for_each(|prefix| writer.push(prefix.unwrap()).unwrap());
+            prop_assert_eq!(writer.finish().unwrap().0, write(&b));
             let moves = moves(&change, &a);
             let (gone, new) =
                 changes(planned(&a, expansion).into_iter(), planned(&b, expansion).into_iter());

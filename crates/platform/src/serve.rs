@@ -16,6 +16,7 @@ use crate::auth::{PasswordError, Passwords};
 use crate::clock::Timestamp;
 use crate::door::Door;
 use crate::jobs::compile::Compiling;
+use crate::jobs::host_configuration::{self, Configuring};
 use crate::jobs::{compile, maintenance};
 use crate::keys::{DataDir, KeyError, Keys, new_id};
 use crate::settings::Settings;
@@ -25,6 +26,7 @@ use crate::store::audit::{self, Deed};
 use crate::store::{Store, StoreError, commit};
 use crate::threat::Threats;
 use crate::tls::{self, Tls};
+use crate::waking::Waking;
 
 /// Why the platform did not start.
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +93,8 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         passwords,
         compiling: Compiling::default(),
         threat: Threats::default(),
+        waking: Waking::default(),
+        configuring: Configuring::default(),
         listening,
         endpoints: RwLock::new(endpoints),
         metrics: recorder(),
@@ -162,8 +166,11 @@ impl Running {
     /// settings grant.
     pub async fn until(self, stop: impl Future<Output = ()>) {
         let Self { app, listener, acceptor, .. } = self;
-        let jobs =
-            [tokio::spawn(compile::run(app.clone())), tokio::spawn(maintenance::run(app.clone()))];
+        let jobs = [
+            tokio::spawn(compile::run(app.clone())),
+            tokio::spawn(maintenance::run(app.clone())),
+            tokio::spawn(host_configuration::run(app.clone())),
+        ];
         // Changes that a sudden end kept from being compiled.
         app.compiling.inventory_changed();
         let door = Door::new(api::router(app.clone()), acceptor);
@@ -189,6 +196,7 @@ impl Running {
             }
         }
         drop(listener);
+        app.waking.close();
         let grace = Duration::from_secs(app.settings.shutdown_grace);
         if timeout(grace, door.close()).await.is_err() {
             tracing::warn!("requests in flight took too long and were cut");

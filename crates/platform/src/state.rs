@@ -12,12 +12,14 @@ use xshield_policy::AssetId;
 
 use crate::auth::Passwords;
 use crate::jobs::compile::Compiling;
+use crate::jobs::host_configuration::Configuring;
 use crate::keys::{DataDir, Keys};
 use crate::problem::Problem;
 use crate::settings::Settings;
 use crate::store::Store;
 use crate::threat::Threats;
 use crate::tls::Tls;
+use crate::waking::Waking;
 
 /// The platform, as handlers see it.
 pub type App = Arc<Platform>;
@@ -43,6 +45,10 @@ pub struct Platform {
     pub compiling: Compiling,
     /// Threat feeds and what became of them.
     pub threat: Threats,
+    /// Held-open polls of hosts.
+    pub waking: Waking,
+    /// Turns what operators configure into what each host should use.
+    pub configuring: Configuring,
     /// Where it really listens.
     pub listening: SocketAddr,
     /// Addresses at which hosts reach the platform, by now.

@@ -156,6 +156,7 @@ async fn recompile(app: &App, scope: Scope) -> Answer<()> {
         rulesets::put(&mut tx, asset, ruleset).await?;
     }
     commit(tx).await?;
+    changed.iter().for_each(|(asset, _)| app.waking.wake(asset));
     tracing::info!(changed = changed.len(), revision = %committed.revision, "rulesets compiled");
     Ok(())
 }
@@ -222,6 +223,7 @@ pub async fn run(app: App) {
     loop {
         app.compiling.changed.notified().await;
         tokio::time::sleep(Duration::from_millis(app.settings.gather_changes_ms)).await;
+        app.configuring.changed();
         // The problem is in the log by now.
         if recompile(&app, Scope::All).await.is_err() {
             tokio::time::sleep(RETRY).await;

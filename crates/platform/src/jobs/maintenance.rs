@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::settings::{PublicUrl, Settings};
 use crate::state::App;
-use crate::store::{StoreResult, commit, events, reports, threat_events};
+use crate::store::{StoreResult, commands, commit, events, problems, reports, threat_events};
 
 const EVERY: Duration = Duration::from_secs(300);
 const TIDY_METRICS: Duration = Duration::from_secs(5);
@@ -59,6 +59,8 @@ async fn forget(app: &App, now: Timestamp) -> StoreResult<()> {
     threat_events::forget(&mut tx, before).await?;
     reports::forget_batches(&mut tx, before).await?;
     reports::trim_batches(&mut tx, BATCHES_PER_ASSET).await?;
+    commands::forget(&mut tx, before).await?;
+    problems::forget(&mut tx, before).await?;
     commit(tx).await
 }
 

@@ -1,5 +1,6 @@
 //! What runs beside requests.
 
 pub mod compile;
+pub mod host_configuration;
 pub mod maintenance;
 pub mod synchronize;

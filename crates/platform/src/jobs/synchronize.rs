@@ -88,6 +88,8 @@ pub async fn synchronize(app: &App, request: Request) -> Answer<Synchronized> {
     commit(tx).await?;
     *turn = Some(fresh);
     app.compiling.note(&Scope::All, Vec::new());
+    compiled.iter().for_each(|(asset, _)| app.waking.wake(asset));
+    app.configuring.changed();
     Ok(Synchronized { revision: revision.0, assets: compiled.len(), warnings })
 }
 

@@ -2,13 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 
 use sqlx::{QueryBuilder, Row as _};
 use xshield_policy::inventory::{Asset, Inventory, Source};
 use xshield_policy::names::{Name, TagKey, TagValue};
 use xshield_policy::{AssetId, Revision};
 use xshield_wire::Bytes;
-use xshield_wire::message::{CheckIn, Digest, InForce, Problem, ProgramKind, Status};
+use xshield_wire::control::Usage;
+use xshield_wire::message::{
+    CheckIn, Digest, InForce, Problem, ProgramKind, RouteStanding, Status,
+};
 
 use super::{Conn, Db, Doing as _, Row, StoreError, StoreResult, contains, from_json, from_word};
 use super::{to_json, word};
@@ -16,6 +20,9 @@ use crate::clock::Timestamp;
 
 /// Seconds after which a program that has not run no longer counts as active.
 pub const ACTIVE_FOR: i64 = 300;
+
+/// Missed check-ins with which an agent is late; with more it is offline.
+pub const MISSED_LATE: i64 = 2;
 
 /// Tags of one asset.
 pub type Tags = BTreeMap<TagKey, TagValue>;
@@ -57,6 +64,14 @@ pub struct StoredAsset {
     pub created_at: Timestamp,
     /// When it last checked in.
     pub last_check_in: Option<Timestamp>,
+    /// Seconds within which it said it would check in again.
+    pub interval: Option<u32>,
+    /// Its ways to the platform.
+    pub routes: Vec<RouteStanding>,
+    /// What its resident program uses.
+    pub usage: Option<Usage>,
+    /// When an operator took it out of service.
+    pub decommissioned_at: Option<Timestamp>,
 }
 
 /// An identity that waits for an operator.
@@ -97,7 +112,9 @@ pub struct AssetFilter {
 }
 
 /// How an asset stands, as a filter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, utoipa::ToSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Standing {
     /// Ran within five minutes.
@@ -118,12 +135,21 @@ pub enum Standing {
     Outdated,
     /// Another identity waits for an operator.
     IdentityChanged,
+    /// A resident agent that checks in as it said.
+    Online,
+    /// A resident agent that missed one or two check-ins.
+    Late,
+    /// A resident agent that missed three check-ins or more.
+    Offline,
+    /// Taken out of service.
+    Decommissioned,
 }
 
 const COLUMNS: &str = "SELECT a.id, a.name, a.source, a.identity, a.pending_identity, \
      a.pending_since, a.os, a.kernel, a.addresses, a.program_version, a.sequence, a.state, \
      a.state_reason, a.in_force_revision, a.in_force_digest, a.problems, a.events_lost, \
-     a.created_at, a.last_check_in, r.revision AS wanted_revision, r.digest AS wanted_digest \
+     a.created_at, a.last_check_in, a.check_in_interval, a.routes, a.usage, \
+     a.decommissioned_at, r.revision AS wanted_revision, r.digest AS wanted_digest \
      FROM asset a LEFT JOIN ruleset r ON r.asset_id = a.id";
 
 /// Registers a host.
@@ -268,7 +294,35 @@ fn push_standing(query: &mut QueryBuilder<Db>, standing: Standing, now: Timestam
         Standing::IdentityChanged => {
             query.push(" AND a.pending_identity IS NOT NULL");
         }
+        Standing::Online => push_missed(query, now, -FAR..=0),
+        Standing::Late => push_missed(query, now, 1..=MISSED_LATE),
+        Standing::Offline => push_missed(query, now, MISSED_LATE + 1..=FAR),
+        Standing::Decommissioned => {
+            query.push(" AND a.decommissioned_at IS NOT NULL");
+        }
     }
+}
+
+/// More check-ins than anything misses, also when a clock jumps.
+const FAR: i64 = i64::MAX / 4;
+
+/// Check-ins that an agent has missed: half an interval is left for jitter and the way here.
+#[must_use]
+pub fn missed(last_check_in: Timestamp, interval: u32, now: Timestamp) -> i64 {
+    let interval = i64::from(interval).max(1);
+    let elapsed = now.0.saturating_sub(last_check_in.0).clamp(0, FAR / 4);
+    ((2 * elapsed - 1 - interval) / (2 * interval)).max(0)
+}
+
+/// Agents that missed so many check-ins: [`missed`], in SQL.
+fn push_missed(query: &mut QueryBuilder<Db>, now: Timestamp, range: RangeInclusive<i64>) {
+    query
+        .push(" AND a.decommissioned_at IS NULL AND a.check_in_interval > 0 AND (2 * (")
+        .push_bind(now.0)
+        .push(" - a.last_check_in) - 1 - a.check_in_interval) / (2 * a.check_in_interval) BETWEEN ")
+        .push_bind(*range.start())
+        .push(" AND ")
+        .push_bind(*range.end());
 }
 
 /// How many assets there are of each standing that an operator wants to be warned of.
@@ -283,7 +337,7 @@ pub async fn standings(conn: &mut Conn, now: Timestamp) -> StoreResult<[(&'stati
          count(CASE WHEN a.state IN ('blocked', 'failed') THEN 1 END) AS failing, \
          count(CASE WHEN r.digest <> COALESCE(a.in_force_digest, '') THEN 1 END) AS outdated, \
          count(a.pending_identity) AS identity_changed \
-         FROM asset a LEFT JOIN ruleset r ON r.asset_id = a.id",
+         FROM asset a LEFT JOIN ruleset r ON r.asset_id = a.id WHERE a.decommissioned_at IS NULL",
     )
     .bind(now.plus(-ACTIVE_FOR).0)
     .fetch_one(conn)
@@ -363,13 +417,32 @@ pub async fn rename(conn: &mut Conn, id: &AssetId, name: &Name) -> StoreResult<(
 pub async fn delete(conn: &mut Conn, id: &AssetId) -> StoreResult<()> {
     sqlx::query("DELETE FROM asset WHERE id = $1")
         .bind(id.as_str())
-        .execute(conn)
+        .execute(&mut *conn)
         .await
         .doing("delete the asset")?;
+    sqlx::query("DELETE FROM host_configuration WHERE scope = $1")
+        .bind(format!("asset:{id}"))
+        .execute(conn)
+        .await
+        .doing("forget the asset's configuration")?;
     Ok(())
 }
 
-/// Everything the compiler wants to know, in order of ids.
+/// Takes an asset out of service at a time, or, without one, into service again.
+///
+/// # Errors
+/// When the database fails.
+pub async fn decommission(conn: &mut Conn, id: &AssetId, at: Option<Timestamp>) -> StoreResult<()> {
+    sqlx::query("UPDATE asset SET decommissioned_at = $2 WHERE id = $1")
+        .bind(id.as_str())
+        .bind(at.map(|at| at.0))
+        .execute(conn)
+        .await
+        .doing("take the asset out of service, or into it")?;
+    Ok(())
+}
+
+/// Everything the compiler wants to know, in order of ids; what is out of service is left out.
 ///
 /// # Errors
 /// When the database fails.
@@ -379,10 +452,13 @@ pub async fn inventory(conn: &mut Conn) -> StoreResult<Inventory> {
         .await
         .doing("read tags")?;
     let mut tags = collect_tags(&rows)?;
-    let rows = sqlx::query("SELECT id, name, source, os, addresses FROM asset ORDER BY id")
-        .fetch_all(conn)
-        .await
-        .doing("read the inventory")?;
+    let rows = sqlx::query(
+        "SELECT id, name, source, os, addresses FROM asset \
+         WHERE decommissioned_at IS NULL ORDER BY id",
+    )
+    .fetch_all(conn)
+    .await
+    .doing("read the inventory")?;
     let asset = |row: &Row| {
         let id = parse::<AssetId>(row, "id")?;
         Ok(Asset {
@@ -436,7 +512,8 @@ pub async fn check_in(
     let done = sqlx::query(
         "UPDATE asset SET os = $3, kernel = $4, addresses = $5, boot_id = $6, source = $7, \
          program_version = $8, sequence = $2, state = $9, state_reason = $10, \
-         in_force_revision = $11, in_force_digest = $12, problems = $13, last_check_in = $14 \
+         in_force_revision = $11, in_force_digest = $12, problems = $13, last_check_in = $14, \
+         check_in_interval = $15, routes = $16, usage = $17 \
          WHERE id = $1 AND sequence < $2",
     )
     .bind(id.as_str())
@@ -453,6 +530,9 @@ pub async fn check_in(
     .bind(message.in_force.map(|held| held.digest.to_base64()))
     .bind(to_json(&message.problems)?)
     .bind(now.0)
+    .bind(message.interval.map(i64::from))
+    .bind(to_json(&message.routes)?)
+    .bind(message.usage.as_ref().map(to_json).transpose()?)
     .execute(&mut *conn)
     .await
     .doing("store the check-in")?;
@@ -500,6 +580,12 @@ fn stored(row: &Row) -> StoreResult<StoredAsset> {
         events_lost: unsigned(row.get("events_lost")),
         created_at: Timestamp(row.get("created_at")),
         last_check_in: row.get::<Option<i64>, _>("last_check_in").map(Timestamp),
+        interval: row
+            .get::<Option<i64>, _>("check_in_interval")
+            .and_then(|seconds| u32::try_from(seconds).ok()),
+        routes: from_json(row.get("routes"))?,
+        usage: row.get::<Option<&str>, _>("usage").map(from_json).transpose()?,
+        decommissioned_at: row.get::<Option<i64>, _>("decommissioned_at").map(Timestamp),
     })
 }
 

@@ -20,8 +20,11 @@ pub mod audit;
 pub mod commands;
 pub mod enforcement_keys;
 pub mod events;
+pub mod host_configuration;
 pub mod identities;
+pub mod pending;
 pub mod policy;
+pub mod problems;
 pub mod reports;
 pub mod rulesets;
 pub mod threat_events;
@@ -40,6 +43,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "first", include_str!("../../migrations/sqlite/0001_first.sql")),
     (2, "threat", include_str!("../../migrations/sqlite/0002_threat.sql")),
     (3, "threat events", include_str!("../../migrations/sqlite/0003_threat_events.sql")),
+    (4, "agents", include_str!("../../migrations/sqlite/0004_agents.sql")),
 ];
 
 /// What the database could not do.

@@ -12,20 +12,19 @@ use utoipa_axum::routes;
 use xshield_policy::AssetId;
 use xshield_policy::inventory::Source;
 use xshield_policy::names::{Name, TagKey, TagValue};
-use xshield_wire::message::{Command, CommandKind};
 
 use super::page::{Page, PageQuery};
 use super::standing::Spark;
 use crate::auth::{Allowed, Caller, Operator, Viewer};
 use crate::clock::Timestamp;
 use crate::jobs::compile;
-use crate::keys::new_id;
 use crate::problem::{Answer, JsonBody, Problem};
 use crate::query::BothOf;
 use crate::state::App;
 use crate::store::assets::{self, AssetFilter, Standing, StoredAsset, Tags};
 use crate::store::audit::{self, Deed};
-use crate::store::{Conn, commands, commit, identities};
+use crate::store::problems::{self, StoredProblem};
+use crate::store::{Conn, commit, identities};
 
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -33,7 +32,9 @@ pub(super) fn router() -> OpenApiRouter<App> {
         .routes(routes!(get, change, delete))
         .routes(routes!(approve_identity))
         .routes(routes!(reject_identity))
-        .routes(routes!(command))
+        .routes(routes!(decommission))
+        .routes(routes!(reinstate))
+        .routes(routes!(problems))
 }
 
 /// An identity that speaks in the asset's name and is not the pinned one.
@@ -65,6 +66,8 @@ struct Asset {
     created_at: Timestamp,
     /// Flows that the host could not record, ever.
     events_lost: u64,
+    /// Since when it is out of service.
+    decommissioned_at: Option<Timestamp>,
     spark: Spark,
 }
 
@@ -85,6 +88,7 @@ fn shown(app: &App, asset: StoredAsset, tags: Tags, now: Timestamp) -> Asset {
         }),
         created_at: asset.created_at,
         events_lost: asset.events_lost,
+        decommissioned_at: asset.decommissioned_at,
     }
 }
 
@@ -336,34 +340,94 @@ async fn reject_identity(
     Ok(shown)
 }
 
-/// What a host is to do at its next check-in.
-#[derive(Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-struct NewCommand {
-    /// `resend`: send programmed rules and listening ports again.
-    #[schema(value_type = String)]
-    kind: CommandKind,
-}
-
-/// Give a host a command
-#[utoipa::path(post, path = "/api/v1/assets/{asset}/commands", tag = "assets",
-    params(("asset" = String, Path, description = "id or name")), request_body = NewCommand,
-    responses((status = 202, body = Object)))]
-async fn command(
+/// Take an asset out of service: its host is refused from now on, its history stays
+#[utoipa::path(post, path = "/api/v1/assets/{asset}/decommission", tag = "assets",
+    params(("asset" = String, Path, description = "id or name")),
+    responses((status = 200, body = Asset)))]
+async fn decommission(
     State(app): State<App>,
     allowed: Allowed<Operator>,
     Path(asset): Path<String>,
-    JsonBody(new): JsonBody<NewCommand>,
-) -> Answer<(StatusCode, Json<Command>)> {
-    if new.kind == CommandKind::Unknown {
-        return Err(Problem::invalid("/kind", "expected 'resend'"));
-    }
-    let id = new_id("cmd-").map_err(|error| Problem::internal(&error))?;
+) -> Answer<Json<Asset>> {
+    serve(&app, &allowed.caller, &asset, Some(Timestamp::now())).await
+}
+
+/// Take an asset into service again
+#[utoipa::path(post, path = "/api/v1/assets/{asset}/reinstate", tag = "assets",
+    params(("asset" = String, Path, description = "id or name")),
+    responses((status = 200, body = Asset)))]
+async fn reinstate(
+    State(app): State<App>,
+    allowed: Allowed<Operator>,
+    Path(asset): Path<String>,
+) -> Answer<Json<Asset>> {
+    serve(&app, &allowed.caller, &asset, None).await
+}
+
+/// Takes an asset out of service, or into it; when it is there already, nothing changes.
+async fn serve(
+    app: &App,
+    caller: &Caller,
+    asset: &str,
+    out_of_service: Option<Timestamp>,
+) -> Answer<Json<Asset>> {
     let mut tx = app.store.write().await?;
-    let asset = named(&mut tx, &asset).await?;
-    commands::add(&mut tx, &asset.id, &id, new.kind, Timestamp::now()).await?;
-    let after = format!("{:?} {id}", new.kind).to_lowercase();
-    record(&mut tx, &allowed.caller, "asset.command", &asset, "", &after).await?;
+    let asset = named(&mut tx, asset).await?;
+    let changes = asset.decommissioned_at.is_some() != out_of_service.is_some();
+    if changes {
+        assets::decommission(&mut tx, &asset.id, out_of_service).await?;
+        let action = match out_of_service {
+            Some(_) => "asset.decommission",
+            None => "asset.reinstate",
+        };
+        record(&mut tx, caller, action, &asset, "", "").await?;
+    }
+    let asset = named(&mut tx, asset.id.as_str()).await?;
+    let id = asset.id.clone();
+    let shown = with_tags(app, &mut tx, asset).await?;
     commit(tx).await?;
-    Ok((StatusCode::ACCEPTED, Json(Command { id, kind: new.kind, expires: None, duration: None })))
+    if changes {
+        app.waking.wake(&id);
+        app.compiling.inventory_changed();
+    }
+    Ok(shown)
+}
+
+/// A problem that a host told of, and when.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct PastProblem {
+    code: String,
+    text: String,
+    first_seen: Timestamp,
+    last_seen: Timestamp,
+    /// How often it came; one that stays over several check-ins came once.
+    times: u64,
+    /// Whether the last check-in told of it.
+    current: bool,
+}
+
+/// What a host wanted an operator to know, also what is over; the last seen first
+#[utoipa::path(get, path = "/api/v1/assets/{asset}/problems", tag = "assets",
+    params(("asset" = String, Path, description = "id or name")),
+    responses((status = 200, body = Vec<PastProblem>)))]
+async fn problems(
+    State(app): State<App>,
+    _: Allowed<Viewer>,
+    Path(asset): Path<String>,
+) -> Answer<Json<Vec<PastProblem>>> {
+    let mut conn = app.store.read().await?;
+    let asset = named(&mut conn, &asset).await?;
+    let shown = |stored: StoredProblem| PastProblem {
+        current: asset
+            .problems
+            .iter()
+            .any(|current| current.code == stored.code && current.text == stored.text),
+        code: stored.code,
+        text: stored.text,
+        first_seen: stored.first_seen,
+        last_seen: stored.last_seen,
+        times: stored.times,
+    };
+    let stored = problems::list(&mut conn, &asset.id).await?;
+    Ok(Json(stored.into_iter().map(shown).collect()))
 }

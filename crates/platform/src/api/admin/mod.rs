@@ -12,7 +12,9 @@ use crate::state::App;
 
 mod assets;
 mod audit_log;
+mod commands;
 mod enforcement_keys;
+mod host_configuration;
 mod page;
 mod policy;
 mod sign_in;
@@ -53,6 +55,8 @@ pub(super) fn router() -> Router<App> {
         .merge(assets::router())
         .merge(telemetry::router())
         .merge(threat_events::router())
+        .merge(commands::router())
+        .merge(host_configuration::router())
         .merge(enforcement_keys::router())
         .merge(policy::router())
         .merge(audit_log::router())

@@ -1,29 +1,49 @@
 //! How a host's program stands, as an operator wants to know it.
 
 use serde::Serialize;
-use xshield_wire::message::{InForce, Problem, Status};
+use xshield_wire::control::Usage;
+use xshield_wire::message::{InForce, Problem, RouteStanding, Status};
 
 use crate::clock::Timestamp;
-use crate::store::assets::{ACTIVE_FOR, StoredAsset};
+use crate::store::assets::{ACTIVE_FOR, MISSED_LATE, StoredAsset, missed};
 
-/// Whether the host's program runs.
+/// Whether the host's program runs. A resident agent says when it will check in again and is held to
+/// it; what something else starts is only known by when it last ran.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 enum Activity {
+    /// A resident agent that checks in as it said.
+    Online,
+    /// A resident agent that missed one or two check-ins.
+    Late,
+    /// A resident agent that missed three check-ins or more.
+    Offline,
     /// It ran within the last five minutes.
     Active,
     /// It ran, but longer ago.
     Inactive,
     /// It has not checked in yet.
     Never,
+    /// An operator took the asset out of service: it can't check in.
+    Decommissioned,
 }
 
-/// How the host's program stands.
+/// How the host's program, Spark or agent, stands.
 #[derive(Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub(super) struct Spark {
     activity: Activity,
-    /// Since when it is inactive.
+    /// Since when it is inactive or offline.
     inactive_since: Option<Timestamp>,
+    /// Seconds within which a resident agent said it would check in again.
+    interval: Option<u32>,
+    /// Check-ins that a resident agent has missed.
+    missed: Option<u64>,
+    /// Its ways to the platform, in the order of its configuration.
+    #[schema(value_type = Vec<Object>)]
+    routes: Vec<RouteStanding>,
+    /// What a resident agent uses of its host.
+    #[schema(value_type = Option<Object>)]
+    usage: Option<Usage>,
     last_check_in: Option<Timestamp>,
     version: String,
     /// What the host says: `enforcing`, `no-policy`, `blocked` or `failed`.
@@ -51,18 +71,15 @@ impl Spark {
     /// As the asset's last check-in tells it. `compile_failure`: why its ruleset could not be
     /// compiled.
     pub(super) fn of(asset: &StoredAsset, compile_failure: Option<String>, now: Timestamp) -> Self {
-        let activity = match asset.last_check_in {
-            None => Activity::Never,
-            Some(last) if last.plus(ACTIVE_FOR) >= now => Activity::Active,
-            Some(_) => Activity::Inactive,
-        };
-        let inactive_since = asset
-            .last_check_in
-            .filter(|_| activity == Activity::Inactive)
-            .map(|last| last.plus(ACTIVE_FOR));
+        let missed = missed_of(asset, now);
+        let (activity, inactive_since) = activity(asset, missed, now);
         Self {
             activity,
             inactive_since,
+            interval: asset.interval,
+            missed: missed.and_then(|missed| u64::try_from(missed).ok()),
+            routes: asset.routes.clone(),
+            usage: asset.usage,
             last_check_in: asset.last_check_in,
             version: asset.program_version.clone(),
             status: asset.status.clone(),
@@ -73,6 +90,33 @@ impl Spark {
             compile_failure,
             problems: asset.problems.clone(),
         }
+    }
+}
+
+/// Check-ins that a resident agent has missed.
+fn missed_of(asset: &StoredAsset, now: Timestamp) -> Option<i64> {
+    Some(missed(asset.last_check_in?, asset.interval?, now))
+}
+
+/// Whether the program runs, and since when it does not.
+fn activity(
+    asset: &StoredAsset,
+    missed: Option<i64>,
+    now: Timestamp,
+) -> (Activity, Option<Timestamp>) {
+    if asset.decommissioned_at.is_some() {
+        return (Activity::Decommissioned, asset.decommissioned_at);
+    }
+    let Some(last) = asset.last_check_in else { return (Activity::Never, None) };
+    match missed {
+        Some(0) => (Activity::Online, None),
+        Some(1..=MISSED_LATE) => (Activity::Late, None),
+        Some(_) => {
+            let due = last.plus(i64::from(asset.interval.unwrap_or(0)));
+            (Activity::Offline, Some(due))
+        }
+        None if last.plus(ACTIVE_FOR) >= now => (Activity::Active, None),
+        None => (Activity::Inactive, Some(last.plus(ACTIVE_FOR))),
     }
 }
 
@@ -131,6 +175,10 @@ mod tests {
             events_lost: 0,
             created_at: NOW.plus(-10_000),
             last_check_in: checked_in_ago.map(|ago| NOW.plus(-ago)),
+            interval: None,
+            routes: Vec::new(),
+            usage: None,
+            decommissioned_at: None,
         }
     }
 
@@ -145,6 +193,28 @@ mod tests {
         ] {
             let spark = Spark::of(&asset(ago, Status::Enforcing, held(1), held(1)), None, NOW);
             assert_eq!((spark.activity, spark.inactive_since), (activity, since), "{ago:?}");
+        }
+    }
+
+    #[test]
+    fn agents_are_held_to_their_interval() {
+        for (ago, missed, activity) in [
+            (0, 0, Activity::Online),
+            (180, 0, Activity::Online),
+            (181, 1, Activity::Late),
+            (300, 1, Activity::Late),
+            (301, 2, Activity::Late),
+            (420, 2, Activity::Late),
+            (421, 3, Activity::Offline),
+            (90_000, 749, Activity::Offline),
+            (-500, 0, Activity::Online),
+        ] {
+            let mut agent = asset(Some(ago), Status::Enforcing, held(1), held(1));
+            agent.interval = Some(120);
+            let stands = Spark::of(&agent, None, NOW);
+            assert_eq!((stands.missed, stands.activity), (Some(missed), activity), "{ago} s ago");
+            agent.decommissioned_at = Some(NOW);
+            assert_eq!(Spark::of(&agent, None, NOW).activity, Activity::Decommissioned);
         }
     }
 

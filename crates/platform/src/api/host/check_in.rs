@@ -15,12 +15,15 @@ use crate::keys::random;
 use crate::problem::{Answer, Problem};
 use crate::state::App;
 use crate::store::assets::{self, CheckedIn, StoredAsset};
-use crate::store::{Conn, commands, commit, rulesets};
+use crate::store::{Conn, commands, commit, host_configuration, problems, rulesets};
+use crate::waking::Pending;
 
 /// No host has more addresses.
 const MAX_ADDRESSES: usize = 256;
 /// No host has more to say at once.
 const MAX_PROBLEMS: usize = 1000;
+/// No host has more ways to the platform.
+const MAX_ROUTES: usize = 100;
 /// Texts for people are cut here, in characters.
 const MAX_TEXT: usize = 2000;
 
@@ -38,7 +41,10 @@ pub(super) async fn check_in(
         CheckedIn::Replayed(last) => return Err(replayed(&message, last)),
     }
     let renamed = follow_name(&mut tx, &asset, &name).await?;
-    let commands = commands::waiting(&mut tx, &asset.id).await?;
+    problems::note(&mut tx, &asset.id, &asset.problems, &message.problems, now).await?;
+    let commands = commands::tell(&mut tx, &asset.id, now).await?;
+    let last_command = commands::last_number(&mut tx, &asset.id).await?;
+    let configuration = host_configuration::of(&mut tx, &asset.id).await?;
     commit(tx).await?;
 
     let changed = renamed
@@ -48,16 +54,20 @@ pub(super) async fn check_in(
     if changed {
         app.compiling.inventory_changed();
     }
-    Ok(Json(CheckInAnswer {
+    let version = configuration.as_ref().map(|configuration| configuration.version);
+    let mut answer = CheckInAnswer {
         version: VERSION,
         wanted: wanted(&app, &asset, changed).await?,
         commands,
         next_check_in: jittered(app.settings.check_in_every),
         time: now.unix(),
         threat: None,
-        configuration: None,
+        configuration: configuration.filter(|_| version != message.configuration),
         seen: None,
-    }))
+    };
+    let version = i64::try_from(version.unwrap_or(0)).unwrap_or(i64::MAX);
+    answer.seen = Some(Pending::told(&answer, last_command, version).token());
+    Ok(Json(answer))
 }
 
 /// What the host should have. A host that is new or has changed hears it at once, not at its next
@@ -93,9 +103,19 @@ fn bounded(mut message: CheckIn) -> Answer<CheckIn> {
     message.host.addresses.retain(is_own);
     message.host.addresses.sort_unstable();
     message.host.addresses.dedup();
+    if message.routes.len() > MAX_ROUTES {
+        let reason = format!("more than {MAX_ROUTES} routes");
+        return Err(Problem::invalid("/routes", reason));
+    }
     for problem in &mut message.problems {
         cut(&mut problem.code);
         cut(&mut problem.text);
+    }
+    for route in &mut message.routes {
+        cut(&mut route.route);
+        if let Some(failure) = &mut route.last_failure {
+            cut(&mut failure.reason);
+        }
     }
     cut(&mut message.host.os);
     cut(&mut message.host.kernel);

@@ -6,6 +6,7 @@ use axum::routing::{get, post};
 use crate::state::App;
 
 mod check_in;
+mod notify;
 mod reports;
 mod ruleset;
 mod session;
@@ -18,4 +19,5 @@ pub(super) fn router() -> Router<App> {
         .route("/host/v1/check-in", post(check_in::check_in))
         .route("/host/v1/ruleset", get(ruleset::get))
         .route("/host/v1/reports", post(reports::take))
+        .route("/host/v1/notify", get(notify::wait))
 }

@@ -8,9 +8,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
 use xshield_policy::AssetId;
-use xshield_wire::message::{
-    CommandKind, FirewallEvent, Report, ReportAnswer, ReportBody, VERSION,
-};
+use xshield_wire::message::{FirewallEvent, Report, ReportAnswer, ReportBody, VERSION};
 use xshield_wire::telemetry::SoftwareContents;
 
 use super::signed::{FromHost, read_message};
@@ -65,7 +63,7 @@ async fn store(
     match report.body {
         ReportBody::Programmed(programmed) => {
             reports::put_programmed(tx, asset, &programmed, created, now).await?;
-            commands::end(tx, asset, CommandKind::Resend, created).await
+            commands::resent(tx, asset, created, now).await
         }
         ReportBody::ListeningPorts { ports } => {
             reports::put_listening(tx, asset, &ports, created, now).await
@@ -86,7 +84,7 @@ async fn store(
         }
         ReportBody::Commands { outcomes } => {
             for outcome in outcomes {
-                commands::finish(tx, asset, &outcome.id).await?;
+                commands::finish(tx, asset, &outcome, now).await?;
             }
             Ok(())
         }

@@ -12,7 +12,7 @@ use xshield_wire::message::{SessionRequest, SessionResponse};
 use xshield_wire::session::{ProvenRequest, SessionError, Terms, prove};
 use xshield_wire::{Bytes as WireBytes, EnforcementKey};
 
-use super::signed::{read_message, usable};
+use super::signed::{decommissioned, read_message, usable};
 use crate::api::Client;
 use crate::clock::Timestamp;
 use crate::keys::{new_id, random};
@@ -115,6 +115,9 @@ async fn who(
     now: Timestamp,
 ) -> Answer<(AssetId, bool)> {
     if let Some(asset) = assets::by_identity(conn, request.identity).await? {
+        if asset.decommissioned_at.is_some() {
+            return Err(decommissioned(asset.name.as_str()));
+        }
         return Ok((asset.id, false));
     }
     let Some(namesake) = assets::by_name(conn, name.as_str()).await? else {
@@ -131,6 +134,9 @@ async fn who(
             after: request.identity.to_base64(),
         };
         audit::record(conn, deed, now).await?;
+    }
+    if namesake.decommissioned_at.is_some() {
+        return Err(decommissioned(name.as_str()));
     }
     metrics::counter!("xshield_refused_total", "reason" => "identity-changed").increment(1);
     let what_next = if waits {

@@ -21,6 +21,8 @@ pub(super) struct FromHost {
     pub(super) asset: StoredAsset,
     /// The request's headers.
     pub(super) headers: HeaderMap,
+    /// The signed query; empty when there is none.
+    pub(super) query: String,
     /// The body, as sent.
     pub(super) body: Bytes,
     /// When it arrived.
@@ -48,7 +50,8 @@ impl FromRequest<App> for FromHost {
         signature::verify(&key, &session.asset, &signed, &headers, now.unix())
             .map_err(|error| refuse_signature(&error))?;
         let asset = known_asset(app, &session, now).await?;
-        Ok(Self { asset, headers: parts.headers, body, now })
+        let query = parts.uri.query().unwrap_or_default().to_owned();
+        Ok(Self { asset, headers: parts.headers, query, body, now })
     }
 }
 
@@ -102,9 +105,26 @@ async fn known_asset(app: &App, session: &HostSession, now: Timestamp) -> Answer
         )
         .detail("another identity key is pinned for this asset since; set up a new session"));
     }
+    if asset.decommissioned_at.is_some() {
+        return Err(decommissioned(asset.name.as_str()));
+    }
     let key = enforcement_keys::get(&mut conn, &session.key_id).await?;
     usable(key.as_ref(), &session.key_id, now)?;
     Ok(asset)
+}
+
+/// What a host hears whose asset an operator has taken out of service.
+pub(super) fn decommissioned(name: &str) -> Problem {
+    metrics::counter!("xshield_refused_total", "reason" => "asset-decommissioned").increment(1);
+    Problem::new(
+        StatusCode::FORBIDDEN,
+        "asset-decommissioned",
+        "The asset has been taken out of service",
+    )
+    .detail(format!(
+        "an operator has decommissioned {name}; remove the program from the host, or take the asset \
+         into service again: xshield asset reinstate {name}"
+    ))
 }
 
 /// Whether an enforcement key may be used.

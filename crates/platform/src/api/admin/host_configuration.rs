@@ -1,0 +1,238 @@
+//! What operators configure at hosts.
+
+use std::ops::RangeInclusive;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use serde::{Deserialize, Serialize};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use xshield_wire::control::{HostConfiguration, Switch};
+
+use super::assets::named;
+use crate::auth::{Allowed, Caller, Operator, Viewer};
+use crate::clock::Timestamp;
+use crate::jobs::{compile, host_configuration as working_out};
+use crate::problem::{Answer, JsonBody, Problem};
+use crate::state::App;
+use crate::store::audit::{self, Deed};
+use crate::store::host_configuration::{self, Scope, StoredConfiguration};
+use crate::store::{Conn, assets, commit};
+
+pub(super) fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(list, set_platform))
+        .routes(routes!(set_segment))
+        .routes(routes!(of_asset, set_asset))
+}
+
+/// What is configured; what is `null` is the wider scope's affair, and then the host's own.
+#[derive(Debug, Default, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(default, deny_unknown_fields)]
+struct Settings {
+    /// Seconds between two check-ins of an agent; 10 to 86,400.
+    heartbeat: Option<u32>,
+    /// Seconds between two reports of paths; 10 to 86,400.
+    telemetry: Option<u32>,
+    /// Seconds between two looks at the installed software; 60 to 604,800.
+    inventory: Option<u32>,
+    /// `on` or `off`: whether the cloud's metadata service is asked.
+    #[schema(value_type = Option<String>)]
+    cloud_metadata: Option<Switch>,
+    /// `on` or `off`: whether denials are told as they happen.
+    #[schema(value_type = Option<String>)]
+    live_events: Option<Switch>,
+    /// What an agent may use of one core, in thousandths; 1 to 1,000.
+    cpu_budget: Option<u16>,
+    /// What an agent may use of memory, in MiB; 16 to 4,096.
+    memory_budget: Option<u32>,
+}
+
+impl Settings {
+    fn checked(self) -> Answer<HostConfiguration> {
+        within("/heartbeat", self.heartbeat, 10..=86_400)?;
+        within("/telemetry", self.telemetry, 10..=86_400)?;
+        within("/inventory", self.inventory, 60..=604_800)?;
+        within("/cpu_budget", self.cpu_budget.map(u32::from), 1..=1000)?;
+        within("/memory_budget", self.memory_budget, 16..=4096)?;
+        Ok(HostConfiguration {
+            version: 0,
+            heartbeat: self.heartbeat,
+            telemetry: self.telemetry,
+            inventory: self.inventory,
+            cloud_metadata: self.cloud_metadata,
+            live_events: self.live_events,
+            cpu_budget: self.cpu_budget,
+            memory_budget: self.memory_budget,
+        })
+    }
+}
+
+impl From<HostConfiguration> for Settings {
+    fn from(settings: HostConfiguration) -> Self {
+        Self {
+            heartbeat: settings.heartbeat,
+            telemetry: settings.telemetry,
+            inventory: settings.inventory,
+            cloud_metadata: settings.cloud_metadata,
+            live_events: settings.live_events,
+            cpu_budget: settings.cpu_budget,
+            memory_budget: settings.memory_budget,
+        }
+    }
+}
+
+fn within(field: &str, value: Option<u32>, range: RangeInclusive<u32>) -> Answer<()> {
+    match value {
+        Some(value) if !range.contains(&value) => {
+            let reason = format!("{value} is not between {} and {}", range.start(), range.end());
+            Err(Problem::invalid(field, reason))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What is configured somewhere.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct Configured {
+    /// `platform`, `segment` or `asset`.
+    scope: &'static str,
+    /// The segment's name, or the asset's.
+    name: Option<String>,
+    settings: Settings,
+    updated_at: Timestamp,
+    updated_by: String,
+}
+
+/// What an asset should use.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct Effective {
+    /// Grows whenever it changes; 0 when nothing was ever configured.
+    version: u64,
+    settings: Settings,
+}
+
+async fn shown(conn: &mut Conn, stored: StoredConfiguration) -> Answer<Configured> {
+    let (scope, name) = match stored.scope {
+        Scope::Platform => ("platform", None),
+        Scope::Segment(name) => ("segment", Some(name)),
+        Scope::Asset(id) => {
+            let asset = assets::by_id(conn, id.as_str()).await?;
+            ("asset", Some(asset.map_or_else(|| id.to_string(), |asset| asset.name.to_string())))
+        }
+    };
+    Ok(Configured {
+        scope,
+        name,
+        settings: stored.settings.into(),
+        updated_at: stored.updated_at,
+        updated_by: stored.updated_by,
+    })
+}
+
+/// Everything that is configured: for the platform, segments and assets
+#[utoipa::path(get, path = "/api/v1/host-configuration", tag = "host configuration",
+    responses((status = 200, body = Vec<Configured>)))]
+async fn list(State(app): State<App>, _: Allowed<Viewer>) -> Answer<Json<Vec<Configured>>> {
+    let mut conn = app.store.read().await?;
+    let mut all = Vec::new();
+    for stored in host_configuration::all(&mut conn).await? {
+        all.push(shown(&mut conn, stored).await?);
+    }
+    Ok(Json(all))
+}
+
+/// Configure all hosts; what is left out becomes each host's own affair
+#[utoipa::path(put, path = "/api/v1/host-configuration", tag = "host configuration",
+    request_body = Settings, responses((status = 200, body = Settings)))]
+async fn set_platform(
+    State(app): State<App>,
+    allowed: Allowed<Operator>,
+    JsonBody(settings): JsonBody<Settings>,
+) -> Answer<Json<Settings>> {
+    set(&app, &allowed.caller, Scope::Platform, "platform", settings).await
+}
+
+/// Configure the hosts of a segment; what is left out is as for all
+#[utoipa::path(put, path = "/api/v1/host-configuration/segments/{name}",
+    tag = "host configuration", params(("name" = String, Path)), request_body = Settings,
+    responses((status = 200, body = Settings)))]
+async fn set_segment(
+    State(app): State<App>,
+    allowed: Allowed<Operator>,
+    Path(name): Path<String>,
+    JsonBody(settings): JsonBody<Settings>,
+) -> Answer<Json<Settings>> {
+    let committed = compile::committed(&app).await?;
+    let known = committed
+        .is_some_and(|one| one.policy.segments().any(|segment| segment.name.as_str() == name));
+    let takes_away = settings.clone().checked()? == HostConfiguration::default();
+    if !known && !takes_away {
+        return Err(Problem::not_found("segment in the committed policy", &name));
+    }
+    let target = format!("segment {name}");
+    set(&app, &allowed.caller, Scope::Segment(name), &target, settings).await
+}
+
+/// Configure one host; what is left out is as for its segments and for all
+#[utoipa::path(put, path = "/api/v1/assets/{asset}/host-configuration",
+    tag = "host configuration", params(("asset" = String, Path, description = "id or name")),
+    request_body = Settings, responses((status = 200, body = Settings)))]
+async fn set_asset(
+    State(app): State<App>,
+    allowed: Allowed<Operator>,
+    Path(asset): Path<String>,
+    JsonBody(settings): JsonBody<Settings>,
+) -> Answer<Json<Settings>> {
+    let asset = named(&mut *app.store.read().await?, &asset).await?;
+    set(&app, &allowed.caller, Scope::Asset(asset.id), asset.name.as_str(), settings).await
+}
+
+/// What an asset should use, put together from all that holds for it
+#[utoipa::path(get, path = "/api/v1/assets/{asset}/host-configuration",
+    tag = "host configuration", params(("asset" = String, Path, description = "id or name")),
+    responses((status = 200, body = Effective)))]
+async fn of_asset(
+    State(app): State<App>,
+    _: Allowed<Viewer>,
+    Path(asset): Path<String>,
+) -> Answer<Json<Effective>> {
+    let mut conn = app.store.read().await?;
+    let asset = named(&mut conn, &asset).await?;
+    let effective = host_configuration::of(&mut conn, &asset.id).await?.unwrap_or_default();
+    Ok(Json(Effective { version: effective.version, settings: effective.into() }))
+}
+
+async fn set(
+    app: &App,
+    caller: &Caller,
+    scope: Scope,
+    target: &str,
+    settings: Settings,
+) -> Answer<Json<Settings>> {
+    let configured = StoredConfiguration {
+        scope,
+        settings: settings.clone().checked()?,
+        updated_at: Timestamp::now(),
+        updated_by: caller.actor(),
+    };
+    let mut tx = app.store.write().await?;
+    let before = host_configuration::all(&mut tx).await?;
+    let before = before.into_iter().find(|one| one.scope == configured.scope);
+    let in_words = |settings: &HostConfiguration| {
+        let settings = HostConfiguration { version: 0, ..settings.clone() };
+        serde_json::to_string(&settings).unwrap_or_default()
+    };
+    host_configuration::put(&mut tx, &configured).await?;
+    let deed = Deed {
+        actor: &caller.actor(),
+        action: "host-configuration.set",
+        target,
+        before: before.map_or_else(String::new, |before| in_words(&before.settings)),
+        after: in_words(&configured.settings),
+    };
+    audit::record(&mut tx, deed, configured.updated_at).await?;
+    commit(tx).await?;
+    working_out::refresh(app).await?;
+    Ok(Json(settings))
+}

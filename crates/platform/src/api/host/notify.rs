@@ -1,0 +1,55 @@
+//! `GET /host/v1/notify`: held open until something is pending that the host has not heard of.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use serde::Deserialize;
+use tokio::time::{Duration, Instant, timeout_at};
+use xshield_wire::control::{NOTIFY_HOLD, Notification};
+use xshield_wire::message::VERSION;
+
+use super::signed::FromHost;
+use crate::problem::{Answer, Problem};
+use crate::state::App;
+use crate::store::pending;
+use crate::waking::{LOOK_AGAIN, Woken};
+
+#[derive(Debug, Default, Deserialize)]
+struct Query {
+    #[serde(default)]
+    seen: String,
+}
+
+pub(super) async fn wait(State(app): State<App>, request: FromHost) -> Answer<Response> {
+    let Query { seen } = serde_urlencoded::from_str(&request.query)
+        .map_err(|error| Problem::invalid("?seen", error.to_string()))?;
+    let id = request.asset.id.clone();
+    // Thousands wait: each keeps as little as it can.
+    drop(request);
+    let seat = app.waking.seat(&id);
+    let until = Instant::now() + Duration::from_secs(NOTIFY_HOLD);
+    loop {
+        let now = pending::of(&mut *app.store.read().await?, &id).await?;
+        let Some(now) = now else { return Err(gone()) };
+        let token = now.token();
+        if token != seen {
+            metrics::counter!("xshield_notifications_total").increment(1);
+            return Ok(Json(Notification { version: VERSION, seen: token }).into_response());
+        }
+        let look_again = Instant::now() + LOOK_AGAIN;
+        match timeout_at(until.min(look_again), seat.woken()).await {
+            Ok(Woken::Look) => {}
+            Ok(Woken::Replaced | Woken::Closing) => break,
+            Err(_) if Instant::now() >= until => break,
+            Err(_) => {}
+        }
+    }
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// Deleted or decommissioned while it waited; the next request says which.
+fn gone() -> Problem {
+    Problem::new(StatusCode::UNAUTHORIZED, "asset-unknown", "The asset is not known")
+        .detail("the asset was deleted or decommissioned; check in to learn which")
+}

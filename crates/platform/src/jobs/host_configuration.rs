@@ -1,0 +1,169 @@
+//! What operators configure becomes what each host should use.
+
+use tokio::sync::{Mutex, Notify};
+use xshield_policy::inventory::Asset;
+use xshield_wire::control::HostConfiguration;
+
+use super::compile::{self, Committed};
+use crate::state::App;
+use crate::store::host_configuration::{self as store, Scope, StoredConfiguration};
+use crate::store::{StoreResult, assets, commit};
+
+/// The state of configuring.
+#[derive(Debug, Default)]
+pub struct Configuring {
+    changed: Notify,
+    turn: Mutex<()>,
+}
+
+impl Configuring {
+    /// Policy or inventory have changed: which segments an asset is in may have, too.
+    pub fn changed(&self) {
+        self.changed.notify_one();
+    }
+}
+
+/// Works out again what hosts should use, whenever something has changed.
+pub async fn run(app: App) {
+    loop {
+        if let Err(error) = refresh(&app).await {
+            tracing::error!(%error, "host configurations could not be worked out");
+        }
+        app.configuring.changed.notified().await;
+    }
+}
+
+/// Works out what every host should use; what differs gets a new version, and its host hears of it.
+///
+/// # Errors
+/// When the database fails.
+pub async fn refresh(app: &App) -> StoreResult<()> {
+    let _turn = app.configuring.turn.lock().await;
+    let configured = store::all(&mut *app.store.read().await?).await?;
+    let segments = configured.iter().any(|one| matches!(one.scope, Scope::Segment(_)));
+    let committed = if segments { compile::committed(app).await? } else { None };
+    let (inventory, before) = {
+        let mut conn = app.store.read().await?;
+        let before = store::of_all(&mut conn).await?;
+        if configured.is_empty() && before.is_empty() {
+            return Ok(());
+        }
+        (assets::inventory(&mut conn).await?, before)
+    };
+    let mut changed = Vec::new();
+    for asset in inventory.assets {
+        let known = before.get(asset.id.as_str());
+        let version = known.map_or(0, |known| known.version);
+        let wanted =
+            HostConfiguration { version, ..effective(&configured, &asset, committed.as_deref()) };
+        if known.cloned().unwrap_or_default() != wanted {
+            changed.push((asset.id, HostConfiguration { version: version + 1, ..wanted }));
+        }
+    }
+    if changed.is_empty() {
+        return Ok(());
+    }
+    let mut tx = app.store.write().await?;
+    for (asset, wanted) in &changed {
+        store::put_effective(&mut tx, asset, wanted).await?;
+    }
+    commit(tx).await?;
+    changed.iter().for_each(|(asset, _)| app.waking.wake(asset));
+    Ok(())
+}
+
+/// What is configured for an asset, the widest scope first, each setting by the narrowest that says
+/// it.
+fn effective(
+    configured: &[StoredConfiguration],
+    asset: &Asset,
+    committed: Option<&Committed>,
+) -> HostConfiguration {
+    let holds = |scope: &Scope| match scope {
+        Scope::Platform => true,
+        Scope::Asset(id) => *id == asset.id,
+        Scope::Segment(name) => committed.is_some_and(|committed| {
+            let mut segments = committed.policy.segments();
+            segments.any(|known| known.name.as_str() == name && known.criteria.matches(asset))
+        }),
+    };
+    // Of several segments the first by name is the last to be laid over.
+    let rank = |scope: &Scope| match scope {
+        Scope::Platform => (0, None),
+        Scope::Segment(name) => (1, Some(std::cmp::Reverse(name.clone()))),
+        Scope::Asset(_) => (2, None),
+    };
+    let mut holding: Vec<_> = configured.iter().filter(|one| holds(&one.scope)).collect();
+    holding.sort_by_key(|one| rank(&one.scope));
+    holding.into_iter().fold(HostConfiguration::default(), |under, one| over(under, &one.settings))
+}
+
+/// `top` where it says something, `under` elsewhere.
+fn over(under: HostConfiguration, top: &HostConfiguration) -> HostConfiguration {
+    HostConfiguration {
+        version: 0,
+        heartbeat: top.heartbeat.or(under.heartbeat),
+        telemetry: top.telemetry.or(under.telemetry),
+        inventory: top.inventory.or(under.inventory),
+        cloud_metadata: top.cloud_metadata.or(under.cloud_metadata),
+        live_events: top.live_events.or(under.live_events),
+        cpu_budget: top.cpu_budget.or(under.cpu_budget),
+        memory_budget: top.memory_budget.or(under.memory_budget),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::policy::read_stored;
+    use xshield_policy::Revision;
+    use xshield_policy::inventory::Source;
+
+    fn configured(
+        scope: Scope,
+        heartbeat: Option<u32>,
+        telemetry: Option<u32>,
+    ) -> StoredConfiguration {
+        StoredConfiguration {
+            scope,
+            settings: HostConfiguration { heartbeat, telemetry, ..HostConfiguration::default() },
+            updated_at: Timestamp(0),
+            updated_by: String::new(),
+        }
+    }
+
+    fn asset(id: &str, role: &str) -> Asset {
+        Asset {
+            id: id.parse().unwrap(),
+            name: id.parse().unwrap(),
+            tags: [("role".parse().unwrap(), role.to_owned().try_into().unwrap())].into(),
+            addresses: Vec::new(),
+            os: String::new(),
+            source: Source::Agent,
+        }
+    }
+
+    #[test]
+    fn the_narrowest_scope_that_says_something_goes_first() {
+        let segment = |name: &str| Scope::Segment(name.to_owned());
+        let all = [
+            configured(Scope::Platform, Some(100), Some(100)),
+            configured(segment("b"), Some(30), None),
+            configured(segment("a"), Some(20), None),
+            configured(segment("gone"), Some(5), None),
+            configured(Scope::Asset("as-1".parse().unwrap()), Some(10), None),
+        ];
+        let text = r#"[{"segment": {"name": "a", "criteria": "role = 'web'"}},
+                       {"segment": {"name": "b", "criteria": "role in ('web', 'db')"}}]"#;
+        let policy = read_stored(text).unwrap().policy;
+        let committed = Committed { revision: Revision(1), policy };
+        for (id, role, heartbeat) in
+            [("as-1", "web", 10), ("as-2", "web", 20), ("as-3", "db", 30), ("as-4", "x", 100)]
+        {
+            let got = effective(&all, &asset(id, role), Some(&committed));
+            assert_eq!((got.heartbeat, got.telemetry), (Some(heartbeat), Some(100)), "{id}");
+        }
+        assert_eq!(effective(&[], &asset("as-1", "web"), None), HostConfiguration::default());
+    }
+}

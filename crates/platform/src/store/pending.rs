@@ -1,0 +1,43 @@
+//! What an asset has to hear of, in one look.
+
+use sqlx::Row as _;
+use xshield_policy::{AssetId, Revision};
+use xshield_wire::message::{Digest, InForce};
+
+use super::assets::unsigned;
+use super::{Conn, Doing as _, StoreResult};
+use crate::waking::Pending;
+
+/// What is pending for an asset; `None` when there is no such asset in service.
+///
+/// # Errors
+/// When the database fails.
+pub async fn of(conn: &mut Conn, asset: &AssetId) -> StoreResult<Option<Pending>> {
+    let row = sqlx::query(
+        "SELECT r.revision, r.digest, COALESCE(c.version, 0) AS configuration, \
+         CASE WHEN o.digest IS NOT NULL THEN o.sequence END AS threat_order, \
+         (SELECT COALESCE(max(t.number), 0) FROM command_target t WHERE t.asset_id = a.id) \
+         AS command FROM asset a LEFT JOIN ruleset r ON r.asset_id = a.id \
+         LEFT JOIN threat_asset o ON o.asset_id = a.id \
+         LEFT JOIN asset_configuration c ON c.asset_id = a.id \
+         WHERE a.id = $1 AND a.decommissioned_at IS NULL",
+    )
+    .bind(asset.as_str())
+    .fetch_optional(&mut *conn)
+    .await
+    .doing("read what is pending")?;
+    let Some(row) = row else { return Ok(None) };
+    let wanted = match (row.get::<Option<i64>, _>("revision"), row.get("digest")) {
+        (Some(revision), Some(digest)) => Some(InForce {
+            revision: Revision(unsigned(revision)),
+            digest: Digest::from_base64(digest).doing("read a stored digest")?,
+        }),
+        _ => None,
+    };
+    Ok(Some(Pending {
+        wanted,
+        threat: row.get::<Option<i64>, _>("threat_order").map(unsigned),
+        command: row.get("command"),
+        configuration: row.get("configuration"),
+    }))
+}

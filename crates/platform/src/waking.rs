@@ -1,0 +1,217 @@
+//! Held-open polls of hosts, and what wakes them.
+//!
+//! A poll says what its host has heard of ([`Pending::token`]); it is answered when the database says
+//! otherwise. Waking only makes a poll look again, so a wake too many does no harm, and nothing hangs
+//! on one that another replica had to give: a look at the latest after [`LOOK_AGAIN`] finds it.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::digest::{SHA256, digest};
+use tokio::sync::Notify;
+use xshield_policy::AssetId;
+use xshield_wire::message::{CheckInAnswer, InForce};
+
+/// How long a poll waits before it looks again unasked.
+pub const LOOK_AGAIN: Duration = Duration::from_secs(20);
+
+/// What an asset has to hear of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Pending {
+    /// The ruleset it should have.
+    pub wanted: Option<InForce>,
+    /// The number of the threat order it should have.
+    pub threat: Option<u64>,
+    /// The number of the last command it was given.
+    pub command: i64,
+    /// The version of the configuration it should use; 0 when there is none.
+    pub configuration: i64,
+}
+
+impl Pending {
+    /// What a check-in's answer tells, with the number of the asset's last command and the version of
+    /// its configuration.
+    #[must_use]
+    pub fn told(answer: &CheckInAnswer, command: i64, configuration: i64) -> Self {
+        let threat = answer.threat.map(|wanted| wanted.sequence);
+        Self { wanted: answer.wanted, threat, command, configuration }
+    }
+
+    /// A short text that differs when any of it does; unreserved characters of RFC 3986.
+    #[must_use]
+    pub fn token(&self) -> String {
+        let hash = digest(&SHA256, format!("{self:?}").as_bytes());
+        URL_SAFE_NO_PAD.encode(&hash.as_ref()[..12])
+    }
+}
+
+/// Why a poll was woken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Woken {
+    /// Something may be new.
+    Look,
+    /// The host has opened another poll.
+    Replaced,
+    /// The platform ends.
+    Closing,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    ticket: u64,
+    wake: Arc<Notify>,
+}
+
+/// The polls that are held open, one per asset at most.
+#[derive(Debug, Default)]
+pub struct Waking {
+    waiting: Mutex<HashMap<AssetId, Waiter>>,
+    tickets: AtomicU64,
+    closing: AtomicBool,
+}
+
+impl Waking {
+    /// A place for an asset's poll. The one it had before is [replaced](Woken::Replaced). Take it
+    /// before looking at what is pending: what comes up after the look is not missed then.
+    #[must_use]
+    pub fn seat<'a>(&'a self, asset: &'a AssetId) -> Seat<'a> {
+        let ticket = self.tickets.fetch_add(1, Ordering::Relaxed);
+        let wake = Arc::new(Notify::new());
+        let waiter = Waiter { ticket, wake: wake.clone() };
+        if let Some(older) = self.lock().insert(asset.clone(), waiter) {
+            older.wake.notify_one();
+        }
+        Seat { waking: self, asset, ticket, wake }
+    }
+
+    /// Something may be new for this asset.
+    pub fn wake(&self, asset: &AssetId) {
+        if let Some(waiter) = self.lock().get(asset) {
+            waiter.wake.notify_one();
+        }
+    }
+
+    /// Something may be new for every asset.
+    pub fn wake_all(&self) {
+        self.lock().values().for_each(|waiter| waiter.wake.notify_one());
+    }
+
+    /// Ends all polls, and those to come at once.
+    pub fn close(&self) {
+        self.closing.store(true, Ordering::SeqCst);
+        self.wake_all();
+    }
+
+    /// How many polls are held open.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.lock().len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<AssetId, Waiter>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A poll's place; given back when dropped.
+#[derive(Debug)]
+pub struct Seat<'a> {
+    waking: &'a Waking,
+    asset: &'a AssetId,
+    ticket: u64,
+    wake: Arc<Notify>,
+}
+
+impl Seat<'_> {
+    /// Done when woken, also when that happened since the seat was taken.
+    pub async fn woken(&self) -> Woken {
+        if !self.waking.closing.load(Ordering::SeqCst) {
+            self.wake.notified().await;
+        }
+        if self.waking.closing.load(Ordering::SeqCst) {
+            return Woken::Closing;
+        }
+        match self.waking.lock().get(self.asset) {
+            Some(waiter) if waiter.ticket == self.ticket => Woken::Look,
+            _ => Woken::Replaced,
+        }
+    }
+}
+
+impl Drop for Seat<'_> {
+    fn drop(&mut self) {
+        let mut waiting = self.waking.lock();
+        if waiting.get(self.asset).is_some_and(|waiter| waiter.ticket == self.ticket) {
+            waiting.remove(self.asset);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use xshield_policy::Revision;
+    use xshield_wire::Bytes;
+
+    fn id(text: &str) -> AssetId {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn tokens_differ_with_what_is_pending() {
+        let held = |digest| Some(InForce { revision: Revision(1), digest: Bytes([digest; 32]) });
+        let all = [
+            Pending::default(),
+            Pending { wanted: held(1), ..Pending::default() },
+            Pending { wanted: held(2), ..Pending::default() },
+            Pending { command: 1, ..Pending::default() },
+            Pending { configuration: 1, ..Pending::default() },
+        ];
+        let tokens: std::collections::BTreeSet<_> = all.iter().map(Pending::token).collect();
+        assert_eq!(tokens.len(), all.len());
+        let unreserved = |c: char| c.is_ascii_alphanumeric() || "-._~".contains(c);
+        assert!(tokens.iter().all(|token| token.len() == 16 && token.chars().all(unreserved)));
+    }
+
+    #[tokio::test]
+    async fn wakes_are_not_missed_and_reach_only_whom_they_mean() {
+        let waking = Waking::default();
+        let (a, b) = (id("as-a"), id("as-b"));
+        let (seat_a, seat_b) = (waking.seat(&a), waking.seat(&b));
+        waking.wake(&a);
+        assert_eq!(seat_a.woken().await, Woken::Look, "woken before it waited");
+        let idle = tokio::time::timeout(Duration::from_millis(1), seat_b.woken()).await;
+        assert!(idle.is_err());
+        waking.wake_all();
+        assert_eq!((seat_a.woken().await, seat_b.woken().await), (Woken::Look, Woken::Look));
+    }
+
+    #[tokio::test]
+    async fn the_newer_poll_of_an_asset_ends_the_older() {
+        let waking = Waking::default();
+        let a = id("as-a");
+        let older = waking.seat(&a);
+        let newer = waking.seat(&a);
+        assert_eq!(older.woken().await, Woken::Replaced);
+        drop(older);
+        assert_eq!(waking.held(), 1, "the older one gives back its own place only");
+        waking.wake(&a);
+        assert_eq!(newer.woken().await, Woken::Look);
+        drop(newer);
+        assert_eq!(waking.held(), 0);
+    }
+
+    #[tokio::test]
+    async fn closing_ends_polls_now_and_later() {
+        let waking = Waking::default();
+        let (a, b) = (id("as-a"), id("as-b"));
+        let seat = waking.seat(&a);
+        waking.close();
+        assert_eq!(seat.woken().await, Woken::Closing);
+        assert_eq!(waking.seat(&b).woken().await, Woken::Closing);
+    }
+}

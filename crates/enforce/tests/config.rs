@@ -58,6 +58,10 @@ fn mistakes_are_named_with_their_place() {
             "probation-seconds: expected 5 to 600",
         ),
         (|lines| lines.push("state-directory: here".to_owned()), "expected an absolute path"),
+        (
+            |lines| lines.push("threat-budget: 0".to_owned()),
+            "threat-budget: expected 1 to 65536 MiB",
+        ),
         (|lines| lines.push("nftables: maybe".to_owned()), "spark.yaml:5:11: "),
     ];
     for (change, expected) in table {

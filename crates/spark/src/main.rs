@@ -20,7 +20,7 @@ use xshield_enforce::{
 const EXIT_CODES: &str = "\
 Exit codes of `run`:
   0  the wanted ruleset is in force; or there is no policy yet; or another run is under way
-  1  something failed, see the message
+  1  something failed, or the threat order is not carried out, see the message
   2  the command line or the configuration is wrong
   3  this host can't be enforced: no root, unsupported operating system
   4  firewalld is on this host; nothing was changed, nothing is enforced

@@ -20,6 +20,7 @@ fn the_manual_page_tells_every_command_option_and_exit_code() {
             page.contains(&format!(".B {command}\n")) || page.contains(&format!(".BI {command}"))
         );
     }
+    assert!(help.contains("\n  threat ") && page.contains(".BI \"threat lookup\""));
     for option in ["--config", "--json"] {
         assert!(help.contains(option) && page.contains(option), "{option}");
     }
@@ -34,6 +35,7 @@ fn wrong_command_lines_and_configurations_exit_with_2() {
     for arguments in [
         &["--nonsense"][..],
         &["explain", "in tcp nonsense"],
+        &["threat", "lookup", "example.org"],
         &["run", "--config", "/nonexistent/spark.yaml"],
     ] {
         let output = Command::new(env!("CARGO_BIN_EXE_ctspark")).args(arguments).output().unwrap();

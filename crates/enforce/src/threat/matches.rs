@@ -1,10 +1,12 @@
 //! Matches of the threat list, from the kernel's recorder to the platform.
 
-use std::net::IpAddr;
+use std::collections::{HashMap, HashSet};
+use std::net::{IpAddr, SocketAddr};
 
 use xshield_firewall::FlowKind;
 use xshield_firewall::flows::Delta;
 use xshield_host::linux::kernel_log;
+use xshield_host::linux::programs::{Program, Programs, SocketOwner};
 use xshield_policy::packet::Transport;
 use xshield_policy::{Bound, Direction, Packet, Protocol, Reason, RuleId, Verdict, decide};
 use xshield_wire::message::{EventSource, ListeningPort};
@@ -22,8 +24,15 @@ pub(crate) struct Context<'a> {
     pub(crate) revision: u64,
 }
 
+/// The programs and services behind flows.
+#[derive(Default)]
+pub(crate) struct Behind(HashMap<Place, Program>);
+
+/// Where a flow's local end is: its own address and port when it serves, the other's when it asks.
+type Place = (Direction, Protocol, SocketAddr);
+
 /// A flow with a listed peer, whatever it was read from.
-struct Flow {
+pub(crate) struct Flow {
     action: ThreatAction,
     direction: Direction,
     source: IpAddr,
@@ -37,11 +46,7 @@ struct Flow {
 }
 
 /// Differences of the recorder's counts, as matches.
-pub(crate) fn recorded(
-    flows: &[Delta],
-    interval: Interval,
-    context: &Context<'_>,
-) -> Vec<ThreatMatch> {
+pub(crate) fn recorded(flows: &[Delta], interval: Interval) -> Vec<Flow> {
     let matches = flows.iter().filter_map(|Delta { flow, .. }| {
         let action = match flow.kind {
             FlowKind::Denied => ThreatAction::Blocked,
@@ -62,15 +67,11 @@ pub(crate) fn recorded(
             from: EventSource::Recorder,
         })
     });
-    matches.map(|flow| flow.report(context)).collect()
+    matches.collect()
 }
 
 /// What the kernel logged, as matches: where it has no recorder.
-pub(crate) fn logged(
-    lines: &[kernel_log::ThreatMatch],
-    own: &[IpAddr],
-    context: &Context<'_>,
-) -> Vec<ThreatMatch> {
+pub(crate) fn logged(lines: &[kernel_log::ThreatMatch], own: &[IpAddr]) -> Vec<Flow> {
     let flows = lines.iter().map(|line| Flow {
         action: match line.action {
             kernel_log::ThreatAction::Drop => ThreatAction::Blocked,
@@ -87,8 +88,39 @@ pub(crate) fn logged(
         from: EventSource::KernelLog,
     });
     // The kernel has one log for all network namespaces.
-    let here = flows.filter(|flow| reports::is_local(flow.ends().0, own));
-    here.map(|flow| flow.report(context)).collect()
+    flows.filter(|flow| reports::is_local(flow.ends().0, own)).collect()
+}
+
+impl Behind {
+    /// Looks for what is behind these flows. A program that has ended meanwhile is not found; what
+    /// serves a port mostly is.
+    pub(crate) fn of(flows: &[Flow]) -> Self {
+        let places: HashSet<Place> = flows.iter().map(Flow::place).collect();
+        let Ok(mut programs) = Programs::open() else { return Self::default() };
+        let mut owners: HashMap<Place, SocketOwner> = HashMap::new();
+        for protocol in [Protocol::Tcp, Protocol::Udp] {
+            let of = |wanted: Direction| {
+                let places = places.iter();
+                let fits = places.filter(move |place| place.0 == wanted && place.1 == protocol);
+                fits.map(|place| place.2)
+            };
+            let asked: HashSet<SocketAddr> = of(Direction::Outbound).collect();
+            if !asked.is_empty() {
+                let found = programs.openers_to(protocol, &asked).into_iter();
+                owners.extend(found.map(|(to, by)| ((Direction::Outbound, protocol, to), by)));
+            }
+            for local in of(Direction::Inbound) {
+                let server = programs.server(protocol, local);
+                owners.extend(server.map(|by| ((Direction::Inbound, protocol, local), by)));
+            }
+        }
+        programs.search(owners.values().copied());
+        let program = |owner: &SocketOwner| match programs.known(owner) {
+            Some(program) => (*program).clone(),
+            None => programs.without_process(owner),
+        };
+        Self(owners.into_iter().map(|(place, owner)| (place, program(&owner))).collect())
+    }
 }
 
 impl Flow {
@@ -100,16 +132,28 @@ impl Flow {
         }
     }
 
-    fn report(self, context: &Context<'_>) -> ThreatMatch {
+    fn place(&self) -> Place {
+        let (local, remote) = self.ends();
+        let end = match self.direction {
+            Direction::Inbound => local,
+            Direction::Outbound => remote,
+        };
+        (self.direction, self.protocol, SocketAddr::new(end, self.port))
+    }
+
+    pub(crate) fn report(self, context: &Context<'_>, behind: &Behind) -> ThreatMatch {
         let (local, remote) = self.ends();
         let (policy, rule) = match context.bound {
             Some(bound) => judged(bound, self.direction, remote, self.protocol, self.port),
             None => (PolicyVerdict::NoPolicy, None),
         };
-        let process = match self.direction {
+        let program = behind.0.get(&self.place());
+        let listening = match self.direction {
             Direction::Inbound => listener(context.ports, self.protocol, local, self.port),
             Direction::Outbound => None,
         };
+        let process = program.and_then(|program| program.name.clone());
+        let process = process.or_else(|| listening.and_then(|port| port.process.clone()));
         ThreatMatch {
             action: self.action,
             direction: self.direction,
@@ -119,8 +163,8 @@ impl Flow {
             port: self.port,
             rule,
             policy,
-            process: process.and_then(|port| port.process.clone()),
-            service: None,
+            process,
+            service: program.and_then(|program| program.service.clone()),
             packets: self.packets,
             bytes: self.bytes,
             first_seen: self.seen.since,

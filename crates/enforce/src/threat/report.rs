@@ -8,7 +8,7 @@ use xshield_threat::ThreatMode;
 use xshield_wire::message::ReportBody;
 use xshield_wire::threat::{ThreatReport, ThreatStanding};
 
-use super::matches::{self, Context};
+use super::matches::{self, Behind, Context};
 use crate::cycle::Run;
 use crate::delivery::new_losses;
 use crate::reports::Interval;
@@ -25,13 +25,12 @@ impl Run<'_> {
         let revision = current.name.revision;
         let now = self.cycle.surroundings.now();
         let since = self.progress.threat.last_collected.unwrap_or(now);
-        let context = Context { bound, ports: &self.ports, revision };
-        let mut found = matches::logged(&self.threat.logged, &self.host.addresses, &context);
+        let mut found = matches::logged(&self.threat.logged, &self.host.addresses);
         match self.threat.table().and_then(|table| table.matches()) {
             Ok(dump) => {
                 let progress = &mut self.progress.threat;
                 let flows = progress.flows.advance(&dump, self.cycle.surroundings.uptime_ms());
-                found.extend(matches::recorded(&flows, Interval { since, until: now }, &context));
+                found.extend(matches::recorded(&flows, Interval { since, until: now }));
                 progress.last_collected = Some(now);
                 let lost = new_losses(&dump, &mut progress.recorder_lost);
                 progress.lost += lost;
@@ -47,6 +46,9 @@ impl Run<'_> {
             Err(error) => self.outcome.problems.push(problem("threat-matches-unread", &error)),
         }
         self.outcome.threat.matches = found.len();
+        let behind = if found.is_empty() { Behind::default() } else { Behind::of(&found) };
+        let context = Context { bound, ports: &self.ports, revision };
+        let found: Vec<_> = found.into_iter().map(|flow| flow.report(&context, &behind)).collect();
         let mut lost = std::mem::take(&mut self.progress.threat.lost);
         let mut chunks = found.chunks(MATCHES_PER_REPORT).map(<[_]>::to_vec).collect::<Vec<_>>();
         if chunks.is_empty() && lost > 0 {

@@ -1,20 +1,23 @@
 //! One socket by its ends: sock_diag(7) without a list.
 
+use std::collections::{HashMap, HashSet};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use netlink_sys::protocols::NETLINK_SOCK_DIAG;
 use xshield_policy::Protocol;
 
-use super::super::netlink::{Arrival, Attributes, ERROR, Link, Messages};
+use super::super::netlink::{Arrival, Attributes, ERROR, Link, Messages, RECEIVE_BYTES};
 
 /// `SOCK_DIAG_BY_FAMILY`, linux/sock_diag.h.
 const BY_FAMILY: u16 = 20;
 /// `INET_DIAG_CGROUP_ID`, linux/inet_diag.h.
 const CGROUP_ID: u16 = 21;
-/// `struct inet_diag_msg`: what comes before the attributes, and where in it uid and inode are.
+/// `struct inet_diag_msg`: what comes before the attributes, and where in it things are.
 const HEAD_BYTES: usize = 72;
+const DESTINATION_PORT_AT: usize = 6;
+const DESTINATION_AT: usize = 24;
 const UID_AT: usize = 64;
 const INODE_AT: usize = 68;
 /// The kernel answers before `send` returns; this is for one that doesn't.
@@ -68,6 +71,28 @@ impl Diag {
         }
         Ok(None)
     }
+
+    /// The sockets that speak to these destinations; the first of each that the kernel lists.
+    pub(super) fn find_all_to(
+        &mut self,
+        protocol: Protocol,
+        destinations: &HashSet<SocketAddr>,
+    ) -> io::Result<HashMap<SocketAddr, SocketOwner>> {
+        let mut found = HashMap::new();
+        let mut buffer = vec![0; RECEIVE_BYTES];
+        for any in [IpAddr::from(Ipv4Addr::UNSPECIFIED), Ipv6Addr::UNSPECIFIED.into()] {
+            let any = SocketAddr::new(any, 0);
+            let Some(request) = request(protocol, any, any) else { return Ok(found) };
+            self.link.dump(BY_FAMILY, &request, &mut buffer, |message| {
+                let destination = destination(message.payload);
+                let wanted = destination.filter(|there| destinations.contains(there));
+                if let (Some(there), Some(owner)) = (wanted, owner(message.payload)) {
+                    found.entry(there).or_insert(owner);
+                }
+            })?;
+        }
+        Ok(found)
+    }
 }
 
 /// `struct inet_diag_req_v2`.
@@ -100,6 +125,17 @@ fn request(protocol: Protocol, local: SocketAddr, remote: SocketAddr) -> Option<
     bytes.extend([0; 4]);
     bytes.extend([0xff; 8]);
     Some(bytes)
+}
+
+/// `id.idiag_dport` and `id.idiag_dst`.
+fn destination(payload: &[u8]) -> Option<SocketAddr> {
+    let port = u16::from_be_bytes(*payload.get(DESTINATION_PORT_AT..)?.first_chunk()?);
+    let address = payload.get(DESTINATION_AT..)?;
+    let address = match i32::from(*payload.first()?) {
+        libc::AF_INET => IpAddr::from(*address.first_chunk::<4>()?),
+        _ => IpAddr::from(*address.first_chunk::<16>()?),
+    };
+    Some(SocketAddr::new(address.to_canonical(), port))
 }
 
 fn owner(payload: &[u8]) -> Option<SocketOwner> {

@@ -92,6 +92,16 @@ impl Programs {
         self.diag.find(protocol, local, remote).ok().flatten()
     }
 
+    /// The local sockets of flows that this host opened to these destinations, where their own ports are
+    /// not known. Costs a list of all sockets.
+    pub fn openers_to(
+        &mut self,
+        protocol: Protocol,
+        destinations: &HashSet<SocketAddr>,
+    ) -> HashMap<SocketAddr, SocketOwner> {
+        self.diag.find_all_to(protocol, destinations).unwrap_or_default()
+    }
+
     /// The socket that serves a local port. Remembered for ten seconds.
     pub fn server(&mut self, protocol: Protocol, local: SocketAddr) -> Option<SocketOwner> {
         let key = (protocol, local.ip(), local.port());
@@ -184,6 +194,39 @@ impl Programs {
             uid: Some(owner.uid),
             user: self.users.name(owner.uid),
             service: owner.cgroup.and_then(|cgroup| self.services.name(cgroup)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream, UdpSocket};
+
+    use super::*;
+
+    #[test]
+    fn openers_are_found_by_where_they_speak_to() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let Ok(listener) = TcpListener::bind(address) else {
+                eprintln!("SKIPPED: no {address} here");
+                continue;
+            };
+            let there = listener.local_addr().unwrap();
+            let _asking = TcpStream::connect(there).unwrap();
+            let nobody: SocketAddr = "203.0.113.1:9".parse().unwrap();
+            let mut programs = Programs::open().unwrap();
+            let wanted = HashSet::from([there, nobody]);
+            let found = programs.openers_to(Protocol::Tcp, &wanted);
+            assert_eq!(found.keys().collect::<Vec<_>>(), [&there]);
+            programs.search(found.values().copied());
+            let name = programs.known(&found[&there]).unwrap().name.clone();
+            let own = Process::of(std::process::id()).unwrap().name;
+            assert_eq!(name, Some(own));
+
+            let asking = UdpSocket::bind((there.ip(), 0)).unwrap();
+            asking.connect(there).unwrap();
+            let found = programs.openers_to(Protocol::Udp, &wanted);
+            assert_eq!(found.keys().collect::<Vec<_>>(), [&there]);
         }
     }
 }

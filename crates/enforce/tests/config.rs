@@ -41,7 +41,7 @@ fn the_least_that_is_needed_and_its_defaults() {
 #[test]
 fn mistakes_are_named_with_their_place() {
     type Change = fn(&mut Vec<String>);
-    let table: [(Change, &str); 11] = [
+    let table: [(Change, &str); 12] = [
         (|lines| lines[0] = "platform: http://10.77.0.1".to_owned(), "spark.yaml: platform: "),
         (|lines| lines[0] = "platfrom: https://10.77.0.1".to_owned(), "spark.yaml:1:1: "),
         (|lines| lines[1] = "policy-keys: []".to_owned(), "spark.yaml: policy-keys: empty"),

@@ -42,10 +42,14 @@ pub(crate) fn from_snapshot(
     name: &ExpectedList<'_>,
 ) -> Result<Made, ThreatFailure> {
     let reader = SnapshotReader::new(open(snapshot)?, Limits::default())?;
+    name.must_be(reader.digest())?;
     let mut lengths = Lengths::default();
-    let trailer = store.write_list(reader.inspect(|prefix| {
-        prefix.as_ref().ok().into_iter().for_each(|prefix| lengths.add(*prefix));
-    }))?;
+    let trailer = store.write_list(
+        name.to,
+        reader.inspect(|prefix| {
+            prefix.as_ref().ok().into_iter().for_each(|prefix| lengths.add(*prefix));
+        }),
+    )?;
     let expansion = lengths.cheapest();
     let list = KeptList {
         name: name.of(trailer)?,
@@ -62,16 +66,17 @@ pub(crate) fn from_change(
     base: &KeptList,
     name: &ExpectedList<'_>,
 ) -> Result<Made, ThreatFailure> {
-    let change = Change::read(open(delta)?, store.open(base)?, Limits::default())?;
+    let change = Change::read(open(delta)?, store.open_as_base(base)?, Limits::default())?;
+    name.must_be(change.to())?;
     let mut moves = MovesBuilder::default();
-    let steps = change.steps(store.open(base)?).filter_map(|step| match step {
+    let steps = change.steps(store.open_as_base(base)?).filter_map(|step| match step {
         Ok(step) => {
             moves.note(step);
             step.target().map(Ok)
         }
         Err(error) => Some(Err(error)),
     });
-    let trailer = store.write_list(steps)?;
+    let trailer = store.write_list(name.to, steps)?;
     let moves = moves.finish();
     let counts = counts_after(base, &moves)?;
     let list = KeptList { name: name.of(trailer)?, counts, expanded_from: base.expanded_from };
@@ -89,11 +94,13 @@ pub(crate) struct ExpectedList<'a> {
 }
 
 impl ExpectedList<'_> {
+    fn must_be(&self, digest: xshield_threat::Digest) -> Result<(), ThreatFailure> {
+        if digest == self.to { Ok(()) } else { Err(ThreatFailure::WrongList) }
+    }
+
     fn of(&self, trailer: Trailer) -> Result<ListName, ThreatFailure> {
         let entries = trailer.v4 + trailer.v6;
-        if trailer.digest != self.to {
-            return Err(ThreatFailure::WrongList);
-        }
+        self.must_be(trailer.digest)?;
         if self.to.0 != self.ordered.digest.0 {
             let digest = Bytes(self.to.0);
             let revision = self.before;

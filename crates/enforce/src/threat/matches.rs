@@ -71,12 +71,9 @@ pub(crate) fn recorded(flows: &[Delta], interval: Interval) -> Vec<Flow> {
 }
 
 /// What the kernel logged, as matches: where it has no recorder.
-pub(crate) fn logged(lines: &[kernel_log::ThreatMatch], own: &[IpAddr]) -> Vec<Flow> {
+pub(crate) fn logged(lines: &[kernel_log::LoggedThreat], own: &[IpAddr]) -> Vec<Flow> {
     let flows = lines.iter().map(|line| Flow {
-        action: match line.action {
-            kernel_log::ThreatAction::Drop => ThreatAction::Blocked,
-            kernel_log::ThreatAction::Pass => ThreatAction::Recorded,
-        },
+        action: line.action,
         direction: line.direction,
         source: line.source,
         destination: line.destination,

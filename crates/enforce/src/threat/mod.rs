@@ -71,7 +71,7 @@ pub(crate) struct Threats {
     table: Option<ThreatTable>,
     kernel: Kernel,
     /// Matches in the kernel's log, where the kernel has no recorder.
-    pub(crate) logged: Vec<kernel_log::ThreatMatch>,
+    pub(crate) logged: Vec<kernel_log::LoggedThreat>,
     /// What the platform last heard in this run.
     told: Option<ThreatStanding>,
 }

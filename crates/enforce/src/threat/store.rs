@@ -143,20 +143,27 @@ impl Store {
         Ok(FlatReader::new(open(&path)?, Limits::default())?)
     }
 
-    /// Writes a list down and gives it its name, which is that of its content.
+    /// The same for a change to go through, which checks the list itself.
+    pub(crate) fn open_as_base(&self, list: &KeptList) -> Result<FlatReader<File>, ThreatFailure> {
+        let path = self.list(list.digest());
+        Ok(FlatReader::as_base(open(&path)?, Limits::default())?)
+    }
+
+    /// Writes a list down. `prefixes` end with an error when they are not the list of this digest.
     pub(crate) fn write_list(
         &self,
+        digest: Digest,
         prefixes: impl Iterator<Item = Result<Prefix, CodecError>>,
     ) -> Result<Trailer, ThreatFailure> {
         let unfinished = self.root.join(UNFINISHED);
         let file = self.begin(&unfinished)?;
-        let mut writer = FlatWriter::new(file);
+        let mut writer = FlatWriter::of(file, digest);
         for prefix in prefixes {
             writer.push(prefix?)?;
         }
         let (file, trailer) = writer.finish()?;
         file.sync_all().map_err(failed("writing", &unfinished))?;
-        let path = self.list(trailer.digest);
+        let path = self.list(digest);
         fs::rename(&unfinished, &path).map_err(failed("naming", &path))?;
         let directory = File::open(&self.root).and_then(|directory| directory.sync_all());
         directory.map_err(failed("writing", &self.root))?;

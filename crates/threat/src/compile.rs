@@ -25,7 +25,8 @@ pub struct Feed {
     pub id: FeedId,
     /// Entries below this confidence are left out.
     pub least: Confidence,
-    /// What it lists.
+    /// What it lists; only what is in force by now ([`Listing::in_force`]), as there is no clock
+    /// here.
     pub listing: Listing,
 }
 

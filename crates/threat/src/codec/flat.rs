@@ -53,7 +53,7 @@ pub struct FlatWriter<W> {
 /// Where the digest comes from.
 enum Expected {
     /// It is computed along the way.
-    Computed(Digester),
+    Computed(Box<Digester>),
     /// Somebody else answers for it.
     Given(Digest),
 }
@@ -83,7 +83,7 @@ const TOGETHER: usize = 32 << 10;
 impl<W: Write> FlatWriter<W> {
     /// A writer of a list that is still empty. Writes nothing yet.
     pub fn new(writer: W) -> Self {
-        Self::with(writer, Expected::Computed(Digester::default()))
+        Self::with(writer, Expected::Computed(Box::default()))
     }
 
     /// The same for a list of which somebody else checks that it has this digest, as

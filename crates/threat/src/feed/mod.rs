@@ -262,7 +262,7 @@ pub fn read(
 }
 
 /// Reads a feed that lists everything it stands for, into a listing. Entries without a confidence
-/// get `default`; expiry is left aside.
+/// get `default`; their ends are left aside, as there is no clock here: [`contents`] minds them.
 ///
 /// # Errors
 /// When the feed as a whole can't be trusted.

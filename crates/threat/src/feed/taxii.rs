@@ -3,8 +3,8 @@
 //!
 //! A collection is asked for what was added after the last visit (`added_after`, from the server's
 //! own `X-TAXII-Date-Added-Last`), page by page (`more`, `next`). Changes alone can't say that an
-//! indicator was deleted or now names other addresses, so a [`Round`] begins from the start from
-//! time to time.
+//! indicator was deleted or now names other addresses, nor that another one still lists an address
+//! that is revoked, so a [`Round`] begins from the start from time to time.
 
 use std::time::Duration;
 

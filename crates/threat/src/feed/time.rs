@@ -78,7 +78,33 @@ fn numbers<const N: usize>(text: &str, separator: u8, widths: [usize; N]) -> Opt
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use time::format_description::well_known::Rfc3339;
+    use time::{OffsetDateTime, UtcOffset};
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn the_time_crate_agrees(
+            seconds in 0i64..253_402_200_000,
+            nanos in 0u32..1_000_000_000,
+            minutes in -1439i32..1440,
+        ) {
+            let at = OffsetDateTime::from_unix_timestamp(seconds).unwrap().replace_nanosecond(nanos);
+            let zone = UtcOffset::from_whole_seconds(minutes * 60).unwrap();
+            let Some(there) = at.unwrap().checked_to_offset(zone) else { return Ok(()) };
+            let Ok(text) = there.format(&Rfc3339) else { return Ok(()) };
+            prop_assert_eq!(unix_seconds(&text), u64::try_from(seconds).ok(), "{}", text);
+        }
+
+        #[test]
+        fn any_text_is_refused_or_read(text: String) {
+            if let Some(seconds) = unix_seconds(&text) {
+                prop_assert_eq!(unix_seconds(&format!("{seconds:0>6}")), Some(seconds));
+            }
+        }
+    }
 
     #[test]
     fn times_are_read_strictly() {

@@ -41,10 +41,46 @@ impl Expansion {
     /// intervals. Only /25 and longer (IPv6: /121) come into question.
     #[must_use]
     pub fn cheapest(set: &ThreatSet, costs: Costs) -> Self {
-        Self {
-            v4_from: cheapest_length(&Lengths::of(set.v4()), costs),
-            v6_from: cheapest_length(&Lengths::of(set.v6()), costs),
+        Tally::of(set).cheapest(costs)
+    }
+}
+
+/// How many prefixes a list has, by family and length: all that the choice of an expansion needs of
+/// it, for lists that stream by.
+#[derive(Debug, Clone, Default)]
+pub struct Tally {
+    v4: Lengths<u32>,
+    v6: Lengths<u128>,
+}
+
+impl Tally {
+    fn of(set: &ThreatSet) -> Self {
+        Self { v4: Lengths::of(set.v4()), v6: Lengths::of(set.v6()) }
+    }
+
+    /// Counts one more prefix.
+    pub fn add(&mut self, prefix: Prefix) {
+        match prefix {
+            Prefix::V4(net) => self.v4.add(net),
+            Prefix::V6(net) => self.v6.add(net),
         }
+    }
+
+    /// As [`Expansion::cheapest`] of the list.
+    #[must_use]
+    pub fn cheapest(&self, costs: Costs) -> Expansion {
+        Expansion {
+            v4_from: cheapest_length(&self.v4, costs),
+            v6_from: cheapest_length(&self.v6, costs),
+        }
+    }
+
+    /// As [`Counts::of`] of the list.
+    #[must_use]
+    pub fn counts(&self, expansion: Expansion) -> Counts {
+        let (v4_hosts, v4_intervals) = self.v4.elements(expansion.v4_from);
+        let (v6_hosts, v6_intervals) = self.v6.elements(expansion.v6_from);
+        Counts { v4_hosts, v4_intervals, v6_hosts, v6_intervals }
     }
 }
 
@@ -65,9 +101,7 @@ impl Counts {
     /// The elements of `set` under `expansion`.
     #[must_use]
     pub fn of(set: &ThreatSet, expansion: Expansion) -> Self {
-        let (v4_hosts, v4_intervals) = Lengths::of(set.v4()).elements(expansion.v4_from);
-        let (v6_hosts, v6_intervals) = Lengths::of(set.v6()).elements(expansion.v6_from);
-        Self { v4_hosts, v4_intervals, v6_hosts, v6_intervals }
+        Tally::of(set).counts(expansion)
     }
 
     /// Counts the elements of one more prefix, for lists that stream by.
@@ -143,16 +177,27 @@ fn becomes_hosts<T: Word>(net: Net<T>, from: u8) -> bool {
 }
 
 /// How many prefixes there are, by free bits.
+#[derive(Debug, Clone)]
 struct Lengths<T> {
     by_free_bits: [u64; 129],
     family: std::marker::PhantomData<T>,
 }
 
+impl<T> Default for Lengths<T> {
+    fn default() -> Self {
+        Self { by_free_bits: [0; 129], family: std::marker::PhantomData }
+    }
+}
+
 impl<T: Word> Lengths<T> {
     fn of(family: &Family<T>) -> Self {
-        let mut by_free_bits = [0; 129];
-        family.iter().for_each(|net| by_free_bits[usize::from(net.free_bits())] += 1);
-        Self { by_free_bits, family: std::marker::PhantomData }
+        let mut lengths = Self::default();
+        family.iter().for_each(|net| lengths.add(net));
+        lengths
+    }
+
+    fn add(&mut self, net: Net<T>) {
+        self.by_free_bits[usize::from(net.free_bits())] += 1;
     }
 
     /// Hosts and intervals when prefixes of `from` bits and more are expanded.
@@ -226,10 +271,15 @@ mod tests {
             prop_assert_eq!(hosts.len() as u64, counts.v4_hosts);
             prop_assert_eq!(intervals.len() as u64, counts.v4_intervals);
             prop_assert!(hosts.is_sorted());
-            let mut counted = Counts::default();
+            let (mut counted, mut tally) = (Counts::default(), Tally::default());
             let expansion = Expansion { v4_from, v6_from: 128 };
-            set.iter().for_each(|prefix| counted.add(prefix, expansion));
-            prop_assert_eq!(counted, counts);
+            set.iter().for_each(|prefix| {
+                counted.add(prefix, expansion);
+                tally.add(prefix);
+            });
+            prop_assert_eq!((counted, tally.counts(expansion)), (counts, counts));
+            let costs = Costs { host: 64, interval: 200 };
+            prop_assert_eq!(tally.cheapest(costs), Expansion::cheapest(&set, costs));
             let both = hosts.into_iter().map(Net::host).chain(intervals).map(Prefix::V4);
             prop_assert_eq!(both.collect::<ThreatSet>(), set);
         }

@@ -16,6 +16,8 @@ pub mod processes;
 pub mod programs;
 pub mod resolver;
 pub mod sockets;
+#[cfg(any(feature = "inventory", test))]
+pub mod software;
 pub mod system;
 pub mod watch;
 

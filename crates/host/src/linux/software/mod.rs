@@ -1,0 +1,137 @@
+//! What is installed, from the package managers' own databases, read without running anything.
+//!
+//! Databases are read as they lie on the disk: another program may be writing. A reading that met a
+//! change underway is begun again, and one that can't be finished is an error, never half an inventory:
+//! what is missing from an inventory counts as removed.
+
+mod bdb;
+mod dpkg;
+mod header;
+mod ndb;
+mod rpm;
+mod source;
+mod sqlite;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use xshield_wire::message::UnixSeconds;
+use xshield_wire::telemetry::{SoftwareContents, SoftwarePackage, SoftwareReport, software_digest};
+
+pub use dpkg::packages as dpkg_packages;
+pub use header::package as rpm_package;
+pub use source::{Fault, Source};
+
+/// Why the inventory is not known.
+#[derive(Debug, thiserror::Error)]
+pub enum SoftwareError {
+    /// A database can't be read.
+    #[error("could not read the package database {path}; check its permissions and the disk")]
+    Read {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the OS said.
+        #[source]
+        source: io::Error,
+    },
+    /// A database is not as its package manager writes it.
+    #[error(
+        "could not read the package database {path}: {what}; check it with its package manager \
+         (rpm --verifydb, dpkg --audit)"
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// How that shows.
+        what: &'static str,
+    },
+    /// It changed at every attempt.
+    #[error(
+        "could not read the package database {path}: packages are being installed; it is read again later"
+    )]
+    Busy {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// Kinds of databases, by what their readers take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RpmDatabase {
+    /// `rpmdb.sqlite`: RHEL 9, Fedora 33 and later.
+    Sqlite,
+    /// `Packages`, a hash table of Berkeley DB: RHEL 7 and 8, Amazon Linux 2.
+    BerkeleyDb,
+    /// `Packages.db`: SLES 15, openSUSE.
+    Ndb,
+}
+
+/// Reads every package of one database. `log` is SQLite's write-ahead log, if there is one.
+///
+/// # Errors
+/// When the database is damaged or can't be read.
+pub fn rpm_packages(
+    kind: RpmDatabase,
+    database: &dyn Source,
+    log: Option<&dyn Source>,
+) -> Result<BTreeSet<SoftwarePackage>, Fault> {
+    let mut packages = BTreeSet::new();
+    let mut outcome = Ok(());
+    let mut each = |blob: &[u8]| match header::package(blob) {
+        Ok(package) => packages.extend(package),
+        Err(fault) if outcome.is_ok() => outcome = Err(fault),
+        Err(_) => {}
+    };
+    match kind {
+        RpmDatabase::Sqlite => sqlite::headers(database, log, &mut each)?,
+        RpmDatabase::BerkeleyDb => bdb::headers(database, &mut each)?,
+        RpmDatabase::Ndb => ndb::headers(database, &mut each)?,
+    }
+    outcome.map(|()| packages)
+}
+
+/// Everything installed under `root`, by all package managers.
+///
+/// # Errors
+/// When a database is there and can't be read whole.
+pub fn inventory(root: &Path) -> Result<BTreeSet<SoftwarePackage>, SoftwareError> {
+    let mut packages = dpkg::inventory(root)?;
+    packages.append(&mut rpm::inventory(root)?);
+    Ok(packages)
+}
+
+/// Changes with every installation and removal; asking costs a few `stat` calls, so that an unchanged
+/// inventory is not read again.
+#[must_use]
+pub fn stamp(root: &Path) -> Vec<(PathBuf, u64, i64, i64)> {
+    use std::os::unix::fs::MetadataExt;
+    let files = dpkg::files(root).into_iter().chain(rpm::files(root));
+    let stamp = |path: PathBuf| {
+        let meta = path.metadata().ok()?;
+        Some((path, meta.size(), meta.mtime(), meta.mtime_nsec()))
+    };
+    files.filter_map(stamp).collect()
+}
+
+/// What to tell of an inventory: all of it the first time, then what has changed. `None`: nothing has.
+#[must_use]
+pub fn report(
+    before: Option<&BTreeSet<SoftwarePackage>>,
+    now: &BTreeSet<SoftwarePackage>,
+    taken: UnixSeconds,
+) -> Option<SoftwareReport> {
+    let contents = match before {
+        Some(before) if before == now => return None,
+        Some(before) => SoftwareContents::Changes {
+            base: software_digest(before),
+            added: now.difference(before).cloned().collect(),
+            removed: before.difference(now).cloned().collect(),
+        },
+        None => SoftwareContents::Full { packages: now.iter().cloned().collect() },
+    };
+    Some(SoftwareReport { taken, digest: software_digest(now), contents })
+}
+
+#[cfg(test)]
+mod tests;

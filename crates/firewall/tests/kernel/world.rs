@@ -76,6 +76,11 @@ impl Host {
     /// Joins a new host to this thread's namespace: here `10.0.0.1` and `fd00::1`, there `10.0.0.2`,
     /// `10.0.0.3`, `fd00::2`.
     pub(crate) fn joined() -> Self {
+        Self::joined_in(0)
+    }
+
+    /// The same in a network of its own: `10.0.N.0/24` and `fd0N::/64`, for N below ten.
+    pub(crate) fn joined_in(network: u8) -> Self {
         let (jobs, inbox): (Sender<Job>, Receiver<Job>) = channel();
         let (ready, born) = channel();
         let thread = std::thread::spawn(move || {
@@ -85,16 +90,22 @@ impl Host {
         });
         let host = Self { jobs, _thread: thread };
         let id = born.recv().unwrap();
-        sh(&format!("ip link add v0 type veth peer name v1 netns {id}"));
-        let there =
-            "ip link set lo up; ip addr add 10.0.0.2/24 dev v1; ip addr add 10.0.0.3/24 dev v1;
-            ip addr add fd00::2/64 dev v1 nodad; ip link set v1 up";
-        host.run(move || sh(there));
-        sh(
-            "ip addr add 10.0.0.1/24 dev v0; ip addr add fd00::1/64 dev v0 nodad; ip link set v0 up",
-        );
+        let (here, there) = (format!("v{}", 2 * network), format!("v{}", 2 * network + 1));
+        sh(&format!("ip link add {here} type veth peer name {there} netns {id}"));
+        let n = network;
+        host.run(move || {
+            sh(&format!(
+                "ip link set lo up; ip addr add 10.0.{n}.2/24 dev {there};
+                ip addr add 10.0.{n}.3/24 dev {there};
+                ip addr add fd0{n}::2/64 dev {there} nodad; ip link set {there} up"
+            ));
+        });
+        sh(&format!(
+            "ip addr add 10.0.{n}.1/24 dev {here}; ip addr add fd0{n}::1/64 dev {here} nodad;
+            ip link set {here} up"
+        ));
         eventually("both links up", Duration::from_secs(5), || {
-            sh("ip -o link show dev v0").contains("state UP")
+            sh(&format!("ip -o link show dev {here}")).contains("state UP")
         });
         host
     }

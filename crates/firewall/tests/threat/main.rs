@@ -2,6 +2,9 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
+mod exact;
+mod faults;
+mod forward;
 mod lists;
 mod packets;
 mod table;

@@ -12,7 +12,7 @@ use crate::lists::{block, delta, loaded, many, name, nets, posture};
 use crate::world::{address, in_namespace, sh};
 
 /// The prefixes of all sets of the list in force, as `nft` lists them. It lists no empty table's.
-fn listed() -> BTreeSet<IpNet> {
+pub(crate) fn listed() -> BTreeSet<IpNet> {
     let text = sh("nft -j list table inet xshield_threat");
     let all: serde_json::Value = serde_json::from_str(&text).unwrap();
     let sets = all["nftables"].as_array().unwrap().iter().filter_map(|object| object.get("set"));
@@ -47,7 +47,7 @@ fn prefixes(element: &serde_json::Value) -> Vec<IpNet> {
     }
 }
 
-fn set(entries: &[IpNet]) -> BTreeSet<IpNet> {
+pub(crate) fn set(entries: &[IpNet]) -> BTreeSet<IpNet> {
     entries.iter().copied().collect()
 }
 

@@ -23,6 +23,8 @@ pub(crate) enum Bench {
     Spark,
     /// Changing rules, and what they cost a packet.
     Firewall,
+    /// Threat lists: loading, changing, and what they cost a packet.
+    Threat,
 }
 
 #[derive(Debug, clap::Args)]
@@ -35,6 +37,13 @@ pub(crate) struct BenchArgs {
     /// Shorter runs, for trying out; the figures are rough.
     #[arg(long)]
     quick: bool,
+    /// Threat lists: one measurement alone (load, memory, delta, packets, hitless, wire, bouncer).
+    #[arg(long)]
+    part: Option<String>,
+    /// Threat lists: a directory of real ones, each day as NAME_DATE.txt.gz. Without it, a day's change
+    /// is made up and sizes are not measured.
+    #[arg(long)]
+    feeds: Option<PathBuf>,
 }
 
 /// Builds platform, Spark and lab, then becomes the lab's demo.
@@ -69,6 +78,18 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
             build("dist", &["--example", "driver", "-p", "xshield-firewall"])?;
             let driver = target.join("dist/examples/driver");
             bench.args(["bench", "firewall", "--program"]).arg(driver);
+        }
+        Bench::Threat => {
+            packages::ensure(&[packages::LAB, packages::PEERS, packages::THREAT_PEERS].concat())?;
+            build("release", &["--bins", "-p", "xshield-lab"])?;
+            build("release", &["--example", "measure", "-p", "xshield-threat"])?;
+            build("dist", &["--example", "threat", "-p", "xshield-firewall"])?;
+            bench.args(["bench", "threat", "--program"]).arg(target.join("dist/examples/threat"));
+            bench.arg("--measure").arg(target.join("release/examples/measure"));
+            bench.args(args.part.iter().flat_map(|part| ["--part", part]));
+            if let Some(feeds) = &args.feeds {
+                bench.arg("--feeds").arg(std::path::absolute(feeds)?);
+            }
         }
     }
     if args.quick {

@@ -20,6 +20,8 @@ pub(crate) const PACKAGING: &[Tool] =
     &[("dpkg-deb", "dpkg"), ("rpmbuild", "rpm"), ("gzip", "gzip")];
 /// With what our firewall is compared, beside nft.
 pub(crate) const PEERS: &[Tool] = &[("iptables-restore", "iptables")];
+/// With what threat lists are compared, beside those.
+pub(crate) const THREAT_PEERS: &[Tool] = &[("ipset", "ipset"), ("gzip", "gzip")];
 
 /// Installs what is missing when that is possible; otherwise fails with the command to run.
 pub(crate) fn ensure(needed: &[Tool]) -> Result<()> {

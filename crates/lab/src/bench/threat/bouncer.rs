@@ -34,7 +34,7 @@ pub(super) fn run(means: &Means<'_>) -> Result<()> {
     let mut ours = Vec::new();
     for _ in 0..5 {
         clear(host)?;
-        ours.push(forms.load(Contestant::Xshield, means.driver, host)?.as_secs_f64());
+        ours.push(forms.load(Contestant::Xshield, means.driver, host)?.time.as_secs_f64());
     }
     clear(host)?;
     let theirs = bouncer(&program, host, &addresses)?.as_secs_f64();

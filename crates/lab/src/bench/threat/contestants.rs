@@ -33,6 +33,14 @@ impl Contestant {
     }
 }
 
+/// What a load took.
+pub(super) struct Took {
+    /// From fork to exit.
+    pub time: Duration,
+    /// Of one processor; a busy machine lengthens it less.
+    pub cpu: Duration,
+}
+
 /// A list in the form in which each one reads it.
 pub(super) struct Forms {
     ours: PathBuf,
@@ -59,13 +67,13 @@ impl Forms {
         })
     }
 
-    /// Loads into a host that has nothing; returns the whole program's time.
-    pub(super) fn load(&self, who: Contestant, driver: &Path, host: &Host) -> Result<Duration> {
+    /// Loads into a host that has nothing; returns what the whole program took.
+    pub(super) fn load(&self, who: Contestant, driver: &Path, host: &Host) -> Result<Took> {
         let [program, first, second] = self.command(who, driver)?;
         let restore = (who == Contestant::Ipset).then_some("restore");
-        let begin = Instant::now();
+        let (begin, cpu) = (Instant::now(), cpu_of_children()?);
         host.run(program, [first, second].into_iter().chain(restore))?;
-        Ok(begin.elapsed())
+        Ok(Took { time: begin.elapsed(), cpu: cpu_of_children()?.saturating_sub(cpu) })
     }
 
     /// The same; returns the program's peak of memory in KiB.
@@ -81,6 +89,23 @@ impl Forms {
         let answer = host.run(lab, words.chain(restore))?;
         answer.trim().parse().with_context(|| format!("peak printed {answer:?}"))
     }
+}
+
+/// Processor time of all children that have ended, in their programs and in the kernel for them.
+#[allow(unsafe_code, reason = "system call")]
+fn cpu_of_children() -> Result<Duration> {
+    // SAFETY: a zeroed rusage is valid, and it outlives the call that fills it.
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        if libc::getrusage(libc::RUSAGE_CHILDREN, &raw mut usage) != 0 {
+            return Err(std::io::Error::last_os_error().into());
+        }
+        usage
+    };
+    let time = |of: libc::timeval| -> Result<Duration> {
+        Ok(Duration::new(of.tv_sec.try_into()?, 1000 * u32::try_from(of.tv_usec)?))
+    };
+    Ok(time(usage.ru_utime)? + time(usage.ru_stime)?)
 }
 
 /// Takes everything out of a host's kernel, and waits until its memory is free.

@@ -1,8 +1,10 @@
 //! Time and memory of a first load, in the same run as the peers on the same addresses.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
 
-use super::contestants::{Contestant, Forms, clear};
+use super::contestants::{Contestant, Forms, Took, clear};
 use super::{Driver, MILLION, Means, lists, shown};
 use crate::bench::Effort;
 use crate::bench::firewall::lab_with_client;
@@ -17,26 +19,27 @@ pub(super) fn run(means: &Means<'_>) -> Result<()> {
         Effort::Full => 9,
         Effort::Quick => 3,
     };
-    let mut times = Contestant::ALL.map(|_| Vec::new());
-    let mut ratios = [Vec::new(), Vec::new()];
+    let mut took = Contestant::ALL.map(|_| Vec::new());
     for _ in 0..rounds {
-        for (who, times) in Contestant::ALL.into_iter().zip(&mut times) {
+        for (who, took) in Contestant::ALL.into_iter().zip(&mut took) {
             clear(host)?;
-            times.push(forms.load(who, means.driver, host)?.as_secs_f64());
+            took.push(forms.load(who, means.driver, host)?);
         }
-        let last = |at: usize| times[at].last().copied().context("nothing was measured");
-        ratios[0].push(last(1)? / last(0)?);
-        ratios[1].push(last(2)? / last(0)?);
     }
-    let [ours, nft, ipset] = times.map(median).map(|time| time.context("nothing was measured"));
-    let (ours, peers) = (ours?, [(Contestant::Nft, nft?), (Contestant::Ipset, ipset?)]);
-    for (who, time) in peers {
-        Figure::new("threat.load_1m_s", ours, "s").beside(who.name(), time).print();
-    }
-    // Of neighbours in time, so that a disturbance of the machine hits all alike.
-    for ((who, _), ratios) in peers.into_iter().zip(ratios) {
-        let times = median(ratios).context("nothing was measured")?;
-        Figure::new("threat.load_1m_times_faster", times, "ratio").beside(who.name(), 1.0).print();
+    times("threat.load_1m_s", &took, |took| took.time)?;
+    times("threat.load_1m_cpu_s", &took, |took| took.cpu)?;
+    // Of neighbours in time, so that a disturbance of the machine hits both alike.
+    let [ours, peers @ ..] = &took;
+    for (who, peer) in Contestant::ALL.into_iter().skip(1).zip(peers) {
+        for (name, of) in [
+            ("threat.load_1m_times_faster", (|took| took.time) as fn(&Took) -> Duration),
+            ("threat.load_1m_times_less_cpu", |took| took.cpu),
+        ] {
+            let ratios =
+                ours.iter().zip(peer).map(|(ours, peer)| of(peer).div_duration_f64(of(ours)));
+            let ratio = median(ratios.collect()).context("nothing was measured")?;
+            Figure::new(name, ratio, "ratio").beside(who.name(), 1.0).print();
+        }
     }
 
     let mut peaks = Vec::new();
@@ -55,5 +58,18 @@ pub(super) fn run(means: &Means<'_>) -> Result<()> {
     let five = driver.spend(["load", shown(&list)?])?;
     Figure::new("threat.load_5m_s", five.milliseconds / 1000.0, "s").print();
     Figure::new("threat.load_5m_rss_kib", five.peak_kib, "KiB").print();
+    Ok(())
+}
+
+/// A line for each peer.
+fn times(name: &'static str, took: &[Vec<Took>], of: fn(&Took) -> Duration) -> Result<()> {
+    let middle = |took: &Vec<Took>| {
+        let times = took.iter().map(|took| of(took).as_secs_f64()).collect();
+        median(times).context("nothing was measured")
+    };
+    let times = took.iter().map(middle).collect::<Result<Vec<f64>>>()?;
+    for (who, &time) in Contestant::ALL.into_iter().zip(&times).skip(1) {
+        Figure::new(name, times[0], "s").beside(who.name(), time).print();
+    }
     Ok(())
 }

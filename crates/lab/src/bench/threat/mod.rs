@@ -52,8 +52,10 @@ pub(super) enum Part {
     Bouncer,
 }
 
+type Measure = fn(&Means<'_>) -> Result<()>;
+
 pub(super) fn run(means: &Means<'_>, part: Option<Part>) -> Result<()> {
-    let parts: [(Part, fn(&Means<'_>) -> Result<()>); 7] = [
+    let parts: [(Part, Measure); 7] = [
         (Part::Load, load::run),
         (Part::Memory, memory::run),
         (Part::Delta, delta::run),

@@ -66,13 +66,14 @@ fn touched<T: Word>(base: &Family<T>, removed: &Family<T>) -> Vec<Touch<T>> {
 
 fn encode_touched<T: Word>(encoder: &mut Encoder, touches: &[Touch<T>]) {
     let mut model = Touched::new();
+    let mut unlimited = u64::MAX;
     for touch in touches {
         let cut = touch.lost != [touch.whole];
         // Writing into memory what is in normal form can't fail.
         let _ = model.skip(encoder, touch.skip);
         let _ = model.is_cut(encoder, cut);
         if cut {
-            let _ = model.parts(encoder, touch.whole, &touch.lost);
+            let _ = model.parts(encoder, touch.whole, &touch.lost, &mut unlimited);
         }
     }
 }
@@ -102,7 +103,7 @@ impl Change {
         let (from, to) = (Digest(source.array()?), Digest(source.array()?));
         let counts: [u64; 4] = read_counts(&mut source, limits)?;
         let mut base = Base::new(base.into_iter());
-        let read = read_change(source, counts, &mut base);
+        let read = read_change(source, counts, limits, &mut base);
         // A wrong base looks like damage from inside, so it is what is told first.
         let actual = base.digest()?;
         if actual != from {
@@ -167,11 +168,14 @@ const ROOM: u64 = 1 << 16;
 fn read_change<R: Read, B: Iterator<Item = Result<Prefix, CodecError>>>(
     source: Source<R>,
     [touched_v4, touched_v6, added_v4, added_v6]: [u64; 4],
+    limits: Limits,
     base: &mut Base<B>,
 ) -> Result<(ThreatSet, ThreatSet), CodecError> {
     let mut decoder = Decoder::new(source)?;
-    let removed_v4 = read_touched(&mut decoder, touched_v4, || base.next_v4())?;
-    let removed_v6 = read_touched(&mut decoder, touched_v6, || base.next_v6())?;
+    // How many parts prefixes are cut into stands nowhere, and a few bytes can say millions.
+    let mut parts = limits.entries;
+    let removed_v4 = read_touched(&mut decoder, touched_v4, &mut parts, || base.next_v4())?;
+    let removed_v6 = read_touched(&mut decoder, touched_v6, &mut parts, || base.next_v6())?;
     let added =
         ThreatSet::new(read_family(&mut decoder, added_v4)?, read_family(&mut decoder, added_v6)?);
     decoder.finish()?;
@@ -181,6 +185,7 @@ fn read_change<R: Read, B: Iterator<Item = Result<Prefix, CodecError>>>(
 fn read_touched<T: Word, R: Read>(
     decoder: &mut Decoder<R>,
     count: u64,
+    parts: &mut u64,
     mut next: impl FnMut() -> Result<Option<Net<T>>, CodecError>,
 ) -> Result<Family<T>, CodecError> {
     let mut model = Touched::new();
@@ -191,7 +196,7 @@ fn read_touched<T: Word, R: Read>(
         }
         let whole = next()?.ok_or(CodecError::Damaged)?;
         if model.is_cut(decoder, false)? {
-            for part in model.parts(decoder, whole, &[])? {
+            for part in model.parts(decoder, whole, &[], parts)? {
                 removed.push(part.first(), part.last());
             }
         } else {

@@ -42,7 +42,8 @@ use range_coder::Source;
 /// What a reader accepts at most; a file that declares more is refused before it is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Prefixes of a snapshot, or touched and added prefixes of a delta.
+    /// Prefixes of a snapshot; touched and added prefixes of a delta, and again as many parts that
+    /// are cut out.
     pub entries: u64,
 }
 

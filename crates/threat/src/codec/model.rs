@@ -301,16 +301,19 @@ impl<T: Word> Touched<T> {
         Ok(self.was_cut)
     }
 
-    /// The parts of `whole` that go; given ones are coded, decoded ones returned.
+    /// The parts of `whole` that go, at most as many as are `left`, which is counted down; given
+    /// ones are coded, decoded ones returned.
     pub(super) fn parts(
         &mut self,
         coder: &mut impl Coder,
         whole: Net<T>,
         given: &[Net<T>],
+        left: &mut u64,
     ) -> Result<Vec<Net<T>>, CodecError> {
         let mut found = Vec::new();
         self.parts.restart(whole.first());
         loop {
+            *left = left.checked_sub(1).ok_or(CodecError::Damaged)?;
             let at = found.len();
             let given_part = given.get(at).copied().unwrap_or(whole);
             let part = self.parts.code(coder, given_part)?;

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use xshield_threat::codec::{
     Change, CodecError, Limits, SnapshotReader, delta, read_snapshot, snapshot,
 };
-use xshield_threat::{Prefix, ThreatSet};
+use xshield_threat::{Net, Prefix, ThreatSet};
 
 use crate::{set, sets};
 
@@ -93,6 +93,18 @@ fn every_damaged_bit_and_every_cut_is_found() {
     }
     (0..bytes.len()).for_each(|end| assert!(read(&bytes[..end]).is_err(), "cut at {end}"));
     (0..change_bytes.len()).for_each(|end| assert!(applied(&change_bytes[..end]).is_err()));
+}
+
+/// A few bytes that say that millions of parts are cut out of one prefix.
+#[test]
+fn parts_of_a_delta_are_limited_too() {
+    let base = set("10.0.0.0/8");
+    let parts = (0..20_000u32).map(|at| Prefix::V4(Net::host(0x0a00_0000 + 4 * at)));
+    let bytes = delta(&base, &base.difference(&parts.collect()));
+    assert!(bytes.len() < 1000, "{}", bytes.len());
+    let read = |entries| Change::read(&bytes[..], base.iter().map(Ok), Limits { entries });
+    assert!(read(20_000).is_ok());
+    assert!(matches!(read(19_999), Err(CodecError::Damaged)));
 }
 
 #[test]

@@ -82,6 +82,18 @@ fn entries_leave_at_their_end() {
     assert_eq!((show(&last).as_str(), last.next_expiry()), ("2.2.2.2=50", None));
 }
 
+/// The platform reads what an earlier version of it wrote.
+#[test]
+fn version_1_of_the_store_is_recorded() {
+    let given = listing("1.1.1.1<500 2.2.2.0/24=9 ::1=100").since_of(None, 100);
+    let hex: String = store::encode(&given).iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = "4b904a7079c1bd4707a50c5169935189b2a3ee78dd5bc824c7cd9f96e93cae6f";
+    assert_eq!(
+        hex,
+        format!("585446010201818284080e32c801ea07ff8184080b1809e907010664c801{digest}")
+    );
+}
+
 #[test]
 fn every_damaged_bit_and_every_cut_of_a_stored_listing_is_found() {
     let bytes = store::encode(&listing("1.1.1.1<500 2.2.2.0/24=9 ::1").since_of(None, 100));

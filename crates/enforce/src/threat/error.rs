@@ -8,7 +8,7 @@ use xshield_firewall::threat::ThreatError;
 use xshield_host::files::FileError;
 use xshield_threat::codec::CodecError;
 use xshield_threat::codec::flat::FlatError;
-use xshield_transport::DownloadError;
+use xshield_transport::{DownloadError, TransportError};
 
 use xshield_wire::envelope::EnvelopeError;
 
@@ -87,7 +87,10 @@ impl ThreatFailure {
         match self {
             Self::Path { .. } | Self::WrongFile | Self::WrongList | Self::Unreadable { .. } => true,
             Self::Codec(error) => !matches!(error, CodecError::TooMany { .. }),
-            Self::Download(DownloadError::Status { .. }) => true,
+            Self::Download(
+                DownloadError::Status { .. }
+                | DownloadError::Transport(TransportError::ResponseTooLarge { .. }),
+            ) => true,
             Self::Table(ThreatError::Unreadable { .. } | ThreatError::Miscounted { .. }) => true,
             _ => false,
         }

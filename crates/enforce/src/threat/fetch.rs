@@ -76,9 +76,9 @@ impl Run<'_> {
     ) -> Result<(), ThreatFailure> {
         let path = self.client.threat_path(from)?;
         check(&path, from, Digest(wanted.digest.0))?;
-        self.threat.store.tidy(&self.threat.lists);
+        self.threat.store.tidy_fetched();
         let result = self.take_path(&path, wanted);
-        self.threat.store.tidy(&self.threat.lists);
+        self.threat.store.tidy_fetched();
         result
     }
 

@@ -35,6 +35,8 @@ pub(crate) const DIRECTORY: &str = "threat";
 const ORDER: &str = "order";
 const LISTS: &str = "lists";
 const LIST: &str = "list";
+/// A file of a path; its place in the path follows.
+const FETCHED: &str = "fetched-";
 /// A list that is still being written.
 const UNFINISHED: &str = "unfinished";
 
@@ -172,7 +174,7 @@ impl Store {
 
     /// Where the nth file of a path is downloaded to.
     pub(crate) fn fetched(&self, number: usize) -> PathBuf {
-        self.root.join(format!("fetched-{number}"))
+        self.root.join(format!("{FETCHED}{number}"))
     }
 
     /// A new file, for the owner alone, in the place of a leftover.
@@ -184,21 +186,29 @@ impl Store {
         options.open(path).map_err(failed("making", path))
     }
 
-    /// Removes every list that is not kept, and what killed runs left. What can't be removed now is
-    /// removed by the next run.
+    /// Removes every list that is not kept. What can't be removed now is removed by the next run.
     pub(crate) fn tidy(&self, lists: &Lists) {
         let kept: Vec<PathBuf> = [&lists.current, &lists.prepared]
             .into_iter()
             .flatten()
             .map(|list| self.list(list.digest()))
             .collect();
+        let is_list = |path: &Path| path.extension().is_some_and(|end| end == LIST);
+        self.remove(|path| is_list(path) && !kept.iter().any(|kept| kept == path));
+    }
+
+    /// Removes what was fetched and is of no use any more, also by runs that were killed.
+    pub(crate) fn tidy_fetched(&self) {
+        self.remove(|path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name == UNFINISHED || name.starts_with(FETCHED)
+        });
+    }
+
+    fn remove(&self, is_meant: impl Fn(&Path) -> bool) {
         let Ok(directory) = fs::read_dir(&self.root) else { return };
         for path in directory.flatten().map(|entry| entry.path()) {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let ours = name == UNFINISHED
-                || name.starts_with("fetched-")
-                || path.extension().is_some_and(|extension| extension == LIST);
-            if ours && !kept.contains(&path) {
+            if is_meant(&path) {
                 let _ = fs::remove_file(&path);
             }
         }

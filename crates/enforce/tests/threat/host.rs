@@ -1,0 +1,150 @@
+//! A host: a network namespace, a root directory of its own, and runs of the real cycle in it.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use rustix::thread::UnshareFlags;
+use tempfile::TempDir;
+use xshield_enforce::errand::Errand;
+use xshield_enforce::outcome::ThreatChange;
+use xshield_enforce::{Config, Cycle, Outcome, Program, ProgramKind, Surroundings};
+
+use crate::platform::{Platform, enforcement_key, policy_key};
+
+/// Runs a test on a thread that alone lives in a new network namespace.
+///
+/// Without the rights to make one, says so loudly and does nothing.
+pub(crate) fn on_a_host(test: impl FnOnce(&Platform, &Host) + Send) {
+    std::thread::scope(|scope| {
+        let run = || {
+            if let Err(error) = enter_new_namespace() {
+                eprintln!("SKIPPED: no network namespace ({error}); run the tests as root");
+                return;
+            }
+            sh("ip link set lo up");
+            let platform = Platform::start();
+            let host = Host::new(&platform);
+            test(&platform, &host);
+        };
+        if let Err(panic) = scope.spawn(run).join() {
+            std::panic::resume_unwind(panic);
+        }
+    });
+}
+
+#[allow(unsafe_code, reason = "a namespace per test thread")]
+fn enter_new_namespace() -> rustix::io::Result<()> {
+    // SAFETY: only this thread's network namespace changes; no file descriptors are unshared.
+    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }
+}
+
+/// Runs a command in this thread's namespace; panics when it fails.
+pub(crate) fn sh(command: &str) -> String {
+    let output = Command::new("sh").args(["-ec", command]).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command}: {error}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+pub(crate) struct Host {
+    root: TempDir,
+    platform_line: String,
+}
+
+impl Host {
+    fn new(platform: &Platform) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("etc")).unwrap();
+        fs::write(root.path().join("etc/os-release"), "ID=debian\nVERSION_ID=12\n").unwrap();
+        fs::write(root.path().join("ca.pem"), &platform.ca_pem).unwrap();
+        Self { platform_line: format!("platform: https://{}", platform.address), root }
+    }
+
+    pub(crate) fn config(&self) -> Config {
+        self.configured(&self.platform_line)
+    }
+
+    fn configured(&self, platform_line: &str) -> Config {
+        let root = self.root.path().display();
+        let key = enforcement_key().to_text();
+        let path = self.root.path().join("spark.yaml");
+        let text = format!(
+            "{platform_line}\nca-file: {root}/ca.pem\npolicy-keys: [\"{}\"]\nenforcement-key: {}\n\
+             state-directory: {root}/state\nnftables: leave\nboot-unit: leave\n",
+            policy_key().public(),
+            *key,
+        );
+        fs::write(&path, text).unwrap();
+        Config::load(&path).unwrap()
+    }
+
+    pub(crate) fn surroundings(&self) -> Surroundings {
+        let mut surroundings = Surroundings::of_this_host(self.root.path().join("spark.yaml"));
+        surroundings.root = self.root.path().to_owned();
+        surroundings
+    }
+
+    /// One run of the cycle.
+    pub(crate) fn run(&self) -> Outcome {
+        self.run_with(&self.config())
+    }
+
+    /// One run while the platform does not answer.
+    pub(crate) fn run_alone(&self) -> Outcome {
+        self.run_with(&self.configured("platform: https://127.0.0.1:9"))
+    }
+
+    fn run_with(&self, config: &Config) -> Outcome {
+        let surroundings = self.surroundings();
+        let program = Program { kind: ProgramKind::Spark, version: "0.0.0".to_owned() };
+        let cycle =
+            Cycle { config, program, surroundings: &surroundings, errand: Errand::default() };
+        cycle.run().unwrap()
+    }
+
+    /// A run that does this to the kernel and finds nothing wrong.
+    pub(crate) fn run_well(&self, change: ThreatChange) -> Outcome {
+        let outcome = self.run();
+        assert_eq!(codes(&outcome), [""; 0], "{:?}", outcome.problems);
+        assert_eq!(outcome.threat.change, change, "{outcome:?}");
+        outcome
+    }
+
+    /// A file or directory of the host's threat state.
+    pub(crate) fn state(&self, name: &str) -> PathBuf {
+        self.root.path().join("state/threat").join(name)
+    }
+
+    /// The files of lists.
+    pub(crate) fn list_files(&self) -> Vec<PathBuf> {
+        let Ok(directory) = fs::read_dir(self.state("")) else { return Vec::new() };
+        let paths = directory.flatten().map(|entry| entry.path());
+        paths.filter(|path| path.extension().is_some_and(|e| e == "list")).collect()
+    }
+}
+
+pub(crate) fn codes(outcome: &Outcome) -> Vec<&str> {
+    outcome.problems.iter().map(|problem| problem.code.as_str()).collect()
+}
+
+/// What `nft` says is listed, sorted; empty without a table.
+pub(crate) fn listed() -> Vec<String> {
+    let all: serde_json::Value = serde_json::from_str(&sh("nft -j list ruleset")).unwrap();
+    let sets = all["nftables"].as_array().unwrap().iter().filter_map(|item| item.get("set"));
+    let ours = sets.filter(|set| {
+        let name = set["name"].as_str().unwrap();
+        set["table"] == "xshield_threat" && (name.starts_with("hosts") || name.starts_with("nets"))
+    });
+    let mut found = Vec::new();
+    for set in ours {
+        for element in set["elem"].as_array().into_iter().flatten() {
+            found.push(match element.get("prefix") {
+                Some(prefix) => format!("{}/{}", prefix["addr"].as_str().unwrap(), prefix["len"]),
+                None => element.as_str().unwrap().to_owned(),
+            });
+        }
+    }
+    found.sort();
+    found
+}

@@ -7,7 +7,7 @@ use xshield_firewall::threat::Counts;
 use xshield_threat::Prefix;
 use xshield_threat::codec::flat::Trailer;
 use xshield_threat::codec::{Change, CodecError, Limits, SnapshotReader};
-use xshield_threat::plan::{self, Costs, Expansion, Moves, MovesBuilder};
+use xshield_threat::plan::{self, Costs, Expansion, Moves, MovesBuilder, Tally};
 use xshield_wire::Bytes;
 use xshield_wire::threat::ListName;
 
@@ -19,8 +19,6 @@ const COSTS: Costs = Costs { host: 88, interval: 200 };
 /// Elements that one transaction may move. A change of more is put in force as a whole list, which
 /// takes a bounded amount of memory.
 const MOST_MOVED: usize = 200_000;
-/// Prefixes with more free bits are never expanded.
-const WIDEST_EXPANDED: usize = 7;
 
 /// A list on disk that is not in the kernel yet.
 pub(crate) struct Made {
@@ -43,17 +41,17 @@ pub(crate) fn from_snapshot(
 ) -> Result<Made, ThreatFailure> {
     let reader = SnapshotReader::new(open(snapshot)?, Limits::default())?;
     name.must_be(reader.digest())?;
-    let mut lengths = Lengths::default();
+    let mut tally = Tally::default();
     let trailer = store.write_list(
         name.to,
         reader.inspect(|prefix| {
-            prefix.as_ref().ok().into_iter().for_each(|prefix| lengths.add(*prefix));
+            prefix.as_ref().ok().into_iter().for_each(|prefix| tally.add(*prefix));
         }),
     )?;
-    let expansion = lengths.cheapest();
+    let expansion = tally.cheapest(COSTS);
     let list = KeptList {
         name: name.of(trailer)?,
-        counts: lengths.counts(expansion)?,
+        counts: kernel_counts(tally.counts(expansion))?,
         expanded_from: (expansion.v4_from, expansion.v6_from),
     };
     Ok(Made { list, change: None })
@@ -140,54 +138,14 @@ fn counts_after(base: &KeptList, moves: &Moves) -> Result<Counts, ThreatFailure>
     })
 }
 
-/// How many prefixes of a list there are, by family and free bits; those too wide to be expanded come
-/// last.
-#[derive(Default)]
-struct Lengths {
-    v4: [u64; WIDEST_EXPANDED + 2],
-    v6: [u64; WIDEST_EXPANDED + 2],
-}
-
-impl Lengths {
-    fn add(&mut self, prefix: Prefix) {
-        let (family, free) = match prefix {
-            Prefix::V4(net) => (&mut self.v4, net.free_bits()),
-            Prefix::V6(net) => (&mut self.v6, net.free_bits()),
-        };
-        family[usize::from(free).min(WIDEST_EXPANDED + 1)] += 1;
-    }
-
-    /// The expansion that takes the least memory; as [`Expansion::cheapest`], for a list that streams
-    /// by.
-    fn cheapest(&self) -> Expansion {
-        let free = |family| -> u8 {
-            let price = |free: &u8| {
-                let (hosts, intervals) = elements(family, *free);
-                (hosts * COSTS.host + intervals * COSTS.interval, intervals)
-            };
-            (0..=WIDEST_EXPANDED as u8).min_by_key(price).unwrap_or(0)
-        };
-        Expansion { v4_from: 32 - free(&self.v4), v6_from: 128 - free(&self.v6) }
-    }
-
-    fn counts(&self, expansion: Expansion) -> Result<Counts, ThreatFailure> {
-        let number = |count: u64| u32::try_from(count).map_err(|_| ThreatFailure::TooManyElements);
-        let (hosts4, nets4) = elements(&self.v4, 32 - expansion.v4_from);
-        let (hosts6, nets6) = elements(&self.v6, 128 - expansion.v6_from);
-        Ok(Counts {
-            hosts4: number(hosts4)?,
-            nets4: number(nets4)?,
-            hosts6: number(hosts6)?,
-            nets6: number(nets6)?,
-        })
-    }
-}
-
-/// Hosts and intervals when prefixes of at most so many free bits are expanded.
-fn elements(family: &[u64; WIDEST_EXPANDED + 2], free: u8) -> (u64, u64) {
-    let (expanded, whole) = family.split_at(usize::from(free) + 1);
-    let hosts = expanded.iter().enumerate().map(|(free, count)| count << free).sum();
-    (hosts, whole.iter().sum())
+fn kernel_counts(counts: plan::Counts) -> Result<Counts, ThreatFailure> {
+    let number = |count: u64| u32::try_from(count).map_err(|_| ThreatFailure::TooManyElements);
+    Ok(Counts {
+        hosts4: number(counts.v4_hosts)?,
+        nets4: number(counts.v4_intervals)?,
+        hosts6: number(counts.v6_hosts)?,
+        nets6: number(counts.v6_intervals)?,
+    })
 }
 
 /// The elements of a list as the kernel is given them.
@@ -203,36 +161,4 @@ pub(crate) fn elements_of(
         let elements = prefix.into_iter().flat_map(move |prefix| plan::elements(prefix, expansion));
         elements.map(|element| Ok(element.into())).chain(error)
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use xshield_threat::ThreatSet;
-
-    #[test]
-    fn a_list_that_streams_by_is_expanded_as_one_in_memory() {
-        let parse = |text: &str| -> ThreatSet {
-            text.split_whitespace().map(|part| part.parse::<Prefix>().unwrap()).collect()
-        };
-        for text in [
-            "",
-            "192.0.2.1",
-            "192.0.2.2/31 198.51.100.0/24",
-            "192.0.2.4/30 192.0.2.2/31 192.0.2.9 10.0.0.0/8",
-            "2001:db8::/127 2001:db8:1::/48 192.0.2.2/31 192.0.2.128/25",
-        ] {
-            let set = parse(text);
-            let mut lengths = Lengths::default();
-            set.iter().for_each(|prefix| lengths.add(prefix));
-            let expansion = lengths.cheapest();
-            assert_eq!(expansion, Expansion::cheapest(&set, COSTS), "{text}");
-            let wanted = plan::Counts::of(&set, expansion);
-            let counts = lengths.counts(expansion).unwrap();
-            assert_eq!(u64::from(counts.hosts4), wanted.v4_hosts, "{text}");
-            assert_eq!(u64::from(counts.nets4), wanted.v4_intervals, "{text}");
-            assert_eq!(u64::from(counts.hosts6), wanted.v6_hosts, "{text}");
-            assert_eq!(u64::from(counts.nets6), wanted.v6_intervals, "{text}");
-        }
-    }
 }

@@ -19,7 +19,7 @@ use xshield_threat::codec::{
 use xshield_threat::compile::{Compiler, Feed};
 use xshield_threat::feed::{self, Format, Levels};
 use xshield_threat::listing::store;
-use xshield_threat::plan::MovesBuilder;
+use xshield_threat::plan::{Expansion, MovesBuilder};
 use xshield_threat::protect::special_ranges;
 use xshield_threat::{Confidence, Prefix, ThreatSet};
 
@@ -204,12 +204,24 @@ fn delta_figures(
     let bytes = delta(before.1, after.1);
     let change = Change::read(&bytes[..], before.1.iter().map(Ok), Limits::default())?;
     assert_eq!(&change.apply(before.1)?, after.1);
+    let mut moves = MovesBuilder::default();
+    change.steps(before.1.iter().map(Ok)).try_for_each(|step| step.map(|step| moves.note(step)))?;
+    let moves = moves.finish();
+    assert!(
+        before
+            .1
+            .iter()
+            .filter(|prefix| moves.gone().entry(prefix.first()).is_none())
+            .eq(after.1.iter().filter(|prefix| moves.come().entry(prefix.first()).is_none()))
+    );
     let diff = diff(before.0, after.0)?;
     println!(
         "{}",
         json!({
             "figure": "threat.wire_delta_bytes", "list": name, "days": days,
             "value": bytes.len(), "removed": change.removed().len(), "added": change.added().len(),
+            "elements_gone": moves.elements_gone(Expansion::NONE).count(),
+            "elements_new": moves.elements_new(Expansion::NONE).count(),
             "diff": diff.len(), "gzip_diff": gzip(&diff)?,
             "zstd_diff": zstd::encode_all(&diff[..], 19)?.len(),
         })

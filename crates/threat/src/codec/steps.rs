@@ -209,6 +209,10 @@ impl<T: Word> Patch<T> {
         mut base: impl FnMut() -> Result<Option<Net<T>>, CodecError>,
         mut give: impl FnMut(FamilyStep<T>),
     ) -> Result<Refill, CodecError> {
+        if let Some(net) = self.lone(&mut base)? {
+            give(FamilyStep::Kept(net));
+            return Ok(Refill::More);
+        }
         let mut added = Vec::new();
         let Some((first, last)) = self.collect(&mut base, &mut added)? else {
             // What is still to go was never there.
@@ -234,13 +238,36 @@ impl<T: Word> Patch<T> {
         Ok(Refill::More)
     }
 
+    /// The next prefix of the base when nothing is next to it, in the base or in the change, as
+    /// most are. What was read in vain begins the island.
+    fn lone(
+        &mut self,
+        base: &mut impl FnMut() -> Result<Option<Net<T>>, CodecError>,
+    ) -> Result<Option<Net<T>>, CodecError> {
+        if self.held.is_none() {
+            self.held = base()?;
+        }
+        let Some(net) = self.held else { return Ok(None) };
+        let apart = |first: T| first > net.last() && first - net.last() != T::ONE;
+        let mut changes = [self.removed.peek(), self.added.peek()].into_iter().flatten();
+        if !changes.all(|&(first, _)| apart(first)) {
+            return Ok(None);
+        }
+        self.held = base()?;
+        if self.held.is_none_or(|next| apart(next.first())) {
+            return Ok(Some(net));
+        }
+        self.island.push(net);
+        Ok(None)
+    }
+
     /// Fills the island and says which addresses it has; nothing at the end.
     fn collect(
         &mut self,
         base: &mut impl FnMut() -> Result<Option<Net<T>>, CodecError>,
         added: &mut Vec<(T, T)>,
     ) -> Result<Option<(T, T)>, CodecError> {
-        let mut span: Option<(T, T)> = None;
+        let mut span = self.island.last().map(|net| (net.first(), net.last()));
         loop {
             if self.held.is_none() {
                 self.held = base()?;

@@ -157,6 +157,7 @@ impl Cycle<'_> {
         };
         run.outcome.problems = problems;
         run.begin();
+        run.read_memory();
         match preflight.firewalld {
             Firewalld::Absent => {
                 if let Err(error) = run.enforce() {

@@ -6,7 +6,7 @@ use xshield_wire::threat::ListName;
 
 use super::error::ThreatFailure;
 use super::make::{self, ElementChange, Made};
-use super::store::KeptList;
+use super::store::{KeptList, Stay};
 use super::{Kernel, Threats};
 use crate::cycle::Run;
 use crate::outcome::ThreatChange;
@@ -23,6 +23,9 @@ impl Run<'_> {
         let lists = &self.threat.lists;
         if lists.current.is_none() && lists.prepared.is_none() {
             return Ok(());
+        }
+        if lists.stay == Stay::Leaving {
+            return self.take_list_out();
         }
         let now = self.generation_now()?;
         if self.progress.threat.seen.as_ref() == Some(&now) && lists_are_settled(&self.threat) {
@@ -120,7 +123,10 @@ impl Run<'_> {
             return Ok(());
         }
         self.threat.kernel = Kernel::Touched;
+        self.threat.lists.stay = Stay::Leaving;
+        self.threat.store.save_lists(&self.threat.lists)?;
         self.threat.table()?.remove()?;
+        step("threat-removed");
         self.threat.lists = super::Lists::default();
         self.threat.store.save_lists(&self.threat.lists)?;
         self.threat.store.tidy(&self.threat.lists);

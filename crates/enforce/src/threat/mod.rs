@@ -72,6 +72,8 @@ pub(crate) struct Threats {
     kernel: Kernel,
     /// Matches in the kernel's log, where the kernel has no recorder.
     pub(crate) logged: Vec<kernel_log::LoggedThreat>,
+    /// The host's memory in bytes; 0 when it is not known.
+    memory: u64,
     /// What the platform last heard in this run.
     told: Option<ThreatStanding>,
 }
@@ -104,6 +106,7 @@ impl Threats {
             table: None,
             kernel: Kernel::Touched,
             logged: Vec::new(),
+            memory: 0,
             told: None,
         })
     }
@@ -174,8 +177,12 @@ impl Run<'_> {
 
     fn threat_failed(&mut self, error: &ThreatFailure) {
         let text = chain(error);
-        self.progress.threat.failure = Some(text.clone());
-        self.note("threat-failed", text);
+        let told = self.progress.threat.failure.replace(text.clone());
+        let known =
+            self.outcome.problems.iter().any(|problem| Some(&problem.text) == told.as_ref());
+        if !known || told.as_ref() != Some(&text) {
+            self.note("threat-failed", text);
+        }
     }
 
     fn threat_change(&mut self, change: ThreatChange) {
@@ -204,6 +211,15 @@ impl Run<'_> {
         let modes = list.is_some().then_some((inbound, outbound)).unzip();
         (self.outcome.threat.inbound, self.outcome.threat.outbound) = modes;
         self.outcome.threat.list = list;
+    }
+
+    /// `MemTotal` of `/proc/meminfo`.
+    pub(crate) fn read_memory(&mut self) {
+        let path = self.cycle.surroundings.root.join("proc/meminfo");
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
+        self.threat.memory = kib.unwrap_or(0) * 1024;
     }
 
     /// Whether the boot unit has something to put into the kernel.

@@ -1,7 +1,5 @@
 //! What the platform hears: matches, and how the host stands.
 
-use std::path::Path;
-
 use xshield_firewall::FirewallError;
 use xshield_policy::Bound;
 use xshield_threat::ThreatMode;
@@ -71,7 +69,7 @@ impl Run<'_> {
             outbound: posture.map_or(ThreatMode::Off, |posture| posture.outbound),
             elements: list.map_or(0, |list| list.elements()),
             verified_at: list.and(self.progress.threat.verified_at),
-            memory: memory(&self.cycle.surroundings.root),
+            memory: self.threat.memory,
             budget: self.cycle.config.threat_budget,
             failure: self.progress.threat.failure.clone(),
         }
@@ -86,12 +84,4 @@ impl Run<'_> {
     pub(crate) fn threat_is_untold(&self) -> bool {
         self.threat.told != Some(self.threat_standing())
     }
-}
-
-/// `MemTotal` of `/proc/meminfo`, in bytes; 0 when it can't be read.
-fn memory(root: &Path) -> u64 {
-    let text = std::fs::read_to_string(root.join("proc/meminfo")).unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
-    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
-    kib.unwrap_or(0) * 1024
 }

@@ -89,6 +89,17 @@ pub(crate) struct Lists {
     pub(crate) prepared: Option<KeptList>,
     /// What is done about the list in the kernel.
     pub(crate) posture: Option<Posture>,
+    pub(crate) stay: Stay,
+}
+
+/// Whether the lists are to stay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Stay {
+    #[default]
+    Staying,
+    /// They are being taken out, which a kill may have stopped halfway.
+    Leaving,
 }
 
 /// The directory.

@@ -8,11 +8,10 @@ use xshield_wire::threat::{ThreatFileKind, ThreatPath};
 use xshield_wire::{Bytes, envelope};
 
 use crate::host::{codes, listed, on_a_host};
-use crate::platform::{order, set};
+use crate::platform::{Spoil, order, set};
 
 #[test]
 fn a_damaged_change_is_refused_and_the_whole_list_fetched() {
-    type Spoil = fn(ThreatFileKind, Vec<u8>) -> Vec<u8>;
     let damages: [Spoil; 4] = [
         |kind, mut bytes| {
             if kind == ThreatFileKind::Delta {

@@ -26,6 +26,9 @@ use xshield_wire::{Bytes, envelope};
 
 pub(crate) const ASSET: &str = "a-host";
 
+/// Damages a file on its way.
+pub(crate) type Spoil = fn(ThreatFileKind, Vec<u8>) -> Vec<u8>;
+
 /// What the platform is told and what it heard.
 #[derive(Default)]
 pub(crate) struct Script {
@@ -34,7 +37,7 @@ pub(crate) struct Script {
     lists: Vec<ThreatSet>,
     pub(crate) offers: Offers,
     /// What is sent instead of the files of these kinds.
-    pub(crate) spoil: Option<fn(ThreatFileKind, Vec<u8>) -> Vec<u8>>,
+    pub(crate) spoil: Option<Spoil>,
     /// What is sent instead of a path.
     pub(crate) mislead: Option<fn(ThreatPath) -> ThreatPath>,
     files: HashMap<String, (ThreatFileKind, Vec<u8>)>,

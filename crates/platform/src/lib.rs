@@ -2,7 +2,8 @@
 //!
 //! [`serve`] starts it: keys and certificates from [`keys`], the database from [`store`], then the
 //! host API ([`api::host`]) and the admin API ([`api::admin`]) on one TLS listener. [`jobs`] compiles
-//! rulesets when policy or inventory change and forgets what is too old.
+//! rulesets when policy or inventory change and forgets what is too old. [`threat`] keeps the list of
+//! malicious addresses.
 
 pub mod alerts;
 pub mod api;

@@ -17,7 +17,7 @@ use crate::clock::Timestamp;
 use crate::door::Door;
 use crate::jobs::compile::Compiling;
 use crate::jobs::host_configuration::{self, Configuring};
-use crate::jobs::{compile, maintenance};
+use crate::jobs::{compile, maintenance, threat_compile, threat_feeds};
 use crate::keys::{DataDir, KeyError, Keys, new_id};
 use crate::settings::Settings;
 use crate::state::{App, Limits, Platform};
@@ -25,6 +25,7 @@ use crate::store::accounts::{self, Account, Role};
 use crate::store::audit::{self, Deed};
 use crate::store::{Store, StoreError, commit};
 use crate::threat::Threats;
+use crate::threat::files::FileError;
 use crate::tls::{self, Tls};
 use crate::waking::Waking;
 
@@ -40,6 +41,9 @@ pub enum ServeError {
     /// Passwords.
     #[error(transparent)]
     Passwords(#[from] PasswordError),
+    /// Threat lists.
+    #[error(transparent)]
+    Threats(#[from] FileError),
     /// The address.
     #[error("could not listen on {address}; is it in use? Choose another with --listen")]
     Listen {
@@ -83,6 +87,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         .local_addr()
         .map_err(|source| ServeError::Listen { address: settings.listen, source })?;
     let endpoints = maintenance::endpoints(&settings, listening).await;
+    let threat = Threats::open(&settings.data_dir.join("threat"))?;
     let app = Arc::new(Platform {
         limits: Limits::new(&settings),
         settings,
@@ -92,13 +97,16 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         store,
         passwords,
         compiling: Compiling::default(),
-        threat: Threats::default(),
+        threat,
         waking: Waking::default(),
         configuring: Configuring::default(),
         listening,
         endpoints: RwLock::new(endpoints),
         metrics: recorder(),
     });
+    app.threat.paths.load(&app).await?;
+    // Before anyone is served: hosts must not hear that there is no list because nobody has looked.
+    threat_compile::now(&app).await;
     Ok(Running { app, made_up_password, listener, acceptor })
 }
 
@@ -170,6 +178,8 @@ impl Running {
             tokio::spawn(compile::run(app.clone())),
             tokio::spawn(maintenance::run(app.clone())),
             tokio::spawn(host_configuration::run(app.clone())),
+            tokio::spawn(threat_compile::run(app.clone())),
+            tokio::spawn(threat_feeds::run(app.clone())),
         ];
         // Changes that a sudden end kept from being compiled.
         app.compiling.inventory_changed();

@@ -87,6 +87,8 @@ pub struct Limits {
     pub passwords: Semaphore,
     /// Reports unpacked at a time: each may take some 64 MiB.
     pub reports: Semaphore,
+    /// Threat files read at a time: each may take some megabytes.
+    pub files: Semaphore,
 }
 
 impl Limits {
@@ -106,6 +108,7 @@ impl Limits {
             requests: RateLimiter::keyed(per_second(requests, requests.saturating_mul(20))),
             passwords: Semaphore::new(2),
             reports: Semaphore::new(4),
+            files: Semaphore::new(8),
         }
     }
 

@@ -37,6 +37,8 @@ pub struct Committed {
 pub struct Compiling {
     committed: Mutex<Option<Arc<Committed>>>,
     changed: Notify,
+    /// For whoever else looks at the inventory: the threat list never blocks own assets.
+    pub(super) inventory: Notify,
     failures: std::sync::Mutex<BTreeMap<AssetId, String>>,
 }
 
@@ -44,6 +46,7 @@ impl Compiling {
     /// The inventory has changed: rulesets are compiled again, soon and in the background.
     pub fn inventory_changed(&self) {
         self.changed.notify_one();
+        self.inventory.notify_one();
     }
 
     /// Why this asset's ruleset could not be compiled when it last should have been; the asset keeps

@@ -9,6 +9,8 @@ use crate::clock::Timestamp;
 use crate::settings::{PublicUrl, Settings};
 use crate::state::App;
 use crate::store::{StoreResult, commands, commit, events, problems, reports, threat_events};
+use crate::threat::run::in_words;
+use crate::threat::tidy::tidy;
 
 const EVERY: Duration = Duration::from_secs(300);
 const TIDY_METRICS: Duration = Duration::from_secs(5);
@@ -35,6 +37,9 @@ async fn once(app: &App) {
     }
     if let Err(error) = app.tls.renew(&app.dir, now) {
         tracing::error!(%error, "the TLS certificate could not be renewed");
+    }
+    if let Err(error) = tidy(app, now).await {
+        tracing::error!(reason = in_words(&error), "old threat lists could not be forgotten");
     }
     app.limits.forget();
     let endpoints = endpoints(&app.settings, app.listening).await;

@@ -90,6 +90,7 @@ pub async fn synchronize(app: &App, request: Request) -> Answer<Synchronized> {
     app.compiling.note(&Scope::All, Vec::new());
     compiled.iter().for_each(|(asset, _)| app.waking.wake(asset));
     app.configuring.changed();
+    app.threat.changed();
     Ok(Synchronized { revision: revision.0, assets: compiled.len(), warnings })
 }
 

@@ -27,7 +27,10 @@ pub mod policy;
 pub mod problems;
 pub mod reports;
 pub mod rulesets;
+pub mod threat_assets;
 pub mod threat_events;
+pub mod threat_feeds;
+pub mod threat_lists;
 
 /// The database's dialect.
 pub type Db = sqlx::Sqlite;

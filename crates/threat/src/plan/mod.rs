@@ -21,6 +21,11 @@ pub struct Costs {
     pub interval: u64,
 }
 
+impl Costs {
+    /// What they cost in nftables sets, as far as is known.
+    pub const KERNEL: Self = Self { host: 88, interval: 200 };
+}
+
 /// From which length on a prefix is expanded into its hosts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Expansion {

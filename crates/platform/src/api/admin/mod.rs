@@ -21,6 +21,7 @@ mod sign_in;
 mod standing;
 mod telemetry;
 mod threat_events;
+mod threat_feeds;
 mod threat_why;
 mod users;
 
@@ -61,6 +62,7 @@ pub(super) fn router() -> Router<App> {
         .merge(policy::router())
         .merge(audit_log::router())
         .merge(threat_why::router())
+        .merge(threat_feeds::router())
         .split_for_parts();
     complete(&mut described);
     let described = axum::body::Bytes::from(described.to_json().unwrap_or_default());

@@ -15,7 +15,8 @@ use crate::keys::random;
 use crate::problem::{Answer, Problem};
 use crate::state::App;
 use crate::store::assets::{self, CheckedIn, StoredAsset};
-use crate::store::{Conn, commands, commit, host_configuration, problems, rulesets};
+use crate::store::{Conn, commands, commit, host_configuration, problems, rulesets, threat_assets};
+use crate::threat::orders;
 use crate::waking::Pending;
 
 /// No host has more addresses.
@@ -42,6 +43,9 @@ pub(super) async fn check_in(
     }
     let renamed = follow_name(&mut tx, &asset, &name).await?;
     problems::note(&mut tx, &asset.id, &asset.problems, &message.problems, now).await?;
+    if let Some(standing) = &message.threat {
+        threat_assets::put_standing(&mut tx, &asset.id, standing, now).await?;
+    }
     let commands = commands::tell(&mut tx, &asset.id, now).await?;
     let last_command = commands::last_number(&mut tx, &asset.id).await?;
     let configuration = host_configuration::of(&mut tx, &asset.id).await?;
@@ -54,6 +58,7 @@ pub(super) async fn check_in(
     if changed {
         app.compiling.inventory_changed();
     }
+    let threat = orders::wanted(&app, &asset, message.threat.as_ref(), now).await?;
     let version = configuration.as_ref().map(|configuration| configuration.version);
     let mut answer = CheckInAnswer {
         version: VERSION,
@@ -61,7 +66,7 @@ pub(super) async fn check_in(
         commands,
         next_check_in: jittered(app.settings.check_in_every),
         time: now.unix(),
-        threat: None,
+        threat,
         configuration: configuration.filter(|_| version != message.configuration),
         seen: None,
     };
@@ -121,6 +126,9 @@ fn bounded(mut message: CheckIn) -> Answer<CheckIn> {
     cut(&mut message.host.kernel);
     cut(&mut message.host.boot_id);
     cut(&mut message.program.version);
+    if let Some(failure) = message.threat.as_mut().and_then(|threat| threat.failure.as_mut()) {
+        cut(failure);
+    }
     if let Status::Blocked { by: text } | Status::Failed { reason: text } = &mut message.status {
         cut(text);
     }

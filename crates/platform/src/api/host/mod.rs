@@ -11,6 +11,7 @@ mod reports;
 mod ruleset;
 mod session;
 mod signed;
+mod threat;
 
 /// `/host/v1`.
 pub(super) fn router() -> Router<App> {
@@ -20,4 +21,7 @@ pub(super) fn router() -> Router<App> {
         .route("/host/v1/ruleset", get(ruleset::get))
         .route("/host/v1/reports", post(reports::take))
         .route("/host/v1/notify", get(notify::wait))
+        .route("/host/v1/threat/order", get(threat::order))
+        .route("/host/v1/threat/path", get(threat::path))
+        .route("/host/v1/threat/files/{name}", get(threat::file))
 }

@@ -42,7 +42,8 @@ pub(super) async fn get(State(app): State<App>, request: FromHost) -> Answer<Res
     Ok(response)
 }
 
-fn has(headers: &HeaderMap, digest: &str) -> bool {
+/// Whether the caller says that it has the content with this tag.
+pub(super) fn has(headers: &HeaderMap, digest: &str) -> bool {
     let tags =
         headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
     tags.flat_map(|value| value.split(','))

@@ -1,5 +1,7 @@
 //! `xshield threat`: feeds of malicious addresses, the list made of them, and why an address is on it.
 
+mod feed;
+mod feed_options;
 mod why;
 
 use std::net::IpAddr;
@@ -22,6 +24,7 @@ pub(crate) struct ThreatCommand {
 
 #[derive(Debug, Subcommand)]
 enum Action {
+    Feed(feed::FeedCommand),
     /// Tell whether an address is blocked, why, since when and by whom.
     Why {
         /// IPv4 or IPv6.
@@ -41,6 +44,7 @@ impl ThreatCommand {
         let client = Client::of_this_call()?;
         let output = self.output;
         match self.action {
+            Action::Feed(command) => command.run(&client, output),
             Action::Why { address } => why::run(address, &client, output),
             Action::Events(command) => command.run(&client, output),
             Action::Address { address } => threat_events::address(address, &client, output),

@@ -1,0 +1,451 @@
+//! Threat feeds: what they are, how they stand, and decisions on listings that wait.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use xshield_threat::FeedId;
+use xshield_threat::presets::{Preset, presets};
+
+use crate::auth::{Allowed, Caller, Operator, Viewer};
+use crate::clock::Timestamp;
+use crate::jobs::threat_compile;
+use crate::problem::{Answer, JsonBody, Problem};
+use crate::state::App;
+use crate::store::accounts::Role;
+use crate::store::audit::{self, Deed};
+use crate::store::threat_feeds::{self, StoredFeed};
+use crate::store::{Conn, commit};
+use crate::threat::feed::{
+    Allow, Failure, FeedSettings, FeedState, Held, ReadState, Source, Switch,
+};
+use crate::threat::run::{content_name, seal};
+use crate::threat::{files::FileName, list};
+
+pub(super) fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(list_feeds, add))
+        .routes(routes!(get, change, delete))
+        .routes(routes!(run))
+        .routes(routes!(approve))
+        .routes(routes!(reject))
+        .routes(routes!(list_presets))
+}
+
+/// A threat feed.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct Feed {
+    name: String,
+    /// What operators say about it. The header's value is never shown.
+    #[schema(value_type = Object)]
+    settings: FeedSettings,
+    /// Whether a header's value or a key is stored.
+    has_secret: bool,
+    /// How it stands.
+    state: Standing,
+    running: bool,
+    created_at: Timestamp,
+    created_by: String,
+    next_run: Timestamp,
+    last_run: Option<Timestamp>,
+    last_success: Option<Timestamp>,
+    /// When its entries in force last changed.
+    changed_at: Option<Timestamp>,
+    /// Its entries in force.
+    entries: u64,
+    /// Prefixes that came with the last change.
+    added: u64,
+    /// Prefixes that went with the last change.
+    removed: u64,
+    /// What the last good run read.
+    read: ReadState,
+    /// Runs that failed since the last good one.
+    failures: u32,
+    failure: Option<Failure>,
+    /// A listing that waits for an operator.
+    held: Option<Held>,
+}
+
+/// How a feed stands; what is worse hides what is less bad.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "kebab-case")]
+enum Standing {
+    /// Switched off.
+    Off,
+    /// Not read yet.
+    New,
+    /// Not read for twice its interval: its entries may be out of date.
+    Stale,
+    /// A listing waits for an operator.
+    Held,
+    /// The last run failed; it is tried again.
+    Failing,
+    /// All is well.
+    Good,
+}
+
+fn standing(feed: &StoredFeed, now: Timestamp) -> Standing {
+    if feed.settings.state == Switch::Off {
+        Standing::Off
+    } else if feed.is_stale(now) {
+        Standing::Stale
+    } else if feed.held.is_some() {
+        Standing::Held
+    } else if feed.state.failure.is_some() {
+        Standing::Failing
+    } else if feed.last_success.is_none() {
+        Standing::New
+    } else {
+        Standing::Good
+    }
+}
+
+fn shown(app: &App, feed: StoredFeed) -> Feed {
+    let state = standing(&feed, Timestamp::now());
+    let FeedState { changed_at, entries, added, removed, read, failures, failure, held, .. } =
+        feed.state;
+    Feed {
+        running: app.threat.is_running(&feed.id),
+        name: feed.id.into(),
+        settings: feed.settings,
+        has_secret: feed.secret.is_some(),
+        state,
+        created_at: feed.created_at,
+        created_by: feed.created_by,
+        next_run: feed.next_run,
+        last_run: feed.last_run,
+        last_success: feed.last_success,
+        changed_at,
+        entries,
+        added,
+        removed,
+        read,
+        failures,
+        failure,
+        held,
+    }
+}
+
+/// List threat feeds
+#[utoipa::path(get, path = "/api/v1/threat/feeds", tag = "threats",
+    responses((status = 200, body = Vec<Feed>)))]
+async fn list_feeds(State(app): State<App>, _: Allowed<Viewer>) -> Answer<Json<Vec<Feed>>> {
+    let feeds = threat_feeds::all(&mut *app.store.read().await?).await?;
+    Ok(Json(feeds.into_iter().map(|feed| shown(&app, feed)).collect()))
+}
+
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+struct NewFeed {
+    /// 1 to 64 of `a-z 0-9 - _ .`.
+    #[schema(value_type = String)]
+    name: FeedId,
+    #[schema(value_type = Object)]
+    settings: FeedSettings,
+    /// The value of the header that the settings name, or the key in the URL.
+    #[serde(default)]
+    secret: Option<String>,
+}
+
+/// Add a threat feed; it runs at once
+#[utoipa::path(post, path = "/api/v1/threat/feeds", tag = "threats", request_body = NewFeed,
+    responses((status = 201, body = Feed)))]
+async fn add(
+    State(app): State<App>,
+    allowed: Allowed<Operator>,
+    JsonBody(new): JsonBody<NewFeed>,
+) -> Answer<(StatusCode, Json<Feed>)> {
+    let now = Timestamp::now();
+    let settings = new.settings.checked()?;
+    permitted(&allowed.caller, &settings, None)?;
+    let secret = new.secret.as_deref().map(|secret| sealed(&app, &new.name, secret)).transpose()?;
+    let feed = StoredFeed {
+        id: new.name,
+        settings,
+        secret,
+        created_at: now,
+        created_by: allowed.caller.actor(),
+        next_run: now,
+        last_run: None,
+        last_success: None,
+        listing: None,
+        held: None,
+        state: FeedState::default(),
+    };
+    let mut tx = app.store.write().await?;
+    if threat_feeds::get(&mut tx, feed.id.as_str()).await?.is_some() {
+        let detail = format!("there is a feed {} already", feed.id);
+        return Err(Problem::conflict("name-in-use", detail).field("/name"));
+    }
+    threat_feeds::put(&mut tx, &feed).await?;
+    record(&mut tx, &allowed.caller, "threat.feed.add", &feed, "", &in_words(&feed.settings))
+        .await?;
+    commit(tx).await?;
+    app.threat.wake.schedule.notify_one();
+    Ok((StatusCode::CREATED, Json(shown(&app, feed))))
+}
+
+fn sealed(app: &App, feed: &FeedId, secret: &str) -> Answer<String> {
+    if axum::http::HeaderValue::from_str(secret).is_err() || secret.is_empty() {
+        return Err(Problem::invalid("/secret", "a header can't hold this value"));
+    }
+    seal(app, feed, secret)
+}
+
+/// What reads files of the platform's machine, or its private network, is for admins: the samples of
+/// rejected lines would show what operators may not see.
+fn permitted(caller: &Caller, after: &FeedSettings, before: Option<&FeedSettings>) -> Answer<()> {
+    let needs_admin = |settings: &FeedSettings| match &settings.source {
+        Source::File(_) => Some("reading files of the platform's machine"),
+        Source::Url(source) if source.allows(Allow::Private) => Some("reaching private addresses"),
+        Source::Url(source) if source.proxy.is_some() => Some("the choice of a proxy"),
+        Source::Url(_) => None,
+    };
+    let Some(what) = needs_admin(after) else { return Ok(()) };
+    if caller.role >= Role::Admin || before.is_some_and(|before| before.source == after.source) {
+        return Ok(());
+    }
+    Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", "Not allowed")
+        .field("/settings/source")
+        .detail(format!("{what} takes the role admin")))
+}
+
+/// The feed that a path names.
+async fn named(conn: &mut Conn, name: &str) -> Answer<StoredFeed> {
+    let found = threat_feeds::get(conn, name).await?;
+    found.ok_or_else(|| Problem::not_found("threat feed", name))
+}
+
+/// One threat feed
+#[utoipa::path(get, path = "/api/v1/threat/feeds/{name}", tag = "threats",
+    params(("name" = String, Path)), responses((status = 200, body = Feed)))]
+async fn get(
+    State(app): State<App>,
+    _: Allowed<Viewer>,
+    Path(name): Path<String>,
+) -> Answer<Json<Feed>> {
+    let feed = named(&mut *app.store.read().await?, &name).await?;
+    Ok(Json(shown(&app, feed)))
+}
+
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+struct FeedChange {
+    /// Replaces all settings.
+    #[schema(value_type = Object)]
+    settings: FeedSettings,
+    /// The header's value or the key; the old one stays when left out. Needed again when the feed's
+    /// server changes.
+    #[serde(default)]
+    secret: Option<String>,
+}
+
+/// Change a threat feed; it runs at once
+#[utoipa::path(put, path = "/api/v1/threat/feeds/{name}", tag = "threats",
+    params(("name" = String, Path)), request_body = FeedChange,
+    responses((status = 200, body = Feed)))]
+async fn change(
+    State(app): State<App>,
+    allowed: Allowed<Operator>,
+    Path(name): Path<String>,
+    JsonBody(change): JsonBody<FeedChange>,
+) -> Answer<Json<Feed>> {
+    let settings = change.settings.checked()?;
+    let mut tx = app.store.write().await?;
+    let mut feed = named(&mut tx, &name).await?;
+    permitted(&allowed.caller, &settings, Some(&feed.settings))?;
+    match change.secret {
+        Some(secret) => feed.secret = Some(sealed(&app, &feed.id, &secret)?),
+        None if feed.secret.is_some() && !same_server(&feed.settings, &settings) => {
+            let reason = "the stored secret was given for another server; give one for this server";
+            return Err(Problem::invalid("/secret", reason));
+        }
+        None => {}
+    }
+    let before = in_words(&feed.settings);
+    let read_otherwise = feed.settings.source != settings.source
+        || feed.settings.format != settings.format
+        || feed.settings.confidence != settings.confidence
+        || feed.settings.exchange != settings.exchange;
+    if read_otherwise {
+        feed.state.validators = Default::default();
+        feed.state.bookmark = Default::default();
+        feed.state.in_step = false;
+    }
+    feed.settings = settings;
+    feed.next_run = Timestamp::now();
+    threat_feeds::put(&mut tx, &feed).await?;
+    let after = in_words(&feed.settings);
+    record(&mut tx, &allowed.caller, "threat.feed.change", &feed, &before, &after).await?;
+    commit(tx).await?;
+    app.threat.wake.schedule.notify_one();
+    threat_compile::now(&app).await;
+    Ok(Json(shown(&app, feed)))
+}
+
+/// Whether a secret given for one is safe with the other: the same server, over the same way.
+fn same_server(before: &FeedSettings, after: &FeedSettings) -> bool {
+    match (&before.source, &after.source) {
+        (Source::Url(before), Source::Url(after)) => {
+            before.url.origin() == after.url.origin()
+                && before.proxy == after.proxy
+                && before.ca == after.ca
+                && before.key_in_url() == after.key_in_url()
+        }
+        _ => false,
+    }
+}
+
+/// Remove a threat feed; its entries leave the list
+#[utoipa::path(delete, path = "/api/v1/threat/feeds/{name}", tag = "threats",
+    params(("name" = String, Path)), responses((status = 204)))]
+async fn delete(
+    State(app): State<App>,
+    allowed: Allowed<Operator>,
+    Path(name): Path<String>,
+) -> Answer<StatusCode> {
+    let mut tx = app.store.write().await?;
+    let feed = named(&mut tx, &name).await?;
+    threat_feeds::delete(&mut tx, &name).await?;
+    let before = in_words(&feed.settings);
+    record(&mut tx, &allowed.caller, "threat.feed.remove", &feed, &before, "").await?;
+    commit(tx).await?;
+    threat_compile::now(&app).await;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// How long an answer waits for a run to end.
+const WAIT_FOR_RUN: Duration = Duration::from_secs(60);
+
+/// Run a threat feed now; the answer comes when the run has ended, or after a minute
+#[utoipa::path(post, path = "/api/v1/threat/feeds/{name}/run", tag = "threats",
+    params(("name" = String, Path)), responses((status = 200, body = Feed)))]
+async fn run(
+    State(app): State<App>,
+    allowed: Allowed<Operator>,
+    Path(name): Path<String>,
+) -> Answer<Json<Feed>> {
+    let mut tx = app.store.write().await?;
+    let feed = named(&mut tx, &name).await?;
+    record(&mut tx, &allowed.caller, "threat.feed.run", &feed, "", "").await?;
+    commit(tx).await?;
+    if let Some(running) = app.begin_run(&feed.id) {
+        tokio::spawn(running.finish());
+    }
+    drop(tokio::time::timeout(WAIT_FOR_RUN, ended(&app, &feed.id)).await);
+    let feed = named(&mut *app.store.read().await?, &name).await?;
+    Ok(Json(shown(&app, feed)))
+}
+
+/// Done when no run of the feed is on its way.
+async fn ended(app: &App, feed: &FeedId) {
+    loop {
+        let next = app.threat.wake.ended.notified();
+        tokio::pin!(next);
+        // From here on no end is missed.
+        next.as_mut().enable();
+        if !app.threat.is_running(feed) {
+            return;
+        }
+        next.await;
+    }
+}
+
+/// Let the listing that waits take effect
+#[utoipa::path(post, path = "/api/v1/threat/feeds/{name}/approve", tag = "threats",
+    params(("name" = String, Path)), responses((status = 200, body = Feed)))]
+async fn approve(
+    State(app): State<App>,
+    allowed: Allowed<Operator>,
+    Path(name): Path<String>,
+) -> Answer<Json<Feed>> {
+    let mut tx = app.store.write().await?;
+    let mut feed = named(&mut tx, &name).await?;
+    let (file, held) = waiting(&mut feed)?;
+    let before = format!("{} entries", feed.state.entries);
+    let after = format!("{} entries: {}", held.entries, held.reasons.join("; "));
+    feed.listing = Some(file);
+    feed.state.entries = held.entries;
+    feed.state.added = held.added;
+    feed.state.removed = held.removed;
+    feed.state.changed_at = Some(Timestamp::now());
+    feed.state.turned_away = None;
+    threat_feeds::put(&mut tx, &feed).await?;
+    record(&mut tx, &allowed.caller, "threat.feed.approve", &feed, &before, &after).await?;
+    commit(tx).await?;
+    threat_compile::now(&app).await;
+    Ok(Json(shown(&app, feed)))
+}
+
+/// Turn the listing that waits away; the one in force stays, also when the feed says the same again
+#[utoipa::path(post, path = "/api/v1/threat/feeds/{name}/reject", tag = "threats",
+    params(("name" = String, Path)), responses((status = 200, body = Feed)))]
+async fn reject(
+    State(app): State<App>,
+    allowed: Allowed<Operator>,
+    Path(name): Path<String>,
+) -> Answer<Json<Feed>> {
+    let waits = named(&mut *app.store.read().await?, &name).await?.held;
+    let worker = app.clone();
+    let read = move || waits.and_then(|file| list::load_listing(&worker, file));
+    let content = tokio::task::spawn_blocking(read).await?;
+    let mut tx = app.store.write().await?;
+    let mut feed = named(&mut tx, &name).await?;
+    if feed.held != waits {
+        let detail = "the feed ran meanwhile, and another listing waits now; look at it again";
+        return Err(Problem::conflict("listing-changed", detail));
+    }
+    let (_, held) = waiting(&mut feed)?;
+    feed.state.turned_away = content.map(|listing| content_name(&listing));
+    // What changes it tells from here on would be changes of what was turned away.
+    feed.state.in_step = false;
+    feed.state.bookmark = Default::default();
+    threat_feeds::put(&mut tx, &feed).await?;
+    let before = format!("{} entries: {}", held.entries, held.reasons.join("; "));
+    record(&mut tx, &allowed.caller, "threat.feed.reject", &feed, &before, "").await?;
+    commit(tx).await?;
+    Ok(Json(shown(&app, feed)))
+}
+
+/// Takes the listing that waits out of the feed.
+fn waiting(feed: &mut StoredFeed) -> Answer<(FileName, Held)> {
+    match (feed.held.take(), feed.state.held.take()) {
+        (Some(file), Some(held)) => Ok((file, held)),
+        _ => {
+            let detail = format!("no listing of feed {} waits for a decision", feed.id);
+            Err(Problem::conflict("nothing-held", detail))
+        }
+    }
+}
+
+/// Well-known feeds, with their terms of use
+#[utoipa::path(get, path = "/api/v1/threat/presets", tag = "threats",
+    responses((status = 200, body = Vec<Object>)))]
+async fn list_presets(_: Allowed<Viewer>) -> Answer<Json<Vec<Preset>>> {
+    Ok(Json(presets()))
+}
+
+async fn record(
+    conn: &mut Conn,
+    caller: &Caller,
+    action: &'static str,
+    feed: &StoredFeed,
+    before: &str,
+    after: &str,
+) -> Answer<()> {
+    let deed = Deed {
+        actor: &caller.actor(),
+        action,
+        target: feed.id.as_str(),
+        before: before.to_owned(),
+        after: after.to_owned(),
+    };
+    Ok(audit::record(conn, deed, Timestamp::now()).await?)
+}
+
+fn in_words(settings: &FeedSettings) -> String {
+    serde_json::to_string(settings).unwrap_or_default()
+}

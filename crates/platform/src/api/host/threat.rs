@@ -1,0 +1,97 @@
+//! `GET /host/v1/threat/…`: a host's order, the way to its list, and the files on that way.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use serde::Deserialize;
+use xshield_threat::Digest;
+use xshield_wire::Bytes;
+use xshield_wire::message::VERSION;
+use xshield_wire::threat::{ThreatFile, ThreatFileKind, ThreatPath};
+
+use super::ruleset::has;
+use super::signed::FromHost;
+use crate::problem::{Answer, Problem};
+use crate::state::App;
+use crate::store::threat_assets::{self, SignedOrder};
+use crate::store::threat_lists::StoredFile;
+use crate::threat::files::FileName;
+
+pub(super) async fn order(State(app): State<App>, request: FromHost) -> Answer<Response> {
+    let signed = ordered(&app, &request).await?;
+    let digest = signed.digest.to_base64();
+    let etag = HeaderValue::from_str(&format!("\"{digest}\""))
+        .map_err(|error| Problem::internal(&error))?;
+    if has(&request.headers, &digest) {
+        return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response());
+    }
+    let kind = HeaderValue::from_static("application/json");
+    Ok(([(header::ETAG, etag), (header::CONTENT_TYPE, kind)], signed.envelope).into_response())
+}
+
+async fn ordered(app: &App, request: &FromHost) -> Answer<SignedOrder> {
+    let stored = threat_assets::get(&mut *app.store.read().await?, &request.asset.id).await?;
+    stored.order.ok_or_else(|| {
+        Problem::new(StatusCode::NOT_FOUND, "no-threat-order", "There is no threat order yet")
+            .detail("no threat feed has given a list; 'xshield threat feed add' adds one")
+    })
+}
+
+#[derive(Deserialize)]
+pub(super) struct From {
+    #[serde(default)]
+    from: Option<String>,
+}
+
+pub(super) async fn path(
+    State(app): State<App>,
+    Query(query): Query<From>,
+    request: FromHost,
+) -> Answer<Json<ThreatPath>> {
+    let from = query.from.filter(|from| !from.is_empty()).map(|from| from.parse::<Digest>());
+    let from = from.transpose().map_err(|error| Problem::invalid("?from", error.to_string()))?;
+    let order = ordered(&app, &request).await?.order;
+    let files = match order.list {
+        Some(list) => app.threat.paths.lead(&app, from, Digest(list.digest.0)).await?,
+        None => Vec::new(),
+    };
+    Ok(Json(ThreatPath { version: VERSION, files: files.iter().map(named).collect() }))
+}
+
+fn named(file: &StoredFile) -> ThreatFile {
+    ThreatFile {
+        kind: if file.base.is_some() { ThreatFileKind::Delta } else { ThreatFileKind::Snapshot },
+        sha256: Bytes(file.name.0.0),
+        bytes: file.bytes,
+        to: Bytes(file.target.0),
+    }
+}
+
+pub(super) async fn file(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Answer<Response> {
+    let missing = || {
+        Problem::not_found("threat file", &name).detail(
+            "it is not kept any more, or never was there; ask for the path to the list again",
+        )
+    };
+    let parsed: FileName = name.parse().map_err(|_| missing())?;
+    let etag = HeaderValue::from_str(&format!("\"{parsed}\""))
+        .map_err(|error| Problem::internal(&error))?;
+    let _permit = app.limits.files.acquire().await;
+    let worker = app.clone();
+    let bytes = tokio::task::spawn_blocking(move || worker.threat.files.get(parsed)).await?;
+    let bytes = bytes.map_err(|error| Problem::internal(&error))?.ok_or_else(missing)?;
+    // The name is the content's: whoever has it has it for good.
+    let kept = HeaderValue::from_static("public, max-age=31536000, immutable");
+    let kept = [(header::ETAG, etag), (header::CACHE_CONTROL, kept)];
+    if has(&headers, &name) {
+        return Ok((StatusCode::NOT_MODIFIED, kept).into_response());
+    }
+    let kind = [(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"))];
+    Ok((kept, kind, Body::from(bytes)).into_response())
+}

@@ -1,0 +1,395 @@
+//! `xshield threat feed`: where malicious addresses are learned from.
+
+use clap::{Args, Subcommand};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use xshield_platform::clock::Timestamp;
+
+use super::feed_options::FeedOptions;
+use crate::cli::client::{Client, Path, view};
+use crate::cli::error::CliError;
+use crate::cli::terminal::{Output, Screen, Sheet, Table, bad, cell, good, note, number, warning};
+use crate::cli::times::{relative, relative_or_dash};
+
+/// Where malicious addresses are learned from.
+#[derive(Debug, Args)]
+pub(crate) struct FeedCommand {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Add a feed; it is read at once.
+    Add {
+        /// 1 to 64 of a-z 0-9 - _ .
+        name: String,
+        /// A well-known feed, see: xshield threat feed presets.
+        #[arg(long, conflicts_with_all = ["file", "format"])]
+        preset: Option<String>,
+        #[command(flatten)]
+        options: Box<FeedOptions>,
+    },
+    /// Change a feed's settings; it is read at once.
+    Set {
+        /// The feed.
+        name: String,
+        #[command(flatten)]
+        options: Box<FeedOptions>,
+    },
+    /// List feeds.
+    List,
+    /// Show all that is known of a feed.
+    Show {
+        /// The feed.
+        name: String,
+    },
+    /// Read a feed now.
+    Run {
+        /// The feed.
+        name: String,
+    },
+    /// Let the listing that waits take effect.
+    Approve {
+        /// The feed.
+        name: String,
+    },
+    /// Turn the listing that waits away; the one in force stays.
+    Reject {
+        /// The feed.
+        name: String,
+    },
+    /// Remove a feed; its entries leave the list.
+    Remove {
+        /// The feed.
+        name: String,
+    },
+    /// List well-known feeds, with their terms of use.
+    Presets,
+}
+
+#[derive(Deserialize)]
+struct Feed {
+    name: String,
+    state: String,
+    running: bool,
+    settings: Value,
+    has_secret: bool,
+    created_at: Timestamp,
+    created_by: String,
+    next_run: Timestamp,
+    last_run: Option<Timestamp>,
+    last_success: Option<Timestamp>,
+    changed_at: Option<Timestamp>,
+    entries: u64,
+    added: u64,
+    removed: u64,
+    read: Read,
+    failures: u32,
+    failure: Option<Failure>,
+    held: Option<Held>,
+}
+
+#[derive(Deserialize)]
+struct Read {
+    bytes: u64,
+    rejected: u64,
+    skipped: u64,
+    samples: Vec<Sample>,
+}
+
+#[derive(Deserialize)]
+struct Sample {
+    line: u64,
+    text: String,
+    reason: String,
+}
+
+#[derive(Deserialize)]
+struct Failure {
+    at: Timestamp,
+    reason: String,
+}
+
+#[derive(Deserialize)]
+struct Held {
+    at: Timestamp,
+    reasons: Vec<String>,
+    entries: u64,
+    added: u64,
+    removed: u64,
+}
+
+#[derive(Deserialize)]
+struct Preset {
+    id: String,
+    title: String,
+    about: String,
+    source: Map<String, Value>,
+    format: Value,
+    confidence: u8,
+    key: Value,
+    terms: String,
+    terms_url: String,
+}
+
+impl FeedCommand {
+    /// Carries the command out.
+    pub(super) fn run(self, client: &Client, output: Output) -> Result<(), CliError> {
+        match self.action {
+            Action::Add { name, preset, options } => add(client, &name, preset, *options, output),
+            Action::Set { name, options } => set(client, &name, *options, output),
+            Action::List => {
+                let action = "list threat feeds";
+                let answer = client.get(action, &path(&[]))?;
+                output.show(&answer, |screen| {
+                    Ok(table(view(action, &answer)?, Timestamp::now()).render(screen))
+                })
+            }
+            Action::Show { name } => {
+                let action = "show the threat feed";
+                let answer = client.get(action, &path(&[&name]))?;
+                show(action, &answer, output)
+            }
+            Action::Run { name } => {
+                let action = "run the threat feed";
+                let mut answer = client.post(action, &path(&[&name, "run"]), &json!({}))?;
+                // The platform answers after a minute at the latest; a run may take longer.
+                while view::<Feed>(action, &answer)?.running {
+                    note("The run goes on …");
+                    answer = client.post(action, &path(&[&name, "run"]), &json!({}))?;
+                }
+                finished(action, &answer, output)
+            }
+            Action::Approve { name } => {
+                let action = "approve the listing";
+                let answer = client.post(action, &path(&[&name, "approve"]), &json!({}))?;
+                let entries = view::<Feed>(action, &answer)?.entries;
+                output.show(&answer, |_| Ok(format!("{name}: {entries} entries are in force.")))
+            }
+            Action::Reject { name } => {
+                let action = "reject the listing";
+                let answer = client.post(action, &path(&[&name, "reject"]), &json!({}))?;
+                let entries = view::<Feed>(action, &answer)?.entries;
+                output.show(&answer, |_| {
+                    Ok(format!("{name}: turned away; the {entries} entries of before stay."))
+                })
+            }
+            Action::Remove { name } => {
+                let answer = client.delete("remove the threat feed", &path(&[&name]))?;
+                output.show(&answer, |_| Ok(format!("Feed {name} is removed, and its entries.")))
+            }
+            Action::Presets => {
+                let action = "list well-known feeds";
+                let answer = client.get(action, &Path::of(&["threat", "presets"]))?;
+                output.show(&answer, |_| Ok(preset_text(view(action, &answer)?)))
+            }
+        }
+    }
+}
+
+fn path(below: &[&str]) -> Path {
+    Path::of(&[&["threat", "feeds"], below].concat())
+}
+
+fn add(
+    client: &Client,
+    name: &str,
+    preset: Option<String>,
+    options: FeedOptions,
+    output: Output,
+) -> Result<(), CliError> {
+    let before = match preset {
+        None => Value::Null,
+        Some(wanted) => {
+            let action = "look the preset up";
+            let all = client.get(action, &Path::of(&["threat", "presets"]))?;
+            let mut all = view::<Vec<Preset>>(action, &all)?.into_iter();
+            let preset = all.find(|preset| preset.id == wanted).ok_or_else(|| {
+                CliError::input(format!(
+                    "there is no preset {wanted:?}; see: xshield threat feed presets"
+                ))
+            })?;
+            note(&format!("Terms of {}: {} {}", preset.title, preset.terms, preset.terms_url));
+            preset.settings()
+        }
+    };
+    let action = "add the threat feed";
+    let body = json!({
+        "name": name,
+        "secret": options.secret()?,
+        "settings": options.over(before)?,
+    });
+    client.post(action, &path(&[]), &body)?;
+    let answer = client.post("run the threat feed", &path(&[name, "run"]), &json!({}))?;
+    finished(action, &answer, output)
+}
+
+impl Preset {
+    /// As a feed's settings; those of servers of one's own lack the URL.
+    fn settings(&self) -> Value {
+        let mut source = Map::new();
+        if let Some(url) = self.source.get("url") {
+            source.insert("url".to_owned(), url.clone());
+        }
+        if let Some(header) = self.key.get("header") {
+            source.insert("header".to_owned(), header.clone());
+        }
+        let exchange = match self.id.as_str() {
+            "taxii" => "taxii",
+            "crowdsec" => "crowdsec",
+            _ => "whole",
+        };
+        json!({
+            "source": { "url": source },
+            "format": self.format,
+            "exchange": exchange,
+            "confidence": self.confidence,
+        })
+    }
+}
+
+fn set(client: &Client, name: &str, options: FeedOptions, output: Output) -> Result<(), CliError> {
+    let action = "change the threat feed";
+    let before = client.get(action, &path(&[name]))?;
+    let body = json!({
+        "secret": options.secret()?,
+        "settings": options.over(before["settings"].clone())?,
+    });
+    let answer = client.put(action, &path(&[name]), &body)?;
+    output.show(&answer, |_| Ok(format!("Feed {name} is changed; it is read now.")))
+}
+
+/// What came of a run; a failure or a wait makes it a refusal, for scripts.
+fn finished(action: &str, answer: &Value, output: Output) -> Result<(), CliError> {
+    let feed: Feed = view(action, answer)?;
+    if output.is_json() {
+        return output.show(answer, |_| Ok(String::new()));
+    }
+    if let Some(failure) = &feed.failure {
+        let kept = match feed.entries {
+            0 => String::new(),
+            entries => format!("; the {entries} entries of before stay"),
+        };
+        return Err(CliError::input(format!("{}: {}{kept}", feed.name, failure.reason)));
+    }
+    if feed.held.is_some() {
+        note(&waits(&feed));
+    }
+    output.show(answer, |_| {
+        let rejected = match feed.read.rejected {
+            0 => String::new(),
+            rejected => format!(", {rejected} lines rejected"),
+        };
+        Ok(format!(
+            "{}: {} entries in force, {} came and {} went with the last change{rejected}.",
+            feed.name, feed.entries, feed.added, feed.removed
+        ))
+    })
+}
+
+fn waits(feed: &Feed) -> String {
+    let Some(held) = &feed.held else { return String::new() };
+    format!(
+        "{name}: a listing of {} entries waits for a decision (+{} -{}): {}\n\
+         decide with: xshield threat feed approve {name}, or reject {name}",
+        held.entries,
+        held.added,
+        held.removed,
+        held.reasons.join("; "),
+        name = feed.name,
+    )
+}
+
+fn table(feeds: Vec<Feed>, now: Timestamp) -> Table {
+    let header =
+        &["NAME", "STATE", "ENTRIES", "ADDED", "REMOVED", "REJECTED", "LAST SUCCESS", "NEXT RUN"];
+    let mut table = Table::new(header, "There are no threat feeds.");
+    for feed in feeds {
+        let state = match feed.state.as_str() {
+            "good" => good("good"),
+            state @ ("stale" | "held") => bad(state),
+            state => warning(state),
+        };
+        table.row(vec![
+            cell(&feed.name),
+            state,
+            number(feed.entries),
+            number(feed.added),
+            number(feed.removed),
+            number(feed.read.rejected),
+            cell(relative_or_dash(feed.last_success, now)),
+            cell(if feed.running { "runs".to_owned() } else { relative(feed.next_run, now) }),
+        ]);
+    }
+    table
+}
+
+fn show(action: &str, answer: &Value, output: Output) -> Result<(), CliError> {
+    output.show(answer, |_: &Screen| Ok(sheet(&view(action, answer)?, Timestamp::now()).render()))
+}
+
+fn sheet(feed: &Feed, now: Timestamp) -> Sheet {
+    let mut sheet = Sheet::new();
+    let source = &feed.settings["source"];
+    let place = source["file"].as_str().or_else(|| source["url"]["url"].as_str());
+    sheet.line("name", &feed.name);
+    sheet.line("state", &feed.state);
+    sheet.line("source", place.unwrap_or("-"));
+    if let Some(header) = source["url"]["header"].as_str() {
+        let value = if feed.has_secret { "its value is stored" } else { "without a value" };
+        sheet.line("header", format!("{header}, {value}"));
+    }
+    sheet.line("format", feed.settings["format"].to_string());
+    sheet.line("every", format!("{} s", feed.settings["every"]));
+    sheet.line(
+        "confidence",
+        format!(
+            "{} % where it doesn't say, {} % at least",
+            feed.settings["confidence"], feed.settings["least_confidence"]
+        ),
+    );
+    sheet.line("added", format!("{} by {}", relative(feed.created_at, now), feed.created_by));
+    sheet.line("last run", relative_or_dash(feed.last_run, now));
+    sheet.line("last success", relative_or_dash(feed.last_success, now));
+    sheet.line("next run", relative(feed.next_run, now));
+    sheet.line("entries", feed.entries.to_string());
+    if let Some(changed) = feed.changed_at {
+        let change = format!("+{} -{}, {}", feed.added, feed.removed, relative(changed, now));
+        sheet.line("last change", change);
+    }
+    let Read { bytes, rejected, skipped, samples } = &feed.read;
+    sheet.line("read", format!("{bytes} bytes, {rejected} lines rejected, {skipped} skipped"));
+    for sample in samples {
+        sheet.line("rejected", format!("line {}: {}: {}", sample.line, sample.text, sample.reason));
+    }
+    if let Some(failure) = &feed.failure {
+        let when = relative(failure.at, now);
+        sheet.line("failure", format!("{} ({when}, {} in a row)", failure.reason, feed.failures));
+    }
+    if let Some(held) = &feed.held {
+        let size = format!("{} entries, +{} -{}", held.entries, held.added, held.removed);
+        sheet.line("waits", format!("{size}, since {}", relative(held.at, now)));
+        held.reasons.iter().for_each(|reason| sheet.line("because", reason));
+        sheet.line("", format!("decide with: xshield threat feed approve|reject {}", feed.name));
+    }
+    sheet
+}
+
+fn preset_text(presets: Vec<Preset>) -> String {
+    let one = |preset: Preset| {
+        let mut sheet = Sheet::new();
+        sheet.line("preset", format!("{} ({})", preset.id, preset.title));
+        sheet.line("about", &preset.about);
+        let place = preset.source.values().next().and_then(Value::as_str);
+        sheet.line("source", place.unwrap_or("-"));
+        if let Some(header) = preset.key["header"].as_str() {
+            sheet.line("takes a key", format!("in the header {header}"));
+        } else if preset.key == "in-url" {
+            sheet.line("takes a key", "in the URL");
+        }
+        sheet.line("terms", format!("{} {}", preset.terms, preset.terms_url));
+        sheet.render()
+    };
+    presets.into_iter().map(one).collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,60 @@
+//! The threat list is compiled again whenever something it is made of has changed.
+
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::state::App;
+use crate::store::threat_lists;
+use crate::threat::{list, run::in_words};
+
+/// Entries that end by themselves leave within this time.
+const EXPIRIES: Duration = Duration::from_secs(600);
+const RETRY: Duration = Duration::from_secs(30);
+
+/// Compiles now. What goes wrong is in the log and in the list's state.
+pub async fn now(app: &App) {
+    drop(compiled(app).await);
+}
+
+async fn compiled(app: &App) -> Result<(), list::ListError> {
+    list::compile(app).await.inspect_err(|error| {
+        let reason = in_words(error);
+        tracing::error!(reason, "the threat list could not be compiled; the one of before stays");
+    })
+}
+
+/// Runs until the platform ends.
+pub async fn run(app: App) {
+    loop {
+        tokio::select! {
+            () = app.threat.wake.sources.notified() => {}
+            () = app.compiling.inventory.notified() => {}
+            () = something_ends(&app) => {}
+        }
+        tokio::time::sleep(Duration::from_millis(app.settings.gather_changes_ms)).await;
+        if compiled(&app).await.is_err() {
+            tokio::time::sleep(RETRY).await;
+            app.threat.changed();
+        }
+    }
+}
+
+/// Done when an entry or an exception has ended, but not more often than every few minutes.
+async fn something_ends(app: &App) {
+    loop {
+        let checked = Timestamp::now();
+        tokio::time::sleep(EXPIRIES).await;
+        let now = Timestamp::now();
+        let ended = |end: Timestamp| end > checked && end <= now;
+        let list = app.threat.list();
+        let entries = list.sources().feeds.iter().filter_map(|feed| feed.listing.next_expiry());
+        if entries.map(Timestamp::from_unix).any(|end| end <= now) {
+            return;
+        }
+        let Ok(mut conn) = app.store.read().await else { continue };
+        let Ok(exceptions) = threat_lists::exceptions(&mut conn).await else { continue };
+        if exceptions.iter().filter_map(|one| one.expires_at).any(ended) {
+            return;
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Feeds run when they are due: their next times are stored, so that a restart neither skips nor
+//! hurries any.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+use crate::clock::Timestamp;
+use crate::state::App;
+use crate::store::StoreResult;
+use crate::store::threat_feeds;
+use crate::threat::feed::Switch;
+
+/// Feeds that are read at a time.
+const AT_ONCE: usize = 3;
+/// The clock is looked at at least so often, in seconds: it may be set.
+const LOOK: i64 = 30;
+
+/// Runs until the platform ends.
+pub async fn run(app: App) {
+    let places = Arc::new(Semaphore::new(AT_ONCE));
+    loop {
+        let wait = match start_due(&app, &places).await {
+            Ok(seconds) => seconds,
+            Err(error) => {
+                tracing::error!(%error, "threat feeds could not be looked at");
+                LOOK
+            }
+        };
+        let wait = Duration::from_secs(wait.clamp(1, LOOK).unsigned_abs());
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = app.threat.wake.schedule.notified() => {}
+        }
+    }
+}
+
+/// Starts what is due and says in how many seconds something else is.
+async fn start_due(app: &App, places: &Arc<Semaphore>) -> StoreResult<i64> {
+    let now = Timestamp::now();
+    let feeds = threat_feeds::all(&mut *app.store.read().await?).await?;
+    let mut wait = LOOK;
+    for feed in feeds.iter().filter(|feed| feed.settings.state == Switch::On) {
+        if feed.next_run > now {
+            wait = wait.min(feed.next_run.0 - now.0);
+        } else if let Some(running) = app.begin_run(&feed.id) {
+            let places = places.clone();
+            tokio::spawn(async move {
+                let _place = places.acquire_owned().await;
+                // The problem is in the log by now.
+                drop(running.finish().await);
+            });
+        }
+    }
+    Ok(wait)
+}

@@ -1,0 +1,281 @@
+//! The list at its revisions, the files it is distributed in, and what is kept off it.
+
+use sqlx::{QueryBuilder, Row as _};
+use xshield_threat::Digest;
+
+use super::assets::unsigned;
+use super::{Conn, Db, Doing as _, Row, StoreResult, from_json, to_json};
+use crate::clock::Timestamp;
+use crate::threat::files::FileName;
+use crate::threat::list::Sources;
+
+/// A revision of the list.
+#[derive(Debug, Clone)]
+pub struct StoredRevision {
+    /// Its number, from 1.
+    pub revision: u64,
+    /// Digest of its addresses.
+    pub digest: Digest,
+    /// Prefixes.
+    pub entries: u64,
+    /// Prefixes that the one before does not have.
+    pub added: u64,
+    /// Prefixes that only the one before has.
+    pub removed: u64,
+    /// Why there is a new one.
+    pub reason: String,
+    /// Since when.
+    pub created_at: Timestamp,
+    /// What it was made of.
+    pub sources: Sources,
+}
+
+/// The last revision.
+///
+/// # Errors
+/// When the database fails.
+pub async fn latest(conn: &mut Conn) -> StoreResult<Option<StoredRevision>> {
+    Ok(revisions(conn, None, 1).await?.pop())
+}
+
+/// Up to `limit` revisions older than `before`, newest first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn revisions(
+    conn: &mut Conn,
+    before: Option<u64>,
+    limit: u32,
+) -> StoreResult<Vec<StoredRevision>> {
+    let before = before.and_then(|value| i64::try_from(value).ok()).unwrap_or(i64::MAX);
+    let rows = sqlx::query(
+        "SELECT * FROM threat_revision WHERE revision < $1 ORDER BY revision DESC LIMIT $2",
+    )
+    .bind(before)
+    .bind(i64::from(limit))
+    .fetch_all(conn)
+    .await
+    .doing("list threat revisions")?;
+    rows.iter().map(stored_revision).collect()
+}
+
+/// One revision.
+///
+/// # Errors
+/// When the database fails.
+pub async fn revision(conn: &mut Conn, revision: u64) -> StoreResult<Option<StoredRevision>> {
+    let row = sqlx::query("SELECT * FROM threat_revision WHERE revision = $1")
+        .bind(i64::try_from(revision).unwrap_or(i64::MAX))
+        .fetch_optional(conn)
+        .await
+        .doing("read a threat revision")?;
+    row.as_ref().map(stored_revision).transpose()
+}
+
+/// Adds a revision.
+///
+/// # Errors
+/// When the database fails.
+pub async fn insert_revision(conn: &mut Conn, revision: &StoredRevision) -> StoreResult<()> {
+    let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+    sqlx::query(
+        "INSERT INTO threat_revision (revision, digest, entries, added, removed, reason, \
+         created_at, sources) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+    )
+    .bind(number(revision.revision))
+    .bind(revision.digest.to_string())
+    .bind(number(revision.entries))
+    .bind(number(revision.added))
+    .bind(number(revision.removed))
+    .bind(&revision.reason)
+    .bind(revision.created_at.0)
+    .bind(to_json(&revision.sources)?)
+    .execute(conn)
+    .await
+    .doing("add a threat revision")?;
+    Ok(())
+}
+
+/// Forgets revisions that are older than `before` or not among the newest `keep`, but for `pinned`
+/// and the newest of all.
+///
+/// # Errors
+/// When the database fails.
+pub async fn forget_revisions(
+    conn: &mut Conn,
+    before: Timestamp,
+    keep: i64,
+    pinned: Option<u64>,
+) -> StoreResult<u64> {
+    let done = sqlx::query(
+        "DELETE FROM threat_revision WHERE revision < (SELECT max(revision) FROM threat_revision) \
+         AND revision <> $3 AND (created_at < $1 OR revision <= \
+         (SELECT max(revision) FROM threat_revision) - $2)",
+    )
+    .bind(before.0)
+    .bind(keep)
+    .bind(pinned.map_or(-1, |pinned| i64::try_from(pinned).unwrap_or(-1)))
+    .execute(conn)
+    .await
+    .doing("forget old threat revisions")?;
+    Ok(done.rows_affected())
+}
+
+fn stored_revision(row: &Row) -> StoreResult<StoredRevision> {
+    Ok(StoredRevision {
+        revision: unsigned(row.get("revision")),
+        digest: row.get::<&str, _>("digest").parse().doing("read a stored digest")?,
+        entries: unsigned(row.get("entries")),
+        added: unsigned(row.get("added")),
+        removed: unsigned(row.get("removed")),
+        reason: row.get("reason"),
+        created_at: Timestamp(row.get("created_at")),
+        sources: from_json(row.get("sources"))?,
+    })
+}
+
+/// A file for hosts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredFile {
+    /// Its name.
+    pub name: FileName,
+    /// The list that it changes; nothing for a snapshot.
+    pub base: Option<Digest>,
+    /// The list that it yields.
+    pub target: Digest,
+    /// Its length.
+    pub bytes: u64,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// All files for hosts.
+///
+/// # Errors
+/// When the database fails.
+pub async fn files(conn: &mut Conn) -> StoreResult<Vec<StoredFile>> {
+    let rows = sqlx::query("SELECT * FROM threat_file")
+        .fetch_all(conn)
+        .await
+        .doing("list threat files")?;
+    let digest = |text: &str| text.parse::<Digest>().doing("read a stored digest");
+    let file = |row: &Row| {
+        let base: String = row.get("base");
+        Ok(StoredFile {
+            name: FileName(digest(row.get("sha256"))?),
+            base: if base.is_empty() { None } else { Some(digest(&base)?) },
+            target: digest(row.get("target"))?,
+            bytes: unsigned(row.get("bytes")),
+            created_at: Timestamp(row.get("created_at")),
+        })
+    };
+    rows.iter().map(file).collect()
+}
+
+/// Adds a file for hosts; one that is known keeps its place.
+///
+/// # Errors
+/// When the database fails.
+pub async fn put_file(conn: &mut Conn, file: &StoredFile) -> StoreResult<()> {
+    sqlx::query(
+        "INSERT INTO threat_file (sha256, base, target, bytes, created_at) \
+         VALUES ($1, $2, $3, $4, $5) ON CONFLICT (sha256) DO UPDATE SET \
+         created_at = excluded.created_at",
+    )
+    .bind(file.name.to_string())
+    .bind(file.base.map(|base| base.to_string()).unwrap_or_default())
+    .bind(file.target.to_string())
+    .bind(i64::try_from(file.bytes).unwrap_or(i64::MAX))
+    .bind(file.created_at.0)
+    .execute(conn)
+    .await
+    .doing("add a threat file")?;
+    Ok(())
+}
+
+/// Forgets files for hosts.
+///
+/// # Errors
+/// When the database fails.
+pub async fn forget_files(conn: &mut Conn, names: &[FileName]) -> StoreResult<()> {
+    for names in names.chunks(500) {
+        let mut query = QueryBuilder::<Db>::new("DELETE FROM threat_file WHERE sha256 IN (NULL");
+        for name in names {
+            query.push(", ").push_bind(name.to_string());
+        }
+        query.push(")");
+        query.build().execute(&mut *conn).await.doing("forget threat files")?;
+    }
+    Ok(())
+}
+
+/// Addresses that operators took off the list.
+#[derive(Debug, Clone)]
+pub struct StoredException {
+    /// Its id.
+    pub id: String,
+    /// An address, a CIDR, or `network:NAME`.
+    pub target: String,
+    /// Why.
+    pub reason: String,
+    /// Since when.
+    pub created_at: Timestamp,
+    /// By whom.
+    pub created_by: String,
+    /// Until when; for good when there is no end.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// All exceptions, also those that are over.
+///
+/// # Errors
+/// When the database fails.
+pub async fn exceptions(conn: &mut Conn) -> StoreResult<Vec<StoredException>> {
+    let rows = sqlx::query("SELECT * FROM threat_exception ORDER BY created_at, id")
+        .fetch_all(conn)
+        .await
+        .doing("list threat exceptions")?;
+    let exception = |row: &Row| StoredException {
+        id: row.get("id"),
+        target: row.get("target"),
+        reason: row.get("reason"),
+        created_at: Timestamp(row.get("created_at")),
+        created_by: row.get("created_by"),
+        expires_at: row.get::<Option<i64>, _>("expires_at").map(Timestamp),
+    };
+    Ok(rows.iter().map(exception).collect())
+}
+
+/// Adds an exception.
+///
+/// # Errors
+/// When the database fails.
+pub async fn insert_exception(conn: &mut Conn, exception: &StoredException) -> StoreResult<()> {
+    sqlx::query(
+        "INSERT INTO threat_exception (id, target, reason, created_at, created_by, expires_at) \
+         VALUES ($1, $2, $3, $4, $5, $6)",
+    )
+    .bind(&exception.id)
+    .bind(&exception.target)
+    .bind(&exception.reason)
+    .bind(exception.created_at.0)
+    .bind(&exception.created_by)
+    .bind(exception.expires_at.map(|at| at.0))
+    .execute(conn)
+    .await
+    .doing("add a threat exception")?;
+    Ok(())
+}
+
+/// Ends an exception; says whether there was one.
+///
+/// # Errors
+/// When the database fails.
+pub async fn delete_exception(conn: &mut Conn, id: &str) -> StoreResult<bool> {
+    let done = sqlx::query("DELETE FROM threat_exception WHERE id = $1")
+        .bind(id)
+        .execute(conn)
+        .await
+        .doing("delete a threat exception")?;
+    Ok(done.rows_affected() > 0)
+}

@@ -1,0 +1,209 @@
+//! Files named by the SHA-256 of their bytes: written beside, made durable, then renamed, so that a
+//! name always stands for the whole of what it names.
+
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use ring::digest::{SHA256, digest};
+use xshield_threat::Digest;
+use xshield_threat::set::DigestError;
+
+/// The SHA-256 of a file's bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FileName(pub Digest);
+
+impl FileName {
+    /// The name of these bytes.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        let mut name = [0; 32];
+        name.copy_from_slice(digest(&SHA256, bytes).as_ref());
+        Self(Digest(name))
+    }
+}
+
+impl fmt::Display for FileName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for FileName {
+    type Err = DigestError;
+
+    fn from_str(text: &str) -> Result<Self, DigestError> {
+        text.parse().map(Self)
+    }
+}
+
+/// What could not be done with a file.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// The system refused.
+    #[error("could not {action} {path}; is the disk full or its owner another user?")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The bytes are not what the name says.
+    #[error("{path} is damaged; it is fetched or made again")]
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+    },
+}
+
+/// A directory of such files.
+#[derive(Debug)]
+pub struct Files {
+    dir: PathBuf,
+    written: AtomicU64,
+}
+
+const UNFINISHED: &str = "new-";
+
+impl Files {
+    /// Makes the directory (mode 0700) if there is none, and removes what a sudden end left half
+    /// written.
+    ///
+    /// # Errors
+    /// When that fails.
+    pub fn open(dir: PathBuf) -> Result<Self, FileError> {
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir);
+        made.map_err(failed("make", &dir))?;
+        let files = Self { dir, written: AtomicU64::new(0) };
+        for entry in files.entries()? {
+            if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+                fs::remove_file(entry.path()).map_err(failed("remove", &entry.path()))?;
+            }
+        }
+        Ok(files)
+    }
+
+    /// Writes the bytes, durably, and gives their name. Blocks.
+    ///
+    /// # Errors
+    /// When the disk is full or fails; then there is no such file.
+    pub fn put(&self, bytes: &[u8]) -> Result<FileName, FileError> {
+        let name = FileName::of(bytes);
+        let path = self.path(name);
+        let length = fs::metadata(&path).map(|known| known.len());
+        if length.is_ok_and(|length| length == bytes.len() as u64) {
+            return Ok(name);
+        }
+        let number = self.written.fetch_add(1, Ordering::Relaxed);
+        let beside = self.dir.join(format!("{UNFINISHED}{number}"));
+        let write = || {
+            let mut options = OpenOptions::new();
+            options.write(true).create(true).truncate(true).mode(0o600);
+            let mut file = options.open(&beside)?;
+            file.write_all(bytes)?;
+            file.sync_all()?;
+            fs::rename(&beside, &path)?;
+            File::open(&self.dir)?.sync_all()
+        };
+        write().map_err(|source| {
+            // Half a file helps nobody, least of all on a full disk.
+            drop(fs::remove_file(&beside));
+            failed("write", &path)(source)
+        })?;
+        Ok(name)
+    }
+
+    /// The bytes; nothing when there is no such file. Blocks.
+    ///
+    /// # Errors
+    /// When it can't be read, or is not what its name says.
+    pub fn get(&self, name: FileName) -> Result<Option<Vec<u8>>, FileError> {
+        let path = self.path(name);
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed("read", &path)(error)),
+        };
+        if FileName::of(&bytes) == name {
+            Ok(Some(bytes))
+        } else {
+            Err(FileError::Damaged { path })
+        }
+    }
+
+    /// Removes a file, also one that is not there.
+    ///
+    /// # Errors
+    /// When that fails.
+    pub fn remove(&self, name: FileName) -> Result<(), FileError> {
+        let path = self.path(name);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(failed("remove", &path)(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The files that are older than `age`. Younger ones may be about to be named by the database.
+    ///
+    /// # Errors
+    /// When the directory can't be read.
+    pub fn older_than(&self, age: Duration) -> Result<Vec<FileName>, FileError> {
+        let now = SystemTime::now();
+        let is_old = |entry: &fs::DirEntry| {
+            let written = entry.metadata().and_then(|about| about.modified());
+            written.is_ok_and(|written| now.duration_since(written).is_ok_and(|past| past > age))
+        };
+        let old = self.entries()?.into_iter().filter(is_old);
+        Ok(old.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
+    }
+
+    fn entries(&self) -> Result<Vec<fs::DirEntry>, FileError> {
+        let entries = fs::read_dir(&self.dir).map_err(failed("read", &self.dir))?;
+        entries.collect::<io::Result<_>>().map_err(failed("read", &self.dir))
+    }
+
+    fn path(&self, name: FileName) -> PathBuf {
+        self.dir.join(name.to_string())
+    }
+}
+
+fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FileError {
+    let path = path.to_owned();
+    move |source| FileError::Io { action, path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_put_can_be_got_and_what_was_half_written_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("files");
+        let files = Files::open(path.clone()).unwrap();
+        let name = files.put(b"abc").unwrap();
+        assert_eq!(files.put(b"abc").unwrap(), name);
+        assert_eq!(files.get(name).unwrap().unwrap(), b"abc");
+        fs::write(path.join("new-7"), b"ha").unwrap();
+        let files = Files::open(path.clone()).unwrap();
+        assert!(!path.join("new-7").exists());
+        assert_eq!(files.older_than(Duration::from_secs(3600)).unwrap(), []);
+        assert_eq!(files.older_than(Duration::ZERO).unwrap(), [name]);
+
+        fs::write(path.join(name.to_string()), b"abd").unwrap();
+        assert!(matches!(files.get(name), Err(FileError::Damaged { .. })));
+        files.remove(name).unwrap();
+        files.remove(name).unwrap();
+        assert!(files.get(name).unwrap().is_none());
+    }
+}

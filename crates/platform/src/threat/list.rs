@@ -1,0 +1,393 @@
+//! Listings, exceptions and protected ranges become the list, at a revision.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+use xshield_policy::document::Policy;
+use xshield_threat::compile::{Exception, Feed};
+use xshield_threat::listing::store;
+use xshield_threat::protect::{Protected, ProtectedBy, special_ranges};
+use xshield_threat::{Compiler, Confidence, FeedId, Listing, Prefix, ThreatList, ThreatSet, codec};
+
+use super::files::{FileError, FileName};
+use super::modes::{ModeRules, PrivateRanges, SegmentModes, ThreatSettings};
+use super::parts::Parts;
+use super::{Current, RevisionName, locked};
+use crate::clock::Timestamp;
+use crate::jobs::compile::{Committed, committed};
+use crate::state::App;
+use crate::store::threat_feeds::{self, StoredFeed};
+use crate::store::threat_lists::{self, StoredException, StoredFile, StoredRevision};
+use crate::store::{StoreError, assets, commit, threat_assets};
+use crate::threat::feed::Switch;
+
+/// What a revision was made of.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sources {
+    /// The feeds' listings.
+    pub feeds: Vec<SourceFeed>,
+    /// What operators took off.
+    pub exceptions: Vec<SourceException>,
+}
+
+/// A feed as it went into a revision.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceFeed {
+    /// Its name.
+    pub name: FeedId,
+    /// Its listing's file.
+    pub listing: String,
+    /// Entries below this confidence were left out.
+    pub least: Confidence,
+}
+
+/// An exception as it went into a revision.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceException {
+    /// Its id.
+    pub name: String,
+    /// The addresses.
+    pub prefix: Prefix,
+}
+
+/// Why the list could not be compiled.
+#[derive(Debug, thiserror::Error)]
+pub enum ListError {
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A file.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A feed's stored listing.
+    #[error("the stored listing of feed {feed} is gone or damaged; run the feed again")]
+    Listing {
+        /// The feed.
+        feed: FeedId,
+    },
+    /// A revision that was restored.
+    #[error("revision {0} is not kept any more; resume compiling, or restore another one")]
+    Pinned(u64),
+    /// A thread.
+    #[error("the compilation broke off")]
+    Broken(#[from] tokio::task::JoinError),
+}
+
+/// Compiles the list and makes it the one in force; a new revision when its addresses have changed.
+///
+/// # Errors
+/// When something it is made of is missing; the list in force stays.
+pub async fn compile(app: &App) -> Result<(), ListError> {
+    let _turn = app.threat.compiling.lock().await;
+    let done = compile_in_turn(app).await;
+    let trouble = done.as_ref().err().map(crate::threat::run::in_words);
+    metrics::gauge!("xshield_threat_compile_failed").set(f64::from(u8::from(trouble.is_some())));
+    *locked(&app.threat.trouble) = trouble;
+    done
+}
+
+/// Everything that a compilation reads from the database.
+struct Inputs {
+    settings: ThreatSettings,
+    pinned: Option<StoredRevision>,
+    feeds: Vec<StoredFeed>,
+    exceptions: Vec<StoredException>,
+    own: Vec<IpAddr>,
+    policy: Option<Arc<Committed>>,
+    latest: Option<StoredRevision>,
+}
+
+async fn inputs(app: &App) -> Result<Inputs, ListError> {
+    let policy = committed(app).await?;
+    let mut conn = app.store.read().await?;
+    let settings = threat_assets::settings(&mut conn).await?;
+    let pinned = match settings.pinned {
+        Some(number) => Some(
+            threat_lists::revision(&mut conn, number).await?.ok_or(ListError::Pinned(number))?,
+        ),
+        None => None,
+    };
+    let inventory = assets::inventory(&mut conn).await?;
+    Ok(Inputs {
+        settings,
+        pinned,
+        feeds: threat_feeds::all(&mut conn).await?,
+        exceptions: threat_lists::exceptions(&mut conn).await?,
+        own: inventory.assets.into_iter().flat_map(|asset| asset.addresses).collect(),
+        policy,
+        latest: threat_lists::latest(&mut conn).await?,
+    })
+}
+
+async fn compile_in_turn(app: &App) -> Result<(), ListError> {
+    reload_rules(app).await?;
+    let now = Timestamp::now();
+    let inputs = inputs(app).await?;
+    let sources = sources(&inputs, now);
+    if sources.feeds.is_empty() && inputs.latest.is_none() {
+        return Ok(());
+    }
+    let protected = protected(app, &inputs);
+    let worker = app.clone();
+    let latest = inputs.latest.clone();
+    let kept = sources.clone();
+    let compiled = tokio::task::spawn_blocking(move || {
+        compile_blocking(&worker, &kept, protected, latest.as_ref(), now)
+    });
+    let Compiled { list, name, change } = compiled.await??;
+    let revision = match change {
+        Some(change) => {
+            let reason = reason(&inputs, &sources);
+            Some(add_revision(app, name, change, reason, sources, now).await?)
+        }
+        None => inputs.latest.map(|latest| RevisionName { revision: latest.revision, ..name }),
+    };
+    app.threat.publish(Current { list: Arc::new(list), revision, parts: Parts::default() });
+    Ok(())
+}
+
+/// Reads who is in which mode again.
+///
+/// # Errors
+/// When the database fails.
+pub async fn reload_rules(app: &App) -> Result<(), StoreError> {
+    let policy = committed(app).await?;
+    let mut conn = app.store.read().await?;
+    let settings = threat_assets::settings(&mut conn).await?;
+    let wishes = threat_assets::segments(&mut conn).await?;
+    let segments = wishes.into_iter().filter_map(|(name, wish)| {
+        let mut segments = policy.as_ref()?.policy.segments();
+        let criteria = segments.find(|known| known.name.as_str() == name)?.criteria.clone();
+        Some(SegmentModes { name, criteria, wish })
+    });
+    let segments = segments.collect();
+    app.threat.set_rules(ModeRules { settings, segments });
+    Ok(())
+}
+
+/// What the list is made of: the feeds' listings, or those of the revision that was restored; less
+/// the exceptions of today, and those of that revision.
+fn sources(inputs: &Inputs, now: Timestamp) -> Sources {
+    let policy = inputs.policy.as_ref().map(|committed| &committed.policy);
+    let mut exceptions = exceptions(&inputs.exceptions, policy, now);
+    let feeds = match &inputs.pinned {
+        Some(pinned) => {
+            exceptions.extend(pinned.sources.exceptions.iter().cloned());
+            exceptions.sort_by(|a, b| (&a.name, a.prefix).cmp(&(&b.name, b.prefix)));
+            exceptions.dedup();
+            pinned.sources.feeds.clone()
+        }
+        None => {
+            let used = inputs.feeds.iter().filter(|feed| feed.settings.state == Switch::On);
+            let source = |feed: &StoredFeed| {
+                let (name, least) = (feed.id.clone(), feed.settings.least_confidence);
+                Some(SourceFeed { name, listing: feed.listing?.to_string(), least })
+            };
+            used.filter_map(source).collect()
+        }
+    };
+    Sources { feeds, exceptions }
+}
+
+/// The exceptions that hold at `now`, as prefixes. A named network that is not in the policy any more
+/// takes nothing off.
+#[must_use]
+pub fn exceptions(
+    stored: &[StoredException],
+    policy: Option<&Policy>,
+    now: Timestamp,
+) -> Vec<SourceException> {
+    let holding = stored.iter().filter(|one| one.expires_at.is_none_or(|end| end > now));
+    let mut found: Vec<SourceException> = holding
+        .flat_map(|one| {
+            let prefixes = match one.target.strip_prefix("network:") {
+                Some(network) => network_prefixes(policy, network),
+                None => one.target.parse().into_iter().collect(),
+            };
+            prefixes.into_iter().map(|prefix| SourceException { name: one.id.clone(), prefix })
+        })
+        .collect();
+    found.sort_by(|a, b| (&a.name, a.prefix).cmp(&(&b.name, b.prefix)));
+    found
+}
+
+fn network_prefixes(policy: Option<&Policy>, network: &str) -> Vec<Prefix> {
+    let mut networks = policy.into_iter().flat_map(Policy::networks);
+    let network = networks.find(|known| known.name.as_str() == network);
+    let cidrs = network.into_iter().flat_map(|network| &network.cidrs);
+    cidrs.filter_map(|cidr| Prefix::try_from(cidr.0).ok()).collect()
+}
+
+fn protected(app: &App, inputs: &Inputs) -> Vec<Protected> {
+    let listed = inputs.settings.private_ranges == PrivateRanges::Listed;
+    let mut protected = special_ranges();
+    protected.retain(|range| !(listed && range.by == ProtectedBy::Private));
+    let own = inputs
+        .own
+        .iter()
+        .map(|address| (Prefix::from(address.to_canonical()), ProtectedBy::OwnAsset));
+    let endpoints = app.endpoints();
+    let endpoints = endpoints.iter().map(|endpoint| Prefix::from(endpoint.ip().to_canonical()));
+    let policy = inputs.policy.as_ref().map(|committed| &committed.policy);
+    let management = policy.into_iter().flat_map(|policy| &policy.settings().management);
+    let management = management.flat_map(|rule| &rule.from);
+    let management = management.filter_map(|net| Prefix::try_from(net.0).ok());
+    let failsafe = endpoints.chain(management).map(|prefix| (prefix, ProtectedBy::Failsafe));
+    protected.extend(own.chain(failsafe).map(|(prefix, by)| Protected { prefix, by }));
+    protected.sort_unstable();
+    protected.dedup();
+    protected
+}
+
+struct Compiled {
+    list: ThreatList,
+    name: RevisionName,
+    /// Nothing when the addresses are those of the last revision.
+    change: Option<ChangedList>,
+}
+
+struct ChangedList {
+    snapshot: StoredFile,
+    /// From the last revision, when that is still there.
+    delta: Option<StoredFile>,
+    added: u64,
+    removed: u64,
+}
+
+fn compile_blocking(
+    app: &App,
+    sources: &Sources,
+    protected: Vec<Protected>,
+    latest: Option<&StoredRevision>,
+    now: Timestamp,
+) -> Result<Compiled, ListError> {
+    let started = Instant::now();
+    let feeds = sources.feeds.iter().map(|source| {
+        let listing = listing(app, source)?.in_force(now.unix());
+        Ok(Feed { id: source.name.clone(), least: source.least, listing })
+    });
+    let feeds = feeds.collect::<Result<Vec<_>, ListError>>()?;
+    keep_decoded(app, sources);
+    let exceptions = sources.exceptions.iter();
+    let exceptions =
+        exceptions.map(|one| Exception { name: one.name.clone(), prefix: one.prefix }).collect();
+    let list = Compiler { feeds, exceptions, protected }.compile();
+    let set = list.set();
+    let (digest, entries) = (set.digest(), set.len() as u64);
+    let name = RevisionName { revision: 0, digest, entries };
+    metrics::histogram!("xshield_threat_compile_seconds").record(started.elapsed().as_secs_f64());
+    if latest.is_some_and(|latest| latest.digest == digest) {
+        return Ok(Compiled { list, name, change: None });
+    }
+    let before = match latest {
+        Some(latest) => app.threat.paths.set(app, latest.digest)?,
+        None => Some(Arc::new(ThreatSet::empty())),
+    };
+    let put = |base, bytes: Vec<u8>| -> Result<StoredFile, FileError> {
+        let name = app.threat.files.put(&bytes)?;
+        let bytes = bytes.len() as u64;
+        Ok(StoredFile { name, base, target: digest, bytes, created_at: now })
+    };
+    let snapshot = put(None, codec::snapshot(set))?;
+    let (mut delta, mut added, mut removed) = (None, entries, 0);
+    if let Some(before) = before {
+        (added, removed) = differences(&before, set);
+        if let Some(latest) = latest {
+            delta = Some(put(Some(latest.digest), codec::delta(&before, set))?);
+        }
+    }
+    Ok(Compiled { list, name, change: Some(ChangedList { snapshot, delta, added, removed }) })
+}
+
+/// Prefixes that came and went, in normal form.
+#[must_use]
+pub fn differences(before: &ThreatSet, after: &ThreatSet) -> (u64, u64) {
+    (after.difference(before).len() as u64, before.difference(after).len() as u64)
+}
+
+fn listing(app: &App, source: &SourceFeed) -> Result<Arc<Listing>, ListError> {
+    let damaged = || ListError::Listing { feed: source.name.clone() };
+    let name: FileName = source.listing.parse().map_err(|_| damaged())?;
+    load_listing(app, name).ok_or_else(damaged)
+}
+
+/// A feed's listing; nothing when its file is gone or damaged. Blocks.
+pub(crate) fn load_listing(app: &App, name: FileName) -> Option<Arc<Listing>> {
+    if let Some(known) = locked(&app.threat.decoded).get(&name) {
+        return Some(known.clone());
+    }
+    let bytes = app.threat.listings.get(name).inspect_err(|error| {
+        tracing::error!(%error, "a stored listing can't be used");
+    });
+    let listing = Arc::new(store::decode(&bytes.ok()??).ok()?);
+    locked(&app.threat.decoded).insert(name, listing.clone());
+    Some(listing)
+}
+
+/// Forgets what is not in use any more.
+fn keep_decoded(app: &App, sources: &Sources) {
+    let used: BTreeMap<_, _> =
+        sources.feeds.iter().map(|feed| (feed.listing.as_str(), ())).collect();
+    locked(&app.threat.decoded).retain(|name, _| used.contains_key(name.to_string().as_str()));
+}
+
+async fn add_revision(
+    app: &App,
+    name: RevisionName,
+    change: ChangedList,
+    reason: String,
+    sources: Sources,
+    now: Timestamp,
+) -> Result<RevisionName, ListError> {
+    let ChangedList { snapshot, delta, added, removed } = change;
+    let mut tx = app.store.write().await?;
+    let last = threat_lists::latest(&mut tx).await?.map_or(0, |latest| latest.revision);
+    let name = RevisionName { revision: last + 1, ..name };
+    for file in delta.iter().chain([&snapshot]) {
+        threat_lists::put_file(&mut tx, file).await?;
+    }
+    let revision = StoredRevision {
+        revision: name.revision,
+        digest: name.digest,
+        entries: name.entries,
+        added,
+        removed,
+        reason,
+        created_at: now,
+        sources,
+    };
+    threat_lists::insert_revision(&mut tx, &revision).await?;
+    commit(tx).await?;
+    app.threat.paths.add(delta.into_iter().chain([snapshot]));
+    tracing::info!(
+        revision = name.revision,
+        entries = name.entries,
+        added,
+        removed,
+        "a new threat list"
+    );
+    Ok(name)
+}
+
+/// Why the list is another one than before, as far as its sources tell.
+fn reason(inputs: &Inputs, now: &Sources) -> String {
+    if let Some(pinned) = &inputs.pinned {
+        return format!("restored from revision {}", pinned.revision);
+    }
+    let before = inputs.latest.as_ref().map(|latest| latest.sources.clone()).unwrap_or_default();
+    let in_both = |feed: &&SourceFeed| !before.feeds.contains(feed);
+    let mut changes: Vec<String> =
+        now.feeds.iter().filter(in_both).map(|feed| format!("feed {}", feed.name)).collect();
+    let gone = before.feeds.iter().filter(|feed| now.feeds.iter().all(|now| now.name != feed.name));
+    changes.extend(gone.map(|feed| format!("feed {} left", feed.name)));
+    if before.exceptions != now.exceptions {
+        changes.push("exceptions".to_owned());
+    }
+    if changes.is_empty() {
+        return "protected ranges, or entries that ended".to_owned();
+    }
+    changes.join(", ")
+}

@@ -1,0 +1,144 @@
+//! What becomes of traffic with listed peers, and for whom: an asset's own mode beats those of its
+//! segments, which beat the platform's. Of several segments the strictest counts.
+
+use serde::{Deserialize, Serialize};
+use xshield_policy::criteria::Criteria;
+use xshield_policy::inventory::Asset;
+use xshield_threat::ThreatMode;
+
+/// What holds for the platform as a whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ThreatSettings {
+    /// Where nothing else is said.
+    pub inbound: ThreatMode,
+    /// Where nothing else is said.
+    pub outbound: ThreatMode,
+    /// Whether feeds may list private ranges.
+    pub private_ranges: PrivateRanges,
+    /// Seconds between two comparisons of a kernel's list, entry by entry, with the one ordered; 0
+    /// never.
+    pub verify_every: u32,
+    /// The revision whose listings hold until an operator resumes.
+    pub pinned: Option<u64>,
+}
+
+impl Default for ThreatSettings {
+    fn default() -> Self {
+        Self {
+            inbound: ThreatMode::Block,
+            outbound: ThreatMode::Block,
+            private_ranges: PrivateRanges::Protected,
+            verify_every: 24 * 3600,
+            pinned: None,
+        }
+    }
+}
+
+/// Whether feeds may list private ranges (RFC 1918, 4193, 6598).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum PrivateRanges {
+    /// They are never blocked.
+    Protected,
+    /// They can be listed like any other.
+    Listed,
+}
+
+/// The modes that an operator wants; where nothing is said, something wider counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Wish {
+    /// For flows that peers open.
+    pub inbound: Option<ThreatMode>,
+    /// For flows that the host opens.
+    pub outbound: Option<ThreatMode>,
+}
+
+/// The modes of one host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Modes {
+    /// For flows that peers open.
+    pub inbound: ThreatMode,
+    /// For flows that the host opens.
+    pub outbound: ThreatMode,
+}
+
+/// Everything that says something about modes, but for the wishes for single assets.
+#[derive(Debug, Clone, Default)]
+pub struct ModeRules {
+    /// For the platform as a whole.
+    pub settings: ThreatSettings,
+    /// For segments of the committed policy. One that is not in it any more has no members.
+    pub segments: Vec<SegmentModes>,
+}
+
+/// What an operator wants of the members of a segment.
+#[derive(Debug, Clone)]
+pub struct SegmentModes {
+    /// The segment.
+    pub name: String,
+    /// Who is in it.
+    pub criteria: Criteria,
+    /// What is wanted.
+    pub wish: Wish,
+}
+
+impl ModeRules {
+    /// The modes of an asset.
+    #[must_use]
+    pub fn of(&self, asset: &Asset, own: Wish) -> Modes {
+        let members = || self.segments.iter().filter(|segment| segment.criteria.matches(asset));
+        let inbound = members().filter_map(|segment| segment.wish.inbound).max();
+        let outbound = members().filter_map(|segment| segment.wish.outbound).max();
+        Modes {
+            inbound: own.inbound.or(inbound).unwrap_or(self.settings.inbound),
+            outbound: own.outbound.or(outbound).unwrap_or(self.settings.outbound),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use xshield_policy::inventory::Source;
+
+    use super::*;
+    use ThreatMode::{Block, EventOnly, Off};
+
+    fn asset(role: &str) -> Asset {
+        Asset {
+            id: "as-1".parse().unwrap(),
+            name: "h".parse().unwrap(),
+            tags: [("role".parse().unwrap(), role.parse().unwrap())].into(),
+            addresses: Vec::new(),
+            os: String::new(),
+            source: Source::Spark,
+        }
+    }
+
+    #[test]
+    fn the_asset_beats_its_segments_which_beat_the_platform() {
+        let segment = |criteria: &str, inbound, outbound| SegmentModes {
+            name: "s".to_owned(),
+            criteria: criteria.parse().unwrap(),
+            wish: Wish { inbound, outbound },
+        };
+        let rules = ModeRules {
+            settings: ThreatSettings { outbound: Off, ..ThreatSettings::default() },
+            segments: vec![
+                segment("role = 'web'", Some(Off), None),
+                segment("role in ('web', 'db')", Some(EventOnly), Some(EventOnly)),
+            ],
+        };
+        let own = |inbound, outbound| Wish { inbound, outbound };
+        for (role, own, expected) in [
+            ("other", own(None, None), (Block, Off)),
+            ("db", own(None, None), (EventOnly, EventOnly)),
+            ("web", own(None, None), (EventOnly, EventOnly)),
+            ("web", own(Some(Off), None), (Off, EventOnly)),
+            ("web", own(Some(Block), Some(Block)), (Block, Block)),
+        ] {
+            let modes = rules.of(&asset(role), own);
+            assert_eq!((modes.inbound, modes.outbound), expected, "{role} {own:?}");
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! How a host gets from the list it holds to the one it should have, in the fewest bytes.
+//!
+//! Snapshots are there for every kept revision and for every part that hosts are told to hold; so is
+//! the delta from each revision to the next. Any other delta is made when the first host asks for
+//! it, and kept.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use xshield_threat::codec::path::{File, cheapest};
+use xshield_threat::{Digest, ThreatSet, codec};
+
+use super::files::FileError;
+use super::parts::SharedSet;
+use crate::clock::Timestamp;
+use crate::problem::{Answer, Problem};
+use crate::state::App;
+use crate::store::threat_lists::{self, StoredFile};
+use crate::store::{StoreResult, commit};
+
+/// The files that there are.
+#[derive(Debug, Default)]
+pub struct Paths {
+    files: RwLock<Vec<StoredFile>>,
+    /// One delta is made at a time: ten thousand hosts that ask for the same one wait for it.
+    making: tokio::sync::Mutex<()>,
+}
+
+impl Paths {
+    /// Takes up the files that the database knows.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn load(&self, app: &App) -> StoreResult<()> {
+        let known = threat_lists::files(&mut *app.store.read().await?).await?;
+        *self.files.write().unwrap_or_else(PoisonError::into_inner) = known;
+        Ok(())
+    }
+
+    pub(crate) fn add(&self, new: impl IntoIterator<Item = StoredFile>) {
+        let mut files = self.files.write().unwrap_or_else(PoisonError::into_inner);
+        for file in new {
+            files.retain(|known| known.name != file.name);
+            files.push(file);
+        }
+    }
+
+    pub(crate) fn forget(&self, names: &BTreeSet<super::FileName>) {
+        let mut files = self.files.write().unwrap_or_else(PoisonError::into_inner);
+        files.retain(|known| !names.contains(&known.name));
+    }
+
+    fn known(&self) -> Vec<StoredFile> {
+        self.files.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn find(&self, base: Option<Digest>, target: Digest) -> Option<StoredFile> {
+        let files = self.files.read().unwrap_or_else(PoisonError::into_inner);
+        files.iter().find(|file| file.base == base && file.target == target).copied()
+    }
+
+    /// The list with this digest; nothing when its snapshot is not kept or is damaged. Blocks.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn set(&self, app: &App, digest: Digest) -> Result<Option<SharedSet>, FileError> {
+        let current = app.threat.current();
+        if current.revision.is_some_and(|name| name.digest == digest)
+            && current.list.set().len() as u64 == current.revision.map_or(0, |name| name.entries)
+        {
+            return Ok(Some(Arc::new(current.list.set().clone())));
+        }
+        let Some(snapshot) = self.find(None, digest) else { return Ok(None) };
+        let bytes = match app.threat.files.get(snapshot.name) {
+            Ok(bytes) => bytes.unwrap_or_default(),
+            Err(FileError::Damaged { path }) => {
+                tracing::error!(path = %path.display(), "a stored threat list is damaged");
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        let set = codec::read_snapshot(bytes.as_slice(), codec::Limits::default());
+        Ok(set.ok().filter(|set| set.digest() == digest).map(Arc::new))
+    }
+
+    /// The files that lead from the list `from` to the list `to`, in order.
+    ///
+    /// # Errors
+    /// When database or disk fail, or the list is not kept.
+    pub async fn lead(
+        &self,
+        app: &App,
+        from: Option<Digest>,
+        to: Digest,
+    ) -> Answer<Vec<StoredFile>> {
+        if from == Some(to) {
+            return Ok(Vec::new());
+        }
+        if let Some(from) = from
+            && self.find(Some(from), to).is_none()
+            && self.find(None, from).is_some()
+        {
+            self.make_delta(app, from, to).await?;
+        }
+        let known = self.known();
+        let edge = |file: &StoredFile| match file.base {
+            None => File::Snapshot { to: file.target, bytes: file.bytes },
+            Some(from) => File::Delta { from, to: file.target, bytes: file.bytes },
+        };
+        let edges: Vec<_> = known.iter().map(edge).collect();
+        let path = cheapest(from, to, &edges).ok_or_else(|| {
+            tracing::error!(%to, "no file leads to a list that a host should have");
+            Problem::internal(&FileError::Damaged { path: to.to_string().into() })
+        })?;
+        let file = |step: File<Digest>| match step {
+            File::Snapshot { to, .. } => self.find(None, to),
+            File::Delta { from, to, .. } => self.find(Some(from), to),
+        };
+        Ok(path.into_iter().filter_map(file).collect())
+    }
+
+    async fn make_delta(&self, app: &App, from: Digest, to: Digest) -> Answer<()> {
+        let _turn = self.making.lock().await;
+        if self.find(Some(from), to).is_some() {
+            return Ok(());
+        }
+        let worker = app.clone();
+        let made = tokio::task::spawn_blocking(move || delta(&worker, from, to)).await?;
+        let Some(file) = made.map_err(|error| Problem::internal(&error))? else { return Ok(()) };
+        let mut tx = app.store.write().await?;
+        threat_lists::put_file(&mut tx, &file).await?;
+        commit(tx).await?;
+        self.add([file]);
+        Ok(())
+    }
+}
+
+/// The delta between two lists; nothing when one of them is not kept.
+fn delta(app: &App, from: Digest, to: Digest) -> Result<Option<StoredFile>, FileError> {
+    let sets = (app.threat.paths.set(app, from)?, app.threat.paths.set(app, to)?);
+    let (Some(base), Some(target)) = sets else { return Ok(None) };
+    let bytes = codec::delta(&base, &target);
+    Ok(Some(StoredFile {
+        name: app.threat.files.put(&bytes)?,
+        base: Some(from),
+        target: to,
+        bytes: bytes.len() as u64,
+        created_at: Timestamp::now(),
+    }))
+}
+
+/// What `b` has and `a` has not, and the other way round.
+#[must_use]
+pub fn between(a: &ThreatSet, b: &ThreatSet) -> (ThreatSet, ThreatSet) {
+    (b.difference(a), a.difference(b))
+}

@@ -1,0 +1,420 @@
+//! A feed's run: read it, judge what it says, store that. Whatever fails, the last good listing stays
+//! in force.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use xshield_threat::feed::taxii::Extent;
+use xshield_threat::guard::{self, Guard, HoldReason, Surroundings};
+use xshield_threat::listing::store;
+use xshield_threat::protect::{ProtectedBy, special_ranges};
+use xshield_threat::{FeedId, Listing, Prefix, ThreatSet};
+
+use super::feed::{Exchange, Failure, Held, Source};
+use super::fetch::Secret;
+use super::files::FileName;
+use super::list::{differences, exceptions, load_listing};
+use super::locked;
+use super::modes::PrivateRanges;
+use super::read::{Outcome, Read, ReadError, Visit};
+use crate::clock::Timestamp;
+use crate::jobs::compile::committed;
+use crate::jobs::threat_compile;
+use crate::keys::random;
+use crate::problem::{Answer, Problem};
+use crate::state::{App, Platform};
+use crate::store::audit::{self, Deed};
+use crate::store::threat_feeds::{self, Peers, StoredFeed};
+use crate::store::{assets, commit, threat_assets, threat_lists};
+
+/// The first wait after a failure, in seconds; it doubles with each.
+const FIRST_RETRY: i64 = 60;
+/// Flows seen within so many seconds make their peers recent.
+const RECENT: i64 = 7 * 24 * 3600;
+/// Attackers come in, so that a feed names some recent peers is its purpose. More than so many, and
+/// more than a share of all, is a feed gone wrong.
+const INBOUND_PEERS: usize = 20;
+const INBOUND_SHARE_PERCENT: usize = 5;
+
+/// A run that has begun; ends when it is dropped.
+#[derive(Debug)]
+pub struct Running {
+    app: App,
+    feed: FeedId,
+}
+
+impl Platform {
+    /// Begins a run, unless one is on its way.
+    #[must_use]
+    pub fn begin_run(self: &App, feed: &FeedId) -> Option<Running> {
+        let begun = locked(&self.threat.running).insert(feed.clone());
+        begun.then(|| Running { app: self.clone(), feed: feed.clone() })
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        locked(&self.app.threat.running).remove(&self.feed);
+        self.app.threat.wake.ended.notify_waiters();
+    }
+}
+
+impl Running {
+    /// Runs to its end. What came of it is in the database.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn finish(self) -> Answer<()> {
+        let app = &self.app;
+        let started = Instant::now();
+        let Some(feed) =
+            threat_feeds::get(&mut *app.store.read().await?, self.feed.as_str()).await?
+        else {
+            return Ok(());
+        };
+        let now = Timestamp::now();
+        if feed.settings.exchange == Exchange::Crowdsec {
+            out_of_step(app, &feed).await?;
+        }
+        let visited = visit(app, &feed, now).await?;
+        let done = match visited {
+            Ok(outcome) => take(app, feed, outcome, now).await,
+            Err(error) => fail(app, feed, &error, now).await,
+        };
+        let seconds = started.elapsed().as_secs_f64();
+        metrics::histogram!("xshield_threat_feed_seconds").record(seconds);
+        done
+    }
+}
+
+/// A server that counts what it has told must be asked for everything again if this run's answer is
+/// lost on its way into the database.
+async fn out_of_step(app: &App, feed: &StoredFeed) -> Answer<()> {
+    let mut tx = app.store.write().await?;
+    if let Some(mut stored) = threat_feeds::get(&mut tx, feed.id.as_str()).await? {
+        stored.state.in_step = false;
+        threat_feeds::put(&mut tx, &stored).await?;
+        commit(tx).await?;
+    }
+    Ok(())
+}
+
+async fn visit(app: &App, feed: &StoredFeed, now: Timestamp) -> Answer<Result<Outcome, ReadError>> {
+    let secret = feed.secret.as_ref().map(|sealed| open(app, &feed.id, sealed)).transpose()?;
+    let (worker, settings, state) = (app.clone(), feed.settings.clone(), feed.state.clone());
+    let base = feed.held.or(feed.listing);
+    let work = move || {
+        let base = base.and_then(|name| load_listing(&worker, name));
+        let data_dir = worker.settings.data_dir.clone();
+        Visit { settings, secret, state, base, data_dir, now }.read()
+    };
+    Ok(tokio::task::spawn_blocking(work).await?)
+}
+
+/// Under what name a feed's secret is sealed: that of another feed does not open.
+fn secret_name(feed: &FeedId) -> String {
+    format!("threat feed {feed}")
+}
+
+fn open(app: &App, feed: &FeedId, sealed: &str) -> Answer<Secret> {
+    let opened = app.keys.seal.open_secret(&secret_name(feed), sealed);
+    let bytes = opened.map_err(|error| Problem::internal(&error))?;
+    String::from_utf8(bytes).map(Secret).map_err(|error| Problem::internal(&error))
+}
+
+/// Seals a feed's secret for the database.
+///
+/// # Errors
+/// When the system gives no random bytes.
+pub fn seal(app: &App, feed: &FeedId, secret: &str) -> Answer<String> {
+    let sealed = app.keys.seal.secret(&secret_name(feed), secret.as_bytes());
+    sealed.map_err(|error| Problem::internal(&error))
+}
+
+/// What a listing is held against.
+struct Judges {
+    own_assets: ThreatSet,
+    outbound: ThreatSet,
+    inbound: ThreatSet,
+    kept_off: ThreatSet,
+}
+
+async fn judges(app: &App, now: Timestamp) -> Answer<Judges> {
+    let policy = committed(app).await?;
+    let mut conn = app.store.read().await?;
+    let settings = threat_assets::settings(&mut conn).await?;
+    let since = now.plus(-RECENT);
+    let outbound = threat_feeds::recent_peers(&mut conn, Peers::Called, since).await?;
+    let inbound = threat_feeds::recent_peers(&mut conn, Peers::Callers, since).await?;
+    let inventory = assets::inventory(&mut conn).await?;
+    let stored = threat_lists::exceptions(&mut conn).await?;
+    let policy = policy.as_ref().map(|committed| &committed.policy);
+    let off = exceptions(&stored, policy, now).into_iter().map(|one| one.prefix);
+    let listed = settings.private_ranges == PrivateRanges::Listed;
+    let special = special_ranges().into_iter();
+    let special = special.filter(|range| !(listed && range.by == ProtectedBy::Private));
+    let prefixes = |addresses: Vec<std::net::IpAddr>| {
+        addresses.into_iter().map(|address| Prefix::from(address.to_canonical())).collect()
+    };
+    Ok(Judges {
+        own_assets: prefixes(inventory.assets.into_iter().flat_map(|a| a.addresses).collect()),
+        outbound: prefixes(outbound),
+        inbound: prefixes(inbound),
+        kept_off: off.chain(special.map(|range| range.prefix)).collect(),
+    })
+}
+
+/// A listing with what an operator would want to know before deciding on it.
+struct Judged {
+    name: FileName,
+    entries: u64,
+    added: u64,
+    removed: u64,
+    verdict: Verdict,
+}
+
+enum Verdict {
+    /// It is what is in force.
+    Same,
+    /// It takes effect.
+    Pass,
+    /// It waits.
+    Hold(Vec<String>),
+}
+
+async fn take(app: &App, feed: StoredFeed, outcome: Outcome, now: Timestamp) -> Answer<()> {
+    let Outcome::Read(read) = outcome else {
+        return store_success(app, feed, None, now).await;
+    };
+    let judges = judges(app, now).await?;
+    let (worker, judged_feed) = (app.clone(), feed.clone());
+    let work = move || {
+        let judged = judge(&worker, &judged_feed, &read.listing, &judges, now)?;
+        Ok::<_, super::FileError>((*read, judged))
+    };
+    match tokio::task::spawn_blocking(work).await? {
+        Ok(judged) => store_success(app, feed, Some(judged), now).await,
+        Err(error) => fail(app, feed, &error, now).await,
+    }
+}
+
+fn judge(
+    app: &App,
+    feed: &StoredFeed,
+    listing: &Listing,
+    judges: &Judges,
+    now: Timestamp,
+) -> Result<Judged, super::FileError> {
+    let load = |name: Option<FileName>| name.and_then(|name| load_listing(app, name));
+    let before: Option<Arc<Listing>> = load(feed.listing);
+    // What waits keeps its age, too.
+    let aged = load(feed.held);
+    let dated = listing.since_of(before.as_deref(), now.unix());
+    let dated = match &aged {
+        Some(held) => listing.since_of(Some(&dated), now.unix()).since_of(Some(held), now.unix()),
+        None => dated,
+    };
+    let least = feed.settings.least_confidence;
+    let after_set = dated.set(least);
+    let before_set = before.as_ref().map(|before| before.set(least));
+    let nothing = ThreatSet::empty();
+    let (added, removed) = differences(before_set.as_ref().unwrap_or(&nothing), &after_set);
+    let entries = dated.len() as u64;
+    if before.as_deref() == Some(&dated)
+        && let Some(name) = feed.listing
+    {
+        return Ok(Judged { name, entries, added, removed, verdict: Verdict::Same });
+    }
+    let name = app.threat.listings.put(&store::encode(&dated))?;
+    let reasons = reasons(feed, before_set.as_ref(), &after_set, judges);
+    let turned_away = feed.state.turned_away.as_deref() == Some(&content_name(&dated));
+    let verdict = match (reasons.is_empty(), turned_away) {
+        (true, _) => Verdict::Pass,
+        (false, true) => Verdict::Same,
+        (false, false) => Verdict::Hold(reasons.iter().map(ToString::to_string).collect()),
+    };
+    Ok(Judged { name, entries, added, removed, verdict })
+}
+
+/// Names what is listed, however long it has been.
+#[must_use]
+pub fn content_name(listing: &Listing) -> String {
+    let mut text = Vec::new();
+    for (prefix, confidence) in listing.iter() {
+        text.extend_from_slice(format!("{prefix} {}\n", confidence.percent()).as_bytes());
+    }
+    FileName::of(&text).to_string()
+}
+
+fn reasons(
+    feed: &StoredFeed,
+    before: Option<&ThreatSet>,
+    after: &ThreatSet,
+    judges: &Judges,
+) -> Vec<HoldReason> {
+    let effective = |set: &ThreatSet| set.difference(&judges.kept_off);
+    let surroundings =
+        Surroundings { own_assets: &judges.own_assets, recent_peers: &judges.outbound };
+    let before = before.map(effective);
+    let after = effective(after);
+    let limits = feed.settings.change_limits();
+    let mut reasons = match guard::judge(before.as_ref(), &after, surroundings, limits) {
+        Guard::Pass => Vec::new(),
+        Guard::Hold { reasons } => reasons,
+    };
+    let new = before.map_or_else(|| after.clone(), |before| after.difference(&before));
+    let hit = new.intersection(&judges.inbound);
+    let few = INBOUND_PEERS.max(judges.inbound.len() * INBOUND_SHARE_PERCENT / 100);
+    if hit.len() > few {
+        let samples = hit.iter().take(INBOUND_PEERS).collect();
+        reasons.push(HoldReason::HitsRecentPeers { count: hit.len() as u64, samples });
+    }
+    reasons
+}
+
+async fn store_success(
+    app: &App,
+    visited: StoredFeed,
+    judged: Option<(Read, Judged)>,
+    now: Timestamp,
+) -> Answer<()> {
+    let mut tx = app.store.write().await?;
+    let Some(mut feed) = unchanged(&mut tx, &visited).await? else { return Ok(()) };
+    feed.last_run = Some(now);
+    feed.last_success = Some(now);
+    feed.state.failures = 0;
+    feed.state.failure = None;
+    feed.next_run = now.plus(jittered(feed.settings.every.into()));
+    let mut changed = false;
+    if let Some((read, judged)) = judged {
+        feed.state.read = read.read;
+        feed.state.validators = read.validators;
+        feed.state.bookmark = read.bookmark;
+        feed.state.in_step = true;
+        if read.extent == Extent::Whole && feed.settings.exchange == Exchange::Whole {
+            feed.state.bookmark = xshield_threat::feed::taxii::Bookmark::default();
+        }
+        changed = apply(&mut feed, judged, now);
+        if let Some(held) = feed.state.held.as_ref().filter(|held| held.at == now) {
+            let deed = Deed {
+                actor: "platform",
+                action: "threat.feed.hold",
+                target: feed.id.as_str(),
+                before: format!("{} entries", feed.state.entries),
+                after: format!("{} entries wait: {}", held.entries, held.reasons.join("; ")),
+            };
+            audit::record(&mut tx, deed, now).await?;
+        }
+    }
+    threat_feeds::put(&mut tx, &feed).await?;
+    commit(tx).await?;
+    metrics::counter!("xshield_threat_feed_runs_total", "outcome" => "good").increment(1);
+    if changed {
+        threat_compile::now(app).await;
+    }
+    Ok(())
+}
+
+/// Says whether the listing in force has changed.
+fn apply(feed: &mut StoredFeed, judged: Judged, now: Timestamp) -> bool {
+    let Judged { name, entries, added, removed, verdict } = judged;
+    match verdict {
+        Verdict::Same => {
+            feed.held = None;
+            feed.state.held = None;
+            false
+        }
+        Verdict::Pass => {
+            feed.listing = Some(name);
+            feed.held = None;
+            let state = &mut feed.state;
+            state.held = None;
+            (state.entries, state.added, state.removed) = (entries, added, removed);
+            state.changed_at = Some(now);
+            true
+        }
+        Verdict::Hold(reasons) => {
+            let at = feed.state.held.as_ref().map_or(now, |held| held.at);
+            feed.held = Some(name);
+            feed.state.held = Some(Held { at, reasons, entries, added, removed });
+            false
+        }
+    }
+}
+
+async fn fail(
+    app: &App,
+    visited: StoredFeed,
+    error: &(dyn Failing + Sync),
+    now: Timestamp,
+) -> Answer<()> {
+    let reason = in_words(error);
+    tracing::warn!(feed = %visited.id, reason, "a threat feed could not be read; its last listing stays");
+    let mut tx = app.store.write().await?;
+    let Some(mut feed) = unchanged(&mut tx, &visited).await? else { return Ok(()) };
+    let every = i64::from(feed.settings.every);
+    let wait = FIRST_RETRY.saturating_mul(1 << feed.state.failures.min(20)).min(every.max(1));
+    feed.last_run = Some(now);
+    feed.state.failures = feed.state.failures.saturating_add(1);
+    feed.state.failure = Some(Failure { at: now, reason, status: error.status() });
+    feed.next_run = now.plus(jittered(wait));
+    threat_feeds::put(&mut tx, &feed).await?;
+    commit(tx).await?;
+    metrics::counter!("xshield_threat_feed_runs_total", "outcome" => "failed").increment(1);
+    Ok(())
+}
+
+/// What makes a run fail.
+trait Failing: std::error::Error {
+    /// The HTTP status, when there was one.
+    fn status(&self) -> Option<u16> {
+        None
+    }
+}
+
+impl Failing for ReadError {
+    fn status(&self) -> Option<u16> {
+        Self::status(self)
+    }
+}
+impl Failing for super::FileError {}
+
+/// The feed as it is stored now; nothing when operators removed or changed it meanwhile: then what
+/// was read was not what they want.
+async fn unchanged(
+    conn: &mut crate::store::Conn,
+    visited: &StoredFeed,
+) -> Answer<Option<StoredFeed>> {
+    let stored = threat_feeds::get(conn, visited.id.as_str()).await?;
+    let same = |stored: &StoredFeed| {
+        let source = |feed: &StoredFeed| -> Source { feed.settings.source.clone() };
+        stored.created_at == visited.created_at
+            && source(stored) == source(visited)
+            && stored.settings == visited.settings
+            && stored.listing == visited.listing
+            && stored.held == visited.held
+    };
+    Ok(stored.filter(same))
+}
+
+/// An error with its causes.
+pub fn in_words(error: &(impl std::error::Error + ?Sized)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        let said = next.to_string();
+        if !text.ends_with(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+        cause = next.source();
+    }
+    text
+}
+
+/// Up to a tenth more or less, so that feeds and platforms spread.
+fn jittered(seconds: i64) -> i64 {
+    let span = seconds / 5;
+    let drawn = random::<4>().map_or(0, u32::from_le_bytes);
+    (seconds - seconds / 10 + i64::from(drawn) % (span + 1)).max(1)
+}

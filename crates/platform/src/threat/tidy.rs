@@ -1,0 +1,76 @@
+//! Forgets revisions and files that nobody needs any more.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use xshield_threat::Digest;
+
+use super::files::FileName;
+use super::list::ListError;
+use crate::clock::Timestamp;
+use crate::state::App;
+use crate::store::threat_lists::StoredFile;
+use crate::store::{commit, threat_assets, threat_feeds, threat_lists};
+
+/// Revisions that are kept, in number and in seconds.
+const REVISIONS: i64 = 50;
+const REVISIONS_FOR: i64 = 60 * 24 * 3600;
+/// A host was told of a file a moment ago, and fetches it yet.
+const FILES_FOR: i64 = 24 * 3600;
+/// The database names a file a moment after it was written.
+const UNNAMED_FOR: Duration = Duration::from_secs(3600);
+
+/// Forgets what is too old: revisions, then the files that led to them, then their bytes.
+///
+/// # Errors
+/// When database or disk fail.
+pub async fn tidy(app: &App, now: Timestamp) -> Result<(), ListError> {
+    let mut tx = app.store.write().await?;
+    let settings = threat_assets::settings(&mut tx).await?;
+    let before = now.plus(-REVISIONS_FOR);
+    threat_lists::forget_revisions(&mut tx, before, REVISIONS, settings.pinned).await?;
+    let revisions = threat_lists::revisions(&mut tx, None, u32::MAX >> 1).await?;
+    let feeds = threat_feeds::all(&mut tx).await?;
+    let assets = threat_assets::all(&mut tx).await?;
+    let files = threat_lists::files(&mut tx).await?;
+
+    let mut held: BTreeSet<Digest> = revisions.iter().map(|revision| revision.digest).collect();
+    let mut wanted: BTreeSet<Digest> =
+        revisions.first().map(|last| last.digest).into_iter().collect();
+    for (_, asset) in &assets {
+        let ordered = asset.order.as_ref().and_then(|signed| signed.order.list.as_ref());
+        wanted.extend(ordered.map(|list| Digest(list.digest.0)));
+        let in_force = asset.standing.as_ref().and_then(|(standing, _)| standing.list.as_ref());
+        held.extend(in_force.map(|list| Digest(list.digest.0)));
+    }
+    let old = |file: &&StoredFile| {
+        let needed = match file.base {
+            None => held.contains(&file.target) || wanted.contains(&file.target),
+            Some(_) => wanted.contains(&file.target),
+        };
+        !needed && file.created_at < now.plus(-FILES_FOR)
+    };
+    let gone: BTreeSet<FileName> = files.iter().filter(old).map(|file| file.name).collect();
+    threat_lists::forget_files(&mut tx, &gone.iter().copied().collect::<Vec<_>>()).await?;
+    commit(tx).await?;
+    app.threat.paths.forget(&gone);
+
+    let named: BTreeSet<FileName> =
+        files.iter().map(|file| file.name).filter(|name| !gone.contains(name)).collect();
+    let listings = revisions.iter().flat_map(|revision| &revision.sources.feeds);
+    let listings = listings.filter_map(|feed| feed.listing.parse::<FileName>().ok());
+    let in_feeds = feeds.iter().flat_map(|feed| feed.listing.iter().chain(&feed.held).copied());
+    let listings: BTreeSet<FileName> = listings.chain(in_feeds).collect();
+    let worker = app.clone();
+    let work = move || {
+        for (files, named) in [(&worker.threat.files, named), (&worker.threat.listings, listings)] {
+            for name in files.older_than(UNNAMED_FOR)? {
+                if !named.contains(&name) {
+                    files.remove(name)?;
+                }
+            }
+        }
+        Ok(())
+    };
+    tokio::task::spawn_blocking(work).await?
+}

@@ -1,0 +1,29 @@
+//! Whatever the kernel's datagrams hold: events or nothing, and paths within their bounds.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use xshield_host::linux::conntrack::{Event, Limits, PathKey, Paths, Way, events};
+
+fuzz_target!(|datagrams: Vec<Vec<u8>>| {
+    let limits = Limits { paths: 4, connections: 6, followed: 3 };
+    let mut paths = Paths::new(limits);
+    for event in datagrams.iter().flat_map(|datagram| events(datagram)) {
+        let (Event::New(connection) | Event::Seen(connection) | Event::Ended(connection)) = event;
+        let tuple = connection.original;
+        let key = PathKey {
+            way: Way::Inbound,
+            source: tuple.source,
+            destination: tuple.destination,
+            protocol: tuple.protocol,
+            port: tuple.port,
+            program: None,
+        };
+        match event {
+            Event::New(_) => paths.begin(&connection, key, 1),
+            Event::Seen(_) => paths.follow(&connection, 2),
+            Event::Ended(_) => paths.end(&connection, || Some(key), 3),
+        }
+        assert!(paths.live() <= limits.connections);
+    }
+    assert!(paths.drain().paths.len() <= limits.paths);
+});

@@ -32,6 +32,7 @@ pub mod proxy;
 pub mod real_proxy;
 pub mod service;
 pub mod shop;
+pub mod smtp;
 pub mod spark;
 mod sys;
 pub mod wait;

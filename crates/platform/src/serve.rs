@@ -11,13 +11,14 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use crate::alerts::Alerts;
 use crate::api;
 use crate::auth::{PasswordError, Passwords};
 use crate::clock::Timestamp;
 use crate::door::Door;
 use crate::jobs::compile::Compiling;
 use crate::jobs::host_configuration::{self, Configuring};
-use crate::jobs::{compile, maintenance, threat_compile, threat_feeds};
+use crate::jobs::{alerts, compile, deliver, maintenance, threat_compile, threat_feeds};
 use crate::keys::{DataDir, KeyError, Keys, new_id};
 use crate::settings::Settings;
 use crate::state::{App, Limits, Platform};
@@ -100,6 +101,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         threat,
         waking: Waking::default(),
         configuring: Configuring::default(),
+        alerts: Alerts::default(),
         listening,
         endpoints: RwLock::new(endpoints),
         metrics: recorder(),
@@ -180,6 +182,8 @@ impl Running {
             tokio::spawn(host_configuration::run(app.clone())),
             tokio::spawn(threat_compile::run(app.clone())),
             tokio::spawn(threat_feeds::run(app.clone())),
+            tokio::spawn(alerts::run(app.clone())),
+            tokio::spawn(deliver::run(app.clone())),
         ];
         // Changes that a sudden end kept from being compiled.
         app.compiling.inventory_changed();

@@ -26,6 +26,8 @@ pub struct Settings {
     pub flows_per_asset: i64,
     /// Flows with listed peers kept of one asset, at most.
     pub threat_flows_per_asset: i64,
+    /// Seconds until a failed delivery of alerts is tried again for the first time.
+    pub delivery_retry_first: i64,
     /// Sessions per second and source address.
     pub sessions_per_second: u32,
     /// Requests per second of one asset.
@@ -72,6 +74,7 @@ impl Settings {
             keep_for: 30 * 24 * 3600,
             flows_per_asset: 200_000,
             threat_flows_per_asset: 50_000,
+            delivery_retry_first: 10,
             sessions_per_second: 20,
             requests_per_second: 5,
             gather_changes_ms: 500,

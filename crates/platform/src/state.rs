@@ -10,6 +10,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::Semaphore;
 use xshield_policy::AssetId;
 
+use crate::alerts::Alerts;
 use crate::auth::Passwords;
 use crate::jobs::compile::Compiling;
 use crate::jobs::host_configuration::Configuring;
@@ -49,6 +50,8 @@ pub struct Platform {
     pub waking: Waking,
     /// Turns what operators configure into what each host should use.
     pub configuring: Configuring,
+    /// Wakes those who judge and deliver.
+    pub alerts: Alerts,
     /// Where it really listens.
     pub listening: SocketAddr,
     /// Addresses at which hosts reach the platform, by now.

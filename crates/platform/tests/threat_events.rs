@@ -130,8 +130,8 @@ fn matches_count_once_and_are_found_by_what_they_say() {
 }
 
 #[test]
-fn texts_and_times_of_hosts_are_bounded() {
-    let platform = TestPlatform::start();
+fn texts_of_hosts_are_bounded_and_old_flows_make_room() {
+    let platform = TestPlatform::start_with(|settings| settings.threat_flows_per_asset = 3);
     let web = host(&platform, "web-1", json!({}));
     let mut long = found("198.51.100.1", u64::MAX);
     long.process = Some("ä".repeat(5000));
@@ -139,4 +139,9 @@ fn texts_and_times_of_hosts_are_bounded() {
     assert_eq!(web.report(&platform, &threats(vec![long], u64::MAX)).status, 200);
     let events = platform.get("/api/v1/threat/events");
     assert_eq!(events["items"][0]["process"].as_str().unwrap().chars().count(), 512);
+    support::eventually("old flows make room", || {
+        let many = (0..9).map(|last| found(&format!("198.51.100.{last}"), 1)).collect();
+        assert_eq!(web.report(&platform, &threats(many, 0)).status, 200);
+        (remotes(&platform, "").len() == 3).then_some(())
+    });
 }

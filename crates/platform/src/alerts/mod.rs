@@ -2,6 +2,35 @@
 //!
 //! | step | module |
 //! |---|---|
-//! | count once, add what the list knows | [`intake`] |
+//! | count once, add what the list knows, queue | [`intake`] |
+//! | judge: which rules concern a match, and is it time to tell? | [`rule`], [`memory`], [`crate::jobs::alerts`] |
+//! | write it down, for people and channels | [`alert`], [`payload`] (by [`mail_text`], [`cef`], [`ocsf`]) |
+//! | deliver, until it is taken | [`send`], [`crate::jobs::deliver`] |
+//!
+//! Each step ends in a transaction: a sudden end repeats at most the sending of one payload under
+//! the same id.
 
+use tokio::sync::Notify;
+
+pub mod alert;
+pub mod cef;
+pub mod channel;
 pub mod intake;
+mod mail;
+pub mod mail_text;
+pub mod memory;
+pub mod ocsf;
+pub mod payload;
+pub mod rule;
+pub mod send;
+mod syslog;
+pub mod webhook;
+
+/// Wakes the jobs.
+#[derive(Debug, Default)]
+pub struct Alerts {
+    /// There are matches to be judged.
+    pub fresh: Notify,
+    /// There is something to be delivered.
+    pub due: Notify,
+}

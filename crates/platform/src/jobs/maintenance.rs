@@ -8,7 +8,9 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::settings::{PublicUrl, Settings};
 use crate::state::App;
-use crate::store::{StoreResult, commands, commit, events, problems, reports, threat_events};
+use crate::store::{
+    StoreResult, alerts, commands, commit, deliveries, events, problems, reports, threat_events,
+};
 use crate::threat::run::in_words;
 use crate::threat::tidy::tidy;
 
@@ -16,6 +18,8 @@ const EVERY: Duration = Duration::from_secs(300);
 const TIDY_METRICS: Duration = Duration::from_secs(5);
 /// Far more than a host that has been cut off for days delivers at once.
 const BATCHES_PER_ASSET: i64 = 100_000;
+/// Longer than any window or throttle of an alert rule, in seconds.
+const QUIET: i64 = 8 * 24 * 3600;
 
 /// Runs until the platform ends.
 pub async fn run(app: App) {
@@ -62,6 +66,8 @@ async fn forget(app: &App, now: Timestamp) -> StoreResult<()> {
     let mut tx = app.store.write().await?;
     events::forget(&mut tx, before).await?;
     threat_events::forget(&mut tx, before).await?;
+    alerts::forget(&mut tx, before, now.plus(-QUIET)).await?;
+    deliveries::forget(&mut tx, before).await?;
     reports::forget_batches(&mut tx, before).await?;
     reports::trim_batches(&mut tx, BATCHES_PER_ASSET).await?;
     commands::forget(&mut tx, before).await?;

@@ -1,6 +1,8 @@
 //! What runs beside requests.
 
+pub mod alerts;
 pub mod compile;
+pub mod deliver;
 pub mod host_configuration;
 pub mod maintenance;
 pub mod synchronize;

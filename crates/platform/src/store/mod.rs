@@ -15,9 +15,11 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::timeout;
 
 pub mod accounts;
+pub mod alerts;
 pub mod assets;
 pub mod audit;
 pub mod commands;
+pub mod deliveries;
 pub mod enforcement_keys;
 pub mod events;
 pub mod host_configuration;

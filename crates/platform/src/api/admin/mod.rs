@@ -10,8 +10,10 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::state::App;
 
+mod alerts;
 mod assets;
 mod audit_log;
+mod channels;
 mod commands;
 mod enforcement_keys;
 mod host_configuration;
@@ -56,6 +58,8 @@ pub(super) fn router() -> Router<App> {
         .merge(assets::router())
         .merge(telemetry::router())
         .merge(threat_events::router())
+        .merge(alerts::router())
+        .merge(channels::router())
         .merge(commands::router())
         .merge(host_configuration::router())
         .merge(enforcement_keys::router())

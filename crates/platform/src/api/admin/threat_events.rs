@@ -8,13 +8,14 @@ use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use xshield_policy::criteria::Criteria;
-use xshield_policy::{AssetId, Direction, Protocol};
+use xshield_policy::{AssetId, Direction};
 use xshield_threat::{Confidence, FeedId, Prefix};
-use xshield_wire::threat::{PolicyVerdict, ThreatAction};
+use xshield_wire::threat::ThreatAction;
 
 use super::assets::{members, named};
 use super::page::{Page, PageQuery};
-use crate::alerts::intake::{NAME, NAME_VIA_PROXY, intelligence};
+use crate::alerts::alert::EventView;
+use crate::alerts::intake::intelligence;
 use crate::auth::{Allowed, Viewer};
 use crate::clock::Timestamp;
 use crate::problem::{Answer, Problem};
@@ -22,7 +23,7 @@ use crate::query::{BothOf, number};
 use crate::state::App;
 use crate::store::assets;
 use crate::store::threat_events::{
-    self, ListedBy, Loss, Meeting, ReadFrom, StoredThreatEvent, ThreatFilter, ViaProxy,
+    self, ListedBy, Loss, Meeting, StoredThreatEvent, ThreatFilter, ViaProxy,
 };
 
 pub(super) fn router() -> OpenApiRouter<App> {
@@ -80,105 +81,14 @@ struct ThreatEventQuery {
     until: Option<Timestamp>,
 }
 
-/// Traffic with a listed peer, added up over all reports.
-#[derive(Serialize, utoipa::ToSchema)]
-struct ThreatEvent {
-    id: i64,
-    /// `Malicious IP Match`, or `Malicious IP Match (via proxy)`.
-    name: &'static str,
-    /// The asset's name.
-    asset: String,
-    #[schema(value_type = String)]
-    asset_id: AssetId,
-    /// `blocked`, or `recorded`: let through to the policy.
-    #[schema(value_type = String)]
-    action: ThreatAction,
-    /// Whether the asset's own firewall can block it: not behind a proxy, where it sees the proxy's
-    /// address only.
-    blockable_at_host: bool,
-    #[schema(value_type = String)]
-    direction: Direction,
-    /// The listed peer.
-    remote: String,
-    /// The asset's address; `null` behind a proxy.
-    local: Option<String>,
-    #[schema(value_type = String)]
-    protocol: Protocol,
-    /// Destination port; the type for ICMP; 0 when it is not known.
-    port: u16,
-    process: Option<String>,
-    service: Option<String>,
-    /// The rule that would have allowed it; `null`: none.
-    rule: Option<String>,
-    /// What policy alone would have done: `allowed`, `denied`, `no-policy`.
-    #[schema(value_type = Option<String>)]
-    policy: Option<PolicyVerdict>,
-    /// The proxy that the peer came through.
-    via: Option<String>,
-    /// A request of the peer, as a sample.
-    request: Option<String>,
-    /// The list's entry at the time.
-    entry: Option<String>,
-    /// The highest confidence of a feed at the time, in percent.
-    #[schema(value_type = Option<u8>)]
-    confidence: Option<Confidence>,
-    /// The feeds that listed the peer at the time.
-    feeds: Vec<ListedBy>,
-    /// Revision of the list.
-    revision: u64,
-    /// Packets; requests behind a proxy.
-    packets: u64,
-    bytes: u64,
-    /// How many reports told of it.
-    reports: u64,
-    first_seen: Timestamp,
-    last_seen: Timestamp,
-    from: ReadFrom,
-}
-
-impl From<StoredThreatEvent> for ThreatEvent {
-    fn from(stored: StoredThreatEvent) -> Self {
-        let event = stored.event;
-        Self {
-            id: stored.id,
-            name: if event.via.is_some() { NAME_VIA_PROXY } else { NAME },
-            asset: stored.asset,
-            asset_id: stored.asset_id,
-            action: event.action,
-            blockable_at_host: event.via.is_none(),
-            direction: event.direction,
-            remote: event.remote.to_string(),
-            local: event.local.map(|local| local.to_string()),
-            protocol: event.protocol,
-            port: event.port,
-            process: event.process,
-            service: event.service,
-            rule: event.rule,
-            policy: event.policy,
-            via: event.via.map(|via| via.to_string()),
-            request: event.request,
-            entry: event.intelligence.entry.map(|entry| entry.to_string()),
-            confidence: event.intelligence.confidence,
-            feeds: event.intelligence.feeds,
-            revision: event.revision,
-            packets: event.packets,
-            bytes: event.bytes,
-            reports: stored.batches,
-            first_seen: event.first_seen,
-            last_seen: event.last_seen,
-            from: event.read_from,
-        }
-    }
-}
-
 /// Traffic with listed peers, the last seen first
 #[utoipa::path(get, path = "/api/v1/threat/events", tag = "threat events",
-    params(ThreatEventQuery, PageQuery), responses((status = 200, body = Page<ThreatEvent>)))]
+    params(ThreatEventQuery, PageQuery), responses((status = 200, body = Page<EventView>)))]
 async fn list(
     State(app): State<App>,
     _: Allowed<Viewer>,
     BothOf(query, page): BothOf<ThreatEventQuery, PageQuery>,
-) -> Answer<Json<Page<ThreatEvent>>> {
+) -> Answer<Json<Page<EventView>>> {
     let assets = wanted_assets(&app, &query).await?;
     page_of(&app, assets, query, &page).await
 }
@@ -186,13 +96,13 @@ async fn list(
 /// An asset's traffic with listed peers, the last seen first
 #[utoipa::path(get, path = "/api/v1/assets/{asset}/threat-events", tag = "threat events",
     params(("asset" = String, Path, description = "id or name"), ThreatEventQuery, PageQuery),
-    responses((status = 200, body = Page<ThreatEvent>)))]
+    responses((status = 200, body = Page<EventView>)))]
 async fn of_asset(
     State(app): State<App>,
     _: Allowed<Viewer>,
     Path(asset): Path<String>,
     BothOf(mut query, page): BothOf<ThreatEventQuery, PageQuery>,
-) -> Answer<Json<Page<ThreatEvent>>> {
+) -> Answer<Json<Page<EventView>>> {
     query.asset = Some(asset);
     let assets = wanted_assets(&app, &query).await?;
     page_of(&app, assets, query, &page).await
@@ -231,7 +141,7 @@ async fn page_of(
     assets: Option<Vec<AssetId>>,
     query: ThreatEventQuery,
     page: &PageQuery,
-) -> Answer<Json<Page<ThreatEvent>>> {
+) -> Answer<Json<Page<EventView>>> {
     let limit = page.limit()?;
     let confidence = query.confidence.map(|percent| {
         Confidence::new(percent)
@@ -251,7 +161,7 @@ async fn page_of(
     let mut conn = app.store.read().await?;
     let found = threat_events::list(&mut conn, &filter, page.after()?, limit + 1).await?;
     let place = |stored: &StoredThreatEvent| (stored.event.last_seen.0, stored.id);
-    Ok(Json(Page::of(found, limit, place, ThreatEvent::from)))
+    Ok(Json(Page::of(found, limit, place, EventView::from)))
 }
 
 /// Who met an address, and who lists it now.

@@ -48,6 +48,7 @@ pub(super) async fn take(State(app): State<App>, request: FromHost) -> Answer<Js
         metrics::counter!("xshield_reports_total", "outcome" => "known").increment(1);
     }
     commit(tx).await?;
+    app.alerts.fresh.notify_one();
     Ok(Json(ReportAnswer { version: VERSION, acknowledged }))
 }
 

@@ -1,0 +1,244 @@
+//! What an alert says. Kept as JSON in the database, and sent as such by webhooks.
+
+use serde::{Deserialize, Serialize};
+use xshield_policy::{Direction, Protocol};
+use xshield_threat::{Confidence, Prefix};
+use xshield_wire::threat::{PolicyVerdict, ThreatAction};
+
+use super::intake::{NAME, NAME_VIA_PROXY};
+use crate::clock::Timestamp;
+use crate::store::threat_events::{ListedBy, ReadFrom, StoredThreatEvent};
+
+/// What an alert is about, as one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum AlertKind {
+    /// Traffic with a listed peer.
+    ThreatMatch,
+    /// A feed that should have been read long ago.
+    FeedStale,
+    /// A feed that waits for an operator.
+    FeedHeld,
+    /// A host that could not record matches.
+    RecorderLosses,
+    /// Somebody tries a channel.
+    Test,
+}
+
+impl AlertKind {
+    /// The word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ThreatMatch => "threat-match",
+            Self::FeedStale => "feed-stale",
+            Self::FeedHeld => "feed-held",
+            Self::RecorderLosses => "recorder-losses",
+            Self::Test => "test",
+        }
+    }
+}
+
+/// How bad it is.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Severity {
+    /// For the record.
+    Low,
+    /// It was stopped, or something needs care.
+    Medium,
+    /// The peer got through.
+    High,
+}
+
+/// An alert.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Alert {
+    /// What it is about, e.g. `Malicious IP Match`.
+    pub name: String,
+    /// The same, for programs.
+    pub kind: AlertKind,
+    /// How bad it is.
+    pub severity: Severity,
+    /// The rule that told.
+    pub rule: String,
+    /// When.
+    pub at: Timestamp,
+    /// One line for people.
+    pub summary: String,
+    /// How many of the same were withheld since the last alert, or could not be told.
+    pub withheld: u64,
+    /// The count that reached a rule's threshold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counted: Option<u64>,
+    /// The traffic that it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event: Option<EventView>,
+}
+
+/// Traffic with a listed peer, added up over all reports.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct EventView {
+    /// Its number.
+    pub id: i64,
+    /// `Malicious IP Match`, or `Malicious IP Match (via proxy)`.
+    pub name: String,
+    /// The asset's name.
+    pub asset: String,
+    /// The asset's id.
+    pub asset_id: String,
+    /// `blocked`, or `recorded`: let through to the policy.
+    #[schema(value_type = String)]
+    pub action: ThreatAction,
+    /// Whether the asset's own firewall can block it: not behind a proxy, where it sees the proxy's
+    /// address only.
+    pub blockable_at_host: bool,
+    /// Who opened the flow.
+    #[schema(value_type = String)]
+    pub direction: Direction,
+    /// The listed peer.
+    #[schema(value_type = String)]
+    pub remote: std::net::IpAddr,
+    /// The asset's address; `null` behind a proxy.
+    #[schema(value_type = Option<String>)]
+    pub local: Option<std::net::IpAddr>,
+    /// `tcp`, `udp`, `icmp` or a number.
+    #[schema(value_type = String)]
+    pub protocol: Protocol,
+    /// Destination port; the type for ICMP; 0 when it is not known.
+    pub port: u16,
+    /// The local program.
+    pub process: Option<String>,
+    /// The local service.
+    pub service: Option<String>,
+    /// The rule that would have allowed it; `null`: none.
+    pub rule: Option<String>,
+    /// What policy alone would have done: `allowed`, `denied`, `no-policy`.
+    #[schema(value_type = Option<String>)]
+    pub policy: Option<PolicyVerdict>,
+    /// The proxy that the peer came through.
+    #[schema(value_type = Option<String>)]
+    pub via: Option<std::net::IpAddr>,
+    /// A request of the peer, as a sample.
+    pub request: Option<String>,
+    /// The list's entry at the time.
+    #[schema(value_type = Option<String>)]
+    pub entry: Option<Prefix>,
+    /// The highest confidence of a feed at the time, in percent.
+    #[schema(value_type = Option<u8>)]
+    pub confidence: Option<Confidence>,
+    /// The feeds that listed the peer at the time.
+    pub feeds: Vec<ListedBy>,
+    /// Revision of the list.
+    pub revision: u64,
+    /// Packets; requests behind a proxy.
+    pub packets: u64,
+    /// Bytes.
+    pub bytes: u64,
+    /// How many reports told of it.
+    pub reports: u64,
+    /// First seen.
+    pub first_seen: Timestamp,
+    /// Last seen.
+    pub last_seen: Timestamp,
+    /// Where it was read.
+    pub from: ReadFrom,
+}
+
+impl From<StoredThreatEvent> for EventView {
+    fn from(stored: StoredThreatEvent) -> Self {
+        let event = stored.event;
+        Self {
+            id: stored.id,
+            name: if event.via.is_some() { NAME_VIA_PROXY } else { NAME }.to_owned(),
+            asset: stored.asset,
+            asset_id: stored.asset_id.to_string(),
+            action: event.action,
+            blockable_at_host: event.via.is_none(),
+            direction: event.direction,
+            remote: event.remote,
+            local: event.local,
+            protocol: event.protocol,
+            port: event.port,
+            process: event.process,
+            service: event.service,
+            rule: event.rule,
+            policy: event.policy,
+            via: event.via,
+            request: event.request,
+            entry: event.intelligence.entry,
+            confidence: event.intelligence.confidence,
+            feeds: event.intelligence.feeds,
+            revision: event.revision,
+            packets: event.packets,
+            bytes: event.bytes,
+            reports: stored.batches,
+            first_seen: event.first_seen,
+            last_seen: event.last_seen,
+            from: event.read_from,
+        }
+    }
+}
+
+impl EventView {
+    /// How bad it is: what reached a program is worse than what was dropped.
+    #[must_use]
+    pub fn severity(&self) -> Severity {
+        match (self.action, self.policy) {
+            (ThreatAction::Blocked, _) => Severity::Medium,
+            (ThreatAction::Recorded, Some(PolicyVerdict::Denied)) => Severity::Medium,
+            (ThreatAction::Recorded, _) => Severity::High,
+        }
+    }
+
+    /// Names of the feeds, each once.
+    #[must_use]
+    pub fn feed_names(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = Vec::new();
+        for listed in &self.feeds {
+            if !names.contains(&listed.feed.as_str()) {
+                names.push(listed.feed.as_str());
+            }
+        }
+        names
+    }
+
+    /// One line for people.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let what = match (self.action, self.via) {
+            (_, Some(_)) => "recorded, not blockable at the host",
+            (ThreatAction::Blocked, None) => "blocked",
+            (ThreatAction::Recorded, None) => "recorded, not blocked",
+        };
+        let (arrow, port) = match self.direction {
+            Direction::Inbound => ("from", "local port"),
+            Direction::Outbound => ("to", "port"),
+        };
+        let mut text = format!("{}: {} {arrow} {}", self.name, self.asset, self.remote);
+        if let Some(via) = self.via {
+            text.push_str(&format!(" via proxy {via}"));
+        }
+        text.push_str(&format!(", {}", self.protocol));
+        if self.port != 0 {
+            text.push_str(&format!(" {port} {}", self.port));
+        }
+        if let Some(process) = &self.process {
+            text.push_str(&format!(", process {process}"));
+        }
+        if let Some(service) = &self.service {
+            text.push_str(&format!(", service {service}"));
+        }
+        let feeds = self.feed_names();
+        if !feeds.is_empty() {
+            text.push_str(&format!(", listed by {}", feeds.join(", ")));
+        }
+        if let Some(confidence) = self.confidence {
+            text.push_str(&format!(" ({confidence})"));
+        }
+        text.push_str(&format!(", {what}"));
+        text
+    }
+}

@@ -1,0 +1,145 @@
+//! What a delivery sends: made once, from alerts, for one channel. Pure: every attempt sends the same.
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::alert::{Alert, Severity};
+use super::channel::{ChannelSettings, SyslogFormat, SyslogSettings, WebhookFormat};
+use super::{cef, mail_text, ocsf};
+use crate::clock::Timestamp;
+use crate::store::alerts::StoredAlert;
+use crate::store::deliveries::DeliveryKind;
+
+/// What is sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "kebab-case", tag = "as")]
+pub enum Payload {
+    /// A mail.
+    Mail {
+        /// Its subject, on one line.
+        subject: String,
+        /// Its text.
+        text: String,
+    },
+    /// The body of a POST: signatures cover its bytes.
+    Webhook {
+        /// JSON.
+        body: String,
+    },
+    /// Syslog messages, each complete (RFC 5424).
+    Syslog {
+        /// The messages.
+        messages: Vec<String>,
+    },
+}
+
+/// About a delivery.
+#[derive(Debug, Clone, Copy)]
+pub struct About<'a> {
+    /// Its id.
+    pub id: &'a str,
+    /// Why.
+    pub kind: DeliveryKind,
+    /// When it was made.
+    pub at: Timestamp,
+    /// The platform's URL, for people.
+    pub platform: &'a str,
+}
+
+/// Bytes of a syslog message, at most: what RFC 5425 (4.3.1) asks receivers to take.
+const MAX_MESSAGE: usize = 8192;
+
+impl ChannelSettings {
+    /// How many alerts go into one delivery, at most. Mail sums them up; the others carry each.
+    #[must_use]
+    pub fn alerts_at_once(&self) -> u32 {
+        match self {
+            Self::Mail(_) => 20_000,
+            Self::Webhook(_) | Self::Syslog(_) => 500,
+        }
+    }
+}
+
+impl Payload {
+    /// What is sent of these alerts.
+    #[must_use]
+    pub fn of(alerts: &[StoredAlert], channel: &ChannelSettings, about: About<'_>) -> Self {
+        match channel {
+            ChannelSettings::Mail(_) => {
+                let (subject, text) = match alerts {
+                    [one] => mail_text::one(&one.alert, about.platform),
+                    many => mail_text::digest(many, about.platform),
+                };
+                Self::Mail { subject, text }
+            }
+            ChannelSettings::Webhook(settings) => {
+                Self::Webhook { body: webhook_body(alerts, settings.format, about) }
+            }
+            ChannelSettings::Syslog(settings) => {
+                let host = about.platform;
+                let message = |one: &StoredAlert| syslog_message(one, settings, host);
+                Self::Syslog { messages: alerts.iter().map(message).collect() }
+            }
+        }
+    }
+}
+
+fn webhook_body(alerts: &[StoredAlert], format: WebhookFormat, about: About<'_>) -> String {
+    let body = match format {
+        WebhookFormat::Ocsf => alerts.iter().map(|one| ocsf::finding(&one.alert, one.id)).collect(),
+        WebhookFormat::Json => {
+            let kind = match about.kind {
+                DeliveryKind::Alert => "alert.given",
+                DeliveryKind::Digest => "alert.digest",
+                DeliveryKind::Test => "channel.test",
+            };
+            let shown = |one: &StoredAlert| json!({ "number": one.id, "alert": one.alert });
+            let alerts: Vec<_> = alerts.iter().map(shown).collect();
+            json!({
+                "type": kind,
+                "timestamp": about.at,
+                "data": { "delivery": about.id, "platform": about.platform, "alerts": alerts },
+            })
+        }
+    };
+    body.to_string()
+}
+
+/// A message as RFC 5424 (6) lays down. Its text is without a byte order mark, which CEF readers
+/// trip over, so it is formally MSG-ANY.
+fn syslog_message(one: &StoredAlert, settings: &SyslogSettings, platform: &str) -> String {
+    let alert: &Alert = &one.alert;
+    let severity = match alert.severity {
+        Severity::High => 2,
+        Severity::Medium => 4,
+        Severity::Low => 6,
+    };
+    let priority = u16::from(settings.facility) * 8 + severity;
+    let text = match settings.format {
+        SyslogFormat::Cef => cef::line(alert, one.id),
+        SyslogFormat::Ocsf => ocsf::finding(alert, one.id).to_string(),
+    };
+    let mut message = format!(
+        "<{priority}>1 {} {} xshield - {} [origin software=\"Xshield\" swVersion=\"{}\"] {text}",
+        alert.at.to_rfc3339(),
+        hostname(platform),
+        alert.kind.as_str(),
+        env!("CARGO_PKG_VERSION"),
+    );
+    if message.len() > MAX_MESSAGE {
+        let at = (0..=MAX_MESSAGE).rev().find(|at| message.is_char_boundary(*at)).unwrap_or(0);
+        message.truncate(at);
+    }
+    message
+}
+
+/// HOSTNAME: printable ASCII, 255 characters at most.
+fn hostname(platform: &str) -> String {
+    let host = platform.strip_prefix("https://").unwrap_or(platform);
+    let host = host.strip_prefix('[').map_or_else(
+        || host.split(':').next().unwrap_or(host),
+        |six| six.split(']').next().unwrap_or(six),
+    );
+    let host: String = host.chars().filter(char::is_ascii_graphic).take(255).collect();
+    if host.is_empty() { "-".to_owned() } else { host }
+}

@@ -1,0 +1,84 @@
+//! Syslog over TLS (RFC 5425), TCP (RFC 6587, octet counting) and UDP (RFC 5426).
+
+use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpStream, UdpSocket};
+use tokio_rustls::TlsConnector;
+
+use super::channel::{SyslogSettings, SyslogTransport};
+use super::send::{SendError, tls};
+
+/// A receiver that was told of the end closes, mostly; it need not.
+const CLOSES_WITHIN: Duration = Duration::from_secs(5);
+
+/// Sends messages; syslog has no answer.
+pub(super) async fn send(
+    settings: &SyslogSettings,
+    messages: &[String],
+) -> Result<String, SendError> {
+    let place = (settings.host.as_str(), settings.port());
+    let io = |error: std::io::Error| SendError::of("send syslog messages", &error);
+    match settings.transport {
+        SyslogTransport::Udp => {
+            let socket = bind_for(place).await.map_err(io)?;
+            for message in messages {
+                socket.send(message.as_bytes()).await.map_err(io)?;
+            }
+        }
+        SyslogTransport::Tcp => {
+            let stream = TcpStream::connect(place).await.map_err(io)?;
+            write(stream, messages).await.map_err(io)?;
+        }
+        SyslogTransport::Tls => {
+            let stream = TcpStream::connect(place).await.map_err(io)?;
+            let name = ServerName::try_from(settings.host.clone())
+                .map_err(|error| SendError::of("name the syslog receiver", &error))?;
+            let connector = TlsConnector::from(tls(settings.ca.as_deref())?);
+            let stream = connector.connect(name, stream).await;
+            write(stream.map_err(io)?, messages).await.map_err(io)?;
+        }
+    }
+    Ok(format!("{} messages sent; syslog receivers do not answer", messages.len()))
+}
+
+async fn bind_for(place: (&str, u16)) -> std::io::Result<UdpSocket> {
+    let mut last = std::io::Error::other("the name has no address");
+    for address in tokio::net::lookup_host(place).await? {
+        let local = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+        let socket = UdpSocket::bind(local).await?;
+        match socket.connect(address).await {
+            Ok(()) => return Ok(socket),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// Writes each message behind its length, tells of the end, and waits for the receiver to close: what
+/// it refused by then comes back as an error instead of being lost unseen.
+async fn write(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    messages: &[String],
+) -> std::io::Result<()> {
+    for message in messages {
+        stream.write_all(format!("{} ", message.len()).as_bytes()).await?;
+        stream.write_all(message.as_bytes()).await?;
+    }
+    stream.flush().await?;
+    stream.shutdown().await?;
+    let mut ignored = [0; 256];
+    let closed = async {
+        loop {
+            match stream.read(&mut ignored).await {
+                Ok(0) => return Ok(()),
+                Ok(_) => {}
+                // Closed without TLS's own end: the messages had arrived.
+                Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+    };
+    tokio::time::timeout(CLOSES_WITHIN, closed).await.unwrap_or(Ok(()))
+}

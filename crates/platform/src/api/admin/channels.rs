@@ -1,0 +1,386 @@
+//! Channels, and the record of what was delivered over them.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::alerts::{named, refused};
+use super::page::{Page, PageQuery};
+use crate::alerts::channel::{ChannelSettings, WEBHOOK_SECRET, webhook_secret};
+use crate::alerts::payload::Payload;
+use crate::alerts::rule::RuleState;
+use crate::auth::{Allowed, Operator, Viewer};
+use crate::clock::Timestamp;
+use crate::jobs::deliver::{self, sealed_for};
+use crate::keys::{new_id, random};
+use crate::problem::{Answer, JsonBody, Problem};
+use crate::query::BothOf;
+use crate::state::App;
+use crate::store::audit::{self, Deed};
+use crate::store::deliveries::{
+    self, DeliveryKind, DeliveryState, StoredChannel, StoredDelivery, Waiting,
+};
+use crate::store::{Conn, alerts, commit};
+
+const MOST_CHANNELS: usize = 100;
+const LONGEST_SECRET: usize = 1024;
+
+pub(super) fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(get, put, delete))
+        .routes(routes!(test))
+        .routes(routes!(list_deliveries))
+        .routes(routes!(get_delivery))
+}
+
+/// A channel, without its secret.
+#[derive(Serialize, utoipa::ToSchema)]
+struct Channel {
+    name: String,
+    settings: ChannelSettings,
+    state: RuleState,
+    has_secret: bool,
+    created_at: Timestamp,
+    created_by: String,
+    /// Alerts that wait for it, digests included.
+    waiting: u64,
+    /// Failures since the last success.
+    failures: u32,
+    /// It is left alone until then; `null` when it works.
+    next_attempt: Option<Timestamp>,
+    last_success: Option<Timestamp>,
+    last_failure: Option<Timestamp>,
+    /// What the other end said last, or why it was not reached.
+    last_answer: String,
+}
+
+fn shown(channel: StoredChannel, waiting: Waiting) -> Channel {
+    Channel {
+        name: channel.name,
+        settings: channel.settings,
+        state: channel.state,
+        has_secret: channel.sealed_secret.is_some(),
+        created_at: channel.created_at,
+        created_by: channel.created_by,
+        waiting: waiting.all,
+        failures: channel.failures,
+        next_attempt: Some(channel.next_attempt).filter(|_| channel.failures > 0),
+        last_success: channel.last_success,
+        last_failure: channel.last_failure,
+        last_answer: channel.last_answer,
+    }
+}
+
+/// All channels.
+#[derive(Serialize, utoipa::ToSchema)]
+struct Channels {
+    items: Vec<Channel>,
+}
+
+/// List channels
+#[utoipa::path(get, path = "/api/v1/alert-channels", tag = "alerts",
+    responses((status = 200, body = Channels)))]
+async fn list(State(app): State<App>, _: Allowed<Viewer>) -> Answer<Json<Channels>> {
+    let now = Timestamp::now();
+    let mut conn = app.store.read().await?;
+    let mut items = Vec::new();
+    for channel in deliveries::channels(&mut conn).await? {
+        let waiting = deliveries::waiting(&mut conn, &channel.id, now).await?;
+        items.push(shown(channel, waiting));
+    }
+    Ok(Json(Channels { items }))
+}
+
+async fn known(conn: &mut Conn, name: &str) -> Answer<StoredChannel> {
+    let channel = deliveries::channel(conn, name).await?;
+    channel.ok_or_else(|| Problem::not_found("channel", name))
+}
+
+/// One channel
+#[utoipa::path(get, path = "/api/v1/alert-channels/{name}", tag = "alerts",
+    params(("name" = String, Path)), responses((status = 200, body = Channel)))]
+async fn get(
+    State(app): State<App>,
+    _: Allowed<Viewer>,
+    Path(name): Path<String>,
+) -> Answer<Json<Channel>> {
+    let mut conn = app.store.read().await?;
+    let channel = known(&mut conn, &name).await?;
+    let waiting = deliveries::waiting(&mut conn, &channel.id, Timestamp::now()).await?;
+    Ok(Json(shown(channel, waiting)))
+}
+
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+struct ChannelInput {
+    settings: ChannelSettings,
+    #[serde(default)]
+    state: RuleState,
+    /// A mail login's password, or a webhook's secret (`whsec_…`; made up and shown once when left
+    /// out). When left out for a channel that has one, the old one stays, unless it would be shown
+    /// to somebody else.
+    #[serde(default)]
+    secret: Option<String>,
+}
+
+/// A channel, with the secret that was made up for it and is not shown again.
+#[derive(Serialize, utoipa::ToSchema)]
+struct WrittenChannel {
+    #[serde(flatten)]
+    channel: Channel,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret: Option<String>,
+}
+
+/// Write a channel, in place of the one with its name
+#[utoipa::path(put, path = "/api/v1/alert-channels/{name}", tag = "alerts",
+    params(("name" = String, Path)), request_body = ChannelInput,
+    responses((status = 200, body = WrittenChannel)))]
+async fn put(
+    State(app): State<App>,
+    allowed: Allowed<Operator>,
+    Path(name): Path<String>,
+    JsonBody(input): JsonBody<ChannelInput>,
+) -> Answer<Json<WrittenChannel>> {
+    let name = named(&name)?;
+    input.settings.check().map_err(refused)?;
+    let now = Timestamp::now();
+    let actor = allowed.caller.actor();
+    let mut tx = app.store.write().await?;
+    let before = deliveries::channel(&mut tx, &name).await?;
+    if before.is_none() && deliveries::channels(&mut tx).await?.len() >= MOST_CHANNELS {
+        let detail = format!("there are {MOST_CHANNELS} channels already; delete one");
+        return Err(Problem::conflict("too-many-channels", detail));
+    }
+    let id = match &before {
+        Some(before) => before.id.clone(),
+        None => new_id("ch-").map_err(|error| Problem::internal(&error))?,
+    };
+    let secret = secret_of(&input, before.as_ref())?;
+    let seal = |secret: &[u8]| {
+        let sealed = app.keys.seal.secret(&sealed_for(&id), secret);
+        sealed.map_err(|error| Problem::internal(&error))
+    };
+    let sealed_secret = match &secret {
+        SecretOf::Kept => before.as_ref().and_then(|before| before.sealed_secret.clone()),
+        SecretOf::None => None,
+        SecretOf::Given(bytes) | SecretOf::MadeUp(bytes, _) => Some(seal(bytes)?),
+    };
+    let channel = StoredChannel {
+        name,
+        id,
+        settings: input.settings,
+        sealed_secret,
+        state: input.state,
+        created_at: before.as_ref().map_or(now, |before| before.created_at),
+        created_by: before.as_ref().map_or(actor.clone(), |before| before.created_by.clone()),
+        next_attempt: Timestamp(0),
+        failures: 0,
+        last_success: before.as_ref().and_then(|before| before.last_success),
+        last_failure: before.as_ref().and_then(|before| before.last_failure),
+        last_answer: before.as_ref().map_or_else(String::new, |before| before.last_answer.clone()),
+    };
+    deliveries::put_channel(&mut tx, &channel).await?;
+    let deed = Deed {
+        actor: &actor,
+        action: "alert-channel.put",
+        target: &channel.name,
+        before: before.map(|before| before.settings.summary()).unwrap_or_default(),
+        after: channel.settings.summary(),
+    };
+    audit::record(&mut tx, deed, now).await?;
+    let waiting = deliveries::waiting(&mut tx, &channel.id, now).await?;
+    commit(tx).await?;
+    app.alerts.due.notify_one();
+    let made_up = match secret {
+        SecretOf::MadeUp(_, text) => Some(text),
+        _ => None,
+    };
+    Ok(Json(WrittenChannel { channel: shown(channel, waiting), secret: made_up }))
+}
+
+/// The secret that a written channel has.
+enum SecretOf {
+    None,
+    Kept,
+    Given(Vec<u8>),
+    MadeUp(Vec<u8>, String),
+}
+
+fn secret_of(input: &ChannelInput, before: Option<&StoredChannel>) -> Answer<SecretOf> {
+    if input.secret.as_ref().is_some_and(|secret| secret.len() > LONGEST_SECRET) {
+        return Err(Problem::invalid("/secret", format!("longer than {LONGEST_SECRET} bytes")));
+    }
+    let same = |before: &&StoredChannel| {
+        before.sealed_secret.is_some() && before.settings.receiver() == input.settings.receiver()
+    };
+    let can_keep = before.filter(same).is_some();
+    match (&input.settings, &input.secret) {
+        (ChannelSettings::Mail(mail), secret) => match (&mail.username, secret) {
+            (Some(_), Some(password)) => Ok(SecretOf::Given(password.clone().into_bytes())),
+            (Some(_), None) if can_keep => Ok(SecretOf::Kept),
+            (Some(_), None) => {
+                let reason = "give the password: there is none yet, or it was for another server";
+                Err(Problem::invalid("/secret", reason))
+            }
+            (None, Some(_)) => Err(Problem::invalid("/secret", "a password needs a username")),
+            (None, None) => Ok(SecretOf::None),
+        },
+        (ChannelSettings::Webhook(_), Some(secret)) => {
+            webhook_secret(secret).map(SecretOf::Given).map_err(refused)
+        }
+        (ChannelSettings::Webhook(_), None) if can_keep => Ok(SecretOf::Kept),
+        (ChannelSettings::Webhook(_), None) => {
+            let bytes = random::<32>().map_err(|error| Problem::internal(&error))?.to_vec();
+            let text = format!("{WEBHOOK_SECRET}{}", STANDARD.encode(&bytes));
+            Ok(SecretOf::MadeUp(bytes, text))
+        }
+        (ChannelSettings::Syslog(_), Some(_)) => {
+            Err(Problem::invalid("/secret", "syslog has no secret"))
+        }
+        (ChannelSettings::Syslog(_), None) => Ok(SecretOf::None),
+    }
+}
+
+/// Delete a channel, what waits for it, and its record
+#[utoipa::path(delete, path = "/api/v1/alert-channels/{name}", tag = "alerts",
+    params(("name" = String, Path)), responses((status = 204)))]
+async fn delete(
+    State(app): State<App>,
+    allowed: Allowed<Operator>,
+    Path(name): Path<String>,
+) -> Answer<StatusCode> {
+    let mut tx = app.store.write().await?;
+    let rules = alerts::rules(&mut tx).await?;
+    if let Some(user) = rules.iter().find(|stored| stored.rule.channels.contains(&name)) {
+        let detail = format!("the alert rule {:?} uses it; change that first", user.name);
+        return Err(Problem::conflict("channel-in-use", detail));
+    }
+    if !deliveries::delete_channel(&mut tx, &name).await? {
+        return Err(Problem::not_found("channel", &name));
+    }
+    let deed = Deed {
+        actor: &allowed.caller.actor(),
+        action: "alert-channel.delete",
+        target: &name,
+        before: String::new(),
+        after: String::new(),
+    };
+    audit::record(&mut tx, deed, Timestamp::now()).await?;
+    commit(tx).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Try a channel now, once; says what the other end answered
+#[utoipa::path(post, path = "/api/v1/alert-channels/{name}/test", tag = "alerts",
+    params(("name" = String, Path)), responses((status = 200, body = Delivery)))]
+async fn test(
+    State(app): State<App>,
+    allowed: Allowed<Operator>,
+    Path(name): Path<String>,
+) -> Answer<Json<Delivery>> {
+    let channel = known(&mut *app.store.read().await?, &name).await?;
+    let tried = deliver::test(&app, &channel).await?;
+    let mut tx = app.store.write().await?;
+    let deed = Deed {
+        actor: &allowed.caller.actor(),
+        action: "alert-channel.test",
+        target: &name,
+        before: String::new(),
+        after: tried.answer.clone(),
+    };
+    audit::record(&mut tx, deed, Timestamp::now()).await?;
+    commit(tx).await?;
+    Ok(Json(Delivery::of(tried, Shown::Whole)))
+}
+
+/// A delivery: what was sent, how often it was tried, what the other end said.
+#[derive(Serialize, utoipa::ToSchema)]
+struct Delivery {
+    /// The same at every attempt: Message-ID's first part, `webhook-id`.
+    id: String,
+    channel: String,
+    kind: DeliveryKind,
+    state: DeliveryState,
+    /// How many alerts are in it.
+    alerts: u64,
+    attempts: u64,
+    created_at: Timestamp,
+    last_attempt: Option<Timestamp>,
+    /// What the other end said, or why it was not reached.
+    answer: String,
+    /// What is sent; left out in lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload: Option<Payload>,
+}
+
+/// Whether the payload is shown.
+#[derive(Clone, Copy, PartialEq)]
+enum Shown {
+    Whole,
+    Listed,
+}
+
+impl Delivery {
+    fn of(stored: StoredDelivery, shown: Shown) -> Self {
+        Self {
+            id: stored.id,
+            channel: stored.channel,
+            kind: stored.kind,
+            state: stored.state,
+            alerts: stored.alerts,
+            attempts: stored.attempts,
+            created_at: stored.created_at,
+            last_attempt: stored.last_attempt,
+            answer: stored.answer,
+            payload: stored.payload.filter(|_| shown == Shown::Whole),
+        }
+    }
+}
+
+#[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+struct DeliveryQuery {
+    /// The channel's name.
+    #[serde(default)]
+    channel: Option<String>,
+    /// How it stands.
+    #[serde(default)]
+    #[param(inline)]
+    state: Option<DeliveryState>,
+}
+
+/// Deliveries, the newest first
+#[utoipa::path(get, path = "/api/v1/deliveries", tag = "alerts", params(DeliveryQuery, PageQuery),
+    responses((status = 200, body = Page<Delivery>)))]
+async fn list_deliveries(
+    State(app): State<App>,
+    _: Allowed<Viewer>,
+    BothOf(query, page): BothOf<DeliveryQuery, PageQuery>,
+) -> Answer<Json<Page<Delivery>>> {
+    let limit = page.limit()?;
+    let mut conn = app.store.read().await?;
+    let channel = query.channel.as_deref();
+    let found = deliveries::list(&mut conn, channel, query.state, page.after()?, limit + 1).await?;
+    let show = |stored| Delivery::of(stored, Shown::Listed);
+    Ok(Json(Page::of(found, limit, |delivery| delivery.number, show)))
+}
+
+/// One delivery, with what was sent
+#[utoipa::path(get, path = "/api/v1/deliveries/{id}", tag = "alerts",
+    params(("id" = String, Path)), responses((status = 200, body = Delivery)))]
+async fn get_delivery(
+    State(app): State<App>,
+    _: Allowed<Viewer>,
+    Path(id): Path<String>,
+) -> Answer<Json<Delivery>> {
+    let found = deliveries::get(&mut *app.store.read().await?, &id).await?;
+    let found = found.ok_or_else(|| Problem::not_found("delivery", &id))?;
+    Ok(Json(Delivery::of(found, Shown::Whole)))
+}

@@ -1,0 +1,318 @@
+//! Judges matches as they come in, and the platform's own state every few seconds, by the alert rules.
+//! What the rules make of a match, and that it was looked at, is written in one transaction.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use xshield_policy::AssetId;
+use xshield_policy::inventory::Asset;
+
+use crate::alerts::alert::{Alert, AlertKind, EventView, Severity};
+use crate::alerts::intake::NAME;
+use crate::alerts::memory::{Counts, Decision, Memory};
+use crate::alerts::rule::{AlertRule, Condition, Delivery, RuleState};
+use crate::clock::Timestamp;
+use crate::state::App;
+use crate::store::alerts::{self, StoredRule};
+use crate::store::threat_events::{self, Fresh};
+use crate::store::{StoreResult, Tx, assets, commit, deliveries};
+
+/// Between two looks at the platform's own state; also when judging failed.
+const EVERY: Duration = Duration::from_secs(15);
+/// Matches judged in one transaction.
+const BATCH: u32 = 500;
+/// A rule gives no more alerts in an hour; what is beyond is withheld and counted.
+const MOST_AN_HOUR: u64 = 1000;
+/// What a rule remembers of itself.
+const ITSELF: &str = "";
+
+/// Runs until the platform ends.
+pub async fn run(app: App) {
+    let mut tick = tokio::time::interval(EVERY);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = app.alerts.fresh.notified() => {}
+            _ = tick.tick() => {
+                if let Err(error) = alarms(&app).await {
+                    tracing::error!(%error, "the platform's own state could not be judged");
+                }
+            }
+        }
+        loop {
+            match judge(&app).await {
+                Ok(Left::More) => {}
+                Ok(Left::Nothing) => break,
+                Err(error) => {
+                    tracing::error!(%error, "matches could not be judged; they stay in the queue");
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// Whether there is more to judge.
+#[derive(Debug, PartialEq, Eq)]
+enum Left {
+    More,
+    Nothing,
+}
+
+async fn judge(app: &App) -> StoreResult<Left> {
+    if threat_events::fresh(&mut *app.store.read().await?, 1).await?.1.is_none() {
+        return Ok(Left::Nothing);
+    }
+    let mut tx = app.store.write().await?;
+    let (fresh, last) = threat_events::fresh(&mut tx, BATCH).await?;
+    let Some(last) = last else { return Ok(Left::Nothing) };
+    let mut round = Round::begin(&mut tx).await?;
+    round.rules.retain(|stored| stored.rule.when.is_about_matches());
+    let inventory = if round.rules.iter().any(|stored| stored.rule.criteria.is_some()) {
+        assets::inventory(&mut tx).await?.assets
+    } else {
+        Vec::new()
+    };
+    let inventory: HashMap<AssetId, Asset> =
+        inventory.into_iter().map(|asset| (asset.id.clone(), asset)).collect();
+    for one in &fresh {
+        for stored in std::mem::take(&mut round.rules) {
+            if stored.rule.concerns(one, inventory.get(&one.flow.asset_id)) {
+                round.consider(&mut tx, &stored, one).await?;
+            }
+            round.kept.push(stored);
+        }
+        round.rules = std::mem::take(&mut round.kept);
+    }
+    round.end(&mut tx).await?;
+    threat_events::looked_at(&mut tx, last).await?;
+    commit(tx).await?;
+    app.alerts.due.notify_one();
+    Ok(Left::More)
+}
+
+/// What one transaction needs and changes.
+struct Round {
+    rules: Vec<StoredRule>,
+    kept: Vec<StoredRule>,
+    channels: BTreeMap<String, String>,
+    memories: HashMap<(String, String), Memory>,
+    now: Timestamp,
+}
+
+impl Round {
+    async fn begin(tx: &mut Tx) -> StoreResult<Self> {
+        let mut rules = alerts::rules(tx).await?;
+        rules.retain(|stored| stored.rule.state == RuleState::Enabled);
+        let channels = deliveries::channels(tx).await?;
+        Ok(Self {
+            rules,
+            kept: Vec::new(),
+            channels: channels.into_iter().map(|channel| (channel.name, channel.id)).collect(),
+            memories: HashMap::new(),
+            now: Timestamp::now(),
+        })
+    }
+
+    async fn end(self, tx: &mut Tx) -> StoreResult<()> {
+        for ((rule, subject), memory) in &self.memories {
+            alerts::remember(tx, rule, subject, memory, self.now).await?;
+        }
+        Ok(())
+    }
+
+    async fn memory(&mut self, tx: &mut Tx, rule: &str, subject: &str) -> StoreResult<&mut Memory> {
+        let key = (rule.to_owned(), subject.to_owned());
+        if !self.memories.contains_key(&key) {
+            let memory = alerts::memory(tx, rule, subject).await?;
+            self.memories.insert(key.clone(), memory);
+        }
+        Ok(self.memories.entry(key).or_default())
+    }
+
+    async fn consider(
+        &mut self,
+        tx: &mut Tx,
+        stored: &StoredRule,
+        fresh: &Fresh,
+    ) -> StoreResult<()> {
+        let (rule, now) = (&stored.rule, self.now);
+        let subject = rule.subject(fresh);
+        let memory = self.memory(tx, &stored.name, &subject).await?;
+        let mut counted = None;
+        if let Condition::Threshold { at_least, window_seconds, .. } = rule.when {
+            let sum = memory.counts.add(rule.when.weight(fresh), window_seconds, now);
+            if sum < at_least {
+                return Ok(());
+            }
+            counted = Some(sum);
+        }
+        let Decision::Tell { withheld } = memory.decide(rule.throttle_seconds, now) else {
+            return Ok(());
+        };
+        memory.counts.clear();
+        if self.is_over_the_hour(tx, &stored.name).await? {
+            let memory = self.memory(tx, &stored.name, &subject).await?;
+            memory.withheld = withheld.saturating_add(1);
+            return Ok(());
+        }
+        let event = EventView::from(fresh.flow.clone());
+        let mut summary = event.summary();
+        if let (Some(counted), Condition::Threshold { window_seconds, .. }) = (counted, rule.when) {
+            summary.push_str(&format!("; {counted} counted within {window_seconds} s"));
+        }
+        let alert = Alert {
+            name: event.name.clone(),
+            kind: AlertKind::ThreatMatch,
+            severity: event.severity(),
+            rule: stored.name.clone(),
+            at: now,
+            summary,
+            withheld,
+            counted,
+            event: Some(event),
+        };
+        self.tell(tx, rule, &alert, &subject).await
+    }
+
+    async fn is_over_the_hour(&mut self, tx: &mut Tx, rule: &str) -> StoreResult<bool> {
+        let now = self.now;
+        let itself = self.memory(tx, rule, ITSELF).await?;
+        if itself.counts.add(0, 3600, now) >= MOST_AN_HOUR {
+            metrics::counter!("xshield_alerts_withheld_total").increment(1);
+            return Ok(true);
+        }
+        itself.counts.add(1, 3600, now);
+        Ok(false)
+    }
+
+    async fn tell(
+        &mut self,
+        tx: &mut Tx,
+        rule: &AlertRule,
+        alert: &Alert,
+        subject: &str,
+    ) -> StoreResult<()> {
+        let id = alerts::insert(tx, alert, subject).await?;
+        metrics::counter!("xshield_alerts_total", "kind" => alert.kind.as_str()).increment(1);
+        for channel in &rule.channels {
+            match self.channels.get(channel) {
+                Some(channel) => {
+                    deliveries::notify(tx, channel, id, due(rule.delivery, self.now)).await?;
+                }
+                None => tracing::error!(channel, alert.rule, "an alert rule names a lost channel"),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// When an alert of now is due. Digests of one interval are due together.
+fn due(delivery: Delivery, now: Timestamp) -> Timestamp {
+    match delivery {
+        Delivery::Immediate => now,
+        Delivery::Digest { every_seconds } => {
+            let every = i64::from(every_seconds.max(1));
+            Timestamp(now.0 - now.0.rem_euclid(every)).plus(every)
+        }
+    }
+}
+
+/// Something about the platform's own state.
+struct Alarm {
+    kind: AlertKind,
+    name: &'static str,
+    /// A feed or an asset.
+    subject: String,
+    summary: String,
+    /// It is told again when this changes.
+    mark: u64,
+}
+
+async fn alarms(app: &App) -> StoreResult<()> {
+    let wanted = |stored: &StoredRule| {
+        stored.rule.state == RuleState::Enabled && !stored.rule.when.is_about_matches()
+    };
+    if !alerts::rules(&mut *app.store.read().await?).await?.iter().any(wanted) {
+        return Ok(());
+    }
+    let mut tx = app.store.write().await?;
+    let mut round = Round::begin(&mut tx).await?;
+    for stored in std::mem::take(&mut round.rules) {
+        let found = match stored.rule.when {
+            Condition::RecorderLosses => losses(&mut tx, stored.created_at).await?,
+            Condition::FeedStale | Condition::FeedHeld => Vec::new(),
+            Condition::AnyMatch | Condition::FirstTime { .. } | Condition::Threshold { .. } => {
+                continue;
+            }
+        };
+        for alarm in found {
+            round.raise(&mut tx, &stored, alarm).await?;
+        }
+    }
+    round.end(&mut tx).await?;
+    commit(tx).await?;
+    app.alerts.due.notify_one();
+    Ok(())
+}
+
+/// Hosts that lost matches since the rule was written.
+async fn losses(tx: &mut Tx, since: Timestamp) -> StoreResult<Vec<Alarm>> {
+    let found = threat_events::losses(tx, since).await?;
+    let alarm = |loss: threat_events::Loss| Alarm {
+        kind: AlertKind::RecorderLosses,
+        name: "Threat matches not recorded",
+        summary: format!(
+            "{}: {} packets of listed peers could not be recorded so far; the recorder is full, or \
+             the host too busy",
+            loss.asset, loss.lost
+        ),
+        subject: loss.asset,
+        mark: loss.lost,
+    };
+    Ok(found.into_iter().map(alarm).collect())
+}
+
+impl Round {
+    async fn raise(&mut self, tx: &mut Tx, stored: &StoredRule, alarm: Alarm) -> StoreResult<()> {
+        let now = self.now;
+        let memory = self.memory(tx, &stored.name, &alarm.subject).await?;
+        if memory.counts.marked() == Some(alarm.mark) {
+            return Ok(());
+        }
+        let Decision::Tell { .. } = memory.decide(stored.rule.throttle_seconds, now) else {
+            // Not told: it is looked at again, so it is not withheld for good.
+            memory.withheld = 0;
+            return Ok(());
+        };
+        memory.counts = Counts::mark(alarm.mark);
+        let alert = Alert {
+            name: alarm.name.to_owned(),
+            kind: alarm.kind,
+            severity: Severity::Medium,
+            rule: stored.name.clone(),
+            at: now,
+            summary: alarm.summary,
+            withheld: 0,
+            counted: None,
+            event: None,
+        };
+        self.tell(tx, &stored.rule, &alert, &alarm.subject).await
+    }
+}
+
+/// An alert with which a channel is tried.
+#[must_use]
+pub fn test_alert(channel: &str, now: Timestamp) -> Alert {
+    Alert {
+        name: format!("Test of {NAME}"),
+        kind: AlertKind::Test,
+        severity: Severity::Low,
+        rule: "test".to_owned(),
+        at: now,
+        summary: format!("Test of the channel {channel}: alerts arrive here"),
+        withheld: 0,
+        counted: None,
+        event: None,
+    }
+}

@@ -1,0 +1,269 @@
+//! Delivers alerts over channels, each channel on its own, until the other end has taken them.
+//!
+//! An attempt is written down before it is made, and its outcome after it: whenever the platform ends
+//! in between, the same payload goes out again under the same id. A channel that fails is left alone
+//! for longer and longer; what gathers meanwhile leaves as one digest.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use crate::alerts::payload::{About, Payload};
+use crate::alerts::rule::RuleState;
+use crate::alerts::send::{Outgoing, Secret, SendError, send, shortened};
+use crate::clock::Timestamp;
+use crate::jobs::alerts::test_alert;
+use crate::keys::{new_id, random};
+use crate::problem::{Answer, Problem};
+use crate::state::App;
+use crate::store::alerts::StoredAlert;
+use crate::store::deliveries::{
+    self, DeliveryKind, DeliveryState, NewDelivery, StoredChannel, StoredDelivery,
+};
+use crate::store::{StoreError, StoreResult, commit};
+
+/// At the latest, channels are looked at again.
+const EVERY: Duration = Duration::from_secs(5);
+/// More alerts than these leave as one digest.
+const ONE_BY_ONE: u64 = 3;
+/// No failing channel is left alone for longer, in seconds.
+const LONGEST_PAUSE: i64 = 3600;
+/// A delivery that fails for so long is given up, in seconds.
+const GIVE_UP_AFTER: i64 = 7 * 24 * 3600;
+
+/// Runs until the platform ends.
+pub async fn run(app: App) {
+    let mut working = JoinSet::new();
+    let mut busy = HashSet::new();
+    loop {
+        match due_channels(&app).await {
+            Ok(channels) => {
+                for channel in channels {
+                    if busy.insert(channel.id.clone()) {
+                        working.spawn(work(app.clone(), channel));
+                    }
+                }
+            }
+            Err(error) => tracing::error!(%error, "channels could not be looked at"),
+        }
+        tokio::select! {
+            () = app.alerts.due.notified() => {}
+            () = tokio::time::sleep(EVERY) => {}
+            Some(done) = working.join_next() => match done {
+                Ok(id) => {
+                    busy.remove(&id);
+                }
+                // A channel whose work panicked: its id is lost, so all are looked at again.
+                Err(error) => {
+                    tracing::error!(%error, "a delivery ended badly");
+                    working.abort_all();
+                    while working.join_next().await.is_some() {}
+                    busy.clear();
+                }
+            },
+        }
+    }
+}
+
+/// Channels that may be tried and have something to do.
+async fn due_channels(app: &App) -> StoreResult<Vec<StoredChannel>> {
+    let now = Timestamp::now();
+    let mut conn = app.store.read().await?;
+    let mut due = Vec::new();
+    for channel in deliveries::channels(&mut conn).await? {
+        if channel.state == RuleState::Disabled || channel.next_attempt > now {
+            continue;
+        }
+        let has_notices = deliveries::waiting(&mut conn, &channel.id, now).await?.due > 0;
+        if has_notices || deliveries::next(&mut conn, &channel.id).await?.is_some() {
+            due.push(channel);
+        }
+    }
+    Ok(due)
+}
+
+/// Delivers what a channel has to, until nothing is left or an attempt fails. Gives the channel's id.
+async fn work(app: App, channel: StoredChannel) -> String {
+    loop {
+        match deliver_next(&app, &channel).await {
+            Ok(Outcome::Delivered) => {}
+            Ok(Outcome::Nothing | Outcome::Failed) => break,
+            Err(error) => {
+                tracing::error!(%error, channel.name, "a delivery could not be written down");
+                break;
+            }
+        }
+    }
+    channel.id
+}
+
+enum Outcome {
+    Delivered,
+    Failed,
+    Nothing,
+}
+
+async fn deliver_next(app: &App, channel: &StoredChannel) -> StoreResult<Outcome> {
+    let waiting = deliveries::next(&mut *app.store.read().await?, &channel.id).await?;
+    let delivery = match waiting {
+        Some(delivery) => delivery,
+        None => match form(app, channel).await? {
+            Some(delivery) => delivery,
+            None => return Ok(Outcome::Nothing),
+        },
+    };
+    let mut tx = app.store.write().await?;
+    deliveries::attempt(&mut tx, &delivery.id, Timestamp::now()).await?;
+    commit(tx).await?;
+    let sent = try_once(app, channel, &delivery).await;
+    record(app, channel, &delivery, sent).await
+}
+
+/// Makes the next delivery of what is due.
+async fn form(app: &App, channel: &StoredChannel) -> StoreResult<Option<StoredDelivery>> {
+    let now = Timestamp::now();
+    let mut tx = app.store.write().await?;
+    let waiting = deliveries::waiting(&mut tx, &channel.id, now).await?;
+    let together = waiting.due > ONE_BY_ONE || waiting.digests > 0 || channel.failures > 0;
+    let most = if together { channel.settings.alerts_at_once() } else { 1 };
+    let due = deliveries::take_due(&mut tx, &channel.id, now, most).await?;
+    if due.is_empty() {
+        // Damaged ones may have been taken away.
+        commit(tx).await?;
+        return Ok(None);
+    }
+    let kind = if due.len() == 1 { DeliveryKind::Alert } else { DeliveryKind::Digest };
+    let id = delivery_id()?;
+    let platform = app.public_url();
+    let about = About { id: &id, kind, at: now, platform: &platform };
+    let payload = Payload::of(&due, &channel.settings, about);
+    let alerts = due.len() as u64;
+    let new = NewDelivery { id: &id, channel: &channel.id, kind, alerts, payload: &payload };
+    deliveries::insert(&mut tx, &new, DeliveryState::Waiting, now).await?;
+    commit(tx).await?;
+    deliveries::get(&mut *app.store.read().await?, &id).await
+}
+
+fn delivery_id() -> StoreResult<String> {
+    new_id("dl-").map_err(|error| StoreError::damaged("name a delivery", error))
+}
+
+async fn try_once(
+    app: &App,
+    channel: &StoredChannel,
+    delivery: &StoredDelivery,
+) -> Result<String, SendError> {
+    let Some(payload) = &delivery.payload else { return Err(SendError::Damaged) };
+    let secret = channel
+        .sealed_secret
+        .as_ref()
+        .map(|sealed| app.keys.seal.open_secret(&sealed_for(&channel.id), sealed))
+        .transpose()
+        .map_err(|_| SendError::Secret)?
+        .map(Secret);
+    let out = Outgoing {
+        id: &delivery.id,
+        created_at: delivery.created_at,
+        payload,
+        secret: secret.as_ref(),
+        platform: &app.public_url(),
+    };
+    send(&channel.settings, &out).await
+}
+
+/// What a channel's secret is bound to.
+#[must_use]
+pub fn sealed_for(channel: &str) -> String {
+    format!("alert channel {channel}")
+}
+
+async fn record(
+    app: &App,
+    channel: &StoredChannel,
+    delivery: &StoredDelivery,
+    sent: Result<String, SendError>,
+) -> StoreResult<Outcome> {
+    let now = Timestamp::now();
+    let mut tx = app.store.write().await?;
+    let outcome = match &sent {
+        Ok(answer) => {
+            deliveries::settle(&mut tx, &delivery.id, DeliveryState::Delivered, answer).await?;
+            deliveries::channel_works(&mut tx, &channel.id, answer, now).await?;
+            Outcome::Delivered
+        }
+        Err(error) => {
+            let answer = shortened(&error.to_string());
+            let over = delivery.created_at.plus(GIVE_UP_AFTER) <= now;
+            if error.is_final() || over {
+                tracing::error!(channel.name, delivery.id, answer, "a delivery is given up");
+                deliveries::settle(&mut tx, &delivery.id, DeliveryState::GivenUp, &answer).await?;
+            } else {
+                tracing::warn!(channel.name, delivery.id, answer, "a delivery failed");
+                deliveries::settle(&mut tx, &delivery.id, DeliveryState::Waiting, &answer).await?;
+            }
+            if error.is_final() {
+                // The channel itself is not at fault.
+                Outcome::Delivered
+            } else {
+                // What failed since the work began is known to the database alone.
+                let failures = deliveries::channel(&mut tx, &channel.name).await?;
+                let failures = failures.map_or(0, |channel| channel.failures);
+                let next = now.plus(pause(app.settings.delivery_retry_first, failures));
+                deliveries::channel_fails(&mut tx, &channel.id, &answer, now, next).await?;
+                Outcome::Failed
+            }
+        }
+    };
+    commit(tx).await?;
+    let label = if sent.is_ok() { "delivered" } else { "failed" };
+    metrics::counter!("xshield_deliveries_total", "outcome" => label).increment(1);
+    Ok(outcome)
+}
+
+/// Seconds until a channel is tried again: twice as long after each failure, a quarter more or less.
+fn pause(first: i64, failures: u32) -> i64 {
+    let doubled = first.saturating_mul(1 << failures.min(20)).clamp(1, LONGEST_PAUSE);
+    // Without random bytes it is just not spread.
+    let spread = random::<2>().map_or(0, |bytes| i64::from(u16::from_le_bytes(bytes)));
+    let half = doubled / 2;
+    doubled - half / 2 + spread % (half + 1)
+}
+
+/// Tries a channel now, once, and keeps a record of it.
+///
+/// # Errors
+/// When the database fails. That the channel doesn't work is no error.
+pub async fn test(app: &App, channel: &StoredChannel) -> Answer<StoredDelivery> {
+    let now = Timestamp::now();
+    let id = delivery_id()?;
+    let platform = app.public_url();
+    let about = About { id: &id, kind: DeliveryKind::Test, at: now, platform: &platform };
+    let alert = StoredAlert { id: 0, alert: test_alert(&channel.name, now) };
+    let payload = Payload::of(&[alert], &channel.settings, about);
+    let kind = DeliveryKind::Test;
+    let new = NewDelivery { id: &id, channel: &channel.id, kind, alerts: 0, payload: &payload };
+    let mut tx = app.store.write().await?;
+    // Not waiting: nobody else shall try it, and it is not tried again.
+    deliveries::insert(&mut tx, &new, DeliveryState::GivenUp, now).await?;
+    deliveries::attempt(&mut tx, &id, now).await?;
+    commit(tx).await?;
+    let lost = || Problem::not_found("delivery", &id);
+    let delivery = deliveries::get(&mut *app.store.read().await?, &id).await?.ok_or_else(lost)?;
+    let sent = try_once(app, channel, &delivery).await;
+    let mut tx = app.store.write().await?;
+    match sent {
+        Ok(answer) => {
+            deliveries::settle(&mut tx, &id, DeliveryState::Delivered, &answer).await?;
+            // What waits need not wait any longer.
+            deliveries::channel_works(&mut tx, &channel.id, &answer, Timestamp::now()).await?;
+        }
+        Err(error) => {
+            let answer = shortened(&error.to_string());
+            deliveries::settle(&mut tx, &id, DeliveryState::GivenUp, &answer).await?;
+        }
+    }
+    commit(tx).await?;
+    app.alerts.due.notify_one();
+    deliveries::get(&mut *app.store.read().await?, &id).await?.ok_or_else(lost)
+}

@@ -1,0 +1,293 @@
+//! Alert rules, what they remember, and the alerts they gave.
+
+use std::collections::BTreeMap;
+
+use sqlx::{QueryBuilder, Row as _};
+
+use super::assets::unsigned;
+use super::events::bounded;
+use super::{Conn, Db, Doing as _, Row, StoreResult, from_json, to_json};
+use crate::alerts::alert::Alert;
+use crate::alerts::memory::Memory;
+use crate::alerts::rule::AlertRule;
+use crate::clock::Timestamp;
+
+/// A rule under its name.
+#[derive(Debug, Clone)]
+pub struct StoredRule {
+    /// Its name.
+    pub name: String,
+    /// What it says.
+    pub rule: AlertRule,
+    /// When it was written.
+    pub created_at: Timestamp,
+    /// By whom.
+    pub created_by: String,
+}
+
+/// All rules, by name. One that can't be read any more is passed over, and the log says so.
+///
+/// # Errors
+/// When the database fails.
+pub async fn rules(conn: &mut Conn) -> StoreResult<Vec<StoredRule>> {
+    let rows = sqlx::query("SELECT * FROM alert_rule ORDER BY name")
+        .fetch_all(conn)
+        .await
+        .doing("read alert rules")?;
+    let readable = |row: &Row| {
+        let name: String = row.get("name");
+        stored_rule(row)
+            .inspect_err(
+                |error| tracing::error!(%error, name, "a damaged alert rule is passed over"),
+            )
+            .ok()
+    };
+    Ok(rows.iter().filter_map(readable).collect())
+}
+
+/// One rule.
+///
+/// # Errors
+/// When the database fails.
+pub async fn rule(conn: &mut Conn, name: &str) -> StoreResult<Option<StoredRule>> {
+    let row = sqlx::query("SELECT * FROM alert_rule WHERE name = $1")
+        .bind(name)
+        .fetch_optional(conn)
+        .await
+        .doing("read an alert rule")?;
+    row.as_ref().map(stored_rule).transpose()
+}
+
+/// Writes a rule, in place of the one with its name. What it remembered is forgotten.
+///
+/// # Errors
+/// When the database fails.
+pub async fn put_rule(conn: &mut Conn, stored: &StoredRule) -> StoreResult<()> {
+    sqlx::query(
+        "INSERT INTO alert_rule (name, document, created_at, created_by) VALUES ($1, $2, $3, $4) \
+         ON CONFLICT (name) DO UPDATE SET document = excluded.document, \
+         created_at = excluded.created_at, created_by = excluded.created_by",
+    )
+    .bind(&stored.name)
+    .bind(to_json(&stored.rule)?)
+    .bind(stored.created_at.0)
+    .bind(&stored.created_by)
+    .execute(&mut *conn)
+    .await
+    .doing("write an alert rule")?;
+    sqlx::query("DELETE FROM alert_memory WHERE rule = $1")
+        .bind(&stored.name)
+        .execute(conn)
+        .await
+        .doing("forget what an alert rule remembered")?;
+    Ok(())
+}
+
+/// Forgets a rule; `false` when there is none.
+///
+/// # Errors
+/// When the database fails.
+pub async fn delete_rule(conn: &mut Conn, name: &str) -> StoreResult<bool> {
+    let done = sqlx::query("DELETE FROM alert_rule WHERE name = $1")
+        .bind(name)
+        .execute(conn)
+        .await
+        .doing("forget an alert rule")?;
+    Ok(done.rows_affected() > 0)
+}
+
+/// What a rule remembers of a subject.
+///
+/// # Errors
+/// When the database fails. Memory that can't be read is no memory.
+pub async fn memory(conn: &mut Conn, rule: &str, subject: &str) -> StoreResult<Memory> {
+    let row = sqlx::query("SELECT * FROM alert_memory WHERE rule = $1 AND subject = $2")
+        .bind(rule)
+        .bind(subject)
+        .fetch_optional(conn)
+        .await
+        .doing("read what an alert rule remembers")?;
+    Ok(row.map_or_else(Memory::default, |row| Memory {
+        counts: from_json(row.get("counts")).unwrap_or_default(),
+        last_alert: row.get::<Option<i64>, _>("last_alert").map(Timestamp),
+        withheld: unsigned(row.get("withheld")),
+    }))
+}
+
+/// Keeps what a rule remembers of a subject.
+///
+/// # Errors
+/// When the database fails.
+pub async fn remember(
+    conn: &mut Conn,
+    rule: &str,
+    subject: &str,
+    memory: &Memory,
+    now: Timestamp,
+) -> StoreResult<()> {
+    sqlx::query(
+        "INSERT INTO alert_memory (rule, subject, counts, last_alert, withheld, touched_at) \
+         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (rule, subject) DO UPDATE SET \
+         counts = excluded.counts, last_alert = excluded.last_alert, \
+         withheld = excluded.withheld, touched_at = excluded.touched_at",
+    )
+    .bind(rule)
+    .bind(subject)
+    .bind(to_json(&memory.counts)?)
+    .bind(memory.last_alert.map(|at| at.0))
+    .bind(bounded(memory.withheld))
+    .bind(now.0)
+    .execute(conn)
+    .await
+    .doing("keep what an alert rule remembers")?;
+    Ok(())
+}
+
+/// Forgets a subject.
+///
+/// # Errors
+/// When the database fails.
+pub async fn forget_subject(conn: &mut Conn, rule: &str, subject: &str) -> StoreResult<()> {
+    sqlx::query("DELETE FROM alert_memory WHERE rule = $1 AND subject = $2")
+        .bind(rule)
+        .bind(subject)
+        .execute(conn)
+        .await
+        .doing("forget what an alert rule remembers")?;
+    Ok(())
+}
+
+/// The subjects that a rule remembers, when their last alert was given, and how much it withheld of
+/// all of them together since.
+///
+/// # Errors
+/// When the database fails.
+pub async fn withheld(conn: &mut Conn) -> StoreResult<BTreeMap<String, u64>> {
+    let rows = sqlx::query(
+        "SELECT rule, CAST(sum(withheld) AS BIGINT) AS withheld FROM alert_memory GROUP BY rule",
+    )
+    .fetch_all(conn)
+    .await
+    .doing("count withheld alerts")?;
+    Ok(rows.iter().map(|row| (row.get("rule"), unsigned(row.get("withheld")))).collect())
+}
+
+/// An alert and its number.
+#[derive(Debug, Clone)]
+pub struct StoredAlert {
+    /// Grows with time.
+    pub id: i64,
+    /// What it says.
+    pub alert: Alert,
+}
+
+/// Writes an alert down; gives its number.
+///
+/// # Errors
+/// When the database fails.
+pub async fn insert(conn: &mut Conn, alert: &Alert, subject: &str) -> StoreResult<i64> {
+    let event = alert.event.as_ref();
+    let row = sqlx::query(
+        "INSERT INTO alert (at, rule, kind, subject, asset, remote, withheld, body) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING id",
+    )
+    .bind(alert.at.0)
+    .bind(&alert.rule)
+    .bind(alert.kind.as_str())
+    .bind(subject)
+    .bind(event.map_or("", |event| event.asset.as_str()))
+    .bind(event.map(|event| event.remote.to_string()).unwrap_or_default())
+    .bind(bounded(alert.withheld))
+    .bind(to_json(alert)?)
+    .fetch_one(conn)
+    .await
+    .doing("write an alert down")?;
+    Ok(row.get("id"))
+}
+
+/// What to list.
+#[derive(Debug, Default)]
+pub struct AlertFilter {
+    /// This rule's.
+    pub rule: Option<String>,
+    /// About this asset, by name.
+    pub asset: Option<String>,
+    /// About this peer.
+    pub remote: Option<std::net::IpAddr>,
+    /// Of this kind.
+    pub kind: Option<String>,
+    /// Not before.
+    pub since: Option<Timestamp>,
+}
+
+/// Up to `limit` alerts before the number `before`, newest first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn list(
+    conn: &mut Conn,
+    filter: &AlertFilter,
+    before: Option<i64>,
+    limit: u32,
+) -> StoreResult<Vec<StoredAlert>> {
+    let mut query = QueryBuilder::<Db>::new("SELECT id, body FROM alert WHERE 1 = 1");
+    if let Some(before) = before {
+        query.push(" AND id < ").push_bind(before);
+    }
+    for (column, value) in [
+        ("rule", filter.rule.clone()),
+        ("asset", filter.asset.clone()),
+        ("kind", filter.kind.clone()),
+        ("remote", filter.remote.map(|remote| remote.to_canonical().to_string())),
+    ] {
+        if let Some(value) = value {
+            query.push(" AND ").push(column).push(" = ").push_bind(value);
+        }
+    }
+    if let Some(since) = filter.since {
+        query.push(" AND at >= ").push_bind(since.0);
+    }
+    query.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(limit));
+    let rows = query.build().fetch_all(conn).await.doing("list alerts")?;
+    Ok(rows.iter().filter_map(readable).collect())
+}
+
+/// The alert of a row; one that can't be read is passed over, so that it does not hold up others.
+pub(super) fn readable(row: &Row) -> Option<StoredAlert> {
+    let id = row.get("id");
+    from_json(row.get("body"))
+        .inspect_err(|error| tracing::error!(%error, id, "a damaged alert is passed over"))
+        .ok()
+        .map(|alert| StoredAlert { id, alert })
+}
+
+/// Forgets alerts from before `before` that no channel waits for, and what rules remember of subjects
+/// that were quiet since `quiet`.
+///
+/// # Errors
+/// When the database fails.
+pub async fn forget(conn: &mut Conn, before: Timestamp, quiet: Timestamp) -> StoreResult<()> {
+    sqlx::query(
+        "DELETE FROM alert WHERE at < $1 \
+         AND NOT EXISTS (SELECT 1 FROM alert_notice n WHERE n.alert_id = alert.id)",
+    )
+    .bind(before.0)
+    .execute(&mut *conn)
+    .await
+    .doing("forget old alerts")?;
+    sqlx::query("DELETE FROM alert_memory WHERE touched_at < $1")
+        .bind(quiet.0)
+        .execute(conn)
+        .await
+        .doing("forget what alert rules remember of quiet subjects")?;
+    Ok(())
+}
+
+fn stored_rule(row: &Row) -> StoreResult<StoredRule> {
+    Ok(StoredRule {
+        name: row.get("name"),
+        rule: from_json(row.get("document"))?,
+        created_at: Timestamp(row.get("created_at")),
+        created_by: row.get("created_by"),
+    })
+}

@@ -1,0 +1,500 @@
+//! Alerts, from a host's report to those who are told: mail, webhook, syslog.
+
+#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+
+mod support;
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+use support::receivers::{Identity, Syslog, Webhook};
+use support::{TestHost, TestPlatform, eventually, now, report};
+use xshield_lab::smtp::{Mail, OnMail, Options, Protection, SmtpServer};
+use xshield_platform::alerts::webhook::signature;
+use xshield_policy::{Direction, Protocol};
+use xshield_wire::message::*;
+use xshield_wire::threat::{PolicyVerdict, ThreatAction, ThreatMatch, ThreatReport};
+
+/// Longer than between two looks at the platform's own state.
+const WITHIN: Duration = Duration::from_secs(45);
+
+fn platform() -> TestPlatform {
+    TestPlatform::start_with(|settings| settings.delivery_retry_first = 1)
+}
+
+fn host(platform: &TestPlatform, name: &str, tags: Value) -> TestHost {
+    let made = platform.post("/api/v1/enforcement-keys", json!({"name": "k", "tags": tags}));
+    let mut host = TestHost::new(name, &made["key"].as_str().unwrap().parse().unwrap());
+    host.sign_in(platform);
+    host.check_in(platform);
+    host
+}
+
+fn found(remote: &str, packets: u64) -> ThreatMatch {
+    ThreatMatch {
+        action: ThreatAction::Blocked,
+        direction: Direction::Inbound,
+        local: "192.0.2.10".parse().unwrap(),
+        remote: remote.parse().unwrap(),
+        protocol: Protocol::Tcp,
+        port: 443,
+        rule: Some("web/https".parse().unwrap()),
+        policy: PolicyVerdict::Allowed,
+        process: Some("nginx".to_owned()),
+        service: Some("nginx.service".to_owned()),
+        packets,
+        bytes: packets * 60,
+        first_seen: now() - 60,
+        last_seen: now(),
+        from: EventSource::Recorder,
+        revision: 7,
+    }
+}
+
+fn tell(platform: &TestPlatform, host: &TestHost, matches: Vec<ThreatMatch>) {
+    let batch = report(ReportBody::Threats(ThreatReport { matches, lost: 0 }));
+    // A repeated batch counts once, so it alerts once.
+    for _ in 0..2 {
+        assert_eq!(host.report(platform, &batch).status, 200);
+    }
+}
+
+fn put(platform: &TestPlatform, path: &str, body: Value) -> Value {
+    let (status, answer) = platform.call("PUT", path, Some(&platform.admin), Some(body));
+    assert_eq!(status, 200, "PUT {path}: {answer}");
+    answer
+}
+
+fn rule(platform: &TestPlatform, name: &str, rule: Value) {
+    put(platform, &format!("/api/v1/alert-rules/{name}"), rule);
+}
+
+fn smtp(options: Options) -> SmtpServer {
+    SmtpServer::start(TcpListener::bind("127.0.0.1:0").unwrap(), options).unwrap()
+}
+
+fn mail_to(platform: &TestPlatform, port: u16) {
+    put(
+        platform,
+        "/api/v1/alert-channels/ops",
+        json!({"settings": {
+            "kind": "mail", "host": "127.0.0.1", "port": port, "security": "plain",
+            "allow_unencrypted": true, "from": "Xshield <x@example.com>", "to": ["ops@example.com"],
+        }}),
+    );
+}
+
+fn alerts(platform: &TestPlatform, query: &str) -> Vec<Value> {
+    platform.get(&format!("/api/v1/alerts?{query}"))["items"].as_array().unwrap().clone()
+}
+
+fn judged(platform: &TestPlatform) {
+    let database = platform.data_dir().join("xshield.db");
+    eventually("all matches are judged", || {
+        (query(&database, "SELECT count(*) FROM threat_fresh") == 0).then_some(())
+    });
+}
+
+/// A look at, or a blow to, the database beside the platform.
+fn query(database: &std::path::Path, sql: &'static str) -> i64 {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(database);
+        let pool = sqlx::sqlite::SqlitePoolOptions::new().connect_with(options).await.unwrap();
+        let found = sqlx::query_scalar::<_, i64>(sql).fetch_optional(&pool).await.unwrap();
+        pool.close().await;
+        found.unwrap_or_default()
+    })
+}
+
+#[test]
+fn a_mail_goes_out_over_starttls_with_a_login_and_names_everything() {
+    let platform = platform();
+    let identity = Identity::new();
+    let login = Some(("xshield".to_owned(), "pass word".to_owned()));
+    let server = smtp(Options { tls: Some(identity.config.clone()), login });
+    let settings = json!({
+        "kind": "mail", "host": "localhost", "port": server.address().port(),
+        "username": "xshield", "from": "Xshield <x@example.com>",
+        "to": ["ops@example.com", "Second <two@example.com>"], "ca": identity.ca,
+    });
+    let channel = put(
+        &platform,
+        "/api/v1/alert-channels/ops",
+        json!({"settings": settings, "secret": "pass word"}),
+    );
+    assert_eq!(channel["has_secret"], true);
+    assert!(!channel.to_string().contains("pass word"));
+    rule(
+        &platform,
+        "new",
+        json!({
+            "when": {"condition": "first-time", "scope": "asset"}, "channels": ["ops"],
+        }),
+    );
+    let web = host(&platform, "web-1", json!({}));
+    tell(&platform, &web, vec![found("198.51.100.7", 3)]);
+
+    let mails = server.wait_for(1, WITHIN);
+    let mail = &mails[0];
+    assert_eq!(mail.protection, Protection::Tls);
+    assert_eq!(mail.login, Some(("xshield".to_owned(), "pass word".to_owned())));
+    assert_eq!(mail.to, ["ops@example.com", "two@example.com"]);
+    assert_eq!(mail.header("Auto-Submitted").as_deref(), Some("auto-generated"));
+    let text = mail.text();
+    for part in [
+        "Malicious IP Match",
+        "web-1",
+        "198.51.100.7",
+        "nginx",
+        "nginx.service",
+        "tcp/443",
+        "web/https",
+        "blocked",
+    ] {
+        assert!(text.contains(part), "{part} is not in:\n{text}");
+    }
+
+    // Known by now: nobody is told again.
+    tell(&platform, &web, vec![found("198.51.100.7", 3)]);
+    judged(&platform);
+    assert_eq!(alerts(&platform, "").len(), 1);
+    let delivery = &platform.get("/api/v1/deliveries")["items"][0];
+    assert_eq!((&delivery["state"], &delivery["attempts"]), (&json!("delivered"), &json!(1)));
+    assert!(delivery["answer"].as_str().unwrap().contains("kept"), "{delivery}");
+    let id = delivery["id"].as_str().unwrap();
+    assert_eq!(mail.header("Message-ID").unwrap(), format!("<{id}@example.com>"));
+
+    // Another server must not get the password.
+    let mut elsewhere = settings;
+    elsewhere["host"] = json!("mail.example.net");
+    let (status, problem) = platform.call(
+        "PUT",
+        "/api/v1/alert-channels/ops",
+        Some(&platform.admin),
+        Some(json!({"settings": elsewhere})),
+    );
+    assert_eq!((status, &problem["field"]), (422, &json!("/secret")));
+}
+
+#[test]
+fn a_server_without_tls_or_with_a_foreign_certificate_gets_nothing() {
+    let platform = platform();
+    let identity = Identity::new();
+    let plain = smtp(Options::default());
+    let foreign = smtp(Options { tls: Some(Identity::new().config), login: None });
+    for (name, server) in [("plain", &plain), ("foreign", &foreign)] {
+        put(
+            &platform,
+            &format!("/api/v1/alert-channels/{name}"),
+            json!({"settings": {
+                "kind": "mail", "host": "localhost", "port": server.address().port(),
+                "from": "x@example.com", "to": ["ops@example.com"], "ca": identity.ca,
+            }}),
+        );
+        let tried = platform.post(&format!("/api/v1/alert-channels/{name}/test"), json!({}));
+        assert_eq!(tried["state"], "given-up", "{tried}");
+        assert!(server.mails().is_empty());
+    }
+}
+
+#[test]
+fn what_gathers_while_the_server_is_down_leaves_as_one_digest() {
+    let platform = platform();
+    let server = smtp(Options::default());
+    server.on_mail(OnMail::Refuse);
+    mail_to(&platform, server.address().port());
+    rule(
+        &platform,
+        "all",
+        json!({
+            "when": {"condition": "any-match"}, "channels": ["ops"], "throttle_seconds": 0,
+        }),
+    );
+    let web = host(&platform, "web-1", json!({}));
+    tell(&platform, &web, vec![found("198.51.100.250", 1)]);
+    eventually("the first attempt fails", || {
+        let channel = platform.get("/api/v1/alert-channels/ops");
+        (channel["failures"].as_u64().unwrap() > 0).then_some(())
+    });
+    let channel = platform.get("/api/v1/alert-channels/ops");
+    assert!(channel["last_answer"].as_str().unwrap().contains("not now"), "{channel}");
+    for batch in 0..10_u8 {
+        let many = (0..20_u8).map(|last| found(&format!("198.51.{batch}.{last}"), 1)).collect();
+        tell(&platform, &web, many);
+    }
+    judged(&platform);
+    server.on_mail(OnMail::Accept);
+    let digest = eventually("the digest arrives", || {
+        server.mails().into_iter().find(|mail| mail.text().contains("200 alerts"))
+    });
+    assert!(digest.text().contains("and 100 more rows"), "{}", digest.text());
+    assert_eq!(server.mails().len(), 2, "the one that was tried before, and the digest");
+    assert_eq!(platform.get("/api/v1/alert-channels/ops")["waiting"], 0);
+}
+
+#[test]
+fn a_kill_between_sending_and_recording_repeats_the_same_mail() {
+    let dir = Arc::new(tempfile::tempdir().unwrap());
+    let server = smtp(Options::default());
+    server.on_mail(OnMail::AcceptSilently);
+    let first: Vec<Mail> = {
+        let (platform, _process) = TestPlatform::start_process(dir.clone());
+        mail_to(&platform, server.address().port());
+        rule(
+            &platform,
+            "all",
+            json!({
+                "when": {"condition": "any-match"}, "channels": ["ops"],
+            }),
+        );
+        let web = host(&platform, "web-1", json!({}));
+        tell(&platform, &web, vec![found("198.51.100.7", 3)]);
+        server.wait_for(1, WITHIN)
+    };
+    assert_eq!(first.len(), 1);
+    server.on_mail(OnMail::Accept);
+    let (platform, _process) = TestPlatform::start_process(dir);
+    let mails = server.wait_for(2, WITHIN);
+    assert_eq!(mails.len(), 2);
+    assert_eq!(mails[0].data, mails[1].data, "the same mail under the same Message-ID");
+    let delivery = eventually("it is recorded", || {
+        let delivery = platform.get("/api/v1/deliveries")["items"][0].clone();
+        (delivery["state"] == "delivered").then_some(delivery)
+    });
+    assert_eq!(delivery["attempts"], 2);
+    assert_eq!(alerts(&platform, "").len(), 1);
+}
+
+#[test]
+fn webhooks_are_signed_and_repeated_under_the_same_id_until_they_are_taken() {
+    let platform = platform();
+    let identity = Identity::new();
+    let webhook = Webhook::start(&identity);
+    "503 Busy".clone_into(&mut webhook.answer.lock().unwrap());
+    let url = format!("https://localhost:{}/hook", webhook.address.port());
+    let settings = json!({"kind": "webhook", "url": url, "ca": identity.ca});
+    put(&platform, "/api/v1/alert-channels/hook", json!({"settings": settings}));
+    let tried = platform.post("/api/v1/alert-channels/hook/test", json!({}));
+    assert!(tried["answer"].as_str().unwrap().contains("this machine itself"), "{tried}");
+    assert!(webhook.posted().is_empty(), "private addresses are not asked unless allowed");
+
+    let mut settings = settings;
+    settings["allow_private"] = json!(true);
+    let secret = STANDARD.encode([7; 32]);
+    put(
+        &platform,
+        "/api/v1/alert-channels/hook",
+        json!({"settings": settings, "secret": format!("whsec_{secret}")}),
+    );
+    rule(&platform, "all", json!({"when": {"condition": "any-match"}, "channels": ["hook"]}));
+    let web = host(&platform, "web-1", json!({}));
+    tell(&platform, &web, vec![found("198.51.100.7", 3)]);
+    eventually("it is tried", || (!webhook.posted().is_empty()).then_some(()));
+    "200 OK".clone_into(&mut webhook.answer.lock().unwrap());
+    eventually("it is delivered", || {
+        let deliveries = platform.get("/api/v1/deliveries?state=delivered");
+        (!deliveries["items"].as_array().unwrap().is_empty()).then_some(())
+    });
+    let posted = webhook.posted();
+    assert!(posted.len() >= 2);
+    for one in &posted {
+        assert_eq!(one.header("webhook-id"), posted[0].header("webhook-id"));
+        assert_eq!(one.body, posted[0].body);
+        let timestamp = one.header("webhook-timestamp").parse().unwrap();
+        let expected = signature(&[7; 32], &one.header("webhook-id"), timestamp, &one.body);
+        assert_eq!(one.header("webhook-signature"), expected);
+    }
+    let body: Value = serde_json::from_str(&posted[0].body).unwrap();
+    assert_eq!(body["type"], "alert.given");
+    assert_eq!(body["data"]["alerts"][0]["alert"]["event"]["remote"], "198.51.100.7");
+}
+
+#[test]
+fn syslog_goes_over_tls_as_cef_and_ocsf() {
+    let platform = platform();
+    let identity = Identity::new();
+    let syslog = Syslog::start(&identity);
+    for format in ["cef", "ocsf"] {
+        put(
+            &platform,
+            &format!("/api/v1/alert-channels/{format}"),
+            json!({"settings": {
+                "kind": "syslog", "host": "localhost", "port": syslog.address.port(),
+                "format": format, "ca": identity.ca,
+            }}),
+        );
+    }
+    rule(
+        &platform,
+        "all",
+        json!({"when": {"condition": "any-match"}, "channels": ["cef", "ocsf"]}),
+    );
+    let web = host(&platform, "web-1", json!({}));
+    let mut nasty = found("198.51.100.7", 3);
+    nasty.process = Some("a=b|c\\d\nCEF:0|x".to_owned());
+    tell(&platform, &web, vec![nasty]);
+    let messages = eventually("both arrive", || {
+        let messages = syslog.messages();
+        (messages.len() == 2).then_some(messages)
+    });
+    let cef = messages.iter().find(|message| message.contains("] CEF:0|")).unwrap();
+    assert!(cef.starts_with("<132>1 20"), "{cef}");
+    assert!(cef.contains("|threat-match|Malicious IP Match|5|rt="), "{cef}");
+    assert!(cef.contains("src=198.51.100.7") && cef.contains("dst=192.0.2.10"), "{cef}");
+    assert!(cef.contains(r"dproc=a\=b|c\\d\nCEF:0|x"), "{cef}");
+    assert_eq!(cef.lines().count(), 1);
+    let ocsf = messages.iter().find(|message| message.contains("class_uid")).unwrap();
+    let finding: Value = serde_json::from_str(&ocsf[ocsf.find('{').unwrap()..]).unwrap();
+    assert_eq!(finding["class_uid"], 2004);
+    assert_eq!(finding["evidences"][0]["src_endpoint"]["ip"], "198.51.100.7");
+    assert_eq!(finding["disposition"], "Blocked");
+}
+
+#[test]
+fn rules_narrow_throttle_count_and_gather() {
+    let platform = platform();
+    let server = smtp(Options::default());
+    mail_to(&platform, server.address().port());
+    let with = |more: Value| {
+        let mut rule = json!({"when": {"condition": "any-match"}, "channels": ["ops"]});
+        rule.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        rule
+    };
+    let threshold = json!({"condition": "threshold", "count": "packets", "at_least": 10,
+                           "window_seconds": 600});
+    for (name, more) in [
+        ("critical", json!({"where": "business_value = 'high'"})),
+        ("recorded", json!({"action": "recorded"})),
+        ("outbound", json!({"direction": "outbound"})),
+        ("sure", json!({"least_confidence": 90})),
+        ("fed", json!({"feeds": ["drop"]})),
+        ("proxied", json!({"via_proxy": "only"})),
+        ("off", json!({"state": "disabled"})),
+        ("platform", json!({"when": {"condition": "first-time", "scope": "platform"}})),
+        ("many", json!({"when": threshold, "per": "asset"})),
+        ("throttled", json!({"per": "rule", "throttle_seconds": 600})),
+        ("digest", json!({"delivery": {"mode": "digest", "every_seconds": 2}})),
+    ] {
+        rule(&platform, name, with(more));
+    }
+    let web = host(&platform, "web-1", json!({"business_value": "high"}));
+    let db = host(&platform, "db-1", json!({}));
+    tell(&platform, &web, vec![found("198.51.100.7", 6)]);
+    tell(&platform, &db, vec![found("198.51.100.7", 6)]);
+    tell(&platform, &web, vec![found("198.51.100.7", 6)]);
+    judged(&platform);
+    for (name, count) in [
+        ("critical", 1),
+        ("recorded", 0),
+        ("outbound", 0),
+        ("sure", 0),
+        ("fed", 0),
+        ("proxied", 0),
+        ("off", 0),
+        ("platform", 1),
+        ("many", 1),
+        ("throttled", 1),
+        ("digest", 2),
+    ] {
+        assert_eq!(alerts(&platform, &format!("rule={name}")).len(), count, "{name}");
+    }
+    let many = &alerts(&platform, "rule=many")[0]["alert"];
+    assert_eq!((&many["counted"], &many["event"]["asset"]), (&json!(12), &json!("web-1")));
+    assert_eq!(platform.get("/api/v1/alert-rules/throttled")["withheld"], 2);
+    let digest = eventually("the digest arrives", || {
+        server.mails().into_iter().find(|mail| mail.text().contains("2 alerts from"))
+    });
+    assert!(digest.header("Subject").unwrap().contains("2 alerts on 2 assets about 1 addresses"));
+
+    let deleted = |path: &str| platform.call("DELETE", path, Some(&platform.admin), None).0;
+    assert_eq!(deleted("/api/v1/alert-channels/ops"), 409, "rules use it");
+    assert_eq!(deleted("/api/v1/alert-rules/digest"), 204);
+    assert_eq!(deleted("/api/v1/alert-rules/digest"), 404);
+}
+
+#[test]
+fn names_from_hosts_add_no_header_and_no_line() {
+    let platform = platform();
+    let server = smtp(Options::default());
+    mail_to(&platform, server.address().port());
+    rule(&platform, "all", json!({"when": {"condition": "any-match"}, "channels": ["ops"]}));
+    let web = host(&platform, "web-1", json!({}));
+    let mut nasty = found("198.51.100.7", 1);
+    nasty.process = Some("x\r\nBcc: evil@example.net\r\n\r\n.\r\nDATA\u{202e}".to_owned());
+    tell(&platform, &web, vec![nasty]);
+    let mails = server.wait_for(1, WITHIN);
+    assert_eq!(mails[0].to, ["ops@example.com"]);
+    assert_eq!(mails[0].header("Bcc"), None);
+    assert!(!mails[0].text().lines().any(|line| line.starts_with("Bcc:")));
+    assert_eq!(mails.len(), 1);
+}
+
+#[test]
+fn losses_alarm_once_a_loss() {
+    let platform = platform();
+    let server = smtp(Options::default());
+    mail_to(&platform, server.address().port());
+    rule(
+        &platform,
+        "lost",
+        json!({
+            "when": {"condition": "recorder-losses"}, "channels": ["ops"], "throttle_seconds": 0,
+        }),
+    );
+    let web = host(&platform, "web-1", json!({}));
+    let batch = report(ReportBody::Threats(ThreatReport { matches: Vec::new(), lost: 5 }));
+    assert_eq!(web.report(&platform, &batch).status, 200);
+    let mails = server.wait_for(1, WITHIN);
+    assert!(mails[0].text().contains("5 packets of listed peers"), "{}", mails[0].text());
+    assert_eq!(alerts(&platform, "kind=recorder-losses").len(), 1);
+}
+
+#[test]
+fn damaged_rows_hold_nothing_up() {
+    let mut platform = platform();
+    let server = smtp(Options::default());
+    server.on_mail(OnMail::Refuse);
+    mail_to(&platform, server.address().port());
+    rule(
+        &platform,
+        "all",
+        json!({
+            "when": {"condition": "any-match"}, "channels": ["ops"], "throttle_seconds": 0,
+        }),
+    );
+    rule(&platform, "broken", json!({"when": {"condition": "any-match"}, "channels": ["ops"]}));
+    let web = host(&platform, "web-1", json!({}));
+    tell(&platform, &web, vec![found("198.51.100.7", 1)]);
+    judged(&platform);
+    eventually("a delivery is made", || {
+        (!platform.get("/api/v1/deliveries")["items"].as_array().unwrap().is_empty()).then_some(())
+    });
+    platform.end();
+    let database = platform.data_dir().join("xshield.db");
+    for blow in [
+        "UPDATE delivery SET payload = '{' RETURNING number",
+        "UPDATE alert SET body = 'x' WHERE id = 2 RETURNING id",
+        "UPDATE alert_rule SET document = '[]' WHERE name = 'broken' RETURNING 1",
+        "UPDATE alert_memory SET counts = '?' RETURNING 1",
+        "INSERT INTO threat_event SELECT 1000, asset_id, 'odd', direction, remote, remote_key, \
+         local, protocol, port, process, service, via, rule, policy, request, read_from, revision, \
+         feeds, feed_names, entry, confidence, packets, bytes, batches, first_seen, last_seen \
+         FROM threat_event LIMIT 1 RETURNING id",
+        "INSERT INTO threat_fresh (event_id, novelty, packets, at) VALUES (1000, 'known', 1, 1) \
+         RETURNING id",
+    ] {
+        query(&database, blow);
+    }
+    server.on_mail(OnMail::Accept);
+    let platform = platform.restart();
+    tell(&platform, &web, vec![found("198.51.100.8", 1)]);
+    let mails = server.wait_for(1, WITHIN);
+    assert!(mails.iter().any(|mail| mail.text().contains("198.51.100.8")));
+    let given_up = platform.get("/api/v1/deliveries?state=given-up");
+    assert_eq!(given_up["items"].as_array().unwrap().len(), 1);
+}

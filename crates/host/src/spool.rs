@@ -17,6 +17,8 @@ const SUFFIX: &str = "record";
 const LOSSES: &str = "losses";
 /// At most this many damaged records are kept for inspection.
 const DAMAGED_KEPT: usize = 4;
+/// At most this many damaged records are told one by one.
+const DAMAGE_TOLD: usize = 32;
 
 /// Names a record; a later record has a greater id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,6 +31,15 @@ pub struct Losses {
     pub records: u64,
     /// What was in them, as given to [`Spool::append`], e.g. flows.
     pub items: u64,
+}
+
+/// A record that was skipped because its file is damaged. It is counted in [`Losses`], too.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damage {
+    /// What was in it, as given to [`Spool::append`].
+    pub items: u64,
+    /// How the damage shows, and where the file is kept.
+    pub text: String,
 }
 
 /// Why the spool could not be used.
@@ -80,6 +91,10 @@ pub struct Spool {
     bound: u64,
     entries: BTreeMap<RecordId, Entry>,
     losses: Losses,
+    /// The next record's id. It never goes back while the program runs: an id that was acknowledged
+    /// twice must not be a later record's.
+    next: u64,
+    damage: Vec<Damage>,
 }
 
 impl Spool {
@@ -92,8 +107,14 @@ impl Spool {
         let failed = |source| SpoolError::Open { path: directory.to_owned(), source };
         make_private_directory(directory).map_err(failed)?;
         let entries = scan(directory).map_err(failed)?;
-        let mut spool =
-            Self { directory: directory.to_owned(), bound, entries, losses: Losses::default() };
+        let mut spool = Self {
+            directory: directory.to_owned(),
+            bound,
+            next: entries.last_key_value().map_or(1, |(last, _)| last.0.saturating_add(1)),
+            entries,
+            losses: Losses::default(),
+            damage: Vec::new(),
+        };
         match files::read_state(&spool.directory.join(LOSSES)) {
             Ok(losses) => spool.losses = losses.unwrap_or_default(),
             // How much it said is gone; that something is missing must not be.
@@ -108,22 +129,26 @@ impl Spool {
     /// are counted as lost.
     ///
     /// # Errors
-    /// When it can't be written (it is then counted as lost) or is larger than the bound.
+    /// When it can't be written or is larger than the bound. It is then counted as lost.
     pub fn append(&mut self, record: &[u8], items: u64) -> Result<RecordId, SpoolError> {
+        self.store(record, items).inspect_err(|_| {
+            // The disk may be too full to keep the count: it stays in memory, and goes to the disk
+            // with the next one.
+            let _ = self.lose(1, items);
+        })
+    }
+
+    fn store(&mut self, record: &[u8], items: u64) -> Result<RecordId, SpoolError> {
         let content = files::seal(record);
         let size = content.len() as u64;
         if size > self.bound {
-            self.lose(1, items)?;
             return Err(SpoolError::TooLarge { size, bound: self.bound });
         }
         self.make_room(size)?;
-        let id = RecordId(self.entries.last_key_value().map_or(1, |(last, _)| last.0 + 1));
+        let id = RecordId(self.next);
         let entry = Entry { items, bytes: size };
-        if let Err(error) = files::write(&self.path(id, entry), &content, Access::Private) {
-            // The disk may be too full to persist the count: it stays in memory for this run.
-            let _ = self.lose(1, items);
-            return Err(error.into());
-        }
+        files::write(&self.path(id, entry), &content, Access::Private)?;
+        self.next = self.next.saturating_add(1);
         self.entries.insert(id, entry);
         Ok(id)
     }
@@ -134,29 +159,37 @@ impl Spool {
         self.entries.keys().copied().collect()
     }
 
-    /// The record's bytes; `None` when it is not in the spool, or was damaged: it is then moved aside
-    /// and counted as lost.
+    /// The record's bytes; `None` when it is not in the spool, or was damaged: it is then moved aside,
+    /// counted as lost and told by [`Spool::take_damage`].
     ///
     /// # Errors
-    /// When reading fails for another reason.
+    /// When reading fails for a reason that may pass.
     pub fn read(&mut self, id: RecordId) -> Result<Option<Vec<u8>>, SpoolError> {
         let Some(&entry) = self.entries.get(&id) else { return Ok(None) };
         let path = self.path(id, entry);
-        let Some(content) = files::read(&path)? else {
-            self.entries.remove(&id);
-            self.lose(1, entry.items)?;
-            return Ok(None);
+        let reason = match files::read(&path) {
+            Ok(None) => "it is gone".to_owned(),
+            Ok(Some(content)) => match files::unseal(&content) {
+                Ok(record) => return Ok(Some(record.to_vec())),
+                Err(reason) => reason.to_owned(),
+            },
+            Err(FileError::Read { source, .. }) if is_damage(&source) => source.to_string(),
+            Err(error) => return Err(error.into()),
         };
-        match files::unseal(&content) {
-            Ok(record) => Ok(Some(record.to_vec())),
-            Err(reason) => {
-                self.lose(1, entry.items)?;
-                files::set_aside(&path, reason.to_owned());
-                self.entries.remove(&id);
-                self.forget_old_damage();
-                Ok(None)
-            }
+        self.lose(1, entry.items)?;
+        let text = files::set_aside(&path, reason).to_string();
+        self.entries.remove(&id);
+        if self.damage.len() < DAMAGE_TOLD {
+            self.damage.push(Damage { items: entry.items, text });
         }
+        self.forget_old_damage();
+        Ok(None)
+    }
+
+    /// The records that were found damaged since this was last called, of many the first.
+    #[must_use]
+    pub fn take_damage(&mut self) -> Vec<Damage> {
+        std::mem::take(&mut self.damage)
     }
 
     /// Deletes a record that the platform has acknowledged. Twice is once.
@@ -195,8 +228,16 @@ impl Spool {
         let mut used: u64 = self.entries.values().map(|entry| entry.bytes).sum();
         while used.saturating_add(wanted) > self.bound {
             let Some((&oldest, &entry)) = self.entries.first_key_value() else { break };
-            self.lose(1, entry.items)?;
-            self.delete(oldest, entry)?;
+            let before = self.losses;
+            let counted = self.lose(1, entry.items);
+            if let Err(error) = self.delete(oldest, entry) {
+                self.losses = before;
+                return Err(error);
+            }
+            if counted.is_err() {
+                // On a full disk there is room for the count now.
+                let _ = self.lose(0, 0);
+            }
             used -= entry.bytes;
         }
         Ok(())
@@ -238,6 +279,23 @@ impl Spool {
         }
     }
 }
+
+/// Whether reading fails for ever: the disk, the file system, or something else in the file's place.
+fn is_damage(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    if matches!(error.raw_os_error(), Some(EIO | EUCLEAN | EBADMSG)) {
+        return true;
+    }
+    error.kind() == io::ErrorKind::IsADirectory
+}
+
+/// Numbers of errno(3) on Linux: the disk can't read it, the file system is damaged.
+#[cfg(unix)]
+const EIO: i32 = 5;
+#[cfg(unix)]
+const EBADMSG: i32 = 74;
+#[cfg(unix)]
+const EUCLEAN: i32 = 117;
 
 /// The records of the directory. What a killed run left half-written was never a record: it goes.
 fn scan(directory: &Path) -> io::Result<BTreeMap<RecordId, Entry>> {
@@ -343,6 +401,40 @@ mod tests {
             assert_eq!(contents(&mut spool).len(), 2, "counted once");
             assert_eq!(spool.losses().records, 1);
         }
+    }
+
+    #[test]
+    fn damage_is_told_once_and_never_blocks_what_comes_after() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut spool = Spool::open(dir.path(), ROOMY).unwrap();
+        for _ in 0..4 {
+            spool.append(b"whole", 2).unwrap();
+        }
+        let path = |id| dir.path().join(format!("{id:016x}-2.record"));
+        fs::write(path(1), b"overwritten").unwrap();
+        fs::remove_file(path(2)).unwrap();
+        fs::remove_file(path(3)).unwrap();
+        fs::create_dir(path(3)).unwrap();
+        let mut spool = Spool::open(dir.path(), ROOMY).unwrap();
+        fs::remove_file(path(4)).unwrap();
+        fs::write(path(4), files::seal(b"whole")).unwrap();
+        assert_eq!(contents(&mut spool), [b"whole"]);
+        let damage = spool.take_damage();
+        assert_eq!(damage.len(), 2, "one was gone before it was opened: {damage:?}");
+        assert!(damage.iter().all(|damage| damage.items == 2 && damage.text.contains(".damaged")));
+        assert_eq!(spool.take_damage(), []);
+        assert_eq!(spool.losses(), Losses { records: 2, items: 4 });
+    }
+
+    #[test]
+    fn an_acknowledged_id_is_never_a_later_record() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut spool = Spool::open(dir.path(), ROOMY).unwrap();
+        let first = spool.append(b"one", 1).unwrap();
+        spool.acknowledge(first).unwrap();
+        let second = spool.append(b"two", 1).unwrap();
+        spool.acknowledge(first).unwrap();
+        assert_eq!(spool.read(second).unwrap().as_deref(), Some(&b"two"[..]));
     }
 
     #[test]

@@ -66,6 +66,36 @@ fn a_spool_on_a_full_disk_counts_what_it_could_not_take() {
     });
 }
 
+#[test]
+fn a_full_spool_on_a_full_disk_counts_each_record_once() {
+    on_small_disk(256 << 10, |disk| {
+        let directory = disk.join("spool");
+        let record = vec![7; 10 << 10];
+        let bound = 5 * (11 << 10);
+        let mut spool = Spool::open(&directory, bound).unwrap();
+        let mut appended = 0;
+        let mut append = |spool: &mut Spool, expected: bool| {
+            appended += 1;
+            assert_eq!(spool.append(&record, 3).is_ok(), expected, "record {appended}");
+            let waiting = spool.pending().len() as u64;
+            assert_eq!(waiting + spool.losses().records, appended);
+            assert_eq!(spool.losses().items, 3 * spool.losses().records);
+        };
+        (0..8).for_each(|_| append(&mut spool, true));
+        // Someone else takes what is left.
+        let other = disk.join("other");
+        let mut file = fs::File::create(&other).unwrap();
+        while file.write_all(&[0; 4096]).is_ok() {}
+        // The oldest makes room for itself and the count.
+        (0..4).for_each(|_| append(&mut spool, true));
+        fs::remove_file(other).unwrap();
+        append(&mut spool, true);
+        let losses = spool.losses();
+        let spool = Spool::open(&directory, bound).unwrap();
+        assert_eq!(spool.losses(), losses, "the count reached the disk");
+    });
+}
+
 /// Not a test: the process that [`a_kill_at_any_moment_leaves_whole_files`] kills.
 #[test]
 fn victim() {

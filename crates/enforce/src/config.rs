@@ -7,6 +7,7 @@ use serde::Deserialize;
 use xshield_transport::{PlatformUrl, ProxyList, ProxyText};
 use xshield_wire::keys::{EnforcementKey, PolicyPublicKey};
 
+use crate::resident::settings::{Asking, Resident, Telling};
 use crate::state::chain;
 
 /// Where the configuration is looked for when nothing else is said.
@@ -42,6 +43,8 @@ pub struct Config {
     pub nftables: Provisioning,
     /// Whether Spark installs its boot unit.
     pub boot_unit: Provisioning,
+    /// What a program that stays does, and how often.
+    pub resident: Resident,
 }
 
 /// Whether Spark may install something on this host.
@@ -53,6 +56,15 @@ pub enum Provisioning {
     Install,
     /// Leave the host as it is.
     Leave,
+}
+
+/// How the keys stand in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// On their own: Spark's.
+    Flat,
+    /// Under `configuration:`, beside which other sections may stand: the agent's.
+    Nested,
 }
 
 /// Why a configuration can't be used.
@@ -119,6 +131,20 @@ struct Raw {
     nftables: Provisioning,
     #[serde(default)]
     boot_unit: Provisioning,
+    heartbeat_seconds: Option<u64>,
+    telemetry_seconds: Option<u64>,
+    inventory_seconds: Option<u64>,
+    cloud_metadata: Option<Asking>,
+    live_events: Option<Telling>,
+    cpu_budget_percent: Option<f64>,
+    memory_budget_mib: Option<u64>,
+}
+
+/// [`Layout::Nested`].
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nested {
+    configuration: Raw,
 }
 
 fn default_state_directory() -> PathBuf {
@@ -139,12 +165,33 @@ impl Config {
     /// # Errors
     /// See [`ConfigError`]; every message names the file and the place.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = read_bounded(path)?;
+        Self::parse(path, &read_bounded(path)?, Layout::Flat)
+    }
+
+    /// Reads the text of the file that it does not check.
+    ///
+    /// # Errors
+    /// When it can't be read, or is over 1 MiB and so no configuration.
+    pub fn read_text(path: &Path) -> Result<String, ConfigError> {
+        read_bounded(path)
+    }
+
+    /// Checks the text of a configuration file; `path` is where it stands, for messages and for the
+    /// files that it names.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn parse(path: &Path, text: &str, layout: Layout) -> Result<Self, ConfigError> {
         let options = serde_saphyr::options! {
             budget: serde_saphyr::budget! { max_anchors: 0, max_aliases: 0, max_depth: 8 },
             with_snippet: false,
         };
-        let raw: Raw = serde_saphyr::from_str_with_options(&text, options).map_err(|error| {
+        let raw = match layout {
+            Layout::Flat => serde_saphyr::from_str_with_options(text, options),
+            Layout::Nested => serde_saphyr::from_str_with_options(text, options)
+                .map(|Nested { configuration }| configuration),
+        };
+        let raw: Raw = raw.map_err(|error| {
             let place = error.location();
             let (line, column) = place.map_or((0, 0), |place| (place.line(), place.column()));
             let reason = error.to_string().lines().next().unwrap_or_default().to_owned();
@@ -187,6 +234,16 @@ impl Raw {
         if !self.state_directory.is_absolute() {
             return Err(refuse("state-directory", "expected an absolute path".to_owned()));
         }
+        let resident = Resident {
+            heartbeat: self.heartbeat_seconds,
+            telemetry: self.telemetry_seconds,
+            inventory: self.inventory_seconds,
+            cloud_metadata: self.cloud_metadata,
+            live_events: self.live_events,
+            cpu_budget_percent: self.cpu_budget_percent,
+            memory_budget_mib: self.memory_budget_mib,
+        };
+        let resident = resident.checked().map_err(|(field, reason)| refuse(field, reason))?;
         Ok(Config {
             platform,
             ca_pem,
@@ -199,6 +256,7 @@ impl Raw {
             threat_budget: self.threat_budget.map(|mib| mib << 20),
             nftables: self.nftables,
             boot_unit: self.boot_unit,
+            resident,
         })
     }
 }

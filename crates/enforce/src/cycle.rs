@@ -1,7 +1,6 @@
 //! THE cycle: check in, fetch, verify, resolve, apply, confirm, read back, report.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use xshield_firewall::{Firewall, FirewallError};
@@ -14,8 +13,7 @@ use xshield_host::linux::sockets::{self, SocketsError};
 use xshield_host::linux::system::{self, SystemError};
 use xshield_host::lock::{self, LockError};
 use xshield_host::spool::{Losses, Spool, SpoolError};
-use xshield_transport::{Route, Timeouts, Transport, TransportConfig};
-use xshield_wire::envelope::MAX_ENVELOPE;
+use xshield_transport::Timeouts;
 use xshield_wire::message::{
     CheckIn, CheckInAnswer, HostFacts, ListeningPort, Problem, Program, ProgramKind, RuleHits,
     Status, VERSION,
@@ -28,9 +26,9 @@ use crate::config::{Config, Provisioning};
 use crate::errand::{Contacting, Errand, Heard};
 use crate::happenings::Before;
 use crate::kernel::Prepared;
+use crate::link;
 use crate::outcome::{Contact, Outcome, RunStatus};
 use crate::preflight::{self, PreflightError};
-use crate::resolve::HostResolver;
 use crate::routes::{self, ProxiesMark, RouteReport};
 use crate::state::{LastKnownGood, Progress, StateDirectory, problem};
 use crate::step::step;
@@ -126,7 +124,13 @@ impl Cycle<'_> {
         let resolver = Resolver::of_system(&self.surroundings.root, Patience::default());
         let last_route =
             routes::remembered(&progress.routes, progress.proxies.as_ref(), &self.config.proxies);
-        let transport = self.transport(&resolver, last_route)?;
+        let transport = link::transport(
+            self.config,
+            &self.program,
+            &resolver,
+            last_route,
+            Timeouts::default(),
+        )?;
         let session = state.session(&mut problems)?;
         let client = Client::new(
             transport,
@@ -167,23 +171,6 @@ impl Cycle<'_> {
             present => run.stand_back(present),
         }
         run.finish()
-    }
-
-    fn transport(
-        &self,
-        resolver: &Resolver,
-        last_route: Option<Route>,
-    ) -> Result<Transport, xshield_transport::ConfigError> {
-        let config = TransportConfig {
-            platform: self.config.platform.clone(),
-            ca_pem: self.config.ca_pem.clone(),
-            proxies: self.config.proxies.clone().into(),
-            last_route,
-            timeouts: Timeouts::default(),
-            max_response: MAX_ENVELOPE as u64,
-            user_agent: self.program.user_agent(),
-        };
-        Transport::new(config, Arc::new(HostResolver::new(resolver.clone())))
     }
 }
 

@@ -11,9 +11,11 @@ pub mod errand;
 mod gather;
 mod happenings;
 pub mod kernel;
+mod link;
 pub mod outcome;
 pub mod preflight;
 mod reports;
+pub mod resident;
 mod resolve;
 pub mod routes;
 pub mod state;
@@ -30,5 +32,9 @@ pub use surroundings::Surroundings;
 
 // What a program around the cycle passes in and shows.
 pub use xshield_firewall::{FlowCount, FlowKind};
+pub use xshield_host::{files, lock};
 pub use xshield_policy::Packet;
-pub use xshield_wire::message::{Problem, Program, ProgramKind};
+pub use xshield_transport::{ProxyList, ProxyListError, ProxyText, Route};
+pub use xshield_wire::control::{HostConfiguration, Usage};
+pub use xshield_wire::message::{InForce, Problem, Program, ProgramKind, Report, ReportBody};
+pub use xshield_wire::telemetry;

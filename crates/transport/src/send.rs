@@ -218,6 +218,42 @@ impl Transport {
         Err(TransportError::NoRoute { failures })
     }
 
+    /// Sends a request by the current route alone, once: whatever fails is for the caller to answer. For
+    /// requests that are held open, of which thousands of hosts lose theirs at the same moment.
+    ///
+    /// # Errors
+    /// See [`TransportError`]; [`TransportError::NoRoute`] with that one route.
+    pub fn send_once(&mut self, request: &Request<'_>) -> Result<Response, TransportError> {
+        let index = self.order().first().copied().unwrap_or_default();
+        let kept = self.routes[index].agent.take();
+        let proxy = self.routes[index].proxy.as_ref();
+        let agent = kept.unwrap_or_else(|| {
+            agent::agent(&self.builder, proxy, self.timeouts, Connections::Kept)
+        });
+        let result = self.exchange(&agent, &self.routes[index], request);
+        let way = &mut self.routes[index];
+        match result {
+            Ok(response) => {
+                way.agent = Some(agent);
+                way.last_failure = None;
+                Ok(response)
+            }
+            Err(SendError::Final(error)) => Err(error),
+            Err(SendError::Route(error)) => {
+                way.last_failure = Some(error.clone());
+                let failures = vec![Failure { route: way.route.clone(), error }];
+                Err(TransportError::NoRoute { failures })
+            }
+        }
+    }
+
+    /// Tries `route` first from now on; one that is not configured changes nothing.
+    pub fn prefer(&mut self, route: &Route) {
+        if let Some(index) = self.routes.iter().position(|way| way.route == *route) {
+            self.current = Some(index);
+        }
+    }
+
     /// Reaches the platform over a brand-new connection by the current route alone, within
     /// [`Timeouts::probe`]. Any HTTP status will do: it came from the platform. Changes no choice of
     /// route and ends no kept connection.

@@ -1,0 +1,7 @@
+//! What a program that stays needs besides the cycle: the held-open notification and its settings.
+
+mod poll;
+pub mod settings;
+
+pub use poll::{PollError, Polled, Poller};
+pub use settings::{Asking, Resident, Settings, Telling};

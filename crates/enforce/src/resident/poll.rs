@@ -1,0 +1,155 @@
+//! The notification that the platform holds open until something is pending for this host.
+//!
+//! It has a connection of its own and uses the session that the cycle set up; it never sets one up
+//! itself, so the two can't disagree about which one counts. Whatever is wrong with it, heartbeats
+//! alone suffice.
+
+use std::net::TcpStream;
+use std::time::Duration;
+
+use xshield_host::files::FileError;
+use xshield_host::linux::resolver::{Patience, Resolver};
+use xshield_transport::{ConfigError, Method, Request, Route, Timeouts, Transport, TransportError};
+use xshield_wire::Bytes;
+use xshield_wire::control::{NOTIFY_HOLD, Notification};
+use xshield_wire::message::{Message as _, Program};
+use xshield_wire::signature::{self, RequestParts, Signer};
+
+use crate::config::Config;
+use crate::link;
+use crate::state::StateDirectory;
+use crate::surroundings::Surroundings;
+
+/// How much longer than the platform holds a poll it is waited for.
+const GRACE: Duration = Duration::from_secs(10);
+/// How long a proxy may take to accept a connection before it counts as dead.
+const PROXY_PATIENCE: Duration = Duration::from_secs(1);
+/// Longest token that is sent back, in bytes.
+const MAX_SEEN: usize = 512;
+
+/// What a poll came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Polled {
+    /// Something is pending: check in.
+    Pending {
+        /// For the next poll, when the check-in's answer brings none.
+        seen: String,
+    },
+    /// Nothing came up as long as the platform held the poll.
+    Nothing,
+}
+
+/// Why a poll failed.
+#[derive(Debug, thiserror::Error)]
+pub enum PollError {
+    /// No cycle has set up a session yet, or the last one has ended.
+    #[error("there is no session with the platform yet")]
+    NoSession,
+    /// The session can't be read.
+    #[error("reading the session failed")]
+    State(#[from] FileError),
+    /// No answer.
+    #[error("the notification can't be waited for")]
+    Unreachable(#[source] TransportError),
+    /// An answer that says no, e.g. of a platform that knows no notifications.
+    #[error("the platform refused the notification with HTTP status {status}")]
+    Refused {
+        /// HTTP status.
+        status: u16,
+        /// Seconds after which it may be asked again, where it says so.
+        retry_after: Option<u64>,
+    },
+    /// An answer that can't be understood.
+    #[error("the platform's notification can't be understood; upgrade the older side")]
+    Garbled,
+}
+
+impl PollError {
+    /// Whether trying again soon may help: the connection broke, the platform did not say no.
+    #[must_use]
+    pub fn is_broken_route(&self) -> bool {
+        matches!(self, Self::Unreachable(_))
+    }
+}
+
+/// Waits for notifications.
+pub struct Poller {
+    transport: Transport,
+    state: StateDirectory,
+    surroundings: Surroundings,
+}
+
+impl Poller {
+    /// Connects to nothing yet.
+    ///
+    /// # Errors
+    /// When the CA certificates or a proxy can't be used.
+    pub fn new(
+        config: &Config,
+        program: &Program,
+        state: StateDirectory,
+        surroundings: Surroundings,
+    ) -> Result<Self, ConfigError> {
+        let resolver = Resolver::of_system(&surroundings.root, Patience::default());
+        let hold = Duration::from_secs(NOTIFY_HOLD) + GRACE;
+        let timeouts = Timeouts { stall: hold, exchange: hold + GRACE, ..Timeouts::default() };
+        let transport = link::transport(config, program, &resolver, None, timeouts)?;
+        Ok(Self { transport, state, surroundings })
+    }
+
+    /// Whether the proxy of `route` is what broke: nobody listens there any more. On the direct route,
+    /// and when the proxy still takes connections, whatever lies behind it did.
+    #[must_use]
+    pub fn is_dead_proxy(route: &Route) -> bool {
+        let Route::Proxy(endpoint) = route else { return false };
+        let Some(address) = endpoint.address() else { return false };
+        TcpStream::connect_timeout(&address, PROXY_PATIENCE).is_err()
+    }
+
+    /// Waits until something is pending, at most as long as the platform holds a poll. `seen`: from the
+    /// last check-in's answer; `route`: how that one went. Only that route is used, and only once.
+    ///
+    /// # Errors
+    /// See [`PollError`].
+    pub fn poll(
+        &mut self,
+        seen: Option<&str>,
+        route: Option<&Route>,
+    ) -> Result<Polled, PollError> {
+        if let Some(route) = route {
+            self.transport.prefer(route);
+        }
+        let session = self.state.session(&mut Vec::new())?;
+        let now = self.surroundings.now();
+        let session =
+            session.filter(|session| session.expires > now).ok_or(PollError::NoSession)?;
+        let path = match seen.filter(|seen| is_plain(seen)) {
+            Some(seen) => format!("/host/v1/notify?seen={seen}"),
+            None => "/host/v1/notify".to_owned(),
+        };
+        let signer = Signer { key: &session.key, asset: &session.asset, token: &session.token };
+        let parts = RequestParts::new(Method::Get.as_str(), &path, &[]);
+        let nonce = Bytes(self.surroundings.random());
+        let headers = signature::sign(signer, &parts, now, nonce);
+        let request =
+            Request { method: Method::Get, path_and_query: &path, headers: &headers, body: &[] };
+        let answer = self.transport.send_once(&request).map_err(PollError::Unreachable)?;
+        match answer.status {
+            204 => Ok(Polled::Nothing),
+            200 => {
+                let told = Notification::read(&answer.body).map_err(|_| PollError::Garbled)?;
+                Ok(Polled::Pending { seen: told.seen })
+            }
+            status => {
+                let retry_after = answer.header("retry-after").and_then(|text| text.parse().ok());
+                Err(PollError::Refused { status, retry_after })
+            }
+        }
+    }
+}
+
+/// Unreserved characters (RFC 3986, 2.3): they stand in a query as they are.
+fn is_plain(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    !text.is_empty() && text.len() <= MAX_SEEN && text.bytes().all(plain)
+}

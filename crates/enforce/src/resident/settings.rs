@@ -1,0 +1,170 @@
+//! What a program that stays does and how often: the host's own file first, then the platform's
+//! configuration, then the defaults.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use serde::Deserialize;
+use xshield_wire::control::{HostConfiguration, Switch};
+
+/// The keys of the configuration file, each `None` when it is not there.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Resident {
+    /// Seconds between two check-ins.
+    pub heartbeat: Option<u64>,
+    /// Seconds between two reports of paths.
+    pub telemetry: Option<u64>,
+    /// Seconds between two looks at the installed software.
+    pub inventory: Option<u64>,
+    /// Whether the cloud's metadata service is asked.
+    pub cloud_metadata: Option<Asking>,
+    /// Whether denials are told as they happen.
+    pub live_events: Option<Telling>,
+    /// Of one core.
+    pub cpu_budget_percent: Option<f64>,
+    /// Resident memory.
+    pub memory_budget_mib: Option<u64>,
+}
+
+/// Whether something on the network is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Asking {
+    /// It is.
+    Ask,
+    /// It is not.
+    Leave,
+}
+
+/// Whether something is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Telling {
+    /// It is.
+    Tell,
+    /// It is not.
+    Leave,
+}
+
+/// What is in use.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Settings {
+    /// Between two check-ins, before jitter.
+    pub heartbeat: Duration,
+    /// Between two reports of paths.
+    pub telemetry: Duration,
+    /// Between two looks at the installed software.
+    pub inventory: Duration,
+    /// Whether the cloud's metadata service is asked.
+    pub cloud_metadata: Asking,
+    /// Whether denials are told as they happen.
+    pub live_events: Telling,
+    /// Of one core, in thousandths.
+    pub cpu_budget: u32,
+    /// Resident memory, in KiB.
+    pub memory_budget: u64,
+}
+
+const HEARTBEAT: RangeInclusive<u64> = 1..=86_400;
+const TELEMETRY: RangeInclusive<u64> = 10..=86_400;
+const INVENTORY: RangeInclusive<u64> = 60..=604_800;
+/// In thousandths of one core.
+const CPU: RangeInclusive<u64> = 1..=1_000;
+/// In MiB.
+const MEMORY: RangeInclusive<u64> = 16..=4_096;
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            heartbeat: Duration::from_secs(120),
+            telemetry: Duration::from_secs(300),
+            inventory: Duration::from_secs(3_600),
+            cloud_metadata: Asking::Leave,
+            live_events: Telling::Tell,
+            cpu_budget: 100,
+            memory_budget: 64 * 1024,
+        }
+    }
+}
+
+impl Resident {
+    /// Refuses values out of bounds, with the key's name and what was expected.
+    pub(crate) fn checked(self) -> Result<Self, (&'static str, String)> {
+        for (field, value, bounds) in [
+            ("heartbeat-seconds", self.heartbeat, HEARTBEAT),
+            ("telemetry-seconds", self.telemetry, TELEMETRY),
+            ("inventory-seconds", self.inventory, INVENTORY),
+            ("memory-budget-mib", self.memory_budget_mib, MEMORY),
+        ] {
+            if value.is_some_and(|value| !bounds.contains(&value)) {
+                return Err((field, format!("expected {} to {}", bounds.start(), bounds.end())));
+            }
+        }
+        if self.cpu_budget_percent.is_some_and(|percent| !(0.1..=100.0).contains(&percent)) {
+            return Err(("cpu-budget-percent", "expected 0.1 to 100".to_owned()));
+        }
+        Ok(self)
+    }
+
+    /// What is in use, with what the platform configures where the file is silent. A value of the
+    /// platform that is out of bounds counts as the nearest one within.
+    #[must_use]
+    pub fn settings(&self, platform: Option<&HostConfiguration>) -> Settings {
+        let default = Settings::default();
+        let of_platform = platform.cloned().unwrap_or_default();
+        let seconds = |own: Option<u64>, theirs: Option<u32>, bounds: RangeInclusive<u64>, or| {
+            let theirs = theirs.map(|value| within(u64::from(value), bounds));
+            own.or(theirs).map_or(or, Duration::from_secs)
+        };
+        let asking = of_platform.cloud_metadata.map(|switch| match switch {
+            Switch::On => Asking::Ask,
+            Switch::Off => Asking::Leave,
+        });
+        let telling = of_platform.live_events.map(|switch| match switch {
+            Switch::On => Telling::Tell,
+            Switch::Off => Telling::Leave,
+        });
+        let percent = self.cpu_budget_percent.map(|percent| (percent * 10.0).round() as u32);
+        let cpu = of_platform.cpu_budget.map(|cpu| within(u64::from(cpu), CPU) as u32);
+        let memory = of_platform.memory_budget.map(|mib| within(u64::from(mib), MEMORY));
+        let memory = self.memory_budget_mib.or(memory);
+        Settings {
+            heartbeat: seconds(self.heartbeat, of_platform.heartbeat, HEARTBEAT, default.heartbeat),
+            telemetry: seconds(self.telemetry, of_platform.telemetry, TELEMETRY, default.telemetry),
+            inventory: seconds(self.inventory, of_platform.inventory, INVENTORY, default.inventory),
+            cloud_metadata: self.cloud_metadata.or(asking).unwrap_or(default.cloud_metadata),
+            live_events: self.live_events.or(telling).unwrap_or(default.live_events),
+            cpu_budget: percent.or(cpu).unwrap_or(default.cpu_budget),
+            memory_budget: memory.map_or(default.memory_budget, |mib| mib * 1024),
+        }
+    }
+}
+
+fn within(value: u64, bounds: RangeInclusive<u64>) -> u64 {
+    value.clamp(*bounds.start(), *bounds.end())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_goes_before_the_platform_and_the_platform_before_the_default() {
+        let platform = HostConfiguration {
+            version: 1,
+            heartbeat: Some(60),
+            telemetry: Some(1),
+            cloud_metadata: Some(Switch::On),
+            cpu_budget: Some(u16::MAX),
+            ..HostConfiguration::default()
+        };
+        let file = Resident { heartbeat: Some(30), ..Resident::default() };
+        assert_eq!(Resident::default().settings(None), Settings::default());
+        let both = file.settings(Some(&platform));
+        assert_eq!(both.heartbeat, Duration::from_secs(30));
+        assert_eq!(both.telemetry, Duration::from_secs(10), "the nearest that is allowed");
+        assert_eq!((both.cloud_metadata, both.cpu_budget), (Asking::Ask, 1_000));
+        assert_eq!(both.memory_budget, Settings::default().memory_budget);
+        assert_eq!(file.settings(None).heartbeat, Duration::from_secs(30));
+    }
+}

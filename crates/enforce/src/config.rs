@@ -103,6 +103,31 @@ pub enum ConfigError {
     },
 }
 
+/// Every key, in the order of the file's documentation.
+pub const KEYS: [&str; 21] = [
+    "platform",
+    "ca",
+    "ca-file",
+    "policy-keys",
+    "enforcement-key",
+    "enforcement-key-file",
+    "proxy",
+    "proxy-user",
+    "proxy-password",
+    "state-directory",
+    "probation-seconds",
+    "stale-answers-seconds",
+    "nftables",
+    "boot-unit",
+    "heartbeat-seconds",
+    "telemetry-seconds",
+    "inventory-seconds",
+    "cloud-metadata",
+    "live-events",
+    "cpu-budget-percent",
+    "memory-budget-mib",
+];
+
 /// The file as it is written. Either the value or the file that holds it.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -295,4 +320,17 @@ fn read_bounded(path: &Path) -> Result<String, ConfigError> {
     let file = std::fs::File::open(path).map_err(fail)?;
     file.take(MAX_SIZE).read_to_string(&mut text).map_err(fail)?;
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_is_listed() {
+        let refused = Config::parse(Path::new("x"), "platfrom: a", Layout::Flat).unwrap_err();
+        let text = refused.to_string();
+        let expected = format!("expected one of {} at", KEYS.join(", "));
+        assert!(text.contains(&expected), "{text}");
+    }
 }

@@ -5,10 +5,9 @@ use std::time::Instant;
 use xshield_firewall::{Firewall, FlowDump, Hit, Programmed};
 use xshield_host::linux::kernel_log::{self, LoggedFlow, Moment, Sources};
 use xshield_policy::Bound;
-use xshield_wire::Bytes;
 use xshield_wire::message::{
     CheckInAnswer, CommandKind, DirectionState, EventKind, EventReport, EventSource, FirewallEvent,
-    ProgrammedReport, Report, ReportBody, UnenforceableRule, VERSION,
+    ProgrammedReport, Report, ReportBody, UnenforceableRule,
 };
 
 use crate::client::{pack, to_json};
@@ -183,12 +182,9 @@ impl Run<'_> {
     }
 
     pub(crate) fn put(&mut self, body: ReportBody) {
-        self.progress.outbox.push(Report {
-            version: VERSION,
-            batch: Bytes(self.cycle.surroundings.random()),
-            created: self.cycle.surroundings.now(),
-            body,
-        });
+        let surroundings = self.cycle.surroundings;
+        let report = Report::new(surroundings.random(), surroundings.now(), body);
+        self.progress.outbox.push(report);
     }
 
     /// Moves what was written down together with the positions into the spool. A kill in between moves

@@ -8,6 +8,7 @@ use xshield_firewall::threat::ThreatTable;
 use xshield_firewall::{Firewall, FirewallError, explain};
 use xshield_host::files::FileError;
 use xshield_host::linux::firewalld::{self, Firewalld};
+use xshield_host::linux::system::SystemError;
 use xshield_host::lock::{self, LockError};
 use xshield_policy::Packet;
 use xshield_wire::message::{InForce, Problem, UnixSeconds};
@@ -49,6 +50,9 @@ pub enum VerbError {
     /// The boot unit can't be removed.
     #[error(transparent)]
     BootUnit(#[from] BootUnitError),
+    /// The system can't be asked.
+    #[error(transparent)]
+    System(#[from] SystemError),
     /// firewalld owns this host's firewall.
     #[error("firewalld is on this host: two owners of one firewall is none; nothing was restored")]
     Firewalld,
@@ -165,7 +169,7 @@ pub fn explain_packet(packet: &Packet) -> Result<Explanation, VerbError> {
     Ok(explain(&programmed, packet))
 }
 
-fn open(config: &Config) -> Result<StateDirectory, VerbError> {
+pub(crate) fn open(config: &Config) -> Result<StateDirectory, VerbError> {
     let path = &config.state_directory;
     StateDirectory::open(path)
         .map_err(|source| VerbError::StateDirectory { path: path.clone(), source })

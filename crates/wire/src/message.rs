@@ -308,6 +308,14 @@ pub struct Report {
     pub body: ReportBody,
 }
 
+impl Report {
+    /// A report of this version. `batch`: random.
+    #[must_use]
+    pub fn new(batch: [u8; 16], created: UnixSeconds, body: ReportBody) -> Self {
+        Self { version: VERSION, batch: Bytes(batch), created, body }
+    }
+}
+
 /// The kinds of reports.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]

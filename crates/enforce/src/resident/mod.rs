@@ -2,6 +2,9 @@
 
 mod poll;
 pub mod settings;
+mod usage;
+pub mod verbs;
 
 pub use poll::{PollError, Polled, Poller};
 pub use settings::{Asking, Resident, Settings, Telling};
+pub use usage::Meter;

@@ -48,6 +48,12 @@ pub enum PollError {
     /// The session can't be read.
     #[error("reading the session failed")]
     State(#[from] FileError),
+    /// The state directory can't be used.
+    #[error("opening the state directory failed")]
+    Directory(#[from] std::io::Error),
+    /// The transport can't be set up.
+    #[error("preparing the connection to the platform failed")]
+    Setup(#[from] ConfigError),
     /// No answer.
     #[error("the notification can't be waited for")]
     Unreachable(#[source] TransportError),
@@ -62,14 +68,6 @@ pub enum PollError {
     /// An answer that can't be understood.
     #[error("the platform's notification can't be understood; upgrade the older side")]
     Garbled,
-}
-
-impl PollError {
-    /// Whether trying again soon may help: the connection broke, the platform did not say no.
-    #[must_use]
-    pub fn is_broken_route(&self) -> bool {
-        matches!(self, Self::Unreachable(_))
-    }
 }
 
 /// Waits for notifications.
@@ -111,11 +109,7 @@ impl Poller {
     ///
     /// # Errors
     /// See [`PollError`].
-    pub fn poll(
-        &mut self,
-        seen: Option<&str>,
-        route: Option<&Route>,
-    ) -> Result<Polled, PollError> {
+    pub fn poll(&mut self, seen: Option<&str>, route: Option<&Route>) -> Result<Polled, PollError> {
         if let Some(route) = route {
             self.transport.prefer(route);
         }

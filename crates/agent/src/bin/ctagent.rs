@@ -1,0 +1,224 @@
+//! `ctagent`: resident enforcement. The command line and nothing else.
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("ctagent runs on Linux");
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use xshield_agent::config_file::{self, Change, DEFAULT_PATH};
+use xshield_agent::control::{DEFAULT_SOCKET, Request, client};
+use xshield_agent::log::Level;
+use xshield_agent::register::{self, Registration};
+use xshield_agent::{restart, service, systemd};
+use xshield_enforce::state::chain;
+use xshield_enforce::{Surroundings, verbs};
+
+/// Enforces this host's policy for as long as it runs.
+#[derive(Parser)]
+#[command(name = "ctagent", version)]
+struct CommandLine {
+    /// The configuration file.
+    #[arg(long, global = true, value_name = "FILE", default_value = DEFAULT_PATH)]
+    config: PathBuf,
+    /// The socket over which the running agent is asked.
+    #[arg(long, global = true, value_name = "PATH", default_value = DEFAULT_SOCKET)]
+    socket: PathBuf,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run in the foreground until SIGTERM (the default); the service does this.
+    Run(Run),
+    /// Make this host known to a platform: write the configuration and start the service.
+    Register(Register),
+    /// Change the list of proxies and restart the service.
+    #[command(name = "updateProxy")]
+    UpdateProxy(UpdateProxy),
+    /// Start the service, now and at every boot.
+    Start,
+    /// Stop the service; the policy stays in force.
+    Stop,
+    /// How the agent stands, as text.
+    Status,
+    /// Take service, tables and state away; with --clean the configuration, too.
+    Remove(Remove),
+    /// Put the last-known-good ruleset into the kernel without asking anyone.
+    Restore,
+    /// Print a shell's completions.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Args)]
+struct Run {
+    /// How much is said: error, warning, info or debug.
+    #[arg(long, default_value = "info")]
+    log_level: Level,
+}
+
+#[derive(Args)]
+struct Register {
+    /// Where the platform is: NAME, NAME:PORT or https://NAME:PORT.
+    #[arg(long)]
+    domain: Option<String>,
+    /// The enforcement key that the platform gave out.
+    #[arg(long = "deploymentKey", value_name = "KEY")]
+    deployment_key: Option<String>,
+    /// The file that `xshield key create --host-config` wrote; holds everything.
+    #[arg(long, value_name = "FILE")]
+    onboarding: Option<PathBuf>,
+    /// The CA that the platform's certificate must come from (PEM).
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// A key that rulesets may be signed with; may be given several times.
+    #[arg(long = "policy-key", value_name = "KEY")]
+    policy_keys: Vec<String>,
+    /// Leave the service as it is.
+    #[arg(long = "skipStart")]
+    skip_start: bool,
+}
+
+#[derive(Args)]
+struct UpdateProxy {
+    /// In the order in which they are tried: http://ADDRESS:PORT,http://[ADDRESS]:PORT; empty: none.
+    #[arg(long, value_name = "LIST")]
+    proxy: String,
+    /// Their users, in the same order.
+    #[arg(long = "proxyUser", value_name = "LIST", default_value = "")]
+    user: String,
+    /// Their passwords in base64, in the same order.
+    #[arg(long = "proxyPassword", value_name = "LIST", default_value = "")]
+    password: String,
+    /// Change the file only.
+    #[arg(long = "skipRestart")]
+    skip_restart: bool,
+}
+
+#[derive(Args)]
+struct Remove {
+    /// The configuration, too.
+    #[arg(long)]
+    clean: bool,
+}
+
+fn main() -> ExitCode {
+    let line = CommandLine::parse();
+    match carry_out(&line) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ctagent: {}", chain(error.as_ref()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn carry_out(line: &CommandLine) -> Result<(), Box<dyn Error>> {
+    match &line.command {
+        None => Ok(service::run(&absolute(&line.config), &line.socket, Level::Info)?),
+        Some(Command::Run(Run { log_level })) => {
+            Ok(service::run(&absolute(&line.config), &line.socket, *log_level)?)
+        }
+        Some(Command::Register(given)) => register(line, given),
+        Some(Command::UpdateProxy(given)) => update_proxy(line, given),
+        Some(Command::Start) => Ok(systemd::systemctl("enable", &["--now"])?),
+        Some(Command::Stop) => Ok(systemd::systemctl("stop", &[])?),
+        Some(Command::Status) => {
+            let status = client::ask(&line.socket, &Request::Status)?;
+            println!("{}", xshield_agent::show::status(&status));
+            Ok(())
+        }
+        Some(Command::Remove(Remove { clean })) => remove(line, *clean),
+        Some(Command::Restore) => {
+            let config = config_file::load(&line.config)?.config;
+            let surroundings = Surroundings::of_this_host(absolute(&line.config));
+            let in_force = verbs::restore(&config, &surroundings)?;
+            println!("restored revision {}", in_force.revision);
+            Ok(())
+        }
+        Some(Command::Completions { shell }) => {
+            let mut command = CommandLine::command();
+            clap_complete::generate(*shell, &mut command, "ctagent", &mut std::io::stdout());
+            Ok(())
+        }
+    }
+}
+
+fn register(line: &CommandLine, given: &Register) -> Result<(), Box<dyn Error>> {
+    let registration = Registration {
+        domain: given.domain.clone(),
+        deployment_key: given.deployment_key.clone(),
+        onboarding: given.onboarding.clone(),
+        ca: given.ca.clone(),
+        policy_keys: given.policy_keys.clone(),
+    };
+    register::register(&line.config, &registration)?;
+    println!("{} is written", line.config.display());
+    if given.skip_start {
+        return Ok(());
+    }
+    if systemd::runs_here() {
+        systemd::systemctl("enable", &[])?;
+        systemd::systemctl("restart", &[])?;
+        println!("the service runs; see `ctagent status`");
+    } else {
+        println!("systemd does not run this host: start `ctagent run` by other means");
+    }
+    Ok(())
+}
+
+fn update_proxy(line: &CommandLine, given: &UpdateProxy) -> Result<(), Box<dyn Error>> {
+    let texts =
+        [("proxy", &given.proxy), ("proxy-user", &given.user), ("proxy-password", &given.password)];
+    let changes: Result<Vec<_>, _> =
+        texts.into_iter().map(|(key, value)| Change::new(key, value)).collect();
+    config_file::change(&line.config, &changes?)?;
+    println!("{} is changed", line.config.display());
+    if !given.skip_restart {
+        println!("{}", restart::restart(&line.socket)?);
+    }
+    Ok(())
+}
+
+fn remove(line: &CommandLine, clean: bool) -> Result<(), Box<dyn Error>> {
+    if systemd::runs_here() {
+        // A unit that is not installed can't be disabled, and need not be.
+        if let Err(error) = systemd::systemctl("disable", &["--now"]) {
+            eprintln!("ctagent: {}", chain(&error));
+        }
+    }
+    match config_file::load(&line.config) {
+        Ok(loaded) => {
+            let surroundings = Surroundings::of_this_host(absolute(&line.config));
+            verbs::remove(&loaded.config, &surroundings)?;
+            println!("removed our tables, the boot unit and the state directory");
+        }
+        Err(error) if !line.config.exists() => {
+            eprintln!("ctagent: {}: there is no state to remove", chain(&error));
+        }
+        Err(error) => return Err(error.into()),
+    }
+    if clean {
+        for suffix in ["", ".previous", ".lock"] {
+            let path = PathBuf::from(format!("{}{suffix}", line.config.display()));
+            match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(error.into());
+                }
+                _ => {}
+            }
+        }
+        println!("removed {}", line.config.display());
+    }
+    Ok(())
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}

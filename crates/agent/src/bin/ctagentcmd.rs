@@ -1,0 +1,133 @@
+//! `ctagentcmd`: asks the running agent and changes its configuration. The command line and nothing
+//! else.
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use serde_json::Value;
+use xshield_agent::config_file::{self, Change, DEFAULT_PATH};
+use xshield_agent::control::{DEFAULT_SOCKET, Request, client};
+use xshield_agent::log::Level;
+use xshield_agent::{restart, show};
+use xshield_enforce::state::chain;
+
+/// Asks the agent that runs on this host, and changes its configuration.
+#[derive(Parser)]
+#[command(name = "ctagentcmd", version)]
+struct CommandLine {
+    /// The configuration file.
+    #[arg(long, global = true, value_name = "FILE", default_value = DEFAULT_PATH)]
+    config: PathBuf,
+    /// The socket over which the running agent is asked.
+    #[arg(long, global = true, value_name = "PATH", default_value = DEFAULT_SOCKET)]
+    socket: PathBuf,
+    /// Print JSON instead of text.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// How the agent stands: policy, last cycle, routes, usage.
+    Status,
+    /// What the agent uses and what waits to be sent.
+    Telemetry,
+    /// What the kernel holds, as it is read back.
+    Policy,
+    /// The flows that the kernel recorded, most packets first.
+    Flows {
+        /// At most so many.
+        #[arg(long, default_value_t = 20)]
+        most: usize,
+    },
+    /// Which rule in the kernel decides about a packet, and why.
+    Explain {
+        /// E.g. 'in tcp 10.0.0.5:40000 -> :22', 'out udp -> 10.0.0.9:53'.
+        packet: String,
+    },
+    /// Collect diagnostics into a file on this host.
+    Diag,
+    /// Run a cycle now.
+    Run,
+    /// How much the agent says in its log; without LEVEL, print it.
+    LogLevel {
+        /// error, warning, info or debug.
+        level: Option<Level>,
+    },
+    /// Change values of the configuration and restart the service.
+    #[command(name = "updateConfig")]
+    UpdateConfig(UpdateConfig),
+    /// Print a shell's completions.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Args)]
+struct UpdateConfig {
+    /// E.g. 'configuration.proxy;configuration.proxy-user;configuration.proxy-password'.
+    #[arg(long, value_name = "NAMES")]
+    param: String,
+    /// As many values, e.g. 'http://10.10.6.4:3128;u1;BASE64'.
+    #[arg(long, value_name = "VALUES", allow_hyphen_values = true)]
+    value: String,
+    /// Change the file only.
+    #[arg(long = "skipRestart")]
+    skip_restart: bool,
+}
+
+fn main() -> ExitCode {
+    let line = CommandLine::parse();
+    match carry_out(&line) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ctagentcmd: {}", chain(error.as_ref()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn carry_out(line: &CommandLine) -> Result<(), Box<dyn Error>> {
+    let (request, text): (Request, fn(&Value) -> String) = match &line.command {
+        Command::Status => (Request::Status, show::status),
+        Command::Telemetry => (Request::Telemetry, pretty),
+        Command::Policy => (Request::Policy, |policy| show::plain(&policy["text"])),
+        Command::Flows { most } => (Request::Flows { most: *most }, show::flows),
+        Command::Explain { packet } => {
+            (Request::Explain { packet: packet.clone() }, show::explanation)
+        }
+        Command::Diag => (Request::Diagnostics, show::plain),
+        Command::Run => (Request::Run, |_| "a cycle runs".to_owned()),
+        Command::LogLevel { level } => {
+            (Request::LogLevel { level: *level }, |answer| show::plain(&answer["level"]))
+        }
+        Command::UpdateConfig(given) => return update_config(line, given),
+        Command::Completions { shell } => {
+            let mut command = CommandLine::command();
+            clap_complete::generate(*shell, &mut command, "ctagentcmd", &mut std::io::stdout());
+            return Ok(());
+        }
+    };
+    let answer = client::ask(&line.socket, &request)?;
+    println!("{}", if line.json { answer.to_string() } else { text(&answer) });
+    Ok(())
+}
+
+fn update_config(line: &CommandLine, given: &UpdateConfig) -> Result<(), Box<dyn Error>> {
+    let changes = Change::list(&given.param, &given.value)?;
+    config_file::change(&line.config, &changes)?;
+    println!("{} is changed", line.config.display());
+    if !given.skip_restart {
+        println!("{}", restart::restart(&line.socket)?);
+    }
+    Ok(())
+}
+
+fn pretty(value: &Value) -> String {
+    serde_json::to_string_pretty(value).unwrap_or_default()
+}

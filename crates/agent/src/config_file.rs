@@ -1,0 +1,213 @@
+//! `config.yaml`: read, checked, and changed in place.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+use xshield_enforce::config::{Config, ConfigError, KEYS, Layout};
+use xshield_enforce::files::{self, Access, FileError};
+use xshield_enforce::lock::{self, LockError};
+
+use crate::yaml::{Document, EditError, Scalar};
+
+/// Where the configuration is looked for when nothing else is said.
+pub const DEFAULT_PATH: &str = "/etc/xshield/config.yaml";
+/// The section that is ours.
+pub const SECTION: &str = "configuration";
+
+/// A checked configuration and what was not understood of it.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What is in use.
+    pub config: Config,
+    /// Keys that nobody here knows, with their lines: kept, and without effect.
+    pub unknown: Vec<(usize, String)>,
+}
+
+/// Why the configuration could not be changed. The file is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    /// It can't be read, or what came of it is not as documented.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// It can't be edited by its lines.
+    #[error("{path}: {source}", path = .path.display())]
+    Edit {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: EditError,
+    },
+    /// A key that does not exist.
+    #[error("{key:?} is no key of the configuration; expected one of {}", known_keys())]
+    UnknownKey {
+        /// As given.
+        key: String,
+    },
+    /// Not as many values as keys.
+    #[error(
+        "{params} parameters and {values} values: give as many of the one as of the other, \
+         separated by semicolons"
+    )]
+    Counts {
+        /// How many keys were given.
+        params: usize,
+        /// How many values.
+        values: usize,
+    },
+    /// The edit would have changed something else as well.
+    #[error(
+        "{path} can't be changed by its lines without changing something else: change it by hand",
+        path = .0.display()
+    )]
+    Unsure(PathBuf),
+    /// The file or its copy can't be written.
+    #[error(transparent)]
+    Write(#[from] FileError),
+    /// Someone else changes it at this moment.
+    #[error("the configuration is being changed by another command; try again")]
+    Busy,
+    /// The lock can't be taken.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+}
+
+fn known_keys() -> String {
+    KEYS.map(|key| format!("{SECTION}.{key}")).join(", ")
+}
+
+/// A key and its new value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    key: &'static str,
+    value: String,
+}
+
+impl Change {
+    /// `key`: without the section's name.
+    ///
+    /// # Errors
+    /// When there is no such key.
+    pub fn new(key: &str, value: &str) -> Result<Self, ChangeError> {
+        let known = KEYS.into_iter().find(|known| *known == key);
+        let key = known.ok_or_else(|| ChangeError::UnknownKey { key: key.to_owned() })?;
+        Ok(Self { key, value: value.to_owned() })
+    }
+
+    /// A number where the key takes one.
+    fn scalar(&self) -> Scalar<'_> {
+        let numeric = ["-seconds", "-percent", "-mib"].iter().any(|end| self.key.ends_with(end));
+        match self.value.parse::<f64>() {
+            Ok(number) if numeric && number.is_finite() => Scalar::Number(number),
+            _ => Scalar::Text(&self.value),
+        }
+    }
+
+    /// Reads `a;b;c` and `x;y;z`.
+    ///
+    /// # Errors
+    /// When there are not as many values as keys, or a key does not exist.
+    pub fn list(params: &str, values: &str) -> Result<Vec<Self>, ChangeError> {
+        let params: Vec<&str> = params.split(';').map(str::trim).collect();
+        let values: Vec<&str> = values.split(';').map(str::trim).collect();
+        if params.len() != values.len() {
+            return Err(ChangeError::Counts { params: params.len(), values: values.len() });
+        }
+        let pairs = params.into_iter().zip(values);
+        let change = |(param, value): (&str, &str)| {
+            let key = param.strip_prefix(SECTION).and_then(|rest| rest.strip_prefix('.'));
+            match key {
+                Some(key) => Self::new(key, value).map_err(|_| unknown(param)),
+                None => Err(unknown(param)),
+            }
+        };
+        pairs.map(change).collect()
+    }
+}
+
+fn unknown(param: &str) -> ChangeError {
+    ChangeError::UnknownKey { key: param.to_owned() }
+}
+
+/// Reads and checks the file.
+///
+/// # Errors
+/// See [`ConfigError`]; every message names the file and the place.
+pub fn load(path: &Path) -> Result<Loaded, ConfigError> {
+    check(path, &Config::read_text(path)?)
+}
+
+fn check(path: &Path, text: &str) -> Result<Loaded, ConfigError> {
+    // What can't be cut into lines may still be good YAML.
+    let (text, unknown) = match Document::parse(text, SECTION) {
+        Ok(document) if !document.has_section() => {
+            let reason =
+                "missing: expected the keys below it, each on a line of its own".to_owned();
+            return Err(ConfigError::Value { path: path.to_owned(), field: SECTION, reason });
+        }
+        Ok(document) => document.without_unknown(|key| KEYS.contains(&key)),
+        Err(_) => (text.to_owned(), Vec::new()),
+    };
+    Ok(Loaded { config: Config::parse(path, &text, Layout::Nested)?, unknown })
+}
+
+/// Changes values: all of them, or nothing. What was there before stays beside it as `….previous`.
+///
+/// # Errors
+/// See [`ChangeError`]; the file is then as it was.
+pub fn change(path: &Path, changes: &[Change]) -> Result<(), ChangeError> {
+    let beside = PathBuf::from(format!("{}.lock", path.display()));
+    let _lock = lock::try_lock(&beside)?.ok_or(ChangeError::Busy)?;
+    let old = Config::read_text(path)?;
+    let new = edited(path, &old, changes)?;
+    check(path, &new)?;
+    if new != old {
+        let previous = PathBuf::from(format!("{}.previous", path.display()));
+        files::write(&previous, old.as_bytes(), Access::Private)?;
+        files::write(path, new.as_bytes(), Access::Private)?;
+    }
+    Ok(())
+}
+
+/// The text with the changes, proven to differ in them alone.
+fn edited(path: &Path, old: &str, changes: &[Change]) -> Result<String, ChangeError> {
+    let failed = |source| ChangeError::Edit { path: path.to_owned(), source };
+    let mut document = Document::parse(old, SECTION).map_err(failed)?;
+    for change in changes {
+        document.set(change.key, change.scalar()).map_err(failed)?;
+    }
+    let new = document.to_text();
+    let unsure = || ChangeError::Unsure(path.to_owned());
+    let mut expected = values(old).ok_or_else(unsure)?;
+    let section = expected.entry(SECTION).or_insert_with(|| Value::Object(Map::new()));
+    if section.is_null() {
+        *section = Value::Object(Map::new());
+    }
+    for change in changes {
+        let value = values_of(&change.scalar()).ok_or_else(unsure)?;
+        let section = section.as_object_mut().ok_or_else(unsure)?;
+        section.insert(change.key.to_owned(), value);
+    }
+    if values(&new) != Some(expected) {
+        return Err(unsure());
+    }
+    Ok(new)
+}
+
+fn values_of(scalar: &Scalar<'_>) -> Option<Value> {
+    match scalar {
+        Scalar::Text(text) => Some(Value::String((*text).to_owned())),
+        Scalar::Number(number) => serde_saphyr::from_str(&number.to_string()).ok(),
+    }
+}
+
+fn values(text: &str) -> Option<Map<String, Value>> {
+    match serde_saphyr::from_str(text).ok()? {
+        Value::Object(values) => Some(values),
+        Value::Null => Some(Map::new()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+#[path = "config_file_tests.rs"]
+mod tests;

@@ -1,0 +1,100 @@
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
+
+use super::*;
+
+const KEY: &str = "xek1_k1_BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwdfsyzF";
+
+fn file() -> (tempfile::TempDir, PathBuf, String) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("config.yaml");
+    let text = format!(
+        "# by hand\nconfiguration:\n  platform: https://192.0.2.1:8443\n  ca: PEM\n  \
+         policy-keys: [{POLICY_KEY}]\n  enforcement-key: {KEY}\n  proxy: '' # none yet\n  \
+         x-rack: 7\nsite: north\n"
+    );
+    fs::write(&path, &text).unwrap();
+    (directory, path, text)
+}
+
+const POLICY_KEY: &str = "/RckOFqgx1tk+3jNYC+h2ZH96/drE8WO1wLqyDXp9hg=";
+
+#[test]
+fn unknown_keys_are_kept_and_named() {
+    let (_directory, path, _) = file();
+    let loaded = load(&path).unwrap();
+    let names: Vec<_> = loaded.unknown.iter().map(|(line, key)| (*line, key.as_str())).collect();
+    assert_eq!(names, [(8, "x-rack"), (9, "site")]);
+}
+
+#[test]
+fn proxies_are_changed_as_given_and_the_old_file_stays_beside() {
+    let (_directory, path, old) = file();
+    let params = "configuration.proxy;configuration.proxy-user;configuration.proxy-password";
+    let values = "http://10.10.6.4:3128,http://[fd00::1]:4128;u1,u2;c2VjcmV0,c2VjcmV0";
+    change(&path, &Change::list(params, values).unwrap()).unwrap();
+    let new = fs::read_to_string(&path).unwrap();
+    assert!(new.starts_with("# by hand\n") && new.ends_with("site: north\n"), "{new}");
+    assert!(new.contains("  proxy: 'http://10.10.6.4:3128,http://[fd00::1]:4128' # none yet\n"));
+    assert_eq!(load(&path).unwrap().config.proxies.as_slice().len(), 2);
+    let previous = path.with_file_name("config.yaml.previous");
+    assert_eq!(fs::read_to_string(&previous).unwrap(), old);
+    for path in [&path, &previous] {
+        assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    change(&path, &Change::list("configuration.heartbeat-seconds", "45").unwrap()).unwrap();
+    let resident = load(&path).unwrap().config.resident;
+    assert_eq!(resident.settings(None).heartbeat, Duration::from_secs(45));
+}
+
+#[test]
+fn what_is_wrong_leaves_the_file_as_it_was() {
+    let (_directory, path, old) = file();
+    for (params, values, reason) in [
+        ("configuration.proxy", "proxy.example.com:3128", "host name"),
+        ("configuration.proxy", "10.0.0.1", "no port"),
+        (
+            "configuration.proxy;configuration.proxy-user;configuration.proxy-password",
+            "10.0.0.1:1;u;plain!",
+            "console's installation page",
+        ),
+        ("configuration.proxy;configuration.proxy-user", "10.0.0.1:1;a,b", "2 users for 1 proxies"),
+        ("configuration.proxy;configuration.proxy-user", "10.0.0.1:1", "2 parameters and 1 values"),
+        ("configuration.prox", "x", "no key of the configuration"),
+        ("proxy", "10.0.0.1:1", "no key of the configuration"),
+        ("other.proxy", "10.0.0.1:1", "no key of the configuration"),
+        ("configuration.heartbeat-seconds", "often", "config.yaml:"),
+        ("configuration.heartbeat-seconds", "0", "expected 1 to 86400"),
+        ("configuration.platform", "http://192.0.2.1", "https://"),
+    ] {
+        let result = Change::list(params, values).and_then(|changes| change(&path, &changes));
+        let error = result.unwrap_err();
+        let mut text = error.to_string();
+        let mut source = std::error::Error::source(&error);
+        while let Some(cause) = source {
+            text += &format!(": {cause}");
+            source = cause.source();
+        }
+        assert!(text.contains(reason), "{params} = {values}: {text}");
+        assert!(!text.contains("plain!"), "{text}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), old, "{params}");
+    }
+}
+
+#[test]
+fn malformed_files_are_refused_with_line_and_column() {
+    let (_directory, path, old) = file();
+    for (text, place) in [
+        (old.replace("  ca: PEM", "  ca: [PEM"), "config.yaml:"),
+        (old.replace("configuration:", "configuratoin:"), "config.yaml: configuration: missing"),
+        (old.replace("  ca: PEM", "  ca: PEM\n  heartbeat-seconds: [1]"), "config.yaml:5:"),
+    ] {
+        fs::write(&path, &text).unwrap();
+        let error = load(&path).unwrap_err().to_string();
+        assert!(error.contains(place), "{error}");
+        assert!(change(&path, &Change::list("configuration.proxy", "").unwrap()).is_err());
+        assert_eq!(fs::read_to_string(&path).unwrap(), text);
+    }
+}

@@ -1,0 +1,66 @@
+//! Asking the running agent.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::{Answer, LONGEST_ANSWER, Request};
+
+/// How long the agent may take; collecting diagnostics takes longest.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// Nobody listens.
+    #[error("the agent does not run ({path}): start it with `ctagent start`", path = .0.display())]
+    NotRunning(PathBuf),
+    /// Only root may ask.
+    #[error("only root may ask the agent: run this as root")]
+    NotRoot,
+    /// The connection broke.
+    #[error("asking the agent at {path} failed", path = .path.display())]
+    Broken {
+        /// The socket.
+        path: PathBuf,
+        /// What the OS said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The answer is not one.
+    #[error("the agent's answer can't be understood; is it of another version?")]
+    Garbled,
+    /// It said no.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Asks the agent that listens at `socket`.
+///
+/// # Errors
+/// See [`AskError`].
+pub fn ask(socket: &Path, request: &Request) -> Result<Value, AskError> {
+    let broken = |source: std::io::Error| match source.kind() {
+        std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused => {
+            AskError::NotRunning(socket.to_owned())
+        }
+        std::io::ErrorKind::PermissionDenied => AskError::NotRoot,
+        _ => AskError::Broken { path: socket.to_owned(), source },
+    };
+    let mut stream = UnixStream::connect(socket).map_err(broken)?;
+    stream.set_read_timeout(Some(PATIENCE)).map_err(broken)?;
+    let mut line = serde_json::to_vec(request).map_err(|_| AskError::Garbled)?;
+    line.push(b'\n');
+    stream.write_all(&line).map_err(broken)?;
+    let mut answer = String::new();
+    let mut reader = BufReader::new(stream).take(LONGEST_ANSWER);
+    reader.read_line(&mut answer).map_err(broken)?;
+    match serde_json::from_str(&answer) {
+        Ok(Answer::Ok(value)) => Ok(value),
+        Ok(Answer::Error(reason)) => Err(AskError::Refused(reason)),
+        Err(_) => Err(AskError::Garbled),
+    }
+}

@@ -1,0 +1,179 @@
+//! Answering `ctagentcmd`.
+
+use std::fs::{self, Permissions};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::net::sockopt::socket_peercred;
+use serde::Serialize;
+use serde_json::{Value, json};
+use xshield_enforce::resident::verbs as resident;
+use xshield_enforce::state::chain;
+use xshield_enforce::{Packet, verbs};
+
+use super::{Answer, LONGEST_REQUEST, Request};
+use crate::agent::{Agent, Wake};
+
+/// How long a caller may take to ask and to take the answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Why nobody can be answered.
+#[derive(Debug, thiserror::Error)]
+#[error("listening at {path} failed", path = .path.display())]
+pub struct ListenError {
+    path: PathBuf,
+    #[source]
+    source: io::Error,
+}
+
+/// The socket. Dropping it removes it.
+#[derive(Debug)]
+pub struct Server {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Server {
+    /// Listens at `path`. What a killed agent left there is removed: whoever calls holds the lock that
+    /// only one agent can hold.
+    ///
+    /// # Errors
+    /// When the directory or the socket can't be made.
+    pub fn listen(path: &Path) -> Result<Self, ListenError> {
+        let failed = |source| ListenError { path: path.to_owned(), source };
+        if let Some(parent) = path.parent() {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(failed)?;
+        }
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
+        }
+        let listener = UnixListener::bind(path).map_err(failed)?;
+        fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(failed)?;
+        Ok(Self { listener, path: path.to_owned() })
+    }
+
+    /// Answers one caller after the other, for as long as the process lives.
+    pub fn run(&self, agent: &Agent) {
+        for stream in self.listener.incoming() {
+            let answered = stream.and_then(|stream| answer(agent, stream));
+            if let Err(error) = answered {
+                agent.log.debug(&format!("a request over the control socket failed: {error}"));
+                agent.rest(Duration::from_millis(10));
+            }
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+fn answer(agent: &Agent, stream: UnixStream) -> io::Result<()> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let caller = socket_peercred(&stream)?.uid;
+    let answer = if caller.is_root() || caller == rustix::process::geteuid() {
+        match read(&stream)? {
+            Ok(request) => carry_out(agent, &request),
+            Err(reason) => Answer::Error(reason),
+        }
+    } else {
+        Answer::Error("only root may ask the agent".to_owned())
+    };
+    let mut line = serde_json::to_vec(&answer)?;
+    line.push(b'\n');
+    (&stream).write_all(&line)
+}
+
+fn read(stream: &UnixStream) -> io::Result<Result<Request, String>> {
+    let mut line = String::new();
+    BufReader::new(stream.take(LONGEST_REQUEST)).read_line(&mut line)?;
+    Ok(serde_json::from_str(&line).map_err(|error| format!("the request is not one: {error}")))
+}
+
+fn carry_out(agent: &Agent, request: &Request) -> Answer {
+    match request {
+        Request::Status => Answer::Ok(status(agent)),
+        Request::Telemetry => Answer::Ok(telemetry(agent)),
+        Request::Policy => found(agent.config(resident::policy)),
+        Request::Flows { most } => found(resident::flows(*most)),
+        Request::Explain { packet } => match packet.parse::<Packet>() {
+            Ok(packet) => found(verbs::explain_packet(&packet).map(|explanation| {
+                json!({ "text": explanation.to_string(), "explanation": explanation })
+            })),
+            Err(error) => Answer::Error(chain(&error)),
+        },
+        Request::Diagnostics => {
+            Answer::Error("diagnostics are collected by a command of the platform".to_owned())
+        }
+        Request::Run => {
+            agent.wake(Wake::Asked);
+            Answer::Ok(Value::Null)
+        }
+        Request::Reload => match agent.reload() {
+            Ok(()) => Answer::Ok(Value::Null),
+            Err(reason) => Answer::Error(reason),
+        },
+        Request::LogLevel { level } => {
+            if let Some(level) = level {
+                agent.log.set_level(*level);
+            }
+            Answer::Ok(json!({ "level": agent.log.level() }))
+        }
+    }
+}
+
+fn found<T: Serialize>(result: Result<T, verbs::VerbError>) -> Answer {
+    match result {
+        Ok(found) => Answer::Ok(serde_json::to_value(&found).unwrap_or_default()),
+        Err(error) => Answer::Error(chain(&error)),
+    }
+}
+
+fn status(agent: &Agent) -> Value {
+    let host = agent.config(verbs::status);
+    let settings = agent.settings();
+    let mut state = agent.state();
+    let usage = state.meter.read();
+    let last = state.last.as_ref().map(|last| {
+        let outcome = last.result.as_ref();
+        json!({
+            "ended": last.ended,
+            "took_ms": u64::try_from(last.took.as_millis()).unwrap_or(u64::MAX),
+            "outcome": outcome.ok(),
+            "error": outcome.err(),
+        })
+    });
+    json!({
+        "version": agent.program.version,
+        "pid": std::process::id(),
+        "started": agent.started,
+        "configuration": agent.path,
+        "platform": state.loaded.config.platform,
+        "platform_configuration": state.platform.as_ref().map(|set| set.version),
+        "heartbeat_seconds": settings.heartbeat.as_secs(),
+        "next_cycle_seconds": state.due.saturating_duration_since(Instant::now()).as_secs(),
+        "notification": state.polling,
+        "usage": usage,
+        "last_cycle": last,
+        "host": host.as_ref().ok(),
+        "error": host.as_ref().err().map(|error| chain(error)),
+    })
+}
+
+fn telemetry(agent: &Agent) -> Value {
+    let settings = agent.settings();
+    let mut state = agent.state();
+    json!({
+        "usage": state.meter.read(),
+        "cpu_budget": settings.cpu_budget,
+        "memory_budget_kib": settings.memory_budget,
+        "waiting_reports": state.queue.len(),
+    })
+}

@@ -1,0 +1,19 @@
+//! The resident agent: the cycle at every heartbeat, and at once when something is pending.
+//!
+//! Read [`worker`] first, then [`listen`] and [`schedule`]. What is enforced and how is the cycle's
+//! affair (`xshield_enforce::cycle`); here is only when it runs and who may ask.
+
+pub mod agent;
+pub mod config_file;
+pub mod control;
+pub mod listen;
+pub mod log;
+pub mod register;
+pub mod restart;
+pub mod schedule;
+pub mod service;
+pub mod show;
+pub mod supervisor;
+pub mod systemd;
+pub mod worker;
+pub mod yaml;

@@ -1,0 +1,132 @@
+//! When the next cycle runs. Pure: time and randomness are arguments.
+//!
+//! - All is well: a heartbeat after the configured interval, a tenth more or less.
+//! - The platform is out of reach, on every route: after 5 s, then twice as long each time, up to
+//!   [`LONGEST_WAIT`]; of each wait, a random part between half and all is taken.
+//! - The held-open notification broke: a cycle soon when the proxy died, so that another route is
+//!   taken; at some time within [`SPREAD`] when it may have been the platform, whose other hosts lost
+//!   theirs in the same moment.
+
+use std::time::Duration;
+
+/// First wait when the platform is out of reach.
+const FIRST_WAIT: Duration = Duration::from_secs(5);
+/// Longest wait when the platform is out of reach.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(300);
+/// Within this time hosts come back when all of them were cut off at once.
+pub const SPREAD: Duration = Duration::from_secs(30);
+/// Within this time a host looks for another route when its proxy died.
+pub const FAILOVER: Duration = Duration::from_secs(2);
+
+/// Whether the platform was reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// It answered.
+    Reached,
+    /// It did not, on any route.
+    Unreachable,
+}
+
+/// What broke a held-open notification.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Break {
+    /// The proxy it went through is gone.
+    Proxy,
+    /// Something else, maybe the platform.
+    Elsewhere,
+}
+
+/// A number from 0 up to, but not including, 1.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Chance(f64);
+
+impl Chance {
+    /// From random bits.
+    #[must_use]
+    pub fn new(bits: u32) -> Self {
+        Self(f64::from(bits) / (f64::from(u32::MAX) + 1.0))
+    }
+
+    fn of(self, whole: Duration) -> Duration {
+        whole.mul_f64(self.0)
+    }
+}
+
+/// How long to wait, from failure to failure.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Schedule {
+    failures: u32,
+}
+
+impl Schedule {
+    /// How long to wait after a cycle.
+    pub fn after(&mut self, reach: Reach, heartbeat: Duration, chance: Chance) -> Duration {
+        match reach {
+            Reach::Reached => {
+                self.failures = 0;
+                heartbeat.mul_f64(0.9) + chance.of(heartbeat.mul_f64(0.2))
+            }
+            Reach::Unreachable => {
+                let doubled = FIRST_WAIT.saturating_mul(1 << self.failures.min(16));
+                self.failures = self.failures.saturating_add(1);
+                let wait = doubled.min(LONGEST_WAIT);
+                wait / 2 + chance.of(wait / 2)
+            }
+        }
+    }
+
+    /// Whether the last cycle found the platform out of reach.
+    #[must_use]
+    pub fn is_backing_off(&self) -> bool {
+        self.failures > 0
+    }
+
+    /// How long to wait after a notification broke.
+    #[must_use]
+    pub fn after_break(broke: Break, chance: Chance) -> Duration {
+        match broke {
+            Break::Proxy => chance.of(FAILOVER),
+            Break::Elsewhere => chance.of(SPREAD),
+        }
+    }
+}
+
+/// At most so many polls in so much time, whatever the other side does.
+#[derive(Debug, Clone)]
+pub struct PollLimit {
+    left: u32,
+    refill_at: Duration,
+}
+
+/// Polls a minute.
+pub const POLLS_A_MINUTE: u32 = 20;
+const MINUTE: Duration = Duration::from_secs(60);
+
+impl Default for PollLimit {
+    fn default() -> Self {
+        Self { left: POLLS_A_MINUTE, refill_at: Duration::ZERO }
+    }
+}
+
+impl PollLimit {
+    /// How long to wait before the next poll, which is then counted. `now`: on any clock that only
+    /// goes forward.
+    pub fn take(&mut self, now: Duration) -> Duration {
+        if now >= self.refill_at {
+            self.left = POLLS_A_MINUTE;
+            self.refill_at = now + MINUTE;
+        }
+        if self.left > 0 {
+            self.left -= 1;
+            return Duration::ZERO;
+        }
+        let wait = self.refill_at - now;
+        self.left = POLLS_A_MINUTE - 1;
+        self.refill_at += MINUTE;
+        wait
+    }
+}
+
+#[cfg(test)]
+#[path = "schedule_tests.rs"]
+mod tests;

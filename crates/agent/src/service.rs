@@ -1,0 +1,154 @@
+//! The agent from start to end: one process, a few threads, one lock.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use xshield_enforce::config::ConfigError;
+use xshield_enforce::lock::{Guard, LockError};
+use xshield_enforce::resident::verbs;
+use xshield_enforce::state::{StateDirectory, chain};
+use xshield_enforce::telemetry::AgentEventKind;
+
+use crate::agent::Agent;
+use crate::config_file;
+use crate::control::server::Server;
+use crate::log::{Level, Log};
+use crate::supervisor::Supervisor;
+use crate::{listen, worker};
+
+/// There while an agent runs; an agent that finds it did not end in good order the last time.
+const RUNNING: &str = "running";
+/// The threads do little and call nothing deep.
+const STACK: usize = 512 * 1024;
+/// How long a cycle under way may take when the agent is to end. What it leaves the next start finishes.
+const LAST_CYCLE: Duration = Duration::from_secs(10);
+
+/// Why the agent could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration can't be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The state directory can't be used.
+    #[error("using the state directory {path} failed", path = .path.display())]
+    State {
+        /// The directory.
+        path: PathBuf,
+        /// What the OS said.
+        #[source]
+        source: io::Error,
+    },
+    /// The lock can't be taken.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// There is one already.
+    #[error("another agent runs on this host with the state directory {path}", path = .0.display())]
+    AnotherAgent(PathBuf),
+    /// Signals or threads can't be had.
+    #[error("setting up {what} failed")]
+    Setup {
+        /// What.
+        what: &'static str,
+        /// What the OS said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+/// What kept it from starting.
+pub fn run(config: &Path, socket: &Path, level: Level) -> Result<(), StartError> {
+    let log = Log::new(level);
+    let loaded = config_file::load(config)?;
+    let directory = loaded.config.state_directory.clone();
+    let failed = |source| StartError::State { path: directory.clone(), source };
+    let state = StateDirectory::open(&directory).map_err(failed)?;
+    let guard = keep(&state, &directory)?;
+    let agent = Arc::new(Agent::new(config.to_owned(), loaded, log));
+    agent.say_unknown(&agent.loaded());
+    note_start(&agent, &state).map_err(failed)?;
+    restore(&agent);
+    let ended = serve(&agent, socket);
+    let _ = fs::remove_file(state.path(RUNNING));
+    drop(guard);
+    ended
+}
+
+fn keep(state: &StateDirectory, directory: &Path) -> Result<Guard, StartError> {
+    state.keep_for_a_resident()?.ok_or_else(|| StartError::AnotherAgent(directory.to_owned()))
+}
+
+fn note_start(agent: &Agent, state: &StateDirectory) -> io::Result<()> {
+    let version = &agent.program.version;
+    agent.log.info(&format!("ctagent {version} starts"));
+    let marker = state.path(RUNNING);
+    if marker.exists() {
+        let text = format!("ctagent {version} is back; it had ended without being stopped");
+        agent.tell(AgentEventKind::Restarted, text);
+    } else {
+        agent.tell(AgentEventKind::Started, format!("ctagent {version} was started"));
+    }
+    let progress = state.progress(&mut Vec::new()).unwrap_or_default();
+    agent.state().platform = progress.configuration;
+    fs::write(marker, [])
+}
+
+/// The last policy is in force before anything is asked of the network.
+fn restore(agent: &Agent) {
+    match agent.config(|config| verbs::restore_after_boot(config, &agent.surroundings)) {
+        Ok(Some(in_force)) => {
+            agent.log.info(&format!("revision {} is in force again", in_force.revision));
+        }
+        Ok(None) => {}
+        Err(error) => agent.log.error(&chain(&error)),
+    }
+}
+
+fn serve(agent: &Arc<Agent>, socket: &Path) -> Result<(), StartError> {
+    let setup = |what| move |source| StartError::Setup { what, source };
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(setup("signals"))?;
+    match Server::listen(socket) {
+        Ok(server) => {
+            let agent = Arc::clone(agent);
+            spawn("control", move || server.run(&agent)).map_err(setup("a thread"))?;
+        }
+        // Enforcement does not hang on who may ask about it.
+        Err(error) => agent.log.error(&chain(&error)),
+    }
+    let listener = Arc::clone(agent);
+    spawn("notify", move || listen::run(&listener)).map_err(setup("a thread"))?;
+    let supervisor = Supervisor::of_environment();
+    supervisor.ready("started");
+    let (done, ended) = std::sync::mpsc::channel::<()>();
+    let working = Arc::clone(agent);
+    // The cycle binds and plans whole rulesets: it has the usual stack.
+    let worker = thread::Builder::new().name("cycle".to_owned()).spawn(move || {
+        worker::run(&working, &supervisor);
+        drop(done);
+    });
+    worker.map_err(setup("a thread"))?;
+    for signal in signals.forever() {
+        if signal != SIGHUP {
+            break;
+        }
+        // Why it was refused is in the log.
+        let _ = agent.reload();
+    }
+    agent.log.info("ctagent stops; the policy stays in force");
+    agent.stop();
+    let _ = ended.recv_timeout(LAST_CYCLE);
+    let _ = fs::remove_file(socket);
+    Ok(())
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    thread::Builder::new().name(name.to_owned()).stack_size(STACK).spawn(run).map(drop)
+}

@@ -1,0 +1,85 @@
+//! What the agent answers, for people.
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+/// How the agent stands.
+#[must_use]
+pub fn status(status: &Value) -> String {
+    let mut text = String::new();
+    let mut line = |name: &str, value: String| {
+        let _ = writeln!(text, "{name:<16} {value}");
+    };
+    let (last, host) = (&status["last_cycle"], &status["host"]);
+    line("agent", format!("ctagent {}, process {}", plain(&status["version"]), status["pid"]));
+    line("platform", plain(&status["platform"]));
+    line("kernel", plain(&host["kernel"]));
+    let revision = match &host["last_known_good"]["revision"] {
+        Value::Null => "none".to_owned(),
+        revision => format!("revision {revision}"),
+    };
+    line("last known good", revision);
+    match (&last["outcome"]["status"], &last["error"]) {
+        (Value::String(status), _) => line("last cycle", status.clone()),
+        (_, Value::String(error)) => line("last cycle", format!("failed: {error}")),
+        _ => line("last cycle", "none yet".to_owned()),
+    }
+    line("next cycle", format!("in {} s at the latest", status["next_cycle_seconds"]));
+    line("notification", plain(&status["notification"]));
+    for route in last["outcome"]["routes"].as_array().into_iter().flatten() {
+        let used = if route["in_use"] == true { ", in use" } else { "" };
+        let failed = match &route["last_failure"]["reason"] {
+            Value::String(reason) => format!(", failed: {reason}"),
+            _ => String::new(),
+        };
+        line("route", format!("{}{used}{failed}", plain(&route["route"])));
+    }
+    let usage = &status["usage"];
+    let cpu = usage["cpu"].as_f64().unwrap_or_default() / 10.0;
+    line("uses", format!("{cpu:.1} % of a core, {} KiB", usage["memory"]));
+    for problem in last["outcome"]["problems"].as_array().into_iter().flatten() {
+        let _ = writeln!(text, "  {}: {}", plain(&problem["code"]), plain(&problem["text"]));
+    }
+    text.trim_end().to_owned()
+}
+
+/// A text without its quotes; anything else as JSON.
+#[must_use]
+pub fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null => "unknown".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// Recorded flows, one a line.
+#[must_use]
+pub fn flows(flows: &Value) -> String {
+    let mut text = String::new();
+    for flow in flows.as_array().into_iter().flatten() {
+        let _ = writeln!(
+            text,
+            "{:<10} {:<8} {:<4} {} -> {} port {}, {} packets, {} bytes",
+            plain(&flow["kind"]),
+            plain(&flow["direction"]),
+            plain(&flow["protocol"]),
+            plain(&flow["source"]),
+            plain(&flow["destination"]),
+            flow["port"],
+            flow["packets"],
+            flow["bytes"],
+        );
+    }
+    match text.is_empty() {
+        true => "nothing is recorded".to_owned(),
+        false => text.trim_end().to_owned(),
+    }
+}
+
+/// Which rule decides.
+#[must_use]
+pub fn explanation(answer: &Value) -> String {
+    plain(&answer["text"]).trim_end().to_owned()
+}

@@ -1,0 +1,58 @@
+//! The service manager, by its own command.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// The agent's unit.
+pub const UNIT: &str = "ctagent.service";
+/// There where systemd runs this host (`sd_booted(3)`).
+const BOOTED: &str = "/run/systemd/system";
+
+/// Why the service manager was of no help.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// It does not run here.
+    #[error("systemd does not run this host: start `ctagent run` by other means")]
+    NoSystemd,
+    /// Its command can't be started.
+    #[error("systemctl can't be started")]
+    Start(#[source] std::io::Error),
+    /// It said no.
+    #[error("systemctl {verb} {UNIT} failed: {reason}")]
+    Failed {
+        /// What was asked for.
+        verb: &'static str,
+        /// What it said.
+        reason: String,
+    },
+}
+
+/// Whether systemd runs this host.
+#[must_use]
+pub fn runs_here() -> bool {
+    Path::new(BOOTED).is_dir()
+}
+
+/// Whether the agent's unit is active.
+#[must_use]
+pub fn is_active() -> bool {
+    runs_here() && systemctl("is-active", &["--quiet"]).is_ok()
+}
+
+/// `systemctl VERB ctagent.service`.
+///
+/// # Errors
+/// See [`ServiceError`].
+pub fn systemctl(verb: &'static str, options: &[&str]) -> Result<(), ServiceError> {
+    if !runs_here() {
+        return Err(ServiceError::NoSystemd);
+    }
+    let mut command = Command::new("systemctl");
+    command.arg(verb).args(options).arg(UNIT).stdin(Stdio::null());
+    let output = command.output().map_err(ServiceError::Start)?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let reason = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    Err(ServiceError::Failed { verb, reason })
+}

@@ -1,0 +1,148 @@
+//! The thread that runs cycles: at every heartbeat, and at once when there is a reason.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use xshield_enforce::errand::{Contacting, Errand};
+use xshield_enforce::outcome::{Change, Outcome};
+use xshield_enforce::state::chain;
+use xshield_enforce::telemetry::AgentEventKind;
+use xshield_enforce::{Cycle, Problem};
+
+use crate::agent::{Agent, LastCycle, Task, Wake};
+use crate::schedule::{Reach, Schedule};
+use crate::supervisor::Supervisor;
+
+/// For how long one cycle delivers what is waiting.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How soon a cycle goes on with what the last one left.
+const SOON: Duration = Duration::from_secs(1);
+
+/// Runs cycles until the agent comes to an end.
+pub fn run(agent: &Agent, supervisor: &Supervisor) {
+    let mut worker = Worker { agent, schedule: Schedule::default(), said: None };
+    loop {
+        match agent.next_task(supervisor.interval()) {
+            Task::Stop => break,
+            Task::StillWaiting => {}
+            Task::Cycle(wakes) => supervisor.status(&worker.cycle(wakes, Ending::GoesOn)),
+        }
+        supervisor.alive();
+    }
+    supervisor.stopping();
+    agent.tell(AgentEventKind::Stopped, "the agent was stopped; the policy stays".to_owned());
+    // What is still in memory is written down for the next start; the platform is not waited for.
+    worker.cycle(BTreeSet::from([Wake::Asked]), Ending::Stops);
+}
+
+/// Whether there will be another cycle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    GoesOn,
+    Stops,
+}
+
+struct Worker<'a> {
+    agent: &'a Agent,
+    schedule: Schedule,
+    /// What was last said about how things stand.
+    said: Option<String>,
+}
+
+impl Worker<'_> {
+    fn cycle(&mut self, wakes: BTreeSet<Wake>, ending: Ending) -> String {
+        let agent = self.agent;
+        let loaded = agent.loaded();
+        let settings = agent.settings();
+        let (reports, usage) = {
+            let mut state = agent.state();
+            (state.queue.clone(), state.meter.read())
+        };
+        let sent: Vec<_> = reports.iter().map(|report| report.batch).collect();
+        // Only the firewall is looked at while the platform is known to be out of reach.
+        let local = wakes.iter().all(|why| *why == Wake::Tampered);
+        let spare = ending == Ending::Stops || (local && self.schedule.is_backing_off());
+        let errand = Errand {
+            interval: u32::try_from(settings.heartbeat.as_secs()).ok(),
+            usage: Some(usage),
+            reports,
+            contact: if spare { Contacting::Spare } else { Contacting::Ask },
+            patience: Some(PATIENCE),
+        };
+        agent.log.debug(&format!("a cycle begins: {wakes:?}"));
+        let began = Instant::now();
+        let cycle = Cycle {
+            config: &loaded.config,
+            program: agent.program.clone(),
+            surroundings: &agent.surroundings,
+            errand,
+        };
+        let result = cycle.run().map_err(|error| chain(&error));
+        if result.is_ok() {
+            agent.state().queue.retain(|report| !sent.contains(&report.batch));
+        }
+        let ended = agent.surroundings.now();
+        let last = LastCycle { ended, took: began.elapsed(), wakes, result };
+        let status = self.say(&last);
+        let due = self.due(&last, spare, settings.heartbeat);
+        agent.cycle_ended(last, due);
+        status
+    }
+
+    fn due(&mut self, last: &LastCycle, spared: bool, heartbeat: Duration) -> Instant {
+        if spared {
+            return self.agent.state().due;
+        }
+        let reach = last.reach();
+        let wait = self.schedule.after(reach, heartbeat, self.agent.chance());
+        let waiting = last.result.as_ref().is_ok_and(|outcome| outcome.waiting > 0);
+        let unfinished = waiting && reach == Reach::Reached && last.took >= PATIENCE;
+        Instant::now() + if unfinished { SOON } else { wait }
+    }
+
+    /// Says how things stand when that has changed, and every problem once.
+    fn say(&mut self, last: &LastCycle) -> String {
+        let log = &self.agent.log;
+        log.debug(&format!("a cycle ended after {} ms", last.took.as_millis()));
+        let status = match &last.result {
+            Ok(outcome) => summary(outcome),
+            Err(error) => format!("failed: {error}"),
+        };
+        if self.said.as_ref() != Some(&status) {
+            match &last.result {
+                Ok(outcome) => {
+                    log.info(&status);
+                    outcome.problems.iter().for_each(|Problem { code, text }| {
+                        log.warn(&format!("{code}: {text}"));
+                    });
+                }
+                Err(_) => log.error(&status),
+            }
+            self.said = Some(status.clone());
+        }
+        status
+    }
+}
+
+/// How things stand, on one line.
+fn summary(outcome: &Outcome) -> String {
+    let status = serde_json::to_value(outcome.status).unwrap_or_default();
+    let mut text = status.as_str().unwrap_or("unknown").replace('-', " ");
+    if let Some(in_force) = outcome.in_force {
+        text.push_str(&format!(", revision {} in force", in_force.revision));
+    }
+    match outcome.change {
+        Change::None => {}
+        Change::Applied => text.push_str(", applied"),
+        Change::Repaired => text.push_str(", repaired"),
+        Change::Reverted => text.push_str(", taken back"),
+    }
+    if let Some(route) = outcome.routes.iter().find(|route| route.in_use) {
+        text.push_str(&format!(", by {}", route.route));
+    }
+    let codes: Vec<&str> = outcome.problems.iter().map(|p| p.code.as_str()).collect();
+    if !codes.is_empty() {
+        text.push_str(&format!("; problems: {}", codes.join(", ")));
+    }
+    text
+}

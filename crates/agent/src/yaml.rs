@@ -1,0 +1,306 @@
+//! Changing single values of a YAML file by its lines, so that comments, order and keys that nobody
+//! here knows stay as they are. Pure.
+//!
+//! Only what operators write is understood: a section in block style, its keys on lines of their own.
+//! Anything else is refused, never guessed at; and whoever edits compares the values before and after.
+
+use std::ops::Range;
+
+/// Why a text can't be edited by its lines.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EditError {
+    /// A line that is no `key:` where one is expected.
+    #[error("line {line} is not understood, change the file by hand: expected `key: value`")]
+    Line {
+        /// 1-based.
+        line: usize,
+    },
+    /// The same key twice.
+    #[error("line {line}: {key} stands here for the second time; remove one")]
+    Twice {
+        /// 1-based.
+        line: usize,
+        /// The key.
+        key: String,
+    },
+    /// The section is not in block style.
+    #[error("line {line}: write the keys of {section} below it, each on a line of its own")]
+    Section {
+        /// 1-based.
+        line: usize,
+        /// The section.
+        section: String,
+    },
+    /// The value can't stand on one line.
+    #[error("a value with a line break or another control character can't be written")]
+    Value,
+}
+
+/// What a key is set to.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Scalar<'a> {
+    /// Written in quotes.
+    Text(&'a str),
+    /// Written as it is.
+    Number(f64),
+}
+
+/// A text, cut into the keys of one section and everything else.
+#[derive(Debug, Clone)]
+pub struct Document {
+    lines: Vec<String>,
+    ending: &'static str,
+    ends_with_break: bool,
+    /// The line of `section:` and the lines below it.
+    section: Option<(usize, Range<usize>)>,
+    name: String,
+    indent: usize,
+    keys: Vec<Key>,
+    /// The keys beside the section.
+    others: Vec<Key>,
+}
+
+/// A key and its lines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key {
+    /// Its name, without quotes.
+    pub name: String,
+    /// Where it stands, 0-based, its value included.
+    pub lines: Range<usize>,
+}
+
+impl Document {
+    /// Cuts a text. `section`: the top-level key whose keys can be changed.
+    ///
+    /// # Errors
+    /// See [`EditError`].
+    pub fn parse(text: &str, section: &str) -> Result<Self, EditError> {
+        let ending = if text.contains("\r\n") { "\r\n" } else { "\n" };
+        let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        let others = keys(&lines, 0..lines.len(), 0)?;
+        let mut document = Self {
+            lines,
+            ending,
+            ends_with_break: text.is_empty() || text.ends_with('\n'),
+            section: None,
+            name: section.to_owned(),
+            indent: 2,
+            keys: Vec::new(),
+            others,
+        };
+        document.find_section()?;
+        Ok(document)
+    }
+
+    fn find_section(&mut self) -> Result<(), EditError> {
+        let at = self.others.iter().position(|key| key.name == self.name);
+        let Some(at) = at else { return Ok(()) };
+        let Key { lines, .. } = self.others.remove(at);
+        let head = lines.start;
+        let (_, value) = split_key(&self.lines[head]).ok_or(EditError::Line { line: head + 1 })?;
+        if !is_void(value) {
+            return Err(EditError::Section { line: head + 1, section: self.name.clone() });
+        }
+        let body = head + 1..lines.end;
+        let first = self.lines[body.clone()].iter().find(|line| !is_void(line));
+        if let Some(first) = first {
+            self.indent = indent(first);
+        }
+        self.keys = keys(&self.lines, body.clone(), self.indent)?;
+        self.section = Some((head, body));
+        Ok(())
+    }
+
+    /// The section's keys, in their order.
+    #[must_use]
+    pub fn keys(&self) -> &[Key] {
+        &self.keys
+    }
+
+    /// Whether the section is there.
+    #[must_use]
+    pub fn has_section(&self) -> bool {
+        self.section.is_some()
+    }
+
+    /// Sets a key of the section; a comment behind the old value stays.
+    ///
+    /// # Errors
+    /// When the value can't stand on one line.
+    pub fn set(&mut self, key: &str, value: Scalar<'_>) -> Result<(), EditError> {
+        let written = match value {
+            Scalar::Text(text) if text.chars().any(char::is_control) => {
+                return Err(EditError::Value);
+            }
+            Scalar::Text(text) => format!("'{}'", text.replace('\'', "''")),
+            Scalar::Number(number) => number.to_string(),
+        };
+        let new = format!("{:indent$}{key}: {written}", "", indent = self.indent);
+        match self.keys.iter().find(|known| known.name == key).cloned() {
+            Some(Key { lines, .. }) => {
+                let comment = comment_of(&self.lines[lines.clone()]);
+                self.lines.splice(lines, [format!("{new}{comment}")]);
+            }
+            None => {
+                let at = self.end_of_section();
+                self.lines.insert(at, new);
+            }
+        }
+        let text = self.to_text();
+        *self = Self::parse(&text, &self.name)?;
+        Ok(())
+    }
+
+    /// Behind the section's last key; the section is made when there is none.
+    fn end_of_section(&mut self) -> usize {
+        let Some((head, _)) = &self.section else {
+            self.lines.push(format!("{}:", self.name));
+            self.ends_with_break = true;
+            return self.lines.len();
+        };
+        self.keys.last().map_or(head + 1, |last| last.lines.end)
+    }
+
+    /// The text with the lines of some keys blanked, so that places in it stay what they are: those of
+    /// the section that `is_known` does not know, and those beside the section. Their names are
+    /// returned, with their lines, 1-based.
+    #[must_use]
+    pub fn without_unknown(
+        &self,
+        is_known: impl Fn(&str) -> bool,
+    ) -> (String, Vec<(usize, String)>) {
+        let mut text = self.clone();
+        let mut unknown = Vec::new();
+        let strange = self.keys.iter().filter(|key| !is_known(&key.name));
+        for key in self.others.iter().chain(strange) {
+            unknown.push((key.lines.start + 1, key.name.clone()));
+            text.lines[key.lines.clone()].fill(String::new());
+        }
+        unknown.sort_unstable();
+        (text.to_text(), unknown)
+    }
+
+    /// The whole text.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let mut text = self.lines.join(self.ending);
+        if self.ends_with_break && !self.lines.is_empty() {
+            text.push_str(self.ending);
+        }
+        text
+    }
+}
+
+/// The keys at `indent` within `range`. A key's lines are its own and the deeper ones below it; blank
+/// lines and comments that follow it belong to nobody.
+fn keys(lines: &[String], range: Range<usize>, at: usize) -> Result<Vec<Key>, EditError> {
+    let mut keys: Vec<Key> = Vec::new();
+    for number in range {
+        let line = &lines[number];
+        let refused = EditError::Line { line: number + 1 };
+        if line.trim().is_empty() || (at == 0 && line.trim_end() == "---" && keys.is_empty()) {
+            continue;
+        }
+        let depth = indent(line);
+        if line[depth..].starts_with('\t') {
+            return Err(refused);
+        }
+        if depth > at || (depth == at && is_item(&line[depth..])) {
+            // A comment deeper than the key may as well be text of a block scalar.
+            match keys.last_mut() {
+                Some(last) => last.lines.end = number + 1,
+                None if is_void(line) => {}
+                None => return Err(refused),
+            }
+            continue;
+        }
+        if is_void(line) {
+            continue;
+        }
+        let (name, _) = split_key(line).filter(|_| depth == at).ok_or(refused)?;
+        if keys.iter().any(|key| key.name == name) {
+            return Err(EditError::Twice { line: number + 1, key: name.to_owned() });
+        }
+        keys.push(Key { name: name.to_owned(), lines: number..number + 1 });
+    }
+    Ok(keys)
+}
+
+/// `- item`: a sequence may stand at its key's own depth.
+fn is_item(text: &str) -> bool {
+    text == "-" || text.starts_with("- ")
+}
+
+fn indent(line: &str) -> usize {
+    line.len() - line.trim_start_matches(' ').len()
+}
+
+/// Nothing, or a comment.
+fn is_void(text: &str) -> bool {
+    let text = text.trim();
+    text.is_empty() || text.starts_with('#')
+}
+
+/// `key: value`, the key in plain characters, maybe quoted.
+fn split_key(line: &str) -> Option<(&str, &str)> {
+    let (key, value) = line.trim_start_matches(' ').split_once(':')?;
+    if !value.is_empty() && !value.starts_with(' ') {
+        return None;
+    }
+    let key = key.trim_end();
+    let quoted = |quote: char| key.strip_prefix(quote).and_then(|k| k.strip_suffix(quote));
+    let key = quoted('\'').or_else(|| quoted('"')).unwrap_or(key);
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    (!key.is_empty() && key.bytes().all(plain)).then_some((key, value))
+}
+
+/// The comment behind a value on one line, with the spaces before it.
+fn comment_of(lines: &[String]) -> String {
+    let [line] = lines else { return String::new() };
+    let Some((_, value)) = split_key(line) else { return String::new() };
+    let start = line.len() - value.len();
+    let lead = value.len() - value.trim_start().len();
+    let body = &value[lead..];
+    let after = match body.chars().next() {
+        Some('\'') => end_of_single_quoted(body),
+        Some('"') => end_of_double_quoted(body),
+        Some('#') if lead > 0 => Some(0),
+        _ => body.find(" #").map(|at| body[..at].trim_end().len()),
+    };
+    let Some(after) = after else { return String::new() };
+    let rest = &line[start + lead + after..];
+    match rest.trim_start().starts_with('#') {
+        true if after == 0 => format!(" {rest}"),
+        true => rest.to_owned(),
+        false => String::new(),
+    }
+}
+
+fn end_of_single_quoted(text: &str) -> Option<usize> {
+    let mut rest = 1;
+    loop {
+        let quote = text[rest..].find('\'')? + rest;
+        if text[quote + 1..].starts_with('\'') {
+            rest = quote + 2;
+        } else {
+            return Some(quote + 1);
+        }
+    }
+}
+
+fn end_of_double_quoted(text: &str) -> Option<usize> {
+    let mut escaped = false;
+    for (at, c) in text.char_indices().skip(1) {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '"' => return Some(at + 1),
+            _ => {}
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+#[path = "yaml_tests.rs"]
+mod tests;

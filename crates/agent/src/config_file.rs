@@ -95,7 +95,8 @@ impl Change {
 
     /// A number where the key takes one.
     fn scalar(&self) -> Scalar<'_> {
-        let numeric = ["-seconds", "-percent", "-mib"].iter().any(|end| self.key.ends_with(end));
+        let numeric =
+            ["-seconds", "-percent", "-mib", "-budget"].iter().any(|end| self.key.ends_with(end));
         match self.value.parse::<f64>() {
             Ok(number) if numeric && number.is_finite() => Scalar::Number(number),
             _ => Scalar::Text(&self.value),

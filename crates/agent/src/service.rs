@@ -104,8 +104,13 @@ fn note_start(agent: &Agent, state: &StateDirectory) -> io::Result<()> {
 /// The last policy is in force before anything is asked of the network.
 fn restore(agent: &Agent) {
     match agent.config(|config| verbs::restore_after_boot(config, &agent.surroundings)) {
-        Ok(Some(in_force)) => {
-            agent.log.info(&format!("revision {} is in force again", in_force.revision));
+        Ok(Some(restored)) => {
+            if let Some(policy) = restored.policy {
+                agent.log.info(&format!("revision {} is in force again", policy.revision));
+            }
+            if let Some(list) = restored.threat {
+                agent.log.info(&format!("threat list {} is in force again", list.revision));
+            }
         }
         Ok(None) => {}
         Err(error) => agent.log.error(&chain(&error)),

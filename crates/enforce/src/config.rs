@@ -104,7 +104,7 @@ pub enum ConfigError {
 }
 
 /// Every key, in the order of the file's documentation.
-pub const KEYS: [&str; 21] = [
+pub const KEYS: [&str; 22] = [
     "platform",
     "ca",
     "ca-file",
@@ -117,6 +117,7 @@ pub const KEYS: [&str; 21] = [
     "state-directory",
     "probation-seconds",
     "stale-answers-seconds",
+    "threat-budget",
     "nftables",
     "boot-unit",
     "heartbeat-seconds",

@@ -10,6 +10,7 @@
 //! Nothing of a lab outlives it: its hosts' first processes end when the lab does, also when it is
 //! killed, and the kernel takes the rest with them. Left-over files are removed by the next lab.
 
+pub mod agent;
 pub mod bench;
 pub mod demo;
 pub mod dns;

@@ -58,6 +58,22 @@ impl Programs {
         self.built("ctspark")
     }
 
+    /// The agent.
+    ///
+    /// # Errors
+    /// When it is not built.
+    pub fn agent(&self) -> Result<PathBuf> {
+        self.built("ctagent")
+    }
+
+    /// The agent's control utility.
+    ///
+    /// # Errors
+    /// When it is not built.
+    pub fn agent_command(&self) -> Result<PathBuf> {
+        self.built("ctagentcmd")
+    }
+
     fn built(&self, name: &str) -> Result<PathBuf> {
         let path = self.directory.join(name);
         if !path.is_file() {

@@ -138,8 +138,13 @@ fn carry_out(line: &CommandLine) -> Result<(), Box<dyn Error>> {
         Some(Command::Restore) => {
             let config = config_file::load(&line.config)?.config;
             let surroundings = Surroundings::of_this_host(absolute(&line.config));
-            let in_force = verbs::restore(&config, &surroundings)?;
-            println!("restored revision {}", in_force.revision);
+            let restored = verbs::restore(&config, &surroundings)?;
+            if let Some(policy) = restored.policy {
+                println!("restored revision {}", policy.revision);
+            }
+            if let Some(list) = restored.threat {
+                println!("restored threat list revision {}", list.revision);
+            }
             Ok(())
         }
         Some(Command::Completions { shell }) => {

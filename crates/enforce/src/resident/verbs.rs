@@ -11,9 +11,10 @@ use xshield_wire::message::InForce;
 
 use crate::config::Config;
 use crate::surroundings::Surroundings;
-use crate::verbs::{VerbError, open, restore};
+use crate::verbs::{Restored, VerbError, open, restore};
 
-/// After a boot, puts the last-known-good ruleset into the kernel unless one is there already. What was
+/// After a boot, puts the last-known-good ruleset and the threat list into the kernel unless a
+/// ruleset is there already. What was
 /// taken away while the host was up is left to the next run, which says so.
 ///
 /// # Errors
@@ -21,7 +22,7 @@ use crate::verbs::{VerbError, open, restore};
 pub fn restore_after_boot(
     config: &Config,
     surroundings: &Surroundings,
-) -> Result<Option<InForce>, VerbError> {
+) -> Result<Option<Restored>, VerbError> {
     let progress = open(config)?.progress(&mut Vec::new())?;
     let boot = system::boot_id()?;
     let of_this_boot = progress.generation.is_some_and(|(known, _)| known == boot);
@@ -29,7 +30,7 @@ pub fn restore_after_boot(
         return Ok(None);
     }
     match restore(config, surroundings) {
-        Ok(in_force) => Ok(Some(in_force)),
+        Ok(restored) => Ok(Some(restored)),
         Err(VerbError::NothingToRestore { reasons }) if reasons.is_empty() => Ok(None),
         Err(error) => Err(error),
     }

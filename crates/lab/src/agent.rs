@@ -1,0 +1,71 @@
+//! The agent in a lab: the real binaries, for as long as the test says.
+
+use std::fs;
+use std::process::Output;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use crate::host::{Host, Running};
+use crate::lab::Lab;
+use crate::wait;
+
+/// Where the agent looks for its configuration.
+pub const CONFIG: &str = "/etc/xshield/config.yaml";
+/// The platform's file, as it is brought to a host.
+const ONBOARDING: &str = "/etc/xshield/onboarding.yaml";
+
+/// Registers a host with `ctagent register`. `more`: lines for the configuration.
+///
+/// # Errors
+/// When the agent refuses.
+pub fn register(lab: &Lab, host: &Host, configuration: &str, more: &str) -> Result<()> {
+    let path = host.file(ONBOARDING);
+    fs::create_dir_all(path.parent().context("the configuration has no directory")?)?;
+    // Nothing is to be installed on lab hosts: they share the machine's programs.
+    let text = format!("{}\nnftables: leave\nboot-unit: leave\n{more}\n", configuration.trim_end());
+    fs::write(&path, text).with_context(|| format!("could not configure {}", host.name()))?;
+    host.run(lab.programs().agent()?, ["register", "--onboarding", ONBOARDING]).map(drop)
+}
+
+/// Starts the agent; it runs until it is dropped.
+///
+/// # Errors
+/// When it can't be started, or can't be asked within a minute.
+pub fn start(lab: &Lab, host: &Host) -> Result<Running> {
+    let mut command = host.command(lab.programs().agent()?);
+    command.args(["run", "--log-level", "debug"]);
+    let mut agent = host.spawn("ctagent", command)?;
+    wait::until("the agent answers", Duration::from_secs(60), || {
+        agent.still_runs()?;
+        Ok(status(lab, host).ok().map(drop))
+    })?;
+    Ok(agent)
+}
+
+/// What `ctagentcmd status` says.
+///
+/// # Errors
+/// When the agent does not answer.
+pub fn status(lab: &Lab, host: &Host) -> Result<Value> {
+    let text = host.run(lab.programs().agent_command()?, ["status", "--json"])?;
+    serde_json::from_str(&text).with_context(|| format!("ctagentcmd printed {text:?}"))
+}
+
+/// Runs `ctagentcmd ARGUMENTS`. A failure is a result, not an error.
+///
+/// # Errors
+/// When it can't be started.
+pub fn command(lab: &Lab, host: &Host, arguments: &[&str]) -> Result<Output> {
+    let mut command = host.command(lab.programs().agent_command()?);
+    command.args(arguments).output().context("could not start ctagentcmd")
+}
+
+/// The revision that the agent's last cycle read back from the kernel.
+///
+/// # Errors
+/// When the agent does not answer.
+pub fn revision(lab: &Lab, host: &Host) -> Result<Option<u64>> {
+    Ok(status(lab, host)?["last_cycle"]["outcome"]["in_force"]["revision"].as_u64())
+}

@@ -1,0 +1,152 @@
+//! The resident agent: a policy in force within seconds, repair, and what it survives.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use xshield_lab::agent;
+use xshield_lab::kernel::Kernel;
+use xshield_lab::matrix::{Expectation, Matrix};
+use xshield_lab::privilege::in_lab;
+use xshield_lab::probe::Port;
+use xshield_lab::shop::Shop;
+use xshield_lab::{Running, wait};
+
+/// Far longer than any of it takes; a heartbeat is longer still, so that only the notification can
+/// have been quicker.
+const SOON: Duration = Duration::from_secs(60);
+const RARE_HEARTBEAT: &str = "heartbeat-seconds: 3600";
+
+/// Agents on all hosts of the shop, registered and tagged.
+fn agents(shop: &Shop, more: &str) -> Result<Vec<Running>> {
+    let configuration = shop.platform.host_configuration(&shop.lab)?;
+    let mut agents = Vec::new();
+    for name in shop.example.host_names() {
+        let host = shop.lab.host(name)?;
+        agent::register(&shop.lab, host, &configuration, more)?;
+        agents.push(agent::start(&shop.lab, host)?);
+    }
+    wait::until("every agent has registered", SOON, || {
+        for name in shop.example.host_names() {
+            let status = agent::status(&shop.lab, shop.lab.host(name)?)?;
+            if status["last_cycle"]["outcome"]["platform"] != "reached" {
+                return Ok(None);
+            }
+        }
+        Ok(Some(()))
+    })?;
+    Ok(agents)
+}
+
+fn all_enforce(shop: &Shop, least: u64) -> Result<()> {
+    wait::until("every agent enforces", SOON, || {
+        for name in shop.example.host_names() {
+            let revision = agent::revision(&shop.lab, shop.lab.host(name)?)?;
+            if revision.is_none_or(|revision| revision < least) {
+                return Ok(None);
+            }
+        }
+        Ok(Some(()))
+    })
+}
+
+#[test]
+fn a_synchronized_policy_is_in_force_by_notification_alone() -> Result<()> {
+    in_lab("a_synchronized_policy_is_in_force_by_notification_alone", || {
+        let shop = Shop::start()?;
+        let mut agents = agents(&shop, RARE_HEARTBEAT)?;
+        shop.commit()?;
+        all_enforce(&shop, 1)?;
+        shop.check_kernels()?;
+        shop.verify()?;
+        agents.iter_mut().try_for_each(Running::still_runs)
+    })
+}
+
+#[test]
+fn what_someone_flushed_comes_back_and_the_platform_hears_of_it() -> Result<()> {
+    in_lab("what_someone_flushed_comes_back_and_the_platform_hears_of_it", || {
+        let shop = Shop::start()?;
+        let _agents = agents(&shop, "heartbeat-seconds: 2")?;
+        shop.commit()?;
+        all_enforce(&shop, 1)?;
+        let db = shop.lab.host("db")?;
+        db.run("nft", ["flush", "ruleset"])?;
+        let mut open = Matrix::of(&["attacker", "db"], &[Port::Tcp(5432)], |_| {
+            Expectation::passes("db's rules are flushed")
+        });
+        // The agent may already have been quicker.
+        open.probe(&shop.lab)?;
+        wait::until("the rules are back", SOON, || {
+            Ok((!Kernel::read(db)?.tables().is_empty()).then_some(()))
+        })?;
+        shop.verify()
+    })
+}
+
+#[test]
+fn the_last_policy_outlives_agent_and_platform() -> Result<()> {
+    in_lab("the_last_policy_outlives_agent_and_platform", || {
+        let mut shop = Shop::start()?;
+        let mut agents = agents(&shop, "heartbeat-seconds: 2")?;
+        shop.commit()?;
+        all_enforce(&shop, 1)?;
+        shop.platform.stop()?;
+        // As a crash: one by SIGKILL, the others in good order.
+        drop(agents.pop());
+        for agent in agents {
+            assert!(agent.stop()?.success());
+        }
+        shop.verify()?;
+        for name in shop.example.host_names() {
+            shop.lab.host(name)?.run("nft", ["flush", "ruleset"])?;
+        }
+        let hosts = shop.example.host_names();
+        let started: Result<Vec<_>> =
+            hosts.iter().map(|name| agent::start(&shop.lab, shop.lab.host(name)?)).collect();
+        let _agents = started?;
+        wait::until("every table is back without a platform", SOON, || {
+            Ok(shop.check_kernels().ok())
+        })?;
+        shop.verify()
+    })
+}
+
+#[test]
+fn the_configuration_is_changed_in_place_and_a_bad_one_changes_nothing() -> Result<()> {
+    in_lab("the_configuration_is_changed_in_place_and_a_bad_one_changes_nothing", || {
+        let shop = Shop::start()?;
+        let host = shop.lab.host("web")?;
+        let configuration = shop.platform.host_configuration(&shop.lab)?;
+        agent::register(&shop.lab, host, &configuration, RARE_HEARTBEAT)?;
+        let mut running = agent::start(&shop.lab, host)?;
+        let change = |value: &str| {
+            let param = "configuration.heartbeat-seconds;configuration.proxy";
+            agent::command(&shop.lab, host, &["updateConfig", "--param", param, "--value", value])
+        };
+        let refused = change("60;proxy.example.com:3128")?;
+        assert!(!refused.status.success());
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(said.contains("host name"), "{said}");
+        assert_eq!(agent::status(&shop.lab, host)?["heartbeat_seconds"], 3600);
+
+        let taken = change("60;10.77.0.250:3128")?;
+        assert!(taken.status.success(), "{taken:?}");
+        let status = wait::until("the new route is known", SOON, || {
+            let status = agent::status(&shop.lab, host)?;
+            let routes = status["last_cycle"]["outcome"]["routes"].as_array().map(Vec::len);
+            Ok((routes == Some(2)).then_some(status))
+        })?;
+        assert_eq!(status["heartbeat_seconds"], 60, "{status}");
+
+        // A file broken by hand is named with its place, and nothing else happens.
+        let path = host.file(agent::CONFIG);
+        let text = std::fs::read_to_string(&path)?;
+        std::fs::write(&path, text.replace("  proxy:", "  proxy: ["))?;
+        host.run("kill", ["-HUP", &status["pid"].to_string()])?;
+        wait::until("the agent says why", SOON, || {
+            Ok(running.output()?.contains("config.yaml:").then_some(()))
+        })?;
+        assert_eq!(agent::status(&shop.lab, host)?["heartbeat_seconds"], 60);
+        running.still_runs()
+    })
+}

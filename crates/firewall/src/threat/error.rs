@@ -10,6 +10,15 @@ pub enum ThreatError {
     /// The kernel could not be asked, or refused.
     #[error(transparent)]
     Firewall(#[from] FirewallError),
+    /// No second thread could be started.
+    #[error(
+        "loading a threat list: no thread could be started; nothing was changed; see the limit of processes"
+    )]
+    Thread {
+        /// The system's reason.
+        #[source]
+        source: std::io::Error,
+    },
     /// The entries could not be read to their end.
     #[error(
         "loading threat list {revision}: its entries can't be read; nothing was changed; fetch it again"

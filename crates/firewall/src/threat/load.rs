@@ -1,6 +1,9 @@
 //! Filling a whole list into the slot that nothing leads to, and leading packets to it.
 
 use std::error::Error;
+use std::panic::resume_unwind;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread;
 
 use ipnet::IpNet;
 use rustix::thread::{MembarrierCommand, membarrier};
@@ -19,6 +22,7 @@ use crate::nft::socket::Batch;
 /// kernel's, and elements that are put in force while they are still in the processor's cache cost a
 /// tenth less.
 const LOAD_BYTES: usize = 1 << 17;
+const ACTION: &str = "loading a threat list";
 
 impl ThreatTable {
     /// Makes empty sets in a slot that nothing leads to.
@@ -41,42 +45,25 @@ impl ThreatTable {
         })
     }
 
+    /// Entries are read and encoded here while another thread waits for the kernel to take those before
+    /// them.
     pub(super) fn fill<E: Error + Send + Sync + 'static>(
         &mut self,
         slot: Slot,
         list: &ListName,
         entries: impl IntoIterator<Item = Result<IpNet, E>>,
     ) -> Result<(), ThreatError> {
-        let action = "loading a threat list";
-        let mut elements = Elements::new(Verb::Add, slot);
-        let mut batch = Batch::of_table(TABLE, None);
-        let mut found = Counts::default();
-        for entry in entries {
-            let unreadable = |source| ThreatError::Unreadable {
-                revision: list.revision,
-                source: Box::new(source),
-            };
-            let entry = entry.map_err(unreadable)?;
-            refuse_everything(&[entry], action)?;
-            let count = found.of_mut(ListSet::of(&entry));
-            *count = count.saturating_add(1);
-            elements.put(&entry, &mut batch);
-            if batch.len() > LOAD_BYTES {
-                self.link.commit(batch, action)?;
-                batch = Batch::of_table(TABLE, None);
-            }
-        }
-        elements.finish(&mut batch);
-        if !batch.is_empty() {
-            self.link.commit(batch, action)?;
-        }
-        match found == list.counts {
-            true => Ok(()),
-            false => {
-                let (revision, named) = (list.revision, list.counts);
-                Err(ThreatError::Miscounted { revision, named, found })
-            }
-        }
+        let (full, batches) = sync_channel(1);
+        let link = &mut self.link;
+        let commit = move || batches.into_iter().try_for_each(|batch| link.commit(batch, ACTION));
+        thread::scope(|scope| {
+            let committer = thread::Builder::new().spawn_scoped(scope, commit);
+            let committer = committer.map_err(|source| ThreatError::Thread { source })?;
+            let encoded = encode(slot, list, entries, full);
+            // What the kernel refused comes first: with it, encoding ended early.
+            committer.join().unwrap_or_else(|panic| resume_unwind(panic))?;
+            encoded
+        })
     }
 
     /// Puts the list in a slot in force, and takes out the other one.
@@ -107,5 +94,45 @@ impl ThreatTable {
             batch.delete_slot(survey, slot);
             Ok(())
         })
+    }
+}
+
+/// Sends off batch after batch with all entries, until the other end is gone.
+fn encode<E: Error + Send + Sync + 'static>(
+    slot: Slot,
+    list: &ListName,
+    entries: impl IntoIterator<Item = Result<IpNet, E>>,
+    full: SyncSender<Batch>,
+) -> Result<(), ThreatError> {
+    let mut elements = Elements::new(Verb::Add, slot);
+    let mut batch = Batch::of_table(TABLE, None);
+    let mut found = Counts::default();
+    for entry in entries {
+        let unreadable = |source: E| {
+            let (revision, source) = (list.revision, Box::new(source));
+            ThreatError::Unreadable { revision, source }
+        };
+        let entry = entry.map_err(unreadable)?;
+        refuse_everything(&[entry], ACTION)?;
+        let count = found.of_mut(ListSet::of(&entry));
+        *count = count.saturating_add(1);
+        elements.put(&entry, &mut batch);
+        if batch.len() > LOAD_BYTES {
+            let whole = std::mem::replace(&mut batch, Batch::of_table(TABLE, None));
+            if full.send(whole).is_err() {
+                return Ok(());
+            }
+        }
+    }
+    elements.finish(&mut batch);
+    if !batch.is_empty() {
+        let _refused_earlier = full.send(batch);
+    }
+    match found == list.counts {
+        true => Ok(()),
+        false => {
+            let (revision, named) = (list.revision, list.counts);
+            Err(ThreatError::Miscounted { revision, named, found })
+        }
     }
 }

@@ -35,6 +35,7 @@ pub mod service;
 pub mod shop;
 pub mod smtp;
 pub mod spark;
+pub mod stranger;
 mod sys;
 pub mod wait;
 

@@ -177,10 +177,8 @@ impl Run<'_> {
 
     fn threat_failed(&mut self, error: &ThreatFailure) {
         let text = chain(error);
-        let told = self.progress.threat.failure.replace(text.clone());
-        let known =
-            self.outcome.problems.iter().any(|problem| Some(&problem.text) == told.as_ref());
-        if !known || told.as_ref() != Some(&text) {
+        self.progress.threat.failure = Some(text.clone());
+        if !self.outcome.problems.iter().any(|problem| problem.text == text) {
             self.note("threat-failed", text);
         }
     }

@@ -1,0 +1,270 @@
+//! From a feed to packets dropped in the kernel, and back to the platform as events. Whatever must be
+//! blocked was seen to pass before.
+
+use std::net::{IpAddr, SocketAddr};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+use xshield_lab::hold::{Held, Link};
+use xshield_lab::kernel::Kernel;
+use xshield_lab::privilege::in_lab;
+use xshield_lab::probe::Outcome;
+use xshield_lab::shop::Shop;
+use xshield_lab::spark::{self, SparkRun};
+use xshield_lab::stranger::{self, Feed, V4, V6, enforce_listing, reach};
+use xshield_lab::wait;
+
+const LIMIT: Duration = Duration::from_secs(60);
+const PASS: [Outcome; 2] = [Outcome::Passed; 2];
+
+/// An enforced shop, a stranger that reaches web, and a feed that does not list it yet.
+struct Scene {
+    shop: Shop,
+    feed: Feed,
+}
+
+impl Scene {
+    fn set() -> Result<Self> {
+        let mut shop = Shop::start_enforced()?;
+        stranger::add(&mut shop.lab)?;
+        let feed = Feed::add(&shop.lab, &shop.platform)?;
+        let scene = Self { shop, feed };
+        scene.enforce("web", "198.51.100.1", true)?;
+        ensure!(scene.reach(stranger::NAME, "web", 443)? == PASS, "nothing lists the stranger yet");
+        Ok(scene)
+    }
+
+    fn list(&self, entries: &[&str]) -> Result<()> {
+        let entries: Vec<String> = entries.iter().map(ToString::to_string).collect();
+        self.feed.list(&self.shop.lab, &self.shop.platform, &entries)
+    }
+
+    /// Lists the stranger by both addresses.
+    fn list_stranger(&self) -> Result<()> {
+        self.list(&[&V4.to_string(), &V6.to_string()])
+    }
+
+    fn enforce(&self, host: &str, address: &str, listed: bool) -> Result<Value> {
+        enforce_listing(&self.shop.lab, host, address.parse()?, listed)
+    }
+
+    fn reach(&self, from: &str, to: &str, port: u16) -> Result<[Outcome; 2]> {
+        reach(&self.shop.lab, from, to, port)
+    }
+
+    fn run(&self, host: &str) -> Result<SparkRun> {
+        spark::run(&self.shop.lab, self.shop.lab.host(host)?)
+    }
+
+    /// Sends datagrams from the stranger, each from a port of its own.
+    fn send(&self, to: &str, port: u16, datagrams: u32) -> Result<()> {
+        let to = self.shop.lab.host(to)?.v4();
+        let script = format!("for i in $(seq {datagrams}); do echo x > /dev/udp/{to}/{port}; done");
+        self.shop.lab.host(stranger::NAME)?.run("bash", ["-c", &script]).map(drop)
+    }
+
+    /// The platform's threat events of a host and a port of it.
+    fn events(&self, host: &str, port: u64) -> Result<Vec<Value>> {
+        let list = ["threat", "events", "--asset", host];
+        let events = self.shop.platform.json(&self.shop.lab, &list)?;
+        let items = events["items"].as_array().or(events.as_array()).context("a list of events")?;
+        Ok(items.iter().filter(|event| event["port"] == port).cloned().collect())
+    }
+
+    /// A connection of the stranger to web, seen alive.
+    fn held(&self) -> Result<Held> {
+        let web = SocketAddr::new(self.shop.lab.host("web")?.v4().into(), 80);
+        let stranger = self.shop.lab.host(stranger::NAME)?;
+        Held::open(stranger, self.shop.lab.programs(), web)
+    }
+}
+
+fn dropped(outcomes: [Outcome; 2]) -> bool {
+    outcomes == [Outcome::Dropped; 2]
+}
+
+fn packets(events: &[Value]) -> u64 {
+    events.iter().filter_map(|event| event["packets"].as_u64()).sum()
+}
+
+#[test]
+fn a_listed_peer_is_cut_and_told_and_let_in_again() -> Result<()> {
+    in_lab("a_listed_peer_is_cut_and_told_and_let_in_again", || {
+        let scene = Scene::set()?;
+        let mut held = scene.held()?;
+        let laptop = SocketAddr::new(scene.shop.lab.host("web")?.v4().into(), 80);
+        let mut innocent =
+            Held::open(scene.shop.lab.host("laptop")?, scene.shop.lab.programs(), laptop)?;
+
+        scene.list_stranger()?;
+        let run = scene.enforce("web", &V4.to_string(), true)?;
+        ensure!(run["threat"]["change"] == "changed", "{run}");
+        ensure!(held.link()? == Link::Cut, "the running connection");
+        ensure!(innocent.link()? == Link::Alive, "the connection of others");
+        ensure!(dropped(scene.reach(stranger::NAME, "web", 443)?), "new connections");
+        scene.send("web", 514, 7)?;
+
+        let run = scene.run("web")?;
+        ensure!(run.exit.success(), "{run:?}");
+        let events = scene.events("web", 443)?;
+        let event = events.iter().find(|event| event["remote"] == V4.to_string());
+        let event = event.with_context(|| format!("an event of {V4}: {events:?}"))?;
+        ensure!(event["action"] == "blocked" && event["direction"] == "inbound", "{event}");
+        ensure!(event["process"] == "nginx", "{event}");
+        ensure!(event["feeds"].to_string().contains(stranger::FEED), "{event}");
+        ensure!(event["rule"] == "web-tier/customers", "{event}");
+        ensure!(events.iter().any(|event| event["remote"] == V6.to_string()), "{events:?}");
+        let counted = packets(&scene.events("web", 514)?);
+        ensure!(counted == 7, "{counted} of 7 packets were counted");
+
+        scene.list(&[])?;
+        scene.enforce("web", &V4.to_string(), false)?;
+        ensure!(scene.reach(stranger::NAME, "web", 443)? == PASS, "unlisted");
+        ensure!(innocent.link()? == Link::Alive, "the connection of others");
+        Ok(())
+    })
+}
+
+#[test]
+fn what_a_host_opens_to_a_listed_peer_is_cut_too() -> Result<()> {
+    in_lab("what_a_host_opens_to_a_listed_peer_is_cut_too", || {
+        let scene = Scene::set()?;
+        ensure!(scene.reach("laptop", stranger::NAME, 4444)? == PASS, "nothing is listed");
+        scene.list_stranger()?;
+        scene.enforce("laptop", &V4.to_string(), true)?;
+        ensure!(dropped(scene.reach("laptop", stranger::NAME, 4444)?), "listed");
+        scene.run("laptop")?;
+        let events = scene.events("laptop", 4444)?;
+        let outbound = events.iter().filter(|event| event["direction"] == "outbound").count();
+        ensure!(outbound == 2, "one by IPv4, one by IPv6: {events:?}");
+        Ok(())
+    })
+}
+
+#[test]
+fn each_match_is_counted_once_however_often_runs_are_killed() -> Result<()> {
+    in_lab("each_match_is_counted_once_however_often_runs_are_killed", || {
+        let scene = Scene::set()?;
+        scene.list_stranger()?;
+        scene.enforce("web", &V4.to_string(), true)?;
+        let mut sent = 0;
+        for step in ["collected", "checked-in", "saved", "spooled", "delivered"] {
+            scene.send("web", 514, 3)?;
+            sent += 3;
+            killed_at(&scene, "web", step)?;
+        }
+        let run = scene.run("web")?;
+        ensure!(run.exit.success(), "{run:?}");
+        let counted = packets(&scene.events("web", 514)?);
+        ensure!(counted == sent, "{counted} of {sent} packets were counted");
+        Ok(())
+    })
+}
+
+/// Runs Spark so that it is killed at `step`; the platform may need a moment to have something new, so
+/// that a run that came too early is repeated.
+fn killed_at(scene: &Scene, host: &str, step: &str) -> Result<()> {
+    let lab = &scene.shop.lab;
+    wait::until(&format!("a run is killed at {step}"), LIMIT, || {
+        let mut command = lab.host(host)?.command("env");
+        command.arg(format!("XSHIELD_KILL_AT={step}")).arg(lab.programs().spark()?);
+        command.args(["run", "--config", spark::CONFIG]);
+        let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status()?;
+        Ok((!matches!(status.code(), Some(0..=8))).then_some(()))
+    })
+}
+
+#[test]
+fn a_run_killed_at_any_step_leaves_a_whole_list_and_the_next_run_finishes() -> Result<()> {
+    in_lab("a_run_killed_at_any_step_leaves_a_whole_list_and_the_next_run_finishes", || {
+        let scene = Scene::set()?;
+        // Always listed, always dropped: whichever of the two lists is in force.
+        scene.list_stranger()?;
+        scene.enforce("web", &V4.to_string(), true)?;
+        ensure!(dropped(scene.reach(stranger::NAME, "web", 443)?), "listed");
+        let steps = [
+            "threat-ordered",
+            "threat-fetched",
+            "threat-prepared",
+            "threat-programmed",
+            "threat-kept",
+        ];
+        for (number, step) in steps.into_iter().enumerate() {
+            let more = format!("192.0.2.{number}");
+            scene.list(&[&V4.to_string(), &V6.to_string(), &more])?;
+            killed_at(&scene, "web", step)?;
+            ensure!(dropped(scene.reach(stranger::NAME, "web", 443)?), "after {step}");
+            let run = scene.enforce("web", &more, true)?;
+            ensure!(!run["problems"].to_string().contains("drift"), "after {step}: {run}");
+            ensure!(dropped(scene.reach(stranger::NAME, "web", 443)?), "finished after {step}");
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn a_list_that_others_changed_is_repaired() -> Result<()> {
+    in_lab("a_list_that_others_changed_is_repaired", || {
+        let scene = Scene::set()?;
+        scene.list_stranger()?;
+        scene.enforce("web", &V4.to_string(), true)?;
+        let web = scene.shop.lab.host("web")?;
+        let before = Kernel::read(web)?.programmed();
+        for damage in [
+            "nft delete element inet xshield_threat hosts4_a { 203.0.113.66 } 2>/dev/null ||
+             nft delete element inet xshield_threat hosts4_b { 203.0.113.66 }",
+            "nft flush chain inet xshield_threat input",
+            "nft delete table inet xshield_threat",
+        ] {
+            web.run("sh", ["-ec", damage])?;
+            let [v4, _] = scene.reach(stranger::NAME, "web", 443)?;
+            ensure!(v4 == Outcome::Passed, "{damage}: {v4}");
+            let run = scene.run("web")?;
+            ensure!(run.json["threat"]["change"] == "repaired", "{damage}: {run:?}");
+            ensure!(run.json["problems"].to_string().contains("drift"), "{damage}: {run:?}");
+            ensure!(dropped(scene.reach(stranger::NAME, "web", 443)?), "{damage}");
+        }
+        // In whichever slot.
+        let plain = |lines: Vec<String>| -> Vec<String> {
+            let mut plain: Vec<String> =
+                lines.iter().map(|line| line.replace("_b\"", "_a\"")).collect();
+            plain.sort();
+            plain
+        };
+        let after = Kernel::read(web)?.programmed();
+        ensure!(plain(before).len() == plain(after).len(), "the kernel holds what it held");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_hundred_thousand_entries_come_as_a_change() -> Result<()> {
+    in_lab("a_hundred_thousand_entries_come_as_a_change", || {
+        let scene = Scene::set()?;
+        let mut entries = vec![V4.to_string(), V6.to_string()];
+        // No two of them side by side.
+        entries.extend((0..100_000u32).map(|n| {
+            let [_, b, c, d] = (n * 2 + 1).to_be_bytes();
+            format!("45.{b}.{c}.{d}")
+        }));
+        scene.feed.list(&scene.shop.lab, &scene.shop.platform, &entries)?;
+        let run = scene.enforce("web", &V4.to_string(), true)?;
+        ensure!(run["threat"]["change"] == "changed", "{run}");
+        ensure!(run["threat"]["list"]["entries"].as_u64() > Some(100_000), "{run}");
+        ensure!(dropped(scene.reach(stranger::NAME, "web", 443)?), "listed");
+        for number in [0u32, 50_000, 99_999] {
+            let [_, b, c, d] = (number * 2 + 1).to_be_bytes();
+            let address = IpAddr::from([45, b, c, d]);
+            let web = scene.shop.lab.host("web")?;
+            let found = stranger::look_up(&scene.shop.lab, web, address)?;
+            ensure!(found.is_some_and(|found| !found["entry"].is_null()), "{address}");
+        }
+        let counted = Kernel::read(scene.shop.lab.host("web")?)?;
+        let sets = counted.in_table("xshield_threat", "set");
+        let most = sets.filter_map(|set| set["elem"].as_array().map(Vec::len)).max();
+        ensure!(most == Some(100_001), "{most:?} elements in the largest set");
+        Ok(())
+    })
+}

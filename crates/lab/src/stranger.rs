@@ -29,6 +29,8 @@ const SERVICE: Service = Service { process: "c2", tcp: &[4444], udp: &[] };
 /// How long a probe waits before it counts as dropped.
 const PATIENCE: Duration = Duration::from_millis(700);
 const LIMIT: Duration = Duration::from_secs(60);
+/// What the feed lists besides: enough that a change is smaller than the whole list.
+const OTHERS: u32 = 3_000;
 /// The feed's name.
 pub const FEED: &str = "lab-feed";
 
@@ -112,12 +114,22 @@ impl Feed {
 
     fn write(&self, entries: &[String]) -> Result<()> {
         let mut text =
-            String::from("# what nobody in the lab has\n198.51.100.0/24\n2001:db8:bad::/48\n");
+            "# what nobody in the lab has\n198.51.100.0/24\n2001:db8:bad::/48\n".to_owned();
+        others(46, OTHERS).for_each(|entry| text.push_str(&format!("{entry}\n")));
         entries.iter().for_each(|entry| text.push_str(&format!("{entry}\n")));
         let beside = self.file.with_extension("new");
         fs::write(&beside, text)?;
         Ok(fs::rename(&beside, &self.file)?)
     }
+}
+
+/// So many addresses of a network of 8 bits, at most 262,144: no two of them side by side, and at
+/// distances without a pattern that a codec could learn.
+pub fn others(network: u8, count: u32) -> impl Iterator<Item = IpAddr> {
+    (0..count).map(move |number| {
+        let [_, b, c, d] = (number * 64 + number.wrapping_mul(0x9e37_79b1) % 61).to_be_bytes();
+        IpAddr::from([network, b, c, d])
+    })
 }
 
 /// Runs Spark on a host until the kernel's answer about an address is the wanted one. The platform makes

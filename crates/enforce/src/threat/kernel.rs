@@ -296,12 +296,10 @@ fn a_whole_load_helps(error: &ThreatError) -> bool {
         ThreatError::Firewall(FirewallError::Refused { source, .. }) => {
             source.raw_os_error() != Some(OUT_OF_MEMORY)
         }
-        ThreatError::Firewall(_)
-        | ThreatError::Unreadable { .. }
-        | ThreatError::Everything { .. } => false,
         ThreatError::Miscounted { .. }
         | ThreatError::WrongBase { .. }
         | ThreatError::NotInForce { .. }
         | ThreatError::NoRoom { .. } => true,
+        _ => false,
     }
 }

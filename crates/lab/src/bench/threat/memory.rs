@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 
 use super::contestants::{Contestant, Forms, clear, settled_kib};
-use super::{MILLION, Means, lists};
+use super::{Driver, MILLION, Means, lists, shown};
 use crate::bench::Effort;
 use crate::bench::firewall::lab_with_client;
 use crate::figure::{Figure, median};
@@ -52,6 +52,8 @@ const fn hash(name: &'static str, declaration: &'static str, behind: &'static st
     Kind { name, declaration, behind, count: MILLION as usize }
 }
 
+type Step<'a> = &'a dyn Fn() -> Result<()>;
+
 pub(super) fn run(means: &Means<'_>) -> Result<()> {
     let mut lab = lab_with_client()?;
     let host = lab.add_host("server", 12)?;
@@ -61,14 +63,19 @@ pub(super) fn run(means: &Means<'_>) -> Result<()> {
         Effort::Full => 5,
         Effort::Quick => 1,
     };
-    let measure = |load: &dyn Fn() -> Result<()>, count: usize| -> Result<f64> {
-        let each = (0..rounds).map(|_| bytes_each(host, load, count)).collect::<Result<_>>()?;
+    let measure = |empty: Step<'_>, load: Step<'_>, count: usize| -> Result<f64> {
+        let each =
+            (0..rounds).map(|_| bytes_each(host, [empty, load], count)).collect::<Result<_>>()?;
         median(each).context("nothing was measured")
     };
-    let ours = measure(
-        &|| forms.load(Contestant::Xshield, means.driver, host).map(drop),
-        addresses.len(),
-    )?;
+    let one = lists::file(host, "one.txt", "192.0.2.1\n")?;
+    let driver = Driver { program: means.driver, host };
+    let one = driver.compile(&one)?;
+    // What is around the list stands before as after: chains, and the sets in which matches are counted.
+    let empty = || driver.ask(["load", shown(&one)?]).map(drop);
+    let load = || forms.load(Contestant::Xshield, means.driver, host).map(drop);
+    let ours = measure(&empty, &load, addresses.len())?;
+    let nothing = || Ok(());
     let figure = || Figure::new("threat.kernel_bytes_per_address", ours, "bytes");
     for kind in KINDS {
         let elements = addresses.iter().take(kind.count);
@@ -76,15 +83,16 @@ pub(super) fn run(means: &Means<'_>) -> Result<()> {
         let text = lists::nft(kind.declaration, false, &elements);
         let file = lists::file(host, "kind.nft", &text)?;
         let load = || host.run("nft", ["-f".as_ref(), file.as_os_str()]).map(drop);
-        figure().beside(kind.name, measure(&load, kind.count)?).print();
+        figure().beside(kind.name, measure(&nothing, &load, kind.count)?).print();
     }
     let load = || forms.load(Contestant::Ipset, means.driver, host).map(drop);
-    figure().beside("ipset hash:ip", measure(&load, addresses.len())?).print();
+    figure().beside("ipset hash:ip", measure(&nothing, &load, addresses.len())?).print();
     Ok(())
 }
 
-fn bytes_each(host: &Host, load: &dyn Fn() -> Result<()>, count: usize) -> Result<f64> {
+fn bytes_each(host: &Host, [empty, load]: [Step<'_>; 2], count: usize) -> Result<f64> {
     clear(host)?;
+    empty()?;
     let before = settled_kib()?;
     load()?;
     #[allow(clippy::cast_precision_loss, reason = "a million is far below 2^52")]

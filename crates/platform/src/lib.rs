@@ -22,4 +22,5 @@ pub mod state;
 pub mod store;
 pub mod threat;
 pub mod tls;
+pub mod uploads;
 pub mod waking;

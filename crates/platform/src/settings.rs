@@ -28,6 +28,12 @@ pub struct Settings {
     pub threat_flows_per_asset: i64,
     /// Seconds until a failed delivery of alerts is tried again for the first time.
     pub delivery_retry_first: i64,
+    /// Communication paths kept of one asset, at most.
+    pub paths_per_asset: i64,
+    /// Bytes of all files that hosts upload, at most.
+    pub uploads_total: u64,
+    /// Seconds that files which hosts uploaded are kept.
+    pub keep_uploads_for: i64,
     /// Sessions per second and source address.
     pub sessions_per_second: u32,
     /// Requests per second of one asset.
@@ -73,6 +79,9 @@ impl Settings {
             login_for: 12 * 3600,
             keep_for: 30 * 24 * 3600,
             flows_per_asset: 200_000,
+            paths_per_asset: 100_000,
+            uploads_total: 8 << 30,
+            keep_uploads_for: 7 * 24 * 3600,
             threat_flows_per_asset: 50_000,
             delivery_retry_first: 10,
             sessions_per_second: 20,

@@ -1,13 +1,14 @@
 //! What every handler and job shares.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedMutexGuard, Semaphore};
 use xshield_policy::AssetId;
 
 use crate::alerts::Alerts;
@@ -92,6 +93,27 @@ pub struct Limits {
     pub reports: Semaphore,
     /// Threat files read at a time: each may take some megabytes.
     pub files: Semaphore,
+    /// One piece of a file at a time from each asset.
+    pub uploads: Turns,
+}
+
+/// One at a time for each asset.
+#[derive(Debug, Default)]
+pub struct Turns(Mutex<HashMap<AssetId, Weak<tokio::sync::Mutex<()>>>>);
+
+impl Turns {
+    /// This asset's turn, which ends when the value is dropped.
+    pub async fn lock(&self, asset: &AssetId) -> OwnedMutexGuard<()> {
+        let turn = {
+            let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            turns.retain(|_, turn| turn.strong_count() > 0);
+            let known = turns.get(asset).and_then(Weak::upgrade);
+            let turn = known.unwrap_or_default();
+            turns.insert(asset.clone(), Arc::downgrade(&turn));
+            turn
+        };
+        turn.lock_owned().await
+    }
 }
 
 impl Limits {
@@ -112,6 +134,7 @@ impl Limits {
             passwords: Semaphore::new(2),
             reports: Semaphore::new(4),
             files: Semaphore::new(8),
+            uploads: Turns::default(),
         }
     }
 

@@ -2,7 +2,8 @@
 //!
 //! A poll says what its host has heard of ([`Pending::token`]); it is answered when the database says
 //! otherwise. Waking only makes a poll look again, so a wake too many does no harm, and nothing hangs
-//! on one that another replica had to give: a look at the latest after [`LOOK_AGAIN`] finds it.
+//! on one that is not given: a look at the latest after [`LOOK_AGAIN`] finds it. A new threat list, or
+//! other modes for all, are found so on purpose: every host has to fetch then, and they spread.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,18 +15,20 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::digest::{SHA256, digest};
 use tokio::sync::Notify;
 use xshield_policy::AssetId;
-use xshield_wire::message::{CheckInAnswer, InForce};
+use xshield_wire::message::InForce;
+
+use crate::threat::Threats;
 
 /// How long a poll waits before it looks again unasked.
 pub const LOOK_AGAIN: Duration = Duration::from_secs(20);
 
 /// What an asset has to hear of.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pending {
     /// The ruleset it should have.
     pub wanted: Option<InForce>,
-    /// The number of the threat order it should have.
-    pub threat: Option<u64>,
+    /// What operators want of it about threats, and the list and the modes that hold for all.
+    pub threat: String,
     /// The number of the last command it was given.
     pub command: i64,
     /// The version of the configuration it should use; 0 when there is none.
@@ -33,12 +36,12 @@ pub struct Pending {
 }
 
 impl Pending {
-    /// What a check-in's answer tells, with the number of the asset's last command and the version of
-    /// its configuration.
+    /// With the list and the modes that hold for all.
     #[must_use]
-    pub fn told(answer: &CheckInAnswer, command: i64, configuration: i64) -> Self {
-        let threat = answer.threat.map(|wanted| wanted.sequence);
-        Self { wanted: answer.wanted, threat, command, configuration }
+    pub fn with_threats(mut self, threats: &Threats) -> Self {
+        let (list, rules) = (threats.current().revision, threats.rules());
+        self.threat.push_str(&format!(" {list:?} {rules:?}"));
+        self
     }
 
     /// A short text that differs when any of it does; unreserved characters of RFC 3986.
@@ -169,6 +172,7 @@ mod tests {
             Pending { wanted: held(1), ..Pending::default() },
             Pending { wanted: held(2), ..Pending::default() },
             Pending { command: 1, ..Pending::default() },
+            Pending { threat: "block".to_owned(), ..Pending::default() },
             Pending { configuration: 1, ..Pending::default() },
         ];
         let tokens: std::collections::BTreeSet<_> = all.iter().map(Pending::token).collect();

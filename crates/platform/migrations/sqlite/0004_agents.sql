@@ -46,28 +46,41 @@ CREATE TABLE upload (
     UNIQUE (asset_id, job_id)
 );
 
--- What hosts log while an operator looks closely.
+-- What hosts log while an operator looks closely: pieces of `bytes`, each with its lines as JSON.
 CREATE TABLE debug_log (
     number      INTEGER PRIMARY KEY AUTOINCREMENT,
     asset_id    TEXT NOT NULL REFERENCES asset (id) ON DELETE CASCADE,
-    created     BIGINT NOT NULL,
+    job_id      TEXT NOT NULL,
     received_at BIGINT NOT NULL,
+    first       BIGINT NOT NULL,
+    dropped     BIGINT NOT NULL,
+    ends        BIGINT NOT NULL,
     bytes       BIGINT NOT NULL,
-    lost        BIGINT NOT NULL,
-    text        TEXT NOT NULL
+    lines       TEXT NOT NULL
 );
 CREATE INDEX debug_log_asset ON debug_log (asset_id, number);
 
--- What host programs tell of themselves.
+-- What host programs did.
 CREATE TABLE agent_event (
     number      INTEGER PRIMARY KEY AUTOINCREMENT,
     asset_id    TEXT NOT NULL REFERENCES asset (id) ON DELETE CASCADE,
     kind        TEXT NOT NULL,
+    text        TEXT NOT NULL,
+    revision    BIGINT,
+    seconds     BIGINT,
     at          BIGINT NOT NULL,
-    received_at BIGINT NOT NULL,
-    detail      TEXT NOT NULL
+    received_at BIGINT NOT NULL
 );
 CREATE INDEX agent_event_asset ON agent_event (asset_id, number);
+
+-- Denials and matches as they happen, JSON; never added to a count.
+CREATE TABLE live_event (
+    number      INTEGER PRIMARY KEY AUTOINCREMENT,
+    asset_id    TEXT NOT NULL REFERENCES asset (id) ON DELETE CASCADE,
+    event       TEXT NOT NULL,
+    received_at BIGINT NOT NULL
+);
+CREATE INDEX live_event_asset ON live_event (asset_id, number);
 
 -- Problems outlive the check-in that told of them. `times`: how often one came, not how long it stayed.
 CREATE TABLE problem_history (
@@ -85,12 +98,59 @@ ALTER TABLE asset ADD COLUMN routes TEXT NOT NULL DEFAULT '[]';
 ALTER TABLE asset ADD COLUMN usage TEXT;
 ALTER TABLE asset ADD COLUMN decommissioned_at BIGINT;
 
+ALTER TABLE asset ADD COLUMN paths_lost BIGINT NOT NULL DEFAULT 0;
+
 CREATE TABLE host_telemetry (
     asset_id    TEXT PRIMARY KEY REFERENCES asset (id) ON DELETE CASCADE,
     telemetry   TEXT NOT NULL,
     created     BIGINT NOT NULL,
     received_at BIGINT NOT NULL
 );
+
+-- Installed packages, as a JSON list packed with Zstandard.
+CREATE TABLE software (
+    asset_id    TEXT PRIMARY KEY REFERENCES asset (id) ON DELETE CASCADE,
+    packages    BLOB NOT NULL,
+    digest      TEXT NOT NULL,
+    count       BIGINT NOT NULL,
+    taken       BIGINT NOT NULL,
+    received_at BIGINT NOT NULL
+);
+
+CREATE TABLE software_change (
+    number       INTEGER PRIMARY KEY AUTOINCREMENT,
+    asset_id     TEXT NOT NULL REFERENCES asset (id) ON DELETE CASCADE,
+    change       TEXT NOT NULL CHECK (change IN ('added', 'removed')),
+    name         TEXT NOT NULL,
+    version      TEXT NOT NULL,
+    architecture TEXT NOT NULL,
+    manager      TEXT NOT NULL,
+    at           BIGINT NOT NULL
+);
+CREATE INDEX software_change_asset ON software_change (asset_id, number);
+
+CREATE TABLE active_path (
+    id          INTEGER PRIMARY KEY,
+    asset_id    TEXT NOT NULL REFERENCES asset (id) ON DELETE CASCADE,
+    direction   TEXT NOT NULL,
+    source      TEXT NOT NULL,
+    destination TEXT NOT NULL,
+    protocol    TEXT NOT NULL,
+    port        BIGINT NOT NULL,
+    process     TEXT NOT NULL,
+    user_name   TEXT NOT NULL,
+    service     TEXT NOT NULL,
+    read_from   TEXT NOT NULL,
+    connections BIGINT NOT NULL,
+    bytes_forth BIGINT NOT NULL,
+    bytes_back  BIGINT NOT NULL,
+    first_seen  BIGINT NOT NULL,
+    last_seen   BIGINT NOT NULL,
+    UNIQUE (asset_id, direction, source, destination, protocol, port, process, user_name, service,
+            read_from)
+);
+CREATE INDEX active_path_seen ON active_path (asset_id, last_seen);
+CREATE INDEX active_path_last ON active_path (last_seen);
 
 -- What operators configure at hosts: for all ('platform'), a segment ('segment:NAME') or an asset
 -- ('asset:ID').

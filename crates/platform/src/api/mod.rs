@@ -17,6 +17,7 @@ use crate::store::assets;
 
 pub mod admin;
 pub mod host;
+mod streamed;
 
 /// No body is larger, in bytes.
 pub const MAX_BODY: usize = 8 << 20;
@@ -63,6 +64,8 @@ async fn metrics_page(State(app): State<App>) -> Answer<Response> {
     for (standing, count) in assets::standings(&mut *app.store.read().await?, now).await? {
         metrics::gauge!("xshield_assets", "standing" => standing).set(count);
     }
+    let held = u32::try_from(app.waking.held()).unwrap_or(u32::MAX);
+    metrics::gauge!("xshield_polls_held").set(held);
     let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4")];
     Ok((kind, app.metrics.render()).into_response())
 }

@@ -6,13 +6,16 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
+use crate::problem::{Answer, Problem};
 use crate::settings::{PublicUrl, Settings};
 use crate::state::App;
 use crate::store::{
-    StoreResult, alerts, commands, commit, deliveries, events, problems, reports, threat_events,
+    StoreResult, agent_events, alerts, commands, commit, deliveries, events, paths, problems,
+    reports, threat_events, uploads,
 };
 use crate::threat::run::in_words;
 use crate::threat::tidy::tidy;
+use crate::uploads::Files;
 
 const EVERY: Duration = Duration::from_secs(300);
 const TIDY_METRICS: Duration = Duration::from_secs(5);
@@ -45,6 +48,9 @@ async fn once(app: &App) {
     if let Err(error) = tidy(app, now).await {
         tracing::error!(reason = in_words(&error), "old threat lists could not be forgotten");
     }
+    if let Err(error) = forget_uploads(app, now).await {
+        tracing::error!(error = error.detail.as_deref(), "old uploads could not be removed");
+    }
     app.limits.forget();
     let endpoints = endpoints(&app.settings, app.listening).await;
     let changed = {
@@ -72,7 +78,22 @@ async fn forget(app: &App, now: Timestamp) -> StoreResult<()> {
     reports::trim_batches(&mut tx, BATCHES_PER_ASSET).await?;
     commands::forget(&mut tx, before).await?;
     problems::forget(&mut tx, before).await?;
+    paths::forget(&mut tx, before).await?;
+    agent_events::forget(&mut tx, before).await?;
     commit(tx).await
+}
+
+/// Removes uploads that are too old, and files of which nothing is known: a platform that ended
+/// between writing the one and the other leaves such.
+async fn forget_uploads(app: &App, now: Timestamp) -> Answer<()> {
+    let mut tx = app.store.write().await?;
+    uploads::forget(&mut tx, now.plus(-app.settings.keep_uploads_for)).await?;
+    let known = uploads::ids(&mut tx).await?;
+    // Still under the write lock: an upload that begins now is not written down yet.
+    let files = Files::of(&app.dir);
+    let removed = tokio::task::spawn_blocking(move || files.keep_only(&known)).await?;
+    commit(tx).await?;
+    removed.map_err(|error| Problem::internal(&error))
 }
 
 /// Where hosts reach the platform: what its public URLs resolve to, and the listener when it is on

@@ -185,18 +185,6 @@ fn duration(row: &Row) -> Option<u32> {
     row.get::<Option<i64>, _>("duration").and_then(|seconds| u32::try_from(seconds).ok())
 }
 
-/// The number of the last command given to an asset; 0 when there was none.
-///
-/// # Errors
-/// When the database fails.
-pub async fn last_number(conn: &mut Conn, asset: &AssetId) -> StoreResult<i64> {
-    sqlx::query_scalar("SELECT COALESCE(max(number), 0) FROM command_target WHERE asset_id = $1")
-        .bind(asset.as_str())
-        .fetch_one(conn)
-        .await
-        .doing("read the last command")
-}
-
 /// Keeps an outcome. The first one counts: a host carries a command out once. `false` when the asset
 /// has no such command, or its outcome is known.
 ///
@@ -255,6 +243,30 @@ pub async fn resent(
     .await
     .doing("end commands")?;
     Ok(())
+}
+
+/// Whether an asset was given a command of this kind that is still open.
+///
+/// # Errors
+/// When the database fails.
+pub async fn is_asked(
+    conn: &mut Conn,
+    asset: &AssetId,
+    kind: CommandKind,
+    now: Timestamp,
+) -> StoreResult<bool> {
+    let open: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM command_target t JOIN command_job j ON j.id = t.job_id \
+         WHERE t.asset_id = $1 AND t.state IN ('waiting', 'told') AND j.kind = $2 \
+         AND j.expires_at > $3 AND j.cancelled_at IS NULL",
+    )
+    .bind(asset.as_str())
+    .bind(word(&kind)?)
+    .bind(now.0)
+    .fetch_one(conn)
+    .await
+    .doing("read commands")?;
+    Ok(open > 0)
 }
 
 /// The command of this id.

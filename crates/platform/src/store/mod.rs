@@ -15,6 +15,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::timeout;
 
 pub mod accounts;
+pub mod agent_events;
 pub mod alerts;
 pub mod assets;
 pub mod audit;
@@ -24,15 +25,18 @@ pub mod enforcement_keys;
 pub mod events;
 pub mod host_configuration;
 pub mod identities;
+pub mod paths;
 pub mod pending;
 pub mod policy;
 pub mod problems;
 pub mod reports;
 pub mod rulesets;
+pub mod telemetry;
 pub mod threat_assets;
 pub mod threat_events;
 pub mod threat_feeds;
 pub mod threat_lists;
+pub mod uploads;
 
 /// The database's dialect.
 pub type Db = sqlx::Sqlite;

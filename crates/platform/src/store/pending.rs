@@ -8,14 +8,15 @@ use super::assets::unsigned;
 use super::{Conn, Doing as _, StoreResult};
 use crate::waking::Pending;
 
-/// What is pending for an asset; `None` when there is no such asset in service.
+/// What is pending for an asset, but for what holds for all about threats; `None` when there is no such asset in service.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn of(conn: &mut Conn, asset: &AssetId) -> StoreResult<Option<Pending>> {
     let row = sqlx::query(
         "SELECT r.revision, r.digest, COALESCE(c.version, 0) AS configuration, \
-         CASE WHEN o.digest IS NOT NULL THEN o.sequence END AS threat_order, \
+         COALESCE(o.inbound, '') || ' ' || COALESCE(o.outbound, '') || ' ' || \
+         COALESCE(o.budget, 0) AS threat, \
          (SELECT COALESCE(max(t.number), 0) FROM command_target t WHERE t.asset_id = a.id) \
          AS command FROM asset a LEFT JOIN ruleset r ON r.asset_id = a.id \
          LEFT JOIN threat_asset o ON o.asset_id = a.id \
@@ -36,7 +37,7 @@ pub async fn of(conn: &mut Conn, asset: &AssetId) -> StoreResult<Option<Pending>
     };
     Ok(Some(Pending {
         wanted,
-        threat: row.get::<Option<i64>, _>("threat_order").map(unsigned),
+        threat: row.get("threat"),
         command: row.get("command"),
         configuration: row.get("configuration"),
     }))

@@ -203,6 +203,38 @@ impl TestPlatform {
         self.get("/api/v1/platform")["policy_key"].as_str().unwrap().parse().unwrap()
     }
 
+    /// How many polls of hosts are held open.
+    pub fn held_polls(&self) -> u64 {
+        let page = self.raw("GET", "/metrics", &[], b"");
+        let page = String::from_utf8(page.body).unwrap();
+        let line = page.lines().find_map(|line| line.strip_prefix("xshield_polls_held "));
+        line.map_or(0, |count| count.parse().unwrap())
+    }
+
+    /// Whatever speaks HTTP to the platform.
+    pub fn client(&self) -> TestClient {
+        TestClient { agent: self.agent.clone(), address: self.address }
+    }
+
+    /// Any request at all.
+    pub fn raw(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(String, String)],
+        body: &[u8],
+    ) -> RawAnswer {
+        self.client().raw(method, path, headers, body)
+    }
+}
+
+/// Speaks HTTP to a platform.
+pub struct TestClient {
+    agent: ureq::Agent,
+    address: SocketAddr,
+}
+
+impl TestClient {
     /// Any request at all.
     pub fn raw(
         &self,
@@ -353,10 +385,13 @@ impl TestHost {
         body: &[u8],
         time: u64,
     ) -> Vec<(String, String)> {
+        self.headers_of(&RequestParts { method, path, query: None, body }, time)
+    }
+
+    fn headers_of(&self, parts: &RequestParts<'_>, time: u64) -> Vec<(String, String)> {
         let session = self.session.as_ref().expect("a session");
         let signer = Signer { key: &session.key, asset: &session.asset, token: &session.token };
-        let parts = RequestParts { method, path, query: None, body };
-        sign(signer, &parts, time, Bytes(random()))
+        sign(signer, parts, time, Bytes(random()))
             .into_iter()
             .map(|(name, value)| (name.to_owned(), value))
             .collect()
@@ -370,6 +405,39 @@ impl TestHost {
         body: &[u8],
     ) -> RawAnswer {
         platform.raw(method, path, &self.headers(method, path, body, now()), body)
+    }
+
+    /// As [`Self::send`], with a query.
+    pub fn send_query(
+        &self,
+        platform: &TestPlatform,
+        method: &str,
+        path: &str,
+        query: &str,
+        body: &[u8],
+    ) -> RawAnswer {
+        let parts = RequestParts { method, path, query: Some(query), body };
+        let headers = self.headers_of(&parts, now());
+        platform.raw(method, &format!("{path}?{query}"), &headers, body)
+    }
+
+    /// A poll for what the holder of `seen` has not heard of.
+    pub fn poll(&self, platform: &TestPlatform, seen: Option<&str>) -> RawAnswer {
+        match seen {
+            Some(seen) => {
+                self.send_query(platform, "GET", "/host/v1/notify", &format!("seen={seen}"), b"")
+            }
+            None => self.send(platform, "GET", "/host/v1/notify", b""),
+        }
+    }
+
+    /// A poll that waits beside the test.
+    pub fn poll_in_background(&self, platform: &TestPlatform, seen: &str) -> JoinHandle<RawAnswer> {
+        let (path, query) = ("/host/v1/notify", format!("seen={seen}"));
+        let parts = RequestParts { method: "GET", path, query: Some(&query), body: b"" };
+        let headers = self.headers_of(&parts, now());
+        let client = platform.client();
+        std::thread::spawn(move || client.raw("GET", &format!("{path}?{query}"), &headers, b""))
     }
 
     pub fn check_in_message(&mut self) -> CheckIn {

@@ -10,6 +10,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::state::App;
 
+mod agent_events;
 mod alerts;
 mod assets;
 mod audit_log;
@@ -17,6 +18,7 @@ mod channels;
 mod commands;
 mod enforcement_keys;
 mod host_configuration;
+mod host_telemetry;
 mod page;
 mod policy;
 mod sign_in;
@@ -62,6 +64,8 @@ pub(super) fn router() -> Router<App> {
         .merge(channels::router())
         .merge(commands::router())
         .merge(host_configuration::router())
+        .merge(host_telemetry::router())
+        .merge(agent_events::router())
         .merge(enforcement_keys::router())
         .merge(policy::router())
         .merge(audit_log::router())

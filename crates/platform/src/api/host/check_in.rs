@@ -15,7 +15,9 @@ use crate::keys::random;
 use crate::problem::{Answer, Problem};
 use crate::state::App;
 use crate::store::assets::{self, CheckedIn, StoredAsset};
-use crate::store::{Conn, commands, commit, host_configuration, problems, rulesets, threat_assets};
+use crate::store::{
+    Conn, commands, commit, host_configuration, pending, problems, rulesets, threat_assets,
+};
 use crate::threat::orders;
 use crate::waking::Pending;
 
@@ -47,7 +49,9 @@ pub(super) async fn check_in(
         threat_assets::put_standing(&mut tx, &asset.id, standing, now).await?;
     }
     let commands = commands::tell(&mut tx, &asset.id, now).await?;
-    let last_command = commands::last_number(&mut tx, &asset.id).await?;
+    // What changes from here on is not told by this answer, or told once more.
+    let told = pending::of(&mut tx, &asset.id).await?.unwrap_or_default();
+    let told = told.with_threats(&app.threat);
     let configuration = host_configuration::of(&mut tx, &asset.id).await?;
     commit(tx).await?;
 
@@ -70,8 +74,7 @@ pub(super) async fn check_in(
         configuration: configuration.filter(|_| version != message.configuration),
         seen: None,
     };
-    let version = i64::try_from(version.unwrap_or(0)).unwrap_or(i64::MAX);
-    answer.seen = Some(Pending::told(&answer, last_command, version).token());
+    answer.seen = Some(Pending { wanted: answer.wanted, ..told }.token());
     Ok(Json(answer))
 }
 

@@ -11,7 +11,9 @@ mod reports;
 mod ruleset;
 mod session;
 mod signed;
+mod telemetry;
 mod threat;
+mod uploads;
 
 /// `/host/v1`.
 pub(super) fn router() -> Router<App> {
@@ -24,4 +26,5 @@ pub(super) fn router() -> Router<App> {
         .route("/host/v1/threat/order", get(threat::order))
         .route("/host/v1/threat/path", get(threat::path))
         .route("/host/v1/threat/files/{name}", get(threat::file))
+        .route("/host/v1/uploads/{command}", get(uploads::look).put(uploads::take))
 }

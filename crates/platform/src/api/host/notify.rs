@@ -32,7 +32,7 @@ pub(super) async fn wait(State(app): State<App>, request: FromHost) -> Answer<Re
     loop {
         let now = pending::of(&mut *app.store.read().await?, &id).await?;
         let Some(now) = now else { return Err(gone()) };
-        let token = now.token();
+        let token = now.with_threats(&app.threat).token();
         if token != seen {
             metrics::counter!("xshield_notifications_total").increment(1);
             return Ok(Json(Notification { version: VERSION, seen: token }).into_response());

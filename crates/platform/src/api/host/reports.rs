@@ -12,6 +12,7 @@ use xshield_wire::message::{FirewallEvent, Report, ReportAnswer, ReportBody, VER
 use xshield_wire::telemetry::SoftwareContents;
 
 use super::signed::{FromHost, read_message};
+use super::telemetry;
 use crate::alerts::intake;
 use crate::clock::Timestamp;
 use crate::problem::{Answer, Problem};
@@ -90,12 +91,17 @@ async fn store(
             Ok(())
         }
         ReportBody::Threats(report) => intake::from_host(app, tx, asset, report, now).await,
-        ReportBody::Live(report) => intake::live(app, tx, asset, report.threats, now).await,
-        ReportBody::Host(_)
-        | ReportBody::Software(_)
-        | ReportBody::Paths(_)
-        | ReportBody::Agent { .. }
-        | ReportBody::DebugLog(_) => Ok(()),
+        ReportBody::Live(report) => {
+            let events: Vec<_> =
+                report.events.into_iter().map(|event| bounded(event, latest)).collect();
+            telemetry::live(tx, asset, &events, now).await?;
+            intake::live(app, tx, asset, report.threats, now).await
+        }
+        ReportBody::Host(host) => telemetry::host(tx, asset, *host, latest, now).await,
+        ReportBody::Software(report) => telemetry::software(tx, asset, report, latest, now).await,
+        ReportBody::Paths(report) => telemetry::paths(app, tx, asset, report, latest).await,
+        ReportBody::Agent { events } => telemetry::agent(tx, asset, events, latest, now).await,
+        ReportBody::DebugLog(log) => telemetry::debug_log(tx, asset, log, now).await,
     }
 }
 

@@ -1,0 +1,364 @@
+//! What host programs did, denials as they happen, detailed logs, and files they collected.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use serde::{Deserialize, Serialize};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use xshield_policy::AssetId;
+use xshield_wire::message::FirewallEvent;
+use xshield_wire::telemetry::{AgentEventKind, DebugLine, LogEnd};
+
+use super::assets::named;
+use super::page::{Page, PageQuery};
+use crate::api::streamed::Streamed;
+use crate::auth::{Allowed, Operator, Viewer};
+use crate::clock::Timestamp;
+use crate::problem::{Answer, Problem};
+use crate::query::{BothOf, QueryOf, number};
+use crate::state::App;
+use crate::store::agent_events::{self, AgentEventFilter, StoredAgentEvent};
+use crate::store::audit::{self, Deed};
+use crate::store::commit;
+use crate::store::uploads::{self, Progress, Upload, UploadFilter};
+use crate::uploads::Files;
+
+/// Pieces of a log, and live events, in one answer.
+const AT_ONCE: u32 = 200;
+
+pub(super) fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(of_asset))
+        .routes(routes!(live))
+        .routes(routes!(debug_log))
+        .routes(routes!(diagnostics))
+        .routes(routes!(download, remove))
+}
+
+/// What a host's program did.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct AgentEvent {
+    /// The asset's name.
+    asset: String,
+    /// By the host's clock.
+    at: Timestamp,
+    received_at: Timestamp,
+    #[schema(value_type = String)]
+    kind: AgentEventKind,
+    text: String,
+    /// The revision of the policy concerned.
+    revision: Option<u64>,
+    /// How long it took or lasted.
+    seconds: Option<u64>,
+}
+
+impl From<StoredAgentEvent> for AgentEvent {
+    fn from(stored: StoredAgentEvent) -> Self {
+        Self {
+            asset: stored.asset,
+            at: Timestamp::from_unix(stored.event.at),
+            received_at: stored.received_at,
+            kind: stored.event.kind,
+            text: stored.event.text,
+            revision: stored.event.revision.map(|revision| revision.0),
+            seconds: stored.event.seconds,
+        }
+    }
+}
+
+#[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+struct AgentEventQuery {
+    /// E.g. `policy-applied`, `tampered`, `restarted`, `reachable-again`.
+    #[serde(default)]
+    #[param(value_type = Option<String>)]
+    kind: Option<AgentEventKind>,
+    /// Not before this time (RFC 3339), by the host's clock.
+    #[serde(default)]
+    since: Option<Timestamp>,
+}
+
+/// What the programs of all hosts did, the last to arrive first
+#[utoipa::path(get, path = "/api/v1/agent-events", tag = "agents",
+    params(AgentEventQuery, PageQuery), responses((status = 200, body = Page<AgentEvent>)))]
+async fn list(
+    State(app): State<App>,
+    _: Allowed<Viewer>,
+    BothOf(query, page): BothOf<AgentEventQuery, PageQuery>,
+) -> Answer<Json<Page<AgentEvent>>> {
+    page_of(&app, None, query, &page).await
+}
+
+/// What an asset's program did, the last to arrive first
+#[utoipa::path(get, path = "/api/v1/assets/{asset}/agent-events", tag = "agents",
+    params(("asset" = String, Path, description = "id or name"), AgentEventQuery, PageQuery),
+    responses((status = 200, body = Page<AgentEvent>)))]
+async fn of_asset(
+    State(app): State<App>,
+    _: Allowed<Viewer>,
+    Path(asset): Path<String>,
+    BothOf(query, page): BothOf<AgentEventQuery, PageQuery>,
+) -> Answer<Json<Page<AgentEvent>>> {
+    let asset = named(&mut *app.store.read().await?, &asset).await?;
+    page_of(&app, Some(asset.id), query, &page).await
+}
+
+async fn page_of(
+    app: &App,
+    asset: Option<AssetId>,
+    query: AgentEventQuery,
+    page: &PageQuery,
+) -> Answer<Json<Page<AgentEvent>>> {
+    if query.kind == Some(AgentEventKind::Unknown) {
+        return Err(Problem::invalid("?kind", "there is no such kind of event"));
+    }
+    let limit = page.limit()?;
+    let filter = AgentEventFilter { asset, kind: query.kind, since: query.since };
+    let mut conn = app.store.read().await?;
+    let found = agent_events::list(&mut conn, &filter, page.after()?, limit + 1).await?;
+    Ok(Json(Page::of(found, limit, |stored| stored.number, AgentEvent::from)))
+}
+
+#[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+struct LiveQuery {
+    /// One asset's, by id or name.
+    #[serde(default)]
+    asset: Option<String>,
+    /// Only what came after this number; the last ones when left out.
+    #[serde(default, deserialize_with = "number")]
+    #[param(value_type = Option<i64>)]
+    after: Option<i64>,
+}
+
+/// A denial as it happened; it is counted among the events.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct LiveEvent {
+    /// Pass it as `after` to get what came later.
+    number: i64,
+    /// The asset's name.
+    asset: String,
+    received_at: Timestamp,
+    #[schema(value_type = Object)]
+    event: FirewallEvent,
+}
+
+/// Denials as they happen, in the order of their arrival; for eyes: the counts are among the events
+#[utoipa::path(get, path = "/api/v1/live-events", tag = "agents", params(LiveQuery),
+    responses((status = 200, body = Vec<LiveEvent>)))]
+async fn live(
+    State(app): State<App>,
+    _: Allowed<Viewer>,
+    QueryOf(query): QueryOf<LiveQuery>,
+) -> Answer<Json<Vec<LiveEvent>>> {
+    let mut conn = app.store.read().await?;
+    let asset = match &query.asset {
+        Some(asset) => Some(named(&mut conn, asset).await?.id),
+        None => None,
+    };
+    let found = agent_events::live(&mut conn, asset.as_ref(), query.after, AT_ONCE).await?;
+    let shown = found.into_iter().map(|stored| LiveEvent {
+        number: stored.number,
+        asset: stored.asset,
+        received_at: stored.received_at,
+        event: stored.event,
+    });
+    Ok(Json(shown.collect()))
+}
+
+#[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+struct LogQuery {
+    /// Only pieces after this number; from the oldest that is kept when left out.
+    #[serde(default, deserialize_with = "number")]
+    #[param(value_type = Option<i64>)]
+    after: Option<i64>,
+}
+
+/// A piece of a detailed log.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct LogPiece {
+    /// Pass it as `after` to get what came later.
+    number: i64,
+    /// The command that asked for it.
+    command: String,
+    /// The number of the first line.
+    first: u64,
+    /// Lines before these that the host could not keep.
+    dropped: u64,
+    /// `open`, or `closed` when it is the last piece.
+    #[schema(value_type = String)]
+    end: LogEnd,
+    received_at: Timestamp,
+    #[schema(value_type = Vec<Object>)]
+    lines: Vec<DebugLine>,
+}
+
+/// An asset's detailed logs in pieces, in order; ask again after the last number until none comes
+#[utoipa::path(get, path = "/api/v1/assets/{asset}/debug-log", tag = "agents",
+    params(("asset" = String, Path, description = "id or name"), LogQuery),
+    responses((status = 200, body = Vec<LogPiece>)))]
+async fn debug_log(
+    State(app): State<App>,
+    _: Allowed<Operator>,
+    Path(asset): Path<String>,
+    QueryOf(query): QueryOf<LogQuery>,
+) -> Answer<Json<Vec<LogPiece>>> {
+    let mut conn = app.store.read().await?;
+    let asset = named(&mut conn, &asset).await?;
+    let found = agent_events::logs(&mut conn, &asset.id, query.after.unwrap_or(0), AT_ONCE).await?;
+    let shown = found.into_iter().map(|stored| LogPiece {
+        number: stored.number,
+        command: stored.command,
+        first: stored.first,
+        dropped: stored.dropped,
+        end: stored.end,
+        received_at: stored.received_at,
+        lines: stored.lines,
+    });
+    Ok(Json(shown.collect()))
+}
+
+#[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+struct DiagnosticsQuery {
+    /// One asset's, by id or name.
+    #[serde(default)]
+    asset: Option<String>,
+    /// Those that a command collected.
+    #[serde(default)]
+    command: Option<String>,
+}
+
+/// Diagnostics that a host collected.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct Diagnostics {
+    id: String,
+    /// The asset's name.
+    asset: String,
+    /// The command that asked for them.
+    command: String,
+    /// In bytes.
+    size: u64,
+    /// Bytes that are here.
+    received: u64,
+    complete: bool,
+    /// SHA-256, hexadecimal.
+    sha256: String,
+    created_at: Timestamp,
+    /// When they are removed.
+    kept_until: Timestamp,
+}
+
+/// Diagnostics that hosts collected, the newest first
+#[utoipa::path(get, path = "/api/v1/diagnostics", tag = "agents",
+    params(DiagnosticsQuery, PageQuery), responses((status = 200, body = Page<Diagnostics>)))]
+async fn diagnostics(
+    State(app): State<App>,
+    _: Allowed<Viewer>,
+    BothOf(query, page): BothOf<DiagnosticsQuery, PageQuery>,
+) -> Answer<Json<Page<Diagnostics>>> {
+    let limit = page.limit()?;
+    let mut conn = app.store.read().await?;
+    let asset = match &query.asset {
+        Some(asset) => Some(named(&mut conn, asset).await?.id),
+        None => None,
+    };
+    let filter = UploadFilter { asset, command: query.command, complete: false };
+    let found = uploads::list(&mut conn, &filter, page.after()?, limit + 1).await?;
+    let keep_for = app.settings.keep_uploads_for;
+    let place = |upload: &Upload| (upload.created_at.0, upload.id.clone());
+    Ok(Json(Page::of(found, limit, place, |upload| Diagnostics {
+        kept_until: upload.changed_at.plus(keep_for),
+        sha256: upload.digest.0.iter().map(|byte| format!("{byte:02x}")).collect(),
+        complete: upload.progress == Progress::Complete,
+        id: upload.id,
+        asset: upload.asset_name,
+        command: upload.command,
+        size: upload.total,
+        received: upload.received,
+        created_at: upload.created_at,
+    })))
+}
+
+/// The upload of an id, or the newest complete one of an asset.
+async fn found(app: &App, id: &str) -> Answer<Upload> {
+    let mut conn = app.store.read().await?;
+    let found = match uploads::get(&mut conn, id).await? {
+        Some(upload) => Some(upload),
+        None => {
+            let unknown = |_| Problem::not_found("asset, and there are no diagnostics,", id);
+            let asset = named(&mut conn, id).await.map_err(unknown)?;
+            let filter =
+                UploadFilter { asset: Some(asset.id), complete: true, ..UploadFilter::default() };
+            uploads::list(&mut conn, &filter, None, 1).await?.pop()
+        }
+    };
+    found
+        .filter(|upload| upload.progress == Progress::Complete)
+        .ok_or_else(|| Problem::not_found("complete upload of diagnostics of", id))
+}
+
+/// Download diagnostics
+#[utoipa::path(get, path = "/api/v1/diagnostics/{id}", tag = "agents",
+    params(("id" = String, Path, description = "their id, or an asset: its newest")),
+    responses((status = 200, body = Vec<u8>, content_type = "application/octet-stream")))]
+async fn download(
+    State(app): State<App>,
+    allowed: Allowed<Operator>,
+    Path(id): Path<String>,
+) -> Answer<Response> {
+    let upload = found(&app, &id).await?;
+    let path = Files::of(&app.dir).whole(&upload.id);
+    let file = tokio::fs::File::open(path).await.map_err(|error| Problem::internal(&error))?;
+    let deed = Deed {
+        actor: &allowed.caller.actor(),
+        action: "diagnostics.download",
+        target: &upload.asset_name,
+        before: String::new(),
+        after: upload.id.clone(),
+    };
+    let mut tx = app.store.write().await?;
+    audit::record(&mut tx, deed, Timestamp::now()).await?;
+    commit(tx).await?;
+    let mut response = Body::new(Streamed::of(file, upload.total)).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    // The id is the platform's own: letters, digits and a dash.
+    let name = format!("attachment; filename=\"{}\"", upload.id);
+    if let Ok(name) = HeaderValue::from_str(&name) {
+        headers.insert(header::CONTENT_DISPOSITION, name);
+    }
+    Ok(response)
+}
+
+/// Remove diagnostics before their time
+#[utoipa::path(delete, path = "/api/v1/diagnostics/{id}", tag = "agents",
+    params(("id" = String, Path)), responses((status = 204)))]
+async fn remove(
+    State(app): State<App>,
+    allowed: Allowed<Operator>,
+    Path(id): Path<String>,
+) -> Answer<StatusCode> {
+    let mut tx = app.store.write().await?;
+    let upload = uploads::get(&mut tx, &id).await?;
+    let upload = upload.ok_or_else(|| Problem::not_found("diagnostics", &id))?;
+    uploads::delete(&mut tx, &id).await?;
+    let deed = Deed {
+        actor: &allowed.caller.actor(),
+        action: "diagnostics.remove",
+        target: &upload.asset_name,
+        before: id.clone(),
+        after: String::new(),
+    };
+    audit::record(&mut tx, deed, Timestamp::now()).await?;
+    commit(tx).await?;
+    let files = Files::of(&app.dir);
+    let removed = tokio::task::spawn_blocking(move || files.remove(&id)).await?;
+    removed.map_err(|error| Problem::internal(&error))?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,265 @@
+//! What assets are made of and with whom they communicate.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use serde::{Deserialize, Serialize};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use xshield_policy::{AssetId, Direction, Protocol};
+use xshield_wire::telemetry::{ActivePath, HostTelemetry, PathSource, SoftwarePackage};
+
+use super::assets::named;
+use super::page::{Page, PageQuery};
+use crate::auth::{Allowed, Viewer};
+use crate::clock::Timestamp;
+use crate::problem::{Answer, Problem};
+use crate::query::{BothOf, QueryOf, number};
+use crate::state::App;
+use crate::store::paths::{self, PathFilter, StoredPath};
+use crate::store::telemetry;
+
+pub(super) fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(host))
+        .routes(routes!(software))
+        .routes(routes!(software_changes))
+        .routes(routes!(paths_of))
+        .routes(routes!(all_paths))
+}
+
+/// What a host is made of.
+#[derive(Serialize, utoipa::ToSchema)]
+struct Host {
+    /// By the host's clock.
+    taken_at: Timestamp,
+    received_at: Timestamp,
+    booted_at: Timestamp,
+    #[schema(value_type = Object)]
+    host: HostTelemetry,
+    /// Connections that are in no path because there were too many, ever.
+    paths_lost: u64,
+}
+
+/// System, processors, memory, disks, interfaces and cloud of an asset
+#[utoipa::path(get, path = "/api/v1/assets/{asset}/host", tag = "telemetry",
+    params(("asset" = String, Path, description = "id or name")),
+    responses((status = 200, body = Host)))]
+async fn host(
+    State(app): State<App>,
+    _: Allowed<Viewer>,
+    Path(asset): Path<String>,
+) -> Answer<Json<Host>> {
+    let mut conn = app.store.read().await?;
+    let asset = named(&mut conn, &asset).await?;
+    let reported = telemetry::host(&mut conn, &asset.id).await?;
+    let reported =
+        reported.ok_or_else(|| Problem::not_found("host telemetry of", asset.name.as_str()))?;
+    Ok(Json(Host {
+        taken_at: reported.created,
+        received_at: reported.received_at,
+        booted_at: Timestamp::from_unix(reported.value.booted),
+        host: reported.value,
+        paths_lost: paths::lost(&mut conn, &asset.id).await?,
+    }))
+}
+
+/// Installed software.
+#[derive(Serialize, utoipa::ToSchema)]
+struct Software {
+    /// By the host's clock.
+    taken_at: Timestamp,
+    received_at: Timestamp,
+    #[schema(value_type = Vec<Object>)]
+    packages: Vec<SoftwarePackage>,
+}
+
+#[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+struct SoftwareQuery {
+    /// Part of the package's name.
+    #[serde(default)]
+    name: Option<String>,
+}
+
+/// The software that is installed on an asset
+#[utoipa::path(get, path = "/api/v1/assets/{asset}/software", tag = "telemetry",
+    params(("asset" = String, Path, description = "id or name"), SoftwareQuery),
+    responses((status = 200, body = Software)))]
+async fn software(
+    State(app): State<App>,
+    _: Allowed<Viewer>,
+    Path(asset): Path<String>,
+    QueryOf(query): QueryOf<SoftwareQuery>,
+) -> Answer<Json<Software>> {
+    let mut conn = app.store.read().await?;
+    let asset = named(&mut conn, &asset).await?;
+    let inventory = telemetry::software(&mut conn, &asset.id).await?;
+    let inventory = inventory
+        .ok_or_else(|| Problem::not_found("report of software of", asset.name.as_str()))?;
+    let part = query.name.unwrap_or_default().to_lowercase();
+    let meant = |package: &SoftwarePackage| package.name.to_lowercase().contains(&part);
+    Ok(Json(Software {
+        taken_at: inventory.taken,
+        received_at: inventory.received_at,
+        packages: inventory.packages.into_iter().filter(meant).collect(),
+    }))
+}
+
+/// A package that came or went.
+#[derive(Serialize, utoipa::ToSchema)]
+struct SoftwareChange {
+    /// `added` or `removed`.
+    change: String,
+    #[schema(value_type = Object)]
+    package: SoftwarePackage,
+    /// When the host looked.
+    at: Timestamp,
+}
+
+/// Packages that came to an asset or went from it, the last first
+#[utoipa::path(get, path = "/api/v1/assets/{asset}/software/changes", tag = "telemetry",
+    params(("asset" = String, Path, description = "id or name"), PageQuery),
+    responses((status = 200, body = Page<SoftwareChange>)))]
+async fn software_changes(
+    State(app): State<App>,
+    _: Allowed<Viewer>,
+    Path(asset): Path<String>,
+    QueryOf(page): QueryOf<PageQuery>,
+) -> Answer<Json<Page<SoftwareChange>>> {
+    let limit = page.limit()?;
+    let mut conn = app.store.read().await?;
+    let asset = named(&mut conn, &asset).await?;
+    let found = telemetry::software_changes(&mut conn, &asset.id, page.after()?, limit + 1).await?;
+    Ok(Json(Page::of(
+        found,
+        limit,
+        |stored| stored.number,
+        |stored| SoftwareChange { change: stored.change, package: stored.package, at: stored.at },
+    )))
+}
+
+#[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+struct PathQuery {
+    /// `inbound` or `outbound`.
+    #[serde(default)]
+    #[param(value_type = Option<String>)]
+    direction: Option<Direction>,
+    /// The other end's address.
+    #[serde(default)]
+    #[param(value_type = Option<String>)]
+    peer: Option<std::net::IpAddr>,
+    /// Destination port.
+    #[serde(default, deserialize_with = "number")]
+    #[param(value_type = Option<u16>)]
+    port: Option<u16>,
+    /// `tcp`, `udp` or `icmp`.
+    #[serde(default)]
+    #[param(value_type = Option<String>)]
+    protocol: Option<Protocol>,
+    /// Part of the local program's path.
+    #[serde(default)]
+    process: Option<String>,
+    /// Last seen not before this time (RFC 3339).
+    #[serde(default)]
+    since: Option<Timestamp>,
+}
+
+/// A communication path, added up over all reports.
+#[derive(Serialize, utoipa::ToSchema)]
+struct CommunicationPath {
+    /// The asset's name.
+    asset: String,
+    #[schema(value_type = String)]
+    direction: Direction,
+    source: String,
+    destination: String,
+    #[schema(value_type = String)]
+    protocol: Protocol,
+    /// Destination port; the type for ICMP.
+    port: u16,
+    /// The local program.
+    process: Option<String>,
+    /// The local user.
+    user: Option<String>,
+    /// The local service.
+    service: Option<String>,
+    connections: u64,
+    bytes_forth: u64,
+    bytes_back: u64,
+    first_seen: Timestamp,
+    last_seen: Timestamp,
+    /// `conntrack`, or `recorder`: first packets alone.
+    #[schema(value_type = String)]
+    from: PathSource,
+}
+
+impl From<StoredPath> for CommunicationPath {
+    fn from(stored: StoredPath) -> Self {
+        let ActivePath { direction, protocol, port, process, user, service, .. } = stored.path;
+        Self {
+            asset: stored.asset,
+            direction,
+            source: stored.path.source.to_string(),
+            destination: stored.path.destination.to_string(),
+            protocol,
+            port,
+            process,
+            user,
+            service,
+            connections: stored.path.connections,
+            bytes_forth: stored.path.bytes_forth,
+            bytes_back: stored.path.bytes_back,
+            first_seen: Timestamp::from_unix(stored.path.first_seen),
+            last_seen: Timestamp::from_unix(stored.path.last_seen),
+            from: stored.from,
+        }
+    }
+}
+
+/// The communication paths of an asset, the last seen first
+#[utoipa::path(get, path = "/api/v1/assets/{asset}/paths", tag = "telemetry",
+    params(("asset" = String, Path, description = "id or name"), PathQuery, PageQuery),
+    responses((status = 200, body = Page<CommunicationPath>)))]
+async fn paths_of(
+    State(app): State<App>,
+    _: Allowed<Viewer>,
+    Path(asset): Path<String>,
+    BothOf(query, page): BothOf<PathQuery, PageQuery>,
+) -> Answer<Json<Page<CommunicationPath>>> {
+    let asset = named(&mut *app.store.read().await?, &asset).await?;
+    page_of_paths(&app, Some(asset.id), query, &page).await
+}
+
+/// The communication paths of all assets, the last seen first
+#[utoipa::path(get, path = "/api/v1/paths", tag = "telemetry", params(PathQuery, PageQuery),
+    responses((status = 200, body = Page<CommunicationPath>)))]
+async fn all_paths(
+    State(app): State<App>,
+    _: Allowed<Viewer>,
+    BothOf(query, page): BothOf<PathQuery, PageQuery>,
+) -> Answer<Json<Page<CommunicationPath>>> {
+    page_of_paths(&app, None, query, &page).await
+}
+
+async fn page_of_paths(
+    app: &App,
+    asset: Option<AssetId>,
+    query: PathQuery,
+    page: &PageQuery,
+) -> Answer<Json<Page<CommunicationPath>>> {
+    let limit = page.limit()?;
+    let filter = PathFilter {
+        asset,
+        direction: query.direction,
+        peer: query.peer.map(|peer| peer.to_string()),
+        port: query.port,
+        protocol: query.protocol,
+        process: query.process,
+        since: query.since,
+    };
+    let mut conn = app.store.read().await?;
+    let found = paths::list(&mut conn, &filter, page.after()?, limit + 1).await?;
+    let place = |stored: &StoredPath| (Timestamp::from_unix(stored.path.last_seen).0, stored.id);
+    Ok(Json(Page::of(found, limit, place, CommunicationPath::from)))
+}

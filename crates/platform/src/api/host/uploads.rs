@@ -1,0 +1,247 @@
+//! `…/host/v1/uploads/ID`: a file that a command asked for, in pieces. A piece is acknowledged when it
+//! is on disk; the file counts when it is what the host announced.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use serde::Deserialize;
+use xshield_policy::AssetId;
+use xshield_wire::Bytes;
+use xshield_wire::control::{UPLOAD_MAX, UPLOAD_PIECE, UploadStanding, UploadState};
+use xshield_wire::message::{CommandKind, VERSION};
+
+use super::signed::FromHost;
+use crate::clock::Timestamp;
+use crate::keys::new_id;
+use crate::problem::{Answer, Problem};
+use crate::state::App;
+use crate::store::uploads::{self, Progress, Upload};
+use crate::store::{commands, commit};
+use crate::uploads::{Appended, Checked, Files, UploadError};
+
+#[derive(Debug, Deserialize)]
+struct Query {
+    offset: u64,
+    total: u64,
+    sha256: String,
+}
+
+/// A file as a host announces it.
+struct Announced {
+    command: String,
+    total: u64,
+    digest: Bytes<32>,
+}
+
+fn standing(received: u64, progress: Progress) -> Json<UploadStanding> {
+    let state = match progress {
+        Progress::Partial => UploadState::Partial,
+        Progress::Complete => UploadState::Complete,
+    };
+    Json(UploadStanding { version: VERSION, received, state })
+}
+
+/// How much is here.
+pub(super) async fn look(
+    State(app): State<App>,
+    Path(command): Path<String>,
+    request: FromHost,
+) -> Answer<Json<UploadStanding>> {
+    let mut conn = app.store.read().await?;
+    let known = uploads::of_command(&mut conn, &request.asset.id, &command).await?;
+    Ok(known
+        .map_or(standing(0, Progress::Partial), |known| standing(known.received, known.progress)))
+}
+
+/// Takes a piece.
+pub(super) async fn take(
+    State(app): State<App>,
+    Path(command): Path<String>,
+    request: FromHost,
+) -> Answer<Json<UploadStanding>> {
+    let FromHost { asset, query, body, now, .. } = request;
+    let query: Query = serde_urlencoded::from_str(&query)
+        .map_err(|error| Problem::invalid("?offset", error.to_string()))?;
+    let announced = announced(command, &query)?;
+    // One piece at a time: two of one upload would write over each other.
+    let _turn = app.limits.uploads.lock(&asset.id).await;
+    let Some(upload) = open(&app, &asset.id, announced, now).await? else {
+        return Ok(standing(0, Progress::Partial));
+    };
+    if upload.progress == Progress::Complete {
+        return Ok(standing(upload.received, upload.progress));
+    }
+    let end = query.offset.saturating_add(body.len() as u64);
+    if body.len() > UPLOAD_PIECE || end > upload.total {
+        return Err(Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "too-large",
+            "The piece is too large",
+        )
+        .detail(format!("at most {UPLOAD_PIECE} bytes at once, {} in all", upload.total)));
+    }
+    let is_next = query.offset == upload.received && !body.is_empty();
+    if !is_next && upload.received < upload.total {
+        return Ok(standing(upload.received, upload.progress));
+    }
+    let mut upload = upload;
+    if is_next {
+        let (files, id) = (Files::of(&app.dir), upload.id.clone());
+        let write = move || files.append(&id, query.offset, &body);
+        if kept(tokio::task::spawn_blocking(write).await?)? == Appended::Missing {
+            forget(&app, &upload).await?;
+            return Ok(standing(0, Progress::Partial));
+        }
+        upload = Upload { received: end, changed_at: now, ..upload };
+        write_down(&app, &upload).await?;
+    }
+    if upload.received < upload.total {
+        return Ok(standing(upload.received, upload.progress));
+    }
+    finish(&app, upload).await
+}
+
+fn announced(command: String, query: &Query) -> Answer<Announced> {
+    if query.total == 0 || query.total > UPLOAD_MAX {
+        return Err(Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "too-large",
+            "The file is too large",
+        )
+        .field("?total")
+        .detail(format!("{} is not between 1 and {UPLOAD_MAX}", query.total)));
+    }
+    let digest = from_hex(&query.sha256)
+        .ok_or_else(|| Problem::invalid("?sha256", "expected 64 hexadecimal digits"))?;
+    Ok(Announced { command, total: query.total, digest })
+}
+
+fn from_hex(text: &str) -> Option<Bytes<32>> {
+    let mut bytes = [0; 32];
+    // A sign is a digit to the standard library's reader, but not here.
+    if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    for (place, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(text.get(2 * place..2 * place + 2)?, 16).ok()?;
+    }
+    Some(Bytes(bytes))
+}
+
+/// The record of this upload, made when there is none. `None`: the host had announced another file
+/// and begins anew.
+async fn open(
+    app: &App,
+    asset: &AssetId,
+    announced: Announced,
+    now: Timestamp,
+) -> Answer<Option<Upload>> {
+    let Announced { command, total, digest } = announced;
+    let mut tx = app.store.write().await?;
+    if commands::told(&mut tx, asset, &command).await? != Some(CommandKind::Diagnostics) {
+        return Err(Problem::new(
+            StatusCode::NOT_FOUND,
+            "upload-not-asked",
+            "Nobody has asked for this file",
+        )
+        .detail(format!("this host was told no command {command:?} that asks for a file")));
+    }
+    let known = uploads::of_command(&mut tx, asset, &command).await?;
+    let replaced = match known {
+        Some(known) if known.progress == Progress::Complete => return Ok(Some(known)),
+        Some(known) if known.total == total && known.digest == digest => return Ok(Some(known)),
+        other => other,
+    };
+    let others = uploads::bytes(&mut tx).await?;
+    let others = others.saturating_sub(replaced.as_ref().map_or(0, |replaced| replaced.total));
+    if others.saturating_add(total) > app.settings.uploads_total {
+        metrics::counter!("xshield_refused_total", "reason" => "uploads-full").increment(1);
+        let mut problem = Problem::new(
+            StatusCode::INSUFFICIENT_STORAGE,
+            "uploads-full",
+            "There is no room for the file",
+        )
+        .detail("the platform keeps as many uploads as it may; try again later");
+        problem.retry_after = Some(600);
+        return Err(problem);
+    }
+    let upload = Upload {
+        id: new_id("up-").map_err(|error| Problem::internal(&error))?,
+        command,
+        asset: asset.clone(),
+        asset_name: String::new(),
+        total,
+        digest,
+        received: 0,
+        progress: Progress::Partial,
+        created_at: now,
+        changed_at: now,
+    };
+    uploads::put(&mut tx, &upload).await?;
+    commit(tx).await?;
+    let Some(replaced) = replaced else { return Ok(Some(upload)) };
+    let files = Files::of(&app.dir);
+    kept(tokio::task::spawn_blocking(move || files.remove(&replaced.id)).await?)?;
+    Ok((replaced.received == 0).then_some(upload))
+}
+
+async fn write_down(app: &App, upload: &Upload) -> Answer<()> {
+    let mut tx = app.store.write().await?;
+    uploads::put(&mut tx, upload).await?;
+    Ok(commit(tx).await?)
+}
+
+async fn forget(app: &App, upload: &Upload) -> Answer<()> {
+    let mut tx = app.store.write().await?;
+    uploads::delete(&mut tx, &upload.id).await?;
+    Ok(commit(tx).await?)
+}
+
+/// All bytes are there: either it is the file that was announced, or the host begins anew.
+async fn finish(app: &App, upload: Upload) -> Answer<Json<UploadStanding>> {
+    let (files, id, digest) = (Files::of(&app.dir), upload.id.clone(), upload.digest);
+    let checked = kept(tokio::task::spawn_blocking(move || files.finish(&id, digest)).await?)?;
+    match checked {
+        Checked::Right => {
+            let upload = Upload { progress: Progress::Complete, ..upload };
+            write_down(app, &upload).await?;
+            metrics::counter!("xshield_uploads_total").increment(1);
+            Ok(standing(upload.received, upload.progress))
+        }
+        Checked::Wrong => {
+            forget(app, &upload).await?;
+            Err(Problem::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "digest-wrong",
+                "The file is not what was announced",
+            )
+            .field("?sha256")
+            .detail("its bytes have another SHA-256; they are forgotten: begin at offset 0"))
+        }
+    }
+}
+
+fn kept<T>(done: Result<T, UploadError>) -> Answer<T> {
+    done.map_err(|error| {
+        let mut problem = Problem::internal(&error);
+        problem.status = StatusCode::INSUFFICIENT_STORAGE;
+        problem.retry_after = Some(600);
+        problem
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hexadecimal_digests() {
+        assert_eq!(from_hex(&"0f".repeat(32)), Some(Bytes([15; 32])));
+        assert_eq!(from_hex(&"0F".repeat(32)), Some(Bytes([15; 32])));
+        for text in
+            ["", "0f", &"0g".repeat(32), &"é".repeat(32), &"0f".repeat(33), &"+1".repeat(32)]
+        {
+            assert_eq!(from_hex(text), None, "{text}");
+        }
+    }
+}

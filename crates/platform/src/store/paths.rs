@@ -1,0 +1,220 @@
+//! Communication paths, added up over reports.
+
+use sqlx::{QueryBuilder, Row as _};
+use xshield_policy::{AssetId, Direction, Protocol};
+use xshield_wire::telemetry::{ActivePath, PathSource};
+
+use super::assets::unsigned;
+use super::events::bounded;
+use super::{Conn, Db, Doing as _, Row, StoreError, StoreResult, from_json, from_word};
+use super::{to_json, word};
+use crate::clock::Timestamp;
+
+/// A path as it is stored.
+#[derive(Debug, Clone)]
+pub struct StoredPath {
+    /// Its place among others that were seen in the same second.
+    pub id: i64,
+    /// The asset's name.
+    pub asset: String,
+    /// Its key, and its counts over all reports.
+    pub path: ActivePath,
+    /// Where it was read.
+    pub from: PathSource,
+}
+
+/// What to list.
+#[derive(Debug, Default)]
+pub struct PathFilter {
+    /// Of this asset.
+    pub asset: Option<AssetId>,
+    /// Who opened it.
+    pub direction: Option<Direction>,
+    /// The other end's address.
+    pub peer: Option<String>,
+    /// Destination port.
+    pub port: Option<u16>,
+    /// Transport protocol.
+    pub protocol: Option<Protocol>,
+    /// Part of the local program's path.
+    pub process: Option<String>,
+    /// Last seen not before.
+    pub since: Option<Timestamp>,
+}
+
+/// Adds a path to what is known of it.
+///
+/// # Errors
+/// When the database fails.
+pub async fn add(
+    conn: &mut Conn,
+    asset: &AssetId,
+    path: &ActivePath,
+    from: PathSource,
+) -> StoreResult<()> {
+    sqlx::query(
+        "INSERT INTO active_path (asset_id, direction, source, destination, protocol, port, \
+         process, user_name, service, read_from, connections, bytes_forth, bytes_back, first_seen, \
+         last_seen) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) \
+         ON CONFLICT (asset_id, direction, source, destination, protocol, port, process, \
+         user_name, service, read_from) DO UPDATE SET \
+         connections = active_path.connections + excluded.connections, \
+         bytes_forth = active_path.bytes_forth + excluded.bytes_forth, \
+         bytes_back = active_path.bytes_back + excluded.bytes_back, \
+         first_seen = CASE WHEN excluded.first_seen < active_path.first_seen \
+             THEN excluded.first_seen ELSE active_path.first_seen END, \
+         last_seen = CASE WHEN excluded.last_seen > active_path.last_seen \
+             THEN excluded.last_seen ELSE active_path.last_seen END",
+    )
+    .bind(asset.as_str())
+    .bind(word(&path.direction)?)
+    .bind(path.source.to_string())
+    .bind(path.destination.to_string())
+    .bind(to_json(&path.protocol)?)
+    .bind(i64::from(path.port))
+    .bind(path.process.as_deref().unwrap_or(""))
+    .bind(path.user.as_deref().unwrap_or(""))
+    .bind(path.service.as_deref().unwrap_or(""))
+    .bind(word(&from)?)
+    .bind(bounded(path.connections))
+    .bind(bounded(path.bytes_forth))
+    .bind(bounded(path.bytes_back))
+    .bind(Timestamp::from_unix(path.first_seen).0)
+    .bind(Timestamp::from_unix(path.last_seen).0)
+    .execute(conn)
+    .await
+    .doing("store a path")?;
+    Ok(())
+}
+
+/// Adds to the count of connections that are in no path.
+///
+/// # Errors
+/// When the database fails.
+pub async fn add_lost(conn: &mut Conn, asset: &AssetId, lost: u64) -> StoreResult<()> {
+    sqlx::query("UPDATE asset SET paths_lost = paths_lost + $2 WHERE id = $1")
+        .bind(asset.as_str())
+        .bind(bounded(lost))
+        .execute(conn)
+        .await
+        .doing("count lost connections")?;
+    Ok(())
+}
+
+/// Connections of an asset that are in no path, ever.
+///
+/// # Errors
+/// When the database fails.
+pub async fn lost(conn: &mut Conn, asset: &AssetId) -> StoreResult<u64> {
+    sqlx::query_scalar("SELECT paths_lost FROM asset WHERE id = $1")
+        .bind(asset.as_str())
+        .fetch_one(conn)
+        .await
+        .doing("read lost connections")
+        .map(unsigned)
+}
+
+/// Forgets the paths of an asset that were seen longest ago, but for `keep`.
+///
+/// # Errors
+/// When the database fails.
+pub async fn trim(conn: &mut Conn, asset: &AssetId, keep: i64) -> StoreResult<u64> {
+    let done = sqlx::query(
+        "DELETE FROM active_path WHERE id IN (SELECT id FROM active_path \
+         WHERE asset_id = $1 ORDER BY last_seen DESC, id DESC LIMIT 1000000000 OFFSET $2)",
+    )
+    .bind(asset.as_str())
+    .bind(keep)
+    .execute(conn)
+    .await
+    .doing("forget old paths")?;
+    Ok(done.rows_affected())
+}
+
+/// Forgets what nobody has seen since `before`.
+///
+/// # Errors
+/// When the database fails.
+pub async fn forget(conn: &mut Conn, before: Timestamp) -> StoreResult<()> {
+    sqlx::query("DELETE FROM active_path WHERE last_seen < $1")
+        .bind(before.0)
+        .execute(conn)
+        .await
+        .doing("forget old paths")?;
+    Ok(())
+}
+
+/// Up to `limit` paths, the last seen first, after the place `(last_seen, id)`.
+///
+/// # Errors
+/// When the database fails.
+pub async fn list(
+    conn: &mut Conn,
+    filter: &PathFilter,
+    after: Option<(i64, i64)>,
+    limit: u32,
+) -> StoreResult<Vec<StoredPath>> {
+    let mut query = QueryBuilder::<Db>::new(
+        "SELECT p.*, a.name AS asset_name FROM active_path p JOIN asset a ON a.id = p.asset_id \
+         WHERE 1 = 1",
+    );
+    if let Some(asset) = &filter.asset {
+        query.push(" AND p.asset_id = ").push_bind(asset.as_str().to_owned());
+    }
+    if let Some((seen, id)) = after {
+        query.push(" AND (p.last_seen < ").push_bind(seen);
+        query.push(" OR (p.last_seen = ").push_bind(seen);
+        query.push(" AND p.id < ").push_bind(id).push("))");
+    }
+    if let Some(direction) = &filter.direction {
+        query.push(" AND p.direction = ").push_bind(word(direction)?);
+    }
+    if let Some(peer) = &filter.peer {
+        query.push(" AND ((p.direction = 'inbound' AND p.source = ").push_bind(peer.clone());
+        query.push(") OR (p.direction = 'outbound' AND p.destination = ").push_bind(peer.clone());
+        query.push("))");
+    }
+    if let Some(port) = filter.port {
+        query.push(" AND p.port = ").push_bind(i64::from(port));
+    }
+    if let Some(protocol) = &filter.protocol {
+        query.push(" AND p.protocol = ").push_bind(to_json(protocol)?);
+    }
+    if let Some(process) = &filter.process {
+        let pattern = super::contains(process);
+        query.push(" AND lower(p.process) LIKE ").push_bind(pattern).push(" ESCAPE '\\'");
+    }
+    if let Some(since) = filter.since {
+        query.push(" AND p.last_seen >= ").push_bind(since.0);
+    }
+    query.push(" ORDER BY p.last_seen DESC, p.id DESC LIMIT ").push_bind(i64::from(limit));
+    let rows = query.build().fetch_all(conn).await.doing("list paths")?;
+    rows.iter().map(stored).collect()
+}
+
+fn stored(row: &Row) -> StoreResult<StoredPath> {
+    let address = |column: &str| row.get::<&str, _>(column).parse().doing("read a stored address");
+    let text = |column: &str| Some(row.get::<String, _>(column)).filter(|text| !text.is_empty());
+    let path = ActivePath {
+        direction: from_word(row.get("direction"))?,
+        source: address("source")?,
+        destination: address("destination")?,
+        protocol: from_json(row.get("protocol"))?,
+        port: u16::try_from(row.get::<i64, _>("port"))
+            .map_err(|error| StoreError::damaged("read a stored port", error))?,
+        process: text("process"),
+        user: text("user_name"),
+        service: text("service"),
+        connections: unsigned(row.get("connections")),
+        bytes_forth: unsigned(row.get("bytes_forth")),
+        bytes_back: unsigned(row.get("bytes_back")),
+        first_seen: Timestamp(row.get("first_seen")).unix(),
+        last_seen: Timestamp(row.get("last_seen")).unix(),
+    };
+    Ok(StoredPath {
+        id: row.get("id"),
+        asset: row.get("asset_name"),
+        path,
+        from: from_word(row.get("read_from"))?,
+    })
+}

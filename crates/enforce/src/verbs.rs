@@ -59,6 +59,11 @@ pub enum VerbError {
     /// The threat list can't be restored or asked.
     #[error(transparent)]
     Threat(Box<dyn std::error::Error + Send + Sync>),
+    /// There is no threat list to be asked.
+    #[error(
+        "no threat list is in force on this host; the next run puts it there, if one is ordered"
+    )]
+    NoThreatList,
     /// There is nothing to restore.
     #[error("there is neither a last-known-good ruleset nor a threat list to restore: {}", .reasons.join("; "))]
     NothingToRestore {

@@ -75,11 +75,15 @@ impl Run<'_> {
     pub(super) fn bring_list(&mut self, wanted: &ListName) -> Result<(), ThreatFailure> {
         let current = self.threat.lists.current.as_ref();
         let prepared = self.threat.lists.prepared.clone();
-        if current.is_some_and(|current| current.name == *wanted) {
-            return match prepared {
-                Some(_) => self.threat.drop_what_was_prepared(),
-                None => Ok(()),
-            };
+        if let Some(current) = current.filter(|current| current.name == *wanted) {
+            if prepared.is_some() {
+                self.threat.drop_what_was_prepared()?;
+            } else if !self.threat.store.has(current) {
+                let text = "the threat list's file is gone; the whole list is fetched".to_owned();
+                self.note("state-damaged", text);
+                return self.fetch_whole_list(wanted);
+            }
+            return Ok(());
         }
         if let Some(current) = current.filter(|current| current.name.digest == wanted.digest) {
             let list = KeptList { name: wanted.clone(), ..current.clone() };
@@ -100,6 +104,7 @@ impl Run<'_> {
         self.threat.kernel = Kernel::Touched;
         self.threat.lists.prepared = Some(made.list.clone());
         self.threat.store.save_lists(&self.threat.lists)?;
+        self.threat.store.tidy(&self.threat.lists);
         step("threat-prepared");
         let change = self.threat.program(&made, &posture)?;
         step("threat-programmed");
@@ -125,6 +130,9 @@ impl Run<'_> {
         self.threat.kernel = Kernel::Touched;
         self.threat.lists.stay = Stay::Leaving;
         self.threat.store.save_lists(&self.threat.lists)?;
+        // The recorder goes with the table.
+        let bound = self.known_good.as_ref().map(|known| known.ruleset.bind(&known.facts).0);
+        self.collect_matches(bound.as_ref());
         self.threat.table()?.remove()?;
         step("threat-removed");
         self.threat.lists = super::Lists::default();

@@ -30,7 +30,7 @@ use xshield_host::linux::{kernel_log, resolver};
 use xshield_policy::BoundFailsafe;
 use xshield_wire::Verified;
 use xshield_wire::keys::PolicyPublicKey;
-use xshield_wire::message::{CheckInAnswer, UnixSeconds};
+use xshield_wire::message::{CheckInAnswer, Problem, UnixSeconds};
 use xshield_wire::threat::{ThreatOrder, ThreatStanding};
 
 use crate::cycle::Run;
@@ -178,8 +178,9 @@ impl Run<'_> {
     fn threat_failed(&mut self, error: &ThreatFailure) {
         let text = chain(error);
         self.progress.threat.failure = Some(text.clone());
-        if !self.outcome.problems.iter().any(|problem| problem.text == text) {
-            self.note("threat-failed", text);
+        let failed = Problem { code: "threat-failed".to_owned(), text };
+        if !self.outcome.problems.contains(&failed) {
+            self.outcome.problems.push(failed);
         }
     }
 

@@ -23,7 +23,8 @@ impl Run<'_> {
         let revision = current.name.revision;
         let now = self.cycle.surroundings.now();
         let since = self.progress.threat.last_collected.unwrap_or(now);
-        let mut found = matches::logged(&self.threat.logged, &self.host.addresses);
+        let mut found =
+            matches::logged(&std::mem::take(&mut self.threat.logged), &self.host.addresses);
         match self.threat.table().and_then(|table| table.matches()) {
             Ok(dump) => {
                 let progress = &mut self.progress.threat;
@@ -43,7 +44,7 @@ impl Run<'_> {
             Err(FirewallError::NothingInForce { .. }) => {}
             Err(error) => self.outcome.problems.push(problem("threat-matches-unread", &error)),
         }
-        self.outcome.threat.matches = found.len();
+        self.outcome.threat.matches += found.len();
         let behind = if found.is_empty() { Behind::default() } else { Behind::of(&found) };
         let context = Context { bound, ports: &self.ports, revision };
         let found: Vec<_> = found.into_iter().map(|flow| flow.report(&context, &behind)).collect();

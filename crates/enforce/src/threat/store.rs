@@ -156,6 +156,11 @@ impl Store {
         Ok(FlatReader::new(open(&path)?, Limits::default())?)
     }
 
+    /// Whether a list's file is there; its content shows when it is read.
+    pub(crate) fn has(&self, list: &KeptList) -> bool {
+        self.list(list.digest()).is_file()
+    }
+
     /// The same for a change to go through, which checks the list itself.
     pub(crate) fn open_as_base(&self, list: &KeptList) -> Result<FlatReader<File>, ThreatFailure> {
         let path = self.list(list.digest());

@@ -4,8 +4,8 @@ use std::fmt;
 use std::net::IpAddr;
 
 use serde::Serialize;
+use xshield_firewall::FlowCount;
 use xshield_firewall::threat::{Listed, ThreatState, ThreatTable};
-use xshield_firewall::{FirewallError, FlowCount};
 use xshield_host::files::FileError;
 use xshield_threat::ThreatMode;
 use xshield_wire::message::UnixSeconds;
@@ -154,11 +154,10 @@ impl fmt::Display for Entry {
 /// When there is no list in force, or the kernel can't be asked.
 pub fn lookup(config: &Config, address: IpAddr) -> Result<Lookup, VerbError> {
     let mut table = ThreatTable::open()?;
-    let refused = |error| VerbError::Threat(Box::new(error));
-    let entry = table.lookup(address).map_err(refused)?;
-    let entry = entry.map(|Listed { first, last }| Entry { first, last });
     let state = table.state()?;
-    let standing = state.standing().ok_or_else(no_list)?;
+    let standing = state.standing().ok_or(VerbError::NoThreatList)?;
+    let entry = table.lookup(address).map_err(|error| VerbError::Threat(Box::new(error)))?;
+    let entry = entry.map(|Listed { first, last }| Entry { first, last });
     let (revision, digest) = (standing.list.revision, standing.list.digest.to_string());
     let mut matches = table.matches()?.flows;
     matches.retain(|flow| flow.source == address || flow.destination == address);
@@ -172,10 +171,6 @@ fn modes(config: &Config) -> Result<Option<(ThreatMode, ThreatMode)>, FileError>
     let path = config.state_directory.join(super::store::DIRECTORY);
     let lists = super::Store::at(path).lists(&mut Repaired::new())?;
     Ok(lists.posture.map(|posture| (posture.inbound, posture.outbound)))
-}
-
-fn no_list() -> FirewallError {
-    FirewallError::NothingInForce { what: "there is no threat list".to_owned() }
 }
 
 #[cfg(test)]

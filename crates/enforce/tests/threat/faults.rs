@@ -175,6 +175,40 @@ fn a_damaged_list_on_disk_is_fetched_again() {
 }
 
 #[test]
+fn a_list_of_all_addresses_is_refused_by_the_kernels_side_too() {
+    on_a_host(|platform, host| {
+        platform.order(1, "192.0.2.1");
+        host.run_well(ThreatChange::Loaded);
+        platform.order(2, "0.0.0.0/1 128.0.0.0/1");
+        let outcome = host.run();
+        assert_eq!(codes(&outcome), ["threat-failed"], "{:?}", outcome.problems);
+        assert_eq!(listed(), ["192.0.2.1"]);
+        platform.order(3, "192.0.2.2");
+        host.run_well(ThreatChange::Changed);
+        assert_eq!(host.list_files().len(), 1);
+    });
+}
+
+#[test]
+fn a_disk_that_takes_nothing_leaves_the_list_in_force() {
+    on_a_host(|platform, host| {
+        platform.order(1, "192.0.2.1");
+        host.run_well(ThreatChange::Loaded);
+        // In the place of the file that the next list is written into.
+        fs::create_dir(host.state("unfinished")).unwrap();
+        platform.order(2, "192.0.2.2");
+        let outcome = host.run();
+        assert_eq!(codes(&outcome), ["threat-failed"], "{:?}", outcome.problems);
+        assert_eq!(listed(), ["192.0.2.1"]);
+        let left = fs::read_dir(host.state("")).unwrap().flatten().map(|entry| entry.file_name());
+        assert!(!left.into_iter().any(|name| name.to_string_lossy().starts_with("fetched")));
+        fs::remove_dir(host.state("unfinished")).unwrap();
+        host.run_well(ThreatChange::Changed);
+        assert_eq!(listed(), ["192.0.2.2"]);
+    });
+}
+
+#[test]
 fn every_state_file_may_be_lost() {
     on_a_host(|platform, host| {
         platform.order(1, "192.0.2.1");
@@ -186,6 +220,9 @@ fn every_state_file_may_be_lost() {
             assert_eq!(listed(), ["192.0.2.1"], "{name}");
             host.run_well(ThreatChange::None);
         }
+        fs::remove_file(host.list_files().remove(0)).unwrap();
+        assert_eq!(codes(&host.run()), ["state-damaged"]);
+        host.run_well(ThreatChange::None);
         fs::remove_dir_all(host.state("")).unwrap();
         host.run_well(ThreatChange::Loaded);
         assert_eq!(listed(), ["192.0.2.1"]);

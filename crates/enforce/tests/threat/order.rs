@@ -59,6 +59,22 @@ fn several_changes_are_followed_one_after_the_other() {
 }
 
 #[test]
+fn an_empty_list_is_a_list() {
+    on_a_host(|platform, host| {
+        platform.order(1, "");
+        let outcome = host.run_well(ThreatChange::Loaded);
+        assert_eq!(outcome.threat.list.unwrap().entries, 0);
+        host.run_well(ThreatChange::None);
+        platform.order(2, "192.0.2.1 2001:db8::1");
+        host.run_well(ThreatChange::Changed);
+        assert_eq!(listed(), ["192.0.2.1", "2001:db8::1"]);
+        platform.order(3, "");
+        host.run_well(ThreatChange::Changed);
+        assert_eq!(listed(), [""; 0]);
+    });
+}
+
+#[test]
 fn a_host_that_is_far_behind_takes_the_whole_list() {
     on_a_host(|platform, host| {
         platform.order(1, "192.0.2.1");

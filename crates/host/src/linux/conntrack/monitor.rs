@@ -21,6 +21,9 @@ const WAITING_BYTES: usize = 16 << 20;
 /// Messages that one call takes, so that a flood can't keep it from returning.
 const MOST_MESSAGES: usize = 20_000;
 
+/// Calls' worth of messages that are taken in before what is not in the list counts as ended.
+const MOST_ROUNDS: usize = 8;
+
 /// Bounds of a [`Monitor`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
@@ -139,12 +142,17 @@ impl Monitor {
     ) -> Result<Activity, ConntrackError> {
         let mut activity = self.read_events(timeout, now)?;
         if self.state == State::Doubtful {
-            self.state = State::Current;
             self.read_list(Known::Since, now)?;
+            self.state = State::Current;
             // Ends that were told meanwhile are no missed ones.
-            let meanwhile = self.read_events(Duration::ZERO, now)?;
-            activity.began += meanwhile.began;
-            activity.ended += meanwhile.ended;
+            for _ in 0..MOST_ROUNDS {
+                let meanwhile = self.read_events(Duration::ZERO, now)?;
+                if meanwhile == Activity::default() {
+                    break;
+                }
+                activity.began += meanwhile.began;
+                activity.ended += meanwhile.ended;
+            }
             self.missed_ends += self.watched.end_list();
         }
         self.watched.settle_when_due();

@@ -181,6 +181,7 @@ impl Running {
             tokio::spawn(maintenance::run(app.clone())),
             tokio::spawn(host_configuration::run(app.clone())),
             tokio::spawn(threat_compile::run(app.clone())),
+            tokio::spawn(threat_compile::tell_hosts(app.clone())),
             tokio::spawn(threat_feeds::run(app.clone())),
             tokio::spawn(alerts::run(app.clone())),
             tokio::spawn(deliver::run(app.clone())),

@@ -14,6 +14,7 @@ use crate::clock::Timestamp;
 use crate::problem::{Answer, Problem};
 use crate::state::App;
 use crate::store::assets;
+use crate::threat::measure::measure;
 
 pub mod admin;
 pub mod host;
@@ -66,6 +67,7 @@ async fn metrics_page(State(app): State<App>) -> Answer<Response> {
     }
     let held = u32::try_from(app.waking.held()).unwrap_or(u32::MAX);
     metrics::gauge!("xshield_polls_held").set(held);
+    measure(&app, &mut *app.store.read().await?, now).await?;
     let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4")];
     Ok((kind, app.metrics.render()).into_response())
 }

@@ -117,6 +117,28 @@ struct Asset {
     created_at: Timestamp,
     events_lost: u64,
     spark: Spark,
+    #[serde(default)]
+    threat: Option<Threat>,
+}
+
+#[derive(Deserialize)]
+struct Threat {
+    inbound: Option<String>,
+    outbound: Option<String>,
+    wanted: Option<ThreatList>,
+    in_force: Option<ThreatList>,
+    up_to_date: bool,
+    budget: Option<u64>,
+    verified_at: Option<Timestamp>,
+    failure: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct ThreatList {
+    revision: u64,
+    entries: u64,
+    whole_entries: u64,
+    least_confidence: u8,
 }
 
 #[derive(Deserialize)]
@@ -332,6 +354,9 @@ fn sheet(asset: Asset, now: Timestamp) -> Sheet {
     for problem in &spark.problems {
         sheet.line("problem", format!("{}: {}", problem.code, problem.text));
     }
+    if let Some(threat) = &asset.threat {
+        threat_lines(&mut sheet, threat, now);
+    }
     sheet.line("events lost", asset.events_lost.to_string());
     sheet.line("identity", &asset.identity);
     if let Some(pending) = &asset.pending_identity {
@@ -340,6 +365,35 @@ fn sheet(asset: Asset, now: Timestamp) -> Sheet {
         sheet.line("", format!("accept it with: xshield asset approve-identity {}", asset.name));
     }
     sheet
+}
+
+fn threat_lines(sheet: &mut Sheet, threat: &Threat, now: Timestamp) {
+    let list = |list: &Option<ThreatList>| match list {
+        None => "none".to_owned(),
+        Some(list) if list.least_confidence == 0 => {
+            format!("revision {}, all {} entries", list.revision, list.entries)
+        }
+        Some(list) => format!(
+            "revision {}, A PART: {} of {} entries, those below {} % are left out",
+            list.revision, list.entries, list.whole_entries, list.least_confidence
+        ),
+    };
+    sheet.line("threat list", list(&threat.in_force));
+    if !threat.up_to_date {
+        sheet.line("threat wanted", list(&threat.wanted));
+    }
+    if let (Some(inbound), Some(outbound)) = (&threat.inbound, &threat.outbound) {
+        sheet.line("threat mode", format!("inbound {inbound}, outbound {outbound}"));
+    }
+    if let Some(bytes) = threat.budget {
+        sheet.line("threat budget", format!("{} MiB", bytes >> 20));
+    }
+    if let Some(at) = threat.verified_at {
+        sheet.line("threat verified", relative(at, now));
+    }
+    if let Some(failure) = &threat.failure {
+        sheet.line("threat failure", failure);
+    }
 }
 
 #[cfg(test)]

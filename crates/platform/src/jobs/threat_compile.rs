@@ -5,7 +5,8 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::state::App;
 use crate::store::threat_lists;
-use crate::threat::{list, run::in_words};
+use crate::threat::run::in_words;
+use crate::threat::{list, orders};
 
 /// Entries that end by themselves leave within this time.
 const EXPIRIES: Duration = Duration::from_secs(600);
@@ -16,11 +17,27 @@ pub async fn now(app: &App) {
     drop(compiled(app).await);
 }
 
+/// Hosts are told what is new for them, in the background.
+pub fn tell(app: &App) {
+    app.threat.wake.orders.notify_one();
+}
+
+/// Tells hosts until the platform ends.
+pub async fn tell_hosts(app: App) {
+    loop {
+        app.threat.wake.orders.notified().await;
+        // The problem is in the log by now, and hosts that check in are told anyway.
+        drop(orders::sign_all(&app).await);
+    }
+}
+
 async fn compiled(app: &App) -> Result<(), list::ListError> {
-    list::compile(app).await.inspect_err(|error| {
+    let done = list::compile(app).await.inspect_err(|error| {
         let reason = in_words(error);
         tracing::error!(reason, "the threat list could not be compiled; the one of before stays");
-    })
+    });
+    tell(app);
+    done
 }
 
 /// Runs until the platform ends.

@@ -1,5 +1,7 @@
 //! What assets are told about threats, how they say they stand, and the modes that operators want.
 
+use std::collections::BTreeMap;
+
 use sqlx::Row as _;
 use xshield_policy::AssetId;
 use xshield_threat::ThreatMode;
@@ -237,4 +239,16 @@ fn stored(row: &Row) -> StoreResult<StoredThreat> {
         order,
         standing: standing.map(|standing| (standing, time("standing_at"))),
     })
+}
+
+/// What is stored of every asset of which something is, by the asset's id.
+///
+/// # Errors
+/// When the database fails.
+pub async fn by_id(conn: &mut Conn) -> StoreResult<BTreeMap<String, StoredThreat>> {
+    let rows = sqlx::query("SELECT * FROM threat_asset")
+        .fetch_all(conn)
+        .await
+        .doing("list threat orders")?;
+    rows.iter().map(|row| Ok((row.get("asset_id"), stored(row)?))).collect()
 }

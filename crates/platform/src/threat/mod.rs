@@ -23,6 +23,7 @@ pub mod feed;
 pub mod fetch;
 pub mod files;
 pub mod list;
+pub mod measure;
 pub mod modes;
 pub mod orders;
 pub mod parts;
@@ -63,6 +64,8 @@ pub(crate) struct Wake {
     pub(crate) sources: Notify,
     /// A feed is due earlier than it was.
     pub(crate) schedule: Notify,
+    /// Hosts have to be told something.
+    pub(crate) orders: Notify,
     /// A run has ended.
     pub(crate) ended: Notify,
 }

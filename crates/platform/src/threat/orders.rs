@@ -9,9 +9,9 @@ use super::parts::{self, Part};
 use crate::clock::Timestamp;
 use crate::problem::{Answer, Problem};
 use crate::state::App;
-use crate::store::assets::{self, StoredAsset};
+use crate::store::assets::{self, StoredAsset, Tags};
 use crate::store::threat_assets::{self, SignedOrder, StoredThreat};
-use crate::store::{commit, threat_lists};
+use crate::store::{Tx, commit, threat_lists};
 
 /// The order that an asset should have by now; nothing before there ever was a list, and for a
 /// program that knows none.
@@ -25,69 +25,95 @@ pub(crate) async fn wanted(
     now: Timestamp,
 ) -> Answer<Option<ThreatWanted>> {
     let Some(standing) = standing else { return Ok(None) };
-    let stored = threat_assets::get(&mut *app.store.read().await?, &asset.id).await?;
-    let current = app.threat.current();
-    if current.revision.is_none() && stored.order.is_none() {
-        return Ok(None);
-    }
-    let part = part(app, &stored, standing).await?;
-    let order = order(app, asset, &stored, part.as_ref()).await?;
-    if let Some(known) = stored.order.filter(|known| known.order == order) {
-        return Ok(Some(known.wanted()));
-    }
-    let mut tx = app.store.write().await?;
-    // Another check-in of the same host may have been faster.
-    let last = threat_assets::get(&mut tx, &asset.id).await?.sequence;
-    let order = ThreatOrder { sequence: last + 1, ..order };
-    let envelope =
-        envelope::seal(&app.keys.policy, &order).map_err(|error| Problem::internal(&error))?;
-    let signed = SignedOrder {
-        digest: envelope.digest(),
-        envelope: String::from_utf8_lossy(&envelope.to_bytes()).into_owned(),
-        ordered_at: now,
-        order,
+    let (stored, tags) = {
+        let mut conn = app.store.read().await?;
+        let mut tags = assets::tags_of(&mut conn, std::iter::once(&asset.id)).await?;
+        let tags = tags.remove(&asset.id).unwrap_or_default();
+        (threat_assets::get(&mut conn, &asset.id).await?, tags)
     };
-    if let Some(snapshot) = part.and_then(|part| part.snapshot) {
-        threat_lists::put_file(&mut tx, &snapshot).await?;
-        app.threat.paths.add([snapshot]);
-    }
-    threat_assets::put_order(&mut tx, &signed).await?;
+    let described = describe(asset, tags);
+    let Some(order) = new_order(app, &described, &stored, standing).await? else {
+        return Ok(stored.order.as_ref().map(SignedOrder::wanted));
+    };
+    let mut tx = app.store.write().await?;
+    let signed = sign(app, &mut tx, order, now).await?;
     commit(tx).await?;
     Ok(Some(signed.wanted()))
 }
 
-async fn part(app: &App, stored: &StoredThreat, standing: &ThreatStanding) -> Answer<Option<Part>> {
-    let budget = parts::budget(stored.budget, standing.memory, standing.budget);
-    let app = app.clone();
-    let found =
-        tokio::task::spawn_blocking(move || app.threat.current().part(&app, budget)).await?;
-    found.map_err(|error| Problem::internal(&error))
-}
-
-/// The order with the number of the last one.
-async fn order(
-    app: &App,
-    asset: &StoredAsset,
-    stored: &StoredThreat,
-    part: Option<&Part>,
-) -> Answer<ThreatOrder> {
-    let rules = app.threat.rules();
-    let mut described = Asset {
+fn describe(asset: &StoredAsset, tags: Tags) -> Asset {
+    Asset {
         id: asset.id.clone(),
         name: asset.name.clone(),
-        tags: assets::Tags::new(),
+        tags,
         addresses: asset.addresses.clone(),
         os: asset.os.clone(),
         source: asset.source,
-    };
-    if !rules.segments.is_empty() {
-        let mut conn = app.store.read().await?;
-        let mut tags = assets::tags_of(&mut conn, std::iter::once(&asset.id)).await?;
-        described.tags = tags.remove(&asset.id).unwrap_or_default();
     }
-    let modes = rules.of(&described, stored.wish);
-    let whole = app.threat.current().revision;
-    let list = match (whole, part) {
+}
+
+/// Orders signed in one transaction.
+const AT_ONCE: usize = 200;
+
+/// Signs the orders of all assets for which there is something new, so that those who wait hear of
+/// it at once.
+///
+/// # Errors
+/// When database or disk fail.
+pub async fn sign_all(app: &App) -> Answer<()> {
+    let (inventory, known) = {
+        let mut conn = app.store.read().await?;
+        let inventory = assets::inventory(&mut conn).await?;
+        (inventory, threat_assets::by_id(&mut conn).await?)
+    };
+    let mut news = Vec::new();
+    for asset in &inventory.assets {
+        let Some(stored) = known.get(asset.id.as_str()) else { continue };
+        let Some((standing, _)) = &stored.standing else { continue };
+        news.extend(new_order(app, asset, stored, standing).await?);
+    }
+    let all = news.len();
+    let mut left = news.into_iter().peekable();
+    while left.peek().is_some() {
+        let mut tx = app.store.write().await?;
+        let mut told = Vec::new();
+        for order in left.by_ref().take(AT_ONCE) {
+            told.push(sign(app, &mut tx, order, Timestamp::now()).await?.order.asset);
+        }
+        commit(tx).await?;
+        told.iter().for_each(|asset| app.waking.wake(asset));
+    }
+    if all > 0 {
+        tracing::info!(assets = all, "hosts are told about threats");
+    }
+    Ok(())
+}
+
+/// An order that is not signed yet, with the part of the list that it names.
+struct NewOrder {
+    order: ThreatOrder,
+    part: Option<Part>,
+}
+
+/// What an asset should be told that it was not told yet.
+async fn new_order(
+    app: &App,
+    asset: &Asset,
+    stored: &StoredThreat,
+    standing: &ThreatStanding,
+) -> Answer<Option<NewOrder>> {
+    let current = app.threat.current();
+    if current.revision.is_none() && stored.order.is_none() {
+        return Ok(None);
+    }
+    let budget = parts::budget(stored.budget, standing.memory, standing.budget);
+    let worker = app.clone();
+    let used = current.clone();
+    let part = tokio::task::spawn_blocking(move || used.part(&worker, budget)).await?;
+    let part = part.map_err(|error| Problem::internal(&error))?;
+    let rules = app.threat.rules();
+    let modes = rules.of(asset, stored.wish);
+    let list = match (current.revision, &part) {
         // An empty list is no list: the host takes its table out.
         (Some(whole), Some(part)) if part.entries > 0 => Some(ListName {
             revision: whole.revision,
@@ -98,12 +124,42 @@ async fn order(
         }),
         _ => None,
     };
-    Ok(ThreatOrder {
+    let order = ThreatOrder {
         asset: asset.id.clone(),
         sequence: stored.sequence,
         inbound: modes.inbound,
         outbound: modes.outbound,
         list,
         verify_every: rules.settings.verify_every,
-    })
+    };
+    let is_known = stored.order.as_ref().is_some_and(|known| known.order == order);
+    Ok((!is_known).then_some(NewOrder { order, part }))
+}
+
+/// Signs and stores an order, unless the asset was told the same or something newer meanwhile.
+async fn sign(app: &App, tx: &mut Tx, new: NewOrder, now: Timestamp) -> Answer<SignedOrder> {
+    let NewOrder { order, part } = new;
+    let stored = threat_assets::get(tx, &order.asset).await?;
+    let revision = |order: &ThreatOrder| order.list.as_ref().map(|list| list.revision);
+    if let Some(known) = stored.order {
+        let same = ThreatOrder { sequence: known.order.sequence, ..order.clone() } == known.order;
+        if same || revision(&known.order) > revision(&order) && order.list.is_some() {
+            return Ok(known);
+        }
+    }
+    let order = ThreatOrder { sequence: stored.sequence + 1, ..order };
+    let envelope =
+        envelope::seal(&app.keys.policy, &order).map_err(|error| Problem::internal(&error))?;
+    let signed = SignedOrder {
+        digest: envelope.digest(),
+        envelope: String::from_utf8_lossy(&envelope.to_bytes()).into_owned(),
+        ordered_at: now,
+        order,
+    };
+    if let Some(snapshot) = part.and_then(|part| part.snapshot) {
+        threat_lists::put_file(tx, &snapshot).await?;
+        app.threat.paths.add([snapshot]);
+    }
+    threat_assets::put_order(tx, &signed).await?;
+    Ok(signed)
 }

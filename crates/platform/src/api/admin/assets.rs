@@ -15,6 +15,7 @@ use xshield_policy::names::{Name, TagKey, TagValue};
 
 use super::page::{Page, PageQuery};
 use super::standing::Spark;
+use super::threat_status::AssetThreat;
 use crate::auth::{Allowed, Caller, Operator, Viewer};
 use crate::clock::Timestamp;
 use crate::jobs::compile;
@@ -24,7 +25,7 @@ use crate::state::App;
 use crate::store::assets::{self, AssetFilter, Standing, StoredAsset, Tags};
 use crate::store::audit::{self, Deed};
 use crate::store::problems::{self, StoredProblem};
-use crate::store::{Conn, commit, identities};
+use crate::store::{Conn, commit, identities, threat_assets};
 
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -69,11 +70,15 @@ struct Asset {
     /// Since when it is out of service.
     decommissioned_at: Option<Timestamp>,
     spark: Spark,
+    /// How the threat list stands there; only when one asset is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    threat: Option<AssetThreat>,
 }
 
 fn shown(app: &App, asset: StoredAsset, tags: Tags, now: Timestamp) -> Asset {
     Asset {
         spark: Spark::of(&asset, app.compiling.failure(&asset.id), now),
+        threat: None,
         id: asset.id,
         name: asset.name,
         source: asset.source,
@@ -181,7 +186,8 @@ pub(super) async fn named(conn: &mut Conn, asset: &str) -> Answer<StoredAsset> {
 async fn with_tags(app: &App, conn: &mut Conn, asset: StoredAsset) -> Answer<Json<Asset>> {
     let mut tags = assets::tags_of(conn, std::iter::once(&asset.id)).await?;
     let tags = tags.remove(&asset.id).unwrap_or_default();
-    Ok(Json(shown(app, asset, tags, Timestamp::now())))
+    let threat = AssetThreat::of(&threat_assets::get(conn, &asset.id).await?);
+    Ok(Json(Asset { threat, ..shown(app, asset, tags, Timestamp::now()) }))
 }
 
 /// One asset

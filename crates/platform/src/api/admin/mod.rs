@@ -25,7 +25,11 @@ mod sign_in;
 mod standing;
 mod telemetry;
 mod threat_events;
+mod threat_exceptions;
 mod threat_feeds;
+mod threat_modes;
+mod threat_revisions;
+mod threat_status;
 mod threat_why;
 mod users;
 
@@ -71,6 +75,10 @@ pub(super) fn router() -> Router<App> {
         .merge(audit_log::router())
         .merge(threat_why::router())
         .merge(threat_feeds::router())
+        .merge(threat_exceptions::router())
+        .merge(threat_revisions::router())
+        .merge(threat_modes::router())
+        .merge(threat_status::router())
         .split_for_parts();
     complete(&mut described);
     let described = axum::body::Bytes::from(described.to_json().unwrap_or_default());

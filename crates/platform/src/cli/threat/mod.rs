@@ -2,6 +2,8 @@
 
 mod feed;
 mod feed_options;
+mod list;
+mod modes;
 mod why;
 
 use std::net::IpAddr;
@@ -25,6 +27,34 @@ pub(crate) struct ThreatCommand {
 #[derive(Debug, Subcommand)]
 enum Action {
     Feed(feed::FeedCommand),
+    Exception(list::ExceptionCommand),
+    /// Show how the list stands, here and on the hosts.
+    Status,
+    /// List the list's revisions, the newest first.
+    Revisions,
+    /// Show what came and went between two revisions.
+    Diff {
+        /// A revision.
+        from: u64,
+        /// Another one; the newest when left out.
+        to: Option<u64>,
+    },
+    /// Go back to the listings of a revision; feeds don't count until 'resume'.
+    Restore {
+        /// The revision.
+        revision: u64,
+    },
+    /// Let feeds count again.
+    Resume,
+    Mode(modes::ModeCommand),
+    /// Say how much of an asset's memory the list may take.
+    Budget {
+        /// Name or id.
+        asset: String,
+        /// E.g. 64MiB; auto is an eighth of its memory.
+        memory: modes::Memory,
+    },
+    Settings(modes::SettingsCommand),
     /// Tell whether an address is blocked, why, since when and by whom.
     Why {
         /// IPv4 or IPv6.
@@ -45,6 +75,15 @@ impl ThreatCommand {
         let output = self.output;
         match self.action {
             Action::Feed(command) => command.run(&client, output),
+            Action::Exception(command) => command.run(&client, output),
+            Action::Status => modes::status(&client, output),
+            Action::Revisions => list::revisions(&client, output),
+            Action::Diff { from, to } => list::diff(from, to, &client, output),
+            Action::Restore { revision } => list::restore(revision, &client, output),
+            Action::Resume => list::resume(&client, output),
+            Action::Mode(command) => command.run(&client, output),
+            Action::Budget { asset, memory } => modes::budget(&asset, memory, &client, output),
+            Action::Settings(command) => command.run(&client, output),
             Action::Why { address } => why::run(address, &client, output),
             Action::Events(command) => command.run(&client, output),
             Action::Address { address } => threat_events::address(address, &client, output),

@@ -1,0 +1,303 @@
+//! What becomes of traffic with listed peers: for the platform, its segments, its assets; and how
+//! much memory an asset gives the list.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use serde::{Deserialize, Serialize};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use xshield_threat::ThreatMode;
+
+use super::assets::named;
+use crate::auth::{Allowed, Operator, Viewer};
+use crate::clock::Timestamp;
+use crate::jobs::{compile, threat_compile};
+use crate::problem::{Answer, JsonBody, Problem};
+use crate::state::App;
+use crate::store::audit::{self, Deed};
+use crate::store::{Conn, commit, threat_assets};
+use crate::threat::list::reload_rules;
+use crate::threat::modes::{PrivateRanges, Wish};
+
+pub(super) fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(get, put))
+        .routes(routes!(settings, change_settings))
+        .routes(routes!(put_budget))
+}
+
+/// Modes, where they are set.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct Modes {
+    /// Where nothing else is said.
+    platform: ModePair,
+    segments: Vec<NamedModes>,
+    assets: Vec<NamedModes>,
+}
+
+/// `block`, `event-only` or `off`; nothing where something wider counts.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct ModePair {
+    #[schema(value_type = Option<String>)]
+    inbound: Option<ThreatMode>,
+    #[schema(value_type = Option<String>)]
+    outbound: Option<ThreatMode>,
+}
+
+impl From<Wish> for ModePair {
+    fn from(wish: Wish) -> Self {
+        Self { inbound: wish.inbound, outbound: wish.outbound }
+    }
+}
+
+/// The modes of a segment or an asset.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct NamedModes {
+    name: String,
+    #[serde(flatten)]
+    modes: ModePair,
+}
+
+/// Where which mode is set
+#[utoipa::path(get, path = "/api/v1/threat/modes", tag = "threats",
+    responses((status = 200, body = Modes)))]
+async fn get(State(app): State<App>, _: Allowed<Viewer>) -> Answer<Json<Modes>> {
+    shown(&mut *app.store.read().await?).await.map(Json)
+}
+
+async fn shown(conn: &mut Conn) -> Answer<Modes> {
+    let settings = threat_assets::settings(conn).await?;
+    let named = |(name, wish): (String, Wish)| NamedModes { name, modes: wish.into() };
+    let assets = threat_assets::all(conn).await?.into_iter();
+    let assets = assets.map(|(name, stored)| (name, stored.wish));
+    Ok(Modes {
+        platform: ModePair { inbound: Some(settings.inbound), outbound: Some(settings.outbound) },
+        segments: threat_assets::segments(conn).await?.into_iter().map(named).collect(),
+        assets: assets.filter(|(_, wish)| *wish != Wish::default()).map(named).collect(),
+    })
+}
+
+/// Which modes to set, and for whom.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+struct ModeChange {
+    /// A segment of the committed policy.
+    #[serde(default)]
+    segment: Option<String>,
+    /// An asset, by name or id; the platform as a whole without segment and asset.
+    #[serde(default)]
+    asset: Option<String>,
+    /// What it is to be.
+    mode: WantedMode,
+    /// For which flows; both when left out.
+    #[serde(default)]
+    direction: Option<Way>,
+}
+
+/// A mode, or none of one's own.
+#[derive(Debug, Clone, Copy, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "kebab-case")]
+enum WantedMode {
+    /// Drop and record.
+    Block,
+    /// Record only.
+    EventOnly,
+    /// Don't look.
+    Off,
+    /// What something wider says.
+    Inherit,
+}
+
+impl WantedMode {
+    fn mode(self) -> Option<ThreatMode> {
+        match self {
+            Self::Block => Some(ThreatMode::Block),
+            Self::EventOnly => Some(ThreatMode::EventOnly),
+            Self::Off => Some(ThreatMode::Off),
+            Self::Inherit => None,
+        }
+    }
+}
+
+/// Flows by who opens them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "kebab-case")]
+enum Way {
+    /// The peer.
+    Inbound,
+    /// The host.
+    Outbound,
+}
+
+impl ModeChange {
+    fn over(&self, wish: Wish) -> Wish {
+        let mode = self.mode.mode();
+        match self.direction {
+            None => Wish { inbound: mode, outbound: mode },
+            Some(Way::Inbound) => Wish { inbound: mode, ..wish },
+            Some(Way::Outbound) => Wish { outbound: mode, ..wish },
+        }
+    }
+}
+
+/// Set a mode, for the platform, a segment or an asset
+#[utoipa::path(put, path = "/api/v1/threat/modes", tag = "threats", request_body = ModeChange,
+    responses((status = 200, body = Modes)))]
+async fn put(
+    State(app): State<App>,
+    allowed: Allowed<Operator>,
+    JsonBody(change): JsonBody<ModeChange>,
+) -> Answer<Json<Modes>> {
+    let known = segments(&app).await?;
+    let mut tx = app.store.write().await?;
+    let (target, before, after) = match (&change.segment, &change.asset) {
+        (Some(_), Some(_)) => {
+            return Err(Problem::invalid("/asset", "name a segment or an asset, not both"));
+        }
+        (Some(segment), None) => {
+            let stored = threat_assets::segments(&mut tx).await?;
+            let before = stored.iter().find(|(name, _)| name == segment);
+            // A segment that is gone can still lose its modes.
+            if before.is_none() && !known.contains(segment) {
+                let reason = "the committed policy has no such segment";
+                return Err(Problem::invalid("/segment", reason));
+            }
+            let before = before.map(|(_, wish)| *wish).unwrap_or_default();
+            let after = change.over(before);
+            threat_assets::put_segment(&mut tx, segment, after).await?;
+            (format!("segment {segment}"), before, after)
+        }
+        (None, Some(asset)) => {
+            let asset = named(&mut tx, asset).await?;
+            let stored = threat_assets::get(&mut tx, &asset.id).await?;
+            let after = change.over(stored.wish);
+            threat_assets::put_wish(&mut tx, &asset.id, after, stored.budget).await?;
+            (format!("asset {}", asset.name), stored.wish, after)
+        }
+        (None, None) => {
+            let mut settings = threat_assets::settings(&mut tx).await?;
+            let before =
+                Wish { inbound: Some(settings.inbound), outbound: Some(settings.outbound) };
+            let after = change.over(before);
+            let (Some(inbound), Some(outbound)) = (after.inbound, after.outbound) else {
+                return Err(Problem::invalid("/mode", "nothing is wider than the platform"));
+            };
+            (settings.inbound, settings.outbound) = (inbound, outbound);
+            threat_assets::put_settings(&mut tx, &settings).await?;
+            ("platform".to_owned(), before, after)
+        }
+    };
+    let deed = Deed {
+        actor: &allowed.caller.actor(),
+        action: "threat.mode",
+        target: &target,
+        before: in_words(before),
+        after: in_words(after),
+    };
+    audit::record(&mut tx, deed, Timestamp::now()).await?;
+    let modes = shown(&mut tx).await?;
+    commit(tx).await?;
+    reload_rules(&app).await?;
+    threat_compile::tell(&app);
+    Ok(Json(modes))
+}
+
+async fn segments(app: &App) -> Answer<Vec<String>> {
+    let committed = compile::committed(app).await?;
+    let segments = committed.iter().flat_map(|committed| committed.policy.segments());
+    Ok(segments.map(|segment| segment.name.as_str().to_owned()).collect())
+}
+
+fn in_words(wish: Wish) -> String {
+    let word = |mode: Option<ThreatMode>| mode.map_or("inherit", ThreatMode::as_str);
+    format!("inbound {}, outbound {}", word(wish.inbound), word(wish.outbound))
+}
+
+/// What else holds for the platform as a whole.
+#[derive(Debug, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Settings {
+    /// Whether feeds may list private ranges (RFC 1918, 4193, 6598).
+    private_ranges: PrivateRanges,
+    /// Seconds between two comparisons of a host's list, entry by entry, with the one ordered; 0
+    /// never.
+    verify_every: u32,
+}
+
+/// Settings of the threat list
+#[utoipa::path(get, path = "/api/v1/threat/settings", tag = "threats",
+    responses((status = 200, body = Settings)))]
+async fn settings(State(app): State<App>, _: Allowed<Viewer>) -> Answer<Json<Settings>> {
+    let stored = threat_assets::settings(&mut *app.store.read().await?).await?;
+    let (private_ranges, verify_every) = (stored.private_ranges, stored.verify_every);
+    Ok(Json(Settings { private_ranges, verify_every }))
+}
+
+/// Change settings of the threat list
+#[utoipa::path(put, path = "/api/v1/threat/settings", tag = "threats", request_body = Settings,
+    responses((status = 200, body = Settings)))]
+async fn change_settings(
+    State(app): State<App>,
+    allowed: Allowed<Operator>,
+    JsonBody(wanted): JsonBody<Settings>,
+) -> Answer<Json<Settings>> {
+    let mut tx = app.store.write().await?;
+    let mut stored = threat_assets::settings(&mut tx).await?;
+    let words = |private: PrivateRanges, every: u32| {
+        format!("private ranges {private:?}, verify every {every} s").to_lowercase()
+    };
+    let before = words(stored.private_ranges, stored.verify_every);
+    stored.private_ranges = wanted.private_ranges;
+    stored.verify_every = wanted.verify_every;
+    threat_assets::put_settings(&mut tx, &stored).await?;
+    let deed = Deed {
+        actor: &allowed.caller.actor(),
+        action: "threat.settings",
+        target: "platform",
+        before,
+        after: words(wanted.private_ranges, wanted.verify_every),
+    };
+    audit::record(&mut tx, deed, Timestamp::now()).await?;
+    commit(tx).await?;
+    threat_compile::now(&app).await;
+    Ok(Json(wanted))
+}
+
+/// How much of an asset's memory the list may take.
+#[derive(Debug, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Budget {
+    /// Bytes in the kernel; an eighth of the asset's memory when left out. The host's own
+    /// configuration may grant less.
+    #[serde(default)]
+    bytes: Option<u64>,
+}
+
+/// Give an asset's list so much memory
+#[utoipa::path(put, path = "/api/v1/assets/{asset}/threat/budget", tag = "threats",
+    params(("asset" = String, Path, description = "id or name")), request_body = Budget,
+    responses((status = 200, body = Budget)))]
+async fn put_budget(
+    State(app): State<App>,
+    allowed: Allowed<Operator>,
+    Path(asset): Path<String>,
+    JsonBody(budget): JsonBody<Budget>,
+) -> Answer<Json<Budget>> {
+    let mut tx = app.store.write().await?;
+    let asset = named(&mut tx, &asset).await?;
+    let stored = threat_assets::get(&mut tx, &asset.id).await?;
+    threat_assets::put_wish(&mut tx, &asset.id, stored.wish, budget.bytes).await?;
+    let words =
+        |bytes: Option<u64>| bytes.map_or("auto".to_owned(), |bytes| format!("{bytes} bytes"));
+    let deed = Deed {
+        actor: &allowed.caller.actor(),
+        action: "threat.budget",
+        target: asset.name.as_str(),
+        before: words(stored.budget),
+        after: words(budget.bytes),
+    };
+    audit::record(&mut tx, deed, Timestamp::now()).await?;
+    commit(tx).await?;
+    threat_compile::tell(&app);
+    Ok(Json(budget))
+}

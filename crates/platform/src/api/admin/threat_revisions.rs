@@ -1,0 +1,222 @@
+//! The list at its revisions: what changed, and going back.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use serde::{Deserialize, Serialize};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use xshield_threat::ThreatSet;
+
+use super::page::{Page, PageQuery};
+use crate::auth::{Allowed, Operator, Viewer};
+use crate::clock::Timestamp;
+use crate::jobs::threat_compile;
+use crate::problem::{Answer, Problem};
+use crate::query::QueryOf;
+use crate::state::App;
+use crate::store::audit::{self, Deed};
+use crate::store::threat_lists::{self, StoredRevision};
+use crate::store::{commit, threat_assets};
+
+pub(super) fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(revisions))
+        .routes(routes!(diff))
+        .routes(routes!(restore))
+        .routes(routes!(resume))
+}
+
+/// The list at one time.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct Revision {
+    revision: u64,
+    /// Whether it is the one in force.
+    in_force: bool,
+    /// SHA-256 of its addresses.
+    digest: String,
+    /// Prefixes.
+    entries: u64,
+    /// Prefixes that the one before does not have.
+    added: u64,
+    /// Prefixes that only the one before has.
+    removed: u64,
+    /// Why there is a new one.
+    reason: String,
+    created_at: Timestamp,
+    /// The feeds it was made of.
+    feeds: Vec<String>,
+}
+
+/// List revisions of the list, the newest first
+#[utoipa::path(get, path = "/api/v1/threat/revisions", tag = "threats", params(PageQuery),
+    responses((status = 200, body = Page<Revision>)))]
+async fn revisions(
+    State(app): State<App>,
+    _: Allowed<Viewer>,
+    QueryOf(page): QueryOf<PageQuery>,
+) -> Answer<Json<Page<Revision>>> {
+    let limit = page.limit()?;
+    let mut conn = app.store.read().await?;
+    let found = threat_lists::revisions(&mut conn, page.after()?, limit + 1).await?;
+    let current = app.threat.current().revision.map(|name| name.revision);
+    let shown = |stored: StoredRevision| Revision {
+        in_force: current == Some(stored.revision),
+        revision: stored.revision,
+        digest: stored.digest.to_string(),
+        entries: stored.entries,
+        added: stored.added,
+        removed: stored.removed,
+        reason: stored.reason,
+        created_at: stored.created_at,
+        feeds: stored.sources.feeds.into_iter().map(|feed| feed.name.into()).collect(),
+    };
+    Ok(Json(Page::of(found, limit, |stored| stored.revision, shown)))
+}
+
+#[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+struct DiffQuery {
+    /// A revision.
+    #[serde(default, deserialize_with = "crate::query::number")]
+    #[param(value_type = u64, required = true)]
+    from: Option<u64>,
+    /// Another one; the newest when left out.
+    #[serde(default, deserialize_with = "crate::query::number")]
+    #[param(value_type = Option<u64>)]
+    to: Option<u64>,
+}
+
+/// What came and went between two revisions.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct Difference {
+    from: u64,
+    to: u64,
+    added: Half,
+    removed: Half,
+}
+
+/// What came, or what went.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct Half {
+    /// Prefixes.
+    entries: u64,
+    /// IPv4 addresses in them.
+    v4_addresses: u64,
+    /// The first hundred.
+    samples: Vec<String>,
+}
+
+const SAMPLES: usize = 100;
+
+fn half(set: &ThreatSet) -> Half {
+    let size = set.size();
+    Half {
+        entries: size.entries,
+        v4_addresses: size.v4_addresses,
+        samples: set.iter().take(SAMPLES).map(|prefix| prefix.to_string()).collect(),
+    }
+}
+
+/// What came and went between two revisions
+#[utoipa::path(get, path = "/api/v1/threat/diff", tag = "threats", params(DiffQuery),
+    responses((status = 200, body = Difference)))]
+async fn diff(
+    State(app): State<App>,
+    _: Allowed<Viewer>,
+    QueryOf(query): QueryOf<DiffQuery>,
+) -> Answer<Json<Difference>> {
+    let from = query.from.ok_or_else(|| Problem::invalid("?from", "name a revision"))?;
+    let from = known(&app, from).await?;
+    let to = match query.to {
+        Some(to) => known(&app, to).await?,
+        None => threat_lists::latest(&mut *app.store.read().await?)
+            .await?
+            .ok_or_else(|| Problem::not_found("threat revision", "newest"))?,
+    };
+    let compare = move || {
+        let set = |revision: &StoredRevision| {
+            let set = app.threat.paths.set(&app, revision.digest);
+            let missing = || {
+                let detail = "its snapshot is gone or damaged".to_owned();
+                Problem::conflict("revision-damaged", detail)
+            };
+            set.map_err(|error| Problem::internal(&error))?.ok_or_else(missing)
+        };
+        let (before, after) = (set(&from)?, set(&to)?);
+        Ok(Json(Difference {
+            from: from.revision,
+            to: to.revision,
+            added: half(&after.difference(&before)),
+            removed: half(&before.difference(&after)),
+        }))
+    };
+    tokio::task::spawn_blocking(compare).await?
+}
+
+async fn known(app: &App, revision: u64) -> Answer<StoredRevision> {
+    let found = threat_lists::revision(&mut *app.store.read().await?, revision).await?;
+    found.ok_or_else(|| Problem::not_found("threat revision", &revision.to_string()))
+}
+
+/// What restoring or resuming did.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct Done {
+    /// The revision whose listings hold until an operator resumes.
+    restored: Option<u64>,
+    /// The revision in force now.
+    revision: Option<u64>,
+    entries: u64,
+    /// Why the list could not be compiled, when that is so.
+    trouble: Option<String>,
+}
+
+/// Go back to the listings of a revision, less today's exceptions and protected ranges. Feeds are
+/// still read, but count again only after 'resume'.
+#[utoipa::path(post, path = "/api/v1/threat/revisions/{revision}/restore", tag = "threats",
+    params(("revision" = u64, Path)), responses((status = 200, body = Done)))]
+async fn restore(
+    State(app): State<App>,
+    allowed: Allowed<Operator>,
+    Path(revision): Path<String>,
+) -> Answer<Json<Done>> {
+    let missing = || Problem::not_found("threat revision", &revision);
+    let number = revision.parse().map_err(|_| missing())?;
+    known(&app, number).await?;
+    pin(&app, &allowed.caller.actor(), Some(number)).await
+}
+
+/// Let feeds count again
+#[utoipa::path(post, path = "/api/v1/threat/resume", tag = "threats",
+    responses((status = 200, body = Done)))]
+async fn resume(State(app): State<App>, allowed: Allowed<Operator>) -> Answer<Json<Done>> {
+    pin(&app, &allowed.caller.actor(), None).await
+}
+
+async fn pin(app: &App, actor: &str, to: Option<u64>) -> Answer<Json<Done>> {
+    let words = |pinned: Option<u64>| match pinned {
+        Some(revision) => format!("the listings of revision {revision}"),
+        None => "the feeds".to_owned(),
+    };
+    let mut tx = app.store.write().await?;
+    let mut settings = threat_assets::settings(&mut tx).await?;
+    let before = settings.pinned;
+    settings.pinned = to;
+    threat_assets::put_settings(&mut tx, &settings).await?;
+    let deed = Deed {
+        actor,
+        action: if to.is_some() { "threat.restore" } else { "threat.resume" },
+        target: "threat list",
+        before: words(before),
+        after: words(to),
+    };
+    audit::record(&mut tx, deed, Timestamp::now()).await?;
+    commit(tx).await?;
+    threat_compile::now(app).await;
+    let current = app.threat.current().revision;
+    Ok(Json(Done {
+        restored: to,
+        revision: current.map(|name| name.revision),
+        entries: current.map_or(0, |name| name.entries),
+        trouble: app.threat.trouble(),
+    }))
+}

@@ -1,0 +1,206 @@
+//! How the list stands: on the platform, and on every host.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use xshield_threat::ThreatMode;
+
+use crate::auth::{Allowed, Viewer};
+use crate::clock::Timestamp;
+use crate::problem::Answer;
+use crate::state::App;
+use crate::store::threat_assets::{self, StoredThreat};
+use crate::store::threat_feeds;
+use crate::threat::modes::PrivateRanges;
+use crate::threat::parts;
+
+pub(super) fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(status))
+}
+
+/// How the list stands.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct Status {
+    /// The revision in force; nothing before there ever was a feed.
+    revision: Option<u64>,
+    /// Its prefixes.
+    entries: u64,
+    /// What it takes in a host's kernel, in bytes.
+    kernel_bytes: u64,
+    /// The revision whose listings hold until an operator resumes: feeds don't count meanwhile.
+    restored: Option<u64>,
+    /// Why the list could not be compiled when it last should have been.
+    trouble: Option<String>,
+    private_ranges: PrivateRanges,
+    feeds: Feeds,
+    hosts: Hosts,
+}
+
+/// How the feeds stand, in numbers.
+#[derive(Debug, Default, Serialize, utoipa::ToSchema)]
+struct Feeds {
+    all: u64,
+    /// Their entries may be out of date.
+    stale: Vec<String>,
+    /// A listing waits for an operator.
+    held: Vec<String>,
+    /// The last run failed.
+    failing: Vec<String>,
+}
+
+/// How the hosts stand, in numbers.
+#[derive(Debug, Default, Serialize, utoipa::ToSchema)]
+struct Hosts {
+    /// That know threat lists.
+    all: u64,
+    /// That have the list they should have.
+    up_to_date: u64,
+    /// How many hold which revision.
+    by_revision: BTreeMap<u64, u64>,
+    /// How many are in which mode, `inbound/outbound`.
+    by_mode: BTreeMap<String, u64>,
+    /// Whose memory holds a part of the list only.
+    parts: Vec<String>,
+    /// That could not carry their order out, and why.
+    failures: Vec<HostFailure>,
+}
+
+/// A host that could not carry its order out.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct HostFailure {
+    asset: String,
+    reason: String,
+}
+
+/// Names that are given at most.
+const MOST: usize = 100;
+
+/// How the list stands, here and on the hosts
+#[utoipa::path(get, path = "/api/v1/threat/status", tag = "threats",
+    responses((status = 200, body = Status)))]
+async fn status(State(app): State<App>, _: Allowed<Viewer>) -> Answer<Json<Status>> {
+    let now = Timestamp::now();
+    let mut conn = app.store.read().await?;
+    let settings = threat_assets::settings(&mut conn).await?;
+    let mut feeds = Feeds::default();
+    for feed in threat_feeds::all(&mut conn).await? {
+        feeds.all += 1;
+        let name = || String::from(feed.id.clone());
+        feeds.stale.extend(feed.is_stale(now).then(name));
+        feeds.held.extend(feed.held.map(|_| name()));
+        feeds.failing.extend(feed.state.failure.as_ref().map(|_| name()));
+    }
+    let mut hosts = Hosts::default();
+    for (name, stored) in threat_assets::all(&mut conn).await? {
+        hosts.add(name, &stored);
+    }
+    drop(conn);
+    let worker = app.clone();
+    let kernel_bytes =
+        tokio::task::spawn_blocking(move || worker.threat.current().whole_bytes()).await?;
+    let name = app.threat.current().revision;
+    Ok(Json(Status {
+        revision: name.map(|name| name.revision),
+        entries: name.map_or(0, |name| name.entries),
+        kernel_bytes,
+        restored: settings.pinned,
+        trouble: app.threat.trouble(),
+        private_ranges: settings.private_ranges,
+        feeds,
+        hosts,
+    }))
+}
+
+impl Hosts {
+    fn add(&mut self, name: String, stored: &StoredThreat) {
+        let Some((standing, _)) = &stored.standing else { return };
+        let ordered = stored.order.as_ref();
+        self.all += 1;
+        self.up_to_date += u64::from(ordered.is_none_or(|signed| {
+            standing.order == Some(signed.wanted()) && standing.failure.is_none()
+        }));
+        if let Some(list) = &standing.list {
+            *self.by_revision.entry(list.revision).or_default() += 1;
+        }
+        let mode = format!("{}/{}", standing.inbound, standing.outbound);
+        *self.by_mode.entry(mode).or_default() += 1;
+        let part = standing.list.as_ref().is_some_and(xshield_wire::threat::ListName::is_part);
+        if part && self.parts.len() < MOST {
+            self.parts.push(name.clone());
+        }
+        if let Some(reason) = standing.failure.clone().filter(|_| self.failures.len() < MOST) {
+            self.failures.push(HostFailure { asset: name, reason });
+        }
+    }
+}
+
+/// What an asset's view says about threats.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(super) struct AssetThreat {
+    /// The modes ordered.
+    #[schema(value_type = Option<String>)]
+    inbound: Option<ThreatMode>,
+    #[schema(value_type = Option<String>)]
+    outbound: Option<ThreatMode>,
+    /// The list it should have.
+    wanted: Option<List>,
+    /// The list in its kernel.
+    in_force: Option<List>,
+    /// Whether it carries out what it should.
+    up_to_date: bool,
+    /// Bytes that the list may take there; nothing when nobody knows.
+    budget: Option<u64>,
+    /// Elements in its kernel's sets.
+    elements: u64,
+    /// When its kernel's list was last compared entry by entry and found equal.
+    verified_at: Option<Timestamp>,
+    /// Why it could not carry its order out.
+    failure: Option<String>,
+    /// When it said so.
+    told_at: Timestamp,
+}
+
+/// A list or a part of one.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct List {
+    revision: u64,
+    entries: u64,
+    /// Prefixes of the whole list: more than `entries` when only a part fits.
+    whole_entries: u64,
+    /// Entries below this confidence (percent) are left out; 0 for a whole list.
+    least_confidence: u8,
+}
+
+fn list(name: &xshield_wire::threat::ListName) -> List {
+    List {
+        revision: name.revision,
+        entries: name.entries,
+        whole_entries: name.whole_entries,
+        least_confidence: name.least_confidence,
+    }
+}
+
+impl AssetThreat {
+    /// What is stored of an asset; nothing when its program knows no threat lists.
+    pub(super) fn of(stored: &StoredThreat) -> Option<Self> {
+        let (standing, told_at) = stored.standing.as_ref()?;
+        let order = stored.order.as_ref();
+        Some(Self {
+            inbound: order.map(|signed| signed.order.inbound),
+            outbound: order.map(|signed| signed.order.outbound),
+            wanted: order.and_then(|signed| signed.order.list.as_ref()).map(list),
+            in_force: standing.list.as_ref().map(list),
+            up_to_date: order.is_none_or(|signed| standing.order == Some(signed.wanted()))
+                && standing.failure.is_none(),
+            budget: parts::budget(stored.budget, standing.memory, standing.budget),
+            elements: standing.elements,
+            verified_at: standing.verified_at.map(Timestamp::from_unix),
+            failure: standing.failure.clone(),
+            told_at: *told_at,
+        })
+    }
+}

@@ -1,0 +1,218 @@
+//! `xshield threat revisions|diff|restore|resume|exception`: the list itself.
+
+use clap::{Args, Subcommand};
+use serde::Deserialize;
+use serde_json::json;
+use xshield_platform::clock::Timestamp;
+
+use crate::cli::client::{Client, Path, view};
+use crate::cli::error::CliError;
+use crate::cli::terminal::{Output, Table, cell, good, note, number, warning};
+use crate::cli::times::{Span, relative};
+
+#[derive(Deserialize)]
+struct Revision {
+    revision: u64,
+    in_force: bool,
+    entries: u64,
+    added: u64,
+    removed: u64,
+    reason: String,
+    created_at: Timestamp,
+}
+
+pub(super) fn revisions(client: &Client, output: Output) -> Result<(), CliError> {
+    let action = "list the list's revisions";
+    let answer = client.list(action, &Path::of(&["threat", "revisions"]), None)?;
+    output.show(&answer, |screen| {
+        let header = &["REVISION", "ENTRIES", "ADDED", "REMOVED", "SINCE", "WHY"];
+        let mut table = Table::new(header, "There is no threat list yet; add a feed.");
+        let now = Timestamp::now();
+        for one in view::<Vec<Revision>>(action, &answer["items"])? {
+            let name = one.revision.to_string();
+            table.row(vec![
+                if one.in_force { good(format!("{name} *")) } else { cell(name) },
+                number(one.entries),
+                number(one.added),
+                number(one.removed),
+                cell(relative(one.created_at, now)),
+                cell(&one.reason),
+            ]);
+        }
+        Ok(table.render(screen))
+    })
+}
+
+#[derive(Deserialize)]
+struct Difference {
+    from: u64,
+    to: u64,
+    added: Half,
+    removed: Half,
+}
+
+#[derive(Deserialize)]
+struct Half {
+    entries: u64,
+    v4_addresses: u64,
+    samples: Vec<String>,
+}
+
+pub(super) fn diff(
+    from: u64,
+    to: Option<u64>,
+    client: &Client,
+    output: Output,
+) -> Result<(), CliError> {
+    let action = "compare the revisions";
+    let path = Path::of(&["threat", "diff"]).with("from", from).with_some("to", to);
+    let answer = client.get(action, &path)?;
+    output.show(&answer, |_| {
+        let diff: Difference = view(action, &answer)?;
+        let mut text = format!("Revision {} to {}:\n", diff.from, diff.to);
+        for (sign, half) in [("+", &diff.added), ("-", &diff.removed)] {
+            text.push_str(&format!(
+                "{sign}{} entries ({} IPv4 addresses)\n",
+                half.entries, half.v4_addresses
+            ));
+            half.samples.iter().for_each(|prefix| text.push_str(&format!("  {sign}{prefix}\n")));
+            let more = half.entries.saturating_sub(half.samples.len() as u64);
+            if more > 0 {
+                text.push_str(&format!("  {sign}… and {more} more\n"));
+            }
+        }
+        Ok(text)
+    })
+}
+
+#[derive(Deserialize)]
+struct Done {
+    restored: Option<u64>,
+    revision: Option<u64>,
+    entries: u64,
+    trouble: Option<String>,
+}
+
+pub(super) fn restore(revision: u64, client: &Client, output: Output) -> Result<(), CliError> {
+    let path = Path::of(&["threat", "revisions", &revision.to_string(), "restore"]);
+    done("restore the revision", &path, client, output)
+}
+
+pub(super) fn resume(client: &Client, output: Output) -> Result<(), CliError> {
+    done("resume", &Path::of(&["threat", "resume"]), client, output)
+}
+
+fn done(action: &str, path: &Path, client: &Client, output: Output) -> Result<(), CliError> {
+    let answer = client.post(action, path, &json!({}))?;
+    let done: Done = view(action, &answer)?;
+    if let Some(trouble) = &done.trouble {
+        note(&format!("The list could not be compiled: {trouble}"));
+    }
+    if let Some(from) = done.restored {
+        note(&format!(
+            "FEEDS DON'T COUNT: the listings of revision {from} hold until 'xshield threat resume'."
+        ));
+    }
+    output.show(&answer, |_| {
+        let revision = done.revision.map_or_else(|| "none".to_owned(), |name| name.to_string());
+        Ok(format!("In force: revision {revision}, {} entries.", done.entries))
+    })
+}
+
+/// Addresses that are never blocked, whatever feeds say.
+#[derive(Debug, Args)]
+pub(crate) struct ExceptionCommand {
+    #[command(subcommand)]
+    action: ExceptionAction,
+}
+
+#[derive(Debug, Subcommand)]
+enum ExceptionAction {
+    /// Never block these addresses, from now on.
+    Add {
+        /// An address, a CIDR, or network:NAME for a named network of the policy.
+        target: String,
+        /// Why.
+        #[arg(long)]
+        reason: String,
+        /// For how long; for good when left out.
+        #[arg(long, value_name = "SPAN")]
+        expires: Option<Span>,
+    },
+    /// List exceptions.
+    List,
+    /// End an exception.
+    Remove {
+        /// Its id.
+        id: String,
+    },
+}
+
+#[derive(Deserialize)]
+struct Exception {
+    id: String,
+    target: String,
+    reason: String,
+    state: String,
+    created_at: Timestamp,
+    created_by: String,
+    expires_at: Option<Timestamp>,
+}
+
+const EXCEPTIONS: [&str; 2] = ["threat", "exceptions"];
+
+impl ExceptionCommand {
+    /// Carries the command out.
+    pub(super) fn run(self, client: &Client, output: Output) -> Result<(), CliError> {
+        let now = Timestamp::now();
+        match self.action {
+            ExceptionAction::Add { target, reason, expires } => {
+                let action = "add the exception";
+                let body = json!({
+                    "target": target,
+                    "reason": reason,
+                    "expires_at": expires.map(|span| span.after(now)),
+                });
+                let answer = client.post(action, &Path::of(&EXCEPTIONS), &body)?;
+                output.show(&answer, |_| {
+                    let made: Exception = view(action, &answer)?;
+                    Ok(format!("{} is never blocked ({}).", made.target, made.id))
+                })
+            }
+            ExceptionAction::List => {
+                let action = "list exceptions";
+                let answer = client.get(action, &Path::of(&EXCEPTIONS))?;
+                output.show(&answer, |screen| {
+                    Ok(exceptions(view(action, &answer)?, now).render(screen))
+                })
+            }
+            ExceptionAction::Remove { id } => {
+                let path = Path::of(&[EXCEPTIONS[0], EXCEPTIONS[1], &id]);
+                let answer = client.delete("end the exception", &path)?;
+                output.show(&answer, |_| Ok(format!("Exception {id} has ended.")))
+            }
+        }
+    }
+}
+
+fn exceptions(all: Vec<Exception>, now: Timestamp) -> Table {
+    let header = &["ID", "TARGET", "STATE", "REASON", "ADDED", "BY", "EXPIRES"];
+    let mut table = Table::new(header, "There are no exceptions.");
+    for one in all {
+        let state = if one.state == "active" {
+            good("active")
+        } else {
+            warning(one.state.replace('-', " "))
+        };
+        table.row(vec![
+            cell(&one.id),
+            cell(&one.target),
+            state,
+            cell(&one.reason),
+            cell(relative(one.created_at, now)),
+            cell(&one.created_by),
+            cell(one.expires_at.map_or_else(|| "never".to_owned(), |at| relative(at, now))),
+        ]);
+    }
+    table
+}

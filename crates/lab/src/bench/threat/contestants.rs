@@ -93,7 +93,7 @@ impl Forms {
 
 /// Processor time of all children that have ended, in their programs and in the kernel for them.
 #[allow(unsafe_code, reason = "system call")]
-fn cpu_of_children() -> Result<Duration> {
+pub(super) fn cpu_of_children() -> Result<Duration> {
     // SAFETY: a zeroed rusage is valid, and it outlives the call that fills it.
     let usage = unsafe {
         let mut usage: libc::rusage = std::mem::zeroed();

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result};
 
+use super::contestants::cpu_of_children;
 use super::{Driver, MILLION, Means, lists, shown};
 use crate::bench::Effort;
 use crate::bench::firewall::lab_with_client;
@@ -40,17 +41,21 @@ pub(super) fn run(means: &Means<'_>) -> Result<()> {
         Effort::Quick => 5,
     };
     let scratch = old.with_file_name("scratch.list");
-    let (mut times, mut more) = (Vec::new(), Vec::new());
+    let (mut times, mut cpu, mut more) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..rounds {
         let (list, delta) = if round % 2 == 0 { (&old, &there) } else { (&new, &back) };
+        let before = cpu_of_children()?;
         let spent = driver.spend(["change", shown(list)?, shown(delta)?, shown(&scratch)?])?;
         times.push(spent.milliseconds);
+        cpu.push(cpu_of_children()?.saturating_sub(before).as_secs_f64() * 1000.0);
         more.push(spent.peak_kib - spent.idle_kib);
     }
     let whole = if rounds % 2 == 1 { &new } else { &old };
     driver.ask(["verify", shown(whole)?])?;
     let time = median(times).context("nothing was measured")?;
     Figure::new("threat.delta_day_ms", time, "ms").print();
+    let cpu = median(cpu).context("nothing was measured")?;
+    Figure::new("threat.delta_day_cpu_ms", cpu, "ms").print();
     let more = more.into_iter().fold(0.0, f64::max);
     Figure::new("threat.delta_day_rss_kib", more, "KiB").print();
     Figure::new("threat.delta_day_bytes", bytes.parse()?, "bytes").print();

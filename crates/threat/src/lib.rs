@@ -15,6 +15,7 @@
 //! that covers exactly its addresses. Equal sets are equal values with equal digests, and every set
 //! has exactly one encoding.
 
+pub mod access_log;
 pub mod codec;
 pub mod compile;
 pub mod entry;

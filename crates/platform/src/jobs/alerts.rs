@@ -15,6 +15,7 @@ use crate::clock::Timestamp;
 use crate::state::App;
 use crate::store::alerts::{self, StoredRule};
 use crate::store::threat_events::{self, Fresh};
+use crate::store::threat_feeds::{self, StoredFeed};
 use crate::store::{StoreResult, Tx, assets, commit, deliveries};
 
 /// Between two looks at the platform's own state; also when judging failed.
@@ -241,7 +242,8 @@ async fn alarms(app: &App) -> StoreResult<()> {
     for stored in std::mem::take(&mut round.rules) {
         let found = match stored.rule.when {
             Condition::RecorderLosses => losses(&mut tx, stored.created_at).await?,
-            Condition::FeedStale | Condition::FeedHeld => Vec::new(),
+            Condition::FeedStale => stale_feeds(&mut tx, round.now).await?,
+            Condition::FeedHeld => held_feeds(&mut tx).await?,
             Condition::AnyMatch | Condition::FirstTime { .. } | Condition::Threshold { .. } => {
                 continue;
             }
@@ -271,6 +273,48 @@ async fn losses(tx: &mut Tx, since: Timestamp) -> StoreResult<Vec<Alarm>> {
         mark: loss.lost,
     };
     Ok(found.into_iter().map(alarm).collect())
+}
+
+/// Feeds that should have been read long ago; told again after each good run that is too old.
+async fn stale_feeds(tx: &mut Tx, now: Timestamp) -> StoreResult<Vec<Alarm>> {
+    let mut feeds = threat_feeds::all(tx).await?;
+    feeds.retain(|feed| feed.is_stale(now));
+    let alarm = |feed: StoredFeed| {
+        let last = feed.last_success;
+        let told =
+            last.map_or_else(|| "never".to_owned(), |at| format!("last at {}", at.to_rfc3339()));
+        Alarm {
+            kind: AlertKind::FeedStale,
+            name: "Threat feed is stale",
+            summary: format!(
+                "Threat feed {} could not be read for too long ({told}): its entries may be out of \
+                 date. See 'xshield threat feed show {}'",
+                feed.id, feed.id
+            ),
+            subject: feed.id.to_string(),
+            mark: last.unwrap_or(feed.created_at).unix(),
+        }
+    };
+    Ok(feeds.into_iter().map(alarm).collect())
+}
+
+/// Feeds with a listing that waits for an operator; told again for each such listing.
+async fn held_feeds(tx: &mut Tx) -> StoreResult<Vec<Alarm>> {
+    let alarm = |feed: StoredFeed| {
+        let held = feed.state.held?;
+        Some(Alarm {
+            kind: AlertKind::FeedHeld,
+            name: "Threat feed waits for an operator",
+            summary: format!(
+                "Threat feed {} waits for an operator, the listing before stays in force: {}",
+                feed.id,
+                held.reasons.join("; ")
+            ),
+            subject: feed.id.to_string(),
+            mark: held.at.unix(),
+        })
+    };
+    Ok(threat_feeds::all(tx).await?.into_iter().filter_map(alarm).collect())
 }
 
 impl Round {

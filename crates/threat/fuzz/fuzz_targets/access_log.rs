@@ -1,0 +1,20 @@
+//! No line makes the reader of access logs panic; a peer that is not trusted is always the client.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use xshield_threat::access_log::{Header, LogFormat, Reading, read};
+
+fuzz_target!(|bytes: &[u8]| {
+    let Some((choice, bytes)) = bytes.split_first() else { return };
+    let header = match choice % 3 {
+        0 => Header::XForwardedFor,
+        1 => Header::Forwarded,
+        _ => Header::XRealIp,
+    };
+    let format = if choice & 4 == 0 { LogFormat::Combined } else { LogFormat::Json };
+    let trusted: Vec<_> = "10.0.0.0/8".parse().into_iter().collect();
+    let _ = read(bytes, &Reading { format, header, trusted });
+    if let Ok(found) = read(bytes, &Reading { format, header, trusted: Vec::new() }) {
+        assert_eq!(found.via, None);
+    }
+});

@@ -4,6 +4,8 @@
 
 mod support;
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 use support::{TestHost, TestPlatform, now, report};
 use xshield_policy::{Direction, Protocol};
@@ -144,4 +146,81 @@ fn texts_of_hosts_are_bounded_and_old_flows_make_room() {
         assert_eq!(web.report(&platform, &threats(many, 0)).status, 200);
         (remotes(&platform, "").len() == 3).then_some(())
     });
+}
+
+/// A feed from a file, run at once.
+fn listed(platform: &TestPlatform, operator: &Path, addresses: &str) {
+    let file = operator.join("feed.txt");
+    std::fs::write(&file, addresses).unwrap();
+    platform.post(
+        "/api/v1/threat/feeds",
+        json!({
+            "name": "drop",
+            "settings": {
+                "source": {"file": file}, "format": {"plain": {"levels": null}}, "confidence": 90,
+            },
+        }),
+    );
+    support::eventually("the feed is in force", || {
+        let found = platform.post("/api/v1/threat/look-up", json!({"addresses": ["203.0.113.7"]}));
+        (!found["items"].as_array().unwrap().is_empty()).then_some(())
+    });
+}
+
+#[test]
+fn an_event_keeps_what_the_list_said_and_a_log_tells_of_clients_behind_proxies() {
+    let platform = TestPlatform::start();
+    let files = tempfile::tempdir().unwrap();
+    listed(&platform, files.path(), "203.0.113.0/25\n");
+    let web = host(&platform, "web-1", json!({}));
+    assert_eq!(web.report(&platform, &threats(vec![found("203.0.113.7", 3)], 0)).status, 200);
+    let events = platform.get("/api/v1/threat/events?feed=drop&confidence=90");
+    let event = &events["items"][0];
+    assert_eq!(
+        event["feeds"],
+        json!([{"feed": "drop", "entry": "203.0.113.0/25", "confidence": 90}])
+    );
+    assert_eq!(event["entry"], "203.0.113.0/25");
+    assert_eq!(platform.get("/api/v1/threat/addresses/203.0.113.7")["entry"], "203.0.113.0/25");
+
+    let line = |peer: &str, forwarded: &str| {
+        format!(
+            "{peer} - - [21/Nov/2026:05:00:00 +0000] \"GET /login HTTP/1.1\" 200 5 \"-\" \"-\" \
+             \"{forwarded}\""
+        )
+    };
+    let batch = json!({
+        "asset": "web-1", "batch": "AAECAwQFBgcICQoLDA0ODw==", "port": 443,
+        "lines": {"format": "combined", "trusted": ["10.0.0.0/8"], "text": [
+            line("10.0.0.1", "203.0.113.9"), line("10.0.0.1", "203.0.113.9"),
+            // Claimed, not seen by a proxy.
+            line("10.0.0.1", "203.0.113.10, 198.51.100.1"), line("203.0.113.11", "-"), "nonsense",
+        ]},
+    });
+    let taken = platform.post("/api/v1/threat/access-log", batch.clone());
+    for (field, expected) in [
+        ("counted", json!(true)),
+        ("requests", json!(4)),
+        ("matched", json!(2)),
+        ("direct", json!(1)),
+        ("refused", json!(1)),
+    ] {
+        assert_eq!(taken[field], expected, "{field}: {taken}");
+    }
+    assert_eq!(platform.post("/api/v1/threat/access-log", batch)["counted"], false);
+    let events = platform.get("/api/v1/threat/events?via_proxy=only");
+    assert_eq!(events["items"].as_array().unwrap().len(), 1);
+    let event = &events["items"][0];
+    for (field, expected) in [
+        ("name", json!("Malicious IP Match (via proxy)")),
+        ("remote", json!("203.0.113.9")),
+        ("via", json!("10.0.0.1")),
+        ("blockable_at_host", json!(false)),
+        ("action", json!("recorded")),
+        ("packets", json!(2)),
+        ("request", json!("GET /login HTTP/1.1")),
+        ("last_seen", json!("2026-11-21T05:00:00Z")),
+    ] {
+        assert_eq!(event[field], expected, "{field}");
+    }
 }

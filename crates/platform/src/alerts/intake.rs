@@ -77,6 +77,14 @@ pub(crate) async fn take(
         threat_events::add(tx, asset, &event, now).await?;
         metrics::counter!("xshield_threat_events_total").increment(1);
     }
+    make_room(app, tx, asset).await
+}
+
+/// Forgets an asset's oldest flows beyond what is kept.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn make_room(app: &App, tx: &mut Tx, asset: &AssetId) -> StoreResult<()> {
     let keep = app.settings.threat_flows_per_asset;
     if threat_events::count(tx, asset).await? > keep {
         let forgotten = threat_events::trim(tx, asset, keep).await?;

@@ -112,18 +112,18 @@ pub fn digest(alerts: &[StoredAlert], platform: &str) -> (String, String) {
         *last = alert;
     }
     let subject = subject(&format!(
-        "[Xshield] {} alerts on {} assets about {} addresses",
+        "[Xshield] {} alerts on {} about {}",
         alerts.len(),
-        assets.len(),
-        peers.len(),
+        counted(assets.len(), "asset", "assets"),
+        counted(peers.len(), "address", "addresses"),
     ));
     let mut text = format!(
-        "{} alerts from {} to {}, on {} assets, about {} addresses.\n",
+        "{} alerts from {} to {}, on {}, about {}.\n",
         alerts.len(),
         alerts.first().map(|first| first.alert.at.to_rfc3339()).unwrap_or_default(),
         alerts.last().map(|last| last.alert.at.to_rfc3339()).unwrap_or_default(),
-        assets.len(),
-        peers.len(),
+        counted(assets.len(), "asset", "assets"),
+        counted(peers.len(), "address", "addresses"),
     );
     if withheld > 0 {
         // Writing to a string can't fail.
@@ -141,6 +141,10 @@ pub fn digest(alerts: &[StoredAlert], platform: &str) -> (String, String) {
     }
     text.push_str(&footer(platform));
     (subject, text)
+}
+
+fn counted(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
 }
 
 fn footer(platform: &str) -> String {

@@ -2,8 +2,10 @@
 //! programs. Nothing here knows more than an API token does.
 
 mod accounts;
+mod alerts;
 mod assets;
 mod audit;
+mod channels;
 mod client;
 mod error;
 mod events;
@@ -11,6 +13,7 @@ mod keys;
 mod login;
 mod policy;
 mod policy_files;
+mod scan_log;
 mod session;
 mod tags;
 mod telemetry;
@@ -42,6 +45,9 @@ pub(crate) enum ClientCommand {
     Events(events::EventsCommand),
     Ports(telemetry::PortsCommand),
     Threat(threat::ThreatCommand),
+    Alert(alerts::AlertCommand),
+    Channel(channels::ChannelCommand),
+    Delivery(channels::DeliveryCommand),
     Audit(audit::AuditCommand),
     Token(accounts::TokenCommand),
     User(accounts::UserCommand),
@@ -71,6 +77,9 @@ pub(crate) fn run(command: ClientCommand, program: clap::Command) -> ExitCode {
         ClientCommand::Events(command) => command.run(),
         ClientCommand::Ports(command) => command.run(),
         ClientCommand::Threat(command) => command.run(),
+        ClientCommand::Alert(command) => command.run(),
+        ClientCommand::Channel(command) => command.run(),
+        ClientCommand::Delivery(command) => command.run(),
         ClientCommand::Audit(command) => command.run(),
         ClientCommand::Token(command) => command.run(),
         ClientCommand::User(command) => command.run(),

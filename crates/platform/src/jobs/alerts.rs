@@ -1,14 +1,14 @@
 //! Judges matches as they come in, and the platform's own state every few seconds, by the alert rules.
 //! What the rules make of a match, and that it was looked at, is written in one transaction.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use xshield_policy::AssetId;
 use xshield_policy::inventory::Asset;
 
 use crate::alerts::alert::{Alert, AlertKind, EventView, Severity};
-use crate::alerts::intake::NAME;
+use crate::alerts::intake::{self, NAME};
 use crate::alerts::memory::{Counts, Decision, Memory};
 use crate::alerts::rule::{AlertRule, Condition, Delivery, RuleState};
 use crate::clock::Timestamp;
@@ -87,6 +87,11 @@ async fn judge(app: &App) -> StoreResult<Left> {
     }
     round.end(&mut tx).await?;
     threat_events::looked_at(&mut tx, last).await?;
+    // What was in the queue could not be forgotten before.
+    let assets: BTreeSet<&AssetId> = fresh.iter().map(|one| &one.flow.asset_id).collect();
+    for asset in assets {
+        intake::make_room(app, &mut tx, asset).await?;
+    }
     commit(tx).await?;
     app.alerts.due.notify_one();
     Ok(Left::More)

@@ -10,6 +10,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::state::App;
 
+mod access_log;
 mod agent_events;
 mod alerts;
 mod assets;
@@ -64,6 +65,7 @@ pub(super) fn router() -> Router<App> {
         .merge(assets::router())
         .merge(telemetry::router())
         .merge(threat_events::router())
+        .merge(access_log::router())
         .merge(alerts::router())
         .merge(channels::router())
         .merge(commands::router())

@@ -12,6 +12,7 @@ use clap::{Args, Subcommand};
 
 use super::client::Client;
 use super::error::CliError;
+use super::scan_log::ScanLog;
 use super::terminal::Output;
 use super::threat_events::{self, EventsCommand};
 
@@ -66,6 +67,7 @@ enum Action {
         /// IPv4 or IPv6.
         address: IpAddr,
     },
+    ScanLog(ScanLog),
 }
 
 impl ThreatCommand {
@@ -86,6 +88,7 @@ impl ThreatCommand {
             Action::Settings(command) => command.run(&client, output),
             Action::Why { address } => why::run(address, &client, output),
             Action::Events(command) => command.run(&client, output),
+            Action::ScanLog(command) => command.run(&client, output),
             Action::Address { address } => threat_events::address(address, &client, output),
         }
     }

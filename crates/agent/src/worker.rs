@@ -68,6 +68,7 @@ impl Worker<'_> {
             reports,
             contact: if spare { Contacting::Spare } else { Contacting::Ask },
             patience: Some(PATIENCE),
+            recent_log: agent.log.recent(),
         };
         agent.log.debug(&format!("a cycle begins: {wakes:?}"));
         let began = Instant::now();

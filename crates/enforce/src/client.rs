@@ -1,20 +1,24 @@
 //! The platform, as the cycle talks to it: sessions and signed requests over `transport`.
 
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use xshield_policy::AssetId;
 use xshield_transport::{
     DownloadError, Method, Request, Response, RouteState, Transport, TransportError,
 };
+use xshield_wire::control::UploadStanding;
 use xshield_wire::message::{
     CheckIn, CheckInAnswer, Digest, ProblemDocument, ReportAnswer, SessionResponse,
 };
 use xshield_wire::session::{self, Randomness, Session, SessionError};
 use xshield_wire::signature::{self, RequestParts, Signer};
+use xshield_wire::telemetry::DebugArea;
 use xshield_wire::threat::{ThreatFile, ThreatPath};
 use xshield_wire::{Bytes, EnforcementKey, IdentityKey};
 
 use crate::surroundings::Surroundings;
+use crate::trace;
 
 /// A token is renewed when it has less than this left, in seconds: a run must not outlive it.
 const RENEW_BEFORE: u64 = 600;
@@ -85,6 +89,12 @@ impl ContactError {
     #[must_use]
     pub(crate) fn is_replay(&self) -> bool {
         matches!(self, Self::Refused { problem, .. } if problem.kind == "/problems/replayed")
+    }
+
+    /// Whether the platform does not know what was spoken of.
+    #[must_use]
+    pub(crate) fn is_unknown(&self) -> bool {
+        matches!(self, Self::Refused { problem, .. } if matches!(problem.status, 404 | 405 | 409 | 410))
     }
 
     fn is_unauthenticated(&self) -> bool {
@@ -260,6 +270,42 @@ impl<'a> Client<'a> {
         from_json(WHAT, &response.body)
     }
 
+    /// How much of an upload the platform has.
+    ///
+    /// # Errors
+    /// See [`ContactError`].
+    pub(crate) fn upload_standing(&mut self, id: &str) -> Result<UploadStanding, ContactError> {
+        const WHAT: &str = "the standing of an upload";
+        let path = format!("/host/v1/uploads/{id}");
+        let response = self.signed(WHAT, Method::Get, &path, &[], &[])?;
+        from_json(WHAT, &response.body)
+    }
+
+    /// Hands over a piece of an upload. `id` is plain.
+    ///
+    /// # Errors
+    /// See [`ContactError`].
+    pub(crate) fn upload(
+        &mut self,
+        id: &str,
+        offset: u64,
+        total: u64,
+        digest: &Digest,
+        piece: &[u8],
+    ) -> Result<UploadStanding, ContactError> {
+        const WHAT: &str = "a piece of an upload";
+        let digest: String = digest.0.iter().map(|byte| format!("{byte:02x}")).collect();
+        let path = format!("/host/v1/uploads/{id}?offset={offset}&total={total}&sha256={digest}");
+        let response = self.signed(WHAT, Method::Put, &path, piece, &[])?;
+        from_json(WHAT, &response.body)
+    }
+
+    /// What must appear nowhere.
+    #[must_use]
+    pub(crate) fn secrets(&self) -> Vec<String> {
+        self.session.iter().map(|session| session.token.clone()).collect()
+    }
+
     /// Sends a signed request. A session that the platform no longer knows is replaced, once.
     fn signed(
         &mut self,
@@ -334,7 +380,18 @@ impl<'a> Client<'a> {
             headers.push(("content-type", "application/json".to_owned()));
         }
         let request = Request { method, path_and_query: path, headers: &headers, body };
-        let response = self.transport.send(&request).map_err(ContactError::Unreachable)?;
+        let began = Instant::now();
+        let answer = self.transport.send(&request);
+        trace::line(DebugArea::Network, || {
+            let said = match &answer {
+                Ok(response) => format!("{} with {} bytes", response.status, response.body.len()),
+                Err(error) => error.to_string(),
+            };
+            let route = self.transport.current_route();
+            let route = route.map_or("no route".to_owned(), ToString::to_string);
+            format!("{request:?}: {said}, {} ms, {route}", began.elapsed().as_millis())
+        });
+        let response = answer.map_err(ContactError::Unreachable)?;
         if (200..300).contains(&response.status) || response.status == 304 {
             return Ok(response);
         }

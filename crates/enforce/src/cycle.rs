@@ -18,6 +18,7 @@ use xshield_wire::message::{
     CheckIn, CheckInAnswer, HostFacts, ListeningPort, Problem, Program, ProgramKind, RuleHits,
     Status, VERSION,
 };
+use xshield_wire::telemetry::LogEnd;
 use xshield_wire::{Verified, envelope};
 
 use crate::boot_unit::{BootUnit, Installed};
@@ -241,6 +242,7 @@ impl Run<'_> {
             route: used.map(|report| report.route.clone()),
             configuration: self.progress.configuration.as_ref().map(|set| set.version),
         };
+        self.resume_debug_log();
         let outbox = &mut self.progress.outbox;
         let new = self.cycle.errand.reports.iter();
         for report in new {
@@ -369,6 +371,7 @@ impl Run<'_> {
             next_check_in: Some(answer.next_check_in),
             seen: answer.seen.clone(),
             configuration: self.progress.configuration.clone(),
+            resends: self.progress.resends,
         };
     }
 
@@ -473,15 +476,18 @@ impl Run<'_> {
         self.mark_proxies();
         self.tell_what_happened(&self.progress.routes.clone());
         self.progress.problems = self.outcome.problems.clone();
+        self.publish_debug_log(LogEnd::Open);
         self.state.save_progress(&self.progress)?;
         step("saved");
         self.spool.settle(self.spool_losses)?;
         self.move_outbox_to_spool()?;
         step("spooled");
         self.deliver();
+        self.serve_diagnostics()?;
+        self.publish_debug_log(LogEnd::Open);
         self.keep_session();
         self.outcome.routes = self.routes();
-        if self.outcome.routes != self.progress.routes {
+        if self.outcome.routes != self.progress.routes || !self.progress.outbox.is_empty() {
             self.progress.routes = self.outcome.routes.clone();
             self.state.save_progress(&self.progress)?;
         }

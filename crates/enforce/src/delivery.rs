@@ -6,8 +6,8 @@ use xshield_firewall::{Firewall, FlowDump, Hit, Programmed};
 use xshield_host::linux::kernel_log::{self, LoggedFlow, Moment, Sources};
 use xshield_policy::Bound;
 use xshield_wire::message::{
-    CheckInAnswer, CommandKind, DirectionState, EventKind, EventReport, EventSource, FirewallEvent,
-    ProgrammedReport, Report, ReportBody, UnenforceableRule,
+    DirectionState, EventKind, EventReport, EventSource, FirewallEvent, ProgrammedReport, Report,
+    ReportBody, UnenforceableRule,
 };
 
 use crate::client::{pack, to_json};
@@ -16,8 +16,6 @@ use crate::reports::{self, Interval};
 use crate::state::problem;
 use crate::step::step;
 
-/// How many commands are remembered as done.
-const COMMANDS_KEPT: usize = 200;
 /// Events in one report at most; a flood makes several.
 const EVENTS_PER_REPORT: usize = 5_000;
 
@@ -153,32 +151,6 @@ impl Run<'_> {
         }
         self.progress.ports_digest = Some(digest);
         self.put(ReportBody::ListeningPorts { ports: self.ports.clone() });
-    }
-
-    /// Carries out what the platform asks for, each command once.
-    pub(crate) fn obey(&mut self, answer: &CheckInAnswer) {
-        for command in &answer.commands {
-            if self.progress.commands_done.contains(&command.id) {
-                continue;
-            }
-            match command.kind {
-                CommandKind::Resend => {
-                    self.progress.ports_digest = None;
-                    self.progress.programmed_digest = None;
-                }
-                CommandKind::RunNow => {}
-                CommandKind::Diagnostics
-                | CommandKind::DebugOn
-                | CommandKind::DebugOff
-                | CommandKind::Unknown => {
-                    let text = format!("command {} is unknown to this version", command.id);
-                    self.note("command-unknown", text);
-                }
-            }
-            self.progress.commands_done.push(command.id.clone());
-        }
-        let excess = self.progress.commands_done.len().saturating_sub(COMMANDS_KEPT);
-        self.progress.commands_done.drain(..excess);
     }
 
     pub(crate) fn put(&mut self, body: ReportBody) {

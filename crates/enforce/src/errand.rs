@@ -20,6 +20,8 @@ pub struct Errand {
     /// For how long reports are delivered; what is left waits for the next run. `None`: until nothing
     /// is left.
     pub patience: Option<Duration>,
+    /// The program's last lines of log, for diagnostics.
+    pub recent_log: Vec<String>,
 }
 
 /// Whether a run asks the platform.
@@ -41,4 +43,6 @@ pub struct Heard {
     pub seen: Option<String>,
     /// The platform's configuration for this host, as it is in use from now on.
     pub configuration: Option<HostConfiguration>,
+    /// How often it has wanted everything again; another number: once more.
+    pub resends: u64,
 }

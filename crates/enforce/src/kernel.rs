@@ -6,6 +6,7 @@ use xshield_host::linux::resolver;
 use xshield_policy::{Facts, Owner, Ruleset, Unenforceable};
 use xshield_wire::Verified;
 use xshield_wire::message::Status;
+use xshield_wire::telemetry::DebugArea;
 
 use crate::client::Connection;
 use crate::cycle::{CycleError, Run};
@@ -13,6 +14,7 @@ use crate::gather;
 use crate::outcome::{Change, Contact, RunStatus};
 use crate::state::LastKnownGood;
 use crate::step::step;
+use crate::trace;
 
 /// How many differences are named in a problem; the rest is counted.
 const NAMED: usize = 5;
@@ -80,6 +82,7 @@ impl Run<'_> {
         let (Damage::Found, Some(known)) = (damage, &self.known_good) else { return Ok(damage) };
         let plan = plan(&known.ruleset.bind(&known.facts).0, firewall.capabilities());
         firewall.apply_now(&plan)?;
+        trace::line(DebugArea::Rules, || format!("plan {} was put back", plan.digest()));
         step("repaired");
         self.outcome.change = Change::Repaired;
         Ok(Damage::None)
@@ -128,6 +131,13 @@ impl Run<'_> {
         );
         let same_ruleset = self.known_good.as_ref().map(|known| known.ruleset.in_force())
             == Some(prepared.ruleset.in_force());
+        trace::line(DebugArea::Policy, || {
+            let kernel = if in_force { "it is" } else { "something else is" };
+            let revision = prepared.ruleset.revision;
+            format!(
+                "revision {revision} is to be in force as plan {digest}; {kernel} in the kernel"
+            )
+        });
         if in_force && damage == Damage::None {
             if same_ruleset && self.known_good.as_ref().map(|k| &k.facts) == Some(&prepared.facts) {
                 self.prepared = Some(prepared);
@@ -172,6 +182,7 @@ impl Run<'_> {
     /// In force on trial; kept when the platform answers a new connection through the new rules.
     fn try_out(&mut self, firewall: &mut Firewall, new: Prepared) -> Result<(), CycleError> {
         let trial = firewall.try_apply(&new.plan, self.cycle.config.probation)?;
+        trace::line(DebugArea::Rules, || format!("plan {} is on trial", new.plan.digest()));
         step("tried");
         let failure = self.failure;
         let old = self
@@ -188,6 +199,7 @@ impl Run<'_> {
             }
             step("remembered");
             let kept = firewall.keep(trial)?;
+            trace::line(DebugArea::Rules, || format!("plan {} was kept", new.plan.digest()));
             step("kept");
             self.count_hits(&kept.final_hits);
             self.outcome.change = Change::Applied;
@@ -198,6 +210,7 @@ impl Run<'_> {
         let why: Vec<String> =
             self.outcome.problems.drain(problems_before..).map(|problem| problem.text).collect();
         firewall.revert(trial)?;
+        trace::line(DebugArea::Rules, || format!("plan {} was taken back", new.plan.digest()));
         step("reverted");
         self.known_good = old;
         self.outcome.change = Change::Reverted;
@@ -234,6 +247,9 @@ impl Run<'_> {
         };
         self.check_read_back(firewall, &programmed);
         let Generation(generation) = firewall.generation()?;
+        trace::line(DebugArea::Rules, || {
+            format!("read back plan {} at generation {generation}", programmed.digest)
+        });
         self.progress.generation = Some((self.host.boot_id.clone(), generation));
         self.outcome.in_force = self.known_good.as_ref().map(|known| known.ruleset.in_force());
         self.report_programmed(&programmed);

@@ -4,9 +4,11 @@
 
 pub mod boot_unit;
 mod client;
+pub mod commands;
 pub mod config;
 pub mod cycle;
 mod delivery;
+pub mod diagnostics;
 pub mod errand;
 mod gather;
 mod happenings;
@@ -22,6 +24,7 @@ pub mod state;
 mod step;
 pub mod surroundings;
 pub mod threat;
+mod trace;
 pub mod verbs;
 
 pub use config::Config;

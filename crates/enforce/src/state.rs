@@ -26,6 +26,8 @@ use xshield_wire::message::{Digest, Problem, Report, UnixSeconds};
 use xshield_wire::session::Session;
 use xshield_wire::{Bytes, Verified, envelope};
 
+use crate::commands::DebugSession;
+use crate::diagnostics::Wanted;
 use crate::routes::{ProxiesMark, RouteReport};
 use crate::threat::{self, ThreatProgress};
 
@@ -110,6 +112,12 @@ pub struct Progress {
     pub configuration: Option<HostConfiguration>,
     /// Since when the platform is out of reach.
     pub unreachable_since: Option<UnixSeconds>,
+    /// Diagnostics that the platform wants and does not have yet.
+    pub diagnostics: Vec<Wanted>,
+    /// The detailed log that the platform wants.
+    pub debug: Option<DebugSession>,
+    /// How often the platform wanted everything again.
+    pub resends: u64,
     /// Losses not yet reported.
     pub lost: u64,
     /// The same about threats.

@@ -1,11 +1,15 @@
 //! The named steps of a run, where tests kill or stop it.
 
 use rustix::process::{Signal, getpid, kill_process};
+use xshield_wire::telemetry::DebugArea;
+
+use crate::trace;
 
 /// Marks a step. In debug builds, a run whose environment has `XSHIELD_KILL_AT` set to this step's name
 /// kills itself here with SIGKILL, and with `XSHIELD_STOP_AT` stops until SIGCONT, so that tests can
 /// change the world at every step. Release builds ignore both.
 pub(crate) fn step(name: &str) {
+    trace::line(DebugArea::Execution, || name.to_owned());
     if !cfg!(debug_assertions) {
         return;
     }

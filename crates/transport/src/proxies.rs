@@ -168,6 +168,25 @@ impl ProxyList {
         sum
     }
 
+    /// A text in which `instead` stands for every password, as it is, in base64, and as HTTP carries it.
+    #[must_use]
+    pub fn redact(&self, text: &str, instead: &str) -> String {
+        let mut clean = text.to_owned();
+        for proxy in &self.0 {
+            let Some(password) = &proxy.password else { continue };
+            let password = password.expose();
+            let user = proxy.user.as_deref().unwrap_or_default();
+            let basic = STANDARD.encode(format!("{user}:{password}"));
+            for secret in [basic.as_str(), &STANDARD.encode(password), password] {
+                // The empty text is everywhere.
+                if !secret.is_empty() {
+                    clean = clean.replace(secret, instead);
+                }
+            }
+        }
+        clean
+    }
+
     /// The proxies in their order.
     #[must_use]
     pub fn as_slice(&self) -> &[Proxy] {

@@ -1,0 +1,200 @@
+//! Diagnostics: collected once for each command, kept on disk until the platform has all of it.
+
+mod archive;
+mod collect;
+mod reach;
+mod redact;
+
+use std::io;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use xshield_host::files::{self, Access, FileError};
+use xshield_wire::control::{UPLOAD_MAX, UPLOAD_PIECE, UploadState};
+use xshield_wire::message::{CommandResult, ProgramKind, ReportBody, UnixSeconds};
+use xshield_wire::telemetry::{AgentEvent, AgentEventKind};
+
+use crate::client::ContactError;
+use crate::cycle::{CycleError, Run};
+use crate::reports::sha256;
+use crate::state::{chain, problem};
+use crate::step::step;
+
+/// Where archives wait, below the state directory.
+pub(crate) const DIRECTORY: &str = "diagnostics";
+/// For how long one run uploads; the next one goes on.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// After this time an upload is given up, in seconds, when the command does not expire earlier.
+const GIVE_UP: u64 = 24 * 60 * 60;
+/// How often an archive is sent from its begin.
+const ATTEMPTS: u32 = 3;
+
+/// Diagnostics that the platform wants and does not have yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wanted {
+    /// The command's id.
+    pub command: String,
+    /// When it was heard.
+    pub begun: UnixSeconds,
+    /// When nobody wants it any more.
+    pub expires: Option<UnixSeconds>,
+    /// How often the upload was begun anew.
+    pub attempts: u32,
+}
+
+/// Why diagnostics could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum DiagnosticsError {
+    /// The archive can't be made.
+    #[error("packing the diagnostics failed")]
+    Pack(#[source] io::Error),
+    /// It can't be written or read.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Its directory can't be made.
+    #[error("making the directory {path} failed", path = .path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// What the OS said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// How an upload went on.
+enum Progressed {
+    /// The platform has all of it.
+    Whole,
+    /// Time was up.
+    Later,
+}
+
+impl Run<'_> {
+    /// Collects and uploads what is wanted, as far as this run's time goes.
+    pub(crate) fn serve_diagnostics(&mut self) -> Result<(), CycleError> {
+        if self.progress.diagnostics.is_empty() {
+            return Ok(());
+        }
+        let until = Instant::now() + PATIENCE;
+        let mut outcomes = Vec::new();
+        for wanted in self.progress.diagnostics.clone() {
+            if let Some(result) = self.serve(&wanted, until) {
+                self.progress.diagnostics.retain(|other| other.command != wanted.command);
+                outcomes.push(self.done(&wanted.command, result));
+            }
+        }
+        let ended: Vec<String> = outcomes.iter().map(|outcome| outcome.id.clone()).collect();
+        self.tell_outcomes(outcomes);
+        self.state.save_progress(&self.progress)?;
+        step("diagnosed");
+        // Only what is written down as ended may be forgotten.
+        for id in ended {
+            let _ = std::fs::remove_file(self.archive_path(&id));
+        }
+        self.move_outbox_to_spool()?;
+        self.deliver();
+        Ok(())
+    }
+
+    /// `None`: the next run goes on.
+    fn serve(&mut self, wanted: &Wanted, until: Instant) -> Option<CommandResult> {
+        let now = self.cycle.surroundings.now();
+        let end = wanted.expires.unwrap_or(u64::MAX).min(wanted.begun + GIVE_UP);
+        let failed = |reason: String| Some(CommandResult::Failed { reason });
+        if now > end {
+            return failed("the platform could not be given the diagnostics in time".to_owned());
+        }
+        let archive = match self.archive(wanted) {
+            Ok(archive) => archive,
+            Err(error) => return failed(chain(&error)),
+        };
+        if !self.was_reached() {
+            return None;
+        }
+        match self.upload(wanted, &archive, until) {
+            Ok(Progressed::Whole) => {
+                self.tell_collected(wanted, archive.len());
+                Some(CommandResult::Done)
+            }
+            Ok(Progressed::Later) => None,
+            Err(error) if error.is_final() && wanted.attempts + 1 < ATTEMPTS => {
+                let all = self.progress.diagnostics.iter_mut();
+                all.filter(|other| other.command == wanted.command)
+                    .for_each(|other| other.attempts += 1);
+                None
+            }
+            Err(error) if error.is_final() || error.is_unknown() => failed(chain(&error)),
+            Err(error) => {
+                self.outcome.problems.push(problem("diagnostics-undelivered", &error));
+                None
+            }
+        }
+    }
+
+    /// The archive of an earlier run, or a new one.
+    fn archive(&mut self, wanted: &Wanted) -> Result<Vec<u8>, DiagnosticsError> {
+        let path = self.archive_path(&wanted.command);
+        if let Some(sealed) = files::read(&path)?
+            && let Ok(archive) = files::unseal(&sealed)
+        {
+            return Ok(archive.to_vec());
+        }
+        let archive = self.collect().map_err(DiagnosticsError::Pack)?;
+        if let Some(directory) = path.parent() {
+            std::fs::create_dir_all(directory).map_err(|source| DiagnosticsError::Directory {
+                path: directory.to_owned(),
+                source,
+            })?;
+        }
+        files::write(&path, &files::seal(&archive), Access::Private)?;
+        step("collected-diagnostics");
+        Ok(archive)
+    }
+
+    fn archive_path(&self, command: &str) -> PathBuf {
+        self.state.path(DIRECTORY).join(command)
+    }
+
+    fn upload(
+        &mut self,
+        wanted: &Wanted,
+        archive: &[u8],
+        until: Instant,
+    ) -> Result<Progressed, ContactError> {
+        let archive = &archive[..archive.len().min(UPLOAD_MAX as usize)];
+        let digest = sha256(archive);
+        let mut standing = self.client.upload_standing(&wanted.command)?;
+        while standing.state != UploadState::Complete {
+            if Instant::now() >= until {
+                return Ok(Progressed::Later);
+            }
+            let offset =
+                usize::try_from(standing.received).unwrap_or(usize::MAX).min(archive.len());
+            let piece = &archive[offset..archive.len().min(offset + UPLOAD_PIECE)];
+            let total = archive.len() as u64;
+            let next = self.client.upload(&wanted.command, offset as u64, total, &digest, piece)?;
+            // A platform that has no more than before is not asked for ever.
+            if next.received <= standing.received && next.state != UploadState::Complete {
+                return Ok(Progressed::Later);
+            }
+            standing = next;
+        }
+        Ok(Progressed::Whole)
+    }
+
+    fn tell_collected(&mut self, wanted: &Wanted, bytes: usize) {
+        if self.cycle.program.kind != ProgramKind::Agent {
+            return;
+        }
+        let event = AgentEvent {
+            at: self.cycle.surroundings.now(),
+            kind: AgentEventKind::DiagnosticsCollected,
+            text: format!("{bytes} bytes of diagnostics were uploaded for {}", wanted.command),
+            revision: None,
+            seconds: None,
+        };
+        self.put(ReportBody::Agent { events: vec![event] });
+    }
+}

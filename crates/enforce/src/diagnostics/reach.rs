@@ -1,0 +1,78 @@
+//! Whether platform, proxies and DNS servers can be reached from here, each on its own.
+
+use std::fmt::Write as _;
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use xshield_host::linux::resolver::{self, Resolver};
+use xshield_transport::{Route, Timeouts};
+
+use crate::cycle::Cycle;
+use crate::link;
+use crate::state::chain;
+
+/// How long each is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The port of DNS (RFC 1035); TCP, since silence over UDP would say nothing.
+const DNS: u16 = 53;
+
+/// One line for each, all asked at the same time.
+pub(crate) fn reachability(cycle: &Cycle<'_>, resolver: &Resolver) -> String {
+    let config = cycle.config;
+    let proxies = config.proxies.as_slice().iter();
+    let routes: Vec<Route> =
+        proxies.map(|proxy| Route::Proxy(proxy.address.clone())).chain([Route::Direct]).collect();
+    let servers = resolver::resolvers(&cycle.surroundings.root);
+    let name = config.platform.endpoint().name().map(str::to_owned);
+    std::thread::scope(|scope| {
+        let mut asked = Vec::new();
+        for route in routes {
+            asked.push((
+                format!("platform, {route}"),
+                scope.spawn(move || platform(cycle, resolver, route)),
+            ));
+        }
+        for server in servers {
+            asked.push((format!("DNS server {server}, TCP"), scope.spawn(move || connect(server))));
+        }
+        if let Some(name) = name {
+            let what = format!("name {name}");
+            asked.push((what, scope.spawn(move || resolve(resolver, &name))));
+        }
+        let mut text = String::new();
+        for (what, thread) in asked {
+            let said = thread.join().unwrap_or_else(|_| Err("the test itself failed".to_owned()));
+            let _ = match said {
+                Ok(how) => writeln!(text, "reached      {what}: {how}"),
+                Err(why) => writeln!(text, "not reached  {what}: {why}"),
+            };
+        }
+        text
+    })
+}
+
+fn platform(cycle: &Cycle<'_>, resolver: &Resolver, route: Route) -> Result<String, String> {
+    let timeouts = Timeouts { probe: PATIENCE, ..Timeouts::default() };
+    let transport = link::transport(cycle.config, &cycle.program, resolver, Some(route), timeouts)
+        .map_err(|error| chain(&error))?;
+    let began = Instant::now();
+    transport.probe().map_err(|error| chain(&error))?;
+    Ok(took(began))
+}
+
+fn connect(server: IpAddr) -> Result<String, String> {
+    let began = Instant::now();
+    let address = SocketAddr::new(server, DNS);
+    TcpStream::connect_timeout(&address, PATIENCE).map_err(|error| error.to_string())?;
+    Ok(took(began))
+}
+
+fn resolve(resolver: &Resolver, name: &str) -> Result<String, String> {
+    let began = Instant::now();
+    let found = resolver.resolve_host(name).map_err(|error| chain(&error))?;
+    Ok(format!("{found:?}, {}", took(began)))
+}
+
+fn took(began: Instant) -> String {
+    format!("{} ms", began.elapsed().as_millis())
+}

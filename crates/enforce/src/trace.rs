@@ -1,0 +1,82 @@
+//! The detailed log of a run, while the platform wants one: what was done, step by step.
+//!
+//! One thread runs one cycle at a time, so the lines are kept with the thread; nothing has to be handed
+//! around, and where no log is wanted a line costs one look.
+
+use std::cell::RefCell;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use xshield_wire::telemetry::{DebugArea, DebugLine};
+
+/// Lines kept between two deliveries; more are counted.
+const MOST: usize = 5_000;
+/// Longer lines are cut, in characters.
+const LONGEST: usize = 1_000;
+
+#[derive(Debug, Default)]
+struct Trace {
+    lines: Vec<DebugLine>,
+    dropped: u64,
+}
+
+thread_local! {
+    static TRACE: RefCell<Option<Trace>> = const { RefCell::new(None) };
+}
+
+/// Keeps lines from now on, beside those that are kept already.
+pub(crate) fn begin() {
+    TRACE.with_borrow_mut(|trace| {
+        trace.get_or_insert_default();
+    });
+}
+
+/// Keeps no lines any more.
+pub(crate) fn end() {
+    TRACE.with_borrow_mut(|trace| *trace = None);
+}
+
+/// Keeps a line. The text is only made when it is kept; it must not hold secrets.
+pub(crate) fn line(area: DebugArea, text: impl FnOnce() -> String) {
+    TRACE.with_borrow_mut(|trace| {
+        let Some(trace) = trace else { return };
+        if trace.lines.len() >= MOST {
+            trace.dropped += 1;
+            return;
+        }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let at_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+        let plain = |c: char| if c.is_control() { ' ' } else { c };
+        let text = text().chars().map(plain).take(LONGEST).collect();
+        trace.lines.push(DebugLine { at_ms, area, text });
+    });
+}
+
+/// The lines kept since the last call, and how many more there were.
+pub(crate) fn take() -> (Vec<DebugLine>, u64) {
+    TRACE.with_borrow_mut(|trace| {
+        let taken = trace.as_mut().map(std::mem::take).unwrap_or_default();
+        (taken.lines, taken.dropped)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_kept_while_wanted_and_what_is_too_much_is_counted() {
+        line(DebugArea::Network, || unreachable!("nobody wants it"));
+        begin();
+        for number in 0..MOST + 3 {
+            line(DebugArea::Policy, || format!("line {number}\nforged"));
+        }
+        begin();
+        let (lines, dropped) = take();
+        assert_eq!((lines.len(), dropped), (MOST, 3));
+        assert_eq!(lines[1].text, "line 1 forged");
+        line(DebugArea::Policy, || "again".to_owned());
+        assert_eq!(take().0.len(), 1);
+        end();
+        assert_eq!(take(), (Vec::new(), 0));
+    }
+}

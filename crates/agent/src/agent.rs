@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use xshield_enforce::config::Config;
-use xshield_enforce::outcome::{Contact, Outcome, RunStatus};
+use xshield_enforce::outcome::{Change, Contact, Outcome, RunStatus};
 use xshield_enforce::resident::{Meter, Settings};
 use xshield_enforce::telemetry::{AgentEvent, AgentEventKind};
 use xshield_enforce::{
@@ -89,6 +89,8 @@ pub struct State {
     pub platform: Option<HostConfiguration>,
     /// The last cycle.
     pub last: Option<LastCycle>,
+    /// Cycles that have ended.
+    pub cycles: u64,
     /// Cycles that reached the platform.
     pub reached: u64,
     /// For the next poll.
@@ -101,7 +103,10 @@ pub struct State {
     pub due: Instant,
     /// Measures what the agent uses.
     pub meter: Meter,
+    /// Whether it uses more than it may: what is optional rests.
+    pub throttled: bool,
     wakes: BTreeSet<Wake>,
+    running: bool,
     stopping: bool,
 }
 
@@ -132,13 +137,16 @@ impl Agent {
             configured: 0,
             platform: None,
             last: None,
+            cycles: 0,
             reached: 0,
             seen: None,
             polling: "not begun".to_owned(),
             queue: Vec::new(),
             due: Instant::now(),
             meter: Meter::new(started),
+            throttled: false,
             wakes: BTreeSet::new(),
+            running: false,
             stopping: false,
         };
         let version = env!("CARGO_PKG_VERSION").to_owned();
@@ -196,13 +204,15 @@ impl Agent {
         self.report(ReportBody::Agent { events: vec![event] });
     }
 
-    /// Puts a report beside the next cycle's.
-    pub fn report(&self, body: ReportBody) {
-        let report = Report::new(self.surroundings.random(), self.surroundings.now(), body);
+    /// Puts a report beside the next cycle's. Returns its batch id.
+    pub fn report(&self, body: ReportBody) -> [u8; 16] {
+        let batch = self.surroundings.random();
+        let report = Report::new(batch, self.surroundings.now(), body);
         let mut state = self.state();
         state.queue.push(report);
         let excess = state.queue.len().saturating_sub(QUEUE);
         state.queue.drain(..excess);
+        batch
     }
 
     /// Waits until a cycle is due or asked for, at most for `longest`.
@@ -214,12 +224,13 @@ impl Agent {
             if state.stopping {
                 return Task::Stop;
             }
-            if !state.wakes.is_empty() {
-                return Task::Cycle(std::mem::take(&mut state.wakes));
-            }
             let now = Instant::now();
             if now >= state.due {
-                return Task::Cycle(BTreeSet::from([Wake::Heartbeat]));
+                state.wakes.insert(Wake::Heartbeat);
+            }
+            if !state.wakes.is_empty() {
+                state.running = true;
+                return Task::Cycle(std::mem::take(&mut state.wakes));
             }
             if deadline.is_some_and(|deadline| now >= deadline) {
                 return Task::StillWaiting;
@@ -246,6 +257,8 @@ impl Agent {
         }
         state.last = Some(last);
         state.due = due;
+        state.cycles += 1;
+        state.running = false;
         drop(state);
         self.changed.notify_all();
     }
@@ -259,6 +272,30 @@ impl Agent {
         let state = self.changed.wait_while(state, waiting);
         let state = state.unwrap_or_else(PoisonError::into_inner);
         (!state.stopping).then_some(state.reached)
+    }
+
+    /// Waits until no cycle runs. Returns how many have ended; `None` when the agent comes to an end.
+    #[must_use]
+    pub fn wait_for_idle(&self) -> Option<u64> {
+        let waiting = |state: &mut State| !state.stopping && state.running;
+        let state = self.changed.wait_while(self.state(), waiting);
+        let state = state.unwrap_or_else(PoisonError::into_inner);
+        (!state.stopping).then_some(state.cycles)
+    }
+
+    /// Waits until more than `known` cycles have ended, and tells what the last one did to the kernel.
+    #[must_use]
+    pub fn wait_for_cycle_after(&self, known: u64) -> Option<Change> {
+        let waiting = |state: &mut State| !state.stopping && state.cycles <= known;
+        let state = self.changed.wait_while(self.state(), waiting);
+        let state = state.unwrap_or_else(PoisonError::into_inner);
+        Some(state.last.as_ref()?.result.as_ref().ok()?.change)
+    }
+
+    /// The kernel's ruleset generation that the last cycle left.
+    #[must_use]
+    pub fn last_generation(&self) -> Option<u32> {
+        self.state().last.as_ref()?.result.as_ref().ok()?.generation
     }
 
     /// Waits for a while, or until the agent comes to an end.

@@ -6,8 +6,12 @@
 pub mod agent;
 pub mod config_file;
 pub mod control;
+pub mod guard;
 pub mod listen;
 pub mod log;
+mod metadata;
+pub mod observe;
+pub mod paths;
 pub mod register;
 pub mod restart;
 pub mod schedule;

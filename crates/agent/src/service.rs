@@ -20,7 +20,7 @@ use crate::config_file;
 use crate::control::server::Server;
 use crate::log::{Level, Log};
 use crate::supervisor::Supervisor;
-use crate::{listen, worker};
+use crate::{guard, listen, observe, paths, worker};
 
 /// There while an agent runs; an agent that finds it did not end in good order the last time.
 const RUNNING: &str = "running";
@@ -130,6 +130,12 @@ fn serve(agent: &Arc<Agent>, socket: &Path) -> Result<(), StartError> {
     }
     let listener = Arc::clone(agent);
     spawn("notify", move || listen::run(&listener)).map_err(setup("a thread"))?;
+    let watching = Arc::clone(agent);
+    spawn("guard", move || guard::run(&watching)).map_err(setup("a thread"))?;
+    let observing = Arc::clone(agent);
+    spawn("observe", move || observe::run(&observing)).map_err(setup("a thread"))?;
+    let following = Arc::clone(agent);
+    spawn("paths", move || paths::run(&following)).map_err(setup("a thread"))?;
     let supervisor = Supervisor::of_environment();
     supervisor.ready("started");
     let (done, ended) = std::sync::mpsc::channel::<()>();

@@ -59,9 +59,9 @@ impl Worker<'_> {
             (state.queue.clone(), state.meter.read())
         };
         let sent: Vec<_> = reports.iter().map(|report| report.batch).collect();
-        // Only the firewall is looked at while the platform is known to be out of reach.
+        // What someone did to the firewall is put right before the platform is told.
         let local = wakes.iter().all(|why| *why == Wake::Tampered);
-        let spare = ending == Ending::Stops || (local && self.schedule.is_backing_off());
+        let spare = ending == Ending::Stops || local;
         let errand = Errand {
             interval: u32::try_from(settings.heartbeat.as_secs()).ok(),
             usage: Some(usage),
@@ -86,7 +86,11 @@ impl Worker<'_> {
         let last = LastCycle { ended, took: began.elapsed(), wakes, result };
         let status = self.say(&last);
         let due = self.due(&last, spare, settings.heartbeat);
+        let repaired = last.result.as_ref().is_ok_and(|outcome| outcome.change == Change::Repaired);
         agent.cycle_ended(last, due);
+        if local && repaired && !self.schedule.is_backing_off() {
+            agent.wake(Wake::Unfinished);
+        }
         status
     }
 

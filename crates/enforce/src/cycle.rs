@@ -487,6 +487,7 @@ impl Run<'_> {
         self.publish_debug_log(LogEnd::Open);
         self.keep_session();
         self.outcome.routes = self.routes();
+        self.outcome.generation = self.progress.generation.as_ref().map(|(_, known)| *known);
         if self.outcome.routes != self.progress.routes || !self.progress.outbox.is_empty() {
             self.progress.routes = self.outcome.routes.clone();
             self.state.save_progress(&self.progress)?;

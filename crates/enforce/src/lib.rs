@@ -36,7 +36,7 @@ pub use surroundings::Surroundings;
 // What a program around the cycle passes in and shows.
 pub use xshield_firewall::{FlowCount, FlowKind};
 pub use xshield_host::{files, lock};
-pub use xshield_policy::Packet;
+pub use xshield_policy::{Direction, Packet};
 pub use xshield_transport::{ProxyList, ProxyListError, ProxyText, Route};
 pub use xshield_wire::control::{HostConfiguration, Usage};
 pub use xshield_wire::message::{InForce, Problem, Program, ProgramKind, Report, ReportBody};

@@ -34,6 +34,9 @@ pub struct Outcome {
     pub threat: ThreatOutcome,
     /// What an operator should know.
     pub problems: Vec<Problem>,
+    /// The kernel's ruleset generation when the policy was last read back.
+    #[serde(skip)]
+    pub generation: Option<u32>,
     /// What the platform said besides the policy.
     #[serde(skip)]
     pub heard: Heard,
@@ -156,6 +159,7 @@ impl Outcome {
             waiting: 0,
             threat: ThreatOutcome::default(),
             problems: Vec::new(),
+            generation: None,
             heard: Heard::default(),
         }
     }

@@ -7,6 +7,9 @@
 //! | `enforced` | last-known-good ruleset and the facts it was bound with | `enforced.previous` is used |
 //! | `progress` | sequence, recorder positions, routes, DNS answers, undelivered reports | counted anew from the kernel |
 //! | `threat/` | threat order and list, see [`crate::threat`] | fetched again |
+//! | `diagnostics/` | archives that the platform does not have yet | collected again |
+//! | `software` | the inventory that was last told | told again, all of it |
+//! | `running` | nothing; there while an agent runs | a crash is not told as one |
 //! | `spool/` | reports not yet acknowledged | what was in it is lost and counted |
 
 use std::collections::BTreeMap;
@@ -285,10 +288,20 @@ impl StateDirectory {
 }
 
 /// The files of the table above.
-const FILES: [&str; 6] =
-    ["identity.key", "session", "enforced", "progress", "lock", "resident.lock"];
-/// The directories: undelivered reports, the boot unit's copy of the program, the threat list.
-const DIRECTORIES: [&str; 3] = ["spool", "bin", threat::store::DIRECTORY];
+const FILES: [&str; 8] = [
+    "identity.key",
+    "session",
+    "enforced",
+    "progress",
+    "lock",
+    "resident.lock",
+    "running",
+    "software",
+];
+/// The directories: undelivered reports, the boot unit's copy of the program, the threat list,
+/// diagnostics on their way.
+const DIRECTORIES: [&str; 4] =
+    ["spool", "bin", threat::store::DIRECTORY, crate::diagnostics::DIRECTORY];
 
 /// `name` is `file`, or what is kept beside it: `.previous`, `.damaged`, `.new`.
 fn is_made_from(name: &str, file: &str) -> bool {

@@ -1,5 +1,12 @@
 //! What a program that stays needs besides the cycle: the held-open notification and its settings.
 
+/// What this host says about itself, for programs that stay to listen.
+pub mod host {
+    pub use xshield_host::linux::{conntrack, machine, nflog, programs, watch};
+
+    #[cfg(feature = "inventory")]
+    pub use xshield_host::linux::software;
+}
 mod poll;
 pub mod settings;
 mod usage;

@@ -1,0 +1,117 @@
+//! The thread that notices when someone else changes our tables.
+//!
+//! The kernel's count of changes grows with everyone's tables, and with ours in every cycle that
+//! changes anything. So a change is only followed up when it is not the one that the last cycle left,
+//! at once when a table lost or gained anything, and more and more rarely while nothing of ours turns
+//! out to be different: some programs change their own tables every second.
+
+use std::time::{Duration, Instant};
+
+use xshield_enforce::outcome::Change;
+use xshield_enforce::resident::host::watch::{Fate, Look, Watch};
+use xshield_enforce::state::chain;
+
+use crate::agent::{Agent, Wake};
+
+/// Our tables, in family `inet`.
+const TABLES: [&str; 2] = ["xshield", "xshield_threat"];
+/// For how long is waited at a time.
+const SPAN: Duration = Duration::from_secs(30);
+/// How soon a change that may be nobody's affair is followed up.
+const SOONEST: Duration = Duration::from_secs(2);
+/// How late at most.
+const LATEST: Duration = Duration::from_secs(60);
+
+/// Looks after the tables until the agent comes to an end.
+pub fn run(agent: &Agent) {
+    let mut watch = match Watch::open(&TABLES) {
+        Ok(watch) => watch,
+        Err(error) => {
+            agent.log.error(&format!("{}; heartbeats alone repair", chain(&error)));
+            return;
+        }
+    };
+    let mut doubt = Doubt::default();
+    while !agent.is_stopping() {
+        match watch.wait(SPAN) {
+            Ok(Look::Unchanged) => {}
+            Ok(Look::Changed { generation, tables }) => {
+                let shape = tables.values().copied().max_by_key(|fate| fate_rank(*fate));
+                follow_up(agent, generation, shape.unwrap_or(Fate::Present), &mut doubt);
+            }
+            Err(error) => {
+                agent.log.debug(&chain(&error));
+                agent.rest(SPAN);
+            }
+        }
+    }
+}
+
+fn follow_up(agent: &Agent, generation: u32, shape: Fate, doubt: &mut Doubt) {
+    let Some(cycles) = agent.wait_for_idle() else { return };
+    if agent.last_generation() == Some(generation) {
+        return;
+    }
+    if fate_rank(shape) == 0 {
+        agent.rest(doubt.wait());
+        // A heartbeat may have looked meanwhile.
+        if agent.last_generation().is_some_and(|known| known >= generation) {
+            return;
+        }
+    }
+    agent.wake(Wake::Tampered);
+    let found = agent.wait_for_cycle_after(cycles);
+    doubt.settle(found == Some(Change::Repaired));
+}
+
+/// Whether a table is as it was, as far as that can be told without reading it.
+fn fate_rank(fate: Fate) -> u8 {
+    match fate {
+        Fate::Present | Fate::Absent => 0,
+        Fate::Appeared | Fate::Reshaped | Fate::Replaced | Fate::Gone => 1,
+    }
+}
+
+/// How long to wait before the next look at what was nothing so far.
+#[derive(Debug, Clone, Copy)]
+struct Doubt {
+    wait: Duration,
+    last: Option<Instant>,
+}
+
+impl Default for Doubt {
+    fn default() -> Self {
+        Self { wait: SOONEST, last: None }
+    }
+}
+
+impl Doubt {
+    /// Until the next look may be taken.
+    fn wait(&self) -> Duration {
+        let since = self.last.map_or(Duration::MAX, |last| last.elapsed());
+        self.wait.saturating_sub(since)
+    }
+
+    fn settle(&mut self, found: bool) {
+        self.last = Some(Instant::now());
+        self.wait = if found { SOONEST } else { (self.wait * 2).min(LATEST) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_turns_out_to_be_nothing_is_looked_at_more_and_more_rarely() {
+        let mut doubt = Doubt::default();
+        assert_eq!(doubt.wait(), Duration::ZERO);
+        for _ in 0..10 {
+            doubt.settle(false);
+        }
+        assert_eq!(doubt.wait, LATEST);
+        assert!(doubt.wait() > Duration::ZERO);
+        doubt.settle(true);
+        assert_eq!(doubt.wait, SOONEST);
+    }
+}

@@ -11,7 +11,7 @@ use xshield_platform::clock::Timestamp;
 use super::client::{Client, Path, view};
 use super::error::CliError;
 use super::tags::{TagChange, tags_text};
-use super::terminal::{Output, Sheet, Table, bad, cell, good, warning};
+use super::terminal::{Output, Sheet, Table, bad, cell, good, number, warning};
 use super::times::{relative, relative_or_dash};
 
 /// Managed hosts.
@@ -52,6 +52,21 @@ enum Action {
     },
     /// Turn the new identity key of a host away, for good.
     RejectIdentity {
+        /// Name or id.
+        asset: String,
+    },
+    /// Take an asset out of service: its host is refused, its history stays.
+    Decommission {
+        /// Name or id.
+        asset: String,
+    },
+    /// Take an asset into service again.
+    Reinstate {
+        /// Name or id.
+        asset: String,
+    },
+    /// Show what a host wanted you to know, also what is over.
+    Problems {
         /// Name or id.
         asset: String,
     },
@@ -101,6 +116,14 @@ enum Standing {
     Outdated,
     /// Another identity waits for an operator.
     IdentityChanged,
+    /// A resident agent that checks in as it said.
+    Online,
+    /// A resident agent that missed one or two check-ins.
+    Late,
+    /// A resident agent that missed three check-ins or more.
+    Offline,
+    /// Taken out of service.
+    Decommissioned,
 }
 
 #[derive(Deserialize)]
@@ -158,6 +181,14 @@ struct Spark {
     up_to_date: bool,
     nothing_enforced: Option<String>,
     problems: Vec<HostProblem>,
+    #[serde(default)]
+    interval: Option<u32>,
+    #[serde(default)]
+    missed: Option<u64>,
+    #[serde(default)]
+    routes: Vec<Route>,
+    #[serde(default)]
+    usage: Option<Usage>,
 }
 
 #[derive(Deserialize)]
@@ -171,6 +202,37 @@ struct Status {
 struct Held {
     revision: u64,
     digest: String,
+}
+
+/// One way to the platform.
+#[derive(Deserialize)]
+struct Route {
+    route: String,
+    in_use: bool,
+    last_failure: Option<RouteFailure>,
+}
+
+#[derive(Deserialize)]
+struct RouteFailure {
+    at: i64,
+    reason: String,
+}
+
+/// What a resident agent uses.
+#[derive(Deserialize)]
+struct Usage {
+    cpu: u32,
+    memory: u64,
+}
+
+#[derive(Deserialize)]
+struct PastProblem {
+    code: String,
+    text: String,
+    first_seen: Timestamp,
+    last_seen: Timestamp,
+    times: u64,
+    current: bool,
 }
 
 #[derive(Deserialize)]
@@ -216,6 +278,27 @@ impl AssetCommand {
                 let answer = client.post("reject the new identity", &path, &json!({}))?;
                 output.show(&answer, |_| {
                     Ok(format!("The new identity is turned away; {asset} keeps the one it had."))
+                })
+            }
+            Action::Decommission { asset } => {
+                let path = asset_path(&asset, &["decommission"]);
+                let answer = client.post("decommission the asset", &path, &json!({}))?;
+                output.show(&answer, |_| {
+                    Ok(format!(
+                        "{asset} is out of service; back with: xshield asset reinstate {asset}"
+                    ))
+                })
+            }
+            Action::Reinstate { asset } => {
+                let path = asset_path(&asset, &["reinstate"]);
+                let answer = client.post("reinstate the asset", &path, &json!({}))?;
+                output.show(&answer, |_| Ok(format!("{asset} is in service again.")))
+            }
+            Action::Problems { asset } => {
+                let action = "show the problems";
+                let answer = client.get(action, &asset_path(&asset, &["problems"]))?;
+                output.show(&answer, |screen| {
+                    Ok(problems(view(action, &answer)?, Timestamp::now()).render(screen))
                 })
             }
             Action::Resend { asset } => {
@@ -284,8 +367,19 @@ fn table(assets: Vec<Asset>, now: Timestamp) -> Table {
 
 fn activity(spark: &Spark) -> Cell {
     match spark.activity.as_str() {
-        "active" => good("active"),
+        state @ ("active" | "online") => good(state),
+        other @ ("offline" | "decommissioned") => bad(other),
         other => warning(other),
+    }
+}
+
+fn activity_text(spark: &Spark) -> String {
+    match (spark.missed, spark.interval) {
+        (Some(0), Some(interval)) => format!("{}, every {interval} s", spark.activity),
+        (Some(missed), Some(interval)) => {
+            format!("{}, missed {missed} check-ins of one every {interval} s", spark.activity)
+        }
+        _ => spark.activity.clone(),
     }
 }
 
@@ -322,6 +416,23 @@ fn revision(spark: &Spark) -> Cell {
     }
 }
 
+fn problems(all: Vec<PastProblem>, now: Timestamp) -> Table {
+    let header = &["LAST SEEN", "FIRST SEEN", "TIMES", "STATE", "CODE", "WHAT"];
+    let mut table = Table::new(header, "The host never told of a problem.");
+    for problem in all {
+        let state = if problem.current { bad("current") } else { cell("over") };
+        table.row(vec![
+            cell(relative(problem.last_seen, now)),
+            cell(relative(problem.first_seen, now)),
+            number(problem.times),
+            state,
+            cell(problem.code),
+            cell(problem.text),
+        ]);
+    }
+    table
+}
+
 fn show(action: &str, answer: &Value, output: Output) -> Result<(), CliError> {
     output.show(answer, |_| Ok(sheet(view(action, answer)?, Timestamp::now()).render()))
 }
@@ -343,13 +454,24 @@ fn sheet(asset: Asset, now: Timestamp) -> Sheet {
     sheet.line("system", format!("{}, kernel {}", asset.os, asset.kernel));
     sheet.line("registered", relative(asset.created_at, now));
     sheet.line("last check-in", relative_or_dash(spark.last_check_in, now));
-    sheet.line("activity", &spark.activity);
+    sheet.line("activity", activity_text(spark));
     sheet.line("status", status_text(&spark.status));
     sheet.line("in force", held(&spark.in_force));
     sheet
         .line("wanted", if spark.up_to_date { "the same".to_owned() } else { held(&spark.wanted) });
     if let Some(reason) = &spark.nothing_enforced {
         sheet.line("enforces nothing", reason);
+    }
+    for route in &spark.routes {
+        let failure = route.last_failure.as_ref().map(|failure| {
+            format!(", failed {}: {}", relative(Timestamp(failure.at), now), failure.reason)
+        });
+        let used = if route.in_use { " (in use)" } else { "" };
+        sheet.line("route", format!("{}{used}{}", route.route, failure.unwrap_or_default()));
+    }
+    if let Some(usage) = &spark.usage {
+        let core = f64::from(usage.cpu) / 10.0;
+        sheet.line("agent uses", format!("{core} % of a core, {} MiB", usage.memory / 1024));
     }
     for problem in &spark.problems {
         sheet.line("problem", format!("{}: {}", problem.code, problem.text));

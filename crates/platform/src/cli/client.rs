@@ -62,6 +62,30 @@ impl Client {
         self.call(action, Method::GET, path, None)
     }
 
+    /// Reads bytes that aren't JSON.
+    pub(crate) fn download(&self, action: &str, path: &Path) -> Result<Vec<u8>, CliError> {
+        let unreachable = |source| CliError::Unreachable {
+            action: action.to_owned(),
+            url: self.url.clone(),
+            source,
+        };
+        let mut request =
+            Request::builder().method(Method::GET).uri(format!("{}{}", self.url, path.0));
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {}", token.0));
+        }
+        let request = request.body(()).map_err(ureq::Error::from).map_err(unreachable)?;
+        let mut answer = self.agent.run(request).map_err(unreachable)?;
+        let status = answer.status();
+        let body = answer.body_mut().with_config().limit(MAX_ANSWER).read_to_vec();
+        let body = body.map_err(unreachable)?;
+        if status.is_success() {
+            return Ok(body);
+        }
+        let refusal = Box::new(Refusal::read(status.as_u16(), &body));
+        Err(CliError::Refused { action: action.to_owned(), refusal })
+    }
+
     /// Makes or does something.
     pub(crate) fn post(
         &self,

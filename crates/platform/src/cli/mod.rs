@@ -2,13 +2,17 @@
 //! programs. Nothing here knows more than an API token does.
 
 mod accounts;
+mod agents;
 mod alerts;
 mod assets;
 mod audit;
 mod channels;
 mod client;
+mod commands;
 mod error;
 mod events;
+mod host_config;
+mod host_telemetry;
 mod keys;
 mod login;
 mod policy;
@@ -44,6 +48,14 @@ pub(crate) enum ClientCommand {
     Programmed(telemetry::ProgrammedCommand),
     Events(events::EventsCommand),
     Ports(telemetry::PortsCommand),
+    Software(host_telemetry::SoftwareCommand),
+    Paths(host_telemetry::PathsCommand),
+    Command(commands::CommandCommand),
+    Diagnostics(agents::DiagnosticsCommand),
+    DebugLog(agents::DebugLogCommand),
+    AgentEvents(agents::AgentEventsCommand),
+    Live(agents::LiveCommand),
+    HostConfig(host_config::HostConfigCommand),
     Threat(threat::ThreatCommand),
     Alert(alerts::AlertCommand),
     Channel(channels::ChannelCommand),
@@ -76,6 +88,14 @@ pub(crate) fn run(command: ClientCommand, program: clap::Command) -> ExitCode {
         ClientCommand::Programmed(command) => command.run(),
         ClientCommand::Events(command) => command.run(),
         ClientCommand::Ports(command) => command.run(),
+        ClientCommand::Software(command) => command.run(),
+        ClientCommand::Paths(command) => command.run(),
+        ClientCommand::Command(command) => command.run(),
+        ClientCommand::Diagnostics(command) => command.run(),
+        ClientCommand::DebugLog(command) => command.run(),
+        ClientCommand::AgentEvents(command) => command.run(),
+        ClientCommand::Live(command) => command.run(),
+        ClientCommand::HostConfig(command) => command.run(),
         ClientCommand::Threat(command) => command.run(),
         ClientCommand::Alert(command) => command.run(),
         ClientCommand::Channel(command) => command.run(),

@@ -1,0 +1,332 @@
+//! `xshield agent-events`, `debug-log`, `diagnostics`, `live`: what host programs did and collected.
+
+use std::fs::OpenOptions;
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use serde::Deserialize;
+use serde_json::Value;
+use xshield_platform::clock::Timestamp;
+
+use super::assets::asset_path;
+use super::client::{Client, Path, view};
+use super::error::CliError;
+use super::session::failed;
+use super::terminal::{Output, Table, bad, cell, good, note, number, print, tame};
+use super::times::{Since, of_day, relative};
+
+/// Show what hosts' programs did: policy applied, tampered, repaired, restarted, reachable again.
+#[derive(Debug, Args)]
+pub(crate) struct AgentEventsCommand {
+    #[command(flatten)]
+    output: Output,
+    /// Only this asset's, by name or id.
+    #[arg(long)]
+    asset: Option<String>,
+    /// Only of this kind, e.g. policy-applied, tampered, restarted, reachable-again.
+    #[arg(long)]
+    kind: Option<String>,
+    /// Not before: 1h, 7d, or a time as in RFC 3339.
+    #[arg(long, value_name = "WHEN")]
+    since: Option<Since>,
+    /// At most so many.
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    limit: usize,
+}
+
+#[derive(Deserialize)]
+struct AgentEvent {
+    asset: String,
+    at: Timestamp,
+    kind: String,
+    text: String,
+}
+
+impl AgentEventsCommand {
+    /// Asks the platform.
+    pub(crate) fn run(self) -> Result<(), CliError> {
+        let action = "read agent events";
+        let path = match &self.asset {
+            Some(asset) => asset_path(asset, &["agent-events"]),
+            None => Path::of(&["agent-events"]),
+        };
+        let since = self.since.map(|since| since.at(Timestamp::now()).to_rfc3339());
+        let path = path.with_some("kind", self.kind).with_some("since", since);
+        let answer = Client::of_this_call()?.list(action, &path, Some(self.limit))?;
+        self.output.show(&answer, |screen| {
+            let now = Timestamp::now();
+            let mut table = Table::new(&["WHEN", "ASSET", "EVENT", "WHAT"], "No such events.");
+            for event in view::<Vec<AgentEvent>>(action, &answer["items"])? {
+                let kind = match event.kind.as_str() {
+                    "tampered" | "policy-reverted" | "configuration-refused" | "spool-damaged" => {
+                        bad(&event.kind)
+                    }
+                    _ => cell(&event.kind),
+                };
+                table.row(vec![
+                    cell(relative(event.at, now)),
+                    cell(event.asset),
+                    kind,
+                    cell(event.text),
+                ]);
+            }
+            Ok(table.render(screen))
+        })
+    }
+}
+
+/// Show what a host logs in detail (after: xshield command debug-on).
+#[derive(Debug, Args)]
+pub(crate) struct DebugLogCommand {
+    /// Name or id.
+    asset: String,
+    /// Go on: print what comes, until the log ends or Ctrl-C.
+    #[arg(long, short)]
+    follow: bool,
+}
+
+#[derive(Deserialize)]
+struct LogPiece {
+    number: i64,
+    dropped: u64,
+    end: String,
+    lines: Vec<LogLine>,
+}
+
+#[derive(Deserialize)]
+struct LogLine {
+    at_ms: u64,
+    area: String,
+    text: String,
+}
+
+impl DebugLogCommand {
+    /// Asks the platform, once or again and again.
+    pub(crate) fn run(self) -> Result<(), CliError> {
+        let action = "read the detailed log";
+        let client = Client::of_this_call()?;
+        let mut after = 0;
+        loop {
+            let path = asset_path(&self.asset, &["debug-log"]).with("after", after);
+            let pieces: Vec<LogPiece> = match client.get(action, &path) {
+                Ok(answer) => view(action, &answer)?,
+                Err(error) if self.follow && after > 0 && error.may_pass() => Vec::new(),
+                Err(error) => return Err(error),
+            };
+            let mut ended = false;
+            for piece in &pieces {
+                after = piece.number;
+                ended = piece.end == "closed";
+                show_piece(piece)?;
+            }
+            match (pieces.is_empty(), self.follow) {
+                (false, _) if !(ended && self.follow) => continue,
+                (_, true) if !ended => pause(),
+                _ => return Ok(()),
+            }
+        }
+    }
+}
+
+fn show_piece(piece: &LogPiece) -> Result<(), CliError> {
+    if piece.dropped > 0 {
+        note(&format!(
+            "{} lines are missing here: they did not fit the host's bound",
+            piece.dropped
+        ));
+    }
+    let mut text = String::new();
+    for line in &piece.lines {
+        let at = Timestamp(i64::try_from(line.at_ms / 1000).unwrap_or(i64::MAX));
+        let line = format!("{}.{:03} {:9} {}", of_day(at), line.at_ms % 1000, line.area, line.text);
+        text.push_str(&tame(&line.replace('\n', " ")));
+        text.push('\n');
+    }
+    if piece.end == "closed" {
+        text.push_str("-- the log ends here --\n");
+    }
+    print(&text)
+}
+
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the platform can't be waited on; it is asked in turn"
+)]
+fn pause() {
+    std::thread::sleep(Duration::from_secs(2));
+}
+
+/// Diagnostics that hosts collected (after: xshield command diagnostics).
+#[derive(Debug, Args)]
+pub(crate) struct DiagnosticsCommand {
+    #[command(flatten)]
+    output: Output,
+    #[command(subcommand)]
+    action: DiagnosticsAction,
+}
+
+#[derive(Debug, Subcommand)]
+enum DiagnosticsAction {
+    /// List them, the newest first.
+    List {
+        /// Only this asset's, by name or id.
+        #[arg(long)]
+        asset: Option<String>,
+    },
+    /// Download an archive.
+    Get {
+        /// Its id, or an asset: its newest.
+        #[arg(value_name = "ASSET|ID")]
+        which: String,
+        /// Where to; not there yet.
+        #[arg(long, short, value_name = "FILE")]
+        output_file: PathBuf,
+    },
+    /// Remove an archive before its time.
+    Remove {
+        /// Its id.
+        id: String,
+    },
+}
+
+#[derive(Deserialize)]
+struct Diagnostics {
+    id: String,
+    asset: String,
+    command: String,
+    size: u64,
+    received: u64,
+    complete: bool,
+    created_at: Timestamp,
+    kept_until: Timestamp,
+}
+
+impl DiagnosticsCommand {
+    /// Carries the command out.
+    pub(crate) fn run(self) -> Result<(), CliError> {
+        let client = Client::of_this_call()?;
+        match self.action {
+            DiagnosticsAction::List { asset } => list(&client, asset, self.output),
+            DiagnosticsAction::Get { which, output_file } => get(&client, &which, &output_file),
+            DiagnosticsAction::Remove { id } => {
+                let path = Path::of(&["diagnostics", &id]);
+                let answer = client.delete("remove the diagnostics", &path)?;
+                self.output.show(&answer, |_| Ok(format!("{id} is removed.")))
+            }
+        }
+    }
+}
+
+fn list(client: &Client, asset: Option<String>, output: Output) -> Result<(), CliError> {
+    let action = "list diagnostics";
+    let answer =
+        client.list(action, &Path::of(&["diagnostics"]).with_some("asset", asset), None)?;
+    output.show(&answer, |screen| {
+        let now = Timestamp::now();
+        let header = &["ID", "ASSET", "COMMAND", "COLLECTED", "BYTES", "STATE", "REMOVED"];
+        let mut table = Table::new(header, "There are no diagnostics.");
+        for one in view::<Vec<Diagnostics>>(action, &answer["items"])? {
+            let percent = one.received.saturating_mul(100) / one.size.max(1);
+            let state = if one.complete { good("complete") } else { cell(format!("{percent} %")) };
+            table.row(vec![
+                cell(one.id),
+                cell(one.asset),
+                cell(one.command),
+                cell(relative(one.created_at, now)),
+                number(one.size),
+                state,
+                cell(relative(one.kept_until, now)),
+            ]);
+        }
+        Ok(table.render(screen))
+    })
+}
+
+fn get(client: &Client, which: &str, to: &std::path::Path) -> Result<(), CliError> {
+    let bytes = client.download("download the diagnostics", &Path::of(&["diagnostics", which]))?;
+    let write = || -> io::Result<()> {
+        let mut file = OpenOptions::new().write(true).create_new(true).open(to)?;
+        file.write_all(&bytes)?;
+        file.sync_all()
+    };
+    write().map_err(failed("write", to))?;
+    note(&format!("{} bytes are in {}", bytes.len(), to.display()));
+    Ok(())
+}
+
+/// Show denials as agents see them, until Ctrl-C. The exact counts follow in: xshield events.
+#[derive(Debug, Args)]
+pub(crate) struct LiveCommand {
+    #[command(flatten)]
+    output: Output,
+    /// Only this asset's, by name or id.
+    #[arg(long)]
+    asset: Option<String>,
+    /// Print the last ones and end.
+    #[arg(long)]
+    once: bool,
+}
+
+#[derive(Deserialize)]
+struct LiveEvent {
+    number: i64,
+    asset: String,
+    received_at: Timestamp,
+    event: Value,
+}
+
+impl LiveCommand {
+    /// Asks the platform again and again.
+    pub(crate) fn run(self) -> Result<(), CliError> {
+        let action = "read live events";
+        let client = Client::of_this_call()?;
+        let mut after: Option<i64> = None;
+        loop {
+            let path = Path::of(&["live-events"])
+                .with_some("asset", self.asset.as_ref())
+                .with_some("after", after);
+            let answer = match client.get(action, &path) {
+                Ok(answer) => answer,
+                Err(error) if after.is_some() && error.may_pass() => Value::Array(Vec::new()),
+                Err(error) => return Err(error),
+            };
+            for event in view::<Vec<LiveEvent>>(action, &answer)? {
+                after = Some(event.number);
+                print(&live_line(&event, self.output))?;
+            }
+            if self.once {
+                return Ok(());
+            }
+            after = after.or(Some(0));
+            pause();
+        }
+    }
+}
+
+fn live_line(live: &LiveEvent, output: Output) -> String {
+    if output.is_json() {
+        return live.event.to_string();
+    }
+    let event = &live.event;
+    let text = |field: &str| match &event[field] {
+        Value::String(text) => text.clone(),
+        Value::Null => "-".to_owned(),
+        other => other.to_string(),
+    };
+    tame(&format!(
+        "{} {} {} {} {} {} -> {} port {} rule {} process {} packets {}",
+        of_day(live.received_at),
+        live.asset,
+        text("kind"),
+        text("direction"),
+        text("protocol"),
+        text("source"),
+        text("destination"),
+        text("port"),
+        text("rule"),
+        text("process"),
+        text("packets"),
+    ))
+}

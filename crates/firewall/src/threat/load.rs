@@ -19,9 +19,10 @@ use crate::nft::slot::Slot;
 use crate::nft::socket::Batch;
 
 /// What a transaction of a first load is kept below, in bytes: it bounds this program's memory and the
-/// kernel's, and elements that are put in force while they are still in the processor's cache cost a
-/// tenth less.
+/// kernel's, and elements are put in force while they are still in the processor's cache.
 const LOAD_BYTES: usize = 1 << 17;
+/// Transactions that are encoded ahead, so that a busy machine seldom lets the kernel wait for them.
+const AHEAD: usize = 8;
 const ACTION: &str = "loading a threat list";
 
 impl ThreatTable {
@@ -53,7 +54,7 @@ impl ThreatTable {
         list: &ListName,
         entries: impl IntoIterator<Item = Result<IpNet, E>>,
     ) -> Result<(), ThreatError> {
-        let (full, batches) = sync_channel(1);
+        let (full, batches) = sync_channel(AHEAD);
         let link = &mut self.link;
         let commit = move || batches.into_iter().try_for_each(|batch| link.commit(batch, ACTION));
         thread::scope(|scope| {

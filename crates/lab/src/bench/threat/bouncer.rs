@@ -70,8 +70,8 @@ fn bouncer(program: &Path, host: &Host, addresses: &[Ipv4Addr]) -> Result<Durati
     let config = lists::file(host, "bouncer.yaml", &config(host.dir()))?;
     let log = host.dir().join("bouncer.log");
     let mut command = host.command(program);
-    command.arg("-c").arg(&config).stdout(std::fs::File::create(&log)?);
-    command.stderr(std::process::Stdio::null());
+    let file = std::fs::File::create(&log)?;
+    command.arg("-c").arg(&config).stdout(file.try_clone()?).stderr(file);
     let begin = Instant::now();
     let mut child = command.spawn().context("could not start the bouncer")?;
     let done = format!("{COUNT} decisions added");

@@ -5,7 +5,7 @@
 mod support;
 
 use serde_json::{Value, json};
-use support::{RawAnswer, TestHost, TestPlatform, now};
+use support::{RawAnswer, TestHost, TestPlatform, eventually, now};
 use xshield_threat::{Digest, ThreatMode, ThreatSet, codec};
 use xshield_wire::envelope;
 use xshield_wire::message::{CheckInAnswer, VERSION};
@@ -190,4 +190,285 @@ fn a_feed_reaches_the_host_and_what_it_drops_goes() {
     assert_eq!(status, 204);
     check_in(&mut host, &platform, standing(Some(newer), None));
     assert_eq!(order(&host, &platform).list, None, "no list: what is in force is taken out");
+}
+
+/// What `path` is for an address, by its explanation.
+fn is_listed(platform: &TestPlatform, address: &str) -> bool {
+    platform.get(&format!("/api/v1/threat/why/{address}"))["listed"] == true
+}
+
+fn put(platform: &TestPlatform, path: &str, body: Value) -> Value {
+    let (status, answer) = platform.call("PUT", path, Some(&platform.admin), Some(body));
+    assert_eq!(status, 200, "{answer}");
+    answer
+}
+
+fn refused(platform: &TestPlatform, method: &str, path: &str, body: Value) -> (u16, String) {
+    let (status, answer) = platform.call(method, path, Some(&platform.admin), Some(body));
+    (status, answer["field"].as_str().unwrap_or_default().to_owned())
+}
+
+#[test]
+fn exceptions_are_taken_off_exactly_and_come_back() {
+    let platform = TestPlatform::start();
+    platform.commit("network: { name: partners, cidrs: [203.0.113.128/25] }\n");
+    FileFeed::add(&platform, "f", "203.0.113.0/24\n198.51.100.7\n");
+    let path = "/api/v1/threat/exceptions";
+    let one = platform.post(path, json!({"target": "203.0.113.5", "reason": "our scanner"}));
+    let network = json!({"target": "network:partners", "reason": "partners"});
+    platform.post(path, network);
+    for (address, listed) in [
+        ("203.0.113.4", true),
+        ("203.0.113.5", false),
+        ("203.0.113.6", true),
+        ("203.0.113.127", true),
+        ("203.0.113.128", false),
+        ("203.0.113.255", false),
+    ] {
+        assert_eq!(is_listed(&platform, address), listed, "{address}");
+    }
+    let why = platform.get("/api/v1/threat/why/203.0.113.5");
+    assert_eq!(why["exceptions"][0]["by"], one["id"]);
+    // The named network changes with the policy.
+    platform.commit("network: { name: partners, cidrs: [203.0.113.128/26] }\n");
+    eventually("the policy's network", || is_listed(&platform, "203.0.113.255").then_some(()));
+    let (status, _) = platform.call(
+        "DELETE",
+        &format!("{path}/{}", one["id"].as_str().unwrap()),
+        Some(&platform.admin),
+        None,
+    );
+    assert_eq!(status, 204);
+    assert!(is_listed(&platform, "203.0.113.5"));
+    for (body, field) in [
+        (json!({"target": "0.0.0.0/0", "reason": "x"}), "/target"),
+        (json!({"target": "1.2.3.4/7", "reason": "x"}), "/target"),
+        (json!({"target": "evil.example", "reason": "x"}), "/target"),
+        (json!({"target": "network:nobody", "reason": "x"}), "/target"),
+        (json!({"target": "1.2.3.4", "reason": " "}), "/reason"),
+        (
+            json!({"target": "1.2.3.4", "reason": "x", "expires_at": "2020-01-01T00:00:00Z"}),
+            "/expires_at",
+        ),
+    ] {
+        assert_eq!(refused(&platform, "POST", path, body.clone()), (422, field.into()), "{body}");
+    }
+    let audited = platform.get("/api/v1/audit?action=threat.exception");
+    assert_eq!(audited["items"].as_array().unwrap().len(), 3, "{audited}");
+}
+
+#[test]
+fn listings_that_grow_shrink_or_hit_ones_own_wait_for_an_operator() {
+    let platform = TestPlatform::start();
+    let many = |count: u32| -> String {
+        (0..count).map(|n| format!("{}\n", std::net::Ipv4Addr::from(0xc633_6400 + 2 * n))).collect()
+    };
+    let feed = FileFeed::add(&platform, "f", &many(1000));
+    feed.write(&many(5000));
+    let ran = run(&platform, "f");
+    assert_eq!((&ran["state"], &ran["entries"]), (&json!("held"), &json!(1000)), "{ran}");
+    assert!(ran["held"]["reasons"][0].as_str().unwrap().contains("grew from 1000 to 5000"));
+    assert_eq!(ran["held"]["added"], 4000);
+    let rejected = platform.post("/api/v1/threat/feeds/f/reject", json!({}));
+    assert_eq!((&rejected["state"], &rejected["held"]), (&json!("good"), &json!(null)));
+    assert_eq!(run(&platform, "f")["state"], "good", "nobody is asked twice about the same");
+    feed.write(&many(5001));
+    assert_eq!(run(&platform, "f")["state"], "held", "this is something else");
+    let approved = platform.post("/api/v1/threat/feeds/f/approve", json!({}));
+    assert_eq!((&approved["state"], &approved["entries"]), (&json!("good"), &json!(5001)));
+    assert_eq!(platform.get("/api/v1/threat/status")["entries"], 5001);
+    assert_eq!(
+        refused(&platform, "POST", "/api/v1/threat/feeds/f/approve", json!({})).0,
+        409,
+        "nothing waits"
+    );
+    feed.write(&many(10));
+    let ran = run(&platform, "f");
+    assert!(ran["held"]["reasons"][0].as_str().unwrap().contains("shrank"), "{ran}");
+    feed.write("");
+    let ran = run(&platform, "f");
+    assert!(ran["failure"]["reason"].as_str().unwrap().contains("empty"), "{ran}");
+    assert_eq!(ran["entries"], 5001);
+
+    // A peer that an own asset called is held against a feed that lists it.
+    let mut host = TestHost::new("h", &platform.new_key());
+    host.sign_in(&platform);
+    host.check_in(&platform);
+    let called = xshield_wire::message::FirewallEvent {
+        kind: xshield_wire::message::EventKind::Accepted,
+        direction: xshield_policy::Direction::Outbound,
+        source: [192, 0, 2, 10].into(),
+        destination: [203, 0, 113, 77].into(),
+        protocol: xshield_policy::Protocol::Tcp,
+        port: 443,
+        rule: None,
+        packets: 1,
+        bytes: 60,
+        first_seen: now(),
+        last_seen: now(),
+        from: xshield_wire::message::EventSource::Recorder,
+        process: None,
+    };
+    let events = xshield_wire::message::EventReport { events: vec![called], lost: 0 };
+    let report = support::report(xshield_wire::message::ReportBody::Events(events));
+    assert_eq!(host.report(&platform, &report).status, 200);
+    FileFeed::add(&platform, "g", "203.0.113.0/24\n");
+    let held = platform.get("/api/v1/threat/feeds/g");
+    assert!(held["held"]["reasons"][0].as_str().unwrap().contains("recent traffic"), "{held}");
+    assert!(!is_listed(&platform, "203.0.113.77"));
+}
+
+#[test]
+fn a_revision_can_be_restored_until_feeds_count_again() {
+    let platform = TestPlatform::start();
+    let feed = FileFeed::add(&platform, "f", "198.51.100.1\n198.51.100.2\n");
+    feed.write("198.51.100.2\n198.51.100.3\n");
+    run(&platform, "f");
+    let diff = platform.get("/api/v1/threat/diff?from=1&to=2");
+    assert_eq!(diff["added"]["samples"], json!(["198.51.100.3"]));
+    assert_eq!(diff["removed"]["samples"], json!(["198.51.100.1"]));
+    let done = platform.post("/api/v1/threat/revisions/1/restore", json!({}));
+    assert_eq!((&done["revision"], &done["restored"]), (&json!(3), &json!(1)), "{done}");
+    assert!(is_listed(&platform, "198.51.100.1") && !is_listed(&platform, "198.51.100.3"));
+    let why = platform.get("/api/v1/threat/why/198.51.100.1");
+    assert_eq!(why["feeds"][0]["feed"], "f", "a restored list knows its feeds");
+    feed.write("198.51.100.4\n");
+    run(&platform, "f");
+    assert!(!is_listed(&platform, "198.51.100.4"), "feeds don't count meanwhile");
+    let exception = json!({"target": "198.51.100.1", "reason": "ours"});
+    platform.post("/api/v1/threat/exceptions", exception);
+    assert!(!is_listed(&platform, "198.51.100.1"), "exceptions do");
+
+    let platform = platform.restart();
+    assert_eq!(platform.get("/api/v1/threat/status")["restored"], 1);
+    assert!(is_listed(&platform, "198.51.100.2") && !is_listed(&platform, "198.51.100.4"));
+    platform.post("/api/v1/threat/resume", json!({}));
+    assert!(is_listed(&platform, "198.51.100.4") && !is_listed(&platform, "198.51.100.2"));
+    let revisions = platform.get("/api/v1/threat/revisions");
+    assert_eq!(revisions["items"][0]["in_force"], true);
+    assert_eq!(refused(&platform, "POST", "/api/v1/threat/revisions/99/restore", json!({})).0, 404);
+}
+
+#[test]
+fn modes_and_budgets_reach_the_hosts_they_are_for() {
+    let platform = TestPlatform::start();
+    platform.commit("segment: { name: web, criteria: \"role = 'web'\" }\n");
+    let mut host = TestHost::new("h", &platform.new_key());
+    host.sign_in(&platform);
+    let lines: String = (0..2000u32)
+        .map(|n| format!("{}\t{}\n", std::net::Ipv4Addr::from(0xc633_6400 + 2 * n), 1 + n % 4))
+        .collect();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("list");
+    std::fs::write(&file, lines).unwrap();
+    let levels = json!([[1, 20], [2, 40], [3, 60], [4, 80]]);
+    let settings = json!({"source": {"file": file}, "format": {"plain": {"levels": levels}}});
+    platform.post("/api/v1/threat/feeds", json!({"name": "f", "settings": settings}));
+    run(&platform, "f");
+    let whole = standing(None, None);
+    check_in(&mut host, &platform, whole.clone());
+    assert_eq!(order(&host, &platform).list.unwrap().entries, 2000);
+    let (held, _) = follow(&host, &platform, None);
+
+    // 88 bytes an address in the kernel: half of them fit, with what is rounded off.
+    put(&platform, "/api/v1/assets/h/threat/budget", json!({"bytes": 96_000}));
+    check_in(&mut host, &platform, whole.clone());
+    let part = order(&host, &platform).list.unwrap();
+    assert_eq!((part.entries, part.whole_entries, part.least_confidence), (1000, 2000, 41));
+    assert_eq!(follow(&host, &platform, Some(&held)).0.len(), 1000);
+    let small = ThreatStanding { budget: Some(48_000), list: Some(part), ..whole.clone() };
+    check_in(&mut host, &platform, small);
+    assert_eq!(order(&host, &platform).list.unwrap().entries, 500, "the host grants less");
+    let shown = platform.get("/api/v1/assets/h");
+    assert_eq!(shown["threat"]["in_force"]["least_confidence"], 41);
+    assert_eq!(shown["threat"]["wanted"]["entries"], 500);
+    assert_eq!(platform.get("/api/v1/threat/status")["hosts"]["parts"], json!(["h"]));
+    put(&platform, "/api/v1/assets/h/threat/budget", json!({"bytes": 10}));
+    check_in(&mut host, &platform, whole.clone());
+    assert_eq!(order(&host, &platform).list, None, "nothing fits");
+    put(&platform, "/api/v1/assets/h/threat/budget", json!({}));
+
+    let modes = "/api/v1/threat/modes";
+    let ordered = |host: &mut TestHost| {
+        check_in(host, &platform, standing(None, None));
+        let order = order(host, &platform);
+        assert_eq!(order.list.unwrap().entries, 2000, "modes don't change the list");
+        (order.inbound, order.outbound)
+    };
+    use ThreatMode::{Block, EventOnly, Off};
+    put(&platform, modes, json!({"mode": "event-only", "direction": "outbound"}));
+    assert_eq!(ordered(&mut host), (Block, EventOnly));
+    put(&platform, modes, json!({"mode": "off", "segment": "web"}));
+    assert_eq!(ordered(&mut host), (Block, EventOnly), "it is not in the segment");
+    let tags = json!({"tags": {"role": "web"}});
+    let (status, _) = platform.call("PATCH", "/api/v1/assets/h", Some(&platform.admin), Some(tags));
+    assert_eq!(status, 200);
+    assert_eq!(ordered(&mut host), (Off, Off));
+    put(&platform, modes, json!({"mode": "block", "asset": "h", "direction": "inbound"}));
+    assert_eq!(ordered(&mut host), (Block, Off));
+    put(&platform, modes, json!({"mode": "inherit", "asset": "h"}));
+    put(&platform, modes, json!({"mode": "inherit", "segment": "web"}));
+    assert_eq!(ordered(&mut host), (Block, EventOnly));
+    for (body, field) in [
+        (json!({"mode": "inherit"}), "/mode"),
+        (json!({"mode": "block", "segment": "nobody"}), "/segment"),
+        (json!({"mode": "block", "segment": "web", "asset": "h"}), "/asset"),
+    ] {
+        assert_eq!(refused(&platform, "PUT", modes, body.clone()), (422, field.into()), "{body}");
+    }
+}
+
+#[test]
+fn only_admins_have_the_platform_read_its_own_files() {
+    let platform = TestPlatform::start();
+    let own =
+        json!({"source": {"file": platform.data_dir()}, "format": {"plain": {"levels": null}}});
+    platform.post("/api/v1/threat/feeds", json!({"name": "keys", "settings": own}));
+    let ran = run(&platform, "keys");
+    let told = ran["failure"]["reason"].as_str().unwrap();
+    assert!(told.contains("outside the data directory"), "{ran}");
+    assert_eq!(ran["read"]["samples"], json!([]));
+    platform.post(
+        "/api/v1/users",
+        json!({"name": "olga", "role": "operator", "password": "another long password"}),
+    );
+    let operator = platform.login("olga", "another long password");
+    let settings =
+        json!({"source": {"file": "/etc/passwd"}, "format": {"plain": {"levels": null}}});
+    let body = json!({"name": "passwd", "settings": settings});
+    let (status, answer) =
+        platform.call("POST", "/api/v1/threat/feeds", Some(&operator), Some(body));
+    assert_eq!((status, &answer["field"]), (403, &json!("/settings/source")), "{answer}");
+}
+
+#[test]
+fn a_kill_in_the_middle_of_a_run_leaves_what_was_in_force() {
+    let dir = std::sync::Arc::new(tempfile::tempdir().unwrap());
+    let list = dir.path().join("list.txt");
+    std::fs::write(&list, "198.51.100.1\n").unwrap();
+    for round in 0..3u32 {
+        let (platform, child) = TestPlatform::start_process(dir.clone());
+        if round == 0 {
+            let settings =
+                json!({"source": {"file": &list}, "format": {"plain": {"levels": null}}});
+            platform.post("/api/v1/threat/feeds", json!({"name": "f", "settings": settings}));
+            run(&platform, "f");
+        }
+        assert!(is_listed(&platform, "198.51.100.1"));
+        assert!(is_listed(&platform, "198.51.100.3") == (round > 0));
+        // A hundred thousand entries take long enough to be killed in between.
+        let many: String = (0..100u32 * 1000)
+            .map(|n| format!("{}\n", std::net::Ipv4Addr::from(0x2000_0000 + 3 * n + round)))
+            .collect();
+        std::fs::write(&list, many).unwrap();
+        let settings = json!({"source": {"file": &list}, "format": {"plain": {"levels": null}}, "every": 3600});
+        put(&platform, "/api/v1/threat/feeds/f", json!({"settings": settings}));
+        drop(child);
+        std::fs::write(&list, "198.51.100.1\n198.51.100.3\n").unwrap();
+        let (platform, child) = TestPlatform::start_process(dir.clone());
+        assert!(is_listed(&platform, "198.51.100.1"), "round {round}");
+        run(&platform, "f");
+        assert!(is_listed(&platform, "198.51.100.3"), "round {round}");
+        drop(child);
+    }
 }

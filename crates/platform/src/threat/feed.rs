@@ -141,8 +141,8 @@ fn half() -> u64 {
     50
 }
 
-/// `{key}`, as a parsed URL writes it.
-const KEY_IN_URL: &str = "%7Bkey%7D";
+/// `{key}`, as a parsed URL writes it in its query and in its path.
+const KEY_IN_URL: [&str; 2] = ["{key}", "%7Bkey%7D"];
 
 /// No feed is asked more often, in seconds.
 pub const SHORTEST_EVERY: u32 = 10;
@@ -260,14 +260,15 @@ impl UrlSource {
     /// Whether the key stands in the URL, in place of `{key}`.
     #[must_use]
     pub fn key_in_url(&self) -> bool {
-        self.url.as_str().contains(KEY_IN_URL)
+        KEY_IN_URL.iter().any(|place| self.url.as_str().contains(place))
     }
 
     /// The URL with the key. It is a secret.
     #[must_use]
     pub fn with_key(&self, key: &str) -> Url {
         let escaped: String = url::form_urlencoded::byte_serialize(key.as_bytes()).collect();
-        let whole = self.url.as_str().replace(KEY_IN_URL, &escaped);
+        let whole =
+            KEY_IN_URL.iter().fold(self.url.to_string(), |url, place| url.replace(place, &escaped));
         whole.parse().unwrap_or_else(|_| self.url.clone())
     }
 

@@ -3,7 +3,7 @@
 //! | step | module |
 //! |---|---|
 //! | a feed is fetched, within bounds and not from where it must not be | [`fetch`] |
-//! | its listing is read, judged, stored | [`run`] |
+//! | it is read, judged against what is one's own, stored | [`read`], [`judge`], [`run`] |
 //! | listings become the list, at a revision | [`list`] |
 //! | each host is told which list or part, in which modes | [`orders`], [`parts`], [`modes`] |
 //! | a host gets there in the fewest bytes | [`paths`] |
@@ -22,6 +22,7 @@ use xshield_threat::{Compiler, FeedId, Listing, ThreatList, Why};
 pub mod feed;
 pub mod fetch;
 pub mod files;
+pub mod judge;
 pub mod list;
 pub mod measure;
 pub mod modes;

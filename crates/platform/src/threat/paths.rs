@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use xshield_threat::codec::path::{File, cheapest};
-use xshield_threat::{Digest, ThreatSet, codec};
+use xshield_threat::{Digest, codec};
 
 use super::files::FileError;
 use super::parts::SharedSet;
@@ -102,6 +102,9 @@ impl Paths {
         {
             self.make_delta(app, from, to).await?;
         }
+        if self.find(None, to).is_none() {
+            self.make_snapshot(app, to).await?;
+        }
         let known = self.known();
         let edge = |file: &StoredFile| match file.base {
             None => File::Snapshot { to: file.target, bytes: file.bytes },
@@ -126,6 +129,18 @@ impl Paths {
         }
         let worker = app.clone();
         let made = tokio::task::spawn_blocking(move || delta(&worker, from, to)).await?;
+        self.keep(app, made).await
+    }
+
+    /// Makes a snapshot that was lost again, as long as its list is in memory.
+    async fn make_snapshot(&self, app: &App, of: Digest) -> Answer<()> {
+        let _turn = self.making.lock().await;
+        let worker = app.clone();
+        let made = tokio::task::spawn_blocking(move || snapshot(&worker, of)).await?;
+        self.keep(app, made).await
+    }
+
+    async fn keep(&self, app: &App, made: Result<Option<StoredFile>, FileError>) -> Answer<()> {
         let Some(file) = made.map_err(|error| Problem::internal(&error))? else { return Ok(()) };
         let mut tx = app.store.write().await?;
         threat_lists::put_file(&mut tx, &file).await?;
@@ -133,6 +148,19 @@ impl Paths {
         self.add([file]);
         Ok(())
     }
+}
+
+/// The snapshot of a list; nothing when the list is not in memory.
+fn snapshot(app: &App, of: Digest) -> Result<Option<StoredFile>, FileError> {
+    let Some(set) = app.threat.paths.set(app, of)? else { return Ok(None) };
+    let bytes = codec::snapshot(&set);
+    Ok(Some(StoredFile {
+        name: app.threat.files.put(&bytes)?,
+        base: None,
+        target: of,
+        bytes: bytes.len() as u64,
+        created_at: Timestamp::now(),
+    }))
 }
 
 /// The delta between two lists; nothing when one of them is not kept.
@@ -147,10 +175,4 @@ fn delta(app: &App, from: Digest, to: Digest) -> Result<Option<StoredFile>, File
         bytes: bytes.len() as u64,
         created_at: Timestamp::now(),
     }))
-}
-
-/// What `b` has and `a` has not, and the other way round.
-#[must_use]
-pub fn between(a: &ThreatSet, b: &ThreatSet) -> (ThreatSet, ThreatSet) {
-    (b.difference(a), a.difference(b))
 }

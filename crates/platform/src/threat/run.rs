@@ -1,41 +1,28 @@
 //! A feed's run: read it, judge what it says, store that. Whatever fails, the last good listing stays
 //! in force.
 
-use std::sync::Arc;
 use std::time::Instant;
 
-use xshield_threat::feed::taxii::Extent;
-use xshield_threat::guard::{self, Guard, HoldReason, Surroundings};
-use xshield_threat::listing::store;
-use xshield_threat::protect::{ProtectedBy, special_ranges};
-use xshield_threat::{FeedId, Listing, Prefix, ThreatSet};
+use xshield_threat::FeedId;
+use xshield_threat::feed::taxii::{Bookmark, Extent};
 
 use super::feed::{Exchange, Failure, Held, Source};
 use super::fetch::Secret;
-use super::files::FileName;
-use super::list::{differences, exceptions, load_listing};
+use super::judge::{Judged, Verdict, judge, judges};
+use super::list::load_listing;
 use super::locked;
-use super::modes::PrivateRanges;
 use super::read::{Outcome, Read, ReadError, Visit};
 use crate::clock::Timestamp;
-use crate::jobs::compile::committed;
 use crate::jobs::threat_compile;
 use crate::keys::random;
 use crate::problem::{Answer, Problem};
 use crate::state::{App, Platform};
 use crate::store::audit::{self, Deed};
-use crate::store::threat_feeds::{self, Peers, StoredFeed};
-use crate::store::{assets, commit, threat_assets, threat_lists};
+use crate::store::commit;
+use crate::store::threat_feeds::{self, StoredFeed};
 
 /// The first wait after a failure, in seconds; it doubles with each.
 const FIRST_RETRY: i64 = 60;
-/// Flows seen within so many seconds make their peers recent.
-const RECENT: i64 = 7 * 24 * 3600;
-/// Attackers come in, so that a feed names some recent peers is its purpose. More than so many, and
-/// more than a share of all, is a feed gone wrong.
-const INBOUND_PEERS: usize = 20;
-const INBOUND_SHARE_PERCENT: usize = 5;
-
 /// A run that has begun; ends when it is dropped.
 #[derive(Debug)]
 pub struct Running {
@@ -131,57 +118,6 @@ pub fn seal(app: &App, feed: &FeedId, secret: &str) -> Answer<String> {
     sealed.map_err(|error| Problem::internal(&error))
 }
 
-/// What a listing is held against.
-struct Judges {
-    own_assets: ThreatSet,
-    outbound: ThreatSet,
-    inbound: ThreatSet,
-    kept_off: ThreatSet,
-}
-
-async fn judges(app: &App, now: Timestamp) -> Answer<Judges> {
-    let policy = committed(app).await?;
-    let mut conn = app.store.read().await?;
-    let settings = threat_assets::settings(&mut conn).await?;
-    let since = now.plus(-RECENT);
-    let outbound = threat_feeds::recent_peers(&mut conn, Peers::Called, since).await?;
-    let inbound = threat_feeds::recent_peers(&mut conn, Peers::Callers, since).await?;
-    let inventory = assets::inventory(&mut conn).await?;
-    let stored = threat_lists::exceptions(&mut conn).await?;
-    let policy = policy.as_ref().map(|committed| &committed.policy);
-    let off = exceptions(&stored, policy, now).into_iter().map(|one| one.prefix);
-    let listed = settings.private_ranges == PrivateRanges::Listed;
-    let special = special_ranges().into_iter();
-    let special = special.filter(|range| !(listed && range.by == ProtectedBy::Private));
-    let prefixes = |addresses: Vec<std::net::IpAddr>| {
-        addresses.into_iter().map(|address| Prefix::from(address.to_canonical())).collect()
-    };
-    Ok(Judges {
-        own_assets: prefixes(inventory.assets.into_iter().flat_map(|a| a.addresses).collect()),
-        outbound: prefixes(outbound),
-        inbound: prefixes(inbound),
-        kept_off: off.chain(special.map(|range| range.prefix)).collect(),
-    })
-}
-
-/// A listing with what an operator would want to know before deciding on it.
-struct Judged {
-    name: FileName,
-    entries: u64,
-    added: u64,
-    removed: u64,
-    verdict: Verdict,
-}
-
-enum Verdict {
-    /// It is what is in force.
-    Same,
-    /// It takes effect.
-    Pass,
-    /// It waits.
-    Hold(Vec<String>),
-}
-
 async fn take(app: &App, feed: StoredFeed, outcome: Outcome, now: Timestamp) -> Answer<()> {
     let Outcome::Read(read) = outcome else {
         return store_success(app, feed, None, now).await;
@@ -196,80 +132,6 @@ async fn take(app: &App, feed: StoredFeed, outcome: Outcome, now: Timestamp) -> 
         Ok(judged) => store_success(app, feed, Some(judged), now).await,
         Err(error) => fail(app, feed, &error, now).await,
     }
-}
-
-fn judge(
-    app: &App,
-    feed: &StoredFeed,
-    listing: &Listing,
-    judges: &Judges,
-    now: Timestamp,
-) -> Result<Judged, super::FileError> {
-    let load = |name: Option<FileName>| name.and_then(|name| load_listing(app, name));
-    let before: Option<Arc<Listing>> = load(feed.listing);
-    // What waits keeps its age, too.
-    let aged = load(feed.held);
-    let dated = listing.since_of(before.as_deref(), now.unix());
-    let dated = match &aged {
-        Some(held) => listing.since_of(Some(&dated), now.unix()).since_of(Some(held), now.unix()),
-        None => dated,
-    };
-    let least = feed.settings.least_confidence;
-    let after_set = dated.set(least);
-    let before_set = before.as_ref().map(|before| before.set(least));
-    let nothing = ThreatSet::empty();
-    let (added, removed) = differences(before_set.as_ref().unwrap_or(&nothing), &after_set);
-    let entries = dated.len() as u64;
-    if before.as_deref() == Some(&dated)
-        && let Some(name) = feed.listing
-    {
-        return Ok(Judged { name, entries, added, removed, verdict: Verdict::Same });
-    }
-    let name = app.threat.listings.put(&store::encode(&dated))?;
-    let reasons = reasons(feed, before_set.as_ref(), &after_set, judges);
-    let turned_away = feed.state.turned_away.as_deref() == Some(&content_name(&dated));
-    let verdict = match (reasons.is_empty(), turned_away) {
-        (true, _) => Verdict::Pass,
-        (false, true) => Verdict::Same,
-        (false, false) => Verdict::Hold(reasons.iter().map(ToString::to_string).collect()),
-    };
-    Ok(Judged { name, entries, added, removed, verdict })
-}
-
-/// Names what is listed, however long it has been.
-#[must_use]
-pub fn content_name(listing: &Listing) -> String {
-    let mut text = Vec::new();
-    for (prefix, confidence) in listing.iter() {
-        text.extend_from_slice(format!("{prefix} {}\n", confidence.percent()).as_bytes());
-    }
-    FileName::of(&text).to_string()
-}
-
-fn reasons(
-    feed: &StoredFeed,
-    before: Option<&ThreatSet>,
-    after: &ThreatSet,
-    judges: &Judges,
-) -> Vec<HoldReason> {
-    let effective = |set: &ThreatSet| set.difference(&judges.kept_off);
-    let surroundings =
-        Surroundings { own_assets: &judges.own_assets, recent_peers: &judges.outbound };
-    let before = before.map(effective);
-    let after = effective(after);
-    let limits = feed.settings.change_limits();
-    let mut reasons = match guard::judge(before.as_ref(), &after, surroundings, limits) {
-        Guard::Pass => Vec::new(),
-        Guard::Hold { reasons } => reasons,
-    };
-    let new = before.map_or_else(|| after.clone(), |before| after.difference(&before));
-    let hit = new.intersection(&judges.inbound);
-    let few = INBOUND_PEERS.max(judges.inbound.len() * INBOUND_SHARE_PERCENT / 100);
-    if hit.len() > few {
-        let samples = hit.iter().take(INBOUND_PEERS).collect();
-        reasons.push(HoldReason::HitsRecentPeers { count: hit.len() as u64, samples });
-    }
-    reasons
 }
 
 async fn store_success(
@@ -292,7 +154,7 @@ async fn store_success(
         feed.state.bookmark = read.bookmark;
         feed.state.in_step = true;
         if read.extent == Extent::Whole && feed.settings.exchange == Exchange::Whole {
-            feed.state.bookmark = xshield_threat::feed::taxii::Bookmark::default();
+            feed.state.bookmark = Bookmark::default();
         }
         changed = apply(&mut feed, judged, now);
         if let Some(held) = feed.state.held.as_ref().filter(|held| held.at == now) {

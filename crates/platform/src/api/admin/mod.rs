@@ -25,6 +25,7 @@ mod policy;
 mod sign_in;
 mod standing;
 mod telemetry;
+mod threat_decisions;
 mod threat_events;
 mod threat_exceptions;
 mod threat_feeds;
@@ -77,6 +78,7 @@ pub(super) fn router() -> Router<App> {
         .merge(audit_log::router())
         .merge(threat_why::router())
         .merge(threat_feeds::router())
+        .merge(threat_decisions::router())
         .merge(threat_exceptions::router())
         .merge(threat_revisions::router())
         .merge(threat_modes::router())

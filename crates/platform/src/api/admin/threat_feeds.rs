@@ -4,7 +4,6 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use xshield_threat::FeedId;
@@ -22,22 +21,18 @@ use crate::store::{Conn, commit};
 use crate::threat::feed::{
     Allow, Failure, FeedSettings, FeedState, Held, ReadState, Source, Switch,
 };
-use crate::threat::run::{content_name, seal};
-use crate::threat::{files::FileName, list};
+use crate::threat::run::seal;
 
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(list_feeds, add))
         .routes(routes!(get, change, delete))
-        .routes(routes!(run))
-        .routes(routes!(approve))
-        .routes(routes!(reject))
         .routes(routes!(list_presets))
 }
 
 /// A threat feed.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
-struct Feed {
+pub(super) struct Feed {
     name: String,
     /// What operators say about it. The header's value is never shown.
     #[schema(value_type = Object)]
@@ -103,7 +98,8 @@ fn standing(feed: &StoredFeed, now: Timestamp) -> Standing {
     }
 }
 
-fn shown(app: &App, feed: StoredFeed) -> Feed {
+/// A feed as it is shown.
+pub(super) fn shown(app: &App, feed: StoredFeed) -> Feed {
     let state = standing(&feed, Timestamp::now());
     let FeedState { changed_at, entries, added, removed, read, failures, failure, held, .. } =
         feed.state;
@@ -214,7 +210,7 @@ fn permitted(caller: &Caller, after: &FeedSettings, before: Option<&FeedSettings
 }
 
 /// The feed that a path names.
-async fn named(conn: &mut Conn, name: &str) -> Answer<StoredFeed> {
+pub(super) async fn named(conn: &mut Conn, name: &str) -> Answer<StoredFeed> {
     let found = threat_feeds::get(conn, name).await?;
     found.ok_or_else(|| Problem::not_found("threat feed", name))
 }
@@ -317,110 +313,6 @@ async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// How long an answer waits for a run to end.
-const WAIT_FOR_RUN: Duration = Duration::from_secs(60);
-
-/// Run a threat feed now; the answer comes when the run has ended, or after a minute
-#[utoipa::path(post, path = "/api/v1/threat/feeds/{name}/run", tag = "threats",
-    params(("name" = String, Path)), responses((status = 200, body = Feed)))]
-async fn run(
-    State(app): State<App>,
-    allowed: Allowed<Operator>,
-    Path(name): Path<String>,
-) -> Answer<Json<Feed>> {
-    let mut tx = app.store.write().await?;
-    let feed = named(&mut tx, &name).await?;
-    record(&mut tx, &allowed.caller, "threat.feed.run", &feed, "", "").await?;
-    commit(tx).await?;
-    if let Some(running) = app.begin_run(&feed.id) {
-        tokio::spawn(running.finish());
-    }
-    drop(tokio::time::timeout(WAIT_FOR_RUN, ended(&app, &feed.id)).await);
-    let feed = named(&mut *app.store.read().await?, &name).await?;
-    Ok(Json(shown(&app, feed)))
-}
-
-/// Done when no run of the feed is on its way.
-async fn ended(app: &App, feed: &FeedId) {
-    loop {
-        let next = app.threat.wake.ended.notified();
-        tokio::pin!(next);
-        // From here on no end is missed.
-        next.as_mut().enable();
-        if !app.threat.is_running(feed) {
-            return;
-        }
-        next.await;
-    }
-}
-
-/// Let the listing that waits take effect
-#[utoipa::path(post, path = "/api/v1/threat/feeds/{name}/approve", tag = "threats",
-    params(("name" = String, Path)), responses((status = 200, body = Feed)))]
-async fn approve(
-    State(app): State<App>,
-    allowed: Allowed<Operator>,
-    Path(name): Path<String>,
-) -> Answer<Json<Feed>> {
-    let mut tx = app.store.write().await?;
-    let mut feed = named(&mut tx, &name).await?;
-    let (file, held) = waiting(&mut feed)?;
-    let before = format!("{} entries", feed.state.entries);
-    let after = format!("{} entries: {}", held.entries, held.reasons.join("; "));
-    feed.listing = Some(file);
-    feed.state.entries = held.entries;
-    feed.state.added = held.added;
-    feed.state.removed = held.removed;
-    feed.state.changed_at = Some(Timestamp::now());
-    feed.state.turned_away = None;
-    threat_feeds::put(&mut tx, &feed).await?;
-    record(&mut tx, &allowed.caller, "threat.feed.approve", &feed, &before, &after).await?;
-    commit(tx).await?;
-    threat_compile::now(&app).await;
-    Ok(Json(shown(&app, feed)))
-}
-
-/// Turn the listing that waits away; the one in force stays, also when the feed says the same again
-#[utoipa::path(post, path = "/api/v1/threat/feeds/{name}/reject", tag = "threats",
-    params(("name" = String, Path)), responses((status = 200, body = Feed)))]
-async fn reject(
-    State(app): State<App>,
-    allowed: Allowed<Operator>,
-    Path(name): Path<String>,
-) -> Answer<Json<Feed>> {
-    let waits = named(&mut *app.store.read().await?, &name).await?.held;
-    let worker = app.clone();
-    let read = move || waits.and_then(|file| list::load_listing(&worker, file));
-    let content = tokio::task::spawn_blocking(read).await?;
-    let mut tx = app.store.write().await?;
-    let mut feed = named(&mut tx, &name).await?;
-    if feed.held != waits {
-        let detail = "the feed ran meanwhile, and another listing waits now; look at it again";
-        return Err(Problem::conflict("listing-changed", detail));
-    }
-    let (_, held) = waiting(&mut feed)?;
-    feed.state.turned_away = content.map(|listing| content_name(&listing));
-    // What changes it tells from here on would be changes of what was turned away.
-    feed.state.in_step = false;
-    feed.state.bookmark = Default::default();
-    threat_feeds::put(&mut tx, &feed).await?;
-    let before = format!("{} entries: {}", held.entries, held.reasons.join("; "));
-    record(&mut tx, &allowed.caller, "threat.feed.reject", &feed, &before, "").await?;
-    commit(tx).await?;
-    Ok(Json(shown(&app, feed)))
-}
-
-/// Takes the listing that waits out of the feed.
-fn waiting(feed: &mut StoredFeed) -> Answer<(FileName, Held)> {
-    match (feed.held.take(), feed.state.held.take()) {
-        (Some(file), Some(held)) => Ok((file, held)),
-        _ => {
-            let detail = format!("no listing of feed {} waits for a decision", feed.id);
-            Err(Problem::conflict("nothing-held", detail))
-        }
-    }
-}
-
 /// Well-known feeds, with their terms of use
 #[utoipa::path(get, path = "/api/v1/threat/presets", tag = "threats",
     responses((status = 200, body = Vec<Object>)))]
@@ -428,7 +320,8 @@ async fn list_presets(_: Allowed<Viewer>) -> Answer<Json<Vec<Preset>>> {
     Ok(Json(presets()))
 }
 
-async fn record(
+/// Writes down what was done to a feed.
+pub(super) async fn record(
     conn: &mut Conn,
     caller: &Caller,
     action: &'static str,

@@ -17,7 +17,7 @@ use crate::problem::{Answer, Problem};
 use crate::state::App;
 use crate::store::threat_assets::{self, SignedOrder};
 use crate::store::threat_lists::StoredFile;
-use crate::threat::files::FileName;
+use crate::threat::files::{FileError, FileName};
 
 pub(super) async fn order(State(app): State<App>, request: FromHost) -> Answer<Response> {
     let signed = ordered(&app, &request).await?;
@@ -85,7 +85,21 @@ pub(super) async fn file(
     let _permit = app.limits.files.acquire().await;
     let worker = app.clone();
     let bytes = tokio::task::spawn_blocking(move || worker.threat.files.get(parsed)).await?;
-    let bytes = bytes.map_err(|error| Problem::internal(&error))?.ok_or_else(missing)?;
+    let bytes = match bytes {
+        Ok(Some(bytes)) => bytes,
+        // Whoever asks for the path again is led around it, or gets it made anew.
+        Ok(None) => {
+            app.threat.paths.forget(&[parsed].into());
+            return Err(missing());
+        }
+        Err(error @ FileError::Damaged { .. }) => {
+            tracing::error!(%error, "a threat file is damaged; it is left out from now on");
+            app.threat.paths.forget(&[parsed].into());
+            app.threat.files.remove(parsed).map_err(|error| Problem::internal(&error))?;
+            return Err(missing());
+        }
+        Err(error) => return Err(Problem::internal(&error)),
+    };
     // The name is the content's: whoever has it has it for good.
     let kept = HeaderValue::from_static("public, max-age=31536000, immutable");
     let kept = [(header::ETAG, etag), (header::CACHE_CONTROL, kept)];

@@ -1,0 +1,152 @@
+//! Whether what a feed says may take effect by itself.
+
+use std::sync::Arc;
+
+use xshield_threat::guard::{self, Guard, HoldReason, Surroundings};
+use xshield_threat::listing::store;
+use xshield_threat::protect::{ProtectedBy, special_ranges};
+use xshield_threat::{Listing, Prefix, ThreatSet};
+
+use super::files::{FileError, FileName};
+use super::list::{differences, exceptions, load_listing};
+use super::modes::PrivateRanges;
+use crate::clock::Timestamp;
+use crate::jobs::compile::committed;
+use crate::problem::Answer;
+use crate::state::App;
+use crate::store::threat_feeds::{self, Peers, StoredFeed};
+use crate::store::{assets, threat_assets, threat_lists};
+
+/// Flows seen within so many seconds make their peers recent.
+const RECENT: i64 = 7 * 24 * 3600;
+/// Attackers come in, so that a feed names some recent peers is its purpose. More than so many, and
+/// more than a share of all, is a feed gone wrong.
+const INBOUND_PEERS: usize = 20;
+const INBOUND_SHARE_PERCENT: usize = 5;
+
+/// What a listing is held against.
+pub(super) struct Judges {
+    own_assets: ThreatSet,
+    outbound: ThreatSet,
+    inbound: ThreatSet,
+    kept_off: ThreatSet,
+}
+
+/// Reads what listings are held against.
+pub(super) async fn judges(app: &App, now: Timestamp) -> Answer<Judges> {
+    let policy = committed(app).await?;
+    let mut conn = app.store.read().await?;
+    let settings = threat_assets::settings(&mut conn).await?;
+    let since = now.plus(-RECENT);
+    let outbound = threat_feeds::recent_peers(&mut conn, Peers::Called, since).await?;
+    let inbound = threat_feeds::recent_peers(&mut conn, Peers::Callers, since).await?;
+    let inventory = assets::inventory(&mut conn).await?;
+    let stored = threat_lists::exceptions(&mut conn).await?;
+    let policy = policy.as_ref().map(|committed| &committed.policy);
+    let off = exceptions(&stored, policy, now).into_iter().map(|one| one.prefix);
+    let listed = settings.private_ranges == PrivateRanges::Listed;
+    let special = special_ranges().into_iter();
+    let special = special.filter(|range| !(listed && range.by == ProtectedBy::Private));
+    let prefixes = |addresses: Vec<std::net::IpAddr>| {
+        addresses.into_iter().map(|address| Prefix::from(address.to_canonical())).collect()
+    };
+    Ok(Judges {
+        own_assets: prefixes(inventory.assets.into_iter().flat_map(|a| a.addresses).collect()),
+        outbound: prefixes(outbound),
+        inbound: prefixes(inbound),
+        kept_off: off.chain(special.map(|range| range.prefix)).collect(),
+    })
+}
+
+/// A listing with what an operator would want to know before deciding on it.
+pub(super) struct Judged {
+    pub(super) name: FileName,
+    pub(super) entries: u64,
+    pub(super) added: u64,
+    pub(super) removed: u64,
+    pub(super) verdict: Verdict,
+}
+
+pub(super) enum Verdict {
+    /// It is what is in force.
+    Same,
+    /// It takes effect.
+    Pass,
+    /// It waits.
+    Hold(Vec<String>),
+}
+
+/// Stores a listing and says whether it may take effect. Blocks.
+pub(super) fn judge(
+    app: &App,
+    feed: &StoredFeed,
+    listing: &Listing,
+    judges: &Judges,
+    now: Timestamp,
+) -> Result<Judged, FileError> {
+    let load = |name: Option<FileName>| name.and_then(|name| load_listing(app, name));
+    let before: Option<Arc<Listing>> = load(feed.listing);
+    // What waits keeps its age, too.
+    let aged = load(feed.held);
+    let dated = listing.since_of(before.as_deref(), now.unix());
+    let dated = match &aged {
+        Some(held) => listing.since_of(Some(&dated), now.unix()).since_of(Some(held), now.unix()),
+        None => dated,
+    };
+    let least = feed.settings.least_confidence;
+    let after_set = dated.set(least);
+    let before_set = before.as_ref().map(|before| before.set(least));
+    let nothing = ThreatSet::empty();
+    let (added, removed) = differences(before_set.as_ref().unwrap_or(&nothing), &after_set);
+    let entries = dated.len() as u64;
+    if before.as_deref() == Some(&dated)
+        && let Some(name) = feed.listing
+    {
+        return Ok(Judged { name, entries, added, removed, verdict: Verdict::Same });
+    }
+    let name = app.threat.listings.put(&store::encode(&dated))?;
+    let reasons = reasons(feed, before_set.as_ref(), &after_set, judges);
+    let turned_away = feed.state.turned_away.as_deref() == Some(&content_name(&dated));
+    let verdict = match (reasons.is_empty(), turned_away) {
+        (true, _) => Verdict::Pass,
+        (false, true) => Verdict::Same,
+        (false, false) => Verdict::Hold(reasons.iter().map(ToString::to_string).collect()),
+    };
+    Ok(Judged { name, entries, added, removed, verdict })
+}
+
+/// Names what is listed, however long it has been.
+#[must_use]
+pub fn content_name(listing: &Listing) -> String {
+    let mut text = Vec::new();
+    for (prefix, confidence) in listing.iter() {
+        text.extend_from_slice(format!("{prefix} {}\n", confidence.percent()).as_bytes());
+    }
+    FileName::of(&text).to_string()
+}
+
+fn reasons(
+    feed: &StoredFeed,
+    before: Option<&ThreatSet>,
+    after: &ThreatSet,
+    judges: &Judges,
+) -> Vec<HoldReason> {
+    let effective = |set: &ThreatSet| set.difference(&judges.kept_off);
+    let surroundings =
+        Surroundings { own_assets: &judges.own_assets, recent_peers: &judges.outbound };
+    let before = before.map(effective);
+    let after = effective(after);
+    let limits = feed.settings.change_limits();
+    let mut reasons = match guard::judge(before.as_ref(), &after, surroundings, limits) {
+        Guard::Pass => Vec::new(),
+        Guard::Hold { reasons } => reasons,
+    };
+    let new = before.map_or_else(|| after.clone(), |before| after.difference(&before));
+    let hit = new.intersection(&judges.inbound);
+    let few = INBOUND_PEERS.max(judges.inbound.len() * INBOUND_SHARE_PERCENT / 100);
+    if hit.len() > few {
+        let samples = hit.iter().take(INBOUND_PEERS).collect();
+        reasons.push(HoldReason::HitsRecentPeers { count: hit.len() as u64, samples });
+    }
+    reasons
+}

@@ -1,0 +1,282 @@
+//! Feeds as they are in the wild: gone, slow, cut, huge, hostile. Whatever happens, the last good
+//! listing stays in force.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where something is wrong")]
+
+#[path = "support/feed_server.rs"]
+mod feed_server;
+mod support;
+
+use std::io::Write;
+use std::sync::{Arc, Mutex, mpsc};
+
+use feed_server::{Certificate, FeedServer, send, stall};
+use serde_json::{Value, json};
+use support::TestPlatform;
+
+fn plain() -> Value {
+    json!({"plain": {"levels": null}})
+}
+
+/// A feed of a server on loopback that has what it needs.
+fn settings(server: &FeedServer, path: &str) -> Value {
+    let ca = if server.ca.is_empty() { Value::Null } else { server.ca.as_str().into() };
+    json!({
+        "source": {"url": {"url": server.url(path), "ca": ca, "allow": ["private", "http"]}},
+        "format": plain(),
+        "within": 5,
+        "max_bytes": 4 << 20,
+        "max_unpacked": 8 << 20,
+    })
+}
+
+fn add(platform: &TestPlatform, name: &str, settings: &Value) -> Value {
+    platform.post("/api/v1/threat/feeds", json!({"name": name, "settings": settings}));
+    run(platform, name)
+}
+
+fn set(platform: &TestPlatform, name: &str, settings: &Value) -> Value {
+    let path = format!("/api/v1/threat/feeds/{name}");
+    let body = Some(json!({"settings": settings}));
+    let (status, answer) = platform.call("PUT", &path, Some(&platform.admin), body);
+    assert_eq!(status, 200, "{answer}");
+    run(platform, name)
+}
+
+fn run(platform: &TestPlatform, name: &str) -> Value {
+    platform.post(&format!("/api/v1/threat/feeds/{name}/run"), json!({}))
+}
+
+fn is_listed(platform: &TestPlatform, address: &str) -> bool {
+    platform.get(&format!("/api/v1/threat/why/{address}"))["listed"] == true
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[test]
+fn bad_answers_leave_the_last_good_listing_in_force() {
+    let platform = TestPlatform::start();
+    let (over, until) = mpsc::channel::<()>();
+    let until = Arc::new(Mutex::new(until));
+    let bomb = gzip(&vec![b'\n'; 64 << 20]);
+    let server = FeedServer::tls(Certificate::Good, move |asked, out| {
+        let path = asked.line.split(' ').nth(1).unwrap();
+        match path {
+            "/good" => send(out, "200 OK", "", b"198.51.100.1\n198.51.100.2\n"),
+            "/packed" => send(out, "200 OK", "", &gzip(b"198.51.100.1\n198.51.100.2\n")),
+            "/gone" => send(out, "404 Not Found", "", b"no"),
+            "/forbidden" => send(out, "403 Forbidden", "", b"no"),
+            "/broken" => send(out, "500 Oops", "", b"no"),
+            "/empty" => send(out, "200 OK", "", b""),
+            "/comments" => send(out, "200 OK", "", b"# nothing\n"),
+            "/html" => send(out, "200 OK", "", b"<!DOCTYPE html><html>Sign in</html>"),
+            "/utf16" => send(out, "200 OK", "", b"\xff\xfe1\0.\x002\0.\x003\0.\x004\0"),
+            "/binary" => send(out, "200 OK", "", &[0, 1, 2, 3, 4, 5, 6, 7]),
+            "/everything" => send(out, "200 OK", "", b"0.0.0.0/0\n::/0\n"),
+            "/names" => send(out, "200 OK", "", b"evil.example\n010.0.0.1\n0x7f.0.0.1\n"),
+            "/bomb" => send(out, "200 OK", "content-encoding: gzip\r\n", &bomb),
+            "/long-line" => {
+                write!(out, "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n")?;
+                (0..200).try_for_each(|_| out.write_all(&[b'1'; 1 << 20]))
+            }
+            "/long" => {
+                write!(out, "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n")?;
+                (0..200_000).try_for_each(|_| out.write_all(b"198.51.100.1 # again and again\n"))
+            }
+            "/cut" => write!(out, "HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n198.51.100.9\n"),
+            "/cut-gzip" => send(out, "200 OK", "", &gzip(&b"198.51.100.9\n".repeat(99))[..40]),
+            "/stall" => stall(out, &until),
+            "/around" => send(out, "302 Found", "location: /around\r\n", b""),
+            "/metadata" => {
+                let to = "location: https://169.254.169.254/latest/meta-data/\r\n";
+                send(out, "302 Found", to, b"")
+            }
+            "/nowhere" => send(out, "302 Found", "location: http://[::bad\r\n", b""),
+            "/garbage" => write!(out, "hello\r\n\r\n"),
+            _ => Ok(()),
+        }
+    });
+    let ran = add(&platform, "f", &settings(&server, "/good"));
+    assert_eq!((&ran["state"], &ran["entries"]), (&json!("good"), &json!(2)), "{ran}");
+    assert!(is_listed(&platform, "198.51.100.1"));
+
+    for (path, reason) in [
+        ("/gone", "404"),
+        ("/forbidden", "check the feed's header"),
+        ("/broken", "500"),
+        ("/empty", "empty"),
+        ("/comments", "empty"),
+        ("/html", "web page"),
+        ("/utf16", "UTF-8"),
+        ("/binary", "UTF-8"),
+        ("/everything", "none of 2 lines"),
+        ("/names", "none of 3 lines"),
+        ("/bomb", "larger than 8388608 bytes"),
+        ("/long-line", "longer than"),
+        ("/long", "4194304"),
+        ("/cut", "failed"),
+        ("/cut-gzip", "failed"),
+        ("/stall", "failed"),
+        ("/around", "more than 5 times"),
+        ("/metadata", "secrets"),
+        ("/nowhere", "no URL"),
+        ("/garbage", "could not reach"),
+        ("/closed", "could not reach"),
+    ] {
+        let ran = set(&platform, "f", &settings(&server, path));
+        let told = ran["failure"]["reason"].as_str().unwrap_or_default().to_owned();
+        assert!(told.contains(reason), "{path}: {reason:?} is not in {ran}");
+        assert_eq!(ran["entries"], 2, "{path}: the last listing stays");
+        assert!(is_listed(&platform, "198.51.100.2"), "{path}");
+        assert!(!is_listed(&platform, "198.51.100.9"), "{path}: half a list is none");
+    }
+    drop(over);
+    let ran = set(&platform, "f", &settings(&server, "/packed"));
+    assert_eq!((&ran["failure"], &ran["entries"]), (&json!(null), &json!(2)), "{ran}");
+
+    let metrics = platform.raw("GET", "/metrics", &[], b"");
+    let text = String::from_utf8(metrics.body).unwrap();
+    assert!(text.contains("xshield_threat_feed_entries{feed=\"f\"} 2"), "{text}");
+}
+
+#[test]
+fn servers_that_can_not_be_trusted_or_reached_are_told_apart() {
+    let platform = TestPlatform::start();
+    let expired =
+        FeedServer::tls(Certificate::Expired, |_, out| send(out, "200 OK", "", b"1.2.3.4\n"));
+    let other = FeedServer::tls(Certificate::Good, |_, out| send(out, "200 OK", "", b"1.2.3.4\n"));
+    let good = FeedServer::plain(|_, out| send(out, "200 OK", "", b"1.2.3.4\n"));
+    let mut foreign = settings(&other, "/");
+    foreign["source"]["url"]["ca"] = expired.ca.as_str().into();
+    let named = |url: &str, allow: Value| json!({"source": {"url": {"url": url, "allow": allow}}, "format": plain()});
+    let port = good.address.port();
+    for (name, settings, reason) in [
+        ("expired", settings(&expired, "/"), "xpired"),
+        ("foreign", foreign, "ertificate"),
+        ("nxdomain", named("https://nobody.invalid/", json!([])), "nobody.invalid"),
+        ("loopback", named("https://127.0.0.1/", json!([])), "this machine itself"),
+        ("mapped", named("https://[::ffff:127.0.0.1]/", json!([])), "this machine itself"),
+        ("decimal", named("https://2130706433/", json!([])), "this machine itself"),
+        ("localhost", named("https://localhost/", json!([])), "this machine itself"),
+        ("private", named("https://10.0.0.1/", json!([])), "a private address"),
+        ("metadata", named("http://169.254.169.254/", json!(["http", "private"])), "secrets"),
+        ("refused", named("https://127.0.0.1:1/", json!(["private"])), "could not reach"),
+    ] {
+        let ran = add(&platform, name, &settings);
+        let told = ran["failure"]["reason"].as_str().unwrap_or_default().to_owned();
+        assert!(told.contains(reason), "{name}: {reason:?} is not in {ran}");
+        assert_eq!((&ran["state"], &ran["failures"]), (&json!("failing"), &json!(1)), "{name}");
+    }
+    let url = format!("http://127.0.0.1:{port}/");
+    let ran = add(&platform, "allowed", &named(&url, json!(["http", "private"])));
+    assert_eq!(ran["entries"], 1, "{ran}");
+    let refused = json!({"name": "plain", "settings": named(&url, json!(["private"]))});
+    let (status, answer) =
+        platform.call("POST", "/api/v1/threat/feeds", Some(&platform.admin), Some(refused));
+    assert_eq!((status, &answer["field"]), (422, &json!("/source/url/url")), "{answer}");
+}
+
+#[test]
+fn secrets_stay_with_the_server_they_were_given_for() {
+    let platform = TestPlatform::start();
+    let elsewhere = FeedServer::plain(|_, out| send(out, "200 OK", "", b"198.51.100.1\n"));
+    let to = format!("location: {}\r\n", elsewhere.url("/list"));
+    let first = FeedServer::plain(move |asked, out| match asked.line.as_str() {
+        "GET /away HTTP/1.1" => send(out, "302 Found", &to, b""),
+        "GET /around HTTP/1.1" => send(out, "302 Found", "location: /list\r\n", b""),
+        _ => send(out, "200 OK", "", b"198.51.100.1\n"),
+    });
+    let mut feed = settings(&first, "/away");
+    feed["source"]["url"]["header"] = "x-key".into();
+    let body = json!({"name": "f", "settings": feed, "secret": "tell nobody"});
+    let made = platform.post("/api/v1/threat/feeds", body);
+    assert!(!made.to_string().contains("tell nobody") && made["has_secret"] == true, "{made}");
+    assert_eq!(run(&platform, "f")["failure"], json!(null));
+    assert!(first.asked().iter().all(|asked| asked.header("x-key") == Some("tell nobody")));
+    assert!(!elsewhere.asked().is_empty(), "the redirect was followed");
+    assert!(elsewhere.asked().iter().all(|asked| asked.header("x-key").is_none()));
+
+    feed["source"]["url"]["url"] = first.url("/around").into();
+    assert_eq!(set(&platform, "f", &feed)["failure"], json!(null));
+    let last = first.asked().pop().unwrap();
+    assert_eq!(
+        (last.line.as_str(), last.header("x-key")),
+        ("GET /list HTTP/1.1", Some("tell nobody"))
+    );
+
+    feed["source"]["url"]["url"] = elsewhere.url("/list").into();
+    let (status, answer) = platform.call(
+        "PUT",
+        "/api/v1/threat/feeds/f",
+        Some(&platform.admin),
+        Some(json!({"settings": feed})),
+    );
+    assert_eq!((status, &answer["field"]), (422, &json!("/secret")), "{answer}");
+
+    let keyed = FeedServer::plain(|_, out| send(out, "500 Oops", "", b""));
+    let mut in_url = settings(&keyed, "/list?key={key}");
+    in_url["source"]["url"]["url"] = keyed.url("/list?key={key}").into();
+    let body = json!({"name": "k", "settings": in_url, "secret": "s3cret"});
+    platform.post("/api/v1/threat/feeds", body);
+    let ran = run(&platform, "k");
+    assert!(!ran.to_string().contains("s3cret"), "{ran}");
+    assert_eq!(keyed.asked()[0].line, "GET /list?key=s3cret HTTP/1.1");
+    let audit = platform.get("/api/v1/audit");
+    assert!(!audit.to_string().contains("s3cret") && !audit.to_string().contains("tell nobody"));
+}
+
+#[test]
+fn what_has_not_changed_is_not_sent_again() {
+    let platform = TestPlatform::start();
+    let server = FeedServer::plain(|asked, out| {
+        let headers = "etag: \"v1\"\r\nlast-modified: Sat, 21 Nov 2026 06:00:00 GMT\r\n";
+        match asked.header("if-none-match") {
+            Some("\"v1\"") => send(out, "304 Not Modified", headers, b""),
+            _ => send(out, "200 OK", headers, b"198.51.100.1\n"),
+        }
+    });
+    add(&platform, "f", &settings(&server, "/"));
+    let before = server.asked().len();
+    let ran = run(&platform, "f");
+    assert_eq!((&ran["state"], &ran["entries"]), (&json!("good"), &json!(1)), "{ran}");
+    let asked = server.asked().pop().unwrap();
+    assert!(server.asked().len() > before);
+    assert_eq!(asked.header("if-none-match"), Some("\"v1\""));
+    assert_eq!(asked.header("if-modified-since"), Some("Sat, 21 Nov 2026 06:00:00 GMT"));
+}
+
+#[test]
+fn crowdsec_gives_everything_first_and_changes_then() {
+    let platform = TestPlatform::start();
+    let server = FeedServer::plain(|asked, out| {
+        let ban = |address: &str| json!({"scope": "Ip", "type": "ban", "value": address, "duration": "4h0m0s"});
+        let body = if asked.line.contains("startup=true") {
+            json!({"new": [ban("198.51.100.1"), ban("198.51.100.2")], "deleted": []})
+        } else {
+            json!({"new": [ban("198.51.100.3")], "deleted": [ban("198.51.100.1")]})
+        };
+        send(out, "200 OK", "", body.to_string().as_bytes())
+    });
+    let mut feed = settings(&server, "/v1/decisions/stream");
+    feed["format"] = "crowd-sec".into();
+    feed["exchange"] = "crowdsec".into();
+    let body = json!({"name": "lapi", "settings": feed});
+    platform.post("/api/v1/threat/feeds", body);
+    run(&platform, "lapi");
+    let mut ran = run(&platform, "lapi");
+    if server.asked().len() < 2 {
+        ran = run(&platform, "lapi");
+    }
+    assert_eq!(ran["entries"], 2, "{ran}");
+    for (address, listed) in
+        [("198.51.100.1", false), ("198.51.100.2", true), ("198.51.100.3", true)]
+    {
+        assert_eq!(is_listed(&platform, address), listed, "{address}");
+    }
+    let asked = server.asked();
+    assert!(asked[0].line.contains("startup=true") && asked[1].line.contains("startup=false"));
+}

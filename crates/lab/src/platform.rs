@@ -186,6 +186,17 @@ impl Platform {
         self.cli(lab, &arguments).map(drop)
     }
 
+    /// The files of threat lists that the platform gives out.
+    ///
+    /// # Errors
+    /// When they can't be listed.
+    pub fn threat_files(&self) -> Result<Vec<PathBuf>> {
+        let directory = self.data_dir().join("threat/files");
+        let listing = fs::read_dir(&directory)
+            .with_context(|| format!("could not list {}", directory.display()))?;
+        Ok(listing.flatten().map(|entry| entry.path()).collect())
+    }
+
     fn sign_in(&self, lab: &Lab) -> Result<()> {
         let url = format!("https://{}", self.address());
         let (password, ca) = (self.password_file(), self.ca_file());

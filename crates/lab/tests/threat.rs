@@ -50,6 +50,11 @@ impl Scene {
         enforce_listing(&self.shop.lab, host, address.parse()?, listed)
     }
 
+    /// Runs the platform's command line.
+    fn command(&self, arguments: &[&str]) -> Result<()> {
+        self.shop.platform.cli(&self.shop.lab, arguments).map(drop)
+    }
+
     fn reach(&self, from: &str, to: &str, port: u16) -> Result<[Outcome; 2]> {
         reach(&self.shop.lab, from, to, port)
     }
@@ -200,6 +205,95 @@ fn a_run_killed_at_any_step_leaves_a_whole_list_and_the_next_run_finishes() -> R
             ensure!(!run["problems"].to_string().contains("drift"), "after {step}: {run}");
             ensure!(dropped(scene.reach(stranger::NAME, "web", 443)?), "finished after {step}");
         }
+        Ok(())
+    })
+}
+
+#[test]
+fn event_only_shows_the_event_and_lets_it_pass() -> Result<()> {
+    in_lab("event_only_shows_the_event_and_lets_it_pass", || {
+        let scene = Scene::set()?;
+        scene.list_stranger()?;
+        scene.enforce("web", &V4.to_string(), true)?;
+        ensure!(dropped(scene.reach(stranger::NAME, "web", 443)?), "listed and blocked");
+        let list = |web: &xshield_lab::Host| -> Result<Vec<Value>> {
+            let kernel = Kernel::read(web)?;
+            let sets = kernel.in_table("xshield_threat", "set");
+            let lists = sets.filter(|set| set["name"].to_string().contains("hosts"));
+            Ok(lists.map(|set| serde_json::json!([set["handle"], set["elem"]])).collect())
+        };
+        let web = scene.shop.lab.host("web")?;
+        let before = list(web)?;
+
+        scene.command(&["threat", "mode", "set", "event-only", "--asset", "web"])?;
+        let run = wait::until("web only records", LIMIT, || {
+            let run = scene.run("web")?;
+            Ok((run.json["threat"]["inbound"] == "event-only").then_some(run.json))
+        })?;
+        ensure!(run["threat"]["change"] == "posture", "{run}");
+        ensure!(list(web)? == before, "the list itself was not touched");
+        ensure!(scene.reach(stranger::NAME, "web", 443)? == PASS, "recorded only");
+        scene.run("web")?;
+        let events = scene.events("web", 443)?;
+        for action in ["recorded", "blocked"] {
+            ensure!(events.iter().any(|event| event["action"] == action), "{action}: {events:?}");
+        }
+
+        scene.command(&["threat", "mode", "set", "inherit", "--asset", "web"])?;
+        wait::until("web blocks again", LIMIT, || {
+            let run = scene.run("web")?;
+            Ok((run.json["threat"]["inbound"] == "block").then_some(()))
+        })?;
+        ensure!(dropped(scene.reach(stranger::NAME, "web", 443)?), "blocked again");
+        Ok(())
+    })
+}
+
+#[test]
+fn an_exception_lets_one_address_of_a_listed_prefix_pass() -> Result<()> {
+    in_lab("an_exception_lets_one_address_of_a_listed_prefix_pass", || {
+        let scene = Scene::set()?;
+        scene.list(&["203.0.113.0/24", "2001:db8::/64"])?;
+        scene.enforce("web", &V4.to_string(), true)?;
+        ensure!(dropped(scene.reach(stranger::NAME, "web", 443)?), "both prefixes are listed");
+        let exception = ["threat", "exception", "add", &V4.to_string(), "--reason", "a customer"];
+        scene.command(&exception)?;
+        scene.enforce("web", &V4.to_string(), false)?;
+        let outcomes = scene.reach(stranger::NAME, "web", 443)?;
+        ensure!(outcomes == [Outcome::Passed, Outcome::Dropped], "{outcomes:?}");
+        scene.enforce("web", "203.0.113.67", true)?;
+        Ok(())
+    })
+}
+
+#[test]
+fn a_damaged_change_on_its_way_makes_the_host_fetch_the_whole_list() -> Result<()> {
+    in_lab("a_damaged_change_on_its_way_makes_the_host_fetch_the_whole_list", || {
+        let scene = Scene::set()?;
+        scene.list_stranger()?;
+        // Changes are made when they are asked for: another host asks first.
+        scene.enforce("db", &V4.to_string(), true)?;
+        scene.list(&[&V4.to_string(), &V6.to_string(), "192.0.2.77"])?;
+        scene.enforce("db", "192.0.2.77", true)?;
+        scene.list(&[&V4.to_string(), &V6.to_string(), "192.0.2.78"])?;
+        scene.enforce("db", "192.0.2.78", true)?;
+        let files = scene.shop.platform.threat_files()?;
+        let mut damaged = 0;
+        for file in files {
+            let mut bytes = std::fs::read(&file)?;
+            if bytes.get(4) == Some(&b'D') {
+                let middle = bytes.len() / 2;
+                bytes[middle] ^= 1;
+                std::fs::write(&file, bytes)?;
+                damaged += 1;
+            }
+        }
+        ensure!(damaged > 0, "the platform keeps changes");
+        let run = scene.run("web")?;
+        ensure!(run.json["problems"].to_string().contains("threat-delta-refused"), "{run:?}");
+        ensure!(run.json["threat"]["change"] == "loaded", "{run:?}");
+        ensure!(dropped(scene.reach(stranger::NAME, "web", 443)?), "listed all the same");
+        scene.enforce("web", "192.0.2.78", true)?;
         Ok(())
     })
 }

@@ -271,10 +271,10 @@ fn a_damaged_change_on_its_way_makes_the_host_fetch_the_whole_list() -> Result<(
     in_lab("a_damaged_change_on_its_way_makes_the_host_fetch_the_whole_list", || {
         let scene = Scene::set()?;
         scene.list_stranger()?;
-        // Changes are made when they are asked for: another host asks first.
-        scene.enforce("db", &V4.to_string(), true)?;
-        scene.list(&[&V4.to_string(), &V6.to_string(), "192.0.2.77"])?;
-        scene.enforce("db", "192.0.2.77", true)?;
+        for host in ["web", "db"] {
+            scene.enforce(host, &V4.to_string(), true)?;
+        }
+        // The change is made when it is asked for: another host asks first.
         scene.list(&[&V4.to_string(), &V6.to_string(), "192.0.2.78"])?;
         scene.enforce("db", "192.0.2.78", true)?;
         let files = scene.shop.platform.threat_files()?;

@@ -48,12 +48,15 @@ impl Run<'_> {
         if had_it_in_this_boot {
             self.note("drift", drift_text(what));
         }
-        self.threat_change(ThreatChange::Repaired);
         if is_there {
             // Taking the posture again repairs the chains.
+            self.threat_change(ThreatChange::Repaired);
             return Ok(());
         }
-        self.reload(&current)
+        self.threat.kernel = Kernel::Without;
+        self.reload(&current)?;
+        self.threat_change(ThreatChange::Repaired);
+        Ok(())
     }
 
     /// Puts the list on disk into the kernel again.
@@ -101,7 +104,6 @@ impl Run<'_> {
     pub(super) fn put_in_force(&mut self, made: Made) -> Result<(), ThreatFailure> {
         let Some(posture) = self.posture() else { return Ok(()) };
         let was_empty = self.threat.lists.current.is_none();
-        self.threat.kernel = Kernel::Touched;
         self.threat.lists.prepared = Some(made.list.clone());
         self.threat.store.save_lists(&self.threat.lists)?;
         self.threat.store.tidy(&self.threat.lists);
@@ -146,7 +148,12 @@ impl Run<'_> {
     pub(super) fn take_posture(&mut self, posture: Posture) -> Result<(), ThreatFailure> {
         let lists = &self.threat.lists;
         let same = lists.posture.as_ref() == Some(&posture);
-        if lists.current.is_none() || (same && self.threat.kernel == Kernel::AsLeft) {
+        let nothing_to_do = match self.threat.kernel {
+            Kernel::AsLeft => same,
+            Kernel::Touched => false,
+            Kernel::Without => true,
+        };
+        if lists.current.is_none() || nothing_to_do {
             return Ok(());
         }
         self.threat.table()?.set_posture(&posture)?;
@@ -191,6 +198,9 @@ impl Run<'_> {
     /// Reads back what the kernel holds. Only then a run has done what was ordered; and only then the
     /// next run needs not look again.
     pub(super) fn see_that_it_stands(&mut self) -> Result<(), ThreatFailure> {
+        if self.threat.kernel == Kernel::Without {
+            return Ok(());
+        }
         if self.threat.kernel == Kernel::AsLeft {
             // The policy may have been changed since; that leaves the list alone, but moves the
             // generation.
@@ -207,6 +217,9 @@ impl Run<'_> {
             return Ok(());
         }
         self.progress.threat.seen = None;
+        if !holds(&state, &current) {
+            self.threat.kernel = Kernel::Without;
+        }
         let action = "reading the threat list back";
         let what = "the kernel does not hold what was programmed".to_owned();
         Err(ThreatError::NotInForce { action, what }.into())
@@ -217,7 +230,7 @@ impl Run<'_> {
         let Some(current) = self.threat.lists.current.clone() else { return };
         let state = self.threat.table().and_then(|table| table.state());
         if !state.is_ok_and(|state| holds(&state, &current)) {
-            self.threat.lists.current = None;
+            self.threat.kernel = Kernel::Without;
         }
     }
 }
@@ -269,7 +282,10 @@ impl Threats {
             let (from, to) = (base.kernel_name().digest, made.list.kernel_name());
             let ElementChange { adds, removes } = change;
             match self.table()?.apply_delta(from, &to, adds, removes, posture) {
-                Ok(()) => return Ok(ThreatChange::Changed),
+                Ok(()) => {
+                    self.kernel = Kernel::Touched;
+                    return Ok(ThreatChange::Changed);
+                }
                 Err(error) if a_whole_load_helps(&error) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -280,9 +296,10 @@ impl Threats {
 
     /// Loads a list from disk into the kernel, in bounded memory.
     pub(super) fn load(&mut self, list: &KeptList, posture: &Posture) -> Result<(), ThreatFailure> {
-        self.kernel = Kernel::Touched;
         let elements = make::elements_of(self.store.open(list)?, list.expansion());
-        Ok(self.table()?.load_from(&list.kernel_name(), posture, elements)?)
+        self.table()?.load_from(&list.kernel_name(), posture, elements)?;
+        self.kernel = Kernel::Touched;
+        Ok(())
     }
 
     fn compare(&mut self, list: &KeptList) -> Result<Vec<Difference>, ThreatFailure> {

@@ -85,6 +85,8 @@ enum Kernel {
     AsLeft,
     /// It was read or changed in this run.
     Touched,
+    /// It does not hold the list.
+    Without,
 }
 
 impl Threats {
@@ -139,6 +141,8 @@ impl Run<'_> {
         let taken = wanted.map_or(Ok(()), |wanted| self.take_order(wanted));
         let carried_out = self.carry_out_order().and_then(|()| self.see_that_it_stands());
         match taken.and(carried_out) {
+            // Why it could not be repaired has been said.
+            Ok(()) if self.threat.kernel == Kernel::Without => {}
             Ok(()) => self.progress.threat.failure = None,
             Err(error) => self.threat_failed(&error),
         }
@@ -150,6 +154,9 @@ impl Run<'_> {
         let (list, verify_every) = (order.list.clone(), order.verify_every);
         let Some(wanted) = list else { return self.take_list_out() };
         self.bring_list(&wanted)?;
+        if self.threat.kernel == Kernel::Without {
+            return Ok(());
+        }
         if let Some(posture) = self.posture() {
             self.take_posture(posture)?;
         }

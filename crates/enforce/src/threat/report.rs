@@ -6,6 +6,7 @@ use xshield_threat::ThreatMode;
 use xshield_wire::message::ReportBody;
 use xshield_wire::threat::{ThreatReport, ThreatStanding};
 
+use super::Kernel;
 use super::matches::{self, Behind, Context};
 use crate::cycle::Run;
 use crate::delivery::new_losses;
@@ -61,7 +62,8 @@ impl Run<'_> {
 
     /// How the host stands, in the words of a check-in.
     pub(crate) fn threat_standing(&self) -> ThreatStanding {
-        let list = self.threat.lists.current.as_ref();
+        let in_kernel = self.threat.kernel != Kernel::Without;
+        let list = self.threat.lists.current.as_ref().filter(|_| in_kernel);
         let posture = self.threat.lists.posture.as_ref().filter(|_| list.is_some());
         ThreatStanding {
             order: self.threat.order.as_ref().map(|order| order.name()),

@@ -7,7 +7,7 @@ use xshield_enforce::outcome::ThreatChange;
 use xshield_wire::threat::{ThreatFileKind, ThreatPath};
 use xshield_wire::{Bytes, envelope};
 
-use crate::host::{codes, listed, on_a_host};
+use crate::host::{codes, listed, on_a_host, sh};
 use crate::platform::{Spoil, order, set};
 
 #[test]
@@ -186,6 +186,23 @@ fn a_list_of_all_addresses_is_refused_by_the_kernels_side_too() {
         platform.order(3, "192.0.2.2");
         host.run_well(ThreatChange::Changed);
         assert_eq!(host.list_files().len(), 1);
+    });
+}
+
+#[test]
+fn a_list_that_can_not_be_repaired_is_not_said_to_be_in_force() {
+    on_a_host(|platform, host| {
+        platform.order(1, "192.0.2.1");
+        host.run_well(ThreatChange::Loaded);
+        // In the place of ours, a chain that hangs elsewhere: the kernel does not move chains.
+        sh("nft flush ruleset; nft add table inet xshield_threat;
+            nft 'add chain inet xshield_threat input { type filter hook output priority 9; }'");
+        let outcome = host.run();
+        assert!(outcome.threat.list.is_none(), "{outcome:?}");
+        let told = platform.script(|script| script.check_ins.last().unwrap().threat.clone());
+        let told = told.unwrap();
+        assert!(told.failure.is_some() && told.list.is_none(), "{told:?}");
+        assert_eq!(outcome.status, RunStatus::Failed);
     });
 }
 

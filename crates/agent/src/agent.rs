@@ -101,6 +101,8 @@ pub struct State {
     pub queue: Vec<Report>,
     /// When the next cycle is due if nothing else happens.
     pub due: Instant,
+    /// Where the next cycle is to leave diagnostics.
+    pub archive: Option<PathBuf>,
     /// Measures what the agent uses.
     pub meter: Meter,
     /// Whether it uses more than it may: what is optional rests.
@@ -143,6 +145,7 @@ impl Agent {
             polling: "not begun".to_owned(),
             queue: Vec::new(),
             due: Instant::now(),
+            archive: None,
             meter: Meter::new(started),
             throttled: false,
             wakes: BTreeSet::new(),

@@ -54,9 +54,9 @@ impl Worker<'_> {
         let agent = self.agent;
         let loaded = agent.loaded();
         let settings = agent.settings();
-        let (reports, usage) = {
+        let (reports, usage, archive) = {
             let mut state = agent.state();
-            (state.queue.clone(), state.meter.read())
+            (state.queue.clone(), state.meter.read(), state.archive.take())
         };
         let sent: Vec<_> = reports.iter().map(|report| report.batch).collect();
         // What someone did to the firewall is put right before the platform is told.
@@ -68,6 +68,7 @@ impl Worker<'_> {
             reports,
             contact: if spare { Contacting::Spare } else { Contacting::Ask },
             patience: Some(PATIENCE),
+            archive,
             recent_log: agent.log.recent(),
         };
         agent.log.debug(&format!("a cycle begins: {wakes:?}"));

@@ -484,6 +484,7 @@ impl Run<'_> {
         step("spooled");
         self.deliver();
         self.serve_diagnostics()?;
+        self.leave_diagnostics();
         self.publish_debug_log(LogEnd::Open);
         self.keep_session();
         self.outcome.routes = self.routes();

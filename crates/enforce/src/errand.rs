@@ -1,5 +1,6 @@
 //! What a run is sent with, besides the configuration: nothing for Spark, more for a resident program.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use xshield_wire::control::{HostConfiguration, Usage};
@@ -20,6 +21,8 @@ pub struct Errand {
     /// For how long reports are delivered; what is left waits for the next run. `None`: until nothing
     /// is left.
     pub patience: Option<Duration>,
+    /// Where diagnostics are to be put on this host, when someone here asks for them.
+    pub archive: Option<PathBuf>,
     /// The program's last lines of log, for diagnostics.
     pub recent_log: Vec<String>,
 }

@@ -101,7 +101,7 @@ fn carry_out(line: &CommandLine) -> Result<(), Box<dyn Error>> {
         Command::Explain { packet } => {
             (Request::Explain { packet: packet.clone() }, show::explanation)
         }
-        Command::Diag => (Request::Diagnostics, show::plain),
+        Command::Diag => (Request::Diagnostics, |answer| show::plain(&answer["path"])),
         Command::Run => (Request::Run, |_| "a cycle runs".to_owned()),
         Command::LogLevel { level } => {
             (Request::LogLevel { level: *level }, |answer| show::plain(&answer["level"]))

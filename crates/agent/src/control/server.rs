@@ -17,6 +17,8 @@ use xshield_enforce::{Packet, verbs};
 use super::{Answer, LONGEST_REQUEST, Request};
 use crate::agent::{Agent, Wake};
 
+/// Where diagnostics that someone on this host asks for are left, in the state directory.
+const ARCHIVE: &str = "diagnostics/local.tar.gz";
 /// How long a caller may take to ask and to take the answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -109,9 +111,7 @@ fn carry_out(agent: &Agent, request: &Request) -> Answer {
             })),
             Err(error) => Answer::Error(chain(&error)),
         },
-        Request::Diagnostics => {
-            Answer::Error("diagnostics are collected by a command of the platform".to_owned())
-        }
+        Request::Diagnostics => diagnose(agent),
         Request::Run => {
             agent.wake(Wake::Asked);
             Answer::Ok(Value::Null)
@@ -126,6 +126,26 @@ fn carry_out(agent: &Agent, request: &Request) -> Answer {
             }
             Answer::Ok(json!({ "level": agent.log.level() }))
         }
+    }
+}
+
+/// A cycle collects: it alone has everything at hand.
+fn diagnose(agent: &Agent) -> Answer {
+    let path = agent.config(|config| config.state_directory.join(ARCHIVE));
+    if let Err(error) = fs::remove_file(&path)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        return Answer::Error(format!("{} can't be replaced: {error}", path.display()));
+    }
+    let Some(cycles) = agent.wait_for_idle() else {
+        return Answer::Error("the agent is about to end".to_owned());
+    };
+    agent.state().archive = Some(path.clone());
+    agent.wake(Wake::Asked);
+    let _ = agent.wait_for_cycle_after(cycles);
+    match path.exists() {
+        true => Answer::Ok(json!({ "path": path })),
+        false => Answer::Error("nothing could be collected; see the agent's log".to_owned()),
     }
 }
 

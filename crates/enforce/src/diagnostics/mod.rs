@@ -6,7 +6,7 @@ mod reach;
 mod redact;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -98,6 +98,19 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Puts diagnostics where someone on this host wants them.
+    pub(crate) fn leave_diagnostics(&mut self) {
+        let Some(path) = &self.cycle.errand.archive else { return };
+        let write = |archive: Vec<u8>| -> Result<(), DiagnosticsError> {
+            make_directory(path)?;
+            Ok(files::write(path, &archive, Access::Private)?)
+        };
+        let collected = self.collect().map_err(DiagnosticsError::Pack);
+        if let Err(error) = collected.and_then(write) {
+            self.outcome.problems.push(problem("diagnostics", &error));
+        }
+    }
+
     /// `None`: the next run goes on.
     fn serve(&mut self, wanted: &Wanted, until: Instant) -> Option<CommandResult> {
         let now = self.cycle.surroundings.now();
@@ -142,12 +155,7 @@ impl Run<'_> {
             return Ok(archive.to_vec());
         }
         let archive = self.collect().map_err(DiagnosticsError::Pack)?;
-        if let Some(directory) = path.parent() {
-            std::fs::create_dir_all(directory).map_err(|source| DiagnosticsError::Directory {
-                path: directory.to_owned(),
-                source,
-            })?;
-        }
+        make_directory(&path)?;
         files::write(&path, &files::seal(&archive), Access::Private)?;
         step("collected-diagnostics");
         Ok(archive)
@@ -197,4 +205,11 @@ impl Run<'_> {
         };
         self.put(ReportBody::Agent { events: vec![event] });
     }
+}
+
+/// The directory of a file.
+fn make_directory(file: &Path) -> Result<(), DiagnosticsError> {
+    let Some(directory) = file.parent() else { return Ok(()) };
+    std::fs::create_dir_all(directory)
+        .map_err(|source| DiagnosticsError::Directory { path: directory.to_owned(), source })
 }

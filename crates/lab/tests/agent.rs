@@ -66,7 +66,7 @@ fn a_synchronized_policy_is_in_force_by_notification_alone() -> Result<()> {
 fn what_someone_flushed_comes_back_and_the_platform_hears_of_it() -> Result<()> {
     in_lab("what_someone_flushed_comes_back_and_the_platform_hears_of_it", || {
         let shop = Shop::start()?;
-        let _agents = agents(&shop, "heartbeat-seconds: 2")?;
+        let _agents = agents(&shop, RARE_HEARTBEAT)?;
         shop.commit()?;
         all_enforce(&shop, 1)?;
         let db = shop.lab.host("db")?;
@@ -79,7 +79,44 @@ fn what_someone_flushed_comes_back_and_the_platform_hears_of_it() -> Result<()> 
         wait::until("the rules are back", SOON, || {
             Ok((!Kernel::read(db)?.tables().is_empty()).then_some(()))
         })?;
-        shop.verify()
+        shop.verify()?;
+        wait::until("the platform hears of it", SOON, || {
+            let told = shop.platform.cli(&shop.lab, &["agent-events", "--json"])?;
+            Ok((told.contains("tampered") && told.contains("repaired")).then_some(()))
+        })
+    })
+}
+
+#[test]
+fn commands_are_carried_out_at_once_and_diagnostics_arrive_without_secrets() -> Result<()> {
+    in_lab("commands_are_carried_out_at_once_and_diagnostics_arrive_without_secrets", || {
+        let shop = Shop::start()?;
+        let _agents = agents(&shop, RARE_HEARTBEAT)?;
+        let give = |kind: &str| {
+            shop.platform.cli(&shop.lab, &["command", kind, "--asset", "web", "--wait"])
+        };
+        for kind in ["run-now", "resend", "debug-on", "diagnostics", "debug-off"] {
+            give(kind)?;
+        }
+        let archive = shop.lab.host("platform")?.dir().join("diagnostics.tar.gz");
+        let path = archive.to_string_lossy().into_owned();
+        shop.platform.cli(&shop.lab, &["diagnostics", "get", "web", "-o", &path])?;
+        let unpacked = |name: &str| -> Result<String> {
+            let output =
+                std::process::Command::new("tar").args(["-xzOf", &path, name]).output()?;
+            anyhow::ensure!(output.status.success(), "{output:?}");
+            Ok(String::from_utf8(output.stdout)?)
+        };
+        let summary = unpacked("summary.txt")?;
+        assert!(summary.contains("reached      platform, direct"), "{summary}");
+        let configuration = unpacked("own/configuration.txt")?;
+        let key = std::fs::read_to_string(shop.lab.host("web")?.file(agent::CONFIG))?;
+        let key = key.lines().find_map(|line| line.trim().strip_prefix("enforcement-key: "));
+        let key = key.map(|key| key.trim_matches('"')).unwrap_or("xek1_");
+        assert!(!configuration.contains(key), "{configuration}");
+        let log = shop.platform.cli(&shop.lab, &["debug-log", "web"])?;
+        assert!(log.contains("/host/v1/check-in"), "{log}");
+        Ok(())
     })
 }
 

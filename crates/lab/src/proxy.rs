@@ -1,8 +1,10 @@
 //! A small HTTP proxy that only knows CONNECT (RFC 9110, section 9.3.6), and ways for it to fail. It
 //! writes down who asked for what, and with which credentials.
 
+use std::fmt;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv6Addr, Shutdown, TcpListener, TcpStream};
+use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -16,22 +18,45 @@ const OPEN: &str = "open";
 const NO_CREDENTIALS: &str = "no credentials";
 
 /// What a proxy does with those who ask.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Behaviour {
     /// Connects them.
     Connect,
+    /// Connects them, and closes both ends when so many bytes have come from the server.
+    Cut {
+        /// Bytes.
+        after: u64,
+    },
     /// Answers 502.
     Refuse,
     /// Listens to them and never says a word.
     Silent,
 }
 
-impl Behaviour {
-    fn argument(self) -> &'static str {
+impl fmt::Display for Behaviour {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Connect => "connect",
-            Self::Refuse => "refuse",
-            Self::Silent => "silent",
+            Self::Connect => f.write_str("connect"),
+            Self::Cut { after } => write!(f, "cut={after}"),
+            Self::Refuse => f.write_str("refuse"),
+            Self::Silent => f.write_str("silent"),
+        }
+    }
+}
+
+impl FromStr for Behaviour {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "connect" => Ok(Self::Connect),
+            "refuse" => Ok(Self::Refuse),
+            "silent" => Ok(Self::Silent),
+            _ => {
+                let bytes = text.strip_prefix("cut=").and_then(|bytes| bytes.parse().ok());
+                let after = bytes.context("expected connect, cut=BYTES, refuse or silent")?;
+                Ok(Self::Cut { after })
+            }
         }
     }
 }
@@ -56,7 +81,7 @@ impl Proxy {
         authorization: Option<&str>,
     ) -> Result<Self> {
         let mut command = host.command(programs.lab());
-        command.args(["proxy", &port.to_string(), behaviour.argument()]);
+        command.args(["proxy", &port.to_string(), &behaviour.to_string()]);
         if let Some(authorization) = authorization {
             command.args(["--authorization", authorization]);
         }
@@ -86,7 +111,7 @@ impl Proxy {
 pub struct ProxyArgs {
     /// TCP port, on IPv4 and IPv6.
     port: u16,
-    /// What it does with those who ask.
+    /// What it does with those who ask: connect, cut=BYTES, refuse or silent.
     behaviour: Behaviour,
     /// The `Proxy-Authorization` that it wants.
     #[arg(long)]
@@ -129,7 +154,7 @@ fn serve(mut client: TcpStream, args: &ProxyArgs) -> Result<()> {
         "407 Proxy Authentication Required"
     } else {
         match args.behaviour {
-            Behaviour::Connect => "200 Connection established",
+            Behaviour::Connect | Behaviour::Cut { .. } => "200 Connection established",
             Behaviour::Refuse => "502 Bad Gateway",
             Behaviour::Silent => "(silence)",
         }
@@ -146,19 +171,30 @@ fn serve(mut client: TcpStream, args: &ProxyArgs) -> Result<()> {
         if answer.starts_with("407") { "Proxy-Authenticate: Basic realm=lab\r\n" } else { "" };
     client.write_all(format!("HTTP/1.1 {answer}\r\n{realm}\r\n").as_bytes())?;
     match server {
-        Some(server) => tunnel(client, server),
+        Some(server) => {
+            let most = match args.behaviour {
+                Behaviour::Cut { after } => after,
+                _ => u64::MAX,
+            };
+            tunnel(client, server, most)
+        }
         None => Ok(()),
     }
 }
 
-fn tunnel(client: TcpStream, server: TcpStream) -> Result<()> {
+/// Both ways, until either end closes or `most` bytes have come from the server.
+fn tunnel(client: TcpStream, server: TcpStream, most: u64) -> Result<()> {
     let (up_from, up_to) = (client.try_clone()?, server.try_clone()?);
+    let both = [client.try_clone()?, server.try_clone()?];
     let upwards = std::thread::spawn(move || copy(up_from, up_to));
-    copy(server, client);
+    copy(server.take(most), client);
+    for end in both {
+        let _closed_already = end.shutdown(Shutdown::Both);
+    }
     upwards.join().map_err(|_| anyhow::anyhow!("a tunnel panicked"))
 }
 
-fn copy(mut from: TcpStream, mut to: TcpStream) {
+fn copy(mut from: impl Read, mut to: TcpStream) {
     // Either end may close whenever it likes; then both are closed.
     let _ended = std::io::copy(&mut from, &mut to);
     let _closed_already = to.shutdown(Shutdown::Both);

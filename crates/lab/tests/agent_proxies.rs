@@ -1,0 +1,385 @@
+//! The agent behind proxies that die, refuse and cut: it always finds a way, policies come through it,
+//! and every denied packet is counted once.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+use xshield_lab::agent;
+use xshield_lab::privilege::{in_lab, is_real_root};
+use xshield_lab::probe::{self, Outcome, Port, Probe};
+use xshield_lab::proxy::{Behaviour, Proxy};
+use xshield_lab::real_proxy::{Access, Kind, RealProxy};
+use xshield_lab::shop::Shop;
+use xshield_lab::{Host, Running, wait};
+
+const SOON: Duration = Duration::from_secs(90);
+/// The host that enforces.
+const HOST: &str = "db";
+const PROXIES: (&str, u8) = ("proxy", 50);
+const SQUID: u16 = 3128;
+const TINY: u16 = 4128;
+/// `s3cret-proxy`.
+const PASSWORD: &str = "czNjcmV0LXByb3h5";
+/// A port that no policy opens.
+const CLOSED: u16 = 9999;
+/// Short, so that what is counted is delivered soon.
+const HEARTBEAT: &str = "heartbeat-seconds: 3";
+
+struct Story {
+    shop: Shop,
+    agent: Option<Running>,
+    sent: u64,
+}
+
+impl Story {
+    /// The shop with a host for proxies; db can't reach the platform by itself.
+    fn begin() -> Result<Self> {
+        let mut shop = Shop::start()?;
+        shop.lab.add_host(PROXIES.0, PROXIES.1)?;
+        let story = Self { shop, agent: None, sent: 0 };
+        let attacker = story.host("attacker")?;
+        let count = format!(
+            "table inet count {{
+                counter closed {{ }}
+                chain output {{
+                    type filter hook output priority 0;
+                    udp dport {CLOSED} counter name closed
+                }}
+            }}"
+        );
+        attacker.run("nft", [&count])?;
+        let configuration = story.shop.platform.host_configuration(&story.shop.lab)?;
+        agent::register(&story.shop.lab, story.db()?, &configuration, HEARTBEAT)?;
+        story.block_direct_way()?;
+        Ok(story)
+    }
+
+    fn host(&self, name: &str) -> Result<&Host> {
+        self.shop.lab.host(name)
+    }
+
+    fn db(&self) -> Result<&Host> {
+        self.host(HOST)
+    }
+
+    fn block_direct_way(&self) -> Result<()> {
+        self.db()?.run("ip", ["route", "add", "blackhole", "10.77.0.1/32"]).map(drop)
+    }
+
+    fn open_direct_way(&self) -> Result<()> {
+        self.db()?.run("ip", ["route", "del", "blackhole", "10.77.0.1/32"]).map(drop)
+    }
+
+    fn start_agent(&mut self) -> Result<()> {
+        self.agent = Some(agent::start(&self.shop.lab, self.db()?)?);
+        Ok(())
+    }
+
+    /// As a service manager does it.
+    fn stop_agent(&mut self) -> Result<()> {
+        if let Some(agent) = self.agent.take() {
+            let said = agent.output()?;
+            ensure!(agent.stop()?.success(), "{said}");
+        }
+        Ok(())
+    }
+
+    fn start_proxy(&self, kind: Kind) -> Result<RealProxy> {
+        let port = match kind {
+            Kind::Squid => SQUID,
+            Kind::Tinyproxy => TINY,
+        };
+        RealProxy::start(self.host(PROXIES.0)?, kind, port, Access::Password)
+    }
+
+    /// Lines of the configuration, changed as operators do it.
+    fn update_config(&self, proxies: &str, users: &str, passwords: &str) -> Result<()> {
+        let param = "configuration.proxy;configuration.proxy-user;configuration.proxy-password";
+        let value = format!("{proxies};{users};{passwords}");
+        let arguments = ["updateConfig", "--param", param, "--value", &value];
+        let output = agent::command(&self.shop.lab, self.db()?, &arguments)?;
+        ensure!(output.status.success(), "{output:?}");
+        Ok(())
+    }
+
+    fn status(&self) -> Result<Value> {
+        agent::status(&self.shop.lab, self.db()?)
+    }
+
+    /// Waits for a cycle that reached the platform by this way.
+    fn reaches_by(&self, route: &str) -> Result<()> {
+        wait::until(&format!("the platform is reached by {route}"), SOON, || {
+            let status = self.status()?;
+            let reached = status["last_cycle"]["outcome"]["platform"] == "reached";
+            Ok((reached && used(&status).as_deref() == Some(route)).then_some(()))
+        })
+        .with_context(|| format!("{:#}", self.status().unwrap_or_default()["last_cycle"]))
+    }
+
+    /// Sees `count` more cycles, all by this way.
+    fn stays_with(&self, route: &str, count: usize) -> Result<()> {
+        for _ in 0..count {
+            let before = self.status()?["last_cycle"]["ended"].clone();
+            wait::until("the next cycle", SOON, || {
+                let status = self.status()?;
+                ensure!(used(&status).as_deref() == Some(route), "left {route}: {status}");
+                Ok((status["last_cycle"]["ended"] != before).then_some(()))
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Commits a policy in which app reaches one port of db, and sees it in force by packets.
+    fn only_open(&self, port: u16) -> Result<()> {
+        self.shop.commit_edited(|text| {
+            let before = "[segment:app], services: [tcp], process: postgres";
+            text.replace(before, &format!("[10.77.0.12], services: [tcp/{port}]"))
+        })?;
+        wait::until(&format!("port {port} alone is open"), SOON, || {
+            let open = |port| Ok::<_, anyhow::Error>(self.probe(port)? == Outcome::Passed);
+            Ok((open(port)? && !open(other(port))?).then_some(()))
+        })
+    }
+
+    fn probe(&self, port: u16) -> Result<Outcome> {
+        let probe = Probe {
+            address: IpAddr::from(self.db()?.v4()),
+            port: Port::Tcp(port),
+            patience: Duration::from_secs(1),
+            nonce: "open?".to_owned(),
+        };
+        let outcomes = probe::send(self.host("app")?, self.shop.lab.programs(), &[probe])?;
+        outcomes.first().copied().context("no outcome")
+    }
+
+    /// Sends datagrams to a closed port of db, each from a port of its own.
+    fn knock(&mut self, datagrams: u64) -> Result<()> {
+        let to = self.db()?.v4();
+        let script =
+            format!("for i in $(seq {datagrams}); do echo x > /dev/udp/{to}/{CLOSED}; done");
+        self.host("attacker")?.run("bash", ["-c", &script])?;
+        self.sent += datagrams;
+        Ok(())
+    }
+
+    /// What left the attacker, as its own kernel counted.
+    fn counted_outside(&self) -> Result<u64> {
+        let list = ["-j", "list", "counter", "inet", "count", "closed"];
+        let text = self.host("attacker")?.run("nft", list)?;
+        let listed: Value = serde_json::from_str(&text)?;
+        let items = listed["nftables"].as_array().context("a list")?;
+        let counter = items.iter().find_map(|item| item.get("counter")).context("a counter")?;
+        counter["packets"].as_u64().context("a number")
+    }
+
+    /// The denied packets that the platform has counted.
+    fn counted_by_platform(&self) -> Result<u64> {
+        let port = CLOSED.to_string();
+        let list = ["events", "--asset", HOST, "--kind", "denied", "--port", &port];
+        let events = self.shop.platform.json(&self.shop.lab, &list)?;
+        let items = events["items"].as_array().or(events.as_array()).context("a list of events")?;
+        Ok(items.iter().filter_map(|event| event["packets"].as_u64()).sum())
+    }
+
+    /// Every packet is counted, and none twice, however often the agent starts again.
+    fn each_counted_once(&mut self) -> Result<()> {
+        let outside = self.counted_outside()?;
+        ensure!(outside == self.sent, "sent {} and counted {outside}", self.sent);
+        wait::until("every denied packet is counted", SOON, || {
+            Ok((self.counted_by_platform()? >= outside).then_some(()))
+        })
+        .with_context(|| format!("{:?} of {outside}", self.counted_by_platform()))?;
+        self.stop_agent()?;
+        self.start_agent()?;
+        wait::until("the new agent reaches the platform", SOON, || {
+            let outcome = self.status()?["last_cycle"]["outcome"].clone();
+            Ok((outcome["platform"] == "reached" && outcome["waiting"] == 0).then_some(()))
+        })?;
+        let counted = self.counted_by_platform()?;
+        ensure!(counted == outside, "{counted} counted of {outside}");
+        Ok(())
+    }
+
+    /// Neither the password nor what it looks like in base64 or in a header is anywhere to be read.
+    fn keeps_secrets(&self) -> Result<()> {
+        let agent = self.agent.as_ref().context("the agent runs")?;
+        let mut texts = vec![agent.output()?, self.shop.platform.log()?];
+        for command in ["status", "telemetry", "policy"] {
+            let output = agent::command(&self.shop.lab, self.db()?, &[command, "--json"])?;
+            texts.push(String::from_utf8_lossy(&output.stdout).into_owned());
+        }
+        for secret in ["s3cret", PASSWORD, "c3Bhcms6czNj"] {
+            ensure!(texts.iter().all(|text| !text.contains(secret)), "{secret} is shown");
+        }
+        Ok(())
+    }
+}
+
+/// The route in use.
+fn used(status: &Value) -> Option<String> {
+    let routes = status["last_cycle"]["outcome"]["routes"].as_array()?;
+    let route = routes.iter().find(|route| route["in_use"] == true)?;
+    Some(route["route"].as_str()?.to_owned())
+}
+
+/// The policies of these tests open the one or the other.
+fn other(port: u16) -> u16 {
+    if port == 22 { 5432 } else { 22 }
+}
+
+fn through(port: u16) -> String {
+    format!("proxy 10.77.0.{}:{port}", PROXIES.1)
+}
+
+fn address(port: u16) -> String {
+    format!("http://10.77.0.{}:{port}", PROXIES.1)
+}
+
+#[test]
+fn proxies_die_one_after_the_other_and_nothing_is_lost() -> Result<()> {
+    in_lab("proxies_die_one_after_the_other_and_nothing_is_lost", || {
+        if !is_real_root()? {
+            eprintln!("SKIPPED: squid gives up root's rights, which takes a real root");
+            return Ok(());
+        }
+        let mut story = Story::begin()?;
+        let squid = story.start_proxy(Kind::Squid)?;
+        let tiny = story.start_proxy(Kind::Tinyproxy)?;
+        // Known to the first only; the second is added while the agent runs.
+        story.db()?.run(
+            story.shop.lab.programs().agent()?,
+            [
+                "updateProxy",
+                &format!("--proxy={}", address(SQUID)),
+                "--proxyUser=spark",
+                &format!("--proxyPassword={PASSWORD}"),
+            ],
+        )?;
+        story.start_agent()?;
+        story.reaches_by(&through(SQUID))?;
+        let both = [SQUID, TINY].map(address).join(",");
+        story.update_config(&both, "spark,spark", &format!("{PASSWORD},{PASSWORD}"))?;
+        story.shop.platform.tag(&story.shop.lab, HOST, &tags(&story.shop)?)?;
+        story.only_open(5432)?;
+        story.knock(7)?;
+        story.reaches_by(&through(SQUID))?;
+        ensure!(tiny.passed()?.is_empty(), "{}", tiny.everything()?);
+
+        drop(squid);
+        story.knock(3)?;
+        story.reaches_by(&through(TINY))?;
+        story.only_open(22)?;
+        story.knock(5)?;
+        let squid = story.start_proxy(Kind::Squid)?;
+        story.stays_with(&through(TINY), 3)?;
+        ensure!(squid.passed()?.is_empty(), "{}", squid.everything()?);
+
+        drop((squid, tiny));
+        story.knock(4)?;
+        story.open_direct_way()?;
+        story.reaches_by("direct")?;
+        story.only_open(5432)?;
+        let squid = story.start_proxy(Kind::Squid)?;
+        story.knock(6)?;
+        story.stays_with("direct", 3)?;
+        ensure!(squid.passed()?.is_empty(), "{}", squid.everything()?);
+        story.keeps_secrets()?;
+        story.each_counted_once()
+    })
+}
+
+#[test]
+fn a_proxy_that_refuses_or_cuts_is_passed_over() -> Result<()> {
+    in_lab("a_proxy_that_refuses_or_cuts_is_passed_over", || {
+        let mut story = Story::begin()?;
+        let proxies = story.host(PROXIES.0)?;
+        let programs = story.shop.lab.programs();
+        let start = |port, behaviour| Proxy::start(proxies, programs, port, behaviour, None);
+        // In the middle of the handshake, and in the middle of what comes after it.
+        let ways = [
+            (3001, Behaviour::Refuse),
+            (3002, Behaviour::Cut { after: 300 }),
+            (3003, Behaviour::Cut { after: 900 }),
+            (3004, Behaviour::Connect),
+        ];
+        let running: Vec<Proxy> =
+            ways.iter().map(|&(port, way)| start(port, way)).collect::<Result<_>>()?;
+        let list = ways.map(|(port, _)| address(port)).join(",");
+        story.update_config(&list, "", "")?;
+        story.start_agent()?;
+        story.reaches_by(&through(3004))?;
+        for proxy in &running {
+            ensure!(!proxy.requests()?.is_empty(), "{proxy:?} was never asked");
+        }
+        story.shop.platform.tag(&story.shop.lab, HOST, &tags(&story.shop)?)?;
+        story.only_open(5432)?;
+        story.knock(5)?;
+        story.each_counted_once()
+    })
+}
+
+#[test]
+fn answers_cut_in_their_middle_repeat_no_report() -> Result<()> {
+    in_lab("answers_cut_in_their_middle_repeat_no_report", || {
+        let mut story = Story::begin()?;
+        story.open_direct_way()?;
+        story.start_agent()?;
+        story.reaches_by("direct")?;
+        story.shop.platform.tag(&story.shop.lab, HOST, &tags(&story.shop)?)?;
+        story.only_open(5432)?;
+        story.block_direct_way()?;
+        // Each lets a little more of the conversation through than the one before.
+        for (port, after) in (3100..).zip((1_000..6_000).step_by(1_000)) {
+            let cut = Proxy::start(
+                story.host(PROXIES.0)?,
+                story.shop.lab.programs(),
+                port,
+                Behaviour::Cut { after },
+                None,
+            )?;
+            story.knock(2)?;
+            story.update_config(&address(port), "", "")?;
+            wait::until("the proxy was asked", SOON, || {
+                Ok((!cut.requests()?.is_empty()).then_some(()))
+            })?;
+        }
+        story.open_direct_way()?;
+        story.reaches_by("direct")?;
+        story.each_counted_once()
+    })
+}
+
+#[test]
+fn what_is_seen_while_the_platform_is_gone_is_told_when_it_is_back() -> Result<()> {
+    in_lab("what_is_seen_while_the_platform_is_gone_is_told_when_it_is_back", || {
+        let mut story = Story::begin()?;
+        story.open_direct_way()?;
+        story.start_agent()?;
+        story.reaches_by("direct")?;
+        story.shop.platform.tag(&story.shop.lab, HOST, &tags(&story.shop)?)?;
+        story.only_open(5432)?;
+        story.shop.platform.stop()?;
+        story.knock(8)?;
+        wait::until("the agent knows", SOON, || {
+            let outcome = story.status()?["last_cycle"]["outcome"].clone();
+            Ok((outcome["status"] == "platform-unreachable").then_some(()))
+        })?;
+        // An agent that was killed meanwhile finds what it had written down.
+        story.agent = None;
+        story.start_agent()?;
+        story.knock(4)?;
+        ensure!(story.probe(22)? == Outcome::Dropped, "the last policy is not in force");
+        ensure!(story.probe(5432)? == Outcome::Passed, "the last policy is not in force");
+        story.shop.platform.resume(&story.shop.lab)?;
+        story.reaches_by("direct")?;
+        story.only_open(22)?;
+        story.each_counted_once()
+    })
+}
+
+fn tags(shop: &Shop) -> Result<std::collections::BTreeMap<String, String>> {
+    let host = shop.example.hosts.iter().find(|host| host.name == HOST);
+    Ok(host.context("the example has no db")?.tags.clone())
+}

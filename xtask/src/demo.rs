@@ -25,6 +25,8 @@ pub(crate) enum Bench {
     Firewall,
     /// Threat lists: loading, changing, and what they cost a packet.
     Threat,
+    /// The resident agent: what it takes, and how soon it acts.
+    Agent,
 }
 
 #[derive(Debug, clap::Args)]
@@ -37,7 +39,8 @@ pub(crate) struct BenchArgs {
     /// Shorter runs, for trying out; the figures are rough.
     #[arg(long)]
     quick: bool,
-    /// Threat lists: one measurement alone (load, memory, delta, packets, hitless, wire, bouncer).
+    /// One measurement alone. Threat lists: load, memory, delta, packets, hitless, wire, bouncer.
+    /// Agent: idle, busy, push, heartbeat, failover, flood.
     #[arg(long)]
     part: Option<String>,
     /// Threat lists: a directory of real ones, each day as NAME_DATE.txt.gz. Without it, a day's change
@@ -72,6 +75,16 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
             let together = together(&target, &[&built("xshield"), &built("xshield-lab"), &spark])?;
             bench.env("XSHIELD_BIN_DIR", together).args(["bench", "spark", "--program"]).arg(spark);
         }
+        Bench::Agent => {
+            packages::ensure(packages::LAB)?;
+            build("release", &["--bins", "-p", "xshield", "-p", "xshield-lab"])?;
+            let agent = dist::build_agent()?;
+            let command = agent.with_file_name("ctagentcmd");
+            let built = |name: &str| target.join("release").join(name);
+            let (platform, lab) = (built("xshield"), built("xshield-lab"));
+            let together = together(&target, &[&platform, &lab, &agent, &command])?;
+            bench.env("XSHIELD_BIN_DIR", together).args(["bench", "agent", "--program"]).arg(agent);
+        }
         Bench::Firewall => {
             packages::ensure(&[packages::LAB, packages::PEERS].concat())?;
             build("release", &["--bins", "-p", "xshield-lab"])?;
@@ -86,12 +99,12 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
             build("dist", &["--example", "threat", "-p", "xshield-firewall"])?;
             bench.args(["bench", "threat", "--program"]).arg(target.join("dist/examples/threat"));
             bench.arg("--measure").arg(target.join("release/examples/measure"));
-            bench.args(args.part.iter().flat_map(|part| ["--part", part]));
             if let Some(feeds) = &args.feeds {
                 bench.arg("--feeds").arg(std::path::absolute(feeds)?);
             }
         }
     }
+    bench.args(args.part.iter().flat_map(|part| ["--part", part]));
     if args.quick {
         bench.arg("--quick");
     }

@@ -29,13 +29,33 @@ pub fn register(lab: &Lab, host: &Host, configuration: &str, more: &str) -> Resu
     host.run(lab.programs().agent()?, ["register", "--onboarding", ONBOARDING]).map(drop)
 }
 
-/// Starts the agent; it runs until it is dropped.
+/// How much an agent says in its log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Saying {
+    /// What it does as a service.
+    Little,
+    /// Everything.
+    Much,
+}
+
+/// Starts the agent, which says much; it runs until it is dropped.
 ///
 /// # Errors
 /// When it can't be started, or can't be asked within a minute.
 pub fn start(lab: &Lab, host: &Host) -> Result<Running> {
+    start_as(lab, host, Saying::Much)
+}
+
+/// Starts the agent; it runs until it is dropped.
+///
+/// # Errors
+/// As [`start`].
+pub fn start_as(lab: &Lab, host: &Host, saying: Saying) -> Result<Running> {
     let mut command = host.command(lab.programs().agent()?);
-    command.args(["run", "--log-level", "debug"]);
+    command.arg("run");
+    if saying == Saying::Much {
+        command.args(["--log-level", "debug"]);
+    }
     let mut agent = host.spawn("ctagent", command)?;
     wait::until("the agent answers", Duration::from_secs(60), || {
         agent.still_runs()?;

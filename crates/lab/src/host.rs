@@ -248,7 +248,7 @@ impl Running {
     }
 
     /// The machine's id of the program itself; the child that was started only stands for it.
-    fn pid(&self) -> Result<u32> {
+    pub(crate) fn pid(&self) -> Result<u32> {
         only_child(self.child.id()).with_context(|| format!("{} has ended", self.name))
     }
 

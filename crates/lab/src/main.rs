@@ -35,6 +35,9 @@ enum Command {
     /// An HTTP proxy.
     #[command(hide = true)]
     Proxy(proxy::ProxyArgs),
+    /// Opens connections at a steady pace.
+    #[command(hide = true)]
+    Open(bench::OpenArgs),
     /// Holds a connection open.
     #[command(hide = true)]
     Hold(hold::HoldArgs),
@@ -62,6 +65,7 @@ fn run(command: Command) -> Result<()> {
         Command::Service(args) => service::run(&args),
         Command::Dns(args) => dns::run(&args),
         Command::Proxy(args) => proxy::run(&args),
+        Command::Open(args) => bench::open(&args),
         Command::Hold(args) => hold::run(&args),
         Command::Probe => probe::run(),
     }

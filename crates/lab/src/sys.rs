@@ -354,6 +354,23 @@ pub(crate) fn set_receive_buffer(socket: &impl AsRawFd, bytes: usize) -> io::Res
     })
 }
 
+/// Makes closing a stream reset it, so that neither end remembers it.
+#[allow(unsafe_code, reason = "system call")]
+pub(crate) fn reset_when_closed(stream: &std::net::TcpStream) -> io::Result<()> {
+    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+    let length = libc::socklen_t::try_from(size_of_val(&linger)).map_err(io::Error::other)?;
+    // SAFETY: pointer and length of a structure that outlives the call.
+    result(unsafe {
+        libc::setsockopt(
+            stream.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_LINGER,
+            (&raw const linger).cast(),
+            length,
+        )
+    })
+}
+
 /// Waits until there is something to read or accept; `false` when `time` passed without.
 #[allow(unsafe_code, reason = "system call")]
 pub(crate) fn readable_within(socket: &impl AsRawFd, time: Duration) -> io::Result<bool> {

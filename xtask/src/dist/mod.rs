@@ -69,6 +69,12 @@ pub(crate) fn build_spark() -> Result<PathBuf> {
     Ok(metadata::read()?.target_directory.join(TARGET).join("dist").join("ctspark"))
 }
 
+/// Builds `ctagent` and, beside it, `ctagentcmd`, as [`build_spark`] does. Returns where the agent is.
+pub(crate) fn build_agent() -> Result<PathBuf> {
+    build_static(&["-p", "ctagent"])?;
+    Ok(metadata::read()?.target_directory.join(TARGET).join("dist").join("ctagent"))
+}
+
 fn build(linking: Linking) -> Result<()> {
     let programs = PACKAGES.iter().filter(|package| package.linking == linking);
     let crates: Vec<&str> = programs.flat_map(|package| ["-p", package.krate]).collect();

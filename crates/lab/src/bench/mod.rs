@@ -1,5 +1,6 @@
 //! Measurements between lab hosts. Each prints its figures as it gets them.
 
+mod agent;
 mod cost;
 mod driver;
 mod firewall;
@@ -12,10 +13,12 @@ mod traffic;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::ValueEnum;
 
 use crate::privilege;
+
+pub use agent::{OpenArgs, open};
 
 /// What to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -26,21 +29,24 @@ enum What {
     Firewall,
     /// Threat lists: loading, changing, and what they cost a packet.
     Threat,
+    /// The resident agent: what it takes, and how soon it acts.
+    Agent,
 }
 
 /// The measurement's command line.
 #[derive(Debug, clap::Args)]
 pub struct BenchArgs {
     what: What,
-    /// What is measured: the static release build of ctspark, or one of the firewall's examples.
+    /// What is measured: the static release build of ctspark or ctagent, or one of the firewall's
+    /// examples.
     #[arg(long)]
     program: PathBuf,
     /// Shorter runs; the figures are rough.
     #[arg(long)]
     quick: bool,
-    /// Threat lists: one measurement alone.
+    /// Threat lists and agent: one measurement alone.
     #[arg(long)]
-    part: Option<threat::Part>,
+    part: Option<String>,
     /// Threat lists: the threat crate's example that measures sizes.
     #[arg(long)]
     measure: Option<PathBuf>,
@@ -69,9 +75,19 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         What::Threat => {
             let (measure, feeds) = (args.measure.as_deref(), args.feeds.as_deref());
             let means = threat::Means { driver: &args.program, measure, feeds, effort };
-            threat::run(&means, args.part)
+            threat::run(&means, part(args)?)
         }
+        What::Agent => agent::run(&args.program, effort, part(args)?),
     }
+}
+
+/// The one measurement that is wanted, by the names of what is measured.
+fn part<P: ValueEnum>(args: &BenchArgs) -> Result<Option<P>> {
+    let Some(name) = &args.part else { return Ok(None) };
+    let found = P::from_str(name, false).ok();
+    let names = P::value_variants().iter().filter_map(P::to_possible_value);
+    let names: Vec<String> = names.map(|value| value.get_name().to_owned()).collect();
+    found.map(Some).with_context(|| format!("--part: expected one of {}", names.join(", ")))
 }
 
 #[allow(clippy::disallowed_methods, reason = "paces what is measured; nothing is waited for")]

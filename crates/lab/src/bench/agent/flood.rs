@@ -1,0 +1,168 @@
+//! Very many denied packets: what they cost the agent, and whether each is counted.
+
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use super::stage::{LIMIT, Stage, name};
+use super::usage::{Share, Watched};
+use crate::bench::traffic::{inside, number};
+use crate::bench::{Effort, pause};
+use crate::figure::Figure;
+use crate::{agent, wait};
+
+/// Packets a second.
+const RATE: u32 = 100_000;
+/// Sockets on the sender, and closed ports on the host: as neither number
+/// divides the other, every pair of them is a flow.
+const SOCKETS: usize = 31;
+const PORTS: std::ops::Range<u16> = 9000..9008;
+/// Between two looks at the agent's memory.
+const LOOK: Duration = Duration::from_millis(200);
+
+pub(super) fn run(effort: Effort) -> Result<()> {
+    let span = match effort {
+        Effort::Full => Duration::from_secs(120),
+        Effort::Quick => Duration::from_secs(10),
+    };
+    let mut stage = Stage::begin(1, "")?;
+    count_arrivals(&stage)?;
+    let target = stage.host(0)?.v4();
+    ensure!(is_open(&stage, target)?, "the ports are closed without a policy");
+    stage.commit("tcp/8080")?;
+    ensure!(!is_open(&stage, target)?, "the ports are open behind the policy");
+
+    let watched = Watched::new(&stage.agents[0])?;
+    let idle = watched.resident_kib()?;
+    let share = Share::begin(&watched)?;
+    let sender = inside(stage.peer()?.network(), move || {
+        let sockets: Vec<UdpSocket> = (0..SOCKETS)
+            .map(|_| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)))
+            .collect::<Result<_, _>>()?;
+        Ok(move || Ok(send(&sockets, target, span)))
+    })?;
+    let residents = look(&watched, span)?;
+    let percent = share.percent()?;
+    let sent = sender.join().map_err(|_| anyhow::anyhow!("the sender panicked"))??;
+    stage.all_live()?;
+
+    let third = residents.len() / 3;
+    let most = |part: &[f64]| part.iter().copied().fold(0.0, f64::max);
+    let (early, late) = (most(&residents[..third]), most(&residents[residents.len() - third..]));
+    Figure::new("agent.flood_cpu_percent", percent, "percent").print();
+    Figure::new("agent.flood_rss_growth_kib", late - early, "KiB").print();
+    Figure::new("agent.flood_rss_kib", most(&residents), "KiB").beside("before it", idle).print();
+    Figure::new("agent.flood_rate", number(sent) / span.as_secs_f64(), "packets/s").print();
+    count(&stage)
+}
+
+/// Every packet that reached the host is an event's or a reported loss.
+fn count(stage: &Stage) -> Result<()> {
+    let arrived = arrived(stage)?;
+    let (mut denied, mut lost) = (0, 0);
+    let counted = wait::until("every packet is told", LIMIT, || {
+        agent::command(&stage.lab, stage.host(0)?, &["run"])?;
+        stage.settle()?;
+        (denied, lost) = told(stage)?;
+        Ok((denied + lost >= arrived).then_some(()))
+    });
+    if let Err(error) = counted {
+        // The figure says by how many.
+        eprintln!("{error:#}");
+    }
+    let miscount = arrived.abs_diff(denied + lost);
+    Figure::new("agent.flood_miscount", number(miscount), "packets").print();
+    Figure::new("agent.flood_lost", number(lost), "packets").print();
+    Figure::new("agent.flood_denied", number(arrived), "packets").print();
+    Ok(())
+}
+
+/// Sends at the rate for the time; returns how many packets left.
+fn send(sockets: &[UdpSocket], target: Ipv4Addr, span: Duration) -> u64 {
+    let begin = Instant::now();
+    let mut ways = sockets.iter().cycle().zip(PORTS.cycle());
+    let (mut tried, mut sent) = (0_u64, 0_u64);
+    while begin.elapsed() < span {
+        let due = begin.elapsed().as_micros() * u128::from(RATE) / 1_000_000;
+        while u128::from(tried) < due {
+            let Some((socket, port)) = ways.next() else { return sent };
+            tried += 1;
+            if socket.send_to(b"flood", SocketAddr::from((target, port))).is_ok() {
+                sent += 1;
+            }
+        }
+        pause(Instant::now() + Duration::from_micros(500));
+    }
+    sent
+}
+
+/// The agent's resident memory during the flood.
+fn look(watched: &Watched, span: Duration) -> Result<Vec<f64>> {
+    let mut residents = Vec::new();
+    let mut next = Instant::now();
+    let end = next + span;
+    while next < end {
+        residents.push(watched.resident_kib()?);
+        next += LOOK;
+        pause(next);
+    }
+    Ok(residents)
+}
+
+/// Counts what arrives before any of our tables sees it.
+fn count_arrivals(stage: &Stage) -> Result<()> {
+    let table = format!(
+        "table inet count {{
+            counter arrived {{ }}
+            chain arrival {{
+                type filter hook prerouting priority -300;
+                udp dport {}-{} counter name arrived
+            }}
+        }}",
+        PORTS.start,
+        PORTS.end - 1
+    );
+    stage.host(0)?.run("nft", [table]).map(drop)
+}
+
+fn arrived(stage: &Stage) -> Result<u64> {
+    let list = ["-j", "list", "counter", "inet", "count", "arrived"];
+    let listed: Value = serde_json::from_str(&stage.host(0)?.run("nft", list)?)?;
+    let items = listed["nftables"].as_array().context("nft lists nothing")?;
+    let counter = items.iter().find_map(|item| item.get("counter")).context("no counter")?;
+    counter["packets"].as_u64().context("no count")
+}
+
+/// Whether a datagram to the first port arrives; the counter begins anew afterwards.
+fn is_open(stage: &Stage, target: Ipv4Addr) -> Result<bool> {
+    let receiver = inside(stage.host(0)?.network(), || {
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, PORTS.start))?;
+        socket.set_read_timeout(Some(Duration::from_secs(1)))?;
+        Ok(move || Ok(socket.recv(&mut [0; 8]).is_ok()))
+    })?;
+    let sender = inside(stage.peer()?.network(), move || {
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+        Ok(move || Ok(socket.send_to(b"open?", (target, PORTS.start))?))
+    })?;
+    sender.join().map_err(|_| anyhow::anyhow!("the sender panicked"))??;
+    receiver.join().map_err(|_| anyhow::anyhow!("the receiver panicked"))?
+}
+
+/// Packets of the platform's denied events at the flood's ports, and those that are told as lost.
+fn told(stage: &Stage) -> Result<(u64, u64)> {
+    let mut denied = 0;
+    for port in PORTS {
+        let port = port.to_string();
+        let name = name(0);
+        let list = ["events", "--asset", &name, "--kind", "denied", "--port", &port];
+        let most = ["--limit", "1000"];
+        let events = stage.platform.json(&stage.lab, &[&list[..], &most].concat())?;
+        let items = events["items"].as_array().or(events.as_array()).context("a list of events")?;
+        ensure!(items.len() < 1000, "more events than one answer holds");
+        denied += items.iter().filter_map(|event| event["packets"].as_u64()).sum::<u64>();
+    }
+    let asset = stage.platform.json(&stage.lab, &["asset", "show", &name(0)])?;
+    Ok((denied, asset["events_lost"].as_u64().unwrap_or(0)))
+}

@@ -1,0 +1,57 @@
+//! The resident agent: what it takes when nothing happens and when much does, how soon a policy is in
+//! force, and how soon it finds another way to the platform.
+
+mod flood;
+mod open;
+mod push;
+mod routes;
+mod stage;
+mod usage;
+
+pub use open::{OpenArgs, run as open};
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+
+use super::Effort;
+use super::traffic::number;
+use crate::figure::Figure;
+
+/// Which measurement; all of them without a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Part {
+    /// Memory and processor time when nothing happens.
+    Idle,
+    /// Processor time while connections are opened.
+    Busy,
+    /// From synchronizing to the kernel, by notification.
+    Push,
+    /// The same by heartbeats alone.
+    Heartbeat,
+    /// From the end of a proxy to the next heartbeat.
+    Failover,
+    /// Very many denied packets.
+    Flood,
+}
+
+type Measure = fn(Effort) -> Result<()>;
+
+/// `program`: the agent, whose size is told; it is run from where the lab finds its programs.
+pub(super) fn run(program: &Path, effort: Effort, part: Option<Part>) -> Result<()> {
+    let file = std::fs::metadata(program);
+    let file = file.with_context(|| format!("could not find {}", program.display()))?;
+    Figure::new("agent.binary_bytes", number(file.len()), "bytes").print();
+    let parts: [(Part, Measure); 6] = [
+        (Part::Idle, usage::idle),
+        (Part::Busy, usage::busy),
+        (Part::Push, push::notified),
+        (Part::Heartbeat, push::by_heartbeat),
+        (Part::Failover, routes::failover),
+        (Part::Flood, flood::run),
+    ];
+    for (_, measure) in parts.into_iter().filter(|(one, _)| part.is_none_or(|p| p == *one)) {
+        measure(effort)?;
+    }
+    Ok(())
+}

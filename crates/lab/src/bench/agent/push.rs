@@ -1,0 +1,239 @@
+//! From synchronizing a policy to its being in force, as packets find it.
+
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+
+use super::stage::{LIMIT, Stage};
+use crate::bench::traffic::inside;
+use crate::bench::{Effort, pause};
+use crate::figure::Figure;
+use crate::host::Host;
+use crate::platform::{HOST as PLATFORM, PORT};
+use crate::wait;
+
+/// Of these, one is open and one is closed, in turns.
+const PORTS: [u16; 2] = [7000, 7001];
+/// From one datagram to the next, to each host: how exactly the moment is known.
+const PACE: Duration = Duration::from_millis(5);
+/// How often a receiver looks whether it is to end.
+const LOOK: Duration = Duration::from_millis(100);
+/// Between two changes: an agent asks the platform so many times a minute at most.
+const REST: Duration = Duration::from_secs(4);
+/// So short that a measurement by heartbeat alone takes no hour.
+const HEARTBEAT: u32 = 20;
+
+/// When the first datagram arrived since the gate was armed.
+type Arrival = Arc<Mutex<Option<Instant>>>;
+
+/// Receives on both ports of every host, and sends to one of them.
+struct Gates {
+    /// By host, then by port.
+    arrivals: Vec<[Arrival; 2]>,
+    targets: Vec<Ipv4Addr>,
+    ended: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<Result<()>>>,
+}
+
+impl Gates {
+    fn open(stage: &Stage) -> Result<Self> {
+        let mut gates = Self {
+            arrivals: Vec::new(),
+            targets: Vec::new(),
+            ended: Arc::default(),
+            threads: Vec::new(),
+        };
+        for number in 0..stage.count() {
+            let host = stage.host(number)?;
+            gates.targets.push(host.v4());
+            let arrivals = [Arrival::default(), Arrival::default()];
+            for (port, arrival) in PORTS.iter().zip(&arrivals) {
+                gates.receive(host, *port, Arc::clone(arrival))?;
+            }
+            gates.arrivals.push(arrivals);
+        }
+        Ok(gates)
+    }
+
+    fn receive(&mut self, host: &Host, port: u16, arrival: Arrival) -> Result<()> {
+        let ended = Arc::clone(&self.ended);
+        self.threads.push(inside(host.network(), move || {
+            let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port))?;
+            socket.set_read_timeout(Some(LOOK))?;
+            Ok(move || {
+                while !ended.load(Ordering::Relaxed) {
+                    if socket.recv(&mut [0; 8]).is_ok() {
+                        lock(&arrival).get_or_insert_with(Instant::now);
+                    }
+                }
+                Ok(())
+            })
+        })?);
+        Ok(())
+    }
+
+    /// Sends to a port of every host until `done` says so, for [`LIMIT`] at most.
+    fn send(&self, from: &Host, port: u16, done: impl FnMut() -> Result<Option<()>>) -> Result<()> {
+        let (targets, stop) = (self.targets.clone(), Arc::new(AtomicBool::new(false)));
+        let stopped = Arc::clone(&stop);
+        let sender = inside(from.network(), move || {
+            let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+            Ok(move || {
+                let mut next = Instant::now();
+                while !stopped.load(Ordering::Relaxed) {
+                    for target in &targets {
+                        // One that is lost is followed by others.
+                        let _not_sent = socket.send_to(b"x", SocketAddr::from((*target, port)));
+                    }
+                    next += PACE;
+                    pause(next);
+                }
+                Ok(())
+            })
+        })?;
+        let waited = wait::until("datagrams arrive everywhere", LIMIT, done);
+        stop.store(true, Ordering::Relaxed);
+        sender.join().map_err(|_| anyhow::anyhow!("the sender panicked"))??;
+        waited
+    }
+
+    /// Forgets what arrived at one of the ports.
+    fn arm(&self, which: usize) {
+        self.arrivals.iter().for_each(|host| *lock(&host[which]) = None);
+    }
+
+    /// When the first datagram arrived at each host; `None` while one is missing.
+    fn all(&self, which: usize) -> Option<Vec<Instant>> {
+        self.arrivals.iter().map(|host| *lock(&host[which])).collect()
+    }
+
+    fn none(&self, which: usize) -> bool {
+        self.arrivals.iter().all(|host| lock(&host[which]).is_none())
+    }
+
+    /// Synchronizes a policy that opens one port and closes the other; returns how long it took until
+    /// each host was open.
+    fn change(&self, stage: &Stage, which: usize) -> Result<Vec<Duration>> {
+        stage.propose(&format!("udp/{}", PORTS[which]))?;
+        self.arm(which);
+        let mut begin = None;
+        let seen = Instant::now() + PACE * 10;
+        self.send(stage.peer()?, PORTS[which], || {
+            if begin.is_none() && Instant::now() >= seen {
+                ensure!(self.none(which), "the port was open before");
+                begin = Some(stage.synchronize()?);
+            }
+            Ok(self.all(which).map(drop))
+        })?;
+        let (begin, all) = (begin.context("it never began")?, self.all(which));
+        Ok(all.context("one is missing")?.iter().map(|at| at.duration_since(begin)).collect())
+    }
+}
+
+impl Drop for Gates {
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            let _failed_earlier = thread.join();
+        }
+    }
+}
+
+fn lock(arrival: &Arrival) -> std::sync::MutexGuard<'_, Option<Instant>> {
+    arrival.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Many hosts that wait for the platform's notification.
+pub(super) fn notified(effort: Effort) -> Result<()> {
+    let (hosts, rounds) = match effort {
+        Effort::Full => (20, 10),
+        Effort::Quick => (4, 3),
+    };
+    let mut stage = Stage::begin(hosts, "")?;
+    let gates = open(&stage)?;
+    let mut times = Vec::new();
+    for round in 0..rounds {
+        stage.settle()?;
+        pause(Instant::now() + REST);
+        times.extend(gates.change(&stage, (round + 1) % 2)?);
+    }
+    stage.all_live()?;
+    let mut milliseconds: Vec<f64> = times.iter().map(|time| time.as_secs_f64() * 1000.0).collect();
+    milliseconds.sort_by(f64::total_cmp);
+    let at = |percent: usize| milliseconds.get((milliseconds.len() * percent).div_ceil(100) - 1);
+    for (name, percent) in [("agent.push_p50_ms", 50), ("agent.push_p99_ms", 99)] {
+        Figure::new(name, *at(percent).context("nothing was measured")?, "ms").print();
+    }
+    Ok(())
+}
+
+/// A host whose notification is lost on the way: both ends believe that the other still holds it.
+pub(super) fn by_heartbeat(effort: Effort) -> Result<()> {
+    let rounds = match effort {
+        Effort::Full => 5,
+        Effort::Quick => 1,
+    };
+    let mut stage = Stage::begin(1, &format!("heartbeat-seconds: {HEARTBEAT}"))?;
+    let gates = open(&stage)?;
+    let mut longest = Duration::ZERO;
+    for round in 0..rounds {
+        // By notification, so that the next one is young and is not given up meanwhile.
+        gates.change(&stage, 1)?;
+        stage.settle()?;
+        let before = stage.status(0)?["last_cycle"]["ended"].clone();
+        wait::until("a heartbeat", LIMIT, || {
+            Ok((stage.status(0)?["last_cycle"]["ended"] != before).then_some(()))
+        })?;
+        lose_what_is_open(&stage).with_context(|| format!("in round {round}"))?;
+        let times = gates.change(&stage, 0)?;
+        longest = times.into_iter().fold(longest, Duration::max);
+        stage.lab.host(PLATFORM)?.run("nft", ["delete table inet lost"])?;
+    }
+    stage.all_live()?;
+    Figure::new("agent.heartbeat_push_s", longest.as_secs_f64(), "s")
+        .beside("the interval", f64::from(HEARTBEAT))
+        .print();
+    Ok(())
+}
+
+/// Sees both ports open without a policy, then opens the first one alone.
+fn open(stage: &Stage) -> Result<Gates> {
+    let gates = Gates::open(stage)?;
+    for which in [0, 1] {
+        gates.send(stage.peer()?, PORTS[which], || Ok(gates.all(which).map(drop)))?;
+    }
+    stage.commit(&format!("udp/{}", PORTS[0]))?;
+    Ok(gates)
+}
+
+/// From now on, packets of the connections that are open reach nobody.
+fn lose_what_is_open(stage: &Stage) -> Result<()> {
+    let platform = stage.lab.host(PLATFORM)?;
+    let filter = format!("sport = :{PORT}");
+    let text = platform.run("ss", ["-Htn", "state", "established", &filter])?;
+    let of_host = format!("{}:", stage.host(0)?.v4());
+    let peers = text.lines().filter_map(|line| line.split_whitespace().last());
+    // On a socket of both families, IPv4 addresses are written as IPv6 ones.
+    let peers = peers.map(|peer| peer.trim_start_matches("[::ffff:").replace(']', ""));
+    let ports: Vec<String> =
+        peers.filter_map(|peer| Some(peer.strip_prefix(&of_host)?.to_owned())).collect();
+    ensure!(!ports.is_empty(), "no notification is held open: {text}");
+    let ports = ports.join(", ");
+    let table = format!(
+        "table inet lost {{
+            chain input {{
+                type filter hook input priority 0;
+                tcp dport {PORT} tcp sport {{ {ports} }} drop
+            }}
+            chain output {{
+                type filter hook output priority 0;
+                tcp sport {PORT} tcp dport {{ {ports} }} drop
+            }}
+        }}"
+    );
+    platform.run("nft", [table]).map(drop)
+}

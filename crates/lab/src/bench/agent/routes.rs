@@ -1,0 +1,68 @@
+//! From the end of the proxy in use to the next heartbeat that reaches the platform.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use super::stage::{LIMIT, PEER, Stage};
+use crate::bench::Effort;
+use crate::figure::{Figure, median};
+use crate::proxy::{Behaviour, Proxy};
+use crate::{agent, wait};
+
+const PORTS: [u16; 2] = [3128, 3129];
+
+pub(super) fn failover(effort: Effort) -> Result<()> {
+    let rounds = match effort {
+        Effort::Full => 20,
+        Effort::Quick => 3,
+    };
+    // At the default heartbeat: nobody notices the end of a proxy by asking every second.
+    let mut stage = Stage::begin(1, "")?;
+    let mut proxies = [Some(start(&stage, 0)?), Some(start(&stage, 1)?)];
+    let list = [0, 1].map(|which| format!("http://{}", address(which))).join(",");
+    let arguments = ["updateConfig", "--param", "configuration.proxy", "--value", &list];
+    let changed = agent::command(&stage.lab, stage.host(0)?, &arguments)?;
+    anyhow::ensure!(changed.status.success(), "{changed:?}");
+    let mut times = Vec::new();
+    for round in 0..rounds {
+        let (dying, next) = (round % 2, (round + 1) % 2);
+        wait::until("the agent is at rest behind a proxy", LIMIT, || {
+            let status = stage.status(0)?;
+            let rests = status["notification"] == "waiting" && reached_by(&status, dying);
+            Ok(rests.then_some(()))
+        })?;
+        proxies[dying] = None;
+        let begin = Instant::now();
+        wait::until("the platform is reached by the other proxy", LIMIT, || {
+            Ok(reached_by(&stage.status(0)?, next).then_some(()))
+        })?;
+        times.push(begin.elapsed());
+        proxies[dying] = Some(start(&stage, dying)?);
+    }
+    stage.all_live()?;
+    let longest = times.iter().copied().fold(Duration::ZERO, Duration::max);
+    let seconds = times.iter().map(Duration::as_secs_f64).collect();
+    let middle = median(seconds).context("nothing was measured")?;
+    Figure::new("agent.failover_s", longest.as_secs_f64(), "s").print();
+    Figure::new("agent.failover_median_s", middle, "s").print();
+    Ok(())
+}
+
+fn start(stage: &Stage, which: usize) -> Result<Proxy> {
+    let programs = stage.lab.programs();
+    Proxy::start(stage.peer()?, programs, PORTS[which], Behaviour::Connect, None)
+}
+
+fn address(which: usize) -> String {
+    format!("10.77.0.{}:{}", PEER.1, PORTS[which])
+}
+
+fn reached_by(status: &Value, which: usize) -> bool {
+    let outcome = &status["last_cycle"]["outcome"];
+    let wanted = format!("proxy {}", address(which));
+    let mut routes = outcome["routes"].as_array().into_iter().flatten();
+    outcome["platform"] == "reached"
+        && routes.any(|route| route["in_use"] == true && route["route"] == wanted.as_str())
+}

@@ -1,0 +1,152 @@
+//! A platform and hosts that run the agent, as shipped.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use crate::host::{Host, Running};
+use crate::lab::Lab;
+use crate::platform::Platform;
+use crate::programs::Programs;
+use crate::{agent, wait};
+
+/// Where the traffic comes from or goes to; nothing is enforced there.
+pub(super) const PEER: (&str, u8) = ("peer", 10);
+/// The number of the first host with an agent.
+const FIRST: u8 = 100;
+/// For everything that is only waited for.
+pub(super) const LIMIT: Duration = Duration::from_secs(180);
+
+/// Hosts of which each runs an agent.
+pub(super) struct Stage {
+    pub(super) lab: Lab,
+    pub(super) platform: Platform,
+    pub(super) agents: Vec<Running>,
+}
+
+impl Stage {
+    /// Registers so many hosts and tags them. `configuration`: lines for each agent's.
+    pub(super) fn begin(hosts: u8, configuration: &str) -> Result<Self> {
+        let mut lab = Lab::start(&Programs::of_this_build()?)?;
+        lab.add_host(PEER.0, PEER.1)?;
+        for number in 0..hosts {
+            lab.add_host(&name(number), FIRST + number)?;
+        }
+        let platform = Platform::start(&mut lab, "a password for measurements", &[])?;
+        let key = platform.host_configuration(&lab)?;
+        let mut stage = Self { lab, platform, agents: Vec::new() };
+        let tags = BTreeMap::from([("role".to_owned(), "measured".to_owned())]);
+        for number in 0..hosts {
+            let host = stage.host(number)?;
+            agent::register(&stage.lab, host, &key, configuration)?;
+            let agent = agent::start_as(&stage.lab, host, agent::Saying::Little)?;
+            stage.agents.push(agent);
+            stage.reached(number)?;
+            stage.platform.tag(&stage.lab, &name(number), &tags)?;
+        }
+        Ok(stage)
+    }
+
+    pub(super) fn host(&self, number: u8) -> Result<&Host> {
+        self.lab.host(&name(number))
+    }
+
+    pub(super) fn peer(&self) -> Result<&Host> {
+        self.lab.host(PEER.0)
+    }
+
+    pub(super) fn status(&self, number: u8) -> Result<Value> {
+        agent::status(&self.lab, self.host(number)?)
+    }
+
+    fn reached(&self, number: u8) -> Result<()> {
+        wait::until("the agent reaches the platform", LIMIT, || {
+            let status = self.status(number)?;
+            Ok((status["last_cycle"]["outcome"]["platform"] == "reached").then_some(()))
+        })
+    }
+
+    /// Makes a policy the candidate in which the peer reaches these services of the hosts, and nobody
+    /// anything else.
+    pub(super) fn propose(&self, services: &str) -> Result<()> {
+        let directory = self.lab.directory().join("policy");
+        fs::create_dir_all(&directory)?;
+        let peer = Ipv4Addr::new(10, 77, 0, PEER.1);
+        let text = format!(
+            "segment:
+  name: measured
+  criteria: role = 'measured'
+  templates: [gate]
+  inbound: {{ level: secure-inbound-paths, mode: enforce }}
+  outbound: {{ level: unsecured, mode: enforce }}
+---
+template:
+  name: gate
+  action: allow
+  inbound:
+    - {{ name: open, from: [{peer}], services: [{services}] }}
+"
+        );
+        fs::write(directory.join("policy.yaml"), text)?;
+        let directory = directory.to_str().context("the lab's directory is UTF-8")?;
+        self.platform.cli(&self.lab, &["policy", "apply", "-f", directory]).map(drop)
+    }
+
+    /// Makes the candidate the committed policy. Returns when that was asked for.
+    pub(super) fn synchronize(&self) -> Result<Instant> {
+        let begin = Instant::now();
+        self.platform.cli(&self.lab, &["policy", "synchronize"])?;
+        Ok(begin)
+    }
+
+    /// Commits and waits until every agent enforces it and waits for the next notification.
+    pub(super) fn commit(&self, services: &str) -> Result<()> {
+        let before = self.least_revision()?;
+        self.propose(services)?;
+        self.synchronize()?;
+        wait::until("every agent enforces", LIMIT, || {
+            Ok((self.least_revision()? > before).then_some(()))
+        })?;
+        self.settle()
+    }
+
+    /// Waits until every agent waits for a notification and has delivered what it had.
+    pub(super) fn settle(&self) -> Result<()> {
+        for number in 0..self.count() {
+            wait::until("the agent is at rest", LIMIT, || {
+                let status = self.status(number)?;
+                let delivered = status["last_cycle"]["outcome"]["waiting"] == 0;
+                Ok((delivered && status["notification"] == "waiting").then_some(()))
+            })?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn count(&self) -> u8 {
+        u8::try_from(self.agents.len()).unwrap_or(u8::MAX)
+    }
+
+    fn least_revision(&self) -> Result<u64> {
+        let mut least = u64::MAX;
+        for number in 0..self.count() {
+            let revision = agent::revision(&self.lab, self.host(number)?)?;
+            least = least.min(revision.unwrap_or(0));
+        }
+        Ok(least)
+    }
+
+    /// Fails when an agent has ended: what was measured would not be the agent.
+    pub(super) fn all_live(&mut self) -> Result<()> {
+        ensure!(!self.agents.is_empty(), "nobody is measured");
+        self.agents.iter_mut().try_for_each(Running::still_runs)
+    }
+}
+
+/// The name of a host with an agent.
+pub(super) fn name(number: u8) -> String {
+    format!("agent-{number}")
+}

@@ -28,9 +28,10 @@ use crate::problem::Problem;
 const HANDSHAKE: Duration = Duration::from_secs(10);
 const READ_HEADERS: Duration = Duration::from_secs(15);
 const ANSWER: Duration = Duration::from_secs(120);
-const CONNECTIONS: usize = 4096;
+/// Every agent holds a poll open, and checks in beside it.
+const CONNECTIONS: usize = 24_000;
 /// Hosts behind one proxy share an address.
-const CONNECTIONS_PER_ADDRESS: usize = 1024;
+const CONNECTIONS_PER_ADDRESS: usize = 12_000;
 
 type Counts = Arc<Mutex<HashMap<IpAddr, usize>>>;
 

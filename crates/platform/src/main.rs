@@ -105,6 +105,7 @@ fn serve(args: ServeArgs) -> anyhow::Result<()> {
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();
+    open_many_files();
     let mut settings = Settings::new(args.data_dir, args.listen);
     settings.public_urls = args.public_urls;
     settings.check_in_every = args.check_in_every;
@@ -134,6 +135,25 @@ fn serve(args: ServeArgs) -> anyhow::Result<()> {
         tracing::info!("the platform has ended");
         Ok(())
     })
+}
+
+/// Lets the process have as many connections as the system allows it: the usual limit of 1024 is for
+/// programs that wait with `select`.
+fn open_many_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    /// For every agent's poll and its check-ins, files and the database.
+    const WANTED: u64 = 32_768;
+    let limit = getrlimit(Resource::Nofile);
+    let reach = limit.maximum.map_or(WANTED, |maximum| maximum.min(WANTED));
+    let raised = Rlimit { current: Some(reach), maximum: limit.maximum };
+    if limit.current.is_some_and(|current| current < reach)
+        && let Err(error) = setrlimit(Resource::Nofile, raised)
+    {
+        tracing::warn!(%error, "the limit of open files could not be raised");
+    }
+    if reach < WANTED {
+        tracing::warn!(reach, WANTED, "few files may be open: set LimitNOFILE= for many agents");
+    }
 }
 
 fn password_in(path: &std::path::Path) -> anyhow::Result<String> {

@@ -431,3 +431,49 @@ fn listening() -> ReportBody {
     };
     ReportBody::ListeningPorts { ports: vec![port] }
 }
+
+#[test]
+fn commands_and_configuration_from_the_command_line() {
+    let platform = TestPlatform::start();
+    let operator = Operator::signed_in(&platform);
+    let mut host = TestHost::new("web-1", &platform.new_key());
+    host.sign_in(&platform);
+    host.check_in(&platform);
+
+    operator.run(&["command", "run-now"]).refused(1, "say to whom");
+    operator.run(&["command", "resend", "--where", "role ="]).refused(1, "/target/where");
+    let given = operator.run(&["command", "run-now", "--asset", "web-1", "--expires", "2h"]).good();
+    assert!(given.contains("run-now for 1 assets"), "{given}");
+    let command = host.check_in(&platform).commands.remove(0);
+    let outcomes =
+        vec![CommandOutcome { id: command.id.clone(), at: now(), result: CommandResult::Done }];
+    assert_eq!(host.report(&platform, &report(ReportBody::Commands { outcomes })).status, 200);
+    let shown = operator.run(&["command", "show", &command.id]).good();
+    assert!(shown.contains("1 done"), "{shown}");
+    let given = operator.json(&["command", "debug-on", "--all", "--for", "10min"]);
+    assert_eq!(given["duration_seconds"], 600);
+    let id = given["id"].as_str().unwrap();
+    let taken_back = operator.run(&["command", "cancel", id]).good();
+    assert!(taken_back.contains("0 hosts had heard"), "{taken_back}");
+    let waited = operator.run(&["command", "resend", "--all", "--expires", "1s", "--wait"]);
+    waited.refused(1, "1 of 1 hosts have not carried it out");
+    assert!(operator.run(&["command", "list"]).good().contains("debug-on"));
+
+    let set = ["host-config", "set", "heartbeat=60", "live-events=off"];
+    assert!(operator.run(&set).good().contains("heartbeat=60 live-events=off"));
+    let taken = operator.run(&["host-config", "set", "live-events-"]).good();
+    assert!(taken.contains("platform: heartbeat=60"), "{taken}");
+    operator.run(&["host-config", "set", "heartbeat=5"]).refused(1, "/heartbeat");
+    let shown = operator.run(&["host-config", "show", "--asset", "web-1"]).good();
+    assert!(shown.contains("heartbeat=60"), "{shown}");
+
+    assert!(operator.run(&["asset", "problems", "web-1"]).good().contains("never told"));
+    assert!(operator.run(&["paths", "--asset", "web-1"]).good().contains("No such paths"));
+    assert!(operator.run(&["agent-events"]).good().contains("No such events"));
+    assert!(operator.run(&["diagnostics", "list"]).good().contains("no diagnostics"));
+    operator.run(&["software", "web-1"]).refused(1, "report of software");
+    operator.run(&["asset", "decommission", "web-1"]).good();
+    let gone = operator.run(&["asset", "list", "--status", "decommissioned"]).good();
+    assert!(gone.contains("web-1"), "{gone}");
+    operator.run(&["asset", "reinstate", "web-1"]).good();
+}

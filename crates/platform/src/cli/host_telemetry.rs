@@ -227,8 +227,8 @@ mod tests {
         let paths = serde_json::from_value(json!([path("10.0.0.2"), path("2001:db8::2")])).unwrap();
         let text = table(paths, Timestamp(1_800_000_000)).render(&Screen::plain());
         insta::assert_snapshot!(text, @r"
-        SEEN       ASSET  DIRECTION  PATH                               PROCESS       USER  SERVICE  CONNECTIONS  BYTES
-        1 min ago  web    outbound   tcp 10.0.0.1 -> 10.0.0.2:5432      /usr/bin/app  app   -                 12   1000
+        SEEN       ASSET  DIRECTION  PATH                                PROCESS       USER  SERVICE  CONNECTIONS  BYTES
+        1 min ago  web    outbound   tcp 10.0.0.1 -> 10.0.0.2:5432       /usr/bin/app  app   -                 12   1000
         1 min ago  web    outbound   tcp 10.0.0.1 -> [2001:db8::2]:5432  /usr/bin/app  app   -                 12   1000
         ");
     }

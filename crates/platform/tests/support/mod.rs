@@ -279,6 +279,15 @@ impl Drop for TestPlatform {
 /// A process that ends with its test, whichever way that ends.
 pub struct KilledOnDrop(Child);
 
+impl KilledOnDrop {
+    /// Memory that it has in use, in KiB.
+    pub fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+}
+
 impl Drop for KilledOnDrop {
     fn drop(&mut self) {
         drop(self.0.kill());

@@ -18,8 +18,8 @@ use crate::config_file::{self, Loaded};
 use crate::log::Log;
 use crate::schedule::{Chance, Reach};
 
-/// Reports that wait for a cycle at most; the oldest go first.
-const QUEUE: usize = 200;
+/// Reports that wait in memory for a cycle that can write them down, at most; the oldest go first.
+const QUEUE: usize = 50;
 
 /// Why a cycle runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -215,6 +215,10 @@ impl Agent {
         state.queue.push(report);
         let excess = state.queue.len().saturating_sub(QUEUE);
         state.queue.drain(..excess);
+        drop(state);
+        if excess > 0 {
+            self.log.warn("no cycle could write reports down for long: the oldest is given up");
+        }
         batch
     }
 

@@ -16,7 +16,7 @@ const BREATH: Duration = Duration::from_millis(100);
 /// How long to wait before trying again what failed.
 const AGAIN: Duration = Duration::from_secs(60);
 /// Paths in one report.
-const PER_REPORT: usize = 5_000;
+const PER_REPORT: usize = 2_000;
 
 /// Follows connections until the agent comes to an end.
 pub fn run(agent: &Agent) {

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use xshield_transport::{PlatformUrl, ProxyList, ProxyText};
 use xshield_wire::keys::{EnforcementKey, PolicyPublicKey};
 
-use crate::resident::settings::{Asking, Resident, Telling};
+use crate::resident::settings::{Asking, Resident};
 use crate::state::chain;
 
 /// Where the configuration is looked for when nothing else is said.
@@ -104,7 +104,7 @@ pub enum ConfigError {
 }
 
 /// Every key, in the order of the file's documentation.
-pub const KEYS: [&str; 22] = [
+pub const KEYS: [&str; 21] = [
     "platform",
     "ca",
     "ca-file",
@@ -124,7 +124,6 @@ pub const KEYS: [&str; 22] = [
     "telemetry-seconds",
     "inventory-seconds",
     "cloud-metadata",
-    "live-events",
     "cpu-budget-percent",
     "memory-budget-mib",
 ];
@@ -161,7 +160,6 @@ struct Raw {
     telemetry_seconds: Option<u64>,
     inventory_seconds: Option<u64>,
     cloud_metadata: Option<Asking>,
-    live_events: Option<Telling>,
     cpu_budget_percent: Option<f64>,
     memory_budget_mib: Option<u64>,
 }
@@ -265,7 +263,6 @@ impl Raw {
             telemetry: self.telemetry_seconds,
             inventory: self.inventory_seconds,
             cloud_metadata: self.cloud_metadata,
-            live_events: self.live_events,
             cpu_budget_percent: self.cpu_budget_percent,
             memory_budget_mib: self.memory_budget_mib,
         };

@@ -13,7 +13,7 @@ use xshield_agent::control::{DEFAULT_SOCKET, Request, client};
 use xshield_agent::log::Level;
 use xshield_agent::register::{self, Registration};
 use xshield_agent::{restart, service, systemd};
-use xshield_enforce::state::chain;
+use xshield_enforce::state::{StateDirectory, chain};
 use xshield_enforce::{Surroundings, verbs};
 
 /// Enforces this host's policy for as long as it runs.
@@ -200,6 +200,10 @@ fn remove(line: &CommandLine, clean: bool) -> Result<(), Box<dyn Error>> {
     }
     match config_file::load(&line.config) {
         Ok(loaded) => {
+            let state = StateDirectory::open(&loaded.config.state_directory)?;
+            if state.is_kept_by_a_resident()? {
+                return Err("the agent still runs: end it first, then remove it".into());
+            }
             let surroundings = Surroundings::of_this_host(absolute(&line.config));
             verbs::remove(&loaded.config, &surroundings)?;
             println!("removed our tables, the boot unit and the state directory");

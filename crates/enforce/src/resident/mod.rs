@@ -13,5 +13,5 @@ mod usage;
 pub mod verbs;
 
 pub use poll::{PollError, Polled, Poller};
-pub use settings::{Asking, Resident, Settings, Telling};
+pub use settings::{Asking, Resident, Settings};
 pub use usage::Meter;

@@ -18,8 +18,6 @@ pub struct Resident {
     pub inventory: Option<u64>,
     /// Whether the cloud's metadata service is asked.
     pub cloud_metadata: Option<Asking>,
-    /// Whether denials are told as they happen.
-    pub live_events: Option<Telling>,
     /// Of one core.
     pub cpu_budget_percent: Option<f64>,
     /// Resident memory.
@@ -36,16 +34,6 @@ pub enum Asking {
     Leave,
 }
 
-/// Whether something is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Telling {
-    /// It is.
-    Tell,
-    /// It is not.
-    Leave,
-}
-
 /// What is in use.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Settings {
@@ -57,8 +45,6 @@ pub struct Settings {
     pub inventory: Duration,
     /// Whether the cloud's metadata service is asked.
     pub cloud_metadata: Asking,
-    /// Whether denials are told as they happen.
-    pub live_events: Telling,
     /// Of one core, in thousandths.
     pub cpu_budget: u32,
     /// Resident memory, in KiB.
@@ -80,7 +66,6 @@ impl Default for Settings {
             telemetry: Duration::from_secs(300),
             inventory: Duration::from_secs(3_600),
             cloud_metadata: Asking::Leave,
-            live_events: Telling::Tell,
             cpu_budget: 100,
             memory_budget: 64 * 1024,
         }
@@ -120,10 +105,6 @@ impl Resident {
             Switch::On => Asking::Ask,
             Switch::Off => Asking::Leave,
         });
-        let telling = of_platform.live_events.map(|switch| match switch {
-            Switch::On => Telling::Tell,
-            Switch::Off => Telling::Leave,
-        });
         let percent = self.cpu_budget_percent.map(|percent| (percent * 10.0).round() as u32);
         let cpu = of_platform.cpu_budget.map(|cpu| within(u64::from(cpu), CPU) as u32);
         let memory = of_platform.memory_budget.map(|mib| within(u64::from(mib), MEMORY));
@@ -133,7 +114,6 @@ impl Resident {
             telemetry: seconds(self.telemetry, of_platform.telemetry, TELEMETRY, default.telemetry),
             inventory: seconds(self.inventory, of_platform.inventory, INVENTORY, default.inventory),
             cloud_metadata: self.cloud_metadata.or(asking).unwrap_or(default.cloud_metadata),
-            live_events: self.live_events.or(telling).unwrap_or(default.live_events),
             cpu_budget: percent.or(cpu).unwrap_or(default.cpu_budget),
             memory_budget: memory.map_or(default.memory_budget, |mib| mib * 1024),
         }

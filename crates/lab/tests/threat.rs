@@ -1,7 +1,7 @@
 //! From a feed to packets dropped in the kernel, and back to the platform as events. Whatever must be
 //! blocked was seen to pass before.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use xshield_lab::kernel::Kernel;
 use xshield_lab::privilege::in_lab;
 use xshield_lab::probe::Outcome;
 use xshield_lab::shop::Shop;
+use xshield_lab::smtp::{Options, SmtpServer};
 use xshield_lab::spark::{self, SparkRun};
 use xshield_lab::stranger::{self, Feed, V4, V6, enforce_listing, reach};
 use xshield_lab::wait;
@@ -128,6 +129,60 @@ fn a_listed_peer_is_cut_and_told_and_let_in_again() -> Result<()> {
         scene.enforce("web", &V4.to_string(), false)?;
         ensure!(scene.reach(stranger::NAME, "web", 443)? == PASS, "unlisted");
         ensure!(innocent.link()? == Link::Alive, "the connection of others");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_match_is_told_by_mail_that_names_process_and_feed() -> Result<()> {
+    in_lab("a_match_is_told_by_mail_that_names_process_and_feed", || {
+        let scene = Scene::set()?;
+        let network = scene.shop.lab.host(xshield_lab::platform::HOST)?.network();
+        // Sockets stay in the network in which they were made.
+        let listener = std::thread::spawn(move || -> Result<TcpListener> {
+            network.enter()?;
+            Ok(TcpListener::bind("127.0.0.1:0")?)
+        });
+        let listener = listener.join().map_err(|_| anyhow::anyhow!("no mail server"))??;
+        let receiver = SmtpServer::start(listener, Options::default())?;
+        let port = receiver.address().port().to_string();
+        scene.command(&[
+            "channel",
+            "mail",
+            "ops",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            &port,
+            "--security",
+            "plain",
+            "--allow-unencrypted",
+            "--from",
+            "xshield@example.com",
+            "--to",
+            "ops@example.com",
+        ])?;
+        scene.command(&[
+            "alert",
+            "rule",
+            "set",
+            "met",
+            "--when",
+            "any-match",
+            "--channel",
+            "ops",
+        ])?;
+
+        scene.list(&[&V4.to_string()])?;
+        scene.enforce("web", &V4.to_string(), true)?;
+        scene.reach(stranger::NAME, "web", 443)?;
+        scene.run("web")?;
+        let mails = receiver.wait_for(1, LIMIT);
+        let mail = mails.first().context("no mail came")?;
+        let text = mail.text();
+        for part in ["Malicious IP Match", "web", "nginx", stranger::FEED, &V4.to_string()] {
+            ensure!(text.contains(part), "{part} is not in the mail:\n{text}");
+        }
         Ok(())
     })
 }

@@ -102,8 +102,7 @@ fn commands_are_carried_out_at_once_and_diagnostics_arrive_without_secrets() -> 
         let path = archive.to_string_lossy().into_owned();
         shop.platform.cli(&shop.lab, &["diagnostics", "get", "web", "-o", &path])?;
         let unpacked = |name: &str| -> Result<String> {
-            let output =
-                std::process::Command::new("tar").args(["-xzOf", &path, name]).output()?;
+            let output = std::process::Command::new("tar").args(["-xzOf", &path, name]).output()?;
             anyhow::ensure!(output.status.success(), "{output:?}");
             Ok(String::from_utf8(output.stdout)?)
         };

@@ -14,8 +14,6 @@ use xshield_wire::threat::ListName;
 use super::error::ThreatFailure;
 use super::store::{KeptList, Store, open};
 
-/// What an element costs in the kernel, in bytes.
-const COSTS: Costs = Costs { host: 88, interval: 200 };
 /// Elements that one transaction may move. A change of more is put in force as a whole list, which
 /// takes a bounded amount of memory.
 const MOST_MOVED: usize = 200_000;
@@ -48,7 +46,7 @@ pub(crate) fn from_snapshot(
             prefix.as_ref().ok().into_iter().for_each(|prefix| tally.add(*prefix));
         }),
     )?;
-    let expansion = tally.cheapest(COSTS);
+    let expansion = tally.cheapest(Costs::KERNEL);
     let list = KeptList {
         name: name.of(trailer)?,
         counts: kernel_counts(tally.counts(expansion))?,

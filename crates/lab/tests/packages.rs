@@ -4,13 +4,17 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::Value;
+use xshield_lab::agent;
 use xshield_lab::host::Host;
 use xshield_lab::kernel::Kernel;
 use xshield_lab::privilege::{in_lab, is_real_root};
 use xshield_lab::shop::Shop;
 use xshield_lab::spark;
+use xshield_lab::{Running, wait};
 
 /// Which package manager.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,6 +125,29 @@ impl<'a> Machine<'a> {
         Ok(text.lines().map(str::to_owned).collect())
     }
 
+    /// Starts the installed agent as its unit does.
+    fn start_agent(&self) -> Result<Running> {
+        let mut command = self.host.command("/usr/sbin/ctagent");
+        command.arg("run");
+        self.host.spawn("ctagent", command)
+    }
+
+    /// Waits until the installed agent has read a policy back from the kernel.
+    fn enforces(&self) -> Result<()> {
+        wait::until("the agent enforces", Duration::from_secs(90), || {
+            let Ok(text) = self.host.run("/usr/sbin/ctagentcmd", ["status", "--json"]) else {
+                return Ok(None);
+            };
+            let status: Value = serde_json::from_str(&text)?;
+            let outcome = &status["last_cycle"]["outcome"];
+            let in_force = outcome["in_force"]["revision"].as_u64();
+            Ok((outcome["status"] == "enforcing").then_some(in_force).flatten())
+        })?;
+        let tables = self.tables()?;
+        ensure!(tables == ["inet of-others", "inet xshield"], "{tables:?}");
+        Ok(())
+    }
+
     fn tables(&self) -> Result<Vec<String>> {
         Ok(Kernel::read(self.host)?.tables())
     }
@@ -183,6 +210,82 @@ fn dpkg_installs_upgrades_and_removes_spark() -> Result<()> {
 #[test]
 fn rpm_installs_upgrades_and_removes_spark() -> Result<()> {
     in_lab("rpm_installs_upgrades_and_removes_spark", || spark_comes_and_goes(Manager::Rpm))
+}
+
+fn agent_comes_and_goes(manager: Manager) -> Result<()> {
+    if !is_real_root()? {
+        eprintln!("SKIPPED: package managers need a real root");
+        return Ok(());
+    }
+    let shop = Shop::start()?;
+    let machine = Machine::new(&shop, "web", manager)?;
+    let host = machine.host;
+    host.run("nft", ["add table inet of-others"])?;
+    let name = "xshield-agent";
+    machine.install(name, Release::This)?;
+    ensure!(machine.told()? == ["daemon-reload"], "nothing is started by itself");
+    for path in [
+        "/usr/lib/systemd/system/ctagent.service",
+        "/usr/share/man/man8/ctagent.8.gz",
+        "/usr/share/man/man8/ctagentcmd.8.gz",
+        "/usr/share/bash-completion/completions/ctagentcmd",
+    ] {
+        ensure!(machine.has(path), "{path} is missing");
+    }
+
+    let onboarding = "/etc/xshield/onboarding.yaml";
+    let configuration = shop.platform.host_configuration(&shop.lab)?;
+    let text = format!("{configuration}\nnftables: leave\nboot-unit: leave\n");
+    fs::write(host.file(onboarding), text)?;
+    host.run("/usr/sbin/ctagent", ["register", "--onboarding", onboarding])?;
+    fs::remove_file(host.file(onboarding))?;
+    let told = machine.told()?;
+    ensure!(told == ["enable ctagent.service", "restart ctagent.service"], "{told:?}");
+    let started = machine.start_agent()?;
+    let tags = &shop.example.hosts.iter().find(|one| one.name == "web").context("web")?.tags;
+    shop.platform.tag(&shop.lab, "web", tags)?;
+    shop.platform.apply(&shop.lab, &shop.example.directory)?;
+    machine.enforces()?;
+    let edited = format!("# by hand\n{}", fs::read_to_string(host.file(agent::CONFIG))?);
+    fs::write(host.file(agent::CONFIG), &edited)?;
+
+    machine.told()?;
+    machine.install(name, Release::Next)?;
+    ensure!(machine.version(name)? == concat!(env!("CARGO_PKG_VERSION"), "+1"));
+    ensure!(fs::read_to_string(host.file(agent::CONFIG))? == edited);
+    let told = machine.told()?;
+    ensure!(told.contains(&"try-restart ctagent.service".to_owned()), "{told:?}");
+    ensure!(machine.tables()?.contains(&"inet xshield".to_owned()), "an upgrade opened the host");
+    ensure!(started.stop()?.success());
+    ensure!(machine.tables()?.contains(&"inet xshield".to_owned()), "a restart opened the host");
+    let restarted = machine.start_agent()?;
+    machine.enforces()?;
+
+    // What `systemctl disable --now` does where systemd runs.
+    ensure!(restarted.stop()?.success());
+    machine.remove(name)?;
+    let told = machine.told()?;
+    ensure!(told.contains(&"disable --now ctagent.service".to_owned()), "{told:?}");
+    ensure!(machine.tables()? == ["inet of-others"], "{:?}", machine.tables()?);
+    for path in ["/usr/sbin/ctagent", "/usr/sbin/ctagentcmd", "/var/lib/xshield"] {
+        ensure!(!machine.has(path), "{path} is still there");
+    }
+    ensure!(fs::read_to_string(host.file(agent::CONFIG))? == edited, "configuration is kept");
+    if manager == Manager::Dpkg {
+        machine.host.run("dpkg", ["-P", name])?;
+        ensure!(!machine.has("/etc/xshield"), "something is left in /etc/xshield");
+    }
+    Ok(())
+}
+
+#[test]
+fn dpkg_installs_upgrades_and_removes_the_agent() -> Result<()> {
+    in_lab("dpkg_installs_upgrades_and_removes_the_agent", || agent_comes_and_goes(Manager::Dpkg))
+}
+
+#[test]
+fn rpm_installs_upgrades_and_removes_the_agent() -> Result<()> {
+    in_lab("rpm_installs_upgrades_and_removes_the_agent", || agent_comes_and_goes(Manager::Rpm))
 }
 
 fn platform_comes_and_goes(manager: Manager) -> Result<()> {

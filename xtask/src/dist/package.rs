@@ -85,6 +85,47 @@ pub(super) const PACKAGES: &[Package] = &[
         ],
     },
     Package {
+        name: "xshield-agent",
+        krate: "ctagent",
+        linking: Linking::Static,
+        summary: "Micro-segmentation on this host's own firewall, by a resident agent",
+        description: "Fetches this host's signed policy at once when it changes, programs nftables \
+                      with it, proves that it is there, repairs what others change, and reports \
+                      what it saw.",
+        scripts: "agent",
+        items: &[
+            item(Source::Binary("ctagent"), "/usr/sbin/ctagent", 0o755),
+            item(Source::Binary("ctagentcmd"), "/usr/sbin/ctagentcmd", 0o755),
+            item(
+                Source::File("packages/systemd/ctagent.service"),
+                "/usr/lib/systemd/system/ctagent.service",
+                0o644,
+            ),
+            item(Source::Manual("ctagent.8"), "/usr/share/man/man8/ctagent.8.gz", 0o644),
+            item(Source::Manual("ctagentcmd.8"), "/usr/share/man/man8/ctagentcmd.8.gz", 0o644),
+            item(
+                Source::Completions("ctagent", "bash"),
+                "/usr/share/bash-completion/completions/ctagent",
+                0o644,
+            ),
+            item(
+                Source::Completions("ctagentcmd", "bash"),
+                "/usr/share/bash-completion/completions/ctagentcmd",
+                0o644,
+            ),
+            item(
+                Source::Completions("ctagent", "zsh"),
+                "/usr/share/zsh/vendor-completions/_ctagent",
+                0o644,
+            ),
+            item(
+                Source::Completions("ctagentcmd", "zsh"),
+                "/usr/share/zsh/vendor-completions/_ctagentcmd",
+                0o644,
+            ),
+        ],
+    },
+    Package {
         name: "xshield-platform",
         krate: "xshield",
         linking: Linking::Dynamic,

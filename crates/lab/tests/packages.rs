@@ -39,6 +39,7 @@ struct Machine<'a> {
 
 /// Debian's rpm keeps its database in the user's home otherwise, which is the machine's.
 const RPM: &[&str] = &["HOME=/var/tmp", "rpm"];
+const SOON: Duration = Duration::from_secs(90);
 const SYSTEMCTL: &str = "/var/tmp/systemctl.log";
 
 impl<'a> Machine<'a> {
@@ -132,16 +133,21 @@ impl<'a> Machine<'a> {
         self.host.spawn("ctagent", command)
     }
 
+    /// What the installed agent's last cycle came to; nothing while it can't be asked yet.
+    fn last_outcome(&self) -> Result<Value> {
+        match self.host.run("/usr/sbin/ctagentcmd", ["status", "--json"]) {
+            Ok(text) => {
+                let status: Value = serde_json::from_str(&text)?;
+                Ok(status["last_cycle"]["outcome"].clone())
+            }
+            Err(_) => Ok(Value::Null),
+        }
+    }
+
     /// Waits until the installed agent has read a policy back from the kernel.
     fn enforces(&self) -> Result<()> {
-        wait::until("the agent enforces", Duration::from_secs(90), || {
-            let Ok(text) = self.host.run("/usr/sbin/ctagentcmd", ["status", "--json"]) else {
-                return Ok(None);
-            };
-            let status: Value = serde_json::from_str(&text)?;
-            let outcome = &status["last_cycle"]["outcome"];
-            let in_force = outcome["in_force"]["revision"].as_u64();
-            Ok((outcome["status"] == "enforcing").then_some(in_force).flatten())
+        wait::until("the agent enforces", SOON, || {
+            Ok((self.last_outcome()?["status"] == "enforcing").then_some(()))
         })?;
         let tables = self.tables()?;
         ensure!(tables == ["inet of-others", "inet xshield"], "{tables:?}");
@@ -242,6 +248,10 @@ fn agent_comes_and_goes(manager: Manager) -> Result<()> {
     let told = machine.told()?;
     ensure!(told == ["enable ctagent.service", "restart ctagent.service"], "{told:?}");
     let started = machine.start_agent()?;
+    wait::until("the agent has registered", SOON, || {
+        let outcome = machine.last_outcome()?;
+        Ok((outcome["platform"] == "reached").then_some(()))
+    })?;
     let tags = &shop.example.hosts.iter().find(|one| one.name == "web").context("web")?.tags;
     shop.platform.tag(&shop.lab, "web", tags)?;
     shop.platform.apply(&shop.lab, &shop.example.directory)?;

@@ -28,9 +28,9 @@ pub(super) fn run(effort: Effort) -> Result<()> {
         Effort::Quick => Duration::from_secs(10),
     };
     let mut stage = Stage::begin(1, "")?;
-    count_arrivals(&stage)?;
     let target = stage.host(0)?.v4();
     ensure!(is_open(&stage, target)?, "the ports are closed without a policy");
+    count_arrivals(&stage)?;
     stage.commit("tcp/8080")?;
     ensure!(!is_open(&stage, target)?, "the ports are open behind the policy");
 
@@ -135,7 +135,7 @@ fn arrived(stage: &Stage) -> Result<u64> {
     counter["packets"].as_u64().context("no count")
 }
 
-/// Whether a datagram to the first port arrives; the counter begins anew afterwards.
+/// Whether a datagram to the first port arrives.
 fn is_open(stage: &Stage, target: Ipv4Addr) -> Result<bool> {
     let receiver = inside(stage.host(0)?.network(), || {
         let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, PORTS.start))?;

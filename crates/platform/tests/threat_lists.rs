@@ -319,6 +319,35 @@ fn listings_that_grow_shrink_or_hit_ones_own_wait_for_an_operator() {
 }
 
 #[test]
+fn a_host_can_not_take_a_listed_address_off_everyones_list() {
+    let platform = TestPlatform::start();
+    FileFeed::add(&platform, "f", "203.0.113.66\n198.51.100.0/24\n");
+    assert!(is_listed(&platform, "203.0.113.66"));
+    let mut host = TestHost::new("h", &platform.new_key());
+    host.addresses =
+        ["192.0.2.10", "203.0.113.66", "192.0.2.77"].map(|a| a.parse().unwrap()).into();
+    host.sign_in(&platform);
+    host.check_in(&platform);
+    let listed = json!([{"asset": "h", "address": "203.0.113.66"}]);
+    eventually("the status names it", || {
+        (platform.get("/api/v1/threat/status")["listed_assets"] == listed).then_some(())
+    });
+    // Other changes compile the list again, with what the host says by now.
+    let feed = FileFeed::add(&platform, "g", "198.51.100.0/25\n203.0.113.77\n");
+    assert!(is_listed(&platform, "203.0.113.77") && is_listed(&platform, "203.0.113.66"));
+    // What was the host's before it was listed stays off the list, whoever lets the listing in.
+    feed.write("192.0.2.77\n203.0.113.77\n");
+    assert_eq!(run(&platform, "g")["state"], "held");
+    platform.post("/api/v1/threat/feeds/g/approve", json!({}));
+    assert!(!is_listed(&platform, "192.0.2.77") && is_listed(&platform, "203.0.113.66"));
+    // An operator knows better than the list.
+    let exception = json!({"target": "203.0.113.66", "reason": "the new address of h"});
+    platform.post("/api/v1/threat/exceptions", exception);
+    assert!(!is_listed(&platform, "203.0.113.66"));
+    assert_eq!(platform.get("/api/v1/threat/status")["listed_assets"], json!([]));
+}
+
+#[test]
 fn a_revision_can_be_restored_until_feeds_count_again() {
     let platform = TestPlatform::start();
     let feed = FileFeed::add(&platform, "f", "198.51.100.1\n198.51.100.2\n");

@@ -136,6 +136,7 @@ pub(super) const PACKAGES: &[Package] = &[
         scripts: "platform",
         items: &[
             item(Source::Binary("xshield"), "/usr/bin/xshield", 0o755),
+            item(Source::Manual("xshield.1"), "/usr/share/man/man1/xshield.1.gz", 0o644),
             item(
                 Source::File("packages/systemd/xshield.service"),
                 "/usr/lib/systemd/system/xshield.service",

@@ -130,7 +130,7 @@ async fn compile_in_turn(app: &App) -> Result<(), ListError> {
     if sources.feeds.is_empty() && inputs.latest.is_none() {
         return Ok(());
     }
-    let protected = protected(app, &inputs);
+    let protected = protected(app, &inputs, &*listed_before(app, inputs.latest.as_ref()).await?);
     let worker = app.clone();
     let latest = inputs.latest.clone();
     let kept = sources.clone();
@@ -221,14 +221,30 @@ fn network_prefixes(policy: Option<&Policy>, network: &str) -> Vec<Prefix> {
     cidrs.filter_map(|cidr| Prefix::try_from(cidr.0).ok()).collect()
 }
 
-fn protected(app: &App, inputs: &Inputs) -> Vec<Protected> {
+/// The addresses of the last revision. No address that was protected then is among them.
+async fn listed_before(
+    app: &App,
+    latest: Option<&StoredRevision>,
+) -> Result<Arc<ThreatSet>, ListError> {
+    let Some(latest) = latest else { return Ok(Arc::default()) };
+    let (worker, digest) = (app.clone(), latest.digest);
+    let read = tokio::task::spawn_blocking(move || worker.threat.paths.set(&worker, digest));
+    let set: Option<Arc<ThreatSet>> = read.await??;
+    Ok(set.unwrap_or_default())
+}
+
+/// An asset's addresses are what its host says. One that is on the list already stays there: a host
+/// that an attacker holds must not take the attacker's addresses off everyone's list.
+fn protected(app: &App, inputs: &Inputs, listed_before: &ThreatSet) -> Vec<Protected> {
     let listed = inputs.settings.private_ranges == PrivateRanges::Listed;
     let mut protected = special_ranges();
     protected.retain(|range| !(listed && range.by == ProtectedBy::Private));
     let own = inputs
         .own
         .iter()
-        .map(|address| (Prefix::from(address.to_canonical()), ProtectedBy::OwnAsset));
+        .map(|address| address.to_canonical())
+        .filter(|address| !listed_before.contains(*address))
+        .map(|address| (Prefix::from(address), ProtectedBy::OwnAsset));
     let endpoints = app.endpoints();
     let endpoints = endpoints.iter().map(|endpoint| Prefix::from(endpoint.ip().to_canonical()));
     let policy = inputs.policy.as_ref().map(|committed| &committed.policy);

@@ -7,14 +7,15 @@ use axum::extract::State;
 use serde::Serialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use xshield_threat::ThreatMode;
+use xshield_policy::inventory::Asset;
+use xshield_threat::{ThreatMode, ThreatSet};
 
 use crate::auth::{Allowed, Viewer};
 use crate::clock::Timestamp;
 use crate::problem::Answer;
 use crate::state::App;
 use crate::store::threat_assets::{self, StoredThreat};
-use crate::store::threat_feeds;
+use crate::store::{assets, threat_feeds};
 use crate::threat::modes::PrivateRanges;
 use crate::threat::parts;
 
@@ -36,8 +37,18 @@ struct Status {
     /// Why the list could not be compiled when it last should have been.
     trouble: Option<String>,
     private_ranges: PrivateRanges,
+    /// Addresses that hosts say are theirs, though they were on the list before: they stay on it
+    /// until an operator makes an exception.
+    listed_assets: Vec<ListedAsset>,
     feeds: Feeds,
     hosts: Hosts,
+}
+
+/// An asset's address that is on the list.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct ListedAsset {
+    asset: String,
+    address: String,
 }
 
 /// How the feeds stand, in numbers.
@@ -98,7 +109,9 @@ async fn status(State(app): State<App>, _: Allowed<Viewer>) -> Answer<Json<Statu
     for (name, stored) in threat_assets::all(&mut conn).await? {
         hosts.add(name, &stored);
     }
+    let assets = assets::inventory(&mut conn).await?.assets;
     drop(conn);
+    let listed_assets = listed_assets(app.threat.list().set(), &assets);
     let worker = app.clone();
     let kernel_bytes =
         tokio::task::spawn_blocking(move || worker.threat.current().whole_bytes()).await?;
@@ -110,9 +123,20 @@ async fn status(State(app): State<App>, _: Allowed<Viewer>) -> Answer<Json<Statu
         restored: settings.pinned,
         trouble: app.threat.trouble(),
         private_ranges: settings.private_ranges,
+        listed_assets,
         feeds,
         hosts,
     }))
+}
+
+fn listed_assets(set: &ThreatSet, assets: &[Asset]) -> Vec<ListedAsset> {
+    let of_asset = |asset: &Asset| -> Vec<ListedAsset> {
+        let addresses = asset.addresses.iter().map(|address| address.to_canonical());
+        let listed = addresses.filter(|address| set.contains(*address));
+        let name = asset.name.as_str();
+        listed.map(|a| ListedAsset { asset: name.to_owned(), address: a.to_string() }).collect()
+    };
+    assets.iter().flat_map(of_asset).take(MOST).collect()
 }
 
 impl Hosts {

@@ -212,8 +212,15 @@ struct Status {
     restored: Option<u64>,
     trouble: Option<String>,
     private_ranges: String,
+    listed_assets: Vec<ListedAsset>,
     feeds: Feeds,
     hosts: Hosts,
+}
+
+#[derive(Deserialize)]
+struct ListedAsset {
+    asset: String,
+    address: String,
 }
 
 #[derive(Deserialize)]
@@ -254,6 +261,10 @@ fn sheet(status: &Status) -> Sheet {
     }
     if let Some(trouble) = &status.trouble {
         sheet.line("TROUBLE", trouble);
+    }
+    for ListedAsset { asset, address } in &status.listed_assets {
+        sheet.line("LISTED", format!("{address}, which {asset} says is its own"));
+        sheet.line("", format!("if it is: xshield threat exception add {address}"));
     }
     match status.revision {
         Some(revision) => {
@@ -312,6 +323,7 @@ mod tests {
         let status = json!({
             "revision": 7, "entries": 120_000, "kernel_bytes": 10_560_000, "restored": 5,
             "trouble": null, "private_ranges": "protected",
+            "listed_assets": [{"asset": "web", "address": "203.0.113.66"}],
             "feeds": {"all": 3, "stale": ["ipsum"], "held": [], "failing": ["ipsum"]},
             "hosts": {"all": 4, "up_to_date": 3, "by_revision": {"6": 1, "7": 3},
                       "by_mode": {"block/block": 4}, "parts": ["tiny"],
@@ -320,6 +332,8 @@ mod tests {
         insta::assert_snapshot!(sheet(&serde_json::from_value(status).unwrap()).render(), @r"
         RESTORED        the listings of revision 5 hold
                         feeds don't count until: xshield threat resume
+        LISTED          203.0.113.66, which web says is its own
+                        if it is: xshield threat exception add 203.0.113.66
         list            revision 7, 120000 entries, some 11 MiB on a host
         private ranges  protected
         feeds           3

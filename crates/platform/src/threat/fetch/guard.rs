@@ -23,7 +23,7 @@ pub enum Reach {
 
 /// Why an address is not asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{name} is at {address}, {what}; if that is meant, allow private addresses")]
+#[error("{name} is at {address}, {what}; {}", .what.advice())]
 pub struct Refused {
     name: String,
     address: IpAddr,
@@ -39,6 +39,15 @@ enum Kind {
     Metadata,
     LinkLocal,
     Special,
+}
+
+impl Kind {
+    fn advice(self) -> &'static str {
+        match self {
+            Self::Loopback | Self::Private => "if that is meant, allow private addresses",
+            Self::Metadata | Self::LinkLocal | Self::Special => "no feed is read from there",
+        }
+    }
 }
 
 impl fmt::Display for Kind {

@@ -97,11 +97,11 @@ impl Files {
     /// When the disk is full or fails; then there is no such file.
     pub fn put(&self, bytes: &[u8]) -> Result<FileName, FileError> {
         let name = FileName::of(bytes);
-        let path = self.path(name);
-        let length = fs::metadata(&path).map(|known| known.len());
-        if length.is_ok_and(|length| length == bytes.len() as u64) {
+        // What is there under the name may be damaged, and is written anew then.
+        if matches!(self.get(name), Ok(Some(_))) {
             return Ok(name);
         }
+        let path = self.path(name);
         let number = self.written.fetch_add(1, Ordering::Relaxed);
         let beside = self.dir.join(format!("{UNFINISHED}{number}"));
         let write = || {
@@ -202,6 +202,8 @@ mod tests {
 
         fs::write(path.join(name.to_string()), b"abd").unwrap();
         assert!(matches!(files.get(name), Err(FileError::Damaged { .. })));
+        assert_eq!(files.put(b"abc").unwrap(), name);
+        assert_eq!(files.get(name).unwrap().unwrap(), b"abc");
         files.remove(name).unwrap();
         files.remove(name).unwrap();
         assert!(files.get(name).unwrap().is_none());

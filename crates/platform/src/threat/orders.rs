@@ -122,6 +122,9 @@ async fn new_order(
             least_confidence: part.least_confidence,
             whole_entries: whole.entries,
         }),
+        // There was a list, and it could not be compiled since the platform started: that takes
+        // nothing from hosts.
+        (None, _) => stored.order.as_ref().and_then(|known| known.order.list.clone()),
         _ => None,
     };
     let order = ThreatOrder {

@@ -272,6 +272,9 @@ fn sheet(status: &Status) -> Sheet {
             let text = format!("revision {revision}, {entries} entries, some {mib} MiB on a host");
             sheet.line("list", text);
         }
+        None if status.trouble.is_some() => {
+            sheet.line("list", "not compiled since the platform started; hosts keep theirs");
+        }
         None => sheet.line("list", "none yet; add a feed"),
     }
     sheet.line("private ranges", &status.private_ranges);

@@ -1,0 +1,362 @@
+//! Feeds that come in pages, and feeds behind a proxy.
+
+#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+
+#[path = "support/damage.rs"]
+mod damage;
+#[path = "support/feed_server.rs"]
+mod feed_server;
+mod support;
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+
+use damage::{Damage, stored};
+use feed_server::{Certificate, FeedServer, send};
+use serde_json::{Value, json};
+use support::TestPlatform;
+
+fn add(platform: &TestPlatform, name: &str, settings: &Value) -> Value {
+    platform.post("/api/v1/threat/feeds", json!({"name": name, "settings": settings}));
+    run(platform, name)
+}
+
+fn run(platform: &TestPlatform, name: &str) -> Value {
+    platform.post(&format!("/api/v1/threat/feeds/{name}/run"), json!({}))
+}
+
+fn is_listed(platform: &TestPlatform, address: &str) -> bool {
+    platform.get(&format!("/api/v1/threat/why/{address}"))["listed"] == true
+}
+
+fn told(ran: &Value) -> &str {
+    ran["failure"]["reason"].as_str().unwrap_or_default()
+}
+
+fn indicator(number: u32, address: &str, revoked: bool) -> Value {
+    json!({
+        "type": "indicator", "spec_version": "2.1",
+        "id": format!("indicator--00000000-0000-4000-8000-{number:012}"),
+        "created": "2026-11-01T00:00:00Z", "modified": "2026-11-01T00:00:00Z",
+        "valid_from": "2026-11-01T00:00:00Z", "pattern_type": "stix",
+        "pattern": format!("[ipv4-addr:value = '{address}']"), "revoked": revoked,
+    })
+}
+
+/// A page of a collection: its status, what is on it, the next one, and when its last object was
+/// added.
+#[derive(Clone)]
+struct CollectionPage {
+    status: &'static str,
+    objects: Vec<Value>,
+    next: Option<&'static str>,
+    last_added: &'static str,
+}
+
+fn page(
+    objects: Vec<Value>,
+    next: Option<&'static str>,
+    last_added: &'static str,
+) -> CollectionPage {
+    CollectionPage { status: "200 OK", objects, next, last_added }
+}
+
+/// Pages by what is asked for: `added_after` and `next`, as they stand in the query.
+type Collection = BTreeMap<(&'static str, &'static str), CollectionPage>;
+
+const FIRST: &str = "2026-11-20T10:00:00.000001Z";
+const SECOND: &str = "2026-11-20T11:00:00.000002Z";
+const THIRD: &str = "2026-11-21T06:00:00.000003Z";
+
+fn in_query(time: &str) -> String {
+    time.replace(':', "%3A")
+}
+
+/// A server with one collection, whose pages the test may change at any time.
+fn taxii_server(pages: Collection) -> (FeedServer, Arc<Mutex<Collection>>) {
+    let pages = Arc::new(Mutex::new(pages));
+    let served = pages.clone();
+    let server = FeedServer::plain(move |asked, out| {
+        let query = query_of(&asked.line);
+        let of = |name: &str| query.get(name).cloned().unwrap_or_default();
+        let pages = served.lock().unwrap();
+        let found = pages
+            .iter()
+            .find(|((after, next), _)| of("added_after") == in_query(after) && of("next") == *next);
+        let Some((_, page)) = found else { return send(out, "400 Bad Request", "", b"") };
+        let headers = format!(
+            "content-type: application/taxii+json;version=2.1\r\n\
+             X-TAXII-Date-Added-Last: {}\r\n",
+            page.last_added
+        );
+        let mut body = json!({"more": page.next.is_some(), "objects": page.objects});
+        if let Some(next) = page.next {
+            body["next"] = next.into();
+        }
+        send(out, page.status, &headers, body.to_string().as_bytes())
+    });
+    (server, pages)
+}
+
+fn query_of(line: &str) -> BTreeMap<String, String> {
+    let target = line.split(' ').nth(1).unwrap();
+    let query = target.split_once('?').map_or("", |(_, query)| query);
+    let parts = query.split('&').filter_map(|part| part.split_once('='));
+    parts.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+fn taxii(server: &FeedServer) -> Value {
+    json!({
+        "source": {"url": {
+            "url": server.url("/api/collections/c/objects/"), "allow": ["private", "http"]}},
+        "format": "stix",
+        "exchange": "taxii",
+        "within": 5,
+    })
+}
+
+#[test]
+fn a_collection_is_read_page_by_page_and_then_from_where_it_ended() {
+    let (server, pages) = taxii_server(BTreeMap::from([
+        (("", ""), page(vec![indicator(1, "198.51.100.1", false)], Some("p2"), FIRST)),
+        (
+            ("", "p2"),
+            page(
+                vec![indicator(2, "198.51.100.2", false), indicator(3, "198.51.100.3", false)],
+                None,
+                SECOND,
+            ),
+        ),
+        // Nothing was added since.
+        ((SECOND, ""), page(vec![], None, "")),
+    ]));
+    let platform = TestPlatform::start();
+    let ran = add(&platform, "c", &taxii(&server));
+    assert_eq!((told(&ran), &ran["entries"]), ("", &json!(3)), "{ran}");
+    let asked = server.asked();
+    assert_eq!(asked[0].header("accept"), Some("application/taxii+json;version=2.1"));
+    assert!(asked[0].line.contains("match%5Btype%5D=indicator"), "{}", asked[0].line);
+    assert!(asked[1].line.contains("next=p2"), "{}", asked[1].line);
+
+    let ran = run(&platform, "c");
+    assert_eq!((told(&ran), &ran["entries"]), ("", &json!(3)), "no news: everything stays");
+
+    // One comes, one is revoked; the place where reading ended survives a restart.
+    let news = vec![indicator(4, "198.51.100.4", false), indicator(1, "198.51.100.1", true)];
+    pages.lock().unwrap().insert((SECOND, ""), page(news, None, THIRD));
+    pages.lock().unwrap().insert((THIRD, ""), page(vec![], None, ""));
+    let platform = platform.restart();
+    let before = server.asked().len();
+    let ran = run(&platform, "c");
+    assert_eq!((told(&ran), &ran["entries"]), ("", &json!(3)), "{ran}");
+    let first = query_of(&server.asked()[before].line);
+    assert_eq!(first.get("added_after"), Some(&in_query(SECOND)));
+    for (address, listed) in [
+        ("198.51.100.1", false),
+        ("198.51.100.2", true),
+        ("198.51.100.3", true),
+        ("198.51.100.4", true),
+    ] {
+        assert_eq!(is_listed(&platform, address), listed, "{address}");
+    }
+    run(&platform, "c");
+    let last = query_of(&server.asked().pop().unwrap().line);
+    assert_eq!(last.get("added_after"), Some(&in_query(THIRD)));
+
+    // What was read is lost: changes alone would not be enough.
+    let mut platform = platform;
+    for damage in Damage::ALL {
+        platform.end();
+        stored(&platform, "listings").iter().for_each(|path| damage.befall(path));
+        platform = platform.restart();
+        let before = server.asked().len();
+        let ran = run(&platform, "c");
+        assert_eq!((told(&ran), &ran["entries"]), ("", &json!(3)), "{damage:?}: {ran}");
+        let first = query_of(&server.asked()[before].line);
+        assert_eq!(first.get("added_after"), None, "{damage:?}");
+        assert!(is_listed(&platform, "198.51.100.3"), "{damage:?}");
+    }
+}
+
+#[test]
+fn a_later_page_that_fails_leaves_what_was_read_before() {
+    let (server, pages) = taxii_server(BTreeMap::from([(
+        ("", ""),
+        page(
+            vec![indicator(1, "198.51.100.1", false), indicator(2, "198.51.100.2", false)],
+            None,
+            FIRST,
+        ),
+    )]));
+    let platform = TestPlatform::start();
+    pages.lock().unwrap().insert((FIRST, ""), page(vec![], None, ""));
+    let ran = add(&platform, "c", &taxii(&server));
+    assert_eq!((told(&ran), &ran["entries"]), ("", &json!(2)), "{ran}");
+
+    let good = page(vec![indicator(1, "198.51.100.1", true)], None, THIRD);
+    let news = vec![indicator(3, "198.51.100.3", false)];
+    pages.lock().unwrap().insert((FIRST, ""), page(news, Some("p2"), SECOND));
+    for (second, reason) in [
+        (CollectionPage { status: "500 Oops", ..good.clone() }, "500"),
+        (CollectionPage { status: "404 Not Found", ..good.clone() }, "404"),
+        (page(vec![], Some("p2"), THIRD), "same page"),
+    ] {
+        pages.lock().unwrap().insert((FIRST, "p2"), second);
+        let before = server.asked().len();
+        let ran = run(&platform, "c");
+        assert!(told(&ran).contains(reason), "{reason:?} is not in {ran}");
+        assert_eq!(ran["entries"], 2, "{reason}: the listing of before stays");
+        assert!(server.asked().len() >= before + 2, "{reason}: the later page was asked for");
+        assert!(is_listed(&platform, "198.51.100.1"), "{reason}");
+        assert!(!is_listed(&platform, "198.51.100.3"), "{reason}: half a round is none");
+    }
+    // The pages that were read in vain come again.
+    pages.lock().unwrap().insert((FIRST, "p2"), good);
+    let ran = run(&platform, "c");
+    assert_eq!((told(&ran), &ran["entries"]), ("", &json!(2)), "{ran}");
+    assert!(is_listed(&platform, "198.51.100.3") && !is_listed(&platform, "198.51.100.1"));
+}
+
+/// A proxy that leads every tunnel to one server, as if the whole internet were there.
+struct Proxy {
+    address: SocketAddr,
+    targets: Arc<Mutex<Vec<String>>>,
+}
+
+impl Proxy {
+    fn to(server: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let targets = Arc::new(Mutex::new(Vec::new()));
+        let noted = targets.clone();
+        std::thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                let noted = noted.clone();
+                // A client that goes away in the middle is part of the tests.
+                std::thread::spawn(move || drop(tunnel(&client, server, &noted)));
+            }
+        });
+        Self { address, targets }
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    fn targets(&self) -> Vec<String> {
+        self.targets.lock().unwrap().clone()
+    }
+}
+
+fn tunnel(
+    client: &TcpStream,
+    server: SocketAddr,
+    noted: &Mutex<Vec<String>>,
+) -> std::io::Result<()> {
+    let mut lines = BufReader::new(client.try_clone()?);
+    let mut first = String::new();
+    lines.read_line(&mut first)?;
+    let mut line = String::new();
+    while lines.read_line(&mut line)? > 2 {
+        line.clear();
+    }
+    noted.lock().unwrap().push(first.trim().to_owned());
+    if !first.starts_with("CONNECT ") {
+        return write!(&mut &*client, "HTTP/1.1 405 Tunnels Only\r\ncontent-length: 0\r\n\r\n");
+    }
+    let server = TcpStream::connect(server)?;
+    write!(&mut &*client, "HTTP/1.1 200 OK\r\n\r\n")?;
+    let (mut up, mut there) = (lines, server.try_clone()?);
+    std::thread::spawn(move || {
+        drop(std::io::copy(&mut up, &mut there));
+        drop(there.shutdown(Shutdown::Write));
+    });
+    std::io::copy(&mut &server, &mut &*client)?;
+    client.shutdown(Shutdown::Both)
+}
+
+fn through(proxy: &str, url: &str, ca: &str, allow: Value) -> Value {
+    let ca = if ca.is_empty() { Value::Null } else { ca.into() };
+    json!({
+        "source": {"url": {"url": url, "proxy": proxy, "ca": ca, "allow": allow}},
+        "format": {"plain": {"levels": null}},
+        "within": 5,
+    })
+}
+
+#[test]
+fn feeds_are_read_through_a_proxy() {
+    let platform = TestPlatform::start();
+    let plain = FeedServer::plain(|_, out| send(out, "200 OK", "", b"198.51.100.1\n"));
+    let proxy = Proxy::to(plain.address);
+    // The proxy is on a loopback address: operators say where it is, so that is no matter.
+    let to_internet = through(&proxy.url(), "http://203.0.113.10/list", "", json!(["http"]));
+    let ran = add(&platform, "plain", &to_internet);
+    assert_eq!((told(&ran), &ran["entries"]), ("", &json!(1)), "{ran}");
+    assert_eq!(proxy.targets()[0], "CONNECT 203.0.113.10:80 HTTP/1.1");
+    let host = plain.asked()[0].header("host").map(str::to_owned);
+    assert_eq!(host.as_deref(), Some("203.0.113.10"), "the server is asked as itself");
+
+    // A name that only the proxy can resolve is the proxy's to look up.
+    let named = through(&proxy.url(), "http://lists.invalid/list", "", json!(["http"]));
+    let ran = add(&platform, "named", &named);
+    assert_eq!((told(&ran), &ran["entries"]), ("", &json!(1)), "{ran}");
+    assert!(proxy.targets().contains(&"CONNECT lists.invalid:80 HTTP/1.1".to_owned()));
+
+    let tls = FeedServer::tls(Certificate::Good, |_, out| {
+        send(out, "200 OK", "", b"198.51.100.2\n198.51.100.3\n")
+    });
+    let secure = Proxy::to(tls.address);
+    let url = tls.url("/list");
+    let ran = add(&platform, "tls", &through(&secure.url(), &url, &tls.ca, json!(["private"])));
+    assert_eq!((told(&ran), &ran["entries"]), ("", &json!(2)), "{ran}");
+    let expected = format!("CONNECT {} HTTP/1.1", tls.address);
+    assert!(secure.targets().iter().all(|line| *line == expected), "{:?}", secure.targets());
+
+    // Who sits in between is no one that the certificate vouches for.
+    let other = "https://203.0.113.10/list";
+    let ran = add(&platform, "other", &through(&secure.url(), other, &tls.ca, json!([])));
+    assert!(told(&ran).contains("ertificate"), "{ran}");
+    let nobody = through("http://127.0.0.1:1", &url, &tls.ca, json!(["private"]));
+    let ran = add(&platform, "no-proxy", &nobody);
+    assert!(told(&ran).contains("could not reach"), "{ran}");
+}
+
+#[test]
+fn a_proxy_opens_no_way_to_what_is_refused() {
+    let platform = TestPlatform::start();
+    let server = FeedServer::plain(|asked, out| match asked.line.as_str() {
+        "GET /inside HTTP/1.1" => {
+            send(out, "302 Found", "location: http://127.0.0.1/admin\r\n", b"")
+        }
+        "GET /cloud HTTP/1.1" => {
+            let to = "location: http://169.254.169.254/latest/\r\n";
+            send(out, "302 Found", to, b"")
+        }
+        _ => send(out, "200 OK", "", b"198.51.100.1\n"),
+    });
+    let proxy = Proxy::to(server.address);
+    let good = through(&proxy.url(), "http://203.0.113.10/list", "", json!(["http"]));
+    let ran = add(&platform, "good", &good);
+    assert_eq!((told(&ran), &ran["entries"]), ("", &json!(1)), "the proxy works: {ran}");
+
+    let itself = format!("http://{}/", proxy.address);
+    for (name, url, allow, reason) in [
+        ("loopback", "http://127.0.0.1/", json!(["http"]), "this machine itself"),
+        ("localhost", "http://localhost/", json!(["http"]), "this machine itself"),
+        ("mapped", "http://[::ffff:10.0.0.1]/", json!(["http"]), "a private address"),
+        ("private", "http://10.0.0.1/", json!(["http"]), "a private address"),
+        ("proxy", itself.as_str(), json!(["http"]), "this machine itself"),
+        ("cloud", "http://169.254.169.254/", json!(["http", "private"]), "secrets"),
+        ("to-inside", "http://203.0.113.10/inside", json!(["http"]), "this machine itself"),
+        ("to-cloud", "http://203.0.113.10/cloud", json!(["http", "private"]), "secrets"),
+    ] {
+        let ran = add(&platform, name, &through(&proxy.url(), url, "", allow));
+        assert!(told(&ran).contains(reason), "{name}: {reason:?} is not in {ran}");
+        assert_eq!(ran["entries"], 0, "{name}");
+    }
+    let allowed = "CONNECT 203.0.113.10:80 HTTP/1.1";
+    assert!(proxy.targets().iter().all(|line| line == allowed), "{:?}", proxy.targets());
+}

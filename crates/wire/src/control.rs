@@ -78,7 +78,7 @@ pub struct HostConfiguration {
     /// Whether the cloud's metadata service is asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cloud_metadata: Option<Switch>,
-    /// Whether denials are told as they happen.
+    /// Whether denials are to be told as they happen; programs that can't ignore it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub live_events: Option<Switch>,
     /// What an agent may use of one core, in thousandths; 1 to 1,000.

@@ -19,7 +19,7 @@ use crate::nft::slot::Slot;
 use crate::nft::socket::Batch;
 
 /// What a transaction of a first load is kept below, in bytes: it bounds this program's memory and the
-/// kernel's, and elements are put in force while they are still in the processor's cache.
+/// kernel's.
 const LOAD_BYTES: usize = 1 << 17;
 /// Transactions that are encoded ahead, so that a busy machine seldom lets the kernel wait for them.
 const AHEAD: usize = 8;

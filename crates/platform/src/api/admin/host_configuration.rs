@@ -39,7 +39,7 @@ struct Settings {
     /// `on` or `off`: whether the cloud's metadata service is asked.
     #[schema(value_type = Option<String>)]
     cloud_metadata: Option<Switch>,
-    /// `on` or `off`: whether denials are told as they happen.
+    /// `on` or `off`: kept for agents that tell denials as they happen; none does yet.
     #[schema(value_type = Option<String>)]
     live_events: Option<Switch>,
     /// What an agent may use of one core, in thousandths; 1 to 1,000.

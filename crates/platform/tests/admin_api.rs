@@ -397,7 +397,10 @@ fn the_audit_log_tells_deeds_and_no_secrets() {
     }
     let key = key.to_text().to_string();
     let token = token["token"].as_str().unwrap();
-    let secrets = [PASSWORD, key.rsplit('_').next().unwrap(), token.splitn(3, '_').nth(2).unwrap()];
+    // Both are `kind_id_secret`; the secret is base64url and may hold more `_`.
+    let key_secret = key.splitn(3, '_').nth(2).unwrap();
+    let token_secret = token.splitn(3, '_').nth(2).unwrap();
+    let secrets = [PASSWORD, key_secret, token_secret];
     for secret in secrets {
         assert!(!text.contains(secret));
         let listed = platform.get("/api/v1/enforcement-keys").to_string()

@@ -10,13 +10,13 @@ use xshield_enforce::config::Config;
 use xshield_enforce::outcome::{Change, Contact, Outcome, RunStatus};
 use xshield_enforce::resident::{Meter, Settings};
 use xshield_enforce::telemetry::{AgentEvent, AgentEventKind};
-use xshield_enforce::{
-    HostConfiguration, Program, ProgramKind, Report, ReportBody, Route, Surroundings,
-};
+use xshield_enforce::{HostConfiguration, Program, Report, ReportBody, Route, Surroundings};
 
 use crate::config_file::{self, Loaded};
+use crate::held::{HeldPoll, PollTerms};
 use crate::log::Log;
 use crate::schedule::{Chance, Reach};
+use crate::this_program;
 
 /// Reports that wait in memory for a cycle that can write them down, at most; the oldest go first.
 const QUEUE: usize = 50;
@@ -60,11 +60,20 @@ pub struct LastCycle {
     pub took: Duration,
     /// Why it ran.
     pub wakes: BTreeSet<Wake>,
+    /// Which configuration it went by.
+    pub configured: u64,
     /// What it came to, or why it could not begin.
     pub result: Result<Outcome, String>,
 }
 
 impl LastCycle {
+    /// The route by which the platform was last reached.
+    #[must_use]
+    pub fn route(&self) -> Option<&Route> {
+        let routes = &self.result.as_ref().ok()?.routes;
+        Some(&routes.iter().find(|route| route.in_use)?.route)
+    }
+
     /// Whether the platform answered and did not turn the host away.
     #[must_use]
     pub fn reach(&self) -> Reach {
@@ -97,6 +106,8 @@ pub struct State {
     pub seen: Option<String>,
     /// What the notification does, for people.
     pub polling: String,
+    /// The poll that waits for its answer.
+    poll: Option<HeldPoll>,
     /// Reports for the next cycle.
     pub queue: Vec<Report>,
     /// When the next cycle is due if nothing else happens.
@@ -143,6 +154,7 @@ impl Agent {
             reached: 0,
             seen: None,
             polling: "not begun".to_owned(),
+            poll: None,
             queue: Vec::new(),
             due: Instant::now(),
             archive: None,
@@ -152,8 +164,7 @@ impl Agent {
             running: false,
             stopping: false,
         };
-        let version = env!("CARGO_PKG_VERSION").to_owned();
-        let program = Program { kind: ProgramKind::Agent, version };
+        let program = this_program();
         let (state, changed) = (Mutex::new(state), Condvar::new());
         Self { path, program, surroundings, log, started, state, changed }
     }
@@ -262,11 +273,15 @@ impl Agent {
                 state.platform.clone_from(&outcome.heard.configuration);
             }
         }
+        let outdated = state.poll.take_if(|poll| poll.is_outdated(&last));
         state.last = Some(last);
         state.due = due;
         state.cycles += 1;
         state.running = false;
         drop(state);
+        if let Some(poll) = outdated {
+            poll.cut();
+        }
         self.changed.notify_all();
     }
 
@@ -314,10 +329,32 @@ impl Agent {
     /// The route by which the platform was last reached.
     #[must_use]
     pub fn route(&self) -> Option<Route> {
-        let state = self.state();
-        let outcome = state.last.as_ref()?.result.as_ref().ok()?;
-        let used = outcome.routes.iter().find(|route| route.in_use)?;
-        Some(used.route.clone())
+        self.state().last.as_ref()?.route().cloned()
+    }
+
+    /// How many cycles have reached the platform.
+    #[must_use]
+    pub fn contacts(&self) -> u64 {
+        self.state().reached
+    }
+
+    /// Begins a poll, which ends when a cycle takes another route or goes by another configuration.
+    #[must_use]
+    pub fn begin_poll(&self) -> PollTerms {
+        let mut state = self.state();
+        let route = state.last.as_ref().and_then(LastCycle::route).cloned();
+        state.polling = match &route {
+            Some(route) => format!("waiting, by {route}"),
+            None => "waiting".to_owned(),
+        };
+        let terms = PollTerms::new(state.configured, state.seen.clone(), route);
+        state.poll = Some(terms.held());
+        terms
+    }
+
+    /// The poll has ended.
+    pub fn end_poll(&self) {
+        self.state().poll = None;
     }
 
     /// Reads the configuration again. One that can't be used changes nothing but the log.

@@ -1,5 +1,6 @@
 //! `config.yaml`: read, checked, and changed in place.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
@@ -60,6 +61,15 @@ pub enum ChangeError {
         path = .0.display()
     )]
     Unsure(PathBuf),
+    /// The directory for it can't be made.
+    #[error("making {path} failed", path = .path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// What the OS said.
+        #[source]
+        source: std::io::Error,
+    },
     /// The file or its copy can't be written.
     #[error(transparent)]
     Write(#[from] FileError),
@@ -75,11 +85,26 @@ fn known_keys() -> String {
     KEYS.map(|key| format!("{SECTION}.{key}")).join(", ")
 }
 
-/// A key and its new value.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A key and its new value. `Debug` does not show the value: it may be a secret.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Change {
     key: &'static str,
-    value: String,
+    value: NewValue,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+enum NewValue {
+    Text(String),
+    Block(String),
+    List(Vec<String>),
+    /// The key goes.
+    None,
+}
+
+impl fmt::Debug for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Change").field("key", &self.key).finish_non_exhaustive()
+    }
 }
 
 impl Change {
@@ -90,17 +115,48 @@ impl Change {
     pub fn new(key: &str, value: &str) -> Result<Self, ChangeError> {
         let known = KEYS.into_iter().find(|known| *known == key);
         let key = known.ok_or_else(|| ChangeError::UnknownKey { key: key.to_owned() })?;
-        Ok(Self { key, value: value.to_owned() })
+        Ok(Self { key, value: NewValue::Text(value.to_owned()) })
     }
 
-    /// A number where the key takes one.
-    fn scalar(&self) -> Scalar<'_> {
+    /// The authorities' certificates, PEM, in the file itself and nowhere else.
+    #[must_use]
+    pub(crate) fn ca(pem: &str) -> [Self; 2] {
+        let lines = pem.lines().map(str::trim).filter(|line| !line.is_empty());
+        let block = lines.map(|line| format!("{line}\n")).collect();
+        [
+            Self { key: "ca", value: NewValue::Block(block) },
+            Self { key: "ca-file", value: NewValue::None },
+        ]
+    }
+
+    /// The enforcement key, in the file itself and nowhere else.
+    #[must_use]
+    pub(crate) fn enforcement_key(text: &str) -> [Self; 2] {
+        [
+            Self { key: "enforcement-key", value: NewValue::Text(text.to_owned()) },
+            Self { key: "enforcement-key-file", value: NewValue::None },
+        ]
+    }
+
+    /// The keys that rulesets may be signed with.
+    #[must_use]
+    pub(crate) fn policy_keys(keys: Vec<String>) -> Self {
+        Self { key: "policy-keys", value: NewValue::List(keys) }
+    }
+
+    /// A number where the key takes one; `None`: the key goes.
+    fn scalar(&self) -> Option<Scalar<'_>> {
         let numeric =
             ["-seconds", "-percent", "-mib", "-budget"].iter().any(|end| self.key.ends_with(end));
-        match self.value.parse::<f64>() {
-            Ok(number) if numeric && number.is_finite() => Scalar::Number(number),
-            _ => Scalar::Text(&self.value),
-        }
+        Some(match &self.value {
+            NewValue::Text(text) => match text.parse::<f64>() {
+                Ok(number) if numeric && number.is_finite() => Scalar::Number(number),
+                _ => Scalar::Text(text),
+            },
+            NewValue::Block(text) => Scalar::Block(text),
+            NewValue::List(texts) => Scalar::List(texts),
+            NewValue::None => return None,
+        })
     }
 
     /// Reads `a;b;c` and `x;y;z`.
@@ -158,10 +214,29 @@ fn check(path: &Path, text: &str) -> Result<Loaded, ConfigError> {
 pub fn change(path: &Path, changes: &[Change]) -> Result<(), ChangeError> {
     let beside = PathBuf::from(format!("{}.lock", path.display()));
     let _lock = lock::try_lock(&beside)?.ok_or(ChangeError::Busy)?;
-    let old = Config::read_text(path)?;
+    put(path, Some(Config::read_text(path)?), changes)
+}
+
+/// As [`change`]; a file that is not there is made, with its directory.
+///
+/// # Errors
+/// See [`ChangeError`]; the file is then as it was.
+pub(crate) fn change_or_make(path: &Path, changes: &[Change]) -> Result<(), ChangeError> {
+    if path.exists() {
+        return change(path, changes);
+    }
+    put(path, None, changes)
+}
+
+fn put(path: &Path, old: Option<String>, changes: &[Change]) -> Result<(), ChangeError> {
+    let is_new = old.is_none();
+    let old = old.unwrap_or_default();
     let new = edited(path, &old, changes)?;
     check(path, &new)?;
-    if new != old {
+    if is_new {
+        make_directory(path)?;
+        files::write(path, new.as_bytes(), Access::Private)?;
+    } else if new != old {
         let previous = PathBuf::from(format!("{}.previous", path.display()));
         files::write(&previous, old.as_bytes(), Access::Private)?;
         files::write(path, new.as_bytes(), Access::Private)?;
@@ -169,12 +244,29 @@ pub fn change(path: &Path, changes: &[Change]) -> Result<(), ChangeError> {
     Ok(())
 }
 
+/// The directory for the file, closed to others.
+///
+/// # Errors
+/// When it can't be made.
+pub(crate) fn make_directory(path: &Path) -> Result<(), ChangeError> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let Some(parent) = path.parent() else { return Ok(()) };
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(parent)
+        .map_err(|source| ChangeError::Directory { path: parent.to_owned(), source })
+}
+
 /// The text with the changes, proven to differ in them alone.
 fn edited(path: &Path, old: &str, changes: &[Change]) -> Result<String, ChangeError> {
     let failed = |source| ChangeError::Edit { path: path.to_owned(), source };
     let mut document = Document::parse(old, SECTION).map_err(failed)?;
     for change in changes {
-        document.set(change.key, change.scalar()).map_err(failed)?;
+        match change.scalar() {
+            Some(value) => document.set(change.key, value).map_err(failed)?,
+            None => document.remove(change.key).map_err(failed)?,
+        }
     }
     let new = document.to_text();
     let unsure = || ChangeError::Unsure(path.to_owned());
@@ -184,9 +276,16 @@ fn edited(path: &Path, old: &str, changes: &[Change]) -> Result<String, ChangeEr
         *section = Value::Object(Map::new());
     }
     for change in changes {
-        let value = values_of(&change.scalar()).ok_or_else(unsure)?;
         let section = section.as_object_mut().ok_or_else(unsure)?;
-        section.insert(change.key.to_owned(), value);
+        match change.scalar() {
+            Some(value) => {
+                let value = values_of(&value).ok_or_else(unsure)?;
+                section.insert(change.key.to_owned(), value);
+            }
+            None => {
+                section.remove(change.key);
+            }
+        }
     }
     if values(&new) != Some(expected) {
         return Err(unsure());
@@ -196,7 +295,8 @@ fn edited(path: &Path, old: &str, changes: &[Change]) -> Result<String, ChangeEr
 
 fn values_of(scalar: &Scalar<'_>) -> Option<Value> {
     match scalar {
-        Scalar::Text(text) => Some(Value::String((*text).to_owned())),
+        Scalar::Text(text) | Scalar::Block(text) => Some(Value::String((*text).to_owned())),
+        Scalar::List(texts) => Some(texts.iter().map(|text| Value::from(text.as_str())).collect()),
         Scalar::Number(number) => serde_saphyr::from_str(&number.to_string()).ok(),
     }
 }

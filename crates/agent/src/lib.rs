@@ -7,6 +7,7 @@ pub mod agent;
 pub mod config_file;
 pub mod control;
 pub mod guard;
+pub mod held;
 pub mod listen;
 pub mod log;
 mod metadata;
@@ -21,3 +22,10 @@ pub mod supervisor;
 pub mod systemd;
 pub mod worker;
 pub mod yaml;
+
+use xshield_enforce::{Program, ProgramKind};
+
+/// Who this is to the platform.
+fn this_program() -> Program {
+    Program { kind: ProgramKind::Agent, version: env!("CARGO_PKG_VERSION").to_owned() }
+}

@@ -7,6 +7,7 @@ use xshield_enforce::resident::{PollError, Polled, Poller};
 use xshield_enforce::state::{StateDirectory, chain};
 
 use crate::agent::{Agent, Wake};
+use crate::held::PollTerms;
 use crate::schedule::{Break, PollLimit, Schedule};
 
 /// A platform that ends a poll earlier than this is about to end itself.
@@ -23,9 +24,8 @@ pub fn run(agent: &Agent) {
     let mut listener =
         Listener { agent, poller: None, limit: PollLimit::default(), began: Instant::now() };
     let mut contact = 0;
-    while let Some(reached) = agent.wait_for_contact(contact) {
-        contact = reached;
-        listener.until_a_cycle_is_needed();
+    while agent.wait_for_contact(contact).is_some() {
+        contact = listener.until_a_cycle_is_needed();
     }
 }
 
@@ -38,41 +38,44 @@ struct Listener<'a> {
 }
 
 impl Listener<'_> {
-    /// Polls until something happens that a cycle must follow, which is then asked for.
-    fn until_a_cycle_is_needed(&mut self) {
+    /// Polls until something happens that a cycle must follow, which is then asked for. Returns the last
+    /// contact that was known by then: only a later one has followed.
+    fn until_a_cycle_is_needed(&mut self) -> u64 {
         while !self.agent.is_stopping() {
             self.agent.rest(self.limit.take(self.began.elapsed()));
             let began = Instant::now();
             let result = self.poll();
+            self.agent.end_poll();
             if self.agent.is_stopping() {
-                return;
+                break;
             }
             match result {
                 Ok(Polled::Nothing) if began.elapsed() >= EARLY => {}
+                // A cycle has just found the way that is to be taken instead.
+                Err(PollError::Cut) if self.agent.route().is_some() => {}
                 Ok(Polled::Nothing) => return self.after_break(Break::Elsewhere),
-                Ok(Polled::Pending { seen }) => {
-                    self.agent.state().seen = Some(seen);
-                    self.agent.wake(Wake::Notified);
-                    return;
-                }
+                Ok(Polled::Pending { seen }) => return self.notified(seen),
                 Err(error) => return self.failed(&error),
             }
         }
+        self.agent.contacts()
     }
 
     fn poll(&mut self) -> Result<Polled, PollError> {
-        let (seen, configured) = {
-            let mut state = self.agent.state();
-            state.polling = "waiting".to_owned();
-            (state.seen.clone(), state.configured)
-        };
-        let route = self.agent.route();
+        let PollTerms { configured, seen, route, line } = self.agent.begin_poll();
         let current = self.poller.take().filter(|(made_for, _)| *made_for == configured);
         let (_, poller) = match current {
             Some(poller) => self.poller.insert(poller),
             None => self.poller.insert((configured, self.new_poller()?)),
         };
-        poller.poll(seen.as_deref(), route.as_ref())
+        poller.poll(seen.as_deref(), route.as_ref(), &line)
+    }
+
+    fn notified(&self, seen: String) -> u64 {
+        let known = self.agent.contacts();
+        self.agent.state().seen = Some(seen);
+        self.agent.wake(Wake::Notified);
+        known
     }
 
     fn new_poller(&self) -> Result<Poller, PollError> {
@@ -83,7 +86,8 @@ impl Listener<'_> {
     }
 
     /// A failure of the notification is never more than a delay: heartbeats go on.
-    fn failed(&mut self, error: &PollError) {
+    fn failed(&mut self, error: &PollError) -> u64 {
+        let known = self.agent.contacts();
         let text = chain(error);
         self.agent.log.debug(&format!("no notification: {text}"));
         self.agent.state().polling = text;
@@ -97,17 +101,23 @@ impl Listener<'_> {
                 let route = self.agent.route();
                 let dead = route.is_some_and(|route| Poller::is_dead_proxy(&route));
                 self.poller = None;
-                self.after_break(if dead { Break::Proxy } else { Break::Elsewhere });
+                return self.after_break(if dead { Break::Proxy } else { Break::Elsewhere });
             }
             // The next cycle mends the session, or says what is wrong.
-            PollError::NoSession | PollError::Garbled => {}
+            PollError::NoSession | PollError::Garbled | PollError::Cut => {}
             PollError::State(_) | PollError::Setup(_) | PollError::Directory(_) => {}
         }
+        known
     }
 
-    fn after_break(&self, broke: Break) {
+    fn after_break(&self, broke: Break) -> u64 {
         self.agent.state().polling = "broken; a cycle will look for a route".to_owned();
+        let before = self.agent.contacts();
         self.agent.rest(Schedule::after_break(broke, self.agent.chance()));
-        self.agent.wake(Wake::RouteBroke);
+        // Otherwise a heartbeat has found a way meanwhile.
+        if self.agent.contacts() == before {
+            self.agent.wake(Wake::RouteBroke);
+        }
+        before
     }
 }

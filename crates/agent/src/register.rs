@@ -5,9 +5,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use xshield_enforce::config::{Config, ConfigError, Layout};
+use xshield_enforce::discover::{DiscoverError, Whereabouts, discover};
 use xshield_enforce::files::{self, Access, FileError};
+use xshield_enforce::{
+    DeploymentKey, EndpointError, EnforcementKey, KeyError, PlatformUrl, ProxyList, ProxyListError,
+};
 
 use crate::config_file::{self, Change, ChangeError, SECTION};
+use crate::this_program;
 use crate::yaml::{Document, EditError};
 
 /// What `register` is given.
@@ -15,25 +20,84 @@ use crate::yaml::{Document, EditError};
 pub struct Registration {
     /// The platform: a host name, maybe with a port, or a URL.
     pub domain: Option<String>,
-    /// The enforcement key.
-    pub deployment_key: Option<String>,
+    /// The key that the platform gave out.
+    pub key: Option<GivenKey>,
     /// What `xshield key create --host-config` wrote.
     pub onboarding: Option<PathBuf>,
     /// The CA that the platform's certificate must come from.
     pub ca: Option<PathBuf>,
     /// Keys that rulesets may be signed with.
     pub policy_keys: Vec<String>,
+    /// The way to the platform.
+    pub proxies: Option<GivenProxies>,
 }
 
-/// Why the host could not be registered.
+/// The key that the platform gave out.
+#[derive(Debug, Clone)]
+pub enum GivenKey {
+    /// It says whom to trust, too.
+    Deployment(DeploymentKey),
+    /// It says nothing about whom to trust.
+    Enforcement(EnforcementKey),
+}
+
+impl GivenKey {
+    /// Reads the text of either.
+    ///
+    /// # Errors
+    /// When it is neither; the error does not show it.
+    pub fn parse(text: &str) -> Result<Self, KeyError> {
+        match DeploymentKey::is_meant_by(text) {
+            true => text.parse().map(Self::Deployment),
+            false => text.parse().map(Self::Enforcement),
+        }
+    }
+
+    fn enforcement(&self) -> &EnforcementKey {
+        match self {
+            Self::Deployment(key) => key.enforcement(),
+            Self::Enforcement(key) => key,
+        }
+    }
+}
+
+/// Proxies, as operators write them.
+#[derive(Debug, Clone)]
+pub struct GivenProxies {
+    texts: [(&'static str, String); 3],
+    list: ProxyList,
+}
+
+impl GivenProxies {
+    /// Addresses, users and passwords (base64), in matching order.
+    ///
+    /// # Errors
+    /// See [`ProxyListError`].
+    pub fn parse(addresses: &str, users: &str, passwords: &str) -> Result<Self, ProxyListError> {
+        let list = ProxyList::parse(addresses, users, passwords)?;
+        let texts = [("proxy", addresses), ("proxy-user", users), ("proxy-password", passwords)];
+        Ok(Self { texts: texts.map(|(key, text)| (key, text.to_owned())), list })
+    }
+}
+
+/// Why the host could not be registered. The configuration is as it was.
 #[derive(Debug, thiserror::Error)]
 pub enum RegisterError {
     /// Something is missing that can't be guessed.
     #[error(
-        "{0}. Give the file that `xshield key create --host-config FILE` writes with \
-         --onboarding FILE: it holds everything"
+        "{0}. Give the deployment key that `xshield key create` shows: it says whom to trust; or \
+         the file that `xshield key create --host-config FILE` writes, with --onboarding FILE"
     )]
     Missing(&'static str),
+    /// A deployment key, and something else that says whom to trust.
+    #[error("a deployment key says whom to trust: leave out --ca, --policy-key and --onboarding")]
+    TrustTwice,
+    /// Not a platform's address.
+    #[error("--domain")]
+    Domain(#[source] EndpointError),
+    /// The platform is not the one meant, or can't be asked.
+    #[error(transparent)]
+    Discover(#[from] DiscoverError),
     /// A file can't be read.
     #[error("reading {path} failed", path = .path.display())]
     Read {
@@ -58,27 +122,93 @@ pub enum RegisterError {
 }
 
 /// Writes the configuration file, or changes the one that is there: what an operator has added to it
-/// stays.
+/// stays. `root`: where this host's resolver is configured; `/` but for tests.
 ///
 /// # Errors
 /// See [`RegisterError`]; the file is then as it was.
-pub fn register(path: &Path, given: &Registration) -> Result<(), RegisterError> {
+pub fn register(path: &Path, given: &Registration, root: &Path) -> Result<(), RegisterError> {
+    let says_whom_to_trust =
+        given.ca.is_some() || !given.policy_keys.is_empty() || given.onboarding.is_some();
+    if matches!(given.key, Some(GivenKey::Deployment(_))) && says_whom_to_trust {
+        return Err(RegisterError::TrustTwice);
+    }
     if let Some(onboarding) = &given.onboarding {
         take_over(path, onboarding)?;
     } else if !path.exists() {
-        write_new(path, given)?;
-        return Ok(());
+        is_enough(given)?;
     }
-    let platform = given.domain.as_deref().map(url);
     let mut changes = Vec::new();
-    for (key, value) in
-        [("platform", platform.as_deref()), ("enforcement-key", given.deployment_key.as_deref())]
-    {
-        if let Some(value) = value {
-            changes.push(Change::new(key, value)?);
+    if let Some(domain) = &given.domain {
+        changes.push(Change::new("platform", &url(domain))?);
+    }
+    let proxies = given.proxies.iter().flat_map(|proxies| &proxies.texts);
+    for (key, text) in proxies {
+        changes.push(Change::new(key, text)?);
+    }
+    changes.extend(trust(path, given, root)?);
+    if let Some(key) = &given.key {
+        changes.extend(Change::enforcement_key(&key.enforcement().to_text()));
+    }
+    Ok(config_file::change_or_make(path, &changes)?)
+}
+
+/// Refuses what leaves open where a new host belongs.
+fn is_enough(given: &Registration) -> Result<(), RegisterError> {
+    let missing = |what| Err(RegisterError::Missing(what));
+    match given {
+        Registration { domain: None, .. } => missing("--domain is missing"),
+        Registration { key: None, .. } => missing("--deploymentKey is missing"),
+        Registration { key: Some(GivenKey::Deployment(_)), .. } => Ok(()),
+        Registration { ca: None, .. } => {
+            missing("an enforcement key does not say whom to trust, and --ca is missing")
+        }
+        Registration { policy_keys, .. } if policy_keys.is_empty() => missing(
+            "an enforcement key does not say which key signs rulesets, and --policy-key is missing",
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// Whom to trust from now on: as given, or as the platform says and the deployment key confirms.
+fn trust(path: &Path, given: &Registration, root: &Path) -> Result<Vec<Change>, RegisterError> {
+    let mut changes = Vec::new();
+    if let Some(GivenKey::Deployment(key)) = &given.key {
+        let (platform, proxies) = whereabouts(path, given)?;
+        let program = this_program();
+        let place = Whereabouts { platform: &platform, proxies: &proxies, program: &program };
+        let trust = discover(&place, key, root)?;
+        changes.extend(Change::ca(&trust.ca_pem()));
+        let keys = trust.policy_keys().iter().map(ToString::to_string);
+        changes.push(Change::policy_keys(keys.collect()));
+        return Ok(changes);
+    }
+    if let Some(ca) = &given.ca {
+        let pem = fs::read_to_string(ca)
+            .map_err(|source| RegisterError::Read { path: ca.clone(), source })?;
+        changes.extend(Change::ca(&pem));
+    }
+    if !given.policy_keys.is_empty() {
+        changes.push(Change::policy_keys(given.policy_keys.clone()));
+    }
+    Ok(changes)
+}
+
+/// Where the platform is and how it is reached: as given, or else as configured.
+fn whereabouts(
+    path: &Path,
+    given: &Registration,
+) -> Result<(PlatformUrl, ProxyList), RegisterError> {
+    let domain = given.domain.as_deref().map(|domain| url(domain).parse());
+    let domain = domain.transpose().map_err(RegisterError::Domain)?;
+    let proxies = given.proxies.as_ref().map(|proxies| proxies.list.clone());
+    match (domain, proxies) {
+        (Some(platform), Some(proxies)) => Ok((platform, proxies)),
+        (Some(platform), None) if !path.exists() => Ok((platform, ProxyList::default())),
+        (platform, proxies) => {
+            let config = config_file::load(path)?.config;
+            Ok((platform.unwrap_or(config.platform), proxies.unwrap_or(config.proxies)))
         }
     }
-    Ok(config_file::change(path, &changes)?)
 }
 
 /// Puts the onboarding file's keys below the section's name.
@@ -96,47 +226,12 @@ fn take_over(path: &Path, onboarding: &Path) -> Result<(), RegisterError> {
     }
     Document::parse(&nested, SECTION)?;
     Config::parse(path, &nested, Layout::Nested)?;
-    put(path, &nested)
-}
-
-fn write_new(path: &Path, given: &Registration) -> Result<(), RegisterError> {
-    let domain = given.domain.as_deref().ok_or(RegisterError::Missing("--domain is missing"))?;
-    let key = given.deployment_key.as_deref();
-    let key = key.ok_or(RegisterError::Missing("--deploymentKey is missing"))?;
-    let ca = given.ca.as_deref();
-    let ca = ca.ok_or(RegisterError::Missing("whom to trust is not known: --ca is missing"))?;
-    if given.policy_keys.is_empty() {
-        let what = "which key signs rulesets is not known: --policy-key is missing";
-        return Err(RegisterError::Missing(what));
-    }
-    let ca_text = fs::read_to_string(ca)
-        .map_err(|source| RegisterError::Read { path: ca.to_owned(), source })?;
-    let quoted = |text: &str| format!("'{}'", text.replace('\'', "''"));
-    let keys: Vec<String> = given.policy_keys.iter().map(|key| quoted(key)).collect();
-    let mut text = format!("{SECTION}:\n  platform: {}\n  ca: |\n", quoted(&url(domain)));
-    for line in ca_text.lines() {
-        let _ = writeln!(text, "    {line}");
-    }
-    let _ = writeln!(text, "  policy-keys: [{}]", keys.join(", "));
-    let _ = writeln!(text, "  enforcement-key: {}", quoted(key));
-    Config::parse(path, &text, Layout::Nested)?;
-    put(path, &text)
-}
-
-fn put(path: &Path, text: &str) -> Result<(), RegisterError> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    if let Some(parent) = path.parent() {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(parent)
-            .map_err(|source| RegisterError::Read { path: parent.to_owned(), source })?;
-    }
+    config_file::make_directory(path)?;
     if let Ok(old) = fs::read(path) {
         let previous = PathBuf::from(format!("{}.previous", path.display()));
         files::write(&previous, &old, Access::Private)?;
     }
-    Ok(files::write(path, text.as_bytes(), Access::Private)?)
+    Ok(files::write(path, nested.as_bytes(), Access::Private)?)
 }
 
 /// `--domain` takes a name as well as a URL.

@@ -17,13 +17,13 @@ fn the_platforms_file_becomes_the_configuration_and_can_be_registered_again() {
     let file = directory.path().join("host.yaml");
     fs::write(&file, onboarding()).unwrap();
     let given = Registration { onboarding: Some(file), ..Registration::default() };
-    register(&path, &given).unwrap();
+    register(&path, &given, Path::new("/")).unwrap();
     let config = config_file::load(&path).unwrap().config;
     assert_eq!(config.platform.to_string(), "https://192.0.2.1:8443");
     assert!(config.ca_pem.contains("AAAA\n\n-----END"), "{:?}", config.ca_pem);
 
     let elsewhere = Registration { domain: Some("10.0.0.9:443".into()), ..Registration::default() };
-    register(&path, &elsewhere).unwrap();
+    register(&path, &elsewhere, Path::new("/")).unwrap();
     let config = config_file::load(&path).unwrap().config;
     assert_eq!(config.platform.to_string(), "https://10.0.0.9:443");
     assert!(fs::read_to_string(&path).unwrap().contains("# Secret."));
@@ -37,27 +37,91 @@ fn domain_key_and_trust_are_enough_and_nothing_is_guessed() {
     fs::write(&ca, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
     let full = Registration {
         domain: Some("platform.example.com".into()),
-        deployment_key: Some(KEY.into()),
+        key: Some(GivenKey::parse(KEY).unwrap()),
         ca: Some(ca),
         policy_keys: vec![POLICY_KEY.into()],
         onboarding: None,
+        proxies: Some(GivenProxies::parse("10.0.0.1:3128", "", "").unwrap()),
     };
     type Take = fn(&mut Registration);
-    let table: [(Take, &str); 5] = [
+    let table: [(Take, &str); 4] = [
         (|given| given.domain = None, "--domain"),
-        (|given| given.deployment_key = None, "--deploymentKey"),
+        (|given| given.key = None, "--deploymentKey"),
         (|given| given.ca = None, "--ca"),
         (|given| given.policy_keys.clear(), "--policy-key"),
-        (|given| given.deployment_key = Some("secret-nonsense".into()), "enforcement-key"),
     ];
     for (take, named) in table {
         let mut given = full.clone();
         take(&mut given);
-        let text = register(&path, &given).unwrap_err().to_string();
-        assert!(text.contains(named) && !text.contains("secret-nonsense"), "{text}");
+        let text = register(&path, &given, Path::new("/")).unwrap_err().to_string();
+        assert!(text.contains(named), "{text}");
         assert!(!path.exists());
     }
-    register(&path, &full).unwrap();
+    register(&path, &full, Path::new("/")).unwrap();
     let config = config_file::load(&path).unwrap().config;
     assert_eq!(config.platform.to_string(), "https://platform.example.com:443");
+}
+
+const DEPLOYMENT_KEY: &str = "xdk1_k7f3_BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwdaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlDH37A";
+
+#[test]
+fn a_registered_host_takes_other_parts_and_keeps_the_rest() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("config.yaml");
+    fs::write(directory.path().join("key"), KEY).unwrap();
+    let old = format!(
+        "# ours\nconfiguration:\n  platform: https://a.example.com # old\n  ca-file: ca.pem\n  \
+         policy-keys:\n  - {POLICY_KEY}\n  enforcement-key-file: key\n  x-site: north\n"
+    );
+    fs::write(&path, &old).unwrap();
+    let pem = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    let ca = directory.path().join("ca.pem");
+    fs::write(&ca, format!("\n  {pem}\n")).unwrap();
+    let given = Registration {
+        key: Some(GivenKey::parse(KEY).unwrap()),
+        ca: Some(ca),
+        policy_keys: vec![POLICY_KEY.into(), POLICY_KEY.into()],
+        ..Registration::default()
+    };
+    register(&path, &given, Path::new("/")).unwrap();
+    let config = config_file::load(&path).unwrap().config;
+    assert_eq!((config.ca_pem.as_str(), config.policy_keys.len()), (pem, 2));
+    assert_eq!(config.enforcement_key.to_text().as_str(), KEY);
+    let new = fs::read_to_string(&path).unwrap();
+    assert!(new.contains("x-site: north") && new.contains("# old"), "{new}");
+    assert!(!new.contains("-file"), "{new}");
+    let previous = fs::read_to_string(path.with_file_name("config.yaml.previous")).unwrap();
+    assert_eq!(previous, old);
+}
+
+#[test]
+fn a_deployment_key_goes_alone_and_a_damaged_one_nowhere() {
+    for text in [&DEPLOYMENT_KEY[..60], &DEPLOYMENT_KEY.replace("k7f3", "k7f4"), "nonsense"] {
+        let error = GivenKey::parse(text).unwrap_err().to_string();
+        assert!(!error.contains("nonsense") && !error.contains("BwcH"), "{error}");
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("config.yaml");
+    let key = GivenKey::parse(DEPLOYMENT_KEY).unwrap();
+    let alone = Registration {
+        domain: Some("127.0.0.1:1".into()),
+        key: Some(key),
+        ..Registration::default()
+    };
+    type Add = fn(&mut Registration);
+    let more: [Add; 3] = [
+        |given| given.ca = Some("ca.pem".into()),
+        |given| given.policy_keys.push(POLICY_KEY.into()),
+        |given| given.onboarding = Some("host.yaml".into()),
+    ];
+    for add in more {
+        let mut given = alone.clone();
+        add(&mut given);
+        let refused = register(&path, &given, Path::new("/")).unwrap_err();
+        assert!(matches!(refused, RegisterError::TrustTwice), "{refused}");
+    }
+    // Nobody listens on port 1.
+    let refused = register(&path, &alone, Path::new("/")).unwrap_err();
+    assert!(matches!(refused, RegisterError::Discover(_)), "{refused}");
+    assert!(!path.exists());
 }

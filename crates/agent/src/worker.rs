@@ -52,12 +52,11 @@ struct Worker<'a> {
 impl Worker<'_> {
     fn cycle(&mut self, wakes: BTreeSet<Wake>, ending: Ending) -> String {
         let agent = self.agent;
-        let loaded = agent.loaded();
-        let settings = agent.settings();
-        let (reports, usage, archive) = {
+        let (reports, usage, archive, configured) = {
             let mut state = agent.state();
-            (state.queue.clone(), state.meter.read(), state.archive.take())
+            (state.queue.clone(), state.meter.read(), state.archive.take(), state.configured)
         };
+        let (loaded, settings) = (agent.loaded(), agent.settings());
         let sent: Vec<_> = reports.iter().map(|report| report.batch).collect();
         // What someone did to the firewall is put right before the platform is told.
         let local = wakes.iter().all(|why| *why == Wake::Tampered);
@@ -84,7 +83,7 @@ impl Worker<'_> {
             agent.state().queue.retain(|report| !sent.contains(&report.batch));
         }
         let ended = agent.surroundings.now();
-        let last = LastCycle { ended, took: began.elapsed(), wakes, result };
+        let last = LastCycle { ended, took: began.elapsed(), wakes, configured, result };
         let status = self.say(&last);
         let due = self.due(&last, spare, settings.heartbeat);
         let repaired = last.result.as_ref().is_ok_and(|outcome| outcome.change == Change::Repaired);

@@ -43,6 +43,10 @@ pub enum Scalar<'a> {
     Text(&'a str),
     /// Written as it is.
     Number(f64),
+    /// Lines, written below the key; each of them ends with a line break.
+    Block(&'a str),
+    /// Texts, written in brackets.
+    List(&'a [String]),
 }
 
 /// A text, cut into the keys of one section and everything else.
@@ -126,28 +130,39 @@ impl Document {
     /// Sets a key of the section; a comment behind the old value stays.
     ///
     /// # Errors
-    /// When the value can't stand on one line.
+    /// When the value can't stand on one line, or a block's lines can't stand below the key.
     pub fn set(&mut self, key: &str, value: Scalar<'_>) -> Result<(), EditError> {
-        let written = match value {
-            Scalar::Text(text) if text.chars().any(char::is_control) => {
-                return Err(EditError::Value);
-            }
-            Scalar::Text(text) => format!("'{}'", text.replace('\'', "''")),
-            Scalar::Number(number) => number.to_string(),
-        };
-        let new = format!("{:indent$}{key}: {written}", "", indent = self.indent);
+        let (written, below) = written(value)?;
+        let indent = self.indent;
+        let mut new = vec![format!("{:indent$}{key}: {written}", "")];
+        new.extend(below.into_iter().map(|line| format!("{:indent$}  {line}", "")));
         match self.keys.iter().find(|known| known.name == key).cloned() {
             Some(Key { lines, .. }) => {
-                let comment = comment_of(&self.lines[lines.clone()]);
-                self.lines.splice(lines, [format!("{new}{comment}")]);
+                new[0].push_str(&comment_of(&self.lines[lines.clone()]));
+                self.lines.splice(lines, new);
             }
             None => {
                 let at = self.end_of_section();
-                self.lines.insert(at, new);
+                self.lines.splice(at..at, new);
             }
         }
-        let text = self.to_text();
-        *self = Self::parse(&text, &self.name)?;
+        self.read_again()
+    }
+
+    /// Takes a key of the section away, with its value; one that is not there need not go.
+    ///
+    /// # Errors
+    /// When what remains can't be cut into keys.
+    pub fn remove(&mut self, key: &str) -> Result<(), EditError> {
+        let known = self.keys.iter().find(|known| known.name == key).cloned();
+        if let Some(Key { lines, .. }) = known {
+            self.lines.drain(lines);
+        }
+        self.read_again()
+    }
+
+    fn read_again(&mut self) -> Result<(), EditError> {
+        *self = Self::parse(&self.to_text(), &self.name)?;
         Ok(())
     }
 
@@ -188,6 +203,33 @@ impl Document {
             text.push_str(self.ending);
         }
         text
+    }
+}
+
+/// A value as it stands behind its key, and the lines below.
+fn written(value: Scalar<'_>) -> Result<(String, Vec<&str>), EditError> {
+    let quoted = |text: &str| match text.chars().any(char::is_control) {
+        true => Err(EditError::Value),
+        false => Ok(format!("'{}'", text.replace('\'', "''"))),
+    };
+    match value {
+        Scalar::Text(text) => Ok((quoted(text)?, Vec::new())),
+        Scalar::Number(number) => Ok((number.to_string(), Vec::new())),
+        Scalar::List(texts) => {
+            let texts: Result<Vec<_>, _> = texts.iter().map(|text| quoted(text)).collect();
+            Ok((format!("[{}]", texts?.join(", ")), Vec::new()))
+        }
+        Scalar::Block(text) => {
+            let lines: Vec<&str> = text.lines().collect();
+            // Others would be read otherwise than they are meant.
+            let plain = |line: &&str| {
+                !line.is_empty() && !line.starts_with(' ') && !line.chars().any(char::is_control)
+            };
+            match text.ends_with('\n') && lines.iter().all(plain) {
+                true => Ok(("|".to_owned(), lines)),
+                false => Err(EditError::Value),
+            }
+        }
     }
 }
 

@@ -9,6 +9,7 @@ pub mod config;
 pub mod cycle;
 mod delivery;
 pub mod diagnostics;
+pub mod discover;
 pub mod errand;
 mod gather;
 mod happenings;
@@ -37,7 +38,11 @@ pub use surroundings::Surroundings;
 pub use xshield_firewall::{FlowCount, FlowKind};
 pub use xshield_host::{files, lock};
 pub use xshield_policy::{Direction, Packet};
-pub use xshield_transport::{ProxyList, ProxyListError, ProxyText, Route};
+pub use xshield_transport::{
+    EndpointError, Line, PlatformUrl, ProxyList, ProxyListError, ProxyText, Route,
+};
 pub use xshield_wire::control::{HostConfiguration, Usage};
+pub use xshield_wire::keys::KeyError;
 pub use xshield_wire::message::{InForce, Problem, Program, ProgramKind, Report, ReportBody};
 pub use xshield_wire::telemetry;
+pub use xshield_wire::{DeploymentKey, EnforcementKey};

@@ -29,6 +29,31 @@ pub fn register(lab: &Lab, host: &Host, configuration: &str, more: &str) -> Resu
     host.run(lab.programs().agent()?, ["register", "--onboarding", ONBOARDING]).map(drop)
 }
 
+/// Registers a host with `ctagent register --domain --deploymentKey`, and nothing else that it has to be
+/// given; `more`: further arguments, `settings`: keys of the configuration and their values.
+///
+/// # Errors
+/// When the agent refuses.
+pub fn register_by_key(
+    lab: &Lab,
+    host: &Host,
+    domain: &str,
+    key: &str,
+    more: &[&str],
+    settings: &[(&str, &str)],
+) -> Result<()> {
+    let mut arguments = vec!["register", "--domain", domain, "--deploymentKey", key];
+    arguments.extend(more);
+    host.run(lab.programs().agent()?, arguments)?;
+    // Nothing is to be installed on lab hosts: they share the machine's programs.
+    let settings = [("nftables", "leave"), ("boot-unit", "leave")].iter().chain(settings);
+    let (params, values): (Vec<_>, Vec<_>) =
+        settings.map(|(key, value)| (format!("configuration.{key}"), *value)).unzip();
+    let (params, values) = (params.join(";"), values.join(";"));
+    let arguments = ["updateConfig", "--param", &params, "--value", &values, "--skipRestart"];
+    host.run(lab.programs().agent_command()?, arguments).map(drop)
+}
+
 /// How much an agent says in its log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Saying {

@@ -159,6 +159,16 @@ impl Platform {
         fs::read_to_string(&file).context("the platform wrote no host configuration")
     }
 
+    /// Makes an enforcement key. Returns the deployment key that goes with it.
+    ///
+    /// # Errors
+    /// When the platform refuses.
+    pub fn deployment_key(&self, lab: &Lab) -> Result<String> {
+        let made = self.json(lab, &["key", "create", "--name", "lab"])?;
+        let key = made["deployment_key"].as_str().context("there is no deployment key")?;
+        Ok(key.to_owned())
+    }
+
     /// Applies the documents of a directory and commits them.
     ///
     /// # Errors

@@ -96,6 +96,14 @@ impl Proxy {
         Ok(Self { process })
     }
 
+    /// Lets it accept connections and say nothing more.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn pause(&self) -> Result<()> {
+        self.process.pause()
+    }
+
     /// The requests received so far: `REQUEST LINE | AUTHORIZATION | ANSWER`.
     ///
     /// # Errors

@@ -25,7 +25,7 @@ const PASSWORD: &str = "czNjcmV0LXByb3h5";
 /// A port that no policy opens.
 const CLOSED: u16 = 9999;
 /// Short, so that what is counted is delivered soon.
-const HEARTBEAT: &str = "heartbeat-seconds: 3";
+const HEARTBEAT: [(&str, &str); 1] = [("heartbeat-seconds", "3")];
 
 struct Story {
     shop: Shop,
@@ -36,6 +36,15 @@ struct Story {
 impl Story {
     /// The shop with a host for proxies; db can't reach the platform by itself.
     fn begin() -> Result<Self> {
+        let story = Self::unregistered()?;
+        let lab = &story.shop.lab;
+        let configuration = story.shop.platform.host_configuration(lab)?;
+        agent::register(lab, story.db()?, &configuration, "heartbeat-seconds: 3")?;
+        Ok(story)
+    }
+
+    /// As [`Story::begin`], but for db, which knows no platform yet.
+    fn unregistered() -> Result<Self> {
         let mut shop = Shop::start()?;
         shop.lab.add_host(PROXIES.0, PROXIES.1)?;
         let story = Self { shop, agent: None, sent: 0 };
@@ -50,10 +59,21 @@ impl Story {
             }}"
         );
         attacker.run("nft", [&count])?;
-        let configuration = story.shop.platform.host_configuration(&story.shop.lab)?;
-        agent::register(&story.shop.lab, story.db()?, &configuration, HEARTBEAT)?;
         story.block_direct_way()?;
         Ok(story)
+    }
+
+    /// With the domain and the deployment key alone, through one proxy.
+    fn register_through(&self, proxy: &str) -> Result<()> {
+        let (lab, platform) = (&self.shop.lab, &self.shop.platform);
+        let key = platform.deployment_key(lab)?;
+        let proxy = [
+            &format!("--proxy={proxy}"),
+            "--proxyUser=spark",
+            &format!("--proxyPassword={PASSWORD}"),
+        ];
+        let domain = platform.address().to_string();
+        agent::register_by_key(lab, self.db()?, &domain, &key, &proxy, &HEARTBEAT)
     }
 
     fn host(&self, name: &str) -> Result<&Host> {
@@ -244,19 +264,12 @@ fn proxies_die_one_after_the_other_and_nothing_is_lost() -> Result<()> {
             eprintln!("SKIPPED: squid gives up root's rights, which takes a real root");
             return Ok(());
         }
-        let mut story = Story::begin()?;
+        let mut story = Story::unregistered()?;
         let squid = story.start_proxy(Kind::Squid)?;
         let tiny = story.start_proxy(Kind::Tinyproxy)?;
         // Known to the first only; the second is added while the agent runs.
-        story.db()?.run(
-            story.shop.lab.programs().agent()?,
-            [
-                "updateProxy",
-                &format!("--proxy={}", address(SQUID)),
-                "--proxyUser=spark",
-                &format!("--proxyPassword={PASSWORD}"),
-            ],
-        )?;
+        story.register_through(&address(SQUID))?;
+        ensure!(squid.passed()?.len() == 2, "{}", squid.everything()?);
         story.start_agent()?;
         story.reaches_by(&through(SQUID))?;
         let both = [SQUID, TINY].map(address).join(",");

@@ -10,12 +10,14 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::{OwnedMutexGuard, Semaphore};
 use xshield_policy::AssetId;
+use xshield_wire::message::VERSION;
+use xshield_wire::trust::{Der, PublicTrust};
 
 use crate::alerts::Alerts;
 use crate::auth::Passwords;
 use crate::jobs::compile::Compiling;
 use crate::jobs::host_configuration::Configuring;
-use crate::keys::{DataDir, Keys};
+use crate::keys::{DataDir, KeyError, Keys};
 use crate::problem::Problem;
 use crate::settings::Settings;
 use crate::store::Store;
@@ -74,6 +76,15 @@ impl Platform {
         }
     }
 
+    /// Whom hosts trust.
+    ///
+    /// # Errors
+    /// When the stored certificate is damaged.
+    pub fn trust(&self) -> Result<PublicTrust, KeyError> {
+        let ca = vec![Der(self.tls.ca_der()?)];
+        Ok(PublicTrust { version: VERSION, ca, policy_keys: vec![self.keys.policy.public()] })
+    }
+
     /// Addresses at which hosts reach the platform, by now.
     #[must_use]
     pub fn endpoints(&self) -> Vec<SocketAddr> {
@@ -85,6 +96,7 @@ impl Platform {
 #[derive(Debug)]
 pub struct Limits {
     sessions: DefaultKeyedRateLimiter<IpAddr>,
+    trusts: DefaultKeyedRateLimiter<IpAddr>,
     logins: DefaultKeyedRateLimiter<IpAddr>,
     requests: DefaultKeyedRateLimiter<AssetId>,
     /// Passwords checked at a time: each takes memory on purpose.
@@ -129,6 +141,7 @@ impl Limits {
         let requests = settings.requests_per_second;
         Self {
             sessions: RateLimiter::keyed(per_second(sessions, sessions.saturating_mul(20))),
+            trusts: RateLimiter::keyed(per_second(sessions, sessions.saturating_mul(20))),
             logins: RateLimiter::keyed(per_second(1, 20)),
             requests: RateLimiter::keyed(per_second(requests, requests.saturating_mul(20))),
             passwords: Semaphore::new(2),
@@ -144,6 +157,14 @@ impl Limits {
     /// When there were too many.
     pub fn session(&self, from: IpAddr) -> Result<(), Problem> {
         checked(&self.sessions, &from, "sessions from this address")
+    }
+
+    /// A look from this address at whom hosts trust.
+    ///
+    /// # Errors
+    /// When there were too many.
+    pub fn trust(&self, from: IpAddr) -> Result<(), Problem> {
+        checked(&self.trusts, &from, "requests from this address")
     }
 
     /// A sign-in from this address.
@@ -165,6 +186,7 @@ impl Limits {
     /// Forgets callers who are quiet.
     pub fn forget(&self) {
         self.sessions.retain_recent();
+        self.trusts.retain_recent();
         self.logins.retain_recent();
         self.requests.retain_recent();
     }

@@ -81,11 +81,19 @@ impl Tls {
     /// # Errors
     /// When the stored certificate is damaged.
     pub fn ca_fingerprint(&self) -> Result<String, KeyError> {
-        let ca = CertificateDer::from_pem_slice(self.ca_pem.as_bytes())
-            .map_err(|_| rustls::Error::General("unreadable PEM".to_owned()))?;
-        let hash = digest(&SHA256, &ca);
+        let hash = digest(&SHA256, &self.ca_der()?);
         let hex: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
         Ok(format!("sha256:{hex}"))
+    }
+
+    /// [`Tls::ca_pem`] in DER.
+    ///
+    /// # Errors
+    /// When the stored certificate is damaged.
+    pub fn ca_der(&self) -> Result<Vec<u8>, KeyError> {
+        let ca = CertificateDer::from_pem_slice(self.ca_pem.as_bytes())
+            .map_err(|_| rustls::Error::General("unreadable PEM".to_owned()))?;
+        Ok(ca.to_vec())
     }
 
     /// Renews the server certificate if it is about to end; connections made from then on get it.

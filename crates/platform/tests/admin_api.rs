@@ -77,7 +77,7 @@ fn every_described_operation_refuses_strangers() {
             assert!(refusal["application/problem+json"].is_object(), "{method} {path}");
             let id = operation["operationId"].as_str().unwrap().to_owned();
             assert!(ids.insert(id.clone()), "{id} is there twice");
-            if path == "/api/v1/login" {
+            if ["/api/v1/login", "/host/v1/trust"].contains(&path.as_str()) {
                 continue;
             }
             let filled = path.replace("{asset}", "a").replace("{id}", "a").replace("{name}", "a");

@@ -16,8 +16,8 @@ use rustls::pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
 use support::{PASSWORD, TestHost, TestPlatform, now, report};
 use xshield_policy::{Direction, Protocol};
-use xshield_wire::EnforcementKey;
 use xshield_wire::message::*;
+use xshield_wire::{DeploymentKey, EnforcementKey};
 
 const WEB: &str = "\
 segment:
@@ -231,7 +231,14 @@ fn a_key_is_written_as_a_host_configuration_that_works() {
 
     let id = keys["items"][0]["id"].as_str().unwrap();
     let next = operator.run(&["key", "rotate", id, "--overlap", "1d"]).good();
-    next.trim().parse::<EnforcementKey>().expect("a key alone on standard output");
+    let [key, deployment, install] =
+        <[&str; 3]>::try_from(next.lines().collect::<Vec<_>>()).unwrap();
+    let secret = |line: &str| line.split_whitespace().last().unwrap().to_owned();
+    let key: EnforcementKey = secret(key).parse().unwrap();
+    let deployment: DeploymentKey = secret(deployment).parse().unwrap();
+    assert_eq!(deployment.enforcement(), &key);
+    let command = format!("ctagent register --domain {} --deploymentKey xdk1_", platform.address);
+    assert!(install.contains(&command), "{install}");
     operator.run(&["key", "revoke", id]).good();
     let table = operator.run(&["key", "list"]).good();
     assert!(table.contains("revoked") && table.contains("active"), "{table}");

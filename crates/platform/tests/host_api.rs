@@ -9,7 +9,8 @@ use support::{TestHost, TestPlatform, eventually, now, random, report};
 use xshield_policy::{Direction, Protocol, Revision};
 use xshield_wire::envelope;
 use xshield_wire::message::*;
-use xshield_wire::{Bytes, EnforcementKey};
+use xshield_wire::trust::PublicTrust;
+use xshield_wire::{Bytes, DeploymentKey, EnforcementKey};
 
 const WEB_AND_DB: &str = "
 segment:
@@ -45,6 +46,32 @@ fn event(packets: u64) -> FirewallEvent {
         from: EventSource::Recorder,
         process: None,
     }
+}
+
+#[test]
+fn whom_to_trust_is_told_to_anyone_and_a_deployment_key_vouches_for_it() {
+    let platform = TestPlatform::start_with(|settings| settings.sessions_per_second = 1);
+    let made = platform.post("/api/v1/enforcement-keys", json!({"name": "k"}));
+    let text = |field: &str| made[field].as_str().unwrap().to_owned();
+    let key: DeploymentKey = text("deployment_key").parse().unwrap();
+    assert_eq!(key.enforcement().to_text().as_str(), text("key"));
+    let command = format!("--domain {} --deploymentKey {}", platform.address, *key.to_text());
+    assert_eq!(text("register"), format!("ctagent register {command}"));
+
+    let shown = platform.raw("GET", "/host/v1/trust", &[], b"");
+    assert_eq!(shown.header("cache-control"), Some("public, max-age=300"));
+    let trust = PublicTrust::read(&shown.body).unwrap();
+    let vouched = key.vouch(trust).unwrap();
+    assert_eq!(vouched.policy_keys(), [platform.policy_key()]);
+    let bare = |pem: &str| pem.split_whitespace().collect::<String>();
+    assert_eq!(bare(&vouched.ca_pem()), bare(&platform.ca_pem()));
+
+    let tag = shown.header("etag").unwrap().to_owned();
+    let again = platform.raw("GET", "/host/v1/trust", &[("if-none-match".to_owned(), tag)], b"");
+    assert_eq!((again.status, again.body.len()), (304, 0));
+    let many = (0..100).map(|_| platform.raw("GET", "/host/v1/trust", &[], b""));
+    let refused = many.into_iter().find(|answer| answer.status != 200).expect("a limit");
+    assert_eq!((refused.status, refused.problem().as_str()), (429, "too-many-requests"));
 }
 
 #[test]

@@ -32,6 +32,15 @@ pub(crate) fn tls_config(ca_pem: &str) -> Result<TlsConfig, ConfigError> {
         .build())
 }
 
+/// Trust in nobody, which is not asked for: see [`crate::Stranger`].
+pub(crate) fn blind_tls_config() -> TlsConfig {
+    TlsConfig::builder()
+        .provider(TlsProvider::Rustls)
+        .disable_verification(true)
+        .unversioned_rustls_crypto_provider(Arc::new(tls13_only()))
+        .build()
+}
+
 /// A provider without the older versions' cipher suites can't negotiate the older versions, whatever
 /// features of rustls another crate of the same build has switched on.
 fn tls13_only() -> CryptoProvider {

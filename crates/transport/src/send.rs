@@ -8,10 +8,12 @@ use std::sync::Arc;
 
 use ureq::Agent;
 use ureq::http;
+use ureq::tls::TlsConfig;
 
 use crate::address::{Endpoint, PlatformUrl};
 use crate::agent::{self, Builder, Connections};
 use crate::config::{ConfigError, Timeouts, TransportConfig};
+use crate::line::Line;
 use crate::resolve::{Adapter, Resolve};
 use crate::route::{Route, RouteError, RouteState, classify};
 
@@ -109,6 +111,9 @@ pub enum TransportError {
         /// The limit.
         limit: u64,
     },
+    /// The request was given up: see [`crate::Line::cut`].
+    #[error("the request was given up")]
+    Cut,
     /// A header or the path has characters that HTTP does not allow.
     #[error("the request to {path:?} can't be written as HTTP")]
     Request {
@@ -175,6 +180,14 @@ impl Transport {
     /// # Errors
     /// When the CA certificates or a proxy can't be used.
     pub fn new(config: TransportConfig, resolver: Arc<dyn Resolve>) -> Result<Self, ConfigError> {
+        Self::over(agent::tls_config(&config.ca_pem)?, config, resolver)
+    }
+
+    pub(crate) fn over(
+        tls: TlsConfig,
+        config: TransportConfig,
+        resolver: Arc<dyn Resolve>,
+    ) -> Result<Self, ConfigError> {
         let way = |route, proxy| Way { route, proxy, agent: None, last_failure: None };
         let mut routes = Vec::with_capacity(config.proxies.len() + 1);
         for proxy in &config.proxies {
@@ -184,7 +197,7 @@ impl Transport {
         // A remembered route that is no longer configured is forgotten.
         let current = routes.iter().position(|way| Some(&way.route) == config.last_route.as_ref());
         let builder = Builder {
-            tls: agent::tls_config(&config.ca_pem)?,
+            tls,
             resolver: Adapter { inner: resolver, longest: config.timeouts.resolve },
             user_agent: config.user_agent,
         };
@@ -219,20 +232,32 @@ impl Transport {
     }
 
     /// Sends a request by the current route alone, once: whatever fails is for the caller to answer. For
-    /// requests that are held open, of which thousands of hosts lose theirs at the same moment.
+    /// requests that are held open, of which thousands of hosts lose theirs at the same moment. Until the
+    /// answer is there, `line` can be cut.
     ///
     /// # Errors
     /// See [`TransportError`]; [`TransportError::NoRoute`] with that one route.
-    pub fn send_once(&mut self, request: &Request<'_>) -> Result<Response, TransportError> {
+    pub fn send_once(
+        &mut self,
+        request: &Request<'_>,
+        line: &Line,
+    ) -> Result<Response, TransportError> {
         let index = self.order().first().copied().unwrap_or_default();
         let kept = self.routes[index].agent.take();
         let proxy = self.routes[index].proxy.as_ref();
         let agent = kept.unwrap_or_else(|| {
             agent::agent(&self.builder, proxy, self.timeouts, Connections::Kept)
         });
+        if !line.take(&agent) {
+            return Err(TransportError::Cut);
+        }
         let result = self.exchange(&agent, &self.routes[index], request);
         let way = &mut self.routes[index];
+        let is_whole = line.leave();
         match result {
+            // What was cut can't be used again, and says nothing about the route.
+            Ok(response) if !is_whole => Ok(response),
+            Err(_) if !is_whole => Err(TransportError::Cut),
             Ok(response) => {
                 way.agent = Some(agent);
                 way.last_failure = None;

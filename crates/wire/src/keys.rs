@@ -90,6 +90,12 @@ pub enum KeyError {
     /// Of the right form, with a character wrong or missing.
     #[error("the enforcement key was damaged on the way: its checksum is wrong; copy it once more")]
     EnforcementChecksum,
+    /// Not of the deployment key's form.
+    #[error("not a deployment key: expected xdk1_<id>_<91 characters>, copied whole")]
+    DeploymentForm,
+    /// Of the right form, with a character wrong or missing.
+    #[error("the deployment key was damaged on the way: its checksum is wrong; copy it once more")]
+    DeploymentChecksum,
     /// Not a policy key.
     #[error("reading the policy key failed; expected the base64 text that the platform shows")]
     Policy(#[source] BytesError),

@@ -5,6 +5,7 @@
 //!
 //! | request | message | authenticated by |
 //! |---|---|---|
+//! | `GET /host/v1/trust` | nothing → [`trust::PublicTrust`] | nothing; believed by its digest alone |
 //! | `POST /host/v1/session` | [`message::SessionRequest`] → [`message::SessionResponse`] | [`session`]: enforcement key + identity key |
 //! | `POST /host/v1/check-in` | [`message::CheckIn`] → [`message::CheckInAnswer`] | [`signature`] with the session key |
 //! | `GET /host/v1/ruleset` | nothing → [`envelope::Envelope`] or 304 | [`signature`]; the envelope by the pinned policy key |
@@ -22,7 +23,9 @@ pub mod signature;
 pub mod telemetry;
 pub mod threat;
 mod transcript;
+pub mod trust;
 
 pub use bytes::Bytes;
 pub use envelope::{Envelope, Verified};
 pub use keys::{EnforcementKey, IdentityKey, KeyId, PolicyKey, PolicyPublicKey, SessionKey};
+pub use trust::DeploymentKey;

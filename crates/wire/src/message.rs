@@ -12,6 +12,7 @@ use crate::telemetry::{
     AgentEvent, DebugLog, HostTelemetry, LiveReport, PathReport, SoftwareReport,
 };
 use crate::threat::{ThreatPath, ThreatReport, ThreatStanding, ThreatWanted};
+use crate::trust::PublicTrust;
 
 /// The version these types describe. The platform serves this one and the one before.
 pub const VERSION: u16 = 1;
@@ -582,4 +583,4 @@ macro_rules! message {
 }
 
 message!(SessionRequest, SessionResponse, CheckIn, CheckInAnswer, Report, ReportAnswer);
-message!(ThreatPath, Notification, UploadStanding);
+message!(ThreatPath, Notification, UploadStanding, PublicTrust);

@@ -4,6 +4,7 @@
 compile_error!("ctagent runs on Linux");
 
 use std::error::Error;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -11,10 +12,13 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use xshield_agent::config_file::{self, Change, DEFAULT_PATH};
 use xshield_agent::control::{DEFAULT_SOCKET, Request, client};
 use xshield_agent::log::Level;
-use xshield_agent::register::{self, Registration};
+use xshield_agent::register::{self, GivenKey, GivenProxies, Registration};
 use xshield_agent::{restart, service, systemd};
 use xshield_enforce::state::{StateDirectory, chain};
 use xshield_enforce::{Surroundings, verbs};
+
+/// No key is longer, in bytes.
+const MOST_KEY: u64 = 4096;
 
 /// Enforces this host's policy for as long as it runs.
 #[derive(Parser)]
@@ -68,9 +72,19 @@ struct Register {
     /// Where the platform is: NAME, NAME:PORT or https://NAME:PORT.
     #[arg(long)]
     domain: Option<String>,
-    /// The enforcement key that the platform gave out.
+    /// The deployment key that the platform gave out, which says whom to trust, too; -: read it from
+    /// standard input. An enforcement key needs --ca and --policy-key beside it.
     #[arg(long = "deploymentKey", value_name = "KEY")]
     deployment_key: Option<String>,
+    /// The proxies on the way: http://ADDRESS:PORT,http://[ADDRESS]:PORT.
+    #[arg(long, value_name = "LIST")]
+    proxy: Option<String>,
+    /// Their users, in the same order.
+    #[arg(long = "proxyUser", value_name = "LIST", default_value = "", requires = "proxy")]
+    proxy_user: String,
+    /// Their passwords in base64, in the same order.
+    #[arg(long = "proxyPassword", value_name = "LIST", default_value = "", requires = "proxy")]
+    proxy_password: String,
     /// The file that `xshield key create --host-config` wrote; holds everything.
     #[arg(long, value_name = "FILE")]
     onboarding: Option<PathBuf>,
@@ -156,14 +170,17 @@ fn carry_out(line: &CommandLine) -> Result<(), Box<dyn Error>> {
 }
 
 fn register(line: &CommandLine, given: &Register) -> Result<(), Box<dyn Error>> {
+    let (users, passwords) = (&given.proxy_user, &given.proxy_password);
+    let proxies = given.proxy.as_ref().map(|list| GivenProxies::parse(list, users, passwords));
     let registration = Registration {
         domain: given.domain.clone(),
-        deployment_key: given.deployment_key.clone(),
+        key: given.deployment_key.as_deref().map(key).transpose()?,
         onboarding: given.onboarding.clone(),
         ca: given.ca.clone(),
         policy_keys: given.policy_keys.clone(),
+        proxies: proxies.transpose()?,
     };
-    register::register(&line.config, &registration)?;
+    register::register(&line.config, &registration, Path::new("/"))?;
     println!("{} is written", line.config.display());
     if given.skip_start {
         return Ok(());
@@ -176,6 +193,16 @@ fn register(line: &CommandLine, given: &Register) -> Result<(), Box<dyn Error>> 
         println!("systemd does not run this host: start `ctagent run` by other means");
     }
     Ok(())
+}
+
+/// A key from the command line, or from standard input, where no other process sees it.
+fn key(given: &str) -> Result<GivenKey, Box<dyn Error>> {
+    if given != "-" {
+        return Ok(GivenKey::parse(given)?);
+    }
+    let mut text = String::new();
+    std::io::stdin().take(MOST_KEY).read_to_string(&mut text)?;
+    Ok(GivenKey::parse(&text)?)
 }
 
 fn update_proxy(line: &CommandLine, given: &UpdateProxy) -> Result<(), Box<dyn Error>> {

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use xshield_host::files::FileError;
 use xshield_host::linux::resolver::{Patience, Resolver};
-use xshield_transport::{ConfigError, Method, Request, Route, Timeouts, Transport, TransportError};
+use xshield_transport::{
+    ConfigError, Line, Method, Request, Route, Timeouts, Transport, TransportError,
+};
 use xshield_wire::Bytes;
 use xshield_wire::control::{NOTIFY_HOLD, Notification};
 use xshield_wire::message::{Message as _, Program};
@@ -54,6 +56,9 @@ pub enum PollError {
     /// The transport can't be set up.
     #[error("preparing the connection to the platform failed")]
     Setup(#[from] ConfigError),
+    /// It was given up, by way of its line.
+    #[error("another route is taken")]
+    Cut,
     /// No answer.
     #[error("the notification can't be waited for")]
     Unreachable(#[source] TransportError),
@@ -105,11 +110,17 @@ impl Poller {
     }
 
     /// Waits until something is pending, at most as long as the platform holds a poll. `seen`: from the
-    /// last check-in's answer; `route`: how that one went. Only that route is used, and only once.
+    /// last check-in's answer; `route`: how that one went. Only that route is used, and only once, and
+    /// until `line` is cut.
     ///
     /// # Errors
     /// See [`PollError`].
-    pub fn poll(&mut self, seen: Option<&str>, route: Option<&Route>) -> Result<Polled, PollError> {
+    pub fn poll(
+        &mut self,
+        seen: Option<&str>,
+        route: Option<&Route>,
+        line: &Line,
+    ) -> Result<Polled, PollError> {
         if let Some(route) = route {
             self.transport.prefer(route);
         }
@@ -127,7 +138,10 @@ impl Poller {
         let headers = signature::sign(signer, &parts, now, nonce);
         let request =
             Request { method: Method::Get, path_and_query: &path, headers: &headers, body: &[] };
-        let answer = self.transport.send_once(&request).map_err(PollError::Unreachable)?;
+        let answer = self.transport.send_once(&request, line).map_err(|error| match error {
+            TransportError::Cut => PollError::Cut,
+            error => PollError::Unreachable(error),
+        })?;
         match answer.status {
             204 => Ok(Polled::Nothing),
             200 => {

@@ -88,6 +88,8 @@ struct Key {
 struct CreatedKey {
     id: String,
     key: String,
+    deployment_key: String,
+    register: String,
     config: String,
     expires_at: Option<Timestamp>,
 }
@@ -171,7 +173,7 @@ impl Rotate {
     }
 }
 
-/// The secret goes into the file when there is one, otherwise to standard output.
+/// The secrets go into the file when there is one, otherwise to standard output.
 fn show_created(
     action: &str,
     answer: &Value,
@@ -197,9 +199,17 @@ fn show_created(
         }
         None => {
             note(&format!("Key {} is made; {ends}. It is not shown again.", created.id));
-            output.show(answer, |_| Ok(created.key))
+            output.show(answer, |_| Ok(secrets(&created)))
         }
     }
+}
+
+/// What is shown this once, each on a line of its own.
+fn secrets(created: &CreatedKey) -> String {
+    let CreatedKey { key, deployment_key, register, .. } = created;
+    format!(
+        "enforcement key   {key}\ndeployment key    {deployment_key}\ninstall an agent  {register}"
+    )
 }
 
 /// A file made before the secret is, so that a wrong path does not cost a key.

@@ -1,8 +1,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use xshield_transport::{
-    Endpoints, Method, Phase, Proxy, Request, Route, RouteError, Transport, TransportError,
+    Endpoints, Line, Method, Phase, Proxy, Request, Route, RouteError, Transport, TransportError,
 };
 
 use crate::proxy::{Kind, TestProxy};
@@ -139,4 +140,47 @@ fn names_are_resolved_by_the_given_resolver_alone() {
         unresolved: vec![config.platform.endpoint().clone()],
     };
     assert_eq!(proxied.endpoints(), expected);
+}
+
+#[test]
+fn a_request_that_waits_is_given_up_at_once_and_the_next_one_goes() {
+    let server = Server::start();
+    let proxy = TestProxy::start(Kind::Good, server.address);
+    let hanging = TestProxy::start(Kind::Hanging, server.address);
+    let held = Request { method: Method::Get, path_and_query: "/endless", headers: &[], body: &[] };
+    let plain = Request { path_and_query: "/", ..held };
+    // Waiting for the answer, directly and in a tunnel, and for the proxy's own.
+    let cases = [
+        (vec![], Duration::from_secs(600)),
+        (vec![proxy.plain()], Duration::from_secs(600)),
+        (vec![hanging.plain()], Duration::from_secs(600)),
+    ];
+    for (proxies, patience) in cases {
+        let hangs = proxies.first().is_some_and(|it| it.address == hanging.address.into());
+        let mut config = config(server.address, &server.ca_pem, proxies);
+        config.timeouts.stall = patience;
+        config.timeouts.exchange = patience;
+        config.timeouts.through_proxy = patience;
+        let mut transport = transport(config);
+        let line = Line::default();
+        let before = server.connections();
+        let waits = || server.connections() > before || !hanging.seen().is_empty();
+        let given_up = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let deadline = Instant::now() + Duration::from_secs(30);
+                while !waits() && Instant::now() < deadline {
+                    std::thread::yield_now();
+                }
+                line.cut();
+            });
+            transport.send_once(&held, &line).unwrap_err()
+        });
+        assert!(matches!(given_up, TransportError::Cut), "{given_up}");
+        assert!(transport.routes().iter().all(|route| route.last_failure.is_none()));
+        let again = transport.send_once(&plain, &line).unwrap_err();
+        assert!(matches!(again, TransportError::Cut), "a cut line stays cut: {again}");
+        if !hangs {
+            assert_eq!(transport.send_once(&plain, &Line::default()).unwrap().status, 200);
+        }
+    }
 }

@@ -2,11 +2,12 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use xshield_wire::EnforcementKey;
 use xshield_wire::control::{Notification, UploadStanding};
 use xshield_wire::message::{
     CheckIn, CheckInAnswer, Message, Report, ReportAnswer, SessionRequest, SessionResponse,
 };
+use xshield_wire::trust::PublicTrust;
+use xshield_wire::{DeploymentKey, EnforcementKey};
 
 fuzz_target!(|bytes: &[u8]| {
     again::<SessionRequest>(bytes);
@@ -17,8 +18,13 @@ fuzz_target!(|bytes: &[u8]| {
     again::<ReportAnswer>(bytes);
     again::<Notification>(bytes);
     again::<UploadStanding>(bytes);
-    if let Ok(key) = std::str::from_utf8(bytes).unwrap_or_default().parse::<EnforcementKey>() {
+    again::<PublicTrust>(bytes);
+    let text = std::str::from_utf8(bytes).unwrap_or_default();
+    if let Ok(key) = text.parse::<EnforcementKey>() {
         assert_eq!(key.to_text().parse::<EnforcementKey>().unwrap(), key);
+    }
+    if let Ok(key) = text.parse::<DeploymentKey>() {
+        assert_eq!(key.to_text().parse::<DeploymentKey>().unwrap(), key);
     }
 });
 

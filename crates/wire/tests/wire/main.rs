@@ -8,3 +8,4 @@ mod keys;
 mod messages;
 mod sessions;
 mod signatures;
+mod trust;

@@ -13,6 +13,7 @@ use xshield_wire::message::*;
 use xshield_wire::session::{prove, start};
 use xshield_wire::telemetry::*;
 use xshield_wire::threat::*;
+use xshield_wire::trust::{Der, PublicTrust};
 use xshield_wire::{Bytes, Envelope, Verified};
 
 use crate::fixtures::{
@@ -281,6 +282,12 @@ fn what_came_later_in_version_1_stays_readable() {
     };
     let files = vec![file(ThreatFileKind::Snapshot, 1), file(ThreatFileKind::Delta, 2)];
     check("threat-path", &ThreatPath { version: 1, files });
+}
+
+#[test]
+fn whom_to_trust_stays_readable() {
+    let policy_keys = vec![policy_key().public()];
+    check("trust", &PublicTrust { version: 1, ca: vec![Der(vec![0x30; 40])], policy_keys });
 }
 
 #[test]

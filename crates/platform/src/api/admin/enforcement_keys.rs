@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use xshield_wire::EnforcementKey;
+use xshield_wire::{DeploymentKey, EnforcementKey};
 
 use super::page::{Page, PageQuery};
 use crate::auth::{Allowed, Caller, Operator, Viewer};
@@ -98,6 +98,10 @@ struct CreatedKey {
     about: Key,
     /// `xek1_…`, for `enforcement-key` in host configurations.
     key: String,
+    /// `xdk1_…`: the key, and by which a host knows this platform; for `ctagent register`.
+    deployment_key: String,
+    /// The command that makes an agent's host known to this platform, `deployment_key` included.
+    register: String,
     /// A ready-made host configuration (`config.yaml`).
     config: String,
 }
@@ -172,7 +176,7 @@ async fn create(
     };
     audit::record(&mut tx, deed, now).await?;
     commit(tx).await?;
-    Ok((StatusCode::CREATED, Json(shown(&app, stored, &key))))
+    Ok((StatusCode::CREATED, Json(shown(&app, stored, key)?)))
 }
 
 /// Refuses an end that is over.
@@ -214,9 +218,15 @@ fn summary(key: &StoredKey) -> String {
     format!("name {:?}, expires {end}, tags [{}]", key.name, tags.join(", "))
 }
 
-fn shown(app: &App, stored: StoredKey, key: &EnforcementKey) -> CreatedKey {
+fn shown(app: &App, stored: StoredKey, key: EnforcementKey) -> Answer<CreatedKey> {
+    let trust = app.trust().map_err(|error| Problem::internal(&error))?.digest();
     let text = key.to_text().to_string();
-    CreatedKey { about: stored.into(), config: host_config(app, &text), key: text }
+    let deployment_key = DeploymentKey::new(key, trust).to_text().to_string();
+    let url = app.public_url();
+    let domain = url.strip_prefix("https://").unwrap_or(&url);
+    let register = format!("ctagent register --domain {domain} --deploymentKey {deployment_key}");
+    let config = host_config(app, &text);
+    Ok(CreatedKey { about: stored.into(), key: text, deployment_key, register, config })
 }
 
 /// The `config.yaml` with which a host finds and trusts this platform.
@@ -282,7 +292,7 @@ async fn rotate(
     };
     audit::record(&mut tx, deed, now).await?;
     commit(tx).await?;
-    Ok((StatusCode::CREATED, Json(shown(&app, stored, &key))))
+    Ok((StatusCode::CREATED, Json(shown(&app, stored, key)?)))
 }
 
 /// End a key and every session set up with it, now

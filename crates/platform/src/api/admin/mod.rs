@@ -83,6 +83,7 @@ pub(super) fn router() -> Router<App> {
         .merge(threat_revisions::router())
         .merge(threat_modes::router())
         .merge(threat_status::router())
+        .merge(super::host::trust::router())
         .split_for_parts();
     complete(&mut described);
     let described = axum::body::Bytes::from(described.to_json().unwrap_or_default());

@@ -13,6 +13,7 @@ mod session;
 mod signed;
 mod telemetry;
 mod threat;
+pub(super) mod trust;
 mod uploads;
 
 /// `/host/v1`.

@@ -1,0 +1,147 @@
+//! By which way an agent communicates, when its proxies or their list change while it waits for news.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+use xshield_lab::privilege::in_lab;
+use xshield_lab::proxy::{Behaviour, Proxy};
+use xshield_lab::shop::Shop;
+use xshield_lab::{Host, Running, agent, wait};
+
+const SOON: Duration = Duration::from_secs(90);
+/// Less than the platform holds a poll: who is done by then did not wait for its end.
+const WHILE_HELD: Duration = Duration::from_secs(40);
+const HOST: &str = "db";
+const PROXIES: (&str, u8) = ("proxy", 50);
+
+struct Story {
+    shop: Shop,
+    agent: Option<Running>,
+}
+
+impl Story {
+    fn begin() -> Result<Self> {
+        let mut shop = Shop::start()?;
+        shop.lab.add_host(PROXIES.0, PROXIES.1)?;
+        Ok(Self { shop, agent: None })
+    }
+
+    fn proxy(&self, port: u16, authorization: Option<&str>) -> Result<Proxy> {
+        let (lab, way) = (&self.shop.lab, Behaviour::Connect);
+        Proxy::start(lab.host(PROXIES.0)?, lab.programs(), port, way, authorization)
+    }
+
+    /// Registers with `more` arguments and starts the agent.
+    fn start_agent(&mut self, more: &[&str], heartbeat: &str) -> Result<()> {
+        let (lab, platform) = (&self.shop.lab, &self.shop.platform);
+        let key = platform.deployment_key(lab)?;
+        let domain = platform.address().to_string();
+        let settings = [("heartbeat-seconds", heartbeat)];
+        agent::register_by_key(lab, self.db()?, &domain, &key, more, &settings)?;
+        self.agent = Some(agent::start(lab, self.db()?)?);
+        Ok(())
+    }
+
+    fn db(&self) -> Result<&Host> {
+        self.shop.lab.host(HOST)
+    }
+
+    fn status(&self) -> Result<Value> {
+        agent::status(&self.shop.lab, self.db()?)
+    }
+
+    fn update(&self, key: &str, value: &str) -> Result<()> {
+        let param = format!("configuration.{key}");
+        let arguments = ["updateConfig", "--param", &param, "--value", value];
+        let output = agent::command(&self.shop.lab, self.db()?, &arguments)?;
+        ensure!(output.status.success(), "{output:?}");
+        Ok(())
+    }
+
+    fn waits_by(&self, route: &str, within: Duration) -> Result<()> {
+        let expected = format!("waiting, by {route}");
+        wait::until(&expected, within, || {
+            Ok((self.status()?["notification"] == expected.as_str()).then_some(()))
+        })
+        .with_context(|| format!("{:#}", self.status().unwrap_or_default()))
+    }
+
+    /// The heartbeat is far away: what comes within this time came by the notification.
+    fn hears_news(&self) -> Result<()> {
+        let (lab, platform) = (&self.shop.lab, &self.shop.platform);
+        let made = platform.json(lab, &["command", "run-now", "--asset", HOST])?;
+        let id = made["id"].as_str().context("a command has an id")?;
+        wait::until("the agent hears of a command", WHILE_HELD, || {
+            let shown = platform.cli(lab, &["command", "show", id])?;
+            Ok(shown.contains("done").then_some(()))
+        })
+    }
+}
+
+fn through(port: u16) -> String {
+    format!("proxy 10.77.0.{}:{port}", PROXIES.1)
+}
+
+fn address(port: u16) -> String {
+    format!("http://10.77.0.{}:{port}", PROXIES.1)
+}
+
+#[test]
+fn the_notification_follows_a_changed_list_and_a_proxy_that_died() -> Result<()> {
+    in_lab("the_notification_follows_a_changed_list_and_a_proxy_that_died", || {
+        let mut story = Story::begin()?;
+        let (first, second) = (story.proxy(3001, None)?, story.proxy(3002, None)?);
+        story.start_agent(&[&format!("--proxy={}", address(3001))], "3600")?;
+        story.waits_by(&through(3001), SOON)?;
+
+        story.update("proxy", &address(3002))?;
+        story.waits_by(&through(3002), WHILE_HELD)?;
+        let asked = first.requests()?.len();
+        story.hears_news()?;
+        ensure!(second.requests()?.len() >= 2, "{:?}", second.requests()?);
+        ensure!(first.requests()?.len() == asked, "{:?}", first.requests()?);
+
+        // No heartbeat is due for an hour: that the proxy died is noticed by what is held through it.
+        drop(second);
+        story.waits_by("direct", WHILE_HELD)?;
+        story.hears_news()
+    })
+}
+
+#[test]
+fn the_notification_leaves_a_proxy_that_fell_silent() -> Result<()> {
+    in_lab("the_notification_leaves_a_proxy_that_fell_silent", || {
+        let mut story = Story::begin()?;
+        let (first, _second) = (story.proxy(3001, None)?, story.proxy(3002, None)?);
+        let both = format!("--proxy={},{}", address(3001), address(3002));
+        story.start_agent(&[&both], "3")?;
+        story.waits_by(&through(3001), SOON)?;
+        first.pause()?;
+        story.waits_by(&through(3002), WHILE_HELD)
+    })
+}
+
+#[test]
+fn a_changed_password_alone_brings_a_proxy_back_into_use() -> Result<()> {
+    in_lab("a_changed_password_alone_brings_a_proxy_back_into_use", || {
+        let mut story = Story::begin()?;
+        // u:right
+        let proxy = story.proxy(3001, Some("Basic dTpyaWdodA=="))?;
+        let wrong = [
+            &format!("--proxy={}", address(3001)),
+            "--proxyUser=u",
+            // wrong
+            "--proxyPassword=d3Jvbmc=",
+        ];
+        story.start_agent(&wrong, "3600")?;
+        story.waits_by("direct", SOON)?;
+        let refused = proxy.requests()?;
+        ensure!(refused.iter().all(|request| request.contains(" | 407 ")), "{refused:?}");
+        ensure!(!refused.is_empty(), "the proxy was never asked");
+        // right
+        story.update("proxy-password", "cmlnaHQ=")?;
+        story.waits_by(&through(3001), WHILE_HELD)?;
+        story.hears_news()
+    })
+}

@@ -1,0 +1,56 @@
+//! `GET /host/v1/trust`: whom hosts of this platform trust. Nothing in it is secret, and nobody is to
+//! believe it for having it from here: deployment keys carry its digest.
+
+use axum::extract::{Extension, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use serde::Serialize;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use xshield_wire::message::Message as _;
+
+use super::ruleset::has;
+use crate::api::Client;
+use crate::problem::{Answer, Problem};
+use crate::state::App;
+
+/// It changes with the platform's keys alone.
+const KEPT: HeaderValue = HeaderValue::from_static("public, max-age=300");
+
+/// Described beside what operators call, since it needs no signature.
+pub(in crate::api) fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(get))
+}
+
+/// Whom hosts trust.
+#[derive(Serialize, utoipa::ToSchema)]
+struct PublicTrust {
+    /// The message's version.
+    version: u16,
+    /// Certificates of the authorities that the platform's own comes from: DER in base64.
+    ca: Vec<String>,
+    /// The keys that rulesets and orders are signed with, in base64.
+    policy_keys: Vec<String>,
+}
+
+/// Whom hosts of this platform trust: public, to be believed by its digest in a deployment key alone
+#[utoipa::path(get, path = "/host/v1/trust", tag = "hosts", security(()),
+    responses((status = 200, body = PublicTrust)))]
+async fn get(
+    State(app): State<App>,
+    Extension(Client(from)): Extension<Client>,
+    headers: HeaderMap,
+) -> Answer<Response> {
+    app.limits.trust(from.ip())?;
+    let trust = app.trust().map_err(|error| Problem::internal(&error))?;
+    let digest = trust.digest().to_string();
+    let etag = HeaderValue::from_str(&format!("\"{digest}\""))
+        .map_err(|error| Problem::internal(&error))?;
+    let about = [(header::ETAG, etag), (header::CACHE_CONTROL, KEPT)];
+    if has(&headers, &digest) {
+        return Ok((StatusCode::NOT_MODIFIED, about).into_response());
+    }
+    let body = trust.to_json().map_err(|error| Problem::internal(&error))?;
+    let kind = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+    Ok((about, kind, body).into_response())
+}

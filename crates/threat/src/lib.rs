@@ -8,7 +8,7 @@
 //! | compile | [`compile`](mod@compile) | listings − exceptions − protected → [`ThreatList`], which knows why |
 //! | distribute | [`codec`] | [`ThreatSet`] → snapshot; two sets → delta; revisions → cheapest path |
 //! | remember | [`listing::store`] | [`Listing`] → bytes on the platform's disk and back |
-//! | keep | [`codec::flat`] | a list on a host's disk, changed as it streams by |
+//! | keep | [`keep`] | snapshot or delta → a list on a host's disk → its elements, as they stream by |
 //! | plan | [`plan`] | [`ThreatSet`] → which elements are hosts, which are intervals |
 //!
 //! Everything rests on one normal form: a [`ThreatSet`] is the smallest list of disjoint prefixes
@@ -21,6 +21,7 @@ pub mod compile;
 pub mod entry;
 pub mod feed;
 pub mod guard;
+pub mod keep;
 pub mod listing;
 pub mod mode;
 pub mod plan;

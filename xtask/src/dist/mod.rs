@@ -86,12 +86,17 @@ fn build(linking: Linking) -> Result<()> {
     }
 }
 
+/// A position-independent executable that needs nothing of the host but its kernel, with relative
+/// relocations packed (`DT_RELR`), which makes it 170 KB smaller.
+///
+/// The target is always named beside these flags: that keeps them away from build scripts and procedural
+/// macros, which can't be static.
+const STATIC: &str = "-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs";
+
 fn build_static(crates: &[&str]) -> Result<()> {
     let arguments = ["build", "--profile", "dist", "--locked", "--bins", "--target", TARGET];
-    // Naming the target keeps the flag away from build scripts and procedural macros, which can't be
-    // static.
     let mut command = run::cargo(&arguments);
-    run::succeed(command.args(crates).env("RUSTFLAGS", "-C target-feature=+crt-static"))
+    run::succeed(command.args(crates).env("RUSTFLAGS", STATIC))
 }
 
 /// Makes both forms of every package in `directory`. `found` tells where a binary is.

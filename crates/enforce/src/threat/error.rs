@@ -7,7 +7,7 @@ use xshield_firewall::FirewallError;
 use xshield_firewall::threat::ThreatError;
 use xshield_host::files::FileError;
 use xshield_threat::codec::CodecError;
-use xshield_threat::codec::flat::FlatError;
+use xshield_threat::keep::KeepError;
 use xshield_transport::{DownloadError, TransportError};
 
 use xshield_wire::envelope::EnvelopeError;
@@ -41,15 +41,15 @@ pub(crate) enum ThreatFailure {
     /// A list or a change is damaged, or does not fit.
     #[error(transparent)]
     Codec(#[from] CodecError),
+    /// A list can't be made of what was fetched, or not be written down.
+    #[error(transparent)]
+    Keep(#[from] KeepError),
     /// What came out of the files is another list.
     #[error("the files of the threat list led to another list than the ordered one")]
     WrongList,
     /// More elements than the kernel can count.
     #[error("the threat list has more elements than the kernel can hold")]
     TooManyElements,
-    /// The list can't be written down.
-    #[error(transparent)]
-    Write(#[from] FlatError),
     /// A list that is kept, or a file that was just fetched, can't be read.
     #[error("reading {path} failed; the whole list is fetched", path = .path.display())]
     Unreadable {
@@ -86,7 +86,9 @@ impl ThreatFailure {
     pub(crate) fn is_of_the_change(&self) -> bool {
         match self {
             Self::Path { .. } | Self::WrongFile | Self::WrongList | Self::Unreadable { .. } => true,
-            Self::Codec(error) => !matches!(error, CodecError::TooMany { .. }),
+            Self::Codec(error) | Self::Keep(KeepError::Source(error)) => {
+                !matches!(error, CodecError::TooMany { .. })
+            }
             Self::Download(
                 DownloadError::Status { .. }
                 | DownloadError::Transport(TransportError::ResponseTooLarge { .. }),

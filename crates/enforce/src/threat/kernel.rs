@@ -1,11 +1,13 @@
 //! The list in the kernel: repaired, replaced, compared; and what is done about it.
 
+use ipnet::IpNet;
 use xshield_firewall::FirewallError;
 use xshield_firewall::threat::{Difference, Posture, ThreatError, ThreatState};
+use xshield_threat::keep::Elements;
 use xshield_wire::threat::ListName;
 
 use super::error::ThreatFailure;
-use super::make::{self, ElementChange, Made};
+use super::make::{ElementChange, Made};
 use super::store::{KeptList, Stay};
 use super::{Kernel, Threats};
 use crate::cycle::Run;
@@ -296,7 +298,8 @@ impl Threats {
 
     /// Loads a list from disk into the kernel, in bounded memory.
     pub(super) fn load(&mut self, list: &KeptList, posture: &Posture) -> Result<(), ThreatFailure> {
-        let elements = make::elements_of(self.store.open(list)?, list.expansion());
+        let elements = Elements::of(Box::new(self.store.open(list)?), list.expansion())?;
+        let elements = elements.map(|element| element.map(IpNet::from));
         self.table()?.load_from(&list.kernel_name(), posture, elements)?;
         self.kernel = Kernel::Touched;
         Ok(())
@@ -304,10 +307,10 @@ impl Threats {
 
     fn compare(&mut self, list: &KeptList) -> Result<Vec<Difference>, ThreatFailure> {
         let mut broken = None;
-        let elements = make::elements_of(self.store.open(list)?, list.expansion());
+        let elements = Elements::of(Box::new(self.store.open(list)?), list.expansion())?;
         let whole =
             elements.map_while(|element| element.map_err(|error| broken = Some(error)).ok());
-        let differences = self.table()?.verify_full(whole);
+        let differences = self.table()?.verify_full(whole.map(IpNet::from));
         match broken {
             Some(error) => Err(error.into()),
             None => Ok(differences?),

@@ -1,13 +1,14 @@
 //! A list written down from what was fetched, and what changes in the kernel with it.
 
+use std::fs::File;
 use std::path::Path;
 
 use ipnet::IpNet;
 use xshield_firewall::threat::Counts;
 use xshield_threat::Prefix;
 use xshield_threat::codec::flat::Trailer;
-use xshield_threat::codec::{Change, CodecError, Limits, SnapshotReader};
-use xshield_threat::plan::{self, Costs, Expansion, Moves, MovesBuilder, Tally};
+use xshield_threat::keep;
+use xshield_threat::plan::{self, Costs, Expansion, Moves};
 use xshield_wire::Bytes;
 use xshield_wire::threat::ListName;
 
@@ -37,15 +38,9 @@ pub(crate) fn from_snapshot(
     snapshot: &Path,
     name: &ExpectedList<'_>,
 ) -> Result<Made, ThreatFailure> {
-    let reader = SnapshotReader::new(open(snapshot)?, Limits::default())?;
-    name.must_be(reader.digest())?;
-    let mut tally = Tally::default();
-    let trailer = store.write_list(
-        name.to,
-        reader.inspect(|prefix| {
-            prefix.as_ref().ok().into_iter().for_each(|prefix| tally.add(*prefix));
-        }),
-    )?;
+    let mut snapshot = open(snapshot)?;
+    let unpack = |file: &mut File| keep::unpack(&mut snapshot, name.to, file);
+    let (trailer, tally) = store.write_list(name.to, unpack)?;
     let expansion = tally.cheapest(Costs::KERNEL);
     let list = KeptList {
         name: name.of(trailer)?,
@@ -62,18 +57,11 @@ pub(crate) fn from_change(
     base: &KeptList,
     name: &ExpectedList<'_>,
 ) -> Result<Made, ThreatFailure> {
-    let change = Change::read(open(delta)?, store.open_as_base(base)?, Limits::default())?;
-    name.must_be(change.to())?;
-    let mut moves = MovesBuilder::default();
-    let steps = change.steps(store.open_as_base(base)?).filter_map(|step| match step {
-        Ok(step) => {
-            moves.note(step);
-            step.target().map(Ok)
-        }
-        Err(error) => Some(Err(error)),
-    });
-    let trailer = store.write_list(name.to, steps)?;
-    let moves = moves.finish();
+    let mut delta = open(delta)?;
+    let (mut first, mut second) = (store.open(base)?, store.open(base)?);
+    let (trailer, moves) = store.write_list(name.to, |file| {
+        keep::rewrite([&mut first, &mut second], &mut delta, name.to, file)
+    })?;
     let counts = counts_after(base, &moves)?;
     let list = KeptList { name: name.of(trailer)?, counts, expanded_from: base.expanded_from };
     Ok(Made { list, change: element_change(&moves, base.expansion()) })
@@ -90,13 +78,8 @@ pub(crate) struct ExpectedList<'a> {
 }
 
 impl ExpectedList<'_> {
-    fn must_be(&self, digest: xshield_threat::Digest) -> Result<(), ThreatFailure> {
-        if digest == self.to { Ok(()) } else { Err(ThreatFailure::WrongList) }
-    }
-
     fn of(&self, trailer: Trailer) -> Result<ListName, ThreatFailure> {
         let entries = trailer.v4 + trailer.v6;
-        self.must_be(trailer.digest)?;
         if self.to.0 != self.ordered.digest.0 {
             let digest = Bytes(self.to.0);
             let revision = self.before;
@@ -143,20 +126,5 @@ fn kernel_counts(counts: plan::Counts) -> Result<Counts, ThreatFailure> {
         nets4: number(counts.v4_intervals)?,
         hosts6: number(counts.v6_hosts)?,
         nets6: number(counts.v6_intervals)?,
-    })
-}
-
-/// The elements of a list as the kernel is given them.
-pub(crate) fn elements_of(
-    prefixes: impl Iterator<Item = Result<Prefix, CodecError>>,
-    expansion: Expansion,
-) -> impl Iterator<Item = Result<IpNet, CodecError>> {
-    prefixes.flat_map(move |prefix| {
-        let (prefix, error) = match prefix {
-            Ok(prefix) => (Some(prefix), None),
-            Err(error) => (None, Some(Err(error))),
-        };
-        let elements = prefix.into_iter().flat_map(move |prefix| plan::elements(prefix, expansion));
-        elements.map(|element| Ok(element.into())).chain(error)
     })
 }

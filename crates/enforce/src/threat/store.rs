@@ -19,10 +19,9 @@ use xshield_firewall::plan;
 use xshield_firewall::threat::{Counts, ListName as KernelName, Posture};
 use xshield_host::files::{self, FileError};
 use xshield_policy::AssetId;
-use xshield_threat::codec::flat::Trailer;
-use xshield_threat::codec::{CodecError, FlatReader, FlatWriter, Limits};
+use xshield_threat::Digest;
+use xshield_threat::keep::KeepError;
 use xshield_threat::plan::Expansion;
-use xshield_threat::{Digest, Prefix};
 use xshield_wire::keys::PolicyPublicKey;
 use xshield_wire::threat::{ListName, ThreatOrder};
 use xshield_wire::{Verified, envelope};
@@ -150,10 +149,9 @@ impl Store {
         self.write(LISTS, lists)
     }
 
-    /// Reads a list prefix by prefix. It is the one that is asked for only when its end was reached.
-    pub(crate) fn open(&self, list: &KeptList) -> Result<FlatReader<File>, ThreatFailure> {
-        let path = self.list(list.digest());
-        Ok(FlatReader::new(open(&path)?, Limits::default())?)
+    /// Opens a list. What is read is the one that is asked for only when its end was reached.
+    pub(crate) fn open(&self, list: &KeptList) -> Result<File, ThreatFailure> {
+        open(&self.list(list.digest()))
     }
 
     /// Whether a list's file is there; its content shows when it is read.
@@ -161,31 +159,21 @@ impl Store {
         self.list(list.digest()).is_file()
     }
 
-    /// The same for a change to go through, which checks the list itself.
-    pub(crate) fn open_as_base(&self, list: &KeptList) -> Result<FlatReader<File>, ThreatFailure> {
-        let path = self.list(list.digest());
-        Ok(FlatReader::as_base(open(&path)?, Limits::default())?)
-    }
-
-    /// Writes a list down. `prefixes` end with an error when they are not the list of this digest.
-    pub(crate) fn write_list(
+    /// Writes a list down. `write` ends with an error when it is not the list of this digest.
+    pub(crate) fn write_list<T>(
         &self,
         digest: Digest,
-        prefixes: impl Iterator<Item = Result<Prefix, CodecError>>,
-    ) -> Result<Trailer, ThreatFailure> {
+        write: impl FnOnce(&mut File) -> Result<T, KeepError>,
+    ) -> Result<T, ThreatFailure> {
         let unfinished = self.root.join(UNFINISHED);
-        let file = self.begin(&unfinished)?;
-        let mut writer = FlatWriter::of(file, digest);
-        for prefix in prefixes {
-            writer.push(prefix?)?;
-        }
-        let (file, trailer) = writer.finish()?;
+        let mut file = self.begin(&unfinished)?;
+        let written = write(&mut file)?;
         file.sync_all().map_err(failed("writing", &unfinished))?;
         let path = self.list(digest);
         fs::rename(&unfinished, &path).map_err(failed("naming", &path))?;
         let directory = File::open(&self.root).and_then(|directory| directory.sync_all());
         directory.map_err(failed("writing", &self.root))?;
-        Ok(trailer)
+        Ok(written)
     }
 
     /// Where the nth file of a path is downloaded to.

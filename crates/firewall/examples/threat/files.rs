@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use xshield_firewall::plan::Digest;
 use xshield_firewall::threat::{Counts, ListName};
@@ -38,10 +38,11 @@ pub(crate) fn unpack(snapshot: &Path, list: &Path) -> Result<u64> {
     write(std::iter::from_fn(|| reader.read().transpose()), list)
 }
 
-/// Encodes the change from one list to another. Returns its bytes.
+/// Encodes the change from one list to another, and notes beside it what comes out. Returns its bytes.
 pub(crate) fn delta(old: &Path, new: &Path, delta: &Path) -> Result<usize> {
     let bytes = codec::delta(&read(old)?, &read(new)?);
     fs::write(delta, &bytes)?;
+    write_name(delta, &name_of(new)?)?;
     Ok(bytes.len())
 }
 
@@ -52,7 +53,7 @@ pub(crate) fn open(list: &Path) -> Result<FlatReader<File>> {
 
 /// What is noted beside a list: its digest, and how many elements it becomes.
 pub(crate) fn name_of(list: &Path) -> Result<ListName> {
-    let note = fs::read_to_string(list.with_extension("name"))?;
+    let note = fs::read_to_string(beside(list))?;
     let (digest, counts): (String, Counts) = serde_json::from_str(&note)?;
     Ok(ListName { revision: 1, digest: digest.parse()?, counts })
 }
@@ -71,7 +72,13 @@ pub(crate) fn name(trailer: Trailer, counts: &plan::Counts) -> Result<ListName> 
 /// Notes beside a list what it is.
 pub(crate) fn write_name(list: &Path, name: &ListName) -> Result<()> {
     let note = serde_json::to_string(&(name.digest.to_string(), name.counts))?;
-    Ok(fs::write(list.with_extension("name"), note)?)
+    Ok(fs::write(beside(list), note)?)
+}
+
+fn beside(list: &Path) -> PathBuf {
+    let mut name = list.as_os_str().to_owned();
+    name.push(".name");
+    name.into()
 }
 
 fn read(list: &Path) -> Result<ThreatSet> {

@@ -3,16 +3,15 @@
 use std::error::Error;
 use std::fmt;
 use std::fs::{self, File};
-use std::io::BufReader;
+use std::io::Read;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
-use xshield_firewall::plan::Digest;
 use xshield_firewall::threat::{Posture, ThreatMode, ThreatTable};
 use xshield_policy::{AddressMatch, BoundFailsafe};
-use xshield_threat::codec::{Change, FlatWriter, Limits};
-use xshield_threat::plan::{Counts, MovesBuilder, elements};
+use xshield_threat::keep::{self, Elements};
+use xshield_threat::plan::elements;
 
 use crate::files::{self, EXPANSION};
 
@@ -35,13 +34,8 @@ impl fmt::Display for Spent {
 pub(crate) fn load(list: &Path) -> Result<Spent> {
     measured(|table| {
         let name = files::name_of(list)?;
-        let entries = files::open(list)?.flat_map(|prefix| {
-            let (good, bad) = match prefix {
-                Ok(prefix) => (Some(elements(prefix, EXPANSION)), None),
-                Err(damage) => (None, Some(Err(damage))),
-            };
-            good.into_iter().flatten().map(IpNet::from).map(Ok).chain(bad)
-        });
+        let entries = Elements::of(Box::new(File::open(list)?), EXPANSION)?;
+        let entries = entries.map(|element| element.map(IpNet::from));
         Ok(table.load_from(&name, &posture(ThreatMode::Block), entries)?)
     })
 }
@@ -82,28 +76,18 @@ pub(crate) fn verify(list: &Path) -> Result<&'static str> {
 }
 
 fn changed(table: &mut ThreatTable, old: &Path, delta: &Path, new: &Path) -> Result<()> {
-    let delta = BufReader::new(File::open(delta)?);
-    let change = Change::read(delta, files::open(old)?, Limits::default())?;
+    let (base, target) = (files::name_of(old)?, files::name_of(delta)?);
     let unfinished = new.with_extension("new");
-    let mut writer = FlatWriter::new(File::create(&unfinished)?);
-    let (mut moves, mut counts) = (MovesBuilder::default(), Counts::default());
-    for step in change.steps(files::open(old)?) {
-        let step = step?;
-        moves.note(step);
-        if let Some(prefix) = step.target() {
-            writer.push(prefix)?;
-            counts.add(prefix, EXPANSION);
-        }
-    }
-    let (file, trailer) = writer.finish()?;
+    let mut file = File::create(&unfinished)?;
+    let (mut first, mut second) = (File::open(old)?, File::open(old)?);
+    let digest = xshield_threat::Digest(target.digest.0);
+    let readers: [&mut dyn Read; 2] = [&mut first, &mut second];
+    let (_, moves) = keep::rewrite(readers, &mut File::open(delta)?, digest, &mut file)?;
     file.sync_data()?;
-    let moves = moves.finish();
     let removes: Vec<IpNet> = moves.elements_gone(EXPANSION).map(IpNet::from).collect();
     let adds: Vec<IpNet> = moves.elements_new(EXPANSION).map(IpNet::from).collect();
-    let base = Digest(change.from().0);
-    let name = files::name(trailer, &counts)?;
-    table.apply_delta(base, &name, &adds, &removes, &posture(ThreatMode::Block))?;
-    files::write_name(new, &name)?;
+    table.apply_delta(base.digest, &target, &adds, &removes, &posture(ThreatMode::Block))?;
+    files::write_name(new, &target)?;
     Ok(fs::rename(&unfinished, new)?)
 }
 

@@ -4,6 +4,9 @@ use super::list::Counts;
 use crate::nft::FirewallError;
 use crate::plan::Digest;
 
+/// Why an entry can't be read, from whoever reads it.
+pub(super) type Unreadable = Box<dyn std::error::Error + Send + Sync>;
+
 /// Each names the action that failed and what to do about it.
 #[derive(Debug, thiserror::Error)]
 pub enum ThreatError {
@@ -28,7 +31,7 @@ pub enum ThreatError {
         revision: u64,
         /// Why not.
         #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: Unreadable,
     },
     /// The entries are not those that were announced.
     #[error(

@@ -1,16 +1,14 @@
 //! Filling a whole list into the slot that nothing leads to, and leading packets to it.
 
-use std::error::Error;
 use std::panic::resume_unwind;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 
 use ipnet::IpNet;
-use rustix::thread::{MembarrierCommand, membarrier};
 
 use super::check::{check_filled, refuse_everything};
 use super::elements::{Elements, Verb};
-use super::error::ThreatError;
+use super::error::{ThreatError, Unreadable};
 use super::guard::{Guard, ListSet, Posture, recorder_sets};
 use super::list::{Counts, ListName, Standing};
 use super::read::ThreatState;
@@ -48,11 +46,11 @@ impl ThreatTable {
 
     /// Entries are read and encoded here while another thread waits for the kernel to take those before
     /// them.
-    pub(super) fn fill<E: Error + Send + Sync + 'static>(
+    pub(super) fn fill(
         &mut self,
         slot: Slot,
         list: &ListName,
-        entries: impl IntoIterator<Item = Result<IpNet, E>>,
+        entries: &mut dyn Iterator<Item = Result<IpNet, Unreadable>>,
     ) -> Result<(), ThreatError> {
         let (full, batches) = sync_channel(AHEAD);
         let link = &mut self.link;
@@ -67,7 +65,7 @@ impl ThreatTable {
         })
     }
 
-    /// Puts the list in a slot in force, and takes out the other one.
+    /// Leads packets to the list in a slot.
     pub(super) fn switch(
         &mut self,
         slot: Slot,
@@ -81,12 +79,7 @@ impl ThreatTable {
             batch.guard(survey, slot, &guard);
             batch.about(survey, &standing);
             Ok(())
-        })?;
-        // Two transactions on, a packet that is still on its way would find the old list gone. Where the
-        // kernel can't wait for it, the window is that of one packet's processing.
-        let _ = membarrier(MembarrierCommand::Global);
-        self.clean(slot.other(), "taking out the threat list that was in force before")?;
-        Ok(())
+        })
     }
 
     /// Takes out what is left in a slot that nothing leads to.
@@ -99,20 +92,17 @@ impl ThreatTable {
 }
 
 /// Sends off batch after batch with all entries, until the other end is gone.
-fn encode<E: Error + Send + Sync + 'static>(
+fn encode(
     slot: Slot,
     list: &ListName,
-    entries: impl IntoIterator<Item = Result<IpNet, E>>,
+    entries: &mut dyn Iterator<Item = Result<IpNet, Unreadable>>,
     full: SyncSender<Batch>,
 ) -> Result<(), ThreatError> {
     let mut elements = Elements::new(Verb::Add, slot);
     let mut batch = Batch::of_table(TABLE, None);
     let mut found = Counts::default();
     for entry in entries {
-        let unreadable = |source: E| {
-            let (revision, source) = (list.revision, Box::new(source));
-            ThreatError::Unreadable { revision, source }
-        };
+        let unreadable = |source| ThreatError::Unreadable { revision: list.revision, source };
         let entry = entry.map_err(unreadable)?;
         refuse_everything(&[entry], ACTION)?;
         let count = found.of_mut(ListSet::of(&entry));

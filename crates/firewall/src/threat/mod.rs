@@ -26,8 +26,10 @@ use std::error::Error;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use rustix::thread::{MembarrierCommand, membarrier};
 
 pub use error::ThreatError;
+use error::Unreadable;
 pub use guard::Posture;
 pub use list::{Counts, ListName, Standing};
 pub use read::{Difference, ThreatState};
@@ -117,6 +119,18 @@ impl ThreatTable {
         posture: &Posture,
         entries: impl IntoIterator<Item = Result<IpNet, E>>,
     ) -> Result<(), ThreatError> {
+        let mut entries =
+            entries.into_iter().map(|entry| entry.map_err(|error| Box::new(error) as Unreadable));
+        self.load_each(list, posture, &mut entries)
+    }
+
+    /// Not generic: this crate is built for speed, those that use it may be not.
+    fn load_each(
+        &mut self,
+        list: &ListName,
+        posture: &Posture,
+        entries: &mut dyn Iterator<Item = Result<IpNet, Unreadable>>,
+    ) -> Result<(), ThreatError> {
         let state = Survey::read(&mut self.link)?.state;
         let slot = state.standing().map_or(Slot::A, |old| old.slot.other());
         self.stage(slot, &list.counts)?;
@@ -124,8 +138,14 @@ impl ThreatTable {
         if result.is_err() {
             // Nothing leads there. What can't be cleaned now is cleaned by the next load.
             let _ = self.clean(slot, "taking out the part of a threat list that was loaded");
+            return result;
         }
-        result
+        if state.standing().is_some() {
+            // Two transactions on, a packet that is still on its way would find the old list gone. Where
+            // the kernel can't wait for it, the window is that of one packet's processing.
+            let _ = membarrier(MembarrierCommand::Global);
+        }
+        self.clean(slot.other(), "taking out the threat list that was in force before")
     }
 
     /// Turns the list in force into another one, in one transaction: every entry that is removed must be

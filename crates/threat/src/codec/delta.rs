@@ -8,7 +8,7 @@ use std::io::Read;
 use super::model::{Prefixes, Touched};
 use super::range_coder::{Decoder, Encoder, Source};
 use super::snapshot::encode;
-use super::{CodecError, Kind, Limits, read_counts, read_kind, write_head};
+use super::{ByFamily, CodecError, Families, Kind, Limits, read_counts, read_kind, write_head};
 use crate::entry::{Net, Prefix};
 use crate::set::{Digest, Digester, Family, FamilyBuilder, ThreatSet};
 use crate::word::Word;
@@ -98,18 +98,44 @@ impl Change {
         base: impl IntoIterator<Item = Result<Prefix, CodecError>>,
         limits: Limits,
     ) -> Result<Self, CodecError> {
-        let mut source = Source::new(reader);
-        read_kind(&mut source, Kind::Delta)?;
-        let (from, to) = (Digest(source.array()?), Digest(source.array()?));
-        let counts: [u64; 4] = read_counts(&mut source, limits)?;
-        let mut base = Base::new(base.into_iter());
-        let read = read_change(source, counts, limits, &mut base);
+        let mut base = Base::new(Families::of(base.into_iter()));
+        let head = Head::read(reader, limits)?;
+        let (from, to) = (head.from, head.to);
+        let read = read_change(head, limits, &mut base);
         // A wrong base looks like damage from inside, so it is what is told first.
-        let actual = base.digest()?;
-        if actual != from {
-            return Err(CodecError::WrongBase { expected: from, actual });
+        must_be_base(from, base.digest()?)?;
+        Self::of(from, to, read?)
+    }
+
+    /// The same for a base that [`Change::steps`] goes through afterwards, and checks at its end: it is
+    /// read only as far as it is touched. `again` is the base once more, from its begin; it is used to
+    /// tell a wrong base from a damaged delta.
+    ///
+    /// # Errors
+    /// As [`Change::read`], but for a wrong base that goes unnoticed.
+    pub(crate) fn read_unchecked<B: ByFamily>(
+        reader: impl Read,
+        base: B,
+        again: &mut B,
+        limits: Limits,
+    ) -> Result<Self, CodecError> {
+        let mut base = Base::unchecked(base);
+        let head = Head::read(reader, limits)?;
+        let (from, to) = (head.from, head.to);
+        match read_change(head, limits, &mut base) {
+            Ok(read) => Self::of(from, to, read),
+            Err(error) => {
+                must_be_base(from, Base::new(again).digest()?)?;
+                Err(error)
+            }
         }
-        let (removed, added) = read?;
+    }
+
+    fn of(
+        from: Digest,
+        to: Digest,
+        (removed, added): (ThreatSet, ThreatSet),
+    ) -> Result<Self, CodecError> {
         if !removed.intersection(&added).is_empty() {
             return Err(CodecError::Damaged);
         }
@@ -145,10 +171,7 @@ impl Change {
     /// # Errors
     /// When `base` is another set, or what comes out is not what the delta says.
     pub fn apply(&self, base: &ThreatSet) -> Result<ThreatSet, CodecError> {
-        let actual = base.digest();
-        if actual != self.from {
-            return Err(CodecError::WrongBase { expected: self.from, actual });
-        }
+        must_be_base(self.from, base.digest())?;
         // An address that was there already can't come: there would be two ways to say the change.
         if !self.added.intersection(base).is_empty() {
             return Err(CodecError::Damaged);
@@ -165,12 +188,34 @@ impl Change {
 /// Prefixes for which room is made at once, whatever a head declares.
 const ROOM: u64 = 1 << 16;
 
-fn read_change<R: Read, B: Iterator<Item = Result<Prefix, CodecError>>>(
+/// What stands in front of a change.
+struct Head<R> {
     source: Source<R>,
-    [touched_v4, touched_v6, added_v4, added_v6]: [u64; 4],
+    from: Digest,
+    to: Digest,
+    counts: [u64; 4],
+}
+
+impl<R: Read> Head<R> {
+    fn read(reader: R, limits: Limits) -> Result<Self, CodecError> {
+        let mut source = Source::new(reader);
+        read_kind(&mut source, Kind::Delta)?;
+        let (from, to) = (Digest(source.array()?), Digest(source.array()?));
+        let counts = read_counts(&mut source, limits)?;
+        Ok(Self { source, from, to, counts })
+    }
+}
+
+fn must_be_base(expected: Digest, actual: Digest) -> Result<(), CodecError> {
+    if actual == expected { Ok(()) } else { Err(CodecError::WrongBase { expected, actual }) }
+}
+
+fn read_change<R: Read, B: ByFamily>(
+    Head { source, counts, .. }: Head<R>,
     limits: Limits,
     base: &mut Base<B>,
 ) -> Result<(ThreatSet, ThreatSet), CodecError> {
+    let [touched_v4, touched_v6, added_v4, added_v6] = counts;
     let mut decoder = Decoder::new(source)?;
     // How many parts prefixes are cut into stands nowhere, and a few bytes can say millions.
     let mut parts = limits.entries;
@@ -222,47 +267,40 @@ fn read_family<T: Word, R: Read>(
 /// The set that is changed, read once from front to back.
 pub(super) struct Base<B> {
     prefixes: B,
-    digester: Digester,
-    held: Option<Prefix>,
+    /// Nothing when somebody else checks.
+    digester: Option<Digester>,
 }
 
-impl<B: Iterator<Item = Result<Prefix, CodecError>>> Base<B> {
+impl<B: ByFamily> Base<B> {
     pub(super) fn new(prefixes: B) -> Self {
-        Self { prefixes, digester: Digester::default(), held: None }
+        Self { prefixes, digester: Some(Digester::default()) }
+    }
+
+    fn unchecked(prefixes: B) -> Self {
+        Self { prefixes, digester: None }
     }
 
     pub(super) fn next_v4(&mut self) -> Result<Option<Net<u32>>, CodecError> {
-        match self.next()? {
-            Some(Prefix::V4(net)) => Ok(Some(net)),
-            other => {
-                self.held = other;
-                Ok(None)
-            }
+        let net = self.prefixes.next_v4()?;
+        if let (Some(net), Some(digester)) = (net, &mut self.digester) {
+            digester.add(Prefix::V4(net));
         }
+        Ok(net)
     }
 
     pub(super) fn next_v6(&mut self) -> Result<Option<Net<u128>>, CodecError> {
-        loop {
-            match self.next()? {
-                Some(Prefix::V6(net)) => return Ok(Some(net)),
-                Some(Prefix::V4(_)) => {}
-                None => return Ok(None),
-            }
+        // What is left of IPv4 is part of the digest.
+        while self.next_v4()?.is_some() {}
+        let net = self.prefixes.next_v6()?;
+        if let (Some(net), Some(digester)) = (net, &mut self.digester) {
+            digester.add(Prefix::V6(net));
         }
-    }
-
-    fn next(&mut self) -> Result<Option<Prefix>, CodecError> {
-        if self.held.is_some() {
-            return Ok(self.held.take());
-        }
-        let Some(prefix) = self.prefixes.next().transpose()? else { return Ok(None) };
-        self.digester.add(prefix);
-        Ok(Some(prefix))
+        Ok(net)
     }
 
     /// The digest of all of it, also of what the change never came to.
     pub(super) fn digest(&mut self) -> Result<Digest, CodecError> {
-        while self.next()?.is_some() {}
-        Ok(std::mem::take(&mut self.digester).finish())
+        while self.next_v6()?.is_some() {}
+        Ok(self.digester.take().unwrap_or_default().finish())
     }
 }

@@ -20,7 +20,7 @@ use std::io::{self, Read, Write};
 use thiserror::Error;
 
 use super::range_coder::Source;
-use super::{CodecError, Kind, Limits, read_kind, write_head};
+use super::{ByFamily, CodecError, Kind, Limits, read_kind, write_head};
 use crate::entry::{Net, Prefix};
 use crate::set::{Digest, Digester};
 use crate::word::Word;
@@ -232,30 +232,48 @@ impl<R: Read> FlatReader<R> {
     }
 
     fn step(&mut self) -> Result<Option<Prefix>, CodecError> {
-        let mut bits = self.source.byte()?;
-        if self.family == Family::V4 && bits == END {
-            self.family = Family::V6;
-            bits = self.source.byte()?;
+        if self.family == Family::V4
+            && let Some(net) = self.step_v4()?
+        {
+            return Ok(Some(Prefix::V4(net)));
         }
-        let prefix = match self.family {
-            _ if bits == END => return self.end().map(|()| None),
-            Family::V4 => Prefix::V4(net(u32::from_be_bytes(self.source.array()?), bits)?),
-            Family::V6 => Prefix::V6(net(u128::from_be_bytes(self.source.array()?), bits)?),
-        };
-        if !self.order.accepts(prefix) {
-            return Err(CodecError::Damaged);
-        }
-        self.count(prefix)?;
-        if let Some(digester) = &mut self.digester {
-            digester.add(prefix);
-        }
-        Ok(Some(prefix))
+        Ok(self.step_v6()?.map(Prefix::V6))
     }
 
-    fn count(&mut self, prefix: Prefix) -> Result<(), CodecError> {
-        match prefix {
-            Prefix::V4(_) => self.v4 += 1,
-            Prefix::V6(_) => self.v6 += 1,
+    /// The next IPv4 prefix; nothing behind the last of them.
+    fn step_v4(&mut self) -> Result<Option<Net<u32>>, CodecError> {
+        let bits = self.source.byte()?;
+        if bits == END {
+            self.family = Family::V6;
+            return Ok(None);
+        }
+        let net = net(u32::from_be_bytes(self.source.array()?), bits)?;
+        if !self.order.accepts_v4(net) {
+            return Err(CodecError::Damaged);
+        }
+        self.v4 += 1;
+        self.noted(Prefix::V4(net))?;
+        Ok(Some(net))
+    }
+
+    /// The next IPv6 prefix; nothing at the end of the list.
+    fn step_v6(&mut self) -> Result<Option<Net<u128>>, CodecError> {
+        let bits = self.source.byte()?;
+        if bits == END {
+            return self.end().map(|()| None);
+        }
+        let net = net(u128::from_be_bytes(self.source.array()?), bits)?;
+        if !self.order.accepts_v6(net) {
+            return Err(CodecError::Damaged);
+        }
+        self.v6 += 1;
+        self.noted(Prefix::V6(net))?;
+        Ok(Some(net))
+    }
+
+    fn noted(&mut self, prefix: Prefix) -> Result<(), CodecError> {
+        if let Some(digester) = &mut self.digester {
+            digester.add(prefix);
         }
         let (declared, limit) = (self.v4 + self.v6, self.limits.entries);
         if declared > limit { Err(CodecError::TooMany { declared, limit }) } else { Ok(()) }
@@ -274,6 +292,23 @@ impl<R: Read> FlatReader<R> {
         }
         self.state = State::Complete(Trailer { digest: expected, v4: self.v4, v6: self.v6 });
         Ok(())
+    }
+}
+
+impl<R: Read> ByFamily for FlatReader<R> {
+    fn next_v4(&mut self) -> Result<Option<Net<u32>>, CodecError> {
+        if !matches!((&self.state, self.family), (State::Open, Family::V4)) {
+            return Ok(None);
+        }
+        self.step_v4().inspect_err(|_| self.state = State::Failed)
+    }
+
+    fn next_v6(&mut self) -> Result<Option<Net<u128>>, CodecError> {
+        while self.next_v4()?.is_some() {}
+        if !matches!(self.state, State::Open) {
+            return Ok(None);
+        }
+        self.step_v6().inspect_err(|_| self.state = State::Failed)
     }
 }
 
@@ -305,12 +340,17 @@ struct Order {
 impl Order {
     fn accepts(&mut self, prefix: Prefix) -> bool {
         match prefix {
-            Prefix::V4(net) => {
-                let before = self.v4.replace(net);
-                self.v6.is_none() && before.is_none_or(|before| follows(before, net))
-            }
-            Prefix::V6(net) => self.v6.replace(net).is_none_or(|before| follows(before, net)),
+            Prefix::V4(net) => self.v6.is_none() && self.accepts_v4(net),
+            Prefix::V6(net) => self.accepts_v6(net),
         }
+    }
+
+    fn accepts_v4(&mut self, net: Net<u32>) -> bool {
+        self.v4.replace(net).is_none_or(|before| follows(before, net))
+    }
+
+    fn accepts_v6(&mut self, net: Net<u128>) -> bool {
+        self.v6.replace(net).is_none_or(|before| follows(before, net))
     }
 }
 

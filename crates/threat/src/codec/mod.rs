@@ -19,6 +19,7 @@
 //! Decoding needs its models (below 200 KiB) and one input buffer, whatever the length of the list;
 //! a million addresses take about 0.1 s.
 
+mod by_family;
 mod delta;
 pub mod flat;
 mod model;
@@ -31,6 +32,7 @@ use std::io::{self, Read};
 
 use thiserror::Error;
 
+pub use by_family::{ByFamily, Families};
 pub use delta::{Change, delta};
 pub use flat::{FlatReader, FlatWriter};
 pub use snapshot::{SnapshotReader, read_snapshot, snapshot};

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::iter::Peekable;
 use std::vec;
 
-use super::CodecError;
 use super::delta::{Base, Change};
+use super::{ByFamily, CodecError, Families};
 use crate::entry::{Net, Prefix};
 use crate::set::{Digest, Digester, Family};
 use crate::word::Word;
@@ -39,12 +39,17 @@ impl Change {
     ///
     /// The checks are those of [`Change::apply`], and the last of them is made at the end: what came
     /// out counts only when the end was reached without an error.
-    pub fn steps<B>(&self, base: B) -> Steps<B::IntoIter>
+    pub fn steps<B>(&self, base: B) -> Steps<Families<B::IntoIter>>
     where
         B: IntoIterator<Item = Result<Prefix, CodecError>>,
     {
+        self.steps_of(Families::of(base.into_iter()))
+    }
+
+    /// The same for a base that is read by family.
+    pub fn steps_of<B: ByFamily>(&self, base: B) -> Steps<B> {
         Steps {
-            base: Base::new(base.into_iter()),
+            base: Base::new(base),
             is_over: false,
             target: Digester::default(),
             from: self.from(),
@@ -83,7 +88,7 @@ enum Part {
     V6(Patch<u128>),
 }
 
-impl<B: Iterator<Item = Result<Prefix, CodecError>>> Iterator for Steps<B> {
+impl<B: ByFamily> Iterator for Steps<B> {
     type Item = Result<Step, CodecError>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -94,6 +99,9 @@ impl<B: Iterator<Item = Result<Prefix, CodecError>>> Iterator for Steps<B> {
             }
             if self.is_over {
                 return None;
+            }
+            if let Some(kept) = self.kept_v4() {
+                return Some(kept);
             }
             let refill = self.refill();
             self.is_over = !matches!(refill, Ok(Refill::More));
@@ -116,7 +124,25 @@ enum Refill {
     End,
 }
 
-impl<B: Iterator<Item = Result<Prefix, CodecError>>> Steps<B> {
+impl<B: ByFamily> Steps<B> {
+    /// The next IPv4 prefix when nothing happens around it. So it is with nearly all of a list, so this
+    /// spares them the queue.
+    fn kept_v4(&mut self) -> Option<Result<Step, CodecError>> {
+        let Part::V4(patch) = &mut self.part else { return None };
+        let base = &mut self.base;
+        match patch.lone(&mut || base.next_v4()) {
+            Ok(net) => {
+                let kept = Prefix::V4(net?);
+                self.target.add(kept);
+                Some(Ok(Step::Kept(kept)))
+            }
+            Err(error) => {
+                self.is_over = true;
+                Some(Err(self.blamed(error)))
+            }
+        }
+    }
+
     fn refill(&mut self) -> Result<Refill, CodecError> {
         let Self { base, part, ready, .. } = self;
         let refill = match part {
@@ -244,6 +270,10 @@ impl<T: Word> Patch<T> {
         &mut self,
         base: &mut impl FnMut() -> Result<Option<Net<T>>, CodecError>,
     ) -> Result<Option<Net<T>>, CodecError> {
+        if !self.island.is_empty() {
+            // What comes next may be next to it.
+            return Ok(None);
+        }
         if self.held.is_none() {
             self.held = base()?;
         }

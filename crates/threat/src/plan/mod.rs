@@ -130,16 +130,54 @@ impl Counts {
 }
 
 /// The elements that a prefix becomes: itself, or each of its hosts.
-pub fn elements(prefix: Prefix, expansion: Expansion) -> impl Iterator<Item = Prefix> {
+#[must_use]
+pub fn elements(prefix: Prefix, expansion: Expansion) -> Elements {
     let (expanded, free) = match prefix {
         Prefix::V4(net) => (becomes_hosts(net, expansion.v4_from), net.free_bits()),
         Prefix::V6(net) => (becomes_hosts(net, expansion.v6_from), net.free_bits()),
     };
-    (0..if expanded { 1u128 << free } else { 1 }).map(move |more| match prefix {
-        Prefix::V4(net) if expanded => Prefix::V4(Net::host(net.first() | more as u32)),
-        Prefix::V6(net) if expanded => Prefix::V6(Net::host(net.first() | more)),
-        whole => whole,
-    })
+    match (expanded, prefix) {
+        (false, whole) => Elements { first: whole, next: 0, end: 1 },
+        // An expanded prefix has at most 2⁷ hosts.
+        (true, Prefix::V4(net)) => {
+            Elements { first: Prefix::V4(Net::host(net.first())), next: 0, end: 1 << free }
+        }
+        (true, Prefix::V6(net)) => {
+            Elements { first: Prefix::V6(Net::host(net.first())), next: 0, end: 1 << free }
+        }
+    }
+}
+
+/// The iterator of [`elements`].
+#[derive(Debug, Clone)]
+pub struct Elements {
+    first: Prefix,
+    next: u8,
+    end: u8,
+}
+
+impl Elements {
+    /// No elements.
+    pub(crate) fn none() -> Self {
+        Self { first: Prefix::V4(Net::host(0)), next: 0, end: 0 }
+    }
+}
+
+impl Iterator for Elements {
+    type Item = Prefix;
+
+    fn next(&mut self) -> Option<Prefix> {
+        let more = self.next;
+        if more == self.end {
+            return None;
+        }
+        self.next += 1;
+        Some(match self.first {
+            whole if more == 0 => whole,
+            Prefix::V4(net) => Prefix::V4(Net::host(net.first() | u32::from(more))),
+            Prefix::V6(net) => Prefix::V6(Net::host(net.first() | u128::from(more))),
+        })
+    }
 }
 
 /// The hosts of one family under an expansion, ascending, one at a time.

@@ -9,6 +9,7 @@ mod documents;
 mod feeds;
 mod flat;
 mod guard;
+mod keep;
 mod listing;
 mod samples;
 

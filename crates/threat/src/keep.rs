@@ -1,0 +1,119 @@
+//! A list on a host's own disk: written from a snapshot, changed by a delta, read as elements.
+//!
+//! Files come in as [`Read`] and [`Write`] objects. Host programs are built for size and this crate for
+//! speed; generic code would be built where it is used, and every entry goes through here.
+
+use std::io::{Read, Write};
+
+use thiserror::Error;
+
+use crate::codec::flat::{FlatError, Trailer};
+use crate::codec::{Change, CodecError, FlatReader, FlatWriter, Limits, SnapshotReader};
+use crate::entry::Prefix;
+use crate::plan::{self, Expansion, Moves, MovesBuilder, Tally};
+use crate::set::Digest;
+
+/// Why a list can't be written. What was written of it is to be thrown away.
+#[derive(Debug, Error)]
+pub enum KeepError {
+    /// What it is made of is damaged, or does not lead to it.
+    #[error(transparent)]
+    Source(#[from] CodecError),
+    /// Writing failed.
+    #[error(transparent)]
+    Write(#[from] FlatError),
+}
+
+/// Writes the flat list of a snapshot, which must be that of `target`. Returns its end, and what the
+/// choice of an expansion needs.
+///
+/// # Errors
+/// When the snapshot is damaged, is of another list, or writing fails.
+pub fn unpack(
+    snapshot: &mut dyn Read,
+    target: Digest,
+    out: &mut dyn Write,
+) -> Result<(Trailer, Tally), KeepError> {
+    let mut snapshot = SnapshotReader::new(snapshot, Limits::default())?;
+    must_be(target, snapshot.digest())?;
+    let mut writer = FlatWriter::of(out, target);
+    let mut tally = Tally::default();
+    while let Some(prefix) = snapshot.read()? {
+        writer.push(prefix)?;
+        tally.add(prefix);
+    }
+    let (_, trailer) = writer.finish()?;
+    Ok((trailer, tally))
+}
+
+/// Writes the flat list that a delta makes of another one, which is read from front to back by two
+/// readers, one after the other. It must be that of `target`. Returns its end, and what changes.
+///
+/// Memory is that of the change.
+///
+/// # Errors
+/// When the base is not the one that the delta changes, either is damaged, another list comes out, or
+/// writing fails.
+pub fn rewrite(
+    [first, second]: [&mut dyn Read; 2],
+    delta: &mut dyn Read,
+    target: Digest,
+    out: &mut dyn Write,
+) -> Result<(Trailer, Moves), KeepError> {
+    let limits = Limits::default();
+    let base = FlatReader::as_base(first, limits)?;
+    let mut whole = FlatReader::as_base(second, limits)?;
+    let change = Change::read_unchecked(delta, base, &mut whole, limits)?;
+    must_be(target, change.to())?;
+    let mut writer = FlatWriter::of(out, target);
+    let mut moves = MovesBuilder::default();
+    for step in change.steps_of(whole) {
+        let step = step?;
+        moves.note(step);
+        if let Some(prefix) = step.target() {
+            writer.push(prefix)?;
+        }
+    }
+    let (_, trailer) = writer.finish()?;
+    Ok((trailer, moves.finish()))
+}
+
+fn must_be(expected: Digest, actual: Digest) -> Result<(), CodecError> {
+    if actual == expected { Ok(()) } else { Err(CodecError::WrongContent { expected, actual }) }
+}
+
+/// The elements of a flat list, in its order. They count only when the end was reached without an
+/// error.
+pub struct Elements {
+    list: FlatReader<Box<dyn Read>>,
+    expansion: Expansion,
+    rest: plan::Elements,
+}
+
+impl Elements {
+    /// Reads the head of a flat list.
+    ///
+    /// # Errors
+    /// When it is not the head of a flat list.
+    pub fn of(list: Box<dyn Read>, expansion: Expansion) -> Result<Self, CodecError> {
+        let list = FlatReader::new(list, Limits::default())?;
+        Ok(Self { list, expansion, rest: plan::Elements::none() })
+    }
+}
+
+impl Iterator for Elements {
+    type Item = Result<Prefix, CodecError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if let Some(element) = self.rest.next() {
+            return Some(Ok(element));
+        }
+        match self.list.read() {
+            Ok(prefix) => {
+                self.rest = plan::elements(prefix?, self.expansion);
+                self.rest.next().map(Ok)
+            }
+            Err(error) => Some(Err(error)),
+        }
+    }
+}

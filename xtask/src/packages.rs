@@ -13,8 +13,9 @@ type Tool = (&'static str, &'static str);
 /// What every lab needs.
 pub(crate) const LAB: &[Tool] =
     &[("nft", "nftables"), ("ip", "iproute2"), ("unshare", "util-linux"), ("pkill", "procps")];
-/// What tests need besides: the proxies that people run.
-pub(crate) const TESTS: &[Tool] = &[("squid", "squid"), ("tinyproxy", "tinyproxy")];
+/// What tests need besides: the proxies that people run, and the service manager.
+pub(crate) const TESTS: &[Tool] =
+    &[("squid", "squid"), ("tinyproxy", "tinyproxy"), ("systemctl", "systemd")];
 /// What makes packages.
 pub(crate) const PACKAGING: &[Tool] =
     &[("dpkg-deb", "dpkg"), ("rpmbuild", "rpm"), ("gzip", "gzip")];

@@ -16,6 +16,7 @@ use crate::config_file::{self, Loaded};
 use crate::held::{HeldPoll, PollTerms};
 use crate::log::Log;
 use crate::schedule::{Chance, Reach};
+use crate::supervisor::StartedBy;
 use crate::this_program;
 
 /// Reports that wait in memory for a cycle that can write them down, at most; the oldest go first.
@@ -135,6 +136,8 @@ pub struct Agent {
     pub log: Log,
     /// When the agent was started, by the host's clock.
     pub started: u64,
+    /// Who started it.
+    pub started_by: StartedBy,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -142,7 +145,7 @@ pub struct Agent {
 impl Agent {
     /// An agent that has done nothing yet; its first cycle is due at once.
     #[must_use]
-    pub fn new(path: PathBuf, loaded: Loaded, log: Log) -> Self {
+    pub fn new(path: PathBuf, loaded: Loaded, started_by: StartedBy, log: Log) -> Self {
         let surroundings = Surroundings::of_this_host(path.clone());
         let started = surroundings.now();
         let state = State {
@@ -166,7 +169,7 @@ impl Agent {
         };
         let program = this_program();
         let (state, changed) = (Mutex::new(state), Condvar::new());
-        Self { path, program, surroundings, log, started, state, changed }
+        Self { path, program, surroundings, log, started, started_by, state, changed }
     }
 
     /// What changes.
@@ -362,7 +365,8 @@ impl Agent {
     /// # Errors
     /// Why it can't be used, with its place.
     pub fn reload(&self) -> Result<(), String> {
-        let loaded = config_file::load(&self.path).map_err(|error| error.to_string());
+        let loaded = config_file::load_to_run(&self.path, self.started_by);
+        let loaded = loaded.map_err(|error| error.to_string());
         let loaded = loaded.and_then(|loaded| self.same_place(loaded)).inspect_err(|reason| {
             let text = format!("{reason}; the configuration before it stays in use");
             self.log.error(&text);

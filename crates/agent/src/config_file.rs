@@ -4,10 +4,11 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
-use xshield_enforce::config::{Config, ConfigError, KEYS, Layout};
+use xshield_enforce::config::{Config, ConfigError, KEYS, Layout, Provisioning};
 use xshield_enforce::files::{self, Access, FileError};
 use xshield_enforce::lock::{self, LockError};
 
+use crate::supervisor::StartedBy;
 use crate::yaml::{Document, EditError, Scalar};
 
 /// Where the configuration is looked for when nothing else is said.
@@ -191,6 +192,22 @@ fn unknown(param: &str) -> ChangeError {
 /// See [`ConfigError`]; every message names the file and the place.
 pub fn load(path: &Path) -> Result<Loaded, ConfigError> {
     check(path, &Config::read_text(path)?)
+}
+
+/// Reads and checks the file for an agent that is about to run.
+///
+/// The unit that starts an agent puts the last policy in force at boot by itself, and lets it write no
+/// other unit and install nothing: neither is tried then.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_to_run(path: &Path, started_by: StartedBy) -> Result<Loaded, ConfigError> {
+    let mut loaded = load(path)?;
+    if started_by == StartedBy::Unit {
+        loaded.config.boot_unit = Provisioning::Leave;
+        loaded.config.nftables = Provisioning::Leave;
+    }
+    Ok(loaded)
 }
 
 fn check(path: &Path, text: &str) -> Result<Loaded, ConfigError> {

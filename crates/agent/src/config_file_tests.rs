@@ -29,6 +29,17 @@ fn unknown_keys_are_kept_and_named() {
 }
 
 #[test]
+fn an_agent_that_its_unit_started_neither_writes_units_nor_installs() {
+    let (_directory, path, _) = file();
+    for (started_by, expected) in
+        [(StartedBy::Unit, Provisioning::Leave), (StartedBy::Else, Provisioning::Install)]
+    {
+        let config = load_to_run(&path, started_by).unwrap().config;
+        assert_eq!((config.boot_unit, config.nftables), (expected, expected), "{started_by:?}");
+    }
+}
+
+#[test]
 fn proxies_are_changed_as_given_and_the_old_file_stays_beside() {
     let (_directory, path, old) = file();
     let params = "configuration.proxy;configuration.proxy-user;configuration.proxy-password";

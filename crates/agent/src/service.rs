@@ -19,7 +19,7 @@ use crate::agent::Agent;
 use crate::config_file;
 use crate::control::server::Server;
 use crate::log::{Level, Log};
-use crate::supervisor::Supervisor;
+use crate::supervisor::{StartedBy, Supervisor};
 use crate::{guard, listen, observe, paths, worker};
 
 /// There while an agent runs; an agent that finds it did not end in good order the last time.
@@ -67,12 +67,13 @@ pub enum StartError {
 /// What kept it from starting.
 pub fn run(config: &Path, socket: &Path, level: Level) -> Result<(), StartError> {
     let log = Log::new(level);
-    let loaded = config_file::load(config)?;
+    let started_by = StartedBy::of_environment();
+    let loaded = config_file::load_to_run(config, started_by)?;
     let directory = loaded.config.state_directory.clone();
     let failed = |source| StartError::State { path: directory.clone(), source };
     let state = StateDirectory::open(&directory).map_err(failed)?;
     let guard = keep(&state, &directory)?;
-    let agent = Arc::new(Agent::new(config.to_owned(), loaded, log));
+    let agent = Arc::new(Agent::new(config.to_owned(), loaded, started_by, log));
     agent.say_unknown(&agent.loaded());
     note_start(&agent, &state).map_err(failed)?;
     restore(&agent);

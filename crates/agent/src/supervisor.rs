@@ -6,6 +6,23 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
+/// Who started this program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StartedBy {
+    /// The service manager, by the agent's unit.
+    Unit,
+    /// A person or a program.
+    Else,
+}
+
+impl StartedBy {
+    /// From the environment: the unit's type has the service manager give a socket.
+    #[must_use]
+    pub fn of_environment() -> Self {
+        if std::env::var_os("NOTIFY_SOCKET").is_some() { Self::Unit } else { Self::Else }
+    }
+}
+
 /// The service manager that started this program, if one did.
 #[derive(Debug)]
 pub struct Supervisor {

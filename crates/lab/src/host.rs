@@ -169,7 +169,7 @@ impl Host {
 }
 
 /// The process that a stand-in stands for.
-fn only_child(stand_in: u32) -> Option<u32> {
+pub(crate) fn only_child(stand_in: u32) -> Option<u32> {
     let path = format!("/proc/{stand_in}/task/{stand_in}/children");
     fs::read_to_string(path).ok()?.split_whitespace().next()?.parse().ok()
 }
@@ -229,6 +229,14 @@ impl Running {
                 bail!("{} ended with {status}:\n{}", self.name, self.output().unwrap_or_default())
             }
         }
+    }
+
+    /// Whether the program has ended.
+    ///
+    /// # Errors
+    /// When its state can't be read.
+    pub fn has_ended(&mut self) -> Result<bool> {
+        Ok(self.child.try_wait()?.is_some())
     }
 
     /// Stops the program (SIGSTOP) until it is resumed; the kernel still accepts its connections.

@@ -93,7 +93,7 @@ fn overlay(layers: &str, directory: &str, own: &[&str]) -> Result<()> {
 }
 
 /// Replaces a file of the machine by one of the host's own, also where it is a symbolic link.
-fn replace(path: &str, text: &str) -> Result<()> {
+pub(crate) fn replace(path: &str, text: &str) -> Result<()> {
     if Path::new(path).symlink_metadata().is_ok() {
         fs::remove_file(path).with_context(|| format!("could not replace {path}"))?;
     }

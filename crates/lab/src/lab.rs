@@ -13,7 +13,8 @@ use crate::host::{Host, Running, succeed};
 use crate::programs::Programs;
 use crate::service::Service;
 
-const PREFIX: &str = "xshield-lab-";
+/// What the directories of labs are called, and the cgroups of their machines.
+pub(crate) const PREFIX: &str = "xshield-lab-";
 const LOCK: &str = "lock";
 
 /// Several hosts on one switch. Dropping it ends every process in it and removes its files.
@@ -221,7 +222,8 @@ fn remove_leftovers(parent: &Path) {
     }
 }
 
-fn young(path: &Path) -> bool {
+/// Whether something was made within the last minute.
+pub(crate) fn young(path: &Path) -> bool {
     let age = fs::metadata(path).and_then(|m| m.modified()).ok().and_then(|t| t.elapsed().ok());
     age.is_none_or(|age| age.as_secs() < 60)
 }

@@ -5,13 +5,14 @@
 //! touch this one. [`service`]s listen, [`probe`]s speak to them, the [`matrix`] compares what
 //! happened with what should have, and [`kernel`] reads the result back through `nft`. Everything else
 //! is the machine's: programs, `/home`, and `/tmp`, so keep a host's scratch files in `/var/tmp` or in
-//! [`Host::dir`].
+//! [`Host::dir`]. A [`machine`] has all its files to itself, and runs systemd.
 //!
 //! Nothing of a lab outlives it: its hosts' first processes end when the lab does, also when it is
 //! killed, and the kernel takes the rest with them. Left-over files are removed by the next lab.
 
 pub mod agent;
 pub mod bench;
+pub mod boot;
 pub mod demo;
 pub mod dns;
 pub mod example;
@@ -22,6 +23,7 @@ pub mod host;
 pub mod init;
 pub mod kernel;
 pub mod lab;
+pub mod machine;
 pub mod matrix;
 pub mod oracle;
 pub mod peak;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use xshield_lab::{bench, demo, dns, hold, init, peak, probe, proxy, service};
+use xshield_lab::{bench, boot, demo, dns, hold, init, peak, probe, proxy, service};
 
 #[derive(Debug, Parser)]
 #[command(version, about)]
@@ -26,6 +26,9 @@ enum Command {
     /// Process 1 of a host.
     #[command(hide = true)]
     Init(init::InitArgs),
+    /// Process 1 of a booted machine.
+    #[command(hide = true)]
+    Boot(boot::BootArgs),
     /// Services of a host.
     #[command(hide = true)]
     Service(service::ServiceArgs),
@@ -62,6 +65,7 @@ fn run(command: Command) -> Result<()> {
         Command::Peak(args) => peak::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Init(args) => init::run(&args),
+        Command::Boot(args) => boot::run(&args),
         Command::Service(args) => service::run(&args),
         Command::Dns(args) => dns::run(&args),
         Command::Proxy(args) => proxy::run(&args),

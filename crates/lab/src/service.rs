@@ -26,7 +26,7 @@ pub struct Service {
 }
 
 /// The file in [`Host::dir`] in which a host's services write down what reached them.
-pub(crate) const SEEN: &str = "seen";
+pub const SEEN: &str = "seen";
 const OPEN: &str = "open";
 
 impl Service {

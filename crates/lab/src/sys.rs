@@ -79,6 +79,20 @@ pub(crate) fn found_host(command: &mut Command) {
     });
 }
 
+/// Makes `command` start as process 1 of a machine on a host: with the host's network, and new
+/// namespaces of every other kind, for its cgroups, too.
+pub(crate) fn found_machine(command: &mut Command) {
+    before_exec(command, || {
+        let kinds = libc::CLONE_NEWNS
+            | libc::CLONE_NEWUTS
+            | libc::CLONE_NEWIPC
+            | libc::CLONE_NEWPID
+            | libc::CLONE_NEWCGROUP;
+        unshare(kinds)?;
+        continue_in_child()
+    });
+}
+
 #[allow(unsafe_code, reason = "std offers no safe way to run code between fork and exec")]
 fn before_exec(
     command: &mut Command,
@@ -192,6 +206,16 @@ pub(crate) enum Mount<'a> {
     Memory,
     /// `lower`, with changes kept elsewhere.
     Overlay(&'a str),
+    /// What is at another path.
+    Same(&'a str),
+    /// What is mounted there already, from now on read-only.
+    ReadOnly,
+    /// What the kernel tells about devices and this network, read-only.
+    Sys,
+    /// The cgroups below this cgroup namespace's root.
+    Cgroups,
+    /// Terminals of this mount alone.
+    Terminals,
 }
 
 /// Mounts at `target`.
@@ -201,8 +225,40 @@ pub(crate) fn mount(what: Mount<'_>, target: &str) -> io::Result<()> {
         Mount::Proc => (c"proc", c"proc", libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC, ""),
         Mount::Memory => (c"lab", c"tmpfs", libc::MS_NOSUID | libc::MS_NODEV, "mode=0755"),
         Mount::Overlay(options) => (c"lab", c"overlay", 0, options),
+        Mount::Same(path) => {
+            let path = std::ffi::CString::new(path)?;
+            return mount_raw(&path, target, c"", libc::MS_BIND, "");
+        }
+        Mount::ReadOnly => (c"none", c"", libc::MS_REMOUNT | libc::MS_BIND | libc::MS_RDONLY, ""),
+        Mount::Sys => (c"sysfs", c"sysfs", libc::MS_RDONLY | libc::MS_NOSUID | libc::MS_NODEV, ""),
+        Mount::Cgroups => (c"cgroup2", c"cgroup2", libc::MS_NOSUID | libc::MS_NODEV, ""),
+        Mount::Terminals => (c"devpts", c"devpts", libc::MS_NOSUID, "newinstance,ptmxmode=0666"),
     };
     mount_raw(source, target, kind, flags, options)
+}
+
+/// Makes the mount at `root` the root of this mount namespace; nothing else of the old one can be
+/// reached from then on.
+#[allow(unsafe_code, reason = "system calls")]
+pub(crate) fn change_root(root: &str) -> io::Result<()> {
+    std::env::set_current_dir(root)?;
+    // SAFETY: NUL-terminated strings that live for ever. The new root is put over the old one, which
+    // is on top of the stack at "." until it is taken away (pivot_root(2), "pivot_root(".", ".")").
+    unsafe {
+        let here = c".".as_ptr();
+        if libc::syscall(libc::SYS_pivot_root, here, here) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        result(libc::umount2(here, libc::MNT_DETACH))?;
+    }
+    std::env::set_current_dir("/")
+}
+
+/// Takes a capability (its number in `linux/capability.h`) from this process and all that it starts.
+#[allow(unsafe_code, reason = "system call")]
+pub(crate) fn give_up_capability(number: u8) -> io::Result<()> {
+    // SAFETY: takes integers.
+    result(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(number), 0, 0, 0) })
 }
 
 #[allow(unsafe_code, reason = "system call")]

@@ -21,6 +21,8 @@ use crate::{sys, wait};
 const COUNT: u32 = 100_000;
 const PACKAGE: &str = "crowdsec-firewall-bouncer";
 const PORT: u16 = 8080;
+/// The time it takes grows with the square of the addresses.
+const LONGEST: Duration = Duration::from_secs(3600);
 
 pub(super) fn run(means: &Means<'_>) -> Result<()> {
     let mut lab = lab_with_client()?;
@@ -75,7 +77,7 @@ fn bouncer(program: &Path, host: &Host, addresses: &[Ipv4Addr]) -> Result<Durati
     let begin = Instant::now();
     let mut child = command.spawn().context("could not start the bouncer")?;
     let done = format!("{COUNT} decisions added");
-    let waited = wait::until("the bouncer adds all", Duration::from_secs(900), || {
+    let waited = wait::until("the bouncer adds all", LONGEST, || {
         Ok(std::fs::read_to_string(&log)?.contains(&done).then_some(begin.elapsed()))
     });
     let listed = host.run("nft", ["list", "table", "ip", "crowdsec"]);

@@ -55,7 +55,7 @@ fn follow(agent: &Agent) -> Result<(), String> {
     }
 }
 
-/// Smallest first, so that a slow line delivers most of it early.
+/// In pieces, of which the spool delivers the smallest first.
 fn tell(agent: &Agent, report: Report, (since, until): (u64, u64)) {
     let mut lost = report.drained.overflow_connections + report.lost_events;
     let paths: Vec<ActivePath> = report.drained.paths.into_iter().filter_map(active).collect();
@@ -66,7 +66,6 @@ fn tell(agent: &Agent, report: Report, (since, until): (u64, u64)) {
     if chunks.is_empty() {
         chunks.push(Vec::new());
     }
-    chunks.sort_by_key(Vec::len);
     for paths in chunks {
         let lost = std::mem::take(&mut lost);
         let from = PathSource::Conntrack;

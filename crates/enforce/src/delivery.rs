@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use xshield_firewall::{Firewall, FlowDump, Hit, Programmed};
 use xshield_host::linux::kernel_log::{self, LoggedFlow, Moment, Sources};
+use xshield_host::spool::Lane;
 use xshield_policy::Bound;
 use xshield_wire::message::{
     DirectionState, EventKind, EventReport, EventSource, FirewallEvent, ProgrammedReport, Report,
@@ -172,13 +173,13 @@ impl Run<'_> {
                 ReportBody::Paths(paths) => paths.paths.len() as u64 + paths.lost,
                 _ => 0,
             };
-            self.spool.append(&pack(&to_json(&report)), items)?;
+            self.spool.append(&pack(&to_json(&report)), items, lane(&report.body))?;
         }
         self.state.save_progress(&self.progress)?;
         Ok(())
     }
 
-    /// Delivers what is waiting, oldest first, until the platform does not answer.
+    /// Delivers what is waiting, smallest first, until the platform does not answer.
     pub(crate) fn deliver(&mut self) {
         let limit = self.cycle.errand.patience.map(|patience| Instant::now() + patience);
         for id in self.spool.pending() {
@@ -210,7 +211,22 @@ impl Run<'_> {
                 self.outcome.problems.push(problem("spool", &error));
             }
         }
-        self.outcome.waiting = self.spool.pending().len();
+        self.outcome.waiting = self.spool.waiting();
+    }
+}
+
+/// What adds up may come in any order; of everything else the last word counts, or the order itself.
+fn lane(body: &ReportBody) -> Lane {
+    match body {
+        ReportBody::Events(_) | ReportBody::Threats(_) | ReportBody::Paths(_) => Lane::BySize,
+        ReportBody::Programmed(_) => Lane::InOrder(1),
+        ReportBody::ListeningPorts { .. } => Lane::InOrder(2),
+        ReportBody::Commands { .. } => Lane::InOrder(3),
+        ReportBody::Host(_) => Lane::InOrder(4),
+        ReportBody::Software(_) => Lane::InOrder(5),
+        ReportBody::Live(_) => Lane::InOrder(6),
+        ReportBody::Agent { .. } => Lane::InOrder(7),
+        ReportBody::DebugLog(_) => Lane::InOrder(8),
     }
 }
 

@@ -1,8 +1,10 @@
 //! A bounded, checksummed queue on disk of what is not yet delivered.
 //!
-//! One file per record, named by a growing sequence and by how much is in it, so that even a damaged
-//! record can be counted. What is dropped, for want of room or because of damage, is counted in a file
+//! One file per record, named by a growing sequence, by how much is in it, so that even a damaged
+//! record can be counted, and by whose turn it must not take. What is dropped, for want of room or because of damage, is counted in a file
 //! of its own before it goes: a kill in between counts it twice rather than never.
+
+mod order;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,6 +14,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::files::{self, Access, FileError};
+
+pub use order::Lane;
 
 const SUFFIX: &str = "record";
 const LOSSES: &str = "losses";
@@ -82,6 +86,7 @@ pub enum SpoolError {
 struct Entry {
     items: u64,
     bytes: u64,
+    lane: Lane,
 }
 
 /// The queue. One process uses it at a time, see [`crate::lock`].
@@ -125,20 +130,25 @@ impl Spool {
         Ok(spool)
     }
 
-    /// Adds a record of `items` things. When the bound is reached, the oldest records make room and
+    /// Adds a record of `items` things; `lane`: when it is delivered. When the bound is reached, the oldest records make room and
     /// are counted as lost.
     ///
     /// # Errors
     /// When it can't be written or is larger than the bound. It is then counted as lost.
-    pub fn append(&mut self, record: &[u8], items: u64) -> Result<RecordId, SpoolError> {
-        self.store(record, items).inspect_err(|_| {
+    pub fn append(
+        &mut self,
+        record: &[u8],
+        items: u64,
+        lane: Lane,
+    ) -> Result<RecordId, SpoolError> {
+        self.store(record, items, lane).inspect_err(|_| {
             // The disk may be too full to keep the count: it stays in memory, and goes to the disk
             // with the next one.
             let _ = self.lose(1, items);
         })
     }
 
-    fn store(&mut self, record: &[u8], items: u64) -> Result<RecordId, SpoolError> {
+    fn store(&mut self, record: &[u8], items: u64, lane: Lane) -> Result<RecordId, SpoolError> {
         let content = files::seal(record);
         let size = content.len() as u64;
         if size > self.bound {
@@ -146,17 +156,23 @@ impl Spool {
         }
         self.make_room(size)?;
         let id = RecordId(self.next);
-        let entry = Entry { items, bytes: size };
+        let entry = Entry { items, bytes: size, lane };
         files::write(&self.path(id, entry), &content, Access::Private)?;
         self.next = self.next.saturating_add(1);
         self.entries.insert(id, entry);
         Ok(id)
     }
 
-    /// What waits, oldest first.
+    /// What waits, as it is to be delivered: smallest first, each lane in its order.
     #[must_use]
     pub fn pending(&self) -> Vec<RecordId> {
-        self.entries.keys().copied().collect()
+        order::order(&self.entries)
+    }
+
+    /// How many records wait.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.entries.len()
     }
 
     /// The record's bytes; `None` when it is not in the spool, or was damaged: it is then moved aside,
@@ -263,7 +279,8 @@ impl Spool {
     }
 
     fn path(&self, id: RecordId, entry: Entry) -> PathBuf {
-        self.directory.join(format!("{:016x}-{}.{SUFFIX}", id.0, entry.items))
+        let mark = entry.lane.mark();
+        self.directory.join(format!("{:016x}-{}{mark}.{SUFFIX}", id.0, entry.items))
     }
 
     fn forget_old_damage(&self) {
@@ -306,16 +323,21 @@ fn scan(directory: &Path) -> io::Result<BTreeMap<RecordId, Entry>> {
         let Some(name) = name.to_str() else { continue };
         if name.ends_with(".new") {
             fs::remove_file(item.path())?;
-        } else if let Some((id, items)) = parse_name(name) {
-            entries.insert(id, Entry { items, bytes: item.metadata()?.len() });
+        } else if let Some((id, items, lane)) = parse_name(name) {
+            entries.insert(id, Entry { items, bytes: item.metadata()?.len(), lane });
         }
     }
     Ok(entries)
 }
 
-fn parse_name(name: &str) -> Option<(RecordId, u64)> {
-    let (id, items) = name.strip_suffix(SUFFIX)?.strip_suffix('.')?.split_once('-')?;
-    Some((RecordId(u64::from_str_radix(id, 16).ok()?), items.parse().ok()?))
+fn parse_name(name: &str) -> Option<(RecordId, u64, Lane)> {
+    let (id, rest) = name.strip_suffix(SUFFIX)?.strip_suffix('.')?.split_once('-')?;
+    let (items, mark) = match rest.split_once('-') {
+        Some((items, mark)) => (items, Some(mark)),
+        None => (rest, None),
+    };
+    let id = RecordId(u64::from_str_radix(id, 16).ok()?);
+    Some((id, items.parse().ok()?, Lane::parse(mark)?))
 }
 
 #[cfg(unix)]
@@ -335,6 +357,7 @@ mod tests {
     use proptest::prelude::*;
 
     const ROOMY: u64 = 1 << 20;
+    const LANE: Lane = Lane::InOrder(1);
 
     fn contents(spool: &mut Spool) -> Vec<Vec<u8>> {
         spool.pending().into_iter().filter_map(|id| spool.read(id).unwrap()).collect()
@@ -344,8 +367,8 @@ mod tests {
     fn oldest_first_and_gone_once_acknowledged() {
         let dir = tempfile::tempdir().unwrap();
         let mut spool = Spool::open(dir.path(), ROOMY).unwrap();
-        let first = spool.append(b"one", 1).unwrap();
-        spool.append(b"two", 1).unwrap();
+        let first = spool.append(b"one", 1, LANE).unwrap();
+        spool.append(b"two", 1, LANE).unwrap();
         let mut spool = Spool::open(dir.path(), ROOMY).unwrap();
         assert_eq!(contents(&mut spool), [b"one", b"two"]);
         spool.acknowledge(first).unwrap();
@@ -362,13 +385,13 @@ mod tests {
         let sealed = files::seal(&record).len() as u64;
         let mut spool = Spool::open(dir.path(), 3 * sealed).unwrap();
         for _ in 0..5 {
-            spool.append(&record, 10).unwrap();
+            spool.append(&record, 10, LANE).unwrap();
         }
         let mut spool = Spool::open(dir.path(), 3 * sealed).unwrap();
         assert_eq!(spool.pending().len(), 3);
         let lost = Losses { records: 2, items: 20 };
         assert_eq!(spool.losses(), lost);
-        spool.append(&record, 10).unwrap();
+        spool.append(&record, 10, LANE).unwrap();
         spool.settle(lost).unwrap();
         let spool = Spool::open(dir.path(), 3 * sealed).unwrap();
         assert_eq!(spool.losses(), Losses { records: 1, items: 10 }, "lost since the report");
@@ -378,8 +401,8 @@ mod tests {
     fn a_record_larger_than_the_bound_is_refused_and_counted() {
         let dir = tempfile::tempdir().unwrap();
         let mut spool = Spool::open(dir.path(), 200).unwrap();
-        spool.append(b"small", 1).unwrap();
-        assert!(matches!(spool.append(&[0; 300], 5), Err(SpoolError::TooLarge { .. })));
+        spool.append(b"small", 1, LANE).unwrap();
+        assert!(matches!(spool.append(&[0; 300], 5, LANE), Err(SpoolError::TooLarge { .. })));
         assert_eq!(spool.pending().len(), 1, "the small one stays");
         assert_eq!(spool.losses(), Losses { records: 1, items: 5 });
     }
@@ -390,11 +413,11 @@ mod tests {
         for end in 0..whole.len() {
             let dir = tempfile::tempdir().unwrap();
             let mut spool = Spool::open(dir.path(), ROOMY).unwrap();
-            spool.append(b"before", 1).unwrap();
-            spool.append(b"torn", 3).unwrap();
-            spool.append(b"after", 1).unwrap();
-            fs::write(dir.path().join("0000000000000002-3.record"), &whole[..end]).unwrap();
-            fs::write(dir.path().join("0000000000000004-1.record.new"), b"half").unwrap();
+            spool.append(b"before", 1, LANE).unwrap();
+            spool.append(b"torn", 3, LANE).unwrap();
+            spool.append(b"after", 1, LANE).unwrap();
+            fs::write(dir.path().join("0000000000000002-3-1.record"), &whole[..end]).unwrap();
+            fs::write(dir.path().join("0000000000000004-1-1.record.new"), b"half").unwrap();
             let mut spool = Spool::open(dir.path(), ROOMY).unwrap();
             assert_eq!(contents(&mut spool), [b"before".to_vec(), b"after".to_vec()]);
             assert_eq!(spool.losses(), Losses { records: 1, items: 3 });
@@ -408,9 +431,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut spool = Spool::open(dir.path(), ROOMY).unwrap();
         for _ in 0..4 {
-            spool.append(b"whole", 2).unwrap();
+            spool.append(b"whole", 2, LANE).unwrap();
         }
-        let path = |id| dir.path().join(format!("{id:016x}-2.record"));
+        let path = |id| dir.path().join(format!("{id:016x}-2-1.record"));
         fs::write(path(1), b"overwritten").unwrap();
         fs::remove_file(path(2)).unwrap();
         fs::remove_file(path(3)).unwrap();
@@ -427,12 +450,30 @@ mod tests {
     }
 
     #[test]
+    fn the_order_of_delivery_outlives_the_program_and_older_records_are_known() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("0000000000000001-5.record"), files::seal(b"from before"))
+            .unwrap();
+        let mut spool = Spool::open(dir.path(), ROOMY).unwrap();
+        spool.append(&[b'x'; 500], 1, Lane::BySize).unwrap();
+        spool.append(b"small", 1, Lane::BySize).unwrap();
+        spool.append(&[b'y'; 100], 1, LANE).unwrap();
+        let mut spool = Spool::open(dir.path(), ROOMY).unwrap();
+        let sizes: Vec<usize> = contents(&mut spool).iter().map(Vec::len).collect();
+        assert_eq!(sizes, [5, 11, 100, 500]);
+        for id in spool.pending() {
+            spool.acknowledge(id).unwrap();
+        }
+        assert_eq!(Spool::open(dir.path(), ROOMY).unwrap().waiting(), 0);
+    }
+
+    #[test]
     fn an_acknowledged_id_is_never_a_later_record() {
         let dir = tempfile::tempdir().unwrap();
         let mut spool = Spool::open(dir.path(), ROOMY).unwrap();
-        let first = spool.append(b"one", 1).unwrap();
+        let first = spool.append(b"one", 1, LANE).unwrap();
         spool.acknowledge(first).unwrap();
-        let second = spool.append(b"two", 1).unwrap();
+        let second = spool.append(b"two", 1, LANE).unwrap();
         spool.acknowledge(first).unwrap();
         assert_eq!(spool.read(second).unwrap().as_deref(), Some(&b"two"[..]));
     }
@@ -442,11 +483,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut spool = Spool::open(dir.path(), ROOMY).unwrap();
         for _ in 0..10 {
-            let id = spool.append(b"x", 1).unwrap();
+            let id = spool.append(b"x", 1, LANE).unwrap();
             let path = spool.path(id, spool.entries[&id]);
             fs::write(path, b"?").unwrap();
             assert_eq!(spool.read(id).unwrap(), None);
-            spool.append(b"keeps the sequence growing", 1).unwrap();
+            spool.append(b"keeps the sequence growing", 1, LANE).unwrap();
         }
         let damaged = fs::read_dir(dir.path())
             .unwrap()
@@ -481,7 +522,7 @@ mod tests {
             for (step, size) in steps {
                 match step {
                     0..=3 => {
-                        spool.append(&vec![step; size], 2).unwrap();
+                        spool.append(&vec![step; size], 2, LANE).unwrap();
                         appended += 1;
                     }
                     4 => if let Some(&oldest) = spool.pending().first() {

@@ -84,7 +84,7 @@ impl Run<'_> {
                 None => "none".to_owned(),
             },
         );
-        line("spool", &format!("{} reports wait", self.spool.pending().len()));
+        line("spool", &format!("{} reports wait", self.spool.waiting()));
         text.push_str("\nReachability\n");
         text.push_str(reached);
         text.push_str("\nProblems of this run\n");

@@ -1,0 +1,176 @@
+//! In which order waiting records are delivered. Pure.
+//!
+//! After hours without the platform, a line that is slow or breaks off early is to carry the many small
+//! records before the few large ones. So the smallest goes first, but never before an earlier one whose
+//! turn it must not take ([`Lane::InOrder`]); and every [`OLDEST_EVERY`]th is the oldest, so that what
+//! keeps coming in small pieces keeps nothing waiting for ever.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Entry, RecordId};
+
+/// Whose turn a record must not take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Lane {
+    /// That of earlier records with the same number: each follows from the one before.
+    InOrder(u8),
+    /// Nobody's: what is in it is added up, in whatever order.
+    BySize,
+}
+
+impl Lane {
+    /// As it stands at the end of a record's name. There were records before there were lanes.
+    pub(super) fn mark(self) -> String {
+        match self {
+            Self::InOrder(0) => String::new(),
+            Self::InOrder(number) => format!("-{number}"),
+            Self::BySize => "-s".to_owned(),
+        }
+    }
+
+    /// Reads a mark without its hyphen.
+    pub(super) fn parse(mark: Option<&str>) -> Option<Self> {
+        match mark {
+            None => Some(Self::InOrder(0)),
+            Some("s") => Some(Self::BySize),
+            Some(number) => number.parse().ok().filter(|n| *n > 0).map(Self::InOrder),
+        }
+    }
+}
+
+/// One record of so many is the oldest.
+const OLDEST_EVERY: usize = 4;
+
+/// What waits, as it is to be delivered.
+pub(super) fn order(waiting: &BTreeMap<RecordId, Entry>) -> Vec<RecordId> {
+    let mut lanes: BTreeMap<Lane, BTreeSet<(u64, RecordId)>> = BTreeMap::new();
+    for (&id, entry) in waiting {
+        lanes.entry(entry.lane).or_default().insert((rank(entry), id));
+    }
+    let mut oldest = waiting.keys().copied();
+    let mut order = Vec::with_capacity(waiting.len());
+    while order.len() < waiting.len() {
+        let is_for_oldest = order.len() % OLDEST_EVERY == OLDEST_EVERY - 1;
+        let next = match is_for_oldest {
+            true => oldest.find(|id| waits(&lanes, waiting, *id)),
+            false => smallest(&lanes, waiting),
+        };
+        let Some(id) = next else { break };
+        let Some(entry) = waiting.get(&id) else { break };
+        if let Some(lane) = lanes.get_mut(&entry.lane) {
+            lane.remove(&(rank(entry), id));
+        }
+        order.push(id);
+    }
+    order
+}
+
+/// Where a record stands in its lane, before its id.
+fn rank(entry: &Entry) -> u64 {
+    match entry.lane {
+        Lane::InOrder(_) => 0,
+        Lane::BySize => entry.bytes,
+    }
+}
+
+fn waits(
+    lanes: &BTreeMap<Lane, BTreeSet<(u64, RecordId)>>,
+    waiting: &BTreeMap<RecordId, Entry>,
+    id: RecordId,
+) -> bool {
+    let entry = waiting.get(&id);
+    entry
+        .is_some_and(|entry| lanes.get(&entry.lane).is_some_and(|l| l.contains(&(rank(entry), id))))
+}
+
+/// The smallest of those that are first in their lanes; of equal ones the oldest.
+fn smallest(
+    lanes: &BTreeMap<Lane, BTreeSet<(u64, RecordId)>>,
+    waiting: &BTreeMap<RecordId, Entry>,
+) -> Option<RecordId> {
+    let heads = lanes.values().filter_map(|lane| lane.first().map(|&(_, id)| id));
+    heads.min_by_key(|id| (waiting.get(id).map(|entry| entry.bytes), *id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn waiting(records: &[(Lane, u64)]) -> BTreeMap<RecordId, Entry> {
+        let entry = |&(lane, bytes): &(Lane, u64)| Entry { items: 1, bytes, lane };
+        records.iter().enumerate().map(|(at, it)| (RecordId(at as u64 + 1), entry(it))).collect()
+    }
+
+    fn ids(records: &[(Lane, u64)]) -> Vec<u64> {
+        order(&waiting(records)).into_iter().map(|id| id.0).collect()
+    }
+
+    #[test]
+    fn small_ones_pass_large_ones_but_not_their_own_kind() {
+        use Lane::{BySize, InOrder};
+        let large_first = [(BySize, 900), (BySize, 10), (InOrder(1), 500), (InOrder(1), 5)];
+        assert_eq!(ids(&large_first), [2, 3, 4, 1]);
+        let alike = [(BySize, 7), (InOrder(1), 7), (BySize, 7)];
+        assert_eq!(ids(&alike), [1, 2, 3], "of equal ones the oldest");
+        let kinds = [(InOrder(1), 900), (InOrder(2), 1), (InOrder(2), 800)];
+        assert_eq!(ids(&kinds), [2, 3, 1]);
+        assert!(ids(&[]).is_empty());
+    }
+
+    #[test]
+    fn the_largest_is_not_passed_for_ever() {
+        let mut records = vec![(Lane::BySize, 1_000)];
+        records.extend([(Lane::BySize, 1); 100]);
+        assert_eq!(ids(&records)[..5], [2, 3, 4, 1, 5]);
+    }
+
+    #[test]
+    fn marks_read_back() {
+        for lane in [Lane::BySize, Lane::InOrder(0), Lane::InOrder(255)] {
+            assert_eq!(Lane::parse(lane.mark().strip_prefix('-')), Some(lane));
+        }
+        for wrong in ["", "x", "0", "256", "-1", "ss"] {
+            assert_eq!(Lane::parse(Some(wrong)), None, "{wrong}");
+        }
+    }
+
+    fn any_lane() -> impl Strategy<Value = Lane> {
+        prop_oneof![Just(Lane::BySize), (0_u8..3).prop_map(Lane::InOrder)]
+    }
+
+    proptest! {
+        #[test]
+        fn every_backlog_is_delivered_smallest_first_and_whole(
+            records in prop::collection::vec((any_lane(), 0_u64..50), 0..60),
+        ) {
+            let waiting = waiting(&records);
+            let order = order(&waiting);
+            let all: BTreeSet<RecordId> = order.iter().copied().collect();
+            prop_assert_eq!(order.len(), records.len());
+            prop_assert_eq!(&all, &waiting.keys().copied().collect::<BTreeSet<_>>());
+            for (at, id) in order.iter().enumerate() {
+                let (left, this) = (&order[at..], waiting[id]);
+                // Nobody's turn is taken.
+                if let Lane::InOrder(_) = this.lane {
+                    let same = left.iter().filter(|other| waiting[other].lane == this.lane);
+                    prop_assert!(same.min() == Some(id));
+                }
+                // The smallest of those whose turn it may be; or, every fourth time, the oldest.
+                if at % OLDEST_EVERY == OLDEST_EVERY - 1 {
+                    prop_assert!(left.iter().min() == Some(id));
+                } else {
+                    let first = |other: &&RecordId| {
+                        let lane = waiting[other].lane;
+                        lane == Lane::BySize
+                            || left.iter().filter(|it| waiting[it].lane == lane).min() == Some(*other)
+                    };
+                    let least = left.iter().filter(first).map(|it| (waiting[it].bytes, *it)).min();
+                    prop_assert_eq!(least, Some((this.bytes, *id)));
+                }
+                // Nothing waits for more than four times as many as were before it.
+                prop_assert!(at < OLDEST_EVERY * usize::try_from(id.0).unwrap());
+            }
+        }
+    }
+}

@@ -15,6 +15,7 @@ use xshield_enforce::{HostConfiguration, Program, Report, ReportBody, Route, Sur
 use crate::config_file::{self, Loaded};
 use crate::held::{HeldPoll, PollTerms};
 use crate::log::Log;
+use crate::paths::PathTeller;
 use crate::schedule::{Chance, Reach};
 use crate::supervisor::StartedBy;
 use crate::this_program;
@@ -117,6 +118,8 @@ pub struct State {
     pub archive: Option<PathBuf>,
     /// Measures what the agent uses.
     pub meter: Meter,
+    /// By whom paths are told.
+    pub paths: PathTeller,
     /// Whether it uses more than it may: what is optional rests.
     pub throttled: bool,
     wakes: BTreeSet<Wake>,
@@ -162,6 +165,7 @@ impl Agent {
             due: Instant::now(),
             archive: None,
             meter: Meter::new(started),
+            paths: PathTeller::default(),
             throttled: false,
             wakes: BTreeSet::new(),
             running: false,

@@ -1,4 +1,5 @@
-//! The thread that follows connections, and tells at intervals which paths they made.
+//! The thread that follows connections, and tells at intervals which paths they made. Where it can't,
+//! the cycle tells those that the flow recorder knows.
 
 use std::time::{Duration, Instant};
 
@@ -15,43 +16,128 @@ const PATIENCE: Duration = Duration::from_millis(500);
 const BREATH: Duration = Duration::from_millis(100);
 /// How long to wait before trying again what failed.
 const AGAIN: Duration = Duration::from_secs(60);
+/// How long to leave the kernel's messages alone when most of them were lost.
+const AFTER_LOSSES: Duration = Duration::from_secs(600);
 /// Paths in one report.
 const PER_REPORT: usize = 2_000;
+/// Debug builds whose environment names `conntrack` here do without it, so that tests need no other
+/// kernel.
+const WITHOUT: &str = "XSHIELD_WITHOUT";
 
-/// Follows connections until the agent comes to an end.
-pub fn run(agent: &Agent) {
-    let mut said = false;
-    while !agent.is_stopping() {
-        if agent.state().throttled {
-            agent.rest(AGAIN);
-            continue;
-        }
-        if let Err(error) = follow(agent) {
-            // On a kernel without connection events this stays so.
-            if !std::mem::replace(&mut said, true) {
-                agent.log.warn(&format!("paths are not told: {error}"));
-            }
-            agent.rest(AGAIN);
+/// By whom paths are told.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum PathTeller {
+    /// Nobody: not begun, or over the budget.
+    #[default]
+    Nobody,
+    /// The kernel's connection tracking.
+    Conntrack,
+    /// The flow recorder, for want of anything better.
+    Recorder {
+        /// Why.
+        why: String,
+    },
+}
+
+impl std::fmt::Display for PathTeller {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Nobody => f.write_str("not told"),
+            Self::Conntrack => f.write_str("from connection tracking"),
+            Self::Recorder { why } => write!(f, "from the flow recorder: {why}"),
         }
     }
 }
 
-fn follow(agent: &Agent) -> Result<(), String> {
+/// Follows connections until the agent comes to an end.
+pub fn run(agent: &Agent) {
+    while !agent.is_stopping() {
+        if agent.state().throttled {
+            agent.state().paths = PathTeller::Nobody;
+            agent.rest(AGAIN);
+            continue;
+        }
+        if let Err(Failure { why, rest }) = follow(agent) {
+            let teller = PathTeller::Recorder { why };
+            // On a kernel without connection events this stays so.
+            if agent.state().paths != teller {
+                agent.log.warn(&format!("paths come {teller}"));
+                agent.state().paths = teller;
+            }
+            agent.rest(rest);
+        }
+    }
+}
+
+/// Why connections can't be followed, and for how long that is believed.
+struct Failure {
+    why: String,
+    rest: Duration,
+}
+
+impl<E: std::error::Error + 'static> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self { why: chain(&error), rest: AGAIN }
+    }
+}
+
+fn follow(agent: &Agent) -> Result<(), Failure> {
+    if cfg!(debug_assertions) && std::env::var_os(WITHOUT).is_some_and(|it| it == "conntrack") {
+        return Err(Failure { why: "connection tracking is left out".to_owned(), rest: AGAIN });
+    }
     let now = || agent.surroundings.now();
-    let mut monitor = Monitor::open(Settings::default(), now()).map_err(|error| chain(&error))?;
+    let mut monitor = Monitor::open(Settings::default(), now())?;
+    agent.state().paths = PathTeller::Conntrack;
     let (mut since, mut began) = (now(), Instant::now());
+    let mut losing = Losing::default();
+    let opened = Instant::now();
     loop {
-        monitor.read(PATIENCE, now()).map_err(|error| chain(&error))?;
+        let activity = monitor.read(PATIENCE, now())?;
         agent.rest(BREATH);
-        let stopping = agent.is_stopping() || agent.state().throttled;
+        let is_hopeless =
+            losing.turns(activity.began + activity.ended, activity.lost, opened.elapsed());
+        let stopping = agent.is_stopping() || agent.state().throttled || is_hopeless;
         if stopping || began.elapsed() >= agent.settings().telemetry {
-            let report = monitor.drain(now()).map_err(|error| chain(&error))?;
+            let report = monitor.drain(now())?;
             tell(agent, report, (since, now()));
             (since, began) = (now(), Instant::now());
+        }
+        if is_hopeless {
+            let why = "the kernel loses most of its messages about connections".to_owned();
+            return Err(Failure { why, rest: AFTER_LOSSES });
         }
         if stopping {
             return Ok(());
         }
+    }
+}
+
+/// Whether so many messages are lost for so long that the recorder knows more.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Losing {
+    heard: u64,
+    lost: u64,
+    looked: Duration,
+    /// Looks in a row that found more lost than heard.
+    bad: u32,
+}
+
+/// How often is looked.
+const LOOK: Duration = Duration::from_secs(60);
+/// Looks in a row after which losing is what happens here.
+const PERSISTENT: u32 = 3;
+
+impl Losing {
+    /// Takes in one reading, at `now` on any clock that only goes forward; `true` when it is hopeless.
+    fn turns(&mut self, heard: u64, lost: u64, now: Duration) -> bool {
+        self.heard += heard;
+        self.lost += lost;
+        if now.saturating_sub(self.looked) < LOOK {
+            return false;
+        }
+        let bad = if self.lost > self.heard { self.bad + 1 } else { 0 };
+        *self = Self { looked: now, bad, ..Self::default() };
+        bad >= PERSISTENT
     }
 }
 
@@ -99,4 +185,32 @@ fn active(path: Path) -> Option<ActivePath> {
         first_seen: path.first_seen,
         last_seen: path.last_seen,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn losing_is_hopeless_when_it_goes_on() {
+        let minute = |at: u64| Duration::from_secs(60 * at);
+        let table: [(&[(u64, u64)], bool); 5] = [
+            (&[(1, 9), (1, 9), (1, 9)], true),
+            (&[(1, 9), (1, 9)], false),
+            (&[(1, 9), (9, 1), (1, 9), (1, 9)], false),
+            (&[(0, 0), (0, 0), (0, 0), (0, 0)], false),
+            (&[(9, 1), (0, 1), (5, 6), (0, 2)], true),
+        ];
+        for (looks, hopeless) in table {
+            let mut losing = Losing::default();
+            let mut last = false;
+            for (at, (heard, lost)) in (1..).zip(looks) {
+                // Between two looks nothing is decided.
+                let before = minute(at) - Duration::from_secs(1);
+                assert!(!losing.turns(0, 0, before.saturating_sub(Duration::from_secs(30))));
+                last = losing.turns(*heard, *lost, minute(at));
+            }
+            assert_eq!(last, hopeless, "{looks:?}");
+        }
+    }
 }

@@ -5,11 +5,13 @@ use std::time::{Duration, Instant};
 
 use xshield_enforce::errand::{Contacting, Errand};
 use xshield_enforce::outcome::{Change, Outcome};
+use xshield_enforce::paths::RecordedPaths;
 use xshield_enforce::state::chain;
 use xshield_enforce::telemetry::AgentEventKind;
 use xshield_enforce::{Cycle, Problem};
 
 use crate::agent::{Agent, LastCycle, Task, Wake};
+use crate::paths::PathTeller;
 use crate::schedule::{Reach, Schedule};
 use crate::supervisor::Supervisor;
 
@@ -57,6 +59,10 @@ impl Worker<'_> {
             (state.queue.clone(), state.meter.read(), state.archive.take(), state.configured)
         };
         let (loaded, settings) = (agent.loaded(), agent.settings());
+        let paths = match agent.state().paths {
+            PathTeller::Recorder { .. } => RecordedPaths::Told,
+            PathTeller::Conntrack | PathTeller::Nobody => RecordedPaths::Left,
+        };
         let sent: Vec<_> = reports.iter().map(|report| report.batch).collect();
         // What someone did to the firewall is put right before the platform is told.
         let local = wakes.iter().all(|why| *why == Wake::Tampered);
@@ -68,6 +74,7 @@ impl Worker<'_> {
             contact: if spare { Contacting::Spare } else { Contacting::Ask },
             patience: Some(PATIENCE),
             archive,
+            paths,
             recent_log: agent.log.recent(),
         };
         agent.log.debug(&format!("a cycle begins: {wakes:?}"));

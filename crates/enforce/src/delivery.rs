@@ -13,6 +13,7 @@ use xshield_wire::message::{
 
 use crate::client::{pack, to_json};
 use crate::cycle::{CycleError, Run};
+use crate::paths::{self, RecordedPaths};
 use crate::reports::{self, Interval};
 use crate::state::problem;
 use crate::step::step;
@@ -31,6 +32,9 @@ impl Run<'_> {
         let flows = self.progress.flows.advance(&dump, self.cycle.surroundings.uptime_ms());
         let mut events = reports::flow_events(&flows, bound.as_ref(), interval);
         self.count_recorder_losses(&dump);
+        if self.cycle.errand.paths == RecordedPaths::Told {
+            paths::reports(&events, interval).into_iter().for_each(|body| self.put(body));
+        }
         let denials = events.iter().any(|event| event.kind != EventKind::Accepted);
         let recorder = firewall.capabilities().recorder;
         if denials || !recorder {

@@ -6,6 +6,8 @@ use std::time::Duration;
 use xshield_wire::control::{HostConfiguration, Usage};
 use xshield_wire::message::Report;
 
+use crate::paths::RecordedPaths;
+
 /// What a run is sent with. The default is Spark's.
 #[derive(Debug, Clone, Default)]
 pub struct Errand {
@@ -23,6 +25,8 @@ pub struct Errand {
     pub patience: Option<Duration>,
     /// Where diagnostics are to be put on this host, when someone here asks for them.
     pub archive: Option<PathBuf>,
+    /// Whether the run tells the paths that the flow recorder knows.
+    pub paths: RecordedPaths,
     /// The program's last lines of log, for diagnostics.
     pub recent_log: Vec<String>,
 }

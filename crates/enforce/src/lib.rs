@@ -16,6 +16,7 @@ mod happenings;
 pub mod kernel;
 mod link;
 pub mod outcome;
+pub mod paths;
 pub mod preflight;
 mod reports;
 pub mod resident;

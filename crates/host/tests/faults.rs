@@ -76,7 +76,11 @@ fn a_full_spool_on_a_full_disk_counts_each_record_once() {
         let mut appended = 0;
         let mut append = |spool: &mut Spool, expected: bool| {
             appended += 1;
-            assert_eq!(spool.append(&record, 3, Lane::BySize).is_ok(), expected, "record {appended}");
+            assert_eq!(
+                spool.append(&record, 3, Lane::BySize).is_ok(),
+                expected,
+                "record {appended}"
+            );
             let waiting = spool.pending().len() as u64;
             assert_eq!(waiting + spool.losses().records, appended);
             assert_eq!(spool.losses().items, 3 * spool.losses().records);

@@ -186,3 +186,55 @@ fn the_configuration_is_changed_in_place_and_a_bad_one_changes_nothing() -> Resu
         running.still_runs()
     })
 }
+
+/// Connection tracking can't be taken from a kernel; the agent is told to do without.
+#[test]
+fn paths_come_from_the_recorder_where_connection_tracking_does_not_answer() -> Result<()> {
+    in_lab("paths_come_from_the_recorder_where_connection_tracking_does_not_answer", || {
+        let shop = Shop::start()?;
+        let db = shop.lab.host("db")?;
+        let configuration = shop.platform.host_configuration(&shop.lab)?;
+        agent::register(&shop.lab, db, &configuration, "heartbeat-seconds: 2")?;
+        let mut command = db.command(shop.lab.programs().agent()?);
+        command.args(["run", "--log-level", "debug"]).env("XSHIELD_WITHOUT", "conntrack");
+        let mut agent = db.spawn("ctagent", command)?;
+        wait::until("the agent has registered", SOON, || {
+            agent.still_runs()?;
+            let status = agent::status(&shop.lab, db).unwrap_or_default();
+            Ok((status["last_cycle"]["outcome"]["platform"] == "reached").then_some(()))
+        })?;
+        let tags = shop.example.hosts.iter().find(|host| host.name == "db").map(|host| &host.tags);
+        shop.platform.tag(&shop.lab, "db", tags.into_iter().flatten())?;
+        shop.commit_edited(|text| {
+            text.replace(
+                "[segment:app], services: [tcp], process: postgres",
+                "[10.77.0.12], services: [tcp/5432]",
+            )
+        })?;
+        wait::until("db enforces", SOON, || {
+            Ok(agent::revision(&shop.lab, db)?.is_some().then_some(()))
+        })?;
+        let mut open = Matrix::of(&["app", "db"], &[Port::Tcp(5432)], |_| {
+            Expectation::passes("app may reach db")
+        });
+        open.probe(&shop.lab)?;
+        let app = shop.lab.host("app")?.v4().to_string();
+        let path = wait::until("the path is told", SOON, || {
+            let told = shop.platform.json(&shop.lab, &["paths", "--asset", "db"])?;
+            let items = told["items"].as_array().or(told.as_array()).cloned().unwrap_or_default();
+            let fits = |path: &serde_json::Value| {
+                path["source"] == app.as_str()
+                    && path["port"] == 5432
+                    && path["direction"] == "inbound"
+            };
+            Ok(items.into_iter().find(fits))
+        })?;
+        anyhow::ensure!(path["from"] == "recorder", "{path:#}");
+        anyhow::ensure!(path["connections"].as_u64() > Some(0), "{path:#}");
+        anyhow::ensure!(path["process"].as_str().is_some_and(|it| it.contains("lab")), "{path:#}");
+        let output = agent::command(&shop.lab, db, &["telemetry", "--json"])?;
+        let said = String::from_utf8_lossy(&output.stdout);
+        anyhow::ensure!(said.contains("from the flow recorder: "), "{said}");
+        Ok(())
+    })
+}

@@ -195,5 +195,6 @@ fn telemetry(agent: &Agent) -> Value {
         "cpu_budget": settings.cpu_budget,
         "memory_budget_kib": settings.memory_budget,
         "waiting_reports": state.queue.len(),
+        "paths": state.paths.to_string(),
     })
 }

@@ -141,6 +141,7 @@ struct ActivePath {
     bytes_forth: u64,
     bytes_back: u64,
     last_seen: Timestamp,
+    from: String,
 }
 
 impl PathsCommand {
@@ -176,6 +177,7 @@ fn table(paths: Vec<ActivePath>, now: Timestamp) -> Table {
         "SERVICE",
         "CONNECTIONS",
         "BYTES",
+        "FROM",
     ];
     let mut table = Table::new(header, "No such paths were reported.");
     for path in paths {
@@ -190,6 +192,7 @@ fn table(paths: Vec<ActivePath>, now: Timestamp) -> Table {
             or_dash(&path.service),
             number(path.connections),
             number(path.bytes_forth.saturating_add(path.bytes_back)),
+            cell(&path.from),
         ]);
     }
     table
@@ -227,9 +230,9 @@ mod tests {
         let paths = serde_json::from_value(json!([path("10.0.0.2"), path("2001:db8::2")])).unwrap();
         let text = table(paths, Timestamp(1_800_000_000)).render(&Screen::plain());
         insta::assert_snapshot!(text, @r"
-        SEEN       ASSET  DIRECTION  PATH                                PROCESS       USER  SERVICE  CONNECTIONS  BYTES
-        1 min ago  web    outbound   tcp 10.0.0.1 -> 10.0.0.2:5432       /usr/bin/app  app   -                 12   1000
-        1 min ago  web    outbound   tcp 10.0.0.1 -> [2001:db8::2]:5432  /usr/bin/app  app   -                 12   1000
+        SEEN       ASSET  DIRECTION  PATH                                PROCESS       USER  SERVICE  CONNECTIONS  BYTES  FROM
+        1 min ago  web    outbound   tcp 10.0.0.1 -> 10.0.0.2:5432       /usr/bin/app  app   -                 12   1000  conntrack
+        1 min ago  web    outbound   tcp 10.0.0.1 -> [2001:db8::2]:5432  /usr/bin/app  app   -                 12   1000  conntrack
         ");
     }
 }

@@ -64,6 +64,8 @@ pub struct Activity {
     pub began: u64,
     /// Connections that ended.
     pub ended: u64,
+    /// Messages that the kernel threw away.
+    pub lost: u64,
 }
 
 /// What [`Monitor::drain`] takes out.
@@ -152,6 +154,7 @@ impl Monitor {
                 }
                 activity.began += meanwhile.began;
                 activity.ended += meanwhile.ended;
+                activity.lost += meanwhile.lost;
             }
             self.missed_ends += self.watched.end_list();
         }
@@ -215,7 +218,7 @@ impl Monitor {
                         self.watched.take(event, now);
                     }
                 }
-                Arrival::Overrun => self.count_losses(),
+                Arrival::Overrun => activity.lost += self.count_losses(),
                 Arrival::Nothing => break,
             }
             timeout = Duration::ZERO;
@@ -223,11 +226,14 @@ impl Monitor {
         Ok(activity)
     }
 
-    fn count_losses(&mut self) {
+    /// How many messages were lost since this was last asked.
+    fn count_losses(&mut self) -> u64 {
         let dropped = self.events.dropped();
-        self.lost_events += dropped.map_or(1, |dropped| dropped.wrapping_sub(self.dropped).into());
+        let lost = dropped.map_or(1, |dropped| dropped.wrapping_sub(self.dropped).into());
+        self.lost_events += lost;
         self.dropped = dropped.unwrap_or(self.dropped);
         self.state = State::Doubtful;
+        lost
     }
 
     fn read_list(&mut self, known: Known, now: UnixSeconds) -> Result<(), ConntrackError> {

@@ -1,0 +1,196 @@
+//! Communication paths from the flow recorder, where connection tracking can't tell them: what was let
+//! through since the last run, with the programs behind it as far as they are still there.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::{IpAddr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+use xshield_host::linux::programs::{Program, Programs, SocketOwner};
+use xshield_policy::{Direction, Protocol};
+use xshield_wire::message::{EventKind, FirewallEvent, ReportBody};
+use xshield_wire::telemetry::{ActivePath, PathReport, PathSource};
+
+use crate::reports::Interval;
+
+/// Paths in one report.
+const PER_REPORT: usize = 2_000;
+
+/// Whether a run tells the paths that the recorder knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum RecordedPaths {
+    /// They are told by other means, or by nobody.
+    #[default]
+    Left,
+    /// They are told, once, with the counts that they are made of.
+    Told,
+}
+
+/// Where a path's local end is: its own address and port when it serves, the other's when it asks.
+type Place = (Direction, Protocol, SocketAddr);
+
+/// Reports on the paths of recorded flows. What was denied is no path; what would be is one, since it
+/// was let through.
+pub(crate) fn reports(events: &[FirewallEvent], interval: Interval) -> Vec<ReportBody> {
+    let passed: Vec<&FirewallEvent> =
+        events.iter().filter(|event| event.kind != EventKind::Denied).collect();
+    let behind = behind(&passed);
+    let paths = paths(&passed, interval, |place| behind.get(&place));
+    let reports = paths.chunks(PER_REPORT).map(|paths| {
+        let Interval { since, until } = interval;
+        let (from, paths) = (PathSource::Recorder, paths.to_vec());
+        ReportBody::Paths(PathReport { since, until, from, paths, lost: 0 })
+    });
+    reports.collect()
+}
+
+/// One path for each pair of ends, port and program. A new connection is counted by its first packet,
+/// and so are its bytes.
+fn paths<'a>(
+    passed: &[&FirewallEvent],
+    interval: Interval,
+    program: impl Fn(Place) -> Option<&'a Program>,
+) -> Vec<ActivePath> {
+    let mut paths: BTreeMap<_, ActivePath> = BTreeMap::new();
+    for event in passed {
+        let FirewallEvent { direction, source, destination, protocol, port, .. } = **event;
+        let key = (direction, source, destination, protocol, port);
+        let path = paths.entry(key).or_insert_with(|| {
+            let program = program(place(event));
+            let user = program.and_then(|program| {
+                program.user.clone().or_else(|| program.uid.map(|uid| uid.to_string()))
+            });
+            let process = program.and_then(|it| it.path.clone().or_else(|| it.name.clone()));
+            ActivePath {
+                direction,
+                source,
+                destination,
+                protocol,
+                port,
+                process,
+                user,
+                service: program.and_then(|program| program.service.clone()),
+                connections: 0,
+                bytes_forth: 0,
+                bytes_back: 0,
+                first_seen: interval.since,
+                last_seen: interval.until,
+            }
+        });
+        path.connections = path.connections.saturating_add(event.packets);
+        path.bytes_forth = path.bytes_forth.saturating_add(event.bytes);
+    }
+    paths.into_values().collect()
+}
+
+fn place(event: &FirewallEvent) -> Place {
+    let end: IpAddr = event.destination;
+    (event.direction, event.protocol, SocketAddr::new(end, event.port))
+}
+
+/// The programs that are behind these flows now.
+fn behind(passed: &[&FirewallEvent]) -> HashMap<Place, Program> {
+    let places: HashSet<Place> = passed.iter().map(|event| place(event)).collect();
+    let Ok(mut programs) = Programs::open() else { return HashMap::new() };
+    let mut owners: HashMap<Place, SocketOwner> = HashMap::new();
+    for protocol in [Protocol::Tcp, Protocol::Udp] {
+        let of = |wanted: Direction| {
+            let fits = places.iter().filter(move |place| place.0 == wanted && place.1 == protocol);
+            fits.map(|place| place.2)
+        };
+        let asked: HashSet<SocketAddr> = of(Direction::Outbound).collect();
+        if !asked.is_empty() {
+            let found = programs.openers_to(protocol, &asked).into_iter();
+            owners.extend(found.map(|(to, by)| ((Direction::Outbound, protocol, to), by)));
+        }
+        for local in of(Direction::Inbound) {
+            let server = programs.server(protocol, local);
+            owners.extend(server.map(|by| ((Direction::Inbound, protocol, local), by)));
+        }
+    }
+    programs.search(owners.values().copied());
+    let program = |owner: &SocketOwner| match programs.known(owner) {
+        Some(program) => (*program).clone(),
+        None => programs.without_process(owner),
+    };
+    owners.into_iter().map(|(place, owner)| (place, program(&owner))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use xshield_wire::message::EventSource;
+
+    const INTERVAL: Interval = Interval { since: 100, until: 160 };
+
+    fn event(kind: EventKind, direction: Direction, port: u16, packets: u64) -> FirewallEvent {
+        FirewallEvent {
+            kind,
+            direction,
+            source: "10.0.0.1".parse().unwrap(),
+            destination: "10.0.0.2".parse().unwrap(),
+            protocol: Protocol::Tcp,
+            port,
+            rule: None,
+            packets,
+            bytes: packets * 60,
+            first_seen: 100,
+            last_seen: 160,
+            from: EventSource::Recorder,
+            process: None,
+        }
+    }
+
+    #[test]
+    fn what_was_let_through_is_a_path_and_what_was_denied_is_none() {
+        use Direction::{Inbound, Outbound};
+        use EventKind::{Accepted, Denied, WouldDeny};
+        let events = [
+            event(Accepted, Inbound, 22, 3),
+            event(WouldDeny, Inbound, 22, 2),
+            event(Denied, Inbound, 23, 9),
+            event(Accepted, Outbound, 22, 1),
+        ];
+        let reports = reports(&events, INTERVAL);
+        let [ReportBody::Paths(report)] = reports.as_slice() else { panic!("{reports:?}") };
+        assert_eq!((report.from, report.lost), (PathSource::Recorder, 0));
+        assert_eq!((report.since, report.until), (100, 160));
+        let told: Vec<_> = report
+            .paths
+            .iter()
+            .map(|path| (path.direction, path.port, path.connections, path.bytes_forth))
+            .collect();
+        assert_eq!(told, [(Inbound, 22, 5, 300), (Outbound, 22, 1, 60)]);
+    }
+
+    #[test]
+    fn a_path_has_the_program_of_its_local_end() {
+        let daemon = Program {
+            name: Some("sshd".into()),
+            path: Some("/usr/sbin/sshd".into()),
+            uid: Some(0),
+            user: None,
+            service: Some("ssh.service".into()),
+        };
+        let events = [event(EventKind::Accepted, Direction::Inbound, 22, 1)];
+        let passed: Vec<&FirewallEvent> = events.iter().collect();
+        let here = (Direction::Inbound, Protocol::Tcp, "10.0.0.2:22".parse().unwrap());
+        let told = paths(&passed, INTERVAL, |place| (place == here).then_some(&daemon));
+        let [path] = told.as_slice() else { panic!("{told:?}") };
+        assert_eq!(path.process.as_deref(), Some("/usr/sbin/sshd"));
+        assert_eq!(
+            (path.user.as_deref(), path.service.as_deref()),
+            (Some("0"), Some("ssh.service"))
+        );
+    }
+
+    #[test]
+    fn nothing_is_told_of_nothing_and_a_flood_makes_several_reports() {
+        assert!(reports(&[], INTERVAL).is_empty());
+        let events: Vec<FirewallEvent> = (0..4_001_u16)
+            .map(|port| event(EventKind::Accepted, Direction::Outbound, port, 1))
+            .collect();
+        let passed: Vec<&FirewallEvent> = events.iter().collect();
+        assert_eq!(paths(&passed, INTERVAL, |_| None).len(), 4_001);
+        assert_eq!(reports(&events, INTERVAL).len(), 3);
+    }
+}

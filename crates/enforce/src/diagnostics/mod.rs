@@ -180,7 +180,7 @@ impl Run<'_> {
             }
             let offset =
                 usize::try_from(standing.received).unwrap_or(usize::MAX).min(archive.len());
-            let piece = &archive[offset..archive.len().min(offset + UPLOAD_PIECE)];
+            let piece = &archive[offset..archive.len().min(offset + piece_size())];
             let total = archive.len() as u64;
             let next = self.client.upload(&wanted.command, offset as u64, total, &digest, piece)?;
             // A platform that has no more than before is not asked for ever.
@@ -188,6 +188,7 @@ impl Run<'_> {
                 return Ok(Progressed::Later);
             }
             standing = next;
+            step("uploaded-piece");
         }
         Ok(Progressed::Whole)
     }
@@ -205,6 +206,14 @@ impl Run<'_> {
         };
         self.put(ReportBody::Agent { events: vec![event] });
     }
+}
+
+/// Bytes handed over at once. In debug builds `XSHIELD_UPLOAD_PIECE` makes it less, so that tests can
+/// break an upload of a few kilobytes in its middle.
+fn piece_size() -> usize {
+    let less = cfg!(debug_assertions).then(|| std::env::var("XSHIELD_UPLOAD_PIECE").ok()).flatten();
+    let less = less.and_then(|text| text.parse().ok()).filter(|bytes| *bytes > 0);
+    less.unwrap_or(UPLOAD_PIECE).min(UPLOAD_PIECE)
 }
 
 /// The directory of a file.

@@ -1,0 +1,278 @@
+//! What goes wrong around commands, uploads and clocks, and what an agent and Spark make of it.
+
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+use xshield_lab::privilege::in_lab;
+use xshield_lab::proxy::{Behaviour, Proxy};
+use xshield_lab::shop::Shop;
+use xshield_lab::{Host, Running, agent, spark, wait};
+
+const SOON: Duration = Duration::from_secs(90);
+const HOST: &str = "db";
+/// A port that no policy opens.
+const CLOSED: u16 = 9999;
+/// Names the file that says by how much the agent's clock is wrong.
+const CLOCK: &str = "/etc/xshield/clock";
+
+struct Story {
+    shop: Shop,
+}
+
+impl Story {
+    /// The shop with db registered for an agent.
+    fn begin() -> Result<Self> {
+        let shop = Shop::start()?;
+        let configuration = shop.platform.host_configuration(&shop.lab)?;
+        agent::register(&shop.lab, shop.lab.host(HOST)?, &configuration, "heartbeat-seconds: 2")?;
+        Ok(Self { shop })
+    }
+
+    fn db(&self) -> Result<&Host> {
+        self.shop.lab.host(HOST)
+    }
+
+    /// Starts the agent with these variables, whatever becomes of it.
+    fn start_with(&self, variables: &[(&str, &str)]) -> Result<Running> {
+        let mut command = self.db()?.command(self.shop.lab.programs().agent()?);
+        command.args(["run", "--log-level", "debug"]).envs(variables.iter().copied());
+        self.db()?.spawn("ctagent", command)
+    }
+
+    fn last_outcome(&self) -> Result<Value> {
+        let status = agent::status(&self.shop.lab, self.db()?).unwrap_or_default();
+        Ok(status["last_cycle"]["outcome"].clone())
+    }
+
+    fn is_reached(&self) -> Result<()> {
+        wait::until("the platform is reached", SOON, || {
+            let outcome = self.last_outcome()?;
+            let refused = outcome["status"] == "refused";
+            Ok((outcome["platform"] == "reached" && !refused).then_some(()))
+        })
+    }
+
+    /// Gives a command to db; returns its id.
+    fn give(&self, kind: &str, more: &[&str]) -> Result<String> {
+        let mut arguments = vec!["command", kind, "--asset", HOST];
+        arguments.extend(more);
+        let made = self.shop.platform.json(&self.shop.lab, &arguments)?;
+        Ok(made["id"].as_str().context("a command has an id")?.to_owned())
+    }
+
+    /// How a command stands at an asset.
+    fn state_of(&self, command: &str, asset: &str) -> Result<String> {
+        let shown = self.shop.platform.json(&self.shop.lab, &["command", "show", command])?;
+        let outcomes = shown["outcomes"].as_array().context("outcomes")?;
+        let outcome = outcomes.iter().find(|outcome| outcome["asset"] == asset);
+        let state = outcome.and_then(|outcome| outcome["state"].as_str());
+        Ok(state.with_context(|| format!("{shown:#}"))?.to_owned())
+    }
+
+    fn ends_as(&self, command: &str, asset: &str, states: &[&str]) -> Result<String> {
+        wait::until(&format!("{command} ends as {states:?}"), SOON, || {
+            let state = self.state_of(command, asset)?;
+            Ok(states.contains(&state.as_str()).then_some(state))
+        })
+        .with_context(|| self.state_of(command, asset).unwrap_or_default())
+    }
+
+    fn uploads(&self) -> Result<Vec<Value>> {
+        let list = self.shop.platform.json(&self.shop.lab, &["diagnostics", "list"])?;
+        Ok(list["items"].as_array().or(list.as_array()).context("a list")?.clone())
+    }
+
+    fn agent_events(&self) -> Result<String> {
+        self.shop.platform.cli(&self.shop.lab, &["agent-events", "--asset", HOST])
+    }
+
+    /// A file of the diagnostics of an asset.
+    fn unpacked(&self, asset: &str, name: &str) -> Result<String> {
+        let archive = self.shop.lab.host("platform")?.dir().join(format!("{asset}.tar.gz"));
+        let path = archive.to_string_lossy().into_owned();
+        if archive.exists() {
+            std::fs::remove_file(&archive)?;
+        }
+        self.shop.platform.cli(&self.shop.lab, &["diagnostics", "get", asset, "-o", &path])?;
+        let output = std::process::Command::new("tar").args(["-xzOf", &path, name]).output()?;
+        ensure!(output.status.success(), "{output:?}");
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// What waits on the host for its upload.
+    fn archive_here(&self, command: &str) -> Result<Option<Vec<u8>>> {
+        let path = self.db()?.file("/var/lib/xshield/diagnostics").join(command);
+        Ok(path.exists().then(|| std::fs::read(&path)).transpose()?)
+    }
+}
+
+fn has_died(agent: &mut Running) -> Result<()> {
+    wait::until("the agent kills itself", SOON, || Ok(agent.still_runs().is_err().then_some(())))
+}
+
+/// Until the clock says so.
+fn passes(time: Duration) -> Result<()> {
+    let until = SystemTime::now() + time;
+    wait::until("time passes", SOON, || Ok((SystemTime::now() >= until).then_some(())))
+}
+
+#[test]
+fn an_upload_goes_on_where_kills_and_cuts_left_it() -> Result<()> {
+    in_lab("an_upload_goes_on_where_kills_and_cuts_left_it", || {
+        let mut story = Story::begin()?;
+        story.shop.lab.add_host("proxy", 50)?;
+        let pieces = ("XSHIELD_UPLOAD_PIECE", "200");
+        let killed = [pieces, ("XSHIELD_KILL_AT", "uploaded-piece")];
+        let mut agent = story.start_with(&killed)?;
+        story.is_reached()?;
+        let command = story.give("diagnostics", &[])?;
+        has_died(&mut agent)?;
+        drop(agent);
+        let archive = story.archive_here(&command)?.context("the archive waits")?;
+        for pieces in 1..=3_u64 {
+            let [upload] = &story.uploads()?[..] else { anyhow::bail!("one upload") };
+            ensure!(upload["complete"] == false && upload["received"] == 200 * pieces, "{upload}");
+            ensure!(story.archive_here(&command)?.as_ref() == Some(&archive), "it has changed");
+            let mut agent = story.start_with(&killed)?;
+            has_died(&mut agent)?;
+        }
+
+        // No connection lives for long now.
+        story.db()?.run("ip", ["route", "add", "blackhole", "10.77.0.1/32"])?;
+        let (lab, cut) = (&story.shop.lab, Behaviour::Cut { after: 4_000 });
+        let proxy = Proxy::start(lab.host("proxy")?, lab.programs(), 3001, cut, None)?;
+        let list = "--proxy=http://10.77.0.50:3001";
+        story.db()?.run(lab.programs().agent()?, ["updateProxy", list, "--skipRestart"])?;
+        let _agent = story.start_with(&[pieces])?;
+        story.ends_as(&command, HOST, &["done"])?;
+        ensure!(proxy.requests()?.len() > 3, "{:?}", proxy.requests()?);
+        let [upload] = &story.uploads()?[..] else { anyhow::bail!("one upload") };
+        ensure!(upload["complete"] == true, "{upload}");
+        let summary = story.unpacked(HOST, "summary.txt")?;
+        ensure!(summary.contains("ctagent"), "{summary}");
+        wait::until("the archive is forgotten", SOON, || {
+            Ok(story.archive_here(&command)?.is_none().then_some(()))
+        })
+    })
+}
+
+#[test]
+fn what_expired_while_the_host_was_away_is_not_carried_out_later() -> Result<()> {
+    in_lab("what_expired_while_the_host_was_away_is_not_carried_out_later", || {
+        let story = Story::begin()?;
+        // Heard in time, and not done before the host is gone.
+        let mut agent = story.start_with(&[("XSHIELD_KILL_AT", "collected-diagnostics")])?;
+        story.is_reached()?;
+        let heard = story.give("diagnostics", &["--expires", "5s"])?;
+        has_died(&mut agent)?;
+        drop(agent);
+        ensure!(story.archive_here(&heard)?.is_some(), "it was not heard in time");
+        // Given while the host is away.
+        let unheard = story.give("debug-on", &["--expires", "3s"])?;
+        passes(Duration::from_secs(6))?;
+
+        let _agent = story.start_with(&[])?;
+        story.is_reached()?;
+        story.ends_as(&heard, HOST, &["failed", "expired"])?;
+        story.ends_as(&unheard, HOST, &["expired"])?;
+        // One that is in time shows that commands are heard.
+        let later = story.give("run-now", &[])?;
+        story.ends_as(&later, HOST, &["done"])?;
+        ensure!(story.uploads()?.is_empty(), "{:?}", story.uploads()?);
+        ensure!(story.archive_here(&heard)?.is_none(), "the archive still waits");
+        let events = story.agent_events()?;
+        ensure!(!events.contains("diagnostics-collected"), "{events}");
+        ensure!(!events.contains("debug-logging"), "{events}");
+        Ok(())
+    })
+}
+
+#[test]
+fn spark_hands_diagnostics_over_in_its_next_run() -> Result<()> {
+    in_lab("spark_hands_diagnostics_over_in_its_next_run", || {
+        let shop = Shop::start()?;
+        shop.register()?;
+        let story = Story { shop };
+        let both = ["--asset", "web", "--expires", "10m"];
+        let command = story.give("diagnostics", &both)?;
+        ensure!(story.state_of(&command, "web")? == "waiting", "nobody has run");
+        let run = spark::run(&story.shop.lab, story.shop.lab.host("web")?)?;
+        ensure!(run.exit.success(), "{run:?}");
+        ensure!(story.state_of(&command, "web")? == "done", "web has run");
+        ensure!(story.state_of(&command, HOST)? == "waiting", "db has not run");
+        let summary = story.unpacked("web", "summary.txt")?;
+        ensure!(summary.contains("ctspark") && summary.contains("reached "), "{summary}");
+
+        spark::run(&story.shop.lab, story.db()?)?;
+        spark::run(&story.shop.lab, story.db()?)?;
+        spark::run(&story.shop.lab, story.shop.lab.host("web")?)?;
+        ensure!(story.state_of(&command, HOST)? == "done", "db has run");
+        let uploads = story.uploads()?;
+        ensure!(uploads.len() == 2, "each once: {uploads:?}");
+        ensure!(uploads.iter().all(|upload| upload["complete"] == true), "{uploads:?}");
+        Ok(())
+    })
+}
+
+/// The flow counts of the denied packets from attacker.
+fn counted(story: &Story) -> Result<u64> {
+    let port = CLOSED.to_string();
+    let list = ["events", "--asset", HOST, "--kind", "denied", "--port", &port];
+    let events = story.shop.platform.json(&story.shop.lab, &list)?;
+    let items = events["items"].as_array().or(events.as_array()).context("a list of events")?;
+    Ok(items.iter().filter_map(|event| event["packets"].as_u64()).sum())
+}
+
+fn knock(story: &Story) -> Result<u64> {
+    let to = story.db()?.v4();
+    let script = format!("for i in 1 2 3 4 5; do echo x > /dev/udp/{to}/{CLOSED}; done");
+    story.shop.lab.host("attacker")?.run("bash", ["-c", &script])?;
+    Ok(5)
+}
+
+#[test]
+fn a_clock_that_jumps_delays_what_is_told_and_nothing_else() -> Result<()> {
+    in_lab("a_clock_that_jumps_delays_what_is_told_and_nothing_else", || {
+        let story = Story::begin()?;
+        let clock = story.db()?.file(CLOCK);
+        let set = |seconds: i64| std::fs::write(&clock, seconds.to_string());
+        let agent = story.start_with(&[("XSHIELD_CLOCK", CLOCK)])?;
+        story.is_reached()?;
+        let tags = story.shop.example.hosts.iter().find(|host| host.name == HOST);
+        let tags = tags.map(|host| &host.tags);
+        story.shop.platform.tag(&story.shop.lab, HOST, tags.into_iter().flatten())?;
+        story.shop.commit_edited(str::to_owned)?;
+        wait::until("db enforces", SOON, || {
+            Ok(agent::revision(&story.shop.lab, story.db()?)?.is_some().then_some(()))
+        })?;
+        let mut sent = knock(&story)?;
+        for jump in [2 * 86_400, -2 * 86_400] {
+            set(jump)?;
+            wait::until("the platform refuses the wrong time", SOON, || {
+                let outcome = story.last_outcome()?;
+                Ok((outcome["status"] == "refused").then_some(()))
+            })?;
+            let said = story.last_outcome()?.to_string();
+            ensure!(said.contains("clock"), "{said}");
+            ensure!(story.last_outcome()?["in_force"]["revision"] == 1, "the policy is gone");
+            sent += knock(&story)?;
+            let before = agent::status(&story.shop.lab, story.db()?)?["last_cycle"].clone();
+            wait::until("cycles go on", SOON, || {
+                let now = agent::status(&story.shop.lab, story.db()?)?["last_cycle"].clone();
+                Ok((now != before).then_some(()))
+            })?;
+            set(0)?;
+            story.is_reached()?;
+        }
+        sent += knock(&story)?;
+        wait::until(
+            "everything is counted",
+            SOON,
+            || Ok((counted(&story)? >= sent).then_some(())),
+        )?;
+        ensure!(counted(&story)? == sent, "{} of {sent}", counted(&story)?);
+        ensure!(!agent.output()?.contains("panicked"), "{}", agent.output()?);
+        Ok(())
+    })
+}

@@ -1,0 +1,248 @@
+//! `xshield asset`: the managed hosts and how they stand.
+
+mod answers;
+mod show;
+
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::{Map, Value, json};
+use xshield_platform::clock::Timestamp;
+
+use super::client::{Client, Path, view};
+use super::error::CliError;
+use super::tags::{TagChange, tags_text};
+use super::terminal::Output;
+use answers::Asset;
+use show::{problems, sheet, table};
+
+/// Managed hosts.
+#[derive(Debug, Args)]
+pub(crate) struct AssetCommand {
+    #[command(flatten)]
+    output: Output,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// List assets.
+    List(List),
+    /// Show all that is known of an asset.
+    Show {
+        /// Name or id.
+        asset: String,
+    },
+    /// Set tags (KEY=VALUE) and take tags away (KEY-).
+    Tag {
+        /// Name or id.
+        asset: String,
+        /// E.g. role=web, owner-.
+        #[arg(required = true, value_name = "KEY=VALUE|KEY-")]
+        changes: Vec<TagChange>,
+    },
+    /// Forget an asset and everything it reported; a host that still runs registers again.
+    Delete {
+        /// Name or id.
+        asset: String,
+    },
+    /// Accept the new identity key of a host, e.g. after it was installed anew.
+    ApproveIdentity {
+        /// Name or id.
+        asset: String,
+    },
+    /// Turn the new identity key of a host away, for good.
+    RejectIdentity {
+        /// Name or id.
+        asset: String,
+    },
+    /// Take an asset out of service: its host is refused, its history stays.
+    Decommission {
+        /// Name or id.
+        asset: String,
+    },
+    /// Take an asset into service again.
+    Reinstate {
+        /// Name or id.
+        asset: String,
+    },
+    /// Show what a host wanted you to know, also what is over.
+    Problems {
+        /// Name or id.
+        asset: String,
+    },
+    /// Have a host send its programmed rules and listening ports again.
+    Resend {
+        /// Name or id.
+        asset: String,
+    },
+}
+
+#[derive(Debug, Args)]
+struct List {
+    /// Only those with this in their name.
+    #[arg(long)]
+    name: Option<String>,
+    /// Only those with this tag, KEY or KEY=VALUE; may be repeated.
+    #[arg(long = "tag", value_name = "TAG")]
+    tags: Vec<String>,
+    /// Only those that stand so.
+    #[arg(long)]
+    status: Option<Standing>,
+    /// Only those in this segment of the committed policy.
+    #[arg(long)]
+    segment: Option<String>,
+    /// At most so many; all when left out.
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Standing {
+    /// Ran within five minutes.
+    Active,
+    /// Ran, but longer ago.
+    Inactive,
+    /// Never ran.
+    Never,
+    /// Says that its ruleset is in the kernel.
+    Enforcing,
+    /// Another program owns its firewall.
+    Blocked,
+    /// Something failed.
+    Failed,
+    /// Has not got a policy.
+    NoPolicy,
+    /// Does not have the ruleset it should have.
+    Outdated,
+    /// Another identity waits for an operator.
+    IdentityChanged,
+    /// A resident agent that checks in as it said.
+    Online,
+    /// A resident agent that missed one or two check-ins.
+    Late,
+    /// A resident agent that missed three check-ins or more.
+    Offline,
+    /// Taken out of service.
+    Decommissioned,
+}
+
+impl AssetCommand {
+    /// Carries the command out.
+    pub(crate) fn run(self) -> Result<(), CliError> {
+        let client = Client::of_this_call()?;
+        let output = self.output;
+        match self.action {
+            Action::List(list) => list.run(&client, output),
+            Action::Show { asset } => {
+                let action = "show the asset";
+                let answer = client.get(action, &asset_path(&asset, &[]))?;
+                show(action, &answer, output)
+            }
+            Action::Tag { asset, changes } => {
+                let action = "change the asset's tags";
+                let body = json!({ "tags": tag_changes(changes) });
+                let answer = client.patch(action, &asset_path(&asset, &[]), &body)?;
+                output.show(&answer, |_| {
+                    let asset: Asset = view(action, &answer)?;
+                    Ok(format!("{}: {}", asset.name, tags_text(&asset.tags)))
+                })
+            }
+            Action::Delete { asset } => {
+                let answer = client.delete("delete the asset", &asset_path(&asset, &[]))?;
+                output.show(&answer, |_| Ok(format!("Asset {asset} is forgotten.")))
+            }
+            Action::ApproveIdentity { asset } => {
+                let path = asset_path(&asset, &["identity", "approve"]);
+                let answer = client.post("approve the new identity", &path, &json!({}))?;
+                output.show(&answer, |_| {
+                    Ok(format!("The new identity of {asset} is accepted; the old one is refused."))
+                })
+            }
+            Action::RejectIdentity { asset } => {
+                let path = asset_path(&asset, &["identity", "reject"]);
+                let answer = client.post("reject the new identity", &path, &json!({}))?;
+                output.show(&answer, |_| {
+                    Ok(format!("The new identity is turned away; {asset} keeps the one it had."))
+                })
+            }
+            Action::Decommission { asset } => {
+                let path = asset_path(&asset, &["decommission"]);
+                let answer = client.post("decommission the asset", &path, &json!({}))?;
+                output.show(&answer, |_| {
+                    Ok(format!(
+                        "{asset} is out of service; back with: xshield asset reinstate {asset}"
+                    ))
+                })
+            }
+            Action::Reinstate { asset } => {
+                let path = asset_path(&asset, &["reinstate"]);
+                let answer = client.post("reinstate the asset", &path, &json!({}))?;
+                output.show(&answer, |_| Ok(format!("{asset} is in service again.")))
+            }
+            Action::Problems { asset } => {
+                let action = "show the problems";
+                let answer = client.get(action, &asset_path(&asset, &["problems"]))?;
+                output.show(&answer, |screen| {
+                    Ok(problems(view(action, &answer)?, Timestamp::now()).render(screen))
+                })
+            }
+            Action::Resend { asset } => {
+                let path = asset_path(&asset, &["commands"]);
+                let answer =
+                    client.post("give the command", &path, &json!({ "kind": "resend" }))?;
+                output.show(&answer, |_| {
+                    Ok(format!("{asset} sends everything again after its next check-in."))
+                })
+            }
+        }
+    }
+}
+
+/// `/api/v1/assets/{asset}` and what is below it.
+pub(super) fn asset_path(asset: &str, below: &[&str]) -> Path {
+    let mut segments = vec!["assets", asset];
+    segments.extend(below);
+    Path::of(&segments)
+}
+
+fn tag_changes(changes: Vec<TagChange>) -> Map<String, Value> {
+    let one = |change| match change {
+        TagChange::Set(tag) => {
+            let (key, value) = tag.into_pair();
+            (String::from(key), Value::from(String::from(value)))
+        }
+        TagChange::Remove(key) => (String::from(key), Value::Null),
+    };
+    changes.into_iter().map(one).collect()
+}
+
+impl List {
+    fn run(self, client: &Client, output: Output) -> Result<(), CliError> {
+        let action = "list assets";
+        let status = self.status.and_then(|status| status.to_possible_value());
+        let path = Path::of(&["assets"])
+            .with_some("name", self.name)
+            .with_some("tag", Some(self.tags.join(",")).filter(|tags| !tags.is_empty()))
+            .with_some("status", status.map(|status| status.get_name().to_owned()))
+            .with_some("segment", self.segment);
+        let answer = client.list(action, &path, self.limit)?;
+        output.show(&answer, |screen| {
+            Ok(table(view(action, &answer["items"])?, Timestamp::now()).render(screen))
+        })
+    }
+}
+
+fn show(action: &str, answer: &Value, output: Output) -> Result<(), CliError> {
+    output.show(answer, |_| Ok(sheet(view(action, answer)?, Timestamp::now()).render()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tag_changes_become_what_the_api_takes() {
+        let changes = ["role=web", "owner-"].map(|text| text.parse().unwrap());
+        assert_eq!(Value::from(tag_changes(changes.into())), json!({"role": "web", "owner": null}));
+    }
+}

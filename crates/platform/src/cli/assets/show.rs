@@ -1,0 +1,261 @@
+//! Assets for people.
+
+use comfy_table::Cell;
+use xshield_platform::clock::Timestamp;
+
+use super::answers::{Asset, Held, PastProblem, Spark, Status, Threat, ThreatList};
+use crate::cli::tags::tags_text;
+use crate::cli::terminal::{Sheet, Table, bad, cell, good, number, warning};
+use crate::cli::times::{relative, relative_or_dash};
+
+/// Assets, one a line.
+pub(super) fn table(assets: Vec<Asset>, now: Timestamp) -> Table {
+    let header = &["NAME", "SPARK", "STATUS", "REVISION", "CHECK-IN", "ADDRESSES", "TAGS"];
+    let mut table = Table::new(header, "There are no such assets.");
+    for asset in assets {
+        let spark = &asset.spark;
+        table.row(vec![
+            cell(&asset.name),
+            activity(spark),
+            status(&asset),
+            revision(spark),
+            cell(relative_or_dash(spark.last_check_in, now)),
+            cell(asset.addresses.join(" ")),
+            cell(tags_text(&asset.tags)),
+        ]);
+    }
+    table
+}
+
+fn activity(spark: &Spark) -> Cell {
+    match spark.activity.as_str() {
+        state @ ("active" | "online") => good(state),
+        other @ ("offline" | "decommissioned") => bad(other),
+        other => warning(other),
+    }
+}
+
+fn activity_text(spark: &Spark) -> String {
+    match (spark.missed, spark.interval) {
+        (Some(0), Some(interval)) => format!("{}, every {interval} s", spark.activity),
+        (Some(missed), Some(interval)) => {
+            format!("{}, missed {missed} check-ins of one every {interval} s", spark.activity)
+        }
+        _ => spark.activity.clone(),
+    }
+}
+
+fn status(asset: &Asset) -> Cell {
+    if asset.pending_identity.is_some() {
+        return bad("identity changed");
+    }
+    let spark = &asset.spark;
+    match (spark.status.state.as_str(), spark.problems.len()) {
+        ("enforcing", 0) => good("enforcing"),
+        ("enforcing", problems) => warning(format!("enforcing, {problems} problems")),
+        ("no-policy", _) => warning("no policy"),
+        (_, _) => bad(status_text(&spark.status)),
+    }
+}
+
+fn status_text(status: &Status) -> String {
+    match &status.reason {
+        Some(reason) => format!("{}: {reason}", status.state),
+        None => status.state.clone(),
+    }
+}
+
+/// In force, and what it should be when that is another one.
+fn revision(spark: &Spark) -> Cell {
+    let number = |held: &Option<Held>| {
+        held.as_ref().map_or_else(|| "-".to_owned(), |held| held.revision.to_string())
+    };
+    let (got, want) = (number(&spark.in_force), number(&spark.wanted));
+    match (spark.up_to_date, got == want) {
+        (true, _) => cell(got),
+        (false, true) => warning(format!("{got} (older)")),
+        (false, false) => warning(format!("{got} → {want}")),
+    }
+}
+
+/// Problems, current ones and others.
+pub(super) fn problems(all: Vec<PastProblem>, now: Timestamp) -> Table {
+    let header = &["LAST SEEN", "FIRST SEEN", "TIMES", "STATE", "CODE", "WHAT"];
+    let mut table = Table::new(header, "The host never told of a problem.");
+    for problem in all {
+        let state = if problem.current { bad("current") } else { cell("over") };
+        table.row(vec![
+            cell(relative(problem.last_seen, now)),
+            cell(relative(problem.first_seen, now)),
+            number(problem.times),
+            state,
+            cell(problem.code),
+            cell(problem.text),
+        ]);
+    }
+    table
+}
+
+/// All that is known of one asset.
+pub(super) fn sheet(asset: Asset, now: Timestamp) -> Sheet {
+    let Asset { spark, .. } = &asset;
+    let held = |held: &Option<Held>| {
+        held.as_ref().map_or_else(
+            || "none".to_owned(),
+            |held| format!("revision {}, digest {}", held.revision, held.digest),
+        )
+    };
+    let mut sheet = Sheet::new();
+    sheet.line("name", &asset.name);
+    sheet.line("id", &asset.id);
+    sheet.line("source", format!("{} {}", asset.source, spark.version));
+    sheet.line("tags", tags_text(&asset.tags));
+    sheet.line("addresses", asset.addresses.join("\n"));
+    sheet.line("system", format!("{}, kernel {}", asset.os, asset.kernel));
+    sheet.line("registered", relative(asset.created_at, now));
+    sheet.line("last check-in", relative_or_dash(spark.last_check_in, now));
+    sheet.line("activity", activity_text(spark));
+    sheet.line("status", status_text(&spark.status));
+    sheet.line("in force", held(&spark.in_force));
+    sheet
+        .line("wanted", if spark.up_to_date { "the same".to_owned() } else { held(&spark.wanted) });
+    if let Some(reason) = &spark.nothing_enforced {
+        sheet.line("enforces nothing", reason);
+    }
+    for route in &spark.routes {
+        let failure = route.last_failure.as_ref().map(|failure| {
+            format!(", failed {}: {}", relative(Timestamp(failure.at), now), failure.reason)
+        });
+        let used = if route.in_use { " (in use)" } else { "" };
+        sheet.line("route", format!("{}{used}{}", route.route, failure.unwrap_or_default()));
+    }
+    if let Some(usage) = &spark.usage {
+        let core = f64::from(usage.cpu) / 10.0;
+        sheet.line("agent uses", format!("{core} % of a core, {} MiB", usage.memory / 1024));
+    }
+    for problem in &spark.problems {
+        sheet.line("problem", format!("{}: {}", problem.code, problem.text));
+    }
+    if let Some(threat) = &asset.threat {
+        threat_lines(&mut sheet, threat, now);
+    }
+    sheet.line("events lost", asset.events_lost.to_string());
+    sheet.line("identity", &asset.identity);
+    if let Some(pending) = &asset.pending_identity {
+        let since = relative(pending.since, now);
+        sheet.line("waiting identity", format!("{}, since {since}", pending.identity));
+        sheet.line("", format!("accept it with: xshield asset approve-identity {}", asset.name));
+    }
+    sheet
+}
+
+fn threat_lines(sheet: &mut Sheet, threat: &Threat, now: Timestamp) {
+    let list = |list: &Option<ThreatList>| match list {
+        None => "none".to_owned(),
+        Some(list) if list.least_confidence == 0 => {
+            format!("revision {}, all {} entries", list.revision, list.entries)
+        }
+        Some(list) => format!(
+            "revision {}, A PART: {} of {} entries, those below {} % are left out",
+            list.revision, list.entries, list.whole_entries, list.least_confidence
+        ),
+    };
+    sheet.line("threat list", list(&threat.in_force));
+    if !threat.up_to_date {
+        sheet.line("threat wanted", list(&threat.wanted));
+    }
+    if let (Some(inbound), Some(outbound)) = (&threat.inbound, &threat.outbound) {
+        sheet.line("threat mode", format!("inbound {inbound}, outbound {outbound}"));
+    }
+    if let Some(bytes) = threat.budget {
+        sheet.line("threat budget", format!("{} MiB", bytes >> 20));
+    }
+    if let Some(at) = threat.verified_at {
+        sheet.line("threat verified", relative(at, now));
+    }
+    if let Some(failure) = &threat.failure {
+        sheet.line("threat failure", failure);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::cli::terminal::Screen;
+
+    fn asset(name: &str, spark: Value) -> Value {
+        json!({
+            "id": format!("id-{name}"), "name": name, "source": "spark",
+            "tags": {"role": "web"}, "addresses": ["10.0.0.1", "2001:db8::1"],
+            "os": "debian 12", "kernel": "6.1.0", "identity": "AAAA", "pending_identity": null,
+            "created_at": "2027-01-10T08:00:00Z", "events_lost": 0, "spark": spark,
+        })
+    }
+
+    fn spark(activity: &str, status: Value, in_force: Option<u64>, wanted: Option<u64>) -> Value {
+        let held = |revision: Option<u64>| revision.map(|r| json!({"revision": r, "digest": "d"}));
+        json!({
+            "activity": activity, "inactive_since": null, "version": "0.1.0",
+            "last_check_in": (activity != "never").then_some("2027-01-15T07:58:00Z"),
+            "status": status, "in_force": held(in_force), "wanted": held(wanted),
+            "up_to_date": in_force == wanted, "nothing_enforced": null, "problems": [],
+        })
+    }
+
+    #[test]
+    fn assets_in_a_table() {
+        let mut changed =
+            asset("moved", spark("inactive", json!({"state": "enforcing"}), Some(1), Some(2)));
+        changed["pending_identity"] = json!({"identity": "BBBB", "since": "2027-01-15T07:00:00Z"});
+        let assets = json!([
+            asset("web", spark("active", json!({"state": "enforcing"}), Some(2), Some(2))),
+            asset(
+                "db",
+                spark("active", json!({"state": "blocked", "by": "firewalld"}), None, Some(2))
+            ),
+            asset("new", spark("never", json!({"state": "no-policy"}), None, None)),
+            changed,
+        ]);
+        let assets = serde_json::from_value(assets).unwrap();
+        let text = table(assets, Timestamp(1_800_000_000)).render(&Screen::plain());
+        insta::assert_snapshot!(text, @r"
+        NAME   SPARK     STATUS              REVISION  CHECK-IN   ADDRESSES             TAGS
+        web    active    enforcing           2         2 min ago  10.0.0.1 2001:db8::1  role=web
+        db     active    blocked: firewalld  - → 2     2 min ago  10.0.0.1 2001:db8::1  role=web
+        new    never     no policy           -         -          10.0.0.1 2001:db8::1  role=web
+        moved  inactive  identity changed    1 → 2     2 min ago  10.0.0.1 2001:db8::1  role=web
+        ");
+    }
+
+    #[test]
+    fn one_asset_as_a_sheet() {
+        let mut failed =
+            spark("active", json!({"state": "failed", "reason": "disk full"}), Some(1), Some(2));
+        failed["problems"] = json!([{"code": "dns-stale", "text": "no answer for a.example"}]);
+        let mut asset = asset("web", failed);
+        asset["pending_identity"] = json!({"identity": "BBBB", "since": "2027-01-15T07:00:00Z"});
+        let asset = serde_json::from_value(asset).unwrap();
+        insta::assert_snapshot!(sheet(asset, Timestamp(1_800_000_000)).render(), @r"
+        name              web
+        id                id-web
+        source            spark 0.1.0
+        tags              role=web
+        addresses         10.0.0.1
+                          2001:db8::1
+        system            debian 12, kernel 6.1.0
+        registered        5 days ago
+        last check-in     2 min ago
+        activity          active
+        status            failed: disk full
+        in force          revision 1, digest d
+        wanted            revision 2, digest d
+        problem           dns-stale: no answer for a.example
+        events lost       0
+        identity          AAAA
+        waiting identity  BBBB, since 1 h ago
+                          accept it with: xshield asset approve-identity web
+        ");
+    }
+}

@@ -19,7 +19,7 @@ use crate::wait;
 /// Of these, one is open and one is closed, in turns.
 const PORTS: [u16; 2] = [7000, 7001];
 /// From one datagram to the next, to each host: how exactly the moment is known.
-const PACE: Duration = Duration::from_millis(5);
+const PACE: Duration = Duration::from_millis(10);
 /// How often a receiver looks whether it is to end.
 const LOOK: Duration = Duration::from_millis(100);
 /// Between two changes: an agent asks the platform so many times a minute at most.
@@ -150,7 +150,7 @@ fn lock(arrival: &Arrival) -> std::sync::MutexGuard<'_, Option<Instant>> {
 /// Many hosts that wait for the platform's notification.
 pub(super) fn notified(effort: Effort) -> Result<()> {
     let (hosts, rounds) = match effort {
-        Effort::Full => (20, 10),
+        Effort::Full => (100, 5),
         Effort::Quick => (4, 3),
     };
     let mut stage = Stage::begin(hosts, "")?;

@@ -110,6 +110,8 @@ pub struct State {
     pub polling: String,
     /// The poll that waits for its answer.
     poll: Option<HeldPoll>,
+    /// How often the platform had wanted everything again before the agent was started.
+    pub resends: u64,
     /// Reports for the next cycle.
     pub queue: Vec<Report>,
     /// When the next cycle is due if nothing else happens.
@@ -161,6 +163,7 @@ impl Agent {
             seen: None,
             polling: "not begun".to_owned(),
             poll: None,
+            resends: 0,
             queue: Vec::new(),
             due: Instant::now(),
             archive: None,

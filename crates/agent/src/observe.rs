@@ -35,7 +35,8 @@ pub fn run(agent: &Agent) {
         stamp: Vec::new(),
         inventoried: None,
         pending: None,
-        resends: None,
+        resends: agent.state().resends,
+        owed: false,
         meter: Meter::new(agent.started),
         over: Over::default(),
     };
@@ -53,7 +54,10 @@ struct Observer<'a> {
     inventoried: Option<Instant>,
     /// An inventory whose report is not yet written down by a cycle.
     pending: Option<([u8; 16], BTreeSet<SoftwarePackage>)>,
-    resends: Option<u64>,
+    /// How often the platform had wanted everything again when it was last given it.
+    resends: u64,
+    /// Whether all of the inventory is still to be told.
+    owed: bool,
     /// Of its own: others measure other spans.
     meter: Meter,
     over: Over,
@@ -98,8 +102,7 @@ impl Observer<'_> {
             let outcome = state.last.as_ref().and_then(|last| last.result.as_ref().ok());
             outcome.filter(|outcome| outcome.heard.next_check_in.is_some()).map(|o| o.heard.resends)
         };
-        let Some(heard) = heard else { return false };
-        self.resends.replace(heard).is_some_and(|before| before != heard)
+        heard.is_some_and(|heard| std::mem::replace(&mut self.resends, heard) != heard)
     }
 
     fn describe(&mut self, again: bool) {
@@ -124,6 +127,8 @@ impl Observer<'_> {
     }
 
     fn take_inventory(&mut self, again: bool) {
+        self.owed |= again;
+        let again = self.owed;
         let every = self.agent.settings().inventory;
         let rested = self.inventoried.is_some_and(|last| last.elapsed() < every);
         if self.pending.is_some() || (rested && !again) || (self.over.said && !again) {
@@ -139,6 +144,7 @@ impl Observer<'_> {
             Ok(now) => now,
             Err(error) => return self.agent.log.warn(&chain(&error)),
         };
+        self.owed = false;
         self.stamp = stamp;
         let before = if again { None } else { self.told_inventory() };
         let taken = self.agent.surroundings.now();

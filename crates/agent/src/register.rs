@@ -8,7 +8,8 @@ use xshield_enforce::config::{Config, ConfigError, Layout};
 use xshield_enforce::discover::{DiscoverError, Whereabouts, discover};
 use xshield_enforce::files::{self, Access, FileError};
 use xshield_enforce::{
-    DeploymentKey, EndpointError, EnforcementKey, KeyError, PlatformUrl, ProxyList, ProxyListError,
+    DeploymentKey, EndpointError, EnforcementKey, KeyError, PlatformUrl, PolicyPublicKey,
+    ProxyList, ProxyListError,
 };
 
 use crate::config_file::{self, Change, ChangeError, SECTION};
@@ -92,12 +93,21 @@ pub enum RegisterError {
     /// A deployment key, and something else that says whom to trust.
     #[error("a deployment key says whom to trust: leave out --ca, --policy-key and --onboarding")]
     TrustTwice,
+    /// The state is another platform's.
+    #[error(
+        "this host belongs to another platform, whose policy is in force; `ctagent remove` ends \
+         that, then register once more"
+    )]
+    AnotherPlatform,
     /// Not a platform's address.
     #[error("--domain")]
     Domain(#[source] EndpointError),
     /// The platform is not the one meant, or can't be asked.
     #[error(transparent)]
     Discover(#[from] DiscoverError),
+    /// Not a policy key.
+    #[error("--policy-key")]
+    PolicyKey(#[source] KeyError),
     /// A file can't be read.
     #[error("reading {path} failed", path = .path.display())]
     Read {
@@ -177,6 +187,7 @@ fn trust(path: &Path, given: &Registration, root: &Path) -> Result<Vec<Change>, 
         let program = this_program();
         let place = Whereabouts { platform: &platform, proxies: &proxies, program: &program };
         let trust = discover(&place, key, root)?;
+        stays_with_its_platform(path, trust.policy_keys())?;
         changes.extend(Change::ca(&trust.ca_pem()));
         let keys = trust.policy_keys().iter().map(ToString::to_string);
         changes.push(Change::policy_keys(keys.collect()));
@@ -188,9 +199,25 @@ fn trust(path: &Path, given: &Registration, root: &Path) -> Result<Vec<Change>, 
         changes.extend(Change::ca(&pem));
     }
     if !given.policy_keys.is_empty() {
+        let keys: Result<Vec<PolicyPublicKey>, _> =
+            given.policy_keys.iter().map(|key| key.parse()).collect();
+        stays_with_its_platform(path, &keys.map_err(RegisterError::PolicyKey)?)?;
         changes.push(Change::policy_keys(given.policy_keys.clone()));
     }
     Ok(changes)
+}
+
+/// Refuses to make a host another platform's while it holds what the old one gave it: revisions that
+/// are not to be gone back behind, and rules that may keep it from the new one.
+fn stays_with_its_platform(path: &Path, keys: &[PolicyPublicKey]) -> Result<(), RegisterError> {
+    let Ok(loaded) = config_file::load(path) else { return Ok(()) };
+    let config = loaded.config;
+    let is_known = keys.iter().any(|key| config.policy_keys.contains(key));
+    let has_state = config.state_directory.join("progress").exists();
+    match has_state && !is_known {
+        true => Err(RegisterError::AnotherPlatform),
+        false => Ok(()),
+    }
 }
 
 /// Where the platform is and how it is reached: as given, or else as configured.
@@ -214,7 +241,8 @@ fn whereabouts(
 /// Puts the onboarding file's keys below the section's name.
 fn take_over(path: &Path, onboarding: &Path) -> Result<(), RegisterError> {
     let text = Config::read_text(onboarding)?;
-    Config::parse(onboarding, &text, Layout::Flat)?;
+    let new = Config::parse(onboarding, &text, Layout::Flat)?;
+    stays_with_its_platform(path, &new.policy_keys)?;
     let mut nested = format!("{SECTION}:\n");
     for line in text.lines().filter(|line| line.trim_end() != "---") {
         match line.trim().is_empty() {

@@ -125,3 +125,36 @@ fn a_deployment_key_goes_alone_and_a_damaged_one_nowhere() {
     assert!(matches!(refused, RegisterError::Discover(_)), "{refused}");
     assert!(!path.exists());
 }
+
+#[test]
+fn a_host_does_not_change_its_platform_by_the_way() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("config.yaml");
+    let state = directory.path().join("state");
+    let text = format!(
+        "configuration:\n  platform: https://a.example.com\n  ca: PEM\n  policy-keys: \
+         [{POLICY_KEY}]\n  enforcement-key: {KEY}\n  state-directory: {}\n",
+        state.display()
+    );
+    fs::write(&path, &text).unwrap();
+    fs::create_dir(&state).unwrap();
+    fs::write(state.join("progress"), "whatever").unwrap();
+    let other = "kaKKC3Q4FZOk2UaVeSCJJq/IrYLIg5t2RDWbnrqaSzo=";
+    let with = |keys: &[&str]| Registration {
+        policy_keys: keys.iter().map(|key| (*key).to_owned()).collect(),
+        ..Registration::default()
+    };
+    let refused = register(&path, &with(&[other]), Path::new("/")).unwrap_err();
+    assert!(matches!(refused, RegisterError::AnotherPlatform), "{refused}");
+    let file = directory.path().join("host.yaml");
+    fs::write(&file, onboarding().replace(POLICY_KEY, other)).unwrap();
+    let moved = Registration { onboarding: Some(file), ..Registration::default() };
+    let refused = register(&path, &moved, Path::new("/")).unwrap_err();
+    assert!(matches!(refused, RegisterError::AnotherPlatform), "{refused}");
+    assert_eq!(fs::read_to_string(&path).unwrap(), text);
+
+    register(&path, &with(&[POLICY_KEY, other]), Path::new("/")).expect("a key that is added");
+    fs::remove_dir_all(&state).unwrap();
+    register(&path, &with(&["/RckOFqgx1tk+3jNYC+h2ZH96/drE8WO1wLqyDXp9hg="]), Path::new("/"))
+        .expect("nothing is left of the platform before");
+}

@@ -98,7 +98,11 @@ fn note_start(agent: &Agent, state: &StateDirectory) -> io::Result<()> {
         agent.tell(AgentEventKind::Started, format!("ctagent {version} was started"));
     }
     let progress = state.progress(&mut Vec::new()).unwrap_or_default();
-    agent.state().platform = progress.configuration;
+    {
+        let mut state = agent.state();
+        state.platform = progress.configuration;
+        state.resends = progress.resends;
+    }
     fs::write(marker, [])
 }
 

@@ -59,11 +59,7 @@ impl Run<'_> {
             return Some(CommandResult::Expired);
         }
         match command.kind {
-            CommandKind::Resend => {
-                self.progress.ports_digest = None;
-                self.progress.programmed_digest = None;
-                self.progress.resends += 1;
-            }
+            CommandKind::Resend => self.tell_everything_again(),
             // The run that hears it is the run that it asks for.
             CommandKind::RunNow => {}
             CommandKind::Diagnostics => return self.want_diagnostics(command, now),

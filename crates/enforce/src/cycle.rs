@@ -351,6 +351,7 @@ impl Run<'_> {
                 self.threat_told(check_in.threat);
                 self.outcome.wanted = answer.wanted.map(|wanted| wanted.revision);
                 self.progress.last_contact = Some(self.cycle.surroundings.now());
+                self.notice_another_asset();
                 self.hear(&answer);
                 self.obey(&answer);
                 Some(answer)
@@ -360,6 +361,22 @@ impl Run<'_> {
                 None
             }
         }
+    }
+
+    /// An asset that was deleted and registered anew has been told nothing yet.
+    fn notice_another_asset(&mut self) {
+        let Some(asset) = self.client.asset() else { return };
+        let before = self.progress.told_to.replace(asset.clone());
+        if before.is_some_and(|before| before != asset) {
+            self.tell_everything_again();
+        }
+    }
+
+    /// What is told only when it changes is told once more.
+    pub(crate) fn tell_everything_again(&mut self) {
+        self.progress.ports_digest = None;
+        self.progress.programmed_digest = None;
+        self.progress.resends += 1;
     }
 
     /// What an answer says besides policy and commands.
@@ -482,6 +499,7 @@ impl Run<'_> {
         self.spool.settle(self.spool_losses)?;
         self.move_outbox_to_spool()?;
         step("spooled");
+        let lost = self.progress.lost;
         self.deliver();
         self.serve_diagnostics()?;
         self.leave_diagnostics();
@@ -489,7 +507,8 @@ impl Run<'_> {
         self.keep_session();
         self.outcome.routes = self.routes();
         self.outcome.generation = self.progress.generation.as_ref().map(|(_, known)| *known);
-        if self.outcome.routes != self.progress.routes || !self.progress.outbox.is_empty() {
+        let is_unsaved = self.progress.lost != lost || !self.progress.outbox.is_empty();
+        if is_unsaved || self.outcome.routes != self.progress.routes {
             self.progress.routes = self.outcome.routes.clone();
             self.state.save_progress(&self.progress)?;
         }

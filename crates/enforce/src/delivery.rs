@@ -202,7 +202,7 @@ impl Run<'_> {
                 Ok(_) => self.outcome.delivered += 1,
                 // What the platform will never take must not keep what comes after it waiting.
                 Err(error) if error.is_final() => {
-                    self.progress.lost += 1;
+                    self.progress.lost += self.spool.items(id).max(1);
                     self.outcome.problems.push(problem("report-refused", &error));
                 }
                 Err(error) => {

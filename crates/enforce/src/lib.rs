@@ -46,4 +46,4 @@ pub use xshield_wire::control::{HostConfiguration, Usage};
 pub use xshield_wire::keys::KeyError;
 pub use xshield_wire::message::{InForce, Problem, Program, ProgramKind, Report, ReportBody};
 pub use xshield_wire::telemetry;
-pub use xshield_wire::{DeploymentKey, EnforcementKey};
+pub use xshield_wire::{DeploymentKey, EnforcementKey, PolicyPublicKey};

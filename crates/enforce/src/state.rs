@@ -121,6 +121,8 @@ pub struct Progress {
     pub debug: Option<DebugSession>,
     /// How often the platform wanted everything again.
     pub resends: u64,
+    /// The asset that was told what is told once.
+    pub told_to: Option<AssetId>,
     /// Losses not yet reported.
     pub lost: u64,
     /// The same about threats.

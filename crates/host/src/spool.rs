@@ -169,6 +169,12 @@ impl Spool {
         order::order(&self.entries)
     }
 
+    /// What is in a record that waits, as given to [`Spool::append`]; 0 when it does not wait.
+    #[must_use]
+    pub fn items(&self, id: RecordId) -> u64 {
+        self.entries.get(&id).map_or(0, |entry| entry.items)
+    }
+
     /// How many records wait.
     #[must_use]
     pub fn waiting(&self) -> usize {

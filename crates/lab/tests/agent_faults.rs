@@ -276,3 +276,31 @@ fn a_clock_that_jumps_delays_what_is_told_and_nothing_else() -> Result<()> {
         Ok(())
     })
 }
+
+#[test]
+fn a_host_whose_asset_was_deleted_tells_the_new_one_everything() -> Result<()> {
+    in_lab("a_host_whose_asset_was_deleted_tells_the_new_one_everything", || {
+        let story = Story::begin()?;
+        let _agent = story.start_with(&[])?;
+        let (lab, platform) = (&story.shop.lab, &story.shop.platform);
+        let id = || -> Result<Option<String>> {
+            // There is none for a moment.
+            let shown = platform.json(lab, &["asset", "show", HOST]).unwrap_or_default();
+            Ok(shown["id"].as_str().map(str::to_owned))
+        };
+        let is_told = || {
+            for what in ["ports", "software"] {
+                wait::until(&format!("{what} are told"), SOON, || {
+                    let told = platform.cli(lab, &[what, HOST, "--json"]).unwrap_or_default();
+                    Ok((told.contains("5432") || told.contains("libc")).then_some(()))
+                })?;
+            }
+            Ok::<_, anyhow::Error>(())
+        };
+        let first = wait::until("db is an asset", SOON, id)?;
+        is_told()?;
+        platform.cli(lab, &["asset", "delete", HOST])?;
+        wait::until("db is an asset again", SOON, || Ok(id()?.filter(|id| *id != first)))?;
+        is_told()
+    })
+}

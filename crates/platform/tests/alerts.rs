@@ -11,48 +11,19 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
+use support::matches::{found, host};
 use support::receivers::{Identity, Syslog, Webhook};
-use support::{TestHost, TestPlatform, eventually, now, report};
+use support::{TestHost, TestPlatform, eventually, report};
 use xshield_lab::smtp::{Mail, OnMail, Options, Protection, SmtpServer};
 use xshield_platform::alerts::webhook::signature;
-use xshield_policy::{Direction, Protocol};
 use xshield_wire::message::*;
-use xshield_wire::threat::{PolicyVerdict, ThreatAction, ThreatMatch, ThreatReport};
+use xshield_wire::threat::{ThreatMatch, ThreatReport};
 
 /// Longer than between two looks at the platform's own state.
 const WITHIN: Duration = Duration::from_secs(45);
 
 fn platform() -> TestPlatform {
     TestPlatform::start_with(|settings| settings.delivery_retry_first = 1)
-}
-
-fn host(platform: &TestPlatform, name: &str, tags: Value) -> TestHost {
-    let made = platform.post("/api/v1/enforcement-keys", json!({"name": "k", "tags": tags}));
-    let mut host = TestHost::new(name, &made["key"].as_str().unwrap().parse().unwrap());
-    host.sign_in(platform);
-    host.check_in(platform);
-    host
-}
-
-fn found(remote: &str, packets: u64) -> ThreatMatch {
-    ThreatMatch {
-        action: ThreatAction::Blocked,
-        direction: Direction::Inbound,
-        local: "192.0.2.10".parse().unwrap(),
-        remote: remote.parse().unwrap(),
-        protocol: Protocol::Tcp,
-        port: 443,
-        rule: Some("web/https".parse().unwrap()),
-        policy: PolicyVerdict::Allowed,
-        process: Some("nginx".to_owned()),
-        service: Some("nginx.service".to_owned()),
-        packets,
-        bytes: packets * 60,
-        first_seen: now() - 60,
-        last_seen: now(),
-        from: EventSource::Recorder,
-        revision: 7,
-    }
 }
 
 fn tell(platform: &TestPlatform, host: &TestHost, matches: Vec<ThreatMatch>) {

@@ -11,11 +11,11 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use support::{TestHost, TestPlatform, eventually, now, report};
+use support::matches::{found, host};
+use support::{TestHost, TestPlatform, eventually, report};
 use xshield_lab::smtp::{Options, SmtpServer};
-use xshield_policy::{Direction, Protocol};
 use xshield_wire::message::*;
-use xshield_wire::threat::{PolicyVerdict, ThreatAction, ThreatMatch, ThreatReport};
+use xshield_wire::threat::ThreatReport;
 
 struct Operator<'a> {
     platform: &'a TestPlatform,
@@ -76,33 +76,7 @@ fn listed_host(platform: &TestPlatform, operator: &Operator<'_>) -> TestHost {
         let found = platform.post("/api/v1/threat/look-up", json!({"addresses": ["203.0.113.7"]}));
         (!found["items"].as_array().unwrap().is_empty()).then_some(())
     });
-    let tags = json!({"business_value": "high"});
-    let made = platform.post("/api/v1/enforcement-keys", json!({"name": "k", "tags": tags}));
-    let mut host = TestHost::new("web-1", &made["key"].as_str().unwrap().parse().unwrap());
-    host.sign_in(platform);
-    host.check_in(platform);
-    host
-}
-
-fn found(remote: &str) -> ThreatMatch {
-    ThreatMatch {
-        action: ThreatAction::Blocked,
-        direction: Direction::Inbound,
-        local: "192.0.2.10".parse().unwrap(),
-        remote: remote.parse().unwrap(),
-        protocol: Protocol::Tcp,
-        port: 443,
-        rule: Some("web/https".parse().unwrap()),
-        policy: PolicyVerdict::Allowed,
-        process: Some("nginx".to_owned()),
-        service: Some("nginx.service".to_owned()),
-        packets: 12,
-        bytes: 720,
-        first_seen: now() - 60,
-        last_seen: now(),
-        from: EventSource::Recorder,
-        revision: 1,
-    }
+    host(platform, "web-1", json!({"business_value": "high"}))
 }
 
 #[test]
@@ -174,8 +148,10 @@ fn from_a_channel_to_a_delivery() {
         "1h",
     ]);
     operator.good(&["alert", "rule", "list"]);
-    let batch =
-        report(ReportBody::Threats(ThreatReport { matches: vec![found("203.0.113.7")], lost: 0 }));
+    let batch = report(ReportBody::Threats(ThreatReport {
+        matches: vec![found("203.0.113.7", 12)],
+        lost: 0,
+    }));
     assert_eq!(host.report(&platform, &batch).status, 200);
     let mails = server.wait_for(2, Duration::from_secs(30));
     println!("{}", mails[1].text());

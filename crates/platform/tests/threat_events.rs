@@ -6,43 +6,15 @@ mod support;
 
 use std::path::Path;
 
-use serde_json::{Value, json};
-use support::{TestHost, TestPlatform, now, report};
-use xshield_policy::{Direction, Protocol};
+use serde_json::json;
+use support::matches::{found, host};
+use support::{TestPlatform, report};
+use xshield_policy::Direction;
 use xshield_wire::message::*;
-use xshield_wire::threat::{PolicyVerdict, ThreatAction, ThreatMatch, ThreatReport};
-
-fn found(remote: &str, packets: u64) -> ThreatMatch {
-    ThreatMatch {
-        action: ThreatAction::Blocked,
-        direction: Direction::Inbound,
-        local: "192.0.2.10".parse().unwrap(),
-        remote: remote.parse().unwrap(),
-        protocol: Protocol::Tcp,
-        port: 443,
-        rule: Some("web/https".parse().unwrap()),
-        policy: PolicyVerdict::Allowed,
-        process: Some("nginx".to_owned()),
-        service: Some("nginx.service".to_owned()),
-        packets,
-        bytes: packets.saturating_mul(60),
-        first_seen: now() - 60,
-        last_seen: now(),
-        from: EventSource::Recorder,
-        revision: 7,
-    }
-}
+use xshield_wire::threat::{ThreatAction, ThreatMatch, ThreatReport};
 
 fn threats(matches: Vec<ThreatMatch>, lost: u64) -> Report {
     report(ReportBody::Threats(ThreatReport { matches, lost }))
-}
-
-fn host(platform: &TestPlatform, name: &str, tags: Value) -> TestHost {
-    let made = platform.post("/api/v1/enforcement-keys", json!({"name": "k", "tags": tags}));
-    let mut host = TestHost::new(name, &made["key"].as_str().unwrap().parse().unwrap());
-    host.sign_in(platform);
-    host.check_in(platform);
-    host
 }
 
 fn remotes(platform: &TestPlatform, query: &str) -> Vec<String> {

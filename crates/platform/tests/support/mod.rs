@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its part")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where something is wrong")]
 
+pub mod matches;
 pub mod receivers;
 
 use std::io::{BufRead as _, BufReader};

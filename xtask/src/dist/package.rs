@@ -59,6 +59,46 @@ const fn item(source: Source, path: &'static str, mode: u32) -> Item {
     Item { source, path, mode, upgrade: Upgrade::Replaced }
 }
 
+/// A unit of `packages/systemd`.
+macro_rules! unit {
+    ($name:literal) => {
+        item(
+            Source::File(concat!("packages/systemd/", $name)),
+            concat!("/usr/lib/systemd/system/", $name),
+            0o644,
+        )
+    };
+}
+
+/// A manual page of this section.
+macro_rules! manual {
+    ($name:literal, $section:literal) => {
+        item(
+            Source::Manual(concat!($name, ".", $section)),
+            concat!("/usr/share/man/man", $section, "/", $name, ".", $section, ".gz"),
+            0o644,
+        )
+    };
+}
+
+/// What a shell completes for a program.
+macro_rules! completions {
+    (bash, $program:literal) => {
+        item(
+            Source::Completions($program, "bash"),
+            concat!("/usr/share/bash-completion/completions/", $program),
+            0o644,
+        )
+    };
+    (zsh, $program:literal) => {
+        item(
+            Source::Completions($program, "zsh"),
+            concat!("/usr/share/zsh/vendor-completions/_", $program),
+            0o644,
+        )
+    };
+}
+
 pub(super) const PACKAGES: &[Package] = &[
     Package {
         name: "xshield-spark",
@@ -71,17 +111,9 @@ pub(super) const PACKAGES: &[Package] = &[
         scripts: "spark",
         items: &[
             item(Source::Binary("ctspark"), "/usr/sbin/ctspark", 0o755),
-            item(
-                Source::File("packages/systemd/ctspark.service"),
-                "/usr/lib/systemd/system/ctspark.service",
-                0o644,
-            ),
-            item(
-                Source::File("packages/systemd/ctspark.timer"),
-                "/usr/lib/systemd/system/ctspark.timer",
-                0o644,
-            ),
-            item(Source::Manual("ctspark.1"), "/usr/share/man/man1/ctspark.1.gz", 0o644),
+            unit!("ctspark.service"),
+            unit!("ctspark.timer"),
+            manual!("ctspark", "1"),
         ],
     },
     Package {
@@ -96,33 +128,13 @@ pub(super) const PACKAGES: &[Package] = &[
         items: &[
             item(Source::Binary("ctagent"), "/usr/sbin/ctagent", 0o755),
             item(Source::Binary("ctagentcmd"), "/usr/sbin/ctagentcmd", 0o755),
-            item(
-                Source::File("packages/systemd/ctagent.service"),
-                "/usr/lib/systemd/system/ctagent.service",
-                0o644,
-            ),
-            item(Source::Manual("ctagent.8"), "/usr/share/man/man8/ctagent.8.gz", 0o644),
-            item(Source::Manual("ctagentcmd.8"), "/usr/share/man/man8/ctagentcmd.8.gz", 0o644),
-            item(
-                Source::Completions("ctagent", "bash"),
-                "/usr/share/bash-completion/completions/ctagent",
-                0o644,
-            ),
-            item(
-                Source::Completions("ctagentcmd", "bash"),
-                "/usr/share/bash-completion/completions/ctagentcmd",
-                0o644,
-            ),
-            item(
-                Source::Completions("ctagent", "zsh"),
-                "/usr/share/zsh/vendor-completions/_ctagent",
-                0o644,
-            ),
-            item(
-                Source::Completions("ctagentcmd", "zsh"),
-                "/usr/share/zsh/vendor-completions/_ctagentcmd",
-                0o644,
-            ),
+            unit!("ctagent.service"),
+            manual!("ctagent", "8"),
+            manual!("ctagentcmd", "8"),
+            completions!(bash, "ctagent"),
+            completions!(bash, "ctagentcmd"),
+            completions!(zsh, "ctagent"),
+            completions!(zsh, "ctagentcmd"),
         ],
     },
     Package {
@@ -136,28 +148,16 @@ pub(super) const PACKAGES: &[Package] = &[
         scripts: "platform",
         items: &[
             item(Source::Binary("xshield"), "/usr/bin/xshield", 0o755),
-            item(Source::Manual("xshield.1"), "/usr/share/man/man1/xshield.1.gz", 0o644),
-            item(
-                Source::File("packages/systemd/xshield.service"),
-                "/usr/lib/systemd/system/xshield.service",
-                0o644,
-            ),
+            manual!("xshield", "1"),
+            unit!("xshield.service"),
             Item {
                 source: Source::File("packages/config/platform.env"),
                 path: "/etc/xshield/platform.env",
                 mode: 0o644,
                 upgrade: Upgrade::Kept,
             },
-            item(
-                Source::Completions("xshield", "bash"),
-                "/usr/share/bash-completion/completions/xshield",
-                0o644,
-            ),
-            item(
-                Source::Completions("xshield", "zsh"),
-                "/usr/share/zsh/vendor-completions/_xshield",
-                0o644,
-            ),
+            completions!(bash, "xshield"),
+            completions!(zsh, "xshield"),
         ],
     },
 ];

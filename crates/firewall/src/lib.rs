@@ -21,6 +21,8 @@ pub mod threat;
 pub use capabilities::{Capabilities, CapabilitiesError};
 pub use flows::{FlowCount, FlowDump, FlowKind};
 #[cfg(target_os = "linux")]
-pub use nft::{Firewall, FirewallError, Generation, KernelState, Slot, Standing, Trial};
-pub use plan::{Plan, plan};
+pub use nft::{
+    Firewall, FirewallError, Generation, KernelState, LiveCounters, Slot, Standing, Trial,
+};
+pub use plan::{LiveGroup, Plan, plan, plan_with};
 pub use programmed::{Action, Drift, Explanation, Hit, Programmed, explain};

@@ -7,7 +7,7 @@ mod common;
 use common::{bound, crowd, packet};
 use proptest::prelude::*;
 use xshield_firewall::plan::eval::eval;
-use xshield_firewall::{Capabilities, plan};
+use xshield_firewall::{Capabilities, LiveGroup, plan, plan_with};
 use xshield_policy::{Bound, Owner, Packet, Reason, RuleId, decide};
 
 const NO_CGROUPS: Capabilities = Capabilities { cgroups: false, ..Capabilities::FULL };
@@ -91,6 +91,21 @@ fn same_rule(
     Ok(())
 }
 
+/// The lines that are in `new` alone, each with the one before it; fails when one of `old` is not there.
+fn beside(old: &str, new: &str) -> String {
+    let mut rest = old.lines().peekable();
+    let mut before = "";
+    let mut text = String::new();
+    for line in new.lines() {
+        if rest.next_if_eq(&line).is_none() {
+            text.push_str(&format!("after: {}\n  new: {}\n", before.trim(), line.trim()));
+        }
+        before = line;
+    }
+    assert_eq!(rest.next(), None);
+    text
+}
+
 /// How a small policy looks in the kernel; the recorder, the same for all, is in the first one only.
 #[test]
 fn a_small_policy_in_both_renderings() {
@@ -113,6 +128,10 @@ fn a_small_policy_in_both_renderings() {
     let full = plan(&bound, &Capabilities::FULL);
     insta::assert_snapshot!("full", full);
     insta::assert_snapshot!("plain", plan(&bound, &Capabilities::PLAIN));
+    let live = plan_with(&bound, &Capabilities::FULL, Some(LiveGroup::DEFAULT));
+    insta::assert_snapshot!("live", beside(&full.to_string(), &live.to_string()));
+    assert_ne!(full.digest(), live.digest());
+    assert_eq!(full.digest(), plan_with(&bound, &Capabilities::FULL, None).digest());
     assert_eq!(full.digest(), plan(&bound, &Capabilities::FULL).digest());
     assert_ne!(full.digest(), plan(&bound, &Capabilities::PLAIN).digest());
     assert_eq!(full.digest().to_string().parse(), Ok(full.digest()));

@@ -94,7 +94,7 @@ fn changed(table: &mut ThreatTable, old: &Path, delta: &Path, new: &Path) -> Res
 fn posture(mode: ThreatMode) -> Posture {
     let resolvers = AddressMatch::Any;
     let failsafe = BoundFailsafe { endpoints: Vec::new(), resolvers, management: Vec::new() };
-    Posture { inbound: mode, outbound: mode, failsafe }
+    Posture { inbound: mode, outbound: mode, failsafe, live: None }
 }
 
 fn measured(work: impl FnOnce(&mut ThreatTable) -> Result<()>) -> Result<Spent> {

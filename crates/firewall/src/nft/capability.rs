@@ -9,7 +9,7 @@ use super::encode::{Expressions, key_length, key_type};
 use super::socket::{Batch, Link};
 use super::wire::Writer;
 use crate::Capabilities;
-use crate::plan::{Family, Field, FieldType};
+use crate::plan::{Family, Field, FieldType, LIVE_COUNTER, LiveGroup};
 
 const PROBE: &str = "xshield_probe";
 const CHAIN: &str = "probe";
@@ -66,6 +66,26 @@ pub(crate) fn probe(link: &mut Link) -> Result<Capabilities, FirewallError> {
         recorder: taken(flows) && taken(record),
         cgroups: taken(cgroup),
     })
+}
+
+/// Whether the kernel takes a rule that hands packets to a log group behind a named counter.
+pub(crate) fn can_hand_over(link: &mut Link) -> Result<bool, FirewallError> {
+    let mut batch = Batch::of_table(PROBE, None);
+    batch.table();
+    batch.chain(CHAIN);
+    batch.counter(LIVE_COUNTER);
+    batch.add(kind::NEW_RULE, flag::CREATE | flag::APPEND, |w| {
+        line(w, |e| {
+            e.named_counter(LIVE_COUNTER);
+            e.log_to(LiveGroup::DEFAULT, "");
+        });
+    });
+    let asked = batch.sequence();
+    batch.delete_table();
+    batch.add(kind::DEL_TABLE, 0, |w| w.text(TABLE_NAME, "xshield_probe_never_there"));
+    let refused = link.refusals(batch, "asking the kernel whether it can hand packets over")?;
+    // All but the last message must be taken.
+    Ok(!refused.iter().any(|&sequence| sequence <= asked))
 }
 
 fn line(w: &mut Writer<'_>, content: impl FnOnce(&mut Expressions<'_, '_>)) {

@@ -24,6 +24,9 @@ pub(crate) mod message {
     pub(crate) const GET_ELEMENT: u16 = 13;
     pub(crate) const DEL_ELEMENT: u16 = 14;
     pub(crate) const GET_GENERATION: u16 = 16;
+    pub(crate) const NEW_OBJECT: u16 = 18;
+    pub(crate) const GET_OBJECT: u16 = 19;
+    pub(crate) const DEL_OBJECT: u16 = 20;
 }
 
 pub(crate) mod flag {
@@ -114,6 +117,17 @@ pub(crate) mod element {
     pub(crate) const EXPRESSIONS: u16 = 11;
 }
 
+/// Named objects: of those, counters alone are ours.
+pub(crate) mod object {
+    pub(crate) const TABLE: u16 = 1;
+    pub(crate) const NAME: u16 = 2;
+    pub(crate) const TYPE: u16 = 3;
+    pub(crate) const DATA: u16 = 4;
+    pub(crate) const HANDLE: u16 = 6;
+
+    pub(crate) const COUNTER: u32 = 1;
+}
+
 /// Attributes of expressions: source and destination registers are named alike in most.
 pub(crate) mod expr {
     pub(crate) const META_REGISTER: u16 = 1;
@@ -131,7 +145,10 @@ pub(crate) mod expr {
     pub(crate) const IMMEDIATE_DATA: u16 = 2;
     pub(crate) const COUNTER_BYTES: u16 = 1;
     pub(crate) const COUNTER_PACKETS: u16 = 2;
+    pub(crate) const LOG_GROUP: u16 = 1;
     pub(crate) const LOG_PREFIX: u16 = 2;
+    pub(crate) const OBJECT_TYPE: u16 = 1;
+    pub(crate) const OBJECT_NAME: u16 = 2;
     pub(crate) const LIMIT_RATE: u16 = 1;
     pub(crate) const LIMIT_UNIT: u16 = 2;
     pub(crate) const LIMIT_BURST: u16 = 3;

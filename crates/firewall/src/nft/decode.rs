@@ -8,13 +8,14 @@ use xshield_policy::Owner;
 use super::constants::{
     DATA_VALUE, DATA_VERDICT, EXPRESSION_DATA, EXPRESSION_NAME, LIST_ELEMENT, LOOPBACK_INDEX,
     NETWORK_HEADER, REGISTER32_0, SYN, SYN_ACK, TCP_FLAGS, TRANSPORT_HEADER, VERDICT_CHAIN,
-    VERDICT_CODE, cmp, ct, element, expr, meta, rule, set, verdict,
+    VERDICT_CODE, cmp, ct, element, expr, meta, object, rule, set, verdict,
 };
 use super::encode::{PROBATION, address_offsets, key_types, protocol_family};
 use super::slot::Slot;
 use super::wire::{Attributes, comment_of};
 use crate::plan::{
-    Condition, Effect, Element, Family, Field, FieldType, Key, Line, Next, Set, Shape, State,
+    Condition, Effect, Element, Family, Field, FieldType, Key, Line, LiveGroup, Next, Set, Shape,
+    State,
 };
 
 /// Packets and bytes.
@@ -65,6 +66,26 @@ impl ReadSet {
         };
         let (key, counted) = (self.key.clone()?, self.counted);
         Some(Set { name: plain_name.to_owned(), key, shape, counted, elements: Vec::new() })
+    }
+}
+
+/// A named counter.
+pub(crate) struct ReadCounter {
+    pub name: String,
+    /// The kernel's number for it; a counter that is made anew has another.
+    pub handle: u64,
+    pub count: Count,
+}
+
+impl ReadCounter {
+    pub(crate) fn of(attributes: Attributes<'_>) -> Option<Self> {
+        let data = attributes.nested(object::DATA);
+        let read = |kind| data.and_then(|data| data.be64(kind)).unwrap_or(0);
+        Some(Self {
+            name: attributes.text(object::NAME)?.to_owned(),
+            handle: attributes.be64(object::HANDLE).unwrap_or(0),
+            count: Count { packets: read(expr::COUNTER_PACKETS), bytes: read(expr::COUNTER_BYTES) },
+        })
     }
 }
 
@@ -139,6 +160,7 @@ pub(crate) fn line(attributes: Attributes<'_>, cgroups: &HashMap<u64, String>) -
         count: Count::default(),
         at_least: None,
         limit: None,
+        counter: None,
         cgroups,
     };
     for (_, expression) in attributes.nested(rule::EXPRESSIONS).into_iter().flatten() {
@@ -149,6 +171,7 @@ pub(crate) fn line(attributes: Attributes<'_>, cgroups: &HashMap<u64, String>) -
             reader.line.conditions.push(Condition::Foreign(name.to_owned()));
         }
     }
+    reader.finish();
     Some(ReadLine { chain, line: reader.line, count: reader.count })
 }
 
@@ -159,6 +182,8 @@ struct Reader<'a> {
     /// A lower bound that waits for its upper one.
     at_least: Option<(Field, u128)>,
     limit: Option<(u64, u32)>,
+    /// A counter of the table that waits for what it counts.
+    counter: Option<String>,
     cgroups: &'a HashMap<u64, String>,
 }
 
@@ -201,7 +226,21 @@ impl Reader<'_> {
             "log" => {
                 let (per_second, burst) = self.limit.take()?;
                 let prefix = data.text(expr::LOG_PREFIX)?.to_owned();
-                self.line.effect = Some(Effect::Log { prefix, per_second, burst });
+                self.line.effect = Some(match data.get(expr::LOG_GROUP) {
+                    None => Effect::Log { prefix, per_second, burst },
+                    Some(group) => {
+                        let group = LiveGroup::new(u16::from_be_bytes(group.try_into().ok()?))?;
+                        let counter = self.counter.take()?;
+                        Effect::Live { counter, group, prefix, per_second, burst }
+                    }
+                });
+                Some(())
+            }
+            "objref" if self.counter.is_none() => {
+                if data.be32(expr::OBJECT_TYPE)? != object::COUNTER {
+                    return None;
+                }
+                self.counter = Some(data.text(expr::OBJECT_NAME)?.to_owned());
                 Some(())
             }
             "dynset" => {
@@ -219,6 +258,14 @@ impl Reader<'_> {
             "immediate" => self.immediate(data),
             _ => None,
         }
+    }
+
+    /// What waited for something that never came is in no plan.
+    fn finish(&mut self) {
+        let waits = [(self.counter.is_some(), "objref"), (self.limit.is_some(), "limit")];
+        let foreign = waits.into_iter().filter(|(waits, _)| *waits);
+        let foreign = foreign.map(|(_, name)| Condition::Foreign(name.to_owned()));
+        self.line.conditions.extend(foreign);
     }
 
     fn hold(&mut self, register: u32, what: Holds) {
@@ -406,7 +453,7 @@ mod tests {
     use super::*;
     use crate::nft::socket::Batch;
     use crate::nft::wire::Messages;
-    use crate::plan::plan;
+    use crate::plan::plan_with;
     use proptest::prelude::*;
 
     fn batch() -> Vec<u8> {
@@ -427,7 +474,7 @@ mod tests {
             inbound: closed(),
             outbound: closed(),
         };
-        let plan = plan(&bound, &crate::Capabilities::FULL);
+        let plan = plan_with(&bound, &crate::Capabilities::FULL, Some(LiveGroup::DEFAULT));
         let mut batch = Batch::new(None);
         plan.sets.iter().for_each(|set| batch.set(set, Slot::A));
         plan.chains.iter().for_each(|chain| batch.lines(chain, Some(Slot::A)));

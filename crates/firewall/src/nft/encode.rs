@@ -7,14 +7,14 @@ use super::constants::{
     DATA_VALUE, DATA_VERDICT, DYNSET_UPDATE, EXPRESSION_DATA, EXPRESSION_NAME, LIST_ELEMENT,
     LOOPBACK_INDEX, NETWORK_HEADER, REGISTER_1, REGISTER32_0, SOCKET_CGROUP, SYN, SYN_ACK,
     TABLE_NAME, TCP_FLAGS, TRANSPORT_HEADER, VERDICT_CHAIN, VERDICT_CODE, chain, cmp, ct, element,
-    expr, flag, message as kind, meta, rule, set, verdict,
+    expr, flag, message as kind, meta, object, rule, set, verdict,
 };
 use super::slot::{Slot, kernel_name};
 use super::socket::Batch;
 use super::wire::{Writer, comment};
 use crate::plan::{
-    Chain, Condition, Effect, Element, Family, Field, FieldType, FlowSet, Key, Line, Next, Set,
-    Shape, State,
+    Chain, Condition, Effect, Element, Family, Field, FieldType, FlowSet, Key, Line, LiveGroup,
+    Next, Set, Shape, State,
 };
 
 /// The set of IP versions for which the new ruleset is on trial.
@@ -104,6 +104,20 @@ impl Batch {
             w.text(set::TABLE, table);
             w.text(set::NAME, name);
         });
+    }
+
+    /// A counter of the table; one that is there stays as it is.
+    pub(crate) fn counter(&mut self, name: &str) {
+        let table = self.table;
+        self.add(kind::NEW_OBJECT, flag::CREATE, |w| {
+            counter_named(w, table, name);
+            w.nested(object::DATA, |_| {});
+        });
+    }
+
+    pub(crate) fn delete_counter(&mut self, name: &str) {
+        let table = self.table;
+        self.add(kind::DEL_OBJECT, 0, |w| counter_named(w, table, name));
     }
 
     pub(crate) fn line(&mut self, chain: &str, line: &Line, slot: Option<Slot>) {
@@ -210,6 +224,12 @@ impl Batch {
     }
 }
 
+fn counter_named(w: &mut Writer<'_>, table: &str, name: &str) {
+    w.text(object::TABLE, table);
+    w.text(object::NAME, name);
+    w.be32(object::TYPE, object::COUNTER);
+}
+
 fn write_element(w: &mut Writer<'_>, item: &Element, of: &Set) {
     let mut bytes = [0; 64];
     let mut key = |w: &mut Writer<'_>, attribute: u16, key: &Key| {
@@ -302,6 +322,11 @@ fn expressions(e: &mut Expressions<'_, '_>, line: &Line, slot: Option<Slot>) {
         None => {}
         Some(Effect::Log { prefix, per_second, burst }) => e.log(prefix, *per_second, *burst),
         Some(Effect::Record { set, key }) => e.record(set, key),
+        Some(Effect::Live { counter, group, prefix, per_second, burst }) => {
+            e.named_counter(counter);
+            e.limit(*per_second, *burst);
+            e.log_to(*group, prefix);
+        }
     }
     match &line.next {
         None => {}
@@ -480,12 +505,30 @@ impl Expressions<'_, '_> {
     }
 
     fn log(&mut self, prefix: &str, per_second: u64, burst: u32) {
+        self.limit(per_second, burst);
+        self.one("log", |w| w.text(expr::LOG_PREFIX, prefix));
+    }
+
+    fn limit(&mut self, per_second: u64, burst: u32) {
         self.one("limit", |w| {
             w.be64(expr::LIMIT_RATE, per_second);
             w.be64(expr::LIMIT_UNIT, 1);
             w.be32(expr::LIMIT_BURST, burst);
         });
-        self.one("log", |w| w.text(expr::LOG_PREFIX, prefix));
+    }
+
+    pub(crate) fn log_to(&mut self, group: LiveGroup, prefix: &str) {
+        self.one("log", |w| {
+            w.bytes(expr::LOG_GROUP, &group.number().to_be_bytes());
+            w.text(expr::LOG_PREFIX, prefix);
+        });
+    }
+
+    pub(crate) fn named_counter(&mut self, name: &str) {
+        self.one("objref", |w| {
+            w.be32(expr::OBJECT_TYPE, object::COUNTER);
+            w.text(expr::OBJECT_NAME, name);
+        });
     }
 
     pub(crate) fn record(&mut self, set: &str, key: &[Field]) {

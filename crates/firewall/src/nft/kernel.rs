@@ -5,8 +5,8 @@ use std::fmt;
 use std::time::Duration;
 
 use super::FirewallError;
-use super::constants::{TABLE_NAME, chain, flag, message as kind, rule, set};
-use super::decode::{self, ReadSet};
+use super::constants::{TABLE_NAME, chain, flag, message as kind, object, rule, set};
+use super::decode::{self, ReadCounter, ReadSet};
 use super::encode::{Hook, PROBATION};
 use super::slot::{Slot, Standing};
 use super::socket::{Batch, Generation, Link};
@@ -82,6 +82,7 @@ pub(crate) struct Survey {
     base_is_sound: bool,
     chains: Vec<String>,
     sets: Vec<String>,
+    counters: Vec<String>,
 }
 
 /// What is to stand in the kernel. What is not named goes.
@@ -94,6 +95,8 @@ pub(crate) struct Change<'a> {
     pub probation: Option<Duration>,
     /// What happens to the flow recorder.
     pub recorder: RecorderChange,
+    /// What happens to counters that outlive rulesets.
+    pub counters: CounterChange,
 }
 
 impl Change<'_> {
@@ -123,6 +126,15 @@ pub(crate) enum RecorderChange {
     Chains,
     /// The table is made anew, with an empty recorder.
     Anew,
+}
+
+/// What happens to the counters of the table in a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CounterChange {
+    /// Those that are there stay.
+    Stay,
+    /// No rule adds to them any more: they go.
+    Go,
 }
 
 impl Survey {
@@ -171,6 +183,8 @@ impl Survey {
             }
         }
         let sets: Vec<String> = sets.into_iter().map(|set| set.name).collect();
+        let counters = counters(link, TABLE, action)?;
+        let counters = counters.into_iter().map(|counter| counter.name).collect();
         let over = match sets.iter().any(|name| name == PROBATION) {
             true => super::read::elements(link, TABLE, PROBATION, &[], action)?.1 == 0,
             false => true,
@@ -181,7 +195,7 @@ impl Survey {
             [input, output] => state(input, output, over, &chains),
             _ => KernelState::Damaged { what: "a base chain is missing".to_owned() },
         };
-        Ok(Self { state, generation, has_table, base_is_sound, chains, sets })
+        Ok(Self { state, generation, has_table, base_is_sound, chains, sets, counters })
     }
 
     /// Whether parts that outlive rulesets are missing, or parts of others stand among ours, so that only
@@ -215,7 +229,7 @@ impl Survey {
             return Steps {
                 stage: None,
                 switch: self.switch(change, self.generation),
-                clean: self.clean(|slot| !kept.contains(&slot), true),
+                clean: self.clean(|slot| !kept.contains(&slot), true, change.counters),
             };
         };
         if !fresh && !beside {
@@ -232,13 +246,13 @@ impl Survey {
                 rewrite_recorder(&mut stage, plan);
             }
         }
-        put(&mut stage, plan, standing.slot);
+        self.put(&mut stage, plan, standing.slot, fresh);
         let kept = change.slots();
         let replaced = |slot| Some(slot) == settled.map(|old| old.slot) && !kept.contains(&slot);
         Steps {
             stage: Some(stage),
             switch: self.switch(change, self.generation.next()),
-            clean: if fresh { None } else { self.clean(replaced, false) },
+            clean: if fresh { None } else { self.clean(replaced, false, change.counters) },
         }
     }
 
@@ -265,7 +279,8 @@ impl Survey {
             rewrite_recorder(&mut batch, plan);
         }
         if let Some((standing, _)) = change.new {
-            put(&mut batch, plan, standing.slot);
+            let fresh = change.recorder == RecorderChange::Anew;
+            self.put(&mut batch, plan, standing.slot, fresh);
         }
         lead(&mut batch, change);
         batch
@@ -278,15 +293,23 @@ impl Survey {
                 batch.flush_chain(hook.name());
             }
             let new = settled.map(|standing| (standing, None));
-            let recorder = RecorderChange::Stays;
-            lead(batch, &Change { old: None, new, probation: None, recorder });
+            let (recorder, counters) = (RecorderChange::Stays, CounterChange::Stay);
+            lead(batch, &Change { old: None, new, probation: None, recorder, counters });
         }
     }
 
     /// `None` when there is nothing to delete.
-    fn clean(&self, goes: impl Fn(Slot) -> bool, probation: bool) -> Option<Batch> {
+    fn clean(
+        &self,
+        goes: impl Fn(Slot) -> bool,
+        probation: bool,
+        counters: CounterChange,
+    ) -> Option<Batch> {
         let mut batch = Batch::new(None);
         self.clear(&mut batch, goes, probation);
+        if counters == CounterChange::Go {
+            self.counters.iter().for_each(|counter| batch.delete_counter(counter));
+        }
         (batch.sequence() > 0).then_some(batch)
     }
 
@@ -306,6 +329,21 @@ impl Survey {
         }
         for hook in Hook::BOTH {
             batch.base_chain(hook);
+        }
+    }
+
+    /// Puts all that belongs to a ruleset into a slot. `fresh`: into a table that was just made.
+    fn put(&self, batch: &mut Batch, plan: &Plan, slot: Slot, fresh: bool) {
+        let missing = |counter: &&String| fresh || !self.counters.contains(counter);
+        plan.counters.iter().filter(missing).for_each(|counter| batch.counter(counter));
+        for set in &plan.sets {
+            batch.set(set, slot);
+        }
+        for chain in &plan.chains {
+            batch.chain(&super::slot::kernel_name(&chain.name, Some(slot)));
+        }
+        for chain in &plan.chains {
+            batch.lines(chain, Some(slot));
         }
     }
 
@@ -345,19 +383,6 @@ fn rewrite_recorder(batch: &mut Batch, plan: &Plan) {
     for chain in &plan.recorder.chains {
         batch.flush_chain(&chain.name);
         batch.lines(chain, None);
-    }
-}
-
-/// Puts all that belongs to a ruleset into a slot.
-fn put(batch: &mut Batch, plan: &Plan, slot: Slot) {
-    for set in &plan.sets {
-        batch.set(set, slot);
-    }
-    for chain in &plan.chains {
-        batch.chain(&super::slot::kernel_name(&chain.name, Some(slot)));
-    }
-    for chain in &plan.chains {
-        batch.lines(chain, Some(slot));
     }
 }
 
@@ -435,6 +460,35 @@ pub(crate) fn sets(
         });
     match result {
         Err(FirewallError::Refused { source, .. }) if is_missing(&source) => Ok(Vec::new()),
+        other => other,
+    }
+}
+
+/// All named counters of a table. A kernel that knows none (before Linux 4.10) has none.
+pub(crate) fn counters(
+    link: &mut Link,
+    table: &str,
+    action: &'static str,
+) -> Result<Vec<ReadCounter>, FirewallError> {
+    let ours = |w: &mut Writer<'_>| {
+        w.text(object::TABLE, table);
+        w.be32(object::TYPE, object::COUNTER);
+    };
+    let result =
+        link.dump(kind::GET_OBJECT, flag::DUMP, action, ours, |found: &mut Vec<_>, answer| {
+            let is_counter = answer.be32(object::TYPE) == Some(object::COUNTER);
+            if answer.text(object::TABLE) == Some(table) && is_counter {
+                found.extend(ReadCounter::of(answer));
+            }
+            Ok(())
+        });
+    match result {
+        Err(FirewallError::Refused { source, .. })
+            if is_missing(&source)
+                || matches!(source.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP)) =>
+        {
+            Ok(Vec::new())
+        }
         other => other,
     }
 }

@@ -16,6 +16,7 @@ pub(crate) mod encode;
 mod error;
 mod hits;
 pub(crate) mod kernel;
+mod live;
 pub(crate) mod read;
 pub(crate) mod slot;
 pub(crate) mod socket;
@@ -27,6 +28,7 @@ use rustix::thread::{MembarrierCommand, membarrier};
 
 pub use error::FirewallError;
 pub use kernel::KernelState;
+pub use live::LiveCounters;
 pub use slot::{Slot, Standing};
 pub use socket::Generation;
 
@@ -34,7 +36,7 @@ use crate::Capabilities;
 use crate::flows::FlowDump;
 use crate::plan::{Plan, TABLE};
 use crate::programmed::Programmed;
-use kernel::{Change, RecorderChange, Steps, Survey};
+use kernel::{Change, CounterChange, RecorderChange, Steps, Survey};
 use socket::Link;
 
 /// How often a change is tried again because someone else changed rules in between.
@@ -51,6 +53,7 @@ pub struct Firewall {
 pub struct Trial {
     standing: Standing,
     was_in_force: bool,
+    counters: CounterChange,
 }
 
 impl Trial {
@@ -122,6 +125,7 @@ impl Firewall {
     /// When the kernel refuses; then nothing was changed.
     pub fn try_apply(&mut self, plan: &Plan, probation: Duration) -> Result<Trial, FirewallError> {
         let (digest, capabilities) = (plan.digest(), self.capabilities);
+        let counters = counter_change(plan);
         self.change("putting a ruleset on trial", |survey| {
             let old = survey.state.settled();
             if let Some(standing) = old
@@ -129,7 +133,7 @@ impl Firewall {
                 && matches!(survey.state, KernelState::InForce(_))
                 && !survey.rebuild(plan)
             {
-                return Ok((None, Trial { standing, was_in_force: true }));
+                return Ok((None, Trial { standing, was_in_force: true, counters }));
             }
             let slot = old.map_or(Slot::A, |old| old.slot.other());
             let revision = plan.revision;
@@ -139,8 +143,11 @@ impl Firewall {
                 false => (old, RecorderChange::Stays),
             };
             let new = Some((standing, Some(plan)));
-            let change = Change { old, new, probation: Some(probation), recorder };
-            Ok((Some(change), Trial { standing, was_in_force: false }))
+            let probation = Some(probation);
+            // The old ruleset may add to them, and may come back.
+            let kept = CounterChange::Stay;
+            let change = Change { old, new, probation, recorder, counters: kept };
+            Ok((Some(change), Trial { standing, was_in_force: false, counters }))
         })
     }
 
@@ -168,8 +175,8 @@ impl Firewall {
         self.change(action, |survey| {
             on_trial(survey)?;
             let new = Some((trial.standing, None));
-            let recorder = RecorderChange::Stays;
-            Ok((Some(Change { old: None, new, probation: None, recorder }), ()))
+            let (recorder, counters) = (RecorderChange::Stays, trial.counters);
+            Ok((Some(Change { old: None, new, probation: None, recorder, counters }), ()))
         })?;
         Ok(Programmed { final_hits, ..self.read_back()? })
     }
@@ -186,8 +193,8 @@ impl Firewall {
         self.change(action, |survey| match survey.state {
             KernelState::Trial { new, old, .. } if new == trial.standing => {
                 let new = old.map(|old| (old, None));
-                let recorder = RecorderChange::Stays;
-                Ok((Some(Change { old: None, new, probation: None, recorder }), ()))
+                let (recorder, counters) = (RecorderChange::Stays, CounterChange::Stay);
+                Ok((Some(Change { old: None, new, probation: None, recorder, counters }), ()))
             }
             _ => Err(FirewallError::Overtaken { action }),
         })
@@ -208,7 +215,8 @@ impl Firewall {
             let recorder =
                 if survey.rebuild(plan) { RecorderChange::Anew } else { RecorderChange::Chains };
             let new = Some((standing, Some(plan)));
-            Ok((Some(Change { old: None, new, probation: None, recorder }), ()))
+            let counters = counter_change(plan);
+            Ok((Some(Change { old: None, new, probation: None, recorder, counters }), ()))
         })
     }
 
@@ -230,6 +238,15 @@ impl Firewall {
     /// When the kernel can't be asked.
     pub fn flows(&mut self) -> Result<FlowDump, FirewallError> {
         read::flows(&mut self.link, TABLE)
+    }
+
+    /// Whether this kernel can hand packets to a log group, in the way that plans with one do. Asked in a
+    /// transaction that is made to fail, which changes nothing.
+    ///
+    /// # Errors
+    /// When the kernel can't be asked.
+    pub fn can_hand_over(&mut self) -> Result<bool, FirewallError> {
+        capability::can_hand_over(&mut self.link)
     }
 
     /// Takes away table `inet xshield` with all that is in it, and nothing else.
@@ -272,4 +289,9 @@ impl Firewall {
         }
         Ok(())
     }
+}
+
+/// What becomes of the counters of the table once a plan is the only one in force.
+fn counter_change(plan: &Plan) -> CounterChange {
+    if plan.counters.is_empty() { CounterChange::Go } else { CounterChange::Stay }
 }

@@ -6,6 +6,7 @@ use xshield_policy::{
     Service, Subject, Unenforceable,
 };
 
+use super::live::{LIVE_COUNTER, LiveGroup, live_line};
 use super::model::{
     Chain, Condition, ENTRY_IN, ENTRY_OUT, Effect, Element, Family, Field, FieldType, Label, Line,
     Next, Plan, Recorder, Set, Shape, State,
@@ -22,9 +23,16 @@ const LOG_RATE: (u64, u32) = (10, 20);
 /// Translates a bound ruleset for a kernel with these capabilities.
 #[must_use]
 pub fn plan(bound: &Bound, capabilities: &Capabilities) -> Plan {
+    plan_with(bound, capabilities, None)
+}
+
+/// As [`plan`]; with a group, denied packets are handed to it as they come.
+#[must_use]
+pub fn plan_with(bound: &Bound, capabilities: &Capabilities, live: Option<LiveGroup>) -> Plan {
     let mut builder = Builder {
         bound,
         capabilities,
+        live,
         sets: Vec::new(),
         chains: Vec::new(),
         unenforceable: Vec::new(),
@@ -45,6 +53,7 @@ pub fn plan(bound: &Bound, capabilities: &Capabilities) -> Plan {
         sets: builder.sets,
         chains: builder.chains,
         recorder,
+        counters: live.map(|_| LIVE_COUNTER.to_owned()).into_iter().collect(),
         unenforceable: builder.unenforceable,
     }
 }
@@ -52,6 +61,7 @@ pub fn plan(bound: &Bound, capabilities: &Capabilities) -> Plan {
 pub(super) struct Builder<'a> {
     bound: &'a Bound,
     pub(super) capabilities: &'a Capabilities,
+    live: Option<LiveGroup>,
     sets: Vec<Set>,
     pub(super) chains: Vec<Chain>,
     unenforceable: Vec<Unenforceable>,
@@ -398,6 +408,7 @@ impl Builder<'_> {
         }
         let (per_second, burst) = LOG_RATE;
         let prefix = format!("xshield: {word} {} rule={rule} ", way(direction));
+        let handed_over = self.live.map(|group| live_line(group, prefix.clone()));
         lines.push(Line {
             conditions: Vec::new(),
             counted: false,
@@ -405,6 +416,7 @@ impl Builder<'_> {
             next: None,
             label: None,
         });
+        lines.extend(handed_over);
         lines.push(line(Vec::new(), verdict));
         self.chain(deny_chain(direction, rule), lines);
     }

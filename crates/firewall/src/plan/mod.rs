@@ -29,6 +29,7 @@
 mod boxes;
 mod build;
 pub mod eval;
+mod live;
 mod lookup;
 mod model;
 mod recorder;
@@ -37,7 +38,10 @@ mod shapes;
 mod text;
 mod tree;
 
-pub use build::plan;
+pub use build::{plan, plan_with};
+#[cfg(target_os = "linux")]
+pub(crate) use live::live_line;
+pub use live::{LIVE_COUNTER, LiveGroup, LiveGroupError};
 pub use model::{
     Chain, Condition, Digest, ENTRY_IN, ENTRY_OUT, Effect, Element, Family, Field, FieldType,
     FlowSet, Key, Label, Line, Next, Plan, Recorder, Set, Shape, State, TABLE, is_shared,

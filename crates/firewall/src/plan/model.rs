@@ -5,6 +5,8 @@ use std::sync::Arc;
 use ring::digest::{SHA256, digest};
 use xshield_policy::{Owner, Revision, Unenforceable};
 
+use super::live::LiveGroup;
+
 /// The table that all of this lives in, of family `inet`.
 pub const TABLE: &str = "xshield";
 
@@ -19,6 +21,8 @@ pub struct Plan {
     pub chains: Vec<Chain>,
     /// The flow recorder: the same for every ruleset, and not replaced with it.
     pub recorder: Recorder,
+    /// Counters of the table that rules add to. They outlive rulesets.
+    pub counters: Vec<String>,
     /// Rules that this kernel can't enforce. They match nothing.
     pub unenforceable: Vec<Unenforceable>,
 }
@@ -196,6 +200,20 @@ pub enum Effect {
         set: String,
         /// The element's key.
         key: Vec<Field>,
+    },
+    /// Adds to a counter of the table, and hands the packet to a log group, at most `per_second` with
+    /// bursts of `burst`.
+    Live {
+        /// The counter's name.
+        counter: String,
+        /// The group.
+        group: LiveGroup,
+        /// What tells the listener of whom the packet is, at most 127 bytes.
+        prefix: String,
+        /// Packets per second.
+        per_second: u64,
+        /// Packets in one go.
+        burst: u32,
     },
 }
 

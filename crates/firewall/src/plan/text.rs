@@ -34,6 +34,9 @@ impl Display for Name<'_> {
 impl Display for Plan {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         writeln!(f, "table inet {TABLE} {{")?;
+        for counter in &self.counters {
+            writeln!(f, "\tcounter {counter} {{\n\t}}")?;
+        }
         for set in &self.recorder.sets {
             write_flow_set(f, set)?;
         }
@@ -127,6 +130,12 @@ pub fn write_line(f: &mut impl Write, line: &Line, naming: Naming) -> fmt::Resul
         Some(Effect::Log { prefix, per_second, burst }) => {
             write!(f, "{separator}limit rate {per_second}/second burst {burst} packets ")?;
             write!(f, "log prefix \"{prefix}\"")?;
+            separator = " ";
+        }
+        Some(Effect::Live { counter, group, prefix, per_second, burst }) => {
+            write!(f, "{separator}counter name \"{counter}\" ")?;
+            write!(f, "limit rate {per_second}/second burst {burst} packets ")?;
+            write!(f, "log prefix \"{prefix}\" group {group}")?;
             separator = " ";
         }
         Some(Effect::Record { set, key }) => {

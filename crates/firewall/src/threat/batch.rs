@@ -7,7 +7,7 @@ use super::read::{ABOUT, Survey, is_common_chain, is_gate, of_slot};
 use crate::nft::constants::{chain, flag, message as kind};
 use crate::nft::slot::{Slot, kernel_name};
 use crate::nft::socket::Batch;
-use crate::plan::{Line, Next, is_shared};
+use crate::plan::{LIVE_COUNTER, Line, Next, is_shared};
 
 impl Batch {
     fn gate(&mut self, gate: Gate) {
@@ -48,6 +48,9 @@ impl Batch {
         Gate::ALL.into_iter().for_each(|gate| self.gate(gate));
         for set in &guard.sets {
             self.set(set, slot);
+        }
+        if guard.counts_live() {
+            self.counter(LIVE_COUNTER);
         }
         for chain in wanted.iter().filter(|chain| !is_gate(chain)) {
             self.chain(chain);

@@ -14,9 +14,9 @@ use xshield_threat::ThreatMode;
 
 use super::list::Counts;
 use crate::plan::{
-    Chain, Condition, ENTRY_IN, ENTRY_OUT, Effect, Family, Field, FlowSet, Line, Naming, Next,
-    RecorderLimits, Seen, Set, flow_set, lost_line, plan, record_chain, record_lines, recorder_set,
-    way, write_chain, write_set,
+    Chain, Condition, ENTRY_IN, ENTRY_OUT, Effect, Family, Field, FlowSet, Line, LiveGroup, Naming,
+    Next, RecorderLimits, Seen, Set, flow_set, live_line, lost_line, plan, record_chain,
+    record_lines, recorder_set, way, write_chain, write_set,
 };
 use crate::{Capabilities, FlowKind};
 
@@ -46,6 +46,9 @@ pub struct Posture {
     pub outbound: ThreatMode,
     /// Accepted whatever the list says, beside loopback, DHCP, neighbour discovery and ICMP errors.
     pub failsafe: BoundFailsafe,
+    /// The group that matches are handed to as they come, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub live: Option<LiveGroup>,
 }
 
 impl Posture {
@@ -169,12 +172,18 @@ impl Guard {
         for direction in Direction::BOTH {
             let mode = posture.mode(direction);
             for seen in [Seen::Opening, Seen::Answering] {
-                chains.push(matched(direction, mode, seen));
+                chains.push(matched(direction, mode, seen, posture.live));
                 chains.push(recorder(direction, kind(mode), seen));
             }
         }
         chains.extend(Gate::ALL.map(|gate| look_up(gate, posture, counts)));
         Self { sets: failsafe.sets, chains }
+    }
+
+    /// Whether a rule adds to the counter of packets that are handed over.
+    pub(crate) fn counts_live(&self) -> bool {
+        let live = |line: &Line| matches!(line.effect, Some(Effect::Live { .. }));
+        self.chains.iter().flat_map(|chain| &chain.lines).any(live)
     }
 
     /// Identifies the guard: the start of a SHA-256 over its text, in hexadecimal digits.
@@ -261,7 +270,7 @@ fn judge_answers(mut chain: Chain) -> Chain {
 }
 
 /// Records, logs and gives the verdict.
-fn matched(direction: Direction, mode: ThreatMode, seen: Seen) -> Chain {
+fn matched(direction: Direction, mode: ThreatMode, seen: Seen, live: Option<LiveGroup>) -> Chain {
     let name = matched_chain(direction, seen);
     let word = match mode {
         ThreatMode::Off => {
@@ -272,6 +281,11 @@ fn matched(direction: Direction, mode: ThreatMode, seen: Seen) -> Chain {
     };
     let (per_second, burst) = LOG_RATE;
     let prefix = format!("xshield: THREAT {} action={word} ", way(direction));
+    let answer = match seen {
+        Seen::Opening => "",
+        Seen::Answering => "answer ",
+    };
+    let handed_over = live.map(|group| live_line(group, format!("{prefix}{answer}")));
     let log = Line {
         conditions: Vec::new(),
         counted: false,
@@ -280,7 +294,9 @@ fn matched(direction: Direction, mode: ThreatMode, seen: Seen) -> Chain {
         label: None,
     };
     let record = Next::Jump(recorder_chain(direction, kind(mode), seen));
-    let lines = vec![line(Vec::new(), record), log, line(Vec::new(), verdict(mode))];
+    let mut lines = vec![line(Vec::new(), record), log];
+    lines.extend(handed_over);
+    lines.push(line(Vec::new(), verdict(mode)));
     Chain { name, lines }
 }
 

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
-use xshield_firewall::{Capabilities, Firewall, FirewallError, KernelState, plan};
+use xshield_firewall::{
+    Capabilities, Firewall, FirewallError, KernelState, LiveGroup, plan, plan_with,
+};
 use xshield_policy::{AddressMatch, BoundRule, Owner, Revision};
 
 use crate::policies::{bound, closed, crowded, open, varied};
@@ -38,9 +40,12 @@ fn what_is_applied_is_read_back() {
 /// The plan's own text, loaded by `nft`, lists the same as what was put there over netlink.
 #[test]
 fn nft_agrees_with_the_plan() {
-    let policies = RENDERINGS.map(|capabilities| (capabilities, varied(1)));
-    for (capabilities, policy) in policies.into_iter().chain([(RENDERINGS[0], crowded(1))]) {
-        let plan = plan(&policy, &capabilities);
+    let policies = RENDERINGS.map(|capabilities| (capabilities, varied(1), None));
+    let live = (RENDERINGS[0], varied(1), Some(LiveGroup::DEFAULT));
+    for (capabilities, policy, live) in
+        policies.into_iter().chain([(RENDERINGS[0], crowded(1), None), live])
+    {
+        let plan = plan_with(&policy, &capabilities, live);
         let ours = in_namespace(|| {
             let mut firewall = Firewall::open_with(capabilities).unwrap();
             firewall.apply_now(&plan).unwrap();

@@ -6,6 +6,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod lifecycle;
+mod live;
 mod packets;
 mod policies;
 mod world;

@@ -29,7 +29,7 @@ pub(crate) fn posture(inbound: ThreatMode, outbound: ThreatMode) -> Posture {
         resolvers: AddressMatch::Only(RangeSet::empty()),
         management: Vec::new(),
     };
-    Posture { inbound, outbound, failsafe }
+    Posture { inbound, outbound, failsafe, live: None }
 }
 
 pub(crate) fn block() -> Posture {

@@ -6,6 +6,7 @@ mod exact;
 mod faults;
 mod forward;
 mod lists;
+mod live;
 mod packets;
 mod table;
 #[allow(dead_code, reason = "shared with the policy's tests")]

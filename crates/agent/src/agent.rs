@@ -14,6 +14,7 @@ use xshield_enforce::{HostConfiguration, Program, Report, ReportBody, Route, Sur
 
 use crate::config_file::{self, Loaded};
 use crate::held::{HeldPoll, PollTerms};
+use crate::live::Live;
 use crate::log::Log;
 use crate::paths::PathTeller;
 use crate::schedule::{Chance, Reach};
@@ -143,6 +144,8 @@ pub struct Agent {
     pub started: u64,
     /// Who started it.
     pub started_by: StartedBy,
+    /// Denials and matches as they happen.
+    pub live: Live,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -176,7 +179,8 @@ impl Agent {
         };
         let program = this_program();
         let (state, changed) = (Mutex::new(state), Condvar::new());
-        Self { path, program, surroundings, log, started, started_by, state, changed }
+        let live = Live::default();
+        Self { path, program, surroundings, log, started, started_by, live, state, changed }
     }
 
     /// What changes.
@@ -322,6 +326,13 @@ impl Agent {
         let state = self.changed.wait_while(self.state(), waiting);
         let state = state.unwrap_or_else(PoisonError::into_inner);
         Some(state.last.as_ref()?.result.as_ref().ok()?.change)
+    }
+
+    /// Whether a cycle runs or has ended.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        let state = self.state();
+        state.running || state.cycles > 0
     }
 
     /// The kernel's ruleset generation that the last cycle left.

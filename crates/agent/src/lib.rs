@@ -9,6 +9,7 @@ pub mod control;
 pub mod guard;
 pub mod held;
 pub mod listen;
+pub mod live;
 pub mod log;
 mod metadata;
 pub mod observe;

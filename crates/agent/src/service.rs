@@ -20,7 +20,7 @@ use crate::config_file;
 use crate::control::server::Server;
 use crate::log::{Level, Log};
 use crate::supervisor::{StartedBy, Supervisor};
-use crate::{guard, listen, observe, paths, worker};
+use crate::{guard, listen, live, observe, paths, worker};
 
 /// There while an agent runs; an agent that finds it did not end in good order the last time.
 const RUNNING: &str = "running";
@@ -141,6 +141,10 @@ fn serve(agent: &Arc<Agent>, socket: &Path) -> Result<(), StartError> {
     spawn("observe", move || observe::run(&observing)).map_err(setup("a thread"))?;
     let following = Arc::clone(agent);
     spawn("paths", move || paths::run(&following)).map_err(setup("a thread"))?;
+    let hearing = Arc::clone(agent);
+    spawn("hear", move || live::hear(&hearing)).map_err(setup("a thread"))?;
+    let telling = Arc::clone(agent);
+    spawn("tell", move || live::tell(&telling)).map_err(setup("a thread"))?;
     let supervisor = Supervisor::of_environment();
     supervisor.ready("started");
     let (done, ended) = std::sync::mpsc::channel::<()>();

@@ -35,6 +35,7 @@ pub fn status(status: &Value) -> String {
         };
         line("route", format!("{}{used}{failed}", plain(&route["route"])));
     }
+    line("live events", live(&status["live"]));
     let usage = &status["usage"];
     let cpu = usage["cpu"].as_f64().unwrap_or_default() / 10.0;
     line("uses", format!("{cpu:.1} % of a core, {} KiB", usage["memory"]));
@@ -42,6 +43,23 @@ pub fn status(status: &Value) -> String {
         let _ = writeln!(text, "  {}: {}", plain(&problem["code"]), plain(&problem["text"]));
     }
     text.trim_end().to_owned()
+}
+
+/// How live events stand, on one line.
+fn live(live: &Value) -> String {
+    let (standing, counts) = (&live["standing"], &live["counts"]);
+    let mut text = match standing["state"].as_str() {
+        Some("listening") => format!("on, log group {}", standing["group"]),
+        Some("resting") => "resting: the agent is over its budget".to_owned(),
+        Some("failed") => format!("failed: {}", plain(&standing["reason"])),
+        Some("off") => return "off".to_owned(),
+        _ => "starting".to_owned(),
+    };
+    let _ = write!(text, "; {} packets shown, {} lost", counts["shown"], counts["lost"]);
+    if let Value::String(reason) = &live["untold"] {
+        let _ = write!(text, "; not told: {reason}");
+    }
+    text
 }
 
 /// A text without its quotes; anything else as JSON.

@@ -20,8 +20,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How soon a cycle goes on with what the last one left.
 const SOON: Duration = Duration::from_secs(1);
 
+/// How long the first cycle waits to hear whether anyone listens for live events.
+const DECISION: Duration = Duration::from_secs(1);
+
 /// Runs cycles until the agent comes to an end.
 pub fn run(agent: &Agent, supervisor: &Supervisor) {
+    agent.live.wait_for_decision(DECISION);
     let mut worker = Worker { agent, schedule: Schedule::default(), said: None };
     loop {
         match agent.next_task(supervisor.interval()) {
@@ -76,6 +80,7 @@ impl Worker<'_> {
             archive,
             paths,
             recent_log: agent.log.recent(),
+            live: agent.live.handing(),
         };
         agent.log.debug(&format!("a cycle begins: {wakes:?}"));
         let began = Instant::now();

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
+use xshield_firewall::LiveGroup;
 use xshield_transport::{PlatformUrl, ProxyList, ProxyText};
+use xshield_wire::control::Switch;
 use xshield_wire::keys::{EnforcementKey, PolicyPublicKey};
 
 use crate::resident::settings::{Asking, Resident};
@@ -104,7 +106,7 @@ pub enum ConfigError {
 }
 
 /// Every key, in the order of the file's documentation.
-pub const KEYS: [&str; 21] = [
+pub const KEYS: [&str; 23] = [
     "platform",
     "ca",
     "ca-file",
@@ -126,6 +128,8 @@ pub const KEYS: [&str; 21] = [
     "cloud-metadata",
     "cpu-budget-percent",
     "memory-budget-mib",
+    "live-events",
+    "live-group",
 ];
 
 /// The file as it is written. Either the value or the file that holds it.
@@ -162,6 +166,8 @@ struct Raw {
     cloud_metadata: Option<Asking>,
     cpu_budget_percent: Option<f64>,
     memory_budget_mib: Option<u64>,
+    live_events: Option<Switch>,
+    live_group: Option<u16>,
 }
 
 /// [`Layout::Nested`].
@@ -258,6 +264,8 @@ impl Raw {
         if !self.state_directory.is_absolute() {
             return Err(refuse("state-directory", "expected an absolute path".to_owned()));
         }
+        let no_group = || refuse("live-group", "expected 1 to 65535".to_owned());
+        let live_group = self.live_group.map(|number| LiveGroup::new(number).ok_or_else(no_group));
         let resident = Resident {
             heartbeat: self.heartbeat_seconds,
             telemetry: self.telemetry_seconds,
@@ -265,6 +273,8 @@ impl Raw {
             cloud_metadata: self.cloud_metadata,
             cpu_budget_percent: self.cpu_budget_percent,
             memory_budget_mib: self.memory_budget_mib,
+            live_events: self.live_events,
+            live_group: live_group.transpose()?,
         };
         let resident = resident.checked().map_err(|(field, reason)| refuse(field, reason))?;
         Ok(Config {

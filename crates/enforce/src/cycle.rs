@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use xshield_firewall::{Firewall, FirewallError};
+use xshield_firewall::{Firewall, FirewallError, LiveGroup};
 use xshield_host::files::FileError;
 use xshield_host::linux::firewalld::Firewalld;
 use xshield_host::linux::identity::{Identity, IdentityError};
@@ -159,6 +159,7 @@ impl Cycle<'_> {
             told: Vec::new(),
             spool_losses: Losses::default(),
             before: Before::default(),
+            live: None,
         };
         run.outcome.problems = problems;
         run.begin();
@@ -200,6 +201,8 @@ pub(crate) struct Run<'a> {
     pub(crate) spool_losses: Losses,
     /// How things were when the run began.
     pub(crate) before: Before,
+    /// The log group that packets are handed to as they are denied.
+    pub(crate) live: Option<LiveGroup>,
 }
 
 impl Run<'_> {
@@ -207,6 +210,7 @@ impl Run<'_> {
     fn enforce(&mut self) -> Result<(), CycleError> {
         self.provision();
         let mut firewall = Firewall::open()?;
+        self.settle_live(&mut firewall);
         let mut holders = std::mem::take(&mut self.progress.holders);
         self.ports = sockets::listening_ports(&mut holders)?;
         self.progress.holders = holders;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use xshield_firewall::LiveGroup;
 use xshield_wire::control::{HostConfiguration, Usage};
 use xshield_wire::message::Report;
 
@@ -29,6 +30,20 @@ pub struct Errand {
     pub paths: RecordedPaths,
     /// The program's last lines of log, for diagnostics.
     pub recent_log: Vec<String>,
+    /// Who is told of denied packets and matches as they come.
+    pub live: Handing,
+}
+
+/// Who is handed packets as they are denied or match the threat list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Handing {
+    /// Nobody: no program stays to listen.
+    #[default]
+    Nobody,
+    /// Whoever was before.
+    AsBefore,
+    /// Who listens to this log group.
+    To(LiveGroup),
 }
 
 /// Whether a run asks the platform.

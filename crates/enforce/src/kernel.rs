@@ -1,6 +1,8 @@
 //! The kernel's part of the cycle: find damage, apply on trial, confirm, keep or take back, read back.
 
-use xshield_firewall::{Firewall, FirewallError, Generation, KernelState, Plan, Programmed, plan};
+use xshield_firewall::{
+    Firewall, FirewallError, Generation, KernelState, LiveGroup, Plan, Programmed, plan_with,
+};
 use xshield_host::linux::owners::CgroupMatching;
 use xshield_host::linux::resolver;
 use xshield_policy::{Facts, Owner, Ruleset, Unenforceable};
@@ -10,6 +12,7 @@ use xshield_wire::telemetry::DebugArea;
 
 use crate::client::Connection;
 use crate::cycle::{CycleError, Run};
+use crate::errand::Handing;
 use crate::gather;
 use crate::outcome::{Change, Contact, RunStatus};
 use crate::state::LastKnownGood;
@@ -32,11 +35,39 @@ pub(crate) enum Damage {
 pub(crate) struct Prepared {
     pub(crate) ruleset: Verified<Ruleset>,
     pub(crate) facts: Facts,
+    pub(crate) live: Option<LiveGroup>,
     pub(crate) plan: Plan,
     pub(crate) unenforceable: Vec<Unenforceable>,
 }
 
+impl Prepared {
+    /// What a reboot is to restore.
+    fn known_good(&self) -> LastKnownGood {
+        let Self { ruleset, facts, live, .. } = self;
+        LastKnownGood { ruleset: ruleset.clone(), facts: facts.clone(), live: *live }
+    }
+}
+
 impl Run<'_> {
+    /// Whom the rules are to hand packets to. A group that is new here is for a kernel that can.
+    pub(crate) fn settle_live(&mut self, firewall: &mut Firewall) {
+        let before = self.known_good.as_ref().and_then(|known| known.live);
+        self.live = match self.cycle.errand.live {
+            Handing::Nobody => None,
+            Handing::AsBefore => before,
+            Handing::To(group) if before == Some(group) => Some(group),
+            // A kernel that can't be asked about it enforces all the same.
+            Handing::To(group) if firewall.can_hand_over().unwrap_or(false) => Some(group),
+            Handing::To(_) => {
+                let text = "this kernel can't hand packets to a log group (nfnetlink_log, named \
+                            counters): denials and matches are told at heartbeats alone";
+                self.note("live-unavailable", text.to_owned());
+                None
+            }
+        };
+        self.outcome.live = self.live;
+    }
+
     /// Looks whether someone else changed our table since the last run. Free when the kernel's ruleset
     /// generation is the one of the last run.
     pub(crate) fn damage(&mut self, firewall: &mut Firewall) -> Result<Damage, CycleError> {
@@ -49,7 +80,7 @@ impl Run<'_> {
         if !by_cgroup && self.progress.generation.as_ref() == Some(&(boot.clone(), generation.0)) {
             return Ok(Damage::None);
         }
-        let expected = plan(&known.ruleset.bind(&known.facts).0, firewall.capabilities());
+        let expected = known.plan(firewall.capabilities());
         let differences = match firewall.state()? {
             KernelState::InForce(standing) if standing.digest == expected.digest() => {
                 let programmed = firewall.read_back()?;
@@ -80,7 +111,7 @@ impl Run<'_> {
         damage: Damage,
     ) -> Result<Damage, CycleError> {
         let (Damage::Found, Some(known)) = (damage, &self.known_good) else { return Ok(damage) };
-        let plan = plan(&known.ruleset.bind(&known.facts).0, firewall.capabilities());
+        let plan = known.plan(firewall.capabilities());
         firewall.apply_now(&plan)?;
         trace::line(DebugArea::Rules, || format!("plan {} was put back", plan.digest()));
         step("repaired");
@@ -104,9 +135,8 @@ impl Run<'_> {
         }
         known.facts.endpoints.extend(new);
         known.facts.endpoints.sort_unstable();
-        let plan = plan(&known.ruleset.bind(&known.facts).0, firewall.capabilities());
-        firewall.apply_now(&plan)?;
-        self.state.save_last_known_good(&known.ruleset, &known.facts)?;
+        firewall.apply_now(&known.plan(firewall.capabilities()))?;
+        self.state.save_last_known_good(&known)?;
         self.outcome.change = Change::Applied;
         self.known_good = Some(known);
         Ok(())
@@ -139,7 +169,10 @@ impl Run<'_> {
             )
         });
         if in_force && damage == Damage::None {
-            if same_ruleset && self.known_good.as_ref().map(|k| &k.facts) == Some(&prepared.facts) {
+            let known = self.known_good.as_ref();
+            let same_facts = known.map(|known| &known.facts) == Some(&prepared.facts);
+            let same_live = known.map(|known| known.live) == Some(prepared.live);
+            if same_ruleset && same_facts && same_live {
                 self.prepared = Some(prepared);
                 return Ok(());
             }
@@ -174,9 +207,10 @@ impl Run<'_> {
         let (facts, problems) = gather::facts(&ruleset, sources);
         self.outcome.problems.extend(problems);
         let (bound, mut unenforceable) = ruleset.bind(&facts);
-        let plan = plan(&bound, capabilities);
+        let live = self.live;
+        let plan = plan_with(&bound, capabilities, live);
         unenforceable.extend(plan.unenforceable.iter().cloned());
-        Prepared { ruleset, facts, plan, unenforceable }
+        Prepared { ruleset, facts, live, plan, unenforceable }
     }
 
     /// In force on trial; kept when the platform answers a new connection through the new rules.
@@ -185,15 +219,14 @@ impl Run<'_> {
         trace::line(DebugArea::Rules, || format!("plan {} is on trial", new.plan.digest()));
         step("tried");
         let failure = self.failure;
-        let old = self
-            .known_good
-            .replace(LastKnownGood { ruleset: new.ruleset.clone(), facts: new.facts.clone() });
+        let known = new.known_good();
+        let old = self.known_good.replace(known.clone());
         let problems_before = self.outcome.problems.len();
         self.check_in(Status::Enforcing, Connection::Fresh);
         step("confirmed");
         if self.outcome.platform == Contact::Reached {
             // Proven: from here on it is what a reboot restores, also when the next line is never run.
-            if let Err(error) = self.state.save_last_known_good(&new.ruleset, &new.facts) {
+            if let Err(error) = self.state.save_last_known_good(&known) {
                 firewall.revert(trial)?;
                 return Err(error.into());
             }
@@ -228,12 +261,10 @@ impl Run<'_> {
     }
 
     fn remember(&mut self, prepared: Prepared) -> Result<(), CycleError> {
-        self.state.save_last_known_good(&prepared.ruleset, &prepared.facts)?;
+        let known = prepared.known_good();
+        self.state.save_last_known_good(&known)?;
         self.progress.floor = self.progress.floor.max(prepared.ruleset.revision);
-        self.known_good = Some(LastKnownGood {
-            ruleset: prepared.ruleset.clone(),
-            facts: prepared.facts.clone(),
-        });
+        self.known_good = Some(known);
         self.prepared = Some(prepared);
         Ok(())
     }
@@ -259,7 +290,7 @@ impl Run<'_> {
     /// The kernel may hold something else than was sent; then that is said, and the next run repairs it.
     fn check_read_back(&mut self, firewall: &Firewall, programmed: &Programmed) {
         let Some(known) = &self.known_good else { return };
-        let expected = plan(&known.ruleset.bind(&known.facts).0, firewall.capabilities());
+        let expected = known.plan(firewall.capabilities());
         let differences: Vec<String> =
             programmed.differences(&expected).iter().map(ToString::to_string).collect();
         if !differences.is_empty() {
@@ -282,6 +313,6 @@ fn drift_text(differences: &[String]) -> String {
 /// When the kernel refuses.
 pub fn restore(known: &LastKnownGood) -> Result<(), FirewallError> {
     let mut firewall = Firewall::open()?;
-    let plan = plan(&known.ruleset.bind(&known.facts).0, firewall.capabilities());
+    let plan = known.plan(firewall.capabilities());
     firewall.apply_now(&plan)
 }

@@ -36,7 +36,7 @@ pub use outcome::{Outcome, RunStatus};
 pub use surroundings::Surroundings;
 
 // What a program around the cycle passes in and shows.
-pub use xshield_firewall::{FlowCount, FlowKind};
+pub use xshield_firewall::{FlowCount, FlowKind, LiveCounters, LiveGroup};
 pub use xshield_host::{files, lock};
 pub use xshield_policy::{Direction, Packet};
 pub use xshield_transport::{

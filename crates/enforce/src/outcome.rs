@@ -1,6 +1,7 @@
 //! What a run came to, for people, programs and the exit code.
 
 use serde::Serialize;
+use xshield_firewall::LiveGroup;
 use xshield_policy::Revision;
 use xshield_threat::ThreatMode;
 use xshield_wire::message::{InForce, Problem};
@@ -32,6 +33,9 @@ pub struct Outcome {
     pub waiting: usize,
     /// What became of the threat list.
     pub threat: ThreatOutcome,
+    /// The log group that denied packets are handed to, if any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub live: Option<LiveGroup>,
     /// What an operator should know.
     pub problems: Vec<Problem>,
     /// The kernel's ruleset generation when the policy was last read back.
@@ -158,6 +162,7 @@ impl Outcome {
             delivered: 0,
             waiting: 0,
             threat: ThreatOutcome::default(),
+            live: None,
             problems: Vec::new(),
             generation: None,
             heard: Heard::default(),

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use xshield_firewall::flows::Differ;
+use xshield_firewall::{Capabilities, LiveGroup, Plan, plan_with};
 use xshield_host::files::{self, Access, FileError};
 use xshield_host::linux::kernel_log::Cursor;
 use xshield_host::linux::resolver::Cache;
@@ -46,6 +47,8 @@ struct Enforced {
     asset: AssetId,
     envelope: String,
     facts: Facts,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    live: Option<LiveGroup>,
 }
 
 /// A verified last-known-good ruleset with the facts it was last bound with.
@@ -55,6 +58,16 @@ pub struct LastKnownGood {
     pub ruleset: Verified<Ruleset>,
     /// What the host knew then; used at boot, when nothing can be resolved yet.
     pub facts: Facts,
+    /// The log group that its denied packets were handed to, if any.
+    pub live: Option<LiveGroup>,
+}
+
+impl LastKnownGood {
+    /// What it puts into a kernel with these capabilities.
+    #[must_use]
+    pub fn plan(&self, capabilities: &Capabilities) -> Plan {
+        plan_with(&self.ruleset.bind(&self.facts).0, capabilities, self.live)
+    }
 }
 
 /// A session as it lies on disk.
@@ -191,7 +204,10 @@ impl StateDirectory {
             // No file at all: there never was a ruleset. The previous one is only for damage.
             let Some(stored) = read else { return Ok(None) };
             match verify(&stored, keys) {
-                Ok(ruleset) => return Ok(Some(LastKnownGood { ruleset, facts: stored.facts })),
+                Ok(ruleset) => {
+                    let Enforced { facts, live, .. } = stored;
+                    return Ok(Some(LastKnownGood { ruleset, facts, live }));
+                }
                 Err(error) => repaired.push(problem("state-damaged", &error)),
             }
         }
@@ -202,11 +218,8 @@ impl StateDirectory {
     ///
     /// # Errors
     /// When a file can't be written; the last-known-good ruleset is then still the old one.
-    pub fn save_last_known_good(
-        &self,
-        ruleset: &Verified<Ruleset>,
-        facts: &Facts,
-    ) -> Result<(), FileError> {
+    pub fn save_last_known_good(&self, known: &LastKnownGood) -> Result<(), FileError> {
+        let LastKnownGood { ruleset, facts, live } = known;
         let current = self.path("enforced");
         if let Ok(Some(sealed)) = files::read(&current)
             && files::unseal(&sealed).is_ok()
@@ -215,7 +228,8 @@ impl StateDirectory {
         }
         let envelope = String::from_utf8_lossy(ruleset.envelope()).into_owned();
         let asset = ruleset.asset.clone();
-        files::write_state(&current, &Enforced { asset, envelope, facts: facts.clone() })
+        let (facts, live) = (facts.clone(), *live);
+        files::write_state(&current, &Enforced { asset, envelope, facts, live })
     }
 
     /// The session of the last run; a damaged one counts as none and is named.

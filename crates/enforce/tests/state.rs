@@ -4,7 +4,7 @@
 
 use std::fs;
 
-use xshield_enforce::state::{Progress, StateDirectory};
+use xshield_enforce::state::{LastKnownGood, Progress, StateDirectory};
 use xshield_policy::{DirectionRules, Facts, Failsafe, Revision, Ruleset};
 use xshield_wire::envelope;
 use xshield_wire::keys::{PolicyKey, PolicyPublicKey};
@@ -31,6 +31,10 @@ fn ruleset(revision: u64) -> xshield_wire::Verified<Ruleset> {
     envelope::open(&sealed, &pinned(), &"a1".parse().unwrap(), Revision(0)).unwrap()
 }
 
+fn known(revision: u64) -> LastKnownGood {
+    LastKnownGood { ruleset: ruleset(revision), facts: Facts::default(), live: None }
+}
+
 fn revision_read(state: &StateDirectory) -> (Option<Revision>, usize) {
     let mut repaired = Vec::new();
     let known = state.last_known_good(&pinned(), &mut repaired).unwrap();
@@ -43,9 +47,9 @@ fn a_damaged_last_known_good_falls_back_to_the_one_before_and_says_so() {
     let root = directory.path().join("state");
     let state = StateDirectory::open(&root).unwrap();
     assert_eq!(revision_read(&state), (None, 0));
-    state.save_last_known_good(&ruleset(1), &Facts::default()).unwrap();
+    state.save_last_known_good(&known(1)).unwrap();
     assert_eq!(revision_read(&state), (Some(Revision(1)), 0));
-    state.save_last_known_good(&ruleset(2), &Facts::default()).unwrap();
+    state.save_last_known_good(&known(2)).unwrap();
     assert_eq!(revision_read(&state), (Some(Revision(2)), 0));
 
     let whole = fs::read(root.join("enforced")).unwrap();
@@ -67,7 +71,7 @@ fn a_damaged_last_known_good_falls_back_to_the_one_before_and_says_so() {
 fn a_ruleset_that_no_pinned_key_signed_is_not_used() {
     let directory = tempfile::tempdir().unwrap();
     let state = StateDirectory::open(directory.path()).unwrap();
-    state.save_last_known_good(&ruleset(1), &Facts::default()).unwrap();
+    state.save_last_known_good(&known(1)).unwrap();
     let other = [PolicyKey::from_seed([8; 32]).public()];
     let mut repaired = Vec::new();
     assert!(state.last_known_good(&other, &mut repaired).unwrap().is_none());
@@ -94,8 +98,8 @@ fn removal_takes_what_is_ours_and_nothing_else() {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path().join("state");
         let state = StateDirectory::open(&root).unwrap();
-        state.save_last_known_good(&ruleset(1), &Facts::default()).unwrap();
-        state.save_last_known_good(&ruleset(2), &Facts::default()).unwrap();
+        state.save_last_known_good(&known(1)).unwrap();
+        state.save_last_known_good(&known(2)).unwrap();
         state.save_progress(&Progress::default()).unwrap();
         for name in ["identity.key", "lock", "session.damaged"] {
             fs::write(root.join(name), "x").unwrap();

@@ -251,11 +251,25 @@ pub struct ActivePath {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LiveReport {
     /// One per flow key and moment.
-    pub events: Vec<FirewallEvent>,
+    pub events: Vec<LiveEvent>,
     /// One per flow key and moment.
     pub threats: Vec<ThreatMatch>,
     /// Packets of this span that are in neither list: a flood, or a queue that ran over.
     pub lost: u64,
+}
+
+/// A denial as it happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LiveEvent {
+    /// The flow.
+    #[serde(flatten)]
+    pub event: FirewallEvent,
+    /// The user of the local program, by name or number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The local service (systemd unit).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
 }
 
 /// What the host's program did or went through.

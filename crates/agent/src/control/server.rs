@@ -159,6 +159,7 @@ fn found<T: Serialize>(result: Result<T, verbs::VerbError>) -> Answer {
 fn status(agent: &Agent) -> Value {
     let host = agent.config(verbs::status);
     let settings = agent.settings();
+    let live = live(agent);
     let mut state = agent.state();
     let usage = state.meter.read();
     let last = state.last.as_ref().map(|last| {
@@ -180,11 +181,18 @@ fn status(agent: &Agent) -> Value {
         "heartbeat_seconds": settings.heartbeat.as_secs(),
         "next_cycle_seconds": state.due.saturating_duration_since(Instant::now()).as_secs(),
         "notification": state.polling,
+        "cycles": state.cycles,
         "usage": usage,
+        "live": live,
         "last_cycle": last,
         "host": host.as_ref().ok(),
         "error": host.as_ref().err().map(|error| chain(error)),
     })
+}
+
+fn live(agent: &Agent) -> Value {
+    let (standing, counts, untold) = agent.live.look();
+    json!({ "standing": standing, "counts": counts, "untold": untold })
 }
 
 fn telemetry(agent: &Agent) -> Value {

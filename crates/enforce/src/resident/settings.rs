@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use serde::Deserialize;
+use xshield_firewall::LiveGroup;
 use xshield_wire::control::{HostConfiguration, Switch};
 
 /// The keys of the configuration file, each `None` when it is not there.
@@ -22,6 +23,10 @@ pub struct Resident {
     pub cpu_budget_percent: Option<f64>,
     /// Resident memory.
     pub memory_budget_mib: Option<u64>,
+    /// Whether denials and matches are told as they happen.
+    pub live_events: Option<Switch>,
+    /// The log group that they are handed over in.
+    pub live_group: Option<LiveGroup>,
 }
 
 /// Whether something on the network is asked.
@@ -49,6 +54,8 @@ pub struct Settings {
     pub cpu_budget: u32,
     /// Resident memory, in KiB.
     pub memory_budget: u64,
+    /// The log group in which denials and matches are handed over as they happen; `None`: not at all.
+    pub live: Option<LiveGroup>,
 }
 
 const HEARTBEAT: RangeInclusive<u64> = 1..=86_400;
@@ -68,6 +75,7 @@ impl Default for Settings {
             cloud_metadata: Asking::Leave,
             cpu_budget: 100,
             memory_budget: 64 * 1024,
+            live: Some(LiveGroup::DEFAULT),
         }
     }
 }
@@ -109,6 +117,10 @@ impl Resident {
         let cpu = of_platform.cpu_budget.map(|cpu| within(u64::from(cpu), CPU) as u32);
         let memory = of_platform.memory_budget.map(|mib| within(u64::from(mib), MEMORY));
         let memory = self.memory_budget_mib.or(memory);
+        let live = match self.live_events.or(of_platform.live_events) {
+            Some(Switch::Off) => None,
+            Some(Switch::On) | None => Some(self.live_group.unwrap_or(LiveGroup::DEFAULT)),
+        };
         Settings {
             heartbeat: seconds(self.heartbeat, of_platform.heartbeat, HEARTBEAT, default.heartbeat),
             telemetry: seconds(self.telemetry, of_platform.telemetry, TELEMETRY, default.telemetry),
@@ -116,6 +128,7 @@ impl Resident {
             cloud_metadata: self.cloud_metadata.or(asking).unwrap_or(default.cloud_metadata),
             cpu_budget: percent.or(cpu).unwrap_or(default.cpu_budget),
             memory_budget: memory.map_or(default.memory_budget, |mib| mib * 1024),
+            live,
         }
     }
 }
@@ -144,6 +157,12 @@ mod tests {
         assert_eq!(both.heartbeat, Duration::from_secs(30));
         assert_eq!(both.telemetry, Duration::from_secs(10), "the nearest that is allowed");
         assert_eq!((both.cloud_metadata, both.cpu_budget), (Asking::Ask, 1_000));
+        assert_eq!(both.live, Some(LiveGroup::DEFAULT));
+        let off = HostConfiguration { live_events: Some(Switch::Off), ..platform };
+        assert_eq!(file.settings(Some(&off)).live, None);
+        let live_group = LiveGroup::new(5);
+        let on = Resident { live_events: Some(Switch::On), live_group, ..Resident::default() };
+        assert_eq!(on.settings(Some(&off)).live, live_group);
         assert_eq!(both.memory_budget, Settings::default().memory_budget);
         assert_eq!(file.settings(None).heartbeat, Duration::from_secs(30));
     }

@@ -72,20 +72,31 @@ pub(crate) fn recorded(flows: &[Delta], interval: Interval) -> Vec<Flow> {
 
 /// What the kernel logged, as matches: where it has no recorder.
 pub(crate) fn logged(lines: &[kernel_log::LoggedThreat], own: &[IpAddr]) -> Vec<Flow> {
-    let flows = lines.iter().map(|line| Flow {
-        action: line.action,
-        direction: line.direction,
-        source: line.source,
-        destination: line.destination,
-        protocol: line.protocol,
-        port: line.port,
-        packets: line.packets,
-        bytes: line.bytes,
-        seen: Interval { since: line.first_seen, until: line.last_seen },
-        from: EventSource::KernelLog,
-    });
     // The kernel has one log for all network namespaces.
+    let flows = lines.iter().map(|line| Flow::of(line, EventSource::KernelLog));
     flows.filter(|flow| reports::is_local(flow.ends().0, own)).collect()
+}
+
+/// What was handed over as it matched.
+pub(crate) fn live(lines: &[kernel_log::LoggedThreat]) -> Vec<Flow> {
+    lines.iter().map(|line| Flow::of(line, EventSource::Live)).collect()
+}
+
+impl Flow {
+    fn of(line: &kernel_log::LoggedThreat, from: EventSource) -> Self {
+        Self {
+            action: line.action,
+            direction: line.direction,
+            source: line.source,
+            destination: line.destination,
+            protocol: line.protocol,
+            port: line.port,
+            packets: line.packets,
+            bytes: line.bytes,
+            seen: Interval { since: line.first_seen, until: line.last_seen },
+            from,
+        }
+    }
 }
 
 impl Behind {

@@ -16,7 +16,7 @@ mod error;
 mod fetch;
 mod kernel;
 mod make;
-mod matches;
+pub(crate) mod matches;
 mod report;
 pub(crate) mod store;
 pub mod verbs;
@@ -179,7 +179,7 @@ impl Run<'_> {
                 BoundFailsafe::bare(self.client.endpoints(known), &resolvers)
             }
         };
-        Some(Posture { inbound, outbound, failsafe })
+        Some(Posture { inbound, outbound, failsafe, live: self.live })
     }
 
     fn threat_failed(&mut self, error: &ThreatFailure) {

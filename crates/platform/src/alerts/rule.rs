@@ -7,7 +7,7 @@ use xshield_policy::inventory::Asset;
 use xshield_threat::{Confidence, FeedId};
 use xshield_wire::threat::ThreatAction;
 
-use crate::store::threat_events::{Fresh, Novelty, ReadFrom, ViaProxy};
+use crate::store::threat_events::{Fresh, Novelty, ViaProxy};
 
 /// A week, in seconds: no window or interval is longer.
 const LONGEST: u32 = 7 * 24 * 3600;
@@ -232,7 +232,8 @@ impl AlertRule {
     /// Whether its condition may hold for this match; thresholds are counted elsewhere.
     fn is_met_by(&self, fresh: &Fresh) -> bool {
         match self.when {
-            Condition::AnyMatch | Condition::Threshold { .. } => true,
+            Condition::AnyMatch => fresh.novelty > Novelty::Told,
+            Condition::Threshold { .. } => true,
             Condition::FirstTime { scope: Scope::Asset } => fresh.novelty > Novelty::Known,
             Condition::FirstTime { scope: Scope::Platform } => {
                 fresh.novelty == Novelty::NewForPlatform
@@ -266,7 +267,7 @@ impl Condition {
     pub fn weight(self, fresh: &Fresh) -> u64 {
         match self {
             Self::Threshold { count: Counted::Packets, .. } => fresh.packets,
-            _ if fresh.flow.event.read_from == ReadFrom::Live => 0,
+            _ if fresh.packets == 0 => 0,
             _ => 1,
         }
     }

@@ -17,6 +17,13 @@ use super::session::failed;
 use super::terminal::{Output, Table, bad, cell, good, note, number, print, tame};
 use super::times::{Since, of_day, relative};
 
+/// Between two questions for more of a log.
+const LOG_STEP: Duration = Duration::from_secs(2);
+/// Between two questions for what happens: it is to be seen within a second.
+const LIVE_STEP: Duration = Duration::from_millis(250);
+/// Live events that one answer holds.
+const LIVE_AT_ONCE: usize = 200;
+
 /// Show what hosts' programs did: policy applied, tampered, repaired, restarted, reachable again.
 #[derive(Debug, Args)]
 pub(crate) struct AgentEventsCommand {
@@ -123,7 +130,7 @@ impl DebugLogCommand {
             }
             match (pieces.is_empty(), self.follow) {
                 (false, _) if !(ended && self.follow) => continue,
-                (_, true) if !ended => pause(),
+                (_, true) if !ended => pause(LOG_STEP),
                 _ => return Ok(()),
             }
         }
@@ -154,8 +161,8 @@ fn show_piece(piece: &LogPiece) -> Result<(), CliError> {
     clippy::disallowed_methods,
     reason = "the platform can't be waited on; it is asked in turn"
 )]
-fn pause() {
-    std::thread::sleep(Duration::from_secs(2));
+fn pause(time: Duration) {
+    std::thread::sleep(time);
 }
 
 /// Diagnostics that hosts collected (after: xshield command diagnostics).
@@ -256,7 +263,8 @@ fn get(client: &Client, which: &str, to: &std::path::Path) -> Result<(), CliErro
     Ok(())
 }
 
-/// Show denials as agents see them, until Ctrl-C. The exact counts follow in: xshield events.
+/// Show denials and matches as agents see them, until Ctrl-C. The exact counts follow in: xshield events
+/// and xshield threat events.
 #[derive(Debug, Args)]
 pub(crate) struct LiveCommand {
     #[command(flatten)]
@@ -292,15 +300,18 @@ impl LiveCommand {
                 Err(error) if after.is_some() && error.may_pass() => Value::Array(Vec::new()),
                 Err(error) => return Err(error),
             };
-            for event in view::<Vec<LiveEvent>>(action, &answer)? {
+            let events = view::<Vec<LiveEvent>>(action, &answer)?;
+            for event in &events {
                 after = Some(event.number);
-                print(&live_line(&event, self.output))?;
+                print(&live_line(event, self.output))?;
             }
             if self.once {
                 return Ok(());
             }
             after = after.or(Some(0));
-            pause();
+            if events.len() < LIVE_AT_ONCE {
+                pause(LIVE_STEP);
+            }
         }
     }
 }
@@ -310,15 +321,30 @@ fn live_line(live: &LiveEvent, output: Output) -> String {
         return live.event.to_string();
     }
     let event = &live.event;
+    let (day, asset) = (of_day(live.received_at), &live.asset);
+    if let Some(lost) = event["lost"].as_u64() {
+        return tame(&format!("{day} {asset} lost: {lost} more packets were not shown"));
+    }
     let text = |field: &str| match &event[field] {
         Value::String(text) => text.clone(),
         Value::Null => "-".to_owned(),
         other => other.to_string(),
     };
+    if event["remote"].is_string() {
+        let (action, direction, process) = (text("action"), text("direction"), text("process"));
+        let (local, remote) = (text("local"), text("remote"));
+        let way = match direction.as_str() {
+            "inbound" => format!("{remote} -> {local}"),
+            _ => format!("{local} -> {remote}"),
+        };
+        let (protocol, port, packets) = (text("protocol"), text("port"), text("packets"));
+        return tame(&format!(
+            "{day} {asset} malicious-{action} {direction} {protocol} {way} port {port} \
+             process {process} packets {packets}"
+        ));
+    }
     tame(&format!(
-        "{} {} {} {} {} {} -> {} port {} rule {} process {} packets {}",
-        of_day(live.received_at),
-        live.asset,
+        "{day} {asset} {} {} {} {} -> {} port {} rule {} process {} packets {}",
         text("kind"),
         text("direction"),
         text("protocol"),

@@ -1,10 +1,11 @@
 //! What host programs did, denials as they happen, and detailed logs: lists that only grow at one end
 //! and are bounded for each asset.
 
+use serde::{Deserialize, Serialize};
 use sqlx::{QueryBuilder, Row as _};
 use xshield_policy::{AssetId, Revision};
-use xshield_wire::message::FirewallEvent;
-use xshield_wire::telemetry::{AgentEvent, AgentEventKind, DebugLine, DebugLog, LogEnd};
+use xshield_wire::telemetry::{AgentEvent, AgentEventKind, DebugLine, DebugLog, LiveEvent, LogEnd};
+use xshield_wire::threat::ThreatMatch;
 
 use super::assets::unsigned;
 use super::events::bounded;
@@ -155,7 +156,7 @@ pub async fn list(
 pub async fn add_live(
     conn: &mut Conn,
     asset: &AssetId,
-    event: &FirewallEvent,
+    event: &Live,
     now: Timestamp,
 ) -> StoreResult<()> {
     sqlx::query("INSERT INTO live_event (asset_id, event, received_at) VALUES ($1, $2, $3)")
@@ -168,15 +169,30 @@ pub async fn add_live(
     Ok(())
 }
 
-/// A denial as it happened.
+/// What an agent tells of as it happens.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Live {
+    /// A denial.
+    Denial(LiveEvent),
+    /// Traffic with a listed peer.
+    Match(ThreatMatch),
+    /// Packets that it could not show.
+    Lost {
+        /// How many.
+        lost: u64,
+    },
+}
+
+/// A denial or match as it happened.
 #[derive(Debug, Clone)]
 pub struct StoredLiveEvent {
     /// Grows with every event that arrives.
     pub number: i64,
     /// The asset's name.
     pub asset: String,
-    /// The flow.
-    pub event: FirewallEvent,
+    /// What happened.
+    pub event: Live,
     /// When it arrived.
     pub received_at: Timestamp,
 }

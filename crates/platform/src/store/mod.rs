@@ -53,6 +53,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (2, "threat", include_str!("../../migrations/sqlite/0002_threat.sql")),
     (3, "threat events", include_str!("../../migrations/sqlite/0003_threat_events.sql")),
     (4, "agents", include_str!("../../migrations/sqlite/0004_agents.sql")),
+    (5, "live", include_str!("../../migrations/sqlite/0005_live.sql")),
 ];
 
 /// What the database could not do.

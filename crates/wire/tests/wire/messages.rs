@@ -412,8 +412,13 @@ fn version_1_telemetry_stays_readable() {
     check("report-paths", &report(ReportBody::Paths(span)));
     let ReportBody::Threats(ThreatReport { matches: threats, .. }) = threats() else { panic!() };
     let live = FirewallEvent { from: EventSource::Live, ..event() };
-    let live = LiveReport { events: vec![live], threats, lost: 90_000 };
+    let bare = LiveEvent { event: live, user: None, service: None };
+    let live = LiveReport { events: vec![bare.clone()], threats, lost: 90_000 };
     check("report-live", &report(ReportBody::Live(live)));
+    let (user, service) = (Some("www-data".to_owned()), Some("nginx.service".to_owned()));
+    let live = LiveEvent { user, service, ..bare };
+    let live = LiveReport { events: vec![live], threats: Vec::new(), lost: 0 };
+    check("report-live-attributed", &report(ReportBody::Live(live)));
     let event = |kind, text: &str| AgentEvent {
         at: NOW,
         kind,

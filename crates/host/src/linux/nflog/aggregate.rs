@@ -61,11 +61,23 @@ impl Drained {
 pub struct Aggregate {
     most_flows: usize,
     /// By what the rule wrote; `None` when it is not ours.
-    numbers: HashMap<Box<[u8]>, Option<usize>>,
+    numbers: HashMap<Box<[u8]>, Option<(usize, Seen)>>,
     headings: Vec<(Heading, Count)>,
     flows: HashMap<Key, Tally>,
     foreign: u64,
 }
+
+/// Who sent a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    /// Who opened the flow.
+    Opening,
+    /// The other side. Either way the flow's opener is its source.
+    Answering,
+}
+
+/// The word behind the heading of an answer.
+const ANSWER: &str = " answer";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Key {
@@ -101,11 +113,15 @@ impl Aggregate {
 
     /// Counts a packet seen at `now`.
     pub fn add(&mut self, packet: &Packet<'_>, now: UnixSeconds) {
-        let (Some(heading), Some(ends)) = (self.heading(packet.prefix), packet.ends()) else {
+        let (Some((heading, seen)), Some(ends)) = (self.heading(packet.prefix), packet.ends())
+        else {
             self.foreign += 1;
             return;
         };
-        let Ends { source, destination, protocol, source_port, port, length } = ends;
+        let Ends { source, destination, protocol, source_port, port, length } = match seen {
+            Seen::Opening => ends,
+            Seen::Answering => ends.turned(),
+        };
         let key = Key { heading, source, destination, protocol, port };
         let direction = self.headings[heading].0.direction();
         let room = self.flows.len() < self.most_flows;
@@ -180,17 +196,21 @@ impl Aggregate {
         Drained { flows, overflow, foreign: mem::take(&mut self.foreign) }
     }
 
-    fn heading(&mut self, prefix: &[u8]) -> Option<usize> {
+    fn heading(&mut self, prefix: &[u8]) -> Option<(usize, Seen)> {
         if let Some(number) = self.numbers.get(prefix) {
             return *number;
         }
         if self.numbers.len() >= MOST_HEADINGS {
             return None;
         }
-        let heading = std::str::from_utf8(prefix).ok().and_then(Heading::parse);
-        let number = heading.map(|heading| {
+        let text = std::str::from_utf8(prefix).ok();
+        let (text, seen) = match text.and_then(|text| text.trim_end().strip_suffix(ANSWER)) {
+            Some(heading) => (Some(heading), Seen::Answering),
+            None => (text, Seen::Opening),
+        };
+        let number = text.and_then(Heading::parse).map(|heading| {
             self.headings.push((heading, Count::default()));
-            self.headings.len() - 1
+            (self.headings.len() - 1, seen)
         });
         self.numbers.insert(prefix.into(), number);
         number
@@ -250,6 +270,19 @@ mod tests {
         assert_eq!(denied.flow.heading, heading);
         assert!(aggregate.is_empty());
         assert_eq!(aggregate.drain(), Drained::default());
+    }
+
+    #[test]
+    fn answers_belong_to_the_flow_that_they_answer() {
+        let mut aggregate = Aggregate::new(10);
+        let answer = b"xshield: THREAT out action=DROP answer ";
+        aggregate.add(&packet(answer, &tcp(1, 22, 200)), 1);
+        let drained = aggregate.drain();
+        let [live] = &drained.flows[..] else { panic!("{drained:?}") };
+        let ends = (live.flow.source.to_string(), live.source_port);
+        assert_eq!(ends, ("10.0.0.9".to_owned(), 200));
+        assert_eq!((live.flow.destination.to_string(), live.flow.port), ("10.0.0.1".into(), 22));
+        assert_eq!(live.flow.heading.direction(), Direction::Outbound);
     }
 
     #[test]

@@ -43,7 +43,7 @@ const NUMBERED: u16 = 1;
 /// header with some extension headers.
 const COPIED_BYTES: u32 = 128;
 /// The kernel collects packets for at most this long, in hundredths of a second.
-const COLLECT_CENTISECONDS: u32 = 20;
+const COLLECT_CENTISECONDS: u32 = 10;
 /// The kernel collects at most this many packets.
 const COLLECT_PACKETS: u32 = 500;
 /// Room for collected packets. The kernel takes it in one piece, which for more than 32 KiB often

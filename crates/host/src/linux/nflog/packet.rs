@@ -58,6 +58,19 @@ pub struct Ends {
     pub length: u32,
 }
 
+impl Ends {
+    /// The flow that this packet answers, as its opener's packets have it.
+    #[must_use]
+    pub(super) fn turned(self) -> Self {
+        let port = match self.protocol {
+            Protocol::Icmp => self.port,
+            _ => self.source_port,
+        };
+        let source_port = if self.protocol == Protocol::Icmp { 0 } else { self.port };
+        Self { source: self.destination, destination: self.source, source_port, port, ..self }
+    }
+}
+
 impl<'a> Packet<'a> {
     /// `None` for messages that are no packets.
     pub(super) fn read(message: &Message<'a>) -> Option<Self> {

@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use xshield_policy::AssetId;
-use xshield_wire::message::FirewallEvent;
 use xshield_wire::telemetry::{AgentEventKind, DebugLine, LogEnd};
 
 use super::assets::named;
@@ -20,7 +19,7 @@ use crate::clock::Timestamp;
 use crate::problem::{Answer, Problem};
 use crate::query::{BothOf, QueryOf, number};
 use crate::state::App;
-use crate::store::agent_events::{self, AgentEventFilter, StoredAgentEvent};
+use crate::store::agent_events::{self, AgentEventFilter, Live, StoredAgentEvent};
 use crate::store::audit::{self, Deed};
 use crate::store::commit;
 use crate::store::uploads::{self, Progress, Upload, UploadFilter};
@@ -135,7 +134,8 @@ struct LiveQuery {
     after: Option<i64>,
 }
 
-/// A denial as it happened; it is counted among the events.
+/// A denial or a match as it happened, or how many packets of such an agent could not show. None of it
+/// adds to a count: denials are counted among the events, matches among the threat events.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 struct LiveEvent {
     /// Pass it as `after` to get what came later.
@@ -144,10 +144,10 @@ struct LiveEvent {
     asset: String,
     received_at: Timestamp,
     #[schema(value_type = Object)]
-    event: FirewallEvent,
+    event: Live,
 }
 
-/// Denials as they happen, in the order of their arrival; for eyes: the counts are among the events
+/// Denials and matches as they happen, in the order of their arrival; for eyes: the counts are among the events
 #[utoipa::path(get, path = "/api/v1/live-events", tag = "agents", params(LiveQuery),
     responses((status = 200, body = Vec<LiveEvent>)))]
 async fn live(

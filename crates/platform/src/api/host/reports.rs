@@ -92,9 +92,7 @@ async fn store(
         }
         ReportBody::Threats(report) => intake::from_host(app, tx, asset, report, now).await,
         ReportBody::Live(report) => {
-            let events: Vec<_> =
-                report.events.into_iter().map(|event| bounded(event, latest)).collect();
-            telemetry::live(tx, asset, &events, now).await?;
+            telemetry::live(tx, asset, &report, latest, now).await?;
             intake::live(app, tx, asset, report.threats, now).await
         }
         ReportBody::Host(host) => telemetry::host(tx, asset, *host, latest, now).await,

@@ -2,15 +2,17 @@
 //! the platform is ready to keep.
 
 use xshield_policy::AssetId;
-use xshield_wire::message::{CommandKind, FirewallEvent};
+use xshield_wire::message::CommandKind;
 use xshield_wire::telemetry::{
-    AgentEvent, DebugLog, HostTelemetry, PathReport, SoftwareContents, SoftwarePackage,
-    SoftwareReport,
+    AgentEvent, DebugLog, HostTelemetry, LiveEvent, LiveReport, PathReport, SoftwareContents,
+    SoftwarePackage, SoftwareReport,
 };
+use xshield_wire::threat::ThreatMatch;
 
 use crate::clock::Timestamp;
 use crate::keys::new_id;
 use crate::state::App;
+use crate::store::agent_events::Live;
 use crate::store::commands::{self, Job};
 use crate::store::telemetry::SoftwareTaken;
 use crate::store::{Doing as _, StoreResult, Tx, agent_events, paths, telemetry};
@@ -145,13 +147,38 @@ pub(super) async fn paths(
 pub(super) async fn live(
     tx: &mut Tx,
     asset: &AssetId,
-    events: &[FirewallEvent],
+    report: &LiveReport,
+    latest: Timestamp,
     now: Timestamp,
 ) -> StoreResult<()> {
-    for event in events.iter().take(MAX_LIVE) {
-        agent_events::add_live(tx, asset, event, now).await?;
+    let denials = report.events.iter().cloned().map(Live::Denial);
+    let matches = report.threats.iter().cloned().map(Live::Match);
+    let shown = denials.chain(matches).map(|event| event.bounded(latest));
+    let lost = (report.lost > 0).then_some(Live::Lost { lost: report.lost });
+    for event in shown.take(MAX_LIVE).chain(lost) {
+        agent_events::add_live(tx, asset, &event, now).await?;
     }
     agent_events::trim(tx, asset).await
+}
+
+impl Live {
+    /// With times that the platform believes, and short texts.
+    fn bounded(mut self, latest: Timestamp) -> Self {
+        let (first, last, texts) = match &mut self {
+            Self::Denial(LiveEvent { event, user, service }) => {
+                (&mut event.first_seen, &mut event.last_seen, [&mut event.process, user, service])
+            }
+            Self::Match(found) => {
+                let ThreatMatch { first_seen, last_seen, process, service, .. } = found;
+                (first_seen, last_seen, [process, service, &mut None])
+            }
+            Self::Lost { .. } => return self,
+        };
+        *last = (*last).min(latest.unix());
+        *first = (*first).min(*last);
+        texts.into_iter().for_each(cut_some);
+        self
+    }
 }
 
 pub(super) async fn agent(

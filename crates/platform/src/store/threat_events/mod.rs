@@ -64,21 +64,30 @@ pub async fn add(
     event: &ThreatEvent,
     now: Timestamp,
 ) -> StoreResult<Novelty> {
+    let before = adopted(conn, asset, event).await?;
+    let (process, service) = match &before {
+        Some(row) => row.names(event),
+        None => own_names(event),
+    };
     let key = address_key(event.remote);
     let names: String =
         event.intelligence.feeds.iter().map(|of| format!(" {} ", of.feed)).collect();
     let row = sqlx::query(
         "INSERT INTO threat_event (asset_id, action, direction, remote, remote_key, local, \
          protocol, port, process, service, via, rule, policy, request, read_from, revision, feeds, \
-         feed_names, entry, confidence, packets, bytes, batches, first_seen, last_seen) \
+         feed_names, entry, confidence, packets, bytes, batches, first_seen, last_seen, live_at) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, \
-         $19, $20, $21, $22, 1, $23, $24) \
+         $19, $20, $21, $22, 1, $23, $24, $25) \
          ON CONFLICT (asset_id, action, direction, remote, local, protocol, port, process, service, \
          via) DO UPDATE SET \
          packets = threat_event.packets + excluded.packets, \
          bytes = threat_event.bytes + excluded.bytes, \
          batches = threat_event.batches + 1, \
          rule = excluded.rule, policy = excluded.policy, \
+         read_from = CASE WHEN threat_event.read_from = 'live' THEN excluded.read_from \
+             ELSE threat_event.read_from END, \
+         live_at = CASE WHEN excluded.live_at > threat_event.live_at \
+             THEN excluded.live_at ELSE threat_event.live_at END, \
          request = CASE WHEN excluded.request = '' THEN threat_event.request \
              ELSE excluded.request END, \
          revision = CASE WHEN excluded.revision > threat_event.revision \
@@ -105,8 +114,8 @@ pub async fn add(
     .bind(event.local.map(|local| local.to_string()).unwrap_or_default())
     .bind(to_json(&event.protocol)?)
     .bind(i64::from(event.port))
-    .bind(event.process.as_deref().unwrap_or(""))
-    .bind(event.service.as_deref().unwrap_or(""))
+    .bind(process)
+    .bind(service)
     .bind(event.via.map(|via| via.to_string()).unwrap_or_default())
     .bind(event.rule.as_deref().unwrap_or(""))
     .bind(event.policy.as_ref().map(word).transpose()?.unwrap_or_default())
@@ -121,12 +130,14 @@ pub async fn add(
     .bind(bounded(event.bytes))
     .bind(event.first_seen.0)
     .bind(event.last_seen.0)
+    .bind(if is_live(event) { event.last_seen.0 } else { 0 })
     .fetch_one(&mut *conn)
     .await
     .doing("store a threat event")?;
     let id: i64 = row.get("id");
     let novelty = match row.get::<i64, _>("batches") {
         1 => novelty(conn, id, asset, key).await?,
+        _ if before.is_some_and(|row| row.was_told(event)) => Novelty::Told,
         _ => Novelty::Known,
     };
     sqlx::query(
@@ -140,6 +151,97 @@ pub async fn add(
     .await
     .doing("put a threat event before the alert rules")?;
     Ok(novelty)
+}
+
+/// A flow that an agent tells of as it happens, again within so many seconds, is the same traffic.
+const GOES_ON: i64 = 300;
+/// What an agent counts is told so many seconds after it was read, at the latest.
+const TOLD_LATE: i64 = 60;
+
+fn is_live(event: &ThreatEvent) -> bool {
+    event.read_from == ReadFrom::Live
+}
+
+fn own_names(event: &ThreatEvent) -> (String, String) {
+    (event.process.clone().unwrap_or_default(), event.service.clone().unwrap_or_default())
+}
+
+/// A stored flow of which an agent tells twice: as it happens, and counted. Of the two, one may know the
+/// program and the other not.
+struct Adopted {
+    process: String,
+    service: String,
+    live_at: i64,
+}
+
+impl Adopted {
+    fn names(&self, event: &ThreatEvent) -> (String, String) {
+        let (process, service) = own_names(event);
+        let known = if self.process.is_empty() { process } else { self.process.clone() };
+        let serves = if self.service.is_empty() { service } else { self.service.clone() };
+        (known, serves)
+    }
+
+    /// Whether the agent has told of this traffic as it happened.
+    fn was_told(&self, event: &ThreatEvent) -> bool {
+        let Timestamp(from) = event.first_seen;
+        let Timestamp(until) = event.last_seen;
+        match event.read_from {
+            ReadFrom::Live => until - self.live_at <= GOES_ON,
+            _ => self.live_at >= from && self.live_at <= until + TOLD_LATE,
+        }
+    }
+}
+
+/// The stored flow that `event` belongs to though it may name the program otherwise; the names that were
+/// missing there are filled in. Only where one of the two was told as it happened.
+async fn adopted(
+    conn: &mut Conn,
+    asset: &AssetId,
+    event: &ThreatEvent,
+) -> StoreResult<Option<Adopted>> {
+    if event.via.is_some() {
+        return Ok(None);
+    }
+    let (process, service) = own_names(event);
+    let row = sqlx::query(
+        "SELECT id, process, service, live_at FROM threat_event WHERE asset_id = $1 \
+         AND action = $2 AND direction = $3 AND remote = $4 AND local = $5 AND protocol = $6 \
+         AND port = $7 AND via = '' AND (process = $8 OR process = '' OR $8 = '') \
+         AND (live_at > 0 OR $9 = 1) \
+         ORDER BY CASE WHEN process = $8 AND service = $10 THEN 0 ELSE 1 END, last_seen DESC LIMIT 1",
+    )
+    .bind(asset.as_str())
+    .bind(word(&event.action)?)
+    .bind(word(&event.direction)?)
+    .bind(event.remote.to_string())
+    .bind(event.local.map(|local| local.to_string()).unwrap_or_default())
+    .bind(to_json(&event.protocol)?)
+    .bind(i64::from(event.port))
+    .bind(&process)
+    .bind(i64::from(is_live(event)))
+    .bind(&service)
+    .fetch_optional(&mut *conn)
+    .await
+    .doing("look for a threat event that was told before")?;
+    let Some(row) = row else { return Ok(None) };
+    let found = Adopted {
+        process: row.get("process"),
+        service: row.get("service"),
+        live_at: row.get("live_at"),
+    };
+    let (process, service) = found.names(event);
+    if (&process, &service) != (&found.process, &found.service) {
+        // A row with these very names would have been found first.
+        sqlx::query("UPDATE threat_event SET process = $1, service = $2 WHERE id = $3")
+            .bind(&process)
+            .bind(&service)
+            .bind(row.get::<i64, _>("id"))
+            .execute(conn)
+            .await
+            .doing("name the program of a threat event")?;
+    }
+    Ok(Some(found))
 }
 
 /// Whether the asset, or any, has another flow with this peer.

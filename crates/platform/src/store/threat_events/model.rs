@@ -127,10 +127,12 @@ pub struct StoredThreatEvent {
     pub batches: u64,
 }
 
-/// Whether an address was met before.
+/// Whether a match, or its address, was met before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Novelty {
+    /// The asset's agent told of this very traffic before: as it happened.
+    Told,
     /// The asset met it before.
     Known,
     /// The asset had not met it, another one had.

@@ -1,0 +1,177 @@
+//! The thread that hears packets and folds them into flows.
+
+use std::time::{Duration, Instant};
+
+use xshield_enforce::resident::host::nflog::{Aggregate, Drained, Listener};
+use xshield_enforce::state::chain;
+use xshield_enforce::{LiveCounters, LiveGroup};
+
+use super::account::Account;
+use super::{Batch, MOST_FLOWS, Standing};
+use crate::agent::{Agent, Wake};
+
+/// How soon after a first packet it is told.
+const FIRST: Duration = Duration::from_millis(100);
+/// How often is told while more come.
+const STEP: Duration = Duration::from_millis(400);
+/// How long is waited for packets when none come.
+const QUIET: Duration = Duration::from_secs(2);
+/// How often the kernel's counter is read when none come: they may all be lost.
+const LOOK: Duration = Duration::from_secs(10);
+/// How long to wait before trying again what failed.
+const AGAIN: Duration = Duration::from_secs(60);
+/// How soon it is noticed that live events are switched on.
+const NOTICE: Duration = Duration::from_secs(2);
+/// Readings that empty the socket; in a flood it may never be empty.
+const MOST_READINGS: usize = 64;
+
+/// Hears packets until the agent comes to an end.
+pub fn run(agent: &Agent) {
+    while !agent.is_stopping() {
+        let Some(group) = agent.settings().live else {
+            stand(agent, Standing::Off);
+            agent.rest(NOTICE);
+            continue;
+        };
+        if let Err(reason) = hold(agent, group) {
+            agent.log.warn(&format!("live events are not told: {reason}"));
+            stand(agent, Standing::Failed { reason });
+            rest_unless_configured(agent);
+        }
+    }
+}
+
+/// Waits before the next try; another configuration is tried at once.
+fn rest_unless_configured(agent: &Agent) {
+    let (configured, began) = (agent.state().configured, Instant::now());
+    let same = || agent.state().configured == configured && !agent.is_stopping();
+    while same() && began.elapsed() < AGAIN {
+        agent.rest(NOTICE);
+    }
+}
+
+/// The rules follow with a cycle; the first one is about to begin anyway.
+fn stand(agent: &Agent, standing: Standing) {
+    if agent.live.stand(standing) && agent.has_begun() {
+        agent.wake(Wake::Reconfigured);
+    }
+}
+
+/// Holds the group until it is another one, or none.
+fn hold(agent: &Agent, group: LiveGroup) -> Result<(), String> {
+    // In this order: a packet between the two is counted as lost rather than not at all.
+    let mut counters = LiveCounters::open().map_err(|error| chain(&error))?;
+    let mut account = Account::default();
+    let open = || Listener::open(&[group.number()]).map_err(|error| chain(&error));
+    let mut listener = Some(open()?);
+    loop {
+        let standing = match listener {
+            Some(_) => Standing::Listening { group },
+            None => Standing::Resting { group },
+        };
+        stand(agent, standing);
+        let ear = Ear { agent, group, counters: &mut counters, account: &mut account };
+        match &mut listener {
+            Some(listener) => ear.listen(listener)?,
+            None => ear.rest(),
+        }
+        if agent.is_stopping() || agent.settings().live != Some(group) {
+            return Ok(());
+        }
+        listener = match agent.state().throttled {
+            true => None,
+            false => Some(listener.map_or_else(open, Ok)?),
+        };
+    }
+}
+
+struct Ear<'a> {
+    agent: &'a Agent,
+    group: LiveGroup,
+    counters: &'a mut LiveCounters,
+    account: &'a mut Account,
+}
+
+impl Ear<'_> {
+    fn goes_on(&self) -> bool {
+        !self.agent.is_stopping() && self.agent.settings().live == Some(self.group)
+    }
+
+    /// Hears and hands on until something else is wanted.
+    fn listen(mut self, listener: &mut Listener) -> Result<(), String> {
+        let mut aggregate = Aggregate::new(MOST_FLOWS);
+        let mut due = Instant::now() + STEP;
+        let mut looked = Instant::now();
+        loop {
+            let busy = !aggregate.is_empty() || !self.account.is_settled();
+            let wait = if busy { due.saturating_duration_since(Instant::now()) } else { QUIET };
+            let now = self.agent.surroundings.now();
+            let read = listener.read(&mut aggregate, wait, now).map_err(|error| chain(&error))?;
+            if !busy && read.packets > 0 {
+                due = due.max(Instant::now() + FIRST);
+                continue;
+            }
+            if (busy && Instant::now() >= due) || looked.elapsed() >= LOOK {
+                self.step(listener, &mut aggregate)?;
+                looked = Instant::now();
+                due = looked + STEP;
+            }
+            if !self.goes_on() || self.agent.state().throttled {
+                return self.step(listener, &mut aggregate);
+            }
+        }
+    }
+
+    /// Hands on what was heard since the last step.
+    fn step(&mut self, listener: &mut Listener, aggregate: &mut Aggregate) -> Result<(), String> {
+        let now = self.agent.surroundings.now();
+        let mut emptied = false;
+        for _ in 0..MOST_READINGS {
+            let read = listener.read(aggregate, Duration::ZERO, now);
+            let read = read.map_err(|error| chain(&error))?;
+            if read.packets == 0 && read.overruns == 0 {
+                emptied = true;
+                break;
+            }
+        }
+        let room = self.agent.live.has_room();
+        let Drained { flows, overflow, .. } = match room {
+            true => aggregate.drain(),
+            false => Drained::default(),
+        };
+        let overflow: u64 = overflow.iter().map(|(_, count)| count.packets).sum();
+        let heard = flows.iter().map(|live| live.flow.packets).sum::<u64>() + overflow;
+        self.account.hear(heard);
+        // What still waits in the socket or here is on its way.
+        let missed = if emptied && room { self.missed() } else { 0 };
+        self.look();
+        let batch = Batch { flows, lost: overflow + missed };
+        if !batch.flows.is_empty() || batch.lost > 0 {
+            self.agent.live.put(batch);
+        }
+        Ok(())
+    }
+
+    /// Over the budget: packets are counted, and nothing else.
+    fn rest(mut self) {
+        while self.goes_on() && self.agent.state().throttled {
+            self.look();
+            self.agent.rest(QUIET);
+            let lost = self.missed();
+            if lost > 0 {
+                self.agent.live.put(Batch { flows: Vec::new(), lost });
+            }
+        }
+    }
+
+    fn missed(&mut self) -> u64 {
+        self.account.newly_lost(Instant::now())
+    }
+
+    fn look(&mut self) {
+        match self.counters.read() {
+            Ok(total) => self.account.offer(total, Instant::now()),
+            Err(error) => self.agent.log.debug(&chain(&error)),
+        }
+    }
+}

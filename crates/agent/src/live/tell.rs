@@ -1,0 +1,195 @@
+//! The thread that says whose the flows are and tells the platform.
+
+use std::time::{Duration, Instant};
+
+use xshield_enforce::resident::live::{Described, Describer, Teller};
+use xshield_enforce::state::{StateDirectory, chain};
+use xshield_enforce::telemetry::LiveReport;
+use xshield_enforce::{Report, ReportBody};
+
+use super::Batch;
+use crate::agent::Agent;
+
+/// How long is waited for something to tell.
+const WAIT: Duration = Duration::from_secs(2);
+/// How long what happened is worth being shown. Later, only its count is told.
+const SHOWN_FOR: Duration = Duration::from_secs(5);
+/// How long a report waits for the names of programs.
+const ATTRIBUTION: Duration = Duration::from_millis(300);
+/// Between two tries.
+const AGAIN: Duration = Duration::from_secs(1);
+/// Between two tries when the platform is out of reach, or does not take such reports.
+const RARELY: Duration = Duration::from_secs(15);
+
+/// Tells the platform until the agent comes to an end.
+pub fn run(agent: &Agent) {
+    let mut mouth = Mouth { agent, tools: None, pending: None, lost: 0, not_before: None };
+    while !agent.is_stopping() {
+        mouth.step();
+    }
+}
+
+struct Mouth<'a> {
+    agent: &'a Agent,
+    /// And the configuration they were made with.
+    tools: Option<(u64, Describer, Teller)>,
+    /// What was tried and may or may not have arrived.
+    pending: Option<Pending>,
+    /// Packets that are lost and not told yet.
+    lost: u64,
+    not_before: Option<Instant>,
+}
+
+/// A report on its way.
+struct Pending {
+    report: Report,
+    /// Packets that it shows.
+    shown: u64,
+    /// Packets that it says are lost.
+    lost: u64,
+    since: Instant,
+}
+
+impl Pending {
+    /// Takes the flows out and counts their packets as lost. The batch id stays: if the platform has
+    /// taken the flows after all, it takes no other report with that id.
+    fn grow_old(&mut self) {
+        self.lost += std::mem::take(&mut self.shown);
+        let (events, threats) = (Vec::new(), Vec::new());
+        self.report.body = ReportBody::Live(LiveReport { events, threats, lost: self.lost });
+    }
+}
+
+impl Mouth<'_> {
+    fn step(&mut self) {
+        let now = Instant::now();
+        let resting = self.not_before.map_or(Duration::ZERO, |then| then - now.min(then));
+        let idle = self.pending.is_none() && self.lost == 0;
+        let wait = if idle { WAIT } else { resting.min(WAIT) };
+        let batch = self.agent.live.take(wait);
+        let may_try = self.not_before.is_none_or(|then| Instant::now() >= then);
+        if self.pending.is_some() || !may_try {
+            // One report at most may be in doubt: what comes meanwhile is not kept.
+            self.lose(batch.map_or(0, |batch| batch.packets() + batch.lost));
+        } else if batch.is_some() || self.lost > 0 {
+            self.make(batch.unwrap_or_default());
+        }
+        if may_try && self.pending.is_some() {
+            self.send();
+        }
+    }
+
+    fn lose(&mut self, packets: u64) {
+        self.lost += packets;
+        self.agent.live.inner().counts.lost += packets;
+    }
+
+    /// Makes a report of a batch.
+    fn make(&mut self, batch: Batch) {
+        let shown = batch.packets();
+        if let Err(reason) = self.tool() {
+            self.untold(reason);
+            self.lose(shown + batch.lost);
+            return self.rest(RARELY);
+        }
+        self.lose(batch.lost);
+        let revision = self.list_revision();
+        let agent = self.agent;
+        let described = match &mut self.tools {
+            Some((_, describer, _)) => {
+                if let Some(then) = describer.look(&batch.flows) {
+                    agent.rest(then.saturating_duration_since(Instant::now()).min(ATTRIBUTION));
+                    let _ = describer.look(&batch.flows);
+                }
+                describer.describe(batch.flows, revision)
+            }
+            None => Described::default(),
+        };
+        let lost = std::mem::take(&mut self.lost);
+        let Described { events, threats } = described;
+        let body = ReportBody::Live(LiveReport { events, threats, lost });
+        let surroundings = &self.agent.surroundings;
+        let report = Report::new(surroundings.random(), surroundings.now(), body);
+        self.pending = Some(Pending { report, shown, lost, since: Instant::now() });
+    }
+
+    fn send(&mut self) {
+        let Some(mut pending) = self.pending.take() else { return };
+        if pending.since.elapsed() >= SHOWN_FOR && pending.shown > 0 {
+            self.agent.live.inner().counts.lost += pending.shown;
+            pending.grow_old();
+        }
+        let route = self.agent.route();
+        let told = match self.tool() {
+            Ok(teller) => teller.tell(&pending.report, route.as_ref()),
+            Err(reason) => {
+                self.untold(reason);
+                self.pending = Some(pending);
+                return self.rest(RARELY);
+            }
+        };
+        match told {
+            Ok(()) => {
+                let mut inner = self.agent.live.inner();
+                inner.counts.shown += pending.shown;
+                inner.counts.reports += 1;
+                inner.untold = None;
+                self.not_before = None;
+            }
+            Err(error) => {
+                self.untold(chain(&error));
+                let old = pending.shown == 0;
+                self.rest(if old || error.is_final() { RARELY } else { AGAIN });
+                match error {
+                    // It never will take it: what it shows is lost, and is told with a later one.
+                    error if error.is_final() => {
+                        self.lost += pending.lost;
+                        self.lose(pending.shown);
+                    }
+                    _ => self.pending = Some(pending),
+                }
+            }
+        }
+    }
+
+    fn rest(&mut self, time: Duration) {
+        self.not_before = Some(Instant::now() + time);
+    }
+
+    fn untold(&self, reason: String) {
+        let mut inner = self.agent.live.inner();
+        if inner.untold.as_ref() != Some(&reason) {
+            self.agent.log.debug(&format!("live events are not told: {reason}"));
+            inner.untold = Some(reason);
+        }
+    }
+
+    /// What tells, made with the configuration in use.
+    fn tool(&mut self) -> Result<&mut Teller, String> {
+        let configured = self.agent.state().configured;
+        let current = self.tools.take().filter(|(made_for, ..)| *made_for == configured);
+        let tools = match current {
+            Some(tools) => tools,
+            None => self.new_tools(configured)?,
+        };
+        Ok(&mut self.tools.insert(tools).2)
+    }
+
+    fn new_tools(&self, configured: u64) -> Result<(u64, Describer, Teller), String> {
+        let loaded = self.agent.loaded();
+        let state = StateDirectory::open(&loaded.config.state_directory);
+        let state = state.map_err(|error| chain(&error))?;
+        let (program, surroundings) = (&self.agent.program, self.agent.surroundings.clone());
+        let teller = Teller::new(&loaded.config, program, state.clone(), surroundings);
+        let teller = teller.map_err(|error| chain(&error))?;
+        Ok((configured, Describer::new(&loaded.config, state), teller))
+    }
+
+    /// Of the threat list in force.
+    fn list_revision(&self) -> u64 {
+        let state = self.agent.state();
+        let outcome = state.last.as_ref().and_then(|last| last.result.as_ref().ok());
+        let list = outcome.and_then(|outcome| outcome.threat.list.as_ref());
+        list.map_or(0, |list| list.revision)
+    }
+}

@@ -1,0 +1,335 @@
+//! What agents tell as it happens: denials and matches, long before the next heartbeat, and each packet
+//! shown or counted as lost. The recorder's counts stay the ones that count.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+use xshield_lab::kernel::Kernel;
+use xshield_lab::privilege::in_lab;
+use xshield_lab::probe::Outcome;
+use xshield_lab::shop::Shop;
+use xshield_lab::stranger::{self, Feed, V4, reach};
+use xshield_lab::{Running, agent, wait};
+
+/// Far shorter than a heartbeat: within it, only what is told as it happens arrives.
+const SOON: Duration = Duration::from_secs(60);
+const RARE_HEARTBEAT: &str = "heartbeat-seconds: 3600";
+/// A port that nothing serves and no rule opens.
+const CLOSED: u16 = 9009;
+
+/// A shop in which one host runs an agent.
+struct Scene {
+    shop: Shop,
+    host: &'static str,
+}
+
+impl Scene {
+    /// With lines for the agent's configuration. Nothing is enforced yet.
+    fn set(host: &'static str, more: &str) -> Result<(Self, Running)> {
+        let mut shop = Shop::start()?;
+        stranger::add(&mut shop.lab)?;
+        // The others are assets as well, so that they have tags: Spark registers them, and rests.
+        shop.register()?;
+        let configuration = shop.platform.host_configuration(&shop.lab)?;
+        let there = shop.lab.host(host)?;
+        agent::register(&shop.lab, there, &configuration, &format!("{RARE_HEARTBEAT}\n{more}"))?;
+        let running = agent::start(&shop.lab, there)?;
+        let scene = Self { shop, host };
+        scene.count_arrivals()?;
+        Ok((scene, running))
+    }
+
+    /// Commits the shop's policy and waits until the agent enforces it.
+    fn enforce(&self) -> Result<()> {
+        self.shop.commit()?;
+        wait::until("the agent enforces", SOON, || {
+            Ok(agent::revision(&self.shop.lab, self.there()?)?.map(drop))
+        })
+    }
+
+    fn there(&self) -> Result<&xshield_lab::Host> {
+        self.shop.lab.host(self.host)
+    }
+
+    fn status(&self) -> Result<Value> {
+        agent::status(&self.shop.lab, self.there()?)
+    }
+
+    /// Waits until the rules hand packets over to the agent.
+    fn listens(&self) -> Result<()> {
+        wait::until("the rules hand packets to the agent", SOON, || {
+            let status = self.status()?;
+            let listening = status["live"]["standing"]["state"] == "listening";
+            Ok((listening && self.logs_to_a_group()?).then_some(()))
+        })
+    }
+
+    fn logs_to_a_group(&self) -> Result<bool> {
+        let kernel = Kernel::read(self.there()?)?;
+        let found = kernel.of_kind("rule").any(|rule| rule.to_string().contains("\"group\""));
+        Ok(found)
+    }
+
+    /// Counts what arrives at the closed port before any of our tables sees it.
+    fn count_arrivals(&self) -> Result<()> {
+        let table = format!(
+            "table inet count {{
+                counter arrived {{ }}
+                chain arrival {{
+                    type filter hook prerouting priority -300;
+                    udp dport {CLOSED} counter name arrived
+                }}
+            }}"
+        );
+        self.there()?.run("nft", [table]).map(drop)
+    }
+
+    fn arrived(&self) -> Result<u64> {
+        let list = ["-j", "list", "counter", "inet", "count", "arrived"];
+        let listed: Value = serde_json::from_str(&self.there()?.run("nft", list)?)?;
+        let items = listed["nftables"].as_array().context("nft lists nothing")?;
+        let counter = items.iter().find_map(|item| item.get("counter")).context("no counter")?;
+        counter["packets"].as_u64().context("no count")
+    }
+
+    /// Sends datagrams to the closed port, from one socket and as fast as they go.
+    fn send(&self, from: &str, datagrams: u32) -> Result<()> {
+        let to = self.there()?.v4();
+        let script = format!(
+            "use IO::Socket::INET;
+             my $s = IO::Socket::INET->new(PeerAddr => '{to}', PeerPort => {CLOSED}, Proto => 'udp');
+             $s->send('x') for 1..{datagrams};"
+        );
+        self.shop.lab.host(from)?.run("perl", ["-e", &script]).map(drop)
+    }
+
+    /// What `xshield live` shows of the host.
+    fn live(&self) -> Result<Vec<Value>> {
+        let show = ["live", "--once", "--json", "--asset", self.host];
+        let text = self.shop.platform.cli(&self.shop.lab, &show)?;
+        text.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
+    }
+
+    /// Packets to the closed port that were shown, and packets that were told as lost.
+    fn shown_and_lost(&self) -> Result<(u64, u64)> {
+        let live = self.live()?;
+        let of_port = live.iter().filter(|event| event["port"] == CLOSED);
+        let lost = live.iter().filter_map(|event| event["lost"].as_u64()).sum();
+        Ok((packets(of_port), lost))
+    }
+
+    /// Runs a whole cycle, and returns what the platform has counted at the closed port.
+    fn recorded(&self) -> Result<u64> {
+        // One may have been under way.
+        for _ in 0..2 {
+            let before = self.status()?["cycles"].as_u64();
+            agent::command(&self.shop.lab, self.there()?, &["run"])?;
+            wait::until("a cycle has ended", SOON, || {
+                Ok((self.status()?["cycles"].as_u64() > before).then_some(()))
+            })?;
+        }
+        let port = CLOSED.to_string();
+        let list = ["events", "--asset", self.host, "--kind", "denied", "--port", &port];
+        Ok(packets(items(&self.shop.platform.json(&self.shop.lab, &list)?)?.iter()))
+    }
+
+    fn cli(&self, arguments: &[&str]) -> Result<()> {
+        self.shop.platform.cli(&self.shop.lab, arguments).map(drop)
+    }
+}
+
+fn items(listed: &Value) -> Result<&Vec<Value>> {
+    listed["items"].as_array().or(listed.as_array()).context("a list")
+}
+
+fn packets<'a>(events: impl Iterator<Item = &'a Value>) -> u64 {
+    events.filter_map(|event| event["packets"].as_u64()).sum()
+}
+
+#[test]
+fn a_denial_is_seen_at_once_with_its_process_and_counted_once() -> Result<()> {
+    in_lab("a_denial_is_seen_at_once_with_its_process_and_counted_once", || {
+        let (scene, mut running) = Scene::set("db", "")?;
+        let lab = &scene.shop.lab;
+        ensure!(reach(lab, "attacker", "db", 5432)? == [Outcome::Passed; 2], "without a policy");
+        scene.enforce()?;
+        scene.listens()?;
+        ensure!(reach(lab, "attacker", "db", 5432)? == [Outcome::Dropped; 2], "with the policy");
+        let attacker = lab.host("attacker")?.v4().to_string();
+        let event = wait::until("the denial is seen", SOON, || {
+            let live = scene.live()?;
+            let of = |event: &&Value| event["port"] == 5432 && event["source"] == attacker.as_str();
+            Ok(live.iter().find(of).cloned())
+        })?;
+        ensure!(event["kind"] == "denied" && event["direction"] == "inbound", "{event}");
+        ensure!(event["process"] == "postgres" && event["user"] == "root", "{event}");
+        ensure!(event["rule"] == "quarantine/known-bad" && event["from"] == "live", "{event}");
+
+        scene.send("attacker", 25)?;
+        wait::until("every packet is seen", SOON, || {
+            Ok((scene.shown_and_lost()? == (25, 0)).then_some(()))
+        })?;
+        for _ in 0..2 {
+            ensure!(scene.recorded()? == 25, "the recorder's count");
+        }
+        ensure!(scene.shown_and_lost()? == (25, 0), "nothing was shown twice");
+        let told = scene.status()?["live"]["counts"].clone();
+        ensure!(told["lost"] == 0, "{told}");
+        running.still_runs()
+    })
+}
+
+#[test]
+fn in_a_flood_what_is_not_shown_is_counted() -> Result<()> {
+    in_lab("in_a_flood_what_is_not_shown_is_counted", || {
+        let (scene, mut running) = Scene::set("db", "")?;
+        scene.enforce()?;
+        scene.listens()?;
+        scene.send("attacker", 100_000)?;
+        let arrived = scene.arrived()?;
+        ensure!(arrived > 50_000, "{arrived} of 100,000 packets arrived");
+        let told = wait::until("every packet is shown or told as lost", SOON, || {
+            let (shown, lost) = scene.shown_and_lost()?;
+            Ok((shown + lost >= arrived).then_some((shown, lost)))
+        })?;
+        ensure!(told.0 + told.1 == arrived, "{told:?} shown and lost, {arrived} arrived");
+        ensure!(told.0 > 0 && told.1 > 0, "{told:?}");
+        for _ in 0..2 {
+            ensure!(scene.recorded()? == arrived, "the recorder's count");
+        }
+        ensure!(scene.shown_and_lost()? == told, "nothing was told twice");
+        running.still_runs()
+    })
+}
+
+#[test]
+fn a_match_is_alerted_at_once_and_once() -> Result<()> {
+    in_lab("a_match_is_alerted_at_once_and_once", || {
+        let (scene, mut running) = Scene::set("web", "")?;
+        let (lab, platform) = (&scene.shop.lab, &scene.shop.platform);
+        scene.enforce()?;
+        scene.listens()?;
+        let feed = Feed::add(lab, platform)?;
+        ensure!(reach(lab, stranger::NAME, "web", 443)?[0] == Outcome::Passed, "not listed yet");
+        // Nobody takes it; that alerts are made is seen on the platform.
+        scene.cli(&["channel", "syslog", "siem", "--host", "192.0.2.1"])?;
+        let rule = ["alert", "rule", "set", "met", "--when", "any-match", "--channel", "siem"];
+        scene.cli(&[&rule[..], &["--throttle", "0s"]].concat())?;
+        feed.list(lab, platform, &[V4.to_string()])?;
+        wait::until("the stranger is cut", SOON, || {
+            let cut = reach(lab, stranger::NAME, "web", 443)?[0] == Outcome::Dropped;
+            Ok(cut.then_some(()))
+        })?;
+        scene.send(stranger::NAME, 40)?;
+
+        let threats = || -> Result<Vec<Value>> {
+            let listed = platform.json(lab, &["threat", "events", "--asset", "web"])?;
+            let events = items(&listed)?.iter();
+            let of = |event: &&Value| event["port"] == CLOSED || event["port"] == 443;
+            Ok(events.filter(of).cloned().collect())
+        };
+        let alerts = || -> Result<Vec<Value>> {
+            Ok(items(&platform.json(lab, &["alert", "list", "--rule", "met"])?)?.clone())
+        };
+        wait::until("both flows are told", SOON, || {
+            Ok((threats()?.len() == 2 && alerts()?.len() == 2).then_some(()))
+        })?;
+        let served = threats()?.into_iter().find(|event| event["port"] == 443);
+        let served = served.context("the match at the open port")?;
+        ensure!(served["process"] == "nginx" && served["packets"] == 0, "{served}");
+        ensure!(served["feeds"].to_string().contains(stranger::FEED), "{served}");
+        ensure!(served["rule"] == "web-tier/customers", "{served}");
+        let seen = scene.live()?;
+        ensure!(seen.iter().any(|event| event["remote"] == V4.to_string()), "{seen:?}");
+
+        for _ in 0..2 {
+            scene.recorded()?;
+            let counted = threats()?;
+            let at_port = counted.iter().filter(|event| event["port"] == CLOSED);
+            ensure!(packets(at_port) == 40, "{counted:?}");
+            ensure!(counted.len() == 2, "one event per flow: {counted:?}");
+            ensure!(alerts()?.len() == 2, "one alert per flow: {:?}", alerts()?);
+        }
+        running.still_runs()
+    })
+}
+
+#[test]
+fn switched_off_no_rule_logs_and_a_killed_agent_goes_on() -> Result<()> {
+    in_lab("switched_off_no_rule_logs_and_a_killed_agent_goes_on", || {
+        let (scene, running) = Scene::set("db", "live-group: 77")?;
+        scene.enforce()?;
+        scene.listens()?;
+        scene.send("attacker", 10)?;
+        wait::until("they are seen", SOON, || {
+            Ok((scene.shown_and_lost()? == (10, 0)).then_some(()))
+        })?;
+        // As a crash.
+        drop(running);
+        scene.send("attacker", 5)?;
+        let mut running = agent::start(&scene.shop.lab, scene.there()?)?;
+        scene.listens()?;
+        scene.send("attacker", 7)?;
+        wait::until("those that came while it ran are seen", SOON, || {
+            Ok((scene.shown_and_lost()? == (17, 0)).then_some(()))
+        })?;
+        ensure!(scene.recorded()? == 22, "the recorder missed none");
+
+        let list = Kernel::read(scene.there()?)?;
+        ensure!(list.of_kind("rule").any(|rule| rule.to_string().contains("77")), "its group");
+        scene.cli(&["host-config", "set", "live-events=off"])?;
+        wait::until("no rule logs to a group", SOON, || {
+            let off = scene.status()?["live"]["standing"]["state"] == "off";
+            Ok((off && !scene.logs_to_a_group()?).then_some(()))
+        })?;
+        let tables = Kernel::read(scene.there()?)?;
+        ensure!(tables.in_table("xshield", "counter").count() == 0, "nor counts for it");
+        scene.send("attacker", 3)?;
+        ensure!(scene.recorded()? == 25, "the recorder counts on");
+        ensure!(scene.shown_and_lost()? == (17, 0), "nothing is shown");
+        scene.cli(&["host-config", "set", "live-events=on"])?;
+        scene.listens()?;
+        running.still_runs()
+    })
+}
+
+#[test]
+fn another_program_may_hold_the_group() -> Result<()> {
+    in_lab("another_program_may_hold_the_group", || {
+        let (scene, running) = Scene::set("db", "")?;
+        scene.enforce()?;
+        scene.listens()?;
+        ensure!(running.stop()?.success());
+        // `NFULNL_CFG_CMD_BIND` of group 7733, as any other program would.
+        let script =
+            "$| = 1; socket(S, 16, 3, 12) or die; bind(S, pack('SSLL', 16, 0, 0, 0)) or die;
+            my $m = pack('CCn', 0, 0, 7733) . pack('SSCx3', 5, 1, 1);
+            send(S, pack('LSSLL', 16 + length($m), 4 << 8 | 1, 5, 1, 0) . $m, 0) or die;
+            recv(S, my $a, 4096, 0); print unpack('l', substr($a, 16)) ? 'refused' : 'held';
+            sleep 600;";
+        let mut command = scene.there()?.command("perl");
+        command.args(["-e", script]);
+        let holder = scene.there()?.spawn("holder", command)?;
+        wait::until("the group is held", SOON, || {
+            Ok((holder.output()?.contains("held")).then_some(()))
+        })?;
+        let mut running = agent::start(&scene.shop.lab, scene.there()?)?;
+        let reason = wait::until("the agent says so", SOON, || {
+            let standing = scene.status()?["live"]["standing"].clone();
+            Ok((standing["state"] == "failed").then(|| standing["reason"].to_string()))
+        })?;
+        ensure!(reason.contains("another program holds it"), "{reason}");
+        wait::until("the other program is handed nothing", SOON, || {
+            Ok((!scene.logs_to_a_group()?).then_some(()))
+        })?;
+        scene.send("attacker", 4)?;
+        ensure!(scene.recorded()? == 4, "enforced and counted all the same");
+        drop(holder);
+        // Tried again once a minute, and at once when the configuration is read again.
+        let pid = scene.status()?["pid"].to_string();
+        scene.there()?.run("kill", ["-HUP", &pid])?;
+        scene.listens()?;
+        running.still_runs()
+    })
+}

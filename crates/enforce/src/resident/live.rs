@@ -15,7 +15,9 @@ use xshield_host::linux::nflog::LiveFlow;
 use xshield_host::linux::programs::{Program, Programs, SocketOwner};
 use xshield_host::linux::resolver::{Patience, Resolver};
 use xshield_policy::{Bound, Direction, Protocol};
-use xshield_transport::{ConfigError, Method, Request, Route, Timeouts, Transport, TransportError};
+use xshield_transport::{
+    ConfigError, Line, Method, Request, Route, Timeouts, Transport, TransportError,
+};
 use xshield_wire::Bytes;
 use xshield_wire::keys::PolicyPublicKey;
 use xshield_wire::message::{EventSource, FirewallEvent, Program as Sender, Report};
@@ -119,7 +121,8 @@ impl Teller {
         headers.push(("content-encoding", "zstd".to_owned()));
         let method = Method::Post;
         let request = Request { method, path_and_query: path, headers: &headers, body: &body };
-        let answer = self.transport.send_once(&request).map_err(TellError::Unreachable)?;
+        let answer = self.transport.send_once(&request, &Line::default());
+        let answer = answer.map_err(TellError::Unreachable)?;
         match answer.status {
             200..300 => Ok(()),
             status => Err(TellError::Refused { status }),

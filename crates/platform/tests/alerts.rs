@@ -17,6 +17,7 @@ use support::{TestHost, TestPlatform, eventually, report};
 use xshield_lab::smtp::{Mail, OnMail, Options, Protection, SmtpServer};
 use xshield_platform::alerts::webhook::signature;
 use xshield_wire::message::*;
+use xshield_wire::telemetry::LiveReport;
 use xshield_wire::threat::{ThreatMatch, ThreatReport};
 
 /// Longer than between two looks at the platform's own state.
@@ -478,7 +479,7 @@ fn damaged_rows_hold_nothing_up() {
         "UPDATE alert_memory SET counts = '?' RETURNING 1",
         "INSERT INTO threat_event SELECT 1000, asset_id, 'odd', direction, remote, remote_key, \
          local, protocol, port, process, service, via, rule, policy, request, read_from, revision, \
-         feeds, feed_names, entry, confidence, packets, bytes, batches, first_seen, last_seen \
+         feeds, feed_names, entry, confidence, packets, bytes, batches, first_seen, last_seen, live_at \
          FROM threat_event LIMIT 1 RETURNING id",
         "INSERT INTO threat_fresh (event_id, novelty, packets, at) VALUES (1000, 'known', 1, 1) \
          RETURNING id",
@@ -492,4 +493,54 @@ fn damaged_rows_hold_nothing_up() {
     assert!(mails.iter().any(|mail| mail.text().contains("198.51.100.8")));
     let given_up = platform.get("/api/v1/deliveries?state=given-up");
     assert_eq!(given_up["items"].as_array().unwrap().len(), 1);
+}
+
+/// An agent tells a match as it happens, and counts it at its next heartbeat: one event, one alert.
+#[test]
+fn what_was_told_as_it_happened_is_alerted_once_and_counted_once() {
+    let platform = platform();
+    mail_to(&platform, 9);
+    let any =
+        json!({"when": {"condition": "any-match"}, "channels": ["ops"], "throttle_seconds": 0});
+    rule(&platform, "any", any);
+    let often = json!({
+        "when": {"condition": "threshold", "count": "matches", "at_least": 2, "window_seconds": 600},
+        "channels": ["ops"], "throttle_seconds": 0,
+    });
+    rule(&platform, "often", often);
+    let host = host(&platform, "web", json!({}));
+    let seen = |from: u64, until: u64| ThreatMatch {
+        first_seen: now() - from,
+        last_seen: now() - until,
+        ..found("203.0.113.7", 5)
+    };
+    let live = |process: Option<&str>| {
+        let process = process.map(str::to_owned);
+        let found = ThreatMatch { process, service: None, from: EventSource::Live, ..seen(40, 40) };
+        let events = Vec::new();
+        let live = LiveReport { events, threats: vec![found], lost: 0 };
+        assert_eq!(host.report(&platform, &report(ReportBody::Live(live))).status, 200);
+    };
+    let check = |step: &str, any: usize, often: usize, packets: u64| {
+        judged(&platform);
+        let told = ["any", "often"].map(|rule| alerts(&platform, &format!("rule={rule}")).len());
+        assert_eq!(told, [any, often], "{step}");
+        let events = platform.get("/api/v1/threat/events")["items"].as_array().unwrap().clone();
+        assert_eq!(events.len(), 1, "{step}: {events:?}");
+        assert_eq!(events[0]["packets"], packets, "{step}");
+        events[0].clone()
+    };
+    live(None);
+    let event = check("as it happens", 1, 0, 0);
+    assert_eq!((&event["process"], &event["from"]), (&Value::Null, &json!("live")));
+    live(Some("nginx"));
+    let event = check("its program is known later", 1, 0, 0);
+    assert_eq!(event["process"], "nginx");
+    tell(&platform, &host, vec![ThreatMatch { process: None, service: None, ..seen(60, 20) }]);
+    let event = check("it is counted", 1, 0, 5);
+    assert_eq!((&event["process"], &event["from"]), (&json!("nginx"), &json!("recorder")));
+    live(Some("nginx"));
+    check("a flow goes on", 1, 0, 5);
+    tell(&platform, &host, vec![seen(19, 0)]);
+    check("what no agent told as it happened", 2, 1, 10);
 }

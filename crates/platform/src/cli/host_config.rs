@@ -49,7 +49,7 @@ Settings:
   telemetry       seconds between two reports of paths (10 to 86400)
   inventory       seconds between two looks at the software (60 to 604800)
   cloud-metadata  on or off: whether the cloud's metadata service is asked
-  live-events     on or off: kept for agents that tell denials as they happen; none does yet
+  live-events     on or off: whether agents tell denials and matches as they happen
   cpu-budget      thousandths of one core that an agent may use (1 to 1000)
   memory-budget   MiB of memory that an agent may use (16 to 4096)";
 

@@ -156,3 +156,47 @@ fn telemetry_is_counted_once_and_bounded() {
     let after = format!("/api/v1/assets/h/debug-log?after={}", pieces[0]["number"]);
     assert_eq!(platform.get(&after)[0]["lines"][0]["text"], "line 3");
 }
+
+#[test]
+fn what_happens_is_shown_in_order_and_counted_nowhere() {
+    let platform = TestPlatform::start();
+    let mut host = host(&platform, "h");
+    host.check_in(&platform);
+    let event = FirewallEvent {
+        kind: EventKind::Denied,
+        direction: Direction::Inbound,
+        source: "10.0.0.66".parse().unwrap(),
+        destination: "10.0.0.5".parse().unwrap(),
+        protocol: Protocol::Tcp,
+        port: 22,
+        rule: None,
+        packets: 3,
+        bytes: 180,
+        first_seen: now() + 10_000,
+        last_seen: now() + 20_000,
+        from: EventSource::Live,
+        process: Some("s".repeat(5_000)),
+    };
+    let (user, service) = (Some("root".to_owned()), Some("ssh.service".to_owned()));
+    let live = LiveReport {
+        events: vec![LiveEvent { event, user, service }; 2],
+        threats: Vec::new(),
+        lost: 40,
+    };
+    let batch = report(ReportBody::Live(live));
+    for _ in 0..2 {
+        assert_eq!(host.report(&platform, &batch).status, 200);
+    }
+    let shown = platform.get("/api/v1/live-events?asset=h");
+    let shown = shown.as_array().unwrap();
+    assert_eq!(shown.len(), 3, "a repeated batch is shown once: {shown:?}");
+    let first = &shown[0]["event"];
+    assert_eq!((&first["user"], &first["service"]), (&json!("root"), &json!("ssh.service")));
+    assert_eq!(first["process"].as_str().unwrap().len(), 512);
+    assert!(first["last_seen"].as_u64().unwrap() <= now() + 301, "{first}");
+    assert_eq!(shown[2]["event"], json!({"lost": 40}));
+    let after = format!("/api/v1/live-events?after={}", shown[1]["number"]);
+    assert_eq!(platform.get(&after).as_array().unwrap().len(), 1);
+    assert!(platform.get("/api/v1/events")["items"].as_array().unwrap().is_empty());
+    assert_eq!(platform.get("/api/v1/assets/h")["events_lost"], 0);
+}

@@ -13,7 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use support::matches::{found, host};
 use support::receivers::{Identity, Syslog, Webhook};
-use support::{TestHost, TestPlatform, eventually, report};
+use support::{TestHost, TestPlatform, eventually, now, report};
 use xshield_lab::smtp::{Mail, OnMail, Options, Protection, SmtpServer};
 use xshield_platform::alerts::webhook::signature;
 use xshield_wire::message::*;

@@ -1,12 +1,19 @@
 //! Whatever the kernel's datagrams hold: events or nothing, and paths within their bounds.
 #![no_main]
 
+mod netlink;
+
 use libfuzzer_sys::fuzz_target;
+use netlink::Datagram;
 use xshield_host::linux::conntrack::{Event, Limits, PathKey, Paths, Way, events};
 
-fuzz_target!(|datagrams: Vec<Vec<u8>>| {
+/// `NFNL_SUBSYS_CTNETLINK << 8`, of a new and of a deleted one; the end of a list.
+const KINDS: [u16; 3] = [1 << 8, 1 << 8 | 2, 3];
+
+fuzz_target!(|datagrams: Vec<Datagram>| {
     let limits = Limits { paths: 4, connections: 6, followed: 3 };
     let mut paths = Paths::new(limits);
+    let datagrams: Vec<_> = datagrams.iter().map(|datagram| datagram.bytes(&KINDS)).collect();
     for event in datagrams.iter().flat_map(|datagram| events(datagram)) {
         let (Event::New(connection) | Event::Seen(connection) | Event::Ended(connection)) = event;
         let tuple = connection.original;

@@ -1,15 +1,21 @@
 //! Whatever the kernel's datagram holds: each packet in it is counted once.
 #![no_main]
 
+mod netlink;
+
 use libfuzzer_sys::fuzz_target;
+use netlink::Datagram;
 use xshield_host::linux::nflog::{Aggregate, Numbers};
 
-fuzz_target!(|datagrams: Vec<Vec<u8>>| {
+/// `NFNL_SUBSYS_ULOG << 8 | NFULNL_MSG_PACKET`, an error, the end of a list.
+const KINDS: [u16; 3] = [4 << 8, 2, 3];
+
+fuzz_target!(|datagrams: Vec<Datagram>| {
     let mut aggregate = Aggregate::new(8);
     let mut numbers = Numbers::default();
     let mut packets = 0;
     for datagram in &datagrams {
-        packets += numbers.fold(datagram, &mut aggregate, 1).packets;
+        packets += numbers.fold(&datagram.bytes(&KINDS), &mut aggregate, 1).packets;
     }
     assert_eq!(aggregate.drain().packets(), packets);
 });

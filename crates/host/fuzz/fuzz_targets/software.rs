@@ -6,14 +6,22 @@ use xshield_host::linux::software::{
     RpmDatabase, Source, dpkg_packages, rpm_package, rpm_packages,
 };
 
-fuzz_target!(|input: (u8, Vec<u8>, Vec<u8>)| {
-    let (kind, database, log) = input;
-    let log = (!log.is_empty()).then_some(&log as &dyn Source);
-    let _ = match kind % 5 {
-        0 => rpm_packages(RpmDatabase::Sqlite, &database, log),
+// The first byte says what the rest is, so that databases of tests are seeds:
+// (printf '\0'; cat src/linux/software/data/rpmdb.sqlite) > corpus/software/sqlite
+fuzz_target!(|input: &[u8]| {
+    let Some((kind, bytes)) = input.split_first() else { return };
+    let database = bytes.to_vec();
+    let _ = match kind % 6 {
+        0 => rpm_packages(RpmDatabase::Sqlite, &database, None),
         1 => rpm_packages(RpmDatabase::BerkeleyDb, &database, None),
         2 => rpm_packages(RpmDatabase::Ndb, &database, None),
-        3 => rpm_package(&database).map(|package| package.into_iter().collect()),
-        _ => Ok(dpkg_packages(&String::from_utf8_lossy(&database)).collect()),
+        3 => rpm_package(bytes).map(|package| package.into_iter().collect()),
+        4 => {
+            // As long as the test's database that has a log.
+            let (database, log) = bytes.split_at(bytes.len().min(1536));
+            let (database, log) = (database.to_vec(), log.to_vec());
+            rpm_packages(RpmDatabase::Sqlite, &database, Some(&log as &dyn Source))
+        }
+        _ => Ok(dpkg_packages(&String::from_utf8_lossy(bytes)).collect()),
     };
 });

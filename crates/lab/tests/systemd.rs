@@ -103,18 +103,25 @@ impl Scene {
     }
 }
 
-/// The package made of the binaries that were built for tests.
-fn package(name: &str) -> Result<PathBuf> {
+/// Where a package is below those made of the binaries that were built for tests.
+fn package(file: &str) -> Result<PathBuf> {
     let programs = Programs::of_this_build()?;
     let directory = programs.lab().parent().context("the lab is in a directory")?.join("packages");
-    let file = format!("{name}_{}_amd64.deb", env!("CARGO_PKG_VERSION"));
     let package = directory.join(file);
     ensure!(package.exists(), "{} is missing; run: cargo xtask dist --debug", package.display());
     Ok(package)
 }
 
 fn install(machine: &Machine<'_>, name: &str) -> Result<()> {
-    let file = machine.bring(&package(name)?)?;
+    dpkg(machine, &format!("{name}_{}_amd64.deb", env!("CARGO_PKG_VERSION")))
+}
+
+fn upgrade(machine: &Machine<'_>, name: &str) -> Result<()> {
+    dpkg(machine, &format!("next/{name}_{}+1_amd64.deb", env!("CARGO_PKG_VERSION")))
+}
+
+fn dpkg(machine: &Machine<'_>, file: &str) -> Result<()> {
+    let file = machine.bring(&package(file)?)?;
     machine.run("dpkg", ["-i", &file]).map(drop)
 }
 
@@ -238,6 +245,10 @@ fn ends_and_comes_back(machine: &Machine<'_>, scene: &Scene) -> Result<()> {
     ensure!(scene.tables()? == ["inet xshield"], "stopping opened the host");
     machine.run("ctagent", ["start"])?;
     agent_is_well(machine)?;
+
+    let older = main_process(machine, AGENT)?;
+    upgrade(machine, "xshield-agent")?;
+    comes_back(machine, &older)?;
 
     let killed = main_process(machine, AGENT)?;
     machine.run("kill", ["-KILL", &killed])?;
@@ -420,6 +431,10 @@ fn systemd_runs_platform_and_spark_and_an_agent_in_its_place() -> Result<()> {
         for (unit, state) in [(AGENT, "active"), ("ctspark.timer", "inactive")] {
             ensure!(machine.property(unit, "ActiveState")? == state, "{unit}");
         }
+        machine.run("dpkg", ["-r", "xshield-agent"])?;
+        let tables = Kernel::read(host)?.tables();
+        ensure!(!tables.contains(&"inet xshield".to_owned()), "{tables:?}");
+        ensure!(machine.property(RESTORE, "UnitFileState")?.is_empty(), "its unit went with it");
         nothing_failed(&machine)
     })
 }

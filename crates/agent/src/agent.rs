@@ -18,6 +18,7 @@ use crate::live::Live;
 use crate::log::Log;
 use crate::paths::PathTeller;
 use crate::schedule::{Chance, Reach};
+use crate::supervisor::Pulse;
 use crate::supervisor::StartedBy;
 use crate::this_program;
 
@@ -48,7 +49,7 @@ pub enum Wake {
 pub enum Task {
     /// Run a cycle.
     Cycle(BTreeSet<Wake>),
-    /// Say that the service is alive, and wait again.
+    /// Show that there is nothing to do, and wait again.
     StillWaiting,
     /// Come to an end.
     Stop,
@@ -125,6 +126,8 @@ pub struct State {
     pub paths: PathTeller,
     /// Whether it uses more than it may: what is optional rests.
     pub throttled: bool,
+    /// What the thread that runs cycles was last seen at.
+    pub pulse: Pulse,
     wakes: BTreeSet<Wake>,
     running: bool,
     stopping: bool,
@@ -173,6 +176,7 @@ impl Agent {
             meter: Meter::new(started),
             paths: PathTeller::default(),
             throttled: false,
+            pulse: Pulse::Waits(Instant::now()),
             wakes: BTreeSet::new(),
             running: false,
             stopping: false,
@@ -252,6 +256,7 @@ impl Agent {
     pub fn next_task(&self, longest: Option<Duration>) -> Task {
         let deadline = longest.map(|longest| Instant::now() + longest);
         let mut state = self.state();
+        state.pulse = Pulse::Waits(Instant::now());
         loop {
             if state.stopping {
                 return Task::Stop;
@@ -262,6 +267,7 @@ impl Agent {
             }
             if !state.wakes.is_empty() {
                 state.running = true;
+                state.pulse = Pulse::Works(now);
                 return Task::Cycle(std::mem::take(&mut state.wakes));
             }
             if deadline.is_some_and(|deadline| now >= deadline) {

@@ -19,7 +19,7 @@ use crate::agent::Agent;
 use crate::config_file;
 use crate::control::server::Server;
 use crate::log::{Level, Log};
-use crate::supervisor::{StartedBy, Supervisor};
+use crate::supervisor::{self, StartedBy, Supervisor};
 use crate::{guard, listen, live, observe, paths, worker};
 
 /// There while an agent runs; an agent that finds it did not end in good order the last time.
@@ -145,8 +145,10 @@ fn serve(agent: &Arc<Agent>, socket: &Path) -> Result<(), StartError> {
     spawn("hear", move || live::hear(&hearing)).map_err(setup("a thread"))?;
     let telling = Arc::clone(agent);
     spawn("tell", move || live::tell(&telling)).map_err(setup("a thread"))?;
-    let supervisor = Supervisor::of_environment();
+    let supervisor = Arc::new(Supervisor::of_environment());
     supervisor.ready("started");
+    let (watching, watched) = (Arc::clone(agent), Arc::clone(&supervisor));
+    spawn("watchdog", move || supervisor::run(&watching, &watched)).map_err(setup("a thread"))?;
     let (done, ended) = std::sync::mpsc::channel::<()>();
     let working = Arc::clone(agent);
     // The cycle binds and plans whole rulesets: it has the usual stack.

@@ -33,7 +33,6 @@ pub fn run(agent: &Agent, supervisor: &Supervisor) {
             Task::StillWaiting => {}
             Task::Cycle(wakes) => supervisor.status(&worker.cycle(wakes, Ending::GoesOn)),
         }
-        supervisor.alive();
     }
     supervisor.stopping();
     agent.tell(AgentEventKind::Stopped, "the agent was stopped; the policy stays".to_owned());

@@ -93,6 +93,11 @@ impl Listener<'_> {
         self.agent.state().polling = text;
         match error {
             PollError::Refused { status: 404 | 405, .. } => self.agent.rest(UNSUPPORTED),
+            // A cycle sets up another session, or hears why there is to be none. Maybe all hosts lost
+            // theirs at once.
+            PollError::NoSession | PollError::Refused { status: 401 | 403, .. } => {
+                return self.after_break(Break::Elsewhere);
+            }
             PollError::Refused { retry_after, .. } => {
                 let wait = retry_after.map(|seconds| seconds.min(LONGEST_BUSY));
                 self.agent.rest(wait.map_or(BUSY, Duration::from_secs));
@@ -103,8 +108,8 @@ impl Listener<'_> {
                 self.poller = None;
                 return self.after_break(if dead { Break::Proxy } else { Break::Elsewhere });
             }
-            // The next cycle mends the session, or says what is wrong.
-            PollError::NoSession | PollError::Garbled | PollError::Cut => {}
+            // The next cycle says what is wrong.
+            PollError::Garbled | PollError::Cut => {}
             PollError::State(_) | PollError::Setup(_) | PollError::Directory(_) => {}
         }
         known

@@ -214,7 +214,7 @@ fn enforces_by_process(machine: &Machine<'_>, scene: &Scene) -> Result<()> {
     wait::until("the app reaches the database", SOON, || {
         Ok((scene.reach_database("app")? == Outcome::Passed).then_some(()))
     })?;
-    ensure!(scene.reach_database("laptop")? == Outcome::Dropped);
+    denials_are_told_as_they_happen(machine, scene)?;
     ensure!(!stranger_reaches_app(machine, app)?, "only the backup may");
     fs::write(app.dir().join(xshield_lab::service::SEEN), "")?;
     wait::until("the backup still reaches the app", SOON, || {
@@ -231,6 +231,23 @@ fn enforces_by_process(machine: &Machine<'_>, scene: &Scene) -> Result<()> {
         Ok((found(database) && found(backup)).then_some(()))
     });
     told.with_context(|| paths)
+}
+
+/// The sandbox lets the agent listen to its log group.
+fn denials_are_told_as_they_happen(machine: &Machine<'_>, scene: &Scene) -> Result<()> {
+    wait::until("the agent listens to its log group", SOON, || {
+        let listening = status(machine)?["live"]["standing"]["state"] == "listening";
+        Ok(listening.then_some(()))
+    })?;
+    wait::until("a denial is told as it happens", SOON, || {
+        ensure!(scene.reach_database("laptop")? == Outcome::Dropped);
+        let told =
+            scene.platform.cli(&scene.lab, &["live", "--once", "--json", "--asset", "db"])?;
+        let events: Vec<Value> =
+            told.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+        let seen = |event: &Value| event["port"] == 5432 && event["from"] == "live";
+        Ok(events.iter().any(seen).then_some(()))
+    })
 }
 
 fn ends_and_comes_back(machine: &Machine<'_>, scene: &Scene) -> Result<()> {

@@ -12,7 +12,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::init::replace;
 use crate::sys::{self, Mount};
@@ -78,6 +78,8 @@ fn take_over(args: &BootArgs) -> Result<()> {
     give_identity(&root, args)?;
     leave_out_other_services(Path::new(&root))?;
     sys::change_root(&root).context("could not change the root")?;
+    let mounts = fs::read_to_string("/proc/self/mountinfo").context("could not list mounts")?;
+    only_own(&mounts)?;
     sys::set_host_name(&args.name).context("could not set the host name")?;
     for capability in WHOLE_MACHINE {
         sys::give_up_capability(capability).context("could not give up a capability")?;
@@ -187,6 +189,24 @@ fn empty(directory: &Path, keep: impl Fn(&str) -> bool) -> Result<()> {
     Ok(())
 }
 
+/// Fails when a mount is not one of those made above: what systemd removes there would be gone from
+/// the machine below. `mounts` is `/proc/PID/mountinfo` (`proc_pid_mountinfo(5)`).
+fn only_own(mounts: &str) -> Result<()> {
+    for line in mounts.lines() {
+        let (place, source) = line.split_once(" - ").context("a mount has a file system")?;
+        let at = place.split(' ').nth(4).context("a mount has a place")?;
+        let mut words = source.split(' ');
+        let own = match (words.next(), words.next()) {
+            (Some("overlay"), _) => at == "/",
+            (Some("tmpfs"), Some("lab")) => true,
+            (Some("proc" | "sysfs" | "cgroup2" | "devpts"), _) => true,
+            _ => at.strip_prefix("/dev/").is_some_and(|name| DEVICES.contains(&name)),
+        };
+        ensure!(own, "systemd is not started: it would reach the machine's {at} ({line})");
+    }
+    Ok(())
+}
+
 fn mount(what: Mount<'_>, target: &str) -> Result<()> {
     sys::mount(what, target).with_context(|| format!("could not mount {what:?} at {target}"))
 }
@@ -197,4 +217,25 @@ fn make(directory: &str) -> Result<()> {
 
 fn link(to: &str, at: &str) -> Result<()> {
     std::os::unix::fs::symlink(to, at).with_context(|| format!("could not link {at}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mount_of_the_machine_below_keeps_systemd_from_starting() {
+        let own = "30 1 0:40 / / rw - overlay lab rw\n31 30 0:41 / /tmp rw shared:3 - tmpfs lab rw\n\
+                   32 30 0:6 /null /dev/null rw - devtmpfs devtmpfs rw\n";
+        only_own(own).unwrap();
+        for other in [
+            "33 30 0:43 / /tmp rw - tmpfs tmpfs rw",
+            "33 30 254:0 /tmp /tmp rw - ext4 /dev/vda rw",
+            "33 30 0:42 / /home rw shared:7 - overlay other rw",
+            "33 30 0:6 /sda /dev/sda rw - devtmpfs devtmpfs rw",
+        ] {
+            let found = only_own(&format!("{own}{other}\n")).unwrap_err().to_string();
+            assert!(found.contains("would reach"), "{found}");
+        }
+    }
 }

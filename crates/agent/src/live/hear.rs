@@ -14,6 +14,10 @@ use crate::agent::{Agent, Wake};
 const FIRST: Duration = Duration::from_millis(100);
 /// How often is told while more come.
 const STEP: Duration = Duration::from_millis(400);
+/// How often is told while very many flows come: the platform keeps each.
+const LONG_STEP: Duration = Duration::from_secs(1);
+/// Flows at a time that are very many.
+const MANY_FLOWS: usize = MOST_FLOWS / 2;
 /// How long is waited for packets when none come.
 const QUIET: Duration = Duration::from_secs(2);
 /// How often the kernel's counter is read when none come: they may all be lost.
@@ -112,18 +116,22 @@ impl Ear<'_> {
                 continue;
             }
             if (busy && Instant::now() >= due) || looked.elapsed() >= LOOK {
-                self.step(listener, &mut aggregate)?;
+                let told = self.step(listener, &mut aggregate)?;
                 looked = Instant::now();
-                due = looked + STEP;
+                due = looked + if told >= MANY_FLOWS { LONG_STEP } else { STEP };
             }
             if !self.goes_on() || self.agent.state().throttled {
-                return self.step(listener, &mut aggregate);
+                return self.step(listener, &mut aggregate).map(drop);
             }
         }
     }
 
-    /// Hands on what was heard since the last step.
-    fn step(&mut self, listener: &mut Listener, aggregate: &mut Aggregate) -> Result<(), String> {
+    /// Hands on what was heard since the last step; returns how many flows it was.
+    fn step(
+        &mut self,
+        listener: &mut Listener,
+        aggregate: &mut Aggregate,
+    ) -> Result<usize, String> {
         let now = self.agent.surroundings.now();
         let mut emptied = false;
         for _ in 0..MOST_READINGS {
@@ -145,11 +153,12 @@ impl Ear<'_> {
         // What still waits in the socket or here is on its way.
         let missed = if emptied && room { self.missed() } else { 0 };
         self.look();
+        let told = flows.len();
         let batch = Batch { flows, lost: overflow + missed };
-        if !batch.flows.is_empty() || batch.lost > 0 {
+        if told > 0 || batch.lost > 0 {
             self.agent.live.put(batch);
         }
-        Ok(())
+        Ok(told)
     }
 
     /// Over the budget: packets are counted, and nothing else.

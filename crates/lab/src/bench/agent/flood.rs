@@ -33,6 +33,10 @@ pub(super) fn run(effort: Effort) -> Result<()> {
     count_arrivals(&stage)?;
     stage.commit("tcp/8080")?;
     ensure!(!is_open(&stage, target)?, "the ports are open behind the policy");
+    wait::until("the rules hand packets to the agent", LIMIT, || {
+        let listens = stage.status(0)?["live"]["standing"]["state"] == "listening";
+        Ok((listens && handed_over(&stage).is_ok()).then_some(()))
+    })?;
 
     let watched = Watched::new(&stage.agents[0])?;
     let idle = watched.resident_kib()?;
@@ -58,7 +62,8 @@ pub(super) fn run(effort: Effort) -> Result<()> {
     count(&stage)
 }
 
-/// Every packet that reached the host is an event's or a reported loss.
+/// Every packet that reached the host is an event's or a reported loss; and every one that the rules
+/// were to hand over was shown live, or told as lost there.
 fn count(stage: &Stage) -> Result<()> {
     let arrived = arrived(stage)?;
     let (mut denied, mut lost) = (0, 0);
@@ -72,7 +77,20 @@ fn count(stage: &Stage) -> Result<()> {
         // The figure says by how many.
         eprintln!("{error:#}");
     }
-    let miscount = arrived.abs_diff(denied + lost);
+    let (mut offered, mut shown, mut unshown) = (0, 0, 0);
+    let settled = wait::until("every packet is shown or told as lost", LIMIT, || {
+        let counts = stage.status(0)?["live"]["counts"].clone();
+        let count = |what: &str| counts[what].as_u64().context("no count");
+        (offered, shown, unshown) = (handed_over(stage)?, count("shown")?, count("lost")?);
+        Ok((shown + unshown >= offered).then_some(()))
+    });
+    if let Err(error) = settled {
+        eprintln!("{error:#}");
+    }
+    let live = offered.abs_diff(shown + unshown) + arrived.saturating_sub(offered);
+    let miscount = arrived.abs_diff(denied + lost) + live;
+    Figure::new("agent.flood_shown", number(shown), "packets").print();
+    Figure::new("agent.flood_unshown", number(unshown), "packets").print();
     Figure::new("agent.flood_miscount", number(miscount), "packets").print();
     Figure::new("agent.flood_lost", number(lost), "packets").print();
     Figure::new("agent.flood_denied", number(arrived), "packets").print();
@@ -128,7 +146,17 @@ fn count_arrivals(stage: &Stage) -> Result<()> {
 }
 
 fn arrived(stage: &Stage) -> Result<u64> {
-    let list = ["-j", "list", "counter", "inet", "count", "arrived"];
+    counter(stage, "count", "arrived")
+}
+
+/// Packets that the policy's rules were to hand over.
+fn handed_over(stage: &Stage) -> Result<u64> {
+    counter(stage, "xshield", "live")
+}
+
+/// What `nft` says of a counter.
+fn counter(stage: &Stage, table: &str, name: &str) -> Result<u64> {
+    let list = ["-j", "list", "counter", "inet", table, name];
     let listed: Value = serde_json::from_str(&stage.host(0)?.run("nft", list)?)?;
     let items = listed["nftables"].as_array().context("nft lists nothing")?;
     let counter = items.iter().find_map(|item| item.get("counter")).context("no counter")?;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use super::stage::{LIMIT, PEER, Stage};
+use super::stage::{LIMIT, PEER, Stage, waits};
 use crate::bench::Effort;
 use crate::figure::{Figure, median};
 use crate::proxy::{Behaviour, Proxy};
@@ -34,7 +34,7 @@ pub(super) fn failover(effort: Effort) -> Result<()> {
         let (dying, next) = (round % 2, (round + 1) % 2);
         wait::until("the agent is at rest behind a proxy", LIMIT, || {
             let status = stage.status(0)?;
-            let rests = status["notification"] == "waiting" && reached_by(&status, dying);
+            let rests = waits(&status) && reached_by(&status, dying);
             Ok(rests.then_some(()))
         })?;
         proxies[dying] = None;

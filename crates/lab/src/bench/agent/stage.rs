@@ -118,7 +118,7 @@ template:
     pub(super) fn settle(&self) -> Result<()> {
         for number in 0..self.count() {
             wait::until("the agent is at rest", LIMIT, || {
-                Ok((self.status(number)?["notification"] == "waiting").then_some(()))
+                Ok(waits(&self.status(number)?).then_some(()))
             })?;
         }
         Ok(())
@@ -142,6 +142,11 @@ template:
         ensure!(!self.agents.is_empty(), "nobody is measured");
         self.agents.iter_mut().try_for_each(Running::still_runs)
     }
+}
+
+/// Whether an agent waits for a notification, by whatever route.
+pub(super) fn waits(status: &Value) -> bool {
+    status["notification"].as_str().is_some_and(|text| text.starts_with("waiting"))
 }
 
 /// The name of a host with an agent.

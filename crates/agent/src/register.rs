@@ -86,8 +86,8 @@ impl GivenProxies {
 pub enum RegisterError {
     /// Something is missing that can't be guessed.
     #[error(
-        "{0}. Give the deployment key that `xshield key create` shows: it says whom to trust; or \
-         the file that `xshield key create --host-config FILE` writes, with --onboarding FILE"
+        "{0}. `xshield key create` shows the whole command; with --host-config FILE it writes a file \
+         that holds everything, for --onboarding FILE"
     )]
     Missing(&'static str),
     /// A deployment key, and something else that says whom to trust.

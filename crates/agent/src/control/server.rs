@@ -5,6 +5,8 @@ use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::net::sockopt::socket_peercred;
@@ -19,6 +21,10 @@ use crate::agent::{Agent, Wake};
 
 /// Where diagnostics that someone on this host asks for are left, in the state directory.
 const ARCHIVE: &str = "diagnostics/local.tar.gz";
+/// Callers that are answered at the same time.
+const AT_A_TIME: usize = 4;
+/// As the agent's other threads.
+const STACK: usize = 512 * 1024;
 /// How long a caller may take to ask and to take the answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -58,15 +64,34 @@ impl Server {
         Ok(Self { listener, path: path.to_owned() })
     }
 
-    /// Answers one caller after the other, for as long as the process lives.
+    /// Answers callers for as long as the process lives, a few at a time: who waits for diagnostics
+    /// keeps nobody from asking how things stand.
     pub fn run(&self, agent: &Agent) {
-        for stream in self.listener.incoming() {
-            let answered = stream.and_then(|stream| answer(agent, stream));
-            if let Err(error) = answered {
-                agent.log.debug(&format!("a request over the control socket failed: {error}"));
-                agent.rest(Duration::from_millis(10));
+        let busy = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            for stream in self.listener.incoming() {
+                let serve = || {
+                    if let Err(error) = stream.and_then(|stream| answer(agent, stream)) {
+                        agent.log.debug(&format!("answering over the control socket: {error}"));
+                        agent.rest(Duration::from_millis(10));
+                    }
+                };
+                if busy.load(Ordering::Relaxed) >= AT_A_TIME {
+                    serve();
+                    continue;
+                }
+                busy.fetch_add(1, Ordering::Relaxed);
+                let caller = thread::Builder::new().name("caller".to_owned()).stack_size(STACK);
+                let served = caller.spawn_scoped(scope, || {
+                    serve();
+                    busy.fetch_sub(1, Ordering::Relaxed);
+                });
+                if let Err(error) = served {
+                    busy.fetch_sub(1, Ordering::Relaxed);
+                    agent.log.debug(&format!("answering over the control socket: {error}"));
+                }
             }
-        }
+        });
     }
 }
 

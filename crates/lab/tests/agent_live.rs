@@ -86,7 +86,12 @@ impl Scene {
     }
 
     fn arrived(&self) -> Result<u64> {
-        let list = ["-j", "list", "counter", "inet", "count", "arrived"];
+        self.counter("count", "arrived")
+    }
+
+    /// What `nft` says of a counter.
+    fn counter(&self, table: &str, name: &str) -> Result<u64> {
+        let list = ["-j", "list", "counter", "inet", table, name];
         let listed: Value = serde_json::from_str(&self.there()?.run("nft", list)?)?;
         let items = listed["nftables"].as_array().context("nft lists nothing")?;
         let counter = items.iter().find_map(|item| item.get("counter")).context("no counter")?;
@@ -117,6 +122,18 @@ impl Scene {
         let of_port = live.iter().filter(|event| event["port"] == CLOSED);
         let lost = live.iter().filter_map(|event| event["lost"].as_u64()).sum();
         Ok((packets(of_port), lost))
+    }
+
+    /// Waits until every packet that the rules were to hand over is shown or told as lost, at least so
+    /// many of them at the closed port; returns how many of those were shown, and all that were lost.
+    /// Others are denied as well, such as what is left of the platform's connections.
+    fn all_told(&self, least: u64) -> Result<(u64, u64)> {
+        wait::until("each packet is shown or told as lost", SOON, || {
+            let shown = packets(self.live()?.iter());
+            let (of_port, lost) = self.shown_and_lost()?;
+            let all = shown + lost == self.counter("xshield", "live")?;
+            Ok((all && of_port + lost >= least).then_some((of_port, lost)))
+        })
     }
 
     /// Runs a whole cycle, and returns what the platform has counted at the closed port.
@@ -189,16 +206,12 @@ fn in_a_flood_what_is_not_shown_is_counted() -> Result<()> {
         scene.send("attacker", 100_000)?;
         let arrived = scene.arrived()?;
         ensure!(arrived > 50_000, "{arrived} of 100,000 packets arrived");
-        let told = wait::until("every packet is shown or told as lost", SOON, || {
-            let (shown, lost) = scene.shown_and_lost()?;
-            Ok((shown + lost >= arrived).then_some((shown, lost)))
-        })?;
-        ensure!(told.0 + told.1 == arrived, "{told:?} shown and lost, {arrived} arrived");
+        let told = scene.all_told(arrived)?;
         ensure!(told.0 > 0 && told.1 > 0, "{told:?}");
         for _ in 0..2 {
             ensure!(scene.recorded()? == arrived, "the recorder's count");
         }
-        ensure!(scene.shown_and_lost()? == told, "nothing was told twice");
+        ensure!(scene.all_told(arrived)?.0 == told.0, "nothing was told twice");
         running.still_runs()
     })
 }
@@ -330,6 +343,84 @@ fn another_program_may_hold_the_group() -> Result<()> {
         let pid = scene.status()?["pid"].to_string();
         scene.there()?.run("kill", ["-HUP", &pid])?;
         scene.listens()?;
+        running.still_runs()
+    })
+}
+
+#[test]
+fn what_the_platform_could_not_be_shown_is_told_when_it_is_back() -> Result<()> {
+    in_lab("what_the_platform_could_not_be_shown_is_told_when_it_is_back", || {
+        let (mut scene, mut running) = Scene::set("db", "")?;
+        scene.enforce()?;
+        scene.listens()?;
+        scene.send("attacker", 10)?;
+        wait::until("they are seen", SOON, || {
+            Ok((scene.shown_and_lost()? == (10, 0)).then_some(()))
+        })?;
+        let given_up = |scene: &Scene, least: u64| {
+            wait::until("the agent gives up showing them", SOON, || {
+                let lost = scene.status()?["live"]["counts"]["lost"].as_u64();
+                Ok((lost >= Some(least)).then_some(()))
+            })
+        };
+
+        scene.shop.platform.stop()?;
+        scene.send("attacker", 30)?;
+        given_up(&scene, 30)?;
+        let Shop { lab, platform, .. } = &mut scene.shop;
+        platform.resume(lab)?;
+        let (shown, lost) = scene.all_told(40)?;
+        ensure!(shown == 10 && lost >= 30, "{shown} shown, {lost} lost");
+
+        // It takes what was sent, and does not say so in time.
+        let serves = scene.shop.lab.host(xshield_lab::platform::HOST)?;
+        let pid = serves.run("pidof", ["xshield"])?;
+        serves.run("kill", ["-STOP", pid.trim()])?;
+        scene.send("attacker", 20)?;
+        let paused = given_up(&scene, 50);
+        serves.run("kill", ["-CONT", pid.trim()])?;
+        paused?;
+        scene.all_told(60)?;
+        for _ in 0..2 {
+            ensure!(scene.recorded()? == 60, "the recorder's count");
+        }
+        scene.all_told(60)?;
+        running.still_runs()
+    })
+}
+
+#[test]
+fn who_opens_a_flow_is_named_and_what_would_be_denied_is_seen() -> Result<()> {
+    in_lab("who_opens_a_flow_is_named_and_what_would_be_denied_is_seen", || {
+        let (scene, mut running) = Scene::set("web", "")?;
+        let lab = &scene.shop.lab;
+        ensure!(reach(lab, "web", "db", 5432)? == [Outcome::Passed; 2], "without a policy");
+        scene.enforce()?;
+        scene.listens()?;
+        let db = lab.host("db")?.v4().to_string();
+        let open = format!(
+            "use IO::Socket::INET; IO::Socket::INET->new(PeerAddr => '{db}', PeerPort => 5432,
+             Timeout => 5);"
+        );
+        let seen = |kind: &str| {
+            wait::until("the flow is seen", SOON, || {
+                let of = |event: &&Value| event["kind"] == kind && event["destination"] == *db;
+                Ok(scene.live()?.iter().find(of).cloned())
+            })
+        };
+        // Nothing answers: it is an attempt that ends by itself.
+        let _ = scene.there()?.command("perl").args(["-e", &open]).status()?;
+        let event = seen("denied")?;
+        ensure!(event["direction"] == "outbound" && event["process"] == "perl", "{event}");
+        ensure!(event["user"] == "root" && event["port"] == 5432, "{event}");
+
+        scene.shop.commit_edited(|text| text.replace("mode: enforce", "mode: test"))?;
+        wait::until("nothing is denied any more", SOON, || {
+            Ok((reach(lab, "attacker", "web", 9999)?[0] == Outcome::Refused).then_some(()))
+        })?;
+        let _ = scene.there()?.command("perl").args(["-e", &open]).status()?;
+        let event = seen("would-deny")?;
+        ensure!(event["direction"] == "outbound" && event["port"] == 5432, "{event}");
         running.still_runs()
     })
 }

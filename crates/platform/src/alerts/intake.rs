@@ -75,7 +75,8 @@ pub(crate) async fn take(
 ) -> StoreResult<()> {
     for event in events {
         threat_events::add(tx, asset, &event, now).await?;
-        metrics::counter!("xshield_threat_events_total").increment(1);
+        let counted = u64::from(event.read_from != ReadFrom::Live);
+        metrics::counter!("xshield_threat_events_total").increment(counted);
     }
     make_room(app, tx, asset).await
 }

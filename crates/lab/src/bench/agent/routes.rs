@@ -25,10 +25,6 @@ pub(super) fn failover(effort: Effort) -> Result<()> {
     let arguments = ["updateConfig", "--param", "configuration.proxy", "--value", &list];
     let changed = agent::command(&stage.lab, stage.host(0)?, &arguments)?;
     anyhow::ensure!(changed.status.success(), "{changed:?}");
-    // A notification that is held open stays on the way that it began on: it begins anew.
-    stage.agents.clear();
-    let agent = agent::start_as(&stage.lab, stage.host(0)?, agent::Saying::Little)?;
-    stage.agents.push(agent);
     let mut times = Vec::new();
     for round in 0..rounds {
         let (dying, next) = (round % 2, (round + 1) % 2);

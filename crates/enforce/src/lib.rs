@@ -2,6 +2,7 @@
 //!
 //! Read [`cycle`] first: `Run::enforce` is the whole of it on one page.
 
+mod behind;
 pub mod boot_unit;
 mod client;
 pub mod commands;

@@ -1,15 +1,15 @@
 //! Communication paths from the flow recorder, where connection tracking can't tell them: what was let
 //! through since the last run, with the programs behind it as far as they are still there.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
-use xshield_host::linux::programs::{Program, Programs, SocketOwner};
-use xshield_policy::{Direction, Protocol};
+use xshield_host::linux::programs::Program;
 use xshield_wire::message::{EventKind, FirewallEvent, ReportBody};
 use xshield_wire::telemetry::{ActivePath, PathReport, PathSource};
 
+use crate::behind::{Behind, Place};
 use crate::reports::Interval;
 
 /// Paths in one report.
@@ -25,15 +25,12 @@ pub enum RecordedPaths {
     Told,
 }
 
-/// Where a path's local end is: its own address and port when it serves, the other's when it asks.
-type Place = (Direction, Protocol, SocketAddr);
-
 /// Reports on the paths of recorded flows. What was denied is no path; what would be is one, since it
 /// was let through.
 pub(crate) fn reports(events: &[FirewallEvent], interval: Interval) -> Vec<ReportBody> {
     let passed: Vec<&FirewallEvent> =
         events.iter().filter(|event| event.kind != EventKind::Denied).collect();
-    let behind = behind(&passed);
+    let behind = Behind::of(passed.iter().map(|event| place(event)));
     let paths = paths(&passed, interval, |place| behind.get(&place));
     let reports = paths.chunks(PER_REPORT).map(|paths| {
         let Interval { since, until } = interval;
@@ -87,37 +84,10 @@ fn place(event: &FirewallEvent) -> Place {
     (event.direction, event.protocol, SocketAddr::new(end, event.port))
 }
 
-/// The programs that are behind these flows now.
-fn behind(passed: &[&FirewallEvent]) -> HashMap<Place, Program> {
-    let places: HashSet<Place> = passed.iter().map(|event| place(event)).collect();
-    let Ok(mut programs) = Programs::open() else { return HashMap::new() };
-    let mut owners: HashMap<Place, SocketOwner> = HashMap::new();
-    for protocol in [Protocol::Tcp, Protocol::Udp] {
-        let of = |wanted: Direction| {
-            let fits = places.iter().filter(move |place| place.0 == wanted && place.1 == protocol);
-            fits.map(|place| place.2)
-        };
-        let asked: HashSet<SocketAddr> = of(Direction::Outbound).collect();
-        if !asked.is_empty() {
-            let found = programs.openers_to(protocol, &asked).into_iter();
-            owners.extend(found.map(|(to, by)| ((Direction::Outbound, protocol, to), by)));
-        }
-        for local in of(Direction::Inbound) {
-            let server = programs.server(protocol, local);
-            owners.extend(server.map(|by| ((Direction::Inbound, protocol, local), by)));
-        }
-    }
-    programs.search(owners.values().copied());
-    let program = |owner: &SocketOwner| match programs.known(owner) {
-        Some(program) => (*program).clone(),
-        None => programs.without_process(owner),
-    };
-    owners.into_iter().map(|(place, owner)| (place, program(&owner))).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use xshield_policy::{Direction, Protocol};
     use xshield_wire::message::EventSource;
 
     const INTERVAL: Interval = Interval { since: 100, until: 160 };

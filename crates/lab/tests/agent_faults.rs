@@ -144,7 +144,7 @@ fn an_upload_goes_on_where_kills_and_cuts_left_it() -> Result<()> {
         let proxy = Proxy::start(lab.host("proxy")?, lab.programs(), 3001, cut, None)?;
         let list = "--proxy=http://10.77.0.50:3001";
         story.db()?.run(lab.programs().agent()?, ["updateProxy", list, "--skipRestart"])?;
-        let _agent = story.start_with(&[pieces])?;
+        let _agent = story.start_with(&[("XSHIELD_UPLOAD_PIECE", "60")])?;
         story.ends_as(&command, HOST, &["done"])?;
         ensure!(proxy.requests()?.len() > 3, "{:?}", proxy.requests()?);
         let [upload] = &story.uploads()?[..] else { anyhow::bail!("one upload") };

@@ -25,13 +25,14 @@ use xshield_wire::signature::{self, RequestParts, Signer};
 use xshield_wire::telemetry::LiveEvent;
 use xshield_wire::threat::ThreatMatch;
 
+use crate::behind::Behind;
 use crate::client::{pack, to_json};
 use crate::config::Config;
 use crate::link;
 use crate::reports;
 use crate::state::StateDirectory;
 use crate::surroundings::Surroundings;
-use crate::threat::matches::{self, Behind, Context};
+use crate::threat::matches::{self, Context};
 
 /// How long an exchange may take: what is later is not live.
 const PATIENCE: Duration = Duration::from_secs(5);

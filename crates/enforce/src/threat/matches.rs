@@ -1,17 +1,16 @@
 //! Matches of the threat list, from the kernel's recorder to the platform.
 
-use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 
 use xshield_firewall::FlowKind;
 use xshield_firewall::flows::Delta;
 use xshield_host::linux::kernel_log;
-use xshield_host::linux::programs::{Program, Programs, SocketOwner};
 use xshield_policy::packet::Transport;
 use xshield_policy::{Bound, Direction, Packet, Protocol, Reason, RuleId, Verdict, decide};
 use xshield_wire::message::{EventSource, ListeningPort};
 use xshield_wire::threat::{PolicyVerdict, ThreatAction, ThreatMatch};
 
+use crate::behind::{Behind, Place};
 use crate::reports::{self, Interval};
 
 /// What the host knows about itself when matches are reported.
@@ -23,13 +22,6 @@ pub(crate) struct Context<'a> {
     /// The list that was in force.
     pub(crate) revision: u64,
 }
-
-/// The programs and services behind flows.
-#[derive(Default)]
-pub(crate) struct Behind(HashMap<Place, Program>);
-
-/// Where a flow's local end is: its own address and port when it serves, the other's when it asks.
-type Place = (Direction, Protocol, SocketAddr);
 
 /// A flow with a listed peer, whatever it was read from.
 pub(crate) struct Flow {
@@ -99,38 +91,6 @@ impl Flow {
     }
 }
 
-impl Behind {
-    /// Looks for what is behind these flows. A program that has ended meanwhile is not found; what
-    /// serves a port mostly is.
-    pub(crate) fn of(flows: &[Flow]) -> Self {
-        let places: HashSet<Place> = flows.iter().map(Flow::place).collect();
-        let Ok(mut programs) = Programs::open() else { return Self::default() };
-        let mut owners: HashMap<Place, SocketOwner> = HashMap::new();
-        for protocol in [Protocol::Tcp, Protocol::Udp] {
-            let of = |wanted: Direction| {
-                let places = places.iter();
-                let fits = places.filter(move |place| place.0 == wanted && place.1 == protocol);
-                fits.map(|place| place.2)
-            };
-            let asked: HashSet<SocketAddr> = of(Direction::Outbound).collect();
-            if !asked.is_empty() {
-                let found = programs.openers_to(protocol, &asked).into_iter();
-                owners.extend(found.map(|(to, by)| ((Direction::Outbound, protocol, to), by)));
-            }
-            for local in of(Direction::Inbound) {
-                let server = programs.server(protocol, local);
-                owners.extend(server.map(|by| ((Direction::Inbound, protocol, local), by)));
-            }
-        }
-        programs.search(owners.values().copied());
-        let program = |owner: &SocketOwner| match programs.known(owner) {
-            Some(program) => (*program).clone(),
-            None => programs.without_process(owner),
-        };
-        Self(owners.into_iter().map(|(place, owner)| (place, program(&owner))).collect())
-    }
-}
-
 impl Flow {
     /// This host's address and the listed one.
     fn ends(&self) -> (IpAddr, IpAddr) {
@@ -140,7 +100,8 @@ impl Flow {
         }
     }
 
-    fn place(&self) -> Place {
+    /// Where this host's end of it is.
+    pub(crate) fn place(&self) -> Place {
         let (local, remote) = self.ends();
         let end = match self.direction {
             Direction::Inbound => local,
@@ -155,7 +116,7 @@ impl Flow {
             Some(bound) => judged(bound, self.direction, remote, self.protocol, self.port),
             None => (PolicyVerdict::NoPolicy, None),
         };
-        let program = behind.0.get(&self.place());
+        let program = behind.get(&self.place());
         let listening = match self.direction {
             Direction::Inbound => listener(context.ports, self.protocol, local, self.port),
             Direction::Outbound => None,

@@ -7,7 +7,8 @@ use xshield_wire::message::ReportBody;
 use xshield_wire::threat::{ThreatReport, ThreatStanding};
 
 use super::Kernel;
-use super::matches::{self, Behind, Context};
+use super::matches::{self, Context, Flow};
+use crate::behind::Behind;
 use crate::cycle::Run;
 use crate::delivery::new_losses;
 use crate::reports::Interval;
@@ -46,7 +47,7 @@ impl Run<'_> {
             Err(error) => self.outcome.problems.push(problem("threat-matches-unread", &error)),
         }
         self.outcome.threat.matches += found.len();
-        let behind = if found.is_empty() { Behind::default() } else { Behind::of(&found) };
+        let behind = Behind::of(found.iter().map(Flow::place));
         let context = Context { bound, ports: &self.ports, revision };
         let found: Vec<_> = found.into_iter().map(|flow| flow.report(&context, &behind)).collect();
         let mut lost = std::mem::take(&mut self.progress.threat.lost);

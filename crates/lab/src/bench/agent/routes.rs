@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use super::stage::{LIMIT, PEER, Stage, waits};
-use crate::bench::Effort;
+use super::stage::{LIMIT, PEER, REST, Stage, waits};
+use crate::bench::{Effort, pause};
 use crate::figure::{Figure, median};
 use crate::proxy::{Behaviour, Proxy};
 use crate::{agent, wait};
@@ -33,6 +33,7 @@ pub(super) fn failover(effort: Effort) -> Result<()> {
             let rests = waits(&status) && reached_by(&status, dying);
             Ok(rests.then_some(()))
         })?;
+        pause(Instant::now() + REST);
         proxies[dying] = None;
         let begin = Instant::now();
         wait::until("the platform is reached by the other proxy", LIMIT, || {

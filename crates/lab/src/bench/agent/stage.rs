@@ -21,6 +21,9 @@ const FIRST: u8 = 100;
 /// For everything that is only waited for.
 pub(super) const LIMIT: Duration = Duration::from_secs(180);
 
+/// Between two disturbances: an agent asks the platform so many times a minute at most.
+pub(super) const REST: Duration = Duration::from_secs(4);
+
 /// Hosts of which each runs an agent.
 pub(super) struct Stage {
     pub(super) lab: Lab,

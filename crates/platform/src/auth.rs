@@ -87,7 +87,13 @@ impl<R: AtLeast> FromRequestParts<App> for Allowed<R> {
         let token = header.and_then(|header| header.strip_prefix("Bearer ")).ok_or_else(|| {
             unauthenticated("send an API token: 'Authorization: Bearer xat1_…' ('xshield login')")
         })?;
-        let caller = authenticate(app, token.trim()).await?;
+        Self::of(authenticate(app, token.trim()).await?)
+    }
+}
+
+impl<R: AtLeast> Allowed<R> {
+    /// Evidence for a caller who has the role.
+    pub(crate) fn of(caller: Caller) -> Result<Self, Problem> {
         if caller.role < R::ROLE {
             return Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", "Not allowed").detail(
                 format!("this takes the role {:?}; the token has {:?}", R::ROLE, caller.role)
@@ -102,7 +108,8 @@ fn unauthenticated(detail: &str) -> Problem {
     Problem::new(StatusCode::UNAUTHORIZED, "unauthenticated", "Not signed in").detail(detail)
 }
 
-async fn authenticate(app: &App, text: &str) -> Result<Caller, Problem> {
+/// Whose token it is, when it is one that holds.
+pub(crate) async fn authenticate(app: &App, text: &str) -> Result<Caller, Problem> {
     let refuse = || unauthenticated("the API token is unknown, revoked or over; sign in again");
     let (id, secret) =
         text.strip_prefix(TOKEN_PREFIX).and_then(|rest| rest.split_once('_')).ok_or_else(refuse)?;

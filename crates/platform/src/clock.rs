@@ -77,3 +77,62 @@ impl utoipa::PartialSchema for Timestamp {
 }
 
 impl utoipa::ToSchema for Timestamp {}
+
+/// A time seen from `now`: `3 min ago`, `in 12 days`; far ones as a date.
+#[must_use]
+pub fn relative(then: Timestamp, now: Timestamp) -> String {
+    let distance = now.0.saturating_sub(then.0);
+    // What was set to end in an hour still does so a moment later.
+    let slack = if distance < -60 { 30 } else { 0 };
+    let long = match distance.unsigned_abs().saturating_add(slack) {
+        0..5 => return "now".to_owned(),
+        seconds @ 5..60 => format!("{seconds} s"),
+        seconds @ 60..3_600 => format!("{} min", seconds / 60),
+        seconds @ 3_600..172_800 => format!("{} h", seconds / 3_600),
+        seconds @ 172_800..8_640_000 => format!("{} days", seconds / 86_400),
+        _ => return date(then),
+    };
+    if distance > 0 { format!("{long} ago") } else { format!("in {long}") }
+}
+
+fn date(then: Timestamp) -> String {
+    let text = then.to_rfc3339();
+    text.split_once('T').map_or(text.clone(), |(date, _)| date.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_seen_from_now() {
+        let now = Timestamp(1_800_000_000);
+        for (seconds, text) in [
+            (0, "now"),
+            (4, "now"),
+            (5, "5 s ago"),
+            (59, "59 s ago"),
+            (60, "1 min ago"),
+            (200, "3 min ago"),
+            (3_599, "59 min ago"),
+            (3_600, "1 h ago"),
+            (172_799, "47 h ago"),
+            (172_800, "2 days ago"),
+            (8_640_000, "2026-10-07"),
+            (-3, "now"),
+            (-80, "in 1 min"),
+            (-3_590, "in 1 h"),
+            (-7_776_000, "in 90 days"),
+            (-31_536_000, "2028-01-15"),
+        ] {
+            assert_eq!(relative(now.plus(-seconds), now), text, "{seconds}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_time_makes_it_panic(then: i64, now: i64) {
+            drop(relative(Timestamp(then), Timestamp(now)));
+        }
+    }
+}

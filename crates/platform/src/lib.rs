@@ -18,6 +18,7 @@ pub mod query;
 pub mod sealed;
 pub mod serve;
 pub mod settings;
+mod sign_in;
 pub mod state;
 pub mod store;
 pub mod threat;

@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use time::OffsetDateTime;
 use xshield_platform::clock::Timestamp;
+pub(crate) use xshield_platform::clock::relative;
 
 const MINUTE: i64 = 60;
 const HOUR: i64 = 60 * MINUTE;
@@ -89,30 +90,9 @@ impl Since {
     }
 }
 
-/// A time seen from `now`: `3 min ago`, `in 12 days`; far ones as a date.
-pub(crate) fn relative(then: Timestamp, now: Timestamp) -> String {
-    let distance = now.0.saturating_sub(then.0);
-    // What was set to end in an hour still does so a moment later.
-    let slack = if distance < -60 { 30 } else { 0 };
-    let long = match distance.unsigned_abs().saturating_add(slack) {
-        0..5 => return "now".to_owned(),
-        seconds @ 5..60 => format!("{seconds} s"),
-        seconds @ 60..3_600 => format!("{} min", seconds / 60),
-        seconds @ 3_600..172_800 => format!("{} h", seconds / 3_600),
-        seconds @ 172_800..8_640_000 => format!("{} days", seconds / 86_400),
-        _ => return date(then),
-    };
-    if distance > 0 { format!("{long} ago") } else { format!("in {long}") }
-}
-
 /// [`relative`], or a dash.
 pub(crate) fn relative_or_dash(then: Option<Timestamp>, now: Timestamp) -> String {
     then.map_or_else(|| "-".to_owned(), |then| relative(then, now))
-}
-
-fn date(then: Timestamp) -> String {
-    let text = then.to_rfc3339();
-    text.split_once('T').map_or(text.clone(), |(date, _)| date.to_owned())
 }
 
 /// The hour and the second, in UTC, for lines that follow each other closely.
@@ -169,36 +149,15 @@ mod tests {
     }
 
     #[test]
-    fn times_seen_from_now() {
+    fn times_of_a_day() {
         let now = Timestamp(1_800_000_000);
-        for (seconds, text) in [
-            (0, "now"),
-            (4, "now"),
-            (5, "5 s ago"),
-            (59, "59 s ago"),
-            (60, "1 min ago"),
-            (200, "3 min ago"),
-            (3_599, "59 min ago"),
-            (3_600, "1 h ago"),
-            (172_799, "47 h ago"),
-            (172_800, "2 days ago"),
-            (8_640_000, "2026-10-07"),
-            (-3, "now"),
-            (-80, "in 1 min"),
-            (-3_590, "in 1 h"),
-            (-7_776_000, "in 90 days"),
-            (-31_536_000, "2028-01-15"),
-        ] {
-            assert_eq!(relative(now.plus(-seconds), now), text, "{seconds}");
-        }
         assert_eq!(relative_or_dash(None, now), "-");
         assert_eq!(of_day(now), "08:00:00");
     }
 
     proptest::proptest! {
         #[test]
-        fn no_time_makes_it_panic(then: i64, now: i64) {
-            relative(Timestamp(then), Timestamp(now));
+        fn no_time_makes_it_panic(then: i64) {
             of_day(Timestamp(then));
         }
     }

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::Row as _;
+use sqlx::{QueryBuilder, Row as _};
 use xshield_policy::AssetId;
 use xshield_threat::ThreatMode;
 use xshield_wire::message::Digest;
 use xshield_wire::threat::{ThreatOrder, ThreatStanding, ThreatWanted};
 
-use super::assets::unsigned;
-use super::{Conn, Doing as _, Row, StoreResult, from_json, to_json};
+use super::assets::{push_in, unsigned};
+use super::{Conn, Db, Doing as _, Row, StoreResult, from_json, to_json};
 use crate::clock::Timestamp;
 use crate::threat::modes::{ThreatSettings, Wish};
 
@@ -74,6 +74,20 @@ pub async fn all(conn: &mut Conn) -> StoreResult<Vec<(String, StoredThreat)>> {
     .await
     .doing("list threat orders")?;
     rows.iter().map(|row| Ok((row.get("name"), stored(row)?))).collect()
+}
+
+/// What is stored of these assets, by their ids.
+///
+/// # Errors
+/// When the database fails.
+pub async fn some(
+    conn: &mut Conn,
+    ids: impl Iterator<Item = &AssetId>,
+) -> StoreResult<BTreeMap<String, StoredThreat>> {
+    let mut query = QueryBuilder::<Db>::new("SELECT * FROM threat_asset WHERE asset_id");
+    push_in(&mut query, ids);
+    let rows = query.build().fetch_all(conn).await.doing("read threat orders")?;
+    rows.iter().map(|row| Ok((row.get("asset_id"), stored(row)?))).collect()
 }
 
 /// Stores how an asset says it stands.

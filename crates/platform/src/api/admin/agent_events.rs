@@ -312,7 +312,12 @@ async fn download(
     allowed: Allowed<Operator>,
     Path(id): Path<String>,
 ) -> Answer<Response> {
-    let upload = found(&app, &id).await?;
+    archive(&app, &allowed, &id).await
+}
+
+/// The bytes of diagnostics, as a file to keep.
+pub(crate) async fn archive(app: &App, allowed: &Allowed<Operator>, id: &str) -> Answer<Response> {
+    let upload = found(app, id).await?;
     let path = Files::of(&app.dir).whole(&upload.id);
     let file = tokio::fs::File::open(path).await.map_err(|error| Problem::internal(&error))?;
     let deed = Deed {

@@ -129,7 +129,7 @@ async fn list(
         None => None,
     };
     let tags = query.tag.as_deref().map(tag_filter).transpose()?.unwrap_or_default();
-    let filter = AssetFilter { name: query.name, tags, standing: query.status, ids };
+    let filter = AssetFilter { name: query.name, tags, standing: query.status, source: None, ids };
     let after = page.after::<String>()?;
     let mut conn = app.store.read().await?;
     let found = assets::list(&mut conn, &filter, after.as_deref(), limit + 1, now).await?;
@@ -161,7 +161,7 @@ fn tag_filter(text: &str) -> Answer<Vec<(TagKey, Option<TagValue>)>> {
 }
 
 /// The assets in a segment of the committed policy.
-pub(super) async fn members(app: &App, segment: &str) -> Answer<Vec<AssetId>> {
+pub(crate) async fn members(app: &App, segment: &str) -> Answer<Vec<AssetId>> {
     let unknown = || Problem::invalid("?segment", "the committed policy has no such segment");
     let committed = compile::committed(app).await?.ok_or_else(unknown)?;
     let segment = committed
@@ -175,7 +175,7 @@ pub(super) async fn members(app: &App, segment: &str) -> Answer<Vec<AssetId>> {
 }
 
 /// The asset that a path names, by id or by name.
-pub(super) async fn named(conn: &mut Conn, asset: &str) -> Answer<StoredAsset> {
+pub(crate) async fn named(conn: &mut Conn, asset: &str) -> Answer<StoredAsset> {
     if let Some(found) = assets::by_id(conn, asset).await? {
         return Ok(found);
     }

@@ -1,7 +1,5 @@
 //! Commands to hosts: given to one asset, a list or all that match, with an outcome per asset.
 
-use std::collections::BTreeSet;
-
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -9,19 +7,17 @@ use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use xshield_policy::AssetId;
-use xshield_policy::criteria::Criteria;
-use xshield_policy::inventory::Source;
 use xshield_wire::message::CommandKind;
 
-use super::assets::{members, named};
+use super::assets::named;
 use super::page::{Page, PageQuery};
+use super::selection::{Selection, selected};
 use crate::auth::{Allowed, Caller, Operator, Viewer};
 use crate::clock::Timestamp;
 use crate::keys::new_id;
 use crate::problem::{Answer, JsonBody, Problem};
 use crate::query::{BothOf, QueryOf};
 use crate::state::App;
-use crate::store::assets::{self, AssetFilter, Standing};
 use crate::store::audit::{self, Deed};
 use crate::store::commands::{self, Job, Progress, Target, TargetState};
 use crate::store::{Conn, commit};
@@ -32,8 +28,6 @@ const LONGEST: i64 = 30 * 24 * 3600;
 /// How long debug logging lasts, in seconds, unless said otherwise.
 const DEBUG_FOR: u32 = 3600;
 const DEBUG_LONGEST: u32 = 24 * 3600;
-/// Assets that can be named one by one.
-const MOST_NAMED: usize = 10_000;
 
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -42,32 +36,6 @@ pub(super) fn router() -> OpenApiRouter<App> {
         .routes(routes!(targets))
         .routes(routes!(cancel))
         .routes(routes!(of_asset, give_to_asset))
-}
-
-/// Which assets. What is given must all hold; nothing given is refused, not everything.
-#[derive(Debug, Default, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-struct Selection {
-    /// By id or name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    assets: Option<Vec<String>>,
-    /// A criteria expression, e.g. `environment = 'prod' and role in ('web','db')`.
-    #[serde(default, rename = "where", skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
-    criteria: Option<Criteria>,
-    /// A segment of the committed policy.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    segment: Option<String>,
-    /// `agent`, `spark` or `edr`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
-    source: Option<Source>,
-    /// How they stand.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    status: Option<Standing>,
-    /// Every asset; not together with another choice.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    all: bool,
 }
 
 /// A command to give.
@@ -104,9 +72,9 @@ struct NewAssetCommand {
 
 /// A command and how far it is.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
-struct Command {
+pub(crate) struct Command {
     /// What hosts hear.
-    id: String,
+    pub(crate) id: String,
     #[schema(value_type = String)]
     kind: CommandKind,
     duration_seconds: Option<u32>,
@@ -177,10 +145,7 @@ async fn give(
         &new.target,
     )?;
     let chosen = selected(&app, &new.target, job.created_at).await?;
-    if chosen.is_empty() {
-        return Err(Problem::invalid("/target", "no asset is meant by it; nothing was given"));
-    }
-    store(&app, &allowed.caller, job, &chosen).await
+    Ok((StatusCode::ACCEPTED, Json(store(&app, &allowed.caller, job, &chosen).await?)))
 }
 
 /// Give one host a command
@@ -197,10 +162,11 @@ async fn give_to_asset(
     let target = Selection { assets: Some(vec![asset.name.to_string()]), ..Selection::default() };
     let job =
         checked(&allowed.caller, new.kind, new.duration_seconds, new.expires_in_seconds, &target)?;
-    store(&app, &allowed.caller, job, &[asset.id]).await
+    Ok((StatusCode::ACCEPTED, Json(store(&app, &allowed.caller, job, &[asset.id]).await?)))
 }
 
-fn checked(
+/// A command as it will be stored, with everything checked that a caller says of it.
+pub(crate) fn checked(
     caller: &Caller,
     kind: CommandKind,
     duration: Option<u32>,
@@ -243,71 +209,16 @@ fn checked(
     })
 }
 
-/// The assets that a selection means, decommissioned ones left out.
-async fn selected(app: &App, selection: &Selection, now: Timestamp) -> Answer<Vec<AssetId>> {
-    let Selection { assets: names, criteria, segment, source, status, all } = selection;
-    let narrowed = names.is_some()
-        || criteria.is_some()
-        || segment.is_some()
-        || source.is_some()
-        || status.is_some();
-    match (narrowed, all) {
-        (false, false) => {
-            let reason = "nothing says which assets; name some, give a filter, or set 'all'";
-            return Err(Problem::invalid("/target", reason));
-        }
-        (true, true) => {
-            let reason = "'all' does not go together with another choice";
-            return Err(Problem::invalid("/target/all", reason));
-        }
-        _ => {}
-    }
-    if names.as_ref().is_some_and(|names| names.is_empty() || names.len() > MOST_NAMED) {
-        let reason = format!("expected 1 to {MOST_NAMED} assets");
-        return Err(Problem::invalid("/target/assets", reason));
-    }
-    let in_segment: Option<BTreeSet<AssetId>> = match segment {
-        Some(segment) => {
-            let refuse = |problem: Problem| problem.field("/target/segment");
-            Some(members(app, segment).await.map_err(refuse)?.into_iter().collect())
-        }
-        None => None,
-    };
-    let mut conn = app.store.read().await?;
-    let mut by_name = None;
-    if let Some(names) = names {
-        let mut ids = BTreeSet::new();
-        for name in names {
-            ids.insert(named(&mut conn, name).await?.id);
-        }
-        by_name = Some(ids);
-    }
-    let mut standing = None;
-    if let Some(status) = status {
-        let filter = AssetFilter { standing: Some(*status), ..AssetFilter::default() };
-        let found = assets::list(&mut conn, &filter, None, u32::MAX, now).await?;
-        standing = Some(found.into_iter().map(|asset| asset.id).collect::<BTreeSet<_>>());
-    }
-    let among = |ids: &Option<BTreeSet<AssetId>>, id: &AssetId| {
-        ids.as_ref().is_none_or(|ids| ids.contains(id))
-    };
-    let inventory = assets::inventory(&mut conn).await?;
-    let meant = inventory.assets.into_iter().filter(|asset| {
-        among(&by_name, &asset.id)
-            && among(&in_segment, &asset.id)
-            && among(&standing, &asset.id)
-            && source.is_none_or(|source| source == asset.source)
-            && criteria.as_ref().is_none_or(|criteria| criteria.matches(asset))
-    });
-    Ok(meant.map(|asset| asset.id).collect())
-}
-
-async fn store(
+/// Gives a command to these assets; none of them is a mistake.
+pub(crate) async fn store(
     app: &App,
     caller: &Caller,
     job: Job,
     chosen: &[AssetId],
-) -> Answer<(StatusCode, Json<Command>)> {
+) -> Answer<Command> {
+    if chosen.is_empty() {
+        return Err(Problem::invalid("/target", "no asset is meant by it; nothing was given"));
+    }
     let now = job.created_at;
     let mut tx = app.store.write().await?;
     let given = commands::add(&mut tx, &job, chosen.iter()).await?;
@@ -323,7 +234,7 @@ async fn store(
     let shown = shown(&mut tx, job, now).await?;
     commit(tx).await?;
     chosen.iter().for_each(|asset| app.waking.wake(asset));
-    Ok((StatusCode::ACCEPTED, Json(shown)))
+    Ok(shown)
 }
 
 /// List commands, the newest first
@@ -368,7 +279,8 @@ async fn page_of(
     Ok(Json(Page { items: commands, next }))
 }
 
-async fn known(conn: &mut Conn, id: &str) -> Answer<Job> {
+/// The command of this id.
+pub(crate) async fn known(conn: &mut Conn, id: &str) -> Answer<Job> {
     commands::job(conn, id).await?.ok_or_else(|| Problem::not_found("command", id))
 }
 
@@ -420,21 +332,26 @@ async fn cancel(
     allowed: Allowed<Operator>,
     Path(id): Path<String>,
 ) -> Answer<Json<Command>> {
+    take_back(&app, &allowed.caller, &id).await.map(Json)
+}
+
+/// Takes a command back.
+pub(crate) async fn take_back(app: &App, caller: &Caller, id: &str) -> Answer<Command> {
     let now = Timestamp::now();
     let mut tx = app.store.write().await?;
-    known(&mut tx, &id).await?;
-    if commands::cancel(&mut tx, &id, now).await? {
+    known(&mut tx, id).await?;
+    if commands::cancel(&mut tx, id, now).await? {
         let deed = Deed {
-            actor: &allowed.caller.actor(),
+            actor: &caller.actor(),
             action: "command.cancel",
-            target: &id,
+            target: id,
             before: String::new(),
             after: String::new(),
         };
         audit::record(&mut tx, deed, now).await?;
     }
-    let job = known(&mut tx, &id).await?;
+    let job = known(&mut tx, id).await?;
     let shown = shown(&mut tx, job, now).await?;
     commit(tx).await?;
-    Ok(Json(shown))
+    Ok(shown)
 }

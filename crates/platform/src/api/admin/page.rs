@@ -14,7 +14,7 @@ const MOST: u32 = 1000;
 /// Which page.
 #[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(super) struct PageQuery {
+pub(crate) struct PageQuery {
     /// Items on the page; 100 when left out, 1000 at most.
     #[serde(default, deserialize_with = "number")]
     #[param(value_type = Option<u32>)]
@@ -26,16 +26,16 @@ pub(super) struct PageQuery {
 
 /// One page of a list.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
-pub(super) struct Page<T> {
+pub(crate) struct Page<T> {
     /// What is on it.
-    pub(super) items: Vec<T>,
+    pub(crate) items: Vec<T>,
     /// The cursor of the next page; `null` on the last one.
-    pub(super) next: Option<String>,
+    pub(crate) next: Option<String>,
 }
 
 impl PageQuery {
     /// How many items.
-    pub(super) fn limit(&self) -> Answer<u32> {
+    pub(crate) fn limit(&self) -> Answer<u32> {
         match self.limit.unwrap_or(USUAL) {
             limit @ 1..=MOST => Ok(limit),
             limit => {
@@ -44,8 +44,13 @@ impl PageQuery {
         }
     }
 
+    /// As it was given.
+    pub(crate) fn cursor(&self) -> Option<&str> {
+        self.cursor.as_deref()
+    }
+
     /// The place after which the page begins.
-    pub(super) fn after<P: DeserializeOwned>(&self) -> Answer<Option<P>> {
+    pub(crate) fn after<P: DeserializeOwned>(&self) -> Answer<Option<P>> {
         let Some(cursor) = &self.cursor else { return Ok(None) };
         let bytes = URL_SAFE_NO_PAD.decode(cursor).ok();
         let place = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
@@ -58,7 +63,7 @@ impl PageQuery {
 impl<T> Page<T> {
     /// A page of up to `limit` of `items`, of which there is one more when another page follows.
     /// `place` tells an item's place in the list's order.
-    pub(super) fn of<S, P: Serialize>(
+    pub(crate) fn of<S, P: Serialize>(
         mut items: Vec<S>,
         limit: u32,
         place: impl Fn(&S) -> P,

@@ -8,13 +8,12 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::Client;
-use crate::auth::{Allowed, Viewer, new_token};
+use crate::auth::{Allowed, Viewer};
 use crate::clock::Timestamp;
-use crate::problem::{Answer, JsonBody, Problem};
+use crate::problem::{Answer, JsonBody};
+use crate::sign_in::{Admitted, out, with_password};
 use crate::state::App;
-use crate::store::accounts::{self, Role};
-use crate::store::audit::{self, Deed};
-use crate::store::commit;
+use crate::store::accounts::Role;
 
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -54,48 +53,22 @@ async fn login(
     Extension(Client(from)): Extension<Client>,
     JsonBody(login): JsonBody<Login>,
 ) -> Answer<Json<SignedIn>> {
-    app.limits.login(from.ip())?;
-    let now = Timestamp::now();
-    let account = accounts::get(&mut *app.store.read().await?, &login.user).await?;
-    let hash = account.as_ref().map(|account| account.password.clone());
-    let good = {
-        let _permit = app.limits.passwords.acquire().await;
-        let (app, password) = (app.clone(), login.password);
-        tokio::task::spawn_blocking(move || app.passwords.check(&password, hash.as_deref())).await?
-    };
-    let Some(account) = account.filter(|_| good) else {
-        metrics::counter!("xshield_refused_total", "reason" => "password").increment(1);
-        return Err(Problem::new(
-            StatusCode::UNAUTHORIZED,
-            "wrong-password",
-            "User or password is wrong",
-        ));
-    };
-    let expires_at = now.plus(app.settings.login_for);
-    let name = login.name.unwrap_or_else(|| "sign-in".to_owned());
-    let (token, text) = new_token(&account.name, &name, account.role, Some(expires_at), now)
-        .map_err(|error| Problem::internal(&error))?;
-    let mut tx = app.store.write().await?;
-    accounts::insert_token(&mut tx, &token).await?;
-    let deed = Deed {
-        actor: &format!("user:{}", account.name),
-        action: "user.login",
-        target: &account.name,
-        before: String::new(),
-        after: format!("token {} from {}", token.id, from.ip()),
-    };
-    audit::record(&mut tx, deed, now).await?;
-    commit(tx).await?;
-    let (user, role) = (account.name, account.role);
-    Ok(Json(SignedIn { token: text, id: token.id, user, role, expires_at }))
+    let name = login.name.as_deref().unwrap_or("sign-in");
+    let Admitted { token, text, expires_at } =
+        with_password(&app, from.ip(), &login.user, login.password, name).await?;
+    Ok(Json(SignedIn {
+        token: text,
+        id: token.id,
+        user: token.account,
+        role: token.role,
+        expires_at,
+    }))
 }
 
 /// End the token this is sent with
 #[utoipa::path(post, path = "/api/v1/logout", tag = "access", responses((status = 204)))]
 async fn logout(State(app): State<App>, allowed: Allowed<Viewer>) -> Answer<StatusCode> {
-    let mut tx = app.store.write().await?;
-    accounts::revoke_token(&mut tx, &allowed.caller.token, Timestamp::now()).await?;
-    commit(tx).await?;
+    out(&app, &allowed.caller).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -11,7 +11,7 @@ use crate::store::assets::{ACTIVE_FOR, MISSED_LATE, StoredAsset, missed};
 /// it; what something else starts is only known by when it last ran.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
-enum Activity {
+pub(crate) enum Activity {
     /// A resident agent that checks in as it said.
     Online,
     /// A resident agent that missed one or two check-ins.
@@ -30,47 +30,47 @@ enum Activity {
 
 /// How the host's program, Spark or agent, stands.
 #[derive(Debug, PartialEq, Serialize, utoipa::ToSchema)]
-pub(super) struct Spark {
-    activity: Activity,
+pub(crate) struct Spark {
+    pub(crate) activity: Activity,
     /// Since when it is inactive or offline.
-    inactive_since: Option<Timestamp>,
+    pub(crate) inactive_since: Option<Timestamp>,
     /// Seconds within which a resident agent said it would check in again.
-    interval: Option<u32>,
+    pub(crate) interval: Option<u32>,
     /// Check-ins that a resident agent has missed.
-    missed: Option<u64>,
+    pub(crate) missed: Option<u64>,
     /// Its ways to the platform, in the order of its configuration.
     #[schema(value_type = Vec<Object>)]
-    routes: Vec<RouteStanding>,
+    pub(crate) routes: Vec<RouteStanding>,
     /// What a resident agent uses of its host.
     #[schema(value_type = Option<Object>)]
-    usage: Option<Usage>,
-    last_check_in: Option<Timestamp>,
-    version: String,
+    pub(crate) usage: Option<Usage>,
+    pub(crate) last_check_in: Option<Timestamp>,
+    pub(crate) version: String,
     /// What the host says: `enforcing`, `no-policy`, `blocked` or `failed`.
     #[schema(value_type = Object)]
-    status: Status,
+    pub(crate) status: Status,
     /// The ruleset in the host's kernel.
     #[schema(value_type = Option<Object>)]
-    in_force: Option<InForce>,
+    pub(crate) in_force: Option<InForce>,
     /// The ruleset it should have.
     #[schema(value_type = Option<Object>)]
-    wanted: Option<InForce>,
+    pub(crate) wanted: Option<InForce>,
     /// Whether they are the same.
-    up_to_date: bool,
+    pub(crate) up_to_date: bool,
     /// Why the asset's ruleset could not be compiled after the inventory changed; the one of before
     /// stays wanted.
-    compile_failure: Option<String>,
+    pub(crate) compile_failure: Option<String>,
     /// Why nothing is enforced, when that is so.
-    nothing_enforced: Option<String>,
+    pub(crate) nothing_enforced: Option<String>,
     /// What the host wants an operator to know.
     #[schema(value_type = Vec<Object>)]
-    problems: Vec<Problem>,
+    pub(crate) problems: Vec<Problem>,
 }
 
 impl Spark {
     /// As the asset's last check-in tells it. `compile_failure`: why its ruleset could not be
     /// compiled.
-    pub(super) fn of(asset: &StoredAsset, compile_failure: Option<String>, now: Timestamp) -> Self {
+    pub(crate) fn of(asset: &StoredAsset, compile_failure: Option<String>, now: Timestamp) -> Self {
         let missed = missed_of(asset, now);
         let (activity, inactive_since) = activity(asset, missed, now);
         Self {
@@ -90,6 +90,17 @@ impl Spark {
             compile_failure,
             problems: asset.problems.clone(),
         }
+    }
+}
+
+impl Spark {
+    /// Why nothing is enforced, or else what the host could not do.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        let failed = match &self.status {
+            Status::Failed { reason } => Some(reason.clone()),
+            _ => None,
+        };
+        self.nothing_enforced.clone().or(failed).or_else(|| self.compile_failure.clone())
     }
 }
 

@@ -164,39 +164,39 @@ impl Hosts {
 
 /// What an asset's view says about threats.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
-pub(super) struct AssetThreat {
+pub(crate) struct AssetThreat {
     /// The modes ordered.
     #[schema(value_type = Option<String>)]
-    inbound: Option<ThreatMode>,
+    pub(crate) inbound: Option<ThreatMode>,
     #[schema(value_type = Option<String>)]
-    outbound: Option<ThreatMode>,
+    pub(crate) outbound: Option<ThreatMode>,
     /// The list it should have.
-    wanted: Option<List>,
+    pub(crate) wanted: Option<List>,
     /// The list in its kernel.
-    in_force: Option<List>,
+    pub(crate) in_force: Option<List>,
     /// Whether it carries out what it should.
-    up_to_date: bool,
+    pub(crate) up_to_date: bool,
     /// Bytes that the list may take there; nothing when nobody knows.
-    budget: Option<u64>,
+    pub(crate) budget: Option<u64>,
     /// Elements in its kernel's sets.
-    elements: u64,
+    pub(crate) elements: u64,
     /// When its kernel's list was last compared entry by entry and found equal.
-    verified_at: Option<Timestamp>,
+    pub(crate) verified_at: Option<Timestamp>,
     /// Why it could not carry its order out.
-    failure: Option<String>,
+    pub(crate) failure: Option<String>,
     /// When it said so.
-    told_at: Timestamp,
+    pub(crate) told_at: Timestamp,
 }
 
 /// A list or a part of one.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
-struct List {
-    revision: u64,
-    entries: u64,
+pub(crate) struct List {
+    pub(crate) revision: u64,
+    pub(crate) entries: u64,
     /// Prefixes of the whole list: more than `entries` when only a part fits.
-    whole_entries: u64,
+    pub(crate) whole_entries: u64,
     /// Entries below this confidence (percent) are left out; 0 for a whole list.
-    least_confidence: u8,
+    pub(crate) least_confidence: u8,
 }
 
 fn list(name: &xshield_wire::threat::ListName) -> List {
@@ -210,7 +210,7 @@ fn list(name: &xshield_wire::threat::ListName) -> List {
 
 impl AssetThreat {
     /// What is stored of an asset; nothing when its program knows no threat lists.
-    pub(super) fn of(stored: &StoredThreat) -> Option<Self> {
+    pub(crate) fn of(stored: &StoredThreat) -> Option<Self> {
         let (standing, told_at) = stored.standing.as_ref()?;
         let order = stored.order.as_ref();
         Some(Self {

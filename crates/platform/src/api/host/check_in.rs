@@ -120,6 +120,10 @@ fn bounded(mut message: CheckIn) -> Answer<CheckIn> {
         cut(&mut problem.text);
     }
     for route in &mut message.routes {
+        // Ours never say a proxy's credentials; nothing that might is stored.
+        if let Some((_, address)) = route.route.rsplit_once('@') {
+            route.route = format!("proxy {address}");
+        }
         cut(&mut route.route);
         if let Some(failure) = &mut route.last_failure {
             cut(&mut failure.reason);

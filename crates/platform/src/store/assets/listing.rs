@@ -4,12 +4,13 @@ use std::ops::RangeInclusive;
 
 use sqlx::{QueryBuilder, Row as _};
 use xshield_policy::AssetId;
+use xshield_policy::inventory::Source;
 use xshield_policy::names::{TagKey, TagValue};
 
 use super::row::stored;
 use super::{COLUMNS, StoredAsset};
 use crate::clock::Timestamp;
-use crate::store::{Conn, Db, Doing as _, StoreResult, contains};
+use crate::store::{Conn, Db, Doing as _, StoreResult, contains, word};
 
 /// Seconds after which a program that has not run no longer counts as active.
 pub const ACTIVE_FOR: i64 = 300;
@@ -26,6 +27,8 @@ pub struct AssetFilter {
     pub tags: Vec<(TagKey, Option<TagValue>)>,
     /// How it stands.
     pub standing: Option<Standing>,
+    /// Who reports it.
+    pub source: Option<Source>,
     /// Only these.
     pub ids: Option<Vec<AssetId>>,
 }
@@ -95,6 +98,9 @@ pub async fn list(
     if let Some(ids) = &filter.ids {
         query.push(" AND a.id");
         push_in(&mut query, ids.iter());
+    }
+    if let Some(source) = &filter.source {
+        query.push(" AND a.source = ").push_bind(word(source)?);
     }
     if let Some(standing) = filter.standing {
         push_standing(&mut query, standing, now);

@@ -1,12 +1,15 @@
 //! Commands to hosts: given to many at once, told at every check-in until an outcome comes or they
 //! expire. A command keeps its id, by which a host carries it out once however often it hears it.
 
+mod at_asset;
+
 use sqlx::{QueryBuilder, Row as _};
 use xshield_policy::AssetId;
 use xshield_wire::message::{Command, CommandKind, CommandOutcome, CommandResult};
 
 use super::{Conn, Db, Doing as _, Row, StoreResult, from_word, to_json, word};
 use crate::clock::Timestamp;
+pub use at_asset::at_asset;
 
 /// Told to a host at once, at most; the others follow at its next check-in.
 const TOLD_AT_ONCE: i64 = 32;
@@ -405,18 +408,19 @@ pub async fn targets(
         .fetch_all(conn)
         .await
         .doing("list a command's outcomes")?;
-    let time = |row: &Row, column| row.get::<Option<i64>, _>(column).map(Timestamp);
-    let target = |row: &Row| {
-        Ok(Target {
-            asset: row.get("name"),
-            state: from_word(row.get("now"))?,
-            told_at: time(row, "told_at"),
-            ended_at: time(row, "ended_at"),
-            host_at: time(row, "host_at"),
-            reason: row.get("reason"),
-        })
-    };
     rows.iter().map(target).collect()
+}
+
+fn target(row: &Row) -> StoreResult<Target> {
+    let time = |column: &str| row.get::<Option<i64>, _>(column).map(Timestamp);
+    Ok(Target {
+        asset: row.get("name"),
+        state: from_word(row.get("now"))?,
+        told_at: time("told_at"),
+        ended_at: time("ended_at"),
+        host_at: time("host_at"),
+        reason: row.get("reason"),
+    })
 }
 
 /// Takes a command back: hosts that were not told yet are not told. `false` when it was taken back

@@ -1,0 +1,123 @@
+//! Which assets a command is for.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+use xshield_policy::AssetId;
+use xshield_policy::criteria::Criteria;
+use xshield_policy::inventory::Source;
+
+use super::assets::{members, named};
+use crate::clock::Timestamp;
+use crate::problem::{Answer, Problem};
+use crate::state::App;
+use crate::store::assets::{self, AssetFilter, Standing};
+use crate::store::{Conn, StoreResult};
+
+/// Assets that can be named one by one.
+const MOST_NAMED: usize = 10_000;
+
+/// Which assets. What is given must all hold; nothing given is refused, not everything.
+#[derive(Debug, Default, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Selection {
+    /// By id or name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) assets: Option<Vec<String>>,
+    /// Part of the name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) name: Option<String>,
+    /// A criteria expression, e.g. `environment = 'prod' and role in ('web','db')`.
+    #[serde(default, rename = "where", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub(crate) criteria: Option<Criteria>,
+    /// A segment of the committed policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) segment: Option<String>,
+    /// `agent`, `spark` or `edr`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub(crate) source: Option<Source>,
+    /// How they stand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) status: Option<Standing>,
+    /// Every asset; not together with another choice.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) all: bool,
+}
+
+/// The assets that a selection means, decommissioned ones left out.
+pub(crate) async fn selected(
+    app: &App,
+    selection: &Selection,
+    now: Timestamp,
+) -> Answer<Vec<AssetId>> {
+    let Selection { assets: names, name, criteria, segment, source, status, all } = selection;
+    let narrowed = names.is_some()
+        || name.is_some()
+        || criteria.is_some()
+        || segment.is_some()
+        || source.is_some()
+        || status.is_some();
+    match (narrowed, all) {
+        (false, false) => {
+            let reason = "nothing says which assets; name some, give a filter, or set 'all'";
+            return Err(Problem::invalid("/target", reason));
+        }
+        (true, true) => {
+            let reason = "'all' does not go together with another choice";
+            return Err(Problem::invalid("/target/all", reason));
+        }
+        _ => {}
+    }
+    if name.as_ref().is_some_and(String::is_empty) {
+        return Err(Problem::invalid("/target/name", "an empty name is part of every name"));
+    }
+    if names.as_ref().is_some_and(|names| names.is_empty() || names.len() > MOST_NAMED) {
+        let reason = format!("expected 1 to {MOST_NAMED} assets");
+        return Err(Problem::invalid("/target/assets", reason));
+    }
+    let in_segment: Option<BTreeSet<AssetId>> = match segment {
+        Some(segment) => {
+            let refuse = |problem: Problem| problem.field("/target/segment");
+            Some(members(app, segment).await.map_err(refuse)?.into_iter().collect())
+        }
+        None => None,
+    };
+    let mut conn = app.store.read().await?;
+    let mut by_name = None;
+    if let Some(names) = names {
+        let mut ids = BTreeSet::new();
+        for name in names {
+            ids.insert(named(&mut conn, name).await?.id);
+        }
+        by_name = Some(ids);
+    }
+    let listed = if name.is_some() || status.is_some() {
+        let filter =
+            AssetFilter { name: name.clone(), standing: *status, ..AssetFilter::default() };
+        let found = assets::list(&mut conn, &filter, None, u32::MAX, now).await?;
+        Some(found.into_iter().map(|asset| asset.id).collect::<BTreeSet<_>>())
+    } else {
+        None
+    };
+    let among = |ids: &Option<BTreeSet<AssetId>>, id: &AssetId| {
+        ids.as_ref().is_none_or(|ids| ids.contains(id))
+    };
+    let inventory = assets::inventory(&mut conn).await?;
+    let meant = inventory.assets.into_iter().filter(|asset| {
+        among(&by_name, &asset.id)
+            && among(&in_segment, &asset.id)
+            && among(&listed, &asset.id)
+            && source.is_none_or(|source| source == asset.source)
+            && criteria.as_ref().is_none_or(|criteria| criteria.matches(asset))
+    });
+    Ok(meant.map(|asset| asset.id).collect())
+}
+
+/// The assets that match an expression, decommissioned ones left out.
+pub(crate) async fn matching(conn: &mut Conn, criteria: &Criteria) -> StoreResult<Vec<AssetId>> {
+    let inventory = assets::inventory(conn).await?;
+    let met = inventory.assets.into_iter().filter(|asset| criteria.matches(asset));
+    Ok(met.map(|asset| asset.id).collect())
+}

@@ -9,6 +9,7 @@ pub mod alerts;
 pub mod api;
 pub mod auth;
 pub mod clock;
+pub mod console;
 mod door;
 pub mod jobs;
 pub mod keys;

@@ -119,6 +119,13 @@ impl Problem {
             .detail(detail)
     }
 
+    /// Nobody is signed in at this browser.
+    #[must_use]
+    pub(crate) fn unauthenticated_here() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", "Not signed in")
+            .detail("sign in at /sign-in")
+    }
+
     /// Too many requests.
     #[must_use]
     pub fn too_many(what: &str, seconds: u64) -> Self {
@@ -185,6 +192,8 @@ impl IntoResponse for Problem {
         if let Some(seconds) = retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
+        // For the console, which makes a page of it.
+        response.extensions_mut().insert(self);
         response
     }
 }

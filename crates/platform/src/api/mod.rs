@@ -11,6 +11,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 
 use crate::clock::Timestamp;
+use crate::console;
 use crate::problem::{Answer, Problem};
 use crate::state::App;
 use crate::store::assets;
@@ -32,6 +33,7 @@ pub fn router(app: App) -> Router {
     Router::new()
         .merge(host::router())
         .merge(admin::router())
+        .merge(console::router())
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics_page))
@@ -46,6 +48,7 @@ pub fn router(app: App) -> Router {
             )
             .detail(format!("{} {}", request.method(), request.uri().path()))
         })
+        .layer(from_fn(console::browser::guard))
         .layer(from_fn(measured))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(app)

@@ -317,6 +317,8 @@ fn agent(data: &Path) -> ureq::Agent {
         .tls_config(tls)
         .http_status_as_error(false)
         .allow_non_standard_methods(true)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
         .timeout_global(Some(Duration::from_secs(60)))
         .build()
         .into()

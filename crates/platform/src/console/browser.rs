@@ -1,0 +1,138 @@
+//! What a browser is owed: other sites can't act in a person's name, and errors are pages.
+
+use axum::extract::Request;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Redirect, Response};
+
+use super::page::{ErrorPage, answer};
+use super::sign_in;
+use crate::problem::Problem;
+
+/// Sent by htmx with every request of its own.
+const HTMX: &str = "hx-request";
+
+/// Paths that programs use: never pages, and no cookie opens anything there.
+const PROGRAMS: [&str; 5] = ["/api/", "/host/", "/healthz", "/readyz", "/metrics"];
+
+/// Refuses what another site makes a browser send, and shows problems to people as pages.
+pub(crate) async fn guard(request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    if PROGRAMS.iter().any(|start| path.starts_with(start)) {
+        return next.run(request).await;
+    }
+    let asks = Asks::of(request.headers());
+    let to = match *request.method() {
+        Method::GET => request.uri().path_and_query().map_or("/", |to| to.as_str()).to_owned(),
+        _ => "/".to_owned(),
+    };
+    let changes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+    let response = if changes && !is_same_origin(request.headers()) {
+        metrics::counter!("xshield_refused_total", "reason" => "cross-site").increment(1);
+        Problem::new(StatusCode::FORBIDDEN, "cross-site", "Another site sent this")
+            .detail("the request does not come from a page of this console; open it anew")
+            .into_response()
+    } else {
+        next.run(request).await
+    };
+    shown(response, asks, &to)
+}
+
+/// Who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asks {
+    /// A browser that shows the answer.
+    Browser,
+    /// A script of ours in a page that is shown already.
+    Htmx,
+    /// Something that reads no pages.
+    Program,
+}
+
+impl Asks {
+    fn of(headers: &HeaderMap) -> Self {
+        let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+        if headers.contains_key(HTMX) {
+            Self::Htmx
+        } else if accept.is_some_and(|accept| accept.contains("text/html")) {
+            Self::Browser
+        } else {
+            Self::Program
+        }
+    }
+}
+
+/// Browsers say themselves where a request comes from; a request that says nothing is refused.
+/// (`Sec-Fetch-Site` is said by every current browser; `Origin` by older ones, too.)
+fn is_same_origin(headers: &HeaderMap) -> bool {
+    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    if let Some(site) = text(HeaderName::from_static("sec-fetch-site")) {
+        return site == "same-origin";
+    }
+    match (text(header::ORIGIN), text(header::HOST)) {
+        (Some(origin), Some(host)) => origin.strip_prefix("https://") == Some(host),
+        _ => false,
+    }
+}
+
+/// A problem as a page; whoever is not signed in goes to sign in and comes back to `to`.
+fn shown(mut response: Response, asks: Asks, to: &str) -> Response {
+    if asks == Asks::Program {
+        return response;
+    }
+    let Some(problem) = response.extensions_mut().remove::<Problem>() else { return response };
+    if problem.kind == "/problems/unauthenticated" {
+        let sign_in = sign_in::href(to);
+        if asks == Asks::Htmx {
+            let mut response = StatusCode::UNAUTHORIZED.into_response();
+            // A whole page takes the place of the one that is shown.
+            if let Ok(here) = HeaderValue::from_str(&sign_in::href("/")) {
+                response.headers_mut().insert("hx-redirect", here);
+            }
+            return response;
+        }
+        return Redirect::to(&sign_in).into_response();
+    }
+    let mut page = answer(problem.status, &ErrorPage::of(&problem));
+    if let Some(wait) = response.headers().get(header::RETRY_AFTER) {
+        page.headers_mut().insert(header::RETRY_AFTER, wait.clone());
+    }
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_this_origin_is_same() {
+        for (sent, same) in [
+            (&[][..], false),
+            (&[("sec-fetch-site", "same-origin")], true),
+            (&[("sec-fetch-site", "same-site")], false),
+            (&[("sec-fetch-site", "cross-site")], false),
+            (&[("sec-fetch-site", "none")], false),
+            (&[("origin", "https://x:8443"), ("host", "x:8443")], true),
+            (&[("origin", "http://x:8443"), ("host", "x:8443")], false),
+            (&[("origin", "https://evil"), ("host", "x:8443")], false),
+            (&[("origin", "null"), ("host", "x:8443")], false),
+            (&[("host", "x:8443")], false),
+            (
+                &[
+                    ("sec-fetch-site", "cross-site"),
+                    ("origin", "https://x:8443"),
+                    ("host", "x:8443"),
+                ],
+                false,
+            ),
+        ] {
+            let headers: HeaderMap = sent
+                .iter()
+                .map(|(name, value)| {
+                    (HeaderName::from_static(name), HeaderValue::from_static(value))
+                })
+                .collect();
+            assert_eq!(is_same_origin(&headers), same, "{sent:?}");
+        }
+    }
+}

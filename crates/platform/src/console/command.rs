@@ -1,0 +1,161 @@
+//! One command: how far it is, and what became of it at each host.
+
+use std::collections::BTreeMap;
+
+use askama::Template;
+use axum::Router;
+use axum::extract::{Path, State as Shared};
+use axum::http::StatusCode;
+use axum::response::Response;
+use axum::routing::get;
+use serde::Deserialize;
+
+use super::asset::Archive;
+use super::commands::{by, label, length, outcome, overall, whom};
+use super::look::{State, When};
+use super::page::{Frame, Section, answer};
+use super::session::Visitor;
+use crate::api::admin::commands::known;
+use crate::api::admin::page::{Page, PageQuery};
+use crate::api::admin::selection::Selection;
+use crate::auth::Viewer;
+use crate::clock::Timestamp;
+use crate::problem::Answer;
+use crate::query::BothOf;
+use crate::state::App;
+use crate::store::commands::{self, Progress, Target, TargetState};
+use crate::store::uploads::{self, UploadFilter};
+use crate::store::{from_json, word};
+
+pub(super) fn router() -> Router<App> {
+    Router::new().route("/commands/{id}", get(show))
+}
+
+#[derive(Deserialize)]
+struct Wanted {
+    #[serde(default)]
+    state: Option<TargetState>,
+}
+
+#[derive(Template)]
+#[template(path = "command.html")]
+struct CommandPage {
+    frame: Frame,
+    id: String,
+    label: String,
+    whom: String,
+    duration: Option<String>,
+    given: When,
+    by: String,
+    expires: When,
+    cancelled: Option<When>,
+    progress: Progress,
+    state: State,
+    /// This page, to be asked for again while it changes.
+    here: String,
+    outcomes: Vec<Outcome>,
+    next: Option<String>,
+}
+
+impl CommandPage {
+    /// Whether outcomes are still to come.
+    fn goes_on(&self) -> bool {
+        self.progress.waiting + self.progress.told > 0
+    }
+
+    fn ended(&self) -> u64 {
+        self.progress.assets - self.progress.waiting - self.progress.told
+    }
+
+    /// How many hosts stand how, and the word to see only those.
+    fn counts(&self) -> Vec<(u64, &'static str)> {
+        let Progress { waiting, told, done, failed, expired, unknown, cancelled, .. } =
+            self.progress;
+        let all = [
+            (waiting, "waiting"),
+            (told, "told"),
+            (done, "done"),
+            (failed, "failed"),
+            (expired, "expired"),
+            (unknown, "unknown"),
+            (cancelled, "cancelled"),
+        ];
+        all.into_iter().filter(|(count, _)| *count > 0).collect()
+    }
+}
+
+struct Outcome {
+    asset: String,
+    state: State,
+    told: Option<When>,
+    ended: Option<When>,
+    reason: String,
+    archive: Option<Archive>,
+}
+
+async fn show(
+    Shared(app): Shared<App>,
+    Visitor(allowed): Visitor<Viewer>,
+    Path(id): Path<String>,
+    BothOf(wanted, page): BothOf<Wanted, PageQuery>,
+) -> Answer<Response> {
+    let (limit, now) = (page.limit()?, Timestamp::now());
+    let mut conn = app.store.read().await?;
+    let job = known(&mut conn, &id).await?;
+    let progress = commands::progress(&mut conn, &id, now).await?;
+    let after = page.after()?;
+    let found = commands::targets(&mut conn, &id, wanted.state, after, limit + 1, now).await?;
+    let filter = UploadFilter { command: Some(id.clone()), ..UploadFilter::default() };
+    let uploads = uploads::list(&mut conn, &filter, None, u32::MAX).await?;
+    drop(conn);
+    let mut archives: BTreeMap<String, Archive> = uploads
+        .iter()
+        .map(|upload| (upload.asset_name.clone(), Archive::of(upload, now)))
+        .collect();
+    let Page { items, next } =
+        Page::of(found, limit, |target| target.asset.clone(), |target| target);
+    let outcomes = items.into_iter().map(|target| {
+        let archive = archives.remove(&target.asset);
+        shown(target, archive, now)
+    });
+    let path = format!("/commands/{id}");
+    let state = wanted.state.as_ref().map(word).transpose()?;
+    let query = |cursor: Option<&str>| {
+        let fields = [("state", state.as_deref()), ("cursor", cursor)];
+        let fields: Vec<_> = fields.iter().filter(|(_, value)| value.is_some()).collect();
+        match serde_urlencoded::to_string(fields) {
+            Ok(query) if !query.is_empty() => format!("{path}?{query}"),
+            _ => path.clone(),
+        }
+    };
+    let label = label(job.kind)?;
+    let page = CommandPage {
+        frame: Frame::new(label.clone(), Section::Commands, &allowed.caller),
+        label,
+        // Commands of earlier versions tell their hosts in other words.
+        whom: from_json::<Selection>(&job.target).map_or_else(|_| job.target.clone(), |s| whom(&s)),
+        duration: job.duration.map(length),
+        given: When::of(job.created_at, now),
+        by: by(&job.created_by),
+        expires: When::of(job.expires_at, now),
+        cancelled: job.cancelled_at.map(|at| When::of(at, now)),
+        state: overall(&progress),
+        progress,
+        here: query(page.cursor()),
+        next: next.map(|cursor| query(Some(&cursor))),
+        outcomes: outcomes.collect::<Answer<_>>()?,
+        id: job.id,
+    };
+    Ok(answer(StatusCode::OK, &page))
+}
+
+fn shown(target: Target, archive: Option<Archive>, now: Timestamp) -> Answer<Outcome> {
+    Ok(Outcome {
+        state: outcome(target.state)?,
+        told: target.told_at.map(|at| When::of(at, now)),
+        ended: target.ended_at.map(|at| When::of(at, now)),
+        reason: target.reason,
+        archive,
+        asset: target.asset,
+    })
+}

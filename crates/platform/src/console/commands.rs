@@ -1,0 +1,351 @@
+//! Commands to hosts: chosen in a table, confirmed, followed until each host has an outcome.
+
+use askama::Template;
+use axum::Router;
+use axum::extract::{Path, State as Shared};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Redirect, Response};
+use axum::routing::{get, post};
+use xshield_policy::AssetId;
+use xshield_wire::message::CommandKind;
+
+use super::form::Form;
+use super::look::{State, Tone, When};
+use super::page::{Frame, Section, answer};
+use super::session::Visitor;
+use crate::api::admin::agent_events::archive;
+use crate::api::admin::commands::{checked, store, take_back};
+use crate::api::admin::page::{Page, PageQuery};
+use crate::api::admin::selection::{Selection, selected};
+use crate::auth::{Operator, Viewer};
+use crate::clock::Timestamp;
+use crate::problem::{Answer, Problem};
+use crate::query::QueryOf;
+use crate::state::App;
+use crate::store::commands::{self, Job, Progress, TargetState};
+use crate::store::{Conn, from_word, word};
+
+pub(super) fn router() -> Router<App> {
+    Router::new()
+        .route("/commands", get(list).post(give))
+        .route("/commands/confirm", post(confirm))
+        .route("/commands/{id}/cancel", post(cancel))
+        .route("/diagnostics/{id}", get(download))
+}
+
+/// A command that can be given here.
+pub(super) struct Kind {
+    /// As the API names it.
+    pub(super) word: &'static str,
+    /// On a list.
+    pub(super) label: &'static str,
+    /// What hosts will do, after "12 hosts will".
+    will: &'static str,
+}
+
+pub(super) const KINDS: [Kind; 5] = [
+    Kind {
+        word: "diagnostics",
+        label: "Collect diagnostics",
+        will: "collect diagnostics and upload them",
+    },
+    Kind {
+        word: "debug-on",
+        label: "Switch detailed logging on",
+        will: "log in detail, and send the log here",
+    },
+    Kind {
+        word: "debug-off",
+        label: "Switch detailed logging off",
+        will: "stop logging in detail",
+    },
+    Kind { word: "run-now", label: "Run now", will: "run a whole cycle now" },
+    Kind {
+        word: "resend",
+        label: "Send everything again",
+        will: "report everything again, also what has not changed",
+    },
+];
+
+/// The label of a kind.
+pub(super) fn label(kind: CommandKind) -> Answer<String> {
+    let word = word(&kind)?;
+    let known = KINDS.iter().find(|known| known.word == word);
+    Ok(known.map_or(word, |known| known.label.to_owned()))
+}
+
+/// A command as a form gives it.
+struct Wish {
+    kind: &'static Kind,
+    job: CommandKind,
+    duration: Option<u32>,
+    selection: Selection,
+    /// What the form held, for the next form.
+    fields: Vec<(&'static str, String)>,
+}
+
+impl Wish {
+    fn of(form: &Form) -> Answer<Self> {
+        let chosen = form.one("kind").unwrap_or_default();
+        let kind = KINDS
+            .iter()
+            .find(|kind| kind.word == chosen)
+            .ok_or_else(|| Problem::invalid("kind", "choose what the hosts are to do"))?;
+        let job = from_word(kind.word)?;
+        let duration = match (job, form.one("duration")) {
+            (CommandKind::DebugOn, Some(seconds)) => {
+                let refused = |_| Problem::invalid("duration", "not a number of seconds");
+                Some(seconds.parse::<u32>().map_err(refused)?)
+            }
+            _ => None,
+        };
+        let mut fields = vec![("kind", kind.word.to_owned())];
+        fields.extend(duration.map(|seconds| ("duration", seconds.to_string())));
+        let whom = form.one("whom").unwrap_or_default();
+        fields.push(("whom", whom.to_owned()));
+        let selection = match whom {
+            "selected" => {
+                let names: Vec<String> = form.all("asset").map(str::to_owned).collect();
+                if names.is_empty() {
+                    return Err(Problem::invalid("asset", "select at least one host"));
+                }
+                fields.extend(names.iter().map(|name| ("asset", name.clone())));
+                Selection { assets: Some(names), ..Selection::default() }
+            }
+            "matching" => filter(form, &mut fields)?,
+            _ => return Err(Problem::invalid("whom", "choose which hosts are meant")),
+        };
+        Ok(Self { kind, job, duration, selection, fields })
+    }
+}
+
+/// The hosts of a table, as it was filtered.
+fn filter(form: &Form, fields: &mut Vec<(&'static str, String)>) -> Answer<Selection> {
+    let mut field = |name: &'static str| {
+        let value = form.one(name)?.to_owned();
+        fields.push((name, value.clone()));
+        Some(value)
+    };
+    let refused = |name: &'static str| move |_| Problem::invalid(name, "there is no such value");
+    let source = field("source").map(|text| from_word(&text)).transpose();
+    let status = field("status").map(|text| from_word(&text)).transpose();
+    let criteria = field("where").map(|text| text.parse()).transpose();
+    Ok(Selection {
+        source: source.map_err(refused("source"))?,
+        status: status.map_err(refused("status"))?,
+        criteria: criteria.map_err(|error: xshield_policy::criteria::CriteriaError| {
+            Problem::invalid("where", error.to_string())
+        })?,
+        name: field("name"),
+        ..Selection::default()
+    })
+}
+
+/// Asks whether that many hosts are meant.
+#[derive(Template)]
+#[template(path = "confirm.html")]
+struct ConfirmPage {
+    frame: Frame,
+    label: &'static str,
+    will: &'static str,
+    hosts: usize,
+    /// How many were meant when it was confirmed, when that has changed since.
+    before: Option<String>,
+    whom: String,
+    duration: Option<String>,
+    fields: Vec<(&'static str, String)>,
+}
+
+async fn confirm(
+    Shared(app): Shared<App>,
+    Visitor(allowed): Visitor<Operator>,
+    form: Form,
+) -> Answer<Response> {
+    let wish = Wish::of(&form)?;
+    let chosen = selected(&app, &wish.selection, Timestamp::now()).await?;
+    let frame = Frame::new(wish.kind.label, Section::Commands, &allowed.caller);
+    Ok(asked(frame, wish, &chosen, None))
+}
+
+fn asked(frame: Frame, wish: Wish, chosen: &[AssetId], before: Option<String>) -> Response {
+    let page = ConfirmPage {
+        frame,
+        label: wish.kind.label,
+        will: wish.kind.will,
+        hosts: chosen.len(),
+        before,
+        whom: whom(&wish.selection),
+        duration: wish.duration.map(length),
+        fields: wish.fields,
+    };
+    answer(StatusCode::OK, &page)
+}
+
+async fn give(
+    Shared(app): Shared<App>,
+    Visitor(allowed): Visitor<Operator>,
+    form: Form,
+) -> Answer<Response> {
+    let wish = Wish::of(&form)?;
+    let job = checked(&allowed.caller, wish.job, wish.duration, None, &wish.selection)?;
+    let chosen = selected(&app, &wish.selection, job.created_at).await?;
+    let confirmed = form.one("hosts").unwrap_or("none");
+    if confirmed != chosen.len().to_string() {
+        let frame = Frame::new(wish.kind.label, Section::Commands, &allowed.caller);
+        return Ok(asked(frame, wish, &chosen, Some(confirmed.to_owned())));
+    }
+    let given = store(&app, &allowed.caller, job, &chosen).await?;
+    Ok(Redirect::to(&format!("/commands/{}", given.id)).into_response())
+}
+
+async fn cancel(
+    Shared(app): Shared<App>,
+    Visitor(allowed): Visitor<Operator>,
+    Path(id): Path<String>,
+) -> Answer<Response> {
+    let command = take_back(&app, &allowed.caller, &id).await?;
+    Ok(Redirect::to(&format!("/commands/{}", command.id)).into_response())
+}
+
+async fn download(
+    Shared(app): Shared<App>,
+    Visitor(allowed): Visitor<Operator>,
+    Path(id): Path<String>,
+) -> Answer<Response> {
+    archive(&app, &allowed, &id).await
+}
+
+/// A command on a list.
+pub(super) struct Given {
+    pub(super) id: String,
+    pub(super) label: String,
+    pub(super) given: When,
+    pub(super) by: String,
+    pub(super) state: State,
+    pub(super) reason: String,
+}
+
+/// Commands that were given to an asset, the newest first.
+pub(super) async fn recent_of(
+    conn: &mut Conn,
+    asset: &AssetId,
+    limit: u32,
+    now: Timestamp,
+) -> Answer<Vec<Given>> {
+    let found = commands::at_asset(conn, asset, limit, now).await?;
+    let given = found.into_iter().map(|(job, target)| {
+        Ok(Given { state: outcome(target.state)?, reason: target.reason, ..listed(job, now)? })
+    });
+    given.collect()
+}
+
+fn listed(job: Job, now: Timestamp) -> Answer<Given> {
+    Ok(Given {
+        label: label(job.kind)?,
+        given: When::of(job.created_at, now),
+        by: by(&job.created_by),
+        state: State::new("", Tone::Quiet),
+        reason: String::new(),
+        id: job.id,
+    })
+}
+
+/// How a command goes at a host.
+pub(super) fn outcome(state: TargetState) -> Answer<State> {
+    let tone = match state {
+        TargetState::Done => Tone::Good,
+        TargetState::Failed | TargetState::Unknown => Tone::Bad,
+        TargetState::Expired => Tone::Warning,
+        TargetState::Waiting | TargetState::Told | TargetState::Cancelled => Tone::Quiet,
+    };
+    Ok(State::new(word(&state)?, tone))
+}
+
+#[derive(Template)]
+#[template(path = "commands.html")]
+struct CommandsPage {
+    frame: Frame,
+    commands: Vec<(Given, Progress)>,
+    next: Option<String>,
+}
+
+async fn list(
+    Shared(app): Shared<App>,
+    Visitor(allowed): Visitor<Viewer>,
+    QueryOf(page): QueryOf<PageQuery>,
+) -> Answer<Response> {
+    let (limit, now) = (page.limit()?, Timestamp::now());
+    let mut conn = app.store.read().await?;
+    let found = commands::list(&mut conn, None, page.after()?, limit + 1).await?;
+    let place = |job: &Job| (job.created_at.0, job.id.clone());
+    let Page { items, next } = Page::of(found, limit, place, |job| job);
+    let mut commands = Vec::with_capacity(items.len());
+    for job in items {
+        let progress = commands::progress(&mut conn, &job.id, now).await?;
+        let state = overall(&progress);
+        commands.push((Given { state, ..listed(job, now)? }, progress));
+    }
+    let frame = Frame::new("Commands", Section::Commands, &allowed.caller);
+    Ok(answer(StatusCode::OK, &CommandsPage { frame, commands, next }))
+}
+
+/// A command at all its hosts in a word.
+pub(super) fn overall(progress: &Progress) -> State {
+    if progress.waiting + progress.told > 0 {
+        State::new("under way", Tone::Quiet)
+    } else if progress.done == progress.assets {
+        State::new("done", Tone::Good)
+    } else {
+        State::new("ended", Tone::Warning)
+    }
+}
+
+/// Who gave it, without the prefix of the audit log.
+pub(super) fn by(actor: &str) -> String {
+    actor.strip_prefix("user:").unwrap_or(actor).to_owned()
+}
+
+/// Which hosts a selection means, in words.
+pub(super) fn whom(selection: &Selection) -> String {
+    if let Some(names) = &selection.assets {
+        return names.join(", ");
+    }
+    let mut words = vec![match &selection.source {
+        Some(source) => format!("all hosts of source {}", word(source).unwrap_or_default()),
+        None => "all hosts".to_owned(),
+    }];
+    words.extend(selection.name.as_ref().map(|name| format!("with {name:?} in the name")));
+    let status = selection.status.as_ref().and_then(|status| word(status).ok());
+    words.extend(status.map(|status| format!("that are {status}")));
+    words.extend(selection.segment.as_ref().map(|name| format!("in segment {name}")));
+    words.extend(selection.criteria.as_ref().map(|criteria| format!("where {criteria}")));
+    words.join(" ")
+}
+
+/// A length of time in words.
+pub(super) fn length(seconds: u32) -> String {
+    match (seconds % 3600, seconds % 60) {
+        (0, _) => format!("{} h", seconds / 3600),
+        (_, 0) => format!("{} min", seconds / 60),
+        _ => format!("{seconds} s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_is_one_of_the_wire() {
+        for kind in &KINDS {
+            assert_ne!(from_word::<CommandKind>(kind.word).unwrap(), CommandKind::Unknown);
+        }
+    }
+
+    #[test]
+    fn lengths() {
+        for (seconds, text) in [(3600, "1 h"), (900, "15 min"), (61, "61 s"), (86_400, "24 h")] {
+            assert_eq!(length(seconds), text);
+        }
+    }
+}

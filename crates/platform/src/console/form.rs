@@ -1,0 +1,34 @@
+//! Forms as browsers send them.
+
+use axum::extract::{FromRequest, Request};
+
+use crate::problem::{Problem, refuse_body};
+
+/// A form's fields in their order; one name may come several times. No `Debug`: one may be a password.
+pub(super) struct Form(Vec<(String, String)>);
+
+impl<S: Send + Sync> FromRequest<S> for Form {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let body = axum::body::Bytes::from_request(request, state).await.map_err(refuse_body)?;
+        serde_urlencoded::from_bytes(&body)
+            .map(Self)
+            .map_err(|error| Problem::invalid("form", error.to_string()))
+    }
+}
+
+impl Form {
+    /// The first value of this name that is not empty.
+    pub(super) fn one(&self, name: &str) -> Option<&str> {
+        self.0
+            .iter()
+            .find(|(known, value)| known == name && !value.trim().is_empty())
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// Every value of this name.
+    pub(super) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.0.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+}

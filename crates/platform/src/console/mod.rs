@@ -1,0 +1,41 @@
+//! The web console: pages that a browser shows and that work without JavaScript; htmx only spares
+//! whole reloads.
+//!
+//! A page's handler reads what the admin API reads and gives commands by the same functions. Errors
+//! are [problems](crate::problem) as everywhere; [`browser::guard`] makes pages of them.
+
+use axum::Router;
+use axum::response::{IntoResponse as _, Redirect, Response};
+use axum::routing::get;
+
+use crate::state::App;
+
+mod asset;
+pub(crate) mod browser;
+mod command;
+mod commands;
+mod files;
+mod form;
+mod look;
+mod page;
+mod routes;
+mod sensors;
+mod session;
+mod sign_in;
+
+/// Every page.
+pub(super) fn router() -> Router<App> {
+    Router::new()
+        .route("/", get(home))
+        .merge(sign_in::router())
+        .merge(sensors::router())
+        .merge(asset::router())
+        .merge(commands::router())
+        .merge(command::router())
+        .merge(files::router())
+}
+
+/// Leads to the first page; who is not signed in is led on from there.
+async fn home() -> Response {
+    Redirect::to("/sensors/agents").into_response()
+}

@@ -1,0 +1,49 @@
+//! Who sits at the browser. The session is an API token that lies in a cookie.
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, header};
+
+use crate::auth::{Allowed, AtLeast, authenticate};
+use crate::problem::{Answer, Problem};
+use crate::state::App;
+
+/// The prefix binds it to this host, HTTPS and all paths (RFC 6265bis, 4.1.3).
+const COOKIE: &str = "__Host-xshield";
+
+/// A person who is signed in here and has at least the role `R`.
+#[derive(Debug)]
+pub(super) struct Visitor<R>(pub(super) Allowed<R>);
+
+impl<R: AtLeast> FromRequestParts<App> for Visitor<R> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let token = token(&parts.headers).ok_or_else(Problem::unauthenticated_here)?;
+        Allowed::of(authenticate(app, token).await?).map(Self)
+    }
+}
+
+fn token(headers: &HeaderMap) -> Option<&str> {
+    headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|cookies| cookies.split(';'))
+        .find_map(|cookie| cookie.trim().strip_prefix(COOKIE)?.strip_prefix('='))
+}
+
+/// Has the browser keep a token for so many seconds. `Lax`: a link in a mail opens the page it names;
+/// what other sites send otherwise comes without the cookie.
+pub(super) fn kept(token: &str, seconds: i64) -> Answer<HeaderValue> {
+    let text =
+        format!("{COOKIE}={token}; Path=/; Max-Age={seconds}; Secure; HttpOnly; SameSite=Lax");
+    let mut value = HeaderValue::from_str(&text).map_err(|error| Problem::internal(&error))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// Has the browser forget its token.
+pub(super) fn forgotten() -> Answer<HeaderValue> {
+    kept("", 0)
+}

@@ -1,0 +1,35 @@
+// Pages work without this. It counts what is selected, selects all, and hides what does not apply.
+"use strict";
+
+const rows = () => [...document.querySelectorAll('input[name="asset"][type="checkbox"]')];
+
+function refresh() {
+  const all = document.querySelector("input[data-all]");
+  const button = document.querySelector("button[data-selected]");
+  const chosen = rows().filter((row) => row.checked).length;
+  if (all) {
+    all.hidden = false;
+    all.checked = chosen > 0 && chosen === rows().length;
+    all.indeterminate = chosen > 0 && chosen < rows().length;
+  }
+  if (button) {
+    button.disabled = chosen === 0;
+    button.textContent =
+      chosen === 1 ? "To the selected host" : `To the ${chosen || ""} selected hosts`.replace("  ", " ");
+  }
+  for (const part of document.querySelectorAll("[data-only-kind]")) {
+    const kind = document.getElementById("kind");
+    part.hidden = kind !== null && kind.value !== part.dataset.onlyKind;
+  }
+}
+
+document.addEventListener("change", (event) => {
+  if (event.target.matches("input[data-all]")) {
+    for (const row of rows()) row.checked = event.target.checked;
+  }
+  refresh();
+});
+document.addEventListener("htmx:afterSettle", refresh);
+// A page that the browser brings back has its selection, but not what was said of it.
+window.addEventListener("pageshow", refresh);
+refresh();

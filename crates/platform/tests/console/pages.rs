@@ -1,0 +1,252 @@
+//! What pages show, to whom, and under which headers.
+
+use serde_json::json;
+use xshield_wire::message::*;
+use xshield_wire::telemetry::{AgentEvent, AgentEventKind};
+
+use crate::support::{TestPlatform, now, report};
+use crate::{Person, agent, agent_message, spark, tag, words};
+
+const SCRIPT: &str = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'";
+
+#[test]
+fn every_page_has_a_strict_policy_and_nothing_inline() {
+    let platform = TestPlatform::start();
+    drop(agent(&platform, "a"));
+    let given = platform.post("/api/v1/assets/a/commands", json!({"kind": "run-now"}));
+    let command = format!("/commands/{}", given["id"].as_str().unwrap());
+    let admin = Person::admin(&platform);
+    let confirm = [("kind", "run-now"), ("whom", "selected"), ("asset", "a")];
+    let pages = [
+        (200, Person::stranger(&platform).get("/sign-in")),
+        (401, Person::stranger(&platform).post("/sign-in", &[("user", "x"), ("password", "y")])),
+        (200, admin.get("/sensors/agents")),
+        (200, admin.get("/sensors/spark")),
+        (200, admin.get("/sensors/agents?where=role+%3D")),
+        (200, admin.get("/assets/a")),
+        (200, admin.get("/commands")),
+        (200, admin.get(&command)),
+        (200, admin.post("/commands/confirm", &confirm)),
+        (404, admin.get("/assets/nobody")),
+        (404, admin.get("/commands/nothing")),
+        (404, admin.get("/no/such/page")),
+        (405, admin.get("/sign-out")),
+        (422, admin.get("/sensors/agents?nam=x")),
+        (422, admin.get("/sensors/agents?status=tired")),
+        (403, admin.post_from("/sign-out", &[], &[("sec-fetch-site", "cross-site")])),
+    ];
+    for (status, page) in pages {
+        let text = page.text();
+        assert_eq!(page.status, status, "{text}");
+        let policy = page.header("content-security-policy").unwrap();
+        assert!(policy.contains("default-src 'self'"), "{policy}");
+        assert!(policy.contains("frame-ancestors 'none'"), "{policy}");
+        assert!(!policy.contains("unsafe"), "{policy}");
+        for (name, value) in [
+            ("content-type", "text/html; charset=utf-8"),
+            ("x-content-type-options", "nosniff"),
+            ("referrer-policy", "same-origin"),
+            ("cache-control", "no-store"),
+        ] {
+            assert_eq!(page.header(name), Some(value), "{status}");
+        }
+        let inline = ["<script>", "<style", " style=", " onclick", " onload", "javascript:"];
+        assert!(inline.iter().all(|inline| !text.contains(inline)), "{text}");
+        assert!(text.contains("<html lang=\"en\">") && text.contains("<main"), "{text}");
+    }
+}
+
+#[test]
+fn programs_get_problems_and_files_are_kept_for_good() {
+    let platform = TestPlatform::start();
+    let admin = Person::admin(&platform);
+    for path in ["/api/v1/nothing", "/host/v1/nothing"] {
+        let answer = admin.get(path);
+        assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{path}");
+    }
+    let plain = platform.raw("GET", "/no/such/page", &[], b"");
+    assert_eq!((plain.status, plain.problem().as_str()), (404, "not-found"));
+    let plain = platform.raw("GET", "/sensors/agents", &[], b"");
+    assert_eq!((plain.status, plain.problem().as_str()), (401, "unauthenticated"));
+
+    let page = admin.page("/sensors/agents");
+    let links = page.split('"').filter(|part| part.starts_with("/static/"));
+    let links: Vec<_> = links.collect();
+    assert_eq!(links.len(), 4, "{links:?}");
+    for link in links {
+        let file = Person::stranger(&platform).get(link);
+        assert_eq!(file.status, 200, "{link}");
+        assert!(file.header("cache-control").unwrap().contains("immutable"), "{link}");
+        assert_eq!(file.header("x-content-type-options"), Some("nosniff"));
+    }
+    assert_eq!(admin.get("/static/0123456789abcdef/console.css").status, 404);
+    assert_eq!(admin.get("/static/0123456789abcdef/..%2f..%2fCargo.toml").status, 404);
+}
+
+#[test]
+fn the_route_of_each_host_and_the_failures_of_the_others_are_shown() {
+    let platform = TestPlatform::start();
+    let mut host = agent(&platform, "web-1");
+    let viewer = Person::with_role(&platform, "viewer");
+    let listed = words(&viewer.page("/sensors/agents"));
+    assert!(listed.contains("web-1 online since 2 h ago 10.10.4.5:4128 1 failed"), "{listed}");
+    let shown = words(&viewer.page("/assets/web-1"));
+    for expected in [
+        "Last check-in now by 10.10.4.5:4128",
+        "1 10.10.6.4:3128 failed 10.10.6.4:3128 refused the connection; check that something \
+         listens there 3 min ago",
+        "2 10.10.4.5:4128 current none",
+        "3 direct not needed none",
+        "1.2 % of a core, 14.5 MiB",
+        "debian 12",
+    ] {
+        assert!(shown.contains(expected), "{expected}: {shown}");
+    }
+
+    let mut message = agent_message(&mut host);
+    message.routes[1].in_use = false;
+    message.routes[1].last_failure = Some(RouteFailure {
+        at: now(),
+        reason: "the proxy 10.10.4.5:4128 wants authentication (407)".to_owned(),
+    });
+    message.routes[2].in_use = true;
+    host.check_in_with(&platform, &message);
+    let listed = words(&viewer.page("/sensors/agents"));
+    assert!(listed.contains("direct 2 failed"), "{listed}");
+    let shown = words(&viewer.page("/assets/web-1"));
+    assert!(
+        shown.contains(
+            "2 10.10.4.5:4128 failed the proxy 10.10.4.5:4128 wants authentication (407)"
+        )
+    );
+    assert!(shown.contains("3 direct current none"), "{shown}");
+}
+
+#[test]
+fn what_hosts_say_is_text_and_never_markup() {
+    let platform = TestPlatform::start();
+    let mut host = agent(&platform, "evil");
+    let mut message = agent_message(&mut host);
+    let problem = Problem { code: SCRIPT.to_owned(), text: SCRIPT.to_owned() };
+    message.problems = vec![problem];
+    message.status = Status::Failed { reason: SCRIPT.to_owned() };
+    message.program.version = SCRIPT.to_owned();
+    message.host.os = SCRIPT.to_owned();
+    message.host.kernel = SCRIPT.to_owned();
+    message.routes[0].last_failure = Some(RouteFailure { at: now(), reason: SCRIPT.to_owned() });
+    message.routes[1].route = format!("proxy {SCRIPT}");
+    host.check_in_with(&platform, &message);
+    let events = vec![AgentEvent {
+        at: now(),
+        kind: AgentEventKind::Tampered,
+        text: SCRIPT.to_owned(),
+        revision: None,
+        seconds: None,
+    }];
+    assert_eq!(host.report(&platform, &report(ReportBody::Agent { events })).status, 200);
+    let given = platform.post("/api/v1/assets/evil/commands", json!({"kind": "run-now"}));
+    let id = given["id"].as_str().unwrap();
+    host.check_in_with(&platform, &{
+        let mut next = message.clone();
+        next.sequence += 1;
+        next
+    });
+    let reason = SCRIPT.to_owned();
+    let outcomes = vec![CommandOutcome {
+        id: id.to_owned(),
+        at: now(),
+        result: CommandResult::Failed { reason },
+    }];
+    assert_eq!(host.report(&platform, &report(ReportBody::Commands { outcomes })).status, 200);
+
+    let admin = Person::admin(&platform);
+    let query = serde_urlencoded::to_string([("name", SCRIPT), ("where", SCRIPT)]).unwrap();
+    for (path, times) in [
+        ("/sensors/agents".to_owned(), 3),
+        (format!("/sensors/agents?{query}"), 2),
+        ("/assets/evil".to_owned(), 9),
+        (format!("/commands/{id}"), 1),
+        (format!("/sign-in?{}", serde_urlencoded::to_string([("to", SCRIPT)]).unwrap()), 0),
+        (format!("/{SCRIPT}").replace(['<', '>', '"', ' '], "_"), 0),
+    ] {
+        let text = admin.get(&path).text();
+        for part in ["<script>alert", "<img src=x", "'\"", "\"'"] {
+            assert!(!text.contains(part), "{path}: {part}: {text}");
+        }
+        let escaped = text.matches("&#60;script&#62;alert(1)").count();
+        assert!(escaped >= times, "{path}: {escaped} {text}");
+    }
+}
+
+#[test]
+fn tables_hold_the_hosts_that_are_looked_for() {
+    let platform = TestPlatform::start();
+    let agents: Vec<_> = ["db-1", "web-1", "web-2"].map(|name| agent(&platform, name)).into();
+    let sparks: Vec<_> = ["old-1", "web-9"].map(|name| spark(&platform, name)).into();
+    tag(&platform, "web-1", "role", "web");
+    tag(&platform, "web-9", "role", "web");
+    platform.post("/api/v1/assets/web-2/decommission", json!({}));
+    let viewer = Person::with_role(&platform, "viewer");
+    for (path, expected) in [
+        ("/sensors/agents", &["db-1", "web-1", "web-2"][..]),
+        ("/sensors/spark", &["old-1", "web-9"]),
+        ("/sensors/agents?name=WEB", &["web-1", "web-2"]),
+        ("/sensors/agents?name=web&status=&where=", &["web-1", "web-2"]),
+        ("/sensors/agents?name=%25", &[]),
+        ("/sensors/agents?status=online", &["db-1", "web-1"]),
+        ("/sensors/agents?status=decommissioned", &["web-2"]),
+        ("/sensors/agents?status=offline", &[]),
+        ("/sensors/spark?status=active", &["old-1", "web-9"]),
+        ("/sensors/agents?where=role+%3D+%27web%27", &["web-1"]),
+        ("/sensors/spark?where=role+%3D+%27web%27", &["web-9"]),
+        ("/sensors/agents?where=role+%3D", &[]),
+        ("/sensors/agents?limit=2", &["db-1", "web-1"]),
+    ] {
+        let page = viewer.page(path);
+        let linked: Vec<_> = page
+            .split("href=\"/assets/")
+            .skip(1)
+            .map(|rest| rest.split('"').next().unwrap())
+            .collect();
+        assert_eq!(linked, expected, "{path}");
+    }
+    let fault = words(&viewer.page("/sensors/agents?where=role+%3D"));
+    assert!(fault.contains("Criteria:"), "{fault}");
+    let first = viewer.page("/sensors/agents?limit=2&status=&name=");
+    let next = first.split("<a href=\"").find(|rest| rest.contains("rel=\"next\"")).unwrap();
+    let next = next.split('"').next().unwrap().replace("&#38;", "&");
+    assert!(viewer.page(&next).contains("/assets/web-2"), "{next}");
+    drop((agents, sparks));
+}
+
+#[test]
+fn a_viewer_is_shown_no_controls() {
+    let platform = TestPlatform::start();
+    drop(agent(&platform, "a"));
+    let pages = ["/sensors/agents", "/assets/a"];
+    let viewer = Person::with_role(&platform, "viewer");
+    let operator = Person::with_role(&platform, "operator");
+    for path in pages {
+        assert!(operator.page(path).contains("Give a command"), "{path}");
+        let page = viewer.page(path);
+        for control in ["Give a command", "checkbox", "<button name=", "name=\"asset\""] {
+            assert!(!page.contains(control), "{path}: {control}");
+        }
+    }
+}
+
+#[test]
+fn no_page_holds_a_proxys_password() {
+    let platform = TestPlatform::start();
+    let mut host = agent(&platform, "a");
+    let mut message = agent_message(&mut host);
+    // A program that is not ours, or one with a mistake, might say more than it should.
+    message.routes[0].route = "proxy http://user:hunter2@10.10.6.4:3128".to_owned();
+    host.check_in_with(&platform, &message);
+    let admin = Person::admin(&platform);
+    for path in ["/sensors/agents", "/assets/a"] {
+        assert!(!admin.page(path).contains("hunter2"), "{path}");
+    }
+    let routes = platform.get("/api/v1/assets/a")["spark"]["routes"].clone();
+    assert_eq!(routes[0]["route"], "proxy 10.10.6.4:3128", "it is not even stored");
+}

@@ -13,9 +13,14 @@ type Tool = (&'static str, &'static str);
 /// What every lab needs.
 pub(crate) const LAB: &[Tool] =
     &[("nft", "nftables"), ("ip", "iproute2"), ("unshare", "util-linux"), ("pkill", "procps")];
-/// What tests need besides: the proxies that people run, and the service manager.
-pub(crate) const TESTS: &[Tool] =
-    &[("squid", "squid"), ("tinyproxy", "tinyproxy"), ("systemctl", "systemd")];
+/// What tests need besides: the proxies that people run, the service manager, and a browser.
+pub(crate) const TESTS: &[Tool] = &[
+    ("squid", "squid"),
+    ("tinyproxy", "tinyproxy"),
+    ("systemctl", "systemd"),
+    ("chromium", "chromium"),
+    ("chromedriver", "chromium-driver"),
+];
 /// What makes packages.
 pub(crate) const PACKAGING: &[Tool] =
     &[("dpkg-deb", "dpkg"), ("rpmbuild", "rpm"), ("gzip", "gzip")];

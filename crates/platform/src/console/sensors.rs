@@ -79,6 +79,8 @@ struct SensorsPage {
     /// The page after this one.
     next: Option<String>,
     filtered: bool,
+    /// All of them in words.
+    all: &'static str,
     kinds: &'static [Kind],
 }
 
@@ -143,9 +145,11 @@ async fn shown(
     page: &PageQuery,
 ) -> Answer<Response> {
     let (limit, now) = (page.limit()?, Timestamp::now());
-    let (title, section, path, source_word) = match source {
-        Source::Agent => ("Agents", Section::Agents, "/sensors/agents", "agent"),
-        Source::Spark | Source::Edr => ("Spark", Section::Spark, "/sensors/spark", "spark"),
+    let (title, section, path, source_word, all) = match source {
+        Source::Agent => ("Agents", Section::Agents, "/sensors/agents", "agent", "agents"),
+        Source::Spark | Source::Edr => {
+            ("Spark", Section::Spark, "/sensors/spark", "spark", "Spark hosts")
+        }
     };
     let criteria = wanted.criteria.as_deref().map(str::parse::<Criteria>).transpose();
     let (criteria, criteria_fault) = match criteria {
@@ -191,6 +195,7 @@ async fn shown(
         statuses: statuses.collect::<Answer<_>>()?,
         rows,
         next,
+        all,
         kinds: &KINDS,
     };
     Ok(answer(StatusCode::OK, &page))

@@ -1,12 +1,14 @@
 //! The console: what a browser is given, and what it can do.
 
-#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where something is wrong")]
 
+mod browser;
 mod commands;
 mod pages;
 mod sign_in;
 #[path = "../support/mod.rs"]
 mod support;
+mod webdriver;
 
 use serde_json::json;
 use support::{PASSWORD, RawAnswer, TestHost, TestPlatform, now};

@@ -1,0 +1,97 @@
+//! The console in a real browser.
+
+use xshield_wire::message::*;
+
+use crate::support::{PASSWORD, TestPlatform, eventually, now, report};
+use crate::webdriver::Browser;
+use crate::{agent, agent_message, spark, tag};
+
+fn sha256(bytes: &[u8]) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn an_operator_sees_a_failed_proxy_and_collects_diagnostics() {
+    let platform = TestPlatform::start();
+    let mut host = agent(&platform, "web-1");
+    drop((agent(&platform, "db-1"), agent(&platform, "web-2"), spark(&platform, "build-7")));
+    tag(&platform, "web-1", "role", "web");
+    let mut message = agent_message(&mut host);
+    message.problems = vec![Problem {
+        code: "proxy-failed".to_owned(),
+        text: "10.10.6.4:3128 refused the connection; check that something listens there"
+            .to_owned(),
+    }];
+    host.check_in_with(&platform, &message);
+
+    let browser = Browser::start();
+    browser.open(&format!("https://{}/assets/web-1", platform.address));
+    browser.sees("Sign in");
+    browser.pictures("sign-in");
+    browser.fill("#user", "admin");
+    browser.fill("#password", "not this one");
+    browser.click("main button");
+    browser.sees("Account or password is wrong.");
+    browser.fill("#password", PASSWORD);
+    browser.click("main button");
+    browser.sees("Routes to the platform");
+    assert!(browser.address().ends_with("/assets/web-1"), "where one wanted to go");
+    let refused = browser.log();
+    assert!(refused.len() == 1 && refused[0].contains("401"), "{refused:?}");
+    browser.sees("1 10.10.6.4:3128 failed 10.10.6.4:3128 refused the connection");
+    browser.sees("2 10.10.4.5:4128 current");
+    browser.pictures("asset");
+
+    browser.click("nav a[href='/sensors/agents']");
+    browser.sees("web-2 online");
+    browser.pictures("agents");
+    assert_eq!(browser.run("return document.querySelector('[data-selected]').disabled"), true);
+    browser.run("window.stays = true");
+    browser.fill("#name", "web-1");
+    eventually("the table is filtered", || (!browser.text().contains("web-2")).then_some(()));
+    assert!(browser.address().contains("name=web-1"), "{}", browser.address());
+    assert_eq!(browser.run("return window.stays"), true, "only the table was replaced");
+
+    browser.click("input[name='asset'][value='web-1']");
+    browser.click("[data-selected]");
+    browser.sees("1 host will collect diagnostics and upload them");
+    browser.pictures("confirm");
+    browser.click("main button.strong");
+    browser.sees("under way 0 of 1 hosts");
+    let id = browser.address().rsplit('/').next().unwrap().to_owned();
+
+    browser.run("window.stays = true");
+    assert_eq!(host.check_in(&platform).commands.len(), 1);
+    browser.sees("1 told");
+    browser.pictures("command-under-way");
+    let archive = b"an archive".repeat(1000);
+    let query = format!("offset=0&total={}&sha256={}", archive.len(), sha256(&archive));
+    let upload = format!("/host/v1/uploads/{id}");
+    assert_eq!(host.send_query(&platform, "PUT", &upload, &query, &archive).status, 200);
+    let outcomes = vec![CommandOutcome { id, at: now(), result: CommandResult::Done }];
+    assert_eq!(host.report(&platform, &report(ReportBody::Commands { outcomes })).status, 200);
+    browser.sees("done 1 of 1 hosts");
+    browser.sees("Download, 9.7 KiB");
+    assert_eq!(browser.run("return window.stays"), true, "it was never loaded anew");
+    browser.pictures("command");
+    browser.click("nav a[href='/commands']");
+    browser.sees("Collect diagnostics done 1 1 0 admin");
+    browser.pictures("commands");
+
+    assert_eq!(browser.log(), Vec::<String>::new(), "the browser has nothing to complain of");
+    // That it would have complained, and that nothing injected runs:
+    browser.run(
+        "document.body.insertAdjacentHTML('beforeend', \
+         '<img src=x onerror=\"window.injected = true\"><p style=\"color:red\">')",
+    );
+    eventually("a complaint", || {
+        browser.log().iter().any(|line| line.contains("Content Security Policy")).then_some(())
+    });
+    assert_eq!(browser.run("return window.injected === undefined"), true);
+
+    browser.click(".account button");
+    browser.sees("Password");
+    browser.open(&format!("https://{}/", platform.address));
+    browser.sees("Account");
+}

@@ -148,6 +148,11 @@ pub(super) const PACKAGES: &[Package] = &[
         scripts: "platform",
         items: &[
             item(Source::Binary("xshield"), "/usr/bin/xshield", 0o755),
+            item(
+                Source::File("crates/platform/static/htmx.LICENSE"),
+                "/usr/share/doc/xshield-platform/htmx.LICENSE",
+                0o644,
+            ),
             manual!("xshield", "1"),
             unit!("xshield.service"),
             Item {

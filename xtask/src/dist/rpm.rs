@@ -93,6 +93,12 @@ cp -a %{{stage}}/. %{{buildroot}}/
             Upgrade::Replaced => "",
         };
         writeln!(text, "{kept}%attr({:04o},root,root) {}", item.mode, item.path)?;
+        // A directory of the package's own, which goes with it.
+        if item.path.starts_with("/usr/share/doc/")
+            && let Some((directory, _)) = item.path.rsplit_once('/')
+        {
+            writeln!(text, "%dir %attr(0755,root,root) {directory}")?;
+        }
     }
     for (scriptlet, moment, arguments) in SCRIPTLETS {
         write!(text, "\n{scriptlet}\nset -e\n{arguments}\n{}", script(package, moment)?)?;

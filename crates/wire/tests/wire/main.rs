@@ -8,4 +8,5 @@ mod keys;
 mod messages;
 mod sessions;
 mod signatures;
+mod telemetry;
 mod trust;

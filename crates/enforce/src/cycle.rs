@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use xshield_firewall::{Firewall, FirewallError, LiveGroup};
+use xshield_firewall::{Firewall, FirewallError, LiveGroup, Programmed};
 use xshield_host::files::FileError;
 use xshield_host::linux::firewalld::Firewalld;
 use xshield_host::linux::identity::{Identity, IdentityError};
@@ -26,7 +26,7 @@ use crate::client::{Client, Connection, ContactError, Fetched};
 use crate::config::{Config, Provisioning};
 use crate::errand::{Contacting, Errand, Heard};
 use crate::happenings::Before;
-use crate::kernel::Prepared;
+use crate::kernel::{Damage, Prepared};
 use crate::link;
 use crate::outcome::{Contact, Outcome, RunStatus};
 use crate::preflight::{self, PreflightError};
@@ -155,6 +155,7 @@ impl Cycle<'_> {
             failure: None,
             ports: Vec::new(),
             prepared: None,
+            kept: None,
             final_hits: Vec::new(),
             told: Vec::new(),
             spool_losses: Losses::default(),
@@ -193,6 +194,8 @@ pub(crate) struct Run<'a> {
     pub(crate) ports: Vec<ListeningPort>,
     /// The ruleset in force, as it was made ready in this run.
     pub(crate) prepared: Option<Prepared>,
+    /// What was read back when a ruleset was kept.
+    pub(crate) kept: Option<Programmed>,
     /// Hits of a slot that this run took out of use.
     pub(crate) final_hits: Vec<RuleHits>,
     /// The problems that the platform heard of in this run.
@@ -206,7 +209,7 @@ pub(crate) struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// The cycle on one page.
+    /// The cycle on one page: look, act, tell.
     fn enforce(&mut self) -> Result<(), CycleError> {
         self.provision();
         let mut firewall = Firewall::open()?;
@@ -215,10 +218,22 @@ impl Run<'_> {
         self.ports = sockets::listening_ports(&mut holders)?;
         self.progress.holders = holders;
         let damage = self.damage(&mut firewall)?;
-        self.collect_flows(&mut firewall)?;
+        let recorded = self.read_flows(&mut firewall)?;
         step("collected");
-        let damage = self.repair(&mut firewall, damage)?;
-        self.let_new_proxies_through(&mut firewall)?;
+
+        let acted = self.act(&mut firewall, damage);
+
+        self.tell_flows(recorded, firewall.capabilities());
+        acted?;
+        self.install_boot_unit();
+        self.report_ports();
+        Ok(())
+    }
+
+    /// What changes the kernel, and what has to be asked for it.
+    fn act(&mut self, firewall: &mut Firewall, damage: Damage) -> Result<(), CycleError> {
+        let damage = self.repair(firewall, damage)?;
+        self.let_new_proxies_through(firewall)?;
         self.settle_threats();
 
         let answer = self.check_in(self.standing(), Connection::Any);
@@ -228,14 +243,11 @@ impl Run<'_> {
 
         let target = fetched.or_else(|| self.known_good.clone().map(|known| known.ruleset));
         let policy = target.map_or(Ok(()), |ruleset| {
-            self.apply(&mut firewall, ruleset, damage)?;
-            self.read_back(&mut firewall)
+            self.apply(firewall, ruleset, damage)?;
+            self.read_back(firewall)
         });
         self.follow_threat_order(answer.as_ref());
-        policy?;
-        self.install_boot_unit();
-        self.report_ports();
-        Ok(())
+        policy
     }
 
     /// Takes what the run was sent with and how things stand.

@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use xshield_firewall::{Firewall, FlowDump, Hit, Programmed};
+use xshield_firewall::flows::Delta;
+use xshield_firewall::{Capabilities, Firewall, Hit, Losses, Programmed};
 use xshield_host::linux::kernel_log::{self, LoggedFlow, Moment, Sources};
 use xshield_host::spool::Lane;
 use xshield_policy::Bound;
@@ -17,37 +18,52 @@ use crate::paths::{self, RecordedPaths};
 use crate::reports::{self, Interval};
 use crate::state::problem;
 use crate::step::step;
+use crate::threat::matches::Matches;
 
 /// Events in one report at most; a flood makes several.
 const EVENTS_PER_REPORT: usize = 5_000;
 
+/// What the recorders counted since the last run, not yet told.
+pub(crate) struct Recorded {
+    flows: Vec<Delta>,
+    matches: Option<Matches>,
+    /// The ruleset that decided about them.
+    bound: Option<Bound>,
+    interval: Interval,
+}
+
 impl Run<'_> {
-    /// Reads what the recorder counted since the last run, under the ruleset that decided.
-    pub(crate) fn collect_flows(&mut self, firewall: &mut Firewall) -> Result<(), CycleError> {
-        let bound = self.known_good.as_ref().map(|known| known.ruleset.bind(&known.facts).0);
-        let now = self.cycle.surroundings.now();
-        let since = self.progress.last_collected.unwrap_or(now);
-        let interval = Interval { since, until: now };
+    /// Reads what the recorders counted since the last run, under the ruleset that decided. It is not
+    /// read again: whatever happens next, it is to be [told](Self::tell_flows).
+    pub(crate) fn read_flows(&mut self, firewall: &mut Firewall) -> Result<Recorded, CycleError> {
         let dump = firewall.flows()?;
+        let now = self.cycle.surroundings.now();
+        let since = self.progress.last_collected.replace(now).unwrap_or(now);
         let flows = self.progress.flows.advance(&dump, self.cycle.surroundings.uptime_ms());
+        let matches = self.read_matches();
+        let interval = Interval { since, until: now };
+        Ok(Recorded { flows, matches, bound: self.bound(), interval })
+    }
+
+    /// Makes reports of what was recorded and of what the kernel logged. That log may take long to read
+    /// (journald is asked by way of its program): what is to be enforced comes first.
+    pub(crate) fn tell_flows(&mut self, recorded: Recorded, capabilities: &Capabilities) {
+        let Recorded { flows, matches, bound, interval } = recorded;
         let mut events = reports::flow_events(&flows, bound.as_ref(), interval);
-        self.count_recorder_losses(&dump);
         if self.cycle.errand.paths == RecordedPaths::Told {
             paths::reports(&events, interval).into_iter().for_each(|body| self.put(body));
         }
         let denials = events.iter().any(|event| event.kind != EventKind::Accepted);
-        let recorder = firewall.capabilities().recorder;
-        if denials || !recorder {
+        let mut logged_matches = Vec::new();
+        if denials || !capabilities.recorder {
             let logged = self.logged_flows(interval);
             let logged_events = logged.iter().filter_map(|flow| flow.event(EventSource::KernelLog));
-            events.extend(self.own_events(logged_events.collect(), bound.as_ref()));
-            if !recorder {
-                let matches = logged.iter().filter_map(LoggedFlow::threat);
-                self.threat.logged = matches.collect();
+            events.extend(self.own_events(logged_events.collect(), bound.as_ref(), interval));
+            if !capabilities.recorder {
+                logged_matches.extend(logged.iter().filter_map(LoggedFlow::threat));
             }
         }
-        self.collect_matches(bound.as_ref());
-        self.progress.last_collected = Some(now);
+        self.tell_matches(matches, &logged_matches, bound.as_ref());
         self.spool_losses = self.spool.losses();
         self.progress.lost += self.spool_losses.items;
         self.outcome.events += events.len();
@@ -59,12 +75,16 @@ impl Run<'_> {
         for events in chunks {
             self.put(ReportBody::Events(EventReport { events, lost: std::mem::take(&mut lost) }));
         }
-        Ok(())
     }
 
-    /// Flows that found no room in the recorder since the last run.
-    fn count_recorder_losses(&mut self, dump: &FlowDump) {
-        let new = new_losses(dump, &mut self.progress.recorder_lost);
+    /// The ruleset in force, as it is on this host.
+    pub(crate) fn bound(&self) -> Option<Bound> {
+        self.known_good.as_ref().map(|known| known.ruleset.bind(&known.facts).0)
+    }
+
+    /// Flows that found no room in the recorder since the last run. They are read with the ruleset.
+    pub(crate) fn count_recorder_losses(&mut self, losses: Losses) {
+        let new = losses.since(&mut self.progress.recorder_lost);
         self.progress.lost += new;
         if new > 0 {
             let text = format!("the flow recorder was full: {new} packets are not in the events");
@@ -94,15 +114,22 @@ impl Run<'_> {
         }
     }
 
-    /// What this host logged, with the rules that decided. The kernel has one log for all network
-    /// namespaces.
+    /// What this host logged, with the rules that decided: those of `before` until the end of `interval`,
+    /// and those in force now after it. The kernel has one log for all network namespaces.
     fn own_events(
         &self,
         mut events: Vec<FirewallEvent>,
-        bound: Option<&Bound>,
+        before: Option<&Bound>,
+        interval: Interval,
     ) -> Vec<FirewallEvent> {
         events.retain(|event| reports::is_about(event, &self.host.addresses));
-        reports::name_rules(&mut events, bound);
+        let is_late = |event: &FirewallEvent| event.last_seen > interval.until;
+        let (mut late, mut events): (Vec<_>, Vec<_>) = events.into_iter().partition(is_late);
+        reports::name_rules(&mut events, before);
+        if !late.is_empty() {
+            reports::name_rules(&mut late, self.bound().as_ref());
+        }
+        events.extend(late);
         events
     }
 
@@ -232,11 +259,4 @@ fn lane(body: &ReportBody) -> Lane {
         ReportBody::Agent { .. } => Lane::InOrder(7),
         ReportBody::DebugLog(_) => Lane::InOrder(8),
     }
-}
-
-/// Packets that found no room in a recorder since `last`, which becomes the present reading.
-pub(crate) fn new_losses(dump: &FlowDump, last: &mut (u64, u64)) -> u64 {
-    let lost: u64 = dump.fullness.iter().map(|fullness| fullness.lost_packets).sum();
-    let before = std::mem::replace(last, (dump.epoch, lost));
-    if before.0 == dump.epoch { lost.saturating_sub(before.1) } else { lost }
 }

@@ -235,6 +235,7 @@ impl Run<'_> {
             trace::line(DebugArea::Rules, || format!("plan {} was kept", new.plan.digest()));
             step("kept");
             self.count_hits(&kept.final_hits);
+            self.kept = Some(kept);
             self.outcome.change = Change::Applied;
             self.progress.floor = self.progress.floor.max(new.ruleset.revision);
             self.prepared = Some(new);
@@ -271,13 +272,14 @@ impl Run<'_> {
 
     /// What the kernel holds now. Only this is reported as programmed.
     pub(crate) fn read_back(&mut self, firewall: &mut Firewall) -> Result<(), CycleError> {
-        let programmed = match firewall.read_back() {
+        let programmed = match self.kept.take().map_or_else(|| firewall.read_back(), Ok) {
             Ok(programmed) => programmed,
             Err(FirewallError::NothingInForce { .. }) => return Ok(()),
             Err(error) => return Err(error.into()),
         };
+        self.count_recorder_losses(programmed.losses);
         self.check_read_back(firewall, &programmed);
-        let Generation(generation) = firewall.generation()?;
+        let Generation(generation) = programmed.generation;
         trace::line(DebugArea::Rules, || {
             format!("read back plan {} at generation {generation}", programmed.digest)
         });

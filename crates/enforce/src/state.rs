@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use xshield_firewall::flows::Differ;
+use xshield_firewall::flows::{Differ, Losses};
 use xshield_firewall::{Capabilities, LiveGroup, Plan, plan_with};
 use xshield_host::files::{self, Access, FileError};
 use xshield_host::linux::kernel_log::Cursor;
@@ -101,7 +101,7 @@ pub struct Progress {
     /// Where the flow recorder was last read.
     pub flows: Differ,
     /// The recorder's own count of losses when it was last read, and which recorder that was.
-    pub recorder_lost: (u64, u64),
+    pub recorder_lost: Losses,
     /// Hit counters of the ruleset in force when they were last reported, by direction and rule.
     pub hits: BTreeMap<String, (u64, u64)>,
     /// Which plan the hit counters belong to.

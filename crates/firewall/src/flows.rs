@@ -46,19 +46,38 @@ pub struct FlowCount {
     pub expires_in_ms: u64,
 }
 
-/// How full the sets of one kind and direction are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Fullness {
-    /// What became of the flows.
-    pub kind: FlowKind,
-    /// Who opened them.
-    pub direction: Direction,
-    /// Elements in the fuller one of the IPv4 and IPv6 sets.
-    pub held: u64,
-    /// How many it can hold.
-    pub room: u64,
-    /// Packets that found no room, since the table was made.
-    pub lost_packets: u64,
+/// Packets that are in no count because a set of the recorder had no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(from = "(u64, u64)", into = "(u64, u64)")]
+pub struct Losses {
+    /// Names the recorder, as in [`FlowDump::epoch`].
+    pub epoch: u64,
+    /// How many since the table was made.
+    pub packets: u64,
+}
+
+impl From<(u64, u64)> for Losses {
+    fn from((epoch, packets): (u64, u64)) -> Self {
+        Self { epoch, packets }
+    }
+}
+
+impl From<Losses> for (u64, u64) {
+    fn from(Losses { epoch, packets }: Losses) -> Self {
+        (epoch, packets)
+    }
+}
+
+impl Losses {
+    /// How many were lost since `last`, which becomes this reading.
+    pub fn since(self, last: &mut Self) -> u64 {
+        let before = std::mem::replace(last, self);
+        if before.epoch == self.epoch {
+            self.packets.saturating_sub(before.packets)
+        } else {
+            self.packets
+        }
+    }
 }
 
 /// Everything the recorder holds now.
@@ -68,8 +87,6 @@ pub struct FlowDump {
     pub epoch: u64,
     /// The flows, in no order.
     pub flows: Vec<FlowCount>,
-    /// One per kind and direction.
-    pub fullness: Vec<Fullness>,
 }
 
 /// Which flow, without counts.
@@ -186,7 +203,7 @@ mod tests {
         fn dump(&mut self, now: u64) -> FlowDump {
             self.0.retain(|_, (_, expires)| *expires > now);
             let flows = self.0.iter().map(|(&port, &(n, expires))| count(port, n, expires - now));
-            FlowDump { epoch: 1, flows: flows.collect(), fullness: Vec::new() }
+            FlowDump { epoch: 1, flows: flows.collect() }
         }
     }
 
@@ -220,11 +237,7 @@ mod tests {
 
     #[test]
     fn what_may_have_restarted_is_told_and_not_lost() {
-        let dump = |packets| FlowDump {
-            epoch: 1,
-            flows: vec![count(80, packets, TIMEOUT)],
-            fullness: Vec::new(),
-        };
+        let dump = |packets| FlowDump { epoch: 1, flows: vec![count(80, packets, TIMEOUT)] };
         let mut differ = Differ::default();
         differ.advance(&dump(5), 0);
         let late = differ.advance(&dump(5), 2 * TIMEOUT);

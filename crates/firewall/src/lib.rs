@@ -19,7 +19,7 @@ pub mod programmed;
 pub mod threat;
 
 pub use capabilities::{Capabilities, CapabilitiesError};
-pub use flows::{FlowCount, FlowDump, FlowKind};
+pub use flows::{FlowCount, FlowDump, FlowKind, Losses};
 #[cfg(target_os = "linux")]
 pub use nft::{
     Firewall, FirewallError, Generation, KernelState, LiveCounters, Slot, Standing, Trial,

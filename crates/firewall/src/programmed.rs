@@ -6,10 +6,22 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use xshield_policy::{Direction, Packet, Revision, Verdict};
 
+use crate::flows::Losses;
 use crate::plan::eval::{Step, eval};
 use crate::plan::{
     Chain, Condition, Digest, Line, Naming, Plan, Set, write_chain, write_line, write_set,
 };
+
+/// Counts the changes of all tables in one network namespace (`NFT_MSG_GETGEN`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Generation(pub u32);
+
+impl Generation {
+    /// The one after a single change; the kernel leaves zero out.
+    pub(crate) fn next(self) -> Self {
+        Self(self.0.wrapping_add(1).max(1))
+    }
+}
 
 /// A ruleset as it was read from the kernel.
 #[derive(Debug, Clone, Default)]
@@ -20,6 +32,8 @@ pub struct Programmed {
     pub revision: Revision,
     /// The plan it was made from; whether it still is that plan, [`Programmed::differences`] tells.
     pub digest: Digest,
+    /// When it was read, in changes of the kernel's tables.
+    pub generation: Generation,
     /// Its sets.
     pub sets: Vec<Set>,
     /// Its chains.
@@ -32,6 +46,8 @@ pub struct Programmed {
     pub foreign: Vec<String>,
     /// Packets by rule since the ruleset was put in force.
     pub hits: Vec<Hit>,
+    /// What the recorder had no room for.
+    pub losses: Losses,
     /// The last hits of the ruleset that this one replaced, when it replaced one just now.
     pub final_hits: Vec<Hit>,
 }

@@ -135,8 +135,8 @@ impl Run<'_> {
         self.threat.lists.stay = Stay::Leaving;
         self.threat.store.save_lists(&self.threat.lists)?;
         // The recorder goes with the table.
-        let bound = self.known_good.as_ref().map(|known| known.ruleset.bind(&known.facts).0);
-        self.collect_matches(bound.as_ref());
+        let matches = self.read_matches();
+        self.tell_matches(matches, &[], self.bound().as_ref());
         self.threat.table()?.remove()?;
         step("threat-removed");
         self.threat.lists = super::Lists::default();

@@ -23,6 +23,13 @@ pub(crate) struct Context<'a> {
     pub(crate) revision: u64,
 }
 
+/// What the recorder counted since the last run, not yet told.
+pub(crate) struct Matches {
+    /// The list that was in force.
+    pub(crate) revision: u64,
+    pub(crate) flows: Vec<Flow>,
+}
+
 /// A flow with a listed peer, whatever it was read from.
 pub(crate) struct Flow {
     action: ThreatAction,

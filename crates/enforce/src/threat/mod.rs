@@ -22,11 +22,11 @@ pub(crate) mod store;
 pub mod verbs;
 
 use serde::{Deserialize, Serialize};
-use xshield_firewall::flows::Differ;
+use xshield_firewall::flows::{Differ, Losses};
 use xshield_firewall::threat::{Posture, ThreatTable};
 use xshield_firewall::{FirewallError, Generation};
 use xshield_host::files::FileError;
-use xshield_host::linux::{kernel_log, resolver};
+use xshield_host::linux::resolver;
 use xshield_policy::BoundFailsafe;
 use xshield_wire::Verified;
 use xshield_wire::keys::PolicyPublicKey;
@@ -46,7 +46,7 @@ pub struct ThreatProgress {
     /// Where the recorder of matches was last read.
     pub flows: Differ,
     /// The recorder's own count of losses when it was last read, and which recorder that was.
-    pub recorder_lost: (u64, u64),
+    pub recorder_lost: Losses,
     /// When the recorder was last read.
     pub last_collected: Option<UnixSeconds>,
     /// Losses not yet reported.
@@ -70,8 +70,6 @@ pub(crate) struct Threats {
     lists: Lists,
     table: Option<ThreatTable>,
     kernel: Kernel,
-    /// Matches in the kernel's log, where the kernel has no recorder.
-    pub(crate) logged: Vec<kernel_log::LoggedThreat>,
     /// The host's memory in bytes; 0 when it is not known.
     memory: u64,
     /// What the platform last heard in this run.
@@ -107,7 +105,6 @@ impl Threats {
             lists,
             table: None,
             kernel: Kernel::Touched,
-            logged: Vec::new(),
             memory: 0,
             told: None,
         })

@@ -1,16 +1,17 @@
 //! What the platform hears: matches, and how the host stands.
 
 use xshield_firewall::FirewallError;
+use xshield_firewall::threat::ThreatTable;
+use xshield_host::linux::kernel_log::LoggedThreat;
 use xshield_policy::Bound;
 use xshield_threat::ThreatMode;
 use xshield_wire::message::ReportBody;
 use xshield_wire::threat::{ThreatReport, ThreatStanding};
 
 use super::Kernel;
-use super::matches::{self, Context, Flow};
+use super::matches::{self, Context, Flow, Matches};
 use crate::behind::Behind;
 use crate::cycle::Run;
-use crate::delivery::new_losses;
 use crate::reports::Interval;
 use crate::state::problem;
 
@@ -20,20 +21,19 @@ const MATCHES_PER_REPORT: usize = 5_000;
 impl Run<'_> {
     /// Reads what the recorder counted since the last run, under the list and policy that were in
     /// force.
-    pub(crate) fn collect_matches(&mut self, bound: Option<&Bound>) {
-        let Some(current) = &self.threat.lists.current else { return };
-        let revision = current.name.revision;
+    pub(crate) fn read_matches(&mut self) -> Option<Matches> {
+        let revision = self.threat.lists.current.as_ref()?.name.revision;
         let now = self.cycle.surroundings.now();
         let since = self.progress.threat.last_collected.unwrap_or(now);
-        let mut found =
-            matches::logged(&std::mem::take(&mut self.threat.logged), &self.host.addresses);
-        match self.threat.table().and_then(|table| table.matches()) {
-            Ok(dump) => {
+        let mut flows = Vec::new();
+        let read = |table: &mut ThreatTable| Ok((table.matches()?, table.losses()?));
+        match self.threat.table().and_then(read) {
+            Ok((dump, losses)) => {
                 let progress = &mut self.progress.threat;
-                let flows = progress.flows.advance(&dump, self.cycle.surroundings.uptime_ms());
-                found.extend(matches::recorded(&flows, Interval { since, until: now }));
+                let new = progress.flows.advance(&dump, self.cycle.surroundings.uptime_ms());
+                flows = matches::recorded(&new, Interval { since, until: now });
                 progress.last_collected = Some(now);
-                let lost = new_losses(&dump, &mut progress.recorder_lost);
+                let lost = losses.since(&mut progress.recorder_lost);
                 progress.lost += lost;
                 if lost > 0 {
                     let text = format!(
@@ -46,6 +46,18 @@ impl Run<'_> {
             Err(FirewallError::NothingInForce { .. }) => {}
             Err(error) => self.outcome.problems.push(problem("threat-matches-unread", &error)),
         }
+        Some(Matches { revision, flows })
+    }
+
+    /// Makes reports of what matched; `logged`: what a kernel without a recorder wrote to its log.
+    pub(crate) fn tell_matches(
+        &mut self,
+        matches: Option<Matches>,
+        logged: &[LoggedThreat],
+        bound: Option<&Bound>,
+    ) {
+        let Some(Matches { revision, flows: mut found }) = matches else { return };
+        found.extend(matches::logged(logged, &self.host.addresses));
         self.outcome.threat.matches += found.len();
         let behind = Behind::of(found.iter().map(Flow::place));
         let context = Context { bound, ports: &self.ports, revision };

@@ -9,9 +9,10 @@ use super::constants::{TABLE_NAME, chain, flag, message as kind, object, rule, s
 use super::decode::{self, ReadCounter, ReadSet};
 use super::encode::{Hook, PROBATION};
 use super::slot::{Slot, Standing};
-use super::socket::{Batch, Generation, Link};
+use super::socket::{Batch, Link};
 use super::wire::{Attributes, Writer};
 use crate::plan::{Condition, ENTRY_IN, ENTRY_OUT, Line, Next, Plan, TABLE, is_shared};
+use crate::programmed::Generation;
 
 /// What stands in table `inet xshield`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,7 +78,7 @@ impl fmt::Display for KernelState {
 /// Everything in our table by name.
 pub(crate) struct Survey {
     pub state: KernelState,
-    generation: Generation,
+    pub(crate) generation: Generation,
     has_table: bool,
     base_is_sound: bool,
     chains: Vec<String>,

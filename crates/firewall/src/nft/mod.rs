@@ -26,11 +26,11 @@ use std::time::Duration;
 
 use rustix::thread::{MembarrierCommand, membarrier};
 
+pub use crate::programmed::Generation;
 pub use error::FirewallError;
 pub use kernel::KernelState;
 pub use live::LiveCounters;
 pub use slot::{Slot, Standing};
-pub use socket::Generation;
 
 use crate::Capabilities;
 use crate::flows::FlowDump;
@@ -46,6 +46,8 @@ const TRIES: u32 = 10;
 pub struct Firewall {
     link: Link,
     capabilities: Capabilities,
+    /// What stood in the kernel when it was last looked at.
+    seen: Option<Survey>,
 }
 
 /// A ruleset that stands in the kernel until its time runs out, unless it is kept.
@@ -79,11 +81,12 @@ impl Firewall {
     pub fn open() -> Result<Self, FirewallError> {
         let mut link = Link::open()?;
         link.generation().map_err(capability::no_nf_tables)?;
-        let capabilities = match Survey::read(&mut link)?.state.in_force() {
+        let survey = Survey::read(&mut link)?;
+        let capabilities = match survey.state.in_force() {
             Some(standing) => standing.capabilities,
             None => capability::probe(&mut link)?,
         };
-        Ok(Self { link, capabilities })
+        Ok(Self { link, capabilities, seen: Some(survey) })
     }
 
     /// Opens the firewall, taking these capabilities for the kernel's.
@@ -93,7 +96,7 @@ impl Firewall {
     pub fn open_with(capabilities: Capabilities) -> Result<Self, FirewallError> {
         let mut link = Link::open()?;
         link.generation().map_err(capability::no_nf_tables)?;
-        Ok(Self { link, capabilities })
+        Ok(Self { link, capabilities, seen: None })
     }
 
     /// What this kernel can do.
@@ -115,7 +118,7 @@ impl Firewall {
     /// # Errors
     /// When the kernel can't be asked.
     pub fn state(&mut self) -> Result<KernelState, FirewallError> {
-        Ok(Survey::read(&mut self.link)?.state)
+        Ok(self.survey()?.state.clone())
     }
 
     /// Puts a ruleset on trial: in force from now on, for `probation` at most, unless it is kept. What
@@ -167,8 +170,7 @@ impl Firewall {
             }
             _ => Err(FirewallError::Overtaken { action }),
         };
-        let survey = Survey::read(&mut self.link)?;
-        let final_hits = match on_trial(&survey)? {
+        let final_hits = match on_trial(self.survey()?)? {
             Some(old) => read::programmed(&mut self.link, old)?.hits,
             None => Vec::new(),
         };
@@ -257,6 +259,20 @@ impl Firewall {
         kernel::remove(&mut self.link)
     }
 
+    /// What stands in the kernel now. It is read anew when anyone has changed a table since, and while a
+    /// trial may run out, which is no change of a table.
+    fn survey(&mut self) -> Result<&Survey, FirewallError> {
+        let generation = self.link.generation()?;
+        let seen = self.seen.take().filter(|seen| {
+            seen.generation == generation && !matches!(seen.state, KernelState::Trial { .. })
+        });
+        let survey = match seen {
+            Some(survey) => survey,
+            None => Survey::read(&mut self.link)?,
+        };
+        Ok(self.seen.insert(survey))
+    }
+
     /// Surveys, decides and commits, again when others changed rules meanwhile.
     fn change<'p, T>(
         &mut self,
@@ -264,10 +280,11 @@ impl Firewall {
         decide: impl Fn(&Survey) -> Result<(Option<Change<'p>>, T), FirewallError>,
     ) -> Result<T, FirewallError> {
         for _ in 0..TRIES {
-            let survey = Survey::read(&mut self.link)?;
-            let (change, result) = decide(&survey)?;
+            let survey = self.survey()?;
+            let (change, result) = decide(survey)?;
             let Some(change) = change else { return Ok(result) };
-            match self.carry_out(survey.steps(&change), action) {
+            let steps = survey.steps(&change);
+            match self.carry_out(steps, action) {
                 Ok(()) => return Ok(result),
                 Err(FirewallError::Busy { .. }) => {}
                 Err(other) => return Err(other),

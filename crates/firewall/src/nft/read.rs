@@ -14,10 +14,9 @@ use super::kernel::sets;
 use super::slot::{Slot, Standing};
 use super::socket::Link;
 use super::wire::{Attributes, Writer};
-use crate::flows::{FlowCount, FlowDump, FlowKind, Fullness};
+use crate::flows::{FlowCount, FlowDump, FlowKind, Losses};
 use crate::plan::{
     Chain, Element, Family, FieldType, LOST, Line, TABLE, address, flow_set, is_shared,
-    record_chain,
 };
 use crate::programmed::Programmed;
 
@@ -91,7 +90,7 @@ pub(crate) fn programmed(link: &mut Link, standing: Standing) -> Result<Programm
         let generation = link.generation()?;
         let read = programmed_once(link, standing, action)?;
         if link.generation()? == generation {
-            return Ok(read);
+            return Ok(Programmed { generation, ..read });
         }
     }
     Err(FirewallError::Busy { action })
@@ -137,7 +136,10 @@ fn programmed_once(
         read.sets.push(known);
     }
     let mut by_name: HashMap<String, Vec<Line>> = HashMap::new();
-    for ReadLine { chain, line, count } in rules(link, TABLE, action)? {
+    read.losses.epoch = table_handle(link, TABLE, action)?;
+    for found in rules(link, TABLE, action)? {
+        read.losses.packets += lost(&found);
+        let ReadLine { chain, line, count } = found;
         let plain = match Slot::split(&chain) {
             Some((slot, plain)) if slot == standing.slot => plain,
             None => chain.as_str(),
@@ -166,32 +168,42 @@ fn programmed_once(
     Ok(read)
 }
 
-/// Reads all flow sets of a table and what they had to leave out.
+/// Reads all flow sets of a table.
 pub(crate) fn flows(link: &mut Link, table: &str) -> Result<FlowDump, FirewallError> {
     let action = "reading the flow recorder";
-    let mut dump = FlowDump { epoch: table_handle(link, table, action)?, ..FlowDump::default() };
+    let mut dump = FlowDump { epoch: table_handle(link, table, action)?, flows: Vec::new() };
     let present: HashMap<String, ReadSet> =
         sets(link, table, action)?.into_iter().map(|set| (set.name.clone(), set)).collect();
-    let lost = lost(link, table, action)?;
     for direction in Direction::BOTH {
         for kind in FlowKind::ALL {
-            let mut fullness = Fullness { kind, direction, held: 0, room: 0, lost_packets: 0 };
             for family in Family::BOTH {
                 let name = flow_set(kind, direction, family);
                 let Some(set) = present.get(&name) else { continue };
                 let types = set.key.clone().unwrap_or_default();
                 let (items, _) = elements(link, table, &name, &types, action)?;
-                fullness.held = fullness.held.max(items.len() as u64);
-                fullness.room = fullness.room.max(set.size.unwrap_or(0).into());
                 dump.flows.extend(items.iter().map(|item| flow(kind, direction, family, item)));
             }
-            let chain = record_chain(kind, direction);
-            let lost = lost.iter().filter(|(name, _)| name.starts_with(&chain));
-            fullness.lost_packets = lost.map(|(_, packets)| packets).sum();
-            dump.fullness.push(fullness);
         }
     }
     Ok(dump)
+}
+
+/// Reads what the recorder of a table had to leave out.
+pub(crate) fn losses(link: &mut Link, table: &str) -> Result<Losses, FirewallError> {
+    let action = "reading the flow recorder's losses";
+    let epoch = table_handle(link, table, action)?;
+    let rules = match rules(link, table, action) {
+        Err(FirewallError::Refused { source, .. }) if super::kernel::is_missing(&source) => {
+            Vec::new()
+        }
+        other => other?,
+    };
+    Ok(Losses { epoch, packets: rules.iter().map(lost).sum() })
+}
+
+/// Packets that a line counted as lost; most lines count something else.
+fn lost(read: &ReadLine) -> u64 {
+    if read.line.label.as_deref() == Some(LOST) { read.count.packets } else { 0 }
 }
 
 /// The number that the kernel gave a table when it was made; 0 when there is none.
@@ -212,22 +224,6 @@ pub(crate) fn table_handle(
             Ok(())
         },
     )
-}
-
-/// Packets that found no room, by the chain that counted them.
-fn lost(
-    link: &mut Link,
-    table: &str,
-    action: &'static str,
-) -> Result<Vec<(String, u64)>, FirewallError> {
-    let rules = match rules(link, table, action) {
-        Err(FirewallError::Refused { source, .. }) if super::kernel::is_missing(&source) => {
-            Vec::new()
-        }
-        other => other?,
-    };
-    let lost = rules.into_iter().filter(|read| read.line.label.as_deref() == Some(LOST));
-    Ok(lost.map(|read| (read.chain, read.count.packets)).collect())
 }
 
 fn flow(kind: FlowKind, direction: Direction, family: Family, item: &ReadElement) -> FlowCount {

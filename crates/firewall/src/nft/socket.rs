@@ -11,6 +11,7 @@ use super::constants::{
 };
 use super::wire::{Attributes, Head, Messages, Received, Writer, message};
 use crate::plan::TABLE;
+use crate::programmed::Generation;
 
 /// Room for the answers of one dump step; the kernel fills at most 32 KiB.
 const RECEIVE_BYTES: usize = 1 << 17;
@@ -18,17 +19,6 @@ const RECEIVE_BYTES: usize = 1 << 17;
 const RECEIVE_BUFFER: usize = 4 << 20;
 /// How often a dump that met a change is begun again.
 const DUMP_TRIES: u32 = 20;
-
-/// Counts the changes of all tables in this network namespace.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Generation(pub u32);
-
-impl Generation {
-    /// The one after a single change; the kernel leaves zero out.
-    pub(crate) fn next(self) -> Self {
-        Self(self.0.wrapping_add(1).max(1))
-    }
-}
 
 /// Messages that take effect together.
 pub(crate) struct Batch {

@@ -35,11 +35,12 @@ pub use list::{Counts, ListName, Standing};
 pub use read::{Difference, ThreatState};
 pub use xshield_threat::ThreatMode;
 
-use crate::FlowDump;
+use crate::nft::Generation;
 use crate::nft::slot::Slot;
-use crate::nft::socket::{Batch, Generation, Link};
+use crate::nft::socket::{Batch, Link};
 use crate::nft::{FirewallError, capability};
 use crate::plan::Digest;
+use crate::{FlowDump, Losses};
 use check::{check_delta, refuse_everything, settled};
 use elements::{Elements, Verb};
 use guard::{Guard, Holds, ListSet};
@@ -240,6 +241,14 @@ impl ThreatTable {
     /// When the kernel can't be asked.
     pub fn matches(&mut self) -> Result<FlowDump, FirewallError> {
         crate::nft::read::flows(&mut self.link, TABLE)
+    }
+
+    /// The packets of listed peers that were not counted for want of room.
+    ///
+    /// # Errors
+    /// When the kernel can't be asked.
+    pub fn losses(&mut self) -> Result<Losses, FirewallError> {
+        crate::nft::read::losses(&mut self.link, TABLE)
     }
 
     /// Whether the list in force contains an address, and in which entry.

@@ -11,12 +11,13 @@ use super::error::ThreatError;
 use super::guard::{Gate, Guard, Holds, ListSet};
 use super::list::Standing;
 use crate::nft::FirewallError;
+use crate::nft::Generation;
 use crate::nft::constants::{DATA_VALUE, element, flag, message as kind};
 use crate::nft::decode::{ReadLine, ReadSet};
 use crate::nft::kernel::{is_missing, sets};
 use crate::nft::read::{chains, elements, rules, table_handle};
 use crate::nft::slot::{Slot, kernel_name};
-use crate::nft::socket::{Generation, Link};
+use crate::nft::socket::Link;
 use crate::nft::wire::{Attributes, Writer};
 use crate::plan::{Chain, is_shared};
 

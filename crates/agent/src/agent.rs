@@ -10,7 +10,9 @@ use xshield_enforce::config::Config;
 use xshield_enforce::outcome::{Change, Contact, Outcome, RunStatus};
 use xshield_enforce::resident::{Meter, Settings};
 use xshield_enforce::telemetry::{AgentEvent, AgentEventKind};
-use xshield_enforce::{HostConfiguration, Program, Report, ReportBody, Route, Surroundings};
+use xshield_enforce::{
+    Handover, HostConfiguration, Program, Report, ReportBody, Route, Surroundings,
+};
 
 use crate::config_file::{self, Loaded};
 use crate::held::{HeldPoll, PollTerms};
@@ -112,6 +114,8 @@ pub struct State {
     pub polling: String,
     /// The poll that waits for its answer.
     poll: Option<HeldPoll>,
+    /// An open connection, on its way from cycle to poll or back, of the configuration in use.
+    pub connection: Handover,
     /// How often the platform had wanted everything again before the agent was started.
     pub resends: u64,
     /// Reports for the next cycle.
@@ -169,6 +173,7 @@ impl Agent {
             seen: None,
             polling: "not begun".to_owned(),
             poll: None,
+            connection: Handover::default(),
             resends: 0,
             queue: Vec::new(),
             due: Instant::now(),
@@ -294,6 +299,10 @@ impl Agent {
             }
         }
         let outdated = state.poll.take_if(|poll| poll.is_outdated(&last));
+        // A poll that waits has a connection of its own.
+        if state.poll.is_some() {
+            state.connection.clear();
+        }
         state.last = Some(last);
         state.due = due;
         state.cycles += 1;
@@ -374,7 +383,8 @@ impl Agent {
             Some(route) => format!("waiting, by {route}"),
             None => "waiting".to_owned(),
         };
-        let terms = PollTerms::new(state.configured, state.seen.clone(), route);
+        let (seen, connection) = (state.seen.clone(), state.connection.clone());
+        let terms = PollTerms::new(state.configured, seen, route, connection);
         state.poll = Some(terms.held());
         terms
     }
@@ -401,6 +411,7 @@ impl Agent {
             let mut state = self.state();
             state.loaded = Arc::new(loaded);
             state.configured += 1;
+            state.connection = Handover::default();
         }
         self.log.info("the configuration was read again");
         self.tell(

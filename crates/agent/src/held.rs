@@ -1,6 +1,6 @@
 //! The poll that is held open, and when it has outlived its route.
 
-use xshield_enforce::{Line, Route};
+use xshield_enforce::{Handover, Line, Route};
 
 use crate::agent::LastCycle;
 
@@ -14,13 +14,20 @@ pub struct PollTerms {
     pub route: Option<Route>,
     /// Is cut when another route is taken.
     pub line: Line,
+    /// From and for the cycles of that configuration.
+    pub connection: Handover,
 }
 
 impl PollTerms {
     /// On a line of its own.
     #[must_use]
-    pub fn new(configured: u64, seen: Option<String>, route: Option<Route>) -> Self {
-        Self { configured, seen, route, line: Line::default() }
+    pub fn new(
+        configured: u64,
+        seen: Option<String>,
+        route: Option<Route>,
+        connection: Handover,
+    ) -> Self {
+        Self { configured, seen, route, line: Line::default(), connection }
     }
 
     /// What is to be known of the poll while it waits.

@@ -62,13 +62,13 @@ impl Listener<'_> {
     }
 
     fn poll(&mut self) -> Result<Polled, PollError> {
-        let PollTerms { configured, seen, route, line } = self.agent.begin_poll();
+        let PollTerms { configured, seen, route, line, connection } = self.agent.begin_poll();
         let current = self.poller.take().filter(|(made_for, _)| *made_for == configured);
         let (_, poller) = match current {
             Some(poller) => self.poller.insert(poller),
             None => self.poller.insert((configured, self.new_poller()?)),
         };
-        poller.poll(seen.as_deref(), route.as_ref(), &line)
+        poller.poll(seen.as_deref(), route.as_ref(), &line, &connection)
     }
 
     fn notified(&self, seen: String) -> u64 {

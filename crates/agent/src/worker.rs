@@ -1,6 +1,7 @@
 //! The thread that runs cycles: at every heartbeat, and at once when there is a reason.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use xshield_enforce::errand::{Contacting, Errand};
@@ -57,11 +58,13 @@ struct Worker<'a> {
 impl Worker<'_> {
     fn cycle(&mut self, wakes: BTreeSet<Wake>, ending: Ending) -> String {
         let agent = self.agent;
-        let (reports, usage, archive, configured) = {
+        let (reports, usage, archive, configured, loaded, connection) = {
             let mut state = agent.state();
-            (state.queue.clone(), state.meter.read(), state.archive.take(), state.configured)
+            let (configured, loaded) = (state.configured, Arc::clone(&state.loaded));
+            let (reports, usage) = (state.queue.clone(), state.meter.read());
+            (reports, usage, state.archive.take(), configured, loaded, state.connection.clone())
         };
-        let (loaded, settings) = (agent.loaded(), agent.settings());
+        let settings = agent.settings();
         let paths = match agent.state().paths {
             PathTeller::Recorder { .. } => RecordedPaths::Told,
             PathTeller::Conntrack | PathTeller::Nobody => RecordedPaths::Left,
@@ -80,6 +83,7 @@ impl Worker<'_> {
             paths,
             recent_log: agent.log.recent(),
             live: agent.live.handing(),
+            connection,
         };
         agent.log.debug(&format!("a cycle begins: {wakes:?}"));
         let began = Instant::now();

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use xshield_policy::AssetId;
 use xshield_transport::{
-    DownloadError, Method, Request, Response, RouteState, Transport, TransportError,
+    DownloadError, Handover, Method, Request, Response, RouteState, Transport, TransportError,
 };
 use xshield_wire::control::UploadStanding;
 use xshield_wire::message::{
@@ -170,6 +170,11 @@ impl<'a> Client<'a> {
     #[must_use]
     pub(crate) fn routes(&self) -> Vec<RouteState> {
         self.transport.routes()
+    }
+
+    /// Leaves the open connection to whoever talks to the platform next.
+    pub(crate) fn hand_over(&mut self, to: &Handover) {
+        self.transport.hand_over(to);
     }
 
     /// The session, when a new one was set up since the last call.

@@ -125,13 +125,14 @@ impl Cycle<'_> {
         let resolver = Resolver::of_system(&self.surroundings.root, Patience::default());
         let last_route =
             routes::remembered(&progress.routes, progress.proxies.as_ref(), &self.config.proxies);
-        let transport = link::transport(
+        let mut transport = link::transport(
             self.config,
             &self.program,
             &resolver,
             last_route,
             Timeouts::default(),
         )?;
+        transport.take_over(&self.errand.connection);
         let session = state.session(&mut problems)?;
         let client = Client::new(
             transport,
@@ -528,6 +529,7 @@ impl Run<'_> {
             self.progress.routes = self.outcome.routes.clone();
             self.state.save_progress(&self.progress)?;
         }
+        self.client.hand_over(&self.cycle.errand.connection);
         Ok(self.outcome)
     }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use xshield_firewall::LiveGroup;
+use xshield_transport::Handover;
 use xshield_wire::control::{HostConfiguration, Usage};
 use xshield_wire::message::Report;
 
@@ -32,6 +33,8 @@ pub struct Errand {
     pub recent_log: Vec<String>,
     /// Who is told of denied packets and matches as they come.
     pub live: Handing,
+    /// Where an open connection to the platform may wait, and where the run leaves its own.
+    pub connection: Handover,
 }
 
 /// Who is handed packets as they are denied or match the threat list.

@@ -41,7 +41,7 @@ pub use xshield_firewall::{FlowCount, FlowKind, LiveCounters, LiveGroup};
 pub use xshield_host::{files, lock};
 pub use xshield_policy::{Direction, Packet};
 pub use xshield_transport::{
-    EndpointError, Line, PlatformUrl, ProxyList, ProxyListError, ProxyText, Route,
+    EndpointError, Handover, Line, PlatformUrl, ProxyList, ProxyListError, ProxyText, Route,
 };
 pub use xshield_wire::control::{HostConfiguration, Usage};
 pub use xshield_wire::keys::KeyError;

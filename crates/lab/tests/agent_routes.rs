@@ -99,7 +99,8 @@ fn the_notification_follows_a_changed_list_and_a_proxy_that_died() -> Result<()>
         story.waits_by(&through(3002), WHILE_HELD)?;
         let asked = first.requests()?.len();
         story.hears_news()?;
-        ensure!(second.requests()?.len() >= 2, "{:?}", second.requests()?);
+        // One tunnel may do for all: cycle and notification hand it to each other.
+        ensure!(!second.requests()?.is_empty(), "nobody came by the second proxy");
         ensure!(first.requests()?.len() == asked, "{:?}", first.requests()?);
 
         // No heartbeat is due for an hour: that the proxy died is noticed by what is held through it.

@@ -7,7 +7,7 @@ use rustls::ProtocolVersion;
 use rustls::crypto::{CryptoProvider, ring};
 use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
 use ureq::unversioned::transport::DefaultConnector;
-use ureq::{Agent, ProxyProtocol};
+use ureq::{Agent, AsSendBody, ProxyProtocol, http};
 
 use crate::address::Endpoint;
 use crate::config::{ConfigError, Proxy, Timeouts, certificates};
@@ -75,14 +75,12 @@ pub(crate) enum Connections {
 pub(crate) fn agent(
     builder: &Builder,
     proxy: Option<&ureq::Proxy>,
-    timeouts: Timeouts,
     connections: Connections,
 ) -> Agent {
     let idle = match connections {
         Connections::Kept => 1,
         Connections::UsedOnce => 0,
     };
-    let connect = if proxy.is_some() { timeouts.through_proxy } else { timeouts.connect };
     let config = Agent::config_builder()
         .tls_config(builder.tls.clone())
         .proxy(proxy.cloned())
@@ -96,11 +94,25 @@ pub(crate) fn agent(
         .max_idle_age(Duration::from_secs(30))
         .input_buffer_size(32 * 1024)
         .output_buffer_size(32 * 1024)
+        .build();
+    Agent::with_parts(config, DefaultConnector::default(), builder.resolver.clone())
+}
+
+/// Sends a request, within its own limits of time: connections outlive those who made them.
+pub(crate) fn run<B: AsSendBody>(
+    agent: &Agent,
+    request: http::Request<B>,
+    timeouts: Timeouts,
+) -> Result<http::Response<ureq::Body>, ureq::Error> {
+    let by_proxy = agent.config().proxy().is_some();
+    let connect = if by_proxy { timeouts.through_proxy } else { timeouts.connect };
+    let request = agent
+        .configure_request(request)
         .timeout_resolve(Some(timeouts.resolve))
         .timeout_connect(Some(connect))
         .timeout_per_read(Some(timeouts.stall))
         .timeout_per_write(Some(timeouts.stall))
         .timeout_global(Some(timeouts.exchange))
         .build();
-    Agent::with_parts(config, DefaultConnector::default(), builder.resolver.clone())
+    agent.run(request)
 }

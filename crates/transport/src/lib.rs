@@ -15,6 +15,7 @@
 mod address;
 mod agent;
 mod config;
+mod handover;
 mod line;
 mod proxies;
 mod resolve;
@@ -24,6 +25,7 @@ mod stranger;
 
 pub use address::{Endpoint, EndpointError, PlatformUrl};
 pub use config::{ConfigError, Proxy, Secret, Timeouts, TransportConfig};
+pub use handover::Handover;
 pub use line::Line;
 pub use proxies::{ProxyList, ProxyListError, ProxyListReason, ProxyText};
 pub use resolve::Resolve;

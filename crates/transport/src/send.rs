@@ -13,6 +13,7 @@ use ureq::tls::TlsConfig;
 use crate::address::{Endpoint, PlatformUrl};
 use crate::agent::{self, Builder, Connections};
 use crate::config::{ConfigError, Timeouts, TransportConfig};
+use crate::handover::{Handover, OpenConnection};
 use crate::line::Line;
 use crate::resolve::{Adapter, Resolve};
 use crate::route::{Route, RouteError, RouteState, classify};
@@ -245,9 +246,7 @@ impl Transport {
         let index = self.order().first().copied().unwrap_or_default();
         let kept = self.routes[index].agent.take();
         let proxy = self.routes[index].proxy.as_ref();
-        let agent = kept.unwrap_or_else(|| {
-            agent::agent(&self.builder, proxy, self.timeouts, Connections::Kept)
-        });
+        let agent = kept.unwrap_or_else(|| agent::agent(&self.builder, proxy, Connections::Kept));
         if !line.take(&agent) {
             return Err(TransportError::Cut);
         }
@@ -298,11 +297,10 @@ impl Transport {
             exchange: probe,
             probe,
         };
-        let agent =
-            agent::agent(&self.builder, way.proxy.as_ref(), timeouts, Connections::UsedOnce);
+        let agent = agent::agent(&self.builder, way.proxy.as_ref(), Connections::UsedOnce);
         let request =
             Request { method: Method::Get, path_and_query: "/healthz", headers: &[], body: &[] };
-        match self.exchange(&agent, way, &request) {
+        match self.exchange_within(timeouts, &agent, way, &request) {
             Ok(_) | Err(SendError::Final(TransportError::ResponseTooLarge { .. })) => Ok(()),
             Err(SendError::Final(error)) => Err(error),
             Err(SendError::Route(error)) => {
@@ -310,6 +308,25 @@ impl Transport {
                 Err(TransportError::NoRoute { failures })
             }
         }
+    }
+
+    /// Takes over the connection that another transport of the same configuration left, if it goes by the
+    /// route that is tried first.
+    pub fn take_over(&mut self, from: &Handover) {
+        let Some(OpenConnection { route, agent }) = from.take() else { return };
+        let first = self.order().first().copied().unwrap_or_default();
+        if self.routes[first].route == route {
+            self.routes[first].agent = Some(agent);
+        }
+    }
+
+    /// Leaves the current route's connection to another transport of the same configuration.
+    pub fn hand_over(&mut self, to: &Handover) {
+        let way = self.current.map(|index| &mut self.routes[index]);
+        to.put(way.and_then(|way| {
+            let agent = way.agent.take()?;
+            Some(OpenConnection { route: way.route.clone(), agent })
+        }));
     }
 
     /// Ends kept connections: the next request connects anew.
@@ -385,7 +402,7 @@ impl Transport {
             }
         }
         let proxy = self.routes[index].proxy.as_ref();
-        let agent = agent::agent(&self.builder, proxy, self.timeouts, Connections::Kept);
+        let agent = agent::agent(&self.builder, proxy, Connections::Kept);
         let result = self.exchange(&agent, &self.routes[index], request);
         self.routes[index].agent = Some(agent);
         result
@@ -397,7 +414,17 @@ impl Transport {
         way: &Way,
         request: &Request<'_>,
     ) -> Result<Response, SendError> {
-        let mut answer = self.answer(agent, way, request)?;
+        self.exchange_within(self.timeouts, agent, way, request)
+    }
+
+    fn exchange_within(
+        &self,
+        timeouts: Timeouts,
+        agent: &Agent,
+        way: &Way,
+        request: &Request<'_>,
+    ) -> Result<Response, SendError> {
+        let mut answer = self.answer(timeouts, agent, way, request)?;
         // ureq's limit is the first length that is refused.
         let limit = self.max_response.saturating_add(1);
         let body = answer.body_mut().with_config().limit(limit).read_to_vec();
@@ -412,6 +439,7 @@ impl Transport {
     /// Sends a request; the answer's body is still to be read.
     fn answer(
         &self,
+        timeouts: Timeouts,
         agent: &Agent,
         way: &Way,
         request: &Request<'_>,
@@ -423,9 +451,13 @@ impl Transport {
             builder = builder.header(*name, value);
         }
         let answer = match request.method {
-            Method::Get => agent.run(builder.body(()).map_err(|e| unwritable(request, e))?),
+            Method::Get => {
+                let ready = builder.body(()).map_err(|e| unwritable(request, e))?;
+                agent::run(agent, ready, timeouts)
+            }
             Method::Post | Method::Put => {
-                agent.run(builder.body(request.body).map_err(|e| unwritable(request, e))?)
+                let ready = builder.body(request.body).map_err(|e| unwritable(request, e))?;
+                agent::run(agent, ready, timeouts)
             }
         };
         answer.map_err(|error| self.failed(way, error, self.max_response))

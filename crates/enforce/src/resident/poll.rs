@@ -1,6 +1,6 @@
 //! The notification that the platform holds open until something is pending for this host.
 //!
-//! It has a connection of its own and uses the session that the cycle set up; it never sets one up
+//! It uses the connection that the last cycle left and leaves it to the next one, and the session that the cycle set up; it never sets one up
 //! itself, so the two can't disagree about which one counts. Whatever is wrong with it, heartbeats
 //! alone suffice.
 
@@ -10,7 +10,7 @@ use std::time::Duration;
 use xshield_host::files::FileError;
 use xshield_host::linux::resolver::{Patience, Resolver};
 use xshield_transport::{
-    ConfigError, Line, Method, Request, Route, Timeouts, Transport, TransportError,
+    ConfigError, Handover, Line, Method, Request, Route, Timeouts, Transport, TransportError,
 };
 use xshield_wire::Bytes;
 use xshield_wire::control::{NOTIFY_HOLD, Notification};
@@ -111,7 +111,7 @@ impl Poller {
 
     /// Waits until something is pending, at most as long as the platform holds a poll. `seen`: from the
     /// last check-in's answer; `route`: how that one went. Only that route is used, and only once, and
-    /// until `line` is cut.
+    /// until `line` is cut. `connection`: the last cycle's, and the next one's when it is to check in.
     ///
     /// # Errors
     /// See [`PollError`].
@@ -120,10 +120,12 @@ impl Poller {
         seen: Option<&str>,
         route: Option<&Route>,
         line: &Line,
+        connection: &Handover,
     ) -> Result<Polled, PollError> {
         if let Some(route) = route {
             self.transport.prefer(route);
         }
+        self.transport.take_over(connection);
         let session = self.state.session(&mut Vec::new())?;
         let now = self.surroundings.now();
         let session =
@@ -146,6 +148,7 @@ impl Poller {
             204 => Ok(Polled::Nothing),
             200 => {
                 let told = Notification::read(&answer.body).map_err(|_| PollError::Garbled)?;
+                self.transport.hand_over(connection);
                 Ok(Polled::Pending { seen: told.seen })
             }
             status => {

@@ -79,11 +79,10 @@ impl Transport {
         timeouts: Timeouts,
         sink: &mut impl Write,
     ) -> Result<(), Broken> {
-        let agent =
-            agent::agent(&self.builder, way.proxy.as_ref(), timeouts, Connections::UsedOnce);
+        let agent = agent::agent(&self.builder, way.proxy.as_ref(), Connections::UsedOnce);
         let request =
             Request { method: Method::Get, path_and_query: path, headers: &[], body: &[] };
-        let answer = self.answer(&agent, way, &request)?;
+        let answer = self.answer(timeouts, &agent, way, &request)?;
         let status = answer.status().as_u16();
         if status != 200 {
             let path = path.to_owned();

@@ -3,12 +3,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use xshield_transport::{
-    Endpoints, Line, Method, Phase, Proxy, Request, Route, RouteError, Transport, TransportError,
+    Endpoints, Handover, Line, Method, Phase, Proxy, Request, Route, RouteError, Timeouts,
+    Transport, TransportConfig, TransportError,
 };
 
 use crate::proxy::{Kind, TestProxy};
 use crate::server::{AfterAnswer, Behaviour, Server};
-use crate::{Names, config, get, transport};
+use crate::{Names, config, get, timeouts, transport};
 
 #[test]
 fn a_request_arrives_as_sent_and_its_answer_comes_back() {
@@ -69,6 +70,54 @@ fn a_kept_connection_that_died_says_nothing_about_the_route() {
         assert_eq!(server.connections(), expected);
         assert_eq!(transport.routes()[0].last_failure, None);
     }
+}
+
+#[test]
+fn a_connection_goes_from_one_transport_to_the_next_on_the_same_route_alone() {
+    let server = Server::start();
+    let proxy = TestProxy::start(Kind::Good, server.address);
+    let made = |proxies, timeouts| {
+        let config = config(server.address, &server.ca_pem, proxies);
+        transport(TransportConfig { timeouts, ..config })
+    };
+    let place = Handover::default();
+    let mut first = made(vec![], timeouts());
+    get(&mut first, "/").unwrap();
+    first.hand_over(&place);
+
+    let mut second = made(vec![], timeouts());
+    second.take_over(&place);
+    get(&mut second, "/").unwrap();
+    assert_eq!(server.connections(), 1, "the second one went on with the first one's");
+    get(&mut first, "/").unwrap();
+    assert_eq!(server.connections(), 2, "the first one has none any more");
+
+    second.hand_over(&place);
+    let mut by_proxy = made(vec![proxy.plain()], timeouts());
+    by_proxy.take_over(&place);
+    get(&mut by_proxy, "/").unwrap();
+    assert_eq!(server.connections(), 3, "another route takes another connection");
+    assert_eq!(proxy.seen().len(), 1);
+
+    // Limits of time are of who sends, not of who connected.
+    let stall = Duration::from_millis(100);
+    by_proxy.hand_over(&place);
+    let mut hasty = made(vec![proxy.plain()], Timeouts { stall, exchange: stall, ..timeouts() });
+    hasty.take_over(&place);
+    let error = hasty.send_once(
+        &Request { method: Method::Get, path_and_query: "/endless", headers: &[], body: &[] },
+        &Line::default(),
+    );
+    assert!(matches!(error, Err(TransportError::NoRoute { .. })), "{error:?}");
+    assert_eq!(server.connections(), 3);
+
+    place.clear();
+    first.hand_over(&place);
+    place.clear();
+    let mut last = made(vec![], timeouts());
+    last.take_over(&place);
+    get(&mut last, "/").unwrap();
+    assert_eq!(server.connections(), 4, "what was cleared is closed");
 }
 
 #[test]

@@ -45,6 +45,7 @@ impl Stage {
         let tags = BTreeMap::from([("role".to_owned(), "measured".to_owned())]);
         for number in 0..hosts {
             let host = stage.host(number)?;
+            own_log(host)?;
             agent::register(&stage.lab, host, &key, configuration)?;
             let agent = agent::start_as(&stage.lab, host, agent::Saying::Little)?;
             stage.agents.push(agent);
@@ -145,6 +146,14 @@ template:
         ensure!(!self.agents.is_empty(), "nobody is measured");
         self.agents.iter_mut().try_for_each(Running::still_runs)
     }
+}
+
+/// Gives a host a kernel log of its own, as a syslog daemon keeps one. Without, its agent would read what
+/// the one kernel has to say about all hosts of the lab.
+fn own_log(host: &Host) -> Result<()> {
+    let path = host.file("/var/log/kern.log");
+    fs::create_dir_all(path.parent().context("the log has no directory")?)?;
+    fs::write(&path, "").with_context(|| format!("could not make {}", path.display()))
 }
 
 /// Whether an agent waits for a notification, by whatever route.

@@ -15,7 +15,7 @@ use crate::cycle::{CycleError, Run};
 use crate::errand::Handing;
 use crate::gather;
 use crate::outcome::{Change, Contact, RunStatus};
-use crate::state::LastKnownGood;
+use crate::state::{LastKnownGood, problem};
 use crate::step::step;
 use crate::trace;
 
@@ -81,10 +81,19 @@ impl Run<'_> {
             return Ok(Damage::None);
         }
         let expected = known.plan(firewall.capabilities());
-        let differences = match firewall.state()? {
+        let state = match firewall.state() {
+            Err(error @ FirewallError::Busy { .. }) => return Ok(self.not_read(&error)),
+            state => state?,
+        };
+        let differences = match state {
             KernelState::InForce(standing) if standing.digest == expected.digest() => {
-                let programmed = firewall.read_back()?;
-                programmed.differences(&expected).iter().map(ToString::to_string).collect()
+                match firewall.read_back() {
+                    Err(error @ FirewallError::Busy { .. }) => return Ok(self.not_read(&error)),
+                    programmed => {
+                        let differences = programmed?.differences(&expected);
+                        differences.iter().map(ToString::to_string).collect()
+                    }
+                }
             }
             KernelState::Trial { .. } => {
                 let text = "the last run was stopped while a ruleset was on trial".to_owned();
@@ -101,6 +110,13 @@ impl Run<'_> {
         }
         self.note("drift", drift_text(&differences));
         Ok(Damage::Found)
+    }
+
+    /// Someone changes our table faster than it can be read. What was not read whole is not reported, and
+    /// the next run looks again: the generation that this one would have noted stays unknown.
+    fn not_read(&mut self, error: &FirewallError) -> Damage {
+        self.outcome.problems.push(problem("not-read", error));
+        Damage::None
     }
 
     /// Puts back what someone else changed, before anything slow is done: the platform is not asked
@@ -275,6 +291,11 @@ impl Run<'_> {
         let programmed = match self.kept.take().map_or_else(|| firewall.read_back(), Ok) {
             Ok(programmed) => programmed,
             Err(FirewallError::NothingInForce { .. }) => return Ok(()),
+            Err(error @ FirewallError::Busy { .. }) => {
+                self.failure = Some(RunStatus::Failed);
+                self.not_read(&error);
+                return Ok(());
+            }
             Err(error) => return Err(error.into()),
         };
         self.count_recorder_losses(programmed.losses);

@@ -98,6 +98,21 @@ impl fmt::Display for Drift {
 const TOLD: usize = 5;
 
 impl Programmed {
+    /// Whether both are the same but for what was counted.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn is_same_ruleset(&self, other: &Self) -> bool {
+        let rules = |read: &Self| {
+            let Self { slot, revision, digest, .. } = read;
+            (*slot, *revision, *digest)
+        };
+        rules(self) == rules(other)
+            && self.sets == other.sets
+            && self.chains == other.chains
+            && self.recorder_sets == other.recorder_sets
+            && self.recorder_chains == other.recorder_chains
+            && self.foreign == other.foreign
+    }
+
     /// How what the kernel holds differs from the plan; empty when it is exactly the plan.
     #[must_use]
     pub fn differences(&self, plan: &Plan) -> Vec<Drift> {

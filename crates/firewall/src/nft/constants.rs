@@ -50,6 +50,8 @@ pub(crate) const DATA_VALUE: u16 = 1;
 pub(crate) const DATA_VERDICT: u16 = 2;
 pub(crate) const VERDICT_CODE: u16 = 1;
 pub(crate) const VERDICT_CHAIN: u16 = 2;
+/// The attribute of everything in a table that names it; of tables, their own name.
+pub(crate) const OWNER: u16 = 1;
 pub(crate) const TABLE_NAME: u16 = 1;
 pub(crate) const TABLE_HANDLE: u16 = 4;
 

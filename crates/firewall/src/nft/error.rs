@@ -16,8 +16,11 @@ pub enum FirewallError {
         /// What was tried.
         action: &'static str,
     },
-    /// Others kept changing rules, or an earlier trial has been overtaken.
-    #[error("{action}: the kernel's rules kept changing underneath; try again")]
+    /// Someone kept changing the rules in our table. Changes in the tables of others lead here only where
+    /// the kernel lists so many chains of theirs with ours that it needs several pieces.
+    #[error(
+        "{action}: someone kept changing the rules in our table meanwhile; find out who with 'nft monitor'"
+    )]
     Busy {
         /// What was tried.
         action: &'static str,

@@ -5,12 +5,13 @@ use std::fmt;
 use std::time::Duration;
 
 use super::FirewallError;
-use super::constants::{TABLE_NAME, chain, flag, message as kind, object, rule, set};
+use super::constants::{chain, message as kind, object, rule};
 use super::decode::{self, ReadCounter, ReadSet};
 use super::encode::{Hook, PROBATION};
 use super::slot::{Slot, Standing};
 use super::socket::{Batch, Link};
-use super::wire::{Attributes, Writer};
+use super::steady::{Steady, steady};
+use super::wire::Writer;
 use crate::plan::{Condition, ENTRY_IN, ENTRY_OUT, Line, Next, Plan, TABLE, is_shared};
 use crate::programmed::Generation;
 
@@ -76,9 +77,12 @@ impl fmt::Display for KernelState {
 }
 
 /// Everything in our table by name.
+#[derive(PartialEq, Eq)]
 pub(crate) struct Survey {
     pub state: KernelState,
-    pub(crate) generation: Generation,
+    /// What changes can be bound to: the kernel refuses them at another generation. `None`: to nothing,
+    /// and what then stands has to be looked at.
+    pub generation: Option<Generation>,
     has_table: bool,
     base_is_sound: bool,
     chains: Vec<String>,
@@ -101,6 +105,19 @@ pub(crate) struct Change<'a> {
 }
 
 impl Change<'_> {
+    /// Whether the kernel is where this change leads to.
+    pub(crate) fn stands(&self, state: &KernelState) -> bool {
+        let wanted = self.new.map(|(standing, _)| standing);
+        match (state, self.probation) {
+            (KernelState::Trial { new, old, .. }, Some(_)) => {
+                Some(*new) == wanted && *old == self.old
+            }
+            (KernelState::InForce(standing), None) => Some(*standing) == wanted,
+            (KernelState::Absent, None) => wanted.is_none(),
+            _ => false,
+        }
+    }
+
     /// The slots in use after it.
     fn slots(&self) -> Vec<Slot> {
         let standings = [self.old, self.new.map(|(standing, _)| standing)];
@@ -139,39 +156,30 @@ pub(crate) enum CounterChange {
 }
 
 impl Survey {
-    /// Consistent: read at one generation.
+    /// Consistent: as it was at one moment.
     pub(crate) fn read(link: &mut Link) -> Result<Self, FirewallError> {
         let action = "reading our table";
-        for _ in 0..super::TRIES {
-            let generation = link.generation()?;
-            let survey = Self::read_once(link, generation, action)?;
-            if link.generation()? == generation {
-                return Ok(survey);
-            }
-        }
-        Err(FirewallError::Busy { action })
+        let once = |link: &mut Link| Self::read_once(link, action);
+        let Steady { read, generation, .. } =
+            steady(link, action, Link::generation, once, PartialEq::eq)?;
+        Ok(Self { generation, ..read })
     }
 
-    fn read_once(
-        link: &mut Link,
-        generation: Generation,
-        action: &'static str,
-    ) -> Result<Self, FirewallError> {
-        let chains = link.dump(
+    fn read_once(link: &mut Link, action: &'static str) -> Result<Self, FirewallError> {
+        let chains = link.list(
             kind::GET_CHAIN,
-            flag::DUMP,
+            TABLE,
             action,
             |_| {},
             |found: &mut Vec<(String, Option<u32>)>, answer| {
-                if answer.text(chain::TABLE) == Some(TABLE) {
-                    let hook = answer.nested(chain::HOOK).and_then(|h| h.be32(chain::HOOK_NUMBER));
-                    found.extend(answer.text(chain::NAME).map(|name| (name.to_owned(), hook)));
-                }
-                Ok(())
+                let hook = answer.nested(chain::HOOK).and_then(|h| h.be32(chain::HOOK_NUMBER));
+                found.extend(answer.text(chain::NAME).map(|name| (name.to_owned(), hook)));
             },
         )?;
         let sets = sets(link, TABLE, action)?;
-        let has_table = !chains.is_empty() || !sets.is_empty() || table_exists(link, action)?;
+        let has_table = !chains.is_empty()
+            || !sets.is_empty()
+            || super::read::table_handle(link, TABLE, action)? != 0;
         let base_is_sound = Hook::BOTH.iter().all(|hook| {
             chains
                 .iter()
@@ -196,7 +204,7 @@ impl Survey {
             [input, output] => state(input, output, over, &chains),
             _ => KernelState::Damaged { what: "a base chain is missing".to_owned() },
         };
-        Ok(Self { state, generation, has_table, base_is_sound, chains, sets, counters })
+        Ok(Self { state, generation: None, has_table, base_is_sound, chains, sets, counters })
     }
 
     /// Whether parts that outlive rulesets are missing, or parts of others stand among ours, so that only
@@ -220,7 +228,7 @@ impl Survey {
     /// Within one transaction the kernel makes rules visible a moment before the elements of interval
     /// sets, so rules that packets meet must not be new together with the sets they ask: those are staged
     /// in a transaction before, where nothing leads to them.
-    pub(crate) fn steps(&self, change: &Change<'_>) -> Steps {
+    pub(crate) fn steps(&self, change: &Change<'_>, bound_to: Option<Generation>) -> Steps {
         let settled = self.state.settled();
         let fresh = change.recorder == RecorderChange::Anew && !self.has_table;
         let beside = change.recorder != RecorderChange::Anew
@@ -229,15 +237,19 @@ impl Survey {
             let kept = change.slots();
             return Steps {
                 stage: None,
-                switch: self.switch(change, self.generation),
+                switch: switch(change, bound_to),
                 clean: self.clean(|slot| !kept.contains(&slot), true, change.counters),
             };
         };
         if !fresh && !beside {
             // Something of ours that is damaged gives way: better a packet too few than one too many.
-            return Steps { stage: None, switch: self.at_once(change, plan), clean: None };
+            return Steps {
+                stage: None,
+                switch: self.at_once(change, plan, bound_to),
+                clean: None,
+            };
         }
-        let mut stage = Batch::new(Some(self.generation));
+        let mut stage = Batch::new(bound_to);
         if fresh {
             self.begin_anew(&mut stage, plan);
         } else {
@@ -252,24 +264,14 @@ impl Survey {
         let replaced = |slot| Some(slot) == settled.map(|old| old.slot) && !kept.contains(&slot);
         Steps {
             stage: Some(stage),
-            switch: self.switch(change, self.generation.next()),
+            switch: switch(change, bound_to.map(Generation::next)),
             clean: if fresh { None } else { self.clean(replaced, false, change.counters) },
         }
     }
 
-    /// The transaction that makes the difference: only the leading rules and the probation.
-    fn switch(&self, change: &Change<'_>, at: Generation) -> Batch {
-        let mut batch = Batch::new(Some(at));
-        for hook in Hook::BOTH {
-            batch.flush_chain(hook.name());
-        }
-        lead(&mut batch, change);
-        batch
-    }
-
     /// For when staging is not possible.
-    fn at_once(&self, change: &Change<'_>, plan: &Plan) -> Batch {
-        let mut batch = Batch::new(Some(self.generation));
+    fn at_once(&self, change: &Change<'_>, plan: &Plan, bound_to: Option<Generation>) -> Batch {
+        let mut batch = Batch::new(bound_to);
         if change.recorder == RecorderChange::Anew {
             self.begin_anew(&mut batch, plan);
         } else {
@@ -365,6 +367,16 @@ impl Survey {
     }
 }
 
+/// The transaction that makes the difference: only the leading rules and the probation.
+fn switch(change: &Change<'_>, bound_to: Option<Generation>) -> Batch {
+    let mut batch = Batch::new(bound_to);
+    for hook in Hook::BOTH {
+        batch.flush_chain(hook.name());
+    }
+    lead(&mut batch, change);
+    batch
+}
+
 /// Writes the leading rules, into base chains that are empty, and starts the probation.
 fn lead(batch: &mut Batch, change: &Change<'_>) {
     if let Some(time) = change.probation {
@@ -437,28 +449,21 @@ fn leads(lines: &[Line], entry: &str) -> Option<Vec<(bool, Standing)>> {
     lines.iter().map(lead).collect()
 }
 
-fn table_exists(link: &mut Link, action: &'static str) -> Result<bool, FirewallError> {
-    let tables = |found: &mut bool, answer: Attributes<'_>| {
-        *found |= answer.text(TABLE_NAME) == Some(TABLE);
-        Ok(())
-    };
-    link.dump(kind::GET_TABLE, flag::DUMP, action, |_| {}, tables)
-}
-
 /// All sets of a table.
 pub(crate) fn sets(
     link: &mut Link,
     table: &str,
     action: &'static str,
 ) -> Result<Vec<ReadSet>, FirewallError> {
-    let ours = |w: &mut Writer<'_>| w.text(set::TABLE, table);
-    let result =
-        link.dump(kind::GET_SET, flag::DUMP, action, ours, |found: &mut Vec<_>, answer| {
-            if answer.text(set::TABLE) == Some(table) {
-                found.extend(ReadSet::of(answer));
-            }
-            Ok(())
-        });
+    let result = link.list(
+        kind::GET_SET,
+        table,
+        action,
+        |_| {},
+        |found: &mut Vec<_>, answer| {
+            found.extend(ReadSet::of(answer));
+        },
+    );
     match result {
         Err(FirewallError::Refused { source, .. }) if is_missing(&source) => Ok(Vec::new()),
         other => other,
@@ -471,17 +476,12 @@ pub(crate) fn counters(
     table: &str,
     action: &'static str,
 ) -> Result<Vec<ReadCounter>, FirewallError> {
-    let ours = |w: &mut Writer<'_>| {
-        w.text(object::TABLE, table);
-        w.be32(object::TYPE, object::COUNTER);
-    };
+    let counters = |w: &mut Writer<'_>| w.be32(object::TYPE, object::COUNTER);
     let result =
-        link.dump(kind::GET_OBJECT, flag::DUMP, action, ours, |found: &mut Vec<_>, answer| {
-            let is_counter = answer.be32(object::TYPE) == Some(object::COUNTER);
-            if answer.text(object::TABLE) == Some(table) && is_counter {
+        link.list(kind::GET_OBJECT, table, action, counters, |found: &mut Vec<_>, answer| {
+            if answer.be32(object::TYPE) == Some(object::COUNTER) {
                 found.extend(ReadCounter::of(answer));
             }
-            Ok(())
         });
     match result {
         Err(FirewallError::Refused { source, .. })
@@ -500,16 +500,12 @@ pub(crate) fn is_missing(error: &std::io::Error) -> bool {
 
 /// The rules of one chain.
 fn lines(link: &mut Link, name: &str, action: &'static str) -> Result<Vec<Line>, FirewallError> {
-    let ours = |w: &mut Writer<'_>| {
-        w.text(rule::TABLE, TABLE);
-        w.text(rule::CHAIN, name);
-    };
+    let of_chain = |w: &mut Writer<'_>| w.text(rule::CHAIN, name);
     let cgroups = HashMap::new();
-    link.dump(kind::GET_RULE, flag::DUMP, action, ours, |found: &mut Vec<Line>, answer| {
-        if answer.text(rule::TABLE) == Some(TABLE) && answer.text(rule::CHAIN) == Some(name) {
+    link.list(kind::GET_RULE, TABLE, action, of_chain, |found: &mut Vec<Line>, answer| {
+        if answer.text(rule::CHAIN) == Some(name) {
             found.extend(decode::line(answer, &cgroups).map(|read| read.line));
         }
-        Ok(())
     })
 }
 

@@ -20,6 +20,7 @@ mod live;
 pub(crate) mod read;
 pub(crate) mod slot;
 pub(crate) mod socket;
+pub(crate) mod steady;
 pub(crate) mod wire;
 
 use std::time::Duration;
@@ -39,8 +40,11 @@ use crate::programmed::Programmed;
 use kernel::{Change, CounterChange, RecorderChange, Steps, Survey};
 use socket::Link;
 
-/// How often a change is tried again because someone else changed rules in between.
-const TRIES: u32 = 10;
+/// How often a change is tried that the kernel refuses when someone else changed rules in between.
+pub(crate) const BOUND_TRIES: u32 = 5;
+/// How often it is tried in all. Where others change theirs without a pause, what is tried after the
+/// first ones is taken by the kernel as it comes, and what then stands is looked at.
+pub(crate) const TRIES: u32 = 10;
 
 /// The firewall of the network namespace in which it was opened.
 pub struct Firewall {
@@ -264,7 +268,7 @@ impl Firewall {
     fn survey(&mut self) -> Result<&Survey, FirewallError> {
         let generation = self.link.generation()?;
         let seen = self.seen.take().filter(|seen| {
-            seen.generation == generation && !matches!(seen.state, KernelState::Trial { .. })
+            seen.generation == Some(generation) && !matches!(seen.state, KernelState::Trial { .. })
         });
         let survey = match seen {
             Some(survey) => survey,
@@ -279,14 +283,16 @@ impl Firewall {
         action: &'static str,
         decide: impl Fn(&Survey) -> Result<(Option<Change<'p>>, T), FirewallError>,
     ) -> Result<T, FirewallError> {
-        for _ in 0..TRIES {
+        for attempt in 0..TRIES {
             let survey = self.survey()?;
             let (change, result) = decide(survey)?;
             let Some(change) = change else { return Ok(result) };
-            let steps = survey.steps(&change);
+            let bound_to = survey.generation.filter(|_| attempt < BOUND_TRIES);
+            let steps = survey.steps(&change, bound_to);
             match self.carry_out(steps, action) {
-                Ok(()) => return Ok(result),
-                Err(FirewallError::Busy { .. }) => {}
+                Ok(()) if bound_to.is_some() => return Ok(result),
+                Ok(()) if change.stands(&self.state()?) => return Ok(result),
+                Ok(()) | Err(FirewallError::Busy { .. }) => {}
                 Err(other) => return Err(other),
             }
         }

@@ -6,13 +6,14 @@ use xshield_policy::{Direction, Protocol};
 
 use super::FirewallError;
 use super::cgroups;
-use super::constants::{TABLE_HANDLE, TABLE_NAME, element, flag, message as kind, rule};
+use super::constants::{TABLE_HANDLE, chain, element, message as kind};
 use super::decode::{self, ReadElement, ReadLine, ReadSet};
 use super::encode::{Hook, PROBATION};
 use super::hits::Counted;
 use super::kernel::sets;
 use super::slot::{Slot, Standing};
 use super::socket::Link;
+use super::steady::{Steady, steady};
 use super::wire::{Attributes, Writer};
 use crate::flows::{FlowCount, FlowDump, FlowKind, Losses};
 use crate::plan::{
@@ -28,12 +29,9 @@ pub(crate) fn elements(
     types: &[FieldType],
     action: &'static str,
 ) -> Result<(Vec<ReadElement>, usize), FirewallError> {
-    let ours = |w: &mut Writer<'_>| {
-        w.text(element::LIST_TABLE, table);
-        w.text(element::LIST_SET, name);
-    };
+    let of_set = |w: &mut Writer<'_>| w.text(element::LIST_SET, name);
     type Found = (Vec<ReadElement>, usize);
-    link.dump(kind::GET_ELEMENT, flag::DUMP, action, ours, |found: &mut Found, answer| {
+    link.list(kind::GET_ELEMENT, table, action, of_set, |found: &mut Found, answer| {
         for (_, item) in answer.nested(element::LIST_ELEMENTS).into_iter().flatten() {
             let item = Attributes(item);
             if item.be64(element::EXPIRATION) == Some(0) {
@@ -42,7 +40,6 @@ pub(crate) fn elements(
             found.1 += 1;
             found.0.extend(ReadElement::of(item, types));
         }
-        Ok(())
     })
 }
 
@@ -53,13 +50,15 @@ pub(crate) fn rules(
     action: &'static str,
 ) -> Result<Vec<ReadLine>, FirewallError> {
     let cgroups = cgroups::by_id();
-    let ours = |w: &mut Writer<'_>| w.text(rule::TABLE, table);
-    link.dump(kind::GET_RULE, flag::DUMP, action, ours, |found: &mut Vec<_>, answer| {
-        if answer.text(rule::TABLE) == Some(table) {
+    link.list(
+        kind::GET_RULE,
+        table,
+        action,
+        |_| {},
+        |found: &mut Vec<_>, answer| {
             found.extend(decode::line(answer, &cgroups));
-        }
-        Ok(())
-    })
+        },
+    )
 }
 
 /// The names of all chains of a table.
@@ -68,32 +67,24 @@ pub(crate) fn chains(
     table: &str,
     action: &'static str,
 ) -> Result<Vec<String>, FirewallError> {
-    use super::constants::chain;
-    link.dump(
+    link.list(
         kind::GET_CHAIN,
-        flag::DUMP,
+        table,
         action,
         |_| {},
         |found: &mut Vec<String>, answer| {
-            if answer.text(chain::TABLE) == Some(table) {
-                found.extend(answer.text(chain::NAME).map(str::to_owned));
-            }
-            Ok(())
+            found.extend(answer.text(chain::NAME).map(str::to_owned));
         },
     )
 }
 
-/// Reads one slot with the recorder's chains, at one generation.
+/// Reads one slot with the recorder's chains, as they were at one moment.
 pub(crate) fn programmed(link: &mut Link, standing: Standing) -> Result<Programmed, FirewallError> {
     let action = "reading the ruleset back";
-    for _ in 0..super::TRIES {
-        let generation = link.generation()?;
-        let read = programmed_once(link, standing, action)?;
-        if link.generation()? == generation {
-            return Ok(Programmed { generation, ..read });
-        }
-    }
-    Err(FirewallError::Busy { action })
+    let once = |link: &mut Link| programmed_once(link, standing, action);
+    let Steady { read, began: generation, .. } =
+        steady(link, action, Link::generation, once, Programmed::is_same_ruleset)?;
+    Ok(Programmed { generation, ..read })
 }
 
 fn programmed_once(
@@ -212,16 +203,13 @@ pub(crate) fn table_handle(
     table: &str,
     action: &'static str,
 ) -> Result<u64, FirewallError> {
-    link.dump(
+    link.list(
         kind::GET_TABLE,
-        flag::DUMP,
+        table,
         action,
         |_| {},
         |handle: &mut u64, answer| {
-            if answer.text(TABLE_NAME) == Some(table) {
-                *handle = answer.be64(TABLE_HANDLE).unwrap_or(0);
-            }
-            Ok(())
+            *handle = answer.be64(TABLE_HANDLE).unwrap_or(0);
         },
     )
 }

@@ -7,7 +7,7 @@ use netlink_sys::{Socket, SocketAddr};
 
 use super::FirewallError;
 use super::constants::{
-    BATCH_GENERATION, FAMILY_INET, GENERATION_ID, SUBSYSTEM, flag, message as kind,
+    BATCH_GENERATION, FAMILY_INET, GENERATION_ID, OWNER, SUBSYSTEM, flag, message as kind,
 };
 use super::wire::{Attributes, Head, Messages, Received, Writer, message};
 use crate::plan::TABLE;
@@ -17,8 +17,19 @@ use crate::programmed::Generation;
 const RECEIVE_BYTES: usize = 1 << 17;
 /// Socket buffer for answers and error reports.
 const RECEIVE_BUFFER: usize = 4 << 20;
-/// How often a dump that met a change is begun again.
-const DUMP_TRIES: u32 = 20;
+/// How often a list that met a change is asked for again.
+const LIST_TRIES: u32 = 20;
+
+/// How a list was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    /// Nobody changed anything meanwhile.
+    Whole,
+    /// Someone changed something between its pieces.
+    InPieces,
+    /// The kernel did not get to the end of it.
+    BrokenOff,
+}
 
 /// Messages that take effect together.
 pub(crate) struct Batch {
@@ -187,37 +198,69 @@ impl Link {
         }
     }
 
-    /// Asks for one object or a list; `each` sees every answer. A list that changed underway is asked
-    /// for again, after `restart` was called.
-    pub(crate) fn dump<T: Default>(
+    /// Lists what belongs to a table; `content` is what the question says besides, `each` sees every
+    /// answer.
+    ///
+    /// The kernel lists in pieces, and says when anyone changed anything in between. Where it was asked
+    /// for one table and kept to it, changes of others displace nothing in the list, and whether ours was
+    /// changed is for the caller to find out, who mostly reads several lists ([`super::steady`]). Where it
+    /// lists other tables, too, a list that changed underway is asked for again.
+    pub(crate) fn list<T: Default>(
         &mut self,
         what: u16,
-        extra_flags: u16,
+        table: &str,
         action: &'static str,
         content: impl Fn(&mut Writer<'_>),
-        mut each: impl FnMut(&mut T, Attributes<'_>) -> Result<(), FirewallError>,
+        mut each: impl FnMut(&mut T, Attributes<'_>),
     ) -> Result<T, FirewallError> {
-        for _ in 0..DUMP_TRIES {
+        let question = |w: &mut Writer<'_>| {
+            w.text(OWNER, table);
+            content(w);
+        };
+        for _ in 0..LIST_TRIES {
             let mut result = T::default();
-            let whole = self.ask(what, extra_flags, action, &content, &mut |attributes| {
-                each(&mut result, attributes)
-            })?;
-            if whole {
-                return Ok(result);
+            let mut kept_to_it = true;
+            let answer = self.ask(
+                what,
+                flag::DUMP,
+                action,
+                &question,
+                &mut |answer| match answer.text(OWNER) == Some(table) {
+                    true => each(&mut result, answer),
+                    false => kept_to_it = false,
+                },
+            )?;
+            match answer {
+                Answer::Whole => return Ok(result),
+                Answer::InPieces if kept_to_it => return Ok(result),
+                Answer::InPieces | Answer::BrokenOff => {}
             }
         }
         Err(FirewallError::Busy { action })
     }
 
-    /// `false`: the list changed while it was read.
+    /// Asks for one object, with [`flag::ACK`] where the kernel acknowledges such a question.
+    pub(crate) fn get<T>(
+        &mut self,
+        what: u16,
+        extra_flags: u16,
+        action: &'static str,
+        content: impl Fn(&mut Writer<'_>),
+        read: impl Fn(Attributes<'_>) -> Option<T>,
+    ) -> Result<Option<T>, FirewallError> {
+        let mut result = None;
+        self.ask(what, extra_flags, action, &content, &mut |answer| result = read(answer))?;
+        Ok(result)
+    }
+
     fn ask(
         &mut self,
         what: u16,
         extra_flags: u16,
         action: &'static str,
         content: &impl Fn(&mut Writer<'_>),
-        each: &mut dyn FnMut(Attributes<'_>) -> Result<(), FirewallError>,
-    ) -> Result<bool, FirewallError> {
+        each: &mut dyn FnMut(Attributes<'_>),
+    ) -> Result<Answer, FirewallError> {
         let mut request = Vec::new();
         let family = if what == kind::GET_GENERATION { 0 } else { FAMILY_INET };
         let head = Head {
@@ -232,8 +275,7 @@ impl Link {
         self.socket.send(&request, 0).map_err(failed)?;
         // Whoever asks for an acknowledgement may get no answer before it.
         let is_list = extra_flags & flag::DUMP == flag::DUMP || extra_flags & flag::ACK != 0;
-        let mut whole = true;
-        let mut outcome = Ok(());
+        let mut answer = Answer::Whole;
         let mut buffer = Vec::with_capacity(RECEIVE_BYTES);
         loop {
             buffer.clear();
@@ -243,19 +285,22 @@ impl Link {
                 Err(error) => return Err(failed(error)),
             }
             for received in Messages(&buffer) {
-                whole &= received.flags & flag::DUMP_INTERRUPTED == 0;
+                if received.flags & flag::DUMP_INTERRUPTED != 0 {
+                    answer = Answer::InPieces;
+                }
                 match received.kind {
-                    kind::DONE => return outcome.map(|()| whole),
-                    kind::ERROR => match Refusal::of(&received) {
-                        Some(refusal) if refusal.errno == libc::EINTR => return Ok(false),
+                    // What ends a list says as well why it ends early, as when the table is gone.
+                    kind::DONE | kind::ERROR => match Refusal::of(&received) {
+                        Some(refusal) if refusal.errno == libc::EINTR => {
+                            return Ok(Answer::BrokenOff);
+                        }
                         Some(refusal) => return Err(refusal.into_error(action)),
-                        None => return outcome.map(|()| whole),
+                        None => return Ok(answer),
                     },
-                    _ if outcome.is_ok() => outcome = each(received.attributes()),
-                    _ => {}
+                    _ => each(received.attributes()),
                 }
                 if !is_list {
-                    return outcome.map(|()| true);
+                    return Ok(answer);
                 }
             }
         }
@@ -263,16 +308,8 @@ impl Link {
 
     pub(crate) fn generation(&mut self) -> Result<Generation, FirewallError> {
         let action = "asking for the generation of the rules";
-        let id = self.dump(
-            kind::GET_GENERATION,
-            0,
-            action,
-            |_| {},
-            |id: &mut Option<u32>, answer| {
-                *id = answer.be32(GENERATION_ID);
-                Ok(())
-            },
-        )?;
+        let id =
+            self.get(kind::GET_GENERATION, 0, action, |_| {}, |answer| answer.be32(GENERATION_ID))?;
         id.map(Generation).ok_or(FirewallError::NoAnswer { action })
     }
 }

@@ -38,7 +38,7 @@ pub use xshield_threat::ThreatMode;
 use crate::nft::Generation;
 use crate::nft::slot::Slot;
 use crate::nft::socket::{Batch, Link};
-use crate::nft::{FirewallError, capability};
+use crate::nft::{BOUND_TRIES, FirewallError, TRIES, capability};
 use crate::plan::Digest;
 use crate::{FlowDump, Losses};
 use check::{check_delta, refuse_everything, settled};
@@ -51,8 +51,6 @@ pub const TABLE: &str = "xshield_threat";
 
 /// Before the policy, which filters at 0.
 const PRIORITY: i32 = -10;
-/// How often a change is tried again because someone else changed rules in between.
-const TRIES: u32 = 10;
 /// The threat list of the network namespace in which it was opened.
 pub struct ThreatTable {
     link: Link,
@@ -293,9 +291,10 @@ impl ThreatTable {
         action: &'static str,
         decide: impl Fn(&Survey, &mut Batch) -> Result<(), ThreatError>,
     ) -> Result<(), ThreatError> {
-        for _ in 0..TRIES {
+        for attempt in 0..TRIES {
             let survey = Survey::read(&mut self.link)?;
-            let mut batch = Batch::of_table(TABLE, Some(survey.generation));
+            let bound_to = survey.generation.filter(|_| attempt < BOUND_TRIES);
+            let mut batch = Batch::of_table(TABLE, bound_to);
             decide(&survey, &mut batch)?;
             if batch.is_empty() {
                 return Ok(());

@@ -12,12 +12,13 @@ use super::guard::{Gate, Guard, Holds, ListSet};
 use super::list::Standing;
 use crate::nft::FirewallError;
 use crate::nft::Generation;
-use crate::nft::constants::{DATA_VALUE, element, flag, message as kind};
+use crate::nft::constants::{DATA_VALUE, OWNER, element, flag, message as kind};
 use crate::nft::decode::{ReadLine, ReadSet};
 use crate::nft::kernel::{is_missing, sets};
 use crate::nft::read::{chains, elements, rules, table_handle};
 use crate::nft::slot::{Slot, kernel_name};
 use crate::nft::socket::Link;
+use crate::nft::steady::{Steady, steady};
 use crate::nft::wire::{Attributes, Writer};
 use crate::plan::{Chain, is_shared};
 
@@ -61,9 +62,10 @@ impl ThreatState {
     }
 }
 
-/// The table without the list's elements, at one generation.
+/// The table without the list's elements, as it was at one moment.
 pub(crate) struct Survey {
-    pub generation: Generation,
+    /// What changes are bound to: the kernel refuses them at another generation. `None`: to nothing.
+    pub generation: Option<Generation>,
     pub state: ThreatState,
     pub sets: Vec<ReadSet>,
     pub chains: Vec<String>,
@@ -72,7 +74,22 @@ pub(crate) struct Survey {
 impl Survey {
     pub(crate) fn read(link: &mut Link) -> Result<Self, FirewallError> {
         let action = "reading the threat list's table";
-        let generation = link.generation()?;
+        let once = |link: &mut Link| Self::read_once(link, action);
+        let Steady { read, generation, .. } =
+            steady(link, action, Link::generation, once, Self::is_same)?;
+        Ok(Self { generation, ..read })
+    }
+
+    /// The recorder's sets grow with the packets: of sets, what the state says of them counts.
+    fn is_same(&self, other: &Self) -> bool {
+        let names = |survey: &Self| -> Vec<String> {
+            survey.sets.iter().map(|set| set.name.clone()).collect()
+        };
+        self.state == other.state && self.chains == other.chains && names(self) == names(other)
+    }
+
+    fn read_once(link: &mut Link, action: &'static str) -> Result<Self, FirewallError> {
+        let generation = None;
         if table_handle(link, TABLE, action)? == 0 {
             let (sets, chains) = (Vec::new(), Vec::new());
             return Ok(Self { generation, state: ThreatState::Absent, sets, chains });
@@ -234,11 +251,8 @@ impl Sum {
     pub(crate) fn of_set(link: &mut Link, set: ListSet, slot: Slot) -> Result<Self, FirewallError> {
         let action = "reading the whole threat list";
         let name = kernel_name(&set.name(), Some(slot));
-        let of_set = |w: &mut Writer<'_>| {
-            w.text(element::LIST_TABLE, TABLE);
-            w.text(element::LIST_SET, &name);
-        };
-        link.dump(kind::GET_ELEMENT, flag::DUMP, action, of_set, |sum: &mut Self, answer| {
+        let of_set = |w: &mut Writer<'_>| w.text(element::LIST_SET, &name);
+        link.list(kind::GET_ELEMENT, TABLE, action, of_set, |sum: &mut Self, answer| {
             for (_, item) in answer.nested(element::LIST_ELEMENTS).into_iter().flatten() {
                 let item = Attributes(item);
                 if let Some((key, is_end)) = key_of(item) {
@@ -248,7 +262,6 @@ impl Sum {
                     }
                 }
             }
-            Ok(())
         })
     }
 }
@@ -270,24 +283,15 @@ pub(crate) fn element_at(
     let action = "looking up an address in the threat list";
     let name = kernel_name(&set.name(), Some(slot));
     let question = |w: &mut Writer<'_>| {
-        w.text(element::LIST_TABLE, TABLE);
+        w.text(OWNER, TABLE);
         w.text(element::LIST_SET, &name);
         asked(w, address, is_end);
     };
-    let found = link.dump(
-        kind::GET_ELEMENT,
-        flag::ACK,
-        action,
-        question,
-        |found: &mut Option<_>, answer| {
-            let list = answer.nested(element::LIST_ELEMENTS);
-            let item = list.and_then(|mut list| list.next());
-            *found = item
-                .and_then(|(_, item)| key_of(Attributes(item)))
-                .and_then(|(key, _)| address_of(key));
-            Ok(())
-        },
-    );
+    let found = link.get(kind::GET_ELEMENT, flag::ACK, action, question, |answer| {
+        let (_, item) = answer.nested(element::LIST_ELEMENTS)?.next()?;
+        let (key, _) = key_of(Attributes(item))?;
+        address_of(key)
+    });
     match found {
         Err(FirewallError::Refused { source, .. }) if is_missing(&source) => Ok(None),
         other => other,

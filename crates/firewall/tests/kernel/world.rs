@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -62,6 +63,36 @@ pub(crate) fn eventually(what: &str, limit: Duration, mut condition: impl FnMut(
         assert!(Instant::now() < deadline, "not within {limit:?}: {what}");
         std::thread::yield_now();
     }
+}
+
+/// Runs `test` while others, one for each core of a small machine, change rules of this namespace in
+/// tight loops. Tells how many changes they made.
+pub(crate) fn beside_others<C: FnMut()>(start: impl Fn() -> C + Sync, test: impl FnOnce()) -> u64 {
+    struct StopAtTheEnd<'a>(&'a AtomicBool);
+    impl Drop for StopAtTheEnd<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+    let (stop, changes) = (AtomicBool::new(false), AtomicU64::new(0));
+    let churn = || {
+        let mut change = start();
+        while !stop.load(Ordering::Relaxed) {
+            change();
+            changes.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    std::thread::scope(|scope| {
+        let _stop = StopAtTheEnd(&stop);
+        for _core in 0..2 {
+            scope.spawn(churn);
+        }
+        eventually("others change rules", Duration::from_secs(5), || {
+            changes.load(Ordering::Relaxed) > 0
+        });
+        test();
+    });
+    changes.into_inner()
 }
 
 /// Another host: a thread in a namespace of its own that runs what it is sent.

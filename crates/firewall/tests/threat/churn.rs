@@ -1,0 +1,28 @@
+//! Beside others who change their own rules without a pause.
+
+use xshield_firewall::threat::{ThreatMode, ThreatState};
+use xshield_firewall::{Capabilities, Firewall};
+
+use crate::lists::{block, delta, loaded, many, posture};
+use crate::world::{beside_others, in_namespace};
+
+/// To the threat list's table the policy's is that of a stranger.
+fn stranger() -> impl FnMut() {
+    let mut other = Firewall::open_with(Capabilities::FULL).unwrap();
+    move || other.remove().unwrap()
+}
+
+#[test]
+fn others_may_change_their_rules_meanwhile() {
+    in_namespace(|| {
+        let [first, second] = [1, 2].map(|seed| many(20_000, seed));
+        beside_others(stranger, || {
+            let mut table = loaded(1, &first, &block());
+            delta(&mut table, (1, &first), (2, &second), &block()).unwrap();
+            table.set_posture(&posture(ThreatMode::EventOnly, ThreatMode::Block)).unwrap();
+            let state = table.state().unwrap();
+            assert!(matches!(&state, ThreatState::InForce(_)), "{state:?}");
+            assert_eq!(table.verify_full(second.iter().copied()).unwrap(), []);
+        });
+    });
+}

@@ -128,6 +128,7 @@ impl Run<'_> {
     ) -> Result<Damage, CycleError> {
         let (Damage::Found, Some(known)) = (damage, &self.known_good) else { return Ok(damage) };
         let plan = known.plan(firewall.capabilities());
+        self.before_a_first_ruleset(firewall)?;
         firewall.apply_now(&plan)?;
         trace::line(DebugArea::Rules, || format!("plan {} was put back", plan.digest()));
         step("repaired");
@@ -194,6 +195,7 @@ impl Run<'_> {
             }
             return self.remember(prepared);
         }
+        self.before_a_first_ruleset(firewall)?;
         // What was already proven is put back without a trial; so is a ruleset whose addresses changed
         // while the platform does not answer: a trial would prove nothing.
         if same_ruleset && (damage == Damage::Found || self.outcome.platform != Contact::Reached) {

@@ -16,6 +16,7 @@ mod gather;
 mod happenings;
 pub mod kernel;
 mod link;
+mod older;
 pub mod outcome;
 pub mod paths;
 pub mod preflight;

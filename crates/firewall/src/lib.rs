@@ -10,6 +10,8 @@
 //! Deliberately absent: any way to add or remove a single rule. The whole desired state goes in at once.
 
 pub mod capabilities;
+#[cfg(target_os = "linux")]
+pub mod conntrack;
 pub mod flows;
 #[cfg(target_os = "linux")]
 pub mod nft;

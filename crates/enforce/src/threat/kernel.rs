@@ -64,6 +64,7 @@ impl Run<'_> {
     /// Puts the list on disk into the kernel again.
     fn reload(&mut self, current: &KeptList) -> Result<(), ThreatFailure> {
         let Some(posture) = self.posture() else { return Ok(()) };
+        self.before_a_first_list();
         match self.threat.load(current, &posture) {
             Ok(()) => self.threat.remember_posture(posture),
             Err(error) if error.is_of_the_change() => {
@@ -106,6 +107,9 @@ impl Run<'_> {
     pub(super) fn put_in_force(&mut self, made: Made) -> Result<(), ThreatFailure> {
         let Some(posture) = self.posture() else { return Ok(()) };
         let was_empty = self.threat.lists.current.is_none();
+        if was_empty {
+            self.before_a_first_list();
+        }
         self.threat.lists.prepared = Some(made.list.clone());
         self.threat.store.save_lists(&self.threat.lists)?;
         self.threat.store.tidy(&self.threat.lists);
@@ -123,6 +127,13 @@ impl Run<'_> {
             self.progress.threat.verify_from = Some(self.cycle.surroundings.now());
         }
         Ok(())
+    }
+
+    /// Without a policy, it is the list's rules that connection tracking begins with.
+    fn before_a_first_list(&mut self) {
+        if self.known_good.is_none() {
+            self.introduce_open_connections();
+        }
     }
 
     /// The list leaves the kernel and the disk.

@@ -173,7 +173,25 @@ impl Link {
         batch: Batch,
         action: &'static str,
     ) -> Result<Vec<(u32, Option<Refusal>)>, FirewallError> {
-        let bytes = batch.finish();
+        self.send_all(&batch.finish(), action)
+    }
+
+    /// Sends messages that are to be acknowledged each, and hears what became of them: 0 or an error's
+    /// number, in their order.
+    pub(crate) fn outcomes(
+        &mut self,
+        bytes: &[u8],
+        action: &'static str,
+    ) -> Result<Vec<i32>, FirewallError> {
+        let outcomes = self.send_all(bytes, action)?.into_iter();
+        Ok(outcomes.map(|(_, refusal)| refusal.map_or(0, |refusal| refusal.errno)).collect())
+    }
+
+    fn send_all(
+        &mut self,
+        bytes: &[u8],
+        action: &'static str,
+    ) -> Result<Vec<(u32, Option<Refusal>)>, FirewallError> {
         // The kernel takes a batch in one piece, and accounts for more than its bytes.
         let room = bytes.len() * 2 + (1 << 16);
         if rustix::net::sockopt::set_socket_send_buffer_size_force(&self.socket, room).is_err() {
@@ -181,7 +199,7 @@ impl Link {
             let _ = rustix::net::sockopt::set_socket_send_buffer_size(&self.socket, room);
         }
         let failed = |source| FirewallError::Socket { action, source };
-        self.socket.send(&bytes, 0).map_err(failed)?;
+        self.socket.send(bytes, 0).map_err(failed)?;
         let mut answers = Vec::new();
         let mut buffer = Vec::with_capacity(RECEIVE_BYTES);
         // The kernel has answered before `send` returns.

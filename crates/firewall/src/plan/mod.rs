@@ -16,9 +16,10 @@
 //! then level and mode.
 //!
 //! A SYN without ACK is always judged as its sender's attempt to open a flow, also where conntrack takes
-//! it for an answer (simultaneous open). Conntrack learns of connections that are older than itself by
-//! their next packet; if that comes from the side that did not open them, it is judged as if it had, and
-//! if that is denied, it is lost and conntrack forgets it: the opener's next packet sets things right.
+//! it for an answer (simultaneous open). Conntrack is told of TCP connections that are older than itself
+//! (`crate::conntrack`). Of other flows it learns by their next packet; if that comes from the side that
+//! did not open them, it is judged as if it had, and if that is denied, it is lost and conntrack forgets
+//! it: the opener's next packet sets things right.
 //!
 //! Rules are elements of sets, looked up as `host` (address, protocol, port), `port` (ranges of the same),
 //! `net` (address, protocol) and `icmp` (address, type), so a packet's cost hardly grows with their

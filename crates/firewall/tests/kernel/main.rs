@@ -8,6 +8,7 @@ mod churn;
 mod common;
 mod lifecycle;
 mod live;
+mod older;
 mod packets;
 mod policies;
 mod world;

@@ -57,6 +57,15 @@ impl Accounting {
     }
 }
 
+/// For how many seconds the kernel remembers a TCP connection on which nothing is said.
+#[must_use]
+pub fn established_timeout() -> u32 {
+    /// Linux's own choice, five days, where connection tracking is not loaded yet.
+    const DEFAULT: u32 = 432_000;
+    let path = "/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_established";
+    fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(DEFAULT)
+}
+
 /// How full the kernel's connection table is: entries, and how many it takes before it drops packets.
 #[must_use]
 pub fn fullness() -> Option<(u64, u64)> {

@@ -1,0 +1,150 @@
+//! Connections that are older than connection tracking.
+
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+
+use xshield_firewall::conntrack::{Introduced, Opened, introduce};
+use xshield_firewall::{Firewall, FlowKind, plan};
+use xshield_policy::{Bound, Direction};
+
+use crate::policies::{bound, closed, open};
+use crate::world::{Host, PATIENCE, connect, in_namespace};
+
+const FIVE_DAYS: u32 = 432_000;
+
+/// A connection that was opened before there was any rule.
+struct Older {
+    /// The end that did not open it.
+    answerer: TcpStream,
+    opener: TcpStream,
+    opened: Opened,
+}
+
+impl Older {
+    /// Opened by the peer, to a listener here that is gone.
+    fn inbound(peer: &Host, to: &str) -> Self {
+        let listener = TcpListener::bind(to).unwrap();
+        let to = listener.local_addr().unwrap();
+        Self::of(&listener, peer.run(move || connect(to)).unwrap())
+    }
+
+    /// Opened from here.
+    fn outbound(peer: &Host, to: &'static str) -> Self {
+        let listener = peer.run(move || TcpListener::bind(to)).unwrap();
+        let to = listener.local_addr().unwrap();
+        Self::of(&listener, connect(to).unwrap())
+    }
+
+    fn of(listener: &TcpListener, opener: TcpStream) -> Self {
+        let (answerer, from) = listener.accept().unwrap();
+        for end in [&opener, &answerer] {
+            end.set_read_timeout(Some(PATIENCE)).unwrap();
+        }
+        let to = listener.local_addr().unwrap();
+        Self { answerer, opener, opened: Opened { from, to } }
+    }
+
+    /// Whether the opener hears what the other end says, which speaks first.
+    fn is_answered(&mut self) -> bool {
+        self.answerer.write_all(b"x").unwrap();
+        heard(&mut self.opener)
+    }
+
+    /// Whether much comes through both ways, one after the other.
+    fn carries_much(&mut self) -> bool {
+        let much = vec![7; 4 << 20];
+        let carries = |from: &mut TcpStream, to: &mut TcpStream| {
+            std::thread::scope(|scope| {
+                let sender = scope.spawn(|| from.write_all(&much));
+                let came = to.read_exact(&mut vec![0; much.len()]);
+                came.is_ok() && sender.join().unwrap().is_ok()
+            })
+        };
+        carries(&mut self.answerer, &mut self.opener)
+            && carries(&mut self.opener, &mut self.answerer)
+    }
+}
+
+fn heard(end: &mut TcpStream) -> bool {
+    match end.read_exact(&mut [0]) {
+        Ok(()) => true,
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => false,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// Both ways, both families.
+fn four(peer: &Host) -> [Older; 4] {
+    [
+        Older::inbound(peer, "10.0.0.1:8001"),
+        Older::inbound(peer, "[fd00::1]:8001"),
+        Older::outbound(peer, "10.0.0.2:9001"),
+        Older::outbound(peer, "[fd00::2]:9001"),
+    ]
+}
+
+fn that_allows_them() -> Bound {
+    bound(1, closed(&["a/in tcp/8001 any"]), closed(&["a/out tcp/9001 any"]))
+}
+
+fn denied(firewall: &mut Firewall) -> Vec<(Direction, u16)> {
+    let flows = firewall.flows().unwrap().flows.into_iter();
+    let denied = flows.filter(|flow| flow.kind == FlowKind::Denied);
+    denied.map(|flow| (flow.direction, flow.port)).collect()
+}
+
+#[test]
+fn who_answers_on_a_connection_older_than_tracking_is_heard() {
+    in_namespace(|| {
+        let peer = Host::joined();
+        let mut four = four(&peer);
+        let opened = four.each_ref().map(|older| older.opened);
+        let told = introduce(&opened, FIVE_DAYS).unwrap();
+        assert_eq!(told, Introduced { new: 4, known: 0 });
+        let mut firewall = Firewall::open().unwrap();
+        firewall.apply_now(&plan(&that_allows_them(), firewall.capabilities())).unwrap();
+        for older in &mut four {
+            assert!(older.is_answered(), "{:?}", older.opened);
+            assert!(older.carries_much(), "{:?}", older.opened);
+        }
+        assert_eq!(denied(&mut firewall), []);
+        let stray = |hit: &xshield_firewall::Hit| hit.rule == "default/stray";
+        assert!(
+            !firewall.read_back().unwrap().hits.iter().any(|hit| stray(hit) && hit.packets > 0)
+        );
+        // What it knows stays as it is, whatever it is told.
+        let turned = opened.map(|Opened { from, to }| Opened { from: to, to: from });
+        assert_eq!(introduce(&turned, FIVE_DAYS).unwrap(), Introduced { new: 0, known: 4 });
+        assert!(four.iter_mut().all(Older::is_answered));
+    });
+}
+
+/// Why it must be told: it takes who speaks first for the opener.
+#[test]
+fn of_connections_that_it_was_not_told_of_tracking_knows_nothing() {
+    in_namespace(|| {
+        let peer = Host::joined();
+        let mut four = four(&peer);
+        let mut firewall = Firewall::open().unwrap();
+        firewall.apply_now(&plan(&that_allows_them(), firewall.capabilities())).unwrap();
+        assert!(!four.iter_mut().any(Older::is_answered));
+        assert_eq!(denied(&mut firewall).len(), 4);
+    });
+}
+
+/// The side that did not open a connection can't keep it by speaking first.
+#[test]
+fn a_denied_connection_older_than_tracking_ends() {
+    in_namespace(|| {
+        let peer = Host::joined();
+        let mut inbound = Older::inbound(&peer, "10.0.0.1:8002");
+        introduce(&[inbound.opened], FIVE_DAYS).unwrap();
+        let mut firewall = Firewall::open().unwrap();
+        let policy = bound(1, closed(&["a/in tcp/8001 any"]), open());
+        firewall.apply_now(&plan(&policy, firewall.capabilities())).unwrap();
+        assert!(!inbound.is_answered(), "{:?}", inbound.opened);
+        inbound.opener.write_all(b"x").unwrap();
+        assert!(!heard(&mut inbound.answerer));
+        assert_eq!(denied(&mut firewall), [(Direction::Inbound, 8002)]);
+    });
+}

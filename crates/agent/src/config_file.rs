@@ -245,6 +245,15 @@ pub(crate) fn change_or_make(path: &Path, changes: &[Change]) -> Result<(), Chan
     put(path, None, changes)
 }
 
+/// What [`change_or_make`] would make of it.
+///
+/// # Errors
+/// See [`ChangeError`].
+pub(crate) fn changed(path: &Path, changes: &[Change]) -> Result<Config, ChangeError> {
+    let old = if path.exists() { Config::read_text(path)? } else { String::new() };
+    Ok(check(path, &edited(path, &old, changes)?)?.config)
+}
+
 fn put(path: &Path, old: Option<String>, changes: &[Change]) -> Result<(), ChangeError> {
     let is_new = old.is_none();
     let old = old.unwrap_or_default();

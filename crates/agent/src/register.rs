@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use xshield_enforce::config::{Config, ConfigError, Layout};
 use xshield_enforce::discover::{DiscoverError, Whereabouts, discover};
 use xshield_enforce::files::{self, Access, FileError};
+use xshield_enforce::prove::{ProveError, prove};
 use xshield_enforce::{
     DeploymentKey, EndpointError, EnforcementKey, KeyError, PlatformUrl, PolicyPublicKey,
-    ProxyList, ProxyListError,
+    ProxyList, ProxyListError, Surroundings,
 };
 
 use crate::config_file::{self, Change, ChangeError, SECTION};
@@ -105,6 +106,9 @@ pub enum RegisterError {
     /// The platform is not the one meant, or can't be asked.
     #[error(transparent)]
     Discover(#[from] DiscoverError),
+    /// The platform does not take the key.
+    #[error(transparent)]
+    Prove(#[from] ProveError),
     /// Not a policy key.
     #[error("--policy-key")]
     PolicyKey(#[source] KeyError),
@@ -143,7 +147,7 @@ pub fn register(path: &Path, given: &Registration, root: &Path) -> Result<(), Re
         return Err(RegisterError::TrustTwice);
     }
     if let Some(onboarding) = &given.onboarding {
-        take_over(path, onboarding)?;
+        take_over(path, onboarding, root)?;
     } else if !path.exists() {
         is_enough(given)?;
     }
@@ -159,7 +163,15 @@ pub fn register(path: &Path, given: &Registration, root: &Path) -> Result<(), Re
     if let Some(key) = &given.key {
         changes.extend(Change::enforcement_key(&key.enforcement().to_text()));
     }
+    holds(path, &config_file::changed(path, &changes)?, root)?;
     Ok(config_file::change_or_make(path, &changes)?)
+}
+
+/// Asks the platform whether it takes the key for this host, where the host ran before.
+fn holds(path: &Path, config: &Config, root: &Path) -> Result<(), ProveError> {
+    let mut surroundings = Surroundings::of_this_host(path.to_owned());
+    root.clone_into(&mut surroundings.root);
+    prove(config, &this_program(), &surroundings)
 }
 
 /// Refuses what leaves open where a new host belongs.
@@ -239,10 +251,11 @@ fn whereabouts(
 }
 
 /// Puts the onboarding file's keys below the section's name.
-fn take_over(path: &Path, onboarding: &Path) -> Result<(), RegisterError> {
+fn take_over(path: &Path, onboarding: &Path, root: &Path) -> Result<(), RegisterError> {
     let text = Config::read_text(onboarding)?;
     let new = Config::parse(onboarding, &text, Layout::Flat)?;
     stays_with_its_platform(path, &new.policy_keys)?;
+    holds(path, &new, root)?;
     let mut nested = format!("{SECTION}:\n");
     for line in text.lines().filter(|line| line.trim_end() != "---") {
         match line.trim().is_empty() {

@@ -201,6 +201,14 @@ impl<'a> Client<'a> {
         from_json(WHAT, &response.body)
     }
 
+    /// Sets up a session, and leaves it to whoever asks next.
+    ///
+    /// # Errors
+    /// See [`ContactError`].
+    pub(crate) fn session(&mut self) -> Result<(), ContactError> {
+        self.handshake().map(drop)
+    }
+
     /// Fetches this host's ruleset unless it is `have`.
     ///
     /// # Errors

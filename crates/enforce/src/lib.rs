@@ -20,6 +20,7 @@ mod older;
 pub mod outcome;
 pub mod paths;
 pub mod preflight;
+pub mod prove;
 mod reports;
 pub mod resident;
 mod resolve;

@@ -304,3 +304,31 @@ fn a_host_whose_asset_was_deleted_tells_the_new_one_everything() -> Result<()> {
         is_told()
     })
 }
+
+#[test]
+fn registering_anew_says_when_the_key_does_not_hold() -> Result<()> {
+    in_lab("registering_anew_says_when_the_key_does_not_hold", || {
+        let story = Story::begin()?;
+        let (lab, platform) = (&story.shop.lab, &story.shop.platform);
+        let agent = story.start_with(&[])?;
+        story.is_reached()?;
+        drop(agent);
+        let register = || -> Result<()> {
+            let key = platform.deployment_key(lab)?;
+            let domain = platform.address().to_string();
+            agent::register_by_key(lab, story.db()?, &domain, &key, &[], &[])
+        };
+        register()?;
+
+        let keys = platform.json(lab, &["key", "list"])?;
+        for key in keys["items"].as_array().context("a list of keys")? {
+            platform.cli(lab, &["key", "revoke", key["id"].as_str().context("an id")?])?;
+        }
+        let before = std::fs::read(story.db()?.file(agent::CONFIG))?;
+        let again = ["register", "--domain", &platform.address().to_string()];
+        let refused = story.db()?.run(lab.programs().agent()?, again).unwrap_err();
+        ensure!(format!("{refused:#}").contains("does not take this key"), "{refused:#}");
+        ensure!(std::fs::read(story.db()?.file(agent::CONFIG))? == before, "the file is as it was");
+        register()
+    })
+}

@@ -29,12 +29,18 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 pub fn host_facts(os: &OsRelease) -> Result<HostFacts, SystemError> {
     let system = rustix::system::uname();
     Ok(HostFacts {
-        name: system.nodename().to_string_lossy().into_owned(),
+        name: host_name(),
         os: os.name(),
         kernel: system.release().to_string_lossy().into_owned(),
         addresses: addresses().map_err(SystemError::Addresses)?,
         boot_id: boot_id()?,
     })
+}
+
+/// The name under which this host registers.
+#[must_use]
+pub fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 /// Changes with every boot.

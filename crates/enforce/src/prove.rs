@@ -1,0 +1,70 @@
+//! Whether the platform takes a key for a host that it knows already.
+
+use std::path::Path;
+
+use xshield_host::linux::identity::{Identity, IdentityError};
+use xshield_host::linux::resolver::{Patience, Resolver};
+use xshield_host::linux::system;
+use xshield_transport::{ConfigError, PlatformUrl, Timeouts};
+use xshield_wire::message::Program;
+
+use crate::client::{Client, ContactError};
+use crate::config::Config;
+use crate::link;
+use crate::state::chain;
+use crate::surroundings::Surroundings;
+
+/// Why a key was not proven to hold.
+#[derive(Debug, thiserror::Error)]
+pub enum ProveError {
+    /// The platform says no.
+    #[error("{platform} does not take this key for this host: {reason}")]
+    Refused {
+        /// Where.
+        platform: PlatformUrl,
+        /// What it says.
+        reason: String,
+    },
+    /// The host's identity can't be used.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The CA or a proxy can't be used.
+    #[error("preparing the connection to the platform failed")]
+    Setup(#[source] ConfigError),
+}
+
+/// Sets up a session with the configuration's key, as the next run would, and leaves it.
+///
+/// A host that never ran has no identity, and gets none from this: what is made before a disk is copied,
+/// all copies share. A platform that does not answer now, or not at this moment, says nothing about the
+/// key.
+///
+/// # Errors
+/// See [`ProveError`].
+pub fn prove(
+    config: &Config,
+    program: &Program,
+    surroundings: &Surroundings,
+) -> Result<(), ProveError> {
+    let Some(identity) = known_identity(&config.state_directory)? else { return Ok(()) };
+    let resolver = Resolver::of_system(&surroundings.root, Patience::default());
+    let transport = link::transport(config, program, &resolver, None, Timeouts::default())
+        .map_err(ProveError::Setup)?;
+    let (key, name) = (&config.enforcement_key, system::host_name());
+    let mut client = Client::new(transport, key, identity.key(), &name, surroundings, None);
+    match client.session() {
+        Err(error @ ContactError::Refused { .. }) if !error.is_temporary() => {
+            Err(ProveError::Refused { platform: config.platform.clone(), reason: chain(&error) })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn known_identity(state_directory: &Path) -> Result<Option<Identity>, IdentityError> {
+    let path = state_directory.join("identity.key");
+    if !path.exists() {
+        return Ok(None);
+    }
+    let gone = || Err("the identity key was removed just now".to_owned());
+    Identity::load_or_make(&path, gone).map(|loaded| Some(loaded.identity))
+}

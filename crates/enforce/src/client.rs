@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use xshield_policy::AssetId;
 use xshield_transport::{
-    DownloadError, Handover, Method, Request, Response, RouteState, Transport, TransportError,
+    DownloadError, Handover, Method, Request, Response, Route, RouteState, Transport,
+    TransportError,
 };
 use xshield_wire::control::UploadStanding;
 use xshield_wire::message::{
@@ -175,6 +176,11 @@ impl<'a> Client<'a> {
     /// Leaves the open connection to whoever talks to the platform next.
     pub(crate) fn hand_over(&mut self, to: &Handover) {
         self.transport.hand_over(to);
+    }
+
+    /// The route that worked last.
+    pub(crate) fn current_route(&self) -> Option<&Route> {
+        self.transport.current_route()
     }
 
     /// The session, when a new one was set up since the last call.

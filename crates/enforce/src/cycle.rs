@@ -13,7 +13,7 @@ use xshield_host::linux::sockets::{self, SocketsError};
 use xshield_host::linux::system::{self, SystemError};
 use xshield_host::lock::{self, LockError};
 use xshield_host::spool::{Losses, Spool, SpoolError};
-use xshield_transport::Timeouts;
+use xshield_transport::{Route, Timeouts};
 use xshield_wire::message::{
     CheckIn, CheckInAnswer, HostFacts, ListeningPort, Problem, Program, ProgramKind, RuleHits,
     Status, VERSION,
@@ -159,6 +159,7 @@ impl Cycle<'_> {
             kept: None,
             final_hits: Vec::new(),
             told: Vec::new(),
+            told_route: None,
             spool_losses: Losses::default(),
             before: Before::default(),
             live: None,
@@ -201,6 +202,8 @@ pub(crate) struct Run<'a> {
     pub(crate) final_hits: Vec<RuleHits>,
     /// The problems that the platform heard of in this run.
     pub(crate) told: Vec<Problem>,
+    /// The route in use as the platform heard it in this run.
+    told_route: Option<Route>,
     /// What the spool had dropped, as it is counted in this run's events.
     pub(crate) spool_losses: Losses,
     /// How things were when the run began.
@@ -299,7 +302,10 @@ impl Run<'_> {
     /// Tells the platform what was found after the check-in; what it can't be told now, the next run
     /// tells it.
     fn tell_the_rest(&mut self) {
-        if self.was_reached() && (self.outcome.problems != self.told || self.threat_is_untold()) {
+        let untold = self.outcome.problems != self.told
+            || self.threat_is_untold()
+            || self.client.current_route() != self.told_route.as_ref();
+        if self.was_reached() && untold {
             self.check_in(self.standing(), Connection::Any);
         }
         let told = &self.told;
@@ -339,6 +345,7 @@ impl Run<'_> {
         if self.cycle.errand.contact == Contacting::Spare {
             return None;
         }
+        let route = self.client.current_route().cloned();
         let mut check_in = CheckIn {
             version: VERSION,
             sequence: self.next_sequence(),
@@ -365,6 +372,7 @@ impl Run<'_> {
                 self.outcome.platform = Contact::Reached;
                 self.progress.untold.clear();
                 self.told = self.outcome.problems.clone();
+                self.told_route = route;
                 self.threat_told(check_in.threat);
                 self.outcome.wanted = answer.wanted.map(|wanted| wanted.revision);
                 self.progress.last_contact = Some(self.cycle.surroundings.now());
@@ -541,9 +549,9 @@ impl Run<'_> {
         }
     }
 
-    /// The ways to the platform as they stand now; this run's failures bear the time of its end.
+    /// The ways to the platform as they stand now.
     fn routes(&self) -> Vec<RouteReport> {
-        let now = self.progress.last_run.unwrap_or_default();
-        routes::reports(self.client.routes(), &self.progress.routes, now)
+        let now = self.cycle.surroundings.now();
+        routes::reports(self.client.routes(), &self.progress.routes, self.outcome.platform, now)
     }
 }

@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 use xshield_transport::{ProxyList, Route, RouteError, RouteState};
 use xshield_wire::Bytes;
-use xshield_wire::message::{Problem, RouteFailure, RouteStanding, UnixSeconds};
+use xshield_wire::message::{Problem, RouteFailure, RouteFailureKind, RouteStanding, UnixSeconds};
 
+use crate::outcome::Contact;
 use crate::state::problem;
 
 /// One way to the platform and how it last went.
@@ -16,12 +17,15 @@ pub struct RouteReport {
     pub in_use: bool,
     /// Why it failed when it was last tried; `None` when it worked then, or was never tried.
     pub last_failure: Option<RouteFailure>,
+    /// When the platform was last reached by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_worked: Option<UnixSeconds>,
 }
 
 impl From<RouteReport> for RouteStanding {
     fn from(report: RouteReport) -> Self {
-        let RouteReport { route, in_use, last_failure } = report;
-        Self { route: route.to_string(), in_use, last_failure }
+        let RouteReport { route, in_use, last_failure, last_worked } = report;
+        Self { route: route.to_string(), in_use, last_failure, last_worked }
     }
 }
 
@@ -66,22 +70,42 @@ pub(crate) fn remembered(
     reports.iter().find(|report| report.in_use).map(|report| report.route.clone())
 }
 
-/// What is known of each configured route, from this run and the ones before.
+/// What is known of each configured route, from this run and the ones before. `reached`: whether the
+/// platform was reached in this run, so that the current route is known to work.
 pub(crate) fn reports(
     states: Vec<RouteState>,
     before: &[RouteReport],
+    reached: Contact,
     now: UnixSeconds,
 ) -> Vec<RouteReport> {
     let report = |state: RouteState| {
         let earlier = before.iter().find(|report| report.route == state.route);
         let last_failure = match &state.last_failure {
-            Some(error) => Some(RouteFailure { at: now, reason: error.to_string() }),
+            Some(error) => Some(failure(error, now)),
             None if state.current => None,
             None => earlier.and_then(|report| report.last_failure.clone()),
         };
-        RouteReport { route: state.route, in_use: state.current, last_failure }
+        let worked = state.current && reached == Contact::Reached;
+        let earlier = earlier.and_then(|report| report.last_worked);
+        let last_worked = if worked { Some(now) } else { earlier };
+        RouteReport { route: state.route, in_use: state.current, last_failure, last_worked }
     };
     states.into_iter().map(report).collect()
+}
+
+fn failure(error: &RouteError, at: UnixSeconds) -> RouteFailure {
+    let kind = match error {
+        RouteError::NameNotFound { .. } => RouteFailureKind::NameNotFound,
+        RouteError::Refused { .. } => RouteFailureKind::Refused,
+        RouteError::TimedOut { .. } => RouteFailureKind::TimedOut,
+        RouteError::Broken { .. } => RouteFailureKind::Broken,
+        RouteError::ProxyAuthentication { .. } => RouteFailureKind::ProxyAuthentication,
+        RouteError::ProxyForbade { .. } => RouteFailureKind::ProxyForbidden,
+        RouteError::ProxyRefused { .. } => RouteFailureKind::ProxyFailed,
+        RouteError::UntrustedCertificate { .. } => RouteFailureKind::UntrustedCertificate,
+        RouteError::Tls { .. } | RouteError::Http { .. } => RouteFailureKind::Protocol,
+    };
+    RouteFailure { at, reason: error.to_string(), kind }
 }
 
 /// The proxies that failed in this run, for whoever has to mend them.
@@ -124,7 +148,7 @@ mod tests {
             state(SECOND, true, None),
             state("direct", false, None),
         ];
-        let first = reports(failed, &[], 100);
+        let first = reports(failed, &[], Contact::Reached, 100);
         let failures = |reports: &[RouteReport]| -> Vec<Option<UnixSeconds>> {
             reports.iter().map(|report| report.last_failure.as_ref().map(|f| f.at)).collect()
         };
@@ -133,10 +157,17 @@ mod tests {
         let untried = |current: &str| {
             [FIRST, SECOND, "direct"].map(|route| state(route, route == current, None)).to_vec()
         };
-        let second = reports(untried(SECOND), &first, 200);
+        let worked = |reports: &[RouteReport]| -> Vec<Option<UnixSeconds>> {
+            reports.iter().map(|report| report.last_worked).collect()
+        };
+        assert_eq!(worked(&first), [None, Some(100), None]);
+        let second = reports(untried(SECOND), &first, Contact::Reached, 200);
         assert_eq!(failures(&second), [Some(100), None, None], "not tried: as it was");
-        let third = reports(untried(FIRST), &second, 300);
+        let third = reports(untried(FIRST), &second, Contact::Reached, 300);
         assert_eq!(failures(&third), [None, None, None], "it works again");
+        assert_eq!(worked(&third), [Some(300), Some(200), None]);
+        let fourth = reports(untried(FIRST), &third, Contact::NotAsked, 400);
+        assert_eq!(worked(&fourth), worked(&third), "nobody was asked");
     }
 
     #[test]
@@ -148,13 +179,13 @@ mod tests {
             state(SECOND, true, None),
             state("direct", false, None),
         ];
-        let known = reports(states, &[], 1);
+        let known = reports(states, &[], Contact::Reached, 1);
         assert_eq!(remembered(&known, None, &two), Some(SECOND.parse().unwrap()));
         for changed in ["", "10.0.0.2:1", "10.0.0.2:1,10.0.0.1:1", "10.0.0.1:1,10.0.0.2:2"] {
             assert_eq!(remembered(&known, None, &list(changed)), None, "{changed}");
         }
         // A host that went direct for want of proxies uses the ones it is given.
-        let direct = reports(vec![state("direct", true, None)], &[], 1);
+        let direct = reports(vec![state("direct", true, None)], &[], Contact::Reached, 1);
         assert_eq!(remembered(&direct, None, &list("")), Some(Route::Direct));
         assert_eq!(remembered(&direct, None, &two), None);
         assert_eq!(remembered(&[], None, &two), None);

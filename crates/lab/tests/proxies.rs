@@ -107,6 +107,17 @@ fn used(run: &SparkRun) -> Option<&str> {
     routes.iter().find(|route| route["in_use"] == true)?["route"].as_str()
 }
 
+impl Stage {
+    /// A route of web as the platform knows it.
+    fn known(&self, route: &str) -> Result<Value> {
+        let asked = ["asset", "show", "web"];
+        let asset = self.shop.platform.json(&self.shop.lab, &asked)?;
+        let routes = asset["spark"]["routes"].as_array().context("web told its routes")?;
+        let known = routes.iter().find(|known| known["route"] == route);
+        known.cloned().with_context(|| format!("no {route} in {routes:?}"))
+    }
+}
+
 /// Why a route last failed.
 fn failure<'a>(found: &'a Value, route: &str) -> Option<&'a str> {
     let routes = found["routes"].as_array()?;
@@ -144,6 +155,16 @@ fn the_working_proxy_is_found_kept_and_left_when_it_dies() -> Result<()> {
         ensure!(said(REFUSING).contains("502"), "{run:?}");
         ensure!(run.json["problems"].to_string().contains("proxy-failed"), "{run:?}");
         stage.probe_other(Expectation::drops("only the proxies' ports were opened"))?;
+        // The platform knows as soon as the run has ended.
+        let known = |port| stage.known(&route(port));
+        for (port, kind) in [(SILENT, "timed-out"), (REFUSING, "proxy-failed")] {
+            let known = known(port)?;
+            let failure = &known["last_failure"];
+            ensure!(failure["kind"] == kind && known["in_use"] == false, "{known}");
+            ensure!(failure["at"].as_u64() > Some(1_700_000_000), "{known}");
+        }
+        ensure!(known(WORKING)?["in_use"] == true, "{}", known(WORKING)?);
+        ensure!(known(WORKING)?["last_worked"].is_u64(), "{}", known(WORKING)?);
 
         // The credentials reached the proxy they are for, and no one else.
         let requests = stage.working.as_ref().context("the proxy runs")?.requests()?;
@@ -170,6 +191,12 @@ fn the_working_proxy_is_found_kept_and_left_when_it_dies() -> Result<()> {
         ensure!(stage.heard()? > before + 1, "the trial was not confirmed over a new connection");
         ensure!(stage.silent.requests()?.len() == 1, "the choice did not stick");
         ensure!(failure(&run.json, &route(SILENT)).is_some(), "the last failure is still told");
+
+        // The same in another order begins anew and fails nowhere: that, too, is told in the same run.
+        stage.configure(&listed(&[WORKING, SILENT, REFUSING]), "spark", PASSWORD)?;
+        ensure!(used(&stage.run()?) == Some(route(WORKING).as_str()));
+        let known = stage.known(&route(WORKING))?;
+        ensure!(known["in_use"] == true, "{known}");
 
         // It dies: direct, and direct is kept when it is back.
         stage.working = None;

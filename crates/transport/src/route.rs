@@ -137,6 +137,14 @@ pub enum RouteError {
         /// Its status, or what it did instead of answering.
         reason: String,
     },
+    /// The proxy is alive, but its rules forbid the way to the platform (403).
+    #[error("the proxy {proxy} did not connect to the platform: {reason}")]
+    ProxyForbade {
+        /// Which one.
+        proxy: Endpoint,
+        /// Its status.
+        reason: String,
+    },
     /// Whoever answered is not the platform.
     #[error(
         "the certificate of {platform} is not trusted: {reason}; check that the pinned CA is this \
@@ -180,6 +188,9 @@ pub(crate) fn classify(error: &ureq::Error, route: &Route, platform: &Endpoint) 
         // tinyproxy says 401 to a wrong password and 407 to none.
         ureq::Error::ConnectProxyFailed(reason) if is_any(reason, &[" 401/", " 407/"]) => {
             RouteError::ProxyAuthentication { proxy: at }
+        }
+        ureq::Error::ConnectProxyFailed(reason) if is_any(reason, &[" 403/"]) => {
+            RouteError::ProxyForbade { proxy: at, reason: reason.clone() }
         }
         ureq::Error::ConnectProxyFailed(reason) => {
             RouteError::ProxyRefused { proxy: at, reason: reason.clone() }

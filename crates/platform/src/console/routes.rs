@@ -1,6 +1,6 @@
 //! A host's ways to the platform, as its last check-in told them.
 
-use xshield_wire::message::RouteStanding;
+use xshield_wire::message::{RouteFailureKind, RouteStanding};
 
 use super::look::{State, Tone, When};
 use crate::api::admin::standing::{Activity, Spark};
@@ -11,12 +11,16 @@ use crate::clock::Timestamp;
 pub(super) struct Route {
     pub(super) name: String,
     pub(super) state: State,
+    /// When it last worked.
+    pub(super) worked: Option<When>,
     pub(super) failure: Option<Failure>,
 }
 
 /// How it last failed.
 #[derive(Debug)]
 pub(super) struct Failure {
+    /// In a word; nothing when the host says none.
+    pub(super) kind: &'static str,
     pub(super) reason: String,
     pub(super) when: When,
 }
@@ -31,13 +35,34 @@ pub(super) fn all(spark: &Spark, now: Timestamp) -> Vec<Route> {
             (false, Some(_)) => State::new("failed", Tone::Bad),
             (false, None) => State::new("not needed", Tone::Quiet),
         };
+        // The last check-in came by the route in use, whatever the host could know when it wrote it.
+        let checked_in = spark.last_check_in.filter(|_| route.in_use);
+        let worked = route.last_worked.map(Timestamp::from_unix).max(checked_in);
         let failure = route.last_failure.as_ref().map(|failure| Failure {
+            kind: word(failure.kind),
             reason: failure.reason.clone(),
             when: When::of(Timestamp::from_unix(failure.at), now),
         });
-        Route { name: short(&route.route).to_owned(), state, failure }
+        let worked = worked.map(|worked| When::of(worked, now));
+        Route { name: short(&route.route).to_owned(), state, worked, failure }
     };
     spark.routes.iter().map(shown).collect()
+}
+
+/// A failure for people who look after proxies.
+fn word(kind: RouteFailureKind) -> &'static str {
+    match kind {
+        RouteFailureKind::NameNotFound => "name not found",
+        RouteFailureKind::Refused => "dead: connection refused",
+        RouteFailureKind::TimedOut => "no answer in time",
+        RouteFailureKind::Broken => "connection broke",
+        RouteFailureKind::ProxyAuthentication => "407: authentication",
+        RouteFailureKind::ProxyForbidden => "403: forbidden",
+        RouteFailureKind::ProxyFailed => "proxy does not lead on",
+        RouteFailureKind::UntrustedCertificate => "foreign certificate",
+        RouteFailureKind::Protocol => "no proper TLS or HTTP",
+        RouteFailureKind::Unknown => "",
+    }
 }
 
 /// The way of the last check-in in a word, and how many others failed.

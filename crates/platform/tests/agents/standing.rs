@@ -60,7 +60,12 @@ fn problems_stay_on_record() {
         message.routes = vec![RouteStanding {
             route: "proxy 10.0.0.1:3128".to_owned(),
             in_use: false,
-            last_failure: Some(RouteFailure { at: now(), reason: "refused".to_owned() }),
+            last_failure: Some(RouteFailure {
+                at: now(),
+                reason: "refused".to_owned(),
+                kind: RouteFailureKind::Refused,
+            }),
+            last_worked: None,
         }];
         host.check_in_with(&platform, &message);
     };

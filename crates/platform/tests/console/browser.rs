@@ -2,7 +2,7 @@
 
 use xshield_wire::message::*;
 
-use crate::support::{PASSWORD, TestPlatform, eventually, now, report};
+use crate::support::{PASSWORD, TestHost, TestPlatform, eventually, now, report};
 use crate::webdriver::Browser;
 use crate::{agent, agent_message, spark, tag};
 
@@ -11,11 +11,29 @@ fn sha256(bytes: &[u8]) -> String {
     digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// The host says that the ruleset it should have is in force.
+fn enforces(platform: &TestPlatform, host: &mut TestHost) {
+    let mut message = agent_message(host);
+    message.in_force = host.check_in_with(platform, &message).wanted;
+    message.status = Status::Enforcing;
+    message.sequence += 1;
+    host.sequence += 1;
+    host.check_in_with(platform, &message);
+}
+
 #[test]
 fn an_operator_sees_a_failed_proxy_and_collects_diagnostics() {
     let platform = TestPlatform::start();
+    platform.commit("segment: { name: web, criteria: role = 'web' }");
     let mut host = agent(&platform, "web-1");
-    drop((agent(&platform, "db-1"), agent(&platform, "web-2"), spark(&platform, "build-7")));
+    enforces(&platform, &mut agent(&platform, "db-1"));
+    let mut direct = agent(&platform, "web-2");
+    let mut told = agent_message(&mut direct);
+    told.routes.drain(..2);
+    told.routes[0].in_use = true;
+    told.status = Status::Blocked { by: "firewalld".to_owned() };
+    direct.check_in_with(&platform, &told);
+    drop(spark(&platform, "build-7"));
     tag(&platform, "web-1", "role", "web");
     let mut message = agent_message(&mut host);
     message.problems = vec![Problem {
@@ -39,12 +57,12 @@ fn an_operator_sees_a_failed_proxy_and_collects_diagnostics() {
     assert!(browser.address().ends_with("/assets/web-1"), "where one wanted to go");
     let refused = browser.log();
     assert!(refused.len() == 1 && refused[0].contains("401"), "{refused:?}");
-    browser.sees("1 10.10.6.4:3128 failed 10.10.6.4:3128 refused the connection");
+    browser.sees("1 10.10.6.4:3128 failed 2 h ago dead: connection refused");
     browser.sees("2 10.10.4.5:4128 current");
     browser.pictures("asset");
 
     browser.click("nav a[href='/sensors/agents']");
-    browser.sees("web-2 online");
+    browser.sees("web-2 online since 2 h ago direct blocked firewalld");
     browser.pictures("agents");
     assert_eq!(browser.run("return document.querySelector('[data-selected]').disabled"), true);
     browser.run("window.stays = true");

@@ -115,7 +115,10 @@ fn agent_message(host: &mut TestHost) -> CheckIn {
     message.program.kind = ProgramKind::Agent;
     message.interval = Some(120);
     message.usage = Some(Usage { started: now() - 7300, cpu: 12, memory: 14_848 });
-    let failed = |reason: &str| Some(RouteFailure { at: now() - 200, reason: reason.to_owned() });
+    let failed = |reason: &str| {
+        let (at, reason) = (now() - 200, reason.to_owned());
+        Some(RouteFailure { at, reason, kind: RouteFailureKind::Refused })
+    };
     message.routes = vec![
         RouteStanding {
             route: "proxy 10.10.6.4:3128".to_owned(),
@@ -123,13 +126,20 @@ fn agent_message(host: &mut TestHost) -> CheckIn {
             last_failure: failed(
                 "10.10.6.4:3128 refused the connection; check that something listens there",
             ),
+            last_worked: Some(now() - 8000),
         },
         RouteStanding {
             route: "proxy 10.10.4.5:4128".to_owned(),
             in_use: true,
             last_failure: None,
+            last_worked: Some(now() - 120),
         },
-        RouteStanding { route: "direct".to_owned(), in_use: false, last_failure: None },
+        RouteStanding {
+            route: "direct".to_owned(),
+            in_use: false,
+            last_failure: None,
+            last_worked: None,
+        },
     ];
     message
 }

@@ -93,10 +93,10 @@ fn the_route_of_each_host_and_the_failures_of_the_others_are_shown() {
     let shown = words(&viewer.page("/assets/web-1"));
     for expected in [
         "Last check-in now by 10.10.4.5:4128",
-        "1 10.10.6.4:3128 failed 10.10.6.4:3128 refused the connection; check that something \
-         listens there 3 min ago",
-        "2 10.10.4.5:4128 current none",
-        "3 direct not needed none",
+        "1 10.10.6.4:3128 failed 2 h ago dead: connection refused 10.10.6.4:3128 refused the \
+         connection; check that something listens there 3 min ago",
+        "2 10.10.4.5:4128 current now none",
+        "3 direct not needed not known none",
         "1.2 % of a core, 14.5 MiB",
         "debian 12",
     ] {
@@ -108,18 +108,17 @@ fn the_route_of_each_host_and_the_failures_of_the_others_are_shown() {
     message.routes[1].last_failure = Some(RouteFailure {
         at: now(),
         reason: "the proxy 10.10.4.5:4128 wants authentication (407)".to_owned(),
+        kind: RouteFailureKind::ProxyAuthentication,
     });
     message.routes[2].in_use = true;
     host.check_in_with(&platform, &message);
     let listed = words(&viewer.page("/sensors/agents"));
     assert!(listed.contains("direct 2 failed"), "{listed}");
     let shown = words(&viewer.page("/assets/web-1"));
-    assert!(
-        shown.contains(
-            "2 10.10.4.5:4128 failed the proxy 10.10.4.5:4128 wants authentication (407)"
-        )
-    );
-    assert!(shown.contains("3 direct current none"), "{shown}");
+    let failed = "2 10.10.4.5:4128 failed 2 min ago 407: authentication the proxy 10.10.4.5:4128 \
+                  wants authentication (407) now";
+    assert!(shown.contains(failed), "{shown}");
+    assert!(shown.contains("3 direct current now none"), "{shown}");
 }
 
 #[test]
@@ -133,7 +132,11 @@ fn what_hosts_say_is_text_and_never_markup() {
     message.program.version = SCRIPT.to_owned();
     message.host.os = SCRIPT.to_owned();
     message.host.kernel = SCRIPT.to_owned();
-    message.routes[0].last_failure = Some(RouteFailure { at: now(), reason: SCRIPT.to_owned() });
+    message.routes[0].last_failure = Some(RouteFailure {
+        at: now(),
+        reason: SCRIPT.to_owned(),
+        kind: RouteFailureKind::Unknown,
+    });
     message.routes[1].route = format!("proxy {SCRIPT}");
     host.check_in_with(&platform, &message);
     let events = vec![AgentEvent {

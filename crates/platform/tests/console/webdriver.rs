@@ -15,10 +15,11 @@ const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 /// A browser takes its time on a machine that builds beside it.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-const ARGUMENTS: [&str; 8] = [
+const ARGUMENTS: [&str; 9] = [
     "--headless=new",
     "--no-sandbox",
     "--disable-gpu",
+    "--hide-scrollbars",
     "--disable-quic",
     "--no-first-run",
     "--disable-background-networking",
@@ -157,7 +158,7 @@ impl Browser {
         };
         for (width, scheme) in [(1280, "light"), (1280, "dark"), (400, "light"), (400, "dark")] {
             let metrics =
-                json!({"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false});
+                json!({"width": width, "height": 300, "deviceScaleFactor": 1, "mobile": false});
             told("Emulation.setDeviceMetricsOverride", metrics);
             let features = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
             told("Emulation.setEmulatedMedia", features);

@@ -22,15 +22,19 @@ fn expected(kind: Kind, proxy: &TestProxy) -> Option<RouteError> {
             let reason = "proxy server responded 502/502".into();
             Some(RouteError::ProxyRefused { proxy: at(), reason })
         }
+        Kind::Forbidding => {
+            let reason = "proxy server responded 403/403".into();
+            Some(RouteError::ProxyForbade { proxy: at(), reason })
+        }
         Kind::Closing | Kind::Babbling => None,
     }
 }
 
 #[test]
 fn routes_are_tried_in_order_and_each_failure_is_named() {
-    use Kind::{Babbling, Closing, Dead, Good, Hanging, Refusing, Wants};
+    use Kind::{Babbling, Closing, Dead, Forbidding, Good, Hanging, Refusing, Wants};
     let direct = usize::MAX;
-    let table: [(&[Kind], usize); 9] = [
+    let table: [(&[Kind], usize); 10] = [
         (&[], direct),
         (&[Good], 0),
         (&[Good, Good], 0),
@@ -39,6 +43,7 @@ fn routes_are_tried_in_order_and_each_failure_is_named() {
         (&[Hanging, Good], 1),
         (&[Refusing, Dead, Good], 2),
         (&[Dead, Wants("a:b"), Refusing], direct),
+        (&[Forbidding, Good], 1),
         (&[Closing, Babbling], direct),
     ];
     let server = Server::start();

@@ -23,6 +23,8 @@ pub(crate) enum Kind {
     Closing,
     /// 502.
     Refusing,
+    /// 403.
+    Forbidding,
     /// No HTTP.
     Babbling,
 }
@@ -97,6 +99,7 @@ fn serve(kind: Kind, stream: TcpStream, platform: SocketAddr, log: &Mutex<Vec<St
             "HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic realm=x\r\n\r\n"
         }
         Kind::Refusing => "HTTP/1.1 502 Bad Gateway\r\n\r\n",
+        Kind::Forbidding => "HTTP/1.1 403 Forbidden\r\n\r\n",
         Kind::Babbling => "SSH-2.0-OpenSSH_9.2\r\n\r\n",
         Kind::Hanging => {
             // Until the other side gives up.

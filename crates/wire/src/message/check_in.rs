@@ -53,6 +53,9 @@ pub struct RouteStanding {
     pub in_use: bool,
     /// Why it failed when it was last tried; `None` when it worked then, or was never tried.
     pub last_failure: Option<RouteFailure>,
+    /// When the platform was last reached by it, as far as the host remembers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_worked: Option<UnixSeconds>,
 }
 
 /// A failure of a route.
@@ -62,6 +65,45 @@ pub struct RouteFailure {
     pub at: UnixSeconds,
     /// Why, and what to check.
     pub reason: String,
+    /// The same in a word.
+    #[serde(default, skip_serializing_if = "RouteFailureKind::is_unknown")]
+    pub kind: RouteFailureKind,
+}
+
+/// How a route failed, in a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RouteFailureKind {
+    /// The name of the first hop has no address.
+    NameNotFound,
+    /// Nothing listens there: a dead proxy.
+    Refused,
+    /// No answer in time.
+    TimedOut,
+    /// No way there, or the connection broke.
+    Broken,
+    /// The proxy wants other credentials (407).
+    ProxyAuthentication,
+    /// The proxy's rules forbid the way to the platform (403).
+    ProxyForbidden,
+    /// The proxy lives, but does not lead to the platform.
+    ProxyFailed,
+    /// Whoever answered is not the platform.
+    UntrustedCertificate,
+    /// TLS or HTTP was not spoken as it should be.
+    Protocol,
+    /// An earlier version said no word, or a later one said another.
+    #[default]
+    #[serde(other)]
+    Unknown,
+}
+
+impl RouteFailureKind {
+    // By reference, as serde asks.
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "see above")]
+    fn is_unknown(&self) -> bool {
+        *self == Self::Unknown
+    }
 }
 
 /// The program that checks in.

@@ -14,7 +14,7 @@ use crate::threat::ThreatPath;
 use crate::trust::PublicTrust;
 pub use check_in::{
     CheckIn, CheckInAnswer, HostFacts, InForce, Problem, Program, ProgramKind, RouteFailure,
-    RouteStanding, Status,
+    RouteFailureKind, RouteStanding, Status,
 };
 pub use command::{Command, CommandKind, CommandOutcome, CommandResult};
 pub use report::{

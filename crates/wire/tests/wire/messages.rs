@@ -241,17 +241,31 @@ fn version_1_reports_stay_readable() {
 #[test]
 fn what_came_later_in_version_1_stays_readable() {
     let threat = Some(standing());
-    let failure = RouteFailure { at: NOW, reason: "the proxy does not answer".into() };
+    let failure = |kind| RouteFailure { at: NOW, reason: "the proxy does not answer".into(), kind };
+    let unnamed = failure(RouteFailureKind::Unknown);
     let routes = vec![
         RouteStanding {
             route: "proxy 10.10.6.4:3128".into(),
             in_use: false,
-            last_failure: Some(failure),
+            last_failure: Some(unnamed),
+            last_worked: None,
         },
-        RouteStanding { route: "direct".into(), in_use: true, last_failure: None },
+        RouteStanding {
+            route: "direct".into(),
+            in_use: true,
+            last_failure: None,
+            last_worked: None,
+        },
     ];
     let full = CheckIn { threat, routes, interval: Some(120), ..check_in(Status::Enforcing) };
     check("check-in-with-threat", &full);
+    let routes = vec![RouteStanding {
+        route: "proxy 10.10.6.4:3128".into(),
+        in_use: false,
+        last_failure: Some(failure(RouteFailureKind::TimedOut)),
+        last_worked: Some(NOW - 60),
+    }];
+    check("check-in-with-routes", &CheckIn { routes, ..check_in(Status::Enforcing) });
     let command = |kind, expires, duration| Command { id: "c-2".into(), kind, expires, duration };
     let pending = CheckInAnswer {
         threat: Some(threat_wanted()),

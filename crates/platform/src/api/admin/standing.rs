@@ -96,11 +96,11 @@ impl Spark {
 impl Spark {
     /// Why nothing is enforced, or else what the host could not do.
     pub(crate) fn trouble(&self) -> Option<String> {
-        let failed = match &self.status {
-            Status::Failed { reason } => Some(reason.clone()),
-            _ => None,
+        let reported = match &self.status {
+            Status::Failed { reason } | Status::Blocked { by: reason } => Some(reason.clone()),
+            Status::Enforcing | Status::NoPolicy => None,
         };
-        self.nothing_enforced.clone().or(failed).or_else(|| self.compile_failure.clone())
+        reported.or_else(|| self.nothing_enforced.clone()).or_else(|| self.compile_failure.clone())
     }
 }
 

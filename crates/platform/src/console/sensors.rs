@@ -95,6 +95,8 @@ struct Row {
     name: String,
     activity: State,
     since: Option<When>,
+    /// Whether it is the program that runs since then, or the state that lasts.
+    runs: bool,
     route: routes::Now,
     enforcement: State,
     /// Why nothing is enforced, or what went wrong.
@@ -213,6 +215,7 @@ fn row(app: &App, asset: &StoredAsset, threat: &StoredThreat, now: Timestamp) ->
         name: asset.name.to_string(),
         activity: State::activity(&spark),
         since: since.map(|since| When::of(since, now)),
+        runs: spark.inactive_since.is_none(),
         route: routes::Now::of(&spark),
         enforcement,
         reason: spark.trouble(),

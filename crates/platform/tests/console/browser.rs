@@ -60,9 +60,17 @@ fn an_operator_sees_a_failed_proxy_and_collects_diagnostics() {
     browser.sees("1 10.10.6.4:3128 failed 2 h ago dead: connection refused");
     browser.sees("2 10.10.4.5:4128 current");
     browser.pictures("asset");
+    browser.run("window.stays = true");
+    message.routes[1].in_use = false;
+    message.routes[2].in_use = true;
+    message.sequence += 1;
+    host.sequence += 1;
+    host.check_in_with(&platform, &message);
+    browser.sees("3 direct current");
+    assert_eq!(browser.run("return window.stays"), true, "another route shows by itself");
 
     browser.click("nav a[href='/sensors/agents']");
-    browser.sees("web-2 online since 2 h ago direct blocked firewalld");
+    browser.sees("web-2 online running since 2 h ago direct blocked firewalld");
     browser.pictures("agents");
     assert_eq!(browser.run("return document.querySelector('[data-selected]').disabled"), true);
     browser.run("window.stays = true");

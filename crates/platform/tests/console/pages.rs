@@ -89,8 +89,13 @@ fn the_route_of_each_host_and_the_failures_of_the_others_are_shown() {
     let mut host = agent(&platform, "web-1");
     let viewer = Person::with_role(&platform, "viewer");
     let listed = words(&viewer.page("/sensors/agents"));
-    assert!(listed.contains("web-1 online since 2 h ago 10.10.4.5:4128 1 failed"), "{listed}");
-    let shown = words(&viewer.page("/assets/web-1"));
+    assert!(
+        listed.contains("web-1 online running since 2 h ago 10.10.4.5:4128 1 failed"),
+        "{listed}"
+    );
+    let page = viewer.page("/assets/web-1");
+    assert!(page.contains("<time datetime=\"20"), "times are times: {page}");
+    let shown = words(&page);
     for expected in [
         "Last check-in now by 10.10.4.5:4128",
         "1 10.10.6.4:3128 failed 2 h ago dead: connection refused 10.10.6.4:3128 refused the \

@@ -78,7 +78,7 @@ fn nflog() {
     let (before, mut total) = (own_time(), Heard::default());
     let start = Instant::now();
     while start.elapsed() < SPAN + Duration::from_millis(500) {
-        let read = listener.read(&mut aggregate, Duration::from_millis(100), 1).unwrap();
+        let read = listener.read(&mut aggregate, Duration::from_millis(100), || 1).unwrap();
         total.packets += read.packets;
         total.lost += read.lost;
         total.overruns += read.overruns;

@@ -1,7 +1,7 @@
 //! What agents tell as it happens: denials and matches, long before the next heartbeat, and each packet
 //! shown or counted as lost. The recorder's counts stay the ones that count.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
@@ -256,6 +256,11 @@ fn a_match_is_alerted_at_once_and_once() -> Result<()> {
         let seen = scene.live()?;
         ensure!(seen.iter().any(|event| event["remote"] == V4.to_string()), "{seen:?}");
 
+        // What is counted was seen before it is read, also where it is the first that is ever read.
+        let told = SystemTime::now();
+        wait::until("the clock goes on", SOON, || {
+            Ok((told.elapsed()? > Duration::from_secs(1)).then_some(()))
+        })?;
         for _ in 0..2 {
             scene.recorded()?;
             let counted = threats()?;

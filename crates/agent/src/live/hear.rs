@@ -109,8 +109,8 @@ impl Ear<'_> {
         loop {
             let busy = !aggregate.is_empty() || !self.account.is_settled();
             let wait = if busy { due.saturating_duration_since(Instant::now()) } else { QUIET };
-            let now = self.agent.surroundings.now();
-            let read = listener.read(&mut aggregate, wait, now).map_err(|error| chain(&error))?;
+            let clock = || self.agent.surroundings.now();
+            let read = listener.read(&mut aggregate, wait, clock).map_err(|error| chain(&error))?;
             if !busy && read.packets > 0 {
                 due = due.max(Instant::now() + FIRST);
                 continue;
@@ -132,10 +132,10 @@ impl Ear<'_> {
         listener: &mut Listener,
         aggregate: &mut Aggregate,
     ) -> Result<usize, String> {
-        let now = self.agent.surroundings.now();
+        let clock = || self.agent.surroundings.now();
         let mut emptied = false;
         for _ in 0..MOST_READINGS {
-            let read = listener.read(aggregate, Duration::ZERO, now);
+            let read = listener.read(aggregate, Duration::ZERO, clock);
             let read = read.map_err(|error| chain(&error))?;
             if read.packets == 0 && read.overruns == 0 {
                 emptied = true;

@@ -22,8 +22,13 @@ impl Run<'_> {
     /// Reads what the recorder counted since the last run, under the list and policy that were in
     /// force.
     pub(crate) fn read_matches(&mut self) -> Option<Matches> {
-        let revision = self.threat.lists.current.as_ref()?.name.revision;
         let now = self.cycle.surroundings.now();
+        let Some(current) = &self.threat.lists.current else {
+            // What a first list finds, it finds from now on.
+            self.progress.threat.last_collected = Some(now);
+            return None;
+        };
+        let revision = current.name.revision;
         let since = self.progress.threat.last_collected.unwrap_or(now);
         let mut flows = Vec::new();
         let read = |table: &mut ThreatTable| Ok((table.matches()?, table.losses()?));

@@ -25,7 +25,7 @@ fn log_to(group: u16) {
 fn read(listener: &mut Listener, aggregate: &mut Aggregate, packets: u64) -> Read {
     let mut total = Read::default();
     until("all packets", || {
-        let read = listener.read(aggregate, SHORT, 1_000).unwrap();
+        let read = listener.read(aggregate, SHORT, || 1_000).unwrap();
         total.packets += read.packets;
         total.lost += read.lost;
         total.overruns += read.overruns;
@@ -104,7 +104,7 @@ fn a_flood_that_nobody_reads_is_lost_to_the_last_packet_and_no_further() {
             socket.send_to(b"", "127.0.0.2:7").unwrap();
         }
         let mut read_some = |total: &mut Read| {
-            let read = listener.read(&mut aggregate, SHORT, 1).unwrap();
+            let read = listener.read(&mut aggregate, SHORT, || 1).unwrap();
             total.packets += read.packets;
             total.lost += read.lost;
             total.overruns += read.overruns;

@@ -130,8 +130,8 @@ impl Listener {
         Ok(Self { link, buffer: vec![0; RECEIVE_BYTES], numbers: Numbers::default() })
     }
 
-    /// Waits at most `timeout` for packets and adds those that are there to `aggregate`, as seen at
-    /// `now`. Returns early with a part of them in a flood.
+    /// Waits at most `timeout` for packets and adds those that are there to `aggregate`, as seen when
+    /// `clock` was asked, after the wait. Returns early with a part of them in a flood.
     ///
     /// # Errors
     /// When the socket breaks.
@@ -139,14 +139,14 @@ impl Listener {
         &mut self,
         aggregate: &mut Aggregate,
         timeout: Duration,
-        now: UnixSeconds,
+        clock: impl Fn() -> UnixSeconds,
     ) -> Result<Read, NflogError> {
         let mut total = Read::default();
         let mut timeout = timeout;
         for _ in 0..MOST_PORTIONS {
             match self.link.receive(&mut self.buffer, timeout).map_err(NflogError::Read)? {
                 Arrival::Datagram(size) => {
-                    let read = self.numbers.fold(&self.buffer[..size], aggregate, now);
+                    let read = self.numbers.fold(&self.buffer[..size], aggregate, clock());
                     total.packets += read.packets;
                     total.lost += read.lost;
                 }

@@ -76,6 +76,13 @@ impl Platform {
         }
     }
 
+    /// The same as `ctagent register --domain` takes it.
+    #[must_use]
+    pub fn public_domain(&self) -> String {
+        let url = self.public_url();
+        url.strip_prefix("https://").unwrap_or(&url).to_owned()
+    }
+
     /// Whom hosts trust.
     ///
     /// # Errors

@@ -23,6 +23,17 @@ function refresh() {
   }
 }
 
+// Passwords for configurations: encoded here, sent nowhere.
+const encoder = document.querySelector("[data-base64]");
+if (encoder) {
+  encoder.hidden = false;
+  const [password, encoded] = [encoder.querySelector("input"), encoder.querySelector("output")];
+  encoder.addEventListener("submit", (event) => event.preventDefault());
+  password.addEventListener("input", () => {
+    encoded.value = btoa(String.fromCharCode(...new TextEncoder().encode(password.value)));
+  });
+}
+
 document.addEventListener("change", (event) => {
   if (event.target.matches("input[data-all]")) {
     for (const row of rows()) row.checked = event.target.checked;

@@ -16,6 +16,7 @@ mod command;
 mod commands;
 mod files;
 mod form;
+mod installation;
 mod look;
 mod page;
 mod routes;
@@ -32,6 +33,7 @@ pub(super) fn router() -> Router<App> {
         .merge(asset::router())
         .merge(commands::router())
         .merge(command::router())
+        .merge(installation::router())
         .merge(files::router())
 }
 

@@ -42,6 +42,8 @@ pub(super) enum Section {
     Spark,
     /// Commands to hosts.
     Commands,
+    /// How hosts come here.
+    Installation,
     /// Somewhere else.
     Elsewhere,
 }

@@ -104,6 +104,10 @@ fn an_operator_sees_a_failed_proxy_and_collects_diagnostics() {
     browser.click("nav a[href='/commands']");
     browser.sees("Collect diagnostics done 1 1 0 admin");
     browser.pictures("commands");
+    browser.click("nav a[href='/installation']");
+    browser.fill("#proxy-password", "pässwörd:1");
+    browser.sees("In base64: cMOkc3N3w7ZyZDox");
+    browser.pictures("installation");
 
     assert_eq!(browser.log(), Vec::<String>::new(), "the browser has nothing to complain of");
     // That it would have complained, and that nothing injected runs:

@@ -222,8 +222,7 @@ fn shown(app: &App, stored: StoredKey, key: EnforcementKey) -> Answer<CreatedKey
     let trust = app.trust().map_err(|error| Problem::internal(&error))?.digest();
     let text = key.to_text().to_string();
     let deployment_key = DeploymentKey::new(key, trust).to_text().to_string();
-    let url = app.public_url();
-    let domain = url.strip_prefix("https://").unwrap_or(&url);
+    let domain = app.public_domain();
     let register = format!("ctagent register --domain {domain} --deploymentKey {deployment_key}");
     let config = host_config(app, &text);
     Ok(CreatedKey { about: stored.into(), key: text, deployment_key, register, config })

@@ -1,0 +1,36 @@
+//! How a host comes to this platform, and the texts that its configuration takes.
+
+use askama::Template;
+use axum::Router;
+use axum::extract::State as Shared;
+use axum::http::StatusCode;
+use axum::response::Response;
+use axum::routing::get;
+
+use super::page::{Frame, Section, answer};
+use super::session::Visitor;
+use crate::auth::Viewer;
+use crate::state::App;
+
+pub(super) fn router() -> Router<App> {
+    Router::new().route("/installation", get(show))
+}
+
+#[derive(Template)]
+#[template(path = "installation.html")]
+struct InstallationPage {
+    frame: Frame,
+    /// How hosts reach this platform, as `ctagent register --domain` takes it.
+    domain: String,
+    /// Nobody has said how hosts reach it: `domain` is a guess.
+    is_guess: bool,
+}
+
+async fn show(Shared(app): Shared<App>, Visitor(person): Visitor<Viewer>) -> Response {
+    let page = InstallationPage {
+        frame: Frame::new("Installation", Section::Installation, &person.caller),
+        domain: app.public_domain(),
+        is_guess: app.settings.public_urls.is_empty(),
+    };
+    answer(StatusCode::OK, &page)
+}

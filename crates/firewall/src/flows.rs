@@ -175,6 +175,19 @@ mod tests {
 
     const TIMEOUT: u64 = 1000;
 
+    #[test]
+    fn losses_count_once_and_a_new_table_begins_at_nothing() {
+        let mut last = Losses::default();
+        let mut since = |epoch, packets| Losses { epoch, packets }.since(&mut last);
+        assert_eq!(
+            [since(7, 5), since(7, 5), since(7, 8), since(9, 2), since(9, 2)],
+            [5, 0, 3, 2, 0]
+        );
+        // As host programs have written it to disk from the beginning.
+        assert_eq!(serde_json::to_string(&last).unwrap(), "[9,2]");
+        assert_eq!(serde_json::from_str::<Losses>("[9,2]").unwrap(), last);
+    }
+
     fn count(port: u16, packets: u64, expires_in_ms: u64) -> FlowCount {
         FlowCount {
             kind: FlowKind::Denied,

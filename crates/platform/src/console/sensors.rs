@@ -108,35 +108,31 @@ struct Row {
     problems: usize,
 }
 
+/// How a resident agent may be.
+const OF_AGENTS: [(Standing, &str); 3] =
+    [(Standing::Online, "online"), (Standing::Late, "late"), (Standing::Offline, "offline")];
+/// How what something else starts may be.
+const OF_SPARK: [(Standing, &str); 2] =
+    [(Standing::Active, "active"), (Standing::Inactive, "inactive")];
+/// How any host may be.
+const OF_ALL: [(Standing, &str); 8] = [
+    (Standing::Never, "never checked in"),
+    (Standing::Enforcing, "enforcing"),
+    (Standing::Blocked, "blocked"),
+    (Standing::Failed, "failed"),
+    (Standing::NoPolicy, "no policy"),
+    (Standing::Outdated, "older revision"),
+    (Standing::IdentityChanged, "identity changed"),
+    (Standing::Decommissioned, "decommissioned"),
+];
+
 /// Every standing that may be chosen for these hosts.
-const fn standings(source: Source) -> &'static [(Standing, &'static str)] {
-    match source {
-        Source::Agent => &[
-            (Standing::Online, "online"),
-            (Standing::Late, "late"),
-            (Standing::Offline, "offline"),
-            (Standing::Never, "never checked in"),
-            (Standing::Enforcing, "enforcing"),
-            (Standing::Blocked, "blocked"),
-            (Standing::Failed, "failed"),
-            (Standing::NoPolicy, "no policy"),
-            (Standing::Outdated, "older revision"),
-            (Standing::IdentityChanged, "identity changed"),
-            (Standing::Decommissioned, "decommissioned"),
-        ],
-        Source::Spark | Source::Edr => &[
-            (Standing::Active, "active"),
-            (Standing::Inactive, "inactive"),
-            (Standing::Never, "never checked in"),
-            (Standing::Enforcing, "enforcing"),
-            (Standing::Blocked, "blocked"),
-            (Standing::Failed, "failed"),
-            (Standing::NoPolicy, "no policy"),
-            (Standing::Outdated, "older revision"),
-            (Standing::IdentityChanged, "identity changed"),
-            (Standing::Decommissioned, "decommissioned"),
-        ],
-    }
+fn standings(source: Source) -> impl Iterator<Item = (Standing, &'static str)> {
+    let own = match source {
+        Source::Agent => &OF_AGENTS[..],
+        Source::Spark | Source::Edr => &OF_SPARK[..],
+    };
+    own.iter().chain(&OF_ALL).copied()
 }
 
 async fn shown(
@@ -181,9 +177,9 @@ async fn shown(
         let threat = threats.remove(asset.id.as_str()).unwrap_or_default();
         row(app, &asset, &threat, now)
     });
-    let statuses = standings(source).iter().map(|(standing, label)| {
-        let value = word(standing)?;
-        Ok(Choice { value, label, chosen: wanted.status == Some(*standing) })
+    let statuses = standings(source).map(|(standing, label)| {
+        let value = word(&standing)?;
+        Ok(Choice { value, label, chosen: wanted.status == Some(standing) })
     });
     let next = next.map(|cursor| following(path, &wanted, &cursor)).transpose()?;
     let page = SensorsPage {

@@ -105,8 +105,13 @@ fn an_operator_sees_a_failed_proxy_and_collects_diagnostics() {
     browser.sees("Collect diagnostics done 1 1 0 admin");
     browser.pictures("commands");
     browser.click("nav a[href='/installation']");
+    let requests = "return performance.getEntriesByType('resource').length";
+    let before = browser.run(requests);
     browser.fill("#proxy-password", "pässwörd:1");
     browser.sees("In base64: cMOkc3N3w7ZyZDox");
+    browser.run("document.querySelector('[data-base64]').requestSubmit()");
+    assert_eq!(browser.run(requests), before, "a password is sent nowhere");
+    assert!(browser.address().ends_with("/installation"), "{}", browser.address());
     browser.pictures("installation");
 
     assert_eq!(browser.log(), Vec::<String>::new(), "the browser has nothing to complain of");

@@ -89,7 +89,7 @@ fn build(linking: Linking) -> Result<()> {
 /// Position-independent executables that need nothing of the host but its kernel.
 ///
 /// Relative relocations are packed (`DT_RELR`), which saves 170 KB, and tables for unwinding are left
-/// out, which saves 600 KB; GNU ld does that where lld keeps them. A panic still says where it was, then
+/// out, which saves 600 KB: GNU ld does that (2.38 or newer, for `DT_RELR`), where lld keeps them. A panic still says where it was, then
 /// ends the program; a backtrace would have no names in a stripped program anyway.
 ///
 /// The target is always named beside these flags: that keeps them away from build scripts and procedural

@@ -5,24 +5,35 @@ use ipnet::IpNet;
 
 use super::CompileError;
 use crate::range::{AddressRange, RangeSet};
-use crate::ruleset::{Peer, Peers, Rule, Ruleset};
+use crate::ruleset::{Failsafe, Peer, Peers, Rule};
 use crate::service::{IcmpType, PortRange, Ports, Service};
 
-pub(super) fn check(ruleset: &Ruleset) -> Result<(), CompileError> {
-    let intranet: RangeSet = ruleset.intranet.iter().copied().collect();
-    for rule in &ruleset.outbound.blocks {
-        for endpoint in &ruleset.failsafe.platform {
-            let port = Service::Tcp(Ports::Range(PortRange::single(endpoint.port())));
-            if reaches(rule, &intranet, IpNet::from(endpoint.ip())) && serves(rule, &[port]) {
-                return Err(cuts(rule, format!("the platform at {endpoint}")));
-            }
+/// Whether an inbound block rule leaves management open.
+pub(super) fn check_inbound(
+    rule: &Rule,
+    failsafe: &Failsafe,
+    intranet: &[IpNet],
+) -> Result<(), CompileError> {
+    let intranet: RangeSet = intranet.iter().copied().collect();
+    for management in &failsafe.management {
+        if reaches(rule, &intranet, management.from) && serves(rule, &management.services) {
+            return Err(cuts(rule, format!("management from {}", management.from)));
         }
     }
-    for rule in &ruleset.inbound.blocks {
-        for management in &ruleset.failsafe.management {
-            if reaches(rule, &intranet, management.from) && serves(rule, &management.services) {
-                return Err(cuts(rule, format!("management from {}", management.from)));
-            }
+    Ok(())
+}
+
+/// Whether an outbound block rule leaves the platform open.
+pub(super) fn check_outbound(
+    rule: &Rule,
+    failsafe: &Failsafe,
+    intranet: &[IpNet],
+) -> Result<(), CompileError> {
+    let intranet: RangeSet = intranet.iter().copied().collect();
+    for endpoint in &failsafe.platform {
+        let port = Service::Tcp(Ports::Range(PortRange::single(endpoint.port())));
+        if reaches(rule, &intranet, IpNet::from(endpoint.ip())) && serves(rule, &[port]) {
+            return Err(cuts(rule, format!("the platform at {endpoint}")));
         }
     }
     Ok(())

@@ -1,9 +1,10 @@
 //! Policy and inventory become one ruleset per asset.
 
+mod blocks;
 mod failsafe;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
@@ -13,6 +14,8 @@ use crate::level::{InboundLevel, OutboundLevel};
 use crate::names::{AssetId, DomainName, Name, Revision, RuleId};
 use crate::peer::PeerRef;
 use crate::ruleset::{DirectionRules, Failsafe, Management, Peer, Peers, Rule, Ruleset};
+
+pub use blocks::Whose;
 
 /// Ranges that count as intranet without being named: private (RFC 1918, RFC 4193), link-local
 /// (RFC 3927, RFC 4291), loopback, multicast (RFC 5771, RFC 4291) and limited broadcast.
@@ -61,6 +64,21 @@ pub enum CompileWarning {
     /// A rule or an override names an asset that does not exist; it matches nothing.
     #[error("asset {0} does not exist")]
     NoSuchAsset(Name),
+    /// A block rule would reach the failsafe through an asset's address; the address was left out.
+    #[error(
+        "rule {rule} does not block asset {asset} at {address}: that is the address of {whose}; \
+         if the asset should not have it: xshield asset refuse {asset} {address}"
+    )]
+    NotBlocked {
+        /// The rule.
+        rule: RuleId,
+        /// The asset whose address it is.
+        asset: Name,
+        /// The address.
+        address: IpAddr,
+        /// What the failsafe keeps open there.
+        whose: Whose,
+    },
 }
 
 /// Compiles the ruleset of one asset. For many assets, make one [`Compiler`].
@@ -129,29 +147,27 @@ impl<'a> Compiler<'a> {
         self.members.get(segment).map_or(&[], Vec::as_slice)
     }
 
+    /// The asset of this name, if there is one.
+    fn named(&self, name: &Name) -> Option<&'a Asset> {
+        self.names.get(name).copied()
+    }
+
     /// What compiles and probably isn't meant.
     #[must_use]
     pub fn warnings(&self) -> Vec<CompileWarning> {
         let empty = self.members.iter().filter(|(_, assets)| assets.is_empty());
         let mut warnings: Vec<_> =
             empty.map(|(&name, _)| CompileWarning::EmptySegment(name.clone())).collect();
-        let templates = self.policy.templates.values();
-        let peers = templates.flat_map(|template| {
-            let inbound =
-                template.ports.iter().chain(&template.inbound).flat_map(|rule| &rule.from);
-            inbound.chain(template.outbound.iter().flat_map(|rule| &rule.to))
-        });
-        let referred = peers.filter_map(|peer| match &peer.value {
-            PeerRef::Asset(name) => Some(name),
-            _ => None,
-        });
-        let mut missing: Vec<&Name> = referred
+        let mut missing: Vec<&Name> = self
+            .policy
+            .asset_peers()
             .chain(self.policy.assets.keys())
             .filter(|name| !self.names.contains_key(name))
             .collect();
         missing.sort_unstable();
         missing.dedup();
         warnings.extend(missing.into_iter().cloned().map(CompileWarning::NoSuchAsset));
+        warnings.extend(self.spared());
         warnings
     }
 
@@ -186,7 +202,7 @@ impl<'a> Compiler<'a> {
             inbound,
             outbound,
         };
-        failsafe::check(&ruleset)?;
+        self.check_blocks(stance.templates.values().copied())?;
         Ok(ruleset)
     }
 
@@ -249,7 +265,7 @@ impl<'a> Compiler<'a> {
             };
             target.push(Rule {
                 id: crate::document::rule_id(&template.name, name.as_ref(), list, at)?,
-                peers: self.peers(from),
+                peers: self.peers_for(template.action, from),
                 services: services.clone(),
                 process: process.clone(),
             });
@@ -272,7 +288,7 @@ impl<'a> Compiler<'a> {
             };
             target.push(Rule {
                 id: crate::document::rule_id(&template.name, name.as_ref(), "outbound", at)?,
-                peers: self.peers(to),
+                peers: self.peers_for(template.action, to),
                 services: services.clone(),
                 process: process.clone(),
             });
@@ -280,12 +296,22 @@ impl<'a> Compiler<'a> {
         Ok(())
     }
 
-    /// Replaces segments, assets and named networks by what they stand for today.
-    fn peers(&self, peers: &[Located<PeerRef>]) -> Peers {
+    /// What a rule's peers are, by what the rule does to them.
+    fn peers_for(&self, action: Action, peers: &[Located<PeerRef>]) -> Peers {
+        match action {
+            Action::Allow => self.peers(peers, |_| true),
+            Action::Block => self.peers(peers, |address| self.failsafe_at(address).is_none()),
+        }
+    }
+
+    /// Replaces segments, assets and named networks by what they stand for today; of the addresses
+    /// of assets those that `count`.
+    fn peers(&self, peers: &[Located<PeerRef>], count: impl Fn(IpAddr) -> bool) -> Peers {
         let mut listed = Vec::new();
         let hosts = |assets: &[&Asset]| -> Vec<Peer> {
-            let addresses = assets.iter().flat_map(|asset| &asset.addresses);
-            addresses.map(|&address| Peer::Net(IpNet::from(address))).collect()
+            let addresses = assets.iter().flat_map(|asset| asset.addresses.iter().copied());
+            let counted = addresses.filter(|address| count(*address));
+            counted.map(|address| Peer::Net(IpNet::from(address))).collect()
         };
         for peer in peers {
             match &peer.value {
@@ -293,10 +319,7 @@ impl<'a> Compiler<'a> {
                 PeerRef::Intranet => listed.push(Peer::Intranet),
                 PeerRef::Internet => listed.push(Peer::Internet),
                 PeerRef::Segment(name) => listed.extend(hosts(self.members(name))),
-                PeerRef::Asset(name) => {
-                    let asset: Vec<&Asset> = self.names.get(name).copied().into_iter().collect();
-                    listed.extend(hosts(&asset));
-                }
+                PeerRef::Asset(name) => listed.extend(hosts(self.named(name).as_slice())),
                 PeerRef::Network(name) => {
                     if let Some(network) = self.policy.networks.get(name) {
                         listed.extend(network.cidrs.iter().map(|net| Peer::Net(net.0)));

@@ -60,6 +60,12 @@ impl Criteria {
     pub fn matches(&self, asset: &Asset) -> bool {
         self.expression.matches(asset)
     }
+
+    /// Whether the expression speaks of an asset by this name, whatever it says of it.
+    #[must_use]
+    pub fn names_asset(&self, name: &str) -> bool {
+        self.expression.names_asset(name)
+    }
 }
 
 impl Expression {
@@ -69,6 +75,15 @@ impl Expression {
             Self::And(all) => all.iter().all(|expression| expression.matches(asset)),
             Self::Not(expression) => !expression.matches(asset),
             Self::OneOf(test) => test.holds(asset),
+        }
+    }
+
+    fn names_asset(&self, name: &str) -> bool {
+        match self {
+            Self::Or(parts) | Self::And(parts) => parts.iter().any(|part| part.names_asset(name)),
+            Self::Not(expression) => expression.names_asset(name),
+            Self::OneOf(Test::Name(values)) => values.iter().any(|value| value == name),
+            Self::OneOf(_) => false,
         }
     }
 }

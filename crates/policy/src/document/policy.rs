@@ -69,6 +69,28 @@ impl Policy {
         self.templates.values()
     }
 
+    /// Whether the policy gives something to an asset of this name, or takes something from it: an
+    /// `asset` document, a peer `asset:NAME`, or criteria over `asset.name`.
+    #[must_use]
+    pub fn names_asset(&self, name: &Name) -> bool {
+        self.assets.contains_key(name)
+            || self.segments().any(|segment| segment.criteria.names_asset(name.as_str()))
+            || self.asset_peers().any(|peer| peer == name)
+    }
+
+    /// The assets that rules name as peers.
+    pub(crate) fn asset_peers(&self) -> impl Iterator<Item = &Name> {
+        let peers = self.templates().flat_map(|template| {
+            let inbound =
+                template.ports.iter().chain(&template.inbound).flat_map(|rule| &rule.from);
+            inbound.chain(template.outbound.iter().flat_map(|rule| &rule.to))
+        });
+        peers.filter_map(|peer| match &peer.value {
+            PeerRef::Asset(name) => Some(name),
+            _ => None,
+        })
+    }
+
     /// The settings; the default ones when no document gives any.
     #[must_use]
     pub fn settings(&self) -> &Settings {

@@ -144,11 +144,8 @@ impl Run<'_> {
     pub(crate) fn report_programmed(&mut self, programmed: &Programmed) {
         let Some(in_force) = self.outcome.in_force else { return };
         let Some(known) = &self.known_good else { return };
-        let state = |rules: &xshield_policy::DirectionRules| DirectionState {
-            subject: rules.subject,
-            mode: rules.mode,
-        };
-        let (inbound, outbound) = (state(&known.ruleset.inbound), state(&known.ruleset.outbound));
+        let inbound = DirectionState::of(&known.ruleset.inbound);
+        let outbound = DirectionState::of(&known.ruleset.outbound);
         let plan = programmed.digest.to_string();
         if self.progress.hits_of.as_ref() != Some(&plan) {
             self.progress.hits.clear();

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use xshield_host::linux::owners::{self, CgroupMatching};
 use xshield_host::linux::resolver::{Cache, Resolution, Resolver};
 use xshield_host::linux::sockets;
-use xshield_policy::{DomainName, Facts, Peer, Peers, ProcessMatch, Rule, Ruleset};
+use xshield_policy::{DirectionRules, DomainName, Facts, Peer, Peers, ProcessMatch, Rule, Ruleset};
 use xshield_wire::message::{ListeningPort, Problem, UnixSeconds};
 
 use crate::state::problem;
@@ -39,8 +39,8 @@ pub(crate) fn facts(ruleset: &Ruleset, sources: Sources<'_>) -> (Facts, Vec<Prob
         problems: vec![problem("dns-failed", &error)],
         ..Resolution::default()
     });
-    let inbound = processes(ruleset.inbound.blocks.iter().chain(&ruleset.inbound.allows));
-    let outbound = processes(ruleset.outbound.blocks.iter().chain(&ruleset.outbound.allows));
+    let inbound = processes(ruleset.inbound.rules());
+    let outbound = processes(ruleset.outbound.rules());
     let facts = Facts {
         endpoints: sources.endpoints,
         resolvers: sources.resolvers,
@@ -54,7 +54,7 @@ pub(crate) fn facts(ruleset: &Ruleset, sources: Sources<'_>) -> (Facts, Vec<Prob
 /// Every domain that a ruleset names.
 fn domains(ruleset: &Ruleset) -> BTreeSet<&DomainName> {
     let directions = [&ruleset.inbound, &ruleset.outbound];
-    let rules = directions.into_iter().flat_map(|rules| rules.blocks.iter().chain(&rules.allows));
+    let rules = directions.into_iter().flat_map(DirectionRules::rules);
     let named = rules.flat_map(|rule| match &rule.peers {
         Peers::Any => &[][..],
         Peers::Listed(peers) => peers,

@@ -4,20 +4,20 @@
 #[path = "common/mod.rs"]
 mod common;
 
-use common::{bound, crowd, packet};
+use common::{bound, crowd, packet, retain};
 use proptest::prelude::*;
 use xshield_firewall::plan::eval::eval;
 use xshield_firewall::{Capabilities, LiveGroup, plan, plan_with};
-use xshield_policy::{Bound, Owner, Packet, Reason, RuleId, decide};
+use xshield_policy::{
+    Bound, BoundDirection, BoundRule, BoundStance, Owner, Packet, Reason, RuleId, decide,
+};
 
 const NO_CGROUPS: Capabilities = Capabilities { cgroups: false, ..Capabilities::FULL };
 
 /// What the plan leaves out because the kernel can't express it, left out of the specification, too.
 fn expressible(mut bound: Bound, capabilities: &Capabilities) -> Bound {
     if !capabilities.cgroups {
-        for rules in [&mut bound.outbound.blocks, &mut bound.outbound.allows] {
-            rules.retain(|rule| !matches!(rule.owner, Some(Owner::Cgroup(_))));
-        }
+        retain(&mut bound.outbound, |rule| !matches!(rule.owner, Some(Owner::Cgroup(_))));
     }
     bound
 }
@@ -71,20 +71,23 @@ fn same_rule(
         Reason::NotSubject => matches!(label, "default/open" | "default/intranet"),
         Reason::NoRule => label == "default/closed",
         Reason::Block(_) | Reason::Allow(_) => {
-            let mut alone = bound.clone();
             let id: RuleId =
                 label.parse().map_err(|e| TestCaseError::fail(format!("{label}: {e}")))?;
-            for direction in [&mut alone.inbound, &mut alone.outbound] {
-                direction.blocks.retain(|rule| rule.id == id);
-                direction.allows.retain(|rule| rule.id == id);
-                if matches!(reason, Reason::Allow(_)) {
-                    direction.blocks.clear();
-                }
-            }
-            matches!(
-                (decide(&alone, packet).reason, reason),
-                (Reason::Block(_), Reason::Block(_)) | (Reason::Allow(_), Reason::Allow(_))
-            )
+            let named = |rules: &[BoundRule]| -> Vec<BoundRule> {
+                rules.iter().filter(|rule| rule.id == id).cloned().collect()
+            };
+            // The rule matches in one of the stances, by itself.
+            bound.direction(packet.direction).stances().any(|stance| {
+                let alone = match reason {
+                    Reason::Block(_) => {
+                        BoundStance { blocks: named(&stance.blocks), ..BoundStance::open() }
+                    }
+                    _ => BoundStance { allows: named(&stance.allows), ..BoundStance::closed() },
+                };
+                let alone = BoundDirection::enforcing(alone);
+                let bound = Bound { inbound: alone.clone(), outbound: alone, ..bound.clone() };
+                matches!(decide(&bound, packet).reason, Reason::Block(_) | Reason::Allow(_))
+            })
         }
     };
     prop_assert!(fits, "{packet}: decide says {reason:?}, the plan names {label}");
@@ -113,16 +116,16 @@ fn a_small_policy_in_both_renderings() {
         "revision": 3,
         "failsafe": {"endpoints": ["192.0.2.1:443"], "resolvers": "any", "management": []},
         "intranet": {"v4": [[167772160, 184549375]], "v6": []},
-        "inbound": {
-            "subject": "everything", "mode": "enforce",
+        "inbound": {"tested": null, "enforced": {
+            "subject": "everything",
             "blocks": [{"id": "guests/none", "owner": null, "services": ["any"],
                         "peers": {"only": {"v4": [[167837696, 167837951]], "v6": []}}}],
             "allows": [{"id": "web/https", "owner": null, "services": ["tcp/443", "icmp/echo-request"], "peers": "any"},
                        {"id": "web/db", "owner": null, "services": ["tcp/5432", "udp/500-600"],
-                        "peers": {"only": {"v4": [[167772165, 167772165], [167772170, 167772180]], "v6": []}}}]},
-        "outbound": {
-            "subject": "internet", "mode": "test", "blocks": [],
-            "allows": [{"id": "out/mirror", "owner": {"uid": 42}, "services": ["tcp/80", "tcp/443"], "peers": "any"}]}
+                        "peers": {"only": {"v4": [[167772165, 167772165], [167772170, 167772180]], "v6": []}}}]}},
+        "outbound": {"enforced": {"subject": "nothing", "blocks": [], "allows": []}, "tested": {
+            "subject": "internet", "blocks": [],
+            "allows": [{"id": "out/mirror", "owner": {"uid": 42}, "services": ["tcp/80", "tcp/443"], "peers": "any"}]}}
     }"#;
     let bound: Bound = serde_json::from_str(text).unwrap();
     let full = plan(&bound, &Capabilities::FULL);
@@ -135,4 +138,33 @@ fn a_small_policy_in_both_renderings() {
     assert_eq!(full.digest(), plan(&bound, &Capabilities::FULL).digest());
     assert_ne!(full.digest(), plan(&bound, &Capabilities::PLAIN).digest());
     assert_eq!(full.digest().to_string().parse(), Ok(full.digest()));
+}
+
+/// What a test above an enforced stance adds, and that rules of both stances are looked up once.
+#[test]
+fn a_test_above_an_enforced_stance() {
+    let text = r#"{
+        "revision": 3,
+        "failsafe": {"endpoints": [], "resolvers": {"only": {"v4": [], "v6": []}}, "management": []},
+        "intranet": {"v4": [[167772160, 184549375]], "v6": []},
+        "inbound": {
+            "enforced": {"subject": "internet", "blocks": [], "allows": [
+                {"id": "web/https", "owner": null, "services": ["tcp/443"], "peers": "any"}]},
+            "tested": null},
+        "outbound": {"enforced": {"subject": "nothing", "blocks": [], "allows": []}, "tested": null}
+    }"#;
+    let mut bound: Bound = serde_json::from_str(text).unwrap();
+    let enforced = plan(&bound, &Capabilities::FULL).to_string();
+    let tested = r#"{"subject": "everything",
+        "blocks": [{"id": "old/tls", "owner": null, "services": ["tcp/443"],
+                    "peers": {"only": {"v4": [[167837696, 167837951]], "v6": []}}}],
+        "allows": [{"id": "web/https", "owner": null, "services": ["tcp/443"], "peers": "any"},
+                   {"id": "db/app", "owner": null, "services": ["tcp/5432"],
+                    "peers": {"only": {"v4": [[167772165, 167772165]], "v6": []}}}]}"#;
+    bound.inbound.tested = Some(serde_json::from_str(tested).unwrap());
+    let both = plan(&bound, &Capabilities::FULL).to_string();
+    let https = |plan: &str| plan.matches("comment \"web/https\"").count();
+    assert!(https(&both) > 0 && https(&both) == https(&enforced), "{both}");
+    let added: Vec<&str> = both.lines().filter(|line| !enforced.contains(line.trim())).collect();
+    insta::assert_snapshot!("tested", added.join("\n"));
 }

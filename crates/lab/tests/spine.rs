@@ -187,6 +187,56 @@ fn test_mode_drops_nothing() -> Result<()> {
     })
 }
 
+/// A stricter segment in mode `test` beside enforced ones, and an allow that is only tested.
+const TESTED: &str = "
+---
+segment:
+  name: stricter
+  criteria: application = 'shop'
+  templates: [wide]
+  inbound: { level: secure-inbound-paths, mode: test }
+  outbound: { level: secure-intranet-paths, mode: test }
+---
+template:
+  name: wide
+  action: allow
+  inbound: [ { name: all, from: [any], services: [any] } ]
+  outbound: [ { name: all, to: [any], services: [any] } ]
+---
+segment:
+  name: isolation-test
+  criteria: role = 'web'
+  templates: [isolation]
+  inbound: { level: secure-inbound-paths, mode: test }
+---
+template:
+  name: isolation
+  action: block
+  inbound: [ { name: https, from: [any], services: [tcp/443] } ]
+";
+
+#[test]
+fn a_segment_in_test_beside_an_enforced_one_changes_no_packet() -> Result<()> {
+    in_lab("a_segment_in_test_beside_an_enforced_one_changes_no_packet", || {
+        let shop = Shop::start_enforced()?;
+        shop.verify()?;
+        let add = |text: &str| match text.contains("name: laptops") {
+            true => format!("{text}{TESTED}"),
+            false => text.to_owned(),
+        };
+        shop.commit_edited(add)?;
+        shop.enforce()?;
+        shop.verify()?;
+        // What the test would drop was let through, and is on record with its rule.
+        wait::until("the would-be denials are reported", Duration::from_secs(30), || {
+            run_on(&shop, "web")?;
+            let list = ["events", "--asset", "web", "--kind", "would-deny", "--port", "443"];
+            let events = shop.platform.json(&shop.lab, &list)?.to_string();
+            Ok(events.contains("isolation/https").then_some(()))
+        })
+    })
+}
+
 #[test]
 fn firewalld_is_left_alone_and_nothing_is_enforced() -> Result<()> {
     in_lab("firewalld_is_left_alone_and_nothing_is_enforced", || {

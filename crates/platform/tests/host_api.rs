@@ -96,7 +96,7 @@ fn a_policy_reaches_the_host_and_its_reports_come_back() {
     let verified =
         envelope::open(&fetched.body, &[platform.policy_key()], &asset, Revision(0)).unwrap();
     assert_eq!(verified.in_force(), wanted);
-    assert_eq!(verified.inbound.allows.len(), 1);
+    assert_eq!(verified.inbound.enforced.allows.len(), 1);
 
     let mut headers = host.headers("GET", "/host/v1/ruleset", b"", now());
     headers.push(("if-none-match".to_owned(), format!("\"{}\"", wanted.digest.to_base64())));
@@ -132,10 +132,12 @@ fn a_policy_reaches_the_host_and_its_reports_come_back() {
         inbound: DirectionState {
             subject: xshield_policy::Subject::Everything,
             mode: xshield_policy::Mode::Enforce,
+            tested: None,
         },
         outbound: DirectionState {
             subject: xshield_policy::Subject::Nothing,
             mode: xshield_policy::Mode::Enforce,
+            tested: None,
         },
         hits: vec![RuleHits {
             rule: "db/postgres".parse().unwrap(),
@@ -449,10 +451,12 @@ fn a_command_is_heard_until_the_host_has_carried_it_out() {
         assert_eq!(commands.len(), 1);
         assert_eq!(commands[0].kind, CommandKind::Resend);
     }
+    let state =
+        DirectionState { subject: Default::default(), mode: Default::default(), tested: None };
     let programmed = ReportBody::Programmed(ProgrammedReport {
         in_force: InForce { revision: Revision(1), digest: Bytes([0; 32]) },
-        inbound: DirectionState { subject: Default::default(), mode: Default::default() },
-        outbound: DirectionState { subject: Default::default(), mode: Default::default() },
+        inbound: state,
+        outbound: state,
         hits: Vec::new(),
         text: None,
         unenforceable: Vec::new(),

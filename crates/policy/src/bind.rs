@@ -5,10 +5,10 @@ use std::net::{IpAddr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 use crate::facts::Facts;
-use crate::level::{Direction, Mode, Subject};
+use crate::level::{Direction, Subject};
 use crate::names::{Revision, RuleId};
 use crate::range::{AddressMatch, AddressRange, RangeSet};
-use crate::ruleset::{DirectionRules, Management, Peer, Peers, Rule, Ruleset};
+use crate::ruleset::{DirectionRules, Management, Peer, Peers, Rule, Ruleset, StanceRules};
 use crate::service::{PortRange, Ports, Protocol, Service, Services};
 
 /// A ruleset without open questions: addresses, ports, kernel-level owners. What `firewall` programs
@@ -65,17 +65,57 @@ impl BoundFailsafe {
     }
 }
 
-/// The bound rules of one direction.
+/// The bound rules of one direction; see [`DirectionRules`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BoundDirection {
+    /// What it denies is dropped.
+    pub enforced: BoundStance,
+    /// What it denies, and `enforced` does not, is recorded and let through.
+    pub tested: Option<BoundStance>,
+}
+
+impl BoundDirection {
+    /// Nothing is tested.
+    #[must_use]
+    pub fn enforcing(enforced: BoundStance) -> Self {
+        Self { enforced, tested: None }
+    }
+
+    /// Nothing is enforced.
+    #[must_use]
+    pub fn testing(tested: BoundStance) -> Self {
+        Self { enforced: BoundStance::open(), tested: Some(tested) }
+    }
+
+    /// The stances there are, the enforced one first.
+    pub fn stances(&self) -> impl Iterator<Item = &BoundStance> {
+        [&self.enforced].into_iter().chain(&self.tested)
+    }
+}
+
+/// The bound rules of one stance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BoundStance {
     /// What is denied unless allowed.
     pub subject: Subject,
-    /// Whether a denial drops or is only recorded.
-    pub mode: Mode,
     /// Denied even where an allow rule matches.
     pub blocks: Vec<BoundRule>,
     /// What is allowed.
     pub allows: Vec<BoundRule>,
+}
+
+impl BoundStance {
+    /// The stance that denies nothing.
+    #[must_use]
+    pub fn open() -> Self {
+        Self { subject: Subject::Nothing, blocks: Vec::new(), allows: Vec::new() }
+    }
+
+    /// The stance that denies everything.
+    #[must_use]
+    pub fn closed() -> Self {
+        Self { subject: Subject::Everything, ..Self::open() }
+    }
 }
 
 /// A rule in terms the kernel knows. Several bound rules may carry the same id.
@@ -157,12 +197,17 @@ impl Binder<'_> {
         rules: &DirectionRules,
         unenforceable: &mut Vec<Unenforceable>,
     ) -> BoundDirection {
+        let enforced = self.stance(&rules.enforced, unenforceable);
+        let tested = rules.tested.as_ref().map(|rules| self.stance(rules, unenforceable));
+        BoundDirection { enforced, tested }
+    }
+
+    fn stance(&self, rules: &StanceRules, unenforceable: &mut Vec<Unenforceable>) -> BoundStance {
         let mut bound = |rules: &[Rule]| {
             rules.iter().filter_map(|rule| self.rule(rule, unenforceable)).collect()
         };
-        BoundDirection {
+        BoundStance {
             subject: rules.subject,
-            mode: rules.mode,
             blocks: bound(&rules.blocks),
             allows: bound(&rules.allows),
         }
@@ -188,11 +233,15 @@ impl Binder<'_> {
                         Some(Err(reason)) => reason.clone(),
                         _ => "the host did not say how to recognise it".to_owned(),
                     };
-                    unenforceable.push(Unenforceable {
+                    let told = Unenforceable {
                         rule: rule.id.clone(),
                         direction: self.direction,
                         reason: format!("process {process}: {reason}"),
-                    });
+                    };
+                    // A rule that counts in both stances is told once.
+                    if !unenforceable.contains(&told) {
+                        unenforceable.push(told);
+                    }
                     return None;
                 }
             },

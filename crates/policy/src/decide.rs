@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::bind::{Bound, BoundDirection, BoundFailsafe, BoundRule};
-use crate::level::{Direction, Mode, Subject};
+use crate::bind::{Bound, BoundFailsafe, BoundRule, BoundStance};
+use crate::level::{Direction, Subject};
 use crate::names::RuleId;
 use crate::packet::{Packet, Transport};
 use crate::service::Service;
@@ -17,7 +17,7 @@ pub enum Verdict {
     /// Dropped and recorded.
     #[default]
     Deny,
-    /// Recorded and let through, because the mode is `test`.
+    /// Recorded and let through: only what is in mode `test` denies it.
     WouldDeny,
     /// Let through.
     Allow,
@@ -86,7 +86,9 @@ pub struct Decision {
 
 /// Judges the first packet of a flow; the flow's later packets, in both directions, share its fate.
 ///
-/// Order: failsafe, block rules, allow rules (the first that matches is named), then level and mode.
+/// Order: the failsafe, then the enforced stance, then the tested one. Within a stance: block rules,
+/// allow rules (the first that matches is named), then the level. What the enforced stance denies is
+/// denied, whatever is tested.
 /// The threat list, which comes between failsafe and block rules, is not part of a bound ruleset.
 #[must_use]
 pub fn decide(bound: &Bound, packet: &Packet) -> Decision {
@@ -94,31 +96,41 @@ pub fn decide(bound: &Bound, packet: &Packet) -> Decision {
         return Decision { verdict: Verdict::Allow, reason: Reason::Failsafe(kind) };
     }
     let rules = bound.direction(packet.direction);
-    if let Some(rule) = first_match(&rules.blocks, packet) {
-        return Decision { verdict: denial(rules.mode), reason: Reason::Block(rule.id.clone()) };
-    }
-    if let Some(rule) = first_match(&rules.allows, packet) {
-        return Decision { verdict: Verdict::Allow, reason: Reason::Allow(rule.id.clone()) };
-    }
-    if is_subject(bound, rules, packet.peer) {
-        Decision { verdict: denial(rules.mode), reason: Reason::NoRule }
-    } else {
-        Decision { verdict: Verdict::Allow, reason: Reason::NotSubject }
-    }
-}
-
-fn denial(mode: Mode) -> Verdict {
-    match mode {
-        Mode::Test => Verdict::WouldDeny,
-        Mode::Enforce => Verdict::Deny,
+    let passed = match judge(&rules.enforced, bound, packet) {
+        Judgement::Denied(reason) => return Decision { verdict: Verdict::Deny, reason },
+        Judgement::Passed(reason) => reason,
+    };
+    match rules.tested.as_ref().map(|tested| judge(tested, bound, packet)) {
+        Some(Judgement::Denied(reason)) => Decision { verdict: Verdict::WouldDeny, reason },
+        Some(Judgement::Passed(reason)) if passed == Reason::NotSubject => {
+            Decision { verdict: Verdict::Allow, reason }
+        }
+        _ => Decision { verdict: Verdict::Allow, reason: passed },
     }
 }
 
-fn is_subject(bound: &Bound, rules: &BoundDirection, peer: IpAddr) -> bool {
-    match rules.subject {
+/// What one stance says.
+enum Judgement {
+    Denied(Reason),
+    Passed(Reason),
+}
+
+fn judge(stance: &BoundStance, bound: &Bound, packet: &Packet) -> Judgement {
+    if let Some(rule) = first_match(&stance.blocks, packet) {
+        return Judgement::Denied(Reason::Block(rule.id.clone()));
+    }
+    if let Some(rule) = first_match(&stance.allows, packet) {
+        return Judgement::Passed(Reason::Allow(rule.id.clone()));
+    }
+    let is_subject = match stance.subject {
         Subject::Nothing => false,
-        Subject::Internet => !bound.intranet.contains(peer),
+        Subject::Internet => !bound.intranet.contains(packet.peer),
         Subject::Everything => true,
+    };
+    if is_subject {
+        Judgement::Denied(Reason::NoRule)
+    } else {
+        Judgement::Passed(Reason::NotSubject)
     }
 }
 

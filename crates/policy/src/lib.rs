@@ -25,7 +25,9 @@ pub mod range;
 pub mod ruleset;
 pub mod service;
 
-pub use bind::{Bound, BoundDirection, BoundFailsafe, BoundRule, Owner, Unenforceable};
+pub use bind::{
+    Bound, BoundDirection, BoundFailsafe, BoundRule, BoundStance, Owner, Unenforceable,
+};
 pub use compile::{CompileError, Compiler, compile};
 pub use decide::{Decision, Reason, Verdict, decide};
 pub use facts::Facts;
@@ -33,5 +35,7 @@ pub use level::{Direction, InboundLevel, Mode, OutboundLevel, Subject};
 pub use names::{AssetId, DomainName, Revision, RuleId};
 pub use packet::Packet;
 pub use range::{AddressMatch, AddressRange, RangeSet};
-pub use ruleset::{DirectionRules, Failsafe, Peer, Peers, ProcessMatch, Rule, Ruleset};
+pub use ruleset::{
+    DirectionRules, Failsafe, Peer, Peers, ProcessMatch, Rule, Ruleset, StanceRules,
+};
 pub use service::{IcmpType, PortRange, Ports, Protocol, Service, Services};

@@ -38,18 +38,98 @@ impl Ruleset {
     }
 }
 
-/// The rules of one direction. Blocks come before allows; then `subject` and `mode` decide.
+/// The rules of one direction: what is enforced, and what is tested above it.
+///
+/// The JSON form knows three cases, of which hosts before two stances know the first two:
+/// `mode: enforce` (nothing is tested), `mode: test` (nothing is enforced), and `mode: enforce` with a
+/// `tested` stance beside it, which such a host refuses.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(try_from = "DirectionForm", into = "DirectionForm")]
+pub struct DirectionRules {
+    /// What it denies is dropped. The default denies everything.
+    pub enforced: StanceRules,
+    /// What would hold if everything in mode `test` were enforced: what this denies and `enforced` does
+    /// not is recorded and let through. `None`: nothing is in mode `test`.
+    pub tested: Option<StanceRules>,
+}
+
+impl DirectionRules {
+    /// Every rule, of both stances.
+    pub fn rules(&self) -> impl Iterator<Item = &Rule> {
+        self.stances().flat_map(|stance| stance.blocks.iter().chain(&stance.allows))
+    }
+
+    /// The stances there are, the enforced one first.
+    pub fn stances(&self) -> impl Iterator<Item = &StanceRules> {
+        [&self.enforced].into_iter().chain(&self.tested)
+    }
+}
+
+/// The rules of one stance. Blocks come before allows; then `subject` decides.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct DirectionRules {
+pub struct StanceRules {
     /// What is denied unless allowed.
     pub subject: Subject,
-    /// Whether a denial drops or is only recorded. Holds for blocks, too.
-    pub mode: Mode,
     /// Denied even where an allow rule matches.
     pub blocks: Vec<Rule>,
-    /// Only those that the asset's level lets count.
+    /// Only those that the level lets count.
     pub allows: Vec<Rule>,
+}
+
+impl StanceRules {
+    /// The stance that denies nothing.
+    #[must_use]
+    pub fn open() -> Self {
+        Self { subject: Subject::Nothing, blocks: Vec::new(), allows: Vec::new() }
+    }
+}
+
+/// [`DirectionRules`] as JSON.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DirectionForm {
+    subject: Subject,
+    mode: Mode,
+    blocks: Vec<Rule>,
+    allows: Vec<Rule>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tested: Option<StanceRules>,
+}
+
+/// Two tested stances in one direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a direction in mode 'test' has a 'tested' stance besides: expected mode 'enforce'")]
+pub struct TwiceTested;
+
+impl TryFrom<DirectionForm> for DirectionRules {
+    type Error = TwiceTested;
+
+    fn try_from(form: DirectionForm) -> Result<Self, TwiceTested> {
+        let DirectionForm { subject, mode, blocks, allows, tested } = form;
+        let rules = StanceRules { subject, blocks, allows };
+        match (mode, tested) {
+            (Mode::Enforce, tested) => Ok(Self { enforced: rules, tested }),
+            (Mode::Test, None) => Ok(Self { enforced: StanceRules::open(), tested: Some(rules) }),
+            (Mode::Test, Some(_)) => Err(TwiceTested),
+        }
+    }
+}
+
+impl From<DirectionRules> for DirectionForm {
+    fn from(DirectionRules { enforced, tested }: DirectionRules) -> Self {
+        let form = |mode, rules: StanceRules, tested| Self {
+            subject: rules.subject,
+            mode,
+            blocks: rules.blocks,
+            allows: rules.allows,
+            tested,
+        };
+        match tested {
+            Some(tested) if enforced == StanceRules::open() => form(Mode::Test, tested, None),
+            tested => form(Mode::Enforce, enforced, tested),
+        }
+    }
 }
 
 /// One rule of a template, as it concerns this host. Whether it blocks or allows is told by the list

@@ -298,28 +298,6 @@ settings: {{ management: [ {{ from: [10.77.0.8/30], services: [tcp/22] }} ] }}
 }
 
 #[test]
-fn the_strictest_segment_counts_and_the_asset_has_the_last_word() {
-    let yaml = |asset: &str| {
-        format!(
-            "
-segment: {{ name: a, criteria: role = 'web', inbound: {{ level: secure-all-ports, mode: test }} }}
----
-segment: {{ name: b, criteria: app = 'shop', inbound: {{ level: secure-internet-ports, mode: enforce }} }}
----
-segment: {{ name: c, criteria: app = 'shop', inbound: {{ level: secure-internet-ports, mode: test }} }}
-{asset}"
-        )
-    };
-    let verdict = |yaml: &str, asset: &str, packet: &str| {
-        decide(&bound(yaml, asset, &Facts::default()), &packet.parse().unwrap()).verdict
-    };
-    assert_eq!(verdict(&yaml(""), "web", "in tcp 10.0.0.1:1 -> :1"), Verdict::WouldDeny);
-    assert_eq!(verdict(&yaml(""), "db", "in tcp 8.8.8.8:1 -> :1"), Verdict::Deny);
-    let open = yaml("---\nasset: { name: web, inbound: { level: unsecured, mode: enforce } }");
-    assert_eq!(verdict(&open, "web", "in tcp 8.8.8.8:1 -> :1"), Verdict::Allow);
-}
-
-#[test]
 fn a_segment_without_assets_admits_nobody() {
     let yaml = "
 segment: { name: all, criteria: app = 'shop', templates: [t], inbound: { level: secure-all-ports, mode: enforce } }
@@ -387,8 +365,8 @@ template:
 fn the_zero_value_denies() {
     assert_eq!(Verdict::default(), Verdict::Deny);
     let nothing_said = xshield_policy::DirectionRules::default();
-    assert_eq!(nothing_said.subject, xshield_policy::Subject::Everything);
-    assert_eq!(nothing_said.mode, xshield_policy::Mode::Enforce);
+    assert_eq!(nothing_said.enforced.subject, xshield_policy::Subject::Everything);
+    assert_eq!(nothing_said.tested, None);
 }
 
 #[test]

@@ -61,8 +61,12 @@ fn one_hosts_addresses_stop_no_commit_and_cut_no_failsafe() {
         listed.iter().map(net).collect()
     };
     let left = ["10.1.0.1/32", "10.8.0.1/32"];
-    assert_eq!(blocked(&ruleset.inbound.blocks), left, "a wide management network stays blocked");
-    assert_eq!(blocked(&ruleset.outbound.blocks), left);
+    assert_eq!(
+        blocked(&ruleset.inbound.enforced.blocks),
+        left,
+        "a wide management network stays blocked"
+    );
+    assert_eq!(blocked(&ruleset.outbound.enforced.blocks), left);
     let warnings: Vec<String> = compiler.warnings().iter().map(ToString::to_string).collect();
     assert_eq!(warnings.len(), 4, "each rule and address is named: {warnings:?}");
     assert!(

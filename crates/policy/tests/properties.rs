@@ -17,6 +17,17 @@ use xshield_policy::{
     Revision, Ruleset, Service, Verdict, decide,
 };
 
+const INBOUND: [InboundLevel; 4] = [
+    InboundLevel::Unsecured,
+    InboundLevel::SecureInternetPorts,
+    InboundLevel::SecureAllPorts,
+    InboundLevel::SecureInboundPaths,
+];
+const OUTBOUND: [OutboundLevel; 3] = [
+    OutboundLevel::Unsecured,
+    OutboundLevel::SecureInternetPaths,
+    OutboundLevel::SecureIntranetPaths,
+];
 const ROLES: [&str; 3] = ["web", "app", "db"];
 
 fn inventory() -> Inventory {
@@ -79,17 +90,8 @@ struct Case {
 }
 
 fn case() -> impl Strategy<Value = Case> {
-    let inbound = prop::sample::select(vec![
-        InboundLevel::Unsecured,
-        InboundLevel::SecureInternetPorts,
-        InboundLevel::SecureAllPorts,
-        InboundLevel::SecureInboundPaths,
-    ]);
-    let outbound = prop::sample::select(vec![
-        OutboundLevel::Unsecured,
-        OutboundLevel::SecureInternetPaths,
-        OutboundLevel::SecureIntranetPaths,
-    ]);
+    let inbound = prop::sample::select(INBOUND.to_vec());
+    let outbound = prop::sample::select(OUTBOUND.to_vec());
     let templates =
         (template("a", Action::Allow), template("b", Action::Block), template("c", Action::Allow));
     (inbound, outbound, templates).prop_map(|(inbound, outbound, (a, b, c))| Case {
@@ -106,8 +108,8 @@ fn documents(case: &Case, mode: Mode) -> Vec<Document> {
             name: name.parse::<xshield_policy::names::Name>().unwrap().into(),
             criteria: criteria.parse().unwrap(),
             templates: templates.map(|template| template.name.clone()).collect(),
-            inbound: attached.then_some(Stance { level: case.inbound, mode }),
-            outbound: attached.then_some(Stance { level: case.outbound, mode }),
+            inbound: attached.then_some(Stance::new(case.inbound, mode)),
+            outbound: attached.then_some(Stance::new(case.outbound, mode)),
         })
     };
     let mut documents = vec![
@@ -188,6 +190,36 @@ proptest! {
     }
 
     #[test]
+    fn a_segment_in_test_changes_no_packets_fate(
+        case in case(),
+        (inbound, outbound, tested) in (any::<prop::sample::Index>(), any::<prop::sample::Index>(), template("d", Action::Allow)),
+        blocking in any::<bool>(),
+        packets in vec(packet(), 40),
+    ) {
+        let before = documents(&case, Mode::Enforce);
+        let mut tested = tested;
+        tested.action = if blocking { Action::Block } else { Action::Allow };
+        let mut after = before.clone();
+        after.push(Document::Segment(Segment {
+            name: "tested".parse::<xshield_policy::names::Name>().unwrap().into(),
+            criteria: "role != 'none'".parse().unwrap(),
+            templates: vec![tested.name.clone()],
+            inbound: Some(Stance::new(*inbound.get(&INBOUND), Mode::Test)),
+            outbound: Some(Stance::new(*outbound.get(&OUTBOUND), Mode::Test)),
+        }));
+        after.push(Document::Template(tested));
+        let (before, after) = (bound(before), bound(after));
+        for packet in packets {
+            let (was, is) = (decide(&before, &packet), decide(&after, &packet));
+            let denied = |verdict| verdict == Verdict::Deny;
+            prop_assert_eq!(denied(was.verdict), denied(is.verdict), "{}: {:?}", packet, is);
+            if denied(was.verdict) {
+                prop_assert_eq!(was.reason, is.reason);
+            }
+        }
+    }
+
+    #[test]
     fn another_allow_template_only_opens_and_another_block_template_only_closes(
         case in case(),
         packets in vec(packet(), 20),
@@ -208,12 +240,7 @@ proptest! {
 
     #[test]
     fn a_higher_level_only_closes(case in case(), packets in vec(packet(), 20)) {
-        let inbound = [
-            InboundLevel::Unsecured,
-            InboundLevel::SecureInternetPorts,
-            InboundLevel::SecureAllPorts,
-            InboundLevel::SecureInboundPaths,
-        ].map(|level| bound(documents(&Case { inbound: level, ..case.clone() }, Mode::Enforce)));
+        let inbound = INBOUND.map(|level| bound(documents(&Case { inbound: level, ..case.clone() }, Mode::Enforce)));
         for packet in packets.iter().filter(|packet| packet.direction == Direction::Inbound) {
             let denied: Vec<bool> =
                 inbound.iter().map(|b| decide(b, packet).verdict == Verdict::Deny).collect();

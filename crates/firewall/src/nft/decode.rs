@@ -457,12 +457,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn batch() -> Vec<u8> {
-        let closed = || xshield_policy::BoundDirection {
-            subject: xshield_policy::Subject::Everything,
-            mode: xshield_policy::Mode::Enforce,
-            blocks: Vec::new(),
-            allows: Vec::new(),
-        };
+        let closed =
+            || xshield_policy::BoundDirection::enforcing(xshield_policy::BoundStance::closed());
         let bound = xshield_policy::Bound {
             revision: xshield_policy::Revision(1),
             failsafe: xshield_policy::BoundFailsafe {

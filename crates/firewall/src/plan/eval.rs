@@ -33,14 +33,17 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// The last label before the packet was let through or handed to the denial chains.
+    /// What let the packet through: the first rule that matched, else a level. What denied it: the last
+    /// label before the denial chains.
     #[must_use]
     pub fn decided_by(&self) -> Option<&Label> {
-        self.steps
-            .iter()
-            .rev()
-            .filter(|step| !is_denial(&step.chain))
-            .find_map(|s| s.label.as_ref())
+        let steps = self.steps.iter().filter(|step| !is_denial(&step.chain));
+        let mut labels = steps.filter_map(|step| step.label.as_ref());
+        let last = labels.clone().next_back();
+        match self.verdict {
+            Verdict::Allow => labels.find(|label| !label.starts_with("default/")).or(last),
+            Verdict::Deny | Verdict::WouldDeny => last,
+        }
     }
 }
 

@@ -13,7 +13,8 @@
 //! There is no shortcut for established flows: every packet is judged by its flow's opener, so a
 //! tightened policy ends exactly the flows that it denies, in both directions, with the transaction that
 //! brings it. Each chain asks in the order of [`xshield_policy::decide()`]: failsafe, blocks, allows,
-//! then level and mode.
+//! level; where something is tested above what is enforced, packets of the opener then meet the tested
+//! stance (`judge`).
 //!
 //! A SYN without ACK is always judged as its sender's attempt to open a flow, also where conntrack takes
 //! it for an answer (simultaneous open). Conntrack is told of TCP connections that are older than itself
@@ -30,9 +31,11 @@
 mod boxes;
 mod build;
 pub mod eval;
+mod judge;
 mod live;
 mod lookup;
 mod model;
+mod products;
 mod recorder;
 mod sets;
 mod shapes;

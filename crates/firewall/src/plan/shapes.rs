@@ -29,6 +29,13 @@ pub(crate) struct Shapes {
     pub products: Vec<Product>,
 }
 
+impl Shapes {
+    /// Whether no packet can match.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lookups.is_empty() && self.products.is_empty()
+    }
+}
+
 /// Sets and what they are asked.
 pub(crate) struct Lookup {
     pub family: Family,

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 use xshield_policy::{
-    Bound, BoundDirection, BoundFailsafe, Direction, Mode, RangeSet, Revision, Subject,
+    Bound, BoundDirection, BoundFailsafe, BoundStance, Direction, RangeSet, Revision,
 };
 use xshield_threat::ThreatMode;
 
@@ -148,12 +148,7 @@ impl Guard {
     /// For a list with these counts: an empty set is not looked up.
     pub(crate) fn new(posture: &Posture, counts: &Counts) -> Self {
         let revision = Revision(0);
-        let direction = || BoundDirection {
-            subject: Subject::Everything,
-            mode: Mode::Enforce,
-            blocks: Vec::new(),
-            allows: Vec::new(),
-        };
+        let direction = || BoundDirection::enforcing(BoundStance::closed());
         let closed = Bound {
             revision,
             failsafe: posture.failsafe.clone(),

@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use xshield_policy::packet::Transport;
 use xshield_policy::ruleset::Management;
 use xshield_policy::{
-    AddressMatch, AddressRange, Bound, BoundDirection, BoundFailsafe, BoundRule, Direction,
-    IcmpType, Mode, Owner, Packet, PortRange, Ports, RangeSet, Revision, Service, Subject,
+    AddressMatch, AddressRange, Bound, BoundDirection, BoundFailsafe, BoundRule, BoundStance,
+    Direction, IcmpType, Owner, Packet, PortRange, Ports, RangeSet, Revision, Service, Subject,
 };
 
 fn v4(n: u8) -> Ipv4Addr {
@@ -81,18 +81,42 @@ fn rule(owned: bool) -> impl Strategy<Value = BoundRule> {
     })
 }
 
-fn direction(owned: bool) -> impl Strategy<Value = BoundDirection> {
+fn stance(owned: bool) -> impl Strategy<Value = BoundStance> {
     let subject =
         prop_oneof![Just(Subject::Nothing), Just(Subject::Internet), Just(Subject::Everything)];
-    let mode = prop_oneof![Just(Mode::Test), Just(Mode::Enforce)];
     let blocks = proptest::collection::vec(rule(owned), 0..4);
     let allows = proptest::collection::vec(rule(owned), 0..8);
-    (subject, mode, blocks, allows).prop_map(|(subject, mode, blocks, allows)| BoundDirection {
+    (subject, blocks, allows).prop_map(|(subject, blocks, allows)| BoundStance {
         subject,
-        mode,
         blocks,
         allows,
     })
+}
+
+/// One stance, enforced or tested, or both. What is tested above something holds some of its rules.
+fn direction(owned: bool) -> impl Strategy<Value = BoundDirection> {
+    prop_oneof![
+        2 => stance(owned).prop_map(BoundDirection::enforcing),
+        1 => stance(owned).prop_map(BoundDirection::testing),
+        3 => (stance(owned), stance(owned), any::<u16>()).prop_map(|(enforced, mut tested, shared)| {
+            let shared = |at: usize| shared >> (at % 16) & 1 == 1;
+            let some = |rules: &[BoundRule], from: usize| {
+                let rules = rules.iter().enumerate().filter(|(at, _)| shared(at + from));
+                rules.map(|(_, rule)| rule.clone()).collect::<Vec<_>>()
+            };
+            tested.blocks.extend(some(&enforced.blocks, 0));
+            tested.allows.extend(some(&enforced.allows, 4));
+            BoundDirection { enforced, tested: Some(tested) }
+        }),
+    ]
+}
+
+/// Leaves out rules of every kind.
+pub(crate) fn retain(direction: &mut BoundDirection, keep: impl Fn(&BoundRule) -> bool) {
+    for stance in [&mut direction.enforced].into_iter().chain(&mut direction.tested) {
+        stance.blocks.retain(&keep);
+        stance.allows.retain(&keep);
+    }
 }
 
 fn management() -> impl Strategy<Value = Management> {
@@ -186,10 +210,13 @@ pub(crate) fn crowd() -> impl Strategy<Value = (Bound, Vec<Packet>)> {
         list.into_iter().enumerate().map(rule).collect::<Vec<_>>()
     });
     let bound = (bound(), rules.clone(), rules).prop_map(|(mut bound, blocks, allows)| {
-        bound.inbound.subject = Subject::Everything;
-        bound.inbound.blocks = blocks.into_iter().take(80).collect();
-        bound.inbound.allows = allows.clone();
-        bound.outbound.allows = allows;
+        bound.inbound.enforced.subject = Subject::Everything;
+        bound.inbound.enforced.blocks = blocks.into_iter().take(80).collect();
+        if let Some(tested) = &mut bound.inbound.tested {
+            tested.allows = allows.iter().skip(20).cloned().collect();
+        }
+        bound.inbound.enforced.allows = allows.clone();
+        bound.outbound.enforced.allows = allows;
         bound
     });
     let transport = prop_oneof![

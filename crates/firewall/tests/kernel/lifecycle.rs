@@ -262,7 +262,7 @@ fn many_rules(prefix_length: u8, sets: &str) {
                 }
             };
             let mut inbound = closed(&[]);
-            inbound.allows = (0..10_000).map(rule).collect();
+            inbound.enforced.allows = (0..10_000).map(rule).collect();
             bound(revision, inbound, open())
         };
         let first = plan(&policy(1, 0), firewall.capabilities());
@@ -326,10 +326,10 @@ proptest! {
                 let mut firewall = Firewall::open_with(capabilities).unwrap();
                 for bound in &bounds {
                     let mut bound = bound.clone();
-                    for rules in [&mut bound.outbound.blocks, &mut bound.outbound.allows] {
-                        // The cgroups of these rules don't exist here; see below.
-                        rules.retain(|rule| !matches!(rule.owner, Some(Owner::Cgroup(_))));
-                    }
+                    // The cgroups of these rules don't exist here; see below.
+                    crate::common::retain(&mut bound.outbound, |rule| {
+                        !matches!(rule.owner, Some(Owner::Cgroup(_)))
+                    });
                     let plan = plan(&bound, &capabilities);
                     let trial = firewall.try_apply(&plan, MINUTE).unwrap();
                     let drift = firewall.keep(trial).unwrap().differences(&plan);
@@ -347,7 +347,7 @@ fn a_cgroup_that_is_gone_is_drift_and_matches_nobody() {
     in_namespace(|| {
         let mut firewall = Firewall::open().unwrap();
         let mut outbound = closed(&["out/program tcp any"]);
-        outbound.allows[0].owner =
+        outbound.enforced.allows[0].owner =
             Some(Owner::Cgroup("system.slice/never-there.service".to_owned()));
         let plan = plan(&bound(1, open(), outbound), firewall.capabilities());
         if !firewall.capabilities().cgroups {

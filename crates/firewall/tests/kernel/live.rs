@@ -4,7 +4,7 @@ use std::net::UdpSocket;
 use std::time::Duration;
 
 use xshield_firewall::{Capabilities, Firewall, LiveCounters, LiveGroup, Plan, plan_with};
-use xshield_policy::Mode;
+use xshield_policy::{BoundDirection, BoundStance, Mode};
 
 use crate::policies::{bound, closed, open, rules};
 use crate::world::{Host, in_namespace, nft_objects, sh};
@@ -13,7 +13,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 fn a_plan(revision: u64, live: Option<LiveGroup>) -> Plan {
     let mut inbound = closed(&[]);
-    inbound.blocks = rules(&["bad/net any 10.66.0.0/16"]);
+    inbound.enforced.blocks = rules(&["bad/net any 10.66.0.0/16"]);
     plan_with(&bound(revision, inbound, open()), &Capabilities::FULL, live)
 }
 
@@ -70,8 +70,10 @@ fn the_counter_outlives_rulesets_and_counts_what_nobody_hears() {
         let mut firewall = Firewall::open().unwrap();
         let live = Some(LiveGroup::DEFAULT);
         let outbound = |revision, mode| {
-            let mut outbound = closed(&[]);
-            outbound.mode = mode;
+            let outbound = match mode {
+                Mode::Enforce => closed(&[]),
+                Mode::Test => BoundDirection::testing(BoundStance::closed()),
+            };
             plan_with(&bound(revision, open(), outbound), &Capabilities::FULL, live)
         };
         firewall.apply_now(&outbound(1, Mode::Enforce)).unwrap();

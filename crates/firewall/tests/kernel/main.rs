@@ -11,4 +11,5 @@ mod live;
 mod older;
 mod packets;
 mod policies;
+mod stances;
 mod world;

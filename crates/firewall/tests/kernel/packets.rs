@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketType, ipproto};
 use xshield_firewall::{Action, Firewall, FlowKind, Losses, explain, plan};
-use xshield_policy::{Direction, Mode, Owner, Protocol};
+use xshield_policy::{BoundDirection, BoundStance, Direction, Owner, Protocol};
 
 use crate::policies::{bound, closed, open, rules};
 use crate::world::{
@@ -64,7 +64,7 @@ fn blocked_after_passing_then_recorded_counted_and_explained() {
         assert!(datagram_arrives(&there, &here), "passes without policy");
 
         let mut closed_in = closed(&["a/other udp/5001 any"]);
-        closed_in.blocks = rules(&["bad/guest tcp 10.0.0.3/32"]);
+        closed_in.enforced.blocks = rules(&["bad/guest tcp 10.0.0.3/32"]);
         let policy = bound(1, closed_in, open());
         let plan = plan(&policy, firewall.capabilities());
         let trial = firewall.try_apply(&plan, MINUTE).unwrap();
@@ -113,8 +113,7 @@ fn test_mode_passes_and_records() {
     in_namespace(|| {
         let peer = Host::joined();
         let mut firewall = Firewall::open().unwrap();
-        let mut testing = closed(&[]);
-        testing.mode = Mode::Test;
+        let testing = BoundDirection::testing(BoundStance::closed());
         let policy = bound(1, testing.clone(), testing);
         firewall.apply_now(&plan(&policy, firewall.capabilities())).unwrap();
         let here = TcpListener::bind("[fd00::1]:8001").unwrap();
@@ -185,7 +184,7 @@ fn owners_are_told_apart() {
         let far = peer.run(|| TcpListener::bind("10.0.0.2:9001").unwrap());
         let policy = |uid: u32| {
             let mut outbound = closed(&["out/program tcp/9001 any"]);
-            outbound.allows[0].owner = Some(Owner::Uid(uid));
+            outbound.enforced.allows[0].owner = Some(Owner::Uid(uid));
             bound(uid.into(), open(), outbound)
         };
         let us = rustix::process::getuid().as_raw();
@@ -213,7 +212,7 @@ fn closing_a_connection_of_an_owner_is_no_denial() {
         let mut firewall = Firewall::open().unwrap();
         let far = peer.run(|| TcpListener::bind("10.0.0.2:9001").unwrap());
         let mut outbound = closed(&["out/program tcp/9001 any"]);
-        outbound.allows[0].owner = Some(Owner::Uid(rustix::process::getuid().as_raw()));
+        outbound.enforced.allows[0].owner = Some(Owner::Uid(rustix::process::getuid().as_raw()));
         firewall.apply_now(&plan(&bound(1, open(), outbound), firewall.capabilities())).unwrap();
         for _ in 0..5 {
             let mut connection = Connection::open(connect, &far).expect("our own");
@@ -355,7 +354,7 @@ fn cgroups_are_told_apart() {
         let _far = peer.run(|| TcpListener::bind("10.0.0.2:9001").unwrap());
         assert!(cgroup.connects("10.0.0.2:9001"), "passes without policy");
         let mut outbound = closed(&["out/program tcp/9001 any"]);
-        outbound.allows[0].owner = Some(Owner::Cgroup(Cgroup::NAME.to_owned()));
+        outbound.enforced.allows[0].owner = Some(Owner::Cgroup(Cgroup::NAME.to_owned()));
         let plan = plan(&bound(1, open(), outbound), firewall.capabilities());
         firewall.apply_now(&plan).unwrap();
         assert_eq!(firewall.read_back().unwrap().differences(&plan), []);

@@ -1,27 +1,18 @@
 //! Bound rulesets in few words.
 
 use xshield_policy::{
-    AddressMatch, Bound, BoundDirection, BoundFailsafe, BoundRule, Mode, Revision, Service, Subject,
+    AddressMatch, Bound, BoundDirection, BoundFailsafe, BoundRule, BoundStance, Revision, Service,
+    Subject,
 };
 
 /// Nothing is closed.
 pub(crate) fn open() -> BoundDirection {
-    BoundDirection {
-        subject: Subject::Nothing,
-        mode: Mode::Enforce,
-        blocks: Vec::new(),
-        allows: Vec::new(),
-    }
+    BoundDirection::enforcing(BoundStance::open())
 }
 
 /// Everything is closed but what these rules allow.
 pub(crate) fn closed(allows: &[&str]) -> BoundDirection {
-    BoundDirection {
-        subject: Subject::Everything,
-        mode: Mode::Enforce,
-        blocks: Vec::new(),
-        allows: rules(allows),
-    }
+    BoundDirection::enforcing(BoundStance { allows: rules(allows), ..BoundStance::closed() })
 }
 
 /// `id services peers`, both lists with commas; peers may be `any`.
@@ -68,12 +59,12 @@ pub(crate) fn varied(revision: u64) -> Bound {
         "app/udp udp 10.0.3.1/32",
         "app/host tcp/5432,udp/514 10.0.4.1/32,10.0.4.9/32,fd00::9/128",
     ]);
-    inbound.blocks = rules(&["bad/net any 10.66.0.0/16", "bad/host tcp/443 10.0.4.1/32"]);
-    let mut outbound = closed(&["out/dns udp/53 10.0.0.53/32", "out/web tcp/80,tcp/443 any"]);
+    inbound.enforced.blocks = rules(&["bad/net any 10.66.0.0/16", "bad/host tcp/443 10.0.4.1/32"]);
+    let mut outbound =
+        closed(&["out/dns udp/53 10.0.0.53/32", "out/web tcp/80,tcp/443 any"]).enforced;
     outbound.subject = Subject::Internet;
-    outbound.mode = Mode::Test;
     outbound.allows[1].owner = Some(xshield_policy::Owner::Uid(33));
-    bound(revision, inbound, outbound)
+    bound(revision, inbound, BoundDirection::testing(outbound))
 }
 
 /// So many rules that the plan parts their sets.

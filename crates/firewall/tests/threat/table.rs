@@ -287,12 +287,7 @@ fn others_tables_stay_as_they_are() {
 }
 
 fn closed() -> xshield_policy::BoundDirection {
-    xshield_policy::BoundDirection {
-        subject: xshield_policy::Subject::Everything,
-        mode: xshield_policy::Mode::Enforce,
-        blocks: Vec::new(),
-        allows: Vec::new(),
-    }
+    xshield_policy::BoundDirection::enforcing(xshield_policy::BoundStance::closed())
 }
 
 /// Disjoint entries of a small world, so that neighbours and splits occur.

@@ -10,8 +10,8 @@ use anyhow::{Context, Result};
 use ipnet::Ipv4Net;
 use serde_json::json;
 use xshield_policy::{
-    AddressMatch, Bound, BoundDirection, BoundFailsafe, BoundRule, Mode, PortRange, Ports,
-    RangeSet, Revision, Service, Subject,
+    AddressMatch, Bound, BoundDirection, BoundFailsafe, BoundRule, BoundStance, PortRange, Ports,
+    RangeSet, Revision, Service,
 };
 
 /// Transport protocols that the measurements use.
@@ -132,12 +132,7 @@ pub(super) fn bound(rules: &[Rule], revision: u64) -> Result<String> {
         Ok(BoundRule { id, peers, services: vec![service], owner: None })
     };
     let allows = rules.iter().enumerate().map(bound_rule).collect::<Result<_>>()?;
-    let direction = |subject: Subject, allows: Vec<BoundRule>| BoundDirection {
-        subject,
-        mode: Mode::Enforce,
-        blocks: Vec::new(),
-        allows,
-    };
+    let inbound = BoundStance { allows, ..BoundStance::closed() };
     let bound = Bound {
         revision: Revision(revision),
         failsafe: BoundFailsafe {
@@ -146,8 +141,8 @@ pub(super) fn bound(rules: &[Rule], revision: u64) -> Result<String> {
             management: Vec::new(),
         },
         intranet: RangeSet::empty(),
-        inbound: direction(Subject::Everything, allows),
-        outbound: direction(Subject::Nothing, Vec::new()),
+        inbound: BoundDirection::enforcing(inbound),
+        outbound: BoundDirection::enforcing(BoundStance::open()),
     };
     Ok(json!(bound).to_string())
 }

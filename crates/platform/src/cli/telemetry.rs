@@ -5,7 +5,7 @@ use clap::Args;
 use serde::Deserialize;
 use serde_json::Value;
 use xshield_platform::clock::Timestamp;
-use xshield_policy::{Mode, Peer, Peers, Rule, Ruleset, Subject};
+use xshield_policy::{DirectionRules, Mode, Peer, Peers, Rule, Ruleset, StanceRules, Subject};
 use xshield_wire::message::{DirectionState, ListeningPort, ProgrammedReport};
 
 use super::assets::asset_path;
@@ -59,34 +59,53 @@ impl RulesetCommand {
 fn ruleset_text(ruleset: &Ruleset, screen: &Screen) -> String {
     let mut sheet = Sheet::new();
     let mut table = Table::new(
-        &["DIRECTION", "VERDICT", "RULE", "PEERS", "SERVICES", "PROCESS"],
+        &["DIRECTION", "MODE", "VERDICT", "RULE", "PEERS", "SERVICES", "PROCESS"],
         "No template's rules concern this asset.",
     );
     for (name, rules) in [("inbound", &ruleset.inbound), ("outbound", &ruleset.outbound)] {
-        let state = DirectionState { subject: rules.subject, mode: rules.mode };
-        sheet.line(name, state_text(name, state));
-        for (verdict, rules) in [("block", &rules.blocks), ("allow", &rules.allows)] {
-            for rule in rules {
-                let verdict = if verdict == "allow" { good(verdict) } else { warning(verdict) };
-                let mut row = vec![cell(name), verdict];
-                row.extend(rule_cells(rule));
-                table.row(row);
+        sheet.line(name, state_text(name, DirectionState::of(rules)));
+        for (stance, rules) in shown_rules(rules) {
+            for (verdict, rules) in [("block", &rules.blocks), ("allow", &rules.allows)] {
+                for rule in rules {
+                    let verdict = if verdict == "allow" { good(verdict) } else { warning(verdict) };
+                    let mut row = vec![cell(name), cell(stance), verdict];
+                    row.extend(rule_cells(rule));
+                    table.row(row);
+                }
             }
         }
     }
     format!("{}\n{}", sheet.render(), table.render(screen))
 }
 
-fn state_text(direction: &str, DirectionState { subject, mode }: DirectionState) -> String {
+/// The rules by the mode they are in; of the tested stance those that it has besides.
+fn shown_rules(rules: &DirectionRules) -> Vec<(&'static str, StanceRules)> {
+    let mut shown = vec![("enforce", rules.enforced.clone())];
+    if let Some(tested) = &rules.tested {
+        let besides = |tested: &[Rule], enforced: &[Rule]| {
+            tested.iter().filter(|rule| !enforced.contains(rule)).cloned().collect()
+        };
+        let blocks = besides(&tested.blocks, &rules.enforced.blocks);
+        let allows = besides(&tested.allows, &rules.enforced.allows);
+        shown.push(("test", StanceRules { subject: tested.subject, blocks, allows }));
+    }
+    shown
+}
+
+fn state_text(direction: &str, state: DirectionState) -> String {
     let internet = if direction == "inbound" { "from the internet" } else { "to the internet" };
-    let subject = match subject {
+    let text = |subject| match subject {
         Subject::Nothing => "nothing is denied for want of a rule".to_owned(),
         Subject::Internet => format!("what is not allowed {internet} is denied"),
         Subject::Everything => "what is not allowed is denied".to_owned(),
     };
-    match mode {
-        Mode::Enforce => format!("{subject} (enforce)"),
-        Mode::Test => format!("{subject} (test: recorded, not dropped)"),
+    let subject = text(state.subject);
+    match (state.mode, state.tested) {
+        (Mode::Enforce, None) => format!("{subject} (enforce)"),
+        (Mode::Enforce, Some(tested)) => {
+            format!("{subject} (enforce); {} (test: recorded, not dropped)", text(tested))
+        }
+        (Mode::Test, _) => format!("{subject} (test: recorded, not dropped)"),
     }
 }
 

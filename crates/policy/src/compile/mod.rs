@@ -2,18 +2,20 @@
 
 mod blocks;
 mod failsafe;
+mod stance;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
-use crate::document::{Action, InboundRule, Located, OutboundRule, Policy, Stance, Template};
+use self::stance::{AssetStance, Attached};
+use crate::document::{Action, InboundRule, Located, OutboundRule, Policy, Stance};
 use crate::inventory::{Asset, Inventory};
-use crate::level::{InboundLevel, OutboundLevel};
+use crate::level::{Direction, InboundLevel, OutboundLevel};
 use crate::names::{AssetId, DomainName, Name, Revision, RuleId};
 use crate::peer::PeerRef;
-use crate::ruleset::{DirectionRules, Failsafe, Management, Peer, Peers, Rule, Ruleset};
+use crate::ruleset::{Failsafe, Management, Peer, Peers, Rule, Ruleset, StanceRules};
 
 pub use blocks::Whose;
 
@@ -61,7 +63,7 @@ pub enum CompileWarning {
     /// A segment without assets.
     #[error("segment {0} matches no asset")]
     EmptySegment(Name),
-    /// A rule or an override names an asset that does not exist; it matches nothing.
+    /// A rule or an asset document names an asset that does not exist; it matches nothing.
     #[error("asset {0} does not exist")]
     NoSuchAsset(Name),
     /// A block rule would reach the failsafe through an asset's address; the address was left out.
@@ -78,6 +80,17 @@ pub enum CompileWarning {
         address: IpAddr,
         /// What the failsafe keeps open there.
         whose: Whose,
+    },
+    /// An asset document in mode `test` names a level below the enforced one.
+    #[error(
+        "asset {asset}: the {direction} level that its document tests is below the one that its \
+         segments enforce, which stays: to open the asset, write mode 'enforce'"
+    )]
+    TestsLess {
+        /// The asset.
+        asset: Name,
+        /// Of which direction.
+        direction: Direction,
     },
 }
 
@@ -168,7 +181,18 @@ impl<'a> Compiler<'a> {
         missing.dedup();
         warnings.extend(missing.into_iter().cloned().map(CompileWarning::NoSuchAsset));
         warnings.extend(self.spared());
+        warnings.extend(self.policy.assets.keys().flat_map(|name| self.tests_less(name)));
         warnings
+    }
+
+    /// Of an asset with a document of its own.
+    fn tests_less(&self, name: &Name) -> Vec<CompileWarning> {
+        let Some(asset) = self.names.get(name) else { return Vec::new() };
+        let AssetStance { inbound, outbound } = self.stance(asset);
+        let warn = |direction| CompileWarning::TestsLess { asset: name.clone(), direction };
+        let inbound = inbound.tests_less().then(|| warn(Direction::Inbound));
+        let outbound = outbound.tests_less().then(|| warn(Direction::Outbound));
+        inbound.into_iter().chain(outbound).collect()
     }
 
     /// The ruleset of one asset.
@@ -179,20 +203,8 @@ impl<'a> Compiler<'a> {
         let asset =
             self.assets.get(asset).ok_or_else(|| CompileError::UnknownAsset(asset.clone()))?;
         let stance = self.stance(asset);
-        let mut inbound = DirectionRules {
-            subject: stance.inbound.level.subject(),
-            mode: stance.inbound.mode,
-            ..DirectionRules::default()
-        };
-        let mut outbound = DirectionRules {
-            subject: stance.outbound.level.subject(),
-            mode: stance.outbound.mode,
-            ..DirectionRules::default()
-        };
-        for template in stance.templates.values() {
-            self.add_inbound(template, stance.inbound.level, &mut inbound)?;
-            self.add_outbound(template, stance.outbound.level, &mut outbound)?;
-        }
+        let inbound = stance.inbound.rules(|attached| self.inbound(attached))?;
+        let outbound = stance.outbound.rules(|attached| self.outbound(attached))?;
         let ruleset = Ruleset {
             asset: asset.id.clone(),
             revision: self.revision,
@@ -202,7 +214,8 @@ impl<'a> Compiler<'a> {
             inbound,
             outbound,
         };
-        self.check_blocks(stance.templates.values().copied())?;
+        // Also what is only tested: it is to be enforced one day.
+        self.check_blocks(stance.inbound.tested.templates.values().copied())?;
         Ok(ruleset)
     }
 
@@ -216,84 +229,83 @@ impl<'a> Compiler<'a> {
         Failsafe { platform: self.platform.to_vec(), management: management.collect() }
     }
 
-    /// What the asset's segments and its override say, taken together.
+    /// What the asset's segments and its own document say, taken together.
     fn stance(&self, asset: &Asset) -> AssetStance<'a> {
         let mut stance = AssetStance::default();
-        let (mut inbound, mut outbound) = (None, None);
         let segments = self.policy.segments.values();
         for segment in segments.filter(|segment| segment.criteria.matches(asset)) {
-            inbound = inbound.max(segment.inbound);
-            outbound = outbound.max(segment.outbound);
-            self.attach(&segment.templates, &mut stance);
+            stance.inbound.take(segment.inbound);
+            stance.outbound.take(segment.outbound);
+            self.attach(&segment.templates, segment.inbound, segment.outbound, &mut stance);
         }
-        if let Some(over) = self.policy.assets.get(&asset.name) {
-            inbound = over.inbound.or(inbound);
-            outbound = over.outbound.or(outbound);
-            self.attach(&over.templates, &mut stance);
-        }
-        if let Some(inbound) = inbound {
-            stance.inbound = inbound;
-        }
-        if let Some(outbound) = outbound {
-            stance.outbound = outbound;
+        if let Some(own) = self.policy.assets.get(&asset.name) {
+            stance.inbound.replace(own.inbound);
+            stance.outbound.replace(own.outbound);
+            self.attach(&own.templates, own.inbound, own.outbound, &mut stance);
         }
         stance
     }
 
-    fn attach(&self, names: &[Located<Name>], stance: &mut AssetStance<'a>) {
+    fn attach(
+        &self,
+        names: &[Located<Name>],
+        inbound: Option<Stance<InboundLevel>>,
+        outbound: Option<Stance<OutboundLevel>>,
+        stance: &mut AssetStance<'a>,
+    ) {
         for name in names {
             if let Some((name, template)) = self.policy.templates.get_key_value(&name.value) {
-                stance.templates.insert(name, template);
+                stance.inbound.attach(name, template, inbound);
+                stance.outbound.attach(name, template, outbound);
             }
         }
     }
 
-    fn add_inbound(
-        &self,
-        template: &Template,
-        level: InboundLevel,
-        rules: &mut DirectionRules,
-    ) -> Result<(), CompileError> {
-        let ports = template.ports.iter().enumerate().map(|(at, rule)| ("ports", at, rule));
-        let paths = template.inbound.iter().enumerate().map(|(at, rule)| ("inbound", at, rule));
-        for (list, at, rule) in ports.chain(paths) {
-            let InboundRule { name, from, services, process } = rule;
-            let target = match template.action {
-                Action::Block => &mut rules.blocks,
-                Action::Allow if counts(list, level) => &mut rules.allows,
-                Action::Allow => continue,
-            };
-            target.push(Rule {
-                id: crate::document::rule_id(&template.name, name.as_ref(), list, at)?,
-                peers: self.peers_for(template.action, from),
-                services: services.clone(),
-                process: process.clone(),
-            });
+    fn inbound(&self, attached: &Attached<'a, InboundLevel>) -> Result<StanceRules, CompileError> {
+        let mut rules = StanceRules { subject: attached.level.subject(), ..StanceRules::open() };
+        for template in attached.templates.values() {
+            let ports = template.ports.iter().enumerate().map(|(at, rule)| ("ports", at, rule));
+            let paths = template.inbound.iter().enumerate().map(|(at, rule)| ("inbound", at, rule));
+            for (list, at, rule) in ports.chain(paths) {
+                let InboundRule { name, from, services, process } = rule;
+                let target = match template.action {
+                    Action::Block => &mut rules.blocks,
+                    Action::Allow if counts(list, attached.level) => &mut rules.allows,
+                    Action::Allow => continue,
+                };
+                target.push(Rule {
+                    id: crate::document::rule_id(&template.name, name.as_ref(), list, at)?,
+                    peers: self.peers_for(template.action, from),
+                    services: services.clone(),
+                    process: process.clone(),
+                });
+            }
         }
-        Ok(())
+        Ok(rules)
     }
 
-    fn add_outbound(
+    fn outbound(
         &self,
-        template: &Template,
-        level: OutboundLevel,
-        rules: &mut DirectionRules,
-    ) -> Result<(), CompileError> {
-        for (at, rule) in template.outbound.iter().enumerate() {
-            let OutboundRule { name, to, services, process } = rule;
-            let target = match template.action {
-                Action::Block => &mut rules.blocks,
-                Action::Allow if level > OutboundLevel::Unsecured => &mut rules.allows,
-                Action::Allow => continue,
-            };
-            target.push(Rule {
-                id: crate::document::rule_id(&template.name, name.as_ref(), "outbound", at)?,
-                peers: self.peers_for(template.action, to),
-                services: services.clone(),
-                process: process.clone(),
-            });
+        attached: &Attached<'a, OutboundLevel>,
+    ) -> Result<StanceRules, CompileError> {
+        let mut rules = StanceRules { subject: attached.level.subject(), ..StanceRules::open() };
+        for template in attached.templates.values() {
+            for (at, rule) in template.outbound.iter().enumerate() {
+                let OutboundRule { name, to, services, process } = rule;
+                let target = match template.action {
+                    Action::Block => &mut rules.blocks,
+                    Action::Allow if attached.level > OutboundLevel::Unsecured => &mut rules.allows,
+                    Action::Allow => continue,
+                };
+                target.push(Rule {
+                    id: crate::document::rule_id(&template.name, name.as_ref(), "outbound", at)?,
+                    peers: self.peers_for(template.action, to),
+                    services: services.clone(),
+                    process: process.clone(),
+                });
+            }
         }
-        Ok(())
+        Ok(rules)
     }
 
     /// What a rule's peers are, by what the rule does to them.
@@ -341,23 +353,5 @@ fn counts(list: &str, level: InboundLevel) -> bool {
         InboundLevel::Unsecured => false,
         InboundLevel::SecureInternetPorts | InboundLevel::SecureAllPorts => true,
         InboundLevel::SecureInboundPaths => list == "inbound",
-    }
-}
-
-/// What holds for one asset. Without any word from the operator: unsecured.
-struct AssetStance<'a> {
-    templates: BTreeMap<&'a Name, &'a Template>,
-    inbound: Stance<InboundLevel>,
-    outbound: Stance<OutboundLevel>,
-}
-
-impl Default for AssetStance<'_> {
-    fn default() -> Self {
-        let mode = crate::level::Mode::Enforce;
-        Self {
-            templates: BTreeMap::new(),
-            inbound: Stance { level: InboundLevel::Unsecured, mode },
-            outbound: Stance { level: OutboundLevel::Unsecured, mode },
-        }
     }
 }

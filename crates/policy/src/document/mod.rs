@@ -24,12 +24,13 @@
 
 mod located;
 mod policy;
+mod stance;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::criteria::Criteria;
-use crate::level::{InboundLevel, Mode, OutboundLevel};
+use crate::level::{InboundLevel, OutboundLevel};
 use crate::names::{DomainName, Name};
 use crate::peer::{PeerRef, parse_net};
 use crate::ruleset::ProcessMatch;
@@ -38,6 +39,7 @@ use crate::service::Services;
 pub use located::{Located, Place};
 pub(crate) use policy::rule_id;
 pub use policy::{Policy, PolicyError};
+pub use stance::{NotStricter, Stance};
 
 /// One document.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,22 +68,13 @@ pub struct Segment {
     /// The templates attached.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub templates: Vec<Located<Name>>,
-    /// How far its assets are closed inbound; of several segments the strictest counts.
+    /// How far its assets are closed inbound; of several segments the strictest counts. The templates'
+    /// inbound rules are tested or enforced as this says; without it, they are enforced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inbound: Option<Stance<InboundLevel>>,
-    /// How far its assets are closed outbound; of several segments the strictest counts.
+    /// The same for outbound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outbound: Option<Stance<OutboundLevel>>,
-}
-
-/// A level and the mode it is in. Of two, the higher level is the stricter; of equal ones, `enforce`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Stance<Level> {
-    /// What is denied unless allowed.
-    pub level: Level,
-    /// Whether denials drop. Must be said: neither choice is a safe thing to forget.
-    pub mode: Mode,
 }
 
 /// Addresses and domains under one name.
@@ -190,10 +183,11 @@ pub struct AssetOverride {
     /// Templates besides those of its segments.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub templates: Vec<Located<Name>>,
-    /// Instead of what its segments say.
+    /// Mode `enforce`: instead of what its segments say. Mode `test`: instead of the level that they
+    /// test; what they enforce stays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inbound: Option<Stance<InboundLevel>>,
-    /// Instead of what its segments say.
+    /// The same for outbound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outbound: Option<Stance<OutboundLevel>>,
 }

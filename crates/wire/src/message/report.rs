@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
-use xshield_policy::{Direction, Mode, Protocol, RuleId, Subject};
+use xshield_policy::{Direction, DirectionRules, Mode, Protocol, RuleId, StanceRules, Subject};
 
 use super::{CommandOutcome, InForce, UnixSeconds, VERSION};
 use crate::bytes::Bytes;
@@ -95,6 +95,26 @@ pub struct DirectionState {
     pub subject: Subject,
     /// Whether denials drop.
     pub mode: Mode,
+    /// What is tested above an enforced stance; `None` where nothing is, and with mode `test`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tested: Option<Subject>,
+}
+
+impl DirectionState {
+    /// The state that these rules make.
+    #[must_use]
+    pub fn of(rules: &DirectionRules) -> Self {
+        let subject = rules.enforced.subject;
+        match &rules.tested {
+            Some(tested) if rules.enforced == StanceRules::open() => {
+                Self { subject: tested.subject, mode: Mode::Test, tested: None }
+            }
+            tested => {
+                let tested = tested.as_ref().map(|tested| tested.subject);
+                Self { subject, mode: Mode::Enforce, tested }
+            }
+        }
+    }
 }
 
 /// How often a rule matched.

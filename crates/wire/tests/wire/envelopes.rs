@@ -104,7 +104,7 @@ fn an_altered_payload_is_refused() {
     use base64::Engine as _;
     let mut envelope: Value = serde_json::from_slice(&sealed(3)).unwrap();
     let mut widened = ruleset(3);
-    widened.inbound.subject = xshield_policy::Subject::Nothing;
+    widened.inbound.enforced.subject = xshield_policy::Subject::Nothing;
     let payload = serde_json::to_vec(&widened).unwrap();
     envelope["payload"] = json!(base64::engine::general_purpose::STANDARD.encode(payload));
     let error = opened(&serde_json::to_vec(&envelope).unwrap()).unwrap_err();

@@ -5,8 +5,8 @@ use std::sync::OnceLock;
 
 use xshield_policy::ruleset::{Failsafe, Management, Peer, Rule};
 use xshield_policy::{
-    AssetId, DirectionRules, Mode, Peers, PortRange, Ports, Revision, RuleId, Ruleset, Service,
-    Subject,
+    AssetId, DirectionRules, Peers, PortRange, Ports, Revision, RuleId, Ruleset, Service,
+    StanceRules, Subject,
 };
 use xshield_wire::session::{Randomness, Session, Terms, prove, start};
 use xshield_wire::{EnforcementKey, IdentityKey, PolicyKey};
@@ -82,15 +82,16 @@ pub(crate) fn ruleset(revision: u64) -> Ruleset {
         intranet: vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()],
         intranet_domains: vec![],
         inbound: DirectionRules {
-            subject: Subject::Everything,
-            mode: Mode::Enforce,
-            blocks: vec![block],
-            allows: vec![allow],
+            enforced: StanceRules {
+                subject: Subject::Everything,
+                blocks: vec![block],
+                allows: vec![allow],
+            },
+            tested: None,
         },
         outbound: DirectionRules {
-            subject: Subject::Nothing,
-            mode: Mode::Test,
-            ..Default::default()
+            enforced: StanceRules::open(),
+            tested: Some(StanceRules::open()),
         },
     }
 }

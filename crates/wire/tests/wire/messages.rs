@@ -102,8 +102,8 @@ fn events() -> ReportBody {
 fn programmed(text: Option<&str>) -> ReportBody {
     ReportBody::Programmed(ProgrammedReport {
         in_force: in_force(),
-        inbound: DirectionState { subject: Subject::Everything, mode: Mode::Enforce },
-        outbound: DirectionState { subject: Subject::Internet, mode: Mode::Test },
+        inbound: DirectionState { subject: Subject::Everything, mode: Mode::Enforce, tested: None },
+        outbound: DirectionState { subject: Subject::Internet, mode: Mode::Test, tested: None },
         hits: vec![RuleHits {
             rule: "failsafe/dns".parse().unwrap(),
             direction: Direction::Outbound,

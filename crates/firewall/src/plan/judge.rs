@@ -1,0 +1,402 @@
+//! The chains that judge a direction's packets: failsafe, then the enforced stance, then the tested one.
+//!
+//! A direction with one stance has one chain for each way its packets go. With two, what the enforced
+//! stance lets through of packets from the opener goes on:
+//!
+//! ```text
+//! in_orig          failsafe, blocks → deny; allows → in_orig_passed; level → deny, in_orig_tested
+//! in_orig_passed   an allow rule that counts in both stances: in_orig_blocks, then let through
+//! in_orig_tested   everything else: in_orig_blocks, then the allows and the level of the tested stance
+//! in_orig_blocks   blocks of the tested stance → would deny
+//! ```
+//!
+//! Answers are judged by the enforced stance alone: a test drops nothing, and records the opener.
+
+use std::collections::HashMap;
+
+use xshield_policy::{
+    BoundDirection, BoundRule, BoundStance, Direction, Mode, Owner, RuleId, Subject, Unenforceable,
+};
+
+use super::build::{Builder, View, dhcp, failsafe_entries, intranet_set, line};
+use super::live::live_line;
+use super::model::{Condition, Effect, Family, Field, Line, Next, State};
+use super::recorder::{pass_chain, record_chain, way};
+use super::shapes::{Entry, Shapes, TCP, set_ranges, shapes};
+use crate::FlowKind;
+
+/// Log lines per second and direction, and how many in one go.
+const LOG_RATE: (u64, u32) = (10, 20);
+
+/// What a group of rules does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verb {
+    Failsafe,
+    Block,
+    Allow,
+    /// Allows that count in the enforced stance and not in the tested one.
+    AllowEnforced,
+    BlockTested,
+    AllowTested,
+}
+
+impl Verb {
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Self::Failsafe => "failsafe",
+            Self::Block => "block",
+            Self::Allow => "allow",
+            Self::AllowEnforced => "allow_enforced",
+            Self::BlockTested => "block_tested",
+            Self::AllowTested => "allow_tested",
+        }
+    }
+
+    /// How the group's sets begin: what the rules do, the direction, and the stance where it has two.
+    fn sets(self, direction: Direction) -> String {
+        let way = way(direction);
+        match self {
+            Self::Failsafe => format!("fs_{way}"),
+            Self::Block => format!("block_{way}"),
+            Self::Allow => format!("allow_{way}"),
+            Self::AllowEnforced => format!("allow_{way}_enforced"),
+            Self::BlockTested => format!("block_{way}_tested"),
+            Self::AllowTested => format!("allow_{way}_tested"),
+        }
+    }
+
+    pub(super) fn is_block(self) -> bool {
+        matches!(self, Self::Block | Self::BlockTested)
+    }
+
+    /// The chain for packets of established flows whose socket is gone; `None` for rules that let
+    /// nothing through.
+    pub(super) fn ownerless(self) -> Option<&'static str> {
+        match self {
+            Self::Allow => Some("ownerless"),
+            Self::AllowEnforced => Some("ownerless_enforced"),
+            Self::AllowTested => Some("ownerless_tested"),
+            Self::Failsafe | Self::Block | Self::BlockTested => None,
+        }
+    }
+}
+
+/// Rules of one kind, sorted by shape.
+struct Group {
+    verb: Verb,
+    shapes: Shapes,
+}
+
+/// A stance in the place that it has among the chains.
+#[derive(Clone, Copy)]
+struct Stage {
+    subject: Subject,
+    mode: Mode,
+    place: Place,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// The only stance there is.
+    Alone,
+    /// The enforced one, with a tested one after it.
+    First,
+    /// The tested one, after an enforced one.
+    Second,
+}
+
+impl Stage {
+    fn deny_chain(self, direction: Direction, rule: &str) -> String {
+        let way = way(direction);
+        match self.place {
+            Place::Alone | Place::First => format!("deny_{way}_{rule}"),
+            Place::Second => format!("deny_{way}_tested_{rule}"),
+        }
+    }
+
+    fn final_denial(self) -> Next {
+        match self.mode {
+            Mode::Enforce => Next::Drop,
+            Mode::Test => Next::Accept,
+        }
+    }
+
+    /// Where a packet goes that this stance denies for want of a rule, or by a block rule.
+    fn denial(self, view: View, rule: &str) -> Next {
+        if view.reply {
+            self.final_denial()
+        } else {
+            Next::Goto(self.deny_chain(view.direction, rule))
+        }
+    }
+}
+
+fn passed_chain(view: View) -> String {
+    format!("{}_passed", view.name())
+}
+
+fn tested_chain(view: View) -> String {
+    format!("{}_tested", view.name())
+}
+
+fn tested_blocks_chain(view: View) -> String {
+    format!("{}_blocks", view.name())
+}
+
+impl Builder<'_> {
+    pub(super) fn direction(&mut self, direction: Direction) {
+        let BoundDirection { enforced, tested } = self.bound.direction(direction);
+        match tested {
+            None => self.one_stance(direction, enforced, Mode::Enforce),
+            Some(tested) if *enforced == BoundStance::open() => {
+                self.one_stance(direction, tested, Mode::Test);
+            }
+            Some(tested) => self.two_stances(direction, enforced, tested),
+        }
+    }
+
+    fn one_stance(&mut self, direction: Direction, stance: &BoundStance, mode: Mode) {
+        let stage = Stage { subject: stance.subject, mode, place: Place::Alone };
+        let groups = [
+            self.failsafe(direction),
+            self.group(Verb::Block, &stance.blocks, direction),
+            self.group(Verb::Allow, &stance.allows, direction),
+        ];
+        for reply in [false, true] {
+            self.view(View { direction, reply }, stage, &groups);
+        }
+        self.keep_sets(groups);
+        self.denials(direction, stage, !stance.blocks.is_empty());
+    }
+
+    fn two_stances(&mut self, direction: Direction, enforced: &BoundStance, tested: &BoundStance) {
+        let first = Stage { subject: enforced.subject, mode: Mode::Enforce, place: Place::First };
+        let second = Stage { subject: tested.subject, mode: Mode::Test, place: Place::Second };
+        // What stands in both stances is looked up once, in the enforced one.
+        let (both, enforced_only) = parted(&enforced.allows, &tested.allows);
+        let (_, tested_only) = parted(&tested.allows, &enforced.allows);
+        let (_, more_blocks) = parted(&tested.blocks, &enforced.blocks);
+        let groups = [
+            self.failsafe(direction),
+            self.group(Verb::Block, &enforced.blocks, direction),
+            self.group(Verb::Allow, both, direction),
+            self.group(Verb::AllowEnforced, enforced_only, direction),
+        ];
+        let blocks = self.group(Verb::BlockTested, more_blocks, direction);
+        let allows = self.group(Verb::AllowTested, tested_only, direction);
+
+        for reply in [false, true] {
+            self.view(View { direction, reply }, first, &groups);
+        }
+        let view = View { direction, reply: false };
+        self.tested(view, second, &blocks, &allows);
+
+        let is_blocking = !blocks.shapes.is_empty();
+        self.keep_sets(groups.into_iter().chain([blocks, allows]));
+        self.denials(direction, first, !enforced.blocks.is_empty());
+        self.denials(direction, second, is_blocking);
+    }
+
+    /// The tested stance: only what the opener sends comes here.
+    fn tested(&mut self, view: View, stage: Stage, blocks: &Group, allows: &Group) {
+        let pass = self.pass(view);
+        let mut passed = Vec::new();
+        let mut tested = Vec::new();
+        if !blocks.shapes.is_empty() {
+            let mut lines = Vec::new();
+            self.lines(view, blocks, &stage.denial(view, "block"), &mut lines);
+            self.chain(tested_blocks_chain(view), lines);
+            let jump = line(Vec::new(), Next::Jump(tested_blocks_chain(view)));
+            passed.push(jump.clone());
+            tested.push(jump);
+        }
+        passed.push(line(Vec::new(), pass.clone()));
+        self.chain(passed_chain(view), passed);
+        self.lines(view, allows, &pass, &mut tested);
+        self.level(view, stage, &mut tested);
+        self.chain(tested_chain(view), tested);
+    }
+
+    fn failsafe(&self, direction: Direction) -> Group {
+        self.shaped(Verb::Failsafe, &failsafe_entries(&self.bound.failsafe, direction), direction)
+    }
+
+    fn group<'r>(
+        &mut self,
+        verb: Verb,
+        rules: impl IntoIterator<Item = &'r BoundRule>,
+        direction: Direction,
+    ) -> Group {
+        let entries = self.entries(rules, direction);
+        self.shaped(verb, &entries, direction)
+    }
+
+    fn shaped(&self, verb: Verb, entries: &[Entry], direction: Direction) -> Group {
+        Group { verb, shapes: shapes(entries, &verb.sets(direction), self.capabilities) }
+    }
+
+    fn keep_sets(&mut self, groups: impl IntoIterator<Item = Group>) {
+        for group in groups {
+            self.sets.extend(group.shapes.sets);
+        }
+    }
+
+    /// Rules in terms of the plan; those that the kernel can't express are told and left out.
+    fn entries<'r>(
+        &mut self,
+        rules: impl IntoIterator<Item = &'r BoundRule>,
+        direction: Direction,
+    ) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        for rule in rules {
+            if matches!(rule.owner, Some(Owner::Cgroup(_))) && !self.capabilities.cgroups {
+                let reason = "this kernel can't match the cgroup of a socket".to_owned();
+                let told = Unenforceable { rule: rule.id.clone(), direction, reason };
+                if !self.unenforceable.contains(&told) {
+                    self.unenforceable.push(told);
+                }
+                continue;
+            }
+            entries.push(Entry {
+                label: rule.id.as_str().into(),
+                peers: rule.peers.clone(),
+                services: rule.services.clone(),
+                owner: rule.owner.clone(),
+            });
+        }
+        entries
+    }
+
+    fn view(&mut self, view: View, stage: Stage, groups: &[Group]) {
+        let mut lines = Vec::new();
+        for family in Family::BOTH {
+            let icmp = vec![Condition::Family(family), Condition::Protocol(family.icmp())];
+            if view.reply {
+                // An answer to a request that was judged, or an error about a flow that was.
+                lines.push(line(icmp, Next::Accept));
+            } else {
+                lines.push(line(icmp, Next::Jump(format!("icmp{}", family.number()))));
+            }
+        }
+        lines.extend(Family::BOTH.map(|family| dhcp(view, family)));
+        for group in groups {
+            let next = self.next(view, stage, group.verb);
+            self.lines(view, group, &next, &mut lines);
+        }
+        self.level(view, stage, &mut lines);
+        self.chain(view.name(), lines);
+    }
+
+    fn lines(&mut self, view: View, group: &Group, next: &Next, lines: &mut Vec<Line>) {
+        for lookup in &group.shapes.lookups {
+            lines.extend(self.lookup(view, group.verb, lookup, next));
+        }
+        self.products(view, group.verb, &group.shapes.products, next, lines);
+    }
+
+    /// Where a packet goes that a rule of this kind matches.
+    fn next(&self, view: View, stage: Stage, verb: Verb) -> Next {
+        let goes_on = stage.place == Place::First && !view.reply;
+        match verb {
+            Verb::Block | Verb::BlockTested => stage.denial(view, "block"),
+            Verb::Allow if goes_on => Next::Goto(passed_chain(view)),
+            Verb::AllowEnforced if goes_on => Next::Goto(tested_chain(view)),
+            Verb::Failsafe | Verb::Allow | Verb::AllowEnforced | Verb::AllowTested => {
+                self.pass(view)
+            }
+        }
+    }
+
+    fn pass(&self, view: View) -> Next {
+        if self.capabilities.recorder && !view.reply {
+            Next::Goto(pass_chain(view.direction))
+        } else {
+            Next::Accept
+        }
+    }
+
+    /// The level of a stance.
+    fn level(&mut self, view: View, stage: Stage, lines: &mut Vec<Line>) {
+        // What goes on to the tested stance is counted there.
+        let goes_on = stage.place == Place::First && !view.reply;
+        let passes = |conditions: Vec<Condition>, label: &str| {
+            if goes_on {
+                line(conditions, Next::Goto(tested_chain(view)))
+            } else {
+                line(conditions, self.pass(view)).counted(label)
+            }
+        };
+        let intranet = |condition: Condition, family: Family| {
+            passes(vec![Condition::Family(family), condition], "default/intranet")
+        };
+        match stage.subject {
+            Subject::Nothing => {
+                lines.push(passes(Vec::new(), "default/open"));
+                return;
+            }
+            Subject::Everything => {}
+            Subject::Internet => {
+                for family in Family::BOTH {
+                    let ranges = set_ranges(&self.bound.intranet, family);
+                    let field = view.peer(family);
+                    if self.capabilities.concat_intervals && !ranges.is_empty() {
+                        let key = vec![field, Field::Protocol];
+                        let set = intranet_set(family);
+                        lines.push(intranet(Condition::InSet { key, set }, family));
+                    } else {
+                        lines.extend(ranges.into_iter().map(|(first, last)| {
+                            intranet(Condition::Within { field, first, last }, family)
+                        }));
+                    }
+                }
+            }
+        }
+        lines.push(line(Vec::new(), stage.denial(view, "none")).counted("default/closed"));
+    }
+
+    fn denials(&mut self, direction: Direction, stage: Stage, blocks: bool) {
+        self.denial(direction, stage, "none");
+        if blocks {
+            self.denial(direction, stage, "block");
+        }
+    }
+
+    /// Records and logs a denial, then gives the last verdict.
+    fn denial(&mut self, direction: Direction, stage: Stage, rule: &str) {
+        let (kind, word) = match stage.mode {
+            Mode::Enforce => (FlowKind::Denied, "DENY"),
+            Mode::Test => (FlowKind::WouldDeny, "WOULD"),
+        };
+        let verdict = stage.final_denial();
+        let stray = vec![Condition::State(State::Invalid), Condition::Protocol(TCP)];
+        let mut lines = vec![line(stray, verdict.clone()).counted("default/stray")];
+        if self.capabilities.recorder {
+            lines.push(line(Vec::new(), Next::Jump(record_chain(kind, direction))));
+        }
+        let (per_second, burst) = LOG_RATE;
+        let prefix = format!("xshield: {word} {} rule={rule} ", way(direction));
+        let handed_over = self.live.map(|group| live_line(group, prefix.clone()));
+        lines.push(Line {
+            conditions: Vec::new(),
+            counted: false,
+            effect: Some(Effect::Log { prefix, per_second, burst }),
+            next: None,
+            label: None,
+        });
+        lines.extend(handed_over);
+        lines.push(line(Vec::new(), verdict));
+        self.chain(stage.deny_chain(direction, rule), lines);
+    }
+}
+
+/// The rules that stand in `others`, too, and those that do not.
+fn parted<'r>(
+    rules: &'r [BoundRule],
+    others: &[BoundRule],
+) -> (Vec<&'r BoundRule>, Vec<&'r BoundRule>) {
+    let mut known: HashMap<&RuleId, Vec<&BoundRule>> = HashMap::new();
+    for rule in others {
+        known.entry(&rule.id).or_default().push(rule);
+    }
+    rules.iter().partition(|rule| known.get(&rule.id).is_some_and(|same| same.contains(rule)))
+}

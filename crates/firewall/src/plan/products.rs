@@ -1,0 +1,109 @@
+//! Rules that stand in lines of their own: those of an owner, and those whose sets would grow too large.
+
+use xshield_policy::{Direction, Owner};
+
+use super::build::{Builder, View, line, with, within};
+use super::judge::Verb;
+use super::model::{Condition, Family, Field, Line, Next, State};
+use super::shapes::{Addresses, Lane, Product};
+
+impl Builder<'_> {
+    /// Rules that stand in lines of their own. Owners are known only where a local socket sends.
+    pub(super) fn products(
+        &mut self,
+        view: View,
+        verb: Verb,
+        products: &[Product],
+        next: &Next,
+        lines: &mut Vec<Line>,
+    ) {
+        for (index, product) in products.iter().enumerate() {
+            if view.reply && product.owner.is_some() && verb.is_block() {
+                // By address alone it would hit other programs' flows; this one sends nothing more.
+                continue;
+            }
+            let owner = if view.reply { None } else { product.owner.clone() };
+            let name =
+                format!("{}_{}{}_r{index}", view.name(), verb.label(), product.family.number());
+            lines.extend(self.product_lines(view, product, owner, next, &name));
+        }
+        let Some(ownerless_chain) = verb.ownerless() else { return };
+        if view.reply || view.direction == Direction::Inbound {
+            return;
+        }
+        let owned: Vec<_> =
+            products.iter().enumerate().filter(|(_, p)| p.owner.is_some()).collect();
+        if owned.is_empty() {
+            return;
+        }
+        // The kernel itself answers for sockets that are gone (TIME-WAIT, resets): no owner is left to
+        // ask, and only established flows have such packets.
+        let mut ownerless = vec![line(vec![Condition::HasOwner], Next::Return)];
+        for (index, product) in owned {
+            let name = format!("{ownerless_chain}{}_r{index}", product.family.number());
+            ownerless.extend(self.product_lines(view, product, None, &Next::Accept, &name));
+        }
+        self.chain(ownerless_chain, ownerless);
+        let established = vec![Condition::State(State::Established)];
+        lines.push(line(established, Next::Jump(ownerless_chain.to_owned())));
+    }
+
+    fn product_lines(
+        &mut self,
+        view: View,
+        product: &Product,
+        owner: Option<Owner>,
+        next: &Next,
+        chain: &str,
+    ) -> Vec<Line> {
+        let family = product.family;
+        let peer = view.peer(family);
+        let head: Vec<Condition> =
+            [Condition::Family(family)].into_iter().chain(owner.map(Condition::Owner)).collect();
+        let heads: Vec<Vec<Condition>> = match &product.addresses {
+            Addresses::Any => vec![head],
+            Addresses::Set(set) => {
+                let key = vec![peer, Field::Protocol];
+                vec![with(&head, [Condition::InSet { key, set: set.clone() }])]
+            }
+            Addresses::Ranges(ranges) => {
+                let range = |&(first, last): &(u128, u128)| {
+                    with(&head, [Condition::Within { field: peer, first, last }])
+                };
+                ranges.iter().map(range).collect()
+            }
+        };
+        let lanes: Vec<Vec<Condition>> =
+            product.services.iter().map(|lane| lane_conditions(lane, view, family)).collect();
+        let judged = |conditions| line(conditions, next.clone()).counted(product.label.clone());
+        if heads.len() > 1 && lanes.len() > 1 {
+            // Lines add up instead of multiplying.
+            let lines = lanes.into_iter().map(judged).collect();
+            self.chain(chain, lines);
+            return heads
+                .into_iter()
+                .map(|head| line(head, Next::Jump(chain.to_owned())))
+                .collect();
+        }
+        let crossed =
+            heads.iter().flat_map(|head| lanes.iter().map(|lane| with(head, lane.clone())));
+        crossed.map(judged).collect()
+    }
+}
+
+fn lane_conditions(lane: &Lane, view: View, family: Family) -> Vec<Condition> {
+    let service = view.service();
+    match lane {
+        Lane::Any => Vec::new(),
+        Lane::Protocol(protocol) => vec![Condition::Protocol(*protocol)],
+        Lane::Ports(protocol, (first, last)) => {
+            vec![Condition::Protocol(*protocol), within(service, *first, *last)]
+        }
+        Lane::PortSet(set) => {
+            vec![Condition::InSet { key: vec![Field::Protocol, service], set: set.clone() }]
+        }
+        Lane::IcmpTypes((first, last)) => {
+            vec![Condition::Protocol(family.icmp()), within(Field::IcmpType(family), *first, *last)]
+        }
+    }
+}

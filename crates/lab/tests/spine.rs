@@ -201,7 +201,7 @@ template:
   name: wide
   action: allow
   inbound: [ { name: all, from: [any], services: [any] } ]
-  outbound: [ { name: all, to: [any], services: [any] } ]
+  outbound: [ { name: everything, to: [any], services: [any] } ]
 ---
 segment:
   name: isolation-test

@@ -224,7 +224,11 @@ fn a_changed_identity_waits_for_an_operator() -> Result<()> {
         let run = run_on(&shop, "app")?;
         ensure!(run.exit.code() == Some(6), "{run:?}");
         ensure!(in_force(&shop)? == Policy::Open, "the policy stays");
-        shop.platform.cli(&shop.lab, &["asset", "approve-identity", "app"])?;
+        let asset = shop.platform.json(&shop.lab, &["asset", "show", "app"])?;
+        let fingerprint = asset["pending_identity"]["fingerprint"].as_str();
+        let fingerprint = fingerprint.context("the fingerprint of the waiting identity")?;
+        let approve = ["asset", "approve-identity", "app", "--fingerprint", fingerprint];
+        shop.platform.cli(&shop.lab, &approve)?;
         settle(&shop, Policy::Open).map(drop)
     })
 }

@@ -53,6 +53,10 @@ struct ServeArgs {
     #[arg(long, env = "XSHIELD_CHECK_IN_EVERY", default_value_t = 240,
           value_parser = clap::value_parser!(u32).range(1..=86_400))]
     check_in_every: u32,
+    /// Days before its end from which an enforcement key is warned of.
+    #[arg(long, env = "XSHIELD_KEY_EXPIRY_WARNING_DAYS", default_value_t = 14, value_name = "DAYS",
+          value_parser = clap::value_parser!(u32).range(0..=3650))]
+    key_expiry_warning_days: u32,
 }
 
 #[derive(Debug, Subcommand)]
@@ -109,6 +113,7 @@ fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let mut settings = Settings::new(args.data_dir, args.listen);
     settings.public_urls = args.public_urls;
     settings.check_in_every = args.check_in_every;
+    settings.key_expiry_warning = i64::from(args.key_expiry_warning_days) * 24 * 3600;
     settings.admin_password = match args.admin_password_file {
         Some(path) => Some(AdminPassword(password_in(&path)?)),
         None => std::env::var("XSHIELD_ADMIN_PASSWORD")

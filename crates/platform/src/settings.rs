@@ -34,6 +34,8 @@ pub struct Settings {
     pub uploads_total: u64,
     /// Seconds that files which hosts uploaded are kept.
     pub keep_uploads_for: i64,
+    /// Seconds before its end from which an enforcement key is warned of.
+    pub key_expiry_warning: i64,
     /// Sessions per second and source address.
     pub sessions_per_second: u32,
     /// Requests per second of one asset.
@@ -84,6 +86,7 @@ impl Settings {
             keep_uploads_for: 7 * 24 * 3600,
             threat_flows_per_asset: 50_000,
             delivery_retry_first: 10,
+            key_expiry_warning: 14 * 24 * 3600,
             sessions_per_second: 20,
             requests_per_second: 5,
             gather_changes_ms: 500,

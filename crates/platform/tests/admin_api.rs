@@ -15,6 +15,8 @@ fn kind(answer: &Value) -> &str {
     answer["type"].as_str().unwrap_or_default().trim_start_matches("/problems/")
 }
 
+const FINGERPRINT: &str = "sha256:66687aadf862bd776c8fc18b8e9f8e20089714856ee233b3902a591d0d5f2925";
+
 #[test]
 fn roles_open_what_they_should_and_nothing_else() {
     let platform = TestPlatform::start();
@@ -132,7 +134,42 @@ fn bad_requests_name_the_field() {
             "invalid-value",
             "/kind",
         ),
-        ("POST", "/api/v1/assets/h/identity/approve", json!({}), 409, "no-pending-identity", ""),
+        ("POST", "/api/v1/assets/h/identity/approve", json!({}), 400, "invalid-json", ""),
+        (
+            "POST",
+            "/api/v1/assets/h/identity/approve",
+            json!({"fingerprint": "sha256:12"}),
+            400,
+            "invalid-json",
+            "/fingerprint",
+        ),
+        (
+            "POST",
+            "/api/v1/assets/h/identity/approve",
+            json!({"fingerprint": FINGERPRINT}),
+            409,
+            "no-pending-identity",
+            "",
+        ),
+        ("POST", keys, json!({"max_registrations": 0}), 422, "invalid-value", "/max_registrations"),
+        (
+            "POST",
+            keys,
+            json!({"kind": "token", "max_registrations": 2}),
+            422,
+            "invalid-value",
+            "/max_registrations",
+        ),
+        ("POST", keys, json!({"allowed_networks": []}), 422, "invalid-value", "/allowed_networks"),
+        (
+            "POST",
+            keys,
+            json!({"allowed_networks": ["10.0.0.1/8"]}),
+            422,
+            "invalid-value",
+            "/allowed_networks",
+        ),
+        ("POST", keys, json!({"bound_name": "not a name"}), 400, "invalid-json", "/bound_name"),
         (
             "POST",
             "/api/v1/users",

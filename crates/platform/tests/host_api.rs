@@ -348,7 +348,8 @@ fn a_changed_identity_waits_for_an_operator() {
     let audited = platform.get("/api/v1/audit?action=asset.identity-changed");
     assert_eq!(audited["items"].as_array().unwrap().len(), 1, "told once");
 
-    platform.post("/api/v1/assets/h/identity/approve", json!({}));
+    let approval = json!({"fingerprint": new.fingerprint(), "running": "replace"});
+    platform.post("/api/v1/assets/h/identity/approve", approval);
     new.sign_in(&platform);
     new.check_in(&platform);
     let body = serde_json::to_vec(&old.check_in_message()).unwrap();
@@ -357,7 +358,7 @@ fn a_changed_identity_waits_for_an_operator() {
 
     let mut third = TestHost::new("h", &key);
     assert_eq!(third.session_at(&platform, now()).status, 403);
-    platform.post("/api/v1/assets/h/identity/reject", json!({}));
+    platform.post("/api/v1/assets/h/identity/reject", json!({"fingerprint": third.fingerprint()}));
     let answer = third.session_at(&platform, now());
     assert_eq!((answer.status, answer.problem().as_str()), (403, "identity-rejected"));
     assert_eq!(platform.get("/api/v1/assets?status=identity-changed")["items"], json!([]));
@@ -374,7 +375,8 @@ fn a_changed_identity_that_has_registered_elsewhere_is_not_pinned() {
     new.name = "other".to_owned();
     new.sign_in(&platform);
     let approve = "/api/v1/assets/h/identity/approve";
-    let (status, answer) = platform.call("POST", approve, Some(&platform.admin), Some(json!({})));
+    let approval = json!({"fingerprint": new.fingerprint()});
+    let (status, answer) = platform.call("POST", approve, Some(&platform.admin), Some(approval));
     assert_eq!((status, answer["type"].as_str()), (409, Some("/problems/identity-in-use")));
 }
 

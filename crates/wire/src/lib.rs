@@ -16,6 +16,7 @@
 pub mod bytes;
 pub mod control;
 pub mod envelope;
+pub mod fingerprint;
 pub mod keys;
 pub mod message;
 pub mod session;

@@ -16,6 +16,7 @@ use crate::problem::{Answer, Problem};
 use crate::state::App;
 use crate::store::assets;
 use crate::threat::measure::measure;
+use admin::enforcement_keys::expiry_series;
 
 pub mod admin;
 pub mod host;
@@ -71,8 +72,10 @@ async fn metrics_page(State(app): State<App>) -> Answer<Response> {
     let held = u32::try_from(app.waking.held()).unwrap_or(u32::MAX);
     metrics::gauge!("xshield_polls_held").set(held);
     measure(&app, &mut *app.store.read().await?, now).await?;
+    let mut page = app.metrics.render();
+    page.push_str(&expiry_series(&mut *app.store.read().await?, now).await?);
     let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4")];
-    Ok((kind, app.metrics.render()).into_response())
+    Ok((kind, page).into_response())
 }
 
 /// Counts and times requests, and adds the headers that every answer has.

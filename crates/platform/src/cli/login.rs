@@ -10,6 +10,7 @@ use xshield_platform::clock::Timestamp;
 
 use super::client::{Client, Path, view};
 use super::error::CliError;
+use super::keys::warn_of_expiring_keys;
 use super::session::{Session, Token, failed, platform_url};
 use super::terminal::{self, Output, Sheet, note, print};
 use super::times::relative;
@@ -60,12 +61,14 @@ impl Login {
         });
         let answer = client.post(action, &Path::of(&["login"]), &body)?;
         let signed_in: SignedIn = view(action, &answer)?;
+        let client = Client::new(&url, &ca, Some(signed_in.token.clone()))?;
         let session = Session { url: url.clone(), ca, token: signed_in.token };
         let path = session.store()?;
         let SignedIn { user, role, expires_at, .. } = signed_in;
         let ends = relative(expires_at, Timestamp::now());
         note(&format!("Signed in to {url} as {user} ({role}); the sign-in ends {ends}."));
         note(&format!("Stored in {}.", path.display()));
+        warn_of_expiring_keys(&client);
         Ok(())
     }
 

@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::get;
 use xshield_policy::inventory::Source;
+use xshield_wire::fingerprint::IdentityFingerprint;
 use xshield_wire::telemetry::AgentEventKind;
 
 use super::commands::{self, KINDS, Kind};
@@ -23,6 +24,7 @@ use crate::problem::Answer;
 use crate::state::App;
 use crate::store::agent_events::{AgentEventFilter, StoredAgentEvent};
 use crate::store::assets::StoredAsset;
+use crate::store::identities::{self, OtherIdentity};
 use crate::store::problems::StoredProblem;
 use crate::store::uploads::{Progress, Upload, UploadFilter};
 use crate::store::{agent_events, assets, problems, telemetry, threat_assets, uploads, word};
@@ -60,6 +62,30 @@ struct AssetPage {
     commands: Vec<commands::Given>,
     archives: Vec<Archive>,
     kinds: &'static [Kind],
+    waiting: Vec<Waiting>,
+}
+
+/// An identity key that speaks in the asset's name and is not its own.
+struct Waiting {
+    fingerprint: String,
+    from: String,
+    key: String,
+    first: When,
+    last: When,
+    attempts: u64,
+}
+
+impl Waiting {
+    fn of(other: OtherIdentity, now: Timestamp) -> Self {
+        Self {
+            fingerprint: other.fingerprint().to_string(),
+            from: other.from.map_or_else(|| "not known".to_owned(), |from| from.to_string()),
+            first: When::of(other.first_seen, now),
+            last: When::of(other.last_seen, now),
+            key: other.key,
+            attempts: other.attempts,
+        }
+    }
 }
 
 /// A problem that the host told of.
@@ -123,6 +149,7 @@ async fn show(
     let filter = UploadFilter { asset: Some(asset.id.clone()), ..UploadFilter::default() };
     let archives = uploads::list(&mut conn, &filter, None, RECENT).await?;
     let commands = commands::recent_of(&mut conn, &asset.id, RECENT, now).await?;
+    let waiting = identities::waiting(&mut conn, &asset.id).await?;
     drop(conn);
 
     let mut facts = facts(&asset);
@@ -168,6 +195,7 @@ async fn show(
         commands,
         archives: archives.iter().map(|upload| Archive::of(upload, now)).collect(),
         kinds: &KINDS,
+        waiting: waiting.into_iter().map(|other| Waiting::of(other, now)).collect(),
         version: spark.version,
     };
     Ok(answer(StatusCode::OK, &page))
@@ -189,6 +217,7 @@ fn facts(asset: &StoredAsset) -> Vec<(&'static str, String)> {
         ("Kernel", asset.kernel.clone()),
         ("Addresses", addresses.join(", ")),
         ("Asset id", asset.id.to_string()),
+        ("Identity key", IdentityFingerprint::of(&asset.identity).to_string()),
     ];
     facts.into_iter().filter(|(_, value)| !value.is_empty()).collect()
 }

@@ -10,6 +10,7 @@ use axum::routing::get;
 use super::page::{Frame, Section, answer};
 use super::session::Visitor;
 use crate::auth::Viewer;
+use crate::problem::Answer;
 use crate::state::App;
 
 pub(super) fn router() -> Router<App> {
@@ -24,13 +25,16 @@ struct InstallationPage {
     domain: String,
     /// Nobody has said how hosts reach it: `domain` is a guess.
     is_guess: bool,
+    /// Keys that end soon.
+    expiring: Vec<String>,
 }
 
-async fn show(Shared(app): Shared<App>, Visitor(person): Visitor<Viewer>) -> Response {
+async fn show(Shared(app): Shared<App>, Visitor(person): Visitor<Viewer>) -> Answer<Response> {
     let page = InstallationPage {
         frame: Frame::new("Installation", Section::Installation, &person.caller),
         domain: app.public_domain(),
         is_guess: app.settings.public_urls.is_empty(),
+        expiring: super::page::warnings(&app).await?,
     };
-    answer(StatusCode::OK, &page)
+    Ok(answer(StatusCode::OK, &page))
 }

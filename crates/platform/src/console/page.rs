@@ -4,8 +4,11 @@ use askama::Template;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 
+use crate::api::admin::enforcement_keys::expiring;
 use crate::auth::Caller;
-use crate::problem::{Details, FieldError, Problem};
+use crate::clock::Timestamp;
+use crate::problem::{Answer, Details, FieldError, Problem};
+use crate::state::App;
 use crate::store::accounts::Role;
 
 /// Only what the platform itself serves is loaded and run, nothing that stands in a page; no other
@@ -46,6 +49,13 @@ pub(super) enum Section {
     Installation,
     /// Somewhere else.
     Elsewhere,
+}
+
+/// What an operator has to hear in time, wherever hosts are spoken of.
+pub(super) async fn warnings(app: &App) -> Answer<Vec<String>> {
+    let now = Timestamp::now();
+    let keys = expiring(app, &mut *app.store.read().await?, now).await?;
+    Ok(keys.iter().map(|key| key.warning(now)).collect())
 }
 
 /// What is around a page's own content.

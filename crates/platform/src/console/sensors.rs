@@ -74,6 +74,8 @@ struct SensorsPage {
     criteria: String,
     /// Why the expression is none.
     criteria_fault: Option<String>,
+    /// Keys that end soon.
+    expiring: Vec<String>,
     statuses: Vec<Choice>,
     rows: Vec<Row>,
     /// The page after this one.
@@ -190,6 +192,7 @@ async fn shown(
         name: wanted.name.unwrap_or_default(),
         criteria: wanted.criteria.unwrap_or_default(),
         criteria_fault,
+        expiring: super::page::warnings(app).await?,
         statuses: statuses.collect::<Answer<_>>()?,
         rows,
         next,

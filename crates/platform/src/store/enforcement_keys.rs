@@ -1,9 +1,14 @@
 //! Enforcement keys. Secrets are sealed before they come here.
 
-use sqlx::Row as _;
+use std::net::IpAddr;
 
-use super::assets::Tags;
-use super::{Conn, Doing as _, Row, StoreResult, from_json, to_json};
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use sqlx::Row as _;
+use xshield_policy::names::Name;
+
+use super::assets::{Tags, unsigned};
+use super::{Conn, Doing as _, Row, StoreResult, from_json, from_word, to_json, word};
 use crate::clock::Timestamp;
 
 /// An enforcement key as it is stored.
@@ -11,24 +16,106 @@ use crate::clock::Timestamp;
 pub struct StoredKey {
     /// Public part.
     pub id: String,
+    /// What it is for, and for how many.
+    pub kind: KeyKind,
     /// What for.
     pub name: String,
     /// The secret, sealed with the platform's storage key.
     pub sealed_secret: String,
     /// Tags of assets that register with it.
     pub tags: Tags,
+    /// Which hosts may register with it.
+    pub admits: Admission,
     /// Since when.
     pub created_at: Timestamp,
     /// By whom.
     pub created_by: String,
-    /// Until when.
+    /// Until when hosts may register with it. Hosts that are registered go on.
     pub expires_at: Option<Timestamp>,
     /// Since when not.
     pub revoked_at: Option<Timestamp>,
     /// The key that follows it.
     pub replaced_by: Option<String>,
+    /// What was done with it.
+    pub uses: Uses,
+}
+
+/// What an enforcement key is made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeyKind {
+    /// Registers hosts until it ends.
+    Key,
+    /// Registers one host, once.
+    Token,
+}
+
+/// Which hosts may register with a key. What is said here concerns registrations alone: a registered
+/// host may move, and goes on by its identity key.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Admission {
+    /// The one name that may register; any when `None`.
+    pub name: Option<Name>,
+    /// How many hosts may register; as many as there are when `None`.
+    pub most: Option<u32>,
+    /// From where they may register.
+    pub networks: AllowedNetworks,
+}
+
+/// Where the hosts that register with a key are: the operator's own statement, made with the key.
+///
+/// A registration from elsewhere is refused. It also tells which addresses are to be expected of these
+/// hosts: an address that a host claims and that is [inside](Self::contains) what an operator named is
+/// no surprise. [`Any`](Self::Any) says nothing about addresses, so it vouches for none: look for
+/// [`Only`](Self::Only) before believing a claim. The key that let a host in is the asset's
+/// `registered_with`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum AllowedNetworks {
+    /// Nothing was said.
+    #[default]
+    Any,
+    /// One of these, at least one; each without host bits.
+    Only(Vec<IpNet>),
+}
+
+impl AllowedNetworks {
+    /// Whether a host may register from this address. IPv4 in IPv6 counts as IPv4.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Only(networks) => {
+                networks.iter().any(|network| network.contains(&address.to_canonical()))
+            }
+        }
+    }
+}
+
+/// What was done with a key.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Uses {
+    /// Hosts that registered with it.
+    pub registrations: u64,
+    /// The last of them.
+    pub last_registered_at: Option<Timestamp>,
     /// Last session set up with it.
     pub last_used_at: Option<Timestamp>,
+    /// From which address that was; a proxy's, when there was one.
+    pub last_used_from: Option<IpAddr>,
+}
+
+impl StoredKey {
+    /// Whether hosts can't register with it any more, because it has had its time.
+    #[must_use]
+    pub fn has_expired(&self, now: Timestamp) -> bool {
+        self.expires_at.is_some_and(|end| end <= now)
+    }
+
+    /// Whether as many hosts registered with it as may.
+    #[must_use]
+    pub fn is_used_up(&self) -> bool {
+        self.admits.most.is_some_and(|most| self.uses.registrations >= u64::from(most))
+    }
 }
 
 /// Adds a key.
@@ -36,9 +123,14 @@ pub struct StoredKey {
 /// # Errors
 /// When the database fails.
 pub async fn insert(conn: &mut Conn, key: &StoredKey) -> StoreResult<()> {
+    let networks = match &key.admits.networks {
+        AllowedNetworks::Any => None,
+        AllowedNetworks::Only(networks) => Some(to_json(networks)?),
+    };
     sqlx::query(
-        "INSERT INTO enforcement_key (id, name, secret, tags, created_at, created_by, expires_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        "INSERT INTO enforcement_key (id, name, secret, tags, created_at, created_by, expires_at, \
+         kind, bound_name, max_registrations, allowed_networks) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
     )
     .bind(&key.id)
     .bind(&key.name)
@@ -47,6 +139,10 @@ pub async fn insert(conn: &mut Conn, key: &StoredKey) -> StoreResult<()> {
     .bind(key.created_at.0)
     .bind(&key.created_by)
     .bind(key.expires_at.map(|time| time.0))
+    .bind(word(&key.kind)?)
+    .bind(key.admits.name.as_ref().map(Name::as_str))
+    .bind(key.admits.most.map(i64::from))
+    .bind(networks)
     .execute(conn)
     .await
     .doing("store an enforcement key")?;
@@ -80,7 +176,25 @@ pub async fn list(conn: &mut Conn, after: &str, limit: u32) -> StoreResult<Vec<S
     rows.iter().map(key).collect()
 }
 
-/// Lets `successor` follow a key, which ends at `end` at the latest.
+/// The keys for several hosts that have an end, whether it has come or not, in its order. Left out is
+/// what nobody waits for: keys that are revoked, used up, or followed by others.
+///
+/// # Errors
+/// When the database fails.
+pub async fn with_end(conn: &mut Conn) -> StoreResult<Vec<StoredKey>> {
+    let rows = sqlx::query(
+        "SELECT * FROM enforcement_key WHERE expires_at IS NOT NULL AND kind = 'key' \
+         AND revoked_at IS NULL AND replaced_by IS NULL \
+         AND (max_registrations IS NULL OR registrations < max_registrations) \
+         ORDER BY expires_at, id",
+    )
+    .fetch_all(conn)
+    .await
+    .doing("list the enforcement keys that end")?;
+    rows.iter().map(key).collect()
+}
+
+/// Lets `successor` follow a key, with which hosts register until `end` at the latest.
 ///
 /// # Errors
 /// When the database fails.
@@ -122,28 +236,86 @@ pub async fn revoke(conn: &mut Conn, id: &str, now: Timestamp) -> StoreResult<()
 ///
 /// # Errors
 /// When the database fails.
-pub async fn touch(conn: &mut Conn, id: &str, now: Timestamp) -> StoreResult<()> {
-    sqlx::query("UPDATE enforcement_key SET last_used_at = $2 WHERE id = $1")
+pub async fn touch(conn: &mut Conn, id: &str, from: IpAddr, now: Timestamp) -> StoreResult<()> {
+    sqlx::query("UPDATE enforcement_key SET last_used_at = $2, last_used_from = $3 WHERE id = $1")
         .bind(id)
         .bind(now.0)
+        .bind(from.to_string())
         .execute(conn)
         .await
         .doing("note an enforcement key's use")?;
     Ok(())
 }
 
+/// Counts a host that a key let in. Nothing is counted, and the answer is `false`, when as many
+/// registered with it as may.
+///
+/// # Errors
+/// When the database fails.
+pub async fn count_registration(conn: &mut Conn, id: &str, now: Timestamp) -> StoreResult<bool> {
+    let done = sqlx::query(
+        "UPDATE enforcement_key SET registrations = registrations + 1, last_registered_at = $2 \
+         WHERE id = $1 AND (max_registrations IS NULL OR registrations < max_registrations)",
+    )
+    .bind(id)
+    .bind(now.0)
+    .execute(conn)
+    .await
+    .doing("count a registration")?;
+    Ok(done.rows_affected() > 0)
+}
+
 fn key(row: &Row) -> StoreResult<StoredKey> {
     let time = |column: &str| row.get::<Option<i64>, _>(column).map(Timestamp);
+    let networks = row.get::<Option<&str>, _>("allowed_networks");
+    let networks = networks.map(from_json::<Vec<IpNet>>).transpose()?;
+    let name = row.get::<Option<&str>, _>("bound_name").map(str::parse).transpose();
+    let from = row.get::<Option<&str>, _>("last_used_from").map(str::parse).transpose();
+    let most = row.get::<Option<i64>, _>("max_registrations");
     Ok(StoredKey {
         id: row.get("id"),
+        kind: from_word(row.get("kind"))?,
         name: row.get("name"),
         sealed_secret: row.get("secret"),
         tags: from_json(row.get("tags"))?,
+        admits: Admission {
+            name: name.doing("read a stored name")?,
+            most: most.map(|most| u32::try_from(most).unwrap_or(0)),
+            networks: networks.map_or(AllowedNetworks::Any, AllowedNetworks::Only),
+        },
         created_at: Timestamp(row.get("created_at")),
         created_by: row.get("created_by"),
         expires_at: time("expires_at"),
         revoked_at: time("revoked_at"),
         replaced_by: row.get("replaced_by"),
-        last_used_at: time("last_used_at"),
+        uses: Uses {
+            registrations: unsigned(row.get("registrations")),
+            last_registered_at: time("last_registered_at"),
+            last_used_at: time("last_used_at"),
+            last_used_from: from.doing("read a stored address")?,
+        },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_contain_what_is_in_them_and_none_means_none() {
+        let only = |nets: &str| {
+            AllowedNetworks::Only(nets.split(' ').map(|net| net.parse().unwrap()).collect())
+        };
+        for (networks, address, contained) in [
+            (AllowedNetworks::Any, "203.0.113.9", true),
+            (only("10.0.0.0/8"), "10.1.2.3", true),
+            (only("10.0.0.0/8"), "11.1.2.3", false),
+            (only("10.0.0.0/8"), "::ffff:10.1.2.3", true),
+            (only("10.0.0.0/8 2001:db8::/32"), "2001:db8::1", true),
+            (only("2001:db8::/32"), "10.1.2.3", false),
+            (AllowedNetworks::Only(Vec::new()), "10.1.2.3", false),
+        ] {
+            assert_eq!(networks.contains(address.parse().unwrap()), contained, "{address}");
+        }
+    }
 }

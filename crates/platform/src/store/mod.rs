@@ -22,6 +22,7 @@ pub mod audit;
 pub mod commands;
 pub mod deliveries;
 pub mod enforcement_keys;
+pub mod enrolment;
 pub mod events;
 pub mod host_configuration;
 pub mod identities;
@@ -54,6 +55,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (3, "threat events", include_str!("../../migrations/sqlite/0003_threat_events.sql")),
     (4, "agents", include_str!("../../migrations/sqlite/0004_agents.sql")),
     (5, "live", include_str!("../../migrations/sqlite/0005_live.sql")),
+    (7, "enrolment", include_str!("../../migrations/sqlite/0007_enrolment.sql")),
 ];
 
 /// What the database could not do.

@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use xshield_platform::serve;
 use xshield_platform::settings::{AdminPassword, PasswordCost, Settings};
+use xshield_wire::fingerprint::IdentityFingerprint;
 use xshield_wire::message::*;
 use xshield_wire::session::{self, Randomness, Session};
 use xshield_wire::signature::{RequestParts, Signer, sign};
@@ -370,6 +371,18 @@ impl TestHost {
             sequence: 0,
             addresses: vec!["192.0.2.10".parse().unwrap()],
         }
+    }
+
+    /// What its programs show.
+    pub fn fingerprint(&self) -> String {
+        IdentityFingerprint::of(&self.identity.public()).to_string()
+    }
+
+    /// A request for a session, for whoever records it.
+    pub fn session_request(&self, time: u64) -> Vec<u8> {
+        let drawn = Randomness { ephemeral: random(), nonce: random() };
+        let (request, _) = session::start(&self.key, &self.identity, &self.name, time, drawn);
+        serde_json::to_vec(&request).unwrap()
     }
 
     pub fn session_at(&mut self, platform: &TestPlatform, time: u64) -> RawAnswer {

@@ -12,6 +12,7 @@ use utoipa_axum::routes;
 use xshield_policy::AssetId;
 use xshield_policy::inventory::Source;
 use xshield_policy::names::{Name, TagKey, TagValue};
+use xshield_wire::fingerprint::IdentityFingerprint;
 
 use super::page::{Page, PageQuery};
 use super::standing::Spark;
@@ -24,31 +25,65 @@ use crate::query::BothOf;
 use crate::state::App;
 use crate::store::assets::{self, AssetFilter, Standing, StoredAsset, Tags};
 use crate::store::audit::{self, Deed};
+use crate::store::identities::{self, OtherIdentity};
 use crate::store::problems::{self, StoredProblem};
-use crate::store::{Conn, commit, identities, threat_assets};
+use crate::store::{Conn, commit, enrolment, threat_assets};
 
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(list))
         .routes(routes!(get, change, delete))
-        .routes(routes!(approve_identity))
-        .routes(routes!(reject_identity))
         .routes(routes!(decommission))
         .routes(routes!(reinstate))
         .routes(routes!(problems))
 }
 
-/// An identity that speaks in the asset's name and is not the pinned one.
+/// The first of the identities that speak in the asset's name and are not the pinned one.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 struct PendingIdentity {
     /// Ed25519, base64.
     identity: String,
+    /// As the host shows it.
+    #[schema(value_type = String)]
+    fingerprint: IdentityFingerprint,
     since: Timestamp,
+}
+
+/// An identity that speaks in the asset's name and is not the pinned one.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct WaitingIdentity {
+    /// As the host shows it; approving and rejecting name it.
+    #[schema(value_type = String)]
+    fingerprint: IdentityFingerprint,
+    /// Ed25519, base64.
+    identity: String,
+    /// The enforcement key that it came with.
+    key: String,
+    /// From which address it came last; a proxy's, when there was one.
+    #[schema(value_type = Option<String>)]
+    from: Option<IpAddr>,
+    since: Timestamp,
+    last_seen: Timestamp,
+    attempts: u64,
+}
+
+impl From<OtherIdentity> for WaitingIdentity {
+    fn from(other: OtherIdentity) -> Self {
+        Self {
+            fingerprint: other.fingerprint(),
+            identity: other.identity.to_base64(),
+            key: other.key,
+            from: other.from,
+            since: other.first_seen,
+            last_seen: other.last_seen,
+            attempts: other.attempts,
+        }
+    }
 }
 
 /// A managed host.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
-struct Asset {
+pub(super) struct Asset {
     #[schema(value_type = String)]
     id: AssetId,
     #[schema(value_type = String)]
@@ -63,7 +98,16 @@ struct Asset {
     kernel: String,
     /// The pinned identity key (Ed25519, base64).
     identity: String,
+    /// Of the pinned identity key, as the host shows it.
+    #[schema(value_type = String)]
+    fingerprint: IdentityFingerprint,
     pending_identity: Option<PendingIdentity>,
+    /// All that wait, in the order in which they came; only when one asset is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waiting_identities: Option<Vec<WaitingIdentity>>,
+    /// The enforcement key that let the host in; only when one asset is asked for, and known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    registered_with: Option<String>,
     created_at: Timestamp,
     /// Flows that the host could not record, ever.
     events_lost: u64,
@@ -87,8 +131,12 @@ fn shown(app: &App, asset: StoredAsset, tags: Tags, now: Timestamp) -> Asset {
         os: asset.os,
         kernel: asset.kernel,
         identity: asset.identity.to_base64(),
+        fingerprint: IdentityFingerprint::of(&asset.identity),
+        waiting_identities: None,
+        registered_with: None,
         pending_identity: asset.pending.map(|pending| PendingIdentity {
             identity: pending.identity.to_base64(),
+            fingerprint: IdentityFingerprint::of(&pending.identity),
             since: pending.since,
         }),
         created_at: asset.created_at,
@@ -183,11 +231,20 @@ pub(crate) async fn named(conn: &mut Conn, asset: &str) -> Answer<StoredAsset> {
     found.ok_or_else(|| Problem::not_found("asset", asset))
 }
 
-async fn with_tags(app: &App, conn: &mut Conn, asset: StoredAsset) -> Answer<Json<Asset>> {
+/// All that is known of an asset.
+pub(super) async fn with_tags(
+    app: &App,
+    conn: &mut Conn,
+    asset: StoredAsset,
+) -> Answer<Json<Asset>> {
     let mut tags = assets::tags_of(conn, std::iter::once(&asset.id)).await?;
     let tags = tags.remove(&asset.id).unwrap_or_default();
     let threat = AssetThreat::of(&threat_assets::get(conn, &asset.id).await?);
-    Ok(Json(Asset { threat, ..shown(app, asset, tags, Timestamp::now()) }))
+    let waiting = identities::waiting(conn, &asset.id).await?;
+    let waiting_identities = Some(waiting.into_iter().map(WaitingIdentity::from).collect());
+    let registered_with = enrolment::registered_with(conn, &asset.id).await?;
+    let shown = shown(app, asset, tags, Timestamp::now());
+    Ok(Json(Asset { threat, waiting_identities, registered_with, ..shown }))
 }
 
 /// One asset
@@ -267,6 +324,7 @@ async fn delete(
 ) -> Answer<StatusCode> {
     let mut tx = app.store.write().await?;
     let asset = named(&mut tx, &asset).await?;
+    enrolment::remember_forgotten(&mut tx, &asset.id, Timestamp::now()).await?;
     assets::delete(&mut tx, &asset.id).await?;
     record(&mut tx, &allowed.caller, "asset.delete", &asset, asset.id.as_str(), "").await?;
     commit(tx).await?;
@@ -274,7 +332,8 @@ async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn record(
+/// Writes down what was done to an asset.
+pub(super) async fn record(
     conn: &mut Conn,
     caller: &Caller,
     action: &'static str,
@@ -290,60 +349,6 @@ async fn record(
         after: after.to_owned(),
     };
     Ok(audit::record(conn, deed, Timestamp::now()).await?)
-}
-
-fn waiting(asset: &StoredAsset) -> Answer<String> {
-    let pending = asset.pending.ok_or_else(|| {
-        Problem::conflict("no-pending-identity", "no other identity waits for this asset")
-    })?;
-    Ok(pending.identity.to_base64())
-}
-
-/// Pin the identity key that waits, e.g. after a host was installed anew
-#[utoipa::path(post, path = "/api/v1/assets/{asset}/identity/approve", tag = "assets",
-    params(("asset" = String, Path, description = "id or name")),
-    responses((status = 200, body = Asset)))]
-async fn approve_identity(
-    State(app): State<App>,
-    allowed: Allowed<Operator>,
-    Path(asset): Path<String>,
-) -> Answer<Json<Asset>> {
-    let mut tx = app.store.write().await?;
-    let asset = named(&mut tx, &asset).await?;
-    let (before, after) = (asset.identity.to_base64(), waiting(&asset)?);
-    if let Some(pending) = asset.pending
-        && let Some(other) = assets::by_identity(&mut tx, pending.identity).await?
-    {
-        let detail =
-            format!("the host has registered as {} since; delete that asset first", other.name);
-        return Err(Problem::conflict("identity-in-use", detail));
-    }
-    identities::approve(&mut tx, &asset.id).await?;
-    record(&mut tx, &allowed.caller, "asset.approve-identity", &asset, &before, &after).await?;
-    let asset = named(&mut tx, asset.id.as_str()).await?;
-    let shown = with_tags(&app, &mut tx, asset).await?;
-    commit(tx).await?;
-    Ok(shown)
-}
-
-/// Turn the identity key that waits away, for good
-#[utoipa::path(post, path = "/api/v1/assets/{asset}/identity/reject", tag = "assets",
-    params(("asset" = String, Path, description = "id or name")),
-    responses((status = 200, body = Asset)))]
-async fn reject_identity(
-    State(app): State<App>,
-    allowed: Allowed<Operator>,
-    Path(asset): Path<String>,
-) -> Answer<Json<Asset>> {
-    let mut tx = app.store.write().await?;
-    let asset = named(&mut tx, &asset).await?;
-    let before = waiting(&asset)?;
-    identities::reject(&mut tx, &asset.id).await?;
-    record(&mut tx, &allowed.caller, "asset.reject-identity", &asset, &before, "").await?;
-    let asset = named(&mut tx, asset.id.as_str()).await?;
-    let shown = with_tags(&app, &mut tx, asset).await?;
-    commit(tx).await?;
-    Ok(shown)
 }
 
 /// Take an asset out of service: its host is refused from now on, its history stays

@@ -17,9 +17,10 @@ pub(crate) mod assets;
 mod audit_log;
 mod channels;
 pub(crate) mod commands;
-mod enforcement_keys;
+pub(crate) mod enforcement_keys;
 mod host_configuration;
 mod host_telemetry;
+mod identities;
 pub(crate) mod page;
 mod policy;
 pub(crate) mod selection;
@@ -65,6 +66,7 @@ pub(super) fn router() -> Router<App> {
         .merge(sign_in::router())
         .merge(users::router())
         .merge(assets::router())
+        .merge(identities::router())
         .merge(telemetry::router())
         .merge(threat_events::router())
         .merge(access_log::router())

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::enforcement_keys::{ExpiringKey, expiring};
 use crate::api::Client;
 use crate::auth::{Allowed, Viewer};
 use crate::clock::Timestamp;
@@ -97,16 +98,20 @@ struct PlatformInfo {
     ca_pem: String,
     /// The key that hosts pin (base64).
     policy_key: String,
+    /// The enforcement keys that end soon, without another one to follow.
+    expiring_keys: Vec<ExpiringKey>,
 }
 
 /// What hosts have to know of the platform
 #[utoipa::path(get, path = "/api/v1/platform", tag = "access",
     responses((status = 200, body = PlatformInfo)))]
-async fn platform(State(app): State<App>, _: Allowed<Viewer>) -> Json<PlatformInfo> {
-    Json(PlatformInfo {
+async fn platform(State(app): State<App>, _: Allowed<Viewer>) -> Answer<Json<PlatformInfo>> {
+    let expiring_keys = expiring(&app, &mut *app.store.read().await?, Timestamp::now()).await?;
+    Ok(Json(PlatformInfo {
         version: env!("CARGO_PKG_VERSION"),
         url: app.public_url(),
         ca_pem: app.tls.ca_pem().to_owned(),
         policy_key: app.keys.policy.public().to_string(),
-    })
+        expiring_keys,
+    }))
 }

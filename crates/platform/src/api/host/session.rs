@@ -6,23 +6,21 @@ use axum::body::Bytes;
 use axum::extract::{Extension, State};
 use axum::http::StatusCode;
 use xshield_policy::AssetId;
-use xshield_policy::inventory::Source;
 use xshield_policy::names::Name;
 use xshield_wire::message::{SessionRequest, SessionResponse};
 use xshield_wire::session::{ProvenRequest, SessionError, Terms, prove};
 use xshield_wire::{Bytes as WireBytes, EnforcementKey};
 
+use super::newcomer::Newcomer;
 use super::signed::{decommissioned, read_message, usable};
 use crate::api::Client;
 use crate::clock::Timestamp;
-use crate::keys::{new_id, random};
+use crate::keys::random;
 use crate::problem::{Answer, Problem};
 use crate::sealed::HostSession;
 use crate::state::App;
-use crate::store::assets::{self, NewAsset};
-use crate::store::audit::{self, Deed};
 use crate::store::enforcement_keys::{self, StoredKey};
-use crate::store::{Conn, commit, identities};
+use crate::store::{Conn, assets, commit, enrolment};
 
 /// No session request is near this size, in bytes.
 const MAX_REQUEST: usize = 16 << 10;
@@ -44,20 +42,22 @@ pub(super) async fn set_up(
     let now = Timestamp::now();
     let stored = enforcement_keys::get(&mut *app.store.read().await?, &request.key_id).await?;
     let Some(stored) = stored else {
-        usable(None, &request.key_id, now)?;
+        usable(None, &request.key_id)?;
         return Err(Problem::not_found("enforcement key", &request.key_id));
     };
     let key = opened(&app, &stored)?;
     let proven = prove(&request, &key, now.unix()).map_err(|error| refuse(&error))?;
-    usable(Some(&stored), &request.key_id, now)?;
+    usable(Some(&stored), &request.key_id)?;
     let name = host_name(&request.host_name)?;
 
     let mut tx = app.store.write().await?;
-    let who = who(&mut tx, &request, &name, &stored, now).await;
-    if who.is_ok() {
-        enforcement_keys::touch(&mut tx, &stored.id, now).await?;
+    let newcomer = Newcomer { request: &request, name: &name, from: from.ip(), now };
+    let who = who(&mut tx, newcomer, &stored).await;
+    if let Ok((asset, _)) = &who {
+        enforcement_keys::touch(&mut tx, &stored.id, from.ip(), now).await?;
+        enrolment::note_session(&mut tx, asset, &request, from.ip(), now).await?;
     }
-    // A changed identity is remembered although it is refused.
+    // Another identity is remembered although it is refused.
     commit(tx).await?;
     let (asset, new) = who?;
     if new {
@@ -106,72 +106,16 @@ pub(super) fn host_name(text: &str) -> Answer<Name> {
     text.parse::<Name>().map_err(|error| Problem::invalid("/host_name", error.to_string()))
 }
 
-/// Which asset this is, and whether it is new.
-async fn who(
-    conn: &mut Conn,
-    request: &SessionRequest,
-    name: &Name,
-    key: &StoredKey,
-    now: Timestamp,
-) -> Answer<(AssetId, bool)> {
-    if let Some(asset) = assets::by_identity(conn, request.identity).await? {
+/// Which asset this is, and whether it is new. A host that is registered is known by its identity key,
+/// whatever becomes of the enforcement key's term; all others have to be let in by that key.
+async fn who(conn: &mut Conn, newcomer: Newcomer<'_>, key: &StoredKey) -> Answer<(AssetId, bool)> {
+    if let Some(asset) = assets::by_identity(conn, newcomer.request.identity).await? {
         if asset.decommissioned_at.is_some() {
             return Err(decommissioned(asset.name.as_str()));
         }
         return Ok((asset.id, false));
     }
-    let Some(namesake) = assets::by_name(conn, name.as_str()).await? else {
-        return register(conn, request.identity, name, key, now).await.map(|id| (id, true));
-    };
-    let known = namesake.pending.is_some_and(|pending| pending.identity == request.identity);
-    let waits = identities::remember(conn, &namesake.id, request.identity, now).await?;
-    if waits && !known {
-        let deed = Deed {
-            actor: &format!("host:{}", namesake.id),
-            action: "asset.identity-changed",
-            target: name.as_str(),
-            before: namesake.identity.to_base64(),
-            after: request.identity.to_base64(),
-        };
-        audit::record(conn, deed, now).await?;
-    }
-    if namesake.decommissioned_at.is_some() {
-        return Err(decommissioned(name.as_str()));
-    }
-    metrics::counter!("xshield_refused_total", "reason" => "identity-changed").increment(1);
-    let what_next = if waits {
-        "an operator must approve the new one: xshield asset approve-identity"
-    } else {
-        "an operator has rejected this one"
-    };
-    Err(Problem::new(
-        StatusCode::FORBIDDEN,
-        if waits { "identity-changed" } else { "identity-rejected" },
-        "The host's identity key is not the pinned one",
-    )
-    .detail(format!("asset {name} is pinned to another identity key; {what_next} {name}")))
-}
-
-async fn register(
-    conn: &mut Conn,
-    identity: WireBytes<32>,
-    name: &Name,
-    key: &StoredKey,
-    now: Timestamp,
-) -> Answer<AssetId> {
-    let id = new_id("as-").map_err(|error| Problem::internal(&error))?;
-    let id: AssetId = id.parse().map_err(|error| Problem::internal(&error))?;
-    let asset = NewAsset { id: &id, name, source: Source::Spark, identity, tags: &key.tags };
-    assets::insert(conn, &asset, now).await?;
-    let deed = Deed {
-        actor: &format!("host:{id}"),
-        action: "asset.register",
-        target: name.as_str(),
-        before: String::new(),
-        after: format!("{id} with enforcement key {}", key.id),
-    };
-    audit::record(conn, deed, now).await?;
-    Ok(id)
+    newcomer.enrol(conn, key).await.map(|id| (id, true))
 }
 
 fn answer(

@@ -49,7 +49,7 @@ impl FromRequest<App> for FromHost {
         let headers = received(&parts.headers);
         signature::verify(&key, &session.asset, &signed, &headers, now.unix())
             .map_err(|error| refuse_signature(&error))?;
-        let asset = known_asset(app, &session, now).await?;
+        let asset = known_asset(app, &session).await?;
         let query = parts.uri.query().unwrap_or_default().to_owned();
         Ok(Self { asset, headers: parts.headers, query, body, now })
     }
@@ -91,7 +91,7 @@ fn refuse_signature(error: &SignatureError) -> Problem {
     Problem::new(status, slug, title).detail(error.to_string())
 }
 
-async fn known_asset(app: &App, session: &HostSession, now: Timestamp) -> Answer<StoredAsset> {
+async fn known_asset(app: &App, session: &HostSession) -> Answer<StoredAsset> {
     let mut conn = app.store.read().await?;
     let asset = assets::by_id(&mut conn, session.asset.as_str()).await?.ok_or_else(|| {
         Problem::new(StatusCode::UNAUTHORIZED, "asset-unknown", "The asset is not known")
@@ -109,7 +109,7 @@ async fn known_asset(app: &App, session: &HostSession, now: Timestamp) -> Answer
         return Err(decommissioned(asset.name.as_str()));
     }
     let key = enforcement_keys::get(&mut conn, &session.key_id).await?;
-    usable(key.as_ref(), &session.key_id, now)?;
+    usable(key.as_ref(), &session.key_id)?;
     Ok(asset)
 }
 
@@ -127,11 +127,12 @@ pub(super) fn decommissioned(name: &str) -> Problem {
     ))
 }
 
-/// Whether an enforcement key may be used.
+/// Whether hosts that are registered may use an enforcement key: whether it is there and not revoked.
+/// Its term and its other limits concern registrations.
 ///
 /// # Errors
 /// A problem that says why not.
-pub(super) fn usable(key: Option<&StoredKey>, id: &str, now: Timestamp) -> Answer<()> {
+pub(super) fn usable(key: Option<&StoredKey>, id: &str) -> Answer<()> {
     let refuse = |slug: &str, title: &str, detail: String| {
         metrics::counter!("xshield_refused_total", "reason" => slug.to_owned()).increment(1);
         Err(Problem::new(StatusCode::UNAUTHORIZED, slug, title)
@@ -145,10 +146,6 @@ pub(super) fn usable(key: Option<&StoredKey>, id: &str, now: Timestamp) -> Answe
     if let Some(since) = key.revoked_at {
         let detail = format!("enforcement key {id:?} was revoked at {}", since.to_rfc3339());
         return refuse("enforcement-key-revoked", "The enforcement key is revoked", detail);
-    }
-    if let Some(end) = key.expires_at.filter(|end| *end <= now) {
-        let detail = format!("enforcement key {id:?} expired at {}", end.to_rfc3339());
-        return refuse("enforcement-key-expired", "The enforcement key has expired", detail);
     }
     Ok(())
 }

@@ -14,8 +14,12 @@ pub(super) struct Asset {
     pub(super) addresses: Vec<String>,
     pub(super) os: String,
     pub(super) kernel: String,
-    pub(super) identity: String,
+    pub(super) fingerprint: String,
     pub(super) pending_identity: Option<PendingIdentity>,
+    #[serde(default)]
+    pub(super) waiting_identities: Vec<WaitingIdentity>,
+    #[serde(default)]
+    pub(super) registered_with: Option<String>,
     pub(super) created_at: Timestamp,
     pub(super) events_lost: u64,
     pub(super) spark: Spark,
@@ -45,8 +49,17 @@ pub(super) struct ThreatList {
 
 #[derive(Deserialize)]
 pub(super) struct PendingIdentity {
-    pub(super) identity: String,
     pub(super) since: Timestamp,
+}
+
+#[derive(Deserialize)]
+pub(super) struct WaitingIdentity {
+    pub(super) fingerprint: String,
+    pub(super) key: String,
+    pub(super) from: Option<String>,
+    pub(super) since: Timestamp,
+    pub(super) last_seen: Timestamp,
+    pub(super) attempts: u64,
 }
 
 #[derive(Deserialize)]

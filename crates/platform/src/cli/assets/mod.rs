@@ -6,9 +6,11 @@ mod show;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Map, Value, json};
 use xshield_platform::clock::Timestamp;
+use xshield_wire::fingerprint::IdentityFingerprint;
 
 use super::client::{Client, Path, view};
 use super::error::CliError;
+use super::keys::warn_of_expiring_keys;
 use super::tags::{TagChange, tags_text};
 use super::terminal::Output;
 use answers::Asset;
@@ -45,15 +47,15 @@ enum Action {
         /// Name or id.
         asset: String,
     },
-    /// Accept the new identity key of a host, e.g. after it was installed anew.
-    ApproveIdentity {
-        /// Name or id.
-        asset: String,
-    },
-    /// Turn the new identity key of a host away, for good.
+    /// Accept an identity key for an asset, e.g. after its host was installed anew.
+    ApproveIdentity(ApproveIdentity),
+    /// Turn an identity key that waits for an asset away, for good.
     RejectIdentity {
         /// Name or id.
         asset: String,
+        /// The fingerprint of the identity key; `xshield asset show` lists those that wait.
+        #[arg(long, value_name = "sha256:…")]
+        fingerprint: IdentityFingerprint,
     },
     /// Take an asset out of service: its host is refused, its history stays.
     Decommission {
@@ -75,6 +77,18 @@ enum Action {
         /// Name or id.
         asset: String,
     },
+}
+
+#[derive(Debug, Args)]
+struct ApproveIdentity {
+    /// Name or id.
+    asset: String,
+    /// The fingerprint that the host itself shows: `ctspark status` or `ctagentcmd status`.
+    #[arg(long, value_name = "sha256:…")]
+    fingerprint: IdentityFingerprint,
+    /// Also when the machine that has the asset goes on checking in: it loses the asset.
+    #[arg(long)]
+    replace_running: bool,
 }
 
 #[derive(Debug, Args)]
@@ -151,18 +165,13 @@ impl AssetCommand {
                 let answer = client.delete("delete the asset", &asset_path(&asset, &[]))?;
                 output.show(&answer, |_| Ok(format!("Asset {asset} is forgotten.")))
             }
-            Action::ApproveIdentity { asset } => {
-                let path = asset_path(&asset, &["identity", "approve"]);
-                let answer = client.post("approve the new identity", &path, &json!({}))?;
-                output.show(&answer, |_| {
-                    Ok(format!("The new identity of {asset} is accepted; the old one is refused."))
-                })
-            }
-            Action::RejectIdentity { asset } => {
+            Action::ApproveIdentity(approve) => approve.run(&client, output),
+            Action::RejectIdentity { asset, fingerprint } => {
                 let path = asset_path(&asset, &["identity", "reject"]);
-                let answer = client.post("reject the new identity", &path, &json!({}))?;
+                let body = json!({ "fingerprint": fingerprint });
+                let answer = client.post("reject the identity key", &path, &body)?;
                 output.show(&answer, |_| {
-                    Ok(format!("The new identity is turned away; {asset} keeps the one it had."))
+                    Ok(format!("{fingerprint} is turned away; {asset} keeps the key it had."))
                 })
             }
             Action::Decommission { asset } => {
@@ -216,6 +225,19 @@ fn tag_changes(changes: Vec<TagChange>) -> Map<String, Value> {
     changes.into_iter().map(one).collect()
 }
 
+impl ApproveIdentity {
+    fn run(self, client: &Client, output: Output) -> Result<(), CliError> {
+        let Self { asset, fingerprint, replace_running } = self;
+        let path = asset_path(&asset, &["identity", "approve"]);
+        let running = if replace_running { "replace" } else { "keep" };
+        let body = json!({ "fingerprint": fingerprint, "running": running });
+        let answer = client.post("approve the identity key", &path, &body)?;
+        output.show(&answer, |_| {
+            Ok(format!("{asset} is now the host with {fingerprint}; the key before is refused."))
+        })
+    }
+}
+
 impl List {
     fn run(self, client: &Client, output: Output) -> Result<(), CliError> {
         let action = "list assets";
@@ -226,6 +248,9 @@ impl List {
             .with_some("status", status.map(|status| status.get_name().to_owned()))
             .with_some("segment", self.segment);
         let answer = client.list(action, &path, self.limit)?;
+        if !output.is_json() {
+            warn_of_expiring_keys(client);
+        }
         output.show(&answer, |screen| {
             Ok(table(view(action, &answer["items"])?, Timestamp::now()).render(screen))
         })

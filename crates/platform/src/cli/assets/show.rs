@@ -140,13 +140,51 @@ pub(super) fn sheet(asset: Asset, now: Timestamp) -> Sheet {
         threat_lines(&mut sheet, threat, now);
     }
     sheet.line("events lost", asset.events_lost.to_string());
-    sheet.line("identity", &asset.identity);
-    if let Some(pending) = &asset.pending_identity {
-        let since = relative(pending.since, now);
-        sheet.line("waiting identity", format!("{}, since {since}", pending.identity));
-        sheet.line("", format!("accept it with: xshield asset approve-identity {}", asset.name));
+    if let Some(key) = &asset.registered_with {
+        sheet.line("registered with", format!("key {key}"));
     }
+    sheet.line("fingerprint", &asset.fingerprint);
+    waiting_lines(&mut sheet, &asset, now);
     sheet
+}
+
+/// The identity keys that wait, and what to do about them.
+fn waiting_lines(sheet: &mut Sheet, asset: &Asset, now: Timestamp) {
+    for (index, waiting) in asset.waiting_identities.iter().enumerate() {
+        let label = if index == 0 { "waiting" } else { "also waiting" };
+        let from = waiting.from.as_deref().unwrap_or("an unknown address");
+        let key = match waiting.key.as_str() {
+            "" => "an unknown key".to_owned(),
+            key => format!("key {key}"),
+        };
+        sheet.line(label, &waiting.fingerprint);
+        sheet.line(
+            "",
+            format!(
+                "requests: {}, first {}, last {}; from {from} with {key}",
+                waiting.attempts,
+                relative(waiting.since, now),
+                relative(waiting.last_seen, now),
+            ),
+        );
+    }
+    let Some(pending) = &asset.pending_identity else { return };
+    let name = &asset.name;
+    let is_another = asset.spark.last_check_in.is_some_and(|last| last > pending.since);
+    let advice = if is_another {
+        format!(
+            "{name} itself has checked in since: there are two machines. Set name: in the\n\
+             configuration of the other one to a name of its own."
+        )
+    } else {
+        format!(
+            "Another machine asks to be {name}. If it is a different one, set name: in its\n\
+             configuration. If it is the same one, installed anew, compare with the fingerprint\n\
+             that the machine shows (ctspark status, ctagentcmd status), then:\n\
+             xshield asset approve-identity {name} --fingerprint sha256:…"
+        )
+    };
+    sheet.line("", advice);
 }
 
 fn threat_lines(sheet: &mut Sheet, threat: &Threat, now: Timestamp) {
@@ -189,7 +227,7 @@ mod tests {
         json!({
             "id": format!("id-{name}"), "name": name, "source": "spark",
             "tags": {"role": "web"}, "addresses": ["10.0.0.1", "2001:db8::1"],
-            "os": "debian 12", "kernel": "6.1.0", "identity": "AAAA", "pending_identity": null,
+            "os": "debian 12", "kernel": "6.1.0", "fingerprint": "sha256:aa", "pending_identity": null,
             "created_at": "2027-01-10T08:00:00Z", "events_lost": 0, "spark": spark,
         })
     }
@@ -208,7 +246,8 @@ mod tests {
     fn assets_in_a_table() {
         let mut changed =
             asset("moved", spark("inactive", json!({"state": "enforcing"}), Some(1), Some(2)));
-        changed["pending_identity"] = json!({"identity": "BBBB", "since": "2027-01-15T07:00:00Z"});
+        changed["pending_identity"] =
+            json!({"fingerprint": "sha256:bb", "since": "2027-01-15T07:00:00Z"});
         let assets = json!([
             asset("web", spark("active", json!({"state": "enforcing"}), Some(2), Some(2))),
             asset(
@@ -235,27 +274,42 @@ mod tests {
             spark("active", json!({"state": "failed", "reason": "disk full"}), Some(1), Some(2));
         failed["problems"] = json!([{"code": "dns-stale", "text": "no answer for a.example"}]);
         let mut asset = asset("web", failed);
-        asset["pending_identity"] = json!({"identity": "BBBB", "since": "2027-01-15T07:00:00Z"});
+        asset["pending_identity"] =
+            json!({"fingerprint": "sha256:bb", "since": "2027-01-15T07:59:00Z"});
+        asset["waiting_identities"] = json!([
+            {"fingerprint": "sha256:bb", "key": "abc", "from": "10.0.0.9", "attempts": 12,
+             "since": "2027-01-15T07:59:00Z", "last_seen": "2027-01-15T08:00:00Z"},
+            {"fingerprint": "sha256:cc", "key": "", "from": null, "attempts": 1,
+             "since": "2027-01-15T07:59:30Z", "last_seen": "2027-01-15T07:59:30Z"},
+        ]);
+        asset["registered_with"] = "abc".into();
         let asset = serde_json::from_value(asset).unwrap();
         insta::assert_snapshot!(sheet(asset, Timestamp(1_800_000_000)).render(), @r"
-        name              web
-        id                id-web
-        source            spark 0.1.0
-        tags              role=web
-        addresses         10.0.0.1
-                          2001:db8::1
-        system            debian 12, kernel 6.1.0
-        registered        5 days ago
-        last check-in     2 min ago
-        activity          active
-        status            failed: disk full
-        in force          revision 1, digest d
-        wanted            revision 2, digest d
-        problem           dns-stale: no answer for a.example
-        events lost       0
-        identity          AAAA
-        waiting identity  BBBB, since 1 h ago
-                          accept it with: xshield asset approve-identity web
+        name             web
+        id               id-web
+        source           spark 0.1.0
+        tags             role=web
+        addresses        10.0.0.1
+                         2001:db8::1
+        system           debian 12, kernel 6.1.0
+        registered       5 days ago
+        last check-in    2 min ago
+        activity         active
+        status           failed: disk full
+        in force         revision 1, digest d
+        wanted           revision 2, digest d
+        problem          dns-stale: no answer for a.example
+        events lost      0
+        registered with  key abc
+        fingerprint      sha256:aa
+        waiting          sha256:bb
+                         requests: 12, first 1 min ago, last now; from 10.0.0.9 with key abc
+        also waiting     sha256:cc
+                         requests: 1, first 30 s ago, last 30 s ago; from an unknown address with an unknown key
+                         Another machine asks to be web. If it is a different one, set name: in its
+                         configuration. If it is the same one, installed anew, compare with the fingerprint
+                         that the machine shows (ctspark status, ctagentcmd status), then:
+                         xshield asset approve-identity web --fingerprint sha256:…
         ");
     }
 }

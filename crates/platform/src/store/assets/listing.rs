@@ -151,7 +151,7 @@ fn push_standing(query: &mut QueryBuilder<Db>, standing: Standing, now: Timestam
             );
         }
         Standing::IdentityChanged => {
-            query.push(" AND a.pending_identity IS NOT NULL");
+            query.push(" AND w.identity IS NOT NULL");
         }
         Standing::Online => push_missed(query, now, -FAR..=0),
         Standing::Late => push_missed(query, now, 1..=MISSED_LATE),
@@ -195,7 +195,8 @@ pub async fn standings(conn: &mut Conn, now: Timestamp) -> StoreResult<[(&'stati
          count(CASE WHEN a.state = 'enforcing' THEN 1 END) AS enforcing, \
          count(CASE WHEN a.state IN ('blocked', 'failed') THEN 1 END) AS failing, \
          count(CASE WHEN r.digest <> COALESCE(a.in_force_digest, '') THEN 1 END) AS outdated, \
-         count(a.pending_identity) AS identity_changed \
+         count(CASE WHEN EXISTS (SELECT 1 FROM other_identity w WHERE w.asset_id = a.id \
+         AND w.state = 'waiting') THEN 1 END) AS identity_changed \
          FROM asset a LEFT JOIN ruleset r ON r.asset_id = a.id WHERE a.decommissioned_at IS NULL",
     )
     .bind(now.plus(-ACTIVE_FOR).0)

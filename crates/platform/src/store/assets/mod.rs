@@ -20,8 +20,8 @@ use crate::clock::Timestamp;
 pub use check_in::{CheckedIn, check_in};
 pub(crate) use listing::push_in;
 pub use listing::{ACTIVE_FOR, AssetFilter, MISSED_LATE, Standing, list, missed, standings};
-pub(crate) use row::unsigned;
-use row::{parse, stored};
+use row::stored;
+pub(crate) use row::{key_bytes, parse, unsigned};
 
 /// Tags of one asset.
 pub type Tags = BTreeMap<TagKey, TagValue>;
@@ -37,7 +37,7 @@ pub struct StoredAsset {
     pub source: Source,
     /// The pinned identity key.
     pub identity: Bytes<32>,
-    /// Another identity that spoke in this name and waits for an operator.
+    /// The first of the identities that spoke in this name and wait for an operator.
     pub pending: Option<PendingIdentity>,
     /// Operating system.
     pub os: String,
@@ -97,12 +97,14 @@ pub struct NewAsset<'a> {
     pub tags: &'a Tags,
 }
 
-const COLUMNS: &str = "SELECT a.id, a.name, a.source, a.identity, a.pending_identity, \
-     a.pending_since, a.os, a.kernel, a.addresses, a.program_version, a.sequence, a.state, \
+const COLUMNS: &str = "SELECT a.id, a.name, a.source, a.identity, \
+     w.identity AS pending_identity, w.first_seen AS pending_since, a.os, a.kernel, a.addresses, a.program_version, a.sequence, a.state, \
      a.state_reason, a.in_force_revision, a.in_force_digest, a.problems, a.events_lost, \
      a.created_at, a.last_check_in, a.check_in_interval, a.routes, a.usage, \
      a.decommissioned_at, r.revision AS wanted_revision, r.digest AS wanted_digest \
-     FROM asset a LEFT JOIN ruleset r ON r.asset_id = a.id";
+     FROM asset a LEFT JOIN ruleset r ON r.asset_id = a.id \
+     LEFT JOIN other_identity w ON w.asset_id = a.id AND w.position = (SELECT min(f.position) \
+     FROM other_identity f WHERE f.asset_id = a.id AND f.state = 'waiting')";
 
 /// Registers a host.
 ///

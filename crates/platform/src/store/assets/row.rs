@@ -21,7 +21,7 @@ pub(super) fn stored(row: &Row) -> StoreResult<StoredAsset> {
     };
     let pending = match (row.get("pending_identity"), row.get("pending_since")) {
         (Some(identity), Some(since)) => {
-            Some(PendingIdentity { identity: bytes(identity)?, since: Timestamp(since) })
+            Some(PendingIdentity { identity: key_bytes(identity)?, since: Timestamp(since) })
         }
         _ => None,
     };
@@ -29,7 +29,7 @@ pub(super) fn stored(row: &Row) -> StoreResult<StoredAsset> {
         id: parse(row, "id")?,
         name: parse(row, "name")?,
         source: from_word(row.get("source"))?,
-        identity: bytes(row.get("identity"))?,
+        identity: key_bytes(row.get("identity"))?,
         pending,
         os: row.get("os"),
         kernel: row.get("kernel"),
@@ -62,13 +62,13 @@ pub(crate) fn unsigned(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(0)
 }
 
-fn bytes(stored: Vec<u8>) -> StoreResult<Bytes<32>> {
+pub(crate) fn key_bytes(stored: Vec<u8>) -> StoreResult<Bytes<32>> {
     let bytes: [u8; 32] =
         stored.try_into().map_err(|_| StoreError::damaged("read a stored key", "wrong length"))?;
     Ok(Bytes(bytes))
 }
 
-pub(super) fn parse<T>(row: &Row, column: &'static str) -> StoreResult<T>
+pub(crate) fn parse<T>(row: &Row, column: &'static str) -> StoreResult<T>
 where
     T: std::str::FromStr,
     T::Err: Into<Box<dyn std::error::Error + Send + Sync>>,

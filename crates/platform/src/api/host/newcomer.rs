@@ -1,0 +1,232 @@
+//! A host that the platform does not know by its identity key: whether it becomes an asset.
+
+use std::net::IpAddr;
+
+use axum::http::StatusCode;
+use xshield_policy::AssetId;
+use xshield_policy::inventory::Source;
+use xshield_policy::names::Name;
+use xshield_wire::fingerprint::IdentityFingerprint;
+use xshield_wire::message::SessionRequest;
+
+use super::signed::decommissioned;
+use crate::clock::Timestamp;
+use crate::keys::new_id;
+use crate::problem::{Answer, Problem};
+use crate::store::assets::{self, NewAsset, StoredAsset};
+use crate::store::audit::{self, Deed};
+use crate::store::enforcement_keys::{self, KeyKind, StoredKey};
+use crate::store::identities::{self, Attempt, Noted};
+use crate::store::{Conn, enrolment};
+
+/// A host that holds an enforcement key and an identity key that is no asset's.
+#[derive(Clone, Copy)]
+pub(super) struct Newcomer<'a> {
+    /// What it sent, proven.
+    pub(super) request: &'a SessionRequest,
+    /// The name that it claims.
+    pub(super) name: &'a Name,
+    /// The other end of the connection.
+    pub(super) from: IpAddr,
+    /// The platform's clock.
+    pub(super) now: Timestamp,
+}
+
+impl Newcomer<'_> {
+    /// Makes it an asset if the key lets it in and no other machine has its name.
+    ///
+    /// # Errors
+    /// A problem that says why not.
+    pub(super) async fn enrol(self, conn: &mut Conn, key: &StoredKey) -> Answer<AssetId> {
+        self.is_admitted(key)?;
+        if enrolment::is_replay(conn, self.request).await? {
+            return Err(replayed());
+        }
+        match assets::by_name(conn, self.name.as_str()).await? {
+            None => self.register(conn, key).await,
+            Some(namesake) => Err(self.wait(conn, &namesake, key).await?),
+        }
+    }
+
+    /// Whether the key still lets hosts in, and this one.
+    fn is_admitted(self, key: &StoredKey) -> Answer<()> {
+        let key_word = word(key.kind);
+        if let Some(end) = key.expires_at.filter(|_| key.has_expired(self.now)) {
+            return Err(refuse(
+                StatusCode::UNAUTHORIZED,
+                "enforcement-key-expired",
+                "The enforcement key has expired",
+                format!(
+                    "{key_word} {:?} expired at {} and registers no new host; put a current key \
+                     into the host's configuration",
+                    key.id,
+                    end.to_rfc3339()
+                ),
+            ));
+        }
+        if key.is_used_up() {
+            return Err(used_up(key));
+        }
+        if !key.admits.networks.contains(self.from) {
+            return Err(refuse(
+                StatusCode::FORBIDDEN,
+                "network-not-allowed",
+                "The enforcement key does not register hosts from here",
+                format!(
+                    "{key_word} {:?} registers no host from {}; use a key whose networks contain \
+                     it: xshield key show {}",
+                    key.id, self.from, key.id
+                ),
+            ));
+        }
+        match &key.admits.name {
+            Some(name) if name != self.name => Err(refuse(
+                StatusCode::FORBIDDEN,
+                "name-not-allowed",
+                "The enforcement key registers another host",
+                format!(
+                    "{key_word} {:?} registers {name} alone, and this host says that it is {}; set \
+                     name: {name} in its configuration if it is meant",
+                    key.id, self.name
+                ),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    async fn register(self, conn: &mut Conn, key: &StoredKey) -> Answer<AssetId> {
+        if !enforcement_keys::count_registration(conn, &key.id, self.now).await? {
+            return Err(used_up(key));
+        }
+        let id = new_id("as-").map_err(|error| Problem::internal(&error))?;
+        let id: AssetId = id.parse().map_err(|error| Problem::internal(&error))?;
+        let (name, identity) = (self.name, self.request.identity);
+        let asset = NewAsset { id: &id, name, source: Source::Spark, identity, tags: &key.tags };
+        assets::insert(conn, &asset, self.now).await?;
+        enrolment::note_registration(conn, &id, &key.id).await?;
+        let deed = Deed {
+            actor: &format!("host:{id}"),
+            action: "asset.register",
+            target: self.name.as_str(),
+            before: String::new(),
+            after: format!(
+                "{id} with {} {} from {}, {}",
+                word(key.kind),
+                key.id,
+                self.from,
+                self.fingerprint()
+            ),
+        };
+        audit::record(conn, deed, self.now).await?;
+        Ok(id)
+    }
+
+    /// Notes that it speaks in another machine's name.
+    async fn wait(
+        self,
+        conn: &mut Conn,
+        namesake: &StoredAsset,
+        key: &StoredKey,
+    ) -> Answer<Problem> {
+        let attempt = Attempt { identity: self.request.identity, key: &key.id, from: self.from };
+        let noted = identities::note(conn, &namesake.id, attempt, self.now).await?;
+        if noted == Noted::New {
+            let deed = Deed {
+                actor: &format!("host:{}", namesake.id),
+                action: "asset.identity-changed",
+                target: self.name.as_str(),
+                before: IdentityFingerprint::of(&namesake.identity).to_string(),
+                after: format!(
+                    "{} with {} {} from {}",
+                    self.fingerprint(),
+                    word(key.kind),
+                    key.id,
+                    self.from
+                ),
+            };
+            audit::record(conn, deed, self.now).await?;
+        }
+        if namesake.decommissioned_at.is_some() {
+            return Ok(decommissioned(self.name.as_str()));
+        }
+        Ok(self.name_taken(noted))
+    }
+
+    /// What it hears whose name another machine has. It names no command that would give the asset
+    /// away: who asks for it compares fingerprints first.
+    fn name_taken(self, noted: Noted) -> Problem {
+        let (name, fingerprint) = (self.name, self.fingerprint());
+        let another = format!(
+            "another machine is registered as {name}. If this is a different machine, set name: in \
+             its configuration to a name of its own"
+        );
+        let (slug, what_next) = match noted {
+            Noted::New | Noted::Waiting => (
+                "identity-changed",
+                format!(
+                    "If it is the same machine, installed anew, an operator can approve its new \
+                     identity key by its fingerprint, {fingerprint}: xshield asset show {name}"
+                ),
+            ),
+            Noted::Rejected => (
+                "identity-rejected",
+                format!(
+                    "An operator has rejected this machine's identity key, fingerprint {fingerprint}"
+                ),
+            ),
+            Noted::NoRoom => (
+                "identity-changed",
+                format!(
+                    "Too many identity keys wait for that name already, so this one, fingerprint \
+                     {fingerprint}, is not kept; an operator must reject some: xshield asset show \
+                     {name}"
+                ),
+            ),
+        };
+        let title = "Another machine is registered under this name";
+        refuse(StatusCode::FORBIDDEN, slug, title, format!("{another}. {what_next}"))
+    }
+
+    fn fingerprint(self) -> IdentityFingerprint {
+        IdentityFingerprint::of(&self.request.identity)
+    }
+}
+
+fn word(kind: KeyKind) -> &'static str {
+    match kind {
+        KeyKind::Key => "enforcement key",
+        KeyKind::Token => "registration token",
+    }
+}
+
+fn used_up(key: &StoredKey) -> Problem {
+    let detail = match key.kind {
+        KeyKind::Token => format!(
+            "registration token {:?} has registered its host already and registers no other; make \
+             one for this host: xshield key token",
+            key.id
+        ),
+        KeyKind::Key => format!(
+            "as many hosts have registered with enforcement key {:?} as may; use another key",
+            key.id
+        ),
+    };
+    let title = "No more hosts can register with this key";
+    refuse(StatusCode::FORBIDDEN, "enforcement-key-used-up", title, detail)
+}
+
+fn replayed() -> Problem {
+    refuse(
+        StatusCode::CONFLICT,
+        "registration-replayed",
+        "The request was made before the asset was deleted",
+        "the platform has had this request, or a later one, of a host whose asset was deleted \
+         since; a new request registers the host"
+            .to_owned(),
+    )
+}
+
+fn refuse(status: StatusCode, slug: &'static str, title: &str, detail: String) -> Problem {
+    metrics::counter!("xshield_refused_total", "reason" => slug).increment(1);
+    Problem::new(status, slug, title).detail(detail)
+}

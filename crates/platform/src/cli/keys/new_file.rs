@@ -1,0 +1,69 @@
+//! A new file for a secret.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::PathBuf;
+
+use crate::cli::error::CliError;
+use crate::cli::session::failed;
+
+/// A file made before the secret is, so that a wrong path does not cost a key.
+pub(super) struct NewFile {
+    path: PathBuf,
+    file: File,
+    state: Filled,
+}
+
+#[derive(PartialEq, Eq)]
+enum Filled {
+    NotYet,
+    Whole,
+}
+
+impl NewFile {
+    /// Makes the empty file (mode 0600), which must not be there yet.
+    pub(super) fn reserve(path: PathBuf) -> Result<Self, CliError> {
+        let mut options = OpenOptions::new();
+        let file = options.write(true).create_new(true).mode(0o600).open(&path);
+        let file = file.map_err(failed("make", &path))?;
+        Ok(Self { path, file, state: Filled::NotYet })
+    }
+
+    /// Writes the text and gives back where.
+    pub(super) fn fill(mut self, text: &str) -> Result<PathBuf, CliError> {
+        let written = self.file.write_all(text.as_bytes()).and_then(|()| self.file.sync_all());
+        written.map_err(failed("write", &self.path))?;
+        self.state = Filled::Whole;
+        Ok(self.path.clone())
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        if self.state == Filled::NotYet {
+            // The command has failed already; what remains is an empty file at worst.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_file_for_a_secret_is_new_closed_and_goes_when_there_is_no_secret() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.yaml");
+        drop(NewFile::reserve(path.clone()).unwrap());
+        assert!(!path.exists());
+        NewFile::reserve(path.clone()).unwrap().fill("a: b\n").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "a: b\n");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(NewFile::reserve(path.clone()).is_err(), "an existing file is not overwritten");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "a: b\n");
+    }
+}

@@ -279,11 +279,11 @@ mod tests {
         inbound   what is not allowed is denied (enforce)
         outbound  nothing is denied for want of a rule (test: recorded, not dropped)
 
-        DIRECTION  VERDICT  RULE        PEERS                                                                                                  SERVICES         PROCESS
-        inbound    block    bad/telnet  any                                                                                                    tcp/23           -
-        inbound    allow    web/https   10.0.0.0/8 internet                                                                                    tcp/443 udp/443  nginx
-        inbound    allow    web/none    nobody                                                                                                 any              -
-        inbound    allow    web/many    10.0.0.0 10.0.0.1 10.0.0.2 10.0.0.3 10.0.0.4 10.0.0.5 10.0.0.6 10.0.0.7 and 4 more (--json shows all)  icmp             -
+        DIRECTION  MODE     VERDICT  RULE        PEERS                                                                                                  SERVICES         PROCESS
+        inbound    enforce  block    bad/telnet  any                                                                                                    tcp/23           -
+        inbound    enforce  allow    web/https   10.0.0.0/8 internet                                                                                    tcp/443 udp/443  nginx
+        inbound    enforce  allow    web/none    nobody                                                                                                 any              -
+        inbound    enforce  allow    web/many    10.0.0.0 10.0.0.1 10.0.0.2 10.0.0.3 10.0.0.4 10.0.0.5 10.0.0.6 10.0.0.7 and 4 more (--json shows all)  icmp             -
         ");
     }
 

@@ -30,6 +30,8 @@ pub struct Registration {
     pub ca: Option<PathBuf>,
     /// Keys that rulesets may be signed with.
     pub policy_keys: Vec<String>,
+    /// What the host calls itself, instead of what its system does.
+    pub name: Option<String>,
     /// The way to the platform.
     pub proxies: Option<GivenProxies>,
 }
@@ -158,6 +160,9 @@ pub fn register(path: &Path, given: &Registration, root: &Path) -> Result<(), Re
     let proxies = given.proxies.iter().flat_map(|proxies| &proxies.texts);
     for (key, text) in proxies {
         changes.push(Change::new(key, text)?);
+    }
+    if let Some(name) = &given.name {
+        changes.push(Change::new("name", name)?);
     }
     changes.extend(trust(path, given, root)?);
     if let Some(key) = &given.key {

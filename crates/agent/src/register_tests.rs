@@ -41,6 +41,7 @@ fn domain_key_and_trust_are_enough_and_nothing_is_guessed() {
         ca: Some(ca),
         policy_keys: vec![POLICY_KEY.into()],
         onboarding: None,
+        name: Some("db-1".into()),
         proxies: Some(GivenProxies::parse("10.0.0.1:3128", "", "").unwrap()),
     };
     type Take = fn(&mut Registration);
@@ -60,6 +61,10 @@ fn domain_key_and_trust_are_enough_and_nothing_is_guessed() {
     register(&path, &full, Path::new("/")).unwrap();
     let config = config_file::load(&path).unwrap().config;
     assert_eq!(config.platform.to_string(), "https://platform.example.com:443");
+    assert_eq!(config.host_name(), "db-1");
+    let wrong = Registration { name: Some("no name".into()), ..Registration::default() };
+    let refused = register(&path, &wrong, Path::new("/")).unwrap_err().to_string();
+    assert!(refused.contains("name: \"no name\" is not a valid name"), "{refused}");
 }
 
 const DEPLOYMENT_KEY: &str = "xdk1_k7f3_BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwdaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlDH37A";

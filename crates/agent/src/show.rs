@@ -14,6 +14,8 @@ pub fn status(status: &Value) -> String {
     let (last, host) = (&status["last_cycle"], &status["host"]);
     line("agent", format!("ctagent {}, process {}", plain(&status["version"]), status["pid"]));
     line("platform", plain(&status["platform"]));
+    line("name", plain(&host["name"]));
+    line("fingerprint", plain(&host["fingerprint"]));
     line("kernel", plain(&host["kernel"]));
     let revision = match &host["last_known_good"]["revision"] {
         Value::Null => "none".to_owned(),

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use xshield_firewall::LiveGroup;
+use xshield_host::linux::system;
+use xshield_policy::names::Name;
 use xshield_transport::{PlatformUrl, ProxyList, ProxyText};
 use xshield_wire::control::Switch;
 use xshield_wire::keys::{EnforcementKey, PolicyPublicKey};
@@ -31,6 +33,8 @@ pub struct Config {
     pub policy_keys: Vec<PolicyPublicKey>,
     /// Proves to the platform that this host may enrol.
     pub enforcement_key: EnforcementKey,
+    /// What this host calls itself; `None`: as its system does.
+    pub name: Option<Name>,
     /// Tried in this order before the platform itself.
     pub proxies: ProxyList,
     /// Where state is kept.
@@ -106,13 +110,14 @@ pub enum ConfigError {
 }
 
 /// Every key, in the order of the file's documentation.
-pub const KEYS: [&str; 23] = [
+pub const KEYS: [&str; 24] = [
     "platform",
     "ca",
     "ca-file",
     "policy-keys",
     "enforcement-key",
     "enforcement-key-file",
+    "name",
     "proxy",
     "proxy-user",
     "proxy-password",
@@ -142,6 +147,8 @@ struct Raw {
     policy_keys: Vec<String>,
     enforcement_key: Option<String>,
     enforcement_key_file: Option<PathBuf>,
+    #[serde(default)]
+    name: String,
     #[serde(default)]
     proxy: String,
     #[serde(default)]
@@ -229,6 +236,12 @@ impl Config {
         })?;
         raw.check(path)
     }
+
+    /// The name under which this host registers and which it goes on saying.
+    #[must_use]
+    pub fn host_name(&self) -> String {
+        self.name.as_ref().map_or_else(system::host_name, ToString::to_string)
+    }
 }
 
 impl Raw {
@@ -245,6 +258,9 @@ impl Raw {
             .trim()
             .parse::<EnforcementKey>()
             .map_err(|error| refuse("enforcement-key", error.to_string()))?;
+        // As with proxies, nothing is as good as a key that is not there.
+        let name = Some(self.name.trim()).filter(|name| !name.is_empty()).map(str::parse::<Name>);
+        let name = name.transpose().map_err(|error| refuse("name", error.to_string()))?;
         if self.policy_keys.is_empty() {
             let reason = "empty: without a pinned key no ruleset can be trusted".to_owned();
             return Err(refuse("policy-keys", reason));
@@ -282,6 +298,7 @@ impl Raw {
             ca_pem,
             policy_keys,
             enforcement_key,
+            name,
             proxies,
             state_directory: self.state_directory,
             probation: Duration::from_secs(self.probation_seconds),

@@ -14,6 +14,7 @@ use xshield_host::linux::system::{self, SystemError};
 use xshield_host::lock::{self, LockError};
 use xshield_host::spool::{Losses, Spool, SpoolError};
 use xshield_transport::{Route, Timeouts};
+use xshield_wire::fingerprint::IdentityFingerprint;
 use xshield_wire::message::{
     CheckIn, CheckInAnswer, HostFacts, ListeningPort, Problem, Program, ProgramKind, RuleHits,
     Status, VERSION,
@@ -121,7 +122,8 @@ impl Cycle<'_> {
         let progress = state.progress(&mut problems)?;
         let known_good = state.last_known_good(&self.config.policy_keys, &mut problems)?;
         let threat = Threats::of(&state, &self.config.policy_keys, &mut problems)?;
-        let host = system::host_facts(&preflight.os)?;
+        let host =
+            HostFacts { name: self.config.host_name(), ..system::host_facts(&preflight.os)? };
         let resolver = Resolver::of_system(&self.surroundings.root, Patience::default());
         let last_route =
             routes::remembered(&progress.routes, progress.proxies.as_ref(), &self.config.proxies);
@@ -165,6 +167,7 @@ impl Cycle<'_> {
             live: None,
         };
         run.outcome.problems = problems;
+        run.outcome.fingerprint = Some(IdentityFingerprint::of(&identity_key.public()));
         run.begin();
         run.read_memory();
         match preflight.firewalld {

@@ -4,6 +4,7 @@ use serde::Serialize;
 use xshield_firewall::LiveGroup;
 use xshield_policy::Revision;
 use xshield_threat::ThreatMode;
+use xshield_wire::fingerprint::IdentityFingerprint;
 use xshield_wire::message::{InForce, Problem};
 use xshield_wire::threat::ListName;
 
@@ -36,6 +37,9 @@ pub struct Outcome {
     /// The log group that denied packets are handed to, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub live: Option<LiveGroup>,
+    /// Of this host's identity key, by which an operator knows it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<IdentityFingerprint>,
     /// What an operator should know.
     pub problems: Vec<Problem>,
     /// The kernel's ruleset generation when the policy was last read back.
@@ -163,6 +167,7 @@ impl Outcome {
             waiting: 0,
             threat: ThreatOutcome::default(),
             live: None,
+            fingerprint: None,
             problems: Vec::new(),
             generation: None,
             heard: Heard::default(),

@@ -1,10 +1,7 @@
 //! Whether the platform takes a key for a host that it knows already.
 
-use std::path::Path;
-
 use xshield_host::linux::identity::{Identity, IdentityError};
 use xshield_host::linux::resolver::{Patience, Resolver};
-use xshield_host::linux::system;
 use xshield_transport::{ConfigError, PlatformUrl, Timeouts};
 use xshield_wire::message::Program;
 
@@ -46,11 +43,12 @@ pub fn prove(
     program: &Program,
     surroundings: &Surroundings,
 ) -> Result<(), ProveError> {
-    let Some(identity) = known_identity(&config.state_directory)? else { return Ok(()) };
+    let path = config.state_directory.join("identity.key");
+    let Some(identity) = Identity::load(&path)? else { return Ok(()) };
     let resolver = Resolver::of_system(&surroundings.root, Patience::default());
     let transport = link::transport(config, program, &resolver, None, Timeouts::default())
         .map_err(ProveError::Setup)?;
-    let (key, name) = (&config.enforcement_key, system::host_name());
+    let (key, name) = (&config.enforcement_key, config.host_name());
     let mut client = Client::new(transport, key, identity.key(), &name, surroundings, None);
     match client.session() {
         Err(error @ ContactError::Refused { .. }) if !error.is_temporary() => {
@@ -58,13 +56,4 @@ pub fn prove(
         }
         _ => Ok(()),
     }
-}
-
-fn known_identity(state_directory: &Path) -> Result<Option<Identity>, IdentityError> {
-    let path = state_directory.join("identity.key");
-    if !path.exists() {
-        return Ok(None);
-    }
-    let gone = || Err("the identity key was removed just now".to_owned());
-    Identity::load_or_make(&path, gone).map(|loaded| Some(loaded.identity))
 }

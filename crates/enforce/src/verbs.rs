@@ -8,9 +8,11 @@ use xshield_firewall::threat::ThreatTable;
 use xshield_firewall::{Firewall, FirewallError, explain};
 use xshield_host::files::FileError;
 use xshield_host::linux::firewalld::{self, Firewalld};
+use xshield_host::linux::identity::Identity;
 use xshield_host::linux::system::SystemError;
 use xshield_host::lock::{self, LockError};
 use xshield_policy::Packet;
+use xshield_wire::fingerprint::IdentityFingerprint;
 use xshield_wire::message::{InForce, Problem, UnixSeconds};
 use xshield_wire::threat::ListName;
 
@@ -18,7 +20,7 @@ use crate::boot_unit::{BootUnit, BootUnitError};
 use crate::config::Config;
 use crate::kernel;
 use crate::routes::RouteReport;
-use crate::state::StateDirectory;
+use crate::state::{StateDirectory, problem};
 use crate::surroundings::Surroundings;
 use crate::threat;
 use crate::threat::verbs::ThreatStatus;
@@ -75,6 +77,10 @@ pub enum VerbError {
 /// How this host stands, from the kernel and from the state directory.
 #[derive(Debug, Serialize)]
 pub struct StatusReport {
+    /// The name under which this host registers.
+    pub name: String,
+    /// Of this host's identity key; `None` before the first run.
+    pub fingerprint: Option<IdentityFingerprint>,
     /// What the kernel says about table `inet xshield`.
     pub kernel: String,
     /// The last-known-good ruleset.
@@ -102,8 +108,17 @@ pub fn status(config: &Config) -> Result<StatusReport, VerbError> {
     let known = state.last_known_good(&config.policy_keys, &mut problems)?;
     let threat = threat::verbs::status(&state, config, &progress.threat, &mut problems)?;
     problems.extend(progress.problems);
+    let fingerprint = match Identity::load(&state.path("identity.key")) {
+        Ok(identity) => identity.map(|own| IdentityFingerprint::of(&own.key().public())),
+        Err(error) => {
+            problems.push(problem("failed", &error));
+            None
+        }
+    };
     let kernel = Firewall::open()?.state()?.to_string();
     Ok(StatusReport {
+        name: config.host_name(),
+        fingerprint,
         kernel,
         last_known_good: known.map(|known| known.ruleset.in_force()),
         last_contact: progress.last_contact,

@@ -39,6 +39,25 @@ fn the_least_that_is_needed_and_its_defaults() {
 }
 
 #[test]
+fn a_host_has_the_name_that_is_configured_or_its_own() {
+    let own = load(|_| {}).unwrap().host_name();
+    let named = |line: &str| load(|lines| lines.push(line.to_owned())).map(|c| c.host_name());
+    for (line, name) in [
+        ("name: db-1.prod", "db-1.prod"),
+        ("name: \"0815\"", "0815"),
+        ("name: ' db '", "db"),
+        ("name: ''", own.as_str()),
+    ] {
+        assert_eq!(named(line).as_deref(), Ok(name), "{line}");
+    }
+    for line in ["name: 'two words'", "name: -x", &format!("name: {}", "x".repeat(65)), "name: [a]"]
+    {
+        let refused = named(line).unwrap_err();
+        assert!(refused.starts_with("spark.yaml:"), "{refused}");
+    }
+}
+
+#[test]
 fn mistakes_are_named_with_their_place() {
     type Change = fn(&mut Vec<String>);
     let table: [(Change, &str); 12] = [

@@ -69,10 +69,19 @@ pub(crate) fn outcome(outcome: &Outcome) {
     {
         println!("  route      {}", used.route);
     }
+    // Whoever approves this host compares it.
+    if let (RunStatus::Refused, Some(fingerprint)) = (outcome.status, outcome.fingerprint) {
+        println!("  fingerprint {fingerprint}");
+    }
     problems(&outcome.problems);
 }
 
 pub(crate) fn status(status: &StatusReport) {
+    println!("name             {}", status.name);
+    match status.fingerprint {
+        Some(fingerprint) => println!("fingerprint      {fingerprint}"),
+        None => println!("fingerprint      none: the first run makes the identity key"),
+    }
     println!("kernel           {}", status.kernel);
     match status.last_known_good {
         Some(known) => println!("last known good  revision {}", known.revision),

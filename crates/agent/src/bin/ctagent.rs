@@ -76,6 +76,9 @@ struct Register {
     /// standard input. An enforcement key needs --ca and --policy-key beside it.
     #[arg(long = "deploymentKey", value_name = "KEY")]
     deployment_key: Option<String>,
+    /// What this host calls itself at the platform, instead of its host name.
+    #[arg(long)]
+    name: Option<String>,
     /// The proxies on the way: http://ADDRESS:PORT,http://[ADDRESS]:PORT.
     #[arg(long, value_name = "LIST")]
     proxy: Option<String>,
@@ -178,6 +181,7 @@ fn register(line: &CommandLine, given: &Register) -> Result<(), Box<dyn Error>> 
         onboarding: given.onboarding.clone(),
         ca: given.ca.clone(),
         policy_keys: given.policy_keys.clone(),
+        name: given.name.clone(),
         proxies: proxies.transpose()?,
     };
     register::register(&line.config, &registration, Path::new("/"))?;

@@ -44,7 +44,7 @@ pub enum IdentityError {
     /// The file is there but is no key. A new one is not made silently: the platform pins this one.
     #[error(
         "the identity key {path} is damaged ({reason}); restore it from a backup, or remove it and \
-         approve this host's new identity on the platform"
+         have this host's new identity key approved by its fingerprint"
     )]
     Damaged {
         /// The file.
@@ -89,6 +89,15 @@ impl Identity {
         Ok(Loaded { identity, origin: Origin::Made, problem: None })
     }
 
+    /// Reads the key from `path` and changes nothing; `None` before the first run.
+    ///
+    /// # Errors
+    /// When the file is damaged or can't be read.
+    pub fn load(path: &Path) -> Result<Option<Self>, IdentityError> {
+        let Some(content) = files::read(path)? else { return Ok(None) };
+        Ok(Some(Self(IdentityKey::from_seed(parse(path, &content)?))))
+    }
+
     /// The key, for what signs with it.
     #[must_use]
     pub fn key(&self) -> &IdentityKey {
@@ -130,7 +139,7 @@ fn close(path: &Path) -> Option<Problem> {
         "identity-exposed",
         format!(
             "the identity key {} could be read by other users (mode {:o}); {done}. If they are not \
-             trusted, remove the file and approve this host's new identity on the platform",
+             trusted, remove the file and have this host's new identity key approved by its fingerprint",
             path.display(),
             mode & 0o777,
         ),
@@ -149,8 +158,11 @@ mod tests {
     fn made_once_and_kept() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("identity");
+        assert!(Identity::load(&path).unwrap().is_none() && !path.exists());
         let made = Identity::load_or_make(&path, || Ok([7; 32])).unwrap();
         assert_eq!(made.origin, Origin::Made);
+        let read = Identity::load(&path).unwrap().unwrap();
+        assert_eq!(read.key().public(), made.identity.key().public());
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let kept = Identity::load_or_make(&path, never).unwrap();
         assert_eq!((kept.origin, kept.problem), (Origin::Kept, None));

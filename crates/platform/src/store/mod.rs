@@ -145,12 +145,7 @@ impl Store {
             .connect_with(options)
             .await
             .doing("open its file")?;
-        let migrations = MIGRATIONS.iter().map(|&(version, name, sql)| {
-            let sql: SqlStr = sql.into_sql_str();
-            Migration::new(version, name.into(), MigrationType::Simple, sql, false)
-        });
-        let migrator = Migrator::with_migrations(migrations.collect());
-        migrator.run(&pool).await.doing("bring its tables up to date")?;
+        migrator(MIGRATIONS).run(&pool).await.doing("bring its tables up to date")?;
         Ok(Self { pool, writers: Arc::default() })
     }
 
@@ -190,6 +185,14 @@ impl Store {
     }
 }
 
+fn migrator(migrations: &[(i64, &'static str, &'static str)]) -> Migrator {
+    let migrations = migrations.iter().map(|&(version, name, sql)| {
+        let sql: SqlStr = sql.into_sql_str();
+        Migration::new(version, name.into(), MigrationType::Simple, sql, false)
+    });
+    Migrator::with_migrations(migrations.collect())
+}
+
 /// Commits.
 ///
 /// # Errors
@@ -226,4 +229,54 @@ pub(crate) fn from_word<T: serde::de::DeserializeOwned>(word: &str) -> StoreResu
 pub(crate) fn contains(part: &str) -> String {
     let escaped = part.to_lowercase().replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
     format!("%{escaped}%")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+
+    #[tokio::test]
+    async fn identities_that_waited_before_they_had_a_table_still_wait() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("xshield.db");
+        let options = SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+        let pool = SqlitePoolOptions::new().connect_with(options).await.unwrap();
+        let before: Vec<_> =
+            MIGRATIONS.iter().copied().filter(|(number, ..)| *number < 6).collect();
+        migrator(&before).run(&pool).await.unwrap();
+        sqlx::query(
+            "INSERT INTO asset (id, name, source, identity, pending_identity, pending_since, \
+             rejected_identity, os, kernel, addresses, boot_id, program_version, sequence, state, \
+             state_reason, problems, events_lost, created_at) \
+             VALUES ('as-1', 'h', 'spark', $1, $2, 1000, $3, '', '', '[]', '', '', 7, \
+             'no-policy', '', '[]', 0, 900)",
+        )
+        .bind(vec![1; 32])
+        .bind(vec![2; 32])
+        .bind(vec![3; 32])
+        .execute(&pool)
+        .await
+        .unwrap();
+        sqlx::query(
+            "INSERT INTO enforcement_key (id, name, secret, tags, created_at, created_by, \
+             last_used_at) VALUES ('k', 'old', 's', '{}', 900, 'user:admin', 950)",
+        )
+        .execute(&pool)
+        .await
+        .unwrap();
+        pool.close().await;
+
+        let store = Store::open(&path).await.unwrap();
+        let mut conn = store.read().await.unwrap();
+        let asset = assets::by_name(&mut conn, "h").await.unwrap().unwrap();
+        let pending = asset.pending.unwrap();
+        assert_eq!((pending.identity.0, pending.since), ([2; 32], Timestamp(1000)));
+        let rejected = identities::rejected(&mut conn, &asset.id).await.unwrap();
+        assert_eq!(rejected.iter().map(|one| one.identity.0).collect::<Vec<_>>(), [[3; 32]]);
+        let key = enforcement_keys::get(&mut conn, "k").await.unwrap().unwrap();
+        assert_eq!(key.kind, enforcement_keys::KeyKind::Key);
+        assert_eq!(key.admits, enforcement_keys::Admission::default());
+        assert_eq!(key.uses.last_used_at, Some(Timestamp(950)));
+    }
 }

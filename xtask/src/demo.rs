@@ -1,4 +1,4 @@
-//! The demo and the figures: build, then hand over to the lab.
+//! The demo, the long run and the figures: build, then hand over to the lab.
 
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -14,6 +14,16 @@ pub(crate) struct DemoArgs {
     /// One round; fails when any cell of the matrix is wrong.
     #[arg(long)]
     check: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct SoakArgs {
+    /// All choices come from it; a random one when left out. It is printed.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// At least so many flows.
+    #[arg(long, default_value_t = 100_000)]
+    flows: u32,
 }
 
 /// What to measure.
@@ -52,14 +62,28 @@ pub(crate) struct BenchArgs {
 /// Builds platform, Spark and lab, then becomes the lab's demo.
 pub(crate) fn run(args: &DemoArgs) -> Result<()> {
     packages::ensure(packages::LAB)?;
-    let programs = ["-p", "xshield", "-p", "ctspark", "-p", "xshield-lab"];
-    run::succeed(run::cargo(&["build", "--bins", "--locked"]).args(programs))?;
+    build_debug()?;
     let mut demo = lab("debug")?;
     demo.arg("demo");
     if args.check {
         demo.arg("--check");
     }
     become_it(demo)
+}
+
+/// Builds platform, Spark and lab, then becomes the lab's prober.
+pub(crate) fn soak(args: &SoakArgs) -> Result<()> {
+    packages::ensure(&[packages::LAB, packages::PROBER].concat())?;
+    build_debug()?;
+    let mut soak = lab("debug")?;
+    soak.args(["soak", "--flows", &args.flows.to_string()]);
+    soak.args(args.seed.map(|seed| format!("--seed={seed}")));
+    become_it(soak)
+}
+
+fn build_debug() -> Result<()> {
+    let programs = ["-p", "xshield", "-p", "ctspark", "-p", "xshield-lab"];
+    run::succeed(run::cargo(&["build", "--bins", "--locked"]).args(programs))
 }
 
 /// Builds what is measured as it is shipped, then becomes the lab's measurement.

@@ -1,4 +1,4 @@
-//! Project tasks: `cargo xtask demo | test | ci | bench | layers | docs | licences | dist`.
+//! Project tasks: `cargo xtask demo | test | ci | soak | bench | layers | docs | licences | dist`.
 
 mod ci;
 mod demo;
@@ -32,6 +32,8 @@ enum Task {
     Test(test::TestArgs),
     /// What every change must pass: formatting, clippy, layers, licences, tests.
     Ci,
+    /// Probes random policies with random packets, and compares with the documentation.
+    Soak(demo::SoakArgs),
     /// Measures and prints one JSON object a line.
     Bench(demo::BenchArgs),
     /// Fails when a crate uses another one that it must not know.
@@ -59,6 +61,7 @@ fn run_task(task: Task) -> Result<()> {
         Task::Demo(args) => demo::run(&args),
         Task::Test(args) => test::run(&args),
         Task::Ci => ci::run(),
+        Task::Soak(args) => demo::soak(&args),
         Task::Bench(args) => demo::bench(&args),
         Task::Layers => layers::check(&metadata::read()?),
         Task::Docs => docs::check(),

@@ -13,6 +13,8 @@ type Tool = (&'static str, &'static str);
 /// What every lab needs.
 pub(crate) const LAB: &[Tool] =
     &[("nft", "nftables"), ("ip", "iproute2"), ("unshare", "util-linux"), ("pkill", "procps")];
+/// What the prober is written in.
+pub(crate) const PROBER: &[Tool] = &[("python3", "python3")];
 /// What tests need besides: the proxies that people run, the service manager, and a browser.
 pub(crate) const TESTS: &[Tool] = &[
     ("squid", "squid"),

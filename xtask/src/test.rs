@@ -15,7 +15,9 @@ pub(crate) struct TestArgs {
 
 /// Builds the binaries that the lab drives, then runs every test of the workspace.
 pub(crate) fn run(args: &TestArgs) -> Result<()> {
-    packages::ensure(&[packages::LAB, packages::TESTS, packages::PACKAGING].concat())?;
+    packages::ensure(
+        &[packages::LAB, packages::TESTS, packages::PROBER, packages::PACKAGING].concat(),
+    )?;
     run::succeed(&mut run::cargo(&["build", "--workspace", "--bins", "--locked"]))?;
     dist::pack_debug()?;
     let runner: &[&str] = if has_nextest() {

@@ -138,7 +138,7 @@ fn same_digits(number: u8) -> Ipv6Addr {
 }
 
 /// Runs lines of `ip -batch` in a host's network.
-fn ip(host: &Host, lines: &str) -> Result<()> {
+pub(crate) fn ip(host: &Host, lines: &str) -> Result<()> {
     let batch = host.dir().join("ip.batch");
     let trimmed: Vec<&str> = lines.lines().map(str::trim).collect();
     fs::write(&batch, trimmed.join("\n") + "\n")?;

@@ -30,6 +30,7 @@ pub mod peak;
 pub mod platform;
 pub mod privilege;
 pub mod probe;
+pub mod prober;
 pub mod programs;
 pub mod proxy;
 pub mod real_proxy;

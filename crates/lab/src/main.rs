@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use xshield_lab::{bench, boot, demo, dns, hold, init, peak, probe, proxy, service};
+use xshield_lab::{bench, boot, demo, dns, hold, init, peak, probe, prober, proxy, service};
 
 #[derive(Debug, Parser)]
 #[command(version, about)]
@@ -20,6 +20,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Measures and prints one JSON object a line.
     Bench(bench::BenchArgs),
+    /// Probes random policies with random packets, for long.
+    Soak(prober::soak::SoakArgs),
     /// Runs a program and prints its peak memory.
     #[command(hide = true)]
     Peak(peak::PeakArgs),
@@ -63,6 +65,7 @@ fn run(command: Command) -> Result<()> {
     match command {
         Command::Bench(args) => bench::run(&args),
         Command::Peak(args) => peak::run(&args),
+        Command::Soak(args) => prober::soak::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Init(args) => init::run(&args),
         Command::Boot(args) => boot::run(&args),

@@ -1,0 +1,308 @@
+//! The prober: random policies against random packets, judged by a second reader of the documentation.
+//!
+//! `crates/lab/prober/` (Python, so that nothing of crate `policy` can leak into it) makes policies and
+//! flows and says what `docs/operations/policy.md` wants to become of each. This module puts the
+//! policies into real kernels by way of the real programs, and has the packets sent. A flow is judged
+//! by what arrived at its receiver, by the answers that came back, and by what the kernel recorded.
+
+mod site;
+pub mod soak;
+mod station;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::Deserialize;
+
+use crate::host::Host;
+use crate::{spark, wait};
+use site::Site;
+use station::Station;
+
+/// How much is probed.
+#[derive(Debug, Clone, Copy)]
+pub struct Extent {
+    /// All choices come from it.
+    pub seed: u64,
+    /// At least so many flows in all.
+    pub flows: u32,
+    /// Flows of one policy at one host.
+    pub per_host: u32,
+}
+
+/// A lab of hosts under test, the stations that send and receive, and a plan.
+#[derive(Debug)]
+pub struct Prober {
+    /// Before the site, so that they end before their networks do.
+    world: Station,
+    stations: Vec<Station>,
+    site: Site,
+    plan: PathBuf,
+    policies: u32,
+}
+
+/// What became of the flows of one policy.
+#[derive(Debug, Default, Clone, Deserialize)]
+pub struct Comparison {
+    /// How many flows of each verdict were expected.
+    pub counts: Counts,
+    /// Those that are not as they should be.
+    pub differences: Vec<Difference>,
+}
+
+/// A flow that is not as it should be.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Difference {
+    /// Its number in the plan.
+    pub number: u64,
+    /// The flow, what was seen, what was expected and why.
+    pub text: String,
+}
+
+/// How many flows of each verdict were expected.
+#[derive(Debug, Default, Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Counts {
+    /// Expected to pass.
+    pub allow: u32,
+    /// Expected to pass and to be recorded.
+    pub would_deny: u32,
+    /// Expected to be dropped.
+    pub deny: u32,
+}
+
+impl Counts {
+    /// All flows.
+    #[must_use]
+    pub fn flows(self) -> u32 {
+        self.allow + self.would_deny + self.deny
+    }
+}
+
+impl Comparison {
+    /// Fails when there is a difference, and shows up to ten.
+    ///
+    /// # Errors
+    /// As said.
+    pub fn verify(&self) -> Result<()> {
+        if self.differences.is_empty() {
+            return Ok(());
+        }
+        let some: Vec<&str> = self.differences.iter().take(10).map(|d| d.text.as_str()).collect();
+        let (wrong, all) = (self.differences.len(), self.counts.flows());
+        bail!("{wrong} of {all} flows are not as they should be:\n{}", some.join("\n"))
+    }
+}
+
+#[derive(Deserialize)]
+struct Planned {
+    policies: u32,
+}
+
+impl Prober {
+    /// Starts the hosts and registers them, makes the plan, and sees every flow of it arrive while
+    /// nothing is enforced.
+    ///
+    /// # Errors
+    /// When anything can't be started, or a flow does not arrive.
+    pub fn start(extent: &Extent) -> Result<Self> {
+        let site = Site::start()?;
+        let plan = site.lab.directory().join("plan");
+        let mut planning = script("prober.py")?;
+        planning.arg("plan").arg("--site").arg(site.description()).arg("--out").arg(&plan);
+        planning.args(["--seed", &extent.seed.to_string(), "--flows", &extent.flows.to_string()]);
+        planning.args(["--per-host", &extent.per_host.to_string()]);
+        let printed = crate::host::succeed(&mut planning).context("could not make a plan")?;
+        let Planned { policies } =
+            serde_json::from_str(&printed).context("the plan's summary is not readable")?;
+        let (world, stations) = site.stations()?;
+        let prober = Self { world, stations, site, plan, policies };
+        for policy in 0..policies {
+            let open = prober.probe_all(policy, Rules::None)?;
+            open.verify().context("without any policy")?;
+        }
+        Ok(prober)
+    }
+
+    /// How many policies are planned.
+    #[must_use]
+    pub fn policies(&self) -> u32 {
+        self.policies
+    }
+
+    /// A host under test.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub fn host(&self, name: &str) -> Result<&Host> {
+        self.site.lab.host(name)
+    }
+
+    /// The planned flows of a policy, as the plan's file holds them.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn flows(&self, policy: u32) -> Result<Vec<serde_json::Value>> {
+        let text = std::fs::read_to_string(self.directory(policy).join("flows.json"))?;
+        serde_json::from_str(&text).context("the plan's flows are not readable")
+    }
+
+    /// Puts a policy in force on every host, in place of the one before, and tells what became of the
+    /// conversations that were open. Where the plan has a version of the policy that must be refused,
+    /// sees that refused first.
+    ///
+    /// # Errors
+    /// When a policy is refused that should not be, or is not when it should; when a conversation
+    /// that the policy before lets through does not come about.
+    pub fn change_to(&self, policy: u32) -> Result<Comparison> {
+        let directory = self.directory(policy);
+        let conversations = directory.join("conversations.json");
+        if !conversations.is_file() {
+            self.enforce(policy)?;
+            return Ok(Comparison::default());
+        }
+        self.at_once(|station| station.ask_about("listen", &conversations, "listening"))?;
+        self.at_once(|station| station.ask_about("open", &conversations, "opened"))?;
+        self.compare_conversations(&directory, "open")?
+            .verify()
+            .context("conversations under the policy before")?;
+        self.enforce(policy)?;
+        self.at_once(|station| station.ask("forget", "forgotten"))?;
+        self.at_once(|station| station.ask_about("say", &conversations, "said"))?;
+        self.at_once(|station| station.ask_about("hear", &conversations, "heard"))?;
+        let after = self.compare_conversations(&directory, "after")?;
+        self.at_once(|station| station.ask("close", "closed"))?;
+        Ok(after)
+    }
+
+    fn compare_conversations(&self, directory: &Path, when: &str) -> Result<Comparison> {
+        self.at_once(|station| {
+            let file = directory.join(format!("{when}-{}.json", station.name()));
+            station.ask_about("heard", &file, "written")
+        })?;
+        let mut comparing = script("prober.py")?;
+        comparing.arg("compare").arg(directory).args(["--conversations", when]);
+        compared(&mut comparing)
+    }
+
+    /// Commits a policy and runs Spark until it is in force on every host.
+    fn enforce(&self, policy: u32) -> Result<()> {
+        let directory = self.directory(policy);
+        self.site.tag(&directory.join("tags.json"))?;
+        let refused = directory.join("refused");
+        if refused.is_dir() {
+            self.see_refused(&refused)?;
+        }
+        let revision = self.site.commit(&directory.join("policy"))?;
+        let names = self.site.names();
+        let what = format!("revision {revision} is in force on every host");
+        wait::until(&what, Duration::from_secs(60), || {
+            let runs = spark::run_everywhere(&self.site.lab, &names)?;
+            spark::all_succeeded(&runs)?;
+            let there = |run: &spark::SparkRun| {
+                run.status() == "enforcing" && run.revision() == Some(revision)
+            };
+            Ok(runs.iter().all(|(_, run)| there(run)).then_some(()))
+        })
+    }
+
+    fn see_refused(&self, documents: &Path) -> Result<()> {
+        let text = std::fs::read_to_string(documents.with_extension("json"))?;
+        let rules: Vec<String> = serde_json::from_str(&text)?;
+        let Err(error) = self.site.commit(documents) else {
+            bail!("committed, though these rules cut the failsafe: {}", rules.join(", "));
+        };
+        let said = format!("{error:#}");
+        ensure!(
+            rules.iter().any(|rule| said.contains(&format!("rule {rule} would cut"))),
+            "refused without naming any of {}: {said}",
+            rules.join(", ")
+        );
+        Ok(())
+    }
+
+    /// Sends the flows of a policy that is in force, and compares.
+    ///
+    /// # Errors
+    /// When they can't be sent; never because of a difference.
+    pub fn probe(&self, policy: u32) -> Result<Comparison> {
+        self.probe_all(policy, Rules::InForce)
+    }
+
+    fn probe_all(&self, policy: u32, rules: Rules) -> Result<Comparison> {
+        let directory = self.directory(policy);
+        let flows = directory.join("flows.json");
+        self.at_once(|station| station.ask("clear", "cleared"))?;
+        if rules == Rules::InForce {
+            self.list_kernels(&directory, "before")?;
+        }
+        self.at_once(|station| station.ask_about("send", &flows, "sent"))?;
+        self.at_once(|station| {
+            let file = directory.join(format!("seen-{}.json", station.name()));
+            station.ask_about("collect", &file, "collected")
+        })?;
+        let mut comparing = script("prober.py")?;
+        comparing.arg("compare").arg(&directory);
+        match rules {
+            Rules::None => drop(comparing.arg("--open")),
+            Rules::InForce => self.list_kernels(&directory, "after")?,
+        }
+        compared(&mut comparing)
+    }
+
+    /// Asks every station at the same time.
+    fn at_once(&self, ask: impl Fn(&Station) -> Result<()> + Sync) -> Result<()> {
+        let all = self.stations.iter().chain([&self.world]);
+        std::thread::scope(|scope| {
+            let ask = &ask;
+            let asked: Vec<_> = all.map(|station| scope.spawn(move || ask(station))).collect();
+            for thread in asked {
+                thread.join().map_err(|_| anyhow::anyhow!("a station's thread panicked"))??;
+            }
+            Ok(())
+        })
+    }
+
+    fn list_kernels(&self, directory: &Path, when: &str) -> Result<()> {
+        for name in self.site.names() {
+            let listing = self.site.lab.host(name)?.run("nft", ["-j", "list", "ruleset"])?;
+            std::fs::write(directory.join(format!("nft-{when}-{name}.json")), listing)?;
+        }
+        Ok(())
+    }
+
+    fn directory(&self, policy: u32) -> PathBuf {
+        self.plan.join(format!("{policy:03}"))
+    }
+}
+
+/// Whether a policy is in force while probes are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rules {
+    None,
+    InForce,
+}
+
+fn compared(comparing: &mut Command) -> Result<Comparison> {
+    let output = comparing.output().context("could not start python3 (package python3)")?;
+    serde_json::from_slice(&output.stdout).with_context(|| {
+        format!("the comparison failed: {}", String::from_utf8_lossy(&output.stderr))
+    })
+}
+
+/// One of the prober's programs.
+fn script(name: &str) -> Result<Command> {
+    let path = scripts().join(name);
+    ensure!(path.is_file(), "{} is missing", path.display());
+    let mut command = Command::new("python3");
+    command.arg("-B").arg(path);
+    Ok(command)
+}
+
+/// Where the prober's programs are.
+#[must_use]
+pub fn scripts() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("prober")
+}

@@ -39,7 +39,7 @@ impl Bound {
 }
 
 /// The failsafe with the host's own addresses in it. Besides these, always accepted: loopback
-/// interfaces, DHCP, ICMPv6 neighbour discovery and multicast listener discovery, ICMP errors.
+/// interfaces, DHCP, ICMPv6 neighbour discovery and multicast listener discovery, IGMP, ICMP errors.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BoundFailsafe {
     /// Outbound TCP to the platform and the configured proxies.

@@ -8,6 +8,7 @@ use crate::bind::{Bound, BoundFailsafe, BoundRule, BoundStance};
 use crate::level::{Direction, Subject};
 use crate::names::RuleId;
 use crate::packet::{Packet, Transport};
+use crate::protocol;
 use crate::service::Service;
 
 /// What happens to a packet. The zero value denies.
@@ -27,7 +28,7 @@ pub enum Verdict {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FailsafeKind {
-    /// On a loopback interface.
+    /// On a loopback interface, or translated to an address of this host on its way out.
     Loopback,
     /// Outbound TCP to the platform or a configured proxy.
     Platform,
@@ -37,6 +38,9 @@ pub enum FailsafeKind {
     Dhcp,
     /// ICMPv6 neighbour discovery (RFC 4861) and multicast listener discovery (RFC 2710, RFC 3810).
     NeighbourDiscovery,
+    /// Joining and leaving IPv4 multicast groups (IGMP, RFC 3376): what multicast listener discovery is
+    /// for IPv6.
+    Igmp,
     /// ICMP destination unreachable, time exceeded, parameter problem; ICMPv6 types 1 to 4.
     IcmpError,
     /// Inbound from a management source.
@@ -53,6 +57,7 @@ impl FailsafeKind {
             Self::Dns => "failsafe/dns",
             Self::Dhcp => "failsafe/dhcp",
             Self::NeighbourDiscovery => "failsafe/neighbour-discovery",
+            Self::Igmp => "failsafe/igmp",
             Self::IcmpError => "failsafe/icmp-error",
             Self::Management => "failsafe/management",
         }
@@ -146,11 +151,13 @@ fn service_matches(service: Service, packet: &Packet) -> bool {
     match (service, packet.transport) {
         (Service::Any, _) => true,
         (Service::Tcp(ports), Transport::Tcp(_, port))
-        | (Service::Udp(ports), Transport::Udp(_, port)) => ports.range().contains(port),
+        | (Service::Udp(ports), Transport::Udp(_, port))
+        | (Service::Sctp(ports), Transport::Sctp(_, port)) => ports.range().contains(port),
         (Service::Icmp(kind), Transport::Icmp(number)) => {
             let wanted = if packet.peer.is_ipv4() { kind.v4() } else { kind.v6() };
             wanted.is_none_or(|wanted| wanted == number)
         }
+        (Service::Protocol(protocol), Transport::Other(number)) => protocol.number() == number,
         _ => false,
     }
 }
@@ -182,13 +189,23 @@ fn failsafe(failsafe: &BoundFailsafe, packet: &Packet) -> Option<FailsafeKind> {
         }
         (Transport::Udp(source, port), Direction::Inbound) => {
             let client = if packet.peer.is_ipv4() { (67, 68) } else { (547, 546) };
-            if (source, port) == client {
+            if (source, port) == client || (port == 546 && is_on_the_link(packet.peer)) {
                 return Some(FailsafeKind::Dhcp);
             }
         }
-        (Transport::Tcp(..), Direction::Inbound) | (Transport::Other(_), _) => {}
+        (Transport::Other(protocol::IGMP), _) if packet.peer.is_ipv4() => {
+            return Some(FailsafeKind::Igmp);
+        }
+        (Transport::Tcp(..), Direction::Inbound)
+        | (Transport::Sctp(..) | Transport::Other(_), _) => {}
     }
     managed(failsafe, packet).then_some(FailsafeKind::Management)
+}
+
+/// Whether it is a link-local address of IPv6. A DHCPv6 server or relay agent on the link may answer
+/// from any port: RFC 8415 says to which one it sends, not from which.
+fn is_on_the_link(peer: IpAddr) -> bool {
+    matches!(peer, IpAddr::V6(address) if address.is_unicast_link_local())
 }
 
 /// ICMPv6 types that neighbour and multicast listener discovery need.

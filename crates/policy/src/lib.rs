@@ -21,6 +21,7 @@ pub mod level;
 pub mod names;
 pub mod packet;
 pub mod peer;
+pub mod protocol;
 pub mod range;
 pub mod ruleset;
 pub mod service;
@@ -34,6 +35,7 @@ pub use facts::Facts;
 pub use level::{Direction, InboundLevel, Mode, OutboundLevel, Subject};
 pub use names::{AssetId, DomainName, Revision, RuleId};
 pub use packet::Packet;
+pub use protocol::IpProtocol;
 pub use range::{AddressMatch, AddressRange, RangeSet};
 pub use ruleset::{
     DirectionRules, Failsafe, Peer, Peers, ProcessMatch, Rule, Ruleset, StanceRules,

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use crate::bind::Owner;
 use crate::level::Direction;
+use crate::protocol;
 
 /// The transport of a packet, with what rules look at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -14,10 +15,25 @@ pub enum Transport {
     Tcp(u16, u16),
     /// UDP with source and destination port.
     Udp(u16, u16),
+    /// SCTP with source and destination port.
+    Sctp(u16, u16),
     /// ICMP or ICMPv6 (by the address family) with its type.
     Icmp(u8),
     /// Any other protocol, by number.
     Other(u8),
+}
+
+impl Transport {
+    /// Source and destination port, where there are any.
+    #[must_use]
+    pub fn ports(self) -> Option<(u16, u16)> {
+        match self {
+            Self::Tcp(source, destination)
+            | Self::Udp(source, destination)
+            | Self::Sctp(source, destination) => Some((source, destination)),
+            Self::Icmp(_) | Self::Other(_) => None,
+        }
+    }
 }
 
 /// The first packet of a flow, as seen by the asset.
@@ -29,7 +45,8 @@ pub struct Packet {
     pub peer: IpAddr,
     /// Protocol, ports.
     pub transport: Transport,
-    /// The interface is the loopback.
+    /// Both ends are this host: the interface is the loopback, or the packet was translated to an
+    /// address of this host on its way out.
     pub loopback: bool,
     /// How the kernel sees the local program of an outbound packet; `None` when nobody says.
     pub owner: Option<Owner>,
@@ -39,7 +56,7 @@ pub struct Packet {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{text:?} is not a packet: {reason} (examples: 'in tcp 10.0.0.5:40000 -> :22', \
-     'out udp -> [2001:db8::1]:53', 'in icmp 10.0.0.5 type 8')"
+     'out udp -> [2001:db8::1]:53', 'in icmp 10.0.0.5 type 8', 'in proto gre 10.0.0.5')"
 )]
 pub struct PacketError {
     text: String,
@@ -49,8 +66,9 @@ pub struct PacketError {
 impl FromStr for Packet {
     type Err = PacketError;
 
-    /// `in tcp PEER:PORT -> :PORT`, `out tcp [:PORT] -> PEER:PORT`, `in|out icmp PEER type N`,
-    /// `in|out proto N PEER`. Addresses of IPv6 with ports stand in brackets.
+    /// `in tcp PEER:PORT -> :PORT`, `out tcp [:PORT] -> PEER:PORT`, the same with `udp` and `sctp`,
+    /// `in|out icmp PEER type N`, `in|out proto N PEER`, where `N` is a number or a name. Addresses of
+    /// IPv6 with ports stand in brackets. What has a loopback address as its peer is loopback.
     fn from_str(text: &str) -> Result<Self, PacketError> {
         let refuse =
             |reason: &str| PacketError { text: text.to_owned(), reason: reason.to_owned() };
@@ -61,7 +79,7 @@ impl FromStr for Packet {
             _ => return Err(refuse("expected 'in' or 'out' first")),
         };
         let (peer, transport) = match rest {
-            [protocol @ ("tcp" | "udp"), ends @ ..] => {
+            [protocol @ ("tcp" | "udp" | "sctp"), ends @ ..] => {
                 let (source, destination) = ends_of(direction, ends).ok_or_else(|| {
                     refuse("expected 'PEER:PORT -> :PORT' inbound, '-> PEER:PORT' outbound")
                 })?;
@@ -72,6 +90,7 @@ impl FromStr for Packet {
                 };
                 let transport = match *protocol {
                     "tcp" => Transport::Tcp(ports.0, ports.1),
+                    "sctp" => Transport::Sctp(ports.0, ports.1),
                     _ => Transport::Udp(ports.0, ports.1),
                 };
                 (peer, transport)
@@ -84,17 +103,24 @@ impl FromStr for Packet {
                     Transport::Icmp(number),
                 )
             }
-            ["proto", number, peer] => {
-                let number =
-                    number.parse().map_err(|_| refuse("expected a protocol number, 0 to 255"))?;
-                (
-                    address(peer).ok_or_else(|| refuse("expected an address"))?,
-                    Transport::Other(number),
-                )
+            ["proto", protocol, peer] => {
+                let number = protocol::number(protocol)
+                    .or_else(|| protocol.parse().ok())
+                    .ok_or_else(|| refuse("expected a protocol's name or number, 0 to 255"))?;
+                let peer = address(peer).ok_or_else(|| refuse("expected an address"))?;
+                match (number, peer) {
+                    (protocol::TCP | protocol::UDP | protocol::SCTP, _) => {
+                        return Err(refuse("tcp, udp and sctp have ports: 'in tcp PEER:PORT -> :PORT'"));
+                    }
+                    (protocol::ICMP, IpAddr::V4(_)) | (protocol::ICMPV6, IpAddr::V6(_)) => {
+                        return Err(refuse("ICMP has a type: 'in icmp PEER type N'"));
+                    }
+                    (other, peer) => (peer, Transport::Other(other)),
+                }
             }
-            _ => return Err(refuse("expected tcp, udp, 'icmp PEER type N' or 'proto N PEER'")),
+            _ => return Err(refuse("expected tcp, udp, sctp, 'icmp PEER type N' or 'proto N PEER'")),
         };
-        Ok(Self { direction, peer, transport, loopback: false, owner: None })
+        Ok(Self { direction, peer, transport, loopback: peer.is_loopback(), owner: None })
     }
 }
 
@@ -124,20 +150,24 @@ fn ends_of(direction: Direction, words: &[&str]) -> Option<(SocketAddr, SocketAd
 
 impl fmt::Display for Packet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let end = |port: u16| SocketAddr::new(self.peer, port);
-        match (self.direction, self.transport) {
-            (Direction::Inbound, Transport::Tcp(s, d)) => write!(f, "in tcp {} -> :{d}", end(s)),
-            (Direction::Inbound, Transport::Udp(s, d)) => write!(f, "in udp {} -> :{d}", end(s)),
-            (Direction::Outbound, Transport::Tcp(s, d)) => write!(f, "out tcp :{s} -> {}", end(d)),
-            (Direction::Outbound, Transport::Udp(s, d)) => write!(f, "out udp :{s} -> {}", end(d)),
-            (direction, transport) => {
-                let way = if direction == Direction::Inbound { "in" } else { "out" };
-                match transport {
-                    Transport::Icmp(number) => write!(f, "{way} icmp {} type {number}", self.peer),
-                    Transport::Other(number) => write!(f, "{way} proto {number} {}", self.peer),
-                    Transport::Tcp(..) | Transport::Udp(..) => unreachable!("written above"),
-                }
+        let Self { direction, peer, .. } = *self;
+        let way = if direction == Direction::Inbound { "in" } else { "out" };
+        let ends = |f: &mut fmt::Formatter<'_>, word: &str, source: u16, destination: u16| {
+            let end = |port: u16| SocketAddr::new(peer, port);
+            match direction {
+                Direction::Inbound => write!(f, "in {word} {} -> :{destination}", end(source)),
+                Direction::Outbound => write!(f, "out {word} :{source} -> {}", end(destination)),
             }
+        };
+        match self.transport {
+            Transport::Tcp(source, destination) => ends(f, "tcp", source, destination),
+            Transport::Udp(source, destination) => ends(f, "udp", source, destination),
+            Transport::Sctp(source, destination) => ends(f, "sctp", source, destination),
+            Transport::Icmp(number) => write!(f, "{way} icmp {peer} type {number}"),
+            Transport::Other(number) => match protocol::keyword(number) {
+                Some(keyword) => write!(f, "{way} proto {keyword} {peer}"),
+                None => write!(f, "{way} proto {number} {peer}"),
+            },
         }
     }
 }
@@ -154,12 +184,28 @@ mod tests {
             "out tcp :4000 -> 10.0.0.9:443",
             "out udp :0 -> [2001:db8::9]:53",
             "in icmp 10.0.0.5 type 8",
-            "out proto 47 10.0.0.5",
+            "in sctp 10.0.0.5:40000 -> :36412",
+            "out sctp :4000 -> [2001:db8::9]:36412",
+            "out proto gre 10.0.0.5",
+            "in proto igmp 10.0.0.5",
+            "in proto 253 2001:db8::5",
         ] {
             assert_eq!(text.parse::<Packet>().unwrap().to_string(), text);
         }
         let short: Packet = "out tcp -> 10.0.0.9:443".parse().unwrap();
         assert_eq!(short.to_string(), "out tcp :0 -> 10.0.0.9:443");
+        assert_eq!("in proto 47 10.0.0.5".parse(), "in proto gre 10.0.0.5".parse::<Packet>());
+    }
+
+    #[test]
+    fn a_loopback_address_is_this_host() {
+        for (text, loopback) in [
+            ("out tcp -> 127.0.0.9:443", true),
+            ("out udp -> [::1]:53", true),
+            ("out udp -> 10.0.0.9:53", false),
+        ] {
+            assert_eq!(text.parse::<Packet>().unwrap().loopback, loopback, "{text}");
+        }
     }
 
     #[test]
@@ -169,7 +215,12 @@ mod tests {
             ("in tcp", "PEER:PORT"),
             ("in tcp 10.0.0.5 -> :22", "PEER:PORT"),
             ("in icmp 10.0.0.5 type 300", "0 to 255"),
-            ("in sctp 10.0.0.5:1 -> :2", "expected tcp"),
+            ("in dccp 10.0.0.5:1 -> :2", "expected tcp"),
+            ("in proto 6 10.0.0.5", "have ports"),
+            ("in proto sctp 10.0.0.5", "have ports"),
+            ("in proto icmp 10.0.0.5", "has a type"),
+            ("in proto 58 2001:db8::5", "has a type"),
+            ("in proto 256 10.0.0.5", "name or number"),
         ] {
             let error = text.parse::<Packet>().unwrap_err().to_string();
             assert!(error.contains(reason), "{text}: {error}");

@@ -220,7 +220,7 @@ impl std::fmt::Display for ProcessMatch {
 
 /// The flows that no policy may ever cut, as far as the platform knows them. The host adds its
 /// configured proxies, its resolvers, and what is the same everywhere (loopback, DHCP, ICMPv6
-/// neighbour discovery, ICMP errors).
+/// neighbour discovery, IGMP, ICMP errors).
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Failsafe {

@@ -5,14 +5,25 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::protocol::{self, IpProtocol};
+
 /// Why a service was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{text:?} is not a service: {reason} (examples: tcp/443, udp/5000-5010, tcp, icmp/echo-request, any)"
-)]
+#[error("{text:?} is not a service: {reason}{}", self.hint())]
 pub struct ServiceError {
     text: String,
     reason: String,
+    meant: Option<Service>,
+}
+
+impl ServiceError {
+    fn hint(&self) -> String {
+        match self.meant {
+            Some(service) => format!("; did you mean {service}?"),
+            None => " (examples: tcp/443, udp/5000-5010, sctp, icmp/echo-request, gre, proto/112, any)"
+                .to_owned(),
+        }
+    }
 }
 
 /// A transport protocol that rules speak of, with its IANA number.
@@ -25,18 +36,30 @@ pub enum Protocol {
     Udp,
     /// ICMP for IPv4 (protocol 1) and for IPv6 (protocol 58), by the family of the packet.
     Icmp,
-    /// Any other protocol, by number. Rules can't name it; `any` covers it.
+    /// Any other protocol, by number; SCTP is one of them.
     #[serde(untagged)]
     Other(u8),
 }
 
+impl Protocol {
+    /// Whether flows of it have ports.
+    #[must_use]
+    pub fn has_ports(self) -> bool {
+        matches!(self, Self::Tcp | Self::Udp | Self::Other(protocol::SCTP))
+    }
+}
+
+/// Its name, or its number where rules have no name for it.
 impl fmt::Display for Protocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp => f.write_str("tcp"),
             Self::Udp => f.write_str("udp"),
             Self::Icmp => f.write_str("icmp"),
-            Self::Other(number) => write!(f, "{number}"),
+            Self::Other(number) => match protocol::keyword(*number) {
+                Some(keyword) => f.write_str(keyword),
+                None => write!(f, "{number}"),
+            },
         }
     }
 }
@@ -102,6 +125,7 @@ impl FromStr for PortRange {
             digits.parse::<u16>().map_err(|_| ServiceError {
                 text: text.to_owned(),
                 reason: format!("{digits:?} is not a port from 0 to 65535"),
+                meant: None,
             })
         };
         let (first, last) = match text.split_once('-') {
@@ -111,6 +135,7 @@ impl FromStr for PortRange {
         Self::new(first, last).ok_or_else(|| ServiceError {
             text: text.to_owned(),
             reason: format!("the range ends ({last}) before it begins ({first})"),
+            meant: None,
         })
     }
 }
@@ -190,48 +215,102 @@ impl IcmpType {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Service {
-    /// Every protocol, also those that rules can't name.
+    /// Every protocol.
     Any,
     /// TCP to these ports.
     Tcp(Ports),
     /// UDP to these ports.
     Udp(Ports),
+    /// SCTP to these ports.
+    Sctp(Ports),
     /// ICMP or ICMPv6 messages of this type.
     Icmp(IcmpType),
+    /// All of another protocol.
+    Protocol(IpProtocol),
 }
 
 impl FromStr for Service {
     type Err = ServiceError;
 
     fn from_str(text: &str) -> Result<Self, ServiceError> {
-        let refuse = |reason: String| ServiceError { text: text.to_owned(), reason };
-        let (protocol, detail) = match text.split_once('/') {
-            Some((protocol, detail)) => (protocol, Some(detail)),
-            None => (text, None),
-        };
-        let ports = || match detail {
-            None => Ok(Ports::Any),
-            Some(range) => {
-                range.parse::<PortRange>().map(Ports::Range).map_err(|error| refuse(error.reason))
-            }
-        };
-        match protocol {
-            "any" if detail.is_none() => Ok(Self::Any),
-            "any" => Err(refuse("'any' takes no ports".to_owned())),
-            "tcp" => ports().map(Self::Tcp),
-            "udp" => ports().map(Self::Udp),
-            "icmp" => match detail {
-                None => Ok(Self::Icmp(IcmpType::Any)),
-                Some("echo-request") => Ok(Self::Icmp(IcmpType::EchoRequest)),
-                Some(number) => number
-                    .parse::<u8>()
-                    .map(|number| Self::Icmp(IcmpType::Number(number)))
-                    .map_err(|_| refuse(format!("{number:?} is not an ICMP type"))),
-            },
-            other => {
-                Err(refuse(format!("unknown protocol {other:?}, expected tcp, udp, icmp or any")))
-            }
+        read(text).map_err(|reason| ServiceError {
+            text: text.to_owned(),
+            reason,
+            meant: read(&respelled(text)).ok(),
+        })
+    }
+}
+
+/// Reads a service as it must be written; the error is a reason.
+fn read(text: &str) -> Result<Service, String> {
+    let (protocol, detail) = match text.split_once('/') {
+        Some((protocol, detail)) => (protocol, Some(detail)),
+        None => (text, None),
+    };
+    let ports = || match detail {
+        None => Ok(Ports::Any),
+        Some(range) => range.parse::<PortRange>().map(Ports::Range).map_err(|error| error.reason),
+    };
+    match protocol {
+        "any" if detail.is_none() => Ok(Service::Any),
+        "any" => Err("'any' takes no ports".to_owned()),
+        "tcp" => ports().map(Service::Tcp),
+        "udp" => ports().map(Service::Udp),
+        "sctp" => ports().map(Service::Sctp),
+        "icmp" => match detail {
+            None => Ok(Service::Icmp(IcmpType::Any)),
+            Some("echo-request") => Ok(Service::Icmp(IcmpType::EchoRequest)),
+            Some(number) => number
+                .parse::<u8>()
+                .map(|number| Service::Icmp(IcmpType::Number(number)))
+                .map_err(|_| format!("{number:?} is not an ICMP type")),
+        },
+        "proto" => {
+            let number = detail.and_then(|number| number.parse::<u8>().ok());
+            number.ok_or_else(|| "expected a number from 0 to 255 after proto/".to_owned()).and_then(of_number)
         }
+        name => match (protocol::number(name), detail) {
+            (Some(number), None) => of_number(number),
+            (Some(_), Some(_)) => Err(format!("{name} takes no ports")),
+            (None, _) => Err(format!("unknown protocol {name:?}")),
+        },
+    }
+}
+
+/// All of a protocol.
+fn of_number(number: u8) -> Result<Service, String> {
+    match number {
+        protocol::TCP => Ok(Service::Tcp(Ports::Any)),
+        protocol::UDP => Ok(Service::Udp(Ports::Any)),
+        protocol::SCTP => Ok(Service::Sctp(Ports::Any)),
+        other => IpProtocol::try_from(other).map(Service::Protocol).map_err(|error| error.to_string()),
+    }
+}
+
+/// The usual ways to write a service that are not ours: `443/tcp`, `TCP/443`, `tcp:443`, `tcp 443`,
+/// `icmpv6`, `ping`, `all`.
+fn respelled(text: &str) -> String {
+    let text = text.trim().to_ascii_lowercase();
+    let (first, second) = match text.split_once(['/', ':', ' ']) {
+        Some((first, second)) => (first.trim(), Some(second.trim())),
+        None => (text.as_str(), None),
+    };
+    let is_ports = |text: &str| text.starts_with(|first: char| first.is_ascii_digit());
+    let (protocol, detail) = match second {
+        Some(second) if is_ports(first) && !is_ports(second) => (second, Some(first)),
+        _ => (first, second),
+    };
+    let protocol = match protocol {
+        "icmpv6" | "icmp6" | "ipv6-icmp" => "icmp",
+        "ping" => "icmp/echo-request",
+        "all" | "*" => "any",
+        "protocol" => "proto",
+        other => other,
+    };
+    match (protocol, detail) {
+        ("proto", Some("1" | "58")) => "icmp".to_owned(),
+        (protocol, Some(detail)) => format!("{protocol}/{detail}"),
+        (protocol, None) => protocol.to_owned(),
     }
 }
 
@@ -243,6 +322,9 @@ impl fmt::Display for Service {
             Self::Tcp(Ports::Range(range)) => write!(f, "tcp/{range}"),
             Self::Udp(Ports::Any) => f.write_str("udp"),
             Self::Udp(Ports::Range(range)) => write!(f, "udp/{range}"),
+            Self::Sctp(Ports::Any) => f.write_str("sctp"),
+            Self::Sctp(Ports::Range(range)) => write!(f, "sctp/{range}"),
+            Self::Protocol(protocol) => protocol.fmt(f),
             Self::Icmp(IcmpType::Any) => f.write_str("icmp"),
             Self::Icmp(IcmpType::EchoRequest) => f.write_str("icmp/echo-request"),
             Self::Icmp(IcmpType::Number(number)) => write!(f, "icmp/{number}"),
@@ -266,3 +348,75 @@ impl From<Service> for String {
 
 /// The services of a rule: the union of the listed ones. An empty list matches nothing.
 pub type Services = Vec<Service>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_read_and_written_in_one_way() {
+        for (text, written) in [
+            ("any", "any"),
+            ("tcp", "tcp"),
+            ("tcp/443", "tcp/443"),
+            ("udp/5000-5010", "udp/5000-5010"),
+            ("sctp", "sctp"),
+            ("sctp/36412", "sctp/36412"),
+            ("sctp/1-10", "sctp/1-10"),
+            ("icmp/13", "icmp/13"),
+            ("gre", "gre"),
+            ("vrrp", "vrrp"),
+            ("proto/112", "vrrp"),
+            ("proto/253", "proto/253"),
+            ("proto/6", "tcp"),
+            ("proto/17", "udp"),
+            ("proto/132", "sctp"),
+        ] {
+            let service: Service = text.parse().unwrap();
+            assert_eq!(service.to_string(), written, "{text}");
+            assert_eq!(written.parse(), Ok(service), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_and_what_was_meant_is_suggested() {
+        for (text, says) in [
+            ("443/tcp", "did you mean tcp/443?"),
+            ("TCP/443", "did you mean tcp/443?"),
+            ("tcp:443", "did you mean tcp/443?"),
+            ("udp 53", "did you mean udp/53?"),
+            ("8000-8010/tcp", "did you mean tcp/8000-8010?"),
+            ("GRE", "did you mean gre?"),
+            ("ping", "did you mean icmp/echo-request?"),
+            ("icmpv6", "did you mean icmp?"),
+            ("ICMPv6/13", "did you mean icmp/13?"),
+            ("proto/1", "write icmp, which is ICMPv6 for IPv6 peers; did you mean icmp?"),
+            ("proto/58", "did you mean icmp?"),
+            ("all", "did you mean any?"),
+            ("proto/44", "extension header"),
+            ("proto/256", "a number from 0 to 255"),
+            ("proto", "a number from 0 to 255"),
+            ("gre/5", "gre takes no ports"),
+            ("any/5", "takes no ports"),
+            ("tcp/70000", "not a port from 0 to 65535"),
+            ("tcp/9-1", "ends (1) before it begins (9)"),
+            ("https", "unknown protocol \"https\" (examples: tcp/443,"),
+            ("", "unknown protocol"),
+        ] {
+            let error = text.parse::<Service>().unwrap_err().to_string();
+            assert!(error.contains(says), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn protocols_are_told_by_name() {
+        for (protocol, told) in [
+            (Protocol::Tcp, "tcp"),
+            (Protocol::Other(protocol::SCTP), "sctp"),
+            (Protocol::Other(47), "gre"),
+            (Protocol::Other(253), "253"),
+        ] {
+            assert_eq!(protocol.to_string(), told);
+        }
+    }
+}

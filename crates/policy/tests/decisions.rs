@@ -147,7 +147,11 @@ fn levels_inbound() {
          in tcp 8.8.8.8:40000 -> :5432 => deny no-rule
          in tcp 8.8.8.8:40000 -> :443 => allow web/https
          in tcp [2001:db8::1]:40000 -> :5432 => deny no-rule
-         in proto 47 8.8.8.8 => deny no-rule",
+         in proto gre 8.8.8.8 => deny no-rule
+         in sctp 8.8.8.8:40000 -> :443 => deny no-rule
+         in udp 0.0.0.0:68 -> :67 => allow not-subject
+         in icmp :: type 200 => allow not-subject
+         in udp 0.0.0.1:68 -> :67 => deny no-rule",
     );
     check(
         &web("secure-all-ports enforce", "unsecured enforce"),
@@ -231,6 +235,18 @@ fn the_failsafe_comes_first() {
          in udp 10.77.0.254:68 -> :67 => deny no-rule
          out udp :546 -> [ff02::1:2]:547 => allow failsafe Dhcp
          in udp [fe80::1]:547 -> :546 => allow failsafe Dhcp
+         in udp [fe80::1]:49152 -> :546 => allow failsafe Dhcp
+         in udp [2001:db8::1]:547 -> :546 => allow failsafe Dhcp
+         in udp [2001:db8::1]:49152 -> :546 => deny no-rule
+         in tcp [fe80::1]:49152 -> :546 => deny no-rule
+         in udp [fe80::1]:546 -> :547 => deny no-rule
+         out udp :546 -> [fe80::1]:49152 => deny no-rule
+         in udp 169.254.0.1:49152 -> :68 => deny no-rule
+         in proto igmp 10.77.0.254 => allow failsafe Igmp
+         out proto igmp 224.0.0.22 => allow failsafe Igmp
+         in proto igmp fe80::1 => deny no-rule
+         in proto pim 10.77.0.254 => deny no-rule
+         out tcp -> 127.0.0.1:3128 => allow failsafe Loopback
          in icmp fe80::1 type 135 => allow failsafe NeighbourDiscovery
          out icmp ff02::16 type 143 => allow failsafe NeighbourDiscovery
          in icmp 10.0.0.1 type 135 => deny no-rule
@@ -254,6 +270,42 @@ fn the_failsafe_comes_first() {
         &Facts::default(),
     );
     check(&unknown_resolvers, "out udp -> 10.77.0.54:53 => allow failsafe Dns");
+}
+
+#[test]
+fn sctp_has_ports_and_other_protocols_go_by_number() {
+    let policy = "
+segment: { name: web, criteria: role = 'web', templates: [core, never],
+           inbound: { level: secure-all-ports, mode: enforce } }
+---
+template:
+  name: core
+  action: allow
+  inbound:
+    - { name: s1, from: [10.0.0.0/8], services: [sctp/36412, sctp/1-10] }
+    - { name: tunnel, from: [10.0.0.0/8], services: [gre, esp, proto/253] }
+    - { name: all-sctp, from: [10.1.0.0/16], services: [proto/132] }
+---
+template:
+  name: never
+  action: block
+  inbound:
+    - { name: tunnel, from: [10.9.0.0/16], services: [gre] }
+";
+    check(
+        &bound(policy, "web", &facts()),
+        "in sctp 10.0.0.5:4000 -> :36412 => allow core/s1
+         in sctp 10.0.0.5:4000 -> :10 => allow core/s1
+         in sctp 10.0.0.5:4000 -> :11 => deny no-rule
+         in sctp 10.1.0.5:4000 -> :11 => allow core/all-sctp
+         in tcp 10.0.0.5:4000 -> :36412 => deny no-rule
+         in proto gre 10.0.0.5 => allow core/tunnel
+         in proto esp 10.0.0.5 => allow core/tunnel
+         in proto 253 10.0.0.5 => allow core/tunnel
+         in proto ah 10.0.0.5 => deny no-rule
+         in proto gre 10.9.0.5 => deny never/tunnel
+         in proto esp 10.9.0.5 => allow core/tunnel",
+    );
 }
 
 #[test]

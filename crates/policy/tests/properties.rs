@@ -138,7 +138,8 @@ fn packet() -> impl Strategy<Value = Packet> {
         (0u16..5).prop_map(|port| Transport::Tcp(9, port)),
         (0u16..5).prop_map(|port| Transport::Udp(9, port)),
         prop::sample::select(vec![8u8, 128, 3, 135]).prop_map(Transport::Icmp),
-        Just(Transport::Other(47)),
+        (0u16..5).prop_map(|port| Transport::Sctp(9, port)),
+        prop::sample::select(vec![2u8, 47, 112]).prop_map(Transport::Other),
     ];
     let direction = prop::sample::select(Direction::BOTH.to_vec());
     (direction, prop::sample::select(peers.to_vec()), transport).prop_map(

@@ -70,7 +70,10 @@ fn overlap(a: Service, b: Service) -> bool {
     };
     match (a, b) {
         (Service::Any, _) | (_, Service::Any) => true,
-        (Service::Tcp(a), Service::Tcp(b)) | (Service::Udp(a), Service::Udp(b)) => ports(a, b),
+        (Service::Tcp(a), Service::Tcp(b))
+        | (Service::Udp(a), Service::Udp(b))
+        | (Service::Sctp(a), Service::Sctp(b)) => ports(a, b),
+        (Service::Protocol(a), Service::Protocol(b)) => a == b,
         (Service::Icmp(a), Service::Icmp(b)) => {
             a == IcmpType::Any || b == IcmpType::Any || a.v4() == b.v4() || a.v6() == b.v6()
         }

@@ -20,8 +20,10 @@ use crate::ruleset::{Failsafe, Management, Peer, Peers, Rule, Ruleset, StanceRul
 pub use blocks::Whose;
 
 /// Ranges that count as intranet without being named: private (RFC 1918, RFC 4193), link-local
-/// (RFC 3927, RFC 4291), loopback, multicast (RFC 5771, RFC 4291) and limited broadcast.
-pub const INTRANET: [&str; 11] = [
+/// (RFC 3927, RFC 4291), loopback, multicast (RFC 5771, RFC 4291), limited broadcast, and the
+/// unspecified addresses, from which a host speaks that has no address yet (RFC 1122, RFC 4291).
+pub const INTRANET: [&str; 13] = [
+    "0.0.0.0/32",
     "10.0.0.0/8",
     "172.16.0.0/12",
     "192.168.0.0/16",
@@ -31,6 +33,7 @@ pub const INTRANET: [&str; 11] = [
     "255.255.255.255/32",
     "fc00::/7",
     "fe80::/10",
+    "::/128",
     "::1/128",
     "ff00::/8",
 ];

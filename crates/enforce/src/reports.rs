@@ -7,6 +7,7 @@ use ring::digest::{SHA256, digest};
 use xshield_firewall::flows::Delta;
 use xshield_firewall::{FlowKind, Hit};
 use xshield_policy::packet::Transport;
+use xshield_policy::protocol::SCTP;
 use xshield_policy::{Bound, Direction, Packet, Protocol, Reason, RuleId, decide};
 use xshield_wire::Bytes;
 use xshield_wire::message::{
@@ -87,6 +88,7 @@ pub(crate) fn transport(protocol: Protocol, port: u16) -> Transport {
     match protocol {
         Protocol::Tcp => Transport::Tcp(0, port),
         Protocol::Udp => Transport::Udp(0, port),
+        Protocol::Other(SCTP) => Transport::Sctp(0, port),
         Protocol::Icmp => Transport::Icmp(u8::try_from(port).unwrap_or_default()),
         Protocol::Other(number) => Transport::Other(number),
     }

@@ -17,31 +17,52 @@ pub struct Capabilities {
     /// `socket cgroupv2` matches the program's cgroup (Linux 5.13). Without: rules owned by a cgroup are
     /// not enforceable.
     pub cgroups: bool,
+    /// `fib daddr type local` asks the routing tables whether a destination is an address of this host
+    /// (Linux 4.10). Without: only loopback addresses are known to be.
+    #[serde(default)]
+    pub local_destinations: bool,
 }
 
 impl Capabilities {
     /// A current kernel.
-    pub const FULL: Self =
-        Self { concat_intervals: true, element_counters: true, recorder: true, cgroups: true };
+    pub const FULL: Self = Self {
+        concat_intervals: true,
+        element_counters: true,
+        recorder: true,
+        cgroups: true,
+        local_destinations: true,
+    };
     /// The least that is supported (RHEL 7).
-    pub const PLAIN: Self =
-        Self { concat_intervals: false, element_counters: false, recorder: false, cgroups: false };
+    pub const PLAIN: Self = Self {
+        concat_intervals: false,
+        element_counters: false,
+        recorder: false,
+        cgroups: false,
+        local_destinations: false,
+    };
+
+    fn all(self) -> [bool; LETTERS.len()] {
+        let Self { concat_intervals, element_counters, recorder, cgroups, local_destinations } =
+            self;
+        [concat_intervals, element_counters, recorder, cgroups, local_destinations]
+    }
 }
 
-const LETTERS: [char; 4] = ['i', 'e', 'r', 'g'];
+const LETTERS: [char; 5] = ['i', 'e', 'r', 'g', 'l'];
+/// How many letters the first version wrote. What came later is taken for missing.
+const AT_LEAST: usize = 4;
 
-/// A letter for each that is there, `-` for each that is not: `ierg`, `----`.
+/// A letter for each that is there, `-` for each that is not: `iergl`, `-----`.
 impl fmt::Display for Capabilities {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let all = [self.concat_intervals, self.element_counters, self.recorder, self.cgroups];
         let letter = |(letter, there)| if there { letter } else { '-' };
-        LETTERS.into_iter().zip(all).map(letter).try_for_each(|letter| write!(f, "{letter}"))
+        LETTERS.into_iter().zip(self.all()).map(letter).try_for_each(|letter| write!(f, "{letter}"))
     }
 }
 
 /// Why a text does not name capabilities.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} does not name capabilities of a kernel, such as ierg or ----")]
+#[error("{0:?} does not name capabilities of a kernel, such as iergl or -----")]
 pub struct CapabilitiesError(String);
 
 impl FromStr for Capabilities {
@@ -49,18 +70,19 @@ impl FromStr for Capabilities {
 
     fn from_str(text: &str) -> Result<Self, CapabilitiesError> {
         let refuse = || CapabilitiesError(text.to_owned());
-        let letters: Vec<char> = text.chars().collect();
-        let letters: [char; 4] = letters.try_into().map_err(|_| refuse())?;
-        let mut there = [false; 4];
-        for ((there, wanted), got) in there.iter_mut().zip(LETTERS).zip(letters) {
+        if !(AT_LEAST..=LETTERS.len()).contains(&text.chars().count()) {
+            return Err(refuse());
+        }
+        let mut there = [false; LETTERS.len()];
+        for ((there, wanted), got) in there.iter_mut().zip(LETTERS).zip(text.chars()) {
             *there = match got {
                 '-' => false,
                 letter if letter == wanted => true,
                 _ => return Err(refuse()),
             };
         }
-        let [concat_intervals, element_counters, recorder, cgroups] = there;
-        Ok(Self { concat_intervals, element_counters, recorder, cgroups })
+        let [concat_intervals, element_counters, recorder, cgroups, local_destinations] = there;
+        Ok(Self { concat_intervals, element_counters, recorder, cgroups, local_destinations })
     }
 }
 
@@ -70,16 +92,20 @@ mod tests {
 
     #[test]
     fn text_round_trips() {
-        for bits in 0..16 {
+        for bits in 0..32 {
             let capabilities = Capabilities {
                 concat_intervals: bits & 1 != 0,
                 element_counters: bits & 2 != 0,
                 recorder: bits & 4 != 0,
                 cgroups: bits & 8 != 0,
+                local_destinations: bits & 16 != 0,
             };
             assert_eq!(capabilities.to_string().parse(), Ok(capabilities));
         }
-        for wrong in ["", "ier", "ierg-", "gire", "IERG"] {
+        // As the version before wrote it into the kernel.
+        let before = Capabilities { local_destinations: false, ..Capabilities::FULL };
+        assert_eq!("ierg".parse(), Ok(before));
+        for wrong in ["", "ier", "iergl-", "iergx", "gire", "IERG"] {
             assert!(wrong.parse::<Capabilities>().is_err(), "{wrong}");
         }
     }

@@ -36,7 +36,7 @@ pub struct FlowCount {
     pub destination: IpAddr,
     /// The protocol.
     pub protocol: Protocol,
-    /// The destination port; the type for ICMP; 0 for other protocols.
+    /// The destination port of TCP, UDP and SCTP; the type for ICMP; 0 for other protocols.
     pub port: u16,
     /// Packets counted: all of a denied flow, the first of an accepted one.
     pub packets: u64,

@@ -110,7 +110,9 @@ impl FromStr for Packet {
                 let peer = address(peer).ok_or_else(|| refuse("expected an address"))?;
                 match (number, peer) {
                     (protocol::TCP | protocol::UDP | protocol::SCTP, _) => {
-                        return Err(refuse("tcp, udp and sctp have ports: 'in tcp PEER:PORT -> :PORT'"));
+                        return Err(refuse(
+                            "tcp, udp and sctp have ports: 'in tcp PEER:PORT -> :PORT'",
+                        ));
                     }
                     (protocol::ICMP, IpAddr::V4(_)) | (protocol::ICMPV6, IpAddr::V6(_)) => {
                         return Err(refuse("ICMP has a type: 'in icmp PEER type N'"));
@@ -118,7 +120,11 @@ impl FromStr for Packet {
                     (other, peer) => (peer, Transport::Other(other)),
                 }
             }
-            _ => return Err(refuse("expected tcp, udp, sctp, 'icmp PEER type N' or 'proto N PEER'")),
+            _ => {
+                return Err(refuse(
+                    "expected tcp, udp, sctp, 'icmp PEER type N' or 'proto N PEER'",
+                ));
+            }
         };
         Ok(Self { direction, peer, transport, loopback: peer.is_loopback(), owner: None })
     }

@@ -20,8 +20,10 @@ impl ServiceError {
     fn hint(&self) -> String {
         match self.meant {
             Some(service) => format!("; did you mean {service}?"),
-            None => " (examples: tcp/443, udp/5000-5010, sctp, icmp/echo-request, gre, proto/112, any)"
-                .to_owned(),
+            None => {
+                " (examples: tcp/443, udp/5000-5010, sctp, icmp/echo-request, gre, proto/112, any)"
+                    .to_owned()
+            }
         }
     }
 }
@@ -267,7 +269,9 @@ fn read(text: &str) -> Result<Service, String> {
         },
         "proto" => {
             let number = detail.and_then(|number| number.parse::<u8>().ok());
-            number.ok_or_else(|| "expected a number from 0 to 255 after proto/".to_owned()).and_then(of_number)
+            number
+                .ok_or_else(|| "expected a number from 0 to 255 after proto/".to_owned())
+                .and_then(of_number)
         }
         name => match (protocol::number(name), detail) {
             (Some(number), None) => of_number(number),
@@ -283,7 +287,9 @@ fn of_number(number: u8) -> Result<Service, String> {
         protocol::TCP => Ok(Service::Tcp(Ports::Any)),
         protocol::UDP => Ok(Service::Udp(Ports::Any)),
         protocol::SCTP => Ok(Service::Sctp(Ports::Any)),
-        other => IpProtocol::try_from(other).map(Service::Protocol).map_err(|error| error.to_string()),
+        other => {
+            IpProtocol::try_from(other).map(Service::Protocol).map_err(|error| error.to_string())
+        }
     }
 }
 

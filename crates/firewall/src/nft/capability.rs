@@ -56,6 +56,7 @@ pub(crate) fn probe(link: &mut Link) -> Result<Capabilities, FirewallError> {
         line(w, |e| e.record("flows", &key));
     });
     let cgroup = ask(kind::NEW_RULE, &|w| line(w, |e| e.cgroup(1, 1)));
+    let fib = ask(kind::NEW_RULE, &|w| line(w, |e| e.local_destination()));
     ask(kind::DEL_TABLE, &|w| w.text(TABLE_NAME, PROBE));
     ask(kind::DEL_TABLE, &|w| w.text(TABLE_NAME, "xshield_probe_never_there"));
     let refused = link.refusals(batch, "asking the kernel what it can do")?;
@@ -65,6 +66,7 @@ pub(crate) fn probe(link: &mut Link) -> Result<Capabilities, FirewallError> {
         element_counters: !taken(nonsense),
         recorder: taken(flows) && taken(record),
         cgroups: taken(cgroup),
+        local_destinations: taken(fib),
     })
 }
 

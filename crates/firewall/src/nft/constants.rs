@@ -169,6 +169,9 @@ pub(crate) mod expr {
     pub(crate) const SOCKET_KEY: u16 = 1;
     pub(crate) const SOCKET_REGISTER: u16 = 2;
     pub(crate) const SOCKET_LEVEL: u16 = 3;
+    pub(crate) const FIB_REGISTER: u16 = 1;
+    pub(crate) const FIB_RESULT: u16 = 2;
+    pub(crate) const FIB_FLAGS: u16 = 3;
 }
 
 pub(crate) mod meta {
@@ -185,6 +188,14 @@ pub(crate) mod ct {
     pub(crate) const INVALID: u32 = 1;
     pub(crate) const ESTABLISHED: u32 = 2;
     pub(crate) const NEW: u32 = 8;
+    pub(crate) const UNTRACKED: u32 = 64;
+}
+
+/// `enum nft_fib_result`, `enum nft_fib_flags`, and of `linux/rtnetlink.h` a type of route.
+pub(crate) mod fib {
+    pub(crate) const ADDRESS_TYPE: u32 = 3;
+    pub(crate) const OF_DESTINATION: u32 = 2;
+    pub(crate) const LOCAL: u32 = 2;
 }
 
 pub(crate) mod cmp {

@@ -8,7 +8,7 @@ use xshield_policy::Owner;
 use super::constants::{
     DATA_VALUE, DATA_VERDICT, EXPRESSION_DATA, EXPRESSION_NAME, LIST_ELEMENT, LOOPBACK_INDEX,
     NETWORK_HEADER, REGISTER32_0, SYN, SYN_ACK, TCP_FLAGS, TRANSPORT_HEADER, VERDICT_CHAIN,
-    VERDICT_CODE, cmp, ct, element, expr, meta, object, rule, set, verdict,
+    VERDICT_CODE, cmp, ct, element, expr, fib, meta, object, rule, set, verdict,
 };
 use super::encode::{PROBATION, address_offsets, key_types, protocol_family};
 use super::slot::Slot;
@@ -148,6 +148,7 @@ enum Holds {
     CtState(Option<u32>),
     TcpFlags(Option<u8>),
     Cgroup,
+    TypeOfDestination,
 }
 
 /// Reads one rule. What no plan contains becomes [`Condition::Foreign`], which never goes unnoticed.
@@ -205,6 +206,14 @@ impl Reader<'_> {
             "ct" => self.ct(data),
             "socket" => {
                 self.hold(data.be32(expr::SOCKET_REGISTER)?, Holds::Cgroup);
+                Some(())
+            }
+            "fib" => {
+                let asked = (data.be32(expr::FIB_RESULT)?, data.be32(expr::FIB_FLAGS)?);
+                if asked != (fib::ADDRESS_TYPE, fib::OF_DESTINATION) {
+                    return None;
+                }
+                self.hold(data.be32(expr::FIB_REGISTER)?, Holds::TypeOfDestination);
                 Some(())
             }
             "bitwise" => self.mask(data),
@@ -384,10 +393,14 @@ impl Reader<'_> {
                     ct::NEW => State::New,
                     ct::ESTABLISHED => State::Established,
                     ct::INVALID => State::Invalid,
+                    ct::UNTRACKED => State::Untracked,
                     _ => return None,
                 })
             }
             (Holds::TcpFlags(Some(SYN_ACK)), cmp::EQUAL) if value == [SYN] => Condition::Opens,
+            (Holds::TypeOfDestination, cmp::EQUAL) if index()? == fib::LOCAL => {
+                Condition::LocalDestination
+            }
             (Holds::Uid, cmp::EQUAL) => Condition::Owner(Owner::Uid(index()?)),
             (Holds::Uid, cmp::AT_LEAST) if number(value) == 0 => Condition::HasOwner,
             (Holds::Cgroup, cmp::EQUAL) => {

@@ -7,7 +7,7 @@ use super::constants::{
     DATA_VALUE, DATA_VERDICT, DYNSET_UPDATE, EXPRESSION_DATA, EXPRESSION_NAME, LIST_ELEMENT,
     LOOPBACK_INDEX, NETWORK_HEADER, REGISTER_1, REGISTER32_0, SOCKET_CGROUP, SYN, SYN_ACK,
     TABLE_NAME, TCP_FLAGS, TRANSPORT_HEADER, VERDICT_CHAIN, VERDICT_CODE, chain, cmp, ct, element,
-    expr, flag, message as kind, meta, object, rule, set, verdict,
+    expr, fib, flag, message as kind, meta, object, rule, set, verdict,
 };
 use super::slot::{Slot, kernel_name};
 use super::socket::Batch;
@@ -390,6 +390,7 @@ impl Expressions<'_, '_> {
                     State::New => ct::NEW,
                     State::Established => ct::ESTABLISHED,
                     State::Invalid => ct::INVALID,
+                    State::Untracked => ct::UNTRACKED,
                 };
                 self.mask(&bit.to_ne_bytes());
                 self.compare(cmp::NOT_EQUAL, &[0; 4]);
@@ -411,6 +412,7 @@ impl Expressions<'_, '_> {
                 self.meta(meta::SOCKET_UID, REGISTER_1);
                 self.compare(cmp::AT_LEAST, &[0; 4]);
             }
+            Condition::LocalDestination => self.local_destination(),
             Condition::OnProbation => {
                 self.meta(meta::FAMILY, REGISTER_1);
                 self.look_up(PROBATION);
@@ -548,6 +550,15 @@ impl Expressions<'_, '_> {
             w.be32(expr::SOCKET_LEVEL, level);
         });
         self.equal(&id.to_ne_bytes());
+    }
+
+    pub(crate) fn local_destination(&mut self) {
+        self.one("fib", |w| {
+            w.be32(expr::FIB_REGISTER, REGISTER_1);
+            w.be32(expr::FIB_RESULT, fib::ADDRESS_TYPE);
+            w.be32(expr::FIB_FLAGS, fib::OF_DESTINATION);
+        });
+        self.equal(&fib::LOCAL.to_ne_bytes());
     }
 
     fn verdict(&mut self, code: i32, to: Option<&str>) {

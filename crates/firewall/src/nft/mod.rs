@@ -87,6 +87,14 @@ impl Firewall {
         link.generation().map_err(capability::no_nf_tables)?;
         let survey = Survey::read(&mut link)?;
         let capabilities = match survey.state.in_force() {
+            // A version that knew fewer capabilities did not ask for the later ones. A kernel that has
+            // the newer is likely to have the older.
+            Some(Standing { capabilities, .. })
+                if capabilities.concat_intervals && !capabilities.local_destinations =>
+            {
+                let Capabilities { local_destinations, .. } = capability::probe(&mut link)?;
+                Capabilities { local_destinations, ..capabilities }
+            }
             Some(standing) => standing.capabilities,
             None => capability::probe(&mut link)?,
         };
@@ -147,7 +155,8 @@ impl Firewall {
             let standing = Standing { slot, revision, digest, capabilities };
             let (old, recorder) = match survey.rebuild(plan) {
                 true => (None, RecorderChange::Anew),
-                false => (old, RecorderChange::Stays),
+                // An older version of this program may have left others.
+                false => (old, RecorderChange::Chains),
             };
             let new = Some((standing, Some(plan)));
             let probation = Some(probation);

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use xshield_policy::protocol::{SCTP, TCP, UDP};
 use xshield_policy::{Direction, Protocol};
 
 use super::FirewallError;
@@ -219,9 +220,10 @@ fn flow(kind: FlowKind, direction: Direction, family: Family, item: &ReadElement
     let protocol = u8::try_from(protocol).unwrap_or(u8::MAX);
     let port = u16::try_from(port).unwrap_or(u16::MAX);
     let (protocol, port) = match protocol {
-        6 => (Protocol::Tcp, port),
-        17 => (Protocol::Udp, port),
+        TCP => (Protocol::Tcp, port),
+        UDP => (Protocol::Udp, port),
         icmp if icmp == family.icmp() => (Protocol::Icmp, port >> 8),
+        SCTP => (Protocol::Other(SCTP), port),
         other => (Protocol::Other(other), 0),
     };
     FlowCount {

@@ -1,6 +1,7 @@
 //! [`plan`]: which chains there are, and what stands in them.
 
 use xshield_policy::decide::{DISCOVERY_TYPES, ICMP_ERRORS, ICMPV6_ERRORS};
+use xshield_policy::protocol::TCP;
 use xshield_policy::{
     AddressMatch, Bound, BoundFailsafe, Direction, PortRange, Ports, Service, Subject,
     Unenforceable,
@@ -12,7 +13,7 @@ use super::model::{
     Plan, Recorder, Set, Shape,
 };
 use super::recorder::{RecorderLimits, recorder};
-use super::shapes::{Entry, TCP, UDP, set_ranges};
+use super::shapes::{Entry, set_ranges};
 use crate::Capabilities;
 
 /// Translates a bound ruleset for a kernel with these capabilities.
@@ -191,26 +192,6 @@ pub(super) fn with(
 
 pub(super) fn intranet_set(family: Family) -> String {
     format!("intranet{}", family.number())
-}
-
-/// DHCP by its fixed ports: 67 and 68 (RFC 2131), 547 and 546 (RFC 8415).
-pub(super) fn dhcp(view: View, family: Family) -> Line {
-    let (server, client) = match family {
-        Family::V4 => (67, 68),
-        Family::V6 => (547, 546),
-    };
-    let (opener, service) = match view.direction {
-        Direction::Inbound => (server, client),
-        Direction::Outbound => (client, server),
-    };
-    let (source, destination) = if view.reply { (service, opener) } else { (opener, service) };
-    let conditions = vec![
-        Condition::Family(family),
-        Condition::Protocol(UDP),
-        within(Field::SourcePort, source, source),
-        within(Field::DestinationPort, destination, destination),
-    ];
-    line(conditions, Next::Accept).counted("failsafe/dhcp")
 }
 
 /// The failsafe flows that depend on the ruleset, as rules.

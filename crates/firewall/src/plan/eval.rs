@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use xshield_policy::packet::Transport;
+use xshield_policy::protocol::{SCTP, TCP, UDP};
 use xshield_policy::{Direction, Packet, Verdict};
 
 use super::model::{
@@ -136,6 +137,9 @@ impl Walk<'_> {
                 Condition::Opens => matches!(self.packet.transport, Transport::Tcp(..)),
                 Condition::Owner(owner) => self.packet.owner.as_ref() == Some(owner),
                 Condition::HasOwner => self.packet.owner.is_some(),
+                Condition::LocalDestination => {
+                    self.packet.loopback && self.packet.direction == Direction::Outbound
+                }
                 Condition::Reply | Condition::OnProbation | Condition::Foreign(_) => false,
             };
             if !met {
@@ -159,8 +163,9 @@ impl Walk<'_> {
 
     fn protocol(&self) -> u8 {
         match self.packet.transport {
-            Transport::Tcp(..) => 6,
-            Transport::Udp(..) => 17,
+            Transport::Tcp(..) => TCP,
+            Transport::Udp(..) => UDP,
+            Transport::Sctp(..) => SCTP,
             Transport::Icmp(_) => family(self.packet.peer).icmp(),
             Transport::Other(number) => number,
         }
@@ -173,12 +178,8 @@ impl Walk<'_> {
             (Field::Source(_), _) => inbound.then(|| number(self.packet.peer)),
             (Field::Destination(_), _) => (!inbound).then(|| number(self.packet.peer)),
             (Field::Protocol, _) => Some(self.protocol().into()),
-            (Field::SourcePort, Transport::Tcp(port, _) | Transport::Udp(port, _)) => {
-                Some(port.into())
-            }
-            (Field::DestinationPort, Transport::Tcp(_, port) | Transport::Udp(_, port)) => {
-                Some(port.into())
-            }
+            (Field::SourcePort, with) => with.ports().map(|(source, _)| source.into()),
+            (Field::DestinationPort, with) => with.ports().map(|(_, port)| port.into()),
             (Field::IcmpType(_), Transport::Icmp(number)) => Some(number.into()),
             (Field::IcmpTypeAsPort, Transport::Icmp(number)) => Some(u128::from(number) << 8),
             (Field::NoPort, _) => Some(0),

@@ -14,15 +14,17 @@
 
 use std::collections::HashMap;
 
+use xshield_policy::protocol::{TCP, UDP};
 use xshield_policy::{
     BoundDirection, BoundRule, BoundStance, Direction, Mode, Owner, RuleId, Subject, Unenforceable,
 };
 
-use super::build::{Builder, View, dhcp, failsafe_entries, intranet_set, line};
+use super::build::{Builder, View, failsafe_entries, intranet_set, line};
+use super::fixed;
 use super::live::live_line;
 use super::model::{Condition, Effect, Family, Field, Line, Next, State};
 use super::recorder::{pass_chain, record_chain, way};
-use super::shapes::{Entry, Shapes, TCP, set_ranges, shapes};
+use super::shapes::{Entry, Shapes, set_ranges, shapes};
 use crate::FlowKind;
 
 /// Log lines per second and direction, and how many in one go.
@@ -278,7 +280,10 @@ impl Builder<'_> {
                 lines.push(line(icmp, Next::Jump(format!("icmp{}", family.number()))));
             }
         }
-        lines.extend(Family::BOTH.map(|family| dhcp(view, family)));
+        let dhcp = format!("dhcp_{}", view.name());
+        lines.push(fixed::igmp());
+        lines.push(line(vec![Condition::Protocol(UDP)], Next::Jump(dhcp.clone())));
+        self.chain(dhcp, fixed::dhcp(view));
         for group in groups {
             let next = self.next(view, stage, group.verb);
             self.lines(view, group, &next, &mut lines);
@@ -369,7 +374,11 @@ impl Builder<'_> {
         };
         let verdict = stage.final_denial();
         let stray = vec![Condition::State(State::Invalid), Condition::Protocol(TCP)];
-        let mut lines = vec![line(stray, verdict.clone()).counted("default/stray")];
+        let mut lines = match direction {
+            Direction::Inbound => Vec::new(),
+            Direction::Outbound => fixed::local_destinations(self.capabilities),
+        };
+        lines.push(line(stray, verdict.clone()).counted("default/stray"));
         if self.capabilities.recorder {
             lines.push(line(Vec::new(), Next::Jump(record_chain(kind, direction))));
         }

@@ -31,6 +31,7 @@
 mod boxes;
 mod build;
 pub mod eval;
+mod fixed;
 mod judge;
 mod live;
 mod lookup;

@@ -357,6 +357,8 @@ pub enum Condition {
     Owner(Owner),
     /// There is a local socket.
     HasOwner,
+    /// The destination is an address of this host. Asked of the routing tables.
+    LocalDestination,
     /// The set of IP versions on probation has the packet's; see `nft`.
     OnProbation,
     /// Something that no plan has, found in the kernel; named by its expression there.
@@ -372,6 +374,8 @@ pub enum State {
     Established,
     /// None that conntrack can place.
     Invalid,
+    /// One that a rule of the host keeps conntrack from looking at (`notrack`).
+    Untracked,
 }
 
 /// Whether a chain or set belongs to the recorder and so is in no slot.

@@ -1,6 +1,7 @@
 //! The flow recorder: bounded sets that count flows, and the chains that fill them.
 
 use xshield_policy::Direction;
+use xshield_policy::protocol::{SCTP, TCP, UDP};
 
 use super::model::{
     Chain, Condition, Effect, Family, Field, FieldType, FlowSet, Line, Next, Recorder, State,
@@ -116,7 +117,7 @@ pub(crate) enum Seen {
     Answering,
 }
 
-/// TCP and UDP by destination port, ICMP by type, the rest by protocol alone. A line whose set is full
+/// TCP, UDP and SCTP by destination port, ICMP by type, the rest by protocol alone. A line whose set is full
 /// does not return, and so its packet reaches the line that counts what was lost.
 pub(crate) fn record_lines(family: Family, set: &str, seen: Seen) -> Vec<Line> {
     let (opener, other, port) = match seen {
@@ -140,7 +141,8 @@ pub(crate) fn record_lines(family: Family, set: &str, seen: Seen) -> Vec<Line> {
             label: None,
         }
     };
-    let mut named = [(6, port), (17, port), (family.icmp(), Field::IcmpTypeAsPort)];
+    let mut named =
+        [(TCP, port), (UDP, port), (family.icmp(), Field::IcmpTypeAsPort), (SCTP, port)];
     let mut lines: Vec<Line> =
         named.iter().map(|&(protocol, detail)| record(protocol, protocol, detail)).collect();
     named.sort_unstable_by_key(|&(protocol, _)| protocol);

@@ -2,7 +2,7 @@
 
 use super::boxes::{Flat, layers};
 use super::model::{Element, Family, Key, Set, Shape};
-use super::shapes::{Asks, Entry, Lookup, Pool, Sets, Shapes, TCP, UDP, key_types};
+use super::shapes::{Asks, Entry, Lookup, Pool, Sets, Shapes, WITH_PORTS, key_types};
 use super::tree::{LEAF, Tree, part};
 
 /// The sets of one family's rules of one direction and action, as they are made.
@@ -18,11 +18,10 @@ impl Maker<'_> {
     pub(super) fn take(&mut self, pool: Pool) {
         let n = self.family.number();
         self.exact(format!("host{n}"), Asks::AddressAndPort, pool.hosts);
-        let ports = [(TCP, "tcp", pool.tcp), (UDP, "udp", pool.udp)];
-        if ports.iter().map(|(_, _, boxes)| boxes.len()).sum::<usize>() <= LEAF {
-            self.ports_together(ports.map(|(protocol, _, boxes)| (protocol, boxes)));
+        if pool.ports.iter().map(Vec::len).sum::<usize>() <= LEAF {
+            self.ports_together(pool.ports);
         } else {
-            self.ports_parted(ports);
+            self.ports_parted(pool.ports);
         }
         let two = |address: u128, service: u16| [address, service.into(), 0, 0];
         self.boxes(format!("net{n}"), None, Asks::AddressAndProtocol, pool.nets, two);
@@ -30,10 +29,10 @@ impl Maker<'_> {
         self.boxes(format!("icmp{n}"), icmp, Asks::AddressAndIcmpType, pool.icmp, two);
     }
 
-    /// Few boxes: both protocols share sets.
-    fn ports_together(&mut self, ports: [(u8, Vec<Flat>); 2]) {
+    /// Few boxes: the protocols share sets.
+    fn ports_together(&mut self, ports: [Vec<Flat>; WITH_PORTS.len()]) {
         let mut sets: Vec<Vec<Element>> = Vec::new();
-        for (protocol, boxes) in ports {
+        for ((protocol, _), boxes) in WITH_PORTS.into_iter().zip(ports) {
             let key = |address: u128, port: u16| [address, protocol.into(), port.into(), 0];
             for (depth, layer) in layers(boxes).into_iter().enumerate() {
                 let elements = layer.into_iter().map(|flat| element(flat, self.entries, key));
@@ -50,11 +49,11 @@ impl Maker<'_> {
     }
 
     /// Many boxes. What anyone may reach has no place among addresses: it would be in every part.
-    fn ports_parted(&mut self, ports: [(u8, &'static str, Vec<Flat>); 2]) {
+    fn ports_parted(&mut self, ports: [Vec<Flat>; WITH_PORTS.len()]) {
         let (n, everyone) = (self.family.number(), (0, self.family.max()));
         let mut services = Vec::new();
         let mut rest = Vec::new();
-        for (protocol, word, boxes) in ports {
+        for ((protocol, word), boxes) in WITH_PORTS.into_iter().zip(ports) {
             let (open, some): (Vec<Flat>, Vec<Flat>) =
                 boxes.into_iter().partition(|flat| flat.addresses == everyone);
             let (single, wide): (Vec<Flat>, Vec<Flat>) =

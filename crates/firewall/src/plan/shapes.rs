@@ -2,7 +2,8 @@
 
 use std::net::IpAddr;
 
-use xshield_policy::{AddressMatch, AddressRange, Owner, RangeSet, Service};
+use xshield_policy::protocol::{SCTP, TCP, UDP};
+use xshield_policy::{AddressMatch, AddressRange, Owner, Ports, RangeSet, Service};
 
 use super::boxes::Flat;
 use super::model::{Element, Family, FieldType, Key, Label, Set, Shape};
@@ -101,18 +102,22 @@ struct Split {
     icmp: Vec<(u16, u16)>,
 }
 
-pub(super) const TCP: u8 = 6;
-pub(super) const UDP: u8 = 17;
+/// The protocols with ports that rules can name, and what sets of each are called.
+pub(super) const WITH_PORTS: [(u8, &str); 3] = [(TCP, "tcp"), (UDP, "udp"), (SCTP, "sctp")];
 
 impl Split {
     fn new(services: &[Service], family: Family) -> Self {
         let mut any = false;
-        let (mut tcp, mut udp, mut icmp) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut tcp, mut udp, mut sctp) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut icmp, mut others) = (Vec::new(), Vec::new());
+        let range = |ports: &Ports| (ports.range().first(), ports.range().last());
         for service in services {
             match service {
                 Service::Any => any = true,
-                Service::Tcp(ports) => tcp.push((ports.range().first(), ports.range().last())),
-                Service::Udp(ports) => udp.push((ports.range().first(), ports.range().last())),
+                Service::Tcp(ports) => tcp.push(range(ports)),
+                Service::Udp(ports) => udp.push(range(ports)),
+                Service::Sctp(ports) => sctp.push(range(ports)),
+                Service::Protocol(protocol) => others.push(protocol.number()),
                 Service::Icmp(kind) => {
                     let number = if family == Family::V4 { kind.v4() } else { kind.v6() };
                     icmp.push(number.map_or((0, 255), |number| (number.into(), number.into())));
@@ -123,7 +128,7 @@ impl Split {
         if any {
             return split;
         }
-        for (protocol, ranges) in [(TCP, tcp), (UDP, udp)] {
+        for (protocol, ranges) in [(TCP, tcp), (UDP, udp), (SCTP, sctp)] {
             match merged(ranges)[..] {
                 [(0, u16::MAX)] => split.protocols.push(protocol),
                 ref ranges => split.ports.extend(ranges.iter().map(|&range| (protocol, range))),
@@ -133,6 +138,9 @@ impl Split {
             [(0, 255)] => split.protocols.push(family.icmp()),
             ref ranges => split.icmp.extend(ranges),
         }
+        others.sort_unstable();
+        others.dedup();
+        split.protocols.append(&mut others);
         split
     }
 
@@ -196,8 +204,8 @@ pub(crate) fn family(address: IpAddr) -> Family {
 #[derive(Default)]
 pub(super) struct Pool {
     pub(super) hosts: Vec<Element>,
-    pub(super) tcp: Vec<Flat>,
-    pub(super) udp: Vec<Flat>,
+    /// By protocol, as in [`WITH_PORTS`].
+    pub(super) ports: [Vec<Flat>; WITH_PORTS.len()],
     pub(super) nets: Vec<Flat>,
     pub(super) icmp: Vec<Flat>,
 }
@@ -254,8 +262,11 @@ impl Pool {
                     let label = entry.label.clone();
                     self.hosts.push(Element { first: key, last: key, label });
                 } else {
-                    let boxes = if protocol == TCP { &mut self.tcp } else { &mut self.udp };
-                    boxes.push(Flat { services: ports, addresses, order });
+                    let at = WITH_PORTS.iter().position(|(number, _)| *number == protocol);
+                    let boxes = at.and_then(|at| self.ports.get_mut(at));
+                    boxes.into_iter().for_each(|boxes| {
+                        boxes.push(Flat { services: ports, addresses, order });
+                    });
                 }
             }
         }

@@ -175,12 +175,14 @@ fn write_condition(f: &mut impl Write, condition: &Condition, naming: Naming) ->
         Condition::State(State::New) => f.write_str("ct state new"),
         Condition::State(State::Established) => f.write_str("ct state established"),
         Condition::State(State::Invalid) => f.write_str("ct state invalid"),
+        Condition::State(State::Untracked) => f.write_str("ct state untracked"),
         Condition::Opens => f.write_str("tcp flags & (syn | ack) == syn"),
         Condition::Owner(Owner::Uid(uid)) => write!(f, "meta skuid {uid}"),
         Condition::Owner(Owner::Cgroup(path)) => {
             write!(f, "socket cgroupv2 level {} \"{path}\"", cgroup_level(path))
         }
         Condition::HasOwner => f.write_str("meta skuid >= 0"),
+        Condition::LocalDestination => f.write_str("fib daddr type local"),
         Condition::OnProbation => f.write_str("meta nfproto @probation"),
         Condition::Foreign(name) => write!(f, "<{name}>"),
     }

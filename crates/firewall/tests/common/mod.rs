@@ -7,7 +7,8 @@ use xshield_policy::packet::Transport;
 use xshield_policy::ruleset::Management;
 use xshield_policy::{
     AddressMatch, AddressRange, Bound, BoundDirection, BoundFailsafe, BoundRule, BoundStance,
-    Direction, IcmpType, Owner, Packet, PortRange, Ports, RangeSet, Revision, Service, Subject,
+    Direction, IcmpType, IpProtocol, Owner, Packet, PortRange, Ports, RangeSet, Revision, Service,
+    Subject, protocol,
 };
 
 fn v4(n: u8) -> Ipv4Addr {
@@ -26,11 +27,24 @@ fn icmp_number() -> impl Strategy<Value = u8> {
     prop_oneof![Just(0u8), Just(3), Just(8), Just(11), Just(128), Just(135), Just(143), any::<u8>()]
 }
 
+/// Protocols without services of their own, some more often than others.
+fn other_protocol() -> impl Strategy<Value = u8> {
+    prop_oneof![Just(2u8), Just(47), Just(112), any::<u8>()]
+}
+
+fn protocol() -> impl Strategy<Value = IpProtocol> {
+    other_protocol().prop_filter_map("has a service of its own", |n| IpProtocol::try_from(n).ok())
+}
+
 fn range() -> impl Strategy<Value = AddressRange> {
     prop_oneof![
         4 => (0u8..16, 0u8..3).prop_map(|(a, n)| AddressRange::V4(v4(a), v4(a + n))),
         3 => (0u8..16, 0u8..3).prop_map(|(a, n)| AddressRange::V6(v6(a), v6(a + n))),
         1 => Just(AddressRange::V4(Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST)),
+        1 => Just(AddressRange::V6(
+            Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0),
+            Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 9),
+        )),
     ]
 }
 
@@ -57,6 +71,8 @@ fn service() -> impl Strategy<Value = Service> {
         1 => Just(Service::Any),
         5 => ports().prop_map(Service::Tcp),
         5 => ports().prop_map(Service::Udp),
+        2 => ports().prop_map(Service::Sctp),
+        2 => protocol().prop_map(Service::Protocol),
         1 => Just(Service::Icmp(IcmpType::Any)),
         1 => Just(Service::Icmp(IcmpType::EchoRequest)),
         2 => icmp_number().prop_map(|n| Service::Icmp(IcmpType::Number(n))),
@@ -148,7 +164,12 @@ pub(crate) fn bound() -> impl Strategy<Value = Bound> {
 }
 
 fn address() -> impl Strategy<Value = IpAddr> {
-    prop_oneof![(0u8..20).prop_map(|n| v4(n).into()), (0u8..20).prop_map(|n| v6(n).into())]
+    prop_oneof![
+        9 => (0u8..20).prop_map(|n| v4(n).into()),
+        9 => (0u8..20).prop_map(|n| v6(n).into()),
+        1 => any::<u8>().prop_map(|n| Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, n.into()).into()),
+        1 => Just(Ipv4Addr::UNSPECIFIED.into()),
+    ]
 }
 
 /// A packet that such a ruleset may speak of.
@@ -157,13 +178,24 @@ pub(crate) fn packet() -> impl Strategy<Value = Packet> {
         4 => (port(), port()).prop_map(|(s, d)| Transport::Tcp(s, d)),
         4 => (port(), port()).prop_map(|(s, d)| Transport::Udp(s, d)),
         3 => icmp_number().prop_map(Transport::Icmp),
-        1 => Just(Transport::Other(47)),
+        2 => (port(), port()).prop_map(|(s, d)| Transport::Sctp(s, d)),
+        1 => other_protocol().prop_map(Transport::Other),
     ];
     let way = prop_oneof![Just(Direction::Inbound), Just(Direction::Outbound)];
-    (way, address(), transport, proptest::bool::weighted(0.03), owner()).prop_map(
-        |(direction, peer, transport, loopback, owner)| {
+    let possible = |peer: IpAddr, transport| match transport {
+        Transport::Other(protocol::TCP | protocol::UDP | protocol::SCTP) => false,
+        Transport::Other(protocol::ICMP) => peer.is_ipv6(),
+        Transport::Other(protocol::ICMPV6) => peer.is_ipv4(),
+        _ => true,
+    };
+    (way, address(), transport, proptest::bool::weighted(0.03), owner()).prop_filter_map(
+        "a protocol with a transport of its own",
+        move |(direction, peer, transport, loopback, owner)| {
+            if !possible(peer, transport) {
+                return None;
+            }
             let owner = owner.filter(|_| direction == Direction::Outbound);
-            Packet { direction, peer, transport, loopback, owner }
+            Some(Packet { direction, peer, transport, loopback, owner })
         },
     )
 }
@@ -193,7 +225,8 @@ pub(crate) fn crowd() -> impl Strategy<Value = (Bound, Vec<Packet>)> {
         let ports = |last| Ports::Range(PortRange::new(n, last).unwrap());
         match kind {
             0..7 => Service::Tcp(ports(n + more)),
-            7..13 => Service::Udp(ports(n + more)),
+            7..10 => Service::Sctp(ports(n + more)),
+            10..13 => Service::Udp(ports(n + more)),
             13..17 => Service::Tcp(ports(n)),
             17 => Service::Udp(Ports::Any),
             18 => Service::Any,
@@ -222,6 +255,7 @@ pub(crate) fn crowd() -> impl Strategy<Value = (Bound, Vec<Packet>)> {
     let transport = prop_oneof![
         4 => (number(), number()).prop_map(|(s, d)| Transport::Tcp(s, d)),
         4 => (number(), number()).prop_map(|(s, d)| Transport::Udp(s, d)),
+        2 => (number(), number()).prop_map(|(s, d)| Transport::Sctp(s, d)),
         1 => any::<u8>().prop_map(Transport::Icmp),
     ];
     let way = prop_oneof![3 => Just(Direction::Inbound), 1 => Just(Direction::Outbound)];

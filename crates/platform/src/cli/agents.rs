@@ -13,6 +13,7 @@ use xshield_platform::clock::Timestamp;
 use super::assets::asset_path;
 use super::client::{Client, Path, view};
 use super::error::CliError;
+use super::protocols::protocol;
 use super::session::failed;
 use super::terminal::{Output, Table, bad, cell, good, note, number, print, tame};
 use super::times::{Since, of_day, relative};
@@ -330,6 +331,7 @@ fn live_line(live: &LiveEvent, output: Output) -> String {
         Value::Null => "-".to_owned(),
         other => other.to_string(),
     };
+    let protocol = protocol(&event["protocol"]);
     if event["remote"].is_string() {
         let (action, direction, process) = (text("action"), text("direction"), text("process"));
         let (local, remote) = (text("local"), text("remote"));
@@ -337,7 +339,7 @@ fn live_line(live: &LiveEvent, output: Output) -> String {
             "inbound" => format!("{remote} -> {local}"),
             _ => format!("{local} -> {remote}"),
         };
-        let (protocol, port, packets) = (text("protocol"), text("port"), text("packets"));
+        let (port, packets) = (text("port"), text("packets"));
         return tame(&format!(
             "{day} {asset} malicious-{action} {direction} {protocol} {way} port {port} \
              process {process} packets {packets}"
@@ -347,7 +349,7 @@ fn live_line(live: &LiveEvent, output: Output) -> String {
         "{day} {asset} {} {} {} {} -> {} port {} rule {} process {} packets {}",
         text("kind"),
         text("direction"),
-        text("protocol"),
+        protocol,
         text("source"),
         text("destination"),
         text("port"),

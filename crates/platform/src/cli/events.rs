@@ -13,6 +13,7 @@ use xshield_platform::clock::Timestamp;
 use super::assets::asset_path;
 use super::client::{Client, Path, view};
 use super::error::CliError;
+use super::protocols::{has_ports, protocol};
 use super::terminal::{Output, Table, bad, cell, good, note, number, print, tame, warning};
 use super::times::{Since, Span, of_day, relative};
 
@@ -268,18 +269,17 @@ fn table(events: Vec<Event>, now: Timestamp) -> Table {
 }
 
 fn flow(event: &Event) -> String {
-    let protocol = match &event.protocol {
-        Value::String(word) => word.clone(),
-        other => other.to_string(),
-    };
+    let protocol = protocol(&event.protocol);
     let Event { source, destination, port, .. } = event;
     match protocol.as_str() {
-        "tcp" | "udp" if destination.contains(':') => {
+        with_ports if has_ports(with_ports) && destination.contains(':') => {
             format!("{protocol} {source} -> [{destination}]:{port}")
         }
-        "tcp" | "udp" => format!("{protocol} {source} -> {destination}:{port}"),
+        with_ports if has_ports(with_ports) => {
+            format!("{protocol} {source} -> {destination}:{port}")
+        }
         "icmp" => format!("icmp/{port} {source} -> {destination}"),
-        _ => format!("protocol {protocol} {source} -> {destination}"),
+        _ => format!("{protocol} {source} -> {destination}"),
     }
 }
 
@@ -320,8 +320,12 @@ mod tests {
         let mut denied = event("2001:db8::1", json!("udp"), 7);
         denied["kind"] = json!("denied");
         denied["rule"] = json!("base/no-telnet");
-        let items =
-            json!([denied, event("10.0.0.1", json!("icmp"), 1), event("10.0.0.1", json!(47), 1)]);
+        let items = json!([
+            denied,
+            event("10.0.0.1", json!("icmp"), 1),
+            event("10.0.0.1", json!(47), 1),
+            event("10.0.0.1", json!(132), 1)
+        ]);
         let events: Vec<Event> = serde_json::from_value(items).unwrap();
         assert_eq!(
             line(&events[0]),
@@ -333,7 +337,8 @@ mod tests {
         SEEN       ASSET  VERDICT     DIRECTION  FLOW                              RULE            PROCESS  PACKETS
         1 min ago  web    denied      inbound    udp 10.0.0.9 -> [2001:db8::1]:22  base/no-telnet  sshd           7
         1 min ago  web    would deny  inbound    icmp/22 10.0.0.9 -> 10.0.0.1      (level)         sshd           1
-        1 min ago  web    would deny  inbound    protocol 47 10.0.0.9 -> 10.0.0.1  (level)         sshd           1
+        1 min ago  web    would deny  inbound    gre 10.0.0.9 -> 10.0.0.1          (level)         sshd           1
+        1 min ago  web    would deny  inbound    sctp 10.0.0.9 -> 10.0.0.1:22      (level)         sshd           1
         ");
     }
 

@@ -10,6 +10,7 @@ use xshield_platform::clock::Timestamp;
 use super::assets::asset_path;
 use super::client::{Client, Path, view};
 use super::error::CliError;
+use super::protocols::protocol;
 use super::terminal::{Output, Table, bad, cell, good, number};
 use super::times::{Since, relative};
 
@@ -199,10 +200,7 @@ fn table(paths: Vec<ActivePath>, now: Timestamp) -> Table {
 }
 
 fn ends(path: &ActivePath) -> String {
-    let protocol = match &path.protocol {
-        Value::String(word) => word.clone(),
-        other => format!("protocol {other}"),
-    };
+    let protocol = protocol(&path.protocol);
     let ActivePath { source, destination, port, .. } = path;
     match destination.contains(':') {
         true => format!("{protocol} {source} -> [{destination}]:{port}"),

@@ -17,6 +17,7 @@ mod keys;
 mod login;
 mod policy;
 mod policy_files;
+mod protocols;
 mod scan_log;
 mod session;
 mod tags;

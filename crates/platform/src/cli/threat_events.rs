@@ -9,6 +9,7 @@ use xshield_platform::clock::Timestamp;
 
 use super::client::{Client, Path, view};
 use super::error::CliError;
+use super::protocols::protocol;
 use super::terminal::{Output, Sheet, Table, bad, cell, note, number, warning};
 use super::times::{Since, relative, relative_or_dash};
 
@@ -195,10 +196,7 @@ fn peer(event: &Event) -> String {
 }
 
 fn here(event: &Event) -> String {
-    let protocol = match &event.protocol {
-        Value::String(word) => word.clone(),
-        other => format!("protocol {other}"),
-    };
+    let protocol = protocol(&event.protocol);
     match (&event.request, event.local.as_deref(), event.port) {
         (Some(request), _, _) => request.clone(),
         (None, _, 0) => protocol,

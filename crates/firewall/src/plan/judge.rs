@@ -280,7 +280,7 @@ impl Builder<'_> {
                 lines.push(line(icmp, Next::Jump(format!("icmp{}", family.number()))));
             }
         }
-        let dhcp = format!("dhcp_{}", view.name());
+        let dhcp = format!("{}_dhcp", view.name());
         lines.push(fixed::igmp());
         lines.push(line(vec![Condition::Protocol(UDP)], Next::Jump(dhcp.clone())));
         self.chain(dhcp, fixed::dhcp(view));

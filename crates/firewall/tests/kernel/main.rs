@@ -6,10 +6,12 @@ mod churn;
 #[allow(dead_code, reason = "packets are for the plan's own test")]
 #[path = "../common/mod.rs"]
 mod common;
+mod failsafe;
 mod lifecycle;
 mod live;
 mod older;
 mod packets;
 mod policies;
+mod protocols;
 mod stances;
 mod world;

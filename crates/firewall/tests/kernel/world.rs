@@ -237,6 +237,34 @@ pub(crate) fn ping(to: IpAddr) -> bool {
     false
 }
 
+/// A socket of one IPv4 protocol by number.
+pub(crate) struct RawSocket(UdpSocket);
+
+impl RawSocket {
+    pub(crate) fn v4(protocol: u8) -> Self {
+        let protocol = rustix::net::Protocol::from_raw(u32::from(protocol).try_into().unwrap());
+        let socket = rustix::net::socket(AddressFamily::INET, SocketType::RAW, Some(protocol));
+        let socket = UdpSocket::from(socket.unwrap());
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self(socket)
+    }
+
+    /// Sends what follows the IP header.
+    pub(crate) fn send(&self, content: &[u8], to: IpAddr) {
+        self.0.send_to(content, (to, 0)).unwrap();
+    }
+
+    /// Whether something of the protocol comes from there.
+    pub(crate) fn hears(&self, from: IpAddr) -> bool {
+        while let Ok((_, source)) = self.0.recv_from(&mut [0; 256]) {
+            if source.ip() == from {
+                return true;
+            }
+        }
+        false
+    }
+}
+
 pub(crate) fn address(text: &str) -> IpAddr {
     text.parse().unwrap()
 }

@@ -47,6 +47,21 @@ fn bad_text_is_refused_with_line_and_column() {
     }
 }
 
+/// The manual shows nothing that is refused.
+#[test]
+fn every_example_of_the_manual_is_read() {
+    let manual = include_str!("../../../docs/operations/policy.md");
+    let blocks: Vec<&str> =
+        manual.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(blocks.iter().any(|block| block.contains("tftp-client")));
+    for block in blocks {
+        let documents = document::parse(block, "policy.md").unwrap_or_else(|error| {
+            panic!("{block}\n{error:?}");
+        });
+        assert!(!documents.is_empty());
+    }
+}
+
 #[test]
 fn bombs_are_refused_before_they_grow() {
     let mut laughs = String::from("segment:\n  name: a\n  criteria: &a0 x\n");

@@ -259,3 +259,24 @@ fn no_page_holds_a_proxys_password() {
     let routes = platform.get("/api/v1/assets/a")["spark"]["routes"].clone();
     assert_eq!(routes[0]["route"], "proxy 10.10.6.4:3128", "it is not even stored");
 }
+
+#[test]
+fn keys_that_end_soon_and_identities_that_wait_are_shown() {
+    use xshield_platform::clock::Timestamp;
+    let platform = TestPlatform::start();
+    let admin = Person::admin(&platform);
+    let soon = Timestamp::now().plus(3 * 24 * 3600 + 60).to_rfc3339();
+    platform.post("/api/v1/enforcement-keys", json!({"name": "web hosts", "expires_at": soon}));
+    for path in ["/sensors/agents", "/sensors/spark", "/installation"] {
+        let text = words(&admin.get(path).text());
+        assert!(text.contains("(web hosts) expires in 3 days"), "{path}: {text}");
+    }
+
+    drop(agent(&platform, "a"));
+    assert!(!admin.get("/assets/a").text().contains("Identity keys that wait"));
+    let mut other = crate::support::TestHost::new("a", &platform.new_key());
+    assert_eq!(other.session_at(&platform, now()).status, 403);
+    let text = words(&admin.get("/assets/a").text());
+    let shown = format!("{} 127.0.0.1", other.fingerprint());
+    assert!(text.contains("Identity keys that wait") && text.contains(&shown), "{text}");
+}

@@ -516,6 +516,7 @@ impl Run<'_> {
         };
         self.outcome.problems.extend(routes::problems(&self.client.routes()));
         self.tell_the_rest();
+        self.outcome.tell_once();
         self.progress.last_run = Some(self.cycle.surroundings.now());
         self.progress.routes = self.routes();
         self.mark_proxies();

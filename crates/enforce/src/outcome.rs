@@ -173,4 +173,16 @@ impl Outcome {
             heard: Heard::default(),
         }
     }
+
+    /// Leaves out what was found several times: each attempt of a run is refused in the same words.
+    pub(crate) fn tell_once(&mut self) {
+        let mut told: Vec<Problem> = Vec::new();
+        self.problems.retain(|problem| {
+            let is_new = !told.contains(problem);
+            if is_new {
+                told.push(problem.clone());
+            }
+            is_new
+        });
+    }
 }

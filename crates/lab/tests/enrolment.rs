@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use xshield_lab::agent;
 use xshield_lab::host::Host;
 use xshield_lab::privilege::in_lab;
 use xshield_lab::shop::Shop;
@@ -32,7 +33,10 @@ fn make_anew(host: &Host) -> Result<()> {
 fn refused(shop: &Shop, host: &str) -> Result<String> {
     let run = run_on(shop, host)?;
     ensure!(run.exit.code() == Some(6), "{host} is not refused: {run:?}");
-    Ok(run.json["problems"].to_string())
+    let problems = run.json["problems"].to_string();
+    let told = problems.matches("platform-refused").count();
+    ensure!(told == 1, "told {told} times: {problems}");
+    Ok(problems)
 }
 
 /// What an operator at the host sees.
@@ -125,6 +129,47 @@ fn a_token_registers_the_host_that_it_names_and_no_second_one() -> Result<()> {
         let shown = shop.platform.cli(&shop.lab, &["key", "list"])?;
         ensure!(shown.contains("1 of 1") && shown.contains("used"), "{shown}");
         Ok(())
+    })
+}
+
+#[test]
+fn an_agent_registers_with_a_token_under_the_name_that_it_is_given() -> Result<()> {
+    in_lab("an_agent_registers_with_a_token_under_the_name_that_it_is_given", || {
+        let shop = Shop::start()?;
+        let token = shop.platform.json(&shop.lab, &["key", "token", "--host", "db-9"])?;
+        let key = token["deployment_key"].as_str().context("a deployment key")?;
+        let domain = shop.platform.address().to_string();
+        let (db, app) = (shop.lab.host("db")?, shop.lab.host("app")?);
+        let heartbeat = [("heartbeat-seconds", "1")];
+        // With its own name the host is not the one that the token is for.
+        agent::register_by_key(&shop.lab, db, &domain, key, &[], &heartbeat)?;
+        let running = agent::start(&shop.lab, db)?;
+        let told = |host: &Host| {
+            host.run(shop.lab.programs().agent_command()?, ["status"])
+                .map_err(|error| anyhow::anyhow!("ctagentcmd status: {error:#}"))
+        };
+        wait::until("the agent tells why it is refused", LIMIT, || {
+            Ok(told(db).ok().filter(|text| text.contains("registers db-9 alone")))
+        })?;
+        let change = ["updateConfig", "--param", "configuration.name", "--value", "db-9"];
+        db.run(shop.lab.programs().agent_command()?, change)?;
+        let registered = || -> Result<Option<serde_json::Value>> {
+            let assets = shop.platform.json(&shop.lab, &["asset", "list"])?;
+            let found = assets["items"].as_array().and_then(|all| all.first());
+            Ok(found.filter(|asset| asset["name"] == "db-9").cloned())
+        };
+        let asset = wait::until("db is an asset", LIMIT, registered)?;
+        let fingerprint = asset["fingerprint"].as_str().context("a fingerprint")?;
+        let status = told(db)?;
+        ensure!(status.contains(fingerprint) && status.contains("db-9"), "{status}");
+        drop(running);
+
+        agent::register_by_key(&shop.lab, app, &domain, key, &["--name", "db-9"], &heartbeat)?;
+        let _running = agent::start(&shop.lab, app)?;
+        wait::until("the second agent hears that the token is used", LIMIT, || {
+            Ok(told(app).ok().filter(|text| text.contains("has registered its host already")))
+        })
+        .map(drop)
     })
 }
 

@@ -116,6 +116,20 @@ fn keys_that_end_soon_are_told_of_beside_what_was_asked_for() {
         let (_, _, err) = xshield(&platform, &[arguments, &["--json"]].concat());
         assert_eq!(err, "", "programs read the API's own field");
     }
+    let directory = tempfile::tempdir().unwrap();
+    let password = directory.path().join("password");
+    std::fs::write(&password, PASSWORD).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_xshield"))
+        .args(["login", &format!("https://{}", platform.address), "--user", "admin"])
+        .arg("--password-file")
+        .arg(&password)
+        .arg("--ca")
+        .arg(platform.data_dir().join("ca.pem"))
+        .env("XDG_CONFIG_HOME", directory.path())
+        .output()
+        .unwrap();
+    let err = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && err.contains("(web hosts) expires in 3 days"), "{err}");
     let info = platform.get("/api/v1/platform");
     assert_eq!(info["expiring_keys"][0]["name"], json!("web hosts"));
 }

@@ -38,19 +38,26 @@ impl Run<'_> {
         self.threat.promote_what_arrived(&state)?;
         let Some(current) = self.threat.lists.current.clone() else { return Ok(()) };
         let is_there = holds(&state, &current);
-        let what = match &state {
-            ThreatState::Disturbed(_) if is_there => "the chains around the list were changed",
+        let gone = match is_there {
+            true => self.threat.a_missing_entry(&current)?,
+            false => None,
+        };
+        let what = match (&state, gone) {
+            (_, Some(entry)) => format!("{entry} is no longer in it"),
+            (ThreatState::Disturbed(_), None) if is_there => {
+                "the chains around the list were changed".to_owned()
+            }
             _ if is_there => return Ok(()),
-            ThreatState::Broken { what } => what,
-            ThreatState::Absent => "the list is gone",
-            _ => "another list is in force",
+            (ThreatState::Broken { what }, None) => what.clone(),
+            (ThreatState::Absent, None) => "the list is gone".to_owned(),
+            _ => "another list is in force".to_owned(),
         };
         let seen = self.progress.threat.seen.as_ref();
         let had_it_in_this_boot = seen.is_some_and(|(boot, _)| *boot == now.0);
         if had_it_in_this_boot {
-            self.note("drift", drift_text(what));
+            self.note("drift", drift_text(&what));
         }
-        if is_there {
+        if is_there && gone.is_none() {
             // Taking the posture again repairs the chains.
             self.threat_change(ThreatChange::Repaired);
             return Ok(());
@@ -314,6 +321,15 @@ impl Threats {
         self.table()?.load_from(&list.kernel_name(), posture, elements)?;
         self.kernel = Kernel::Touched;
         Ok(())
+    }
+
+    /// An entry that the kernel lost, where a look at its numbers can't tell.
+    fn a_missing_entry(&mut self, list: &KeptList) -> Result<Option<IpNet>, ThreatFailure> {
+        // Without its file the list is fetched anew when the order is carried out.
+        let Ok(file) = self.store.open(list) else { return Ok(None) };
+        // A file that turns out to be damaged is found by the comparison that is due.
+        let entries = Elements::of(Box::new(file), list.expansion())?.map_while(Result::ok);
+        Ok(self.table()?.a_missing_entry(entries.map(IpNet::from))?)
     }
 
     fn compare(&mut self, list: &KeptList) -> Result<Vec<Difference>, ThreatFailure> {

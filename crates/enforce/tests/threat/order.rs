@@ -142,6 +142,7 @@ fn what_others_did_to_the_list_is_repaired_and_told() {
             "nft flush ruleset",
             "nft delete element inet xshield_threat hosts4_a { 192.0.2.1 } ||
              nft delete element inet xshield_threat hosts4_b { 192.0.2.1 }",
+            "nft flush set inet xshield_threat nets4_a || nft flush set inet xshield_threat nets4_b",
         ] {
             sh(damage);
             let outcome = host.run();

@@ -20,6 +20,7 @@ mod guard;
 mod list;
 mod load;
 mod read;
+mod spots;
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -33,6 +34,7 @@ use error::Unreadable;
 pub use guard::Posture;
 pub use list::{Counts, ListName, Standing};
 pub use read::{Difference, ThreatState};
+pub use spots::SPOTS;
 pub use xshield_threat::ThreatMode;
 
 use crate::nft::Generation;
@@ -45,6 +47,7 @@ use check::{check_delta, refuse_everything, settled};
 use elements::{Elements, Verb};
 use guard::{Guard, Holds, ListSet};
 use read::Survey;
+use spots::Spots;
 
 /// The table that all of this lives in, of family `inet`.
 pub const TABLE: &str = "xshield_threat";
@@ -229,6 +232,33 @@ impl ThreatTable {
             true => Ok(differences),
             false => Err(FirewallError::Busy { action }.into()),
         }
+    }
+
+    /// Asks for some of `entries`, of those sets whose size the kernel does not tell: of prefixes none
+    /// does, of addresses none before Linux 6.16. Returns one that is not there. That finds a set that was
+    /// emptied, and any entry that is gone from a set of at most [`SPOTS`]; of a larger one, only what is
+    /// gone from among the evenly spread entries that are asked for. Takes some milliseconds.
+    ///
+    /// # Errors
+    /// [`ThreatError::NotInForce`], or when the kernel can't be asked.
+    pub fn a_missing_entry(
+        &mut self,
+        entries: impl IntoIterator<Item = IpNet>,
+    ) -> Result<Option<IpNet>, ThreatError> {
+        let action = "looking whether the threat list is whole";
+        let survey = Survey::read(&mut self.link)?;
+        let standing = settled(&survey, action)?;
+        let mut spots = Spots::new(&survey, standing);
+        for entry in entries {
+            if let Some(set) = spots.takes(&entry) {
+                let at =
+                    read::element_at(&mut self.link, set, standing.slot, entry.network(), false)?;
+                if at != Some(entry.network()) {
+                    return Ok(Some(entry));
+                }
+            }
+        }
+        Ok(None)
     }
 
     /// The flows of listed peers that were counted; [`crate::FlowKind::Denied`] are those that were

@@ -235,7 +235,6 @@ fn damage_is_noticed_and_repaired() {
             assert!(matches!(table.state().unwrap(), ThreatState::InForce(_)), "{damage}");
         }
         for damage in [
-            "nft delete element inet xshield_threat hosts4_a '{ 192.0.2.1 }'",
             "nft flush chain inet xshield_threat about",
             "nft flush table inet xshield_threat",
             "nft flush ruleset",
@@ -248,6 +247,34 @@ fn damage_is_noticed_and_repaired() {
             assert!(matches!(table.set_posture(&block()), Err(ThreatError::NotInForce { .. })));
             table.load(&name(1, &entries), &block(), entries.clone()).unwrap();
             assert!(matches!(table.state().unwrap(), ThreatState::InForce(_)), "{damage}");
+            assert_eq!(listed(), set(&entries), "{damage}");
+        }
+    });
+}
+
+/// By their number where the kernel tells it, by asking for them where not.
+#[test]
+fn entries_that_are_gone_are_noticed() {
+    in_namespace(|| {
+        let entries =
+            nets(&["192.0.2.1", "192.0.2.2", "198.51.100.0/24", "203.0.113.0/25", "2001:db8::1"]);
+        let mut table = loaded(1, &entries, &block());
+        assert_eq!(table.a_missing_entry(entries.clone()).unwrap(), None);
+        for damage in [
+            "delete element inet xshield_threat hosts4_a '{ 192.0.2.1 }'",
+            "delete element inet xshield_threat nets4_a '{ 198.51.100.0/24 }'",
+            "flush set inet xshield_threat hosts4_a",
+            "flush set inet xshield_threat nets4_a",
+            "flush set inet xshield_threat hosts6_a",
+        ] {
+            let slot = table.state().unwrap().standing().unwrap().slot;
+            sh(&format!("nft {}", damage.replace("_a", &format!("_{slot}"))));
+            let is_told = table.state().unwrap().standing().is_none();
+            assert!(
+                is_told || table.a_missing_entry(entries.clone()).unwrap().is_some(),
+                "{damage}"
+            );
+            table.load(&name(1, &entries), &block(), entries.clone()).unwrap();
             assert_eq!(listed(), set(&entries), "{damage}");
         }
     });

@@ -1,0 +1,65 @@
+//! Which entries are asked for where the kernel does not tell how many there are.
+
+use ipnet::IpNet;
+
+use super::guard::ListSet;
+use super::list::{Counts, Standing};
+use super::read::{Survey, held};
+
+/// How many entries of one set are asked for at most.
+pub const SPOTS: u32 = 256;
+
+/// Goes along a list, set by set.
+pub(super) struct Spots {
+    asked: Vec<ListSet>,
+    counts: Counts,
+    passed: Counts,
+}
+
+impl Spots {
+    pub(super) fn new(survey: &Survey, standing: &Standing) -> Self {
+        let is_told = |set: &ListSet| {
+            let read = survey.list_set(*set, standing.slot);
+            read.is_some_and(|read| held(read, *set).is_some())
+        };
+        Self::of(ListSet::ALL.into_iter().filter(|set| !is_told(set)), standing.list.counts)
+    }
+
+    fn of(asked: impl IntoIterator<Item = ListSet>, counts: Counts) -> Self {
+        Self { asked: asked.into_iter().collect(), counts, passed: Counts::default() }
+    }
+
+    /// The set in which this entry, the next of the list, is to be looked for.
+    pub(super) fn takes(&mut self, entry: &IpNet) -> Option<ListSet> {
+        let set = ListSet::of(entry);
+        let passed = self.passed.of_mut(set);
+        let place = *passed;
+        *passed = passed.saturating_add(1);
+        let every = self.counts.of(set).div_ceil(SPOTS).max(1);
+        (place.is_multiple_of(every) && self.asked.contains(&set)).then_some(set)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    #[test]
+    fn all_of_a_small_set_and_some_of_a_large_one_are_asked_for() {
+        let hosts =
+            |count: u32| (0..count).map(|n| IpNet::from(std::net::IpAddr::from(Ipv4Addr::from(n))));
+        for (count, expected) in [(0, 0), (1, 1), (SPOTS, SPOTS), (SPOTS + 1, 129), (100_000, 256)]
+        {
+            let counts = Counts { hosts4: count, ..Counts::default() };
+            let mut spots = Spots::of(ListSet::ALL, counts);
+            let taken = hosts(count).filter(|entry| spots.takes(entry).is_some()).count();
+            assert_eq!(taken, expected as usize, "{count}");
+            assert!(taken <= SPOTS as usize);
+        }
+        let told = Counts { hosts4: 10, ..Counts::default() };
+        let mut spots = Spots::of([], told);
+        assert!(hosts(10).all(|entry| spots.takes(&entry).is_none()), "the kernel tells it");
+    }
+}

@@ -2,6 +2,7 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
+mod capabilities;
 mod churn;
 #[allow(dead_code, reason = "packets are for the plan's own test")]
 #[path = "../common/mod.rs"]

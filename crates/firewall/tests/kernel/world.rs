@@ -1,5 +1,6 @@
 //! Network namespaces of a test's own, and what `nft` and `ip` do in them.
 
+use std::cell::Cell;
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::net::{AddressFamily, SocketType, ipproto};
 use rustix::thread::UnshareFlags;
+use xshield_firewall::{Capabilities, Firewall};
 
 /// Runs `test` on a thread that alone lives in a new network namespace with the loopback up.
 ///
@@ -29,6 +31,51 @@ pub(crate) fn in_namespace<T: Send>(test: impl FnOnce() -> T + Send) -> Option<T
             Err(panic) => std::panic::resume_unwind(panic),
         }
     })
+}
+
+thread_local! {
+    static RENDERING: Cell<Option<Capabilities>> = const { Cell::new(None) };
+}
+
+/// Ways to render a plan that this kernel takes: what it was found to be able to, what a kernel before
+/// Linux 5.6 can, and the least. Empty without the rights to ask it.
+pub(crate) fn renderings() -> Vec<Capabilities> {
+    let probe = || *Firewall::open().unwrap().capabilities();
+    let Some(found) = in_namespace(probe) else { return Vec::new() };
+    let mut all = vec![found];
+    for less in
+        [Capabilities { recorder: found.recorder, ..Capabilities::PLAIN }, Capabilities::PLAIN]
+    {
+        if !all.contains(&less) {
+            all.push(less);
+        }
+    }
+    all
+}
+
+/// Runs `test` once for each of [`renderings`], in a namespace of its own; [`firewall`] is of that one.
+pub(crate) fn in_each_rendering(test: impl Fn() + Sync) {
+    for capabilities in renderings() {
+        in_namespace(|| {
+            eprintln!("rendered for {capabilities}");
+            RENDERING.set(Some(capabilities));
+            test();
+        });
+    }
+}
+
+/// This namespace's firewall, which takes the kernel for one that can no more than the test's rendering
+/// says.
+pub(crate) fn firewall() -> Firewall {
+    match RENDERING.get() {
+        Some(capabilities) => Firewall::open_with(capabilities).unwrap(),
+        None => Firewall::open().unwrap(),
+    }
+}
+
+/// Whether a command succeeds in this thread's namespace.
+pub(crate) fn succeeds(command: &str) -> bool {
+    Command::new("sh").args(["-ec", command]).output().unwrap().status.success()
 }
 
 #[allow(unsafe_code, reason = "a namespace per test thread")]

@@ -1,0 +1,69 @@
+//! What the kernel is found to be able to, against what `nft` gets it to do.
+
+use xshield_firewall::{Capabilities, Firewall};
+
+use crate::packets::Cgroup;
+use crate::world::{in_namespace, sh, succeeds};
+
+/// Loaded by `nft`, in a table of its own.
+fn loads(rules: &str) -> bool {
+    sh("nft add table inet other; nft add chain inet other c");
+    let loaded = succeeds(&format!("nft '{rules}'"));
+    sh("nft delete table inet other");
+    loaded
+}
+
+/// Kernels that know no counters of elements overlook them.
+fn elements_are_counted() -> bool {
+    sh("nft add table inet other");
+    let loaded = succeeds(
+        "nft 'add set inet other s { type ipv4_addr; counter; }
+              add element inet other s { 192.0.2.1 counter }'",
+    );
+    let listed = sh("nft list table inet other").contains("192.0.2.1 counter packets 0");
+    sh("nft delete table inet other");
+    loaded && listed
+}
+
+#[test]
+fn what_is_probed_is_what_nft_can_load() {
+    in_namespace(|| {
+        let found = *Firewall::open().unwrap().capabilities();
+        let word = |there| if there { "yes" } else { "no" };
+        eprintln!(
+            "KERNEL: probed: sets of ranges {}, counters of elements {}, recorder {}, cgroups {}",
+            word(found.concat_intervals),
+            word(found.element_counters),
+            word(found.recorder),
+            word(found.cgroups)
+        );
+        // nft knows cgroups by their paths there.
+        let cgroup = Cgroup::make()
+            .filter(|_| std::path::Path::new("/sys/fs/cgroup").join(Cgroup::NAME).is_dir());
+        let nft = Capabilities {
+            concat_intervals: loads(
+                "add set inet other s { type ipv4_addr . inet_service; flags interval; }
+                 add element inet other s { 192.0.2.1-192.0.2.9 . 1-5 }",
+            ),
+            element_counters: elements_are_counted(),
+            recorder: loads(
+                "add set inet other s { type ipv4_addr . inet_service; size 16; timeout 1m;
+                     flags dynamic,timeout; }
+                 add rule inet other c update @s { ip saddr . tcp dport counter }",
+            ),
+            cgroups: match &cgroup {
+                Some(_) => loads(&format!(
+                    "add rule inet other c socket cgroupv2 level 1 \"{}\"",
+                    Cgroup::NAME
+                )),
+                None => found.cgroups,
+            },
+        };
+        assert_eq!(found, nft);
+        if cgroup.is_none() {
+            eprintln!(
+                "SKIPPED: no cgroup v2 at /sys/fs/cgroup that can be written; the rest is checked"
+            );
+        }
+    });
+}

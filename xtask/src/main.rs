@@ -1,9 +1,10 @@
-//! Project tasks: `cargo xtask demo | test | ci | soak | bench | layers | docs | licences | dist`.
+//! Project tasks: `cargo xtask demo | test | ci | soak | kernels | bench | layers | docs | licences | dist`.
 
 mod ci;
 mod demo;
 mod dist;
 mod docs;
+mod kernels;
 mod layers;
 mod licences;
 mod metadata;
@@ -34,6 +35,8 @@ enum Task {
     Ci,
     /// Probes random policies with random packets, and compares with the documentation.
     Soak(demo::SoakArgs),
+    /// Boots other kernels and runs the firewall's tests in them.
+    Kernels(kernels::KernelsArgs),
     /// Measures and prints one JSON object a line.
     Bench(demo::BenchArgs),
     /// Fails when a crate uses another one that it must not know.
@@ -62,6 +65,7 @@ fn run_task(task: Task) -> Result<()> {
         Task::Test(args) => test::run(&args),
         Task::Ci => ci::run(),
         Task::Soak(args) => demo::soak(&args),
+        Task::Kernels(args) => kernels::run(&args),
         Task::Bench(args) => demo::bench(&args),
         Task::Layers => layers::check(&metadata::read()?),
         Task::Docs => docs::check(),

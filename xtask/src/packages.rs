@@ -1,6 +1,6 @@
 //! The Debian packages that labs and measurements need on the machine.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -15,7 +15,9 @@ pub(crate) const LAB: &[Tool] =
     &[("nft", "nftables"), ("ip", "iproute2"), ("unshare", "util-linux"), ("pkill", "procps")];
 /// What the prober is written in.
 pub(crate) const PROBER: &[Tool] = &[("python3", "python3")];
-/// What tests need besides: the proxies that people run, the service manager, and a browser.
+/// What tests of the firewall and the host need besides.
+pub(crate) const KERNEL_TESTS: &[Tool] = &[("conntrack", "conntrack")];
+/// What the other tests need: the proxies that people run, the service manager, and a browser.
 pub(crate) const TESTS: &[Tool] = &[
     ("squid", "squid"),
     ("tinyproxy", "tinyproxy"),
@@ -26,6 +28,14 @@ pub(crate) const TESTS: &[Tool] = &[
 /// What makes packages.
 pub(crate) const PACKAGING: &[Tool] =
     &[("dpkg-deb", "dpkg"), ("rpmbuild", "rpm"), ("gzip", "gzip")];
+/// What boots other kernels, and what their machines are made of.
+pub(crate) const KERNELS: &[Tool] = &[
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    ("busybox", "busybox-static"),
+    ("depmod", "kmod"),
+    ("dpkg-deb", "dpkg"),
+    ("strip", "binutils"),
+];
 /// With what our firewall is compared, beside nft.
 pub(crate) const PEERS: &[Tool] = &[("iptables-restore", "iptables")];
 /// With what threat lists are compared, beside those.
@@ -87,11 +97,17 @@ impl Drop for NoServices {
     }
 }
 
-/// In PATH, or where administration programs are though a user's PATH may leave it out.
 fn is_installed(program: &str) -> bool {
+    find(program).is_ok()
+}
+
+/// Where a program is: in PATH, or where administration programs are though a user's PATH may leave
+/// that out.
+pub(crate) fn find(program: &str) -> Result<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let administration = ["/usr/sbin", "/sbin"].map(Into::into);
-    std::env::split_paths(&path).chain(administration).any(|d| d.join(program).is_file())
+    let mut places = std::env::split_paths(&path).chain(administration).map(|d| d.join(program));
+    places.find(|place| place.is_file()).with_context(|| format!("{program} is not installed"))
 }
 
 fn is_root() -> bool {

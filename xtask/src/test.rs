@@ -15,9 +15,8 @@ pub(crate) struct TestArgs {
 
 /// Builds the binaries that the lab drives, then runs every test of the workspace.
 pub(crate) fn run(args: &TestArgs) -> Result<()> {
-    packages::ensure(
-        &[packages::LAB, packages::TESTS, packages::PROBER, packages::PACKAGING].concat(),
-    )?;
+    use packages::{KERNEL_TESTS, LAB, PACKAGING, PROBER, TESTS};
+    packages::ensure(&[LAB, KERNEL_TESTS, TESTS, PROBER, PACKAGING].concat())?;
     run::succeed(&mut run::cargo(&["build", "--workspace", "--bins", "--locked"]))?;
     dist::pack_debug()?;
     let runner: &[&str] = if has_nextest() {

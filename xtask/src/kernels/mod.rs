@@ -1,0 +1,142 @@
+//! The firewall in other kernels than this machine's: Debian's own, each booted in a machine in software,
+//! where the tests of the firewall and one whole way from a policy to dropped packets run.
+
+mod apt;
+mod cpio;
+mod guest;
+mod machine;
+mod modules;
+mod result;
+mod suites;
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+
+use crate::{packages, run};
+use result::{End, Outcome, Test};
+use suites::Built;
+
+/// Debian's releases whose kernels are booted, oldest first.
+const SUITES: &[&str] = &["bullseye", "bookworm", "trixie"];
+/// Machines at a time: each keeps a processor busy.
+const AT_ONCE: usize = 2;
+
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct KernelsArgs {
+    /// Only the kernels of these releases of Debian.
+    #[arg(long = "suite", value_name = "NAME")]
+    suites: Vec<String>,
+    /// Only tests with this in their names.
+    #[arg(value_name = "PART")]
+    filter: Option<String>,
+}
+
+/// Boots each kernel and runs the tests in it.
+///
+/// # Errors
+/// When a kernel can't be had or does not come up, or a test in it fails.
+pub(crate) fn run(args: &KernelsArgs) -> Result<()> {
+    let needed = [packages::LAB, packages::KERNEL_TESTS, packages::KERNELS].concat();
+    packages::ensure(&needed)?;
+    let built = suites::build(args.filter.as_deref())?;
+    let directory = run::root().join("target/kernels");
+    let stripped = guest::strip(&built, &directory.join("programs"))?;
+    let suites: Vec<&str> = match args.suites.is_empty() {
+        true => SUITES.to_vec(),
+        false => args.suites.iter().map(String::as_str).collect(),
+    };
+    let mut kernels = Vec::new();
+    for suite in suites {
+        let directory = directory.join(suite);
+        let kernel = apt::newest_kernel(suite, &directory)?;
+        let initramfs = directory.join("initramfs");
+        guest::write(&initramfs, &kernel, &built, &stripped)?;
+        let image = kernel.root.join(format!("boot/vmlinuz-{}", kernel.version));
+        kernels.push(Kernel {
+            name: format!("Debian {suite}, {}", kernel.version),
+            image,
+            directory,
+            initramfs,
+        });
+    }
+    let waiting = Mutex::new(kernels.into_iter());
+    let failed = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                loop {
+                    let next = waiting.lock().ok().and_then(|mut waiting| waiting.next());
+                    let Some(kernel) = next else { return };
+                    if let Err(error) = kernel.test(&built)
+                        && let Ok(mut failed) = failed.lock()
+                    {
+                        failed.push(format!("{}: {error:#}", kernel.name));
+                    }
+                }
+            });
+        }
+    });
+    match failed.into_inner().unwrap_or_default().as_slice() {
+        [] => Ok(()),
+        failed => bail!("{}", failed.join("\n")),
+    }
+}
+
+struct Kernel {
+    name: String,
+    image: PathBuf,
+    initramfs: PathBuf,
+    directory: PathBuf,
+}
+
+impl Kernel {
+    /// Runs the tests in it and prints what came of them, in one piece.
+    fn test(&self, built: &Built) -> Result<()> {
+        let log = self.directory.join("console.log");
+        let begin = Instant::now();
+        let console = machine::boot(&self.image, &self.initramfs, &log)?;
+        let outcome = Outcome::parse(&console, &built.tests)
+            .with_context(|| format!("its console is in {}", log.display()))?;
+        let seconds = begin.elapsed().as_secs_f64();
+        print!("{}", report(&self.name, &outcome, seconds, &log));
+        match outcome.tests.len() - outcome.count(End::Passed) {
+            0 => Ok(()),
+            failed => bail!("{failed} tests failed"),
+        }
+    }
+}
+
+fn report(name: &str, outcome: &Outcome, seconds: f64, log: &Path) -> String {
+    let mut text = format!("── {name}\n");
+    let mut line = |line: String| text.push_str(&(line + "\n"));
+    for fact in outcome.tests.iter().flat_map(Test::facts) {
+        line(format!("   {fact}"));
+    }
+    let skipped: Vec<_> = outcome
+        .tests
+        .iter()
+        .flat_map(|test| test.skipped().map(move |why| (&test.suite, &test.name, why)))
+        .collect();
+    for (suite, name, why) in &skipped {
+        line(format!("   skipped  {suite} {name}: {why}"));
+    }
+    for test in outcome.tests.iter().filter(|test| test.end != End::Passed) {
+        let what = if test.end == End::TimedOut { "timed out" } else { "failed" };
+        line(format!("   {what}  {} {} ({:.0} s)", test.suite, test.name, test.seconds));
+        let tail = test.output.len().saturating_sub(30);
+        test.output[tail..].iter().for_each(|output| line(format!("      | {output}")));
+    }
+    line(format!(
+        "   {} tests: {} passed, {} failed, {} timed out, {} with parts skipped, in {seconds:.0} s; {}",
+        outcome.tests.len(),
+        outcome.count(End::Passed),
+        outcome.count(End::Failed),
+        outcome.count(End::TimedOut),
+        skipped.len(),
+        log.display(),
+    ));
+    text
+}

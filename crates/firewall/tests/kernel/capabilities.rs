@@ -31,11 +31,13 @@ fn what_is_probed_is_what_nft_can_load() {
         let found = *Firewall::open().unwrap().capabilities();
         let word = |there| if there { "yes" } else { "no" };
         eprintln!(
-            "KERNEL: probed: sets of ranges {}, counters of elements {}, recorder {}, cgroups {}",
+            "KERNEL: probed: sets of ranges {}, counters of elements {}, recorder {}, cgroups {}, \
+             local destinations {}",
             word(found.concat_intervals),
             word(found.element_counters),
             word(found.recorder),
-            word(found.cgroups)
+            word(found.cgroups),
+            word(found.local_destinations)
         );
         // nft knows cgroups by their paths there.
         let cgroup = Cgroup::make()
@@ -51,6 +53,7 @@ fn what_is_probed_is_what_nft_can_load() {
                      flags dynamic,timeout; }
                  add rule inet other c update @s { ip saddr . tcp dport counter }",
             ),
+            local_destinations: loads("add rule inet other c fib daddr type local accept"),
             cgroups: match &cgroup {
                 Some(_) => loads(&format!(
                     "add rule inet other c socket cgroupv2 level 1 \"{}\"",

@@ -42,10 +42,13 @@ thread_local! {
 pub(crate) fn renderings() -> Vec<Capabilities> {
     let probe = || *Firewall::open().unwrap().capabilities();
     let Some(found) = in_namespace(probe) else { return Vec::new() };
+    let older = Capabilities {
+        recorder: found.recorder,
+        local_destinations: found.local_destinations,
+        ..Capabilities::PLAIN
+    };
     let mut all = vec![found];
-    for less in
-        [Capabilities { recorder: found.recorder, ..Capabilities::PLAIN }, Capabilities::PLAIN]
-    {
+    for less in [older, Capabilities::PLAIN] {
         if !all.contains(&less) {
             all.push(less);
         }

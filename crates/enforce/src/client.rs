@@ -1,11 +1,10 @@
 //! The platform, as the cycle talks to it: sessions and signed requests over `transport`.
 
-use std::net::SocketAddr;
 use std::time::Instant;
 
 use xshield_policy::AssetId;
 use xshield_transport::{
-    DownloadError, Handover, Method, Request, Response, Route, RouteState, Transport,
+    DownloadError, Endpoints, Handover, Method, Request, Response, Route, RouteState, Transport,
     TransportError,
 };
 use xshield_wire::control::UploadStanding;
@@ -153,18 +152,10 @@ impl<'a> Client<'a> {
         self.session.as_ref().map(|session| session.asset.clone())
     }
 
-    /// The platform and the proxies, as this host reaches them now; `known` stands in for names that
-    /// can't be resolved, so that a failing resolver never closes the way to the platform.
+    /// The platform and the proxies, as this host reaches them now.
     #[must_use]
-    pub(crate) fn endpoints(&self, known: &[SocketAddr]) -> Vec<SocketAddr> {
-        let found = self.transport.endpoints();
-        let mut addresses = found.addresses;
-        if !found.unresolved.is_empty() {
-            addresses.extend(known);
-            addresses.sort_unstable();
-            addresses.dedup();
-        }
-        addresses
+    pub(crate) fn endpoints(&self) -> Endpoints {
+        self.transport.endpoints()
     }
 
     /// Every route, in the configured order, as this run found it.

@@ -31,6 +31,7 @@ use crate::kernel::{Damage, Prepared};
 use crate::link;
 use crate::outcome::{Contact, Outcome, RunStatus};
 use crate::preflight::{self, PreflightError};
+use crate::resolve::HostResolver;
 use crate::routes::{self, ProxiesMark, RouteReport};
 use crate::state::{LastKnownGood, Progress, StateDirectory, problem};
 use crate::step::step;
@@ -130,7 +131,7 @@ impl Cycle<'_> {
         let mut transport = link::transport(
             self.config,
             &self.program,
-            &resolver,
+            HostResolver::of_a_run(&resolver),
             last_route,
             Timeouts::default(),
         )?;
@@ -240,7 +241,7 @@ impl Run<'_> {
     /// What changes the kernel, and what has to be asked for it.
     fn act(&mut self, firewall: &mut Firewall, damage: Damage) -> Result<(), CycleError> {
         let damage = self.repair(firewall, damage)?;
-        self.let_new_proxies_through(firewall)?;
+        self.let_new_ways_through(firewall)?;
         self.settle_threats();
 
         let answer = self.check_in(self.standing(), Connection::Any);

@@ -85,7 +85,8 @@ pub fn discover(
     key: &DeploymentKey,
     root: &Path,
 ) -> Result<VouchedTrust, DiscoverError> {
-    let resolver = Arc::new(HostResolver::new(Resolver::of_system(root, Patience::default())));
+    let resolver =
+        Arc::new(HostResolver::of_a_run(&Resolver::of_system(root, Patience::default())));
     let config = |ca_pem: String| TransportConfig {
         platform: place.platform.clone(),
         ca_pem,

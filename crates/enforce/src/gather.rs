@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
+use xshield_host::linux::connections;
 use xshield_host::linux::owners::{self, CgroupMatching};
-use xshield_host::linux::resolver::{Cache, Resolution, Resolver};
+use xshield_host::linux::resolver::{Cache, Left, Moment, Resolution, Resolver};
 use xshield_host::linux::sockets;
-use xshield_policy::{DirectionRules, DomainName, Facts, Peer, Peers, ProcessMatch, Rule, Ruleset};
+use xshield_policy::{DirectionRules, Facts, ProcessMatch, Ruleset};
 use xshield_wire::message::{ListeningPort, Problem, UnixSeconds};
 
 use crate::state::problem;
@@ -31,41 +32,38 @@ pub(crate) struct Sources<'a> {
     pub(crate) cgroups: CgroupMatching,
 }
 
+/// What there is to say about it.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    /// Addresses that left.
+    pub(crate) left: Vec<Left>,
+    /// What went wrong.
+    pub(crate) problems: Vec<Problem>,
+}
+
 /// Gathers what `ruleset` asks for, and nothing else.
-pub(crate) fn facts(ruleset: &Ruleset, sources: Sources<'_>) -> (Facts, Vec<Problem>) {
-    let (now, keep) = (sources.now, sources.stale_answers);
-    let answered = sources.resolver.resolve(domains(ruleset), sources.answers, now, keep);
+pub(crate) fn facts(ruleset: &Ruleset, sources: Sources<'_>) -> (Facts, Told) {
+    let names = ruleset.domains().into_iter().map(|domain| (domain, ruleset.grace_of(domain)));
+    let moment = Moment {
+        now: sources.now,
+        stale: sources.stale_answers,
+        connected: &connections::connected_peers,
+    };
+    let answered = sources.resolver.resolve(names, sources.answers, moment);
     let answered = answered.unwrap_or_else(|error| Resolution {
         problems: vec![problem("dns-failed", &error)],
         ..Resolution::default()
     });
-    let inbound = processes(ruleset.inbound.rules());
-    let outbound = processes(ruleset.outbound.rules());
     let facts = Facts {
         endpoints: sources.endpoints,
         resolvers: sources.resolvers,
         domains: answered.domains,
-        listeners: sockets::listeners(sources.ports, inbound),
-        owners: owners::owners(outbound, sources.cgroups),
+        listeners: sockets::listeners(sources.ports, processes(&ruleset.inbound)),
+        owners: owners::owners(processes(&ruleset.outbound), sources.cgroups),
     };
-    (facts, answered.problems)
+    (facts, Told { left: answered.left, problems: answered.problems })
 }
 
-/// Every domain that a ruleset names.
-fn domains(ruleset: &Ruleset) -> BTreeSet<&DomainName> {
-    let directions = [&ruleset.inbound, &ruleset.outbound];
-    let rules = directions.into_iter().flat_map(DirectionRules::rules);
-    let named = rules.flat_map(|rule| match &rule.peers {
-        Peers::Any => &[][..],
-        Peers::Listed(peers) => peers,
-    });
-    let named = named.filter_map(|peer| match peer {
-        Peer::Domain(name) => Some(name),
-        Peer::Net(_) | Peer::Intranet | Peer::Internet => None,
-    });
-    named.chain(&ruleset.intranet_domains).collect()
-}
-
-fn processes<'a>(rules: impl Iterator<Item = &'a Rule>) -> BTreeSet<&'a ProcessMatch> {
-    rules.filter_map(|rule| rule.process.as_ref()).collect()
+fn processes(rules: &DirectionRules) -> BTreeSet<&ProcessMatch> {
+    rules.rules().filter_map(|rule| rule.process.as_ref()).collect()
 }

@@ -20,6 +20,18 @@ pub(crate) struct Before {
     pub(crate) configuration: Option<u64>,
 }
 
+/// Addresses that are named in one event; the rest is counted.
+const NAMED: usize = 10;
+
+/// The first of many texts, and how many more there are.
+fn in_short(texts: &[String]) -> String {
+    let named = texts.iter().take(NAMED).cloned().collect::<Vec<_>>().join("; ");
+    match texts.len().saturating_sub(NAMED) {
+        0 => named,
+        more => format!("{named}; and {more} more"),
+    }
+}
+
 impl Run<'_> {
     /// Remembers since when the platform is out of reach.
     pub(crate) fn note_reachability(&mut self) -> Option<UnixSeconds> {
@@ -65,6 +77,9 @@ impl Run<'_> {
         {
             let text = format!("the platform's configuration {version} is in use");
             tell(AgentEventKind::ConfigurationChanged, text, None);
+        }
+        if !self.outcome.left.is_empty() {
+            tell(AgentEventKind::AddressesLeft, in_short(&self.outcome.left), None);
         }
         if self.spool_losses.records > 0 {
             let text = format!(

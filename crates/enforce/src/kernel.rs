@@ -4,7 +4,7 @@ use xshield_firewall::{
     Firewall, FirewallError, Generation, KernelState, LiveGroup, Plan, Programmed, plan_with,
 };
 use xshield_host::linux::owners::CgroupMatching;
-use xshield_host::linux::resolver;
+use xshield_host::linux::resolver::{self, Left};
 use xshield_policy::{Facts, Owner, Ruleset, Unenforceable};
 use xshield_wire::Verified;
 use xshield_wire::message::Status;
@@ -136,29 +136,6 @@ impl Run<'_> {
         Ok(Damage::None)
     }
 
-    /// Lets proxies through that were configured since the last run. This comes before the check-in:
-    /// where the platform is behind them, the rules in force would keep the host from ever hearing of
-    /// better ones.
-    pub(crate) fn let_new_proxies_through(
-        &mut self,
-        firewall: &mut Firewall,
-    ) -> Result<(), CycleError> {
-        let Some(mut known) = self.known_good.clone() else { return Ok(()) };
-        let proxies = self.cycle.config.proxies.as_slice().iter();
-        let mut new: Vec<_> = proxies.filter_map(|proxy| proxy.address.address()).collect();
-        new.retain(|address| !known.facts.endpoints.contains(address));
-        if new.is_empty() {
-            return Ok(());
-        }
-        known.facts.endpoints.extend(new);
-        known.facts.endpoints.sort_unstable();
-        firewall.apply_now(&known.plan(firewall.capabilities()))?;
-        self.state.save_last_known_good(&known)?;
-        self.outcome.change = Change::Applied;
-        self.known_good = Some(known);
-        Ok(())
-    }
-
     /// Resolves, binds and plans a ruleset, and puts it in force unless it is.
     pub(crate) fn apply(
         &mut self,
@@ -207,13 +184,23 @@ impl Run<'_> {
         self.try_out(firewall, prepared)
     }
 
+    /// Addresses that names no longer have: said in this run's outcome, in the detailed log, and by an
+    /// agent as an event.
+    fn tell_who_left(&mut self, left: Vec<Left>) {
+        for left in left {
+            trace::line(DebugArea::Policy, || left.to_string());
+            self.outcome.left.push(left.to_string());
+        }
+    }
+
     fn prepare(&mut self, firewall: &Firewall, ruleset: Verified<Ruleset>) -> Prepared {
         let capabilities = firewall.capabilities();
         let cgroups =
             if capabilities.cgroups { CgroupMatching::Available } else { CgroupMatching::Missing };
-        let known = self.known_good.as_ref().map_or(&[][..], |known| &known.facts.endpoints);
+        let known = self.known_good.as_ref().map(|known| known.facts.endpoints.clone());
+        let endpoints = self.endpoints(&known.unwrap_or_default());
         let sources = gather::Sources {
-            endpoints: self.client.endpoints(known),
+            endpoints,
             resolvers: resolver::resolvers(&self.cycle.surroundings.root),
             resolver: self.resolver,
             answers: &mut self.progress.answers,
@@ -222,8 +209,9 @@ impl Run<'_> {
             ports: &self.ports,
             cgroups,
         };
-        let (facts, problems) = gather::facts(&ruleset, sources);
-        self.outcome.problems.extend(problems);
+        let (facts, told) = gather::facts(&ruleset, sources);
+        self.outcome.problems.extend(told.problems);
+        self.tell_who_left(told.left);
         let (bound, mut unenforceable) = ruleset.bind(&facts);
         let live = self.live;
         let plan = plan_with(&bound, capabilities, live);

@@ -31,6 +31,8 @@ pub mod surroundings;
 pub mod threat;
 mod trace;
 pub mod verbs;
+mod ways;
+pub mod whereabouts;
 
 pub use config::Config;
 pub use cycle::{Cycle, CycleError};

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use xshield_host::linux::resolver::Resolver;
 use xshield_transport::{ConfigError, Route, Timeouts, Transport, TransportConfig};
 use xshield_wire::envelope::MAX_ENVELOPE;
 use xshield_wire::message::Program;
@@ -17,7 +16,7 @@ use crate::resolve::HostResolver;
 pub(crate) fn transport(
     config: &Config,
     program: &Program,
-    resolver: &Resolver,
+    resolver: HostResolver,
     last_route: Option<Route>,
     timeouts: Timeouts,
 ) -> Result<Transport, ConfigError> {
@@ -30,5 +29,5 @@ pub(crate) fn transport(
         max_response: MAX_ENVELOPE as u64,
         user_agent: program.user_agent(),
     };
-    Transport::new(config, Arc::new(HostResolver::new(resolver.clone())))
+    Transport::new(config, Arc::new(resolver))
 }

@@ -40,6 +40,9 @@ pub struct Outcome {
     /// Of this host's identity key, by which an operator knows it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<IdentityFingerprint>,
+    /// Addresses that left the rules because their names no longer have them, and since when; one text
+    /// each.
+    pub left: Vec<String>,
     /// What an operator should know.
     pub problems: Vec<Problem>,
     /// The kernel's ruleset generation when the policy was last read back.
@@ -168,6 +171,7 @@ impl Outcome {
             threat: ThreatOutcome::default(),
             live: None,
             fingerprint: None,
+            left: Vec::new(),
             problems: Vec::new(),
             generation: None,
             heard: Heard::default(),

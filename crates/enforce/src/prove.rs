@@ -8,6 +8,7 @@ use xshield_wire::message::Program;
 use crate::client::{Client, ContactError};
 use crate::config::Config;
 use crate::link;
+use crate::resolve::HostResolver;
 use crate::state::chain;
 use crate::surroundings::Surroundings;
 
@@ -46,8 +47,14 @@ pub fn prove(
     let path = config.state_directory.join("identity.key");
     let Some(identity) = Identity::load(&path)? else { return Ok(()) };
     let resolver = Resolver::of_system(&surroundings.root, Patience::default());
-    let transport = link::transport(config, program, &resolver, None, Timeouts::default())
-        .map_err(ProveError::Setup)?;
+    let transport = link::transport(
+        config,
+        program,
+        HostResolver::of_a_run(&resolver),
+        None,
+        Timeouts::default(),
+    )
+    .map_err(ProveError::Setup)?;
     let (key, name) = (&config.enforcement_key, config.host_name());
     let mut client = Client::new(transport, key, identity.key(), &name, surroundings, None);
     match client.session() {

@@ -34,6 +34,7 @@ use crate::commands::DebugSession;
 use crate::diagnostics::Wanted;
 use crate::routes::{ProxiesMark, RouteReport};
 use crate::threat::{self, ThreatProgress};
+use crate::whereabouts::Whereabouts;
 
 /// The state directory and what each file in it is called.
 #[derive(Debug, Clone)]
@@ -114,8 +115,10 @@ pub struct Progress {
     pub holders: Holders,
     /// Where the kernel's log was last read.
     pub log: Option<Cursor>,
-    /// The last good answers of the resolver.
+    /// The last good answers of the resolver, and addresses in their grace.
     pub answers: Cache,
+    /// Where the platform's name led lately.
+    pub whereabouts: Whereabouts,
     /// What the listening ports were when they were last reported.
     pub ports_digest: Option<Digest>,
     /// What the programmed rules were when they were last reported.

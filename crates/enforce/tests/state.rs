@@ -24,6 +24,7 @@ fn ruleset(revision: u64) -> xshield_wire::Verified<Ruleset> {
         failsafe: Failsafe::default(),
         intranet: Vec::new(),
         intranet_domains: Vec::new(),
+        grace: [].into(),
         inbound: DirectionRules::default(),
         outbound: DirectionRules::default(),
     };

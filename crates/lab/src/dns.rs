@@ -19,8 +19,8 @@ const CLASS_IN: u16 = 1;
 /// Response, recursion desired and available (RFC 1035, section 4.1.1).
 const FLAGS_ANSWER: u16 = 0x8180;
 const FLAGS_NO_SUCH_NAME: u16 = 0x8183;
-/// Seconds. Short: no run may rely on what an earlier one heard.
-const TTL: u32 = 1;
+/// Seconds. None: no run may rely on what an earlier one heard.
+const TTL: u32 = 0;
 
 /// A running DNS server.
 #[derive(Debug)]

@@ -91,60 +91,73 @@ fn the_platform_knows_what_each_kernel_holds_and_who_listens() -> Result<()> {
 }
 
 #[test]
-fn a_dns_answer_that_changes_between_runs_changes_the_rules_in_the_same_run() -> Result<()> {
-    in_lab("a_dns_answer_that_changes_between_runs_changes_the_rules_in_the_same_run", || {
-        let shop = Shop::start()?;
-        let dns = Dns::start(shop.lab.host(platform::HOST)?, shop.lab.programs())?;
-        let address = |host: &str| -> Result<[String; 2]> {
-            Ok(shop.lab.host(host)?.addresses().map(|address| format!("repo.shop.test {address}")))
-        };
-        let answer = |host: &str| -> Result<()> {
-            let [v4, v6] = address(host)?;
-            dns.answer(&["www.shop.test -> repo.shop.test", &v4, &v6])
-        };
-        answer("laptop")?;
-        shop.register()?;
-        for host in &shop.example.hosts {
-            shop.platform.tag(&shop.lab, &host.name, &host.tags)?;
-        }
-        let to_app = "- { name: to-app, to: [segment:app], services: [tcp/8080] }";
-        let to_domain = "- { name: repo, to: [\"domain:www.shop.test\"], services: [tcp/443] }";
-        shop.commit_edited(|text| {
-            // Let the receivers be open, so that web's own outbound rules decide.
-            text.replace(to_app, &format!("{to_app}\n    {to_domain}"))
-                .replace("inbound: { level: secure-all-ports, mode: enforce }", "")
-        })?;
-        shop.enforce()?;
+fn without_grace_a_dns_answer_that_changes_between_runs_changes_the_rules_in_the_same_run()
+-> Result<()> {
+    in_lab(
+        "without_grace_a_dns_answer_that_changes_between_runs_changes_the_rules_in_the_same_run",
+        || {
+            let shop = Shop::start()?;
+            let dns = Dns::start(shop.lab.host(platform::HOST)?, shop.lab.programs())?;
+            let address = |host: &str| -> Result<[String; 2]> {
+                Ok(shop
+                    .lab
+                    .host(host)?
+                    .addresses()
+                    .map(|address| format!("repo.shop.test {address}")))
+            };
+            let answer = |host: &str| -> Result<()> {
+                let [v4, v6] = address(host)?;
+                dns.answer(&["www.shop.test -> repo.shop.test", &v4, &v6])
+            };
+            answer("laptop")?;
+            shop.register()?;
+            for host in &shop.example.hosts {
+                shop.platform.tag(&shop.lab, &host.name, &host.tags)?;
+            }
+            let to_app = "- { name: to-app, to: [segment:app], services: [tcp/8080] }";
+            let to_domain = "- { name: repo, to: [\"domain:www.shop.test\"], services: [tcp/443] }";
+            shop.commit_edited(|text| {
+                // Let the receivers be open, so that web's own outbound rules decide.
+                text.replace(to_app, &format!("{to_app}\n    {to_domain}"))
+                    .replace(
+                        "settings:\n",
+                        "settings:\n  domains: [{ name: www.shop.test, grace: 0s }]\n",
+                    )
+                    .replace("inbound: { level: secure-all-ports, mode: enforce }", "")
+            })?;
+            shop.enforce()?;
 
-        for target in ["laptop", "attacker", "laptop"] {
-            answer(target)?;
+            for target in ["laptop", "attacker", "laptop"] {
+                answer(target)?;
+                let run = run_on(&shop, "web")?;
+                assert_eq!(run.status(), "enforcing", "{run:?}");
+                let mut matrix =
+                    Matrix::of(&["web", "laptop", "attacker"], &[Port::Tcp(443)], |flow| {
+                        match (flow.from.as_str(), flow.to.as_str()) {
+                            ("web", to) if to == target => {
+                                Expectation::passes("the domain's address now")
+                            }
+                            ("web", _) => Expectation::drops("not the domain's address now"),
+                            ("attacker", "web") => Expectation::drops("quarantined"),
+                            _ => Expectation::passes("not closed"),
+                        }
+                    });
+                matrix.probe(&shop.lab)?;
+                matrix.verify().with_context(|| format!("www.shop.test is {target}"))?;
+            }
+
+            // A resolver that fails: the last good answer stays, and the operator hears of it.
+            drop(dns);
             let run = run_on(&shop, "web")?;
             assert_eq!(run.status(), "enforcing", "{run:?}");
-            let mut matrix =
-                Matrix::of(&["web", "laptop", "attacker"], &[Port::Tcp(443)], |flow| {
-                    match (flow.from.as_str(), flow.to.as_str()) {
-                        ("web", to) if to == target => {
-                            Expectation::passes("the domain's address now")
-                        }
-                        ("web", _) => Expectation::drops("not the domain's address now"),
-                        ("attacker", "web") => Expectation::drops("quarantined"),
-                        _ => Expectation::passes("not closed"),
-                    }
-                });
-            matrix.probe(&shop.lab)?;
-            matrix.verify().with_context(|| format!("www.shop.test is {target}"))?;
-        }
-
-        // A resolver that fails: the last good answer stays, and the operator hears of it.
-        drop(dns);
-        let run = run_on(&shop, "web")?;
-        assert_eq!(run.status(), "enforcing", "{run:?}");
-        assert!(run.json["problems"].to_string().contains("www.shop.test"), "{run:?}");
-        let mut still =
-            Matrix::of(&["web", "laptop"], &[Port::Tcp(443)], |_| Expectation::passes("as before"));
-        still.probe(&shop.lab)?;
-        still.verify()
-    })
+            assert!(run.json["problems"].to_string().contains("www.shop.test"), "{run:?}");
+            let mut still = Matrix::of(&["web", "laptop"], &[Port::Tcp(443)], |_| {
+                Expectation::passes("as before")
+            });
+            still.probe(&shop.lab)?;
+            still.verify()
+        },
+    )
 }
 
 #[test]

@@ -16,6 +16,7 @@ pub mod criteria;
 pub mod decide;
 pub mod document;
 pub mod facts;
+pub mod grace;
 pub mod inventory;
 pub mod level;
 pub mod names;
@@ -32,6 +33,7 @@ pub use bind::{
 pub use compile::{CompileError, Compiler, compile};
 pub use decide::{Decision, Reason, Verdict, decide};
 pub use facts::Facts;
+pub use grace::{Grace, Span};
 pub use level::{Direction, InboundLevel, Mode, OutboundLevel, Subject};
 pub use names::{AssetId, DomainName, Revision, RuleId};
 pub use packet::Packet;

@@ -1,8 +1,11 @@
 //! What one host must enforce at one revision, before the host has filled in what only it knows.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::grace::Grace;
 use crate::level::{Direction, Mode, Subject};
 use crate::names::{AssetId, DomainName, Revision, RuleId};
 use crate::service::Services;
@@ -21,6 +24,9 @@ pub struct Ruleset {
     pub intranet: Vec<IpNet>,
     /// Named networks marked intranet can name domains; the host resolves them.
     pub intranet_domains: Vec<DomainName>,
+    /// Domains whose addresses stay for another time than the default after they were last answered.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub grace: BTreeMap<DomainName, Grace>,
     /// Flows opened by peers.
     pub inbound: DirectionRules,
     /// Flows opened by this host.
@@ -35,6 +41,27 @@ impl Ruleset {
             Direction::Inbound => &self.inbound,
             Direction::Outbound => &self.outbound,
         }
+    }
+
+    /// Every domain that it names.
+    #[must_use]
+    pub fn domains(&self) -> BTreeSet<&DomainName> {
+        let rules = [&self.inbound, &self.outbound].into_iter().flat_map(DirectionRules::rules);
+        let named = rules.flat_map(|rule| match &rule.peers {
+            Peers::Any => &[][..],
+            Peers::Listed(peers) => peers,
+        });
+        let named = named.filter_map(|peer| match peer {
+            Peer::Domain(name) => Some(name),
+            Peer::Net(_) | Peer::Intranet | Peer::Internet => None,
+        });
+        named.chain(&self.intranet_domains).collect()
+    }
+
+    /// How long addresses of a domain stay.
+    #[must_use]
+    pub fn grace_of(&self, domain: &DomainName) -> Grace {
+        self.grace.get(domain).copied().unwrap_or_default()
     }
 }
 

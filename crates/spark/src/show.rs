@@ -11,6 +11,9 @@ use xshield_enforce::verbs::{Explanation, Restored, StatusReport};
 use xshield_enforce::{FlowCount, FlowKind, Problem};
 use xshield_enforce::{Outcome, RunStatus};
 
+/// Addresses that left, of which each has a line.
+const LEFT_SHOWN: usize = 10;
+
 /// One JSON object on one line.
 pub(crate) fn json(value: &impl Serialize) {
     match serde_json::to_string(value) {
@@ -72,6 +75,13 @@ pub(crate) fn outcome(outcome: &Outcome) {
     // Whoever approves this host compares it.
     if let (RunStatus::Refused, Some(fingerprint)) = (outcome.status, outcome.fingerprint) {
         println!("  fingerprint {fingerprint}");
+    }
+    for text in outcome.left.iter().take(LEFT_SHOWN) {
+        println!("  left       {text}");
+    }
+    let more = outcome.left.len().saturating_sub(LEFT_SHOWN);
+    if more > 0 {
+        println!("  left       {more} more");
     }
     problems(&outcome.problems);
 }

@@ -151,6 +151,8 @@ impl fmt::Display for Listed<'_> {
 pub struct Endpoints {
     /// The platform and the proxies.
     pub addresses: Vec<SocketAddr>,
+    /// Those among them that a name resolves to.
+    pub by_name: Vec<SocketAddr>,
     /// Those whose names could not be resolved.
     pub unresolved: Vec<Endpoint>,
 }
@@ -368,15 +370,15 @@ impl Transport {
                 (None, Some(name)) => match resolver.inner.resolve(name, resolver.longest) {
                     Ok(found) if !found.is_empty() => {
                         let port = endpoint.port();
-                        endpoints
-                            .addresses
-                            .extend(found.iter().map(|&ip| SocketAddr::new(ip, port)));
+                        let found = found.iter().map(|&ip| SocketAddr::new(ip, port));
+                        endpoints.by_name.extend(found);
                     }
                     _ => endpoints.unresolved.push(endpoint.clone()),
                 },
                 (None, None) => {}
             }
         }
+        endpoints.addresses.extend(&endpoints.by_name);
         endpoints.addresses.sort_unstable();
         endpoints.addresses.dedup();
         endpoints

@@ -323,6 +323,8 @@ pub enum AgentEventKind {
     Throttled,
     /// Detailed logging was switched on or off.
     DebugLogging,
+    /// Addresses left the rules because their names no longer have them.
+    AddressesLeft,
     /// A later version's kind.
     #[serde(other)]
     Unknown,

@@ -9,6 +9,7 @@ use xshield_transport::{Route, Timeouts};
 
 use crate::cycle::Cycle;
 use crate::link;
+use crate::resolve::HostResolver;
 use crate::state::chain;
 
 /// How long each is waited for.
@@ -53,6 +54,7 @@ pub(crate) fn reachability(cycle: &Cycle<'_>, resolver: &Resolver) -> String {
 
 fn platform(cycle: &Cycle<'_>, resolver: &Resolver, route: Route) -> Result<String, String> {
     let timeouts = Timeouts { probe: PATIENCE, ..Timeouts::default() };
+    let resolver = HostResolver::of_a_run(resolver);
     let transport = link::transport(cycle.config, &cycle.program, resolver, Some(route), timeouts)
         .map_err(|error| chain(&error))?;
     let began = Instant::now();

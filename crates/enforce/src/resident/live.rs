@@ -13,7 +13,6 @@ use xshield_host::files::FileError;
 use xshield_host::linux::kernel_log::LoggedThreat;
 use xshield_host::linux::nflog::LiveFlow;
 use xshield_host::linux::programs::{Program, Programs, SocketOwner};
-use xshield_host::linux::resolver::{Patience, Resolver};
 use xshield_policy::{Bound, Direction, Protocol};
 use xshield_transport::{
     ConfigError, Line, Method, Request, Route, Timeouts, Transport, TransportError,
@@ -30,6 +29,7 @@ use crate::client::{pack, to_json};
 use crate::config::Config;
 use crate::link;
 use crate::reports;
+use crate::resolve::HostResolver;
 use crate::state::StateDirectory;
 use crate::surroundings::Surroundings;
 use crate::threat::matches::{self, Context};
@@ -89,14 +89,14 @@ impl Teller {
         state: StateDirectory,
         surroundings: Surroundings,
     ) -> Result<Self, ConfigError> {
-        let resolver = Resolver::of_system(&surroundings.root, Patience::default());
+        let resolver = HostResolver::of_a_resident(&surroundings.root);
         let timeouts = Timeouts {
             connect: PATIENCE,
             stall: PATIENCE,
             exchange: 2 * PATIENCE,
             ..Timeouts::default()
         };
-        let transport = link::transport(config, program, &resolver, None, timeouts)?;
+        let transport = link::transport(config, program, resolver, None, timeouts)?;
         Ok(Self { transport, state, surroundings })
     }
 

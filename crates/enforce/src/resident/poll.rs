@@ -8,7 +8,6 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use xshield_host::files::FileError;
-use xshield_host::linux::resolver::{Patience, Resolver};
 use xshield_transport::{
     ConfigError, Handover, Line, Method, Request, Route, Timeouts, Transport, TransportError,
 };
@@ -19,6 +18,7 @@ use xshield_wire::signature::{self, RequestParts, Signer};
 
 use crate::config::Config;
 use crate::link;
+use crate::resolve::HostResolver;
 use crate::state::StateDirectory;
 use crate::surroundings::Surroundings;
 
@@ -93,10 +93,10 @@ impl Poller {
         state: StateDirectory,
         surroundings: Surroundings,
     ) -> Result<Self, ConfigError> {
-        let resolver = Resolver::of_system(&surroundings.root, Patience::default());
+        let resolver = HostResolver::of_a_resident(&surroundings.root);
         let hold = Duration::from_secs(NOTIFY_HOLD) + GRACE;
         let timeouts = Timeouts { stall: hold, exchange: hold + GRACE, ..Timeouts::default() };
-        let transport = link::transport(config, program, &resolver, None, timeouts)?;
+        let transport = link::transport(config, program, resolver, None, timeouts)?;
         Ok(Self { transport, state, surroundings })
     }
 

@@ -161,9 +161,9 @@ impl Run<'_> {
     }
 
     /// What is to be done about listed peers now; `None` when nobody has said.
-    fn posture(&self) -> Option<Posture> {
-        let last = self.threat.lists.posture.as_ref();
-        let (inbound, outbound) = match (&self.threat.order, last) {
+    fn posture(&mut self) -> Option<Posture> {
+        let last = self.threat.lists.posture.clone();
+        let (inbound, outbound) = match (&self.threat.order, &last) {
             (Some(order), _) => (order.inbound, order.outbound),
             (None, Some(last)) => (last.inbound, last.outbound),
             (None, None) => return None,
@@ -171,9 +171,9 @@ impl Run<'_> {
         let failsafe = match &self.known_good {
             Some(known) => known.ruleset.bind_failsafe(&known.facts),
             None => {
-                let known = last.map_or(&[][..], |last| &last.failsafe.endpoints);
+                let known = last.as_ref().map_or(&[][..], |last| &last.failsafe.endpoints);
                 let resolvers = resolver::resolvers(&self.cycle.surroundings.root);
-                BoundFailsafe::bare(self.client.endpoints(known), &resolvers)
+                BoundFailsafe::bare(self.endpoints(known), &resolvers)
             }
         };
         Some(Posture { inbound, outbound, failsafe, live: self.live })

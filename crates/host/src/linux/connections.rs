@@ -45,11 +45,32 @@ pub struct OpenConnection {
 /// # Errors
 /// When the kernel does not list its sockets.
 pub fn open_connections() -> io::Result<Vec<OpenConnection>> {
+    let sockets = sockets(libc::IPPROTO_TCP)?;
+    Ok(opened(&sockets, &ports_of_openers()))
+}
+
+/// The other hosts that this network namespace has a connection with: open TCP connections and connected
+/// UDP sockets, whoever opened them.
+///
+/// # Errors
+/// When the kernel does not list its sockets.
+pub fn connected_peers() -> io::Result<HashSet<IpAddr>> {
+    let mut peers = HashSet::new();
+    for protocol in [libc::IPPROTO_TCP, libc::IPPROTO_UDP] {
+        let sockets = sockets(protocol)?;
+        let open = sockets.iter().filter(|socket| !socket.listens && socket.remote.port() != 0);
+        peers.extend(open.map(|socket| socket.remote.ip()));
+    }
+    Ok(peers)
+}
+
+/// The open and the listening sockets of a protocol.
+fn sockets(protocol: i32) -> io::Result<Vec<Socket>> {
     let mut link = Link::open(NETLINK_SOCK_DIAG)?;
     let mut buffer = vec![0; RECEIVE_BYTES];
     let mut sockets = Vec::new();
     for family in [libc::AF_INET, libc::AF_INET6] {
-        let listed = link.dump(BY_FAMILY, &request(family), &mut buffer, |message| {
+        let listed = link.dump(BY_FAMILY, &request(family, protocol), &mut buffer, |message| {
             sockets.extend(Socket::read(message.payload));
         });
         match listed {
@@ -59,7 +80,7 @@ pub fn open_connections() -> io::Result<Vec<OpenConnection>> {
             other => drop(other?),
         }
     }
-    Ok(opened(&sockets, &ports_of_openers()))
+    Ok(sockets)
 }
 
 /// A socket with its ends as packets bear them.
@@ -88,10 +109,10 @@ impl Socket {
     }
 }
 
-fn request(family: i32) -> Vec<u8> {
+fn request(family: i32, protocol: i32) -> Vec<u8> {
     let number = |value: i32| u8::try_from(value).unwrap_or_default();
     let mut bytes = vec![0; REQUEST_BYTES];
-    (bytes[0], bytes[1]) = (number(family), number(libc::IPPROTO_TCP));
+    (bytes[0], bytes[1]) = (number(family), number(protocol));
     let states = OPEN.iter().chain([&LISTEN]).fold(0_u32, |mask, state| mask | 1 << state);
     bytes[STATES_AT..STATES_AT + 4].copy_from_slice(&states.to_ne_bytes());
     bytes
@@ -133,6 +154,23 @@ fn opened(sockets: &[Socket], openers: &RangeInclusive<u16>) -> Vec<OpenConnecti
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn peers_are_those_of_open_connections() {
+        let here = |peer: IpAddr| connected_peers().unwrap().contains(&peer);
+        let peer: IpAddr = "127.9.8.7".parse().unwrap();
+        assert!(!here(peer), "nobody speaks with it yet");
+        let listener = std::net::TcpListener::bind((peer, 0)).unwrap();
+        assert!(!here(peer), "a listener is no connection");
+        let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        assert!(here(peer));
+        drop((stream, listener));
+        let peer: IpAddr = "127.9.8.6".parse().unwrap();
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        assert!(!here(peer));
+        socket.connect((peer, 123)).unwrap();
+        assert!(here(peer));
+    }
 
     #[test]
     fn who_opened_a_connection() {

@@ -2,6 +2,7 @@
 
 mod blocks;
 mod failsafe;
+mod grace;
 mod stance;
 
 use std::collections::BTreeMap;
@@ -9,8 +10,10 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
+use self::grace::Graces;
 use self::stance::{AssetStance, Attached};
 use crate::document::{Action, InboundRule, Located, OutboundRule, Policy, Stance};
+use crate::grace::Grace;
 use crate::inventory::{Asset, Inventory};
 use crate::level::{Direction, InboundLevel, OutboundLevel};
 use crate::names::{AssetId, DomainName, Name, Revision, RuleId};
@@ -95,6 +98,17 @@ pub enum CompileWarning {
         /// Of which direction.
         direction: Direction,
     },
+    /// Several networks and settings speak of one domain, and not alike.
+    #[error(
+        "different graces are given for domain {domain}; the shortest counts: {}{}",
+        .counts.span, if .counts.while_connected { ", longer while connected" } else { "" }
+    )]
+    GracesDiffer {
+        /// The domain.
+        domain: DomainName,
+        /// What holds.
+        counts: Grace,
+    },
 }
 
 /// Compiles the ruleset of one asset. For many assets, make one [`Compiler`].
@@ -121,6 +135,7 @@ pub struct Compiler<'a> {
     members: BTreeMap<&'a Name, Vec<&'a Asset>>,
     intranet: Vec<IpNet>,
     intranet_domains: Vec<DomainName>,
+    graces: Graces,
 }
 
 impl<'a> Compiler<'a> {
@@ -154,6 +169,7 @@ impl<'a> Compiler<'a> {
             members: members.collect(),
             intranet,
             intranet_domains: named().flat_map(|network| network.domains.iter().cloned()).collect(),
+            graces: Graces::of(policy),
         }
     }
 
@@ -185,6 +201,7 @@ impl<'a> Compiler<'a> {
         warnings.extend(missing.into_iter().cloned().map(CompileWarning::NoSuchAsset));
         warnings.extend(self.spared());
         warnings.extend(self.policy.assets.keys().flat_map(|name| self.tests_less(name)));
+        warnings.extend(self.graces.warnings());
         warnings
     }
 
@@ -208,15 +225,17 @@ impl<'a> Compiler<'a> {
         let stance = self.stance(asset);
         let inbound = stance.inbound.rules(|attached| self.inbound(attached))?;
         let outbound = stance.outbound.rules(|attached| self.outbound(attached))?;
-        let ruleset = Ruleset {
+        let mut ruleset = Ruleset {
             asset: asset.id.clone(),
             revision: self.revision,
             failsafe: self.failsafe(),
             intranet: self.intranet.clone(),
             intranet_domains: self.intranet_domains.clone(),
+            grace: BTreeMap::new(),
             inbound,
             outbound,
         };
+        ruleset.grace = self.graces.of_domains(ruleset.domains());
         // Also what is only tested: it is to be enforced one day.
         self.check_blocks(stance.inbound.tested.templates.values().copied())?;
         Ok(ruleset)

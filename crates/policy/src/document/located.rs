@@ -109,6 +109,8 @@ pub(super) fn name_source(document: &mut Document, source: &str) {
             name(&mut asset.name.place);
             asset.templates.iter_mut().for_each(|template| name(&mut template.place));
         }
-        Document::Settings(_) => {}
+        Document::Settings(settings) => {
+            settings.domains.iter_mut().for_each(|domain| name(&mut domain.name.place));
+        }
     }
 }

@@ -30,6 +30,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::criteria::Criteria;
+use crate::grace::Span;
 use crate::level::{InboundLevel, OutboundLevel};
 use crate::names::{DomainName, Name};
 use crate::peer::{PeerRef, parse_net};
@@ -92,6 +93,12 @@ pub struct Network {
     /// Whether it counts as intranet.
     #[serde(default)]
     pub intranet: bool,
+    /// How long an address of its domains stays after it was last answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grace: Option<Span>,
+    /// Whether such an address stays longer while a host has a connection with it.
+    #[serde(default, rename = "while-connected", skip_serializing_if = "Option::is_none")]
+    pub while_connected: Option<bool>,
 }
 
 /// An address or a prefix without host bits.
@@ -199,6 +206,26 @@ pub struct Settings {
     /// Who may always reach which services of every asset.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub management: Vec<ManagementRule>,
+    /// How long an address of a domain stays after it was last answered, where nothing else is said.
+    #[serde(default, rename = "domain-grace", skip_serializing_if = "Option::is_none")]
+    pub domain_grace: Option<Span>,
+    /// The same for single domains.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub domains: Vec<DomainSetting>,
+}
+
+/// How long addresses of one domain stay after they were last answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DomainSetting {
+    /// The domain.
+    pub name: Located<DomainName>,
+    /// How long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grace: Option<Span>,
+    /// Whether longer while a host has a connection with the address.
+    #[serde(default, rename = "while-connected", skip_serializing_if = "Option::is_none")]
+    pub while_connected: Option<bool>,
 }
 
 /// A management source.

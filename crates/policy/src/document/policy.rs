@@ -1,12 +1,12 @@
 //! Documents checked against each other: every name resolves, none is given twice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
 use super::{
-    AssetOverride, Document, InboundRule, Located, Network, OutboundRule, Place, Segment, Settings,
-    Template,
+    AssetOverride, Document, DomainSetting, InboundRule, Located, Network, OutboundRule, Place,
+    Segment, Settings, Template,
 };
 use crate::names::{Name, RuleId};
 use crate::peer::PeerRef;
@@ -179,8 +179,15 @@ impl Builder {
                     let reason = "names neither cidrs nor domains".to_owned();
                     self.refuse(field, reason, network.name.place.clone());
                 }
+                let speaks = network.grace.is_some() || network.while_connected.is_some();
+                if speaks && network.domains.is_empty() {
+                    let field = format!("network {}", network.name.value);
+                    let reason = "grace and while-connected are for domains, and it names none";
+                    self.refuse(field, reason.to_owned(), network.name.place.clone());
+                }
             }
             Document::Settings(settings) => {
+                self.domain_settings(&settings.domains);
                 for (at, rule) in settings.management.iter().enumerate() {
                     self.not_empty(
                         &format!("settings, management[{at}].from"),
@@ -188,6 +195,21 @@ impl Builder {
                     );
                     self.services(&format!("settings, management[{at}]"), &rule.services);
                 }
+            }
+        }
+    }
+
+    fn domain_settings(&mut self, domains: &[DomainSetting]) {
+        let mut seen = BTreeSet::new();
+        for (at, DomainSetting { name, grace, while_connected }) in domains.iter().enumerate() {
+            let field = format!("settings, domains[{at}]");
+            if !seen.insert(&name.value) {
+                let reason = format!("{} is given twice", name.value);
+                self.refuse(field.clone(), reason, name.place.clone());
+            }
+            if grace.is_none() && while_connected.is_none() {
+                let reason = "says neither grace nor while-connected".to_owned();
+                self.refuse(field, reason, name.place.clone());
             }
         }
     }

@@ -186,6 +186,7 @@ fn names_are_resolved_by_the_given_resolver_alone() {
     assert!(matches!(proxied.current_route(), Some(Route::Proxy(_))));
     let expected = Endpoints {
         addresses: vec![proxy.address],
+        by_name: vec![proxy.address],
         unresolved: vec![config.platform.endpoint().clone()],
     };
     assert_eq!(proxied.endpoints(), expected);

@@ -81,6 +81,7 @@ pub(crate) fn ruleset(revision: u64) -> Ruleset {
         },
         intranet: vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()],
         intranet_domains: vec![],
+        grace: [].into(),
         inbound: DirectionRules {
             enforced: StanceRules {
                 subject: Subject::Everything,

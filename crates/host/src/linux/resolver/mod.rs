@@ -1,12 +1,14 @@
 //! What names resolve to, now: the hosts file first, then DNS, all A and AAAA records through CNAMEs.
 //!
-//! "There is no such name" is an answer: addresses leave the ruleset with it. "Nobody answered" is not:
-//! the last good answer stays for a bounded time, and that is said. IPv4 and IPv6 are asked and
-//! remembered apart, so that one failing doesn't take away what the other said.
+//! "There is no such name" is an answer: addresses leave the ruleset when their grace is over. "Nobody
+//! answered" is not: the last good answer stays for a bounded time, and that is said. IPv4 and IPv6 are
+//! asked and remembered apart, so that one failing doesn't take away what the other said. How long
+//! records may be kept (their TTL) plays no part: every run asks anew.
 
 mod conf;
+mod memory;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
 use std::net::IpAddr;
 use std::path::Path;
@@ -22,10 +24,12 @@ use hickory_resolver::proto::rr::{RData, RecordType};
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
-use xshield_policy::DomainName;
+use xshield_policy::{DomainName, Grace};
 use xshield_wire::message::{Problem, UnixSeconds};
 
 pub use conf::{Hosts, ResolvConf, hosts, parse_hosts, resolvers};
+use memory::{Family, FamilyAnswer, Known, Outcome};
+pub use memory::{KEPT, Leaving};
 
 use super::problem;
 
@@ -36,20 +40,41 @@ const IN_FLIGHT: usize = 64;
 /// Names that are listed in one problem's text.
 const LISTED: usize = 5;
 
-/// The last good answers. Kept between runs.
+/// The last good answers and what is leaving. Kept between runs.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Cache(BTreeMap<DomainName, ByFamily>);
+pub struct Cache(BTreeMap<DomainName, Known>);
 
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-struct ByFamily {
-    v4: Option<Answer>,
-    v6: Option<Answer>,
+/// When names are resolved, and what else tells how long addresses stay.
+#[derive(Clone, Copy)]
+pub struct Moment<'a> {
+    /// The clock.
+    pub now: UnixSeconds,
+    /// For how many seconds the last good answer stands in while nobody answers.
+    pub stale: u64,
+    /// The peers that the host has a connection with. Asked only where it matters.
+    pub connected: &'a dyn Fn() -> io::Result<HashSet<IpAddr>>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Answer {
-    addresses: BTreeSet<IpAddr>,
-    at: UnixSeconds,
+/// An address that a name no longer has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Left {
+    /// The name.
+    pub domain: DomainName,
+    /// The address.
+    pub address: IpAddr,
+    /// Why.
+    pub why: Leaving,
+}
+
+impl std::fmt::Display for Left {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { domain, address, why } = self;
+        write!(f, "{address} is no longer an address of {domain} here: ")?;
+        match why {
+            Leaving::Unanswered(seconds) => write!(f, "last answered {seconds} s ago"),
+            Leaving::Crowded => write!(f, "more than {KEPT} are kept that DNS no longer gives"),
+        }
+    }
 }
 
 /// What the names resolve to, and what went wrong.
@@ -57,7 +82,11 @@ struct Answer {
 pub struct Resolution {
     /// Every name that was asked for; without addresses when there are none.
     pub domains: BTreeMap<DomainName, Vec<IpAddr>>,
-    /// `dns-stale`: an older answer stands in. `dns-failed`: there is none, so the name matches nothing.
+    /// Addresses that left in this run.
+    pub left: Vec<Left>,
+    /// `dns-stale`: an older answer stands in. `dns-failed`: there is none, so the name matches nothing
+    /// but what is in its grace. `dns-crowded`: addresses left before their grace was over.
+    /// `dns-connections-unknown`: the grace alone counted.
     pub problems: Vec<Problem>,
 }
 
@@ -130,49 +159,41 @@ impl Resolver {
     }
 
     /// Resolves `domains` as fully qualified names, all at once, and remembers the answers in `cache`;
-    /// names that are no longer asked for are forgotten. `keep` is in seconds. Without domains nothing
-    /// is started.
+    /// names that are no longer asked for are forgotten. Without domains nothing is started.
     ///
     /// # Errors
     /// When the runtime can't be started; a name that can't be resolved is a problem, not an error.
     pub fn resolve<'a>(
         &self,
-        domains: impl IntoIterator<Item = &'a DomainName>,
+        domains: impl IntoIterator<Item = (&'a DomainName, Grace)>,
         cache: &mut Cache,
-        now: UnixSeconds,
-        keep: u64,
+        moment: Moment<'_>,
     ) -> Result<Resolution, ResolveError> {
-        let domains: BTreeSet<&DomainName> = domains.into_iter().collect();
-        cache.0.retain(|domain, _| domains.contains(domain));
-        let mut resolution = Resolution::default();
-        let mut asked = BTreeMap::new();
-        for &domain in &domains {
-            match self.hosts.get(domain.as_str()) {
-                Some(addresses) => {
-                    resolution.domains.insert(domain.clone(), addresses.clone());
-                }
-                None => {
-                    asked.insert(format!("{}.", domain.as_str()), domain);
-                }
-            }
-        }
-        let mut said = self.ask(asked.keys().cloned())?;
+        let domains: BTreeMap<&DomainName, Grace> = domains.into_iter().collect();
+        cache.0.retain(|domain, _| domains.contains_key(domain));
+        let asked = domains.keys().filter(|domain| !self.hosts.contains_key(domain.as_str()));
+        let mut said = self.ask(asked.map(|domain| qualified(domain)))?;
         let (mut stale, mut failed) = (Vec::new(), Vec::new());
-        for (name, domain) in asked {
-            let [v4, v6] = said.remove(&name).unwrap_or_else(|| [unanswered(), unanswered()]);
+        for &domain in domains.keys() {
+            let answers = match self.hosts.get(domain.as_str()) {
+                Some(addresses) => by_family(addresses),
+                None => {
+                    said.remove(&qualified(domain)).unwrap_or_else(|| [unanswered(), unanswered()])
+                }
+            };
             let known = cache.0.entry(domain.clone()).or_default();
-            let settle = |fresh, slot: &mut Option<Answer>| settle(fresh, slot, now, keep);
-            let outcomes = [settle(v4, &mut known.v4), settle(v6, &mut known.v6)];
-            let kept = [&known.v4, &known.v6].into_iter().flatten();
-            let addresses: Vec<IpAddr> =
-                kept.flat_map(|answer| answer.addresses.iter().copied()).collect();
-            if let Some(Outcome::Failed(reason)) = outcomes.iter().max() {
-                failed.push(format!("{} ({reason})", domain.as_str()));
-            } else if let Some(Outcome::Stale(reason)) = outcomes.iter().max() {
-                stale.push(format!("{} ({reason})", domain.as_str()));
+            let worst = [Family::V4, Family::V6]
+                .into_iter()
+                .zip(answers)
+                .map(|(family, answer)| known.settle(family, answer, moment.now, moment.stale))
+                .max();
+            match worst {
+                Some(Outcome::Failed(reason)) => failed.push(format!("{domain} ({reason})")),
+                Some(Outcome::Stale(reason)) => stale.push(format!("{domain} ({reason})")),
+                Some(Outcome::Fresh) | None => {}
             }
-            resolution.domains.insert(domain.clone(), addresses);
         }
+        let mut resolution = let_go(&domains, cache, moment);
         resolution.problems.extend(listed(
             "dns-stale",
             &stale,
@@ -281,8 +302,56 @@ impl Resolver {
     }
 }
 
-/// All addresses of one family, or why nobody said. No addresses is an answer.
-type FamilyAnswer = Result<BTreeSet<IpAddr>, String>;
+/// Lets go of what is over, and tells what is left.
+fn let_go(
+    domains: &BTreeMap<&DomainName, Grace>,
+    cache: &mut Cache,
+    Moment { now, connected, .. }: Moment<'_>,
+) -> Resolution {
+    let mut resolution = Resolution::default();
+    let asks = cache.0.iter().any(|(domain, known)| {
+        domains.get(domain).is_some_and(|&grace| known.depends_on_connections(grace, now))
+    });
+    let connected = if asks { connected() } else { Ok(HashSet::new()) };
+    let connected = connected.unwrap_or_else(|error| {
+        let text = format!(
+            "which connections are open can't be told ({error}): addresses that are kept while \
+             connected left when their grace was over"
+        );
+        resolution.problems.push(problem("dns-connections-unknown", text));
+        HashSet::new()
+    });
+    let mut crowded = Vec::new();
+    for (&domain, &grace) in domains {
+        let Some(known) = cache.0.get_mut(domain) else { continue };
+        let left = known.let_go(grace, &connected, now);
+        if left.iter().any(|(_, why)| *why == Leaving::Crowded) {
+            crowded.push(domain.to_string());
+        }
+        let left = left.into_iter();
+        let left = left.map(|(address, why)| Left { domain: domain.clone(), address, why });
+        resolution.left.extend(left);
+        resolution.domains.insert(domain.clone(), known.addresses());
+    }
+    cache.0.retain(|_, known| !known.is_empty());
+    let text = format!(
+        "over {KEPT} addresses that DNS no longer gives are in their grace; those answered longest ago \
+         left early; give these names a shorter grace"
+    );
+    resolution.problems.extend(listed("dns-crowded", &crowded, &text));
+    resolution
+}
+
+fn qualified(domain: &DomainName) -> String {
+    format!("{}.", domain.as_str())
+}
+
+fn by_family(addresses: &[IpAddr]) -> [FamilyAnswer; 2] {
+    [true, false].map(|v4| {
+        let of_family = addresses.iter().filter(|address| address.is_ipv4() == v4);
+        Ok(of_family.copied().collect())
+    })
+}
 
 fn unanswered() -> FamilyAnswer {
     Err("no answer in time".to_owned())
@@ -333,38 +402,6 @@ async fn ask_one(resolver: &TokioResolver, name: &str, family: RecordType) -> Fa
         }
         Err(error) if error.is_no_records_found() => Ok(BTreeSet::new()),
         Err(error) => Err(error.to_string()),
-    }
-}
-
-/// What became of one family of one name. The greater is the worse.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Outcome {
-    Fresh,
-    Stale(String),
-    Failed(String),
-}
-
-/// Puts a fresh answer into the slot, or keeps the one that is there while it may be kept.
-fn settle(fresh: FamilyAnswer, slot: &mut Option<Answer>, now: UnixSeconds, keep: u64) -> Outcome {
-    let reason = match fresh {
-        Ok(addresses) => {
-            *slot = Some(Answer { addresses, at: now });
-            return Outcome::Fresh;
-        }
-        Err(reason) => reason,
-    };
-    // An answer of the future comes from a clock that was wrong: its age is unknown, so it starts now.
-    if let Some(answer) = slot
-        && answer.at > now
-    {
-        answer.at = now;
-    }
-    match slot {
-        Some(answer) if now - answer.at <= keep => Outcome::Stale(reason),
-        _ => {
-            *slot = None;
-            Outcome::Failed(reason)
-        }
     }
 }
 

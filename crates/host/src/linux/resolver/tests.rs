@@ -1,6 +1,7 @@
 use super::*;
 use std::net::UdpSocket;
 use std::sync::{Arc, Mutex};
+use xshield_policy::Span;
 
 /// What the server says about a name and type.
 #[derive(Clone)]
@@ -123,10 +124,18 @@ fn codes(resolution: &Resolution) -> Vec<&str> {
     resolution.problems.iter().map(|problem| problem.code.as_str()).collect()
 }
 
+/// A grace so short that it is over in the next second.
+const SOON: Grace = Grace { span: Span::minutes(0), while_connected: false };
+
+/// A moment with a stale time of a hundred seconds, and no connections.
+fn at(now: UnixSeconds) -> Moment<'static> {
+    Moment { now, stale: 100, connected: &|| Ok(HashSet::new()) }
+}
+
 /// One name at one time: its addresses and the problems' codes.
 fn resolve(server: &Server, cache: &mut Cache, name: &str, now: u64) -> (Vec<IpAddr>, Vec<String>) {
     let domain = DomainName::try_from(name.to_owned()).unwrap();
-    let resolution = server.resolver().resolve([&domain], cache, now, 100).unwrap();
+    let resolution = server.resolver().resolve([(&domain, SOON)], cache, at(now)).unwrap();
     let codes = codes(&resolution).into_iter().map(str::to_owned).collect();
     (resolution.domains[&domain].clone(), codes)
 }
@@ -143,7 +152,8 @@ fn all_addresses_of_both_families_through_aliases() {
     let names = ["repo.example", "www.example", "gone.example", "printer.example"];
     let domains = names.map(|name| DomainName::try_from(name.to_owned()).unwrap());
     let mut cache = Cache::default();
-    let resolution = server.resolver().resolve(&domains, &mut cache, 1, 100).unwrap();
+    let asked = domains.iter().map(|domain| (domain, Grace::DEFAULT));
+    let resolution = server.resolver().resolve(asked, &mut cache, at(1)).unwrap();
     let got: Vec<Vec<IpAddr>> =
         domains.iter().map(|domain| resolution.domains[domain].clone()).collect();
     let expected: [&[&str]; 4] = [
@@ -171,6 +181,35 @@ fn addresses_leave_when_the_answer_changes() {
         let got = resolve(&server, &mut cache, "db.example", now);
         assert_eq!(got, (addresses(expected), vec![]), "at {now}");
     }
+}
+
+#[test]
+fn an_address_stays_for_its_grace_and_then_leaves_and_is_named() {
+    let server = Server::start();
+    let domain = DomainName::try_from("cdn.example".to_owned()).unwrap();
+    let mut cache = Cache::default();
+    let grace = |while_connected| Grace { span: Span::minutes(1), while_connected };
+    let mut run = |now, say: &str, grace, connected: &dyn Fn() -> io::Result<HashSet<IpAddr>>| {
+        server.say("cdn.example", A, some(&[say]));
+        let moment = Moment { connected, ..at(now) };
+        let resolution = server.resolver().resolve([(&domain, grace)], &mut cache, moment).unwrap();
+        let left = resolution.left.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+        let codes = codes(&resolution).join(" ");
+        (resolution.domains[&domain].clone(), left, codes)
+    };
+    let unasked = || -> io::Result<HashSet<IpAddr>> { panic!("nothing depends on it") };
+    let to_the_first = || Ok(HashSet::from(["10.0.0.1".parse().unwrap()]));
+    let unknown = || Err(io::Error::other("no sock_diag here"));
+    let both = addresses(&["10.0.0.1", "10.0.0.2"]);
+    let gone = "10.0.0.1 is no longer an address of cdn.example here: last answered 60 s ago";
+    let quiet = |addresses: &[IpAddr]| (addresses.to_vec(), String::new(), String::new());
+    assert_eq!(run(0, "10.0.0.1", grace(false), &unasked), quiet(&addresses(&["10.0.0.1"])));
+    assert_eq!(run(1, "10.0.0.2", grace(false), &unasked), quiet(&both));
+    assert_eq!(run(59, "10.0.0.2", grace(true), &unasked), quiet(&both));
+    assert_eq!(run(60, "10.0.0.2", grace(true), &to_the_first), quiet(&both));
+    let (left, told, codes) = run(60, "10.0.0.2", grace(true), &unknown);
+    assert_eq!((left, told.as_str()), (addresses(&["10.0.0.2"]), gone));
+    assert_eq!(codes, "dns-connections-unknown");
 }
 
 #[test]
@@ -226,7 +265,7 @@ fn names_that_are_no_longer_asked_for_are_forgotten() {
     resolve(&server, &mut cache, "a.example", 1);
     resolve(&server, &mut cache, "b.example", 2);
     assert_eq!(cache.0.len(), 1);
-    server.resolver().resolve([], &mut cache, 3, 100).unwrap();
+    server.resolver().resolve([], &mut cache, at(3)).unwrap();
     assert_eq!(cache, Cache::default());
 }
 
@@ -244,7 +283,8 @@ fn many_names_and_a_dead_server_end_in_time() {
     let mut resolver = server.resolver();
     resolver.patience.total = Duration::from_millis(700);
     let begun = std::time::Instant::now();
-    let resolution = resolver.resolve(&domains, &mut Cache::default(), 1, 100).unwrap();
+    let asked = domains.iter().map(|domain| (domain, Grace::DEFAULT));
+    let resolution = resolver.resolve(asked, &mut Cache::default(), at(1)).unwrap();
     assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
     assert_eq!(codes(&resolution), ["dns-failed"]);
     assert!(resolution.problems[0].text.contains("and 295 more"), "{:?}", resolution.problems);

@@ -1,0 +1,78 @@
+//! How long addresses of each domain stay, from everything in a policy that speaks of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::CompileWarning;
+use crate::document::Policy;
+use crate::grace::{Grace, Span};
+use crate::names::DomainName;
+
+/// What a policy says about domains.
+#[derive(Debug, Default)]
+pub(super) struct Graces {
+    /// For domains that nothing speaks of.
+    default: Grace,
+    said: BTreeMap<DomainName, Said>,
+}
+
+/// Everything that is said about one domain.
+#[derive(Debug, Default)]
+struct Said {
+    spans: BTreeSet<Span>,
+    while_connected: BTreeSet<bool>,
+}
+
+impl Graces {
+    pub(super) fn of(policy: &Policy) -> Self {
+        let settings = &policy.settings;
+        let span = settings.domain_grace.unwrap_or(Grace::DEFAULT.span);
+        let mut graces = Self { default: Grace { span, ..Grace::DEFAULT }, said: BTreeMap::new() };
+        for network in policy.networks.values() {
+            for domain in &network.domains {
+                graces.note(domain, network.grace, network.while_connected);
+            }
+        }
+        for setting in &settings.domains {
+            graces.note(&setting.name, setting.grace, setting.while_connected);
+        }
+        graces
+    }
+
+    fn note(&mut self, domain: &DomainName, span: Option<Span>, while_connected: Option<bool>) {
+        if span.is_none() && while_connected.is_none() {
+            return;
+        }
+        let said = self.said.entry(domain.clone()).or_default();
+        said.spans.extend(span);
+        said.while_connected.extend(while_connected);
+    }
+
+    /// Of several settings the one counts by which addresses leave sooner.
+    fn grace(&self, domain: &DomainName) -> Grace {
+        let said = self.said.get(domain);
+        let span = said.and_then(|said| said.spans.first().copied());
+        let while_connected = said.and_then(|said| said.while_connected.first().copied());
+        Grace {
+            span: span.unwrap_or(self.default.span),
+            while_connected: while_connected.unwrap_or(self.default.while_connected),
+        }
+    }
+
+    /// What a ruleset with these domains has to say: whatever is not the default.
+    pub(super) fn of_domains<'a>(
+        &self,
+        domains: impl IntoIterator<Item = &'a DomainName>,
+    ) -> BTreeMap<DomainName, Grace> {
+        let graces = domains.into_iter().map(|domain| (domain.clone(), self.grace(domain)));
+        graces.filter(|(_, grace)| *grace != Grace::DEFAULT).collect()
+    }
+
+    /// Domains about which different things are said.
+    pub(super) fn warnings(&self) -> impl Iterator<Item = CompileWarning> {
+        self.said.iter().filter_map(|(domain, said)| {
+            let differ = said.spans.len() > 1 || said.while_connected.len() > 1;
+            let counts = self.grace(domain);
+            differ.then(|| CompileWarning::GracesDiffer { domain: domain.clone(), counts })
+        })
+    }
+}

@@ -1,0 +1,134 @@
+//! How long a domain's address stays in the rules after DNS last gave it.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// A length of time in whole seconds, as documents write it: `0s`, `90s`, `30m`, `12h`, `7d`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Span(u32);
+
+/// Why a text is no length of time.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0:?} is not a length of time: expected a whole number and s, m, h or d, at most 30d, e.g. 30m"
+)]
+pub struct SpanError(String);
+
+const MINUTE: u32 = 60;
+const HOUR: u32 = 60 * MINUTE;
+const DAY: u32 = 24 * HOUR;
+
+impl Span {
+    /// The longest.
+    pub const MAX: Self = Self(30 * DAY);
+
+    /// So many minutes; [`Span::MAX`] for more than that.
+    #[must_use]
+    pub const fn minutes(minutes: u32) -> Self {
+        let seconds = minutes.saturating_mul(MINUTE);
+        if seconds > Self::MAX.0 { Self::MAX } else { Self(seconds) }
+    }
+
+    /// The length in seconds.
+    #[must_use]
+    pub fn seconds(self) -> u64 {
+        self.0.into()
+    }
+}
+
+impl FromStr for Span {
+    type Err = SpanError;
+
+    fn from_str(text: &str) -> Result<Self, SpanError> {
+        let refuse = || SpanError(text.to_owned());
+        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, unit) = text.split_at(digits);
+        let seconds = match unit {
+            "s" => 1,
+            "m" | "min" => MINUTE,
+            "h" => HOUR,
+            "d" => DAY,
+            _ => return Err(refuse()),
+        };
+        let number: u32 = number.parse().map_err(|_| refuse())?;
+        let total = number.checked_mul(seconds).map(Self).filter(|total| *total <= Self::MAX);
+        total.ok_or_else(refuse)
+    }
+}
+
+impl TryFrom<String> for Span {
+    type Error = SpanError;
+
+    fn try_from(text: String) -> Result<Self, SpanError> {
+        text.parse()
+    }
+}
+
+impl From<Span> for String {
+    fn from(span: Span) -> String {
+        span.to_string()
+    }
+}
+
+/// In the largest unit that divides it.
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = [(DAY, 'd'), (HOUR, 'h'), (MINUTE, 'm')];
+        let unit = units.into_iter().find(|(unit, _)| self.0 > 0 && self.0.is_multiple_of(*unit));
+        let (unit, letter) = unit.unwrap_or((1, 's'));
+        write!(f, "{}{letter}", self.0 / unit)
+    }
+}
+
+/// What happens to an address that its name no longer resolves to. By default it leaves half an hour
+/// after it was last answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Grace {
+    /// How long it stays after it was last answered; with none it leaves in the run that no longer
+    /// sees it.
+    pub span: Span,
+    /// Whether it stays longer while the host has a connection with it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub while_connected: bool,
+}
+
+impl Grace {
+    /// Where nothing else is said.
+    pub const DEFAULT: Self = Self { span: Span::minutes(30), while_connected: false };
+}
+
+impl Default for Grace {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_read_and_written() {
+        for (text, seconds, written) in [
+            ("0s", 0, "0s"),
+            ("0d", 0, "0s"),
+            ("90s", 90, "90s"),
+            ("30m", 1800, "30m"),
+            ("30min", 1800, "30m"),
+            ("120m", 7200, "2h"),
+            ("48h", 172_800, "2d"),
+            ("30d", 2_592_000, "30d"),
+        ] {
+            let span: Span = text.parse().unwrap();
+            assert_eq!((span.seconds(), span.to_string().as_str()), (seconds, written), "{text}");
+            assert_eq!(written.parse::<Span>().unwrap(), span);
+        }
+        for text in ["", "5", "m", "-1m", "1 h", "1.5h", "1y", "31d", "4294967296s", "99999999d"] {
+            assert!(text.parse::<Span>().is_err(), "{text}");
+        }
+    }
+}

@@ -3,22 +3,41 @@
 import ipaddress
 
 from meaning import INTRANET
-from words import ICMP, ICMPV6, TCP, UDP, Direction, Packet, Span
+from words import ICMP, ICMPV6, IGMP, PORTED, PROTOCOLS, SCTP, TCP, UDP, Direction, Packet, Span
 
 MAX = {4: (1 << 32) - 1, 6: (1 << 128) - 1}
-OTHER_PROTOCOLS = {4: [2, 47, 50, 89, 103, 112, 253], 6: [47, 89, 103, 112, 253]}
+# Whole protocols. Where IPv6 has extension headers, the protocol is what follows them.
+OTHER_PROTOCOLS = {
+    4: [*PROTOCOLS.values(), 253],
+    6: [number for number in (*PROTOCOLS.values(), 253) if number not in (IGMP, PROTOCOLS["ah"])],
+}
 # First ports of each side, so that no flow is the reply of another.
 INBOUND_SOURCES = (20_000, 39_999)
 OUTBOUND_SOURCES = (40_000, 60_999)
-# The kernel itself takes no part in traffic of these.
+# Where the world is not at home: its kernel gives no answers from there.
 NOBODYS = ("0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/3", "::/8", "fe80::/10", "ff00::/8")
-# Never used as peers: those, and what the lab itself needs.
+# Never used as peers: the kernel itself takes no part in such traffic, or the lab needs them. The
+# groups of all nodes have the host itself as a member.
 UNUSABLE = [
     Span.of(text)
     for text in (
-        *NOBODYS, "10.77.0.0/29", "10.77.0.250", "10.77.0.255", "fd77::/125", "fd77::250",
+        "0.0.0.0/8", "127.0.0.0/8", "224.0.0.1", "::/8", "ff02::1",
+        "10.77.0.0/29", "10.77.0.250", "10.77.0.255", "fd77::/125", "fd77::250",
     )
 ]
+# Nobody speaks from a group or from everywhere.
+GROUPS = [Span.of(text) for text in ("224.0.0.0/4", "255.255.255.255", "ff00::/8")]
+# Groups of other scopes and flags are not sent to everywhere.
+SENT_TO = [
+    Span.of(text)
+    for text in ("224.0.0.0/4", "255.255.255.255", "ff02::/16", "ff05::/16", "ff0e::/16")
+]
+# Not on the way out: the host would look for the neighbour, and nobody has that address.
+ON_LINK = [Span.of("fe80::/10")]
+
+
+def within(spans, address):
+    return any(span.holds(address.version, int(address)) for span in spans)
 
 
 class Flows:
@@ -61,7 +80,7 @@ class Flows:
     def is_opener(self, local, packet):
         """Without ports, a packet from the other side is a reply for as long as the kernel remembers
         the flow: only one side of such a pair ever opens flows."""
-        if packet.protocol in (TCP, UDP, ICMP, ICMPV6):
+        if packet.protocol in (TCP, UDP, SCTP, ICMP, ICMPV6):
             return True
         key = (local, packet.peer, packet.protocol)
         return self.opened.setdefault(key, packet.direction) == packet.direction
@@ -81,7 +100,7 @@ class Flows:
         else:
             span, service = choose.choice(self.named), None
         address = self.near(span)
-        if not self.usable(host, address):
+        if not self.usable(host, address, direction):
             return None
         return self.about(direction, address, service)
 
@@ -93,7 +112,7 @@ class Flows:
                 return None
             spans, services = choose.choice(self.meaning.management)
             address = self.near(choose.choice(spans))
-            if not self.usable(host, address):
+            if not self.usable(host, address, direction):
                 return None
             return self.about(direction, address, choose.choice(services))
         resolver = Span.of(choose.choice(self.meaning.surroundings.resolvers))
@@ -111,10 +130,14 @@ class Flows:
         number = min(max(number, 0), MAX[span.version])
         return (ipaddress.IPv4Address if span.version == 4 else ipaddress.IPv6Address)(number)
 
-    def usable(self, host, address):
-        if address in self.own[host["name"]]:
+    def usable(self, host, address, direction):
+        if address in self.own[host["name"]] or within(UNUSABLE, address):
             return False
-        return not any(span.holds(address.version, int(address)) for span in UNUSABLE)
+        if direction == Direction.INBOUND:
+            return not within(GROUPS, address)
+        if within([Span.of("224.0.0.0/3"), Span.of("ff00::/8")], address):
+            return within(SENT_TO, address)
+        return not within(ON_LINK, address)
 
     def about(self, direction, address, service):
         choose = self.random
@@ -124,7 +147,7 @@ class Flows:
         if choose.random() < 0.1:
             kind = "any"
         if kind == "any":
-            kind = choose.choice(["tcp", "udp", "icmp", "other"])
+            kind = choose.choice(["tcp", "udp", "sctp", "icmp", "other"])
             service = None
         if kind == "icmp":
             kinds = [8, 13, 0, 17] if address.version == 4 else [128, 13, 8, 129, 0]
@@ -134,8 +157,10 @@ class Flows:
                 kinds += [service.first, service.first, service.first + 1]
             protocol = ICMP if address.version == 4 else ICMPV6
             return Packet(direction, str(address), protocol, icmp_type=choose.choice(kinds))
-        if kind == "other":
-            number = choose.choice(OTHER_PROTOCOLS[address.version])
+        if kind in ("proto", "other"):
+            number = service.first if service else 0
+            if number not in OTHER_PROTOCOLS[address.version] or choose.random() < 0.3:
+                number = choose.choice(OTHER_PROTOCOLS[address.version])
             return Packet(direction, str(address), number)
         if service:
             port = choose.choice([
@@ -145,15 +170,17 @@ class Flows:
             port = min(max(port, 1), 65535)
         else:
             port = choose.choice([22, 53, 80, 443, 8443, choose.randint(1, 65535)])
-        protocol = TCP if kind == "tcp" else UDP
-        if protocol == UDP and choose.random() < 0.01:
-            source, port = self.dhcp(direction, address.version)
+        protocol = PORTED[kind]
+        if protocol == UDP and choose.random() < 0.02:
+            source, port = self.dhcp(direction, address, source)
         return Packet(direction, str(address), protocol, source, port)
 
-    def dhcp(self, direction, version):
-        client, server = (68, 67) if version == 4 else (546, 547)
-        outbound = direction == Direction.OUTBOUND
-        return (client, server) if outbound else (server, client)
+    def dhcp(self, direction, address, source):
+        """At the ports of DHCP; on the link, servers answer from any port."""
+        client, server = (68, 67) if address.version == 4 else (546, 547)
+        if direction == Direction.OUTBOUND:
+            return client, server
+        return (self.random.choice([server, source]), client)
 
     def local(self, host, peer):
         version = ipaddress.ip_address(peer).version

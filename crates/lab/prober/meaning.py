@@ -9,14 +9,16 @@ import ipaddress
 from dataclasses import dataclass
 
 import criteria
-from words import ICMP, ICMPV6, TCP, UDP, Direction, Service, Span, Verdict, levels
+from words import ICMP, ICMPV6, IGMP, TCP, UDP, Direction, Service, Span, Verdict, levels
 
 # "The intranet is otherwise RFC 1918 and RFC 4193, link-local, loopback, multicast and limited
-# broadcast addresses; everything else is the internet."
+# broadcast addresses, and the unspecified addresses; everything else is the internet."
 INTRANET = (
     "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "127.0.0.0/8",
     "224.0.0.0/4", "255.255.255.255", "fc00::/7", "fe80::/10", "::1", "ff00::/8",
+    "0.0.0.0", "::",
 )
+LINK_LOCAL = Span.of("fe80::/10")
 EVERYWHERE = (Span.of("0.0.0.0/0"), Span.of("::/0"))
 
 # The failsafe's ICMP.
@@ -253,6 +255,8 @@ class Meaning:
         outbound = packet.direction == Direction.OUTBOUND
         if packet.protocol == ICMPV6 and packet.icmp_type in DISCOVERY:
             return "neighbour discovery"
+        if packet.protocol == IGMP:
+            return "IGMP"
         if packet.icmp_type in ERRORS.get(packet.protocol, ()):
             return "ICMP error"
         if outbound and packet.protocol == TCP and (packet.peer, packet.port) in here.platform:
@@ -264,6 +268,8 @@ class Meaning:
             client, server = (68, 67) if version == 4 else (546, 547)
             ports = (packet.source_port, packet.port)
             if ports == ((client, server) if outbound else (server, client)):
+                return "DHCP"
+            if not outbound and packet.port == 546 and LINK_LOCAL.holds(version, number):
                 return "DHCP"
         if not outbound:
             for spans, services in self.management:

@@ -4,7 +4,7 @@ import ipaddress
 import socket
 import struct
 
-from words import ICMP, ICMPV6, TCP, UDP
+from words import ICMP, ICMPV6, SCTP, TCP, UDP
 
 # Before the probe's number, in the payload of every probe and of every answer that quotes it.
 MARK = b"xshield-probe:"
@@ -30,7 +30,9 @@ def transport(flow, mark, source, destination):
     if protocol == UDP:
         length = 8 + len(mark)
         datagram = struct.pack("!HHHH", flow["source_port"], flow["port"], length, 0) + mark
-        return with_sum(datagram, 6, pseudo(source, destination, protocol, length)) 
+        return with_sum(datagram, 6, pseudo(source, destination, protocol, length))
+    if protocol == SCTP:
+        return sctp(flow["source_port"], flow["port"], number, mark)
     if protocol in (ICMP, ICMPV6):
         # Type, code, checksum, identifier, sequence number.
         message = struct.pack("!BBHHH", flow["icmp_type"], 0, 0, number & 0xFFFF, 1) + mark
@@ -38,6 +40,33 @@ def transport(flow, mark, source, destination):
         return with_sum(message, 2, over)
     # Zeros first, so that a protocol's own header fields say nothing.
     return bytes(8) + mark
+
+
+def sctp(source_port, port, number, mark):
+    """An INIT chunk (RFC 9260), with the mark in a parameter that receivers skip."""
+    parameter = struct.pack("!HH", 0x8000, 4 + len(mark)) + mark
+    chunk = struct.pack("!BBHIIHHI", 1, 0, 20 + len(parameter), number, 65536, 1, 1, number) + parameter
+    chunk += bytes(-len(chunk) % 4)
+    # The checksum alone is in the order of the CRC's own bits (RFC 9260, appendix A).
+    ports = struct.pack("!HHI", source_port, port, 0)
+    return ports + struct.pack("<I", crc32c(ports + bytes(4) + chunk)) + chunk
+
+
+def crc32c(data):
+    value = 0xFFFFFFFF
+    for byte in data:
+        value = CRC32C[(value ^ byte) & 0xFF] ^ (value >> 8)
+    return value ^ 0xFFFFFFFF
+
+
+def crc32c_table():
+    for byte in range(256):
+        for _ in range(8):
+            byte = (byte >> 1) ^ (0x82F63B78 if byte & 1 else 0)
+        yield byte
+
+
+CRC32C = tuple(crc32c_table())
 
 
 def header(protocol, source, destination, length):

@@ -1,5 +1,7 @@
 """Random policies of 5 to 60 documents, made of what is hard: overlaps, neighbours and gaps."""
 
+from words import PROTOCOLS
+
 TAGS = {
     "role": ["web", "app", "db", "proxy"],
     "environment": ["prod", "test", "Prod"],
@@ -19,8 +21,10 @@ PREFIXES = [
     "fc00::/7", "fd77::/64", "fd77::8/125", "fd77:1::/32", "fe00::/9", "fdff:ffff::/32",
     "2001:db8::/32", "2001:db8:7::/48", "2001:db8:7::/64", "2001:db8:7::/127", "2001:db8:8::",
     "2001:db8:7:0:ffff:ffff:ffff:ffff", "2400::/12", "64:ff9b::/96",
+    "224.0.0.0/4", "239.255.255.250", "255.255.255.255", "ff02::/16", "ff0e::fb", "fe80::/10",
+    "fe80::8000:0:0:0/66",
 ]
-PORTS = [1, 22, 53, 67, 80, 443, 444, 1023, 1024, 3306, 5432, 8080, 8443, 65535]
+PORTS = [1, 22, 53, 67, 80, 546, 443, 444, 1023, 1024, 3306, 5432, 8080, 8443, 65535]
 LEVELS = {
     "inbound": [
         "unsecured", "secure-internet-ports", "secure-all-ports", "secure-inbound-paths",
@@ -154,7 +158,9 @@ class Generator:
         choose = self.random
         if choose.random() < broad:
             return choose.choice(["any", "tcp", "udp", "icmp"])
-        protocol = choose.choice(["tcp", "tcp", "udp", "icmp"])
+        if choose.random() < 0.1:
+            return choose.choice([*PROTOCOLS, "proto/253", "proto/112", "proto/17", "sctp"])
+        protocol = choose.choice(["tcp", "tcp", "tcp", "udp", "udp", "icmp", "sctp"])
         if protocol == "icmp":
             return choose.choice(["icmp/echo-request", "icmp/13", "icmp/8", "icmp/128", "icmp/0"])
         first = choose.choice(PORTS)

@@ -7,17 +7,19 @@
 
 import argparse
 import copy
+import functools
 import ipaddress
 import itertools
 import json
 import pathlib
 import random
+import socket
 import sys
 
-from flows import NOBODYS, Flows
+from flows import NOBODYS, Flows, within
 from meaning import Meaning, Surroundings, complement
 from policies import Generator, without_rules
-from words import ICMP, ICMPV6, TCP, UDP, Asset, Direction, Span, Verdict
+from words import ICMP, ICMPV6, PORTED, SCTP, TCP, UDP, Asset, Direction, Span, Verdict
 
 # The station that speaks as everybody who is no asset.
 WORLD = "world"
@@ -126,8 +128,8 @@ class Planner:
 
     def can_be_held(self, packet):
         """Whether the world can be the other end of a real socket."""
-        assets = {address for host in self.site["hosts"] for address in host["addresses"]}
-        return packet.protocol in (TCP, UDP) and packet.peer not in assets and packet.port > 0
+        held = packet.protocol in (TCP, UDP) and packet.port > 0
+        return held and is_worlds(packet, self.site)
 
     def described(self, host, packet, local, meaning):
         verdict, why = meaning.judge(host["name"], packet)
@@ -161,10 +163,17 @@ def read_as(documents, site, tags):
 
 def is_answered(packet, site):
     """Whether the receiver's kernel answers when the probe arrives: a reset, or an echo."""
-    if any(packet.peer in host["addresses"] for host in site["hosts"]):
+    if not is_worlds(packet, site):
         return False
     echo = {ICMP: 8, ICMPV6: 128}.get(packet.protocol)
     return packet.protocol == TCP or (echo is not None and packet.icmp_type == echo)
+
+
+def is_worlds(packet, site):
+    """Whether the world is at home at the peer's address."""
+    if any(packet.peer in host["addresses"] for host in site["hosts"]):
+        return False
+    return not within([Span.of(text) for text in NOBODYS], ipaddress.ip_address(packet.peer))
 
 
 def write_documents(rng, directory, documents):
@@ -269,8 +278,9 @@ def shown(flow):
     end = (lambda address: f"[{address}]") if ":" in flow["peer"] else str
     inbound = flow["direction"] == Direction.INBOUND
     peer, local = end(flow["peer"]), end(flow["local"])
-    name = {6: "tcp", 17: "udp", 1: "icmp", 58: "icmp"}.get(flow["protocol"])
-    if name in ("tcp", "udp"):
+    names = {TCP: "tcp", UDP: "udp", SCTP: "sctp", ICMP: "icmp", ICMPV6: "icmp"}
+    name = names.get(flow["protocol"])
+    if name in PORTED:
         source, target = (peer, local) if inbound else (local, peer)
         what = f"{name} {source}:{flow['source_port']} -> {target}:{flow['port']}"
     else:
@@ -296,13 +306,6 @@ def records(directory, assets):
     return found
 
 
-PROTOCOL_NUMBERS = {
-    "icmp": 1, "igmp": 2, "tcp": 6, "udp": 17, "gre": 47, "esp": 50, "ah": 51, "icmpv6": 58,
-    "ipv6-icmp": 58, "ospf": 89, "pim": 103, "vrrp": 112, "sctp": 132, "dccp": 33, "comp": 108,
-    "udplite": 136,
-}
-
-
 def counted(listing):
     """Packets by flow, for denied and would-be denied flows, from `nft -j list table`."""
     found = {"denied": {}, "would": {}}
@@ -314,13 +317,21 @@ def counted(listing):
         direction = "inbound" if parts[2].startswith("in") else "outbound"
         for element in body.get("elem", []):
             source, target, protocol, port = element["elem"]["val"]["concat"]
-            protocol = PROTOCOL_NUMBERS.get(protocol, protocol)
+            if isinstance(protocol, str):
+                protocol = protocol_number(protocol)
             if protocol in (ICMP, ICMPV6):
                 # The type is one byte, the first of the two that nft shows as a port.
                 port >>= 8
             key = (direction, source, target, protocol, port)
             found[parts[1]][key] = element["elem"]["counter"]["packets"]
     return found
+
+
+@functools.lru_cache(maxsize=None)
+def protocol_number(name):
+    """As nft names protocols: its own few names, and those of /etc/protocols."""
+    own = {"icmpv6": ICMPV6, "comp": 108}
+    return own[name] if name in own else socket.getprotobyname(name)
 
 
 def read(path):

@@ -23,7 +23,8 @@ import sys
 
 import packets
 from conversations import Conversations
-from words import ICMP, ICMPV6, TCP, UDP
+from flows import OTHER_PROTOCOLS
+from words import ICMP, ICMPV6, SCTP, TCP, UDP
 
 SO_RCVBUFFORCE = 33
 SOL_PACKET, PACKET_STATISTICS = 263, 6
@@ -31,18 +32,19 @@ SO_RXQ_OVFL = 40
 PACKET_OUTGOING = 4
 ETH_P_ALL, ETH_P_IP, ETH_P_IPV6 = 3, 0x0800, 0x86DD
 BUFFER = 128 << 20
-PROTOCOLS = {
-    socket.AF_INET: [ICMP, 2, TCP, UDP, 47, 50, 89, 103, 112, 253],
-    socket.AF_INET6: [ICMPV6, TCP, UDP, 47, 89, 103, 112, 253],
+RECEIVED = {
+    socket.AF_INET: [ICMP, TCP, UDP, SCTP, *OTHER_PROTOCOLS[4]],
+    socket.AF_INET6: [ICMPV6, TCP, UDP, SCTP, *OTHER_PROTOCOLS[6]],
 }
 
 
 class Host:
     """The end at an asset: whole packets leave by the kernel's output path."""
 
-    def __init__(self):
+    def __init__(self, interface):
+        self.interface = socket.if_nametoindex(interface)
         self.receivers = []
-        for family, protocols in PROTOCOLS.items():
+        for family, protocols in RECEIVED.items():
             for protocol in protocols:
                 receiver = socket.socket(family, socket.SOCK_RAW, protocol)
                 self.receivers.append((receiver, family, protocol))
@@ -51,14 +53,15 @@ class Host:
             receiver.setsockopt(socket.SOL_SOCKET, SO_RXQ_OVFL, 1)
             receiver.setblocking(False)
         self.senders = {}
-        for family in PROTOCOLS:
+        for family in RECEIVED:
             sender = socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW)
             sender.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
             self.senders[family] = sender
 
     def send(self, flow):
         family = packets.family(flow)
-        target = (flow["peer"], 0, 0, 0)[: 2 if family == socket.AF_INET else 4]
+        # The interface counts for groups on the link alone.
+        target = (flow["peer"], 0, 0, self.interface)[: 2 if family == socket.AF_INET else 4]
         self.senders[family].sendto(packets.probe(flow), target)
 
     def arrived(self):
@@ -196,7 +199,7 @@ def main():
     arguments.add_argument("--interface", default="eth0")
     arguments.add_argument("--macs", help="JSON: hosts by name, for the world")
     given = arguments.parse_args()
-    end = Host() if given.host else World(given.interface, json.loads(given.macs))
+    end = Host(given.interface) if given.host else World(given.interface, json.loads(given.macs))
     conversations = Conversations(given.host)
     print("ready", flush=True)
     for line in sys.stdin:

@@ -4,7 +4,14 @@ import enum
 import ipaddress
 from dataclasses import dataclass, field
 
-TCP, UDP, ICMP, ICMPV6 = 6, 17, 1, 58
+TCP, UDP, SCTP, ICMP, ICMPV6, IGMP = 6, 17, 132, 1, 58, 2
+PORTED = {"tcp": TCP, "udp": UDP, "sctp": SCTP}
+# Whole protocols by their IANA names.
+PROTOCOLS = {
+    "igmp": IGMP, "egp": 8, "dccp": 33, "rsvp": 46, "gre": 47, "esp": 50, "ah": 51, "eigrp": 88,
+    "ospf": 89, "etherip": 97, "pim": 103, "ipcomp": 108, "vrrp": 112, "l2tp": 115, "udplite": 136,
+    "mpls-in-ip": 137, "hip": 139,
+}
 
 
 class Direction(str, enum.Enum):
@@ -70,8 +77,9 @@ class Span:
 
 @dataclass(frozen=True)
 class Service:
-    """What a rule opens or closes. `protocol`: tcp, udp, icmp or any; the numbers are ports or, for
-    ICMP, types. `named` is an ICMP type by name, whose number depends on the family."""
+    """What a rule opens or closes. `protocol`: tcp, udp, sctp, icmp, proto or any; the numbers are
+    ports or, for ICMP, types; for proto, the protocol's number. `named` is an ICMP type by name, whose
+    number depends on the family."""
 
     protocol: str
     first: int = 0
@@ -87,12 +95,24 @@ class Service:
             if detail == "echo-request":
                 return cls("icmp", named=True)
             return cls("icmp", int(detail), int(detail)) if detail else cls("icmp", 0, 255)
-        if protocol not in ("tcp", "udp"):
+        if protocol == "proto":
+            return cls.whole(int(detail))
+        if protocol in PROTOCOLS:
+            return cls.whole(PROTOCOLS[protocol])
+        if protocol not in PORTED:
             raise ValueError(f"unknown service {text!r}")
         if not detail:
             return cls(protocol)
         first, _, last = detail.partition("-")
         return cls(protocol, int(first), int(last or first))
+
+    @classmethod
+    def whole(cls, number):
+        """A whole protocol by its number; those with ports are known by name, too."""
+        for name, of_name in PORTED.items():
+            if number == of_name:
+                return cls(name)
+        return cls("proto", number, number)
 
     def matches(self, packet):
         if self.protocol == "any":
@@ -105,8 +125,9 @@ class Service:
             else:
                 return False
             return wanted[0] <= packet.icmp_type <= wanted[1]
-        number = {"tcp": TCP, "udp": UDP}[self.protocol]
-        return packet.protocol == number and self.first <= packet.port <= self.last
+        if self.protocol == "proto":
+            return packet.protocol == self.first
+        return packet.protocol == PORTED[self.protocol] and self.first <= packet.port <= self.last
 
     def overlaps(self, other):
         """Whether some packet matches both."""

@@ -41,7 +41,7 @@ impl Lab {
             Host::start(programs, "switch", addresses, &workspace.path.join("switch"), None)?;
         ip(
             &switch,
-            "link add name bridge type bridge forward_delay 0 stp_state 0
+            "link add name bridge type bridge forward_delay 0 stp_state 0 mcast_snooping 0
              link set dev bridge up",
         )?;
         Ok(Self {

@@ -288,7 +288,8 @@ enum Rules {
 fn compared(comparing: &mut Command) -> Result<Comparison> {
     let output = comparing.output().context("could not start python3 (package python3)")?;
     serde_json::from_slice(&output.stdout).with_context(|| {
-        format!("the comparison failed: {}", String::from_utf8_lossy(&output.stderr))
+        let said = String::from_utf8_lossy(&output.stderr);
+        format!("the comparison ended with {}: {said}", output.status)
     })
 }
 

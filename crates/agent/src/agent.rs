@@ -44,6 +44,8 @@ pub enum Wake {
     Unfinished,
     /// Another configuration is in use.
     Reconfigured,
+    /// This host's addresses have changed.
+    Readdressed,
 }
 
 /// What a thread that waits is to do.

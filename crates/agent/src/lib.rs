@@ -3,6 +3,7 @@
 //! Read [`worker`] first, then [`listen`] and [`schedule`]. What is enforced and how is the cycle's
 //! affair (`xshield_enforce::cycle`); here is only when it runs and who may ask.
 
+pub mod addresses;
 pub mod agent;
 pub mod config_file;
 pub mod control;

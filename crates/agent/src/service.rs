@@ -20,7 +20,7 @@ use crate::config_file;
 use crate::control::server::Server;
 use crate::log::{Level, Log};
 use crate::supervisor::{self, StartedBy, Supervisor};
-use crate::{guard, listen, live, observe, paths, worker};
+use crate::{addresses, guard, listen, live, observe, paths, worker};
 
 /// There while an agent runs; an agent that finds it did not end in good order the last time.
 const RUNNING: &str = "running";
@@ -137,6 +137,8 @@ fn serve(agent: &Arc<Agent>, socket: &Path) -> Result<(), StartError> {
     spawn("notify", move || listen::run(&listener)).map_err(setup("a thread"))?;
     let watching = Arc::clone(agent);
     spawn("guard", move || guard::run(&watching)).map_err(setup("a thread"))?;
+    let readdressed = Arc::clone(agent);
+    spawn("addresses", move || addresses::run(&readdressed)).map_err(setup("a thread"))?;
     let observing = Arc::clone(agent);
     spawn("observe", move || observe::run(&observing)).map_err(setup("a thread"))?;
     let following = Arc::clone(agent);

@@ -2,7 +2,9 @@
 
 /// What this host says about itself, for programs that stay to listen.
 pub mod host {
-    pub use xshield_host::linux::{conntrack, kernel_log, machine, nflog, programs, watch};
+    pub use xshield_host::linux::{
+        addresses, conntrack, kernel_log, machine, nflog, programs, watch,
+    };
 
     #[cfg(feature = "inventory")]
     pub use xshield_host::linux::software;

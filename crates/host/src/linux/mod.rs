@@ -2,6 +2,7 @@
 //!
 //! Everything here sees the network namespace of the calling thread.
 
+pub mod addresses;
 pub mod connections;
 pub mod conntrack;
 pub mod firewalld;

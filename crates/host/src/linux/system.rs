@@ -53,7 +53,7 @@ pub fn boot_id() -> Result<String, SystemError> {
 }
 
 /// The addresses of this network namespace, sorted, without loopback and link-local ones.
-fn addresses() -> io::Result<Vec<IpAddr>> {
+pub(super) fn addresses() -> io::Result<Vec<IpAddr>> {
     let mut addresses: Vec<IpAddr> =
         interface_addresses()?.into_iter().filter(|address| is_own(*address)).collect();
     addresses.sort_unstable();

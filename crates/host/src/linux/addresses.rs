@@ -1,0 +1,94 @@
+//! Whether this host's addresses have changed: it renumbers, joins a network, or takes a new temporary
+//! IPv6 address (RFC 8981).
+//!
+//! The kernel tells of every address that comes, goes or is confirmed (rtnetlink, groups
+//! `RTNLGRP_IPV4_IFADDR` and `RTNLGRP_IPV6_IFADDR`), so nothing is polled. Router advertisements confirm
+//! addresses all the time; so what counts is the list of addresses, once it has been quiet for a while.
+
+use std::io;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use netlink_sys::protocols::NETLINK_ROUTE;
+
+use super::netlink::{Arrival, Link, RECEIVE_BYTES};
+use super::system;
+
+/// `RTNLGRP_IPV4_IFADDR`, linux/rtnetlink.h.
+const V4_GROUP: u32 = 5;
+/// `RTNLGRP_IPV6_IFADDR`.
+const V6_GROUP: u32 = 9;
+/// Changes come in groups: an interface that comes up has several addresses, one after the other.
+const QUIET: Duration = Duration::from_secs(1);
+/// How long is waited for quiet.
+const LONGEST_SETTLING: Duration = Duration::from_secs(10);
+
+/// Why changes can't be seen.
+#[derive(Debug, thiserror::Error)]
+pub enum AddressWatchError {
+    /// The kernel's notifications.
+    #[error("could not subscribe to the kernel's notifications about addresses")]
+    Subscribe(#[source] io::Error),
+    /// What it tells can't be read.
+    #[error("could not read the kernel's notifications about addresses")]
+    Read(#[source] io::Error),
+    /// The list.
+    #[error("could not list this host's addresses")]
+    List(#[source] io::Error),
+}
+
+/// Follows the addresses of the network namespace in which it was opened.
+#[derive(Debug)]
+pub struct AddressWatch {
+    link: Link,
+    buffer: Vec<u8>,
+    known: Vec<IpAddr>,
+}
+
+impl AddressWatch {
+    /// Begins with the addresses that the host has now.
+    ///
+    /// # Errors
+    /// [`AddressWatchError`]
+    pub fn open() -> Result<Self, AddressWatchError> {
+        let open = || {
+            let mut link = Link::open(NETLINK_ROUTE)?;
+            link.join(V4_GROUP)?;
+            link.join(V6_GROUP)?;
+            Ok(link)
+        };
+        let link = open().map_err(AddressWatchError::Subscribe)?;
+        let known = system::addresses().map_err(AddressWatchError::List)?;
+        Ok(Self { link, buffer: vec![0; RECEIVE_BYTES], known })
+    }
+
+    /// Waits at most for `time`, and some seconds more when a change is under way. The addresses that
+    /// the host has, when they are others than those it had before.
+    ///
+    /// # Errors
+    /// [`AddressWatchError`]
+    pub fn wait(&mut self, time: Duration) -> Result<Option<&[IpAddr]>, AddressWatchError> {
+        let deadline = Instant::now() + time;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if !self.is_told(left)? {
+                return Ok(None);
+            }
+            let settled = Instant::now() + LONGEST_SETTLING;
+            while Instant::now() < settled && self.is_told(QUIET)? {}
+            let now = system::addresses().map_err(AddressWatchError::List)?;
+            if now != self.known {
+                self.known = now;
+                return Ok(Some(&self.known));
+            }
+        }
+    }
+
+    /// Whether the kernel tells anything within this time.
+    fn is_told(&mut self, time: Duration) -> Result<bool, AddressWatchError> {
+        match self.link.receive(&mut self.buffer, time).map_err(AddressWatchError::Read)? {
+            Arrival::Nothing => Ok(false),
+            Arrival::Datagram(_) | Arrival::Overrun => Ok(true),
+        }
+    }
+}

@@ -6,10 +6,13 @@ mod common;
 
 use common::{bound, crowd, packet, retain};
 use proptest::prelude::*;
-use xshield_firewall::plan::eval::eval;
-use xshield_firewall::{Capabilities, LiveGroup, plan, plan_with};
+use xshield_firewall::plan::State;
+use xshield_firewall::plan::eval::{eval, eval_in};
+use xshield_firewall::{Capabilities, LiveGroup, Plan, plan, plan_with};
+use xshield_policy::packet::Transport;
 use xshield_policy::{
     Bound, BoundDirection, BoundRule, BoundStance, Owner, Packet, Reason, RuleId, decide,
+    decide_unplaced,
 };
 
 const NO_CGROUPS: Capabilities = Capabilities { cgroups: false, ..Capabilities::FULL };
@@ -36,6 +39,7 @@ proptest! {
                     got.verdict, wanted.verdict,
                     "{:?} {}: want {:?}\n{}\n{:#?}", capabilities, packet, wanted, plan, got.steps
                 );
+                unplaced(&bound, &plan, packet)?;
                 if capabilities == Capabilities::FULL {
                     same_rule(&bound, packet, &wanted.reason, got.decided_by().map(|label| &**label))?;
                 }
@@ -53,9 +57,33 @@ proptest! {
             let wanted = decide(&bound, packet);
             let got = eval(&plan.sets, &plan.chains, packet);
             prop_assert_eq!(got.verdict, wanted.verdict, "{}: {:#?}", packet, got.steps);
+            unplaced(&bound, &plan, packet)?;
             same_rule(&bound, packet, &wanted.reason, got.decided_by().map(|label| &**label))?;
         }
     }
+}
+
+/// What connection tracking can't place passes as an answer where the specification says so.
+fn unplaced(bound: &Bound, plan: &Plan, packet: &Packet) -> Result<(), TestCaseError> {
+    let wanted = decide_unplaced(bound, packet);
+    let mut states = vec![State::Untracked];
+    if matches!(packet.transport, Transport::Tcp(..)) {
+        states.push(State::Invalid);
+    }
+    for state in states {
+        let got = eval_in(state, &plan.sets, &plan.chains, packet);
+        prop_assert_eq!(
+            got.verdict,
+            wanted.verdict,
+            "{:?} {}: want {:?}\n{}\n{:#?}",
+            state,
+            packet,
+            wanted,
+            plan,
+            got.steps
+        );
+    }
+    Ok(())
 }
 
 /// The kernel names a rule that matches; when several do, not always the one that `decide` names.

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::bind::{Bound, BoundFailsafe, BoundRule, BoundStance};
+use crate::bind::{Bound, BoundDirection, BoundFailsafe, BoundRule, BoundStance};
 use crate::level::{Direction, Subject};
 use crate::names::RuleId;
 use crate::packet::{Packet, Transport};
@@ -111,6 +111,34 @@ pub fn decide(bound: &Bound, packet: &Packet) -> Decision {
             Decision { verdict: Verdict::Allow, reason }
         }
         _ => Decision { verdict: Verdict::Allow, reason: passed },
+    }
+}
+
+/// Judges a packet of which connection tracking does not say who opened its flow: one that a rule of
+/// the host keeps from it (`notrack`), or of TCP, one that fits no connection and opens none.
+///
+/// It is judged as its flow's first packet. Where that is denied, it passes as an *answer* when the
+/// failsafe or an allow rule of the other direction names the flow that it answers, and no block rule
+/// of that direction does. A level alone does not let it pass: with an open level anything could come
+/// in as an answer to nothing. Rules for a program do not count, since who asked is not known.
+#[must_use]
+pub fn decide_unplaced(bound: &Bound, packet: &Packet) -> Decision {
+    let opening = decide(bound, packet);
+    let Some(answered) = packet.answered().filter(|_| opening.verdict != Verdict::Allow) else {
+        return opening;
+    };
+    if let Some(kind) = failsafe(&bound.failsafe, &answered) {
+        return Decision { verdict: Verdict::Allow, reason: Reason::Failsafe(kind) };
+    }
+    let BoundDirection { enforced, tested } = bound.direction(answered.direction);
+    let tested = tested.as_ref().filter(|_| opening.verdict == Verdict::WouldDeny);
+    let mut stances = [enforced].into_iter().chain(tested);
+    if stances.any(|stance| first_match(&stance.blocks, &answered).is_some()) {
+        return opening;
+    }
+    match first_match(&tested.unwrap_or(enforced).allows, &answered) {
+        Some(rule) => Decision { verdict: Verdict::Allow, reason: Reason::Allow(rule.id.clone()) },
+        None => opening,
     }
 }
 

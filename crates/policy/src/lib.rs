@@ -31,7 +31,7 @@ pub use bind::{
     Bound, BoundDirection, BoundFailsafe, BoundRule, BoundStance, Owner, Unenforceable,
 };
 pub use compile::{CompileError, Compiler, compile};
-pub use decide::{Decision, Reason, Verdict, decide};
+pub use decide::{Decision, Reason, Verdict, decide, decide_unplaced};
 pub use facts::Facts;
 pub use grace::{Grace, Span};
 pub use level::{Direction, InboundLevel, Mode, OutboundLevel, Subject};

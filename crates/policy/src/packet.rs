@@ -52,6 +52,25 @@ pub struct Packet {
     pub owner: Option<Owner>,
 }
 
+impl Packet {
+    /// The first packet of the flow that this one would be an answer of; `None` for protocols without
+    /// ports.
+    #[must_use]
+    pub fn answered(&self) -> Option<Self> {
+        let transport = match self.transport {
+            Transport::Tcp(source, destination) => Transport::Tcp(destination, source),
+            Transport::Udp(source, destination) => Transport::Udp(destination, source),
+            Transport::Sctp(source, destination) => Transport::Sctp(destination, source),
+            Transport::Icmp(_) | Transport::Other(_) => return None,
+        };
+        let direction = match self.direction {
+            Direction::Inbound => Direction::Outbound,
+            Direction::Outbound => Direction::Inbound,
+        };
+        Some(Self { direction, peer: self.peer, transport, loopback: self.loopback, owner: None })
+    }
+}
+
 /// Why a packet's text was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(

@@ -37,11 +37,15 @@ impl Counted {
     pub(crate) fn line(chain: &str, line: &Line, Count { packets, bytes }: Count) -> Self {
         let label = line.label.as_deref().unwrap_or("").to_owned();
         let direction = match chain {
-            _ if chain.starts_with("in_orig") || chain.starts_with("out_reply") => {
+            _ if chain.starts_with("in_orig")
+                || chain.starts_with("out_reply")
+                || chain.starts_with("out_answer") =>
+            {
                 Some(Direction::Inbound)
             }
             _ if chain.starts_with("out_orig")
                 || chain.starts_with("in_reply")
+                || chain.starts_with("in_answer")
                 || chain.starts_with("ownerless") =>
             {
                 Some(Direction::Outbound)
@@ -56,7 +60,7 @@ impl Counted {
             Some(Next::Goto(to)) if to.starts_with("deny_") => Some(Action::Block),
             Some(Next::Drop) => Some(Action::Block),
             // In test mode a block's answers are accepted: its first packets tell which it is.
-            _ if chain.contains("_reply") => None,
+            _ if chain.contains("_reply") || chain.contains("_answer") => None,
             _ => Some(Action::Allow),
         };
         Self { label, direction, action, packets, bytes }

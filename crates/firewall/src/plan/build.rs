@@ -3,7 +3,7 @@
 use xshield_policy::decide::{DISCOVERY_TYPES, ICMP_ERRORS, ICMPV6_ERRORS};
 use xshield_policy::protocol::TCP;
 use xshield_policy::{
-    AddressMatch, Bound, BoundFailsafe, Direction, PortRange, Ports, Service, Subject,
+    AddressMatch, Bound, BoundFailsafe, Direction, Mode, PortRange, Ports, Service, Subject,
     Unenforceable,
 };
 
@@ -68,17 +68,21 @@ pub(super) struct Builder<'a> {
 pub(super) struct View {
     pub(super) direction: Direction,
     pub(super) reply: bool,
+    /// Of packets that connection tracking can't place, by the stance of this mode.
+    pub(super) unplaced: Option<Mode>,
 }
 
 impl View {
     pub(super) fn name(self) -> String {
         // An inbound flow's replies leave by the output hook.
         let inward = (self.direction == Direction::Inbound) != self.reply;
-        format!(
-            "{}_{}",
-            if inward { "in" } else { "out" },
-            if self.reply { "reply" } else { "orig" }
-        )
+        let packets = match (self.reply, self.unplaced) {
+            (_, Some(Mode::Enforce)) => "answer",
+            (_, Some(Mode::Test)) => "answer_tested",
+            (true, None) => "reply",
+            (false, None) => "orig",
+        };
+        format!("{}_{packets}", if inward { "in" } else { "out" })
     }
 
     pub(super) fn peer(self, family: Family) -> Field {

@@ -59,7 +59,15 @@ const MAX_DEPTH: usize = 16;
 /// `chains`, the one that records and lets through lets through, and those that only record do nothing.
 #[must_use]
 pub fn eval(sets: &[Set], chains: &[Chain], packet: &Packet) -> Outcome {
+    eval_in(State::New, sets, chains, packet)
+}
+
+/// As [`eval`], for a packet that connection tracking has in another state than that of a flow's first.
+/// One of TCP is none that opens a connection.
+#[must_use]
+pub fn eval_in(state: State, sets: &[Set], chains: &[Chain], packet: &Packet) -> Outcome {
     let walk = Walk {
+        state,
         sets: sets.iter().map(|set| (set.name.as_str(), set)).collect(),
         chains: chains.iter().map(|chain| (chain.name.as_str(), chain)).collect(),
         packet,
@@ -70,7 +78,12 @@ pub fn eval(sets: &[Set], chains: &[Chain], packet: &Packet) -> Outcome {
     };
     let mut steps = Vec::new();
     let dropped = walk.chain(entry, 0, &mut steps) == Some(Fate::Dropped);
-    let verdict = match (dropped, steps.iter().any(|step| is_denial(&step.chain))) {
+    // What is about to be denied may still turn out to be failsafe, or an answer.
+    let denied = steps.last().is_some_and(|step: &Step| {
+        let failsafe = step.label.as_ref().is_some_and(|label| label.starts_with("failsafe/"));
+        is_denial(&step.chain) && !failsafe
+    });
+    let verdict = match (dropped, denied) {
         (true, _) => Verdict::Deny,
         (false, true) => Verdict::WouldDeny,
         (false, false) => Verdict::Allow,
@@ -85,6 +98,7 @@ enum Fate {
 }
 
 struct Walk<'a> {
+    state: State,
     sets: HashMap<&'a str, &'a Set>,
     chains: HashMap<&'a str, &'a Chain>,
     packet: &'a Packet,
@@ -133,8 +147,10 @@ impl Walk<'_> {
                     found = self.look_up(key, set);
                     found.is_some()
                 }
-                Condition::State(state) => *state == State::New,
-                Condition::Opens => matches!(self.packet.transport, Transport::Tcp(..)),
+                Condition::State(state) => *state == self.state,
+                Condition::Opens => {
+                    self.state == State::New && matches!(self.packet.transport, Transport::Tcp(..))
+                }
                 Condition::Owner(owner) => self.packet.owner.as_ref() == Some(owner),
                 Condition::HasOwner => self.packet.owner.is_some(),
                 Condition::LocalDestination => {

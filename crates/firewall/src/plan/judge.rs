@@ -84,8 +84,8 @@ impl Verb {
 }
 
 /// Rules of one kind, sorted by shape.
-struct Group {
-    verb: Verb,
+pub(super) struct Group {
+    pub(super) verb: Verb,
     shapes: Shapes,
 }
 
@@ -150,7 +150,7 @@ impl Builder<'_> {
         let BoundDirection { enforced, tested } = self.bound.direction(direction);
         match tested {
             None => self.one_stance(direction, enforced, Mode::Enforce),
-            Some(tested) if *enforced == BoundStance::open() => {
+            Some(tested) if only_tested(self.bound.direction(direction)) => {
                 self.one_stance(direction, tested, Mode::Test);
             }
             Some(tested) => self.two_stances(direction, enforced, tested),
@@ -165,8 +165,9 @@ impl Builder<'_> {
             self.group(Verb::Allow, &stance.allows, direction),
         ];
         for reply in [false, true] {
-            self.view(View { direction, reply }, stage, &groups);
+            self.view(View { direction, reply, unplaced: None }, stage, &groups);
         }
+        self.answers(direction, &groups.each_ref());
         self.keep_sets(groups);
         self.denials(direction, stage, !stance.blocks.is_empty());
     }
@@ -188,10 +189,12 @@ impl Builder<'_> {
         let allows = self.group(Verb::AllowTested, tested_only, direction);
 
         for reply in [false, true] {
-            self.view(View { direction, reply }, first, &groups);
+            self.view(View { direction, reply, unplaced: None }, first, &groups);
         }
-        let view = View { direction, reply: false };
+        let view = View { direction, reply: false, unplaced: None };
         self.tested(view, second, &blocks, &allows);
+        let [failsafe, block, allow, enforced_only] = &groups;
+        self.answers(direction, &[failsafe, block, &blocks, allow, enforced_only, &allows]);
 
         let is_blocking = !blocks.shapes.is_empty();
         self.keep_sets(groups.into_iter().chain([blocks, allows]));
@@ -292,7 +295,7 @@ impl Builder<'_> {
         self.chain(view.name(), lines);
     }
 
-    fn lines(&mut self, view: View, group: &Group, next: &Next, lines: &mut Vec<Line>) {
+    pub(super) fn lines(&mut self, view: View, group: &Group, next: &Next, lines: &mut Vec<Line>) {
         for lookup in &group.shapes.lookups {
             lines.extend(self.lookup(view, group.verb, lookup, next));
         }
@@ -364,6 +367,19 @@ impl Builder<'_> {
         if blocks {
             self.denial(direction, stage, "block");
         }
+        if self.answers_are_blocked(direction) {
+            self.denial(direction, stage, "answer");
+        }
+    }
+
+    /// The chain that denies packets of a direction in the stance of a mode.
+    pub(super) fn deny_chain(&self, direction: Direction, mode: Mode, rule: &str) -> String {
+        let rules = self.bound.direction(direction);
+        let place = match mode {
+            Mode::Test if !only_tested(rules) => Place::Second,
+            Mode::Test | Mode::Enforce => Place::Alone,
+        };
+        Stage { subject: Subject::Nothing, mode, place }.deny_chain(direction, rule)
     }
 
     /// Records and logs a denial, then gives the last verdict.
@@ -378,12 +394,16 @@ impl Builder<'_> {
             Direction::Inbound => Vec::new(),
             Direction::Outbound => fixed::local_destinations(self.capabilities),
         };
+        if rule != "answer" {
+            lines.extend(Self::unplaced(direction, stage.mode));
+        }
         lines.push(line(stray, verdict.clone()).counted("default/stray"));
         if self.capabilities.recorder {
             lines.push(line(Vec::new(), Next::Jump(record_chain(kind, direction))));
         }
         let (per_second, burst) = LOG_RATE;
-        let prefix = format!("xshield: {word} {} rule={rule} ", way(direction));
+        let told = if rule == "answer" { "block" } else { rule };
+        let prefix = format!("xshield: {word} {} rule={told} ", way(direction));
         let handed_over = self.live.map(|group| live_line(group, prefix.clone()));
         lines.push(Line {
             conditions: Vec::new(),
@@ -396,6 +416,11 @@ impl Builder<'_> {
         lines.push(line(Vec::new(), verdict));
         self.chain(stage.deny_chain(direction, rule), lines);
     }
+}
+
+/// Whether a direction enforces nothing, so that its tested stance stands alone.
+pub(super) fn only_tested(rules: &BoundDirection) -> bool {
+    rules.tested.is_some() && rules.enforced == BoundStance::open()
 }
 
 /// The rules that stand in `others`, too, and those that do not.

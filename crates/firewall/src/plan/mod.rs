@@ -42,6 +42,7 @@ mod sets;
 mod shapes;
 mod text;
 mod tree;
+mod unplaced;
 
 pub use build::{plan, plan_with};
 #[cfg(target_os = "linux")]

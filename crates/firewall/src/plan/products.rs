@@ -18,8 +18,10 @@ impl Builder<'_> {
         lines: &mut Vec<Line>,
     ) {
         for (index, product) in products.iter().enumerate() {
-            if view.reply && product.owner.is_some() && verb.is_block() {
-                // By address alone it would hit other programs' flows; this one sends nothing more.
+            let is_owned = product.owner.is_some();
+            if view.reply && is_owned && (verb.is_block() || view.unplaced.is_some()) {
+                // A block rule by address alone would hit other programs' flows; this one sends nothing
+                // more. What answers nothing that is known answers no program.
                 continue;
             }
             let owner = if view.reply { None } else { product.owner.clone() };

@@ -161,7 +161,7 @@ impl Guard {
         let mut chains: Vec<Chain> = failsafe
             .chains
             .into_iter()
-            .filter(|chain| !chain.name.starts_with("deny_"))
+            .filter(|chain| !chain.name.starts_with("deny_") && !chain.name.contains("_answer"))
             .map(judge_answers)
             .collect();
         for direction in Direction::BOTH {

@@ -15,4 +15,5 @@ mod packets;
 mod policies;
 mod protocols;
 mod stances;
+mod unplaced;
 mod world;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 /// For all tests of one kernel.
-const LIMIT: Duration = Duration::from_secs(1800);
+const LIMIT: Duration = Duration::from_secs(5400);
 const MEGABYTES: &str = "2048";
 
 /// Boots, and returns what the machine printed until it switched itself off. It has no network and

@@ -162,6 +162,7 @@ impl Cycle<'_> {
             kept: None,
             final_hits: Vec::new(),
             told: Vec::new(),
+            found: Vec::new(),
             told_route: None,
             spool_losses: Losses::default(),
             before: Before::default(),
@@ -206,6 +207,8 @@ pub(crate) struct Run<'a> {
     pub(crate) final_hits: Vec<RuleHits>,
     /// The problems that the platform heard of in this run.
     pub(crate) told: Vec<Problem>,
+    /// What the platform finds about this host: told here, and not back to it.
+    found: Vec<Problem>,
     /// The route in use as the platform heard it in this run.
     told_route: Option<Route>,
     /// What the spool had dropped, as it is counted in this run's events.
@@ -363,6 +366,7 @@ impl Run<'_> {
             interval: self.cycle.errand.interval,
             configuration: self.progress.configuration.as_ref().map(|set| set.version),
             usage: self.cycle.errand.usage,
+            previous: self.progress.answered,
         };
         let mut answer = self.client.check_in(&check_in, connection);
         // A route that broke after the request arrived made the transport send it twice.
@@ -374,6 +378,8 @@ impl Run<'_> {
         match answer {
             Ok(answer) => {
                 self.outcome.platform = Contact::Reached;
+                self.progress.answered = Some(check_in.sequence);
+                self.found = answer.problems.clone();
                 self.progress.untold.clear();
                 self.told = self.outcome.problems.clone();
                 self.told_route = route;
@@ -517,6 +523,7 @@ impl Run<'_> {
         };
         self.outcome.problems.extend(routes::problems(&self.client.routes()));
         self.tell_the_rest();
+        self.outcome.problems.append(&mut self.found);
         self.outcome.tell_once();
         self.progress.last_run = Some(self.cycle.surroundings.now());
         self.progress.routes = self.routes();

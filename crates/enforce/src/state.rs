@@ -87,6 +87,8 @@ struct StoredSession {
 pub struct Progress {
     /// The last check-in's number.
     pub sequence: u64,
+    /// The number of the last one that the platform answered.
+    pub answered: Option<u64>,
     /// When the platform was last reached.
     pub last_contact: Option<UnixSeconds>,
     /// When a run last ended.

@@ -21,6 +21,7 @@ use crate::jobs::host_configuration::{self, Configuring};
 use crate::jobs::{alerts, compile, deliver, maintenance, threat_compile, threat_feeds};
 use crate::keys::{DataDir, KeyError, Keys, new_id};
 use crate::settings::Settings;
+use crate::spoken::Spoken;
 use crate::state::{App, Limits, Platform};
 use crate::store::accounts::{self, Account, Role};
 use crate::store::audit::{self, Deed};
@@ -98,6 +99,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         store,
         passwords,
         compiling: Compiling::default(),
+        spoken: Spoken::default(),
         threat,
         waking: Waking::default(),
         configuring: Configuring::default(),

@@ -20,6 +20,7 @@ use crate::jobs::host_configuration::Configuring;
 use crate::keys::{DataDir, KeyError, Keys};
 use crate::problem::Problem;
 use crate::settings::Settings;
+use crate::spoken::Spoken;
 use crate::store::Store;
 use crate::threat::Threats;
 use crate::tls::Tls;
@@ -47,6 +48,8 @@ pub struct Platform {
     pub limits: Limits,
     /// Turns policy into rulesets.
     pub compiling: Compiling,
+    /// The policies that speak of assets.
+    pub spoken: Spoken,
     /// Threat feeds and what became of them.
     pub threat: Threats,
     /// Held-open polls of hosts.

@@ -400,14 +400,14 @@ fn a_peer_s_new_address_changes_the_digest_and_not_the_revision() {
     }
     platform.commit(WEB_AND_DB);
     let before = db.check_in(&platform).wanted.unwrap();
-    web.addresses = vec!["192.0.2.99".parse().unwrap(), "127.0.0.1".parse().unwrap()];
+    web.addresses = vec!["10.255.255.99".parse().unwrap(), "127.0.0.1".parse().unwrap()];
     web.check_in(&platform);
     let after = eventually("the change of db-1's ruleset", || {
         db.check_in(&platform).wanted.filter(|wanted| *wanted != before)
     });
     assert_eq!(after.revision, before.revision);
     let ruleset = platform.get("/api/v1/assets/db-1/ruleset")["ruleset"].to_string();
-    assert!(ruleset.contains("192.0.2.99") && !ruleset.contains("127.0.0.1/32"), "{ruleset}");
+    assert!(ruleset.contains("10.255.255.99") && !ruleset.contains("127.0.0.1/32"), "{ruleset}");
 }
 
 #[test]
@@ -576,7 +576,7 @@ fn two_thousand_assets_are_compiled_in_seconds() {
 /// Assets `host-0…`, half of them tagged `web`, half `db`.
 async fn fill(database: &std::path::Path, count: u32) {
     use xshield_platform::clock::Timestamp;
-    use xshield_platform::store::{Store, assets, commit};
+    use xshield_platform::store::{Store, addresses, assets, commit};
     let store = Store::open(database).await.unwrap();
     let mut tx = store.write().await.unwrap();
     for number in 0..count {
@@ -608,9 +608,11 @@ async fn fill(database: &std::path::Path, count: u32) {
             interval: None,
             configuration: None,
             usage: None,
+            previous: None,
         };
         host.host.addresses.push(std::net::Ipv4Addr::from(0x0a00_0000 + number * 3).into());
         assets::check_in(&mut tx, new.id, &host, Timestamp::now()).await.unwrap();
+        addresses::put(&mut tx, new.id, &[], &host.host.addresses, Timestamp::now()).await.unwrap();
     }
     commit(tx).await.unwrap();
     store.close().await;

@@ -133,7 +133,9 @@ fn follow(host: &TestHost, platform: &TestPlatform, held: Option<&ThreatSet>) ->
 #[test]
 fn a_feed_reaches_the_host_and_what_it_drops_goes() {
     let platform = TestPlatform::start();
+    platform.commit("settings: { addresses: [192.0.2.0/24] }");
     let mut host = TestHost::new("h", &platform.new_key());
+    host.addresses = vec!["192.0.2.10".parse().unwrap()];
     host.sign_in(&platform);
     assert_eq!(check_in(&mut host, &platform, standing(None, None)).threat, None, "no feed yet");
     let none = host.send(&platform, "GET", "/host/v1/threat/order", b"");
@@ -321,6 +323,8 @@ fn listings_that_grow_shrink_or_hit_ones_own_wait_for_an_operator() {
 #[test]
 fn a_host_can_not_take_a_listed_address_off_everyones_list() {
     let platform = TestPlatform::start();
+    // An operator takes the word of hosts where the list may be.
+    platform.commit("settings: { addresses: [192.0.2.0/24, 203.0.113.0/24] }");
     FileFeed::add(&platform, "f", "203.0.113.66\n198.51.100.0/24\n");
     assert!(is_listed(&platform, "203.0.113.66"));
     let mut host = TestHost::new("h", &platform.new_key());

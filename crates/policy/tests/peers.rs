@@ -111,3 +111,15 @@ template:
         assert_eq!(policy.names_asset(&name.parse().unwrap()), named, "{name}");
     }
 }
+#[test]
+fn the_word_of_hosts_is_taken_within_private_networks_unless_others_are_named() {
+    let nets = |yaml: &str| -> Vec<String> {
+        policy(yaml).settings().address_networks().iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(
+        nets("settings: { management: [{ from: [10.0.0.1], services: [tcp/22] }] }"),
+        ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"]
+    );
+    let named = "settings: { addresses: [10.1.0.0/16, '2001:db8::/32'] }";
+    assert_eq!(nets(named), ["10.1.0.0/16", "2001:db8::/32"]);
+}

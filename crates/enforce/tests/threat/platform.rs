@@ -232,6 +232,7 @@ impl Script {
             threat: self.order.as_ref().map(|(wanted, _)| *wanted),
             configuration: None,
             seen: None,
+            problems: Vec::new(),
         }
     }
 

@@ -3,6 +3,7 @@
 //! Everything here sees the network namespace of the calling thread.
 
 pub mod addresses;
+mod bridges;
 pub mod connections;
 pub mod conntrack;
 pub mod firewalld;

@@ -7,6 +7,7 @@ use std::{fs, io};
 
 use xshield_wire::message::HostFacts;
 
+use super::bridges::inner_addresses;
 use super::os_release::OsRelease;
 
 /// Why the host could not be described.
@@ -52,10 +53,14 @@ pub fn boot_id() -> Result<String, SystemError> {
     Ok(text.trim().to_owned())
 }
 
-/// The addresses of this network namespace, sorted, without loopback and link-local ones.
+/// The addresses of this network namespace, sorted, without loopback and link-local ones, and without
+/// those of bridges that lead to this host's own containers and virtual machines alone.
 pub(super) fn addresses() -> io::Result<Vec<IpAddr>> {
-    let mut addresses: Vec<IpAddr> =
-        interface_addresses()?.into_iter().filter(|address| is_own(*address)).collect();
+    let inner = inner_addresses()?;
+    let mut addresses: Vec<IpAddr> = interface_addresses()?
+        .into_iter()
+        .filter(|address| is_own(*address) && !inner.contains(address))
+        .collect();
     addresses.sort_unstable();
     addresses.dedup();
     Ok(addresses)

@@ -144,7 +144,19 @@ impl Site {
         for name in self.names() {
             spark::configure(self.lab.host(name)?, &configuration)?;
         }
-        spark::all_succeeded(&spark::run_everywhere(&self.lab, &self.names())?)
+        spark::all_succeeded(&spark::run_everywhere(&self.lab, &self.names())?)?;
+        self.accept_addresses()
+    }
+
+    /// Public addresses wait for an operator.
+    fn accept_addresses(&self) -> Result<()> {
+        let claims = self.platform.json(&self.lab, &["asset", "claims"])?;
+        for claim in claims.as_array().into_iter().flatten() {
+            let (asset, address) = (claim["asset"].as_str(), claim["value"].as_str());
+            let (asset, address) = asset.zip(address).context("a claim without asset or value")?;
+            self.platform.cli(&self.lab, &["asset", "accept", asset, address])?;
+        }
+        Ok(())
     }
 
     /// Addresses are those given here; id, operating system and source are the platform's to say.

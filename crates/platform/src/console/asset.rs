@@ -8,6 +8,7 @@ use axum::response::Response;
 use axum::routing::get;
 use xshield_policy::inventory::Source;
 use xshield_wire::fingerprint::IdentityFingerprint;
+use xshield_wire::message::Problem;
 use xshield_wire::telemetry::AgentEventKind;
 
 use super::commands::{self, KINDS, Kind};
@@ -20,6 +21,7 @@ use crate::api::admin::standing::Spark;
 use crate::api::admin::threat_status::AssetThreat;
 use crate::auth::Viewer;
 use crate::clock::Timestamp;
+use crate::holding;
 use crate::problem::Answer;
 use crate::state::App;
 use crate::store::agent_events::{AgentEventFilter, StoredAgentEvent};
@@ -55,6 +57,8 @@ struct AssetPage {
     version: String,
     route: routes::Now,
     routes: Vec<Route>,
+    /// What the platform finds about it: names and addresses that wait, copies.
+    findings: Vec<Problem>,
     problems: Vec<Told>,
     events: Vec<Event>,
     facts: Vec<(&'static str, String)>,
@@ -143,6 +147,7 @@ async fn show(
     let threat = AssetThreat::of(&threat_assets::get(&mut conn, &asset.id).await?);
     let tags = assets::tags_of(&mut conn, std::iter::once(&asset.id)).await?;
     let told = problems::list(&mut conn, &asset.id).await?;
+    let findings = holding::findings(&mut conn, &asset, now).await?;
     let filter = AgentEventFilter { asset: Some(asset.id.clone()), ..AgentEventFilter::default() };
     let events = agent_events::list(&mut conn, &filter, None, RECENT).await?;
     let host = telemetry::host(&mut conn, &asset.id).await?;
@@ -184,6 +189,7 @@ async fn show(
         last: spark.last_check_in.map(|last| When::of(last, now)),
         route: routes::Now::of(&spark),
         routes: routes::all(&spark, now),
+        findings,
         problems: told.into_iter().map(|told| problem(told, &asset, now)).collect(),
         events: events.into_iter().map(|event| happened(event, now)).collect::<Answer<_>>()?,
         facts,

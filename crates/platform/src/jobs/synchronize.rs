@@ -9,6 +9,7 @@ use xshield_policy::inventory::Inventory;
 use xshield_policy::{AssetId, Revision};
 
 use super::compile::{Committed, Failures, Outcome, Scope, compile};
+use crate::claims::{Fact, named_in_words};
 use crate::clock::Timestamp;
 use crate::policy::read_stored;
 use crate::problem::{Answer, FieldError, Problem};
@@ -62,7 +63,8 @@ pub async fn synchronize(app: &App, request: Request) -> Answer<Synchronized> {
     let policy = read_stored(&candidate.documents).map_err(invalid_policy)?.policy;
     let revision = Revision(last.unwrap_or_default().0 + 1);
     let fresh = Arc::new(Committed { revision, policy });
-    let Outcome { compiled, warnings, .. } = compile_whole(app, &fresh, inventory).await?;
+    let Outcome { compiled, mut warnings, .. } = compile_whole(app, &fresh, inventory).await?;
+    warnings.extend(claimed_names(app, &fresh.policy).await?);
 
     let now = Timestamp::now();
     let mut tx = app.store.write().await?;
@@ -101,7 +103,19 @@ pub async fn synchronize(app: &App, request: Request) -> Answer<Synchronized> {
 pub async fn rehearse(app: &App, policy: Policy) -> Answer<Vec<String>> {
     let inventory = assets::inventory(&mut *app.store.read().await?).await?;
     let rehearsed = Arc::new(Committed { revision: Revision(0), policy });
-    Ok(compile_whole(app, &rehearsed, inventory).await?.warnings)
+    let mut warnings = compile_whole(app, &rehearsed, inventory).await?.warnings;
+    warnings.extend(claimed_names(app, &rehearsed.policy).await?);
+    Ok(warnings)
+}
+
+/// Hosts that say that they have names of which the policy speaks.
+async fn claimed_names(app: &App, policy: &Policy) -> Answer<Vec<String>> {
+    let waiting = store::claims::waiting(&mut *app.store.read().await?).await?;
+    let claimed = waiting.iter().filter_map(|(asset, claim)| match &claim.fact {
+        Fact::Name(name) if policy.names_asset(name) => Some(named_in_words(asset, name)),
+        _ => None,
+    });
+    Ok(claimed.collect())
 }
 
 async fn compile_whole(

@@ -15,10 +15,12 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::timeout;
 
 pub mod accounts;
+pub mod addresses;
 pub mod agent_events;
 pub mod alerts;
 pub mod assets;
 pub mod audit;
+pub mod claims;
 pub mod commands;
 pub mod deliveries;
 pub mod enforcement_keys;
@@ -55,6 +57,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (3, "threat events", include_str!("../../migrations/sqlite/0003_threat_events.sql")),
     (4, "agents", include_str!("../../migrations/sqlite/0004_agents.sql")),
     (5, "live", include_str!("../../migrations/sqlite/0005_live.sql")),
+    (6, "claims", include_str!("../../migrations/sqlite/0006_claims.sql")),
     (7, "enrolment", include_str!("../../migrations/sqlite/0007_enrolment.sql")),
 ];
 

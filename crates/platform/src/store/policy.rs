@@ -85,6 +85,33 @@ pub async fn put_candidate(
     Ok(unsigned(version))
 }
 
+/// Which policies there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Versions {
+    /// The latest committed revision.
+    pub committed: Option<u64>,
+    /// The candidate's version; 0 when nothing was ever written.
+    pub candidate: u64,
+}
+
+/// Which policies there are, without reading them.
+///
+/// # Errors
+/// When the database fails.
+pub async fn versions(conn: &mut Conn) -> StoreResult<Versions> {
+    let row = sqlx::query(
+        "SELECT (SELECT max(revision) FROM policy_revision) AS committed, \
+         (SELECT version FROM policy_candidate WHERE id = 1) AS candidate",
+    )
+    .fetch_one(conn)
+    .await
+    .doing("look which policies there are")?;
+    Ok(Versions {
+        committed: row.get::<Option<i64>, _>("committed").map(unsigned),
+        candidate: row.get::<Option<i64>, _>("candidate").map_or(0, unsigned),
+    })
+}
+
 /// The latest committed policy.
 ///
 /// # Errors

@@ -280,3 +280,14 @@ fn keys_that_end_soon_and_identities_that_wait_are_shown() {
     let shown = format!("{} 127.0.0.1", other.fingerprint());
     assert!(text.contains("Identity keys that wait") && text.contains(&shown), "{text}");
 }
+
+#[test]
+fn what_a_host_says_of_itself_and_waits_is_shown() {
+    let platform = TestPlatform::start();
+    let mut host = spark(&platform, "a");
+    host.name = "localhost".to_owned();
+    host.check_in(&platform);
+    let page = Person::admin(&platform).get("/assets/a").text();
+    assert!(page.contains("name-waits") && page.contains("localhost"), "{page}");
+    assert!(page.contains("xshield asset accept a name"), "{page}");
+}

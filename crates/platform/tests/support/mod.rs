@@ -369,7 +369,12 @@ impl TestHost {
             key: key.clone(),
             session: None,
             sequence: 0,
-            addresses: vec!["192.0.2.10".parse().unwrap()],
+            addresses: vec![
+                std::net::Ipv4Addr::from(
+                    0x0a00_0000 | (u32::from_be_bytes(random()) & 0x00ff_ffff),
+                )
+                .into(),
+            ],
         }
     }
 
@@ -486,6 +491,7 @@ impl TestHost {
             interval: None,
             configuration: None,
             usage: None,
+            previous: None,
         }
     }
 

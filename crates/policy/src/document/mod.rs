@@ -212,6 +212,24 @@ pub struct Settings {
     /// The same for single domains.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub domains: Vec<DomainSetting>,
+    /// Networks within which a host's word about its addresses is taken; the private ranges
+    /// ([`PRIVATE`]) when none are named.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<Prefix>,
+}
+
+/// Private addresses: RFC 1918 and RFC 4193.
+pub const PRIVATE: [&str; 4] = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"];
+
+impl Settings {
+    /// Networks within which a host's word about its addresses is taken.
+    #[must_use]
+    pub fn address_networks(&self) -> Vec<IpNet> {
+        if self.addresses.is_empty() {
+            return PRIVATE.iter().filter_map(|net| net.parse().ok()).collect();
+        }
+        self.addresses.iter().map(|net| net.0).collect()
+    }
 }
 
 /// How long addresses of one domain stay after they were last answered.

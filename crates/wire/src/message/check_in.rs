@@ -42,6 +42,10 @@ pub struct CheckIn {
     /// What the program uses; `None` from one that does not stay.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
+    /// The sequence of the last check-in that was answered here. Two machines with one identity each
+    /// continue their own; `None` from a program that remembers none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<u64>,
 }
 
 /// One way to the platform and how it last went.
@@ -213,4 +217,8 @@ pub struct CheckInAnswer {
     /// it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen: Option<String>,
+    /// What the platform finds about this host that whoever looks at the host should know, e.g. that
+    /// its name or an address waits for an operator.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<Problem>,
 }

@@ -43,6 +43,7 @@ fn check_in(status: Status) -> CheckIn {
         interval: None,
         configuration: None,
         usage: None,
+        previous: None,
     }
 }
 
@@ -61,6 +62,7 @@ fn answer() -> CheckInAnswer {
         threat: None,
         configuration: None,
         seen: None,
+        problems: Vec::new(),
     }
 }
 
@@ -295,6 +297,16 @@ fn what_came_later_in_version_1_stays_readable() {
     };
     let files = vec![file(ThreatFileKind::Snapshot, 1), file(ThreatFileKind::Delta, 2)];
     check("threat-path", &ThreatPath { version: 1, files });
+}
+
+#[test]
+fn what_is_said_about_claims_stays_readable() {
+    let bare = CheckIn { in_force: None, problems: vec![], ..check_in(Status::NoPolicy) };
+    check("check-in-continued", &CheckIn { previous: Some(41), ..bare });
+    let problems =
+        vec![Problem { code: "name-waits".into(), text: "the host calls itself localhost".into() }];
+    let nothing = CheckInAnswer { wanted: None, commands: vec![], ..answer() };
+    check("check-in-answer-problems", &CheckInAnswer { problems, ..nothing });
 }
 
 #[test]

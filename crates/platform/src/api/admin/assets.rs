@@ -13,12 +13,16 @@ use xshield_policy::AssetId;
 use xshield_policy::inventory::Source;
 use xshield_policy::names::{Name, TagKey, TagValue};
 use xshield_wire::fingerprint::IdentityFingerprint;
+use xshield_wire::message::Problem as HostProblem;
 
+use super::claims::Claim;
 use super::page::{Page, PageQuery};
 use super::standing::Spark;
 use super::threat_status::AssetThreat;
 use crate::auth::{Allowed, Caller, Operator, Viewer};
+use crate::claims;
 use crate::clock::Timestamp;
+use crate::holding;
 use crate::jobs::compile;
 use crate::problem::{Answer, JsonBody, Problem};
 use crate::query::BothOf;
@@ -27,7 +31,7 @@ use crate::store::assets::{self, AssetFilter, Standing, StoredAsset, Tags};
 use crate::store::audit::{self, Deed};
 use crate::store::identities::{self, OtherIdentity};
 use crate::store::problems::{self, StoredProblem};
-use crate::store::{Conn, commit, enrolment, threat_assets};
+use crate::store::{Conn, claims as stored_claims, commit, enrolment, threat_assets};
 
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -114,15 +118,29 @@ pub(super) struct Asset {
     /// Since when it is out of service.
     decommissioned_at: Option<Timestamp>,
     spark: Spark,
+    /// What its host says of itself and the platform does not hold by itself.
+    claims: Vec<Claim>,
+    /// What the platform finds about it that someone should act on; only when one asset is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<Object>>)]
+    findings: Option<Vec<HostProblem>>,
     /// How the threat list stands there; only when one asset is asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     threat: Option<AssetThreat>,
 }
 
-fn shown(app: &App, asset: StoredAsset, tags: Tags, now: Timestamp) -> Asset {
+fn shown(
+    app: &App,
+    asset: StoredAsset,
+    tags: Tags,
+    claims: &[claims::Claim],
+    now: Timestamp,
+) -> Asset {
     Asset {
         spark: Spark::of(&asset, app.compiling.failure(&asset.id), now),
         threat: None,
+        findings: None,
+        claims: claims.iter().map(|claim| Claim::of(&asset.name, claim)).collect(),
         id: asset.id,
         name: asset.name,
         source: asset.source,
@@ -182,13 +200,15 @@ async fn list(
     let mut conn = app.store.read().await?;
     let found = assets::list(&mut conn, &filter, after.as_deref(), limit + 1, now).await?;
     let mut tags = assets::tags_of(&mut conn, found.iter().map(|asset| &asset.id)).await?;
+    let claims = stored_claims::of_many(&mut conn, found.iter().map(|asset| &asset.id)).await?;
     Ok(Json(Page::of(
         found,
         limit,
         |asset| asset.name.as_str().to_owned(),
         |asset| {
             let tags = tags.remove(&asset.id).unwrap_or_default();
-            shown(&app, asset, tags, now)
+            let claims = claims.get(&asset.id).map_or(&[][..], Vec::as_slice);
+            shown(&app, asset, tags, claims, now)
         },
     )))
 }
@@ -243,8 +263,10 @@ pub(super) async fn with_tags(
     let waiting = identities::waiting(conn, &asset.id).await?;
     let waiting_identities = Some(waiting.into_iter().map(WaitingIdentity::from).collect());
     let registered_with = enrolment::registered_with(conn, &asset.id).await?;
-    let shown = shown(app, asset, tags, Timestamp::now());
-    Ok(Json(Asset { threat, waiting_identities, registered_with, ..shown }))
+    let (claims, now) = (stored_claims::of(conn, &asset.id).await?, Timestamp::now());
+    let findings = Some(holding::findings(conn, &asset, now).await?);
+    let shown = shown(app, asset, tags, &claims, now);
+    Ok(Json(Asset { threat, findings, waiting_identities, registered_with, ..shown }))
 }
 
 /// One asset
@@ -305,7 +327,7 @@ async fn change(
     } else {
         drop(tx);
     }
-    Ok(Json(shown(&app, asset, after, Timestamp::now())))
+    with_tags(&app, &mut *app.store.read().await?, asset).await
 }
 
 fn in_words(tags: &Tags) -> String {

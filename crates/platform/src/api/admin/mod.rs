@@ -16,6 +16,7 @@ mod alerts;
 pub(crate) mod assets;
 mod audit_log;
 mod channels;
+pub(crate) mod claims;
 pub(crate) mod commands;
 pub(crate) mod enforcement_keys;
 mod host_configuration;
@@ -67,6 +68,7 @@ pub(super) fn router() -> Router<App> {
         .merge(users::router())
         .merge(assets::router())
         .merge(identities::router())
+        .merge(claims::router())
         .merge(telemetry::router())
         .merge(threat_events::router())
         .merge(access_log::router())

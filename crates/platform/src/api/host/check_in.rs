@@ -3,20 +3,24 @@
 use std::net::IpAddr;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::StatusCode;
-use xshield_policy::names::Name;
 use xshield_wire::message::{CheckIn, CheckInAnswer, InForce, Status, VERSION};
 
 use super::session::host_name;
 use super::signed::{FromHost, read_message};
+use crate::api::Client;
+use crate::claims::lineage::{Arrival, Lineage, Machine};
+use crate::claims::{Said, copied_notice};
+use crate::holding;
 use crate::jobs::compile;
 use crate::keys::random;
 use crate::problem::{Answer, Problem};
 use crate::state::App;
 use crate::store::assets::{self, CheckedIn, StoredAsset};
+use crate::store::audit::{self, Deed};
 use crate::store::{
-    Conn, commands, commit, host_configuration, pending, problems, rulesets, threat_assets,
+    claims, commands, commit, host_configuration, pending, problems, rulesets, threat_assets,
 };
 use crate::threat::orders;
 use crate::waking::Pending;
@@ -32,18 +36,49 @@ const MAX_TEXT: usize = 2000;
 
 pub(super) async fn check_in(
     State(app): State<App>,
+    Extension(Client(from)): Extension<Client>,
     request: FromHost,
 ) -> Answer<Json<CheckInAnswer>> {
     let FromHost { asset, body, now, .. } = request;
     let message = bounded(read_message(&body)?)?;
-    let name = host_name(&message.host.name)?;
+    let said = said(&message)?;
 
     let mut tx = app.store.write().await?;
+    // As it is now: an operator may have decided something since the request arrived.
+    let Some(asset) = assets::by_id(&mut tx, asset.id.as_str()).await? else {
+        return Err(Problem::not_found("asset", asset.name.as_str()));
+    };
     match assets::check_in(&mut tx, &asset.id, &message, now).await? {
         CheckedIn::Stored => {}
         CheckedIn::Replayed(last) => return Err(replayed(&message, last)),
     }
-    let renamed = follow_name(&mut tx, &asset, &name).await?;
+    let mut lineage = claims::lineage(&mut tx, &asset.id).await?;
+    let knew_a_copy = lineage.copy.is_some();
+    let (previous, boot) = (message.previous, message.host.boot_id.as_str());
+    let machine = lineage.take(Arrival { sequence: message.sequence, previous, boot }, now);
+    claims::put_lineage(&mut tx, &asset.id, &lineage).await?;
+    if lineage.copy.is_some() && !knew_a_copy {
+        let deed = Deed {
+            actor: &format!("host:{}", asset.id),
+            action: "asset.copied",
+            target: asset.name.as_str(),
+            before: String::new(),
+            after: "two machines have its identity key; the later one is refused".to_owned(),
+        };
+        audit::record(&mut tx, deed, now).await?;
+    }
+    let changed = match machine {
+        Machine::Same => {
+            let from = from.ip().to_canonical();
+            let policies = app.spoken.policies(&mut tx).await?;
+            holding::take(&app, &mut tx, &asset, &said, from, &policies, now).await?.changed
+        }
+        Machine::Unclear => false,
+        Machine::Copy => {
+            drop(tx);
+            return Err(copy(&app, &asset, &lineage).await?);
+        }
+    };
     problems::note(&mut tx, &asset.id, &asset.problems, &message.problems, now).await?;
     if let Some(standing) = &message.threat {
         threat_assets::put_standing(&mut tx, &asset.id, standing, now).await?;
@@ -53,12 +88,12 @@ pub(super) async fn check_in(
     let told = pending::of(&mut tx, &asset.id).await?.unwrap_or_default();
     let told = told.with_threats(&app.threat);
     let configuration = host_configuration::of(&mut tx, &asset.id).await?;
+    let Some(asset) = assets::by_id(&mut tx, asset.id.as_str()).await? else {
+        return Err(Problem::not_found("asset", asset.name.as_str()));
+    };
+    let findings = holding::findings(&mut tx, &asset, now).await?;
     commit(tx).await?;
 
-    let changed = renamed
-        || asset.os != message.host.os
-        || asset.source != assets::source(message.program.kind)
-        || asset.addresses != message.host.addresses;
     if changed {
         app.compiling.inventory_changed();
     }
@@ -73,6 +108,7 @@ pub(super) async fn check_in(
         threat,
         configuration: configuration.filter(|_| version != message.configuration),
         seen: None,
+        problems: findings,
     };
     answer.seen = Some(Pending { wanted: answer.wanted, ..told }.token());
     Ok(Json(answer))
@@ -157,17 +193,30 @@ fn is_own(address: &IpAddr) -> bool {
     !(link_local || address.is_loopback() || address.is_unspecified() || address.is_multicast())
 }
 
-/// Gives the asset the name its host has now, unless another asset has it.
-async fn follow_name(conn: &mut Conn, asset: &StoredAsset, name: &Name) -> Answer<bool> {
-    if asset.name == *name {
-        return Ok(false);
-    }
-    if assets::by_name(conn, name.as_str()).await?.is_some() {
-        tracing::warn!(asset = %asset.id, %name, "a host took a name that another asset has");
-        return Ok(false);
-    }
-    assets::rename(conn, &asset.id, name).await?;
-    Ok(true)
+/// What the host says of itself, as far as policy reads it.
+fn said(message: &CheckIn) -> Answer<Said> {
+    Ok(Said {
+        name: host_name(&message.host.name)?,
+        os: message.host.os.clone(),
+        source: assets::source(message.program.kind),
+        addresses: message.host.addresses.clone(),
+    })
+}
+
+/// Another machine speaks with the asset's identity: it is refused, and nothing of what it said
+/// stays but that it asked.
+async fn copy(app: &App, asset: &StoredAsset, lineage: &Lineage) -> Answer<Problem> {
+    let mut tx = app.store.write().await?;
+    claims::put_lineage(&mut tx, &asset.id, lineage).await?;
+    commit(tx).await?;
+    metrics::counter!("xshield_refused_total", "reason" => "identity-copied").increment(1);
+    let told = copied_notice(&asset.name);
+    Ok(Problem::new(
+        StatusCode::FORBIDDEN,
+        "identity-copied",
+        "Another machine has the same identity key",
+    )
+    .detail(format!("this one seems to be the copy: {}", told.text)))
 }
 
 /// `seconds` and up to a tenth more or less, so that hosts spread.

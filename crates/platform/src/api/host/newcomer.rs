@@ -11,8 +11,10 @@ use xshield_wire::message::SessionRequest;
 
 use super::signed::decommissioned;
 use crate::clock::Timestamp;
+use crate::holding;
 use crate::keys::new_id;
 use crate::problem::{Answer, Problem};
+use crate::spoken::Policies;
 use crate::store::assets::{self, NewAsset, StoredAsset};
 use crate::store::audit::{self, Deed};
 use crate::store::enforcement_keys::{self, KeyKind, StoredKey};
@@ -26,6 +28,8 @@ pub(super) struct Newcomer<'a> {
     pub(super) request: &'a SessionRequest,
     /// The name that it claims.
     pub(super) name: &'a Name,
+    /// The policies that may speak of that name.
+    pub(super) policies: &'a Policies,
     /// The other end of the connection.
     pub(super) from: IpAddr,
     /// The platform's clock.
@@ -43,7 +47,10 @@ impl Newcomer<'_> {
             return Err(replayed());
         }
         match assets::by_name(conn, self.name.as_str()).await? {
-            None => self.register(conn, key).await,
+            None => {
+                let name = self.held_name(conn, key).await?;
+                self.register(conn, &name, key).await
+            }
             Some(namesake) => Err(self.wait(conn, &namesake, key).await?),
         }
     }
@@ -94,20 +101,28 @@ impl Newcomer<'_> {
         }
     }
 
-    async fn register(self, conn: &mut Conn, key: &StoredKey) -> Answer<AssetId> {
+    /// The name under which it is held: an operator who bound the key to a name has given it away.
+    async fn held_name(self, conn: &mut Conn, key: &StoredKey) -> Answer<Name> {
+        match &key.admits.name {
+            Some(given) if given == self.name => Ok(given.clone()),
+            _ => holding::free_name(conn, self.name, self.policies).await,
+        }
+    }
+
+    async fn register(self, conn: &mut Conn, name: &Name, key: &StoredKey) -> Answer<AssetId> {
         if !enforcement_keys::count_registration(conn, &key.id, self.now).await? {
             return Err(used_up(key));
         }
         let id = new_id("as-").map_err(|error| Problem::internal(&error))?;
         let id: AssetId = id.parse().map_err(|error| Problem::internal(&error))?;
-        let (name, identity) = (self.name, self.request.identity);
+        let identity = self.request.identity;
         let asset = NewAsset { id: &id, name, source: Source::Spark, identity, tags: &key.tags };
         assets::insert(conn, &asset, self.now).await?;
         enrolment::note_registration(conn, &id, &key.id).await?;
         let deed = Deed {
             actor: &format!("host:{id}"),
             action: "asset.register",
-            target: self.name.as_str(),
+            target: name.as_str(),
             before: String::new(),
             after: format!(
                 "{id} with {} {} from {}, {}",

@@ -51,7 +51,9 @@ pub(super) async fn set_up(
     let name = host_name(&request.host_name)?;
 
     let mut tx = app.store.write().await?;
-    let newcomer = Newcomer { request: &request, name: &name, from: from.ip(), now };
+    let policies = app.spoken.policies(&mut tx).await?;
+    let newcomer =
+        Newcomer { request: &request, name: &name, policies: &policies, from: from.ip(), now };
     let who = who(&mut tx, newcomer, &stored).await;
     if let Ok((asset, _)) = &who {
         enforcement_keys::touch(&mut tx, &stored.id, from.ip(), now).await?;

@@ -25,6 +25,21 @@ pub(super) struct Asset {
     pub(super) spark: Spark,
     #[serde(default)]
     pub(super) threat: Option<Threat>,
+    #[serde(default)]
+    pub(super) claims: Vec<Claim>,
+    #[serde(default)]
+    pub(super) findings: Option<Vec<HostProblem>>,
+}
+
+/// What a host says of itself and the platform does not hold by itself.
+#[derive(Deserialize)]
+pub(super) struct Claim {
+    pub(super) asset: String,
+    pub(super) fact: String,
+    pub(super) value: String,
+    pub(super) standing: String,
+    pub(super) reason: String,
+    pub(super) since: Timestamp,
 }
 
 #[derive(Deserialize)]

@@ -1,6 +1,7 @@
 //! `xshield asset`: the managed hosts and how they stand.
 
 mod answers;
+mod claims;
 mod show;
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -46,6 +47,19 @@ enum Action {
     Delete {
         /// Name or id.
         asset: String,
+    },
+    /// Show what hosts say of themselves and waits for an operator.
+    Claims,
+    /// Hold what a host says of itself: an address, or its name, os or source.
+    Accept(claims::About),
+    /// Do not hold what a host says of itself, now and later; take an address from it.
+    Refuse(claims::About),
+    /// Give an asset another name.
+    Rename {
+        /// Name or id.
+        asset: String,
+        /// The new name.
+        name: String,
     },
     /// Accept an identity key for an asset, e.g. after its host was installed anew.
     ApproveIdentity(ApproveIdentity),
@@ -130,6 +144,8 @@ enum Standing {
     Outdated,
     /// Another identity waits for an operator.
     IdentityChanged,
+    /// What its host says of itself waits for an operator.
+    Waiting,
     /// A resident agent that checks in as it said.
     Online,
     /// A resident agent that missed one or two check-ins.
@@ -165,6 +181,10 @@ impl AssetCommand {
                 let answer = client.delete("delete the asset", &asset_path(&asset, &[]))?;
                 output.show(&answer, |_| Ok(format!("Asset {asset} is forgotten.")))
             }
+            Action::Claims => claims::list(&client, output),
+            Action::Accept(about) => about.decide(&client, output, claims::Decision::Accept),
+            Action::Refuse(about) => about.decide(&client, output, claims::Decision::Refuse),
+            Action::Rename { asset, name } => claims::rename(&client, output, &asset, &name),
             Action::ApproveIdentity(approve) => approve.run(&client, output),
             Action::RejectIdentity { asset, fingerprint } => {
                 let path = asset_path(&asset, &["identity", "reject"]);

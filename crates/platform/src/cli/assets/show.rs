@@ -4,6 +4,7 @@ use comfy_table::Cell;
 use xshield_platform::clock::Timestamp;
 
 use super::answers::{Asset, Held, PastProblem, Spark, Status, Threat, ThreatList};
+use super::claims::claim_text;
 use crate::cli::tags::tags_text;
 use crate::cli::terminal::{Sheet, Table, bad, cell, good, number, warning};
 use crate::cli::times::{relative, relative_or_dash};
@@ -49,7 +50,11 @@ fn status(asset: &Asset) -> Cell {
     if asset.pending_identity.is_some() {
         return bad("identity changed");
     }
+    let waiting = asset.claims.iter().filter(|claim| claim.is_trouble()).count();
     let spark = &asset.spark;
+    if waiting > 0 && spark.status.state == "enforcing" {
+        return warning(format!("enforcing, {waiting} waiting"));
+    }
     match (spark.status.state.as_str(), spark.problems.len()) {
         ("enforcing", 0) => good("enforcing"),
         ("enforcing", problems) => warning(format!("enforcing, {problems} problems")),
@@ -111,6 +116,9 @@ pub(super) fn sheet(asset: Asset, now: Timestamp) -> Sheet {
     sheet.line("source", format!("{} {}", asset.source, spark.version));
     sheet.line("tags", tags_text(&asset.tags));
     sheet.line("addresses", asset.addresses.join("\n"));
+    for claim in &asset.claims {
+        sheet.line("host says", claim_text(claim, now));
+    }
     sheet.line("system", format!("{}, kernel {}", asset.os, asset.kernel));
     sheet.line("registered", relative(asset.created_at, now));
     sheet.line("last check-in", relative_or_dash(spark.last_check_in, now));
@@ -135,6 +143,9 @@ pub(super) fn sheet(asset: Asset, now: Timestamp) -> Sheet {
     }
     for problem in &spark.problems {
         sheet.line("problem", format!("{}: {}", problem.code, problem.text));
+    }
+    for finding in asset.findings.iter().flatten() {
+        sheet.line("finding", format!("{}: {}", finding.code, finding.text));
     }
     if let Some(threat) = &asset.threat {
         threat_lines(&mut sheet, threat, now);

@@ -3,9 +3,8 @@
 use xshield_policy::AssetId;
 use xshield_wire::message::{CheckIn, Status};
 
-use super::source;
 use crate::clock::Timestamp;
-use crate::store::{Conn, Doing as _, StoreResult, to_json, word};
+use crate::store::{Conn, Doing as _, StoreResult, to_json};
 
 /// What became of a check-in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,7 +15,8 @@ pub enum CheckedIn {
     Replayed(u64),
 }
 
-/// Stores a check-in if it is newer than the last one.
+/// Stores a check-in if it is newer than the last one. What policy reads of a host is not changed by
+/// it: see [`crate::claims`].
 ///
 /// # Errors
 /// When the database fails.
@@ -32,22 +32,19 @@ pub async fn check_in(
         Status::Blocked { by } => ("blocked", by.as_str()),
         Status::Failed { reason } => ("failed", reason.as_str()),
     };
-    let source = source(message.program.kind);
     let sequence = i64::try_from(message.sequence).unwrap_or(i64::MAX);
     let done = sqlx::query(
-        "UPDATE asset SET os = $3, kernel = $4, addresses = $5, boot_id = $6, source = $7, \
-         program_version = $8, sequence = $2, state = $9, state_reason = $10, \
-         in_force_revision = $11, in_force_digest = $12, problems = $13, last_check_in = $14, \
-         check_in_interval = $15, routes = $16, usage = $17 \
+        "UPDATE asset SET kernel = $3, addresses = $4, boot_id = $5, program_version = $6, \
+         sequence = $2, state = $7, state_reason = $8, in_force_revision = $9, \
+         in_force_digest = $10, problems = $11, last_check_in = $12, check_in_interval = $13, \
+         routes = $14, usage = $15 \
          WHERE id = $1 AND sequence < $2",
     )
     .bind(id.as_str())
     .bind(sequence)
-    .bind(&message.host.os)
     .bind(&message.host.kernel)
     .bind(to_json(&message.host.addresses)?)
     .bind(&message.host.boot_id)
-    .bind(word(&source)?)
     .bind(&message.program.version)
     .bind(state)
     .bind(reason)

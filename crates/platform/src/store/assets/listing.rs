@@ -57,6 +57,8 @@ pub enum Standing {
     Outdated,
     /// Another identity waits for an operator.
     IdentityChanged,
+    /// What its host says of itself waits for an operator.
+    Waiting,
     /// A resident agent that checks in as it said.
     Online,
     /// A resident agent that missed one or two check-ins.
@@ -153,6 +155,12 @@ fn push_standing(query: &mut QueryBuilder<Db>, standing: Standing, now: Timestam
         Standing::IdentityChanged => {
             query.push(" AND w.identity IS NOT NULL");
         }
+        Standing::Waiting => {
+            query.push(
+                " AND EXISTS (SELECT 1 FROM asset_claim c WHERE c.asset_id = a.id AND \
+                 c.standing = 'waiting' AND c.reason <> 'shared')",
+            );
+        }
         Standing::Online => push_missed(query, now, -FAR..=0),
         Standing::Late => push_missed(query, now, 1..=MISSED_LATE),
         Standing::Offline => push_missed(query, now, MISSED_LATE + 1..=FAR),
@@ -188,7 +196,7 @@ fn push_missed(query: &mut QueryBuilder<Db>, now: Timestamp, range: RangeInclusi
 ///
 /// # Errors
 /// When the database fails.
-pub async fn standings(conn: &mut Conn, now: Timestamp) -> StoreResult<[(&'static str, f64); 6]> {
+pub async fn standings(conn: &mut Conn, now: Timestamp) -> StoreResult<[(&'static str, f64); 7]> {
     let row = sqlx::query(
         "SELECT count(*) AS known, \
          count(CASE WHEN a.last_check_in >= $1 THEN 1 END) AS active, \
@@ -196,14 +204,17 @@ pub async fn standings(conn: &mut Conn, now: Timestamp) -> StoreResult<[(&'stati
          count(CASE WHEN a.state IN ('blocked', 'failed') THEN 1 END) AS failing, \
          count(CASE WHEN r.digest <> COALESCE(a.in_force_digest, '') THEN 1 END) AS outdated, \
          count(CASE WHEN EXISTS (SELECT 1 FROM other_identity w WHERE w.asset_id = a.id \
-         AND w.state = 'waiting') THEN 1 END) AS identity_changed \
+         AND w.state = 'waiting') THEN 1 END) AS identity_changed, \
+         count(CASE WHEN EXISTS (SELECT 1 FROM asset_claim c WHERE c.asset_id = a.id AND \
+         c.standing = 'waiting' AND c.reason <> 'shared') THEN 1 END) AS waiting \
          FROM asset a LEFT JOIN ruleset r ON r.asset_id = a.id WHERE a.decommissioned_at IS NULL",
     )
     .bind(now.plus(-ACTIVE_FOR).0)
     .fetch_one(conn)
     .await
     .doing("count assets")?;
-    let names = ["known", "active", "enforcing", "failing", "outdated", "identity_changed"];
+    let names =
+        ["known", "active", "enforcing", "failing", "outdated", "identity_changed", "waiting"];
     // Counts of rows are far below what a float holds exactly.
     #[allow(clippy::cast_precision_loss, reason = "see above")]
     Ok(names.map(|name| (name, row.get::<i64, _>(name) as f64)))

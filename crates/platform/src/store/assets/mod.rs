@@ -15,7 +15,7 @@ use xshield_wire::Bytes;
 use xshield_wire::control::Usage;
 use xshield_wire::message::{InForce, Problem, ProgramKind, RouteStanding, Status};
 
-use super::{Conn, Db, Doing as _, Row, StoreResult, from_json, from_word, word};
+use super::{Conn, Db, Doing as _, Row, StoreResult, addresses, from_word, word};
 use crate::clock::Timestamp;
 pub use check_in::{CheckedIn, check_in};
 pub(crate) use listing::push_in;
@@ -31,19 +31,19 @@ pub type Tags = BTreeMap<TagKey, TagValue>;
 pub struct StoredAsset {
     /// Its id.
     pub id: AssetId,
-    /// Its host name.
+    /// Its name, as the platform holds it.
     pub name: Name,
-    /// Who reports it.
+    /// Who reports it, as the platform holds it.
     pub source: Source,
     /// The pinned identity key.
     pub identity: Bytes<32>,
     /// The first of the identities that spoke in this name and wait for an operator.
     pub pending: Option<PendingIdentity>,
-    /// Operating system.
+    /// Operating system, as the platform holds it.
     pub os: String,
     /// Kernel release.
     pub kernel: String,
-    /// Its own addresses.
+    /// The addresses that the platform holds, in order.
     pub addresses: Vec<IpAddr>,
     /// The reporting program's version.
     pub program_version: String,
@@ -98,7 +98,9 @@ pub struct NewAsset<'a> {
 }
 
 const COLUMNS: &str = "SELECT a.id, a.name, a.source, a.identity, \
-     w.identity AS pending_identity, w.first_seen AS pending_since, a.os, a.kernel, a.addresses, a.program_version, a.sequence, a.state, \
+     w.identity AS pending_identity, w.first_seen AS pending_since, a.os, a.kernel, \
+     (SELECT group_concat(h.address) FROM asset_address h WHERE h.asset_id = a.id) \
+     AS held_addresses, a.program_version, a.sequence, a.state, \
      a.state_reason, a.in_force_revision, a.in_force_digest, a.problems, a.events_lost, \
      a.created_at, a.last_check_in, a.check_in_interval, a.routes, a.usage, \
      a.decommissioned_at, r.revision AS wanted_revision, r.digest AS wanted_digest \
@@ -212,17 +214,19 @@ pub async fn set_tags(conn: &mut Conn, id: &AssetId, tags: &Tags) -> StoreResult
     Ok(())
 }
 
-/// Gives an asset the name its host has now.
+/// Changes what the platform holds of an asset besides its addresses: name, system and source.
 ///
 /// # Errors
 /// When the database fails or the name is taken.
-pub async fn rename(conn: &mut Conn, id: &AssetId, name: &Name) -> StoreResult<()> {
-    sqlx::query("UPDATE asset SET name = $2 WHERE id = $1")
-        .bind(id.as_str())
-        .bind(name.as_str())
+pub async fn hold(conn: &mut Conn, asset: &Asset) -> StoreResult<()> {
+    sqlx::query("UPDATE asset SET name = $2, os = $3, source = $4 WHERE id = $1")
+        .bind(asset.id.as_str())
+        .bind(asset.name.as_str())
+        .bind(&asset.os)
+        .bind(word(&asset.source)?)
         .execute(conn)
         .await
-        .doing("rename the asset")?;
+        .doing("change what is held of the asset")?;
     Ok(())
 }
 
@@ -244,7 +248,8 @@ pub async fn delete(conn: &mut Conn, id: &AssetId) -> StoreResult<()> {
     Ok(())
 }
 
-/// Takes an asset out of service at a time, or, without one, into service again.
+/// Takes an asset out of service at a time, or, without one, into service again. What is out of
+/// service has its addresses until another asset claims them.
 ///
 /// # Errors
 /// When the database fails.
@@ -268,8 +273,9 @@ pub async fn inventory(conn: &mut Conn) -> StoreResult<Inventory> {
         .await
         .doing("read tags")?;
     let mut tags = collect_tags(&rows)?;
+    let mut held = addresses::all(conn).await?;
     let rows = sqlx::query(
-        "SELECT id, name, source, os, addresses FROM asset \
+        "SELECT id, name, source, os FROM asset \
          WHERE decommissioned_at IS NULL ORDER BY id",
     )
     .fetch_all(conn)
@@ -280,7 +286,7 @@ pub async fn inventory(conn: &mut Conn) -> StoreResult<Inventory> {
         Ok(Asset {
             name: parse(row, "name")?,
             tags: tags.remove(&id).unwrap_or_default(),
-            addresses: from_json(row.get("addresses"))?,
+            addresses: held.remove(&id).unwrap_or_default(),
             os: row.get("os"),
             source: from_word(row.get("source"))?,
             id,

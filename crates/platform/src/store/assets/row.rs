@@ -1,5 +1,7 @@
 //! Rows as assets.
 
+use std::net::IpAddr;
+
 use sqlx::Row as _;
 use xshield_policy::Revision;
 use xshield_wire::Bytes;
@@ -33,7 +35,7 @@ pub(super) fn stored(row: &Row) -> StoreResult<StoredAsset> {
         pending,
         os: row.get("os"),
         kernel: row.get("kernel"),
-        addresses: from_json(row.get("addresses"))?,
+        addresses: held_addresses(row.get("held_addresses"))?,
         program_version: row.get("program_version"),
         sequence: unsigned(row.get("sequence")),
         status,
@@ -56,6 +58,15 @@ fn ruleset(revision: Option<i64>, digest: Option<String>) -> StoreResult<Option<
     let (Some(revision), Some(digest)) = (revision, digest) else { return Ok(None) };
     let digest = Digest::from_base64(&digest).doing("read a stored digest")?;
     Ok(Some(InForce { revision: Revision(unsigned(revision)), digest }))
+}
+
+/// Addresses joined by commas.
+fn held_addresses(joined: Option<&str>) -> StoreResult<Vec<IpAddr>> {
+    let addresses = joined.into_iter().flat_map(|joined| joined.split(','));
+    let addresses = addresses.map(|address| address.parse::<IpAddr>());
+    let mut addresses: Vec<_> = addresses.collect::<Result<_, _>>().doing("read an address")?;
+    addresses.sort_unstable();
+    Ok(addresses)
 }
 
 pub(crate) fn unsigned(value: i64) -> u64 {

@@ -1,0 +1,143 @@
+//! What hosts say of themselves and operators decide about.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use serde::{Deserialize, Serialize};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use xshield_policy::names::Name;
+
+use super::assets::named;
+use crate::auth::{Allowed, Operator, Viewer};
+use crate::claims::{self, Reason, Standing};
+use crate::clock::Timestamp;
+use crate::holding::{self, Decision};
+use crate::problem::{Answer, JsonBody, Problem};
+use crate::state::App;
+use crate::store;
+use crate::store::commit;
+
+pub(super) fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(accept))
+        .routes(routes!(refuse))
+        .routes(routes!(rename))
+}
+
+/// What a host says of itself and the platform does not hold by itself.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(crate) struct Claim {
+    /// The asset whose host says it.
+    #[schema(value_type = String)]
+    pub(crate) asset: Name,
+    /// `name`, `address`, `address-gone`, `os` or `source`.
+    pub(crate) fact: &'static str,
+    /// What is claimed.
+    pub(crate) value: String,
+    pub(crate) standing: Standing,
+    pub(crate) reason: Reason,
+    pub(crate) since: Timestamp,
+}
+
+impl Claim {
+    /// As it is shown.
+    pub(crate) fn of(asset: &Name, claim: &claims::Claim) -> Self {
+        Self {
+            asset: asset.clone(),
+            fact: claim.fact.kind(),
+            value: claim.fact.value(),
+            standing: claim.standing,
+            reason: claim.reason,
+            since: claim.since,
+        }
+    }
+}
+
+/// What waits for an operator, of all assets; at most 10,000
+#[utoipa::path(get, path = "/api/v1/claims", tag = "assets",
+    responses((status = 200, body = Vec<Claim>)))]
+async fn list(State(app): State<App>, _: Allowed<Viewer>) -> Answer<Json<Vec<Claim>>> {
+    let waiting = store::claims::waiting(&mut *app.store.read().await?).await?;
+    Ok(Json(waiting.iter().map(|(asset, claim)| Claim::of(asset, claim)).collect()))
+}
+
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+struct About {
+    /// An address, or `name`, `os` or `source`.
+    what: String,
+}
+
+impl About {
+    fn decision(&self) -> Answer<Decision> {
+        self.what.parse().map_err(|reason| Problem::invalid("/what", reason))
+    }
+}
+
+/// The name under which an asset is held.
+#[derive(Debug, Deserialize, Serialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Named {
+    #[schema(value_type = String)]
+    name: Name,
+}
+
+/// Hold what a host says of itself; an address is taken from the asset that has it
+#[utoipa::path(post, path = "/api/v1/assets/{asset}/claims/accept", tag = "assets",
+    params(("asset" = String, Path, description = "id or name")), request_body = About,
+    responses((status = 200, body = Named)))]
+async fn accept(
+    State(app): State<App>,
+    allowed: Allowed<Operator>,
+    Path(asset): Path<String>,
+    JsonBody(about): JsonBody<About>,
+) -> Answer<Json<Named>> {
+    let decision = about.decision()?;
+    let mut tx = app.store.write().await?;
+    let asset = named(&mut tx, &asset).await?;
+    let actor = allowed.caller.actor();
+    holding::accept(&mut tx, &asset, &decision, &actor, Timestamp::now()).await?;
+    let asset = named(&mut tx, asset.id.as_str()).await?;
+    commit(tx).await?;
+    app.compiling.inventory_changed();
+    Ok(Json(Named { name: asset.name }))
+}
+
+/// Do not hold what a host says of itself, whatever it says later; take an address from it
+#[utoipa::path(post, path = "/api/v1/assets/{asset}/claims/refuse", tag = "assets",
+    params(("asset" = String, Path, description = "id or name")), request_body = About,
+    responses((status = 200, body = Named)))]
+async fn refuse(
+    State(app): State<App>,
+    allowed: Allowed<Operator>,
+    Path(asset): Path<String>,
+    JsonBody(about): JsonBody<About>,
+) -> Answer<Json<Named>> {
+    let decision = about.decision()?;
+    let mut tx = app.store.write().await?;
+    let asset = named(&mut tx, &asset).await?;
+    let actor = allowed.caller.actor();
+    holding::refuse(&mut tx, &asset, &decision, &actor, Timestamp::now()).await?;
+    commit(tx).await?;
+    app.compiling.inventory_changed();
+    Ok(Json(Named { name: asset.name }))
+}
+
+/// Give an asset another name
+#[utoipa::path(post, path = "/api/v1/assets/{asset}/rename", tag = "assets",
+    params(("asset" = String, Path, description = "id or name")), request_body = Named,
+    responses((status = 200, body = Named)))]
+async fn rename(
+    State(app): State<App>,
+    allowed: Allowed<Operator>,
+    Path(asset): Path<String>,
+    JsonBody(Named { name }): JsonBody<Named>,
+) -> Answer<Json<Named>> {
+    let mut tx = app.store.write().await?;
+    let asset = named(&mut tx, &asset).await?;
+    holding::rename(&mut tx, &asset, &name, &allowed.caller.actor(), Timestamp::now()).await?;
+    commit(tx).await?;
+    app.compiling.inventory_changed();
+    Ok(Json(Named { name }))
+}

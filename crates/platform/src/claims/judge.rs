@@ -1,0 +1,394 @@
+//! The rules by which a host's word is taken.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use xshield_policy::AssetId;
+use xshield_policy::document::Policy;
+use xshield_policy::inventory::Asset;
+
+use super::{Claim, Fact, Reason, Said, Standing};
+use crate::clock::Timestamp;
+
+/// After so many seconds without a check-in, an address that an asset held goes to the host that
+/// checks in from it.
+pub const SILENT_AFTER: i64 = 2 * 60 * 60;
+
+/// Another asset that holds an address which a host claims.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// The asset.
+    pub asset: AssetId,
+    /// Whether a check-in of it ever came from this address, or an operator gave it the address.
+    pub is_sure: bool,
+    /// Whether its last check-in still named the address.
+    pub says_so: bool,
+    /// Whether it has not checked in for [`SILENT_AFTER`].
+    pub is_silent: bool,
+    /// Whether it is out of service.
+    pub is_out: bool,
+}
+
+/// What a host's word is compared with.
+#[derive(Debug, Clone, Default)]
+pub struct World {
+    /// The committed and the candidate policy.
+    pub policies: Vec<Arc<Policy>>,
+    /// Networks in which a host's word about its addresses is taken.
+    pub networks: Vec<IpNet>,
+    /// Addresses at which hosts reach the platform.
+    pub platform: Vec<IpAddr>,
+    /// Single addresses that the settings name as management sources.
+    pub management: Vec<IpAddr>,
+    /// The other end of the connection by which the check-in came.
+    pub from: Option<IpAddr>,
+    /// The other assets that hold addresses which the host claims.
+    pub holders: BTreeMap<IpAddr, Holder>,
+    /// The other asset whose name the host claims.
+    pub namesake: Option<AssetId>,
+    /// Whether this is the asset's first word: nothing is held yet that it could leave.
+    pub registers: bool,
+}
+
+/// What is made of a host's word.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judged {
+    /// What is held from now on.
+    pub held: Asset,
+    /// Addresses that other assets hold no longer.
+    pub taken: Vec<(IpAddr, AssetId)>,
+    /// What waits from now on, and what operators have decided before.
+    pub claims: Vec<Claim>,
+}
+
+/// Decides about a host's word. `known`: the claims as they stood.
+#[must_use]
+pub fn judge(held: &Asset, said: &Said, known: &[Claim], world: &World, now: Timestamp) -> Judged {
+    let decided = known.iter().filter(|claim| claim.standing != Standing::Waiting);
+    let judged =
+        Judged { held: held.clone(), taken: Vec::new(), claims: decided.cloned().collect() };
+    let mut judging = Judging { judged, said, known, world, now };
+    judging.name();
+    judging.system();
+    judging.program();
+    judging.new_addresses();
+    judging.old_addresses();
+    judging.judged.held.addresses.sort_unstable();
+    judging.judged
+}
+
+/// Why an address is held, or is not.
+enum Address {
+    Held(Evidence),
+    Taken(AssetId),
+    Waits(Reason, Option<AssetId>),
+}
+
+/// What speaks for an address besides the host's word.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Evidence {
+    /// The check-in came from it, or an operator has accepted it.
+    Shown,
+    /// Nothing.
+    Word,
+}
+
+struct Judging<'a> {
+    judged: Judged,
+    said: &'a Said,
+    known: &'a [Claim],
+    world: &'a World,
+    now: Timestamp,
+}
+
+impl Judging<'_> {
+    /// A name is never changed by a host.
+    fn name(&mut self) {
+        let name = &self.said.name;
+        if *name == self.judged.held.name {
+            return;
+        }
+        let (reason, other) = match &self.world.namesake {
+            Some(other) => (Reason::NameTaken, Some(other.clone())),
+            None if self.world.policies.iter().any(|policy| policy.names_asset(name)) => {
+                (Reason::NameInPolicy, None)
+            }
+            None => (Reason::Renamed, None),
+        };
+        self.wait(Fact::Name(name.clone()), reason, other);
+    }
+
+    fn system(&mut self) {
+        if self.said.os != self.judged.held.os {
+            let changed = Asset { os: self.said.os.clone(), ..self.judged.held.clone() };
+            self.follow(changed, Fact::Os(self.said.os.clone()));
+        }
+    }
+
+    fn program(&mut self) {
+        if self.said.source != self.judged.held.source {
+            let changed = Asset { source: self.said.source, ..self.judged.held.clone() };
+            self.follow(changed, Fact::Source(self.said.source));
+        }
+    }
+
+    /// Holds what changes no segment, unless an operator has refused it.
+    fn follow(&mut self, changed: Asset, fact: Fact) {
+        match self.decision(&fact) {
+            Some(Standing::Refused) => {}
+            Some(Standing::Accepted) => self.judged.held = changed,
+            _ if self.moves(&changed) => self.wait(fact, Reason::Segments, None),
+            _ => self.judged.held = changed,
+        }
+    }
+
+    fn new_addresses(&mut self) {
+        for &address in &self.said.addresses {
+            if self.judged.held.addresses.contains(&address) {
+                continue;
+            }
+            let fact = Fact::Address(address);
+            let decision = self.decision(&fact);
+            if decision == Some(Standing::Refused) {
+                continue;
+            }
+            match self.address(address, decision) {
+                Address::Waits(reason, other) => self.wait(fact, reason, other),
+                Address::Taken(other) => {
+                    self.judged.taken.push((address, other));
+                    self.judged.held.addresses.push(address);
+                }
+                Address::Held(evidence) => {
+                    let mut changed = self.judged.held.clone();
+                    changed.addresses.push(address);
+                    if evidence == Evidence::Word && self.moves(&changed) {
+                        self.wait(fact, Reason::Segments, None);
+                    } else {
+                        self.judged.held = changed;
+                    }
+                }
+            }
+        }
+    }
+
+    fn address(&self, address: IpAddr, decision: Option<Standing>) -> Address {
+        let is_here = self.world.from == Some(address);
+        let evidence = match decision {
+            Some(Standing::Accepted) => Evidence::Shown,
+            _ if is_here => Evidence::Shown,
+            _ => Evidence::Word,
+        };
+        if let Some(holder) = self.world.holders.get(&address).filter(|holder| !holder.is_out) {
+            let gives_way = !holder.says_so || !holder.is_sure || holder.is_silent;
+            let other = holder.asset.clone();
+            return match is_here && gives_way {
+                true => Address::Taken(other),
+                false if is_here || holder.is_sure => {
+                    Address::Waits(Reason::OtherAsset, Some(other))
+                }
+                false => Address::Waits(Reason::Shared, Some(other)),
+            };
+        }
+        if decision == Some(Standing::Accepted) {
+            return Address::Held(evidence);
+        }
+        if self.world.platform.contains(&address) {
+            return Address::Waits(Reason::Platform, None);
+        }
+        if self.world.management.contains(&address) {
+            return Address::Waits(Reason::Management, None);
+        }
+        let is_inside = self.world.networks.iter().any(|net| net.contains(&address));
+        if is_inside || is_here || self.is_beside(address) {
+            Address::Held(evidence)
+        } else {
+            Address::Waits(Reason::Outside, None)
+        }
+    }
+
+    /// Whether an IPv6 address is in the /64 from which the check-in came: a host changes the rest
+    /// of it on its own (RFC 8981).
+    fn is_beside(&self, address: IpAddr) -> bool {
+        match (self.world.from, address) {
+            (Some(IpAddr::V6(from)), IpAddr::V6(address)) => {
+                from.segments()[..4] == address.segments()[..4]
+            }
+            _ => false,
+        }
+    }
+
+    /// Addresses that the host does not name any more. One that the check-in came from is still its
+    /// own; one that keeps the asset in a segment stays until an operator says otherwise.
+    fn old_addresses(&mut self) {
+        for address in self.judged.held.addresses.clone() {
+            if self.said.addresses.contains(&address) || self.world.from == Some(address) {
+                continue;
+            }
+            let fact = Fact::Gone(address);
+            let mut changed = self.judged.held.clone();
+            changed.addresses.retain(|held| *held != address);
+            match self.decision(&fact) {
+                Some(Standing::Refused) => {}
+                Some(Standing::Accepted) => self.judged.held = changed,
+                _ if self.moves(&changed) => self.wait(fact, Reason::Segments, None),
+                _ => self.judged.held = changed,
+            }
+        }
+    }
+
+    /// Whether an asset changed so is in other segments than before.
+    fn moves(&self, changed: &Asset) -> bool {
+        let segments = self.world.policies.iter().flat_map(|policy| policy.segments());
+        !self.world.registers
+            && segments
+                .map(|segment| &segment.criteria)
+                .any(|criteria| criteria.matches(&self.judged.held) != criteria.matches(changed))
+    }
+
+    fn decision(&self, fact: &Fact) -> Option<Standing> {
+        let known = self.known.iter().find(|claim| claim.fact == *fact)?;
+        Some(known.standing).filter(|standing| *standing != Standing::Waiting)
+    }
+
+    /// Lets a claim wait, since when it does already.
+    fn wait(&mut self, fact: Fact, reason: Reason, other: Option<AssetId>) {
+        let known = self.known.iter().find(|claim| claim.fact == fact);
+        // What an operator has decided is kept above.
+        if known.is_some_and(|claim| claim.standing != Standing::Waiting) {
+            return;
+        }
+        let since = known.map_or(self.now, |claim| claim.since);
+        let standing = Standing::Waiting;
+        self.judged.claims.push(Claim { fact, standing, reason, other, since });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use xshield_policy::inventory::Source;
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp(1_800_000_000);
+
+    fn addresses(text: &str) -> Vec<IpAddr> {
+        text.split_whitespace().map(|address| address.parse().unwrap()).collect()
+    }
+
+    fn asset(held: &str) -> Asset {
+        Asset {
+            id: "as-1".parse().unwrap(),
+            name: "h".parse().unwrap(),
+            tags: BTreeMap::new(),
+            addresses: addresses(held),
+            os: String::new(),
+            source: Source::Spark,
+        }
+    }
+
+    fn said(text: &str) -> Said {
+        let (os, source) = (String::new(), Source::Spark);
+        Said { name: "h".parse().unwrap(), os, source, addresses: addresses(text) }
+    }
+
+    /// `sure`, `says` and `silent`, as far as they are named.
+    fn holder(text: &str) -> Holder {
+        Holder {
+            asset: "as-2".parse().unwrap(),
+            is_sure: text.contains("sure"),
+            says_so: text.contains("says"),
+            is_silent: text.contains("silent"),
+            is_out: text.contains("out"),
+        }
+    }
+
+    fn world(from: &str) -> World {
+        World {
+            networks: ["10.0.0.0/8", "fc00::/7"].map(|net| net.parse().unwrap()).into(),
+            platform: addresses("10.0.0.9 2001:db8::9"),
+            management: addresses("10.0.0.8"),
+            from: from.parse().ok(),
+            ..World::default()
+        }
+    }
+
+    fn reasons(judged: &Judged) -> Vec<Reason> {
+        judged.claims.iter().map(|claim| claim.reason).collect()
+    }
+
+    #[test]
+    fn where_an_address_is_and_from_where_the_host_checks_in() {
+        for (from, claimed, held, waits) in [
+            ("", "10.1.1.1 fd00::1", "10.1.1.1 fd00::1", &[][..]),
+            ("", "8.8.8.8", "", &[Reason::Outside]),
+            ("8.8.8.8", "8.8.8.8", "8.8.8.8", &[]),
+            ("8.8.4.4", "8.8.8.8", "", &[Reason::Outside]),
+            ("2001:db8::5", "2001:db8::abcd", "2001:db8::abcd", &[]),
+            ("2001:db8:0:1::5", "2001:db8::abcd", "", &[Reason::Outside]),
+            ("10.0.0.9", "10.0.0.9", "", &[Reason::Platform]),
+            ("10.0.0.8", "10.0.0.8", "", &[Reason::Management]),
+            ("2001:db8::5", "2001:db8::9", "", &[Reason::Platform]),
+        ] {
+            let judged = judge(&asset(""), &said(claimed), &[], &world(from), NOW);
+            assert_eq!(judged.held.addresses, addresses(held), "{claimed} from {from:?}");
+            assert_eq!(reasons(&judged), waits, "{claimed} from {from:?}");
+        }
+    }
+
+    #[test]
+    fn whose_an_address_is_when_two_claim_it() {
+        let (taken, other, shared) = (None, Some(Reason::OtherAsset), Some(Reason::Shared));
+        for (from, holds, waits) in [
+            ("10.1.1.1", "sure says", other),
+            ("10.1.1.1", "sure says silent", taken),
+            ("10.1.1.1", "sure", taken),
+            ("10.1.1.1", "says", taken),
+            ("", "sure says", other),
+            ("", "sure says silent", other),
+            ("", "says", shared),
+            ("10.2.2.2", "sure says silent", other),
+        ] {
+            let address: IpAddr = "10.1.1.1".parse().unwrap();
+            let mut world = world(from);
+            world.holders.insert(address, holder(holds));
+            let judged = judge(&asset(""), &said("10.1.1.1"), &[], &world, NOW);
+            assert_eq!(reasons(&judged).first(), waits.as_ref(), "{holds} from {from:?}");
+            assert_eq!(judged.taken.len(), usize::from(waits.is_none()), "{holds}");
+            assert_eq!(judged.held.addresses.len(), usize::from(waits.is_none()), "{holds}");
+        }
+        let mut world = world("");
+        world.holders.insert("10.1.1.1".parse().unwrap(), holder("sure says out"));
+        let judged = judge(&asset(""), &said("10.1.1.1"), &[], &world, NOW);
+        assert_eq!(judged.held.addresses.len(), 1, "what is out of service keeps nothing");
+    }
+
+    #[test]
+    fn what_a_check_in_comes_from_is_not_given_up() {
+        let judged = judge(&asset("10.1.1.1"), &said("10.1.1.2"), &[], &world("10.1.1.1"), NOW);
+        assert_eq!(judged.held.addresses, addresses("10.1.1.1 10.1.1.2"));
+    }
+
+    #[test]
+    fn what_operators_decided_stays_decided() {
+        let claim = |fact, standing| {
+            let (reason, other) = (Reason::Outside, None);
+            Claim { fact, standing, reason, other, since: Timestamp(1) }
+        };
+        let known = [
+            claim(Fact::Address("8.8.8.8".parse().unwrap()), Standing::Accepted),
+            claim(Fact::Address("10.1.1.1".parse().unwrap()), Standing::Refused),
+            claim(Fact::Address("8.8.4.4".parse().unwrap()), Standing::Waiting),
+            claim(Fact::Address("9.9.9.9".parse().unwrap()), Standing::Waiting),
+        ];
+        let word = said("8.8.8.8 10.1.1.1 8.8.4.4");
+        let judged = judge(&asset(""), &word, &known, &world(""), NOW);
+        assert_eq!(judged.held.addresses, addresses("8.8.8.8"));
+        assert_eq!(judged.claims, known[..3], "what is no longer said does not wait");
+        let again = judge(&judged.held, &word, &judged.claims, &world(""), NOW.plus(60));
+        assert_eq!(again, judged, "twice is once");
+    }
+}

@@ -1,0 +1,117 @@
+//! What operators and whoever looks at a host are told about claims.
+
+use std::collections::BTreeMap;
+
+use xshield_policy::AssetId;
+use xshield_policy::names::Name;
+use xshield_wire::message::Problem;
+
+use super::{Claim, Fact, Reason, Standing};
+
+/// Names of assets, by id.
+pub type Names = BTreeMap<AssetId, Name>;
+
+/// What is to be said about the claims of an asset's own host. An operator has decided about those
+/// that do not wait, and one that is the same on many hosts is nobody's trouble: neither is told.
+#[must_use]
+pub fn notices(asset: &Name, claims: &[Claim], names: &Names) -> Vec<Problem> {
+    let told = claims
+        .iter()
+        .filter(|claim| claim.standing == Standing::Waiting && claim.reason != Reason::Shared);
+    told.map(|claim| own(asset, claim, names)).collect()
+}
+
+/// What is to be said to an asset about what another host claims. `claims`: of others, about this one.
+#[must_use]
+pub fn notices_to_holder(asset: &Name, claims: &[(Name, Claim)]) -> Vec<Problem> {
+    let told = claims
+        .iter()
+        .filter(|(_, claim)| claim.standing == Standing::Waiting && claim.reason != Reason::Shared);
+    told.map(|(claimant, claim)| {
+        let text = format!(
+            "another host, asset {claimant}, says that it has {}, which asset {asset} has; nothing \
+             was changed. If it should: xshield asset accept {claimant} {}; if not: xshield asset \
+             refuse {claimant} {}",
+            in_words(&claim.fact),
+            word(&claim.fact),
+            word(&claim.fact)
+        );
+        Problem { code: code(&claim.fact, "claimed"), text }
+    })
+    .collect()
+}
+
+fn own(asset: &Name, claim: &Claim, names: &Names) -> Problem {
+    let what = in_words(&claim.fact);
+    let other = claim.other.as_ref();
+    let other = other.and_then(|id| names.get(id)).map_or("another asset", Name::as_str);
+    let why = match claim.reason {
+        Reason::Renamed => format!("the platform knows it as {asset}"),
+        Reason::NameInPolicy => {
+            format!("policy speaks of an asset of that name; it is held as {asset}")
+        }
+        Reason::NameTaken => {
+            format!("that is the name of another asset; the platform knows this one as {asset}")
+        }
+        Reason::Outside => "that is outside the networks in which the word of hosts is taken, and \
+                            no check-in came from there"
+            .to_owned(),
+        Reason::Platform => "that is where hosts reach the platform".to_owned(),
+        Reason::Management => "policy names that as a management source".to_owned(),
+        Reason::OtherAsset | Reason::Shared => format!("asset {other} has that address"),
+        Reason::Segments => "the asset would be in other segments".to_owned(),
+    };
+    let word = word(&claim.fact);
+    let what_next = format!(
+        "until an operator decides, nothing changes: xshield asset accept {asset} {word}, or \
+         xshield asset refuse {asset} {word}"
+    );
+    Problem {
+        code: code(&claim.fact, "waits"),
+        text: format!("the host of asset {asset} says that it has {what}, and {why}; {what_next}"),
+    }
+}
+
+fn code(fact: &Fact, what: &str) -> String {
+    format!("{}-{what}", fact.kind())
+}
+
+/// As `xshield asset accept` takes it.
+fn word(fact: &Fact) -> String {
+    match fact {
+        Fact::Name(_) | Fact::Os(_) | Fact::Source(_) => fact.kind().to_owned(),
+        Fact::Address(address) | Fact::Gone(address) => address.to_string(),
+    }
+}
+
+fn in_words(fact: &Fact) -> String {
+    match fact {
+        Fact::Name(name) => format!("the name {name}"),
+        Fact::Address(address) => format!("address {address}"),
+        Fact::Gone(address) => format!("address {address} no longer"),
+        Fact::Os(os) => format!("the system {os}"),
+        Fact::Source(_) => format!("another program: {}", fact.value()),
+    }
+}
+
+/// What to say when a policy is committed that speaks of a name on which a claim waits.
+#[must_use]
+pub fn named_in_words(asset: &Name, claimed: &Name) -> String {
+    format!(
+        "policy speaks of asset {claimed}; asset {asset} says that this is its name, and does not \
+         hold it until an operator decides: xshield asset accept {asset} name"
+    )
+}
+
+/// What to say of an asset whose identity another machine has, too.
+#[must_use]
+pub fn copied_notice(asset: &Name) -> Problem {
+    Problem {
+        code: "identity-copied".to_owned(),
+        text: format!(
+            "two machines check in as asset {asset}: one is a copy of the other, identity key \
+             included. The one that was here first is served, the other is refused. Run ctspark \
+             remove (ctagent remove --clean) on the copy: then it registers as an asset of its own"
+        ),
+    }
+}

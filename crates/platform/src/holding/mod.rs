@@ -1,0 +1,175 @@
+//! What the platform holds of hosts: takes their word in, carries out what operators decide about it,
+//! and says what is to be said, all by the rules of [`crate::claims`].
+
+mod decide;
+mod register;
+
+use std::net::IpAddr;
+
+use xshield_policy::document::Policy;
+use xshield_policy::inventory::Asset;
+use xshield_wire::message::Problem;
+
+use crate::claims::{
+    Claim, Judged, Names, Said, Standing, World, copied_notice, judge, notices, notices_to_holder,
+};
+use crate::clock::Timestamp;
+use crate::problem::Answer;
+use crate::spoken::Policies;
+use crate::state::App;
+use crate::store::assets::{self, StoredAsset};
+use crate::store::audit::{self, Deed};
+use crate::store::{Conn, addresses, claims};
+
+pub(crate) use decide::{Decision, accept, refuse, rename};
+pub(crate) use register::free_name;
+
+/// For so many seconds after a copy asked last, both sides are told of it.
+pub(crate) const COPY_TOLD_FOR: i64 = 86_400;
+
+/// What became of a host's word.
+#[derive(Debug, Default)]
+pub(crate) struct Taken {
+    /// Whether anything that policy reads has changed.
+    pub(crate) changed: bool,
+}
+
+/// Takes a host's word in: holds what the rules allow, lets the rest wait, and writes both down.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn take(
+    app: &App,
+    conn: &mut Conn,
+    asset: &StoredAsset,
+    said: &Said,
+    from: IpAddr,
+    policies: &Policies,
+    now: Timestamp,
+) -> Answer<Taken> {
+    let tags = assets::tags_of(conn, std::iter::once(&asset.id)).await?.remove(&asset.id);
+    let held = described(asset, tags.unwrap_or_default());
+    let known = claims::of(conn, &asset.id).await?;
+    let waits = known.iter().any(|claim| claim.standing == Standing::Waiting);
+    if said.is_held(&held) && !waits {
+        addresses::seen(conn, &asset.id, from, now).await?;
+        return Ok(Taken::default());
+    }
+    let world = world(app, conn, asset, said, from, policies, now).await?;
+    let judged = judge(&held, said, &known, &world, now);
+    hold(conn, &held, &judged, &known, now).await?;
+    addresses::seen(conn, &asset.id, from, now).await?;
+    Ok(Taken { changed: judged.held != held })
+}
+
+/// An asset as policy sees it.
+pub(crate) fn described(asset: &StoredAsset, tags: assets::Tags) -> Asset {
+    Asset {
+        id: asset.id.clone(),
+        name: asset.name.clone(),
+        tags,
+        addresses: asset.addresses.clone(),
+        os: asset.os.clone(),
+        source: asset.source,
+    }
+}
+
+async fn world(
+    app: &App,
+    conn: &mut Conn,
+    asset: &StoredAsset,
+    said: &Said,
+    from: IpAddr,
+    policies: &Policies,
+    now: Timestamp,
+) -> Answer<World> {
+    let none = Policy::default();
+    let committed = policies.committed.as_deref().unwrap_or(&none);
+    let management = committed.settings().management.iter().flat_map(|rule| &rule.from);
+    let single = management.filter(|net| net.0.prefix_len() == net.0.max_prefix_len());
+    let namesake = assets::by_name(conn, said.name.as_str()).await?;
+    Ok(World {
+        policies: policies.all(),
+        networks: committed.settings().address_networks(),
+        platform: app.endpoints().iter().map(|endpoint| endpoint.ip()).collect(),
+        management: single.map(|net| net.0.addr()).collect(),
+        from: Some(from),
+        holders: addresses::holders(conn, &asset.id, &said.addresses, now).await?,
+        namesake: namesake.map(|other| other.id).filter(|other| *other != asset.id),
+        registers: asset.last_check_in.is_none(),
+    })
+}
+
+/// Writes down what a host's word came to. `held` and `known`: as they were.
+async fn hold(
+    conn: &mut Conn,
+    held: &Asset,
+    judged: &Judged,
+    known: &[Claim],
+    now: Timestamp,
+) -> Answer<()> {
+    let actor = format!("host:{}", held.id);
+    let deed = |action, before: String, after: String| Deed {
+        actor: &actor,
+        action,
+        target: judged.held.name.as_str(),
+        before,
+        after,
+    };
+    if judged.held.addresses != held.addresses {
+        addresses::put(conn, &held.id, &held.addresses, &judged.held.addresses, now).await?;
+        let (before, after) = (joined(&held.addresses), joined(&judged.held.addresses));
+        audit::record(conn, deed("asset.addresses", before, after), now).await?;
+        for (address, other) in &judged.taken {
+            let before = format!("{address} was held by {other}, which no longer has it");
+            let after = format!("{address} is held by {}", held.id);
+            audit::record(conn, deed("asset.address-moved", before, after), now).await?;
+        }
+    }
+    let facts = |asset: &Asset| (asset.os.clone(), asset.source);
+    if facts(&judged.held) != facts(held) {
+        assets::hold(conn, &judged.held).await?;
+        let words = |asset: &Asset| format!("{}, {:?}", asset.os, asset.source).to_lowercase();
+        audit::record(conn, deed("asset.facts", words(held), words(&judged.held)), now).await?;
+    }
+    claims::put(conn, &held.id, known, &judged.claims).await?;
+    let new = |claim: &&Claim| {
+        claim.standing == Standing::Waiting && !known.iter().any(|old| old.fact == claim.fact)
+    };
+    let new: Vec<_> = judged.claims.iter().filter(new).map(|c| c.fact.to_string()).collect();
+    if !new.is_empty() {
+        let deed = deed("asset.claim", String::new(), format!("waits: {}", new.join(", ")));
+        audit::record(conn, deed, now).await?;
+    }
+    Ok(())
+}
+
+fn joined(addresses: &[IpAddr]) -> String {
+    let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+    addresses.join(" ")
+}
+
+/// What the platform finds about an asset that its operators, and whoever looks at its host, should
+/// know.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn findings(
+    conn: &mut Conn,
+    asset: &StoredAsset,
+    now: Timestamp,
+) -> Answer<Vec<Problem>> {
+    let claims = claims::of(conn, &asset.id).await?;
+    let mut names = Names::new();
+    for other in claims.iter().filter_map(|claim| claim.other.as_ref()) {
+        if let Some(other) = assets::by_id(conn, other.as_str()).await? {
+            names.insert(other.id, other.name);
+        }
+    }
+    let mut found = notices(&asset.name, &claims, &names);
+    found.extend(notices_to_holder(&asset.name, &claims::about(conn, &asset.id).await?));
+    if claims::lineage(conn, &asset.id).await?.copied_within(COPY_TOLD_FOR, now) {
+        found.push(copied_notice(&asset.name));
+    }
+    Ok(found)
+}

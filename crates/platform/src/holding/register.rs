@@ -1,0 +1,43 @@
+//! The name under which a new host is held.
+
+use xshield_policy::names::Name;
+
+use crate::problem::{Answer, Problem};
+use crate::spoken::Policies;
+use crate::store::{Conn, assets};
+
+/// A name has no more.
+const MOST_LETTERS: usize = 64;
+/// Names that are tried at most.
+const MOST_TRIED: u32 = 10_000;
+
+/// The name under which a new host that calls itself `claimed` is held. One of which a policy speaks
+/// is not given by a host's word: the host is held under another until an operator decides. `claimed`
+/// is no asset's.
+///
+/// # Errors
+/// When the database fails, or no name is free.
+pub(crate) async fn free_name(
+    conn: &mut Conn,
+    claimed: &Name,
+    policies: &Policies,
+) -> Answer<Name> {
+    let is_spoken_of = |name: &Name| policies.all().iter().any(|policy| policy.names_asset(name));
+    if !is_spoken_of(claimed) {
+        return Ok(claimed.clone());
+    }
+    for number in 2..MOST_TRIED {
+        let candidate = numbered(claimed, number)?;
+        if !is_spoken_of(&candidate) && assets::by_name(conn, candidate.as_str()).await?.is_none() {
+            return Ok(candidate);
+        }
+    }
+    Err(Problem::conflict("no-name-free", format!("no name like {claimed} is free")))
+}
+
+/// The name with a number, within the bounds of a name.
+fn numbered(name: &Name, number: u32) -> Answer<Name> {
+    let end = format!("-{number}");
+    let kept: String = name.as_str().chars().take(MOST_LETTERS - end.len()).collect();
+    format!("{kept}{end}").parse::<Name>().map_err(|error| Problem::internal(&error))
+}

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use xshield_host::linux::connections;
+use xshield_host::linux::forwarding;
 use xshield_host::linux::owners::{self, CgroupMatching};
 use xshield_host::linux::resolver::{Cache, Left, Moment, Resolution, Resolver};
 use xshield_host::linux::sockets;
@@ -54,14 +55,22 @@ pub(crate) fn facts(ruleset: &Ruleset, sources: Sources<'_>) -> (Facts, Told) {
         problems: vec![problem("dns-failed", &error)],
         ..Resolution::default()
     });
+    let mut problems = answered.problems;
+    let judges_forwarded = ruleset.forwarded.is_some_and(|forwarded| forwarded.judges());
+    let interfaces = judges_forwarded.then(forwarding::interfaces).transpose();
+    let interfaces = interfaces.unwrap_or_else(|error| {
+        problems.push(problem("interfaces-unknown", &error));
+        None
+    });
     let facts = Facts {
         endpoints: sources.endpoints,
         resolvers: sources.resolvers,
         domains: answered.domains,
         listeners: sockets::listeners(sources.ports, processes(&ruleset.inbound)),
         owners: owners::owners(processes(&ruleset.outbound), sources.cgroups),
+        interfaces: interfaces.unwrap_or_default(),
     };
-    (facts, Told { left: answered.left, problems: answered.problems })
+    (facts, Told { left: answered.left, problems })
 }
 
 fn processes(rules: &DirectionRules) -> BTreeSet<&ProcessMatch> {

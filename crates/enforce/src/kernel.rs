@@ -149,6 +149,7 @@ impl Run<'_> {
             let text = format!("rule {} ({}) {}", rule.rule, rule.direction, rule.reason);
             self.note("rule-unenforceable", text);
         }
+        self.look_at_forwarding(&prepared.ruleset, firewall.capabilities());
         let digest = prepared.plan.digest();
         let in_force = matches!(
             firewall.state()?, KernelState::InForce(standing) if standing.digest == digest

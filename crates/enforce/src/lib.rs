@@ -12,6 +12,8 @@ mod delivery;
 pub mod diagnostics;
 pub mod discover;
 pub mod errand;
+pub mod explain;
+mod forwarded;
 mod gather;
 mod happenings;
 pub mod kernel;
@@ -43,7 +45,7 @@ pub use surroundings::Surroundings;
 // What a program around the cycle passes in and shows.
 pub use xshield_firewall::{FlowCount, FlowKind, LiveCounters, LiveGroup};
 pub use xshield_host::{files, lock};
-pub use xshield_policy::{Direction, Packet};
+pub use xshield_policy::Direction;
 pub use xshield_transport::{
     EndpointError, Handover, Line, PlatformUrl, ProxyList, ProxyListError, ProxyText, Route,
 };

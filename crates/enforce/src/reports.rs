@@ -5,10 +5,13 @@ use std::net::IpAddr;
 
 use ring::digest::{SHA256, digest};
 use xshield_firewall::flows::Delta;
-use xshield_firewall::{FlowKind, Hit};
+use xshield_firewall::{FlowKind, Hit, Traffic};
 use xshield_policy::packet::Transport;
 use xshield_policy::protocol::SCTP;
-use xshield_policy::{Bound, Direction, Packet, Protocol, Reason, RuleId, decide};
+use xshield_policy::{
+    Bound, Direction, ForwardedPacket, Packet, Passage, Protocol, Reason, RuleId, decide,
+    decide_forwarded,
+};
 use xshield_wire::Bytes;
 use xshield_wire::message::{
     Digest, EventKind, EventSource, FirewallEvent, ListeningPort, RuleHits, UnixSeconds,
@@ -50,7 +53,10 @@ pub(crate) fn flow_events(
             from: EventSource::Recorder,
             process: None,
         };
-        event.rule = bound.and_then(|bound| deciding_rule(bound, &event));
+        event.rule = bound.and_then(|bound| match flow.traffic {
+            Traffic::Own => deciding_rule(bound, &event),
+            Traffic::Forwarded => deciding_rule_of_forwarded(bound, &event),
+        });
         event
     });
     events.collect()
@@ -96,21 +102,42 @@ pub(crate) fn transport(protocol: Protocol, port: u16) -> Transport {
 
 /// The rule that decided about a flow; `None` when level and mode did.
 fn deciding_rule(bound: &Bound, event: &FirewallEvent) -> Option<RuleId> {
+    rule_of(decide(bound, &packet_of(event)).reason)
+}
+
+fn packet_of(event: &FirewallEvent) -> Packet {
     let peer = match event.direction {
         Direction::Inbound => event.source,
         Direction::Outbound => event.destination,
     };
-    let packet = Packet {
+    Packet {
         direction: event.direction,
         peer,
         transport: transport(event.protocol, event.port),
         loopback: false,
         owner: None,
+    }
+}
+
+/// The same for a flow that this host passed on. What the enforced stance denied alone of two kinds is
+/// what was translated; what is only tested may be either, and the same rules judge both.
+fn deciding_rule_of_forwarded(bound: &Bound, event: &FirewallEvent) -> Option<RuleId> {
+    let passages = match event.kind {
+        EventKind::WouldDeny => [Passage::Routed, Passage::Translated],
+        EventKind::Denied | EventKind::Accepted => [Passage::Translated, Passage::Routed],
     };
-    match decide(bound, &packet).reason {
+    let packet = packet_of(event);
+    let reasons = passages.map(|passage| {
+        decide_forwarded(bound, &ForwardedPacket { packet: packet.clone(), passage }).reason
+    });
+    reasons.into_iter().find(|reason| *reason != Reason::LeftAlone).and_then(rule_of)
+}
+
+fn rule_of(reason: Reason) -> Option<RuleId> {
+    match reason {
         Reason::Block(rule) | Reason::Allow(rule) => Some(rule),
         Reason::Failsafe(kind) => RuleId::try_from(kind.label().to_owned()).ok(),
-        Reason::NotSubject | Reason::NoRule => None,
+        Reason::NotSubject | Reason::NoRule | Reason::LeftAlone => None,
     }
 }
 

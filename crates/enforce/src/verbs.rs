@@ -1,17 +1,16 @@
-//! What a host program can do besides the cycle: status, restore, remove, explain.
+//! What a host program can do besides the cycle: status, restore, remove.
 
 use std::path::PathBuf;
 
 use serde::Serialize;
 pub use xshield_firewall::Explanation;
 use xshield_firewall::threat::ThreatTable;
-use xshield_firewall::{Firewall, FirewallError, explain};
+use xshield_firewall::{Firewall, FirewallError};
 use xshield_host::files::FileError;
 use xshield_host::linux::firewalld::{self, Firewalld};
 use xshield_host::linux::identity::Identity;
 use xshield_host::linux::system::SystemError;
 use xshield_host::lock::{self, LockError};
-use xshield_policy::Packet;
 use xshield_wire::fingerprint::IdentityFingerprint;
 use xshield_wire::message::{InForce, Problem, UnixSeconds};
 use xshield_wire::threat::ListName;
@@ -178,15 +177,6 @@ pub fn remove(config: &Config, surroundings: &Surroundings) -> Result<(), VerbEr
     state.remove().map_err(|source| VerbError::StateDirectory { path, source })?;
     drop(lock);
     Ok(())
-}
-
-/// Which rule in the kernel decides about a packet, and why.
-///
-/// # Errors
-/// When nothing is in force or the kernel can't be read.
-pub fn explain_packet(packet: &Packet) -> Result<Explanation, VerbError> {
-    let programmed = Firewall::open()?.read_back()?;
-    Ok(explain(&programmed, packet))
 }
 
 pub(crate) fn open(config: &Config) -> Result<StateDirectory, VerbError> {

@@ -27,6 +27,7 @@ fn ruleset(revision: u64) -> xshield_wire::Verified<Ruleset> {
         grace: [].into(),
         inbound: DirectionRules::default(),
         outbound: DirectionRules::default(),
+        forwarded: None,
     };
     let sealed = envelope::seal(&key(), &ruleset).unwrap().to_bytes();
     envelope::open(&sealed, &pinned(), &"a1".parse().unwrap(), Revision(0)).unwrap()

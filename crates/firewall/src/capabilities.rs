@@ -21,6 +21,10 @@ pub struct Capabilities {
     /// (Linux 4.10). Without: only loopback addresses are known to be.
     #[serde(default)]
     pub local_destinations: bool,
+    /// `ct original ip saddr` tells who opened a flow (Linux 4.17). Without: forwarded packets can't be
+    /// judged.
+    #[serde(default)]
+    pub forwarded: bool,
 }
 
 impl Capabilities {
@@ -31,6 +35,7 @@ impl Capabilities {
         recorder: true,
         cgroups: true,
         local_destinations: true,
+        forwarded: true,
     };
     /// The least that is supported (RHEL 7).
     pub const PLAIN: Self = Self {
@@ -39,20 +44,26 @@ impl Capabilities {
         recorder: false,
         cgroups: false,
         local_destinations: false,
+        forwarded: false,
     };
 
     fn all(self) -> [bool; LETTERS.len()] {
-        let Self { concat_intervals, element_counters, recorder, cgroups, local_destinations } =
-            self;
-        [concat_intervals, element_counters, recorder, cgroups, local_destinations]
+        [
+            self.concat_intervals,
+            self.element_counters,
+            self.recorder,
+            self.cgroups,
+            self.local_destinations,
+            self.forwarded,
+        ]
     }
 }
 
-const LETTERS: [char; 5] = ['i', 'e', 'r', 'g', 'l'];
+const LETTERS: [char; 6] = ['i', 'e', 'r', 'g', 'l', 'f'];
 /// How many letters the first version wrote. What came later is taken for missing.
 const AT_LEAST: usize = 4;
 
-/// A letter for each that is there, `-` for each that is not: `iergl`, `-----`.
+/// A letter for each that is there, `-` for each that is not: `ierglf`, `------`.
 impl fmt::Display for Capabilities {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let letter = |(letter, there)| if there { letter } else { '-' };
@@ -81,8 +92,16 @@ impl FromStr for Capabilities {
                 _ => return Err(refuse()),
             };
         }
-        let [concat_intervals, element_counters, recorder, cgroups, local_destinations] = there;
-        Ok(Self { concat_intervals, element_counters, recorder, cgroups, local_destinations })
+        let [concat_intervals, element_counters, recorder, cgroups, local_destinations, forwarded] =
+            there;
+        Ok(Self {
+            concat_intervals,
+            element_counters,
+            recorder,
+            cgroups,
+            local_destinations,
+            forwarded,
+        })
     }
 }
 
@@ -92,20 +111,23 @@ mod tests {
 
     #[test]
     fn text_round_trips() {
-        for bits in 0..32 {
+        for bits in 0..64 {
             let capabilities = Capabilities {
                 concat_intervals: bits & 1 != 0,
                 element_counters: bits & 2 != 0,
                 recorder: bits & 4 != 0,
                 cgroups: bits & 8 != 0,
                 local_destinations: bits & 16 != 0,
+                forwarded: bits & 32 != 0,
             };
             assert_eq!(capabilities.to_string().parse(), Ok(capabilities));
         }
-        // As the version before wrote it into the kernel.
-        let before = Capabilities { local_destinations: false, ..Capabilities::FULL };
+        // As versions before wrote it into the kernel.
+        let before = Capabilities { forwarded: false, ..Capabilities::FULL };
+        assert_eq!("iergl".parse(), Ok(before));
+        let before = Capabilities { local_destinations: false, ..before };
         assert_eq!("ierg".parse(), Ok(before));
-        for wrong in ["", "ier", "iergl-", "iergx", "gire", "IERG"] {
+        for wrong in ["", "ier", "ierglf-", "iergx", "gire", "IERG"] {
             assert!(wrong.parse::<Capabilities>().is_err(), "{wrong}");
         }
     }

@@ -23,12 +23,39 @@ impl FlowKind {
     pub const ALL: [Self; 3] = [Self::Denied, Self::WouldDeny, Self::Accepted];
 }
 
+/// Whose a flow is.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Traffic {
+    /// One of its ends is this host.
+    #[default]
+    Own,
+    /// This host passes it on between others.
+    Forwarded,
+}
+
+impl Traffic {
+    /// Both.
+    pub const BOTH: [Self; 2] = [Self::Own, Self::Forwarded];
+
+    /// For serde: what was written before forwarded traffic was recorded is own traffic.
+    fn is_own(&self) -> bool {
+        *self == Self::Own
+    }
+}
+
 /// One element of the recorder. Its counts only ever grow until it expires.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FlowCount {
     /// What became of it.
     pub kind: FlowKind,
-    /// Who opened it.
+    /// Whose it is. Ends and port of a forwarded one are those that its opener used, before any
+    /// translation.
+    #[serde(default, skip_serializing_if = "Traffic::is_own")]
+    pub traffic: Traffic,
+    /// Who opened it; from which side, when it was forwarded.
     pub direction: Direction,
     /// The opener's address.
     pub source: IpAddr,
@@ -93,6 +120,8 @@ pub struct FlowDump {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 struct Flow {
     kind: FlowKind,
+    #[serde(default, skip_serializing_if = "Traffic::is_own")]
+    traffic: Traffic,
     direction: Direction,
     source: IpAddr,
     destination: IpAddr,
@@ -102,8 +131,9 @@ struct Flow {
 
 impl From<&FlowCount> for Flow {
     fn from(count: &FlowCount) -> Self {
-        let &FlowCount { kind, direction, source, destination, protocol, port, .. } = count;
-        Self { kind, direction, source, destination, protocol, port }
+        let &FlowCount { kind, traffic, direction, source, destination, protocol, port, .. } =
+            count;
+        Self { kind, traffic, direction, source, destination, protocol, port }
     }
 }
 
@@ -191,6 +221,7 @@ mod tests {
     fn count(port: u16, packets: u64, expires_in_ms: u64) -> FlowCount {
         FlowCount {
             kind: FlowKind::Denied,
+            traffic: Traffic::Own,
             direction: Direction::Inbound,
             source: "10.0.0.1".parse().unwrap(),
             destination: "10.0.0.2".parse().unwrap(),

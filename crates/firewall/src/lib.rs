@@ -21,10 +21,10 @@ pub mod programmed;
 pub mod threat;
 
 pub use capabilities::{Capabilities, CapabilitiesError};
-pub use flows::{FlowCount, FlowDump, FlowKind, Losses};
+pub use flows::{FlowCount, FlowDump, FlowKind, Losses, Traffic};
 #[cfg(target_os = "linux")]
 pub use nft::{
     Firewall, FirewallError, Generation, KernelState, LiveCounters, Slot, Standing, Trial,
 };
 pub use plan::{LiveGroup, Plan, plan, plan_with};
-pub use programmed::{Action, Drift, Explanation, Hit, Programmed, explain};
+pub use programmed::{Action, Drift, Explanation, Hit, Programmed, explain, explain_forwarded};

@@ -4,12 +4,13 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use xshield_policy::{Direction, Packet, Revision, Verdict};
+use xshield_policy::{Direction, ForwardedPacket, Packet, Revision, Verdict};
 
 use crate::flows::Losses;
-use crate::plan::eval::{Step, eval};
+use crate::plan::eval::{Outcome, Step, eval, eval_forwarded};
 use crate::plan::{
-    Chain, Condition, Digest, Line, Naming, Plan, Set, write_chain, write_line, write_set,
+    Chain, Condition, Digest, Line, Naming, Plan, Set, records_forwarded, write_chain, write_line,
+    write_set,
 };
 
 /// Counts the changes of all tables in one network namespace (`NFT_MSG_GETGEN`).
@@ -123,9 +124,15 @@ impl Programmed {
             .collect();
         compare_sets(&plan.sets, &self.sets, &mut drift);
         compare_chains(&plan.chains, &self.chains, &mut drift);
-        compare_chains(&plan.recorder.chains, &self.recorder_chains, &mut drift);
+        let recorders = [&plan.recorder, &plan.forwarded_recorder];
+        let chains: Vec<Chain> = recorders.iter().flat_map(|r| &r.chains).cloned().collect();
+        // That of forwarded traffic stays where it was needed once.
+        let judges = plan.judges_forwarded();
+        let there = self.recorder_chains.iter().filter(|c| judges || !records_forwarded(&c.name));
+        compare_chains(&chains, &there.cloned().collect::<Vec<_>>(), &mut drift);
         let present: HashSet<&str> = self.recorder_sets.iter().map(String::as_str).collect();
-        for set in plan.recorder.sets.iter().filter(|set| !present.contains(set.name.as_str())) {
+        let sets = recorders.iter().flat_map(|recorder| &recorder.sets);
+        for set in sets.filter(|set| !present.contains(set.name.as_str())) {
             drift.push(Drift { text: format!("set {}: missing", set.name) });
         }
         drift
@@ -231,6 +238,9 @@ pub struct Explanation {
     pub rule: Option<String>,
     /// The kernel rules that the packet meets, in order, as text.
     pub steps: Vec<String>,
+    /// What else there is to know, in a sentence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
     /// Rules that others put into our table stand in the way, so the kernel may do otherwise.
     pub uncertain: bool,
 }
@@ -243,6 +253,9 @@ impl fmt::Display for Explanation {
             Verdict::WouldDeny => "let through, but would be denied in enforce mode",
         };
         writeln!(f, "{verdict} by {}", self.rule.as_deref().unwrap_or("no rule"))?;
+        if let Some(note) = &self.note {
+            writeln!(f, "  note: {note}")?;
+        }
         if self.uncertain {
             writeln!(f, "  careful: rules that are not ours stand in our chains")?;
         }
@@ -253,17 +266,34 @@ impl fmt::Display for Explanation {
 /// Explains what the kernel does to the first packet of a flow, from what was read back.
 #[must_use]
 pub fn explain(programmed: &Programmed, packet: &Packet) -> Explanation {
-    let chains: Vec<Chain> =
-        programmed.chains.iter().chain(&programmed.recorder_chains).cloned().collect();
-    let outcome = eval(&programmed.sets, &chains, packet);
+    let chains = all_chains(programmed);
+    explained(programmed, &chains, eval(&programmed.sets, &chains, packet))
+}
+
+fn explained(programmed: &Programmed, chains: &[Chain], outcome: Outcome) -> Explanation {
     let is_foreign = |condition: &Condition| matches!(condition, Condition::Foreign(_));
     let uncertain = chains
         .iter()
         .flat_map(|chain| &chain.lines)
         .any(|line| line.conditions.iter().any(is_foreign));
-    let steps = outcome.steps.iter().map(|step| describe(step, &chains, programmed)).collect();
+    let steps = outcome.steps.iter().map(|step| describe(step, chains, programmed)).collect();
     let rule = outcome.decided_by().map(ToString::to_string);
-    Explanation { verdict: outcome.verdict, rule, steps, uncertain }
+    Explanation { verdict: outcome.verdict, rule, steps, note: None, uncertain }
+}
+
+/// The same for a packet that the host passes on.
+#[must_use]
+pub fn explain_forwarded(programmed: &Programmed, packet: &ForwardedPacket) -> Explanation {
+    let chains = all_chains(programmed);
+    let explained =
+        explained(programmed, &chains, eval_forwarded(&programmed.sets, &chains, packet));
+    // Where no such packet is judged, there is no rule to say so.
+    let rule = explained.rule.or_else(|| Some("default/left-alone".to_owned()));
+    Explanation { rule, ..explained }
+}
+
+fn all_chains(programmed: &Programmed) -> Vec<Chain> {
+    programmed.chains.iter().chain(&programmed.recorder_chains).cloned().collect()
 }
 
 fn describe(step: &Step, chains: &[Chain], programmed: &Programmed) -> String {

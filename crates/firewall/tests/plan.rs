@@ -4,15 +4,15 @@
 #[path = "common/mod.rs"]
 mod common;
 
-use common::{bound, crowd, packet, retain};
+use common::{bound, crowd, packet, passage, retain};
 use proptest::prelude::*;
 use xshield_firewall::plan::State;
-use xshield_firewall::plan::eval::{eval, eval_in};
+use xshield_firewall::plan::eval::{eval, eval_forwarded, eval_in};
 use xshield_firewall::{Capabilities, LiveGroup, Plan, plan, plan_with};
 use xshield_policy::packet::Transport;
 use xshield_policy::{
-    Bound, BoundDirection, BoundRule, BoundStance, Owner, Packet, Reason, RuleId, decide,
-    decide_unplaced,
+    Bound, BoundDirection, BoundForwarded, BoundRule, BoundStance, ForwardedPacket, Owner, Packet,
+    Reason, RuleId, decide, decide_forwarded, decide_unplaced,
 };
 
 const NO_CGROUPS: Capabilities = Capabilities { cgroups: false, ..Capabilities::FULL };
@@ -21,6 +21,9 @@ const NO_CGROUPS: Capabilities = Capabilities { cgroups: false, ..Capabilities::
 fn expressible(mut bound: Bound, capabilities: &Capabilities) -> Bound {
     if !capabilities.cgroups {
         retain(&mut bound.outbound, |rule| !matches!(rule.owner, Some(Owner::Cgroup(_))));
+    }
+    if !capabilities.forwarded {
+        bound.forwarded = BoundForwarded::default();
     }
     bound
 }
@@ -86,6 +89,40 @@ fn unplaced(bound: &Bound, plan: &Plan, packet: &Packet) -> Result<(), TestCaseE
     Ok(())
 }
 
+/// The plainest rendering that judges forwarded packets.
+const PLAIN_FORWARDED: Capabilities = Capabilities { forwarded: true, ..Capabilities::PLAIN };
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
+    #[test]
+    fn the_plan_is_what_decide_says_of_forwarded_packets(
+        bound in bound(),
+        packets in proptest::collection::vec((packet(), passage()), 40),
+    ) {
+        for capabilities in [Capabilities::FULL, Capabilities::PLAIN, NO_CGROUPS, PLAIN_FORWARDED] {
+            let plan = plan(&bound, &capabilities);
+            let bound = expressible(bound.clone(), &capabilities);
+            prop_assert_eq!(plan.judges_forwarded(), bound.forwarded.rules.judges());
+            for (packet, passage) in &packets {
+                let packet = ForwardedPacket { packet: packet.clone(), passage: *passage };
+                let wanted = decide_forwarded(&bound, &packet);
+                let got = eval_forwarded(&plan.sets, &plan.chains, &packet);
+                prop_assert_eq!(
+                    got.verdict, wanted.verdict,
+                    "{:?} {}: want {:?}\n{}\n{:#?}", capabilities, packet, wanted, plan, got.steps
+                );
+                // Without a chain at the hook, there is no label.
+                let label = got.decided_by().map_or("default/left-alone", |label| &**label);
+                let left_alone = label == "default/left-alone";
+                prop_assert_eq!(
+                    left_alone, wanted.reason == Reason::LeftAlone,
+                    "{}: {:?}\n{:#?}\n{}", packet, wanted, got.steps, plan
+                );
+            }
+        }
+    }
+}
+
 /// The kernel names a rule that matches; when several do, not always the one that `decide` names.
 fn same_rule(
     bound: &Bound,
@@ -98,6 +135,7 @@ fn same_rule(
         Reason::Failsafe(_) => label.starts_with("failsafe/"),
         Reason::NotSubject => matches!(label, "default/open" | "default/intranet"),
         Reason::NoRule => label == "default/closed",
+        Reason::LeftAlone => label == "default/left-alone",
         Reason::Block(_) | Reason::Allow(_) => {
             let id: RuleId =
                 label.parse().map_err(|e| TestCaseError::fail(format!("{label}: {e}")))?;

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 use crate::facts::Facts;
+use crate::forward::BoundForwarded;
 use crate::level::{Direction, Subject};
 use crate::names::{Revision, RuleId};
 use crate::range::{AddressMatch, AddressRange, RangeSet};
@@ -25,6 +26,9 @@ pub struct Bound {
     pub inbound: BoundDirection,
     /// Flows opened by this host.
     pub outbound: BoundDirection,
+    /// Which flows between others are judged, too.
+    #[serde(default)]
+    pub forwarded: BoundForwarded,
 }
 
 impl Bound {
@@ -166,7 +170,13 @@ impl Ruleset {
         };
         let (inbound, outbound) = (direction(Direction::Inbound), direction(Direction::Outbound));
         let failsafe = self.bind_failsafe(facts);
-        (Bound { revision: self.revision, failsafe, intranet, inbound, outbound }, unenforceable)
+        let forwarded = BoundForwarded {
+            rules: self.forwarded.unwrap_or_default(),
+            interfaces: facts.interfaces.clone(),
+        };
+        let revision = self.revision;
+        let bound = Bound { revision, failsafe, intranet, inbound, outbound, forwarded };
+        (bound, unenforceable)
     }
 
     /// The failsafe alone, as in [`Ruleset::bind`].

@@ -78,6 +78,8 @@ pub enum Reason {
     NotSubject,
     /// The level closes this traffic and no rule allows it.
     NoRule,
+    /// Forwarded traffic of this kind is not judged.
+    LeftAlone,
 }
 
 /// A verdict and what led to it.
@@ -143,12 +145,12 @@ pub fn decide_unplaced(bound: &Bound, packet: &Packet) -> Decision {
 }
 
 /// What one stance says.
-enum Judgement {
+pub(crate) enum Judgement {
     Denied(Reason),
     Passed(Reason),
 }
 
-fn judge(stance: &BoundStance, bound: &Bound, packet: &Packet) -> Judgement {
+pub(crate) fn judge(stance: &BoundStance, bound: &Bound, packet: &Packet) -> Judgement {
     if let Some(rule) = first_match(&stance.blocks, packet) {
         return Judgement::Denied(Reason::Block(rule.id.clone()));
     }
@@ -187,6 +189,17 @@ fn service_matches(service: Service, packet: &Packet) -> bool {
         }
         (Service::Protocol(protocol), Transport::Other(number)) => protocol.number() == number,
         _ => false,
+    }
+}
+
+/// What of the failsafe counts for forwarded packets.
+pub(crate) fn forwarded_failsafe(
+    failsafe: &BoundFailsafe,
+    packet: &Packet,
+) -> Option<FailsafeKind> {
+    match packet.transport {
+        Transport::Icmp(number) => icmp_failsafe(packet.peer, number, failsafe, packet),
+        _ => managed(failsafe, packet).then_some(FailsafeKind::Management),
     }
 }
 

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 use crate::bind::Owner;
+use crate::forward::Interfaces;
 use crate::names::DomainName;
 use crate::ruleset::ProcessMatch;
 use crate::service::{Protocol, Service};
@@ -24,6 +25,9 @@ pub struct Facts {
     pub listeners: BTreeMap<ProcessMatch, Vec<Listener>>,
     /// How each process of an outbound rule is recognised in the kernel, or why it can't be.
     pub owners: BTreeMap<ProcessMatch, Result<Owner, String>>,
+    /// Where forwarded packets come from, for rulesets that judge any.
+    #[serde(default)]
+    pub interfaces: Interfaces,
 }
 
 /// A port that a process listens on.

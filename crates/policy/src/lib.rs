@@ -16,6 +16,7 @@ pub mod criteria;
 pub mod decide;
 pub mod document;
 pub mod facts;
+pub mod forward;
 pub mod grace;
 pub mod inventory;
 pub mod level;
@@ -33,6 +34,10 @@ pub use bind::{
 pub use compile::{CompileError, Compiler, compile};
 pub use decide::{Decision, Reason, Verdict, decide, decide_unplaced};
 pub use facts::Facts;
+pub use forward::{
+    BoundForwarded, Forwarded, ForwardedPacket, ForwardedRules, ForwardedStance, InterfaceName,
+    Interfaces, Passage, decide_forwarded,
+};
 pub use grace::{Grace, Span};
 pub use level::{Direction, InboundLevel, Mode, OutboundLevel, Subject};
 pub use names::{AssetId, DomainName, Revision, RuleId};

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::forward::ForwardedRules;
 use crate::grace::Grace;
 use crate::level::{Direction, Mode, Subject};
 use crate::names::{AssetId, DomainName, Revision, RuleId};
@@ -31,6 +32,10 @@ pub struct Ruleset {
     pub inbound: DirectionRules,
     /// Flows opened by this host.
     pub outbound: DirectionRules,
+    /// Which flows between others are judged, too. `None`: no document says anything about it, and
+    /// none is. A host that does not know forwarded traffic refuses any other value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forwarded: Option<ForwardedRules>,
 }
 
 impl Ruleset {

@@ -70,6 +70,7 @@ fn check(bound: &Bound, table: &str) {
             Reason::Block(id) | Reason::Allow(id) => id.to_string(),
             Reason::NotSubject => "not-subject".to_owned(),
             Reason::NoRule => "no-rule".to_owned(),
+            Reason::LeftAlone => "left-alone".to_owned(),
         };
         let got = format!("{verdict} {reason}");
         if got != expected.trim() {

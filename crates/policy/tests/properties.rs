@@ -110,6 +110,7 @@ fn documents(case: &Case, mode: Mode) -> Vec<Document> {
             templates: templates.map(|template| template.name.clone()).collect(),
             inbound: attached.then_some(Stance::new(case.inbound, mode)),
             outbound: attached.then_some(Stance::new(case.outbound, mode)),
+            forwarded: None,
         })
     };
     let mut documents = vec![
@@ -207,6 +208,7 @@ proptest! {
             templates: vec![tested.name.clone()],
             inbound: Some(Stance::new(*inbound.get(&INBOUND), Mode::Test)),
             outbound: Some(Stance::new(*outbound.get(&OUTBOUND), Mode::Test)),
+            forwarded: None,
         }));
         after.push(Document::Template(tested));
         let (before, after) = (bound(before), bound(after));

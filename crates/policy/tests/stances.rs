@@ -77,7 +77,7 @@ fn verdict(policy: &Policy, port: u16) -> String {
     match got.reason {
         Reason::Block(id) | Reason::Allow(id) => format!("{verdict} {id}"),
         Reason::NoRule | Reason::NotSubject => verdict.to_owned(),
-        Reason::Failsafe(_) => panic!("not asked for"),
+        Reason::Failsafe(_) | Reason::LeftAlone => panic!("not asked for"),
     }
 }
 

@@ -13,8 +13,9 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use xshield_enforce::config::DEFAULT_PATH;
+use xshield_enforce::explain::Question;
 use xshield_enforce::{
-    Config, Cycle, CycleError, Errand, Packet, Program, ProgramKind, Surroundings, threat, verbs,
+    Config, Cycle, CycleError, Errand, Program, ProgramKind, Surroundings, explain, threat, verbs,
 };
 
 const EXIT_CODES: &str = "\
@@ -74,15 +75,17 @@ enum Threat {
 
 #[derive(Args)]
 struct Explain {
-    /// E.g. 'in tcp 10.0.0.5:40000 -> :22', 'out udp -> 10.0.0.9:53', 'in icmp 10.0.0.5 type 8'.
+    /// E.g. 'in tcp 10.0.0.5:40000 -> :22', 'out udp -> 10.0.0.9:53', 'in icmp 10.0.0.5 type 8'; of
+    /// forwarded traffic 'forward published tcp 10.0.0.5:40000 -> :18080',
+    /// 'forward in tcp 10.0.0.5:40000 -> :80', 'forward out tcp -> 192.0.2.1:443'.
     packet: String,
 }
 
 fn main() -> ExitCode {
     let line = CommandLine::parse();
     if let Some(Command::Explain(Explain { packet })) = &line.command {
-        return match packet.parse::<Packet>() {
-            Ok(packet) => verb(verbs::explain_packet(&packet), line.json, show::explanation),
+        return match packet.parse::<Question>() {
+            Ok(question) => verb(explain::answer(&question), line.json, show::explanation),
             Err(error) => fail(&error, line.json, 2),
         };
     }

@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 use rustix::net::sockopt::socket_peercred;
 use serde::Serialize;
 use serde_json::{Value, json};
+use xshield_enforce::explain::Question;
 use xshield_enforce::resident::verbs as resident;
 use xshield_enforce::state::chain;
-use xshield_enforce::{Packet, verbs};
+use xshield_enforce::{explain, verbs};
 
 use super::{Answer, LONGEST_REQUEST, Request};
 use crate::agent::{Agent, Wake};
@@ -130,8 +131,8 @@ fn carry_out(agent: &Agent, request: &Request) -> Answer {
         Request::Telemetry => Answer::Ok(telemetry(agent)),
         Request::Policy => found(agent.config(resident::policy)),
         Request::Flows { most } => found(resident::flows(*most)),
-        Request::Explain { packet } => match packet.parse::<Packet>() {
-            Ok(packet) => found(verbs::explain_packet(&packet).map(|explanation| {
+        Request::Explain { packet } => match packet.parse::<Question>() {
+            Ok(question) => found(explain::answer(&question).map(|explanation| {
                 json!({ "text": explanation.to_string(), "explanation": explanation })
             })),
             Err(error) => Answer::Error(chain(&error)),

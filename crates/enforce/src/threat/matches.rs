@@ -169,7 +169,7 @@ fn judged(
     let rule = match decision.reason {
         Reason::Allow(rule) => Some(rule),
         Reason::Failsafe(kind) => RuleId::try_from(kind.label().to_owned()).ok(),
-        Reason::Block(_) | Reason::NotSubject | Reason::NoRule => None,
+        Reason::Block(_) | Reason::NotSubject | Reason::NoRule | Reason::LeftAlone => None,
     };
     (policy, rule)
 }

@@ -2,8 +2,8 @@
 
 use super::FirewallError;
 use super::constants::{
-    EXPRESSION_DATA, EXPRESSION_NAME, LIST_ELEMENT, TABLE_NAME, chain, flag, message as kind, rule,
-    set,
+    EXPRESSION_DATA, EXPRESSION_NAME, LIST_ELEMENT, REGISTER32_0, TABLE_NAME, chain, ct, flag,
+    message as kind, rule, set,
 };
 use super::encode::{Expressions, key_length, key_type};
 use super::socket::{Batch, Link};
@@ -57,6 +57,13 @@ pub(crate) fn probe(link: &mut Link) -> Result<Capabilities, FirewallError> {
     });
     let cgroup = ask(kind::NEW_RULE, &|w| line(w, |e| e.cgroup(1, 1)));
     let fib = ask(kind::NEW_RULE, &|w| line(w, |e| e.local_destination()));
+    let original = ask(kind::NEW_RULE, &|w| {
+        line(w, |e| {
+            e.original(ct::SOURCE_V4, REGISTER32_0);
+            e.original(ct::SOURCE_V6, REGISTER32_0);
+            e.original(ct::PORT_DESTINATION, REGISTER32_0);
+        });
+    });
     ask(kind::DEL_TABLE, &|w| w.text(TABLE_NAME, PROBE));
     ask(kind::DEL_TABLE, &|w| w.text(TABLE_NAME, "xshield_probe_never_there"));
     let refused = link.refusals(batch, "asking the kernel what it can do")?;
@@ -67,6 +74,7 @@ pub(crate) fn probe(link: &mut Link) -> Result<Capabilities, FirewallError> {
         recorder: taken(flows) && taken(record),
         cgroups: taken(cgroup),
         local_destinations: taken(fib),
+        forwarded: taken(original),
     })
 }
 

@@ -89,6 +89,7 @@ pub(crate) mod set {
     pub(crate) const DESCRIPTION: u16 = 9;
     pub(crate) const ID: u16 = 10;
     pub(crate) const TIMEOUT: u16 = 11;
+    pub(crate) const USER_DATA: u16 = 13;
     pub(crate) const EXPRESSION: u16 = 17;
     pub(crate) const EXPRESSIONS: u16 = 18;
     /// How many elements there are; told since Linux 6.16.
@@ -156,6 +157,7 @@ pub(crate) mod expr {
     pub(crate) const LIMIT_BURST: u16 = 3;
     pub(crate) const CT_REGISTER: u16 = 1;
     pub(crate) const CT_KEY: u16 = 2;
+    pub(crate) const CT_DIRECTION: u16 = 3;
     pub(crate) const BITWISE_SOURCE: u16 = 1;
     pub(crate) const BITWISE_REGISTER: u16 = 2;
     pub(crate) const BITWISE_LENGTH: u16 = 3;
@@ -177,6 +179,8 @@ pub(crate) mod expr {
 pub(crate) mod meta {
     pub(crate) const INPUT_INDEX: u32 = 4;
     pub(crate) const OUTPUT_INDEX: u32 = 5;
+    pub(crate) const INPUT_NAME: u32 = 6;
+    pub(crate) const OUTPUT_NAME: u32 = 7;
     pub(crate) const SOCKET_UID: u32 = 10;
     pub(crate) const FAMILY: u32 = 15;
     pub(crate) const PROTOCOL: u32 = 16;
@@ -185,6 +189,16 @@ pub(crate) mod meta {
 pub(crate) mod ct {
     pub(crate) const STATE: u32 = 0;
     pub(crate) const DIRECTION: u32 = 1;
+    pub(crate) const STATUS: u32 = 2;
+    pub(crate) const PORT_DESTINATION: u32 = 12;
+    pub(crate) const SOURCE_V4: u32 = 19;
+    pub(crate) const DESTINATION_V4: u32 = 20;
+    pub(crate) const SOURCE_V6: u32 = 21;
+    pub(crate) const DESTINATION_V6: u32 = 22;
+    /// `IP_CT_DIR_ORIGINAL`.
+    pub(crate) const ORIGINAL: u8 = 0;
+    /// `IPS_DST_NAT`, nf_conntrack_common.h.
+    pub(crate) const TRANSLATED: u32 = 1 << 5;
     pub(crate) const INVALID: u32 = 1;
     pub(crate) const ESTABLISHED: u32 = 2;
     pub(crate) const NEW: u32 = 8;

@@ -146,6 +146,7 @@ enum Holds {
     Uid,
     CtDirection,
     CtState(Option<u32>),
+    CtStatus(Option<u32>),
     TcpFlags(Option<u8>),
     Cgroup,
     TypeOfDestination,
@@ -287,6 +288,8 @@ impl Reader<'_> {
             meta::PROTOCOL => Holds::Field(Field::Protocol),
             meta::INPUT_INDEX => Holds::InputIndex,
             meta::OUTPUT_INDEX => Holds::OutputIndex,
+            meta::INPUT_NAME => Holds::Field(Field::InputName),
+            meta::OUTPUT_NAME => Holds::Field(Field::OutputName),
             meta::SOCKET_UID => Holds::Uid,
             _ => return None,
         };
@@ -330,9 +333,19 @@ impl Reader<'_> {
     }
 
     fn ct(&mut self, data: Attributes<'_>) -> Option<()> {
+        let original = data.get(expr::CT_DIRECTION) == Some(&[ct::ORIGINAL]);
         let what = match data.be32(expr::CT_KEY)? {
             ct::STATE => Holds::CtState(None),
             ct::DIRECTION => Holds::CtDirection,
+            ct::STATUS => Holds::CtStatus(None),
+            key if original => Holds::Field(match key {
+                ct::SOURCE_V4 => Field::OriginalSource(Family::V4),
+                ct::SOURCE_V6 => Field::OriginalSource(Family::V6),
+                ct::DESTINATION_V4 => Field::OriginalDestination(Family::V4),
+                ct::DESTINATION_V6 => Field::OriginalDestination(Family::V6),
+                ct::PORT_DESTINATION => Field::OriginalPort,
+                _ => return None,
+            }),
             _ => return None,
         };
         self.hold(data.be32(expr::CT_REGISTER)?, what);
@@ -348,6 +361,9 @@ impl Reader<'_> {
         }
         let what = match source {
             Holds::CtState(None) => Holds::CtState(Some(u32::from_ne_bytes(mask.try_into().ok()?))),
+            Holds::CtStatus(None) => {
+                Holds::CtStatus(Some(u32::from_ne_bytes(mask.try_into().ok()?)))
+            }
             Holds::TcpFlags(None) => Holds::TcpFlags(Some(*mask.first()?)),
             _ => return None,
         };
@@ -396,6 +412,9 @@ impl Reader<'_> {
                     ct::UNTRACKED => State::Untracked,
                     _ => return None,
                 })
+            }
+            (Holds::CtStatus(Some(ct::TRANSLATED)), cmp::NOT_EQUAL) if number(value) == 0 => {
+                Condition::Translated
             }
             (Holds::TcpFlags(Some(SYN_ACK)), cmp::EQUAL) if value == [SYN] => Condition::Opens,
             (Holds::TypeOfDestination, cmp::EQUAL) if index()? == fib::LOCAL => {
@@ -472,6 +491,19 @@ mod tests {
     fn batch() -> Vec<u8> {
         let closed =
             || xshield_policy::BoundDirection::enforcing(xshield_policy::BoundStance::closed());
+        let everything = || {
+            let stance = xshield_policy::ForwardedStance {
+                enforced: xshield_policy::Forwarded::Everything,
+                tested: None,
+            };
+            xshield_policy::BoundForwarded {
+                rules: xshield_policy::ForwardedRules { inbound: stance, outbound: stance },
+                interfaces: xshield_policy::Interfaces {
+                    inner: ["docker0".parse().unwrap()].into(),
+                    bridges: ["docker0".parse().unwrap()].into(),
+                },
+            }
+        };
         let bound = xshield_policy::Bound {
             revision: xshield_policy::Revision(1),
             failsafe: xshield_policy::BoundFailsafe {
@@ -482,6 +514,7 @@ mod tests {
             intranet: xshield_policy::RangeSet::empty(),
             inbound: closed(),
             outbound: closed(),
+            forwarded: everything(),
         };
         let plan = plan_with(&bound, &crate::Capabilities::FULL, Some(LiveGroup::DEFAULT));
         let mut batch = Batch::new(None);

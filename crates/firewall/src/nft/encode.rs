@@ -13,8 +13,8 @@ use super::slot::{Slot, kernel_name};
 use super::socket::Batch;
 use super::wire::{Writer, comment};
 use crate::plan::{
-    Chain, Condition, Effect, Element, Family, Field, FieldType, FlowSet, Key, Line, LiveGroup,
-    Next, Set, Shape, State,
+    Chain, Condition, ENTRY_FORWARD, ENTRY_IN, ENTRY_OUT, Effect, Element, Family, Field,
+    FieldType, FlowSet, Key, Line, LiveGroup, Next, Set, Shape, State,
 };
 
 /// The set of IP versions for which the new ruleset is on trial.
@@ -27,21 +27,36 @@ const LIST_BYTES: usize = 48_000;
 pub(crate) enum Hook {
     Input,
     Output,
+    /// Only there while a ruleset in the kernel judges forwarded packets.
+    Forward,
 }
 
 impl Hook {
+    /// Those that are always there.
     pub(crate) const BOTH: [Self; 2] = [Self::Input, Self::Output];
+    pub(crate) const ALL: [Self; 3] = [Self::Input, Self::Output, Self::Forward];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Input => "input",
             Self::Output => "output",
+            Self::Forward => "forward",
+        }
+    }
+
+    /// The chain of a ruleset that judges its packets.
+    pub(crate) fn entry(self) -> &'static str {
+        match self {
+            Self::Input => ENTRY_IN,
+            Self::Output => ENTRY_OUT,
+            Self::Forward => ENTRY_FORWARD,
         }
     }
 
     pub(crate) fn number(self) -> u32 {
         match self {
             Self::Input => 1,
+            Self::Forward => 2,
             Self::Output => 3,
         }
     }
@@ -201,6 +216,9 @@ impl Batch {
                 }
             });
             w.be32(set::ID, 0);
+            if of.key == [FieldType::InterfaceName] {
+                w.bytes(set::USER_DATA, &host_byte_order());
+            }
             if of.counted {
                 w.nested(set::EXPRESSION, |w| w.text(EXPRESSION_NAME, "counter"));
             }
@@ -222,6 +240,14 @@ impl Batch {
             });
         }
     }
+}
+
+/// What `nft` wants to know of a set of names, to list them: `NFTNL_UDATA_SET_KEYBYTEORDER` (libnftnl),
+/// `BYTEORDER_HOST_ENDIAN` (nftables). Of other sets it assumes the right thing.
+fn host_byte_order() -> [u8; 6] {
+    let mut bytes = [0, 4, 0, 0, 0, 0];
+    bytes[2..].copy_from_slice(&1_u32.to_ne_bytes());
+    bytes
 }
 
 fn counter_named(w: &mut Writer<'_>, table: &str, name: &str) {
@@ -266,6 +292,7 @@ pub(crate) fn key_type(types: &[FieldType]) -> u32 {
             FieldType::Port => 13,
             FieldType::IcmpType(Family::V4) => 14,
             FieldType::IcmpType(Family::V6) => 29,
+            FieldType::InterfaceName => 41,
         };
         number << 6 | one
     })
@@ -282,6 +309,7 @@ pub(crate) fn key_types(mut number: u32) -> Option<Vec<FieldType>> {
             13 => FieldType::Port,
             14 => FieldType::IcmpType(Family::V4),
             29 => FieldType::IcmpType(Family::V6),
+            41 => FieldType::InterfaceName,
             _ => return None,
         });
         number >>= 6;
@@ -395,6 +423,11 @@ impl Expressions<'_, '_> {
                 self.mask(&bit.to_ne_bytes());
                 self.compare(cmp::NOT_EQUAL, &[0; 4]);
             }
+            Condition::Translated => {
+                self.ct(ct::STATUS);
+                self.mask(&ct::TRANSLATED.to_ne_bytes());
+                self.compare(cmp::NOT_EQUAL, &[0; 4]);
+            }
             Condition::Opens => {
                 self.payload(TRANSPORT_HEADER, TCP_FLAGS, 1, REGISTER_1);
                 self.mask(&[SYN_ACK]);
@@ -442,11 +475,27 @@ impl Expressions<'_, '_> {
             Field::IcmpType(_) | Field::IcmpTypeAsPort => {
                 self.payload(TRANSPORT_HEADER, 0, 1, register)
             }
+            Field::OriginalSource(Family::V4) => self.original(ct::SOURCE_V4, register),
+            Field::OriginalSource(Family::V6) => self.original(ct::SOURCE_V6, register),
+            Field::OriginalDestination(Family::V4) => self.original(ct::DESTINATION_V4, register),
+            Field::OriginalDestination(Family::V6) => self.original(ct::DESTINATION_V6, register),
+            Field::OriginalPort => self.original(ct::PORT_DESTINATION, register),
+            Field::InputName => self.meta(meta::INPUT_NAME, register),
+            Field::OutputName => self.meta(meta::OUTPUT_NAME, register),
             Field::NoPort => self.one("immediate", |w| {
                 w.be32(expr::IMMEDIATE_REGISTER, register);
                 w.nested(expr::IMMEDIATE_DATA, |w| w.bytes(DATA_VALUE, &[0; 2]));
             }),
         }
+    }
+
+    /// What connection tracking knows of the flow's first packet.
+    pub(crate) fn original(&mut self, key: u32, register: u32) {
+        self.one("ct", |w| {
+            w.be32(expr::CT_REGISTER, register);
+            w.be32(expr::CT_KEY, key);
+            w.bytes(expr::CT_DIRECTION, &[ct::ORIGINAL]);
+        });
     }
 
     fn payload(&mut self, base: u32, offset: u32, length: u32, register: u32) {

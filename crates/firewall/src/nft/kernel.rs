@@ -1,7 +1,6 @@
 //! What of ours stands in the kernel, and the batch that turns it into something else.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::time::Duration;
 
 use super::FirewallError;
@@ -10,71 +9,11 @@ use super::decode::{self, ReadCounter, ReadSet};
 use super::encode::{Hook, PROBATION};
 use super::slot::{Slot, Standing};
 use super::socket::{Batch, Link};
+use super::state::{KernelState, judges_forwarded, leading_rule, leading_to, state};
 use super::steady::{Steady, steady};
 use super::wire::Writer;
-use crate::plan::{Condition, ENTRY_IN, ENTRY_OUT, Line, Next, Plan, TABLE, is_shared};
+use crate::plan::{Condition, Line, Plan, TABLE, is_shared};
 use crate::programmed::Generation;
-
-/// What stands in table `inet xshield`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum KernelState {
-    /// No ruleset of ours.
-    Absent,
-    /// One ruleset, for good.
-    InForce(Standing),
-    /// A new one until its time runs out.
-    Trial {
-        /// The new one.
-        new: Standing,
-        /// The one that comes back; `None`: everything is accepted then.
-        old: Option<Standing>,
-        /// The time has run out: `old` is in force.
-        over: bool,
-    },
-    /// Something that we did not leave like that.
-    Damaged {
-        /// What is wrong.
-        what: String,
-    },
-}
-
-impl KernelState {
-    /// The ruleset that judges packets now.
-    #[must_use]
-    pub fn in_force(&self) -> Option<Standing> {
-        match self {
-            Self::InForce(standing) | Self::Trial { new: standing, over: false, .. } => {
-                Some(*standing)
-            }
-            Self::Trial { old, over: true, .. } => *old,
-            Self::Absent | Self::Damaged { .. } => None,
-        }
-    }
-
-    /// The last ruleset that was put there for good.
-    #[must_use]
-    pub fn settled(&self) -> Option<Standing> {
-        match self {
-            Self::InForce(standing) => Some(*standing),
-            Self::Trial { old, .. } => *old,
-            Self::Absent | Self::Damaged { .. } => None,
-        }
-    }
-}
-
-impl fmt::Display for KernelState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Absent => f.write_str("no ruleset is in the kernel"),
-            Self::InForce(standing) => write!(f, "revision {} is in force", standing.revision),
-            Self::Trial { new, over: false, .. } => {
-                write!(f, "revision {} is on trial", new.revision)
-            }
-            Self::Trial { new, .. } => write!(f, "the trial of revision {} ran out", new.revision),
-            Self::Damaged { what } => write!(f, "the table is damaged: {what}"),
-        }
-    }
-}
 
 /// Everything in our table by name.
 #[derive(PartialEq, Eq)]
@@ -85,6 +24,7 @@ pub(crate) struct Survey {
     pub generation: Option<Generation>,
     has_table: bool,
     base_is_sound: bool,
+    has_forward: bool,
     chains: Vec<String>,
     sets: Vec<String>,
     counters: Vec<String>,
@@ -180,14 +120,17 @@ impl Survey {
         let has_table = !chains.is_empty()
             || !sets.is_empty()
             || super::read::table_handle(link, TABLE, action)? != 0;
-        let base_is_sound = Hook::BOTH.iter().all(|hook| {
+        let is_at_its_hook = |hook: &Hook| {
             chains
                 .iter()
                 .any(|(name, number)| name == hook.name() && *number == Some(hook.number()))
-        });
+        };
+        let has_forward = chains.iter().any(|(name, _)| name == Hook::Forward.name());
+        let base_is_sound =
+            Hook::BOTH.iter().all(is_at_its_hook) && has_forward == is_at_its_hook(&Hook::Forward);
         let mut leads = Vec::new();
         if base_is_sound {
-            for hook in Hook::BOTH {
+            for hook in Hook::ALL.into_iter().filter(|hook| *hook != Hook::Forward || has_forward) {
                 leads.push(lines(link, hook.name(), action)?);
             }
         }
@@ -201,10 +144,20 @@ impl Survey {
         let chains: Vec<String> = chains.into_iter().map(|(name, _)| name).collect();
         let state = match &leads[..] {
             _ if !has_table => KernelState::Absent,
-            [input, output] => state(input, output, over, &chains),
+            [input, output] => state(input, output, None, over, &chains),
+            [input, output, forward] => state(input, output, Some(forward), over, &chains),
             _ => KernelState::Damaged { what: "a base chain is missing".to_owned() },
         };
-        Ok(Self { state, generation: None, has_table, base_is_sound, chains, sets, counters })
+        Ok(Self {
+            state,
+            generation: None,
+            has_table,
+            base_is_sound,
+            has_forward,
+            chains,
+            sets,
+            counters,
+        })
     }
 
     /// Whether parts that outlive rulesets are missing, or parts of others stand among ours, so that only
@@ -215,7 +168,7 @@ impl Survey {
             is_shared(name)
                 || Slot::split(name).is_some()
                 || name == PROBATION
-                || Hook::BOTH.iter().any(|hook| hook.name() == name)
+                || Hook::ALL.iter().any(|hook| hook.name() == name)
         };
         !self.base_is_sound
             || !self.chains.iter().chain(&self.sets).all(ours)
@@ -230,15 +183,17 @@ impl Survey {
     /// in a transaction before, where nothing leads to them.
     pub(crate) fn steps(&self, change: &Change<'_>, bound_to: Option<Generation>) -> Steps {
         let settled = self.state.settled();
+        let forwards = self.forwards(change);
         let fresh = change.recorder == RecorderChange::Anew && !self.has_table;
         let beside = change.recorder != RecorderChange::Anew
             && (settled.is_some() || self.state == KernelState::Absent);
         let Some((standing, Some(plan))) = change.new else {
             let kept = change.slots();
+            let goes = |slot| !kept.contains(&slot);
             return Steps {
                 stage: None,
-                switch: switch(change, bound_to),
-                clean: self.clean(|slot| !kept.contains(&slot), true, change.counters),
+                switch: self.switch(change, bound_to, forwards),
+                clean: self.clean(goes, true, change.counters, forwards),
             };
         };
         if !fresh && !beside {
@@ -256,7 +211,10 @@ impl Survey {
             self.lead_to(&mut stage, settled);
             self.clear(&mut stage, |slot| Some(slot) != settled.map(|old| old.slot), true);
             if change.recorder == RecorderChange::Chains {
-                rewrite_recorder(&mut stage, plan);
+                self.rewrite_recorder(&mut stage, plan);
+            }
+            if forwards.any() && !self.has_forward {
+                stage.base_chain(Hook::Forward);
             }
         }
         self.put(&mut stage, plan, standing.slot, fresh);
@@ -264,8 +222,12 @@ impl Survey {
         let replaced = |slot| Some(slot) == settled.map(|old| old.slot) && !kept.contains(&slot);
         Steps {
             stage: Some(stage),
-            switch: switch(change, bound_to.map(Generation::next)),
-            clean: if fresh { None } else { self.clean(replaced, false, change.counters) },
+            switch: self.switch(change, bound_to.map(Generation::next), forwards),
+            clean: if fresh {
+                None
+            } else {
+                self.clean(replaced, false, change.counters, forwards)
+            },
         }
     }
 
@@ -275,30 +237,74 @@ impl Survey {
         if change.recorder == RecorderChange::Anew {
             self.begin_anew(&mut batch, plan);
         } else {
-            for hook in Hook::BOTH {
-                batch.flush_chain(hook.name());
-            }
+            self.flush_base(&mut batch);
             self.clear(&mut batch, |_| true, true);
-            rewrite_recorder(&mut batch, plan);
+            self.rewrite_recorder(&mut batch, plan);
+            match (self.has_forward, plan.judges_forwarded()) {
+                (true, false) => batch.delete_chain(Hook::Forward.name()),
+                (false, true) => batch.base_chain(Hook::Forward),
+                _ => {}
+            }
         }
         if let Some((standing, _)) = change.new {
             let fresh = change.recorder == RecorderChange::Anew;
             self.put(&mut batch, plan, standing.slot, fresh);
         }
-        lead(&mut batch, change);
+        lead(&mut batch, change, self.forwards(change));
         batch
     }
 
     /// Ends a trial that nobody kept: the leading rules name the settled ruleset alone.
     fn lead_to(&self, batch: &mut Batch, settled: Option<Standing>) {
         if matches!(self.state, KernelState::Trial { .. }) {
-            for hook in Hook::BOTH {
-                batch.flush_chain(hook.name());
-            }
+            self.flush_base(batch);
             let new = settled.map(|standing| (standing, None));
             let (recorder, counters) = (RecorderChange::Stays, CounterChange::Stay);
-            lead(batch, &Change { old: None, new, probation: None, recorder, counters });
+            let change = Change { old: None, new, probation: None, recorder, counters };
+            lead(batch, &change, self.forwards(&change));
         }
+    }
+
+    /// Writes the recorder's chains again, as far as they are there.
+    fn rewrite_recorder(&self, batch: &mut Batch, plan: &Plan) {
+        let chains = plan.recorder.chains.iter().chain(&plan.forwarded_recorder.chains);
+        for chain in chains.filter(|chain| self.chains.contains(&chain.name)) {
+            batch.flush_chain(&chain.name);
+            batch.lines(chain, None);
+        }
+    }
+
+    /// Takes the leading rules out.
+    fn flush_base(&self, batch: &mut Batch) {
+        let there = |hook: &Hook| *hook != Hook::Forward || self.has_forward;
+        for hook in Hook::ALL.into_iter().filter(there) {
+            batch.flush_chain(hook.name());
+        }
+    }
+
+    /// Which rulesets of a change judge forwarded packets.
+    fn forwards(&self, change: &Change<'_>) -> Forwards {
+        let stands = |standing: Standing| judges_forwarded(standing, &self.chains);
+        Forwards {
+            new: change.new.is_some_and(|(standing, plan)| match plan {
+                Some(plan) => plan.judges_forwarded(),
+                None => stands(standing),
+            }),
+            old: change.old.is_some_and(stands),
+        }
+    }
+
+    /// The transaction that makes the difference: only the leading rules and the probation.
+    fn switch(
+        &self,
+        change: &Change<'_>,
+        bound_to: Option<Generation>,
+        forwards: Forwards,
+    ) -> Batch {
+        let mut batch = Batch::new(bound_to);
+        self.flush_base(&mut batch);
+        lead(&mut batch, change, forwards);
+        batch
     }
 
     /// `None` when there is nothing to delete.
@@ -307,9 +313,13 @@ impl Survey {
         goes: impl Fn(Slot) -> bool,
         probation: bool,
         counters: CounterChange,
+        forwards: Forwards,
     ) -> Option<Batch> {
         let mut batch = Batch::new(None);
         self.clear(&mut batch, goes, probation);
+        if self.has_forward && !forwards.any() {
+            batch.delete_chain(Hook::Forward.name());
+        }
         if counters == CounterChange::Go {
             self.counters.iter().for_each(|counter| batch.delete_counter(counter));
         }
@@ -333,12 +343,16 @@ impl Survey {
         for hook in Hook::BOTH {
             batch.base_chain(hook);
         }
+        if plan.judges_forwarded() {
+            batch.base_chain(Hook::Forward);
+        }
     }
 
     /// Puts all that belongs to a ruleset into a slot. `fresh`: into a table that was just made.
     fn put(&self, batch: &mut Batch, plan: &Plan, slot: Slot, fresh: bool) {
         let missing = |counter: &&String| fresh || !self.counters.contains(counter);
         plan.counters.iter().filter(missing).for_each(|counter| batch.counter(counter));
+        self.put_forwarded_recorder(batch, plan, fresh);
         for set in &plan.sets {
             batch.set(set, slot);
         }
@@ -348,6 +362,19 @@ impl Survey {
         for chain in &plan.chains {
             batch.lines(chain, Some(slot));
         }
+    }
+
+    /// Puts what is missing of the recorder of forwarded traffic where no packet comes by yet.
+    fn put_forwarded_recorder(&self, batch: &mut Batch, plan: &Plan, fresh: bool) {
+        let recorder = &plan.forwarded_recorder;
+        let missing = |there: &[String], name: &String| fresh || !there.contains(name);
+        for set in recorder.sets.iter().filter(|set| missing(&self.sets, &set.name)) {
+            batch.flow_set(set);
+        }
+        let chains: Vec<_> =
+            recorder.chains.iter().filter(|chain| missing(&self.chains, &chain.name)).collect();
+        chains.iter().for_each(|chain| batch.chain(&chain.name));
+        chains.iter().for_each(|chain| batch.lines(chain, None));
     }
 
     /// Deletes what stands in these slots, and the probation if asked.
@@ -367,86 +394,34 @@ impl Survey {
     }
 }
 
-/// The transaction that makes the difference: only the leading rules and the probation.
-fn switch(change: &Change<'_>, bound_to: Option<Generation>) -> Batch {
-    let mut batch = Batch::new(bound_to);
-    for hook in Hook::BOTH {
-        batch.flush_chain(hook.name());
-    }
-    lead(&mut batch, change);
-    batch
+/// Which rulesets of a change judge forwarded packets.
+#[derive(Debug, Clone, Copy)]
+struct Forwards {
+    new: bool,
+    old: bool,
 }
 
-/// Writes the leading rules, into base chains that are empty, and starts the probation.
-fn lead(batch: &mut Batch, change: &Change<'_>) {
+impl Forwards {
+    fn any(self) -> bool {
+        self.new || self.old
+    }
+}
+
+/// Writes the leading rules, into base chains that are empty, and starts the probation. While any of
+/// the rulesets judges forwarded packets, both have a rule at that hook: of two, the one in force leads.
+fn lead(batch: &mut Batch, change: &Change<'_>, forwards: Forwards) {
     if let Some(time) = change.probation {
         batch.probation(u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1));
     }
-    for (hook, entry) in [(Hook::Input, ENTRY_IN), (Hook::Output, ENTRY_OUT)] {
+    for hook in Hook::ALL.into_iter().filter(|hook| *hook != Hook::Forward || forwards.any()) {
+        let next = |judges: bool| leading_to(hook, judges);
         let on_trial = change.probation.map(|_| Condition::OnProbation);
-        let new = change.new.map(|(standing, _)| leading_rule(on_trial, entry, standing));
-        let old = change.old.map(|standing| leading_rule(None, entry, standing));
+        let new = change.new.map(|(new, _)| leading_rule(on_trial, next(forwards.new), new));
+        let old = change.old.map(|old| leading_rule(None, next(forwards.old), old));
         for (line, slot) in [new, old].into_iter().flatten() {
             batch.line(hook.name(), &line, Some(slot));
         }
     }
-}
-
-fn rewrite_recorder(batch: &mut Batch, plan: &Plan) {
-    for chain in &plan.recorder.chains {
-        batch.flush_chain(&chain.name);
-        batch.lines(chain, None);
-    }
-}
-
-/// The rule that leads to a ruleset.
-fn leading_rule(condition: Option<Condition>, entry: &str, standing: Standing) -> (Line, Slot) {
-    let line = Line {
-        conditions: condition.into_iter().collect(),
-        counted: false,
-        effect: None,
-        next: Some(Next::Goto(entry.to_owned())),
-        label: Some(standing.to_string().into()),
-    };
-    (line, standing.slot)
-}
-
-/// What the leading rules say.
-fn state(input: &[Line], output: &[Line], over: bool, chains: &[String]) -> KernelState {
-    let (inward, outward) = (leads(input, ENTRY_IN), leads(output, ENTRY_OUT));
-    let damaged = |what: &str| KernelState::Damaged { what: what.to_owned() };
-    let (Some(inward), Some(outward)) = (inward, outward) else {
-        return damaged("there are rules of others in the base chains, or of another version");
-    };
-    if inward != outward {
-        return damaged("the base chains lead to different rulesets");
-    }
-    let stands = |standing: &Standing| {
-        let name = super::slot::kernel_name(ENTRY_IN, Some(standing.slot));
-        chains.contains(&name)
-    };
-    match inward[..] {
-        [] => KernelState::Absent,
-        [(false, standing)] if stands(&standing) => KernelState::InForce(standing),
-        [(true, new)] => KernelState::Trial { new, old: None, over },
-        [(true, new), (false, old)] => KernelState::Trial { new, old: Some(old), over },
-        _ => damaged("the base chains lead nowhere"),
-    }
-}
-
-/// Whether on probation, and what: per line. `None` for lines that are not ours.
-fn leads(lines: &[Line], entry: &str) -> Option<Vec<(bool, Standing)>> {
-    let lead = |line: &Line| {
-        let standing = Standing::parse(line.label.as_deref()?)?;
-        let on_trial = match line.conditions[..] {
-            [] => false,
-            [Condition::OnProbation] => true,
-            _ => return None,
-        };
-        let to_entry = matches!(&line.next, Some(Next::Goto(to)) if to == entry);
-        to_entry.then_some((on_trial, standing))
-    };
-    lines.iter().map(lead).collect()
 }
 
 /// All sets of a table.

@@ -20,6 +20,7 @@ mod live;
 pub(crate) mod read;
 pub(crate) mod slot;
 pub(crate) mod socket;
+mod state;
 pub(crate) mod steady;
 pub(crate) mod wire;
 
@@ -29,9 +30,10 @@ use rustix::thread::{MembarrierCommand, membarrier};
 
 pub use crate::programmed::Generation;
 pub use error::FirewallError;
-pub use kernel::KernelState;
+
 pub use live::LiveCounters;
 pub use slot::{Slot, Standing};
+pub use state::KernelState;
 
 use crate::Capabilities;
 use crate::flows::FlowDump;
@@ -77,8 +79,9 @@ impl Trial {
 }
 
 impl Firewall {
-    /// Opens the firewall. What the kernel can do is read from the ruleset in force; without one, the
-    /// kernel is asked, which changes nothing and takes some 10 ms.
+    /// Opens the firewall. What the kernel can do is read from the ruleset in force. Without one, the
+    /// kernel is asked, which changes nothing and takes some 10 ms. So it is about what programs before
+    /// this one did not ask for.
     ///
     /// # Errors
     /// [`FirewallError::NoNfTables`], [`FirewallError::NoPermission`], or the socket's error.
@@ -87,13 +90,17 @@ impl Firewall {
         link.generation().map_err(capability::no_nf_tables)?;
         let survey = Survey::read(&mut link)?;
         let capabilities = match survey.state.in_force() {
-            // A version that knew fewer capabilities did not ask for the later ones. A kernel that has
-            // the newer is likely to have the older.
+            // Versions that knew fewer capabilities did not ask for the later ones. What needs a newer
+            // kernel is asked again where the older is there.
             Some(Standing { capabilities, .. })
-                if capabilities.concat_intervals && !capabilities.local_destinations =>
+                if !capabilities.forwarded
+                    || (capabilities.concat_intervals && !capabilities.local_destinations) =>
             {
-                let Capabilities { local_destinations, .. } = capability::probe(&mut link)?;
-                Capabilities { local_destinations, ..capabilities }
+                let found = capability::probe(&mut link)?;
+                let local_destinations = capabilities.local_destinations
+                    || (capabilities.concat_intervals && found.local_destinations);
+                let forwarded = found.forwarded;
+                Capabilities { local_destinations, forwarded, ..capabilities }
             }
             Some(standing) => standing.capabilities,
             None => capability::probe(&mut link)?,

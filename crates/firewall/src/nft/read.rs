@@ -16,7 +16,7 @@ use super::slot::{Slot, Standing};
 use super::socket::Link;
 use super::steady::{Steady, steady};
 use super::wire::{Attributes, Writer};
-use crate::flows::{FlowCount, FlowDump, FlowKind, Losses};
+use crate::flows::{FlowCount, FlowDump, FlowKind, Losses, Traffic};
 use crate::plan::{
     Chain, Element, Family, FieldType, LOST, Line, TABLE, address, flow_set, is_shared,
 };
@@ -147,7 +147,7 @@ fn programmed_once(
             Some((slot, plain)) if slot == standing.slot => (plain, &mut read.chains),
             Some(_) => continue,
             None if is_shared(&name) => (name.as_str(), &mut read.recorder_chains),
-            None if Hook::BOTH.iter().any(|hook| hook.name() == name) => continue,
+            None if Hook::ALL.iter().any(|hook| hook.name() == name) => continue,
             None => {
                 read.foreign.push(format!("chain {name}"));
                 continue;
@@ -166,14 +166,17 @@ pub(crate) fn flows(link: &mut Link, table: &str) -> Result<FlowDump, FirewallEr
     let mut dump = FlowDump { epoch: table_handle(link, table, action)?, flows: Vec::new() };
     let present: HashMap<String, ReadSet> =
         sets(link, table, action)?.into_iter().map(|set| (set.name.clone(), set)).collect();
-    for direction in Direction::BOTH {
-        for kind in FlowKind::ALL {
-            for family in Family::BOTH {
-                let name = flow_set(kind, direction, family);
-                let Some(set) = present.get(&name) else { continue };
-                let types = set.key.clone().unwrap_or_default();
-                let (items, _) = elements(link, table, &name, &types, action)?;
-                dump.flows.extend(items.iter().map(|item| flow(kind, direction, family, item)));
+    for traffic in Traffic::BOTH {
+        for direction in Direction::BOTH {
+            for kind in FlowKind::ALL {
+                for family in Family::BOTH {
+                    let name = flow_set(kind, traffic, direction, family);
+                    let Some(set) = present.get(&name) else { continue };
+                    let types = set.key.clone().unwrap_or_default();
+                    let (items, _) = elements(link, table, &name, &types, action)?;
+                    let flow = |item| flow((kind, traffic, direction), family, item);
+                    dump.flows.extend(items.iter().map(flow));
+                }
             }
         }
     }
@@ -215,7 +218,11 @@ pub(crate) fn table_handle(
     )
 }
 
-fn flow(kind: FlowKind, direction: Direction, family: Family, item: &ReadElement) -> FlowCount {
+fn flow(
+    (kind, traffic, direction): (FlowKind, Traffic, Direction),
+    family: Family,
+    item: &ReadElement,
+) -> FlowCount {
     let [source, destination, protocol, port] = item.element.first;
     let protocol = u8::try_from(protocol).unwrap_or(u8::MAX);
     let port = u16::try_from(port).unwrap_or(u16::MAX);
@@ -228,6 +235,7 @@ fn flow(kind: FlowKind, direction: Direction, family: Family, item: &ReadElement
     };
     FlowCount {
         kind,
+        traffic,
         direction,
         source: address(family, source),
         destination: address(family, destination),

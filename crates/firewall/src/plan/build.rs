@@ -9,12 +9,12 @@ use xshield_policy::{
 
 use super::live::{LIVE_COUNTER, LiveGroup};
 use super::model::{
-    Chain, Condition, ENTRY_IN, ENTRY_OUT, Element, Family, Field, FieldType, Label, Line, Next,
-    Plan, Recorder, Set, Shape,
+    Chain, Condition, ENTRY_FORWARD, ENTRY_IN, ENTRY_OUT, Element, Family, Field, FieldType, Label,
+    Line, Next, Plan, Recorder, Set, Shape,
 };
-use super::recorder::{RecorderLimits, recorder};
+use super::recorder::{RecorderLimits, recorder, way};
 use super::shapes::{Entry, set_ranges};
-use crate::Capabilities;
+use crate::{Capabilities, Traffic};
 
 /// Translates a bound ruleset for a kernel with these capabilities.
 #[must_use]
@@ -39,16 +39,25 @@ pub fn plan_with(bound: &Bound, capabilities: &Capabilities, live: Option<LiveGr
     for direction in Direction::BOTH {
         builder.direction(direction);
     }
-    let recorder = if capabilities.recorder {
-        recorder(RecorderLimits::default())
-    } else {
-        Recorder::default()
+    builder.forward_entry();
+    let recorder = |traffic| {
+        if capabilities.recorder {
+            recorder(traffic, RecorderLimits::default())
+        } else {
+            Recorder::default()
+        }
     };
+    let judges_forwarded = builder.chains.iter().any(|chain| chain.name == ENTRY_FORWARD);
     Plan {
         revision: bound.revision,
         sets: builder.sets,
         chains: builder.chains,
-        recorder,
+        recorder: recorder(Traffic::Own),
+        forwarded_recorder: if judges_forwarded {
+            recorder(Traffic::Forwarded)
+        } else {
+            Recorder::default()
+        },
         counters: live.map(|_| LIVE_COUNTER.to_owned()).into_iter().collect(),
         unenforceable: builder.unenforceable,
     }
@@ -63,17 +72,51 @@ pub(super) struct Builder<'a> {
     pub(super) unenforceable: Vec<Unenforceable>,
 }
 
-/// One of the four ways to look at a packet.
+/// One of the ways to look at a packet.
 #[derive(Clone, Copy)]
 pub(super) struct View {
     pub(super) direction: Direction,
+    /// Only answers come by; never of forwarded traffic, whose chains see both.
     pub(super) reply: bool,
     /// Of packets that connection tracking can't place, by the stance of this mode.
     pub(super) unplaced: Option<Mode>,
+    pub(super) traffic: Traffic,
+    /// Forwarded traffic that the tested stance alone judges, in chains of its own.
+    pub(super) tested_alone: bool,
 }
 
 impl View {
+    /// Of the host's own traffic.
+    pub(super) fn own(direction: Direction, reply: bool) -> Self {
+        Self { direction, reply, unplaced: None, traffic: Traffic::Own, tested_alone: false }
+    }
+
+    pub(super) fn forwarded(direction: Direction) -> Self {
+        Self { traffic: Traffic::Forwarded, ..Self::own(direction, false) }
+    }
+
+    /// How the chains of its denials are called: `in`, `fwd_in`, `fwd_in_test`.
+    pub(super) fn stem(self) -> String {
+        let way = way(self.direction);
+        match (self.traffic, self.tested_alone) {
+            (Traffic::Own, _) => way.to_owned(),
+            (Traffic::Forwarded, false) => format!("fwd_{way}"),
+            (Traffic::Forwarded, true) => format!("fwd_{way}_test"),
+        }
+    }
+
+    pub(super) fn is_forwarded_outbound(self) -> bool {
+        self.is_forwarded() && self.direction == Direction::Outbound
+    }
+
+    pub(super) fn is_forwarded(self) -> bool {
+        self.traffic == Traffic::Forwarded
+    }
+
     pub(super) fn name(self) -> String {
+        if self.is_forwarded() {
+            return self.stem();
+        }
         // An inbound flow's replies leave by the output hook.
         let inward = (self.direction == Direction::Inbound) != self.reply;
         let packets = match (self.reply, self.unplaced) {
@@ -86,6 +129,12 @@ impl View {
     }
 
     pub(super) fn peer(self, family: Family) -> Field {
+        if self.is_forwarded() {
+            return match self.direction {
+                Direction::Inbound => Field::OriginalSource(family),
+                Direction::Outbound => Field::OriginalDestination(family),
+            };
+        }
         if (self.direction == Direction::Inbound) != self.reply {
             Field::Source(family)
         } else {
@@ -95,7 +144,11 @@ impl View {
 
     /// The port of the flow's destination.
     pub(super) fn service(self) -> Field {
-        if self.reply { Field::SourcePort } else { Field::DestinationPort }
+        match (self.traffic, self.reply) {
+            (Traffic::Forwarded, _) => Field::OriginalPort,
+            (Traffic::Own, true) => Field::SourcePort,
+            (Traffic::Own, false) => Field::DestinationPort,
+        }
     }
 }
 
@@ -108,7 +161,7 @@ impl Line {
         Self { counted: true, label: Some(label.into()), ..self }
     }
 
-    fn labelled(self, label: impl Into<Label>) -> Self {
+    pub(super) fn labelled(self, label: impl Into<Label>) -> Self {
         Self { label: Some(label.into()), ..self }
     }
 }

@@ -4,10 +4,11 @@ use std::collections::HashMap;
 
 use xshield_policy::packet::Transport;
 use xshield_policy::protocol::{SCTP, TCP, UDP};
-use xshield_policy::{Direction, Packet, Verdict};
+use xshield_policy::{Direction, ForwardedPacket, Packet, Passage, Verdict};
 
 use super::model::{
-    Chain, Condition, ENTRY_IN, ENTRY_OUT, Element, Field, Key, Label, Line, Next, Set, State,
+    Chain, Condition, ENTRY_FORWARD, ENTRY_IN, ENTRY_OUT, Element, Field, Key, Label, Line, Next,
+    Set, State,
 };
 use super::shapes::{family, number};
 
@@ -52,6 +53,11 @@ fn is_denial(chain: &str) -> bool {
     chain.starts_with("deny_")
 }
 
+/// Whether names of interfaces are looked up.
+fn is_of_interfaces(key: &[Field]) -> bool {
+    key.iter().any(|field| matches!(field, Field::InputName | Field::OutputName))
+}
+
 /// Jumps deeper than this can't come from a plan; the kernel refuses them, too.
 const MAX_DEPTH: usize = 16;
 
@@ -66,15 +72,33 @@ pub fn eval(sets: &[Set], chains: &[Chain], packet: &Packet) -> Outcome {
 /// One of TCP is none that opens a connection.
 #[must_use]
 pub fn eval_in(state: State, sets: &[Set], chains: &[Chain], packet: &Packet) -> Outcome {
+    let entry = match packet.direction {
+        Direction::Inbound => ENTRY_IN,
+        Direction::Outbound => ENTRY_OUT,
+    };
+    walk(state, sets, chains, (packet, None), entry)
+}
+
+/// The same for a packet that the host passes on. Where no chain judges such packets, it passes.
+#[must_use]
+pub fn eval_forwarded(sets: &[Set], chains: &[Chain], forwarded: &ForwardedPacket) -> Outcome {
+    let packet = Packet { loopback: false, owner: None, ..forwarded.packet.clone() };
+    walk(State::New, sets, chains, (&packet, Some(forwarded.passage)), ENTRY_FORWARD)
+}
+
+fn walk(
+    state: State,
+    sets: &[Set],
+    chains: &[Chain],
+    (packet, passage): (&Packet, Option<Passage>),
+    entry: &str,
+) -> Outcome {
     let walk = Walk {
         state,
         sets: sets.iter().map(|set| (set.name.as_str(), set)).collect(),
         chains: chains.iter().map(|chain| (chain.name.as_str(), chain)).collect(),
         packet,
-    };
-    let entry = match packet.direction {
-        Direction::Inbound => ENTRY_IN,
-        Direction::Outbound => ENTRY_OUT,
+        passage,
     };
     let mut steps = Vec::new();
     let dropped = walk.chain(entry, 0, &mut steps) == Some(Fate::Dropped);
@@ -102,6 +126,8 @@ struct Walk<'a> {
     sets: HashMap<&'a str, &'a Set>,
     chains: HashMap<&'a str, &'a Chain>,
     packet: &'a Packet,
+    /// Of a forwarded packet.
+    passage: Option<Passage>,
 }
 
 impl Walk<'_> {
@@ -143,6 +169,7 @@ impl Walk<'_> {
                 Condition::Within { field, first, last } => {
                     self.field(*field).is_some_and(|value| (*first..=*last).contains(&value))
                 }
+                Condition::InSet { key, set } if is_of_interfaces(key) => self.is_inside(key, set),
                 Condition::InSet { key, set } => {
                     found = self.look_up(key, set);
                     found.is_some()
@@ -151,6 +178,7 @@ impl Walk<'_> {
                 Condition::Opens => {
                     self.state == State::New && matches!(self.packet.transport, Transport::Tcp(..))
                 }
+                Condition::Translated => self.passage == Some(Passage::Translated),
                 Condition::Owner(owner) => self.packet.owner.as_ref() == Some(owner),
                 Condition::HasOwner => self.packet.owner.is_some(),
                 Condition::LocalDestination => {
@@ -163,6 +191,13 @@ impl Walk<'_> {
             }
         }
         Some(found)
+    }
+
+    /// Whether it came in from inside; by which interface does not matter. What stays within a bridge is
+    /// no packet of a forwarded flow, and the first packet is no answer.
+    fn is_inside(&self, key: &[Field], set: &str) -> bool {
+        let outbound = self.passage.is_some() && self.packet.direction == Direction::Outbound;
+        outbound && key == [Field::InputName] && self.sets.contains_key(set)
     }
 
     fn look_up(&self, key: &[Field], set: &str) -> Option<(String, Element)> {
@@ -193,9 +228,13 @@ impl Walk<'_> {
         match (field, self.packet.transport) {
             (Field::Source(_), _) => inbound.then(|| number(self.packet.peer)),
             (Field::Destination(_), _) => (!inbound).then(|| number(self.packet.peer)),
+            (Field::OriginalSource(_), _) => inbound.then(|| number(self.packet.peer)),
+            (Field::OriginalDestination(_), _) => (!inbound).then(|| number(self.packet.peer)),
             (Field::Protocol, _) => Some(self.protocol().into()),
             (Field::SourcePort, with) => with.ports().map(|(source, _)| source.into()),
-            (Field::DestinationPort, with) => with.ports().map(|(_, port)| port.into()),
+            (Field::DestinationPort | Field::OriginalPort, with) => {
+                with.ports().map(|(_, port)| port.into())
+            }
             (Field::IcmpType(_), Transport::Icmp(number)) => Some(number.into()),
             (Field::IcmpTypeAsPort, Transport::Icmp(number)) => Some(u128::from(number) << 8),
             (Field::NoPort, _) => Some(0),

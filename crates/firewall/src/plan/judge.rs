@@ -19,7 +19,7 @@ use xshield_policy::{
     BoundDirection, BoundRule, BoundStance, Direction, Mode, Owner, RuleId, Subject, Unenforceable,
 };
 
-use super::build::{Builder, View, failsafe_entries, intranet_set, line};
+use super::build::{Builder, View, failsafe_entries, intranet_set, line, with};
 use super::fixed;
 use super::live::live_line;
 use super::model::{Condition, Effect, Family, Field, Line, Next, State};
@@ -108,11 +108,11 @@ enum Place {
 }
 
 impl Stage {
-    fn deny_chain(self, direction: Direction, rule: &str) -> String {
-        let way = way(direction);
+    fn deny_chain(self, view: View, rule: &str) -> String {
+        let stem = view.stem();
         match self.place {
-            Place::Alone | Place::First => format!("deny_{way}_{rule}"),
-            Place::Second => format!("deny_{way}_tested_{rule}"),
+            Place::Alone | Place::First => format!("deny_{stem}_{rule}"),
+            Place::Second => format!("deny_{stem}_tested_{rule}"),
         }
     }
 
@@ -125,11 +125,7 @@ impl Stage {
 
     /// Where a packet goes that this stance denies for want of a rule, or by a block rule.
     fn denial(self, view: View, rule: &str) -> Next {
-        if view.reply {
-            self.final_denial()
-        } else {
-            Next::Goto(self.deny_chain(view.direction, rule))
-        }
+        if view.reply { self.final_denial() } else { Next::Goto(self.deny_chain(view, rule)) }
     }
 }
 
@@ -164,12 +160,17 @@ impl Builder<'_> {
             self.group(Verb::Block, &stance.blocks, direction),
             self.group(Verb::Allow, &stance.allows, direction),
         ];
+        let is_blocking = !stance.blocks.is_empty();
         for reply in [false, true] {
-            self.view(View { direction, reply, unplaced: None }, stage, &groups);
+            self.view(View::own(direction, reply), stage, &groups);
+        }
+        if let Some(view) = self.forwarded_view(direction) {
+            self.view(view, stage, &groups);
+            self.denials(view, stage, is_blocking);
         }
         self.answers(direction, &groups.each_ref());
         self.keep_sets(groups);
-        self.denials(direction, stage, !stance.blocks.is_empty());
+        self.denials(View::own(direction, false), stage, is_blocking);
     }
 
     fn two_stances(&mut self, direction: Direction, enforced: &BoundStance, tested: &BoundStance) {
@@ -189,17 +190,22 @@ impl Builder<'_> {
         let allows = self.group(Verb::AllowTested, tested_only, direction);
 
         for reply in [false, true] {
-            self.view(View { direction, reply, unplaced: None }, first, &groups);
+            self.view(View::own(direction, reply), first, &groups);
         }
-        let view = View { direction, reply: false, unplaced: None };
-        self.tested(view, second, &blocks, &allows);
+        let forwarded = self.forwarded_view(direction);
+        if let Some(view) = forwarded {
+            self.view(view, first, &groups);
+        }
         let [failsafe, block, allow, enforced_only] = &groups;
         self.answers(direction, &[failsafe, block, &blocks, allow, enforced_only, &allows]);
 
         let is_blocking = !blocks.shapes.is_empty();
+        for view in [View::own(direction, false)].into_iter().chain(forwarded) {
+            self.tested(view, second, &blocks, &allows);
+            self.denials(view, first, !enforced.blocks.is_empty());
+            self.denials(view, second, is_blocking);
+        }
         self.keep_sets(groups.into_iter().chain([blocks, allows]));
-        self.denials(direction, first, !enforced.blocks.is_empty());
-        self.denials(direction, second, is_blocking);
     }
 
     /// The tested stance: only what the opener sends comes here.
@@ -220,6 +226,26 @@ impl Builder<'_> {
         self.lines(view, allows, &pass, &mut tested);
         self.level(view, stage, &mut tested);
         self.chain(tested_chain(view), tested);
+    }
+
+    /// A stance with sets of its own, beside those of its direction.
+    pub(super) fn stance_apart(&mut self, view: View, stance: &BoundStance, mode: Mode) {
+        let stage = Stage { subject: stance.subject, mode, place: Place::Alone };
+        let failsafe = failsafe_entries(&self.bound.failsafe, view.direction);
+        let blocks = self.entries(&stance.blocks, view.direction);
+        let allows = self.entries(&stance.allows, view.direction);
+        let group = |verb: Verb, entries: &[Entry]| {
+            let prefix = format!("{}_fwd", verb.sets(view.direction));
+            Group { verb, shapes: shapes(entries, &prefix, self.capabilities) }
+        };
+        let groups = [
+            group(Verb::Failsafe, &failsafe),
+            group(Verb::Block, &blocks),
+            group(Verb::Allow, &allows),
+        ];
+        self.view(view, stage, &groups);
+        self.keep_sets(groups);
+        self.denials(view, stage, !stance.blocks.is_empty());
     }
 
     fn failsafe(&self, direction: Direction) -> Group {
@@ -280,14 +306,24 @@ impl Builder<'_> {
                 // An answer to a request that was judged, or an error about a flow that was.
                 lines.push(line(icmp, Next::Accept));
             } else {
+                if view.is_forwarded() {
+                    let answer = with(&icmp, [Condition::Reply]);
+                    lines.push(line(answer, Next::Accept));
+                }
                 lines.push(line(icmp, Next::Jump(format!("icmp{}", family.number()))));
             }
         }
-        let dhcp = format!("{}_dhcp", view.name());
-        lines.push(fixed::igmp());
-        lines.push(line(vec![Condition::Protocol(UDP)], Next::Jump(dhcp.clone())));
-        self.chain(dhcp, fixed::dhcp(view));
+        if !view.is_forwarded() {
+            let dhcp = format!("{}_dhcp", view.name());
+            lines.push(fixed::igmp());
+            lines.push(line(vec![Condition::Protocol(UDP)], Next::Jump(dhcp.clone())));
+            self.chain(dhcp, fixed::dhcp(view));
+        }
         for group in groups {
+            if group.verb == Verb::Failsafe && view.is_forwarded_outbound() {
+                // It keeps the host itself in touch, and nobody else.
+                continue;
+            }
             let next = self.next(view, stage, group.verb);
             self.lines(view, group, &next, &mut lines);
         }
@@ -317,7 +353,7 @@ impl Builder<'_> {
 
     fn pass(&self, view: View) -> Next {
         if self.capabilities.recorder && !view.reply {
-            Next::Goto(pass_chain(view.direction))
+            Next::Goto(pass_chain(view.traffic, view.direction))
         } else {
             Next::Accept
         }
@@ -362,13 +398,13 @@ impl Builder<'_> {
         lines.push(line(Vec::new(), stage.denial(view, "none")).counted("default/closed"));
     }
 
-    fn denials(&mut self, direction: Direction, stage: Stage, blocks: bool) {
-        self.denial(direction, stage, "none");
+    fn denials(&mut self, view: View, stage: Stage, blocks: bool) {
+        self.denial(view, stage, "none");
         if blocks {
-            self.denial(direction, stage, "block");
+            self.denial(view, stage, "block");
         }
-        if self.answers_are_blocked(direction) {
-            self.denial(direction, stage, "answer");
+        if !view.is_forwarded() && self.answers_are_blocked(view.direction) {
+            self.denial(view, stage, "answer");
         }
     }
 
@@ -379,32 +415,42 @@ impl Builder<'_> {
             Mode::Test if !only_tested(rules) => Place::Second,
             Mode::Test | Mode::Enforce => Place::Alone,
         };
-        Stage { subject: Subject::Nothing, mode, place }.deny_chain(direction, rule)
+        Stage { subject: Subject::Nothing, mode, place }
+            .deny_chain(View::own(direction, false), rule)
     }
 
     /// Records and logs a denial, then gives the last verdict.
-    fn denial(&mut self, direction: Direction, stage: Stage, rule: &str) {
+    fn denial(&mut self, view: View, stage: Stage, rule: &str) {
         let (kind, word) = match stage.mode {
             Mode::Enforce => (FlowKind::Denied, "DENY"),
             Mode::Test => (FlowKind::WouldDeny, "WOULD"),
         };
         let verdict = stage.final_denial();
         let stray = vec![Condition::State(State::Invalid), Condition::Protocol(TCP)];
-        let mut lines = match direction {
-            Direction::Inbound => Vec::new(),
-            Direction::Outbound => fixed::local_destinations(self.capabilities),
+        let mut lines = match view.direction {
+            Direction::Outbound if !view.is_forwarded() => {
+                fixed::local_destinations(self.capabilities)
+            }
+            Direction::Inbound | Direction::Outbound => Vec::new(),
         };
-        if rule != "answer" {
-            lines.extend(Self::unplaced(direction, stage.mode));
+        if rule != "answer" && !view.is_forwarded() {
+            lines.extend(Self::unplaced(view.direction, stage.mode));
         }
         lines.push(line(stray, verdict.clone()).counted("default/stray"));
+        if view.is_forwarded() {
+            lines.push(line(vec![Condition::Reply], verdict.clone()));
+        }
         if self.capabilities.recorder {
-            lines.push(line(Vec::new(), Next::Jump(record_chain(kind, direction))));
+            let chain = record_chain(kind, view.traffic, view.direction);
+            lines.push(line(Vec::new(), Next::Jump(chain)));
         }
         let (per_second, burst) = LOG_RATE;
         let told = if rule == "answer" { "block" } else { rule };
-        let prefix = format!("xshield: {word} {} rule={told} ", way(direction));
-        let handed_over = self.live.map(|group| live_line(group, prefix.clone()));
+        let mark = if view.is_forwarded() { "fwd-" } else { "" };
+        let prefix = format!("xshield: {word} {mark}{} rule={told} ", way(view.direction));
+        // A forwarded packet shows its translated ends: of what the opener asked for, the recorder tells.
+        let live = self.live.filter(|_| !view.is_forwarded());
+        let handed_over = live.map(|group| live_line(group, prefix.clone()));
         lines.push(Line {
             conditions: Vec::new(),
             counted: false,
@@ -414,7 +460,7 @@ impl Builder<'_> {
         });
         lines.extend(handed_over);
         lines.push(line(Vec::new(), verdict));
-        self.chain(stage.deny_chain(direction, rule), lines);
+        self.chain(stage.deny_chain(view, rule), lines);
     }
 }
 

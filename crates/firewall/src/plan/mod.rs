@@ -32,6 +32,7 @@ mod boxes;
 mod build;
 pub mod eval;
 mod fixed;
+mod forward;
 mod judge;
 mod live;
 mod lookup;
@@ -49,10 +50,12 @@ pub use build::{plan, plan_with};
 pub(crate) use live::live_line;
 pub use live::{LIVE_COUNTER, LiveGroup, LiveGroupError};
 pub use model::{
-    Chain, Condition, Digest, ENTRY_IN, ENTRY_OUT, Effect, Element, Family, Field, FieldType,
-    FlowSet, Key, Label, Line, Next, Plan, Recorder, Set, Shape, State, TABLE, is_shared,
+    Chain, Condition, Digest, ENTRY_FORWARD, ENTRY_IN, ENTRY_OUT, Effect, Element, Family, Field,
+    FieldType, FlowSet, Key, Label, Line, Next, Plan, Recorder, Set, Shape, State, TABLE,
+    is_shared,
 };
 pub use recorder::RecorderLimits;
+pub(crate) use recorder::records_forwarded;
 #[cfg(target_os = "linux")]
 pub(crate) use recorder::{
     LOST, Seen, flow_set, lost_line, record_chain, record_lines, recorder_set, way,

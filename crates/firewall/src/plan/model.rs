@@ -21,6 +21,8 @@ pub struct Plan {
     pub chains: Vec<Chain>,
     /// The flow recorder: the same for every ruleset, and not replaced with it.
     pub recorder: Recorder,
+    /// The recorder of forwarded traffic, in plans that judge any. It stays when the plan goes, too.
+    pub forwarded_recorder: Recorder,
     /// Counters of the table that rules add to. They outlive rulesets.
     pub counters: Vec<String>,
     /// Rules that this kernel can't enforce. They match nothing.
@@ -31,6 +33,8 @@ pub struct Plan {
 pub const ENTRY_IN: &str = "in";
 /// The chain that judges packets of the output hook.
 pub const ENTRY_OUT: &str = "out";
+/// The chain that judges packets of the forward hook, in plans that judge any.
+pub const ENTRY_FORWARD: &str = "fwd";
 
 impl Plan {
     /// Identifies what the plan puts into the kernel: SHA-256 over its text. Two revisions with the same
@@ -41,6 +45,12 @@ impl Plan {
         let mut bytes = [0; 32];
         bytes.copy_from_slice(digest(&SHA256, text.as_bytes()).as_ref());
         Digest(bytes)
+    }
+
+    /// Whether packets of the forward hook are judged.
+    #[must_use]
+    pub fn judges_forwarded(&self) -> bool {
+        self.chains.iter().any(|chain| chain.name == ENTRY_FORWARD)
     }
 
     /// How many elements all sets have together.
@@ -277,6 +287,17 @@ pub enum Field {
     IcmpTypeAsPort,
     /// Zero, in the place of a port.
     NoPort,
+    /// The address that the opener of the packet's flow has, before any translation, in every packet of
+    /// the flow; the line has checked the family.
+    OriginalSource(Family),
+    /// The address that the opener sent the flow to, before any translation.
+    OriginalDestination(Family),
+    /// The port that the opener sent the flow to, before any translation; of ICMP, type and code.
+    OriginalPort,
+    /// The interface by which the packet came in.
+    InputName,
+    /// The interface by which it goes out.
+    OutputName,
 }
 
 impl Field {
@@ -284,11 +305,17 @@ impl Field {
     #[must_use]
     pub fn type_of(self) -> FieldType {
         match self {
-            Self::Source(family) | Self::Destination(family) => FieldType::Address(family),
+            Self::Source(family)
+            | Self::Destination(family)
+            | Self::OriginalSource(family)
+            | Self::OriginalDestination(family) => FieldType::Address(family),
             Self::Protocol => FieldType::Protocol,
-            Self::SourcePort | Self::DestinationPort | Self::IcmpTypeAsPort | Self::NoPort => {
-                FieldType::Port
-            }
+            Self::SourcePort
+            | Self::DestinationPort
+            | Self::OriginalPort
+            | Self::IcmpTypeAsPort
+            | Self::NoPort => FieldType::Port,
+            Self::InputName | Self::OutputName => FieldType::InterfaceName,
             Self::IcmpType(family) => FieldType::IcmpType(family),
         }
     }
@@ -305,6 +332,8 @@ pub enum FieldType {
     Port,
     /// An ICMP or ICMPv6 type.
     IcmpType(Family),
+    /// The name of an interface: 16 bytes, the rest of them zero.
+    InterfaceName,
 }
 
 impl FieldType {
@@ -313,7 +342,7 @@ impl FieldType {
     pub fn width(self) -> usize {
         match self {
             Self::Address(Family::V4) => 4,
-            Self::Address(Family::V6) => 16,
+            Self::Address(Family::V6) | Self::InterfaceName => 16,
             Self::Port => 2,
             Self::Protocol | Self::IcmpType(_) => 1,
         }
@@ -351,6 +380,8 @@ pub enum Condition {
     Reply,
     /// Conntrack's state of the packet's flow.
     State(State),
+    /// The destination of the packet's flow was translated.
+    Translated,
     /// SYN without ACK; the line has checked that it is TCP.
     Opens,
     /// The local socket belongs to this owner.

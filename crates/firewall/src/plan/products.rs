@@ -19,6 +19,10 @@ impl Builder<'_> {
     ) {
         for (index, product) in products.iter().enumerate() {
             let is_owned = product.owner.is_some();
+            if view.is_forwarded() && is_owned {
+                // No program of this host has opened it.
+                continue;
+            }
             if view.reply && is_owned && (verb.is_block() || view.unplaced.is_some()) {
                 // A block rule by address alone would hit other programs' flows; this one sends nothing
                 // more. What answers nothing that is known answers no program.
@@ -30,7 +34,7 @@ impl Builder<'_> {
             lines.extend(self.product_lines(view, product, owner, next, &name));
         }
         let Some(ownerless_chain) = verb.ownerless() else { return };
-        if view.reply || view.direction == Direction::Inbound {
+        if view.reply || view.is_forwarded() || view.direction == Direction::Inbound {
             return;
         }
         let owned: Vec<_> =

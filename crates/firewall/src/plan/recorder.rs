@@ -6,7 +6,7 @@ use xshield_policy::protocol::{SCTP, TCP, UDP};
 use super::model::{
     Chain, Condition, Effect, Family, Field, FieldType, FlowSet, Line, Next, Recorder, State,
 };
-use crate::FlowKind;
+use crate::{FlowKind, Traffic};
 
 /// Bounds of the flow recorder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,14 +26,22 @@ impl Default for RecorderLimits {
 /// The comment on the line that counts the packets for which a set had no room.
 pub(crate) const LOST: &str = "recorder/lost";
 
-/// `denied_in`, `would_out`, …
-pub(crate) fn stem(kind: FlowKind, direction: Direction) -> String {
+/// `denied_in`, `would_out`, `fwd_denied_in`, …
+pub(crate) fn stem(kind: FlowKind, traffic: Traffic, direction: Direction) -> String {
     let kind = match kind {
         FlowKind::Denied => "denied",
         FlowKind::WouldDeny => "would",
         FlowKind::Accepted => "accepted",
     };
-    format!("{kind}_{}", way(direction))
+    format!("{}{kind}_{}", mark(traffic), way(direction))
+}
+
+/// What names of forwarded traffic's parts have more.
+fn mark(traffic: Traffic) -> &'static str {
+    match traffic {
+        Traffic::Own => "",
+        Traffic::Forwarded => "fwd_",
+    }
 }
 
 pub(crate) fn way(direction: Direction) -> &'static str {
@@ -43,34 +51,47 @@ pub(crate) fn way(direction: Direction) -> &'static str {
     }
 }
 
-pub(crate) fn flow_set(kind: FlowKind, direction: Direction, family: Family) -> String {
-    format!("flows_{}{}", stem(kind, direction), family.number())
+pub(crate) fn flow_set(
+    kind: FlowKind,
+    traffic: Traffic,
+    direction: Direction,
+    family: Family,
+) -> String {
+    format!("flows_{}{}", stem(kind, traffic, direction), family.number())
 }
 
-pub(crate) fn record_chain(kind: FlowKind, direction: Direction) -> String {
-    format!("rec_{}", stem(kind, direction))
+pub(crate) fn record_chain(kind: FlowKind, traffic: Traffic, direction: Direction) -> String {
+    format!("rec_{}", stem(kind, traffic, direction))
 }
 
 /// The chain that records a new accepted flow and accepts it.
-pub(crate) fn pass_chain(direction: Direction) -> String {
-    format!("pass_{}", way(direction))
+pub(crate) fn pass_chain(traffic: Traffic, direction: Direction) -> String {
+    format!("pass_{}{}", mark(traffic), way(direction))
+}
+
+/// Whether a chain belongs to the recorder of forwarded traffic.
+pub(crate) fn records_forwarded(chain: &str) -> bool {
+    ["rec_fwd_", "pass_fwd_"].iter().any(|prefix| chain.starts_with(prefix))
 }
 
 /// All sets and chains of the recorder.
-pub(crate) fn recorder(limits: RecorderLimits) -> Recorder {
+pub(crate) fn recorder(traffic: Traffic, limits: RecorderLimits) -> Recorder {
     let mut recorder = Recorder::default();
     for direction in Direction::BOTH {
         for kind in FlowKind::ALL {
             let mut lines = Vec::new();
             for family in Family::BOTH {
-                let set = flow_set(kind, direction, family);
-                lines.extend(record_lines(family, &set, Seen::Opening));
+                let set = flow_set(kind, traffic, direction, family);
+                lines.extend(match traffic {
+                    Traffic::Own => record_lines(family, &set, Seen::Opening),
+                    Traffic::Forwarded => record(family, &set, original(family)),
+                });
                 recorder.sets.push(recorder_set(set, family, limits));
             }
             lines.push(lost_line());
-            recorder.chains.push(Chain { name: record_chain(kind, direction), lines });
+            recorder.chains.push(Chain { name: record_chain(kind, traffic, direction), lines });
         }
-        let record = Next::Jump(record_chain(FlowKind::Accepted, direction));
+        let record = Next::Jump(record_chain(FlowKind::Accepted, traffic, direction));
         let line = |conditions, next| Line {
             conditions,
             counted: false,
@@ -80,7 +101,7 @@ pub(crate) fn recorder(limits: RecorderLimits) -> Recorder {
         };
         let lines =
             vec![line(vec![Condition::State(State::New)], record), line(Vec::new(), Next::Accept)];
-        recorder.chains.push(Chain { name: pass_chain(direction), lines });
+        recorder.chains.push(Chain { name: pass_chain(traffic, direction), lines });
     }
     recorder
 }
@@ -120,12 +141,24 @@ pub(crate) enum Seen {
 /// TCP, UDP and SCTP by destination port, ICMP by type, the rest by protocol alone. A line whose set is full
 /// does not return, and so its packet reaches the line that counts what was lost.
 pub(crate) fn record_lines(family: Family, set: &str, seen: Seen) -> Vec<Line> {
-    let (opener, other, port) = match seen {
-        Seen::Opening => {
-            (Field::Source(family), Field::Destination(family), Field::DestinationPort)
-        }
-        Seen::Answering => (Field::Destination(family), Field::Source(family), Field::SourcePort),
-    };
+    let (source, destination) = (Field::Source(family), Field::Destination(family));
+    record(
+        family,
+        set,
+        match seen {
+            Seen::Opening => (source, destination, Field::DestinationPort),
+            Seen::Answering => (destination, source, Field::SourcePort),
+        },
+    )
+}
+
+/// What the opener of a flow used, before any translation.
+fn original(family: Family) -> (Field, Field, Field) {
+    (Field::OriginalSource(family), Field::OriginalDestination(family), Field::OriginalPort)
+}
+
+/// As [`record_lines`], by opener, other end and port.
+fn record(family: Family, set: &str, (opener, other, port): (Field, Field, Field)) -> Vec<Line> {
     let record = |first: u8, last: u8, detail: Field| {
         let protocol = if first == last {
             Condition::Protocol(first)

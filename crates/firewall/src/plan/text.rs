@@ -37,11 +37,13 @@ impl Display for Plan {
         for counter in &self.counters {
             writeln!(f, "\tcounter {counter} {{\n\t}}")?;
         }
-        for set in &self.recorder.sets {
-            write_flow_set(f, set)?;
-        }
-        for chain in &self.recorder.chains {
-            write_chain(f, chain, Naming::Plain)?;
+        for recorder in [&self.recorder, &self.forwarded_recorder] {
+            for set in &recorder.sets {
+                write_flow_set(f, set)?;
+            }
+            for chain in &recorder.chains {
+                write_chain(f, chain, Naming::Plain)?;
+            }
         }
         for set in &self.sets {
             write_set(f, set, Naming::Plain)?;
@@ -176,6 +178,7 @@ fn write_condition(f: &mut impl Write, condition: &Condition, naming: Naming) ->
         Condition::State(State::Established) => f.write_str("ct state established"),
         Condition::State(State::Invalid) => f.write_str("ct state invalid"),
         Condition::State(State::Untracked) => f.write_str("ct state untracked"),
+        Condition::Translated => f.write_str("ct status dnat"),
         Condition::Opens => f.write_str("tcp flags & (syn | ack) == syn"),
         Condition::Owner(Owner::Uid(uid)) => write!(f, "meta skuid {uid}"),
         Condition::Owner(Owner::Cgroup(path)) => {
@@ -214,6 +217,7 @@ impl Display for FieldType {
             Self::Port => "inet_service",
             Self::IcmpType(Family::V4) => "icmp_type",
             Self::IcmpType(Family::V6) => "icmpv6_type",
+            Self::InterfaceName => "ifname",
         })
     }
 }
@@ -232,6 +236,13 @@ impl Display for Field {
             Self::IcmpType(Family::V6) => "icmpv6 type",
             Self::IcmpTypeAsPort => "@th,0,8",
             Self::NoPort => "0",
+            Self::OriginalSource(Family::V4) => "ct original ip saddr",
+            Self::OriginalSource(Family::V6) => "ct original ip6 saddr",
+            Self::OriginalDestination(Family::V4) => "ct original ip daddr",
+            Self::OriginalDestination(Family::V6) => "ct original ip6 daddr",
+            Self::OriginalPort => "ct original proto-dst",
+            Self::InputName => "iifname",
+            Self::OutputName => "oifname",
         })
     }
 }
@@ -242,11 +253,19 @@ impl Display for Value {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match (self.0, self.1) {
             (FieldType::Address(family), number) => address(family, number).fmt(f),
+            (FieldType::InterfaceName, number) => write!(f, "\"{}\"", interface_name(number)),
             (FieldType::Protocol, 6) => f.write_str("tcp"),
             (FieldType::Protocol, 17) => f.write_str("udp"),
             (_, number) => write!(f, "{number}"),
         }
     }
+}
+
+/// The interface's name that a number stands for.
+fn interface_name(number: u128) -> String {
+    let bytes = number.to_be_bytes();
+    let name = bytes.split(|&byte| byte == 0).next().unwrap_or_default();
+    String::from_utf8_lossy(name).into_owned()
 }
 
 /// The address that a number stands for.

@@ -18,7 +18,7 @@ impl Builder<'_> {
         let tested = deniers.tested.as_ref().map(|_| Mode::Test);
         let only_tested = only_tested(rules);
         for mode in [enforced, tested].into_iter().flatten() {
-            let view = View { direction, reply: true, unplaced: Some(mode) };
+            let view = View { unplaced: Some(mode), ..View::own(direction, true) };
             let stance = if rules.tested.is_some() { mode } else { Mode::Enforce };
             let mut lines =
                 vec![line(vec![Condition::Protocol(TCP), Condition::Opens], Next::Return)];
@@ -45,7 +45,7 @@ impl Builder<'_> {
     /// Where packets that are denied as openers of a direction's flows are looked at as answers of the
     /// other's.
     pub(super) fn unplaced(direction: Direction, mode: Mode) -> Vec<Line> {
-        let view = View { direction: opposite(direction), reply: true, unplaced: Some(mode) };
+        let view = View { unplaced: Some(mode), ..View::own(opposite(direction), true) };
         let jump = |state, protocol| {
             let conditions = vec![Condition::State(state), Condition::Protocol(protocol)];
             line(conditions, Next::Jump(view.name()))

@@ -8,7 +8,8 @@ use std::fmt::Write as _;
 use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 use xshield_policy::{
-    Bound, BoundDirection, BoundFailsafe, BoundStance, Direction, RangeSet, Revision,
+    Bound, BoundDirection, BoundFailsafe, BoundForwarded, BoundStance, Direction, RangeSet,
+    Revision,
 };
 use xshield_threat::ThreatMode;
 
@@ -18,7 +19,7 @@ use crate::plan::{
     Next, RecorderLimits, Seen, Set, flow_set, live_line, lost_line, plan, record_chain,
     record_lines, recorder_set, way, write_chain, write_set,
 };
-use crate::{Capabilities, FlowKind};
+use crate::{Capabilities, FlowKind, Traffic};
 
 /// Log lines per second and direction, and how many in one go.
 const LOG_RATE: (u64, u32) = (10, 20);
@@ -155,6 +156,7 @@ impl Guard {
             intranet: RangeSet::empty(),
             inbound: direction(),
             outbound: direction(),
+            forwarded: BoundForwarded::default(),
         };
         // The failsafe of a policy that allows nothing; what it denies is what has matched here.
         let failsafe = plan(&closed, &Capabilities::PLAIN);
@@ -206,7 +208,7 @@ pub(crate) fn recorder_sets() -> Vec<FlowSet> {
     for direction in Direction::BOTH {
         for kind in [FlowKind::Denied, FlowKind::WouldDeny] {
             sets.extend(Family::BOTH.map(|family| {
-                let name = flow_set(kind, direction, family);
+                let name = flow_set(kind, Traffic::Own, direction, family);
                 recorder_set(name, family, RecorderLimits::default())
             }));
         }
@@ -237,7 +239,7 @@ fn matched_chain(direction: Direction, seen: Seen) -> String {
 }
 
 fn recorder_chain(direction: Direction, kind: FlowKind, seen: Seen) -> String {
-    let stem = record_chain(kind, direction);
+    let stem = record_chain(kind, Traffic::Own, direction);
     match seen {
         Seen::Opening => stem,
         Seen::Answering => format!("{stem}_reply"),
@@ -296,9 +298,9 @@ fn matched(direction: Direction, mode: ThreatMode, seen: Seen, live: Option<Live
 }
 
 fn recorder(direction: Direction, kind: FlowKind, seen: Seen) -> Chain {
-    let lines = Family::BOTH
-        .into_iter()
-        .flat_map(|family| record_lines(family, &flow_set(kind, direction, family), seen));
+    let lines = Family::BOTH.into_iter().flat_map(|family| {
+        record_lines(family, &flow_set(kind, Traffic::Own, direction, family), seen)
+    });
     let lines = lines.chain([lost_line()]).collect();
     Chain { name: recorder_chain(direction, kind, seen), lines }
 }

@@ -6,9 +6,10 @@ use proptest::prelude::*;
 use xshield_policy::packet::Transport;
 use xshield_policy::ruleset::Management;
 use xshield_policy::{
-    AddressMatch, AddressRange, Bound, BoundDirection, BoundFailsafe, BoundRule, BoundStance,
-    Direction, IcmpType, IpProtocol, Owner, Packet, PortRange, Ports, RangeSet, Revision, Service,
-    Subject, protocol,
+    AddressMatch, AddressRange, Bound, BoundDirection, BoundFailsafe, BoundForwarded, BoundRule,
+    BoundStance, Direction, Forwarded, ForwardedRules, ForwardedStance, IcmpType, Interfaces,
+    IpProtocol, Owner, Packet, Passage, PortRange, Ports, RangeSet, Revision, Service, Subject,
+    protocol,
 };
 
 fn v4(n: u8) -> Ipv4Addr {
@@ -152,15 +153,40 @@ pub(crate) fn bound() -> impl Strategy<Value = Bound> {
         peers(),
         proptest::collection::vec(management(), 0..2),
     );
-    (failsafe, ranges(), direction(false), direction(true)).prop_map(
-        |((endpoints, resolvers, management), intranet, inbound, outbound)| Bound {
+    (failsafe, ranges(), direction(false), direction(true), forwarded()).prop_map(
+        |((endpoints, resolvers, management), intranet, inbound, outbound, forwarded)| Bound {
             revision: Revision(7),
             failsafe: BoundFailsafe { endpoints, resolvers, management },
             intranet,
             inbound,
             outbound,
+            forwarded,
         },
     )
+}
+
+/// What is judged of forwarded traffic; inside and a bridge are known.
+fn forwarded() -> impl Strategy<Value = BoundForwarded> {
+    let scope = || {
+        prop_oneof![
+            Just(Forwarded::LeaveAlone),
+            Just(Forwarded::PublishedPorts),
+            Just(Forwarded::Everything),
+        ]
+    };
+    let stance = move || (scope(), scope()).prop_map(|(a, b)| ForwardedStance::new(a, b));
+    (stance(), stance()).prop_map(|(inbound, outbound)| BoundForwarded {
+        rules: ForwardedRules { inbound, outbound },
+        interfaces: Interfaces {
+            inner: ["docker0", "virbr0"].map(|name| name.parse().unwrap()).into(),
+            bridges: ["docker0", "br0"].map(|name| name.parse().unwrap()).into(),
+        },
+    })
+}
+
+/// How a packet passes on its way through this host.
+pub(crate) fn passage() -> impl Strategy<Value = Passage> {
+    prop_oneof![Just(Passage::Translated), Just(Passage::Routed)]
 }
 
 fn address() -> impl Strategy<Value = IpAddr> {

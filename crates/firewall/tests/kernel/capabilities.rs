@@ -32,12 +32,13 @@ fn what_is_probed_is_what_nft_can_load() {
         let word = |there| if there { "yes" } else { "no" };
         eprintln!(
             "KERNEL: probed: sets of ranges {}, counters of elements {}, recorder {}, cgroups {}, \
-             local destinations {}",
+             local destinations {}, openers of forwarded flows {}",
             word(found.concat_intervals),
             word(found.element_counters),
             word(found.recorder),
             word(found.cgroups),
-            word(found.local_destinations)
+            word(found.local_destinations),
+            word(found.forwarded)
         );
         // nft knows cgroups by their paths there.
         let cgroup = Cgroup::make()
@@ -61,6 +62,7 @@ fn what_is_probed_is_what_nft_can_load() {
                 )),
                 None => found.cgroups,
             },
+            forwarded: loads("add rule inet other c ct original ip saddr 192.0.2.1 accept"),
         };
         assert_eq!(found, nft);
         if cgroup.is_none() {

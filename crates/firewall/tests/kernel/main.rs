@@ -8,6 +8,7 @@ mod churn;
 #[path = "../common/mod.rs"]
 mod common;
 mod failsafe;
+mod forwarded;
 mod lifecycle;
 mod live;
 mod older;

@@ -1,8 +1,8 @@
 //! Bound rulesets in few words.
 
 use xshield_policy::{
-    AddressMatch, Bound, BoundDirection, BoundFailsafe, BoundRule, BoundStance, Revision, Service,
-    Subject,
+    AddressMatch, Bound, BoundDirection, BoundFailsafe, BoundForwarded, BoundRule, BoundStance,
+    Revision, Service, Subject,
 };
 
 /// Nothing is closed.
@@ -46,6 +46,7 @@ pub(crate) fn bound(revision: u64, inbound: BoundDirection, outbound: BoundDirec
             .collect(),
         inbound,
         outbound,
+        forwarded: BoundForwarded::default(),
     }
 }
 

@@ -215,10 +215,15 @@ impl Connection {
     ) -> Option<Self> {
         let near = connect(listener.local_addr().unwrap()).ok()?;
         let (far, _) = listener.accept().unwrap();
+        Some(Self::between(near, far))
+    }
+
+    /// Of its two ends.
+    pub(crate) fn between(near: TcpStream, far: TcpStream) -> Self {
         for end in [&near, &far] {
             end.set_read_timeout(Some(PATIENCE)).unwrap();
         }
-        Some(Self { near, far })
+        Self { near, far }
     }
 
     /// Closes in an orderly way, this side first, and waits until the other has seen it.

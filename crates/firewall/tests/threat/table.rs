@@ -291,6 +291,7 @@ fn others_tables_stay_as_they_are() {
             intranet: xshield_policy::RangeSet::empty(),
             inbound: closed(),
             outbound: closed(),
+            forwarded: xshield_policy::BoundForwarded::default(),
         };
         let plan = plan(&bound, &Capabilities::FULL);
         let mut firewall = Firewall::open_with(Capabilities::FULL).unwrap();

@@ -7,6 +7,7 @@ mod bridges;
 pub mod connections;
 pub mod conntrack;
 pub mod firewalld;
+pub mod forwarding;
 pub mod identity;
 pub mod kernel_log;
 pub mod machine;

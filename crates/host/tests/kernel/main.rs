@@ -4,6 +4,7 @@
 
 mod addresses;
 mod conntrack;
+mod forwarding;
 mod nflog;
 mod watch;
 mod world;

@@ -10,8 +10,8 @@ use anyhow::{Context, Result};
 use ipnet::Ipv4Net;
 use serde_json::json;
 use xshield_policy::{
-    AddressMatch, Bound, BoundDirection, BoundFailsafe, BoundRule, BoundStance, PortRange, Ports,
-    RangeSet, Revision, Service,
+    AddressMatch, Bound, BoundDirection, BoundFailsafe, BoundForwarded, BoundRule, BoundStance,
+    PortRange, Ports, RangeSet, Revision, Service,
 };
 
 /// Transport protocols that the measurements use.
@@ -143,6 +143,7 @@ pub(super) fn bound(rules: &[Rule], revision: u64) -> Result<String> {
         intranet: RangeSet::empty(),
         inbound: BoundDirection::enforcing(inbound),
         outbound: BoundDirection::enforcing(BoundStance::open()),
+        forwarded: BoundForwarded::default(),
     };
     Ok(json!(bound).to_string())
 }

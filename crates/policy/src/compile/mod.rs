@@ -2,6 +2,7 @@
 
 mod blocks;
 mod failsafe;
+mod forwarded;
 mod grace;
 mod stance;
 
@@ -10,6 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
+use self::forwarded::Enforced;
 use self::grace::Graces;
 use self::stance::{AssetStance, Attached};
 use crate::document::{Action, InboundRule, Located, OutboundRule, Policy, Stance};
@@ -208,7 +210,7 @@ impl<'a> Compiler<'a> {
     /// Of an asset with a document of its own.
     fn tests_less(&self, name: &Name) -> Vec<CompileWarning> {
         let Some(asset) = self.names.get(name) else { return Vec::new() };
-        let AssetStance { inbound, outbound } = self.stance(asset);
+        let AssetStance { inbound, outbound, .. } = self.stance(asset);
         let warn = |direction| CompileWarning::TestsLess { asset: name.clone(), direction };
         let inbound = inbound.tests_less().then(|| warn(Direction::Inbound));
         let outbound = outbound.tests_less().then(|| warn(Direction::Outbound));
@@ -234,6 +236,7 @@ impl<'a> Compiler<'a> {
             grace: BTreeMap::new(),
             inbound,
             outbound,
+            forwarded: stance.forwarded.rules(),
         };
         ruleset.grace = self.graces.of_domains(ruleset.domains());
         // Also what is only tested: it is to be enforced one day.
@@ -258,11 +261,18 @@ impl<'a> Compiler<'a> {
         for segment in segments.filter(|segment| segment.criteria.matches(asset)) {
             stance.inbound.take(segment.inbound);
             stance.outbound.take(segment.outbound);
+            stance.forwarded.take(
+                segment.forwarded,
+                &Enforced::of(segment.inbound.as_ref(), segment.outbound.as_ref()),
+            );
             self.attach(&segment.templates, segment.inbound, segment.outbound, &mut stance);
         }
         if let Some(own) = self.policy.assets.get(&asset.name) {
             stance.inbound.replace(own.inbound);
             stance.outbound.replace(own.outbound);
+            stance
+                .forwarded
+                .replace(own.forwarded, &Enforced::of(own.inbound.as_ref(), own.outbound.as_ref()));
             self.attach(&own.templates, own.inbound, own.outbound, &mut stance);
         }
         stance

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::forwarded::AssetForwarded;
 use crate::document::{Stance, Template};
 use crate::level::{InboundLevel, Mode, OutboundLevel};
 use crate::names::Name;
@@ -12,6 +13,7 @@ use crate::ruleset::{DirectionRules, StanceRules};
 pub(super) struct AssetStance<'a> {
     pub(super) inbound: DirectionStance<'a, InboundLevel>,
     pub(super) outbound: DirectionStance<'a, OutboundLevel>,
+    pub(super) forwarded: AssetForwarded,
 }
 
 /// What is enforced in one direction, and what would be if nothing were in mode `test`.

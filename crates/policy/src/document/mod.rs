@@ -30,6 +30,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::criteria::Criteria;
+use crate::forward::Forwarded;
 use crate::grace::Span;
 use crate::level::{InboundLevel, OutboundLevel};
 use crate::names::{DomainName, Name};
@@ -76,6 +77,10 @@ pub struct Segment {
     /// The same for outbound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outbound: Option<Stance<OutboundLevel>>,
+    /// Which forwarded traffic its assets judge; of several segments the strictest counts. Tested or
+    /// enforced by direction, as its templates are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forwarded: Option<Forwarded>,
 }
 
 /// Addresses and domains under one name.
@@ -197,6 +202,9 @@ pub struct AssetOverride {
     /// The same for outbound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outbound: Option<Stance<OutboundLevel>>,
+    /// Which forwarded traffic it judges, instead of what its segments say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forwarded: Option<Forwarded>,
 }
 
 /// What holds for the platform as a whole.

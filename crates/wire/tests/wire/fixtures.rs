@@ -94,5 +94,6 @@ pub(crate) fn ruleset(revision: u64) -> Ruleset {
             enforced: StanceRules::open(),
             tested: Some(StanceRules::open()),
         },
+        forwarded: None,
     }
 }

@@ -1,0 +1,45 @@
+//! What is said about forwarded traffic: where it can't be judged, and where nobody has thought of it.
+
+use xshield_firewall::Capabilities;
+use xshield_host::linux::forwarding::Forwarding;
+use xshield_policy::{Direction, Ruleset, Subject};
+
+use crate::cycle::Run;
+use crate::state::problem;
+
+impl Run<'_> {
+    /// Of the ruleset that is to be in force.
+    pub(crate) fn look_at_forwarding(&mut self, ruleset: &Ruleset, capabilities: &Capabilities) {
+        match ruleset.forwarded {
+            Some(forwarded) if forwarded.judges() && !capabilities.forwarded => {
+                let text = "the policy judges forwarded traffic, and this kernel can't tell who opened \
+                            a flow (it has no 'ct original ip saddr'; Linux 4.17 has): forwarded \
+                            traffic passes unjudged";
+                self.note("forwarded-unenforceable", text.to_owned());
+            }
+            Some(_) => {}
+            None if !restricts(ruleset) => {}
+            None => match Forwarding::look() {
+                Ok(found) if found.serves_others() => {
+                    let text = format!(
+                        "this host forwards traffic ({found}), and the policy leaves that alone: \
+                         published ports and what containers and virtual machines open are not judged. \
+                         Write 'forwarded: published-ports' or 'forwarded: everything' in its segment \
+                         or asset document, or 'forwarded: leave-alone' if this is meant"
+                    );
+                    self.note("forwarding-left-alone", text);
+                }
+                Ok(_) => {}
+                Err(error) => self.outcome.problems.push(problem("forwarding-unknown", &error)),
+            },
+        }
+    }
+}
+
+/// Whether anything of the host's own traffic is denied or tested: only then somebody may believe that
+/// forwarded traffic is, too.
+fn restricts(ruleset: &Ruleset) -> bool {
+    let mut stances =
+        Direction::BOTH.iter().flat_map(|&direction| ruleset.direction(direction).stances());
+    stances.any(|stance| stance.subject != Subject::Nothing || !stance.blocks.is_empty())
+}

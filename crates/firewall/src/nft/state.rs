@@ -1,0 +1,155 @@
+//! What the rules of the base chains say: which ruleset stands where, and which one is in force.
+
+use std::fmt;
+
+use super::encode::Hook;
+use super::slot::{Slot, Standing};
+use crate::plan::{Condition, ENTRY_FORWARD, ENTRY_IN, Line, Next};
+
+/// What stands in table `inet xshield`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KernelState {
+    /// No ruleset of ours.
+    Absent,
+    /// One ruleset, for good.
+    InForce(Standing),
+    /// A new one until its time runs out.
+    Trial {
+        /// The new one.
+        new: Standing,
+        /// The one that comes back; `None`: everything is accepted then.
+        old: Option<Standing>,
+        /// The time has run out: `old` is in force.
+        over: bool,
+    },
+    /// Something that we did not leave like that.
+    Damaged {
+        /// What is wrong.
+        what: String,
+    },
+}
+
+impl KernelState {
+    /// The ruleset that judges packets now.
+    #[must_use]
+    pub fn in_force(&self) -> Option<Standing> {
+        match self {
+            Self::InForce(standing) | Self::Trial { new: standing, over: false, .. } => {
+                Some(*standing)
+            }
+            Self::Trial { old, over: true, .. } => *old,
+            Self::Absent | Self::Damaged { .. } => None,
+        }
+    }
+
+    /// The last ruleset that was put there for good.
+    #[must_use]
+    pub fn settled(&self) -> Option<Standing> {
+        match self {
+            Self::InForce(standing) => Some(*standing),
+            Self::Trial { old, .. } => *old,
+            Self::Absent | Self::Damaged { .. } => None,
+        }
+    }
+}
+
+impl fmt::Display for KernelState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Absent => f.write_str("no ruleset is in the kernel"),
+            Self::InForce(standing) => write!(f, "revision {} is in force", standing.revision),
+            Self::Trial { new, over: false, .. } => {
+                write!(f, "revision {} is on trial", new.revision)
+            }
+            Self::Trial { new, .. } => write!(f, "the trial of revision {} ran out", new.revision),
+            Self::Damaged { what } => write!(f, "the table is damaged: {what}"),
+        }
+    }
+}
+
+/// Where the leading rule of a ruleset leads to that judges forwarded packets, or does not.
+pub(super) fn leading_to(hook: Hook, judges_forwarded: bool) -> Next {
+    match hook {
+        Hook::Forward if !judges_forwarded => Next::Accept,
+        Hook::Input | Hook::Output | Hook::Forward => Next::Goto(hook.entry().to_owned()),
+    }
+}
+
+/// The rule that leads to a ruleset.
+pub(super) fn leading_rule(
+    condition: Option<Condition>,
+    next: Next,
+    standing: Standing,
+) -> (Line, Slot) {
+    let line = Line {
+        conditions: condition.into_iter().collect(),
+        counted: false,
+        effect: None,
+        next: Some(next),
+        label: Some(standing.to_string().into()),
+    };
+    (line, standing.slot)
+}
+
+/// What the leading rules say.
+pub(super) fn state(
+    input: &[Line],
+    output: &[Line],
+    forward: Option<&Vec<Line>>,
+    over: bool,
+    chains: &[String],
+) -> KernelState {
+    let leads = |lines, hook| leads(lines, hook, chains);
+    let (inward, outward) = (leads(input, Hook::Input), leads(output, Hook::Output));
+    let damaged = |what: &str| KernelState::Damaged { what: what.to_owned() };
+    let (Some(inward), Some(outward)) = (inward, outward) else {
+        return damaged("there are rules of others in the base chains, or of another version");
+    };
+    if inward != outward {
+        return damaged("the base chains lead to different rulesets");
+    }
+    let judged = inward.iter().any(|(_, standing)| judges_forwarded(*standing, chains));
+    match forward {
+        None if judged => return damaged("the base chain of forwarded packets is missing"),
+        Some(lines) if judged && leads(lines, Hook::Forward).as_ref() != Some(&inward) => {
+            return damaged("forwarded packets are not led to the ruleset");
+        }
+        Some(lines) if !judged && !lines.is_empty() => {
+            return damaged(
+                "rules stand where none should, in the base chain of forwarded packets",
+            );
+        }
+        _ => {}
+    }
+    let stands = |standing: &Standing| {
+        let name = super::slot::kernel_name(ENTRY_IN, Some(standing.slot));
+        chains.contains(&name)
+    };
+    match inward[..] {
+        [] => KernelState::Absent,
+        [(false, standing)] if stands(&standing) => KernelState::InForce(standing),
+        [(true, new)] => KernelState::Trial { new, old: None, over },
+        [(true, new), (false, old)] => KernelState::Trial { new, old: Some(old), over },
+        _ => damaged("the base chains lead nowhere"),
+    }
+}
+
+/// Whether on probation, and what: per line. `None` for lines that are not ours.
+fn leads(lines: &[Line], hook: Hook, chains: &[String]) -> Option<Vec<(bool, Standing)>> {
+    let lead = |line: &Line| {
+        let standing = Standing::parse(line.label.as_deref()?)?;
+        let on_trial = match line.conditions[..] {
+            [] => false,
+            [Condition::OnProbation] => true,
+            _ => return None,
+        };
+        let wanted = leading_to(hook, judges_forwarded(standing, chains));
+        (line.next.as_ref() == Some(&wanted)).then_some((on_trial, standing))
+    };
+    lines.iter().map(lead).collect()
+}
+
+/// Whether a ruleset that stands there judges forwarded packets.
+pub(super) fn judges_forwarded(standing: Standing, chains: &[String]) -> bool {
+    chains.contains(&super::slot::kernel_name(ENTRY_FORWARD, Some(standing.slot)))
+}

@@ -17,13 +17,17 @@ pub(crate) const LAB: &[Tool] =
 pub(crate) const PROBER: &[Tool] = &[("python3", "python3")];
 /// What tests of the firewall and the host need besides.
 pub(crate) const KERNEL_TESTS: &[Tool] = &[("conntrack", "conntrack")];
-/// What the other tests need: the proxies that people run, the service manager, and a browser.
+/// What the other tests need: the proxies that people run, the service manager, a browser, and a container
+/// engine with what its image is made of.
 pub(crate) const TESTS: &[Tool] = &[
     ("squid", "squid"),
     ("tinyproxy", "tinyproxy"),
     ("systemctl", "systemd"),
     ("chromium", "chromium"),
     ("chromedriver", "chromium-driver"),
+    ("dockerd", "docker.io"),
+    ("iptables", "iptables"),
+    ("busybox", "busybox-static"),
 ];
 /// What makes packages.
 pub(crate) const PACKAGING: &[Tool] =

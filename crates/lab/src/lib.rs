@@ -15,6 +15,7 @@ pub mod bench;
 pub mod boot;
 pub mod demo;
 pub mod dns;
+pub mod docker;
 pub mod example;
 pub mod figure;
 pub mod forward;

@@ -9,7 +9,7 @@ use xshield_host::linux::firewalld::Firewalld;
 use xshield_host::linux::identity::{Identity, IdentityError};
 use xshield_host::linux::nftables;
 use xshield_host::linux::resolver::{Patience, Resolver};
-use xshield_host::linux::sockets::{self, SocketsError};
+use xshield_host::linux::sockets::{self, ListeningSocket, SocketsError};
 use xshield_host::linux::system::{self, SystemError};
 use xshield_host::lock::{self, LockError};
 use xshield_host::spool::{Losses, Spool, SpoolError};
@@ -157,6 +157,7 @@ impl Cycle<'_> {
             threat,
             outcome: Outcome::new(RunStatus::Failed),
             failure: None,
+            sockets: Vec::new(),
             ports: Vec::new(),
             prepared: None,
             kept: None,
@@ -198,6 +199,9 @@ pub(crate) struct Run<'a> {
     pub(crate) outcome: Outcome,
     /// The first thing that failed and has a status of its own.
     pub(crate) failure: Option<RunStatus>,
+    /// What listens on this host.
+    pub(crate) sockets: Vec<ListeningSocket>,
+    /// The same, as it is reported.
     pub(crate) ports: Vec<ListeningPort>,
     /// The ruleset in force, as it was made ready in this run.
     pub(crate) prepared: Option<Prepared>,
@@ -226,7 +230,8 @@ impl Run<'_> {
         let mut firewall = Firewall::open()?;
         self.settle_live(&mut firewall);
         let mut holders = std::mem::take(&mut self.progress.holders);
-        self.ports = sockets::listening_ports(&mut holders)?;
+        self.sockets = sockets::listening_sockets(&mut holders)?;
+        self.ports = sockets::ports(&self.sockets);
         self.progress.holders = holders;
         let damage = self.damage(&mut firewall)?;
         let recorded = self.read_flows(&mut firewall)?;

@@ -1,15 +1,15 @@
-//! The facts a ruleset asks for: DNS answers, listeners, owners of processes.
+//! The facts a ruleset asks for: DNS answers, and where its programs listen and send from.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use xshield_host::linux::connections;
 use xshield_host::linux::forwarding;
-use xshield_host::linux::owners::{self, CgroupMatching};
+use xshield_host::linux::local::{self, CgroupMatching, Impostor, Impostors};
 use xshield_host::linux::resolver::{Cache, Left, Moment, Resolution, Resolver};
-use xshield_host::linux::sockets;
-use xshield_policy::{DirectionRules, Facts, ProcessMatch, Ruleset};
-use xshield_wire::message::{ListeningPort, Problem, UnixSeconds};
+use xshield_host::linux::sockets::ListeningSocket;
+use xshield_policy::{DirectionRules, Facts, LocalProgram, Rule, Ruleset};
+use xshield_wire::message::{Problem, UnixSeconds};
 
 use crate::state::problem;
 
@@ -28,7 +28,7 @@ pub(crate) struct Sources<'a> {
     /// This moment.
     pub(crate) now: UnixSeconds,
     /// What listens now.
-    pub(crate) ports: &'a [ListeningPort],
+    pub(crate) sockets: &'a [ListeningSocket],
     /// Whether the kernel can match cgroups.
     pub(crate) cgroups: CgroupMatching,
 }
@@ -55,6 +55,9 @@ pub(crate) fn facts(ruleset: &Ruleset, sources: Sources<'_>) -> (Facts, Told) {
         problems: vec![problem("dns-failed", &error)],
         ..Resolution::default()
     });
+    let inbound = programs(&ruleset.inbound);
+    let outbound = programs(&ruleset.outbound);
+    let found = local::recognise(&inbound, &outbound, sources.sockets, sources.cgroups);
     let mut problems = answered.problems;
     let judges_forwarded = ruleset.forwarded.is_some_and(|forwarded| forwarded.judges());
     let interfaces = judges_forwarded.then(forwarding::interfaces).transpose();
@@ -66,13 +69,48 @@ pub(crate) fn facts(ruleset: &Ruleset, sources: Sources<'_>) -> (Facts, Told) {
         endpoints: sources.endpoints,
         resolvers: sources.resolvers,
         domains: answered.domains,
-        listeners: sockets::listeners(sources.ports, processes(&ruleset.inbound)),
-        owners: owners::owners(processes(&ruleset.outbound), sources.cgroups),
+        listeners: found.listeners,
+        unknown: found.unknown,
+        owners: found.owners,
         interfaces: interfaces.unwrap_or_default(),
     };
+    problems.extend(impostors(ruleset, &found.impostors));
     (facts, Told { left: answered.left, problems })
 }
 
-fn processes(rules: &DirectionRules) -> BTreeSet<&ProcessMatch> {
-    rules.rules().filter_map(|rule| rule.process.as_ref()).collect()
+fn programs(rules: &DirectionRules) -> BTreeSet<LocalProgram> {
+    rules.rules().filter_map(Rule::program).collect()
+}
+
+/// Impostors that are told in one run; the rest is counted.
+const MOST_IMPOSTORS: usize = 20;
+
+/// What looks like a program of a rule and is not taken for it, as problems.
+fn impostors(ruleset: &Ruleset, found: &[Impostors]) -> Vec<Problem> {
+    let mut told = Vec::new();
+    let mut more = 0;
+    for impostors in found {
+        let Impostors { program, direction, .. } = impostors;
+        let meant = ruleset
+            .direction(*direction)
+            .rules()
+            .filter(|rule| rule.program().as_ref() == Some(program));
+        let rule = meant.map(|rule| rule.id.as_str()).next().unwrap_or("-");
+        more += impostors.more;
+        for Impostor { pid, user, executable, reason } in &impostors.told {
+            if told.len() == MOST_IMPOSTORS {
+                more += 1;
+                continue;
+            }
+            told.push(format!(
+                "rule {rule} ({direction}) is for {program}: process {pid} (user {user}, {executable}) \
+                 looks like it and is not: {reason}"
+            ));
+        }
+    }
+    if more > 0 {
+        told.push(format!("{more} more processes look like a program of a rule and are not"));
+    }
+    let problem = |text| Problem { code: "process-impostor".to_owned(), text };
+    told.into_iter().map(problem).collect()
 }

@@ -3,7 +3,7 @@
 use xshield_firewall::{
     Firewall, FirewallError, Generation, KernelState, LiveGroup, Plan, Programmed, plan_with,
 };
-use xshield_host::linux::owners::CgroupMatching;
+use xshield_host::linux::local::CgroupMatching;
 use xshield_host::linux::resolver::{self, Left};
 use xshield_policy::{Facts, Owner, Ruleset, Unenforceable};
 use xshield_wire::Verified;
@@ -76,7 +76,8 @@ impl Run<'_> {
         let Some(known) = &self.known_good else { return Ok(Damage::None) };
         // A unit that was started anew has another cgroup under the same name: no one changed our
         // table, and yet it has to be looked at.
-        let by_cgroup = known.facts.owners.values().any(|o| matches!(o, Ok(Owner::Cgroup(_))));
+        let owners = known.facts.owners.values().flatten().flatten();
+        let by_cgroup = owners.into_iter().any(|owner| matches!(owner, Owner::Cgroup(_)));
         if !by_cgroup && self.progress.generation.as_ref() == Some(&(boot.clone(), generation.0)) {
             return Ok(Damage::None);
         }
@@ -207,7 +208,7 @@ impl Run<'_> {
             answers: &mut self.progress.answers,
             stale_answers: self.cycle.config.stale_answers.as_secs(),
             now: self.cycle.surroundings.now(),
-            ports: &self.ports,
+            sockets: &self.sockets,
             cgroups,
         };
         let (facts, told) = gather::facts(&ruleset, sources);

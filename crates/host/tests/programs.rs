@@ -1,155 +1,292 @@
-//! Real programs: which ports they listen on, and how their packets can be told from others'.
+//! Real programs and real impostors: which ports rules open for them, and how their packets can be told
+//! from others'.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+#[path = "programs/world.rs"]
+mod world;
+
+use std::collections::BTreeSet;
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
-use std::net::{TcpListener, UdpSocket};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 
-use xshield_host::linux::owners::{CgroupMatching, cgroup2_mount, owners};
-use xshield_host::linux::sockets::{Holders, listeners, listening_ports};
-use xshield_policy::facts::Listener;
-use xshield_policy::{Owner, ProcessMatch, Protocol};
+use xshield_host::linux::local::CgroupMatching;
+use xshield_policy::{LocalProgram, Owner};
 
-/// Set for the process that is to listen.
-const LISTEN: &str = "XSHIELD_TEST_LISTEN";
+use world::{Cgroup, Service, Stage, Start, inbound, named, outbound, program};
 
 /// Not a test: the program that the tests below start under another name.
 #[test]
-fn program() {
-    if std::env::var_os(LISTEN).is_none() {
-        return;
-    }
-    let tcp = TcpListener::bind("0.0.0.0:0").unwrap();
-    let udp = UdpSocket::bind("0.0.0.0:0").unwrap();
-    let ports = (tcp.local_addr().unwrap().port(), udp.local_addr().unwrap().port());
-    eprintln!("ports {} {}", ports.0, ports.1);
-    // Until whoever started this lets go of it.
-    let _ = std::io::stdin().read(&mut [0]);
-}
-
-/// A copy of this very program under another name, listening. Killed when dropped.
-struct Service {
-    child: Child,
-    path: PathBuf,
-    tcp: u16,
-    udp: u16,
-}
-
-impl Service {
-    fn start(directory: &Path, name: &str) -> Self {
-        let path = directory.join(name);
-        // By a process of its own: one that this process forks meanwhile must not hold the copy open
-        // for writing, or running it fails.
-        let copied =
-            Command::new("cp").arg(std::env::current_exe().unwrap()).arg(&path).status().unwrap();
-        assert!(copied.success());
-        let mut child = Command::new(&path)
-            .args(["--exact", "program", "--nocapture"])
-            .env(LISTEN, "1")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let line = lines
-            .map_while(Result::ok)
-            .find_map(|line| line.strip_prefix("ports ").map(str::to_owned))
-            .expect("the program says its ports");
-        let (tcp, udp) = line.split_once(' ').unwrap();
-        let (tcp, udp) = (tcp.parse().unwrap(), udp.parse().unwrap());
-        Self { child, path, tcp, udp }
-    }
-
-    fn listeners(&self) -> Vec<Listener> {
-        vec![
-            Listener { protocol: Protocol::Tcp, port: self.tcp },
-            Listener { protocol: Protocol::Udp, port: self.udp },
-        ]
-    }
-
-    fn by_path(&self) -> ProcessMatch {
-        ProcessMatch::try_from(self.path.to_str().unwrap().to_owned()).unwrap()
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+fn serving() {
+    world::serve();
 }
 
 #[test]
 fn inbound_rules_open_what_their_program_listens_on_now() {
-    let directory = tempfile::tempdir().unwrap();
-    let first = Service::start(directory.path(), "xshield-test-web");
-    let second = Service::start(directory.path(), "xshield-test-db");
-    let by_name = ProcessMatch::try_from("xshield-test-db".to_owned()).unwrap();
-    let (web, db) = (first.by_path(), second.by_path());
-    let mut holders = Holders::default();
-    let mut asked = || {
-        let ports = listening_ports(&mut holders).unwrap();
-        listeners(&ports, [&web, &db, &by_name])
-    };
-    let found = asked();
-    assert_eq!(found[&web], first.listeners());
-    assert_eq!(found[&db], second.listeners());
-    assert_eq!(found[&by_name], second.listeners());
-    // An upgrade replaces the file of a program that runs.
-    fs::remove_file(&second.path).unwrap();
-    assert_eq!(asked()[&db], second.listeners());
+    let Some(stage) = Stage::set() else { return };
+    let first = Service::start(&Start::of(&stage.copy("bin/xshield-test-web")));
+    let second = Service::start(&Start::of(&stage.copy("bin/xshield-test-db")));
+    let (web, db) = (program(&first.path), program(&second.path));
+    let by_name = named("xshield-test-db");
+    let wanted = [&web, &db, &by_name];
+    let found = inbound(wanted);
+    assert_eq!(found.listeners[&web], first.listeners());
+    assert_eq!(found.listeners[&db], second.listeners());
+    assert_eq!(found.listeners[&by_name], second.listeners());
+    assert!(found.impostors.is_empty(), "{:?}", found.impostors);
     drop(second);
-    let found = asked();
-    assert_eq!(found[&web], first.listeners());
-    assert!(!found.contains_key(&db) && !found.contains_key(&by_name), "{found:?}");
+    let found = inbound(wanted);
+    assert_eq!(found.listeners[&web], first.listeners());
+    assert!(!found.listeners.contains_key(&db) && !found.listeners.contains_key(&by_name));
 }
 
-/// A cgroup of its own; removed when dropped.
-struct Cgroup {
-    path: PathBuf,
+#[test]
+fn a_path_may_be_a_link() {
+    let Some(stage) = Stage::set() else { return };
+    let service = Service::start(&Start::of(&stage.copy("bin/server-14")));
+    std::os::unix::fs::symlink("server-14", stage.path("bin/server")).unwrap();
+    let link = program(&stage.path("bin/server"));
+    assert_eq!(inbound([&link]).listeners[&link], service.listeners());
 }
 
-impl Cgroup {
-    fn make(name: &str) -> Option<Self> {
-        let path = cgroup2_mount()?.join(name);
-        fs::create_dir(&path).ok()?;
-        Some(Self { path })
+/// An upgrade puts another file in the place of one that runs.
+#[test]
+fn an_upgraded_program_is_still_the_program_and_a_removed_file_of_others_is_not() {
+    let Some(stage) = Stage::set() else { return };
+    let path = stage.copy("bin/server");
+    let (by_path, by_name) = (program(&path), named("server"));
+    let service = Service::start(&Start::of(&path));
+    for step in ["removed", "replaced"] {
+        match step {
+            "removed" => fs::remove_file(&path).unwrap(),
+            _ => drop(stage.copy("bin/server")),
+        }
+        let found = inbound([&by_path, &by_name]);
+        assert_eq!(found.listeners[&by_path], service.listeners(), "{step}");
+        assert_eq!(found.listeners[&by_name], service.listeners(), "{step}");
     }
+    // What the service manager shows a service is made by root, too.
+    let sandboxed = Service::start(&Start { sandbox: true, ..Start::of(&path) });
+    fs::remove_file(&path).unwrap();
+    let found = inbound([&by_path]);
+    let ports: BTreeSet<_> = found.listeners[&by_path].iter().copied().collect();
+    let both = service.listeners().into_iter().chain(sandboxed.listeners()).collect();
+    assert_eq!(ports, both);
 
-    fn take(&self, service: &Service) {
-        fs::write(self.path.join("cgroup.procs"), service.child.id().to_string()).unwrap();
-    }
+    // A file that its user could write, before he removed it.
+    let theirs = stage.copy("bin/theirs");
+    std::os::unix::fs::chown(&theirs, Some(world::SERVICE_USER), None).unwrap();
+    let program_of_theirs = program(&theirs);
+    let writable = Service::start(&Start { user: world::SERVICE_USER, ..Start::of(&theirs) });
+    assert_eq!(inbound([&program_of_theirs]).listeners[&program_of_theirs], writable.listeners());
+    fs::remove_file(&theirs).unwrap();
+    let found = inbound([&program_of_theirs]);
+    assert!(!found.listeners.contains_key(&program_of_theirs));
+    assert!(found.impostors[0].told[0].reason.contains("others than root could write it"));
 }
 
-impl Drop for Cgroup {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir(&self.path);
+#[test]
+fn a_name_set_by_the_process_itself_is_nothing() {
+    let Some(stage) = Stage::set() else { return };
+    let genuine = Service::start(&Start::of(&stage.copy("bin/db-called")));
+    let by_name = named("db-called");
+    assert_eq!(inbound([&by_name]).listeners[&by_name], genuine.listeners());
+    // Under root, too: the name is the file's, whoever runs it.
+    for user in [world::LOGIN_USER, 0] {
+        let other = stage.copy("bin/other");
+        let impostor =
+            Service::start(&Start { user, calls_itself: "db-called", ..Start::of(&other) });
+        let found = inbound([&by_name]);
+        assert_eq!(found.listeners[&by_name], genuine.listeners(), "user {user}");
+        let told = &found.impostors[0].told[0];
+        assert_eq!((told.pid, told.executable.as_str()), (impostor.pid(), other.to_str().unwrap()));
+        assert!(told.reason.contains("only calls itself that"), "{told:?}");
     }
 }
 
 #[test]
+fn a_file_of_that_name_where_a_user_can_write_is_nothing() {
+    let Some(stage) = Stage::set() else { return };
+    let genuine = Service::start(&Start::of(&stage.copy("bin/db-placed")));
+    let by_name = named("db-placed");
+    for (place, mode) in [("home", 0o755), ("shared", 0o1777), ("group", 0o775)] {
+        let path = stage.copy_with(&format!("{place}/db-placed"), mode, world::LOGIN_USER);
+        // Run by root or by a service, it is still the user's file.
+        for user in [world::LOGIN_USER, world::SERVICE_USER, 0] {
+            let impostor = Service::start(&Start { user, ..Start::of(&path) });
+            let found = inbound([&by_name]);
+            assert_eq!(found.listeners[&by_name], genuine.listeners(), "{place} {user}");
+            let told = &found.impostors[0].told[0];
+            assert_eq!(told.pid, impostor.pid());
+            assert!(told.reason.contains("others than root can write"), "{told:?}");
+        }
+        // By its path the operator has said that it is this one.
+        let by_path = program(&path);
+        let named_one = Service::start(&Start { user: world::SERVICE_USER, ..Start::of(&path) });
+        assert_eq!(inbound([&by_path]).listeners[&by_path], named_one.listeners());
+    }
+}
+
+/// `unshare --user --map-root-user --mount` and a bind mount need no privilege at all.
+#[test]
+fn a_file_mounted_over_the_path_is_nothing() {
+    let Some(stage) = Stage::set() else { return };
+    let path = stage.copy("bin/db-mounted");
+    let genuine = Service::start(&Start::of(&path));
+    let (by_path, by_name) = (program(&path), named("db-mounted"));
+    let own = stage.copy_with("home/own", 0o755, world::LOGIN_USER);
+    for (user, what) in [(world::LOGIN_USER, "a person"), (world::SERVICE_USER, "a service")] {
+        let start = Start { user, mounted_over: Some(own.clone()), ..Start::of(&path) };
+        let Some(impostor) = Service::try_start(&start) else {
+            eprintln!("SKIPPED: no user namespaces for users here");
+            return;
+        };
+        let shown = fs::read_link(format!("/proc/{}/exe", impostor.pid())).unwrap();
+        assert_eq!(shown, path, "the attack works: the kernel shows the service's path");
+        let found = inbound([&by_path, &by_name]);
+        for wanted in [&by_path, &by_name] {
+            assert_eq!(found.listeners[wanted], genuine.listeners(), "{what} {wanted}");
+        }
+        assert_eq!(found.impostors.len(), 2, "{:?}", found.impostors);
+        for impostors in &found.impostors {
+            assert_eq!(impostors.told[0].pid, impostor.pid());
+            assert!(impostors.told[0].reason.contains("mount namespace"), "{impostors:?}");
+        }
+        // Nor does it make the program's own packets indistinguishable.
+        assert!(!outbound([&by_path], CgroupMatching::Missing).owners.is_empty());
+        // The file behind the mount is removed: no upgrade, and not taken for one.
+        fs::remove_file(&own).unwrap();
+        let found = inbound([&by_path, &by_name]);
+        assert_eq!(found.listeners[&by_path], genuine.listeners(), "{what}: removed");
+        drop(stage.copy_with("home/own", 0o755, world::LOGIN_USER));
+    }
+}
+
+#[test]
+fn a_login_users_own_instance_is_nothing_until_a_rule_names_the_user() {
+    let Some(stage) = Stage::set() else { return };
+    let path = stage.copy("bin/db-logins");
+    let genuine = Service::start(&Start { user: world::SERVICE_USER, ..Start::of(&path) });
+    let theirs = Service::start(&Start { user: world::LOGIN_USER, ..Start::of(&path) });
+    let (by_path, by_name) = (program(&path), named("db-logins"));
+    let their_own = world::rule(Some(&path), Some(world::LOGIN_USER), None);
+    let user_alone = world::rule(None, Some(world::LOGIN_USER), None);
+    let found = inbound([&by_path, &by_name, &their_own, &user_alone]);
+    for wanted in [&by_path, &by_name] {
+        assert_eq!(found.listeners[wanted], genuine.listeners());
+    }
+    for wanted in [&their_own, &user_alone] {
+        assert_eq!(found.listeners[wanted], theirs.listeners(), "{wanted}");
+    }
+    let told = found.impostors.iter().find(|impostors| impostors.program == by_path).unwrap();
+    assert_eq!((told.told[0].pid, told.told.len()), (theirs.pid(), 1));
+    assert!(told.told[0].reason.contains("login user's own instance"), "{told:?}");
+
+    // Outbound, it neither is the program nor keeps the program's rule from being enforced.
+    let found = outbound([&by_path, &user_alone], CgroupMatching::Missing);
+    assert_eq!(found.owners[&by_path], Ok(vec![Owner::Uid(world::SERVICE_USER)]));
+    assert_eq!(found.owners[&user_alone], Ok(vec![Owner::Uid(world::LOGIN_USER)]));
+    assert_eq!(found.impostors[0].told[0].pid, theirs.pid());
+}
+
+/// Where two programs share a port, closing it would let any user cut the program off.
+#[test]
+fn whoever_shares_the_port_is_told_and_the_program_stays_reachable() {
+    let Some(stage) = Stage::set() else { return };
+    let path = stage.copy("bin/db-shared");
+    let genuine = Service::start(&Start::of(&path));
+    let by_path = program(&path);
+    let other = stage.copy("bin/other");
+    let sharing =
+        Start { user: world::LOGIN_USER, on_v6_port: Some(genuine.tcp), ..Start::of(&other) };
+    let Some(sharing) = Service::try_start(&sharing) else {
+        eprintln!("SKIPPED: this machine has no IPv6");
+        return;
+    };
+    let found = inbound([&by_path]);
+    assert_eq!(found.listeners[&by_path], genuine.listeners());
+    let told = &found.impostors[0].told[0];
+    assert_eq!(told.pid, sharing.pid());
+    assert!(told.reason.contains(&format!("tcp port {}", genuine.tcp)), "{told:?}");
+}
+
+#[test]
 fn outbound_rules_know_their_program_by_its_cgroup() {
+    let Some(stage) = Stage::set() else { return };
     let name = format!("xshield-test-{}.service", std::process::id());
     let Some(cgroup) = Cgroup::make(&name) else {
         eprintln!("SKIPPED: no cgroup v2 hierarchy that can be written to");
         return;
     };
-    let directory = tempfile::tempdir().unwrap();
-    let service = Service::start(directory.path(), "xshield-test-app");
-    let wanted = service.by_path();
-    let asked = |matching| owners([&wanted], matching)[&wanted].clone();
+    let path = stage.copy("bin/xshield-test-app");
+    let service = Service::start(&Start::of(&path));
+    let wanted = program(&path);
+    let asked = |matching| outbound([&wanted], matching).owners[&wanted].clone();
     let outside = asked(CgroupMatching::Available).unwrap_err();
     assert!(outside.contains("service of its own"), "{outside}");
     cgroup.take(&service);
-    assert_eq!(asked(CgroupMatching::Available), Ok(Owner::Cgroup(name)));
-    assert!(asked(CgroupMatching::Missing).is_err(), "it runs as root or as the user of the tests");
-    let stranger = Service::start(directory.path(), "xshield-test-stranger");
+    assert_eq!(asked(CgroupMatching::Available), Ok(vec![Owner::Cgroup(name.clone())]));
+    assert!(asked(CgroupMatching::Missing).is_err(), "it runs as root");
+
+    // By unit, with and without the program; inbound by the unit's processes.
+    let by_unit = world::rule(None, None, Some(&name));
+    let both = world::rule(Some(&path), None, Some(&name));
+    let elsewhere = world::rule(Some(&path), None, Some("another.service"));
+    let found = outbound([&by_unit, &both, &elsewhere], CgroupMatching::Available);
+    for wanted in [&by_unit, &both] {
+        assert_eq!(found.owners[wanted], Ok(vec![Owner::Cgroup(name.clone())]), "{wanted}");
+    }
+    assert!(found.owners[&elsewhere].is_err());
+    let found = inbound([&by_unit, &both, &elsewhere]);
+    for wanted in [&by_unit, &both] {
+        assert_eq!(found.listeners[wanted], service.listeners(), "{wanted}");
+    }
+    assert!(!found.listeners.contains_key(&elsewhere));
+    assert!(found.impostors[0].told[0].reason.contains("another unit"), "{:?}", found.impostors);
+
+    // A service that runs as a user of people is the program, where only it is in its unit.
+    let other = stage.copy("bin/xshield-test-other");
+    drop(service);
+    let deployed = Service::start(&Start { user: world::LOGIN_USER, ..Start::of(&path) });
+    assert!(!inbound([&wanted]).listeners.contains_key(&wanted));
+    cgroup.take(&deployed);
+    assert_eq!(inbound([&wanted]).listeners[&wanted], deployed.listeners());
+    assert_eq!(asked(CgroupMatching::Available), Ok(vec![Owner::Cgroup(name)]));
+
+    let stranger = Service::start(&Start::of(&other));
     cgroup.take(&stranger);
     let shared = asked(CgroupMatching::Available).unwrap_err();
-    assert!(shared.contains("xshield-test-stranger runs in its cgroup"), "{shared}");
-    drop((service, stranger));
+    assert!(shared.contains("xshield-test-other runs in its cgroup"), "{shared}");
+    assert!(!inbound([&wanted]).listeners.contains_key(&wanted), "its unit holds others");
+}
+
+#[test]
+fn outbound_rules_know_their_program_by_its_user() {
+    let Some(stage) = Stage::set() else { return };
+    let path = stage.copy("bin/xshield-owner-test");
+    let (wanted, by_name) = (program(&path), named("xshield-owner-test"));
+    let asked = || {
+        let found = outbound([&wanted, &by_name], CgroupMatching::Missing);
+        assert_eq!(found.owners[&wanted], found.owners[&by_name]);
+        found.owners[&wanted].clone()
+    };
+    assert!(asked().unwrap_err().contains("not running"));
+    let user = world::SERVICE_USER;
+    let start = Start { user, ..Start::of(&path) };
+    let (first, second) = (Service::start(&start), Service::start(&start));
+    assert_eq!(asked(), Ok(vec![Owner::Uid(user)]));
+    let stranger = Service::start(&Start { user, ..Start::of(&stage.copy("bin/stranger")) });
+    assert!(asked().unwrap_err().contains("runs as its user"));
+    drop(stranger);
+    assert_eq!(asked(), Ok(vec![Owner::Uid(user)]));
+    drop((first, second));
+    let _as_root = Service::start(&Start::of(&path));
+    assert!(asked().unwrap_err().contains("root"));
+}
+
+#[test]
+fn a_user_that_is_not_known_is_told() {
+    let wanted = LocalProgram::new(None, Some("no-such-user".parse().unwrap()), None).unwrap();
+    let found = inbound([&wanted]);
+    assert!(found.unknown[&wanted].contains("/etc/passwd"), "{:?}", found.unknown);
+    assert!(outbound([&wanted], CgroupMatching::Missing).owners[&wanted].is_err());
 }

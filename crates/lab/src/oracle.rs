@@ -114,7 +114,7 @@ fn facts(services: &[Service], platform: &[SocketAddr]) -> Result<Facts> {
         let process = ProcessMatch::try_from(service.process.to_owned())?;
         let tcp = service.tcp.iter().map(|&port| Listener { protocol: Protocol::Tcp, port });
         let udp = service.udp.iter().map(|&port| Listener { protocol: Protocol::Udp, port });
-        facts.listeners.entry(process).or_default().extend(tcp.chain(udp));
+        facts.listeners.entry(process.into()).or_default().extend(tcp.chain(udp));
     }
     Ok(facts)
 }

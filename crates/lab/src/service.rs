@@ -1,23 +1,25 @@
 //! Small real services: they accept TCP connections and UDP datagrams, write down what reached them,
 //! and send it back.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::path::PathBuf;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 
 use crate::host::{Host, Running};
 use crate::programs::Programs;
-use crate::sys;
+use crate::sys::{self, Mount};
 use crate::wait;
 
-/// A service of a host: a process and the ports it has open, on IPv4 and IPv6.
+/// A service of a host: a program and the ports it has open, on IPv4 and IPv6.
 #[derive(Debug, Clone)]
 pub struct Service {
-    /// The process name, 15 bytes at most.
+    /// The file name of its program, 15 bytes at most.
     pub process: &'static str,
     /// TCP ports.
     pub tcp: &'static [u16],
@@ -27,6 +29,8 @@ pub struct Service {
 
 /// The file in [`Host::dir`] in which a host's services write down what reached them.
 pub const SEEN: &str = "seen";
+/// Where a host's services are, by their names.
+pub const SERVICES: &str = "/var/lib/services";
 const OPEN: &str = "open";
 
 impl Service {
@@ -54,9 +58,12 @@ impl Service {
 /// What a service's process is told.
 #[derive(Debug, clap::Args)]
 pub struct ServiceArgs {
-    /// Process name.
+    /// File name of the program.
     #[arg(long)]
     process: String,
+    /// Only call itself so, and stay the file that was started.
+    #[arg(long)]
+    pretend: bool,
     /// TCP port; may be repeated.
     #[arg(long)]
     tcp: Vec<u16>,
@@ -73,7 +80,11 @@ pub struct ServiceArgs {
 /// # Errors
 /// When a port can't be opened or the file can't be written.
 pub fn run(args: &ServiceArgs) -> Result<()> {
-    sys::set_process_name(&args.process)?;
+    if args.pretend {
+        sys::set_process_name(&args.process)?;
+    } else {
+        become_program(&args.process)?;
+    }
     let open_file = || {
         File::options()
             .create(true)
@@ -100,6 +111,25 @@ pub fn run(args: &ServiceArgs) -> Result<()> {
         worker.join().map_err(|_| anyhow::anyhow!("a listener panicked"))??;
     }
     Ok(())
+}
+
+/// Goes on as a program of that name in a directory of the host that only root can write to, which is
+/// this program under another path.
+fn become_program(name: &str) -> Result<()> {
+    let own = std::env::current_exe().context("could not tell this program's path")?;
+    if own.file_name().is_some_and(|own| own == name) {
+        return Ok(());
+    }
+    fs::create_dir_all(SERVICES).with_context(|| format!("could not make {SERVICES}"))?;
+    let path = Path::new(SERVICES).join(name);
+    // Where another of that name runs already, its file can't be written to, and need not be.
+    if !path.exists() {
+        fs::write(&path, "").with_context(|| format!("could not make {}", path.display()))?;
+    }
+    let (from, to) = (own.display().to_string(), path.display().to_string());
+    sys::mount(Mount::Same(&from), &to).with_context(|| format!("could not mount {to}"))?;
+    Err(Command::new(&path).args(std::env::args_os().skip(1)).exec())
+        .with_context(|| format!("could not start {to}"))
 }
 
 /// Every address of both families: the kernel maps IPv4 onto an unspecified IPv6 socket.

@@ -164,16 +164,12 @@ fn stranger_reaches_app(machine: &Machine<'_>, app: &Host) -> Result<bool> {
 /// A database of another user, and a backup in a unit of its own: whose they are is seen in /proc.
 fn start_programs(machine: &Machine<'_>, scene: &Scene) -> Result<()> {
     let lab = machine.bring(&scene.lab.programs().lab())?;
+    machine.run("cp", [lab.as_str(), "/usr/local/bin/postgres"])?;
     machine.run(
         "systemd-run",
-        ["-q", "--unit=postgres", "--uid=nobody", &lab, "service"].into_iter().chain([
-            "--process",
-            "postgres",
-            "--tcp",
-            "5432",
-            "--seen",
-            "/tmp/seen",
-        ]),
+        ["-q", "--unit=postgres", "--uid=nobody", "/usr/local/bin/postgres", "service"]
+            .into_iter()
+            .chain(["--process", "postgres", "--tcp", "5432", "--seen", "/tmp/seen"]),
     )?;
     wait::until("the database listens", SOON, || {
         Ok((scene.reach_database("laptop")? == Outcome::Passed).then_some(()))
@@ -225,7 +221,7 @@ fn enforces_by_process(machine: &Machine<'_>, scene: &Scene) -> Result<()> {
     let told = wait::until("paths are told with program, user and unit", SOON, || {
         paths = scene.platform.cli(&scene.lab, &asked)?;
         let attributed = |line: &str, parts: [&str; 3]| parts.iter().all(|p| line.contains(p));
-        let database = ["xshield-lab", "nobody", "postgres.service"];
+        let database = ["postgres", "nobody", "postgres.service"];
         let backup = ["backup", "root", "backup.service"];
         let found = |parts| paths.lines().any(|line| attributed(line, parts));
         Ok((found(database) && found(backup)).then_some(()))

@@ -8,6 +8,7 @@ use crate::facts::Facts;
 use crate::forward::BoundForwarded;
 use crate::level::{Direction, Subject};
 use crate::names::{Revision, RuleId};
+use crate::program::LocalProgram;
 use crate::range::{AddressMatch, AddressRange, RangeSet};
 use crate::ruleset::{DirectionRules, Management, Peer, Peers, Rule, Ruleset, StanceRules};
 use crate::service::{PortRange, Ports, Protocol, Service, Services};
@@ -213,9 +214,8 @@ impl Binder<'_> {
     }
 
     fn stance(&self, rules: &StanceRules, unenforceable: &mut Vec<Unenforceable>) -> BoundStance {
-        let mut bound = |rules: &[Rule]| {
-            rules.iter().filter_map(|rule| self.rule(rule, unenforceable)).collect()
-        };
+        let mut bound =
+            |rules: &[Rule]| rules.iter().flat_map(|rule| self.rule(rule, unenforceable)).collect();
         BoundStance {
             subject: rules.subject,
             blocks: bound(&rules.blocks),
@@ -223,40 +223,49 @@ impl Binder<'_> {
         }
     }
 
-    fn rule(&self, rule: &Rule, unenforceable: &mut Vec<Unenforceable>) -> Option<BoundRule> {
-        let (services, owner) = match (&rule.process, self.direction) {
-            (None, _) => (rule.services.clone(), None),
-            (Some(process), Direction::Inbound) => {
-                let listeners = self.facts.listeners.get(process).map_or(&[][..], Vec::as_slice);
-                let open = listeners.iter().filter(|listener| {
-                    rule.services.iter().any(|&service| listener.is_within(service))
-                });
-                (
-                    open.filter_map(|listener| exactly(listener.protocol, listener.port)).collect(),
-                    None,
-                )
-            }
-            (Some(process), Direction::Outbound) => match self.facts.owners.get(process) {
-                Some(Ok(owner)) => (rule.services.clone(), Some(owner.clone())),
-                refused => {
-                    let reason = match refused {
-                        Some(Err(reason)) => reason.clone(),
-                        _ => "the host did not say how to recognise it".to_owned(),
-                    };
-                    let told = Unenforceable {
-                        rule: rule.id.clone(),
-                        direction: self.direction,
-                        reason: format!("process {process}: {reason}"),
-                    };
-                    // A rule that counts in both stances is told once.
-                    if !unenforceable.contains(&told) {
-                        unenforceable.push(told);
-                    }
-                    return None;
+    /// What a rule comes to here: one bound rule; for a program with several owners, one for each;
+    /// none where it can't be enforced.
+    fn rule(&self, rule: &Rule, unenforceable: &mut Vec<Unenforceable>) -> Vec<BoundRule> {
+        let bound = |services: Services, owner: Option<Owner>| BoundRule {
+            id: rule.id.clone(),
+            peers: self.peers(&rule.peers),
+            services,
+            owner,
+        };
+        let Some(program) = rule.program() else {
+            return vec![bound(rule.services.clone(), None)];
+        };
+        let refused = match self.direction {
+            Direction::Inbound => match self.facts.unknown.get(&program) {
+                None => return vec![bound(self.open_ports(rule, &program), None)],
+                Some(reason) => reason.as_str(),
+            },
+            Direction::Outbound => match self.facts.owners.get(&program) {
+                Some(Ok(owners)) if !owners.is_empty() => {
+                    let owners = owners.iter().cloned();
+                    return owners.map(|o| bound(rule.services.clone(), Some(o))).collect();
                 }
+                Some(Err(reason)) => reason.as_str(),
+                _ => "the host did not say how to recognise it",
             },
         };
-        Some(BoundRule { id: rule.id.clone(), peers: self.peers(&rule.peers), services, owner })
+        let reason = format!("{program}: {refused}");
+        let (rule, direction) = (rule.id.clone(), self.direction);
+        let told = Unenforceable { rule, direction, reason };
+        // A rule that counts in both stances is told once.
+        if !unenforceable.contains(&told) {
+            unenforceable.push(told);
+        }
+        Vec::new()
+    }
+
+    /// The ports within the rule's services on which the program listens.
+    fn open_ports(&self, rule: &Rule, program: &LocalProgram) -> Services {
+        let listeners = self.facts.listeners.get(program).map_or(&[][..], Vec::as_slice);
+        let within = listeners
+            .iter()
+            .filter(|listener| rule.services.iter().any(|&service| listener.is_within(service)));
+        within.filter_map(|listener| exactly(listener.protocol, listener.port)).collect()
     }
 
     fn peers(&self, peers: &Peers) -> AddressMatch {

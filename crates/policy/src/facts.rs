@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::bind::Owner;
 use crate::forward::Interfaces;
 use crate::names::DomainName;
-use crate::ruleset::ProcessMatch;
+use crate::program::LocalProgram;
 use crate::service::{Protocol, Service};
 
 /// The host's answers. Empty facts bind to rules that match nothing, never to rules that match
@@ -21,16 +21,45 @@ pub struct Facts {
     pub resolvers: Vec<IpAddr>,
     /// What each domain of the ruleset resolves to. A domain that is missing or empty matches nothing.
     pub domains: BTreeMap<DomainName, Vec<IpAddr>>,
-    /// Which ports each process of an inbound rule listens on, as services to open.
-    pub listeners: BTreeMap<ProcessMatch, Vec<Listener>>,
-    /// How each process of an outbound rule is recognised in the kernel, or why it can't be.
-    pub owners: BTreeMap<ProcessMatch, Result<Owner, String>>,
+    /// Which ports each program of an inbound rule listens on, as services to open.
+    pub listeners: BTreeMap<LocalProgram, Vec<Listener>>,
+    /// The programs of inbound rules that this host can't recognise at all, and why.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub unknown: BTreeMap<LocalProgram, String>,
+    /// How each program of an outbound rule is recognised in the kernel, or why it can't be.
+    #[serde(deserialize_with = "owners_of_any_version")]
+    pub owners: BTreeMap<LocalProgram, Owners>,
     /// Where forwarded packets come from, for rulesets that judge any.
     #[serde(default)]
     pub interfaces: Interfaces,
 }
 
-/// A port that a process listens on.
+/// The owners that stand for a program together, one at least; or why none does.
+pub type Owners = Result<Vec<Owner>, String>;
+
+/// Hosts store facts, and those of earlier versions knew one owner of each program.
+fn owners_of_any_version<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<LocalProgram, Owners>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Stored {
+        One(Owner),
+        Several(Vec<Owner>),
+    }
+    let stored: BTreeMap<LocalProgram, Result<Stored, String>> =
+        Deserialize::deserialize(deserializer)?;
+    let owners = stored.into_iter().map(|(program, owners)| {
+        let owners = owners.map(|owners| match owners {
+            Stored::One(owner) => vec![owner],
+            Stored::Several(owners) => owners,
+        });
+        (program, owners)
+    });
+    Ok(owners.collect())
+}
+
+/// A port that a program listens on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Listener {
     /// TCP or UDP.

@@ -23,6 +23,7 @@ pub mod level;
 pub mod names;
 pub mod packet;
 pub mod peer;
+pub mod program;
 pub mod protocol;
 pub mod range;
 pub mod ruleset;
@@ -40,11 +41,10 @@ pub use forward::{
 };
 pub use grace::{Grace, Span};
 pub use level::{Direction, InboundLevel, Mode, OutboundLevel, Subject};
-pub use names::{AssetId, DomainName, Revision, RuleId};
+pub use names::{AssetId, DomainName, Revision, RuleId, UnitName, UserName};
 pub use packet::Packet;
+pub use program::{LocalProgram, ProcessMatch};
 pub use protocol::IpProtocol;
 pub use range::{AddressMatch, AddressRange, RangeSet};
-pub use ruleset::{
-    DirectionRules, Failsafe, Peer, Peers, ProcessMatch, Rule, Ruleset, StanceRules,
-};
+pub use ruleset::{DirectionRules, Failsafe, Peer, Peers, Rule, Ruleset, StanceRules};
 pub use service::{IcmpType, PortRange, Ports, Protocol, Service, Services};

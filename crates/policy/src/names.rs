@@ -85,6 +85,32 @@ fn is_tag_value(text: &str) -> bool {
     (1..=128).contains(&text.len()) && !text.chars().any(char::is_control)
 }
 
+/// What `useradd` and directory services give out, and no more: a name without what passwd(5) and
+/// command lines use themselves, or the number of a user (4294967295 is no user, chown(2)).
+fn is_user(text: &str) -> bool {
+    if text.bytes().all(|b| b.is_ascii_digit()) {
+        let plain = text == "0" || !text.starts_with('0');
+        return plain && text.parse::<u32>().is_ok_and(|number| number != u32::MAX);
+    }
+    text.len() <= 256
+        && !text.starts_with('-')
+        && !text
+            .chars()
+            .any(|c| c.is_control() || c.is_whitespace() || matches!(c, ':' | '/' | ','))
+}
+
+/// systemd.unit(5): letters, digits and `:-_.\\@`, 255 at most. A template without its instance runs
+/// nothing; of the types, services and scopes hold processes of their own.
+fn is_unit(text: &str) -> bool {
+    let stem = text.strip_suffix(".service").or_else(|| text.strip_suffix(".scope"));
+    text.len() <= 255
+        && stem
+            .is_some_and(|stem| !stem.is_empty() && !stem.starts_with('@') && !stem.ends_with('@'))
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, ':' | '-' | '_' | '.' | '\\' | '@'))
+}
+
 /// RFC 1123 host name syntax, lower case, at most 253 octets, at least one label.
 fn is_domain(text: &str) -> bool {
     (1..=253).contains(&text.len())
@@ -124,6 +150,17 @@ name!(
     /// Names the rule that decided, e.g. `web-tier/https`: template, then rule.
     RuleId, "rule id",
     "expected labels joined by '/', 120 characters at most", is_rule_id
+);
+
+name!(
+    /// A user of a host, by name or by number.
+    UserName, "user",
+    "expected a user's name such as postgres, or a number such as 999", is_user
+);
+name!(
+    /// A systemd service or scope, e.g. `nginx.service`, `app@1.service`.
+    UnitName, "unit",
+    "expected a systemd unit such as nginx.service or app@1.service", is_unit
 );
 
 /// A DNS name in lower case without the final dot (RFC 1123 syntax, underscores tolerated).

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::forward::ForwardedRules;
 use crate::grace::Grace;
 use crate::level::{Direction, Mode, Subject};
-use crate::names::{AssetId, DomainName, Revision, RuleId};
+use crate::names::{AssetId, DomainName, Revision, RuleId, UnitName, UserName};
+use crate::program::{LocalProgram, ProcessMatch};
 use crate::service::Services;
 
 /// The compiler's output for one asset; the payload of the signed envelope.
@@ -175,9 +176,23 @@ pub struct Rule {
     pub peers: Peers,
     /// The destination's services; an empty list matches nothing.
     pub services: Services,
-    /// The program on this host that owns the flow's local end.
+    /// The executable on this host that owns the flow's local end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub process: Option<ProcessMatch>,
+    /// The user on this host that owns the flow's local end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<UserName>,
+    /// The systemd unit on this host that owns the flow's local end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<UnitName>,
+}
+
+impl Rule {
+    /// The programs of this host that the rule is for; `None` when it is for all.
+    #[must_use]
+    pub fn program(&self) -> Option<LocalProgram> {
+        LocalProgram::new(self.process.clone(), self.user.clone(), self.unit.clone())
+    }
 }
 
 /// The peers of a rule. An empty list matches nobody.
@@ -202,52 +217,6 @@ pub enum Peer {
     Intranet,
     /// Everything that is not intranet.
     Internet,
-}
-
-/// Names a program: `nginx` (its process name or the file name of its executable) or `/usr/sbin/nginx`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub enum ProcessMatch {
-    /// By name.
-    Name(String),
-    /// By the full path of the executable.
-    Path(String),
-}
-
-/// Why a process was refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{0:?} is not a process: expected a name such as nginx or a full path such as /usr/sbin/nginx"
-)]
-pub struct ProcessError(String);
-
-impl TryFrom<String> for ProcessMatch {
-    type Error = ProcessError;
-
-    fn try_from(text: String) -> Result<Self, ProcessError> {
-        let plain = !text.is_empty() && text.len() <= 4096 && !text.chars().any(char::is_control);
-        match text {
-            text if plain && text.starts_with('/') && !text.ends_with('/') => Ok(Self::Path(text)),
-            text if plain && !text.contains('/') => Ok(Self::Name(text)),
-            text => Err(ProcessError(text)),
-        }
-    }
-}
-
-impl From<ProcessMatch> for String {
-    fn from(process: ProcessMatch) -> String {
-        match process {
-            ProcessMatch::Name(text) | ProcessMatch::Path(text) => text,
-        }
-    }
-}
-
-impl std::fmt::Display for ProcessMatch {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Name(text) | Self::Path(text) => f.write_str(text),
-        }
-    }
 }
 
 /// The flows that no policy may ever cut, as far as the platform knows them. The host adds its

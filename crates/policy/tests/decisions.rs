@@ -394,11 +394,12 @@ template:
     let facts: Facts = serde_json::from_str(
         r#"{"endpoints":[],"resolvers":[],"domains":{},
             "listeners":{"nginx":[{"protocol":"tcp","port":80},{"protocol":"tcp","port":8080},{"protocol":"udp","port":80}]},
-            "owners":{"/usr/bin/curl":{"Ok":{"uid":1000}}}}"#,
+            "owners":{"/usr/bin/curl":{"Ok":[{"uid":1000},{"uid":1002}]}}}"#,
     )
     .unwrap();
     let (narrowed, reported) = ruleset.bind(&facts);
     assert!(reported.is_empty());
+    assert_eq!(narrowed.outbound.enforced.allows.len(), 2, "a bound rule for each owner");
     check(
         &narrowed,
         "in tcp 10.0.0.1:1 -> :80 => allow t/in
@@ -408,7 +409,8 @@ template:
          out tcp -> 10.0.0.1:443 => deny no-rule",
     );
     let mut packet: Packet = "out tcp -> 10.0.0.1:443".parse().unwrap();
-    for (owner, verdict) in [(1000, Verdict::Allow), (1001, Verdict::Deny)] {
+    for (owner, verdict) in [(1000, Verdict::Allow), (1001, Verdict::Deny), (1002, Verdict::Allow)]
+    {
         packet.owner = Some(Owner::Uid(owner));
         assert_eq!(decide(&narrowed, &packet).verdict, verdict);
     }
@@ -431,4 +433,77 @@ fn a_ruleset_survives_json() {
     let ruleset = try_compile(&yaml, "web").unwrap();
     let json = serde_json::to_string(&ruleset).unwrap();
     assert_eq!(serde_json::from_str::<Ruleset>(&json).unwrap(), ruleset);
+}
+
+#[test]
+fn users_and_units_narrow_like_processes() {
+    let yaml = "
+segment: { name: all, criteria: app = 'shop', templates: [t],
+           inbound: { level: secure-all-ports, mode: enforce },
+           outbound: { level: secure-intranet-paths, mode: enforce } }
+---
+template:
+  name: t
+  action: allow
+  inbound:
+    - { name: web, from: [any], services: [tcp], process: nginx, user: www-data, unit: nginx.service }
+    - { name: own, from: [any], services: [tcp], user: 1001 }
+    - { name: who, from: [any], services: [tcp], user: nobody-knows }
+  outbound:
+    - { name: job, to: [any], services: [tcp/443], unit: backup@1.service }
+";
+    let ruleset = try_compile(yaml, "web").unwrap();
+    let json = serde_json::to_string(&ruleset).unwrap();
+    assert!(
+        json.contains(r#""process":"nginx","user":"www-data","unit":"nginx.service""#),
+        "{json}"
+    );
+    assert_eq!(serde_json::from_str::<Ruleset>(&json).unwrap(), ruleset);
+
+    let (nothing, reported) = ruleset.bind(&Facts::default());
+    check(
+        &nothing,
+        "in tcp 10.0.0.1:1 -> :80 => deny no-rule
+         out tcp -> 10.0.0.1:443 => deny no-rule",
+    );
+    assert_eq!(reported.len(), 1, "{reported:?}");
+    assert!(reported[0].reason.starts_with("unit backup@1.service: "), "{reported:?}");
+
+    let facts: Facts = serde_json::from_str(
+        r#"{"endpoints":[],"resolvers":[],"domains":{},
+            "listeners":{"\tprocess=nginx\tuser=www-data\tunit=nginx.service":[{"protocol":"tcp","port":80}],
+                         "\tuser=1001":[{"protocol":"tcp","port":8080}],
+                         "nginx":[{"protocol":"tcp","port":81}]},
+            "unknown":{"\tuser=nobody-knows":"is not known"},
+            "owners":{"\tunit=backup@1.service":{"Ok":[{"cgroup":"system.slice/backup@1.service"}]}}}"#,
+    )
+    .unwrap();
+    let (narrowed, reported) = ruleset.bind(&facts);
+    check(
+        &narrowed,
+        "in tcp 10.0.0.1:1 -> :80 => allow t/web
+         in tcp 10.0.0.1:1 -> :8080 => allow t/own
+         in tcp 10.0.0.1:1 -> :81 => deny no-rule
+         out tcp -> 10.0.0.1:443 => deny no-rule",
+    );
+    assert_eq!(reported.len(), 1, "{reported:?}");
+    assert_eq!(reported[0].reason, "user nobody-knows: is not known");
+    let mut packet: Packet = "out tcp -> 10.0.0.1:443".parse().unwrap();
+    packet.owner = Some(Owner::Cgroup("system.slice/backup@1.service".to_owned()));
+    assert_eq!(decide(&narrowed, &packet).verdict, Verdict::Allow);
+}
+
+/// A ruleset that says nothing new is the one that hosts of earlier versions take.
+#[test]
+fn rulesets_leave_out_what_they_do_not_need() {
+    let yaml = "
+segment: { name: all, criteria: app = 'shop', templates: [t],
+           inbound: { level: secure-all-ports, mode: enforce } }
+---
+template: { name: t, action: allow, inbound: [ { from: [any], services: [tcp], process: nginx } ] }
+";
+    let json = serde_json::to_string(&try_compile(yaml, "web").unwrap()).unwrap();
+    assert!(
+        json.contains("\"process\"") && !json.contains("\"user\"") && !json.contains("\"unit\"")
+    );
 }

@@ -134,7 +134,7 @@ template:
   ports:
     - { name: ssh, from: [any, 10.0.0.0/8], services: [tcp/22, icmp/echo-request, udp/1-5], process: sshd }
   outbound:
-    - { to: ['domain:repo.example.com', internet], services: [any] }
+    - { to: ['domain:repo.example.com', internet], services: [any], user: _apt, unit: app@1.service }
 ---
 settings: { management: [ { from: [10.0.0.1], services: [tcp/22] } ] }
 ";

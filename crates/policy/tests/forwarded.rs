@@ -112,7 +112,7 @@ settings:
 
 fn bound(segments: &str) -> Bound {
     let ruleset = ruleset(&format!("{segments}{RULES}"));
-    let owner = Ok(xshield_policy::Owner::Uid(7));
+    let owner = Ok(vec![xshield_policy::Owner::Uid(7)]);
     let owners = [("curl".to_owned().try_into().unwrap(), owner)].into();
     ruleset.bind(&Facts { owners, ..Facts::default() }).0
 }

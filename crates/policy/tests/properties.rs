@@ -62,6 +62,8 @@ fn template(name: &'static str, action: Action) -> impl Strategy<Value = Templat
                 from: from.into_iter().map(Into::into).collect(),
                 services,
                 process: None,
+                user: None,
+                unit: None,
             };
             Template {
                 name: name.parse::<xshield_policy::names::Name>().unwrap().into(),
@@ -75,6 +77,8 @@ fn template(name: &'static str, action: Action) -> impl Strategy<Value = Templat
                         to: to.into_iter().map(Into::into).collect(),
                         services,
                         process: None,
+                        user: None,
+                        unit: None,
                     })
                     .collect(),
             }

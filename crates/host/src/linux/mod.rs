@@ -4,18 +4,21 @@
 
 pub mod addresses;
 mod bridges;
+pub mod cgroups;
 pub mod connections;
 pub mod conntrack;
+mod executable;
 pub mod firewalld;
 pub mod forwarding;
 pub mod identity;
+mod instance;
 pub mod kernel_log;
+pub mod local;
 pub mod machine;
 mod netlink;
 pub mod nflog;
 pub mod nftables;
 pub mod os_release;
-pub mod owners;
 pub mod processes;
 pub mod programs;
 pub mod resolver;

@@ -1,9 +1,13 @@
-//! Running programs: by pid, by name, and whether they live in our network namespace.
+//! Running programs by their ids, as the kernel shows them in `/proc`.
 
-use std::fs;
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
-use xshield_policy::ProcessMatch;
+use rustix::fs::{AtFlags, Mode, OFlags, Stat, openat, readlinkat, statat};
 
 /// A running program.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,24 +35,6 @@ impl Process {
         };
         Some(Self { pid, name, path })
     }
-
-    /// Whether `wanted` names this process: its name or the file name of its executable, or the
-    /// executable's full path.
-    #[must_use]
-    pub fn matches(&self, wanted: &ProcessMatch) -> bool {
-        matches(wanted, Some(&self.name), self.path.as_deref())
-    }
-}
-
-/// Whether `wanted` names a process of this name and executable.
-pub(crate) fn matches(wanted: &ProcessMatch, name: Option<&str>, path: Option<&str>) -> bool {
-    match wanted {
-        ProcessMatch::Name(wanted) => {
-            let file_name = path.and_then(|path| path.rsplit('/').next());
-            name == Some(wanted) || file_name == Some(wanted)
-        }
-        ProcessMatch::Path(wanted) => path == Some(wanted),
-    }
 }
 
 /// The path of an executable as the kernel shows it. One that was replaced by an upgrade while it runs
@@ -56,6 +42,43 @@ pub(crate) fn matches(wanted: &ProcessMatch, name: Option<&str>, path: Option<&s
 fn executable(target: &Path) -> String {
     let text = target.to_string_lossy();
     text.strip_suffix(" (deleted)").unwrap_or(&text).to_owned()
+}
+
+/// A process's directory in `/proc`. Held open it stays this process's: what is read through it when
+/// the process is gone and its id is another's is nothing.
+#[derive(Debug)]
+pub(crate) struct ProcessDirectory(OwnedFd);
+
+impl ProcessDirectory {
+    /// `None` when there is no such process.
+    pub(crate) fn open(pid: u32) -> Option<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        rustix::fs::open(format!("/proc/{pid}"), flags, Mode::empty()).ok().map(Self)
+    }
+
+    /// The text of one of its files, cut after so many bytes; what is no UTF-8 is replaced.
+    pub(crate) fn text(&self, name: &str) -> Option<String> {
+        const MOST: u64 = 64 << 10;
+        let mut bytes = Vec::new();
+        File::from(self.open_file(name)?).take(MOST).read_to_end(&mut bytes).ok()?;
+        Some(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// One of its files, for reading.
+    pub(crate) fn open_file(&self, name: &str) -> Option<OwnedFd> {
+        openat(&self.0, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()
+    }
+
+    /// Where one of its links leads, as text.
+    pub(crate) fn link(&self, name: &str) -> Option<PathBuf> {
+        let target = readlinkat(&self.0, name, Vec::new()).ok()?;
+        Some(OsString::from_vec(target.into_bytes()).into())
+    }
+
+    /// What one of its links leads to.
+    pub(crate) fn stat(&self, name: &str) -> Option<Stat> {
+        statat(&self.0, name, AtFlags::empty()).ok()
+    }
 }
 
 /// The ids of all processes that this one may see, ascending.
@@ -83,11 +106,6 @@ mod tests {
         let process = Process::of(std::process::id()).unwrap();
         let path = std::env::current_exe().unwrap().to_str().unwrap().to_owned();
         assert_eq!(process.path.as_deref(), Some(path.as_str()));
-        let wanted = |text: &str| ProcessMatch::try_from(text.to_owned()).unwrap();
-        assert!(process.matches(&wanted(&path)));
-        assert!(process.matches(&wanted(path.rsplit('/').next().unwrap())));
-        assert!(process.matches(&wanted(&process.name)));
-        assert!(!process.matches(&wanted("/usr/sbin/nginx")));
         assert!(pids().contains(&std::process::id()));
     }
 
@@ -102,22 +120,15 @@ mod tests {
     }
 
     #[test]
-    fn names_and_paths() {
-        #[rustfmt::skip]
-        let table = [
-            ("nginx", Some("nginx"), Some("/usr/sbin/nginx"), true),
-            ("nginx", Some("nginx: worker"), Some("/usr/sbin/nginx"), true),
-            ("gunicorn", Some("gunicorn"), Some("/usr/bin/python3.11"), true),
-            ("nginx", None, None, false),
-            ("nginx", Some("nginx2"), Some("/opt/nginx/httpd"), false),
-            ("/usr/sbin/nginx", Some("nginx"), Some("/usr/sbin/nginx"), true),
-            ("/usr/sbin/nginx", Some("nginx"), Some("/opt/nginx"), false),
-            ("/usr/sbin/nginx", Some("nginx"), None, false),
-        ];
-        for (wanted, name, path, expected) in table {
-            let wanted = ProcessMatch::try_from(wanted.to_owned()).unwrap();
-            assert_eq!(matches(&wanted, name, path), expected, "{wanted} {name:?} {path:?}");
-        }
+    fn a_directory_is_of_one_process_and_of_no_later_one() {
+        let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+        let directory = ProcessDirectory::open(child.id()).unwrap();
+        assert!(directory.text("status").unwrap().contains("Uid:"));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(directory.text("status"), None);
+        assert!(directory.link("exe").is_none() && directory.stat("exe").is_none());
+        assert!(ProcessDirectory::open(u32::MAX).is_none());
     }
 
     #[test]

@@ -4,33 +4,25 @@
 //! [`Holders`] remembers which descriptor of which process held a socket; one `readlink` proves that it
 //! still does, and only new sockets cause a search.
 
+mod listing;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::sync::Arc;
 
-use netlink_packet_core::{
-    NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
-};
-use netlink_packet_sock_diag::SockDiagMessage;
-use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6, IPPROTO_TCP, IPPROTO_UDP};
-use netlink_packet_sock_diag::inet::nlas::Nla;
-use netlink_packet_sock_diag::inet::{
-    ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags,
-};
-use netlink_sys::protocols::NETLINK_SOCK_DIAG;
-use netlink_sys::{Socket, SocketAddr};
 use serde::{Deserialize, Serialize};
+use xshield_policy::Protocol;
 use xshield_policy::facts::Listener;
-use xshield_policy::{ProcessMatch, Protocol};
 use xshield_wire::message::ListeningPort;
 
-use super::processes::{self, Process};
+use listing::{Families, Listening, by_proc_net, by_sock_diag};
 
-/// A dump message is at most 32 KiB (`NLMSG_GOODSIZE` limits of netlink_dump in the kernel).
-const RECEIVE_BYTES: usize = 64 << 10;
-/// The loopback interface has this index in every network namespace.
-const LOOPBACK_INDEX: u32 = 1;
+use super::instance::{Instance, Reader};
+use super::processes::{self, ProcessDirectory};
+
 /// systemd or another init.
 const FIRST_PROCESS: u32 = 1;
 
@@ -70,82 +62,93 @@ struct Holder {
     fd: u32,
 }
 
-/// A socket that waits for peers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Listening {
-    protocol: Protocol,
-    address: IpAddr,
-    port: u16,
-    uid: u32,
-    inode: u32,
-    families: Families,
-}
-
-/// Which peers a socket serves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Families {
-    Own,
-    /// An IPv6 wildcard socket that takes IPv4, too.
-    Both,
-}
-
-/// Every port of this network namespace that a program listens on, sorted, loopback-only ones left
-/// out: TCP in LISTEN, UDP bound and not connected. A socket that serves IPv6 and IPv4 is listed for
-/// both.
+/// Every socket of this network namespace that a program listens on, loopback-only ones left out: TCP
+/// in LISTEN, UDP bound and not connected.
 ///
 /// # Errors
 /// When the kernel answers neither way.
-pub fn listening_ports(holders: &mut Holders) -> Result<Vec<ListeningPort>, SocketsError> {
+pub fn listening_sockets(holders: &mut Holders) -> Result<Vec<ListeningSocket>, SocketsError> {
     let sockets = by_sock_diag()
         .or_else(|diag| by_proc_net().map_err(|source| SocketsError { diag, source }))?;
     let sockets: Vec<Listening> =
         sockets.into_iter().filter(|socket| !socket.address.is_loopback()).collect();
     holders.refresh(&sockets.iter().map(|socket| socket.inode).collect());
+    let mut owners = Owners { holders, reader: Reader::new(), read: BTreeMap::new() };
+    Ok(sockets.iter().map(|socket| owners.socket(socket)).collect())
+}
+
+/// A socket that others can reach, and whose it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListeningSocket {
+    /// As it is reported: for IPv6, and for IPv4 when it serves both.
+    rows: Vec<ListeningPort>,
+    /// TCP or UDP.
+    protocol: Protocol,
+    /// Its port.
+    port: u16,
+    /// The user that made it.
+    pub(crate) uid: u32,
+    /// The process that holds it, read while it did; `None` when it was not found.
+    pub(crate) holder: Option<Arc<Instance>>,
+}
+
+impl ListeningSocket {
+    /// The port, as rules open it.
+    pub(crate) fn listener(&self) -> Listener {
+        Listener { protocol: self.protocol, port: self.port }
+    }
+}
+
+/// The rows of these sockets as they are reported, sorted.
+#[must_use]
+pub fn ports(sockets: &[ListeningSocket]) -> Vec<ListeningPort> {
     let mut ports: Vec<ListeningPort> =
-        sockets.iter().flat_map(|socket| rows(socket, holders)).collect();
+        sockets.iter().flat_map(|socket| &socket.rows).cloned().collect();
     ports.sort_unstable();
     ports.dedup();
-    Ok(ports)
+    ports
 }
 
-/// The ports of each process of an inbound rule. A process that listens on nothing has no entry, which
-/// opens nothing.
-#[must_use]
-pub fn listeners<'a>(
-    ports: &[ListeningPort],
-    wanted: impl IntoIterator<Item = &'a ProcessMatch>,
-) -> BTreeMap<ProcessMatch, Vec<Listener>> {
-    let mut found = BTreeMap::new();
-    for process in wanted {
-        let of_process: BTreeSet<Listener> = ports
-            .iter()
-            .filter(|port| {
-                processes::matches(process, port.process.as_deref(), port.path.as_deref())
-            })
-            .map(|port| Listener { protocol: port.protocol, port: port.port })
-            .collect();
-        if !of_process.is_empty() {
-            found.insert(process.clone(), of_process.into_iter().collect());
+/// Reads the processes that hold sockets, each once.
+struct Owners<'a> {
+    holders: &'a Holders,
+    reader: Reader,
+    read: BTreeMap<u32, Option<Arc<Instance>>>,
+}
+
+impl Owners<'_> {
+    fn socket(&mut self, socket: &Listening) -> ListeningSocket {
+        let holder = self
+            .holders
+            .held
+            .get(&socket.inode)
+            .and_then(|&holder| self.holder(holder, socket.inode));
+        let row = ListeningPort {
+            protocol: socket.protocol,
+            address: socket.address,
+            port: socket.port,
+            process: holder.as_ref().map(|holder| holder.name.to_string()),
+            path: holder.as_ref().and_then(|holder| holder.path()),
+            uid: socket.uid,
+        };
+        let mut rows = vec![row];
+        if socket.families == Families::Both {
+            let row = ListeningPort { address: Ipv4Addr::UNSPECIFIED.into(), ..rows[0].clone() };
+            rows.push(row);
         }
+        let (protocol, port, uid) = (socket.protocol, socket.port, socket.uid);
+        ListeningSocket { rows, protocol, port, uid, holder }
     }
-    found
-}
 
-fn rows(socket: &Listening, holders: &Holders) -> impl Iterator<Item = ListeningPort> {
-    let process = holders.held.get(&socket.inode).and_then(|holder| Process::of(holder.pid));
-    let (name, path) = process.map_or((None, None), |process| (Some(process.name), process.path));
-    let row = ListeningPort {
-        protocol: socket.protocol,
-        address: socket.address,
-        port: socket.port,
-        process: name,
-        path,
-        uid: socket.uid,
-    };
-    let both = socket.families == Families::Both;
-    let other =
-        both.then(|| ListeningPort { address: Ipv4Addr::UNSPECIFIED.into(), ..row.clone() });
-    [Some(row), other].into_iter().flatten()
+    /// The process, if it is the one that holds the socket: another may have its id by now.
+    fn holder(&mut self, holder: Holder, inode: u32) -> Option<Arc<Instance>> {
+        let process = ProcessDirectory::open(holder.pid)?;
+        let reader = &mut self.reader;
+        let read = self.read.entry(holder.pid);
+        let read = read.or_insert_with(|| reader.read_from(holder.pid, &process).map(Arc::new));
+        let holds = process.link(&format!("fd/{}", holder.fd)).and_then(|to| socket_inode(&to));
+        read.clone().filter(|_| holds == Some(inode))
+    }
 }
 
 impl Holders {
@@ -213,8 +216,7 @@ pub(super) fn inodes_of(pid: u32) -> impl Iterator<Item = u32> {
 
 impl Holder {
     fn inode(self) -> Option<u32> {
-        let target = fs::read_link(format!("/proc/{}/fd/{}", self.pid, self.fd)).ok()?;
-        target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+        socket_inode(&fs::read_link(format!("/proc/{}/fd/{}", self.pid, self.fd)).ok()?)
     }
 
     fn holds(self, inode: u32) -> bool {
@@ -222,151 +224,9 @@ impl Holder {
     }
 }
 
-fn by_sock_diag() -> io::Result<Vec<Listening>> {
-    let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
-    socket.bind_auto()?;
-    socket.connect(&SocketAddr::new(0, 0))?;
-    let mut found = Vec::new();
-    for protocol in [Protocol::Tcp, Protocol::Udp] {
-        for family in [AF_INET, AF_INET6] {
-            match dump(&socket, family, protocol, &mut found) {
-                // A kernel without IPv6 has no such family.
-                Err(error) if family == AF_INET6 && error.raw_os_error() == Some(libc::ENOENT) => {}
-                other => other?,
-            }
-        }
-    }
-    Ok(found)
-}
-
-fn dump(
-    socket: &Socket,
-    family: u8,
-    protocol: Protocol,
-    found: &mut Vec<Listening>,
-) -> io::Result<()> {
-    socket.send(&request(family, protocol), 0)?;
-    let mut buffer = vec![0_u8; RECEIVE_BYTES];
-    loop {
-        let size = socket.recv(&mut &mut buffer[..], 0)?;
-        let mut rest = &buffer[..size];
-        while !rest.is_empty() {
-            let message = <NetlinkMessage<SockDiagMessage>>::deserialize(rest)
-                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
-            // Messages are padded to four bytes.
-            let length = (message.header.length as usize).next_multiple_of(4);
-            match message.payload {
-                NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(response)) => {
-                    found.extend(listening(protocol, &response));
-                }
-                NetlinkPayload::Done(_) => return Ok(()),
-                NetlinkPayload::Error(error) => return Err(error.to_io()),
-                _ => {}
-            }
-            rest = rest.get(length..).unwrap_or_default();
-        }
-    }
-}
-
-fn request(family: u8, protocol: Protocol) -> Vec<u8> {
-    // A UDP socket that is bound and not connected is "closed" to the kernel.
-    let (number, states) = match protocol {
-        Protocol::Tcp => (IPPROTO_TCP, StateFlags::LISTEN),
-        _ => (IPPROTO_UDP, StateFlags::CLOSE),
-    };
-    let socket_id = if family == AF_INET { SocketId::new_v4() } else { SocketId::new_v6() };
-    let extensions = ExtensionFlags::empty();
-    let request = InetRequest { family, protocol: number, extensions, states, socket_id };
-    let mut header = NetlinkHeader::default();
-    header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-    let mut message = NetlinkMessage::new(header, SockDiagMessage::InetRequest(request).into());
-    message.finalize();
-    let mut bytes = vec![0; message.buffer_len()];
-    message.serialize(&mut bytes);
-    bytes
-}
-
-fn listening(protocol: Protocol, response: &InetResponse) -> Option<Listening> {
-    let header = &response.header;
-    let id = &header.socket_id;
-    if id.interface_id == LOOPBACK_INDEX {
-        return None;
-    }
-    // Kernels before 4.3 don't say; there, as by default, a wildcard serves both.
-    let v6_only = response.nlas.iter().any(|nla| matches!(nla, Nla::SkV6Only(true)));
-    let families = if id.source_address == IpAddr::V6(Ipv6Addr::UNSPECIFIED) && !v6_only {
-        Families::Both
-    } else {
-        Families::Own
-    };
-    Some(Listening {
-        protocol,
-        address: id.source_address.to_canonical(),
-        port: id.source_port,
-        uid: header.uid,
-        inode: header.inode,
-        families,
-    })
-}
-
-fn by_proc_net() -> io::Result<Vec<Listening>> {
-    let directory = processes::own_proc().join("net");
-    let mut found = Vec::new();
-    for (file, protocol) in [
-        ("tcp", Protocol::Tcp),
-        ("tcp6", Protocol::Tcp),
-        ("udp", Protocol::Udp),
-        ("udp6", Protocol::Udp),
-    ] {
-        match fs::read_to_string(directory.join(file)) {
-            Ok(text) => found.extend(text.lines().skip(1).filter_map(|l| proc_line(protocol, l))),
-            // A kernel without IPv6.
-            Err(error) if file.ends_with('6') && error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(found)
-}
-
-/// One line of `/proc/net/{tcp,udp}{,6}`, proc_net(5): `sl local remote st tx:rx tr:when retrnsmt uid
-/// timeout inode …`.
-fn proc_line(protocol: Protocol, line: &str) -> Option<Listening> {
-    let words: Vec<&str> = line.split_whitespace().collect();
-    let (local, state) = (words.get(1)?, words.get(3)?);
-    let wanted = if protocol == Protocol::Tcp { "0A" } else { "07" };
-    if *state != wanted {
-        return None;
-    }
-    let (address, port) = local.split_once(':')?;
-    let address = proc_address(address)?;
-    let both = address == IpAddr::V6(Ipv6Addr::UNSPECIFIED);
-    Some(Listening {
-        protocol,
-        address: address.to_canonical(),
-        port: u16::from_str_radix(port, 16).ok()?,
-        uid: words.get(7)?.parse().ok()?,
-        inode: words.get(9)?.parse().ok()?,
-        families: if both { Families::Both } else { Families::Own },
-    })
-}
-
-/// Words of 32 bits in hexadecimal, each in the machine's byte order.
-fn proc_address(text: &str) -> Option<IpAddr> {
-    let word = |index: usize| {
-        let word = text.get(index * 8..index * 8 + 8)?;
-        Some(u32::from_str_radix(word, 16).ok()?.to_ne_bytes())
-    };
-    match text.len() {
-        8 => Some(IpAddr::from(word(0)?)),
-        32 => {
-            let mut bytes = [0; 16];
-            for (index, chunk) in bytes.chunks_exact_mut(4).enumerate() {
-                chunk.copy_from_slice(&word(index)?);
-            }
-            Some(IpAddr::from(bytes))
-        }
-        _ => None,
-    }
+/// A descriptor's link names the inode of its socket, proc_pid_fd(5).
+fn socket_inode(target: &Path) -> Option<u32> {
+    target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
 }
 
 #[cfg(test)]

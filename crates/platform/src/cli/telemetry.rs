@@ -111,8 +111,13 @@ fn state_text(direction: &str, state: DirectionState) -> String {
 
 fn rule_cells(rule: &Rule) -> [comfy_table::Cell; 4] {
     let services: Vec<_> = rule.services.iter().map(ToString::to_string).collect();
-    let process = rule.process.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
-    [cell(rule.id.as_str()), cell(peers_text(&rule.peers)), cell(services.join(" ")), cell(process)]
+    let program = match rule.program() {
+        None => "-".to_owned(),
+        // As the column's heading has it.
+        Some(program) if program.user().is_none() && program.unit().is_none() => program.into(),
+        Some(program) => program.to_string(),
+    };
+    [cell(rule.id.as_str()), cell(peers_text(&rule.peers)), cell(services.join(" ")), cell(program)]
 }
 
 /// Peers shown in a row, at most.

@@ -60,6 +60,8 @@ impl Compiler<'_> {
                         peers: self.peers(&rule.from, |_| false),
                         services: rule.services.clone(),
                         process: rule.process.clone(),
+                        user: rule.user.clone(),
+                        unit: rule.unit.clone(),
                     };
                     failsafe::check_inbound(&written, &kept, &self.intranet)?;
                 }
@@ -70,6 +72,8 @@ impl Compiler<'_> {
                     peers: self.peers(&rule.to, |_| false),
                     services: rule.services.clone(),
                     process: rule.process.clone(),
+                    user: rule.user.clone(),
+                    unit: rule.unit.clone(),
                 };
                 failsafe::check_outbound(&written, &kept, &self.intranet)?;
             }

@@ -299,7 +299,7 @@ impl<'a> Compiler<'a> {
             let ports = template.ports.iter().enumerate().map(|(at, rule)| ("ports", at, rule));
             let paths = template.inbound.iter().enumerate().map(|(at, rule)| ("inbound", at, rule));
             for (list, at, rule) in ports.chain(paths) {
-                let InboundRule { name, from, services, process } = rule;
+                let InboundRule { name, from, services, process, user, unit } = rule;
                 let target = match template.action {
                     Action::Block => &mut rules.blocks,
                     Action::Allow if counts(list, attached.level) => &mut rules.allows,
@@ -310,6 +310,8 @@ impl<'a> Compiler<'a> {
                     peers: self.peers_for(template.action, from),
                     services: services.clone(),
                     process: process.clone(),
+                    user: user.clone(),
+                    unit: unit.clone(),
                 });
             }
         }
@@ -323,7 +325,7 @@ impl<'a> Compiler<'a> {
         let mut rules = StanceRules { subject: attached.level.subject(), ..StanceRules::open() };
         for template in attached.templates.values() {
             for (at, rule) in template.outbound.iter().enumerate() {
-                let OutboundRule { name, to, services, process } = rule;
+                let OutboundRule { name, to, services, process, user, unit } = rule;
                 let target = match template.action {
                     Action::Block => &mut rules.blocks,
                     Action::Allow if attached.level > OutboundLevel::Unsecured => &mut rules.allows,
@@ -334,6 +336,8 @@ impl<'a> Compiler<'a> {
                     peers: self.peers_for(template.action, to),
                     services: services.clone(),
                     process: process.clone(),
+                    user: user.clone(),
+                    unit: unit.clone(),
                 });
             }
         }

@@ -33,9 +33,9 @@ use crate::criteria::Criteria;
 use crate::forward::Forwarded;
 use crate::grace::Span;
 use crate::level::{InboundLevel, OutboundLevel};
-use crate::names::{DomainName, Name};
+use crate::names::{DomainName, Name, UnitName, UserName};
 use crate::peer::{PeerRef, parse_net};
-use crate::ruleset::ProcessMatch;
+use crate::program::ProcessMatch;
 use crate::service::Services;
 
 pub use located::{Located, Place};
@@ -168,6 +168,12 @@ pub struct InboundRule {
     /// Only on the ports this program listens on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub process: Option<ProcessMatch>,
+    /// Only on the ports that sockets of this user listen on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<UserName>,
+    /// Only on the ports that processes of this systemd unit listen on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<UnitName>,
 }
 
 /// An outbound path rule.
@@ -184,6 +190,12 @@ pub struct OutboundRule {
     /// Only from this program.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub process: Option<ProcessMatch>,
+    /// Only from sockets of this user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<UserName>,
+    /// Only from processes of this systemd unit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<UnitName>,
 }
 
 /// What holds for one asset, over its segments.

@@ -62,12 +62,16 @@ pub(crate) fn ruleset(revision: u64) -> Ruleset {
         ]),
         services: vec![https, Service::Udp(Ports::Any)],
         process: Some("nginx".to_owned().try_into().unwrap()),
+        user: None,
+        unit: None,
     };
     let block = Rule {
         id: "never/telnet".parse().unwrap(),
         peers: Peers::Any,
         services: vec!["tcp/23".parse().unwrap()],
         process: None,
+        user: None,
+        unit: None,
     };
     Ruleset {
         asset: asset("a-web"),

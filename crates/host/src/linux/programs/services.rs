@@ -6,7 +6,7 @@ use std::os::unix::fs::DirEntryExt;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use super::super::owners;
+use super::super::cgroups;
 
 /// Cgroups that are looked at to find those wanted.
 const MOST_CGROUPS: usize = 50_000;
@@ -37,7 +37,7 @@ impl Services {
             self.names.clear();
         }
         if self.mount.is_none() {
-            self.mount = owners::cgroup2_mount();
+            self.mount = cgroups::cgroup2_mount();
         }
         let Some(mount) = &self.mount else { return };
         let mut left = VecDeque::from([(mount.clone(), String::new())]);
@@ -66,7 +66,7 @@ impl Services {
 }
 
 fn unit(path: &str) -> Option<String> {
-    let unit = owners::unit_of(path.trim_end_matches('/'))?;
+    let unit = cgroups::unit_of(path.trim_end_matches('/'))?;
     Some(unit.rsplit('/').next().unwrap_or(unit).to_owned())
 }
 
@@ -139,7 +139,7 @@ mod tests {
         let mut services = Services::default();
         services.refresh([u64::MAX].into_iter());
         assert_eq!(services.name(u64::MAX), None);
-        if owners::cgroup2_mount().is_some() {
+        if cgroups::cgroup2_mount().is_some() {
             assert!(services.names.contains_key(&u64::MAX));
         }
     }

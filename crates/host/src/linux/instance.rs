@@ -1,0 +1,161 @@
+//! A process as far as rules look at it.
+
+use std::collections::HashSet;
+use std::fs;
+use std::hash::Hash;
+use std::sync::Arc;
+
+use super::cgroups::Cgroups;
+use super::executable::{Executable, HostNamespaces};
+use super::processes::{self, ProcessDirectory};
+
+/// Processes that are looked at in one run: more than a host has, and some 100 bytes each.
+pub(crate) const MOST_PROCESSES: usize = 200_000;
+
+/// One process, read through one directory of `/proc`: no part of it is another process's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Instance {
+    pub(crate) pid: u32,
+    /// Its name as the kernel keeps it (`comm`): the process can set it to anything.
+    pub(crate) name: Arc<str>,
+    /// What it runs; `None` when that may not be read.
+    pub(crate) executable: Option<Arc<Executable>>,
+    /// Real, effective, saved and file system user.
+    pub(crate) users: [u32; 4],
+    pub(crate) cgroups: Arc<Cgroups>,
+}
+
+impl Instance {
+    pub(crate) fn unit(&self) -> Option<&str> {
+        self.cgroups.unit()
+    }
+
+    /// The full path of its executable, as it is reported.
+    pub(crate) fn path(&self) -> Option<String> {
+        let executable = self.executable.as_ref()?;
+        Some(executable.path.to_string_lossy().into_owned())
+    }
+
+    /// What to call it: its executable's path, or else its name. Without control characters.
+    pub(crate) fn shown(&self) -> String {
+        let path = self.executable.as_ref().map(|executable| executable.path.to_string_lossy());
+        shown(path.as_deref().unwrap_or(&self.name))
+    }
+}
+
+/// Text that a process chose, fit for a line of a report.
+pub(crate) fn shown(text: &str) -> String {
+    const MOST: usize = 200;
+    let plain: String = text.chars().flat_map(char::escape_debug).take(MOST + 1).collect();
+    if plain.chars().count() > MOST {
+        format!("{}…", plain.chars().take(MOST).collect::<String>())
+    } else {
+        plain
+    }
+}
+
+/// Reads processes. What many of them have in common is kept once.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    host: HostNamespaces,
+    names: HashSet<Arc<str>>,
+    executables: HashSet<Arc<Executable>>,
+    cgroups: HashSet<Arc<Cgroups>>,
+}
+
+impl Reader {
+    pub(crate) fn new() -> Self {
+        Self {
+            host: HostNamespaces::of_this_host(),
+            names: HashSet::new(),
+            executables: HashSet::new(),
+            cgroups: HashSet::new(),
+        }
+    }
+
+    /// `None` when the process is gone, or is a kernel thread.
+    pub(crate) fn read_from(&mut self, pid: u32, process: &ProcessDirectory) -> Option<Instance> {
+        let status = process.text("status")?;
+        let executable = Executable::of(process, &self.host);
+        // A kernel thread has no memory of its own; a process whose executable is hidden has.
+        if executable.is_none() && !status.contains("\nVmSize:") {
+            return None;
+        }
+        let cgroups = Cgroups::parse(&process.text("cgroup").unwrap_or_default());
+        Some(Instance {
+            pid,
+            name: once(&mut self.names, Arc::from(name(&status)?)),
+            executable: executable
+                .map(|executable| once(&mut self.executables, Arc::new(executable))),
+            users: users(&status)?,
+            cgroups: once(&mut self.cgroups, Arc::new(cgroups)),
+        })
+    }
+
+    /// All programs of this network namespace, by their ids; `None` when they are too many to look at.
+    /// One whose namespace may not be read counts as here: it can only make a match less exact.
+    pub(crate) fn all(&mut self) -> Option<Vec<Instance>> {
+        let here = fs::read_link(processes::own_proc().join("ns/net")).ok();
+        let pids = processes::pids();
+        if pids.len() > MOST_PROCESSES {
+            return None;
+        }
+        let here_or_unknown = pids.into_iter().filter_map(|pid| {
+            let process = ProcessDirectory::open(pid)?;
+            let there = process.link("ns/net");
+            if there.is_some() && here.is_some() && there != here {
+                return None;
+            }
+            self.read_from(pid, &process)
+        });
+        Some(here_or_unknown.collect())
+    }
+}
+
+fn once<T: Hash + Eq + ?Sized>(known: &mut HashSet<Arc<T>>, value: Arc<T>) -> Arc<T> {
+    if let Some(same) = known.get(&value) {
+        return Arc::clone(same);
+    }
+    known.insert(Arc::clone(&value));
+    value
+}
+
+/// The first line of `/proc/PID/status`, in which the kernel writes line ends as `\n`.
+fn name(status: &str) -> Option<&str> {
+    status.lines().next()?.strip_prefix("Name:\t")
+}
+
+fn users(status: &str) -> Option<[u32; 4]> {
+    let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    let users: Vec<u32> = line.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    users.try_into().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_status() {
+        let status = "Name:\ta\\nUid:\t0\nUmask:\t0022\nUid:\t1\t2\t3\t4\nVmSize:\t9 kB\n";
+        assert_eq!((name(status), users(status)), (Some("a\\nUid:\t0"), Some([1, 2, 3, 4])));
+        assert_eq!(users("Name:\tx\nUid:\t1\t2\n"), None);
+    }
+
+    #[test]
+    fn what_a_process_chose_stays_on_one_line_and_short() {
+        assert_eq!(shown("/tmp/a\nb\u{1b}[0m"), "/tmp/a\\nb\\u{1b}[0m");
+        assert_eq!(shown(&"x".repeat(5000)).chars().count(), 201);
+    }
+
+    #[test]
+    fn this_process_and_no_kernel_thread() {
+        let mut reader = Reader::new();
+        let process = ProcessDirectory::open(std::process::id()).unwrap();
+        let own = reader.read_from(std::process::id(), &process).unwrap();
+        assert_eq!(own.users[0], rustix::process::getuid().as_raw());
+        let all = reader.all().unwrap();
+        assert!(all.contains(&own), "{own:?}");
+        assert!(all.iter().all(|instance| &*instance.name != "kthreadd"));
+    }
+}

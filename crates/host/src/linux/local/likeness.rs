@@ -1,0 +1,120 @@
+//! Whether a process is the executable that a rule names, or only looks like it.
+
+use std::path::Path;
+
+use xshield_policy::ProcessMatch;
+
+use super::places::{Guard, Place};
+use crate::linux::executable::Executable;
+use crate::linux::instance::{Instance, shown};
+
+/// What a process is to a rule that names an executable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Likeness {
+    /// It runs that executable.
+    Is,
+    /// It has nothing of it.
+    Unlike,
+    /// It carries the name or the path and is not it; why not.
+    Pretends(String),
+}
+
+/// Compares a process with what a rule names. `at` tells what is at a path of the host.
+pub(super) fn likeness(
+    wanted: &ProcessMatch,
+    instance: &Instance,
+    at: &mut dyn FnMut(&Path) -> Vec<Place>,
+) -> Likeness {
+    let Some(executable) = &instance.executable else {
+        return match wanted {
+            ProcessMatch::Name(name) if *name == *instance.name => {
+                Likeness::Pretends("its executable can't be read".to_owned())
+            }
+            _ => Likeness::Unlike,
+        };
+    };
+    match wanted {
+        ProcessMatch::Path(path) => by_path(Path::new(path), executable, at),
+        ProcessMatch::Name(name) => {
+            if executable.path.file_name().is_some_and(|own| own == name.as_str()) {
+                by_name(executable, at)
+            } else if *name == *instance.name {
+                Likeness::Pretends(
+                    "it only calls itself that; its file has another name".to_owned(),
+                )
+            } else {
+                Likeness::Unlike
+            }
+        }
+    }
+}
+
+/// The same file as the host has at that path, however the process came to see it.
+fn by_path(
+    wanted: &Path,
+    executable: &Executable,
+    at: &mut dyn FnMut(&Path) -> Vec<Place>,
+) -> Likeness {
+    let places = at(wanted);
+    if places.iter().any(|place| place.file == Some(executable.file)) {
+        return Likeness::Is;
+    }
+    let claimed =
+        executable.path == wanted || places.iter().any(|place| place.path == executable.path);
+    if claimed { if_upgraded(executable, &places) } else { Likeness::Unlike }
+}
+
+/// A file of that name which the host has at the path that the kernel shows, where only root can put
+/// files.
+fn by_name(executable: &Executable, at: &mut dyn FnMut(&Path) -> Vec<Place>) -> Likeness {
+    let places = at(&executable.path);
+    let same = places.iter().filter(|place| place.file == Some(executable.file));
+    let mut open_to_others = None;
+    for place in same {
+        match &place.guard {
+            Guard::RootAlone => return Likeness::Is,
+            Guard::Others(where_) => open_to_others = Some(where_.clone()),
+        }
+    }
+    if let Some(where_) = open_to_others {
+        return Likeness::Pretends(others_can_write(&where_));
+    }
+    match if_upgraded(executable, &places) {
+        Likeness::Is => match places.into_iter().map(|place| place.guard).next() {
+            Some(Guard::Others(where_)) => Likeness::Pretends(others_can_write(&where_)),
+            _ => Likeness::Is,
+        },
+        other => other,
+    }
+}
+
+fn others_can_write(path: &Path) -> String {
+    let path = shown(&path.to_string_lossy());
+    format!("others than root can write to {path}: name the file by its path, or its user or unit")
+}
+
+/// Of a process whose file is not the one at its path: whether that is because the file was replaced by
+/// an upgrade, or removed, while the program runs.
+fn if_upgraded(executable: &Executable, places: &[Place]) -> Likeness {
+    let path = shown(&executable.path.to_string_lossy());
+    let Some(removed) = executable.removed else {
+        return Likeness::Pretends(format!(
+            "the file that it runs is not the one that this host has at {path}: it sees another \
+             file there, in a mount namespace of its own"
+        ));
+    };
+    let here = places
+        .iter()
+        .any(|place| place.path == executable.path && place.device == executable.file.device);
+    let why_not = match (removed.hosts_path, removed.roots_own, here) {
+        (true, true, true) => return Likeness::Is,
+        (false, ..) => "it was seen in a mount namespace that a user made",
+        (_, false, _) => "others than root could write it",
+        (_, _, false) => "it was of another file system",
+    };
+    Likeness::Pretends(format!("the file that it runs was removed from {path}, and {why_not}"))
+}
+
+#[cfg(test)]
+#[path = "likeness_tests.rs"]
+mod tests;

@@ -1,0 +1,98 @@
+use std::sync::Arc;
+
+use super::*;
+use crate::linux::executable::{FileId, Removed};
+
+/// The file at `/usr/sbin/nginx` of the host, and another one of the same file system.
+const GENUINE: FileId = FileId { device: 1, inode: 10 };
+const OTHER: FileId = FileId { device: 1, inode: 11 };
+const ELSEWHERE: FileId = FileId { device: 2, inode: 10 };
+
+/// What the host has at its paths.
+fn at(path: &Path) -> Vec<Place> {
+    let place = |path: &str, file, guard| Place { path: path.into(), file, device: 1, guard };
+    let tmp = Guard::Others("/tmp".into());
+    match path.to_str().unwrap_or_default() {
+        "/usr/sbin/nginx" | "/sbin/nginx" => {
+            vec![place("/usr/sbin/nginx", Some(GENUINE), Guard::RootAlone)]
+        }
+        "/usr/sbin/gone" => vec![place("/usr/sbin/gone", None, Guard::RootAlone)],
+        "/tmp/nginx" => vec![place("/tmp/nginx", Some(OTHER), tmp)],
+        "/tmp/gone" => vec![place("/tmp/gone", None, tmp)],
+        _ => Vec::new(),
+    }
+}
+
+#[test]
+fn the_file_counts_and_nothing_that_a_process_can_choose() {
+    let removed = |roots_own, hosts_path| Some(Removed { roots_own, hosts_path });
+    let upgraded = removed(true, true);
+    let (namespace, users_own) = (removed(true, false), removed(false, true));
+    let (is, unlike) = ("is", "unlike");
+    let (path, link, name) = ("/usr/sbin/nginx", "/sbin/nginx", "nginx");
+    #[rustfmt::skip]
+    let table = [
+        // wanted, comm, path as shown, file, removed, expected
+        (path, "nginx", "/usr/sbin/nginx", GENUINE, None, is),
+        (path, "worker", "/usr/sbin/nginx", GENUINE, None, is),
+        (link, "nginx", "/usr/sbin/nginx", GENUINE, None, is),
+        (path, "nginx", "/app/nginx", GENUINE, None, is), // the same file, mounted elsewhere
+        (path, "nginx", "/usr/sbin/nginx", OTHER, None, "mount namespace of its own"),
+        (path, "nginx", "/usr/sbin/nginx", ELSEWHERE, None, "mount namespace of its own"),
+        (link, "nginx", "/usr/sbin/nginx", OTHER, None, "mount namespace of its own"),
+        (path, "nginx", "/opt/nginx", OTHER, None, unlike),
+        (path, "nginx", "/usr/sbin/nginx", OTHER, upgraded, is),
+        (link, "nginx", "/usr/sbin/nginx", OTHER, upgraded, is),
+        (path, "nginx", "/usr/sbin/nginx", OTHER, namespace, "namespace that a user made"),
+        (path, "nginx", "/usr/sbin/nginx", OTHER, users_own, "others than root could write it"),
+        (path, "nginx", "/usr/sbin/nginx", ELSEWHERE, upgraded, "another file system"),
+        ("/usr/sbin/gone", "gone", "/usr/sbin/gone", OTHER, upgraded, is),
+        ("/usr/sbin/gone", "gone", "/usr/sbin/gone", OTHER, None, "mount namespace of its own"),
+        ("/no/such", "such", "/no/such", OTHER, upgraded, "another file system"),
+        (name, "nginx", "/usr/sbin/nginx", GENUINE, None, is),
+        (name, "worker", "/usr/sbin/nginx", GENUINE, None, is),
+        (name, "nginx", "/usr/bin/python3", OTHER, None, "only calls itself that"),
+        (name, "nginx", "/tmp/nginx", OTHER, None, "others than root can write to /tmp"),
+        (name, "x", "/tmp/nginx", OTHER, None, "others than root can write to /tmp"),
+        (name, "nginx", "/usr/sbin/nginx", OTHER, None, "mount namespace of its own"),
+        (name, "nginx", "/home/bob/nginx", OTHER, None, "mount namespace of its own"),
+        (name, "nginx", "/usr/sbin/nginx", OTHER, upgraded, is),
+        (name, "nginx", "/usr/sbin/nginx", OTHER, namespace, "namespace that a user made"),
+        (name, "nginx2", "/usr/sbin/nginx2", OTHER, None, unlike),
+        ("gone", "gone", "/tmp/gone", OTHER, upgraded, "others than root can write to /tmp"),
+    ];
+    for (wanted, comm, path, file, removed, expected) in table {
+        let executable = Executable { file, path: path.into(), removed };
+        let instance = Instance {
+            pid: 7,
+            name: comm.into(),
+            executable: Some(Arc::new(executable)),
+            users: [0; 4],
+            cgroups: Arc::default(),
+        };
+        let wanted = ProcessMatch::try_from(wanted.to_owned()).unwrap();
+        let got = match likeness(&wanted, &instance, &mut at) {
+            Likeness::Is => is.to_owned(),
+            Likeness::Unlike => unlike.to_owned(),
+            Likeness::Pretends(why) => why,
+        };
+        assert!(got.contains(expected), "{wanted} {comm} {path} {file:?} {removed:?}: {got}");
+    }
+}
+
+#[test]
+fn an_executable_that_may_not_be_read_is_nothing() {
+    let hidden = Instance {
+        pid: 7,
+        name: "nginx".into(),
+        executable: None,
+        users: [0; 4],
+        cgroups: Arc::default(),
+    };
+    let asked = |wanted: &str| {
+        likeness(&ProcessMatch::try_from(wanted.to_owned()).unwrap(), &hidden, &mut at)
+    };
+    assert_eq!(asked("/usr/sbin/nginx"), Likeness::Unlike);
+    assert_eq!(asked("apache2"), Likeness::Unlike);
+    assert!(matches!(asked("nginx"), Likeness::Pretends(_)));
+}

@@ -1,0 +1,84 @@
+//! Which processes of this host a rule means, and which only look like them.
+//!
+//! What a process can choose (its name, the path that it sees its file at) decides nothing. What
+//! counts is the file that it runs, by device and inode, the user it runs as and the systemd unit it is
+//! in. See decision 23.
+
+mod accounts;
+mod impostors;
+mod inbound;
+mod likeness;
+mod outbound;
+mod places;
+mod survey;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use xshield_policy::facts::{Listener, Owners};
+use xshield_policy::{Direction, LocalProgram};
+
+use super::cgroups;
+use super::sockets::ListeningSocket;
+use impostors::Suspects;
+use survey::Survey;
+
+pub use impostors::{Impostor, Impostors};
+
+/// Whether the kernel's firewall can match a socket's cgroup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CgroupMatching {
+    /// `socket cgroupv2` works.
+    Available,
+    /// It doesn't; users are what is left.
+    Missing,
+}
+
+/// What was found of the programs that rules name.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Recognised {
+    /// The ports of each program of an inbound rule. One that listens on nothing has no entry, which
+    /// opens nothing.
+    pub listeners: BTreeMap<LocalProgram, Vec<Listener>>,
+    /// The programs of inbound rules that can't be recognised here at all, and why.
+    pub unknown: BTreeMap<LocalProgram, String>,
+    /// What stands in the kernel for each program of an outbound rule, or why nothing does.
+    pub owners: BTreeMap<LocalProgram, Owners>,
+    /// What looks like one of these programs and is not taken for it.
+    pub impostors: Vec<Impostors>,
+}
+
+/// Looks for the programs of inbound rules among the processes that hold these sockets, and for those
+/// of outbound rules among all processes of this network namespace.
+#[must_use]
+pub fn recognise(
+    inbound: &BTreeSet<LocalProgram>,
+    outbound: &BTreeSet<LocalProgram>,
+    sockets: &[ListeningSocket],
+    matching: CgroupMatching,
+) -> Recognised {
+    let mut found = Recognised::default();
+    if inbound.is_empty() && outbound.is_empty() {
+        return found;
+    }
+    let mut survey = Survey::of_this_host();
+    for program in inbound {
+        let mut impostors = Suspects::default();
+        match inbound::listeners(program, sockets, &mut survey, &mut impostors) {
+            Err(reason) => drop(found.unknown.insert(program.clone(), reason)),
+            Ok(ports) if ports.is_empty() => {}
+            Ok(ports) => drop(found.listeners.insert(program.clone(), ports)),
+        }
+        found.impostors.extend(impostors.told(program, Direction::Inbound, &survey.accounts));
+    }
+    let mount = match matching {
+        CgroupMatching::Available if !outbound.is_empty() => cgroups::cgroup2_mount(),
+        _ => None,
+    };
+    for program in outbound {
+        let mut impostors = Suspects::default();
+        let owners = outbound::owners(program, &mut survey, mount.as_deref(), &mut impostors);
+        found.owners.insert(program.clone(), owners);
+        found.impostors.extend(impostors.told(program, Direction::Outbound, &survey.accounts));
+    }
+    found
+}

@@ -1,0 +1,60 @@
+//! What is known of a host's processes, users and files in one run.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use xshield_policy::ProcessMatch;
+
+use super::accounts::Accounts;
+use super::likeness::{self, Likeness};
+use super::places::Places;
+use crate::linux::instance::{Instance, MOST_PROCESSES, Reader};
+
+/// Asked for when it is needed.
+pub(super) struct Survey {
+    places: Places,
+    pub(super) accounts: Accounts,
+    instances: Instances,
+}
+
+/// All programs of this network namespace.
+enum Instances {
+    NotYetRead,
+    Read(Arc<[Instance]>),
+    TooMany,
+}
+
+impl Survey {
+    pub(super) fn of_this_host() -> Self {
+        Self {
+            places: Places::of_this_host(),
+            accounts: Accounts::read(Path::new("/etc")),
+            instances: Instances::NotYetRead,
+        }
+    }
+
+    pub(super) fn likeness(&mut self, wanted: &ProcessMatch, instance: &Instance) -> Likeness {
+        likeness::likeness(wanted, instance, &mut |path| self.places.at(path))
+    }
+
+    /// All programs of this network namespace, or why they can't be told.
+    pub(super) fn instances(&mut self) -> Result<Arc<[Instance]>, String> {
+        if matches!(self.instances, Instances::NotYetRead) {
+            let read = Reader::new().all();
+            self.instances = read.map_or(Instances::TooMany, |all| Instances::Read(all.into()));
+        }
+        match &self.instances {
+            Instances::Read(all) => Ok(Arc::clone(all)),
+            _ => Err(format!("more than {} processes run here", MOST_PROCESSES)),
+        }
+    }
+}
+
+#[cfg(test)]
+impl Survey {
+    /// These processes on this machine's files, with these users.
+    pub(super) fn of(accounts: Accounts, instances: Vec<Instance>) -> Self {
+        let instances = Instances::Read(instances.into());
+        Self { places: Places::of_this_host(), accounts, instances }
+    }
+}

@@ -275,7 +275,7 @@ mod tests {
             ("xshield: DENY in rule=none IN=eth0 OUT= MAC= SRC=10.0.0.5 DST=10.0.0.9 LEN=88 PROTO=ICMP TYPE=3 CODE=3 [SRC=10.0.0.9 DST=1.1.1.1 LEN=60 PROTO=TCP SPT=1 DPT=2 ] ",
              Some("Denied Inbound - 10.0.0.5 10.0.0.9 icmp 3")),
             ("xshield: ACCEPT in rule=a/b IN=eth0 OUT= SRC=10.0.0.5 DST=10.0.0.9 LEN=60 PROTO=47",
-             Some("Accepted Inbound a/b 10.0.0.5 10.0.0.9 47 0")),
+             Some("Accepted Inbound a/b 10.0.0.5 10.0.0.9 gre 0")),
             ("xshield: DENY in rule=none IN=eth0 OUT= SRC=10.0.0.5 DST=10.0.0.9 LEN=60 FRAG:185 PROTO=TCP",
              Some("Denied Inbound - 10.0.0.5 10.0.0.9 tcp 0")),
             ("xshield: DENY in rule=cut/offIN=eth0 OUT= SRC=10.0.0.5 DST=10.0.0.9 LEN=60 PROTO=TCP SPT=1 DPT=2",

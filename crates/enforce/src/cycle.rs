@@ -168,6 +168,7 @@ impl Cycle<'_> {
             spool_losses: Losses::default(),
             before: Before::default(),
             live: None,
+            time_servers: None,
         };
         run.outcome.problems = problems;
         run.outcome.fingerprint = Some(IdentityFingerprint::of(&identity_key.public()));
@@ -221,6 +222,8 @@ pub(crate) struct Run<'a> {
     pub(crate) before: Before,
     /// The log group that packets are handed to as they are denied.
     pub(crate) live: Option<LiveGroup>,
+    /// The time servers, once they were looked up in this run.
+    pub(crate) time_servers: Option<xshield_policy::TimeServers>,
 }
 
 impl Run<'_> {

@@ -8,7 +8,7 @@ use xshield_host::linux::forwarding;
 use xshield_host::linux::local::{self, CgroupMatching, Impostor, Impostors};
 use xshield_host::linux::resolver::{Cache, Left, Moment, Resolution, Resolver};
 use xshield_host::linux::sockets::ListeningSocket;
-use xshield_policy::{DirectionRules, Facts, LocalProgram, Rule, Ruleset};
+use xshield_policy::{DirectionRules, Facts, LocalProgram, Rule, Ruleset, TimeServers};
 use xshield_wire::message::{Problem, UnixSeconds};
 
 use crate::state::problem;
@@ -19,6 +19,8 @@ pub(crate) struct Sources<'a> {
     pub(crate) endpoints: Vec<SocketAddr>,
     /// The DNS servers that this host's programs ask.
     pub(crate) resolvers: Vec<IpAddr>,
+    /// The host's time servers.
+    pub(crate) time_servers: TimeServers,
     /// The host's resolver.
     pub(crate) resolver: &'a Resolver,
     /// Answers of earlier runs.
@@ -68,6 +70,7 @@ pub(crate) fn facts(ruleset: &Ruleset, sources: Sources<'_>) -> (Facts, Told) {
     let facts = Facts {
         endpoints: sources.endpoints,
         resolvers: sources.resolvers,
+        time_servers: sources.time_servers,
         domains: answered.domains,
         listeners: found.listeners,
         unknown: found.unknown,

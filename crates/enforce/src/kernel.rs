@@ -201,9 +201,11 @@ impl Run<'_> {
             if capabilities.cgroups { CgroupMatching::Available } else { CgroupMatching::Missing };
         let known = self.known_good.as_ref().map(|known| known.facts.endpoints.clone());
         let endpoints = self.endpoints(&known.unwrap_or_default());
+        let time_servers = self.time_servers();
         let sources = gather::Sources {
             endpoints,
             resolvers: resolver::resolvers(&self.cycle.surroundings.root),
+            time_servers,
             resolver: self.resolver,
             answers: &mut self.progress.answers,
             stale_answers: self.cycle.config.stale_answers.as_secs(),

@@ -31,6 +31,7 @@ pub mod state;
 mod step;
 pub mod surroundings;
 pub mod threat;
+mod time;
 mod trace;
 pub mod verbs;
 mod ways;

@@ -119,6 +119,8 @@ pub struct Progress {
     pub log: Option<Cursor>,
     /// The last good answers of the resolver, and addresses in their grace.
     pub answers: Cache,
+    /// The same for names of time servers.
+    pub time_answers: Cache,
     /// Where the platform's name led lately.
     pub whereabouts: Whereabouts,
     /// What the listening ports were when they were last reported.

@@ -1,4 +1,4 @@
-//! The ways out that nothing may cut: platform, proxies, DNS servers. They are where the host's own
+//! The ways out that nothing may cut: platform, proxies, DNS servers, time servers. They are where the host's own
 //! configuration says, and that changes between two runs.
 
 use std::net::{IpAddr, SocketAddr};
@@ -31,7 +31,12 @@ impl Run<'_> {
             admit_resolvers(&mut facts.resolvers, &resolvers);
         })?;
         let endpoints = self.endpoints(&[]);
-        self.let_through(firewall, |facts| add(&mut facts.endpoints, &endpoints))
+        let time_servers = self.time_servers();
+        self.let_through(firewall, |facts| {
+            add(&mut facts.endpoints, &endpoints);
+            add(&mut facts.time_servers.ntp, &time_servers.ntp);
+            add(&mut facts.time_servers.nts, &time_servers.nts);
+        })
     }
 
     /// Puts the rules in force with more ways out, if they are more.
@@ -72,8 +77,8 @@ impl Run<'_> {
 }
 
 /// Adds what is not there yet; the list is in order afterwards.
-fn add(addresses: &mut Vec<SocketAddr>, new: &[SocketAddr]) {
-    addresses.extend(new);
+fn add<T: Ord + Copy>(addresses: &mut Vec<T>, new: &[T]) {
+    addresses.extend_from_slice(new);
     addresses.sort_unstable();
     addresses.dedup();
 }

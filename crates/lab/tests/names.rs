@@ -11,6 +11,7 @@ use xshield_lab::hold::{Held, Link};
 use xshield_lab::platform::{self, Platform};
 use xshield_lab::privilege::in_lab;
 use xshield_lab::probe::{self, Outcome, Port, Probe};
+use xshield_lab::service::Service;
 use xshield_lab::shop::{self, Shop};
 use xshield_lab::spark::{self, SparkRun};
 use xshield_lab::{host::Host, wait};
@@ -244,6 +245,44 @@ fn another_resolver_and_another_platform_address_are_let_through_before_they_are
             let run = spark::run(&shop.lab, web)?;
             ensure!((run.status(), run.exit.code()) == ("enforcing", Some(0)), "{run:?}");
         }
+        Ok(())
+    })
+}
+
+#[test]
+fn configured_time_servers_are_reached_and_others_are_not() -> Result<()> {
+    in_lab("configured_time_servers_are_reached_and_others_are_not", || {
+        let mut story = Story::begin("")?;
+        for host in ["laptop", "attacker"] {
+            let ntp = Service { process: "ntpd", tcp: &[], udp: &[123] };
+            story.shop.lab.serve(host, &ntp)?;
+        }
+        let (laptop, attacker) = (story.shop.lab.host("laptop")?, story.shop.lab.host("attacker")?);
+        let servers: [IpAddr; 3] = [laptop.v4().into(), attacker.v4().into(), laptop.v6().into()];
+        let answers = || -> Result<Vec<bool>> {
+            let probe = |address| Probe {
+                address,
+                port: Port::Udp(123),
+                patience: Duration::from_millis(900),
+                nonce: format!("time-{address}"),
+            };
+            let probes = servers.map(probe);
+            let outcomes = probe::send(story.web()?, story.shop.lab.programs(), &probes)?;
+            Ok(outcomes.into_iter().map(|outcome| outcome == Outcome::Passed).collect())
+        };
+        ensure!(answers()? == [false; 3], "no time server is configured");
+        let conf = story.web()?.file("/etc/chrony.conf");
+        let configure = |text: &str| std::fs::write(&conf, text);
+        story.dns.answer(&[&format!("time.shop.test {}", attacker.v4())])?;
+        configure(&format!("server {} iburst\npool time.shop.test\n", laptop.v4()))?;
+        story.run_at(0)?;
+        let reached = answers()?;
+        ensure!(reached == [true, true, false], "{reached:?}");
+        // What is no longer configured leaves, in the same run.
+        configure(&format!("server {}\n", laptop.v6()))?;
+        story.run_at(1)?;
+        let reached = answers()?;
+        ensure!(reached == [false, false, true], "{reached:?}");
         Ok(())
     })
 }

@@ -51,6 +51,12 @@ pub struct BoundFailsafe {
     pub endpoints: Vec<SocketAddr>,
     /// Outbound TCP and UDP port 53 to these.
     pub resolvers: AddressMatch,
+    /// Outbound UDP port 123 to these.
+    #[serde(default)]
+    pub time_servers: RangeSet,
+    /// Outbound TCP port 4460 to these: the keys of NTS.
+    #[serde(default)]
+    pub time_key_servers: RangeSet,
     /// Inbound management.
     pub management: Vec<Management>,
 }
@@ -66,7 +72,13 @@ impl BoundFailsafe {
             [] => AddressMatch::Any,
             known => AddressMatch::Only(known.iter().copied().collect()),
         };
-        Self { endpoints, resolvers, management: Vec::new() }
+        Self {
+            endpoints,
+            resolvers,
+            time_servers: RangeSet::empty(),
+            time_key_servers: RangeSet::empty(),
+            management: Vec::new(),
+        }
     }
 }
 
@@ -185,7 +197,12 @@ impl Ruleset {
     pub fn bind_failsafe(&self, facts: &Facts) -> BoundFailsafe {
         let endpoints = self.failsafe.platform.iter().chain(&facts.endpoints).copied().collect();
         let management = self.failsafe.management.clone();
-        BoundFailsafe { management, ..BoundFailsafe::bare(endpoints, &facts.resolvers) }
+        BoundFailsafe {
+            management,
+            time_servers: facts.time_servers.ntp.iter().copied().collect(),
+            time_key_servers: facts.time_servers.nts.iter().copied().collect(),
+            ..BoundFailsafe::bare(endpoints, &facts.resolvers)
+        }
     }
 
     fn intranet_addresses(&self, facts: &Facts) -> RangeSet {

@@ -34,6 +34,8 @@ pub enum FailsafeKind {
     Platform,
     /// Outbound port 53 to a resolver of this host.
     Dns,
+    /// Outbound NTP to a time server of this host, and the keys for it.
+    Ntp,
     /// DHCP client traffic, IPv4 and IPv6.
     Dhcp,
     /// ICMPv6 neighbour discovery (RFC 4861) and multicast listener discovery (RFC 2710, RFC 3810).
@@ -55,6 +57,7 @@ impl FailsafeKind {
             Self::Loopback => "failsafe/loopback",
             Self::Platform => "failsafe/platform",
             Self::Dns => "failsafe/dns",
+            Self::Ntp => "failsafe/ntp",
             Self::Dhcp => "failsafe/dhcp",
             Self::NeighbourDiscovery => "failsafe/neighbour-discovery",
             Self::Igmp => "failsafe/igmp",
@@ -192,6 +195,11 @@ fn service_matches(service: Service, packet: &Packet) -> bool {
     }
 }
 
+/// UDP (RFC 5905).
+pub const NTP: u16 = 123;
+/// TCP (RFC 8915).
+pub const NTS_KEYS: u16 = 4460;
+
 /// What of the failsafe counts for forwarded packets.
 pub(crate) fn forwarded_failsafe(
     failsafe: &BoundFailsafe,
@@ -218,10 +226,16 @@ fn failsafe(failsafe: &BoundFailsafe, packet: &Packet) -> Option<FailsafeKind> {
             if port == 53 && failsafe.resolvers.contains(packet.peer) {
                 return Some(FailsafeKind::Dns);
             }
+            if port == NTS_KEYS && failsafe.time_key_servers.contains(packet.peer) {
+                return Some(FailsafeKind::Ntp);
+            }
         }
         (Transport::Udp(source, port), Direction::Outbound) => {
             if port == 53 && failsafe.resolvers.contains(packet.peer) {
                 return Some(FailsafeKind::Dns);
+            }
+            if port == NTP && failsafe.time_servers.contains(packet.peer) {
+                return Some(FailsafeKind::Ntp);
             }
             let client = if packet.peer.is_ipv4() { (68, 67) } else { (546, 547) };
             if (source, port) == client {

@@ -19,6 +19,9 @@ pub struct Facts {
     pub endpoints: Vec<SocketAddr>,
     /// The DNS servers this host asks. When none is known, DNS to any server is failsafe.
     pub resolvers: Vec<IpAddr>,
+    /// The time servers this host is configured with. Other than with DNS, none is none.
+    #[serde(default)]
+    pub time_servers: TimeServers,
     /// What each domain of the ruleset resolves to. A domain that is missing or empty matches nothing.
     pub domains: BTreeMap<DomainName, Vec<IpAddr>>,
     /// Which ports each program of an inbound rule listens on, as services to open.
@@ -57,6 +60,15 @@ fn owners_of_any_version<'de, D: Deserializer<'de>>(
         (program, owners)
     });
     Ok(owners.collect())
+}
+
+/// Where the time servers of a host are.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct TimeServers {
+    /// All of them: NTP (RFC 5905).
+    pub ntp: Vec<IpAddr>,
+    /// Those from which the host gets keys first: NTS (RFC 8915).
+    pub nts: Vec<IpAddr>,
 }
 
 /// A port that a program listens on.

@@ -34,7 +34,7 @@ pub use bind::{
 };
 pub use compile::{CompileError, Compiler, compile};
 pub use decide::{Decision, Reason, Verdict, decide, decide_unplaced};
-pub use facts::Facts;
+pub use facts::{Facts, TimeServers};
 pub use forward::{
     BoundForwarded, Forwarded, ForwardedPacket, ForwardedRules, ForwardedStance, InterfaceName,
     Interfaces, Passage, decide_forwarded,

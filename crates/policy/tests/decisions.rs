@@ -7,7 +7,8 @@ use std::net::SocketAddr;
 use xshield_policy::document::{self, Policy};
 use xshield_policy::inventory::{Asset, Inventory, Source};
 use xshield_policy::{
-    Bound, CompileError, Compiler, Facts, Owner, Packet, Reason, Revision, Ruleset, Verdict, decide,
+    Bound, CompileError, Compiler, Facts, Owner, Packet, Reason, Revision, Ruleset, TimeServers,
+    Verdict, decide,
 };
 
 /// `name address,address key=value …` a line.
@@ -119,6 +120,10 @@ fn facts() -> Facts {
     Facts {
         endpoints: vec!["10.77.0.10:3128".parse().unwrap()],
         resolvers: vec!["10.77.0.53".parse().unwrap()],
+        time_servers: TimeServers {
+            ntp: vec!["10.77.0.123".parse().unwrap(), "fd77::123".parse().unwrap()],
+            nts: vec!["10.77.0.123".parse().unwrap()],
+        },
         domains: [("repo.example.com".parse().unwrap(), vec!["93.184.216.34".parse().unwrap()])]
             .into(),
         ..Facts::default()
@@ -231,6 +236,15 @@ fn the_failsafe_comes_first() {
          out tcp -> 10.77.0.53:53 => allow failsafe Dns
          out udp -> 10.77.0.54:53 => deny no-rule
          in udp 10.77.0.53:53 -> :53 => deny no-rule
+         out udp -> 10.77.0.123:123 => allow failsafe Ntp
+         out udp -> [fd77::123]:123 => allow failsafe Ntp
+         out udp -> 10.77.0.124:123 => deny no-rule
+         out udp -> 10.77.0.123:124 => deny no-rule
+         out tcp -> 10.77.0.123:123 => deny no-rule
+         out tcp -> 10.77.0.123:4460 => allow failsafe Ntp
+         out tcp -> [fd77::123]:4460 => deny no-rule
+         out udp -> 10.77.0.123:4460 => deny no-rule
+         in udp 10.77.0.123:123 -> :123 => deny no-rule
          out udp :68 -> 255.255.255.255:67 => allow failsafe Dhcp
          in udp 10.77.0.254:67 -> :68 => allow failsafe Dhcp
          in udp 10.77.0.254:68 -> :67 => deny no-rule

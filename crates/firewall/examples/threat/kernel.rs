@@ -93,7 +93,7 @@ fn changed(table: &mut ThreatTable, old: &Path, delta: &Path, new: &Path) -> Res
 
 fn posture(mode: ThreatMode) -> Posture {
     let resolvers = AddressMatch::Any;
-    let failsafe = BoundFailsafe { endpoints: Vec::new(), resolvers, management: Vec::new() };
+    let failsafe = BoundFailsafe { resolvers, ..BoundFailsafe::bare(Vec::new(), &[]) };
     Posture { inbound: mode, outbound: mode, failsafe, live: None }
 }
 

@@ -509,6 +509,8 @@ mod tests {
             failsafe: xshield_policy::BoundFailsafe {
                 endpoints: vec!["192.0.2.1:443".parse().unwrap()],
                 resolvers: xshield_policy::AddressMatch::Any,
+                time_servers: xshield_policy::RangeSet::empty(),
+                time_key_servers: xshield_policy::RangeSet::empty(),
                 management: Vec::new(),
             },
             intranet: xshield_policy::RangeSet::empty(),

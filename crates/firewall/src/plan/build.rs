@@ -1,6 +1,6 @@
 //! [`plan`]: which chains there are, and what stands in them.
 
-use xshield_policy::decide::{DISCOVERY_TYPES, ICMP_ERRORS, ICMPV6_ERRORS};
+use xshield_policy::decide::{DISCOVERY_TYPES, ICMP_ERRORS, ICMPV6_ERRORS, NTP, NTS_KEYS};
 use xshield_policy::protocol::TCP;
 use xshield_policy::{
     AddressMatch, Bound, BoundFailsafe, Direction, Mode, PortRange, Ports, Service, Subject,
@@ -279,6 +279,15 @@ pub(super) fn failsafe_entries(failsafe: &BoundFailsafe, direction: Direction) -
                 .collect();
             let dns = vec![Service::Tcp(port(53)), Service::Udp(port(53))];
             entries.push(entry("failsafe/dns", failsafe.resolvers.clone(), dns));
+            for (servers, service) in [
+                (&failsafe.time_servers, Service::Udp(port(NTP))),
+                (&failsafe.time_key_servers, Service::Tcp(port(NTS_KEYS))),
+            ] {
+                if !servers.is_empty() {
+                    let servers = AddressMatch::Only(servers.clone());
+                    entries.push(entry("failsafe/ntp", servers, vec![service]));
+                }
+            }
             entries
         }
     }

@@ -156,7 +156,16 @@ pub(crate) fn bound() -> impl Strategy<Value = Bound> {
     (failsafe, ranges(), direction(false), direction(true), forwarded()).prop_map(
         |((endpoints, resolvers, management), intranet, inbound, outbound, forwarded)| Bound {
             revision: Revision(7),
-            failsafe: BoundFailsafe { endpoints, resolvers, management },
+            failsafe: BoundFailsafe {
+                resolvers,
+                management,
+                time_servers: [AddressRange::from(
+                    "10.0.1.123/32".parse::<ipnet::IpNet>().unwrap(),
+                )]
+                .into_iter()
+                .collect(),
+                ..BoundFailsafe::bare(endpoints, &[])
+            },
             intranet,
             inbound,
             outbound,

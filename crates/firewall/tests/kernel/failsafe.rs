@@ -52,6 +52,31 @@ fn dhcp_passes_and_its_neighbours_do_not() {
     });
 }
 
+#[test]
+fn time_servers_are_asked_and_others_are_not() {
+    in_namespace(|| {
+        let peer = Host::joined();
+        let here = udp("10.0.0.1:40123");
+        let (server, stranger) = peer.run(|| (udp("10.0.0.2:123"), udp("10.0.0.3:123")));
+        let keys = peer.run(|| TcpListener::bind("10.0.0.2:4460").unwrap());
+        assert!(datagram_arrives(&here, &server) && datagram_arrives(&here, &stranger));
+        let mut everything = bound(1, closed(&[]), closed(&[]));
+        let mut firewall = Firewall::open().unwrap();
+        firewall.apply_now(&plan(&everything, firewall.capabilities())).unwrap();
+        assert!(!datagram_arrives(&here, &server), "none is configured");
+        let configured: std::net::IpAddr = "10.0.0.2".parse().unwrap();
+        everything.failsafe.time_servers = [configured].into_iter().collect();
+        firewall.apply_now(&plan(&everything, firewall.capabilities())).unwrap();
+        assert!(datagram_arrives(&here, &server), "the configured one");
+        assert!(!datagram_arrives(&here, &stranger), "another one");
+        assert!(Connection::open(connect, &keys).is_none(), "without NTS, no keys");
+        everything.failsafe.time_key_servers = [configured].into_iter().collect();
+        firewall.apply_now(&plan(&everything, firewall.capabilities())).unwrap();
+        assert!(Connection::open(connect, &keys).is_some(), "with NTS");
+        assert!(hits(&mut firewall, "failsafe/ntp") >= 1);
+    });
+}
+
 /// Some servers and relay agents answer from a port of their own.
 #[test]
 fn dhcpv6_answers_from_any_port_on_the_link_and_from_547_elsewhere() {

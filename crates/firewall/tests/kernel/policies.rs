@@ -39,6 +39,8 @@ pub(crate) fn bound(revision: u64, inbound: BoundDirection, outbound: BoundDirec
             resolvers: AddressMatch::Only(
                 ["192.0.2.53/32".parse::<ipnet::IpNet>().unwrap()].into_iter().collect(),
             ),
+            time_servers: xshield_policy::RangeSet::empty(),
+            time_key_servers: xshield_policy::RangeSet::empty(),
             management: Vec::new(),
         },
         intranet: ["10.0.0.0/8".parse::<ipnet::IpNet>().unwrap(), "fd00::/8".parse().unwrap()]

@@ -27,6 +27,8 @@ pub(crate) fn posture(inbound: ThreatMode, outbound: ThreatMode) -> Posture {
     let failsafe = BoundFailsafe {
         endpoints: Vec::new(),
         resolvers: AddressMatch::Only(RangeSet::empty()),
+        time_servers: xshield_policy::RangeSet::empty(),
+        time_key_servers: xshield_policy::RangeSet::empty(),
         management: Vec::new(),
     };
     Posture { inbound, outbound, failsafe, live: None }

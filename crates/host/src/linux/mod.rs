@@ -26,6 +26,7 @@ pub mod sockets;
 #[cfg(any(feature = "inventory", test))]
 pub mod software;
 pub mod system;
+pub mod time_servers;
 pub mod watch;
 
 use xshield_wire::message::Problem;

@@ -138,6 +138,8 @@ pub(super) fn bound(rules: &[Rule], revision: u64) -> Result<String> {
         failsafe: BoundFailsafe {
             endpoints: Vec::new(),
             resolvers: AddressMatch::Any,
+            time_servers: xshield_policy::RangeSet::empty(),
+            time_key_servers: xshield_policy::RangeSet::empty(),
             management: Vec::new(),
         },
         intranet: RangeSet::empty(),

@@ -208,6 +208,18 @@ impl Resolver {
         Ok(resolution)
     }
 
+    /// The names that a program's name may stand for, the likeliest first: one without dots is looked up
+    /// in the search list before it is looked up itself.
+    #[must_use]
+    pub fn qualify(&self, name: &DomainName) -> Vec<DomainName> {
+        if name.as_str().contains('.') {
+            return vec![name.clone()];
+        }
+        let search = self.conf.search.iter();
+        let found = search.filter_map(|domain| format!("{name}.{domain}").try_into().ok());
+        found.chain([name.clone()]).collect()
+    }
+
     /// The addresses of a host name as a program on this host would get them: literal addresses, the
     /// hosts file, then DNS with the search list. IPv4 first.
     ///

@@ -1,0 +1,35 @@
+//! chrony.conf(5).
+
+use super::{Keys, More, Said, TimeServer};
+
+/// Reads the text of chrony.conf, or of a file that it leads to. Lines that make no sense are passed
+/// over, as are other directives.
+#[must_use]
+pub fn parse_chrony(text: &str) -> Said {
+    let mut said = Said::default();
+    for line in text.lines() {
+        let line = line.trim_start();
+        if line.starts_with(['!', ';', '#', '%']) {
+            continue;
+        }
+        let mut words = line.split_whitespace();
+        let Some(directive) = words.next() else { continue };
+        let directory = |suffix| {
+            let paths = line.split_whitespace().skip(1).map(str::to_owned).collect();
+            More::Directories { paths, suffix }
+        };
+        match directive.to_ascii_lowercase().as_str() {
+            "server" | "pool" | "peer" => {
+                let Some(name) = words.next() else { continue };
+                let nts = words.any(|option| option.eq_ignore_ascii_case("nts"));
+                let keys = if nts { Keys::Nts } else { Keys::None };
+                said.servers.extend(TimeServer::new(name, keys));
+            }
+            "include" => said.more.extend(words.next().map(|path| More::Files(path.to_owned()))),
+            "confdir" => said.more.push(directory(".conf")),
+            "sourcedir" => said.more.push(directory(".sources")),
+            _ => {}
+        }
+    }
+    said
+}

@@ -36,14 +36,6 @@ fn is_open(shop: &Shop) -> Result<bool> {
     }
 }
 
-/// Adds a document to the example's, and commits.
-fn commit_also(shop: &Shop, document: &str) -> Result<()> {
-    shop.commit_edited(|text| match text.contains("name: app-tier\n") {
-        true => format!("{text}\n---\n{document}"),
-        false => text.to_owned(),
-    })
-}
-
 #[test]
 fn a_host_that_is_renamed_stays_closed() -> Result<()> {
     in_lab("a_host_that_is_renamed_stays_closed", || {
@@ -90,16 +82,21 @@ fn what_one_host_says_cuts_no_other() -> Result<()> {
     in_lab("what_one_host_says_cuts_no_other", || {
         let shop = Shop::start_enforced()?;
         shop.platform.cli(&shop.lab, &["asset", "tag", "attacker", "role=bad"])?;
-        let blocked = "segment: { name: bad, criteria: role = 'bad' }\n---\n\
-             template:\n  name: no-bad\n  action: block\n  \
-             inbound: [{ name: from, from: ['segment:bad'], services: [any] }]\n";
-        shop.commit_edited(|text| {
-            let text = text.replace("templates: [app-tier, ", "templates: [app-tier, no-bad, ");
-            match text.contains("name: app-tier\n") {
-                true => format!("{text}\n---\n{blocked}"),
-                false => text,
-            }
-        })?;
+        let commit = |port: u16| {
+            let blocked = format!(
+                "segment: {{ name: bad, criteria: role = 'bad' }}\n---\n\
+                 template:\n  name: no-bad\n  action: block\n  \
+                 inbound: [{{ name: from, from: ['segment:bad'], services: [tcp/1-{port}] }}]\n"
+            );
+            shop.commit_edited(|text| {
+                let text = text.replace("templates: [app-tier, ", "templates: [app-tier, no-bad, ");
+                match text.contains("name: app-tier\n") {
+                    true => format!("{text}\n---\n{blocked}"),
+                    false => text,
+                }
+            })
+        };
+        commit(9000)?;
         let (attacker, web) = (shop.lab.host("attacker")?, shop.lab.host("web")?);
         let claimed = [web.v4().to_string(), "8.8.8.8".to_owned()];
         for address in &claimed {
@@ -126,8 +123,7 @@ fn what_one_host_says_cuts_no_other() -> Result<()> {
         for address in &claimed {
             attacker.run("ip", ["address", "del", &format!("{address}/32"), "dev", "lo"])?;
         }
-        commit_also(&shop, "asset: { name: attacker, templates: [no-bad] }\n")
-            .context("one bad host stops no commit")?;
+        commit(9001).context("one bad host stops no commit")?;
         let run = run_on(&shop, "app")?;
         ensure!(run.status() == "enforcing" && run.revision() == Some(3), "{run:?}");
         let reached =

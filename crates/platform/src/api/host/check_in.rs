@@ -7,6 +7,7 @@ use axum::extract::{Extension, State};
 use axum::http::StatusCode;
 use xshield_wire::message::{CheckIn, CheckInAnswer, InForce, Status, VERSION};
 
+use super::clock;
 use super::session::host_name;
 use super::signed::{FromHost, read_message};
 use crate::api::Client;
@@ -39,8 +40,9 @@ pub(super) async fn check_in(
     Extension(Client(from)): Extension<Client>,
     request: FromHost,
 ) -> Answer<Json<CheckInAnswer>> {
-    let FromHost { asset, body, now, .. } = request;
-    let message = bounded(read_message(&body)?)?;
+    let FromHost { asset, body, now, signed_at, .. } = request;
+    let mut message = bounded(read_message(&body)?)?;
+    message.problems.extend(clock::problem(signed_at, now));
     let said = said(&message)?;
 
     let mut tx = app.store.write().await?;

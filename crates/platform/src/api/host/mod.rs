@@ -6,6 +6,7 @@ use axum::routing::{get, post};
 use crate::state::App;
 
 mod check_in;
+mod clock;
 mod newcomer;
 mod notify;
 mod reports;

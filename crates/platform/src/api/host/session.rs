@@ -7,10 +7,11 @@ use axum::extract::{Extension, State};
 use axum::http::StatusCode;
 use xshield_policy::AssetId;
 use xshield_policy::names::Name;
-use xshield_wire::message::{SessionRequest, SessionResponse};
+use xshield_wire::message::{SessionRequest, SessionResponse, UnixSeconds};
 use xshield_wire::session::{ProvenRequest, SessionError, Terms, prove};
 use xshield_wire::{Bytes as WireBytes, EnforcementKey};
 
+use super::clock;
 use super::newcomer::Newcomer;
 use super::signed::{decommissioned, read_message, usable};
 use crate::api::Client;
@@ -46,7 +47,15 @@ pub(super) async fn set_up(
         return Err(Problem::not_found("enforcement key", &request.key_id));
     };
     let key = opened(&app, &stored)?;
-    let proven = prove(&request, &key, now.unix()).map_err(|error| refuse(&error))?;
+    let proven = match prove(&request, &key, now.unix()) {
+        Ok(proven) => proven,
+        Err(error) => {
+            if let SessionError::ClockSkew { host, .. } = error {
+                note_skew(&app, &request, host).await?;
+            }
+            return Err(refuse(&error));
+        }
+    };
     usable(Some(&stored), &request.key_id)?;
     let name = host_name(&request.host_name)?;
 
@@ -67,6 +76,15 @@ pub(super) async fn set_up(
         app.compiling.inventory_changed();
     }
     answer(&app, &proven, asset, now).map(Json)
+}
+
+/// Shows the clock of a host that is refused because of it; its request is proven but for the time.
+async fn note_skew(app: &App, request: &SessionRequest, host: UnixSeconds) -> Answer<()> {
+    let asset = assets::by_identity(&mut *app.store.read().await?, request.identity).await?;
+    match asset {
+        Some(asset) => clock::note_refused(app, &asset.id, host).await,
+        None => Ok(()),
+    }
 }
 
 fn opened(app: &App, stored: &StoredKey) -> Answer<EnforcementKey> {

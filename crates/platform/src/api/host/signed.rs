@@ -4,9 +4,10 @@ use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode};
 use xshield_wire::SessionKey;
-use xshield_wire::message::{Message, MessageError};
+use xshield_wire::message::{Message, MessageError, UnixSeconds};
 use xshield_wire::signature::{self, ReceivedHeaders, RequestParts, SignatureError};
 
+use super::clock;
 use crate::clock::Timestamp;
 use crate::problem::{Answer, Problem, parse_json, refuse_body};
 use crate::sealed::{HostSession, SealError};
@@ -27,6 +28,8 @@ pub(super) struct FromHost {
     pub(super) body: Bytes,
     /// When it arrived.
     pub(super) now: Timestamp,
+    /// When it was signed, by the host's clock.
+    pub(super) signed_at: UnixSeconds,
 }
 
 impl FromRequest<App> for FromHost {
@@ -47,11 +50,14 @@ impl FromRequest<App> for FromHost {
         };
         let key = SessionKey::from_bytes(session.session_key.0);
         let headers = received(&parts.headers);
-        signature::verify(&key, &session.asset, &signed, &headers, now.unix())
-            .map_err(|error| refuse_signature(&error))?;
+        let verified = signature::verify(&key, &session.asset, &signed, &headers, now.unix());
+        if let Err(SignatureError::Clock { created, .. }) = &verified {
+            clock::note_refused(app, &session.asset, *created).await?;
+        }
+        let signed_at = verified.map_err(|error| refuse_signature(&error))?.created();
         let asset = known_asset(app, &session).await?;
         let query = parts.uri.query().unwrap_or_default().to_owned();
-        Ok(Self { asset, headers: parts.headers, query, body, now })
+        Ok(Self { asset, headers: parts.headers, query, body, now, signed_at })
     }
 }
 

@@ -1,0 +1,72 @@
+//! How far a host's clock is off, as an operator should know it. What a host signs says when; the
+//! signature is checked before.
+
+use xshield_policy::AssetId;
+use xshield_wire::message::{self, UnixSeconds};
+use xshield_wire::session::MAX_CLOCK_SKEW;
+
+use crate::clock::Timestamp;
+use crate::problem::Answer;
+use crate::state::App;
+use crate::store::{assets, commit, problems};
+
+/// A difference up to this, in seconds, is a slow network's as well.
+const NOTABLE: u64 = 60;
+
+/// What to tell of a host whose clock says `host` now; `None` while it is near enough.
+pub(super) fn problem(host: UnixSeconds, now: Timestamp) -> Option<message::Problem> {
+    let skew = now.unix().abs_diff(host);
+    if skew <= NOTABLE {
+        return None;
+    }
+    let way = if host < now.unix() { "behind" } else { "ahead of" };
+    // In whole minutes, so that a clock that drifts does not fill the history.
+    let text = format!(
+        "the host's clock is {} min {way} the platform's, which refuses more than {} min: set it, \
+         and see that a time service runs",
+        skew.div_ceil(60),
+        MAX_CLOCK_SKEW / 60
+    );
+    Some(message::Problem { code: "clock-skew".to_owned(), text })
+}
+
+/// Writes down that a registered host was refused because of its clock: it can't say so itself.
+pub(super) async fn note_refused(app: &App, asset: &AssetId, host: UnixSeconds) -> Answer<()> {
+    let now = Timestamp::now();
+    let Some(problem) = problem(host, now) else { return Ok(()) };
+    let mut tx = app.store.write().await?;
+    if let Some(asset) = assets::by_id(&mut tx, asset.as_str()).await? {
+        problems::note(&mut tx, &asset.id, &asset.problems, &[problem], now).await?;
+    }
+    commit(tx).await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_off_is_told_with_its_way() {
+        let now = Timestamp(1_790_000_000);
+        #[rustfmt::skip]
+        let table: [(i64, Option<&str>); 6] = [
+            (0, None),
+            (-60, None),
+            (60, None),
+            (-61, Some("2 min behind the platform's")),
+            (61, Some("2 min ahead of the platform's")),
+            (-7200, Some("120 min behind the platform's")),
+        ];
+        for (offset, wanted) in table {
+            let got = problem(now.unix().checked_add_signed(offset).unwrap(), now);
+            let text = got.map(|problem| problem.text);
+            match wanted {
+                None => assert_eq!(text, None, "{offset}"),
+                Some(wanted) => {
+                    assert!(text.as_ref().unwrap().contains(wanted), "{offset}: {text:?}")
+                }
+            }
+        }
+    }
+}

@@ -231,7 +231,8 @@ fn paths_come_from_the_recorder_where_connection_tracking_does_not_answer() -> R
         })?;
         anyhow::ensure!(path["from"] == "recorder", "{path:#}");
         anyhow::ensure!(path["connections"].as_u64() > Some(0), "{path:#}");
-        anyhow::ensure!(path["process"].as_str().is_some_and(|it| it.contains("lab")), "{path:#}");
+        let program = path["process"].as_str().unwrap_or_default();
+        anyhow::ensure!(program.ends_with("/postgres"), "{path:#}");
         let output = agent::command(&shop.lab, db, &["telemetry", "--json"])?;
         let said = String::from_utf8_lossy(&output.stdout);
         anyhow::ensure!(said.contains("from the flow recorder: "), "{said}");

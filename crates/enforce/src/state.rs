@@ -34,6 +34,7 @@ use crate::commands::DebugSession;
 use crate::diagnostics::Wanted;
 use crate::routes::{ProxiesMark, RouteReport};
 use crate::threat::{self, ThreatProgress};
+use crate::time::TimeAsked;
 use crate::whereabouts::Whereabouts;
 
 /// The state directory and what each file in it is called.
@@ -121,6 +122,8 @@ pub struct Progress {
     pub answers: Cache,
     /// The same for names of time servers.
     pub time_answers: Cache,
+    /// When those were last asked for.
+    pub time_asked: Option<TimeAsked>,
     /// Where the platform's name led lately.
     pub whereabouts: Whereabouts,
     /// What the listening ports were when they were last reported.

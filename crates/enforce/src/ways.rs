@@ -1,5 +1,5 @@
-//! The ways out that nothing may cut: platform, proxies, DNS servers, time servers. They are where the host's own
-//! configuration says, and that changes between two runs.
+//! The ways out that nothing may cut: platform, proxies, DNS servers, time servers. They are where the
+//! host's own configuration says, and that changes between two runs.
 
 use std::net::{IpAddr, SocketAddr};
 

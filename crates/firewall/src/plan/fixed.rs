@@ -19,8 +19,7 @@ pub(super) fn igmp() -> Line {
 }
 
 /// DHCP by its fixed ports: 67 and 68 (RFC 2131), 547 and 546 (RFC 8415). A DHCPv6 server on the link
-/// may send from any port. A chain of
-/// its own, for UDP only.
+/// may send from any port. A chain of its own, for UDP only.
 pub(super) fn dhcp(view: View) -> Vec<Line> {
     let accept = |family: Family, conditions: Vec<Condition>| {
         let udp = [Condition::Family(family), Condition::Protocol(UDP)];

@@ -14,6 +14,7 @@ use xshield_host::linux::system::{self, SystemError};
 use xshield_host::lock::{self, LockError};
 use xshield_host::spool::{Losses, Spool, SpoolError};
 use xshield_transport::{Route, Timeouts};
+use xshield_wire::bounds::{self, Cut};
 use xshield_wire::fingerprint::IdentityFingerprint;
 use xshield_wire::message::{
     CheckIn, CheckInAnswer, HostFacts, ListeningPort, Problem, Program, ProgramKind, RuleHits,
@@ -164,6 +165,7 @@ impl Cycle<'_> {
             final_hits: Vec::new(),
             told: Vec::new(),
             found: Vec::new(),
+            turned_away: false,
             told_route: None,
             spool_losses: Losses::default(),
             before: Before::default(),
@@ -214,6 +216,8 @@ pub(crate) struct Run<'a> {
     pub(crate) told: Vec<Problem>,
     /// What the platform finds about this host: told here, and not back to it.
     found: Vec<Problem>,
+    /// Whether the last check-in was refused, and would be again.
+    turned_away: bool,
     /// The route in use as the platform heard it in this run.
     told_route: Option<Route>,
     /// What the spool had dropped, as it is counted in this run's events.
@@ -278,11 +282,10 @@ impl Run<'_> {
             configuration: self.progress.configuration.as_ref().map(|set| set.version),
         };
         self.resume_debug_log();
-        let outbox = &mut self.progress.outbox;
-        let new = self.cycle.errand.reports.iter();
-        for report in new {
-            if !outbox.iter().any(|waiting| waiting.batch == report.batch) {
-                outbox.push(report.clone());
+        let cycle = self.cycle;
+        for report in &cycle.errand.reports {
+            if !self.progress.outbox.iter().any(|waiting| waiting.batch == report.batch) {
+                self.put_report(report.clone());
             }
         }
     }
@@ -315,17 +318,20 @@ impl Run<'_> {
     }
 
     /// Tells the platform what was found after the check-in; what it can't be told now, the next run
-    /// tells it.
+    /// tells it. Who was turned away would be once more.
     fn tell_the_rest(&mut self) {
         let untold = self.outcome.problems != self.told
             || self.threat_is_untold()
             || self.client.current_route() != self.told_route.as_ref();
-        if self.was_reached() && untold {
+        if self.was_reached() && untold && !self.turned_away {
             self.check_in(self.standing(), Connection::Any);
         }
         let told = &self.told;
-        let untold = self.outcome.problems.iter().filter(|problem| !told.contains(problem));
-        self.progress.untold.extend(untold.cloned());
+        for problem in &self.outcome.problems {
+            if !told.contains(problem) && !self.progress.untold.contains(problem) {
+                self.progress.untold.push(problem.clone());
+            }
+        }
         let excess = self.progress.untold.len().saturating_sub(UNTOLD_KEPT);
         self.progress.untold.drain(..excess);
     }
@@ -376,6 +382,7 @@ impl Run<'_> {
             usage: self.cycle.errand.usage,
             previous: self.progress.answered,
         };
+        self.note_cuts(&check_in.fit());
         let mut answer = self.client.check_in(&check_in, connection);
         // A route that broke after the request arrived made the transport send it twice.
         if answer.as_ref().is_err_and(ContactError::is_replay) {
@@ -386,6 +393,7 @@ impl Run<'_> {
         match answer {
             Ok(answer) => {
                 self.outcome.platform = Contact::Reached;
+                self.turned_away = false;
                 self.progress.answered = Some(check_in.sequence);
                 self.found = answer.problems.clone();
                 self.progress.untold.clear();
@@ -400,8 +408,20 @@ impl Run<'_> {
                 Some(answer)
             }
             Err(error) => {
+                self.turned_away = error.was_reached() && !error.is_temporary();
                 self.contact_failed(&error);
                 None
+            }
+        }
+    }
+
+    /// Whoever looks at the host hears, too, what the platform does not. How many problems there are
+    /// changes during a run.
+    fn note_cuts(&mut self, cuts: &[Cut]) {
+        let told = cuts.iter().filter(|cut| cut.what != bounds::PROBLEMS_CUT);
+        for problem in told.copied().map(Problem::from) {
+            if !self.outcome.problems.contains(&problem) {
+                self.outcome.problems.push(problem);
             }
         }
     }

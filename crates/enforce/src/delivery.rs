@@ -8,8 +8,8 @@ use xshield_host::linux::kernel_log::{self, LoggedFlow, Moment, Sources};
 use xshield_host::spool::Lane;
 use xshield_policy::Bound;
 use xshield_wire::message::{
-    DirectionState, EventKind, EventReport, EventSource, FirewallEvent, ProgrammedReport, Report,
-    ReportBody, UnenforceableRule,
+    DirectionState, EventKind, EventReport, EventSource, FirewallEvent, Problem, ProgrammedReport,
+    Report, ReportBody, UnenforceableRule,
 };
 
 use crate::client::{pack, to_json};
@@ -185,6 +185,12 @@ impl Run<'_> {
     pub(crate) fn put(&mut self, body: ReportBody) {
         let surroundings = self.cycle.surroundings;
         let report = Report::new(surroundings.random(), surroundings.now(), body);
+        self.put_report(report);
+    }
+
+    /// What the platform would not take whole is cut here, and told.
+    pub(crate) fn put_report(&mut self, mut report: Report) {
+        self.outcome.problems.extend(report.fit().into_iter().map(Problem::from));
         self.progress.outbox.push(report);
     }
 

@@ -62,7 +62,8 @@ pub(crate) fn flow_events(
     events.collect()
 }
 
-/// Whether a packet's local end is this host, or no host in particular (multicast, broadcast).
+/// Whether a packet's local end is this host, or no host in particular (multicast, broadcast). `own`:
+/// in order.
 pub(crate) fn is_about(event: &FirewallEvent, own: &[IpAddr]) -> bool {
     let local = match event.direction {
         Direction::Inbound => event.destination,
@@ -71,13 +72,14 @@ pub(crate) fn is_about(event: &FirewallEvent, own: &[IpAddr]) -> bool {
     is_local(local, own)
 }
 
-/// Whether an address is this host's, or no host's in particular (multicast, broadcast).
+/// Whether an address is this host's, or no host's in particular (multicast, broadcast). `own`: in
+/// order.
 pub(crate) fn is_local(address: IpAddr, own: &[IpAddr]) -> bool {
     let shared = match address {
         IpAddr::V4(address) => address.is_multicast() || address.octets()[3] == 255,
         IpAddr::V6(address) => address.is_multicast(),
     };
-    shared || own.contains(&address)
+    shared || own.binary_search(&address).is_ok()
 }
 
 /// Names the deciding rule where the log line could not: the kernel looks up a set there.

@@ -76,6 +76,12 @@ impl Problem {
         }))
     }
 
+    /// The last part of the kind.
+    #[must_use]
+    pub fn slug(&self) -> &str {
+        self.kind.rsplit('/').next().unwrap_or_default()
+    }
+
     /// Says what happened and what to do.
     #[must_use]
     pub fn detail(mut self, detail: impl Into<String>) -> Self {

@@ -13,6 +13,7 @@
 //! | `GET /host/v1/notify`, `…/uploads/…` | see [`control`] | [`signature`] with the session key |
 //! | `POST /host/v1/reports` | zstd of [`message::Report`] → [`message::ReportAnswer`] | [`signature`] with the session key |
 
+pub mod bounds;
 pub mod bytes;
 pub mod control;
 pub mod envelope;

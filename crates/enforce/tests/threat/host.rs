@@ -111,6 +111,11 @@ impl Host {
         outcome
     }
 
+    /// A file of the host.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.root.path().join(name)
+    }
+
     /// A file or directory of the host's threat state.
     pub(crate) fn state(&self, name: &str) -> PathBuf {
         self.root.path().join("state/threat").join(name)

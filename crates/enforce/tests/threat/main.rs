@@ -6,3 +6,4 @@ mod faults;
 mod host;
 mod order;
 mod platform;
+mod told;

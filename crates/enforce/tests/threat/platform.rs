@@ -16,7 +16,7 @@ use xshield_threat::codec::{delta, snapshot};
 use xshield_threat::{Digest, Prefix, ThreatMode, ThreatSet};
 use xshield_wire::keys::{EnforcementKey, KeyId, PolicyKey};
 use xshield_wire::message::{
-    CheckIn, CheckInAnswer, Report, ReportAnswer, SessionRequest, VERSION,
+    CheckIn, CheckInAnswer, ProblemDocument, Report, ReportAnswer, SessionRequest, VERSION,
 };
 use xshield_wire::session::{self, Terms};
 use xshield_wire::threat::{
@@ -41,6 +41,8 @@ pub(crate) struct Script {
     /// What is sent instead of a path.
     pub(crate) mislead: Option<fn(ThreatPath) -> ThreatPath>,
     files: HashMap<String, (ThreatFileKind, Vec<u8>)>,
+    /// What check-ins are answered with instead of being taken: a status and a problem's kind.
+    pub(crate) refuse: Option<(u16, &'static str)>,
     pub(crate) check_ins: Vec<CheckIn>,
     pub(crate) reports: Vec<Report>,
     pub(crate) requests: Vec<String>,
@@ -204,6 +206,17 @@ impl Script {
             "/host/v1/session" => accept(body),
             "/host/v1/check-in" => {
                 self.check_ins.push(serde_json::from_slice(body).unwrap());
+                if let Some((status, slug)) = self.refuse {
+                    let number = self.check_ins.len();
+                    let problem = ProblemDocument {
+                        kind: format!("/problems/{slug}"),
+                        title: "Not this one".to_owned(),
+                        status,
+                        detail: Some(format!("this is check-in {number}")),
+                        field: None,
+                    };
+                    return (status, json(&problem));
+                }
                 json(&self.check_in_answer())
             }
             "/host/v1/reports" => {

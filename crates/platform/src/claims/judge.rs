@@ -1,6 +1,6 @@
 //! The rules by which a host's word is taken.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -9,8 +9,12 @@ use xshield_policy::AssetId;
 use xshield_policy::document::Policy;
 use xshield_policy::inventory::Asset;
 
+use super::places::Places;
 use super::{Claim, Fact, Reason, Said, Standing};
 use crate::clock::Timestamp;
+
+/// Claims about addresses that wait at most; what is beyond is not held either, and only counted.
+pub const MOST_WAIT: usize = 100;
 
 /// After so many seconds without a check-in, an address that an asset held goes to the host that
 /// checks in from it.
@@ -61,15 +65,22 @@ pub struct Judged {
     pub taken: Vec<(IpAddr, AssetId)>,
     /// What waits from now on, and what operators have decided before.
     pub claims: Vec<Claim>,
+    /// Addresses that are not held either and found no place among those that wait.
+    pub more_wait: usize,
 }
 
 /// Decides about a host's word. `known`: the claims as they stood.
 #[must_use]
 pub fn judge(held: &Asset, said: &Said, known: &[Claim], world: &World, now: Timestamp) -> Judged {
     let decided = known.iter().filter(|claim| claim.standing != Standing::Waiting);
-    let judged =
-        Judged { held: held.clone(), taken: Vec::new(), claims: decided.cloned().collect() };
-    let mut judging = Judging { judged, said, known, world, now };
+    let judged = Judged {
+        held: held.clone(),
+        taken: Vec::new(),
+        claims: decided.cloned().collect(),
+        more_wait: 0,
+    };
+    let known = known.iter().map(|claim| (&claim.fact, claim)).collect();
+    let mut judging = Judging { judged, said, known, world, now, waiting: 0 };
     judging.name();
     judging.system();
     judging.program();
@@ -98,12 +109,14 @@ enum Evidence {
 struct Judging<'a> {
     judged: Judged,
     said: &'a Said,
-    known: &'a [Claim],
+    known: BTreeMap<&'a Fact, &'a Claim>,
     world: &'a World,
     now: Timestamp,
+    /// Claims about addresses that wait by now.
+    waiting: usize,
 }
 
-impl Judging<'_> {
+impl<'a> Judging<'a> {
     /// A name is never changed by a host.
     fn name(&mut self) {
         let name = &self.said.name;
@@ -144,9 +157,17 @@ impl Judging<'_> {
         }
     }
 
+    /// What segments make of a host's addresses, which may be thousands.
+    fn places(&self) -> Places<'a> {
+        let segments = self.world.policies.iter().flat_map(|policy| policy.segments());
+        Places::new(segments.map(|segment| &segment.criteria).collect(), &self.judged.held)
+    }
+
     fn new_addresses(&mut self) {
+        let mut places = self.places();
+        let held: BTreeSet<IpAddr> = self.judged.held.addresses.iter().copied().collect();
         for &address in &self.said.addresses {
-            if self.judged.held.addresses.contains(&address) {
+            if held.contains(&address) {
                 continue;
             }
             let fact = Fact::Address(address);
@@ -159,15 +180,14 @@ impl Judging<'_> {
                 Address::Taken(other) => {
                     self.judged.taken.push((address, other));
                     self.judged.held.addresses.push(address);
+                    places.add(address);
                 }
-                Address::Held(evidence) => {
-                    let mut changed = self.judged.held.clone();
-                    changed.addresses.push(address);
-                    if evidence == Evidence::Word && self.moves(&changed) {
-                        self.wait(fact, Reason::Segments, None);
-                    } else {
-                        self.judged.held = changed;
-                    }
+                Address::Held(Evidence::Word) if self.may_leave() && places.would_add(address) => {
+                    self.wait(fact, Reason::Segments, None);
+                }
+                Address::Held(_) => {
+                    self.judged.held.addresses.push(address);
+                    places.add(address);
                 }
             }
         }
@@ -222,42 +242,63 @@ impl Judging<'_> {
     /// Addresses that the host does not name any more. One that the check-in came from is still its
     /// own; one that keeps the asset in a segment stays until an operator says otherwise.
     fn old_addresses(&mut self) {
-        for address in self.judged.held.addresses.clone() {
-            if self.said.addresses.contains(&address) || self.world.from == Some(address) {
-                continue;
-            }
+        let mut places = self.places();
+        let said: BTreeSet<IpAddr> = self.said.addresses.iter().copied().collect();
+        let mut stay = Vec::new();
+        for address in std::mem::take(&mut self.judged.held.addresses) {
             let fact = Fact::Gone(address);
-            let mut changed = self.judged.held.clone();
-            changed.addresses.retain(|held| *held != address);
-            match self.decision(&fact) {
-                Some(Standing::Refused) => {}
-                Some(Standing::Accepted) => self.judged.held = changed,
-                _ if self.moves(&changed) => self.wait(fact, Reason::Segments, None),
-                _ => self.judged.held = changed,
+            let goes = !said.contains(&address)
+                && self.world.from != Some(address)
+                && match self.decision(&fact) {
+                    Some(Standing::Refused) => false,
+                    Some(Standing::Accepted) => true,
+                    _ if self.may_leave() && places.would_remove(address) => {
+                        self.wait(fact, Reason::Segments, None);
+                        false
+                    }
+                    _ => true,
+                };
+            if goes {
+                places.remove(address);
+            } else {
+                stay.push(address);
             }
         }
+        self.judged.held.addresses = stay;
+    }
+
+    /// Whether there is a segment that the asset could leave or enter by a word of its host.
+    fn may_leave(&self) -> bool {
+        !self.world.registers
     }
 
     /// Whether an asset changed so is in other segments than before.
     fn moves(&self, changed: &Asset) -> bool {
         let segments = self.world.policies.iter().flat_map(|policy| policy.segments());
-        !self.world.registers
+        self.may_leave()
             && segments
                 .map(|segment| &segment.criteria)
                 .any(|criteria| criteria.matches(&self.judged.held) != criteria.matches(changed))
     }
 
     fn decision(&self, fact: &Fact) -> Option<Standing> {
-        let known = self.known.iter().find(|claim| claim.fact == *fact)?;
+        let known = self.known.get(fact)?;
         Some(known.standing).filter(|standing| *standing != Standing::Waiting)
     }
 
     /// Lets a claim wait, since when it does already.
     fn wait(&mut self, fact: Fact, reason: Reason, other: Option<AssetId>) {
-        let known = self.known.iter().find(|claim| claim.fact == fact);
+        let known = self.known.get(&fact);
         // What an operator has decided is kept above.
         if known.is_some_and(|claim| claim.standing != Standing::Waiting) {
             return;
+        }
+        if matches!(fact, Fact::Address(_) | Fact::Gone(_)) {
+            if self.waiting == MOST_WAIT {
+                self.judged.more_wait += 1;
+                return;
+            }
+            self.waiting += 1;
         }
         let since = known.map_or(self.now, |claim| claim.since);
         let standing = Standing::Waiting;

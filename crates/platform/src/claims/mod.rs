@@ -6,6 +6,7 @@
 
 mod judge;
 pub mod lineage;
+mod places;
 mod words;
 
 use std::fmt;
@@ -18,7 +19,7 @@ use xshield_policy::names::Name;
 
 use crate::clock::Timestamp;
 
-pub use judge::{Holder, Judged, SILENT_AFTER, World, judge};
+pub use judge::{Holder, Judged, MOST_WAIT, SILENT_AFTER, World, judge};
 pub use words::{Names, copied_notice, named_in_words, notices, notices_to_holder};
 
 /// What a host says of itself in a check-in.

@@ -33,6 +33,8 @@ use crate::store::{agent_events, assets, problems, telemetry, threat_assets, upl
 
 /// Events, commands and archives that are shown; the CLI and the API have the rest.
 const RECENT: u32 = 20;
+/// Addresses that are shown; the API has the rest.
+const ADDRESSES: usize = 50;
 
 pub(super) fn router() -> Router<App> {
     Router::new().route("/assets/{asset}", get(show))
@@ -50,6 +52,8 @@ struct AssetPage {
     missed: Option<String>,
     enforcement: State,
     trouble: Option<String>,
+    /// Check-ins that were refused since the last one that was taken.
+    refused: Option<Refused>,
     revision: State,
     threat: State,
     threat_failure: Option<String>,
@@ -67,6 +71,13 @@ struct AssetPage {
     archives: Vec<Archive>,
     kinds: &'static [Kind],
     waiting: Vec<Waiting>,
+}
+
+/// Refused check-ins.
+struct Refused {
+    times: u64,
+    first: When,
+    last: When,
 }
 
 /// An identity key that speaks in the asset's name and is not its own.
@@ -183,6 +194,11 @@ async fn show(
         missed: missed(&spark),
         enforcement: State::enforcement(&spark),
         trouble: spark.trouble(),
+        refused: spark.refused.as_ref().map(|refusal| Refused {
+            times: refusal.times,
+            first: When::of(refusal.first_at, now),
+            last: When::of(refusal.last_at, now),
+        }),
         revision: State::revision(&spark),
         threat: State::threat(threat.as_ref()),
         threat_failure: threat.and_then(|threat| threat.failure),
@@ -217,7 +233,11 @@ fn missed(spark: &Spark) -> Option<String> {
 }
 
 fn facts(asset: &StoredAsset) -> Vec<(&'static str, String)> {
-    let addresses: Vec<_> = asset.addresses.iter().map(ToString::to_string).collect();
+    let shown = asset.addresses.iter().take(ADDRESSES);
+    let mut addresses: Vec<_> = shown.map(ToString::to_string).collect();
+    if asset.addresses.len() > ADDRESSES {
+        addresses.push(format!("and {} more", asset.addresses.len() - ADDRESSES));
+    }
     let facts = [
         ("System", asset.os.clone()),
         ("Kernel", asset.kernel.clone()),

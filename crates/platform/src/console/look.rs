@@ -77,8 +77,11 @@ impl State {
         Self::new(word, tone)
     }
 
-    /// What the host says of its enforcement.
+    /// What the host says of its enforcement; of one that is refused, that is no more.
     pub(super) fn enforcement(spark: &Spark) -> Self {
+        if spark.refused.is_some() {
+            return Self::new("check-in refused", Tone::Bad);
+        }
         let (word, tone) = match &spark.status {
             Status::Enforcing => ("enforcing", Tone::Good),
             Status::NoPolicy => ("no policy", Tone::Warning),

@@ -117,11 +117,12 @@ const OF_AGENTS: [(Standing, &str); 3] =
 const OF_SPARK: [(Standing, &str); 2] =
     [(Standing::Active, "active"), (Standing::Inactive, "inactive")];
 /// How any host may be.
-const OF_ALL: [(Standing, &str); 8] = [
+const OF_ALL: [(Standing, &str); 9] = [
     (Standing::Never, "never checked in"),
     (Standing::Enforcing, "enforcing"),
     (Standing::Blocked, "blocked"),
     (Standing::Failed, "failed"),
+    (Standing::Refused, "check-in refused"),
     (Standing::NoPolicy, "no policy"),
     (Standing::Outdated, "older revision"),
     (Standing::IdentityChanged, "identity changed"),

@@ -4,6 +4,7 @@
 mod decide;
 mod register;
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use xshield_policy::document::Policy;
@@ -11,7 +12,8 @@ use xshield_policy::inventory::Asset;
 use xshield_wire::message::Problem;
 
 use crate::claims::{
-    Claim, Judged, Names, Said, Standing, World, copied_notice, judge, notices, notices_to_holder,
+    Claim, Judged, MOST_WAIT, Names, Said, Standing, World, copied_notice, judge, notices,
+    notices_to_holder,
 };
 use crate::clock::Timestamp;
 use crate::problem::Answer;
@@ -32,6 +34,8 @@ pub(crate) const COPY_TOLD_FOR: i64 = 86_400;
 pub(crate) struct Taken {
     /// Whether anything that policy reads has changed.
     pub(crate) changed: bool,
+    /// What there was no room to write down one by one.
+    pub(crate) problem: Option<Problem>,
 }
 
 /// Takes a host's word in: holds what the rules allow, lets the rest wait, and writes both down.
@@ -59,7 +63,20 @@ pub(crate) async fn take(
     let judged = judge(&held, said, &known, &world, now);
     hold(conn, &held, &judged, &known, now).await?;
     addresses::seen(conn, &asset.id, from, now).await?;
-    Ok(Taken { changed: judged.held != held })
+    Ok(Taken { changed: judged.held != held, problem: more_wait(&judged) })
+}
+
+/// A host may have more addresses that wait than anybody would decide about one by one.
+fn more_wait(judged: &Judged) -> Option<Problem> {
+    (judged.more_wait > 0).then(|| Problem {
+        code: "addresses-wait".to_owned(),
+        text: format!(
+            "{} more addresses of this host are not held; beside them, the first {MOST_WAIT} wait \
+             for an operator. If it should have them, name their networks in the policy's settings, \
+             addresses",
+            judged.more_wait
+        ),
+    })
 }
 
 /// An asset as policy sees it.
@@ -118,9 +135,9 @@ async fn hold(
     };
     if judged.held.addresses != held.addresses {
         addresses::put(conn, &held.id, &held.addresses, &judged.held.addresses, now).await?;
-        let (before, after) = (joined(&held.addresses), joined(&judged.held.addresses));
+        let (before, after) = changed_addresses(&held.addresses, &judged.held.addresses);
         audit::record(conn, deed("asset.addresses", before, after), now).await?;
-        for (address, other) in &judged.taken {
+        for (address, other) in judged.taken.iter().take(NAMED) {
             let before = format!("{address} was held by {other}, which no longer has it");
             let after = format!("{address} is held by {}", held.id);
             audit::record(conn, deed("asset.address-moved", before, after), now).await?;
@@ -138,15 +155,42 @@ async fn hold(
     };
     let new: Vec<_> = judged.claims.iter().filter(new).map(|c| c.fact.to_string()).collect();
     if !new.is_empty() {
-        let deed = deed("asset.claim", String::new(), format!("waits: {}", new.join(", ")));
+        let deed = deed("asset.claim", String::new(), format!("waits: {}", in_short(&new, ", ")));
         audit::record(conn, deed, now).await?;
     }
     Ok(())
 }
 
+/// The addresses before and after; where they are many, those that went and came.
+fn changed_addresses(before: &[IpAddr], after: &[IpAddr]) -> (String, String) {
+    if before.len().max(after.len()) <= NAMED {
+        return (joined(before), joined(after));
+    }
+    let (held, holds): (BTreeSet<_>, BTreeSet<_>) =
+        (before.iter().copied().collect(), after.iter().copied().collect());
+    let gone: Vec<_> = held.difference(&holds).copied().collect();
+    let new: Vec<_> = holds.difference(&held).copied().collect();
+    let some = |word, changed: &[IpAddr], all: usize| match changed {
+        [] => format!("{all} addresses"),
+        changed => format!("{all} addresses, {word} {}", joined(changed)),
+    };
+    (some("of them gone:", &gone, before.len()), some("new:", &new, after.len()))
+}
+
+/// Facts that are named one by one in the audit log; the rest is counted.
+const NAMED: usize = 50;
+
 fn joined(addresses: &[IpAddr]) -> String {
     let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
-    addresses.join(" ")
+    in_short(&addresses, " ")
+}
+
+fn in_short(texts: &[String], between: &str) -> String {
+    let named = texts.iter().take(NAMED).cloned().collect::<Vec<_>>().join(between);
+    match texts.len().saturating_sub(NAMED) {
+        0 => named,
+        more => format!("{named}{between}and {more} more"),
+    }
 }
 
 /// What the platform finds about an asset that its operators, and whoever looks at its host, should

@@ -1,6 +1,6 @@
 //! The addresses that the platform holds: each belongs to one asset.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use sqlx::{QueryBuilder, Row as _};
@@ -31,6 +31,9 @@ pub async fn all(conn: &mut Conn) -> StoreResult<BTreeMap<AssetId, Vec<IpAddr>>>
     Ok(all)
 }
 
+/// Rows that are read or written by one statement: below what any database takes of parameters.
+const AT_ONCE: usize = 1_000;
+
 /// The other assets that hold some of these addresses.
 ///
 /// # Errors
@@ -41,33 +44,60 @@ pub async fn holders(
     addresses: &[IpAddr],
     now: Timestamp,
 ) -> StoreResult<BTreeMap<IpAddr, Holder>> {
-    let mut query = QueryBuilder::<Db>::new(
-        "SELECT h.address, h.asset_id, h.seen_at, a.addresses, a.last_check_in, \
-         a.decommissioned_at, \
-         EXISTS (SELECT 1 FROM asset_claim c WHERE c.asset_id = h.asset_id AND \
-         c.kind = 'address' AND c.value = h.address AND c.standing = 'accepted') AS accepted \
-         FROM asset_address h JOIN asset a ON a.id = h.asset_id WHERE h.asset_id <> ",
-    );
-    query.push_bind(besides.as_str().to_owned()).push(" AND h.address IN (NULL");
-    for address in addresses {
-        query.push(", ").push_bind(address.to_string());
+    let mut held = Vec::new();
+    for some in addresses.chunks(AT_ONCE) {
+        let mut query = QueryBuilder::<Db>::new(
+            "SELECT h.address, h.asset_id, h.seen_at, \
+             EXISTS (SELECT 1 FROM asset_claim c WHERE c.asset_id = h.asset_id AND \
+             c.kind = 'address' AND c.value = h.address AND c.standing = 'accepted') AS accepted \
+             FROM asset_address h WHERE h.asset_id <> ",
+        );
+        query.push_bind(besides.as_str().to_owned()).push(" AND h.address IN (NULL");
+        for address in some {
+            query.push(", ").push_bind(address.to_string());
+        }
+        query.push(")");
+        let rows = query.build().fetch_all(&mut *conn).await;
+        for row in &rows.doing("read whose addresses these are")? {
+            let is_sure = row.get::<Option<i64>, _>("seen_at").is_some() || row.get("accepted");
+            held.push((address_of(row)?, asset_of(row)?, is_sure));
+        }
     }
-    query.push(")");
-    let rows = query.build().fetch_all(conn).await.doing("read whose addresses these are")?;
-    let holder = |row: &Row| {
-        let address = address_of(row)?;
-        let said: Vec<IpAddr> = from_json(row.get("addresses"))?;
-        let last = row.get::<Option<i64>, _>("last_check_in").map(Timestamp);
-        let holder = Holder {
-            asset: asset_of(row)?,
-            is_sure: row.get::<Option<i64>, _>("seen_at").is_some() || row.get("accepted"),
-            says_so: said.contains(&address),
-            is_out: row.get::<Option<i64>, _>("decommissioned_at").is_some(),
-            is_silent: last.is_none_or(|last| last.plus(SILENT_AFTER) < now),
-        };
-        Ok((address, holder))
-    };
-    rows.iter().map(holder).collect()
+    let mut assets: BTreeMap<AssetId, Other> = BTreeMap::new();
+    let mut holders = BTreeMap::new();
+    for (address, asset, is_sure) in held {
+        if !assets.contains_key(&asset) {
+            let other = other(&mut *conn, &asset, now).await?;
+            assets.insert(asset.clone(), other);
+        }
+        let Some(other) = assets.get(&asset) else { continue };
+        let (is_silent, is_out) = (other.is_silent, other.is_out);
+        let says_so = other.said.contains(&address);
+        holders.insert(address, Holder { asset, is_sure, says_so, is_silent, is_out });
+    }
+    Ok(holders)
+}
+
+/// An asset that holds addresses, as its last check-in left it.
+struct Other {
+    said: BTreeSet<IpAddr>,
+    is_silent: bool,
+    is_out: bool,
+}
+
+async fn other(conn: &mut Conn, asset: &AssetId, now: Timestamp) -> StoreResult<Other> {
+    let row =
+        sqlx::query("SELECT addresses, last_check_in, decommissioned_at FROM asset WHERE id = $1")
+            .bind(asset.as_str())
+            .fetch_one(conn)
+            .await
+            .doing("read who has an address")?;
+    let last = row.get::<Option<i64>, _>("last_check_in").map(Timestamp);
+    Ok(Other {
+        said: from_json(row.get("addresses"))?,
+        is_silent: last.is_none_or(|last| last.plus(SILENT_AFTER) < now),
+        is_out: row.get::<Option<i64>, _>("decommissioned_at").is_some(),
+    })
 }
 
 /// Makes these the asset's addresses. Those that another asset holds are taken from it.
@@ -81,26 +111,32 @@ pub async fn put(
     addresses: &[IpAddr],
     now: Timestamp,
 ) -> StoreResult<()> {
-    for gone in before.iter().filter(|address| !addresses.contains(address)) {
-        sqlx::query("DELETE FROM asset_address WHERE address = $1 AND asset_id = $2")
-            .bind(gone.to_string())
-            .bind(asset.as_str())
-            .execute(&mut *conn)
-            .await
-            .doing("take an address from an asset")?;
+    let (held, holds): (BTreeSet<_>, BTreeSet<_>) =
+        (before.iter().copied().collect(), addresses.iter().copied().collect());
+    let gone: Vec<IpAddr> = held.difference(&holds).copied().collect();
+    for some in gone.chunks(AT_ONCE) {
+        let mut query = QueryBuilder::<Db>::new("DELETE FROM asset_address WHERE asset_id = ");
+        query.push_bind(asset.as_str().to_owned()).push(" AND address IN (NULL");
+        for address in some {
+            query.push(", ").push_bind(address.to_string());
+        }
+        query.push(")");
+        query.build().execute(&mut *conn).await.doing("take addresses from an asset")?;
     }
-    for new in addresses.iter().filter(|address| !before.contains(address)) {
-        sqlx::query(
-            "INSERT INTO asset_address (address, asset_id, since) VALUES ($1, $2, $3) \
-             ON CONFLICT (address) DO UPDATE SET asset_id = excluded.asset_id, \
+    let new: Vec<IpAddr> = holds.difference(&held).copied().collect();
+    for some in new.chunks(AT_ONCE) {
+        let mut query =
+            QueryBuilder::<Db>::new("INSERT INTO asset_address (address, asset_id, since) ");
+        query.push_values(some, |mut row, address| {
+            row.push_bind(address.to_string())
+                .push_bind(asset.as_str().to_owned())
+                .push_bind(now.0);
+        });
+        query.push(
+            " ON CONFLICT (address) DO UPDATE SET asset_id = excluded.asset_id, \
              since = excluded.since, seen_at = NULL",
-        )
-        .bind(new.to_string())
-        .bind(asset.as_str())
-        .bind(now.0)
-        .execute(&mut *conn)
-        .await
-        .doing("give an address to an asset")?;
+        );
+        query.build().execute(&mut *conn).await.doing("give addresses to an asset")?;
     }
     Ok(())
 }

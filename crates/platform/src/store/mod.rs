@@ -32,6 +32,7 @@ pub mod paths;
 pub mod pending;
 pub mod policy;
 pub mod problems;
+pub mod refusals;
 pub mod reports;
 pub mod rulesets;
 pub mod telemetry;
@@ -59,6 +60,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (5, "live", include_str!("../../migrations/sqlite/0005_live.sql")),
     (6, "claims", include_str!("../../migrations/sqlite/0006_claims.sql")),
     (7, "enrolment", include_str!("../../migrations/sqlite/0007_enrolment.sql")),
+    (11, "recovery", include_str!("../../migrations/sqlite/0011_recovery.sql")),
 ];
 
 /// What the database could not do.

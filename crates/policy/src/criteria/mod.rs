@@ -66,6 +66,14 @@ impl Criteria {
     pub fn names_asset(&self, name: &str) -> bool {
         self.expression.names_asset(name)
     }
+
+    /// The networks with which addresses are compared. Addresses that are in the same of them make no
+    /// difference to each other: one stands for all.
+    pub fn networks(&self) -> impl Iterator<Item = &IpNet> {
+        let mut found = Vec::new();
+        self.expression.networks(&mut found);
+        found.into_iter()
+    }
 }
 
 impl Expression {
@@ -84,6 +92,17 @@ impl Expression {
             Self::Not(expression) => expression.names_asset(name),
             Self::OneOf(Test::Name(values)) => values.iter().any(|value| value == name),
             Self::OneOf(_) => false,
+        }
+    }
+
+    fn networks<'a>(&'a self, found: &mut Vec<&'a IpNet>) {
+        match self {
+            Self::Or(parts) | Self::And(parts) => {
+                parts.iter().for_each(|part| part.networks(found));
+            }
+            Self::Not(expression) => expression.networks(found),
+            Self::OneOf(Test::Address(nets)) => found.extend(nets),
+            Self::OneOf(_) => {}
         }
     }
 }
@@ -182,6 +201,15 @@ mod tests {
             assert_eq!(criteria.matches(&asset()), expected, "{text}");
             assert_eq!(criteria.to_string(), text);
         }
+    }
+
+    #[test]
+    fn networks_are_found_wherever_they_are() {
+        let text = "role = 'a' or not (asset.address = '10.0.0.0/8' and asset.os = 'x') and \
+                    asset.address in ('2001:db8::/32', '10.1.0.1')";
+        let criteria: Criteria = text.parse().unwrap();
+        let found: Vec<_> = criteria.networks().map(ToString::to_string).collect();
+        assert_eq!(found, ["10.0.0.0/8", "2001:db8::/32", "10.1.0.1/32"]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed expectation fails the test")]
 
+mod bounds;
 mod envelopes;
 mod fixtures;
 mod keys;

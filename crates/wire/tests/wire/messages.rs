@@ -23,7 +23,7 @@ fn in_force() -> InForce {
     InForce { revision: Revision(3), digest: Bytes([0x5A; 32]) }
 }
 
-fn check_in(status: Status) -> CheckIn {
+pub(crate) fn check_in(status: Status) -> CheckIn {
     CheckIn {
         version: 1,
         sequence: 42,

@@ -9,7 +9,7 @@ use xshield_wire::threat::ThreatReport;
 use crate::fixtures::NOW;
 use crate::messages::{check, event, report, threats};
 
-fn package(name: &str, version: &str) -> SoftwarePackage {
+pub(crate) fn package(name: &str, version: &str) -> SoftwarePackage {
     SoftwarePackage {
         name: name.into(),
         version: version.into(),
@@ -18,7 +18,7 @@ fn package(name: &str, version: &str) -> SoftwarePackage {
     }
 }
 
-fn host_telemetry() -> HostTelemetry {
+pub(crate) fn host_telemetry() -> HostTelemetry {
     HostTelemetry {
         taken: NOW,
         booted: NOW - 86_400,

@@ -6,6 +6,7 @@ use xshield_wire::message::{InForce, Problem, RouteStanding, Status};
 
 use crate::clock::Timestamp;
 use crate::store::assets::{ACTIVE_FOR, MISSED_LATE, StoredAsset, missed};
+use crate::store::refusals::Refusal;
 
 /// Whether the host's program runs. A resident agent says when it will check in again and is held to
 /// it; what something else starts is only known by when it last ran.
@@ -62,6 +63,9 @@ pub(crate) struct Spark {
     pub(crate) compile_failure: Option<String>,
     /// Why nothing is enforced, when that is so.
     pub(crate) nothing_enforced: Option<String>,
+    /// Check-ins that were refused since the last one that was taken: what else is told of the host
+    /// is as old as that one.
+    pub(crate) refused: Option<Refusal>,
     /// What the host wants an operator to know.
     #[schema(value_type = Vec<Object>)]
     pub(crate) problems: Vec<Problem>,
@@ -88,14 +92,18 @@ impl Spark {
             up_to_date: asset.wanted == asset.in_force,
             nothing_enforced: nothing_enforced(asset, compile_failure.as_deref()),
             compile_failure,
+            refused: asset.refused.clone(),
             problems: asset.problems.clone(),
         }
     }
 }
 
 impl Spark {
-    /// Why nothing is enforced, or else what the host could not do.
+    /// Why the host is refused, or nothing is enforced, or else what the host could not do.
     pub(crate) fn trouble(&self) -> Option<String> {
+        if let Some(refusal) = &self.refused {
+            return Some(refusal.detail.clone());
+        }
         let reported = match &self.status {
             Status::Failed { reason } | Status::Blocked { by: reason } => Some(reason.clone()),
             Status::Enforcing | Status::NoPolicy => None,
@@ -190,6 +198,7 @@ mod tests {
             routes: Vec::new(),
             usage: None,
             decommissioned_at: None,
+            refused: None,
         }
     }
 

@@ -5,11 +5,11 @@ use std::net::IpAddr;
 use axum::Json;
 use axum::extract::{Extension, State};
 use axum::http::StatusCode;
-use xshield_wire::message::{CheckIn, CheckInAnswer, InForce, Status, VERSION};
+use xshield_wire::message::{self, CheckIn, CheckInAnswer, InForce, VERSION};
 
-use super::clock;
 use super::session::host_name;
-use super::signed::{FromHost, read_message};
+use super::signed::{FromHost, TurnedAway, read_message};
+use super::{clock, refused};
 use crate::api::Client;
 use crate::claims::lineage::{Arrival, Lineage, Machine};
 use crate::claims::{Said, copied_notice};
@@ -26,24 +26,29 @@ use crate::store::{
 use crate::threat::orders;
 use crate::waking::Pending;
 
-/// No host has more addresses.
-const MAX_ADDRESSES: usize = 256;
-/// No host has more to say at once.
-const MAX_PROBLEMS: usize = 1000;
-/// No host has more ways to the platform.
-const MAX_ROUTES: usize = 100;
-/// Texts for people are cut here, in characters.
-const MAX_TEXT: usize = 2000;
-
+/// Takes a check-in; who is refused is shown to operators.
 pub(super) async fn check_in(
     State(app): State<App>,
     Extension(Client(from)): Extension<Client>,
-    request: FromHost,
+    request: Result<FromHost, TurnedAway>,
 ) -> Answer<Json<CheckInAnswer>> {
+    let (asset, answer) = match request {
+        Ok(request) => {
+            (Some(request.asset.id.clone()), take(&app, from.ip().to_canonical(), request).await)
+        }
+        Err(TurnedAway { asset, problem }) => (asset, Err(problem)),
+    };
+    if let (Some(asset), Err(refusal)) = (&asset, &answer) {
+        refused::note(&app, asset, refusal).await;
+    }
+    answer
+}
+
+async fn take(app: &App, from: IpAddr, request: FromHost) -> Answer<Json<CheckInAnswer>> {
     let FromHost { asset, body, now, signed_at, .. } = request;
-    let mut message = bounded(read_message(&body)?)?;
+    let mut message = bounded(read_message(&body)?);
     message.problems.extend(clock::problem(signed_at, now));
-    let said = said(&message)?;
+    let said = said(&mut message, &asset);
 
     let mut tx = app.store.write().await?;
     // As it is now: an operator may have decided something since the request arrived.
@@ -71,14 +76,18 @@ pub(super) async fn check_in(
     }
     let changed = match machine {
         Machine::Same => {
-            let from = from.ip().to_canonical();
             let policies = app.spoken.policies(&mut tx).await?;
-            holding::take(&app, &mut tx, &asset, &said, from, &policies, now).await?.changed
+            let taken = holding::take(app, &mut tx, &asset, &said, from, &policies, now).await?;
+            if let Some(problem) = taken.problem {
+                message.problems.push(problem);
+                assets::put_problems(&mut tx, &asset.id, &message.problems).await?;
+            }
+            taken.changed
         }
         Machine::Unclear => false,
         Machine::Copy => {
             drop(tx);
-            return Err(copy(&app, &asset, &lineage).await?);
+            return Err(copy(app, &asset, &lineage).await?);
         }
     };
     problems::note(&mut tx, &asset.id, &asset.problems, &message.problems, now).await?;
@@ -99,11 +108,11 @@ pub(super) async fn check_in(
     if changed {
         app.compiling.inventory_changed();
     }
-    let threat = orders::wanted(&app, &asset, message.threat.as_ref(), now).await?;
+    let threat = orders::wanted(app, &asset, message.threat.as_ref(), now).await?;
     let version = configuration.as_ref().map(|configuration| configuration.version);
     let mut answer = CheckInAnswer {
         version: VERSION,
-        wanted: wanted(&app, &asset, changed).await?,
+        wanted: wanted(app, &asset, changed).await?,
         commands,
         next_check_in: jittered(app.settings.check_in_every),
         time: now.unix(),
@@ -136,54 +145,20 @@ fn replayed(message: &CheckIn, last: u64) -> Problem {
         ))
 }
 
-/// Cuts and filters what a host could say too much of.
-fn bounded(mut message: CheckIn) -> Answer<CheckIn> {
-    if message.host.addresses.len() > MAX_ADDRESSES {
-        let reason = format!("more than {MAX_ADDRESSES} addresses");
-        return Err(Problem::invalid("/host/addresses", reason));
-    }
-    if message.problems.len() > MAX_PROBLEMS {
-        let reason = format!("more than {MAX_PROBLEMS} problems");
-        return Err(Problem::invalid("/problems", reason));
-    }
+/// Cuts and filters what a host could say too much of; what was cut is among its problems.
+fn bounded(mut message: CheckIn) -> CheckIn {
     message.host.addresses.retain(is_own);
-    message.host.addresses.sort_unstable();
-    message.host.addresses.dedup();
-    if message.routes.len() > MAX_ROUTES {
-        let reason = format!("more than {MAX_ROUTES} routes");
-        return Err(Problem::invalid("/routes", reason));
-    }
-    for problem in &mut message.problems {
-        cut(&mut problem.code);
-        cut(&mut problem.text);
-    }
     for route in &mut message.routes {
         // Ours never say a proxy's credentials; nothing that might is stored.
         if let Some((_, address)) = route.route.rsplit_once('@') {
             route.route = format!("proxy {address}");
         }
-        cut(&mut route.route);
-        if let Some(failure) = &mut route.last_failure {
-            cut(&mut failure.reason);
-        }
     }
-    cut(&mut message.host.os);
-    cut(&mut message.host.kernel);
-    cut(&mut message.host.boot_id);
-    cut(&mut message.program.version);
-    if let Some(failure) = message.threat.as_mut().and_then(|threat| threat.failure.as_mut()) {
-        cut(failure);
+    let cuts = message.fit();
+    if !cuts.is_empty() {
+        tracing::debug!(?cuts, "a check-in said too much");
     }
-    if let Status::Blocked { by: text } | Status::Failed { reason: text } = &mut message.status {
-        cut(text);
-    }
-    Ok(message)
-}
-
-fn cut(text: &mut String) {
-    if let Some((at, _)) = text.char_indices().nth(MAX_TEXT) {
-        text.truncate(at);
-    }
+    message
 }
 
 /// Whether an address can be one host's own.
@@ -195,14 +170,25 @@ fn is_own(address: &IpAddr) -> bool {
     !(link_local || address.is_loopback() || address.is_unspecified() || address.is_multicast())
 }
 
-/// What the host says of itself, as far as policy reads it.
-fn said(message: &CheckIn) -> Answer<Said> {
-    Ok(Said {
-        name: host_name(&message.host.name)?,
+/// What the host says of itself, as far as policy reads it. A name that none can be is no name: the
+/// asset keeps the one it has.
+fn said(message: &mut CheckIn, asset: &StoredAsset) -> Said {
+    let name = host_name(&message.host.name).unwrap_or_else(|refused| {
+        let text = format!(
+            "the host's name can't be an asset's name: {}; it is held as {} until name: in its \
+             configuration, or its system, says another",
+            refused.detail.as_deref().unwrap_or_default(),
+            asset.name
+        );
+        message.problems.push(message::Problem { code: "name-unusable".to_owned(), text });
+        asset.name.clone()
+    });
+    Said {
+        name,
         os: message.host.os.clone(),
         source: assets::source(message.program.kind),
         addresses: message.host.addresses.clone(),
-    })
+    }
 }
 
 /// Another machine speaks with the asset's identity: it is refused, and nothing of what it said

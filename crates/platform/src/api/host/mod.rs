@@ -9,6 +9,7 @@ mod check_in;
 mod clock;
 mod newcomer;
 mod notify;
+mod refused;
 mod reports;
 mod ruleset;
 mod session;

@@ -8,8 +8,8 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
 use xshield_policy::AssetId;
-use xshield_wire::message::{FirewallEvent, Report, ReportAnswer, ReportBody, VERSION};
-use xshield_wire::telemetry::SoftwareContents;
+use xshield_wire::bounds::Cut;
+use xshield_wire::message::{self, FirewallEvent, Report, ReportAnswer, ReportBody, VERSION};
 
 use super::signed::{FromHost, read_message};
 use super::telemetry;
@@ -17,7 +17,7 @@ use crate::alerts::intake;
 use crate::clock::Timestamp;
 use crate::problem::{Answer, Problem};
 use crate::state::App;
-use crate::store::{StoreResult, Tx, commands, commit, events, reports};
+use crate::store::{StoreResult, Tx, commands, commit, events, problems, reports};
 
 /// Largest unpacked report, in bytes.
 const MAX_UNPACKED: u64 = 64 << 20;
@@ -27,8 +27,6 @@ const MAX_RATIO: u64 = 500;
 const WINDOW_LOG: u32 = 23;
 /// A Zstandard frame begins so (RFC 8878, 3.1.1).
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
-/// Most items of one report; a recorder set holds fewer flows.
-const MAX_ITEMS: usize = 100_000;
 /// How far a host's clock may be ahead, in seconds, before its times are cut.
 const AHEAD: i64 = 300;
 /// Program names and paths are cut here, in characters.
@@ -36,7 +34,7 @@ const MAX_PROCESS: usize = 512;
 
 pub(super) async fn take(State(app): State<App>, request: FromHost) -> Answer<Json<ReportAnswer>> {
     let FromHost { asset, body, now, .. } = request;
-    let report = {
+    let (report, cuts) = {
         let _permit = app.limits.reports.acquire().await;
         tokio::task::spawn_blocking(move || read(&body)).await??
     };
@@ -44,6 +42,10 @@ pub(super) async fn take(State(app): State<App>, request: FromHost) -> Answer<Js
     let mut tx = app.store.write().await?;
     if reports::first_time(&mut tx, &asset.id, report.batch, now).await? {
         store(&app, &mut tx, &asset.id, report, now).await?;
+        let told: Vec<_> = cuts.into_iter().map(message::Problem::from).collect();
+        if !told.is_empty() {
+            problems::note(&mut tx, &asset.id, &asset.problems, &told, now).await?;
+        }
         metrics::counter!("xshield_reports_total", "outcome" => "counted").increment(1);
     } else {
         metrics::counter!("xshield_reports_total", "outcome" => "known").increment(1);
@@ -115,38 +117,15 @@ fn bounded(mut event: FirewallEvent, latest: Timestamp) -> FirewallEvent {
     event
 }
 
-fn read(body: &Bytes) -> Answer<Report> {
-    let report: Report = if body.starts_with(&ZSTD_MAGIC) {
+/// Reads a report, and cuts what is too much of it.
+fn read(body: &Bytes) -> Answer<(Report, Vec<Cut>)> {
+    let mut report: Report = if body.starts_with(&ZSTD_MAGIC) {
         read_message(&unpack(body)?)?
     } else {
         read_message(body)?
     };
-    let items = match &report.body {
-        ReportBody::Programmed(report) => report.hits.len().max(report.unenforceable.len()),
-        ReportBody::Events(report) => report.events.len(),
-        ReportBody::ListeningPorts { ports } => ports.len(),
-        ReportBody::Threats(report) => report.matches.len(),
-        ReportBody::Commands { outcomes } => outcomes.len(),
-        ReportBody::Host(host) => host.disks.len().max(host.interfaces.len()),
-        ReportBody::Software(report) => match &report.contents {
-            SoftwareContents::Full { packages } => packages.len(),
-            SoftwareContents::Changes { added, removed, .. } => added.len().max(removed.len()),
-        },
-        ReportBody::Paths(report) => report.paths.len(),
-        ReportBody::Live(report) => report.events.len().max(report.threats.len()),
-        ReportBody::Agent { events } => events.len(),
-        ReportBody::DebugLog(log) => log.lines.len(),
-    };
-    if items > MAX_ITEMS {
-        return Err(Problem::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "too-large",
-            "The report has too many items",
-        )
-        .field("/body")
-        .detail(format!("{items} items, {MAX_ITEMS} at most; send several reports")));
-    }
-    Ok(report)
+    let cuts = report.fit();
+    Ok((report, cuts))
 }
 
 fn unpack(body: &[u8]) -> Answer<Vec<u8>> {

@@ -1,6 +1,8 @@
 //! `POST /host/v1/session`: an enforcement key and an identity become a session, and a host that is
 //! new becomes an asset.
 
+use std::net::IpAddr;
+
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Extension, State};
@@ -11,9 +13,9 @@ use xshield_wire::message::{SessionRequest, SessionResponse, UnixSeconds};
 use xshield_wire::session::{ProvenRequest, SessionError, Terms, prove};
 use xshield_wire::{Bytes as WireBytes, EnforcementKey};
 
-use super::clock;
 use super::newcomer::Newcomer;
 use super::signed::{decommissioned, read_message, usable};
+use super::{clock, refused};
 use crate::api::Client;
 use crate::clock::Timestamp;
 use crate::keys::random;
@@ -50,20 +52,21 @@ pub(super) async fn set_up(
     let proven = match prove(&request, &key, now.unix()) {
         Ok(proven) => proven,
         Err(error) => {
+            let refusal = refuse(&error);
             if let SessionError::ClockSkew { host, .. } = error {
                 note_skew(&app, &request, host).await?;
+                note_refused(&app, &request, &refusal).await?;
             }
-            return Err(refuse(&error));
+            return Err(refusal);
         }
     };
-    usable(Some(&stored), &request.key_id)?;
-    let name = host_name(&request.host_name)?;
+    if let Err(refusal) = usable(Some(&stored), &request.key_id) {
+        note_refused(&app, &request, &refusal).await?;
+        return Err(refusal);
+    }
 
     let mut tx = app.store.write().await?;
-    let policies = app.spoken.policies(&mut tx).await?;
-    let newcomer =
-        Newcomer { request: &request, name: &name, policies: &policies, from: from.ip(), now };
-    let who = who(&mut tx, newcomer, &stored).await;
+    let who = who(&app, &mut tx, &request, &stored, from.ip(), now).await;
     if let Ok((asset, _)) = &who {
         enforcement_keys::touch(&mut tx, &stored.id, from.ip(), now).await?;
         enrolment::note_session(&mut tx, asset, &request, from.ip(), now).await?;
@@ -72,7 +75,7 @@ pub(super) async fn set_up(
     commit(tx).await?;
     let (asset, new) = who?;
     if new {
-        tracing::info!(%asset, %name, "a host registered");
+        tracing::info!(%asset, name = request.host_name, "a host registered");
         app.compiling.inventory_changed();
     }
     answer(&app, &proven, asset, now).map(Json)
@@ -85,6 +88,16 @@ async fn note_skew(app: &App, request: &SessionRequest, host: UnixSeconds) -> An
         Some(asset) => clock::note_refused(app, &asset.id, host).await,
         None => Ok(()),
     }
+}
+
+/// Shows that a host that is registered can't even begin to check in. Only for requests that its
+/// identity key has signed.
+async fn note_refused(app: &App, request: &SessionRequest, refusal: &Problem) -> Answer<()> {
+    let asset = assets::by_identity(&mut *app.store.read().await?, request.identity).await?;
+    if let Some(asset) = asset.filter(|asset| asset.decommissioned_at.is_none()) {
+        refused::note(app, &asset.id, refusal).await;
+    }
+    Ok(())
 }
 
 fn opened(app: &App, stored: &StoredKey) -> Answer<EnforcementKey> {
@@ -127,14 +140,25 @@ pub(super) fn host_name(text: &str) -> Answer<Name> {
 }
 
 /// Which asset this is, and whether it is new. A host that is registered is known by its identity key,
-/// whatever becomes of the enforcement key's term; all others have to be let in by that key.
-async fn who(conn: &mut Conn, newcomer: Newcomer<'_>, key: &StoredKey) -> Answer<(AssetId, bool)> {
-    if let Some(asset) = assets::by_identity(conn, newcomer.request.identity).await? {
+/// whatever becomes of the enforcement key's term and of its name; all others have to be let in by
+/// that key, under a name that can be one.
+async fn who(
+    app: &App,
+    conn: &mut Conn,
+    request: &SessionRequest,
+    key: &StoredKey,
+    from: IpAddr,
+    now: Timestamp,
+) -> Answer<(AssetId, bool)> {
+    if let Some(asset) = assets::by_identity(conn, request.identity).await? {
         if asset.decommissioned_at.is_some() {
             return Err(decommissioned(asset.name.as_str()));
         }
         return Ok((asset.id, false));
     }
+    let name = host_name(&request.host_name)?;
+    let policies = app.spoken.policies(conn).await?;
+    let newcomer = Newcomer { request, name: &name, policies: &policies, from, now };
     newcomer.enrol(conn, key).await.map(|id| (id, true))
 }
 

@@ -3,6 +3,8 @@
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use xshield_policy::AssetId;
 use xshield_wire::SessionKey;
 use xshield_wire::message::{Message, MessageError, UnixSeconds};
 use xshield_wire::signature::{self, ReceivedHeaders, RequestParts, SignatureError};
@@ -32,12 +34,42 @@ pub(super) struct FromHost {
     pub(super) signed_at: UnixSeconds,
 }
 
-impl FromRequest<App> for FromHost {
-    type Rejection = Problem;
+/// A request that is refused, and whose it is as far as its session says.
+#[derive(Debug)]
+pub(super) struct TurnedAway {
+    /// Whose session it is.
+    pub(super) asset: Option<AssetId>,
+    /// Why.
+    pub(super) problem: Problem,
+}
 
-    async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
+impl IntoResponse for TurnedAway {
+    fn into_response(self) -> Response {
+        self.problem.into_response()
+    }
+}
+
+impl FromRequest<App> for FromHost {
+    type Rejection = TurnedAway;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, TurnedAway> {
         let now = Timestamp::now();
-        let session = session_of(app, request.headers(), now)?;
+        let session = session_of(app, request.headers(), now)
+            .map_err(|problem| TurnedAway { asset: None, problem })?;
+        let asset = session.asset.clone();
+        Self::of_session(request, app, session, now)
+            .await
+            .map_err(|problem| TurnedAway { asset: Some(asset), problem })
+    }
+}
+
+impl FromHost {
+    async fn of_session(
+        request: Request,
+        app: &App,
+        session: HostSession,
+        now: Timestamp,
+    ) -> Answer<Self> {
         app.limits.request(&session.asset)?;
         let (parts, body) = request.into_parts();
         let whole = Request::from_parts(parts.clone(), body);

@@ -21,8 +21,6 @@ use crate::store::{Doing as _, StoreResult, Tx, agent_events, paths, telemetry};
 const MAX_TEXT: usize = 512;
 /// Lines of logs and events are cut here, in characters.
 const MAX_LINE: usize = 4000;
-/// No host has more file systems or interfaces that anyone wants to see.
-const MAX_PARTS: usize = 512;
 /// Live events of one report that are kept; they are for eyes.
 const MAX_LIVE: usize = 500;
 /// Seconds between two requests for everything.
@@ -53,8 +51,6 @@ pub(super) async fn host(
     }
     cut_some(&mut host.runs_in);
     cut_some(&mut host.hardware);
-    host.disks.truncate(MAX_PARTS);
-    host.interfaces.truncate(MAX_PARTS);
     for disk in &mut host.disks {
         for text in [&mut disk.mount, &mut disk.device, &mut disk.file_system] {
             cut(text, MAX_TEXT);
@@ -63,7 +59,6 @@ pub(super) async fn host(
     for interface in &mut host.interfaces {
         cut(&mut interface.name, MAX_TEXT);
         cut_some(&mut interface.mac);
-        interface.addresses.truncate(MAX_PARTS);
     }
     if let Some(cloud) = &mut host.cloud {
         cut(&mut cloud.provider, MAX_TEXT);

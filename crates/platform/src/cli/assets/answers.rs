@@ -87,6 +87,8 @@ pub(super) struct Spark {
     pub(super) wanted: Option<Held>,
     pub(super) up_to_date: bool,
     pub(super) nothing_enforced: Option<String>,
+    #[serde(default)]
+    pub(super) refused: Option<Refusal>,
     pub(super) problems: Vec<HostProblem>,
     #[serde(default)]
     pub(super) interval: Option<u32>,
@@ -96,6 +98,15 @@ pub(super) struct Spark {
     pub(super) routes: Vec<Route>,
     #[serde(default)]
     pub(super) usage: Option<Usage>,
+}
+
+/// Check-ins that were refused since the last one that was taken.
+#[derive(Deserialize)]
+pub(super) struct Refusal {
+    pub(super) detail: String,
+    pub(super) first_at: Timestamp,
+    pub(super) last_at: Timestamp,
+    pub(super) times: u64,
 }
 
 #[derive(Deserialize)]

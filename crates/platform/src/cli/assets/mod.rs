@@ -146,6 +146,8 @@ enum Standing {
     IdentityChanged,
     /// What its host says of itself waits for an operator.
     Waiting,
+    /// Its check-ins are refused.
+    Refused,
     /// A resident agent that checks in as it said.
     Online,
     /// A resident agent that missed one or two check-ins.

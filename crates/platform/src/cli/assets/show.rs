@@ -21,11 +21,20 @@ pub(super) fn table(assets: Vec<Asset>, now: Timestamp) -> Table {
             status(&asset),
             revision(spark),
             cell(relative_or_dash(spark.last_check_in, now)),
-            cell(asset.addresses.join(" ")),
+            cell(in_short(&asset.addresses, 4, " ")),
             cell(tags_text(&asset.tags)),
         ]);
     }
     table
+}
+
+/// The first of many; `--json` has all.
+fn in_short(texts: &[String], most: usize, between: &str) -> String {
+    let shown = texts.iter().take(most).cloned().collect::<Vec<_>>().join(between);
+    match texts.len().saturating_sub(most) {
+        0 => shown,
+        more => format!("{shown}{between}and {more} more"),
+    }
 }
 
 fn activity(spark: &Spark) -> Cell {
@@ -49,6 +58,9 @@ fn activity_text(spark: &Spark) -> String {
 fn status(asset: &Asset) -> Cell {
     if asset.pending_identity.is_some() {
         return bad("identity changed");
+    }
+    if let Some(refusal) = &asset.spark.refused {
+        return bad(format!("check-in refused: {}", refusal.detail));
     }
     let waiting = asset.claims.iter().filter(|claim| claim.is_trouble()).count();
     let spark = &asset.spark;
@@ -115,7 +127,7 @@ pub(super) fn sheet(asset: Asset, now: Timestamp) -> Sheet {
     sheet.line("id", &asset.id);
     sheet.line("source", format!("{} {}", asset.source, spark.version));
     sheet.line("tags", tags_text(&asset.tags));
-    sheet.line("addresses", asset.addresses.join("\n"));
+    sheet.line("addresses", in_short(&asset.addresses, 50, "\n"));
     for claim in &asset.claims {
         sheet.line("host says", claim_text(claim, now));
     }
@@ -123,6 +135,11 @@ pub(super) fn sheet(asset: Asset, now: Timestamp) -> Sheet {
     sheet.line("registered", relative(asset.created_at, now));
     sheet.line("last check-in", relative_or_dash(spark.last_check_in, now));
     sheet.line("activity", activity_text(spark));
+    if let Some(refusal) = &spark.refused {
+        sheet.line("check-in refused", &refusal.detail);
+        let (first, last) = (relative(refusal.first_at, now), relative(refusal.last_at, now));
+        sheet.line("", format!("times: {}, first {first}, last {last}", refusal.times));
+    }
     sheet.line("status", status_text(&spark.status));
     sheet.line("in force", held(&spark.in_force));
     sheet
@@ -253,12 +270,21 @@ mod tests {
         })
     }
 
+    fn refusal() -> Value {
+        json!({"reason": "signature-wrong", "detail": "The signature is wrong", "times": 7,
+               "first_at": "2027-01-15T07:00:00Z", "last_at": "2027-01-15T07:59:00Z"})
+    }
+
     #[test]
     fn assets_in_a_table() {
         let mut changed =
             asset("moved", spark("inactive", json!({"state": "enforcing"}), Some(1), Some(2)));
         changed["pending_identity"] =
             json!({"fingerprint": "sha256:bb", "since": "2027-01-15T07:00:00Z"});
+        let mut refused =
+            asset("old", spark("active", json!({"state": "enforcing"}), Some(2), Some(2)));
+        refused["spark"]["refused"] = refusal();
+        refused["addresses"] = (1..=9).map(|last| format!("10.0.0.{last}")).collect();
         let assets = json!([
             asset("web", spark("active", json!({"state": "enforcing"}), Some(2), Some(2))),
             asset(
@@ -267,15 +293,17 @@ mod tests {
             ),
             asset("new", spark("never", json!({"state": "no-policy"}), None, None)),
             changed,
+            refused,
         ]);
         let assets = serde_json::from_value(assets).unwrap();
         let text = table(assets, Timestamp(1_800_000_000)).render(&Screen::plain());
         insta::assert_snapshot!(text, @r"
-        NAME   SPARK     STATUS              REVISION  CHECK-IN   ADDRESSES             TAGS
-        web    active    enforcing           2         2 min ago  10.0.0.1 2001:db8::1  role=web
-        db     active    blocked: firewalld  - → 2     2 min ago  10.0.0.1 2001:db8::1  role=web
-        new    never     no policy           -         -          10.0.0.1 2001:db8::1  role=web
-        moved  inactive  identity changed    1 → 2     2 min ago  10.0.0.1 2001:db8::1  role=web
+        NAME   SPARK     STATUS                                    REVISION  CHECK-IN   ADDRESSES                                       TAGS
+        web    active    enforcing                                 2         2 min ago  10.0.0.1 2001:db8::1                            role=web
+        db     active    blocked: firewalld                        - → 2     2 min ago  10.0.0.1 2001:db8::1                            role=web
+        new    never     no policy                                 -         -          10.0.0.1 2001:db8::1                            role=web
+        moved  inactive  identity changed                          1 → 2     2 min ago  10.0.0.1 2001:db8::1                            role=web
+        old    active    check-in refused: The signature is wrong  2         2 min ago  10.0.0.1 10.0.0.2 10.0.0.3 10.0.0.4 and 5 more  role=web
         ");
     }
 
@@ -283,6 +311,7 @@ mod tests {
     fn one_asset_as_a_sheet() {
         let mut failed =
             spark("active", json!({"state": "failed", "reason": "disk full"}), Some(1), Some(2));
+        failed["refused"] = refusal();
         failed["problems"] = json!([{"code": "dns-stale", "text": "no answer for a.example"}]);
         let mut asset = asset("web", failed);
         asset["pending_identity"] =
@@ -296,31 +325,33 @@ mod tests {
         asset["registered_with"] = "abc".into();
         let asset = serde_json::from_value(asset).unwrap();
         insta::assert_snapshot!(sheet(asset, Timestamp(1_800_000_000)).render(), @r"
-        name             web
-        id               id-web
-        source           spark 0.1.0
-        tags             role=web
-        addresses        10.0.0.1
-                         2001:db8::1
-        system           debian 12, kernel 6.1.0
-        registered       5 days ago
-        last check-in    2 min ago
-        activity         active
-        status           failed: disk full
-        in force         revision 1, digest d
-        wanted           revision 2, digest d
-        problem          dns-stale: no answer for a.example
-        events lost      0
-        registered with  key abc
-        fingerprint      sha256:aa
-        waiting          sha256:bb
-                         requests: 12, first 1 min ago, last now; from 10.0.0.9 with key abc
-        also waiting     sha256:cc
-                         requests: 1, first 30 s ago, last 30 s ago; from an unknown address with an unknown key
-                         Another machine asks to be web. If it is a different one, set name: in its
-                         configuration. If it is the same one, installed anew, compare with the fingerprint
-                         that the machine shows (ctspark status, ctagentcmd status), then:
-                         xshield asset approve-identity web --fingerprint sha256:…
+        name              web
+        id                id-web
+        source            spark 0.1.0
+        tags              role=web
+        addresses         10.0.0.1
+                          2001:db8::1
+        system            debian 12, kernel 6.1.0
+        registered        5 days ago
+        last check-in     2 min ago
+        activity          active
+        check-in refused  The signature is wrong
+                          times: 7, first 1 h ago, last 1 min ago
+        status            failed: disk full
+        in force          revision 1, digest d
+        wanted            revision 2, digest d
+        problem           dns-stale: no answer for a.example
+        events lost       0
+        registered with   key abc
+        fingerprint       sha256:aa
+        waiting           sha256:bb
+                          requests: 12, first 1 min ago, last now; from 10.0.0.9 with key abc
+        also waiting      sha256:cc
+                          requests: 1, first 30 s ago, last 30 s ago; from an unknown address with an unknown key
+                          Another machine asks to be web. If it is a different one, set name: in its
+                          configuration. If it is the same one, installed anew, compare with the fingerprint
+                          that the machine shows (ctspark status, ctagentcmd status), then:
+                          xshield asset approve-identity web --fingerprint sha256:…
         ");
     }
 }

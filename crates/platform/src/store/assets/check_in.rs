@@ -1,10 +1,10 @@
 //! What a check-in leaves of itself.
 
 use xshield_policy::AssetId;
-use xshield_wire::message::{CheckIn, Status};
+use xshield_wire::message::{CheckIn, Problem, Status};
 
 use crate::clock::Timestamp;
-use crate::store::{Conn, Doing as _, StoreResult, to_json};
+use crate::store::{Conn, Doing as _, StoreResult, refusals, to_json};
 
 /// What became of a check-in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +59,7 @@ pub async fn check_in(
     .await
     .doing("store the check-in")?;
     if done.rows_affected() > 0 {
+        refusals::forget(conn, id).await?;
         return Ok(CheckedIn::Stored);
     }
     let last: i64 = sqlx::query_scalar("SELECT sequence FROM asset WHERE id = $1")
@@ -67,4 +68,18 @@ pub async fn check_in(
         .await
         .doing("read the last check-in")?;
     Ok(CheckedIn::Replayed(u64::try_from(last).unwrap_or(0)))
+}
+
+/// Replaces the problems that the last check-in told of.
+///
+/// # Errors
+/// When the database fails.
+pub async fn put_problems(conn: &mut Conn, id: &AssetId, problems: &[Problem]) -> StoreResult<()> {
+    sqlx::query("UPDATE asset SET problems = $2 WHERE id = $1")
+        .bind(id.as_str())
+        .bind(to_json(&problems)?)
+        .execute(conn)
+        .await
+        .doing("store the problems of a host")?;
+    Ok(())
 }

@@ -65,6 +65,8 @@ pub enum Standing {
     Late,
     /// A resident agent that missed three check-ins or more.
     Offline,
+    /// Its check-ins are refused.
+    Refused,
     /// Taken out of service.
     Decommissioned,
 }
@@ -164,6 +166,9 @@ fn push_standing(query: &mut QueryBuilder<Db>, standing: Standing, now: Timestam
         Standing::Online => push_missed(query, now, -FAR..=0),
         Standing::Late => push_missed(query, now, 1..=MISSED_LATE),
         Standing::Offline => push_missed(query, now, MISSED_LATE + 1..=FAR),
+        Standing::Refused => {
+            query.push(" AND a.decommissioned_at IS NULL AND f.last_at IS NOT NULL");
+        }
         Standing::Decommissioned => {
             query.push(" AND a.decommissioned_at IS NOT NULL");
         }
@@ -196,7 +201,7 @@ fn push_missed(query: &mut QueryBuilder<Db>, now: Timestamp, range: RangeInclusi
 ///
 /// # Errors
 /// When the database fails.
-pub async fn standings(conn: &mut Conn, now: Timestamp) -> StoreResult<[(&'static str, f64); 7]> {
+pub async fn standings(conn: &mut Conn, now: Timestamp) -> StoreResult<[(&'static str, f64); 8]> {
     let row = sqlx::query(
         "SELECT count(*) AS known, \
          count(CASE WHEN a.last_check_in >= $1 THEN 1 END) AS active, \
@@ -206,15 +211,25 @@ pub async fn standings(conn: &mut Conn, now: Timestamp) -> StoreResult<[(&'stati
          count(CASE WHEN EXISTS (SELECT 1 FROM other_identity w WHERE w.asset_id = a.id \
          AND w.state = 'waiting') THEN 1 END) AS identity_changed, \
          count(CASE WHEN EXISTS (SELECT 1 FROM asset_claim c WHERE c.asset_id = a.id AND \
-         c.standing = 'waiting' AND c.reason <> 'shared') THEN 1 END) AS waiting \
-         FROM asset a LEFT JOIN ruleset r ON r.asset_id = a.id WHERE a.decommissioned_at IS NULL",
+         c.standing = 'waiting' AND c.reason <> 'shared') THEN 1 END) AS waiting, \
+         count(f.last_at) AS refused \
+         FROM asset a LEFT JOIN ruleset r ON r.asset_id = a.id \
+         LEFT JOIN refused_check_in f ON f.asset_id = a.id WHERE a.decommissioned_at IS NULL",
     )
     .bind(now.plus(-ACTIVE_FOR).0)
     .fetch_one(conn)
     .await
     .doing("count assets")?;
-    let names =
-        ["known", "active", "enforcing", "failing", "outdated", "identity_changed", "waiting"];
+    let names = [
+        "known",
+        "active",
+        "enforcing",
+        "failing",
+        "outdated",
+        "identity_changed",
+        "waiting",
+        "refused",
+    ];
     // Counts of rows are far below what a float holds exactly.
     #[allow(clippy::cast_precision_loss, reason = "see above")]
     Ok(names.map(|name| (name, row.get::<i64, _>(name) as f64)))

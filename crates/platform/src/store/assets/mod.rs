@@ -15,9 +15,10 @@ use xshield_wire::Bytes;
 use xshield_wire::control::Usage;
 use xshield_wire::message::{InForce, Problem, ProgramKind, RouteStanding, Status};
 
+use super::refusals::Refusal;
 use super::{Conn, Db, Doing as _, Row, StoreResult, addresses, from_word, word};
 use crate::clock::Timestamp;
-pub use check_in::{CheckedIn, check_in};
+pub use check_in::{CheckedIn, check_in, put_problems};
 pub(crate) use listing::push_in;
 pub use listing::{ACTIVE_FOR, AssetFilter, MISSED_LATE, Standing, list, missed, standings};
 use row::stored;
@@ -71,6 +72,8 @@ pub struct StoredAsset {
     pub usage: Option<Usage>,
     /// When an operator took it out of service.
     pub decommissioned_at: Option<Timestamp>,
+    /// Check-ins that were refused since the last one that was taken.
+    pub refused: Option<Refusal>,
 }
 
 /// An identity that waits for an operator.
@@ -103,10 +106,13 @@ const COLUMNS: &str = "SELECT a.id, a.name, a.source, a.identity, \
      AS held_addresses, a.program_version, a.sequence, a.state, \
      a.state_reason, a.in_force_revision, a.in_force_digest, a.problems, a.events_lost, \
      a.created_at, a.last_check_in, a.check_in_interval, a.routes, a.usage, \
-     a.decommissioned_at, r.revision AS wanted_revision, r.digest AS wanted_digest \
+     a.decommissioned_at, r.revision AS wanted_revision, r.digest AS wanted_digest, \
+     f.reason AS refused_reason, f.detail AS refused_detail, f.first_at AS refused_first_at, \
+     f.last_at AS refused_last_at, f.times AS refused_times \
      FROM asset a LEFT JOIN ruleset r ON r.asset_id = a.id \
-     LEFT JOIN other_identity w ON w.asset_id = a.id AND w.position = (SELECT min(f.position) \
-     FROM other_identity f WHERE f.asset_id = a.id AND f.state = 'waiting')";
+     LEFT JOIN refused_check_in f ON f.asset_id = a.id \
+     LEFT JOIN other_identity w ON w.asset_id = a.id AND w.position = (SELECT min(o.position) \
+     FROM other_identity o WHERE o.asset_id = a.id AND o.state = 'waiting')";
 
 /// Registers a host.
 ///

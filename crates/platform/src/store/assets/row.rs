@@ -9,7 +9,7 @@ use xshield_wire::message::{Digest, InForce, Status};
 
 use super::{PendingIdentity, StoredAsset};
 use crate::clock::Timestamp;
-use crate::store::{Doing as _, Row, StoreError, StoreResult, from_json, from_word};
+use crate::store::{Doing as _, Row, StoreError, StoreResult, from_json, from_word, refusals};
 
 /// An asset of [`super::COLUMNS`].
 pub(super) fn stored(row: &Row) -> StoreResult<StoredAsset> {
@@ -51,6 +51,7 @@ pub(super) fn stored(row: &Row) -> StoreResult<StoredAsset> {
         routes: from_json(row.get("routes"))?,
         usage: row.get::<Option<&str>, _>("usage").map(from_json).transpose()?,
         decommissioned_at: row.get::<Option<i64>, _>("decommissioned_at").map(Timestamp),
+        refused: refusals::joined(row),
     })
 }
 

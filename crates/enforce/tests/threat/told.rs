@@ -1,0 +1,50 @@
+//! What a run tells of itself: once, and within bounds.
+
+use xshield_enforce::RunStatus;
+use xshield_wire::bounds;
+
+use crate::host::{codes, on_a_host, sh};
+
+#[test]
+fn a_refused_check_in_is_told_once_and_not_tried_again_in_the_same_run() {
+    on_a_host(|platform, host| {
+        platform.script(|script| script.refuse = Some((422, "invalid-value")));
+        for run in 1..=2 {
+            let outcome = host.run();
+            assert_eq!(outcome.status, RunStatus::Refused);
+            assert_eq!(codes(&outcome), ["platform-refused"], "{:?}", outcome.problems);
+            let sent = platform.script(|script| script.check_ins.len());
+            assert_eq!(sent, run, "who was turned away would be once more");
+        }
+        platform.script(|script| script.refuse = None);
+        let outcome = host.run();
+        assert_eq!(codes(&outcome), [""; 0], "{:?}", outcome.problems);
+        let told = platform.script(|script| script.check_ins.last().unwrap().problems.clone());
+        let texts: Vec<_> = told.iter().map(|problem| problem.text.as_str()).collect();
+        assert_eq!(texts.len(), 2, "each run's, once: {texts:?}");
+        assert!(texts[0].contains("check-in 1") && texts[1].contains("check-in 2"), "{texts:?}");
+    });
+}
+
+#[test]
+fn more_addresses_than_there_is_room_for_are_cut_and_told_once() {
+    on_a_host(|platform, host| {
+        let add = |from: usize, to: usize| {
+            let line = |at: usize| format!("address add 10.{}.{}.1/32 dev lo", at / 256, at % 256);
+            let lines: Vec<String> = (from..to).map(line).collect();
+            std::fs::write(host.file("batch"), lines.join("\n")).unwrap();
+            sh(&format!("ip -batch {}", host.file("batch").display()));
+        };
+        add(0, 5_000);
+        assert_eq!(codes(&host.run()), [""; 0], "thousands are told");
+        let last = || platform.script(|script| script.check_ins.last().unwrap().clone());
+        assert_eq!(last().host.addresses.len(), 5_000);
+        add(5_000, 9_000);
+        let outcome = host.run();
+        assert_eq!(codes(&outcome), [bounds::LEFT_OUT], "{:?}", outcome.problems);
+        let told = last();
+        assert_eq!(told.host.addresses.len(), bounds::ADDRESSES);
+        assert_eq!(told.problems, outcome.problems, "operators hear it, too");
+        assert!(told.problems[0].text.starts_with("of 9000 addresses only 8192"), "{told:?}");
+    });
+}

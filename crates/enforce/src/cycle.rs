@@ -513,7 +513,8 @@ impl Run<'_> {
             }
         };
         let asset = self.client.asset()?;
-        let floor = self.progress.floor.max(have.map(|have| have.revision).unwrap_or_default());
+        let held = self.known_good.as_ref().map(|known| known.ruleset.version());
+        let floor = self.progress.ruleset_floor().max(held.unwrap_or_default());
         match envelope::open(&fetched, &self.cycle.config.policy_keys, &asset, floor) {
             Ok(ruleset) => Some(ruleset),
             Err(error) => {

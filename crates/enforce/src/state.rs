@@ -28,7 +28,7 @@ use xshield_wire::control::HostConfiguration;
 use xshield_wire::keys::{PolicyPublicKey, SessionKey};
 use xshield_wire::message::{Digest, Problem, Report, UnixSeconds};
 use xshield_wire::session::Session;
-use xshield_wire::{Bytes, Verified, envelope};
+use xshield_wire::{Bytes, RulesetVersion, Verified, envelope};
 
 use crate::commands::DebugSession;
 use crate::diagnostics::Wanted;
@@ -130,8 +130,11 @@ pub struct Progress {
     pub ports_digest: Option<Digest>,
     /// What the programmed rules were when they were last reported.
     pub programmed_digest: Option<Digest>,
-    /// The highest revision that was ever in force here.
+    /// The highest revision that was ever in force here; what programs from before [`Self::newest`]
+    /// read and write.
     pub floor: Revision,
+    /// The newest ruleset that was ever in force here.
+    pub newest: RulesetVersion,
     /// Commands already carried out, newest last, bounded.
     pub commands_done: Vec<String>,
     /// The platform's configuration for this host.
@@ -153,6 +156,20 @@ pub struct Progress {
     /// Reports that are not in the spool yet. Written together with the positions above, so that a
     /// kill neither loses nor repeats what lies between two positions.
     pub outbox: Vec<Report>,
+}
+
+impl Progress {
+    /// No ruleset older than this one is taken.
+    #[must_use]
+    pub fn ruleset_floor(&self) -> RulesetVersion {
+        self.newest.max(self.floor.into())
+    }
+
+    /// A ruleset is in force.
+    pub(crate) fn raise_floor(&mut self, version: RulesetVersion) {
+        self.floor = self.floor.max(version.revision);
+        self.newest = self.newest.max(version);
+    }
 }
 
 /// Something that was wrong with a file, and what was used instead.
@@ -345,7 +362,7 @@ fn verify(
     stored: &Enforced,
     keys: &[PolicyPublicKey],
 ) -> Result<Verified<Ruleset>, envelope::EnvelopeError> {
-    envelope::open(stored.envelope.as_bytes(), keys, &stored.asset, Revision(0))
+    envelope::open(stored.envelope.as_bytes(), keys, &stored.asset, RulesetVersion::default())
 }
 
 fn read_or_default<T: Default + serde::de::DeserializeOwned>(

@@ -30,7 +30,7 @@ fn ruleset(revision: u64) -> xshield_wire::Verified<Ruleset> {
         forwarded: None,
     };
     let sealed = envelope::seal(&key(), &ruleset).unwrap().to_bytes();
-    envelope::open(&sealed, &pinned(), &"a1".parse().unwrap(), Revision(0)).unwrap()
+    envelope::open(&sealed, &pinned(), &"a1".parse().unwrap(), Revision(0).into()).unwrap()
 }
 
 fn known(revision: u64) -> LastKnownGood {

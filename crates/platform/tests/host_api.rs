@@ -94,7 +94,8 @@ fn a_policy_reaches_the_host_and_its_reports_come_back() {
     assert_eq!(wanted.revision, Revision(1));
     let fetched = host.send(&platform, "GET", "/host/v1/ruleset", b"");
     let verified =
-        envelope::open(&fetched.body, &[platform.policy_key()], &asset, Revision(0)).unwrap();
+        envelope::open(&fetched.body, &[platform.policy_key()], &asset, Revision(0).into())
+            .unwrap();
     assert_eq!(verified.in_force(), wanted);
     assert_eq!(verified.inbound.enforced.allows.len(), 1);
 

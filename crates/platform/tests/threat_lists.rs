@@ -73,8 +73,7 @@ fn order(host: &TestHost, platform: &TestPlatform) -> ThreatOrder {
     let answer = host.send(platform, "GET", "/host/v1/threat/order", b"");
     assert_eq!(answer.status, 200, "{}", answer.json());
     let asset = host.session.as_ref().unwrap().asset.clone();
-    let opened =
-        envelope::open_payload::<ThreatOrder>(&answer.body, &[platform.policy_key()], &asset, 0);
+    let opened = envelope::open_order(&answer.body, &[platform.policy_key()], &asset, 0);
     (*opened.unwrap()).clone()
 }
 

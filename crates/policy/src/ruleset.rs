@@ -16,8 +16,6 @@ use crate::service::Services;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Ruleset {
-    /// The host this is for. Any other host refuses it.
-    pub asset: AssetId,
     /// The committed policy it was compiled from. A host never goes back to an older one.
     pub revision: Revision,
     /// What no rule below can cut.
@@ -37,6 +35,9 @@ pub struct Ruleset {
     /// none is. A host that does not know forwarded traffic refuses any other value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forwarded: Option<ForwardedRules>,
+    /// The host this is for. Any other host refuses it. The last field: what is before it is the same
+    /// in the JSON of all hosts for which the same holds.
+    pub asset: AssetId,
 }
 
 impl Ruleset {

@@ -10,10 +10,11 @@ use std::ops::Deref;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use xshield_policy::{AssetId, Revision, Ruleset};
+use xshield_policy::{AssetId, Ruleset};
 
 use crate::bytes::Bytes;
 use crate::keys::{KeyId, PolicyKey, PolicyPublicKey, sha256};
+use crate::label::{RulesetLabel, RulesetVersion};
 use crate::message::{Digest, InForce};
 use crate::threat::{ThreatOrder, ThreatWanted};
 
@@ -24,9 +25,6 @@ pub trait Payload: Serialize + serde::de::DeserializeOwned {
 
     /// For whom.
     fn asset(&self) -> &AssetId;
-
-    /// Its place among all of its type for this host: a revision or a sequence.
-    fn position(&self) -> u64;
 }
 
 impl Payload for Ruleset {
@@ -35,10 +33,6 @@ impl Payload for Ruleset {
     fn asset(&self) -> &AssetId {
         &self.asset
     }
-
-    fn position(&self) -> u64 {
-        self.revision.0
-    }
 }
 
 impl Payload for ThreatOrder {
@@ -46,10 +40,6 @@ impl Payload for ThreatOrder {
 
     fn asset(&self) -> &AssetId {
         &self.asset
-    }
-
-    fn position(&self) -> u64 {
-        self.sequence
     }
 }
 
@@ -63,6 +53,19 @@ const MAX_SIGNATURES: usize = 8;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Envelope {
+    payload_type: String,
+    #[serde(serialize_with = "write_base64", deserialize_with = "read_base64")]
+    payload: Vec<u8>,
+    signatures: Vec<EnvelopeSignature>,
+    /// Which compilation it is. Not of DSSE, and ignored by whoever does not know it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    label: Option<SignedLabel>,
+}
+
+/// The envelope of a [`RulesetLabel`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct SignedLabel {
     payload_type: String,
     #[serde(serialize_with = "write_base64", deserialize_with = "read_base64")]
     payload: Vec<u8>,
@@ -83,17 +86,48 @@ pub struct SealError {
     source: serde_json::Error,
 }
 
-/// Platform: signs a ruleset or an order.
+/// Platform: signs an order, or a ruleset without a label.
 ///
 /// # Errors
 /// When it can't be written as JSON.
 pub fn seal<T: Payload>(key: &PolicyKey, value: &T) -> Result<Envelope, SealError> {
-    let payload = serde_json::to_vec(value)
-        .map_err(|source| SealError { asset: value.asset().clone(), source })?;
-    let sig = key.sign(&pre_authentication(T::TYPE, &payload));
-    let signature = EnvelopeSignature { keyid: key.public().id().into(), sig };
+    let (payload, signature) = signed(key, value)?;
     let payload_type = T::TYPE.to_owned();
-    Ok(Envelope { payload_type, payload, signatures: vec![signature] })
+    Ok(Envelope { payload_type, payload, signatures: vec![signature], label: None })
+}
+
+/// Platform: signs a ruleset, and which compilation it is.
+///
+/// # Errors
+/// When it can't be written as JSON.
+pub fn seal_ruleset(
+    key: &PolicyKey,
+    ruleset: &Ruleset,
+    compilation: u64,
+) -> Result<Envelope, SealError> {
+    let mut envelope = seal(key, ruleset)?;
+    let label = RulesetLabel {
+        asset: ruleset.asset.clone(),
+        version: RulesetVersion { revision: ruleset.revision, compilation },
+        digest: envelope.digest(),
+    };
+    let (payload, signature) = signed(key, &label)?;
+    let payload_type = RulesetLabel::TYPE.to_owned();
+    envelope.label = Some(SignedLabel { payload_type, payload, signatures: vec![signature] });
+    Ok(envelope)
+}
+
+fn signed<T: Payload>(
+    key: &PolicyKey,
+    value: &T,
+) -> Result<(Vec<u8>, EnvelopeSignature), SealError> {
+    let payload = written(value)?;
+    let sig = key.sign(&pre_authentication(T::TYPE, &payload));
+    Ok((payload, EnvelopeSignature { keyid: key.public().id().into(), sig }))
+}
+
+pub(crate) fn written<T: Payload>(value: &T) -> Result<Vec<u8>, SealError> {
+    serde_json::to_vec(value).map_err(|source| SealError { asset: value.asset().clone(), source })
 }
 
 impl Envelope {
@@ -106,6 +140,12 @@ impl Envelope {
             return Err(EnvelopeError::TooLarge { bytes: bytes.len() });
         }
         serde_json::from_slice(bytes).map_err(EnvelopeError::Malformed)
+    }
+
+    /// The payload, for showing; says nothing about who signed it.
+    #[must_use]
+    pub fn payload(&self) -> &[u8] {
+        &self.payload
     }
 
     /// SHA-256 of the payload: what [`InForce`] and [`ThreatWanted`] name it by.
@@ -169,22 +209,52 @@ pub enum EnvelopeError {
         /// This host.
         expected: AssetId,
     },
-    /// Older than what the host has had already.
-    #[error("the envelope holds revision {got}, but this host has already had revision {floor}")]
+    /// The label was made for something else.
+    #[error(
+        "the envelope's label is of another ruleset: it was damaged or put together by someone"
+    )]
+    Mislabelled,
+    /// A ruleset older than what the host has had already.
+    #[error("the envelope holds {got}, but this host has already had {floor}")]
     Older {
-        /// Its revision or sequence.
+        /// Its place.
+        got: RulesetVersion,
+        /// The newest so far.
+        floor: RulesetVersion,
+    },
+    /// An order older than what the host has had already.
+    #[error("the envelope holds order {got}, but this host has already had order {floor}")]
+    OlderOrder {
+        /// Its sequence.
         got: u64,
         /// The newest so far.
         floor: u64,
     },
+    /// A ruleset without a label, for a host that has had one with a label.
+    #[error(
+        "the envelope does not say which compilation it is, and this host has already had {floor}; \
+         if the platform was replaced by an earlier version, upgrade it"
+    )]
+    Unlabelled {
+        /// The newest so far.
+        floor: RulesetVersion,
+    },
 }
 
-/// Something that was signed by a pinned key, for this host, at a revision not too old. Made by
-/// [`open_payload`] and nothing else; whoever has one has the evidence.
+/// Something that was signed by a pinned key, for this host, and is not too old. Made by [`open`],
+/// [`open_order`] and [`open_label`], and by nothing else; whoever has one has the evidence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified<T> {
     value: T,
     digest: Digest,
+    envelope: Vec<u8>,
+    label: Option<Labelled>,
+}
+
+/// A label that was verified together with its ruleset.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Labelled {
+    compilation: u64,
     envelope: Vec<u8>,
 }
 
@@ -208,6 +278,19 @@ impl Verified<Ruleset> {
     pub fn in_force(&self) -> InForce {
         InForce { revision: self.value.revision, digest: self.digest }
     }
+
+    /// Its place among all rulesets.
+    #[must_use]
+    pub fn version(&self) -> RulesetVersion {
+        let compilation = self.label.as_ref().map_or(0, |label| label.compilation);
+        RulesetVersion { revision: self.value.revision, compilation }
+    }
+
+    /// The envelope of its label, for [`open_label`]; `None` when there is none.
+    #[must_use]
+    pub fn label(&self) -> Option<&[u8]> {
+        self.label.as_ref().map(|label| label.envelope.as_slice())
+    }
 }
 
 impl Verified<ThreatOrder> {
@@ -226,7 +309,10 @@ impl<T> Deref for Verified<T> {
     }
 }
 
-/// Host: opens a ruleset's envelope, from the platform or from its own disk; see [`open_payload`].
+/// Host: opens a ruleset's envelope, from the platform or from its own disk.
+///
+/// `floor` is the place of the newest ruleset that this host has had. The one at that place is
+/// accepted again.
 ///
 /// # Errors
 /// See [`EnvelopeError`]; looked at in the order written there.
@@ -234,55 +320,107 @@ pub fn open(
     envelope: &[u8],
     pinned: &[PolicyPublicKey],
     expected: &AssetId,
-    floor: Revision,
+    floor: RulesetVersion,
 ) -> Result<Verified<Ruleset>, EnvelopeError> {
-    open_payload(envelope, pinned, expected, floor.0)
+    let verified: Verified<Ruleset> = open_any(envelope, pinned, expected)?;
+    let got = verified.version();
+    if got < floor {
+        return Err(EnvelopeError::Older { got, floor });
+    }
+    if verified.label.is_none() && floor.compilation > 0 {
+        return Err(EnvelopeError::Unlabelled { floor });
+    }
+    Ok(verified)
 }
 
-/// Host: opens an envelope, from the platform or from its own disk.
+/// Host: opens an order's envelope, from the platform or from its own disk.
 ///
-/// `floor` is the newest revision or sequence this host has had. The same one is accepted with
-/// another digest: the platform compiles a revision again when assets change their addresses or tags.
+/// `floor` is the newest sequence that this host has had.
 ///
 /// # Errors
 /// See [`EnvelopeError`]; looked at in the order written there.
-pub fn open_payload<T: Payload>(
+pub fn open_order(
     envelope: &[u8],
     pinned: &[PolicyPublicKey],
     expected: &AssetId,
     floor: u64,
+) -> Result<Verified<ThreatOrder>, EnvelopeError> {
+    let verified: Verified<ThreatOrder> = open_any(envelope, pinned, expected)?;
+    if verified.sequence < floor {
+        return Err(EnvelopeError::OlderOrder { got: verified.sequence, floor });
+    }
+    Ok(verified)
+}
+
+/// Opens the envelope of a label alone: evidence that a ruleset of this place was made for this host.
+///
+/// # Errors
+/// See [`EnvelopeError`]; looked at in the order written there.
+pub fn open_label(
+    envelope: &[u8],
+    pinned: &[PolicyPublicKey],
+    expected: &AssetId,
+) -> Result<Verified<RulesetLabel>, EnvelopeError> {
+    open_any(envelope, pinned, expected)
+}
+
+/// Verifies everything but the age.
+fn open_any<T: Payload>(
+    bytes: &[u8],
+    pinned: &[PolicyPublicKey],
+    expected: &AssetId,
 ) -> Result<Verified<T>, EnvelopeError> {
-    let payload = verified_payload(envelope, pinned, T::TYPE)?;
+    let Envelope { payload_type, payload, signatures, label } = Envelope::from_bytes(bytes)?;
+    verify::<T>(&payload_type, &payload, &signatures, pinned)?;
     let value: T = serde_json::from_slice(&payload).map_err(EnvelopeError::Payload)?;
     if value.asset() != expected {
         let (got, expected) = (value.asset().clone(), expected.clone());
         return Err(EnvelopeError::OtherHost { got, expected });
     }
-    if value.position() < floor {
-        return Err(EnvelopeError::Older { got: value.position(), floor });
-    }
     let digest = Bytes(sha256(&payload));
-    Ok(Verified { value, digest, envelope: envelope.to_vec() })
+    let label = label.map(|label| label.verified(pinned, expected, digest)).transpose()?;
+    Ok(Verified { value, digest, envelope: bytes.to_vec(), label })
 }
 
-fn verified_payload(
-    bytes: &[u8],
-    pinned: &[PolicyPublicKey],
-    expected: &'static str,
-) -> Result<Vec<u8>, EnvelopeError> {
-    let envelope = Envelope::from_bytes(bytes)?;
-    if envelope.payload_type != expected {
-        return Err(EnvelopeError::PayloadType { got: envelope.payload_type, expected });
+impl SignedLabel {
+    /// The label, when it is signed and of the payload with this digest.
+    fn verified(
+        self,
+        pinned: &[PolicyPublicKey],
+        asset: &AssetId,
+        digest: Digest,
+    ) -> Result<Labelled, EnvelopeError> {
+        verify::<RulesetLabel>(&self.payload_type, &self.payload, &self.signatures, pinned)?;
+        let label: RulesetLabel =
+            serde_json::from_slice(&self.payload).map_err(EnvelopeError::Payload)?;
+        if label.asset != *asset || label.digest != digest {
+            return Err(EnvelopeError::Mislabelled);
+        }
+        let Self { payload_type, payload, signatures } = self;
+        let envelope = Envelope { payload_type, payload, signatures, label: None }.to_bytes();
+        Ok(Labelled { compilation: label.version.compilation, envelope })
     }
-    let message = pre_authentication(&envelope.payload_type, &envelope.payload);
-    let signatures = &envelope.signatures[..envelope.signatures.len().min(MAX_SIGNATURES)];
+}
+
+/// Whether a pinned key has signed the payload as a `T`.
+fn verify<T: Payload>(
+    payload_type: &str,
+    payload: &[u8],
+    signatures: &[EnvelopeSignature],
+    pinned: &[PolicyPublicKey],
+) -> Result<(), EnvelopeError> {
+    if payload_type != T::TYPE {
+        return Err(EnvelopeError::PayloadType { got: payload_type.to_owned(), expected: T::TYPE });
+    }
+    let message = pre_authentication(payload_type, payload);
+    let signatures = &signatures[..signatures.len().min(MAX_SIGNATURES)];
     let mut known = false;
     for signature in signatures {
         // The key id is a hint and not signed: it only selects which pinned key to try.
         for key in pinned.iter().filter(|key| key.id().as_str() == signature.keyid) {
             known = true;
             if key.verifies(&message, &signature.sig.0) {
-                return Ok(envelope.payload);
+                return Ok(());
             }
         }
     }

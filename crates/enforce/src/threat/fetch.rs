@@ -30,7 +30,7 @@ impl Run<'_> {
         let envelope = self.client.threat_order()?;
         let Some(asset) = self.client.asset() else { return Ok(()) };
         let floor = self.progress.threat.floor.max(have.map_or(0, |have| have.sequence));
-        match envelope::open_payload(&envelope, &self.cycle.config.policy_keys, &asset, floor) {
+        match envelope::open_order(&envelope, &self.cycle.config.policy_keys, &asset, floor) {
             Ok(order) => {
                 self.threat.store.save_order(&order)?;
                 self.progress.threat.floor = order.sequence;

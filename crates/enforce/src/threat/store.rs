@@ -126,7 +126,7 @@ impl Store {
     ) -> Result<Option<Verified<ThreatOrder>>, FileError> {
         let stored: Option<StoredOrder> = self.read(ORDER, repaired)?;
         let Some(StoredOrder { asset, envelope }) = stored else { return Ok(None) };
-        match envelope::open_payload(envelope.as_bytes(), keys, &asset, 0) {
+        match envelope::open_order(envelope.as_bytes(), keys, &asset, 0) {
             Ok(order) => Ok(Some(order)),
             Err(error) => {
                 repaired.push(problem("state-damaged", &error));

@@ -6,4 +6,5 @@ mod faults;
 mod host;
 mod order;
 mod platform;
+mod rulesets;
 mod told;

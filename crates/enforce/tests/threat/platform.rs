@@ -16,7 +16,7 @@ use xshield_threat::codec::{delta, snapshot};
 use xshield_threat::{Digest, Prefix, ThreatMode, ThreatSet};
 use xshield_wire::keys::{EnforcementKey, KeyId, PolicyKey};
 use xshield_wire::message::{
-    CheckIn, CheckInAnswer, ProblemDocument, Report, ReportAnswer, SessionRequest, VERSION,
+    CheckIn, CheckInAnswer, InForce, ProblemDocument, Report, ReportAnswer, SessionRequest, VERSION,
 };
 use xshield_wire::session::{self, Terms};
 use xshield_wire::threat::{
@@ -33,6 +33,8 @@ pub(crate) type Spoil = fn(ThreatFileKind, Vec<u8>) -> Vec<u8>;
 #[derive(Default)]
 pub(crate) struct Script {
     pub(crate) order: Option<(ThreatWanted, Vec<u8>)>,
+    /// Which ruleset is wanted, and the envelope that is given out.
+    pub(crate) ruleset: Option<(InForce, Vec<u8>)>,
     /// Every list ever ordered; changes between any two are offered.
     lists: Vec<ThreatSet>,
     pub(crate) offers: Offers,
@@ -229,6 +231,7 @@ impl Script {
                 json(&answer)
             }
             "/host/v1/threat/order" => self.order.clone().map_or(vec![], |(_, bytes)| bytes),
+            "/host/v1/ruleset" => self.ruleset.clone().map_or(vec![], |(_, bytes)| bytes),
             "/host/v1/threat/path" => json(&self.path(query)),
             _ => return (404, Vec::new()),
         };
@@ -238,7 +241,7 @@ impl Script {
     fn check_in_answer(&self) -> CheckInAnswer {
         CheckInAnswer {
             version: VERSION,
-            wanted: None,
+            wanted: self.ruleset.as_ref().map(|(wanted, _)| *wanted),
             commands: Vec::new(),
             next_check_in: 300,
             time: now(),

@@ -9,7 +9,7 @@ use xshield_wire::{Envelope, PolicyKey};
 fuzz_target!(|bytes: &[u8]| {
     let asset: AssetId = "a-web".parse().unwrap();
     let pinned = [PolicyKey::from_seed([1; 32]).public()];
-    assert!(open(bytes, &pinned, &asset, Revision(0)).is_err());
+    assert!(open(bytes, &pinned, &asset, Revision(0).into()).is_err());
     // A program that only looks at the outside must not fall over either.
     if let Ok(envelope) = Envelope::from_bytes(bytes) {
         let _ = (envelope.digest(), envelope.to_bytes());

@@ -1,9 +1,12 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use xshield_policy::{Revision, Ruleset};
-use xshield_wire::envelope::{EnvelopeError, Payload as _, Verified, open, open_payload, seal};
+use xshield_wire::envelope::{
+    EnvelopeError, Payload as _, Verified, open, open_label, open_order, seal, seal_ruleset,
+};
+use xshield_wire::label::RulesetLabel;
 use xshield_wire::threat::ThreatOrder;
-use xshield_wire::{PolicyKey, PolicyPublicKey};
+use xshield_wire::{PolicyKey, PolicyPublicKey, RulesetVersion, SharedDigest};
 
 use crate::fixtures::{asset, policy_key, ruleset};
 
@@ -12,13 +15,13 @@ fn sealed(revision: u64) -> Vec<u8> {
 }
 
 fn opened(bytes: &[u8]) -> Result<Verified<xshield_policy::Ruleset>, EnvelopeError> {
-    open(bytes, &[policy_key().public()], &asset("a-web"), Revision(3))
+    open(bytes, &[policy_key().public()], &asset("a-web"), Revision(3).into())
 }
 
 #[test]
 fn what_is_signed_as_one_type_never_passes_as_another() {
     let pinned = [policy_key().public()];
-    let as_order = open_payload::<ThreatOrder>(&sealed(3), &pinned, &asset("a-web"), 0);
+    let as_order = open_order(&sealed(3), &pinned, &asset("a-web"), 0);
     let expected = ThreatOrder::TYPE;
     let error = as_order.unwrap_err();
     assert!(matches!(error, EnvelopeError::PayloadType { expected: e, .. } if e == expected));
@@ -44,12 +47,104 @@ fn the_same_revision_may_be_compiled_again_but_an_older_one_never_comes_back() {
     opened(&again.to_bytes()).unwrap();
     opened(&sealed(4)).unwrap();
     let error = opened(&sealed(2)).unwrap_err();
-    assert!(matches!(error, EnvelopeError::Older { got: 2, floor: 3 }));
+    assert_eq!(
+        error.to_string(),
+        "the envelope holds revision 2, but this host has already had revision 3"
+    );
+}
+
+fn labelled(revision: u64, compilation: u64) -> Vec<u8> {
+    seal_ruleset(&policy_key(), &ruleset(revision), compilation).unwrap().to_bytes()
+}
+
+fn opened_above(
+    bytes: &[u8],
+    revision: u64,
+    compilation: u64,
+) -> Result<Verified<Ruleset>, EnvelopeError> {
+    let floor = RulesetVersion { revision: Revision(revision), compilation };
+    open(bytes, &[policy_key().public()], &asset("a-web"), floor)
+}
+
+#[test]
+fn an_older_compilation_of_the_same_revision_is_refused() {
+    let verified = opened_above(&labelled(3, 7), 3, 6).unwrap();
+    assert_eq!(verified.version(), RulesetVersion { revision: Revision(3), compilation: 7 });
+    assert_eq!(opened_above(verified.envelope(), 3, 7).unwrap(), verified, "the same one again");
+    opened_above(&labelled(4, 1), 3, 7).unwrap();
+    for (revision, compilation) in [(3, 6), (2, 9)] {
+        let error = opened_above(&labelled(revision, compilation), 3, 7).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "the envelope holds revision {revision}, compilation {compilation}, but this host \
+                 has already had revision 3, compilation 7"
+            )
+        );
+    }
+}
+
+#[test]
+fn a_label_that_was_taken_off_is_missed() {
+    let mut bare: Value = serde_json::from_slice(&labelled(3, 7)).unwrap();
+    assert!(bare.as_object_mut().unwrap().remove("label").is_some());
+    let bare = serde_json::to_vec(&bare).unwrap();
+    assert_eq!(opened(&bare).unwrap().version(), Revision(3).into(), "of a platform from before");
+    assert!(matches!(opened_above(&bare, 3, 6).unwrap_err(), EnvelopeError::Older { .. }));
+    assert!(matches!(opened_above(&bare, 2, 6).unwrap_err(), EnvelopeError::Unlabelled { .. }));
+}
+
+#[test]
+fn a_label_belongs_to_one_ruleset() {
+    let mut older = ruleset(3);
+    older.intranet.clear();
+    let older = seal_ruleset(&policy_key(), &older, 6).unwrap().to_bytes();
+    let mut older: Value = serde_json::from_slice(&older).unwrap();
+    let newer: Value = serde_json::from_slice(&labelled(3, 7)).unwrap();
+    older["label"] = newer["label"].clone();
+    let older = serde_json::to_vec(&older).unwrap();
+    assert!(matches!(opened_above(&older, 3, 6).unwrap_err(), EnvelopeError::Mislabelled));
+
+    let mut forged = newer.clone();
+    let other = PolicyKey::from_seed([66; 32]);
+    let theirs = seal_ruleset(&other, &ruleset(3), 9).unwrap().to_bytes();
+    let theirs: Value = serde_json::from_slice(&theirs).unwrap();
+    forged["label"] = theirs["label"].clone();
+    let forged = serde_json::to_vec(&forged).unwrap();
+    assert!(matches!(opened_above(&forged, 3, 6).unwrap_err(), EnvelopeError::UnknownKey { .. }));
+}
+
+#[test]
+fn a_label_alone_proves_what_a_host_holds() {
+    let verified = opened_above(&labelled(3, 7), 0, 0).unwrap();
+    let shown = verified.label().unwrap();
+    assert!(shown.len() < 1024, "{} bytes", shown.len());
+    let pinned = [policy_key().public()];
+    let label = open_label(shown, &pinned, &asset("a-web")).unwrap();
+    let expected = RulesetLabel {
+        asset: asset("a-web"),
+        version: RulesetVersion { revision: Revision(3), compilation: 7 },
+        digest: verified.digest(),
+    };
+    assert_eq!(*label, expected);
+    assert!(open_label(shown, &pinned, &asset("a-db")).is_err());
+    assert!(open_label(shown, &[], &asset("a-web")).is_err());
+    assert!(open_label(verified.envelope(), &pinned, &asset("a-web")).is_err(), "a ruleset");
+    assert!(open(shown, &pinned, &asset("a-web"), Revision(0).into()).is_err());
+}
+
+#[test]
+fn one_digest_is_made_into_those_of_many_assets() {
+    let shared = SharedDigest::of(&ruleset(3)).unwrap();
+    for id in ["a-web", "a", "as-0123456789.x_Y-z"] {
+        let theirs = Ruleset { asset: asset(id), ..ruleset(3) };
+        assert_eq!(shared.for_asset(&asset(id)), seal(&policy_key(), &theirs).unwrap().digest());
+    }
 }
 
 #[test]
 fn another_hosts_ruleset_is_refused() {
-    let error = open(&sealed(3), &[policy_key().public()], &asset("a-db"), Revision(0));
+    let error = open(&sealed(3), &[policy_key().public()], &asset("a-db"), Revision(0).into());
     let error = error.unwrap_err();
     assert!(matches!(&error, EnvelopeError::OtherHost { .. }));
     assert_eq!(error.to_string(), "the envelope is for a-web, but this host is a-db");
@@ -72,8 +167,8 @@ fn only_a_pinned_key_signs() {
 
     // Both pinned, as while keys change.
     let pinned: [PolicyPublicKey; 2] = [policy_key().public(), other.public()];
-    open(&bytes, &pinned, &asset("a-web"), Revision(3)).unwrap();
-    assert!(open(&bytes, &[], &asset("a-web"), Revision(3)).is_err());
+    open(&bytes, &pinned, &asset("a-web"), Revision(3).into()).unwrap();
+    assert!(open(&bytes, &[], &asset("a-web"), Revision(3).into()).is_err());
 }
 
 #[test]
@@ -144,7 +239,7 @@ proptest! {
     fn every_revision_reads_back(revision in 3u64.., seed: [u8; 32]) {
         let key = PolicyKey::from_seed(seed);
         let bytes = seal(&key, &ruleset(revision)).unwrap().to_bytes();
-        let verified = open(&bytes, &[key.public()], &asset("a-web"), Revision(3)).unwrap();
+        let verified = open(&bytes, &[key.public()], &asset("a-web"), Revision(3).into()).unwrap();
         prop_assert_eq!(&*verified, &ruleset(revision));
     }
 }

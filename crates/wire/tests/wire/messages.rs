@@ -8,12 +8,12 @@ use serde_json::Value;
 use xshield_policy::{Direction, Mode, Protocol, Revision, Subject};
 use xshield_threat::ThreatMode;
 use xshield_wire::control::*;
-use xshield_wire::envelope::{open, open_payload, seal};
+use xshield_wire::envelope::{open, open_order, seal, seal_ruleset};
 use xshield_wire::message::*;
 use xshield_wire::session::{prove, start};
 use xshield_wire::threat::*;
 use xshield_wire::trust::{Der, PublicTrust};
-use xshield_wire::{Bytes, Envelope, Verified};
+use xshield_wire::{Bytes, Envelope, RulesetVersion, Verified};
 
 use crate::fixtures::{
     NOW, TOKEN, asset, enforcement, identity, policy_key, randomness, ruleset, terms,
@@ -355,7 +355,7 @@ fn version_1_threat_orders_stay_verifiable() {
     assert_eq!(envelope, seal(&policy_key(), &order).unwrap());
     let pinned = [policy_key().public()];
     let verified: Verified<ThreatOrder> =
-        open_payload(text.as_bytes(), &pinned, &asset("a-web"), 9).unwrap();
+        open_order(text.as_bytes(), &pinned, &asset("a-web"), 9).unwrap();
     assert_eq!(*verified, order);
     assert_eq!(verified.name().sequence, 9);
 }
@@ -376,11 +376,20 @@ fn version_1_sessions_stay_provable() {
 #[test]
 fn version_1_rulesets_stay_verifiable() {
     let text = recorded("ruleset-envelope");
-    let envelope: Envelope = serde_json::from_str(&text).unwrap();
-    assert_eq!(envelope, seal(&policy_key(), &ruleset(3)).unwrap());
     let pinned = [policy_key().public()];
-    let verified = open(text.as_bytes(), &pinned, &asset("a-web"), Revision(3)).unwrap();
+    let verified = open(text.as_bytes(), &pinned, &asset("a-web"), Revision(3).into()).unwrap();
     assert_eq!(*verified, ruleset(3));
+}
+
+#[test]
+fn version_1_labelled_rulesets_stay_verifiable() {
+    let text = recorded("ruleset-envelope-labelled");
+    let envelope: Envelope = serde_json::from_str(&text).unwrap();
+    assert_eq!(envelope, seal_ruleset(&policy_key(), &ruleset(3), 7).unwrap());
+    let pinned = [policy_key().public()];
+    let floor = RulesetVersion { revision: Revision(3), compilation: 7 };
+    let verified = open(text.as_bytes(), &pinned, &asset("a-web"), floor).unwrap();
+    assert_eq!((&*verified, verified.version()), (&ruleset(3), floor));
 }
 
 #[test]

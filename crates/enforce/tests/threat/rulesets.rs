@@ -1,0 +1,78 @@
+//! Which rulesets a host takes.
+
+use xshield_enforce::{Outcome, RunStatus};
+use xshield_policy::ruleset::{Failsafe, StanceRules};
+use xshield_policy::{DirectionRules, Revision, Ruleset};
+use xshield_wire::message::InForce;
+use xshield_wire::{Envelope, envelope};
+
+use crate::host::{Host, codes, on_a_host};
+use crate::platform::{ASSET, Platform, policy_key};
+
+/// A ruleset that denies nothing; `intranet` tells one compilation from another.
+fn ruleset(revision: u64, intranet: &str) -> Ruleset {
+    let open = || DirectionRules { enforced: StanceRules::open(), tested: None };
+    Ruleset {
+        asset: ASSET.parse().unwrap(),
+        revision: Revision(revision),
+        failsafe: Failsafe::default(),
+        intranet: vec![intranet.parse().unwrap()],
+        intranet_domains: Vec::new(),
+        grace: [].into(),
+        inbound: open(),
+        outbound: open(),
+        forwarded: None,
+    }
+}
+
+fn compiled(revision: u64, compilation: u64) -> Envelope {
+    let ruleset = ruleset(revision, &format!("10.0.{compilation}.0/24"));
+    envelope::seal_ruleset(&policy_key(), &ruleset, compilation).unwrap()
+}
+
+/// One run against a platform that gives out this.
+fn offered(platform: &Platform, host: &Host, revision: u64, envelope: &Envelope) -> Outcome {
+    let wanted = InForce { revision: Revision(revision), digest: envelope.digest() };
+    platform.script(|script| script.ruleset = Some((wanted, envelope.to_bytes())));
+    host.run()
+}
+
+fn is_taken(outcome: &Outcome, envelope: &Envelope) -> bool {
+    outcome.in_force.is_some_and(|in_force| in_force.digest == envelope.digest())
+}
+
+#[test]
+fn an_older_compilation_of_the_same_revision_is_refused() {
+    on_a_host(|platform, host| {
+        let (older, newer) = (compiled(3, 6), compiled(3, 7));
+        assert!(is_taken(&offered(platform, host, 3, &newer), &newer));
+        let outcome = offered(platform, host, 3, &older);
+        assert_eq!(outcome.status, RunStatus::RulesetRefused, "{outcome:?}");
+        assert_eq!(codes(&outcome), ["ruleset-refused"]);
+        let told = &outcome.problems[0].text;
+        assert!(told.contains("revision 3, compilation 6"), "{told}");
+        assert!(is_taken(&outcome, &newer), "the newer one stays in force");
+
+        // Also when the last-known-good ruleset is lost: how far it had come is remembered apart.
+        std::fs::remove_file(host.state("").with_file_name("enforced")).unwrap();
+        let outcome = offered(platform, host, 3, &older);
+        assert_eq!(outcome.status, RunStatus::RulesetRefused, "{outcome:?}");
+
+        let next = compiled(4, 8);
+        assert!(is_taken(&offered(platform, host, 4, &next), &next));
+    });
+}
+
+#[test]
+fn rulesets_without_a_label_are_taken_until_one_has_a_label() {
+    on_a_host(|platform, host| {
+        let bare = envelope::seal(&policy_key(), &ruleset(3, "10.1.0.0/24")).unwrap();
+        assert!(is_taken(&offered(platform, host, 3, &bare), &bare));
+        let labelled = compiled(3, 7);
+        assert!(is_taken(&offered(platform, host, 3, &labelled), &labelled));
+        let newer = envelope::seal(&policy_key(), &ruleset(4, "10.1.0.0/24")).unwrap();
+        let outcome = offered(platform, host, 4, &newer);
+        assert_eq!(outcome.status, RunStatus::RulesetRefused, "{outcome:?}");
+        assert!(is_taken(&outcome, &labelled));
+    });
+}

@@ -5,6 +5,7 @@ pub mod compile;
 pub mod deliver;
 pub mod host_configuration;
 pub mod maintenance;
+pub mod pace;
 pub mod synchronize;
 pub mod threat_compile;
 pub mod threat_feeds;

@@ -1,14 +1,12 @@
 //! The candidate becomes the committed policy, whole or not at all.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use axum::http::StatusCode;
+use xshield_policy::Revision;
 use xshield_policy::document::Policy;
-use xshield_policy::inventory::Inventory;
-use xshield_policy::{AssetId, Revision};
 
-use super::compile::{Committed, Failures, Outcome, Scope, compile};
+use super::compile::{self, Committed, Failure, Rehearsed};
 use crate::claims::{Fact, named_in_words};
 use crate::clock::Timestamp;
 use crate::policy::read_stored;
@@ -16,7 +14,7 @@ use crate::problem::{Answer, FieldError, Problem};
 use crate::state::App;
 use crate::store::audit::{self, Deed};
 use crate::store::policy::CommittedPolicy;
-use crate::store::{self, assets, commit, rulesets};
+use crate::store::{self, assets, commit};
 
 /// What synchronizing did.
 #[derive(Debug, serde::Serialize, utoipa::ToSchema)]
@@ -46,7 +44,7 @@ pub struct Request {
 /// # Errors
 /// A problem that lists what can't be compiled.
 pub async fn synchronize(app: &App, request: Request) -> Answer<Synchronized> {
-    let mut turn = app.compiling.turn().await;
+    let turn = app.compiling.turn().await;
     let (candidate, last, inventory) = {
         let mut conn = app.store.read().await?;
         let candidate = store::policy::candidate(&mut conn).await?;
@@ -62,9 +60,10 @@ pub async fn synchronize(app: &App, request: Request) -> Answer<Synchronized> {
     }
     let policy = read_stored(&candidate.documents).map_err(invalid_policy)?.policy;
     let revision = Revision(last.unwrap_or_default().0 + 1);
-    let fresh = Arc::new(Committed { revision, policy });
-    let Outcome { compiled, mut warnings, .. } = compile_whole(app, &fresh, inventory).await?;
-    warnings.extend(claimed_names(app, &fresh.policy).await?);
+    let mut fresh = compile::rehearse(app, Committed { revision, policy }, inventory).await?;
+    compiles(&fresh)?;
+    let mut warnings = std::mem::take(&mut fresh.warnings);
+    warnings.extend(claimed_names(app, fresh.policy()).await?);
 
     let now = Timestamp::now();
     let mut tx = app.store.write().await?;
@@ -76,24 +75,22 @@ pub async fn synchronize(app: &App, request: Request) -> Answer<Synchronized> {
         committed_by: request.actor.clone(),
     };
     store::policy::insert_revision(&mut tx, &stored).await?;
-    for (asset, ruleset) in &compiled {
-        rulesets::put(&mut tx, asset, ruleset).await?;
-    }
+    fresh.store(&mut tx, now).await?;
+    let assets = fresh.digests().len();
     let deed = Deed {
         actor: &request.actor,
         action: "policy.synchronize",
         target: "policy",
         before: last.map_or_else(String::new, |last| format!("revision {last}")),
-        after: format!("revision {revision}, {} assets; note {:?}", compiled.len(), request.note),
+        after: format!("revision {revision}, {assets} assets; note {:?}", request.note),
     };
     audit::record(&mut tx, deed, now).await?;
     commit(tx).await?;
-    *turn = Some(fresh);
-    app.compiling.note(&Scope::All, Vec::new());
-    compiled.iter().for_each(|(asset, _)| app.waking.wake(asset));
+    fresh.digests().iter().for_each(|(asset, _)| app.waking.wake(asset));
+    app.compiling.committed(turn, fresh);
     app.configuring.changed();
     app.threat.changed();
-    Ok(Synchronized { revision: revision.0, assets: compiled.len(), warnings })
+    Ok(Synchronized { revision: revision.0, assets, warnings })
 }
 
 /// Compiles documents that aren't committed, to see whether that works.
@@ -102,9 +99,11 @@ pub async fn synchronize(app: &App, request: Request) -> Answer<Synchronized> {
 /// A problem that lists what can't be compiled.
 pub async fn rehearse(app: &App, policy: Policy) -> Answer<Vec<String>> {
     let inventory = assets::inventory(&mut *app.store.read().await?).await?;
-    let rehearsed = Arc::new(Committed { revision: Revision(0), policy });
-    let mut warnings = compile_whole(app, &rehearsed, inventory).await?.warnings;
-    warnings.extend(claimed_names(app, &rehearsed.policy).await?);
+    let rehearsed = Committed { revision: Revision(0), policy };
+    let mut rehearsed = compile::rehearse(app, rehearsed, inventory).await?;
+    compiles(&rehearsed)?;
+    let mut warnings = std::mem::take(&mut rehearsed.warnings);
+    warnings.extend(claimed_names(app, rehearsed.policy()).await?);
     Ok(warnings)
 }
 
@@ -118,38 +117,24 @@ async fn claimed_names(app: &App, policy: &Policy) -> Answer<Vec<String>> {
     Ok(claimed.collect())
 }
 
-async fn compile_whole(
-    app: &App,
-    policy: &Arc<Committed>,
-    inventory: Inventory,
-) -> Answer<Outcome> {
-    let names: BTreeMap<AssetId, String> = inventory
-        .assets
-        .iter()
-        .map(|asset| (asset.id.clone(), asset.name.as_str().to_owned()))
-        .collect();
-    let mut outcome = compile(app, policy, inventory, Scope::All).await?;
-    if outcome.failures.is_empty() {
-        return Ok(outcome);
-    }
-    Err(does_not_compile(std::mem::take(&mut outcome.failures), &names))
+/// Whether a policy could be compiled for all assets.
+fn compiles(rehearsed: &Rehearsed) -> Answer<()> {
+    let mut failures = rehearsed.failures().peekable();
+    if failures.peek().is_none() { Ok(()) } else { Err(does_not_compile(failures)) }
 }
 
 /// The failures, each once, with the first asset that has it.
-fn does_not_compile(failures: Failures, names: &BTreeMap<AssetId, String>) -> Problem {
-    let mut reasons: BTreeMap<String, (AssetId, usize)> = BTreeMap::new();
+fn does_not_compile<'a>(failures: impl Iterator<Item = (&'a str, &'a Failure)>) -> Problem {
+    let mut reasons: BTreeMap<String, (&str, usize)> = BTreeMap::new();
     for (asset, failure) in failures {
         let (_, count) = reasons.entry(failure.to_string()).or_insert((asset, 0));
         *count += 1;
     }
     let told: Vec<String> = reasons
         .into_iter()
-        .map(|(reason, (asset, count))| {
-            let name = names.get(&asset).map_or(asset.as_str(), String::as_str);
-            match count {
-                1 => format!("asset {name}: {reason}"),
-                _ => format!("asset {name} and {} more: {reason}", count - 1),
-            }
+        .map(|(reason, (name, count))| match count {
+            1 => format!("asset {name}: {reason}"),
+            _ => format!("asset {name} and {} more: {reason}", count - 1),
         })
         .collect();
     let first = told.first().cloned().unwrap_or_default();

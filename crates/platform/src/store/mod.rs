@@ -60,6 +60,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (5, "live", include_str!("../../migrations/sqlite/0005_live.sql")),
     (6, "claims", include_str!("../../migrations/sqlite/0006_claims.sql")),
     (7, "enrolment", include_str!("../../migrations/sqlite/0007_enrolment.sql")),
+    (10, "compilations", include_str!("../../migrations/sqlite/0010_compilations.sql")),
     (11, "recovery", include_str!("../../migrations/sqlite/0011_recovery.sql")),
 ];
 

@@ -1,27 +1,47 @@
-//! The compiled, signed ruleset that each asset should have.
+//! Which ruleset each asset should have. The rulesets themselves are written and signed when their
+//! hosts ask: they follow from policy and inventory.
 
 use std::collections::BTreeMap;
 
-use sqlx::Row as _;
+use sqlx::{QueryBuilder, Row as _};
 use xshield_policy::{AssetId, Revision};
+use xshield_wire::RulesetVersion;
 use xshield_wire::message::{Digest, InForce};
 
 use super::assets::unsigned;
-use super::{Conn, Doing as _, Row, StoreResult};
+use super::{Conn, Db, Doing as _, Row, StoreResult};
 use crate::clock::Timestamp;
 
-/// A signed ruleset.
-#[derive(Debug, Clone)]
+/// Rows written by one statement.
+const AT_ONCE: usize = 200;
+
+/// Names a compiled ruleset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StoredRuleset {
-    /// Which one it is.
-    pub wanted: InForce,
-    /// The envelope's JSON.
-    pub envelope: String,
+    /// Its place among all.
+    pub version: RulesetVersion,
+    /// Its payload's digest.
+    pub digest: Digest,
     /// When it was compiled.
     pub compiled_at: Timestamp,
 }
 
-/// The ruleset of an asset.
+impl StoredRuleset {
+    /// As hosts name it.
+    #[must_use]
+    pub fn wanted(&self) -> InForce {
+        InForce { revision: self.version.revision, digest: self.digest }
+    }
+
+    /// Whether a ruleset of this revision with this digest is this one.
+    #[must_use]
+    pub fn is(&self, revision: Revision, digest: Digest) -> bool {
+        let is_counted = self.version.compilation > 0;
+        is_counted && self.version.revision == revision && self.digest == digest
+    }
+}
+
+/// The ruleset that an asset should have.
 ///
 /// # Errors
 /// When the database fails.
@@ -30,69 +50,82 @@ pub async fn get(conn: &mut Conn, asset: &AssetId) -> StoreResult<Option<StoredR
         .bind(asset.as_str())
         .fetch_optional(conn)
         .await
-        .doing("read a ruleset")?;
-    row.map(|row| {
-        Ok(StoredRuleset {
-            wanted: which(&row)?,
-            envelope: row.get("envelope"),
-            compiled_at: Timestamp(row.get("compiled_at")),
-        })
-    })
-    .transpose()
-}
-
-/// Which ruleset an asset should have.
-///
-/// # Errors
-/// When the database fails.
-pub async fn wanted(conn: &mut Conn, asset: &AssetId) -> StoreResult<Option<InForce>> {
-    let row = sqlx::query("SELECT revision, digest FROM ruleset WHERE asset_id = $1")
-        .bind(asset.as_str())
-        .fetch_optional(conn)
-        .await
         .doing("read which ruleset is wanted")?;
-    row.as_ref().map(which).transpose()
+    row.as_ref().map(read).transpose()
 }
 
-/// Which ruleset every asset should have.
+/// The ruleset that every asset should have.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn all_wanted(conn: &mut Conn) -> StoreResult<BTreeMap<String, InForce>> {
-    let rows = sqlx::query("SELECT asset_id, revision, digest FROM ruleset")
+pub async fn all(conn: &mut Conn) -> StoreResult<BTreeMap<String, StoredRuleset>> {
+    let rows = sqlx::query("SELECT * FROM ruleset")
         .fetch_all(conn)
         .await
         .doing("read which rulesets are wanted")?;
-    rows.iter().map(|row| Ok((row.get("asset_id"), which(row)?))).collect()
+    rows.iter().map(|row| Ok((row.get("asset_id"), read(row)?))).collect()
 }
 
-/// Stores the ruleset that an asset should have from now on. An asset that is gone by now is left
-/// out.
+/// The number of a new compilation.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn put(conn: &mut Conn, asset: &AssetId, ruleset: &StoredRuleset) -> StoreResult<()> {
-    sqlx::query(
-        "INSERT INTO ruleset (asset_id, revision, digest, envelope, compiled_at) \
-         SELECT id, $2, $3, $4, $5 FROM asset WHERE id = $1 \
-         ON CONFLICT (asset_id) DO UPDATE SET revision = excluded.revision, \
-         digest = excluded.digest, envelope = excluded.envelope, \
-         compiled_at = excluded.compiled_at",
-    )
-    .bind(asset.as_str())
-    .bind(i64::try_from(ruleset.wanted.revision.0).unwrap_or(i64::MAX))
-    .bind(ruleset.wanted.digest.to_base64())
-    .bind(&ruleset.envelope)
-    .bind(ruleset.compiled_at.0)
-    .execute(conn)
-    .await
-    .doing("store a ruleset")?;
+pub async fn next_compilation(conn: &mut Conn) -> StoreResult<u64> {
+    let last: i64 = sqlx::query_scalar("UPDATE compilation SET last = last + 1 RETURNING last")
+        .fetch_one(conn)
+        .await
+        .doing("count a compilation")?;
+    Ok(unsigned(last))
+}
+
+/// Stores which rulesets assets should have from now on, all of one compilation. Assets that are gone
+/// by now are left out.
+///
+/// # Errors
+/// When the database fails.
+pub async fn put(
+    conn: &mut Conn,
+    version: RulesetVersion,
+    digests: &[(AssetId, Digest)],
+    now: Timestamp,
+) -> StoreResult<()> {
+    let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    for some in digests.chunks(AT_ONCE) {
+        let mut query = QueryBuilder::<Db>::new("WITH wanted (asset_id, digest) AS (");
+        query.push_values(some, |mut row, (asset, digest)| {
+            row.push("CAST(").push_bind_unseparated(asset.as_str());
+            row.push_unseparated(" AS TEXT)");
+            row.push("CAST(").push_bind_unseparated(digest.to_base64());
+            row.push_unseparated(" AS TEXT)");
+        });
+        query
+            .push(
+                ") INSERT INTO ruleset (asset_id, revision, compilation, digest, compiled_at) \
+                 SELECT a.id, CAST(",
+            )
+            .push_bind(number(version.revision.0))
+            .push(" AS BIGINT), CAST(")
+            .push_bind(number(version.compilation))
+            .push(" AS BIGINT), wanted.digest, CAST(")
+            .push_bind(now.0)
+            .push(
+                " AS BIGINT) FROM wanted JOIN asset a ON a.id = wanted.asset_id WHERE true \
+                 ON CONFLICT (asset_id) DO UPDATE SET revision = excluded.revision, \
+                 compilation = excluded.compilation, digest = excluded.digest, \
+                 compiled_at = excluded.compiled_at",
+            );
+        query.build().execute(&mut *conn).await.doing("store which rulesets are wanted")?;
+    }
     Ok(())
 }
 
-fn which(row: &Row) -> StoreResult<InForce> {
-    Ok(InForce {
-        revision: Revision(unsigned(row.get("revision"))),
+fn read(row: &Row) -> StoreResult<StoredRuleset> {
+    Ok(StoredRuleset {
+        version: RulesetVersion {
+            revision: Revision(unsigned(row.get("revision"))),
+            compilation: unsigned(row.get("compilation")),
+        },
         digest: Digest::from_base64(row.get("digest")).doing("read a stored digest")?,
+        compiled_at: Timestamp(row.get("compiled_at")),
     })
 }

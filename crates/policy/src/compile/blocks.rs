@@ -105,8 +105,10 @@ impl Compiler<'_> {
     /// The assets that a peer stands for.
     fn behind(&self, peer: &PeerRef) -> Vec<&Asset> {
         match peer {
-            PeerRef::Segment(name) => self.members(name).to_vec(),
-            PeerRef::Asset(name) => self.named(name).into_iter().collect(),
+            PeerRef::Segment(name) => self.members(name).collect(),
+            PeerRef::Asset(name) => {
+                self.placement.named(name).map(|placed| &placed.asset).into_iter().collect()
+            }
             _ => Vec::new(),
         }
     }

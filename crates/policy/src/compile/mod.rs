@@ -4,15 +4,19 @@ mod blocks;
 mod failsafe;
 mod forwarded;
 mod grace;
+mod placement;
 mod stance;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
 use self::forwarded::Enforced;
 use self::grace::Graces;
+use self::placement::Placed;
 use self::stance::{AssetStance, Attached};
 use crate::document::{Action, InboundRule, Located, OutboundRule, Policy, Stance};
 use crate::grace::Grace;
@@ -23,6 +27,7 @@ use crate::peer::PeerRef;
 use crate::ruleset::{Failsafe, Management, Peer, Peers, Rule, Ruleset, StanceRules};
 
 pub use blocks::Whose;
+pub use placement::{Addresses, Class, Placement};
 
 /// Ranges that count as intranet without being named: private (RFC 1918, RFC 4193), link-local
 /// (RFC 3927, RFC 4291), loopback, multicast (RFC 5771, RFC 4291), limited broadcast, and the
@@ -132,9 +137,9 @@ pub struct Compiler<'a> {
     policy: &'a Policy,
     revision: Revision,
     platform: &'a [SocketAddr],
-    assets: BTreeMap<&'a AssetId, &'a Asset>,
-    names: BTreeMap<&'a Name, &'a Asset>,
-    members: BTreeMap<&'a Name, Vec<&'a Asset>>,
+    placement: Cow<'a, Placement>,
+    /// Where each segment is among all.
+    places: BTreeMap<&'a Name, usize>,
     intranet: Vec<IpNet>,
     intranet_domains: Vec<DomainName>,
     graces: Graces,
@@ -147,14 +152,31 @@ impl<'a> Compiler<'a> {
     #[must_use]
     pub fn new(
         policy: &'a Policy,
-        inventory: &'a Inventory,
+        inventory: &Inventory,
         revision: Revision,
         platform: &'a [SocketAddr],
     ) -> Self {
-        let members = policy.segments.iter().map(|(name, segment)| {
-            let assets = inventory.assets.iter().filter(|asset| segment.criteria.matches(asset));
-            (name, assets.collect())
-        });
+        let placement = Placement::of(policy, inventory);
+        Self::of(policy, Cow::Owned(placement), revision, platform)
+    }
+
+    /// Compiles from segments that are evaluated already.
+    #[must_use]
+    pub fn placed(
+        policy: &'a Policy,
+        placement: &'a Placement,
+        revision: Revision,
+        platform: &'a [SocketAddr],
+    ) -> Self {
+        Self::of(policy, Cow::Borrowed(placement), revision, platform)
+    }
+
+    fn of(
+        policy: &'a Policy,
+        placement: Cow<'a, Placement>,
+        revision: Revision,
+        platform: &'a [SocketAddr],
+    ) -> Self {
         let named = || policy.networks.values().filter(|network| network.intranet);
         let private = INTRANET.iter().filter_map(|net| net.parse().ok());
         let mut intranet: Vec<IpNet> = private
@@ -166,9 +188,8 @@ impl<'a> Compiler<'a> {
             policy,
             revision,
             platform,
-            assets: inventory.assets.iter().map(|asset| (&asset.id, asset)).collect(),
-            names: inventory.assets.iter().map(|asset| (&asset.name, asset)).collect(),
-            members: members.collect(),
+            placement,
+            places: policy.segments.keys().enumerate().map(|(at, name)| (name, at)).collect(),
             intranet,
             intranet_domains: named().flat_map(|network| network.domains.iter().cloned()).collect(),
             graces: Graces::of(policy),
@@ -176,27 +197,52 @@ impl<'a> Compiler<'a> {
     }
 
     /// The assets of a segment; none for a name that is no segment.
-    #[must_use]
-    pub fn members(&self, segment: &Name) -> &[&'a Asset] {
-        self.members.get(segment).map_or(&[], Vec::as_slice)
+    fn members(&self, segment: &Name) -> impl Iterator<Item = &Asset> {
+        let place = self.places.get(segment);
+        place.into_iter().flat_map(|&at| self.placement.members(at))
     }
 
-    /// The asset of this name, if there is one.
-    fn named(&self, name: &Name) -> Option<&'a Asset> {
-        self.names.get(name).copied()
+    /// The addresses that a peer stands for, when it is a segment or an asset; none for a name that is
+    /// neither.
+    fn addresses(&self, peer: &PeerRef) -> Option<Addresses> {
+        let known = match peer {
+            PeerRef::Segment(name) => {
+                self.places.get(name).map(|&at| self.placement.addresses(at).clone())
+            }
+            PeerRef::Asset(name) => {
+                self.placement.named(name).map(|placed| placed.addresses.clone())
+            }
+            _ => return None,
+        };
+        Some(known.unwrap_or_else(|| Arc::from([])))
+    }
+
+    /// All that the ruleset of a class depends on besides policy and platform: as long as it is the
+    /// same, so is the ruleset.
+    #[must_use]
+    pub fn inputs(&self, class: &Class) -> Vec<Addresses> {
+        let AssetStance { inbound, outbound, .. } = self.stance(class);
+        // Of both directions the tested templates are all templates.
+        let inbound = inbound.tested.templates.into_values().flat_map(|template| {
+            template.ports.iter().chain(&template.inbound).flat_map(|rule| &rule.from)
+        });
+        let outbound = outbound.tested.templates.into_values();
+        let outbound =
+            outbound.flat_map(|template| template.outbound.iter().flat_map(|rule| &rule.to));
+        inbound.chain(outbound).filter_map(|peer| self.addresses(&peer.value)).collect()
     }
 
     /// What compiles and probably isn't meant.
     #[must_use]
     pub fn warnings(&self) -> Vec<CompileWarning> {
-        let empty = self.members.iter().filter(|(_, assets)| assets.is_empty());
+        let empty = self.places.iter().filter(|(_, at)| self.placement.members(**at).len() == 0);
         let mut warnings: Vec<_> =
             empty.map(|(&name, _)| CompileWarning::EmptySegment(name.clone())).collect();
         let mut missing: Vec<&Name> = self
             .policy
             .asset_peers()
             .chain(self.policy.assets.keys())
-            .filter(|name| !self.names.contains_key(name))
+            .filter(|name| self.placement.named(name).is_none())
             .collect();
         missing.sort_unstable();
         missing.dedup();
@@ -209,8 +255,8 @@ impl<'a> Compiler<'a> {
 
     /// Of an asset with a document of its own.
     fn tests_less(&self, name: &Name) -> Vec<CompileWarning> {
-        let Some(asset) = self.names.get(name) else { return Vec::new() };
-        let AssetStance { inbound, outbound, .. } = self.stance(asset);
+        let Some(Placed { class, .. }) = self.placement.named(name) else { return Vec::new() };
+        let AssetStance { inbound, outbound, .. } = self.stance(class);
         let warn = |direction| CompileWarning::TestsLess { asset: name.clone(), direction };
         let inbound = inbound.tests_less().then(|| warn(Direction::Inbound));
         let outbound = outbound.tests_less().then(|| warn(Direction::Outbound));
@@ -222,13 +268,13 @@ impl<'a> Compiler<'a> {
     /// # Errors
     /// See [`CompileError`].
     pub fn ruleset(&self, asset: &AssetId) -> Result<Ruleset, CompileError> {
-        let asset =
-            self.assets.get(asset).ok_or_else(|| CompileError::UnknownAsset(asset.clone()))?;
-        let stance = self.stance(asset);
+        let class = self.placement.class(asset);
+        let class = class.ok_or_else(|| CompileError::UnknownAsset(asset.clone()))?;
+        let stance = self.stance(class);
         let inbound = stance.inbound.rules(|attached| self.inbound(attached))?;
         let outbound = stance.outbound.rules(|attached| self.outbound(attached))?;
         let mut ruleset = Ruleset {
-            asset: asset.id.clone(),
+            asset: asset.clone(),
             revision: self.revision,
             failsafe: self.failsafe(),
             intranet: self.intranet.clone(),
@@ -255,10 +301,11 @@ impl<'a> Compiler<'a> {
     }
 
     /// What the asset's segments and its own document say, taken together.
-    fn stance(&self, asset: &Asset) -> AssetStance<'a> {
+    fn stance(&self, class: &Class) -> AssetStance<'a> {
         let mut stance = AssetStance::default();
-        let segments = self.policy.segments.values();
-        for segment in segments.filter(|segment| segment.criteria.matches(asset)) {
+        let segments = self.policy.segments.values().enumerate();
+        let segments = segments.filter(|(at, _)| class.segments.binary_search(at).is_ok());
+        for (_, segment) in segments {
             stance.inbound.take(segment.inbound);
             stance.outbound.take(segment.outbound);
             stance.forwarded.take(
@@ -267,7 +314,7 @@ impl<'a> Compiler<'a> {
             );
             self.attach(&segment.templates, segment.inbound, segment.outbound, &mut stance);
         }
-        if let Some(own) = self.policy.assets.get(&asset.name) {
+        if let Some(own) = class.own.as_ref().and_then(|name| self.policy.assets.get(name)) {
             stance.inbound.replace(own.inbound);
             stance.outbound.replace(own.outbound);
             stance
@@ -356,18 +403,16 @@ impl<'a> Compiler<'a> {
     /// of assets those that `count`.
     fn peers(&self, peers: &[Located<PeerRef>], count: impl Fn(IpAddr) -> bool) -> Peers {
         let mut listed = Vec::new();
-        let hosts = |assets: &[&Asset]| -> Vec<Peer> {
-            let addresses = assets.iter().flat_map(|asset| asset.addresses.iter().copied());
-            let counted = addresses.filter(|address| count(*address));
-            counted.map(|address| Peer::Net(IpNet::from(address))).collect()
-        };
         for peer in peers {
             match &peer.value {
                 PeerRef::Any => return Peers::Any,
                 PeerRef::Intranet => listed.push(Peer::Intranet),
                 PeerRef::Internet => listed.push(Peer::Internet),
-                PeerRef::Segment(name) => listed.extend(hosts(self.members(name))),
-                PeerRef::Asset(name) => listed.extend(hosts(self.named(name).as_slice())),
+                PeerRef::Segment(_) | PeerRef::Asset(_) => {
+                    let addresses = self.addresses(&peer.value).unwrap_or_else(|| Arc::from([]));
+                    let counted = addresses.iter().copied().filter(|address| count(*address));
+                    listed.extend(counted.map(|address| Peer::Net(IpNet::from(address))));
+                }
                 PeerRef::Network(name) => {
                     if let Some(network) = self.policy.networks.get(name) {
                         listed.extend(network.cidrs.iter().map(|net| Peer::Net(net.0)));

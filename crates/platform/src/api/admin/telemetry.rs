@@ -14,12 +14,12 @@ use super::assets::named;
 use super::page::{Page, PageQuery};
 use crate::auth::{Allowed, Viewer};
 use crate::clock::Timestamp;
+use crate::jobs::compile::{self, Signed};
 use crate::problem::{Answer, Problem};
 use crate::query::{BothOf, number};
 use crate::state::App;
 use crate::store::events::{self, EventFilter, StoredEvent};
 use crate::store::reports::{self, StoredHits};
-use crate::store::rulesets;
 
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -35,18 +35,14 @@ pub(super) fn router() -> OpenApiRouter<App> {
 struct Compiled {
     #[schema(value_type = Object)]
     wanted: InForce,
+    /// Which of the platform's compilations it is.
+    compilation: u64,
     compiled_at: Timestamp,
     #[schema(value_type = Object)]
     ruleset: Ruleset,
     /// As the host gets it: a DSSE envelope.
     #[schema(value_type = Object)]
     envelope: serde_json::Value,
-}
-
-/// The payload of an envelope, for showing. Trusting it is for those who verify it.
-#[derive(Deserialize)]
-struct Unverified {
-    payload: String,
 }
 
 /// The compiled ruleset of an asset
@@ -58,18 +54,16 @@ async fn ruleset(
     _: Allowed<Viewer>,
     Path(asset): Path<String>,
 ) -> Answer<Json<Compiled>> {
-    let mut conn = app.store.read().await?;
-    let asset = named(&mut conn, &asset).await?;
-    let stored = rulesets::get(&mut conn, &asset.id).await?;
-    let stored = stored.ok_or_else(|| Problem::not_found("ruleset of", asset.name.as_str()))?;
+    let asset = named(&mut *app.store.read().await?, &asset).await?;
+    let signed = compile::signed(&app, &asset.id).await?;
+    let Signed { stored, envelope } =
+        signed.ok_or_else(|| Problem::not_found("ruleset of", asset.name.as_str()))?;
     let damaged = |error: serde_json::Error| Problem::internal(&error);
-    let envelope: serde_json::Value = serde_json::from_str(&stored.envelope).map_err(damaged)?;
-    let Unverified { payload } = serde_json::from_str(&stored.envelope).map_err(damaged)?;
-    let payload = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, payload)
-        .map_err(|error| Problem::internal(&error))?;
-    let ruleset = serde_json::from_slice(&payload).map_err(damaged)?;
-    let (wanted, compiled_at) = (stored.wanted, stored.compiled_at);
-    Ok(Json(Compiled { wanted, compiled_at, ruleset, envelope }))
+    let ruleset = serde_json::from_slice(envelope.payload()).map_err(damaged)?;
+    let envelope = serde_json::to_value(&envelope).map_err(damaged)?;
+    let (wanted, compiled_at) = (stored.wanted(), stored.compiled_at);
+    let compilation = stored.version.compilation;
+    Ok(Json(Compiled { wanted, compilation, compiled_at, ruleset, envelope }))
 }
 
 /// Hits of a rule, ever.

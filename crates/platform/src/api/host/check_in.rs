@@ -106,7 +106,7 @@ async fn take(app: &App, from: IpAddr, request: FromHost) -> Answer<Json<CheckIn
     commit(tx).await?;
 
     if changed {
-        app.compiling.inventory_changed();
+        app.compiling.host_changed();
     }
     let threat = orders::wanted(app, &asset, message.threat.as_ref(), now).await?;
     let version = configuration.as_ref().map(|configuration| configuration.version);
@@ -128,11 +128,11 @@ async fn take(app: &App, from: IpAddr, request: FromHost) -> Answer<Json<CheckIn
 /// What the host should have. A host that is new or has changed hears it at once, not at its next
 /// run.
 async fn wanted(app: &App, asset: &StoredAsset, changed: bool) -> Answer<Option<InForce>> {
-    let known = rulesets::wanted(&mut *app.store.read().await?, &asset.id).await?;
-    if changed || known.is_none() {
-        return compile::compile_one(app, &asset.id).await;
+    let known = rulesets::get(&mut *app.store.read().await?, &asset.id).await?;
+    match known {
+        Some(known) if !changed => Ok(Some(known.wanted())),
+        _ => compile::compile_one(app, &asset.id).await,
     }
-    Ok(known)
 }
 
 fn replayed(message: &CheckIn, last: u64) -> Problem {

@@ -6,7 +6,10 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 
+use xshield_wire::message::Digest;
+
 use super::signed::FromHost;
+use crate::jobs::compile;
 use crate::problem::{Answer, Problem};
 use crate::state::App;
 use crate::store::rulesets;
@@ -15,23 +18,23 @@ use crate::store::rulesets;
 const WORTH_COMPRESSING: usize = 1200;
 
 pub(super) async fn get(State(app): State<App>, request: FromHost) -> Answer<Response> {
-    let stored = rulesets::get(&mut *app.store.read().await?, &request.asset.id).await?;
-    let ruleset = stored.ok_or_else(|| {
+    let no_policy = || {
         Problem::new(StatusCode::NOT_FOUND, "no-policy", "There is no ruleset yet")
             .detail("no policy is committed; 'xshield policy synchronize' commits one")
-    })?;
-    let digest = ruleset.wanted.digest.to_base64();
-    let etag = HeaderValue::from_str(&format!("\"{digest}\""))
-        .map_err(|error| Problem::internal(&error))?;
-    if has(&request.headers, &digest) {
+    };
+    let stored = rulesets::get(&mut *app.store.read().await?, &request.asset.id).await?;
+    let stored = stored.ok_or_else(no_policy)?;
+    if has(&request.headers, &stored.digest.to_base64()) {
+        let etag = etag(stored.digest)?;
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response());
     }
+    let signed = compile::signed(&app, &request.asset.id).await?.ok_or_else(no_policy)?;
     let mut response = Response::default();
     let headers = response.headers_mut();
-    headers.insert(header::ETAG, etag);
+    headers.insert(header::ETAG, etag(signed.stored.digest)?);
     headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    let mut body = ruleset.envelope.into_bytes();
+    let mut body = signed.envelope.to_bytes();
     if body.len() >= WORTH_COMPRESSING && takes_zstd(&request.headers) {
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("zstd"));
         let packed: io::Result<Vec<u8>> =
@@ -40,6 +43,11 @@ pub(super) async fn get(State(app): State<App>, request: FromHost) -> Answer<Res
     }
     *response.body_mut() = body.into();
     Ok(response)
+}
+
+fn etag(digest: Digest) -> Answer<HeaderValue> {
+    HeaderValue::from_str(&format!("\"{}\"", digest.to_base64()))
+        .map_err(|error| Problem::internal(&error))
 }
 
 /// Whether the caller says that it has the content with this tag.

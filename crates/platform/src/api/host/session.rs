@@ -76,7 +76,7 @@ pub(super) async fn set_up(
     let (asset, new) = who?;
     if new {
         tracing::info!(%asset, name = request.host_name, "a host registered");
-        app.compiling.inventory_changed();
+        app.compiling.host_changed();
     }
     answer(&app, &proven, asset, now).map(Json)
 }

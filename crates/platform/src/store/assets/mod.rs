@@ -301,6 +301,20 @@ pub async fn inventory(conn: &mut Conn) -> StoreResult<Inventory> {
     Ok(Inventory { assets: rows.iter().map(asset).collect::<StoreResult<_>>()? })
 }
 
+/// One asset as policy sees it; `None` when it is not in service.
+///
+/// # Errors
+/// When the database fails.
+pub async fn described(conn: &mut Conn, id: &AssetId) -> StoreResult<Option<Asset>> {
+    let Some(asset) = by_id(conn, id.as_str()).await? else { return Ok(None) };
+    if asset.decommissioned_at.is_some() {
+        return Ok(None);
+    }
+    let tags = tags_of(conn, std::iter::once(id)).await?.remove(id).unwrap_or_default();
+    let StoredAsset { id, name, addresses, os, source, .. } = asset;
+    Ok(Some(Asset { id, name, tags, addresses, os, source }))
+}
+
 /// The source of assets that this program speaks for.
 #[must_use]
 pub fn source(program: ProgramKind) -> Source {

@@ -1,0 +1,141 @@
+//! How often something is worked out again that changes ask for: soon after a single change, and
+//! rarely enough that many changes, or one host that changes all the time, do not keep the platform
+//! and all hosts busy.
+
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+
+/// At most a tenth of the time goes into the work itself.
+const SHARE: u32 = 9;
+/// What it costs the platform that a host fetches what is new for it: one fleet's fetches take at most
+/// about a third of the time.
+const TOLD: Duration = Duration::from_millis(10);
+/// The longest that a change of a host waits.
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// How long to rest after work that took so long and was news for so many hosts.
+fn rest(took: Duration, told: u32) -> Duration {
+    took.saturating_mul(SHARE).max(TOLD.saturating_mul(told)).min(LONGEST)
+}
+
+/// What has changed since the work was last begun.
+#[derive(Debug, Default)]
+pub struct Changes {
+    /// By the word of hosts: gathered.
+    hosts: Notify,
+    /// By operators, who wait for it.
+    operators: Notify,
+}
+
+impl Changes {
+    /// Something has changed by the word of a host.
+    pub fn by_host(&self) {
+        self.hosts.notify_one();
+    }
+
+    /// Something has changed by the word of an operator, or of the platform itself.
+    pub fn by_operator(&self) {
+        self.operators.notify_one();
+    }
+}
+
+/// Whose word a change is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum By {
+    Host,
+    Operator,
+}
+
+/// When the work may be done again.
+#[derive(Debug)]
+pub struct Pace {
+    least: Duration,
+    not_before: Option<Instant>,
+}
+
+impl Pace {
+    /// Changes that come within `least` are always gathered.
+    #[must_use]
+    pub fn new(least: Duration) -> Self {
+        Self { least, not_before: None }
+    }
+
+    /// When the work for a change begins that came at `changed`.
+    fn due(&self, changed: Instant, by: By) -> Instant {
+        let gathered = changed + self.least;
+        match (by, self.not_before) {
+            (By::Host, Some(not_before)) => gathered.max(not_before),
+            _ => gathered,
+        }
+    }
+
+    /// Done when there are changes and the work is to be done.
+    pub async fn gather(&self, changes: &Changes) {
+        let due = |by| sleep_until(self.due(Instant::now(), by));
+        let by_hosts = async {
+            changes.hosts.notified().await;
+            due(By::Host).await;
+        };
+        let by_operators = async {
+            changes.operators.notified().await;
+            due(By::Operator).await;
+        };
+        tokio::select! {
+            // So that what hosts have changed until now is counted as taken along.
+            biased;
+            () = by_hosts => {}
+            () = by_operators => {}
+        }
+    }
+
+    /// The work was begun then, ended at `now`, and was news for so many hosts.
+    pub fn worked(&mut self, begun: Instant, now: Instant, told: usize) {
+        let told = u32::try_from(told).unwrap_or(u32::MAX);
+        self.not_before = Some(now + rest(now.saturating_duration_since(begun), told));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rest_grows_with_the_work_and_has_an_end() {
+        let ms = Duration::from_millis;
+        assert_eq!(rest(ms(2), 3), ms(30));
+        assert_eq!(rest(ms(100), 3), ms(900));
+        assert_eq!(rest(ms(100), 2_000), ms(20_000));
+        assert_eq!(rest(Duration::MAX, 1), LONGEST);
+        assert_eq!(rest(ms(1), u32::MAX), LONGEST);
+    }
+
+    #[test]
+    fn changes_of_hosts_wait_for_their_turn_and_those_of_operators_do_not() {
+        let (start, ms) = (Instant::now(), Duration::from_millis);
+        let mut pace = Pace::new(ms(500));
+        assert_eq!(pace.due(start, By::Host), start + ms(500), "a first change");
+        pace.worked(start + ms(500), start + ms(600), 1_000);
+        for at in [600, 700, 9_000] {
+            assert_eq!(pace.due(start + ms(at), By::Host), start + ms(10_600), "{at}");
+        }
+        assert_eq!(pace.due(start + ms(700), By::Operator), start + ms(1_200));
+        assert_eq!(pace.due(start + ms(60_000), By::Host), start + ms(60_500), "after quiet");
+    }
+
+    #[tokio::test]
+    async fn many_changes_are_one_turn() {
+        let changes = Changes::default();
+        let pace = Pace::new(Duration::ZERO);
+        for _ in 0..100 {
+            changes.by_host();
+            changes.by_operator();
+        }
+        pace.gather(&changes).await;
+        // At most one more: of an operator's change nobody knows whether it was taken along.
+        let more = || tokio::time::timeout(Duration::from_millis(50), pace.gather(&changes));
+        drop(more().await);
+        assert!(more().await.is_err());
+    }
+}

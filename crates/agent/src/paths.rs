@@ -3,10 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use xshield_enforce::ReportBody;
 use xshield_enforce::resident::host::conntrack::{Monitor, Path, Report, Settings, Way};
 use xshield_enforce::state::chain;
 use xshield_enforce::telemetry::{ActivePath, PathReport, PathSource};
+use xshield_enforce::{ReportBody, align_connection_tracking};
 
 use crate::agent::Agent;
 
@@ -90,9 +90,13 @@ fn follow(agent: &Agent) -> Result<(), Failure> {
     agent.state().paths = PathTeller::Conntrack;
     let (mut since, mut began) = (now(), Instant::now());
     let mut losing = Losing::default();
+    let mut cut_off = CutOff::default();
     let opened = Instant::now();
     loop {
         let activity = monitor.read(PATIENCE, now())?;
+        if cut_off.is_due(activity.cut_off > 0, opened.elapsed()) {
+            told_again(agent);
+        }
         agent.rest(BREATH);
         let is_hopeless =
             losing.turns(activity.began + activity.ended, activity.lost, opened.elapsed());
@@ -109,6 +113,43 @@ fn follow(agent: &Agent) -> Result<(), Failure> {
         if stopping {
             return Ok(());
         }
+    }
+}
+
+/// Connection tracking lost connections that are open: it is told of them, before who does not say the
+/// next word on them is denied for long.
+fn told_again(agent: &Agent) {
+    match align_connection_tracking() {
+        Ok(aligned) if aligned.new + aligned.turned > 0 => agent.log.info(&format!(
+            "connection tracking lost open connections; it was told again of {}",
+            aligned.new + aligned.turned
+        )),
+        Ok(_) => {}
+        Err(error) => agent.log.warn(&chain(&error)),
+    }
+}
+
+/// Open connections that connection tracking lost, and when it was last told again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct CutOff {
+    waits: bool,
+    told: Option<Duration>,
+}
+
+/// How long after it was told it is told again: who removes connections one by one must not make it a
+/// full-time occupation.
+const TOLD_AGAIN: Duration = Duration::from_secs(2);
+
+impl CutOff {
+    /// Whether connection tracking is to be told now, on any clock that only goes forward.
+    fn is_due(&mut self, lost: bool, now: Duration) -> bool {
+        self.waits |= lost;
+        let is_due =
+            self.waits && self.told.is_none_or(|told| now.saturating_sub(told) >= TOLD_AGAIN);
+        if is_due {
+            *self = Self { waits: false, told: Some(now) };
+        }
+        is_due
     }
 }
 
@@ -190,6 +231,24 @@ fn active(path: Path) -> Option<ActivePath> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_lost_is_told_at_once_and_then_every_other_second() {
+        let mut cut_off = CutOff::default();
+        let looks = [
+            (false, 0, false),
+            (true, 500, true),
+            (false, 600, false),
+            (true, 700, false),
+            (true, 2_400, false),
+            (false, 2_500, true),
+            (false, 9_000, false),
+            (true, 9_100, true),
+        ];
+        for (lost, at, due) in looks {
+            assert_eq!(cut_off.is_due(lost, Duration::from_millis(at)), due, "at {at}");
+        }
+    }
 
     #[test]
     fn losing_is_hopeless_when_it_goes_on() {

@@ -40,6 +40,7 @@ pub mod whereabouts;
 pub use config::Config;
 pub use cycle::{Cycle, CycleError};
 pub use errand::Errand;
+pub use older::{AlignError, align_connection_tracking};
 pub use outcome::{Outcome, RunStatus};
 pub use surroundings::Surroundings;
 

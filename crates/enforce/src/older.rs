@@ -1,15 +1,52 @@
-//! Connections that were open before there was any rule of ours.
+//! Keeping the kernel's connection tracking in step with the connections of this host.
 
-use xshield_firewall::conntrack::{Introduced, Opened, introduce};
+use xshield_firewall::conntrack::{Aligned, ConntrackError, Opened, Telling, align};
 use xshield_firewall::{Firewall, KernelState};
 use xshield_host::linux::connections::open_connections;
-use xshield_host::linux::conntrack::established_timeout;
+use xshield_host::linux::conntrack::{established_timeout, fullness};
 use xshield_wire::telemetry::DebugArea;
 
 use crate::cycle::{CycleError, Run};
 use crate::state::chain;
 use crate::step::step;
 use crate::trace;
+
+/// For how long connection tracking remembers what it is told beside a ruleset in force, unless a packet
+/// comes: longer than there is between two runs, and short enough that connections which no rule ever
+/// sees (`notrack`) don't pile up.
+const BETWEEN_RUNS_SECONDS: u32 = 3_600;
+
+/// Why connection tracking is not in step.
+#[derive(Debug, thiserror::Error)]
+pub enum AlignError {
+    /// The connections are not known.
+    #[error("listing the open connections of this host failed")]
+    List(#[source] std::io::Error),
+    /// Connection tracking can't be told.
+    #[error(transparent)]
+    Tell(#[from] ConntrackError),
+}
+
+/// Tells connection tracking who opened the connections that are open, where it does not know or took
+/// the other side for the opener. It needs no lock: it says what is so.
+///
+/// # Errors
+/// See [`AlignError`].
+pub fn align_connection_tracking() -> Result<Aligned, AlignError> {
+    told(established_timeout().min(BETWEEN_RUNS_SECONDS))
+}
+
+fn told(timeout_seconds: u32) -> Result<Aligned, AlignError> {
+    let opened: Vec<Opened> = open_connections()
+        .map_err(AlignError::List)?
+        .into_iter()
+        .map(|connection| Opened { from: connection.from, to: connection.to })
+        .collect();
+    // A full table drops packets of everyone, so half of it stays free.
+    let room = fullness().map_or(u64::MAX, |(used, most)| (most / 2).saturating_sub(used));
+    let room = usize::try_from(room).unwrap_or(usize::MAX);
+    Ok(align(&opened, Telling { timeout_seconds, room })?)
+}
 
 impl Run<'_> {
     /// Where no ruleset is in force, the one that comes meets connections that the kernel never saw being
@@ -24,32 +61,49 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Tells connection tracking who opened the connections that are open. Where it can't be told, it
-    /// takes whoever speaks next for the opener, as it does without us; the rules come all the same.
+    /// Before the first rule that asks connection tracking. Where it can't be told, it takes whoever
+    /// speaks next for the opener, as it does without us; the rules come all the same.
     pub(crate) fn introduce_open_connections(&mut self) {
-        let opened = match open_connections() {
-            Ok(connections) => connections,
-            Err(error) => return self.note_unknown(&error),
-        };
-        let opened: Vec<Opened> = opened
-            .into_iter()
-            .map(|connection| Opened { from: connection.from, to: connection.to })
-            .collect();
-        match introduce(&opened, established_timeout()) {
-            Ok(Introduced { new, known }) => trace::line(DebugArea::Rules, || {
-                format!("connection tracking was told of {new} open connections, and knew {known}")
-            }),
-            Err(error) => self.note_unknown(&error),
-        }
+        self.note_alignment(told(established_timeout()));
         step("introduced");
     }
 
-    fn note_unknown(&mut self, error: &dyn std::error::Error) {
-        let text = format!(
-            "packets on connections that are open already may be denied until the side that opened \
-             them speaks: {}",
-            chain(error)
-        );
-        self.note("open-connections-unknown", text);
+    /// Where rules are in force: connection tracking may have lost what it knew (`conntrack -F`), and
+    /// took whoever spoke next for the opener.
+    pub(crate) fn follow_open_connections(
+        &mut self,
+        firewall: &mut Firewall,
+    ) -> Result<(), CycleError> {
+        let is_asked = self.threat.has_list() || firewall.state()? != KernelState::Absent;
+        if is_asked {
+            self.note_alignment(align_connection_tracking());
+        }
+        Ok(())
+    }
+
+    fn note_alignment(&mut self, aligned: Result<Aligned, AlignError>) {
+        let consequence = "packets on connections that are open already may be denied until the side \
+                           that opened them speaks";
+        match aligned {
+            Ok(Aligned { new, turned, known, left_out }) => {
+                trace::line(DebugArea::Rules, || {
+                    format!(
+                        "connection tracking was told of {new} open connections, and who opened \
+                         {turned} others; it knew {known}"
+                    )
+                });
+                if left_out > 0 {
+                    let text = format!(
+                        "connection tracking was not told of {left_out} open connections, since half \
+                         of its table is in use; {consequence}; raise nf_conntrack_max"
+                    );
+                    self.note("open-connections-unknown", text);
+                }
+            }
+            Err(error) => {
+                let text = format!("{consequence}: {}", chain(&error));
+                self.note("open-connections-unknown", text);
+            }
+        }
     }
 }

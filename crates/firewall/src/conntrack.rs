@@ -1,16 +1,16 @@
-//! Telling the kernel's connection tracking of connections that are open already.
+//! Keeping the kernel's connection tracking in step with the TCP connections that are open.
 //!
 //! Every packet is judged by who opened its flow, and connection tracking knows that. It begins with the
-//! first rule that asks it: of a connection that is older, it takes whoever sends the next packet for the
-//! one that opened it. So it is told before.
+//! first rule that asks it, and may lose what it knows (`conntrack -F`). Of a connection that it does not
+//! know, it takes whoever sends the next packet for the one that opened it. So it is told.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::nft::FirewallError;
 use crate::nft::constants::flag;
-use crate::nft::socket::Link;
-use crate::nft::wire::{Head, Writer, message};
+use crate::nft::socket::{Link, Reply};
+use crate::nft::wire::{Attributes, Head, Writer, message};
 
 /// A TCP connection that is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,13 +21,26 @@ pub struct Opened {
     pub to: SocketAddr,
 }
 
-/// What the kernel made of it.
+/// What connection tracking knew, and what it was told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Introduced {
+pub struct Aligned {
     /// Connections that it did not know.
     pub new: usize,
+    /// Connections that it had taken up in their midst from the side that did not open them.
+    pub turned: usize,
     /// Connections that it knew, and that stay as it knew them.
     pub known: usize,
+    /// Connections that it does not know and was not told of, since there is no room.
+    pub left_out: usize,
+}
+
+/// How connection tracking is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Telling {
+    /// For how many seconds it remembers a connection on which nothing is said.
+    pub timeout_seconds: u32,
+    /// How many connections it is told of at most that it does not know.
+    pub room: usize,
 }
 
 /// Why the kernel does not know of all of them.
@@ -55,7 +68,13 @@ pub enum ConntrackError {
 const CHUNK: usize = 256;
 /// `NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_NEW`.
 const NEW: u16 = 1 << 8;
+/// `… | IPCTNL_MSG_CT_GET`.
+const GET: u16 = 1 << 8 | 1;
+/// `… | IPCTNL_MSG_CT_DELETE`.
+const DELETE: u16 = 1 << 8 | 2;
 const TCP: u8 = 6;
+const ASKING: &str = "asking connection tracking for open connections";
+const TELLING: &str = "telling connection tracking of open connections";
 
 /// `linux/netfilter/nfnetlink_conntrack.h` and `nf_conntrack_common.h`.
 mod ct {
@@ -64,6 +83,8 @@ mod ct {
     pub(super) const STATUS: u16 = 3;
     pub(super) const PROTOCOL_INFO: u16 = 4;
     pub(super) const TIMEOUT: u16 = 7;
+    pub(super) const MARK: u16 = 8;
+    pub(super) const ID: u16 = 12;
     pub(super) const TUPLE_IP: u16 = 1;
     pub(super) const TUPLE_PROTOCOL: u16 = 2;
     pub(super) const V4_SOURCE: u16 = 1;
@@ -81,64 +102,221 @@ mod ct {
     pub(super) const ESTABLISHED: u8 = 3;
     /// `IPS_SEEN_REPLY | IPS_ASSURED | IPS_CONFIRMED`: both sides have spoken.
     pub(super) const SEEN_BOTH_WAYS: u32 = 1 << 1 | 1 << 2 | 1 << 3;
-    /// `IP_CT_TCP_FLAG_SACK_PERM | IP_CT_TCP_FLAG_BE_LIBERAL`, as flags and as their mask. How the sides
-    /// scale their windows is not known, so what is outside of them is let pass, as by the kernel itself
-    /// where it meets a connection in its midst.
-    pub(super) const LIBERAL: [u8; 2] = [0x02 | 0x08; 2];
+    /// `IP_CT_TCP_FLAG_SACK_PERM | IP_CT_TCP_FLAG_BE_LIBERAL`: how the kernel marks a connection that it
+    /// meets in its midst (`tcp_new` in net/netfilter/nf_conntrack_proto_tcp.c).
+    pub(super) const TAKEN_UP: u8 = 0x02 | 0x08;
+    /// Flags and their mask. How the sides scale their windows is not known, so what is outside of them
+    /// is let pass, as by the kernel itself where it meets a connection in its midst. That is the one
+    /// flag: with both, such a connection could not be told from one that the kernel took up.
+    pub(super) const TOLD: [u8; 2] = [0x08, TAKEN_UP];
 }
 
-/// Tells connection tracking of these connections. What it knows already stays as it is, also when it
-/// thinks otherwise of who opened it.
+/// Brings connection tracking in step with these connections. It is told of those that it does not know,
+/// and who opened those that it took up in their midst from the other side. What it knows otherwise stays
+/// as it is, also when it thinks otherwise of who opened it: it has seen that.
 ///
 /// # Errors
 /// [`ConntrackError`]; what it took until then stays.
-pub fn introduce(opened: &[Opened], timeout_seconds: u32) -> Result<Introduced, ConntrackError> {
+pub fn align(opened: &[Opened], telling: Telling) -> Result<Aligned, ConntrackError> {
     let mut link = Link::open()?;
-    let mut done = Introduced::default();
+    let mut done = Aligned::default();
     for chunk in opened.chunks(CHUNK) {
-        let mut bytes = Vec::new();
-        for (connection, sequence) in chunk.iter().zip(1..) {
-            describe(&mut bytes, connection, sequence, timeout_seconds);
-        }
-        let action = "telling connection tracking of open connections";
-        for errno in link.outcomes(&bytes, action)? {
-            match errno {
-                0 => done.new += 1,
-                libc::EEXIST => done.known += 1,
-                errno => {
-                    let (taken, all) = (done.new + done.known, opened.len());
-                    let source = io::Error::from_raw_os_error(errno);
-                    return Err(ConntrackError::Refused { taken, all, source });
-                }
+        let mut unknown = Vec::new();
+        let mut taken_up = Vec::new();
+        for (connection, found) in chunk.iter().zip(look_up(&mut link, chunk, opened.len(), done)?)
+        {
+            match found {
+                Found::Nothing => unknown.push((*connection, None)),
+                Found::TakenUp(entry) => taken_up.push((*connection, entry)),
+                Found::Known => done.known += 1,
             }
         }
+        let room = telling.room.saturating_sub(done.new);
+        done.left_out += unknown.len().saturating_sub(room);
+        unknown.truncate(room);
+        let told = tell(&mut link, &unknown, telling.timeout_seconds, opened.len(), done)?;
+        done.new += told;
+        done.known += unknown.len() - told;
+        let removed = forget(&mut link, &taken_up)?;
+        done.known += taken_up.len() - removed.len();
+        let told = tell(&mut link, &removed, telling.timeout_seconds, opened.len(), done)?;
+        done.turned += told;
+        done.known += removed.len() - told;
     }
     Ok(done)
 }
 
-fn describe(bytes: &mut Vec<u8>, connection: &Opened, sequence: u32, timeout_seconds: u32) {
+impl Aligned {
+    fn refused(self, all: usize, errno: i32) -> ConntrackError {
+        let taken = self.new + self.turned + self.known;
+        ConntrackError::Refused { taken, all, source: io::Error::from_raw_os_error(errno) }
+    }
+}
+
+/// What connection tracking knows of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    Nothing,
+    Known,
+    TakenUp(TakenUp),
+}
+
+/// An entry that the kernel made from a packet of the side that did not open the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct TakenUp {
+    id: u32,
+    mark: u32,
+}
+
+fn look_up(
+    link: &mut Link,
+    chunk: &[Opened],
+    all: usize,
+    done: Aligned,
+) -> Result<Vec<Found>, ConntrackError> {
+    let mut bytes = Vec::new();
+    for (Opened { from, to }, sequence) in chunk.iter().zip(1..) {
+        message(&mut bytes, head(GET, flag::REQUEST, sequence, from), |w| {
+            w.nested(ct::TUPLE_ORIGINAL, |w| tuple(w, from, to));
+        });
+    }
+    let mut found = vec![Found::Nothing; chunk.len()];
+    let mut refused = None;
+    link.each_reply(&bytes, ASKING, |sequence, reply| {
+        let Some(at) = usize::try_from(sequence).ok().and_then(|number| number.checked_sub(1))
+        else {
+            return;
+        };
+        match (reply, chunk.get(at), found.get_mut(at)) {
+            (Reply::Content(entry), Some(connection), Some(place)) => {
+                *place = judge(connection, entry);
+            }
+            (Reply::Error(libc::ENOENT), ..) | (_, None, _) | (_, _, None) => {}
+            (Reply::Error(errno), ..) => refused = Some(errno),
+        }
+    })?;
+    refused.map_or(Ok(found), |errno| Err(done.refused(all, errno)))
+}
+
+fn judge(connection: &Opened, entry: Attributes<'_>) -> Found {
     let Opened { from, to } = connection;
-    let family = if from.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
-    let head = Head {
-        kind: NEW,
-        flags: flag::REQUEST | flag::CREATE | flag::EXCLUSIVE | flag::ACK,
-        sequence,
-        family: u8::try_from(family).unwrap_or_default(),
-        resource: 0,
-    };
-    message(bytes, head, |w| {
+    let ends = |kind| entry.nested(kind).and_then(ends);
+    let is_turned = ends(ct::TUPLE_ORIGINAL) == Some((*to, *from))
+        && ends(ct::TUPLE_REPLY) == Some((*from, *to));
+    match (is_turned && was_taken_up(entry), entry.be32(ct::ID)) {
+        (true, Some(id)) => {
+            Found::TakenUp(TakenUp { id, mark: entry.be32(ct::MARK).unwrap_or_default() })
+        }
+        _ => Found::Known,
+    }
+}
+
+fn was_taken_up(entry: Attributes<'_>) -> bool {
+    let tcp = entry.nested(ct::PROTOCOL_INFO).and_then(|info| info.nested(ct::INFO_TCP));
+    [ct::TCP_FLAGS_ORIGINAL, ct::TCP_FLAGS_REPLY].into_iter().all(|kind| {
+        let flags = tcp.and_then(|tcp| tcp.get(kind)?.first().copied());
+        flags.is_some_and(|flags| flags & ct::TAKEN_UP == ct::TAKEN_UP)
+    })
+}
+
+/// Tells of connections, each with the mark that it gets; how many of them are new. The others came to be
+/// known meanwhile.
+fn tell(
+    link: &mut Link,
+    connections: &[(Opened, Option<u32>)],
+    timeout_seconds: u32,
+    all: usize,
+    done: Aligned,
+) -> Result<usize, ConntrackError> {
+    let mut bytes = Vec::new();
+    for ((connection, mark), sequence) in connections.iter().zip(1..) {
+        describe(&mut bytes, connection, *mark, sequence, timeout_seconds);
+    }
+    let mut new = 0;
+    let mut refused = None;
+    link.each_reply(&bytes, TELLING, |_, reply| match reply {
+        Reply::Error(0) => new += 1,
+        Reply::Error(libc::EEXIST) | Reply::Content(_) => {}
+        Reply::Error(errno) => refused = Some(errno),
+    })?;
+    match refused {
+        None => Ok(new),
+        Some(errno) => Err(Aligned { new: done.new + new, ..done }.refused(all, errno)),
+    }
+}
+
+/// Removes entries; those that are gone are told anew. One that changed meanwhile is left alone.
+fn forget(
+    link: &mut Link,
+    entries: &[(Opened, TakenUp)],
+) -> Result<Vec<(Opened, Option<u32>)>, ConntrackError> {
+    let mut bytes = Vec::new();
+    for ((Opened { from, to }, entry), sequence) in entries.iter().zip(1..) {
+        let head = head(DELETE, flag::REQUEST | flag::ACK, sequence, from);
+        // Never without the ends of one connection: that would remove all of them.
+        message(&mut bytes, head, |w| {
+            w.nested(ct::TUPLE_ORIGINAL, |w| tuple(w, to, from));
+            w.be32(ct::ID, entry.id);
+        });
+    }
+    let mut removed = Vec::new();
+    link.each_reply(&bytes, TELLING, |sequence, reply| {
+        let entry = usize::try_from(sequence).ok().and_then(|number| entries.get(number - 1));
+        if let (Reply::Error(0), Some((connection, TakenUp { mark, .. }))) = (reply, entry) {
+            removed.push((*connection, Some(*mark)));
+        }
+    })?;
+    Ok(removed)
+}
+
+fn head(kind: u16, flags: u16, sequence: u32, end: &SocketAddr) -> Head {
+    let family = if end.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+    Head { kind, flags, sequence, family: u8::try_from(family).unwrap_or_default(), resource: 0 }
+}
+
+fn describe(
+    bytes: &mut Vec<u8>,
+    Opened { from, to }: &Opened,
+    mark: Option<u32>,
+    sequence: u32,
+    timeout_seconds: u32,
+) {
+    let flags = flag::REQUEST | flag::CREATE | flag::EXCLUSIVE | flag::ACK;
+    message(bytes, head(NEW, flags, sequence, from), |w| {
         w.nested(ct::TUPLE_ORIGINAL, |w| tuple(w, from, to));
         w.nested(ct::TUPLE_REPLY, |w| tuple(w, to, from));
         w.be32(ct::STATUS, ct::SEEN_BOTH_WAYS);
         w.be32(ct::TIMEOUT, timeout_seconds);
+        if let Some(mark) = mark.filter(|mark| *mark != 0) {
+            w.be32(ct::MARK, mark);
+        }
         w.nested(ct::PROTOCOL_INFO, |w| {
             w.nested(ct::INFO_TCP, |w| {
                 w.bytes(ct::TCP_STATE, &[ct::ESTABLISHED]);
-                w.bytes(ct::TCP_FLAGS_ORIGINAL, &ct::LIBERAL);
-                w.bytes(ct::TCP_FLAGS_REPLY, &ct::LIBERAL);
+                w.bytes(ct::TCP_FLAGS_ORIGINAL, &ct::TOLD);
+                w.bytes(ct::TCP_FLAGS_REPLY, &ct::TOLD);
             });
         });
     });
+}
+
+/// Source and destination of a tuple.
+fn ends(tuple: Attributes<'_>) -> Option<(SocketAddr, SocketAddr)> {
+    let ip = tuple.nested(ct::TUPLE_IP)?;
+    let address = |v4: u16, v6: u16| -> Option<IpAddr> {
+        match ip.get(v4) {
+            Some(bytes) => Some(Ipv4Addr::from(<[u8; 4]>::try_from(bytes).ok()?).into()),
+            None => Some(Ipv6Addr::from(<[u8; 16]>::try_from(ip.get(v6)?).ok()?).into()),
+        }
+    };
+    let transport = tuple.nested(ct::TUPLE_PROTOCOL)?;
+    let port = |kind: u16| Some(u16::from_be_bytes(transport.get(kind)?.try_into().ok()?));
+    let source = SocketAddr::new(address(ct::V4_SOURCE, ct::V6_SOURCE)?, port(ct::SOURCE_PORT)?);
+    let destination = SocketAddr::new(
+        address(ct::V4_DESTINATION, ct::V6_DESTINATION)?,
+        port(ct::DESTINATION_PORT)?,
+    );
+    Some((source, destination))
 }
 
 fn tuple(w: &mut Writer<'_>, source: &SocketAddr, destination: &SocketAddr) {

@@ -88,6 +88,11 @@ enum Kernel {
 }
 
 impl Threats {
+    /// Whether a list is in force, as far as is known.
+    pub(crate) fn has_list(&self) -> bool {
+        self.lists.current.is_some()
+    }
+
     /// Reads what is kept.
     ///
     /// # Errors

@@ -111,6 +111,14 @@ impl Batch {
     }
 }
 
+/// What the kernel says to one message.
+pub(crate) enum Reply<'a> {
+    /// An error's number, or 0: done.
+    Error(i32),
+    /// What was asked for.
+    Content(Attributes<'a>),
+}
+
 /// A netlink socket in the network namespace in which it was opened.
 pub(crate) struct Link {
     socket: Socket,
@@ -173,25 +181,42 @@ impl Link {
         batch: Batch,
         action: &'static str,
     ) -> Result<Vec<(u32, Option<Refusal>)>, FirewallError> {
-        self.send_all(&batch.finish(), action)
+        let mut answers = Vec::new();
+        self.send_all(&batch.finish(), action, |received| {
+            if received.kind == kind::ERROR {
+                answers.push((received.sequence, Refusal::of(received)));
+            }
+        })?;
+        Ok(answers)
     }
 
-    /// Sends messages that are to be acknowledged each, and hears what became of them: 0 or an error's
-    /// number, in their order.
-    pub(crate) fn outcomes(
+    /// Sends messages and hands over every reply to them, with the number of its message.
+    pub(crate) fn each_reply(
         &mut self,
         bytes: &[u8],
         action: &'static str,
-    ) -> Result<Vec<i32>, FirewallError> {
-        let outcomes = self.send_all(bytes, action)?.into_iter();
-        Ok(outcomes.map(|(_, refusal)| refusal.map_or(0, |refusal| refusal.errno)).collect())
+        mut each: impl FnMut(u32, Reply<'_>),
+    ) -> Result<(), FirewallError> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        self.send_all(bytes, action, |received| {
+            let reply = match received.kind {
+                kind::ERROR => {
+                    Reply::Error(Refusal::of(received).map_or(0, |refusal| refusal.errno))
+                }
+                _ => Reply::Content(received.attributes()),
+            };
+            each(received.sequence, reply);
+        })
     }
 
     fn send_all(
         &mut self,
         bytes: &[u8],
         action: &'static str,
-    ) -> Result<Vec<(u32, Option<Refusal>)>, FirewallError> {
+        mut each: impl FnMut(&Received<'_>),
+    ) -> Result<(), FirewallError> {
         // The kernel takes a batch in one piece, and accounts for more than its bytes.
         let room = bytes.len() * 2 + (1 << 16);
         if rustix::net::sockopt::set_socket_send_buffer_size_force(&self.socket, room).is_err() {
@@ -200,19 +225,17 @@ impl Link {
         }
         let failed = |source| FirewallError::Socket { action, source };
         self.socket.send(bytes, 0).map_err(failed)?;
-        let mut answers = Vec::new();
         let mut buffer = Vec::with_capacity(RECEIVE_BYTES);
         // The kernel has answered before `send` returns.
         loop {
             buffer.clear();
             match self.socket.recv(&mut buffer, libc::MSG_DONTWAIT) {
                 Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(answers),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(failed(error)),
             }
-            let errors = Messages(&buffer).filter(|m| m.kind == kind::ERROR);
-            answers.extend(errors.map(|received| (received.sequence, Refusal::of(&received))));
+            Messages(&buffer).for_each(|received| each(&received));
         }
     }
 

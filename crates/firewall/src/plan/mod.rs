@@ -17,7 +17,7 @@
 //! stance (`judge`).
 //!
 //! A SYN without ACK is always judged as its sender's attempt to open a flow, also where conntrack takes
-//! it for an answer (simultaneous open). Conntrack is told of TCP connections that are older than itself
+//! it for an answer (simultaneous open). Conntrack is told of TCP connections that it does not know
 //! (`crate::conntrack`). Of other flows it learns by their next packet; if that comes from the side that
 //! did not open them, it is judged as if it had, and if that is denied, it is lost and conntrack forgets
 //! it: the opener's next packet sets things right.

@@ -2,15 +2,16 @@
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
 
-use xshield_firewall::conntrack::{Introduced, Opened, introduce};
+use xshield_firewall::conntrack::{Aligned, Opened, Telling, align};
 use xshield_firewall::{Firewall, FlowKind, plan};
 use xshield_policy::{Bound, Direction};
 
 use crate::policies::{bound, closed, open};
-use crate::world::{Host, PATIENCE, connect, firewall, in_each_rendering};
+use crate::world::{Host, PATIENCE, connect, firewall, in_each_rendering, sh};
 
-const FIVE_DAYS: u32 = 432_000;
+const TELLING: Telling = Telling { timeout_seconds: 432_000, room: 1_000 };
 
 /// A connection that was opened before there was any rule.
 struct Older {
@@ -99,8 +100,8 @@ fn who_answers_on_a_connection_older_than_tracking_is_heard() {
         let peer = Host::joined();
         let mut four = four(&peer);
         let opened = four.each_ref().map(|older| older.opened);
-        let told = introduce(&opened, FIVE_DAYS).unwrap();
-        assert_eq!(told, Introduced { new: 4, known: 0 });
+        let told = align(&opened, TELLING).unwrap();
+        assert_eq!(told, Aligned { new: 4, ..Aligned::default() });
         let mut firewall = firewall();
         firewall.apply_now(&plan(&that_allows_them(), firewall.capabilities())).unwrap();
         for older in &mut four {
@@ -114,7 +115,7 @@ fn who_answers_on_a_connection_older_than_tracking_is_heard() {
         );
         // What it knows stays as it is, whatever it is told.
         let turned = opened.map(|Opened { from, to }| Opened { from: to, to: from });
-        assert_eq!(introduce(&turned, FIVE_DAYS).unwrap(), Introduced { new: 0, known: 4 });
+        assert_eq!(align(&turned, TELLING).unwrap(), Aligned { known: 4, ..Aligned::default() });
         assert!(four.iter_mut().all(Older::is_answered));
     });
 }
@@ -141,7 +142,7 @@ fn a_denied_connection_older_than_tracking_ends() {
     in_each_rendering(|| {
         let peer = Host::joined();
         let mut inbound = Older::inbound(&peer, "10.0.0.1:8002");
-        introduce(&[inbound.opened], FIVE_DAYS).unwrap();
+        align(&[inbound.opened], TELLING).unwrap();
         let mut firewall = firewall();
         let policy = bound(1, closed(&["a/in tcp/8001 any"]), open());
         firewall.apply_now(&plan(&policy, firewall.capabilities())).unwrap();
@@ -152,5 +153,65 @@ fn a_denied_connection_older_than_tracking_ends() {
             return;
         }
         assert_eq!(denied(&mut firewall), [(Direction::Inbound, 8002)]);
+    });
+}
+
+/// Somebody runs `conntrack -F`: what is open is heard again as soon as it is told.
+#[test]
+fn connections_that_tracking_lost_are_told_again() {
+    in_each_rendering(|| {
+        let peer = Host::joined();
+        let mut firewall = firewall();
+        firewall.apply_now(&plan(&that_allows_them(), firewall.capabilities())).unwrap();
+        let mut four = four(&peer);
+        assert!(four.iter_mut().all(Older::is_answered), "tracking saw them being opened");
+        let opened = four.each_ref().map(|older| older.opened);
+        assert_eq!(align(&opened, TELLING).unwrap(), Aligned { known: 4, ..Aligned::default() });
+
+        sh("conntrack -F");
+        assert!(!four.iter_mut().any(Older::is_answered), "nobody knows who opened them");
+        let _ = firewall.flows().unwrap();
+        assert_eq!(align(&opened, TELLING).unwrap(), Aligned { new: 4, ..Aligned::default() });
+        for older in &mut four {
+            // What was denied is sent again, each time after twice as long.
+            older.opener.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+            assert!(heard(&mut older.opener), "{:?}", older.opened);
+            assert!(older.carries_much(), "{:?}", older.opened);
+        }
+    });
+}
+
+/// Where who did not open a connection may send, tracking takes it up from his side, and what the opener
+/// sends is denied for good.
+#[test]
+fn connections_that_tracking_took_up_from_the_wrong_side_are_turned() {
+    in_each_rendering(|| {
+        let peer = Host::joined();
+        let mut inbound = Older::inbound(&peer, "10.0.0.1:8002");
+        let mut firewall = firewall();
+        let policy = bound(1, closed(&["a/in tcp/8001 any"]), open());
+        firewall.apply_now(&plan(&policy, firewall.capabilities())).unwrap();
+        assert!(inbound.is_answered(), "it passes as a flow of this host");
+        // Not every kernel has marks.
+        let is_marked = sh("conntrack -U -m 77 2>&1 || true").contains("mark=77");
+
+        let told = align(&[inbound.opened], TELLING).unwrap();
+        assert_eq!(told, Aligned { turned: 1, ..Aligned::default() });
+        assert!(!inbound.is_answered(), "it is one of the peer's, which the policy denies");
+        let listed = sh("conntrack -L -p tcp --orig-port-dst 8002");
+        assert!(!is_marked || listed.contains("mark=77"), "{listed}");
+        let told = align(&[inbound.opened], TELLING).unwrap();
+        assert_eq!(told, Aligned { known: 1, ..Aligned::default() });
+    });
+}
+
+#[test]
+fn tracking_is_told_of_no_more_than_there_is_room_for() {
+    in_each_rendering(|| {
+        let peer = Host::joined();
+        let four = four(&peer);
+        let opened = four.each_ref().map(|older| older.opened);
+        let told = align(&opened, Telling { room: 3, ..TELLING }).unwrap();
+        assert_eq!(told, Aligned { new: 3, left_out: 1, ..Aligned::default() });
     });
 }

@@ -82,8 +82,10 @@ pub struct Counters {
 /// How far a connection is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Phase {
-    /// It may go on.
+    /// It may go on, as far as is told: kernels before Linux 5.9 don't say it of what has ended.
     Open,
+    /// TCP has opened it and not closed it.
+    Established,
     /// TCP has closed it; the kernel keeps it a while for stragglers.
     Closing,
 }
@@ -192,11 +194,17 @@ impl Phase {
         /// `CTA_PROTOINFO_TCP`, and in it `CTA_PROTOINFO_TCP_STATE`.
         const TCP: u16 = 1;
         const STATE: u16 = 1;
-        // enum tcp_conntrack, linux/netfilter/nf_conntrack_tcp.h: from FIN_WAIT to CLOSE.
+        // enum tcp_conntrack, linux/netfilter/nf_conntrack_tcp.h; those of closing are from FIN_WAIT to
+        // CLOSE.
+        const ESTABLISHED: u8 = 3;
         const CLOSING: std::ops::RangeInclusive<u8> = 4..=8;
         let tcp = attributes.get(TCP).map(Attributes);
         let state = tcp.and_then(|tcp| tcp.get(STATE)?.first().copied());
-        if state.is_some_and(|state| CLOSING.contains(&state)) { Self::Closing } else { Self::Open }
+        match state {
+            Some(ESTABLISHED) => Self::Established,
+            Some(state) if CLOSING.contains(&state) => Self::Closing,
+            Some(_) | None => Self::Open,
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use netlink_sys::protocols::NETLINK_NETFILTER;
 use xshield_wire::message::UnixSeconds;
 
 use super::super::netlink::{Arrival, Link, RECEIVE_BYTES, netfilter};
-use super::message::{Event, GET};
+use super::message::{Connection, Event, GET, Phase};
 use super::paths::{Drained, Limits};
 use super::watched::{Known, Watched};
 use super::{Accounting, events};
@@ -64,6 +64,9 @@ pub struct Activity {
     pub began: u64,
     /// Connections that ended.
     pub ended: u64,
+    /// TCP connections among them that were open: somebody removed them (`conntrack -F`), or nothing was
+    /// said on them for very long. The kernel says so since Linux 5.9.
+    pub cut_off: u64,
     /// Messages that the kernel threw away.
     pub lost: u64,
 }
@@ -154,6 +157,7 @@ impl Monitor {
                 }
                 activity.began += meanwhile.began;
                 activity.ended += meanwhile.ended;
+                activity.cut_off += meanwhile.cut_off;
                 activity.lost += meanwhile.lost;
             }
             self.missed_ends += self.watched.end_list();
@@ -215,6 +219,10 @@ impl Monitor {
                     for event in events(&self.buffer[..size]) {
                         activity.began += u64::from(matches!(event, Event::New(_)));
                         activity.ended += u64::from(matches!(event, Event::Ended(_)));
+                        activity.cut_off += u64::from(matches!(
+                            event,
+                            Event::Ended(Connection { phase: Phase::Established, .. })
+                        ));
                         self.watched.take(event, now);
                     }
                 }

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use xshield_firewall::{Explanation, Firewall, Programmed, explain, explain_forwarded};
-use xshield_host::linux::forwarding::{Forwarding, ForwardingError};
+use xshield_host::linux::forwarding::{Target, Translation, Translations, Versions};
 use xshield_policy::packet::{PacketError, Transport};
 use xshield_policy::{Direction, ForwardedPacket, Packet, Passage, Verdict, protocol};
 
@@ -29,8 +29,9 @@ impl FromStr for Question {
     }
 }
 
-/// Answers from what the kernel holds. A packet to a port that other rules translate never comes to the
-/// rules that would judge it as the host's own, so it is followed to where it goes.
+/// Answers from what the kernel holds. Rules of others may translate a packet's destination before ours
+/// judge it. One that is forwarded for it is followed to where it goes; of any other is said that it is
+/// judged by its new destination.
 ///
 /// # Errors
 /// When nothing is in force or the kernel can't be read.
@@ -40,8 +41,8 @@ pub fn answer(question: &Question) -> Result<Explanation, VerbError> {
         Question::Forwarded(packet) => Ok(explain_forwarded(&programmed, packet)),
         Question::Own(packet) => {
             let own = explain(&programmed, packet);
-            Ok(match Forwarding::look() {
-                Ok(forwarding) => followed(&programmed, packet, own, &forwarding),
+            Ok(match Translations::read() {
+                Ok(translations) => followed(&programmed, packet, own, &translations),
                 Err(error) => noted(own, unknown(&error)),
             })
         }
@@ -52,15 +53,22 @@ fn followed(
     programmed: &Programmed,
     packet: &Packet,
     own: Explanation,
-    forwarding: &Forwarding,
+    translations: &Translations,
 ) -> Explanation {
     let Some((protocol, port)) = port(packet).filter(|_| !packet.loopback) else { return own };
-    let translations = &forwarding.translations;
-    let Some(rule) = translations.of(protocol, port) else {
-        return match translations.has_unread() {
-            true => noted(own, unread()),
-            false => own,
-        };
+    let published = translations.of(protocol, port).filter(|_| Versions::now().any());
+    let elsewhere = match packet.direction {
+        Direction::Inbound => translations.redirecting(protocol, port),
+        Direction::Outbound => translations.of_own(protocol, port),
+    };
+    let rule = match (packet.direction, published, elsewhere) {
+        (Direction::Inbound, Some(rule), _) => rule,
+        (_, _, Some(rule)) => {
+            let note = sent_elsewhere(packet, rule);
+            return noted(own, note);
+        }
+        (_, _, None) if translations.has_unread() => return noted(own, unread(packet.direction)),
+        (_, _, None) => return own,
     };
     let translated = ForwardedPacket { packet: packet.clone(), passage: Passage::Translated };
     let verdict = match own.verdict {
@@ -81,21 +89,44 @@ fn noted(explanation: Explanation, note: String) -> Explanation {
     Explanation { note: Some(note), ..explanation }
 }
 
-fn unread() -> String {
-    "there are NAT rules of the old iptables interface here, which are not read: if one translates this \
-     port, the packet is forwarded, and this is not what becomes of it; ask 'forward published …'"
-        .to_owned()
+/// A packet that stays this host's own, and is judged by where a rule of others sends it.
+fn sent_elsewhere(packet: &Packet, rule: &Translation) -> String {
+    let then = match (packet.direction, rule.target) {
+        (Direction::Inbound, _) => {
+            "the packet is judged by the port of this host that it is redirected to; ask with that port"
+        }
+        (Direction::Outbound, Target::Here) => {
+            "the packet stays on this host and passes as loopback traffic, whatever this says"
+        }
+        (Direction::Outbound, Target::Destination) => {
+            "the packet is judged by the destination that it is sent to instead; ask with that one"
+        }
+    };
+    format!("{} may translate the destination of this packet; where it does, {then}", rule.place)
 }
 
-fn unknown(error: &ForwardingError) -> String {
+fn unread(direction: Direction) -> String {
+    let consequence = match direction {
+        Direction::Inbound => {
+            "the packet is forwarded or goes to another port, and this is not what becomes of it; ask \
+             'forward published …'"
+        }
+        Direction::Outbound => "the packet is judged by its new destination",
+    };
     format!(
-        "whether other rules translate this port is not known ({}); then the packet would be forwarded, \
-         and this would not be what becomes of it",
-        crate::state::chain(error)
+        "there are NAT rules of the old iptables interface here, which are not read: if one translates \
+         this port, {consequence}"
     )
 }
 
-/// Protocol number and destination port of an inbound packet.
+fn unknown(error: &std::io::Error) -> String {
+    format!(
+        "whether other rules translate this port is not known, since listing them failed ({error}); if \
+         one does, this is not what becomes of the packet"
+    )
+}
+
+/// Protocol number and destination port.
 fn port(packet: &Packet) -> Option<(u8, u16)> {
     let protocol = match packet.transport {
         Transport::Tcp(..) => protocol::TCP,
@@ -104,5 +135,5 @@ fn port(packet: &Packet) -> Option<(u8, u16)> {
         Transport::Icmp(_) | Transport::Other(_) => return None,
     };
     let (_, port) = packet.transport.ports()?;
-    (packet.direction == Direction::Inbound).then_some((protocol, port))
+    Some((protocol, port))
 }

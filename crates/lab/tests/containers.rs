@@ -181,6 +181,9 @@ fn published_ports_and_containers_obey_the_policy() -> Result<()> {
         ] {
             ensure!(explained.contains(wanted), "{explained}");
         }
+        let explained = stage.explain(&format!("out tcp :40000 -> {outside}:{PUBLISHED}"))?;
+        let wanted = "table ip nat, chain DOCKER may translate the destination of this packet";
+        ensure!(explained.contains(wanted), "{explained}");
         // Said that it is meant: no problem any more.
         let run = stage.enforce("forwarded: leave-alone", "", "")?;
         ensure!(from_both()? == (true, true) && problem(&run, "forwarding-left-alone").is_none());

@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use xshield_host::linux::forwarding::Forwarding;
+use xshield_host::linux::forwarding::{Forwarding, Translations};
 
 use crate::world::{in_own_network, nft, run};
 
@@ -78,5 +78,53 @@ fn rules_of_iptables_are_read() {
         let place = &found.of(6, 18080).unwrap().place;
         assert_eq!(place, "table ip nat, chain PREROUTING");
         assert!(found.of(17, 5010).is_some() && found.of(17, 5011).is_none(), "{found:?}");
+    });
+}
+
+/// Redirections, and whose packets come to them: straight, by a jump, by a chain that both come to.
+#[test]
+fn whose_packets_are_translated_is_told() {
+    in_own_network(|| {
+        nft("table inet others {
+               chain shared { tcp dport 8443 dnat ip to 172.17.0.9:443; }
+               chain mesh { meta l4proto tcp redirect to :15001; }
+               chain pre { type nat hook prerouting priority -100;
+                 tcp dport 80 redirect to :8080
+                 jump shared; }
+               chain out { type nat hook output priority -100;
+                 udp dport 53 redirect to :5353
+                 jump mesh
+                 jump shared; }
+             }");
+        let found = Translations::read().unwrap();
+        let place = |found: Option<&xshield_host::linux::forwarding::Translation>| {
+            found.and_then(|rule| rule.place.rsplit_once(' ')).map(|(_, chain)| chain.to_owned())
+        };
+        let cases = [
+            (6, 80, None, Some("pre"), Some("mesh")),
+            (6, 8443, Some("shared"), None, Some("mesh")),
+            (17, 53, None, None, Some("out")),
+            (17, 54, None, None, None),
+        ];
+        for (protocol, port, published, redirected, own) in cases {
+            assert_eq!(place(found.of(protocol, port)).as_deref(), published, "{protocol}/{port}");
+            let seen = place(found.redirecting(protocol, port));
+            assert_eq!(seen.as_deref(), redirected, "{protocol}/{port}");
+            assert_eq!(place(found.of_own(protocol, port)).as_deref(), own, "{protocol}/{port}");
+        }
+        nft("flush table inet others");
+        if Command::new("iptables-nft").arg("-V").output().is_err() {
+            eprintln!("SKIPPED: iptables is not installed; run: apt-get install -y iptables");
+            return;
+        }
+        let to = ["-j", "REDIRECT", "--to-ports", "9040"];
+        for (chain, port) in [("OUTPUT", "443"), ("PREROUTING", "80")] {
+            let rule = ["-t", "nat", "-A", chain, "-p", "tcp", "--dport", port];
+            run("iptables-nft", &[&rule[..], &to[..]].concat());
+        }
+        let found = Translations::read().unwrap();
+        assert_eq!(place(found.of_own(6, 443)).as_deref(), Some("OUTPUT"));
+        assert_eq!(found.of_own(6, 80), None);
+        assert_eq!(place(found.redirecting(6, 80)).as_deref(), Some("PREROUTING"));
     });
 }

@@ -1,6 +1,7 @@
 //! Whether this host passes packets on between others, and for whom: containers, virtual machines, other
 //! networks.
 
+mod chains;
 mod links;
 mod translations;
 
@@ -10,7 +11,7 @@ use std::io;
 
 use xshield_policy::Interfaces;
 
-pub use translations::{Translation, Translations};
+pub use translations::{Target, Traffic, Translation, Translations};
 
 /// Why it is not known what this host forwards.
 #[derive(Debug, thiserror::Error)]

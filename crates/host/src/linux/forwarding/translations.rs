@@ -1,7 +1,7 @@
 //! Rules that translate destinations: published ports of containers, forwarded ports of virtual
 //! machines, services of Kubernetes. They are the rules of others; they are read and never changed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::fs;
 use std::io;
@@ -9,9 +9,11 @@ use std::io;
 use netlink_sys::protocols::NETLINK_NETFILTER;
 
 use super::super::netlink::{Attributes, Link, Message, be32, netfilter, text};
+use super::chains::{ChainName, Chains};
 
-/// linux/netfilter/nfnetlink.h and nf_tables.h: `NFNL_SUBSYS_NFTABLES`, `NFT_MSG_GETRULE`,
-/// `NFT_MSG_NEWRULE`.
+/// linux/netfilter/nfnetlink.h and nf_tables.h: `NFNL_SUBSYS_NFTABLES`, `NFT_MSG_GETCHAIN`,
+/// `NFT_MSG_GETRULE`, `NFT_MSG_NEWRULE`.
+const GET_CHAIN: u16 = 10 << 8 | 4;
 const GET_RULE: u16 = 10 << 8 | 7;
 const NEW_RULE: u16 = 10 << 8 | 6;
 const FAMILY_ANY: u8 = 0;
@@ -35,6 +37,24 @@ pub struct Translations {
     unread: bool,
 }
 
+/// Whose packets a rule translates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Traffic {
+    /// Those that come from elsewhere.
+    Arriving,
+    /// Those that this host sends.
+    Own,
+}
+
+/// Where a translated packet goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Target {
+    /// To a destination that the rule names.
+    Destination,
+    /// To a port of this host.
+    Here,
+}
+
 /// A rule that translates destinations.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Translation {
@@ -42,30 +62,37 @@ pub struct Translation {
     pub protocol: Option<u8>,
     /// The port, lowest and highest, where the rule itself says one.
     pub ports: Option<(u16, u16)>,
+    /// Where the packet goes.
+    pub target: Target,
+    /// Whose packets come to it, as far as can be told; both where it can't.
+    pub traffic: BTreeSet<Traffic>,
     /// Table and chain.
     pub place: String,
 }
 
 impl Translations {
     /// Reads them.
-    pub(super) fn read() -> io::Result<Self> {
-        let mut rules = BTreeSet::new();
-        let mut buffer = vec![0; ANSWER_BYTES];
-        let payload = netfilter(FAMILY_ANY, 0, &[])?;
-        let each = |message: &Message<'_>| {
-            if rules.len() < MOST {
-                rules.extend(translation(message));
+    ///
+    /// # Errors
+    /// When the kernel does not list its rules.
+    pub fn read() -> io::Result<Self> {
+        let mut chains = Chains::default();
+        list(GET_CHAIN, |message| chains.chain(message))?;
+        let mut found = Vec::new();
+        list(GET_RULE, |message| {
+            let Some((chain, rule)) = rule(message) else { return };
+            rule.jumps.iter().for_each(|to| chains.jump(&chain, to));
+            if let Some(target) = rule.target
+                && found.len() < MOST
+            {
+                found.push((chain, rule, target));
             }
-        };
-        match Link::open(NETLINK_NETFILTER)?.dump(GET_RULE, &payload, &mut buffer, each) {
-            // A kernel without nf_tables has no such rules.
-            Err(error)
-                if matches!(
-                    error.raw_os_error(),
-                    Some(libc::EOPNOTSUPP | libc::EINVAL | libc::EPROTONOSUPPORT)
-                ) => {}
-            other => drop(other?),
-        }
+        })?;
+        let reached = chains.reached();
+        let rules = found
+            .into_iter()
+            .map(|(chain, rule, target)| translation(&reached, &chain, &rule, target))
+            .collect();
         let legacy = ["ip_tables_names", "ip6_tables_names"].iter().any(|file| {
             let names = fs::read_to_string(format!("/proc/thread-self/net/{file}"));
             names.is_ok_and(|names| names.lines().any(|name| name == "nat"))
@@ -73,10 +100,17 @@ impl Translations {
         Ok(Self { rules, unread: legacy })
     }
 
-    /// Whether nothing is translated, as far as can be seen.
+    /// Whether nothing is published, as far as can be seen: no packet that arrives is sent on to a
+    /// destination that a rule names.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.rules.is_empty()
+        self.published().next().is_none()
+    }
+
+    fn published(&self) -> impl Iterator<Item = &Translation> {
+        self.rules.iter().filter(|rule| {
+            rule.target == Target::Destination && rule.traffic.contains(&Traffic::Arriving)
+        })
     }
 
     /// Whether there are rules that can't be read.
@@ -85,29 +119,51 @@ impl Translations {
         self.unread
     }
 
-    /// The rule that names a port of a protocol.
+    /// The rule that publishes a port of a protocol, and names it.
     #[must_use]
     pub fn of(&self, protocol: u8, port: u16) -> Option<&Translation> {
+        self.published().find(|rule| rule.ports.is_some() && rule.may_match(protocol, port))
+    }
+
+    /// The rule that leads packets that arrive for a port to another port of this host.
+    #[must_use]
+    pub fn redirecting(&self, protocol: u8, port: u16) -> Option<&Translation> {
         self.rules.iter().find(|rule| {
-            let ports = rule.ports.is_some_and(|(first, last)| (first..=last).contains(&port));
-            ports && rule.protocol.is_none_or(|named| named == protocol)
+            rule.target == Target::Here
+                && rule.traffic.contains(&Traffic::Arriving)
+                && rule.may_match(protocol, port)
         })
+    }
+
+    /// The rule that may lead this host's own packets to a port elsewhere.
+    #[must_use]
+    pub fn of_own(&self, protocol: u8, port: u16) -> Option<&Translation> {
+        self.rules
+            .iter()
+            .find(|rule| rule.traffic.contains(&Traffic::Own) && rule.may_match(protocol, port))
     }
 }
 
 impl fmt::Display for Translations {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut ports: Vec<String> = self.rules.iter().filter_map(Translation::port).collect();
+        let mut ports: Vec<String> = self.published().filter_map(Translation::port).collect();
         ports.dedup();
-        match ports.len() {
-            0 => write!(f, "{} rules that translate destinations", self.rules.len()),
-            1 => write!(f, "1 published port: {}", ports[0]),
-            many => write!(f, "{many} published ports: {}", super::listed(&ports)),
+        match (ports.len(), self.published().count()) {
+            (0, 1) => f.write_str("1 rule that translates destinations"),
+            (0, many) => write!(f, "{many} rules that translate destinations"),
+            (1, _) => write!(f, "1 published port: {}", ports[0]),
+            (many, _) => write!(f, "{many} published ports: {}", super::listed(&ports)),
         }
     }
 }
 
 impl Translation {
+    /// What it names besides (addresses, interfaces) was not read.
+    fn may_match(&self, protocol: u8, port: u16) -> bool {
+        let ports = self.ports.is_none_or(|(first, last)| (first..=last).contains(&port));
+        ports && self.protocol.is_none_or(|named| named == protocol)
+    }
+
     /// `tcp/18080`.
     fn port(&self) -> Option<String> {
         let (first, last) = self.ports?;
@@ -122,9 +178,26 @@ impl Translation {
     }
 }
 
-/// Reads a rule that translates destinations; `None` for any other. Besides nftables' own `dnat to`, these
-/// are the rules of iptables-nft, which carry the structures of xtables.
-fn translation(message: &Message<'_>) -> Option<Translation> {
+fn list(what: u16, each: impl FnMut(&Message<'_>)) -> io::Result<()> {
+    let mut buffer = vec![0; ANSWER_BYTES];
+    let payload = netfilter(FAMILY_ANY, 0, &[])?;
+    match Link::open(NETLINK_NETFILTER)?.dump(what, &payload, &mut buffer, each) {
+        // A kernel without nf_tables has no such rules.
+        Err(error)
+            if matches!(
+                error.raw_os_error(),
+                Some(libc::EOPNOTSUPP | libc::EINVAL | libc::EPROTONOSUPPORT)
+            ) =>
+        {
+            Ok(())
+        }
+        other => other.map(drop),
+    }
+}
+
+/// Reads a rule. Besides nftables' own `dnat to` and `redirect`, these are the rules of iptables-nft, which
+/// carry the structures of xtables.
+fn rule(message: &Message<'_>) -> Option<(ChainName, Reading)> {
     if message.kind != NEW_RULE {
         return None;
     }
@@ -135,15 +208,35 @@ fn translation(message: &Message<'_>) -> Option<Translation> {
         let name = text(expression.get(NAME)?)?;
         rule.expression(name, Attributes(expression.get(DATA).unwrap_or_default()));
     }
-    let family = match family {
+    let name = |kind| Some(text(attributes.get(kind)?)?.to_owned());
+    Some((ChainName { family, table: name(TABLE)?, chain: name(CHAIN)? }, rule))
+}
+
+fn translation(
+    reached: &HashMap<ChainName, HashSet<Traffic>>,
+    chain: &ChainName,
+    rule: &Reading,
+    target: Target,
+) -> Translation {
+    let traffic = match reached.get(chain) {
+        Some(traffic) => traffic.iter().copied().collect(),
+        None => BTreeSet::from([Traffic::Arriving, Traffic::Own]),
+    };
+    let family = match chain.family {
         1 => "inet",
         2 => "ip",
         10 => "ip6",
         _ => "other",
     };
-    let (table, chain) = (text(attributes.get(TABLE)?)?, text(attributes.get(CHAIN)?)?);
-    let place = format!("table {family} {table}, chain {chain}");
-    rule.translates.then_some(Translation { protocol: rule.protocol, ports: rule.ports, place })
+    let place = format!("table {family} {}, chain {}", chain.table, chain.chain);
+    Translation { protocol: rule.protocol, ports: rule.ports, target, traffic, place }
+}
+
+/// The chain that an immediate verdict leads to: `NFTA_IMMEDIATE_DATA`, `NFTA_DATA_VERDICT`,
+/// `NFTA_VERDICT_CHAIN`.
+fn jump(data: Attributes<'_>) -> Option<String> {
+    let verdict = Attributes(Attributes(data.get(2)?).get(2)?);
+    verdict.get(2).and_then(text).map(str::to_owned)
 }
 
 /// A rule as far as it was read.
@@ -153,7 +246,9 @@ struct Reading {
     loaded: Option<Loaded>,
     protocol: Option<u8>,
     ports: Option<(u16, u16)>,
-    translates: bool,
+    target: Option<Target>,
+    /// Chains that it leads to.
+    jumps: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -163,8 +258,8 @@ enum Loaded {
 }
 
 impl Reading {
-    /// Attributes are numbered in nf_tables.h: those of `meta`, `payload`, `cmp`, `range`, `nat`, `match` and
-    /// `target`.
+    /// Attributes are numbered in nf_tables.h: those of `meta`, `payload`, `cmp`, `range`, `nat`, `match`,
+    /// `target` and `immediate`.
     fn expression(&mut self, name: &str, data: Attributes<'_>) {
         let number = |kind| data.get(kind).and_then(be32);
         match name {
@@ -212,8 +307,14 @@ impl Reading {
                 }
             }
             // `NFT_NAT_DNAT`.
-            "nat" => self.translates |= number(1) == Some(1),
-            "target" => self.translates |= data.get(1).and_then(text) == Some("DNAT"),
+            "nat" if number(1) == Some(1) => self.target = Some(Target::Destination),
+            "redir" => self.target = Some(Target::Here),
+            "target" => match data.get(1).and_then(text) {
+                Some("DNAT") => self.target = Some(Target::Destination),
+                Some("REDIRECT") => self.target = Some(Target::Here),
+                _ => {}
+            },
+            "immediate" => self.jumps.extend(jump(data)),
             _ => {}
         }
     }

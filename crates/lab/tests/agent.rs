@@ -88,6 +88,30 @@ fn what_someone_flushed_comes_back_and_the_platform_hears_of_it() -> Result<()> 
 }
 
 #[test]
+fn a_new_address_is_let_in_by_the_others_without_a_heartbeat() -> Result<()> {
+    in_lab("a_new_address_is_let_in_by_the_others_without_a_heartbeat", || {
+        let shop = Shop::start()?;
+        let _agents = agents(&shop, RARE_HEARTBEAT)?;
+        shop.commit()?;
+        all_enforce(&shop, 1)?;
+        let new = "10.77.0.77";
+        let app_knows = || -> Result<bool> {
+            Ok(shop.lab.host("app")?.run("nft", ["list", "ruleset"])?.contains(new))
+        };
+        assert!(!app_knows()?);
+        let address = format!("{new}/24");
+        shop.lab.host("web")?.run("ip", ["address", "add", &address, "dev", "eth0"])?;
+        wait::until("the platform knows it", SOON, || {
+            let shown = shop.platform.json(&shop.lab, &["asset", "show", "web"])?;
+            Ok(shown["addresses"].to_string().contains(new).then_some(()))
+        })?;
+        wait::until("app, which web may reach, has it in its rules", SOON, || {
+            Ok(app_knows()?.then_some(()))
+        })
+    })
+}
+
+#[test]
 fn commands_are_carried_out_at_once_and_diagnostics_arrive_without_secrets() -> Result<()> {
     in_lab("commands_are_carried_out_at_once_and_diagnostics_arrive_without_secrets", || {
         let shop = Shop::start()?;

@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 
-use crate::{dist, metadata, packages, run};
+use crate::{dist, kernels, metadata, packages, run};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct DemoArgs {
@@ -24,6 +24,9 @@ pub(crate) struct SoakArgs {
     /// At least so many flows.
     #[arg(long, default_value_t = 100_000)]
     flows: u32,
+    /// The prober alone, without the other kernels.
+    #[arg(long)]
+    no_kernels: bool,
 }
 
 /// What to measure.
@@ -71,14 +74,18 @@ pub(crate) fn run(args: &DemoArgs) -> Result<()> {
     become_it(demo)
 }
 
-/// Builds platform, Spark and lab, then becomes the lab's prober.
+/// Builds platform, Spark and lab, runs the lab's prober, then the firewall's tests in other kernels.
 pub(crate) fn soak(args: &SoakArgs) -> Result<()> {
     packages::ensure(&[packages::LAB, packages::PROBER].concat())?;
     build_debug()?;
     let mut soak = lab("debug")?;
     soak.args(["soak", "--flows", &args.flows.to_string()]);
     soak.args(args.seed.map(|seed| format!("--seed={seed}")));
-    become_it(soak)
+    if args.no_kernels {
+        return become_it(soak);
+    }
+    run::succeed(&mut soak)?;
+    kernels::run(&kernels::KernelsArgs::default())
 }
 
 fn build_debug() -> Result<()> {

@@ -33,7 +33,7 @@ enum Task {
     Test(test::TestArgs),
     /// What every change must pass: formatting, clippy, layers, licences, tests.
     Ci,
-    /// Probes random policies with random packets, and compares with the documentation.
+    /// Probes random policies with random packets, compares with the documentation, then runs `kernels`.
     Soak(demo::SoakArgs),
     /// Boots other kernels and runs the firewall's tests in them.
     Kernels(kernels::KernelsArgs),

@@ -24,7 +24,7 @@ pub(super) fn boot(kernel: &Path, initramfs: &Path, log: &Path) -> Result<String
     command.args(["-accel", "tcg", "-cpu", "max", "-smp", "1", "-m", MEGABYTES]);
     // Its time goes by what it computes, not by how busy this machine is: a probe that waits a second
     // waits for as many instructions, and where all wait, none passes.
-    command.args(["-icount", "shift=0,sleep=off", "-rtc", "clock=vm"]);
+    command.args(["-icount", "shift=2,sleep=off", "-rtc", "clock=vm"]);
     command.args(["-nodefaults", "-nic", "none", "-display", "none", "-serial", "stdio"]);
     command.args(["-no-reboot", "-append"]);
     command.arg("console=ttyS0 quiet loglevel=1 panic=-1 random.trust_cpu=on");

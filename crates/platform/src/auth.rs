@@ -14,6 +14,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::digest::{SHA256, digest};
 
 use crate::clock::Timestamp;
+use crate::door::guest::{Party, vouch};
 use crate::keys::{KeyError, new_id, random};
 use crate::problem::Problem;
 use crate::settings::PasswordCost;
@@ -87,7 +88,9 @@ impl<R: AtLeast> FromRequestParts<App> for Allowed<R> {
         let token = header.and_then(|header| header.strip_prefix("Bearer ")).ok_or_else(|| {
             unauthenticated("send an API token: 'Authorization: Bearer xat1_…' ('xshield login')")
         })?;
-        Self::of(authenticate(app, token.trim()).await?)
+        let caller = authenticate(app, token.trim()).await?;
+        vouch(&mut parts.extensions, Party::Account(caller.account.clone()))?;
+        Self::of(caller)
     }
 }
 

@@ -49,6 +49,15 @@ struct ServeArgs {
     /// XSHIELD_ADMIN_PASSWORD); otherwise it is made up and printed once.
     #[arg(long, value_name = "FILE")]
     admin_password_file: Option<PathBuf>,
+    /// The network of proxies by which hosts come, e.g. 10.9.0.0/28; may be given several times. More
+    /// connections from such an address may wait to prove who they are.
+    #[arg(
+        long = "proxy-network",
+        env = "XSHIELD_PROXY_NETWORKS",
+        value_delimiter = ',',
+        value_name = "CIDR"
+    )]
+    proxy_networks: Vec<ipnet::IpNet>,
     /// Seconds between a host's check-ins.
     #[arg(long, env = "XSHIELD_CHECK_IN_EVERY", default_value_t = 240,
           value_parser = clap::value_parser!(u32).range(1..=86_400))]
@@ -112,6 +121,7 @@ fn serve(args: ServeArgs) -> anyhow::Result<()> {
     open_many_files();
     let mut settings = Settings::new(args.data_dir, args.listen);
     settings.public_urls = args.public_urls;
+    settings.proxy_networks = args.proxy_networks;
     settings.check_in_every = args.check_in_every;
     settings.key_expiry_warning = i64::from(args.key_expiry_warning_days) * 24 * 3600;
     settings.admin_password = match args.admin_password_file {

@@ -1,13 +1,14 @@
 //! Errors as RFC 9457 problem documents, and extractors that refuse bad input as such, naming the
 //! field.
 
-use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::bodies;
+use crate::state::App;
 use crate::store::StoreError;
 
 /// One thing that is wrong in a request with several.
@@ -208,11 +209,11 @@ impl IntoResponse for Problem {
 #[derive(Debug)]
 pub struct JsonBody<T>(pub T);
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
+impl<T: DeserializeOwned> FromRequest<App> for JsonBody<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let body = axum::body::Bytes::from_request(request, state).await.map_err(refuse_body)?;
+    async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
+        let body = bodies::take(app, request).await?;
         parse_json(&body).map(Self)
     }
 }
@@ -236,18 +237,6 @@ pub fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Answer<T> {
             .detail(format!("more after the end: {error}"))
     })?;
     Ok(value)
-}
-
-/// Tells a body that is too large from one that broke off.
-#[must_use]
-pub fn refuse_body(rejection: BytesRejection) -> Problem {
-    if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-        Problem::new(rejection.status(), "too-large", "The body is too large")
-            .detail("send less at once")
-    } else {
-        Problem::new(StatusCode::BAD_REQUEST, "broken-body", "The body could not be read")
-            .detail(rejection.body_text())
-    }
 }
 
 /// The JSON pointer (RFC 6901) of a path.

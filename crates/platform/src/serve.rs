@@ -190,7 +190,7 @@ impl Running {
         ];
         // Changes that a sudden end kept from being compiled.
         app.compiling.inventory_changed();
-        let door = Door::new(api::router(app.clone()), acceptor);
+        let door = Door::new(api::router(app.clone()), acceptor, &app.settings, open_files());
         let mut stop = std::pin::pin!(stop);
         loop {
             tokio::select! {
@@ -221,6 +221,12 @@ impl Running {
         jobs.iter().for_each(JoinHandle::abort);
         app.store.close().await;
     }
+}
+
+/// How many files may be open.
+fn open_files() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX)
 }
 
 /// Done when the process is asked to end (SIGTERM, SIGINT).

@@ -3,6 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use ipnet::IpNet;
+
 /// How the platform runs. [`Settings::new`] gives the defaults.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -36,6 +38,10 @@ pub struct Settings {
     pub keep_uploads_for: i64,
     /// Seconds before its end from which an enforcement key is warned of.
     pub key_expiry_warning: i64,
+    /// Milliseconds after which somebody who takes nothing of an answer is gone.
+    pub not_reading_ms: u64,
+    /// Networks of proxies, from whose addresses many hosts come.
+    pub proxy_networks: Vec<IpNet>,
     /// Sessions per second and source address.
     pub sessions_per_second: u32,
     /// Requests per second of one asset.
@@ -87,6 +93,8 @@ impl Settings {
             threat_flows_per_asset: 50_000,
             delivery_retry_first: 10,
             key_expiry_warning: 14 * 24 * 3600,
+            not_reading_ms: 20_000,
+            proxy_networks: Vec::new(),
             sessions_per_second: 20,
             requests_per_second: 5,
             gather_changes_ms: 500,

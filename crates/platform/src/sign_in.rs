@@ -2,10 +2,14 @@
 
 use std::net::IpAddr;
 
+use axum::extract::FromRequestParts;
 use axum::http::StatusCode;
+use axum::http::request::Parts;
 
+use crate::api::Client;
 use crate::auth::{Caller, new_token};
 use crate::clock::Timestamp;
+use crate::door::guest::{Guest, Party};
 use crate::problem::{Answer, Problem};
 use crate::state::App;
 use crate::store::accounts::{self, ApiToken};
@@ -14,6 +18,22 @@ use crate::store::commit;
 
 /// The problem of a wrong account or password; which of the two is not said.
 pub(crate) const WRONG: &str = "wrong-password";
+
+/// Somebody who may try to sign in. To be asked for before the body, so that what is too much costs
+/// nothing.
+pub(crate) struct Knock(IpAddr);
+
+impl FromRequestParts<App> for Knock {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let Client(from) = *parts.extensions.get::<Client>().ok_or_else(|| {
+            Problem::internal(&std::io::Error::other("the request came by no connection"))
+        })?;
+        app.limits.login(from.ip())?;
+        Ok(Self(from.ip()))
+    }
+}
 
 /// Somebody who gave the right password.
 pub(crate) struct Admitted {
@@ -28,12 +48,12 @@ pub(crate) struct Admitted {
 /// Checks a password and makes a token called `name` that ends as the settings say.
 pub(crate) async fn with_password(
     app: &App,
-    from: IpAddr,
+    Knock(from): Knock,
+    guest: &Guest,
     user: &str,
     password: String,
     name: &str,
 ) -> Answer<Admitted> {
-    app.limits.login(from)?;
     let now = Timestamp::now();
     let account = accounts::get(&mut *app.store.read().await?, user).await?;
     let hash = account.as_ref().map(|account| account.password.clone());
@@ -60,6 +80,7 @@ pub(crate) async fn with_password(
     };
     audit::record(&mut tx, deed, now).await?;
     commit(tx).await?;
+    guest.vouch(&Party::Account(account.name))?;
     Ok(Admitted { token, text, expires_at })
 }
 

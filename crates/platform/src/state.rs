@@ -15,11 +15,13 @@ use xshield_wire::trust::{Der, PublicTrust};
 
 use crate::alerts::Alerts;
 use crate::auth::Passwords;
+use crate::bodies::Bodies;
 use crate::jobs::compile::Compiling;
 use crate::jobs::host_configuration::Configuring;
 use crate::keys::{DataDir, KeyError, Keys};
 use crate::problem::Problem;
 use crate::settings::Settings;
+use crate::source::Source;
 use crate::spoken::Spoken;
 use crate::store::Store;
 use crate::threat::Threats;
@@ -105,9 +107,9 @@ impl Platform {
 /// What keeps one caller from hurting others.
 #[derive(Debug)]
 pub struct Limits {
-    sessions: DefaultKeyedRateLimiter<IpAddr>,
-    trusts: DefaultKeyedRateLimiter<IpAddr>,
-    logins: DefaultKeyedRateLimiter<IpAddr>,
+    sessions: DefaultKeyedRateLimiter<Source>,
+    trusts: DefaultKeyedRateLimiter<Source>,
+    logins: DefaultKeyedRateLimiter<Source>,
     requests: DefaultKeyedRateLimiter<AssetId>,
     /// Passwords checked at a time: each takes memory on purpose.
     pub passwords: Semaphore,
@@ -117,6 +119,8 @@ pub struct Limits {
     pub files: Semaphore,
     /// One piece of a file at a time from each asset.
     pub uploads: Turns,
+    /// Bodies of requests in memory.
+    pub(crate) bodies: Bodies,
 }
 
 /// One at a time for each asset.
@@ -158,6 +162,7 @@ impl Limits {
             reports: Semaphore::new(4),
             files: Semaphore::new(8),
             uploads: Turns::default(),
+            bodies: Bodies::default(),
         }
     }
 
@@ -166,7 +171,7 @@ impl Limits {
     /// # Errors
     /// When there were too many.
     pub fn session(&self, from: IpAddr) -> Result<(), Problem> {
-        checked(&self.sessions, &from, "sessions from this address")
+        checked(&self.sessions, &from.into(), "sessions from this address")
     }
 
     /// A look from this address at whom hosts trust.
@@ -174,7 +179,7 @@ impl Limits {
     /// # Errors
     /// When there were too many.
     pub fn trust(&self, from: IpAddr) -> Result<(), Problem> {
-        checked(&self.trusts, &from, "requests from this address")
+        checked(&self.trusts, &from.into(), "requests from this address")
     }
 
     /// A sign-in from this address.
@@ -182,7 +187,7 @@ impl Limits {
     /// # Errors
     /// When there were too many.
     pub fn login(&self, from: IpAddr) -> Result<(), Problem> {
-        checked(&self.logins, &from, "sign-ins from this address")
+        checked(&self.logins, &from.into(), "sign-ins from this address")
     }
 
     /// A request of this asset.
@@ -199,6 +204,7 @@ impl Limits {
         self.trusts.retain_recent();
         self.logins.retain_recent();
         self.requests.retain_recent();
+        self.bodies.forget();
     }
 }
 

@@ -67,6 +67,21 @@ impl<'a> RequestParts<'a> {
         };
         Self { method, path, query, body }
     }
+
+    fn head(&self) -> RequestHead<'a> {
+        RequestHead { method: self.method, path: self.path, query: self.query }
+    }
+}
+
+/// What identifies a request before its body has arrived.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestHead<'a> {
+    /// As [`RequestParts::method`].
+    pub method: &'a str,
+    /// As [`RequestParts::path`].
+    pub path: &'a str,
+    /// As [`RequestParts::query`].
+    pub query: Option<&'a str>,
 }
 
 /// Who signs.
@@ -100,7 +115,7 @@ pub fn sign(
         tag: Some(TAG.to_owned()),
     };
     let input = params.serialize(&COMPONENTS);
-    let base = request_base(request, &authorization, &content_digest, &input);
+    let base = request_base(request.head(), &authorization, &content_digest, &input);
     let mac = hmac_sha256(signer.key.expose_secret(), base.as_bytes());
     [
         (AUTHORIZATION, authorization),
@@ -227,11 +242,28 @@ impl Signed {
     }
 }
 
+/// A request whose headers were signed with the session's key, and which says what its body will be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "the body is not verified yet"]
+pub struct Announced {
+    signed: Signed,
+    digest: Bytes<32>,
+}
+
+impl Announced {
+    /// Says that the request, with this body, was signed.
+    ///
+    /// # Errors
+    /// [`SignatureError::Digest`] when it is another body.
+    pub fn with_body(self, body: &[u8]) -> Result<Signed, SignatureError> {
+        if sha256(body) == self.digest.0 { Ok(self.signed) } else { Err(SignatureError::Digest) }
+    }
+}
+
 /// Platform: verifies a request with what its token held.
 ///
 /// # Errors
-/// The first thing that is wrong; form before content, and the MAC (compared in constant time) before
-/// clock and digest, so that only the key's holder learns more than "no".
+/// As [`verify_head`] and [`Announced::with_body`].
 pub fn verify(
     key: &SessionKey,
     asset: &AssetId,
@@ -239,6 +271,21 @@ pub fn verify(
     headers: &ReceivedHeaders<'_>,
     now: UnixSeconds,
 ) -> Result<Signed, SignatureError> {
+    verify_head(key, asset, request.head(), headers, now)?.with_body(request.body)
+}
+
+/// Platform: verifies what has arrived of a request before its body, with what its token held.
+///
+/// # Errors
+/// The first thing that is wrong; form before content, and the MAC (compared in constant time) before
+/// the clock, so that only the key's holder learns more than "no".
+pub fn verify_head(
+    key: &SessionKey,
+    asset: &AssetId,
+    request: RequestHead<'_>,
+    headers: &ReceivedHeaders<'_>,
+    now: UnixSeconds,
+) -> Result<Announced, SignatureError> {
     let authorization = present(AUTHORIZATION, headers.authorization)?;
     let content_digest = present(CONTENT_DIGEST, headers.content_digest)?;
     let input = labelled(SIGNATURE_INPUT, present(SIGNATURE_INPUT, headers.signature_input)?)?;
@@ -267,14 +314,11 @@ pub fn verify(
     if now.abs_diff(created) > MAX_CLOCK_SKEW {
         return Err(SignatureError::Clock { created, now });
     }
-    if sha256(request.body) != digest.0 {
-        return Err(SignatureError::Digest);
-    }
-    Ok(Signed { created, nonce })
+    Ok(Announced { signed: Signed { created, nonce }, digest })
 }
 
 fn request_base(
-    request: &RequestParts<'_>,
+    request: RequestHead<'_>,
     authorization: &str,
     content_digest: &str,
     params: &str,

@@ -10,6 +10,7 @@ use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 
+use crate::bodies;
 use crate::clock::Timestamp;
 use crate::console;
 use crate::problem::{Answer, Problem};
@@ -22,7 +23,7 @@ pub mod admin;
 pub mod host;
 mod streamed;
 
-/// No body is larger, in bytes.
+/// No body is larger, in bytes, whoever sends it.
 pub const MAX_BODY: usize = 8 << 20;
 
 /// Who is at the other end of the connection.
@@ -51,7 +52,8 @@ pub fn router(app: App) -> Router {
         })
         .layer(from_fn(console::browser::guard))
         .layer(from_fn(measured))
-        .layer(DefaultBodyLimit::max(MAX_BODY))
+        // What reads bodies past `bodies` gets small ones.
+        .layer(DefaultBodyLimit::max(bodies::MAX_OF_STRANGERS))
         .with_state(app)
 }
 

@@ -2,16 +2,18 @@
 
 use axum::extract::{FromRequest, Request};
 
-use crate::problem::{Problem, refuse_body};
+use crate::bodies;
+use crate::problem::Problem;
+use crate::state::App;
 
 /// A form's fields in their order; one name may come several times. No `Debug`: one may be a password.
 pub(super) struct Form(Vec<(String, String)>);
 
-impl<S: Send + Sync> FromRequest<S> for Form {
+impl FromRequest<App> for Form {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let body = axum::body::Bytes::from_request(request, state).await.map_err(refuse_body)?;
+    async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
+        let body = bodies::take(app, request).await?;
         serde_urlencoded::from_bytes(&body)
             .map(Self)
             .map_err(|error| Problem::invalid("form", error.to_string()))

@@ -5,6 +5,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, header};
 
 use crate::auth::{Allowed, AtLeast, authenticate};
+use crate::door::guest::{Party, vouch};
 use crate::problem::{Answer, Problem};
 use crate::state::App;
 
@@ -20,7 +21,9 @@ impl<R: AtLeast> FromRequestParts<App> for Visitor<R> {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let token = token(&parts.headers).ok_or_else(Problem::unauthenticated_here)?;
-        Allowed::of(authenticate(app, token).await?).map(Self)
+        let caller = authenticate(app, token).await?;
+        vouch(&mut parts.extensions, Party::Account(caller.account.clone()))?;
+        Allowed::of(caller).map(Self)
     }
 }
 

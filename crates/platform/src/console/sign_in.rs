@@ -10,12 +10,12 @@ use serde::Deserialize;
 use super::form::Form;
 use super::page::{SignInPage, answer};
 use super::session::{Visitor, forgotten, kept};
-use crate::api::Client;
 use crate::auth::Viewer;
 use crate::clock::Timestamp;
+use crate::door::guest::Guest;
 use crate::problem::Answer;
 use crate::query::QueryOf;
-use crate::sign_in::{Admitted, WRONG, out, with_password};
+use crate::sign_in::{Admitted, Knock, WRONG, out, with_password};
 use crate::state::App;
 
 pub(super) fn router() -> Router<App> {
@@ -46,14 +46,15 @@ async fn ask(QueryOf(wish): QueryOf<Wish>) -> Response {
 
 async fn enter(
     State(app): State<App>,
-    Extension(Client(from)): Extension<Client>,
+    knock: Knock,
+    Extension(guest): Extension<Guest>,
     form: Form,
 ) -> Answer<Response> {
     let (user, password) = (form.one("user"), form.one("password"));
     let to = local(form.one("to").unwrap_or("/"));
     let password = password.unwrap_or_default().to_owned();
     let admitted =
-        with_password(&app, from.ip(), user.unwrap_or_default(), password, "console").await;
+        with_password(&app, knock, &guest, user.unwrap_or_default(), password, "console").await;
     let Admitted { text, expires_at, .. } = match admitted {
         Ok(admitted) => admitted,
         Err(problem) if problem.kind.ends_with(WRONG) => {

@@ -3,14 +3,14 @@
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use ring::digest::{SHA256, digest};
+use ring::digest::{self, SHA256};
 use xshield_threat::Digest;
 use xshield_threat::set::DigestError;
 
@@ -23,7 +23,7 @@ impl FileName {
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
         let mut name = [0; 32];
-        name.copy_from_slice(digest(&SHA256, bytes).as_ref());
+        name.copy_from_slice(digest::digest(&SHA256, bytes).as_ref());
         Self(Digest(name))
     }
 }
@@ -139,6 +139,26 @@ impl Files {
         }
     }
 
+    /// The file, open at its beginning, and its length; nothing when there is no such file. Blocks.
+    /// However large it is, little of it is in memory.
+    ///
+    /// # Errors
+    /// As [`Files::get`].
+    pub fn open_whole(&self, name: FileName) -> Result<Option<(File, u64)>, FileError> {
+        let path = self.path(name);
+        let mut file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed("read", &path)(error)),
+        };
+        let (found, length) = digest_of(&mut file).map_err(failed("read", &path))?;
+        if found != name {
+            return Err(FileError::Damaged { path });
+        }
+        file.rewind().map_err(failed("read", &path))?;
+        Ok(Some((file, length)))
+    }
+
     /// Removes a file, also one that is not there.
     ///
     /// # Errors
@@ -177,6 +197,21 @@ impl Files {
     }
 }
 
+fn digest_of(file: &mut File) -> io::Result<(FileName, u64)> {
+    let mut context = digest::Context::new(&SHA256);
+    let mut buffer = vec![0; 64 << 10];
+    let mut length = 0_u64;
+    loop {
+        let read = file.read(&mut buffer)?;
+        let Some(piece) = buffer.get(..read).filter(|piece| !piece.is_empty()) else { break };
+        context.update(piece);
+        length += piece.len() as u64;
+    }
+    let mut name = [0; 32];
+    name.copy_from_slice(context.finish().as_ref());
+    Ok((FileName(Digest(name)), length))
+}
+
 fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FileError {
     let path = path.to_owned();
     move |source| FileError::Io { action, path, source }
@@ -194,6 +229,9 @@ mod tests {
         let name = files.put(b"abc").unwrap();
         assert_eq!(files.put(b"abc").unwrap(), name);
         assert_eq!(files.get(name).unwrap().unwrap(), b"abc");
+        let (mut file, length) = files.open_whole(name).unwrap().unwrap();
+        assert_eq!(io::read_to_string(&mut file).unwrap(), "abc");
+        assert_eq!(length, 3);
         fs::write(path.join("new-7"), b"ha").unwrap();
         let files = Files::open(path.clone()).unwrap();
         assert!(!path.join("new-7").exists());
@@ -202,10 +240,12 @@ mod tests {
 
         fs::write(path.join(name.to_string()), b"abd").unwrap();
         assert!(matches!(files.get(name), Err(FileError::Damaged { .. })));
+        assert!(matches!(files.open_whole(name), Err(FileError::Damaged { .. })));
         assert_eq!(files.put(b"abc").unwrap(), name);
         assert_eq!(files.get(name).unwrap().unwrap(), b"abc");
         files.remove(name).unwrap();
         files.remove(name).unwrap();
         assert!(files.get(name).unwrap().is_none());
+        assert!(files.open_whole(name).unwrap().is_none());
     }
 }

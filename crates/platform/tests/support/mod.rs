@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where something is wrong")]
 
 pub mod matches;
+pub mod plain;
 pub mod receivers;
 
 use std::io::{BufRead as _, BufReader};
@@ -205,10 +206,14 @@ impl TestPlatform {
         self.get("/api/v1/platform")["policy_key"].as_str().unwrap().parse().unwrap()
     }
 
+    /// The page of metrics.
+    pub fn metrics(&self) -> String {
+        String::from_utf8(self.raw("GET", "/metrics", &[], b"").body).unwrap()
+    }
+
     /// How many polls of hosts are held open.
     pub fn held_polls(&self) -> u64 {
-        let page = self.raw("GET", "/metrics", &[], b"");
-        let page = String::from_utf8(page.body).unwrap();
+        let page = self.metrics();
         let line = page.lines().find_map(|line| line.strip_prefix("xshield_polls_held "));
         line.map_or(0, |count| count.parse().unwrap())
     }

@@ -1,7 +1,6 @@
 //! Candidate policy, validation, synchronizing, revisions.
 
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::{FromRequest, Path, Request, State};
 use axum::http::header;
 use serde::{Deserialize, Serialize};
@@ -11,10 +10,11 @@ use xshield_policy::Revision;
 
 use super::page::{Page, PageQuery};
 use crate::auth::{Allowed, Operator, Viewer};
+use crate::bodies;
 use crate::clock::Timestamp;
 use crate::jobs::synchronize::{self, Synchronized, invalid_policy, rehearse};
 use crate::policy::{CheckedPolicy, PolicyFile, PolicyInput, read, read_stored};
-use crate::problem::{Answer, JsonBody, Problem, parse_json, refuse_body};
+use crate::problem::{Answer, JsonBody, Problem, parse_json};
 use crate::query::QueryOf;
 use crate::state::App;
 use crate::store::audit::{self, Deed};
@@ -82,7 +82,7 @@ impl FromRequest<App> for Sent {
     async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
         let kind = request.headers().get(header::CONTENT_TYPE);
         let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default().to_owned();
-        let body = Bytes::from_request(request, app).await.map_err(refuse_body)?;
+        let body = bodies::take(app, request).await?;
         let read_it = move || {
             let input = if kind.contains("yaml") { yaml(&body)? } else { parse_json(&body)? };
             read(&input).map_err(invalid_policy)

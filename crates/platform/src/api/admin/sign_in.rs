@@ -8,11 +8,11 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::enforcement_keys::{ExpiringKey, expiring};
-use crate::api::Client;
 use crate::auth::{Allowed, Viewer};
 use crate::clock::Timestamp;
+use crate::door::guest::Guest;
 use crate::problem::{Answer, JsonBody};
-use crate::sign_in::{Admitted, out, with_password};
+use crate::sign_in::{Admitted, Knock, out, with_password};
 use crate::state::App;
 use crate::store::accounts::Role;
 
@@ -51,12 +51,13 @@ struct SignedIn {
     request_body = Login, responses((status = 200, body = SignedIn)))]
 async fn login(
     State(app): State<App>,
-    Extension(Client(from)): Extension<Client>,
+    knock: Knock,
+    Extension(guest): Extension<Guest>,
     JsonBody(login): JsonBody<Login>,
 ) -> Answer<Json<SignedIn>> {
     let name = login.name.as_deref().unwrap_or("sign-in");
     let Admitted { token, text, expires_at } =
-        with_password(&app, from.ip(), &login.user, login.password, name).await?;
+        with_password(&app, knock, &guest, &login.user, login.password, name).await?;
     Ok(Json(SignedIn {
         token: text,
         id: token.id,

@@ -25,7 +25,7 @@ pub(super) fn router() -> Router<App> {
         .route("/host/v1/session", post(session::set_up))
         .route("/host/v1/check-in", post(check_in::check_in))
         .route("/host/v1/ruleset", get(ruleset::get))
-        .route("/host/v1/reports", post(reports::take))
+        .route(signed::REPORTS, post(reports::take))
         .route("/host/v1/notify", get(notify::wait))
         .route("/host/v1/threat/order", get(threat::order))
         .route("/host/v1/threat/path", get(threat::path))

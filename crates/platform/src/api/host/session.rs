@@ -4,8 +4,7 @@
 use std::net::IpAddr;
 
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::{Extension, State};
+use axum::extract::{Extension, Request, State};
 use axum::http::StatusCode;
 use xshield_policy::AssetId;
 use xshield_policy::names::Name;
@@ -17,7 +16,9 @@ use super::newcomer::Newcomer;
 use super::signed::{decommissioned, read_message, usable};
 use super::{clock, refused};
 use crate::api::Client;
+use crate::bodies::MAX_OF_STRANGERS;
 use crate::clock::Timestamp;
+use crate::door::guest::{Party, vouch};
 use crate::keys::random;
 use crate::problem::{Answer, Problem};
 use crate::sealed::HostSession;
@@ -25,22 +26,15 @@ use crate::state::App;
 use crate::store::enforcement_keys::{self, StoredKey};
 use crate::store::{Conn, assets, commit, enrolment};
 
-/// No session request is near this size, in bytes.
-const MAX_REQUEST: usize = 16 << 10;
-
 pub(super) async fn set_up(
     State(app): State<App>,
     Extension(Client(from)): Extension<Client>,
-    body: Bytes,
+    mut request: Request,
 ) -> Answer<Json<SessionResponse>> {
     app.limits.session(from.ip())?;
-    if body.len() > MAX_REQUEST {
-        return Err(Problem::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "too-large",
-            "The body is too large",
-        ));
-    }
+    let mut connection = std::mem::take(request.extensions_mut());
+    let stranger = Party::Stranger(from.ip().into());
+    let body = app.limits.bodies.read(&stranger, request.into_body(), MAX_OF_STRANGERS).await?;
     let request: SessionRequest = read_message(&body)?;
     let now = Timestamp::now();
     let stored = enforcement_keys::get(&mut *app.store.read().await?, &request.key_id).await?;
@@ -74,6 +68,7 @@ pub(super) async fn set_up(
     // Another identity is remembered although it is refused.
     commit(tx).await?;
     let (asset, new) = who?;
+    vouch(&mut connection, Party::Host(asset.clone()))?;
     if new {
         tracing::info!(%asset, name = request.host_name, "a host registered");
         app.compiling.host_changed();

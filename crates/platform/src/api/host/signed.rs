@@ -1,21 +1,28 @@
 //! The request of a host that has a session: who it is, and a body that is what it signed.
 
-use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use xshield_policy::AssetId;
-use xshield_wire::SessionKey;
 use xshield_wire::message::{Message, MessageError, UnixSeconds};
-use xshield_wire::signature::{self, ReceivedHeaders, RequestParts, SignatureError};
+use xshield_wire::signature::{self, ReceivedHeaders, RequestHead, SignatureError};
+use xshield_wire::{SessionKey, bounds};
 
 use super::clock;
+use crate::api::MAX_BODY;
+use crate::bodies::Held;
 use crate::clock::Timestamp;
-use crate::problem::{Answer, Problem, parse_json, refuse_body};
+use crate::door::guest::{Party, vouch};
+use crate::problem::{Answer, Problem, parse_json};
 use crate::sealed::{HostSession, SealError};
 use crate::state::App;
 use crate::store::assets::{self, StoredAsset};
 use crate::store::enforcement_keys::{self, StoredKey};
+
+/// Where reports go.
+pub(super) const REPORTS: &str = "/host/v1/reports";
+/// Largest body of other requests: of check-ins, and pieces of files. In bytes.
+const MAX_OTHERS: usize = bounds::CHECK_IN_BYTES;
 
 /// Evidence that a known host with a good session sent exactly this.
 #[derive(Debug)]
@@ -27,7 +34,7 @@ pub(super) struct FromHost {
     /// The signed query; empty when there is none.
     pub(super) query: String,
     /// The body, as sent.
-    pub(super) body: Bytes,
+    pub(super) body: Held,
     /// When it arrived.
     pub(super) now: Timestamp,
     /// When it was signed, by the host's clock.
@@ -71,23 +78,26 @@ impl FromHost {
         now: Timestamp,
     ) -> Answer<Self> {
         app.limits.request(&session.asset)?;
-        let (parts, body) = request.into_parts();
-        let whole = Request::from_parts(parts.clone(), body);
-        let body = Bytes::from_request(whole, app).await.map_err(refuse_body)?;
-        let signed = RequestParts {
+        let (mut parts, body) = request.into_parts();
+        let head = RequestHead {
             method: parts.method.as_str(),
             path: parts.uri.path(),
             query: parts.uri.query(),
-            body: &body,
         };
         let key = SessionKey::from_bytes(session.session_key.0);
         let headers = received(&parts.headers);
-        let verified = signature::verify(&key, &session.asset, &signed, &headers, now.unix());
+        let verified = signature::verify_head(&key, &session.asset, head, &headers, now.unix());
         if let Err(SignatureError::Clock { created, .. }) = &verified {
             clock::note_refused(app, &session.asset, *created).await?;
         }
-        let signed_at = verified.map_err(|error| refuse_signature(&error))?.created();
+        let announced = verified.map_err(|error| refuse_signature(&error))?;
         let asset = known_asset(app, &session).await?;
+        let party = Party::Host(asset.id.clone());
+        vouch(&mut parts.extensions, party.clone())?;
+        let most = if parts.uri.path() == REPORTS { MAX_BODY } else { MAX_OTHERS };
+        let body = app.limits.bodies.read(&party, body, most).await?;
+        let signed = announced.with_body(&body).map_err(|error| refuse_signature(&error))?;
+        let signed_at = signed.created();
         let query = parts.uri.query().unwrap_or_default().to_owned();
         Ok(Self { asset, headers: parts.headers, query, body, now, signed_at })
     }

@@ -2,10 +2,11 @@
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::extract::{Extension, Path, Query, Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
+use tokio::fs::File;
 use xshield_threat::Digest;
 use xshield_wire::Bytes;
 use xshield_wire::message::VERSION;
@@ -13,6 +14,9 @@ use xshield_wire::threat::{ThreatFile, ThreatFileKind, ThreatPath};
 
 use super::ruleset::has;
 use super::signed::FromHost;
+use crate::api::Client;
+use crate::api::streamed::Streamed;
+use crate::door::guest::{Party, vouch};
 use crate::problem::{Answer, Problem};
 use crate::state::App;
 use crate::store::threat_assets::{self, SignedOrder};
@@ -72,7 +76,8 @@ fn named(file: &StoredFile) -> ThreatFile {
 pub(super) async fn file(
     State(app): State<App>,
     Path(name): Path<String>,
-    headers: HeaderMap,
+    Extension(Client(client)): Extension<Client>,
+    mut request: Request,
 ) -> Answer<Response> {
     let missing = || {
         Problem::not_found("threat file", &name).detail(
@@ -84,9 +89,9 @@ pub(super) async fn file(
         .map_err(|error| Problem::internal(&error))?;
     let _permit = app.limits.files.acquire().await;
     let worker = app.clone();
-    let bytes = tokio::task::spawn_blocking(move || worker.threat.files.get(parsed)).await?;
-    let bytes = match bytes {
-        Ok(Some(bytes)) => bytes,
+    let found = tokio::task::spawn_blocking(move || worker.threat.files.open_whole(parsed)).await?;
+    let (file, length) = match found {
+        Ok(Some(found)) => found,
         // Whoever asks for the path again is led around it, or gets it made anew.
         Ok(None) => {
             app.threat.paths.forget(&[parsed].into());
@@ -100,12 +105,14 @@ pub(super) async fn file(
         }
         Err(error) => return Err(Problem::internal(&error)),
     };
+    // Hosts alone are told digests, and fetch what may be large on connections of their own.
+    vouch(request.extensions_mut(), Party::Reader(client.ip().into()))?;
     // The name is the content's: whoever has it has it for good.
     let kept = HeaderValue::from_static("public, max-age=31536000, immutable");
     let kept = [(header::ETAG, etag), (header::CACHE_CONTROL, kept)];
-    if has(&headers, &name) {
+    if has(request.headers(), &name) {
         return Ok((StatusCode::NOT_MODIFIED, kept).into_response());
     }
     let kind = [(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"))];
-    Ok((kept, kind, Body::from(bytes)).into_response())
+    Ok((kept, kind, Body::new(Streamed::of(File::from_std(file), length))).into_response())
 }

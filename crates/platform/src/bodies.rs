@@ -1,0 +1,375 @@
+//! Bodies of requests, and how many bytes of them may be in memory.
+//!
+//! A body takes its room piece by piece, as it arrives, from what its sender may have at once and from
+//! what all may have, and gives it back when its handler is done. Who has proven nothing gets little,
+//! from a room of its own; small bodies don't wait behind large ones; and who sends too slowly is
+//! not waited for.
+
+use std::collections::HashMap;
+use std::ops::Deref;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes, HttpBody as _};
+use axum::extract::Request;
+use axum::http::StatusCode;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::api::{Client, MAX_BODY};
+use crate::door::guest::Party;
+use crate::patience::Patience;
+use crate::problem::{Answer, Problem};
+use crate::source::Source;
+use crate::state::App;
+
+/// Largest body of who has proven nothing: a sign-in, or a host that sets up a session. In bytes.
+pub(crate) const MAX_OF_STRANGERS: usize = 16 << 10;
+/// Room for all bodies of strangers, in KiB.
+const OF_STRANGERS: u32 = 8 << 10;
+/// Room for those of one source.
+const OF_ONE_STRANGER: u32 = 1 << 10;
+/// Room for the beginnings of all other bodies: many are not larger.
+const BEGINNINGS: u32 = 16 << 10;
+/// What such a beginning is.
+const BEGINNING: u32 = 64;
+/// Room for the rest of them.
+const LARGE: u32 = 48 << 10;
+/// Room for those of one host or one account: one of the largest, and a small one beside it.
+const OF_ONE: u32 = 9 << 10;
+/// Senders who are remembered although they send nothing.
+const MOST_SHARES: usize = 4096;
+/// The first room that a body gets.
+const FIRST: u32 = 4;
+/// How long is waited.
+const TIMES: Times = Times { for_room: Duration::from_secs(5), for_bytes: Duration::from_secs(10) };
+/// What has to arrive in the long run, in bytes per second.
+const ARRIVING: u32 = 4096;
+
+/// How long is waited.
+#[derive(Debug, Clone, Copy)]
+struct Times {
+    /// For room.
+    for_room: Duration,
+    /// For a sender who sends nothing.
+    for_bytes: Duration,
+}
+
+/// The room for bodies.
+#[derive(Debug)]
+pub(crate) struct Bodies {
+    strangers: Arc<Semaphore>,
+    beginnings: Arc<Semaphore>,
+    large: Arc<Semaphore>,
+    times: Times,
+    shares: Mutex<HashMap<Party, Weak<Semaphore>>>,
+}
+
+impl Default for Bodies {
+    fn default() -> Self {
+        let room = |kib: u32| Arc::new(Semaphore::new(kib as usize));
+        Self {
+            strangers: room(OF_STRANGERS),
+            beginnings: room(BEGINNINGS),
+            large: room(LARGE),
+            times: TIMES,
+            shares: Mutex::default(),
+        }
+    }
+}
+
+/// A whole body, with the room that it takes.
+#[derive(Debug)]
+pub(crate) struct Held {
+    bytes: Bytes,
+    _room: Vec<OwnedSemaphorePermit>,
+}
+
+impl Deref for Held {
+    type Target = Bytes;
+
+    fn deref(&self) -> &Bytes {
+        &self.bytes
+    }
+}
+
+/// Reads the body of a request: as large as bodies may be of a sender who was vouched for before, and
+/// a small one of anybody else.
+///
+/// # Errors
+/// When it is too large, too slow, breaks off, or finds no room.
+pub(crate) async fn take(app: &App, request: Request) -> Answer<Held> {
+    let known = request.extensions().get::<Party>().cloned();
+    let party = match known {
+        Some(party) => party,
+        None => {
+            let Client(from) = *request.extensions().get::<Client>().ok_or_else(no_client)?;
+            Party::Stranger(Source::from(from.ip()))
+        }
+    };
+    let most = if matches!(party, Party::Stranger(_)) { MAX_OF_STRANGERS } else { MAX_BODY };
+    app.limits.bodies.read(&party, request.into_body(), most).await
+}
+
+fn no_client() -> Problem {
+    Problem::internal(&std::io::Error::other("the request came by no connection"))
+}
+
+impl Bodies {
+    /// Reads a body of at most so many bytes.
+    ///
+    /// # Errors
+    /// As [`take`].
+    pub(crate) async fn read(&self, party: &Party, mut body: Body, most: usize) -> Answer<Held> {
+        if body.size_hint().lower() > most as u64 {
+            return Err(too_large(most));
+        }
+        let share = self.share(party);
+        let mut patience = Patience::new(self.times.for_bytes, ARRIVING);
+        let (mut bytes, mut room, mut held) = (Vec::new(), 0_u32, Vec::new());
+        loop {
+            let asked = Instant::now();
+            let next = std::future::poll_fn(|context| Pin::new(&mut body).poll_frame(context));
+            let frame = timeout(patience.left(), next).await.map_err(|_| too_slow())?;
+            patience.waited(asked.elapsed());
+            let Some(frame) = frame else { break };
+            let frame = frame.map_err(|error| broken(&error))?;
+            let Some(data) = frame.data_ref() else { continue };
+            patience.moved(data.len());
+            let needed = bytes.len() + data.len();
+            if needed > most {
+                return Err(too_large(most));
+            }
+            if needed > kib_to_bytes(room) {
+                let wanted = bytes_to_kib(needed).max(room.saturating_mul(2)).max(FIRST);
+                let wanted = wanted.min(bytes_to_kib(most));
+                held.extend(self.hold(party, &share, room, wanted).await?);
+                room = wanted;
+                bytes.reserve_exact(kib_to_bytes(room) - bytes.len());
+            }
+            bytes.extend_from_slice(data);
+        }
+        Ok(Held { bytes: bytes.into(), _room: held })
+    }
+
+    /// More room, from so many KiB to so many.
+    async fn hold(
+        &self,
+        party: &Party,
+        share: &Arc<Semaphore>,
+        from: u32,
+        to: u32,
+    ) -> Answer<Vec<OwnedSemaphorePermit>> {
+        let begins = from.min(BEGINNING)..to.min(BEGINNING);
+        let goes_on = from.max(BEGINNING)..to.max(BEGINNING);
+        let (first, rest) = match party {
+            Party::Stranger(_) => (&self.strangers, &self.strangers),
+            _ => (&self.beginnings, &self.large),
+        };
+        let parts = [
+            (share, to - from),
+            (first, begins.end - begins.start),
+            (rest, goes_on.end - goes_on.start),
+        ];
+        let until = Instant::now() + self.times.for_room;
+        let mut held = Vec::new();
+        for (room, kib) in parts.into_iter().filter(|(_, kib)| *kib > 0) {
+            let permit = timeout_at(until, room.clone().acquire_many_owned(kib)).await;
+            // These are never closed.
+            held.push(permit.map_err(|_| no_room())?.map_err(|error| Problem::internal(&error))?);
+        }
+        Ok(held)
+    }
+
+    fn share(&self, party: &Party) -> Arc<Semaphore> {
+        let kib = if matches!(party, Party::Stranger(_)) { OF_ONE_STRANGER } else { OF_ONE };
+        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = shares.get(party).and_then(Weak::upgrade) {
+            return known;
+        }
+        if shares.len() >= MOST_SHARES {
+            shares.retain(|_, share| share.strong_count() > 0);
+        }
+        let share = Arc::new(Semaphore::new(kib as usize));
+        shares.insert(party.clone(), Arc::downgrade(&share));
+        share
+    }
+
+    /// Forgets senders who are quiet.
+    pub(crate) fn forget(&self) {
+        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        shares.retain(|_, share| share.strong_count() > 0);
+    }
+}
+
+fn bytes_to_kib(bytes: usize) -> u32 {
+    u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX)
+}
+
+fn kib_to_bytes(kib: u32) -> usize {
+    kib as usize * 1024
+}
+
+fn refused(reason: &'static str, status: StatusCode, slug: &str, title: &str) -> Problem {
+    metrics::counter!("xshield_refused_total", "reason" => reason).increment(1);
+    Problem::new(status, slug, title)
+}
+
+fn too_large(most: usize) -> Problem {
+    let status = StatusCode::PAYLOAD_TOO_LARGE;
+    refused("body-too-large", status, "too-large", "The body is too large")
+        .detail(format!("at most {most} bytes are taken here; send less at once"))
+}
+
+fn too_slow() -> Problem {
+    let status = StatusCode::REQUEST_TIMEOUT;
+    refused("body-too-slow", status, "too-slow", "The body came too slowly")
+        .detail(format!("at least {ARRIVING} bytes a second are expected"))
+}
+
+fn no_room() -> Problem {
+    let status = StatusCode::SERVICE_UNAVAILABLE;
+    let mut problem = refused("bodies", status, "busy", "The platform has no room for the body")
+        .detail("too many bodies arrive at once; try again later");
+    problem.retry_after = Some(5);
+    problem
+}
+
+fn broken(error: &axum::Error) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, "broken-body", "The body could not be read")
+        .detail(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+    use std::task::{Context, Poll};
+
+    use hyper::body::Frame;
+    use tokio::time::sleep;
+
+    use super::*;
+
+    /// A body of pieces, each after a while, and of no stated length.
+    struct Slow {
+        pieces: Vec<usize>,
+        after: Duration,
+        sleep: Option<Pin<Box<tokio::time::Sleep>>>,
+    }
+
+    impl axum::body::HttpBody for Slow {
+        type Data = Bytes;
+        type Error = std::io::Error;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+            let after = self.after;
+            let sleeping = self.sleep.get_or_insert_with(|| Box::pin(sleep(after)));
+            if sleeping.as_mut().poll(context).is_pending() {
+                return Poll::Pending;
+            }
+            self.sleep = None;
+            let piece = self.pieces.pop();
+            Poll::Ready(piece.map(|bytes| Ok(Frame::data(Bytes::from(vec![b'x'; bytes])))))
+        }
+    }
+
+    use std::future::Future as _;
+
+    fn slow(pieces: &[usize], after: Duration) -> Body {
+        Body::new(Slow { pieces: pieces.to_vec(), after, sleep: None })
+    }
+
+    fn quick() -> Bodies {
+        let ten = Duration::from_millis(10);
+        Bodies { times: Times { for_room: ten, for_bytes: ten * 50 }, ..Bodies::default() }
+    }
+
+    fn stranger(number: u8) -> Party {
+        Party::Stranger(Source::from(IpAddr::V4(Ipv4Addr::new(10, 0, 0, number))))
+    }
+
+    fn host(name: &str) -> Party {
+        Party::Host(name.parse().unwrap())
+    }
+
+    fn free(bodies: &Bodies) -> [usize; 3] {
+        [&bodies.strangers, &bodies.beginnings, &bodies.large].map(|room| room.available_permits())
+    }
+
+    const ALL: [usize; 3] = [OF_STRANGERS as usize, BEGINNINGS as usize, LARGE as usize];
+
+    #[tokio::test]
+    async fn a_body_takes_its_room_as_it_comes_and_gives_it_back() {
+        let bodies = quick();
+        let pieces = [1000, 100_000, 1, 3_000_000];
+        let held = bodies.read(&host("as-1"), slow(&pieces, Duration::ZERO), MAX_BODY).await;
+        let held = held.unwrap();
+        assert_eq!(held.len(), 3_101_001);
+        let [strangers, beginnings, large] = free(&bodies);
+        assert_eq!((strangers, beginnings), (ALL[0], ALL[1] - BEGINNING as usize));
+        assert!(kib_to_bytes(u32::try_from(ALL[2] - large).unwrap()) >= 3_000_000);
+        drop(held);
+        assert_eq!(free(&bodies), ALL);
+        let small = bodies.read(&stranger(1), Body::from("{}"), MAX_OF_STRANGERS).await.unwrap();
+        assert_eq!(free(&bodies), [ALL[0] - FIRST as usize, ALL[1], ALL[2]]);
+        drop(small);
+        bodies.forget();
+        assert!(bodies.shares.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_is_too_large_or_too_slow_ends() {
+        let bodies = quick();
+        let a_while = Duration::from_millis(20);
+        for (body, status) in [
+            (Body::from(vec![0; MAX_OF_STRANGERS + 1]), StatusCode::PAYLOAD_TOO_LARGE),
+            (slow(&[MAX_OF_STRANGERS, 1], Duration::ZERO), StatusCode::PAYLOAD_TOO_LARGE),
+            (slow(&[1], a_while * 50), StatusCode::REQUEST_TIMEOUT),
+            (slow(&[1; 10_000], a_while), StatusCode::REQUEST_TIMEOUT),
+        ] {
+            let refused = bodies.read(&stranger(1), body, MAX_OF_STRANGERS).await.unwrap_err();
+            assert_eq!(refused.status, status);
+            assert_eq!(free(&bodies), ALL);
+        }
+        let steady = slow(&[4096; 4], a_while);
+        assert_eq!(bodies.read(&stranger(1), steady, 16 << 10).await.unwrap().len(), 16 << 10);
+    }
+
+    #[tokio::test]
+    async fn one_sender_takes_no_others_room_and_large_ones_none_of_the_small() {
+        let bodies = quick();
+        let whole = || Body::from(vec![0; MAX_BODY]);
+        let first = bodies.read(&host("as-1"), whole(), MAX_BODY).await.unwrap();
+        let second = bodies.read(&host("as-1"), whole(), MAX_BODY).await.unwrap_err();
+        assert_eq!(second.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(second.retry_after.is_some());
+        let mut held = vec![first];
+        for number in 2..20 {
+            held.extend(bodies.read(&host(&format!("as-{number}")), whole(), MAX_BODY).await.ok());
+        }
+        assert!(held.len() < 19, "there is an end to it");
+        let small = bodies.read(&host("as-99"), Body::from("{}"), MAX_BODY).await;
+        assert_eq!(small.unwrap().len(), 2);
+        let small = bodies.read(&stranger(1), Body::from("{}"), MAX_OF_STRANGERS).await;
+        assert_eq!(small.unwrap().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_crowd_of_strangers_from_one_source_leaves_room_for_others() {
+        let bodies = Arc::new(quick());
+        let mut held = Vec::new();
+        loop {
+            let body = Body::from(vec![0; MAX_OF_STRANGERS]);
+            match bodies.read(&stranger(1), body, MAX_OF_STRANGERS).await {
+                Ok(taken) => held.push(taken),
+                Err(refused) => break assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE),
+            }
+        }
+        assert_eq!(held.len(), 64);
+        bodies.read(&stranger(2), Body::from("{}"), MAX_OF_STRANGERS).await.unwrap();
+    }
+}

@@ -1,0 +1,67 @@
+//! How long to wait for somebody who moves bytes slowly.
+
+use std::time::Duration;
+
+/// Time that waiting uses up and every byte that moves gives back. Somebody who moves nothing is given
+/// up after [`Patience::most`], somebody who moves less than the rate a little later, and nobody else.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    left: Duration,
+    most: Duration,
+    bytes_per_second: u32,
+}
+
+impl Patience {
+    pub(crate) fn new(most: Duration, bytes_per_second: u32) -> Self {
+        Self { left: most, most, bytes_per_second: bytes_per_second.max(1) }
+    }
+
+    /// How long it may take until the next bytes move.
+    pub(crate) fn left(&self) -> Duration {
+        self.left
+    }
+
+    /// So long nothing moved.
+    pub(crate) fn waited(&mut self, time: Duration) {
+        self.left = self.left.saturating_sub(time);
+    }
+
+    /// So many bytes moved.
+    pub(crate) fn moved(&mut self, bytes: usize) {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let earned = Duration::from_secs(1).saturating_mul(bytes) / self.bytes_per_second;
+        self.left = self.left.saturating_add(earned).min(self.most);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_moves_slowly_ends_and_what_moves_well_does_not() {
+        // Bytes for each second of waiting, for how many seconds, and whether it is still going on.
+        for (bytes, seconds, goes_on) in [
+            (0, 9, true),
+            (0, 10, false),
+            (1, 11, false),
+            (512, 18, true),
+            (512, 19, false),
+            (1000, 300, true),
+            (1000, 400, false),
+            (1024, 100_000, true),
+            (1 << 20, 100_000, true),
+        ] {
+            let mut patience = Patience::new(Duration::from_secs(10), 1024);
+            let mut went = 0;
+            while went < seconds && !patience.left().is_zero() {
+                patience.waited(Duration::from_secs(1));
+                if !patience.left().is_zero() {
+                    patience.moved(bytes);
+                }
+                went += 1;
+            }
+            assert_eq!(!patience.left().is_zero(), goes_on, "{bytes} B/s for {seconds} s");
+        }
+    }
+}

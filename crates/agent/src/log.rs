@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
+use xshield_enforce::foreign;
 
 /// How many lines are remembered.
 const KEPT: usize = 500;
@@ -167,8 +168,7 @@ impl Log {
 
 /// On one line, bounded: what others said may be in it.
 fn one_line(text: &str) -> String {
-    let mut line: String =
-        text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST).collect();
+    let mut line: String = foreign::one_line(text).chars().take(LONGEST).collect();
     while line.len() > LONGEST {
         line.pop();
     }
@@ -188,7 +188,7 @@ mod tests {
         }
         let recent = log.recent();
         assert_eq!(recent.len(), KEPT);
-        assert!(recent[0].ends_with("warning line 3 forged"), "{}", recent[0]);
+        assert!(recent[0].ends_with("warning line 3\u{fffd}forged"), "{}", recent[0]);
         log.set_level(Level::Debug);
         log.debug(&"é".repeat(LONGEST));
         assert!(log.recent().last().unwrap().len() < LONGEST + 40);

@@ -3,13 +3,32 @@
 use std::fmt::Write as _;
 
 use serde_json::Value;
+use xshield_enforce::foreign;
+
+/// Prints a line, which what others said in it does not end.
+#[allow(clippy::print_stdout, reason = "one of the places that print; what it prints is one line")]
+pub fn line(text: &str) {
+    println!("{}", foreign::one_line(text));
+}
+
+/// Prints what one of the functions here has made, or JSON: what others said in it is on its line.
+#[allow(clippy::print_stdout, reason = "one of the places that print; nothing in it steers")]
+pub fn page(text: &str) {
+    println!("{}", foreign::lines(text));
+}
+
+/// Tells on standard error what failed.
+#[allow(clippy::print_stderr, reason = "one of the places that print; what it prints is one line")]
+pub fn complaint(program: &str, text: &str) {
+    eprintln!("{program}: {}", foreign::one_line(text));
+}
 
 /// How the agent stands.
 #[must_use]
 pub fn status(status: &Value) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: String| {
-        let _ = writeln!(text, "{name:<16} {value}");
+        let _ = writeln!(text, "{name:<16} {}", foreign::one_line(&value));
     };
     let (last, host) = (&status["last_cycle"], &status["host"]);
     line("agent", format!("ctagent {}, process {}", plain(&status["version"]), status["pid"]));
@@ -59,19 +78,25 @@ fn live(live: &Value) -> String {
     };
     let _ = write!(text, "; {} packets shown, {} lost", counts["shown"], counts["lost"]);
     if let Value::String(reason) = &live["untold"] {
-        let _ = write!(text, "; not told: {reason}");
+        let _ = write!(text, "; not told: {}", foreign::one_line(reason));
     }
     text
 }
 
-/// A text without its quotes; anything else as JSON.
+/// A text without its quotes, on one line; anything else as JSON.
 #[must_use]
 pub fn plain(value: &Value) -> String {
     match value {
-        Value::String(text) => text.clone(),
+        Value::String(text) => foreign::one_line(text).into_owned(),
         Value::Null => "unknown".to_owned(),
-        other => other.to_string(),
+        other => foreign::json(other).unwrap_or_default(),
     }
+}
+
+/// A text of several lines.
+#[must_use]
+pub fn several(value: &Value) -> String {
+    foreign::lines(value.as_str().unwrap_or_default()).trim_end().to_owned()
 }
 
 /// Recorded flows, one a line.
@@ -101,5 +126,5 @@ pub fn flows(flows: &Value) -> String {
 /// Which rule decides.
 #[must_use]
 pub fn explanation(answer: &Value) -> String {
-    plain(&answer["text"]).trim_end().to_owned()
+    several(&answer["text"])
 }

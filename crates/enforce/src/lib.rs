@@ -52,6 +52,7 @@ pub use xshield_transport::{
     EndpointError, Handover, Line, PlatformUrl, ProxyList, ProxyListError, ProxyText, Route,
 };
 pub use xshield_wire::control::{HostConfiguration, Usage};
+pub use xshield_wire::foreign;
 pub use xshield_wire::keys::KeyError;
 pub use xshield_wire::message::{InForce, Problem, Program, ProgramKind, Report, ReportBody};
 pub use xshield_wire::telemetry;

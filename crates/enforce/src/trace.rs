@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use xshield_wire::foreign::one_line;
 use xshield_wire::telemetry::{DebugArea, DebugLine};
 
 /// Lines kept between two deliveries; more are counted.
@@ -45,8 +46,7 @@ pub(crate) fn line(area: DebugArea, text: impl FnOnce() -> String) {
         }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let at_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-        let plain = |c: char| if c.is_control() { ' ' } else { c };
-        let text = text().chars().map(plain).take(LONGEST).collect();
+        let text = one_line(&text()).chars().take(LONGEST).collect();
         trace.lines.push(DebugLine { at_ms, area, text });
     });
 }
@@ -73,7 +73,7 @@ mod tests {
         begin();
         let (lines, dropped) = take();
         assert_eq!((lines.len(), dropped), (MOST, 3));
-        assert_eq!(lines[1].text, "line 1 forged");
+        assert_eq!(lines[1].text, "line 1\u{fffd}forged");
         line(DebugArea::Policy, || "again".to_owned());
         assert_eq!(take().0.len(), 1);
         end();

@@ -1,4 +1,5 @@
 //! `xshield`: the platform (`xshield serve`) and the client of its API (everything else).
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod cli;
 
@@ -95,7 +96,7 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("xshield: {error:#}");
+            cli::complain(&format!("xshield: {error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -199,6 +200,6 @@ fn set_password(
     let passwords = Passwords::new(PasswordCost::Full)?;
     runtime()?
         .block_on(xshield_platform::serve::reset_password(data_dir, &passwords, user, &password))?;
-    println!("{user} has a new password.");
+    cli::say(&format!("{user} has a new password."))?;
     Ok(())
 }

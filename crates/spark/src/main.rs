@@ -1,6 +1,7 @@
 //! `ctspark`: agentless enforcement. One cycle, then it exits.
 //!
 //! The command line and nothing else; the cycle is `xshield_enforce::cycle`.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("ctspark runs on Linux; macOS is not supported, and Windows is not supported yet");

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
+use xshield_enforce::foreign;
 use xshield_enforce::outcome::{Change, Contact, ThreatChange};
 use xshield_enforce::state::chain;
 use xshield_enforce::threat::verbs::{Lookup, ThreatStatus};
@@ -14,11 +15,28 @@ use xshield_enforce::{Outcome, RunStatus};
 /// Addresses that left, of which each has a line.
 const LEFT_SHOWN: usize = 10;
 
+/// Prints a line, which what others said in it does not end.
+macro_rules! say {
+    ($($text:tt)*) => {
+        put(&format!($($text)*))
+    };
+}
+
+#[allow(clippy::print_stdout, reason = "the one place that prints, and what it prints is one line")]
+fn put(line: &str) {
+    println!("{}", foreign::one_line(line));
+}
+
+#[allow(clippy::print_stderr, reason = "the one place that prints, and what it prints is one line")]
+fn complain(line: &str) {
+    eprintln!("ctspark: {}", foreign::one_line(line));
+}
+
 /// One JSON object on one line.
 pub(crate) fn json(value: &impl Serialize) {
-    match serde_json::to_string(value) {
-        Ok(text) => println!("{text}"),
-        Err(error) => eprintln!("ctspark: writing the result as JSON failed: {error}"),
+    match foreign::json(value) {
+        Ok(text) => say!("{text}"),
+        Err(error) => complain(&format!("writing the result as JSON failed: {error}")),
     }
 }
 
@@ -26,7 +44,7 @@ pub(crate) fn error(error: &dyn Error, as_json: bool) {
     if as_json {
         json(&serde_json::json!({ "status": "failed", "error": chain(error) }));
     } else {
-        eprintln!("ctspark: {}", chain(error));
+        complain(&chain(error));
     }
 }
 
@@ -42,7 +60,7 @@ pub(crate) fn outcome(outcome: &Outcome) {
         RunStatus::Reverted => "the new ruleset cut the platform off and was taken back",
         RunStatus::Failed => "failed",
     };
-    println!("{status}");
+    say!("{status}");
     if let Some(in_force) = outcome.in_force {
         let change = match outcome.change {
             Change::None => "unchanged",
@@ -50,7 +68,7 @@ pub(crate) fn outcome(outcome: &Outcome) {
             Change::Repaired => "repaired in this run",
             Change::Reverted => "put back in this run",
         };
-        println!("  in force   revision {}, {change}", in_force.revision);
+        say!("  in force   revision {}, {change}", in_force.revision);
     }
     if let Some(list) = &outcome.threat.list {
         let change = match outcome.threat.change {
@@ -61,47 +79,47 @@ pub(crate) fn outcome(outcome: &Outcome) {
             ThreatChange::Repaired => "repaired in this run",
             ThreatChange::Removed => "removed in this run",
         };
-        println!("  threats    revision {}, {} entries, {change}", list.revision, list.entries);
+        say!("  threats    revision {}, {} entries, {change}", list.revision, list.entries);
     }
     if outcome.platform == Contact::Reached {
-        println!("  reported   {} delivered, {} waiting", outcome.delivered, outcome.waiting);
+        say!("  reported   {} delivered, {} waiting", outcome.delivered, outcome.waiting);
     }
     // Where there are no proxies, there is nothing to tell.
     if outcome.routes.len() > 1
         && let Some(used) = outcome.routes.iter().find(|route| route.in_use)
     {
-        println!("  route      {}", used.route);
+        say!("  route      {}", used.route);
     }
     // Whoever approves this host compares it.
     if let (RunStatus::Refused, Some(fingerprint)) = (outcome.status, outcome.fingerprint) {
-        println!("  fingerprint {fingerprint}");
+        say!("  fingerprint {fingerprint}");
     }
     for text in outcome.left.iter().take(LEFT_SHOWN) {
-        println!("  left       {text}");
+        say!("  left       {text}");
     }
     let more = outcome.left.len().saturating_sub(LEFT_SHOWN);
     if more > 0 {
-        println!("  left       {more} more");
+        say!("  left       {more} more");
     }
     problems(&outcome.problems);
 }
 
 pub(crate) fn status(status: &StatusReport) {
-    println!("name             {}", status.name);
+    say!("name             {}", status.name);
     match status.fingerprint {
-        Some(fingerprint) => println!("fingerprint      {fingerprint}"),
-        None => println!("fingerprint      none: the first run makes the identity key"),
+        Some(fingerprint) => say!("fingerprint      {fingerprint}"),
+        None => say!("fingerprint      none: the first run makes the identity key"),
     }
-    println!("kernel           {}", status.kernel);
+    say!("kernel           {}", status.kernel);
     match status.last_known_good {
-        Some(known) => println!("last known good  revision {}", known.revision),
-        None => println!("last known good  none"),
+        Some(known) => say!("last known good  revision {}", known.revision),
+        None => say!("last known good  none"),
     }
     threats(&status.threat);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
     let ago = |time: Option<u64>| time.map_or("never".to_owned(), |time| since(time, now));
-    println!("last contact     {}", ago(status.last_contact));
-    println!("last run         {}", ago(status.last_run));
+    say!("last contact     {}", ago(status.last_contact));
+    say!("last run         {}", ago(status.last_run));
     for route in &status.routes {
         let mut text = route.route.to_string();
         if route.in_use {
@@ -110,23 +128,23 @@ pub(crate) fn status(status: &StatusReport) {
         if let Some(failure) = &route.last_failure {
             text.push_str(&format!(", failed {}: {}", since(failure.at, now), failure.reason));
         }
-        println!("route            {text}");
+        say!("route            {text}");
     }
     problems(&status.problems);
 }
 
 fn threats(threat: &ThreatStatus) {
-    println!("threat list      {}", threat.kernel);
+    say!("threat list      {}", threat.kernel);
     if let Some(list) = &threat.list {
         let whole = list.whole_entries;
         let part = if list.is_part() { format!(" of {whole}") } else { String::new() };
-        println!("threat entries   {}{part}", list.entries);
+        say!("threat entries   {}{part}", list.entries);
     }
     if let (Some(inbound), Some(outbound)) = (threat.inbound, threat.outbound) {
-        println!("threat modes     {inbound} inbound, {outbound} outbound");
+        say!("threat modes     {inbound} inbound, {outbound} outbound");
     }
     if let Some(failure) = &threat.failure {
-        println!("threat failure   {failure}");
+        say!("threat failure   {failure}");
     }
 }
 
@@ -143,47 +161,47 @@ fn since(time: u64, now: u64) -> String {
 
 pub(crate) fn restored(restored: &Restored) {
     if let Some(policy) = restored.policy {
-        println!("restored revision {}", policy.revision);
+        say!("restored revision {}", policy.revision);
     }
     if let Some(list) = &restored.threat {
-        println!("restored threat list revision {}, {} entries", list.revision, list.entries);
+        say!("restored threat list revision {}, {} entries", list.revision, list.entries);
     }
 }
 
 pub(crate) fn lookup(found: &Lookup) {
     let Lookup { address, revision, digest, .. } = found;
     match &found.entry {
-        Some(entry) => println!("{address} is listed, by entry {entry}"),
-        None => println!("{address} is not listed"),
+        Some(entry) => say!("{address} is listed, by entry {entry}"),
+        None => say!("{address} is not listed"),
     }
     if let (Some(inbound), Some(outbound)) = (found.inbound, found.outbound) {
-        println!("  modes   {inbound} inbound, {outbound} outbound");
+        say!("  modes   {inbound} inbound, {outbound} outbound");
     }
-    println!("  list    revision {revision}, {digest}");
+    say!("  list    revision {revision}, {digest}");
     for flow in &found.matches {
         let action = match flow.kind {
             FlowKind::Denied => "blocked",
             FlowKind::WouldDeny | FlowKind::Accepted => "recorded",
         };
         let FlowCount { direction, source, destination, protocol, port, packets, .. } = flow;
-        println!(
+        say!(
             "  {action}  {direction} {source} -> {destination} {protocol} {port}, {packets} packets"
         );
     }
 }
 
 pub(crate) fn removed() {
-    println!(
+    say!(
         "removed tables inet xshield and inet xshield_threat, the boot unit and the state directory"
     );
 }
 
 pub(crate) fn explanation(explanation: &Explanation) {
-    println!("{explanation}");
+    explanation.to_string().lines().for_each(|line| say!("{line}"));
 }
 
 fn problems(problems: &[Problem]) {
     for problem in problems {
-        println!("  {}: {}", problem.code, problem.text);
+        say!("  {}: {}", problem.code, problem.text);
     }
 }

@@ -18,6 +18,7 @@ pub mod bytes;
 pub mod control;
 pub mod envelope;
 pub mod fingerprint;
+pub mod foreign;
 pub mod keys;
 pub mod label;
 pub mod message;

@@ -1,4 +1,5 @@
 //! `ctagent`: resident enforcement. The command line and nothing else.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("ctagent runs on Linux");
@@ -13,7 +14,7 @@ use xshield_agent::config_file::{self, Change, DEFAULT_PATH};
 use xshield_agent::control::{DEFAULT_SOCKET, Request, client};
 use xshield_agent::log::Level;
 use xshield_agent::register::{self, GivenKey, GivenProxies, Registration};
-use xshield_agent::{restart, service, systemd};
+use xshield_agent::{restart, service, show, systemd};
 use xshield_enforce::state::{StateDirectory, chain};
 use xshield_enforce::{Surroundings, verbs};
 
@@ -130,10 +131,14 @@ fn main() -> ExitCode {
     match carry_out(&line) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("ctagent: {}", chain(error.as_ref()));
+            complain(&chain(error.as_ref()));
             ExitCode::FAILURE
         }
     }
+}
+
+fn complain(text: &str) {
+    show::complaint("ctagent", text);
 }
 
 fn carry_out(line: &CommandLine) -> Result<(), Box<dyn Error>> {
@@ -148,7 +153,7 @@ fn carry_out(line: &CommandLine) -> Result<(), Box<dyn Error>> {
         Some(Command::Stop) => Ok(systemd::systemctl("stop", &[])?),
         Some(Command::Status) => {
             let status = client::ask(&line.socket, &Request::Status)?;
-            println!("{}", xshield_agent::show::status(&status));
+            show::page(&show::status(&status));
             Ok(())
         }
         Some(Command::Remove(Remove { clean })) => remove(line, *clean),
@@ -157,10 +162,10 @@ fn carry_out(line: &CommandLine) -> Result<(), Box<dyn Error>> {
             let surroundings = Surroundings::of_this_host(absolute(&line.config));
             let restored = verbs::restore(&config, &surroundings)?;
             if let Some(policy) = restored.policy {
-                println!("restored revision {}", policy.revision);
+                show::line(&format!("restored revision {}", policy.revision));
             }
             if let Some(list) = restored.threat {
-                println!("restored threat list revision {}", list.revision);
+                show::line(&format!("restored threat list revision {}", list.revision));
             }
             Ok(())
         }
@@ -185,16 +190,16 @@ fn register(line: &CommandLine, given: &Register) -> Result<(), Box<dyn Error>> 
         proxies: proxies.transpose()?,
     };
     register::register(&line.config, &registration, Path::new("/"))?;
-    println!("{} is written", line.config.display());
+    show::line(&format!("{} is written", line.config.display()));
     if given.skip_start {
         return Ok(());
     }
     if systemd::runs_here() {
         systemd::systemctl("enable", &[])?;
         systemd::systemctl("restart", &[])?;
-        println!("the service runs; see `ctagent status`");
+        show::line("the service runs; see `ctagent status`");
     } else {
-        println!("systemd does not run this host: start `ctagent run` by other means");
+        show::line("systemd does not run this host: start `ctagent run` by other means");
     }
     Ok(())
 }
@@ -215,9 +220,9 @@ fn update_proxy(line: &CommandLine, given: &UpdateProxy) -> Result<(), Box<dyn E
     let changes: Result<Vec<_>, _> =
         texts.into_iter().map(|(key, value)| Change::new(key, value)).collect();
     config_file::change(&line.config, &changes?)?;
-    println!("{} is changed", line.config.display());
+    show::line(&format!("{} is changed", line.config.display()));
     if !given.skip_restart {
-        println!("{}", restart::restart(&line.socket)?);
+        show::line(restart::restart(&line.socket)?);
     }
     Ok(())
 }
@@ -226,7 +231,7 @@ fn remove(line: &CommandLine, clean: bool) -> Result<(), Box<dyn Error>> {
     if systemd::runs_here() {
         // A unit that is not installed can't be disabled, and need not be.
         if let Err(error) = systemd::systemctl("disable", &["--now"]) {
-            eprintln!("ctagent: {}", chain(&error));
+            complain(&chain(&error));
         }
     }
     match config_file::load(&line.config) {
@@ -237,10 +242,10 @@ fn remove(line: &CommandLine, clean: bool) -> Result<(), Box<dyn Error>> {
             }
             let surroundings = Surroundings::of_this_host(absolute(&line.config));
             verbs::remove(&loaded.config, &surroundings)?;
-            println!("removed our tables, the boot unit and the state directory");
+            show::line("removed our tables, the boot unit and the state directory");
         }
         Err(error) if !line.config.exists() => {
-            eprintln!("ctagent: {}: there is no state to remove", chain(&error));
+            complain(&format!("{}: there is no state to remove", chain(&error)));
         }
         Err(error) => return Err(error.into()),
     }
@@ -254,7 +259,7 @@ fn remove(line: &CommandLine, clean: bool) -> Result<(), Box<dyn Error>> {
                 _ => {}
             }
         }
-        println!("removed {}", line.config.display());
+        show::line(&format!("removed {}", line.config.display()));
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! `ctagentcmd`: asks the running agent and changes its configuration. The command line and nothing
 //! else.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use xshield_agent::config_file::{self, Change, DEFAULT_PATH};
 use xshield_agent::control::{DEFAULT_SOCKET, Request, client};
 use xshield_agent::log::Level;
 use xshield_agent::{restart, show};
+use xshield_enforce::foreign;
 use xshield_enforce::state::chain;
 
 /// Asks the agent that runs on this host, and changes its configuration.
@@ -86,7 +88,7 @@ fn main() -> ExitCode {
     match carry_out(&line) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("ctagentcmd: {}", chain(error.as_ref()));
+            show::complaint("ctagentcmd", &chain(error.as_ref()));
             ExitCode::FAILURE
         }
     }
@@ -96,7 +98,7 @@ fn carry_out(line: &CommandLine) -> Result<(), Box<dyn Error>> {
     let (request, text): (Request, fn(&Value) -> String) = match &line.command {
         Command::Status => (Request::Status, show::status),
         Command::Telemetry => (Request::Telemetry, pretty),
-        Command::Policy => (Request::Policy, |policy| show::plain(&policy["text"])),
+        Command::Policy => (Request::Policy, |policy| show::several(&policy["text"])),
         Command::Flows { most } => (Request::Flows { most: *most }, show::flows),
         Command::Explain { packet } => {
             (Request::Explain { packet: packet.clone() }, show::explanation)
@@ -114,20 +116,20 @@ fn carry_out(line: &CommandLine) -> Result<(), Box<dyn Error>> {
         }
     };
     let answer = client::ask(&line.socket, &request)?;
-    println!("{}", if line.json { answer.to_string() } else { text(&answer) });
+    show::page(&if line.json { foreign::json(&answer)? } else { text(&answer) });
     Ok(())
 }
 
 fn update_config(line: &CommandLine, given: &UpdateConfig) -> Result<(), Box<dyn Error>> {
     let changes = Change::list(&given.param, &given.value)?;
     config_file::change(&line.config, &changes)?;
-    println!("{} is changed", line.config.display());
+    show::line(&format!("{} is changed", line.config.display()));
     if !given.skip_restart {
-        println!("{}", restart::restart(&line.socket)?);
+        show::line(restart::restart(&line.socket)?);
     }
     Ok(())
 }
 
 fn pretty(value: &Value) -> String {
-    serde_json::to_string_pretty(value).unwrap_or_default()
+    foreign::json_pretty(value).unwrap_or_default()
 }

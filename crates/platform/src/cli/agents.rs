@@ -9,13 +9,14 @@ use clap::{Args, Subcommand};
 use serde::Deserialize;
 use serde_json::Value;
 use xshield_platform::clock::Timestamp;
+use xshield_wire::foreign::{self, tamed};
 
 use super::assets::asset_path;
-use super::client::{Client, Path, view};
+use super::client::{Client, Path, parsed, view};
 use super::error::CliError;
 use super::protocols::protocol;
 use super::session::failed;
-use super::terminal::{Output, Table, bad, cell, good, note, number, print, tame};
+use super::terminal::{Output, Table, bad, cell, good, note, number, print};
 use super::times::{Since, of_day, relative};
 
 /// Between two questions for more of a log.
@@ -149,7 +150,7 @@ fn show_piece(piece: &LogPiece) -> Result<(), CliError> {
     for line in &piece.lines {
         let at = Timestamp(i64::try_from(line.at_ms / 1000).unwrap_or(i64::MAX));
         let line = format!("{}.{:03} {:9} {}", of_day(at), line.at_ms % 1000, line.area, line.text);
-        text.push_str(&tame(&line.replace('\n', " ")));
+        text.push_str(&foreign::one_line(&line));
         text.push('\n');
     }
     if piece.end == "closed" {
@@ -301,7 +302,7 @@ impl LiveCommand {
                 Err(error) if after.is_some() && error.may_pass() => Value::Array(Vec::new()),
                 Err(error) => return Err(error),
             };
-            let events = view::<Vec<LiveEvent>>(action, &answer)?;
+            let events = parsed::<Vec<LiveEvent>>(action, &answer)?;
             for event in &events {
                 after = Some(event.number);
                 print(&live_line(event, self.output))?;
@@ -319,12 +320,12 @@ impl LiveCommand {
 
 fn live_line(live: &LiveEvent, output: Output) -> String {
     if output.is_json() {
-        return live.event.to_string();
+        return foreign::json(&live.event).unwrap_or_default();
     }
-    let event = &live.event;
-    let (day, asset) = (of_day(live.received_at), &live.asset);
+    let event = &tamed(&live.event);
+    let (day, asset) = (of_day(live.received_at), foreign::one_line(&live.asset));
     if let Some(lost) = event["lost"].as_u64() {
-        return tame(&format!("{day} {asset} lost: {lost} more packets were not shown"));
+        return format!("{day} {asset} lost: {lost} more packets were not shown");
     }
     let text = |field: &str| match &event[field] {
         Value::String(text) => text.clone(),
@@ -340,12 +341,12 @@ fn live_line(live: &LiveEvent, output: Output) -> String {
             _ => format!("{local} -> {remote}"),
         };
         let (port, packets) = (text("port"), text("packets"));
-        return tame(&format!(
+        return format!(
             "{day} {asset} malicious-{action} {direction} {protocol} {way} port {port} \
              process {process} packets {packets}"
-        ));
+        );
     }
-    tame(&format!(
+    format!(
         "{day} {asset} {} {} {} {} -> {} port {} rule {} process {} packets {}",
         text("kind"),
         text("direction"),
@@ -356,5 +357,42 @@ fn live_line(live: &LiveEvent, output: Output) -> String {
         text("rule"),
         text("process"),
         text("packets"),
-    ))
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const FORGED: &str = "x\n2027-01-15 db denied\u{85}\u{9b}2J\u{2028}\u{202e}";
+
+    fn live(event: Value) -> LiveEvent {
+        LiveEvent {
+            number: 1,
+            asset: FORGED.to_owned(),
+            received_at: Timestamp(1_800_000_000),
+            event,
+        }
+    }
+
+    #[test]
+    fn what_an_agent_says_stays_on_one_line() {
+        for event in [
+            json!({"lost": 3}),
+            json!({"kind": FORGED, "process": FORGED, "rule": FORGED, "protocol": FORGED,
+                   "source": FORGED, "destination": FORGED, "direction": FORGED}),
+            json!({"remote": FORGED, "local": FORGED, "action": FORGED, "process": FORGED,
+                   "direction": FORGED, "protocol": FORGED, "port": 1, "packets": 2}),
+            json!({FORGED: [FORGED]}),
+        ] {
+            for output in [Output::for_people(), Output::for_programs()] {
+                let line = live_line(&live(event.clone()), output);
+                assert!(!line.chars().any(foreign::steers), "{line:?}");
+            }
+            let json = live_line(&live(event.clone()), Output::for_programs());
+            assert_eq!(serde_json::from_str::<Value>(&json).unwrap(), event);
+        }
+    }
 }

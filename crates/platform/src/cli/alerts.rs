@@ -11,7 +11,7 @@ use xshield_platform::clock::Timestamp;
 use super::client::{Client, Path, view};
 use super::error::CliError;
 use super::session::failed;
-use super::terminal::{Output, Table, bad, cell, good, number, warning};
+use super::terminal::{self, Output, Table, bad, cell, good, number, warning};
 use super::times::{Since, Span, relative};
 
 /// Alerts: who is told of which matches, and what was told.
@@ -244,7 +244,7 @@ impl RuleAction {
             }
             Self::Show { name } => {
                 let answer = client.get("show the alert rule", &Path::of(&[RULES, &name]))?;
-                output.show(&answer, |_| Ok(format!("{answer:#}")))
+                output.show(&answer, |_| terminal::pretty(&answer))
             }
             Self::Delete { name } => {
                 let answer = client.delete("delete the alert rule", &Path::of(&[RULES, &name]))?;

@@ -10,7 +10,7 @@ use xshield_platform::clock::Timestamp;
 use super::alerts::read;
 use super::client::{Client, Path, view};
 use super::error::CliError;
-use super::terminal::{Output, Table, bad, cell, good, note, number, warning};
+use super::terminal::{self, Output, Table, bad, cell, good, note, number, warning};
 use super::times::{relative, relative_or_dash};
 
 /// Channels: where alerts go.
@@ -90,9 +90,6 @@ struct Webhook {
     /// json or ocsf.
     #[arg(long, default_value = "json")]
     format: String,
-    /// Let the receiver be at a private or loopback address.
-    #[arg(long)]
-    allow_private: bool,
     /// A file with the secret (whsec_…); - for standard input. Left out, a known one stays, or one is
     /// made up and shown this once.
     #[arg(long, value_name = "FILE")]
@@ -130,6 +127,9 @@ struct Syslog {
 
 #[derive(Debug, Args)]
 struct Common {
+    /// Let the receiver be at a private or loopback address; takes the role admin.
+    #[arg(long)]
+    allow_private: bool,
     /// The only authorities (PEM) that may vouch for the server; the system's when left out.
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
@@ -159,7 +159,7 @@ impl ChannelCommand {
             }
             Action::Show { name } => {
                 let answer = client.get("show the channel", &Path::of(&[CHANNELS, &name]))?;
-                output.show(&answer, |_| Ok(format!("{answer:#}")))
+                output.show(&answer, |_| terminal::pretty(&answer))
             }
             Action::Test { name } => test(&name, &client, output),
             Action::Delete { name } => {
@@ -222,7 +222,8 @@ impl Mail {
         let settings = json!({
             "kind": "mail", "host": self.host, "port": self.port, "security": self.security,
             "allow_unencrypted": self.allow_unencrypted, "username": self.username,
-            "from": self.from, "to": self.to, "ca": self.common.ca()?,
+            "from": self.from, "to": self.to,
+            "allow_private": self.common.allow_private, "ca": self.common.ca()?,
         });
         let secret = secret(self.password_file.as_ref())?;
         self.common.write(&self.name, &settings, secret, client, output)
@@ -233,7 +234,7 @@ impl Webhook {
     fn run(&self, client: &Client, output: Output) -> Result<(), CliError> {
         let settings = json!({
             "kind": "webhook", "url": self.url, "format": self.format,
-            "allow_private": self.allow_private, "ca": self.common.ca()?,
+            "allow_private": self.common.allow_private, "ca": self.common.ca()?,
         });
         let secret = secret(self.secret_file.as_ref())?;
         self.common.write(&self.name, &settings, secret, client, output)
@@ -245,7 +246,8 @@ impl Syslog {
         let settings = json!({
             "kind": "syslog", "host": self.host, "port": self.port, "transport": self.transport,
             "allow_unencrypted": self.allow_unencrypted, "format": self.format,
-            "facility": self.facility, "ca": self.common.ca()?,
+            "facility": self.facility, "allow_private": self.common.allow_private,
+            "ca": self.common.ca()?,
         });
         self.common.write(&self.name, &settings, None, client, output)
     }
@@ -356,7 +358,7 @@ impl DeliveryCommand {
             }
             DeliveryAction::Show { id } => {
                 let answer = client.get("show the delivery", &Path::of(&["deliveries", &id]))?;
-                self.output.show(&answer, |_| Ok(format!("{answer:#}")))
+                self.output.show(&answer, |_| terminal::pretty(&answer))
             }
         }
     }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use ureq::http::{Method, Request, Response};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig};
 use ureq::{Agent, Body};
+use xshield_wire::foreign::tamed;
 
 use super::error::{CliError, Refusal};
 use super::session::{Session, Token};
@@ -137,7 +138,7 @@ impl Client {
             if let Some(cursor) = &cursor {
                 page = page.with("cursor", cursor);
             }
-            let page: Page = view(action, &self.get(action, &page)?)?;
+            let page: Page = parsed(action, &self.get(action, &page)?)?;
             let last = page.items.is_empty() || page.next.is_none();
             items.extend(page.items);
             cursor = page.next;
@@ -217,8 +218,17 @@ fn to_json(action: &str, body: &impl Serialize) -> Result<Vec<u8>, CliError> {
         .map_err(|source| CliError::Answer { action: action.to_owned(), source })
 }
 
-/// Reads an answer as what a table needs of it; fields that this version does not know are ignored.
+/// Reads an answer as what people are shown of it: every text in it stays on its line. Fields that this
+/// version does not know are ignored.
 pub(crate) fn view<T: serde::de::DeserializeOwned>(
+    action: &str,
+    answer: &Value,
+) -> Result<T, CliError> {
+    parsed(action, &tamed(answer))
+}
+
+/// Reads an answer as it is, for this program's own use: nothing of it may be printed but as JSON.
+pub(crate) fn parsed<T: serde::de::DeserializeOwned>(
     action: &str,
     answer: &Value,
 ) -> Result<T, CliError> {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde::Deserialize;
+use xshield_wire::foreign::one_line;
 
 /// For `--help`: scripts rely on these numbers.
 pub(crate) const EXIT_CODES: &str = "\
@@ -174,7 +175,20 @@ impl Refusal {
             errors: Vec::new(),
         });
         refusal.status = status;
-        refusal
+        refusal.tamed()
+    }
+
+    /// With every text on its line: a proxy may have answered, and the platform repeats what others said.
+    fn tamed(mut self) -> Self {
+        let texts = [&mut self.kind, &mut self.title].into_iter();
+        let texts = texts.chain(self.detail.as_mut()).chain(self.field.as_mut());
+        texts.for_each(|text| *text = one_line(text).into_owned());
+        for error in &mut self.errors {
+            let texts =
+                [&mut error.field, &mut error.reason].into_iter().chain(error.place.as_mut());
+            texts.for_each(|text| *text = one_line(text).into_owned());
+        }
+        self
     }
 
     /// Whether it is of the kind `/problems/{slug}`.

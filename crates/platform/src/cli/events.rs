@@ -9,12 +9,13 @@ use clap::{Args, ValueEnum};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use xshield_platform::clock::Timestamp;
+use xshield_wire::foreign::one_line;
 
 use super::assets::asset_path;
-use super::client::{Client, Path, view};
+use super::client::{Client, Path, parsed, view};
 use super::error::CliError;
 use super::protocols::{has_ports, protocol};
-use super::terminal::{Output, Table, bad, cell, good, note, number, print, tame, warning};
+use super::terminal::{self, Output, Table, bad, cell, good, note, number, print, warning};
 use super::times::{Since, Span, of_day, relative};
 
 /// Show flows that hosts' firewalls denied, would deny or accepted, the last seen first.
@@ -127,7 +128,7 @@ impl EventsCommand {
                 }
                 answer => answer?,
             };
-            for mut flow in view::<Vec<Flow>>(ACTION, &answer["items"])? {
+            for mut flow in parsed::<Vec<Flow>>(ACTION, &answer["items"])? {
                 flow.insert("asset".to_owned(), Value::from(asset.as_str()));
                 found.push(flow);
             }
@@ -148,7 +149,7 @@ impl EventsCommand {
             name: String,
         }
         let answer = client.list("list assets", &Path::of(&["assets"]), None)?;
-        let assets: Vec<Named> = view("list assets", &answer["items"])?;
+        let assets: Vec<Named> = parsed("list assets", &answer["items"])?;
         Ok(assets.into_iter().map(|asset| asset.name).collect())
     }
 
@@ -179,7 +180,7 @@ impl EventsCommand {
             for flow in news {
                 let flow = Value::from(flow);
                 if self.output.is_json() {
-                    print(&flow.to_string())?;
+                    terminal::json_line(&flow)?;
                 } else {
                     print(&line(&view(ACTION, &flow)?))?;
                 }
@@ -289,7 +290,7 @@ fn rule(event: &Event) -> &str {
 
 fn line(event: &Event) -> String {
     let process = event.process.as_ref().map(|name| format!(" by {name}")).unwrap_or_default();
-    tame(&format!(
+    one_line(&format!(
         "{} {} {} {} {} by rule {}{process}, {} packets",
         of_day(event.last_seen),
         event.asset,
@@ -299,10 +300,13 @@ fn line(event: &Event) -> String {
         rule(event),
         event.packets,
     ))
+    .into_owned()
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::cli::terminal::Screen;
 
@@ -340,6 +344,24 @@ mod tests {
         1 min ago  web    would deny  inbound    gre 10.0.0.9 -> 10.0.0.1          (level)         sshd           1
         1 min ago  web    would deny  inbound    sctp 10.0.0.9 -> 10.0.0.1:22      (level)         sshd           1
         ");
+    }
+
+    proptest! {
+        /// Whatever a host calls its processes: each flow has one line, in a table and by itself.
+        #[test]
+        fn no_word_of_a_host_makes_another_line(word in "(\\PC|[\n\r\t\u{85}\u{2028}\u{9b}\u{1b}]){0,20}") {
+            let mut said = event("10.0.0.1", json!("tcp"), 1);
+            for field in ["asset", "kind", "direction", "source", "destination", "rule", "process"] {
+                said[field] = json!(format!("a{word}"));
+            }
+            said["protocol"] = json!(format!("b{word}"));
+            let shown = line(&view(ACTION, &said).unwrap());
+            prop_assert!(!shown.chars().any(xshield_wire::foreign::steers), "{shown:?}");
+            let events = view(ACTION, &json!([said, said])).unwrap();
+            let text = table(events, Timestamp(1_800_000_000)).render(&Screen::plain());
+            prop_assert_eq!(text.split('\n').count(), 3);
+            prop_assert!(!text.chars().any(|c| c != '\n' && xshield_wire::foreign::steers(c)));
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::json;
 use xshield_platform::clock::Timestamp;
 
-use super::client::{Client, Path, view};
+use super::client::{Client, Path, parsed, view};
 use super::error::CliError;
 use super::keys::warn_of_expiring_keys;
 use super::session::{Session, Token, failed, platform_url};
@@ -60,7 +60,7 @@ impl Login {
             "name": format!("xshield login on {}", machine()),
         });
         let answer = client.post(action, &Path::of(&["login"]), &body)?;
-        let signed_in: SignedIn = view(action, &answer)?;
+        let signed_in: SignedIn = parsed(action, &answer)?;
         let client = Client::new(&url, &ca, Some(signed_in.token.clone()))?;
         let session = Session { url: url.clone(), ca, token: signed_in.token };
         let path = session.store()?;
@@ -188,7 +188,7 @@ impl Whoami {
         let client = Client::of_this_call()?;
         let answer = client.get(action, &Path::of(&["me"]))?;
         if self.output.is_json() {
-            return print(&format!("{answer:#}"));
+            return terminal::json(&answer);
         }
         let me: Me = view(action, &answer)?;
         let mut sheet = Sheet::new();

@@ -71,6 +71,16 @@ pub(crate) enum ClientCommand {
     },
 }
 
+/// Tells people what failed.
+pub(crate) fn complain(text: &str) {
+    terminal::note(text);
+}
+
+/// Prints a line.
+pub(crate) fn say(text: &str) -> anyhow::Result<()> {
+    Ok(terminal::print(&xshield_wire::foreign::one_line(text))?)
+}
+
 /// For the end of `--help`.
 pub(crate) fn after_help() -> String {
     format!("{EXIT_CODES}\n\n{ENVIRONMENT}")

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use xshield_platform::clock::Timestamp;
 use xshield_policy::document::Document;
 
-use super::client::{Client, Path, view};
+use super::client::{Client, Path, parsed, view};
 use super::error::CliError;
 use super::policy_files::{PolicyFiles, differences, differences_text};
 use super::terminal::{Output, Table, cell, note, number, print};
@@ -161,7 +161,7 @@ impl Apply {
         let files = PolicyFiles::read(&self.files)?;
         let client = Client::of_this_call()?;
         let action = "apply the policy";
-        let before: Candidate = view(action, &client.get(action, &candidate_path())?)?;
+        let before: Candidate = parsed(action, &client.get(action, &candidate_path())?)?;
         let body = json!({ "documents": files.documents });
         let validated = client
             .post(action, &Path::of(&["policy", "validate"]), &body)
@@ -177,7 +177,7 @@ impl Apply {
         }
         let path = candidate_path().with("expected_version", before.version);
         let put = client.put(action, &path, &body).map_err(|error| files.name_sources(error))?;
-        let after: Candidate = view(action, &put)?;
+        let after: Candidate = parsed(action, &put)?;
         if !output.is_json() {
             print(&differences_text(&changes))?;
         }
@@ -212,7 +212,7 @@ fn get(client: &Client, revision: Option<u64>, output: Output) -> Result<(), Cli
     let action = "read the policy";
     let answer = client.get(action, &version_path(revision))?;
     output.show(&answer, |_| {
-        let policy: Documents = view(action, &answer)?;
+        let policy: Documents = parsed(action, &answer)?;
         to_yaml(&policy.documents)
     })
 }
@@ -330,9 +330,9 @@ fn diff(
     let action = "compare policies";
     let documents = |revision: u64| -> Result<Vec<Document>, CliError> {
         let answer = client.get(action, &version_path(Some(revision)))?;
-        Ok(view::<Documents>(action, &answer)?.documents)
+        Ok(parsed::<Documents>(action, &answer)?.documents)
     };
-    let candidate: Candidate = view(action, &client.get(action, &candidate_path())?)?;
+    let candidate: Candidate = parsed(action, &client.get(action, &candidate_path())?)?;
     let before = match from.or(candidate.committed_revision) {
         Some(revision) => documents(revision)?,
         None => Vec::new(),

@@ -16,7 +16,7 @@ use xshield_threat::Prefix;
 use xshield_threat::access_log::{self, Header, LogFormat, MAX_LINE, Reading};
 use xshield_wire::Bytes;
 
-use super::client::{Client, Path, view};
+use super::client::{Client, Path, parsed};
 use super::error::CliError;
 use super::session::failed;
 use super::terminal::{Output, Table, cell, note, number};
@@ -309,8 +309,8 @@ fn look_up(
     for some in addresses.chunks(MOST_ADDRESSES) {
         let path = Path::of(&["threat", "look-up"]);
         let answer = client.post(action, &path, &json!({ "addresses": some }))?;
-        for item in view::<Vec<Value>>(action, &answer["items"])? {
-            let Listed { address } = view(action, &item)?;
+        for item in parsed::<Vec<Value>>(action, &answer["items"])? {
+            let Listed { address } = parsed(action, &item)?;
             listed.insert(address, item);
         }
     }

@@ -6,12 +6,13 @@ use serde::Deserialize;
 use serde_json::Value;
 use xshield_platform::clock::Timestamp;
 use xshield_policy::{DirectionRules, Mode, Peer, Peers, Rule, Ruleset, StanceRules, Subject};
+use xshield_wire::foreign;
 use xshield_wire::message::{DirectionState, ListeningPort, ProgrammedReport};
 
 use super::assets::asset_path;
 use super::client::{Client, view};
 use super::error::CliError;
-use super::terminal::{Output, Screen, Sheet, Table, cell, good, number, tame, warning};
+use super::terminal::{Output, Screen, Sheet, Table, cell, good, number, warning};
 use super::times::relative;
 
 /// Compiled rulesets.
@@ -181,10 +182,14 @@ impl ProgrammedCommand {
         let answer = Client::of_this_call()?.get(action, &path)?;
         self.output.show(&answer, |screen| {
             let programmed: Programmed = view(action, &answer)?;
+            // Its lines are what is asked for: the host's words, at the end, each moved in.
+            let nft = answer["report"]["text"].as_str();
             let mut text = programmed_text(&programmed, Timestamp::now(), screen);
             if self.nft {
-                let nft = programmed.report.text.as_deref().map_or(UNTOLD.to_owned(), tame);
-                text.push_str(&format!("\n\n{nft}"));
+                text.push_str("\n\n");
+                for line in nft.unwrap_or(UNTOLD).split('\n') {
+                    text.push_str(&format!("  {}\n", foreign::lines(line)));
+                }
             }
             Ok(text)
         })

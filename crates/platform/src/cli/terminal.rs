@@ -6,6 +6,7 @@ use std::io::{self, BufRead as _, BufReader, IsTerminal as _, Write as _};
 use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, TableStyle};
 use rustix::termios::{self, LocalModes, OptionalActions, Termios};
 use serde_json::Value;
+use xshield_wire::foreign;
 
 use super::error::CliError;
 
@@ -25,15 +26,46 @@ impl Output {
         for_people: impl FnOnce(&Screen) -> Result<String, CliError>,
     ) -> Result<(), CliError> {
         if self.json {
-            return print(&format!("{answer:#}"));
+            return json(answer);
         }
         print(&for_people(&Screen::of_stdout())?)
+    }
+
+    /// For tests.
+    #[cfg(test)]
+    pub(crate) fn for_people() -> Self {
+        Self { json: false }
+    }
+
+    /// For tests.
+    #[cfg(test)]
+    pub(crate) fn for_programs() -> Self {
+        Self { json: true }
     }
 
     /// Whether the reader is a program.
     pub(crate) fn is_json(self) -> bool {
         self.json
     }
+}
+
+/// Prints JSON for programs, over several lines.
+pub(crate) fn json(answer: &Value) -> Result<(), CliError> {
+    print(&pretty(answer)?)
+}
+
+/// Prints JSON on one line.
+pub(crate) fn json_line(answer: &Value) -> Result<(), CliError> {
+    print(&foreign::json(answer).map_err(unwritten)?)
+}
+
+/// JSON over several lines.
+pub(crate) fn pretty(answer: &Value) -> Result<String, CliError> {
+    foreign::json_pretty(answer).map_err(unwritten)
+}
+
+fn unwritten(error: serde_json::Error) -> CliError {
+    CliError::Output(error.into())
 }
 
 /// Prints a text, with an end of line when it has none.
@@ -46,7 +78,7 @@ pub(crate) fn print(text: &str) -> Result<(), CliError> {
 /// Tells people what was done, or what to mind, beside the output proper.
 pub(crate) fn note(text: &str) {
     // Nobody is left to be told when this fails.
-    let _ = writeln!(io::stderr(), "{}", tame(text));
+    let _ = writeln!(io::stderr(), "{}", foreign::lines(text));
 }
 
 /// How wide the output may be and whether it may have colours.
@@ -140,7 +172,7 @@ impl Sheet {
 
     /// Adds a line.
     pub(crate) fn line(&mut self, name: &'static str, value: impl AsRef<str>) {
-        self.0.push((name, tame(value.as_ref())));
+        self.0.push((name, foreign::lines(value.as_ref()).into_owned()));
     }
 
     /// The sheet as text.
@@ -157,7 +189,7 @@ impl Sheet {
 
 /// A cell.
 pub(crate) fn cell(text: impl AsRef<str>) -> Cell {
-    Cell::new(tame(text.as_ref()))
+    Cell::new(foreign::lines(text.as_ref()))
 }
 
 /// A number.
@@ -180,15 +212,6 @@ pub(crate) fn bad(text: impl AsRef<str>) -> Cell {
     cell(text).fg(Color::Red)
 }
 
-/// Hosts choose their names, processes and rules' texts: what could steer the terminal is replaced.
-pub(crate) fn tame(text: &str) -> String {
-    let steers = |c: char| {
-        (c.is_control() && c != '\n' && c != '\t')
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    text.chars().map(|c| if steers(c) { '\u{fffd}' } else { c }).collect()
-}
-
 /// Whether there is somebody to ask.
 pub(crate) fn somebody_is_there() -> bool {
     io::stdin().is_terminal() && io::stderr().is_terminal()
@@ -197,7 +220,7 @@ pub(crate) fn somebody_is_there() -> bool {
 /// Asks a question that takes y or n; anything but y is no.
 pub(crate) fn confirm(question: &str) -> Result<bool, CliError> {
     let mut stderr = io::stderr();
-    write!(stderr, "{} [y/N] ", tame(question)).map_err(CliError::Output)?;
+    write!(stderr, "{} [y/N] ", foreign::one_line(question)).map_err(CliError::Output)?;
     stderr.flush().map_err(CliError::Output)?;
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer).map_err(no_terminal)?;
@@ -278,17 +301,35 @@ mod tests {
         assert!(plain.lines().all(|line| line.chars().count() <= 40), "{plain}");
     }
 
+    /// Answers are read by `view`, which keeps every text on its line, or by one of these.
     #[test]
-    fn what_steers_a_terminal_is_replaced() {
-        for (text, shown) in [
-            ("nginx", "nginx"),
-            ("a\u{1b}[2Jb", "a\u{fffd}[2Jb"),
-            ("a\rb\u{9b}c\u{7f}", "a\u{fffd}b\u{fffd}c\u{fffd}"),
-            ("exe\u{202e}txt", "exe\u{fffd}txt"),
-            ("tab\tand\nline", "tab\tand\nline"),
-        ] {
-            assert_eq!(tame(text), shown);
+    fn texts_of_answers_are_printed_by_nobody_else() {
+        let mut dirs =
+            vec![std::path::PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src/cli"))];
+        let mut seen = 0;
+        while let Some(dir) = dirs.pop() {
+            for entry in std::fs::read_dir(dir).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    dirs.push(path);
+                    continue;
+                }
+                let text = std::fs::read_to_string(&path).unwrap();
+                let program = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+                for (number, line) in program.lines().enumerate() {
+                    let reads_text = line.contains("answer[") && line.contains(".as_str()");
+                    let is_kept = ["one_line(", "[\"secret\"]", "[\"text\"]", "[\"name\"]"];
+                    let is_good = !reads_text || is_kept.iter().any(|kept| line.contains(kept));
+                    assert!(is_good, "{}:{}: use view or one_line", path.display(), number + 1);
+                    let own = path.ends_with("terminal.rs");
+                    let writes = ["io::stdout", "io::stderr", "{answer:#}", "{answer}"];
+                    let is_good = own || !writes.iter().any(|writes| line.contains(writes));
+                    assert!(is_good, "{}:{}: use the terminal's", path.display(), number + 1);
+                }
+                seen += 1;
+            }
         }
+        assert!(seen > 20, "the sources are elsewhere");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use clap::Args;
 use serde_json::json;
 use xshield_platform::clock::Timestamp;
+use xshield_wire::foreign::one_line;
 
 use super::answers::Claim;
 use super::asset_path;
@@ -44,7 +45,7 @@ impl About {
         let body = json!({ "what": what });
         let answer = client.post(action, &asset_path(asset, &["claims", word]), &body)?;
         output.show(&answer, |_| {
-            let name = answer["name"].as_str().unwrap_or(asset);
+            let name = one_line(answer["name"].as_str().unwrap_or(asset));
             Ok(match (decision, what.as_str()) {
                 (Decision::Accept, "name") => format!("The asset is {name} from now on."),
                 (Decision::Accept, _) => format!("{name}: {what} is accepted."),

@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 use xshield_platform::clock::Timestamp;
 use xshield_policy::names::{Name, TagKey, TagValue};
 
-use super::client::{Client, Path, view};
+use super::client::{Client, Path, parsed, view};
 use super::error::CliError;
 use super::tags::Tag;
-use super::terminal::{Output, note, print};
+use super::terminal::{self, Output, note};
 use super::times::{Span, relative};
 use new_file::NewFile;
 use show::{Key, KeyHost, sheet, table};
@@ -176,7 +176,7 @@ pub(super) fn warn_of_expiring_keys(client: &Client) {
     }
     let action = "ask which keys end soon";
     let answer = client.get(action, &Path::of(&["platform"]));
-    let platform = answer.and_then(|answer| view::<Platform>(action, &answer));
+    let platform = answer.and_then(|answer| parsed::<Platform>(action, &answer));
     for ExpiringKey { id, name, expires_at } in platform.into_iter().flat_map(|p| p.expiring_keys) {
         let ends = relative(expires_at, Timestamp::now());
         note(&format!(
@@ -275,7 +275,7 @@ fn show_created(
     file: Option<NewFile>,
     output: Output,
 ) -> Result<(), CliError> {
-    let created: CreatedKey = view(action, answer)?;
+    let created: CreatedKey = parsed(action, answer)?;
     let ends = created.expires_at.map_or_else(
         || "it does not expire".to_owned(),
         |end| format!("it expires {}", relative(end, Timestamp::now())),
@@ -290,7 +290,7 @@ fn show_created(
                 "The hosts' configuration is in {}; it holds the secret.",
                 path.display()
             ));
-            if output.is_json() { print(&format!("{answer:#}")) } else { Ok(()) }
+            if output.is_json() { terminal::json(answer) } else { Ok(()) }
         }
         None => {
             note(&format!("{what} {} is made; {ends}. It is not shown again.", created.id));

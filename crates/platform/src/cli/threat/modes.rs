@@ -6,9 +6,10 @@ use std::str::FromStr;
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use xshield_wire::foreign::one_line;
 
 use crate::cli::assets::asset_path;
-use crate::cli::client::{Client, Path, view};
+use crate::cli::client::{Client, Path, parsed, view};
 use crate::cli::error::CliError;
 use crate::cli::terminal::{Output, Sheet, Table, cell};
 use crate::cli::times::Span;
@@ -186,7 +187,7 @@ impl SettingsCommand {
         let private = self.private_ranges.and_then(|ranges| ranges.to_possible_value());
         let verify = self.verify_every.map(|span| Value::from(span.seconds()));
         if private.is_some() || verify.is_some() {
-            let mut settings: Map<String, Value> = view(action, &answer)?;
+            let mut settings: Map<String, Value> = parsed(action, &answer)?;
             if let Some(ranges) = private {
                 settings.insert("private_ranges".to_owned(), ranges.get_name().into());
             }
@@ -197,7 +198,8 @@ impl SettingsCommand {
         }
         output.show(&answer, |_| {
             let mut sheet = Sheet::new();
-            sheet.line("private ranges", answer["private_ranges"].as_str().unwrap_or("-"));
+            sheet
+                .line("private ranges", one_line(answer["private_ranges"].as_str().unwrap_or("-")));
             sheet.line("verify every", format!("{} s", answer["verify_every"]));
             Ok(sheet.render())
         })

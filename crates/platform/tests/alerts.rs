@@ -13,7 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use support::matches::{found, host};
 use support::receivers::{Identity, Syslog, Webhook};
-use support::{TestHost, TestPlatform, eventually, now, report};
+use support::{PASSWORD, TestHost, TestPlatform, eventually, now, report};
 use xshield_lab::smtp::{Mail, OnMail, Options, Protection, SmtpServer};
 use xshield_platform::alerts::webhook::signature;
 use xshield_wire::message::*;
@@ -56,6 +56,7 @@ fn mail_to(platform: &TestPlatform, port: u16) {
         json!({"settings": {
             "kind": "mail", "host": "127.0.0.1", "port": port, "security": "plain",
             "allow_unencrypted": true, "from": "Xshield <x@example.com>", "to": ["ops@example.com"],
+            "allow_private": true,
         }}),
     );
 }
@@ -93,6 +94,7 @@ fn a_mail_goes_out_over_starttls_with_a_login_and_names_everything() {
         "kind": "mail", "host": "localhost", "port": server.address().port(),
         "username": "xshield", "from": "Xshield <x@example.com>",
         "to": ["ops@example.com", "Second <two@example.com>"], "ca": identity.ca,
+        "allow_private": true,
     });
     let channel = put(
         &platform,
@@ -169,6 +171,7 @@ fn a_server_without_tls_or_with_a_foreign_certificate_gets_nothing() {
             json!({"settings": {
                 "kind": "mail", "host": "localhost", "port": server.address().port(),
                 "from": "x@example.com", "to": ["ops@example.com"], "ca": identity.ca,
+                "allow_private": true,
             }}),
         );
         let tried = platform.post(&format!("/api/v1/alert-channels/{name}/test"), json!({}));
@@ -290,6 +293,118 @@ fn webhooks_are_signed_and_repeated_under_the_same_id_until_they_are_taken() {
 }
 
 #[test]
+fn no_channel_leads_into_the_platforms_own_network_by_an_operators_word() {
+    let platform = platform();
+    let user = json!({"name": "op", "password": PASSWORD, "role": "operator"});
+    platform.post("/api/v1/users", user);
+    let user = json!({"name": "eve", "password": PASSWORD, "role": "viewer"});
+    platform.post("/api/v1/users", user);
+    let (operator, viewer) = (platform.login("op", PASSWORD), platform.login("eve", PASSWORD));
+    let inside = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = inside.local_addr().unwrap().port();
+    let mail = |host: &str, private: bool| {
+        json!({"settings": {
+            "kind": "mail", "host": host, "port": port, "security": "plain",
+            "allow_unencrypted": true, "from": "x@example.com", "to": ["ops@example.com"],
+            "allow_private": private,
+        }})
+    };
+    let syslog = |host: &str, transport: &str, private: bool| {
+        json!({"settings": {
+            "kind": "syslog", "host": host, "port": port, "transport": transport,
+            "allow_unencrypted": true, "allow_private": private,
+        }})
+    };
+    let path = "/api/v1/alert-channels/x";
+    for (channel, token, told) in [
+        (mail("localhost", false), &operator, "this machine itself"),
+        (mail("127.0.0.1", false), &operator, "this machine itself"),
+        (mail("10.0.0.1", false), &operator, "a private address"),
+        (mail("169.254.169.254", false), &operator, "where clouds keep"),
+        (mail("169.254.169.254", true), &platform.admin, "where clouds keep"),
+        (syslog("127.0.0.1", "tcp", false), &operator, "this machine itself"),
+        (syslog("localhost", "udp", false), &operator, "this machine itself"),
+        (syslog("::ffff:127.0.0.1", "tls", false), &operator, "this machine itself"),
+        (syslog("169.254.169.254", "tcp", true), &platform.admin, "where clouds keep"),
+        (syslog("fe80::1", "udp", true), &platform.admin, "a link-local address"),
+    ] {
+        let (status, answer) = platform.call("PUT", path, Some(token), Some(channel.clone()));
+        assert_eq!(status, 200, "{channel}: {answer}");
+        let tried = platform.post(&format!("{path}/test"), json!({}));
+        assert_eq!(tried["state"], "given-up", "{channel}: {tried}");
+        assert!(tried["answer"].as_str().unwrap().contains(told), "{channel}: {tried}");
+    }
+    inside.set_nonblocking(true).unwrap();
+    assert!(inside.accept().is_err(), "nobody has come to the inside");
+
+    for channel in [mail("127.0.0.1", true), syslog("127.0.0.1", "tcp", true)] {
+        let (status, answer) = platform.call("PUT", path, Some(&operator), Some(channel));
+        assert_eq!((status, &answer["field"]), (403, &json!("/settings/allow_private")));
+    }
+    let webhook = json!({"settings": {
+        "kind": "webhook", "url": "https://127.0.0.1/", "allow_private": true,
+    }});
+    assert_eq!(platform.call("PUT", path, Some(&operator), Some(webhook)).0, 403);
+
+    // An admin leads there; what is said there is for admins.
+    inside.set_nonblocking(false).unwrap();
+    let banner = std::thread::spawn(move || {
+        let (mut stream, _) = inside.accept().unwrap();
+        std::io::Write::write_all(&mut stream, b"554 SECRET-BANNER of an inner service\r\n")
+            .unwrap();
+    });
+    put(&platform, path, mail("127.0.0.1", true));
+    // An operator may change other things of it, and try it.
+    let mut changed = mail("127.0.0.1", true);
+    changed["settings"]["to"] = json!(["two@example.com"]);
+    assert_eq!(platform.call("PUT", path, Some(&operator), Some(changed)).0, 200);
+    let tried = platform.call("POST", &format!("{path}/test"), Some(&operator), Some(json!({})));
+    banner.join().unwrap();
+    assert_eq!(tried.0, 200, "{}", tried.1);
+    let delivery = format!("/api/v1/deliveries/{}", tried.1["id"].as_str().unwrap());
+    let seen = platform.get(&delivery).to_string();
+    assert!(seen.contains("SECRET-BANNER"), "an admin sees it: {seen}");
+    for token in [&operator, &viewer] {
+        for page in
+            [path, "/api/v1/alert-channels", "/api/v1/deliveries", &delivery, "/api/v1/audit"]
+        {
+            let (status, seen) = platform.call("GET", page, Some(token), None);
+            assert_eq!(status, 200, "{page}");
+            assert!(!seen.to_string().contains("SECRET-BANNER"), "{page}: {seen}");
+        }
+    }
+    assert!(!tried.1.to_string().contains("SECRET-BANNER"), "{}", tried.1);
+}
+
+#[test]
+fn channels_of_before_still_lead_where_they_led() {
+    const MIGRATION: &str = include_str!("../migrations/sqlite/0009_edge.sql");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let settings: Vec<String> = runtime.block_on(async {
+        let options = sqlx::sqlite::SqlitePoolOptions::new().max_connections(1);
+        let pool = options.connect("sqlite::memory:").await.unwrap();
+        let before = [
+            r#"{"kind":"mail","host":"10.0.0.1"}"#,
+            r#"{"kind":"syslog","host":"10.0.0.1"}"#,
+            r#"{"kind":"webhook","url":"https://x/","allow_private":false}"#,
+        ];
+        sqlx::raw_sql("CREATE TABLE alert_channel (settings TEXT)").execute(&pool).await.unwrap();
+        for one in before {
+            let insert = sqlx::query("INSERT INTO alert_channel (settings) VALUES ($1)").bind(one);
+            insert.execute(&pool).await.unwrap();
+        }
+        sqlx::raw_sql(MIGRATION).execute(&pool).await.unwrap();
+        let all = sqlx::query_scalar("SELECT settings FROM alert_channel ORDER BY settings");
+        all.fetch_all(&pool).await.unwrap()
+    });
+    let private = settings.iter().map(|text| {
+        let settings: Value = serde_json::from_str(text).unwrap();
+        settings["allow_private"].as_bool()
+    });
+    assert_eq!(private.collect::<Vec<_>>(), [Some(true), Some(true), Some(false)]);
+}
+
+#[test]
 fn syslog_goes_over_tls_as_cef_and_ocsf() {
     let platform = platform();
     let identity = Identity::new();
@@ -300,7 +415,7 @@ fn syslog_goes_over_tls_as_cef_and_ocsf() {
             &format!("/api/v1/alert-channels/{format}"),
             json!({"settings": {
                 "kind": "syslog", "host": "localhost", "port": syslog.address.port(),
-                "format": format, "ca": identity.ca,
+                "format": format, "ca": identity.ca, "allow_private": true,
             }}),
         );
     }

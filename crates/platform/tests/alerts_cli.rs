@@ -103,7 +103,7 @@ fn from_a_channel_to_a_delivery() {
         "ops@example.com",
     ];
     operator.refused(&mail, "allow_unencrypted");
-    operator.good(&[&mail[..], &["--allow-unencrypted"]].concat());
+    operator.good(&[&mail[..], &["--allow-unencrypted", "--allow-private"]].concat());
     assert!(operator.good(&["channel", "test", "ops"]).contains("kept"));
     assert_eq!(server.mails().len(), 1);
     let shown = operator.good(&["channel", "webhook", "soc", "--url", "https://soc.example.com/x"]);

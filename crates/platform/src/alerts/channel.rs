@@ -40,6 +40,9 @@ pub struct MailSettings {
     /// Must be true for `plain`: whoever sits between reads and changes it.
     #[serde(default)]
     pub allow_unencrypted: bool,
+    /// Whether the receiver may be at a private or loopback address; takes the role admin.
+    #[serde(default)]
+    pub allow_private: bool,
     /// Login (PLAIN or LOGIN); the password is the channel's secret.
     #[serde(default)]
     pub username: Option<String>,
@@ -75,7 +78,7 @@ pub struct WebhookSettings {
     /// What is sent.
     #[serde(default)]
     pub format: WebhookFormat,
-    /// Whether the receiver may be at a private or loopback address.
+    /// Whether the receiver may be at a private or loopback address; takes the role admin.
     #[serde(default)]
     pub allow_private: bool,
     /// The only authorities (PEM) that may vouch for the server; the system's otherwise.
@@ -109,6 +112,9 @@ pub struct SyslogSettings {
     /// Must be true for `tcp` and `udp`: whoever sits between reads and changes it.
     #[serde(default)]
     pub allow_unencrypted: bool,
+    /// Whether the receiver may be at a private or loopback address; takes the role admin.
+    #[serde(default)]
+    pub allow_private: bool,
     /// How an alert is written.
     #[serde(default)]
     pub format: SyslogFormat,
@@ -174,6 +180,28 @@ impl ChannelSettings {
             // The secret signs; it is not shown to the receiver.
             Self::Webhook(_) => "webhook".to_owned(),
             Self::Syslog(_) => "syslog".to_owned(),
+        }
+    }
+
+    /// Whether it may lead to private addresses and this machine.
+    #[must_use]
+    pub fn allows_private(&self) -> bool {
+        match self {
+            Self::Mail(mail) => mail.allow_private,
+            Self::Webhook(webhook) => webhook.allow_private,
+            Self::Syslog(syslog) => syslog.allow_private,
+        }
+    }
+
+    /// Where it leads.
+    #[must_use]
+    pub fn place(&self) -> String {
+        match self {
+            Self::Mail(mail) => format!("mail {}:{}", mail.host, mail.port()),
+            Self::Webhook(webhook) => format!("webhook {}", webhook.url),
+            Self::Syslog(syslog) => {
+                format!("{} {}:{}", syslog.transport.name(), syslog.host, syslog.port())
+            }
         }
     }
 

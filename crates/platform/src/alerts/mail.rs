@@ -1,5 +1,6 @@
 //! SMTP.
 
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use lettre::message::Mailbox;
@@ -10,7 +11,8 @@ use lettre::transport::smtp::extension::ClientId;
 use lettre::{AsyncSmtpTransport, AsyncTransport as _, Message, Tokio1Executor};
 
 use super::channel::{MailSecurity, MailSettings};
-use super::send::{Outgoing, Secret, SendError};
+use super::place::Place;
+use super::send::{Outgoing, Secret, SendError, reach};
 
 /// The server answers each command within this time.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(20);
@@ -23,7 +25,7 @@ pub(super) async fn send(
     text: &str,
 ) -> Result<String, SendError> {
     let message = message(settings, out, subject, text)?;
-    let transport = transport(settings, out)?;
+    let transport = transport(settings, out, server(settings).await?)?;
     let answer =
         transport.send(message).await.map_err(|error| SendError::of("send mail", &error))?;
     let said: Vec<&str> = answer.message().collect();
@@ -56,9 +58,23 @@ fn mailbox(text: &str) -> Result<Mailbox, SendError> {
     text.parse().map_err(|error| SendError::of("read a mail address", &error))
 }
 
+/// The address of the server: one that may be reached, and that answers if there are several.
+async fn server(settings: &MailSettings) -> Result<IpAddr, SendError> {
+    let reach = reach(settings.allow_private);
+    let place = Place { host: &settings.host, port: settings.port(), reach };
+    match place.addresses().await?.as_slice() {
+        [only] => Ok(only.ip()),
+        _ => {
+            let peer = place.connect().await?.peer_addr();
+            Ok(peer.map_err(|error| SendError::of("reach the receiver", &error))?.ip())
+        }
+    }
+}
+
 fn transport(
     settings: &MailSettings,
     out: &Outgoing<'_>,
+    server: IpAddr,
 ) -> Result<AsyncSmtpTransport<Tokio1Executor>, SendError> {
     let tls = match settings.security {
         MailSecurity::Starttls => Tls::Required(parameters(settings)?),
@@ -70,7 +86,7 @@ fn transport(
         url::Host::Ipv4(address) => Some(ClientId::Ipv4(address)),
         url::Host::Ipv6(address) => Some(ClientId::Ipv6(address)),
     });
-    let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(&settings.host)
+    let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(server.to_string())
         .port(settings.port())
         .tls(tls)
         .hello_name(hello.unwrap_or_default())

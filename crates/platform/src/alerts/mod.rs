@@ -21,6 +21,7 @@ pub mod mail_text;
 pub mod memory;
 pub mod ocsf;
 pub mod payload;
+mod place;
 pub mod rule;
 pub mod send;
 mod syslog;

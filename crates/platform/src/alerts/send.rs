@@ -11,6 +11,7 @@ use super::channel::ChannelSettings;
 use super::payload::Payload;
 use super::{mail, syslog, webhook};
 use crate::clock::Timestamp;
+use crate::threat::fetch::guard::Reach;
 
 /// An attempt takes no longer.
 const WITHIN: Duration = Duration::from_secs(60);
@@ -110,6 +111,11 @@ pub async fn send(channel: &ChannelSettings, out: &Outgoing<'_>) -> Result<Strin
     };
     let answer = tokio::time::timeout(WITHIN, sent).await.map_err(|_| SendError::TooSlow)??;
     Ok(shortened(&answer))
+}
+
+/// Which addresses may be reached.
+pub(super) fn reach(allow_private: bool) -> Reach {
+    if allow_private { Reach::Private } else { Reach::Internet }
 }
 
 /// An answer that is short enough to keep.

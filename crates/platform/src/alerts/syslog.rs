@@ -1,14 +1,16 @@
 //! Syslog over TLS (RFC 5425), TCP (RFC 6587, octet counting) and UDP (RFC 5426).
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::{TcpStream, UdpSocket};
+use tokio::net::UdpSocket;
 use tokio_rustls::TlsConnector;
 
 use super::channel::{SyslogSettings, SyslogTransport};
-use super::send::{SendError, tls};
+use super::place::Place;
+use super::send::{SendError, reach, tls};
 
 /// A receiver that was told of the end closes, mostly; it need not.
 const CLOSES_WITHIN: Duration = Duration::from_secs(5);
@@ -18,21 +20,22 @@ pub(super) async fn send(
     settings: &SyslogSettings,
     messages: &[String],
 ) -> Result<String, SendError> {
-    let place = (settings.host.as_str(), settings.port());
+    let reach = reach(settings.allow_private);
+    let place = Place { host: &settings.host, port: settings.port(), reach };
     let io = |error: std::io::Error| SendError::of("send syslog messages", &error);
     match settings.transport {
         SyslogTransport::Udp => {
-            let socket = bind_for(place).await.map_err(io)?;
+            let socket = bind_for(&place.addresses().await?).await.map_err(io)?;
             for message in messages {
                 socket.send(message.as_bytes()).await.map_err(io)?;
             }
         }
         SyslogTransport::Tcp => {
-            let stream = TcpStream::connect(place).await.map_err(io)?;
+            let stream = place.connect().await?;
             write(stream, messages).await.map_err(io)?;
         }
         SyslogTransport::Tls => {
-            let stream = TcpStream::connect(place).await.map_err(io)?;
+            let stream = place.connect().await?;
             let name = ServerName::try_from(settings.host.clone())
                 .map_err(|error| SendError::of("name the syslog receiver", &error))?;
             let connector = TlsConnector::from(tls(settings.ca.as_deref())?);
@@ -43,9 +46,9 @@ pub(super) async fn send(
     Ok(format!("{} messages sent; syslog receivers do not answer", messages.len()))
 }
 
-async fn bind_for(place: (&str, u16)) -> std::io::Result<UdpSocket> {
+async fn bind_for(addresses: &[SocketAddr]) -> std::io::Result<UdpSocket> {
     let mut last = std::io::Error::other("the name has no address");
-    for address in tokio::net::lookup_host(place).await? {
+    for address in addresses {
         let local = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
         let socket = UdpSocket::bind(local).await?;
         match socket.connect(address).await {

@@ -13,9 +13,9 @@ use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, http};
 
 use super::channel::WebhookSettings;
-use super::send::{Outgoing, Secret, SendError};
+use super::send::{Outgoing, Secret, SendError, reach};
 use crate::clock::Timestamp;
-use crate::threat::fetch::guard::{Guarded, Reach};
+use crate::threat::fetch::guard::Guarded;
 
 /// The receiver answers within this time.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(30);
@@ -79,7 +79,7 @@ fn agent(settings: &WebhookSettings) -> Result<Agent, SendError> {
         .user_agent(concat!("xshield/", env!("CARGO_PKG_VERSION")))
         .timeout_global(Some(ANSWERS_WITHIN))
         .build();
-    let reach = if settings.allow_private { Reach::Private } else { Reach::Internet };
+    let reach = reach(settings.allow_private);
     Ok(Agent::with_parts(config, DefaultConnector::default(), Guarded::new(reach, None)))
 }
 

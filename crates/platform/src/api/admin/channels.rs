@@ -1,5 +1,7 @@
 //! Channels, and the record of what was delivered over them.
 
+use std::collections::HashSet;
+
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -14,13 +16,14 @@ use super::page::{Page, PageQuery};
 use crate::alerts::channel::{ChannelSettings, WEBHOOK_SECRET, webhook_secret};
 use crate::alerts::payload::Payload;
 use crate::alerts::rule::RuleState;
-use crate::auth::{Allowed, Operator, Viewer};
+use crate::auth::{Allowed, Caller, Operator, Viewer};
 use crate::clock::Timestamp;
 use crate::jobs::deliver::{self, sealed_for};
 use crate::keys::{new_id, random};
 use crate::problem::{Answer, JsonBody, Problem};
 use crate::query::BothOf;
 use crate::state::App;
+use crate::store::accounts::Role;
 use crate::store::audit::{self, Deed};
 use crate::store::deliveries::{
     self, DeliveryKind, DeliveryState, StoredChannel, StoredDelivery, Waiting,
@@ -60,7 +63,8 @@ struct Channel {
     last_answer: String,
 }
 
-fn shown(channel: StoredChannel, waiting: Waiting) -> Channel {
+fn shown(caller: &Caller, channel: StoredChannel, waiting: Waiting) -> Channel {
+    let allows_private = channel.settings.allows_private();
     Channel {
         name: channel.name,
         settings: channel.settings,
@@ -73,7 +77,7 @@ fn shown(channel: StoredChannel, waiting: Waiting) -> Channel {
         next_attempt: Some(channel.next_attempt).filter(|_| channel.failures > 0),
         last_success: channel.last_success,
         last_failure: channel.last_failure,
-        last_answer: channel.last_answer,
+        last_answer: heard(caller, allows_private, channel.last_answer),
     }
 }
 
@@ -86,13 +90,13 @@ struct Channels {
 /// List channels
 #[utoipa::path(get, path = "/api/v1/alert-channels", tag = "alerts",
     responses((status = 200, body = Channels)))]
-async fn list(State(app): State<App>, _: Allowed<Viewer>) -> Answer<Json<Channels>> {
+async fn list(State(app): State<App>, allowed: Allowed<Viewer>) -> Answer<Json<Channels>> {
     let now = Timestamp::now();
     let mut conn = app.store.read().await?;
     let mut items = Vec::new();
     for channel in deliveries::channels(&mut conn).await? {
         let waiting = deliveries::waiting(&mut conn, &channel.id, now).await?;
-        items.push(shown(channel, waiting));
+        items.push(shown(&allowed.caller, channel, waiting));
     }
     Ok(Json(Channels { items }))
 }
@@ -107,13 +111,13 @@ async fn known(conn: &mut Conn, name: &str) -> Answer<StoredChannel> {
     params(("name" = String, Path)), responses((status = 200, body = Channel)))]
 async fn get(
     State(app): State<App>,
-    _: Allowed<Viewer>,
+    allowed: Allowed<Viewer>,
     Path(name): Path<String>,
 ) -> Answer<Json<Channel>> {
     let mut conn = app.store.read().await?;
     let channel = known(&mut conn, &name).await?;
     let waiting = deliveries::waiting(&mut conn, &channel.id, Timestamp::now()).await?;
-    Ok(Json(shown(channel, waiting)))
+    Ok(Json(shown(&allowed.caller, channel, waiting)))
 }
 
 #[derive(Deserialize, utoipa::ToSchema)]
@@ -154,6 +158,7 @@ async fn put(
     let actor = allowed.caller.actor();
     let mut tx = app.store.write().await?;
     let before = deliveries::channel(&mut tx, &name).await?;
+    permitted(&allowed.caller, &input.settings, before.as_ref())?;
     if before.is_none() && deliveries::channels(&mut tx).await?.len() >= MOST_CHANNELS {
         let detail = format!("there are {MOST_CHANNELS} channels already; delete one");
         return Err(Problem::conflict("too-many-channels", detail));
@@ -202,7 +207,41 @@ async fn put(
         SecretOf::MadeUp(_, text) => Some(text),
         _ => None,
     };
-    Ok(Json(WrittenChannel { channel: shown(channel, waiting), secret: made_up }))
+    Ok(Json(WrittenChannel { channel: shown(&allowed.caller, channel, waiting), secret: made_up }))
+}
+
+/// What leads to private addresses is for admins: what answers there, or does not, would tell operators
+/// of networks that they can't reach.
+fn permitted(
+    caller: &Caller,
+    after: &ChannelSettings,
+    before: Option<&StoredChannel>,
+) -> Answer<()> {
+    let is_the_same = |before: &StoredChannel| {
+        before.settings.allows_private() && before.settings.place() == after.place()
+    };
+    if !after.allows_private() || caller.role >= Role::Admin || before.is_some_and(is_the_same) {
+        return Ok(());
+    }
+    Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", "Not allowed")
+        .field("/settings/allow_private")
+        .detail("reaching private addresses takes the role admin"))
+}
+
+/// What a receiver said, as far as the caller may know it: the words of one in a private network are
+/// for admins. A number in front, as SMTP and HTTP have, is everybody's.
+fn heard(caller: &Caller, allows_private: bool, answer: String) -> String {
+    if !allows_private || caller.role >= Role::Admin || answer.is_empty() {
+        return answer;
+    }
+    let number = answer
+        .split(' ')
+        .next()
+        .filter(|word| word.len() == 3 && word.bytes().all(|byte| byte.is_ascii_digit()));
+    match number {
+        Some(number) => format!("{number} (the rest is for admins)"),
+        None => "what was said or went wrong is for admins".to_owned(),
+    }
 }
 
 /// The secret that a written channel has.
@@ -293,11 +332,12 @@ async fn test(
         action: "alert-channel.test",
         target: &name,
         before: String::new(),
-        after: tried.answer.clone(),
+        after: format!("{:?}", tried.state).to_lowercase(),
     };
     audit::record(&mut tx, deed, Timestamp::now()).await?;
     commit(tx).await?;
-    Ok(Json(Delivery::of(tried, Shown::Whole)))
+    let allows_private = channel.settings.allows_private();
+    Ok(Json(Delivery::of(tried, Shown::Whole, |said| heard(&allowed.caller, allows_private, said))))
 }
 
 /// A delivery: what was sent, how often it was tried, what the other end said.
@@ -328,7 +368,7 @@ enum Shown {
 }
 
 impl Delivery {
-    fn of(stored: StoredDelivery, shown: Shown) -> Self {
+    fn of(stored: StoredDelivery, shown: Shown, heard: impl FnOnce(String) -> String) -> Self {
         Self {
             id: stored.id,
             channel: stored.channel,
@@ -338,10 +378,17 @@ impl Delivery {
             attempts: stored.attempts,
             created_at: stored.created_at,
             last_attempt: stored.last_attempt,
-            answer: stored.answer,
+            answer: heard(stored.answer),
             payload: stored.payload.filter(|_| shown == Shown::Whole),
         }
     }
+}
+
+/// The names of the channels that may lead to private addresses.
+async fn private_ones(conn: &mut Conn) -> Answer<HashSet<String>> {
+    let channels = deliveries::channels(conn).await?.into_iter();
+    let private = channels.filter(|channel| channel.settings.allows_private());
+    Ok(private.map(|channel| channel.name).collect())
 }
 
 #[derive(Deserialize, utoipa::IntoParams)]
@@ -361,14 +408,18 @@ struct DeliveryQuery {
     responses((status = 200, body = Page<Delivery>)))]
 async fn list_deliveries(
     State(app): State<App>,
-    _: Allowed<Viewer>,
+    allowed: Allowed<Viewer>,
     BothOf(query, page): BothOf<DeliveryQuery, PageQuery>,
 ) -> Answer<Json<Page<Delivery>>> {
     let limit = page.limit()?;
     let mut conn = app.store.read().await?;
     let channel = query.channel.as_deref();
     let found = deliveries::list(&mut conn, channel, query.state, page.after()?, limit + 1).await?;
-    let show = |stored| Delivery::of(stored, Shown::Listed);
+    let private = private_ones(&mut conn).await?;
+    let show = |stored: StoredDelivery| {
+        let allows_private = private.contains(&stored.channel);
+        Delivery::of(stored, Shown::Listed, |said| heard(&allowed.caller, allows_private, said))
+    };
     Ok(Json(Page::of(found, limit, |delivery| delivery.number, show)))
 }
 
@@ -377,10 +428,12 @@ async fn list_deliveries(
     params(("id" = String, Path)), responses((status = 200, body = Delivery)))]
 async fn get_delivery(
     State(app): State<App>,
-    _: Allowed<Viewer>,
+    allowed: Allowed<Viewer>,
     Path(id): Path<String>,
 ) -> Answer<Json<Delivery>> {
-    let found = deliveries::get(&mut *app.store.read().await?, &id).await?;
+    let mut conn = app.store.read().await?;
+    let found = deliveries::get(&mut conn, &id).await?;
     let found = found.ok_or_else(|| Problem::not_found("delivery", &id))?;
-    Ok(Json(Delivery::of(found, Shown::Whole)))
+    let allows_private = private_ones(&mut conn).await?.contains(&found.channel);
+    Ok(Json(Delivery::of(found, Shown::Whole, |said| heard(&allowed.caller, allows_private, said))))
 }

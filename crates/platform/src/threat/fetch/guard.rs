@@ -44,8 +44,12 @@ enum Kind {
 impl Kind {
     fn advice(self) -> &'static str {
         match self {
-            Self::Loopback | Self::Private => "if that is meant, allow private addresses",
-            Self::Metadata | Self::LinkLocal | Self::Special => "no feed is read from there",
+            Self::Loopback | Self::Private => {
+                "if that is meant, an admin must allow private addresses"
+            }
+            Self::Metadata | Self::LinkLocal | Self::Special => {
+                "nothing there is asked or sent anything"
+            }
         }
     }
 }

@@ -1,0 +1,42 @@
+//! Where mail and syslog channels may lead: the same places as feeds and webhooks.
+
+use std::net::SocketAddr;
+
+use tokio::net::{TcpStream, lookup_host};
+
+use super::send::SendError;
+use crate::threat::fetch::guard::Reach;
+
+/// A channel's receiver, by name.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place<'a> {
+    pub(super) host: &'a str,
+    pub(super) port: u16,
+    pub(super) reach: Reach,
+}
+
+impl Place<'_> {
+    /// Its addresses, each of which may be connected to. What is connected to must be one of them: the
+    /// name may lead elsewhere when it is asked again.
+    pub(super) async fn addresses(&self) -> Result<Vec<SocketAddr>, SendError> {
+        const ACTION: &str = "find the receiver";
+        let found = lookup_host((self.host, self.port)).await;
+        let found: Vec<_> = found.map_err(|error| SendError::of(ACTION, &error))?.collect();
+        if found.is_empty() {
+            let reason = format!("{} has no address", self.host);
+            return Err(SendError::Failed { action: ACTION, reason });
+        }
+        for address in &found {
+            let checked = self.reach.check(self.host, address.ip());
+            checked.map_err(|refused| SendError::of("reach the receiver", &refused))?;
+        }
+        Ok(found)
+    }
+
+    /// A connection to it.
+    pub(super) async fn connect(&self) -> Result<TcpStream, SendError> {
+        let addresses = self.addresses().await?;
+        let stream = TcpStream::connect(addresses.as_slice()).await;
+        stream.map_err(|error| SendError::of("reach the receiver", &error))
+    }
+}

@@ -157,6 +157,7 @@ fn a_match_is_told_by_mail_that_names_process_and_feed() -> Result<()> {
             "--security",
             "plain",
             "--allow-unencrypted",
+            "--allow-private",
             "--from",
             "xshield@example.com",
             "--to",

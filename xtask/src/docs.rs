@@ -72,7 +72,8 @@ fn is_test(root: &Path, name: &str) -> Result<bool> {
     for path in files.iter().filter(named) {
         let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
         let function = text.find(&format!("fn {test}("));
-        if function.is_some_and(|at| text[..at].contains("#[test]")) {
+        let marked = |before: &str| before.contains("#[test]") || before.contains("#[tokio::test]");
+        if function.is_some_and(|at| marked(&text[..at])) {
             return Ok(true);
         }
     }

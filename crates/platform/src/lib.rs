@@ -20,6 +20,7 @@ mod patience;
 pub mod policy;
 pub mod problem;
 pub mod query;
+pub mod readiness;
 pub mod sealed;
 pub mod serve;
 pub mod settings;

@@ -18,8 +18,10 @@ use crate::clock::Timestamp;
 use crate::door::Door;
 use crate::jobs::compile::Compiling;
 use crate::jobs::host_configuration::{self, Configuring};
+use crate::jobs::supervise::{Jobs, Pauses};
 use crate::jobs::{alerts, compile, deliver, maintenance, threat_compile, threat_feeds};
 use crate::keys::{DataDir, KeyError, Keys, new_id};
+use crate::readiness::Readiness;
 use crate::settings::Settings;
 use crate::spoken::Spoken;
 use crate::state::{App, Limits, Platform};
@@ -104,6 +106,8 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         waking: Waking::default(),
         configuring: Configuring::default(),
         alerts: Alerts::default(),
+        jobs: Jobs::default(),
+        readiness: Readiness::default(),
         listening,
         endpoints: RwLock::new(endpoints),
         metrics: recorder(),
@@ -179,14 +183,14 @@ impl Running {
     pub async fn until(self, stop: impl Future<Output = ()>) {
         let Self { app, listener, acceptor, .. } = self;
         let jobs = [
-            tokio::spawn(compile::run(app.clone())),
-            tokio::spawn(maintenance::run(app.clone())),
-            tokio::spawn(host_configuration::run(app.clone())),
-            tokio::spawn(threat_compile::run(app.clone())),
-            tokio::spawn(threat_compile::tell_hosts(app.clone())),
-            tokio::spawn(threat_feeds::run(app.clone())),
-            tokio::spawn(alerts::run(app.clone())),
-            tokio::spawn(deliver::run(app.clone())),
+            keep(&app, "compile", compile::run),
+            keep(&app, "maintenance", maintenance::run),
+            keep(&app, "host-configuration", host_configuration::run),
+            keep(&app, "threat-compile", threat_compile::run),
+            keep(&app, "threat-orders", threat_compile::tell_hosts),
+            keep(&app, "threat-feeds", threat_feeds::run),
+            keep(&app, "alerts", alerts::run),
+            keep(&app, "deliver", deliver::run),
         ];
         // Changes that a sudden end kept from being compiled.
         app.compiling.inventory_changed();
@@ -227,6 +231,15 @@ impl Running {
 fn open_files() -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX)
+}
+
+/// Runs a job until its handle is aborted, whatever befalls it.
+fn keep<F>(app: &App, name: &'static str, job: fn(App) -> F) -> JoinHandle<()>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let app = app.clone();
+    tokio::spawn(async move { app.jobs.keep(name, Pauses::USUAL, || job(app.clone())).await })
 }
 
 /// Done when the process is asked to end (SIGTERM, SIGINT).

@@ -18,8 +18,10 @@ use crate::auth::Passwords;
 use crate::bodies::Bodies;
 use crate::jobs::compile::Compiling;
 use crate::jobs::host_configuration::Configuring;
+use crate::jobs::supervise::Jobs;
 use crate::keys::{DataDir, KeyError, Keys};
 use crate::problem::Problem;
+use crate::readiness::Readiness;
 use crate::settings::Settings;
 use crate::source::Source;
 use crate::spoken::Spoken;
@@ -60,6 +62,10 @@ pub struct Platform {
     pub configuring: Configuring,
     /// Wakes those who judge and deliver.
     pub alerts: Alerts,
+    /// How what runs beside requests stands.
+    pub jobs: Jobs,
+    /// Whether it can write.
+    pub readiness: Readiness,
     /// Where it really listens.
     pub listening: SocketAddr,
     /// Addresses at which hosts reach the platform, by now.

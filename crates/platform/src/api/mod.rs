@@ -58,9 +58,11 @@ pub fn router(app: App) -> Router {
 }
 
 async fn ready(State(app): State<App>) -> Answer<&'static str> {
-    app.store.ping().await.map_err(|error| {
-        let mut problem = Problem::internal(&error);
-        problem.status = StatusCode::SERVICE_UNAVAILABLE;
+    app.readiness.check(&app.store).await.map_err(|reason| {
+        let title = "The platform can't do its work";
+        let mut problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not-ready", title)
+            .detail(format!("{reason}; look at its log, and at the disk of its data directory"));
+        problem.retry_after = Some(5);
         problem
     })?;
     Ok("ready\n")

@@ -11,6 +11,7 @@ mod client;
 mod commands;
 mod error;
 mod events;
+mod health;
 mod host_config;
 mod host_telemetry;
 mod keys;
@@ -62,6 +63,7 @@ pub(crate) enum ClientCommand {
     Channel(channels::ChannelCommand),
     Delivery(channels::DeliveryCommand),
     Audit(audit::AuditCommand),
+    Health(health::HealthCommand),
     Token(accounts::TokenCommand),
     User(accounts::UserCommand),
     /// Print a shell's completions, e.g. for /etc/bash_completion.d.
@@ -112,6 +114,7 @@ pub(crate) fn run(command: ClientCommand, program: clap::Command) -> ExitCode {
         ClientCommand::Channel(command) => command.run(),
         ClientCommand::Delivery(command) => command.run(),
         ClientCommand::Audit(command) => command.run(),
+        ClientCommand::Health(command) => command.run(),
         ClientCommand::Token(command) => command.run(),
         ClientCommand::User(command) => command.run(),
         ClientCommand::Completions { shell } => completions(shell, program),

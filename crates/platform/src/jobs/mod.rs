@@ -6,6 +6,7 @@ pub mod deliver;
 pub mod host_configuration;
 pub mod maintenance;
 pub mod pace;
+pub mod supervise;
 pub mod synchronize;
 pub mod threat_compile;
 pub mod threat_feeds;

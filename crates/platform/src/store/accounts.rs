@@ -1,9 +1,10 @@
 //! People and their API tokens.
 
 use serde::{Deserialize, Serialize};
-use sqlx::Row as _;
+use sqlx::QueryBuilder;
 
-use super::{Conn, Doing as _, Row, StoreResult, from_word, word};
+use super::rows::Columns as _;
+use super::{Conn, Db, Doing as _, Row, StoreResult, from_word, rows, word};
 use crate::clock::Timestamp;
 
 /// What a caller of the admin API may do. Ordered: each may do what the ones before it may.
@@ -82,13 +83,12 @@ pub async fn get(conn: &mut Conn, name: &str) -> StoreResult<Option<Account>> {
 /// # Errors
 /// When the database fails.
 pub async fn list(conn: &mut Conn, after: &str, limit: u32) -> StoreResult<Vec<Account>> {
-    let rows = sqlx::query("SELECT * FROM account WHERE name > $1 ORDER BY name LIMIT $2")
-        .bind(after)
-        .bind(i64::from(limit))
-        .fetch_all(conn)
-        .await
-        .doing("list accounts")?;
-    rows.iter().map(account).collect()
+    let query = || {
+        let mut query = QueryBuilder::<Db>::new("SELECT * FROM account WHERE name > ");
+        query.push_bind(after.to_owned()).push(" ORDER BY name");
+        Ok(query)
+    };
+    rows::page(conn, "accounts", limit, query, account).await
 }
 
 /// Adds an account, or gives an existing one this role and password.
@@ -183,7 +183,7 @@ pub async fn get_token(conn: &mut Conn, id: &str) -> StoreResult<Option<(ApiToke
     .fetch_optional(conn)
     .await
     .doing("read a token")?;
-    row.as_ref().map(|row| Ok((token(row)?, from_word(row.get("account_role"))?))).transpose()
+    row.as_ref().map(|row| Ok((token(row)?, from_word(row.col("account_role")?)?))).transpose()
 }
 
 /// Up to `limit` tokens after the id `after`; only those of one account when it is named.
@@ -196,17 +196,16 @@ pub async fn list_tokens(
     after: &str,
     limit: u32,
 ) -> StoreResult<Vec<ApiToken>> {
-    let rows = sqlx::query(
-        "SELECT * FROM api_token WHERE id > $1 AND ($2 IS NULL OR account = $2) \
-         ORDER BY id LIMIT $3",
-    )
-    .bind(after)
-    .bind(account)
-    .bind(i64::from(limit))
-    .fetch_all(conn)
-    .await
-    .doing("list tokens")?;
-    rows.iter().map(token).collect()
+    let query = || {
+        let mut query = QueryBuilder::<Db>::new("SELECT * FROM api_token WHERE id > ");
+        query.push_bind(after.to_owned());
+        if let Some(account) = account {
+            query.push(" AND account = ").push_bind(account.to_owned());
+        }
+        query.push(" ORDER BY id");
+        Ok(query)
+    };
+    rows::page(conn, "tokens", limit, query, token).await
 }
 
 /// Notes that a token was used; at most once a minute, so that reading costs no write.
@@ -239,24 +238,23 @@ pub async fn revoke_token(conn: &mut Conn, id: &str, now: Timestamp) -> StoreRes
 
 fn account(row: &Row) -> StoreResult<Account> {
     Ok(Account {
-        name: row.get("name"),
-        role: from_word(row.get("role"))?,
-        password: row.get("password"),
-        created_at: Timestamp(row.get("created_at")),
+        name: row.col("name")?,
+        role: from_word(row.col("role")?)?,
+        password: row.col("password")?,
+        created_at: row.time("created_at")?,
     })
 }
 
 fn token(row: &Row) -> StoreResult<ApiToken> {
-    let time = |column: &str| row.get::<Option<i64>, _>(column).map(Timestamp);
     Ok(ApiToken {
-        id: row.get("id"),
-        account: row.get("account"),
-        name: row.get("name"),
-        role: from_word(row.get("role"))?,
-        secret_hash: row.get("secret_hash"),
-        created_at: Timestamp(row.get("created_at")),
-        expires_at: time("expires_at"),
-        last_used_at: time("last_used_at"),
-        revoked_at: time("revoked_at"),
+        id: row.col("id")?,
+        account: row.col("account")?,
+        name: row.col("name")?,
+        role: from_word(row.col("role")?)?,
+        secret_hash: row.col("secret_hash")?,
+        created_at: row.time("created_at")?,
+        expires_at: row.maybe_time("expires_at")?,
+        last_used_at: row.maybe_time("last_used_at")?,
+        revoked_at: row.maybe_time("revoked_at")?,
     })
 }

@@ -3,32 +3,28 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use sqlx::{QueryBuilder, Row as _};
+use sqlx::QueryBuilder;
 use xshield_policy::AssetId;
 
-use super::{Conn, Db, Doing as _, Row, StoreResult, from_json};
+use super::rows::Columns as _;
+use super::{Conn, Db, Doing as _, Row, StoreResult, from_json, rows};
 use crate::claims::{Holder, SILENT_AFTER};
 use crate::clock::Timestamp;
 
 /// Seconds after which it is written down again that check-ins come from an address.
 const SEEN_AGAIN: i64 = 3600;
 
-/// The addresses of every asset that has some, each in order.
+/// The addresses of every asset that has some, by the asset's id; of an asset with an address that can't
+/// be read, nothing.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn all(conn: &mut Conn) -> StoreResult<BTreeMap<AssetId, Vec<IpAddr>>> {
+pub async fn all(conn: &mut Conn) -> StoreResult<BTreeMap<String, Option<Vec<IpAddr>>>> {
     let rows = sqlx::query("SELECT address, asset_id FROM asset_address")
         .fetch_all(conn)
         .await
         .doing("read the addresses of assets")?;
-    let mut all: BTreeMap<AssetId, Vec<IpAddr>> = BTreeMap::new();
-    for row in &rows {
-        let asset = asset_of(row)?;
-        all.entry(asset).or_default().push(address_of(row)?);
-    }
-    all.values_mut().for_each(|addresses| addresses.sort_unstable());
-    Ok(all)
+    Ok(rows::grouped("addresses of assets", &rows, address_of))
 }
 
 /// Rows that are read or written by one statement: below what any database takes of parameters.
@@ -59,7 +55,7 @@ pub async fn holders(
         query.push(")");
         let rows = query.build().fetch_all(&mut *conn).await;
         for row in &rows.doing("read whose addresses these are")? {
-            let is_sure = row.get::<Option<i64>, _>("seen_at").is_some() || row.get("accepted");
+            let is_sure = row.maybe_time("seen_at")?.is_some() || row.col("accepted")?;
             held.push((address_of(row)?, asset_of(row)?, is_sure));
         }
     }
@@ -92,11 +88,11 @@ async fn other(conn: &mut Conn, asset: &AssetId, now: Timestamp) -> StoreResult<
             .fetch_one(conn)
             .await
             .doing("read who has an address")?;
-    let last = row.get::<Option<i64>, _>("last_check_in").map(Timestamp);
+    let last = row.maybe_time("last_check_in")?;
     Ok(Other {
-        said: from_json(row.get("addresses"))?,
+        said: from_json(row.col("addresses")?)?,
         is_silent: last.is_none_or(|last| last.plus(SILENT_AFTER) < now),
-        is_out: row.get::<Option<i64>, _>("decommissioned_at").is_some(),
+        is_out: row.maybe_time("decommissioned_at")?.is_some(),
     })
 }
 
@@ -166,9 +162,9 @@ pub async fn seen(
 }
 
 fn address_of(row: &Row) -> StoreResult<IpAddr> {
-    row.get::<&str, _>("address").parse().doing("read a stored address")
+    row.col::<&str>("address")?.parse().doing("read a stored address")
 }
 
 fn asset_of(row: &Row) -> StoreResult<AssetId> {
-    row.get::<&str, _>("asset_id").parse().doing("read a stored id")
+    row.col::<&str>("asset_id")?.parse().doing("read a stored id")
 }

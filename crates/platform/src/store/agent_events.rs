@@ -2,14 +2,15 @@
 //! and are bounded for each asset.
 
 use serde::{Deserialize, Serialize};
-use sqlx::{QueryBuilder, Row as _};
+use sqlx::QueryBuilder;
 use xshield_policy::{AssetId, Revision};
 use xshield_wire::telemetry::{AgentEvent, AgentEventKind, DebugLine, DebugLog, LiveEvent, LogEnd};
 use xshield_wire::threat::ThreatMatch;
 
 use super::assets::unsigned;
 use super::events::bounded;
-use super::{Conn, Db, Doing as _, Row, StoreResult, from_json, from_word, to_json, word};
+use super::rows::Columns as _;
+use super::{Conn, Db, Doing as _, Row, StoreResult, from_json, from_word, rows, to_json, word};
 use crate::clock::Timestamp;
 
 /// Agent events kept of an asset.
@@ -113,40 +114,42 @@ pub async fn list(
     before: Option<i64>,
     limit: u32,
 ) -> StoreResult<Vec<StoredAgentEvent>> {
-    let mut query = QueryBuilder::<Db>::new(
-        "SELECT e.*, a.name FROM agent_event e JOIN asset a ON a.id = e.asset_id WHERE 1 = 1",
-    );
-    if let Some(asset) = &filter.asset {
-        query.push(" AND e.asset_id = ").push_bind(asset.as_str().to_owned());
-    }
-    if let Some(kind) = &filter.kind {
-        query.push(" AND e.kind = ").push_bind(word(kind)?);
-    }
-    if let Some(since) = filter.since {
-        query.push(" AND e.at >= ").push_bind(since.0);
-    }
-    if let Some(before) = before {
-        query.push(" AND e.number < ").push_bind(before);
-    }
-    query.push(" ORDER BY e.number DESC LIMIT ").push_bind(i64::from(limit));
-    let rows = query.build().fetch_all(conn).await.doing("list agent events")?;
+    let query = || {
+        let mut query = QueryBuilder::<Db>::new(
+            "SELECT e.*, a.name FROM agent_event e JOIN asset a ON a.id = e.asset_id WHERE 1 = 1",
+        );
+        if let Some(asset) = &filter.asset {
+            query.push(" AND e.asset_id = ").push_bind(asset.as_str().to_owned());
+        }
+        if let Some(kind) = &filter.kind {
+            query.push(" AND e.kind = ").push_bind(word(kind)?);
+        }
+        if let Some(since) = filter.since {
+            query.push(" AND e.at >= ").push_bind(since.0);
+        }
+        if let Some(before) = before {
+            query.push(" AND e.number < ").push_bind(before);
+        }
+        query.push(" ORDER BY e.number DESC");
+        Ok(query)
+    };
     let stored = |row: &Row| {
         Ok(StoredAgentEvent {
-            number: row.get("number"),
-            asset: row.get("name"),
+            number: row.col("number")?,
+            asset: row.col("name")?,
             event: AgentEvent {
-                at: Timestamp(row.get("at")).unix(),
-                kind: from_word(row.get("kind"))?,
-                text: row.get("text"),
+                at: row.time("at")?.unix(),
+                kind: from_word(row.col("kind")?)?,
+                text: row.col("text")?,
                 revision: row
-                    .get::<Option<i64>, _>("revision")
+                    .col::<Option<i64>>("revision")?
                     .map(|revision| Revision(unsigned(revision))),
-                seconds: row.get::<Option<i64>, _>("seconds").map(unsigned),
+                seconds: row.col::<Option<i64>>("seconds")?.map(unsigned),
             },
-            received_at: Timestamp(row.get("received_at")),
+            received_at: row.time("received_at")?,
         })
     };
-    rows.iter().map(stored).collect()
+    rows::page(conn, "agent events", limit, query, stored).await
 }
 
 /// Adds a denial as it happens.
@@ -207,26 +210,28 @@ pub async fn live(
     after: Option<i64>,
     limit: u32,
 ) -> StoreResult<Vec<StoredLiveEvent>> {
-    let mut query = QueryBuilder::<Db>::new(
-        "SELECT e.number, e.event, e.received_at, a.name FROM live_event e \
-         JOIN asset a ON a.id = e.asset_id WHERE e.number > ",
-    );
-    query.push_bind(after.unwrap_or(0));
-    if let Some(asset) = asset {
-        query.push(" AND e.asset_id = ").push_bind(asset.as_str().to_owned());
-    }
-    let order = if after.is_some() { "ASC" } else { "DESC" };
-    query.push(" ORDER BY e.number ").push(order).push(" LIMIT ").push_bind(i64::from(limit));
-    let rows = query.build().fetch_all(conn).await.doing("list live events")?;
+    let query = || {
+        let mut query = QueryBuilder::<Db>::new(
+            "SELECT e.number, e.event, e.received_at, a.name FROM live_event e \
+             JOIN asset a ON a.id = e.asset_id WHERE e.number > ",
+        );
+        query.push_bind(after.unwrap_or(0));
+        if let Some(asset) = asset {
+            query.push(" AND e.asset_id = ").push_bind(asset.as_str().to_owned());
+        }
+        let order = if after.is_some() { "ASC" } else { "DESC" };
+        query.push(" ORDER BY e.number ").push(order);
+        Ok(query)
+    };
     let stored = |row: &Row| {
         Ok(StoredLiveEvent {
-            number: row.get("number"),
-            asset: row.get("name"),
-            event: from_json(row.get("event"))?,
-            received_at: Timestamp(row.get("received_at")),
+            number: row.col("number")?,
+            asset: row.col("name")?,
+            event: from_json(row.col("event")?)?,
+            received_at: row.time("received_at")?,
         })
     };
-    let mut found: Vec<_> = rows.iter().map(stored).collect::<StoreResult<_>>()?;
+    let mut found = rows::page(conn, "live events", limit, query, stored).await?;
     if after.is_none() {
         found.reverse();
     }
@@ -291,27 +296,24 @@ pub async fn logs(
     after: i64,
     limit: u32,
 ) -> StoreResult<Vec<StoredLog>> {
-    let rows = sqlx::query(
-        "SELECT * FROM debug_log WHERE asset_id = $1 AND number > $2 ORDER BY number LIMIT $3",
-    )
-    .bind(asset.as_str())
-    .bind(after)
-    .bind(i64::from(limit))
-    .fetch_all(conn)
-    .await
-    .doing("read a detailed log")?;
+    let query = || {
+        let mut query = QueryBuilder::<Db>::new("SELECT * FROM debug_log WHERE asset_id = ");
+        query.push_bind(asset.as_str().to_owned()).push(" AND number > ").push_bind(after);
+        query.push(" ORDER BY number");
+        Ok(query)
+    };
     let stored = |row: &Row| {
         Ok(StoredLog {
-            number: row.get("number"),
-            command: row.get("job_id"),
-            first: unsigned(row.get("first")),
-            dropped: unsigned(row.get("dropped")),
-            end: if row.get::<i64, _>("ends") == 0 { LogEnd::Open } else { LogEnd::Closed },
-            lines: from_json(row.get("lines"))?,
-            received_at: Timestamp(row.get("received_at")),
+            number: row.col("number")?,
+            command: row.col("job_id")?,
+            first: row.count("first")?,
+            dropped: row.count("dropped")?,
+            end: if row.col::<i64>("ends")? == 0 { LogEnd::Open } else { LogEnd::Closed },
+            lines: from_json(row.col("lines")?)?,
+            received_at: row.time("received_at")?,
         })
     };
-    rows.iter().map(stored).collect()
+    rows::page(conn, "detailed logs", limit, query, stored).await
 }
 
 /// Forgets what arrived before `before`.

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::{QueryBuilder, Row as _};
+use sqlx::QueryBuilder;
 
-use super::assets::unsigned;
 use super::events::bounded;
-use super::{Conn, Db, Doing as _, Row, StoreResult, from_json, to_json};
+use super::rows::Columns as _;
+use super::{Conn, Db, Doing as _, Row, StoreResult, from_json, rows, to_json};
 use crate::alerts::alert::Alert;
 use crate::alerts::memory::Memory;
 use crate::alerts::rule::AlertRule;
@@ -34,15 +34,7 @@ pub async fn rules(conn: &mut Conn) -> StoreResult<Vec<StoredRule>> {
         .fetch_all(conn)
         .await
         .doing("read alert rules")?;
-    let readable = |row: &Row| {
-        let name: String = row.get("name");
-        stored_rule(row)
-            .inspect_err(
-                |error| tracing::error!(%error, name, "a damaged alert rule is passed over"),
-            )
-            .ok()
-    };
-    Ok(rows.iter().filter_map(readable).collect())
+    Ok(rows::readable("alert rules", &rows, stored_rule))
 }
 
 /// One rule.
@@ -107,11 +99,14 @@ pub async fn memory(conn: &mut Conn, rule: &str, subject: &str) -> StoreResult<M
         .fetch_optional(conn)
         .await
         .doing("read what an alert rule remembers")?;
-    Ok(row.map_or_else(Memory::default, |row| Memory {
-        counts: from_json(row.get("counts")).unwrap_or_default(),
-        last_alert: row.get::<Option<i64>, _>("last_alert").map(Timestamp),
-        withheld: unsigned(row.get("withheld")),
-    }))
+    let memory = |row: &Row| {
+        Ok(Memory {
+            counts: from_json(row.col("counts")?)?,
+            last_alert: row.maybe_time("last_alert")?,
+            withheld: row.count("withheld")?,
+        })
+    };
+    Ok(rows::readable("memory of alert rules", row.as_slice(), memory).pop().unwrap_or_default())
 }
 
 /// Keeps what a rule remembers of a subject.
@@ -163,13 +158,16 @@ pub async fn forget_subject(conn: &mut Conn, rule: &str, subject: &str) -> Store
 /// # Errors
 /// When the database fails.
 pub async fn withheld(conn: &mut Conn) -> StoreResult<BTreeMap<String, u64>> {
-    let rows = sqlx::query(
-        "SELECT rule, CAST(sum(withheld) AS BIGINT) AS withheld FROM alert_memory GROUP BY rule",
-    )
+    let rows = sqlx::query(concat!(
+        "SELECT rule, ",
+        total!("withheld"),
+        " AS withheld FROM alert_memory GROUP BY rule"
+    ))
     .fetch_all(conn)
     .await
     .doing("count withheld alerts")?;
-    Ok(rows.iter().map(|row| (row.get("rule"), unsigned(row.get("withheld")))).collect())
+    let of_rule = |row: &Row| Ok((row.col("rule")?, row.count("withheld")?));
+    Ok(rows::readable("withheld alerts", &rows, of_rule).into_iter().collect())
 }
 
 /// An alert and its number.
@@ -202,7 +200,7 @@ pub async fn insert(conn: &mut Conn, alert: &Alert, subject: &str) -> StoreResul
     .fetch_one(conn)
     .await
     .doing("write an alert down")?;
-    Ok(row.get("id"))
+    row.col("id")
 }
 
 /// What to list.
@@ -230,35 +228,33 @@ pub async fn list(
     before: Option<i64>,
     limit: u32,
 ) -> StoreResult<Vec<StoredAlert>> {
-    let mut query = QueryBuilder::<Db>::new("SELECT id, body FROM alert WHERE 1 = 1");
-    if let Some(before) = before {
-        query.push(" AND id < ").push_bind(before);
-    }
-    for (column, value) in [
-        ("rule", filter.rule.clone()),
-        ("asset", filter.asset.clone()),
-        ("kind", filter.kind.clone()),
-        ("remote", filter.remote.map(|remote| remote.to_canonical().to_string())),
-    ] {
-        if let Some(value) = value {
-            query.push(" AND ").push(column).push(" = ").push_bind(value);
+    let query = || {
+        let mut query = QueryBuilder::<Db>::new("SELECT id, body FROM alert WHERE 1 = 1");
+        if let Some(before) = before {
+            query.push(" AND id < ").push_bind(before);
         }
-    }
-    if let Some(since) = filter.since {
-        query.push(" AND at >= ").push_bind(since.0);
-    }
-    query.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(limit));
-    let rows = query.build().fetch_all(conn).await.doing("list alerts")?;
-    Ok(rows.iter().filter_map(readable).collect())
+        for (column, value) in [
+            ("rule", filter.rule.clone()),
+            ("asset", filter.asset.clone()),
+            ("kind", filter.kind.clone()),
+            ("remote", filter.remote.map(|remote| remote.to_canonical().to_string())),
+        ] {
+            if let Some(value) = value {
+                query.push(" AND ").push(column).push(" = ").push_bind(value);
+            }
+        }
+        if let Some(since) = filter.since {
+            query.push(" AND at >= ").push_bind(since.0);
+        }
+        query.push(" ORDER BY id DESC");
+        Ok(query)
+    };
+    rows::page(conn, "alerts", limit, query, stored_alert).await
 }
 
-/// The alert of a row; one that can't be read is passed over, so that it does not hold up others.
-pub(super) fn readable(row: &Row) -> Option<StoredAlert> {
-    let id = row.get("id");
-    from_json(row.get("body"))
-        .inspect_err(|error| tracing::error!(%error, id, "a damaged alert is passed over"))
-        .ok()
-        .map(|alert| StoredAlert { id, alert })
+/// The alert of a row.
+pub(super) fn stored_alert(row: &Row) -> StoreResult<StoredAlert> {
+    Ok(StoredAlert { id: row.col("id")?, alert: from_json(row.col("body")?)? })
 }
 
 /// Forgets alerts from before `before` that no channel waits for, and what rules remember of subjects
@@ -285,9 +281,9 @@ pub async fn forget(conn: &mut Conn, before: Timestamp, quiet: Timestamp) -> Sto
 
 fn stored_rule(row: &Row) -> StoreResult<StoredRule> {
     Ok(StoredRule {
-        name: row.get("name"),
-        rule: from_json(row.get("document"))?,
-        created_at: Timestamp(row.get("created_at")),
-        created_by: row.get("created_by"),
+        name: row.col("name")?,
+        rule: from_json(row.col("document")?)?,
+        created_at: row.time("created_at")?,
+        created_by: row.col("created_by")?,
     })
 }

@@ -1,8 +1,9 @@
 //! Who did what, when. Rows are added in the transaction of the change they tell of.
 
-use sqlx::{QueryBuilder, Row as _};
+use sqlx::QueryBuilder;
 
-use super::{Conn, Db, Doing as _, Row, StoreResult, contains};
+use super::rows::Columns as _;
+use super::{Conn, Db, Doing as _, Row, StoreResult, contains, rows};
 use crate::clock::Timestamp;
 
 /// One line of the audit log. Summaries never hold secrets.
@@ -83,35 +84,41 @@ pub async fn list(
     before: Option<i64>,
     limit: u32,
 ) -> StoreResult<Vec<AuditEntry>> {
-    let mut query = QueryBuilder::<Db>::new("SELECT * FROM audit WHERE 1 = 1");
-    if let Some(before) = before {
-        query.push(" AND id < ").push_bind(before);
-    }
-    if let Some(actor) = &filter.actor {
-        query.push(" AND actor = ").push_bind(actor.clone());
-    }
-    if let Some(action) = &filter.action {
-        query.push(" AND lower(action) LIKE ").push_bind(contains(action)).push(" ESCAPE '\\'");
-    }
-    if let Some(target) = &filter.target {
-        query.push(" AND lower(target) LIKE ").push_bind(contains(target)).push(" ESCAPE '\\'");
-    }
-    if let Some(since) = filter.since {
-        query.push(" AND at >= ").push_bind(since.0);
-    }
-    query.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(limit));
-    let rows = query.build().fetch_all(conn).await.doing("read the audit log")?;
-    Ok(rows.iter().map(entry).collect())
+    let query = || {
+        let mut query = QueryBuilder::<Db>::new("SELECT * FROM audit WHERE 1 = 1");
+        let part = |query: &mut QueryBuilder<Db>, column: &str, part: &str| {
+            query.push(" AND lower(").push(column).push(") LIKE ").push_bind(contains(part));
+            query.push(" ESCAPE '\\'");
+        };
+        if let Some(before) = before {
+            query.push(" AND id < ").push_bind(before);
+        }
+        if let Some(actor) = &filter.actor {
+            query.push(" AND actor = ").push_bind(actor.clone());
+        }
+        if let Some(action) = &filter.action {
+            part(&mut query, "action", action);
+        }
+        if let Some(target) = &filter.target {
+            part(&mut query, "target", target);
+        }
+        if let Some(since) = filter.since {
+            query.push(" AND at >= ").push_bind(since.0);
+        }
+        query.push(" ORDER BY id DESC");
+        Ok(query)
+    };
+    rows::page(conn, "audit log", limit, query, entry).await
 }
 
-fn entry(row: &Row) -> AuditEntry {
-    AuditEntry {
-        id: row.get("id"),
-        at: Timestamp(row.get("at")),
-        actor: row.get("actor"),
-        action: row.get("action"),
-        target: row.get("target"),
-        before: row.get("before"),
-        after: row.get("after"),
-    }
+fn entry(row: &Row) -> StoreResult<AuditEntry> {
+    Ok(AuditEntry {
+        id: row.col("id")?,
+        at: row.time("at")?,
+        actor: row.col("actor")?,
+        action: row.col("action")?,
+        target: row.col("target")?,
+        before: row.col("before")?,
+        after: row.col("after")?,
+    })
 }

@@ -2,17 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::{QueryBuilder, Row as _};
+use sqlx::QueryBuilder;
 use xshield_policy::AssetId;
 use xshield_policy::names::Name;
 
 use super::assets::push_in;
+use super::rows::Columns as _;
 use super::{
-    Conn, Db, Doing as _, Row, StoreError, StoreResult, from_json, from_word, to_json, word,
+    Conn, Db, Doing as _, Row, StoreError, StoreResult, from_json, from_word, rows, to_json, word,
 };
 use crate::claims::lineage::Lineage;
 use crate::claims::{Claim, Fact, Standing};
-use crate::clock::Timestamp;
 
 /// The claims of an asset's host, in order.
 ///
@@ -24,7 +24,7 @@ pub async fn of(conn: &mut Conn, asset: &AssetId) -> StoreResult<Vec<Claim>> {
         .fetch_all(conn)
         .await
         .doing("read the claims of a host")?;
-    rows.iter().map(claim).collect()
+    Ok(rows::readable("claims of an asset", &rows, claim))
 }
 
 /// The claims of the hosts of these assets.
@@ -40,8 +40,9 @@ pub async fn of_many(
     query.push(" ORDER BY kind, value");
     let rows = query.build().fetch_all(conn).await.doing("read the claims of hosts")?;
     let mut all: BTreeMap<AssetId, Vec<Claim>> = BTreeMap::new();
-    for row in &rows {
-        all.entry(id(row, "asset_id")?).or_default().push(claim(row)?);
+    let of_one = |row: &Row| Ok((id(row, "asset_id")?, claim(row)?));
+    for (asset, claim) in rows::readable("claims", &rows, of_one) {
+        all.entry(asset).or_default().push(claim);
     }
     Ok(all)
 }
@@ -60,7 +61,7 @@ pub async fn about(conn: &mut Conn, asset: &AssetId) -> StoreResult<Vec<(Name, C
     .fetch_all(conn)
     .await
     .doing("read the claims about an asset")?;
-    rows.iter().map(named).collect()
+    Ok(rows::readable("claims about an asset", &rows, named))
 }
 
 /// What waits, of all assets in service.
@@ -76,7 +77,7 @@ pub async fn waiting(conn: &mut Conn) -> StoreResult<Vec<(Name, Claim)>> {
     .fetch_all(conn)
     .await
     .doing("read what waits")?;
-    rows.iter().map(named).collect()
+    Ok(rows::readable("claims that wait", &rows, named))
 }
 
 /// Makes these the claims of an asset's host.
@@ -148,27 +149,24 @@ pub async fn put_lineage(conn: &mut Conn, asset: &AssetId, lineage: &Lineage) ->
 }
 
 fn named(row: &Row) -> StoreResult<(Name, Claim)> {
-    let name = row.get::<&str, _>("name").parse().doing("read a stored name")?;
+    let name = row.col::<&str>("name")?.parse().doing("read a stored name")?;
     Ok((name, claim(row)?))
 }
 
 fn claim(row: &Row) -> StoreResult<Claim> {
-    let (kind, value) = (row.get::<&str, _>("kind"), row.get::<&str, _>("value"));
+    let (kind, value) = (row.col::<&str>("kind")?, row.col::<&str>("value")?);
     let unreadable = || StoreError::damaged("read a claim", format!("{kind} {value:?}"));
-    let standing: Standing = from_word(row.get("standing"))?;
-    let other = match row.get::<Option<&str>, _>("other_asset") {
-        Some(_) => Some(id(row, "other_asset")?),
-        None => None,
-    };
+    let standing: Standing = from_word(row.col("standing")?)?;
+    let other = row.col::<Option<&str>>("other_asset")?.map(str::parse).transpose();
     Ok(Claim {
         fact: Fact::of(kind, value).ok_or_else(unreadable)?,
         standing,
-        reason: from_word(row.get("reason"))?,
-        other,
-        since: Timestamp(row.get("since")),
+        reason: from_word(row.col("reason")?)?,
+        other: other.doing("read a stored id")?,
+        since: row.time("since")?,
     })
 }
 
 fn id(row: &Row, column: &str) -> StoreResult<AssetId> {
-    row.get::<&str, _>(column).parse().doing("read a stored id")
+    row.col::<&str>(column)?.parse().doing("read a stored id")
 }

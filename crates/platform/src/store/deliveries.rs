@@ -1,10 +1,10 @@
 //! Channels, what they have to deliver, and what became of it.
 
-use sqlx::{QueryBuilder, Row as _};
+use sqlx::QueryBuilder;
 
-use super::alerts::{StoredAlert, readable};
-use super::assets::unsigned;
-use super::{Conn, Db, Doing as _, Row, StoreResult, from_json, from_word, to_json, word};
+use super::alerts::{StoredAlert, stored_alert};
+use super::rows::Columns as _;
+use super::{Conn, Db, Doing as _, Row, StoreResult, from_json, from_word, rows, to_json, word};
 use crate::alerts::channel::ChannelSettings;
 use crate::alerts::payload::Payload;
 use crate::alerts::rule::RuleState;
@@ -103,13 +103,7 @@ pub async fn channels(conn: &mut Conn) -> StoreResult<Vec<StoredChannel>> {
         .fetch_all(conn)
         .await
         .doing("read channels")?;
-    let readable = |row: &Row| {
-        let name: String = row.get("name");
-        channel_of(row)
-            .inspect_err(|error| tracing::error!(%error, name, "a damaged channel is passed over"))
-            .ok()
-    };
-    Ok(rows.iter().filter_map(readable).collect())
+    Ok(rows::readable("channels", &rows, channel_of))
 }
 
 /// One channel.
@@ -208,9 +202,9 @@ pub async fn waiting(conn: &mut Conn, channel: &str, now: Timestamp) -> StoreRes
     .await
     .doing("count what waits for a channel")?;
     Ok(Waiting {
-        due: unsigned(row.get("due")),
-        digests: unsigned(row.get("digests")),
-        all: unsigned(row.get("all_of_them")),
+        due: row.count("due")?,
+        digests: row.count("digests")?,
+        all: row.count("all_of_them")?,
     })
 }
 
@@ -234,7 +228,8 @@ pub async fn take_due(
     .fetch_all(&mut *conn)
     .await
     .doing("read what waits for a channel")?;
-    if let Some(last) = rows.last().map(|row| row.get::<i64, _>("id")) {
+    if let Some(row) = rows.last() {
+        let last: i64 = row.col("id")?;
         sqlx::query(
             "DELETE FROM alert_notice WHERE channel_id = $1 AND due_at <= $2 AND alert_id <= $3",
         )
@@ -245,7 +240,7 @@ pub async fn take_due(
         .await
         .doing("take what waits for a channel")?;
     }
-    Ok(rows.iter().filter_map(readable).collect())
+    Ok(rows::readable("alerts that wait", &rows, stored_alert))
 }
 
 /// A delivery to be made.
@@ -327,20 +322,22 @@ pub async fn list(
     before: Option<i64>,
     limit: u32,
 ) -> StoreResult<Vec<StoredDelivery>> {
-    let mut query = QueryBuilder::<Db>::new(COLUMNS);
-    query.push(" WHERE 1 = 1");
-    if let Some(before) = before {
-        query.push(" AND d.number < ").push_bind(before);
-    }
-    if let Some(channel) = channel {
-        query.push(" AND c.name = ").push_bind(channel.to_owned());
-    }
-    if let Some(state) = state {
-        query.push(" AND d.state = ").push_bind(word(&state)?);
-    }
-    query.push(" ORDER BY d.number DESC LIMIT ").push_bind(i64::from(limit));
-    let rows = query.build().fetch_all(conn).await.doing("list deliveries")?;
-    rows.iter().map(delivery_of).collect()
+    let query = || {
+        let mut query = QueryBuilder::<Db>::new(COLUMNS);
+        query.push(" WHERE 1 = 1");
+        if let Some(before) = before {
+            query.push(" AND d.number < ").push_bind(before);
+        }
+        if let Some(channel) = channel {
+            query.push(" AND c.name = ").push_bind(channel.to_owned());
+        }
+        if let Some(state) = state {
+            query.push(" AND d.state = ").push_bind(word(&state)?);
+        }
+        query.push(" ORDER BY d.number DESC");
+        Ok(query)
+    };
+    rows::page(conn, "deliveries", limit, query, delivery_of).await
 }
 
 /// Notes that a delivery is being tried, before anything is sent.
@@ -439,38 +436,38 @@ pub async fn forget(conn: &mut Conn, before: Timestamp) -> StoreResult<()> {
 }
 
 fn channel_of(row: &Row) -> StoreResult<StoredChannel> {
-    let state = match row.get::<i64, _>("enabled") {
+    let state = match row.col::<i64>("enabled")? {
         0 => RuleState::Disabled,
         _ => RuleState::Enabled,
     };
     Ok(StoredChannel {
-        name: row.get("name"),
-        id: row.get("id"),
-        settings: from_json(row.get("settings"))?,
-        sealed_secret: row.get("secret"),
+        name: row.col("name")?,
+        id: row.col("id")?,
+        settings: from_json(row.col("settings")?)?,
+        sealed_secret: row.col("secret")?,
         state,
-        created_at: Timestamp(row.get("created_at")),
-        created_by: row.get("created_by"),
-        next_attempt: Timestamp(row.get("next_attempt")),
-        failures: u32::try_from(row.get::<i64, _>("failures")).unwrap_or(u32::MAX),
-        last_success: row.get::<Option<i64>, _>("last_success").map(Timestamp),
-        last_failure: row.get::<Option<i64>, _>("last_failure").map(Timestamp),
-        last_answer: row.get("last_answer"),
+        created_at: row.time("created_at")?,
+        created_by: row.col("created_by")?,
+        next_attempt: row.time("next_attempt")?,
+        failures: u32::try_from(row.col::<i64>("failures")?).unwrap_or(u32::MAX),
+        last_success: row.maybe_time("last_success")?,
+        last_failure: row.maybe_time("last_failure")?,
+        last_answer: row.col("last_answer")?,
     })
 }
 
 fn delivery_of(row: &Row) -> StoreResult<StoredDelivery> {
     Ok(StoredDelivery {
-        number: row.get("number"),
-        id: row.get("id"),
-        channel: row.get("channel"),
-        kind: from_word(row.get("kind"))?,
-        alerts: unsigned(row.get("alerts")),
-        payload: from_json(row.get("payload")).ok(),
-        state: from_word(row.get("state"))?,
-        attempts: unsigned(row.get("attempts")),
-        created_at: Timestamp(row.get("created_at")),
-        last_attempt: row.get::<Option<i64>, _>("last_attempt").map(Timestamp),
-        answer: row.get("answer"),
+        number: row.col("number")?,
+        id: row.col("id")?,
+        channel: row.col("channel")?,
+        kind: from_word(row.col("kind")?)?,
+        alerts: row.count("alerts")?,
+        payload: from_json(row.col("payload")?).ok(),
+        state: from_word(row.col("state")?)?,
+        attempts: row.count("attempts")?,
+        created_at: row.time("created_at")?,
+        last_attempt: row.maybe_time("last_attempt")?,
+        answer: row.col("answer")?,
     })
 }

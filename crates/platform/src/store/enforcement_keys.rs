@@ -4,11 +4,12 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use sqlx::Row as _;
+use sqlx::QueryBuilder;
 use xshield_policy::names::Name;
 
-use super::assets::{Tags, unsigned};
-use super::{Conn, Doing as _, Row, StoreResult, from_json, from_word, to_json, word};
+use super::assets::Tags;
+use super::rows::Columns as _;
+use super::{Conn, Db, Doing as _, Row, StoreResult, from_json, from_word, rows, to_json, word};
 use crate::clock::Timestamp;
 
 /// An enforcement key as it is stored.
@@ -167,13 +168,12 @@ pub async fn get(conn: &mut Conn, id: &str) -> StoreResult<Option<StoredKey>> {
 /// # Errors
 /// When the database fails.
 pub async fn list(conn: &mut Conn, after: &str, limit: u32) -> StoreResult<Vec<StoredKey>> {
-    let rows = sqlx::query("SELECT * FROM enforcement_key WHERE id > $1 ORDER BY id LIMIT $2")
-        .bind(after)
-        .bind(i64::from(limit))
-        .fetch_all(conn)
-        .await
-        .doing("list enforcement keys")?;
-    rows.iter().map(key).collect()
+    let query = || {
+        let mut query = QueryBuilder::<Db>::new("SELECT * FROM enforcement_key WHERE id > ");
+        query.push_bind(after.to_owned()).push(" ORDER BY id");
+        Ok(query)
+    };
+    rows::page(conn, "enforcement keys", limit, query, key).await
 }
 
 /// The keys for several hosts that have an end, whether it has come or not, in its order. Left out is
@@ -191,7 +191,7 @@ pub async fn with_end(conn: &mut Conn) -> StoreResult<Vec<StoredKey>> {
     .fetch_all(conn)
     .await
     .doing("list the enforcement keys that end")?;
-    rows.iter().map(key).collect()
+    Ok(rows::readable("enforcement keys that end", &rows, key))
 }
 
 /// Lets `successor` follow a key, with which hosts register until `end` at the latest.
@@ -266,32 +266,31 @@ pub async fn count_registration(conn: &mut Conn, id: &str, now: Timestamp) -> St
 }
 
 fn key(row: &Row) -> StoreResult<StoredKey> {
-    let time = |column: &str| row.get::<Option<i64>, _>(column).map(Timestamp);
-    let networks = row.get::<Option<&str>, _>("allowed_networks");
+    let networks = row.col::<Option<&str>>("allowed_networks")?;
     let networks = networks.map(from_json::<Vec<IpNet>>).transpose()?;
-    let name = row.get::<Option<&str>, _>("bound_name").map(str::parse).transpose();
-    let from = row.get::<Option<&str>, _>("last_used_from").map(str::parse).transpose();
-    let most = row.get::<Option<i64>, _>("max_registrations");
+    let name = row.col::<Option<&str>>("bound_name")?.map(str::parse).transpose();
+    let from = row.col::<Option<&str>>("last_used_from")?.map(str::parse).transpose();
+    let most = row.col::<Option<i64>>("max_registrations")?;
     Ok(StoredKey {
-        id: row.get("id"),
-        kind: from_word(row.get("kind"))?,
-        name: row.get("name"),
-        sealed_secret: row.get("secret"),
-        tags: from_json(row.get("tags"))?,
+        id: row.col("id")?,
+        kind: from_word(row.col("kind")?)?,
+        name: row.col("name")?,
+        sealed_secret: row.col("secret")?,
+        tags: from_json(row.col("tags")?)?,
         admits: Admission {
             name: name.doing("read a stored name")?,
             most: most.map(|most| u32::try_from(most).unwrap_or(0)),
             networks: networks.map_or(AllowedNetworks::Any, AllowedNetworks::Only),
         },
-        created_at: Timestamp(row.get("created_at")),
-        created_by: row.get("created_by"),
-        expires_at: time("expires_at"),
-        revoked_at: time("revoked_at"),
-        replaced_by: row.get("replaced_by"),
+        created_at: row.time("created_at")?,
+        created_by: row.col("created_by")?,
+        expires_at: row.maybe_time("expires_at")?,
+        revoked_at: row.maybe_time("revoked_at")?,
+        replaced_by: row.col("replaced_by")?,
         uses: Uses {
-            registrations: unsigned(row.get("registrations")),
-            last_registered_at: time("last_registered_at"),
-            last_used_at: time("last_used_at"),
+            registrations: row.count("registrations")?,
+            last_registered_at: row.maybe_time("last_registered_at")?,
+            last_used_at: row.maybe_time("last_used_at")?,
             last_used_from: from.doing("read a stored address")?,
         },
     })

@@ -3,15 +3,16 @@
 
 use std::net::IpAddr;
 
-use sqlx::{QueryBuilder, Row as _};
+use sqlx::QueryBuilder;
 use xshield_policy::AssetId;
 use xshield_policy::names::Name;
 use xshield_wire::Bytes;
 use xshield_wire::message::SessionRequest;
 use xshield_wire::session::MAX_CLOCK_SKEW;
 
-use super::assets::{parse, unsigned};
-use super::{Conn, Db, Doing as _, Row, StoreResult};
+use super::assets::parse;
+use super::rows::Columns as _;
+use super::{Conn, Db, Doing as _, Row, StoreResult, rows};
 use crate::clock::Timestamp;
 
 /// A host and the key that it signed in with last.
@@ -91,26 +92,24 @@ pub async fn hosts_of(
     after: &str,
     limit: u32,
 ) -> StoreResult<Vec<KeyHost>> {
-    let rows = sqlx::query(
-        "SELECT id, name, session_at, session_from FROM asset WHERE session_key = $1 \
-         AND session_at IS NOT NULL AND decommissioned_at IS NULL AND name > $2 \
-         ORDER BY name LIMIT $3",
-    )
-    .bind(key)
-    .bind(after)
-    .bind(i64::from(limit))
-    .fetch_all(conn)
-    .await
-    .doing("list the hosts of an enforcement key")?;
-    rows.iter().map(key_host).collect()
+    let query = || {
+        let mut query = QueryBuilder::<Db>::new(
+            "SELECT id, name, session_at, session_from FROM asset WHERE session_at IS NOT NULL \
+             AND decommissioned_at IS NULL AND session_key = ",
+        );
+        query.push_bind(key.to_owned()).push(" AND name > ").push_bind(after.to_owned());
+        query.push(" ORDER BY name");
+        Ok(query)
+    };
+    rows::page(conn, "hosts of an enforcement key", limit, query, key_host).await
 }
 
 fn key_host(row: &Row) -> StoreResult<KeyHost> {
     Ok(KeyHost {
         asset: parse(row, "id")?,
         name: parse(row, "name")?,
-        last_session: Timestamp(row.get("session_at")),
-        from: row.get::<Option<&str>, _>("session_from").and_then(|from| from.parse().ok()),
+        last_session: row.time("session_at")?,
+        from: row.col::<Option<&str>>("session_from")?.and_then(|from| from.parse().ok()),
     })
 }
 
@@ -132,7 +131,8 @@ pub async fn hosts_by_key(
     }
     query.push(") GROUP BY session_key");
     let rows = query.build().fetch_all(conn).await.doing("count the hosts of keys")?;
-    Ok(rows.iter().map(|row| (row.get("session_key"), unsigned(row.get("hosts")))).collect())
+    let of_key = |row: &Row| Ok((row.col("session_key")?, row.count("hosts")?));
+    Ok(rows::readable("hosts by enforcement key", &rows, of_key))
 }
 
 /// Remembers the last words of a host whose asset is about to be deleted, as long as a recording of
@@ -176,8 +176,7 @@ pub async fn is_replay(conn: &mut Conn, request: &SessionRequest) -> StoreResult
     .await
     .doing("look for a deleted host's last session")?;
     let Some(row) = row else { return Ok(false) };
-    let (last, nonce) =
-        (unsigned(row.get("session_created")), row.get::<Vec<u8>, _>("session_nonce"));
+    let (last, nonce) = (row.count("session_created")?, row.col::<Vec<u8>>("session_nonce")?);
     let Bytes(new) = request.nonce;
     Ok(request.created < last || (request.created == last && nonce == new))
 }

@@ -1,11 +1,11 @@
 //! Firewall events, added up by flow.
 
-use sqlx::{QueryBuilder, Row as _};
+use sqlx::QueryBuilder;
 use xshield_policy::{AssetId, Direction, Protocol};
 use xshield_wire::message::{EventKind, EventSource, FirewallEvent};
 
-use super::assets::unsigned;
-use super::{Conn, Db, Doing as _, Row, StoreError, StoreResult, from_word, word};
+use super::rows::Columns as _;
+use super::{Conn, Db, Doing as _, MOST, Row, StoreError, StoreResult, from_word, rows, word};
 use crate::clock::Timestamp;
 
 /// A flow as all batches together tell it.
@@ -47,20 +47,21 @@ pub struct EventFilter {
 /// # Errors
 /// When the database fails.
 pub async fn add(conn: &mut Conn, asset: &AssetId, event: &FirewallEvent) -> StoreResult<()> {
-    sqlx::query(
+    sqlx::query(concat!(
         "INSERT INTO firewall_event (asset_id, kind, direction, source, destination, protocol, \
          port, rule, process, read_from, packets, bytes, batches, first_seen, last_seen) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 1, $13, $14) \
          ON CONFLICT (asset_id, kind, direction, source, destination, protocol, port, rule, \
-         process, read_from) DO UPDATE SET \
-         packets = firewall_event.packets + excluded.packets, \
-         bytes = firewall_event.bytes + excluded.bytes, \
-         batches = firewall_event.batches + 1, \
+         process, read_from) DO UPDATE SET ",
+        added!("firewall_event", "packets"),
+        ", ",
+        added!("firewall_event", "bytes"),
+        ", batches = firewall_event.batches + 1, \
          first_seen = CASE WHEN excluded.first_seen < firewall_event.first_seen \
              THEN excluded.first_seen ELSE firewall_event.first_seen END, \
          last_seen = CASE WHEN excluded.last_seen > firewall_event.last_seen \
              THEN excluded.last_seen ELSE firewall_event.last_seen END",
-    )
+    ))
     .bind(asset.as_str())
     .bind(word(&event.kind)?)
     .bind(word(&event.direction)?)
@@ -83,7 +84,7 @@ pub async fn add(conn: &mut Conn, asset: &AssetId, event: &FirewallEvent) -> Sto
 
 /// A counter as the database can hold and add it.
 pub(crate) fn bounded(count: u64) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX).min(1 << 53)
+    i64::try_from(count).map_or(MOST, |count| count.min(MOST))
 }
 
 /// Up to `limit` flows, the last seen first, after the place `(last_seen, id)`.
@@ -96,44 +97,48 @@ pub async fn list(
     after: Option<(i64, i64)>,
     limit: u32,
 ) -> StoreResult<Vec<StoredEvent>> {
-    let mut query = QueryBuilder::<Db>::new(
-        "SELECT e.*, a.name AS asset_name FROM firewall_event e JOIN asset a ON a.id = e.asset_id \
-         WHERE 1 = 1",
-    );
-    if let Some(asset) = &filter.asset {
-        query.push(" AND e.asset_id = ").push_bind(asset.as_str().to_owned());
-    }
-    if let Some((seen, id)) = after {
-        query.push(" AND (e.last_seen < ").push_bind(seen);
-        query.push(" OR (e.last_seen = ").push_bind(seen);
-        query.push(" AND e.id < ").push_bind(id).push("))");
-    }
-    if let Some(kind) = &filter.kind {
-        query.push(" AND e.kind = ").push_bind(word(kind)?);
-    }
-    if let Some(direction) = &filter.direction {
-        query.push(" AND e.direction = ").push_bind(word(direction)?);
-    }
-    if let Some(peer) = &filter.peer {
-        query.push(" AND ((e.direction = 'inbound' AND e.source = ").push_bind(peer.clone());
-        query.push(") OR (e.direction = 'outbound' AND e.destination = ").push_bind(peer.clone());
-        query.push("))");
-    }
-    if let Some(port) = filter.port {
-        query.push(" AND e.port = ").push_bind(i64::from(port));
-    }
-    if let Some(protocol) = &filter.protocol {
-        query.push(" AND e.protocol = ").push_bind(super::to_json(protocol)?);
-    }
-    if let Some(rule) = &filter.rule {
-        query.push(" AND e.rule = ").push_bind(rule.clone());
-    }
-    if let Some(since) = filter.since {
-        query.push(" AND e.last_seen >= ").push_bind(since.0);
-    }
-    query.push(" ORDER BY e.last_seen DESC, e.id DESC LIMIT ").push_bind(i64::from(limit));
-    let rows = query.build().fetch_all(conn).await.doing("list events")?;
-    rows.iter().map(stored).collect()
+    let query = || {
+        let mut query = QueryBuilder::<Db>::new(
+            "SELECT e.*, a.name AS asset_name FROM firewall_event e JOIN asset a ON a.id = e.asset_id \
+             WHERE 1 = 1",
+        );
+        if let Some(asset) = &filter.asset {
+            query.push(" AND e.asset_id = ").push_bind(asset.as_str().to_owned());
+        }
+        if let Some((seen, id)) = after {
+            query.push(" AND (e.last_seen < ").push_bind(seen);
+            query.push(" OR (e.last_seen = ").push_bind(seen);
+            query.push(" AND e.id < ").push_bind(id).push("))");
+        }
+        if let Some(kind) = &filter.kind {
+            query.push(" AND e.kind = ").push_bind(word(kind)?);
+        }
+        if let Some(direction) = &filter.direction {
+            query.push(" AND e.direction = ").push_bind(word(direction)?);
+        }
+        if let Some(peer) = &filter.peer {
+            query.push(" AND ((e.direction = 'inbound' AND e.source = ").push_bind(peer.clone());
+            query
+                .push(") OR (e.direction = 'outbound' AND e.destination = ")
+                .push_bind(peer.clone());
+            query.push("))");
+        }
+        if let Some(port) = filter.port {
+            query.push(" AND e.port = ").push_bind(i64::from(port));
+        }
+        if let Some(protocol) = &filter.protocol {
+            query.push(" AND e.protocol = ").push_bind(super::to_json(protocol)?);
+        }
+        if let Some(rule) = &filter.rule {
+            query.push(" AND e.rule = ").push_bind(rule.clone());
+        }
+        if let Some(since) = filter.since {
+            query.push(" AND e.last_seen >= ").push_bind(since.0);
+        }
+        query.push(" ORDER BY e.last_seen DESC, e.id DESC");
+        Ok(query)
+    };
+    rows::page(conn, "events", limit, query, stored).await
 }
 
 /// How many flows are kept of an asset.
@@ -179,30 +184,29 @@ pub async fn forget(conn: &mut Conn, before: Timestamp) -> StoreResult<u64> {
 }
 
 fn stored(row: &Row) -> StoreResult<StoredEvent> {
-    let address = |column: &str| row.get::<&str, _>(column).parse().doing("read a stored address");
-    let text = |column: &str| Some(row.get::<String, _>(column)).filter(|text| !text.is_empty());
-    let rule = text("rule").map(|rule| rule.parse()).transpose().doing("read a stored rule")?;
-    let port = u16::try_from(row.get::<i64, _>("port"))
+    let address = |column: &str| row.col::<&str>(column)?.parse().doing("read a stored address");
+    let rule = row.filled("rule")?.map(|rule| rule.parse()).transpose();
+    let port = u16::try_from(row.col::<i64>("port")?)
         .map_err(|error| StoreError::damaged("read a stored port", error))?;
     let event = FirewallEvent {
-        kind: from_word::<EventKind>(row.get("kind"))?,
-        direction: from_word::<Direction>(row.get("direction"))?,
+        kind: from_word::<EventKind>(row.col("kind")?)?,
+        direction: from_word::<Direction>(row.col("direction")?)?,
         source: address("source")?,
         destination: address("destination")?,
-        protocol: super::from_json(row.get("protocol"))?,
+        protocol: super::from_json(row.col("protocol")?)?,
         port,
-        rule,
-        packets: unsigned(row.get("packets")),
-        bytes: unsigned(row.get("bytes")),
-        first_seen: Timestamp(row.get("first_seen")).unix(),
-        last_seen: Timestamp(row.get("last_seen")).unix(),
-        from: from_word::<EventSource>(row.get("read_from"))?,
-        process: text("process"),
+        rule: rule.doing("read a stored rule")?,
+        packets: row.count("packets")?,
+        bytes: row.count("bytes")?,
+        first_seen: row.time("first_seen")?.unix(),
+        last_seen: row.time("last_seen")?.unix(),
+        from: from_word::<EventSource>(row.col("read_from")?)?,
+        process: row.filled("process")?,
     };
     Ok(StoredEvent {
-        id: row.get("id"),
-        asset: row.get("asset_name"),
+        id: row.col("id")?,
+        asset: row.col("asset_name")?,
         event,
-        batches: unsigned(row.get("batches")),
+        batches: row.count("batches")?,
     })
 }

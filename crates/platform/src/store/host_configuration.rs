@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::Row as _;
 use xshield_policy::AssetId;
 use xshield_wire::control::HostConfiguration;
 
-use super::assets::unsigned;
-use super::{Conn, Doing as _, Row, StoreResult, from_json, to_json};
+use super::rows::Columns as _;
+use super::{Conn, Doing as _, Row, StoreResult, from_json, rows, to_json};
 use crate::clock::Timestamp;
 
 /// Where a configuration holds. A narrower one goes before a wider one, setting by setting.
@@ -65,13 +64,13 @@ pub async fn all(conn: &mut Conn) -> StoreResult<Vec<StoredConfiguration>> {
         .doing("read host configurations")?;
     let stored = |row: &Row| {
         Ok(StoredConfiguration {
-            scope: Scope::read(row.get("scope"))?,
-            settings: from_json(row.get("settings"))?,
-            updated_at: Timestamp(row.get("updated_at")),
-            updated_by: row.get("updated_by"),
+            scope: Scope::read(row.col("scope")?)?,
+            settings: from_json(row.col("settings")?)?,
+            updated_at: row.time("updated_at")?,
+            updated_by: row.col("updated_by")?,
         })
     };
-    rows.iter().map(stored).collect()
+    rows::every("host configurations", &rows, stored)
 }
 
 /// Configures; settings that say nothing take the configuration away.
@@ -124,12 +123,14 @@ pub async fn of_all(conn: &mut Conn) -> StoreResult<BTreeMap<String, HostConfigu
         .fetch_all(conn)
         .await
         .doing("read the assets' configurations")?;
-    rows.iter().map(|row| Ok((row.get("asset_id"), effective(row)?))).collect()
+    // What can't be read is written again: it differs from what is configured.
+    let of_one = |row: &Row| Ok((row.col("asset_id")?, effective(row)?));
+    Ok(rows::readable("configurations of assets", &rows, of_one).into_iter().collect())
 }
 
 fn effective(row: &Row) -> StoreResult<HostConfiguration> {
-    let settings: HostConfiguration = from_json(row.get("settings"))?;
-    Ok(HostConfiguration { version: unsigned(row.get("version")), ..settings })
+    let settings: HostConfiguration = from_json(row.col("settings")?)?;
+    Ok(HostConfiguration { version: row.count("version")?, ..settings })
 }
 
 /// Stores what an asset should use from now on. An asset that is gone by now is left out.

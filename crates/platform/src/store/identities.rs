@@ -2,13 +2,13 @@
 
 use std::net::IpAddr;
 
-use sqlx::Row as _;
 use xshield_policy::AssetId;
 use xshield_wire::Bytes;
 use xshield_wire::fingerprint::IdentityFingerprint;
 
-use super::assets::{key_bytes, unsigned};
-use super::{Conn, Doing as _, Row, StoreResult};
+use super::assets::key_bytes;
+use super::rows::Columns as _;
+use super::{Conn, Doing as _, Row, StoreResult, rows};
 use crate::clock::Timestamp;
 
 /// Identities that wait for one asset at most. Who came first stays: whoever holds an enforcement key
@@ -135,7 +135,7 @@ async fn list(conn: &mut Conn, id: &AssetId, state: &str) -> StoreResult<Vec<Oth
     .fetch_all(conn)
     .await
     .doing("list the other identities of an asset")?;
-    rows.iter().map(other).collect()
+    Ok(rows::readable("other identities", &rows, other))
 }
 
 /// Pins an identity that waited or was turned away. Check-ins count from the beginning: it is a new
@@ -191,11 +191,11 @@ pub async fn forget_of_key(conn: &mut Conn, key: &str) -> StoreResult<()> {
 
 fn other(row: &Row) -> StoreResult<OtherIdentity> {
     Ok(OtherIdentity {
-        identity: key_bytes(row.get("identity"))?,
-        key: row.get("key_id"),
-        from: row.get::<&str, _>("source").parse().ok(),
-        first_seen: Timestamp(row.get("first_seen")),
-        last_seen: Timestamp(row.get("last_seen")),
-        attempts: unsigned(row.get("attempts")),
+        identity: key_bytes(row.col("identity")?)?,
+        key: row.col("key_id")?,
+        from: row.col::<&str>("source")?.parse().ok(),
+        first_seen: row.time("first_seen")?,
+        last_seen: row.time("last_seen")?,
+        attempts: row.count("attempts")?,
     })
 }

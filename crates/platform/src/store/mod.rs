@@ -10,9 +10,52 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{SqlSafeStr as _, SqlStr};
+use sqlx::{Connection as _, SqlSafeStr as _, SqlStr};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::timeout;
+
+use crate::clock::Timestamp;
+
+/// SQL: the counter `column` of `table` and what is to be inserted, added up to [`MOST`] and no further.
+/// (A sum beyond 64 bits is an error in PostgreSQL, and in SQLite a floating-point number.)
+macro_rules! added {
+    ($table:literal, $column:literal) => {
+        added!($table, $column, concat!("excluded.", $column))
+    };
+    ($table:literal, $column:literal, $more:expr) => {
+        concat!(
+            $column,
+            " = CASE WHEN ",
+            $table,
+            ".",
+            $column,
+            " > 9007199254740992 - ",
+            $more,
+            " THEN 9007199254740992 ELSE ",
+            $table,
+            ".",
+            $column,
+            " + ",
+            $more,
+            " END"
+        )
+    };
+}
+
+/// SQL: the sum of a column over rows, up to [`MOST`] and no further, 0 of none. It is added up in
+/// floating point, which is exact up to there and has no end that a host's counters could reach.
+macro_rules! total {
+    ($column:literal) => {
+        concat!(
+            "CAST(CASE WHEN sum(CAST(",
+            $column,
+            " AS DOUBLE PRECISION)) >= 9007199254740992 ",
+            "THEN 9007199254740992 ELSE COALESCE(sum(CAST(",
+            $column,
+            " AS DOUBLE PRECISION)), 0) END AS BIGINT)"
+        )
+    };
+}
 
 pub mod accounts;
 pub mod addresses;
@@ -34,6 +77,7 @@ pub mod policy;
 pub mod problems;
 pub mod refusals;
 pub mod reports;
+pub mod rows;
 pub mod rulesets;
 pub mod telemetry;
 pub mod threat_assets;
@@ -49,6 +93,10 @@ pub type Conn = sqlx::SqliteConnection;
 /// A row of a result.
 pub type Row = sqlx::sqlite::SqliteRow;
 
+/// The greatest count that is stored. Two of them can be added within 64 bits, and every JSON reader and
+/// every floating-point number holds it exactly.
+pub const MOST: i64 = 1 << 53;
+
 /// After this the client has gone away.
 const WRITER_WAITS: Duration = Duration::from_secs(60);
 
@@ -60,6 +108,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (5, "live", include_str!("../../migrations/sqlite/0005_live.sql")),
     (6, "claims", include_str!("../../migrations/sqlite/0006_claims.sql")),
     (7, "enrolment", include_str!("../../migrations/sqlite/0007_enrolment.sql")),
+    (8, "counters", include_str!("../../migrations/sqlite/0008_counters.sql")),
     (10, "compilations", include_str!("../../migrations/sqlite/0010_compilations.sql")),
     (11, "recovery", include_str!("../../migrations/sqlite/0011_recovery.sql")),
 ];
@@ -80,6 +129,19 @@ impl StoreError {
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
         Self { action, source: source.into() }
+    }
+
+    /// What failed and why, in one line.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        let mut text = self.to_string();
+        let mut next = std::error::Error::source(self);
+        while let Some(source) = next {
+            text.push_str(": ");
+            text.push_str(&source.to_string());
+            next = source.source();
+        }
+        text
     }
 }
 
@@ -137,9 +199,12 @@ impl Store {
     /// # Errors
     /// When the file can't be opened or a migration fails.
     pub async fn open(path: &Path) -> StoreResult<Self> {
+        Self::open_with(SqliteConnectOptions::new().filename(path)).await
+    }
+
+    async fn open_with(options: SqliteConnectOptions) -> StoreResult<Self> {
         // `Full`: a batch is acknowledged only when it survives a power cut.
-        let options = SqliteConnectOptions::new()
-            .filename(path)
+        let options = options
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
@@ -148,6 +213,7 @@ impl Store {
         let pool = SqlitePoolOptions::new()
             .max_connections(8)
             .acquire_timeout(Duration::from_secs(15))
+            .after_release(|conn, _| Box::pin(is_clean(conn)))
             .connect_with(options)
             .await
             .doing("open its file")?;
@@ -175,20 +241,40 @@ impl Store {
         Ok(Tx { inner, _turn: turn })
     }
 
-    /// Whether the database answers.
+    /// Writes a row and makes it durable, to see whether that works.
     ///
     /// # Errors
     /// When it doesn't.
-    pub async fn ping(&self) -> StoreResult<()> {
-        let mut conn = self.read().await?;
-        sqlx::query("SELECT 1").execute(&mut *conn).await.doing("answer")?;
-        Ok(())
+    pub async fn probe(&self, now: Timestamp) -> StoreResult<()> {
+        let mut tx = self.write().await?;
+        sqlx::query("UPDATE probe SET at = $1 WHERE id = 1")
+            .bind(now.0)
+            .execute(&mut *tx)
+            .await
+            .doing("write a row")?;
+        commit(tx).await
     }
 
     /// Waits for the connections in use and closes all.
     pub async fn close(&self) {
         self.pool.close().await;
     }
+}
+
+/// Whether a connection that comes back to the pool is outside of any transaction. One that is not is
+/// closed: where a commit fails (a full disk), the database may roll back by itself, and the rollback
+/// that follows fails, too; whoever got such a connection could begin nothing on it, ever.
+async fn is_clean(conn: &mut Conn) -> sqlx::Result<bool> {
+    // A rollback may still be on its way; what is asked after it is answered after it.
+    conn.ping().await?;
+    let is_clean = !conn.is_in_transaction();
+    if !is_clean {
+        tracing::warn!(
+            "a connection to the database was left in a broken transaction; it is closed"
+        );
+        metrics::counter!("xshield_connections_broken_total").increment(1);
+    }
+    Ok(is_clean)
 }
 
 fn migrator(migrations: &[(i64, &'static str, &'static str)]) -> Migrator {
@@ -238,51 +324,4 @@ pub(crate) fn contains(part: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::clock::Timestamp;
-
-    #[tokio::test]
-    async fn identities_that_waited_before_they_had_a_table_still_wait() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("xshield.db");
-        let options = SqliteConnectOptions::new().filename(&path).create_if_missing(true);
-        let pool = SqlitePoolOptions::new().connect_with(options).await.unwrap();
-        let before: Vec<_> =
-            MIGRATIONS.iter().copied().filter(|(number, ..)| *number < 6).collect();
-        migrator(&before).run(&pool).await.unwrap();
-        sqlx::query(
-            "INSERT INTO asset (id, name, source, identity, pending_identity, pending_since, \
-             rejected_identity, os, kernel, addresses, boot_id, program_version, sequence, state, \
-             state_reason, problems, events_lost, created_at) \
-             VALUES ('as-1', 'h', 'spark', $1, $2, 1000, $3, '', '', '[]', '', '', 7, \
-             'no-policy', '', '[]', 0, 900)",
-        )
-        .bind(vec![1; 32])
-        .bind(vec![2; 32])
-        .bind(vec![3; 32])
-        .execute(&pool)
-        .await
-        .unwrap();
-        sqlx::query(
-            "INSERT INTO enforcement_key (id, name, secret, tags, created_at, created_by, \
-             last_used_at) VALUES ('k', 'old', 's', '{}', 900, 'user:admin', 950)",
-        )
-        .execute(&pool)
-        .await
-        .unwrap();
-        pool.close().await;
-
-        let store = Store::open(&path).await.unwrap();
-        let mut conn = store.read().await.unwrap();
-        let asset = assets::by_name(&mut conn, "h").await.unwrap().unwrap();
-        let pending = asset.pending.unwrap();
-        assert_eq!((pending.identity.0, pending.since), ([2; 32], Timestamp(1000)));
-        let rejected = identities::rejected(&mut conn, &asset.id).await.unwrap();
-        assert_eq!(rejected.iter().map(|one| one.identity.0).collect::<Vec<_>>(), [[3; 32]]);
-        let key = enforcement_keys::get(&mut conn, "k").await.unwrap().unwrap();
-        assert_eq!(key.kind, enforcement_keys::KeyKind::Key);
-        assert_eq!(key.admits, enforcement_keys::Admission::default());
-        assert_eq!(key.uses.last_used_at, Some(Timestamp(950)));
-    }
-}
+mod tests;

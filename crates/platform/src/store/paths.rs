@@ -1,12 +1,13 @@
 //! Communication paths, added up over reports.
 
-use sqlx::{QueryBuilder, Row as _};
+use sqlx::QueryBuilder;
 use xshield_policy::{AssetId, Direction, Protocol};
 use xshield_wire::telemetry::{ActivePath, PathSource};
 
 use super::assets::unsigned;
 use super::events::bounded;
-use super::{Conn, Db, Doing as _, Row, StoreError, StoreResult, from_json, from_word};
+use super::rows::Columns as _;
+use super::{Conn, Db, Doing as _, Row, StoreError, StoreResult, from_json, from_word, rows};
 use super::{to_json, word};
 use crate::clock::Timestamp;
 
@@ -52,20 +53,23 @@ pub async fn add(
     path: &ActivePath,
     from: PathSource,
 ) -> StoreResult<()> {
-    sqlx::query(
+    sqlx::query(concat!(
         "INSERT INTO active_path (asset_id, direction, source, destination, protocol, port, \
          process, user_name, service, read_from, connections, bytes_forth, bytes_back, first_seen, \
          last_seen) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) \
          ON CONFLICT (asset_id, direction, source, destination, protocol, port, process, \
-         user_name, service, read_from) DO UPDATE SET \
-         connections = active_path.connections + excluded.connections, \
-         bytes_forth = active_path.bytes_forth + excluded.bytes_forth, \
-         bytes_back = active_path.bytes_back + excluded.bytes_back, \
+         user_name, service, read_from) DO UPDATE SET ",
+        added!("active_path", "connections"),
+        ", ",
+        added!("active_path", "bytes_forth"),
+        ", ",
+        added!("active_path", "bytes_back"),
+        ", \
          first_seen = CASE WHEN excluded.first_seen < active_path.first_seen \
              THEN excluded.first_seen ELSE active_path.first_seen END, \
          last_seen = CASE WHEN excluded.last_seen > active_path.last_seen \
              THEN excluded.last_seen ELSE active_path.last_seen END",
-    )
+    ))
     .bind(asset.as_str())
     .bind(word(&path.direction)?)
     .bind(path.source.to_string())
@@ -92,12 +96,16 @@ pub async fn add(
 /// # Errors
 /// When the database fails.
 pub async fn add_lost(conn: &mut Conn, asset: &AssetId, lost: u64) -> StoreResult<()> {
-    sqlx::query("UPDATE asset SET paths_lost = paths_lost + $2 WHERE id = $1")
-        .bind(asset.as_str())
-        .bind(bounded(lost))
-        .execute(conn)
-        .await
-        .doing("count lost connections")?;
+    sqlx::query(concat!(
+        "UPDATE asset SET ",
+        added!("asset", "paths_lost", "$2"),
+        " WHERE id = $1"
+    ))
+    .bind(asset.as_str())
+    .bind(bounded(lost))
+    .execute(conn)
+    .await
+    .doing("count lost connections")?;
     Ok(())
 }
 
@@ -154,67 +162,70 @@ pub async fn list(
     after: Option<(i64, i64)>,
     limit: u32,
 ) -> StoreResult<Vec<StoredPath>> {
-    let mut query = QueryBuilder::<Db>::new(
-        "SELECT p.*, a.name AS asset_name FROM active_path p JOIN asset a ON a.id = p.asset_id \
-         WHERE 1 = 1",
-    );
-    if let Some(asset) = &filter.asset {
-        query.push(" AND p.asset_id = ").push_bind(asset.as_str().to_owned());
-    }
-    if let Some((seen, id)) = after {
-        query.push(" AND (p.last_seen < ").push_bind(seen);
-        query.push(" OR (p.last_seen = ").push_bind(seen);
-        query.push(" AND p.id < ").push_bind(id).push("))");
-    }
-    if let Some(direction) = &filter.direction {
-        query.push(" AND p.direction = ").push_bind(word(direction)?);
-    }
-    if let Some(peer) = &filter.peer {
-        query.push(" AND ((p.direction = 'inbound' AND p.source = ").push_bind(peer.clone());
-        query.push(") OR (p.direction = 'outbound' AND p.destination = ").push_bind(peer.clone());
-        query.push("))");
-    }
-    if let Some(port) = filter.port {
-        query.push(" AND p.port = ").push_bind(i64::from(port));
-    }
-    if let Some(protocol) = &filter.protocol {
-        query.push(" AND p.protocol = ").push_bind(to_json(protocol)?);
-    }
-    if let Some(process) = &filter.process {
-        let pattern = super::contains(process);
-        query.push(" AND lower(p.process) LIKE ").push_bind(pattern).push(" ESCAPE '\\'");
-    }
-    if let Some(since) = filter.since {
-        query.push(" AND p.last_seen >= ").push_bind(since.0);
-    }
-    query.push(" ORDER BY p.last_seen DESC, p.id DESC LIMIT ").push_bind(i64::from(limit));
-    let rows = query.build().fetch_all(conn).await.doing("list paths")?;
-    rows.iter().map(stored).collect()
+    let query = || {
+        let mut query = QueryBuilder::<Db>::new(
+            "SELECT p.*, a.name AS asset_name FROM active_path p JOIN asset a ON a.id = p.asset_id \
+             WHERE 1 = 1",
+        );
+        if let Some(asset) = &filter.asset {
+            query.push(" AND p.asset_id = ").push_bind(asset.as_str().to_owned());
+        }
+        if let Some((seen, id)) = after {
+            query.push(" AND (p.last_seen < ").push_bind(seen);
+            query.push(" OR (p.last_seen = ").push_bind(seen);
+            query.push(" AND p.id < ").push_bind(id).push("))");
+        }
+        if let Some(direction) = &filter.direction {
+            query.push(" AND p.direction = ").push_bind(word(direction)?);
+        }
+        if let Some(peer) = &filter.peer {
+            query.push(" AND ((p.direction = 'inbound' AND p.source = ").push_bind(peer.clone());
+            query
+                .push(") OR (p.direction = 'outbound' AND p.destination = ")
+                .push_bind(peer.clone());
+            query.push("))");
+        }
+        if let Some(port) = filter.port {
+            query.push(" AND p.port = ").push_bind(i64::from(port));
+        }
+        if let Some(protocol) = &filter.protocol {
+            query.push(" AND p.protocol = ").push_bind(to_json(protocol)?);
+        }
+        if let Some(process) = &filter.process {
+            let pattern = super::contains(process);
+            query.push(" AND lower(p.process) LIKE ").push_bind(pattern).push(" ESCAPE '\\'");
+        }
+        if let Some(since) = filter.since {
+            query.push(" AND p.last_seen >= ").push_bind(since.0);
+        }
+        query.push(" ORDER BY p.last_seen DESC, p.id DESC");
+        Ok(query)
+    };
+    rows::page(conn, "paths", limit, query, stored).await
 }
 
 fn stored(row: &Row) -> StoreResult<StoredPath> {
-    let address = |column: &str| row.get::<&str, _>(column).parse().doing("read a stored address");
-    let text = |column: &str| Some(row.get::<String, _>(column)).filter(|text| !text.is_empty());
+    let address = |column: &str| row.col::<&str>(column)?.parse().doing("read a stored address");
     let path = ActivePath {
-        direction: from_word(row.get("direction"))?,
+        direction: from_word(row.col("direction")?)?,
         source: address("source")?,
         destination: address("destination")?,
-        protocol: from_json(row.get("protocol"))?,
-        port: u16::try_from(row.get::<i64, _>("port"))
+        protocol: from_json(row.col("protocol")?)?,
+        port: u16::try_from(row.col::<i64>("port")?)
             .map_err(|error| StoreError::damaged("read a stored port", error))?,
-        process: text("process"),
-        user: text("user_name"),
-        service: text("service"),
-        connections: unsigned(row.get("connections")),
-        bytes_forth: unsigned(row.get("bytes_forth")),
-        bytes_back: unsigned(row.get("bytes_back")),
-        first_seen: Timestamp(row.get("first_seen")).unix(),
-        last_seen: Timestamp(row.get("last_seen")).unix(),
+        process: row.filled("process")?,
+        user: row.filled("user_name")?,
+        service: row.filled("service")?,
+        connections: row.count("connections")?,
+        bytes_forth: row.count("bytes_forth")?,
+        bytes_back: row.count("bytes_back")?,
+        first_seen: row.time("first_seen")?.unix(),
+        last_seen: row.time("last_seen")?.unix(),
     };
     Ok(StoredPath {
-        id: row.get("id"),
-        asset: row.get("asset_name"),
+        id: row.col("id")?,
+        asset: row.col("asset_name")?,
         path,
-        from: from_word(row.get("read_from"))?,
+        from: from_word(row.col("read_from")?)?,
     })
 }

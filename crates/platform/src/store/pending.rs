@@ -1,10 +1,10 @@
 //! What an asset has to hear of, in one look.
 
-use sqlx::Row as _;
 use xshield_policy::{AssetId, Revision};
 use xshield_wire::message::{Digest, InForce};
 
 use super::assets::unsigned;
+use super::rows::Columns as _;
 use super::{Conn, Doing as _, StoreResult};
 use crate::waking::Pending;
 
@@ -28,7 +28,7 @@ pub async fn of(conn: &mut Conn, asset: &AssetId) -> StoreResult<Option<Pending>
     .await
     .doing("read what is pending")?;
     let Some(row) = row else { return Ok(None) };
-    let wanted = match (row.get::<Option<i64>, _>("revision"), row.get("digest")) {
+    let wanted = match (row.col::<Option<i64>>("revision")?, row.col::<Option<&str>>("digest")?) {
         (Some(revision), Some(digest)) => Some(InForce {
             revision: Revision(unsigned(revision)),
             digest: Digest::from_base64(digest).doing("read a stored digest")?,
@@ -37,8 +37,8 @@ pub async fn of(conn: &mut Conn, asset: &AssetId) -> StoreResult<Option<Pending>
     };
     Ok(Some(Pending {
         wanted,
-        threat: row.get("threat"),
-        command: row.get("command"),
-        configuration: row.get("configuration"),
+        threat: row.col("threat")?,
+        command: row.col("command")?,
+        configuration: row.col("configuration")?,
     }))
 }

@@ -1,10 +1,11 @@
 //! The candidate policy and the committed revisions. Documents are JSON text here.
 
-use sqlx::Row as _;
+use sqlx::QueryBuilder;
 use xshield_policy::Revision;
 
 use super::assets::unsigned;
-use super::{Conn, Doing as _, Row, StoreResult};
+use super::rows::Columns as _;
+use super::{Conn, Db, Doing as _, Row, StoreResult, rows};
 use crate::clock::Timestamp;
 
 /// What operators are editing.
@@ -46,10 +47,10 @@ pub async fn candidate(conn: &mut Conn) -> StoreResult<Candidate> {
         .doing("read the candidate policy")?;
     Ok(match row {
         Some(row) => Candidate {
-            version: unsigned(row.get("version")),
-            documents: row.get("documents"),
-            updated_at: Timestamp(row.get("updated_at")),
-            updated_by: row.get("updated_by"),
+            version: row.count("version")?,
+            documents: row.col("documents")?,
+            updated_at: row.time("updated_at")?,
+            updated_by: row.col("updated_by")?,
         },
         None => Candidate {
             version: 0,
@@ -107,8 +108,8 @@ pub async fn versions(conn: &mut Conn) -> StoreResult<Versions> {
     .await
     .doing("look which policies there are")?;
     Ok(Versions {
-        committed: row.get::<Option<i64>, _>("committed").map(unsigned),
-        candidate: row.get::<Option<i64>, _>("candidate").map_or(0, unsigned),
+        committed: row.col::<Option<i64>>("committed")?.map(unsigned),
+        candidate: row.col::<Option<i64>>("candidate")?.map_or(0, unsigned),
     })
 }
 
@@ -121,7 +122,7 @@ pub async fn committed(conn: &mut Conn) -> StoreResult<Option<CommittedPolicy>> 
         .fetch_optional(conn)
         .await
         .doing("read the committed policy")?;
-    Ok(row.as_ref().map(committed_policy))
+    row.as_ref().map(committed_policy).transpose()
 }
 
 /// One committed policy.
@@ -134,7 +135,7 @@ pub async fn revision(conn: &mut Conn, revision: Revision) -> StoreResult<Option
         .fetch_optional(conn)
         .await
         .doing("read a committed policy")?;
-    Ok(row.as_ref().map(committed_policy))
+    row.as_ref().map(committed_policy).transpose()
 }
 
 /// Up to `limit` revisions older than `before`, newest first, without their documents.
@@ -147,16 +148,15 @@ pub async fn revisions(
     limit: u32,
 ) -> StoreResult<Vec<CommittedPolicy>> {
     let before = before.and_then(|value| i64::try_from(value).ok()).unwrap_or(i64::MAX);
-    let rows = sqlx::query(
-        "SELECT revision, '' AS documents, note, committed_at, committed_by \
-         FROM policy_revision WHERE revision < $1 ORDER BY revision DESC LIMIT $2",
-    )
-    .bind(before)
-    .bind(i64::from(limit))
-    .fetch_all(conn)
-    .await
-    .doing("list policy revisions")?;
-    Ok(rows.iter().map(committed_policy).collect())
+    let query = || {
+        let mut query = QueryBuilder::<Db>::new(
+            "SELECT revision, '' AS documents, note, committed_at, committed_by \
+             FROM policy_revision WHERE revision < ",
+        );
+        query.push_bind(before).push(" ORDER BY revision DESC");
+        Ok(query)
+    };
+    rows::page(conn, "policy revisions", limit, query, committed_policy).await
 }
 
 /// Adds a committed policy.
@@ -179,12 +179,12 @@ pub async fn insert_revision(conn: &mut Conn, policy: &CommittedPolicy) -> Store
     Ok(())
 }
 
-fn committed_policy(row: &Row) -> CommittedPolicy {
-    CommittedPolicy {
-        revision: Revision(unsigned(row.get("revision"))),
-        documents: row.get("documents"),
-        note: row.get("note"),
-        committed_at: Timestamp(row.get("committed_at")),
-        committed_by: row.get("committed_by"),
-    }
+fn committed_policy(row: &Row) -> StoreResult<CommittedPolicy> {
+    Ok(CommittedPolicy {
+        revision: Revision(row.count("revision")?),
+        documents: row.col("documents")?,
+        note: row.col("note")?,
+        committed_at: row.time("committed_at")?,
+        committed_by: row.col("committed_by")?,
+    })
 }

@@ -3,12 +3,11 @@
 
 use std::collections::BTreeSet;
 
-use sqlx::Row as _;
 use xshield_policy::AssetId;
 use xshield_wire::message::Problem;
 
-use super::assets::unsigned;
-use super::{Conn, Doing as _, Row, StoreResult};
+use super::rows::Columns as _;
+use super::{Conn, Doing as _, Row, StoreResult, rows};
 use crate::clock::Timestamp;
 
 /// Problems of one check-in that are written down; the rest is only shown as current.
@@ -89,14 +88,16 @@ pub async fn list(conn: &mut Conn, asset: &AssetId) -> StoreResult<Vec<StoredPro
     .fetch_all(conn)
     .await
     .doing("read problems")?;
-    let stored = |row: &Row| StoredProblem {
-        code: row.get("code"),
-        text: row.get("text"),
-        first_seen: Timestamp(row.get("first_seen")),
-        last_seen: Timestamp(row.get("last_seen")),
-        times: unsigned(row.get("times")),
+    let stored = |row: &Row| {
+        Ok(StoredProblem {
+            code: row.col("code")?,
+            text: row.col("text")?,
+            first_seen: row.time("first_seen")?,
+            last_seen: row.time("last_seen")?,
+            times: row.count("times")?,
+        })
     };
-    Ok(rows.iter().map(stored).collect())
+    Ok(rows::readable("problems", &rows, stored))
 }
 
 /// Forgets problems last seen before `before`.

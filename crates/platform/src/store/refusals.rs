@@ -1,9 +1,8 @@
 //! Check-ins that were refused since the last one that was taken: the host can't tell of them itself.
 
-use sqlx::Row as _;
 use xshield_policy::AssetId;
 
-use super::assets::unsigned;
+use super::rows::Columns as _;
 use super::{Conn, Doing as _, Row, StoreResult};
 use crate::clock::Timestamp;
 
@@ -65,12 +64,13 @@ pub async fn forget(conn: &mut Conn, asset: &AssetId) -> StoreResult<()> {
 }
 
 /// The refusals in a row of assets, where there are some.
-pub(crate) fn joined(row: &Row) -> Option<Refusal> {
-    Some(Refusal {
-        reason: row.get("refused_reason"),
-        detail: row.get("refused_detail"),
-        first_at: Timestamp(row.get::<Option<i64>, _>("refused_first_at")?),
-        last_at: Timestamp(row.get::<Option<i64>, _>("refused_last_at")?),
-        times: unsigned(row.get::<Option<i64>, _>("refused_times")?),
-    })
+pub(crate) fn joined(row: &Row) -> StoreResult<Option<Refusal>> {
+    let Some(first_at) = row.maybe_time("refused_first_at")? else { return Ok(None) };
+    Ok(Some(Refusal {
+        reason: row.col("refused_reason")?,
+        detail: row.col("refused_detail")?,
+        first_at,
+        last_at: row.time("refused_last_at")?,
+        times: row.count("refused_times")?,
+    }))
 }

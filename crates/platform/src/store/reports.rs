@@ -1,14 +1,13 @@
 //! What hosts report besides events: programmed rules, hit counts, listening ports; and which
 //! batches are counted already.
 
-use sqlx::Row as _;
 use xshield_policy::{AssetId, Direction, RuleId};
 use xshield_wire::Bytes;
 use xshield_wire::message::{ListeningPort, ProgrammedReport, RuleHits};
 
-use super::assets::unsigned;
 use super::events::bounded;
-use super::{Conn, Doing as _, Row, StoreResult, from_json, from_word, to_json, word};
+use super::rows::Columns as _;
+use super::{Conn, Doing as _, Row, StoreResult, from_json, from_word, rows, to_json, word};
 use crate::clock::Timestamp;
 
 /// Rules whose hits are kept of one asset, about.
@@ -140,14 +139,16 @@ async fn add_hits(
     if hits.packets == 0 {
         return Ok(());
     }
-    sqlx::query(
+    sqlx::query(concat!(
         "INSERT INTO rule_hits (asset_id, direction, rule, packets, bytes, last_hit) \
-         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (asset_id, direction, rule) DO UPDATE SET \
-         packets = rule_hits.packets + excluded.packets, \
-         bytes = rule_hits.bytes + excluded.bytes, \
+         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (asset_id, direction, rule) DO UPDATE SET ",
+        added!("rule_hits", "packets"),
+        ", ",
+        added!("rule_hits", "bytes"),
+        ", \
          last_hit = CASE WHEN excluded.last_hit > rule_hits.last_hit \
              THEN excluded.last_hit ELSE rule_hits.last_hit END",
-    )
+    ))
     .bind(asset.as_str())
     .bind(word(&hits.direction)?)
     .bind(hits.rule.as_str())
@@ -191,7 +192,7 @@ pub async fn programmed(
     .doing("read programmed rules")?;
     row.map(|row| {
         let mut kept: Reported<ProgrammedReport> = reported(&row)?;
-        kept.value.text = row.get("text");
+        kept.value.text = row.col("text")?;
         Ok(kept)
     })
     .transpose()
@@ -211,14 +212,14 @@ pub async fn hits(conn: &mut Conn, asset: &AssetId) -> StoreResult<Vec<StoredHit
     .doing("read hit counts")?;
     let stored = |row: &Row| {
         let hits = RuleHits {
-            rule: row.get::<&str, _>("rule").parse::<RuleId>().doing("read a stored rule")?,
-            direction: from_word::<Direction>(row.get("direction"))?,
-            packets: unsigned(row.get("packets")),
-            bytes: unsigned(row.get("bytes")),
+            rule: row.col::<&str>("rule")?.parse::<RuleId>().doing("read a stored rule")?,
+            direction: from_word::<Direction>(row.col("direction")?)?,
+            packets: row.count("packets")?,
+            bytes: row.count("bytes")?,
         };
-        Ok(StoredHits { hits, last_hit: Timestamp(row.get("last_hit")) })
+        Ok(StoredHits { hits, last_hit: row.time("last_hit")? })
     };
-    rows.iter().map(stored).collect()
+    Ok(rows::readable("hit counts", &rows, stored))
 }
 
 /// Keeps the latest list of listening ports; one that was made before the kept one is dropped.
@@ -271,19 +272,23 @@ pub async fn listening(
 /// # Errors
 /// When the database fails.
 pub async fn add_lost(conn: &mut Conn, asset: &AssetId, lost: u64) -> StoreResult<()> {
-    sqlx::query("UPDATE asset SET events_lost = events_lost + $2 WHERE id = $1")
-        .bind(asset.as_str())
-        .bind(bounded(lost))
-        .execute(conn)
-        .await
-        .doing("count lost events")?;
+    sqlx::query(concat!(
+        "UPDATE asset SET ",
+        added!("asset", "events_lost", "$2"),
+        " WHERE id = $1"
+    ))
+    .bind(asset.as_str())
+    .bind(bounded(lost))
+    .execute(conn)
+    .await
+    .doing("count lost events")?;
     Ok(())
 }
 
 fn reported<T: serde::de::DeserializeOwned>(row: &Row) -> StoreResult<Reported<T>> {
     Ok(Reported {
-        value: from_json(row.get("value"))?,
-        created: Timestamp(row.get("created")),
-        received_at: Timestamp(row.get("received_at")),
+        value: from_json(row.col("value")?)?,
+        created: row.time("created")?,
+        received_at: row.time("received_at")?,
     })
 }

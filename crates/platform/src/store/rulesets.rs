@@ -3,13 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::{QueryBuilder, Row as _};
+use sqlx::QueryBuilder;
 use xshield_policy::{AssetId, Revision};
 use xshield_wire::RulesetVersion;
 use xshield_wire::message::{Digest, InForce};
 
 use super::assets::unsigned;
-use super::{Conn, Db, Doing as _, Row, StoreResult};
+use super::rows::Columns as _;
+use super::{Conn, Db, Doing as _, Row, StoreResult, rows};
 use crate::clock::Timestamp;
 
 /// Rows written by one statement.
@@ -63,7 +64,9 @@ pub async fn all(conn: &mut Conn) -> StoreResult<BTreeMap<String, StoredRuleset>
         .fetch_all(conn)
         .await
         .doing("read which rulesets are wanted")?;
-    rows.iter().map(|row| Ok((row.get("asset_id"), read(row)?))).collect()
+    // What can't be read is written again: it differs from what is wanted.
+    let of_one = |row: &Row| Ok((row.col("asset_id")?, read(row)?));
+    Ok(rows::readable("wanted rulesets", &rows, of_one).into_iter().collect())
 }
 
 /// The number of a new compilation.
@@ -122,10 +125,10 @@ pub async fn put(
 fn read(row: &Row) -> StoreResult<StoredRuleset> {
     Ok(StoredRuleset {
         version: RulesetVersion {
-            revision: Revision(unsigned(row.get("revision"))),
-            compilation: unsigned(row.get("compilation")),
+            revision: Revision(row.count("revision")?),
+            compilation: row.count("compilation")?,
         },
-        digest: Digest::from_base64(row.get("digest")).doing("read a stored digest")?,
-        compiled_at: Timestamp(row.get("compiled_at")),
+        digest: Digest::from_base64(row.col("digest")?).doing("read a stored digest")?,
+        compiled_at: row.time("compiled_at")?,
     })
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use sqlx::Row as _;
+use sqlx::QueryBuilder;
 use xshield_policy::AssetId;
 use xshield_wire::message::Digest;
 use xshield_wire::telemetry::{
@@ -10,7 +10,8 @@ use xshield_wire::telemetry::{
 };
 
 use super::reports::Reported;
-use super::{Conn, Doing as _, Row, StoreError, StoreResult, from_json, to_json};
+use super::rows::Columns as _;
+use super::{Conn, Db, Doing as _, Row, StoreError, StoreResult, from_json, rows, to_json};
 use crate::clock::Timestamp;
 
 /// Changes of software kept of an asset.
@@ -61,9 +62,9 @@ pub async fn host(
         .doing("read host telemetry")?;
     row.map(|row| {
         Ok(Reported {
-            value: from_json(row.get("telemetry"))?,
-            created: Timestamp(row.get("created")),
-            received_at: Timestamp(row.get("received_at")),
+            value: from_json(row.col("telemetry")?)?,
+            created: row.time("created")?,
+            received_at: row.time("received_at")?,
         })
     })
     .transpose()
@@ -228,13 +229,13 @@ pub async fn software(conn: &mut Conn, asset: &AssetId) -> StoreResult<Option<In
 }
 
 fn inventory(row: &Row) -> StoreResult<Inventory> {
-    let unpacked = zstd::bulk::decompress(row.get("packages"), MAX_UNPACKED)
+    let unpacked = zstd::bulk::decompress(row.col("packages")?, MAX_UNPACKED)
         .map_err(|error| StoreError::damaged("unpack software", error))?;
     Ok(Inventory {
         packages: serde_json::from_slice(&unpacked).doing("read stored software")?,
-        digest: Digest::from_base64(row.get("digest")).doing("read a stored digest")?,
-        taken: Timestamp(row.get("taken")),
-        received_at: Timestamp(row.get("received_at")),
+        digest: Digest::from_base64(row.col("digest")?).doing("read a stored digest")?,
+        taken: row.time("taken")?,
+        received_at: row.time("received_at")?,
     })
 }
 
@@ -248,26 +249,25 @@ pub async fn software_changes(
     before: Option<i64>,
     limit: u32,
 ) -> StoreResult<Vec<SoftwareChange>> {
-    let rows = sqlx::query(
-        "SELECT * FROM software_change WHERE asset_id = $1 AND number < $2 \
-         ORDER BY number DESC LIMIT $3",
-    )
-    .bind(asset.as_str())
-    .bind(before.unwrap_or(i64::MAX))
-    .bind(i64::from(limit))
-    .fetch_all(conn)
-    .await
-    .doing("read changes of software")?;
-    let change = |row: &Row| SoftwareChange {
-        number: row.get("number"),
-        change: row.get("change"),
-        package: SoftwarePackage {
-            name: row.get("name"),
-            version: row.get("version"),
-            architecture: row.get("architecture"),
-            manager: row.get("manager"),
-        },
-        at: Timestamp(row.get("at")),
+    let query = || {
+        let mut query = QueryBuilder::<Db>::new("SELECT * FROM software_change WHERE asset_id = ");
+        query.push_bind(asset.as_str().to_owned());
+        query.push(" AND number < ").push_bind(before.unwrap_or(i64::MAX));
+        query.push(" ORDER BY number DESC");
+        Ok(query)
     };
-    Ok(rows.iter().map(change).collect())
+    let change = |row: &Row| {
+        Ok(SoftwareChange {
+            number: row.col("number")?,
+            change: row.col("change")?,
+            package: SoftwarePackage {
+                name: row.col("name")?,
+                version: row.col("version")?,
+                architecture: row.col("architecture")?,
+                manager: row.col("manager")?,
+            },
+            at: row.time("at")?,
+        })
+    };
+    rows::page(conn, "changes of software", limit, query, change).await
 }

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::{QueryBuilder, Row as _};
+use sqlx::QueryBuilder;
 use xshield_policy::AssetId;
 use xshield_threat::ThreatMode;
 use xshield_wire::message::Digest;
 use xshield_wire::threat::{ThreatOrder, ThreatStanding, ThreatWanted};
 
 use super::assets::{push_in, unsigned};
-use super::{Conn, Db, Doing as _, Row, StoreResult, from_json, to_json};
+use super::rows::Columns as _;
+use super::{Conn, Db, Doing as _, Row, StoreResult, from_json, rows, to_json};
 use crate::clock::Timestamp;
 use crate::threat::modes::{ThreatSettings, Wish};
 
@@ -73,7 +74,8 @@ pub async fn all(conn: &mut Conn) -> StoreResult<Vec<(String, StoredThreat)>> {
     .fetch_all(conn)
     .await
     .doing("list threat orders")?;
-    rows.iter().map(|row| Ok((row.get("name"), stored(row)?))).collect()
+    let of_one = |row: &Row| Ok((row.col("name")?, stored(row)?));
+    Ok(rows::readable("threat orders", &rows, of_one))
 }
 
 /// What is stored of these assets, by their ids.
@@ -87,7 +89,8 @@ pub async fn some(
     let mut query = QueryBuilder::<Db>::new("SELECT * FROM threat_asset WHERE asset_id");
     push_in(&mut query, ids);
     let rows = query.build().fetch_all(conn).await.doing("read threat orders")?;
-    rows.iter().map(|row| Ok((row.get("asset_id"), stored(row)?))).collect()
+    let of_one = |row: &Row| Ok((row.col("asset_id")?, stored(row)?));
+    Ok(rows::readable("threat orders", &rows, of_one).into_iter().collect())
 }
 
 /// Stores how an asset says it stands.
@@ -172,7 +175,7 @@ pub async fn segments(conn: &mut Conn) -> StoreResult<Vec<(String, Wish)>> {
         .fetch_all(conn)
         .await
         .doing("list threat modes")?;
-    rows.iter().map(|row| Ok((row.get("segment"), wish(row)?))).collect()
+    rows::every("threat modes", &rows, |row| Ok((row.col("segment")?, wish(row)?)))
 }
 
 /// Stores the modes of a segment; forgets it when nothing is wanted.
@@ -227,31 +230,32 @@ pub async fn put_settings(conn: &mut Conn, settings: &ThreatSettings) -> StoreRe
 
 fn wish(row: &Row) -> StoreResult<Wish> {
     let mode = |column: &str| {
-        let mode = row.get::<Option<String>, _>(column);
+        let mode = row.col::<Option<String>>(column)?;
         mode.map(|mode| mode.parse()).transpose().doing("read a stored threat mode")
     };
     Ok(Wish { inbound: mode("inbound")?, outbound: mode("outbound")? })
 }
 
 fn stored(row: &Row) -> StoreResult<StoredThreat> {
-    let text = |column: &str| row.get::<Option<String>, _>(column);
-    let time = |column: &str| Timestamp(row.get::<Option<i64>, _>(column).unwrap_or_default());
-    let order = match (text("ordered"), text("digest"), text("envelope")) {
+    let text = |column: &str| row.col::<Option<String>>(column);
+    let time = |column: &str| Ok(row.maybe_time(column)?.unwrap_or(Timestamp(0)));
+    let order = match (text("ordered")?, text("digest")?, text("envelope")?) {
         (Some(order), Some(digest), Some(envelope)) => Some(SignedOrder {
             order: from_json(&order)?,
             digest: Digest::from_base64(&digest).doing("read a stored digest")?,
             envelope,
-            ordered_at: time("ordered_at"),
+            ordered_at: time("ordered_at")?,
         }),
         _ => None,
     };
-    let standing = text("standing").map(|text| from_json(&text)).transpose()?;
+    let standing = text("standing")?.map(|text| from_json(&text)).transpose()?;
+    let standing_at = time("standing_at")?;
     Ok(StoredThreat {
         wish: wish(row)?,
-        budget: row.get::<Option<i64>, _>("budget").map(unsigned),
-        sequence: unsigned(row.get("sequence")),
+        budget: row.col::<Option<i64>>("budget")?.map(unsigned),
+        sequence: row.count("sequence")?,
         order,
-        standing: standing.map(|standing| (standing, time("standing_at"))),
+        standing: standing.map(|standing| (standing, standing_at)),
     })
 }
 
@@ -264,5 +268,6 @@ pub async fn by_id(conn: &mut Conn) -> StoreResult<BTreeMap<String, StoredThreat
         .fetch_all(conn)
         .await
         .doing("list threat orders")?;
-    rows.iter().map(|row| Ok((row.get("asset_id"), stored(row)?))).collect()
+    let of_one = |row: &Row| Ok((row.col("asset_id")?, stored(row)?));
+    Ok(rows::readable("threat orders", &rows, of_one).into_iter().collect())
 }

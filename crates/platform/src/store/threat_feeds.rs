@@ -1,9 +1,9 @@
 //! Threat feeds: what operators say about them, and how they stand.
 
-use sqlx::Row as _;
 use xshield_threat::FeedId;
 
-use super::{Conn, Doing as _, Row, StoreResult, from_json, to_json};
+use super::rows::Columns as _;
+use super::{Conn, Doing as _, Row, StoreResult, from_json, rows, to_json};
 use crate::clock::Timestamp;
 use crate::threat::feed::{FeedSettings, FeedState};
 use crate::threat::files::FileName;
@@ -106,22 +106,21 @@ pub async fn delete(conn: &mut Conn, name: &str) -> StoreResult<()> {
 
 fn stored(row: &Row) -> StoreResult<StoredFeed> {
     let file = |column: &str| {
-        let name = row.get::<Option<String>, _>(column);
+        let name = row.col::<Option<String>>(column)?;
         name.map(|name| name.parse()).transpose().doing("read a stored file name")
     };
-    let time = |column: &str| row.get::<Option<i64>, _>(column).map(Timestamp);
     Ok(StoredFeed {
-        id: row.get::<&str, _>("name").parse().doing("read a stored feed's name")?,
-        settings: from_json(row.get("settings"))?,
-        secret: row.get("secret"),
-        created_at: Timestamp(row.get("created_at")),
-        created_by: row.get("created_by"),
-        next_run: Timestamp(row.get("next_run")),
-        last_run: time("last_run"),
-        last_success: time("last_success"),
+        id: row.col::<&str>("name")?.parse().doing("read a stored feed's name")?,
+        settings: from_json(row.col("settings")?)?,
+        secret: row.col("secret")?,
+        created_at: row.time("created_at")?,
+        created_by: row.col("created_by")?,
+        next_run: row.time("next_run")?,
+        last_run: row.maybe_time("last_run")?,
+        last_success: row.maybe_time("last_success")?,
         listing: file("listing")?,
         held: file("held")?,
-        state: from_json(row.get("state"))?,
+        state: from_json(row.col("state")?)?,
     })
 }
 
@@ -147,18 +146,19 @@ pub async fn recent_peers(
     since: Timestamp,
 ) -> StoreResult<Vec<std::net::IpAddr>> {
     let query = match peers {
-        Peers::Called => sqlx::query_scalar(
-            "SELECT DISTINCT destination FROM firewall_event WHERE last_seen >= $1 \
+        Peers::Called => sqlx::query(
+            "SELECT DISTINCT destination AS peer FROM firewall_event WHERE last_seen >= $1 \
              AND kind = 'accepted' AND direction = 'outbound' LIMIT $2",
         ),
-        Peers::Callers => sqlx::query_scalar(
-            "SELECT DISTINCT source FROM firewall_event WHERE last_seen >= $1 \
+        Peers::Callers => sqlx::query(
+            "SELECT DISTINCT source AS peer FROM firewall_event WHERE last_seen >= $1 \
              AND kind = 'accepted' AND direction = 'inbound' LIMIT $2",
         ),
     };
-    let found: Vec<String> =
+    let rows =
         query.bind(since.0).bind(MOST_PEERS).fetch_all(conn).await.doing("read recent peers")?;
-    Ok(found.iter().filter_map(|address| address.parse().ok()).collect())
+    let peer = |row: &Row| row.col::<&str>("peer")?.parse().doing("read a stored address");
+    Ok(rows::readable("recent peers", &rows, peer))
 }
 
 impl StoredFeed {

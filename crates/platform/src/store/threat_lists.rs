@@ -1,10 +1,10 @@
 //! The list at its revisions, the files it is distributed in, and what is kept off it.
 
-use sqlx::{QueryBuilder, Row as _};
+use sqlx::QueryBuilder;
 use xshield_threat::Digest;
 
-use super::assets::unsigned;
-use super::{Conn, Db, Doing as _, Row, StoreResult, from_json, to_json};
+use super::rows::Columns as _;
+use super::{Conn, Db, Doing as _, Row, StoreResult, from_json, rows, to_json};
 use crate::clock::Timestamp;
 use crate::threat::files::FileName;
 use crate::threat::list::Sources;
@@ -48,15 +48,12 @@ pub async fn revisions(
     limit: u32,
 ) -> StoreResult<Vec<StoredRevision>> {
     let before = before.and_then(|value| i64::try_from(value).ok()).unwrap_or(i64::MAX);
-    let rows = sqlx::query(
-        "SELECT * FROM threat_revision WHERE revision < $1 ORDER BY revision DESC LIMIT $2",
-    )
-    .bind(before)
-    .bind(i64::from(limit))
-    .fetch_all(conn)
-    .await
-    .doing("list threat revisions")?;
-    rows.iter().map(stored_revision).collect()
+    let query = || {
+        let mut query = QueryBuilder::<Db>::new("SELECT * FROM threat_revision WHERE revision < ");
+        query.push_bind(before).push(" ORDER BY revision DESC");
+        Ok(query)
+    };
+    rows::page(conn, "threat revisions", limit, query, stored_revision).await
 }
 
 /// One revision.
@@ -123,14 +120,14 @@ pub async fn forget_revisions(
 
 fn stored_revision(row: &Row) -> StoreResult<StoredRevision> {
     Ok(StoredRevision {
-        revision: unsigned(row.get("revision")),
-        digest: row.get::<&str, _>("digest").parse().doing("read a stored digest")?,
-        entries: unsigned(row.get("entries")),
-        added: unsigned(row.get("added")),
-        removed: unsigned(row.get("removed")),
-        reason: row.get("reason"),
-        created_at: Timestamp(row.get("created_at")),
-        sources: from_json(row.get("sources"))?,
+        revision: row.count("revision")?,
+        digest: row.col::<&str>("digest")?.parse().doing("read a stored digest")?,
+        entries: row.count("entries")?,
+        added: row.count("added")?,
+        removed: row.count("removed")?,
+        reason: row.col("reason")?,
+        created_at: row.time("created_at")?,
+        sources: from_json(row.col("sources")?)?,
     })
 }
 
@@ -160,16 +157,16 @@ pub async fn files(conn: &mut Conn) -> StoreResult<Vec<StoredFile>> {
         .doing("list threat files")?;
     let digest = |text: &str| text.parse::<Digest>().doing("read a stored digest");
     let file = |row: &Row| {
-        let base: String = row.get("base");
+        let base: String = row.col("base")?;
         Ok(StoredFile {
-            name: FileName(digest(row.get("sha256"))?),
+            name: FileName(digest(row.col("sha256")?)?),
             base: if base.is_empty() { None } else { Some(digest(&base)?) },
-            target: digest(row.get("target"))?,
-            bytes: unsigned(row.get("bytes")),
-            created_at: Timestamp(row.get("created_at")),
+            target: digest(row.col("target")?)?,
+            bytes: row.count("bytes")?,
+            created_at: row.time("created_at")?,
         })
     };
-    rows.iter().map(file).collect()
+    Ok(rows::readable("threat files", &rows, file))
 }
 
 /// Adds a file for hosts; one that is known keeps its place.
@@ -235,15 +232,17 @@ pub async fn exceptions(conn: &mut Conn) -> StoreResult<Vec<StoredException>> {
         .fetch_all(conn)
         .await
         .doing("list threat exceptions")?;
-    let exception = |row: &Row| StoredException {
-        id: row.get("id"),
-        target: row.get("target"),
-        reason: row.get("reason"),
-        created_at: Timestamp(row.get("created_at")),
-        created_by: row.get("created_by"),
-        expires_at: row.get::<Option<i64>, _>("expires_at").map(Timestamp),
+    let exception = |row: &Row| {
+        Ok(StoredException {
+            id: row.col("id")?,
+            target: row.col("target")?,
+            reason: row.col("reason")?,
+            created_at: row.time("created_at")?,
+            created_by: row.col("created_by")?,
+            expires_at: row.maybe_time("expires_at")?,
+        })
     };
-    Ok(rows.iter().map(exception).collect())
+    rows::every("threat exceptions", &rows, exception)
 }
 
 /// Adds an exception.

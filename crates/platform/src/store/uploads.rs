@@ -1,11 +1,11 @@
 //! Files that hosts upload: which, how far, since when. The bytes are [`crate::uploads`]' affair.
 
-use sqlx::{QueryBuilder, Row as _};
+use sqlx::QueryBuilder;
 use xshield_policy::AssetId;
 use xshield_wire::Bytes;
 
-use super::assets::unsigned;
-use super::{Conn, Db, Doing as _, Row, StoreError, StoreResult};
+use super::rows::Columns as _;
+use super::{Conn, Db, Doing as _, Row, StoreError, StoreResult, rows};
 use crate::clock::Timestamp;
 
 /// An upload.
@@ -93,25 +93,27 @@ pub async fn list(
     before: Option<(i64, String)>,
     limit: u32,
 ) -> StoreResult<Vec<Upload>> {
-    let mut query = QueryBuilder::<Db>::new(COLUMNS);
-    query.push(" WHERE 1 = 1");
-    if let Some(asset) = &filter.asset {
-        query.push(" AND u.asset_id = ").push_bind(asset.as_str().to_owned());
-    }
-    if let Some(command) = &filter.command {
-        query.push(" AND u.job_id = ").push_bind(command.clone());
-    }
-    if filter.complete {
-        query.push(" AND u.complete = 1");
-    }
-    if let Some((at, id)) = before {
-        query.push(" AND (u.created_at < ").push_bind(at);
-        query.push(" OR (u.created_at = ").push_bind(at);
-        query.push(" AND u.id < ").push_bind(id).push("))");
-    }
-    query.push(" ORDER BY u.created_at DESC, u.id DESC LIMIT ").push_bind(i64::from(limit));
-    let rows = query.build().fetch_all(conn).await.doing("list uploads")?;
-    rows.iter().map(stored).collect()
+    let query = || {
+        let mut query = QueryBuilder::<Db>::new(COLUMNS);
+        query.push(" WHERE 1 = 1");
+        if let Some(asset) = &filter.asset {
+            query.push(" AND u.asset_id = ").push_bind(asset.as_str().to_owned());
+        }
+        if let Some(command) = &filter.command {
+            query.push(" AND u.job_id = ").push_bind(command.clone());
+        }
+        if filter.complete {
+            query.push(" AND u.complete = 1");
+        }
+        if let Some((at, id)) = &before {
+            query.push(" AND (u.created_at < ").push_bind(*at);
+            query.push(" OR (u.created_at = ").push_bind(*at);
+            query.push(" AND u.id < ").push_bind(id.clone()).push("))");
+        }
+        query.push(" ORDER BY u.created_at DESC, u.id DESC");
+        Ok(query)
+    };
+    rows::page(conn, "uploads", limit, query, stored).await
 }
 
 /// Writes an upload down; one of the same asset and command is replaced.
@@ -160,11 +162,11 @@ pub async fn delete(conn: &mut Conn, id: &str) -> StoreResult<()> {
 /// # Errors
 /// When the database fails.
 pub async fn bytes(conn: &mut Conn) -> StoreResult<u64> {
-    sqlx::query_scalar("SELECT COALESCE(sum(total), 0) FROM upload")
+    let row = sqlx::query(concat!("SELECT ", total!("total"), " AS bytes FROM upload"))
         .fetch_one(conn)
         .await
-        .doing("add up uploads")
-        .map(unsigned)
+        .doing("add up uploads")?;
+    row.count("bytes")
 }
 
 /// Forgets uploads whose last piece came before `before`.
@@ -192,22 +194,22 @@ pub async fn ids(conn: &mut Conn) -> StoreResult<std::collections::BTreeSet<Stri
 
 fn stored(row: &Row) -> StoreResult<Upload> {
     let digest: [u8; 32] = row
-        .get::<Vec<u8>, _>("digest")
+        .col::<Vec<u8>>("digest")?
         .try_into()
         .map_err(|_| StoreError::damaged("read a stored digest", "wrong length"))?;
     Ok(Upload {
-        id: row.get("id"),
-        command: row.get("job_id"),
-        asset: row.get::<&str, _>("asset_id").parse().doing("read a stored id")?,
-        asset_name: row.get("asset_name"),
-        total: unsigned(row.get("total")),
+        id: row.col("id")?,
+        command: row.col("job_id")?,
+        asset: row.col::<&str>("asset_id")?.parse().doing("read a stored id")?,
+        asset_name: row.col("asset_name")?,
+        total: row.count("total")?,
         digest: Bytes(digest),
-        received: unsigned(row.get("received")),
-        progress: match row.get::<i64, _>("complete") {
+        received: row.count("received")?,
+        progress: match row.col::<i64>("complete")? {
             0 => Progress::Partial,
             _ => Progress::Complete,
         },
-        created_at: Timestamp(row.get("created_at")),
-        changed_at: Timestamp(row.get("changed_at")),
+        created_at: row.time("created_at")?,
+        changed_at: row.time("changed_at")?,
     })
 }

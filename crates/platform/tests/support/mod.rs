@@ -5,6 +5,7 @@
 pub mod matches;
 pub mod plain;
 pub mod receivers;
+pub mod reports;
 
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
@@ -38,6 +39,7 @@ pub fn random<const N: usize>() -> [u8; N] {
 /// A running platform; stops when dropped.
 pub struct TestPlatform {
     dir: Arc<tempfile::TempDir>,
+    data: PathBuf,
     pub address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -76,6 +78,7 @@ impl TestPlatform {
         let agent = agent(&data);
         let mut platform = Self {
             dir,
+            data,
             address,
             stop: Some(stop),
             thread: Some(thread),
@@ -88,8 +91,30 @@ impl TestPlatform {
 
     /// The real program on `data_dir`, in a process of its own.
     pub fn start_process(dir: Arc<tempfile::TempDir>) -> (Self, KilledOnDrop) {
+        let command = Command::new(env!("CARGO_BIN_EXE_xshield"));
+        Self::start_command(dir, command, |_, data| data)
+    }
+
+    /// The real program with its data on a small disk of its own: memory, mounted with these options.
+    pub fn start_process_on(dir: Arc<tempfile::TempDir>, disk: &str) -> (Self, KilledOnDrop) {
+        let script = "mount -t tmpfs -o \"$1\" none \"$2\" && shift 2 && exec \"$@\"";
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script, "sh", disk]);
+        command.arg(dir.path()).arg(env!("CARGO_BIN_EXE_xshield"));
+        // Nobody else sees that disk, but for the way over the process.
+        Self::start_command(dir, command, |child, data| {
+            let root = PathBuf::from(format!("/proc/{}/root", child.id()));
+            root.join(data.strip_prefix("/").unwrap())
+        })
+    }
+
+    fn start_command(
+        dir: Arc<tempfile::TempDir>,
+        mut command: Command,
+        seen: impl FnOnce(&Child, PathBuf) -> PathBuf,
+    ) -> (Self, KilledOnDrop) {
         let data = dir.path().join("data");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_xshield"))
+        let mut child = command
             .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
             .arg(&data)
             .env("XSHIELD_ADMIN_PASSWORD", PASSWORD)
@@ -106,9 +131,10 @@ impl TestPlatform {
             .expect("the platform says where it listens");
         // Whoever writes to a closed pipe fails.
         std::thread::spawn(move || lines.for_each(drop));
+        let data = seen(&child, data);
         let agent = agent(&data);
         let mut platform =
-            Self { dir, address, stop: None, thread: None, agent, admin: String::new() };
+            Self { dir, data, address, stop: None, thread: None, agent, admin: String::new() };
         platform.admin = platform.login("admin", PASSWORD);
         (platform, KilledOnDrop(child))
     }
@@ -131,7 +157,7 @@ impl TestPlatform {
     }
 
     pub fn data_dir(&self) -> PathBuf {
-        self.dir.path().join("data")
+        self.data.clone()
     }
 
     pub fn ca_pem(&self) -> String {

@@ -19,6 +19,7 @@ mod channels;
 pub(crate) mod claims;
 pub(crate) mod commands;
 pub(crate) mod enforcement_keys;
+mod health;
 mod host_configuration;
 mod host_telemetry;
 mod identities;
@@ -79,6 +80,7 @@ pub(super) fn router() -> Router<App> {
         .merge(host_telemetry::router())
         .merge(agent_events::router())
         .merge(enforcement_keys::router())
+        .merge(health::router())
         .merge(policy::router())
         .merge(audit_log::router())
         .merge(threat_why::router())

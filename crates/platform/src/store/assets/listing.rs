@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use sqlx::{QueryBuilder, Row as _};
+use sqlx::QueryBuilder;
 use xshield_policy::AssetId;
 use xshield_policy::inventory::Source;
 use xshield_policy::names::{TagKey, TagValue};
@@ -10,7 +10,8 @@ use xshield_policy::names::{TagKey, TagValue};
 use super::row::stored;
 use super::{COLUMNS, StoredAsset};
 use crate::clock::Timestamp;
-use crate::store::{Conn, Db, Doing as _, StoreResult, contains, word};
+use crate::store::rows::Columns as _;
+use crate::store::{Conn, Db, Doing as _, StoreResult, contains, rows, word};
 
 /// Seconds after which a program that has not run no longer counts as active.
 pub const ACTIVE_FOR: i64 = 300;
@@ -82,11 +83,20 @@ pub async fn list(
     limit: u32,
     now: Timestamp,
 ) -> StoreResult<Vec<StoredAsset>> {
-    let mut query = QueryBuilder::<Db>::new(COLUMNS);
-    query.push(" WHERE 1 = 1");
-    if let Some(after) = after {
-        query.push(" AND a.name > ").push_bind(after.to_owned());
-    }
+    let query = || {
+        let mut query = QueryBuilder::<Db>::new(COLUMNS);
+        query.push(" WHERE 1 = 1");
+        if let Some(after) = after {
+            query.push(" AND a.name > ").push_bind(after.to_owned());
+        }
+        narrow(&mut query, filter, now)?;
+        query.push(" ORDER BY a.name");
+        Ok(query)
+    };
+    rows::page(conn, "assets", limit, query, stored).await
+}
+
+fn narrow(query: &mut QueryBuilder<Db>, filter: &AssetFilter, now: Timestamp) -> StoreResult<()> {
     if let Some(name) = &filter.name {
         query.push(" AND lower(a.name) LIKE ").push_bind(contains(name)).push(" ESCAPE '\\'");
     }
@@ -101,17 +111,15 @@ pub async fn list(
     }
     if let Some(ids) = &filter.ids {
         query.push(" AND a.id");
-        push_in(&mut query, ids.iter());
+        push_in(query, ids.iter());
     }
     if let Some(source) = &filter.source {
         query.push(" AND a.source = ").push_bind(word(source)?);
     }
     if let Some(standing) = filter.standing {
-        push_standing(&mut query, standing, now);
+        push_standing(query, standing, now);
     }
-    query.push(" ORDER BY a.name LIMIT ").push_bind(i64::from(limit));
-    let rows = query.build().fetch_all(conn).await.doing("list assets")?;
-    rows.iter().map(stored).collect()
+    Ok(())
 }
 
 /// `IN` these; none of them is nothing.
@@ -220,7 +228,7 @@ pub async fn standings(conn: &mut Conn, now: Timestamp) -> StoreResult<[(&'stati
     .fetch_one(conn)
     .await
     .doing("count assets")?;
-    let names = [
+    let mut counted = [
         "known",
         "active",
         "enforcing",
@@ -229,8 +237,13 @@ pub async fn standings(conn: &mut Conn, now: Timestamp) -> StoreResult<[(&'stati
         "identity_changed",
         "waiting",
         "refused",
-    ];
-    // Counts of rows are far below what a float holds exactly.
-    #[allow(clippy::cast_precision_loss, reason = "see above")]
-    Ok(names.map(|name| (name, row.get::<i64, _>(name) as f64)))
+    ]
+    .map(|name| (name, 0.0));
+    for (name, count) in &mut counted {
+        // Counts of rows are far below what a float holds exactly.
+        #[allow(clippy::cast_precision_loss, reason = "see above")]
+        let rows = row.col::<i64>(name)? as f64;
+        *count = rows;
+    }
+    Ok(counted)
 }

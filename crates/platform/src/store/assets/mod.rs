@@ -7,7 +7,7 @@ mod row;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use sqlx::{QueryBuilder, Row as _};
+use sqlx::QueryBuilder;
 use xshield_policy::AssetId;
 use xshield_policy::inventory::{Asset, Inventory, Source};
 use xshield_policy::names::{Name, TagKey, TagValue};
@@ -16,7 +16,8 @@ use xshield_wire::control::Usage;
 use xshield_wire::message::{InForce, Problem, ProgramKind, RouteStanding, Status};
 
 use super::refusals::Refusal;
-use super::{Conn, Db, Doing as _, Row, StoreResult, addresses, from_word, word};
+use super::rows::Columns as _;
+use super::{Conn, Db, Doing as _, Row, StoreError, StoreResult, addresses, from_word, rows, word};
 use crate::clock::Timestamp;
 pub use check_in::{CheckedIn, check_in, put_problems};
 pub(crate) use listing::push_in;
@@ -185,17 +186,15 @@ pub async fn tags_of(
         QueryBuilder::<Db>::new("SELECT asset_id, key, value FROM asset_tag WHERE asset_id");
     push_in(&mut query, ids);
     let rows = query.build().fetch_all(conn).await.doing("read tags")?;
-    collect_tags(&rows)
-}
-
-fn collect_tags(rows: &[Row]) -> StoreResult<BTreeMap<AssetId, Tags>> {
     let mut tags: BTreeMap<AssetId, Tags> = BTreeMap::new();
-    for row in rows {
-        let id = parse::<AssetId>(row, "asset_id")?;
-        let (key, value) = (parse::<TagKey>(row, "key")?, parse::<TagValue>(row, "value")?);
+    for (id, key, value) in rows::readable("tags", &rows, tag) {
         tags.entry(id).or_default().insert(key, value);
     }
     Ok(tags)
+}
+
+fn tag(row: &Row) -> StoreResult<(AssetId, TagKey, TagValue)> {
+    Ok((parse(row, "asset_id")?, parse(row, "key")?, parse(row, "value")?))
 }
 
 /// Replaces an asset's tags.
@@ -271,6 +270,9 @@ pub async fn decommission(conn: &mut Conn, id: &AssetId, at: Option<Timestamp>) 
 
 /// Everything the compiler wants to know, in order of ids; what is out of service is left out.
 ///
+/// An asset of which something can't be read is left out as a whole, and the log says so: its ruleset
+/// stays as it was. With a part of its tags or addresses, it would be another asset to the policy.
+///
 /// # Errors
 /// When the database fails.
 pub async fn inventory(conn: &mut Conn) -> StoreResult<Inventory> {
@@ -278,7 +280,10 @@ pub async fn inventory(conn: &mut Conn) -> StoreResult<Inventory> {
         .fetch_all(&mut *conn)
         .await
         .doing("read tags")?;
-    let mut tags = collect_tags(&rows)?;
+    let mut tags = rows::grouped("tags", &rows, |row| {
+        let (_, key, value) = tag(row)?;
+        Ok((key, value))
+    });
     let mut held = addresses::all(conn).await?;
     let rows = sqlx::query(
         "SELECT id, name, source, os FROM asset \
@@ -289,16 +294,21 @@ pub async fn inventory(conn: &mut Conn) -> StoreResult<Inventory> {
     .doing("read the inventory")?;
     let asset = |row: &Row| {
         let id = parse::<AssetId>(row, "id")?;
+        let whole = |what| move || StoreError::damaged("read all of an asset", what);
+        let tags = tags.remove(id.as_str()).unwrap_or_else(|| Some(Vec::new()));
+        let held = held.remove(id.as_str()).unwrap_or_else(|| Some(Vec::new()));
+        let mut addresses = held.ok_or_else(whole("an address of it can't be read"))?;
+        addresses.sort_unstable();
         Ok(Asset {
             name: parse(row, "name")?,
-            tags: tags.remove(&id).unwrap_or_default(),
-            addresses: held.remove(&id).unwrap_or_default(),
-            os: row.get("os"),
-            source: from_word(row.get("source"))?,
+            tags: tags.ok_or_else(whole("a tag of it can't be read"))?.into_iter().collect(),
+            addresses,
+            os: row.col("os")?,
+            source: from_word(row.col("source")?)?,
             id,
         })
     };
-    Ok(Inventory { assets: rows.iter().map(asset).collect::<StoreResult<_>>()? })
+    Ok(Inventory { assets: rows::readable("inventory", &rows, asset) })
 }
 
 /// One asset as policy sees it; `None` when it is not in service.

@@ -2,56 +2,56 @@
 
 use std::net::IpAddr;
 
-use sqlx::Row as _;
 use xshield_policy::Revision;
 use xshield_wire::Bytes;
 use xshield_wire::message::{Digest, InForce, Status};
 
 use super::{PendingIdentity, StoredAsset};
-use crate::clock::Timestamp;
+use crate::store::rows::Columns as _;
 use crate::store::{Doing as _, Row, StoreError, StoreResult, from_json, from_word, refusals};
 
 /// An asset of [`super::COLUMNS`].
 pub(super) fn stored(row: &Row) -> StoreResult<StoredAsset> {
-    let reason: String = row.get("state_reason");
-    let status = match row.get::<&str, _>("state") {
+    let reason: String = row.col("state_reason")?;
+    let status = match row.col::<&str>("state")? {
         "enforcing" => Status::Enforcing,
         "no-policy" => Status::NoPolicy,
         "blocked" => Status::Blocked { by: reason },
         "failed" => Status::Failed { reason },
         other => return Err(StoreError::damaged("read an asset's state", other.to_owned())),
     };
-    let pending = match (row.get("pending_identity"), row.get("pending_since")) {
-        (Some(identity), Some(since)) => {
-            Some(PendingIdentity { identity: key_bytes(identity)?, since: Timestamp(since) })
-        }
-        _ => None,
-    };
+    let pending =
+        match (row.col::<Option<Vec<u8>>>("pending_identity")?, row.maybe_time("pending_since")?) {
+            (Some(identity), Some(since)) => {
+                Some(PendingIdentity { identity: key_bytes(identity)?, since })
+            }
+            _ => None,
+        };
     Ok(StoredAsset {
         id: parse(row, "id")?,
         name: parse(row, "name")?,
-        source: from_word(row.get("source"))?,
-        identity: key_bytes(row.get("identity"))?,
+        source: from_word(row.col("source")?)?,
+        identity: key_bytes(row.col("identity")?)?,
         pending,
-        os: row.get("os"),
-        kernel: row.get("kernel"),
-        addresses: held_addresses(row.get("held_addresses"))?,
-        program_version: row.get("program_version"),
-        sequence: unsigned(row.get("sequence")),
+        os: row.col("os")?,
+        kernel: row.col("kernel")?,
+        addresses: held_addresses(row.col("held_addresses")?)?,
+        program_version: row.col("program_version")?,
+        sequence: row.count("sequence")?,
         status,
-        in_force: ruleset(row.get("in_force_revision"), row.get("in_force_digest"))?,
-        wanted: ruleset(row.get("wanted_revision"), row.get("wanted_digest"))?,
-        problems: from_json(row.get("problems"))?,
-        events_lost: unsigned(row.get("events_lost")),
-        created_at: Timestamp(row.get("created_at")),
-        last_check_in: row.get::<Option<i64>, _>("last_check_in").map(Timestamp),
+        in_force: ruleset(row.col("in_force_revision")?, row.col("in_force_digest")?)?,
+        wanted: ruleset(row.col("wanted_revision")?, row.col("wanted_digest")?)?,
+        problems: from_json(row.col("problems")?)?,
+        events_lost: row.count("events_lost")?,
+        created_at: row.time("created_at")?,
+        last_check_in: row.maybe_time("last_check_in")?,
         interval: row
-            .get::<Option<i64>, _>("check_in_interval")
+            .col::<Option<i64>>("check_in_interval")?
             .and_then(|seconds| u32::try_from(seconds).ok()),
-        routes: from_json(row.get("routes"))?,
-        usage: row.get::<Option<&str>, _>("usage").map(from_json).transpose()?,
-        decommissioned_at: row.get::<Option<i64>, _>("decommissioned_at").map(Timestamp),
-        refused: refusals::joined(row),
+        routes: from_json(row.col("routes")?)?,
+        usage: row.col::<Option<&str>>("usage")?.map(from_json).transpose()?,
+        decommissioned_at: row.maybe_time("decommissioned_at")?,
+        refused: refusals::joined(row)?,
     })
 }
 
@@ -85,5 +85,5 @@ where
     T: std::str::FromStr,
     T::Err: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    row.get::<&str, _>(column).parse::<T>().doing("read a stored name")
+    row.col::<&str>(column)?.parse::<T>().doing("read a stored name")
 }

@@ -3,11 +3,12 @@
 
 mod at_asset;
 
-use sqlx::{QueryBuilder, Row as _};
+use sqlx::QueryBuilder;
 use xshield_policy::AssetId;
 use xshield_wire::message::{Command, CommandKind, CommandOutcome, CommandResult};
 
-use super::{Conn, Db, Doing as _, Row, StoreResult, from_word, to_json, word};
+use super::rows::Columns as _;
+use super::{Conn, Db, Doing as _, Row, StoreResult, from_word, rows, to_json, word};
 use crate::clock::Timestamp;
 pub use at_asset::at_asset;
 
@@ -100,9 +101,12 @@ pub struct Target {
     pub reason: String,
 }
 
-/// The state as it is at a time (`$1`), whether or not maintenance has run since.
-const STATE: &str = "CASE WHEN t.state = 'waiting' AND j.expires_at <= $1 THEN 'expired' \
-     WHEN t.state = 'told' AND j.expires_at + $2 <= $1 THEN 'expired' ELSE t.state END";
+/// The state as it is at a time, whether or not maintenance has run since.
+fn push_state(query: &mut QueryBuilder<Db>, now: Timestamp) {
+    query.push("CASE WHEN t.state = 'waiting' AND j.expires_at <= ").push_bind(now.0);
+    query.push(" THEN 'expired' WHEN t.state = 'told' AND j.expires_at <= ");
+    query.push_bind(now.plus(-OUTCOME_WITHIN).0).push(" THEN 'expired' ELSE t.state END");
+}
 
 /// Gives a command to these assets; the answer says how many of them there are.
 ///
@@ -161,12 +165,15 @@ pub async fn tell(conn: &mut Conn, asset: &AssetId, now: Timestamp) -> StoreResu
     .fetch_all(&mut *conn)
     .await
     .doing("read commands")?;
-    for row in rows.iter().filter(|row| row.get::<&str, _>("state") == "waiting") {
+    for row in &rows {
+        if row.col::<&str>("state")? != "waiting" {
+            continue;
+        }
         sqlx::query(
             "UPDATE command_target SET state = 'told', told_at = $3 \
              WHERE job_id = $1 AND asset_id = $2",
         )
-        .bind(row.get::<&str, _>("id"))
+        .bind(row.col::<&str>("id")?)
         .bind(asset.as_str())
         .bind(now.0)
         .execute(&mut *conn)
@@ -175,17 +182,17 @@ pub async fn tell(conn: &mut Conn, asset: &AssetId, now: Timestamp) -> StoreResu
     }
     let command = |row: &Row| {
         Ok(Command {
-            id: row.get("id"),
-            kind: from_word(row.get("kind"))?,
-            expires: Some(Timestamp(row.get("expires_at")).unix()),
-            duration: duration(row),
+            id: row.col("id")?,
+            kind: from_word(row.col("kind")?)?,
+            expires: Some(row.time("expires_at")?.unix()),
+            duration: duration(row)?,
         })
     };
-    rows.iter().map(command).collect()
+    Ok(rows::readable("commands to tell", &rows, command))
 }
 
-fn duration(row: &Row) -> Option<u32> {
-    row.get::<Option<i64>, _>("duration").and_then(|seconds| u32::try_from(seconds).ok())
+fn duration(row: &Row) -> StoreResult<Option<u32>> {
+    Ok(row.col::<Option<i64>>("duration")?.and_then(|seconds| u32::try_from(seconds).ok()))
 }
 
 /// Keeps an outcome. The first one counts: a host carries a command out once. `false` when the asset
@@ -312,38 +319,41 @@ pub async fn list(
     before: Option<(i64, String)>,
     limit: u32,
 ) -> StoreResult<Vec<Job>> {
-    let mut query = QueryBuilder::<Db>::new("SELECT * FROM command_job j WHERE 1 = 1");
-    if let Some(asset) = asset {
-        query
-            .push(" AND EXISTS (SELECT 1 FROM command_target t WHERE t.job_id = j.id AND t.asset_id = ")
-            .push_bind(asset.as_str().to_owned())
-            .push(")");
-    }
-    if let Some((at, id)) = before {
-        query
-            .push(" AND (j.created_at < ")
-            .push_bind(at)
-            .push(" OR (j.created_at = ")
-            .push_bind(at)
-            .push(" AND j.id < ")
-            .push_bind(id)
-            .push("))");
-    }
-    query.push(" ORDER BY j.created_at DESC, j.id DESC LIMIT ").push_bind(i64::from(limit));
-    let rows = query.build().fetch_all(conn).await.doing("list commands")?;
-    rows.iter().map(stored).collect()
+    let query = || {
+        let mut query = QueryBuilder::<Db>::new("SELECT * FROM command_job j WHERE 1 = 1");
+        if let Some(asset) = asset {
+            query
+                .push(" AND EXISTS (SELECT 1 FROM command_target t WHERE t.job_id = j.id")
+                .push(" AND t.asset_id = ")
+                .push_bind(asset.as_str().to_owned())
+                .push(")");
+        }
+        if let Some((at, id)) = &before {
+            query
+                .push(" AND (j.created_at < ")
+                .push_bind(*at)
+                .push(" OR (j.created_at = ")
+                .push_bind(*at)
+                .push(" AND j.id < ")
+                .push_bind(id.clone())
+                .push("))");
+        }
+        query.push(" ORDER BY j.created_at DESC, j.id DESC");
+        Ok(query)
+    };
+    rows::page(conn, "commands", limit, query, stored).await
 }
 
 fn stored(row: &Row) -> StoreResult<Job> {
     Ok(Job {
-        id: row.get("id"),
-        kind: from_word(row.get("kind"))?,
-        duration: duration(row),
-        target: row.get("target"),
-        created_at: Timestamp(row.get("created_at")),
-        created_by: row.get("created_by"),
-        expires_at: Timestamp(row.get("expires_at")),
-        cancelled_at: row.get::<Option<i64>, _>("cancelled_at").map(Timestamp),
+        id: row.col("id")?,
+        kind: from_word(row.col("kind")?)?,
+        duration: duration(row)?,
+        target: row.col("target")?,
+        created_at: row.time("created_at")?,
+        created_by: row.col("created_by")?,
+        expires_at: row.time("expires_at")?,
+        cancelled_at: row.maybe_time("cancelled_at")?,
     })
 }
 
@@ -352,22 +362,19 @@ fn stored(row: &Row) -> StoreResult<Job> {
 /// # Errors
 /// When the database fails.
 pub async fn progress(conn: &mut Conn, id: &str, now: Timestamp) -> StoreResult<Progress> {
-    let text = format!(
-        "SELECT {STATE} AS now, count(*) AS assets FROM command_target t \
-         JOIN command_job j ON j.id = t.job_id WHERE t.job_id = $3 GROUP BY 1"
+    let mut query = QueryBuilder::<Db>::new("SELECT ");
+    push_state(&mut query, now);
+    query.push(
+        " AS now, count(*) AS assets FROM command_target t \
+         JOIN command_job j ON j.id = t.job_id WHERE t.job_id = ",
     );
-    let rows = sqlx::query(sqlx::AssertSqlSafe(text))
-        .bind(now.0)
-        .bind(OUTCOME_WITHIN)
-        .bind(id)
-        .fetch_all(conn)
-        .await
-        .doing("count a command's outcomes")?;
+    query.push_bind(id.to_owned()).push(" GROUP BY 1");
+    let rows = query.build().fetch_all(conn).await.doing("count a command's outcomes")?;
+    let counted = |row: &Row| Ok((from_word(row.col("now")?)?, row.count("assets")?));
     let mut progress = Progress::default();
-    for row in &rows {
-        let assets = u64::try_from(row.get::<i64, _>("assets")).unwrap_or(0);
+    for (state, assets) in rows::readable("outcomes of a command", &rows, counted) {
         progress.assets += assets;
-        *match from_word(row.get("now"))? {
+        *match state {
             TargetState::Waiting => &mut progress.waiting,
             TargetState::Told => &mut progress.told,
             TargetState::Done => &mut progress.done,
@@ -392,34 +399,33 @@ pub async fn targets(
     limit: u32,
     now: Timestamp,
 ) -> StoreResult<Vec<Target>> {
-    let text = format!(
-        "SELECT * FROM (SELECT a.name, {STATE} AS now, t.told_at, t.ended_at, t.host_at, t.reason \
-         FROM command_target t JOIN command_job j ON j.id = t.job_id \
-         JOIN asset a ON a.id = t.asset_id WHERE t.job_id = $3) AS known \
-         WHERE name > $4 AND ($5 = '' OR now = $5) ORDER BY name LIMIT $6"
-    );
-    let rows = sqlx::query(sqlx::AssertSqlSafe(text))
-        .bind(now.0)
-        .bind(OUTCOME_WITHIN)
-        .bind(id)
-        .bind(after.unwrap_or_default())
-        .bind(state.as_ref().map(word).transpose()?.unwrap_or_default())
-        .bind(i64::from(limit))
-        .fetch_all(conn)
-        .await
-        .doing("list a command's outcomes")?;
-    rows.iter().map(target).collect()
+    let query = || {
+        let mut query = QueryBuilder::<Db>::new("SELECT * FROM (SELECT a.name, ");
+        push_state(&mut query, now);
+        query.push(
+            " AS now, t.told_at, t.ended_at, t.host_at, t.reason \
+             FROM command_target t JOIN command_job j ON j.id = t.job_id \
+             JOIN asset a ON a.id = t.asset_id WHERE t.job_id = ",
+        );
+        query.push_bind(id.to_owned()).push(") AS known WHERE name > ");
+        query.push_bind(after.clone().unwrap_or_default());
+        if let Some(state) = &state {
+            query.push(" AND now = ").push_bind(word(state)?);
+        }
+        query.push(" ORDER BY name");
+        Ok(query)
+    };
+    rows::page(conn, "outcomes of a command", limit, query, target).await
 }
 
 fn target(row: &Row) -> StoreResult<Target> {
-    let time = |column: &str| row.get::<Option<i64>, _>(column).map(Timestamp);
     Ok(Target {
-        asset: row.get("name"),
-        state: from_word(row.get("now"))?,
-        told_at: time("told_at"),
-        ended_at: time("ended_at"),
-        host_at: time("host_at"),
-        reason: row.get("reason"),
+        asset: row.col("name")?,
+        state: from_word(row.col("now")?)?,
+        told_at: row.maybe_time("told_at")?,
+        ended_at: row.maybe_time("ended_at")?,
+        host_at: row.maybe_time("host_at")?,
+        reason: row.col("reason")?,
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use sqlx::{QueryBuilder, Row as _};
+use sqlx::QueryBuilder;
 use xshield_policy::{AssetId, Direction};
 use xshield_threat::{Confidence, FeedId, Prefix};
 use xshield_wire::threat::ThreatAction;
@@ -15,10 +15,11 @@ pub use model::{
 };
 pub use queue::{Fresh, Loss, add_lost, fresh, looked_at, losses};
 
-use super::assets::{push_in, unsigned};
+use super::assets::push_in;
 use super::events::bounded;
+use super::rows::Columns as _;
 use super::{
-    Conn, Db, Doing as _, Row, StoreError, StoreResult, from_json, from_word, to_json, word,
+    Conn, Db, Doing as _, Row, StoreError, StoreResult, from_json, from_word, rows, to_json, word,
 };
 use crate::clock::Timestamp;
 
@@ -72,17 +73,18 @@ pub async fn add(
     let key = address_key(event.remote);
     let names: String =
         event.intelligence.feeds.iter().map(|of| format!(" {} ", of.feed)).collect();
-    let row = sqlx::query(
+    let row = sqlx::query(concat!(
         "INSERT INTO threat_event (asset_id, action, direction, remote, remote_key, local, \
          protocol, port, process, service, via, rule, policy, request, read_from, revision, feeds, \
          feed_names, entry, confidence, packets, bytes, batches, first_seen, last_seen, live_at) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, \
          $19, $20, $21, $22, 1, $23, $24, $25) \
          ON CONFLICT (asset_id, action, direction, remote, local, protocol, port, process, service, \
-         via) DO UPDATE SET \
-         packets = threat_event.packets + excluded.packets, \
-         bytes = threat_event.bytes + excluded.bytes, \
-         batches = threat_event.batches + 1, \
+         via) DO UPDATE SET ",
+        added!("threat_event", "packets"),
+        ", ",
+        added!("threat_event", "bytes"),
+        ", batches = threat_event.batches + 1, \
          rule = excluded.rule, policy = excluded.policy, \
          read_from = CASE WHEN threat_event.read_from = 'live' THEN excluded.read_from \
              ELSE threat_event.read_from END, \
@@ -105,7 +107,7 @@ pub async fn add(
          last_seen = CASE WHEN excluded.last_seen > threat_event.last_seen \
              THEN excluded.last_seen ELSE threat_event.last_seen END \
          RETURNING id, batches",
-    )
+    ))
     .bind(asset.as_str())
     .bind(word(&event.action)?)
     .bind(word(&event.direction)?)
@@ -134,8 +136,8 @@ pub async fn add(
     .fetch_one(&mut *conn)
     .await
     .doing("store a threat event")?;
-    let id: i64 = row.get("id");
-    let novelty = match row.get::<i64, _>("batches") {
+    let id: i64 = row.col("id")?;
+    let novelty = match row.col::<i64>("batches")? {
         1 => novelty(conn, id, asset, key).await?,
         _ if before.is_some_and(|row| row.was_told(event)) => Novelty::Told,
         _ => Novelty::Known,
@@ -187,8 +189,8 @@ impl Adopted {
         let Timestamp(from) = event.first_seen;
         let Timestamp(until) = event.last_seen;
         match event.read_from {
-            ReadFrom::Live => until - self.live_at <= GOES_ON,
-            _ => self.live_at >= from && self.live_at <= until + TOLD_LATE,
+            ReadFrom::Live => until.saturating_sub(self.live_at) <= GOES_ON,
+            _ => self.live_at >= from && self.live_at <= until.saturating_add(TOLD_LATE),
         }
     }
 }
@@ -226,9 +228,9 @@ async fn adopted(
     .doing("look for a threat event that was told before")?;
     let Some(row) = row else { return Ok(None) };
     let found = Adopted {
-        process: row.get("process"),
-        service: row.get("service"),
-        live_at: row.get("live_at"),
+        process: row.col("process")?,
+        service: row.col("service")?,
+        live_at: row.col("live_at")?,
     };
     let (process, service) = found.names(event);
     if (&process, &service) != (&found.process, &found.service) {
@@ -236,7 +238,7 @@ async fn adopted(
         sqlx::query("UPDATE threat_event SET process = $1, service = $2 WHERE id = $3")
             .bind(&process)
             .bind(&service)
-            .bind(row.get::<i64, _>("id"))
+            .bind(row.col::<i64>("id")?)
             .execute(conn)
             .await
             .doing("name the program of a threat event")?;
@@ -257,7 +259,7 @@ async fn novelty(conn: &mut Conn, id: i64, asset: &AssetId, key: Vec<u8>) -> Sto
     .fetch_one(conn)
     .await
     .doing("look for an address among threat events")?;
-    Ok(match (row.get::<bool, _>("any_met"), row.get::<bool, _>("asset_met")) {
+    Ok(match (row.col::<bool>("any_met")?, row.col::<bool>("asset_met")?) {
         (_, true) => Novelty::Known,
         (true, false) => Novelty::NewForAsset,
         (false, false) => Novelty::NewForPlatform,
@@ -274,19 +276,21 @@ pub async fn list(
     after: Option<(i64, i64)>,
     limit: u32,
 ) -> StoreResult<Vec<StoredThreatEvent>> {
-    let mut query = QueryBuilder::<Db>::new(
-        "SELECT e.*, a.name AS asset_name FROM threat_event e JOIN asset a ON a.id = e.asset_id \
-         WHERE 1 = 1",
-    );
-    if let Some((seen, id)) = after {
-        query.push(" AND (e.last_seen < ").push_bind(seen);
-        query.push(" OR (e.last_seen = ").push_bind(seen);
-        query.push(" AND e.id < ").push_bind(id).push("))");
-    }
-    narrow(&mut query, filter)?;
-    query.push(" ORDER BY e.last_seen DESC, e.id DESC LIMIT ").push_bind(i64::from(limit));
-    let rows = query.build().fetch_all(conn).await.doing("list threat events")?;
-    rows.iter().map(stored).collect()
+    let query = || {
+        let mut query = QueryBuilder::<Db>::new(
+            "SELECT e.*, a.name AS asset_name FROM threat_event e \
+             JOIN asset a ON a.id = e.asset_id WHERE 1 = 1",
+        );
+        if let Some((seen, id)) = after {
+            query.push(" AND (e.last_seen < ").push_bind(seen);
+            query.push(" OR (e.last_seen = ").push_bind(seen);
+            query.push(" AND e.id < ").push_bind(id).push("))");
+        }
+        narrow(&mut query, filter)?;
+        query.push(" ORDER BY e.last_seen DESC, e.id DESC");
+        Ok(query)
+    };
+    rows::page(conn, "threat events", limit, query, stored).await
 }
 
 fn narrow(query: &mut QueryBuilder<Db>, filter: &ThreatFilter) -> StoreResult<()> {
@@ -353,29 +357,34 @@ pub struct Meeting {
 /// # Errors
 /// When the database fails.
 pub async fn who_met(conn: &mut Conn, address: IpAddr, limit: u32) -> StoreResult<Vec<Meeting>> {
-    let rows = sqlx::query(
-        "SELECT a.name AS asset, count(*) AS flows, CAST(sum(e.packets) AS BIGINT) AS packets, \
-         CAST(sum(e.bytes) AS BIGINT) AS bytes, \
-         CAST(sum(CASE WHEN e.action = 'blocked' THEN e.packets ELSE 0 END) AS BIGINT) AS blocked, \
-         min(e.first_seen) AS first_seen, max(e.last_seen) AS last_seen \
-         FROM threat_event e JOIN asset a ON a.id = e.asset_id WHERE e.remote_key = $1 \
-         GROUP BY a.name ORDER BY max(e.last_seen) DESC, a.name LIMIT $2",
-    )
+    let rows = sqlx::query(concat!(
+        "SELECT a.name AS asset, count(*) AS flows, ",
+        total!("e.packets"),
+        " AS packets, ",
+        total!("e.bytes"),
+        " AS bytes, ",
+        total!("CASE WHEN e.action = 'blocked' THEN e.packets ELSE 0 END"),
+        " AS blocked, min(e.first_seen) AS first_seen, max(e.last_seen) AS last_seen \
+             FROM threat_event e JOIN asset a ON a.id = e.asset_id WHERE e.remote_key = $1 \
+             GROUP BY a.name ORDER BY max(e.last_seen) DESC, a.name LIMIT $2",
+    ))
     .bind(address_key(address))
     .bind(i64::from(limit))
     .fetch_all(conn)
     .await
     .doing("look up who met an address")?;
-    let meeting = |row: &Row| Meeting {
-        asset: row.get("asset"),
-        flows: unsigned(row.get("flows")),
-        packets: unsigned(row.get("packets")),
-        bytes: unsigned(row.get("bytes")),
-        blocked: unsigned(row.get("blocked")),
-        first_seen: Timestamp(row.get("first_seen")),
-        last_seen: Timestamp(row.get("last_seen")),
+    let meeting = |row: &Row| {
+        Ok(Meeting {
+            asset: row.col("asset")?,
+            flows: row.count("flows")?,
+            packets: row.count("packets")?,
+            bytes: row.count("bytes")?,
+            blocked: row.count("blocked")?,
+            first_seen: row.time("first_seen")?,
+            last_seen: row.time("last_seen")?,
+        })
     };
-    Ok(rows.iter().map(meeting).collect())
+    Ok(rows::readable("who met an address", &rows, meeting))
 }
 
 /// How many flows are kept of an asset.
@@ -423,48 +432,49 @@ pub async fn forget(conn: &mut Conn, before: Timestamp) -> StoreResult<u64> {
 }
 
 fn stored(row: &Row) -> StoreResult<StoredThreatEvent> {
-    let text = |column: &str| Some(row.get::<String, _>(column)).filter(|text| !text.is_empty());
+    let text = |column: &str| row.filled(column);
     let address = |column: &str| {
-        text(column).map(|text| text.parse::<IpAddr>()).transpose().doing("read a stored address")
+        let address = text(column)?.map(|text| text.parse::<IpAddr>());
+        address.transpose().doing("read a stored address")
     };
-    let port = u16::try_from(row.get::<i64, _>("port"))
+    let port = u16::try_from(row.col::<i64>("port")?)
         .map_err(|error| StoreError::damaged("read a stored port", error))?;
     let remote = address("remote")?
         .ok_or_else(|| StoreError::damaged("read a stored address", "it is empty"))?;
-    let entry = text("entry").map(|text| text.parse::<Prefix>()).transpose();
-    let feeds: Vec<ListedBy> = from_json(row.get("feeds"))?;
-    let confidence = u8::try_from(row.get::<i64, _>("confidence")).ok().and_then(Confidence::new);
+    let entry = text("entry")?.map(|text| text.parse::<Prefix>()).transpose();
+    let feeds: Vec<ListedBy> = from_json(row.col("feeds")?)?;
+    let confidence = u8::try_from(row.col::<i64>("confidence")?).ok().and_then(Confidence::new);
     let intelligence = Intelligence {
         entry: entry.doing("read a stored entry")?,
         confidence: confidence.filter(|_| !feeds.is_empty()),
         feeds,
     };
     let event = ThreatEvent {
-        action: from_word(row.get("action"))?,
-        direction: from_word(row.get("direction"))?,
+        action: from_word(row.col("action")?)?,
+        direction: from_word(row.col("direction")?)?,
         remote,
         local: address("local")?,
-        protocol: from_json(row.get("protocol"))?,
+        protocol: from_json(row.col("protocol")?)?,
         port,
-        process: text("process"),
-        service: text("service"),
+        process: text("process")?,
+        service: text("service")?,
         via: address("via")?,
-        rule: text("rule"),
-        policy: text("policy").map(|policy| from_word(&policy)).transpose()?,
-        request: text("request"),
-        read_from: from_word(row.get("read_from"))?,
-        revision: unsigned(row.get("revision")),
+        rule: text("rule")?,
+        policy: text("policy")?.map(|policy| from_word(&policy)).transpose()?,
+        request: text("request")?,
+        read_from: from_word(row.col("read_from")?)?,
+        revision: row.count("revision")?,
         intelligence,
-        packets: unsigned(row.get("packets")),
-        bytes: unsigned(row.get("bytes")),
-        first_seen: Timestamp(row.get("first_seen")),
-        last_seen: Timestamp(row.get("last_seen")),
+        packets: row.count("packets")?,
+        bytes: row.count("bytes")?,
+        first_seen: row.time("first_seen")?,
+        last_seen: row.time("last_seen")?,
     };
     Ok(StoredThreatEvent {
-        id: row.get("id"),
-        asset_id: row.get::<&str, _>("asset_id").parse().doing("read a stored asset's id")?,
-        asset: row.get("asset_name"),
+        id: row.col("id")?,
+        asset_id: row.col::<&str>("asset_id")?.parse().doing("read a stored asset's id")?,
+        asset: row.col("asset_name")?,
         event,
-        batches: unsigned(row.get("batches")),
+        batches: row.count("batches")?,
     })
 }

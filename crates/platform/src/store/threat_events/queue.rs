@@ -1,11 +1,10 @@
 //! Threat events that the alert rules have not looked at, and what hosts could not record.
 
-use sqlx::Row as _;
 use xshield_policy::AssetId;
 
-use super::super::assets::unsigned;
 use super::super::events::bounded;
-use super::super::{Conn, Doing as _, Row, StoreResult, from_word};
+use super::super::rows::Columns as _;
+use super::super::{Conn, Doing as _, Row, StoreResult, from_word, rows};
 use super::{Novelty, StoredThreatEvent, stored};
 use crate::clock::Timestamp;
 
@@ -19,11 +18,12 @@ pub async fn add_lost(
     lost: u64,
     now: Timestamp,
 ) -> StoreResult<()> {
-    sqlx::query(
+    sqlx::query(concat!(
         "INSERT INTO threat_loss (asset_id, lost, lost_at) VALUES ($1, $2, $3) \
-         ON CONFLICT (asset_id) DO UPDATE SET lost = threat_loss.lost + excluded.lost, \
-         lost_at = excluded.lost_at",
-    )
+         ON CONFLICT (asset_id) DO UPDATE SET ",
+        added!("threat_loss", "lost"),
+        ", lost_at = excluded.lost_at",
+    ))
     .bind(asset.as_str())
     .bind(bounded(lost))
     .bind(now.0)
@@ -58,12 +58,14 @@ pub async fn losses(conn: &mut Conn, since: Timestamp) -> StoreResult<Vec<Loss>>
     .fetch_all(conn)
     .await
     .doing("read lost threat events")?;
-    let loss = |row: &Row| Loss {
-        asset: row.get("asset"),
-        lost: unsigned(row.get("lost")),
-        lost_at: Timestamp(row.get("lost_at")),
+    let loss = |row: &Row| {
+        Ok(Loss {
+            asset: row.col("asset")?,
+            lost: row.count("lost")?,
+            lost_at: row.time("lost_at")?,
+        })
     };
-    Ok(rows.iter().map(loss).collect())
+    Ok(rows::readable("lost threat events", &rows, loss))
 }
 
 /// A match that no alert rule has looked at yet.
@@ -96,26 +98,17 @@ pub async fn fresh(conn: &mut Conn, limit: u32) -> StoreResult<(Vec<Fresh>, Opti
     .fetch_all(conn)
     .await
     .doing("read fresh threat events")?;
-    let last = rows.last().map(|row| row.get("fresh_id"));
+    let last = rows.last().map(|row| row.col("fresh_id")).transpose()?;
     let read = |row: &Row| {
         Ok(Fresh {
-            id: row.get("fresh_id"),
+            id: row.col("fresh_id")?,
             flow: stored(row)?,
-            novelty: from_word(row.get("novelty"))?,
-            packets: unsigned(row.get("fresh_packets")),
-            at: Timestamp(row.get("at")),
+            novelty: from_word(row.col("novelty")?)?,
+            packets: row.count("fresh_packets")?,
+            at: row.time("at")?,
         })
     };
-    let readable = |row: &Row| {
-        let read: StoreResult<Fresh> = read(row);
-        read.inspect_err(|error| {
-            let id: i64 = row.get("fresh_id");
-            tracing::error!(%error, id, "a damaged threat event is passed over");
-            metrics::counter!("xshield_threat_events_damaged_total").increment(1);
-        })
-        .ok()
-    };
-    Ok((rows.iter().filter_map(readable).collect(), last))
+    Ok((rows::readable("fresh threat events", &rows, read), last))
 }
 
 /// Takes the matches up to this place out of the queue.

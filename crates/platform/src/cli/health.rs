@@ -1,0 +1,93 @@
+//! `xshield health`: how the platform itself is.
+
+use clap::Args;
+use serde::Deserialize;
+use xshield_platform::clock::Timestamp;
+use xshield_wire::foreign::one_line;
+
+use super::client::{Client, Path, view};
+use super::error::CliError;
+use super::terminal::{Output, Table, cell};
+use super::times::relative;
+
+/// Show how the platform itself is: whether it can write, its jobs, records that can't be read.
+#[derive(Debug, Args)]
+pub(crate) struct HealthCommand {
+    #[command(flatten)]
+    output: Output,
+}
+
+#[derive(Deserialize)]
+struct Health {
+    not_ready: Option<String>,
+    jobs: Vec<Job>,
+    damaged: Vec<Damaged>,
+}
+
+#[derive(Deserialize)]
+struct Job {
+    name: String,
+    standing: String,
+    restarts: u64,
+    failed_at: Option<Timestamp>,
+    reason: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Damaged {
+    list: String,
+    place: String,
+    reason: String,
+    seen: Timestamp,
+}
+
+impl HealthCommand {
+    /// Asks the platform.
+    pub(crate) fn run(self) -> Result<(), CliError> {
+        let action = "read the platform's health";
+        let answer = Client::of_this_call()?.get(action, &Path::of(&["health"]))?;
+        let now = Timestamp::now();
+        self.output.show(&answer, |screen| {
+            let health: Health = view(action, &answer)?;
+            let ready = match &health.not_ready {
+                None => "The platform is ready.\n\n".to_owned(),
+                Some(reason) => {
+                    format!("The platform is not ready: {}\n\n", one_line(reason))
+                }
+            };
+            let mut text = ready + &jobs(health.jobs, now).render(screen);
+            if !health.damaged.is_empty() {
+                text.push('\n');
+                text.push_str(&damaged(health.damaged, now).render(screen));
+            }
+            Ok(text)
+        })
+    }
+}
+
+fn jobs(jobs: Vec<Job>, now: Timestamp) -> Table {
+    let mut table = Table::new(&["JOB", "STATE", "RESTARTS", "FAILED", "REASON"], "No job runs.");
+    for job in jobs {
+        table.row(vec![
+            cell(job.name),
+            cell(job.standing),
+            cell(job.restarts.to_string()),
+            cell(job.failed_at.map_or_else(|| "-".to_owned(), |at| relative(at, now))),
+            cell(job.reason.unwrap_or_else(|| "-".to_owned())),
+        ]);
+    }
+    table
+}
+
+fn damaged(records: Vec<Damaged>, now: Timestamp) -> Table {
+    let mut table = Table::new(&["DAMAGED", "RECORD", "MET", "REASON"], "");
+    for record in records {
+        table.row(vec![
+            cell(record.list),
+            cell(record.place),
+            cell(relative(record.seen, now)),
+            cell(record.reason),
+        ]);
+    }
+    table
+}

@@ -1,0 +1,200 @@
+//! Keeps jobs running: one that panics or ends is started again, after a pause that grows while it goes
+//! on failing, and how each stands can be seen.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::task::{JoinError, JoinSet};
+
+use crate::clock::Timestamp;
+
+/// How long a job waits before it is started again.
+#[derive(Debug, Clone, Copy)]
+pub struct Pauses {
+    /// After the first failure; doubled after each that follows.
+    pub first: Duration,
+    /// Never longer.
+    pub longest: Duration,
+    /// A job that ran for so long begins at the first pause again.
+    pub steady: Duration,
+}
+
+impl Pauses {
+    /// The platform's own.
+    pub const USUAL: Self = Self {
+        first: Duration::from_secs(1),
+        longest: Duration::from_secs(60),
+        steady: Duration::from_secs(300),
+    };
+
+    /// The pause after so many failures in a row.
+    fn after(self, failures: u32) -> Duration {
+        let doubled = 1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
+        self.first.saturating_mul(doubled).min(self.longest)
+    }
+}
+
+/// How the jobs stand.
+#[derive(Debug, Default)]
+pub struct Jobs(Mutex<BTreeMap<&'static str, JobState>>);
+
+/// How a job stands.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct JobState {
+    /// Whether it runs.
+    pub standing: Standing,
+    /// How often it was started again.
+    pub restarts: u64,
+    /// Why it ended last, and when.
+    pub last_failure: Option<(Timestamp, String)>,
+}
+
+/// Whether a job runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Standing {
+    /// It runs.
+    #[default]
+    Running,
+    /// It has failed, and waits until it is started again.
+    Waiting,
+}
+
+impl Jobs {
+    /// How each job stands, by name.
+    #[must_use]
+    pub fn states(&self) -> Vec<(&'static str, JobState)> {
+        let jobs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        jobs.iter().map(|(name, state)| (*name, state.clone())).collect()
+    }
+
+    fn change(&self, name: &'static str, change: impl FnOnce(&mut JobState)) {
+        let mut jobs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = jobs.entry(name).or_default();
+        change(state);
+        let runs = if state.standing == Standing::Running { 1.0 } else { 0.0 };
+        metrics::gauge!("xshield_job_running", "job" => name).set(runs);
+    }
+
+    /// Runs a job until this future is dropped, with which the job ends, too.
+    pub async fn keep<F>(&self, name: &'static str, pauses: Pauses, start: impl Fn() -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let mut failures = 0_u32;
+        loop {
+            self.change(name, |state| state.standing = Standing::Running);
+            let began = Instant::now();
+            // A set ends its tasks when it is dropped.
+            let mut job = JoinSet::new();
+            job.spawn(start());
+            let reason = match job.join_next().await {
+                Some(Err(error)) => in_words(error),
+                Some(Ok(())) | None => "it ended though nobody asked it to".to_owned(),
+            };
+            failures = if began.elapsed() < pauses.steady { failures.saturating_add(1) } else { 1 };
+            let pause = pauses.after(failures);
+            tracing::error!(
+                job = name,
+                reason,
+                again_in_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
+                "a job of the platform has failed and is started again"
+            );
+            metrics::counter!("xshield_job_restarts_total", "job" => name).increment(1);
+            self.change(name, |state| {
+                state.standing = Standing::Waiting;
+                state.restarts = state.restarts.saturating_add(1);
+                state.last_failure = Some((Timestamp::now(), reason));
+            });
+            tokio::time::sleep(pause).await;
+        }
+    }
+}
+
+fn in_words(error: JoinError) -> String {
+    match error.try_into_panic() {
+        Ok(panic) => format!("it panicked: {}", message(panic.as_ref())),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// What a panic said.
+fn message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a message")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    const SHORT: Pauses = Pauses {
+        first: Duration::from_millis(1),
+        longest: Duration::from_millis(4),
+        steady: Duration::from_secs(300),
+    };
+
+    #[test]
+    fn pauses_double_up_to_the_longest() {
+        let pauses: Vec<_> =
+            [1, 2, 3, 6, 7, 40, u32::MAX].map(|n| Pauses::USUAL.after(n).as_secs()).to_vec();
+        assert_eq!(pauses, [1, 2, 4, 32, 60, 60, 60]);
+    }
+
+    #[tokio::test]
+    async fn a_job_that_panics_or_ends_is_started_again_and_says_why() {
+        let (jobs, starts) = (Arc::new(Jobs::default()), Arc::new(AtomicU32::new(0)));
+        let steady = Arc::new(Notify::new());
+        let kept = tokio::spawn({
+            let (jobs, starts, steady) = (jobs.clone(), starts.clone(), steady.clone());
+            async move {
+                let start = || {
+                    let (number, steady) = (starts.fetch_add(1, Ordering::SeqCst), steady.clone());
+                    async move {
+                        match number {
+                            0 => panic!("row {number} is damaged"),
+                            1 => {}
+                            _ => {
+                                steady.notify_one();
+                                std::future::pending().await
+                            }
+                        }
+                    }
+                };
+                jobs.keep("judge", SHORT, start).await;
+            }
+        });
+        steady.notified().await;
+        let states = jobs.states();
+        assert_eq!(states.len(), 1);
+        let (name, state) = &states[0];
+        assert_eq!((*name, state.standing, state.restarts), ("judge", Standing::Running, 2));
+        assert_eq!(state.last_failure.as_ref().unwrap().1, "it ended though nobody asked it to");
+        kept.abort();
+        assert!(kept.await.unwrap_err().is_cancelled());
+        assert_eq!(starts.load(Ordering::SeqCst), 3, "it ends with who keeps it");
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_told_in_its_words() {
+        let jobs = Arc::new(Jobs::default());
+        let kept = tokio::spawn({
+            let jobs = jobs.clone();
+            let long = Pauses { first: Duration::from_secs(300), ..Pauses::USUAL };
+            async move { jobs.keep("judge", long, || async { panic!("row {} is bad", 7) }).await }
+        });
+        while jobs.states().first().is_none_or(|(_, state)| state.standing == Standing::Running) {
+            tokio::task::yield_now().await;
+        }
+        let state = &jobs.states()[0].1;
+        assert_eq!(state.last_failure.as_ref().unwrap().1, "it panicked: row 7 is bad");
+        kept.abort();
+    }
+}

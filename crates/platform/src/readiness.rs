@@ -1,0 +1,43 @@
+//! Whether the platform can do its work: a write, looked at when somebody asks, but not at each question.
+
+use std::time::{Duration, Instant};
+
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+
+use crate::clock::Timestamp;
+use crate::store::Store;
+
+/// A finding holds for so long, however many ask meanwhile.
+const HOLDS: Duration = Duration::from_secs(2);
+/// A write that takes longer is none.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What was found last.
+#[derive(Debug, Default)]
+pub struct Readiness(Mutex<Option<(Instant, Result<(), String>)>>);
+
+impl Readiness {
+    /// Writes a row and makes it durable. Those who ask at the same time share one write.
+    ///
+    /// # Errors
+    /// Why the platform is not ready, for people.
+    pub async fn check(&self, store: &Store) -> Result<(), String> {
+        let mut last = self.0.lock().await;
+        if let Some((at, found)) = &*last
+            && at.elapsed() < HOLDS
+        {
+            return found.clone();
+        }
+        let found = match timeout(PATIENCE, store.probe(Timestamp::now())).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(error.in_words()),
+            Err(_) => Err(format!("a write took longer than {} s", PATIENCE.as_secs())),
+        };
+        if let Err(reason) = &found {
+            tracing::error!(reason, "the platform is not ready");
+        }
+        *last = Some((Instant::now(), found.clone()));
+        found
+    }
+}

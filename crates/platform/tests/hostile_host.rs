@@ -1,0 +1,259 @@
+//! What one host says, and what becomes damaged, stays with it: lists, jobs and deletion go on.
+
+#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+
+mod support;
+
+use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, Connection as _, Row as _, SqliteConnection};
+use support::matches::{found, host};
+use support::reports::{event, every_kind};
+use support::{TestHost, TestPlatform, eventually, report};
+use xshield_wire::message::*;
+use xshield_wire::threat::ThreatReport;
+
+/// The greatest count that is stored.
+const MOST: u64 = 1 << 53;
+/// As many of these add up to more than 64 bits.
+const TOO_MANY: usize = 1025;
+
+fn tell(platform: &TestPlatform, host: &TestHost, bodies: Vec<ReportBody>) {
+    for body in bodies {
+        // Not packed: so many that are the same would be taken for a bomb.
+        let body = serde_json::to_vec(&report(body)).unwrap();
+        let answer = host.send(platform, "POST", "/host/v1/reports", &body);
+        assert_eq!(answer.status, 200, "{}", answer.json());
+    }
+}
+
+fn put(platform: &TestPlatform, path: &str, body: Value) {
+    let (status, answer) = platform.call("PUT", path, Some(&platform.admin), Some(body));
+    assert_eq!(status, 200, "{answer}");
+}
+
+/// A rule that gives an alert for every match, to a channel that nobody listens at.
+fn every_match_alerts(platform: &TestPlatform) {
+    let settings = json!({
+        "kind": "mail", "host": "127.0.0.1", "port": 1, "security": "plain",
+        "allow_unencrypted": true, "allow_private": true, "from": "x@example.com", "to": ["ops@example.com"],
+    });
+    put(platform, "/api/v1/alert-channels/ops", json!({ "settings": settings }));
+    let rule = json!({"when": {"condition": "any-match"}, "channels": ["ops"]});
+    put(platform, "/api/v1/alert-rules/any", rule);
+}
+
+fn alerts_of(platform: &TestPlatform, asset: &str) -> usize {
+    let listed = platform.get(&format!("/api/v1/alerts?asset={asset}"));
+    listed["items"].as_array().unwrap().len()
+}
+
+#[test]
+fn counters_at_the_bound_stay_counts_and_stop_nothing() {
+    let platform = TestPlatform::start();
+    every_match_alerts(&platform);
+    let hostile = host(&platform, "hostile", json!({}));
+    tell(&platform, &hostile, every_kind(u64::MAX, TOO_MANY));
+    eventually("matches are judged", || (alerts_of(&platform, "hostile") > 0).then_some(()));
+
+    let count = json!(MOST);
+    for (path, field) in [
+        ("/api/v1/events", "packets"),
+        ("/api/v1/paths", "connections"),
+        ("/api/v1/threat/events", "packets"),
+    ] {
+        assert_eq!(platform.get(path)["items"][0][field], count, "{path}");
+    }
+    let met = platform.get("/api/v1/threat/addresses/203.0.113.7");
+    assert!(met.to_string().contains(&MOST.to_string()), "{met}");
+    assert_eq!(platform.get("/api/v1/assets/hostile/programmed")["hits"][0]["packets"], count);
+    for asset in ["/api/v1/assets/hostile", "/api/v1/assets"] {
+        platform.get(asset);
+    }
+    platform.get("/api/v1/threat/losses");
+    platform.get("/api/v1/alert-rules");
+
+    let platform = platform.restart();
+    let other = host(&platform, "other", json!({}));
+    let matches = vec![found("203.0.113.8", 1)];
+    tell(&platform, &other, vec![ReportBody::Threats(ThreatReport { matches, lost: 0 })]);
+    eventually("alerts go on", || (alerts_of(&platform, "other") > 0).then_some(()));
+    let health = platform.get("/api/v1/health");
+    assert_eq!(health["not_ready"], Value::Null);
+    let jobs = health["jobs"].as_array().unwrap();
+    assert_eq!(jobs.len(), 8, "{health}");
+    assert!(jobs.iter().all(|job| job["restarts"] == 0 && job["standing"] == "running"));
+    let (status, answer) =
+        platform.call("DELETE", "/api/v1/assets/hostile", Some(&platform.admin), None);
+    assert!(status < 300, "{status} {answer}");
+    assert_eq!(platform.get("/api/v1/assets")["items"].as_array().unwrap().len(), 1);
+}
+
+/// Tables whose rows come from hosts, or are made for them.
+const TABLES: [&str; 28] = [
+    "active_path",
+    "agent_event",
+    "alert",
+    "alert_memory",
+    "asset",
+    "asset_address",
+    "asset_claim",
+    "asset_configuration",
+    "asset_tag",
+    "audit",
+    "command_job",
+    "command_target",
+    "debug_log",
+    "firewall_event",
+    "host_telemetry",
+    "listening",
+    "live_event",
+    "other_identity",
+    "problem_history",
+    "programmed",
+    "refused_check_in",
+    "rule_hits",
+    "ruleset",
+    "software",
+    "software_change",
+    "threat_asset",
+    "threat_event",
+    "threat_loss",
+];
+
+/// A look at, and blows to, the database beside the platform.
+struct Beside {
+    runtime: tokio::runtime::Runtime,
+    conn: SqliteConnection,
+}
+
+impl Beside {
+    fn of(platform: &TestPlatform) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let options = sqlx::sqlite::SqliteConnectOptions::new()
+            .filename(platform.data_dir().join("xshield.db"))
+            .foreign_keys(false)
+            .busy_timeout(std::time::Duration::from_secs(20));
+        let conn = runtime.block_on(SqliteConnection::connect_with(&options)).unwrap();
+        Self { runtime, conn }
+    }
+
+    fn run(&mut self, sql: String) -> Result<(), sqlx::Error> {
+        let query = sqlx::query(AssertSqlSafe(sql)).execute(&mut self.conn);
+        self.runtime.block_on(query).map(drop)
+    }
+
+    fn columns(&mut self, table: &str) -> Vec<String> {
+        let sql = format!("SELECT name FROM pragma_table_info('{table}')");
+        let query = sqlx::query(AssertSqlSafe(sql)).fetch_all(&mut self.conn);
+        let rows = self.runtime.block_on(query).unwrap();
+        rows.iter().map(|row| row.try_get("name").unwrap()).collect()
+    }
+}
+
+/// Everything that can be listed, and everything about the asset `b`.
+fn lists(platform: &TestPlatform) -> Vec<String> {
+    let described = platform.get("/api/v1/openapi.json");
+    let paths = described["paths"].as_object().unwrap().iter();
+    let paths = paths.filter(|(_, item)| item.get("get").is_some()).map(|(path, _)| path);
+    let mut lists: Vec<String> = paths
+        .map(|path| path.replace("{asset}", "b"))
+        .filter(|path| !path.contains('{') && path.starts_with("/api/"))
+        // What takes a parameter that has no default.
+        .filter(|path| !matches!(path.as_str(), "/api/v1/threat/why" | "/api/v1/threat/diff"))
+        .collect();
+    lists.push("/api/v1/threat/addresses/203.0.113.7".to_owned());
+    lists.push("/metrics".to_owned());
+    lists
+}
+
+#[test]
+fn no_damaged_column_takes_a_list_or_another_host_with_it() {
+    let platform = TestPlatform::start_with(|settings| settings.sessions_per_second = 1000);
+    every_match_alerts(&platform);
+    platform.commit("segment:\n  name: all\n  criteria: role = 'x'\n");
+    let mut hosts = ["a", "b"].map(|name| host(&platform, name, json!({"role": "x"})));
+    for host in &mut hosts {
+        tell(&platform, host, every_kind(3, 1));
+        let mut message = host.check_in_message();
+        message.problems = vec![Problem { code: "c".to_owned(), text: "t".to_owned() }];
+        host.check_in_with(&platform, &message);
+    }
+    let target = json!({"where": "role = 'x'"});
+    platform.post("/api/v1/commands", json!({"kind": "diagnostics", "target": target}));
+    eventually("matches are judged", || (alerts_of(&platform, "b") > 0).then_some(()));
+    let mut beside = Beside::of(&platform);
+    let lists = lists(&platform);
+    let status = |path: &str| {
+        let headers = [("authorization".to_owned(), format!("Bearer {}", platform.admin))];
+        platform.raw("GET", path, &headers, b"").status
+    };
+    let before: Vec<_> = lists.iter().map(|path| status(path)).collect();
+    let (mut wrong, mut damaged) = (Vec::new(), 0);
+    for table in TABLES {
+        for column in beside.columns(table) {
+            for value in ["x'ff'", "9.3e18"] {
+                let first = format!("rowid = (SELECT min(rowid) FROM {table})");
+                let keep = format!(
+                    "CREATE TEMP TABLE kept AS SELECT {column} AS value FROM {table} WHERE {first}"
+                );
+                beside.run(keep).unwrap();
+                let damage = format!("UPDATE {table} SET {column} = {value} WHERE {first}");
+                // Some columns refuse it: then it can't befall them either.
+                if beside.run(damage).is_ok() {
+                    damaged += 1;
+                    for (path, before) in lists.iter().zip(&before) {
+                        let after = status(path);
+                        if after != *before && after >= 500 {
+                            wrong.push(format!("{table}.{column} = {value}: {path} {after}"));
+                        }
+                    }
+                    let b = &mut hosts[1];
+                    let message = serde_json::to_vec(&b.check_in_message()).unwrap();
+                    let answer = b.send(&platform, "POST", "/host/v1/check-in", &message);
+                    if answer.status != 200 {
+                        let told = answer.json();
+                        wrong.push(format!("{table}.{column} = {value}: check-in {told}"));
+                    }
+                }
+                let mend = if column == "id" || column == "number" {
+                    // A row whose key was lost is not found again.
+                    format!(
+                        "UPDATE {table} SET {column} = (SELECT value FROM kept) \
+                             WHERE {column} = {value}"
+                    )
+                } else {
+                    format!("UPDATE {table} SET {column} = (SELECT value FROM kept) WHERE {first}")
+                };
+                beside.run(mend).unwrap();
+                beside.run("DROP TABLE kept".to_owned()).unwrap();
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {damaged}:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(damaged > 200, "{damaged}");
+    let met = platform.get("/api/v1/health")["damaged"].to_string();
+    assert!(met.contains("\"events\"") && met.contains("asset_name a"), "{met}");
+}
+
+#[test]
+fn a_page_is_full_although_damaged_rows_are_among_its_first() {
+    let platform = TestPlatform::start();
+    let told = host(&platform, "h", json!({}));
+    let events = (0..9).map(|port| event(port, 1)).collect();
+    tell(&platform, &told, vec![ReportBody::Events(EventReport { events, lost: 0 })]);
+    let mut beside = Beside::of(&platform);
+    beside
+        .run("UPDATE firewall_event SET bytes = 1e300 WHERE port BETWEEN 3 AND 7".into())
+        .unwrap();
+    let (mut seen, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let page = platform.get(&format!("/api/v1/events?limit=2{cursor}"));
+        let items = page["items"].as_array().unwrap();
+        seen.extend(items.iter().map(|event| event["port"].as_u64().unwrap()));
+        let Some(next) = page["next"].as_str() else { break };
+        assert_eq!(items.len(), 2, "{page}");
+        cursor = format!("&cursor={next}");
+    }
+    seen.sort_unstable();
+    assert_eq!(seen, [0, 1, 2, 8], "all that can be read");
+}

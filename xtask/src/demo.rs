@@ -40,6 +40,8 @@ pub(crate) enum Bench {
     Threat,
     /// The resident agent: what it takes, and how soon it acts.
     Agent,
+    /// The platform under attack: how others fare, and what it takes.
+    Hostile,
 }
 
 #[derive(Debug, clap::Args)]
@@ -53,7 +55,8 @@ pub(crate) struct BenchArgs {
     #[arg(long)]
     quick: bool,
     /// One measurement alone. Threat lists: load, memory, delta, packets, hitless, wire, bouncer.
-    /// Agent: idle, busy, push, heartbeat, failover, flood.
+    /// Agent: idle, busy, push, heartbeat, failover, flood. Hostile: enrol, validate, flapping,
+    /// bodies, silent-readers, burst, identities, passwords.
     #[arg(long)]
     part: Option<String>,
     /// Threat lists: a directory of real ones, each day as NAME_DATE.txt.gz. Without it, a day's change
@@ -115,6 +118,10 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
             let (platform, lab) = (built("xshield"), built("xshield-lab"));
             let together = together(&target, &[&platform, &lab, &agent, &command])?;
             bench.env("XSHIELD_BIN_DIR", together).args(["bench", "agent", "--program"]).arg(agent);
+        }
+        Bench::Hostile => {
+            build("release", &["--bins", "-p", "xshield", "-p", "xshield-lab"])?;
+            bench.args(["bench", "hostile", "--program"]).arg(target.join("release/xshield"));
         }
         Bench::Firewall => {
             packages::ensure(&[packages::LAB, packages::PEERS].concat())?;

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd as _, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::Arc;
@@ -436,4 +436,54 @@ pub(crate) fn readable_within(socket: &impl AsRawFd, time: Duration) -> io::Resu
     let ready = unsafe { libc::poll(&raw mut wanted, 1, time) };
     result(ready)?;
     Ok(ready > 0)
+}
+
+/// Random bytes of the kernel.
+#[allow(unsafe_code, reason = "system call")]
+pub(crate) fn random<const N: usize>() -> io::Result<[u8; N]> {
+    let mut bytes = [0u8; N];
+    // SAFETY: the buffer is as long as is said. Up to 256 bytes are given whole (getrandom(2)).
+    let got = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), N, 0) };
+    if usize::try_from(got) == Ok(N) { Ok(bytes) } else { Err(io::Error::last_os_error()) }
+}
+
+/// The unit of processor time in `/proc`.
+#[allow(unsafe_code, reason = "system call")]
+pub(crate) fn ticks_per_second() -> u64 {
+    // SAFETY: takes an integer.
+    u64::try_from(unsafe { libc::sysconf(libc::_SC_CLK_TCK) }).unwrap_or(100)
+}
+
+/// Connects from an address of this machine: std can't choose one.
+#[allow(unsafe_code, reason = "std can't bind before it connects")]
+pub(crate) fn connect_from(
+    from: std::net::Ipv4Addr,
+    to: std::net::SocketAddr,
+) -> io::Result<std::net::TcpStream> {
+    let std::net::SocketAddr::V4(to) = to else {
+        return Err(io::Error::new(io::ErrorKind::Unsupported, "not an IPv4 address"));
+    };
+    // SAFETY: the descriptor is checked and owned by the stream from then on; both addresses are
+    // valid for the calls, with their own lengths.
+    unsafe {
+        let fd = libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0);
+        result(fd)?;
+        let stream = std::net::TcpStream::from_raw_fd(fd);
+        let (from, length) = socket_address(std::net::SocketAddrV4::new(from, 0));
+        result(libc::bind(fd, (&raw const from).cast(), length))?;
+        let (to, length) = socket_address(to);
+        result(libc::connect(fd, (&raw const to).cast(), length))?;
+        Ok(stream)
+    }
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "constants of the system")]
+fn socket_address(address: std::net::SocketAddrV4) -> (libc::sockaddr_in, libc::socklen_t) {
+    let address = libc::sockaddr_in {
+        sin_family: libc::AF_INET as libc::sa_family_t,
+        sin_port: address.port().to_be(),
+        sin_addr: libc::in_addr { s_addr: u32::from(*address.ip()).to_be() },
+        sin_zero: [0; 8],
+    };
+    (address, size_of::<libc::sockaddr_in>() as libc::socklen_t)
 }

@@ -4,6 +4,7 @@ mod agent;
 mod cost;
 mod driver;
 mod firewall;
+mod hostile;
 mod rules;
 mod spark;
 mod swaps;
@@ -31,20 +32,22 @@ enum What {
     Threat,
     /// The resident agent: what it takes, and how soon it acts.
     Agent,
+    /// The platform under attack: how others fare, and what it takes.
+    Hostile,
 }
 
 /// The measurement's command line.
 #[derive(Debug, clap::Args)]
 pub struct BenchArgs {
     what: What,
-    /// What is measured: the static release build of ctspark or ctagent, or one of the firewall's
-    /// examples.
+    /// What is measured: the static release build of ctspark or ctagent, the platform, or one of the
+    /// firewall's examples.
     #[arg(long)]
     program: PathBuf,
     /// Shorter runs; the figures are rough.
     #[arg(long)]
     quick: bool,
-    /// Threat lists and agent: one measurement alone.
+    /// Threat lists, agent and attacks: one measurement alone.
     #[arg(long)]
     part: Option<String>,
     /// Threat lists: the threat crate's example that measures sizes.
@@ -67,8 +70,11 @@ enum Effort {
 /// # Errors
 /// When the lab can't be made or what is measured fails.
 pub fn run(args: &BenchArgs) -> Result<()> {
-    privilege::acquire()?;
     let effort = if args.quick { Effort::Quick } else { Effort::Full };
+    // Attacks need no network of their own.
+    if args.what != What::Hostile {
+        privilege::acquire()?;
+    }
     match args.what {
         What::Spark => spark::run(&args.program, effort),
         What::Firewall => firewall::run(&args.program, effort),
@@ -78,6 +84,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
             threat::run(&means, part(args)?)
         }
         What::Agent => agent::run(&args.program, effort, part(args)?),
+        What::Hostile => hostile::run(&args.program, effort, part(args)?),
     }
 }
 

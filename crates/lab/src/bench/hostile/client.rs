@@ -1,0 +1,141 @@
+//! Speaks HTTP to a platform over connections of its own making, from any loopback address.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use rustls::client::Resumption;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+
+use crate::sys;
+
+/// Nobody waits longer for an answer.
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+/// The largest answer that is read.
+const LARGEST: usize = 256 << 20;
+
+/// Where a platform is.
+#[derive(Debug, Clone)]
+pub(super) struct Door {
+    address: SocketAddr,
+    tls: Arc<ClientConfig>,
+}
+
+impl Door {
+    /// A platform whose authority's certificate is in this file. No TLS session is resumed: these are
+    /// many hosts, not one that comes again.
+    pub(super) fn new(address: SocketAddr, ca: &Path) -> Result<Self> {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(ca)?)?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut tls = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        tls.resumption = Resumption::disabled();
+        Ok(Self { address, tls: Arc::new(tls) })
+    }
+
+    /// A new connection from an address of this machine.
+    pub(super) fn open(&self, from: Ipv4Addr) -> Result<Connection> {
+        let stream = sys::connect_from(from, self.address)
+            .with_context(|| format!("connecting from {from} to {} failed", self.address))?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        let name = ServerName::from(self.address.ip());
+        let tls = ClientConnection::new(self.tls.clone(), name)?;
+        Ok(Connection(BufReader::new(StreamOwned::new(tls, stream))))
+    }
+}
+
+/// A request.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Request<'a> {
+    pub(super) method: &'a str,
+    pub(super) path: &'a str,
+    pub(super) headers: &'a [(String, String)],
+    pub(super) body: &'a [u8],
+}
+
+/// An answer.
+#[derive(Debug)]
+pub(super) struct Response {
+    pub(super) status: u16,
+    pub(super) body: Vec<u8>,
+}
+
+impl Response {
+    /// The body, when the answer says that all is well.
+    pub(super) fn well(self, what: &str) -> Result<Vec<u8>> {
+        let Self { status, body } = self;
+        ensure!(
+            (200..300).contains(&status),
+            "{what}: status {status}: {}",
+            String::from_utf8_lossy(&body)
+        );
+        Ok(body)
+    }
+}
+
+/// A connection, for one request after the other.
+pub(super) struct Connection(BufReader<StreamOwned<ClientConnection, TcpStream>>);
+
+impl Connection {
+    /// Asks, and reads the answer.
+    pub(super) fn ask(&mut self, request: Request<'_>) -> Result<Response> {
+        self.send(request)?;
+        self.answer().with_context(|| format!("{} {}", request.method, request.path))
+    }
+
+    /// Asks, and reads no answer.
+    pub(super) fn send(&mut self, request: Request<'_>) -> Result<()> {
+        let Request { method, path, headers, body } = request;
+        let mut head = format!("{method} {path} HTTP/1.1\r\nhost: platform\r\n");
+        for (name, value) in headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        head.push_str(&format!("content-length: {}\r\n\r\n", body.len()));
+        self.write(head.as_bytes())?;
+        self.write(body)
+    }
+
+    /// Sends bytes as they are.
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        let stream = self.0.get_mut();
+        stream.write_all(bytes)?;
+        Ok(stream.flush()?)
+    }
+
+    fn answer(&mut self) -> Result<Response> {
+        let line = self.line()?;
+        let status = line.split(' ').nth(1).and_then(|status| status.parse().ok());
+        let status = status.with_context(|| format!("{line:?} is no status line"))?;
+        let mut length = 0usize;
+        loop {
+            let line = self.line()?;
+            if line.is_empty() {
+                break;
+            }
+            if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                length = value.trim().parse()?;
+            }
+        }
+        ensure!(length <= LARGEST, "an answer of {length} bytes");
+        let mut body = vec![0; length];
+        self.0.read_exact(&mut body)?;
+        Ok(Response { status, body })
+    }
+
+    fn line(&mut self) -> Result<String> {
+        let mut line = String::new();
+        let read = self.0.read_line(&mut line)?;
+        ensure!(read > 0, "the platform closed the connection");
+        Ok(line.trim_end().to_owned())
+    }
+}

@@ -1,0 +1,128 @@
+//! Those who have proven nothing: large bodies without a session, connections that read no answer,
+//! identities that wait, guessed passwords.
+
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use super::Attack;
+use super::client::{Connection, Request};
+use super::guest::Guest;
+use super::stage::{Stage, headers};
+use crate::bench::{Effort, pause};
+
+/// Connections at a time.
+const CROWD: u16 = 300;
+/// The largest body that any route takes.
+const BODY: usize = 8 << 20;
+/// Requests that are sent without reading an answer: more than any buffer holds the answers of.
+const UNREAD: usize = 5_000;
+
+fn span(effort: Effort) -> Duration {
+    match effort {
+        Effort::Full => Duration::from_secs(60),
+        Effort::Quick => Duration::from_secs(15),
+    }
+}
+
+/// So many do this again and again until the end, whatever becomes of it.
+fn crowd(end: Instant, act: impl Fn(u16, Instant) -> Result<()> + Sync) {
+    std::thread::scope(|scope| {
+        for number in 0..CROWD {
+            let act = &act;
+            scope.spawn(move || {
+                while Instant::now() < end {
+                    let begun = Instant::now();
+                    // Refused or not: what counts is how others fare.
+                    drop(act(number, end));
+                    pause((begun + Duration::from_millis(500)).min(end));
+                }
+            });
+        }
+    });
+}
+
+/// Bodies of the largest size on a route that wants a session, from one address; all but the last
+/// byte of each.
+pub(super) fn bodies(_: &Stage, effort: Effort) -> Result<Attack> {
+    Ok(Box::new(move |stage| {
+        let piece = vec![b'x'; 64 << 10];
+        crowd(Instant::now() + span(effort), |_, end| {
+            let mut connection = stage.door.open(Ipv4Addr::new(127, 0, 2, 1))?;
+            let head = format!(
+                "POST /host/v1/reports HTTP/1.1\r\nhost: platform\r\ncontent-length: {BODY}\r\n\r\n"
+            );
+            connection.write(head.as_bytes())?;
+            for _ in 0..BODY / piece.len() - 1 {
+                connection.write(&piece)?;
+            }
+            pause(end);
+            Ok(())
+        });
+        Ok(())
+    }))
+}
+
+/// Requests without end on connections whose answers nobody reads.
+pub(super) fn silent_readers(_: &Stage, effort: Effort) -> Result<Attack> {
+    Ok(Box::new(move |stage| {
+        crowd(Instant::now() + span(effort), |_, end| {
+            let mut connection = stage.door.open(Ipv4Addr::new(127, 0, 2, 2))?;
+            let request =
+                Request { method: "GET", path: "/host/v1/trust", headers: &[], body: &[] };
+            for _ in 0..UNREAD {
+                connection.send(request)?;
+            }
+            pause(end);
+            Ok(())
+        });
+        Ok(())
+    }))
+}
+
+/// Whoever holds an enforcement key shows one new identity after the other under another's name.
+pub(super) fn identities(stage: &Stage, effort: Effort) -> Result<Attack> {
+    let key = stage.key("web")?;
+    let mut namesake = Guest::new(1, &key)?;
+    let mut connection = stage.door.open(namesake.from)?;
+    namesake.register(&mut connection)?;
+    Ok(Box::new(move |stage| {
+        crowd(Instant::now() + span(effort), |number, _| {
+            let mut guest = Guest::new(1, &key)?;
+            let mut connection = stage.door.open(crowd_address(number))?;
+            // A few over each connection.
+            for _ in 0..4 {
+                guest.ask_for_session(&mut connection)?;
+                guest = Guest::new(1, &key)?;
+            }
+            Ok(())
+        });
+        Ok(())
+    }))
+}
+
+/// Passwords of one account and of accounts that are not there, from everywhere.
+pub(super) fn passwords(stage: &Stage, effort: Effort) -> Result<Attack> {
+    stage.add_user("looker", "viewer")?;
+    Ok(Box::new(move |stage| {
+        crowd(Instant::now() + span(effort), |number, _| {
+            let mut connection: Connection = stage.door.open(crowd_address(number))?;
+            for guess in 0..4 {
+                let user = if guess % 2 == 0 { "looker".to_owned() } else { format!("u{number}") };
+                let body = serde_json::json!({"user": user, "password": format!("guess-{guess}")});
+                let body = serde_json::to_vec(&body)?;
+                let headers = headers(None, "application/json");
+                let path = "/api/v1/login";
+                connection.ask(Request { method: "POST", path, headers: &headers, body: &body })?;
+            }
+            Ok(())
+        });
+        Ok(())
+    }))
+}
+
+fn crowd_address(number: u16) -> Ipv4Addr {
+    let [high, low] = number.to_be_bytes();
+    Ipv4Addr::new(127, 3, high, low.max(1))
+}

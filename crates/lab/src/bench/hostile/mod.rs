@@ -1,0 +1,131 @@
+//! The platform under attack: whatever one host, connection or viewer does, others are served and
+//! memory stays bounded. Each flood meets a platform of its own, as it is shipped, while a bystander
+//! checks in and signs in.
+
+mod burst;
+mod bystander;
+mod client;
+mod crowds;
+mod enrol;
+mod flapping;
+mod guest;
+mod stage;
+mod validate;
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use self::bystander::{beside, p99, registered};
+use self::stage::Stage;
+use super::Effort;
+use crate::figure::Figure;
+
+/// Which flood; all of them without a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Part {
+    /// Thousands of hosts register into one segment that allows itself.
+    Enrol,
+    /// Viewers rehearse large policies, several at a time, and do not wait for the answer.
+    Validate,
+    /// A host that has another address at each check-in.
+    Flapping,
+    /// Large bodies without a session.
+    Bodies,
+    /// Connections that read no answer.
+    SilentReaders,
+    /// One host's reports of 100,000 items.
+    Burst,
+    /// Identities that nobody knows, under another host's name.
+    Identities,
+    /// Guessed passwords.
+    Passwords,
+}
+
+/// A flood: what it does to a platform for a while.
+struct Flood {
+    part: Part,
+    name: &'static str,
+    prepare: fn(&Stage, Effort) -> Result<Attack>,
+}
+
+/// What is done once the bystander is there.
+type Attack = Box<dyn FnOnce(&Stage) -> Result<()>>;
+
+const FLOODS: &[Flood] = &[
+    Flood { part: Part::Validate, name: "validate", prepare: validate::prepare },
+    Flood { part: Part::Flapping, name: "flapping", prepare: flapping::prepare },
+    Flood { part: Part::Bodies, name: "bodies", prepare: crowds::bodies },
+    Flood { part: Part::SilentReaders, name: "silent readers", prepare: crowds::silent_readers },
+    Flood { part: Part::Burst, name: "burst", prepare: burst::prepare },
+    Flood { part: Part::Identities, name: "identities", prepare: crowds::identities },
+    Flood { part: Part::Passwords, name: "passwords", prepare: crowds::passwords },
+];
+
+/// The worst of all floods.
+#[derive(Debug, Default)]
+struct Worst {
+    check_in: f64,
+    sign_in: f64,
+    memory: f64,
+    growth: f64,
+}
+
+/// `program`: the platform.
+pub(super) fn run(program: &Path, effort: Effort, part: Option<Part>) -> Result<()> {
+    let is_wanted = |one| part.is_none_or(|part| part == one);
+    if is_wanted(Part::Enrol) {
+        enrol::run(program, effort)?;
+    }
+    let mut worst = Worst::default();
+    let floods = FLOODS.iter().filter(|flood| is_wanted(flood.part));
+    let mut any = false;
+    for flood in floods {
+        any = true;
+        worst.take(&under(flood, program, effort)?);
+    }
+    if any {
+        Figure::new("hostile.checkin_p99_ms", worst.check_in, "ms").print();
+        Figure::new("hostile.sign_in_p99_ms", worst.sign_in, "ms").print();
+        Figure::new("hostile.rss_mib", worst.memory, "MiB").print();
+        Figure::new("hostile.db_growth_mib", worst.growth, "MiB").print();
+    }
+    Ok(())
+}
+
+impl Worst {
+    fn take(&mut self, other: &Self) {
+        self.check_in = self.check_in.max(other.check_in);
+        self.sign_in = self.sign_in.max(other.sign_in);
+        self.memory = self.memory.max(other.memory);
+        self.growth = self.growth.max(other.growth);
+    }
+}
+
+/// One flood, told on standard error.
+fn under(flood: &Flood, program: &Path, effort: Effort) -> Result<Worst> {
+    let stage = Stage::begin(program)?;
+    let attack = (flood.prepare)(&stage, effort)?;
+    let host = registered(&stage)?;
+    let before = stage.database_mib()?;
+    let ((), served) = beside(&stage, host, || attack(&stage))?;
+    let name = flood.name;
+    let (asked, refused) = (served.check_ins.len() + served.sign_ins.len(), &served.refused);
+    let seen = Worst {
+        check_in: p99(served.check_ins),
+        sign_in: p99(served.sign_ins),
+        memory: stage.peak_mib()?,
+        growth: stage.database_mib()? - before,
+    };
+    eprintln!(
+        "{name}: check-in {:.0} ms, sign-in {:.0} ms, {:.0} MiB of memory, database + {:.1} MiB",
+        seen.check_in, seen.sign_in, seen.memory, seen.growth
+    );
+    if let Some(first) = refused.first() {
+        eprintln!("{name}: the bystander was refused {} of {asked} times: {first}", refused.len());
+    }
+    // Whoever is not served at all was not served in time.
+    let all_served = refused.is_empty();
+    let served = |time: f64| if all_served { time } else { f64::INFINITY };
+    Ok(Worst { check_in: served(seen.check_in), sign_in: served(seen.sign_in), ..seen })
+}

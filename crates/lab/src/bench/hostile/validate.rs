@@ -1,0 +1,90 @@
+//! Viewers rehearse large policies for a large fleet, eight at a time, and some do not wait for the
+//! answer.
+
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use super::Attack;
+use super::client::Request;
+use super::guest::Guest;
+use super::stage::{Stage, headers};
+use crate::bench::Effort;
+
+/// Hosts of the fleet, all of one segment that all rules allow.
+const HOSTS: u16 = 500;
+/// Segments, each with a template of this many rules.
+const SEGMENTS: usize = 20;
+const RULES: usize = 50;
+/// Viewers at a time.
+const VIEWERS: u8 = 8;
+
+pub(super) fn prepare(stage: &Stage, effort: Effort) -> Result<Attack> {
+    let span = match effort {
+        Effort::Full => Duration::from_secs(60),
+        Effort::Quick => Duration::from_secs(10),
+    };
+    let key = stage.key("web")?;
+    for number in 0..HOSTS {
+        let mut guest = Guest::new(number, &key)?;
+        let mut connection = stage.door.open(guest.from)?;
+        guest.register(&mut connection)?;
+        guest.check_in(&mut connection, None)?;
+    }
+    let password = stage.add_user("looker", "viewer")?;
+    let viewers: Vec<(Ipv4Addr, String)> = (1..=VIEWERS)
+        .map(|number| {
+            let from = Ipv4Addr::new(127, 0, 1, number);
+            Ok((from, stage.sign_in(from, "looker", password)?))
+        })
+        .collect::<Result<_>>()?;
+    let policy = policy();
+    Ok(Box::new(move |stage| {
+        let end = Instant::now() + span;
+        std::thread::scope(|scope| {
+            for (at, (from, token)) in viewers.iter().enumerate() {
+                let policy = policy.as_bytes();
+                scope.spawn(move || {
+                    while Instant::now() < end {
+                        // Refused or not: what counts is how others fare.
+                        drop(rehearse(stage, *from, token, policy, at % 2 == 0));
+                    }
+                });
+            }
+        });
+        Ok(())
+    }))
+}
+
+fn rehearse(stage: &Stage, from: Ipv4Addr, token: &str, policy: &[u8], waits: bool) -> Result<()> {
+    let headers = headers(Some(token), "application/yaml");
+    let path = "/api/v1/policy/validate";
+    let request = Request { method: "POST", path, headers: &headers, body: policy };
+    let mut connection = stage.door.open(from)?;
+    if waits {
+        return connection.ask(request).map(drop);
+    }
+    connection.send(request)
+}
+
+/// Every host is in every segment, and every rule allows every host.
+fn policy() -> String {
+    let mut text = String::new();
+    for segment in 0..SEGMENTS {
+        text.push_str(&format!(
+            "segment:\n  name: s{segment}\n  criteria: role = 'web'\n  templates: [t{segment}]\n  \
+             inbound: {{ level: secure-all-ports, mode: enforce }}\n---\ntemplate:\n  name: t{segment}\n  \
+             action: allow\n  ports:\n"
+        ));
+        for rule in 0..RULES {
+            text.push_str(&format!(
+                "    - {{ name: r{rule}, from: ['segment:s{segment}'], services: [tcp/{}] }}\n",
+                rule + 1
+            ));
+        }
+        text.push_str("---\n");
+    }
+    text.push_str("settings: {}\n");
+    text
+}

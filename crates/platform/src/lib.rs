@@ -21,6 +21,7 @@ pub mod policy;
 pub mod problem;
 pub mod query;
 pub mod readiness;
+pub mod rehearsals;
 pub mod sealed;
 pub mod serve;
 pub mod settings;

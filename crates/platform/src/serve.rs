@@ -22,6 +22,7 @@ use crate::jobs::supervise::{Jobs, Pauses};
 use crate::jobs::{alerts, compile, deliver, maintenance, threat_compile, threat_feeds};
 use crate::keys::{DataDir, KeyError, Keys, new_id};
 use crate::readiness::Readiness;
+use crate::rehearsals::Rehearsals;
 use crate::settings::Settings;
 use crate::spoken::Spoken;
 use crate::state::{App, Limits, Platform};
@@ -101,6 +102,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         store,
         passwords,
         compiling: Compiling::default(),
+        rehearsals: Rehearsals::default(),
         spoken: Spoken::default(),
         threat,
         waking: Waking::default(),

@@ -46,6 +46,10 @@ pub struct Settings {
     pub sessions_per_second: u32,
     /// Requests per second of one asset.
     pub requests_per_second: u32,
+    /// Changes of what one host says of itself (addresses, name, system) that are taken at once.
+    pub host_changes: u32,
+    /// Seconds after which one more is taken.
+    pub host_change_every: u64,
     /// Milliseconds that changes of the inventory are gathered before rulesets are compiled again.
     pub gather_changes_ms: u64,
     /// Seconds that requests in flight get at shutdown.
@@ -97,6 +101,8 @@ impl Settings {
             proxy_networks: Vec::new(),
             sessions_per_second: 20,
             requests_per_second: 5,
+            host_changes: 12,
+            host_change_every: 300,
             gather_changes_ms: 500,
             shutdown_grace: 20,
             password_cost: PasswordCost::Full,

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::time::Duration;
 
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
@@ -22,6 +23,7 @@ use crate::jobs::supervise::Jobs;
 use crate::keys::{DataDir, KeyError, Keys};
 use crate::problem::Problem;
 use crate::readiness::Readiness;
+use crate::rehearsals::Rehearsals;
 use crate::settings::Settings;
 use crate::source::Source;
 use crate::spoken::Spoken;
@@ -52,6 +54,8 @@ pub struct Platform {
     pub limits: Limits,
     /// Turns policy into rulesets.
     pub compiling: Compiling,
+    /// Those who try what a policy would come to.
+    pub rehearsals: Rehearsals,
     /// The policies that speak of assets.
     pub spoken: Spoken,
     /// Threat feeds and what became of them.
@@ -117,6 +121,7 @@ pub struct Limits {
     trusts: DefaultKeyedRateLimiter<Source>,
     logins: DefaultKeyedRateLimiter<Source>,
     requests: DefaultKeyedRateLimiter<AssetId>,
+    changes: DefaultKeyedRateLimiter<AssetId>,
     /// Passwords checked at a time: each takes memory on purpose.
     pub passwords: Semaphore,
     /// Reports unpacked at a time: each may take some 64 MiB.
@@ -164,6 +169,7 @@ impl Limits {
             trusts: RateLimiter::keyed(per_second(sessions, sessions.saturating_mul(20))),
             logins: RateLimiter::keyed(per_second(1, 20)),
             requests: RateLimiter::keyed(per_second(requests, requests.saturating_mul(20))),
+            changes: RateLimiter::keyed(changes(settings)),
             passwords: Semaphore::new(2),
             reports: Semaphore::new(4),
             files: Semaphore::new(8),
@@ -204,6 +210,12 @@ impl Limits {
         checked(&self.requests, asset, "requests of this asset")
     }
 
+    /// Whether a change of what this asset is may be taken now.
+    #[must_use]
+    pub fn change(&self, asset: &AssetId) -> bool {
+        self.changes.check_key(asset).is_ok()
+    }
+
     /// Forgets callers who are quiet.
     pub fn forget(&self) {
         self.sessions.retain_recent();
@@ -211,7 +223,16 @@ impl Limits {
         self.logins.retain_recent();
         self.requests.retain_recent();
         self.bodies.forget();
+        self.changes.retain_recent();
     }
+}
+
+fn changes(settings: &Settings) -> Quota {
+    let burst = NonZeroU32::new(settings.host_changes).unwrap_or(NonZeroU32::MIN);
+    let every = Duration::from_secs(settings.host_change_every.max(1));
+    // None only of a period of nothing.
+    let quota = Quota::with_period(every).unwrap_or(Quota::per_minute(NonZeroU32::MIN));
+    quota.allow_burst(burst)
 }
 
 fn checked<K: std::hash::Hash + Eq + Clone>(

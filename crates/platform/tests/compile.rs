@@ -42,6 +42,35 @@ struct Fleet {
     hosts: Vec<TestHost>,
 }
 
+#[test]
+fn a_host_that_changes_all_the_time_is_taken_at_its_word_now_and_then_and_others_at_once() {
+    let platform = TestPlatform::start_with(|settings| settings.host_changes = 3);
+    let mut fleet = Fleet::on(platform, &["web", "web"]);
+    // Its first check-in was one.
+    for round in 1..=5u8 {
+        fleet.hosts[0].addresses = vec![[10, 7, 5, round].into()];
+        fleet.wanted(0);
+    }
+    let shown = fleet.platform.get("/api/v1/assets/h0");
+    assert_eq!(shown["addresses"], json!(["10.7.5.2"]), "{shown}");
+    let problems = shown["spark"]["problems"].to_string();
+    assert!(problems.contains("changes-wait") && problems.contains("every 5 min"), "{problems}");
+    assert!(serde_json::to_string(&*fleet.fetched(0)).unwrap().contains("10.7.5.2/32"));
+
+    fleet.hosts[1].addresses = vec!["10.7.6.1".parse().unwrap()];
+    fleet.wanted(1);
+    let shown = fleet.platform.get("/api/v1/assets/h1");
+    assert_eq!(shown["addresses"], json!(["10.7.6.1"]), "others are not concerned");
+
+    // Back at what is held of it, nothing is wrong.
+    fleet.hosts[0].addresses = vec!["10.7.5.2".parse().unwrap()];
+    fleet.wanted(0);
+    let problems = fleet.platform.get("/api/v1/assets/h0")["spark"]["problems"].clone();
+    assert_eq!(problems, json!([]));
+    let audit = fleet.platform.get("/api/v1/audit?limit=200").to_string();
+    assert!(!audit.contains("10.7.5.3"), "what is not taken is not written down");
+}
+
 impl Fleet {
     fn of(roles: &[&str]) -> Self {
         Self::on(TestPlatform::start(), roles)

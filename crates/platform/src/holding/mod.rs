@@ -61,9 +61,33 @@ pub(crate) async fn take(
     }
     let world = world(app, conn, asset, said, from, policies, now).await?;
     let judged = judge(&held, said, &known, &world, now);
+    let is_new = |claim: &Claim| is_new(claim, &known);
+    let changes = judged.held != held || judged.claims.iter().any(is_new);
+    if changes && !app.limits.change(&asset.id) {
+        addresses::seen(conn, &asset.id, from, now).await?;
+        return Ok(Taken { changed: false, problem: Some(changes_wait(app)) });
+    }
     hold(conn, &held, &judged, &known, now).await?;
     addresses::seen(conn, &asset.id, from, now).await?;
     Ok(Taken { changed: judged.held != held, problem: more_wait(&judged) })
+}
+
+/// Each change concerns other hosts, and is written down: so many of one host, and no more.
+fn changes_wait(app: &App) -> Problem {
+    let minutes = app.settings.host_change_every.div_ceil(60);
+    Problem {
+        code: "changes-wait".to_owned(),
+        text: format!(
+            "this host says something else about itself (addresses, name, system) again and again; \
+             what it says now is taken at a later check-in, one change every {minutes} min: see what \
+             changes its addresses"
+        ),
+    }
+}
+
+/// Whether a claim begins to wait.
+fn is_new(claim: &Claim, known: &[Claim]) -> bool {
+    claim.standing == Standing::Waiting && !known.iter().any(|old| old.fact == claim.fact)
 }
 
 /// A host may have more addresses that wait than anybody would decide about one by one.
@@ -150,10 +174,8 @@ async fn hold(
         audit::record(conn, deed("asset.facts", words(held), words(&judged.held)), now).await?;
     }
     claims::put(conn, &held.id, known, &judged.claims).await?;
-    let new = |claim: &&Claim| {
-        claim.standing == Standing::Waiting && !known.iter().any(|old| old.fact == claim.fact)
-    };
-    let new: Vec<_> = judged.claims.iter().filter(new).map(|c| c.fact.to_string()).collect();
+    let new = judged.claims.iter().filter(|claim| is_new(claim, known));
+    let new: Vec<_> = new.map(|c| c.fact.to_string()).collect();
     if !new.is_empty() {
         let deed = deed("asset.claim", String::new(), format!("waits: {}", in_short(&new, ", ")));
         audit::record(conn, deed, now).await?;

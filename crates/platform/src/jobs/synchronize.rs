@@ -11,6 +11,7 @@ use crate::claims::{Fact, named_in_words};
 use crate::clock::Timestamp;
 use crate::policy::read_stored;
 use crate::problem::{Answer, FieldError, Problem};
+use crate::rehearsals::Turn;
 use crate::state::App;
 use crate::store::audit::{self, Deed};
 use crate::store::policy::CommittedPolicy;
@@ -60,7 +61,9 @@ pub async fn synchronize(app: &App, request: Request) -> Answer<Synchronized> {
     }
     let policy = read_stored(&candidate.documents).map_err(invalid_policy)?.policy;
     let revision = Revision(last.unwrap_or_default().0 + 1);
-    let mut fresh = compile::rehearse(app, Committed { revision, policy }, inventory).await?;
+    let mut fresh =
+        compile::rehearse(app, Committed { revision, policy }, inventory, Turn::of_its_own())
+            .await?;
     compiles(&fresh)?;
     let mut warnings = std::mem::take(&mut fresh.warnings);
     warnings.extend(claimed_names(app, fresh.policy()).await?);
@@ -97,10 +100,10 @@ pub async fn synchronize(app: &App, request: Request) -> Answer<Synchronized> {
 ///
 /// # Errors
 /// A problem that lists what can't be compiled.
-pub async fn rehearse(app: &App, policy: Policy) -> Answer<Vec<String>> {
+pub async fn rehearse(app: &App, policy: Policy, turn: Turn) -> Answer<Vec<String>> {
     let inventory = assets::inventory(&mut *app.store.read().await?).await?;
     let rehearsed = Committed { revision: Revision(0), policy };
-    let mut rehearsed = compile::rehearse(app, rehearsed, inventory).await?;
+    let mut rehearsed = compile::rehearse(app, rehearsed, inventory, turn).await?;
     compiles(&rehearsed)?;
     let mut warnings = std::mem::take(&mut rehearsed.warnings);
     warnings.extend(claimed_names(app, rehearsed.policy()).await?);

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
+use super::pace::Pace;
 use crate::clock::Timestamp;
 use crate::state::App;
 use crate::store::threat_lists;
@@ -42,14 +45,18 @@ async fn compiled(app: &App) -> Result<(), list::ListError> {
 
 /// Runs until the platform ends.
 pub async fn run(app: App) {
+    let least = Duration::from_millis(app.settings.gather_changes_ms);
+    let mut pace = Pace::new(least);
     loop {
         tokio::select! {
-            () = app.threat.wake.sources.notified() => {}
-            () = app.compiling.inventory.notified() => {}
+            () = pace.gather(&app.compiling.inventory) => {}
+            () = app.threat.wake.sources.notified() => tokio::time::sleep(least).await,
             () = something_ends(&app) => {}
         }
-        tokio::time::sleep(Duration::from_millis(app.settings.gather_changes_ms)).await;
-        if compiled(&app).await.is_err() {
+        let begun = Instant::now();
+        let done = compiled(&app).await;
+        pace.worked(begun, Instant::now(), 0);
+        if done.is_err() {
             tokio::time::sleep(RETRY).await;
             app.threat.changed();
         }

@@ -333,6 +333,7 @@ pub fn settings(data_dir: &Path) -> Settings {
     settings.password_cost = PasswordCost::Cheap;
     settings.admin_password = Some(AdminPassword(PASSWORD.to_owned()));
     settings.gather_changes_ms = 10;
+    settings.host_changes = 1000;
     settings.shutdown_grace = 5;
     settings.requests_per_second = 1000;
     settings

@@ -48,6 +48,9 @@ pub const INTRANET: [&str; 13] = [
     "ff00::/8",
 ];
 
+/// The most peers that the rules of one ruleset may name, all rules counted: some 10 MB as JSON.
+pub const MOST_PEERS: usize = 500_000;
+
 /// Why a policy can't be compiled.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CompileError {
@@ -64,6 +67,15 @@ pub enum CompileError {
         rule: RuleId,
         /// What it would cut, e.g. `the platform at 10.0.0.1:8443`.
         what: String,
+    },
+    /// The rules name too many addresses for one host.
+    #[error(
+        "the ruleset would name {peers} addresses, networks and domains of peers, more than \
+         {MOST_PEERS}: allow a network that holds them, or have fewer rules name large segments"
+    )]
+    TooManyPeers {
+        /// How many.
+        peers: usize,
     },
     /// A rule's name does not fit.
     #[error("rule name: {0}")]
@@ -221,15 +233,22 @@ impl<'a> Compiler<'a> {
     /// same, so is the ruleset.
     #[must_use]
     pub fn inputs(&self, class: &Class) -> Vec<Addresses> {
-        let AssetStance { inbound, outbound, .. } = self.stance(class);
-        // Of both directions the tested templates are all templates.
-        let inbound = inbound.tested.templates.into_values().flat_map(|template| {
-            template.ports.iter().chain(&template.inbound).flat_map(|rule| &rule.from)
-        });
-        let outbound = outbound.tested.templates.into_values();
-        let outbound =
-            outbound.flat_map(|template| template.outbound.iter().flat_map(|rule| &rule.to));
-        inbound.chain(outbound).filter_map(|peer| self.addresses(&peer.value)).collect()
+        let stance = self.stance(class);
+        peers_of(&stance).filter_map(|peer| self.addresses(peer)).collect()
+    }
+
+    /// Whether the rules name no more peers than a host is told.
+    fn check_size(&self, stance: &AssetStance<'a>) -> Result<(), CompileError> {
+        let count = |peer: &PeerRef| match peer {
+            PeerRef::Network(name) => self
+                .policy
+                .networks
+                .get(name)
+                .map_or(0, |network| network.cidrs.len() + network.domains.len()),
+            _ => self.addresses(peer).map_or(1, |addresses| addresses.len()),
+        };
+        let peers = peers_of(stance).map(count).sum();
+        if peers > MOST_PEERS { Err(CompileError::TooManyPeers { peers }) } else { Ok(()) }
     }
 
     /// What compiles and probably isn't meant.
@@ -271,6 +290,7 @@ impl<'a> Compiler<'a> {
         let class = self.placement.class(asset);
         let class = class.ok_or_else(|| CompileError::UnknownAsset(asset.clone()))?;
         let stance = self.stance(class);
+        self.check_size(&stance)?;
         let inbound = stance.inbound.rules(|attached| self.inbound(attached))?;
         let outbound = stance.outbound.rules(|attached| self.outbound(attached))?;
         let mut ruleset = Ruleset {
@@ -425,6 +445,17 @@ impl<'a> Compiler<'a> {
         }
         Peers::Listed(listed)
     }
+}
+
+/// The peers of all rules that concern an asset.
+fn peers_of<'s>(stance: &'s AssetStance<'_>) -> impl Iterator<Item = &'s PeerRef> {
+    // Of both directions the tested templates are all templates.
+    let inbound = stance.inbound.tested.templates.values().flat_map(|template| {
+        template.ports.iter().chain(&template.inbound).flat_map(|rule| &rule.from)
+    });
+    let outbound = stance.outbound.tested.templates.values();
+    let outbound = outbound.flat_map(|template| template.outbound.iter().flat_map(|rule| &rule.to));
+    inbound.chain(outbound).map(|peer| &peer.value)
 }
 
 /// Whether allow rules of a list count at a level: at `secure-inbound-paths` an open port alone admits

@@ -1,8 +1,9 @@
 //! Candidate policy, validation, synchronizing, revisions.
 
 use axum::Json;
+use axum::body::HttpBody as _;
 use axum::extract::{FromRequest, Path, Request, State};
-use axum::http::header;
+use axum::http::{StatusCode, header};
 use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -10,13 +11,14 @@ use xshield_policy::Revision;
 
 use super::page::{Page, PageQuery};
 use crate::auth::{Allowed, Operator, Viewer};
-use crate::bodies;
+use crate::bodies::{self, Held};
 use crate::clock::Timestamp;
 use crate::jobs::synchronize::{self, Synchronized, invalid_policy, rehearse};
 use crate::policy::{CheckedPolicy, PolicyFile, PolicyInput, read, read_stored};
 use crate::problem::{Answer, JsonBody, Problem, parse_json};
 use crate::query::QueryOf;
 use crate::state::App;
+use crate::store::accounts::Role;
 use crate::store::audit::{self, Deed};
 use crate::store::policy::{Candidate, CommittedPolicy};
 use crate::store::{self, commit};
@@ -73,21 +75,35 @@ async fn get(State(app): State<App>, _: Allowed<Viewer>) -> Answer<Json<Candidat
     Ok(Json(shown(candidate, committed.as_ref())?))
 }
 
-/// A policy in the body: JSON, or YAML as `application/yaml`.
+/// A policy in the body, not yet read: JSON, or YAML as `application/yaml`.
+struct Body {
+    is_yaml: bool,
+    bytes: Held,
+}
+
+impl Body {
+    async fn of(request: Request, app: &App) -> Answer<Self> {
+        let kind = request.headers().get(header::CONTENT_TYPE);
+        let is_yaml = kind.and_then(|kind| kind.to_str().ok()).is_some_and(|k| k.contains("yaml"));
+        let bytes = bodies::take(app, request).await?;
+        Ok(Self { is_yaml, bytes })
+    }
+
+    fn read(&self) -> Answer<CheckedPolicy> {
+        let input = if self.is_yaml { yaml(&self.bytes)? } else { parse_json(&self.bytes)? };
+        read(&input).map_err(invalid_policy)
+    }
+}
+
+/// A policy in the body.
 struct Sent(CheckedPolicy);
 
 impl FromRequest<App> for Sent {
     type Rejection = Problem;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
-        let kind = request.headers().get(header::CONTENT_TYPE);
-        let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default().to_owned();
-        let body = bodies::take(app, request).await?;
-        let read_it = move || {
-            let input = if kind.contains("yaml") { yaml(&body)? } else { parse_json(&body)? };
-            read(&input).map_err(invalid_policy)
-        };
-        tokio::task::spawn_blocking(read_it).await?.map(Self)
+        let body = Body::of(request, app).await?;
+        tokio::task::spawn_blocking(move || body.read()).await?.map(Self)
     }
 }
 
@@ -172,18 +188,40 @@ struct Validated {
     warnings: Vec<String>,
 }
 
+/// The largest policy that a viewer may have rehearsed, in bytes.
+const LARGEST_OF_A_VIEWER: usize = 1 << 20;
+
 /// Check a policy, also against the inventory, and change nothing
+///
+/// One policy is checked at a time, and one of each account. It ends when the connection does.
 #[utoipa::path(post, path = "/api/v1/policy/validate", tag = "policy",
     request_body(content((PolicyInput = "application/json"), (String = "application/yaml"))),
     responses((status = 200, body = Validated)))]
 async fn validate(
     State(app): State<App>,
-    _: Allowed<Viewer>,
-    Sent(checked): Sent,
+    allowed: Allowed<Viewer>,
+    request: Request,
 ) -> Answer<Json<Validated>> {
-    let documents = checked.documents.len();
-    let warnings = rehearse(&app, checked.policy).await?;
-    Ok(Json(Validated { documents, warnings }))
+    let place = app.rehearsals.place(allowed.caller.actor())?;
+    let told = request.body().size_hint().lower();
+    let bound = |bytes: u64| {
+        if allowed.caller.role >= Role::Operator || bytes <= LARGEST_OF_A_VIEWER as u64 {
+            return Ok(());
+        }
+        let title = "The policy is too large";
+        Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", title).detail(format!(
+            "viewers may have policies of up to {LARGEST_OF_A_VIEWER} bytes checked; ask an operator"
+        )))
+    };
+    bound(told)?;
+    let body = Body::of(request, &app).await?;
+    bound(body.bytes.len() as u64)?;
+    let (turn, _waiting) = place.turn().await?;
+    let read = tokio::task::spawn_blocking(move || (body.read(), turn));
+    let (checked, turn) = read.await?;
+    let CheckedPolicy { policy, documents, .. } = checked?;
+    let warnings = rehearse(&app, policy, turn).await?;
+    Ok(Json(Validated { documents: documents.len(), warnings }))
 }
 
 #[derive(Deserialize, utoipa::ToSchema)]

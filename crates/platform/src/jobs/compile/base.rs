@@ -107,12 +107,17 @@ impl Base {
     /// Compiles for every asset. What does not depend on anything that has changed since is not
     /// compiled again, and assets of one class are compiled once.
     pub(super) fn compile_whole(&mut self) -> Whole {
+        self.compile_while(|| true)
+    }
+
+    /// The same, as long as somebody wants it: cut short, it is of no use.
+    pub(super) fn compile_while(&mut self, is_wanted: impl Fn() -> bool) -> Whole {
         let Self { committed, endpoints, placement, known } = self;
         let compiler =
             Compiler::placed(&committed.policy, placement, committed.revision, endpoints);
         let mut whole = Whole::default();
         let mut seen: HashMap<&Class, Outcome> = HashMap::new();
-        for (id, class) in placement.classes() {
+        for (id, class) in placement.classes().take_while(|_| is_wanted()) {
             let outcome =
                 seen.entry(class).or_insert_with(|| compiled(&compiler, known, class, id));
             match outcome {

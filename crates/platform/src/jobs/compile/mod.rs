@@ -15,7 +15,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
+use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::Instant;
 use xshield_policy::AssetId;
 use xshield_policy::document::Policy;
@@ -30,6 +30,7 @@ use super::pace::{Changes, Pace};
 use crate::clock::Timestamp;
 use crate::policy::read_stored;
 use crate::problem::{Answer, Problem};
+use crate::rehearsals;
 use crate::state::App;
 use crate::store::rulesets::StoredRuleset;
 use crate::store::{self, StoreError, StoreResult, Tx, assets, commit, rulesets};
@@ -40,7 +41,7 @@ pub struct Compiling {
     state: Arc<Mutex<State>>,
     changes: Changes,
     /// For whoever else looks at the inventory: the threat list never blocks own assets.
-    pub(super) inventory: Notify,
+    pub(super) inventory: Changes,
     failures: std::sync::Mutex<BTreeMap<AssetId, String>>,
 }
 
@@ -57,14 +58,14 @@ impl Compiling {
     /// background, before long.
     pub fn host_changed(&self) {
         self.changes.by_host();
-        self.inventory.notify_one();
+        self.inventory.by_host();
     }
 
     /// The inventory has changed by an operator's word: rulesets are compiled again in the
     /// background, soon.
     pub fn inventory_changed(&self) {
         self.changes.by_operator();
-        self.inventory.notify_one();
+        self.inventory.by_operator();
     }
 
     /// Why this asset's ruleset could not be compiled when it last should have been; its host keeps
@@ -311,17 +312,19 @@ pub(super) struct Rehearsed {
     pub(super) warnings: Vec<String>,
 }
 
-/// Compiles a policy for all assets of an inventory, without anything coming of it.
+/// Compiles a policy for all assets of an inventory, without anything coming of it. Stops when nobody
+/// waits for it any more.
 pub(super) async fn rehearse(
     app: &App,
     committed: Committed,
     inventory: Inventory,
+    turn: rehearsals::Turn,
 ) -> Answer<Rehearsed> {
     let endpoints = app.endpoints();
     let work = move || {
         let mut base = Base::new(Arc::new(committed), &inventory, endpoints);
         let warnings = base.compiler().warnings().iter().map(ToString::to_string).collect();
-        let whole = base.compile_whole();
+        let whole = base.compile_while(|| !turn.is_given_up());
         Rehearsed { base, whole, warnings }
     };
     Ok(tokio::task::spawn_blocking(work).await?)

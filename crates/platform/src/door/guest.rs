@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 use xshield_policy::AssetId;
 
-use super::hall::{Hall, Room, Share, Ticket, Turn};
+use super::hall::{GRACE, Hall, Room, Share, Ticket, Turn};
 use crate::problem::{Answer, Problem};
 use crate::source::Source;
 
@@ -26,6 +26,8 @@ const PER_HOST: usize = 16;
 const PER_ACCOUNT: usize = 128;
 /// Downloads of list files, which are not signed.
 const PER_READER: usize = 256;
+/// Who has proven nothing for so long is slow, even if it says something now and then.
+const SLOW: Duration = Duration::from_secs(5);
 /// Between two looks at who gives way, while somebody waits.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
@@ -108,11 +110,48 @@ struct Present {
     known_in_all: usize,
 }
 
-/// What a connection waits for.
-#[derive(Debug, Default)]
+/// What a connection waits for, and who waits for it.
+#[derive(Debug)]
 struct Signals {
     enter: Notify,
     give_way: Notify,
+    turn: Mutex<Turns>,
+}
+
+/// Whose turn it is to do something.
+#[derive(Debug, Clone, Copy)]
+struct Turns {
+    entered: Instant,
+    /// When something was heard last.
+    heard: Instant,
+    /// Whether a request is being answered, and whether more of its body is waited for.
+    request: RequestState,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum RequestState {
+    None,
+    Answered,
+    BodyAwaited,
+}
+
+impl Signals {
+    fn new(now: Instant) -> Self {
+        let turn = Turns { entered: now, heard: now, request: RequestState::None };
+        Self { enter: Notify::new(), give_way: Notify::new(), turn: Mutex::new(turn) }
+    }
+
+    /// Whether it has had time to do something, and is not waiting for us.
+    fn is_waited_for(&self, now: Instant) -> bool {
+        let Turns { entered, heard, request } = *self.turn();
+        let is_silent = now.saturating_duration_since(heard) >= GRACE;
+        let is_slow = now.saturating_duration_since(entered) >= SLOW;
+        request != RequestState::Answered && (is_silent || is_slow)
+    }
+
+    fn turn(&self) -> MutexGuard<'_, Turns> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Guests {
@@ -132,7 +171,7 @@ impl Guests {
         let is_proxy = self.proxies.iter().any(|network| network.contains(&from));
         let share = if is_proxy { PROXY_SHARE } else { SHARE };
         let source = Source::from(from);
-        let signals = Arc::new(Signals::default());
+        let signals = Arc::new(Signals::new(Instant::now()));
         let mut present = self.lock();
         let ticket = present.hall.arrive(source, share)?;
         present.signals.insert(ticket, signals.clone());
@@ -160,7 +199,12 @@ impl Guests {
 
     fn look(&self) -> Waiting {
         let mut present = self.lock();
-        let turns = present.hall.look(Instant::now());
+        let now = Instant::now();
+        let Present { hall, signals, .. } = &mut *present;
+        let is_waited_for = |ticket| {
+            signals.get(&ticket).is_none_or(|signals: &Arc<Signals>| signals.is_waited_for(now))
+        };
+        let turns = hall.look(now, is_waited_for);
         present.tell(turns);
         if present.hall.is_nobody_waiting() { Waiting::Nobody } else { Waiting::Some }
     }
@@ -237,9 +281,29 @@ impl Guest {
         matches!(*self.0.lock(), Standing::Stranger(_))
     }
 
+    /// It has said something.
+    pub(super) fn heard(&self) {
+        self.0.signals.turn().heard = Instant::now();
+    }
+
+    /// A request of it is being answered, or not any more.
+    pub(super) fn is_answered(&self, answered: bool) {
+        let request = if answered { RequestState::Answered } else { RequestState::None };
+        self.0.signals.turn().request = request;
+    }
+
+    /// More of a request's body is waited for, or has come.
+    pub(super) fn body_is_awaited(&self, awaited: bool) {
+        let request = if awaited { RequestState::BodyAwaited } else { RequestState::Answered };
+        self.0.signals.turn().request = request;
+    }
+
     /// Done when it may be served.
     pub(super) async fn entered(&self) {
         self.0.signals.enter.notified().await;
+        let now = Instant::now();
+        let mut turn = self.0.signals.turn();
+        (turn.entered, turn.heard) = (now, now);
     }
 
     /// Done when it has to end because others wait, or because it has proven nothing for so long.
@@ -380,6 +444,23 @@ mod tests {
             () = known.shown_out(within) => panic!("shown out"),
             () = sleep(within * 10) => {}
         }
+    }
+
+    #[test]
+    fn whose_turn_it_is() {
+        let now = Instant::now();
+        let signals = Signals::new(now);
+        assert!(!signals.is_waited_for(now), "it has only come");
+        assert!(signals.is_waited_for(now + GRACE), "it says nothing");
+        signals.turn().heard = now + GRACE;
+        assert!(!signals.is_waited_for(now + GRACE), "it has said something");
+        assert!(signals.is_waited_for(now + GRACE * 2));
+        signals.turn().heard = now + SLOW;
+        assert!(signals.is_waited_for(now + SLOW), "a word now and then is not enough");
+        signals.turn().request = RequestState::Answered;
+        assert!(!signals.is_waited_for(now + SLOW * 9), "it waits for us");
+        signals.turn().request = RequestState::BodyAwaited;
+        assert!(signals.is_waited_for(now + SLOW * 9), "and now for nobody");
     }
 
     #[test]

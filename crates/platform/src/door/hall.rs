@@ -1,9 +1,10 @@
 //! Connections that have not proven anything yet: how many at once, from where, and who gives way.
 //!
 //! Every source (an IPv4 address, an IPv6 /64) has so many places inside, where a connection is
-//! served; others wait in line, and lines take turns. Whoever has been inside for a while without
-//! proving anything gives way when somebody waits. So a crowd from one source stands in the way of
-//! that source's newcomers for a moment, and in nobody else's.
+//! served; others wait in line, and lines take turns. Whoever has been inside for a while, and is waited
+//! for, gives way when somebody waits. So a crowd from one source stands in the way of that source's
+//! newcomers for a moment, and in nobody else's. Who waits for us does not give way: many who come at
+//! once, as after a restart, would only cut each other off.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -144,8 +145,13 @@ impl Hall {
         self.waiting == 0
     }
 
-    /// Who gives way to those that wait, and who enters then. To be asked for every now and again.
-    pub(super) fn look(&mut self, now: Instant) -> Vec<Turn> {
+    /// Who gives way to those that wait, and who enters then; `is_waited_for` says of a connection
+    /// whether it is its turn to do something. To be asked for every now and again.
+    pub(super) fn look(
+        &mut self,
+        now: Instant,
+        is_waited_for: impl Fn(Ticket) -> bool,
+    ) -> Vec<Turn> {
         if self.waiting == 0 {
             return Vec::new();
         }
@@ -153,12 +159,12 @@ impl Hall {
         for line in self.lines.values() {
             // Each line whose own places are taken makes room for its own.
             if line.inside.len() >= line.share.inside {
-                let old = line.inside.iter().take_while(|(_, since)| is_old(*since, now));
-                leaving.extend(old.take(line.waiting.len()).map(|(ticket, _)| *ticket));
+                let old = line.old(now).filter(|ticket| is_waited_for(*ticket));
+                leaving.extend(old.take(line.waiting.len()));
             }
         }
         if self.inside - leaving.len() >= self.room.inside {
-            leaving.extend(self.of_the_longest_line(now));
+            leaving.extend(self.of_the_longest_line(now, &is_waited_for));
         }
         for ticket in &leaving {
             self.leave(*ticket);
@@ -169,11 +175,15 @@ impl Hall {
     }
 
     /// When all places are taken: up to one for each line that waits, of the source that has most.
-    fn of_the_longest_line(&self, now: Instant) -> Vec<Ticket> {
+    fn of_the_longest_line(
+        &self,
+        now: Instant,
+        is_waited_for: impl Fn(Ticket) -> bool,
+    ) -> Vec<Ticket> {
         let longest = self.lines.values().max_by_key(|line| line.inside.len());
         let Some(longest) = longest else { return Vec::new() };
-        let old = longest.inside.iter().take_while(|(_, since)| is_old(*since, now));
-        old.take(self.ready.len()).map(|(ticket, _)| *ticket).collect()
+        let old = longest.old(now).filter(|ticket| is_waited_for(*ticket));
+        old.take(self.ready.len()).collect()
     }
 
     fn make_ready(&mut self, source: Source) {
@@ -186,8 +196,13 @@ impl Hall {
     }
 }
 
-fn is_old(since: Instant, now: Instant) -> bool {
-    now.saturating_duration_since(since) >= GRACE
+impl Line {
+    /// Those that have been inside for a while, the oldest first.
+    fn old(&self, now: Instant) -> impl Iterator<Item = Ticket> {
+        let is_old = move |since: Instant| now.saturating_duration_since(since) >= GRACE;
+        let old = self.inside.iter().take_while(move |(_, since)| is_old(*since));
+        old.map(|(ticket, _)| *ticket)
+    }
 }
 
 #[cfg(test)]
@@ -231,10 +246,22 @@ mod tests {
         let silent: Vec<_> = (0..4).filter_map(|_| hall.arrive(source(1), SHARE)).collect();
         assert_eq!(entered(&hall.turns(now)), silent);
         let newcomer = hall.arrive(source(1), SHARE).unwrap();
-        assert_eq!(hall.look(now + GRACE / 2), [], "there is time to prove something");
-        let turns = hall.look(now + GRACE);
+        assert_eq!(hall.look(now + GRACE / 2, |_| true), [], "there is time to prove something");
+        let turns = hall.look(now + GRACE, |_| true);
         assert_eq!(turns, [Turn::GiveWay(silent[0]), Turn::Enter(newcomer)]);
-        assert_eq!(hall.look(now + GRACE * 9), [], "nobody waits, so nobody has to go");
+        assert_eq!(hall.look(now + GRACE * 9, |_| true), [], "nobody waits, so nobody has to go");
+    }
+
+    #[test]
+    fn who_waits_for_us_does_not_give_way() {
+        let now = Instant::now();
+        let mut hall = Hall::new(ROOM);
+        let all: Vec<_> = (0..4).filter_map(|_| hall.arrive(source(1), SHARE)).collect();
+        assert_eq!(entered(&hall.turns(now)), all);
+        let newcomer = hall.arrive(source(1), SHARE).unwrap();
+        assert_eq!(hall.look(now + GRACE * 9, |_| false), []);
+        let turns = hall.look(now + GRACE * 9, |ticket| ticket == all[2]);
+        assert_eq!(turns, [Turn::GiveWay(all[2]), Turn::Enter(newcomer)]);
     }
 
     #[test]
@@ -246,7 +273,7 @@ mod tests {
         assert_eq!(entered(&hall.turns(now)).len(), 6);
         let newcomer = hall.arrive(source(3), SHARE).unwrap();
         assert_eq!(hall.turns(now), []);
-        let turns = hall.look(now + GRACE);
+        let turns = hall.look(now + GRACE, |_| true);
         assert_eq!(turns, [Turn::GiveWay(most[0]), Turn::Enter(newcomer)]);
         assert!(few.iter().all(|ticket| hall.sources.contains_key(ticket)));
     }
@@ -286,7 +313,7 @@ mod tests {
                     }
                     _ => {
                         now += Duration::from_millis(later);
-                        hall.look(now)
+                        hall.look(now, |ticket| ticket.0 % 3 > 0)
                     }
                 };
                 for turn in turns {

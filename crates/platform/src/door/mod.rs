@@ -16,6 +16,7 @@ use axum::response::{IntoResponse as _, Response};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -86,7 +87,8 @@ impl Door {
         let acceptor = self.acceptor.clone();
         let router = self.router.clone();
         let watcher = self.graceful.watcher();
-        let stream = Patient::new(stream, self.not_reading, READING);
+        let listening = guest.clone();
+        let stream = Patient::new(stream, move || listening.heard(), self.not_reading, READING);
         tokio::spawn(async move {
             if timeout(WAIT, guest.entered()).await.is_err() {
                 return refused("connections");
@@ -104,7 +106,7 @@ fn refused(reason: &'static str) {
 }
 
 async fn served(
-    stream: Patient<TcpStream>,
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     from: SocketAddr,
     guest: &Guest,
     acceptor: TlsAcceptor,
@@ -143,14 +145,16 @@ async fn answered(
         Some(_) => Sender::WaitsToBeAsked,
         None => Sender::Sends,
     };
-    let mut request = request.map(|body| rest.track(body, sender));
+    let mut request = request.map(|body| rest.track(body, sender, guest.clone()));
     request.extensions_mut().insert(Client(SocketAddr::new(from.ip().to_canonical(), from.port())));
     request.extensions_mut().insert(guest.clone());
+    guest.is_answered(true);
     let mut response = match timeout(ANSWER, router.oneshot(request)).await {
         Ok(Ok(response)) => response,
         Ok(Err(never)) => match never {},
         Err(_) => too_slow(),
     };
+    guest.is_answered(false);
     rest.drain(guest.is_stranger()).await;
     let stays = !guest.is_stranger() || guest.since().elapsed() < STRANGER_STAYS;
     if !(rest.is_whole() && stays) {

@@ -10,6 +10,8 @@ use axum::body::{Bytes, HttpBody};
 use hyper::body::{Frame, Incoming, SizeHint};
 use tokio::time::timeout;
 
+use super::guest::Guest;
+
 /// Bytes that are let fall of what a stranger sends.
 const OF_STRANGERS: usize = 256 << 10;
 /// And of what others send, who may send a little too much by mistake.
@@ -36,11 +38,11 @@ enum Fate {
 
 impl Rest {
     /// Follows a body.
-    pub(super) fn track(&self, body: Incoming, sender: Sender) -> Tracked {
+    pub(super) fn track(&self, body: Incoming, sender: Sender, guest: Guest) -> Tracked {
         if body.is_end_stream() {
             *self.fate() = Fate::Whole;
         }
-        Tracked { body: Some(body), sender, rest: self.clone() }
+        Tracked { body: Some(body), sender, guest, rest: self.clone() }
     }
 
     /// Whether nothing is left.
@@ -101,6 +103,7 @@ pub(super) enum Sender {
 pub(super) struct Tracked {
     body: Option<Incoming>,
     sender: Sender,
+    guest: Guest,
     rest: Rest,
 }
 
@@ -113,10 +116,12 @@ impl HttpBody for Tracked {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         self.sender = Sender::Sends;
-        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let Self { body, guest, rest, .. } = &mut *self;
+        let Some(body) = body else { return Poll::Ready(None) };
         let frame = Pin::new(&mut *body).poll_frame(context);
+        guest.body_is_awaited(frame.is_pending());
         if matches!(frame, Poll::Ready(None)) || body.is_end_stream() {
-            *self.rest.fate() = Fate::Whole;
+            *rest.fate() = Fate::Whole;
         }
         frame
     }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use xshield_transport::{ProxyList, Route, RouteError, RouteState};
 use xshield_wire::Bytes;
+use xshield_wire::foreign::without_userinfo;
 use xshield_wire::message::{Problem, RouteFailure, RouteFailureKind, RouteStanding, UnixSeconds};
 
 use crate::outcome::Contact;
@@ -105,7 +106,7 @@ fn failure(error: &RouteError, at: UnixSeconds) -> RouteFailure {
         RouteError::UntrustedCertificate { .. } => RouteFailureKind::UntrustedCertificate,
         RouteError::Tls { .. } | RouteError::Http { .. } => RouteFailureKind::Protocol,
     };
-    RouteFailure { at, reason: error.to_string(), kind }
+    RouteFailure { at, reason: without_userinfo(&error.to_string()).into_owned(), kind }
 }
 
 /// The proxies that failed in this run, for whoever has to mend them.

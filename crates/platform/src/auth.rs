@@ -19,7 +19,7 @@ use crate::keys::{KeyError, new_id, random};
 use crate::problem::Problem;
 use crate::settings::PasswordCost;
 use crate::state::App;
-use crate::store::accounts::{self, ApiToken, Role};
+use crate::store::accounts::{self, ApiToken, Role, TokenKind};
 
 /// API tokens begin with this, so that secret scanners know one.
 const TOKEN_PREFIX: &str = "xat1_";
@@ -142,6 +142,7 @@ fn same_bytes(a: &[u8], b: &[u8]) -> bool {
 /// # Errors
 /// When the system gives no random bytes.
 pub fn new_token(
+    kind: TokenKind,
     account: &str,
     name: &str,
     role: Role,
@@ -152,6 +153,7 @@ pub fn new_token(
     let secret = URL_SAFE_NO_PAD.encode(random::<32>()?);
     let token = ApiToken {
         id: id.clone(),
+        kind,
         account: account.to_owned(),
         name: name.to_owned(),
         role,

@@ -7,14 +7,17 @@
 
 pub mod alerts;
 pub mod api;
+mod attempts;
 pub mod auth;
 mod bodies;
 pub mod claims;
 pub mod clock;
 pub mod console;
 mod door;
+mod gathered;
 mod holding;
 pub mod jobs;
+mod kept;
 pub mod keys;
 mod patience;
 pub mod policy;

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use xshield_platform::auth::Passwords;
-use xshield_platform::serve::{asked_to_end, start};
+use xshield_platform::serve::{Whom, asked_to_end, reset_password, start};
 use xshield_platform::settings::{AdminPassword, PasswordCost, PublicUrl, Settings};
 
 /// Microsegmentation: what may reach what, enforced in each host's own firewall.
@@ -59,6 +59,15 @@ struct ServeArgs {
         value_name = "CIDR"
     )]
     proxy_networks: Vec<ipnet::IpNet>,
+    /// A network from which /metrics is read without an API token; may be given several times. This
+    /// machine's own addresses when left out.
+    #[arg(
+        long = "metrics-network",
+        env = "XSHIELD_METRICS_NETWORKS",
+        value_delimiter = ',',
+        value_name = "CIDR"
+    )]
+    metrics_networks: Vec<ipnet::IpNet>,
     /// Seconds between a host's check-ins.
     #[arg(long, env = "XSHIELD_CHECK_IN_EVERY", default_value_t = 240,
           value_parser = clap::value_parser!(u32).range(1..=86_400))]
@@ -76,9 +85,12 @@ enum AdminCommand {
         /// The platform's data directory.
         #[arg(long, env = "XSHIELD_DATA_DIR", default_value = "/var/lib/xshield-platform")]
         data_dir: PathBuf,
-        /// The user; made, with the role admin, when there is none.
+        /// The user.
         #[arg(long, default_value = "admin")]
         user: String,
+        /// Make the user, with the role admin; there must be none of that name.
+        #[arg(long)]
+        create_admin: bool,
         /// A file with the new password; read from standard input otherwise.
         #[arg(long, value_name = "FILE")]
         password_file: Option<PathBuf>,
@@ -88,8 +100,14 @@ enum AdminCommand {
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Serve(args) => serve(args),
-        Command::Admin(AdminCommand::SetPassword { data_dir, user, password_file }) => {
-            set_password(&data_dir, &user, password_file)
+        Command::Admin(AdminCommand::SetPassword {
+            data_dir,
+            user,
+            create_admin,
+            password_file,
+        }) => {
+            let whom = if create_admin { Whom::NewAdmin } else { Whom::KnownUser };
+            set_password(&data_dir, &user, whom, password_file)
         }
         Command::Client(command) => return cli::run(command, Cli::command()),
     };
@@ -123,6 +141,9 @@ fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let mut settings = Settings::new(args.data_dir, args.listen);
     settings.public_urls = args.public_urls;
     settings.proxy_networks = args.proxy_networks;
+    if !args.metrics_networks.is_empty() {
+        settings.metrics_networks = args.metrics_networks;
+    }
     settings.check_in_every = args.check_in_every;
     settings.key_expiry_warning = i64::from(args.key_expiry_warning_days) * 24 * 3600;
     settings.admin_password = match args.admin_password_file {
@@ -191,6 +212,7 @@ fn checked_password(text: &str) -> anyhow::Result<String> {
 fn set_password(
     data_dir: &std::path::Path,
     user: &str,
+    whom: Whom,
     file: Option<PathBuf>,
 ) -> anyhow::Result<()> {
     let password = match file {
@@ -198,8 +220,9 @@ fn set_password(
         None => checked_password(&std::io::read_to_string(std::io::stdin())?)?,
     };
     let passwords = Passwords::new(PasswordCost::Full)?;
-    runtime()?
-        .block_on(xshield_platform::serve::reset_password(data_dir, &passwords, user, &password))?;
-    cli::say(&format!("{user} has a new password."))?;
-    Ok(())
+    runtime()?.block_on(reset_password(data_dir, &passwords, user, whom, &password))?;
+    cli::say(&match whom {
+        Whom::KnownUser => format!("{user} has a new password."),
+        Whom::NewAdmin => format!("{user} is made, with the role admin."),
+    })
 }

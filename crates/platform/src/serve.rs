@@ -10,6 +10,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use xshield_policy::names::Name;
 
 use crate::alerts::Alerts;
 use crate::api;
@@ -20,6 +21,7 @@ use crate::jobs::compile::Compiling;
 use crate::jobs::host_configuration::{self, Configuring};
 use crate::jobs::supervise::{Jobs, Pauses};
 use crate::jobs::{alerts, compile, deliver, maintenance, threat_compile, threat_feeds};
+use crate::kept::Kept;
 use crate::keys::{DataDir, KeyError, Keys, new_id};
 use crate::readiness::Readiness;
 use crate::rehearsals::Rehearsals;
@@ -49,6 +51,23 @@ pub enum ServeError {
     /// Threat lists.
     #[error(transparent)]
     Threats(#[from] FileError),
+    /// A password for nobody.
+    #[error(
+        "could not set the password: there is no user {user:?}; there are: {users}. To make an admin \
+         of that name, add --create-admin"
+    )]
+    NoUser {
+        /// The name given.
+        user: String,
+        /// The users that there are.
+        users: String,
+    },
+    /// A new admin who is there already.
+    #[error("could not make the admin: there is a user {0:?}; leave --create-admin out")]
+    UserExists(String),
+    /// A name that no user can have.
+    #[error("could not make the admin: {0:?} is no name; expected letters and digits")]
+    UserName(String),
     /// The address.
     #[error("could not listen on {address}; is it in use? Choose another with --listen")]
     Listen {
@@ -59,6 +78,9 @@ pub enum ServeError {
         source: io::Error,
     },
 }
+
+/// Users that are named to whoever mistook one.
+const USERS_NAMED: u32 = 20;
 
 /// A platform that listens, until it is dropped or stopped.
 #[derive(Debug)]
@@ -113,6 +135,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         listening,
         endpoints: RwLock::new(endpoints),
         metrics: recorder(),
+        metrics_page: Kept::default(),
     });
     app.threat.paths.load(&app).await?;
     // Before anyone is served: hosts must not hear that there is no list because nobody has looked.
@@ -225,6 +248,7 @@ impl Running {
             tracing::warn!("requests in flight took too long and were cut");
         }
         jobs.iter().for_each(JoinHandle::abort);
+        maintenance::tell_of_refusals(&app).await;
         app.store.close().await;
     }
 }
@@ -258,8 +282,16 @@ pub async fn asked_to_end() {
     }
 }
 
-/// Gives a user a new password while the platform does not run; makes an admin when there is no such
-/// user.
+/// Whose password is set on the platform's machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whom {
+    /// A user that there is.
+    KnownUser,
+    /// One that is made by it, with the role admin.
+    NewAdmin,
+}
+
+/// Gives a user a new password while the platform does not run, or makes an admin.
 ///
 /// # Errors
 /// When the platform runs, or its data can't be read or written.
@@ -267,6 +299,7 @@ pub async fn reset_password(
     data_dir: &std::path::Path,
     passwords: &Passwords,
     user: &str,
+    whom: Whom,
     password: &str,
 ) -> Result<(), ServeError> {
     let now = Timestamp::now();
@@ -274,17 +307,27 @@ pub async fn reset_password(
     let store = Store::open(&dir.file("xshield.db")).await?;
     let mut tx = store.write().await?;
     let known = accounts::get(&mut tx, user).await?;
-    let account = Account {
-        name: user.to_owned(),
-        role: known.map_or(Role::Admin, |known| known.role),
-        password: passwords.hash(password)?,
-        created_at: now,
+    let role = match (known, whom) {
+        (Some(known), Whom::KnownUser) => known.role,
+        (None, Whom::NewAdmin) if user.parse::<Name>().is_ok() => Role::Admin,
+        (None, Whom::NewAdmin) => return Err(ServeError::UserName(user.to_owned())),
+        (Some(_), Whom::NewAdmin) => return Err(ServeError::UserExists(user.to_owned())),
+        (None, Whom::KnownUser) => {
+            let users = accounts::list(&mut tx, "", USERS_NAMED).await?;
+            let users: Vec<String> = users.into_iter().map(|user| user.name).collect();
+            return Err(ServeError::NoUser { user: user.to_owned(), users: users.join(", ") });
+        }
     };
+    let password = passwords.hash(password)?;
+    let account = Account { name: user.to_owned(), role, password, created_at: now };
     accounts::put(&mut tx, &account).await?;
     accounts::revoke_all(&mut tx, user, now).await?;
     let deed = Deed {
         actor: "platform",
-        action: "user.set-password",
+        action: match whom {
+            Whom::KnownUser => "user.set-password",
+            Whom::NewAdmin => "user.create",
+        },
         target: user,
         before: String::new(),
         after: "on the platform's machine".to_owned(),

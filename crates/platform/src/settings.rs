@@ -1,6 +1,6 @@
 //! What an operator can set when starting the platform.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use ipnet::IpNet;
@@ -40,6 +40,12 @@ pub struct Settings {
     pub key_expiry_warning: i64,
     /// Milliseconds after which somebody who takes nothing of an answer is gone.
     pub not_reading_ms: u64,
+    /// Milliseconds for which refusals are gathered before they are written into the audit log.
+    pub gather_refusals_ms: u64,
+    /// Networks from which `/metrics` is read without a token.
+    pub metrics_networks: Vec<IpNet>,
+    /// Milliseconds for which a page of metrics is kept.
+    pub metrics_kept_ms: u64,
     /// Networks of proxies, from whose addresses many hosts come.
     pub proxy_networks: Vec<IpNet>,
     /// Sessions per second and source address.
@@ -98,6 +104,9 @@ impl Settings {
             delivery_retry_first: 10,
             key_expiry_warning: 14 * 24 * 3600,
             not_reading_ms: 20_000,
+            gather_refusals_ms: 60_000,
+            metrics_networks: loopback(),
+            metrics_kept_ms: 5_000,
             proxy_networks: Vec::new(),
             sessions_per_second: 20,
             requests_per_second: 5,
@@ -108,6 +117,15 @@ impl Settings {
             password_cost: PasswordCost::Full,
         }
     }
+}
+
+/// This machine.
+#[must_use]
+pub fn loopback() -> Vec<IpNet> {
+    vec![
+        IpNet::new_assert(Ipv4Addr::new(127, 0, 0, 0).into(), 8),
+        IpNet::new_assert(Ipv6Addr::LOCALHOST.into(), 128),
+    ]
 }
 
 /// An `https` URL of the platform: host and port, no path.

@@ -17,14 +17,18 @@ use xshield_wire::trust::{Der, PublicTrust};
 use crate::alerts::Alerts;
 use crate::auth::Passwords;
 use crate::bodies::Bodies;
+use crate::clock::Timestamp;
+use crate::gathered::{Gathered, Refused};
 use crate::jobs::compile::Compiling;
 use crate::jobs::host_configuration::Configuring;
 use crate::jobs::supervise::Jobs;
+use crate::kept::Kept;
 use crate::keys::{DataDir, KeyError, Keys};
 use crate::problem::Problem;
 use crate::readiness::Readiness;
 use crate::rehearsals::Rehearsals;
 use crate::settings::Settings;
+use crate::sign_in::SignIns;
 use crate::source::Source;
 use crate::spoken::Spoken;
 use crate::store::Store;
@@ -76,6 +80,8 @@ pub struct Platform {
     pub endpoints: RwLock<Vec<SocketAddr>>,
     /// Renders `/metrics`.
     pub metrics: PrometheusHandle,
+    /// What was rendered last.
+    pub(crate) metrics_page: Kept,
 }
 
 impl Platform {
@@ -119,11 +125,18 @@ impl Platform {
 pub struct Limits {
     sessions: DefaultKeyedRateLimiter<Source>,
     trusts: DefaultKeyedRateLimiter<Source>,
+    knocks: DefaultKeyedRateLimiter<Source>,
     logins: DefaultKeyedRateLimiter<Source>,
     requests: DefaultKeyedRateLimiter<AssetId>,
     changes: DefaultKeyedRateLimiter<AssetId>,
     /// Passwords checked at a time: each takes memory on purpose.
     pub passwords: Semaphore,
+    /// The same for people who have signed in from there before: guesses of others don't hold them up.
+    pub(crate) passwords_from_known_places: Semaphore,
+    /// Sign-ins that failed.
+    pub(crate) sign_ins: SignIns,
+    /// What was refused and is not in the audit log yet.
+    pub(crate) refused: Mutex<Gathered>,
     /// Reports unpacked at a time: each may take some 64 MiB.
     pub reports: Semaphore,
     /// Threat files read at a time: each may take some megabytes.
@@ -167,10 +180,14 @@ impl Limits {
         Self {
             sessions: RateLimiter::keyed(per_second(sessions, sessions.saturating_mul(20))),
             trusts: RateLimiter::keyed(per_second(sessions, sessions.saturating_mul(20))),
+            knocks: RateLimiter::keyed(per_second(10, 100)),
             logins: RateLimiter::keyed(per_second(1, 20)),
             requests: RateLimiter::keyed(per_second(requests, requests.saturating_mul(20))),
             changes: RateLimiter::keyed(changes(settings)),
             passwords: Semaphore::new(2),
+            passwords_from_known_places: Semaphore::new(1),
+            sign_ins: SignIns::default(),
+            refused: Mutex::default(),
             reports: Semaphore::new(4),
             files: Semaphore::new(8),
             uploads: Turns::default(),
@@ -194,7 +211,20 @@ impl Limits {
         checked(&self.trusts, &from.into(), "requests from this address")
     }
 
-    /// A sign-in from this address.
+    /// A request from this address that may become a sign-in.
+    ///
+    /// # Errors
+    /// When there were too many.
+    pub fn knock(&self, from: IpAddr) -> Result<(), Problem> {
+        checked(&self.knocks, &from.into(), "sign-ins from this address")
+    }
+
+    /// Something was refused that the audit log should tell of.
+    pub(crate) fn note_refused(&self, refused: Refused) {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).note(refused);
+    }
+
+    /// A sign-in from this address, with an account that nobody has used from there before.
     ///
     /// # Errors
     /// When there were too many.
@@ -221,6 +251,8 @@ impl Limits {
         self.sessions.retain_recent();
         self.trusts.retain_recent();
         self.logins.retain_recent();
+        self.knocks.retain_recent();
+        self.sign_ins.forget(Timestamp::now());
         self.requests.retain_recent();
         self.bodies.forget();
         self.changes.retain_recent();

@@ -388,7 +388,9 @@ fn channels_of_before_still_lead_where_they_led() {
             r#"{"kind":"syslog","host":"10.0.0.1"}"#,
             r#"{"kind":"webhook","url":"https://x/","allow_private":false}"#,
         ];
-        sqlx::raw_sql("CREATE TABLE alert_channel (settings TEXT)").execute(&pool).await.unwrap();
+        let tables = "CREATE TABLE alert_channel (settings TEXT); \
+                      CREATE TABLE account (name TEXT); CREATE TABLE api_token (id TEXT)";
+        sqlx::raw_sql(tables).execute(&pool).await.unwrap();
         for one in before {
             let insert = sqlx::query("INSERT INTO alert_channel (settings) VALUES ($1)").bind(one);
             insert.execute(&pool).await.unwrap();

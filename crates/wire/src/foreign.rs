@@ -44,6 +44,31 @@ fn replaced(text: &str, what: impl Fn(char) -> bool) -> Cow<'_, str> {
     }
 }
 
+/// A text without the user and password of any URL or address in it (`scheme://user:password@host`,
+/// `user:password@host`): words of programs about proxies may hold them.
+#[must_use]
+pub fn without_userinfo(text: &str) -> Cow<'_, str> {
+    if !text.contains('@') {
+        return Cow::Borrowed(text);
+    }
+    let ends_word = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '<' | '>' | '(' | ')');
+    let mut kept = String::with_capacity(text.len());
+    for word in text.split_inclusive(ends_word) {
+        kept.push_str(&word_without_userinfo(word));
+    }
+    Cow::Owned(kept)
+}
+
+fn word_without_userinfo(word: &str) -> Cow<'_, str> {
+    let Some((before, after)) = word.rsplit_once('@') else { return Cow::Borrowed(word) };
+    match before.split_once("://") {
+        Some((scheme, _)) => Cow::Owned(format!("{scheme}://{after}")),
+        None if before.contains(':') => Cow::Owned(after.to_owned()),
+        // A mail address, most likely.
+        None => Cow::Borrowed(word),
+    }
+}
+
 /// What is shown of a value, on one line.
 #[derive(Debug, Clone, Copy)]
 pub struct Shown<T>(pub T);
@@ -122,6 +147,24 @@ mod tests {
         }
         assert_eq!(lines("tab\tand\nline\r\n\u{85}"), "tab\tand\nline\u{fffd}\n\u{fffd}");
         assert_eq!(format!("{:<4}|", Shown("a\n")), "a\u{fffd}  |");
+    }
+
+    #[test]
+    fn users_and_passwords_of_urls_are_left_out() {
+        for (text, left) in [
+            ("10.0.0.1:3128 refused the connection", "10.0.0.1:3128 refused the connection"),
+            ("proxy http://u:secret@10.0.0.1:3128", "proxy http://10.0.0.1:3128"),
+            (
+                "could not use \"http://u:se@cret@p.example:3128/\"",
+                "could not use \"http://p.example:3128/\"",
+            ),
+            ("u:secret@10.0.0.1:3128 refused it", "10.0.0.1:3128 refused it"),
+            ("by (http://secret@p:1), then http://u:x@q:2", "by (http://p:1), then http://q:2"),
+            ("mail to ops@example.com", "mail to ops@example.com"),
+            ("@", "@"),
+        ] {
+            assert_eq!(without_userinfo(text), left, "{text}");
+        }
     }
 
     #[test]

@@ -6,3 +6,15 @@ UPDATE alert_channel
 UPDATE alert_channel
     SET settings = replace(settings, '{"kind":"syslog",', '{"kind":"syslog","allow_private":true,')
     WHERE settings LIKE '{"kind":"syslog",%';
+
+-- From where people have signed in: guesses from elsewhere don't hold them up there.
+CREATE TABLE sign_in_source (
+    account TEXT NOT NULL REFERENCES account (name) ON DELETE CASCADE,
+    -- An IPv4 address, or an IPv6 /64.
+    source  TEXT NOT NULL,
+    last_at BIGINT NOT NULL,
+    PRIMARY KEY (account, source)
+);
+
+-- 'sign-in': made with a password; the oldest make room.
+ALTER TABLE api_token ADD COLUMN kind TEXT NOT NULL DEFAULT 'api';

@@ -6,6 +6,7 @@ use std::time::Duration;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
+use xshield_wire::foreign::without_userinfo;
 
 use super::channel::ChannelSettings;
 use super::payload::Payload;
@@ -56,7 +57,7 @@ impl SendError {
             }
             cause = source.source();
         }
-        Self::Failed { action, reason }
+        Self::Failed { action, reason: without_userinfo(&reason).into_owned() }
     }
 
     /// Whether no attempt can succeed.

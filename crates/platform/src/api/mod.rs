@@ -1,15 +1,16 @@
 //! What the platform answers over HTTPS.
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
+use axum::extract::{DefaultBodyLimit, Extension, MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 
+use crate::auth::{Allowed, Viewer};
 use crate::bodies;
 use crate::clock::Timestamp;
 use crate::console;
@@ -50,7 +51,7 @@ pub fn router(app: App) -> Router {
             )
             .detail(format!("{} {}", request.method(), request.uri().path()))
         })
-        .layer(from_fn(console::browser::guard))
+        .layer(from_fn_with_state(app.clone(), console::browser::guard))
         .layer(from_fn(measured))
         // What reads bodies past `bodies` gets small ones.
         .layer(DefaultBodyLimit::max(bodies::MAX_OF_STRANGERS))
@@ -68,18 +69,39 @@ async fn ready(State(app): State<App>) -> Answer<&'static str> {
     Ok("ready\n")
 }
 
-async fn metrics_page(State(app): State<App>) -> Answer<Response> {
+/// For the networks that the settings name, and for whoever has a token.
+async fn metrics_page(
+    State(app): State<App>,
+    Extension(Client(from)): Extension<Client>,
+    token: Result<Allowed<Viewer>, Problem>,
+) -> Answer<Response> {
+    let networks = &app.settings.metrics_networks;
+    if !networks.iter().any(|network| network.contains(&from.ip())) {
+        token.map_err(|problem| {
+            problem.detail(format!(
+                "metrics are not shown to {}: send an API token, or start the platform with \
+                 --metrics-network",
+                from.ip()
+            ))
+        })?;
+    }
+    let kept_for = Duration::from_millis(app.settings.metrics_kept_ms);
+    let page = app.metrics_page.within(kept_for, || measured_page(&app)).await?;
+    let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4")];
+    Ok((kind, page).into_response())
+}
+
+async fn measured_page(app: &App) -> Answer<String> {
     let now = Timestamp::now();
     for (standing, count) in assets::standings(&mut *app.store.read().await?, now).await? {
         metrics::gauge!("xshield_assets", "standing" => standing).set(count);
     }
     let held = u32::try_from(app.waking.held()).unwrap_or(u32::MAX);
     metrics::gauge!("xshield_polls_held").set(held);
-    measure(&app, &mut *app.store.read().await?, now).await?;
+    measure(app, &mut *app.store.read().await?, now).await?;
     let mut page = app.metrics.render();
     page.push_str(&expiry_series(&mut *app.store.read().await?, now).await?);
-    let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4")];
-    Ok((kind, page).into_response())
+    Ok(page)
 }
 
 /// Counts and times requests, and adds the headers that every answer has.

@@ -128,6 +128,33 @@ fn token_table(tokens: Vec<Token>, now: Timestamp) -> Table {
     table
 }
 
+/// Change your own password; ends your other sign-ins and your tokens.
+#[derive(Debug, Args)]
+pub(crate) struct PasswordCommand {
+    /// Read the old password from this file; - reads standard input. Asked for when left out.
+    #[arg(long, value_name = "FILE")]
+    old_password_file: Option<PathBuf>,
+    /// Read the new password from this file. Asked for when left out.
+    #[arg(long, value_name = "FILE")]
+    new_password_file: Option<PathBuf>,
+}
+
+impl PasswordCommand {
+    /// Asks for both and changes it.
+    pub(crate) fn run(self) -> Result<(), CliError> {
+        let client = Client::of_this_call()?;
+        let old = match &self.old_password_file {
+            Some(path) => read_secret(path)?,
+            None => terminal::password("Old password")?,
+        };
+        let new = new_password("New password", self.new_password_file)?;
+        let body = json!({ "old": old, "new": new });
+        client.put("change the password", &Path::of(&["me", "password"]), &body)?;
+        note("Your password is changed; your other sign-ins and tokens have ended.");
+        Ok(())
+    }
+}
+
 /// People who may sign in. For admins.
 #[derive(Debug, Args)]
 pub(crate) struct UserCommand {
@@ -188,7 +215,7 @@ impl UserCommand {
         let users = Path::of(&["users"]);
         match self.action {
             UserAction::Create { name, role, password_file } => {
-                let password = new_password(&name, password_file)?;
+                let password = new_password(&format!("New password of {name}"), password_file)?;
                 let body = json!({ "name": name, "role": role, "password": password });
                 let answer = client.post("add the user", &users, &body)?;
                 self.output.show(&answer, |_| Ok(format!("User {name} is added.")))
@@ -212,7 +239,7 @@ impl UserCommand {
             }
             UserAction::Password { name, password_file } => {
                 let path = Path::of(&["users", &name]);
-                let body = json!({ "password": new_password(&name, password_file)? });
+                let body = json!({ "password": new_password(&format!("New password of {name}"), password_file)? });
                 let answer = client.patch("change the user", &path, &body)?;
                 self.output.show(&answer, |_| {
                     Ok(format!("User {name} has another password and is signed out everywhere."))
@@ -226,11 +253,11 @@ impl UserCommand {
     }
 }
 
-fn new_password(name: &str, file: Option<PathBuf>) -> Result<String, CliError> {
+fn new_password(question: &str, file: Option<PathBuf>) -> Result<String, CliError> {
     if let Some(path) = file {
         return read_secret(&path);
     }
-    let first = terminal::password(&format!("New password of {name}"))?;
+    let first = terminal::password(question)?;
     if terminal::password("Again")? == first {
         return Ok(first);
     }

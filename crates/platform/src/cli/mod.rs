@@ -64,6 +64,7 @@ pub(crate) enum ClientCommand {
     Delivery(channels::DeliveryCommand),
     Audit(audit::AuditCommand),
     Health(health::HealthCommand),
+    Password(accounts::PasswordCommand),
     Token(accounts::TokenCommand),
     User(accounts::UserCommand),
     /// Print a shell's completions, e.g. for /etc/bash_completion.d.
@@ -115,6 +116,7 @@ pub(crate) fn run(command: ClientCommand, program: clap::Command) -> ExitCode {
         ClientCommand::Delivery(command) => command.run(),
         ClientCommand::Audit(command) => command.run(),
         ClientCommand::Health(command) => command.run(),
+        ClientCommand::Password(command) => command.run(),
         ClientCommand::Token(command) => command.run(),
         ClientCommand::User(command) => command.run(),
         ClientCommand::Completions { shell } => completions(shell, program),

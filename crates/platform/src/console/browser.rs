@@ -1,6 +1,8 @@
 //! What a browser is owed: other sites can't act in a person's name, and errors are pages.
 
-use axum::extract::Request;
+use std::net::IpAddr;
+
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Redirect, Response};
@@ -8,6 +10,11 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use super::page::{ErrorPage, answer};
 use super::sign_in;
 use crate::problem::Problem;
+use crate::settings::PublicUrl;
+use crate::state::App;
+
+/// For a year (RFC 6797).
+const STAYS_HTTPS: HeaderValue = HeaderValue::from_static("max-age=31536000");
 
 /// Sent by htmx with every request of its own.
 const HTMX: &str = "hx-request";
@@ -16,12 +23,13 @@ const HTMX: &str = "hx-request";
 const PROGRAMS: [&str; 5] = ["/api/", "/host/", "/healthz", "/readyz", "/metrics"];
 
 /// Refuses what another site makes a browser send, and shows problems to people as pages.
-pub(crate) async fn guard(request: Request, next: Next) -> Response {
+pub(crate) async fn guard(State(app): State<App>, request: Request, next: Next) -> Response {
     let path = request.uri().path();
     if PROGRAMS.iter().any(|start| path.starts_with(start)) {
         return next.run(request).await;
     }
     let asks = Asks::of(request.headers());
+    let is_named = is_public_name(request.headers(), &app.settings.public_urls);
     let to = match *request.method() {
         Method::GET => request.uri().path_and_query().map_or("/", |to| to.as_str()).to_owned(),
         _ => "/".to_owned(),
@@ -35,7 +43,24 @@ pub(crate) async fn guard(request: Request, next: Next) -> Response {
     } else {
         next.run(request).await
     };
-    shown(response, asks, &to)
+    let mut response = shown(response, asks, &to);
+    if is_named {
+        response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, STAYS_HTTPS);
+    }
+    response
+}
+
+/// Whether the browser was sent to one of the platform's public names. Browsers remember names, for all
+/// ports, not addresses; and they remember nothing of a server whose certificate they don't trust (RFC
+/// 6797, 8.1), so the platform's own authority does no harm before it is known to them.
+fn is_public_name(headers: &HeaderMap, urls: &[PublicUrl]) -> bool {
+    let host = headers.get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    urls.iter().any(|url| {
+        url.host.parse::<IpAddr>().is_err()
+            && url.host != "localhost"
+            && url.host.eq_ignore_ascii_case(name)
+    })
 }
 
 /// Who asks.
@@ -103,6 +128,24 @@ fn shown(mut response: Response, asks: Asks, to: &str) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_are_kept_to_https_and_addresses_are_not() {
+        let urls = ["https://x.example.com:8443", "https://10.0.0.1:8443", "https://localhost"];
+        let urls: Vec<PublicUrl> = urls.iter().map(|url| url.parse().unwrap()).collect();
+        for (host, kept) in [
+            ("x.example.com", true),
+            ("X.example.com:8443", true),
+            ("y.example.com", false),
+            ("10.0.0.1:8443", false),
+            ("localhost", false),
+            ("[::1]:8443", false),
+            ("", false),
+        ] {
+            let headers = [(header::HOST, HeaderValue::from_static(host))].into_iter().collect();
+            assert_eq!(is_public_name(&headers, &urls), kept, "{host}");
+        }
+    }
 
     #[test]
     fn only_this_origin_is_same() {

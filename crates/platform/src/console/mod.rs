@@ -10,6 +10,7 @@ use axum::routing::get;
 
 use crate::state::App;
 
+mod account;
 mod asset;
 pub(crate) mod browser;
 mod command;
@@ -29,6 +30,7 @@ pub(super) fn router() -> Router<App> {
     Router::new()
         .route("/", get(home))
         .merge(sign_in::router())
+        .merge(account::router())
         .merge(sensors::router())
         .merge(asset::router())
         .merge(commands::router())

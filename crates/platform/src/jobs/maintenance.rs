@@ -6,12 +6,14 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
+use crate::gathered::Line;
 use crate::problem::{Answer, Problem};
 use crate::settings::{PublicUrl, Settings};
 use crate::state::App;
+use crate::store::audit::{self, Deed};
 use crate::store::{
-    StoreResult, agent_events, alerts, commands, commit, deliveries, events, paths, problems,
-    reports, threat_events, uploads,
+    StoreResult, accounts, agent_events, alerts, commands, commit, deliveries, events, paths,
+    problems, reports, threat_events, uploads,
 };
 use crate::threat::run::in_words;
 use crate::threat::tidy::tidy;
@@ -28,13 +30,38 @@ const QUIET: i64 = 8 * 24 * 3600;
 pub async fn run(app: App) {
     let mut tick = tokio::time::interval(EVERY);
     let mut tidy = tokio::time::interval(TIDY_METRICS);
+    let gathering = Duration::from_millis(app.settings.gather_refusals_ms.max(1));
+    let mut gathered = tokio::time::interval(gathering);
     loop {
         tokio::select! {
             _ = tick.tick() => once(&app).await,
+            _ = gathered.tick() => tell_of_refusals(&app).await,
             // Between scrapes, measurements pile up until they are sorted into their buckets.
             _ = tidy.tick() => app.metrics.run_upkeep(),
         }
     }
+}
+
+/// Writes what was refused since the last time into the audit log.
+pub async fn tell_of_refusals(app: &App) {
+    let lines = app.limits.refused.lock().unwrap_or_else(PoisonError::into_inner).lines();
+    if lines.is_empty() {
+        return;
+    }
+    if let Err(error) = write_down(app, lines).await {
+        tracing::error!(%error, "refusals could not be written into the audit log");
+    }
+}
+
+async fn write_down(app: &App, lines: Vec<Line>) -> StoreResult<()> {
+    let now = Timestamp::now();
+    let mut tx = app.store.write().await?;
+    for Line { action, target, text } in lines {
+        let before = String::new();
+        let deed = Deed { actor: "platform", action, target: &target, before, after: text };
+        audit::record(&mut tx, deed, now).await?;
+    }
+    commit(tx).await
 }
 
 async fn once(app: &App) {
@@ -80,6 +107,7 @@ async fn forget(app: &App, now: Timestamp) -> StoreResult<()> {
     problems::forget(&mut tx, before).await?;
     paths::forget(&mut tx, before).await?;
     agent_events::forget(&mut tx, before).await?;
+    accounts::forget_tokens(&mut tx, before).await?;
     commit(tx).await
 }
 

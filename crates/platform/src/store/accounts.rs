@@ -34,11 +34,23 @@ pub struct Account {
     pub created_at: Timestamp,
 }
 
+/// How a token came about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TokenKind {
+    /// With a password; the oldest of an account make room for new ones.
+    SignIn,
+    /// With another token, for a program.
+    Api,
+}
+
 /// An API token, without its secret.
 #[derive(Debug, Clone)]
 pub struct ApiToken {
     /// Public part.
     pub id: String,
+    /// How it came about.
+    pub kind: TokenKind,
     /// Whose.
     pub account: String,
     /// What for.
@@ -154,8 +166,8 @@ pub async fn revoke_all(conn: &mut Conn, account: &str, now: Timestamp) -> Store
 /// When the database fails.
 pub async fn insert_token(conn: &mut Conn, token: &ApiToken) -> StoreResult<()> {
     sqlx::query(
-        "INSERT INTO api_token (id, account, name, role, secret_hash, created_at, expires_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        "INSERT INTO api_token (id, account, name, role, secret_hash, created_at, expires_at, kind) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
     )
     .bind(&token.id)
     .bind(&token.account)
@@ -164,9 +176,104 @@ pub async fn insert_token(conn: &mut Conn, token: &ApiToken) -> StoreResult<()> 
     .bind(&token.secret_hash)
     .bind(token.created_at.0)
     .bind(token.expires_at.map(|time| time.0))
+    .bind(word(&token.kind)?)
     .execute(conn)
     .await
     .doing("store a token")?;
+    Ok(())
+}
+
+/// Deletes the oldest sign-ins of an account, so that so many stay.
+///
+/// # Errors
+/// When the database fails.
+pub async fn trim_sign_ins(conn: &mut Conn, account: &str, most: i64) -> StoreResult<()> {
+    sqlx::query(
+        "DELETE FROM api_token WHERE account = $1 AND kind = 'sign-in' AND id NOT IN (SELECT id \
+         FROM api_token WHERE account = $1 AND kind = 'sign-in' \
+         ORDER BY created_at DESC, id LIMIT $2)",
+    )
+    .bind(account)
+    .bind(most)
+    .execute(conn)
+    .await
+    .doing("forget the oldest sign-ins")?;
+    Ok(())
+}
+
+/// How many tokens of an account work that are no sign-ins.
+///
+/// # Errors
+/// When the database fails.
+pub async fn count_tokens(conn: &mut Conn, account: &str, now: Timestamp) -> StoreResult<i64> {
+    sqlx::query_scalar(
+        "SELECT count(*) FROM api_token WHERE account = $1 AND kind = 'api' \
+         AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)",
+    )
+    .bind(account)
+    .bind(now.0)
+    .fetch_one(conn)
+    .await
+    .doing("count an account's tokens")
+}
+
+/// Deletes the oldest of an account's tokens that have ended, so that so many of those stay.
+///
+/// # Errors
+/// When the database fails.
+pub async fn trim_ended(
+    conn: &mut Conn,
+    account: &str,
+    most: i64,
+    now: Timestamp,
+) -> StoreResult<()> {
+    sqlx::query(
+        "DELETE FROM api_token WHERE account = $1 AND (revoked_at IS NOT NULL OR expires_at <= $2) \
+         AND id NOT IN (SELECT id FROM api_token WHERE account = $1 \
+         AND (revoked_at IS NOT NULL OR expires_at <= $2) ORDER BY created_at DESC, id LIMIT $3)",
+    )
+    .bind(account)
+    .bind(now.0)
+    .bind(most)
+    .execute(conn)
+    .await
+    .doing("forget ended tokens")?;
+    Ok(())
+}
+
+/// Deletes tokens that ended before `before`.
+///
+/// # Errors
+/// When the database fails.
+pub async fn forget_tokens(conn: &mut Conn, before: Timestamp) -> StoreResult<()> {
+    sqlx::query("DELETE FROM api_token WHERE revoked_at < $1 OR expires_at < $1")
+        .bind(before.0)
+        .execute(conn)
+        .await
+        .doing("forget old tokens")?;
+    Ok(())
+}
+
+/// Ends every token of an account but this one.
+///
+/// # Errors
+/// When the database fails.
+pub async fn revoke_others(
+    conn: &mut Conn,
+    account: &str,
+    kept: &str,
+    now: Timestamp,
+) -> StoreResult<()> {
+    sqlx::query(
+        "UPDATE api_token SET revoked_at = $3 WHERE account = $1 AND id <> $2 \
+         AND revoked_at IS NULL",
+    )
+    .bind(account)
+    .bind(kept)
+    .bind(now.0)
+    .execute(conn)
+    .await
+    .doing("revoke an account's other tokens")?;
     Ok(())
 }
 
@@ -248,6 +355,7 @@ fn account(row: &Row) -> StoreResult<Account> {
 fn token(row: &Row) -> StoreResult<ApiToken> {
     Ok(ApiToken {
         id: row.col("id")?,
+        kind: from_word(row.col("kind")?)?,
         account: row.col("account")?,
         name: row.col("name")?,
         role: from_word(row.col("role")?)?,

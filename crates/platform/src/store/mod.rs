@@ -79,6 +79,7 @@ pub mod refusals;
 pub mod reports;
 pub mod rows;
 pub mod rulesets;
+pub mod sign_in_sources;
 pub mod telemetry;
 pub mod threat_assets;
 pub mod threat_events;
@@ -109,6 +110,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (6, "claims", include_str!("../../migrations/sqlite/0006_claims.sql")),
     (7, "enrolment", include_str!("../../migrations/sqlite/0007_enrolment.sql")),
     (8, "counters", include_str!("../../migrations/sqlite/0008_counters.sql")),
+    (9, "edge", include_str!("../../migrations/sqlite/0009_edge.sql")),
     (10, "compilations", include_str!("../../migrations/sqlite/0010_compilations.sql")),
     (11, "recovery", include_str!("../../migrations/sqlite/0011_recovery.sql")),
 ];

@@ -16,6 +16,13 @@ const OLD_ASSET: &str = "INSERT INTO asset (id, name, source, identity, os, kern
      VALUES ('as-1', 'h', 'spark', zeroblob(32), '', '', '[]', '', '', 7, 'no-policy', '', '[]', \
      9.3e18, 900)";
 
+#[test]
+fn every_migration_is_carried_out() {
+    let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/migrations/sqlite");
+    let files = std::fs::read_dir(dir).unwrap().count();
+    assert_eq!(MIGRATIONS.len(), files, "a file is missing from the list");
+}
+
 #[tokio::test]
 async fn counts_that_became_floating_point_numbers_are_counts_again() {
     let dir = tempfile::tempdir().unwrap();

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use xshield_threat::FeedId;
 use xshield_threat::feed::taxii::{Bookmark, Extent};
+use xshield_wire::foreign::without_userinfo;
 
 use super::feed::{Exchange, Failure, Held, Source};
 use super::fetch::Secret;
@@ -210,7 +211,7 @@ async fn fail(
     error: &(dyn Failing + Sync),
     now: Timestamp,
 ) -> Answer<()> {
-    let reason = in_words(error);
+    let reason = without_userinfo(&in_words(error)).into_owned();
     tracing::warn!(feed = %visited.id, reason, "a threat feed could not be read; its last listing stays");
     let mut tx = app.store.write().await?;
     let Some(mut feed) = unchanged(&mut tx, &visited).await? else { return Ok(()) };

@@ -251,7 +251,23 @@ fn no_page_holds_a_proxys_password() {
     let mut message = agent_message(&mut host);
     // A program that is not ours, or one with a mistake, might say more than it should.
     message.routes[0].route = "proxy http://user:hunter2@10.10.6.4:3128".to_owned();
+    let said = "could not use http://user:hunter2@10.10.6.4:3128/: user:hunter2@10.10.6.4 refused";
+    message.routes[0].last_failure.as_mut().unwrap().reason = said.to_owned();
+    message.problems = vec![Problem { code: "proxy".to_owned(), text: said.to_owned() }];
+    message.status = Status::Failed { reason: said.to_owned() };
     host.check_in_with(&platform, &message);
+    let events = vec![AgentEvent {
+        at: now(),
+        kind: AgentEventKind::Started,
+        text: said.to_owned(),
+        revision: None,
+        seconds: None,
+    }];
+    assert_eq!(host.report(&platform, &report(ReportBody::Agent { events })).status, 200);
+    for path in ["/api/v1/assets/a", "/api/v1/agent-events"] {
+        let shown = platform.get(path).to_string();
+        assert!(shown.contains("10.10.6.4") && !shown.contains("hunter2"), "{path}: {shown}");
+    }
     let admin = Person::admin(&platform);
     for path in ["/sensors/agents", "/assets/a"] {
         assert!(!admin.page(path).contains("hunter2"), "{path}");

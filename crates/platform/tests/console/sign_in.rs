@@ -81,6 +81,34 @@ fn signing_in_leads_to_places_of_this_console_only() {
 }
 
 #[test]
+fn one_s_own_password_is_changed_here_and_other_sessions_end() {
+    let platform = TestPlatform::start();
+    let person = Person::with_role(&platform, "viewer");
+    let elsewhere = Person::of(&platform, "viewer", "a password of enough length");
+    assert!(person.page("/sensors/agents").contains("href=\"/account\""));
+    assert!(person.page("/account").contains("current-password"));
+    let new = "another one of length";
+    for (old, first, again, told) in [
+        ("a guess of some length", new, new, "The old password is wrong"),
+        ("a password of enough length", "short", "short", "expected 8"),
+        ("a password of enough length", new, "something else", "differ"),
+    ] {
+        let fields = [("old", old), ("new", first), ("again", again)];
+        let answer = person.post("/account", &fields);
+        assert_eq!(answer.status, 422, "{told}");
+        assert!(answer.text().contains(told), "{told}: {}", answer.text());
+        assert!(!answer.text().contains(old) && !answer.text().contains("xat1_"));
+    }
+    assert_eq!(elsewhere.get("/sensors/agents").status, 200, "nothing was changed");
+    let fields = [("old", "a password of enough length"), ("new", new), ("again", new)];
+    let answer = person.post("/account", &fields);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(person.get("/sensors/agents").status, 200, "this one goes on");
+    assert_eq!(elsewhere.get("/sensors/agents").status, 303, "the other has ended");
+    drop(Person::of(&platform, "viewer", new));
+}
+
+#[test]
 fn what_another_site_sends_is_refused() {
     let platform = TestPlatform::start();
     drop(agent(&platform, "a"));

@@ -57,6 +57,14 @@ impl TestPlatform {
     }
 
     fn start_in(dir: Arc<tempfile::TempDir>, adjust: impl FnOnce(&mut Settings)) -> Self {
+        Self::start_signed_in(dir, adjust, PASSWORD)
+    }
+
+    fn start_signed_in(
+        dir: Arc<tempfile::TempDir>,
+        adjust: impl FnOnce(&mut Settings),
+        password: &str,
+    ) -> Self {
         let mut settings = settings(&dir.path().join("data"));
         adjust(&mut settings);
         let data = settings.data_dir.clone();
@@ -85,7 +93,7 @@ impl TestPlatform {
             agent,
             admin: String::new(),
         };
-        platform.admin = platform.login("admin", PASSWORD);
+        platform.admin = platform.login("admin", password);
         platform
     }
 
@@ -143,6 +151,12 @@ impl TestPlatform {
     pub fn restart(mut self) -> Self {
         self.end();
         Self::start_in(self.dir.clone(), |_| ())
+    }
+
+    /// As [`Self::restart`], where the admin has another password by now.
+    pub fn restart_as(mut self, password: &str) -> Self {
+        self.end();
+        Self::start_signed_in(self.dir.clone(), |_| (), password)
     }
 
     pub fn begin_stop(&mut self) {
@@ -336,6 +350,7 @@ pub fn settings(data_dir: &Path) -> Settings {
     settings.host_changes = 1000;
     settings.shutdown_grace = 5;
     settings.requests_per_second = 1000;
+    settings.metrics_kept_ms = 0;
     settings
 }
 

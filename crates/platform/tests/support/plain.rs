@@ -54,6 +54,21 @@ impl Plain {
     }
 }
 
+impl Plain {
+    /// The head of the answer.
+    pub fn head(&mut self) -> io::Result<String> {
+        let mut head = String::new();
+        loop {
+            let line = self.status_line()?;
+            if line.is_empty() {
+                return Ok(head);
+            }
+            head.push_str(&line);
+            head.push('\n');
+        }
+    }
+}
+
 /// The head of a request.
 pub fn head(method: &str, path: &str, headers: &[(String, String)], length: usize) -> Vec<u8> {
     let mut head = format!("{method} {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n");

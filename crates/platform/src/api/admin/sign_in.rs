@@ -12,15 +12,19 @@ use crate::auth::{Allowed, Viewer};
 use crate::clock::Timestamp;
 use crate::door::guest::Guest;
 use crate::problem::{Answer, JsonBody};
-use crate::sign_in::{Admitted, Knock, out, with_password};
+use crate::sign_in::{Admitted, Knock, change_password, out, with_password};
 use crate::state::App;
 use crate::store::accounts::Role;
+
+/// Names of sign-ins are cut here, in characters.
+const LONGEST: usize = 200;
 
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(login))
         .routes(routes!(logout))
         .routes(routes!(me))
+        .routes(routes!(password))
         .routes(routes!(platform))
 }
 
@@ -55,9 +59,9 @@ async fn login(
     Extension(guest): Extension<Guest>,
     JsonBody(login): JsonBody<Login>,
 ) -> Answer<Json<SignedIn>> {
-    let name = login.name.as_deref().unwrap_or("sign-in");
+    let name: String = login.name.as_deref().unwrap_or("sign-in").chars().take(LONGEST).collect();
     let Admitted { token, text, expires_at } =
-        with_password(&app, knock, &guest, &login.user, login.password, name).await?;
+        with_password(&app, knock, &guest, &login.user, login.password, &name).await?;
     Ok(Json(SignedIn {
         token: text,
         id: token.id,
@@ -87,6 +91,28 @@ struct Me {
 async fn me(allowed: Allowed<Viewer>) -> Json<Me> {
     let caller = allowed.caller;
     Json(Me { user: caller.account, role: caller.role, token: caller.token })
+}
+
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+struct NewPassword {
+    /// The one that holds until now.
+    old: String,
+    /// The one that holds from then on.
+    new: String,
+}
+
+/// Change one's own password; ends all other sign-ins and tokens of the account
+#[utoipa::path(put, path = "/api/v1/me/password", tag = "access", request_body = NewPassword,
+    responses((status = 204)))]
+async fn password(
+    State(app): State<App>,
+    allowed: Allowed<Viewer>,
+    knock: Knock,
+    JsonBody(NewPassword { old, new }): JsonBody<NewPassword>,
+) -> Answer<StatusCode> {
+    change_password(&app, knock, &allowed.caller, old, new).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// What hosts have to know of the platform.

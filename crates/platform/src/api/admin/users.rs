@@ -8,14 +8,22 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::page::{Page, PageQuery};
-use crate::auth::{Admin, Allowed, SHORTEST_PASSWORD, Viewer, new_token};
+use crate::auth::{Admin, Allowed, Viewer, new_token};
 use crate::clock::Timestamp;
 use crate::problem::{Answer, JsonBody, Problem};
 use crate::query::QueryOf;
+use crate::sign_in::hashed;
 use crate::state::App;
-use crate::store::accounts::{self, Account, ApiToken, Role};
+use crate::store::accounts::{self, Account, ApiToken, Role, TokenKind};
 use crate::store::audit::{self, Deed};
 use crate::store::commit;
+
+/// Tokens of one account that work at a time, besides sign-ins.
+const MOST_TOKENS: i64 = 100;
+/// Tokens of one account that have ended and are still listed.
+const MOST_ENDED: i64 = 200;
+/// No token's name is longer, in characters.
+const LONGEST_NAME: usize = 200;
 
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -73,7 +81,7 @@ async fn create_user(
     let name: xshield_policy::names::Name =
         new.name.parse().map_err(|_| Problem::invalid("/name", "expected letters and digits"))?;
     let now = Timestamp::now();
-    let password = hashed(&app, new.password).await?;
+    let password = hashed(&app, "/password", new.password).await?;
     let account = Account { name: String::from(name), role: new.role, password, created_at: now };
     let mut tx = app.store.write().await?;
     if accounts::get(&mut tx, &account.name).await?.is_some() {
@@ -90,17 +98,6 @@ async fn create_user(
     audit::record(&mut tx, deed, now).await?;
     commit(tx).await?;
     Ok((StatusCode::CREATED, Json(account.into())))
-}
-
-async fn hashed(app: &App, password: String) -> Answer<String> {
-    if password.chars().count() < SHORTEST_PASSWORD || password.len() > 1024 {
-        let reason = format!("expected {SHORTEST_PASSWORD} to 1024 characters");
-        return Err(Problem::invalid("/password", reason));
-    }
-    let _permit = app.limits.passwords.acquire().await;
-    let app = app.clone();
-    let hash = tokio::task::spawn_blocking(move || app.passwords.hash(&password)).await?;
-    hash.map_err(|error| Problem::internal(&error))
 }
 
 #[derive(Deserialize, utoipa::ToSchema)]
@@ -124,7 +121,7 @@ async fn change_user(
 ) -> Answer<Json<User>> {
     let now = Timestamp::now();
     let password = match change.password {
-        Some(password) => Some(hashed(&app, password).await?),
+        Some(password) => Some(hashed(&app, "/password", password).await?),
         None => None,
     };
     let mut tx = app.store.write().await?;
@@ -267,10 +264,19 @@ async fn create_token(
     if role > caller.role {
         return Err(Problem::invalid("/role", "more than your own role"));
     }
+    if new.name.chars().count() > LONGEST_NAME {
+        return Err(Problem::invalid("/name", format!("longer than {LONGEST_NAME} characters")));
+    }
     super::enforcement_keys::in_future(new.expires_at, now)?;
-    let (token, text) = new_token(&caller.account, &new.name, role, new.expires_at, now)
-        .map_err(|error| Problem::internal(&error))?;
+    let (token, text) =
+        new_token(TokenKind::Api, &caller.account, &new.name, role, new.expires_at, now)
+            .map_err(|error| Problem::internal(&error))?;
     let mut tx = app.store.write().await?;
+    if accounts::count_tokens(&mut tx, &caller.account, now).await? >= MOST_TOKENS {
+        let detail = format!("the account has {MOST_TOKENS} tokens that work; revoke one first");
+        return Err(Problem::conflict("too-many-tokens", detail));
+    }
+    accounts::trim_ended(&mut tx, &caller.account, MOST_ENDED, now).await?;
     accounts::insert_token(&mut tx, &token).await?;
     let deed = Deed {
         actor: &caller.actor(),

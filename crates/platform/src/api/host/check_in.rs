@@ -5,11 +5,11 @@ use std::net::IpAddr;
 use axum::Json;
 use axum::extract::{Extension, State};
 use axum::http::StatusCode;
-use xshield_wire::message::{self, CheckIn, CheckInAnswer, InForce, VERSION};
+use xshield_wire::message::{self, CheckIn, CheckInAnswer, InForce, Status, VERSION};
 
 use super::session::host_name;
 use super::signed::{FromHost, TurnedAway, read_message};
-use super::{clock, refused};
+use super::{clock, refused, strip};
 use crate::api::Client;
 use crate::claims::lineage::{Arrival, Lineage, Machine};
 use crate::claims::{Said, copied_notice};
@@ -153,6 +153,16 @@ fn bounded(mut message: CheckIn) -> CheckIn {
         if let Some((_, address)) = route.route.rsplit_once('@') {
             route.route = format!("proxy {address}");
         }
+        if let Some(failure) = &mut route.last_failure {
+            strip(&mut failure.reason);
+        }
+    }
+    message.problems.iter_mut().for_each(|problem| strip(&mut problem.text));
+    if let Some(failure) = message.threat.as_mut().and_then(|threat| threat.failure.as_mut()) {
+        strip(failure);
+    }
+    if let Status::Blocked { by: text } | Status::Failed { reason: text } = &mut message.status {
+        strip(text);
     }
     let cuts = message.fit();
     if !cuts.is_empty() {

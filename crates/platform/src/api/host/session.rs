@@ -19,6 +19,7 @@ use crate::api::Client;
 use crate::bodies::MAX_OF_STRANGERS;
 use crate::clock::Timestamp;
 use crate::door::guest::{Party, vouch};
+use crate::gathered::Refused;
 use crate::keys::random;
 use crate::problem::{Answer, Problem};
 use crate::sealed::HostSession;
@@ -38,8 +39,16 @@ pub(super) async fn set_up(
     let request: SessionRequest = read_message(&body)?;
     let now = Timestamp::now();
     let stored = enforcement_keys::get(&mut *app.store.read().await?, &request.key_id).await?;
+    let tell = |key: Option<&StoredKey>, refusal: &Problem| {
+        app.limits.note_refused(Refused {
+            action: "host.session-refused",
+            reason: refusal.slug().to_owned(),
+            subject: key.map(|key| key.id.clone()),
+            from: from.ip().into(),
+        });
+    };
     let Some(stored) = stored else {
-        usable(None, &request.key_id)?;
+        usable(None, &request.key_id).inspect_err(|refusal| tell(None, refusal))?;
         return Err(Problem::not_found("enforcement key", &request.key_id));
     };
     let key = opened(&app, &stored)?;
@@ -47,6 +56,7 @@ pub(super) async fn set_up(
         Ok(proven) => proven,
         Err(error) => {
             let refusal = refuse(&error);
+            tell(Some(&stored), &refusal);
             if let SessionError::ClockSkew { host, .. } = error {
                 note_skew(&app, &request, host).await?;
                 note_refused(&app, &request, &refusal).await?;
@@ -55,6 +65,7 @@ pub(super) async fn set_up(
         }
     };
     if let Err(refusal) = usable(Some(&stored), &request.key_id) {
+        tell(Some(&stored), &refusal);
         note_refused(&app, &request, &refusal).await?;
         return Err(refusal);
     }
@@ -67,7 +78,7 @@ pub(super) async fn set_up(
     }
     // Another identity is remembered although it is refused.
     commit(tx).await?;
-    let (asset, new) = who?;
+    let (asset, new) = who.inspect_err(|refusal| tell(Some(&stored), refusal))?;
     vouch(&mut connection, Party::Host(asset.clone()))?;
     if new {
         tracing::info!(%asset, name = request.host_name, "a host registered");

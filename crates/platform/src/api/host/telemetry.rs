@@ -185,6 +185,7 @@ pub(super) async fn agent(
 ) -> StoreResult<()> {
     for mut event in events {
         event.at = event.at.min(latest.unix());
+        super::strip(&mut event.text);
         cut(&mut event.text, MAX_LINE);
         agent_events::add(tx, asset, &event, now).await?;
     }
@@ -198,7 +199,10 @@ pub(super) async fn debug_log(
     now: Timestamp,
 ) -> StoreResult<()> {
     cut(&mut log.command, MAX_TEXT);
-    log.lines.iter_mut().for_each(|line| cut(&mut line.text, MAX_LINE));
+    for line in &mut log.lines {
+        super::strip(&mut line.text);
+        cut(&mut line.text, MAX_LINE);
+    }
     agent_events::add_log(tx, asset, &log, now).await?;
     agent_events::trim(tx, asset).await
 }

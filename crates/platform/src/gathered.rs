@@ -1,0 +1,139 @@
+//! Refusals for the audit log, gathered: one line for each kind, subject and source in a minute, with
+//! how often, and few lines in an hour, however much is refused.
+
+use std::collections::HashMap;
+
+use crate::source::Source;
+
+/// Kinds, subjects and sources that are told apart at a time.
+const MOST: usize = 1000;
+/// Lines of a minute.
+const LINES: usize = 10;
+/// Lines that can be written at once, after a quiet hour; one more for each minute.
+const BUDGET: usize = 60;
+
+/// What was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Refused {
+    /// The audit log's action.
+    pub(crate) action: &'static str,
+    /// Why.
+    pub(crate) reason: String,
+    /// Whom it was about, as far as that is known to be somebody: what strangers make up is not
+    /// written down, which may be a password in the wrong field.
+    pub(crate) subject: Option<String>,
+    /// Where it came from.
+    pub(crate) from: Source,
+}
+
+/// A line for the audit log.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Line {
+    pub(crate) action: &'static str,
+    pub(crate) target: String,
+    pub(crate) text: String,
+}
+
+/// The refusals since the last [`Gathered::lines`].
+#[derive(Debug, Default)]
+pub(crate) struct Gathered {
+    counts: HashMap<Refused, u64>,
+    /// By action, what found no place among `counts`.
+    others: HashMap<&'static str, u64>,
+    spent: usize,
+}
+
+impl Gathered {
+    /// Once more.
+    pub(crate) fn note(&mut self, refused: Refused) {
+        if self.counts.len() >= MOST && !self.counts.contains_key(&refused) {
+            *self.others.entry(refused.action).or_default() += 1;
+        } else {
+            *self.counts.entry(refused).or_default() += 1;
+        }
+    }
+
+    /// The lines of this minute, those that tell most first; to be asked for once a minute.
+    pub(crate) fn lines(&mut self) -> Vec<Line> {
+        let mut counts: Vec<_> = std::mem::take(&mut self.counts).into_iter().collect();
+        counts.sort_by(|(a, times), (b, other)| {
+            other.cmp(times).then_with(|| a.reason.cmp(&b.reason)).then_with(|| a.from.cmp(&b.from))
+        });
+        let room = BUDGET.saturating_sub(self.spent).min(LINES);
+        let rest = counts.split_off(room.min(counts.len()));
+        self.spent = (self.spent + counts.len()).saturating_sub(1);
+        let one = |(refused, times): (Refused, u64)| Line {
+            action: refused.action,
+            target: refused.subject.unwrap_or_else(|| "nobody known".to_owned()),
+            text: format!("{} from {}: {}", often(times), refused.from, refused.reason),
+        };
+        let mut lines: Vec<Line> = counts.into_iter().map(one).collect();
+        let mut others: Vec<_> = std::mem::take(&mut self.others).into_iter().collect();
+        for (refused, times) in rest {
+            match others.iter_mut().find(|(action, _)| *action == refused.action) {
+                Some((_, all)) => *all += times,
+                None => others.push((refused.action, times)),
+            }
+        }
+        others.sort_unstable();
+        lines.extend(others.into_iter().map(|(action, times)| Line {
+            action,
+            target: "others".to_owned(),
+            text: format!("{} more, not told apart", often(times)),
+        }));
+        lines
+    }
+}
+
+fn often(times: u64) -> String {
+    if times == 1 { "once".to_owned() } else { format!("{times} times") }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use super::*;
+
+    fn refused(number: u32) -> Refused {
+        Refused {
+            action: "user.login-failed",
+            reason: "wrong password".to_owned(),
+            subject: Some("admin".to_owned()),
+            from: Source::from(IpAddr::V4(Ipv4Addr::from(0x0a00_0000 + number))),
+        }
+    }
+
+    #[test]
+    fn what_is_the_same_is_one_line_with_its_number() {
+        let mut gathered = Gathered::default();
+        (0..500).for_each(|_| gathered.note(refused(1)));
+        gathered.note(Refused { subject: None, ..refused(2) });
+        let line = |target: &str, text: &str| Line {
+            action: "user.login-failed",
+            target: target.to_owned(),
+            text: text.to_owned(),
+        };
+        let wanted = [
+            line("admin", "500 times from 10.0.0.1: wrong password"),
+            line("nobody known", "once from 10.0.0.2: wrong password"),
+        ];
+        assert_eq!(gathered.lines(), wanted);
+        assert_eq!(gathered.lines(), []);
+    }
+
+    #[test]
+    fn a_flood_is_few_lines_and_none_of_it_is_uncounted() {
+        let mut gathered = Gathered::default();
+        let (mut lines, mut told) = (0, 0);
+        for _ in 0..60 {
+            (0..5000).for_each(|number| gathered.note(refused(number)));
+            for line in gathered.lines() {
+                lines += 1;
+                told += line.text.split(' ').next().unwrap().parse::<u64>().unwrap_or(1);
+            }
+        }
+        assert_eq!(told, 60 * 5000);
+        assert!(lines <= 2 * 60 + BUDGET, "{lines} lines in an hour");
+    }
+}

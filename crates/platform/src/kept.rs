@@ -1,0 +1,54 @@
+//! A text that costs something to make, and is made anew only now and then.
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Mutex;
+
+/// The text, and since when it is there.
+#[derive(Debug, Default)]
+pub(crate) struct Kept(Mutex<Option<(Instant, String)>>);
+
+impl Kept {
+    /// The text, if it was made within this time; otherwise it is made, once for all who wait for it.
+    pub(crate) async fn within<E, F>(
+        &self,
+        time: Duration,
+        make: impl FnOnce() -> F,
+    ) -> Result<String, E>
+    where
+        F: Future<Output = Result<String, E>>,
+    {
+        let mut kept = self.0.lock().await;
+        if let Some((since, text)) = kept.as_ref()
+            && since.elapsed() < time
+        {
+            return Ok(text.clone());
+        }
+        let text = make().await?;
+        *kept = Some((Instant::now(), text.clone()));
+        Ok(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn many_who_ask_cost_what_one_costs() {
+        let (kept, made) = (Kept::default(), AtomicU32::new(0));
+        let make = || {
+            let number = made.fetch_add(1, Ordering::Relaxed);
+            async move { if number == 0 { Err("not yet") } else { Ok(number.to_string()) } }
+        };
+        let long = Duration::from_secs(3600);
+        assert_eq!(kept.within(long, make).await, Err("not yet"), "a failure is not kept");
+        for _ in 0..10 {
+            assert_eq!(kept.within(long, make).await.unwrap(), "1");
+        }
+        assert_eq!(kept.within(Duration::ZERO, make).await.unwrap(), "2");
+    }
+}

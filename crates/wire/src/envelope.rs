@@ -126,8 +126,15 @@ fn signed<T: Payload>(
     Ok((payload, EnvelopeSignature { keyid: key.public().id().into(), sig }))
 }
 
-pub(crate) fn written<T: Payload>(value: &T) -> Result<Vec<u8>, SealError> {
-    serde_json::to_vec(value).map_err(|source| SealError { asset: value.asset().clone(), source })
+fn written<T: Payload>(value: &T) -> Result<Vec<u8>, SealError> {
+    let mut payload = Vec::new();
+    write(value, &mut payload)?;
+    Ok(payload)
+}
+
+pub(crate) fn write<T: Payload>(value: &T, to: impl std::io::Write) -> Result<(), SealError> {
+    serde_json::to_writer(to, value)
+        .map_err(|source| SealError { asset: value.asset().clone(), source })
 }
 
 impl Envelope {

@@ -5,7 +5,7 @@
 //! digest, and travels beside it: a host from before labels reads the ruleset as ever. It is small, so
 //! a host can show it to prove which ruleset it holds.
 
-use std::fmt;
+use std::{fmt, io};
 
 use ring::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
@@ -77,13 +77,14 @@ impl SharedDigest {
     /// # Errors
     /// When it can't be written as JSON.
     pub fn of(ruleset: &Ruleset) -> Result<Self, SealError> {
-        let payload = crate::envelope::written(ruleset)?;
-        let Some(head) = payload.strip_suffix(tail(&ruleset.asset).as_bytes()) else {
+        let mut hashing = Hashing { context: Context::new(&SHA256), ahead: Vec::new() };
+        crate::envelope::write(ruleset, &mut hashing)?;
+        let Hashing { context: mut head, ahead } = hashing;
+        let Some(rest) = ahead.strip_suffix(tail(&ruleset.asset).as_bytes()) else {
             unreachable!("the asset is the last field of a ruleset")
         };
-        let mut context = Context::new(&SHA256);
-        context.update(head);
-        Ok(Self { head: context })
+        head.update(rest);
+        Ok(Self { head })
     }
 
     /// SHA-256 of the payload for this asset.
@@ -100,6 +101,36 @@ impl SharedDigest {
 impl fmt::Debug for SharedDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SharedDigest")
+    }
+}
+
+/// Hashes what is written to it, but for the end, which may be the asset. A large ruleset's text is
+/// never in memory.
+struct Hashing {
+    context: Context,
+    /// Not hashed yet.
+    ahead: Vec<u8>,
+}
+
+impl Hashing {
+    /// More than any asset takes.
+    const KEPT: usize = 256;
+    const AT_ONCE: usize = 16 << 10;
+}
+
+impl io::Write for Hashing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.ahead.extend_from_slice(bytes);
+        if self.ahead.len() > Self::AT_ONCE {
+            let hashed = self.ahead.len() - Self::KEPT;
+            self.context.update(&self.ahead[..hashed]);
+            self.ahead.drain(..hashed);
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -1,3 +1,5 @@
+use std::net::{IpAddr, Ipv4Addr};
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use xshield_policy::{Revision, Ruleset};
@@ -135,10 +137,18 @@ fn a_label_alone_proves_what_a_host_holds() {
 
 #[test]
 fn one_digest_is_made_into_those_of_many_assets() {
-    let shared = SharedDigest::of(&ruleset(3)).unwrap();
-    for id in ["a-web", "a", "as-0123456789.x_Y-z"] {
-        let theirs = Ruleset { asset: asset(id), ..ruleset(3) };
-        assert_eq!(shared.for_asset(&asset(id)), seal(&policy_key(), &theirs).unwrap().digest());
+    let longest = "x".repeat(64);
+    // Small, and larger than what is hashed at once.
+    for networks in [0, 1, 700, 2_000] {
+        let networks = 0..u32::try_from(networks).unwrap();
+        let networks = networks.map(|at| IpAddr::V4(Ipv4Addr::from(at)).into()).collect();
+        let ruleset = Ruleset { intranet: networks, ..ruleset(3) };
+        let shared = SharedDigest::of(&ruleset).unwrap();
+        for id in ["a-web", "a", "as-0123456789.x_Y-z", &longest] {
+            let theirs = Ruleset { asset: asset(id), ..ruleset.clone() };
+            let signed = seal(&policy_key(), &theirs).unwrap().digest();
+            assert_eq!(shared.for_asset(&asset(id)), signed);
+        }
     }
 }
 

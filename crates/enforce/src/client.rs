@@ -35,7 +35,9 @@ pub(crate) enum ContactError {
         /// What was asked.
         what: &'static str,
         /// Its reasons.
-        problem: ProblemDocument,
+        problem: Box<ProblemDocument>,
+        /// Seconds after which it wants to be asked again.
+        retry_after: Option<u64>,
     },
     /// The handshake failed on this side.
     #[error("setting up a session with the platform failed")]
@@ -83,6 +85,15 @@ impl ContactError {
     #[must_use]
     pub(crate) fn is_temporary(&self) -> bool {
         matches!(self, Self::Refused { problem, .. } if problem.status == 429 || problem.status >= 500)
+    }
+
+    /// Seconds after which the platform wants to be asked again, where it said so.
+    #[must_use]
+    pub(crate) fn retry_after(&self) -> Option<u64> {
+        match self {
+            Self::Refused { retry_after, .. } if self.is_temporary() => *retry_after,
+            _ => None,
+        }
     }
 
     /// Whether the platform had already heard this message.
@@ -405,6 +416,7 @@ impl<'a> Client<'a> {
         if (200..300).contains(&response.status) || response.status == 304 {
             return Ok(response);
         }
+        let retry_after = response.header("retry-after").and_then(|text| text.parse().ok());
         let problem = serde_json::from_slice(&response.body).unwrap_or_else(|_| ProblemDocument {
             kind: "about:blank".to_owned(),
             title: format!("HTTP status {}", response.status),
@@ -412,7 +424,7 @@ impl<'a> Client<'a> {
             detail: None,
             field: None,
         });
-        Err(ContactError::Refused { what, problem })
+        Err(ContactError::Refused { what, problem: Box::new(problem), retry_after })
     }
 }
 
@@ -446,4 +458,35 @@ fn unpack(what: &'static str, packed: &[u8]) -> Result<Vec<u8>, ContactError> {
         return Err(refuse(format!("larger than {limit} bytes")));
     }
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_platform_has_no_room_for_now_is_kept_and_sent_later() {
+        for (status, retry_after, is_final, pause) in [
+            (429, Some(7), false, Some(7)),
+            (429, None, false, None),
+            (503, Some(10), false, Some(10)),
+            (507, Some(600), false, Some(600)),
+            (500, None, false, None),
+            (401, Some(5), false, None),
+            (400, Some(5), true, None),
+            (413, Some(5), true, None),
+            (422, None, true, None),
+        ] {
+            let problem = ProblemDocument {
+                kind: String::new(),
+                title: String::new(),
+                status,
+                detail: None,
+                field: None,
+            };
+            let problem = Box::new(problem);
+            let error = ContactError::Refused { what: "a report", problem, retry_after };
+            assert_eq!((error.is_final(), error.retry_after()), (is_final, pause), "{status}");
+        }
+    }
 }

@@ -566,7 +566,7 @@ impl Run<'_> {
         self.spool.settle(self.spool_losses)?;
         self.move_outbox_to_spool()?;
         step("spooled");
-        let lost = self.progress.lost;
+        let (lost, pause) = (self.progress.lost, self.progress.reports_after);
         self.deliver();
         self.serve_diagnostics()?;
         self.leave_diagnostics();
@@ -574,7 +574,9 @@ impl Run<'_> {
         self.keep_session();
         self.outcome.routes = self.routes();
         self.outcome.generation = self.progress.generation.as_ref().map(|(_, known)| *known);
-        let is_unsaved = self.progress.lost != lost || !self.progress.outbox.is_empty();
+        let is_unsaved = self.progress.lost != lost
+            || self.progress.reports_after != pause
+            || !self.progress.outbox.is_empty();
         if is_unsaved || self.outcome.routes != self.progress.routes {
             self.progress.routes = self.outcome.routes.clone();
             self.state.save_progress(&self.progress)?;

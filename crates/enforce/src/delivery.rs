@@ -9,7 +9,7 @@ use xshield_host::spool::Lane;
 use xshield_policy::Bound;
 use xshield_wire::message::{
     DirectionState, EventKind, EventReport, EventSource, FirewallEvent, Problem, ProgrammedReport,
-    Report, ReportBody, UnenforceableRule,
+    Report, ReportBody, UnenforceableRule, UnixSeconds,
 };
 
 use crate::client::{pack, to_json};
@@ -22,6 +22,8 @@ use crate::threat::matches::Matches;
 
 /// Events in one report at most; a flood makes several.
 const EVENTS_PER_REPORT: usize = 5_000;
+/// No pause between deliveries that the platform asks for is longer, in seconds.
+const LONGEST_PAUSE: u64 = 3_600;
 
 /// What the recorders counted since the last run, not yet told.
 pub(crate) struct Recorded {
@@ -213,8 +215,15 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Delivers what is waiting, smallest first, until the platform does not answer.
+    /// Delivers what is waiting, smallest first, until the platform does not answer or has enough for
+    /// now: then what waits stays in the spool until the time that it named.
     pub(crate) fn deliver(&mut self) {
+        let now = self.cycle.surroundings.now();
+        if self.progress.reports_after.is_some_and(|after| is_ahead(after, now)) {
+            self.outcome.waiting = self.spool.waiting();
+            return;
+        }
+        self.progress.reports_after = None;
         let limit = self.cycle.errand.patience.map(|patience| Instant::now() + patience);
         for id in self.spool.pending() {
             if !self.was_reached() || limit.is_some_and(|limit| Instant::now() >= limit) {
@@ -236,6 +245,8 @@ impl Run<'_> {
                     self.outcome.problems.push(problem("report-refused", &error));
                 }
                 Err(error) => {
+                    let pause = error.retry_after().map(|seconds| seconds.min(LONGEST_PAUSE));
+                    self.progress.reports_after = pause.map(|seconds| now.saturating_add(seconds));
                     self.outcome.problems.push(problem("report-undelivered", &error));
                     break;
                 }
@@ -247,6 +258,12 @@ impl Run<'_> {
         }
         self.outcome.waiting = self.spool.waiting();
     }
+}
+
+/// Whether a time up to which nothing is delivered is still to come. One that is further off than any
+/// pause was named before the clock was set back.
+fn is_ahead(after: UnixSeconds, now: UnixSeconds) -> bool {
+    after > now && after - now <= LONGEST_PAUSE
 }
 
 /// What adds up may come in any order; of everything else the last word counts, or the order itself.
@@ -261,5 +278,24 @@ fn lane(body: &ReportBody) -> Lane {
         ReportBody::Live(_) => Lane::InOrder(6),
         ReportBody::Agent { .. } => Lane::InOrder(7),
         ReportBody::DebugLog(_) => Lane::InOrder(8),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_ends_and_a_clock_that_was_set_back_does_not_prolong_it() {
+        for (after, now, ahead) in [
+            (1_000, 999, true),
+            (1_000, 1_000, false),
+            (1_000, 1_001, false),
+            (1_000 + LONGEST_PAUSE, 1_000, true),
+            (1_001 + LONGEST_PAUSE, 1_000, false),
+            (u64::MAX, 0, false),
+        ] {
+            assert_eq!(is_ahead(after, now), ahead, "{after} {now}");
+        }
     }
 }

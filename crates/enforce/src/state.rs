@@ -149,6 +149,8 @@ pub struct Progress {
     pub resends: u64,
     /// The asset that was told what is told once.
     pub told_to: Option<AssetId>,
+    /// The platform has enough reports of this host until then.
+    pub reports_after: Option<UnixSeconds>,
     /// Losses not yet reported.
     pub lost: u64,
     /// The same about threats.

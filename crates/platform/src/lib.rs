@@ -16,6 +16,7 @@ pub mod console;
 mod door;
 mod gathered;
 mod holding;
+pub mod intake;
 pub mod jobs;
 mod kept;
 pub mod keys;

@@ -17,6 +17,7 @@ use crate::api;
 use crate::auth::{PasswordError, Passwords};
 use crate::clock::Timestamp;
 use crate::door::Door;
+use crate::intake::Intake;
 use crate::jobs::compile::Compiling;
 use crate::jobs::host_configuration::{self, Configuring};
 use crate::jobs::supervise::{Jobs, Pauses};
@@ -117,6 +118,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     let threat = Threats::open(&settings.data_dir.join("threat"))?;
     let app = Arc::new(Platform {
         limits: Limits::new(&settings),
+        intake: Intake::new(&settings),
         settings,
         dir,
         keys,

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
+use crate::intake::budget::Grant;
+
 /// How the platform runs. [`Settings::new`] gives the defaults.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -56,6 +58,10 @@ pub struct Settings {
     pub host_changes: u32,
     /// Seconds after which one more is taken.
     pub host_change_every: u64,
+    /// Rows in reports of one asset.
+    pub report_items: Grant,
+    /// Bytes in reports of one asset, unpacked.
+    pub report_bytes: Grant,
     /// Milliseconds that changes of the inventory are gathered before rulesets are compiled again.
     pub gather_changes_ms: u64,
     /// Seconds that requests in flight get at shutdown.
@@ -112,6 +118,8 @@ impl Settings {
             requests_per_second: 5,
             host_changes: 12,
             host_change_every: 300,
+            report_items: Grant { per_second: 200, most: 200_000 },
+            report_bytes: Grant { per_second: 256 << 10, most: 128 << 20 },
             gather_changes_ms: 500,
             shutdown_grace: 20,
             password_cost: PasswordCost::Full,

@@ -19,6 +19,7 @@ use crate::auth::Passwords;
 use crate::bodies::Bodies;
 use crate::clock::Timestamp;
 use crate::gathered::{Gathered, Refused};
+use crate::intake::Intake;
 use crate::jobs::compile::Compiling;
 use crate::jobs::host_configuration::Configuring;
 use crate::jobs::supervise::Jobs;
@@ -70,6 +71,8 @@ pub struct Platform {
     pub configuring: Configuring,
     /// Wakes those who judge and deliver.
     pub alerts: Alerts,
+    /// Reports of hosts on their way in.
+    pub intake: Intake,
     /// How what runs beside requests stands.
     pub jobs: Jobs,
     /// Whether it can write.
@@ -137,8 +140,6 @@ pub struct Limits {
     pub(crate) sign_ins: SignIns,
     /// What was refused and is not in the audit log yet.
     pub(crate) refused: Mutex<Gathered>,
-    /// Reports unpacked at a time: each may take some 64 MiB.
-    pub reports: Semaphore,
     /// Threat files read at a time: each may take some megabytes.
     pub files: Semaphore,
     /// One piece of a file at a time from each asset.
@@ -188,7 +189,6 @@ impl Limits {
             passwords_from_known_places: Semaphore::new(1),
             sign_ins: SignIns::default(),
             refused: Mutex::default(),
-            reports: Semaphore::new(4),
             files: Semaphore::new(8),
             uploads: Turns::default(),
             bodies: Bodies::default(),

@@ -4,6 +4,7 @@
 
 mod support;
 
+use proptest::prelude::*;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection as _, Row as _, SqliteConnection};
 use support::matches::{found, host};
@@ -86,6 +87,53 @@ fn counters_at_the_bound_stay_counts_and_stop_nothing() {
         platform.call("DELETE", "/api/v1/assets/hostile", Some(&platform.admin), None);
     assert!(status < 300, "{status} {answer}");
     assert_eq!(platform.get("/api/v1/assets")["items"].as_array().unwrap().len(), 1);
+}
+
+/// Counters at and near the bounds of everything that holds or adds them.
+fn counter() -> impl Strategy<Value = u64> {
+    let edges = [0, 1, 1 << 31, 1 << 32, MOST - 1, MOST, MOST + 1, 1 << 62, 1 << 63, u64::MAX];
+    (prop::sample::select(edges.to_vec()), -1_i64..=1)
+        .prop_map(|(edge, off)| edge.saturating_add_signed(off))
+}
+
+#[test]
+fn no_counters_break_lists_alerts_or_deletion() {
+    let platform = TestPlatform::start_with(|settings| settings.sessions_per_second = 1000);
+    every_match_alerts(&platform);
+    let lists = lists(&platform);
+    let number = std::cell::Cell::new(0);
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
+        cases: 16,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    });
+    let outcome = runner.run(&prop::collection::vec((counter(), 1_usize..40), 1..5), |told| {
+        number.set(number.get() + 1);
+        let name = format!("h{}", number.get());
+        let teller = host(&platform, &name, json!({}));
+        let mut sum = 0_u64;
+        for (count, times) in told {
+            tell(&platform, &teller, every_kind(count, times));
+            for _ in 0..times {
+                sum = sum.saturating_add(count.min(MOST)).min(MOST);
+            }
+        }
+        for path in lists.iter().filter(|path| !path.contains("/assets/b")) {
+            let headers = [("authorization".to_owned(), format!("Bearer {}", platform.admin))];
+            let answer = platform.raw("GET", path, &headers, b"");
+            prop_assert!(answer.status < 500, "{}: {}", path, answer.json());
+        }
+        let events = platform.get(&format!("/api/v1/assets/{name}/events"));
+        prop_assert_eq!(&events["items"][0]["packets"], &json!(sum));
+        eventually("it alerts", || (alerts_of(&platform, &name) > 0).then_some(()));
+        let path = format!("/api/v1/assets/{name}");
+        let (status, answer) = platform.call("DELETE", &path, Some(&platform.admin), None);
+        prop_assert!(status < 300, "{}", answer);
+        Ok(())
+    });
+    outcome.unwrap();
+    let health = platform.get("/api/v1/health");
+    assert_eq!(health["damaged"], json!([]), "{health}");
 }
 
 /// Tables whose rows come from hosts, or are made for them.

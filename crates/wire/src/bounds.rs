@@ -64,7 +64,7 @@ fn list<T>(what: &'static str, items: &mut Vec<T>, most: usize) -> Option<Cut> {
 }
 
 /// Shortens a text to so many bytes as JSON writes it, with a mark where it was longer.
-fn text(text: &mut String, most: usize) {
+pub fn text(text: &mut String, most: usize) {
     const MARK: &str = "…";
     let (mut used, mut fits, mut whole) = (0, 0, true);
     for (at, c) in text.char_indices() {

@@ -103,3 +103,12 @@ CREATE TABLE probe (
     at BIGINT NOT NULL
 );
 INSERT INTO probe (id, at) VALUES (1, 0);
+
+-- How many rows of a batch are stored, while not all are; NULL: it is stored.
+ALTER TABLE batch ADD COLUMN stored BIGINT;
+
+-- Whose match it is: so many of one asset wait for the alert rules at most.
+ALTER TABLE threat_fresh ADD COLUMN asset_id TEXT NOT NULL DEFAULT '';
+UPDATE threat_fresh SET asset_id =
+    COALESCE((SELECT e.asset_id FROM threat_event e WHERE e.id = threat_fresh.event_id), '');
+CREATE INDEX threat_fresh_asset ON threat_fresh (asset_id);

@@ -5,12 +5,13 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use xshield_policy::AssetId;
+use xshield_wire::bounds;
 use xshield_wire::message::EventSource;
-use xshield_wire::threat::{ThreatMatch, ThreatReport};
+use xshield_wire::threat::ThreatMatch;
 
 use crate::clock::Timestamp;
-use crate::state::{App, Platform};
-use crate::store::threat_events::{self, Intelligence, ReadFrom, ThreatEvent};
+use crate::state::Platform;
+use crate::store::threat_events::{self, Intelligence, Judging, ReadFrom, ThreatEvent};
 use crate::store::{StoreResult, Tx};
 
 /// The name of the event, in every view and payload.
@@ -19,62 +20,22 @@ pub const NAME: &str = "Malicious IP Match";
 pub const NAME_VIA_PROXY: &str = "Malicious IP Match (via proxy)";
 /// How far a host's clock may be ahead, in seconds, before its times are cut.
 const AHEAD: i64 = 300;
-/// Names of programs and services are cut here, in characters.
+/// Names of programs and services are cut here, in bytes as JSON writes them.
 const MAX_NAME: usize = 512;
-
-/// Takes a host's report.
-///
-/// # Errors
-/// When the database fails.
-pub async fn from_host(
-    app: &App,
-    tx: &mut Tx,
-    asset: &AssetId,
-    report: ThreatReport,
-    now: Timestamp,
-) -> StoreResult<()> {
-    if report.lost > 0 {
-        threat_events::add_lost(tx, asset, report.lost, now).await?;
-        metrics::counter!("xshield_threat_events_lost_total").increment(report.lost);
-    }
-    let mut known = Known::default();
-    let events = report.matches.into_iter().map(|found| read(app, &mut known, found, now));
-    take(app, tx, asset, events, now).await
-}
-
-/// Takes what an agent tells at once of matches that it counts later: the flow is known and alerted
-/// about now, and adds nothing to any count.
-///
-/// # Errors
-/// When the database fails.
-pub async fn live(
-    app: &App,
-    tx: &mut Tx,
-    asset: &AssetId,
-    matches: Vec<ThreatMatch>,
-    now: Timestamp,
-) -> StoreResult<()> {
-    let mut known = Known::default();
-    let events = matches.into_iter().map(|found| {
-        let uncounted = ThreatMatch { packets: 0, bytes: 0, ..found };
-        read(app, &mut known, uncounted, now)
-    });
-    take(app, tx, asset, events, now).await
-}
 
 /// Stores events of one asset.
 ///
 /// # Errors
 /// When the database fails.
 pub(crate) async fn take(
-    app: &App,
+    app: &Platform,
     tx: &mut Tx,
     asset: &AssetId,
     events: impl Iterator<Item = ThreatEvent>,
     now: Timestamp,
 ) -> StoreResult<()> {
     for event in events {
-        threat_events::add(tx, asset, &event, now).await?;
+        threat_events::add(tx, asset, &event, Judging::Wanted, now).await?;
         let counted = u64::from(event.read_from != ReadFrom::Live);
         metrics::counter!("xshield_threat_events_total").increment(counted);
     }
@@ -85,7 +46,7 @@ pub(crate) async fn take(
 ///
 /// # Errors
 /// When the database fails.
-pub(crate) async fn make_room(app: &App, tx: &mut Tx, asset: &AssetId) -> StoreResult<()> {
+pub(crate) async fn make_room(app: &Platform, tx: &mut Tx, asset: &AssetId) -> StoreResult<()> {
     let keep = app.settings.threat_flows_per_asset;
     if threat_events::count(tx, asset).await? > keep {
         let forgotten = threat_events::trim(tx, asset, keep).await?;
@@ -110,7 +71,13 @@ pub(crate) fn intelligence(app: &Platform, address: IpAddr) -> Intelligence {
     Intelligence::from(&app.threat.why(address))
 }
 
-fn read(app: &App, known: &mut Known, found: ThreatMatch, now: Timestamp) -> ThreatEvent {
+/// A match as a host told it: bounded, with what the list says of the peer now.
+pub(crate) fn read(
+    app: &Platform,
+    known: &mut Known,
+    found: ThreatMatch,
+    now: Timestamp,
+) -> ThreatEvent {
     let latest = now.plus(AHEAD);
     let last_seen = Timestamp::from_unix(found.last_seen).min(latest);
     let remote = found.remote.to_canonical();
@@ -143,8 +110,6 @@ fn read(app: &App, known: &mut Known, found: ThreatMatch, now: Timestamp) -> Thr
 
 /// A text that is short enough to keep.
 pub(crate) fn bounded(mut text: String) -> String {
-    if let Some((at, _)) = text.char_indices().nth(MAX_NAME) {
-        text.truncate(at);
-    }
+    bounds::text(&mut text, MAX_NAME);
     text
 }

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::PoisonError;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::clock::Timestamp;
 use crate::gathered::Line;
@@ -11,10 +11,7 @@ use crate::problem::{Answer, Problem};
 use crate::settings::{PublicUrl, Settings};
 use crate::state::App;
 use crate::store::audit::{self, Deed};
-use crate::store::{
-    StoreResult, accounts, agent_events, alerts, commands, commit, deliveries, events, paths,
-    problems, reports, threat_events, uploads,
-};
+use crate::store::{StoreResult, accounts, alerts, commands, commit, reports, trim, uploads};
 use crate::threat::run::in_words;
 use crate::threat::tidy::tidy;
 use crate::uploads::Files;
@@ -22,7 +19,7 @@ use crate::uploads::Files;
 const EVERY: Duration = Duration::from_secs(300);
 const TIDY_METRICS: Duration = Duration::from_secs(5);
 /// Far more than a host that has been cut off for days delivers at once.
-const BATCHES_PER_ASSET: i64 = 100_000;
+const BATCHES_PER_ASSET: i64 = 50_000;
 /// Longer than any window or throttle of an alert rule, in seconds.
 const QUIET: i64 = 8 * 24 * 3600;
 
@@ -79,6 +76,7 @@ async fn once(app: &App) {
         tracing::error!(error = error.detail.as_deref(), "old uploads could not be removed");
     }
     app.limits.forget();
+    app.intake.budgets.forget(Instant::now());
     let endpoints = endpoints(&app.settings, app.listening).await;
     let changed = {
         let mut known = app.endpoints.write().unwrap_or_else(PoisonError::into_inner);
@@ -96,17 +94,13 @@ async fn once(app: &App) {
 
 async fn forget(app: &App, now: Timestamp) -> StoreResult<()> {
     let before = now.plus(-app.settings.keep_for);
-    let mut tx = app.store.write().await?;
-    events::forget(&mut tx, before).await?;
-    threat_events::forget(&mut tx, before).await?;
-    alerts::forget(&mut tx, before, now.plus(-QUIET)).await?;
-    deliveries::forget(&mut tx, before).await?;
-    reports::forget_batches(&mut tx, before).await?;
+    trim::old(&app.store, before.0).await?;
+    let mut tx = app.store.write_later().await?;
+    alerts::forget(&mut tx, now.plus(-QUIET)).await?;
+    commit(tx).await?;
+    let mut tx = app.store.write_later().await?;
     reports::trim_batches(&mut tx, BATCHES_PER_ASSET).await?;
     commands::forget(&mut tx, before).await?;
-    problems::forget(&mut tx, before).await?;
-    paths::forget(&mut tx, before).await?;
-    agent_events::forget(&mut tx, before).await?;
     accounts::forget_tokens(&mut tx, before).await?;
     commit(tx).await
 }

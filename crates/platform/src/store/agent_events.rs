@@ -315,22 +315,3 @@ pub async fn logs(
     };
     rows::page(conn, "detailed logs", limit, query, stored).await
 }
-
-/// Forgets what arrived before `before`.
-///
-/// # Errors
-/// When the database fails.
-pub async fn forget(conn: &mut Conn, before: Timestamp) -> StoreResult<()> {
-    for text in [
-        "DELETE FROM agent_event WHERE received_at < $1",
-        "DELETE FROM live_event WHERE received_at < $1",
-        "DELETE FROM debug_log WHERE received_at < $1",
-    ] {
-        sqlx::query(text)
-            .bind(before.0)
-            .execute(&mut *conn)
-            .await
-            .doing("forget old agent events")?;
-    }
-    Ok(())
-}

@@ -12,6 +12,11 @@ use crate::alerts::memory::Memory;
 use crate::alerts::rule::AlertRule;
 use crate::clock::Timestamp;
 
+/// Subjects that a rule remembers.
+const MOST_SUBJECTS: i64 = 50_000;
+/// Alerts that are kept, besides those that a channel waits for.
+const MOST_ALERTS: i64 = 200_000;
+
 /// A rule under its name.
 #[derive(Debug, Clone)]
 pub struct StoredRule {
@@ -257,25 +262,45 @@ pub(super) fn stored_alert(row: &Row) -> StoreResult<StoredAlert> {
     Ok(StoredAlert { id: row.col("id")?, alert: from_json(row.col("body")?)? })
 }
 
-/// Forgets alerts from before `before` that no channel waits for, and what rules remember of subjects
-/// that were quiet since `quiet`.
+/// Forgets what rules remember of subjects that were quiet since `quiet`, and of more subjects than are
+/// kept for each rule those that were quiet for longest.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn forget(conn: &mut Conn, before: Timestamp, quiet: Timestamp) -> StoreResult<()> {
-    sqlx::query(
-        "DELETE FROM alert WHERE at < $1 \
-         AND NOT EXISTS (SELECT 1 FROM alert_notice n WHERE n.alert_id = alert.id)",
-    )
-    .bind(before.0)
-    .execute(&mut *conn)
-    .await
-    .doing("forget old alerts")?;
+pub async fn forget(conn: &mut Conn, quiet: Timestamp) -> StoreResult<()> {
     sqlx::query("DELETE FROM alert_memory WHERE touched_at < $1")
         .bind(quiet.0)
-        .execute(conn)
+        .execute(&mut *conn)
         .await
         .doing("forget what alert rules remember of quiet subjects")?;
+    let many: Vec<String> =
+        sqlx::query_scalar("SELECT rule FROM alert_memory GROUP BY rule HAVING count(*) > $1")
+            .bind(MOST_SUBJECTS)
+            .fetch_all(&mut *conn)
+            .await
+            .doing("look for alert rules that remember many subjects")?;
+    for rule in many {
+        sqlx::query(
+            "DELETE FROM alert_memory WHERE rule = $1 AND subject IN (SELECT subject \
+             FROM alert_memory WHERE rule = $1 ORDER BY touched_at DESC, subject \
+             LIMIT 1000000000 OFFSET $2)",
+        )
+        .bind(rule)
+        .bind(MOST_SUBJECTS)
+        .execute(&mut *conn)
+        .await
+        .doing("forget what alert rules remember of quiet subjects")?;
+    }
+    // One rule gives a thousand in an hour at most.
+    sqlx::query(
+        "DELETE FROM alert WHERE id IN (SELECT id FROM alert ORDER BY id DESC \
+         LIMIT 5000 OFFSET $1) \
+         AND NOT EXISTS (SELECT 1 FROM alert_notice n WHERE n.alert_id = alert.id)",
+    )
+    .bind(MOST_ALERTS)
+    .execute(conn)
+    .await
+    .doing("forget old alerts")?;
     Ok(())
 }
 

@@ -422,19 +422,6 @@ pub async fn channel_fails(
     Ok(())
 }
 
-/// Forgets deliveries from before `before` that are over.
-///
-/// # Errors
-/// When the database fails.
-pub async fn forget(conn: &mut Conn, before: Timestamp) -> StoreResult<()> {
-    sqlx::query("DELETE FROM delivery WHERE created_at < $1 AND state <> 'waiting'")
-        .bind(before.0)
-        .execute(conn)
-        .await
-        .doing("forget old deliveries")?;
-    Ok(())
-}
-
 fn channel_of(row: &Row) -> StoreResult<StoredChannel> {
     let state = match row.col::<i64>("enabled")? {
         0 => RuleState::Disabled,

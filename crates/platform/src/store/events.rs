@@ -141,48 +141,6 @@ pub async fn list(
     rows::page(conn, "events", limit, query, stored).await
 }
 
-/// How many flows are kept of an asset.
-///
-/// # Errors
-/// When the database fails.
-pub async fn count(conn: &mut Conn, asset: &AssetId) -> StoreResult<i64> {
-    sqlx::query_scalar("SELECT count(*) FROM firewall_event WHERE asset_id = $1")
-        .bind(asset.as_str())
-        .fetch_one(conn)
-        .await
-        .doing("count events")
-}
-
-/// Forgets the flows of an asset that were seen longest ago, but for `keep`.
-///
-/// # Errors
-/// When the database fails.
-pub async fn trim(conn: &mut Conn, asset: &AssetId, keep: i64) -> StoreResult<u64> {
-    let done = sqlx::query(
-        "DELETE FROM firewall_event WHERE id IN (SELECT id FROM firewall_event \
-         WHERE asset_id = $1 ORDER BY last_seen DESC, id DESC LIMIT 1000000000 OFFSET $2)",
-    )
-    .bind(asset.as_str())
-    .bind(keep)
-    .execute(conn)
-    .await
-    .doing("forget old events")?;
-    Ok(done.rows_affected())
-}
-
-/// Forgets what nobody has seen since `before`.
-///
-/// # Errors
-/// When the database fails.
-pub async fn forget(conn: &mut Conn, before: Timestamp) -> StoreResult<u64> {
-    let done = sqlx::query("DELETE FROM firewall_event WHERE last_seen < $1")
-        .bind(before.0)
-        .execute(conn)
-        .await
-        .doing("forget old events")?;
-    Ok(done.rows_affected())
-}
-
 fn stored(row: &Row) -> StoreResult<StoredEvent> {
     let address = |column: &str| row.col::<&str>(column)?.parse().doing("read a stored address");
     let rule = row.filled("rule")?.map(|rule| rule.parse()).transpose();

@@ -3,7 +3,6 @@
 
 use std::ops::{Deref, DerefMut};
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::migrate::{Migration, MigrationType, Migrator};
@@ -11,10 +10,10 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
 use sqlx::{Connection as _, SqlSafeStr as _, SqlStr};
-use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::timeout;
 
 use crate::clock::Timestamp;
+use turns::{Hurry, Turn, Turns};
 
 /// SQL: the counter `column` of `table` and what is to be inserted, added up to [`MOST`] and no further.
 /// (A sum beyond 64 bits is an error in PostgreSQL, and in SQLite a floating-point number.)
@@ -85,6 +84,8 @@ pub mod threat_assets;
 pub mod threat_events;
 pub mod threat_feeds;
 pub mod threat_lists;
+pub mod trim;
+mod turns;
 pub mod uploads;
 
 /// The database's dialect.
@@ -169,16 +170,15 @@ impl<T, E: Into<Box<dyn std::error::Error + Send + Sync>>> Doing<T> for Result<T
 #[derive(Debug, Clone)]
 pub struct Store {
     pool: SqlitePool,
-    /// Writers queue here, in order, and without holding a connection that readers could use: SQLite
-    /// takes one at a time, and lets those who wait fight for their turn.
-    writers: Arc<Mutex<()>>,
+    /// Writers queue here without holding a connection that readers could use.
+    writers: Turns,
 }
 
 /// A transaction that may write. Nothing of it has happened until it is [committed](commit).
 #[derive(Debug)]
 pub struct Tx {
     inner: sqlx::Transaction<'static, Db>,
-    _turn: OwnedMutexGuard<()>,
+    _turn: Turn,
 }
 
 impl Deref for Tx {
@@ -220,7 +220,7 @@ impl Store {
             .await
             .doing("open its file")?;
         migrator(MIGRATIONS).run(&pool).await.doing("bring its tables up to date")?;
-        Ok(Self { pool, writers: Arc::default() })
+        Ok(Self { pool, writers: Turns::default() })
     }
 
     /// A connection for reading.
@@ -237,7 +237,20 @@ impl Store {
     /// # Errors
     /// When the lock is not free in time.
     pub async fn write(&self) -> StoreResult<Tx> {
-        let turn = timeout(WRITER_WAITS, self.writers.clone().lock_owned());
+        self.begin(Hurry::Now).await
+    }
+
+    /// The same for bulk work, which is cut into short transactions: those for whom somebody waits go
+    /// first.
+    ///
+    /// # Errors
+    /// When the lock is not free in time.
+    pub async fn write_later(&self) -> StoreResult<Tx> {
+        self.begin(Hurry::Later).await
+    }
+
+    async fn begin(&self, hurry: Hurry) -> StoreResult<Tx> {
+        let turn = timeout(WRITER_WAITS, self.writers.take(hurry));
         let turn = turn.await.doing("begin a transaction: others take too long")?;
         let inner = self.pool.begin_with("BEGIN IMMEDIATE").await.doing("begin a transaction")?;
         Ok(Tx { inner, _turn: turn })

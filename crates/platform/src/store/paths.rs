@@ -122,36 +122,6 @@ pub async fn lost(conn: &mut Conn, asset: &AssetId) -> StoreResult<u64> {
         .map(unsigned)
 }
 
-/// Forgets the paths of an asset that were seen longest ago, but for `keep`.
-///
-/// # Errors
-/// When the database fails.
-pub async fn trim(conn: &mut Conn, asset: &AssetId, keep: i64) -> StoreResult<u64> {
-    let done = sqlx::query(
-        "DELETE FROM active_path WHERE id IN (SELECT id FROM active_path \
-         WHERE asset_id = $1 ORDER BY last_seen DESC, id DESC LIMIT 1000000000 OFFSET $2)",
-    )
-    .bind(asset.as_str())
-    .bind(keep)
-    .execute(conn)
-    .await
-    .doing("forget old paths")?;
-    Ok(done.rows_affected())
-}
-
-/// Forgets what nobody has seen since `before`.
-///
-/// # Errors
-/// When the database fails.
-pub async fn forget(conn: &mut Conn, before: Timestamp) -> StoreResult<()> {
-    sqlx::query("DELETE FROM active_path WHERE last_seen < $1")
-        .bind(before.0)
-        .execute(conn)
-        .await
-        .doing("forget old paths")?;
-    Ok(())
-}
-
 /// Up to `limit` paths, the last seen first, after the place `(last_seen, id)`.
 ///
 /// # Errors

@@ -64,11 +64,12 @@ pub async fn note(
     }
     if news {
         sqlx::query(
-            "DELETE FROM problem_history WHERE asset_id = $1 AND last_seen < (SELECT last_seen \
-             FROM problem_history WHERE asset_id = $1 ORDER BY last_seen DESC LIMIT 1 OFFSET $2)",
+            "DELETE FROM problem_history WHERE asset_id = $1 AND (code, text) IN \
+             (SELECT code, text FROM problem_history WHERE asset_id = $1 \
+             ORDER BY last_seen DESC, times DESC, code, text LIMIT 1000000000 OFFSET $2)",
         )
         .bind(asset.as_str())
-        .bind(KEPT - 1)
+        .bind(KEPT)
         .execute(conn)
         .await
         .doing("forget old problems")?;
@@ -98,17 +99,4 @@ pub async fn list(conn: &mut Conn, asset: &AssetId) -> StoreResult<Vec<StoredPro
         })
     };
     Ok(rows::readable("problems", &rows, stored))
-}
-
-/// Forgets problems last seen before `before`.
-///
-/// # Errors
-/// When the database fails.
-pub async fn forget(conn: &mut Conn, before: Timestamp) -> StoreResult<()> {
-    sqlx::query("DELETE FROM problem_history WHERE last_seen < $1")
-        .bind(before.0)
-        .execute(conn)
-        .await
-        .doing("forget old problems")?;
-    Ok(())
 }

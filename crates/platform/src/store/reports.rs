@@ -10,8 +10,8 @@ use super::rows::Columns as _;
 use super::{Conn, Doing as _, Row, StoreResult, from_json, from_word, rows, to_json, word};
 use crate::clock::Timestamp;
 
-/// Rules whose hits are kept of one asset, about.
-const MOST_RULES: i64 = 50_000;
+/// Rules whose hits are kept of one asset.
+const MOST_RULES: i64 = 20_000;
 
 /// The last thing a host reported of a kind.
 #[derive(Debug, Clone)]
@@ -56,17 +56,67 @@ pub async fn first_time(
     Ok(done.rows_affected() > 0)
 }
 
-/// Forgets batches that arrived before `before`.
+/// How much of a batch is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stored {
+    /// So many of its rows.
+    Items(usize),
+    /// All of it.
+    Whole,
+}
+
+/// Notes a batch that is stored in pieces; says how much of it is stored already.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn forget_batches(conn: &mut Conn, before: Timestamp) -> StoreResult<u64> {
-    let done = sqlx::query("DELETE FROM batch WHERE received_at < $1")
-        .bind(before.0)
+pub async fn begin(
+    conn: &mut Conn,
+    asset: &AssetId,
+    batch: Bytes<16>,
+    now: Timestamp,
+) -> StoreResult<Stored> {
+    sqlx::query(
+        "INSERT INTO batch (asset_id, batch, received_at, stored) VALUES ($1, $2, $3, 0) \
+         ON CONFLICT (asset_id, batch) DO NOTHING",
+    )
+    .bind(asset.as_str())
+    .bind(batch.0.to_vec())
+    .bind(now.0)
+    .execute(&mut *conn)
+    .await
+    .doing("note a batch")?;
+    let stored: Option<i64> =
+        sqlx::query_scalar("SELECT stored FROM batch WHERE asset_id = $1 AND batch = $2")
+            .bind(asset.as_str())
+            .bind(batch.0.to_vec())
+            .fetch_one(conn)
+            .await
+            .doing("look how much of a batch is stored")?;
+    Ok(stored.map_or(Stored::Whole, |items| Stored::Items(usize::try_from(items).unwrap_or(0))))
+}
+
+/// Notes how much of a batch is stored now.
+///
+/// # Errors
+/// When the database fails.
+pub async fn note_stored(
+    conn: &mut Conn,
+    asset: &AssetId,
+    batch: Bytes<16>,
+    stored: Stored,
+) -> StoreResult<()> {
+    let items = match stored {
+        Stored::Whole => None,
+        Stored::Items(items) => Some(i64::try_from(items).unwrap_or(i64::MAX)),
+    };
+    sqlx::query("UPDATE batch SET stored = $3 WHERE asset_id = $1 AND batch = $2")
+        .bind(asset.as_str())
+        .bind(batch.0.to_vec())
+        .bind(items)
         .execute(conn)
         .await
-        .doing("forget old batches")?;
-    Ok(done.rows_affected())
+        .doing("note how much of a batch is stored")?;
+    Ok(())
 }
 
 /// Forgets the batches of assets that have more than `keep`, the oldest first.
@@ -82,8 +132,8 @@ pub async fn trim_batches(conn: &mut Conn, keep: i64) -> StoreResult<()> {
             .doing("look for assets with many batches")?;
     for asset in many {
         sqlx::query(
-            "DELETE FROM batch WHERE asset_id = $1 AND received_at < (SELECT received_at \
-             FROM batch WHERE asset_id = $1 ORDER BY received_at DESC LIMIT 1 OFFSET $2)",
+            "DELETE FROM batch WHERE asset_id = $1 AND batch IN (SELECT batch FROM batch \
+             WHERE asset_id = $1 ORDER BY received_at DESC, batch LIMIT 1000000000 OFFSET $2)",
         )
         .bind(asset)
         .bind(keep)
@@ -94,9 +144,9 @@ pub async fn trim_batches(conn: &mut Conn, keep: i64) -> StoreResult<()> {
     Ok(())
 }
 
-/// Keeps the latest report of programmed rules and adds its hits up. A report without the table's
-/// text leaves the text as it was. A report that was made before
-/// the one that is kept adds its hits only.
+/// Keeps the latest report of programmed rules, whose hits are [added](add_hits) apart. A report without
+/// the table's text leaves the text as it was; one that was made before the one that is kept changes
+/// nothing.
 ///
 /// # Errors
 /// When the database fails.
@@ -107,10 +157,6 @@ pub async fn put_programmed(
     created: Timestamp,
     now: Timestamp,
 ) -> StoreResult<()> {
-    for hits in &report.hits {
-        add_hits(conn, asset, hits, created).await?;
-    }
-    trim_hits(conn, asset).await?;
     sqlx::query(
         "INSERT INTO programmed (asset_id, report, text, created, received_at) \
          VALUES ($1, $2, $3, $4, $5) \
@@ -130,7 +176,11 @@ pub async fn put_programmed(
     Ok(())
 }
 
-async fn add_hits(
+/// Adds to a rule's hits.
+///
+/// # Errors
+/// When the database fails.
+pub async fn add_hits(
     conn: &mut Conn,
     asset: &AssetId,
     hits: &RuleHits,
@@ -161,11 +211,15 @@ async fn add_hits(
     Ok(())
 }
 
-/// Forgets hits of rules beyond [`MOST_RULES`], those hit longest ago first.
-async fn trim_hits(conn: &mut Conn, asset: &AssetId) -> StoreResult<()> {
+/// Forgets hits of rules beyond [`MOST_RULES`], those hit longest ago first, and of them the rarest.
+///
+/// # Errors
+/// When the database fails.
+pub async fn trim_hits(conn: &mut Conn, asset: &AssetId) -> StoreResult<()> {
     sqlx::query(
-        "DELETE FROM rule_hits WHERE asset_id = $1 AND last_hit < (SELECT last_hit \
-         FROM rule_hits WHERE asset_id = $1 ORDER BY last_hit DESC LIMIT 1 OFFSET $2)",
+        "DELETE FROM rule_hits WHERE asset_id = $1 AND (direction, rule) IN \
+         (SELECT direction, rule FROM rule_hits WHERE asset_id = $1 \
+         ORDER BY last_hit DESC, packets DESC, direction, rule LIMIT 1000000000 OFFSET $2)",
     )
     .bind(asset.as_str())
     .bind(MOST_RULES)

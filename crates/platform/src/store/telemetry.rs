@@ -18,6 +18,8 @@ use crate::clock::Timestamp;
 const CHANGES_KEPT: i64 = 2000;
 /// Packages of an asset, at most.
 pub const MOST_PACKAGES: usize = 50_000;
+/// They take so many bytes at most, as JSON writes plain texts: what is stored can be read again.
+const MOST_BYTES: usize = 16 << 20;
 /// No list of packages unpacks to more, in bytes.
 const MAX_UNPACKED: usize = 64 << 20;
 
@@ -83,13 +85,27 @@ pub struct Inventory {
     pub received_at: Timestamp,
 }
 
-/// What became of a report on software.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SoftwareTaken {
-    /// It is what is kept now, or it is older than that.
+/// What a report on software comes to.
+#[derive(Debug)]
+pub enum Step {
+    /// This is the software from now on.
+    Put(Box<NewInventory>),
+    /// It is what is kept now, or older than that.
     Kept,
     /// It builds on an inventory that is not here: everything has to be sent again.
     BaseMissing,
+}
+
+/// Software that is to be kept.
+#[derive(Debug)]
+pub struct NewInventory {
+    packages: BTreeSet<SoftwarePackage>,
+    /// Packed JSON.
+    packed: Vec<u8>,
+    digest: Digest,
+    taken: Timestamp,
+    /// What was kept before.
+    known: Option<Inventory>,
 }
 
 /// A change of an asset's software.
@@ -105,53 +121,59 @@ pub struct SoftwareChange {
     pub at: Timestamp,
 }
 
-/// Keeps what a host tells of its software, and what has changed.
+/// What a report comes to after what is known. It packs and hashes, which may take a while.
 ///
 /// # Errors
-/// When the database fails.
-pub async fn put_software(
-    conn: &mut Conn,
-    asset: &AssetId,
-    report: SoftwareReport,
-    now: Timestamp,
-) -> StoreResult<SoftwareTaken> {
+/// When packing fails.
+pub fn step(known: Option<Inventory>, report: SoftwareReport) -> StoreResult<Step> {
     let taken = Timestamp::from_unix(report.taken);
-    let known = software(conn, asset).await?;
     if known.as_ref().is_some_and(|known| known.taken > taken) {
-        return Ok(SoftwareTaken::Kept);
+        return Ok(Step::Kept);
     }
     let packages: BTreeSet<SoftwarePackage> = match report.contents {
         SoftwareContents::Full { packages } => packages.into_iter().collect(),
         SoftwareContents::Changes { base, added, removed } => {
             let Some(known) = known.as_ref().filter(|known| known.digest == base) else {
                 let same = known.is_some_and(|known| known.digest == report.digest);
-                return Ok(if same { SoftwareTaken::Kept } else { SoftwareTaken::BaseMissing });
+                return Ok(if same { Step::Kept } else { Step::BaseMissing });
             };
+            let removed: BTreeSet<_> = removed.into_iter().collect();
             let mut packages = known.packages.clone();
             packages.retain(|package| !removed.contains(package));
             packages.extend(added);
             if software_digest(&packages) != report.digest {
-                return Ok(SoftwareTaken::BaseMissing);
+                return Ok(Step::BaseMissing);
             }
             packages
         }
     };
-    let packages: BTreeSet<_> = packages.into_iter().take(MOST_PACKAGES).collect();
-    if let Some(known) = &known {
-        note_changes(conn, asset, &known.packages, &packages, taken).await?;
-    }
-    store(conn, asset, &packages, taken, now).await?;
-    Ok(SoftwareTaken::Kept)
+    let mut left = MOST_BYTES;
+    let fits = |package: &SoftwarePackage| {
+        let texts = [&package.name, &package.version, &package.architecture, &package.manager];
+        let bytes = texts.iter().map(|text| text.len()).sum::<usize>() + 64;
+        left = left.checked_sub(bytes)?;
+        Some(())
+    };
+    let most = packages.iter().take(MOST_PACKAGES).map_while(fits).count();
+    let packages: BTreeSet<_> = packages.into_iter().take(most).collect();
+    let digest = software_digest(&packages);
+    let packed = zstd::bulk::compress(to_json(&packages)?.as_bytes(), 3).doing("pack software")?;
+    Ok(Step::Put(Box::new(NewInventory { packages, packed, digest, taken, known })))
 }
 
-async fn store(
+/// Keeps what a host told of its software, and what has changed.
+///
+/// # Errors
+/// When the database fails.
+pub async fn put_software(
     conn: &mut Conn,
     asset: &AssetId,
-    packages: &BTreeSet<SoftwarePackage>,
-    taken: Timestamp,
+    new: NewInventory,
     now: Timestamp,
 ) -> StoreResult<()> {
-    let packed = zstd::bulk::compress(to_json(packages)?.as_bytes(), 3).doing("pack software")?;
+    if let Some(known) = &new.known {
+        note_changes(conn, asset, &known.packages, &new.packages, new.taken).await?;
+    }
     sqlx::query(
         "INSERT INTO software (asset_id, packages, digest, count, taken, received_at) \
          VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (asset_id) DO UPDATE SET \
@@ -159,10 +181,10 @@ async fn store(
          taken = excluded.taken, received_at = excluded.received_at",
     )
     .bind(asset.as_str())
-    .bind(packed)
-    .bind(software_digest(packages).to_base64())
-    .bind(i64::try_from(packages.len()).unwrap_or(i64::MAX))
-    .bind(taken.0)
+    .bind(new.packed)
+    .bind(new.digest.to_base64())
+    .bind(i64::try_from(new.packages.len()).unwrap_or(i64::MAX))
+    .bind(new.taken.0)
     .bind(now.0)
     .execute(conn)
     .await

@@ -31,7 +31,7 @@ use crate::store::assets::{self, AssetFilter, Standing, StoredAsset, Tags};
 use crate::store::audit::{self, Deed};
 use crate::store::identities::{self, OtherIdentity};
 use crate::store::problems::{self, StoredProblem};
-use crate::store::{Conn, claims as stored_claims, commit, enrolment, threat_assets};
+use crate::store::{Conn, claims as stored_claims, commit, enrolment, threat_assets, trim};
 
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -344,6 +344,9 @@ async fn delete(
     allowed: Allowed<Operator>,
     Path(asset): Path<String>,
 ) -> Answer<StatusCode> {
+    // What takes long is forgotten in pieces: others write in between.
+    let known = named(&mut *app.store.read().await?, &asset).await?;
+    trim::everything_of(&app.store, &known.id).await?;
     let mut tx = app.store.write().await?;
     let asset = named(&mut tx, &asset).await?;
     enrolment::remember_forgotten(&mut tx, &asset.id, Timestamp::now()).await?;

@@ -16,8 +16,7 @@ mod refused;
 mod reports;
 mod ruleset;
 mod session;
-mod signed;
-mod telemetry;
+pub(crate) mod signed;
 mod threat;
 pub(super) mod trust;
 mod uploads;
@@ -38,7 +37,7 @@ pub(super) fn router() -> Router<App> {
 
 /// Takes users and passwords of URLs out of what a host says: ours never say a proxy's, but nothing that
 /// might be one is stored.
-fn strip(text: &mut String) {
+pub(crate) fn strip(text: &mut String) {
     if let Cow::Owned(stripped) = without_userinfo(text) {
         *text = stripped;
     }

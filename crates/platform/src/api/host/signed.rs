@@ -113,7 +113,7 @@ fn received(headers: &HeaderMap) -> ReceivedHeaders<'_> {
     })
 }
 
-fn session_of(app: &App, headers: &HeaderMap, now: Timestamp) -> Answer<HostSession> {
+pub(super) fn session_of(app: &App, headers: &HeaderMap, now: Timestamp) -> Answer<HostSession> {
     let token = received(headers).token().map_err(|error| refuse_signature(&error))?;
     app.keys.seal.open_session(token, now).map_err(|error| {
         let slug = match error {
@@ -202,7 +202,7 @@ pub(super) fn usable(key: Option<&StoredKey>, id: &str) -> Answer<()> {
 ///
 /// # Errors
 /// A problem that names the versions, or the field at fault.
-pub(super) fn read_message<M: Message>(body: &[u8]) -> Answer<M> {
+pub(crate) fn read_message<M: Message>(body: &[u8]) -> Answer<M> {
     match M::read(body) {
         Ok(message) => Ok(message),
         Err(error @ MessageError::Version { .. }) => Err(Problem::new(

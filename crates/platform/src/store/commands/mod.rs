@@ -255,7 +255,7 @@ pub async fn resent(
     Ok(())
 }
 
-/// Whether an asset was given a command of this kind that is still open.
+/// Whether an asset was given a command of this kind that is still open, or any since `since`.
 ///
 /// # Errors
 /// When the database fails.
@@ -263,16 +263,18 @@ pub async fn is_asked(
     conn: &mut Conn,
     asset: &AssetId,
     kind: CommandKind,
+    since: Timestamp,
     now: Timestamp,
 ) -> StoreResult<bool> {
     let open: i64 = sqlx::query_scalar(
         "SELECT count(*) FROM command_target t JOIN command_job j ON j.id = t.job_id \
-         WHERE t.asset_id = $1 AND t.state IN ('waiting', 'told') AND j.kind = $2 \
-         AND j.expires_at > $3 AND j.cancelled_at IS NULL",
+         WHERE t.asset_id = $1 AND j.kind = $2 AND (j.created_at > $4 OR \
+         (t.state IN ('waiting', 'told') AND j.expires_at > $3 AND j.cancelled_at IS NULL))",
     )
     .bind(asset.as_str())
     .bind(word(&kind)?)
     .bind(now.0)
+    .bind(since.0)
     .fetch_one(conn)
     .await
     .doing("read commands")?;

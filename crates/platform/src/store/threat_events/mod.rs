@@ -55,6 +55,27 @@ pub fn address_key(address: IpAddr) -> Vec<u8> {
     }
 }
 
+/// Whether a match is put before the alert rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Judging {
+    /// Yes.
+    Wanted,
+    /// Too many of its host wait already.
+    LeftOut,
+}
+
+/// How many matches of an asset the alert rules have not looked at.
+///
+/// # Errors
+/// When the database fails.
+pub async fn unjudged(conn: &mut Conn, asset: &AssetId) -> StoreResult<i64> {
+    sqlx::query_scalar("SELECT count(*) FROM threat_fresh WHERE asset_id = $1")
+        .bind(asset.as_str())
+        .fetch_one(conn)
+        .await
+        .doing("count fresh threat events")
+}
+
 /// Adds a match to its flow and puts it before the alert rules.
 ///
 /// # Errors
@@ -63,6 +84,7 @@ pub async fn add(
     conn: &mut Conn,
     asset: &AssetId,
     event: &ThreatEvent,
+    judging: Judging,
     now: Timestamp,
 ) -> StoreResult<Novelty> {
     let before = adopted(conn, asset, event).await?;
@@ -142,13 +164,18 @@ pub async fn add(
         _ if before.is_some_and(|row| row.was_told(event)) => Novelty::Told,
         _ => Novelty::Known,
     };
+    if judging == Judging::LeftOut {
+        return Ok(novelty);
+    }
     sqlx::query(
-        "INSERT INTO threat_fresh (event_id, novelty, packets, at) VALUES ($1, $2, $3, $4)",
+        "INSERT INTO threat_fresh (event_id, novelty, packets, at, asset_id) \
+         VALUES ($1, $2, $3, $4, $5)",
     )
     .bind(id)
     .bind(word(&novelty)?)
     .bind(bounded(event.packets))
     .bind(now.0)
+    .bind(asset.as_str())
     .execute(conn)
     .await
     .doing("put a threat event before the alert rules")?;
@@ -415,19 +442,6 @@ pub async fn trim(conn: &mut Conn, asset: &AssetId, keep: i64) -> StoreResult<u6
     .execute(conn)
     .await
     .doing("forget old threat events")?;
-    Ok(done.rows_affected())
-}
-
-/// Forgets what nobody has seen since `before`.
-///
-/// # Errors
-/// When the database fails.
-pub async fn forget(conn: &mut Conn, before: Timestamp) -> StoreResult<u64> {
-    let done = sqlx::query("DELETE FROM threat_event WHERE last_seen < $1")
-        .bind(before.0)
-        .execute(conn)
-        .await
-        .doing("forget old threat events")?;
     Ok(done.rows_affected())
 }
 

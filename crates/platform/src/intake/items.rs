@@ -1,0 +1,196 @@
+//! The rows of a report, each of which is stored by itself.
+
+use xshield_policy::AssetId;
+use xshield_wire::bounds::{self, Cut};
+use xshield_wire::message::{CommandOutcome, FirewallEvent, Report, ReportBody, RuleHits};
+use xshield_wire::telemetry::{ActivePath, AgentEvent, LiveEvent, PathSource};
+use xshield_wire::threat::ThreatMatch;
+
+use super::AHEAD;
+use crate::alerts::intake::{self, Known};
+use crate::api::host::strip;
+use crate::clock::Timestamp;
+use crate::state::App;
+use crate::store::agent_events::Live;
+use crate::store::threat_events::{self, Judging, ReadFrom, ThreatEvent};
+use crate::store::{StoreResult, Tx, agent_events, commands, events, paths, reports};
+
+/// Texts are cut here, in bytes as JSON writes them.
+pub(super) const MAX_TEXT: usize = 512;
+/// Lines of logs and events are cut here, in bytes as JSON writes them.
+pub(super) const MAX_LINE: usize = 4_000;
+/// Live events of one report that are kept; they are for eyes.
+const MAX_LIVE: usize = 500;
+/// Matches of one host that the alert rules have not looked at, at most; more are counted and listed,
+/// and give no alert.
+const MOST_UNJUDGED: i64 = 20_000;
+
+/// One row.
+pub(super) enum Item {
+    Event(FirewallEvent),
+    Hits(RuleHits, Timestamp),
+    Path(ActivePath, PathSource),
+    Threat(Box<ThreatEvent>),
+    Live(Box<Live>),
+    Agent(AgentEvent),
+    Outcome(CommandOutcome),
+}
+
+/// A report whose rows are apart.
+pub(super) struct Parted {
+    pub(super) items: Vec<Item>,
+    /// What is left of it.
+    pub(super) body: ReportBody,
+    /// When it was made, as far as the platform believes it.
+    pub(super) created: Timestamp,
+    /// No time of it is believed to be later.
+    pub(super) latest: Timestamp,
+}
+
+/// Takes the rows out of a report, with short texts and believable times, and with what the threat list
+/// says of each peer. It may take a while.
+pub(super) fn prepare(app: &App, report: Report, now: Timestamp) -> Parted {
+    let latest = now.plus(AHEAD);
+    let created = Timestamp::from_unix(report.created).min(latest);
+    let mut body = report.body;
+    let mut known = Known::default();
+    let items = match &mut body {
+        ReportBody::Events(report) => {
+            taken(&mut report.events, |event| Item::Event(bounded(event, latest)))
+        }
+        ReportBody::Programmed(report) => taken(&mut report.hits, |hits| Item::Hits(hits, created)),
+        ReportBody::Paths(report) => {
+            let from = report.from;
+            taken(&mut report.paths, |path| Item::Path(path_bounded(path, latest), from))
+        }
+        ReportBody::Threats(report) => taken(&mut report.matches, |found| {
+            Item::Threat(Box::new(intake::read(app, &mut known, found, now)))
+        }),
+        ReportBody::Live(report) => {
+            let denials = report.events.drain(..).map(Live::Denial).collect::<Vec<_>>();
+            let matches = report.threats.iter().cloned().map(Live::Match);
+            let shown = denials.into_iter().chain(matches).take(MAX_LIVE);
+            let mut items: Vec<_> =
+                shown.map(|live| Item::Live(Box::new(live_bounded(live, latest)))).collect();
+            items.extend(taken(&mut report.threats, |found| {
+                // The flow is known and alerted about now, and adds nothing to any count.
+                let uncounted = ThreatMatch { packets: 0, bytes: 0, ..found };
+                Item::Threat(Box::new(intake::read(app, &mut known, uncounted, now)))
+            }));
+            items
+        }
+        ReportBody::Agent { events } => taken(events, |event| {
+            let mut event = event;
+            event.at = event.at.min(latest.unix());
+            strip(&mut event.text);
+            bounds::text(&mut event.text, MAX_LINE);
+            Item::Agent(event)
+        }),
+        ReportBody::Commands { outcomes } => taken(outcomes, Item::Outcome),
+        ReportBody::ListeningPorts { .. }
+        | ReportBody::Host(_)
+        | ReportBody::Software(_)
+        | ReportBody::DebugLog(_) => Vec::new(),
+    };
+    Parted { items, body, created, latest }
+}
+
+fn taken<T>(list: &mut Vec<T>, item: impl FnMut(T) -> Item) -> Vec<Item> {
+    std::mem::take(list).into_iter().map(item).collect()
+}
+
+/// Shortens a list; says so when it was longer.
+pub(super) fn shortened<T>(what: &'static str, list: &mut Vec<T>, most: usize) -> Option<Cut> {
+    let had = list.len();
+    list.truncate(most);
+    (had > most).then_some(Cut { what, had, kept: most })
+}
+
+pub(super) fn short(text: &mut Option<String>) {
+    if let Some(text) = text {
+        bounds::text(text, MAX_TEXT);
+    }
+}
+
+fn bounded(mut event: FirewallEvent, latest: Timestamp) -> FirewallEvent {
+    event.last_seen = event.last_seen.min(latest.unix());
+    event.first_seen = event.first_seen.min(event.last_seen);
+    short(&mut event.process);
+    event
+}
+
+fn path_bounded(mut path: ActivePath, latest: Timestamp) -> ActivePath {
+    path.last_seen = path.last_seen.min(latest.unix());
+    path.first_seen = path.first_seen.min(path.last_seen);
+    [&mut path.process, &mut path.user, &mut path.service].into_iter().for_each(short);
+    path
+}
+
+fn live_bounded(live: Live, latest: Timestamp) -> Live {
+    match live {
+        Live::Denial(LiveEvent { event, mut user, mut service }) => {
+            [&mut user, &mut service].into_iter().for_each(short);
+            Live::Denial(LiveEvent { event: bounded(event, latest), user, service })
+        }
+        Live::Match(mut found) => {
+            found.last_seen = found.last_seen.min(latest.unix());
+            found.first_seen = found.first_seen.min(found.last_seen);
+            [&mut found.process, &mut found.service].into_iter().for_each(short);
+            Live::Match(found)
+        }
+        lost @ Live::Lost { .. } => lost,
+    }
+}
+
+/// How many more matches may wait for the alert rules.
+pub(super) async fn room(tx: &mut Tx, asset: &AssetId, items: &[Item]) -> StoreResult<i64> {
+    match items.first() {
+        Some(Item::Threat(_) | Item::Live(_)) => {
+            Ok(MOST_UNJUDGED.saturating_sub(threat_events::unjudged(tx, asset).await?))
+        }
+        _ => Ok(0),
+    }
+}
+
+impl Item {
+    /// Stores it.
+    pub(super) async fn store(
+        &self,
+        tx: &mut Tx,
+        asset: &AssetId,
+        room: &mut i64,
+        now: Timestamp,
+    ) -> StoreResult<()> {
+        match self {
+            Self::Event(event) => events::add(tx, asset, event).await,
+            Self::Hits(hits, created) => reports::add_hits(tx, asset, hits, *created).await,
+            Self::Path(path, from) => paths::add(tx, asset, path, *from).await,
+            Self::Threat(event) => {
+                let judging = if *room > 0 { Judging::Wanted } else { Judging::LeftOut };
+                *room -= 1;
+                threat_events::add(tx, asset, event, judging, now).await?;
+                let counted = u64::from(event.read_from != ReadFrom::Live);
+                metrics::counter!("xshield_threat_events_total").increment(counted);
+                if judging == Judging::LeftOut {
+                    metrics::counter!("xshield_threat_events_unjudged_total").increment(1);
+                }
+                Ok(())
+            }
+            Self::Live(live) => agent_events::add_live(tx, asset, live, now).await,
+            Self::Agent(event) => agent_events::add(tx, asset, event, now).await,
+            Self::Outcome(outcome) => commands::finish(tx, asset, outcome, now).await.map(drop),
+        }
+    }
+}
+
+/// Forgets what is too much after these were stored, where that is cheap.
+pub(super) async fn tidy(tx: &mut Tx, asset: &AssetId, stored: &[Item]) -> StoreResult<()> {
+    let has = |wanted: fn(&Item) -> bool| stored.iter().any(wanted);
+    if has(|item| matches!(item, Item::Hits(..))) {
+        reports::trim_hits(tx, asset).await?;
+    }
+    if has(|item| matches!(item, Item::Live(_) | Item::Agent(_))) {
+        agent_events::trim(tx, asset).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,185 @@
+//! Whose turn it is to write. SQLite takes one writer at a time and lets those who wait fight for it, so
+//! they queue here: in order, but those for whom somebody waits (a check-in, a sign-in, an operator) go
+//! before bulk work (reports, forgetting), which is never put off for good.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::oneshot;
+
+/// So many in a row go before bulk work that waits.
+const MOST_PASSED: u32 = 8;
+
+/// Why somebody writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hurry {
+    /// Somebody waits for the answer.
+    Now,
+    /// Bulk work, in short transactions.
+    Later,
+}
+
+/// The queue.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Turns(Arc<Mutex<Queue<oneshot::Sender<Turn>>>>);
+
+/// The right to write, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Turn {
+    turns: Turns,
+    is_live: bool,
+}
+
+#[derive(Debug)]
+struct Queue<T> {
+    is_taken: bool,
+    now: VecDeque<T>,
+    later: VecDeque<T>,
+    /// How many went before bulk work that waits.
+    passed: u32,
+}
+
+impl<T> Default for Queue<T> {
+    fn default() -> Self {
+        Self { is_taken: false, now: VecDeque::new(), later: VecDeque::new(), passed: 0 }
+    }
+}
+
+impl<T> Queue<T> {
+    fn push(&mut self, hurry: Hurry, waiter: T) {
+        match hurry {
+            Hurry::Now => self.now.push_back(waiter),
+            Hurry::Later => self.later.push_back(waiter),
+        }
+    }
+
+    /// Who is next.
+    fn next(&mut self) -> Option<T> {
+        let is_due = self.passed >= MOST_PASSED || self.now.is_empty();
+        if is_due && let Some(waiter) = self.later.pop_front() {
+            self.passed = 0;
+            return Some(waiter);
+        }
+        let waiter = self.now.pop_front();
+        self.passed = if self.later.is_empty() { 0 } else { self.passed.saturating_add(1) };
+        waiter
+    }
+}
+
+impl Turns {
+    /// Waits for a turn.
+    pub(super) async fn take(&self, hurry: Hurry) -> Turn {
+        loop {
+            let given = {
+                let mut queue = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+                if !queue.is_taken {
+                    queue.is_taken = true;
+                    return Turn { turns: self.clone(), is_live: true };
+                }
+                let (give, given) = oneshot::channel();
+                queue.push(hurry, give);
+                given
+            };
+            // Who gives turns lives as long as the queue; otherwise, one queues again.
+            if let Ok(turn) = given.await {
+                return turn;
+            }
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if !self.is_live {
+            return;
+        }
+        loop {
+            let next = {
+                let mut queue = self.turns.0.lock().unwrap_or_else(PoisonError::into_inner);
+                let next = queue.next();
+                queue.is_taken = next.is_some();
+                next
+            };
+            let Some(next) = next else { return };
+            let turn = Turn { turns: self.turns.clone(), is_live: true };
+            // Who has gone away meanwhile gives it back. A turn that was given and is dropped without
+            // having been looked at is passed on by this very function.
+            match next.send(turn) {
+                Ok(()) => return,
+                Err(mut refused) => refused.is_live = false,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn those_for_whom_somebody_waits_go_first_but_not_for_good() {
+        let mut queue = Queue::default();
+        for number in 0..12 {
+            queue.push(Hurry::Later, format!("bulk {number}"));
+            queue.push(Hurry::Now, format!("now {number}"));
+        }
+        let order: Vec<_> = std::iter::from_fn(|| queue.next()).collect();
+        let first: Vec<_> = (0..8).map(|number| format!("now {number}")).collect();
+        assert_eq!(order[..8], first);
+        assert_eq!(order[8], "bulk 0");
+        assert_eq!(order[9], "now 8");
+        assert_eq!(order[13], "bulk 1");
+        assert_eq!(order.len(), 24);
+    }
+
+    proptest! {
+        #[test]
+        fn each_kind_stays_in_order_and_none_is_lost(
+            pushes in prop::collection::vec((any::<bool>(), any::<bool>()), 0..200),
+        ) {
+            let (mut queue, mut out, mut number) = (Queue::default(), Vec::new(), 0);
+            for (is_bulk, takes) in pushes {
+                let hurry = if is_bulk { Hurry::Later } else { Hurry::Now };
+                queue.push(hurry, (is_bulk, number));
+                number += 1;
+                out.extend(takes.then(|| queue.next()).flatten());
+            }
+            out.extend(std::iter::from_fn(|| queue.next()));
+            prop_assert_eq!(out.len(), number);
+            for kind in [true, false] {
+                let of_kind: Vec<_> = out.iter().filter(|one| one.0 == kind).collect();
+                prop_assert!(of_kind.is_sorted());
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_goes_away_passes_its_turn_on() {
+        let turns = Turns::default();
+        let held = turns.take(Hurry::Now).await;
+        // Waits and is given up; and one that is given up after the turn was handed to it.
+        let mut given_up = Box::pin(turns.take(Hurry::Now));
+        let mut too_late = Box::pin(turns.take(Hurry::Now));
+        for waiting in [&mut given_up, &mut too_late] {
+            tokio::select! {
+                biased;
+                _ = waiting => panic!("the turn is taken"),
+                () = std::future::ready(()) => {}
+            }
+        }
+        drop(given_up);
+        let last = tokio::spawn({
+            let turns = turns.clone();
+            async move { drop(turns.take(Hurry::Later).await) }
+        });
+        while turns.0.lock().unwrap().later.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        drop(held);
+        drop(too_late);
+        last.await.unwrap();
+        drop(turns.take(Hurry::Now).await);
+    }
+}

@@ -14,19 +14,21 @@ use xshield_host::linux::system::{self, SystemError};
 use xshield_host::lock::{self, LockError};
 use xshield_host::spool::{Losses, Spool, SpoolError};
 use xshield_transport::{Route, Timeouts};
+use xshield_wire::Verified;
 use xshield_wire::bounds::{self, Cut};
+use xshield_wire::envelope::{self, EnvelopeError};
 use xshield_wire::fingerprint::IdentityFingerprint;
 use xshield_wire::message::{
     CheckIn, CheckInAnswer, HostFacts, ListeningPort, Problem, Program, ProgramKind, RuleHits,
     Status, VERSION,
 };
 use xshield_wire::telemetry::LogEnd;
-use xshield_wire::{Verified, envelope};
 
 use crate::boot_unit::{BootUnit, Installed};
 use crate::client::{Client, Connection, ContactError, Fetched};
 use crate::config::{Config, Provisioning};
 use crate::errand::{Contacting, Errand, Heard};
+use crate::evidence::Showing;
 use crate::happenings::Before;
 use crate::kernel::{Damage, Prepared};
 use crate::link;
@@ -166,6 +168,7 @@ impl Cycle<'_> {
             told: Vec::new(),
             found: Vec::new(),
             turned_away: false,
+            showing: Showing::default(),
             told_route: None,
             spool_losses: Losses::default(),
             before: Before::default(),
@@ -218,6 +221,8 @@ pub(crate) struct Run<'a> {
     found: Vec<Problem>,
     /// Whether the last check-in was refused, and would be again.
     turned_away: bool,
+    /// What a platform that is behind is shown.
+    pub(crate) showing: Showing,
     /// The route in use as the platform heard it in this run.
     told_route: Option<Route>,
     /// What the spool had dropped, as it is counted in this run's events.
@@ -261,6 +266,7 @@ impl Run<'_> {
         self.settle_threats();
 
         let answer = self.check_in(self.standing(), Connection::Any);
+        let answer = answer.map(|answer| self.let_catch_up(answer));
         step("checked-in");
         let fetched = answer.as_ref().and_then(|answer| self.fetch(answer));
         step("fetched");
@@ -382,6 +388,7 @@ impl Run<'_> {
             configuration: self.progress.configuration.as_ref().map(|set| set.version),
             usage: self.cycle.errand.usage,
             previous: self.progress.answered,
+            held: self.showing.take(),
         };
         self.note_cuts(&check_in.fit());
         let mut answer = self.client.check_in(&check_in, connection);
@@ -498,11 +505,17 @@ impl Run<'_> {
         self.outcome.platform == Contact::Reached
     }
 
-    /// Fetches and verifies the wanted ruleset, if the host does not have it.
+    /// Fetches and verifies the wanted ruleset, if the host does not have it. A platform that is behind
+    /// is helped on once.
     fn fetch(&mut self, answer: &CheckInAnswer) -> Option<Verified<xshield_policy::Ruleset>> {
         let wanted = answer.wanted?;
         let have = self.known_good.as_ref().map(|known| known.ruleset.in_force());
         if have == Some(wanted) {
+            return None;
+        }
+        let floor = self.ruleset_floor();
+        if wanted.revision < floor.revision {
+            self.refuse_ruleset(&EnvelopeError::Older { got: wanted.revision.into(), floor });
             return None;
         }
         let fetched = match self.client.ruleset(have.map(|have| have.digest)) {
@@ -514,16 +527,17 @@ impl Run<'_> {
             }
         };
         let asset = self.client.asset()?;
-        let held = self.known_good.as_ref().map(|known| known.ruleset.version());
-        let floor = self.progress.ruleset_floor().max(held.unwrap_or_default());
-        match envelope::open(&fetched, &self.cycle.config.policy_keys, &asset, floor) {
-            Ok(ruleset) => Some(ruleset),
-            Err(error) => {
-                self.failure = Some(RunStatus::RulesetRefused);
-                self.outcome.problems.push(problem("ruleset-refused", &error));
-                None
-            }
+        let error = match envelope::open(&fetched, &self.cycle.config.policy_keys, &asset, floor) {
+            Ok(ruleset) => return Some(ruleset),
+            Err(error) => error,
+        };
+        if matches!(error, EnvelopeError::Older { .. })
+            && let Some(answer) = self.show_what_is_held()
+        {
+            return self.fetch(&answer);
         }
+        self.refuse_ruleset(&error);
+        None
     }
 
     fn install_boot_unit(&mut self) {

@@ -247,7 +247,7 @@ impl Run<'_> {
             self.count_hits(&kept.final_hits);
             self.kept = Some(kept);
             self.outcome.change = Change::Applied;
-            self.progress.raise_floor(new.ruleset.version());
+            self.progress.raise_floor(&new.ruleset);
             self.prepared = Some(new);
             return Ok(());
         }
@@ -274,7 +274,7 @@ impl Run<'_> {
     fn remember(&mut self, prepared: Prepared) -> Result<(), CycleError> {
         let known = prepared.known_good();
         self.state.save_last_known_good(&known)?;
-        self.progress.raise_floor(prepared.ruleset.version());
+        self.progress.raise_floor(&prepared.ruleset);
         self.known_good = Some(known);
         self.prepared = Some(prepared);
         Ok(())

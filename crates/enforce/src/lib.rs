@@ -12,6 +12,7 @@ mod delivery;
 pub mod diagnostics;
 pub mod discover;
 pub mod errand;
+mod evidence;
 pub mod explain;
 mod forwarded;
 mod gather;

@@ -135,6 +135,8 @@ pub struct Progress {
     pub floor: Revision,
     /// The newest ruleset that was ever in force here.
     pub newest: RulesetVersion,
+    /// The label of that ruleset, as it was signed: evidence for a platform that forgot it.
+    pub newest_label: Option<String>,
     /// Commands already carried out, newest last, bounded.
     pub commands_done: Vec<String>,
     /// The platform's configuration for this host.
@@ -168,9 +170,14 @@ impl Progress {
     }
 
     /// A ruleset is in force.
-    pub(crate) fn raise_floor(&mut self, version: RulesetVersion) {
+    pub(crate) fn raise_floor(&mut self, ruleset: &Verified<Ruleset>) {
+        let version = ruleset.version();
+        if version >= self.newest {
+            self.newest = version;
+            self.newest_label =
+                ruleset.label().map(|label| String::from_utf8_lossy(label).into_owned());
+        }
         self.floor = self.floor.max(version.revision);
-        self.newest = self.newest.max(version);
     }
 }
 

@@ -89,6 +89,25 @@ impl Platform {
         Ok(())
     }
 
+    /// Copies the data of the stopped platform.
+    ///
+    /// # Errors
+    /// When it runs, or can't be copied.
+    pub fn back_up(&self, to: &Path) -> Result<()> {
+        anyhow::ensure!(self.process.is_none(), "the platform runs");
+        copy(&self.data_dir(), to)
+    }
+
+    /// Puts a copy in the place of the stopped platform's data.
+    ///
+    /// # Errors
+    /// When it runs, or can't be copied.
+    pub fn restore(&self, from: &Path) -> Result<()> {
+        anyhow::ensure!(self.process.is_none(), "the platform runs");
+        fs::remove_dir_all(self.data_dir()).context("could not remove the platform's data")?;
+        copy(from, &self.data_dir())
+    }
+
     /// Where the platform is, as its hosts see it.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
@@ -222,6 +241,11 @@ impl Platform {
     fn password_file(&self) -> PathBuf {
         self.directory.join("admin-password")
     }
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    let mut command = std::process::Command::new("cp");
+    crate::host::succeed(command.arg("-a").arg(from).arg(to)).map(drop)
 }
 
 /// Whether something listens on the platform's port, as the kernel of its host says.

@@ -19,6 +19,8 @@ pub const TEXT: usize = 4_000;
 pub const WORD: usize = 512;
 /// All problems of one check-in, in bytes as JSON writes them.
 pub const PROBLEM_BYTES: usize = 512 << 10;
+/// What is shown of a ruleset or an order, in bytes.
+pub const EVIDENCE: usize = 16 << 10;
 /// A whole check-in, in bytes. What is within the other bounds is within this one.
 pub const CHECK_IN_BYTES: usize = 2 << 20;
 /// Items of one list of a report.
@@ -106,6 +108,11 @@ impl CheckIn {
             list("routes to the platform", &mut self.routes, ROUTES),
         ];
         self.fit_texts();
+        if let Some(held) = &mut self.held {
+            for evidence in [&mut held.ruleset, &mut held.threat] {
+                evidence.take_if(|envelope| envelope.to_bytes().len() > EVIDENCE);
+            }
+        }
         let mut cuts: Vec<Cut> = cuts.into_iter().flatten().collect();
         cuts.extend(fit_problems(&mut self.problems, &cuts));
         self.problems.extend(cuts.iter().copied().map(Problem::from));

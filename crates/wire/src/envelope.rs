@@ -359,6 +359,19 @@ pub fn open_order(
     Ok(verified)
 }
 
+/// Whom something is for, as its envelope says; says nothing about who signed it.
+///
+/// # Errors
+/// [`EnvelopeError::Payload`] when it does not say.
+pub fn addressee(envelope: &Envelope) -> Result<AssetId, EnvelopeError> {
+    #[derive(Deserialize)]
+    struct Peek {
+        asset: AssetId,
+    }
+    let peek: Peek = serde_json::from_slice(&envelope.payload).map_err(EnvelopeError::Payload)?;
+    Ok(peek.asset)
+}
+
 /// Opens the envelope of a label alone: evidence that a ruleset of this place was made for this host.
 ///
 /// # Errors

@@ -29,6 +29,14 @@ pub(crate) enum ThreatFailure {
     /// The order can't be trusted.
     #[error("the threat order that came was refused; the one before stays in force")]
     Order(#[from] EnvelopeError),
+    /// The platform wants an order older than one that was taken here.
+    #[error("the platform wants threat order {wanted}, and this host has had order {floor}")]
+    Behind {
+        /// The order that it wants.
+        wanted: u64,
+        /// The newest so far.
+        floor: u64,
+    },
     /// The files that the platform named don't lead to the list.
     #[error("the platform's path to the threat list can't be followed: {reason}")]
     Path {

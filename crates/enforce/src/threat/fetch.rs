@@ -27,13 +27,20 @@ impl Run<'_> {
         if have == Some(wanted) {
             return Ok(());
         }
+        let floor = self.threat_floor();
+        if wanted.sequence < floor {
+            let (wanted, floor) = (wanted.sequence, floor);
+            self.stays_behind(&format!("threat order {wanted}"), &format!("order {floor}"));
+            return Err(ThreatFailure::Behind { wanted, floor });
+        }
         let envelope = self.client.threat_order()?;
         let Some(asset) = self.client.asset() else { return Ok(()) };
-        let floor = self.progress.threat.floor.max(have.map_or(0, |have| have.sequence));
         match envelope::open_order(&envelope, &self.cycle.config.policy_keys, &asset, floor) {
             Ok(order) => {
                 self.threat.store.save_order(&order)?;
                 self.progress.threat.floor = order.sequence;
+                self.progress.threat.newest =
+                    Some(String::from_utf8_lossy(order.envelope()).into_owned());
                 self.threat.order = Some(order);
                 step("threat-ordered");
                 Ok(())

@@ -55,6 +55,8 @@ pub struct ThreatProgress {
     pub seen: Option<(String, u32)>,
     /// The highest sequence of an order that was ever taken here.
     pub floor: u64,
+    /// The order of that sequence, as it was signed: evidence for a platform that forgot it.
+    pub newest: Option<String>,
     /// When the list in the kernel was last compared entry by entry and found equal.
     pub verified_at: Option<UnixSeconds>,
     /// From when on the time until the next comparison counts.
@@ -113,6 +115,11 @@ impl Threats {
             memory: 0,
             told: None,
         })
+    }
+
+    /// The order at hand.
+    pub(crate) fn order(&self) -> Option<&Verified<ThreatOrder>> {
+        self.order.as_ref()
     }
 
     fn table(&mut self) -> Result<&mut ThreatTable, FirewallError> {

@@ -43,6 +43,8 @@ pub(crate) struct Script {
     /// What is sent instead of a path.
     pub(crate) mislead: Option<fn(ThreatPath) -> ThreatPath>,
     files: HashMap<String, (ThreatFileKind, Vec<u8>)>,
+    /// What is wanted once a host has shown what it holds.
+    pub(crate) caught_up: Option<(InForce, Vec<u8>)>,
     /// What check-ins are answered with instead of being taken: a status and a problem's kind.
     pub(crate) refuse: Option<(u16, &'static str)>,
     pub(crate) check_ins: Vec<CheckIn>,
@@ -207,7 +209,11 @@ impl Script {
         let answer = match path {
             "/host/v1/session" => accept(body),
             "/host/v1/check-in" => {
-                self.check_ins.push(serde_json::from_slice(body).unwrap());
+                let check_in: CheckIn = serde_json::from_slice(body).unwrap();
+                if check_in.held.is_some() && self.caught_up.is_some() {
+                    self.ruleset = self.caught_up.take();
+                }
+                self.check_ins.push(check_in);
                 if let Some((status, slug)) = self.refuse {
                     let number = self.check_ins.len();
                     let problem = ProblemDocument {

@@ -48,7 +48,7 @@ fn an_older_compilation_of_the_same_revision_is_refused() {
         assert!(is_taken(&offered(platform, host, 3, &newer), &newer));
         let outcome = offered(platform, host, 3, &older);
         assert_eq!(outcome.status, RunStatus::RulesetRefused, "{outcome:?}");
-        assert_eq!(codes(&outcome), ["ruleset-refused"]);
+        assert_eq!(codes(&outcome), ["platform-behind"]);
         let told = &outcome.problems[0].text;
         assert!(told.contains("revision 3, compilation 6"), "{told}");
         assert!(is_taken(&outcome, &newer), "the newer one stays in force");
@@ -74,5 +74,54 @@ fn rulesets_without_a_label_are_taken_until_one_has_a_label() {
         let outcome = offered(platform, host, 4, &newer);
         assert_eq!(outcome.status, RunStatus::RulesetRefused, "{outcome:?}");
         assert!(is_taken(&outcome, &labelled));
+    });
+}
+
+#[test]
+fn a_platform_that_is_behind_is_shown_once_what_is_held_and_nothing_older_is_taken() {
+    on_a_host(|platform, host| {
+        let newest = compiled(7, 40);
+        assert!(is_taken(&offered(platform, host, 7, &newest), &newest));
+        platform.order(9, "192.0.2.1");
+        host.run();
+        let shown = |count: usize| {
+            platform.script(|script| {
+                let sent = std::mem::take(&mut script.check_ins);
+                let with: Vec<_> = sent.into_iter().filter_map(|sent| sent.held).collect();
+                assert_eq!(with.len(), count);
+                with.into_iter().next()
+            })
+        };
+        shown(0);
+
+        // One that does not take it.
+        platform.order(3, "192.0.2.2");
+        let outcome = offered(platform, host, 5, &compiled(5, 30));
+        assert_eq!(outcome.status, RunStatus::RulesetRefused, "{outcome:?}");
+        let behind = ["platform-behind", "platform-behind", "threat-failed"];
+        assert_eq!(codes(&outcome), behind, "{:?}", outcome.problems);
+        assert!(is_taken(&outcome, &newest));
+        let held = shown(1).unwrap();
+        let (pinned, asset) = ([policy_key().public()], ASSET.parse().unwrap());
+        let label = held.ruleset.unwrap().to_bytes();
+        let label = envelope::open_label(&label, &pinned, &asset).unwrap();
+        assert_eq!((label.version.revision, label.version.compilation), (Revision(7), 40));
+        let order = held.threat.unwrap().to_bytes();
+        assert_eq!(envelope::open_order(&order, &pinned, &asset, 0).unwrap().sequence, 9);
+
+        // One that does.
+        let raised = compiled(8, 41);
+        platform.script(|script| {
+            let wanted = InForce { revision: Revision(8), digest: raised.digest() };
+            script.caught_up = Some((wanted, raised.to_bytes()));
+        });
+        platform.order(10, "192.0.2.1");
+        let outcome = offered(platform, host, 5, &compiled(5, 30));
+        assert_eq!(outcome.status, RunStatus::Enforcing, "{outcome:?}");
+        assert_eq!(codes(&outcome), ["platform-restored"], "{:?}", outcome.problems);
+        assert!(is_taken(&outcome, &raised));
+        shown(1);
+        assert_eq!(codes(&host.run()), [""; 0], "it is told once");
+        shown(0);
     });
 }

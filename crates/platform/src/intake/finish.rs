@@ -209,7 +209,11 @@ pub(super) async fn finish(
 }
 
 /// A step from an inventory that is not here makes the host send everything.
-async fn ask_for_everything(tx: &mut Tx, asset: &AssetId, now: Timestamp) -> StoreResult<()> {
+pub(crate) async fn ask_for_everything(
+    tx: &mut Tx,
+    asset: &AssetId,
+    now: Timestamp,
+) -> StoreResult<()> {
     let since = now.plus(-RESEND_PAUSE);
     if commands::is_asked(tx, asset, CommandKind::Resend, since, now).await? {
         return Ok(());

@@ -25,6 +25,7 @@ mod items;
 mod unpack;
 
 use budget::Budgets;
+pub(crate) use finish::ask_for_everything;
 use items::Item;
 
 /// A transaction of a report takes about so long at most.

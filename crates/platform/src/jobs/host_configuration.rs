@@ -5,6 +5,7 @@ use xshield_policy::inventory::Asset;
 use xshield_wire::control::HostConfiguration;
 
 use super::compile::{self, Committed};
+use crate::clock::Timestamp;
 use crate::state::App;
 use crate::store::host_configuration::{self as store, Scope, StoredConfiguration};
 use crate::store::{StoreResult, assets, commit};
@@ -50,14 +51,16 @@ pub async fn refresh(app: &App) -> StoreResult<()> {
         }
         (assets::inventory(&mut conn).await?, before)
     };
-    let mut changed = Vec::new();
+    let (now, mut changed) = (Timestamp::now(), Vec::new());
     for asset in inventory.assets {
         let known = before.get(asset.id.as_str());
         let version = known.map_or(0, |known| known.version);
         let wanted =
             HostConfiguration { version, ..effective(&configured, &asset, committed.as_deref()) };
         if known.cloned().unwrap_or_default() != wanted {
-            changed.push((asset.id, HostConfiguration { version: version + 1, ..wanted }));
+            // By the clock, so that no number comes twice after a restore from a backup.
+            let version = now.unix().max(version + 1);
+            changed.push((asset.id, HostConfiguration { version, ..wanted }));
         }
     }
     if changed.is_empty() {
@@ -115,7 +118,6 @@ fn over(under: HostConfiguration, top: &HostConfiguration) -> HostConfiguration 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Timestamp;
     use crate::policy::read_stored;
     use xshield_policy::Revision;
     use xshield_policy::inventory::Source;

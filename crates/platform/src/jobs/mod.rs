@@ -6,6 +6,7 @@ pub mod deliver;
 pub mod host_configuration;
 pub mod maintenance;
 pub mod pace;
+pub(crate) mod recover;
 pub mod supervise;
 pub mod synchronize;
 pub mod threat_compile;

@@ -81,6 +81,44 @@ pub async fn next_compilation(conn: &mut Conn) -> StoreResult<u64> {
     Ok(unsigned(last))
 }
 
+/// The number of the last compilation.
+///
+/// # Errors
+/// When the database fails.
+pub async fn last_compilation(conn: &mut Conn) -> StoreResult<u64> {
+    let last: i64 = sqlx::query_scalar("SELECT last FROM compilation")
+        .fetch_one(conn)
+        .await
+        .doing("read the number of the last compilation")?;
+    Ok(unsigned(last))
+}
+
+/// Numbers compilations from above this one on.
+///
+/// # Errors
+/// When the database fails.
+pub async fn count_from(conn: &mut Conn, number: u64) -> StoreResult<()> {
+    sqlx::query("UPDATE compilation SET last = $1 WHERE last < $1")
+        .bind(i64::try_from(number).unwrap_or(i64::MAX / 2).min(i64::MAX / 2))
+        .execute(conn)
+        .await
+        .doing("number compilations from above what a host holds")?;
+    Ok(())
+}
+
+/// Has an asset's ruleset compiled under a new number, whatever it holds.
+///
+/// # Errors
+/// When the database fails.
+pub async fn forget_number(conn: &mut Conn, asset: &AssetId) -> StoreResult<()> {
+    sqlx::query("UPDATE ruleset SET compilation = 0 WHERE asset_id = $1")
+        .bind(asset.as_str())
+        .execute(conn)
+        .await
+        .doing("forget a ruleset's number")?;
+    Ok(())
+}
+
 /// Stores which rulesets assets should have from now on, all of one compilation. Assets that are gone
 /// by now are left out.
 ///

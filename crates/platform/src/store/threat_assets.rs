@@ -141,6 +141,23 @@ pub async fn put_order(conn: &mut Conn, signed: &SignedOrder) -> StoreResult<()>
     Ok(())
 }
 
+/// Stores the number of an asset's last order, where the order itself is not known.
+///
+/// # Errors
+/// When the database fails.
+pub async fn put_sequence(conn: &mut Conn, asset: &AssetId, sequence: u64) -> StoreResult<()> {
+    sqlx::query(
+        "INSERT INTO threat_asset (asset_id, sequence) VALUES ($1, $2) \
+         ON CONFLICT (asset_id) DO UPDATE SET sequence = excluded.sequence",
+    )
+    .bind(asset.as_str())
+    .bind(i64::try_from(sequence).unwrap_or(i64::MAX))
+    .execute(conn)
+    .await
+    .doing("store the number of a threat order")?;
+    Ok(())
+}
+
 /// Stores what an operator wants of an asset.
 ///
 /// # Errors

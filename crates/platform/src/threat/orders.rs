@@ -7,6 +7,7 @@ use xshield_wire::threat::{ListName, ThreatOrder, ThreatStanding, ThreatWanted};
 
 use super::parts::{self, Part};
 use crate::clock::Timestamp;
+use crate::jobs::recover;
 use crate::problem::{Answer, Problem};
 use crate::state::App;
 use crate::store::assets::{self, StoredAsset, Tags};
@@ -139,6 +140,47 @@ async fn new_order(
     Ok((!is_known).then_some(NewOrder { order, part }))
 }
 
+/// Numbers an asset's orders above one that its host has had and this platform does not remember: it
+/// was restored from a backup. What is ordered stays the same.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn number_above(
+    app: &App,
+    asset: &StoredAsset,
+    held: u64,
+    now: Timestamp,
+) -> Answer<()> {
+    let mut tx = app.store.write().await?;
+    let stored = threat_assets::get(&mut tx, &asset.id).await?;
+    if stored.sequence >= held {
+        return Ok(());
+    }
+    match stored.order {
+        Some(known) => {
+            let order = ThreatOrder { sequence: held.saturating_add(1), ..known.order };
+            threat_assets::put_order(&mut tx, &seal(app, order, now)?).await?;
+        }
+        None => threat_assets::put_sequence(&mut tx, &asset.id, held).await?,
+    }
+    let before = format!("order {}", stored.sequence);
+    let after = format!("above order {held}, which its host holds");
+    recover::note(&mut tx, "threat.restored", asset.name.as_str(), before, after, now).await?;
+    commit(tx).await?;
+    Ok(())
+}
+
+fn seal(app: &App, order: ThreatOrder, now: Timestamp) -> Answer<SignedOrder> {
+    let envelope =
+        envelope::seal(&app.keys.policy, &order).map_err(|error| Problem::internal(&error))?;
+    Ok(SignedOrder {
+        digest: envelope.digest(),
+        envelope: String::from_utf8_lossy(&envelope.to_bytes()).into_owned(),
+        ordered_at: now,
+        order,
+    })
+}
+
 /// Signs and stores an order, unless the asset was told the same or something newer meanwhile.
 async fn sign(app: &App, tx: &mut Tx, new: NewOrder, now: Timestamp) -> Answer<SignedOrder> {
     let NewOrder { order, part } = new;
@@ -151,14 +193,7 @@ async fn sign(app: &App, tx: &mut Tx, new: NewOrder, now: Timestamp) -> Answer<S
         }
     }
     let order = ThreatOrder { sequence: stored.sequence + 1, ..order };
-    let envelope =
-        envelope::seal(&app.keys.policy, &order).map_err(|error| Problem::internal(&error))?;
-    let signed = SignedOrder {
-        digest: envelope.digest(),
-        envelope: String::from_utf8_lossy(&envelope.to_bytes()).into_owned(),
-        ordered_at: now,
-        order,
-    };
+    let signed = seal(app, order, now)?;
     if let Some(snapshot) = part.and_then(|part| part.snapshot) {
         threat_lists::put_file(tx, &snapshot).await?;
         app.threat.paths.add([snapshot]);

@@ -159,6 +159,22 @@ impl TestPlatform {
         Self::start_signed_in(self.dir.clone(), |_| (), password)
     }
 
+    /// Stops the platform, copies its data as the documentation says, and starts it again.
+    pub fn back_up(mut self) -> (Self, tempfile::TempDir) {
+        self.end();
+        let copy = tempfile::tempdir().unwrap();
+        copy_directory(&self.data_dir(), copy.path());
+        (Self::start_in(self.dir.clone(), |_| ()), copy)
+    }
+
+    /// Puts a copy in the place of the platform's data.
+    pub fn restore(mut self, copy: &tempfile::TempDir) -> Self {
+        self.end();
+        std::fs::remove_dir_all(self.data_dir()).unwrap();
+        copy_directory(copy.path(), &self.data_dir());
+        Self::start_in(self.dir.clone(), |_| ())
+    }
+
     pub fn begin_stop(&mut self) {
         drop(self.stop.take());
     }
@@ -272,6 +288,18 @@ impl TestPlatform {
         body: &[u8],
     ) -> RawAnswer {
         self.client().raw(method, path, headers, body)
+    }
+}
+
+fn copy_directory(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy_directory(&entry.path(), &target),
+            false => drop(std::fs::copy(entry.path(), target).unwrap()),
+        }
     }
 }
 
@@ -613,6 +641,7 @@ impl TestHost {
             configuration: None,
             usage: None,
             previous: None,
+            held: None,
         }
     }
 

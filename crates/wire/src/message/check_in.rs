@@ -7,6 +7,7 @@ use xshield_policy::Revision;
 
 use super::{Command, Digest, UnixSeconds};
 use crate::control::{HostConfiguration, Usage};
+use crate::envelope::Envelope;
 use crate::threat::{ThreatStanding, ThreatWanted};
 
 /// How a host stands.
@@ -46,6 +47,21 @@ pub struct CheckIn {
     /// continue their own; `None` from a program that remembers none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<u64>,
+    /// Evidence of what this host has had, when the platform wanted something older.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<Held>,
+}
+
+/// What the platform signed and this host has had, for a platform that does not remember it: one that
+/// was restored from a backup. Only the signatures count.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Held {
+    /// The [label](crate::label::RulesetLabel) of the newest ruleset that was in force here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ruleset: Option<Envelope>,
+    /// The newest [order](crate::threat::ThreatOrder) that was taken here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threat: Option<Envelope>,
 }
 
 /// One way to the platform and how it last went.

@@ -13,7 +13,7 @@ use crate::control::{Notification, UploadStanding};
 use crate::threat::ThreatPath;
 use crate::trust::PublicTrust;
 pub use check_in::{
-    CheckIn, CheckInAnswer, HostFacts, InForce, Problem, Program, ProgramKind, RouteFailure,
+    CheckIn, CheckInAnswer, Held, HostFacts, InForce, Problem, Program, ProgramKind, RouteFailure,
     RouteFailureKind, RouteStanding, Status,
 };
 pub use command::{Command, CommandKind, CommandOutcome, CommandResult};

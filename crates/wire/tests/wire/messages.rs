@@ -44,6 +44,7 @@ pub(crate) fn check_in(status: Status) -> CheckIn {
         configuration: None,
         usage: None,
         previous: None,
+        held: None,
     }
 }
 

@@ -104,6 +104,7 @@ impl Guest {
             configuration: None,
             usage: None,
             previous: (self.sequence > 1).then(|| self.sequence - 1),
+            held: None,
         };
         let body = serde_json::to_vec(&message)?;
         let (method, path) = ("POST", "/host/v1/check-in");

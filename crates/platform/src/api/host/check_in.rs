@@ -13,15 +13,17 @@ use super::{clock, refused, strip};
 use crate::api::Client;
 use crate::claims::lineage::{Arrival, Lineage, Machine};
 use crate::claims::{Said, copied_notice};
+use crate::clock::Timestamp;
 use crate::holding;
-use crate::jobs::compile;
+use crate::intake;
+use crate::jobs::{compile, recover};
 use crate::keys::random;
 use crate::problem::{Answer, Problem};
 use crate::state::App;
 use crate::store::assets::{self, CheckedIn, StoredAsset};
 use crate::store::audit::{self, Deed};
 use crate::store::{
-    claims, commands, commit, host_configuration, pending, problems, rulesets, threat_assets,
+    Tx, claims, commands, commit, host_configuration, pending, problems, rulesets, threat_assets,
 };
 use crate::threat::orders;
 use crate::waking::Pending;
@@ -49,6 +51,7 @@ async fn take(app: &App, from: IpAddr, request: FromHost) -> Answer<Json<CheckIn
     let mut message = bounded(read_message(&body)?);
     message.problems.extend(clock::problem(signed_at, now));
     let said = said(&mut message, &asset);
+    let held = message.held.take();
 
     let mut tx = app.store.write().await?;
     // As it is now: an operator may have decided something since the request arrived.
@@ -91,6 +94,9 @@ async fn take(app: &App, from: IpAddr, request: FromHost) -> Answer<Json<CheckIn
         }
     };
     problems::note(&mut tx, &asset.id, &asset.problems, &message.problems, now).await?;
+    if recover::has_forgotten(&asset, message.previous) {
+        remember(&mut tx, &asset, now).await?;
+    }
     if let Some(standing) = &message.threat {
         threat_assets::put_standing(&mut tx, &asset.id, standing, now).await?;
     }
@@ -105,6 +111,9 @@ async fn take(app: &App, from: IpAddr, request: FromHost) -> Answer<Json<CheckIn
     let findings = holding::findings(&mut tx, &asset, now).await?;
     commit(tx).await?;
 
+    if let Some(held) = held {
+        recover::take(app, &asset, held).await?;
+    }
     if changed {
         app.compiling.host_changed();
     }
@@ -123,6 +132,17 @@ async fn take(app: &App, from: IpAddr, request: FromHost) -> Answer<Json<CheckIn
     };
     answer.seen = Some(Pending { wanted: answer.wanted, ..told }.token());
     Ok(Json(answer))
+}
+
+/// The platform was restored from a backup since it last answered this host: what the host tells only
+/// once is asked for again.
+async fn remember(tx: &mut Tx, asset: &StoredAsset, now: Timestamp) -> Answer<()> {
+    let text = "the host was answered by this platform and the platform does not remember it: it was \
+                restored from a backup. What the host told since then is lost; what it tells only \
+                when it changes is asked for again";
+    let told = message::Problem { code: "answers-forgotten".to_owned(), text: text.to_owned() };
+    problems::note(tx, &asset.id, &asset.problems, &[told], now).await?;
+    Ok(intake::ask_for_everything(tx, &asset.id, now).await?)
 }
 
 /// What the host should have. A host that is new or has changed hears it at once, not at its next

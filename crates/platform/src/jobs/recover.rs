@@ -1,0 +1,179 @@
+//! The platform was restored from a backup: its numbers are behind those that hosts have had, and hosts
+//! take nothing older. What a host shows of what the platform signed since raises them; nothing that a
+//! host merely says does.
+
+use xshield_policy::{AssetId, Revision};
+use xshield_wire::envelope::{EnvelopeError, addressee, open_label, open_order};
+use xshield_wire::message::Held;
+use xshield_wire::{Envelope, RulesetVersion};
+
+use super::compile::{self, Committed};
+use crate::clock::Timestamp;
+use crate::policy::read_stored;
+use crate::problem::Answer;
+use crate::rehearsals::Turn;
+use crate::state::App;
+use crate::store::assets::{self, StoredAsset};
+use crate::store::audit::{self, Deed};
+use crate::store::policy::CommittedPolicy;
+use crate::store::{self, Conn, StoreError, StoreResult, commit, rulesets};
+use crate::threat::orders;
+
+/// Takes what a host shows. What is not signed by this platform, or is for another asset, is left
+/// aside: the log says so.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn take(app: &App, asset: &StoredAsset, held: Held) -> Answer<()> {
+    if let Some(label) = held.ruleset
+        && let Some(version) = shown_version(app, asset, &label).await?
+    {
+        number_above(app, asset, version).await?;
+    }
+    if let Some(order) = held.threat
+        && let Some(sequence) = shown_sequence(app, asset, &order).await?
+    {
+        orders::number_above(app, asset, sequence, Timestamp::now()).await?;
+    }
+    Ok(())
+}
+
+async fn shown_version(
+    app: &App,
+    asset: &StoredAsset,
+    label: &Envelope,
+) -> Answer<Option<RulesetVersion>> {
+    let pinned = [app.keys.policy.public()];
+    let shown = shown(app, asset, label, |bytes, expected| {
+        open_label(bytes, &pinned, expected).map(|label| label.version)
+    });
+    shown.await
+}
+
+async fn shown_sequence(app: &App, asset: &StoredAsset, order: &Envelope) -> Answer<Option<u64>> {
+    let pinned = [app.keys.policy.public()];
+    let shown = shown(app, asset, order, |bytes, expected| {
+        open_order(bytes, &pinned, expected, 0).map(|order| order.sequence)
+    });
+    shown.await
+}
+
+/// Opens what a host shows, when it is for that host: for its asset, or for one that this database
+/// does not know, since the host registered after the backup.
+async fn shown<T>(
+    app: &App,
+    asset: &StoredAsset,
+    envelope: &Envelope,
+    open: impl FnOnce(&[u8], &AssetId) -> Result<T, EnvelopeError>,
+) -> Answer<Option<T>> {
+    let refuse = |error: &EnvelopeError| {
+        metrics::counter!("xshield_refused_total", "reason" => "evidence").increment(1);
+        tracing::warn!(asset = %asset.id, %error, "what a host shows of its numbers is not taken");
+    };
+    let addressee = match addressee(envelope) {
+        Ok(addressee) => addressee,
+        Err(error) => {
+            refuse(&error);
+            return Ok(None);
+        }
+    };
+    let known = assets::by_id(&mut *app.store.read().await?, addressee.as_str()).await?;
+    let expected = if known.is_some() { &asset.id } else { &addressee };
+    match open(&envelope.to_bytes(), expected) {
+        Ok(opened) => Ok(Some(opened)),
+        Err(error) => {
+            refuse(&error);
+            Ok(None)
+        }
+    }
+}
+
+/// Sees to it that the asset's ruleset is newer than one that its host has had.
+async fn number_above(app: &App, asset: &StoredAsset, held: RulesetVersion) -> Answer<()> {
+    // To its end, also when the host hangs up: what is committed and what is compiled from go together.
+    let (app, asset) = (app.clone(), asset.clone());
+    tokio::spawn(async move {
+        if raise(&app, &asset, held).await? {
+            // Assets whose ruleset can't be compiled are named in the log, as ever.
+            app.compiling.inventory_changed();
+        }
+        compile::compile_one(&app, &asset.id).await.map(drop)
+    })
+    .await?
+}
+
+/// Whether the numbers of all were raised.
+async fn raise(app: &App, asset: &StoredAsset, held: RulesetVersion) -> Answer<bool> {
+    let turn = app.compiling.turn().await;
+    let (policy, stored, last, inventory) = {
+        let mut conn = app.store.read().await?;
+        let policy = store::policy::committed(&mut conn).await?;
+        let stored = rulesets::get(&mut conn, &asset.id).await?;
+        let last = rulesets::last_compilation(&mut conn).await?;
+        (policy, stored, last, assets::inventory(&mut conn).await?)
+    };
+    // Without a policy nothing is wanted of hosts; the first one to be committed meets them again.
+    let Some(policy) = policy else { return Ok(false) };
+    if stored.is_some_and(|stored| stored.version >= held) {
+        return Ok(false);
+    }
+    let now = Timestamp::now();
+    if held <= (RulesetVersion { revision: policy.revision, compilation: last }) {
+        // Others are above already; this one is compiled again, under a new number.
+        let mut tx = app.store.write().await?;
+        rulesets::forget_number(&mut tx, &asset.id).await?;
+        commit(tx).await?;
+        return Ok(false);
+    }
+    let checked = read_stored(&policy.documents).map_err(|errors| {
+        let reasons: Vec<_> = errors.into_iter().map(|error| error.reason).collect();
+        StoreError::damaged("read the committed policy", reasons.join("; "))
+    })?;
+    let revision = Revision(held.revision.0.max(policy.revision.0) + 1);
+    let fresh = Committed { revision, policy: checked.policy };
+    let fresh = compile::rehearse(app, fresh, inventory, Turn::of_its_own()).await?;
+    let mut tx = app.store.write().await?;
+    rulesets::count_from(&mut tx, held.compilation).await?;
+    let raised = CommittedPolicy {
+        revision,
+        documents: policy.documents,
+        note: format!("restored from a backup: the policy of revision {} again", policy.revision),
+        committed_at: now,
+        committed_by: "platform".to_owned(),
+    };
+    store::policy::insert_revision(&mut tx, &raised).await?;
+    fresh.store(&mut tx, now).await?;
+    let before = format!("revision {}", policy.revision);
+    let after = format!("revision {revision}, because the host of {} holds {held}", asset.name);
+    note(&mut tx, "policy.restored", "policy", before, after, now).await?;
+    commit(tx).await?;
+    tracing::warn!(
+        from = %policy.revision, to = %revision, asset = %asset.id, %held,
+        "restored from a backup: the policy's number is raised above what a host holds"
+    );
+    fresh.digests().iter().for_each(|(asset, _)| app.waking.wake(asset));
+    app.compiling.committed(turn, fresh);
+    app.configuring.changed();
+    app.threat.changed();
+    Ok(true)
+}
+
+/// Writes down that a number was raised.
+pub(crate) async fn note(
+    conn: &mut Conn,
+    action: &'static str,
+    target: &str,
+    before: String,
+    after: String,
+    now: Timestamp,
+) -> StoreResult<()> {
+    let deed = Deed { actor: "platform", action, target, before, after };
+    audit::record(conn, deed, now).await
+}
+
+/// Whether a host had an answer that this platform does not remember: it was restored from a backup
+/// since. `asset`: as it was before the check-in.
+#[must_use]
+pub(crate) fn has_forgotten(asset: &StoredAsset, previous: Option<u64>) -> bool {
+    asset.last_check_in.is_some() && previous.is_some_and(|previous| previous > asset.sequence)
+}

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use xshield_firewall::LiveGroup;
+use xshield_host::linux::guarded::{self, UnguardedError};
 use xshield_host::linux::system;
 use xshield_policy::names::Name;
 use xshield_transport::{PlatformUrl, ProxyList, ProxyText};
@@ -85,6 +86,9 @@ pub enum ConfigError {
         #[source]
         cause: std::io::Error,
     },
+    /// Others can change the file, and with it whom this host obeys.
+    #[error("the configuration can't be trusted: {0}")]
+    Unguarded(#[from] UnguardedError),
     /// The file is not as documented.
     #[error("{path}:{line}:{column}: {reason}", path = .path.display())]
     Syntax {
@@ -343,6 +347,7 @@ fn read_bounded(path: &Path) -> Result<String, ConfigError> {
     let fail = |cause| ConfigError::Read { path: path.to_owned(), cause };
     let mut text = String::new();
     let file = std::fs::File::open(path).map_err(fail)?;
+    guarded::ours_alone(path)?;
     file.take(MAX_SIZE).read_to_string(&mut text).map_err(fail)?;
     Ok(text)
 }

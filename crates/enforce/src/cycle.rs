@@ -6,6 +6,7 @@ use std::time::Duration;
 use xshield_firewall::{Firewall, FirewallError, LiveGroup, Programmed};
 use xshield_host::files::FileError;
 use xshield_host::linux::firewalld::Firewalld;
+use xshield_host::linux::guarded::{self, UnguardedError};
 use xshield_host::linux::identity::{Identity, IdentityError};
 use xshield_host::linux::nftables;
 use xshield_host::linux::resolver::{Patience, Resolver};
@@ -63,6 +64,9 @@ pub enum CycleError {
         #[source]
         source: std::io::Error,
     },
+    /// Others can change the state directory.
+    #[error("the state directory can't be trusted, and what is in force stays")]
+    Unguarded(#[from] UnguardedError),
     /// A state file can't be used.
     #[error("using the state directory failed")]
     State(#[from] FileError),
@@ -111,6 +115,7 @@ impl Cycle<'_> {
         let directory = &self.config.state_directory;
         let state = StateDirectory::open(directory)
             .map_err(|source| CycleError::StateDirectory { path: directory.clone(), source })?;
+        guarded::ours_alone(directory)?;
         let Some(_lock) = lock::try_lock(&state.path("lock"))? else {
             return Ok(Outcome::new(RunStatus::AnotherRun));
         };
@@ -122,6 +127,10 @@ impl Cycle<'_> {
         let identity =
             Identity::load_or_make(&state.path("identity.key"), || Ok(self.surroundings.random()))?;
         problems.extend(identity.problem);
+        problems.extend(guarded::exposed(
+            &self.surroundings.config,
+            "the enforcement key and proxies' passwords",
+        ));
         let identity_key = identity.identity.key();
         let progress = state.progress(&mut problems)?;
         let known_good = state.last_known_good(&self.config.policy_keys, &mut problems)?;

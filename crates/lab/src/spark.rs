@@ -1,6 +1,9 @@
 //! Spark in a lab: the real binary, once per call, on a host.
 
 use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 
 use anyhow::{Context, Result, bail};
@@ -47,7 +50,15 @@ pub fn configure(host: &Host, configuration: &str) -> Result<()> {
     let directory = path.parent().context("the configuration has no directory")?;
     fs::create_dir_all(directory)?;
     let text = format!("{}\nnftables: leave\nboot-unit: leave\n", configuration.trim_end());
-    fs::write(&path, text).with_context(|| format!("could not configure {}", host.name()))
+    write_secret(&path, &text).with_context(|| format!("could not configure {}", host.name()))
+}
+
+/// Writes a file that others can't read.
+fn write_secret(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut options = fs::OpenOptions::new();
+    let mut file = options.create(true).truncate(true).write(true).mode(0o600).open(path)?;
+    file.set_permissions(fs::Permissions::from_mode(0o600))?;
+    file.write_all(text.as_bytes())
 }
 
 /// The command `ctspark ARGUMENTS` on a host, for tests that watch or kill it.

@@ -111,7 +111,7 @@ fn a_host_with_thousands_of_addresses_enforces_and_is_policys_peer_by_all_of_the
         let from_the_last = || -> Result<bool> {
             let to = format!("telnet://{}:5432", db.v4());
             let script = format!(
-                "curl --interface {last} --connect-timeout 2 -sv '{to}' </dev/null 2>&1 | grep -q 'Connected to'"
+                "curl --interface {last} --max-time 2 -sv '{to}' </dev/null 2>&1 | grep -q 'Connected to'"
             );
             let mut command: Command = app.command("bash");
             Ok(command.args(["-c", &script]).status()?.success())

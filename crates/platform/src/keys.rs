@@ -3,7 +3,9 @@
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
 use std::path::{Path, PathBuf};
 
 use ring::rand::{SecureRandom as _, SystemRandom};
@@ -32,6 +34,17 @@ pub enum KeyError {
         /// Which file.
         path: PathBuf,
         /// What was expected.
+        reason: String,
+    },
+    /// Others can change the data directory, or could until now.
+    #[error(
+        "other users can change {path}, so what is in it may be theirs: {reason}. Look whether they \
+         did, then: chown -R to the platform's user, chmod 700"
+    )]
+    Unguarded {
+        /// The data directory.
+        path: PathBuf,
+        /// How they can.
         reason: String,
     },
     /// Another platform runs on the same data.
@@ -72,8 +85,7 @@ impl DataDir {
             .mode(0o700)
             .create(path)
             .map_err(failed("make", path))?;
-        fs::set_permissions(path, Permissions::from_mode(0o700))
-            .map_err(failed("close to other users", path))?;
+        guard(path)?;
         let lock_path = path.join("lock");
         let lock = OpenOptions::new()
             .write(true)
@@ -87,6 +99,28 @@ impl DataDir {
             Err(rustix::io::Errno::WOULDBLOCK) => Err(KeyError::Locked { path: path.to_owned() }),
             Err(error) => Err(failed("lock", &lock_path)(error.into())),
         }
+    }
+
+    /// Closes the files that hold secrets, where they were open, and says so.
+    ///
+    /// # Errors
+    /// When that fails.
+    pub fn close_secrets(&self) -> Result<(), KeyError> {
+        for name in SECRETS {
+            let path = self.file(name);
+            let Ok(metadata) = fs::metadata(&path) else { continue };
+            if metadata.mode() & OPEN == 0 {
+                continue;
+            }
+            fs::set_permissions(&path, Permissions::from_mode(0o600))
+                .map_err(failed("close to other users", &path))?;
+            tracing::warn!(
+                path = %path.display(),
+                mode = format!("{:o}", metadata.mode() & 0o777),
+                "other users could read a secret; it is closed now. If they are not trusted, make it anew"
+            );
+        }
+        Ok(())
     }
 
     /// A file in it.
@@ -140,6 +174,47 @@ impl DataDir {
         self.write(name, &Bytes(seed).to_base64())?;
         Ok(seed)
     }
+}
+
+/// What to say of a file with a secret that other users can read.
+#[must_use]
+pub fn exposed(path: &Path) -> Option<String> {
+    let mode = fs::metadata(path).ok()?.mode() & 0o7777;
+    let shown = path.display();
+    (mode & OPEN != 0).then(|| {
+        format!("other users can read the secret in {shown} (mode {mode:o}): chmod 600 {shown}")
+    })
+}
+
+/// What others must not read.
+const SECRETS: [&str; 7] = [
+    "policy.key",
+    "storage.key",
+    "ca.key",
+    "tls.key",
+    "xshield.db",
+    "xshield.db-wal",
+    "xshield.db-shm",
+];
+/// Group or others may do anything at all.
+const OPEN: u32 = 0o077;
+/// Group or others may write.
+const WRITABLE: u32 = 0o022;
+
+/// Closes the data directory. One with data in it that others could change until now is refused.
+fn guard(path: &Path) -> Result<(), KeyError> {
+    let metadata = fs::metadata(path).map_err(failed("look at", path))?;
+    let refuse = |reason| Err(KeyError::Unguarded { path: path.to_owned(), reason });
+    let (owner, mode) = (metadata.uid(), metadata.mode());
+    if owner != 0 && owner != rustix::process::geteuid().as_raw() {
+        return refuse(format!("it belongs to the user with number {owner}"));
+    }
+    let mut entries = fs::read_dir(path).map_err(failed("list", path))?;
+    if mode & WRITABLE != 0 && entries.next().is_some() {
+        return refuse(format!("its mode is {:o}", mode & 0o7777));
+    }
+    fs::set_permissions(path, Permissions::from_mode(0o700))
+        .map_err(failed("close to other users", path))
 }
 
 fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> KeyError {
@@ -214,6 +289,31 @@ mod tests {
         assert_eq!(mode(&path), 0o700);
         assert_eq!(mode(&path.join("policy.key")), 0o600);
         assert_eq!(mode(&path.join("storage.key")), 0o600);
+    }
+
+    #[test]
+    fn data_that_others_can_change_is_refused_and_what_they_can_read_is_closed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("data");
+        let with_mode = |path: &Path, mode| {
+            fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+        };
+        fs::create_dir(&path).unwrap();
+        with_mode(&path, 0o777);
+        drop(Keys::open(&DataDir::open(&path).unwrap()).unwrap());
+        for mode in [0o777, 0o770, 0o1777] {
+            with_mode(&path, mode);
+            let refused = DataDir::open(&path).unwrap_err();
+            let said = refused.to_string();
+            assert!(matches!(refused, KeyError::Unguarded { .. }), "{said}");
+            assert!(said.contains(&format!("{mode:o}")) && said.contains("chmod 700"), "{said}");
+        }
+        with_mode(&path, 0o755);
+        with_mode(&path.join("policy.key"), 0o644);
+        let data = DataDir::open(&path).unwrap();
+        data.close_secrets().unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&path), mode(&path.join("policy.key"))), (0o700, 0o600));
     }
 
     #[test]

@@ -196,6 +196,9 @@ fn open_many_files() {
 fn password_in(path: &std::path::Path) -> anyhow::Result<String> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("could not read the password from {}", path.display()))?;
+    if let Some(warning) = xshield_platform::keys::exposed(path) {
+        writeln!(std::io::stderr(), "warning: {warning}")?;
+    }
     checked_password(&text)
 }
 

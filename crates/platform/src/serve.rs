@@ -101,6 +101,7 @@ pub struct Running {
 pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     let now = Timestamp::now();
     let dir = DataDir::open(&settings.data_dir)?;
+    dir.close_secrets()?;
     let keys = Keys::open(&dir)?;
     let names = tls::names(&settings.public_urls, settings.listen.ip());
     let tls = Tls::open(&dir, names, now)?;

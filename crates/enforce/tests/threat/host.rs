@@ -1,6 +1,8 @@
 //! A host: a network namespace, a root directory of its own, and runs of the real cycle in it.
 
+use std::cell::Cell;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -50,6 +52,8 @@ pub(crate) fn sh(command: &str) -> String {
 pub(crate) struct Host {
     root: TempDir,
     platform_line: String,
+    /// The mode of its configuration file.
+    pub(crate) config_mode: Cell<u32>,
 }
 
 impl Host {
@@ -58,7 +62,8 @@ impl Host {
         fs::create_dir(root.path().join("etc")).unwrap();
         fs::write(root.path().join("etc/os-release"), "ID=debian\nVERSION_ID=12\n").unwrap();
         fs::write(root.path().join("ca.pem"), &platform.ca_pem).unwrap();
-        Self { platform_line: format!("platform: https://{}", platform.address), root }
+        let platform_line = format!("platform: https://{}", platform.address);
+        Self { platform_line, root, config_mode: Cell::new(0o600) }
     }
 
     pub(crate) fn config(&self) -> Config {
@@ -76,6 +81,7 @@ impl Host {
             *key,
         );
         fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(self.config_mode.get())).unwrap();
         Config::load(&path).unwrap()
     }
 
@@ -101,6 +107,15 @@ impl Host {
         let cycle =
             Cycle { config, program, surroundings: &surroundings, errand: Errand::default() };
         cycle.run().unwrap()
+    }
+
+    /// Why a run does not begin.
+    pub(crate) fn run_in_vain(&self) -> String {
+        let (config, surroundings) = (self.config(), self.surroundings());
+        let program = Program { kind: ProgramKind::Spark, version: "0.0.0".to_owned() };
+        let errand = Errand::default();
+        let cycle = Cycle { config: &config, program, surroundings: &surroundings, errand };
+        xshield_enforce::state::chain(&cycle.run().unwrap_err())
     }
 
     /// A run that does this to the kernel and finds nothing wrong.

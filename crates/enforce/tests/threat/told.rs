@@ -1,5 +1,7 @@
 //! What a run tells of itself: once, and within bounds.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use xshield_enforce::RunStatus;
 use xshield_wire::bounds;
 
@@ -46,5 +48,36 @@ fn more_addresses_than_there_is_room_for_are_cut_and_told_once() {
         assert_eq!(told.host.addresses.len(), bounds::ADDRESSES);
         assert_eq!(told.problems, outcome.problems, "operators hear it, too");
         assert!(told.problems[0].text.starts_with("of 9000 addresses only 8192"), "{told:?}");
+    });
+}
+
+#[test]
+fn a_configuration_that_others_can_read_is_told_at_every_run() {
+    on_a_host(|platform, host| {
+        host.config_mode.set(0o644);
+        for _ in 0..2 {
+            let outcome = host.run();
+            assert_eq!(codes(&outcome), ["secret-exposed"], "{:?}", outcome.problems);
+            let text = &outcome.problems[0].text;
+            assert!(text.contains("chmod 600") && text.contains("enforcement key"), "{text}");
+            let told = platform.script(|script| script.check_ins.last().unwrap().problems.clone());
+            assert_eq!(told, outcome.problems, "operators hear it, too");
+        }
+        host.config_mode.set(0o600);
+        assert_eq!(codes(&host.run()), [""; 0]);
+    });
+}
+
+#[test]
+fn a_state_directory_that_others_can_change_is_refused() {
+    on_a_host(|_, host| {
+        host.run();
+        let state = host.file("state");
+        std::fs::set_permissions(&state, std::fs::Permissions::from_mode(0o777)).unwrap();
+        let said = host.run_in_vain();
+        let what_to_do = format!("chmod go-w {}", state.display());
+        assert!(said.contains("can't be trusted") && said.contains(&what_to_do), "{said}");
+        std::fs::set_permissions(&state, std::fs::Permissions::from_mode(0o755)).unwrap();
+        assert_eq!(codes(&host.run()), [""; 0], "that others may list it is no harm");
     });
 }

@@ -10,6 +10,7 @@ pub mod conntrack;
 mod executable;
 pub mod firewalld;
 pub mod forwarding;
+pub mod guarded;
 pub mod identity;
 mod instance;
 pub mod kernel_log;

@@ -1,7 +1,7 @@
 //! Signing in and out: the first contact with a platform, and what is remembered of it.
 
 use std::fs;
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path as FilePath, PathBuf};
 
 use serde::Deserialize;
@@ -121,6 +121,9 @@ pub(super) fn read_secret(path: &FilePath) -> Result<String, CliError> {
         io::stdin().read_to_string(&mut text).map_err(failed("read", path))?;
     } else {
         text = fs::read_to_string(path).map_err(failed("read", path))?;
+        if let Some(warning) = xshield_platform::keys::exposed(path) {
+            writeln!(io::stderr(), "warning: {warning}").map_err(CliError::Output)?;
+        }
     }
     let first = text.lines().next().unwrap_or_default();
     if first.is_empty() {

@@ -1,0 +1,172 @@
+//! Files and directories that other users must not change, and files that they must not read.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use xshield_wire::message::Problem;
+
+use super::problem;
+
+/// Group and others may write.
+const WRITABLE: u32 = 0o022;
+/// Group or others may do anything at all.
+const OPEN: u32 = 0o077;
+/// In a directory that all may write to, each may remove only what is their own.
+const STICKY: u32 = 0o1000;
+
+/// Why a file or a directory can't be trusted.
+#[derive(Debug, thiserror::Error)]
+pub enum UnguardedError {
+    /// Others may write to it.
+    #[error(
+        "other users can change {path} (mode {mode:o}), so what is there may be theirs; look whether \
+         they did, then: chmod go-w {path}", path = .path.display()
+    )]
+    Writable {
+        /// It, or a directory above it.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
+    /// It belongs to someone else.
+    #[error(
+        "{path} belongs to the user with number {owner}, who can change it; look whether that user \
+         did, then: chown root {path}", path = .path.display()
+    )]
+    Owner {
+        /// It.
+        path: PathBuf,
+        /// The user.
+        owner: u32,
+    },
+    /// It can't be looked at.
+    #[error("looking who may change {path} failed", path = .path.display())]
+    Look {
+        /// It.
+        path: PathBuf,
+        /// What the OS said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Sees that nobody but root, and whoever runs this program, can change a file or a directory, or put
+/// another in its place: what it is in must not be open to others, either.
+///
+/// # Errors
+/// [`UnguardedError::Owner`] and [`UnguardedError::Writable`] say who can, and what to do.
+pub fn ours_alone(path: &Path) -> Result<(), UnguardedError> {
+    let metadata = look(path)?;
+    let owner = metadata.uid();
+    if owner != 0 && owner != rustix::process::geteuid().as_raw() {
+        return Err(UnguardedError::Owner { path: path.to_owned(), owner });
+    }
+    refuse_writable(path, metadata.mode())?;
+    let path = fs::canonicalize(path)
+        .map_err(|source| UnguardedError::Look { path: path.to_owned(), source })?;
+    for above in path.ancestors().skip(1) {
+        let mode = look(above)?.mode();
+        if mode & STICKY == 0 {
+            refuse_writable(above, mode)?;
+        }
+    }
+    Ok(())
+}
+
+fn look(path: &Path) -> Result<fs::Metadata, UnguardedError> {
+    fs::metadata(path).map_err(|source| UnguardedError::Look { path: path.to_owned(), source })
+}
+
+fn refuse_writable(path: &Path, mode: u32) -> Result<(), UnguardedError> {
+    match mode & WRITABLE {
+        0 => Ok(()),
+        _ => Err(UnguardedError::Writable { path: path.to_owned(), mode: mode & 0o7777 }),
+    }
+}
+
+/// Says when a file that holds secrets is open to other users. `holds` completes "it holds …".
+#[must_use]
+pub fn exposed(path: &Path, holds: &str) -> Option<Problem> {
+    let mode = fs::metadata(path).ok()?.mode() & 0o7777;
+    let told = |path: std::path::Display<'_>| {
+        let text = format!(
+            "other users can read {path} (mode {mode:o}), and it holds {holds}: chmod 600 {path}. If \
+             they are not trusted, put new ones in the place of what they could read"
+        );
+        problem("secret-exposed", text)
+    };
+    (mode & OPEN != 0).then(|| told(path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn with_mode(path: &Path, mode: u32) {
+        fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn what_others_can_change_is_refused_with_what_to_do() {
+        let dir = tempfile::tempdir().unwrap();
+        let (above, state) = (dir.path().join("above"), dir.path().join("above/state"));
+        fs::create_dir_all(&state).unwrap();
+        for (above_mode, mode, culprit) in [
+            (0o755, 0o700, None),
+            (0o755, 0o755, None),
+            (0o755, 0o777, Some(&state)),
+            (0o755, 0o1777, Some(&state)),
+            (0o755, 0o770, Some(&state)),
+            (0o1777, 0o700, None),
+            (0o777, 0o700, Some(&above)),
+            (0o775, 0o700, Some(&above)),
+        ] {
+            with_mode(&above, above_mode);
+            with_mode(&state, mode);
+            let said = ours_alone(&state).map_err(|error| error.to_string());
+            match culprit {
+                None => assert_eq!(said, Ok(()), "{above_mode:o} {mode:o}"),
+                Some(culprit) => {
+                    let said = said.unwrap_err();
+                    let what_to_do = format!("chmod go-w {}", culprit.display());
+                    assert!(said.ends_with(&what_to_do), "{above_mode:o} {mode:o}: {said}");
+                }
+            }
+        }
+        let missing = ours_alone(&dir.path().join("none"));
+        assert!(matches!(missing, Err(UnguardedError::Look { .. })));
+    }
+
+    #[test]
+    fn what_belongs_to_another_user_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        if std::os::unix::fs::chown(dir.path(), Some(12_345), None).is_err() {
+            eprintln!("SKIPPED: only root gives directories away");
+            return;
+        }
+        let said = ours_alone(dir.path()).unwrap_err().to_string();
+        assert!(said.contains("user with number 12345") && said.contains("chown root"), "{said}");
+    }
+
+    #[test]
+    fn secrets_that_others_can_read_are_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("spark.yaml");
+        fs::write(&file, "x").unwrap();
+        for (mode, told) in [(0o600, false), (0o400, false), (0o640, true), (0o604, true)] {
+            with_mode(&file, mode);
+            let problem = exposed(&file, "the enforcement key");
+            assert_eq!(problem.is_some(), told, "{mode:o}");
+            if let Some(problem) = problem {
+                let what_to_do = format!("chmod 600 {}", file.display());
+                assert!(problem.text.contains(&what_to_do), "{problem:?}");
+            }
+        }
+        assert_eq!(exposed(&dir.path().join("none"), "nothing"), None);
+    }
+}

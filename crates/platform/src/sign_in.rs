@@ -6,7 +6,7 @@
 //! accounts. Nobody waits longer than a minute, and whoever has signed in from there before is held up
 //! by their own failures alone: nobody can lock an account.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use axum::extract::FromRequestParts;
@@ -64,9 +64,14 @@ impl Default for SignIns {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
     Known,
-    /// The platform's own machine: whoever is there can set passwords anyway.
+    /// The platform's own machine, so that an admin gets in there whatever goes on elsewhere.
     Here,
     New,
+}
+
+/// One address of this machine: with all of 127.0.0.0/8, its users would be as many sources.
+fn is_here(from: IpAddr) -> bool {
+    from == Ipv4Addr::LOCALHOST || from == Ipv6Addr::LOCALHOST
 }
 
 impl SignIns {
@@ -153,7 +158,7 @@ pub(crate) async fn with_password(
             .map_err(|error| Problem::internal(&error))?;
     let mut tx = app.store.write().await?;
     accounts::insert_token(&mut tx, &token).await?;
-    accounts::trim_sign_ins(&mut tx, &account.name, MOST_SIGN_INS).await?;
+    accounts::trim_sign_ins(&mut tx, &account.name, &token.id, MOST_SIGN_INS - 1).await?;
     sign_in_sources::note(&mut tx, &account.name, &Source::from(from).to_string(), now).await?;
     let deed = Deed {
         actor: &format!("user:{}", account.name),
@@ -184,7 +189,7 @@ async fn proven(
         let (known, since) = (source.to_string(), now.plus(-KNOWN_FOR));
         let place = if sign_in_sources::is_known(&mut conn, &name, &known, since).await? {
             Place::Known
-        } else if from.is_loopback() {
+        } else if is_here(from) {
             Place::Here
         } else {
             Place::New
@@ -322,6 +327,19 @@ mod tests {
         }
         assert!(guesses <= 70, "{guesses} guesses in an hour");
         assert_eq!(guess("10.0.0.1", Place::Known, NOW.plus(3600)), Ok(()));
+    }
+
+    #[test]
+    fn the_platforms_machine_is_one_place() {
+        for (from, here) in [
+            ("127.0.0.1", true),
+            ("::1", true),
+            ("127.0.0.2", false),
+            ("127.3.0.9", false),
+            ("10.0.0.1", false),
+        ] {
+            assert_eq!(is_here(from.parse().unwrap()), here, "{from}");
+        }
     }
 
     #[test]

@@ -131,6 +131,7 @@ pub struct Limits {
     knocks: DefaultKeyedRateLimiter<Source>,
     logins: DefaultKeyedRateLimiter<Source>,
     requests: DefaultKeyedRateLimiter<AssetId>,
+    namesakes: DefaultKeyedRateLimiter<String>,
     changes: DefaultKeyedRateLimiter<AssetId>,
     /// Passwords checked at a time: each takes memory on purpose.
     pub passwords: Semaphore,
@@ -183,6 +184,7 @@ impl Limits {
             trusts: RateLimiter::keyed(per_second(sessions, sessions.saturating_mul(20))),
             knocks: RateLimiter::keyed(per_second(10, 100)),
             logins: RateLimiter::keyed(per_second(1, 20)),
+            namesakes: RateLimiter::keyed(per_second(5, 50)),
             requests: RateLimiter::keyed(per_second(requests, requests.saturating_mul(20))),
             changes: RateLimiter::keyed(changes(settings)),
             passwords: Semaphore::new(2),
@@ -232,6 +234,15 @@ impl Limits {
         checked(&self.logins, &from.into(), "sign-ins from this address")
     }
 
+    /// A host that is not known and comes with this enforcement key and another host's name: to note it
+    /// is a write, which others wait for.
+    ///
+    /// # Errors
+    /// When there were too many.
+    pub(crate) fn namesake(&self, key: &str) -> Result<(), Problem> {
+        checked(&self.namesakes, &key.to_owned(), "hosts with this key and names that are taken")
+    }
+
     /// A request of this asset.
     ///
     /// # Errors
@@ -254,6 +265,7 @@ impl Limits {
         self.knocks.retain_recent();
         self.sign_ins.forget(Timestamp::now());
         self.requests.retain_recent();
+        self.namesakes.retain_recent();
         self.bodies.forget();
         self.changes.retain_recent();
     }

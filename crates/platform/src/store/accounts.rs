@@ -183,17 +183,23 @@ pub async fn insert_token(conn: &mut Conn, token: &ApiToken) -> StoreResult<()> 
     Ok(())
 }
 
-/// Deletes the oldest sign-ins of an account, so that so many stay.
+/// Deletes the oldest sign-ins of an account, so that so many stay besides `newest`.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn trim_sign_ins(conn: &mut Conn, account: &str, most: i64) -> StoreResult<()> {
+pub async fn trim_sign_ins(
+    conn: &mut Conn,
+    account: &str,
+    newest: &str,
+    most: i64,
+) -> StoreResult<()> {
     sqlx::query(
-        "DELETE FROM api_token WHERE account = $1 AND kind = 'sign-in' AND id NOT IN (SELECT id \
-         FROM api_token WHERE account = $1 AND kind = 'sign-in' \
-         ORDER BY created_at DESC, id LIMIT $2)",
+        "DELETE FROM api_token WHERE account = $1 AND kind = 'sign-in' AND id <> $2 \
+         AND id NOT IN (SELECT id FROM api_token WHERE account = $1 AND kind = 'sign-in' \
+         AND id <> $2 ORDER BY created_at DESC, id LIMIT $3)",
     )
     .bind(account)
+    .bind(newest)
     .bind(most)
     .execute(conn)
     .await

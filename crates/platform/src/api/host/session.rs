@@ -70,6 +70,10 @@ pub(super) async fn set_up(
         return Err(refusal);
     }
 
+    if has_a_taken_name(&app, &request).await? {
+        app.limits.namesake(&stored.id).inspect_err(|refusal| tell(Some(&stored), refusal))?;
+    }
+
     let mut tx = app.store.write().await?;
     let who = who(&app, &mut tx, &request, &stored, from.ip(), now).await;
     if let Ok((asset, _)) = &who {
@@ -85,6 +89,13 @@ pub(super) async fn set_up(
         app.compiling.host_changed();
     }
     answer(&app, &proven, asset, now).map(Json)
+}
+
+/// Whether it is not known by its identity key and says that it is another host.
+async fn has_a_taken_name(app: &App, request: &SessionRequest) -> Answer<bool> {
+    let mut conn = app.store.read().await?;
+    let is_known = assets::by_identity(&mut conn, request.identity).await?.is_some();
+    Ok(!is_known && assets::by_name(&mut conn, &request.host_name).await?.is_some())
 }
 
 /// Shows the clock of a host that is refused because of it; its request is proven but for the time.

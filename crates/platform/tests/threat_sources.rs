@@ -117,6 +117,35 @@ fn taxii(server: &FeedServer) -> Value {
     })
 }
 
+/// As the server of OASIS does: `next` names the walk and not the page, and a request without `limit` is
+/// an error of the server.
+#[test]
+fn a_server_whose_next_stays_the_same_is_read_to_its_end() {
+    let asked_for = Arc::new(Mutex::new(0_u8));
+    let place = asked_for.clone();
+    let server = FeedServer::plain(move |asked, out| {
+        let query = query_of(&asked.line);
+        if !query.contains_key("limit") {
+            return send(out, "500 Internal Server Error", "", b"");
+        }
+        let mut place = place.lock().unwrap();
+        *place = if query.get("next").is_some_and(|next| next == "walk") { *place + 1 } else { 0 };
+        let objects = [indicator(u32::from(*place), &format!("198.51.100.{}", *place + 1), false)];
+        let mut body = json!({"more": *place < 3, "objects": objects});
+        if *place < 3 {
+            body["next"] = "walk".into();
+        }
+        let headers = format!(
+            "content-type: application/taxii+json;version=2.1\r\nX-TAXII-Date-Added-Last: {FIRST}\r\n"
+        );
+        send(out, "200 OK", &headers, body.to_string().as_bytes())
+    });
+    let platform = TestPlatform::start();
+    let ran = add(&platform, "c", &taxii(&server));
+    assert_eq!((told(&ran), &ran["entries"]), ("", &json!(4)), "{ran}");
+    assert_eq!(server.asked().len(), 4);
+}
+
 #[test]
 fn a_collection_is_read_page_by_page_and_then_from_where_it_ended() {
     let (server, pages) = taxii_server(BTreeMap::from([
@@ -201,7 +230,7 @@ fn a_later_page_that_fails_leaves_what_was_read_before() {
     for (second, reason) in [
         (CollectionPage { status: "500 Oops", ..good.clone() }, "500"),
         (CollectionPage { status: "404 Not Found", ..good.clone() }, "404"),
-        (page(vec![], Some("p2"), THIRD), "same page"),
+        (page(vec![], Some("p2"), THIRD), "same objects"),
     ] {
         pages.lock().unwrap().insert((FIRST, "p2"), second);
         let before = server.asked().len();

@@ -14,8 +14,12 @@ use thiserror::Error;
 use crate::entry::Prefix;
 
 mod combined;
+mod envoy;
 mod forwarded;
+mod haproxy;
 mod json;
+mod prefix;
+mod times;
 
 pub use forwarded::Header;
 
@@ -31,10 +35,14 @@ pub const MAX_REQUEST: usize = 200;
 #[serde(rename_all = "kebab-case")]
 pub enum LogFormat {
     /// The common and combined formats of Apache and nginx, with the forwarding header as a quoted
-    /// field at the end (nginx's `main`).
+    /// field at the end (nginx's `main`), also with the server's name in front.
     Combined,
-    /// A JSON object a line, with the names of nginx, Caddy or Traefik.
+    /// A JSON object a line, with the names of nginx, Caddy, Traefik, Envoy or Cloudflare.
     Json,
+    /// HAProxy's HTTP log, with the forwarding header captured.
+    Haproxy,
+    /// Envoy's own format and Istio's, of an Envoy with `use_remote_address`.
+    Envoy,
 }
 
 /// How a log is read.
@@ -56,8 +64,8 @@ pub struct Request {
     pub client: IpAddr,
     /// The proxy next to the client; nothing when the client spoke to the server itself.
     pub via: Option<IpAddr>,
-    /// When, in seconds since 1970; nothing when the line doesn't say so in a known way.
-    pub at: Option<u64>,
+    /// When, in seconds since 1970.
+    pub at: u64,
     /// Method and path, shortened.
     pub request: Option<String>,
 }
@@ -74,6 +82,12 @@ pub enum LineError {
     /// It is of another format.
     #[error("not as the format says: no address at its place")]
     Format,
+    /// It does not say when.
+    #[error("no time in a known form")]
+    Time,
+    /// A container runtime parted it.
+    #[error("a piece of a line")]
+    Piece,
     /// A proxy hides its client (`unknown`, `_name`), or wrote something that is no address.
     #[error("a trusted proxy names a client that is no address")]
     NoAddress,
@@ -90,7 +104,7 @@ struct Fields<'a> {
     request: Option<String>,
 }
 
-/// Reads a line, without its end.
+/// Reads a line, without its end; what syslog or a container runtime put in front of it is passed over.
 ///
 /// # Errors
 /// See [`LineError`].
@@ -99,14 +113,18 @@ pub fn read(line: &[u8], reading: &Reading) -> Result<Request, LineError> {
         return Err(LineError::TooLong);
     }
     let line = std::str::from_utf8(line).map_err(|_| LineError::Encoding)?;
+    let line = prefix::stripped(line).ok_or(LineError::Piece)?;
     let fields = match reading.format {
-        LogFormat::Combined => combined::fields(line),
-        LogFormat::Json => json::fields(line, reading.header),
+        LogFormat::Combined => combined::fields(&line),
+        LogFormat::Json => json::fields(&line, reading.header),
+        LogFormat::Haproxy => haproxy::fields(&line, reading.header),
+        LogFormat::Envoy => envoy::fields(&line),
     };
     let fields = fields.ok_or(LineError::Format)?;
+    let at = fields.at.ok_or(LineError::Time)?;
     let (client, via) = client(&fields, reading)?;
     let request = fields.request.map(|request| request.chars().take(MAX_REQUEST).collect());
-    Ok(Request { client, via, at: fields.at, request })
+    Ok(Request { client, via, at, request })
 }
 
 /// The first from the right that is not a trusted proxy's, and the hop before it.

@@ -65,9 +65,6 @@ pub enum Reason {
     /// A prefix or range that is wider than the limit of the feed.
     #[error("wider than this feed may list")]
     TooWide,
-    /// An IPv6 address that stands for an IPv4 address.
-    #[error("an IPv4-mapped IPv6 address; list the IPv4 address")]
-    Mapped,
     /// A range whose ends are of two families, or whose first address is above its last.
     #[error("the ends of the range are in the wrong order or of two families")]
     RangeOrder,
@@ -92,6 +89,9 @@ pub enum Reason {
     /// An expression that addresses alone can't say.
     #[error("the pattern says more than addresses (AND, NOT, order or time)")]
     Pattern,
+    /// An expression that breaks off.
+    #[error("the pattern is not whole: a bracket or quote in it is not closed")]
+    OpenPattern,
     /// A time that is not one.
     #[error("not a time such as 2026-11-21T06:00:00Z")]
     Time,
@@ -133,15 +133,24 @@ pub fn prefix(text: &[u8]) -> Result<Prefix, Reason> {
         return address(text).map(Prefix::from);
     };
     let address = address(&text[..slash])?;
-    let most = if address.is_ipv4() { 32 } else { 128 };
+    // An IPv4 address that is written as one of IPv6 has 96 bits more.
+    let (most, more) = match (address, text.contains(&b':')) {
+        (IpAddr::V4(_), false) => (32, 0),
+        (IpAddr::V4(_), true) => (128, 96),
+        (IpAddr::V6(_), _) => (128, 0),
+    };
     let length = decimal(&text[slash + 1..], most).ok_or(Reason::PrefixLength)?;
+    if length == 0 {
+        return Err(Reason::Everything);
+    }
+    let length = length.checked_sub(more).ok_or(Reason::HostBits)?;
     if length == 0 {
         return Err(Reason::Everything);
     }
     Prefix::new(address, length as u8).map_err(|_| Reason::HostBits)
 }
 
-/// Reads one address.
+/// Reads one address; `::ffff:1.2.3.4` is the IPv4 address.
 ///
 /// # Errors
 /// When it is anything else.
@@ -154,10 +163,7 @@ pub fn address(text: &[u8]) -> Result<IpAddr, Reason> {
     }
     let text = str::from_utf8(text).map_err(|_| Reason::NotUtf8)?;
     let address: Ipv6Addr = text.parse().map_err(|_| Reason::NotAnAddress)?;
-    if address.to_ipv4_mapped().is_some() {
-        return Err(Reason::Mapped);
-    }
-    Ok(IpAddr::V6(address))
+    Ok(IpAddr::V6(address).to_canonical())
 }
 
 /// The address of `address`, `address:port` or `[address]:port`.
@@ -317,7 +323,14 @@ mod tests {
             ("1.2.3.0/255.255.255.0", Err(Reason::PrefixLength)),
             ("0.0.0.0/0", Err(Reason::Everything)),
             ("::/0", Err(Reason::Everything)),
-            ("::ffff:1.2.3.4", Err(Reason::Mapped)),
+            ("::ffff:1.2.3.4", Ok("1.2.3.4")),
+            ("::FFFF:102:304", Ok("1.2.3.4")),
+            ("::ffff:1.2.3.0/120", Ok("1.2.3.0/24")),
+            ("::ffff:1.2.3.4/128", Ok("1.2.3.4")),
+            ("::ffff:1.2.3.4/120", Err(Reason::HostBits)),
+            ("::ffff:0.0.0.0/96", Err(Reason::Everything)),
+            ("::ffff:0.0.0.0/95", Err(Reason::HostBits)),
+            ("::1.2.3.4", Ok("::102:304")),
         ] {
             let got = prefix(text.as_bytes()).map(|prefix| prefix.to_string());
             assert_eq!(got, expected.map(str::to_owned), "{text:?}");
@@ -330,6 +343,7 @@ mod tests {
             ("1.2.3.4-1.2.3.6", Ok(Range::V4(0x0102_0304, 0x0102_0306))),
             ("1.2.3.4 - 1.2.3.6", Ok(Range::V4(0x0102_0304, 0x0102_0306))),
             ("::5 - ::7", Ok(Range::V6(5, 7))),
+            ("::ffff:1.2.3.4-::ffff:1.2.3.6", Ok(Range::V4(0x0102_0304, 0x0102_0306))),
             ("1.2.3.6-1.2.3.4", Err(Reason::RangeOrder)),
             ("1.2.3.4-::1", Err(Reason::RangeOrder)),
             ("1.2.3.4-", Err(Reason::Missing)),

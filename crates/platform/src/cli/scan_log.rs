@@ -54,10 +54,14 @@ pub(crate) struct ScanLog {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Format {
-    /// Common and combined, with the header as quoted field at the end.
+    /// Common and combined of Apache and nginx, with the header as quoted field at the end.
     Combined,
-    /// JSON of nginx, Caddy or Traefik, an object a line.
+    /// JSON of nginx, Caddy, Traefik, Envoy or Cloudflare, an object a line.
     Json,
+    /// HAProxy's HTTP log, with the header captured.
+    Haproxy,
+    /// Envoy's own format and Istio's, with use_remote_address.
+    Envoy,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -183,6 +187,8 @@ impl ScanLog {
             format: match self.format {
                 Format::Combined => LogFormat::Combined,
                 Format::Json => LogFormat::Json,
+                Format::Haproxy => LogFormat::Haproxy,
+                Format::Envoy => LogFormat::Envoy,
             },
             header: match self.header {
                 HeaderName::XForwardedFor => Header::XForwardedFor,
@@ -368,7 +374,6 @@ impl Log {
         scan: &mut Scan,
     ) -> Result<Part, CliError> {
         let mut seen: HashMap<(IpAddr, Option<IpAddr>), Seen> = HashMap::new();
-        let now = Timestamp::now();
         let mut line = Vec::new();
         while until.is_none_or(|until| self.at < until) && seen.len() < MOST_CLIENTS {
             line.clear();
@@ -386,7 +391,7 @@ impl Log {
             scan.lines += 1;
             match access_log::read(&line, reading) {
                 Ok(found) => {
-                    let at = found.at.map_or(now, Timestamp::from_unix);
+                    let at = Timestamp::from_unix(found.at);
                     let entry = seen.entry((found.client, found.via)).or_insert_with(|| Seen {
                         client: found.client,
                         via: found.via,

@@ -327,6 +327,7 @@ impl Pages {
         sum.entries += more.entries;
         sum.skipped += more.skipped;
         sum.expired += more.expired;
+        sum.not_yet += more.not_yet;
         sum.rejected += more.rejected;
         sum.samples.extend(more.samples);
         sum.samples.truncate(SAMPLES);

@@ -11,7 +11,12 @@ fuzz_target!(|bytes: &[u8]| {
         1 => Header::Forwarded,
         _ => Header::XRealIp,
     };
-    let format = if choice & 4 == 0 { LogFormat::Combined } else { LogFormat::Json };
+    let format = match choice & 12 {
+        0 => LogFormat::Combined,
+        4 => LogFormat::Json,
+        8 => LogFormat::Haproxy,
+        _ => LogFormat::Envoy,
+    };
     let trusted: Vec<_> = "10.0.0.0/8".parse().into_iter().collect();
     let _ = read(bytes, &Reading { format, header, trusted });
     if let Ok(found) = read(bytes, &Reading { format, header, trusted: Vec::new() }) {

@@ -1,12 +1,11 @@
-//! JSON objects with the names that nginx's examples, Caddy and Traefik use.
+//! JSON objects with the names that nginx's examples, Caddy, Traefik, Envoy (Istio) and Cloudflare use.
 
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
 use serde_json::Value;
 
-use super::combined::days;
-use super::{Fields, Header, texts};
+use super::{Fields, Header, texts, times};
 
 /// What a line says; nothing when it is no object with an address at a known place.
 pub(super) fn fields(line: &str, header: Header) -> Option<Fields<'static>> {
@@ -14,8 +13,18 @@ pub(super) fn fields(line: &str, header: Header) -> Option<Fields<'static>> {
     if !value.is_object() {
         return None;
     }
-    // Who spoke to the server, never who it says it is: Caddy's `client_ip`, for one, is derived.
-    let places = ["/remote_addr", "/request/remote_ip", "/ClientHost", "/ClientAddr", "/remote_ip"];
+    // Who spoke to the server, never who it says it is: Caddy's `client_ip` and Traefik's `ClientHost`
+    // are what the header said.
+    let places = [
+        "/remote_addr",
+        "/request/remote_ip",
+        "/request/remote_addr",
+        "/ClientAddr",
+        "/downstream_direct_remote_address",
+        "/downstream_remote_address",
+        "/ClientIP",
+        "/remote_ip",
+    ];
     let peer = places.iter().find_map(|place| address(value.pointer(place)?.as_str()?))?;
     Some(Fields {
         peer,
@@ -57,60 +66,28 @@ fn request(value: &Value) -> Option<String> {
         .or_else(|| pair("/request/method", "/request/uri"))
         .or_else(|| pair("/RequestMethod", "/RequestPath"))
         .or_else(|| pair("/request_method", "/request_uri"))
+        .or_else(|| pair("/ClientRequestMethod", "/ClientRequestURI"))
         .or_else(|| pair("/method", "/uri"))
+        .or_else(|| pair("/method", "/path"))
 }
 
+/// The first of the known names that is there.
 fn time(value: &Value) -> Option<u64> {
-    for place in ["ts", "msec", "time_iso8601", "StartUTC", "time", "timestamp", "@timestamp"] {
-        let found = match value.get(place) {
-            Some(Value::Number(number)) => number.as_f64().and_then(unix),
-            Some(Value::String(text)) => rfc3339(text).or_else(|| unix(text.parse().ok()?)),
-            _ => None,
-        };
-        if found.is_some() {
-            return found;
-        }
+    let names = [
+        "ts",
+        "msec",
+        "time_iso8601",
+        "time_local",
+        "StartUTC",
+        "start_time",
+        "EdgeStartTimestamp",
+        "time",
+        "timestamp",
+        "@timestamp",
+    ];
+    match names.iter().find_map(|name| value.get(name))? {
+        Value::Number(number) => number.as_f64().and_then(times::since_1970),
+        Value::String(text) => times::any(text),
+        _ => None,
     }
-    None
-}
-
-/// Seconds, or milliseconds, since 1970.
-fn unix(number: f64) -> Option<u64> {
-    let seconds = if number > 1e11 { number / 1000.0 } else { number };
-    // Casts of floats saturate; what is out of range was ruled out.
-    (0.0..2.6e11).contains(&seconds).then_some(seconds as u64)
-}
-
-/// `2026-11-21T04:00:00Z`, with fractions and offsets.
-fn rfc3339(text: &str) -> Option<u64> {
-    let number = |from: usize, to: usize| text.get(from..to)?.parse::<i64>().ok();
-    let bytes = text.as_bytes();
-    let marks = [(4, b'-'), (7, b'-'), (13, b':'), (16, b':')];
-    if marks.iter().any(|(at, mark)| bytes.get(*at) != Some(mark)) {
-        return None;
-    }
-    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
-    let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
-    let in_range = (1970..=9999).contains(&year)
-        && (1..=12).contains(&month)
-        && (1..=31).contains(&day)
-        && (0..24).contains(&hour)
-        && (0..60).contains(&minute)
-        && (0..=60).contains(&second);
-    if !in_range {
-        return None;
-    }
-    let zone = text.get(19..)?.trim_start_matches(|c: char| c == '.' || c.is_ascii_digit());
-    let offset = match zone.as_bytes().first() {
-        None | Some(b'Z' | b'z') => 0,
-        Some(sign @ (b'+' | b'-')) => {
-            let hours: i64 = zone.get(1..3)?.parse().ok()?;
-            let minutes: i64 = zone.get(zone.len().checked_sub(2)?..)?.parse().ok()?;
-            let offset = hours * 3600 + minutes * 60;
-            if *sign == b'+' { offset } else { -offset }
-        }
-        Some(_) => return None,
-    };
-    let total = days(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second - offset;
-    u64::try_from(total).ok()
 }

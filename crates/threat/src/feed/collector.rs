@@ -13,12 +13,13 @@ const SAMPLE_CHARACTERS: usize = 80;
 pub(super) struct Entry {
     pub(super) range: Range,
     pub(super) confidence: Option<Confidence>,
+    pub(super) begin: Option<u64>,
     pub(super) expiry: Expiry,
 }
 
 impl From<Range> for Entry {
     fn from(range: Range) -> Self {
-        Self { range, confidence: None, expiry: Expiry::Never }
+        Self { range, confidence: None, begin: None, expiry: Expiry::Never }
     }
 }
 
@@ -30,15 +31,34 @@ pub(super) fn expiry(text: &str) -> Result<Expiry, Reason> {
     }
 }
 
+/// The confidence in a field, 0 to 100 and rounded; an empty field says none.
+pub(super) fn percent(text: &[u8]) -> Result<Option<Confidence>, Reason> {
+    let text = str::from_utf8(text).map_err(|_| Reason::NotUtf8)?.trim();
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let number = text.parse().ok().filter(|_| is_number).and_then(rounded);
+    number.map(Some).ok_or(Reason::Confidence)
+}
+
+/// A confidence of 0 to 100, rounded.
+pub(super) fn rounded(number: f64) -> Option<Confidence> {
+    // What is in the bounds fits.
+    (0.0..=100.0).contains(&number).then(|| Confidence::new(number.round() as u8)).flatten()
+}
+
 pub(super) struct Collector<'a> {
     pub(super) limits: Limits,
     each: &'a mut dyn FnMut(Record),
     summary: Summary,
+    /// A field that the first object without it should have, and those that it has.
+    field: Option<(String, Vec<String>)>,
 }
 
 impl<'a> Collector<'a> {
     pub(super) fn new(limits: Limits, each: &'a mut dyn FnMut(Record)) -> Self {
-        Self { limits, each, summary: Summary::default() }
+        Self { limits, each, summary: Summary::default(), field: None }
     }
 
     /// Counts bytes.
@@ -73,8 +93,8 @@ impl<'a> Collector<'a> {
     ) -> Result<(), FeedError> {
         let narrow = |entry: Entry| self.narrow(entry.range).map(|range| Entry { range, ..entry });
         match entry.and_then(narrow) {
-            Ok(Entry { range, confidence, expiry }) => {
-                self.record(Record { range, confidence, expiry, change })
+            Ok(Entry { range, confidence, begin, expiry }) => {
+                self.record(Record { range, confidence, begin, expiry, change })
             }
             Err(reason) => {
                 self.reject(line, text, reason);
@@ -97,6 +117,12 @@ impl<'a> Collector<'a> {
         self.summary.skipped += 1;
     }
 
+    /// Notes an object without the field that holds the address.
+    pub(super) fn without(&mut self, field: &str, there: impl FnOnce() -> Vec<String>) {
+        self.skip();
+        self.field.get_or_insert_with(|| (field.to_owned(), there()));
+    }
+
     pub(super) fn page(&mut self) -> &mut Page {
         &mut self.summary.page
     }
@@ -106,7 +132,10 @@ impl<'a> Collector<'a> {
     pub(super) fn finish(self, changes_only: bool) -> Result<Summary, FeedError> {
         match self.summary {
             summary if changes_only => Ok(summary),
-            Summary { records: 0, rejected: 0, .. } => Err(FeedError::Empty),
+            Summary { records: 0, rejected: 0, .. } => match self.field {
+                Some((field, there)) => Err(FeedError::NoField { field, there }),
+                None => Err(FeedError::Empty),
+            },
             Summary { records: 0, rejected, .. } => Err(FeedError::NothingUsable { rejected }),
             summary => Ok(summary),
         }

@@ -1,12 +1,11 @@
-//! Separated values with named columns (RFC 4180, but a record is a line).
+//! Separated values with named or numbered columns (RFC 4180): a quoted field may go on over lines.
 
 use std::borrow::Cow;
 use std::io::BufRead;
 
-use super::collector::{Collector, Entry, expiry};
+use super::collector::{Collector, Entry, expiry, percent};
 use super::lines::each_line;
 use super::{Change, Expiry, FeedError, Fields, Port};
-use crate::entry::Confidence;
 use crate::text::{self, Range, Reason};
 
 pub(super) fn read(
@@ -44,35 +43,128 @@ pub(super) fn records(
     collector: &mut Collector<'_>,
     mut each: impl FnMut(u64, &[u8], &Values<'_>, &mut Collector<'_>) -> Result<(), FeedError>,
 ) -> Result<(), FeedError> {
-    let mut columns = None;
+    let mut columns = numbered(wanted);
+    let mut there = None;
+    let mut record = Record::default();
     each_line(reader, collector, |number, line, collector| {
-        let comment = line.trim_ascii_start().strip_prefix(b"#");
+        let comment = line.trim_ascii_start().strip_prefix(b"#").filter(|_| !record.is_open());
+        let is_blank = line.trim_ascii().is_empty() && !record.is_open();
         let Some(columns) = &columns else {
-            columns = header(comment.unwrap_or(line).trim_ascii(), separator, wanted);
+            let line = comment.unwrap_or(line).trim_ascii();
+            columns = header(line, separator, wanted);
             // Until the names are found, only comments may stand in the way.
-            let other = columns.is_none() && comment.is_none() && !line.trim_ascii().is_empty();
-            return if other { Err(no_column(wanted)) } else { Ok(()) };
+            if columns.is_some() || is_blank {
+                return Ok(());
+            }
+            there = Some(names(line, separator));
+            return if comment.is_none() { Err(no_column(wanted, there.take())) } else { Ok(()) };
         };
-        if comment.is_some() || line.trim_ascii().is_empty() {
+        if comment.is_some() || is_blank {
             return Ok(());
         }
-        match split(line, separator) {
+        record.add(number, line, separator, collector.limits.line_bytes)?;
+        if record.is_open() {
+            return Ok(());
+        }
+        let (number, line) = record.take();
+        match split(&line, separator) {
             Ok(values) => {
                 let value = |&at: &usize| values.get(at).map(AsRef::as_ref);
                 let values: Vec<Option<&[u8]>> = columns.iter().map(value).collect();
-                each(number, line, &values, collector)
+                each(number, &line, &values, collector)
             }
             Err(reason) => {
-                collector.reject(number, line, reason);
+                collector.reject(number, &line, reason);
                 Ok(())
             }
         }
     })?;
-    columns.map(|_| ()).ok_or_else(|| no_column(wanted))
+    match (record.is_open(), columns) {
+        (true, _) => Err(FeedError::OpenQuote { line: record.number }),
+        (false, Some(_)) => Ok(()),
+        (false, None) => Err(no_column(wanted, there)),
+    }
 }
 
-fn no_column(wanted: &[&str]) -> FeedError {
-    FeedError::NoColumn { column: wanted.join(", ") }
+/// The lines of a record: one, and those that a quoted field goes on over.
+#[derive(Debug, Default)]
+struct Record {
+    /// The line that it begins on.
+    number: u64,
+    text: Vec<u8>,
+    place: Place,
+}
+
+/// Where in a record a byte stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Place {
+    /// Before anything of a field but spaces.
+    #[default]
+    FieldStart,
+    Plain,
+    Quoted,
+    /// Behind a quote that closes the field, unless another one follows.
+    Quote,
+}
+
+impl Record {
+    fn is_open(&self) -> bool {
+        self.place == Place::Quoted
+    }
+
+    fn add(
+        &mut self,
+        number: u64,
+        line: &[u8],
+        separator: u8,
+        limit: usize,
+    ) -> Result<(), FeedError> {
+        if self.is_open() {
+            self.text.push(b'\n');
+        } else {
+            self.text.clear();
+            (self.number, self.place) = (number, Place::FieldStart);
+        }
+        if self.text.len() + line.len() > limit {
+            return Err(FeedError::LineTooLong { line: self.number, limit });
+        }
+        self.text.extend_from_slice(line);
+        for &byte in line {
+            self.place = match (self.place, byte) {
+                (Place::FieldStart, b' ') => Place::FieldStart,
+                (Place::FieldStart, b'"') | (Place::Quote, b'"') => Place::Quoted,
+                (Place::Quoted, b'"') => Place::Quote,
+                (Place::Quoted, _) => Place::Quoted,
+                (_, byte) if byte == separator => Place::FieldStart,
+                (Place::FieldStart | Place::Plain | Place::Quote, _) => Place::Plain,
+            };
+        }
+        Ok(())
+    }
+
+    /// The line that it begins on, and its text.
+    fn take(&mut self) -> (u64, Vec<u8>) {
+        (self.number, std::mem::take(&mut self.text))
+    }
+}
+
+fn no_column(wanted: &[&str], there: Option<Vec<String>>) -> FeedError {
+    FeedError::NoColumn { column: wanted.join(", "), there: there.unwrap_or_default() }
+}
+
+/// Columns by their numbers from 1 (`@1`), in files without a line of names.
+fn numbered(wanted: &[&str]) -> Option<Vec<usize>> {
+    let column = |name: &&str| {
+        let number = text::decimal(name.strip_prefix('@')?.as_bytes(), u32::from(u16::MAX))?;
+        usize::try_from(number).ok()?.checked_sub(1)
+    };
+    wanted.iter().map(column).collect()
+}
+
+/// The names of a line, for people.
+fn names(line: &[u8], separator: u8) -> Vec<String> {
+    let names = split(line, separator).unwrap_or_default();
+    names.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect()
 }
 
 /// Where the wanted columns stand. A column that is named in the settings but missing would be
@@ -100,16 +192,12 @@ fn entry(fields: &Fields, values: &Values<'_>, port: Port) -> Result<Option<Entr
         }
         Port::LeftOut | Port::Refused => text::range(address)?,
     };
-    let confidence = match confidence {
-        Some(percent) => Some(text::decimal(percent, 100).ok_or(Reason::Confidence)?),
-        None => None,
-    };
+    let confidence = confidence.map_or(Ok(None), percent)?;
     let expiry = match until {
         Some(until) => expiry(str::from_utf8(until).map_err(|_| Reason::NotUtf8)?)?,
         None => Expiry::Never,
     };
-    let confidence = confidence.and_then(|percent| Confidence::new(percent as u8));
-    Ok(Some(Entry { range, confidence, expiry }))
+    Ok(Some(Entry { confidence, expiry, ..range.into() }))
 }
 
 /// The fields of a line, without white space around them and without their quotes.

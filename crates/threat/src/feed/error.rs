@@ -23,8 +23,13 @@ pub enum FeedError {
     #[error("the feed is a web page, not a list; check its address and its login")]
     Html,
     /// A compressed file.
-    #[error("the feed is compressed; name its compression in the feed's settings")]
-    Compressed,
+    #[error(
+        "the feed is compressed as {form}, which is not read here; unpack it, or offer it as gzip or zstd, once"
+    )]
+    Compressed {
+        /// How.
+        form: &'static str,
+    },
     /// UTF-16 or binary.
     #[error("the feed is not UTF-8 text")]
     Charset,
@@ -61,10 +66,28 @@ pub enum FeedError {
         separator: char,
     },
     /// No line with the column names.
-    #[error("the feed has no column {column:?}; check the feed's settings")]
+    #[error("the feed has no column {column:?}{}; check the feed's settings", listed(.there))]
     NoColumn {
-        /// The column.
+        /// The column, or several.
         column: String,
+        /// The columns that there are.
+        there: Vec<String>,
+    },
+    /// No object has the field of the address.
+    #[error("no object of the feed has a field {field:?}{}; check the feed's settings", listed(.there))]
+    NoField {
+        /// The field.
+        field: String,
+        /// The fields of the first object.
+        there: Vec<String>,
+    },
+    /// A quoted field that never ends.
+    #[error(
+        "a quoted field that begins on line {line} of the feed, or on one of its next lines, does not end"
+    )]
+    OpenQuote {
+        /// The line of its record, from 1.
+        line: u64,
     },
     /// No array where there should be one.
     #[error("the feed has no list {list:?}; check the feed's format and path")]
@@ -72,4 +95,16 @@ pub enum FeedError {
         /// Where it should be.
         list: String,
     },
+}
+
+/// Names that are listed, and characters of each.
+const NAMES: usize = 20;
+const NAME_CHARACTERS: usize = 40;
+
+/// `; it has "a", "b"`, or nothing.
+fn listed(names: &[String]) -> String {
+    let shown =
+        |name: &String| format!("{:?}", name.chars().take(NAME_CHARACTERS).collect::<String>());
+    let names: Vec<String> = names.iter().take(NAMES).map(shown).collect();
+    if names.is_empty() { String::new() } else { format!("; it has {}", names.join(", ")) }
 }

@@ -14,10 +14,16 @@ const HEAD: u64 = 512;
 pub(super) fn sniffed(mut reader: impl Read) -> Result<impl BufRead, FeedError> {
     let mut head = Vec::new();
     reader.by_ref().take(HEAD).read_to_end(&mut head).map_err(FeedError::Read)?;
-    let compressed: [&[u8]; 5] =
-        [b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PK\x03\x04", b"BZh", b"\xfd7zXZ"];
-    if compressed.iter().any(|magic| head.starts_with(magic)) {
-        return Err(FeedError::Compressed);
+    // One layer of gzip or zstd was taken off by whoever fetched it.
+    let compressed: [(&[u8], &str); 5] = [
+        (b"\x1f\x8b", "gzip within gzip"),
+        (b"\x28\xb5\x2f\xfd", "zstd within zstd"),
+        (b"PK\x03\x04", "zip"),
+        (b"BZh", "bzip2"),
+        (b"\xfd7zXZ", "xz"),
+    ];
+    if let Some((_, form)) = compressed.iter().find(|(magic, _)| head.starts_with(magic)) {
+        return Err(FeedError::Compressed { form });
     }
     if head.starts_with(b"\xff\xfe") || head.starts_with(b"\xfe\xff") || head.contains(&0) {
         return Err(FeedError::Charset);
@@ -76,15 +82,30 @@ pub(super) fn plain(
 }
 
 fn plain_entry(entry: &[u8], levels: Option<&Levels>) -> Result<Entry, Reason> {
-    let Some(space) = entry.iter().position(u8::is_ascii_whitespace) else {
-        return text::range(entry).map(Entry::from);
-    };
-    let rest = entry[space..].trim_ascii_start();
-    if rest.starts_with(b"-") || entry[..space].ends_with(b"-") {
-        return text::range(entry).map(Entry::from);
+    let (range, rest) = first_range(entry);
+    let range = text::range(range)?;
+    if rest.is_empty() {
+        return Ok(range.into());
     }
-    let range = text::range(&entry[..space])?;
     let levels = levels.ok_or(Reason::TrailingText)?;
     let count = text::decimal(rest, u32::MAX).ok_or(Reason::Confidence)?;
     Ok(Entry { confidence: Some(levels.confidence(count)), ..range.into() })
+}
+
+/// An address, prefix or range with or without spaces around its `-`, and what stands behind it.
+fn first_range(entry: &[u8]) -> (&[u8], &[u8]) {
+    let word = |from: usize| {
+        let spaces = entry[from..].iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+        let begin = from + spaces;
+        let length = entry[begin..].iter().take_while(|byte| !byte.is_ascii_whitespace()).count();
+        begin..begin + length
+    };
+    let first = word(0);
+    let second = word(first.end);
+    let end = match (&entry[first.clone()], &entry[second.clone()]) {
+        (_, b"-") => word(second.end).end,
+        (first, next) if first.ends_with(b"-") || next.starts_with(b"-") => second.end,
+        _ => first.end,
+    };
+    (&entry[..end], entry[end..].trim_ascii())
 }

@@ -11,6 +11,7 @@ mod json;
 mod lines;
 mod misp;
 mod pattern;
+mod stix;
 pub mod taxii;
 mod time;
 
@@ -37,8 +38,8 @@ pub enum Format {
         /// How the number behind the address is meant. Without it, such a number is refused.
         levels: Option<Levels>,
     },
-    /// Separated values with a line of column names, which may be a `#` comment. A quoted field
-    /// ends on its line.
+    /// Separated values with a line of column names, which may be a `#` comment; without one where
+    /// columns are named by their numbers.
     Csv {
         /// The separator, one ASCII character.
         separator: char,
@@ -70,7 +71,8 @@ pub enum Format {
     CrowdSec,
 }
 
-/// Which column or field of a record holds what.
+/// Which column or field of a record holds what. A column may be a number (`@1` is the first one); a
+/// field may be within another (`indicator.ip`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fields {
     /// The address, prefix or range.
@@ -149,6 +151,8 @@ pub struct Record {
     pub range: Range,
     /// How sure the feed is, where it says so.
     pub confidence: Option<Confidence>,
+    /// From when on it holds, in Unix seconds, where it says so.
+    pub begin: Option<u64>,
     /// Until when it holds.
     pub expiry: Expiry,
     /// Whether it comes or goes.
@@ -200,11 +204,13 @@ pub struct Summary {
     pub skipped: u64,
     /// Entries that ended before the feed was read; counted by [`contents`], which has the time.
     pub expired: u64,
+    /// Entries that begin only after the feed was read; counted by [`contents`], too.
+    pub not_yet: u64,
     /// What should have been an entry and is none.
     pub rejected: u64,
     /// The first of the rejected.
     pub samples: Vec<Sample>,
-    /// TAXII: whether more pages follow, and the `next` to ask with.
+    /// TAXII: whether more pages follow, the `next` to ask with, and what tells the page from others.
     pub page: Page,
 }
 
@@ -231,7 +237,14 @@ pub struct Page {
     pub more: bool,
     /// What to ask for them with.
     pub next: Option<String>,
+    /// A digest of the objects on it.
+    #[serde(skip)]
+    pub content: Option<PageContent>,
 }
+
+/// A digest of the objects on a page (SHA-256).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PageContent(pub [u8; 32]);
 
 /// Reads a feed and gives every record to `each`, in the feed's order. Memory is bounded by a line
 /// (or a text), whatever the length of the feed.
@@ -253,7 +266,7 @@ pub fn read(
         }
         Format::JsonLines { fields } => json::lines(reader, fields, &mut collector)?,
         Format::JsonArray { path, fields } => json::array(reader, path, fields, &mut collector)?,
-        Format::Stix => json::stix(reader, &mut collector)?,
+        Format::Stix => stix::read(reader, &mut collector)?,
         Format::Misp => misp::read(reader, &mut collector)?,
         Format::CrowdSec => json::crowdsec(reader, &mut collector)?,
     }
@@ -305,11 +318,15 @@ pub fn contents(
     now: u64,
 ) -> Result<Contents, FeedError> {
     let (mut listed, mut withdrawn) = (ListingBuilder::default(), ListingBuilder::default());
-    let mut expired = 0;
+    let (mut expired, mut not_yet) = (0, 0);
     let mut summary = read(format, reader, limits, |record| {
         let confidence = record.confidence.unwrap_or(default);
         match (record.change, record.expiry.until(now)) {
             (Change::Withdrawn, _) => withdrawn.push(record.range, confidence),
+            (Change::Listed, _) if record.begin.is_some_and(|begin| begin > now) => {
+                not_yet += 1;
+                withdrawn.push(record.range, confidence);
+            }
             (Change::Listed, Some(until)) if until <= now => {
                 expired += 1;
                 withdrawn.push(record.range, confidence);
@@ -318,6 +335,6 @@ pub fn contents(
             (Change::Listed, None) => listed.push(record.range, confidence),
         }
     })?;
-    summary.expired = expired;
+    (summary.expired, summary.not_yet) = (expired, not_yet);
     Ok(Contents { listed: listed.finish(), withdrawn: withdrawn.finish(), summary })
 }

@@ -13,6 +13,7 @@ pub(super) fn addresses(pattern: &str) -> Result<Vec<Result<Range, Reason>>, Rea
     let mut found = Vec::new();
     let mut narrowed = false;
     let mut about_addresses = false;
+    let mut open = Vec::new();
     while let Some(token) = tokens.next()? {
         match token {
             Token::Word("AND" | "NOT" | "FOLLOWEDBY" | "WITHIN" | "START" | "REPEATS") => {
@@ -22,10 +23,18 @@ pub(super) fn addresses(pattern: &str) -> Result<Vec<Result<Range, Reason>>, Rea
                 about_addresses = true;
                 narrowed |= !comparison(&mut tokens, &mut found)?;
             }
+            Token::Sign(sign @ ('[' | '(')) => open.push(if sign == '[' { ']' } else { ')' }),
+            Token::Sign(sign @ (']' | ')')) if open.pop() != Some(sign) => {
+                return Err(Reason::OpenPattern);
+            }
             Token::Word(_) | Token::Text(_) | Token::Sign(_) => {}
         }
     }
-    if narrowed && about_addresses { Err(Reason::Pattern) } else { Ok(found) }
+    match open.is_empty() {
+        false => Err(Reason::OpenPattern),
+        true if narrowed && about_addresses => Err(Reason::Pattern),
+        true => Ok(found),
+    }
 }
 
 /// Reads what an address is compared with; whether it is one that lists addresses.
@@ -103,7 +112,7 @@ impl<'a> Tokens<'a> {
                 _ => {}
             }
         }
-        Err(Reason::Pattern)
+        Err(Reason::OpenPattern)
     }
 }
 
@@ -142,7 +151,13 @@ mod tests {
             ("[ipv4-addr:value != '1.2.3.4']", Err(Reason::Pattern)),
             ("[ipv4-addr:value LIKE '1.2.%']", Err(Reason::Pattern)),
             ("[ipv4-addr:value = '1.2.3.4'] WITHIN 300 SECONDS", Err(Reason::Pattern)),
-            ("[ipv4-addr:value = '1.2.3.4", Err(Reason::Pattern)),
+            ("[ipv4-addr:value = '1.2.3.4", Err(Reason::OpenPattern)),
+            ("[ipv4-addr:value = '1.2.3.4'", Err(Reason::OpenPattern)),
+            ("ipv4-addr:value = '1.2.3.4']", Err(Reason::OpenPattern)),
+            ("([ipv4-addr:value = '1.2.3.4']", Err(Reason::OpenPattern)),
+            ("[(ipv4-addr:value = '1.2.3.4'])", Err(Reason::OpenPattern)),
+            ("[domain-name:value = 'x'", Err(Reason::OpenPattern)),
+            ("([ipv4-addr:value = '1.2.3.4'])", Ok(vec![named("1.2.3.4")])),
             ("[ipv4-addr:value = 4]", Err(Reason::Pattern)),
         ] {
             assert_eq!(addresses(pattern), expected, "{pattern}");

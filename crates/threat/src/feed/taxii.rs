@@ -6,12 +6,13 @@
 //! indicator was deleted or now names other addresses, nor that another one still lists an address
 //! that is revoked, so a [`Round`] begins from the start from time to time.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::{Page, unix_seconds};
+use super::{Page, PageContent, unix_seconds};
 
 /// The media type to accept.
 pub const MEDIA_TYPE: &str = "application/taxii+json;version=2.1";
@@ -20,6 +21,8 @@ pub const LAST_ADDED: &str = "X-TAXII-Date-Added-Last";
 
 /// Pages of a round at most; a server that has always more is not asked for ever.
 const PAGES: u32 = 10_000;
+/// Objects of a page that are asked for; a server may give fewer. Servers refuse a `next` without it.
+const LIMIT: u32 = 1_000;
 /// Bytes of a `next` at most.
 const NEXT_BYTES: usize = 4096;
 
@@ -53,6 +56,8 @@ pub struct Round {
     next: Option<String>,
     last_added: Option<String>,
     pages: u32,
+    /// What was on the pages so far.
+    seen: HashSet<PageContent>,
 }
 
 /// What to do after a page.
@@ -70,8 +75,8 @@ pub enum TaxiiError {
     /// More is announced, but not how to ask for it.
     #[error("the TAXII server has more objects but names neither `next` nor {LAST_ADDED}")]
     NoWayOn,
-    /// A page leads to itself.
-    #[error("the TAXII server leads from a page to the same page")]
+    /// A page comes a second time.
+    #[error("the TAXII server gives the same objects again instead of the next page")]
     Circle,
     /// Too many pages.
     #[error("the TAXII server has more than {PAGES} pages; ask its operator for larger ones")]
@@ -89,7 +94,16 @@ impl Round {
         let due = before.whole_at.is_none_or(|at| now.abs_diff(at) >= whole_every.as_secs());
         let added_after = before.added_after.clone().filter(|_| !due);
         let extent = if added_after.is_none() { Extent::Whole } else { Extent::Added };
-        Self { before, now, extent, added_after, next: None, last_added: None, pages: 0 }
+        Self {
+            before,
+            now,
+            extent,
+            added_after,
+            next: None,
+            last_added: None,
+            pages: 0,
+            seen: HashSet::new(),
+        }
     }
 
     /// What the pages are together.
@@ -101,7 +115,7 @@ impl Round {
     /// The query of the next request, without its `?`.
     #[must_use]
     pub fn query(&self) -> String {
-        let mut query = "match%5Btype%5D=indicator".to_owned();
+        let mut query = format!("match%5Btype%5D=indicator&limit={LIMIT}");
         let values = [("added_after", &self.added_after), ("next", &self.next)];
         for (name, value) in values {
             if let Some(value) = value {
@@ -126,9 +140,12 @@ impl Round {
         if self.pages >= PAGES {
             return Err(TaxiiError::Endless);
         }
+        // What `next` says is the server's own business, and may be the same for every page.
+        if page.content.is_some_and(|content| !self.seen.insert(content)) {
+            return Err(TaxiiError::Circle);
+        }
         match (&page.next, &self.last_added) {
             (Some(next), _) if next.len() > NEXT_BYTES => return Err(TaxiiError::Next),
-            (Some(next), _) if self.next.as_ref() == Some(next) => return Err(TaxiiError::Circle),
             (Some(next), _) => self.next = Some(next.clone()),
             (None, Some(last)) if self.added_after.as_ref() == Some(last) => {
                 return Err(TaxiiError::Circle);
@@ -175,7 +192,7 @@ mod tests {
     const DAY: Duration = Duration::from_secs(86_400);
 
     fn page(more: bool, next: Option<&str>) -> Page {
-        Page { more, next: next.map(str::to_owned) }
+        Page { more, next: next.map(str::to_owned), content: None }
     }
 
     fn bookmark(added_after: &str, whole_at: u64) -> Bookmark {
@@ -190,10 +207,10 @@ mod tests {
         let mut round = Round::begin(Bookmark::default(), 1000, DAY);
         assert_eq!(
             (round.extent(), round.query().as_str()),
-            (Extent::Whole, "match%5Btype%5D=indicator")
+            (Extent::Whole, "match%5Btype%5D=indicator&limit=1000")
         );
         assert_eq!(round.page(&page(true, Some("a/b=&")), Some(LAST)), Ok(Onward::Ask));
-        assert_eq!(round.query(), "match%5Btype%5D=indicator&next=a%2Fb%3D%26");
+        assert_eq!(round.query(), "match%5Btype%5D=indicator&limit=1000&next=a%2Fb%3D%26");
         assert_eq!(round.page(&page(true, None), Some(LAST)), Ok(Onward::Ask));
         assert!(round.query().ends_with("&added_after=2026-11-20T10%3A00%3A00.123456Z"));
         let done = round.page(&page(false, None), Some(LATER));
@@ -227,9 +244,16 @@ mod tests {
         assert_eq!(begin().page(&page(true, None), Some(LAST)), Err(TaxiiError::Circle));
         let long = "x".repeat(NEXT_BYTES + 1);
         assert_eq!(begin().page(&page(true, Some(&long)), None), Err(TaxiiError::Next));
+        // The same `next` leads on for as long as other objects come.
         let mut round = begin();
-        assert_eq!(round.page(&page(true, Some("p")), None), Ok(Onward::Ask));
-        assert_eq!(round.page(&page(true, Some("p")), None), Err(TaxiiError::Circle));
+        let with = |content: u8| Page {
+            content: Some(PageContent([content; 32])),
+            ..page(true, Some("p"))
+        };
+        for content in [1, 2, 3] {
+            assert_eq!(round.page(&with(content), None), Ok(Onward::Ask));
+        }
+        assert_eq!(round.page(&with(1), None), Err(TaxiiError::Circle));
         let mut round = begin();
         let last = (0..PAGES).map(|n| round.page(&page(true, Some(&n.to_string())), None)).last();
         assert_eq!(last, Some(Err(TaxiiError::Endless)));

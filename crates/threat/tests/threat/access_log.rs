@@ -82,7 +82,7 @@ fn lines_of_known_servers_are_read() {
     let combined = reading(LogFormat::Combined, Header::XForwardedFor);
     let line = "198.51.100.7 - - [10/Oct/2000:13:55:36 -0700] \"GET /a HTTP/1.0\" 200 2326";
     let found = read(line.as_bytes(), &combined).unwrap();
-    assert_eq!(found.at, Some(971_211_336));
+    assert_eq!(found.at, 971_211_336);
     assert_eq!(found.request.as_deref(), Some("GET /a HTTP/1.0"));
 
     let json = reading(LogFormat::Json, Header::XForwardedFor);
@@ -99,8 +99,28 @@ fn lines_of_known_servers_are_read() {
           "headers":{"X-Forwarded-For":["1.1.1.1","198.51.100.7"]}},"status":200}"#,
         ),
         (
+            "nginx with its local time",
+            r#"{"time_local":"21/Nov/2026:05:00:00 +0100","remote_addr":"10.0.0.1",
+          "http_x_forwarded_for":"198.51.100.7","request":"GET /a HTTP/1.1"}"#,
+        ),
+        (
+            "caddy of before 2.5",
+            r#"{"ts":1795233600.25,"request":{"remote_addr":"10.0.0.1:4711",
+          "method":"GET","uri":"/a HTTP/1.1","headers":{"X-Forwarded-For":["198.51.100.7"]}}}"#,
+        ),
+        (
+            "istio",
+            r#"{"start_time":"2026-11-21T04:00:00.310Z","downstream_remote_address":"10.0.0.1:4711",
+          "x_forwarded_for":"198.51.100.7","method":"GET","path":"/a HTTP/1.1"}"#,
+        ),
+        (
+            "cloudflare",
+            r#"{"EdgeStartTimestamp":1795233600250000000,"ClientIP":"198.51.100.7",
+          "ClientRequestMethod":"GET","ClientRequestURI":"/a HTTP/1.1"}"#,
+        ),
+        (
             "traefik",
-            r#"{"ClientAddr":"10.0.0.1:4711","ClientHost":"10.0.0.1",
+            r#"{"ClientAddr":"10.0.0.1:4711","ClientHost":"1.1.1.1",
           "RequestMethod":"GET","RequestPath":"/a HTTP/1.1","StartUTC":"2026-11-21T04:00:00.5Z",
           "request_X-Forwarded-For":"198.51.100.7"}"#,
         ),
@@ -108,8 +128,62 @@ fn lines_of_known_servers_are_read() {
         let line = line.replace('\n', "");
         let found = read(line.as_bytes(), &json).unwrap();
         assert_eq!(found.client.to_string(), "198.51.100.7", "{server}");
-        assert_eq!(found.at, Some(1_795_233_600), "{server}");
+        assert_eq!(found.at, 1_795_233_600, "{server}");
         assert_eq!(found.request.as_deref(), Some("GET /a HTTP/1.1"), "{server}");
+    }
+
+    for (format, line) in [
+        (
+            LogFormat::Combined,
+            "example.com:443 10.0.0.1 - - [21/Nov/2026:05:00:00 +0100] \"GET /a HTTP/1.1\" 200 5 \"-\" \
+             \"agent\" \"1.1.1.1, 198.51.100.7\"",
+        ),
+        (
+            LogFormat::Haproxy,
+            "<134>Nov 21 05:00:00 lb haproxy[7]: 10.0.0.1:33317 [21/Nov/2026:04:00:00.655] http-in \
+             static/srv1 10/0/30/69/109 200 2750 - - ---- 1/1/1/1/0 0/0 {1.1.1.1, 198.51.100.7} {} \
+             \"GET /a HTTP/1.1\"",
+        ),
+        (
+            LogFormat::Haproxy,
+            "10.0.0.1:33317 [21/Nov/2026:04:00:00.655] http-in static/srv1 10/0/30/69/109 200 2750 - - \
+             ---- 1/1/1/1/0 0/0 {www.example|198.51.100.7|curl} \"GET /a HTTP/1.1\"",
+        ),
+        (
+            LogFormat::Envoy,
+            "[2026-11-21T04:00:00.310Z] \"GET /a HTTP/1.1\" 204 - 154 0 226 100 \
+             \"198.51.100.7,10.0.0.1\" \"nsq2http\" \"cc21d9b0\" \"locations\" \"tcp://10.0.2.1:80\"",
+        ),
+        (
+            LogFormat::Envoy,
+            "2026-11-21T04:00:01.000000001Z stdout F [2026-11-21T04:00:00.310Z] \"GET /a HTTP/1.1\" 503 \
+             UF \"via_upstream\" 154 0 226 - \"1.1.1.1, 198.51.100.7,10.0.0.1\" \"curl\" \"cc21\" \
+             \"x\" \"-\" outbound|80||x - 10.0.9.9:80 10.0.0.1:4711 - default",
+        ),
+    ] {
+        let found = read(line.as_bytes(), &reading(format, Header::XForwardedFor)).unwrap();
+        assert_eq!(found.client.to_string(), "198.51.100.7", "{line}");
+        assert_eq!(found.via.map(|via| via.to_string()).as_deref(), Some("10.0.0.1"), "{line}");
+        assert_eq!(found.at, 1_795_233_600, "{line}");
+        assert_eq!(found.request.as_deref(), Some("GET /a HTTP/1.1"), "{line}");
+    }
+}
+
+/// Traefik's `ClientHost` alone is what a client may have claimed.
+#[test]
+fn a_time_or_sender_that_is_not_known_is_not_made_up() {
+    let combined = reading(LogFormat::Combined, Header::XForwardedFor);
+    let json = reading(LogFormat::Json, Header::XForwardedFor);
+    for (line, reading, error) in [
+        ("1.2.3.4 - - [x] \"GET /\" 200 1", &combined, LineError::Time),
+        ("1.2.3.4 - - [32/Oct/2000:13:55:36 -0700] \"GET /\" 200 1", &combined, LineError::Time),
+        (r#"{"remote_addr":"1.2.3.4"}"#, &json, LineError::Time),
+        (r#"{"remote_addr":"1.2.3.4","time_local":"now"}"#, &json, LineError::Time),
+        (r#"{"remote_addr":"1.2.3.4","ts":-1}"#, &json, LineError::Time),
+        (r#"{"ClientHost":"1.2.3.4","StartUTC":"2026-11-21T04:00:00Z"}"#, &json, LineError::Format),
+        ("2026-11-21T05:00:00.1Z stdout P 1.2.3.4 - -", &combined, LineError::Piece),
+    ] {
+        assert_eq!(read(line.as_bytes(), reading), Err(error), "{line}");
     }
 }
 
@@ -148,7 +222,9 @@ proptest! {
 
     #[test]
     fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), text in "\\PC{0,80}") {
-        for format in [LogFormat::Combined, LogFormat::Json] {
+        for format in
+            [LogFormat::Combined, LogFormat::Json, LogFormat::Haproxy, LogFormat::Envoy]
+        {
             for header in [Header::XForwardedFor, Header::Forwarded, Header::XRealIp] {
                 let reading = reading(format, header);
                 let _ = read(&bytes, &reading);

@@ -37,6 +37,46 @@ fn stix_bundles() {
     assert_eq!(summary.skipped, 5);
 }
 
+/// Versions of indicators in any order, and indicators whose time has not come.
+#[test]
+fn the_newest_version_of_an_indicator_counts() {
+    let indicator = |id: &str, modified: &str, address: &str, more: &str| {
+        format!(
+            r#"{{"type":"indicator","id":"indicator--{id}","modified":"2026-11-{modified}Z","pattern":"[ipv4-addr:value = '{address}']"{more}}}"#
+        )
+    };
+    let objects = [
+        indicator("a", "02T10:00:00", "1.0.0.2", ""),
+        indicator("a", "01T10:00:00", "1.0.0.1", ""),
+        indicator("b", "01T10:00:00", "2.0.0.1", ""),
+        indicator("b", "01T10:00:00.5", "2.0.0.2", ""),
+        indicator("c", "01T10:00:00", "3.0.0.1", ""),
+        indicator("c", "03T10:00:00", "3.0.0.1", r#","revoked":true"#),
+        indicator("d", "01T10:00:00", "4.0.0.1", ""),
+        indicator("d", "02T10:00:00", "4.0.0.1", r#","indicator_types":["benign"]"#),
+        indicator("e", "01T10:00:00", "5.0.0.1", r#","valid_from":"2026-12-01T00:00:00Z""#),
+        indicator("f", "01T10:00:00", "6.0.0.1", r#","valid_from":"2026-11-01T00:00:00Z""#),
+        indicator("g", "01T10:00:00", "7.0.0.1", r#","valid_from":"soon""#),
+        indicator("h", "01T10:00:00", "8.0.0.1'", ""),
+    ];
+    let text = format!(r#"{{"objects":[{}]}}"#, objects.join(",\n"));
+    let full = Confidence::FULL;
+    let read =
+        |now| contents(&Format::Stix, text.as_bytes(), Limits::default(), full, now).unwrap();
+    let shown = |listing: &xshield_threat::Listing| {
+        listing.iter().map(|(prefix, _)| prefix.to_string()).collect::<Vec<_>>().join(" ")
+    };
+    let december = 1_796_083_200;
+    let early = read(december - 1);
+    assert_eq!(shown(&early.listed), "1.0.0.2 2.0.0.2 6.0.0.1");
+    assert_eq!(shown(&early.withdrawn), "3.0.0.1 5.0.0.1");
+    assert_eq!((early.summary.not_yet, early.summary.skipped), (1, 1));
+    let reasons: Vec<String> =
+        early.summary.samples.iter().map(|sample| sample.reason.to_string()).collect();
+    assert!(reasons[0].contains("not a time") && reasons[1].contains("not closed"), "{reasons:?}");
+    assert_eq!(shown(&read(december).listed), "1.0.0.2 2.0.0.2 5.0.0.1 6.0.0.1");
+}
+
 #[test]
 fn taxii_envelopes() {
     let page = |text: &str| records(&Format::Stix, text.as_bytes()).unwrap();
@@ -110,8 +150,9 @@ fn misp_attributes_as_csv() {
          \"5c3\",1,\"Network activity\",\"ip-src\",\"8.8.8.8\",\"victim\",0,20261121,\"\",\"\"\n\
          \"5c4\",1,\"Network activity\",\"domain\",\"x.example\",\"\",1,20261121,\"\",\"\"\n\
          \"5c5\",1,\"Network activity\",\"ip-src\",\"0x7f.1\",\"\",1,20261121,\"\",\"\"\n\
-         \"5c6\",1\n",
-        &["1.2.3.4", "5.6.7.8"],
+         \"5c6\",1\n\
+         \"5c7\",1,\"Network activity\",\"ip-dst\",\"1.2.3.9\",\"two\n\"\"5c8\"\",1,x,ip-dst,8.8.8.8,x,1\",1,2,\"\",\"\"\n",
+        &["1.2.3.4", "5.6.7.8", "1.2.3.9"],
         &[(6, "hexadecimal"), (7, "no such column")],
     );
     let other = records(&Format::Misp, b"ip\n1.2.3.4\n");

@@ -106,9 +106,23 @@ fn plain_lists() {
     );
     check(
         &levels(),
-        "1.1.1.1\t1\n2.2.2.2\t2\n3.3.3.3 3\n4.4.4.4\t12\n5.5.5.5\n6.6.6.6\t0\n7.7.7.7\tmany\n",
-        &["1.1.1.1 10", "2.2.2.2 10", "3.3.3.3 60", "4.4.4.4 100", "5.5.5.5", "6.6.6.6 0"],
-        &[(7, "confidence or count")],
+        "1.1.1.1\t1\n2.2.2.2\t2\n3.3.3.3 3\n4.4.4.4\t12\n5.5.5.5\n6.6.6.6\t0\n7.7.7.7\tmany\n\
+         8.8.8.8 - 8.8.8.9 3\n8.8.9.0- 8.8.9.1\t3\n8.8.9.2 -8.8.9.3 3\n8.8.9.4-8.8.9.5 3\n\
+         8.8.9.6 - 8.8.9.7\n8.8.9.8 - 8.8.9.9 3 4\n8.8.9.8 - 3\n",
+        &[
+            "1.1.1.1 10",
+            "2.2.2.2 10",
+            "3.3.3.3 60",
+            "4.4.4.4 100",
+            "5.5.5.5",
+            "6.6.6.6 0",
+            "8.8.8.8/31 60",
+            "8.8.9.0/31 60",
+            "8.8.9.2/31 60",
+            "8.8.9.4/31 60",
+            "8.8.9.6/31",
+        ],
+        &[(7, "confidence or count"), (13, "confidence or count"), (14, "not an IPv4")],
     );
 }
 
@@ -117,9 +131,32 @@ fn separated_values() {
     check(
         &csv(',', Port::Refused),
         "# made today\n# \"seen\",\"ip\"\n2026-01-01,1.2.3.4\n\"a,\"\"b\"\"\", \"5.6.7.8\" \n# 9.9.9.9\n\n\
-         x\n\"open,1.1.1.1\nx,1.2.3.4:80\n",
+         x\n\"shut\"x,1.1.1.1\nx,1.2.3.4:80\n",
         &["1.2.3.4", "5.6.7.8"],
         &[(7, "no such column"), (8, "quotes"), (9, "not an IPv4")],
+    );
+    // RFC 4180: a quoted field goes on over lines, and what stands on them is its text.
+    check(
+        &csv(',', Port::Refused),
+        "ip,note\r\n1.2.3.6,\"multi\r\n8.8.8.8,line\"\r\n1.2.3.7,\"\n\n# 8.8.8.8,x\n\"\"8.8.8.8\"\",\n\"\n\
+         \"1.2.3\n.8\",x\n1.2.3.9,\"\"\n",
+        &["1.2.3.6", "1.2.3.7", "1.2.3.9"],
+        &[(9, "not an IPv4")],
+    );
+    let open =
+        records(&csv(',', Port::Refused), b"ip,note\n1.2.3.4,x\n1.2.3.5,\"open\n8.8.8.8,x\n");
+    assert!(matches!(open, Err(FeedError::OpenQuote { line: 3 })), "{open:?}");
+    // Without a line of names, columns have numbers.
+    let numbered = Format::Csv {
+        separator: ';',
+        fields: Fields { address: "@2".into(), confidence: Some("@3".into()), valid_until: None },
+        port: Port::Refused,
+    };
+    check(
+        &numbered,
+        "# no names\nx;1.2.3.4;50.0\nx;1.2.3.5;\nx;1.2.3.6; 7 \nx;1.2.3.7;-1\nx;1.2.3.8;1e1\nx\n",
+        &["1.2.3.4 50", "1.2.3.5", "1.2.3.6 7"],
+        &[(5, "confidence"), (6, "confidence"), (7, "no such column")],
     );
     check(&csv('\t', Port::LeftOut), "a\tip\n\t1.2.3.4:80\n\t[::5]:80\n", &["1.2.3.4", "::5"], &[]);
     let scored =
@@ -134,6 +171,43 @@ fn separated_values() {
     assert!(matches!(letter, Err(FeedError::Separator { .. })));
     let missing = records(&scored, b"ip\n1.1.1.1\n");
     assert!(matches!(missing, Err(FeedError::NoColumn { .. })));
+    let message = |text: &[u8]| records(&csv(',', Port::Refused), text).unwrap_err().to_string();
+    let wanted = r#"the feed has no column "ip"; it has "address", "seen""#;
+    assert!(message(b"address,seen\n1.2.3.4,x\n").starts_with(wanted));
+    assert!(message(b"# made today\n# address,seen\n").starts_with(wanted));
+}
+
+#[test]
+fn fields_within_others_and_fields_that_are_not_there() {
+    let nested = Format::JsonLines {
+        fields: Fields {
+            address: "ioc.ip".into(),
+            confidence: Some("ioc.score.value".into()),
+            valid_until: Some("until".into()),
+        },
+    };
+    check(
+        &nested,
+        "{\"ioc\":{\"ip\":\" 1.2.3.4 \",\"score\":{\"value\":49.6}},\"until\":null}\n\
+         {\"ioc\":\"1.2.3.5\"}\n{\"ioc\":[\"1.2.3.6\"],\"ip\":\"1.2.3.7\"}\n\
+         {\"ioc.ip\":\"1.2.3.8\",\"ioc\":{\"score\":{\"value\":\" 70 \"}}}\n\
+         {\"ioc\":{\"ip\":\"1.2.3.9\",\"score\":{\"value\":\"\"}}}\n\
+         {\"ioc\":{\"ip\":\"1.1.1.1\",\"ip\":\"2.2.2.2\"}}\n\
+         {\"ioc\":{\"ip\":\"1.1.1.1\",\"score\":{\"value\":-0.5}}}\n",
+        &["1.2.3.4 50", "1.2.3.8 70", "1.2.3.9"],
+        &[(6, "not one JSON"), (7, "confidence")],
+    );
+    let lines = Format::JsonLines { fields: fields("cidr", None) };
+    let list = array(&["data"]);
+    for (format, text) in [
+        (&lines, "{\"ip\":\"1.2.3.4\",\"seen\":1}\n{\"x\":1}\n"),
+        (&list, "{\"data\":[{\"address\":\"1.2.3.4\",\"seen\":{\"ip\":1}},{}]}"),
+    ] {
+        let error = records(format, text.as_bytes()).unwrap_err();
+        let FeedError::NoField { there, .. } = &error else { panic!("{error:?}") };
+        assert_eq!(there[1..], ["seen"], "{error}");
+        assert!(error.to_string().contains("it has \""), "{error}");
+    }
 }
 
 #[test]
@@ -184,7 +258,11 @@ fn what_is_no_list_has_a_name_in_every_format() {
             Ok(found) => panic!("{format:?} reads {bytes:?} as {found:?}"),
         };
         assert_eq!(failure(b"\n <!DOCTYPE html><html>"), "Html");
-        assert_eq!(failure(b"\x1f\x8b\x08\x00rest"), "Compressed");
+        let compressed: [(&[u8], &str); 3] =
+            [(b"PK\x03\x04rest", "zip"), (b"BZh9rest", "bzip2"), (b"\xfd7zXZ\x00rest", "xz")];
+        for (bytes, form) in compressed {
+            assert_eq!(failure(bytes), format!("Compressed {{ form: {form:?} }}"));
+        }
         assert_eq!(failure(b"\xff\xfe1\x00.\x00"), "Charset");
         assert_eq!(failure(b"1\x00.\x002\x00"), "Charset");
         let column = |text: &str| text == "Empty" || text.starts_with("NoColumn");

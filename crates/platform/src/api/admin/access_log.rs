@@ -138,7 +138,7 @@ struct Entry {
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Lines {
-    /// `combined` or `json`.
+    /// `combined`, `json`, `haproxy` or `envoy`.
     #[schema(value_type = String)]
     format: LogFormat,
     /// The header that the trusted proxies append to: `x-forwarded-for`, `forwarded`, `x-real-ip`.
@@ -201,7 +201,7 @@ async fn take(
     if let Some(lines) = log.lines {
         at_most("/lines/text", lines.text.len(), MOST_LINES)?;
         at_most("/lines/trusted", lines.trusted.len(), MOST_TRUSTED)?;
-        entries.extend(read_lines(lines, &mut taken, now));
+        entries.extend(read_lines(lines, &mut taken));
     }
     let asset = named(&mut *app.store.read().await?, &log.asset).await?;
     let mut known = Known::default();
@@ -247,7 +247,7 @@ async fn take(
 }
 
 /// The requests behind proxies, added up by client and proxy.
-fn read_lines(lines: Lines, taken: &mut Taken, now: Timestamp) -> Vec<Entry> {
+fn read_lines(lines: Lines, taken: &mut Taken) -> Vec<Entry> {
     let reading = Reading { format: lines.format, header: lines.header, trusted: lines.trusted };
     let mut entries: BTreeMap<(IpAddr, IpAddr), Entry> = BTreeMap::new();
     for (at, line) in lines.text.iter().enumerate() {
@@ -268,7 +268,7 @@ fn read_lines(lines: Lines, taken: &mut Taken, now: Timestamp) -> Vec<Entry> {
             taken.direct += 1;
             continue;
         };
-        let seen = found.at.map_or(now, Timestamp::from_unix);
+        let seen = Timestamp::from_unix(found.at);
         let entry = entries.entry((found.client, via)).or_insert_with(|| Entry {
             client: found.client,
             via,

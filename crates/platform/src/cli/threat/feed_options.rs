@@ -21,7 +21,8 @@ pub(super) struct FeedOptions {
     /// How it writes its entries.
     #[arg(long)]
     format: Option<FormatName>,
-    /// The column or field with the address (csv, json-lines, json-array).
+    /// The column or field with the address (csv, json-lines, json-array). In csv without a line of names,
+    /// a number, @1 being the first column; in JSON, a field within another as outer.inner.
     #[arg(long, value_name = "NAME")]
     field: Option<String>,
     /// The column or field with a confidence of 0 to 100.
@@ -30,8 +31,8 @@ pub(super) struct FeedOptions {
     /// The column or field that says until when an entry holds.
     #[arg(long, value_name = "NAME", requires = "field")]
     until_field: Option<String>,
-    /// What stands between the columns of csv.
-    #[arg(long, value_name = "CHARACTER", default_value_t = ',')]
+    /// What stands between the columns of csv: one character, or \t for a tab.
+    #[arg(long, value_name = "CHARACTER", default_value = ",", value_parser = separator)]
     separator: char,
     /// What may follow an address in csv.
     #[arg(long, default_value = "refused")]
@@ -267,6 +268,16 @@ impl FeedOptions {
         let refuse =
             || CliError::input(format!("{text:?}: expected steps such as 1=30,3=60,8=100"));
         steps.map(Some).ok_or_else(refuse)
+    }
+}
+
+/// One character; a tab, which shells make hard to give, also as `\t`.
+fn separator(text: &str) -> Result<char, String> {
+    let mut characters = text.chars();
+    match (text, characters.next(), characters.next()) {
+        ("\\t", ..) => Ok('\t'),
+        (_, Some(character), None) => Ok(character),
+        _ => Err("expected one character, or \\t for a tab".to_owned()),
     }
 }
 

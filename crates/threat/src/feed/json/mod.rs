@@ -10,19 +10,19 @@ use std::time::Duration;
 use serde::de::DeserializeSeed;
 use serde_json::Deserializer;
 
-use super::collector::{Collector, Entry, expiry};
+use super::collector::{Collector, Entry, expiry, percent, rounded};
 use super::misp::Attribute;
-use super::{Change, Expiry, FeedError, Fields, lines as text_lines, pattern};
+use super::{Change, Expiry, FeedError, Fields, lines as text_lines};
 use crate::entry::Confidence;
 use crate::text::{self, Range, Reason};
 use guarded::{Guarded, Progress};
-use scalar::Scalar;
-use walk::{Lists, Object, Walk};
+use walk::{Keys, Object, Walk};
 
-pub(super) use scalar::says;
+pub(super) use scalar::{Scalar, says};
+pub(super) use walk::Lists;
 
 /// The fields of an object that were asked for, in the order in which they were asked for.
-type Values = [Scalar];
+pub(super) type Values = [Scalar];
 
 /// JSON lines.
 pub(super) fn lines(
@@ -31,14 +31,15 @@ pub(super) fn lines(
     collector: &mut Collector<'_>,
 ) -> Result<(), FeedError> {
     let wanted = fields.names();
+    let keys = Keys::default();
     text_lines::each_line(reader, collector, |number, line, collector| {
         if line.trim_ascii().is_empty() {
             return Ok(());
         }
         let mut json = Deserializer::from_slice(line);
-        let values = Object { wanted: &wanted }.deserialize(&mut json);
+        let values = Object { wanted: &wanted, keys: &keys }.deserialize(&mut json);
         match values.and_then(|values| json.end().map(|()| values)) {
-            Ok(values) => element(number, fields, &values, collector),
+            Ok(values) => element(number, fields, &values, &keys, collector),
             Err(_) => {
                 collector.reject(number, line, Reason::NotJson);
                 Ok(())
@@ -54,50 +55,10 @@ pub(super) fn array(
     fields: &Fields,
     collector: &mut Collector<'_>,
 ) -> Result<(), FeedError> {
-    document(reader, Lists::At(path), &fields.names(), collector, |line, _, values, collector| {
-        element(line, fields, values, collector)
-    })
-}
-
-/// STIX bundles and TAXII envelopes.
-pub(super) fn stix(reader: impl BufRead, collector: &mut Collector<'_>) -> Result<(), FeedError> {
-    let wanted = [
-        "type",
-        "pattern",
-        "pattern_type",
-        "confidence",
-        "valid_until",
-        "revoked",
-        "indicator_types",
-    ];
-    let lists = Lists::Keys(&["objects"]);
-    document(reader, lists, &wanted, collector, |line, _, values, collector| {
-        let [kind, pattern, pattern_type, confidence, until, revoked, types] = values else {
-            return Ok(());
-        };
-        let about = (kind.text(), pattern.text(), pattern_type.text());
-        let (Some("indicator"), Some(text), Some("stix") | None) = about else {
-            collector.skip();
-            return Ok(());
-        };
-        // An indicator may as well help to recognise what is harmless.
-        if types.has("benign") {
-            collector.skip();
-            return Ok(());
-        }
-        let change =
-            if *revoked == Scalar::Bool(true) { Change::Withdrawn } else { Change::Listed };
-        match pattern::addresses(text) {
-            Ok(found) if found.is_empty() => {
-                collector.skip();
-                Ok(())
-            }
-            Ok(found) => found.into_iter().try_for_each(|range| {
-                let entry = range.and_then(|range| dated(range, confidence, until));
-                collector.entry(line, text.as_bytes(), entry, change)
-            }),
-            Err(reason) => collector.entry(line, text.as_bytes(), Err(reason), change),
-        }
+    let keys = Keys::default();
+    let names = fields.names();
+    document_of(reader, Lists::At(path), &names, &keys, collector, |line, _, values, collector| {
+        element(line, fields, values, &keys, collector)
     })
 }
 
@@ -157,6 +118,7 @@ fn element(
     line: u64,
     fields: &Fields,
     values: &Values,
+    keys: &Keys,
     collector: &mut Collector<'_>,
 ) -> Result<(), FeedError> {
     let mut values = values.iter();
@@ -165,9 +127,9 @@ fn element(
     let confidence = asked(&fields.confidence).unwrap_or(&Scalar::Missing);
     let until = asked(&fields.valid_until).unwrap_or(&Scalar::Missing);
     let address = match address {
-        Scalar::Text(address) => address,
+        Scalar::Text(address) => address.trim(),
         Scalar::Missing => {
-            collector.skip();
+            collector.without(&fields.address, || keys.names());
             return Ok(());
         }
         _ => {
@@ -180,24 +142,27 @@ fn element(
     collector.entry(line, address.as_bytes(), entry, Change::Listed)
 }
 
-fn dated(range: Range, confidence: &Scalar, until: &Scalar) -> Result<Entry, Reason> {
+pub(super) fn dated(range: Range, confidence: &Scalar, until: &Scalar) -> Result<Entry, Reason> {
     let expiry = match until {
         Scalar::Missing => Expiry::Never,
         Scalar::Number(seconds) => Expiry::At(*seconds),
         Scalar::Text(text) => expiry(text)?,
-        Scalar::Bool(_) | Scalar::Texts(_) | Scalar::Other => return Err(Reason::Time),
+        Scalar::Bool(_) | Scalar::Fraction(_) | Scalar::Texts(_) | Scalar::Other => {
+            return Err(Reason::Time);
+        }
     };
-    Ok(Entry { range, confidence: percent(confidence)?, expiry })
+    Ok(Entry { confidence: confidence_of(confidence)?, expiry, ..range.into() })
 }
 
-fn percent(value: &Scalar) -> Result<Option<Confidence>, Reason> {
-    let percent = match value {
+fn confidence_of(value: &Scalar) -> Result<Option<Confidence>, Reason> {
+    let confidence = match value {
         Scalar::Missing => return Ok(None),
-        Scalar::Number(number) => u8::try_from(*number).ok(),
-        Scalar::Text(text) => text::decimal(text.as_bytes(), 100).map(|percent| percent as u8),
+        Scalar::Text(text) => return percent(text.as_bytes()),
+        Scalar::Number(number) => u8::try_from(*number).ok().and_then(Confidence::new),
+        Scalar::Fraction(number) => rounded(*number),
         Scalar::Bool(_) | Scalar::Texts(_) | Scalar::Other => None,
     };
-    percent.and_then(Confidence::new).map(Some).ok_or(Reason::Confidence)
+    confidence.map(Some).ok_or(Reason::Confidence)
 }
 
 /// A duration as Go writes it: `3h59m4.5s`, `250ms`. Nothing for a negative one.
@@ -225,12 +190,23 @@ fn go_duration(text: &str) -> Option<Duration> {
     (!text.is_empty()).then_some(total)
 }
 
-/// Reads one document and gives every element of its lists to `each`: the line it ended on, the key
-/// of the list, its values.
-fn document(
+pub(super) fn document(
     reader: impl BufRead,
     lists: Lists<'_>,
     wanted: &[&str],
+    collector: &mut Collector<'_>,
+    each: impl FnMut(u64, &str, &Values, &mut Collector<'_>) -> Result<(), FeedError>,
+) -> Result<(), FeedError> {
+    document_of(reader, lists, wanted, &Keys::default(), collector, each)
+}
+
+/// Reads one document and gives every element of its lists to `each`: the line it ended on, the key
+/// of the list, its values.
+fn document_of(
+    reader: impl BufRead,
+    lists: Lists<'_>,
+    wanted: &[&str],
+    keys: &Keys,
     collector: &mut Collector<'_>,
     mut each: impl FnMut(u64, &str, &Values, &mut Collector<'_>) -> Result<(), FeedError>,
 ) -> Result<(), FeedError> {
@@ -242,8 +218,15 @@ fn document(
             each(progress.line(), key, values, collector).map_err(|error| stopped = Some(error))
         };
         let mut found = false;
-        let walk =
-            Walk { lists, wanted, page: &mut page, found: &mut found, depth: 0, each: &mut each };
+        let walk = Walk {
+            lists,
+            wanted,
+            keys,
+            page: &mut page,
+            found: &mut found,
+            depth: 0,
+            each: &mut each,
+        };
         let mut json = Deserializer::from_reader(Guarded::new(reader, &progress));
         walk.deserialize(&mut json).and_then(|()| json.end()).map(|()| found)
     };

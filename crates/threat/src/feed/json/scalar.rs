@@ -7,12 +7,14 @@ use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 /// A value of an object, as far as feeds need it.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Scalar {
+pub(in crate::feed) enum Scalar {
     /// The key is not there, or its value is null.
     Missing,
     Bool(bool),
     /// A whole number.
     Number(u64),
+    /// Another number.
+    Fraction(f64),
     Text(String),
     /// The texts among the first elements of an array.
     Texts(Vec<String>),
@@ -24,7 +26,7 @@ pub(super) enum Scalar {
 const TEXTS: usize = 16;
 
 impl Scalar {
-    pub(super) fn text(&self) -> Option<&str> {
+    pub(in crate::feed) fn text(&self) -> Option<&str> {
         match self {
             Self::Text(text) => Some(text),
             _ => None,
@@ -32,7 +34,7 @@ impl Scalar {
     }
 
     /// Whether it is an array with this text.
-    pub(super) fn has(&self, wanted: &str) -> bool {
+    pub(in crate::feed) fn has(&self, wanted: &str) -> bool {
         matches!(self, Self::Texts(texts) if texts.iter().any(|text| text == wanted))
     }
 
@@ -96,12 +98,12 @@ impl<'de> Visitor<'de> for AnyScalar {
         Ok(Scalar::Number(value))
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<Scalar, E> {
-        Ok(Scalar::Other)
+    fn visit_i64<E>(self, value: i64) -> Result<Scalar, E> {
+        Ok(Scalar::Fraction(value as f64))
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Scalar, E> {
-        Ok(Scalar::Other)
+    fn visit_f64<E>(self, value: f64) -> Result<Scalar, E> {
+        Ok(Scalar::Fraction(value))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Scalar, E> {

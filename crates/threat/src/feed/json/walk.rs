@@ -1,5 +1,6 @@
 //! The way through a document to its lists, and the few fields of their objects.
 
+use std::cell::RefCell;
 use std::fmt;
 
 use serde::Deserializer;
@@ -8,9 +9,24 @@ use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visito
 use super::scalar::{AnyScalar, Scalar};
 use crate::feed::Page;
 
-/// Reads the wanted fields of an object. What is no object counts as the first field.
+/// Names that are kept of an object.
+const KEYS: usize = 20;
+
+/// The fields that the first object of a feed has.
+#[derive(Debug, Default)]
+pub(super) struct Keys(RefCell<Vec<String>>);
+
+impl Keys {
+    pub(super) fn names(&self) -> Vec<String> {
+        self.0.borrow().clone()
+    }
+}
+
+/// Reads the wanted fields of an object, those within others by their path (`indicator.ip`). What is no
+/// object counts as the first field.
 pub(super) struct Object<'a> {
     pub(super) wanted: &'a [&'a str],
+    pub(super) keys: &'a Keys,
 }
 
 impl<'a> Object<'a> {
@@ -66,27 +82,120 @@ impl<'de> Visitor<'de> for Object<'_> {
         AnyScalar.visit_seq(seq).map(|value| self.first(value))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Vec<Scalar>, A::Error> {
-        let mut values = vec![Scalar::Missing; self.wanted.len()];
-        while let Some(key) = map.next_key::<String>()? {
-            match self.wanted.iter().position(|wanted| *wanted == key) {
-                // Of two fields of one name, some readers take the first and some the last.
-                Some(at) if values[at] != Scalar::Missing => {
-                    return Err(A::Error::custom(format_args!("two fields {key:?}")));
-                }
-                Some(at) => values[at] = map.next_value_seed(AnyScalar)?,
-                None => {
-                    map.next_value::<IgnoredAny>()?;
-                }
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Vec<Scalar>, A::Error> {
+        let is_first = self.keys.0.borrow().is_empty();
+        let mut keys = Vec::new();
+        let values = fields(self.wanted, map, |key| {
+            if is_first && keys.len() < KEYS {
+                keys.push(key.to_owned());
             }
+        })?;
+        if is_first {
+            *self.keys.0.borrow_mut() = keys;
         }
         Ok(values)
     }
 }
 
+fn fields<'de, A: MapAccess<'de>>(
+    wanted: &[&str],
+    mut map: A,
+    mut each_key: impl FnMut(&str),
+) -> Result<Vec<Scalar>, A::Error> {
+    let mut values = vec![Scalar::Missing; wanted.len()];
+    while let Some(key) = map.next_key::<String>()? {
+        each_key(&key);
+        let within = |path: &&str| match path.strip_prefix(key.as_str()) {
+            Some(rest) => rest.strip_prefix('.').unwrap_or_default().to_owned(),
+            None => String::new(),
+        };
+        let inner: Vec<String> = wanted.iter().map(within).collect();
+        let found = match wanted.iter().position(|path| !path.is_empty() && *path == key) {
+            Some(at) => vec![(at, map.next_value_seed(AnyScalar)?)],
+            None if inner.iter().all(String::is_empty) => {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            }
+            None => {
+                let inner: Vec<&str> = inner.iter().map(String::as_str).collect();
+                let found = map.next_value_seed(Inner { wanted: &inner })?;
+                found.into_iter().enumerate().filter(|(_, it)| *it != Scalar::Missing).collect()
+            }
+        };
+        for (at, value) in found {
+            // Of two fields of one name, some readers take the first and some the last.
+            if values[at] != Scalar::Missing {
+                return Err(A::Error::custom(format_args!("two fields {:?}", wanted[at])));
+            }
+            values[at] = value;
+        }
+    }
+    Ok(values)
+}
+
+/// Reads what is wanted of an object within another one; nothing is found in anything else.
+struct Inner<'a> {
+    wanted: &'a [&'a str],
+}
+
+impl Inner<'_> {
+    fn nothing<E>(&self) -> Result<Vec<Scalar>, E> {
+        Ok(vec![Scalar::Missing; self.wanted.len()])
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Inner<'_> {
+    type Value = Vec<Scalar>;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Vec<Scalar>, D::Error> {
+        json.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Inner<'_> {
+    type Value = Vec<Scalar>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Vec<Scalar>, E> {
+        self.nothing()
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Vec<Scalar>, E> {
+        self.nothing()
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Vec<Scalar>, E> {
+        self.nothing()
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Vec<Scalar>, E> {
+        self.nothing()
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Vec<Scalar>, E> {
+        self.nothing()
+    }
+
+    fn visit_unit<E>(self) -> Result<Vec<Scalar>, E> {
+        self.nothing()
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<Scalar>, A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        self.nothing()
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Vec<Scalar>, A::Error> {
+        fields(self.wanted, map, |_| {})
+    }
+}
+
 /// Which arrays of a document are lists of entries.
 #[derive(Clone, Copy)]
-pub(super) enum Lists<'a> {
+pub(in crate::feed) enum Lists<'a> {
     /// The one at the end of this path.
     At(&'a [String]),
     /// Those under these keys of the document.
@@ -135,6 +244,7 @@ type Each<'a> = &'a mut dyn FnMut(&str, &[Scalar]) -> Result<(), ()>;
 pub(super) struct Walk<'a> {
     pub(super) lists: Lists<'a>,
     pub(super) wanted: &'a [&'a str],
+    pub(super) keys: &'a Keys,
     pub(super) page: &'a mut Page,
     pub(super) found: &'a mut bool,
     pub(super) depth: usize,
@@ -152,6 +262,7 @@ impl Walk<'_> {
         Walk {
             lists: self.lists,
             wanted: self.wanted,
+            keys: self.keys,
             page: self.page,
             found: self.found,
             depth: self.depth + 1,
@@ -207,8 +318,13 @@ impl<'de> Visitor<'de> for Walk<'_> {
             match self.lists.step(self.depth, &key) {
                 Step::List => {
                     self.found_nothing_to_list();
-                    let list =
-                        List { key: &key, wanted: self.wanted, found: self.found, each: self.each };
+                    let list = List {
+                        key: &key,
+                        wanted: self.wanted,
+                        keys: self.keys,
+                        found: self.found,
+                        each: self.each,
+                    };
                     map.next_value_seed(list)?;
                 }
                 Step::Descend => map.next_value_seed(self.deeper())?,
@@ -234,8 +350,13 @@ impl<'de> Visitor<'de> for Walk<'_> {
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut seq: A) -> Result<(), A::Error> {
         match self.lists {
             Lists::At([]) => {
-                let list =
-                    List { key: "", wanted: self.wanted, found: self.found, each: self.each };
+                let list = List {
+                    key: "",
+                    wanted: self.wanted,
+                    keys: self.keys,
+                    found: self.found,
+                    each: self.each,
+                };
                 list.visit_seq(seq)
             }
             Lists::Anywhere(_) => {
@@ -254,6 +375,7 @@ impl<'de> Visitor<'de> for Walk<'_> {
 struct List<'a> {
     key: &'a str,
     wanted: &'a [&'a str],
+    keys: &'a Keys,
     found: &'a mut bool,
     each: Each<'a>,
 }
@@ -279,7 +401,8 @@ impl<'de> Visitor<'de> for List<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
         *self.found = true;
-        while let Some(values) = seq.next_element_seed(Object { wanted: self.wanted })? {
+        let object = || Object { wanted: self.wanted, keys: self.keys };
+        while let Some(values) = seq.next_element_seed(object())? {
             // The reason is told where the element is taken; the parser only has to stop.
             (self.each)(self.key, &values).map_err(|()| A::Error::custom("stopped"))?;
         }

@@ -78,6 +78,10 @@ impl Trial {
     }
 }
 
+/// A tick of the slowest kernels (`CONFIG_HZ=100`). Older kernels cut timeouts down to whole ticks, and
+/// take none for a timeout that never comes.
+const SHORTEST_PROBATION: Duration = Duration::from_millis(10);
+
 impl Firewall {
     /// Opens the firewall. What the kernel can do is read from the ruleset in force. Without one, the
     /// kernel is asked, which changes nothing and takes some 10 ms. So it is about what programs before
@@ -140,8 +144,8 @@ impl Firewall {
         Ok(self.survey()?.state.clone())
     }
 
-    /// Puts a ruleset on trial: in force from now on, for `probation` at most, unless it is kept. What
-    /// was in force before comes back by itself. Does nothing when the plan is in force already.
+    /// Puts a ruleset on trial: in force from now on, for `probation` at most (10 ms at least), unless it
+    /// is kept. What was in force before comes back by itself. Does nothing when the plan is in force already.
     ///
     /// # Errors
     /// When the kernel refuses; then nothing was changed.
@@ -166,7 +170,7 @@ impl Firewall {
                 false => (old, RecorderChange::Chains),
             };
             let new = Some((standing, Some(plan)));
-            let probation = Some(probation);
+            let probation = Some(probation.max(SHORTEST_PROBATION));
             // The old ruleset may add to them, and may come back.
             let kept = CounterChange::Stay;
             let change = Change { old, new, probation, recorder, counters: kept };

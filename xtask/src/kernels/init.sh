@@ -3,6 +3,8 @@
 # xtask/src/kernels/result.rs; what a test printed follows "| ".
 /bin/busybox --install -s /bin
 export PATH=/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin HOME=/root TMPDIR=/tmp LC_ALL=C
+# The kernel makes it writable for all, and a program that others could have put there is nobody's.
+chmod 755 /
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev

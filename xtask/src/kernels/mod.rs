@@ -29,9 +29,9 @@ pub(crate) struct KernelsArgs {
     /// Only the kernels of these releases of Debian.
     #[arg(long = "suite", value_name = "NAME")]
     suites: Vec<String>,
-    /// Only tests with this in their names.
+    /// Only tests with one of these in their names.
     #[arg(value_name = "PART")]
-    filter: Option<String>,
+    parts: Vec<String>,
 }
 
 /// Boots each kernel and runs the tests in it.
@@ -41,7 +41,7 @@ pub(crate) struct KernelsArgs {
 pub(crate) fn run(args: &KernelsArgs) -> Result<()> {
     let needed = [packages::LAB, packages::KERNEL_TESTS, packages::KERNELS].concat();
     packages::ensure(&needed)?;
-    let built = suites::build(args.filter.as_deref())?;
+    let built = suites::build(&args.parts)?;
     let directory = run::root().join("target/kernels");
     let stripped = guest::strip(&built, &directory.join("programs"))?;
     let suites: Vec<&str> = match args.suites.is_empty() {

@@ -61,8 +61,9 @@ impl Built {
     }
 }
 
-/// Builds the tests and the programs that the lab drives. `filter`: only tests whose names have it.
-pub(super) fn build(filter: Option<&str>) -> Result<Built> {
+/// Builds the tests and the programs that the lab drives. `parts`: only tests whose names have one of
+/// them, unless there are none.
+pub(super) fn build(parts: &[String]) -> Result<Built> {
     run::succeed(&mut run::cargo(&["build", "--workspace", "--bins", "--locked"]))?;
     let mut arguments = vec!["test", "--no-run", "--locked", "--message-format=json"];
     for suite in SUITES {
@@ -81,12 +82,13 @@ pub(super) fn build(filter: Option<&str>) -> Result<Built> {
             .find_map(|line| suite.program(&serde_json::from_str(line).ok()?))
             .with_context(|| format!("cargo built no {name}"))?;
         let chosen = suite.choose(all_tests(&program)?)?;
-        let wanted = |test: &String| filter.is_none_or(|part| test.contains(part));
+        let wanted =
+            |test: &String| parts.is_empty() || parts.iter().any(|part| test.contains(part));
         tests.extend(chosen.into_iter().filter(wanted).map(|test| (name.clone(), test)));
         programs.insert(name, program);
     }
     if tests.is_empty() {
-        bail!("no test has {:?} in its name", filter.unwrap_or_default());
+        bail!("no test has any of {parts:?} in its name");
     }
     Ok(Built { programs, tests })
 }

@@ -169,7 +169,9 @@ fn servers_that_can_not_be_trusted_or_reached_are_told_apart() {
         let ran = add(&platform, name, &settings);
         let told = ran["failure"]["reason"].as_str().unwrap_or_default().to_owned();
         assert!(told.contains(reason), "{name}: {reason:?} is not in {ran}");
-        assert_eq!((&ran["state"], &ran["failures"]), (&json!("failing"), &json!(1)), "{name}");
+        assert_eq!(ran["state"], "failing", "{name}");
+        // A new feed is run by the schedule, too, which may have been first.
+        assert!(matches!(ran["failures"].as_u64(), Some(1 | 2)), "{name}: {ran}");
     }
     let url = format!("http://127.0.0.1:{port}/");
     let ran = add(&platform, "allowed", &named(&url, json!(["http", "private"])));

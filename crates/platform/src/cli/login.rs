@@ -1,7 +1,7 @@
 //! Signing in and out: the first contact with a platform, and what is remembered of it.
 
 use std::fs;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::path::{Path as FilePath, PathBuf};
 
 use serde::Deserialize;
@@ -122,7 +122,7 @@ pub(super) fn read_secret(path: &FilePath) -> Result<String, CliError> {
     } else {
         text = fs::read_to_string(path).map_err(failed("read", path))?;
         if let Some(warning) = xshield_platform::keys::exposed(path) {
-            writeln!(io::stderr(), "warning: {warning}").map_err(CliError::Output)?;
+            terminal::note(&format!("warning: {warning}"));
         }
     }
     let first = text.lines().next().unwrap_or_default();

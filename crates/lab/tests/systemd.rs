@@ -1,6 +1,7 @@
 //! The packages' units as systemd runs them: in their sandboxes, on machines of their own.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -382,7 +383,9 @@ fn spark_runs(machine: &Machine<'_>) -> Result<()> {
 /// Registers, takes over a policy, and enforces it: each run is the unit's.
 fn spark_enforces(machine: &Machine<'_>, host: &Host, configuration: &str) -> Result<()> {
     install(machine, "xshield-spark")?;
-    fs::write(machine.file(spark::CONFIG)?, configuration)?;
+    let file = machine.file(spark::CONFIG)?;
+    fs::write(&file, configuration)?;
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600))?;
     spark_runs(machine)?;
     cli(machine, &["asset", "tag", "db", "role=db"])?;
     fs::write(machine.file("/root/policy.yaml")?, POLICY)?;
@@ -391,7 +394,21 @@ fn spark_enforces(machine: &Machine<'_>, host: &Host, configuration: &str) -> Re
     wait::until("Spark enforces", SOON, || {
         spark_runs(machine)?;
         Ok((Kernel::read(host)?.tables() == ["inet xshield"]).then_some(()))
-    })
+    })?;
+    wants_for_nothing(machine)
+}
+
+/// Whether Spark's unit can do its work in its sandbox: no problem is told, the programs of other users
+/// are known by their sockets, and its boot unit is written.
+fn wants_for_nothing(machine: &Machine<'_>) -> Result<()> {
+    ensure!(machine.property("ctspark.service", "ProtectSystem")? == "strict");
+    let shown: Value = serde_json::from_str(&cli(machine, &["asset", "show", "db", "--json"])?)?;
+    let problems = &shown["spark"]["problems"];
+    ensure!(problems.as_array().is_some_and(Vec::is_empty), "{problems:#}");
+    let listening = cli(machine, &["ports", "db", "--json"])?;
+    ensure!(listening.contains("/usr/bin/xshield"), "{listening}");
+    ensure!(machine.property(RESTORE, "UnitFileState")? == "enabled");
+    Ok(())
 }
 
 /// Boots with an empty kernel. The units that come early are done when this returns.

@@ -69,16 +69,14 @@ impl Run<'_> {
     }
 
     /// Where rules are in force: connection tracking may have lost what it knew (`conntrack -F`), and
-    /// took whoever spoke next for the opener.
-    pub(crate) fn follow_open_connections(
-        &mut self,
-        firewall: &mut Firewall,
-    ) -> Result<(), CycleError> {
-        let is_asked = self.threat.has_list() || firewall.state()? != KernelState::Absent;
+    /// took whoever spoke next for the opener. A firewall that does not answer is told of where it is
+    /// needed: this is no reason to end a run.
+    pub(crate) fn follow_open_connections(&mut self, firewall: &mut Firewall) {
+        let is_asked = self.threat.has_list()
+            || firewall.state().is_ok_and(|state| state != KernelState::Absent);
         if is_asked {
             self.note_alignment(align_connection_tracking());
         }
-        Ok(())
     }
 
     fn note_alignment(&mut self, aligned: Result<Aligned, AlignError>) {

@@ -261,7 +261,8 @@ fn forget(
     }
     let mut removed = Vec::new();
     link.each_reply(&bytes, TELLING, |sequence, reply| {
-        let entry = usize::try_from(sequence).ok().and_then(|number| entries.get(number - 1));
+        let number = usize::try_from(sequence).ok().and_then(|number| number.checked_sub(1));
+        let entry = number.and_then(|at| entries.get(at));
         if let (Reply::Error(0), Some((connection, TakenUp { mark, .. }))) = (reply, entry) {
             removed.push((*connection, Some(*mark)));
         }

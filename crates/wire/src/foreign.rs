@@ -93,7 +93,7 @@ pub fn tamed(value: &Value) -> Value {
     }
 }
 
-/// JSON on one line, with everything that steers as `\uXXXX`.
+/// JSON on one line, with control and direction characters escaped as `\uXXXX`.
 ///
 /// # Errors
 /// When the value is none that JSON can hold.

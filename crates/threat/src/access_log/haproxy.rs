@@ -27,13 +27,11 @@ pub(super) fn fields(line: &str, header: Header) -> Option<Fields<'_>> {
 /// Several headers are captured in the order of the configuration, which the line does not tell: the one
 /// that is meant is the only one with an address at its right end.
 fn of_header(captured: &str, header: Header) -> Option<&str> {
-    let fits = |value: &&str| matches!(from_right(value, header).first(), Some(Some(_)));
-    let mut values = captured.split('|');
-    match (values.clone().count(), values.next()) {
-        (1, value) => value,
-        _ => {
-            let mut found = captured.split('|').filter(fits);
-            found.next().filter(|_| found.next().is_none())
-        }
+    if !captured.contains('|') {
+        return Some(captured);
     }
+    let ends_with_an_address =
+        |value: &&str| matches!(from_right(value, header).first(), Some(Some(_)));
+    let mut found = captured.split('|').filter(ends_with_an_address);
+    found.next().filter(|_| found.next().is_none())
 }

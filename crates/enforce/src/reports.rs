@@ -108,13 +108,14 @@ fn deciding_rule(bound: &Bound, event: &FirewallEvent) -> Option<RuleId> {
 }
 
 fn packet_of(event: &FirewallEvent) -> Packet {
-    let peer = match event.direction {
-        Direction::Inbound => event.source,
-        Direction::Outbound => event.destination,
+    let (peer, local) = match event.direction {
+        Direction::Inbound => (event.source, event.destination),
+        Direction::Outbound => (event.destination, event.source),
     };
     Packet {
         direction: event.direction,
         peer,
+        local: Some(local),
         transport: transport(event.protocol, event.port),
         loopback: false,
         owner: None,

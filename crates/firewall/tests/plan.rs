@@ -9,10 +9,11 @@ use proptest::prelude::*;
 use xshield_firewall::plan::State;
 use xshield_firewall::plan::eval::{eval, eval_forwarded, eval_in};
 use xshield_firewall::{Capabilities, LiveGroup, Plan, plan, plan_with};
+use xshield_policy::decide::FailsafeKind;
 use xshield_policy::packet::Transport;
 use xshield_policy::{
-    Bound, BoundDirection, BoundForwarded, BoundRule, BoundStance, ForwardedPacket, Owner, Packet,
-    Reason, RuleId, decide, decide_forwarded, decide_unplaced,
+    Bound, BoundDirection, BoundForwarded, BoundRule, BoundStance, Direction, ForwardedPacket,
+    Owner, Packet, Reason, RuleId, decide, decide_forwarded, decide_unplaced,
 };
 
 const NO_CGROUPS: Capabilities = Capabilities { cgroups: false, ..Capabilities::FULL };
@@ -132,6 +133,10 @@ fn same_rule(
 ) -> Result<(), TestCaseError> {
     let label = label.unwrap_or("none");
     let fits = match reason {
+        // Asked last: where a rule or the level lets it through, that is named.
+        Reason::Failsafe(FailsafeKind::Platform) if packet.direction == Direction::Inbound => {
+            label != "default/closed"
+        }
         Reason::Failsafe(_) => label.starts_with("failsafe/"),
         Reason::NotSubject => matches!(label, "default/open" | "default/intranet"),
         Reason::NoRule => label == "default/closed",

@@ -331,6 +331,60 @@ fn a_policy_that_would_cut_the_platform_is_refused() -> Result<()> {
     })
 }
 
+/// Spark beside the platform, with rules that close everything and that block every host: whoever
+/// reached the platform still does, over new connections, and nobody reaches anything else there.
+#[test]
+fn no_policy_of_its_own_host_cuts_the_platform() -> Result<()> {
+    in_lab("no_policy_of_its_own_host_cuts_the_platform", || {
+        const STANCE: &str = "inbound: { level: secure-inbound-paths, mode: enforce }";
+        const BLOCK: &str = "\n---\ntemplate:\n  name: cut-off\n  action: block\n  inbound:\n    \
+                             - { name: lan, from: [10.77.0.8/29, 10.77.0.64/26], services: [any] }\n";
+        let mut shop = Shop::start_enforced()?;
+        let own = xshield_lab::platform::HOST;
+        shop.lab.serve(own, &Service { process: "nginx", tcp: &[80], udp: &[] })?;
+        spark::configure(shop.lab.host(own)?, &shop.platform.host_configuration(&shop.lab)?)?;
+        spark::all_succeeded(&[(own, run_on(&shop, own)?)])?;
+        shop.platform.cli(&shop.lab, &["asset", "tag", own, "role=platform"])?;
+        let dial = ["3", "bash", "-c", "exec 3<>/dev/tcp/10.77.0.1/80"];
+        shop.lab.host("attacker")?.run("timeout", dial)?;
+        let probe = |why: &str| -> Result<()> {
+            for (port, open) in [(xshield_lab::platform::PORT, true), (80, false)] {
+                let dial = format!("exec 3<>/dev/tcp/10.77.0.1/{port}");
+                let dialled = shop.lab.host("attacker")?.run("timeout", ["3", "bash", "-c", &dial]);
+                anyhow::ensure!(dialled.is_ok() == open, "{why}: port {port}: {dialled:?}");
+            }
+            Ok(())
+        };
+        let commit = |attach: &str, more: &str| {
+            let segment = format!(
+                "\n---\nsegment:\n  name: platform\n  criteria: role = 'platform'\n  \
+                 templates: [{attach}]\n  {STANCE}\n"
+            );
+            shop.commit_edited(|text| match text.contains("name: web-tier\n") {
+                true => format!("{text}{segment}{more}"),
+                false => text.to_owned(),
+            })
+        };
+        for (why, attach, more) in
+            [("the level is closed", "", ""), ("its network is blocked", "cut-off", BLOCK)]
+        {
+            commit(attach, more)?;
+            let revision = shop.enforce()?;
+            wait::until("the platform's host enforces it", Duration::from_secs(60), || {
+                Ok((run_on(&shop, own)?.revision() == Some(revision)).then_some(()))
+            })?;
+            probe(why)?;
+            // Also every other host, as it comes by itself.
+            shop.enforce()?;
+        }
+        // Once it is known whose address that is, such a rule is refused.
+        shop.platform.cli(&shop.lab, &["asset", "accept", own, "10.77.0.1"])?;
+        let error = format!("{:#}", commit("cut-off", BLOCK).unwrap_err());
+        assert!(error.contains("cut-off/lan would cut the platform at 10.77.0.1:8443"), "{error}");
+        probe("the refused policy changed nothing")
+    })
+}
+
 /// Killed at many points of a cycle that has everything to do: afterwards the packets meet the whole
 /// policy or none, never a part of it, and the next run puts everything right.
 #[test]

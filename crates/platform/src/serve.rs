@@ -116,6 +116,13 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         .local_addr()
         .map_err(|source| ServeError::Listen { address: settings.listen, source })?;
     let endpoints = maintenance::endpoints(&settings, listening).await;
+    for endpoint in maintenance::translated(&endpoints, listening) {
+        tracing::info!(
+            %endpoint,
+            "hosts reach the platform at an address that is none of this machine's: if this machine \
+             is protected itself, name its own address with --listen, so that no policy closes the port"
+        );
+    }
     let threat = Threats::open(&settings.data_dir.join("threat"))?;
     let app = Arc::new(Platform {
         limits: Limits::new(&settings),

@@ -59,6 +59,10 @@ pub struct BoundFailsafe {
     pub time_key_servers: RangeSet,
     /// Inbound management.
     pub management: Vec<Management>,
+    /// Inbound TCP to these, from everybody: where the platform answers. Only on the platform's own
+    /// host does a packet arrive at one of them.
+    #[serde(default)]
+    pub served: Vec<SocketAddr>,
 }
 
 impl BoundFailsafe {
@@ -78,6 +82,7 @@ impl BoundFailsafe {
             time_servers: RangeSet::empty(),
             time_key_servers: RangeSet::empty(),
             management: Vec::new(),
+            served: Vec::new(),
         }
     }
 }
@@ -197,8 +202,12 @@ impl Ruleset {
     pub fn bind_failsafe(&self, facts: &Facts) -> BoundFailsafe {
         let endpoints = self.failsafe.platform.iter().chain(&facts.endpoints).copied().collect();
         let management = self.failsafe.management.clone();
+        // What is signed, and nothing that DNS says here.
+        let served = self.failsafe.platform.iter();
+        let served = served.map(|end| SocketAddr::new(end.ip().to_canonical(), end.port()));
         BoundFailsafe {
             management,
+            served: served.collect(),
             time_servers: facts.time_servers.ntp.iter().copied().collect(),
             time_key_servers: facts.time_servers.nts.iter().copied().collect(),
             ..BoundFailsafe::bare(endpoints, &facts.resolvers)

@@ -1,6 +1,6 @@
 //! What a bound ruleset says about one packet. The specification that the kernel is tested against.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -30,7 +30,8 @@ pub enum Verdict {
 pub enum FailsafeKind {
     /// On a loopback interface, or translated to an address of this host on its way out.
     Loopback,
-    /// Outbound TCP to the platform or a configured proxy.
+    /// Outbound TCP to the platform or a configured proxy; on the platform's own host, inbound TCP to
+    /// where it answers.
     Platform,
     /// Outbound port 53 to a resolver of this host.
     Dns,
@@ -207,8 +208,18 @@ pub(crate) fn forwarded_failsafe(
 ) -> Option<FailsafeKind> {
     match packet.transport {
         Transport::Icmp(number) => icmp_failsafe(packet.peer, number, failsafe, packet),
+        _ if is_served(failsafe, packet) => Some(FailsafeKind::Platform),
         _ => managed(failsafe, packet).then_some(FailsafeKind::Management),
     }
+}
+
+/// Whether somebody opens a connection to where the platform answers.
+fn is_served(failsafe: &BoundFailsafe, packet: &Packet) -> bool {
+    let (Transport::Tcp(_, port), Direction::Inbound) = (packet.transport, packet.direction) else {
+        return false;
+    };
+    let is_at = |end: &SocketAddr| packet.local == Some(end.ip()) && end.port() == port;
+    failsafe.served.iter().any(is_at)
 }
 
 fn failsafe(failsafe: &BoundFailsafe, packet: &Packet) -> Option<FailsafeKind> {
@@ -250,6 +261,9 @@ fn failsafe(failsafe: &BoundFailsafe, packet: &Packet) -> Option<FailsafeKind> {
         }
         (Transport::Other(protocol::IGMP), _) if packet.peer.is_ipv4() => {
             return Some(FailsafeKind::Igmp);
+        }
+        (Transport::Tcp(..), Direction::Inbound) if is_served(failsafe, packet) => {
+            return Some(FailsafeKind::Platform);
         }
         (Transport::Tcp(..), Direction::Inbound)
         | (Transport::Sctp(..) | Transport::Other(_), _) => {}

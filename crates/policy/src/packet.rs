@@ -43,6 +43,8 @@ pub struct Packet {
     pub direction: Direction,
     /// The other end.
     pub peer: IpAddr,
+    /// The address of this end; `None` when nobody says.
+    pub local: Option<IpAddr>,
     /// Protocol, ports.
     pub transport: Transport,
     /// Both ends are this host: the interface is the loopback, or the packet was translated to an
@@ -67,7 +69,7 @@ impl Packet {
             Direction::Inbound => Direction::Outbound,
             Direction::Outbound => Direction::Inbound,
         };
-        Some(Self { direction, peer: self.peer, transport, loopback: self.loopback, owner: None })
+        Some(Self { direction, transport, owner: None, ..self.clone() })
     }
 }
 
@@ -97,28 +99,30 @@ impl FromStr for Packet {
             Some((&"out", rest)) => (Direction::Outbound, rest),
             _ => return Err(refuse("expected 'in' or 'out' first")),
         };
-        let (peer, transport) = match rest {
+        let (peer, local, transport) = match rest {
             [protocol @ ("tcp" | "udp" | "sctp"), ends @ ..] => {
                 let (source, destination) = ends_of(direction, ends).ok_or_else(|| {
                     refuse("expected 'PEER:PORT -> :PORT' inbound, '-> PEER:PORT' outbound")
                 })?;
                 let ports = (source.port(), destination.port());
-                let peer = match direction {
-                    Direction::Inbound => source.ip(),
-                    Direction::Outbound => destination.ip(),
+                let (peer, local) = match direction {
+                    Direction::Inbound => (source.ip(), destination.ip()),
+                    Direction::Outbound => (destination.ip(), source.ip()),
                 };
+                let local = Some(local).filter(|local| !local.is_unspecified());
                 let transport = match *protocol {
                     "tcp" => Transport::Tcp(ports.0, ports.1),
                     "sctp" => Transport::Sctp(ports.0, ports.1),
                     _ => Transport::Udp(ports.0, ports.1),
                 };
-                (peer, transport)
+                (peer, local, transport)
             }
             ["icmp", peer, "type", number] => {
                 let number =
                     number.parse().map_err(|_| refuse("expected an ICMP type, 0 to 255"))?;
                 (
                     address(peer).ok_or_else(|| refuse("expected an address"))?,
+                    None,
                     Transport::Icmp(number),
                 )
             }
@@ -136,7 +140,7 @@ impl FromStr for Packet {
                     (protocol::ICMP, IpAddr::V4(_)) | (protocol::ICMPV6, IpAddr::V6(_)) => {
                         return Err(refuse("ICMP has a type: 'in icmp PEER type N'"));
                     }
-                    (other, peer) => (peer, Transport::Other(other)),
+                    (other, peer) => (peer, None, Transport::Other(other)),
                 }
             }
             _ => {
@@ -145,7 +149,7 @@ impl FromStr for Packet {
                 ));
             }
         };
-        Ok(Self { direction, peer, transport, loopback: peer.is_loopback(), owner: None })
+        Ok(Self { direction, peer, local, transport, loopback: peer.is_loopback(), owner: None })
     }
 }
 
@@ -179,9 +183,17 @@ impl fmt::Display for Packet {
         let way = if direction == Direction::Inbound { "in" } else { "out" };
         let ends = |f: &mut fmt::Formatter<'_>, word: &str, source: u16, destination: u16| {
             let end = |port: u16| SocketAddr::new(peer, port);
+            let here = |port: u16| match self.local {
+                Some(local) => SocketAddr::new(local, port).to_string(),
+                None => format!(":{port}"),
+            };
             match direction {
-                Direction::Inbound => write!(f, "in {word} {} -> :{destination}", end(source)),
-                Direction::Outbound => write!(f, "out {word} :{source} -> {}", end(destination)),
+                Direction::Inbound => {
+                    write!(f, "in {word} {} -> {}", end(source), here(destination))
+                }
+                Direction::Outbound => {
+                    write!(f, "out {word} {} -> {}", here(source), end(destination))
+                }
             }
         };
         match self.transport {
@@ -205,6 +217,8 @@ mod tests {
     fn text_round_trips() {
         for text in [
             "in tcp 10.0.0.5:40000 -> :22",
+            "in tcp 10.0.0.5:40000 -> 10.0.0.9:22",
+            "out udp [2001:db8::5]:40000 -> [2001:db8::9]:53",
             "in udp [2001:db8::5]:40000 -> :53",
             "out tcp :4000 -> 10.0.0.9:443",
             "out udp :0 -> [2001:db8::9]:53",

@@ -271,7 +271,14 @@ fn the_failsafe_comes_first() {
          in icmp 2001:db8::1 type 128 => deny no-rule
          in tcp 10.77.0.8:40000 -> :22 => allow failsafe Management
          in tcp 10.77.0.8:40000 -> :23 => deny no-rule
-         in tcp 10.77.0.7:40000 -> :22 => deny no-rule",
+         in tcp 10.77.0.7:40000 -> :22 => deny no-rule
+         in tcp 198.51.100.7:40000 -> 10.77.0.9:8443 => allow failsafe Platform
+         in tcp 10.77.0.7:40000 -> 10.77.0.9:8443 => allow failsafe Platform
+         in tcp 10.77.0.7:40000 -> 10.77.0.1:8443 => deny no-rule
+         in tcp 10.77.0.7:40000 -> :8443 => deny no-rule
+         in tcp 10.77.0.7:40000 -> 10.77.0.9:8444 => deny no-rule
+         in udp 10.77.0.7:40000 -> 10.77.0.9:8443 => deny no-rule
+         in tcp 10.77.0.7:40000 -> 10.77.0.10:3128 => deny no-rule",
     );
     let mut loopback: Packet = "in tcp 127.0.0.1:1 -> :22".parse().unwrap();
     loopback.loopback = true;
@@ -360,6 +367,47 @@ settings: {{ management: [ {{ from: [10.77.0.8/30], services: [tcp/22] }} ] }}
             (None, Ok(())) => {}
             (Some(expected), Err(got)) if got.contains(expected) => {}
             _ => panic!("{rule}\n got {got:?}\nwant {expected:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_block_rule_that_would_cut_the_platform_on_its_own_host_is_refused_by_name() {
+    let policy = |rule: &str| {
+        let yaml = format!(
+            "
+segment: {{ name: all, criteria: app = 'shop', templates: [b] }}
+---
+template: {{ name: b, action: block, {rule} }}
+"
+        );
+        Policy::build(document::parse(&yaml, "test.yaml").unwrap()).unwrap()
+    };
+    // The host of the platform, and one with the same segments beside it.
+    let inventory = inventory(
+        "controller 10.77.0.9,fd77::9 app=shop
+         db         10.77.0.3         app=shop",
+    );
+    let refused =
+        Some("b/x would cut the platform at 10.77.0.9:8443, which runs on asset controller");
+    for (rule, expected) in [
+        ("inbound: [ { name: x, from: [10.77.0.0/16], services: [any] } ]", refused),
+        ("inbound: [ { name: x, from: [198.51.100.1], services: [tcp/8000-9000] } ]", refused),
+        ("ports: [ { name: x, from: [internet], services: [tcp/8443] } ]", refused),
+        ("inbound: [ { name: x, from: [any], services: [tcp/1-8442, udp] } ]", None),
+        ("outbound: [ { name: x, to: [10.77.0.3], services: [any] } ]", None),
+    ] {
+        let policy = policy(rule);
+        for (asset, expected) in [("controller", expected), ("db", None)] {
+            let id = format!("id-{asset}").try_into().unwrap();
+            let platform = [PLATFORM.parse().unwrap()];
+            let got = xshield_policy::compile(&policy, &inventory, &id, Revision(3), &platform);
+            let got = got.map(|_| ()).map_err(|error| error.to_string());
+            match (expected, &got) {
+                (None, Ok(())) => {}
+                (Some(expected), Err(got)) if got.contains(expected) => {}
+                _ => panic!("{rule} on {asset}\n got {got:?}\nwant {expected:?}"),
+            }
         }
     }
 }

@@ -151,6 +151,7 @@ fn packet() -> impl Strategy<Value = Packet> {
         |(direction, peer, transport)| Packet {
             direction,
             peer: peer.parse().unwrap(),
+            local: None,
             transport,
             loopback: false,
             owner: None,

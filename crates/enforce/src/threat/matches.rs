@@ -120,7 +120,7 @@ impl Flow {
     pub(crate) fn report(self, context: &Context<'_>, behind: &Behind) -> ThreatMatch {
         let (local, remote) = self.ends();
         let (policy, rule) = match context.bound {
-            Some(bound) => judged(bound, self.direction, remote, self.protocol, self.port),
+            Some(bound) => judged(bound, self.direction, (local, remote), self.protocol, self.port),
             None => (PolicyVerdict::NoPolicy, None),
         };
         let program = behind.get(&self.place());
@@ -155,12 +155,13 @@ impl Flow {
 fn judged(
     bound: &Bound,
     direction: Direction,
-    peer: IpAddr,
+    (local, peer): (IpAddr, IpAddr),
     protocol: Protocol,
     port: u16,
 ) -> (PolicyVerdict, Option<RuleId>) {
     let transport: Transport = reports::transport(protocol, port);
-    let packet = Packet { direction, peer, transport, loopback: false, owner: None };
+    let local = Some(local);
+    let packet = Packet { direction, peer, local, transport, loopback: false, owner: None };
     let decision = decide(bound, &packet);
     let policy = match decision.verdict {
         Verdict::Allow | Verdict::WouldDeny => PolicyVerdict::Allowed,

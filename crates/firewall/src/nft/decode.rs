@@ -512,6 +512,10 @@ mod tests {
                 time_servers: xshield_policy::RangeSet::empty(),
                 time_key_servers: xshield_policy::RangeSet::empty(),
                 management: Vec::new(),
+                served: vec![
+                    "192.0.2.1:8443".parse().unwrap(),
+                    "[2001:db8::1]:8443".parse().unwrap(),
+                ],
             },
             intranet: xshield_policy::RangeSet::empty(),
             inbound: closed(),

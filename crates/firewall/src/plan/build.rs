@@ -142,6 +142,16 @@ impl View {
         }
     }
 
+    /// The address of this end; of forwarded traffic, of the end that the opener asked for.
+    pub(super) fn local(self, family: Family) -> Field {
+        match self.peer(family) {
+            Field::Source(family) => Field::Destination(family),
+            Field::OriginalSource(family) => Field::OriginalDestination(family),
+            Field::OriginalDestination(family) => Field::OriginalSource(family),
+            _ => Field::Source(family),
+        }
+    }
+
     /// The port of the flow's destination.
     pub(super) fn service(self) -> Field {
         match (self.traffic, self.reply) {

@@ -1,6 +1,7 @@
 //! What a plan does to the first packet of a flow: the kernel's walk through the chains, step by step.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 
 use xshield_policy::packet::Transport;
 use xshield_policy::protocol::{SCTP, TCP, UDP};
@@ -39,6 +40,11 @@ impl Outcome {
     /// label before the denial chains.
     #[must_use]
     pub fn decided_by(&self) -> Option<&Label> {
+        let asked_last = self.steps.iter().filter_map(|step| step.label.as_ref());
+        let failsafe = asked_last.rev().find(|label| label.starts_with("failsafe/"));
+        if let (Verdict::Allow, Some(label)) = (self.verdict, failsafe) {
+            return Some(label);
+        }
         let steps = self.steps.iter().filter(|step| !is_denial(&step.chain));
         let mut labels = steps.filter_map(|step| step.label.as_ref());
         let last = labels.clone().next_back();
@@ -222,14 +228,21 @@ impl Walk<'_> {
         }
     }
 
-    /// `None` for what the packet doesn't have; our own address is not part of a [`Packet`].
+    /// `None` for what the packet doesn't have, or nobody says.
     fn field(&self, field: Field) -> Option<u128> {
-        let inbound = self.packet.direction == Direction::Inbound;
+        let (peer, local) = (Some(self.packet.peer), self.packet.local);
+        let (source, destination) = match self.packet.direction {
+            Direction::Inbound => (peer, local),
+            Direction::Outbound => (local, peer),
+        };
+        let of = |wanted, end: Option<IpAddr>| {
+            end.filter(|&address| family(address) == wanted).map(number)
+        };
         match (field, self.packet.transport) {
-            (Field::Source(_), _) => inbound.then(|| number(self.packet.peer)),
-            (Field::Destination(_), _) => (!inbound).then(|| number(self.packet.peer)),
-            (Field::OriginalSource(_), _) => inbound.then(|| number(self.packet.peer)),
-            (Field::OriginalDestination(_), _) => (!inbound).then(|| number(self.packet.peer)),
+            (Field::Source(wanted) | Field::OriginalSource(wanted), _) => of(wanted, source),
+            (Field::Destination(wanted) | Field::OriginalDestination(wanted), _) => {
+                of(wanted, destination)
+            }
             (Field::Protocol, _) => Some(self.protocol().into()),
             (Field::SourcePort, with) => with.ports().map(|(source, _)| source.into()),
             (Field::DestinationPort | Field::OriginalPort, with) => {

@@ -1,10 +1,13 @@
-//! Failsafe flows that are the same on every host, as lines.
+//! Failsafe flows that stand in lines of their own.
+
+use std::net::SocketAddr;
 
 use xshield_policy::Direction;
-use xshield_policy::protocol::{IGMP, UDP};
+use xshield_policy::protocol::{IGMP, TCP, UDP};
 
 use super::build::{View, line, within};
 use super::model::{Condition, Family, Field, Line, Next};
+use super::shapes::{family, number};
 use crate::Capabilities;
 
 /// `fe80::/10`, as numbers.
@@ -56,4 +59,20 @@ pub(super) fn local_destinations(capabilities: &Capabilities) -> Vec<Line> {
         accept(vec![Condition::Family(family), Condition::Within { field, first, last }])
     };
     [(Family::V4, LOOPBACK_V4), (Family::V6, (1, 1))].into_iter().map(loopback).collect()
+}
+
+/// What the platform serves on its own host, asked last, of packets that would be denied: on every
+/// other host nothing ever matches.
+pub(super) fn served(endpoints: &[SocketAddr], view: View, next: &Next) -> Vec<Line> {
+    let accept = |end: &SocketAddr| {
+        let (family, address) = (family(end.ip()), number(end.ip()));
+        let conditions = vec![
+            Condition::Family(family),
+            Condition::Protocol(TCP),
+            Condition::Within { field: view.local(family), first: address, last: address },
+            within(view.service(), end.port(), end.port()),
+        ];
+        line(conditions, next.clone()).counted("failsafe/platform")
+    };
+    endpoints.iter().map(accept).collect()
 }

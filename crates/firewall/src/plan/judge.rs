@@ -129,6 +129,10 @@ impl Stage {
     }
 }
 
+fn denied_reply_chain(view: View) -> String {
+    format!("{}_denied", view.name())
+}
+
 fn passed_chain(view: View) -> String {
     format!("{}_passed", view.name())
 }
@@ -329,6 +333,35 @@ impl Builder<'_> {
         }
         self.level(view, stage, &mut lines);
         self.chain(view.name(), lines);
+        if self.looks_twice(view, stage) {
+            let mut lines = self.served(view, &Next::Accept);
+            lines.push(line(Vec::new(), stage.final_denial()));
+            self.chain(denied_reply_chain(view), lines);
+        }
+    }
+
+    /// Whether answers that are denied may be the platform's.
+    fn looks_twice(&self, view: View, stage: Stage) -> bool {
+        let served = &self.bound.failsafe.served;
+        let inbound = view.direction == Direction::Inbound;
+        view.reply && inbound && stage.mode == Mode::Enforce && !served.is_empty()
+    }
+
+    /// The lines that let through what the platform serves.
+    pub(super) fn served(&self, view: View, next: &Next) -> Vec<Line> {
+        match view.direction {
+            Direction::Inbound => fixed::served(&self.bound.failsafe.served, view, next),
+            Direction::Outbound => Vec::new(),
+        }
+    }
+
+    /// Where a packet goes that a stance denies.
+    fn denied(&self, view: View, stage: Stage, rule: &str) -> Next {
+        if self.looks_twice(view, stage) {
+            Next::Goto(denied_reply_chain(view))
+        } else {
+            stage.denial(view, rule)
+        }
     }
 
     pub(super) fn lines(&mut self, view: View, group: &Group, next: &Next, lines: &mut Vec<Line>) {
@@ -342,7 +375,7 @@ impl Builder<'_> {
     fn next(&self, view: View, stage: Stage, verb: Verb) -> Next {
         let goes_on = stage.place == Place::First && !view.reply;
         match verb {
-            Verb::Block | Verb::BlockTested => stage.denial(view, "block"),
+            Verb::Block | Verb::BlockTested => self.denied(view, stage, "block"),
             Verb::Allow if goes_on => Next::Goto(passed_chain(view)),
             Verb::AllowEnforced if goes_on => Next::Goto(tested_chain(view)),
             Verb::Failsafe | Verb::Allow | Verb::AllowEnforced | Verb::AllowTested => {
@@ -395,7 +428,7 @@ impl Builder<'_> {
                 }
             }
         }
-        lines.push(line(Vec::new(), stage.denial(view, "none")).counted("default/closed"));
+        lines.push(line(Vec::new(), self.denied(view, stage, "none")).counted("default/closed"));
     }
 
     fn denials(&mut self, view: View, stage: Stage, blocks: bool) {
@@ -431,7 +464,8 @@ impl Builder<'_> {
             Direction::Outbound if !view.is_forwarded() => {
                 fixed::local_destinations(self.capabilities)
             }
-            Direction::Inbound | Direction::Outbound => Vec::new(),
+            Direction::Inbound => self.served(view, &self.pass(view)),
+            Direction::Outbound => Vec::new(),
         };
         if rule != "answer" && !view.is_forwarded() {
             lines.extend(Self::unplaced(view.direction, stage.mode));

@@ -24,6 +24,7 @@ impl Builder<'_> {
                 vec![line(vec![Condition::Protocol(TCP), Condition::Opens], Next::Return)];
             let dhcp = format!("{}_dhcp", View { unplaced: None, ..view }.name());
             lines.push(line(vec![Condition::Protocol(UDP)], Next::Jump(dhcp)));
+            lines.extend(self.served(view, &Next::Accept));
             // Where nothing is enforced, all rules are of the tested stance.
             let of_stance = |verb| match verb {
                 Verb::Failsafe => true,

@@ -152,7 +152,9 @@ impl Guard {
         let direction = || BoundDirection::enforcing(BoundStance::closed());
         let closed = Bound {
             revision,
-            failsafe: posture.failsafe.clone(),
+            // What the platform serves is open to everybody, so also to whom the list names; own assets
+            // are never on the list.
+            failsafe: BoundFailsafe { served: Vec::new(), ..posture.failsafe.clone() },
             intranet: RangeSet::empty(),
             inbound: direction(),
             outbound: direction(),

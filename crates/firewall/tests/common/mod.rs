@@ -147,29 +147,33 @@ fn management() -> impl Strategy<Value = Management> {
 
 /// A ruleset with a bit of everything.
 pub(crate) fn bound() -> impl Strategy<Value = Bound> {
-    let endpoint = (address(), port()).prop_map(|(a, p)| (a, p).into());
+    let endpoint = || (address(), port()).prop_map(|(a, p)| (a, p).into());
     let failsafe = (
-        proptest::collection::vec(endpoint, 0..3),
+        proptest::collection::vec(endpoint(), 0..3),
+        proptest::collection::vec(endpoint(), 0..3),
         peers(),
         proptest::collection::vec(management(), 0..2),
     );
     (failsafe, ranges(), direction(false), direction(true), forwarded()).prop_map(
-        |((endpoints, resolvers, management), intranet, inbound, outbound, forwarded)| Bound {
-            revision: Revision(7),
-            failsafe: BoundFailsafe {
-                resolvers,
-                management,
-                time_servers: [AddressRange::from(
-                    "10.0.1.123/32".parse::<ipnet::IpNet>().unwrap(),
-                )]
-                .into_iter()
-                .collect(),
-                ..BoundFailsafe::bare(endpoints, &[])
-            },
-            intranet,
-            inbound,
-            outbound,
-            forwarded,
+        |((endpoints, served, resolvers, management), intranet, inbound, outbound, forwarded)| {
+            Bound {
+                revision: Revision(7),
+                failsafe: BoundFailsafe {
+                    resolvers,
+                    management,
+                    served,
+                    time_servers: [AddressRange::from(
+                        "10.0.1.123/32".parse::<ipnet::IpNet>().unwrap(),
+                    )]
+                    .into_iter()
+                    .collect(),
+                    ..BoundFailsafe::bare(endpoints, &[])
+                },
+                intranet,
+                inbound,
+                outbound,
+                forwarded,
+            }
         },
     )
 }
@@ -223,14 +227,16 @@ pub(crate) fn packet() -> impl Strategy<Value = Packet> {
         Transport::Other(protocol::ICMPV6) => peer.is_ipv4(),
         _ => true,
     };
-    (way, address(), transport, proptest::bool::weighted(0.03), owner()).prop_filter_map(
+    let ends = (address(), proptest::option::of(address()));
+    (way, ends, transport, proptest::bool::weighted(0.03), owner()).prop_filter_map(
         "a protocol with a transport of its own",
-        move |(direction, peer, transport, loopback, owner)| {
+        move |(direction, (peer, local), transport, loopback, owner)| {
             if !possible(peer, transport) {
                 return None;
             }
+            let local = local.filter(|local| local.is_ipv4() == peer.is_ipv4());
             let owner = owner.filter(|_| direction == Direction::Outbound);
-            Some(Packet { direction, peer, transport, loopback, owner })
+            Some(Packet { direction, peer, local, transport, loopback, owner })
         },
     )
 }
@@ -297,7 +303,7 @@ pub(crate) fn crowd() -> impl Strategy<Value = (Bound, Vec<Packet>)> {
     let packet = (way, 0u16..4500, any::<bool>(), transport).prop_map(
         move |(direction, n, v6, transport)| {
             let peer = far(n, v6);
-            Packet { direction, peer, transport, loopback: false, owner: None }
+            Packet { direction, peer, local: None, transport, loopback: false, owner: None }
         },
     );
     (bound, proptest::collection::vec(packet, 60))

@@ -3,10 +3,12 @@
 use std::net::{Ipv4Addr, SocketAddrV6, TcpListener, UdpSocket};
 
 use xshield_firewall::{Capabilities, Firewall, plan};
+use xshield_policy::{BoundDirection, BoundStance};
 
-use crate::policies::{bound, closed};
+use crate::policies::{bound, closed, rules};
 use crate::world::{
-    Connection, Host, PATIENCE, RawSocket, address, connect, datagram_arrives, in_namespace, sh,
+    Connection, Host, PATIENCE, RawSocket, address, connect, datagram_arrives, firewall,
+    in_each_rendering, in_namespace, sh,
 };
 
 /// Closes everything, after `before` has shown what passes without a policy.
@@ -74,6 +76,55 @@ fn time_servers_are_asked_and_others_are_not() {
         firewall.apply_now(&plan(&everything, firewall.capabilities())).unwrap();
         assert!(Connection::open(connect, &keys).is_some(), "with NTS");
         assert!(hits(&mut firewall, "failsafe/ntp") >= 1);
+    });
+}
+
+/// Where the platform answers is open on its own host, by address and port, whatever the rules say; and
+/// so are the answers that leave from there.
+#[test]
+fn the_platform_is_reached_on_its_own_host_and_nothing_beside_it() {
+    in_each_rendering(|| {
+        let peer = Host::joined();
+        sh("ip addr add 10.0.0.9/24 dev v0");
+        let at = |own: &str| TcpListener::bind(own).unwrap();
+        let platform = [at("10.0.0.1:8443"), at("[fd00::1]:8443")];
+        let beside = [at("10.0.0.1:8444"), at("10.0.0.9:8443")];
+        let open = |listener: &TcpListener| {
+            let to = listener.local_addr().unwrap();
+            let near = peer.run(move || connect(to)).ok()?;
+            Some(Connection::between(near, listener.accept().unwrap().0))
+        };
+        let reaches = |listener: &TcpListener| open(listener).is_some_and(|mut way| way.works());
+        assert!(platform.iter().chain(&beside).all(reaches), "without a policy");
+        let mut held: Vec<Connection> = platform.iter().filter_map(open).collect();
+
+        let blocking = || BoundStance {
+            blocks: rules(&["bad/net any 10.0.0.0/24,fd00::/64"]),
+            ..BoundStance::open()
+        };
+        let shut = || closed(&[]).enforced;
+        let mut firewall = firewall();
+        for (name, inbound) in [
+            ("a closed level", closed(&[])),
+            ("a block rule", BoundDirection::enforcing(blocking())),
+            (
+                "a block rule that is tested above a level",
+                BoundDirection { enforced: shut(), tested: Some(blocking()) },
+            ),
+            (
+                "a level that is tested above a block rule",
+                BoundDirection { enforced: blocking(), tested: Some(shut()) },
+            ),
+        ] {
+            let mut everything = bound(1, inbound, closed(&[]));
+            let served = platform.iter().map(|listener| listener.local_addr().unwrap());
+            everything.failsafe.served = served.collect();
+            firewall.apply_now(&plan(&everything, firewall.capabilities())).unwrap();
+            assert!(platform.iter().all(reaches), "{name}");
+            assert!(!beside.iter().any(reaches), "{name}");
+            assert!(held.iter_mut().all(Connection::works), "{name}: what was open stays so");
+            assert!(hits(&mut firewall, "failsafe/platform") >= 2, "{name}");
+        }
     });
 }
 

@@ -42,6 +42,7 @@ pub(crate) fn bound(revision: u64, inbound: BoundDirection, outbound: BoundDirec
             time_servers: xshield_policy::RangeSet::empty(),
             time_key_servers: xshield_policy::RangeSet::empty(),
             management: Vec::new(),
+            served: Vec::new(),
         },
         intranet: ["10.0.0.0/8".parse::<ipnet::IpNet>().unwrap(), "fd00::/8".parse().unwrap()]
             .into_iter()

@@ -30,6 +30,7 @@ pub(crate) fn posture(inbound: ThreatMode, outbound: ThreatMode) -> Posture {
         time_servers: xshield_policy::RangeSet::empty(),
         time_key_servers: xshield_policy::RangeSet::empty(),
         management: Vec::new(),
+        served: Vec::new(),
     };
     Posture { inbound, outbound, failsafe, live: None }
 }

@@ -110,6 +110,21 @@ fn the_failsafe_comes_first() {
     });
 }
 
+/// What the platform serves is open to everybody in the policy; to whom the list names it is not.
+#[test]
+fn a_listed_peer_does_not_reach_what_the_platform_serves() {
+    in_namespace(|| {
+        let host = Host::joined();
+        let served = TcpListener::bind("10.0.0.1:0").unwrap();
+        let to = served.local_addr().unwrap();
+        assert!(host.run(move || connect(to)).is_ok(), "nobody is listed");
+        let mut safe = block();
+        safe.failsafe.served = vec![to];
+        let _table = loaded(1, &nets(&["10.0.0.2"]), &safe);
+        assert!(host.run(move || connect(to)).is_err());
+    });
+}
+
 /// One peer is listed before and after every change, the other never: none of the first one's packets
 /// passes and none of the other's is lost.
 /// Datagrams that found no room in a socket's buffer (the last column of proc(5)'s net/udp).

@@ -141,6 +141,7 @@ pub(super) fn bound(rules: &[Rule], revision: u64) -> Result<String> {
             time_servers: xshield_policy::RangeSet::empty(),
             time_key_servers: xshield_policy::RangeSet::empty(),
             management: Vec::new(),
+            served: Vec::new(),
         },
         intranet: RangeSet::empty(),
         inbound: BoundDirection::enforcing(inbound),

@@ -3,13 +3,14 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
 use super::{CompileError, CompileWarning, Compiler, failsafe};
-use crate::document::{Action, Located, Template, rule_id};
+use crate::document::{Action, InboundRule, Located, Template, rule_id};
 use crate::inventory::Asset;
+use crate::names::AssetId;
 use crate::peer::PeerRef;
 use crate::ruleset::Rule;
 
@@ -53,18 +54,16 @@ impl Compiler<'_> {
     ) -> Result<(), CompileError> {
         let kept = self.failsafe();
         for template in templates.filter(|template| template.action == Action::Block) {
-            for (list, rules) in [("ports", &template.ports), ("inbound", &template.inbound)] {
-                for (at, rule) in rules.iter().enumerate() {
-                    let written = Rule {
-                        id: rule_id(&template.name, rule.name.as_ref(), list, at)?,
-                        peers: self.peers(&rule.from, |_| false),
-                        services: rule.services.clone(),
-                        process: rule.process.clone(),
-                        user: rule.user.clone(),
-                        unit: rule.unit.clone(),
-                    };
-                    failsafe::check_inbound(&written, &kept, &self.intranet)?;
-                }
+            for (list, at, rule) in inbound_rules(template) {
+                let written = Rule {
+                    id: rule_id(&template.name, rule.name.as_ref(), list, at)?,
+                    peers: self.peers(&rule.from, |_| false),
+                    services: rule.services.clone(),
+                    process: rule.process.clone(),
+                    user: rule.user.clone(),
+                    unit: rule.unit.clone(),
+                };
+                failsafe::check_inbound(&written, &kept, &self.intranet)?;
             }
             for (at, rule) in template.outbound.iter().enumerate() {
                 let written = Rule {
@@ -76,6 +75,33 @@ impl Compiler<'_> {
                     unit: rule.unit.clone(),
                 };
                 failsafe::check_outbound(&written, &kept, &self.intranet)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses inbound block rules that would cut the platform, when it runs on this asset. By the
+    /// addresses that the asset holds: no host has the platform's by its own word.
+    ///
+    /// # Errors
+    /// [`CompileError::CutsFailsafe`].
+    pub fn check_own_host(&self, asset: &AssetId) -> Result<(), CompileError> {
+        let Some(placed) = self.placement.placed(asset) else { return Ok(()) };
+        let here = |endpoint: &&SocketAddr| {
+            placed.asset.addresses.iter().any(|own| *own == endpoint.ip().to_canonical())
+        };
+        let served: Vec<&SocketAddr> = self.platform.iter().filter(here).collect();
+        if served.is_empty() {
+            return Ok(());
+        }
+        let stance = self.stance(&placed.class);
+        let blocks = stance.inbound.tested.templates.values();
+        for template in blocks.filter(|template| template.action == Action::Block) {
+            for (list, at, rule) in inbound_rules(template) {
+                let id = rule_id(&template.name, rule.name.as_ref(), list, at)?;
+                for endpoint in &served {
+                    failsafe::check_served(&id, &rule.services, **endpoint, &placed.asset.name)?;
+                }
             }
         }
         Ok(())
@@ -114,16 +140,21 @@ impl Compiler<'_> {
     }
 }
 
+/// Every inbound rule of a template, with its list and its place there.
+fn inbound_rules(template: &Template) -> impl Iterator<Item = (&'static str, usize, &InboundRule)> {
+    let lists = [("ports", &template.ports), ("inbound", &template.inbound)];
+    lists
+        .into_iter()
+        .flat_map(|(list, rules)| rules.iter().enumerate().map(move |(at, rule)| (list, at, rule)))
+}
+
 /// Every rule of a template, with its peers.
 fn rules_of(
     template: &Template,
 ) -> impl Iterator<Item = (crate::names::RuleId, &[Located<PeerRef>])> {
-    let inbound = [("ports", &template.ports), ("inbound", &template.inbound)];
-    let inbound = inbound.into_iter().flat_map(move |(list, rules)| {
-        rules.iter().enumerate().filter_map(move |(at, rule)| {
-            let id = rule_id(&template.name, rule.name.as_ref(), list, at).ok()?;
-            Some((id, rule.from.as_slice()))
-        })
+    let inbound = inbound_rules(template).filter_map(|(list, at, rule)| {
+        let id = rule_id(&template.name, rule.name.as_ref(), list, at).ok()?;
+        Some((id, rule.from.as_slice()))
     });
     let outbound = template.outbound.iter().enumerate().filter_map(move |(at, rule)| {
         let id = rule_id(&template.name, rule.name.as_ref(), "outbound", at).ok()?;

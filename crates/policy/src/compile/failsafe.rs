@@ -1,9 +1,12 @@
 //! No block rule may reach what the failsafe keeps open. The kernel accepts failsafe flows first in any
 //! case; refusing here tells the operator before a rule that looks effective silently isn't.
 
+use std::net::SocketAddr;
+
 use ipnet::IpNet;
 
 use super::CompileError;
+use crate::names::{Name, RuleId};
 use crate::range::{AddressRange, RangeSet};
 use crate::ruleset::{Failsafe, Peer, Peers, Rule};
 use crate::service::{IcmpType, PortRange, Ports, Service};
@@ -35,6 +38,22 @@ pub(super) fn check_outbound(
         if reaches(rule, &intranet, IpNet::from(endpoint.ip())) && serves(rule, &[port]) {
             return Err(cuts(rule, format!("the platform at {endpoint}")));
         }
+    }
+    Ok(())
+}
+
+/// Whether an inbound block rule leaves open what the platform serves on its own host, whoever asks:
+/// hosts may be anywhere.
+pub(super) fn check_served(
+    rule: &RuleId,
+    services: &[Service],
+    endpoint: SocketAddr,
+    asset: &Name,
+) -> Result<(), CompileError> {
+    let port = Service::Tcp(Ports::Range(PortRange::single(endpoint.port())));
+    if services.iter().any(|&service| overlap(service, port)) {
+        let what = format!("the platform at {endpoint}, which runs on asset {asset}");
+        return Err(CompileError::CutsFailsafe { rule: rule.clone(), what });
     }
     Ok(())
 }

@@ -141,7 +141,9 @@ pub fn compile(
     revision: Revision,
     platform: &[SocketAddr],
 ) -> Result<Ruleset, CompileError> {
-    Compiler::new(policy, inventory, revision, platform).ruleset(asset)
+    let compiler = Compiler::new(policy, inventory, revision, platform);
+    compiler.check_own_host(asset)?;
+    compiler.ruleset(asset)
 }
 
 /// A policy with its segments evaluated against an inventory.
@@ -282,7 +284,8 @@ impl<'a> Compiler<'a> {
         inbound.into_iter().chain(outbound).collect()
     }
 
-    /// The ruleset of one asset.
+    /// The ruleset of one asset. That it leaves the platform open where that runs on the asset is
+    /// asked of [`Compiler::check_own_host`].
     ///
     /// # Errors
     /// See [`CompileError`].

@@ -141,6 +141,10 @@ impl Placement {
         self.assets.get(id).map(|placed| &placed.class)
     }
 
+    pub(super) fn placed(&self, id: &AssetId) -> Option<&Placed> {
+        self.assets.get(id).map(Arc::as_ref)
+    }
+
     /// The name of an asset.
     #[must_use]
     pub fn name(&self, id: &AssetId) -> Option<&Name> {

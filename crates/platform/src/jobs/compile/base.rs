@@ -96,12 +96,14 @@ impl Base {
         let compiler =
             Compiler::placed(&committed.policy, placement, committed.revision, endpoints);
         let outcome = compiled(&compiler, known, &class, id);
-        Some(outcome.map(|shared| shared.for_asset(id)))
+        Some(for_one(&compiler, &outcome, id))
     }
 
     /// The ruleset of one asset, written out.
     pub(super) fn ruleset(&self, id: &AssetId) -> Result<Ruleset, CompileError> {
-        self.compiler().ruleset(id)
+        let compiler = self.compiler();
+        compiler.check_own_host(id)?;
+        compiler.ruleset(id)
     }
 
     /// Compiles for every asset. What does not depend on anything that has changed since is not
@@ -120,14 +122,25 @@ impl Base {
         for (id, class) in placement.classes().take_while(|_| is_wanted()) {
             let outcome =
                 seen.entry(class).or_insert_with(|| compiled(&compiler, known, class, id));
-            match outcome {
-                Ok(shared) => whole.digests.push((id.clone(), shared.for_asset(id))),
-                Err(failure) => whole.failures.push((id.clone(), failure.clone())),
+            match for_one(&compiler, outcome, id) {
+                Ok(digest) => whole.digests.push((id.clone(), digest)),
+                Err(failure) => whole.failures.push((id.clone(), failure)),
             }
         }
         known.retain(|class, _| seen.contains_key(class));
         whole
     }
+}
+
+/// What came of a class, for one asset of it.
+fn for_one(
+    compiler: &Compiler<'_>,
+    outcome: &Outcome,
+    id: &AssetId,
+) -> Result<Digest, Arc<Failure>> {
+    let shared = outcome.as_ref().map_err(Arc::clone)?;
+    compiler.check_own_host(id).map_err(|error| Arc::new(Failure::from(error)))?;
+    Ok(shared.for_asset(id))
 }
 
 /// A class, compiled as the class of `id` unless it is known already.
@@ -266,6 +279,28 @@ mod tests {
         base.placement.put(&base.committed.policy, &asset(1, "web"));
         base.compile_whole();
         assert!(!Arc::ptr_eq(&web, &outcome(&base, 0).unwrap()));
+    }
+
+    #[test]
+    fn what_cuts_the_platform_on_its_own_host_fails_for_that_asset_alone() {
+        let documents = r#"[
+            {"segment": {"name": "web", "criteria": "role = 'web'", "templates": ["shut"]}},
+            {"template": {"name": "shut", "action": "block",
+                "ports": [{"from": ["internet"], "services": ["tcp/8443"]}]}}
+        ]"#;
+        let policy = read_stored(documents).unwrap().policy;
+        let mut world = inventory(8);
+        // The first of its class, whose ruleset stands for all of them.
+        world.assets[0].addresses = vec!["10.9.9.9".parse().unwrap()];
+        let committed = Arc::new(Committed { revision: Revision(7), policy });
+        let mut base = Base::new(committed, &world, endpoints());
+        let whole = base.compile_whole();
+        let failed: Vec<&str> = whole.failures.iter().map(|(id, _)| id.as_str()).collect();
+        assert_eq!(failed, ["as-0000"]);
+        assert_eq!(whole.digests.len(), 7);
+        let alone = base.digest(&world.assets[0].id).unwrap();
+        assert!(alone.unwrap_err().to_string().contains("shut/ports-1 would cut the platform"));
+        assert!(base.digest(&world.assets[3].id).unwrap().is_ok());
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub mod cycle;
 mod delivery;
 pub mod diagnostics;
 pub mod discover;
+mod empty;
 pub mod errand;
 mod evidence;
 pub mod explain;

@@ -88,6 +88,66 @@ fn a_process_rule_opens_the_ports_of_that_process_and_no_others() -> Result<()> 
     })
 }
 
+/// As Debian ships Redis: `redis-server` is a link to a file of another name, which is other programs,
+/// too. What runs under the name that the rule says is meant.
+#[test]
+fn a_rule_by_a_link_opens_and_one_that_opens_nothing_is_told() -> Result<()> {
+    in_lab("a_rule_by_a_link_opens_and_one_that_opens_nothing_is_told", || {
+        let mut shop = Shop::start_enforced()?;
+        let checker = Service { process: "redis-check-rdb", tcp: &[6379], udp: &[] };
+        shop.lab.serve("db", &checker)?;
+        let db = shop.lab.host("db")?;
+        std::os::unix::fs::symlink(checker.process, db.file("/var/lib/services/redis-server"))?;
+        let mut server = db.command("/var/lib/services/redis-check-rdb");
+        server.args(["service", "--process", "redis-server", "--pretend", "--tcp", "6381"]);
+        server.arg("--seen").arg(db.dir().join(xshield_lab::service::SEEN));
+        let running = db.spawn("redis-server", server)?;
+        wait::until("redis-server listens", Duration::from_secs(20), || {
+            Ok(running.output()?.contains("open").then_some(()))
+        })?;
+        shop.commit_edited(|text| {
+            let postgres = "services: [tcp], process: postgres }";
+            let rule = |name: &str, ports: &str, process: &str| {
+                format!(
+                    "    - {{ name: {name}, from: [segment:app], services: [tcp/{ports}], \
+                     process: {process} }}"
+                )
+            };
+            let more = [
+                postgres,
+                &rule("cache", "6379-6389", "redis-server"),
+                &rule("queue", "7000", "/var/lib/services/queue-server"),
+                &rule("old-port", "6390", "redis-server"),
+            ];
+            text.replace(postgres, &more.join("\n")).replace(
+                "to: [segment:db], services: [tcp/5432]",
+                "to: [segment:db], services: [tcp]",
+            )
+        })?;
+        shop.enforce()?;
+        let ports = [5432, 6379, 6381].map(Port::Tcp);
+        let mut cells = Matrix::of(&["app", "db"], &ports, |flow| match flow.port {
+            Port::Tcp(6379) => Expectation::drops("the same file under its own name"),
+            _ => Expectation::passes("its program listens"),
+        })
+        .only(|flow| flow.to == "db");
+        cells.probe(&shop.lab)?;
+        cells.verify()?;
+        let run = run_on(&shop, "db")?;
+        let problems = run.json["problems"].as_array().cloned().unwrap_or_default();
+        let told: Vec<&str> = problems
+            .iter()
+            .filter(|problem| problem["code"] == "rule-opens-nothing")
+            .filter_map(|problem| problem["text"].as_str())
+            .collect();
+        let [queue, old_port] = told[..] else { anyhow::bail!("told: {problems:#?}") };
+        assert!(queue.contains("db-tier/queue (inbound) opens nothing"), "{queue}");
+        assert!(queue.contains("there is no file /var/lib/services/queue-server"), "{queue}");
+        assert!(old_port.contains("found: it listens on tcp/6381"), "{old_port}");
+        Ok(())
+    })
+}
+
 #[test]
 fn rules_that_someone_flushed_come_back_at_the_next_run() -> Result<()> {
     in_lab("rules_that_someone_flushed_come_back_at_the_next_run", || {

@@ -1,6 +1,6 @@
 //! Whether a process is the executable that a rule names, or only looks like it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use xshield_policy::ProcessMatch;
 
@@ -38,6 +38,8 @@ pub(super) fn likeness(
         ProcessMatch::Name(name) => {
             if executable.path.file_name().is_some_and(|own| own == name.as_str()) {
                 by_name(executable, at)
+            } else if is_called(name, &instance.name) && by_link(name, executable, at) {
+                Likeness::Is
             } else if *name == *instance.name {
                 Likeness::Pretends(
                     "it only calls itself that; its file has another name".to_owned(),
@@ -47,6 +49,31 @@ pub(super) fn likeness(
             }
         }
     }
+}
+
+/// Where links are looked for that give a file another name, besides its own directory.
+const DIRECTORIES: [&str; 4] = ["/usr/sbin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin"];
+/// Bytes of a process's name that the kernel keeps (`TASK_COMM_LEN`, linux/sched.h, less the last).
+const NAME_BYTES: usize = 15;
+
+/// Whether a process calls itself by that name. A file with many names is told apart by it: what runs
+/// it under another name is another program.
+fn is_called(name: &str, comm: &str) -> bool {
+    let bytes = name.as_bytes();
+    comm.as_bytes() == bytes.get(..NAME_BYTES).unwrap_or(bytes)
+}
+
+/// Whether the host has a symbolic link of that name to the file, where only root can put files.
+fn by_link(name: &str, executable: &Executable, at: &mut dyn FnMut(&Path) -> Vec<Place>) -> bool {
+    let own = executable.path.parent().map(Path::to_owned);
+    let directories = own.into_iter().chain(DIRECTORIES.map(PathBuf::from));
+    directories.map(|directory| directory.join(name)).any(|link| {
+        let mut places = at(&link);
+        places.retain(|place| place.guard == Guard::RootAlone && place.path != link);
+        let leads_there = places.iter().any(|place| place.file == Some(executable.file));
+        let led_there = places.iter().any(|place| place.path == executable.path);
+        leads_there || (led_there && if_upgraded(executable, &places) == Likeness::Is)
+    })
 }
 
 /// The same file as the host has at that path, however the process came to see it.

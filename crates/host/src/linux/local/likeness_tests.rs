@@ -16,6 +16,16 @@ fn at(path: &Path) -> Vec<Place> {
         "/usr/sbin/nginx" | "/sbin/nginx" => {
             vec![place("/usr/sbin/nginx", Some(GENUINE), Guard::RootAlone)]
         }
+        "/usr/bin/redis-server" | "/usr/bin/redis-check-rdb" => {
+            vec![place("/usr/bin/redis-check-rdb", Some(GENUINE), Guard::RootAlone)]
+        }
+        "/usr/bin/a-very-long-program-name" => {
+            vec![place("/usr/bin/redis-check-rdb", Some(GENUINE), Guard::RootAlone)]
+        }
+        "/opt/redis/redis-bob" => {
+            let bob = Guard::Others("/opt/redis".into());
+            vec![place("/usr/bin/redis-check-rdb", Some(GENUINE), bob)]
+        }
         "/usr/sbin/gone" => vec![place("/usr/sbin/gone", None, Guard::RootAlone)],
         "/tmp/nginx" => vec![place("/tmp/nginx", Some(OTHER), tmp)],
         "/tmp/gone" => vec![place("/tmp/gone", None, tmp)],
@@ -59,6 +69,16 @@ fn the_file_counts_and_nothing_that_a_process_can_choose() {
         (name, "nginx", "/usr/sbin/nginx", OTHER, upgraded, is),
         (name, "nginx", "/usr/sbin/nginx", OTHER, namespace, "namespace that a user made"),
         (name, "nginx2", "/usr/sbin/nginx2", OTHER, None, unlike),
+        // A name that is a link's.
+        ("/usr/bin/redis-server", "redis-server", "/usr/bin/redis-check-rdb", GENUINE, None, is),
+        ("redis-server", "redis-server", "/usr/bin/redis-check-rdb", GENUINE, None, is),
+        ("redis-server", "redis-server", "/usr/bin/redis-check-rdb", OTHER, upgraded, is),
+        ("redis-server", "redis-server", "/usr/bin/redis-check-rdb", OTHER, namespace, "calls itself that"),
+        ("redis-server", "redis-server", "/usr/bin/redis-check-rdb", OTHER, None, "calls itself that"),
+        ("redis-server", "redis-server", "/tmp/anything", OTHER, None, "calls itself that"),
+        ("redis-server", "redis-check-rdb", "/usr/bin/redis-check-rdb", GENUINE, None, unlike),
+        ("redis-bob", "redis-bob", "/opt/redis/other", GENUINE, None, "calls itself that"),
+        ("a-very-long-program-name", "a-very-long-pro", "/usr/bin/redis-check-rdb", GENUINE, None, is),
         ("gone", "gone", "/tmp/gone", OTHER, upgraded, "others than root can write to /tmp"),
     ];
     for (wanted, comm, path, file, removed, expected) in table {

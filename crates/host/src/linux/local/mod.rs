@@ -4,6 +4,7 @@
 //! counts is the file that it runs, by device and inode, the user it runs as and the systemd unit it is
 //! in. See decision 23.
 
+mod absent;
 mod accounts;
 mod impostors;
 mod inbound;
@@ -39,6 +40,8 @@ pub struct Recognised {
     /// The ports of each program of an inbound rule. One that listens on nothing has no entry, which
     /// opens nothing.
     pub listeners: BTreeMap<LocalProgram, Vec<Listener>>,
+    /// What was found of each program of an inbound rule that listens on nothing, in words.
+    pub absent: BTreeMap<LocalProgram, String>,
     /// The programs of inbound rules that can't be recognised here at all, and why.
     pub unknown: BTreeMap<LocalProgram, String>,
     /// What stands in the kernel for each program of an outbound rule, or why nothing does.
@@ -65,7 +68,10 @@ pub fn recognise(
         let mut impostors = Suspects::default();
         match inbound::listeners(program, sockets, &mut survey, &mut impostors) {
             Err(reason) => drop(found.unknown.insert(program.clone(), reason)),
-            Ok(ports) if ports.is_empty() => {}
+            Ok(ports) if ports.is_empty() => {
+                let instead = absent::found(program, &mut survey);
+                found.absent.insert(program.clone(), instead);
+            }
             Ok(ports) => drop(found.listeners.insert(program.clone(), ports)),
         }
         found.impostors.extend(impostors.told(program, Direction::Inbound, &survey.accounts));

@@ -7,7 +7,7 @@ use xshield_policy::ProcessMatch;
 
 use super::accounts::Accounts;
 use super::likeness::{self, Likeness};
-use super::places::Places;
+use super::places::{Place, Places};
 use crate::linux::instance::{Instance, MOST_PROCESSES, Reader};
 
 /// Asked for when it is needed.
@@ -35,6 +35,11 @@ impl Survey {
 
     pub(super) fn likeness(&mut self, wanted: &ProcessMatch, instance: &Instance) -> Likeness {
         likeness::likeness(wanted, instance, &mut |path| self.places.at(path))
+    }
+
+    /// What is at a path of this host.
+    pub(super) fn at(&mut self, path: &Path) -> Vec<Place> {
+        self.places.at(path)
     }
 
     /// All programs of this network namespace, or why they can't be told.

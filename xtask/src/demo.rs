@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 
-use crate::{dist, kernels, metadata, packages, run};
+use crate::{dist, kernels, metadata, packages, run, tools};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct DemoArgs {
@@ -67,7 +67,7 @@ pub(crate) struct BenchArgs {
 
 /// Builds platform, Spark and lab, then becomes the lab's demo.
 pub(crate) fn run(args: &DemoArgs) -> Result<()> {
-    packages::ensure(packages::LAB)?;
+    packages::ensure(tools::LAB)?;
     build_debug()?;
     let mut demo = lab("debug")?;
     demo.arg("demo");
@@ -79,7 +79,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<()> {
 
 /// Builds platform, Spark and lab, runs the lab's prober, then the firewall's tests in other kernels.
 pub(crate) fn soak(args: &SoakArgs) -> Result<()> {
-    packages::ensure(&[packages::LAB, packages::PROBER].concat())?;
+    packages::ensure(&[tools::LAB, tools::PROBER].concat())?;
     build_debug()?;
     let mut soak = lab("debug")?;
     soak.args(["soak", "--flows", &args.flows.to_string()]);
@@ -102,7 +102,7 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
     let mut bench = lab("release")?;
     match args.what {
         Bench::Spark => {
-            packages::ensure(packages::LAB)?;
+            packages::ensure(tools::LAB)?;
             build("release", &["--bins", "-p", "xshield", "-p", "xshield-lab"])?;
             let spark = dist::build_spark()?;
             let built = |name: &str| target.join("release").join(name);
@@ -110,7 +110,7 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
             bench.env("XSHIELD_BIN_DIR", together).args(["bench", "spark", "--program"]).arg(spark);
         }
         Bench::Agent => {
-            packages::ensure(packages::LAB)?;
+            packages::ensure(tools::LAB)?;
             build("release", &["--bins", "-p", "xshield", "-p", "xshield-lab"])?;
             let agent = dist::build_agent()?;
             let command = agent.with_file_name("ctagentcmd");
@@ -124,14 +124,14 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
             bench.args(["bench", "hostile", "--program"]).arg(target.join("release/xshield"));
         }
         Bench::Firewall => {
-            packages::ensure(&[packages::LAB, packages::PEERS].concat())?;
+            packages::ensure(&[tools::LAB, tools::PEERS].concat())?;
             build("release", &["--bins", "-p", "xshield-lab"])?;
             build("dist", &["--example", "driver", "-p", "xshield-firewall"])?;
             let driver = target.join("dist/examples/driver");
             bench.args(["bench", "firewall", "--program"]).arg(driver);
         }
         Bench::Threat => {
-            packages::ensure(&[packages::LAB, packages::PEERS, packages::THREAT_PEERS].concat())?;
+            packages::ensure(&[tools::LAB, tools::PEERS, tools::THREAT_PEERS].concat())?;
             build("release", &["--bins", "-p", "xshield-lab"])?;
             build("release", &["--example", "measure", "-p", "xshield-threat"])?;
             build("dist", &["--example", "threat", "-p", "xshield-firewall"])?;

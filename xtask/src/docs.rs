@@ -81,7 +81,7 @@ fn is_test(root: &Path, name: &str) -> Result<bool> {
 }
 
 /// Adds every file with this extension below a directory; none when there is no such directory.
-fn find(directory: &Path, extension: &str, found: &mut Vec<PathBuf>) -> Result<()> {
+pub(crate) fn find(directory: &Path, extension: &str, found: &mut Vec<PathBuf>) -> Result<()> {
     let Ok(entries) = fs::read_dir(directory) else { return Ok(()) };
     for entry in entries {
         let path = entry?.path();

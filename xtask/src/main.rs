@@ -12,6 +12,7 @@ mod packages;
 mod run;
 mod spdx;
 mod test;
+mod tools;
 
 use std::process::ExitCode;
 

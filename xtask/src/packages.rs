@@ -1,4 +1,4 @@
-//! The Debian packages that labs and measurements need on the machine.
+//! Installs the programs that labs and measurements need, where this system's package manager has them.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,74 +6,175 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::run;
+use crate::tools::Tool;
 
-/// A program and the package that brings it.
-type Tool = (&'static str, &'static str);
+/// What installs packages here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Manager {
+    /// Debian, Ubuntu.
+    Apt,
+    /// Fedora, RHEL.
+    Dnf,
+}
 
-/// What every lab needs.
-pub(crate) const LAB: &[Tool] =
-    &[("nft", "nftables"), ("ip", "iproute2"), ("unshare", "util-linux"), ("pkill", "procps")];
-/// What the prober is written in.
-pub(crate) const PROBER: &[Tool] = &[("python3", "python3")];
-/// What tests of the firewall and the host need besides.
-pub(crate) const KERNEL_TESTS: &[Tool] = &[("conntrack", "conntrack")];
-/// What the other tests need: the proxies that people run, the service manager, a browser, and a container
-/// engine with what its image is made of.
-pub(crate) const TESTS: &[Tool] = &[
-    ("squid", "squid"),
-    ("tinyproxy", "tinyproxy"),
-    ("systemctl", "systemd"),
-    ("chromium", "chromium"),
-    ("chromedriver", "chromium-driver"),
-    ("dockerd", "docker.io"),
-    ("iptables", "iptables"),
-    ("busybox", "busybox-static"),
-];
-/// What makes packages.
-pub(crate) const PACKAGING: &[Tool] =
-    &[("dpkg-deb", "dpkg"), ("rpmbuild", "rpm"), ("gzip", "gzip")];
-/// What boots other kernels, and what their machines are made of.
-pub(crate) const KERNELS: &[Tool] = &[
-    ("qemu-system-x86_64", "qemu-system-x86"),
-    ("busybox", "busybox-static"),
-    ("depmod", "kmod"),
-    ("dpkg-deb", "dpkg"),
-    ("strip", "binutils"),
-];
-/// With what our firewall is compared, beside nft.
-pub(crate) const PEERS: &[Tool] = &[("iptables-restore", "iptables")];
-/// With what threat lists are compared, beside those.
-pub(crate) const THREAT_PEERS: &[Tool] = &[("ipset", "ipset"), ("gzip", "gzip")];
+/// What can be had on this system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct System {
+    manager: Option<Manager>,
+    /// Where Chromium is a snap, which tests can't drive.
+    has_snaps: bool,
+    is_root: bool,
+}
+
+impl System {
+    fn this() -> Self {
+        let manager = match (is_installed("apt-get"), is_installed("dnf")) {
+            (true, _) => Some(Manager::Apt),
+            (false, true) => Some(Manager::Dnf),
+            (false, false) => None,
+        };
+        let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
+        let has_snaps = release.lines().any(|line| line.trim() == "ID=ubuntu");
+        Self { manager, has_snaps, is_root: is_root() }
+    }
+
+    /// The package that brings a program; `None` where there is none.
+    fn package(self, tool: &Tool) -> Option<&'static str> {
+        match self.manager? {
+            Manager::Apt if self.has_snaps && tool.debian.starts_with("chromium") => None,
+            Manager::Apt => Some(tool.debian),
+            Manager::Dnf => tool.fedora,
+        }
+    }
+
+    /// What is to be installed.
+    fn packages(self, missing: &[Tool]) -> Vec<&'static str> {
+        let mut packages: Vec<_> = missing.iter().filter_map(|tool| self.package(tool)).collect();
+        packages.sort_unstable();
+        packages.dedup();
+        packages
+    }
+
+    /// The command that installs them, for people.
+    fn command(self, packages: &[&str]) -> String {
+        match self.manager {
+            Some(Manager::Dnf) => format!("dnf install -y {}", packages.join(" ")),
+            _ => format!("apt-get install -y --no-install-recommends {}", packages.join(" ")),
+        }
+    }
+
+    /// Why a program is not there, for people.
+    fn why(self, tool: &Tool) -> String {
+        let program = tool.program;
+        match (self.manager, self.package(tool)) {
+            (None, _) => format!("{program} is not installed"),
+            (Some(_), Some(package)) => {
+                format!("{program} is not installed (package {package})")
+            }
+            (Some(Manager::Apt), None) => {
+                format!("{program} is not installed, and this system has it as a snap only")
+            }
+            (Some(Manager::Dnf), None) => {
+                format!("{program} is not installed, and this system has no package of it")
+            }
+        }
+    }
+
+    fn install(self, packages: &[&str]) -> Result<()> {
+        // What a measurement prints is for programs to read: nothing else goes to standard output.
+        eprintln!("installing: {}", packages.join(" "));
+        let mut command = match self.manager {
+            Some(Manager::Apt) => {
+                let mut command = Command::new("apt-get");
+                command.env("DEBIAN_FRONTEND", "noninteractive");
+                command.args(["install", "-y", "-q", "--no-install-recommends"]);
+                command
+            }
+            Some(Manager::Dnf) => {
+                let mut command = Command::new("dnf");
+                command.args(["install", "-y", "-q"]);
+                command
+            }
+            None => bail!("neither apt-get nor dnf is here"),
+        };
+        run::succeed(command.stdout(std::io::stderr()).args(packages))
+    }
+
+    /// Reads the archive's lists anew, where that is a step of its own.
+    fn refresh(self) -> Result<()> {
+        if self.manager == Some(Manager::Apt) {
+            let mut update = Command::new("apt-get");
+            run::succeed(update.stdout(std::io::stderr()).args(["update", "-q"]))?;
+        }
+        Ok(())
+    }
+}
 
 /// Installs what is missing when that is possible; otherwise fails with the command to run.
 pub(crate) fn ensure(needed: &[Tool]) -> Result<()> {
-    let missing: Vec<&str> =
-        needed.iter().filter(|(program, _)| !is_installed(program)).map(|&(_, p)| p).collect();
+    let (system, missing) = (System::this(), missing(needed));
     if missing.is_empty() {
         return Ok(());
     }
-    let command = format!("apt-get install -y --no-install-recommends {}", missing.join(" "));
-    if !is_root() {
-        bail!("packages are missing; run: sudo {command}");
+    let whys: Vec<String> = missing.iter().map(|tool| system.why(tool)).collect();
+    let packages = system.packages(&missing);
+    if system.manager.is_none() || packages.is_empty() {
+        bail!("{}; install what brings it", whys.join("; "));
     }
-    if !is_installed("apt-get") {
-        bail!("not on Debian or Ubuntu; install what gives the programs of: {}", missing.join(" "));
+    if !system.is_root {
+        bail!("{}; run: sudo {}", whys.join("; "), system.command(&packages));
     }
-    // What a measurement prints is for programs to read: nothing else goes to standard output.
-    eprintln!("installing: {}", missing.join(" "));
-    run::succeed(Command::new("apt-get").stdout(std::io::stderr()).args(["update", "-q"]))?;
+    system.refresh()?;
     let _quiet = NoServices::begin()?;
-    run::succeed(
-        Command::new("apt-get")
-            .stdout(std::io::stderr())
-            .env("DEBIAN_FRONTEND", "noninteractive")
-            .args(["install", "-y", "-q", "--no-install-recommends"])
-            .args(&missing),
-    )
+    system.install(&packages)?;
+    match self::missing(needed).first() {
+        Some(tool) => bail!("{}, though its package is; install it by hand", system.why(tool)),
+        None => Ok(()),
+    }
+}
+
+/// As [`ensure`] for what everything needs. Of what only some tests need, installs what can be had and
+/// returns what is still missing.
+pub(crate) fn ensure_for_tests(needed: &[Tool]) -> Result<Vec<Missing>> {
+    let (some, all): (Vec<Tool>, Vec<Tool>) =
+        needed.iter().partition(|tool| !tool.tests.is_empty());
+    ensure(&all)?;
+    let system = System::this();
+    let packages = system.packages(&missing(&some));
+    if !packages.is_empty() && system.is_root {
+        if let Err(error) = system.refresh() {
+            eprintln!("{error:#}; going on with the lists of packages that are here");
+        }
+        let _quiet = NoServices::begin()?;
+        if system.install(&packages).is_err() {
+            // One that is not there keeps the others out: each by itself.
+            for package in packages {
+                if let Err(error) = system.install(&[package]) {
+                    eprintln!("{error:#}");
+                }
+            }
+        }
+    } else if !packages.is_empty() {
+        eprintln!("to run all tests: sudo {}", system.command(&packages));
+    }
+    let missing = missing(&some).into_iter();
+    Ok(missing.map(|tool| Missing { tool, why: system.why(&tool) }).collect())
+}
+
+/// A program that some tests need and that is not here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Missing {
+    pub(crate) tool: Tool,
+    /// For people.
+    pub(crate) why: String,
+}
+
+fn missing(needed: &[Tool]) -> Vec<Tool> {
+    needed.iter().filter(|tool| !is_installed(tool.program)).copied().collect()
 }
 
 /// While it lives, packages that are installed start no service of theirs on this machine: tests
-/// start their own, on lab hosts. (Debian Policy 9.3.3, `policy-rc.d`.)
+/// start their own, on lab hosts. (Debian Policy 9.3.3, `policy-rc.d`; packages of Fedora start none.)
 struct NoServices {
     made: Option<&'static Path>,
 }
@@ -82,7 +183,7 @@ impl NoServices {
     fn begin() -> Result<Self> {
         use std::os::unix::fs::PermissionsExt;
         let path = Path::new("/usr/sbin/policy-rc.d");
-        if path.exists() {
+        if path.exists() || !is_installed("apt-get") {
             return Ok(Self { made: None });
         }
         std::fs::write(path, "#!/bin/sh\nexit 101\n")
@@ -106,15 +207,60 @@ fn is_installed(program: &str) -> bool {
 }
 
 /// Where a program is: in PATH, or where administration programs are though a user's PATH may leave
-/// that out.
+/// that out. Not a snap's: those are confined and see none of the lab's hosts.
 pub(crate) fn find(program: &str) -> Result<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let administration = ["/usr/sbin", "/sbin"].map(Into::into);
-    let mut places = std::env::split_paths(&path).chain(administration).map(|d| d.join(program));
+    let mut places = std::env::split_paths(&path)
+        .chain(administration)
+        .filter(|directory| !directory.starts_with("/snap"))
+        .map(|directory| directory.join(program));
     places.find(|place| place.is_file()).with_context(|| format!("{program} is not installed"))
 }
 
 fn is_root() -> bool {
     use std::os::unix::fs::MetadataExt;
     Path::new("/proc/self").metadata().is_ok_and(|metadata| metadata.uid() == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tools::{LAB, TESTS};
+
+    #[test]
+    fn each_system_has_its_own_packages_and_lacks_others() {
+        let system = |manager, has_snaps| System { manager, has_snaps, is_root: true };
+        let tool = |program: &str| TESTS.iter().chain(LAB).find(|t| t.program == program).unwrap();
+        let wanted = ["ip", "chromium", "chromedriver", "dockerd"].map(|program| *tool(program));
+        for (system, packages, unavailable, command) in [
+            (
+                system(Some(Manager::Apt), false),
+                "chromium chromium-driver docker.io iproute2",
+                "",
+                "apt-get install -y --no-install-recommends ",
+            ),
+            (
+                system(Some(Manager::Apt), true),
+                "docker.io iproute2",
+                "chromium is not installed, and this system has it as a snap only",
+                "apt-get install -y --no-install-recommends ",
+            ),
+            (
+                system(Some(Manager::Dnf), false),
+                "chromedriver chromium iproute moby-engine",
+                "",
+                "dnf install -y ",
+            ),
+            (system(None, false), "", "chromium is not installed", ""),
+        ] {
+            let found = system.packages(&wanted);
+            assert_eq!(found.join(" "), packages, "{system:?}");
+            if !command.is_empty() {
+                assert_eq!(system.command(&found), format!("{command}{packages}"));
+            }
+            let why = system.why(tool("chromium"));
+            assert!(unavailable.is_empty() || why == unavailable, "{system:?}: {why}");
+        }
+    }
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::{metadata, packages, run};
+use crate::{metadata, packages, run, tools};
 use package::{Linking, PACKAGES, Package};
 use stage::Stage;
 
@@ -32,7 +32,7 @@ pub(crate) struct DistArgs {
 
 /// Builds everything and prints where it is and how large.
 pub(crate) fn run(args: &DistArgs) -> Result<()> {
-    packages::ensure(packages::PACKAGING)?;
+    packages::ensure(tools::PACKAGING)?;
     if args.debug {
         run::succeed(&mut run::cargo(&["build", "--workspace", "--bins", "--locked"]))?;
         return pack_debug();

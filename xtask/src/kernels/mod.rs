@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{packages, run};
+use crate::{packages, run, tools};
 use result::{End, Outcome, Test};
 use suites::Built;
 
@@ -39,7 +39,7 @@ pub(crate) struct KernelsArgs {
 /// # Errors
 /// When a kernel can't be had or does not come up, or a test in it fails.
 pub(crate) fn run(args: &KernelsArgs) -> Result<()> {
-    let needed = [packages::LAB, packages::KERNEL_TESTS, packages::KERNELS].concat();
+    let needed = [tools::LAB, tools::KERNEL_TESTS, tools::KERNELS].concat();
     packages::ensure(&needed)?;
     let built = suites::build(&args.parts)?;
     let directory = run::root().join("target/kernels");

@@ -1,0 +1,101 @@
+//! The programs that labs, tests and measurements need on the machine, what brings each, and which tests
+//! can do without.
+
+/// A program and what brings it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Tool {
+    pub(crate) program: &'static str,
+    /// Debian's package.
+    pub(crate) debian: &'static str,
+    /// Fedora's and RHEL's package; `None` where neither has one.
+    pub(crate) fedora: Option<&'static str>,
+    /// Beginnings of the names of the tests that need it; none: nothing goes without it.
+    pub(crate) tests: &'static [&'static str],
+}
+
+const fn tool(program: &'static str, debian: &'static str, fedora: &'static str) -> Tool {
+    Tool { program, debian, fedora: Some(fedora), tests: &[] }
+}
+
+const fn tested(tool: Tool, tests: &'static [&'static str]) -> Tool {
+    Tool { tests, ..tool }
+}
+
+const REAL_PROXIES: &[&str] = &[
+    "squid_dies_or_falls_silent_and_tinyproxy_takes_over",
+    "a_407_of_squid_and_tinyproxy_is_no_dead_proxy",
+    "a_line_as_slow_as_a_modem_is_slow_and_not_broken",
+    "proxies_die_one_after_the_other_and_nothing_is_lost",
+];
+const SYSTEMD: &[&str] = &[
+    "systemd_runs_the_agent_in_its_sandbox",
+    "systemd_runs_platform_and_spark_and_an_agent_in_its_place",
+];
+const BROWSER: &[&str] = &["an_operator_sees_a_failed_proxy_and_collects_diagnostics"];
+const CONTAINERS: &[&str] = &["published_ports_and_containers_obey_the_policy"];
+const TRANSLATION: &[&str] = &[
+    "published_ports_and_containers_obey_the_policy",
+    "rules_of_iptables_are_read",
+    "whose_packets_are_translated_is_told",
+];
+const PACKED: &[&str] = &[
+    "dpkg_installs_upgrades_and_removes",
+    "rpm_installs_upgrades_and_removes",
+    "systemd_runs_the_agent_in_its_sandbox",
+    "systemd_runs_platform_and_spark_and_an_agent_in_its_place",
+];
+const TRACKING: &[&str] = &[
+    "connections_that_tracking_lost_are_told_again",
+    "connections_that_tracking_took_up_from_the_wrong_side_are_turned",
+    "short_connections_become_paths_with_bytes_and_programs",
+    "a_flood_that_nobody_reads_is_counted_and_made_good_from_the_list",
+    "connections_that_tracking_lost_are_heard_after_the_next_run",
+    "the_agent_tells_tracking_at_once_what_it_lost",
+];
+const INTERPRETED: &[&str] = &[
+    "the_interpreter_reads_the_documentation",
+    "kernels_do_what_the_documentation_says",
+    "a_wrong_accept_and_a_wrong_drop_are_noticed_and_named",
+];
+const KILLED: &[&str] = &["a_policy_through_which_the_platform_does_not_answer_is_taken_back"];
+
+/// What every lab needs, the demo's too.
+pub(crate) const LAB: &[Tool] =
+    &[tool("nft", "nftables", "nftables"), tool("ip", "iproute2", "iproute")];
+/// What the prober is written in.
+pub(crate) const PROBER: &[Tool] = &[tested(tool("python3", "python3", "python3"), INTERPRETED)];
+/// What tests of the firewall and the host need besides.
+pub(crate) const KERNEL_TESTS: &[Tool] =
+    &[tested(tool("conntrack", "conntrack", "conntrack-tools"), TRACKING)];
+/// What the other tests need: the proxies that people run, the service manager, a browser, and a
+/// container engine with what its image is made of.
+pub(crate) const TESTS: &[Tool] = &[
+    tested(tool("pkill", "procps", "procps-ng"), KILLED),
+    tested(tool("squid", "squid", "squid"), REAL_PROXIES),
+    tested(tool("tinyproxy", "tinyproxy", "tinyproxy"), REAL_PROXIES),
+    tested(tool("systemctl", "systemd", "systemd"), SYSTEMD),
+    tested(tool("chromium", "chromium", "chromium"), BROWSER),
+    tested(tool("chromedriver", "chromium-driver", "chromedriver"), BROWSER),
+    tested(tool("dockerd", "docker.io", "moby-engine"), CONTAINERS),
+    tested(tool("iptables", "iptables", "iptables-nft"), TRANSLATION),
+    tested(tool("busybox", "busybox-static", "busybox"), CONTAINERS),
+];
+/// What makes packages.
+pub(crate) const PACKAGING: &[Tool] = &[
+    tested(tool("dpkg-deb", "dpkg", "dpkg"), PACKED),
+    tested(tool("rpmbuild", "rpm", "rpm-build"), PACKED),
+    tested(tool("gzip", "gzip", "gzip"), PACKED),
+];
+/// What boots other kernels, and what their machines are made of.
+pub(crate) const KERNELS: &[Tool] = &[
+    tool("qemu-system-x86_64", "qemu-system-x86", "qemu-system-x86-core"),
+    tool("busybox", "busybox-static", "busybox"),
+    tool("depmod", "kmod", "kmod"),
+    tool("dpkg-deb", "dpkg", "dpkg"),
+    tool("strip", "binutils", "binutils"),
+];
+/// With what our firewall is compared, beside nft.
+pub(crate) const PEERS: &[Tool] = &[tool("iptables-restore", "iptables", "iptables-nft")];
+/// With what threat lists are compared, beside those.
+pub(crate) const THREAT_PEERS: &[Tool] =
+    &[tool("ipset", "ipset", "ipset"), tool("gzip", "gzip", "gzip")];

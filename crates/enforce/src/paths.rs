@@ -31,7 +31,7 @@ pub(crate) fn reports(events: &[FirewallEvent], interval: Interval) -> Vec<Repor
     let passed: Vec<&FirewallEvent> =
         events.iter().filter(|event| event.kind != EventKind::Denied).collect();
     let behind = Behind::of(passed.iter().map(|event| place(event)));
-    let paths = paths(&passed, interval, |place| behind.get(&place));
+    let paths = paths(&passed, |place| behind.get(&place));
     let reports = paths.chunks(PER_REPORT).map(|paths| {
         let Interval { since, until } = interval;
         let (from, paths) = (PathSource::Recorder, paths.to_vec());
@@ -44,7 +44,6 @@ pub(crate) fn reports(events: &[FirewallEvent], interval: Interval) -> Vec<Repor
 /// and so are its bytes.
 fn paths<'a>(
     passed: &[&FirewallEvent],
-    interval: Interval,
     program: impl Fn(Place) -> Option<&'a Program>,
 ) -> Vec<ActivePath> {
     let mut paths: BTreeMap<_, ActivePath> = BTreeMap::new();
@@ -69,10 +68,12 @@ fn paths<'a>(
                 connections: 0,
                 bytes_forth: 0,
                 bytes_back: 0,
-                first_seen: interval.since,
-                last_seen: interval.until,
+                first_seen: event.first_seen,
+                last_seen: event.last_seen,
             }
         });
+        path.first_seen = path.first_seen.min(event.first_seen);
+        path.last_seen = path.last_seen.max(event.last_seen);
         path.connections = path.connections.saturating_add(event.packets);
         path.bytes_forth = path.bytes_forth.saturating_add(event.bytes);
     }
@@ -144,7 +145,7 @@ mod tests {
         let events = [event(EventKind::Accepted, Direction::Inbound, 22, 1)];
         let passed: Vec<&FirewallEvent> = events.iter().collect();
         let here = (Direction::Inbound, Protocol::Tcp, "10.0.0.2:22".parse().unwrap());
-        let told = paths(&passed, INTERVAL, |place| (place == here).then_some(&daemon));
+        let told = paths(&passed, |place| (place == here).then_some(&daemon));
         let [path] = told.as_slice() else { panic!("{told:?}") };
         assert_eq!(path.process.as_deref(), Some("/usr/sbin/sshd"));
         assert_eq!(
@@ -160,7 +161,7 @@ mod tests {
             .map(|port| event(EventKind::Accepted, Direction::Outbound, port, 1))
             .collect();
         let passed: Vec<&FirewallEvent> = events.iter().collect();
-        assert_eq!(paths(&passed, INTERVAL, |_| None).len(), 4_001);
+        assert_eq!(paths(&passed, |_| None).len(), 4_001);
         assert_eq!(reports(&events, INTERVAL).len(), 3);
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ring::digest::{SHA256, digest};
-use xshield_firewall::flows::Delta;
+use xshield_firewall::flows::{Delta, FlowCount};
 use xshield_firewall::{FlowKind, Hit, Traffic};
 use xshield_policy::packet::Transport;
 use xshield_policy::protocol::SCTP;
@@ -17,13 +17,22 @@ use xshield_wire::message::{
     Digest, EventKind, EventSource, FirewallEvent, ListeningPort, RuleHits, UnixSeconds,
 };
 
-/// The time between two readings of the recorder: a flow was seen somewhere in it.
-#[derive(Debug, Clone, Copy)]
+/// The time between two readings of the recorder: what it counted anew came somewhere in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Interval {
     /// End of the reading before.
     pub(crate) since: UnixSeconds,
     /// This reading.
     pub(crate) until: UnixSeconds,
+}
+
+impl Interval {
+    /// When packets of a flow were seen in it: the last one when the recorder says, the first one at
+    /// some time since the reading before.
+    pub(crate) fn of(self, flow: &FlowCount) -> Self {
+        let until = self.until.saturating_sub(flow.idle_ms / 1000);
+        Self { since: self.since.min(until), until }
+    }
 }
 
 /// Flow differences as events, each with the rule that decided under `bound`.
@@ -38,6 +47,7 @@ pub(crate) fn flow_events(
             FlowKind::WouldDeny => EventKind::WouldDeny,
             FlowKind::Accepted => EventKind::Accepted,
         };
+        let seen = interval.of(flow);
         let mut event = FirewallEvent {
             kind,
             direction: flow.direction,
@@ -48,8 +58,8 @@ pub(crate) fn flow_events(
             rule: None,
             packets: flow.packets,
             bytes: flow.bytes,
-            first_seen: interval.since,
-            last_seen: interval.until,
+            first_seen: seen.since,
+            last_seen: seen.until,
             from: EventSource::Recorder,
             process: None,
         };
@@ -196,6 +206,42 @@ mod tests {
             action: Action::Allow,
             packets,
             bytes: packets * 100,
+        }
+    }
+
+    #[test]
+    fn a_flow_was_last_seen_when_the_recorder_says_and_first_since_the_reading_before() {
+        use xshield_policy::{Direction, Protocol};
+        // Idle for so long, in milliseconds; when the reading before was; what is told.
+        for (idle_ms, since, told) in [
+            (0, 700, (700, 1000)),
+            (999, 700, (700, 1000)),
+            (1_000, 700, (700, 999)),
+            (240_000, 700, (700, 760)),
+            // The tick of the kernel's clock, or no reading before.
+            (300_900, 700, (700, 700)),
+            (301_000, 700, (699, 699)),
+            (60_000, 1000, (940, 940)),
+            (u64::MAX, 700, (0, 0)),
+        ] {
+            let flow = FlowCount {
+                kind: FlowKind::Denied,
+                traffic: Traffic::Own,
+                direction: Direction::Inbound,
+                source: "198.51.100.7".parse().unwrap(),
+                destination: "192.0.2.10".parse().unwrap(),
+                protocol: Protocol::Tcp,
+                port: 443,
+                packets: 3,
+                bytes: 180,
+                expires_in_ms: 0,
+                idle_ms,
+            };
+            let deltas = [Delta { flow, exact: true }];
+            let interval = Interval { since, until: 1000 };
+            let events = flow_events(&deltas, None, interval);
+            let event = &events[0];
+            assert_eq!((event.first_seen, event.last_seen), told, "idle for {idle_ms} ms");
         }
     }
 

@@ -71,6 +71,9 @@ pub struct FlowCount {
     pub bytes: u64,
     /// How long the element lives if no packet comes, in milliseconds.
     pub expires_in_ms: u64,
+    /// How long ago the last packet was counted, in milliseconds; time that the machine slept is not in
+    /// it.
+    pub idle_ms: u64,
 }
 
 /// Packets that are in no count because a set of the recorder had no room.
@@ -230,6 +233,7 @@ mod tests {
             packets,
             bytes: packets * 60,
             expires_in_ms,
+            idle_ms: 0,
         }
     }
 

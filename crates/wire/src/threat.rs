@@ -161,9 +161,9 @@ pub struct ThreatMatch {
     pub packets: u64,
     /// Bytes since the last batch.
     pub bytes: u64,
-    /// First seen, as far as the host knows.
+    /// First seen; of what the recorder counted: not before this time, the end of the previous run.
     pub first_seen: UnixSeconds,
-    /// Last seen, at the latest.
+    /// Last seen; at the latest, where the host slept since.
     pub last_seen: UnixSeconds,
     /// Where it was read.
     pub from: EventSource,

@@ -62,7 +62,7 @@ pub(crate) fn recorded(flows: &[Delta], interval: Interval) -> Vec<Flow> {
             port: flow.port,
             packets: flow.packets,
             bytes: flow.bytes,
-            seen: interval,
+            seen: interval.of(flow),
             from: EventSource::Recorder,
         })
     });

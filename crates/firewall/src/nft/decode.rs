@@ -41,6 +41,8 @@ pub(crate) struct ReadSet {
     pub size: Option<u32>,
     /// How many elements it holds, where the kernel tells.
     pub count: Option<u32>,
+    /// How long an element outlives its last packet.
+    pub timeout_ms: Option<u64>,
 }
 
 impl ReadSet {
@@ -54,6 +56,7 @@ impl ReadSet {
                 || attributes.get(set::EXPRESSIONS).is_some(),
             size: description.and_then(|d| d.be32(set::DESCRIPTION_SIZE)),
             count: attributes.be32(set::COUNT),
+            timeout_ms: attributes.be64(set::TIMEOUT),
         })
     }
 

@@ -174,7 +174,8 @@ pub(crate) fn flows(link: &mut Link, table: &str) -> Result<FlowDump, FirewallEr
                     let Some(set) = present.get(&name) else { continue };
                     let types = set.key.clone().unwrap_or_default();
                     let (items, _) = elements(link, table, &name, &types, action)?;
-                    let flow = |item| flow((kind, traffic, direction), family, item);
+                    let flow =
+                        |item| flow((kind, traffic, direction), family, item, set.timeout_ms);
                     dump.flows.extend(items.iter().map(flow));
                 }
             }
@@ -222,6 +223,7 @@ fn flow(
     (kind, traffic, direction): (FlowKind, Traffic, Direction),
     family: Family,
     item: &ReadElement,
+    timeout_ms: Option<u64>,
 ) -> FlowCount {
     let [source, destination, protocol, port] = item.element.first;
     let protocol = u8::try_from(protocol).unwrap_or(u8::MAX);
@@ -244,5 +246,10 @@ fn flow(
         packets: item.count.packets,
         bytes: item.count.bytes,
         expires_in_ms: item.expires_ms.unwrap_or(u64::MAX),
+        // Each packet begins the element's time anew.
+        idle_ms: match (timeout_ms, item.expires_ms) {
+            (Some(timeout), Some(left)) => timeout.saturating_sub(left),
+            _ => 0,
+        },
     }
 }

@@ -1,9 +1,10 @@
 //! Real packets between two namespaces: this one under test, and a peer.
 
 use std::net::{SocketAddr, TcpListener, UdpSocket};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::net::{AddressFamily, SocketType, ipproto};
+use xshield_firewall::flows::FlowCount;
 use xshield_firewall::{Action, Firewall, FlowKind, Losses, explain, plan};
 use xshield_policy::{BoundDirection, BoundStance, Direction, Owner, Protocol};
 
@@ -101,6 +102,19 @@ fn blocked_after_passing_then_recorded_counted_and_explained() {
         assert_eq!((denied.packets, denied.bytes), (1, 33));
         assert!((3_500_000..=3_600_000).contains(&denied.expires_in_ms), "{denied:?}");
         assert_eq!(flow(FlowKind::Accepted, 5001).packets, 1);
+
+        // It says when the last packet came: the flow ages, and each packet makes it young again.
+        let mut idle_ms = || {
+            let flows = firewall.flows().unwrap().flows;
+            let same = |flow: &&FlowCount| flow.kind == FlowKind::Denied && flow.port == 5000;
+            flows.iter().find(same).unwrap().idle_ms
+        };
+        eventually("the flow has been idle", MINUTE, || idle_ms() >= 1_500);
+        let began = Instant::now();
+        assert!(!datagram_arrives(&there, &here), "denied");
+        let idle = idle_ms();
+        // A tick more, at most.
+        assert!(u128::from(idle) <= began.elapsed().as_millis() + 100, "idle for {idle} ms");
 
         // The counts stay when the ruleset is replaced; the old rule's last hits come along.
         let next = xshield_firewall::plan(&bound(2, open(), open()), firewall.capabilities());

@@ -10,8 +10,9 @@ use serde_json::json;
 use support::matches::{found, host};
 use support::{TestPlatform, report};
 use xshield_policy::Direction;
+use xshield_threat::ThreatMode;
 use xshield_wire::message::*;
-use xshield_wire::threat::{ThreatAction, ThreatMatch, ThreatReport};
+use xshield_wire::threat::{ListName, ThreatAction, ThreatMatch, ThreatReport, ThreatStanding};
 
 fn threats(matches: Vec<ThreatMatch>, lost: u64) -> Report {
     report(ReportBody::Threats(ThreatReport { matches, lost }))
@@ -196,4 +197,172 @@ fn an_event_keeps_what_the_list_said_and_a_log_tells_of_clients_behind_proxies()
     ] {
         assert_eq!(event[field], expected, "{field}");
     }
+}
+
+/// A feed from a file under `dir`, whose listings need no operator.
+fn add_feed(platform: &TestPlatform, dir: &Path, name: &str, confidence: u8, addresses: &str) {
+    write_feed(dir, name, addresses);
+    platform.post(
+        "/api/v1/threat/feeds",
+        json!({
+            "name": name,
+            "settings": {
+                "source": {"file": dir.join(name)}, "format": {"plain": {"levels": null}},
+                "confidence": confidence, "growth_percent": 1000, "shrink_percent": 100,
+            },
+        }),
+    );
+    run_feed(platform, name);
+}
+
+fn write_feed(dir: &Path, name: &str, addresses: &str) {
+    std::fs::write(dir.join(name), addresses).unwrap();
+}
+
+/// The list's revision after the feed has run.
+fn run_feed(platform: &TestPlatform, name: &str) -> u64 {
+    platform.post(&format!("/api/v1/threat/feeds/{name}/run"), json!({}));
+    platform.get("/api/v1/threat/status")["revision"].as_u64().unwrap()
+}
+
+fn at(remote: &str, revision: u64) -> ThreatMatch {
+    ThreatMatch { revision, ..found(remote, 1) }
+}
+
+#[test]
+fn a_match_is_put_down_to_the_feeds_of_the_revision_that_the_host_reports() {
+    let platform = TestPlatform::start();
+    let files = tempfile::tempdir().unwrap();
+    let dir = files.path();
+    for (rule, least) in [("sure", 80), ("surer", 95)] {
+        let body = json!({"when": {"condition": "any-match"}, "least_confidence": least,
+            "channels": ["soc"], "throttle_seconds": 0});
+        let channel = json!({"settings": {"kind": "webhook", "url": "https://soc.example.com/x"}});
+        let (status, answer) = platform.call(
+            "PUT",
+            "/api/v1/alert-channels/soc",
+            Some(&platform.admin),
+            Some(channel),
+        );
+        assert_eq!(status, 200, "{answer}");
+        let path = format!("/api/v1/alert-rules/{rule}");
+        let (status, answer) = platform.call("PUT", &path, Some(&platform.admin), Some(body));
+        assert_eq!(status, 200, "{answer}");
+    }
+    // Revision 1: one feed lists it. Then another one, surer, does so, too: the same addresses.
+    add_feed(&platform, dir, "first", 60, "203.0.113.7\n203.0.113.200\n");
+    add_feed(&platform, dir, "second", 90, "203.0.113.0/29\n");
+    write_feed(dir, "first", "203.0.113.0/29\n203.0.113.200\n");
+    let both = run_feed(&platform, "first");
+    // Then both drop it, and a third lists what neither did.
+    write_feed(dir, "second", "203.0.113.201\n");
+    let without = run_feed(&platform, "second");
+    write_feed(dir, "first", "203.0.113.200\n");
+    run_feed(&platform, "first");
+    add_feed(&platform, dir, "third", 99, "198.51.100.9\n");
+    let web = host(&platform, "web-1", json!({}));
+    let tell = |found: ThreatMatch| {
+        assert_eq!(web.report(&platform, &threats(vec![found], 0)).status, 200);
+    };
+    let feeds = |remote: &str| {
+        let events = platform.get(&format!("/api/v1/threat/events?address={remote}"));
+        let event = events["items"][0].clone();
+        let named = event["feeds"].as_array().unwrap().iter();
+        let named: Vec<String> = named
+            .map(|by| format!("{} {} {}", by["feed"], by["entry"], by["confidence"]))
+            .map(|text| text.replace('"', ""))
+            .collect();
+        (named, event["entry"].clone(), event["confidence"].clone())
+    };
+
+    tell(at("203.0.113.7", both));
+    let of_then = vec!["second 203.0.113.0/29 90".to_owned(), "first 203.0.113.0/29 60".to_owned()];
+    let expected = (of_then, json!("203.0.113.0/29"), json!(90));
+    assert_eq!(feeds("203.0.113.7"), expected, "neither lists it now");
+    // What a host that lags tells of an older list does not hide what is known of a newer one.
+    tell(at("203.0.113.7", 1));
+    assert_eq!(feeds("203.0.113.7"), expected);
+
+    // An address that is listed now, and was not then.
+    tell(at("198.51.100.9", both));
+    assert_eq!(feeds("198.51.100.9"), (vec![], json!(null), json!(null)));
+    tell(at("203.0.113.201", without));
+    assert_eq!(feeds("203.0.113.201").0, ["second 203.0.113.201 90"]);
+
+    // Of a revision that is not kept: what is listed now, and was when the peer was seen.
+    let mut long_ago = at("203.0.113.200", 4_000);
+    (long_ago.first_seen, long_ago.last_seen) = (1_000_000, 1_000_000);
+    tell(long_ago);
+    assert_eq!(feeds("203.0.113.200").0, Vec::<String>::new());
+    tell(at("203.0.113.200", 4_000));
+    assert_eq!(feeds("203.0.113.200").0, ["first 203.0.113.200 60"]);
+
+    // The same after a restart, from the disk.
+    let platform = platform.restart();
+    let mut web = web;
+    web.sign_in(&platform);
+    let told = threats(vec![ThreatMatch { port: 80, ..at("203.0.113.7", both) }], 0);
+    assert_eq!(web.report(&platform, &told).status, 200);
+    let events = platform.get("/api/v1/threat/events?address=203.0.113.7&feed=second");
+    assert_eq!(events["items"].as_array().unwrap().len(), 2, "{events}");
+
+    support::eventually("rules that ask for a confidence fire", || {
+        let of = |rule: &str| {
+            let alerts = platform.get(&format!("/api/v1/alerts?rule={rule}"));
+            let alerts = alerts["items"].as_array().unwrap().clone();
+            let remotes = alerts.iter().map(|one| one["alert"]["event"]["remote"].to_string());
+            let mut remotes: Vec<_> = remotes.map(|text| text.replace('"', "")).collect();
+            remotes.sort();
+            remotes.dedup();
+            remotes
+        };
+        // Of what is not known any more how sure anybody was, all rules tell.
+        let unknown = ["198.51.100.9", "203.0.113.200"];
+        let sure = ["198.51.100.9", "203.0.113.200", "203.0.113.201", "203.0.113.7"];
+        (of("sure") == sure && of("surer") == unknown).then_some(())
+    });
+}
+
+#[test]
+fn a_revision_that_a_host_holds_is_kept_however_many_came_since() {
+    let platform = TestPlatform::start();
+    let files = tempfile::tempdir().unwrap();
+    add_feed(&platform, files.path(), "drop", 90, "203.0.113.7\n");
+    let mut web = host(&platform, "web-1", json!({}));
+    // It says that it holds revision 1, and is not heard of for long.
+    let revision = platform.get("/api/v1/threat/revisions")["items"][0].clone();
+    let first = revision["revision"].as_u64().unwrap();
+    let digest: xshield_threat::Digest = revision["digest"].as_str().unwrap().parse().unwrap();
+    let mut message = web.check_in_message();
+    message.threat = Some(ThreatStanding {
+        order: None,
+        list: Some(ListName {
+            revision: first,
+            digest: xshield_wire::Bytes(digest.0),
+            entries: 1,
+            least_confidence: 0,
+            whole_entries: 1,
+        }),
+        inbound: ThreatMode::Block,
+        outbound: ThreatMode::Block,
+        elements: 1,
+        verified_at: None,
+        memory: 8 << 30,
+        budget: None,
+        failure: None,
+    });
+    web.check_in_with(&platform, &message);
+    for last in 0..60 {
+        write_feed(files.path(), "drop", &format!("198.51.100.{last}\n"));
+        run_feed(&platform, "drop");
+    }
+    let platform = platform.restart();
+    support::eventually("old revisions are forgotten", || {
+        let revisions = platform.get("/api/v1/threat/revisions?limit=100");
+        (revisions["items"].as_array().unwrap().len() < 60).then_some(())
+    });
+    web.sign_in(&platform);
+    assert_eq!(web.report(&platform, &threats(vec![at("203.0.113.7", first)], 0)).status, 200);
+    let events = platform.get("/api/v1/threat/events?feed=drop&confidence=90");
+    assert_eq!(events["items"][0]["remote"], "203.0.113.7", "{events}");
 }

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use feed_server::{Certificate, FeedServer, send, stall};
 use serde_json::{Value, json};
 use support::TestPlatform;
+use xshield_platform::clock::Timestamp;
 
 fn plain() -> Value {
     json!({"plain": {"levels": null}})
@@ -281,4 +282,127 @@ fn crowdsec_gives_everything_first_and_changes_then() {
     }
     let asked = server.asked();
     assert!(asked[0].line.contains("startup=true") && asked[1].line.contains("startup=false"));
+}
+
+/// Seconds until the feed is run again.
+fn waits(ran: &Value) -> i64 {
+    let time = |value: &Value| serde_json::from_value::<Timestamp>(value.clone()).unwrap();
+    time(&ran["next_run"]).0 - time(&ran["last_run"]).0
+}
+
+#[test]
+fn a_server_that_asks_to_wait_is_left_alone_within_bounds() {
+    let platform = TestPlatform::start();
+    let in_two_hours = std::time::SystemTime::now() + std::time::Duration::from_secs(7200);
+    let date = format!("retry-after: {}\r\n", httpdate::fmt_http_date(in_two_hours));
+    let server = FeedServer::plain(move |asked, out| {
+        let said = match asked.line.split(' ').nth(1).unwrap() {
+            "/seconds" => "retry-after: 7200\r\n",
+            "/date" => &date,
+            "/forever" => "retry-after: 99999999999\r\n",
+            "/short" => "retry-after: 1\r\n",
+            _ => "",
+        };
+        let status = if asked.line.contains("/date") { "503 Down" } else { "429 Slow Down" };
+        send(out, status, said, b"no")
+    });
+    for (path, expected, said) in [
+        ("/seconds", 7200..=7260, "429: it is asked too often, and to wait for 7200 s"),
+        // The answer comes a moment later.
+        ("/date", 7190..=7260, "503: it is tried again later, and to wait for 7"),
+        ("/forever", 86_400..=86_460, "to wait for 99999999999 s"),
+        // Not earlier than without a word, and with none as before.
+        ("/short", 54..=150, "to wait for 1 s"),
+        ("/nothing", 54..=150, "429: it is asked too often"),
+    ] {
+        let name = path.trim_start_matches('/');
+        let ran = add(&platform, name, &settings(&server, path));
+        let told = ran["failure"]["reason"].as_str().unwrap_or_default();
+        assert!(told.contains(said), "{path}: {ran}");
+        assert!(expected.contains(&waits(&ran)), "{path}: {ran}");
+    }
+}
+
+#[test]
+fn a_part_of_a_list_is_none_and_nothing_at_all_is_one_where_that_is_allowed() {
+    let platform = TestPlatform::start();
+    let server = FeedServer::plain(|asked, out| match asked.line.split(' ').nth(1).unwrap() {
+        "/part" => {
+            send(out, "206 Partial Content", "content-range: bytes 0-13/99\r\n", b"198.51.100.9\n")
+        }
+        "/other" => send(out, "202 Accepted", "", b"198.51.100.9\n"),
+        "/none" => send(out, "204 No Content", "", b""),
+        "/comments" => send(out, "200 OK", "", b"# nothing today\n"),
+        "/html" => send(out, "200 OK", "", b"<html>sign in</html>"),
+        "/names" => send(out, "200 OK", "", b"evil.example\n"),
+        _ => send(out, "200 OK", "", b"198.51.100.1\n198.51.100.2\n"),
+    });
+    add(&platform, "f", &settings(&server, "/list"));
+    for (path, empty, reason) in [
+        ("/part", "refused", "half a list is none"),
+        ("/part", "allowed", "half a list is none"),
+        ("/other", "refused", "202"),
+        ("/none", "refused", "allow it to be empty"),
+        ("/comments", "refused", "allow it to be empty"),
+        ("/html", "allowed", "web page"),
+        ("/names", "allowed", "none of 1 lines"),
+    ] {
+        let mut wanted = settings(&server, path);
+        wanted["empty"] = empty.into();
+        let ran = set(&platform, "f", &wanted);
+        let told = ran["failure"]["reason"].as_str().unwrap_or_default();
+        assert!(told.contains(reason), "{path} {empty}: {ran}");
+        assert_eq!((&ran["state"], &ran["entries"]), (&json!("failing"), &json!(2)), "{path}");
+    }
+    for path in ["/none", "/list", "/comments", "/list"] {
+        let mut wanted = settings(&server, path);
+        wanted["empty"] = "allowed".into();
+        let ran = set(&platform, "f", &wanted);
+        let entries = if path == "/list" { 2 } else { 0 };
+        assert_eq!(
+            (&ran["state"], &ran["failure"]),
+            (&json!("good"), &json!(null)),
+            "{path}: {ran}"
+        );
+        assert_eq!(ran["entries"], entries, "{path}");
+        assert_eq!(is_listed(&platform, "198.51.100.1"), path == "/list", "{path}");
+    }
+}
+
+#[test]
+fn a_directory_names_the_file_at_fault_and_leaves_editors_backups_alone() {
+    let platform = TestPlatform::start();
+    let files = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(files.path().join(name), text).unwrap();
+    write("a.txt", "198.51.100.1\n");
+    write("b.txt", "010.0.0.1\n198.51.100.2\n");
+    write("empty.txt", "");
+    for name in ["a.txt~", "#a.txt#", ".a.txt.swp", "a.txt.bak", "a.txt.tmp", "a.txt.dpkg-old"] {
+        write(name, "198.51.100.9\n");
+    }
+    let mut feed = json!({"source": {"file": files.path()}, "format": plain()});
+    let ran = add(&platform, "d", &feed);
+    assert_eq!((&ran["state"], &ran["entries"]), (&json!("good"), &json!(2)), "{ran}");
+    assert!(!is_listed(&platform, "198.51.100.9"));
+    assert_eq!(ran["read"]["samples"][0]["file"], "b.txt", "{ran}");
+    for (text, reason) in [
+        ("<html>", "web page"),
+        ("\u{0}\u{1}", "UTF-8"),
+        ("evil.example\n", "none of 1 lines is an entry"),
+    ] {
+        write("b.txt", text);
+        let ran = run(&platform, "d");
+        let told = ran["failure"]["reason"].as_str().unwrap_or_default();
+        let file = files.path().join("b.txt").display().to_string();
+        assert!(told.contains(&file) && told.contains(reason), "{ran}");
+        assert_eq!(ran["entries"], 2);
+    }
+    for name in ["a.txt", "b.txt"] {
+        write(name, "# none\n");
+    }
+    let told = run(&platform, "d")["failure"]["reason"].as_str().unwrap_or_default().to_owned();
+    assert!(told.contains("allow it to be empty"), "{told}");
+    feed["empty"] = "allowed".into();
+    let ran = set(&platform, "d", &feed);
+    assert_eq!((&ran["state"], &ran["entries"]), (&json!("good"), &json!(0)), "{ran}");
 }

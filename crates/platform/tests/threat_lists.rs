@@ -271,8 +271,29 @@ fn listings_that_grow_shrink_or_hit_ones_own_wait_for_an_operator() {
     assert!(ran["held"]["reasons"][0].as_str().unwrap().contains("grew from 1000 to 5000"));
     assert_eq!(ran["held"]["added"], 4000);
     let rejected = platform.post("/api/v1/threat/feeds/f/reject", json!({}));
-    assert_eq!((&rejected["state"], &rejected["held"]), (&json!("good"), &json!(null)));
-    assert_eq!(run(&platform, "f")["state"], "good", "nobody is asked twice about the same");
+    assert_eq!((&rejected["state"], &rejected["held"]), (&json!("differs"), &json!(null)));
+    let ran = run(&platform, "f");
+    assert_eq!(ran["state"], "differs", "nobody is asked twice about the same, and all can see it");
+    assert_eq!(
+        (&ran["differs"]["entries"], &ran["differs"]["added"]),
+        (&json!(5000), &json!(4000))
+    );
+    assert_eq!(ran["differs"]["at"], rejected["differs"]["at"], "since it was turned away");
+    let metrics = platform.metrics();
+    assert!(metrics.contains("xshield_threat_feed_differs{feed=\"f\"} 1"), "{metrics}");
+    feed.write(&many(1000));
+    let ran = run(&platform, "f");
+    assert_eq!((&ran["state"], &ran["differs"]), (&json!("good"), &json!(null)), "as in force");
+    feed.write(&many(5000));
+    let ran = run(&platform, "f");
+    assert_eq!(ran["state"], "differs", "the same listing again");
+    // Whoever turned it away may think better of it.
+    let approved = platform.post("/api/v1/threat/feeds/f/approve", json!({}));
+    assert_eq!((&approved["state"], &approved["entries"]), (&json!("good"), &json!(5000)));
+    feed.write(&many(1000));
+    run(&platform, "f");
+    let approved = platform.post("/api/v1/threat/feeds/f/approve", json!({}));
+    assert_eq!((&approved["state"], &approved["entries"]), (&json!("good"), &json!(1000)));
     feed.write(&many(5001));
     assert_eq!(run(&platform, "f")["state"], "held", "this is something else");
     let approved = platform.post("/api/v1/threat/feeds/f/approve", json!({}));

@@ -1,6 +1,6 @@
 //! Whether a feed's new listing may take effect by itself, or waits for an operator.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::entry::Prefix;
@@ -15,12 +15,25 @@ pub struct ChangeLimits {
     pub shrink_percent: u64,
     /// Changes of a number up to this many pass whatever their percentage.
     pub small: u64,
+    /// What becomes of a listing without any entry.
+    pub empty: Empty,
+}
+
+/// Whether a feed may list nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Empty {
+    /// That is a mistake until somebody says otherwise.
+    #[default]
+    Refused,
+    /// There may be nothing to list.
+    Allowed,
 }
 
 impl Default for ChangeLimits {
     /// Real lists change 1 to 12 % a day.
     fn default() -> Self {
-        Self { growth_percent: 50, shrink_percent: 50, small: 500 }
+        Self { growth_percent: 50, shrink_percent: 50, small: 500, empty: Empty::Refused }
     }
 }
 
@@ -124,7 +137,8 @@ pub struct Surroundings<'a> {
 const SAMPLES: usize = 20;
 
 /// Decides on a feed's listing. `before` is the one in effect; nothing for a new feed, whose size
-/// is then no change, but which may not list own assets or recent peers either.
+/// is then no change, but which may not list own assets or recent peers either. The same holds for
+/// the first addresses of a family.
 #[must_use]
 pub fn judge(
     before: Option<&ThreatSet>,
@@ -152,7 +166,10 @@ fn first(samples: &[Prefix]) -> String {
 
 fn change_of_size(before: Size, after: Size, limits: ChangeLimits) -> Vec<HoldReason> {
     if after.entries == 0 && before.entries > 0 {
-        return vec![HoldReason::Emptied { before: before.entries }];
+        return match limits.empty {
+            Empty::Refused => vec![HoldReason::Emptied { before: before.entries }],
+            Empty::Allowed => Vec::new(),
+        };
     }
     let units = [
         (Unit::Entries, before.entries, after.entries),
@@ -166,6 +183,9 @@ fn change_of_size(before: Size, after: Size, limits: ChangeLimits) -> Vec<HoldRe
 }
 
 fn beyond(unit: Unit, before: u64, after: u64, limits: ChangeLimits) -> Option<HoldReason> {
+    if before == 0 {
+        return None;
+    }
     let allowed =
         |percent| limits.small.max((u128::from(before) * u128::from(percent) / 100) as u64);
     let (grown, shrunk) = (after.saturating_sub(before), before.saturating_sub(after));

@@ -1,6 +1,7 @@
 //! What an alert says. Kept as JSON in the database, and sent as such by webhooks.
 
 use serde::{Deserialize, Serialize};
+use xshield_policy::protocol::SCTP;
 use xshield_policy::{Direction, Protocol};
 use xshield_threat::{Confidence, Prefix};
 use xshield_wire::threat::{PolicyVerdict, ThreatAction};
@@ -123,15 +124,15 @@ pub struct EventView {
     pub via: Option<std::net::IpAddr>,
     /// A request of the peer, as a sample.
     pub request: Option<String>,
-    /// The list's entry at the time.
+    /// The list's entry at that revision.
     #[schema(value_type = Option<String>)]
     pub entry: Option<Prefix>,
-    /// The highest confidence of a feed at the time, in percent.
+    /// The highest confidence of a feed at that revision, in percent; `null` when it is not known.
     #[schema(value_type = Option<u8>)]
     pub confidence: Option<Confidence>,
-    /// The feeds that listed the peer at the time.
+    /// The feeds that listed the peer at that revision.
     pub feeds: Vec<ListedBy>,
-    /// Revision of the list.
+    /// Revision of the list that the host had.
     pub revision: u64,
     /// Packets; requests behind a proxy.
     pub packets: u64,
@@ -139,12 +140,21 @@ pub struct EventView {
     pub bytes: u64,
     /// How many reports told of it.
     pub reports: u64,
-    /// First seen.
+    /// First seen; `from` the recorder: not before this time, when the host read it before.
     pub first_seen: Timestamp,
-    /// Last seen.
+    /// Last seen; at the latest, where the host slept since.
     pub last_seen: Timestamp,
     /// Where it was read.
     pub from: ReadFrom,
+}
+
+/// What is known of when something was seen first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FirstSeen {
+    /// Then.
+    At(Timestamp),
+    /// At some time after it.
+    Since(Timestamp),
 }
 
 impl From<StoredThreatEvent> for EventView {
@@ -193,6 +203,25 @@ impl EventView {
         }
     }
 
+    /// What is known of when the flow was seen first: the recorder counts, and is read now and then.
+    #[must_use]
+    pub fn first_seen(&self) -> FirstSeen {
+        match self.from {
+            ReadFrom::Recorder => FirstSeen::Since(self.first_seen),
+            ReadFrom::KernelLog | ReadFrom::Live | ReadFrom::AccessLog => {
+                FirstSeen::At(self.first_seen)
+            }
+        }
+    }
+
+    /// The destination port, where the protocol has ports and it is known.
+    #[must_use]
+    pub fn destination_port(&self) -> Option<u16> {
+        let has_ports =
+            matches!(self.protocol, Protocol::Tcp | Protocol::Udp | Protocol::Other(SCTP));
+        Some(self.port).filter(|port| has_ports && *port != 0)
+    }
+
     /// Names of the feeds, each once.
     #[must_use]
     pub fn feed_names(&self) -> Vec<&str> {
@@ -222,8 +251,8 @@ impl EventView {
             text.push_str(&format!(" via proxy {via}"));
         }
         text.push_str(&format!(", {}", self.protocol));
-        if self.port != 0 {
-            text.push_str(&format!(" {port} {}", self.port));
+        if let Some(number) = self.destination_port() {
+            text.push_str(&format!(" {port} {number}"));
         }
         if let Some(process) = &self.process {
             text.push_str(&format!(", process {process}"));

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use xshield_policy::Direction;
 use xshield_wire::threat::ThreatAction;
 
-use super::alert::{Alert, EventView, Severity};
+use super::alert::{Alert, EventView, FirstSeen, Severity};
+use crate::clock::Timestamp;
 
 /// The alert as a CEF line.
 #[must_use]
@@ -37,8 +38,14 @@ pub fn line(alert: &Alert, number: i64) -> String {
 }
 
 fn of_event(fields: &mut Fields, event: &EventView) {
-    fields.add("start", event.first_seen.0.saturating_mul(1000));
-    fields.add("end", event.last_seen.0.saturating_mul(1000));
+    let milliseconds = |at: Timestamp| at.0.saturating_mul(1000);
+    match event.first_seen() {
+        FirstSeen::At(at) => fields.add("start", milliseconds(at)),
+        FirstSeen::Since(since) => {
+            fields.labelled("deviceCustomDate1", "since", milliseconds(since));
+        }
+    }
+    fields.add("end", milliseconds(event.last_seen));
     fields.add("cnt", event.packets);
     fields.add("proto", event.protocol);
     fields.add("dvchost", &event.asset);
@@ -56,8 +63,8 @@ fn of_event(fields: &mut Fields, event: &EventView) {
     fields.add("deviceDirection", u8::from(event.direction == Direction::Outbound));
     fields.address("src", "c6a2", "Source IPv6 Address", source);
     fields.address("dst", "c6a3", "Destination IPv6 Address", destination);
-    if event.port != 0 {
-        fields.add("dpt", event.port);
+    if let Some(port) = event.destination_port() {
+        fields.add("dpt", port);
     }
     fields.some(process, event.process.as_deref());
     fields.some("request", event.request.as_deref());

@@ -1,8 +1,5 @@
-//! Matches on their way in: bounded, with what the list says of the peer at this moment, counted once
+//! Matches on their way in: bounded, with what the list said of the peer, counted once
 //! (batches are known by their ids) and queued for the alert rules.
-
-use std::collections::HashMap;
-use std::net::IpAddr;
 
 use xshield_policy::AssetId;
 use xshield_wire::bounds;
@@ -10,9 +7,10 @@ use xshield_wire::message::EventSource;
 use xshield_wire::threat::ThreatMatch;
 
 use crate::clock::Timestamp;
-use crate::state::Platform;
-use crate::store::threat_events::{self, Intelligence, Judging, ReadFrom, ThreatEvent};
+use crate::state::{App, Platform};
+use crate::store::threat_events::{self, Judging, ReadFrom, ThreatEvent};
 use crate::store::{StoreResult, Tx};
+use crate::threat::past::Attribution;
 
 /// The name of the event, in every view and payload.
 pub const NAME: &str = "Malicious IP Match";
@@ -55,26 +53,10 @@ pub(crate) async fn make_room(app: &Platform, tx: &mut Tx, asset: &AssetId) -> S
     Ok(())
 }
 
-/// What the list says of addresses, each looked up once a batch.
-#[derive(Debug, Default)]
-pub(crate) struct Known(HashMap<IpAddr, Intelligence>);
-
-impl Known {
-    /// What the list says of this one.
-    pub(crate) fn of(&mut self, app: &Platform, address: IpAddr) -> Intelligence {
-        self.0.entry(address).or_insert_with(|| intelligence(app, address)).clone()
-    }
-}
-
-/// What the list in effect says of an address.
-pub(crate) fn intelligence(app: &Platform, address: IpAddr) -> Intelligence {
-    Intelligence::from(&app.threat.why(address))
-}
-
-/// A match as a host told it: bounded, with what the list says of the peer now.
+/// A match as a host told it: bounded, with what the list said of the peer. Blocks.
 pub(crate) fn read(
-    app: &Platform,
-    known: &mut Known,
+    app: &App,
+    attribution: &mut Attribution,
     found: ThreatMatch,
     now: Timestamp,
 ) -> ThreatEvent {
@@ -100,7 +82,7 @@ pub(crate) fn read(
             EventSource::Live => ReadFrom::Live,
         },
         revision: found.revision,
-        intelligence: known.of(app, remote),
+        intelligence: attribution.of(app, found.revision, remote, last_seen),
         packets: found.packets,
         bytes: found.bytes,
         first_seen: Timestamp::from_unix(found.first_seen).min(last_seen),

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use super::alert::{Alert, EventView};
+use super::alert::{Alert, EventView, FirstSeen};
 use crate::store::alerts::StoredAlert;
 
 /// Characters of a subject, at most.
@@ -53,8 +53,8 @@ fn facts(event: &EventView) -> Vec<(&'static str, String)> {
             ),
         ));
     }
-    let port = Some(event.port).filter(|port| *port != 0);
-    let service = port
+    let service = event
+        .destination_port()
         .map_or_else(|| event.protocol.to_string(), |port| format!("{}/{port}", event.protocol));
     facts.push((
         "Service",
@@ -85,7 +85,10 @@ fn facts(event: &EventView) -> Vec<(&'static str, String)> {
         },
     ));
     facts.push(("Packets", event.packets.to_string()));
-    facts.push(("First seen", event.first_seen.to_rfc3339()));
+    facts.push(match event.first_seen() {
+        FirstSeen::At(at) => ("First seen", at.to_rfc3339()),
+        FirstSeen::Since(since) => ("Since", since.to_rfc3339()),
+    });
     facts.push(("Last seen", event.last_seen.to_rfc3339()));
     facts
 }

@@ -3,12 +3,19 @@
 //! Not 4001 Network Activity: that class is for flows, one record each, and has no place for what was
 //! found and why. A match is a finding (the list's rule said so), with the flow as its evidence.
 
-use serde_json::{Map, Value, json};
-use xshield_policy::{Direction, Protocol};
-use xshield_wire::threat::ThreatAction;
+use std::net::IpAddr;
 
-use super::alert::{Alert, EventView, Severity};
+use serde_json::{Map, Value, json};
+use xshield_policy::protocol::SCTP;
+use xshield_policy::{Direction, Protocol};
+use xshield_wire::threat::{PolicyVerdict, ThreatAction};
+
+use super::alert::{Alert, EventView, FirstSeen, Severity};
 use crate::clock::Timestamp;
+use crate::store::threat_events::ListedBy;
+
+/// The version of the schema.
+pub const VERSION: &str = "1.3.0";
 
 /// The alert as a Detection Finding.
 #[must_use]
@@ -35,7 +42,7 @@ pub fn finding(alert: &Alert, number: i64) -> Value {
         "status": "New",
         "message": alert.summary,
         "metadata": {
-            "version": "1.3.0",
+            "version": VERSION,
             "uid": uid,
             "product": {
                 "name": "Xshield Platform",
@@ -58,22 +65,51 @@ pub fn finding(alert: &Alert, number: i64) -> Value {
     finding
 }
 
-fn add_event(finding: &mut Map<String, Value>, event: &EventView) {
-    let blocked = event.action == ThreatAction::Blocked;
-    if blocked {
-        finding["metadata"]["profiles"] = json!(["security_control"]);
-        finding.insert("action_id".to_owned(), json!(2));
-        finding.insert("disposition_id".to_owned(), json!(2));
-        finding.insert("disposition".to_owned(), json!("Blocked"));
-    } else {
-        finding["metadata"]["profiles"] = json!(["security_control"]);
-        finding.insert("action_id".to_owned(), json!(3));
-        finding.insert("disposition_id".to_owned(), json!(15));
-        finding.insert("disposition".to_owned(), json!("Detected"));
+/// The finding as JSON, of at most `most` bytes: where there are too many feeds, the last ones are left
+/// out, and counted.
+#[must_use]
+pub fn text(alert: &Alert, number: i64, most: usize) -> String {
+    let mut finding = finding(alert, number);
+    let mut left_out = 0;
+    loop {
+        let text = finding.to_string();
+        let enrichments = finding.get_mut("enrichments").and_then(Value::as_array_mut);
+        if text.len() <= most || enrichments.and_then(Vec::pop).is_none() {
+            return text;
+        }
+        left_out += 1;
+        finding["unmapped"]["feeds_left_out"] = json!(left_out);
     }
-    finding["finding_info"]["first_seen_time"] = json!(milliseconds(event.first_seen));
+}
+
+fn add_event(finding: &mut Map<String, Value>, event: &EventView) {
+    // What policy denied did not get through, though the list only recorded it.
+    let (action, disposition) = match (event.action, event.policy) {
+        (ThreatAction::Blocked, _) | (_, Some(PolicyVerdict::Denied)) => {
+            ((2, "Denied"), (2, "Blocked"))
+        }
+        (ThreatAction::Recorded, _) => ((1, "Allowed"), (15, "Detected")),
+    };
+    finding["metadata"]["profiles"] = json!(["security_control"]);
+    finding.extend([
+        ("action_id".to_owned(), json!(action.0)),
+        ("action".to_owned(), json!(action.1)),
+        ("disposition_id".to_owned(), json!(disposition.0)),
+        ("disposition".to_owned(), json!(disposition.1)),
+    ]);
+    let first_seen = match event.first_seen() {
+        FirstSeen::At(at) => {
+            finding["finding_info"]["first_seen_time"] = json!(milliseconds(at));
+            at
+        }
+        // A span of time begins then; the first packet came later.
+        FirstSeen::Since(since) => since,
+    };
     finding["finding_info"]["last_seen_time"] = json!(milliseconds(event.last_seen));
-    finding.insert("count".to_owned(), json!(event.packets));
+    finding.insert("start_time".to_owned(), json!(milliseconds(first_seen)));
+    finding.insert("end_time".to_owned(), json!(milliseconds(event.last_seen)));
+    // Beside `long_t`, of eight bytes, `integer_t` is taken to have four.
+    finding.insert("count".to_owned(), json!(i32::try_from(event.packets).unwrap_or(i32::MAX)));
     if let Some(confidence) = event.confidence {
         finding.insert("confidence_score".to_owned(), json!(confidence.percent()));
     }
@@ -82,28 +118,30 @@ fn add_event(finding: &mut Map<String, Value>, event: &EventView) {
         "resources".to_owned(),
         json!([{ "type": "host", "name": event.asset, "uid": event.asset_id }]),
     );
+    let peer = match event.direction {
+        Direction::Inbound => "evidences[].src_endpoint.ip",
+        Direction::Outbound => "evidences[].dst_endpoint.ip",
+    };
     finding.insert(
         "observables".to_owned(),
-        json!([{ "name": "peer", "type_id": 2, "type": "IP Address", "value": event.remote }]),
+        json!([{ "name": peer, "type_id": 2, "type": "IP Address", "value": event.remote }]),
     );
-    let enrichments: Vec<Value> = event
-        .feeds
-        .iter()
-        .map(|listed| {
-            json!({
-                "name": "peer",
-                "value": event.remote,
-                "provider": listed.feed,
-                "type": "threat-list",
-                "data": { "entry": listed.entry, "confidence": listed.confidence },
-            })
+    let enrichment = |listed: &ListedBy| {
+        json!({
+            "name": peer,
+            "value": event.remote,
+            "provider": listed.feed,
+            "type": "threat-list",
+            "data": { "entry": listed.entry, "confidence": listed.confidence },
         })
-        .collect();
+    };
+    let enrichments: Vec<Value> = event.feeds.iter().map(enrichment).collect();
     finding.insert("enrichments".to_owned(), Value::from(enrichments));
     finding["unmapped"]["blockable_at_host"] = json!(event.blockable_at_host);
+    finding["unmapped"]["threat_revision"] = json!(event.revision);
+    finding["unmapped"]["packets"] = json!(event.packets);
     for (name, value) in [
         ("policy_rule", event.rule.clone()),
-        ("service", event.service.clone()),
         ("via_proxy", event.via.map(|via| via.to_string())),
         ("request", event.request.clone()),
     ] {
@@ -114,9 +152,11 @@ fn add_event(finding: &mut Map<String, Value>, event: &EventView) {
 }
 
 fn evidence(event: &EventView) -> Value {
-    let port = Some(event.port).filter(|port| *port != 0);
     let mut peer = json!({ "ip": event.remote });
-    let mut host = json!({ "hostname": event.asset, "uid": event.asset_id });
+    let mut host = json!({ "name": event.asset, "uid": event.asset_id });
+    if is_host_name(&event.asset) {
+        host["hostname"] = json!(event.asset);
+    }
     if let Some(local) = event.local {
         host["ip"] = json!(local);
     }
@@ -127,32 +167,56 @@ fn evidence(event: &EventView) -> Value {
         Direction::Inbound => (peer, host, (1, "Inbound")),
         Direction::Outbound => (host, peer, (2, "Outbound")),
     };
-    if let Some(port) = port {
+    if let Some(port) = event.destination_port() {
         destination["port"] = json!(port);
     }
-    let number = match (event.protocol, event.remote) {
-        (Protocol::Tcp, _) => 6,
-        (Protocol::Udp, _) => 17,
-        (Protocol::Icmp, std::net::IpAddr::V4(_)) => 1,
-        (Protocol::Icmp, std::net::IpAddr::V6(_)) => 58,
-        (Protocol::Other(number), _) => number,
+    let (number, name) = match (event.protocol, event.remote) {
+        (Protocol::Tcp, _) => (6, Some("tcp")),
+        (Protocol::Udp, _) => (17, Some("udp")),
+        (Protocol::Icmp, IpAddr::V4(_)) => (1, Some("icmp")),
+        (Protocol::Icmp, IpAddr::V6(_)) => (58, Some("ipv6-icmp")),
+        (Protocol::Other(SCTP), _) => (SCTP, Some("sctp")),
+        (Protocol::Other(number), _) => (number, None),
     };
+    let mut connection = json!({
+        "direction_id": direction.0,
+        "direction": direction.1,
+        "protocol_num": number,
+        "protocol_ver_id": if event.remote.is_ipv4() { 4 } else { 6 },
+    });
+    if let Some(name) = name {
+        connection["protocol_name"] = json!(name);
+    }
     let mut evidence = json!({
         "src_endpoint": source,
         "dst_endpoint": destination,
-        "connection_info": {
-            "direction_id": direction.0,
-            "direction": direction.1,
-            "protocol_num": number,
-            "protocol_name": event.protocol.to_string(),
-        },
+        "connection_info": connection,
     });
-    if let Some(process) = &event.process {
-        evidence["process"] = json!({ "name": process });
+    // Not as a `process`: that takes a number of the process, which nobody knows any more.
+    for (name, value) in [("process", &event.process), ("service", &event.service)] {
+        if let Some(value) = value {
+            evidence["data"][name] = json!(value);
+        }
     }
     evidence
+}
+
+/// Whether a name is what the schema takes for the name of a host: labels of letters, digits and inner
+/// hyphens.
+fn is_host_name(name: &str) -> bool {
+    name.split('.').all(|label| {
+        !label.is_empty()
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    })
 }
 
 fn milliseconds(time: Timestamp) -> i64 {
     time.0.saturating_mul(1000)
 }
+
+#[cfg(test)]
+mod schema;
+#[cfg(test)]
+mod tests;

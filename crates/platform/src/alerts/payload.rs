@@ -115,17 +115,18 @@ fn syslog_message(one: &StoredAlert, settings: &SyslogSettings, platform: &str) 
         Severity::Low => 6,
     };
     let priority = u16::from(settings.facility) * 8 + severity;
-    let text = match settings.format {
-        SyslogFormat::Cef => cef::line(alert, one.id),
-        SyslogFormat::Ocsf => ocsf::finding(alert, one.id).to_string(),
-    };
     let mut message = format!(
-        "<{priority}>1 {} {} xshield - {} [origin software=\"Xshield\" swVersion=\"{}\"] {text}",
+        "<{priority}>1 {} {} xshield - {} [origin software=\"Xshield\" swVersion=\"{}\"] ",
         alert.at.to_rfc3339(),
         hostname(platform),
         alert.kind.as_str(),
         env!("CARGO_PKG_VERSION"),
     );
+    message.push_str(&match settings.format {
+        SyslogFormat::Cef => cef::line(alert, one.id),
+        // Half of a JSON text is none.
+        SyslogFormat::Ocsf => ocsf::text(alert, one.id, MAX_MESSAGE.saturating_sub(message.len())),
+    });
     if message.len() > MAX_MESSAGE {
         let at = (0..=MAX_MESSAGE).rev().find(|at| message.is_char_boundary(*at)).unwrap_or(0);
         message.truncate(at);

@@ -33,7 +33,8 @@ pub struct AlertRule {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub direction: Option<Direction>,
-    /// Only when a feed is at least so sure, in percent.
+    /// Only when a feed is at least so sure, in percent; also when it is not known any more how sure
+    /// one was.
     #[serde(default, skip_serializing_if = "is_none")]
     #[schema(value_type = Option<u8>)]
     pub least_confidence: Confidence,
@@ -216,7 +217,7 @@ impl AlertRule {
         self.is_met_by(fresh)
             && self.action.is_none_or(|action| action == event.action)
             && self.direction.is_none_or(|direction| direction == event.direction)
-            && intelligence.confidence.unwrap_or_default() >= self.least_confidence
+            && intelligence.confidence.is_none_or(|confidence| confidence >= self.least_confidence)
             && (self.feeds.is_empty() || self.feeds.iter().any(listed))
             && match self.via_proxy {
                 None => true,

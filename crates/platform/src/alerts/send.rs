@@ -30,6 +30,14 @@ pub enum SendError {
         /// What was said, or went wrong.
         reason: String,
     },
+    /// The other end is asked too often, or down for a while, and says when to come again.
+    #[error("{reason}, and to wait for {seconds} s")]
+    Later {
+        /// What was said.
+        reason: String,
+        /// In how many seconds.
+        seconds: u64,
+    },
     /// It took too long.
     #[error("it took longer than {} s", WITHIN.as_secs())]
     TooSlow,
@@ -58,6 +66,15 @@ impl SendError {
             cause = source.source();
         }
         Self::Failed { action, reason: without_userinfo(&reason).into_owned() }
+    }
+
+    /// In how many seconds the other end wants to be asked again, if it says so.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<u64> {
+        match self {
+            Self::Later { seconds, .. } => Some(*seconds),
+            _ => None,
+        }
     }
 
     /// Whether no attempt can succeed.

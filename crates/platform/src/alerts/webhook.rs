@@ -2,7 +2,7 @@
 //! over `id.timestamp.body`, in `webhook-signature`. The id is the same at every attempt.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -16,6 +16,7 @@ use super::channel::WebhookSettings;
 use super::send::{Outgoing, Secret, SendError, reach};
 use crate::clock::Timestamp;
 use crate::threat::fetch::guard::Guarded;
+use crate::threat::fetch::retry_after;
 
 /// The receiver answers within this time.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(30);
@@ -58,6 +59,10 @@ fn ask(agent: &Agent, request: http::Request<String>) -> Result<String, SendErro
     let said = format!("{} {}", status.as_u16(), said.unwrap_or_default().trim());
     if status.is_success() {
         return Ok(said);
+    }
+    if let Some(seconds) = retry_after(status, answer.headers(), SystemTime::now()) {
+        let reason = format!("could not {ACTION}: the answer is {said}");
+        return Err(SendError::Later { reason, seconds });
     }
     let hint = if status.is_redirection() { " (redirects are not followed)" } else { "" };
     Err(SendError::Failed { action: ACTION, reason: format!("the answer is {said}{hint}") })

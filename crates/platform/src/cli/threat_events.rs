@@ -272,7 +272,7 @@ pub(crate) fn address(address: IpAddr, client: &Client, output: Output) -> Resul
         let named = |feed: &Feed| format!("{}: {} ({} %)", feed.feed, feed.entry, feed.confidence);
         let feeds: Vec<String> = shown.feeds.iter().map(named).collect();
         sheet.line("feeds now", if feeds.is_empty() { "-".to_owned() } else { feeds.join("\n") });
-        sheet.line("first seen", relative_or_dash(shown.first_seen, now));
+        sheet.line("seen since", relative_or_dash(shown.first_seen, now));
         sheet.line("last seen", relative_or_dash(shown.last_seen, now));
         sheet.line("packets", format!("{}, of these {} dropped", shown.packets, shown.blocked));
         let more = if shown.more_assets { "\nThere are more assets than these.\n" } else { "" };
@@ -282,7 +282,7 @@ pub(crate) fn address(address: IpAddr, client: &Client, output: Output) -> Resul
 }
 
 fn met_table(assets: Vec<MetBy>, now: Timestamp) -> Table {
-    let header = &["ASSET", "FIRST SEEN", "LAST SEEN", "FLOWS", "PACKETS", "DROPPED"];
+    let header = &["ASSET", "SEEN SINCE", "LAST SEEN", "FLOWS", "PACKETS", "DROPPED"];
     let mut table = Table::new(header, "No asset met it.");
     for met in assets {
         table.row(vec![

@@ -7,13 +7,14 @@ use xshield_wire::telemetry::{ActivePath, AgentEvent, LiveEvent, PathSource};
 use xshield_wire::threat::ThreatMatch;
 
 use super::AHEAD;
-use crate::alerts::intake::{self, Known};
+use crate::alerts::intake;
 use crate::api::host::strip;
 use crate::clock::Timestamp;
 use crate::state::App;
 use crate::store::agent_events::Live;
 use crate::store::threat_events::{self, Judging, ReadFrom, ThreatEvent};
 use crate::store::{StoreResult, Tx, agent_events, commands, events, paths, reports};
+use crate::threat::past::Attribution;
 
 /// Texts are cut here, in bytes as JSON writes them.
 pub(super) const MAX_TEXT: usize = 512;
@@ -48,12 +49,16 @@ pub(super) struct Parted {
 }
 
 /// Takes the rows out of a report, with short texts and believable times, and with what the threat list
-/// says of each peer. It may take a while.
-pub(super) fn prepare(app: &App, report: Report, now: Timestamp) -> Parted {
+/// said of each peer. It may take a while.
+pub(super) fn prepare(
+    app: &App,
+    report: Report,
+    mut attribution: Attribution,
+    now: Timestamp,
+) -> Parted {
     let latest = now.plus(AHEAD);
     let created = Timestamp::from_unix(report.created).min(latest);
     let mut body = report.body;
-    let mut known = Known::default();
     let items = match &mut body {
         ReportBody::Events(report) => {
             taken(&mut report.events, |event| Item::Event(bounded(event, latest)))
@@ -64,7 +69,7 @@ pub(super) fn prepare(app: &App, report: Report, now: Timestamp) -> Parted {
             taken(&mut report.paths, |path| Item::Path(path_bounded(path, latest), from))
         }
         ReportBody::Threats(report) => taken(&mut report.matches, |found| {
-            Item::Threat(Box::new(intake::read(app, &mut known, found, now)))
+            Item::Threat(Box::new(intake::read(app, &mut attribution, found, now)))
         }),
         ReportBody::Live(report) => {
             let denials = report.events.drain(..).map(Live::Denial).collect::<Vec<_>>();
@@ -75,7 +80,7 @@ pub(super) fn prepare(app: &App, report: Report, now: Timestamp) -> Parted {
             items.extend(taken(&mut report.threats, |found| {
                 // The flow is known and alerted about now, and adds nothing to any count.
                 let uncounted = ThreatMatch { packets: 0, bytes: 0, ..found };
-                Item::Threat(Box::new(intake::read(app, &mut known, uncounted, now)))
+                Item::Threat(Box::new(intake::read(app, &mut attribution, uncounted, now)))
             }));
             items
         }

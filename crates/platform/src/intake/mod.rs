@@ -18,6 +18,7 @@ use crate::settings::Settings;
 use crate::state::{App, Turns};
 use crate::store::reports::{self, Stored};
 use crate::store::{StoreResult, Tx, commit, problems};
+use crate::threat::past;
 
 pub mod budget;
 mod finish;
@@ -184,9 +185,11 @@ pub async fn take(
         let _turn = app.intake.turns.lock(&asset).await;
         let Received { report, cuts, bytes, _permit } = received;
         let batch = report.batch;
+        let attribution = past::attribution(&app, &report).await?;
         let worker = app.clone();
         let prepared =
-            tokio::task::spawn_blocking(move || items::prepare(&worker, report, now)).await?;
+            tokio::task::spawn_blocking(move || items::prepare(&worker, report, attribution, now));
+        let prepared = prepared.await?;
         let items = u64::try_from(prepared.items.len()).unwrap_or(u64::MAX);
         app.intake.budgets.charge(&asset, items.max(1), bytes, Instant::now());
         let mut prepared = finish::prepare(&app, &asset, prepared).await?;

@@ -209,7 +209,8 @@ async fn record(
                 // What failed since the work began is known to the database alone.
                 let failures = deliveries::channel(&mut tx, &channel.name).await?;
                 let failures = failures.map_or(0, |channel| channel.failures);
-                let next = now.plus(pause(app.settings.delivery_retry_first, failures));
+                let pause = pause(app.settings.delivery_retry_first, failures);
+                let next = now.plus(asked_to_wait(error.retry_after()).max(pause));
                 deliveries::channel_fails(&mut tx, &channel.id, &answer, now, next).await?;
                 Outcome::Failed
             }
@@ -228,6 +229,11 @@ fn pause(first: i64, failures: u32) -> i64 {
     let spread = random::<2>().map_or(0, |bytes| i64::from(u16::from_le_bytes(bytes)));
     let half = doubled / 2;
     doubled - half / 2 + spread % (half + 1)
+}
+
+/// Seconds for which a receiver asks to be left alone; not for longer than a failing one is anyway.
+fn asked_to_wait(said: Option<u64>) -> i64 {
+    said.map_or(0, |seconds| i64::try_from(seconds).unwrap_or(i64::MAX).min(LONGEST_PAUSE))
 }
 
 /// Tries a channel now, once, and keeps a record of it.

@@ -190,12 +190,14 @@ pub struct Waiting {
 /// # Errors
 /// When the database fails.
 pub async fn waiting(conn: &mut Conn, channel: &str, now: Timestamp) -> StoreResult<Waiting> {
-    let row = sqlx::query(
+    let row = sqlx::query(concat!(
         "SELECT count(CASE WHEN n.due_at <= $2 THEN 1 END) AS due, \
          count(CASE WHEN n.due_at <= $2 AND n.due_at > a.at THEN 1 END) AS digests, \
-         count(*) AS all_of_them FROM alert_notice n JOIN alert a ON a.id = n.alert_id \
-         WHERE n.channel_id = $1",
-    )
+         count(*) + (SELECT ",
+        total!("d.alerts"),
+        " FROM delivery d WHERE d.channel_id = $1 AND d.state = 'waiting') AS all_of_them \
+         FROM alert_notice n JOIN alert a ON a.id = n.alert_id WHERE n.channel_id = $1",
+    ))
     .bind(channel)
     .bind(now.0)
     .fetch_one(conn)

@@ -1,5 +1,7 @@
 //! The list at its revisions, the files it is distributed in, and what is kept off it.
 
+use std::collections::BTreeSet;
+
 use sqlx::QueryBuilder;
 use xshield_threat::Digest;
 
@@ -93,8 +95,22 @@ pub async fn insert_revision(conn: &mut Conn, revision: &StoredRevision) -> Stor
     Ok(())
 }
 
-/// Forgets revisions that are older than `before` or not among the newest `keep`, but for `pinned`
-/// and the newest of all.
+/// Changes what a revision was made of, which lists the same addresses.
+///
+/// # Errors
+/// When the database fails.
+pub async fn set_sources(conn: &mut Conn, revision: u64, sources: &Sources) -> StoreResult<()> {
+    sqlx::query("UPDATE threat_revision SET sources = $1 WHERE revision = $2")
+        .bind(to_json(sources)?)
+        .bind(i64::try_from(revision).unwrap_or(i64::MAX))
+        .execute(conn)
+        .await
+        .doing("change the sources of a threat revision")?;
+    Ok(())
+}
+
+/// Forgets revisions that are older than `before` or not among the newest `keep`, but for those in
+/// `needed` and the newest of all.
 ///
 /// # Errors
 /// When the database fails.
@@ -102,19 +118,20 @@ pub async fn forget_revisions(
     conn: &mut Conn,
     before: Timestamp,
     keep: i64,
-    pinned: Option<u64>,
+    needed: &BTreeSet<u64>,
 ) -> StoreResult<u64> {
-    let done = sqlx::query(
+    let mut query = QueryBuilder::<Db>::new(
         "DELETE FROM threat_revision WHERE revision < (SELECT max(revision) FROM threat_revision) \
-         AND revision <> $3 AND (created_at < $1 OR revision <= \
-         (SELECT max(revision) FROM threat_revision) - $2)",
-    )
-    .bind(before.0)
-    .bind(keep)
-    .bind(pinned.map_or(-1, |pinned| i64::try_from(pinned).unwrap_or(-1)))
-    .execute(conn)
-    .await
-    .doing("forget old threat revisions")?;
+         AND (created_at < ",
+    );
+    query.push_bind(before.0);
+    query.push(" OR revision <= (SELECT max(revision) FROM threat_revision) - ").push_bind(keep);
+    query.push(") AND revision NOT IN (-1");
+    for revision in needed {
+        query.push(", ").push_bind(i64::try_from(*revision).unwrap_or(-1));
+    }
+    query.push(")");
+    let done = query.build().execute(conn).await.doing("forget old threat revisions")?;
     Ok(done.rows_affected())
 }
 

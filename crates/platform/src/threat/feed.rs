@@ -7,7 +7,7 @@ use url::Url;
 use xshield_threat::Confidence;
 use xshield_threat::feed::taxii::Bookmark;
 use xshield_threat::feed::{Format, Levels, Limits, Summary};
-use xshield_threat::guard::ChangeLimits;
+use xshield_threat::guard::{ChangeLimits, Empty};
 
 use crate::clock::Timestamp;
 use crate::problem::{Answer, Problem};
@@ -106,6 +106,9 @@ pub struct FeedSettings {
     /// Shrinkage in percent of the last listing beyond which a listing waits for an operator.
     #[serde(default = "half")]
     pub shrink_percent: u64,
+    /// Whether it may list nothing.
+    #[serde(default)]
+    pub empty: Empty,
 }
 
 /// Whether a feed is in use.
@@ -205,7 +208,12 @@ impl FeedSettings {
     /// What its parser may take up.
     #[must_use]
     pub fn limits(&self) -> Limits {
-        Limits { total_bytes: self.max_unpacked, entries: self.max_entries, ..Limits::default() }
+        Limits {
+            total_bytes: self.max_unpacked,
+            entries: self.max_entries,
+            empty: self.empty,
+            ..Limits::default()
+        }
     }
 
     /// How far it may change by itself.
@@ -214,6 +222,7 @@ impl FeedSettings {
         ChangeLimits {
             growth_percent: self.growth_percent,
             shrink_percent: self.shrink_percent,
+            empty: self.empty,
             ..ChangeLimits::default()
         }
     }
@@ -303,6 +312,8 @@ pub struct FeedState {
     pub held: Option<Held>,
     /// The listing that an operator turned away: it is not asked about again.
     pub turned_away: Option<String>,
+    /// That listing, for as long as the source says so.
+    pub differs: Option<Differs>,
     /// How far a feed that sends changes was read.
     pub bookmark: Bookmark,
     /// Whether the changes read so far are stored: otherwise all of it is asked for again.
@@ -328,6 +339,9 @@ pub struct ReadState {
 /// A rejected line.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Sample {
+    /// The file of a directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
     /// Its line, from 1.
     pub line: u64,
     /// Its first characters.
@@ -339,6 +353,7 @@ pub struct Sample {
 impl From<&Summary> for ReadState {
     fn from(summary: &Summary) -> Self {
         let sample = |sample: &xshield_threat::feed::Sample| Sample {
+            file: None,
             line: sample.line,
             text: sample.text.clone(),
             reason: sample.reason.to_string(),
@@ -387,4 +402,14 @@ pub struct Held {
     pub added: u64,
     /// Prefixes that would go.
     pub removed: u64,
+}
+
+/// A listing that an operator turned away and that the source still gives: what is in force differs from
+/// it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Differs {
+    /// Its file.
+    pub file: String,
+    /// Since when it was turned away, and what would come with it.
+    pub listing: Held,
 }

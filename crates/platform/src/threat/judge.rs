@@ -72,6 +72,8 @@ pub(super) enum Verdict {
     Same,
     /// It takes effect.
     Pass,
+    /// An operator turned it away before.
+    TurnedAway(Vec<String>),
     /// It waits.
     Hold(Vec<String>),
 }
@@ -107,10 +109,11 @@ pub(super) fn judge(
     let name = app.threat.listings.put(&store::encode(&dated))?;
     let reasons = reasons(feed, before_set.as_ref(), &after_set, judges);
     let turned_away = feed.state.turned_away.as_deref() == Some(&content_name(&dated));
+    let words = reasons.iter().map(ToString::to_string).collect();
     let verdict = match (reasons.is_empty(), turned_away) {
         (true, _) => Verdict::Pass,
-        (false, true) => Verdict::Same,
-        (false, false) => Verdict::Hold(reasons.iter().map(ToString::to_string).collect()),
+        (false, true) => Verdict::TurnedAway(words),
+        (false, false) => Verdict::Hold(words),
     };
     Ok(Judged { name, entries, added, removed, verdict })
 }

@@ -143,7 +143,20 @@ async fn compile_in_turn(app: &App) -> Result<(), ListError> {
             let reason = reason(&inputs, &sources);
             Some(add_revision(app, name, change, reason, sources, now).await?)
         }
-        None => inputs.latest.map(|latest| RevisionName { revision: latest.revision, ..name }),
+        None => match &inputs.latest {
+            Some(latest) => {
+                let revision = latest.revision;
+                // The same addresses, listed by others or with another confidence: whoever asks about
+                // this revision later is to hear of these.
+                if latest.sources != sources {
+                    let mut tx = app.store.write().await?;
+                    threat_lists::set_sources(&mut tx, revision, &sources).await?;
+                    commit(tx).await?;
+                }
+                Some(RevisionName { revision, ..name })
+            }
+            None => None,
+        },
     };
     app.threat.publish(Current { list: Arc::new(list), revision, parts: Parts::default() });
     Ok(())
@@ -332,15 +345,20 @@ fn listing(app: &App, source: &SourceFeed) -> Result<Arc<Listing>, ListError> {
 
 /// A feed's listing; nothing when its file is gone or damaged. Blocks.
 pub(crate) fn load_listing(app: &App, name: FileName) -> Option<Arc<Listing>> {
+    let listing = read_listing(app, name)?;
+    locked(&app.threat.decoded).insert(name, listing.clone());
+    Some(listing)
+}
+
+/// The same, but it does not stay in memory when it was not there.
+pub(crate) fn read_listing(app: &App, name: FileName) -> Option<Arc<Listing>> {
     if let Some(known) = locked(&app.threat.decoded).get(&name) {
         return Some(known.clone());
     }
     let bytes = app.threat.listings.get(name).inspect_err(|error| {
         tracing::error!(%error, "a stored listing can't be used");
     });
-    let listing = Arc::new(store::decode(&bytes.ok()??).ok()?);
-    locked(&app.threat.decoded).insert(name, listing.clone());
-    Some(listing)
+    Some(Arc::new(store::decode(&bytes.ok()??).ok()?))
 }
 
 /// Forgets what is not in use any more.

@@ -21,6 +21,8 @@ pub async fn measure(app: &App, conn: &mut Conn, now: Timestamp) -> StoreResult<
             .set(feed.state.read.rejected as f64);
         metrics::gauge!("xshield_threat_feed_stale", &labels).set(flag(feed.is_stale(now)));
         metrics::gauge!("xshield_threat_feed_held", &labels).set(flag(feed.held.is_some()));
+        metrics::gauge!("xshield_threat_feed_differs", &labels)
+            .set(flag(feed.state.differs.is_some()));
         metrics::gauge!("xshield_threat_feed_failures", &labels)
             .set(f64::from(feed.state.failures));
     }

@@ -5,6 +5,7 @@
 //! | a feed is fetched, within bounds and not from where it must not be | [`fetch`] |
 //! | it is read, judged against what is one's own, stored | [`read`], [`judge`], [`run`] |
 //! | listings become the list, at a revision | [`list`] |
+//! | a match is put down to the feeds of its revision | [`past`] |
 //! | each host is told which list or part, in which modes | [`orders`], [`parts`], [`modes`] |
 //! | a host gets there in the fewest bytes | [`paths`] |
 //!
@@ -28,6 +29,7 @@ pub mod measure;
 pub mod modes;
 pub mod orders;
 pub mod parts;
+pub(crate) mod past;
 pub mod paths;
 pub mod read;
 pub mod run;
@@ -48,6 +50,7 @@ pub struct Threats {
     /// Snapshots and deltas for hosts.
     pub(crate) files: Files,
     pub(crate) paths: Paths,
+    pub(crate) past: past::Past,
     /// The listings in use, decoded.
     decoded: Mutex<BTreeMap<FileName, Arc<Listing>>>,
     /// One compilation at a time.
@@ -106,6 +109,7 @@ impl Threats {
             listings: Files::open(dir.join("listings"))?,
             files: Files::open(dir.join("files"))?,
             paths: Paths::default(),
+            past: past::Past::default(),
             decoded: Mutex::default(),
             compiling: tokio::sync::Mutex::default(),
             running: Mutex::default(),

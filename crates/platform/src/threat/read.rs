@@ -1,5 +1,6 @@
 //! What a feed says now: asked for in its way, read within its bounds. Blocks.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,11 +10,12 @@ use std::time::Duration;
 use ureq::http::StatusCode;
 use xshield_threat::feed::taxii::{self, Extent, Onward, Round, TaxiiError};
 use xshield_threat::feed::{Contents, FeedError, Limits, Summary, contents};
+use xshield_threat::guard::Empty;
 use xshield_threat::listing::ListingBuilder;
 use xshield_threat::{Listing, Prefix};
 
 use super::feed::{
-    Allow, Exchange, FeedSettings, FeedState, ReadState, Source, UrlSource, Validators,
+    Allow, Exchange, FeedSettings, FeedState, ReadState, Sample, Source, UrlSource, Validators,
 };
 use super::fetch::body::unpacked;
 use super::fetch::guard::Reach;
@@ -70,6 +72,15 @@ pub enum ReadError {
     /// What it gave.
     #[error(transparent)]
     Feed(#[from] FeedError),
+    /// What a file of a directory says.
+    #[error("{path} can't be used")]
+    InFile {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: FeedError,
+    },
     /// A TAXII server's pages.
     #[error(transparent)]
     Taxii(#[from] TaxiiError),
@@ -102,6 +113,15 @@ impl ReadError {
     pub fn status(&self) -> Option<u16> {
         match self {
             Self::Fetch(error) => error.status(),
+            _ => None,
+        }
+    }
+
+    /// In how many seconds the server wants to be asked again, if it says so.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<u64> {
+        match self {
+            Self::Fetch(error) => error.retry_after(),
             _ => None,
         }
     }
@@ -167,7 +187,7 @@ impl Visit {
             left.total_bytes = left.total_bytes.saturating_sub(page.summary.bytes);
             left.entries = left.entries.saturating_sub(page.summary.entries);
             let onward = round.page(&page.summary.page, last_added.as_deref())?;
-            pages.add(page);
+            pages.add(page, None);
             if let Onward::Done(bookmark) = onward {
                 let extent = round.extent();
                 return Ok(self.changed(pages, extent, bookmark));
@@ -186,7 +206,7 @@ impl Visit {
         let startup = if extent == Extent::Whole { "true" } else { "false" };
         request.url.query_pairs_mut().append_pair("startup", startup);
         let mut pages = Pages::default();
-        pages.add(self.contents(fetch(&request)?)?);
+        pages.add(self.contents(fetch(&request)?)?, None);
         let mut bookmark = self.state.bookmark.clone();
         if extent == Extent::Whole {
             bookmark.whole_at = Some(self.now.unix());
@@ -196,13 +216,12 @@ impl Visit {
 
     /// What changes make of what was listed before; a whole reading stands for itself.
     fn changed(&self, pages: Pages, extent: Extent, bookmark: taxii::Bookmark) -> Outcome {
-        let Pages { listed, withdrawn, summary } = pages;
+        let Pages { listed, withdrawn, read, .. } = pages;
         let listing = match (extent, &self.base) {
             (Extent::Added, Some(base)) => base.updated(&listed, &withdrawn),
             _ => listed.updated(&Listing::default(), &only(&withdrawn, &listed)),
         };
         let listing = listing.in_force(self.now.unix());
-        let read = ReadState::from(&summary);
         let validators = Validators::default();
         Outcome::Read(Box::new(Read { listing, read, validators, bookmark, extent }))
     }
@@ -249,40 +268,41 @@ impl Visit {
     }
 
     fn read_path(&self, path: &Path) -> Result<Outcome, ReadError> {
-        let mut left = self.settings.limits();
+        // An empty file among others says nothing; a feed of empty files only is empty.
+        let mut left = Limits { empty: Empty::Allowed, ..self.settings.limits() };
         let mut pages = Pages::default();
         let files = self.files(path)?;
+        let is_directory = files.iter().any(|file| file != path);
         for file in &files {
             let failed = |source| ReadError::File { path: file.clone(), source };
             let bytes = unpacked(File::open(file).map_err(failed)?, self.settings.max_bytes);
             let FeedSettings { format, confidence, .. } = &self.settings;
             let read = contents(format, bytes.map_err(failed)?, left, *confidence, self.now.unix());
-            // An empty file among others says nothing; a feed of empty files only is empty.
-            let read = match read {
-                Err(FeedError::Empty) if files.len() > 1 => continue,
-                read => read?,
-            };
+            let read = read.map_err(|source| match is_directory {
+                true => ReadError::InFile { path: file.clone(), source },
+                false => source.into(),
+            })?;
             left.total_bytes = left.total_bytes.saturating_sub(read.summary.bytes);
             left.entries = left.entries.saturating_sub(read.summary.entries);
-            pages.add(read);
+            let name = file.file_name().filter(|_| is_directory);
+            pages.add(read, name.map(|name| name.to_string_lossy().into_owned()));
         }
-        if pages.summary.records == 0 {
+        if pages.records == 0 && self.settings.empty == Empty::Refused {
             return Err(FeedError::Empty.into());
         }
         Ok(self.changed(pages, Extent::Whole, taxii::Bookmark::default()))
     }
 
-    /// The file, or the files of the directory in order of their names.
+    /// The file, or the files of the directory in order of their names, but for those that are nobody's
+    /// list.
     fn files(&self, path: &Path) -> Result<Vec<PathBuf>, ReadError> {
         let failed = |source| ReadError::File { path: path.to_owned(), source };
         let found = if fs::metadata(path).map_err(failed)?.is_dir() {
             let entries = fs::read_dir(path).map_err(failed)?;
             let entries = entries.map(|entry| entry.map(|entry| entry.path()));
             let mut found = entries.collect::<io::Result<Vec<_>>>().map_err(failed)?;
-            let hidden = |path: &PathBuf| {
-                path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
-            };
-            found.retain(|path| path.is_file() && !hidden(path));
+            let is_list = |path: &PathBuf| path.file_name().is_some_and(|name| !is_left_over(name));
+            found.retain(|path| path.is_file() && is_list(path));
             found.sort();
             found
         } else {
@@ -300,20 +320,47 @@ impl Visit {
     }
 }
 
+/// Whether a file of a directory is hidden, or is what an editor, a package manager or a half-done copy
+/// has left there.
+fn is_left_over(name: &OsStr) -> bool {
+    const ENDINGS: [&str; 14] = [
+        "~",
+        ".bak",
+        ".old",
+        ".orig",
+        ".rej",
+        ".save",
+        ".swo",
+        ".swp",
+        ".tmp",
+        ".part",
+        ".dpkg-dist",
+        ".rpmnew",
+        ".rpmorig",
+        ".rpmsave",
+    ];
+    let name = name.to_string_lossy().to_ascii_lowercase();
+    name.starts_with('.')
+        || (name.starts_with('#') && name.ends_with('#'))
+        || [".dpkg-old", ".dpkg-new", ".dpkg-tmp"].iter().any(|ending| name.ends_with(ending))
+        || ENDINGS.iter().any(|ending| name.ends_with(ending))
+}
+
 /// What pages or files say together.
 #[derive(Debug, Default)]
 struct Pages {
     listed: Listing,
     withdrawn: Listing,
-    summary: Summary,
+    read: ReadState,
+    records: u64,
 }
 
 /// Samples that are kept of all pages together.
 const SAMPLES: usize = 20;
 
 impl Pages {
-    /// A later page has the last word on what it names.
-    fn add(&mut self, page: Contents) {
+    /// A later page has the last word on what it names. `file`: the one that it is, of several.
+    fn add(&mut self, page: Contents, file: Option<String>) {
         let nothing = Listing::default();
         self.withdrawn =
             self.withdrawn.updated(&page.withdrawn, &only(&self.withdrawn, &page.listed));
@@ -321,15 +368,14 @@ impl Pages {
         if self.listed.is_empty() && self.withdrawn.is_empty() {
             self.listed = nothing;
         }
-        let (sum, more) = (&mut self.summary, page.summary);
+        self.records += page.summary.records;
+        let (sum, more) = (&mut self.read, ReadState::from(&page.summary));
         sum.bytes += more.bytes;
-        sum.records += more.records;
         sum.entries += more.entries;
         sum.skipped += more.skipped;
-        sum.expired += more.expired;
-        sum.not_yet += more.not_yet;
         sum.rejected += more.rejected;
-        sum.samples.extend(more.samples);
+        let samples = more.samples.into_iter();
+        sum.samples.extend(samples.map(|sample| Sample { file: file.clone(), ..sample }));
         sum.samples.truncate(SAMPLES);
     }
 }
@@ -340,4 +386,36 @@ fn only(of: &Listing, among: &Listing) -> Listing {
     let shared = of.iter().filter(|(prefix, _): &(Prefix, _)| among.find(*prefix).is_some());
     shared.for_each(|(prefix, confidence)| builder.push_prefix(prefix, confidence));
     builder.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_editors_and_package_managers_leave_is_no_list() {
+        for (name, left_over) in [
+            ("list.txt", false),
+            ("list", false),
+            ("2026-11-30.csv.gz", false),
+            ("swp", false),
+            ("bak.txt", false),
+            ("#1.txt", false),
+            ("list~1", false),
+            (".list.txt", true),
+            (".list.txt.swp", true),
+            (".#list.txt", true),
+            ("#list.txt#", true),
+            ("list.txt~", true),
+            ("list.txt.~1~", true),
+            ("list.txt.bak", true),
+            ("LIST.BAK", true),
+            ("list.txt.orig", true),
+            ("list.txt.tmp", true),
+            ("list.txt.dpkg-old", true),
+            ("list.txt.rpmsave", true),
+        ] {
+            assert_eq!(is_left_over(OsStr::new(name)), left_over, "{name}");
+        }
+    }
 }

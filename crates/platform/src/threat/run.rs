@@ -7,7 +7,7 @@ use xshield_threat::FeedId;
 use xshield_threat::feed::taxii::{Bookmark, Extent};
 use xshield_wire::foreign::without_userinfo;
 
-use super::feed::{Exchange, Failure, Held, Source};
+use super::feed::{Differs, Exchange, Failure, Held, Source};
 use super::fetch::Secret;
 use super::judge::{Judged, Verdict, judge, judges};
 use super::list::load_listing;
@@ -24,6 +24,9 @@ use crate::store::threat_feeds::{self, StoredFeed};
 
 /// The first wait after a failure, in seconds; it doubles with each.
 const FIRST_RETRY: i64 = 60;
+/// No server keeps the platform from asking for longer, in seconds.
+const LONGEST_WAIT: i64 = 24 * 3600;
+
 /// A run that has begun; ends when it is dropped.
 #[derive(Debug)]
 pub struct Running {
@@ -181,10 +184,19 @@ async fn store_success(
 /// Says whether the listing in force has changed.
 fn apply(feed: &mut StoredFeed, judged: Judged, now: Timestamp) -> bool {
     let Judged { name, entries, added, removed, verdict } = judged;
+    let turned_away = feed.state.differs.take();
     match verdict {
         Verdict::Same => {
             feed.held = None;
             feed.state.held = None;
+            false
+        }
+        Verdict::TurnedAway(reasons) => {
+            feed.held = None;
+            feed.state.held = None;
+            let at = turned_away.map_or(now, |differs| differs.listing.at);
+            let listing = Held { at, reasons, entries, added, removed };
+            feed.state.differs = Some(Differs { file: name.to_string(), listing });
             false
         }
         Verdict::Pass => {
@@ -220,7 +232,7 @@ async fn fail(
     feed.last_run = Some(now);
     feed.state.failures = feed.state.failures.saturating_add(1);
     feed.state.failure = Some(Failure { at: now, reason, status: error.status() });
-    feed.next_run = now.plus(jittered(wait));
+    feed.next_run = now.plus(wait_for(error.retry_after(), jittered(wait)));
     threat_feeds::put(&mut tx, &feed).await?;
     commit(tx).await?;
     metrics::counter!("xshield_threat_feed_runs_total", "outcome" => "failed").increment(1);
@@ -233,11 +245,20 @@ trait Failing: std::error::Error {
     fn status(&self) -> Option<u16> {
         None
     }
+
+    /// In how many seconds the server wants to be asked again, if it says so.
+    fn retry_after(&self) -> Option<u64> {
+        None
+    }
 }
 
 impl Failing for ReadError {
     fn status(&self) -> Option<u16> {
         Self::status(self)
+    }
+
+    fn retry_after(&self) -> Option<u64> {
+        Self::retry_after(self)
     }
 }
 impl Failing for super::FileError {}
@@ -275,9 +296,40 @@ pub fn in_words(error: &(impl std::error::Error + ?Sized)) -> String {
     text
 }
 
+/// How long to wait after a failure: as the server says, within bounds, and not shorter than the `pause`
+/// of our own. Never earlier than it says, and up to a minute later: it has said so to others, too.
+fn wait_for(said: Option<u64>, pause: i64) -> i64 {
+    let Some(said) = said else { return pause };
+    let said = i64::try_from(said).unwrap_or(i64::MAX).min(LONGEST_WAIT);
+    pause.max(said.saturating_add(spread(60)))
+}
+
+/// Somewhere from nothing to `most`.
+fn spread(most: i64) -> i64 {
+    let drawn = random::<4>().map_or(0, u32::from_le_bytes);
+    i64::from(drawn) % (most + 1)
+}
+
 /// Up to a tenth more or less, so that feeds and platforms spread.
 fn jittered(seconds: i64) -> i64 {
-    let span = seconds / 5;
-    let drawn = random::<4>().map_or(0, u32::from_le_bytes);
-    (seconds - seconds / 10 + i64::from(drawn) % (span + 1)).max(1)
+    (seconds - seconds / 10 + spread(seconds / 5)).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_waited_for_as_it_says_within_bounds() {
+        for (said, pause, expected) in [
+            (None, 60, 60..=60),
+            (Some(0), 60, 60..=60),
+            (Some(30), 600, 600..=600),
+            (Some(3600), 60, 3600..=3660),
+            (Some(u64::MAX), 60, LONGEST_WAIT..=LONGEST_WAIT + 60),
+        ] {
+            let wait = wait_for(said, pause);
+            assert!(expected.contains(&wait), "{said:?} {pause}: {wait}");
+        }
+    }
 }

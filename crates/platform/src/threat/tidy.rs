@@ -9,12 +9,15 @@ use super::files::FileName;
 use super::list::ListError;
 use crate::clock::Timestamp;
 use crate::state::App;
+use crate::store::threat_assets::StoredThreat;
 use crate::store::threat_lists::StoredFile;
 use crate::store::{commit, threat_assets, threat_feeds, threat_lists};
 
 /// Revisions that are kept, in number and in seconds.
 const REVISIONS: i64 = 50;
 const REVISIONS_FOR: i64 = 60 * 24 * 3600;
+/// Beyond these, revisions that hosts hold are kept, up to so many: their matches are yet to come.
+const REVISIONS_OF_HOSTS: usize = 200;
 /// A host was told of a file a moment ago, and fetches it yet.
 const FILES_FOR: i64 = 24 * 3600;
 /// The database names a file a moment after it was written.
@@ -28,10 +31,12 @@ pub async fn tidy(app: &App, now: Timestamp) -> Result<(), ListError> {
     let mut tx = app.store.write().await?;
     let settings = threat_assets::settings(&mut tx).await?;
     let before = now.plus(-REVISIONS_FOR);
-    threat_lists::forget_revisions(&mut tx, before, REVISIONS, settings.pinned).await?;
+    let assets = threat_assets::all(&mut tx).await?;
+    let mut needed = of_hosts(&assets);
+    needed.extend(settings.pinned);
+    threat_lists::forget_revisions(&mut tx, before, REVISIONS, &needed).await?;
     let revisions = threat_lists::revisions(&mut tx, None, u32::MAX >> 1).await?;
     let feeds = threat_feeds::all(&mut tx).await?;
-    let assets = threat_assets::all(&mut tx).await?;
     let files = threat_lists::files(&mut tx).await?;
 
     let mut held: BTreeSet<Digest> = revisions.iter().map(|revision| revision.digest).collect();
@@ -60,7 +65,9 @@ pub async fn tidy(app: &App, now: Timestamp) -> Result<(), ListError> {
     let listings = revisions.iter().flat_map(|revision| &revision.sources.feeds);
     let listings = listings.filter_map(|feed| feed.listing.parse::<FileName>().ok());
     let in_feeds = feeds.iter().flat_map(|feed| feed.listing.iter().chain(&feed.held).copied());
-    let listings: BTreeSet<FileName> = listings.chain(in_feeds).collect();
+    let turned_away = feeds.iter().filter_map(|feed| feed.state.differs.as_ref());
+    let turned_away = turned_away.filter_map(|differs| differs.file.parse::<FileName>().ok());
+    let listings: BTreeSet<FileName> = listings.chain(in_feeds).chain(turned_away).collect();
     let worker = app.clone();
     let work = move || {
         for (files, named) in [(&worker.threat.files, named), (&worker.threat.listings, listings)] {
@@ -72,5 +79,58 @@ pub async fn tidy(app: &App, now: Timestamp) -> Result<(), ListError> {
         }
         Ok(())
     };
+    app.threat.past.forget();
     tokio::task::spawn_blocking(work).await?
+}
+
+/// The revisions of which hosts may tell yet: those that they hold, and those that they were told to
+/// hold; of these the newest.
+fn of_hosts(assets: &[(String, StoredThreat)]) -> BTreeSet<u64> {
+    let held = assets.iter().flat_map(|(_, asset)| {
+        let ordered = asset.order.as_ref().and_then(|signed| signed.order.list.as_ref());
+        let in_force = asset.standing.as_ref().and_then(|(standing, _)| standing.list.as_ref());
+        ordered.into_iter().chain(in_force).map(|list| list.revision)
+    });
+    let held: BTreeSet<u64> = held.collect();
+    held.into_iter().rev().take(REVISIONS_OF_HOSTS).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use xshield_threat::ThreatMode;
+    use xshield_wire::Bytes;
+    use xshield_wire::threat::{ListName, ThreatStanding};
+
+    fn holding(revision: u64) -> (String, StoredThreat) {
+        let list = ListName {
+            revision,
+            digest: Bytes([0; 32]),
+            entries: 1,
+            least_confidence: 0,
+            whole_entries: 1,
+        };
+        let standing = ThreatStanding {
+            order: None,
+            list: Some(list),
+            inbound: ThreatMode::Block,
+            outbound: ThreatMode::Block,
+            elements: 1,
+            verified_at: None,
+            memory: 0,
+            budget: None,
+            failure: None,
+        };
+        let standing = Some((standing, Timestamp(0)));
+        (format!("h{revision}"), StoredThreat { standing, ..StoredThreat::default() })
+    }
+
+    #[test]
+    fn what_hosts_hold_is_kept_and_of_too_many_the_newest() {
+        let hosts: Vec<_> = (1..=300).chain([300, 7]).map(holding).collect();
+        let kept = of_hosts(&hosts);
+        assert_eq!(kept.len(), REVISIONS_OF_HOSTS);
+        assert_eq!((kept.first(), kept.last()), (Some(&101), Some(&300)));
+        assert_eq!(of_hosts(&[(String::new(), StoredThreat::default())]), BTreeSet::new());
+    }
 }

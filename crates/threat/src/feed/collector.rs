@@ -2,6 +2,7 @@
 
 use super::{Change, Expiry, FeedError, Limits, Page, Record, Sample, Summary, unix_seconds};
 use crate::entry::Confidence;
+use crate::guard::Empty;
 use crate::text::{Range, Reason};
 
 /// Rejected lines that are kept as samples.
@@ -131,13 +132,14 @@ impl<'a> Collector<'a> {
     /// one that sends `changes_only` may well have none, or none that can be used.
     pub(super) fn finish(self, changes_only: bool) -> Result<Summary, FeedError> {
         match self.summary {
-            summary if changes_only => Ok(summary),
+            _ if changes_only => Ok(self.summary),
             Summary { records: 0, rejected: 0, .. } => match self.field {
                 Some((field, there)) => Err(FeedError::NoField { field, there }),
+                None if self.limits.empty == Empty::Allowed => Ok(self.summary),
                 None => Err(FeedError::Empty),
             },
             Summary { records: 0, rejected, .. } => Err(FeedError::NothingUsable { rejected }),
-            summary => Ok(summary),
+            _ => Ok(self.summary),
         }
     }
 

@@ -11,7 +11,7 @@ pub enum FeedError {
     #[error("reading the feed failed; it is tried again at its next time")]
     Read(#[source] io::Error),
     /// Nothing is listed.
-    #[error("the feed is empty; if that is meant, remove the feed")]
+    #[error("the feed lists nothing; if that is meant, allow it to be empty")]
     Empty,
     /// No line was an entry.
     #[error("none of {rejected} lines is an entry; check the feed's format")]

@@ -21,6 +21,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::entry::Confidence;
+use crate::guard::Empty;
 use crate::listing::{Listing, ListingBuilder};
 use crate::text::{Range, Reason};
 
@@ -130,6 +131,8 @@ pub struct Limits {
     pub least_bits_v4: u8,
     /// The same for IPv6.
     pub least_bits_v6: u8,
+    /// Whether it may list nothing.
+    pub empty: Empty,
 }
 
 impl Default for Limits {
@@ -140,6 +143,7 @@ impl Default for Limits {
             entries: 16_000_000,
             least_bits_v4: 8,
             least_bits_v6: 16,
+            empty: Empty::Refused,
         }
     }
 }

@@ -6,6 +6,7 @@ use xshield_threat::Confidence;
 use xshield_threat::feed::{
     Change, Expiry, FeedError, Fields, Format, Levels, Limits, Port, Summary, read,
 };
+use xshield_threat::guard::Empty;
 use xshield_threat::text::Range;
 
 pub(crate) fn fields(address: &str, confidence: Option<&str>) -> Fields {
@@ -373,5 +374,40 @@ proptest! {
         let json = serde_json::to_string(&addresses).unwrap();
         let (found, _) = records(&array(&[]), json.as_bytes()).unwrap();
         prop_assert_eq!(&found, &addresses);
+    }
+}
+
+#[test]
+fn nothing_at_all_is_a_list_only_where_that_is_allowed() {
+    let lines = Format::JsonLines { fields: fields("ip", None) };
+    for (format, text, may_be) in [
+        (plain(), "", true),
+        (plain(), "# nothing today\n", true),
+        (csv(',', Port::Refused), "ip,note\n", true),
+        (lines.clone(), "", true),
+        (array(&[]), "[]", true),
+        (array(&["data"]), r#"{"data": []}"#, true),
+        (Format::Misp, r#"{"response": {"Attribute": []}}"#, true),
+        // What is wrong stays wrong.
+        (plain(), "<html>", false),
+        (plain(), "evil.example\n", false),
+        (csv(',', Port::Refused), "", false),
+        (lines, r#"{"addr": "1.2.3.4"}"#, false),
+        (array(&["data"]), r#"{"other": []}"#, false),
+        (array(&[]), "[", false),
+    ] {
+        let read = |empty| {
+            let limits = Limits { empty, ..Limits::default() };
+            records_within(&format, text.as_bytes(), limits)
+        };
+        let refused = read(Empty::Refused);
+        assert!(refused.is_err(), "{format:?} {text:?}");
+        assert_eq!(matches!(refused, Err(FeedError::Empty)), may_be, "{format:?} {text:?}");
+        let allowed = read(Empty::Allowed).map(|(found, _)| found);
+        assert_eq!(
+            allowed.as_ref().is_ok_and(Vec::is_empty),
+            may_be,
+            "{format:?} {text:?} {allowed:?}"
+        );
     }
 }

@@ -1,10 +1,11 @@
 use xshield_threat::ThreatSet;
-use xshield_threat::guard::{ChangeLimits, Guard, HoldReason, Surroundings, judge};
+use xshield_threat::guard::{ChangeLimits, Empty, Guard, HoldReason, Surroundings, judge};
 
 use crate::set;
 
 fn reasons(before: Option<&str>, after: &str, own: &str, peers: &str) -> Vec<String> {
-    let limits = ChangeLimits { growth_percent: 50, shrink_percent: 50, small: 1 };
+    let limits =
+        ChangeLimits { growth_percent: 50, shrink_percent: 50, small: 1, empty: Empty::Refused };
     let (own, peers) = (set(own), set(peers));
     let surroundings = Surroundings { own_assets: &own, recent_peers: &peers };
     match judge(before.map(set).as_ref(), &set(after), surroundings, limits) {
@@ -40,6 +41,18 @@ fn doubtful_listings_wait_and_say_why() {
         // What it listed before is no news.
         (Some(four), "1.0.0.1 1.0.0.3 1.0.0.5", "1.0.0.1", "1.0.0.3", ""),
         (None, "5.5.5.5 6.6.6.6", "", "", ""),
+        // The first addresses of a family are no growth; their number among the entries is.
+        (Some(four), "1.0.0.1 1.0.0.3 1.0.0.5 1.0.0.7 2001:db8::/32", "", "", ""),
+        (Some("2001:db8::/48 2001:db9::/48"), "2001:db8::/48 2001:db9::/48 5.0.0.0/8", "", "", ""),
+        (Some("1.0.0.1"), "1.0.0.1 2001:db8::/48 2001:db9::/48", "", "", "from 1 to 3 entries"),
+        (
+            Some(four),
+            "1.0.0.1 1.0.0.3 1.0.0.5 1.0.0.7 2001:db8::/32",
+            "2001:db8::7",
+            "",
+            "own assets",
+        ),
+        (Some(""), "1.0.0.1 1.0.0.3 1.0.0.5", "", "", ""),
         (None, "5.5.5.5 6.6.6.6", "5.5.5.5", "", "own assets"),
     ] {
         let got = reasons(before, after, own, peers);
@@ -66,4 +79,21 @@ fn reasons_stay_short() {
         panic!("{reasons:?}")
     };
     assert_eq!(samples.len(), 20);
+}
+
+#[test]
+fn a_feed_that_may_be_empty_empties_without_anybody() {
+    let none = ThreatSet::empty();
+    let surroundings = Surroundings { own_assets: &none, recent_peers: &none };
+    let many: ThreatSet = (0..1000u32)
+        .map(|n| xshield_threat::Prefix::V4(xshield_threat::Net::host(n * 2)))
+        .collect();
+    let limits = ChangeLimits { empty: Empty::Allowed, ..ChangeLimits::default() };
+    assert_eq!(judge(Some(&many), &none, surroundings, limits), Guard::Pass);
+    assert_eq!(judge(Some(&none), &many, surroundings, limits), Guard::Pass);
+    let refused = judge(Some(&many), &none, surroundings, ChangeLimits::default());
+    assert!(matches!(refused, Guard::Hold { .. }), "{refused:?}");
+    // One entry left is not none: the limits hold.
+    let shrunk = judge(Some(&many), &crate::set("0.0.0.0"), surroundings, limits);
+    assert!(matches!(shrunk, Guard::Hold { .. }), "{shrunk:?}");
 }

@@ -15,13 +15,14 @@ use xshield_wire::Bytes;
 use xshield_wire::threat::ThreatAction;
 
 use super::assets::named;
-use crate::alerts::intake::{self, Known};
+use crate::alerts::intake;
 use crate::auth::{Allowed, Operator, Viewer};
 use crate::clock::Timestamp;
 use crate::problem::{Answer, JsonBody, Problem};
 use crate::state::App;
 use crate::store::threat_events::{ListedBy, ReadFrom, ThreatEvent};
 use crate::store::{commit, reports};
+use crate::threat::past::intelligence;
 
 /// Addresses of one question, at most.
 const MOST_ADDRESSES: usize = 10_000;
@@ -73,7 +74,7 @@ async fn look_up(
 ) -> Answer<Json<LookedUp>> {
     at_most("/addresses", question.addresses.len(), MOST_ADDRESSES)?;
     let listed = |address: IpAddr| {
-        let known = intake::intelligence(&app, address.to_canonical());
+        let known = intelligence(&app, address.to_canonical());
         Some(Listed {
             address: address.to_string(),
             entry: known.entry?.to_string(),
@@ -204,11 +205,10 @@ async fn take(
         entries.extend(read_lines(lines, &mut taken));
     }
     let asset = named(&mut *app.store.read().await?, &log.asset).await?;
-    let mut known = Known::default();
     let mut events = Vec::new();
     for entry in entries {
         taken.requests = taken.requests.saturating_add(entry.requests);
-        let intelligence = known.of(&app, entry.client.to_canonical());
+        let intelligence = intelligence(&app, entry.client.to_canonical());
         if intelligence.entry.is_none() {
             continue;
         }

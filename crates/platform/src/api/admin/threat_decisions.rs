@@ -16,7 +16,7 @@ use crate::problem::{Answer, Problem};
 use crate::state::App;
 use crate::store::commit;
 use crate::store::threat_feeds::{self, StoredFeed};
-use crate::threat::feed::Held;
+use crate::threat::feed::{Differs, Held};
 use crate::threat::files::FileName;
 use crate::threat::judge::content_name;
 use crate::threat::list;
@@ -62,7 +62,7 @@ async fn ended(app: &App, feed: &FeedId) {
     }
 }
 
-/// Let the listing that waits take effect
+/// Let the listing that waits take effect, or the one that was turned away and that the source still gives
 #[utoipa::path(post, path = "/api/v1/threat/feeds/{name}/approve", tag = "threats",
     params(("name" = String, Path)), responses((status = 200, body = Feed)))]
 async fn approve(
@@ -72,7 +72,10 @@ async fn approve(
 ) -> Answer<Json<Feed>> {
     let mut tx = app.store.write().await?;
     let mut feed = named(&mut tx, &name).await?;
-    let (file, held) = waiting(&mut feed)?;
+    let (file, held) = match waiting(&mut feed) {
+        Ok(waiting) => waiting,
+        Err(nothing) => turned_away(&mut feed).ok_or(nothing)?,
+    };
     let before = format!("{} entries", feed.state.entries);
     let after = format!("{} entries: {}", held.entries, held.reasons.join("; "));
     feed.listing = Some(file);
@@ -81,6 +84,7 @@ async fn approve(
     feed.state.removed = held.removed;
     feed.state.changed_at = Some(Timestamp::now());
     feed.state.turned_away = None;
+    feed.state.differs = None;
     threat_feeds::put(&mut tx, &feed).await?;
     record(&mut tx, &allowed.caller, "threat.feed.approve", &feed, &before, &after).await?;
     commit(tx).await?;
@@ -106,8 +110,10 @@ async fn reject(
         let detail = "the feed ran meanwhile, and another listing waits now; look at it again";
         return Err(Problem::conflict("listing-changed", detail));
     }
-    let (_, held) = waiting(&mut feed)?;
+    let (file, held) = waiting(&mut feed)?;
     feed.state.turned_away = content.map(|listing| content_name(&listing));
+    let listing = Held { at: Timestamp::now(), ..held.clone() };
+    feed.state.differs = Some(Differs { file: file.to_string(), listing });
     // What changes it tells from here on would be changes of what was turned away.
     feed.state.in_step = false;
     feed.state.bookmark = Default::default();
@@ -116,6 +122,12 @@ async fn reject(
     record(&mut tx, &allowed.caller, "threat.feed.reject", &feed, &before, "").await?;
     commit(tx).await?;
     Ok(Json(shown(&app, feed)))
+}
+
+/// Takes the listing that was turned away out of the feed.
+fn turned_away(feed: &mut StoredFeed) -> Option<(FileName, Held)> {
+    let Differs { file, listing } = feed.state.differs.take()?;
+    Some((file.parse().ok()?, listing))
 }
 
 /// Takes the listing that waits out of the feed.

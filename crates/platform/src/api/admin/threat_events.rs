@@ -15,7 +15,6 @@ use xshield_wire::threat::ThreatAction;
 use super::assets::{members, named};
 use super::page::{Page, PageQuery};
 use crate::alerts::alert::EventView;
-use crate::alerts::intake::intelligence;
 use crate::auth::{Allowed, Viewer};
 use crate::clock::Timestamp;
 use crate::problem::{Answer, Problem};
@@ -25,6 +24,7 @@ use crate::store::assets;
 use crate::store::threat_events::{
     self, ListedBy, Loss, Meeting, StoredThreatEvent, ThreatFilter, ViaProxy,
 };
+use crate::threat::past::intelligence;
 
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new()

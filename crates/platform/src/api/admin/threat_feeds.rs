@@ -62,6 +62,8 @@ pub(super) struct Feed {
     failure: Option<Failure>,
     /// A listing that waits for an operator.
     held: Option<Held>,
+    /// What the source says otherwise than what is in force: a listing that an operator turned away.
+    differs: Option<Held>,
 }
 
 /// How a feed stands; what is worse hides what is less bad.
@@ -78,6 +80,8 @@ enum Standing {
     Held,
     /// The last run failed; it is tried again.
     Failing,
+    /// The source says otherwise than what is in force: an operator turned that away.
+    Differs,
     /// All is well.
     Good,
 }
@@ -91,6 +95,8 @@ fn standing(feed: &StoredFeed, now: Timestamp) -> Standing {
         Standing::Held
     } else if feed.state.failure.is_some() {
         Standing::Failing
+    } else if feed.state.differs.is_some() {
+        Standing::Differs
     } else if feed.last_success.is_none() {
         Standing::New
     } else {
@@ -101,8 +107,18 @@ fn standing(feed: &StoredFeed, now: Timestamp) -> Standing {
 /// A feed as it is shown.
 pub(super) fn shown(app: &App, feed: StoredFeed) -> Feed {
     let state = standing(&feed, Timestamp::now());
-    let FeedState { changed_at, entries, added, removed, read, failures, failure, held, .. } =
-        feed.state;
+    let FeedState {
+        changed_at,
+        entries,
+        added,
+        removed,
+        read,
+        failures,
+        failure,
+        held,
+        differs,
+        ..
+    } = feed.state;
     Feed {
         running: app.threat.is_running(&feed.id),
         name: feed.id.into(),
@@ -122,6 +138,7 @@ pub(super) fn shown(app: &App, feed: StoredFeed) -> Feed {
         failures,
         failure,
         held,
+        differs: differs.map(|differs| differs.listing),
     }
 }
 
@@ -266,7 +283,8 @@ async fn change(
         || feed.settings.format != settings.format
         || feed.settings.confidence != settings.confidence
         || feed.settings.exchange != settings.exchange;
-    if read_otherwise {
+    // What may wait, or be turned away, is asked for again: the server would say that it is as before.
+    if read_otherwise || feed.settings.empty != settings.empty {
         feed.state.validators = Default::default();
         feed.state.bookmark = Default::default();
         feed.state.in_step = false;

@@ -49,7 +49,7 @@ enum Action {
         /// The feed.
         name: String,
     },
-    /// Let the listing that waits take effect.
+    /// Let the listing that waits take effect, or the one that was turned away.
     Approve {
         /// The feed.
         name: String,
@@ -88,6 +88,7 @@ struct Feed {
     failures: u32,
     failure: Option<Failure>,
     held: Option<Held>,
+    differs: Option<Held>,
 }
 
 #[derive(Deserialize)]
@@ -100,6 +101,8 @@ struct Read {
 
 #[derive(Deserialize)]
 struct Sample {
+    #[serde(default)]
+    file: Option<String>,
     line: u64,
     text: String,
     reason: String,
@@ -276,6 +279,12 @@ fn finished(action: &str, answer: &Value, output: Output) -> Result<(), CliError
     if feed.held.is_some() {
         note(&waits(&feed));
     }
+    if feed.differs.is_some() {
+        note(&format!(
+            "{name}: what is in force differs from the source, as decided; see: xshield threat feed show {name}",
+            name = feed.name
+        ));
+    }
     output.show(answer, |_| {
         let rejected = match feed.read.rejected {
             0 => String::new(),
@@ -342,6 +351,9 @@ fn sheet(feed: &Feed, now: Timestamp) -> Sheet {
     }
     sheet.line("format", feed.settings["format"].to_string());
     sheet.line("every", format!("{} s", feed.settings["every"]));
+    if feed.settings["empty"] == "allowed" {
+        sheet.line("empty", "allowed");
+    }
     sheet.line(
         "confidence",
         format!(
@@ -361,7 +373,9 @@ fn sheet(feed: &Feed, now: Timestamp) -> Sheet {
     let Read { bytes, rejected, skipped, samples } = &feed.read;
     sheet.line("read", format!("{bytes} bytes, {rejected} lines rejected, {skipped} skipped"));
     for sample in samples {
-        sheet.line("rejected", format!("line {}: {}: {}", sample.line, sample.text, sample.reason));
+        let Sample { file, line, text, reason } = sample;
+        let file = file.as_ref().map(|file| format!("{file}, ")).unwrap_or_default();
+        sheet.line("rejected", format!("{file}line {line}: {text}: {reason}"));
     }
     if let Some(failure) = &feed.failure {
         let when = relative(failure.at, now);
@@ -372,6 +386,13 @@ fn sheet(feed: &Feed, now: Timestamp) -> Sheet {
         sheet.line("waits", format!("{size}, since {}", relative(held.at, now)));
         held.reasons.iter().for_each(|reason| sheet.line("because", reason));
         sheet.line("", format!("decide with: xshield threat feed approve|reject {}", feed.name));
+    }
+    if let Some(differs) = &feed.differs {
+        let size = format!("{} entries, +{} -{}", differs.entries, differs.added, differs.removed);
+        let since = relative(differs.at, now);
+        sheet.line("differs", format!("from the source: {size}, turned away {since}"));
+        differs.reasons.iter().for_each(|reason| sheet.line("because", reason));
+        sheet.line("", format!("let it in after all: xshield threat feed approve {}", feed.name));
     }
     sheet
 }

@@ -85,6 +85,9 @@ pub(super) struct FeedOptions {
     /// Shrinkage beyond which a listing waits for a decision.
     #[arg(long, value_name = "PERCENT")]
     shrink_limit: Option<u64>,
+    /// Whether it may list nothing; otherwise the entries of before stay when it does.
+    #[arg(long)]
+    empty: Option<EmptyName>,
     /// Whether it is read and counts.
     #[arg(long)]
     state: Option<SwitchName>,
@@ -127,6 +130,14 @@ enum AllowName {
     Http,
     /// Private and loopback addresses.
     Private,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum EmptyName {
+    /// It may not.
+    Refused,
+    /// It may.
+    Allowed,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -181,6 +192,7 @@ impl FeedOptions {
             ("max_entries", self.max_entries.map(Value::from)),
             ("growth_percent", self.growth_limit.map(Value::from)),
             ("shrink_percent", self.shrink_limit.map(Value::from)),
+            ("empty", self.empty.map(word)),
             ("state", self.state.map(word)),
         ];
         for (name, value) in given {
@@ -321,6 +333,22 @@ mod tests {
             ),
         ] {
             assert_eq!(settings(line, Value::Null).unwrap(), expected, "{line}");
+        }
+        // A separator of which shells make no tab, and columns that have no names.
+        let tabs = settings(
+            r"--file /a --format csv --separator \t --field @2 --confidence-field @3 --empty allowed",
+            Value::Null,
+        );
+        assert_eq!(
+            tabs.unwrap(),
+            json!({
+                "source": {"file": "/a"}, "exchange": "whole", "empty": "allowed",
+                "format": {"csv": {"separator": "\t", "port": "refused", "fields":
+                    {"address": "@2", "confidence": "@3", "valid_until": null}}},
+            })
+        );
+        for wrong in ["--separator=ab", "--separator=", r"--separator=\n", "--separator=\\t\\t"] {
+            assert!(Line::try_parse_from(["x", wrong]).is_err(), "{wrong}");
         }
         let before = json!({"source": {"url": {"url": "https://a/", "header": "Key"}},
                             "format": "misp", "every": 60});

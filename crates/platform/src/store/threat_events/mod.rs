@@ -76,6 +76,21 @@ pub async fn unjudged(conn: &mut Conn, asset: &AssetId) -> StoreResult<i64> {
         .doing("count fresh threat events")
 }
 
+/// What lists said of a peer is taken from the newer revision; from any, while nothing is known.
+macro_rules! listed {
+    ($column:literal) => {
+        concat!(
+            $column,
+            " = CASE WHEN excluded.feed_names = '' OR (threat_event.feed_names <> '' AND \
+             excluded.revision < threat_event.revision) THEN threat_event.",
+            $column,
+            " ELSE excluded.",
+            $column,
+            " END"
+        )
+    };
+}
+
 /// Adds a match to its flow and puts it before the alert rules.
 ///
 /// # Errors
@@ -115,15 +130,15 @@ pub async fn add(
          request = CASE WHEN excluded.request = '' THEN threat_event.request \
              ELSE excluded.request END, \
          revision = CASE WHEN excluded.revision > threat_event.revision \
-             THEN excluded.revision ELSE threat_event.revision END, \
-         feeds = CASE WHEN excluded.feed_names = '' THEN threat_event.feeds \
-             ELSE excluded.feeds END, \
-         entry = CASE WHEN excluded.feed_names = '' THEN threat_event.entry \
-             ELSE excluded.entry END, \
-         confidence = CASE WHEN excluded.feed_names = '' THEN threat_event.confidence \
-             ELSE excluded.confidence END, \
-         feed_names = CASE WHEN excluded.feed_names = '' THEN threat_event.feed_names \
-             ELSE excluded.feed_names END, \
+             THEN excluded.revision ELSE threat_event.revision END, ",
+        listed!("feeds"),
+        ", ",
+        listed!("entry"),
+        ", ",
+        listed!("confidence"),
+        ", ",
+        listed!("feed_names"),
+        ", \
          first_seen = CASE WHEN excluded.first_seen < threat_event.first_seen \
              THEN excluded.first_seen ELSE threat_event.first_seen END, \
          last_seen = CASE WHEN excluded.last_seen > threat_event.last_seen \

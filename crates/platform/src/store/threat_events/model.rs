@@ -55,17 +55,23 @@ pub struct ListedBy {
 impl From<&Why> for Intelligence {
     fn from(why: &Why) -> Self {
         let counts = why.listed.iter().filter(|listed| listed.counts == Counts::Yes);
-        let mut feeds: Vec<ListedBy> = counts
-            .map(|listed| ListedBy {
-                feed: listed.feed.clone(),
-                entry: listed.entry,
-                confidence: listed.confidence,
-            })
-            .collect();
+        let listed = counts.map(|listed| ListedBy {
+            feed: listed.feed.clone(),
+            entry: listed.entry,
+            confidence: listed.confidence,
+        });
+        Self::of(why.blocked_as, listed.collect())
+    }
+}
+
+impl Intelligence {
+    /// What the list's `entry` and the feeds' entries say together.
+    #[must_use]
+    pub fn of(entry: Option<Prefix>, mut feeds: Vec<ListedBy>) -> Self {
         feeds.sort_by(|a, b| b.confidence.cmp(&a.confidence).then_with(|| a.feed.cmp(&b.feed)));
         feeds.truncate(MOST_FEEDS);
         let confidence = feeds.first().map(|surest| surest.confidence);
-        Self { entry: why.blocked_as, confidence, feeds }
+        Self { entry, confidence, feeds }
     }
 }
 
@@ -100,7 +106,7 @@ pub struct ThreatEvent {
     pub read_from: ReadFrom,
     /// Revision of the list.
     pub revision: u64,
-    /// What the list said when the match came in.
+    /// What the list said of the peer at that revision.
     pub intelligence: Intelligence,
     /// Packets; requests for matches from access logs.
     pub packets: u64,

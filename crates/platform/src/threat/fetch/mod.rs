@@ -12,7 +12,7 @@ pub mod guard;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustls::crypto::ring::default_provider;
 use ureq::http::{self, HeaderMap, Method, StatusCode, header};
@@ -87,7 +87,7 @@ pub enum FetchError {
         source: ureq::Error,
     },
     /// The server says no.
-    #[error("{host} answered {status}{hint}")]
+    #[error("{host} answered {status}{hint}{}", asked_to_wait(*.retry_after))]
     Status {
         /// Who.
         host: String,
@@ -95,6 +95,8 @@ pub enum FetchError {
         status: u16,
         /// What to do about it.
         hint: &'static str,
+        /// In how many seconds it wants to be asked again, if it says so.
+        retry_after: Option<u64>,
     },
     /// More than five redirects.
     #[error("{host} redirects more than {REDIRECTS} times")]
@@ -139,11 +141,24 @@ impl FetchError {
             _ => None,
         }
     }
+
+    /// In how many seconds the server wants to be asked again, if it says so.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<u64> {
+        match self {
+            Self::Status { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
 }
 
-/// A server's answer: 200 or 304.
+fn asked_to_wait(retry_after: Option<u64>) -> String {
+    retry_after.map_or_else(String::new, |seconds| format!(", and to wait for {seconds} s"))
+}
+
+/// A server's answer: 200, 204 or 304.
 pub struct Answer {
-    /// Which of the two.
+    /// Which of them.
     pub status: StatusCode,
     /// Its headers.
     pub headers: HeaderMap,
@@ -160,7 +175,8 @@ impl Answer {
     }
 }
 
-/// Asks, follows redirects, and gives the answer when it is 2xx or 304. Blocks.
+/// Asks, follows redirects, and gives the answer when it is 200, 204 or 304: what another success
+/// brings is not what was asked for, such as a part of it (206). Blocks.
 ///
 /// # Errors
 /// See [`FetchError`].
@@ -183,7 +199,7 @@ pub fn fetch(request: &Request) -> Result<Answer, FetchError> {
                 let to = location.and_then(|location| url.join(location).ok());
                 url = to.ok_or_else(|| FetchError::Location { host: host(&url) })?;
             }
-            status if status.is_success() || status == StatusCode::NOT_MODIFIED => {
+            StatusCode::OK | StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED => {
                 return Ok(answer);
             }
             status => {
@@ -191,6 +207,7 @@ pub fn fetch(request: &Request) -> Result<Answer, FetchError> {
                     host: host(&url),
                     status: status.as_u16(),
                     hint: hint(status),
+                    retry_after: retry_after(status, &answer.headers, SystemTime::now()),
                 });
             }
         }
@@ -198,8 +215,26 @@ pub fn fetch(request: &Request) -> Result<Answer, FetchError> {
     Err(FetchError::Redirects { host: host(&request.url) })
 }
 
+/// What a server that is asked too often, or is down for a while, says of when it wants to be asked
+/// again (RFC 9110, 10.2.3): in how many seconds, or a date, which becomes seconds from `now` on.
+#[must_use]
+pub fn retry_after(status: StatusCode, headers: &HeaderMap, now: SystemTime) -> Option<u64> {
+    if !matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+        return None;
+    }
+    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        // More digits than fit are a very long time.
+        return Some(text.parse().unwrap_or(u64::MAX));
+    }
+    let at = httpdate::parse_http_date(text).ok()?;
+    // A part of a second is waited for, too.
+    Some(at.duration_since(now).map_or(0, |wait| wait.as_millis().div_ceil(1000) as u64))
+}
+
 fn hint(status: StatusCode) -> &'static str {
     match status.as_u16() {
+        206 => ": that is a part of what was asked for, and half a list is none",
         401 | 403 => ": check the feed's header and key",
         404 | 410 => ": check the feed's address",
         429 => ": it is asked too often",
@@ -295,4 +330,39 @@ pub fn certificates(pem: &str) -> Result<Vec<Certificate<'static>>, FetchError> 
     };
     let found: Vec<_> = items.filter_map(certificate).collect();
     if found.is_empty() { Err(FetchError::Setting("CA")) } else { Ok(found) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_says_in_seconds_or_by_a_date_when_to_ask_again() {
+        // Sun, 06 Nov 1994 08:49:37 GMT
+        let date = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
+        let before = date - Duration::from_millis(89_500);
+        for (status, said, now, expected) in [
+            (429, "120", date, Some(120)),
+            (503, " 0 ", date, Some(0)),
+            (503, "99999999999999999999999", date, Some(u64::MAX)),
+            // The three forms of dates that RFC 9110 has.
+            (503, "Sun, 06 Nov 1994 08:49:37 GMT", before, Some(90)),
+            (503, "Sunday, 06-Nov-94 08:49:37 GMT", before, Some(90)),
+            (503, "Sun Nov  6 08:49:37 1994", before, Some(90)),
+            (429, "Sun, 06 Nov 1994 08:49:37 GMT", date + Duration::from_secs(5), Some(0)),
+            (429, "soon", date, None),
+            (429, "-5", date, None),
+            (429, "1.5", date, None),
+            (429, "", date, None),
+            // Others may say so, and are not asked.
+            (500, "120", date, None),
+            (404, "120", date, None),
+        ] {
+            let headers = HeaderMap::from_iter([(header::RETRY_AFTER, said.parse().unwrap())]);
+            let status = StatusCode::from_u16(status).unwrap();
+            assert_eq!(retry_after(status, &headers, now), expected, "{status} {said:?}");
+        }
+        let nothing = HeaderMap::new();
+        assert_eq!(retry_after(StatusCode::TOO_MANY_REQUESTS, &nothing, date), None);
+    }
 }

@@ -1,0 +1,171 @@
+//! What the list said of an address at the revision that a host reports. That may be an older one than
+//! the list in force: the host was away, or a feed dropped the address a moment ago.
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
+
+use xshield_threat::{Listing, ThreatList};
+use xshield_wire::message::{Report, ReportBody};
+use xshield_wire::threat::ThreatMatch;
+
+use super::list::{Sources, read_listing};
+use super::parts::SharedSet;
+use super::{Current, locked};
+use crate::clock::Timestamp;
+use crate::state::{App, Platform};
+use crate::store::StoreResult;
+use crate::store::threat_events::{Intelligence, ListedBy};
+use crate::store::threat_lists::{self, StoredRevision};
+
+/// Revisions of which one report may tell and that are looked up; a host has one list at a time, so more
+/// are a claim that costs much to look into.
+const MOST_IN_A_REPORT: usize = 4;
+/// Past revisions that stay decoded.
+const DECODED: usize = 2;
+
+/// Past revisions that were looked up lately, the last one first.
+#[derive(Debug, Default)]
+pub(crate) struct Past(Mutex<Vec<Arc<AtRevision>>>);
+
+impl Past {
+    /// The revision, decoded. One is decoded at a time. Blocks.
+    fn get(&self, app: &App, stored: &StoredRevision) -> Arc<AtRevision> {
+        let mut decoded = locked(&self.0);
+        let is_this = |known: &Arc<AtRevision>| {
+            known.revision == stored.revision && known.sources == stored.sources
+        };
+        let found = match decoded.iter().position(is_this) {
+            Some(at) => decoded.remove(at),
+            None => Arc::new(AtRevision::load(app, stored)),
+        };
+        decoded.truncate(DECODED - 1);
+        decoded.insert(0, found.clone());
+        found
+    }
+
+    /// Gives the memory back.
+    pub(crate) fn forget(&self) {
+        locked(&self.0).clear();
+    }
+}
+
+/// A revision, as far as it takes to say who listed an address.
+#[derive(Debug)]
+struct AtRevision {
+    revision: u64,
+    since: Timestamp,
+    sources: Sources,
+    /// The addresses; nothing when their file is lost.
+    set: Option<SharedSet>,
+    /// The feeds' listings, in the order of the sources; nothing for one that is lost.
+    listings: Vec<Option<Arc<Listing>>>,
+}
+
+impl AtRevision {
+    fn load(app: &App, stored: &StoredRevision) -> Self {
+        let set = app.threat.paths.set(app, stored.digest).unwrap_or_else(|error| {
+            tracing::error!(%error, revision = stored.revision, "a past threat list can't be read");
+            None
+        });
+        let listing = |name: &String| read_listing(app, name.parse().ok()?);
+        Self {
+            revision: stored.revision,
+            since: stored.created_at,
+            sources: stored.sources.clone(),
+            set,
+            listings: stored.sources.feeds.iter().map(|feed| listing(&feed.listing)).collect(),
+        }
+    }
+
+    fn of(&self, address: IpAddr) -> Intelligence {
+        let mut listed = Vec::new();
+        for (feed, listing) in self.sources.feeds.iter().zip(&self.listings) {
+            let entries = listing.iter().flat_map(|listing| listing.holding(address));
+            let counting = entries.filter(|entry| {
+                entry.confidence >= feed.least
+                    && entry.until.is_none_or(|until| until > self.since.unix())
+            });
+            listed.extend(counting.map(|entry| ListedBy {
+                feed: feed.name.clone(),
+                entry: entry.prefix,
+                confidence: entry.confidence,
+            }));
+        }
+        let entry = self.set.as_ref().and_then(|set| set.entry(address));
+        Intelligence::of(entry, listed)
+    }
+}
+
+/// What is needed to say who listed the peers of one report.
+#[derive(Debug)]
+pub(crate) struct Attribution {
+    current: Arc<Current>,
+    past: Vec<StoredRevision>,
+    known: HashMap<(u64, IpAddr), Intelligence>,
+}
+
+/// Looks for the revisions of which a report tells.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn attribution(app: &App, report: &Report) -> StoreResult<Attribution> {
+    let current = app.threat.current();
+    let matches: &[ThreatMatch] = match &report.body {
+        ReportBody::Threats(report) => &report.matches,
+        ReportBody::Live(report) => &report.threats,
+        _ => &[],
+    };
+    let now = current.revision.map(|name| name.revision);
+    let other = matches.iter().map(|found| found.revision).filter(|told| Some(*told) != now);
+    let other: BTreeSet<u64> = other.collect();
+    let mut past = Vec::new();
+    if !other.is_empty() {
+        let mut conn = app.store.read().await?;
+        for revision in other.into_iter().rev().take(MOST_IN_A_REPORT) {
+            past.extend(threat_lists::revision(&mut conn, revision).await?);
+        }
+    }
+    Ok(Attribution { current, past, known: HashMap::new() })
+}
+
+impl Attribution {
+    /// What the list said of a peer at the revision that the host reports. Of a revision that is not
+    /// kept: what feeds list now and listed already when the peer was last seen. Blocks.
+    pub(crate) fn of(
+        &mut self,
+        app: &App,
+        revision: u64,
+        address: IpAddr,
+        seen: Timestamp,
+    ) -> Intelligence {
+        if let Some(known) = self.known.get(&(revision, address)) {
+            return known.clone();
+        }
+        let current = self.current.revision.is_some_and(|name| name.revision == revision);
+        let found = if current {
+            Intelligence::from(&self.current.list.why(address))
+        } else if let Some(stored) = self.past.iter().find(|past| past.revision == revision) {
+            app.threat.past.get(app, stored).of(address)
+        } else {
+            return since_before(&self.current.list, address, seen);
+        };
+        self.known.insert((revision, address), found.clone());
+        found
+    }
+}
+
+/// What the list in force says of an address.
+pub(crate) fn intelligence(app: &Platform, address: IpAddr) -> Intelligence {
+    Intelligence::from(&app.threat.why(address))
+}
+
+/// What feeds list now and listed at `seen` already.
+fn since_before(list: &ThreatList, address: IpAddr, seen: Timestamp) -> Intelligence {
+    let mut why = list.why(address);
+    why.listed.retain(|listed| listed.since.is_some_and(|since| since <= seen.unix()));
+    if why.listed.is_empty() {
+        return Intelligence::default();
+    }
+    Intelligence::from(&why)
+}

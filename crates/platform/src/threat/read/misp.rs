@@ -1,0 +1,257 @@
+//! MISP feeds: a manifest, and a document for each event. Only events that have changed are asked for
+//! again; what was read of the others is kept in a file beside the listings.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use ureq::http::StatusCode;
+use url::Url;
+use xshield_threat::feed::manifest::{EventId, Manifest};
+use xshield_threat::feed::taxii::{Bookmark, Extent};
+use xshield_threat::feed::{FeedError, Limits, contents};
+use xshield_threat::guard::Empty;
+use xshield_threat::listing::{ListingBuilder, store};
+use xshield_threat::{Listing, Prefix};
+
+use super::{Outcome, Read, ReadError, SAMPLES, Visit, conditions, unchanged, validators};
+use crate::threat::feed::{ReadState, Sample, UrlSource, Validators};
+use crate::threat::fetch::body::unpacked;
+use crate::threat::fetch::{FetchError, fetch};
+
+/// What was read of a feed's events.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Events(BTreeMap<EventId, Event>);
+
+/// What one event says, as of its last change.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Event {
+    /// When it last changed, in the manifest's words.
+    timestamp: u64,
+    skipped: u64,
+    rejected: u64,
+    #[serde(serialize_with = "encoded", deserialize_with = "decoded")]
+    listing: Listing,
+}
+
+fn encoded<S: Serializer>(listing: &Listing, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&STANDARD.encode(store::encode(listing)))
+}
+
+fn decoded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Listing, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let bytes = STANDARD.decode(text).map_err(de::Error::custom)?;
+    store::decode(&bytes).map_err(de::Error::custom)
+}
+
+impl Events {
+    /// Reads what [`Events::encode`] has written; nothing that is not so.
+    #[must_use]
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        serde_json::from_slice(bytes).ok()
+    }
+
+    /// As bytes for the disk.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    fn entries(&self) -> u64 {
+        self.0.values().map(|event| event.listing.len() as u64).sum()
+    }
+
+    /// What all events list; of an entry in several, the highest confidence.
+    fn listing(&self) -> Listing {
+        let mut builder = ListingBuilder::default();
+        for (prefix, confidence) in self.0.values().flat_map(|event| event.listing.iter()) {
+            builder.push_prefix(prefix, confidence);
+        }
+        builder.finish()
+    }
+}
+
+/// Where a feed is: the URL of its manifest, or of the directory that it is in.
+struct Place(Url);
+
+impl Place {
+    fn of(url: &Url) -> Self {
+        let mut base = url.clone();
+        let path = url.path();
+        let path = path.strip_suffix(MANIFEST).unwrap_or(path).trim_end_matches('/');
+        base.set_path(&format!("{path}/"));
+        Self(base)
+    }
+
+    fn document(&self, name: &str) -> Url {
+        let mut url = self.0.clone();
+        url.set_path(&format!("{}{name}", url.path()));
+        url
+    }
+}
+
+const MANIFEST: &str = "manifest.json";
+
+/// One round over the events.
+struct Round<'a> {
+    visit: &'a Visit,
+    source: &'a UrlSource,
+    place: Place,
+    began: Instant,
+    left: Limits,
+    /// Of this round.
+    read: ReadState,
+}
+
+impl Visit {
+    pub(super) fn read_misp(&self, source: &UrlSource) -> Result<Outcome, ReadError> {
+        let mut request = self.request(source);
+        let place = Place::of(&request.url);
+        request.url = place.document(MANIFEST);
+        request.headers.extend(conditions(self));
+        let began = Instant::now();
+        let answer = fetch(&request)?;
+        if answer.status == StatusCode::NOT_MODIFIED {
+            return unchanged(self);
+        }
+        let validators = validators(&answer);
+        let whole = answer.body.into_with_config().limit(u64::MAX).reader();
+        let bytes = unpacked(whole, self.settings.max_bytes).map_err(ReadError::Body)?;
+        let manifest = Manifest::read(bytes, self.settings.limits())?;
+
+        // An event may well list nothing; whether all of them may is asked at the end.
+        let left = Limits { empty: Empty::Allowed, ..self.settings.limits() };
+        let read = ReadState::default();
+        Round { visit: self, source, place, began, left, read }.go(&manifest, validators)
+    }
+}
+
+impl Round<'_> {
+    fn go(mut self, manifest: &Manifest, validators: Validators) -> Result<Outcome, ReadError> {
+        let mut events = self.visit.events.clone();
+        events.0.retain(|id, _| manifest.0.contains_key(id));
+        let mut missing = 0;
+        for (id, timestamp) in &manifest.0 {
+            if events.0.get(id).is_some_and(|event| event.timestamp == *timestamp) {
+                continue;
+            }
+            match self.event(id, *timestamp) {
+                Ok(Some(event)) => {
+                    events.0.insert(id.clone(), event);
+                }
+                Ok(None) => missing += 1,
+                Err(source) => {
+                    let of = manifest.0.len();
+                    let source = Box::new(source);
+                    return Err(ReadError::Unfinished { events: Box::new(events), of, source });
+                }
+            }
+            if events.entries() > self.left.entries {
+                return Err(FeedError::TooManyEntries { limit: self.left.entries }.into());
+            }
+        }
+        let listing = events.listing();
+        if listing.is_empty() && self.visit.settings.empty == Empty::Refused {
+            return Err(FeedError::Empty.into());
+        }
+        let mut read = self.read;
+        read.entries = events.entries();
+        read.skipped = events.0.values().map(|event| event.skipped).sum();
+        read.rejected = missing + events.0.values().map(|event| event.rejected).sum::<u64>();
+        // What was missing is looked for again, whether or not the manifest changes.
+        let validators = if missing == 0 { validators } else { Validators::default() };
+        Ok(Outcome::Read(Box::new(Read {
+            listing,
+            read,
+            validators,
+            bookmark: Bookmark::default(),
+            extent: Extent::Whole,
+            events: Some(events),
+        })))
+    }
+
+    /// Asks for an event; nothing when the server has none, which is noted.
+    fn event(&mut self, id: &EventId, timestamp: u64) -> Result<Option<Event>, ReadError> {
+        let Visit { settings, now, .. } = self.visit;
+        let within = Duration::from_secs(settings.within.into());
+        let left = within.checked_sub(self.began.elapsed()).filter(|left| !left.is_zero());
+        let mut request = self.visit.request(self.source);
+        request.within = left.ok_or(FetchError::TooSlow(within))?;
+        request.url = self.place.document(&format!("{id}.json"));
+        let answer = match fetch(&request) {
+            Err(FetchError::Status { status: status @ (404 | 410), .. }) => {
+                let reason = format!("the manifest names this event, and the server answers {status}");
+                self.note(id, Sample { file: None, line: 0, text: String::new(), reason });
+                return Ok(None);
+            }
+            answer => answer?,
+        };
+        let whole = answer.body.into_with_config().limit(u64::MAX).reader();
+        let bytes = unpacked(whole, settings.max_bytes).map_err(ReadError::Body)?;
+        let read = contents(&settings.format, bytes, self.left, settings.confidence, now.unix());
+        let (listing, summary) = match read {
+            Ok(contents) => (contents.listed, contents.summary),
+            // Without any attribute; or with some that are none.
+            Err(FeedError::NoList { .. }) => Default::default(),
+            Err(FeedError::NothingUsable { rejected }) => {
+                let summary = xshield_threat::feed::Summary { rejected, ..Default::default() };
+                (Listing::default(), summary)
+            }
+            Err(source) => {
+                return Err(ReadError::InFile { path: format!("{id}.json").into(), source });
+            }
+        };
+        self.left.total_bytes = self.left.total_bytes.saturating_sub(summary.bytes);
+        self.read.bytes += summary.bytes;
+        for sample in ReadState::from(&summary).samples {
+            self.note(id, sample);
+        }
+        let (skipped, rejected) = (summary.skipped, summary.rejected);
+        Ok(Some(Event { timestamp, skipped, rejected, listing }))
+    }
+
+    fn note(&mut self, id: &EventId, sample: Sample) {
+        if self.read.samples.len() < SAMPLES {
+            self.read.samples.push(Sample { file: Some(format!("{id}.json")), ..sample });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use xshield_threat::Confidence;
+
+    #[test]
+    fn documents_stand_beside_the_manifest() {
+        for (url, manifest) in [
+            ("https://a/feed/", "https://a/feed/manifest.json"),
+            ("https://a/feed", "https://a/feed/manifest.json"),
+            ("https://a/feed/manifest.json", "https://a/feed/manifest.json"),
+            ("https://a/", "https://a/manifest.json"),
+            ("https://a/f/?key=1", "https://a/f/manifest.json?key=1"),
+        ] {
+            let place = Place::of(&url.parse().unwrap());
+            assert_eq!(place.document(MANIFEST).as_str(), manifest, "{url}");
+        }
+    }
+
+    #[test]
+    fn what_was_read_comes_back_from_the_disk() {
+        let prefix = |text: &str| text.parse::<Prefix>().unwrap();
+        let sure = |percent| Confidence::new(percent).unwrap();
+        let listing: Listing =
+            [(prefix("198.51.100.7"), sure(80)), (prefix("2001:db8::/48"), sure(80))]
+                .into_iter()
+                .collect();
+        let event = Event { timestamp: 7, skipped: 1, rejected: 2, listing };
+        let id: EventId = "5a1b2c3d-0001-4000-8000-0123456789ab".parse().unwrap();
+        let events = Events(BTreeMap::from([(id, event)]));
+        let bytes = events.encode();
+        assert_eq!(Events::decode(&bytes), Some(events.clone()));
+        assert_eq!((events.entries(), events.listing().len()), (2, 2));
+        assert_eq!(Events::decode(&bytes[1..]), None);
+    }
+}

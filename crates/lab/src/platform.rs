@@ -194,7 +194,7 @@ impl Platform {
     /// When the platform refuses them.
     pub fn apply(&self, lab: &Lab, directory: &Path) -> Result<()> {
         self.cli(lab, &["policy", "apply", "-f", path_text(directory)?])?;
-        self.cli(lab, &["policy", "synchronize"])?;
+        self.cli(lab, &["policy", "synchronize", "--yes"])?;
         Ok(())
     }
 

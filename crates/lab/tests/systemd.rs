@@ -390,7 +390,7 @@ fn spark_enforces(machine: &Machine<'_>, host: &Host, configuration: &str) -> Re
     cli(machine, &["asset", "tag", "db", "role=db"])?;
     fs::write(machine.file("/root/policy.yaml")?, POLICY)?;
     cli(machine, &["policy", "apply", "-f", "/root/policy.yaml"])?;
-    cli(machine, &["policy", "synchronize"])?;
+    cli(machine, &["policy", "synchronize", "--yes"])?;
     wait::until("Spark enforces", SOON, || {
         spark_runs(machine)?;
         Ok((Kernel::read(host)?.tables() == ["inet xshield"]).then_some(()))

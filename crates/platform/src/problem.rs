@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::bodies;
+use crate::impact::ImpactSummary;
 use crate::state::App;
 use crate::store::StoreError;
 
@@ -49,6 +50,9 @@ pub struct Details {
     /// Everything that is wrong, where there is more than one thing.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldError>,
+    /// What a commit would do, where another impact was expected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub impact: Option<Box<ImpactSummary>>,
     /// Seconds to wait before trying again.
     #[serde(skip)]
     #[schema(ignore)]
@@ -73,6 +77,7 @@ impl Problem {
             detail: None,
             field: None,
             errors: Vec::new(),
+            impact: None,
             retry_after: None,
         }))
     }

@@ -41,7 +41,7 @@ fn roles_open_what_they_should_and_nothing_else() {
         ("GET", "/api/v1/enforcement-keys", json!(null), "viewer"),
         ("POST", "/api/v1/policy/validate", json!({"documents": []}), "viewer"),
         ("PUT", "/api/v1/policy", json!({"documents": []}), "operator"),
-        ("POST", "/api/v1/policy/synchronize", json!({}), "operator"),
+        ("POST", "/api/v1/policy/synchronize", json!({"expected_version": 1}), "operator"),
         ("POST", "/api/v1/policy/revisions/1/restore", json!({}), "operator"),
         ("POST", "/api/v1/enforcement-keys", json!({}), "operator"),
         ("GET", "/api/v1/users", json!(null), "admin"),
@@ -273,13 +273,78 @@ template:
 ",
     );
     assert_eq!(status, 200);
+    let wish = json!({"expected_version": platform.get("/api/v1/policy")["version"]});
     let (status, answer) =
-        platform.call("POST", "/api/v1/policy/synchronize", Some(&platform.admin), Some(json!({})));
+        platform.call("POST", "/api/v1/policy/synchronize", Some(&platform.admin), Some(wish));
     assert_eq!((status, kind(&answer)), (422, "policy-does-not-compile"), "{answer}");
     let detail = answer["detail"].as_str().unwrap();
     assert!(detail.contains("cut/everything") && detail.contains("192.0.2.1:8443"), "{detail}");
     assert_eq!(platform.get("/api/v1/policy")["committed_revision"], 1);
     assert_eq!(platform.get("/api/v1/assets/h/ruleset")["ruleset"]["revision"], 1);
+}
+
+const CLOSED: &str = "segment: { name: web, criteria: asset.name = 'h', \
+     inbound: { level: secure-all-ports, mode: enforce } }";
+const EMPTY: &str = "settings: {}";
+
+#[test]
+fn a_commit_that_takes_protection_away_is_one_that_expects_to() {
+    let platform = TestPlatform::start();
+    TestHost::new("h", &platform.new_key()).sign_in(&platform);
+    platform.commit(CLOSED);
+    let finding = platform.get("/api/v1/assets/h")["findings"].to_string();
+    assert!(finding.contains("no-management-access"), "{finding}");
+    assert_eq!(platform.put_yaml(EMPTY).0, 200);
+
+    let prospect = platform.get("/api/v1/policy/impact");
+    let digest = prospect["impact"]["digest"].as_str().unwrap();
+    let version = &prospect["candidate_version"];
+    assert_eq!(prospect["impact"]["inbound"]["lose_protection"]["first"], json!(["h"]));
+    assert_eq!(prospect["impact"]["leave_all_segments"]["count"], 1);
+    let synchronize = |wish: serde_json::Value| {
+        platform.call("POST", "/api/v1/policy/synchronize", Some(&platform.admin), Some(wish))
+    };
+    let other = format!("sha256:{}", "0".repeat(64));
+    for (wish, status, problem) in [
+        (json!({"expected_version": version}), 409, "impact-is-loss"),
+        (json!({"expected_version": version, "expected_impact": "no-loss"}), 409, "impact-is-loss"),
+        (json!({"expected_version": version, "expected_impact": other}), 409, "impact-differs"),
+        (json!({"expected_version": 99, "expected_impact": digest}), 409, "candidate-changed"),
+        (json!({"expected_impact": digest}), 400, "invalid-json"),
+        (json!({"expected_version": version, "expected_impact": "none"}), 400, "invalid-json"),
+    ] {
+        let (got, answer) = synchronize(wish.clone());
+        assert_eq!((got, kind(&answer)), (status, problem), "{wish}: {answer}");
+        if problem.starts_with("impact") {
+            assert_eq!(answer["impact"], prospect["impact"], "{wish}");
+        }
+        assert_eq!(platform.get("/api/v1/policy")["committed_revision"], 1, "{wish}");
+    }
+
+    // What a dry run of the same documents says is what a commit of them expects.
+    let documents = platform.get("/api/v1/policy")["documents"].clone();
+    let validated = platform.post("/api/v1/policy/validate", json!({"documents": documents}));
+    assert_eq!(validated["impact"], prospect["impact"]);
+    let (status, done) =
+        synchronize(json!({"expected_version": version, "expected_impact": digest}));
+    assert_eq!((status, &done["impact"]), (200, &prospect["impact"]), "{done}");
+    let audit = platform.get("/api/v1/audit?action=policy.synchronize")["items"][0].to_string();
+    assert!(audit.contains("1 lose protection inbound, 1 leave all segments"), "{audit}");
+
+    // A gain needs no word; the way back by a revision is asked in the same way.
+    let restore = |revision: u64, wish: serde_json::Value| {
+        let path = format!("/api/v1/policy/revisions/{revision}/restore");
+        platform.call("POST", &path, Some(&platform.admin), Some(wish))
+    };
+    let wish = json!({"synchronize": true, "expected_impact": "any"});
+    assert_eq!(restore(1, wish).0, 200);
+    let candidate = platform.get("/api/v1/policy");
+    let (status, answer) = restore(2, json!({"synchronize": true}));
+    assert_eq!((status, kind(&answer)), (409, "impact-is-loss"), "{answer}");
+    assert_eq!(platform.get("/api/v1/policy"), candidate, "the candidate stays, too");
+    let digest = platform.get("/api/v1/policy/impact?revision=2")["impact"]["digest"].clone();
+    let (status, answer) = restore(2, json!({"synchronize": true, "expected_impact": digest}));
+    assert_eq!((status, &answer["synchronized"]["revision"]), (200, &json!(4)), "{answer}");
 }
 
 #[test]

@@ -90,7 +90,7 @@ fn a_host_that_changes_its_name_stays_closed_and_both_sides_are_told() {
         assert_eq!(codes(&answer), ["name-waits"], "{answer:?}");
         assert!(answer.problems[0].text.contains("xshield asset accept db-1 name"));
         assert_eq!(waiting(&platform, "db-1"), [format!("name {name} {reason}")]);
-        assert_eq!(findings(&platform, "db-1"), ["name-waits"]);
+        assert_eq!(findings(&platform, "db-1"), ["name-waits", "no-management-access"]);
         assert_eq!(inbound(&platform, "db-1"), before, "{name}");
     }
     // A session is found by the identity key, whatever the name.
@@ -129,7 +129,7 @@ fn a_name_that_policy_speaks_of_is_not_taken_by_a_hosts_word() {
         assert_eq!(waiting(&platform, &held), [format!("name {name} name-in-policy")]);
         assert_eq!(inbound(&platform, &held)["subject"], "nothing", "{name}: no override of it");
     }
-    let warned = platform.post("/api/v1/policy/synchronize", json!({}))["warnings"].to_string();
+    let warned = platform.synchronize()["warnings"].to_string();
     for name in ["db-1", "bastion", "web-7", "candidate-1"] {
         assert!(warned.contains(&format!("xshield asset accept {name}-2 name")), "{warned}");
     }

@@ -100,6 +100,27 @@ impl InboundLevel {
     }
 }
 
+impl fmt::Display for InboundLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unsecured => "unsecured",
+            Self::SecureInternetPorts => "secure-internet-ports",
+            Self::SecureAllPorts => "secure-all-ports",
+            Self::SecureInboundPaths => "secure-inbound-paths",
+        })
+    }
+}
+
+impl fmt::Display for OutboundLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unsecured => "unsecured",
+            Self::SecureInternetPaths => "secure-internet-paths",
+            Self::SecureIntranetPaths => "secure-intranet-paths",
+        })
+    }
+}
+
 impl OutboundLevel {
     /// Which flows this level denies unless a rule allows them.
     #[must_use]

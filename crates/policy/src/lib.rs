@@ -6,6 +6,7 @@
 //!    and checked into a [`document::Policy`];
 //! 2. [`inventory`]: the assets that exist, with their tags and addresses;
 //! 3. [`compile`]: policy + inventory → one [`Ruleset`] per asset, the thing that is signed;
+//!    and, of two policies, what becomes of assets when one takes the other's place: [`Impact`];
 //! 4. [`Ruleset::bind`]: what only the host knows ([`Facts`]: DNS answers, listening ports, owners of
 //!    processes) turned into addresses and ports: a [`Bound`] ruleset, the thing that is enforced;
 //! 5. [`decide`]: what a bound ruleset says about one packet. The kernel must agree, packet for packet.
@@ -18,14 +19,17 @@ pub mod document;
 pub mod facts;
 pub mod forward;
 pub mod grace;
+pub mod impact;
 pub mod inventory;
 pub mod level;
 pub mod names;
 pub mod packet;
 pub mod peer;
 pub mod program;
+pub mod protection;
 pub mod protocol;
 pub mod range;
+mod reach;
 pub mod ruleset;
 pub mod service;
 
@@ -40,10 +44,12 @@ pub use forward::{
     Interfaces, Passage, decide_forwarded,
 };
 pub use grace::{Grace, Span};
+pub use impact::Impact;
 pub use level::{Direction, InboundLevel, Mode, OutboundLevel, Subject};
 pub use names::{AssetId, DomainName, Revision, RuleId, UnitName, UserName};
 pub use packet::Packet;
 pub use program::{LocalProgram, ProcessMatch};
+pub use protection::{Closed, Level};
 pub use protocol::IpProtocol;
 pub use range::{AddressMatch, AddressRange, RangeSet};
 pub use ruleset::{DirectionRules, Failsafe, Peer, Peers, Rule, Ruleset, StanceRules};

@@ -95,7 +95,7 @@ impl Site {
     pub(super) fn commit(&self, documents: &Path) -> Result<u64> {
         let path = documents.to_str().context("the plan's path is no text")?;
         self.platform.cli(&self.lab, &["policy", "apply", "-f", path])?;
-        let committed = self.platform.json(&self.lab, &["policy", "synchronize"])?;
+        let committed = self.platform.json(&self.lab, &["policy", "synchronize", "--yes"])?;
         let revision = committed["revision"].as_u64();
         revision.with_context(|| format!("no revision was committed: {committed}"))
     }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde::Deserialize;
+use xshield_platform::impact::ImpactSummary;
 use xshield_wire::foreign::one_line;
 
 /// For `--help`: scripts rely on these numbers.
@@ -147,6 +148,9 @@ pub(crate) struct Refusal {
     field: Option<String>,
     #[serde(default)]
     pub(crate) errors: Vec<FieldError>,
+    /// What a commit would have done.
+    #[serde(default)]
+    impact: Option<ImpactSummary>,
 }
 
 /// One thing that is wrong in a request.
@@ -173,6 +177,7 @@ impl Refusal {
             detail: None,
             field: None,
             errors: Vec::new(),
+            impact: None,
         });
         refusal.status = status;
         refusal.tamed()
@@ -214,6 +219,12 @@ impl fmt::Display for Refusal {
         }
         for error in &self.errors {
             write!(f, "\n  {error}")?;
+        }
+        for line in self.impact.iter().flat_map(ImpactSummary::lines) {
+            write!(f, "\n  {}", one_line(&line.text))?;
+        }
+        if let Some(impact) = &self.impact {
+            write!(f, "\n  digest: {}", one_line(&impact.digest))?;
         }
         Ok(())
     }

@@ -18,6 +18,7 @@ mod keys;
 mod login;
 mod policy;
 mod policy_files;
+mod policy_impact;
 mod protocols;
 mod scan_log;
 mod session;

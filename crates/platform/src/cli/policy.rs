@@ -6,11 +6,13 @@ use clap::{Args, Subcommand};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use xshield_platform::clock::Timestamp;
+use xshield_platform::impact::{ExpectedImpact, ImpactSummary, counted};
 use xshield_policy::document::Document;
 
 use super::client::{Client, Path, parsed, view};
 use super::error::CliError;
 use super::policy_files::{PolicyFiles, differences, differences_text};
+use super::policy_impact::{Agreement, in_words, of_a_dry_run};
 use super::terminal::{Output, Table, cell, note, number, print};
 use super::times::relative;
 
@@ -47,6 +49,8 @@ enum Action {
         /// For the list of revisions.
         #[arg(long, default_value = "")]
         note: String,
+        #[command(flatten)]
+        agreement: Agreement,
     },
     /// List the committed revisions, the newest first.
     Revisions {
@@ -61,6 +65,8 @@ enum Action {
         /// Commit it as a new revision, too.
         #[arg(long)]
         synchronize: bool,
+        #[command(flatten)]
+        agreement: Agreement,
     },
     /// Show which documents differ between the committed policy and the candidate, or two revisions.
     Diff {
@@ -87,6 +93,8 @@ struct Apply {
     /// For the list of revisions.
     #[arg(long, default_value = "", requires = "synchronize")]
     note: String,
+    #[command(flatten)]
+    agreement: Agreement,
 }
 
 /// The candidate, or a revision.
@@ -106,12 +114,20 @@ struct Candidate {
 struct Validated {
     documents: usize,
     warnings: Vec<String>,
+    impact: ImpactSummary,
+}
+
+/// What a commit would come to.
+#[derive(Deserialize)]
+struct Prospect {
+    candidate_version: u64,
+    impact: ImpactSummary,
 }
 
 #[derive(Deserialize)]
 struct Synchronized {
     revision: u64,
-    assets: u64,
+    assets: usize,
     warnings: Vec<String>,
 }
 
@@ -137,14 +153,17 @@ impl PolicyCommand {
             Action::Get { revision } => get(&Client::of_this_call()?, revision, output),
             Action::Validate { files, local } if local => validate_locally(&files, output),
             Action::Validate { files, .. } => validate(&files, output),
-            Action::Synchronize { note } => {
+            Action::Synchronize { note, agreement } => {
                 let client = Client::of_this_call()?;
-                let answer = synchronize(&client, &json!({ "note": note }))?;
+                let Prospect { candidate_version, impact } = prospect(&client, None)?;
+                let expected = agreement.settle(&impact)?;
+                let answer = synchronize(&client, candidate_version, &expected, &note)?;
                 show_synchronized(&answer, output)
             }
             Action::Revisions { limit } => revisions(&Client::of_this_call()?, limit, output),
-            Action::Restore { revision, synchronize } => {
-                restore(&Client::of_this_call()?, revision, synchronize, output)
+            Action::Restore { revision, synchronize, agreement } => {
+                let agreement = agreed(agreement, synchronize)?;
+                restore(&Client::of_this_call()?, revision, agreement.as_ref(), output)
             }
             Action::Diff { from, to } => diff(&Client::of_this_call()?, from, to, output),
         }
@@ -157,6 +176,7 @@ fn candidate_path() -> Path {
 
 impl Apply {
     fn run(self, output: Output) -> Result<(), CliError> {
+        let agreement = agreed(self.agreement.clone(), self.synchronize)?;
         // Nothing is sent before everything is found good here.
         let files = PolicyFiles::read(&self.files)?;
         let client = Client::of_this_call()?;
@@ -166,24 +186,31 @@ impl Apply {
         let validated = client
             .post(action, &Path::of(&["policy", "validate"]), &body)
             .map_err(|error| files.name_sources(error))?;
-        let warnings = view::<Validated>(action, &validated)?.warnings;
+        let Validated { warnings, impact, .. } = view(action, &validated)?;
         if self.dry_run || !self.synchronize {
             // Synchronizing warns of the same.
             warn(&warnings);
         }
         let changes = differences(&before.documents, &files.documents);
         if self.dry_run {
-            return output.show(&validated, |_| Ok(would_change(&differences_text(&changes))));
+            return output.show(&validated, |_| {
+                let would = would_change(&differences_text(&changes));
+                Ok(format!("{would}\n{}", of_a_dry_run(&impact)))
+            });
         }
+        if agreement.is_some() && !output.is_json() {
+            print(&differences_text(&changes))?;
+        }
+        let expected = agreement.map(|agreement| agreement.settle(&impact)).transpose()?;
         let path = candidate_path().with("expected_version", before.version);
         let put = client.put(action, &path, &body).map_err(|error| files.name_sources(error))?;
         let after: Candidate = parsed(action, &put)?;
+        if let Some(expected) = expected {
+            let done = synchronize(&client, after.version, &expected, &self.note)?;
+            return show_synchronized(&done, output);
+        }
         if !output.is_json() {
             print(&differences_text(&changes))?;
-        }
-        if self.synchronize {
-            let wish = json!({ "expected_version": after.version, "note": self.note });
-            return show_synchronized(&synchronize(&client, &wish)?, output);
         }
         output.show(&put, |_| {
             Ok(format!(
@@ -259,12 +286,38 @@ fn validate(paths: &[PathBuf], output: Output) -> Result<(), CliError> {
     output.show(&answer, |_| {
         let validated: Validated = view(action, &answer)?;
         warn(&validated.warnings);
-        Ok(format!("{} documents, nothing wrong.", validated.documents))
+        let found = format!("{} documents, nothing wrong.", validated.documents);
+        Ok(format!("{found}\n{}", in_words(&validated.impact)))
     })
 }
 
-fn synchronize(client: &Client, wish: &Value) -> Result<Value, CliError> {
-    client.post("synchronize the policy", &Path::of(&["policy", "synchronize"]), wish)
+/// How a commit is agreed to; `None` when nothing is committed.
+fn agreed(agreement: Agreement, commits: bool) -> Result<Option<Agreement>, CliError> {
+    if !commits && agreement.is_given() {
+        return Err(CliError::input("--yes and --expect-impact go with --synchronize"));
+    }
+    Ok(commits.then_some(agreement))
+}
+
+/// What committing the candidate, or a revision, would come to.
+fn prospect(client: &Client, revision: Option<u64>) -> Result<Prospect, CliError> {
+    let action = "look at the impact";
+    let path = Path::of(&["policy", "impact"]).with_some("revision", revision);
+    view(action, &client.get(action, &path)?)
+}
+
+fn synchronize(
+    client: &Client,
+    expected_version: u64,
+    expected_impact: &ExpectedImpact,
+    note: &str,
+) -> Result<Value, CliError> {
+    let wish = json!({
+        "expected_version": expected_version,
+        "expected_impact": expected_impact,
+        "note": note,
+    });
+    client.post("synchronize the policy", &Path::of(&["policy", "synchronize"]), &wish)
 }
 
 fn show_synchronized(answer: &Value, output: Output) -> Result<(), CliError> {
@@ -276,7 +329,9 @@ fn show_synchronized(answer: &Value, output: Output) -> Result<(), CliError> {
 }
 
 fn committed(done: &Synchronized) -> String {
-    format!("Revision {} is committed; {} assets have a ruleset of it.", done.revision, done.assets)
+    let have = if done.assets == 1 { "has" } else { "have" };
+    let assets = counted(done.assets, "asset");
+    format!("Revision {} is committed; {assets} {have} a ruleset of it.", done.revision)
 }
 
 fn revisions(client: &Client, limit: usize, output: Output) -> Result<(), CliError> {
@@ -301,12 +356,19 @@ fn revisions(client: &Client, limit: usize, output: Output) -> Result<(), CliErr
 fn restore(
     client: &Client,
     revision: u64,
-    synchronize: bool,
+    agreement: Option<&Agreement>,
     output: Output,
 ) -> Result<(), CliError> {
     let action = "restore the revision";
     let path = Path::of(&["policy", "revisions", &revision.to_string(), "restore"]);
-    let answer = client.post(action, &path, &json!({ "synchronize": synchronize }))?;
+    let wish = match agreement {
+        Some(agreement) => {
+            let expected = agreement.settle(&prospect(client, Some(revision))?.impact)?;
+            json!({ "synchronize": true, "expected_impact": expected })
+        }
+        None => json!({ "synchronize": false }),
+    };
+    let answer = client.post(action, &path, &wish)?;
     output.show(&answer, |_| {
         let restored: Restored = view(action, &answer)?;
         Ok(match restored.synchronized {

@@ -22,6 +22,7 @@ use crate::api::admin::threat_status::AssetThreat;
 use crate::auth::Viewer;
 use crate::clock::Timestamp;
 use crate::holding;
+use crate::management;
 use crate::problem::Answer;
 use crate::state::App;
 use crate::store::agent_events::{AgentEventFilter, StoredAgentEvent};
@@ -158,7 +159,7 @@ async fn show(
     let threat = AssetThreat::of(&threat_assets::get(&mut conn, &asset.id).await?);
     let tags = assets::tags_of(&mut conn, std::iter::once(&asset.id)).await?;
     let told = problems::list(&mut conn, &asset.id).await?;
-    let findings = holding::findings(&mut conn, &asset, now).await?;
+    let mut findings = holding::findings(&mut conn, &asset, now).await?;
     let filter = AgentEventFilter { asset: Some(asset.id.clone()), ..AgentEventFilter::default() };
     let events = agent_events::list(&mut conn, &filter, None, RECENT).await?;
     let host = telemetry::host(&mut conn, &asset.id).await?;
@@ -167,6 +168,7 @@ async fn show(
     let commands = commands::recent_of(&mut conn, &asset.id, RECENT, now).await?;
     let waiting = identities::waiting(&mut conn, &asset.id).await?;
     drop(conn);
+    findings.extend(management::finding(&app, &asset.id).await?);
 
     let mut facts = facts(&asset);
     if let Some(host) = host.map(|host| host.value) {

@@ -20,6 +20,7 @@ mod form;
 mod installation;
 mod look;
 mod page;
+mod policy;
 mod routes;
 mod sensors;
 mod session;
@@ -35,6 +36,7 @@ pub(super) fn router() -> Router<App> {
         .merge(asset::router())
         .merge(commands::router())
         .merge(command::router())
+        .merge(policy::router())
         .merge(installation::router())
         .merge(files::router())
 }

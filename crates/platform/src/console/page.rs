@@ -45,6 +45,8 @@ pub(super) enum Section {
     Spark,
     /// Commands to hosts.
     Commands,
+    /// What is committed, and what would be.
+    Policy,
     /// How hosts come here.
     Installation,
     /// Somewhere else.

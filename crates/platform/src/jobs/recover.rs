@@ -131,7 +131,7 @@ async fn raise(app: &App, asset: &StoredAsset, held: RulesetVersion) -> Answer<b
     })?;
     let revision = Revision(held.revision.0.max(policy.revision.0) + 1);
     let fresh = Committed { revision, policy: checked.policy };
-    let fresh = compile::rehearse(app, fresh, inventory, Turn::of_its_own()).await?;
+    let fresh = compile::rehearse(app, None, fresh, inventory, Turn::of_its_own()).await?;
     let mut tx = app.store.write().await?;
     rulesets::count_from(&mut tx, held.compilation).await?;
     let raised = CommittedPolicy {

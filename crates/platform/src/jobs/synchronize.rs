@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use axum::http::StatusCode;
 use xshield_policy::Revision;
-use xshield_policy::document::Policy;
+use xshield_policy::document::{Document, Policy};
 
 use super::compile::{self, Committed, Failure, Rehearsed};
 use crate::claims::{Fact, named_in_words};
 use crate::clock::Timestamp;
-use crate::policy::read_stored;
+use crate::impact::{ExpectedImpact, ImpactSummary};
+use crate::policy::{CheckedPolicy, read_stored};
 use crate::problem::{Answer, FieldError, Problem};
 use crate::rehearsals::Turn;
 use crate::state::App;
@@ -26,6 +27,8 @@ pub struct Synchronized {
     pub assets: usize,
     /// What compiled but probably isn't meant.
     pub warnings: Vec<String>,
+    /// What became of assets.
+    pub impact: ImpactSummary,
 }
 
 /// Who synchronizes what.
@@ -34,7 +37,9 @@ pub struct Request {
     /// As the audit log writes it.
     pub actor: String,
     /// Refused unless the candidate is of this version.
-    pub expected_version: Option<u64>,
+    pub expected_version: u64,
+    /// Refused when it would do something else.
+    pub expected_impact: ExpectedImpact,
     /// What the operator says about it.
     pub note: String,
 }
@@ -45,26 +50,30 @@ pub struct Request {
 /// # Errors
 /// A problem that lists what can't be compiled.
 pub async fn synchronize(app: &App, request: Request) -> Answer<Synchronized> {
-    let turn = app.compiling.turn().await;
+    let mut turn = app.compiling.turn().await;
+    let before = turn.committed(app).await?;
     let (candidate, last, inventory) = {
         let mut conn = app.store.read().await?;
         let candidate = store::policy::candidate(&mut conn).await?;
         let last = store::policy::committed(&mut conn).await?.map(|policy| policy.revision);
         (candidate, last, assets::inventory(&mut conn).await?)
     };
-    if request.expected_version.is_some_and(|expected| expected != candidate.version) {
+    if request.expected_version != candidate.version {
         return Err(Problem::conflict(
             "candidate-changed",
             format!("the candidate is of version {} by now; look at it again", candidate.version),
         )
         .field("/expected_version"));
     }
-    let policy = read_stored(&candidate.documents).map_err(invalid_policy)?.policy;
+    let CheckedPolicy { policy, documents } =
+        read_stored(&candidate.documents).map_err(invalid_policy)?;
     let revision = Revision(last.unwrap_or_default().0 + 1);
+    let committed = Committed { revision, policy };
     let mut fresh =
-        compile::rehearse(app, Committed { revision, policy }, inventory, Turn::of_its_own())
-            .await?;
+        compile::rehearse(app, before, committed, inventory, Turn::of_its_own()).await?;
     compiles(&fresh)?;
+    let impact = fresh.impact(&to_json(&documents)?)?;
+    request.expected_impact.check(&impact)?;
     let mut warnings = std::mem::take(&mut fresh.warnings);
     warnings.extend(claimed_names(app, fresh.policy()).await?);
 
@@ -85,7 +94,11 @@ pub async fn synchronize(app: &App, request: Request) -> Answer<Synchronized> {
         action: "policy.synchronize",
         target: "policy",
         before: last.map_or_else(String::new, |last| format!("revision {last}")),
-        after: format!("revision {revision}, {assets} assets; note {:?}", request.note),
+        after: format!(
+            "revision {revision}, {assets} assets; {}; note {:?}",
+            impact.in_short(),
+            request.note
+        ),
     };
     audit::record(&mut tx, deed, now).await?;
     commit(tx).await?;
@@ -93,21 +106,41 @@ pub async fn synchronize(app: &App, request: Request) -> Answer<Synchronized> {
     app.compiling.committed(turn, fresh);
     app.configuring.changed();
     app.threat.changed();
-    Ok(Synchronized { revision: revision.0, assets, warnings })
+    Ok(Synchronized { revision: revision.0, assets, warnings, impact })
 }
 
-/// Compiles documents that aren't committed, to see whether that works.
+/// What committing a policy would come to.
+#[derive(Debug)]
+pub struct Prospect {
+    /// What compiles but probably isn't meant.
+    pub warnings: Vec<String>,
+    /// What would become of assets.
+    pub impact: ImpactSummary,
+}
+
+/// Compiles documents that aren't committed, to see what that comes to.
 ///
 /// # Errors
 /// A problem that lists what can't be compiled.
-pub async fn rehearse(app: &App, policy: Policy, turn: Turn) -> Answer<Vec<String>> {
+pub async fn rehearse(app: &App, checked: CheckedPolicy, turn: Turn) -> Answer<Prospect> {
+    let before = compile::committed(app).await?;
     let inventory = assets::inventory(&mut *app.store.read().await?).await?;
+    let CheckedPolicy { documents, policy } = checked;
+    let documents = to_json(&documents)?;
     let rehearsed = Committed { revision: Revision(0), policy };
-    let mut rehearsed = compile::rehearse(app, rehearsed, inventory, turn).await?;
+    let mut rehearsed = compile::rehearse(app, before, rehearsed, inventory, turn).await?;
     compiles(&rehearsed)?;
     let mut warnings = std::mem::take(&mut rehearsed.warnings);
     warnings.extend(claimed_names(app, rehearsed.policy()).await?);
-    Ok(warnings)
+    Ok(Prospect { warnings, impact: rehearsed.impact(&documents)? })
+}
+
+/// Documents as they are stored.
+///
+/// # Errors
+/// When they can't be written as JSON.
+pub fn to_json(documents: &[Document]) -> Answer<String> {
+    serde_json::to_string(documents).map_err(|error| Problem::internal(&error))
 }
 
 /// Hosts that say that they have names of which the policy speaks.

@@ -5,6 +5,7 @@
 mod browser;
 mod commands;
 mod pages;
+mod policy;
 mod sign_in;
 #[path = "../support/mod.rs"]
 mod support;

@@ -25,6 +25,7 @@ fn every_page_has_a_strict_policy_and_nothing_inline() {
         (200, admin.get("/sensors/agents?where=role+%3D")),
         (200, admin.get("/assets/a")),
         (200, admin.get("/commands")),
+        (200, admin.get("/policy")),
         (200, admin.get("/installation")),
         (200, admin.get(&command)),
         (200, admin.post("/commands/confirm", &confirm)),

@@ -247,7 +247,14 @@ impl TestPlatform {
     pub fn commit(&self, yaml: &str) -> u64 {
         let (status, answer) = self.put_yaml(yaml);
         assert_eq!(status, 200, "{answer}");
-        self.post("/api/v1/policy/synchronize", json!({}))["revision"].as_u64().unwrap()
+        self.synchronize()["revision"].as_u64().unwrap()
+    }
+
+    /// Commits the candidate, whatever it does to assets.
+    pub fn synchronize(&self) -> Value {
+        let version = self.get("/api/v1/policy")["version"].clone();
+        let wish = json!({"expected_version": version, "expected_impact": "any"});
+        self.post("/api/v1/policy/synchronize", wish)
     }
 
     pub fn new_key(&self) -> EnforcementKey {

@@ -5,6 +5,7 @@ mod failsafe;
 mod forwarded;
 mod grace;
 mod placement;
+mod protection;
 mod stance;
 
 use std::borrow::Cow;
@@ -21,7 +22,7 @@ use self::stance::{AssetStance, Attached};
 use crate::document::{Action, InboundRule, Located, OutboundRule, Policy, Stance};
 use crate::grace::Grace;
 use crate::inventory::{Asset, Inventory};
-use crate::level::{Direction, InboundLevel, OutboundLevel};
+use crate::level::{Direction, InboundLevel, Mode, OutboundLevel};
 use crate::names::{AssetId, DomainName, Name, Revision, RuleId};
 use crate::peer::PeerRef;
 use crate::ruleset::{Failsafe, Management, Peer, Peers, Rule, Ruleset, StanceRules};
@@ -117,6 +118,21 @@ pub enum CompileWarning {
         /// Of which direction.
         direction: Direction,
     },
+    /// Assets that nobody can manage, or could not if what is in mode `test` were enforced.
+    #[error(
+        "asset {asset}{}: {} lets in no management source, and nobody by SSH, RDP or WinRM \
+         (tcp/22, tcp/3389, tcp/5985, tcp/5986). Name who manages hosts in the policy: \
+         settings: {{ management: [{{ from: [10.0.0.0/24], services: [tcp/22] }}] }}",
+        more_assets(*.more), enforced_or_tested(*.mode)
+    )]
+    Unmanaged {
+        /// The first of them.
+        asset: Name,
+        /// How many others.
+        more: usize,
+        /// Whether that is so, or would be.
+        mode: Mode,
+    },
     /// Several networks and settings speak of one domain, and not alike.
     #[error(
         "different graces are given for domain {domain}; the shortest counts: {}{}",
@@ -128,6 +144,17 @@ pub enum CompileWarning {
         /// What holds.
         counts: Grace,
     },
+}
+
+fn more_assets(more: usize) -> String {
+    if more == 0 { String::new() } else { format!(" and {more} more") }
+}
+
+fn enforced_or_tested(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Enforce => "what is enforced",
+        Mode::Test => "what is in mode 'test', once it is enforced,",
+    }
 }
 
 /// Compiles the ruleset of one asset. For many assets, make one [`Compiler`].
@@ -210,6 +237,11 @@ impl<'a> Compiler<'a> {
         }
     }
 
+    /// Which assets are in which segments.
+    pub(crate) fn placement(&self) -> &Placement {
+        &self.placement
+    }
+
     /// The assets of a segment; none for a name that is no segment.
     fn members(&self, segment: &Name) -> impl Iterator<Item = &Asset> {
         let place = self.places.get(segment);
@@ -270,6 +302,7 @@ impl<'a> Compiler<'a> {
         warnings.extend(missing.into_iter().cloned().map(CompileWarning::NoSuchAsset));
         warnings.extend(self.spared());
         warnings.extend(self.policy.assets.keys().flat_map(|name| self.tests_less(name)));
+        warnings.extend(self.unmanaged());
         warnings.extend(self.graces.warnings());
         warnings
     }
@@ -313,7 +346,7 @@ impl<'a> Compiler<'a> {
         Ok(ruleset)
     }
 
-    fn failsafe(&self) -> Failsafe {
+    pub(crate) fn failsafe(&self) -> Failsafe {
         let rules = self.policy.settings.management.iter();
         let management = rules.flat_map(|rule| {
             rule.from

@@ -16,7 +16,7 @@ pub type Addresses = Arc<[IpAddr]>;
 
 /// What a policy says about an asset, by where it says so: assets of one class have the same ruleset
 /// but for whom it is for.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Class {
     /// Places of the segments among all segments of the policy.
     pub(super) segments: Vec<usize>,

@@ -103,7 +103,7 @@ template:
     /// Makes the candidate the committed policy. Returns when that was asked for.
     pub(super) fn synchronize(&self) -> Result<Instant> {
         let begin = Instant::now();
-        self.platform.cli(&self.lab, &["policy", "synchronize"])?;
+        self.platform.cli(&self.lab, &["policy", "synchronize", "--yes"])?;
         Ok(begin)
     }
 

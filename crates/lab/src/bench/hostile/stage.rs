@@ -120,8 +120,10 @@ impl Stage {
         let headers = headers(Some(&self.admin), "application/yaml");
         let path = "/api/v1/policy";
         let request = Request { method: "PUT", path, headers: &headers, body: yaml.as_bytes() };
-        self.door.open(OPERATOR)?.ask(request)?.well(path)?;
-        self.post("/api/v1/policy/synchronize", &json!({})).map(drop)
+        let answer = self.door.open(OPERATOR)?.ask(request)?.well(path)?;
+        let candidate: Value = serde_json::from_slice(&answer)?;
+        let wish = json!({"expected_version": candidate["version"], "expected_impact": "any"});
+        self.post("/api/v1/policy/synchronize", &wish).map(drop)
     }
 
     /// Processor time that it has used.

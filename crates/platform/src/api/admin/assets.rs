@@ -24,6 +24,7 @@ use crate::claims;
 use crate::clock::Timestamp;
 use crate::holding;
 use crate::jobs::compile;
+use crate::management;
 use crate::problem::{Answer, JsonBody, Problem};
 use crate::query::BothOf;
 use crate::state::App;
@@ -280,7 +281,12 @@ async fn get(
 ) -> Answer<Json<Asset>> {
     let mut conn = app.store.read().await?;
     let asset = named(&mut conn, &asset).await?;
-    with_tags(&app, &mut conn, asset).await
+    let mut shown = with_tags(&app, &mut conn, asset).await?;
+    // Whoever compiles may wait for what this holds.
+    drop(conn);
+    let unmanaged = management::finding(&app, &shown.id).await?;
+    shown.findings.get_or_insert_default().extend(unmanaged);
+    Ok(shown)
 }
 
 #[derive(Deserialize, utoipa::ToSchema)]

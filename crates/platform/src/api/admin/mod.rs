@@ -24,7 +24,7 @@ mod host_configuration;
 mod host_telemetry;
 mod identities;
 pub(crate) mod page;
-mod policy;
+pub(crate) mod policy;
 pub(crate) mod selection;
 mod sign_in;
 pub(crate) mod standing;

@@ -10,13 +10,15 @@ use utoipa_axum::routes;
 use xshield_policy::Revision;
 
 use super::page::{Page, PageQuery};
-use crate::auth::{Allowed, Operator, Viewer};
+use crate::auth::{Allowed, Caller, Operator, Viewer};
 use crate::bodies::{self, Held};
 use crate::clock::Timestamp;
-use crate::jobs::synchronize::{self, Synchronized, invalid_policy, rehearse};
+use crate::impact::{ExpectedImpact, ImpactSummary};
+use crate::jobs::synchronize::{self, Prospect, Synchronized, invalid_policy, rehearse, to_json};
 use crate::policy::{CheckedPolicy, PolicyFile, PolicyInput, read, read_stored};
 use crate::problem::{Answer, JsonBody, Problem, parse_json};
 use crate::query::QueryOf;
+use crate::rehearsals::Turn;
 use crate::state::App;
 use crate::store::accounts::Role;
 use crate::store::audit::{self, Deed};
@@ -27,6 +29,7 @@ pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(get, put))
         .routes(routes!(validate))
+        .routes(routes!(impact))
         .routes(routes!(synchronize))
         .routes(routes!(revisions))
         .routes(routes!(revision))
@@ -133,8 +136,7 @@ async fn put(
     QueryOf(query): QueryOf<PutQuery>,
     Sent(checked): Sent,
 ) -> Answer<Json<CandidatePolicy>> {
-    let documents =
-        serde_json::to_string(&checked.documents).map_err(|error| Problem::internal(&error))?;
+    let documents = to_json(&checked.documents)?;
     let actor = allowed.caller.actor();
     replace(&app, &actor, "policy.edit", &documents, query.expected_version).await.map(Json)
 }
@@ -186,6 +188,8 @@ struct Validated {
     documents: usize,
     /// What compiles but probably isn't meant.
     warnings: Vec<String>,
+    /// What committing it would do to assets.
+    impact: ImpactSummary,
 }
 
 /// The largest policy that a viewer may have rehearsed, in bytes.
@@ -219,23 +223,93 @@ async fn validate(
     let (turn, _waiting) = place.turn().await?;
     let read = tokio::task::spawn_blocking(move || (body.read(), turn));
     let (checked, turn) = read.await?;
-    let CheckedPolicy { policy, documents, .. } = checked?;
-    let warnings = rehearse(&app, policy, turn).await?;
-    Ok(Json(Validated { documents: documents.len(), warnings }))
+    let checked = checked?;
+    let documents = checked.documents.len();
+    let Prospect { warnings, impact } = rehearse(&app, checked, turn).await?;
+    Ok(Json(Validated { documents, warnings, impact }))
+}
+
+#[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+struct ImpactQuery {
+    /// Of restoring this revision; of the candidate when left out.
+    #[serde(default, deserialize_with = "crate::query::number")]
+    #[param(value_type = Option<u64>)]
+    revision: Option<u64>,
+}
+
+/// What a commit would come to.
+#[derive(Serialize, utoipa::ToSchema)]
+pub(crate) struct CommitProspect {
+    /// The candidate's version, which a commit names.
+    pub(crate) candidate_version: u64,
+    /// The revision that it would replace.
+    pub(crate) committed_revision: Option<u64>,
+    /// What compiles but probably isn't meant.
+    pub(crate) warnings: Vec<String>,
+    /// What it would do to assets.
+    pub(crate) impact: ImpactSummary,
+}
+
+/// What committing the candidate, or restoring a revision, would do to assets; nothing is changed
+///
+/// One policy is compiled for this at a time, and one of each account.
+#[utoipa::path(get, path = "/api/v1/policy/impact", tag = "policy", params(ImpactQuery),
+    responses((status = 200, body = CommitProspect)))]
+async fn impact(
+    State(app): State<App>,
+    allowed: Allowed<Viewer>,
+    QueryOf(query): QueryOf<ImpactQuery>,
+) -> Answer<Json<CommitProspect>> {
+    prospect(&app, &allowed.caller, query.revision).await.map(Json)
+}
+
+/// What committing the candidate, or restoring a revision, would come to.
+pub(crate) async fn prospect(
+    app: &App,
+    caller: &Caller,
+    revision: Option<u64>,
+) -> Answer<CommitProspect> {
+    let place = app.rehearsals.place(caller.actor())?;
+    let (turn, _waiting) = place.turn().await?;
+    let (candidate, committed_revision) = {
+        let mut conn = app.store.read().await?;
+        let versions = store::policy::versions(&mut conn).await?;
+        (store::policy::candidate(&mut conn).await?, versions.committed)
+    };
+    let documents = match revision {
+        Some(revision) => known(app, &revision.to_string()).await?.documents,
+        None => candidate.documents,
+    };
+    let checked = tokio::task::spawn_blocking(move || read_stored(&documents)).await?;
+    let Prospect { warnings, impact } =
+        rehearse(app, checked.map_err(invalid_policy)?, turn).await?;
+    Ok(CommitProspect {
+        candidate_version: candidate.version,
+        committed_revision,
+        warnings,
+        impact,
+    })
 }
 
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Synchronize {
     /// Refused unless the candidate is of this version.
+    expected_version: u64,
+    /// Refused when it would do something else to assets: the digest of an impact (`sha256:…`), `no-loss`
+    /// (when left out), or `any`.
     #[serde(default)]
-    expected_version: Option<u64>,
+    #[schema(value_type = Option<String>)]
+    expected_impact: ExpectedImpact,
     /// For the list of revisions.
     #[serde(default)]
     note: String,
 }
 
 /// Make the candidate the committed policy
+///
+/// Refused with status 409, and with the impact that it would have, when that is not the expected one.
 #[utoipa::path(post, path = "/api/v1/policy/synchronize", tag = "policy",
     request_body = Synchronize, responses((status = 200, body = Synchronized)))]
 async fn synchronize(
@@ -244,8 +318,8 @@ async fn synchronize(
     JsonBody(wish): JsonBody<Synchronize>,
 ) -> Answer<Json<Synchronized>> {
     let actor = allowed.caller.actor();
-    let request =
-        synchronize::Request { actor, expected_version: wish.expected_version, note: wish.note };
+    let Synchronize { expected_version, expected_impact, note } = wish;
+    let request = synchronize::Request { actor, expected_version, expected_impact, note };
     synchronize::synchronize(&app, request).await.map(Json)
 }
 
@@ -318,6 +392,11 @@ struct Restore {
     /// Commit it as a new revision at once; otherwise it becomes the candidate only.
     #[serde(default)]
     synchronize: bool,
+    /// Refused when committing it would do something else to assets: the digest of an impact
+    /// (`sha256:…`), `no-loss` (when left out), or `any`.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    expected_impact: ExpectedImpact,
 }
 
 /// What restoring did.
@@ -339,16 +418,20 @@ async fn restore(
     JsonBody(wish): JsonBody<Restore>,
 ) -> Answer<Json<Restored>> {
     let policy = known(&app, &revision).await?;
-    read_stored(&policy.documents).map_err(invalid_policy)?;
+    let checked = read_stored(&policy.documents).map_err(invalid_policy)?;
+    let Restore { synchronize: commits, expected_impact } = wish;
+    if commits && expected_impact != ExpectedImpact::Any {
+        // Before the candidate is replaced: a refusal changes nothing.
+        let prospect = rehearse(&app, checked, Turn::of_its_own()).await?;
+        expected_impact.check(&prospect.impact)?;
+    }
     let actor = allowed.caller.actor();
     let candidate = replace(&app, &actor, "policy.restore", &policy.documents, None).await?;
-    let synchronized = if wish.synchronize {
+    let synchronized = if commits {
         let note = format!("restored from revision {}", policy.revision);
-        let expected_version = Some(candidate.version);
-        Some(
-            synchronize::synchronize(&app, synchronize::Request { actor, expected_version, note })
-                .await?,
-        )
+        let expected_version = candidate.version;
+        let request = synchronize::Request { actor, expected_version, expected_impact, note };
+        Some(synchronize::synchronize(&app, request).await?)
     } else {
         None
     };

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use xshield_policy::compile::{Addresses, Class, CompileError, Compiler, Placement};
 use xshield_policy::document::Policy;
 use xshield_policy::inventory::Inventory;
-use xshield_policy::{AssetId, Revision, Ruleset};
+use xshield_policy::{AssetId, Impact, Revision, Ruleset};
 use xshield_wire::SharedDigest;
 use xshield_wire::envelope;
 use xshield_wire::message::Digest;
@@ -87,6 +87,18 @@ impl Base {
     pub(super) fn compiler(&self) -> Compiler<'_> {
         let Committed { policy, revision } = &*self.committed;
         Compiler::placed(policy, &self.placement, *revision, &self.endpoints)
+    }
+
+    /// What becomes of these assets when this policy takes the place of the one before.
+    pub(super) fn impact(
+        &self,
+        before: Option<&Policy>,
+        inventory: &Inventory,
+    ) -> Result<Impact, CompileError> {
+        let none = Policy::default();
+        let before = before.unwrap_or(&none);
+        let before = Compiler::new(before, inventory, self.committed.revision, &self.endpoints);
+        Impact::between(&before, &self.compiler())
     }
 
     /// The digest of one asset's ruleset; `None` when there is no such asset.

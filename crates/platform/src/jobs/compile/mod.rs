@@ -17,9 +17,10 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::Instant;
-use xshield_policy::AssetId;
+use xshield_policy::compile::CompileError;
 use xshield_policy::document::Policy;
 use xshield_policy::inventory::Inventory;
+use xshield_policy::{AssetId, Impact};
 use xshield_wire::message::{Digest, InForce};
 use xshield_wire::{Envelope, RulesetVersion, envelope};
 
@@ -28,6 +29,7 @@ pub(super) use self::base::Failure;
 use self::base::{Base, Whole};
 use super::pace::{Changes, Pace};
 use crate::clock::Timestamp;
+use crate::impact::ImpactSummary;
 use crate::policy::read_stored;
 use crate::problem::{Answer, Problem};
 use crate::rehearsals;
@@ -121,6 +123,11 @@ impl Turn {
         Ok(tokio::task::spawn_blocking(work).await?)
     }
 
+    /// The committed policy, parsed once.
+    pub(super) async fn committed(&mut self, app: &App) -> StoreResult<Option<Arc<Committed>>> {
+        Ok(self.load(app).await?.map(|base| base.committed.clone()))
+    }
+
     /// Reads the committed policy and the inventory, unless that was done.
     async fn load(&mut self, app: &App) -> StoreResult<Option<&mut Base>> {
         let Self(state) = self;
@@ -146,8 +153,17 @@ impl Turn {
 /// # Errors
 /// When the database fails or what it holds is damaged.
 pub async fn committed(app: &App) -> StoreResult<Option<Arc<Committed>>> {
+    app.compiling.turn().await.committed(app).await
+}
+
+/// Whether anybody can manage an asset by the committed policy; `None` while there is none, or when it
+/// can't be compiled for the asset.
+///
+/// # Errors
+/// When the database fails.
+pub async fn is_managed(app: &App, asset: &AssetId) -> StoreResult<Option<bool>> {
     let mut turn = app.compiling.turn().await;
-    Ok(turn.load(app).await?.map(|base| base.committed.clone()))
+    Ok(turn.load(app).await?.and_then(|base| base.compiler().is_managed(asset)))
 }
 
 /// Compiles one asset's ruleset now, for a host that is waiting for it.
@@ -310,12 +326,15 @@ pub(super) struct Rehearsed {
     whole: Whole,
     /// What compiled but probably isn't meant.
     pub(super) warnings: Vec<String>,
+    /// What becomes of assets when it takes the committed policy's place.
+    impact: Result<Impact, CompileError>,
 }
 
-/// Compiles a policy for all assets of an inventory, without anything coming of it. Stops when nobody
-/// waits for it any more.
+/// Compiles a policy for all assets of an inventory, without anything coming of it, and compares it
+/// with the one of `before`. Stops when nobody waits for it any more.
 pub(super) async fn rehearse(
     app: &App,
+    before: Option<Arc<Committed>>,
     committed: Committed,
     inventory: Inventory,
     turn: rehearsals::Turn,
@@ -325,7 +344,12 @@ pub(super) async fn rehearse(
         let mut base = Base::new(Arc::new(committed), &inventory, endpoints);
         let warnings = base.compiler().warnings().iter().map(ToString::to_string).collect();
         let whole = base.compile_while(|| !turn.is_given_up());
-        Rehearsed { base, whole, warnings }
+        let impact = if turn.is_given_up() {
+            Ok(Impact::default())
+        } else {
+            base.impact(before.as_deref().map(|before| &before.policy), &inventory)
+        };
+        Rehearsed { base, whole, warnings, impact }
     };
     Ok(tokio::task::spawn_blocking(work).await?)
 }
@@ -342,6 +366,14 @@ impl Rehearsed {
             let name = self.base.placement.name(asset);
             (name.map_or(asset.as_str(), |name| name.as_str()), failure.as_ref())
         })
+    }
+
+    /// What becomes of assets when it takes the committed policy's place; `documents` are its own, as
+    /// JSON.
+    pub(super) fn impact(&self, documents: &str) -> Answer<ImpactSummary> {
+        let impact = self.impact.as_ref().map_err(|error| Problem::internal(error))?;
+        let assets = self.base.placement.classes().count();
+        ImpactSummary::of(impact, assets, documents).map_err(|error| Problem::internal(&error))
     }
 
     /// Which rulesets assets should have.

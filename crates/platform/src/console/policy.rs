@@ -1,0 +1,93 @@
+//! The candidate policy: what committing it would do to assets, and committing it.
+
+use askama::Template;
+use axum::Router;
+use axum::extract::State as Shared;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Redirect, Response};
+use axum::routing::{get, post};
+
+use super::form::Form;
+use super::page::{Frame, Section, answer};
+use super::session::Visitor;
+use crate::api::admin::policy::{CommitProspect, prospect};
+use crate::auth::{Caller, Operator, Viewer};
+use crate::impact::{ExpectedImpact, ImpactLine, Weight};
+use crate::jobs::synchronize::{Request, synchronize};
+use crate::problem::{Answer, Problem};
+use crate::state::App;
+
+pub(super) fn router() -> Router<App> {
+    Router::new().route("/policy", get(show)).route("/policy/commit", post(commit))
+}
+
+#[derive(Template)]
+#[template(path = "policy.html")]
+struct PolicyPage {
+    frame: Frame,
+    prospect: CommitProspect,
+    lines: Vec<ImpactLine>,
+    /// Why the commit that was asked for was not made.
+    refusal: Option<String>,
+    note: String,
+}
+
+impl PolicyPage {
+    fn tone(line: &ImpactLine) -> &'static str {
+        match line.weight {
+            Weight::Loss => "bad",
+            Weight::Gain => "good",
+            Weight::Change => "quiet",
+        }
+    }
+}
+
+async fn show(Shared(app): Shared<App>, Visitor(person): Visitor<Viewer>) -> Answer<Response> {
+    page(&app, &person.caller, None, String::new()).await
+}
+
+async fn page(
+    app: &App,
+    caller: &Caller,
+    refusal: Option<&Problem>,
+    note: String,
+) -> Answer<Response> {
+    let prospect = prospect(app, caller, None).await?;
+    let lines = prospect.impact.lines();
+    let frame = Frame::new("Policy", Section::Policy, caller);
+    let status = refusal.map_or(StatusCode::OK, |problem| problem.status);
+    let refusal = refusal.map(|problem| problem.detail.clone().unwrap_or_default());
+    Ok(answer(status, &PolicyPage { frame, prospect, lines, refusal, note }))
+}
+
+async fn commit(
+    Shared(app): Shared<App>,
+    Visitor(person): Visitor<Operator>,
+    form: Form,
+) -> Answer<Response> {
+    let field = |name: &'static str| {
+        form.one(name).ok_or_else(|| Problem::invalid(name, "the form does not hold it"))
+    };
+    let version = field("version")?;
+    let expected_version =
+        version.parse().map_err(|_| Problem::invalid("version", "not a number"))?;
+    let expected_impact: ExpectedImpact =
+        field("impact")?.parse().map_err(|error: crate::impact::NoExpectedImpact| {
+            Problem::invalid("impact", error.to_string())
+        })?;
+    let note = form.one("note").unwrap_or_default().to_owned();
+    let request = Request {
+        actor: person.caller.actor(),
+        expected_version,
+        expected_impact,
+        note: note.clone(),
+    };
+    match synchronize(&app, request).await {
+        Ok(_) => Ok(Redirect::to("/policy").into_response()),
+        // It has changed since the page was shown: shown again, as it is now.
+        Err(problem) if problem.status == StatusCode::CONFLICT => {
+            page(&app, &person.caller, Some(&problem), note).await
+        }
+        Err(problem) => Err(problem),
+    }
+}

@@ -1,5 +1,6 @@
 //! The platform's own keys, made at the first start and kept in the data directory (mode 0600 in
-//! 0700). Losing `policy.key` or `ca.key` means configuring every host anew: back them up.
+//! 0700). Losing `policy.key` or `ca.key` means configuring every host anew: back them up. None is made
+//! again by itself once there is a database.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
@@ -12,6 +13,7 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use rustix::fs::{FlockOperation, flock};
 use xshield_wire::{Bytes, PolicyKey};
 
+use crate::lasting::{LastingKey, missing};
 use crate::sealed::{Seal, SealError};
 
 /// Why keys could not be had.
@@ -36,6 +38,25 @@ pub enum KeyError {
         /// What was expected.
         reason: String,
     },
+    /// A key file that is gone, beside a database that knows what was made with it.
+    #[error(
+        "{path} is missing beside the database. Restore it from a backup, and nothing is lost. Without \
+         one: xshield admin new-key {key} --data-dir {data_dir}; then {}", .key.another_means()
+    )]
+    Missing {
+        /// Which file.
+        path: PathBuf,
+        /// Which key.
+        key: LastingKey,
+        /// The data directory.
+        data_dir: PathBuf,
+    },
+    /// A key that is there and was to be made again.
+    #[error("{0} is there; a key is made again only where its file is missing")]
+    IsThere(PathBuf),
+    /// No platform has its data there.
+    #[error("there is no platform in {0}: it has no database; see --data-dir")]
+    NoPlatform(PathBuf),
     /// Others can change the data directory, or could until now.
     #[error(
         "other users can change {path}, so what is in it may be theirs: {reason}. Look whether they \
@@ -101,6 +122,36 @@ impl DataDir {
         }
     }
 
+    /// The database's file.
+    pub const DATABASE: &str = "xshield.db";
+
+    /// Opens the directory of a platform that has been started before.
+    ///
+    /// # Errors
+    /// When there is none, or another platform has it.
+    pub fn open_existing(path: &Path) -> Result<Self, KeyError> {
+        match fs::exists(path.join(Self::DATABASE)) {
+            Ok(true) => Self::open(path),
+            Ok(false) => Err(KeyError::NoPlatform(path.to_owned())),
+            Err(error) => Err(failed("look for a database in", path)(error)),
+        }
+    }
+
+    /// Whether a platform has its database here: then its keys must be here, too.
+    ///
+    /// # Errors
+    /// When that can't be told.
+    pub fn has_database(&self) -> Result<bool, KeyError> {
+        let path = self.file(Self::DATABASE);
+        fs::exists(&path).map_err(failed("look for", &path))
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Closes the files that hold secrets, where they were open, and says so.
     ///
     /// # Errors
@@ -161,8 +212,20 @@ impl DataDir {
         write().map_err(failed("write", &path))
     }
 
-    /// The 32 secret bytes in a file, made at the first call.
-    fn seed(&self, name: &str) -> Result<[u8; 32], KeyError> {
+    /// Removes a file, if there is one.
+    pub(crate) fn remove(&self, name: &str) -> Result<(), KeyError> {
+        let path = self.file(name);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(failed("remove", &path)(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The 32 secret bytes of a key, made at the first start.
+    fn seed(&self, key: LastingKey) -> Result<[u8; 32], KeyError> {
+        let name = key.file();
         if let Some(text) = self.read(name)? {
             let damaged = |error: xshield_wire::bytes::BytesError| KeyError::Damaged {
                 path: self.file(name),
@@ -170,9 +233,24 @@ impl DataDir {
             };
             return Ok(Bytes::<32>::from_base64(&text).map_err(damaged)?.0);
         }
+        if self.has_database()? {
+            return Err(missing(self, key));
+        }
+        self.new_seed(key)
+    }
+
+    fn new_seed(&self, key: LastingKey) -> Result<[u8; 32], KeyError> {
         let seed = random::<32>()?;
-        self.write(name, &Bytes(seed).to_base64())?;
+        self.write(key.file(), &Bytes(seed).to_base64())?;
         Ok(seed)
+    }
+
+    /// Makes the 32 secret bytes of a key that is lost.
+    pub(crate) fn make_seed_again(&self, key: LastingKey) -> Result<(), KeyError> {
+        if self.read(key.file())?.is_some() {
+            return Err(KeyError::IsThere(self.file(key.file())));
+        }
+        self.new_seed(key).map(drop)
     }
 }
 
@@ -237,14 +315,14 @@ impl std::fmt::Debug for Keys {
 }
 
 impl Keys {
-    /// Reads the keys, and makes those that are not there.
+    /// Reads the keys; at the first start, before there is a database, makes them.
     ///
     /// # Errors
-    /// When a file can't be read or written, or is damaged.
+    /// When a file can't be read or written, is damaged, or is missing beside a database.
     pub fn open(dir: &DataDir) -> Result<Self, KeyError> {
         Ok(Self {
-            policy: PolicyKey::from_seed(dir.seed("policy.key")?),
-            seal: Seal::new(&dir.seed("storage.key")?)?,
+            policy: PolicyKey::from_seed(dir.seed(LastingKey::Policy)?),
+            seal: Seal::new(&dir.seed(LastingKey::Storage)?)?,
         })
     }
 }
@@ -314,6 +392,24 @@ mod tests {
         data.close_secrets().unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&path), mode(&path.join("policy.key"))), (0o700, 0o600));
+    }
+
+    #[test]
+    fn a_missing_key_is_not_made_again_beside_a_database() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = DataDir::open(dir.path()).unwrap();
+        drop(Keys::open(&data).unwrap());
+        fs::write(data.file(DataDir::DATABASE), "").unwrap();
+        for key in [LastingKey::Policy, LastingKey::Storage] {
+            assert!(matches!(data.make_seed_again(key), Err(KeyError::IsThere(_))));
+            fs::remove_file(data.file(key.file())).unwrap();
+            let said = Keys::open(&data).unwrap_err().to_string();
+            let way = format!("xshield admin new-key {key} --data-dir {}", dir.path().display());
+            assert!(said.contains("Restore it from a backup") && said.contains(&way), "{said}");
+            assert!(!data.file(key.file()).exists());
+            data.make_seed_again(key).unwrap();
+            drop(Keys::open(&data).unwrap());
+        }
     }
 
     #[test]

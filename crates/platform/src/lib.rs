@@ -21,6 +21,7 @@ pub mod intake;
 pub mod jobs;
 mod kept;
 pub mod keys;
+pub mod lasting;
 mod management;
 mod patience;
 pub mod policy;

@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use xshield_platform::auth::Passwords;
+use xshield_platform::lasting::{LastingKey, make_again};
 use xshield_platform::serve::{Whom, asked_to_end, reset_password, start};
 use xshield_platform::settings::{AdminPassword, PasswordCost, PublicUrl, Settings};
 
@@ -95,6 +96,16 @@ enum AdminCommand {
         #[arg(long, value_name = "FILE")]
         password_file: Option<PathBuf>,
     },
+    /// Make another key in the place of one that is lost. The platform must not run.
+    ///
+    /// Restored from a backup, nothing is lost; what another key means is said, and it can't be taken back.
+    NewKey {
+        /// Which one: policy, ca or storage.
+        key: LastingKey,
+        /// The platform's data directory.
+        #[arg(long, env = "XSHIELD_DATA_DIR", default_value = "/var/lib/xshield-platform")]
+        data_dir: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
@@ -109,6 +120,7 @@ fn main() -> ExitCode {
             let whom = if create_admin { Whom::NewAdmin } else { Whom::KnownUser };
             set_password(&data_dir, &user, whom, password_file)
         }
+        Command::Admin(AdminCommand::NewKey { key, data_dir }) => new_key(&data_dir, key),
         Command::Client(command) => return cli::run(command, Cli::command()),
     };
     match done {
@@ -162,9 +174,19 @@ fn serve(args: ServeArgs) -> anyhow::Result<()> {
             );
         }
         if let Some(password) = &running.made_up_password {
+            let another = format!(
+                "stop the platform, then: xshield admin set-password --data-dir {}",
+                running.app.settings.data_dir.display()
+            );
             let mut out = std::io::stdout().lock();
-            writeln!(out, "First start. Sign in as 'admin' with the password: {password}")?;
-            writeln!(out, "It is not shown again.")?;
+            writeln!(out, "First start. Sign in as 'admin' with the password: {password}")
+                .and_then(|()| writeln!(out, "It is not shown again. For another one, {another}"))
+                .and_then(|()| out.flush())
+                .with_context(|| {
+                    format!(
+                        "could not print the first admin's password. For another one, {another}"
+                    )
+                })?;
         }
         let ca = running.app.tls.ca_fingerprint()?;
         tracing::info!(listening = %running.app.listening, url, ca, "the platform is up");
@@ -210,6 +232,11 @@ fn checked_password(text: &str) -> anyhow::Result<String> {
         xshield_platform::auth::SHORTEST_PASSWORD
     );
     Ok(password.to_owned())
+}
+
+fn new_key(data_dir: &std::path::Path, key: LastingKey) -> anyhow::Result<()> {
+    runtime()?.block_on(make_again(data_dir, key))?;
+    cli::say(&format!("{} is made again: {}.", key.file(), key.another_means()))
 }
 
 fn set_password(

@@ -102,16 +102,16 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     let now = Timestamp::now();
     let dir = DataDir::open(&settings.data_dir)?;
     dir.close_secrets()?;
+    // Before anything is made: a start that fails leaves the next one to be the first.
+    let listener = TcpListener::bind(settings.listen)
+        .await
+        .map_err(|source| ServeError::Listen { address: settings.listen, source })?;
     let keys = Keys::open(&dir)?;
     let names = tls::names(&settings.public_urls, settings.listen.ip());
     let tls = Tls::open(&dir, names, now)?;
     let acceptor = Arc::new(tls.server_config()?);
-    let store = Store::open(&dir.file("xshield.db")).await?;
+    let store = Store::open(&dir.file(DataDir::DATABASE)).await?;
     let passwords = Passwords::new(settings.password_cost)?;
-    let made_up_password = first_admin(&store, &passwords, &settings, now).await?;
-    let listener = TcpListener::bind(settings.listen)
-        .await
-        .map_err(|source| ServeError::Listen { address: settings.listen, source })?;
     let listening = listener
         .local_addr()
         .map_err(|source| ServeError::Listen { address: settings.listen, source })?;
@@ -150,6 +150,8 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     app.threat.paths.load(&app).await?;
     // Before anyone is served: hosts must not hear that there is no list because nobody has looked.
     threat_compile::now(&app).await;
+    // Last of all: its password is told once, and nobody is told of a start that fails.
+    let made_up_password = first_admin(&app.store, &app.passwords, &app.settings, now).await?;
     Ok(Running { app, made_up_password, listener, acceptor })
 }
 
@@ -313,8 +315,8 @@ pub async fn reset_password(
     password: &str,
 ) -> Result<(), ServeError> {
     let now = Timestamp::now();
-    let dir = DataDir::open(data_dir)?;
-    let store = Store::open(&dir.file("xshield.db")).await?;
+    let dir = DataDir::open_existing(data_dir)?;
+    let store = Store::open(&dir.file(DataDir::DATABASE)).await?;
     let mut tx = store.write().await?;
     let known = accounts::get(&mut tx, user).await?;
     let role = match (known, whom) {

@@ -21,6 +21,7 @@ use time::{Duration, OffsetDateTime};
 
 use crate::clock::Timestamp;
 use crate::keys::{DataDir, KeyError};
+use crate::lasting::{LastingKey, missing};
 
 /// Certificates begin this long ago: a host whose clock is behind shall hear so from the platform,
 /// not fail at TLS.
@@ -143,13 +144,12 @@ fn certificate_authority(dir: &DataDir, now: Timestamp) -> Result<(KeyPair, Stri
             let key = KeyPair::from_pem(&key).map_err(damaged(dir, "ca.key"))?;
             Ok((key, pem))
         }
-        (None, None) => {
-            let key = KeyPair::generate()?;
-            let pem = ca_params(&key, now).self_signed(&key)?.pem();
-            dir.write("ca.key", &key.serialize_pem())?;
-            dir.write("ca.pem", &pem)?;
-            Ok((key, pem))
-        }
+        (None, _) if dir.has_database()? => Err(missing(dir, LastingKey::Ca)),
+        (Some(_), None) if dir.has_database()? => Err(KeyError::Damaged {
+            path: dir.file("ca.pem"),
+            reason: "it is missing, its key is there".to_owned(),
+        }),
+        (None, None) => new_ca(dir, now),
         // The key is written first: without the certificate nobody has seen it yet.
         (Some(key), None) => {
             let key = KeyPair::from_pem(&key).map_err(damaged(dir, "ca.key"))?;
@@ -162,6 +162,24 @@ fn certificate_authority(dir: &DataDir, now: Timestamp) -> Result<(KeyPair, Stri
             reason: "ca.pem is there, its key is not".to_owned(),
         }),
     }
+}
+
+fn new_ca(dir: &DataDir, now: Timestamp) -> Result<(KeyPair, String), KeyError> {
+    let key = KeyPair::generate()?;
+    let pem = ca_params(&key, now).self_signed(&key)?.pem();
+    dir.write("ca.key", &key.serialize_pem())?;
+    dir.write("ca.pem", &pem)?;
+    Ok((key, pem))
+}
+
+/// Makes another CA in the place of one whose key is lost.
+pub(crate) fn make_ca_again(dir: &DataDir, now: Timestamp) -> Result<(), KeyError> {
+    if dir.read("ca.key")?.is_some() {
+        return Err(KeyError::IsThere(dir.file("ca.key")));
+    }
+    // The old certificate is no other key's: without it, an end in between leaves nothing that is wrong.
+    dir.remove("ca.pem")?;
+    new_ca(dir, now).map(drop)
 }
 
 fn damaged<E: fmt::Display>(dir: &DataDir, name: &str) -> impl FnOnce(E) -> KeyError {
@@ -290,6 +308,29 @@ mod tests {
         tls.renew(&dir, start.plus(390 * 24 * 3600)).unwrap();
         assert_ne!(certificate(&dir), second, "near its end");
         assert_eq!(tls.ca_pem, ca);
+    }
+
+    #[test]
+    fn beside_a_database_a_ca_is_made_again_by_command_alone() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = DataDir::open(temp.path()).unwrap();
+        let now = Timestamp(1_800_000_000);
+        let open = || Tls::open(&dir, vec!["a.example".to_owned()], now);
+        let first = open().unwrap().ca_pem;
+        std::fs::write(dir.file(DataDir::DATABASE), "").unwrap();
+        assert!(matches!(make_ca_again(&dir, now), Err(KeyError::IsThere(_))));
+        for lost in [&["ca.pem"][..], &["ca.key"], &["ca.key", "ca.pem"]] {
+            let kept: Vec<_> = lost.iter().map(|name| dir.read(name).unwrap().unwrap()).collect();
+            lost.iter().for_each(|name| std::fs::remove_file(dir.file(name)).unwrap());
+            let said = open().unwrap_err().to_string();
+            assert!(said.contains(lost[0]) && said.contains("Restore it from a backup"), "{said}");
+            assert!(lost.iter().all(|name| !dir.file(name).exists()), "{lost:?}");
+            lost.iter().zip(kept).for_each(|(name, text)| dir.write(name, &text).unwrap());
+            assert_eq!(open().unwrap().ca_pem, first);
+        }
+        std::fs::remove_file(dir.file("ca.key")).unwrap();
+        make_ca_again(&dir, now).unwrap();
+        assert_ne!(open().unwrap().ca_pem, first);
     }
 
     #[test]

@@ -120,6 +120,7 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
             bench.env("XSHIELD_BIN_DIR", together).args(["bench", "agent", "--program"]).arg(agent);
         }
         Bench::Hostile => {
+            packages::ensure(tools::HOSTILE)?;
             build("release", &["--bins", "-p", "xshield", "-p", "xshield-lab"])?;
             bench.args(["bench", "hostile", "--program"]).arg(target.join("release/xshield"));
         }

@@ -96,6 +96,9 @@ pub(crate) const KERNELS: &[Tool] = &[
 ];
 /// With what our firewall is compared, beside nft.
 pub(crate) const PEERS: &[Tool] = &[tool("iptables-restore", "iptables", "iptables-nft")];
+/// With what `bench hostile` damages a database and makes a small disk.
+pub(crate) const HOSTILE: &[Tool] =
+    &[tool("sqlite3", "sqlite3", "sqlite"), tool("unshare", "util-linux", "util-linux")];
 /// With what threat lists are compared, beside those.
 pub(crate) const THREAT_PEERS: &[Tool] =
     &[tool("ipset", "ipset", "ipset"), tool("gzip", "gzip", "gzip")];

@@ -9,7 +9,7 @@ use xshield_enforce::discover::{DiscoverError, Whereabouts, discover};
 use xshield_enforce::files::{self, Access, FileError};
 use xshield_enforce::prove::{ProveError, prove};
 use xshield_enforce::{
-    DeploymentKey, EndpointError, EnforcementKey, KeyError, PlatformUrl, PolicyPublicKey,
+    DeploymentKey, EndpointError, EnforcementKey, KeyError, PlatformUrl, PolicyPublicKey, Problem,
     ProxyList, ProxyListError, Surroundings,
 };
 
@@ -70,6 +70,14 @@ impl GivenKey {
 pub struct GivenProxies {
     texts: [(&'static str, String); 3],
     list: ProxyList,
+}
+
+impl Registration {
+    /// Says when the onboarding file, which holds the enforcement key, is open to other users.
+    #[must_use]
+    pub fn exposed(&self) -> Option<Problem> {
+        Config::exposed(self.onboarding.as_deref()?)
+    }
 }
 
 impl GivenProxies {

@@ -1,3 +1,5 @@
+use std::os::unix::fs::PermissionsExt as _;
+
 use super::*;
 
 const KEY: &str = "xek1_k1_BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwdfsyzF";
@@ -16,8 +18,15 @@ fn the_platforms_file_becomes_the_configuration_and_can_be_registered_again() {
     let path = directory.path().join("etc/xshield/config.yaml");
     let file = directory.path().join("host.yaml");
     fs::write(&file, onboarding()).unwrap();
-    let given = Registration { onboarding: Some(file), ..Registration::default() };
+    let given = Registration { onboarding: Some(file.clone()), ..Registration::default() };
     register(&path, &given, Path::new("/")).unwrap();
+    for (mode, told) in [(0o600, false), (0o640, true), (0o644, true)] {
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        let problem = given.exposed().map(|problem| problem.text);
+        assert_eq!(problem.is_some(), told, "{mode:o}: {problem:?}");
+        let names = |text: &String| text.contains("chmod 600") && text.contains("enforcement key");
+        assert!(problem.iter().all(names), "{problem:?}");
+    }
     let config = config_file::load(&path).unwrap().config;
     assert_eq!(config.platform.to_string(), "https://192.0.2.1:8443");
     assert!(config.ca_pem.contains("AAAA\n\n-----END"), "{:?}", config.ca_pem);

@@ -11,6 +11,7 @@ use xshield_policy::names::Name;
 use xshield_transport::{PlatformUrl, ProxyList, ProxyText};
 use xshield_wire::control::Switch;
 use xshield_wire::keys::{EnforcementKey, PolicyPublicKey};
+use xshield_wire::message::Problem;
 
 use crate::resident::settings::{Asking, Resident};
 use crate::state::chain;
@@ -215,6 +216,12 @@ impl Config {
     /// When it can't be read, or is over 1 MiB and so no configuration.
     pub fn read_text(path: &Path) -> Result<String, ConfigError> {
         read_bounded(path)
+    }
+
+    /// Says when a file that holds the enforcement key is open to other users.
+    #[must_use]
+    pub fn exposed(path: &Path) -> Option<Problem> {
+        guarded::exposed(path, "the enforcement key")
     }
 
     /// Checks the text of a configuration file; `path` is where it stands, for messages and for the

@@ -29,6 +29,8 @@ pub struct Platform {
     directory: PathBuf,
     password: String,
     public_urls: Vec<String>,
+    /// Options of `serve` as environment variables.
+    settings: Vec<(&'static str, String)>,
 }
 
 impl Platform {
@@ -47,11 +49,22 @@ impl Platform {
         let mut public_urls = vec![format!("https://{}:{PORT}", host.v4())];
         public_urls.extend_from_slice(more_urls);
         let password = password.to_owned();
-        let mut platform = Self { process: None, program, directory, password, public_urls };
+        let mut platform =
+            Self { process: None, program, directory, password, public_urls, settings: Vec::new() };
         write_secret(&platform.password_file(), &platform.password)?;
         platform.resume(lab)?;
         platform.sign_in(lab)?;
         Ok(platform)
+    }
+
+    /// Restarts the platform with options of `xshield serve`, named by their environment variables.
+    ///
+    /// # Errors
+    /// As of [`Platform::stop`] and [`Platform::resume`].
+    pub fn restart_with(&mut self, lab: &Lab, settings: &[(&'static str, &str)]) -> Result<()> {
+        self.stop()?;
+        self.settings.extend(settings.iter().map(|&(name, value)| (name, value.to_owned())));
+        self.resume(lab)
     }
 
     /// Starts the platform again after [`Platform::stop`], with the same data.
@@ -64,6 +77,7 @@ impl Platform {
         command.env("HOME", &self.directory).arg("serve").arg("--data-dir").arg(self.data_dir());
         command.args(["--listen", &format!("0.0.0.0:{PORT}")]);
         command.arg("--admin-password-file").arg(self.password_file());
+        command.envs(self.settings.iter().map(|(name, value)| (name, value)));
         for url in &self.public_urls {
             command.args(["--public-url", url]);
         }

@@ -1,7 +1,7 @@
 //! What hosts saw, as the platform tells it: counted exactly once, each with the rule that decided.
 
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
@@ -94,6 +94,83 @@ fn each_packet_is_counted_once_however_often_runs_are_killed() -> Result<()> {
         })?;
         let events = denied(&shop, "db", 9999)?;
         ensure!(packets(&events) == sent, "sent {sent}: {events:?}");
+        Ok(())
+    })
+}
+
+#[test]
+fn what_the_platform_has_no_room_for_now_waits_on_the_host_and_is_counted_once() -> Result<()> {
+    in_lab("what_the_platform_has_no_room_for_now_waits_on_the_host_and_is_counted_once", || {
+        let mut shop = Shop::start_enforced()?;
+        // What is reported at once leaves a debt of some 30 rows: half a minute.
+        let granted = [("XSHIELD_HOST_ROWS_PER_SECOND", "1"), ("XSHIELD_HOST_ROWS_AT_ONCE", "20")];
+        shop.platform.restart_with(&shop.lab, &granted)?;
+        let db = shop.lab.host("db")?;
+        let scan = |shop: &Shop, from: u32, ports: u32| -> Result<()> {
+            let script = format!(
+                "for port in $(seq {from} {}); do echo x > /dev/udp/{}/$port; done",
+                from + ports - 1,
+                shop.lab.host("db")?.v4()
+            );
+            shop.lab.host("attacker")?.run("bash", ["-c", &script]).map(drop)
+        };
+        let seen = |shop: &Shop| -> Result<(u64, u64)> {
+            let list = ["events", "--asset", "db", "--kind", "denied", "--limit", "500"];
+            let events = shop.platform.json(&shop.lab, &list)?;
+            let items = events["items"].as_array().or(events.as_array()).context("a list")?;
+            let attacker = shop.lab.host("attacker")?.v4().to_string();
+            let of_scans: Vec<Value> = items
+                .iter()
+                .filter(|event| {
+                    event["source"] == attacker.as_str()
+                        && event["port"].as_u64().is_some_and(|port| (9000..9600).contains(&port))
+                })
+                .cloned()
+                .collect();
+            Ok((of_scans.len() as u64, packets(&of_scans)))
+        };
+        scan(&shop, 9000, 50)?;
+        run_on(&shop, "db")?;
+        ensure!(
+            seen(&shop)? == (50, 50),
+            "more than is granted at once is taken once: {:?}",
+            seen(&shop)?
+        );
+
+        scan(&shop, 9500, 10)?;
+        let refused = spark::run(&shop.lab, db)?;
+        ensure!(refused.status() == "enforcing", "{refused:?}");
+        ensure!(refused.json["waiting"].as_u64() > Some(0), "nothing waits: {refused:?}");
+        let problems = refused.json["problems"].to_string();
+        let (_, seconds) = problems.split_once("try again in ").context(problems.clone())?;
+        let (seconds, _) = seconds.split_once(" s").context(problems.clone())?;
+        let again = Instant::now() + Duration::from_secs(seconds.parse()?);
+        ensure!(problems.contains("report-undelivered"), "{problems}");
+        ensure!(seen(&shop)? == (50, 50), "{:?}", seen(&shop)?);
+        // Until the time that the platform named, the host does not ask again, and loses nothing.
+        let waiting = spark::run(&shop.lab, db)?;
+        ensure!(waiting.json["waiting"].as_u64() > Some(0), "{waiting:?}");
+        let problems = waiting.json["problems"].to_string();
+        ensure!(!problems.contains("report-undelivered"), "it asked again: {problems}");
+
+        // Others have budgets of their own.
+        send(&shop, "web", 9999, 5)?;
+        run_on(&shop, "web")?;
+        ensure!(packets(&denied(&shop, "web", 9999)?) == 5);
+
+        wait::until("the time that the platform named comes", LIMIT, || {
+            Ok((Instant::now() >= again).then_some(()))
+        })?;
+        // The next runs come without a pause between them, and each has some rows to tell.
+        let granted =
+            [("XSHIELD_HOST_ROWS_PER_SECOND", "1000"), ("XSHIELD_HOST_ROWS_AT_ONCE", "100000")];
+        shop.platform.restart_with(&shop.lab, &granted)?;
+        let db = shop.lab.host("db")?;
+        wait::until("what waited is delivered", 2 * LIMIT, || {
+            let run = spark::run(&shop.lab, db)?;
+            Ok((run.json["waiting"] == 0).then_some(()))
+        })?;
+        ensure!(seen(&shop)? == (60, 60), "each is there once: {:?}", seen(&shop)?);
         Ok(())
     })
 }

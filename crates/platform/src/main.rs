@@ -11,9 +11,15 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use xshield_platform::auth::Passwords;
+use xshield_platform::intake::budget::Grant;
 use xshield_platform::lasting::{LastingKey, make_again};
 use xshield_platform::serve::{Whom, asked_to_end, reset_password, start};
 use xshield_platform::settings::{AdminPassword, PasswordCost, PublicUrl, Settings};
+
+/// Gives memory back that a burst took. The system's allocator keeps it in an arena of each thread that
+/// ever had a large block, and passwords, reports and rehearsals are hashed, read and made on many.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Microsegmentation: what may reach what, enforced in each host's own firewall.
 #[derive(Debug, Parser)]
@@ -77,6 +83,14 @@ struct ServeArgs {
     #[arg(long, env = "XSHIELD_KEY_EXPIRY_WARNING_DAYS", default_value_t = 14, value_name = "DAYS",
           value_parser = clap::value_parser!(u32).range(0..=3650))]
     key_expiry_warning_days: u32,
+    /// Rows that one host may report each second, over time; beyond that it is told when to come again.
+    #[arg(long, env = "XSHIELD_HOST_ROWS_PER_SECOND", default_value_t = 200, value_name = "ROWS",
+          value_parser = clap::value_parser!(u32).range(1..))]
+    host_rows_per_second: u32,
+    /// Rows that one host may report at once, after a time of silence.
+    #[arg(long, env = "XSHIELD_HOST_ROWS_AT_ONCE", default_value_t = 200_000, value_name = "ROWS",
+          value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    host_rows_at_once: u64,
 }
 
 #[derive(Debug, Subcommand)]
@@ -157,6 +171,8 @@ fn serve(args: ServeArgs) -> anyhow::Result<()> {
         settings.metrics_networks = args.metrics_networks;
     }
     settings.check_in_every = args.check_in_every;
+    settings.report_items =
+        Grant { per_second: args.host_rows_per_second, most: args.host_rows_at_once };
     settings.key_expiry_warning = i64::from(args.key_expiry_warning_days) * 24 * 3600;
     settings.admin_password = match args.admin_password_file {
         Some(path) => Some(AdminPassword(password_in(&path)?)),

@@ -190,6 +190,9 @@ fn register(line: &CommandLine, given: &Register) -> Result<(), Box<dyn Error>> 
         proxies: proxies.transpose()?,
     };
     register::register(&line.config, &registration, Path::new("/"))?;
+    if let Some(problem) = registration.exposed() {
+        complain(&problem.text);
+    }
     show::line(&format!("{} is written", line.config.display()));
     if given.skip_start {
         return Ok(());

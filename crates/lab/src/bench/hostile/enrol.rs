@@ -11,7 +11,7 @@ use xshield_wire::EnforcementKey;
 use xshield_wire::message::InForce;
 
 use super::guest::Guest;
-use super::stage::Stage;
+use super::stage::{Disk, Stage};
 use crate::bench::{Effort, pause};
 use crate::figure::Figure;
 use crate::wait;
@@ -39,7 +39,7 @@ pub(super) fn run(program: &Path, effort: Effort) -> Result<()> {
         Effort::Full => 500,
         Effort::Quick => 100,
     };
-    let stage = Stage::begin(program)?;
+    let stage = Stage::begin(program, Disk::Machine)?;
     stage.commit(POLICY)?;
     let key = stage.key("web")?;
     let begun = Instant::now();

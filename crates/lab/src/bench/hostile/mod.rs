@@ -9,6 +9,7 @@ mod crowds;
 mod enrol;
 mod flapping;
 mod guest;
+mod recovered;
 mod stage;
 mod validate;
 
@@ -17,7 +18,7 @@ use std::path::Path;
 use anyhow::Result;
 
 use self::bystander::{beside, p99, registered};
-use self::stage::Stage;
+use self::stage::{Disk, Stage};
 use super::Effort;
 use crate::figure::Figure;
 
@@ -40,6 +41,8 @@ pub(super) enum Part {
     Identities,
     /// Guessed passwords.
     Passwords,
+    /// A full disk, counters at their bounds, a damaged record, a kill: afterwards all works again.
+    Recovered,
 }
 
 /// A flood: what it does to a platform for a while.
@@ -90,6 +93,9 @@ pub(super) fn run(program: &Path, effort: Effort, part: Option<Part>) -> Result<
         Figure::new("hostile.rss_mib", worst.memory, "MiB").print();
         Figure::new("hostile.db_growth_mib", worst.growth, "MiB").print();
     }
+    if is_wanted(Part::Recovered) {
+        recovered::run(program)?;
+    }
     Ok(())
 }
 
@@ -104,7 +110,7 @@ impl Worst {
 
 /// One flood, told on standard error.
 fn under(flood: &Flood, program: &Path, effort: Effort) -> Result<Worst> {
-    let stage = Stage::begin(program)?;
+    let stage = Stage::begin(program, Disk::Machine)?;
     let attack = (flood.prepare)(&stage, effort)?;
     let host = registered(&stage)?;
     let before = stage.database_mib()?;

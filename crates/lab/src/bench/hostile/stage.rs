@@ -2,8 +2,8 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::Ipv4Addr;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -19,54 +19,75 @@ const PASSWORD: &str = "correct horse battery";
 /// From where operators come.
 pub(super) const OPERATOR: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 9);
 
+/// Where a platform keeps its data.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Disk {
+    /// On the machine's own disk.
+    Machine,
+    /// On a disk of its own in memory, of so many MiB, that ends with the process.
+    Own(u32),
+}
+
 /// A running platform. Ends, and is cleared away, when dropped.
 pub(super) struct Stage {
-    child: Child,
-    directory: PathBuf,
+    program: PathBuf,
+    process: Process,
+    directory: Directory,
     pub(super) door: Door,
     admin: String,
 }
 
 impl Stage {
     /// Starts a platform without anything.
-    pub(super) fn begin(program: &Path) -> Result<Self> {
-        let number = u32::from_be_bytes(sys::random()?);
-        let directory = std::env::temp_dir().join(format!("xshield-hostile-{number:08x}"));
-        fs::DirBuilder::new().create(&directory).context("could not make a directory")?;
-        let password = directory.join("password");
+    pub(super) fn begin(program: &Path, disk: Disk) -> Result<Self> {
+        let directory = Directory::new()?;
+        let password = directory.0.join("password");
         let mut options = fs::OpenOptions::new();
         let mut file = options.create_new(true).write(true).mode(0o600).open(&password)?;
         file.write_all(PASSWORD.as_bytes())?;
-        let mut child = Command::new(program)
-            .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
-            .arg(directory.join("data"))
-            .arg("--admin-password-file")
-            .arg(&password)
-            .stderr(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("could not start {}", program.display()))?;
-        let mut lines = BufReader::new(child.stderr.take().context("no log")?).lines();
-        let address = lines.find_map(|line| {
-            let line = line.ok()?;
-            let (_, rest) = line.split_once("listening=")?;
-            rest.split_whitespace().next()?.parse().ok()
-        });
-        let Some(address) = address else {
-            drop(child.kill());
-            anyhow::bail!("the platform did not say where it listens");
+        let data = directory.0.join("data");
+        fs::DirBuilder::new().mode(0o700).create(&data).context("could not make a directory")?;
+        let mut command = match disk {
+            Disk::Machine => Command::new(program),
+            Disk::Own(mib) => on_own_disk(program, &data, mib),
         };
-        // Whoever writes to a closed pipe fails.
-        std::thread::spawn(move || lines.for_each(drop));
-        let door = Door::new(address, &directory.join("data/ca.pem"));
-        let mut stage = match door {
-            Ok(door) => Self { child, directory, door, admin: String::new() },
-            Err(error) => {
-                drop(child.kill());
-                return Err(error);
-            }
-        };
+        command.arg("serve").arg("--admin-password-file").arg(&password);
+        let (process, address) = Process::start(command, data, disk)?;
+        let door = Door::new(address, &process.data.join("ca.pem"))?;
+        let program = program.to_owned();
+        let mut stage = Self { program, process, directory, door, admin: String::new() };
         stage.admin = stage.sign_in(OPERATOR, "admin", PASSWORD)?;
         Ok(stage)
+    }
+
+    /// Kills the platform wherever it is.
+    pub(super) fn kill(&self) -> Result<()> {
+        Ok(sys::signal(self.process.child.id(), libc::SIGKILL)?)
+    }
+
+    /// Ends the platform and starts it again with what is on the machine's disk.
+    pub(super) fn start_again(&mut self) -> Result<()> {
+        self.process.end();
+        let mut command = Command::new(&self.program);
+        command.arg("serve");
+        let data = self.directory.0.join("data");
+        let (process, address) = Process::start(command, data, Disk::Machine)?;
+        self.door = Door::new(address, &process.data.join("ca.pem"))?;
+        self.process = process;
+        Ok(())
+    }
+
+    /// Where its data is, as seen from here.
+    pub(super) fn data(&self) -> &Path {
+        &self.process.data
+    }
+
+    /// Whether it says that it can do its work; otherwise what it says.
+    pub(super) fn is_ready(&self) -> Result<std::result::Result<(), String>> {
+        let request = Request { method: "GET", path: "/readyz", headers: &[], body: &[] };
+        let answer = self.door.open(OPERATOR)?.ask(request)?;
+        let text = String::from_utf8_lossy(&answer.body).into_owned();
+        Ok(if answer.status == 200 { Ok(()) } else { Err(text) })
     }
 
     /// Signs in, over a connection of its own.
@@ -91,6 +112,16 @@ impl Stage {
     /// A request of the admin.
     pub(super) fn post(&self, path: &str, body: &Value) -> Result<Value> {
         self.ask(OPERATOR, Some(&self.admin), "POST", path, body)
+    }
+
+    /// The same, to set something.
+    pub(super) fn put(&self, path: &str, body: &Value) -> Result<Value> {
+        self.ask(OPERATOR, Some(&self.admin), "PUT", path, body)
+    }
+
+    /// The same, to read something.
+    pub(super) fn get(&self, path: &str) -> Result<Value> {
+        self.ask(OPERATOR, Some(&self.admin), "GET", path, &Value::Null)
     }
 
     fn ask(
@@ -128,7 +159,7 @@ impl Stage {
 
     /// Processor time that it has used.
     pub(super) fn processor_time(&self) -> Result<Duration> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.child.id()))?;
         // After the name, which may hold anything: fields 14 and 15 of proc(5), in ticks.
         let (_, fields) = stat.rsplit_once(')').context("an unknown form of /proc/PID/stat")?;
         let ticks: u64 = fields
@@ -142,7 +173,7 @@ impl Stage {
 
     /// The most memory that it has had, in MiB.
     pub(super) fn peak_mib(&self) -> Result<f64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.child.id()))?;
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
         let peak = peak.context("the kernel tells no VmHWM")?;
         let kib: f64 = peak.trim().trim_end_matches(" kB").parse()?;
@@ -152,8 +183,8 @@ impl Stage {
     /// The size of its database, in MiB.
     #[allow(clippy::cast_precision_loss, reason = "no database here is that large")]
     pub(super) fn database_mib(&self) -> Result<f64> {
-        let files = ["data/xshield.db", "data/xshield.db-wal"];
-        let sizes = files.iter().map(|name| match fs::metadata(self.directory.join(name)) {
+        let files = ["xshield.db", "xshield.db-wal"];
+        let sizes = files.iter().map(|name| match fs::metadata(self.data().join(name)) {
             Ok(file) => Ok(file.len()),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
             Err(error) => Err(error),
@@ -163,12 +194,80 @@ impl Stage {
     }
 }
 
-impl Drop for Stage {
+/// A temporary directory; removed when dropped.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new() -> Result<Self> {
+        let number = u32::from_be_bytes(sys::random()?);
+        let directory = std::env::temp_dir().join(format!("xshield-hostile-{number:08x}"));
+        fs::DirBuilder::new().create(&directory).context("could not make a directory")?;
+        Ok(Self(directory))
+    }
+}
+
+impl Drop for Directory {
     fn drop(&mut self) {
+        drop(fs::remove_dir_all(&self.0));
+    }
+}
+
+/// The platform's process; killed when dropped.
+struct Process {
+    child: Child,
+    /// Where its data is, as seen from here.
+    data: PathBuf,
+}
+
+impl Process {
+    /// Starts it; says where it listens.
+    fn start(mut command: Command, data: PathBuf, disk: Disk) -> Result<(Self, SocketAddr)> {
+        let child = command
+            .args(["--listen", "127.0.0.1:0", "--data-dir"])
+            .arg(&data)
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("could not start {}", command.get_program().display()))?;
+        let data = match disk {
+            Disk::Machine => data,
+            // Nobody else sees that disk but through the process.
+            Disk::Own(_) => {
+                let root = PathBuf::from(format!("/proc/{}/root", child.id()));
+                root.join(data.strip_prefix("/").unwrap_or(&data))
+            }
+        };
+        let mut process = Self { child, data };
+        let mut lines = BufReader::new(process.child.stderr.take().context("no log")?).lines();
+        let address = lines.find_map(|line| {
+            let line = line.ok()?;
+            let (_, rest) = line.split_once("listening=")?;
+            rest.split_whitespace().next()?.parse().ok()
+        });
+        let address = address.context("the platform did not say where it listens")?;
+        // Whoever writes to a closed pipe fails.
+        std::thread::spawn(move || lines.for_each(drop));
+        Ok((process, address))
+    }
+
+    fn end(&mut self) {
         drop(self.child.kill());
         drop(self.child.wait());
-        drop(fs::remove_dir_all(&self.directory));
     }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// The program with a small disk mounted over `data`, in a mount namespace of its own.
+fn on_own_disk(program: &Path, data: &Path, mib: u32) -> Command {
+    let script = "mount -t tmpfs -o \"$1\" none \"$2\" && shift 2 && exec \"$@\"";
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"]);
+    command.arg(format!("size={mib}m,mode=0700")).arg(data).arg(program);
+    command
 }
 
 /// Headers of a request of the admin API.

@@ -389,3 +389,149 @@ fn a_proxy_opens_no_way_to_what_is_refused() {
     let allowed = "CONNECT 203.0.113.10:80 HTTP/1.1";
     assert!(proxy.targets().iter().all(|line| line == allowed), "{:?}", proxy.targets());
 }
+
+/// A MISP feed whose documents the test may change at any time, by their paths.
+fn misp_server() -> (FeedServer, Arc<Mutex<BTreeMap<String, String>>>) {
+    let documents = Arc::new(Mutex::new(BTreeMap::new()));
+    let served: Arc<Mutex<BTreeMap<String, String>>> = documents.clone();
+    let server = FeedServer::plain(move |asked, out| {
+        let path = asked.line.split(' ').nth(1).unwrap();
+        let found = served.lock().unwrap().get(path).cloned();
+        match found.as_deref() {
+            None => send(out, "404 Not Found", "", b""),
+            Some("busy") => send(out, "503 Busy", "retry-after: 600\r\n", b""),
+            Some(text) => send(out, "200 OK", "", text.as_bytes()),
+        }
+    });
+    (server, documents)
+}
+
+fn event_id(number: u32) -> String {
+    format!("5a1b2c3d-{number:04}-4000-8000-0123456789ab")
+}
+
+fn manifest(events: &[(u32, u64)]) -> String {
+    let event = |(number, timestamp): &(u32, u64)| {
+        (event_id(*number), json!({"info": "x", "timestamp": timestamp.to_string()}))
+    };
+    Value::Object(events.iter().map(event).collect()).to_string()
+}
+
+/// An event with an attribute of its own, and one of an object.
+fn misp_event(own: &str, of_object: &str) -> String {
+    let attribute = |value: &str, to_ids: bool| {
+        let kind = if value.contains('|') { "ip-dst|port" } else { "ip-src" };
+        json!({"type": kind, "value": value, "to_ids": to_ids})
+    };
+    json!({"Event": {
+        "info": "x",
+        "Attribute": [attribute(own, true), attribute("192.0.2.99", false),
+                      {"type": "domain", "value": "evil.example", "to_ids": true}],
+        "Object": [{"name": "ip-port", "Attribute": [attribute(of_object, true)]}],
+    }})
+    .to_string()
+}
+
+#[test]
+fn a_misp_feed_is_read_event_by_event_and_only_what_has_changed() {
+    let platform = TestPlatform::start();
+    let (server, documents) = misp_server();
+    let put = |path: &str, text: String| documents.lock().unwrap().insert(path.to_owned(), text);
+    let document = |number: u32| format!("/feed/{}.json", event_id(number));
+    put("/feed/manifest.json", manifest(&[(1, 100), (2, 100), (3, 100)]));
+    put(&document(1), misp_event("198.51.100.1", "198.51.100.11|443"));
+    put(&document(2), misp_event("198.51.100.2", "198.51.100.12|80"));
+    put(&document(3), json!({"Event": {"info": "nothing to see"}}).to_string());
+    let settings = json!({
+        "source": {"url": {"url": server.url("/feed/"), "allow": ["private", "http"]}},
+        "format": "misp", "exchange": "misp", "within": 5,
+    });
+    let ran = add(&platform, "misp", &settings);
+    assert_eq!((&ran["state"], &ran["entries"]), (&json!("good"), &json!(4)), "{ran}");
+    for (address, listed) in [
+        ("198.51.100.1", true),
+        ("198.51.100.11", true),
+        ("198.51.100.2", true),
+        ("198.51.100.12", true),
+        ("192.0.2.99", false),
+    ] {
+        assert_eq!(is_listed(&platform, address), listed, "{address}");
+    }
+
+    // One changes, one goes, one comes; the third is as it was.
+    let before = server.asked().len();
+    put("/feed/manifest.json", manifest(&[(1, 200), (3, 100), (4, 100)]));
+    put(&document(1), misp_event("198.51.100.1", "198.51.100.21|443"));
+    put(&document(4), misp_event("198.51.100.4", "2001:db8::4"));
+    let ran = run(&platform, "misp");
+    assert_eq!((&ran["state"], &ran["entries"]), (&json!("good"), &json!(4)), "{ran}");
+    let asked: Vec<String> = server.asked()[before..]
+        .iter()
+        .map(|asked| asked.line.split(' ').nth(1).unwrap().to_owned())
+        .collect();
+    assert!(asked.contains(&document(1)) && asked.contains(&document(4)), "{asked:?}");
+    assert!(!asked.contains(&document(3)), "{asked:?}");
+    for (address, listed) in [
+        ("198.51.100.1", true),
+        ("198.51.100.11", false),
+        ("198.51.100.21", true),
+        ("198.51.100.2", false),
+        ("2001:db8::4", true),
+    ] {
+        assert_eq!(is_listed(&platform, address), listed, "{address}");
+    }
+    let platform = platform.restart();
+    let before = server.asked().len();
+    let ran = run(&platform, "misp");
+    assert_eq!((&ran["state"], &ran["entries"]), (&json!("good"), &json!(4)), "{ran}");
+    assert!(server.asked()[before..].iter().all(|asked| asked.line.contains("manifest")));
+}
+
+#[test]
+fn a_misp_feed_that_breaks_off_goes_on_from_there() {
+    let platform = TestPlatform::start();
+    let (server, documents) = misp_server();
+    let put = |path: &str, text: &str| documents.lock().unwrap().insert(path.into(), text.into());
+    let document = |number: u32| format!("/{}.json", event_id(number));
+    put("/manifest.json", &manifest(&[(1, 1), (2, 1), (3, 1)]));
+    put(&document(1), &misp_event("198.51.100.1", "198.51.100.11"));
+    put(&document(2), "busy");
+    put(&document(3), &misp_event("198.51.100.3", "010.0.0.1"));
+    let settings = json!({
+        "source": {"url": {"url": server.url("/manifest.json"), "allow": ["private", "http"]}},
+        "format": "misp", "exchange": "misp", "within": 5,
+    });
+    let ran = add(&platform, "misp", &settings);
+    assert_eq!(ran["state"], "failing", "{ran}");
+    assert!(told(&ran).contains("1 of 3 events are read by now"), "{ran}");
+    assert!(told(&ran).contains("wait for 600 s"), "{ran}");
+    assert!(!is_listed(&platform, "198.51.100.1"), "half a feed is none");
+
+    put(&document(2), &misp_event("198.51.100.2", "198.51.100.12"));
+    let before = server.asked().len();
+    let ran = run(&platform, "misp");
+    assert_eq!((&ran["state"], &ran["entries"]), (&json!("good"), &json!(5)), "{ran}");
+    assert!(!server.asked()[before..].iter().any(|asked| asked.line.contains(&document(1))));
+    let sample = &ran["read"]["samples"][0];
+    assert_eq!(sample["file"], format!("{}.json", event_id(3)), "{ran}");
+
+    // An event that is not there is no reason to do without the others, and stays as it was.
+    documents.lock().unwrap().remove(&document(1));
+    put("/manifest.json", &manifest(&[(1, 2), (2, 1), (3, 1), (4, 1)]));
+    let ran = run(&platform, "misp");
+    assert_eq!((&ran["state"], &ran["entries"]), (&json!("good"), &json!(5)), "{ran}");
+    assert!(ran["read"]["samples"].to_string().contains("answers 404"), "{ran}");
+    assert!(is_listed(&platform, "198.51.100.1"));
+
+    for (text, reason) in [
+        ("<html>", "web page"),
+        (r#"{"5a"#, "ends in the middle"),
+        (r#"{"../x": {"timestamp": "1"}}"#, "no event"),
+        ("{}", "allow it to be empty"),
+    ] {
+        put("/manifest.json", text);
+        let ran = run(&platform, "misp");
+        assert!(told(&ran).contains(reason), "{text}: {ran}");
+        assert_eq!(ran["entries"], 5, "the last listing stays");
+    }
+}

@@ -262,6 +262,16 @@ fn of_own_servers() -> Vec<Preset> {
             Key::Header("Authorization"),
         ),
         own(
+            "misp-feed",
+            "MISP feed",
+            "A directory with a manifest.json and a document for each event, as MISP servers and \
+             others publish it. Only events that have changed are asked for again.",
+            "https://misp.example/feed/",
+            Format::Misp,
+            50,
+            Key::None,
+        ),
+        own(
             "taxii",
             "TAXII 2.1 collection",
             "Indicators of a TAXII collection, first all, then what was added.",

@@ -63,6 +63,8 @@ pub enum Exchange {
     Taxii,
     /// CrowdSec's decisions stream: everything at first, then changes.
     Crowdsec,
+    /// MISP: a manifest, and a document for each event, of which those that have changed are asked for.
+    Misp,
 }
 
 /// What operators say about a feed.
@@ -178,9 +180,12 @@ impl FeedSettings {
             Exchange::Whole => true,
             Exchange::Taxii => self.format == Format::Stix,
             Exchange::Crowdsec => self.format == Format::CrowdSec,
+            Exchange::Misp => self.format == Format::Misp,
         };
         if !format {
-            let reason = "TAXII gives STIX, and CrowdSec's stream its own format".to_owned();
+            let reason =
+                "TAXII gives STIX; CrowdSec's stream and MISP's feeds have formats of their own";
+            let reason = reason.to_owned();
             return refuse("/format", reason);
         }
         let bounds = [
@@ -318,6 +323,8 @@ pub struct FeedState {
     pub bookmark: Bookmark,
     /// Whether the changes read so far are stored: otherwise all of it is asked for again.
     pub in_step: bool,
+    /// What was read of a MISP feed's events: a file beside the listings.
+    pub events: Option<String>,
 }
 
 /// What a run read.

@@ -1,5 +1,7 @@
 //! What a feed says now: asked for in its way, read within its bounds. Blocks.
 
+pub mod misp;
+
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
@@ -9,7 +11,7 @@ use std::time::Duration;
 
 use ureq::http::StatusCode;
 use xshield_threat::feed::taxii::{self, Extent, Onward, Round, TaxiiError};
-use xshield_threat::feed::{Contents, FeedError, Limits, Summary, contents};
+use xshield_threat::feed::{Contents, FeedError, Format, Limits, Summary, contents};
 use xshield_threat::guard::Empty;
 use xshield_threat::listing::ListingBuilder;
 use xshield_threat::{Listing, Prefix};
@@ -21,6 +23,7 @@ use super::fetch::body::unpacked;
 use super::fetch::guard::Reach;
 use super::fetch::{Answer, FetchError, Plain, Request, Secret, fetch};
 use crate::clock::Timestamp;
+use misp::Events;
 
 /// One visit to a feed.
 #[derive(Debug)]
@@ -33,6 +36,8 @@ pub struct Visit {
     pub state: FeedState,
     /// What it listed before, which changes are changes of.
     pub base: Option<Arc<Listing>>,
+    /// What was read of its events, for a MISP feed.
+    pub events: Events,
     /// Files in here are not read: the platform's own keys live there.
     pub data_dir: PathBuf,
     /// When.
@@ -61,6 +66,8 @@ pub struct Read {
     pub bookmark: taxii::Bookmark,
     /// Whether all of it was read, not only changes.
     pub extent: Extent,
+    /// What its events say, for a MISP feed.
+    pub events: Option<Events>,
 }
 
 /// Why a visit failed.
@@ -102,6 +109,19 @@ pub enum ReadError {
         /// Which.
         path: PathBuf,
     },
+    /// A MISP feed of which only some events could be read. They are kept.
+    #[error("{} of {of} events are read by now; the next run goes on from there", .events.len())]
+    Unfinished {
+        /// Those that are.
+        events: Box<Events>,
+        /// How many of them were read in this run.
+        fresh: usize,
+        /// How many there are.
+        of: usize,
+        /// Why not all.
+        #[source]
+        source: Box<ReadError>,
+    },
     /// The server says that nothing has changed, without having been asked so.
     #[error("the server says that nothing has changed, but nothing was read before")]
     Nothing,
@@ -113,6 +133,7 @@ impl ReadError {
     pub fn status(&self) -> Option<u16> {
         match self {
             Self::Fetch(error) => error.status(),
+            Self::Unfinished { source, .. } => source.status(),
             _ => None,
         }
     }
@@ -122,6 +143,16 @@ impl ReadError {
     pub fn retry_after(&self) -> Option<u64> {
         match self {
             Self::Fetch(error) => error.retry_after(),
+            Self::Unfinished { source, .. } => source.retry_after(),
+            _ => None,
+        }
+    }
+
+    /// What was read nevertheless, and is to be kept.
+    #[must_use]
+    pub fn progress(&self) -> Option<(&Events, usize)> {
+        match self {
+            Self::Unfinished { events, fresh, .. } => Some((events, *fresh)),
             _ => None,
         }
     }
@@ -141,29 +172,18 @@ impl Visit {
             (Source::Url(source), Exchange::Whole) => self.read_whole(source),
             (Source::Url(source), Exchange::Taxii) => self.read_taxii(source),
             (Source::Url(source), Exchange::Crowdsec) => self.read_crowdsec(source),
+            (Source::Url(source), Exchange::Misp) => self.read_misp(source),
         }
     }
 
     fn read_whole(&self, source: &UrlSource) -> Result<Outcome, ReadError> {
         let mut request = self.request(source);
-        let Validators { etag, last_modified } = &self.state.validators;
-        if self.base.is_some() {
-            let conditions = [("if-none-match", etag), ("if-modified-since", last_modified)];
-            let given = conditions.into_iter().filter_map(|(name, of)| Some((name, of.clone()?)));
-            request.headers.extend(given);
-        }
+        request.headers.extend(conditions(self));
         let answer = fetch(&request)?;
         if answer.status == StatusCode::NOT_MODIFIED {
-            return if self.base.is_some() {
-                Ok(Outcome::Unchanged)
-            } else {
-                Err(ReadError::Nothing)
-            };
+            return unchanged(self);
         }
-        let validators = Validators {
-            etag: answer.header("etag"),
-            last_modified: answer.header("last-modified"),
-        };
+        let validators = validators(&answer);
         let read = self.contents(answer)?;
         Ok(self.whole(read.listed, &read.summary, validators))
     }
@@ -223,12 +243,14 @@ impl Visit {
         };
         let listing = listing.in_force(self.now.unix());
         let validators = Validators::default();
-        Outcome::Read(Box::new(Read { listing, read, validators, bookmark, extent }))
+        let events = None;
+        Outcome::Read(Box::new(Read { listing, read, validators, bookmark, extent, events }))
     }
 
     fn whole(&self, listing: Listing, summary: &Summary, validators: Validators) -> Outcome {
         let (read, bookmark) = (ReadState::from(summary), taxii::Bookmark::default());
-        Outcome::Read(Box::new(Read { listing, read, validators, bookmark, extent: Extent::Whole }))
+        let (extent, events) = (Extent::Whole, None);
+        Outcome::Read(Box::new(Read { listing, read, validators, bookmark, extent, events }))
     }
 
     fn contents(&self, answer: Answer) -> Result<Contents, ReadError> {
@@ -278,6 +300,13 @@ impl Visit {
             let bytes = unpacked(File::open(file).map_err(failed)?, self.settings.max_bytes);
             let FeedSettings { format, confidence, .. } = &self.settings;
             let read = contents(format, bytes.map_err(failed)?, left, *confidence, self.now.unix());
+            let read = match read {
+                // An event of a MISP feed need not have any attribute.
+                Err(FeedError::NoList { .. }) if is_directory && *format == Format::Misp => {
+                    continue;
+                }
+                read => read,
+            };
             let read = read.map_err(|source| match is_directory {
                 true => ReadError::InFile { path: file.clone(), source },
                 false => source.into(),
@@ -301,7 +330,14 @@ impl Visit {
             let entries = fs::read_dir(path).map_err(failed)?;
             let entries = entries.map(|entry| entry.map(|entry| entry.path()));
             let mut found = entries.collect::<io::Result<Vec<_>>>().map_err(failed)?;
-            let is_list = |path: &PathBuf| path.file_name().is_some_and(|name| !is_left_over(name));
+            let is_misp = self.settings.format == Format::Misp;
+            let is_list = |path: &PathBuf| {
+                path.file_name().is_some_and(|name| {
+                    // Beside the events of a MISP feed.
+                    let is_index = is_misp && (name == "manifest.json" || name == "hashes.csv");
+                    !is_left_over(name) && !is_index
+                })
+            };
             found.retain(|path| path.is_file() && is_list(path));
             found.sort();
             found
@@ -318,6 +354,23 @@ impl Visit {
         }
         Ok(found)
     }
+}
+
+/// What makes a server say that nothing has changed.
+fn conditions(visit: &Visit) -> impl Iterator<Item = (&'static str, String)> {
+    let Validators { etag, last_modified } = visit.state.validators.clone();
+    let known = [("if-none-match", etag), ("if-modified-since", last_modified)];
+    let asked = visit.base.is_some();
+    known.into_iter().filter_map(move |(name, of)| Some((name, of.filter(|_| asked)?)))
+}
+
+fn validators(answer: &Answer) -> Validators {
+    Validators { etag: answer.header("etag"), last_modified: answer.header("last-modified") }
+}
+
+/// Nothing has changed, says the server: true of what was read before, and of nothing else.
+fn unchanged(visit: &Visit) -> Result<Outcome, ReadError> {
+    if visit.base.is_some() { Ok(Outcome::Unchanged) } else { Err(ReadError::Nothing) }
 }
 
 /// Whether a file of a directory is hidden, or is what an editor, a package manager or a half-done copy

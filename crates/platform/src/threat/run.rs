@@ -7,11 +7,13 @@ use xshield_threat::FeedId;
 use xshield_threat::feed::taxii::{Bookmark, Extent};
 use xshield_wire::foreign::without_userinfo;
 
-use super::feed::{Differs, Exchange, Failure, Held, Source};
+use super::feed::{Differs, Exchange, Failure, FeedState, Held, Source};
 use super::fetch::Secret;
+use super::files::FileName;
 use super::judge::{Judged, Verdict, judge, judges};
 use super::list::load_listing;
 use super::locked;
+use super::read::misp::Events;
 use super::read::{Outcome, Read, ReadError, Visit};
 use crate::clock::Timestamp;
 use crate::jobs::threat_compile;
@@ -97,9 +99,17 @@ async fn visit(app: &App, feed: &StoredFeed, now: Timestamp) -> Answer<Result<Ou
     let work = move || {
         let base = base.and_then(|name| load_listing(&worker, name));
         let data_dir = worker.settings.data_dir.clone();
-        Visit { settings, secret, state, base, data_dir, now }.read()
+        let events = events(&worker, &state);
+        Visit { settings, secret, state, base, events, data_dir, now }.read()
     };
     Ok(tokio::task::spawn_blocking(work).await?)
+}
+
+/// What was read of a MISP feed's events; what is lost is read again. Blocks.
+fn events(app: &App, state: &FeedState) -> Events {
+    let name = state.events.as_ref().and_then(|name| name.parse().ok());
+    let bytes = name.and_then(|name| app.threat.listings.get(name).ok().flatten());
+    bytes.and_then(|bytes| Events::decode(&bytes)).unwrap_or_default()
 }
 
 /// Under what name a feed's secret is sealed: that of another feed does not open.
@@ -130,10 +140,14 @@ async fn take(app: &App, feed: StoredFeed, outcome: Outcome, now: Timestamp) -> 
     let (worker, judged_feed) = (app.clone(), feed.clone());
     let work = move || {
         let judged = judge(&worker, &judged_feed, &read.listing, &judges, now)?;
-        Ok::<_, super::FileError>((*read, judged))
+        let events =
+            read.events.as_ref().map(|events| worker.threat.listings.put(&events.encode()));
+        Ok::<_, super::FileError>((*read, judged, events.transpose()?))
     };
     match tokio::task::spawn_blocking(work).await? {
-        Ok(judged) => store_success(app, feed, Some(judged), now).await,
+        Ok((read, judged, events)) => {
+            store_success(app, feed, Some((read, judged, events)), now).await
+        }
         Err(error) => fail(app, feed, &error, now).await,
     }
 }
@@ -141,7 +155,7 @@ async fn take(app: &App, feed: StoredFeed, outcome: Outcome, now: Timestamp) -> 
 async fn store_success(
     app: &App,
     visited: StoredFeed,
-    judged: Option<(Read, Judged)>,
+    judged: Option<(Read, Judged, Option<FileName>)>,
     now: Timestamp,
 ) -> Answer<()> {
     let mut tx = app.store.write().await?;
@@ -152,8 +166,9 @@ async fn store_success(
     feed.state.failure = None;
     feed.next_run = now.plus(jittered(feed.settings.every.into()));
     let mut changed = false;
-    if let Some((read, judged)) = judged {
+    if let Some((read, judged, events)) = judged {
         feed.state.read = read.read;
+        feed.state.events = events.map(|name| name.to_string());
         feed.state.validators = read.validators;
         feed.state.bookmark = read.bookmark;
         feed.state.in_step = true;
@@ -225,10 +240,25 @@ async fn fail(
 ) -> Answer<()> {
     let reason = without_userinfo(&in_words(error)).into_owned();
     tracing::warn!(feed = %visited.id, reason, "a threat feed could not be read; its last listing stays");
+    let progress = match error.progress() {
+        Some((events, fresh)) => {
+            let (worker, bytes) = (app.clone(), events.encode());
+            let put = tokio::task::spawn_blocking(move || worker.threat.listings.put(&bytes));
+            // Without it, the next run reads these again.
+            put.await?.ok().map(|name| (name, fresh))
+        }
+        None => None,
+    };
     let mut tx = app.store.write().await?;
     let Some(mut feed) = unchanged(&mut tx, &visited).await? else { return Ok(()) };
     let every = i64::from(feed.settings.every);
-    let wait = FIRST_RETRY.saturating_mul(1 << feed.state.failures.min(20)).min(every.max(1));
+    let mut wait = FIRST_RETRY.saturating_mul(1 << feed.state.failures.min(20)).min(every.max(1));
+    if let Some((name, fresh)) = progress {
+        feed.state.events = Some(name.to_string());
+        if fresh > 0 {
+            wait = FIRST_RETRY;
+        }
+    }
     feed.last_run = Some(now);
     feed.state.failures = feed.state.failures.saturating_add(1);
     feed.state.failure = Some(Failure { at: now, reason, status: error.status() });
@@ -250,6 +280,11 @@ trait Failing: std::error::Error {
     fn retry_after(&self) -> Option<u64> {
         None
     }
+
+    /// What was read nevertheless, and how many events of it in this run.
+    fn progress(&self) -> Option<(&Events, usize)> {
+        None
+    }
 }
 
 impl Failing for ReadError {
@@ -259,6 +294,10 @@ impl Failing for ReadError {
 
     fn retry_after(&self) -> Option<u64> {
         Self::retry_after(self)
+    }
+
+    fn progress(&self) -> Option<(&Events, usize)> {
+        Self::progress(self)
     }
 }
 impl Failing for super::FileError {}

@@ -67,7 +67,9 @@ pub async fn tidy(app: &App, now: Timestamp) -> Result<(), ListError> {
     let in_feeds = feeds.iter().flat_map(|feed| feed.listing.iter().chain(&feed.held).copied());
     let turned_away = feeds.iter().filter_map(|feed| feed.state.differs.as_ref());
     let turned_away = turned_away.filter_map(|differs| differs.file.parse::<FileName>().ok());
-    let listings: BTreeSet<FileName> = listings.chain(in_feeds).chain(turned_away).collect();
+    let events = feeds.iter().filter_map(|feed| feed.state.events.as_ref()?.parse().ok());
+    let listings: BTreeSet<FileName> =
+        listings.chain(in_feeds).chain(turned_away).chain(events).collect();
     let worker = app.clone();
     let work = move || {
         for (files, named) in [(&worker.threat.files, named), (&worker.threat.listings, listings)] {

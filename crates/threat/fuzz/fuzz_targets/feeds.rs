@@ -3,6 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use xshield_threat::Confidence;
+use xshield_threat::feed::manifest::Manifest;
 use xshield_threat::feed::{Fields, Format, Levels, Limits, Port, contents};
 
 fuzz_target!(|bytes: &[u8]| {
@@ -12,7 +13,8 @@ fuzz_target!(|bytes: &[u8]| {
         confidence: Some("score".into()).filter(|_| choice & 16 != 0),
         valid_until: Some("until".into()).filter(|_| choice & 32 != 0),
     };
-    let format = match choice % 9 {
+    let limits = Limits { line_bytes: 256, entries: 100, total_bytes: 4096, ..Limits::default() };
+    let format = match choice % 10 {
         0 => Format::Plain { levels: None },
         1 => Format::Plain { levels: Some(Levels(vec![(1, Confidence::FULL)])) },
         2 => Format::Csv { separator: ',', fields, port: Port::LeftOut },
@@ -21,9 +23,15 @@ fuzz_target!(|bytes: &[u8]| {
         5 => Format::Stix,
         6 => Format::Misp,
         7 => Format::Csv { separator: '\t', fields, port: Port::InUrl },
-        _ => Format::CrowdSec,
+        8 => Format::CrowdSec,
+        _ => {
+            if let Ok(read) = Manifest::read(bytes, limits) {
+                assert!(read.0.len() <= 100);
+                assert!(read.0.keys().all(|id| id.to_string().len() == 36));
+            }
+            return;
+        }
     };
-    let limits = Limits { line_bytes: 256, entries: 100, total_bytes: 4096, ..Limits::default() };
     let now = 1_790_000_000;
     if let Ok(read) = contents(&format, bytes, limits, Confidence::FULL, now) {
         assert!(read.summary.entries <= 100 && read.summary.samples.len() <= 20);

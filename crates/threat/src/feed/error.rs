@@ -89,6 +89,12 @@ pub enum FeedError {
         /// The line of its record, from 1.
         line: u64,
     },
+    /// A name in a manifest that is none of an event.
+    #[error("the manifest names {name:?}, which is no event with a time; check the feed's address")]
+    NoEvent {
+        /// The name.
+        name: String,
+    },
     /// No array where there should be one.
     #[error("the feed has no list {list:?}; check the feed's format and path")]
     NoList {

@@ -130,7 +130,7 @@ mod tests {
         );
         let read = Manifest::read(text.as_bytes(), Limits::default()).unwrap();
         let found: Vec<_> = read.0.iter().map(|(id, at)| (id.to_string(), *at)).collect();
-        assert_eq!(found, [(ONE.to_owned(), 1_793_491_200), (TWO.to_owned(), 1_793_491_201)]);
+        assert_eq!(found, [(TWO.to_owned(), 1_793_491_201), (ONE.to_owned(), 1_793_491_200)]);
         let few = Limits { entries: 1, ..Limits::default() };
         let read = Manifest::read(text.as_bytes(), few);
         assert!(matches!(read, Err(FeedError::TooManyEntries { limit: 1 })), "{read:?}");

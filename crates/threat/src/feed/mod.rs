@@ -9,6 +9,7 @@ mod csv;
 mod error;
 mod json;
 mod lines;
+pub mod manifest;
 mod misp;
 mod pattern;
 mod stix;

@@ -288,6 +288,7 @@ async fn change(
         feed.state.validators = Default::default();
         feed.state.bookmark = Default::default();
         feed.state.in_step = false;
+        feed.state.events = None;
     }
     feed.settings = settings;
     feed.next_run = Timestamp::now();

@@ -241,6 +241,7 @@ impl Preset {
         let exchange = match self.id.as_str() {
             "taxii" => "taxii",
             "crowdsec" => "crowdsec",
+            "misp-feed" => "misp",
             _ => "whole",
         };
         json!({
@@ -374,8 +375,12 @@ fn sheet(feed: &Feed, now: Timestamp) -> Sheet {
     sheet.line("read", format!("{bytes} bytes, {rejected} lines rejected, {skipped} skipped"));
     for sample in samples {
         let Sample { file, line, text, reason } = sample;
-        let file = file.as_ref().map(|file| format!("{file}, ")).unwrap_or_default();
-        sheet.line("rejected", format!("{file}line {line}: {text}: {reason}"));
+        let mut place = file.iter().cloned().collect::<Vec<_>>();
+        // What is said of a file as a whole has no line.
+        if *line > 0 {
+            place.push(format!("line {line}: {text}"));
+        }
+        sheet.line("rejected", format!("{}: {reason}", place.join(", ")));
     }
     if let Some(failure) = &feed.failure {
         let when = relative(failure.at, now);

@@ -110,6 +110,8 @@ enum FormatName {
     Taxii,
     /// MISP attributes.
     Misp,
+    /// A MISP feed: a manifest.json, and a document for each event.
+    MispFeed,
     /// CrowdSec's decisions stream.
     Crowdsec,
 }
@@ -178,6 +180,7 @@ impl FeedOptions {
             let exchange = match name {
                 FormatName::Taxii => "taxii",
                 FormatName::Crowdsec if self.file.is_none() => "crowdsec",
+                FormatName::MispFeed if self.file.is_none() => "misp",
                 _ => "whole",
             };
             settings.insert("exchange".to_owned(), exchange.into());
@@ -265,7 +268,7 @@ impl FeedOptions {
                 json!({ "json-array": { "path": path, "fields": fields } })
             }
             FormatName::Stix | FormatName::Taxii => "stix".into(),
-            FormatName::Misp => "misp".into(),
+            FormatName::Misp | FormatName::MispFeed => "misp".into(),
             FormatName::Crowdsec => "crowd-sec".into(),
         })
     }
@@ -325,6 +328,15 @@ mod tests {
                 json!({"source": {"url": {"url": "https://a/", "allow": ["http"]}},
                        "exchange": "whole",
                        "format": {"json-array": {"path": ["data", "x"], "fields": none}}}),
+            ),
+            (
+                "--url https://a/ --format misp-feed",
+                json!({"source": {"url": {"url": "https://a/"}}, "format": "misp",
+                       "exchange": "misp"}),
+            ),
+            (
+                "--file /a --format misp-feed",
+                json!({"source": {"file": "/a"}, "format": "misp", "exchange": "whole"}),
             ),
             (
                 "--file /a --levels 1=30,3=60",

@@ -9,12 +9,12 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use ureq::http::StatusCode;
 use url::Url;
+use xshield_threat::Listing;
 use xshield_threat::feed::manifest::{EventId, Manifest};
 use xshield_threat::feed::taxii::{Bookmark, Extent};
 use xshield_threat::feed::{FeedError, Limits, contents};
 use xshield_threat::guard::Empty;
 use xshield_threat::listing::{ListingBuilder, store};
-use xshield_threat::{Listing, Prefix};
 
 use super::{Outcome, Read, ReadError, SAMPLES, Visit, conditions, unchanged, validators};
 use crate::threat::feed::{ReadState, Sample, UrlSource, Validators};
@@ -57,6 +57,18 @@ impl Events {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// How many events.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     fn entries(&self) -> u64 {
@@ -132,23 +144,26 @@ impl Round<'_> {
     fn go(mut self, manifest: &Manifest, validators: Validators) -> Result<Outcome, ReadError> {
         let mut events = self.visit.events.clone();
         events.0.retain(|id, _| manifest.0.contains_key(id));
-        let mut missing = 0;
+        let (mut missing, mut fresh, mut entries) = (0, 0, events.entries());
         for (id, timestamp) in &manifest.0 {
             if events.0.get(id).is_some_and(|event| event.timestamp == *timestamp) {
                 continue;
             }
             match self.event(id, *timestamp) {
                 Ok(Some(event)) => {
-                    events.0.insert(id.clone(), event);
+                    fresh += 1;
+                    entries += event.listing.len() as u64;
+                    let old = events.0.insert(id.clone(), event);
+                    entries -= old.map_or(0, |old| old.listing.len() as u64);
                 }
                 Ok(None) => missing += 1,
                 Err(source) => {
+                    let (events, source) = (Box::new(events), Box::new(source));
                     let of = manifest.0.len();
-                    let source = Box::new(source);
-                    return Err(ReadError::Unfinished { events: Box::new(events), of, source });
+                    return Err(ReadError::Unfinished { events, fresh, of, source });
                 }
             }
-            if events.entries() > self.left.entries {
+            if entries > self.left.entries {
                 return Err(FeedError::TooManyEntries { limit: self.left.entries }.into());
             }
         }
@@ -182,7 +197,8 @@ impl Round<'_> {
         request.url = self.place.document(&format!("{id}.json"));
         let answer = match fetch(&request) {
             Err(FetchError::Status { status: status @ (404 | 410), .. }) => {
-                let reason = format!("the manifest names this event, and the server answers {status}");
+                let reason =
+                    format!("the manifest names this event, and the server answers {status}");
                 self.note(id, Sample { file: None, line: 0, text: String::new(), reason });
                 return Ok(None);
             }
@@ -222,7 +238,7 @@ impl Round<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use xshield_threat::Confidence;
+    use xshield_threat::{Confidence, Prefix};
 
     #[test]
     fn documents_stand_beside_the_manifest() {

@@ -364,3 +364,92 @@ fn the_status_tells_of_a_damaged_listing_until_the_feed_is_run() {
         ("status", &format!("list            {whole}\n{rest}")),
     ]);
 }
+
+#[test]
+fn columns_by_number_and_tabs_are_given_on_the_command_line() {
+    let platform = TestPlatform::start();
+    let operator = Operator::of(&platform);
+    operator.write("seen\t198.51.100.1\t40\nseen\t198.51.100.2\t90\n");
+    let add =
+        r"feed add t --file LIST --format csv --separator \t --field @2 --confidence-field @3";
+    operator.says(&[(add, "t: 2 entries in force, 2 came and 0 went with the last change.\n")]);
+    assert!(operator.good("why 198.51.100.2").contains("198.51.100.2, confidence 90 %"));
+    operator.refused(&[
+        ("feed add u --file LIST --format csv --separator ab --field @2", 2, "one character"),
+        (r"feed add u --file LIST --format csv --separator \n --field @2", 2, "one character"),
+        (r"feed add u --file LIST --format csv --separator \t --field @9", 1, "none of 2 lines"),
+        (r"feed add v --file LIST --format csv --separator \t --field ip", 1, "no column"),
+    ]);
+}
+
+#[test]
+fn the_whole_list_and_a_whole_diff_are_written_out() {
+    let platform = TestPlatform::start();
+    let operator = Operator::of(&platform);
+    let many = |from: u32, to: u32| -> String {
+        (from..to).map(|n| format!("{}\n", Ipv4Addr::from(0xc633_6400 + 2 * n))).collect()
+    };
+    let text = |from: u32, to: u32, sign: &str| -> String {
+        many(from, to).lines().map(|line| format!("{sign}{line}\n")).collect()
+    };
+    operator.write(&many(0, 9000));
+    operator.good("feed add f --file LIST --growth-limit 1000 --shrink-limit 100");
+    operator.write(&many(100, 9500));
+    operator.good("feed run f");
+    let whole = operator.good("export");
+    let (head, lines) = whole.split_once('\n').unwrap();
+    assert!(head.starts_with("# threat list, revision 2 of 20"), "{head}");
+    assert!(head.contains(", 9400 entries, sha256 "), "{head}");
+    assert_eq!(lines, many(100, 9500));
+    let first = operator.good("export --revision 1");
+    assert_eq!(first.split_once('\n').unwrap().1, many(0, 9000));
+    let changes = operator.good("diff 1 2 --all");
+    let (head, lines) = changes.split_once('\n').unwrap();
+    assert_eq!(head, "# threat list, revision 1 to 2, 500 entries came and 100 went");
+    assert_eq!(lines, text(9000, 9500, "+") + &text(0, 100, "-"));
+    assert!(operator.good("diff 1 2").contains("… and 400 more"));
+
+    // What is exported can be read.
+    operator.good("export --to-file LIST");
+    operator.good("feed run f");
+    operator.says(&[("export --revision 2", &whole)]);
+    operator.refused(&[
+        ("export --revision 99", 1, "99"),
+        ("diff 99 --all", 1, "99"),
+        ("diff 1 2 --to-file LIST", 2, "--all"),
+        ("export --to-file /nowhere/list", 1, "could not write /nowhere/list"),
+    ]);
+}
+
+#[test]
+fn listing_private_ranges_is_asked_about_with_what_it_would_do() {
+    let platform = TestPlatform::start();
+    let operator = Operator::of(&platform);
+    for (name, address) in [("a", "10.1.0.1"), ("b", "10.2.0.1"), ("c", "192.0.2.10")] {
+        let mut host = TestHost::new(name, &platform.new_key());
+        host.addresses = vec![address.parse().unwrap()];
+        host.sign_in(&platform);
+        host.check_in(&platform);
+    }
+    let ran = operator.run("settings --private-ranges listed");
+    assert_eq!(ran.code, Some(1), "{}", ran.err);
+    for part in [
+        "2 of 3 hosts have addresses in private ranges",
+        "No feed lists any of them now",
+        "nobody to ask",
+        "--yes",
+    ] {
+        assert!(ran.err.contains(part), "{part}: {}", ran.err);
+    }
+    assert!(operator.good("settings").contains("protected"));
+    operator.write("10.1.0.0/16\n203.0.113.7\n");
+    operator.good("feed add f --file LIST");
+    let ran = operator.run("settings --private-ranges listed");
+    let listed = "Feeds list 16 of them now, such as 10.1.0.0, ";
+    assert!(ran.err.contains(listed) && ran.err.contains("Hosts in there: 1;"), "{}", ran.err);
+    // What is no step towards more blocking, and what is the case already, is not asked about.
+    operator.good("settings --private-ranges protected");
+    assert!(operator.good("settings --private-ranges listed --yes").contains("listed"));
+    operator.good("settings --private-ranges listed --verify-every 12h");
+    assert!(operator.good("why 10.1.2.3").contains("on the list  yes"));
+}

@@ -1,5 +1,6 @@
 //! The admin API over HTTPS. Trusts the platform's CA and nothing else.
 
+use std::io::{Read as _, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -85,6 +86,42 @@ impl Client {
         }
         let refusal = Box::new(Refusal::read(status.as_u16(), &body));
         Err(CliError::Refused { action: action.to_owned(), refusal })
+    }
+
+    /// Reads text of any length, and writes it on as it comes.
+    pub(crate) fn stream(
+        &self,
+        action: &str,
+        path: &Path,
+        to: &mut dyn Write,
+    ) -> Result<(), CliError> {
+        let unreachable = |source| CliError::Unreachable {
+            action: action.to_owned(),
+            url: self.url.clone(),
+            source,
+        };
+        let mut request =
+            Request::builder().method(Method::GET).uri(format!("{}{}", self.url, path.0));
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {}", token.0));
+        }
+        let request = request.body(()).map_err(ureq::Error::from).map_err(unreachable)?;
+        let mut answer = self.agent.run(request).map_err(unreachable)?;
+        let status = answer.status();
+        if !status.is_success() {
+            let body = answer.body_mut().with_config().limit(MAX_ANSWER).read_to_vec();
+            let refusal = Refusal::read(status.as_u16(), &body.map_err(unreachable)?);
+            return Err(CliError::Refused { action: action.to_owned(), refusal: refusal.into() });
+        }
+        let mut body = answer.body_mut().with_config().limit(u64::MAX).reader();
+        let mut piece = vec![0; 64 << 10];
+        loop {
+            let read = body.read(&mut piece).map_err(|error| unreachable(error.into()))?;
+            match piece.get(..read) {
+                None | Some([]) => return to.flush().map_err(CliError::Output),
+                Some(text) => to.write_all(text).map_err(CliError::Output)?,
+            }
+        }
     }
 
     /// Makes or does something.

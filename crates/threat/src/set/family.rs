@@ -46,6 +46,13 @@ impl<T: Word> Family<T> {
         self.starts.iter().zip(&self.lens).map(|(&start, &len)| Net::around(start, len))
     }
 
+    /// The prefixes but for the first `skipped`, ascending; O(1) however many are skipped.
+    pub fn iter_from(&self, skipped: usize) -> impl ExactSizeIterator<Item = Net<T>> + '_ {
+        let at = skipped.min(self.len());
+        let left = self.starts[at..].iter().zip(&self.lens[at..]);
+        left.map(|(&start, &len)| Net::around(start, len))
+    }
+
     /// The maximal ranges (first, last), ascending; neither overlapping nor adjacent.
     pub fn ranges(&self) -> impl Iterator<Item = (T, T)> + '_ {
         algebra::joined(self.iter().map(|net| (net.first(), net.last())))

@@ -32,7 +32,9 @@ mod telemetry;
 mod threat_decisions;
 mod threat_events;
 mod threat_exceptions;
+mod threat_export;
 mod threat_feeds;
+mod threat_impact;
 mod threat_modes;
 mod threat_revisions;
 pub(crate) mod threat_status;
@@ -72,6 +74,8 @@ pub(super) fn router() -> Router<App> {
         .merge(claims::router())
         .merge(telemetry::router())
         .merge(threat_events::router())
+        .merge(threat_export::router())
+        .merge(threat_impact::router())
         .merge(access_log::router())
         .merge(alerts::router())
         .merge(channels::router())

@@ -17,6 +17,7 @@ use crate::state::App;
 use crate::store::audit::{self, Deed};
 use crate::store::threat_lists::{self, StoredRevision};
 use crate::store::{commit, threat_assets};
+use crate::threat::parts::SharedSet;
 
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -75,7 +76,7 @@ async fn revisions(
 
 #[derive(Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
-struct DiffQuery {
+pub(super) struct DiffQuery {
     /// A revision.
     #[serde(default, deserialize_with = "crate::query::number")]
     #[param(value_type = u64, required = true)]
@@ -125,24 +126,9 @@ async fn diff(
     _: Allowed<Viewer>,
     QueryOf(query): QueryOf<DiffQuery>,
 ) -> Answer<Json<Difference>> {
-    let from = query.from.ok_or_else(|| Problem::invalid("?from", "name a revision"))?;
-    let from = known(&app, from).await?;
-    let to = match query.to {
-        Some(to) => known(&app, to).await?,
-        None => threat_lists::latest(&mut *app.store.read().await?)
-            .await?
-            .ok_or_else(|| Problem::not_found("threat revision", "newest"))?,
-    };
+    let (from, to) = two(&app, &query).await?;
     let compare = move || {
-        let set = |revision: &StoredRevision| {
-            let set = app.threat.paths.set(&app, revision.digest);
-            let missing = || {
-                let detail = "its snapshot is gone or damaged".to_owned();
-                Problem::conflict("revision-damaged", detail)
-            };
-            set.map_err(|error| Problem::internal(&error))?.ok_or_else(missing)
-        };
-        let (before, after) = (set(&from)?, set(&to)?);
+        let [before, after] = sets_of(&app, [&from, &to])?;
         Ok(Json(Difference {
             from: from.revision,
             to: to.revision,
@@ -153,7 +139,37 @@ async fn diff(
     tokio::task::spawn_blocking(compare).await?
 }
 
-async fn known(app: &App, revision: u64) -> Answer<StoredRevision> {
+/// The revisions that a question is about.
+pub(super) async fn two(app: &App, query: &DiffQuery) -> Answer<(StoredRevision, StoredRevision)> {
+    let from = query.from.ok_or_else(|| Problem::invalid("?from", "name a revision"))?;
+    let from = known(app, from).await?;
+    let to = match query.to {
+        Some(to) => known(app, to).await?,
+        None => threat_lists::latest(&mut *app.store.read().await?)
+            .await?
+            .ok_or_else(|| Problem::not_found("threat revision", "newest"))?,
+    };
+    Ok((from, to))
+}
+
+/// The addresses of revisions. Blocks.
+pub(super) fn sets_of<const N: usize>(
+    app: &App,
+    revisions: [&StoredRevision; N],
+) -> Answer<[SharedSet; N]> {
+    let mut sets = [const { None }; N];
+    for (set, revision) in sets.iter_mut().zip(revisions) {
+        let found = app.threat.paths.set(app, revision.digest);
+        *set = found.map_err(|error| Problem::internal(&error))?;
+    }
+    if sets.iter().any(Option::is_none) {
+        let detail = "its snapshot is gone or damaged".to_owned();
+        return Err(Problem::conflict("revision-damaged", detail));
+    }
+    Ok(sets.map(Option::unwrap_or_default))
+}
+
+pub(super) async fn known(app: &App, revision: u64) -> Answer<StoredRevision> {
     let found = threat_lists::revision(&mut *app.store.read().await?, revision).await?;
     found.ok_or_else(|| Problem::not_found("threat revision", &revision.to_string()))
 }

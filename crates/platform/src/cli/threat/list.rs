@@ -1,5 +1,8 @@
 //! `xshield threat revisions|diff|restore|resume|exception`: the list itself.
 
+use std::fs::{self, File};
+use std::io;
+
 use clap::{Args, Subcommand};
 use serde::Deserialize;
 use serde_json::json;
@@ -7,6 +10,7 @@ use xshield_platform::clock::Timestamp;
 
 use crate::cli::client::{Client, Path, view};
 use crate::cli::error::CliError;
+use crate::cli::session::failed;
 use crate::cli::terminal::{Output, Table, cell, good, note, number, warning};
 use crate::cli::times::{Span, relative};
 
@@ -83,6 +87,52 @@ pub(super) fn diff(
         }
         Ok(text)
     })
+}
+
+/// Writes the whole list at a revision to `to`, or to standard output.
+pub(super) fn export(
+    revision: Option<u64>,
+    to: Option<&std::path::Path>,
+    client: &Client,
+) -> Result<(), CliError> {
+    let path = Path::of(&["threat", "list"]).with_some("revision", revision);
+    written("export the list", &path, to, client)
+}
+
+/// Writes everything that came and went between two revisions to `to`, or to standard output.
+pub(super) fn whole_diff(
+    from: u64,
+    until: Option<u64>,
+    to: Option<&std::path::Path>,
+    client: &Client,
+) -> Result<(), CliError> {
+    let path = Path::of(&["threat", "diff", "all"]).with("from", from).with_some("to", until);
+    written("compare the revisions", &path, to, client)
+}
+
+/// Half a file is none: it has another name until it is whole.
+fn written(
+    action: &str,
+    path: &Path,
+    to: Option<&std::path::Path>,
+    client: &Client,
+) -> Result<(), CliError> {
+    let Some(to) = to else { return client.stream(action, path, &mut io::stdout().lock()) };
+    let mut beside = to.as_os_str().to_owned();
+    beside.push(".new");
+    let beside = std::path::PathBuf::from(beside);
+    let mut file = File::create(&beside).map_err(failed("write", &beside))?;
+    let done = client
+        .stream(action, path, &mut file)
+        .and_then(|()| file.sync_all().map_err(failed("write", &beside)))
+        .and_then(|()| fs::rename(&beside, to).map_err(failed("write", to)));
+    if done.is_err() {
+        // What went wrong is told; the rest of it helps nobody.
+        let _ = fs::remove_file(&beside);
+    }
+    done?;
+    note(&format!("It is in {}.", to.display()));
+    Ok(())
 }
 
 #[derive(Deserialize)]

@@ -7,6 +7,7 @@ mod modes;
 mod why;
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
@@ -39,6 +40,21 @@ enum Action {
         from: u64,
         /// Another one; the newest when left out.
         to: Option<u64>,
+        /// Every change, a line each: + or - and the entry.
+        #[arg(long)]
+        all: bool,
+        /// Write all changes to this file instead.
+        #[arg(long, value_name = "FILE", requires = "all")]
+        to_file: Option<PathBuf>,
+    },
+    /// Write the whole list, an entry a line.
+    Export {
+        /// At this revision; the newest when left out.
+        #[arg(long)]
+        revision: Option<u64>,
+        /// Write it to this file instead of standard output.
+        #[arg(long, value_name = "FILE")]
+        to_file: Option<PathBuf>,
     },
     /// Go back to the listings of a revision; feeds don't count until 'resume'.
     Restore {
@@ -80,7 +96,13 @@ impl ThreatCommand {
             Action::Exception(command) => command.run(&client, output),
             Action::Status => modes::status(&client, output),
             Action::Revisions => list::revisions(&client, output),
-            Action::Diff { from, to } => list::diff(from, to, &client, output),
+            Action::Diff { from, to, all: false, .. } => list::diff(from, to, &client, output),
+            Action::Diff { from, to, all: true, to_file } => {
+                list::whole_diff(from, to, to_file.as_deref(), &client)
+            }
+            Action::Export { revision, to_file } => {
+                list::export(revision, to_file.as_deref(), &client)
+            }
             Action::Restore { revision } => list::restore(revision, &client, output),
             Action::Resume => list::resume(&client, output),
             Action::Mode(command) => command.run(&client, output),

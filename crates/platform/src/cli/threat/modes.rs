@@ -11,7 +11,7 @@ use xshield_wire::foreign::one_line;
 use crate::cli::assets::asset_path;
 use crate::cli::client::{Client, Path, parsed, view};
 use crate::cli::error::CliError;
-use crate::cli::terminal::{Output, Sheet, Table, cell};
+use crate::cli::terminal::{Output, Sheet, Table, cell, confirm, note, somebody_is_there};
 use crate::cli::times::Span;
 
 /// What becomes of traffic with listed peers.
@@ -169,6 +169,57 @@ pub(crate) struct SettingsCommand {
     /// How often a host compares its kernel's list, entry by entry; 0s never.
     #[arg(long, value_name = "SPAN")]
     verify_every: Option<Span>,
+    /// Don't ask whether private ranges may be listed.
+    #[arg(long)]
+    yes: bool,
+}
+
+/// What it would do to let feeds list private ranges.
+#[derive(Deserialize)]
+struct Impact {
+    entries: u64,
+    samples: Vec<String>,
+    assets: u64,
+    assets_private: u64,
+    assets_inside: u64,
+    recent_peers: u64,
+}
+
+impl Impact {
+    fn text(&self) -> String {
+        let Self { entries, samples, assets, assets_private, assets_inside, recent_peers } = self;
+        let mut text = format!(
+            "{assets_private} of {assets} hosts have addresses in private ranges. A feed that lists \
+             such a range cuts them off from their neighbours, whatever policy says; only their own \
+             addresses and the failsafe stay off the list.\n"
+        );
+        match entries {
+            0 => text.push_str("No feed lists any of them now.\n"),
+            _ => text.push_str(&format!(
+                "Feeds list {entries} of them now, such as {}. Hosts in there: {assets_inside}; \
+                 addresses in there with traffic in the last seven days: {recent_peers}.\n",
+                samples.iter().take(3).map(String::as_str).collect::<Vec<_>>().join(", ")
+            )),
+        }
+        text
+    }
+}
+
+/// Asks whether private ranges may be listed, with what that would do.
+fn ask_about_private_ranges(client: &Client) -> Result<(), CliError> {
+    let action = "see what listing private ranges would do";
+    let answer = client.get(action, &Path::of(&["threat", "private-ranges", "impact"]))?;
+    note(view::<Impact>(action, &answer)?.text().trim_end());
+    if !somebody_is_there() {
+        let text =
+            "there is nobody to ask whether private ranges may be listed; with --yes they are";
+        return Err(CliError::input(text));
+    }
+    if confirm("May feeds list private ranges?")? {
+        Ok(())
+    } else {
+        Err(CliError::input("private ranges stay protected; nothing was changed"))
+    }
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -188,6 +239,10 @@ impl SettingsCommand {
         let verify = self.verify_every.map(|span| Value::from(span.seconds()));
         if private.is_some() || verify.is_some() {
             let mut settings: Map<String, Value> = parsed(action, &answer)?;
+            let opens = matches!(self.private_ranges, Some(PrivateRanges::Listed));
+            if opens && settings.get("private_ranges") != Some(&json!("listed")) && !self.yes {
+                ask_about_private_ranges(client)?;
+            }
             if let Some(ranges) = private {
                 settings.insert("private_ranges".to_owned(), ranges.get_name().into());
             }

@@ -1,0 +1,99 @@
+//! What a change of the list's settings would do, before it is made.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use xshield_threat::protect::{ProtectedBy, special_ranges};
+use xshield_threat::{Compiler, ThreatSet};
+
+use crate::auth::{Allowed, Viewer};
+use crate::clock::Timestamp;
+use crate::problem::Answer;
+use crate::state::App;
+use crate::store::assets;
+use crate::store::threat_feeds::{self, Peers};
+
+pub(super) fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(private_ranges))
+}
+
+/// Peers that were seen within so many seconds.
+const RECENT: i64 = 7 * 24 * 3600;
+/// Ranges that are named.
+const SAMPLES: usize = 20;
+
+/// What would be listed if feeds could list private ranges, and who is there.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct PrivateRangesImpact {
+    /// Ranges that would join the list now. What feeds list later is not known.
+    entries: u64,
+    /// The first of them.
+    samples: Vec<String>,
+    /// All assets.
+    assets: u64,
+    /// Assets with an address in some private range: a feed that lists it cuts them off from their
+    /// neighbours. Their own addresses stay protected.
+    assets_private: u64,
+    /// Assets with an address in what would join now.
+    assets_inside: u64,
+    /// Addresses in what would join now with which assets had traffic in the last seven days.
+    recent_peers: u64,
+}
+
+/// What it would do to let feeds list private ranges
+#[utoipa::path(get, path = "/api/v1/threat/private-ranges/impact", tag = "threats",
+    responses((status = 200, body = PrivateRangesImpact)))]
+async fn private_ranges(
+    State(app): State<App>,
+    _: Allowed<Viewer>,
+) -> Answer<Json<PrivateRangesImpact>> {
+    let since = Timestamp::now().plus(-RECENT);
+    let mut conn = app.store.read().await?;
+    let mut peers = threat_feeds::recent_peers(&mut conn, Peers::Called, since).await?;
+    peers.extend(threat_feeds::recent_peers(&mut conn, Peers::Callers, since).await?);
+    let inventory = assets::inventory(&mut conn).await?.assets;
+    drop(conn);
+    let assets: Vec<Vec<IpAddr>> = inventory.into_iter().map(|asset| asset.addresses).collect();
+    let peers: BTreeSet<IpAddr> = peers.into_iter().map(|peer| peer.to_canonical()).collect();
+    let list = app.threat.list();
+    let work = move || impact(list.sources(), list.set(), &assets, &peers);
+    Ok(Json(tokio::task::spawn_blocking(work).await?))
+}
+
+fn impact(
+    sources: &Compiler,
+    listed: &ThreatSet,
+    assets: &[Vec<IpAddr>],
+    peers: &BTreeSet<IpAddr>,
+) -> PrivateRangesImpact {
+    let private = special_ranges().into_iter().filter(|range| range.by == ProtectedBy::Private);
+    let private: ThreatSet = private.map(|range| range.prefix).collect();
+    let mut otherwise = sources.clone();
+    otherwise.protected.retain(|range| range.by != ProtectedBy::Private);
+    let joining = otherwise.compile().set().difference(listed);
+    // An asset's own address is cut out of what would be listed: whether it is in the midst of it is
+    // told by its neighbours.
+    let around: ThreatSet = {
+        let without = |by: ProtectedBy| by == ProtectedBy::Private || by == ProtectedBy::OwnAsset;
+        let mut otherwise = sources.clone();
+        otherwise.protected.retain(|range| !without(range.by));
+        otherwise.compile().set().intersection(&private)
+    };
+    let having = |set: &ThreatSet| {
+        let inside = |address: &IpAddr| set.contains(address.to_canonical());
+        assets.iter().filter(|addresses| addresses.iter().any(inside)).count() as u64
+    };
+    PrivateRangesImpact {
+        entries: joining.len() as u64,
+        samples: joining.iter().take(SAMPLES).map(|prefix| prefix.to_string()).collect(),
+        assets: assets.len() as u64,
+        assets_private: having(&private),
+        assets_inside: having(&around),
+        recent_peers: peers.iter().filter(|peer| joining.contains(**peer)).count() as u64,
+    }
+}

@@ -6,12 +6,13 @@ use xshield_firewall::flows::Delta;
 use xshield_firewall::{Capabilities, Firewall, Hit, Losses, Programmed};
 use xshield_host::linux::kernel_log::{self, LoggedFlow, Moment, Sources};
 use xshield_host::spool::Lane;
-use xshield_policy::Bound;
+use xshield_policy::{Bound, Direction};
 use xshield_wire::message::{
     DirectionState, EventKind, EventReport, EventSource, FirewallEvent, Problem, ProgrammedReport,
     Report, ReportBody, UnenforceableRule, UnixSeconds,
 };
 
+use crate::behind::Behind;
 use crate::client::{pack, to_json};
 use crate::cycle::{CycleError, Run};
 use crate::paths::{self, RecordedPaths};
@@ -52,6 +53,11 @@ impl Run<'_> {
     pub(crate) fn tell_flows(&mut self, recorded: Recorded, capabilities: &Capabilities) {
         let Recorded { flows, matches, bound, interval } = recorded;
         let mut events = reports::flow_events(&flows, bound.as_ref(), interval);
+        if let Some(bound) = bound.as_ref().filter(|bound| reports::has_program_rules(bound)) {
+            let opened = events.iter().filter(|event| event.direction == Direction::Outbound);
+            let behind = Behind::of(opened.map(reports::place));
+            reports::name_programs(&mut events, bound, &behind);
+        }
         if self.cycle.errand.paths == RecordedPaths::Told {
             paths::reports(&events, interval).into_iter().for_each(|body| self.put(body));
         }

@@ -1,30 +1,78 @@
 //! Which rule in the kernel decides about a packet: one of the host's own, or one that it passes on.
 
-use std::str::FromStr;
+use std::net::IpAddr;
 
 use xshield_firewall::{Explanation, Firewall, Programmed, explain, explain_forwarded};
 use xshield_host::linux::forwarding::{Target, Translation, Translations, Versions};
+use xshield_host::linux::local::{Identity, identities};
+use xshield_host::linux::system::{self, SystemError};
 use xshield_policy::packet::{PacketError, Transport};
-use xshield_policy::{Direction, ForwardedPacket, Packet, Passage, Verdict, protocol};
+use xshield_policy::{
+    Direction, ForwardedPacket, LocalProgram, Packet, Passage, ProgramError, protocol,
+};
 
 use crate::verbs::VerbError;
 
-/// The packet that is asked about.
+/// What is asked: a packet, and maybe whose.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Question {
+pub struct Question {
+    packet: Asked,
+    by: Option<LocalProgram>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Asked {
     /// One end is this host.
     Own(Packet),
     /// This host passes it on.
     Forwarded(ForwardedPacket),
 }
 
-impl FromStr for Question {
-    type Err = PacketError;
+/// Why a question was not understood.
+#[derive(Debug, thiserror::Error)]
+pub enum QuestionError {
+    /// What is before `as`.
+    #[error(transparent)]
+    Packet(#[from] PacketError),
+    /// What is after it.
+    #[error("after 'as'")]
+    Program(#[from] ProgramError),
+    /// Only of outbound packets the kernel knows the program.
+    #[error(
+        "'as' is for flows that this host opens: inbound, a rule for a program opens the ports on \
+         which the program listens, whoever asks; leave 'as …' out"
+    )]
+    NotOutbound,
+    /// Whether the flow is inbound can't be told.
+    #[error("this host's own addresses are not known: begin with 'in' or 'out'")]
+    Addresses(#[from] SystemError),
+}
 
-    fn from_str(text: &str) -> Result<Self, PacketError> {
-        match text.split_whitespace().next() {
-            Some("forward") => text.parse().map(Self::Forwarded),
-            _ => text.parse().map(Self::Own),
+impl Question {
+    /// Reads `PACKET` or `PACKET as PROGRAM`: what [`Packet`] or [`ForwardedPacket`] reads, flows as
+    /// lists of events show them included, and what [`LocalProgram::from_words`] does.
+    ///
+    /// # Errors
+    /// See [`QuestionError`].
+    pub fn read(text: &str) -> Result<Self, QuestionError> {
+        let own = system::all_addresses()?;
+        Self::read_at(text, &own)
+    }
+
+    fn read_at(text: &str, own: &[IpAddr]) -> Result<Self, QuestionError> {
+        let (packet, by) = match text.split_once(" as ") {
+            Some((packet, program)) => (packet, Some(LocalProgram::from_words(program.trim())?)),
+            None => (text, None),
+        };
+        let packet = match packet.split_whitespace().next() {
+            Some("forward") => Asked::Forwarded(packet.parse()?),
+            _ => Asked::Own(Packet::read(packet, |address| own.contains(&address))?),
+        };
+        match (&packet, &by) {
+            (Asked::Own(Packet { direction: Direction::Outbound, .. }), _) | (_, None) => {
+                Ok(Self { packet, by })
+            }
+            _ => Err(QuestionError::NotOutbound),
         }
     }
 }
@@ -34,19 +82,46 @@ impl FromStr for Question {
 /// judged by its new destination.
 ///
 /// # Errors
-/// When nothing is in force or the kernel can't be read.
+/// When nothing is in force, the kernel can't be read, or nothing tells how it sees the program.
 pub fn answer(question: &Question) -> Result<Explanation, VerbError> {
     let programmed = Firewall::open()?.read_back()?;
-    match question {
-        Question::Forwarded(packet) => Ok(explain_forwarded(&programmed, packet)),
-        Question::Own(packet) => {
-            let own = explain(&programmed, packet);
-            Ok(match Translations::read() {
-                Ok(translations) => followed(&programmed, packet, own, &translations),
-                Err(error) => noted(own, unknown(&error)),
-            })
+    match (&question.packet, &question.by) {
+        (Asked::Forwarded(packet), _) => Ok(explain_forwarded(&programmed, packet)),
+        (Asked::Own(packet), None) => Ok(own(&programmed, packet)),
+        (Asked::Own(packet), Some(program)) => {
+            let seen = identities(program).map_err(VerbError::Program)?;
+            Ok(by_program(&programmed, packet, &seen))
         }
     }
+}
+
+fn own(programmed: &Programmed, packet: &Packet) -> Explanation {
+    let own = explain(programmed, packet);
+    match Translations::read() {
+        Ok(translations) => followed(programmed, packet, own, &translations),
+        Err(error) => noted(own, unknown(&error)),
+    }
+}
+
+/// The packet as each of these would send it; what differs from the first is said beside it.
+fn by_program(programmed: &Programmed, packet: &Packet, seen: &[Identity]) -> Explanation {
+    let mut answers = seen.iter().map(|identity| {
+        let packet = Packet { owners: identity.owners.clone(), ..packet.clone() };
+        (&identity.shown, own(programmed, &packet))
+    });
+    let Some((first, answer)) = answers.next() else { return own(programmed, packet) };
+    let others =
+        answers.filter(|(_, other)| (other.verdict, &other.rule) != (answer.verdict, &answer.rule));
+    let others: Vec<String> = others
+        .map(|(shown, other)| {
+            let rule = other.rule.as_deref().unwrap_or("no rule");
+            format!("of {shown} it would be {} by {rule}", other.verdict_in_words())
+        })
+        .collect();
+    let also = answer.note.clone().into_iter();
+    let note = [format!("as {first} sends it")].into_iter().chain(others).chain(also);
+    let note = note.collect::<Vec<_>>().join("; ");
+    noted(answer, note)
 }
 
 fn followed(
@@ -71,11 +146,7 @@ fn followed(
         (_, _, None) => return own,
     };
     let translated = ForwardedPacket { packet: packet.clone(), passage: Passage::Translated };
-    let verdict = match own.verdict {
-        Verdict::Allow => "allowed",
-        Verdict::Deny => "denied",
-        Verdict::WouldDeny => "let through, but would be denied in enforce mode",
-    };
+    let verdict = own.verdict_in_words();
     let note = format!(
         "{} translates this port, so the packet is forwarded, not received; where that rule does not \
          apply and a program of this host takes the connection, it is {verdict} by {}",
@@ -136,4 +207,46 @@ fn port(packet: &Packet) -> Option<(u8, u16)> {
     };
     let (_, port) = packet.transport.ports()?;
     Some((protocol, port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn questions_as_people_and_lists_of_events_put_them() {
+        let own: [IpAddr; 1] = ["10.0.0.9".parse().unwrap()];
+        for (text, packet, program) in [
+            ("in tcp 10.0.0.5:40000 -> :22", "in tcp 10.0.0.5:40000 -> :22", None),
+            ("tcp 10.0.0.5 -> 10.0.0.9:22", "in tcp 10.0.0.5:0 -> 10.0.0.9:22", None),
+            (
+                "tcp 10.0.0.9 -> 10.0.0.5:5432 as user:postgres",
+                "out tcp 10.0.0.9:0 -> 10.0.0.5:5432",
+                Some("user postgres"),
+            ),
+            (
+                "out udp -> 192.0.2.1:53 as process:/usr/bin/app,user:www",
+                "out udp :0 -> 192.0.2.1:53",
+                Some("process /usr/bin/app, user www"),
+            ),
+            ("forward in tcp 10.0.0.5:1 -> :80", "forward in tcp 10.0.0.5:1 -> :80", None),
+        ] {
+            let question = Question::read_at(text, &own).unwrap();
+            let read = match &question.packet {
+                Asked::Own(packet) => packet.to_string(),
+                Asked::Forwarded(packet) => packet.to_string(),
+            };
+            assert_eq!(read, packet, "{text}");
+            assert_eq!(question.by.map(|by| by.to_string()).as_deref(), program, "{text}");
+        }
+        for (text, reason) in [
+            ("tcp 10.0.0.5 -> 10.0.0.9:22 as user:postgres", "for flows that this host opens"),
+            ("forward in tcp 10.0.0.5:1 -> :80 as user:a", "for flows that this host opens"),
+            ("out tcp -> 10.0.0.5:22 as postgres", "after 'as'"),
+            ("tcp 10.0.0.5 -> 10.0.0.6:22", "neither end"),
+        ] {
+            let error = Question::read_at(text, &own).unwrap_err().to_string();
+            assert!(error.contains(reason), "{text}: {error}");
+        }
+    }
 }

@@ -1,21 +1,24 @@
 //! What a run saw, as reports; and their delivery.
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 
 use ring::digest::{SHA256, digest};
 use xshield_firewall::flows::{Delta, FlowCount};
 use xshield_firewall::{FlowKind, Hit, Traffic};
+use xshield_host::linux::programs::Program;
 use xshield_policy::packet::Transport;
 use xshield_policy::protocol::SCTP;
 use xshield_policy::{
-    Bound, Direction, ForwardedPacket, Packet, Passage, Protocol, Reason, RuleId, decide,
-    decide_forwarded,
+    Bound, Direction, ForwardedPacket, Owner, Packet, Passage, Protocol, Reason, RuleId, Verdict,
+    decide, decide_forwarded,
 };
 use xshield_wire::Bytes;
 use xshield_wire::message::{
     Digest, EventKind, EventSource, FirewallEvent, ListeningPort, RuleHits, UnixSeconds,
 };
+
+use crate::behind::{Behind, Place};
 
 /// The time between two readings of the recorder: what it counted anew came somewhere in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +67,7 @@ pub(crate) fn flow_events(
             process: None,
         };
         event.rule = bound.and_then(|bound| match flow.traffic {
-            Traffic::Own => deciding_rule(bound, &event),
+            Traffic::Own => deciding_rule(bound, &event, None),
             Traffic::Forwarded => deciding_rule_of_forwarded(bound, &event),
         });
         event
@@ -97,9 +100,49 @@ pub(crate) fn name_rules(events: &mut [FirewallEvent], bound: Option<&Bound>) {
     for event in events {
         let named = event.rule.as_ref().is_some_and(|rule| rule.as_str().contains('/'));
         if !named {
-            event.rule = bound.and_then(|bound| deciding_rule(bound, event));
+            event.rule = bound.and_then(|bound| deciding_rule(bound, event, None));
         }
     }
+}
+
+/// Whether outbound rules of the ruleset are for programs: then a flow alone does not tell which rule
+/// decided about it.
+pub(crate) fn has_program_rules(bound: &Bound) -> bool {
+    owned(bound).next().is_some()
+}
+
+/// Names programs and deciding rules of outbound flows, with what is behind them. To be called where
+/// [`has_program_rules`].
+pub(crate) fn name_programs(events: &mut [FirewallEvent], bound: &Bound, behind: &Behind) {
+    let outbound = events.iter_mut().filter(|event| {
+        event.direction == Direction::Outbound && event.from == EventSource::Recorder
+    });
+    for event in outbound {
+        let Some(program) = behind.get(&place(event)) else { continue };
+        event.process.clone_from(&program.name);
+        event.rule = deciding_rule(bound, event, Some(program));
+    }
+}
+
+/// Where the peer's end of an outbound flow is.
+pub(crate) fn place(event: &FirewallEvent) -> Place {
+    (event.direction, event.protocol, SocketAddr::new(event.destination, event.port))
+}
+
+/// The owners that outbound rules name.
+fn owned(bound: &Bound) -> impl Iterator<Item = &Owner> {
+    let rules =
+        bound.outbound.stances().flat_map(|stance| stance.blocks.iter().chain(&stance.allows));
+    rules.filter_map(|rule| rule.owner.as_ref())
+}
+
+/// By which of the owners that rules name the kernel saw this program's packets.
+pub(crate) fn owners_of(bound: &Bound, program: &Program) -> Vec<Owner> {
+    let is_its = |owner: &&Owner| match owner {
+        Owner::Uid(user) => program.uid == Some(*user),
+        Owner::Cgroup(path) => path.rsplit('/').next() == program.service.as_deref(),
+    };
+    owned(bound).filter(is_its).cloned().collect()
 }
 
 pub(crate) fn transport(protocol: Protocol, port: u16) -> Transport {
@@ -112,9 +155,40 @@ pub(crate) fn transport(protocol: Protocol, port: u16) -> Transport {
     }
 }
 
-/// The rule that decided about a flow; `None` when level and mode did.
-fn deciding_rule(bound: &Bound, event: &FirewallEvent) -> Option<RuleId> {
-    rule_of(decide(bound, &packet_of(event)).reason)
+/// In the place of a rule, where one for a program decided and it is not known which.
+const BY_PROGRAM: &str = "default/by-program";
+
+/// The rule that decided about a flow; `None` when level and mode did. `program`: whose flow it is, as
+/// far as that is known. What became of the flow must agree with the rule: where it does not, a rule for
+/// a program decided that has ended by now.
+fn deciding_rule(
+    bound: &Bound,
+    event: &FirewallEvent,
+    program: Option<&Program>,
+) -> Option<RuleId> {
+    let owners = program.map(|program| owners_of(bound, program)).unwrap_or_default();
+    let packet = Packet { owners, ..packet_of(event) };
+    let decision = decide(bound, &packet);
+    let seen = match event.kind {
+        EventKind::Accepted => Verdict::Allow,
+        EventKind::Denied => Verdict::Deny,
+        EventKind::WouldDeny => Verdict::WouldDeny,
+    };
+    if decision.verdict == seen || event.direction == Direction::Inbound {
+        return rule_of(decision.reason);
+    }
+    let as_owned = |owner: &Owner| {
+        let packet = Packet { owners: vec![owner.clone()], ..packet.clone() };
+        let decision = decide(bound, &packet);
+        (decision.verdict == seen).then(|| rule_of(decision.reason)).flatten()
+    };
+    let rules: BTreeSet<RuleId> = owned(bound).filter_map(as_owned).collect();
+    let mut rules = rules.into_iter();
+    match (rules.next(), rules.next()) {
+        (Some(rule), None) => Some(rule),
+        (None, _) => rule_of(decision.reason),
+        (Some(_), Some(_)) => RuleId::try_from(BY_PROGRAM.to_owned()).ok(),
+    }
 }
 
 fn packet_of(event: &FirewallEvent) -> Packet {
@@ -128,7 +202,7 @@ fn packet_of(event: &FirewallEvent) -> Packet {
         local: Some(local),
         transport: transport(event.protocol, event.port),
         loopback: false,
-        owner: None,
+        owners: Vec::new(),
     }
 }
 
@@ -206,6 +280,84 @@ mod tests {
             action: Action::Allow,
             packets,
             bytes: packets * 100,
+        }
+    }
+
+    /// An outbound side that closes everything but what programs may.
+    fn by_program() -> Bound {
+        let rule = |id: &str, owner: Owner| xshield_policy::BoundRule {
+            id: id.parse().unwrap(),
+            peers: xshield_policy::AddressMatch::Any,
+            services: vec!["tcp/443".parse().unwrap()],
+            owner: Some(owner),
+        };
+        let closed = xshield_policy::BoundStance::closed();
+        let mut block = rule("never/mail", Owner::Uid(8));
+        block.services = vec!["tcp/25".parse().unwrap()];
+        let mut backup = rule("t/backup", Owner::Uid(34));
+        backup.services = vec!["tcp/22".parse().unwrap()];
+        let outbound = xshield_policy::BoundStance {
+            blocks: vec![block],
+            allows: vec![
+                rule("t/web", Owner::Uid(33)),
+                rule("t/app", Owner::Cgroup("system.slice/app.service".to_owned())),
+                backup,
+            ],
+            ..closed.clone()
+        };
+        Bound {
+            revision: xshield_policy::Revision(1),
+            failsafe: xshield_policy::BoundFailsafe::bare(Vec::new(), &[]),
+            intranet: xshield_policy::RangeSet::empty(),
+            inbound: xshield_policy::BoundDirection::enforcing(closed),
+            outbound: xshield_policy::BoundDirection::enforcing(outbound),
+            forwarded: xshield_policy::BoundForwarded::default(),
+        }
+    }
+
+    #[test]
+    fn an_outbound_flow_is_told_with_the_rule_for_its_program() {
+        let bound = by_program();
+        assert!(has_program_rules(&bound));
+        let program = |uid: Option<u32>, service: Option<&str>| Program {
+            uid,
+            service: service.map(str::to_owned),
+            ..Program::default()
+        };
+        let www = program(Some(33), Some("cron.service"));
+        let app = program(Some(0), Some("app.service"));
+        for (kind, port, behind, expected) in [
+            (EventKind::Accepted, 443, Some(www.clone()), Some("t/web")),
+            (EventKind::Accepted, 443, Some(app), Some("t/app")),
+            // It has ended: of several rules, nobody knows which.
+            (EventKind::Accepted, 443, None, Some(BY_PROGRAM)),
+            (EventKind::Accepted, 443, Some(program(Some(7), None)), Some(BY_PROGRAM)),
+            // It has ended, and one rule alone can have let it through.
+            (EventKind::Accepted, 22, None, Some("t/backup")),
+            // Another program, which no rule lets out.
+            (EventKind::Denied, 443, Some(program(Some(7), None)), None),
+            (EventKind::Denied, 443, None, None),
+            (EventKind::Denied, 25, Some(program(Some(8), None)), Some("never/mail")),
+            (EventKind::Denied, 25, None, None),
+        ] {
+            let event = FirewallEvent {
+                kind,
+                direction: Direction::Outbound,
+                source: "10.0.0.1".parse().unwrap(),
+                destination: "192.0.2.1".parse().unwrap(),
+                protocol: Protocol::Tcp,
+                port,
+                rule: None,
+                packets: 1,
+                bytes: 1,
+                first_seen: 1,
+                last_seen: 2,
+                from: EventSource::Recorder,
+                process: None,
+            };
+            let rule = deciding_rule(&bound, &event, behind.as_ref());
+            let rule = rule.as_ref().map(RuleId::as_str);
+            assert_eq!(rule, expected, "{kind:?} {port} {behind:?}");
         }
     }
 

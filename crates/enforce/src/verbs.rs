@@ -54,6 +54,9 @@ pub enum VerbError {
     /// The system can't be asked.
     #[error(transparent)]
     System(#[from] SystemError),
+    /// How the kernel sees a program is not known.
+    #[error("{0}")]
+    Program(String),
     /// firewalld owns this host's firewall.
     #[error("firewalld is on this host: two owners of one firewall is none; nothing was restored")]
     Firewalld,

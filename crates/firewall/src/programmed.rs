@@ -245,13 +245,21 @@ pub struct Explanation {
     pub uncertain: bool,
 }
 
-impl fmt::Display for Explanation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let verdict = match self.verdict {
+impl Explanation {
+    /// What becomes of the packet.
+    #[must_use]
+    pub fn verdict_in_words(&self) -> &'static str {
+        match self.verdict {
             Verdict::Allow => "allowed",
             Verdict::Deny => "denied",
             Verdict::WouldDeny => "let through, but would be denied in enforce mode",
-        };
+        }
+    }
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verdict = self.verdict_in_words();
         writeln!(f, "{verdict} by {}", self.rule.as_deref().unwrap_or("no rule"))?;
         if let Some(note) = &self.note {
             writeln!(f, "  note: {note}")?;

@@ -128,5 +128,5 @@ fn packet(direction: Direction, peer: IpAddr, port: Port) -> Packet {
         (Port::Ping, IpAddr::V4(_)) => Transport::Icmp(8),
         (Port::Ping, IpAddr::V6(_)) => Transport::Icmp(128),
     };
-    Packet { direction, peer, local: None, transport, loopback: false, owner: None }
+    Packet { direction, peer, local: None, transport, loopback: false, owners: Vec::new() }
 }

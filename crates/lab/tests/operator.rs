@@ -1,17 +1,19 @@
 //! What an operator sees: events, ports, programmed rules, explanations, refusals.
 
 use std::process::Stdio;
+use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use xshield_lab::dns::Dns;
 use xshield_lab::kernel::Kernel;
 use xshield_lab::matrix::{Expectation, Matrix};
 use xshield_lab::platform;
-use xshield_lab::privilege::in_lab;
+use xshield_lab::privilege::{in_lab, is_real_root};
 use xshield_lab::probe::Port;
 use xshield_lab::shop::Shop;
 use xshield_lab::spark::{self, SparkRun};
+use xshield_lab::wait;
 
 fn run_on(shop: &Shop, host: &str) -> Result<SparkRun> {
     spark::run(&shop.lab, shop.lab.host(host)?)
@@ -177,6 +179,76 @@ fn a_full_disk_neither_opens_nor_damages_anything() -> Result<()> {
         let run = run_on(&shop, "db")?;
         assert_eq!((run.status(), run.exit.code()), ("enforcing", Some(0)), "{run:?}");
         shop.verify()
+    })
+}
+
+/// A rule for a user, as whom one connects and stays and another has ended.
+#[test]
+fn flows_of_programs_are_told_and_explained_with_their_rule() -> Result<()> {
+    in_lab("flows_of_programs_are_told_and_explained_with_their_rule", || {
+        if !is_real_root()? {
+            eprintln!("SKIPPED: needs a real root to run programs as other users");
+            return Ok(());
+        }
+        const RULE: &str = "app-tier/for-a-user";
+        let shop = Shop::start_enforced()?;
+        shop.commit_edited(|text| {
+            text.replace(
+                "{ name: to-db, to: [segment:db], services: [tcp/5432] }",
+                "{ name: for-a-user, to: [segment:db], services: [tcp/5432], user: '4321' }",
+            )
+        })?;
+        shop.enforce()?;
+        let app = shop.lab.host("app")?;
+        let as_user = |user: &str, then: &str| {
+            let mut command = app.command("setpriv");
+            command.args(["--reuid", user, "--clear-groups", "timeout", "20", "bash", "-c"]);
+            command.arg(format!("exec 3<>/dev/tcp/10.77.0.13/5432 && {then}"));
+            command
+        };
+        let ended = as_user("4321", "true").output()?;
+        ensure!(ended.status.success(), "the rule's user connects: {ended:?}");
+        let listed = |kind: &str| {
+            let list = ["events", "--asset", "app", "--kind", kind, "--port", "5432"];
+            items(&shop, &list)
+        };
+        let told = wait::until("the flow is told", Duration::from_secs(30), || {
+            run_on(&shop, "app")?;
+            let events = listed("accepted")?;
+            Ok(events.into_iter().find(|event| event["direction"] == "outbound"))
+        })?;
+        ensure!(told["rule"] == RULE, "{told:#}");
+        // What stays is told with its program, too.
+        let mut stays = as_user("4321", "sleep 15").spawn()?;
+        wait::until("its program is told", Duration::from_secs(30), || {
+            run_on(&shop, "app")?;
+            let events = listed("accepted")?;
+            let named = |event: &&Value| event["process"].is_string() && event["rule"] == RULE;
+            Ok(events.iter().find(named).map(|_| ()))
+        })?;
+        xshield_lab::host::kill(&mut stays)?;
+
+        let explained = |words: &[&str]| -> Result<String> {
+            let mut arguments = vec!["explain"];
+            arguments.extend(words);
+            let output = spark::command(&shop.lab, app, &arguments)?.output()?;
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            Ok(text + &String::from_utf8_lossy(&output.stderr))
+        };
+        // The flow as `xshield events` prints it.
+        let flow = "tcp 10.77.0.12 -> 10.77.0.13:5432";
+        for (words, expected) in [
+            (&[flow][..], "denied by default/closed"),
+            (&[flow, "as", "user:4321"], "allowed by app-tier/for-a-user"),
+            (&[flow, "as", "user:4322"], "denied by default/closed"),
+            (&[flow, "as", "unit:app.service,user:4321"], "allowed by app-tier/for-a-user"),
+            (&[flow, "as", "process:/no/such"], "no such process runs here"),
+            (&["tcp 10.77.0.12 -> 10.77.0.12:22 as user:1"], "for flows that this host opens"),
+        ] {
+            let text = explained(words)?;
+            ensure!(text.contains(expected), "{words:?}: {text}");
+        }
+        Ok(())
     })
 }
 

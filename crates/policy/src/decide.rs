@@ -177,7 +177,7 @@ fn first_match<'a>(rules: &'a [BoundRule], packet: &Packet) -> Option<&'a BoundR
     rules.iter().find(|rule| {
         rule.peers.contains(packet.peer)
             && rule.services.iter().any(|&service| service_matches(service, packet))
-            && (rule.owner.is_none() || rule.owner == packet.owner)
+            && rule.owner.as_ref().is_none_or(|owner| packet.owners.contains(owner))
     })
 }
 

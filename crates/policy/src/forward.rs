@@ -237,7 +237,7 @@ impl fmt::Display for ForwardedPacket {
 #[must_use]
 pub fn decide_forwarded(bound: &Bound, forwarded: &ForwardedPacket) -> Decision {
     // No local socket owns it, and it came by no loopback interface.
-    let packet = Packet { loopback: false, owner: None, ..forwarded.packet.clone() };
+    let packet = Packet { loopback: false, owners: Vec::new(), ..forwarded.packet.clone() };
     let scope = bound.forwarded.rules.direction(packet.direction);
     let (enforced, tested) = scope.covers(packet.direction, forwarded.passage);
     let rules = bound.direction(packet.direction);

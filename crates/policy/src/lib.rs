@@ -48,7 +48,7 @@ pub use impact::Impact;
 pub use level::{Direction, InboundLevel, Mode, OutboundLevel, Subject};
 pub use names::{AssetId, DomainName, Revision, RuleId, UnitName, UserName};
 pub use packet::Packet;
-pub use program::{LocalProgram, ProcessMatch};
+pub use program::{LocalProgram, ProcessMatch, ProgramError};
 pub use protection::{Closed, Level};
 pub use protocol::IpProtocol;
 pub use range::{AddressMatch, AddressRange, RangeSet};

@@ -1,7 +1,7 @@
 //! One packet as policy sees it, and its text form: `in tcp 10.0.0.5:40000 -> :22`.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use crate::bind::Owner;
@@ -50,8 +50,9 @@ pub struct Packet {
     /// Both ends are this host: the interface is the loopback, or the packet was translated to an
     /// address of this host on its way out.
     pub loopback: bool,
-    /// How the kernel sees the local program of an outbound packet; `None` when nobody says.
-    pub owner: Option<Owner>,
+    /// The user and the cgroups by which the kernel sees the local program of an outbound packet; none
+    /// when nobody says.
+    pub owners: Vec<Owner>,
 }
 
 impl Packet {
@@ -69,7 +70,7 @@ impl Packet {
             Direction::Inbound => Direction::Outbound,
             Direction::Outbound => Direction::Inbound,
         };
-        Some(Self { direction, transport, owner: None, ..self.clone() })
+        Some(Self { direction, transport, owners: Vec::new(), ..self.clone() })
     }
 }
 
@@ -88,93 +89,155 @@ impl FromStr for Packet {
     type Err = PacketError;
 
     /// `in tcp PEER:PORT -> :PORT`, `out tcp [:PORT] -> PEER:PORT`, the same with `udp` and `sctp`,
-    /// `in|out icmp PEER type N`, `in|out proto N PEER`, where `N` is a number or a name. Addresses of
-    /// IPv6 with ports stand in brackets. What has a loopback address as its peer is loopback.
+    /// `in|out icmp PEER type N`, `in|out proto N PEER`, where `N` is a number or a name; and what lists
+    /// of events show: `inbound tcp PEER -> LOCAL:PORT`, `icmp/N PEER -> LOCAL`, `gre PEER -> LOCAL`.
+    /// Addresses of IPv6 with ports stand in brackets. What has a loopback address as its peer is
+    /// loopback.
     fn from_str(text: &str) -> Result<Self, PacketError> {
+        Self::read(text, |_| false)
+    }
+}
+
+impl Packet {
+    /// The same; where the text does not begin with a direction, the end that is `own`, an address of
+    /// this host, tells it.
+    ///
+    /// # Errors
+    /// See [`PacketError`].
+    pub fn read(text: &str, own: impl Fn(IpAddr) -> bool) -> Result<Self, PacketError> {
         let refuse =
             |reason: &str| PacketError { text: text.to_owned(), reason: reason.to_owned() };
         let words: Vec<&str> = text.split_whitespace().collect();
         let (direction, rest) = match words.split_first() {
-            Some((&"in", rest)) => (Direction::Inbound, rest),
-            Some((&"out", rest)) => (Direction::Outbound, rest),
-            _ => return Err(refuse("expected 'in' or 'out' first")),
+            Some((&("in" | "inbound"), rest)) => (Some(Direction::Inbound), rest),
+            Some((&("out" | "outbound"), rest)) => (Some(Direction::Outbound), rest),
+            _ => (None, &words[..]),
         };
-        let (peer, local, transport) = match rest {
-            [protocol @ ("tcp" | "udp" | "sctp"), ends @ ..] => {
-                let (source, destination) = ends_of(direction, ends).ok_or_else(|| {
-                    refuse("expected 'PEER:PORT -> :PORT' inbound, '-> PEER:PORT' outbound")
-                })?;
-                let ports = (source.port(), destination.port());
-                let (peer, local) = match direction {
-                    Direction::Inbound => (source.ip(), destination.ip()),
-                    Direction::Outbound => (destination.ip(), source.ip()),
-                };
-                let local = Some(local).filter(|local| !local.is_unspecified());
-                let transport = match *protocol {
-                    "tcp" => Transport::Tcp(ports.0, ports.1),
-                    "sctp" => Transport::Sctp(ports.0, ports.1),
-                    _ => Transport::Udp(ports.0, ports.1),
-                };
-                (peer, local, transport)
-            }
-            ["icmp", peer, "type", number] => {
-                let number =
-                    number.parse().map_err(|_| refuse("expected an ICMP type, 0 to 255"))?;
-                (
-                    address(peer).ok_or_else(|| refuse("expected an address"))?,
-                    None,
-                    Transport::Icmp(number),
-                )
-            }
-            ["proto", protocol, peer] => {
-                let number = protocol::number(protocol)
-                    .or_else(|| protocol.parse().ok())
-                    .ok_or_else(|| refuse("expected a protocol's name or number, 0 to 255"))?;
-                let peer = address(peer).ok_or_else(|| refuse("expected an address"))?;
-                match (number, peer) {
-                    (protocol::TCP | protocol::UDP | protocol::SCTP, _) => {
-                        return Err(refuse(
-                            "tcp, udp and sctp have ports: 'in tcp PEER:PORT -> :PORT'",
-                        ));
-                    }
-                    (protocol::ICMP, IpAddr::V4(_)) | (protocol::ICMPV6, IpAddr::V6(_)) => {
-                        return Err(refuse("ICMP has a type: 'in icmp PEER type N'"));
-                    }
-                    (other, peer) => (peer, None, Transport::Other(other)),
+        let (named, ends) = transport_of(rest).map_err(refuse)?;
+        let (source, destination) = match (ends, direction) {
+            ([peer], Some(Direction::Inbound)) => (end(peer), End::UNKNOWN.into()),
+            ([peer], Some(Direction::Outbound)) => (End::UNKNOWN.into(), end(peer)),
+            (["->", destination], _) => (End::UNKNOWN.into(), end(destination)),
+            ([source, "->", destination], _) => (end(source), end(destination)),
+            _ => (None, None),
+        };
+        let (Some(source), Some(destination)) = (source, destination) else {
+            return Err(refuse(match (direction, named) {
+                (None, _) => "expected 'in' or 'out' first",
+                (_, Named::Ports(_)) => {
+                    "expected 'PEER:PORT -> :PORT' inbound, '-> PEER:PORT' outbound"
                 }
-            }
-            _ => {
+                _ => "expected an address",
+            }));
+        };
+        let is_own = |end: End| end.address.is_some_and(&own);
+        let direction = match direction {
+            Some(direction) => direction,
+            None if is_own(destination) => Direction::Inbound,
+            None if is_own(source) => Direction::Outbound,
+            None => {
                 return Err(refuse(
-                    "expected tcp, udp, sctp, 'icmp PEER type N' or 'proto N PEER'",
+                    "neither end is an address of this host: begin with 'in' or 'out'",
                 ));
             }
         };
-        Ok(Self { direction, peer, local, transport, loopback: peer.is_loopback(), owner: None })
+        let (peer, local) = match direction {
+            Direction::Inbound => (source, destination),
+            Direction::Outbound => (destination, source),
+        };
+        let peer = peer.address.ok_or_else(|| refuse("expected the peer's address"))?;
+        let transport = named.transport(source, destination, peer).map_err(refuse)?;
+        let loopback = peer.is_loopback();
+        let local = local.address.filter(|address| !address.is_unspecified());
+        Ok(Self { direction, peer, local, transport, loopback, owners: Vec::new() })
     }
 }
 
-fn address(text: &str) -> Option<IpAddr> {
-    text.trim_start_matches('[').trim_end_matches(']').parse().ok()
+/// What a text says of the transport.
+#[derive(Debug, Clone, Copy)]
+enum Named {
+    /// The ports are with the ends.
+    Ports(fn(u16, u16) -> Transport),
+    IcmpType(u8),
+    Protocol(u8),
 }
 
-/// Source and destination; the local end may be given as `:PORT`, or left out when it is the source.
-fn ends_of(direction: Direction, words: &[&str]) -> Option<(SocketAddr, SocketAddr)> {
-    let local = |text: &str| {
-        let port = text.strip_prefix(':')?.parse().ok()?;
-        Some(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port))
-    };
-    match (direction, words) {
-        (Direction::Inbound, [source, "->", destination]) => {
-            Some((source.parse().ok()?, local(destination).or_else(|| destination.parse().ok())?))
+impl Named {
+    fn transport(
+        self,
+        source: End,
+        destination: End,
+        peer: IpAddr,
+    ) -> Result<Transport, &'static str> {
+        match (self, peer) {
+            (Self::Ports(transport), _) => {
+                let port = destination.port.ok_or("expected the destination's port")?;
+                Ok(transport(source.port.unwrap_or_default(), port))
+            }
+            (Self::IcmpType(_) | Self::Protocol(_), _)
+                if source.port.is_some() || destination.port.is_some() =>
+            {
+                Err(EXPECTED)
+            }
+            (Self::IcmpType(number), _) => Ok(Transport::Icmp(number)),
+            (Self::Protocol(protocol::TCP | protocol::UDP | protocol::SCTP), _) => {
+                Err("tcp, udp and sctp have ports: 'in tcp PEER:PORT -> :PORT'")
+            }
+            (Self::Protocol(protocol::ICMP), IpAddr::V4(_))
+            | (Self::Protocol(protocol::ICMPV6), IpAddr::V6(_)) => {
+                Err("ICMP has a type: 'in icmp PEER type N'")
+            }
+            (Self::Protocol(number), _) => Ok(Transport::Other(number)),
         }
-        (Direction::Outbound, ["->", destination]) => {
-            Some((local(":0")?, destination.parse().ok()?))
-        }
-        (Direction::Outbound, [source, "->", destination]) => {
-            Some((local(source).or_else(|| source.parse().ok())?, destination.parse().ok()?))
-        }
-        _ => None,
     }
+}
+
+/// What a text may name.
+const EXPECTED: &str = "expected tcp, udp, sctp, 'icmp PEER type N' or 'proto N PEER'";
+
+/// The transport of a text without its direction, and the words for the ends.
+fn transport_of<'w>(words: &'w [&'w str]) -> Result<(Named, &'w [&'w str]), &'static str> {
+    let icmp = |text: &str| text.parse().map_err(|_| "expected an ICMP type, 0 to 255");
+    match words {
+        ["tcp", ends @ ..] => Ok((Named::Ports(Transport::Tcp), ends)),
+        ["udp", ends @ ..] => Ok((Named::Ports(Transport::Udp), ends)),
+        ["sctp", ends @ ..] => Ok((Named::Ports(Transport::Sctp), ends)),
+        ["icmp", ends @ .., "type", number] => Ok((Named::IcmpType(icmp(number)?), ends)),
+        ["proto" | "protocol", named, ends @ ..] => {
+            let number = protocol::number(named).or_else(|| named.parse().ok());
+            let number = number.ok_or("expected a protocol's name or number, 0 to 255")?;
+            Ok((Named::Protocol(number), ends))
+        }
+        [word, ends @ ..] => match (word.strip_prefix("icmp/"), protocol::number(word)) {
+            (Some(number), _) => Ok((Named::IcmpType(icmp(number)?), ends)),
+            (None, Some(number)) => Ok((Named::Protocol(number), ends)),
+            (None, None) => Err(EXPECTED),
+        },
+        [] => Err("expected 'in' or 'out' first"),
+    }
+}
+
+/// One end of a flow, as far as a text tells it.
+#[derive(Debug, Clone, Copy)]
+struct End {
+    address: Option<IpAddr>,
+    port: Option<u16>,
+}
+
+impl End {
+    const UNKNOWN: Self = Self { address: None, port: None };
+}
+
+/// `ADDRESS`, `[ADDRESS]`, `ADDRESS:PORT`, `:PORT`.
+fn end(text: &str) -> Option<End> {
+    if let Some(port) = text.strip_prefix(':').and_then(|port| port.parse().ok()) {
+        return Some(End { address: None, port: Some(port) });
+    }
+    if let Ok(both) = text.parse::<SocketAddr>() {
+        return Some(End { address: Some(both.ip()), port: Some(both.port()) });
+    }
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    Some(End { address: Some(bare.parse().ok()?), port: None })
 }
 
 impl fmt::Display for Packet {
@@ -237,6 +300,25 @@ mod tests {
     }
 
     #[test]
+    fn flows_of_events_are_read_by_the_end_that_is_this_host() {
+        let own: IpAddr = "10.0.0.9".parse().unwrap();
+        let own_v6: IpAddr = "2001:db8::9".parse().unwrap();
+        for (text, same) in [
+            ("tcp 10.0.0.5 -> 10.0.0.9:22", "in tcp 10.0.0.5:0 -> 10.0.0.9:22"),
+            ("inbound tcp 10.0.0.5 -> 10.0.0.9:22", "in tcp 10.0.0.5:0 -> 10.0.0.9:22"),
+            ("sctp 10.0.0.9 -> 10.0.0.5:22", "out sctp 10.0.0.9:0 -> 10.0.0.5:22"),
+            ("outbound udp 10.0.0.5 -> 192.0.2.1:53", "out udp 10.0.0.5:0 -> 192.0.2.1:53"),
+            ("udp 2001:db8::5 -> [2001:db8::9]:53", "in udp [2001:db8::5]:0 -> [2001:db8::9]:53"),
+            ("icmp/8 10.0.0.5 -> 10.0.0.9", "in icmp 10.0.0.5 type 8"),
+            ("gre 10.0.0.9 -> 10.0.0.5", "out proto gre 10.0.0.5"),
+            ("protocol 253 10.0.0.5 -> 10.0.0.9", "in proto 253 10.0.0.5"),
+        ] {
+            let packet = Packet::read(text, |address| address == own || address == own_v6);
+            assert_eq!(packet.unwrap().to_string(), same, "{text}");
+        }
+    }
+
+    #[test]
     fn a_loopback_address_is_this_host() {
         for (text, loopback) in [
             ("out tcp -> 127.0.0.9:443", true),
@@ -252,7 +334,10 @@ mod tests {
         for (text, reason) in [
             ("", "'in' or 'out'"),
             ("in tcp", "PEER:PORT"),
-            ("in tcp 10.0.0.5 -> :22", "PEER:PORT"),
+            ("in tcp 10.0.0.5", "the destination's port"),
+            ("in tcp 10.0.0.5:1 :22", "PEER:PORT"),
+            ("in tcp -> :22", "the peer's address"),
+            ("tcp 10.0.0.5 -> 10.0.0.9:22", "neither end is an address of this host"),
             ("in icmp 10.0.0.5 type 300", "0 to 255"),
             ("in dccp 10.0.0.5:1 -> :2", "expected tcp"),
             ("in proto 6 10.0.0.5", "have ports"),

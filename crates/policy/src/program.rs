@@ -47,6 +47,41 @@ impl LocalProgram {
     }
 }
 
+/// Why a text names no program.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0:?} names no program: expected 'user:NAME', 'unit:NAME', 'process:NAME' or 'process:/PATH'; \
+     several with commas between them"
+)]
+pub struct ProgramError(String);
+
+impl LocalProgram {
+    /// Reads what people type: `user:postgres`, `unit:app.service`, `process:/usr/bin/app`, with commas
+    /// where several hold together.
+    ///
+    /// # Errors
+    /// See [`ProgramError`].
+    pub fn from_words(text: &str) -> Result<Self, ProgramError> {
+        let refuse = || ProgramError(text.to_owned());
+        let (mut process, mut user, mut unit) = (None, None, None);
+        for word in text.split(',').map(str::trim) {
+            match word.split_once(':') {
+                Some(("process", name)) if process.is_none() => {
+                    process = Some(name.to_owned().try_into().map_err(|_| refuse())?);
+                }
+                Some(("user", name)) if user.is_none() => {
+                    user = Some(name.parse().map_err(|_| refuse())?);
+                }
+                Some(("unit", name)) if unit.is_none() => {
+                    unit = Some(name.parse().map_err(|_| refuse())?);
+                }
+                _ => return Err(refuse()),
+            }
+        }
+        Self::new(process, user, unit).ok_or_else(refuse)
+    }
+}
+
 /// What a key of [`crate::Facts`] that names more than an executable begins with, and what parts its
 /// fields. No executable, user or unit contains it.
 const FIELD: char = '\t';

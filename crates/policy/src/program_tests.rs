@@ -96,3 +96,19 @@ fn facts_of_earlier_versions_are_read() {
     assert_eq!(serde_json::from_str::<Facts>(&written).unwrap(), new);
     assert!(!serde_json::to_string(&facts).unwrap().contains("unknown"));
 }
+
+#[test]
+fn programs_are_named_by_words() {
+    for (words, expected) in [
+        ("user:postgres", "user postgres"),
+        ("unit:app.service", "unit app.service"),
+        ("process:/usr/bin/app", "process /usr/bin/app"),
+        ("process:app, user:www", "process app, user www"),
+    ] {
+        assert_eq!(LocalProgram::from_words(words).unwrap().to_string(), expected);
+    }
+    for words in ["", "postgres", "user:", "user:a,user:b", "group:a", "process:a/b", "user:a,"] {
+        let error = LocalProgram::from_words(words).unwrap_err().to_string();
+        assert!(error.contains("'user:NAME'"), "{words}: {error}");
+    }
+}

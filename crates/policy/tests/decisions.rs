@@ -474,7 +474,7 @@ template:
     let mut packet: Packet = "out tcp -> 10.0.0.1:443".parse().unwrap();
     for (owner, verdict) in [(1000, Verdict::Allow), (1001, Verdict::Deny), (1002, Verdict::Allow)]
     {
-        packet.owner = Some(Owner::Uid(owner));
+        packet.owners = vec![Owner::Uid(owner)];
         assert_eq!(decide(&narrowed, &packet).verdict, verdict);
     }
 }
@@ -552,7 +552,7 @@ template:
     assert_eq!(reported.len(), 1, "{reported:?}");
     assert_eq!(reported[0].reason, "user nobody-knows: is not known");
     let mut packet: Packet = "out tcp -> 10.0.0.1:443".parse().unwrap();
-    packet.owner = Some(Owner::Cgroup("system.slice/backup@1.service".to_owned()));
+    packet.owners = vec![Owner::Cgroup("system.slice/backup@1.service".to_owned())];
     assert_eq!(decide(&narrowed, &packet).verdict, Verdict::Allow);
 }
 

@@ -363,7 +363,7 @@ fn packets() -> impl Strategy<Value = Packet> {
             local: None,
             transport,
             loopback: false,
-            owner,
+            owners: owner.into_iter().collect(),
         },
     )
 }

@@ -154,7 +154,7 @@ fn packet() -> impl Strategy<Value = Packet> {
             local: None,
             transport,
             loopback: false,
-            owner: None,
+            owners: Vec::new(),
         },
     )
 }

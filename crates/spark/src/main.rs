@@ -79,13 +79,16 @@ struct Explain {
     /// E.g. 'in tcp 10.0.0.5:40000 -> :22', 'out udp -> 10.0.0.9:53', 'in icmp 10.0.0.5 type 8'; of
     /// forwarded traffic 'forward published tcp 10.0.0.5:40000 -> :18080',
     /// 'forward in tcp 10.0.0.5:40000 -> :80', 'forward out tcp -> 192.0.2.1:443'.
-    packet: String,
+    /// A flow as `xshield events` shows it will do, too; of one that this host opens, whose:
+    /// 'out tcp -> 10.0.0.9:5432' as user:postgres, unit:app.service, process:/usr/bin/app.
+    #[arg(required = true)]
+    packet: Vec<String>,
 }
 
 fn main() -> ExitCode {
     let line = CommandLine::parse();
     if let Some(Command::Explain(Explain { packet })) = &line.command {
-        return match packet.parse::<Question>() {
+        return match Question::read(&packet.join(" ")) {
             Ok(question) => verb(explain::answer(&question), line.json, show::explanation),
             Err(error) => fail(&error, line.json, 2),
         };

@@ -48,8 +48,10 @@ enum Command {
     },
     /// Which rule in the kernel decides about a packet, and why.
     Explain {
-        /// E.g. 'in tcp 10.0.0.5:40000 -> :22', 'out udp -> 10.0.0.9:53'.
-        packet: String,
+        /// E.g. 'in tcp 10.0.0.5:40000 -> :22', 'out udp -> 10.0.0.9:53', a flow as `xshield events`
+        /// shows it; 'out tcp -> 10.0.0.9:5432' as user:postgres, unit:app.service, process:/path.
+        #[arg(required = true)]
+        packet: Vec<String>,
     },
     /// Collect diagnostics into a file on this host.
     Diag,
@@ -101,7 +103,7 @@ fn carry_out(line: &CommandLine) -> Result<(), Box<dyn Error>> {
         Command::Policy => (Request::Policy, |policy| show::several(&policy["text"])),
         Command::Flows { most } => (Request::Flows { most: *most }, show::flows),
         Command::Explain { packet } => {
-            (Request::Explain { packet: packet.clone() }, show::explanation)
+            (Request::Explain { packet: packet.join(" ") }, show::explanation)
         }
         Command::Diag => (Request::Diagnostics, |answer| show::plain(&answer["path"])),
         Command::Run => (Request::Run, |_| "a cycle runs".to_owned()),

@@ -131,7 +131,7 @@ fn carry_out(agent: &Agent, request: &Request) -> Answer {
         Request::Telemetry => Answer::Ok(telemetry(agent)),
         Request::Policy => found(agent.config(resident::policy)),
         Request::Flows { most } => found(resident::flows(*most)),
-        Request::Explain { packet } => match packet.parse::<Question>() {
+        Request::Explain { packet } => match Question::read(packet) {
             Ok(question) => found(explain::answer(&question).map(|explanation| {
                 json!({ "text": explanation.to_string(), "explanation": explanation })
             })),

@@ -24,7 +24,6 @@ use xshield_wire::signature::{self, RequestParts, Signer};
 use xshield_wire::telemetry::LiveEvent;
 use xshield_wire::threat::ThreatMatch;
 
-use crate::behind::Behind;
 use crate::client::{pack, to_json};
 use crate::config::Config;
 use crate::link;
@@ -226,8 +225,8 @@ impl Describer {
         let bound = self.bound.as_ref().and_then(|(_, bound)| bound.as_ref());
         let context = Context { bound, ports: &[], revision };
         let flow = matches::live(&[found]).pop()?;
+        let found = flow.report(&context, program.as_ref());
         let Program { name, service, .. } = program.unwrap_or_default();
-        let found = flow.report(&context, &Behind::default());
         Some(ThreatMatch { process: name, service, ..found })
     }
 

@@ -5,12 +5,12 @@ use std::net::{IpAddr, SocketAddr};
 use xshield_firewall::FlowKind;
 use xshield_firewall::flows::Delta;
 use xshield_host::linux::kernel_log;
-use xshield_policy::packet::Transport;
+use xshield_host::linux::programs::Program;
 use xshield_policy::{Bound, Direction, Packet, Protocol, Reason, RuleId, Verdict, decide};
 use xshield_wire::message::{EventSource, ListeningPort};
 use xshield_wire::threat::{PolicyVerdict, ThreatAction, ThreatMatch};
 
-use crate::behind::{Behind, Place};
+use crate::behind::Place;
 use crate::reports::{self, Interval};
 
 /// What the host knows about itself when matches are reported.
@@ -117,13 +117,27 @@ impl Flow {
         (self.direction, self.protocol, SocketAddr::new(end, self.port))
     }
 
-    pub(crate) fn report(self, context: &Context<'_>, behind: &Behind) -> ThreatMatch {
+    /// `program`: whose flow it is, if that is known.
+    pub(crate) fn report(self, context: &Context<'_>, program: Option<&Program>) -> ThreatMatch {
         let (local, remote) = self.ends();
         let (policy, rule) = match context.bound {
-            Some(bound) => judged(bound, self.direction, (local, remote), self.protocol, self.port),
+            Some(bound) => {
+                let transport = reports::transport(self.protocol, self.port);
+                let owners = program.map(|program| reports::owners_of(bound, program));
+                judged(
+                    bound,
+                    &Packet {
+                        direction: self.direction,
+                        peer: remote,
+                        local: Some(local),
+                        transport,
+                        loopback: false,
+                        owners: owners.unwrap_or_default(),
+                    },
+                )
+            }
             None => (PolicyVerdict::NoPolicy, None),
         };
-        let program = behind.get(&self.place());
         let listening = match self.direction {
             Direction::Inbound => listener(context.ports, self.protocol, local, self.port),
             Direction::Outbound => None,
@@ -152,17 +166,8 @@ impl Flow {
 }
 
 /// What policy alone would have done with a flow, and the rule that would have allowed it.
-fn judged(
-    bound: &Bound,
-    direction: Direction,
-    (local, peer): (IpAddr, IpAddr),
-    protocol: Protocol,
-    port: u16,
-) -> (PolicyVerdict, Option<RuleId>) {
-    let transport: Transport = reports::transport(protocol, port);
-    let local = Some(local);
-    let packet = Packet { direction, peer, local, transport, loopback: false, owner: None };
-    let decision = decide(bound, &packet);
+fn judged(bound: &Bound, packet: &Packet) -> (PolicyVerdict, Option<RuleId>) {
+    let decision = decide(bound, packet);
     let policy = match decision.verdict {
         Verdict::Allow | Verdict::WouldDeny => PolicyVerdict::Allowed,
         Verdict::Deny => PolicyVerdict::Denied,

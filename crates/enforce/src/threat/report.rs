@@ -66,7 +66,13 @@ impl Run<'_> {
         self.outcome.threat.matches += found.len();
         let behind = Behind::of(found.iter().map(Flow::place));
         let context = Context { bound, ports: &self.ports, revision };
-        let found: Vec<_> = found.into_iter().map(|flow| flow.report(&context, &behind)).collect();
+        let found: Vec<_> = found
+            .into_iter()
+            .map(|flow| {
+                let program = behind.get(&flow.place());
+                flow.report(&context, program)
+            })
+            .collect();
         let mut lost = std::mem::take(&mut self.progress.threat.lost);
         let mut chunks = found.chunks(MATCHES_PER_REPORT).map(<[_]>::to_vec).collect::<Vec<_>>();
         if chunks.is_empty() && lost > 0 {

@@ -88,7 +88,7 @@ pub fn eval_in(state: State, sets: &[Set], chains: &[Chain], packet: &Packet) ->
 /// The same for a packet that the host passes on. Where no chain judges such packets, it passes.
 #[must_use]
 pub fn eval_forwarded(sets: &[Set], chains: &[Chain], forwarded: &ForwardedPacket) -> Outcome {
-    let packet = Packet { loopback: false, owner: None, ..forwarded.packet.clone() };
+    let packet = Packet { loopback: false, owners: Vec::new(), ..forwarded.packet.clone() };
     walk(State::New, sets, chains, (&packet, Some(forwarded.passage)), ENTRY_FORWARD)
 }
 
@@ -185,8 +185,8 @@ impl Walk<'_> {
                     self.state == State::New && matches!(self.packet.transport, Transport::Tcp(..))
                 }
                 Condition::Translated => self.passage == Some(Passage::Translated),
-                Condition::Owner(owner) => self.packet.owner.as_ref() == Some(owner),
-                Condition::HasOwner => self.packet.owner.is_some(),
+                Condition::Owner(owner) => self.packet.owners.contains(owner),
+                Condition::HasOwner => !self.packet.owners.is_empty(),
                 Condition::LocalDestination => {
                     self.packet.loopback && self.packet.direction == Direction::Outbound
                 }

@@ -236,7 +236,8 @@ pub(crate) fn packet() -> impl Strategy<Value = Packet> {
             }
             let local = local.filter(|local| local.is_ipv4() == peer.is_ipv4());
             let owner = owner.filter(|_| direction == Direction::Outbound);
-            Some(Packet { direction, peer, local, transport, loopback, owner })
+            let owners = owner.into_iter().collect();
+            Some(Packet { direction, peer, local, transport, loopback, owners })
         },
     )
 }
@@ -303,7 +304,7 @@ pub(crate) fn crowd() -> impl Strategy<Value = (Bound, Vec<Packet>)> {
     let packet = (way, 0u16..4500, any::<bool>(), transport).prop_map(
         move |(direction, n, v6, transport)| {
             let peer = far(n, v6);
-            Packet { direction, peer, local: None, transport, loopback: false, owner: None }
+            Packet { direction, peer, local: None, transport, loopback: false, owners: Vec::new() }
         },
     );
     (bound, proptest::collection::vec(packet, 60))

@@ -23,6 +23,14 @@ pub enum SystemError {
 
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
+/// Every address of this network namespace, loopback and those of inner bridges included.
+///
+/// # Errors
+/// When the kernel doesn't list them.
+pub fn all_addresses() -> Result<Vec<IpAddr>, SystemError> {
+    interface_addresses().map_err(SystemError::Addresses)
+}
+
 /// Describes this host.
 ///
 /// # Errors

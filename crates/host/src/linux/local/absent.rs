@@ -35,7 +35,10 @@ fn file(process: &ProcessMatch, survey: &mut Survey) -> Result<Option<String>, S
 }
 
 /// The processes that are the program, whether they listen or not.
-fn running(program: &LocalProgram, survey: &mut Survey) -> Result<Vec<Instance>, String> {
+pub(super) fn running(
+    program: &LocalProgram,
+    survey: &mut Survey,
+) -> Result<Vec<Instance>, String> {
     let user = program.user().map(|user| survey.accounts.number(user)).transpose()?;
     let all = survey.instances()?;
     let is_it = |instance: &&Instance| {

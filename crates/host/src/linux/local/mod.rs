@@ -6,6 +6,7 @@
 
 mod absent;
 mod accounts;
+mod identities;
 mod impostors;
 mod inbound;
 mod likeness;
@@ -23,6 +24,7 @@ use super::sockets::ListeningSocket;
 use impostors::Suspects;
 use survey::Survey;
 
+pub use identities::{Identity, identities};
 pub use impostors::{Impostor, Impostors};
 
 /// Whether the kernel's firewall can match a socket's cgroup.

@@ -72,7 +72,8 @@ impl Diag {
         Ok(None)
     }
 
-    /// The sockets that speak to these destinations; the first of each that the kernel lists.
+    /// The sockets that speak to these destinations; the first of each that the kernel lists and that a
+    /// process holds, or else the first.
     pub(super) fn find_all_to(
         &mut self,
         protocol: Protocol,
@@ -87,7 +88,11 @@ impl Diag {
                 let destination = destination(message.payload);
                 let wanted = destination.filter(|there| destinations.contains(there));
                 if let (Some(there), Some(owner)) = (wanted, owner(message.payload)) {
-                    found.entry(there).or_insert(owner);
+                    let known = found.entry(there).or_insert(owner);
+                    // What is closed and only waits for stray packets tells no program.
+                    if known.inode == 0 {
+                        *known = owner;
+                    }
                 }
             })?;
         }

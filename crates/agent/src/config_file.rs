@@ -45,10 +45,19 @@ pub enum ChangeError {
         /// As given.
         key: String,
     },
+    /// Names without values, or values without names.
+    #[error("{0} is missing{SHELL}")]
+    Missing(&'static str),
+    /// Nothing to change.
+    #[error("nothing is to be changed: give --set {SECTION}.KEY=VALUE, as often as needed")]
+    Nothing,
+    /// Not `KEY=VALUE`. It is not shown: it may be a password.
+    #[error("--set takes KEY=VALUE, e.g. --set {SECTION}.heartbeat-seconds=60")]
+    NotSet,
     /// Not as many values as keys.
     #[error(
         "{params} parameters and {values} values: give as many of the one as of the other, \
-         separated by semicolons"
+         separated by semicolons{SHELL}"
     )]
     Counts {
         /// How many keys were given.
@@ -81,6 +90,11 @@ pub enum ChangeError {
     #[error(transparent)]
     Lock(#[from] LockError),
 }
+
+/// What happens to texts with semicolons.
+const SHELL: &str = "; the shell ends a command at a semicolon that is not in quotes, and runs the rest \
+                     as commands of their own: write 'A;B', or --set A=VALUE --set B=VALUE, which need \
+                     no semicolons";
 
 fn known_keys() -> String {
     KEYS.map(|key| format!("{SECTION}.{key}")).join(", ")
@@ -160,6 +174,29 @@ impl Change {
         })
     }
 
+    /// Reads what `updateConfig` is given: names and values with semicolons, and `KEY=VALUE`s.
+    ///
+    /// # Errors
+    /// When one is without the other, nothing is given, or a key does not exist.
+    pub fn given(
+        params: Option<&str>,
+        values: Option<&str>,
+        sets: &[String],
+    ) -> Result<Vec<Self>, ChangeError> {
+        let mut changes = match (params, values) {
+            (Some(params), Some(values)) => Self::list(params, values)?,
+            (Some(_), None) => return Err(ChangeError::Missing("--value")),
+            (None, Some(_)) => return Err(ChangeError::Missing("--param")),
+            (None, None) if sets.is_empty() => return Err(ChangeError::Nothing),
+            (None, None) => Vec::new(),
+        };
+        for set in sets {
+            let (key, value) = set.split_once('=').ok_or(ChangeError::NotSet)?;
+            changes.push(Self::named(key.trim(), value)?);
+        }
+        Ok(changes)
+    }
+
     /// Reads `a;b;c` and `x;y;z`.
     ///
     /// # Errors
@@ -170,15 +207,14 @@ impl Change {
         if params.len() != values.len() {
             return Err(ChangeError::Counts { params: params.len(), values: values.len() });
         }
-        let pairs = params.into_iter().zip(values);
-        let change = |(param, value): (&str, &str)| {
-            let key = param.strip_prefix(SECTION).and_then(|rest| rest.strip_prefix('.'));
-            match key {
-                Some(key) => Self::new(key, value).map_err(|_| unknown(param)),
-                None => Err(unknown(param)),
-            }
-        };
-        pairs.map(change).collect()
+        params.into_iter().zip(values).map(|(param, value)| Self::named(param, value)).collect()
+    }
+
+    /// `param`: with the section's name.
+    fn named(param: &str, value: &str) -> Result<Self, ChangeError> {
+        let key = param.strip_prefix(SECTION).and_then(|rest| rest.strip_prefix('.'));
+        let key = key.ok_or_else(|| unknown(param))?;
+        Self::new(key, value).map_err(|_| unknown(param))
     }
 }
 

@@ -105,6 +105,45 @@ fn what_is_wrong_leaves_the_file_as_it_was() {
 }
 
 #[test]
+fn values_are_set_without_semicolons_and_what_a_shell_cut_is_told() {
+    let (_directory, path, old) = file();
+    let sets = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
+    let given = sets(&[
+        "configuration.proxy=http://10.10.6.4:3128,http://[fd00::1]:4128",
+        "configuration.proxy-user=u1,u2",
+        "configuration.proxy-password=c2VjcmV0,c2VjcmV0cw==",
+        "configuration.heartbeat-seconds=45",
+    ]);
+    change(&path, &Change::given(None, None, &given).unwrap()).unwrap();
+    let loaded = load(&path).unwrap().config;
+    assert_eq!(loaded.proxies.as_slice().len(), 2);
+    assert_eq!(loaded.resident.settings(None).heartbeat, Duration::from_secs(45));
+    fs::write(&path, &old).unwrap();
+    let (names, values) = (Some("configuration.name"), Some("web-9"));
+    let both = Change::given(names, values, &sets(&["configuration.heartbeat-seconds=45"]));
+    assert_eq!(both.unwrap().len(), 2);
+    for (params, values, set, reason) in [
+        // updateConfig --param configuration.proxy;configuration.proxy-user --value …
+        (Some("configuration.proxy"), None, &[][..], "--value is missing; the shell ends"),
+        (None, Some("u1"), &[], "--param is missing; the shell ends"),
+        // … --param 'configuration.proxy;configuration.proxy-user' --value 10.0.0.1:1;u1
+        (
+            Some("configuration.proxy;configuration.proxy-user"),
+            Some("10.0.0.1:1"),
+            &[],
+            "2 parameters and 1 values: give as many of the one as of the other, separated by \
+             semicolons; the shell ends",
+        ),
+        (None, None, &[], "--set configuration.KEY=VALUE"),
+        (None, None, &["s3cret"], "--set takes KEY=VALUE"),
+        (None, None, &["proxy=10.0.0.1:1"], "no key of the configuration"),
+    ] {
+        let error = Change::given(params, values, &sets(set)).unwrap_err().to_string();
+        assert!(error.contains(reason) && !error.contains("s3cret"), "{error}");
+    }
+}
+
+#[test]
 fn malformed_files_are_refused_with_line_and_column() {
     let (_directory, path, old) = file();
     for (text, place) in [

@@ -26,6 +26,7 @@ pub fn complaint(program: &str, text: &str) {
 /// How the agent stands.
 #[must_use]
 pub fn status(status: &Value) -> String {
+    let now = status["now"].as_i64().unwrap_or_default();
     let mut text = String::new();
     let mut line = |name: &str, value: String| {
         let _ = writeln!(text, "{name:<16} {}", foreign::one_line(&value));
@@ -51,7 +52,11 @@ pub fn status(status: &Value) -> String {
     for route in last["outcome"]["routes"].as_array().into_iter().flatten() {
         let used = if route["in_use"] == true { ", in use" } else { "" };
         let failed = match &route["last_failure"]["reason"] {
-            Value::String(reason) => format!(", failed: {reason}"),
+            Value::String(reason) => {
+                let at = route["last_failure"]["at"].as_i64();
+                let ago = at.map(|at| since(now, at)).unwrap_or_default();
+                format!(", failed{ago}: {reason}")
+            }
             _ => String::new(),
         };
         line("route", format!("{}{used}{failed}", plain(&route["route"])));
@@ -63,6 +68,22 @@ pub fn status(status: &Value) -> String {
     for problem in last["outcome"]["problems"].as_array().into_iter().flatten() {
         let _ = writeln!(text, "  {}: {}", plain(&problem["code"]), plain(&problem["text"]));
     }
+    text.trim_end().to_owned()
+}
+
+/// What the agent uses and what waits to be sent.
+#[must_use]
+pub fn telemetry(telemetry: &Value) -> String {
+    let usage = &telemetry["usage"];
+    let cpu = usage["cpu"].as_f64().unwrap_or_default() / 10.0;
+    let mut text = String::new();
+    let mut line = |name: &str, value: String| {
+        let _ = writeln!(text, "{name:<16} {}", foreign::one_line(&value));
+    };
+    line("processor", format!("{cpu:.1} % of a core, of {} %", telemetry["cpu_budget_percent"]));
+    line("memory", format!("{} KiB, of {} KiB", usage["memory"], telemetry["memory_budget_kib"]));
+    line("waits to be sent", format!("{} reports", telemetry["waiting_reports"]));
+    line("paths", plain(&telemetry["paths"]));
     text.trim_end().to_owned()
 }
 
@@ -81,6 +102,16 @@ fn live(live: &Value) -> String {
         let _ = write!(text, "; not told: {}", foreign::one_line(reason));
     }
     text
+}
+
+/// ` 5 min ago`, of two times in seconds.
+fn since(now: i64, at: i64) -> String {
+    match now.saturating_sub(at) {
+        ..0 => String::new(),
+        seconds @ 0..120 => format!(" {seconds} s ago"),
+        seconds @ 120..7_200 => format!(" {} min ago", seconds / 60),
+        seconds => format!(" {} h ago", seconds / 3_600),
+    }
 }
 
 /// A text without its quotes, on one line; anything else as JSON.
@@ -127,4 +158,40 @@ pub fn flows(flows: &Value) -> String {
 #[must_use]
 pub fn explanation(answer: &Value) -> String {
     several(&answer["text"])
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_asked_for_is_text() {
+        let answer = json!({
+            "usage": { "cpu": 4, "memory": 9_000 }, "cpu_budget_percent": 10.0,
+            "memory_budget_kib": 65_536, "waiting_reports": 3, "paths": "12 paths",
+        });
+        assert_eq!(
+            telemetry(&answer),
+            "processor        0.4 % of a core, of 10.0 %\nmemory           9000 KiB, of 65536 KiB\n\
+             waits to be sent 3 reports\npaths            12 paths"
+        );
+    }
+
+    #[test]
+    fn a_route_that_failed_says_when() {
+        for (at, expected) in [
+            (940, "failed 60 s ago: no"),
+            (400, "failed 10 min ago: no"),
+            (-20_000, "failed 5 h ago: no"),
+            (1_100, "failed: no"),
+        ] {
+            let failure = json!({ "reason": "no", "at": at, "kind": "refused" });
+            let route = json!({ "route": "direct", "in_use": false, "last_failure": failure });
+            let last = json!({ "outcome": { "status": "enforcing", "routes": [route] } });
+            let text = status(&json!({ "now": 1_000, "last_cycle": last }));
+            assert!(text.contains(expected), "{text}");
+        }
+    }
 }

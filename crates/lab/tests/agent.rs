@@ -179,6 +179,25 @@ fn the_configuration_is_changed_in_place_and_a_bad_one_changes_nothing() -> Resu
         let configuration = shop.platform.host_configuration(&shop.lab)?;
         agent::register(&shop.lab, host, &configuration, RARE_HEARTBEAT)?;
         let mut running = agent::start(&shop.lab, host)?;
+        let (key, domain) =
+            (shop.platform.deployment_key(&shop.lab)?, shop.platform.address().to_string());
+        let again = ["register", "--domain", &domain, "--deploymentKey", &key, "--name", "web-9"];
+        host.run(shop.lab.programs().agent()?, again)?;
+        wait::until("the running agent goes by what register wrote", SOON, || {
+            let status = agent::status(&shop.lab, host)?;
+            Ok((status["host"]["name"] == "web-9").then_some(()))
+        })?;
+
+        let set = ["updateConfig", "--set", "configuration.telemetry-seconds=45"];
+        assert!(agent::command(&shop.lab, host, &set)?.status.success());
+        // As a shell leaves it that has cut the rest away.
+        let cut = agent::command(&shop.lab, host, &["updateConfig", "--param", "configuration.a"])?;
+        let said = String::from_utf8_lossy(&cut.stderr).into_owned();
+        assert!(!cut.status.success() && said.contains("--value is missing; the shell"), "{said}");
+        let telemetry = agent::command(&shop.lab, host, &["telemetry"])?;
+        let said = String::from_utf8_lossy(&telemetry.stdout).into_owned();
+        assert!(said.contains("% of a core, of 10") && !said.contains('{'), "{said}");
+
         let change = |value: &str| {
             let param = "configuration.heartbeat-seconds;configuration.proxy";
             agent::command(&shop.lab, host, &["updateConfig", "--param", param, "--value", value])

@@ -74,12 +74,15 @@ enum Command {
 
 #[derive(Args)]
 struct UpdateConfig {
-    /// E.g. 'configuration.proxy;configuration.proxy-user;configuration.proxy-password'.
+    /// E.g. configuration.proxy=http://10.10.6.4:3128; may be given several times.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// In quotes: 'configuration.proxy;configuration.proxy-user;configuration.proxy-password'.
     #[arg(long, value_name = "NAMES")]
-    param: String,
-    /// As many values, e.g. 'http://10.10.6.4:3128;u1;BASE64'.
+    param: Option<String>,
+    /// As many values, in quotes: 'http://10.10.6.4:3128;u1;BASE64'.
     #[arg(long, value_name = "VALUES", allow_hyphen_values = true)]
-    value: String,
+    value: Option<String>,
     /// Change the file only.
     #[arg(long = "skipRestart")]
     skip_restart: bool,
@@ -99,7 +102,7 @@ fn main() -> ExitCode {
 fn carry_out(line: &CommandLine) -> Result<(), Box<dyn Error>> {
     let (request, text): (Request, fn(&Value) -> String) = match &line.command {
         Command::Status => (Request::Status, show::status),
-        Command::Telemetry => (Request::Telemetry, pretty),
+        Command::Telemetry => (Request::Telemetry, show::telemetry),
         Command::Policy => (Request::Policy, |policy| show::several(&policy["text"])),
         Command::Flows { most } => (Request::Flows { most: *most }, show::flows),
         Command::Explain { packet } => {
@@ -123,15 +126,11 @@ fn carry_out(line: &CommandLine) -> Result<(), Box<dyn Error>> {
 }
 
 fn update_config(line: &CommandLine, given: &UpdateConfig) -> Result<(), Box<dyn Error>> {
-    let changes = Change::list(&given.param, &given.value)?;
+    let changes = Change::given(given.param.as_deref(), given.value.as_deref(), &given.set)?;
     config_file::change(&line.config, &changes)?;
     show::line(&format!("{} is changed", line.config.display()));
     if !given.skip_restart {
         show::line(restart::restart(&line.socket)?);
     }
     Ok(())
-}
-
-fn pretty(value: &Value) -> String {
-    foreign::json_pretty(value).unwrap_or_default()
 }

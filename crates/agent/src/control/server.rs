@@ -7,7 +7,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::net::sockopt::socket_peercred;
 use serde::Serialize;
@@ -211,6 +211,7 @@ fn status(agent: &Agent) -> Value {
         "usage": usage,
         "live": live,
         "last_cycle": last,
+        "now": SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
         "host": host.as_ref().ok(),
         "error": host.as_ref().err().map(|error| chain(error)),
     })
@@ -226,7 +227,7 @@ fn telemetry(agent: &Agent) -> Value {
     let mut state = agent.state();
     json!({
         "usage": state.meter.read(),
-        "cpu_budget": settings.cpu_budget,
+        "cpu_budget_percent": f64::from(settings.cpu_budget) / 10.0,
         "memory_budget_kib": settings.memory_budget,
         "waiting_reports": state.queue.len(),
         "paths": state.paths.to_string(),

@@ -132,7 +132,7 @@ impl Cycle<'_> {
             "the enforcement key and proxies' passwords",
         ));
         let identity_key = identity.identity.key();
-        let progress = state.progress(&mut problems)?;
+        let mut progress = state.progress(&mut problems)?;
         let known_good = state.last_known_good(&self.config.policy_keys, &mut problems)?;
         let threat = Threats::of(&state, &self.config.policy_keys, &mut problems)?;
         let host =
@@ -140,6 +140,8 @@ impl Cycle<'_> {
         let resolver = Resolver::of_system(&self.surroundings.root, Patience::default());
         let last_route =
             routes::remembered(&progress.routes, progress.proxies.as_ref(), &self.config.proxies);
+        let mark = progress.proxies.as_ref();
+        routes::begin_anew(&mut progress.routes, mark, &self.config.proxies);
         let mut transport = link::transport(
             self.config,
             &self.program,

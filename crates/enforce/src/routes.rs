@@ -71,6 +71,18 @@ pub(crate) fn remembered(
     reports.iter().find(|report| report.in_use).map(|report| report.route.clone())
 }
 
+/// Forgets how routes failed under another list of proxies, credentials included: what was corrected
+/// since has not failed yet. When each last worked stays.
+pub(crate) fn begin_anew(
+    reports: &mut [RouteReport],
+    mark: Option<&ProxiesMark>,
+    proxies: &ProxyList,
+) {
+    if mark.is_some_and(|mark| !mark.is_of(proxies)) {
+        reports.iter_mut().for_each(|report| report.last_failure = None);
+    }
+}
+
 /// What is known of each configured route, from this run and the ones before. `reached`: whether the
 /// platform was reached in this run, so that the current route is known to work.
 pub(crate) fn reports(
@@ -198,6 +210,29 @@ mod tests {
             remembered(&known, None, &two)
         );
         assert_eq!(remembered(&known, Some(&mark), &with("bmV3").unwrap()), None);
+    }
+
+    #[test]
+    fn a_failure_is_forgotten_when_the_list_it_happened_under_is_changed() {
+        let with = |password: &str| ProxyList::parse("10.0.0.1:1,10.0.0.2:1", "u,u", password);
+        let (old, corrected) = (with("b2xk,b2xk").unwrap(), with("b2xk,bmV3").unwrap());
+        let mark = ProxiesMark::new(&old, [1; 16]);
+        let states = vec![
+            state(FIRST, true, None),
+            state(SECOND, false, Some(wants_password("10.0.0.2:1"))),
+            state("direct", false, None),
+        ];
+        let untried = |current: &str| {
+            [FIRST, SECOND, "direct"].map(|route| state(route, route == current, None)).to_vec()
+        };
+        for (list, failed) in [(&old, true), (&corrected, false)] {
+            let mut known = reports(states.clone(), &[], Contact::Reached, 100);
+            begin_anew(&mut known, Some(&mark), list);
+            // The first works: the corrected one is not tried.
+            let after = reports(untried(FIRST), &known, Contact::Reached, 200);
+            assert_eq!(after[1].last_failure.is_some(), failed);
+            assert_eq!(after[0].last_worked, Some(200));
+        }
     }
 
     #[test]

@@ -333,7 +333,15 @@ impl StateDirectory {
             }
         }
         match std::fs::remove_dir(&self.root) {
-            Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty => Ok(()),
+            // What is not ours stays; so does a file system that is mounted there, without our files.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    std::io::ErrorKind::DirectoryNotEmpty | std::io::ErrorKind::ResourceBusy
+                ) =>
+            {
+                Ok(())
+            }
             result => result,
         }
     }

@@ -337,6 +337,27 @@ fn other_tables_are_never_touched_and_remove_takes_only_ours() -> Result<()> {
 }
 
 #[test]
+fn remove_leaves_a_mounted_state_directory_empty() -> Result<()> {
+    in_lab("remove_leaves_a_mounted_state_directory_empty", || {
+        const STATE: &str = "/var/lib/xshield";
+        let shop = Shop::start()?;
+        let web = shop.lab.host("web")?;
+        web.run("mkdir", ["-p", STATE])?;
+        web.run("mount", ["-t", "tmpfs", "-o", "mode=700", "tmpfs", STATE])?;
+        shop.register()?;
+        shop.commit()?;
+        shop.enforce()?;
+        assert!(web.run("ls", [STATE])?.contains("identity.key"));
+        let removed =
+            spark::command(&shop.lab, web, &["remove", "--config", spark::CONFIG])?.output()?;
+        assert!(removed.status.success(), "{removed:?}");
+        assert_eq!(web.run("ls", ["-A", STATE])?.trim(), "");
+        assert!(Kernel::read(web)?.tables().is_empty());
+        Ok(())
+    })
+}
+
+#[test]
 fn a_damaged_state_file_is_survived_and_reported() -> Result<()> {
     in_lab("a_damaged_state_file_is_survived_and_reported", || {
         let shop = Shop::start_enforced()?;

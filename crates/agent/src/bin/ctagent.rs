@@ -202,7 +202,8 @@ fn register(line: &CommandLine, given: &Register) -> Result<(), Box<dyn Error>> 
         systemd::systemctl("restart", &[])?;
         show::line("the service runs; see `ctagent status`");
     } else {
-        show::line("systemd does not run this host: start `ctagent run` by other means");
+        show::line(restart::restart(&line.socket)?);
+        show::line("systemd does not run this host: `ctagent run` is started by other means");
     }
     Ok(())
 }

@@ -37,7 +37,7 @@ enum Action {
         /// For this segment of the committed policy.
         #[arg(long)]
         segment: Option<String>,
-        /// E.g. heartbeat=60, live-events=off, cpu-budget-.
+        /// E.g. heartbeat=60, live-events=off, cpu-budget-percent-.
         #[arg(required = true, value_name = "NAME=VALUE|NAME-")]
         settings: Vec<Setting>,
     },
@@ -45,13 +45,13 @@ enum Action {
 
 const SETTINGS: &str = "\
 Settings:
-  heartbeat       seconds between two check-ins of an agent (10 to 86400)
-  telemetry       seconds between two reports of paths (10 to 86400)
-  inventory       seconds between two looks at the software (60 to 604800)
-  cloud-metadata  on or off: whether the cloud's metadata service is asked
-  live-events     on or off: whether agents tell denials and matches as they happen
-  cpu-budget      thousandths of one core that an agent may use (1 to 1000)
-  memory-budget   MiB of memory that an agent may use (16 to 4096)";
+  heartbeat           seconds between two check-ins of an agent (10 to 86400)
+  telemetry           seconds between two reports of paths (10 to 86400)
+  inventory           seconds between two looks at the software (60 to 604800)
+  cloud-metadata      on or off: whether the cloud's metadata service is asked
+  live-events         on or off: whether agents tell denials and matches as they happen
+  cpu-budget-percent  percent of one core that an agent may use (0.1 to 100)
+  memory-budget       MiB of memory that an agent may use (16 to 4096)";
 
 const NAMES: [&str; 7] = [
     "heartbeat",
@@ -59,7 +59,7 @@ const NAMES: [&str; 7] = [
     "inventory",
     "cloud-metadata",
     "live-events",
-    "cpu-budget",
+    "cpu-budget-percent",
     "memory-budget",
 ];
 
@@ -76,8 +76,10 @@ impl std::str::FromStr for Setting {
     fn from_str(text: &str) -> Result<Self, String> {
         let (name, value) = match (text.split_once('='), text.strip_suffix('-')) {
             (Some((name, value)), _) => {
-                let number = value.parse::<u32>().map(Value::from);
-                (name, number.unwrap_or_else(|_| Value::from(value)))
+                let whole = value.parse::<u32>().map(Value::from).ok();
+                let number = || value.parse::<f64>().ok().filter(|it| it.is_finite());
+                let number = whole.or_else(|| number().map(Value::from));
+                (name, number.unwrap_or_else(|| Value::from(value)))
             }
             (None, Some(name)) => (name, Value::Null),
             (None, None) => {
@@ -204,7 +206,8 @@ mod tests {
         for (text, name, value) in [
             ("heartbeat=60", "heartbeat", json!(60)),
             ("cloud-metadata=off", "cloud_metadata", json!("off")),
-            ("cpu-budget-", "cpu_budget", Value::Null),
+            ("cpu-budget-percent=2.5", "cpu_budget_percent", json!(2.5)),
+            ("cpu-budget-percent-", "cpu_budget_percent", Value::Null),
         ] {
             let setting: Setting = text.parse().unwrap();
             assert_eq!((setting.name.as_str(), setting.value), (name, value), "{text}");

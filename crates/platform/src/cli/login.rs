@@ -11,7 +11,7 @@ use xshield_platform::clock::Timestamp;
 use super::client::{Client, Path, parsed, view};
 use super::error::CliError;
 use super::keys::warn_of_expiring_keys;
-use super::session::{Session, Token, failed, platform_url};
+use super::session::{Session, Stored, Token, failed, platform_url};
 use super::terminal::{self, Output, Sheet, note, print};
 use super::times::relative;
 use super::trust::{Fingerprint, ShownCa};
@@ -137,7 +137,7 @@ fn machine() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
-/// Sign out: end the stored sign-in at the platform and forget it.
+/// Sign out: end the stored sign-in at the platform and forget its token; the platform stays known.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Logout {}
 
@@ -145,19 +145,21 @@ impl Logout {
     /// Ends the sign-in. It is forgotten here even when the platform can't be told.
     pub(crate) fn run(self) -> Result<(), CliError> {
         let told = match Session::stored() {
-            Ok(Some(stored)) => Client::new(&stored.url, &stored.ca, Some(stored.token))
+            Ok(Some(Stored { url, ca, token: Some(token) })) => Client::new(&url, &ca, Some(token))
                 .and_then(|client| client.post("sign out", &Path::of(&["logout"]), &json!({}))),
-            Ok(None) => {
+            Ok(_) => {
                 note("Not signed in.");
                 return Ok(());
             }
             Err(damaged) => Err(damaged),
         };
-        Session::forget()?;
+        let known = Session::end()?;
+        let known = known.map(|url| format!(" {url} stays known by its CA certificate."));
+        let known = known.unwrap_or_default();
         match told {
-            Ok(_) => note("Signed out."),
+            Ok(_) => note(&format!("Signed out.{known}")),
             Err(CliError::Refused { refusal, .. }) if refusal.status == 401 => {
-                note("Signed out; the sign-in had ended already.");
+                note(&format!("Signed out; the sign-in had ended already.{known}"));
             }
             Err(error) => {
                 note(

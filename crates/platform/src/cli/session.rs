@@ -45,6 +45,20 @@ pub(crate) struct Session {
     pub(crate) token: Token,
 }
 
+/// What is stored between two calls: whom the platform must be, and the token while somebody is signed
+/// in.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Stored {
+    /// As in [`Session`].
+    pub(crate) url: String,
+    /// As in [`Session`]; it outlives the sign-in.
+    pub(crate) ca: String,
+    /// Who is signed in.
+    #[serde(default)]
+    pub(crate) token: Option<Token>,
+}
+
 /// What the environment says.
 #[derive(Debug, Default)]
 struct Environment {
@@ -77,8 +91,37 @@ impl Session {
     }
 
     /// What `xshield login` has stored.
-    pub(crate) fn stored() -> Result<Option<Self>, CliError> {
-        Self::read(&path()?)
+    pub(crate) fn stored() -> Result<Option<Stored>, CliError> {
+        Stored::read(&path()?)
+    }
+
+    /// Stores the session, closed to other users, and gives its place.
+    pub(crate) fn store(&self) -> Result<PathBuf, CliError> {
+        let path = path()?;
+        let Self { url, ca, token } = self.clone();
+        Stored { url, ca, token: Some(token) }.write(&path)?;
+        Ok(path)
+    }
+
+    /// Forgets the stored token, and goes on knowing the platform by its CA certificate. Gives its URL;
+    /// `None` when what is stored is damaged and was deleted.
+    pub(crate) fn end() -> Result<Option<String>, CliError> {
+        Stored::end(&path()?)
+    }
+}
+
+impl Stored {
+    fn end(path: &Path) -> Result<Option<String>, CliError> {
+        if let Ok(Some(stored)) = Self::read(path) {
+            Self { token: None, ..stored.clone() }.write(path)?;
+            return Ok(Some(stored.url));
+        }
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(failed("delete", path)(error))
+            }
+            _ => Ok(None),
+        }
     }
 
     fn read(path: &Path) -> Result<Option<Self>, CliError> {
@@ -101,13 +144,6 @@ impl Session {
         Ok(Some(session))
     }
 
-    /// Stores the session, closed to other users, and gives its place.
-    pub(crate) fn store(&self) -> Result<PathBuf, CliError> {
-        let path = path()?;
-        self.write(&path)?;
-        Ok(path)
-    }
-
     fn write(&self, path: &Path) -> Result<(), CliError> {
         if let Some(dir) = path.parent() {
             let mut builder = fs::DirBuilder::new();
@@ -128,27 +164,18 @@ impl Session {
 
     fn to_yaml(&self) -> String {
         let quoted = |text: &str| serde_json::Value::from(text).to_string();
+        let token = self.token.as_ref().map(|token| format!("token: {}\n", quoted(&token.0)));
+        let token = token.unwrap_or_default();
         let ca: String = self.ca.lines().map(|line| format!("  {line}\n")).collect();
         format!(
-            "# Written by xshield login. The token is a secret.\nurl: {}\ntoken: {}\nca: |\n{ca}",
+            "# Written by xshield login. The token is a secret.\nurl: {}\n{token}ca: |\n{ca}",
             quoted(&self.url),
-            quoted(&self.token.0),
         )
-    }
-
-    /// Forgets the stored session; `false` when there is none.
-    pub(crate) fn forget() -> Result<bool, CliError> {
-        let path = path()?;
-        match fs::remove_file(&path) {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(failed("delete", &path)(error)),
-        }
     }
 }
 
 impl Environment {
-    fn over(self, stored: Option<Session>) -> Result<Session, CliError> {
+    fn over(self, stored: Option<Stored>) -> Result<Session, CliError> {
         let missing = |what: &str| CliError::NotSignedIn(format!("not signed in: {what}"));
         let url = match self.url {
             Some(url) => platform_url(&url)?,
@@ -159,10 +186,10 @@ impl Environment {
             }
         };
         let stored = stored.filter(|stored| stored.url == url);
-        let token = match (self.token, &stored) {
-            (Some(token), _) => token,
-            (None, Some(stored)) => stored.token.clone(),
-            (None, None) => return Err(missing(&format!("there is no token for {url}"))),
+        let signed_in = stored.as_ref().and_then(|stored| stored.token.clone());
+        let token = match self.token.or(signed_in) {
+            Some(token) => token,
+            None => return Err(missing(&format!("there is no token for {url}"))),
         };
         let ca = match (self.ca, stored) {
             (Some(path), _) => fs::read_to_string(&path).map_err(failed("read", &path))?,
@@ -208,30 +235,53 @@ pub(crate) fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error
 mod tests {
     use super::*;
 
-    fn session(url: &str) -> Session {
-        Session {
+    const TOKEN: &str = "xat1_id_se:cr\"et";
+
+    fn session(url: &str) -> Stored {
+        Stored {
             url: url.to_owned(),
             ca: "-----BEGIN CERTIFICATE-----\nQUJD\n-----END CERTIFICATE-----\n".to_owned(),
-            token: Token("xat1_id_se:cr\"et".to_owned()),
+            token: Some(Token(TOKEN.to_owned())),
         }
+    }
+
+    #[test]
+    fn signing_out_forgets_the_token_and_not_whom_the_platform_must_be() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("cli.yaml");
+        let url = "https://a.example:8443";
+        session(url).write(&path).unwrap();
+        assert_eq!(Stored::end(&path).unwrap().as_deref(), Some(url));
+        assert!(!fs::read_to_string(&path).unwrap().contains("xat1"));
+        let stored = Stored::read(&path).unwrap().unwrap();
+        assert_eq!((&stored.ca, stored.token.is_none()), (&session(url).ca, true));
+        let error = Environment::default().over(Some(stored.clone())).unwrap_err().to_string();
+        assert!(error.contains(&format!("there is no token for {url}")), "{error}");
+        let ci = Environment { token: Some(Token("ci".to_owned())), ..Environment::default() };
+        assert_eq!(ci.over(Some(stored)).unwrap().ca, session(url).ca);
+        // What is damaged goes as a whole; what is gone is no error.
+        fs::write(&path, "url: https://a\ntok").unwrap();
+        assert_eq!(Stored::end(&path).unwrap(), None);
+        assert!(!path.exists());
+        assert_eq!(Stored::end(&path).unwrap(), None);
     }
 
     #[test]
     fn a_session_survives_its_file_and_is_closed_to_others() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("xshield").join("cli.yaml");
-        assert!(Session::read(&path).unwrap().is_none());
+        assert!(Stored::read(&path).unwrap().is_none());
         let written = session("https://[2001:db8::1]:8443");
         written.write(&path).unwrap();
-        let read = Session::read(&path).unwrap().unwrap();
+        let read = Stored::read(&path).unwrap().unwrap();
         assert_eq!(
-            (&read.url, &read.ca, &read.token.0),
-            (&written.url, &written.ca, &written.token.0)
+            (&read.url, &read.ca, &read.token.as_ref().unwrap().0),
+            (&written.url, &written.ca, &TOKEN.to_owned())
         );
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&path), 0o600);
         assert_eq!(mode(path.parent().unwrap()), 0o700);
-        assert_eq!(format!("{:?}", read.token), "Token");
+        assert_eq!(format!("{:?}", read.token), "Some(Token)");
     }
 
     #[test]
@@ -240,10 +290,10 @@ mod tests {
         let path = dir.path().join("cli.yaml");
         session("https://a").write(&path).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(Session::read(&path).unwrap_err().to_string().contains("chmod 600"));
+        assert!(Stored::read(&path).unwrap_err().to_string().contains("chmod 600"));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         fs::write(&path, "url: https://a\ntok").unwrap();
-        let error = Session::read(&path).unwrap_err().to_string();
+        let error = Stored::read(&path).unwrap_err().to_string();
         assert!(error.contains("damaged") && error.contains("xshield login"), "{error}");
     }
 
@@ -256,7 +306,7 @@ mod tests {
         };
         let stored = || Some(session("https://a.example:8443"));
         let same = environment(Some("https://A.example:8443/"), None).over(stored()).unwrap();
-        assert_eq!(same.token.0, stored().unwrap().token.0);
+        assert_eq!(same.token.0, TOKEN);
         let other = environment(Some("https://b.example:8443"), None).over(stored());
         assert!(other.unwrap_err().to_string().contains("no token for https://b.example:8443"));
         let no_ca = environment(Some("https://b.example:8443"), Some("t")).over(stored());

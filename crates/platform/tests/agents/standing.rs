@@ -102,7 +102,8 @@ fn a_configuration_is_told_until_the_host_uses_it() {
     for (body, field) in [
         (json!({"heartbeat": 9}), "/heartbeat"),
         (json!({"inventory": 59}), "/inventory"),
-        (json!({"cpu_budget": 1001}), "/cpu_budget"),
+        (json!({"cpu_budget_percent": 100.1}), "/cpu_budget_percent"),
+        (json!({"cpu_budget_percent": 0}), "/cpu_budget_percent"),
         (json!({"memory_budget": 15}), "/memory_budget"),
     ] {
         assert_eq!(put(everywhere, body), (422, field.to_owned()));

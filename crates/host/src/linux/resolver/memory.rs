@@ -40,7 +40,24 @@ pub(super) enum Family {
 }
 
 /// All addresses of one family, or why nobody said. No addresses is an answer.
-pub(super) type FamilyAnswer = Result<BTreeSet<IpAddr>, String>;
+pub(super) type FamilyAnswer = Result<BTreeSet<IpAddr>, Missing>;
+
+/// Why there is no answer, in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Missing {
+    /// The server said that it does not answer such questions.
+    Declined(String),
+    /// Nothing usable came.
+    Failed(String),
+}
+
+impl Missing {
+    pub(super) fn reason(&self) -> &str {
+        match self {
+            Self::Declined(reason) | Self::Failed(reason) => reason,
+        }
+    }
+}
 
 /// What became of one family of one name. The greater is the worse.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,6 +77,23 @@ pub enum Leaving {
 }
 
 impl Known {
+    /// What a server that answers for one family and declines the other means: that it knows nothing of
+    /// the other. Unless the name had addresses of that family, of which then nobody says anything.
+    pub(super) fn understood(&self, [v4, v6]: [FamilyAnswer; 2]) -> [FamilyAnswer; 2] {
+        let had = |slot: &Option<Answer>| slot.as_ref().is_some_and(|a| !a.addresses.is_empty());
+        let answered = |family: &FamilyAnswer| family.as_ref().is_ok_and(|all| !all.is_empty());
+        let declined = |family: &FamilyAnswer| matches!(family, Err(Missing::Declined(_)));
+        match (&v4, &v6) {
+            (one, other) if answered(one) && declined(other) && !had(&self.v6) => {
+                [v4, Ok(BTreeSet::new())]
+            }
+            (other, one) if answered(one) && declined(other) && !had(&self.v4) => {
+                [Ok(BTreeSet::new()), v6]
+            }
+            _ => [v4, v6],
+        }
+    }
+
     /// Takes an answer for one family, or that there is none. `stale`: seconds for which the last good
     /// answer stands in.
     pub(super) fn settle(
@@ -79,10 +113,10 @@ impl Known {
         }
         let (outcome, gone) = match fresh {
             Ok(addresses) => (Outcome::Fresh, slot.replace(Answer { addresses, at: now })),
-            Err(reason) if slot.as_ref().is_some_and(|answer| now - answer.at <= stale) => {
-                (Outcome::Stale(reason), None)
+            Err(missing) if slot.as_ref().is_some_and(|answer| now - answer.at <= stale) => {
+                (Outcome::Stale(missing.reason().to_owned()), None)
             }
-            Err(reason) => (Outcome::Failed(reason), slot.take()),
+            Err(missing) => (Outcome::Failed(missing.reason().to_owned()), slot.take()),
         };
         if let Some(Answer { addresses, at }) = gone {
             self.leaving.extend(addresses.into_iter().map(|address| (address, at)));
@@ -256,7 +290,7 @@ mod tests {
                 known = serde_json::from_str(&stored).unwrap();
                 for family in [Family::V4, Family::V6] {
                     let fresh = match answer {
-                        "-" => Err("silence".to_owned()),
+                        "-" => Err(Missing::Failed("silence".to_owned())),
                         said => {
                             let of_family = set(said).into_iter();
                             Ok(of_family

@@ -18,8 +18,9 @@ use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{
     NameServerConfig, ResolveHosts, ResolverConfig, ServerOrderingStrategy,
 };
-use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::net::{DnsError, NetError};
+use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{RData, RecordType};
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
@@ -28,7 +29,7 @@ use xshield_policy::{DomainName, Grace};
 use xshield_wire::message::{Problem, UnixSeconds};
 
 pub use conf::{Hosts, ResolvConf, hosts, parse_hosts, resolvers};
-use memory::{Family, FamilyAnswer, Known, Outcome};
+use memory::{Family, FamilyAnswer, Known, Missing, Outcome};
 pub use memory::{KEPT, Leaving};
 
 use super::problem;
@@ -182,6 +183,7 @@ impl Resolver {
                 }
             };
             let known = cache.0.entry(domain.clone()).or_default();
+            let answers = known.understood(answers);
             let worst = [Family::V4, Family::V6]
                 .into_iter()
                 .zip(answers)
@@ -248,7 +250,7 @@ impl Resolver {
         }
         let name = name.to_owned();
         Err(match reason {
-            Some(reason) => ResolveError::Failed { name, reason: reason.clone() },
+            Some(missing) => ResolveError::Failed { name, reason: missing.reason().to_owned() },
             None => ResolveError::NoAddress { name },
         })
     }
@@ -366,7 +368,7 @@ fn by_family(addresses: &[IpAddr]) -> [FamilyAnswer; 2] {
 }
 
 fn unanswered() -> FamilyAnswer {
-    Err("no answer in time".to_owned())
+    Err(Missing::Failed("no answer in time".to_owned()))
 }
 
 async fn ask_all(
@@ -413,7 +415,10 @@ async fn ask_one(resolver: &TokioResolver, name: &str, family: RecordType) -> Fa
             Ok(addresses.collect())
         }
         Err(error) if error.is_no_records_found() => Ok(BTreeSet::new()),
-        Err(error) => Err(error.to_string()),
+        Err(NetError::Dns(DnsError::ResponseCode(
+            code @ (ResponseCode::Refused | ResponseCode::NotImp | ResponseCode::FormErr),
+        ))) => Err(Missing::Declined(format!("the server answered {code}"))),
+        Err(error) => Err(Missing::Failed(error.to_string())),
     }
 }
 

@@ -10,6 +10,7 @@ enum Say {
     Alias(&'static str, Vec<IpAddr>),
     NoSuchName,
     Fail,
+    Refuse,
     Nothing,
 }
 
@@ -71,6 +72,7 @@ fn answer(query: &[u8], zone: &Zone) -> Option<Vec<u8>> {
     let (code, records) = match say {
         Say::Nothing => return None,
         Say::Fail => (2, vec![]),
+        Say::Refuse => (5, vec![]),
         Say::NoSuchName => (3, vec![]),
         Say::Addresses(list) => (0, list.iter().map(|a| address_record(&name, *a)).collect()),
         Say::Alias(target, list) => {
@@ -244,6 +246,29 @@ fn one_family_failing_keeps_its_own_addresses_and_lets_the_other_change() {
     server.say("db.example", AAAA, Say::Fail);
     let expected = (addresses(&["10.0.0.2", "2001:db8::1"]), vec!["dns-stale".to_owned()]);
     assert_eq!(resolve(&server, &mut cache, "db.example", 2), expected);
+}
+
+#[test]
+fn a_family_that_the_server_declines_has_no_addresses_unless_it_had_some() {
+    for (family, declined, address, other) in
+        [(A, AAAA, "10.0.0.1", "2001:db8::1"), (AAAA, A, "2001:db8::1", "10.0.0.1")]
+    {
+        let server = Server::start();
+        server.say("db.example", family, some(&[address]));
+        server.say("db.example", declined, Say::Refuse);
+        let mut cache = Cache::default();
+        let one = (addresses(&[address]), vec![]);
+        assert_eq!(resolve(&server, &mut cache, "db.example", 1), one, "{address}");
+        assert_eq!(resolve(&server, &mut cache, "db.example", 2), one, "{address}, again");
+        server.say("db.example", declined, some(&[other]));
+        resolve(&server, &mut cache, "db.example", 3);
+        server.say("db.example", declined, Say::Refuse);
+        let (found, codes) = resolve(&server, &mut cache, "db.example", 4);
+        assert_eq!((found.len(), codes), (2, vec!["dns-stale".to_owned()]), "it had {other}");
+        server.say("db.example", family, Say::Refuse);
+        let codes = resolve(&server, &mut Cache::default(), "db.example", 5).1;
+        assert_eq!(codes, ["dns-failed"], "both");
+    }
 }
 
 #[test]

@@ -42,8 +42,8 @@ struct Settings {
     /// `on` or `off`: kept for agents that tell denials as they happen; none does yet.
     #[schema(value_type = Option<String>)]
     live_events: Option<Switch>,
-    /// What an agent may use of one core, in thousandths; 1 to 1,000.
-    cpu_budget: Option<u16>,
+    /// What an agent may use of one core, in percent; 0.1 to 100.
+    cpu_budget_percent: Option<f64>,
     /// What an agent may use of memory, in MiB; 16 to 4,096.
     memory_budget: Option<u32>,
 }
@@ -53,7 +53,7 @@ impl Settings {
         within("/heartbeat", self.heartbeat, 10..=86_400)?;
         within("/telemetry", self.telemetry, 10..=86_400)?;
         within("/inventory", self.inventory, 60..=604_800)?;
-        within("/cpu_budget", self.cpu_budget.map(u32::from), 1..=1000)?;
+        let cpu_budget = self.cpu_budget_percent.map(thousandths).transpose()?;
         within("/memory_budget", self.memory_budget, 16..=4096)?;
         Ok(HostConfiguration {
             version: 0,
@@ -62,7 +62,7 @@ impl Settings {
             inventory: self.inventory,
             cloud_metadata: self.cloud_metadata,
             live_events: self.live_events,
-            cpu_budget: self.cpu_budget,
+            cpu_budget,
             memory_budget: self.memory_budget,
         })
     }
@@ -76,8 +76,24 @@ impl From<HostConfiguration> for Settings {
             inventory: settings.inventory,
             cloud_metadata: settings.cloud_metadata,
             live_events: settings.live_events,
-            cpu_budget: settings.cpu_budget,
+            cpu_budget_percent: settings.cpu_budget.map(|budget| f64::from(budget) / 10.0),
             memory_budget: settings.memory_budget,
+        }
+    }
+}
+
+/// Hosts are told thousandths.
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "1 to 1,000 fits, and nothing else gets so far"
+)]
+fn thousandths(percent: f64) -> Answer<u16> {
+    match percent {
+        0.1..=100.0 => Ok((percent * 10.0).round() as u16),
+        _ => {
+            let reason = format!("{percent} is not between 0.1 and 100");
+            Err(Problem::invalid("/cpu_budget_percent", reason))
         }
     }
 }

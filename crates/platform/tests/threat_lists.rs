@@ -279,6 +279,7 @@ fn listings_that_grow_shrink_or_hit_ones_own_wait_for_an_operator() {
         (&json!(5000), &json!(4000))
     );
     assert_eq!(ran["differs"]["at"], rejected["differs"]["at"], "since it was turned away");
+    assert_eq!(platform.get("/api/v1/threat/status")["feeds"]["differs"], json!(["f"]));
     let metrics = platform.metrics();
     assert!(metrics.contains("xshield_threat_feed_differs{feed=\"f\"} 1"), "{metrics}");
     feed.write(&many(1000));

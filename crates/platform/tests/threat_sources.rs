@@ -535,3 +535,20 @@ fn a_misp_feed_that_breaks_off_goes_on_from_there() {
         assert_eq!(ran["entries"], 5, "the last listing stays");
     }
 }
+
+#[test]
+fn a_copy_of_a_misp_feed_in_a_directory_is_read_as_a_whole() {
+    let platform = TestPlatform::start();
+    let files = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(files.path().join(name), text).unwrap();
+    write("manifest.json", &manifest(&[(1, 1), (2, 1), (3, 1)]));
+    write("hashes.csv", "0123456789abcdef0123456789abcdef,x\n");
+    write(&format!("{}.json", event_id(1)), &misp_event("198.51.100.1", "198.51.100.11|443"));
+    write(&format!("{}.json", event_id(2)), &misp_event("010.0.0.1", "1.2.3.4/33"));
+    write(&format!("{}.json", event_id(3)), r#"{"Event": {"info": "nothing to see"}}"#);
+    let settings = json!({"source": {"file": files.path()}, "format": "misp"});
+    let ran = add(&platform, "misp", &settings);
+    assert_eq!((&ran["state"], &ran["entries"]), (&json!("good"), &json!(2)), "{ran}");
+    assert_eq!(ran["read"]["rejected"], 2, "{ran}");
+    assert!(is_listed(&platform, "198.51.100.11"));
+}

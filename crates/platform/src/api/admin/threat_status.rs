@@ -59,6 +59,8 @@ struct Feeds {
     stale: Vec<String>,
     /// A listing waits for an operator.
     held: Vec<String>,
+    /// The source says otherwise than what is in force: an operator turned that away.
+    differs: Vec<String>,
     /// The last run failed.
     failing: Vec<String>,
 }
@@ -103,6 +105,7 @@ async fn status(State(app): State<App>, _: Allowed<Viewer>) -> Answer<Json<Statu
         let name = || String::from(feed.id.clone());
         feeds.stale.extend(feed.is_stale(now).then(name));
         feeds.held.extend(feed.held.map(|_| name()));
+        feeds.differs.extend(feed.state.differs.as_ref().map(|_| name()));
         feeds.failing.extend(feed.state.failure.as_ref().map(|_| name()));
     }
     let mut hosts = Hosts::default();

@@ -285,6 +285,8 @@ struct Feeds {
     all: u64,
     stale: Vec<String>,
     held: Vec<String>,
+    #[serde(default)]
+    differs: Vec<String>,
     failing: Vec<String>,
 }
 
@@ -335,9 +337,10 @@ fn sheet(status: &Status) -> Sheet {
         None => sheet.line("list", "none yet; add a feed"),
     }
     sheet.line("private ranges", &status.private_ranges);
-    let Feeds { all, stale, held, failing } = &status.feeds;
+    let Feeds { all, stale, held, differs, failing } = &status.feeds;
     sheet.line("feeds", all.to_string());
-    let lines = [("stale", stale), ("wait for you", held), ("failing", failing)];
+    let lines =
+        [("stale", stale), ("wait for you", held), ("turned away", differs), ("failing", failing)];
     for (name, feeds) in lines.into_iter().filter(|(_, feeds)| !feeds.is_empty()) {
         sheet.line(name, feeds.join(", "));
     }
@@ -384,7 +387,8 @@ mod tests {
             "revision": 7, "entries": 120_000, "kernel_bytes": 10_560_000, "restored": 5,
             "trouble": null, "private_ranges": "protected",
             "listed_assets": [{"asset": "web", "address": "203.0.113.66"}],
-            "feeds": {"all": 3, "stale": ["ipsum"], "held": [], "failing": ["ipsum"]},
+            "feeds": {"all": 3, "stale": ["ipsum"], "held": [], "differs": ["soc"],
+                      "failing": ["ipsum"]},
             "hosts": {"all": 4, "up_to_date": 3, "by_revision": {"6": 1, "7": 3},
                       "by_mode": {"block/block": 4}, "parts": ["tiny"],
                       "failures": [{"asset": "db", "reason": "no memory"}]},
@@ -398,6 +402,7 @@ mod tests {
         private ranges  protected
         feeds           3
         stale           ipsum
+        turned away     soc
         failing         ipsum
         hosts           3 of 4 up to date
         hold            revision 6: 1

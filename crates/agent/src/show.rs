@@ -42,7 +42,15 @@ pub fn status(status: &Value) -> String {
         revision => format!("revision {revision}"),
     };
     line("last known good", revision);
+    let policy = &host["policy"];
+    if policy.is_object() {
+        line("inbound", plain(&policy["inbound"]));
+        line("outbound", plain(&policy["outbound"]));
+    }
     match (&last["outcome"]["status"], &last["error"]) {
+        (Value::String(status), _) if status == "enforcing" && policy["enforces"] == false => {
+            line("last cycle", "not protected: nothing is enforced".to_owned());
+        }
         (Value::String(status), _) => line("last cycle", status.clone()),
         (_, Value::String(error)) => line("last cycle", format!("failed: {error}")),
         _ => line("last cycle", "none yet".to_owned()),

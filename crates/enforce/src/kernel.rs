@@ -11,6 +11,7 @@ use xshield_wire::message::Status;
 use xshield_wire::telemetry::DebugArea;
 
 use crate::client::Connection;
+use crate::closing::PolicyInShort;
 use crate::cycle::{CycleError, Run};
 use crate::errand::Handing;
 use crate::gather;
@@ -300,6 +301,8 @@ impl Run<'_> {
         });
         self.progress.generation = Some((self.host.boot_id.clone(), generation));
         self.outcome.in_force = self.known_good.as_ref().map(|known| known.ruleset.in_force());
+        self.outcome.policy =
+            self.known_good.as_ref().map(|known| PolicyInShort::of(&known.ruleset));
         self.report_programmed(&programmed);
         Ok(())
     }

@@ -5,6 +5,7 @@
 mod behind;
 pub mod boot_unit;
 mod client;
+pub mod closing;
 pub mod commands;
 pub mod config;
 pub mod cycle;

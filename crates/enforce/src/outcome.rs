@@ -8,6 +8,7 @@ use xshield_wire::fingerprint::IdentityFingerprint;
 use xshield_wire::message::{InForce, Problem};
 use xshield_wire::threat::ListName;
 
+use crate::closing::PolicyInShort;
 use crate::errand::Heard;
 use crate::routes::RouteReport;
 
@@ -18,6 +19,9 @@ pub struct Outcome {
     pub status: RunStatus,
     /// What is in the kernel now, as read back.
     pub in_force: Option<InForce>,
+    /// What that does; `None` when nothing is in the kernel.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<PolicyInShort>,
     /// What the platform wants; `None` when it was not asked or has no policy.
     pub wanted: Option<Revision>,
     /// What was done to the kernel.
@@ -161,6 +165,7 @@ impl Outcome {
         Self {
             status,
             in_force: None,
+            policy: None,
             wanted: None,
             change: Change::None,
             platform: Contact::NotAsked,

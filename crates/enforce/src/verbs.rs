@@ -16,6 +16,7 @@ use xshield_wire::message::{InForce, Problem, UnixSeconds};
 use xshield_wire::threat::ListName;
 
 use crate::boot_unit::{BootUnit, BootUnitError};
+use crate::closing::PolicyInShort;
 use crate::config::Config;
 use crate::kernel;
 use crate::routes::RouteReport;
@@ -87,6 +88,9 @@ pub struct StatusReport {
     pub kernel: String,
     /// The last-known-good ruleset.
     pub last_known_good: Option<InForce>,
+    /// What that does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<PolicyInShort>,
     /// When the platform was last reached.
     pub last_contact: Option<UnixSeconds>,
     /// When a run last ended.
@@ -122,6 +126,7 @@ pub fn status(config: &Config) -> Result<StatusReport, VerbError> {
         name: config.host_name(),
         fingerprint,
         kernel,
+        policy: known.as_ref().map(|known| PolicyInShort::of(&known.ruleset)),
         last_known_good: known.map(|known| known.ruleset.in_force()),
         last_contact: progress.last_contact,
         last_run: progress.last_run,

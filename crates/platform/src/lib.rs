@@ -26,6 +26,7 @@ mod management;
 mod patience;
 pub mod policy;
 pub mod problem;
+mod protection;
 pub mod query;
 pub mod readiness;
 pub mod rehearsals;

@@ -412,6 +412,10 @@ fn assets_are_listed_in_pages_and_by_filters() {
         ("status=never&segment=web", vec!["host-1"]),
         ("status=outdated&name=host-4", vec!["host-4"]),
         ("status=inactive", vec![]),
+        ("where=role+%3D+%27web%27", vec!["host-1"]),
+        ("where=role+%3D+%27web%27&segment=web&status=never", vec!["host-1"]),
+        ("where=role+%3D+%27web%27&name=host-2", vec![]),
+        ("status=unprotected", vec!["host-0", "host-1", "host-2", "host-3", "host-4"]),
         ("status=enforcing", vec![]),
     ] {
         let page = platform.get(&format!("/api/v1/assets?{filter}"));

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
+use xshield_enforce::closing::PolicyInShort;
 use xshield_enforce::foreign;
 use xshield_enforce::outcome::{Change, Contact, ThreatChange};
 use xshield_enforce::state::chain;
@@ -50,7 +51,9 @@ pub(crate) fn error(error: &dyn Error, as_json: bool) {
 
 pub(crate) fn outcome(outcome: &Outcome) {
     let status = match outcome.status {
-        RunStatus::Enforcing => "enforcing",
+        RunStatus::Enforcing => {
+            outcome.policy.as_ref().map_or("enforcing", PolicyInShort::in_words)
+        }
         RunStatus::NoPolicy => "no policy yet: nothing is enforced",
         RunStatus::AnotherRun => "another run is under way: nothing was done",
         RunStatus::Blocked => "blocked: firewalld is on this host; nothing was changed",
@@ -69,6 +72,10 @@ pub(crate) fn outcome(outcome: &Outcome) {
             Change::Reverted => "put back in this run",
         };
         say!("  in force   revision {}, {change}", in_force.revision);
+        if let Some(PolicyInShort { inbound, outbound, .. }) = &outcome.policy {
+            say!("  inbound    {inbound}");
+            say!("  outbound   {outbound}");
+        }
     }
     if let Some(list) = &outcome.threat.list {
         let change = match outcome.threat.change {
@@ -114,6 +121,10 @@ pub(crate) fn status(status: &StatusReport) {
     match status.last_known_good {
         Some(known) => say!("last known good  revision {}", known.revision),
         None => say!("last known good  none"),
+    }
+    if let Some(PolicyInShort { inbound, outbound, .. }) = &status.policy {
+        say!("inbound          {inbound}");
+        say!("outbound         {outbound}");
     }
     threats(&status.threat);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());

@@ -24,6 +24,7 @@ use crate::clock::Timestamp;
 use crate::holding;
 use crate::management;
 use crate::problem::Answer;
+use crate::protection::{self, Protection};
 use crate::state::App;
 use crate::store::agent_events::{AgentEventFilter, StoredAgentEvent};
 use crate::store::assets::StoredAsset;
@@ -53,6 +54,9 @@ struct AssetPage {
     missed: Option<String>,
     enforcement: State,
     trouble: Option<String>,
+    inbound: Option<String>,
+    outbound: Option<String>,
+    segments: String,
     /// Check-ins that were refused since the last one that was taken.
     refused: Option<Refused>,
     revision: State,
@@ -65,6 +69,8 @@ struct AssetPage {
     /// What the platform finds about it: names and addresses that wait, copies.
     findings: Vec<Problem>,
     problems: Vec<Told>,
+    /// Those that are over.
+    past: Vec<Told>,
     events: Vec<Event>,
     facts: Vec<(&'static str, String)>,
     usage: Option<Usage>,
@@ -108,7 +114,7 @@ impl Waiting {
 struct Told {
     code: String,
     text: String,
-    state: State,
+    current: bool,
     first: When,
     last: When,
     times: u64,
@@ -182,6 +188,10 @@ async fn show(
     if !tags.is_empty() {
         facts.push(("Tags", tags.join(", ")));
     }
+    let standings = protection::standings(&app, [asset.id.clone()]).await?;
+    let protection = Protection::of(standings.get(&asset.id), &spark);
+    let told = told.into_iter().map(|told| problem(told, &asset, now));
+    let (current, past) = told.partition(|told: &Told| told.current);
     let (section, table) = match asset.source {
         Source::Agent => (Section::Agents, ("/sensors/agents", "Agents")),
         Source::Spark => (Section::Spark, ("/sensors/spark", "Spark")),
@@ -194,8 +204,11 @@ async fn show(
         activity: State::activity(&spark),
         since: spark.inactive_since.map(|since| When::of(since, now)),
         missed: missed(&spark),
-        enforcement: State::enforcement(&spark),
-        trouble: spark.trouble(),
+        enforcement: State::protection(&protection, &spark),
+        trouble: spark.trouble().or(protection.reason),
+        inbound: protection.inbound,
+        outbound: protection.outbound,
+        segments: protection.segments.join(", "),
         refused: spark.refused.as_ref().map(|refusal| Refused {
             times: refusal.times,
             first: When::of(refusal.first_at, now),
@@ -208,7 +221,8 @@ async fn show(
         route: routes::Now::of(&spark),
         routes: routes::all(&spark, now),
         findings,
-        problems: told.into_iter().map(|told| problem(told, &asset, now)).collect(),
+        problems: current,
+        past,
         events: events.into_iter().map(|event| happened(event, now)).collect::<Answer<_>>()?,
         facts,
         usage: spark.usage.map(|usage| Usage {
@@ -252,12 +266,8 @@ fn facts(asset: &StoredAsset) -> Vec<(&'static str, String)> {
 
 fn problem(told: StoredProblem, asset: &StoredAsset, now: Timestamp) -> Told {
     let is_told = asset.problems.iter().any(|one| one.code == told.code && one.text == told.text);
-    let state = match is_told {
-        true => State::new("current", Tone::Bad),
-        false => State::new("over", Tone::Quiet),
-    };
     Told {
-        state,
+        current: is_told,
         first: When::of(told.first_seen, now),
         last: When::of(told.last_seen, now),
         times: told.times,

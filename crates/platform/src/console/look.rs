@@ -7,6 +7,7 @@ use xshield_wire::message::{InForce, Status};
 use crate::api::admin::standing::{Activity, Spark};
 use crate::api::admin::threat_status::AssetThreat;
 use crate::clock::{Timestamp, relative};
+use crate::protection::{Protected, Protection};
 
 /// A time, for people and for programs.
 #[derive(Debug, Clone, Template)]
@@ -77,16 +78,17 @@ impl State {
         Self::new(word, tone)
     }
 
-    /// What the host says of its enforcement; of one that is refused, that is no more.
-    pub(super) fn enforcement(spark: &Spark) -> Self {
-        if spark.refused.is_some() {
-            return Self::new("check-in refused", Tone::Bad);
-        }
-        let (word, tone) = match &spark.status {
-            Status::Enforcing => ("enforcing", Tone::Good),
-            Status::NoPolicy => ("no policy", Tone::Warning),
-            Status::Blocked { .. } => ("blocked", Tone::Bad),
-            Status::Failed { .. } => ("failed", Tone::Bad),
+    /// Whether the host is protected; of one that is refused, nothing is known any more.
+    pub(super) fn protection(protection: &Protection, spark: &Spark) -> Self {
+        let (word, tone) = match (&spark.status, protection.state, &spark.refused) {
+            (.., Some(_)) => ("check-in refused", Tone::Bad),
+            (Status::Blocked { .. }, ..) => ("blocked, not protected", Tone::Bad),
+            (Status::Failed { .. }, Protected::No, _) => ("failed, not protected", Tone::Bad),
+            (Status::Failed { .. }, ..) => ("failed", Tone::Bad),
+            (_, Protected::Enforced, _) => ("enforcing", Tone::Good),
+            (_, Protected::LastKnown, _) => ("enforcing when last seen", Tone::Warning),
+            (_, Protected::TestOnly, _) => ("not protected", Tone::Warning),
+            (_, Protected::No, _) => ("not protected", Tone::Bad),
         };
         Self::new(word, tone)
     }

@@ -5,8 +5,6 @@
 //! are [problems](crate::problem) as everywhere; [`browser::guard`] makes pages of them.
 
 use axum::Router;
-use axum::response::{IntoResponse as _, Redirect, Response};
-use axum::routing::get;
 
 use crate::state::App;
 
@@ -19,6 +17,7 @@ mod files;
 mod form;
 mod installation;
 mod look;
+mod overview;
 mod page;
 mod policy;
 mod routes;
@@ -29,7 +28,7 @@ mod sign_in;
 /// Every page.
 pub(super) fn router() -> Router<App> {
     Router::new()
-        .route("/", get(home))
+        .merge(overview::router())
         .merge(sign_in::router())
         .merge(account::router())
         .merge(sensors::router())
@@ -39,9 +38,4 @@ pub(super) fn router() -> Router<App> {
         .merge(policy::router())
         .merge(installation::router())
         .merge(files::router())
-}
-
-/// Leads to the first page; who is not signed in is led on from there.
-async fn home() -> Response {
-    Redirect::to("/sensors/agents").into_response()
 }

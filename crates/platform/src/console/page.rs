@@ -39,6 +39,8 @@ pub(super) fn answer<T: Template>(status: StatusCode, page: &T) -> Response {
 /// Where in the console a page is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Section {
+    /// What needs attention.
+    Overview,
     /// Assets with a resident agent.
     Agents,
     /// Assets that Spark runs on.

@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::get;
 use serde::Deserialize;
+use xshield_policy::compile::PolicyStanding;
 use xshield_policy::criteria::Criteria;
 use xshield_policy::inventory::Source;
 
@@ -15,16 +16,17 @@ use super::look::{State, When};
 use super::page::{Frame, Section, answer};
 use super::routes;
 use super::session::Visitor;
-use crate::api::admin::page::{Page, PageQuery};
+use crate::api::admin::page::PageQuery;
 use crate::api::admin::selection::matching;
 use crate::api::admin::standing::Spark;
 use crate::api::admin::threat_status::AssetThreat;
 use crate::auth::{Allowed, Viewer};
 use crate::clock::Timestamp;
 use crate::problem::Answer;
-use crate::query::BothOf;
+use crate::protection::{self, Protection};
+use crate::query::{BothOf, number};
 use crate::state::App;
-use crate::store::assets::{self, AssetFilter, Standing, StoredAsset};
+use crate::store::assets::{self, AssetFilter, Sorting, Standing, StoredAsset};
 use crate::store::threat_assets::{self, StoredThreat};
 use crate::store::word;
 
@@ -43,6 +45,11 @@ struct Wanted {
     /// A criteria expression, as it was typed.
     #[serde(default, rename = "where")]
     criteria: Option<String>,
+    #[serde(default)]
+    sort: Option<Sorting>,
+    /// Which page, from 1.
+    #[serde(default, deserialize_with = "number")]
+    page: Option<u32>,
 }
 
 async fn agents(
@@ -78,12 +85,29 @@ struct SensorsPage {
     expiring: Vec<String>,
     statuses: Vec<Choice>,
     rows: Vec<Row>,
-    /// The page after this one.
+    columns: Vec<Column>,
+    /// All hosts that match, on every page.
+    total: u64,
+    /// The first and the last on this page, from 1.
+    first: u64,
+    last: u64,
+    before: Option<String>,
     next: Option<String>,
+    sort: Option<String>,
     filtered: bool,
     /// All of them in words.
     all: &'static str,
     kinds: &'static [Kind],
+}
+
+/// A column's head.
+struct Column {
+    title: &'static str,
+    number: bool,
+    /// Where the list is sorted by it; none where it can't be.
+    link: Option<String>,
+    /// `ascending` or `descending`, of the one that it is sorted by.
+    sorted: Option<&'static str>,
 }
 
 /// Something to choose in a form.
@@ -103,6 +127,11 @@ struct Row {
     enforcement: State,
     /// Why nothing is enforced, or what went wrong.
     reason: Option<String>,
+    inbound: Option<String>,
+    outbound: Option<String>,
+    segments: String,
+    tags: Vec<String>,
+    addresses: String,
     revision: State,
     threat: State,
     version: String,
@@ -117,9 +146,11 @@ const OF_AGENTS: [(Standing, &str); 3] =
 const OF_SPARK: [(Standing, &str); 2] =
     [(Standing::Active, "active"), (Standing::Inactive, "inactive")];
 /// How any host may be.
-const OF_ALL: [(Standing, &str); 9] = [
+const OF_ALL: [(Standing, &str); 11] = [
+    (Standing::Unprotected, "not protected"),
+    (Standing::Problems, "with problems"),
     (Standing::Never, "never checked in"),
-    (Standing::Enforcing, "enforcing"),
+    (Standing::Enforcing, "ruleset in the kernel"),
     (Standing::Blocked, "blocked"),
     (Standing::Failed, "failed"),
     (Standing::Refused, "check-in refused"),
@@ -164,27 +195,49 @@ async fn shown(
         (None, Some(_)) => Some(Vec::new()),
         (None, None) => None,
     };
-    let filter = AssetFilter {
+    drop(conn);
+    let mut filter = AssetFilter {
         name: wanted.name.clone(),
         standing: wanted.status,
         source: Some(source),
         ids,
         ..AssetFilter::default()
     };
-    let after = page.after::<String>()?;
-    let found = assets::list(&mut conn, &filter, after.as_deref(), limit + 1, now).await?;
+    protection::fill_in(app, &mut filter).await?;
+    let mut conn = app.store.read().await?;
+    let total = assets::count(&mut conn, &filter, now).await?;
+    let pages = total.div_ceil(u64::from(limit)).max(1);
+    let at = u64::from(wanted.page.unwrap_or(1)).clamp(1, pages);
+    let left_out = u32::try_from((at - 1) * u64::from(limit)).unwrap_or(u32::MAX);
+    let sorting = wanted.sort.unwrap_or_default();
+    let found = assets::sorted(&mut conn, &filter, sorting, (left_out, limit), now).await?;
     let mut threats = threat_assets::some(&mut conn, found.iter().map(|asset| &asset.id)).await?;
+    let mut tags = assets::tags_of(&mut conn, found.iter().map(|asset| &asset.id)).await?;
     drop(conn);
-    let place = |asset: &StoredAsset| asset.name.as_str().to_owned();
-    let Page { items: rows, next } = Page::of(found, limit, place, |asset| {
-        let threat = threats.remove(asset.id.as_str()).unwrap_or_default();
-        row(app, &asset, &threat, now)
-    });
+    let ids = found.iter().map(|asset| asset.id.clone());
+    let in_policy = protection::standings(app, ids).await?;
+    let rows: Vec<Row> = found
+        .iter()
+        .map(|asset| {
+            let known = Known {
+                threat: threats.remove(asset.id.as_str()).unwrap_or_default(),
+                tags: tags.remove(&asset.id).unwrap_or_default(),
+                standing: in_policy.get(&asset.id),
+            };
+            row(app, asset, known, now)
+        })
+        .collect();
+    let first = u64::from(left_out).saturating_add(1);
+    let last = u64::from(left_out).saturating_add(rows.len() as u64);
+    let leading = |page: u64| link(path, &wanted, Some(sorting), Some(page), limit);
+    let before = (at > 1).then(|| leading(at - 1)).transpose()?;
+    let next = (at < pages).then(|| leading(at + 1)).transpose()?;
+    let columns = columns(source, path, &wanted, limit)?;
+    let sort = wanted.sort.map(|sort| word(&sort)).transpose()?;
     let statuses = standings(source).map(|(standing, label)| {
         let value = word(&standing)?;
         Ok(Choice { value, label, chosen: wanted.status == Some(standing) })
     });
-    let next = next.map(|cursor| following(path, &wanted, &cursor)).transpose()?;
     let page = SensorsPage {
         frame: Frame::new(title, section, &allowed.caller),
         path,
@@ -196,21 +249,44 @@ async fn shown(
         expiring: super::page::warnings(app).await?,
         statuses: statuses.collect::<Answer<_>>()?,
         rows,
+        columns,
+        total,
+        first,
+        last,
+        before,
         next,
+        sort,
         all,
         kinds: &KINDS,
     };
     Ok(answer(StatusCode::OK, &page))
 }
 
-fn row(app: &App, asset: &StoredAsset, threat: &StoredThreat, now: Timestamp) -> Row {
+/// What is known of a host besides its row.
+struct Known<'a> {
+    threat: StoredThreat,
+    tags: assets::Tags,
+    standing: Option<&'a PolicyStanding>,
+}
+
+/// Addresses that a row shows; the host's page has more.
+const ADDRESSES: usize = 3;
+
+fn row(app: &App, asset: &StoredAsset, known: Known<'_>, now: Timestamp) -> Row {
+    let Known { threat, tags, standing } = known;
     let spark = Spark::of(asset, app.compiling.failure(&asset.id), now);
     let started = spark.usage.map(|usage| Timestamp::from_unix(usage.started));
     let since = spark.inactive_since.or(started);
+    let protection = Protection::of(standing, &spark);
     let enforcement = match asset.pending {
         Some(_) => State::new("identity changed", super::look::Tone::Bad),
-        None => State::enforcement(&spark),
+        None => State::protection(&protection, &spark),
     };
+    let mut addresses: Vec<String> =
+        asset.addresses.iter().take(ADDRESSES).map(ToString::to_string).collect();
+    if asset.addresses.len() > ADDRESSES {
+        addresses.push(format!("and {} more", asset.addresses.len() - ADDRESSES));
+    }
     Row {
         name: asset.name.to_string(),
         activity: State::activity(&spark),
@@ -218,22 +294,77 @@ fn row(app: &App, asset: &StoredAsset, threat: &StoredThreat, now: Timestamp) ->
         runs: spark.inactive_since.is_none(),
         route: routes::Now::of(&spark),
         enforcement,
-        reason: spark.trouble(),
+        reason: spark.trouble().or(protection.reason),
+        inbound: protection.inbound,
+        outbound: protection.outbound,
+        segments: protection.segments.join(", "),
+        tags: tags.iter().map(|(key, value)| format!("{key}={value}")).collect(),
+        addresses: addresses.join(", "),
         revision: State::revision(&spark),
-        threat: State::threat(AssetThreat::of(threat).as_ref()),
+        threat: State::threat(AssetThreat::of(&threat).as_ref()),
         last: spark.last_check_in.map(|last| When::of(last, now)),
         problems: spark.problems.len(),
         version: spark.version,
     }
 }
 
-/// The page after this one, of the same hosts.
-fn following(path: &str, wanted: &Wanted, cursor: &str) -> Answer<String> {
-    let mut query = vec![("cursor", cursor.to_owned())];
+/// The heads of the table, each with where the list is sorted by it; a second time, the other way.
+fn columns(source: Source, path: &str, wanted: &Wanted, limit: u32) -> Answer<Vec<Column>> {
+    use Sorting::{
+        CheckIn, CheckInDown, Name, NameDown, Revision, RevisionDown, Version, VersionDown,
+    };
+    let checked_in = match source {
+        Source::Agent => "Last check-in",
+        Source::Spark | Source::Edr => "Last execution",
+    };
+    let sorting = wanted.sort.unwrap_or_default();
+    let column = |(title, ways): (&'static str, Option<[Sorting; 2]>)| {
+        let sorted = ways.and_then(|[up, down]| match sorting {
+            now if now == up => Some("ascending"),
+            now if now == down => Some("descending"),
+            _ => None,
+        });
+        let to = ways.map(|[up, down]| if sorting == up { down } else { up });
+        let link = to.map(|to| link(path, wanted, Some(to), None, limit)).transpose()?;
+        Ok(Column { title, number: title == "Problems", link, sorted })
+    };
+    let all = [
+        ("Host", Some([Name, NameDown])),
+        ("Activity", None),
+        ("Route", None),
+        ("Enforcement", None),
+        ("Segments", None),
+        (checked_in, Some([CheckIn, CheckInDown])),
+        ("Tags", None),
+        ("Addresses", None),
+        ("Revision", Some([Revision, RevisionDown])),
+        ("Threat list", None),
+        ("Version", Some([Version, VersionDown])),
+        ("Problems", None),
+    ];
+    all.into_iter().map(column).collect()
+}
+
+/// The same hosts, in an order and on a page.
+fn link(
+    path: &str,
+    wanted: &Wanted,
+    sort: Option<Sorting>,
+    page: Option<u64>,
+    limit: u32,
+) -> Answer<String> {
+    let mut query: Vec<(&str, String)> = Vec::new();
     query.extend(wanted.name.clone().map(|name| ("name", name)));
     query.extend(wanted.criteria.clone().map(|criteria| ("where", criteria)));
     if let Some(status) = &wanted.status {
         query.push(("status", word(status)?));
+    }
+    if let Some(sort) = sort.filter(|sort| *sort != Sorting::default()) {
+        query.push(("sort", word(&sort)?));
+    }
+    query.extend(page.filter(|page| *page > 1).map(|page| ("page", page.to_string())));
+    if limit != PageQuery::default().limit()? {
+        query.push(("limit", limit.to_string()));
     }
     Ok(format!("{path}?{}", serde_urlencoded::to_string(query).unwrap_or_default()))
 }

@@ -131,8 +131,22 @@ pub(crate) async fn page<T: Send>(
     query: impl Fn() -> StoreResult<QueryBuilder<Db>> + Send + Sync,
     read: impl Fn(&Row) -> StoreResult<T> + Send + Sync,
 ) -> StoreResult<Vec<T>> {
+    page_after(conn, list, (0, limit), query, read).await
+}
+
+/// As [`page`], with so many rows left out before it.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn page_after<T: Send>(
+    conn: &mut Conn,
+    list: &'static str,
+    (left_out, limit): (u32, u32),
+    query: impl Fn() -> StoreResult<QueryBuilder<Db>> + Send + Sync,
+    read: impl Fn(&Row) -> StoreResult<T> + Send + Sync,
+) -> StoreResult<Vec<T>> {
     let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
-    let (mut found, mut passed) = (Vec::new(), 0_i64);
+    let (mut found, mut passed) = (Vec::new(), i64::from(left_out));
     loop {
         let mut query = query()?;
         query.push(" LIMIT ").push_bind(i64::from(limit)).push(" OFFSET ").push_bind(passed);

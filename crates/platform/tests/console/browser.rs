@@ -69,8 +69,11 @@ fn an_operator_sees_a_failed_proxy_and_collects_diagnostics() {
     browser.sees("3 direct current");
     assert_eq!(browser.run("return window.stays"), true, "another route shows by itself");
 
+    browser.click("nav a[href='/']");
+    browser.sees("Agents 3 hosts What needs attention 3 not protected");
+    browser.pictures("overview");
     browser.click("nav a[href='/sensors/agents']");
-    browser.sees("web-2 online running since 2 h ago direct blocked firewalld");
+    browser.sees("web-2 online running since 2 h ago direct blocked, not protected firewalld");
     browser.pictures("agents");
     assert_eq!(browser.run("return document.querySelector('[data-selected]').disabled"), true);
     browser.run("window.stays = true");

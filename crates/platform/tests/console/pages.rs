@@ -20,6 +20,7 @@ fn every_page_has_a_strict_policy_and_nothing_inline() {
     let pages = [
         (200, Person::stranger(&platform).get("/sign-in")),
         (401, Person::stranger(&platform).post("/sign-in", &[("user", "x"), ("password", "y")])),
+        (200, admin.get("/")),
         (200, admin.get("/sensors/agents")),
         (200, admin.get("/sensors/spark")),
         (200, admin.get("/sensors/agents?where=role+%3D")),
@@ -227,6 +228,170 @@ fn tables_hold_the_hosts_that_are_looked_for() {
     let next = next.split('"').next().unwrap().replace("&#38;", "&");
     assert!(viewer.page(&next).contains("/assets/web-2"), "{next}");
     drop((agents, sparks));
+}
+
+/// The hosts of a page, in their order.
+fn listed(page: &str) -> Vec<&str> {
+    let links = page.split("href=\"/assets/").skip(1);
+    links.map(|rest| rest.split('"').next().unwrap()).collect()
+}
+
+/// Where a link of this kind leads.
+fn link(page: &str, kind: &str) -> Option<String> {
+    let links = page.split("<a href=\"").skip(1);
+    let link = links.into_iter().find(|rest| rest.contains(&format!("rel=\"{kind}\"")))?;
+    Some(link.split('"').next()?.replace("&#38;", "&"))
+}
+
+#[test]
+fn tables_are_counted_paged_both_ways_and_sorted() {
+    let platform = TestPlatform::start();
+    let names = ["a", "b", "c", "d", "e"];
+    let hosts: Vec<_> = names.map(|name| agent(&platform, name)).into();
+    let viewer = Person::with_role(&platform, "viewer");
+    for (path, expected, count) in [
+        ("/sensors/agents", &["a", "b", "c", "d", "e"][..], "5 hosts"),
+        ("/sensors/agents?limit=2", &["a", "b"], "1 to 2 of 5 hosts"),
+        ("/sensors/agents?limit=2&page=2", &["c", "d"], "3 to 4 of 5 hosts"),
+        ("/sensors/agents?limit=2&page=3", &["e"], "5 to 5 of 5 hosts"),
+        ("/sensors/agents?limit=2&page=99", &["e"], "5 to 5 of 5 hosts"),
+        ("/sensors/agents?limit=2&sort=name-down", &["e", "d"], "1 to 2 of 5 hosts"),
+        ("/sensors/agents?limit=2&sort=check-in&page=2", &["c", "d"], "3 to 4 of 5 hosts"),
+        ("/sensors/agents?name=b", &["b"], "1 host"),
+    ] {
+        let page = viewer.page(path);
+        assert_eq!(listed(&page), expected, "{path}");
+        assert!(words(&page).contains(count), "{path}: {}", words(&page));
+    }
+    let middle = viewer.page("/sensors/agents?limit=2&sort=name-down&page=2");
+    assert_eq!(listed(&viewer.page(&link(&middle, "prev").unwrap())), ["e", "d"]);
+    assert_eq!(listed(&viewer.page(&link(&middle, "next").unwrap())), ["a"]);
+    let (first, last) =
+        (viewer.page("/sensors/agents?limit=2"), viewer.page("/sensors/agents?limit=2&page=3"));
+    assert_eq!((link(&first, "prev"), link(&last, "next")), (None, None));
+    assert!(middle.contains("aria-sort=\"descending\""), "{middle}");
+    assert_eq!(viewer.get("/sensors/agents?sort=shoe-size").status, 422);
+    drop(hosts);
+}
+
+/// One asset that enforces, one in mode test, one in no segment, one that its host does not protect.
+fn protected_and_not(platform: &TestPlatform) -> Vec<crate::support::TestHost> {
+    let hosts: Vec<_> = ["closed", "tested", "loose"].map(|name| agent(platform, name)).into();
+    let mut blocked = agent(platform, "blocked");
+    for name in ["closed", "tested", "blocked"] {
+        tag(platform, name, "role", if name == "tested" { "db" } else { "web" });
+    }
+    platform.commit(
+        "segment: { name: web, criteria: role = 'web', \
+         inbound: { level: secure-all-ports, mode: enforce } }\n---\n\
+         segment: { name: db, criteria: role = 'db', \
+         inbound: { level: secure-inbound-paths, mode: test } }\n---\n\
+         settings: { management: [ { from: [10.0.0.1], services: [tcp/22] } ] }",
+    );
+    let mut hosts = hosts;
+    for host in &mut hosts {
+        let message = agent_message(host);
+        let wanted = host.check_in_with(platform, &message).wanted.unwrap();
+        let mut message = agent_message(host);
+        (message.status, message.in_force) = (Status::Enforcing, Some(wanted));
+        host.check_in_with(platform, &message);
+    }
+    let mut message = agent_message(&mut blocked);
+    message.status = Status::Blocked { by: "firewalld".to_owned() };
+    message.problems =
+        vec![Problem { code: "firewalld".to_owned(), text: "it is here".to_owned() }];
+    blocked.check_in_with(platform, &message);
+    hosts.push(blocked);
+    hosts
+}
+
+#[test]
+fn whether_a_host_is_protected_is_said_everywhere_in_the_same_words() {
+    let platform = TestPlatform::start();
+    let hosts = protected_and_not(&platform);
+    let viewer = Person::with_role(&platform, "viewer");
+    let table = words(&viewer.page("/sensors/agents"));
+    for (name, state, words_of_it, levels, segments) in [
+        ("closed", "enforced", "enforcing", "in: secure-all-ports (enforce) out: unsecured", "web"),
+        (
+            "tested",
+            "test-only",
+            "not protected everything is in mode test",
+            "in: secure-inbound-paths (test) out: unsecured",
+            "db",
+        ),
+        (
+            "loose",
+            "no",
+            "not protected it is in no segment",
+            "in: unsecured out: unsecured",
+            "none",
+        ),
+        (
+            "blocked",
+            "no",
+            "blocked, not protected firewalld",
+            "in: secure-all-ports (enforce) out: unsecured",
+            "web",
+        ),
+    ] {
+        let row = format!("{words_of_it} {levels} {segments}");
+        assert!(table.contains(&row), "{name}: {row}: {table}");
+        let page = words(&viewer.page(&format!("/assets/{name}")));
+        assert!(page.contains(words_of_it), "{name}: {page}");
+        assert!(page.contains(&format!("Segments {segments}")), "{name}: {page}");
+        let shown = platform.get(&format!("/api/v1/assets/{name}"));
+        assert_eq!(shown["protection"]["state"], state, "{name}: {shown}");
+    }
+    let unprotected = viewer.page("/sensors/agents?status=unprotected");
+    assert_eq!(listed(&unprotected), ["blocked", "loose", "tested"]);
+    let items = platform.get("/api/v1/assets?status=unprotected")["items"].clone();
+    assert_eq!(items.as_array().map(Vec::len), Some(3), "{items}");
+    drop(hosts);
+}
+
+#[test]
+fn the_first_page_counts_what_needs_attention_and_leads_there() {
+    let platform = TestPlatform::start();
+    let viewer = Person::with_role(&platform, "viewer");
+    let empty = words(&viewer.page("/"));
+    assert!(empty.contains("Agents 0 hosts No host has checked in"), "{empty}");
+    let hosts = protected_and_not(&platform);
+    drop(spark(&platform, "once"));
+    let page = viewer.page("/");
+    let text = words(&page);
+    for expected in [
+        "Agents 4 hosts What needs attention 3 not protected",
+        "1 blocked by another firewall",
+        "1 with problems",
+        "Spark 1 host What needs attention 1 not protected",
+    ] {
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
+    assert!(!text.contains("offline") && !text.contains("inactive"), "{text}");
+    for (status, expected) in
+        [("unprotected", &["blocked", "loose", "tested"][..]), ("blocked", &["blocked"])]
+    {
+        let link = format!("/sensors/agents?status={status}");
+        assert!(page.contains(&format!("href=\"{link}\"")), "{page}");
+        assert_eq!(listed(&viewer.page(&link)), expected);
+    }
+    drop(hosts);
+}
+
+#[test]
+fn problems_that_are_over_are_apart_from_those_that_there_are() {
+    let platform = TestPlatform::start();
+    let mut host = agent(&platform, "a");
+    for text in ["the first", "the second"] {
+        let mut message = agent_message(&mut host);
+        message.problems = vec![Problem { code: "dns".to_owned(), text: text.to_owned() }];
+        host.check_in_with(&platform, &message);
+    }
+    let page = words(&Person::admin(&platform).page("/assets/a"));
+    let (now, past) = page.split_once("Past problems").unwrap();
+    assert!(now.contains("dns the second") && !now.contains("the first"), "{now}");
+    assert!(past.contains("dns the first") && !past.contains("the second"), "{past}");
 }
 
 #[test]

@@ -10,7 +10,7 @@ fn a_session_begins_with_a_password_and_ends_with_sign_out() {
     let platform = TestPlatform::start();
     let stranger = Person::stranger(&platform);
     for (path, to) in [
-        ("/", "/sensors/agents"),
+        ("/", "/sign-in"),
         ("/sensors/agents", "/sign-in?to=%2Fsensors%2Fagents"),
         ("/assets/x?y=1", "/sign-in?to=%2Fassets%2Fx%3Fy%3D1"),
         ("/commands", "/sign-in?to=%2Fcommands"),

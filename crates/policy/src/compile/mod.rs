@@ -7,6 +7,7 @@ mod grace;
 mod placement;
 mod protection;
 mod stance;
+mod standing;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -29,6 +30,7 @@ use crate::ruleset::{Failsafe, Management, Peer, Peers, Rule, Ruleset, StanceRul
 
 pub use blocks::Whose;
 pub use placement::{Addresses, Class, Placement};
+pub use standing::{Bite, PolicyStanding};
 
 /// Ranges that count as intranet without being named: private (RFC 1918, RFC 4193), link-local
 /// (RFC 3927, RFC 4291), loopback, multicast (RFC 5771, RFC 4291), limited broadcast, and the

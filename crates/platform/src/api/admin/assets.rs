@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use xshield_policy::AssetId;
+use xshield_policy::criteria::Criteria;
 use xshield_policy::inventory::Source;
 use xshield_policy::names::{Name, TagKey, TagValue};
 use xshield_wire::fingerprint::IdentityFingerprint;
@@ -17,6 +18,7 @@ use xshield_wire::message::Problem as HostProblem;
 
 use super::claims::Claim;
 use super::page::{Page, PageQuery};
+use super::selection::matching;
 use super::standing::Spark;
 use super::threat_status::AssetThreat;
 use crate::auth::{Allowed, Caller, Operator, Viewer};
@@ -26,6 +28,7 @@ use crate::holding;
 use crate::jobs::compile;
 use crate::management;
 use crate::problem::{Answer, JsonBody, Problem};
+use crate::protection::{self, Protection};
 use crate::query::BothOf;
 use crate::state::App;
 use crate::store::assets::{self, AssetFilter, Standing, StoredAsset, Tags};
@@ -119,6 +122,10 @@ pub(super) struct Asset {
     /// Since when it is out of service.
     decommissioned_at: Option<Timestamp>,
     spark: Spark,
+    /// Whether it is protected, by which segments, at which level and in which mode; only when assets
+    /// are asked for, not when one was changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    protection: Option<Protection>,
     /// What its host says of itself and the platform does not hold by itself.
     claims: Vec<Claim>,
     /// What the platform finds about it that someone should act on; only when one asset is asked for.
@@ -139,6 +146,7 @@ fn shown(
 ) -> Asset {
     Asset {
         spark: Spark::of(&asset, app.compiling.failure(&asset.id), now),
+        protection: None,
         threat: None,
         findings: None,
         claims: claims.iter().map(|claim| Claim::of(&asset.name, claim)).collect(),
@@ -180,6 +188,9 @@ struct AssetQuery {
     /// A segment of the committed policy.
     #[serde(default)]
     segment: Option<String>,
+    /// A criteria expression, e.g. `environment = 'prod' and role in ('web','db')`.
+    #[serde(default, rename = "where")]
+    criteria: Option<String>,
 }
 
 /// List assets
@@ -195,13 +206,31 @@ async fn list(
         Some(segment) => Some(members(&app, segment).await?),
         None => None,
     };
+    let criteria = query.criteria.as_deref().map(str::parse::<Criteria>).transpose();
+    let criteria = criteria.map_err(|error| Problem::invalid("?where", error.to_string()))?;
     let tags = query.tag.as_deref().map(tag_filter).transpose()?.unwrap_or_default();
-    let filter = AssetFilter { name: query.name, tags, standing: query.status, source: None, ids };
+    let mut filter = AssetFilter {
+        name: query.name,
+        tags,
+        standing: query.status,
+        ids,
+        ..AssetFilter::default()
+    };
+    protection::fill_in(&app, &mut filter).await?;
     let after = page.after::<String>()?;
     let mut conn = app.store.read().await?;
+    if let Some(criteria) = &criteria {
+        let matching = matching(&mut conn, criteria).await?;
+        let known = filter.ids.take();
+        let both = |id: &AssetId| known.as_ref().is_none_or(|known| known.contains(id));
+        filter.ids = Some(matching.into_iter().filter(both).collect());
+    }
     let found = assets::list(&mut conn, &filter, after.as_deref(), limit + 1, now).await?;
     let mut tags = assets::tags_of(&mut conn, found.iter().map(|asset| &asset.id)).await?;
     let claims = stored_claims::of_many(&mut conn, found.iter().map(|asset| &asset.id)).await?;
+    // Whoever compiles may wait for what this holds.
+    drop(conn);
+    let standings = protection::standings(&app, found.iter().map(|asset| asset.id.clone())).await?;
     Ok(Json(Page::of(
         found,
         limit,
@@ -209,7 +238,9 @@ async fn list(
         |asset| {
             let tags = tags.remove(&asset.id).unwrap_or_default();
             let claims = claims.get(&asset.id).map_or(&[][..], Vec::as_slice);
-            shown(&app, asset, tags, claims, now)
+            let standing = standings.get(&asset.id);
+            let shown = shown(&app, asset, tags, claims, now);
+            Asset { protection: Some(Protection::of(standing, &shown.spark)), ..shown }
         },
     )))
 }
@@ -284,6 +315,8 @@ async fn get(
     let mut shown = with_tags(&app, &mut conn, asset).await?;
     // Whoever compiles may wait for what this holds.
     drop(conn);
+    let standings = protection::standings(&app, [shown.id.clone()]).await?;
+    shown.protection = Some(Protection::of(standings.get(&shown.id), &shown.spark));
     let unmanaged = management::finding(&app, &shown.id).await?;
     shown.findings.get_or_insert_default().extend(unmanaged);
     Ok(shown)

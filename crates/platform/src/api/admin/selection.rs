@@ -10,6 +10,7 @@ use xshield_policy::inventory::Source;
 use super::assets::{members, named};
 use crate::clock::Timestamp;
 use crate::problem::{Answer, Problem};
+use crate::protection;
 use crate::state::App;
 use crate::store::assets::{self, AssetFilter, Standing};
 use crate::store::{Conn, StoreResult};
@@ -84,6 +85,9 @@ pub(crate) async fn selected(
         }
         None => None,
     };
+    let mut wanted = AssetFilter { standing: *status, ..AssetFilter::default() };
+    protection::fill_in(app, &mut wanted).await?;
+    let open_by_policy = wanted.open;
     let mut conn = app.store.read().await?;
     let mut by_name = None;
     if let Some(names) = names {
@@ -94,8 +98,12 @@ pub(crate) async fn selected(
         by_name = Some(ids);
     }
     let listed = if name.is_some() || status.is_some() {
-        let filter =
-            AssetFilter { name: name.clone(), standing: *status, ..AssetFilter::default() };
+        let filter = AssetFilter {
+            name: name.clone(),
+            standing: *status,
+            open: open_by_policy,
+            ..AssetFilter::default()
+        };
         let found = assets::list(&mut conn, &filter, None, u32::MAX, now).await?;
         Some(found.into_iter().map(|asset| asset.id).collect::<BTreeSet<_>>())
     } else {

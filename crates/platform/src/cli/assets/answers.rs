@@ -24,11 +24,23 @@ pub(super) struct Asset {
     pub(super) events_lost: u64,
     pub(super) spark: Spark,
     #[serde(default)]
+    pub(super) protection: Protection,
+    #[serde(default)]
     pub(super) threat: Option<Threat>,
     #[serde(default)]
     pub(super) claims: Vec<Claim>,
     #[serde(default)]
     pub(super) findings: Option<Vec<HostProblem>>,
+}
+
+/// Whether an asset is protected, and what the policy says of it.
+#[derive(Default, Deserialize)]
+pub(super) struct Protection {
+    pub(super) state: String,
+    pub(super) words: String,
+    pub(super) segments: Vec<String>,
+    pub(super) inbound: Option<String>,
+    pub(super) outbound: Option<String>,
 }
 
 /// What a host says of itself and the platform does not hold by itself.
@@ -86,7 +98,6 @@ pub(super) struct Spark {
     pub(super) in_force: Option<Held>,
     pub(super) wanted: Option<Held>,
     pub(super) up_to_date: bool,
-    pub(super) nothing_enforced: Option<String>,
     #[serde(default)]
     pub(super) refused: Option<Refusal>,
     pub(super) problems: Vec<HostProblem>,

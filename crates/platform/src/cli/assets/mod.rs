@@ -119,6 +119,9 @@ struct List {
     /// Only those in this segment of the committed policy.
     #[arg(long)]
     segment: Option<String>,
+    /// Only those that match a criteria expression, e.g. "environment = 'prod' and role = 'web'".
+    #[arg(long = "where", value_name = "CRITERIA")]
+    criteria: Option<String>,
     /// At most so many; all when left out.
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
@@ -126,6 +129,10 @@ struct List {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Standing {
+    /// Not protected: nothing is enforced by its host or by the policy.
+    Unprotected,
+    /// Its host told of problems.
+    Problems,
     /// Ran within five minutes.
     Active,
     /// Ran, but longer ago.
@@ -214,7 +221,12 @@ impl AssetCommand {
                 let action = "show the problems";
                 let answer = client.get(action, &asset_path(&asset, &["problems"]))?;
                 output.show(&answer, |screen| {
-                    Ok(problems(view(action, &answer)?, Timestamp::now()).render(screen))
+                    let [current, past] = problems(view(action, &answer)?, Timestamp::now());
+                    Ok(format!(
+                        "Now:\n{}\n\nOver:\n{}",
+                        current.render(screen),
+                        past.render(screen)
+                    ))
                 })
             }
             Action::Resend { asset } => {
@@ -268,7 +280,8 @@ impl List {
             .with_some("name", self.name)
             .with_some("tag", Some(self.tags.join(",")).filter(|tags| !tags.is_empty()))
             .with_some("status", status.map(|status| status.get_name().to_owned()))
-            .with_some("segment", self.segment);
+            .with_some("segment", self.segment)
+            .with_some("where", self.criteria);
         let answer = client.list(action, &path, self.limit)?;
         if !output.is_json() {
             warn_of_expiring_keys(client);

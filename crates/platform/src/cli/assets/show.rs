@@ -11,7 +11,18 @@ use crate::cli::times::{relative, relative_or_dash};
 
 /// Assets, one a line.
 pub(super) fn table(assets: Vec<Asset>, now: Timestamp) -> Table {
-    let header = &["NAME", "SPARK", "STATUS", "REVISION", "CHECK-IN", "ADDRESSES", "TAGS"];
+    let header = &[
+        "NAME",
+        "SPARK",
+        "STATUS",
+        "INBOUND",
+        "OUTBOUND",
+        "SEGMENTS",
+        "REVISION",
+        "CHECK-IN",
+        "ADDRESSES",
+        "TAGS",
+    ];
     let mut table = Table::new(header, "There are no such assets.");
     for asset in assets {
         let spark = &asset.spark;
@@ -19,6 +30,9 @@ pub(super) fn table(assets: Vec<Asset>, now: Timestamp) -> Table {
             cell(&asset.name),
             activity(spark),
             status(&asset),
+            cell(asset.protection.inbound.as_deref().unwrap_or("-")),
+            cell(asset.protection.outbound.as_deref().unwrap_or("-")),
+            cell(in_short(&asset.protection.segments, 3, " ")),
             revision(spark),
             cell(relative_or_dash(spark.last_check_in, now)),
             cell(in_short(&asset.addresses, 4, " ")),
@@ -63,15 +77,25 @@ fn status(asset: &Asset) -> Cell {
         return bad(format!("check-in refused: {}", refusal.detail));
     }
     let waiting = asset.claims.iter().filter(|claim| claim.is_trouble()).count();
-    let spark = &asset.spark;
-    if waiting > 0 && spark.status.state == "enforcing" {
-        return warning(format!("enforcing, {waiting} waiting"));
+    let text = protection_text(asset);
+    let text = match (waiting, asset.spark.problems.len()) {
+        (0, 0) => text,
+        (0, problems) => format!("{text}, {problems} problems"),
+        (waiting, _) => format!("{text}, {waiting} waiting"),
+    };
+    match asset.protection.state.as_str() {
+        "enforced" if waiting == 0 && asset.spark.problems.is_empty() => good(text),
+        "enforced" | "last-known" | "test-only" => warning(text),
+        _ => bad(text),
     }
-    match (spark.status.state.as_str(), spark.problems.len()) {
-        ("enforcing", 0) => good("enforcing"),
-        ("enforcing", problems) => warning(format!("enforcing, {problems} problems")),
-        ("no-policy", _) => warning("no policy"),
-        (_, _) => bad(status_text(&spark.status)),
+}
+
+/// Whether an asset is protected, and why it is not; where the platform does not say, how its host says
+/// it stands.
+fn protection_text(Asset { protection, spark, .. }: &Asset) -> String {
+    match protection.words.as_str() {
+        "" => status_text(&spark.status),
+        words => words.to_owned(),
     }
 }
 
@@ -95,22 +119,26 @@ fn revision(spark: &Spark) -> Cell {
     }
 }
 
-/// Problems, current ones and others.
-pub(super) fn problems(all: Vec<PastProblem>, now: Timestamp) -> Table {
-    let header = &["LAST SEEN", "FIRST SEEN", "TIMES", "STATE", "CODE", "WHAT"];
-    let mut table = Table::new(header, "The host never told of a problem.");
-    for problem in all {
-        let state = if problem.current { bad("current") } else { cell("over") };
-        table.row(vec![
-            cell(relative(problem.last_seen, now)),
-            cell(relative(problem.first_seen, now)),
-            number(problem.times),
-            state,
-            cell(problem.code),
-            cell(problem.text),
-        ]);
-    }
-    table
+const NOW: &[&str] = &["CODE", "WHAT", "SINCE", "LAST SEEN", "TIMES"];
+const PAST: &[&str] = &["CODE", "WHAT", "FIRST SEEN", "LAST SEEN", "TIMES"];
+
+/// Problems that there are, then those that are over.
+pub(super) fn problems(all: Vec<PastProblem>, now: Timestamp) -> [Table; 2] {
+    let (current, past): (Vec<_>, Vec<_>) = all.into_iter().partition(|problem| problem.current);
+    let table = |problems: Vec<PastProblem>, header, none| {
+        let mut table = Table::new(header, none);
+        for problem in problems {
+            table.row(vec![
+                if problem.current { bad(problem.code) } else { cell(problem.code) },
+                cell(problem.text),
+                cell(relative(problem.first_seen, now)),
+                cell(relative(problem.last_seen, now)),
+                number(problem.times),
+            ]);
+        }
+        table
+    };
+    [table(current, NOW, "The host has no problem now."), table(past, PAST, "No problem is over.")]
 }
 
 /// All that is known of one asset.
@@ -140,13 +168,18 @@ pub(super) fn sheet(asset: Asset, now: Timestamp) -> Sheet {
         let (first, last) = (relative(refusal.first_at, now), relative(refusal.last_at, now));
         sheet.line("", format!("times: {}, first {first}, last {last}", refusal.times));
     }
+    sheet.line("protection", protection_text(&asset));
+    let segments = in_short(&asset.protection.segments, 50, " ");
+    sheet.line("segments", if segments.is_empty() { "none".to_owned() } else { segments });
+    for (direction, closed) in
+        [("inbound", &asset.protection.inbound), ("outbound", &asset.protection.outbound)]
+    {
+        sheet.line(direction, closed.as_deref().unwrap_or("no policy"));
+    }
     sheet.line("status", status_text(&spark.status));
     sheet.line("in force", held(&spark.in_force));
     sheet
         .line("wanted", if spark.up_to_date { "the same".to_owned() } else { held(&spark.wanted) });
-    if let Some(reason) = &spark.nothing_enforced {
-        sheet.line("enforces nothing", reason);
-    }
     for route in &spark.routes {
         let failure = route.last_failure.as_ref().map(|failure| {
             format!(", failed {}: {}", relative(Timestamp(failure.at), now), failure.reason)
@@ -252,7 +285,21 @@ mod tests {
     use crate::cli::terminal::Screen;
 
     fn asset(name: &str, spark: Value) -> Value {
+        let state = match (spark["activity"].as_str(), spark["status"]["state"].as_str()) {
+            (Some("inactive"), _) => ("last-known", "enforcing when last seen"),
+            (_, Some("enforcing")) => ("enforced", "enforcing"),
+            (_, Some("failed")) => {
+                ("last-known", "failed: disk full; what it enforced before stays")
+            }
+            (_, Some("blocked")) => ("no", "not protected: blocked: firewalld"),
+            _ => ("no", "not protected: the host has registered but not checked in yet"),
+        };
+        let protection = json!({
+            "state": state.0, "words": state.1, "segments": ["web"],
+            "inbound": "secure-all-ports (enforce)", "outbound": "unsecured",
+        });
         json!({
+            "protection": protection,
             "id": format!("id-{name}"), "name": name, "source": "spark",
             "tags": {"role": "web"}, "addresses": ["10.0.0.1", "2001:db8::1"],
             "os": "debian 12", "kernel": "6.1.0", "fingerprint": "sha256:aa", "pending_identity": null,
@@ -298,12 +345,12 @@ mod tests {
         let assets = serde_json::from_value(assets).unwrap();
         let text = table(assets, Timestamp(1_800_000_000)).render(&Screen::plain());
         insta::assert_snapshot!(text, @r"
-        NAME   SPARK     STATUS                                    REVISION  CHECK-IN   ADDRESSES                                       TAGS
-        web    active    enforcing                                 2         2 min ago  10.0.0.1 2001:db8::1                            role=web
-        db     active    blocked: firewalld                        - → 2     2 min ago  10.0.0.1 2001:db8::1                            role=web
-        new    never     no policy                                 -         -          10.0.0.1 2001:db8::1                            role=web
-        moved  inactive  identity changed                          1 → 2     2 min ago  10.0.0.1 2001:db8::1                            role=web
-        old    active    check-in refused: The signature is wrong  2         2 min ago  10.0.0.1 10.0.0.2 10.0.0.3 10.0.0.4 and 5 more  role=web
+        NAME   SPARK     STATUS                                                         INBOUND                     OUTBOUND   SEGMENTS  REVISION  CHECK-IN   ADDRESSES                                       TAGS
+        web    active    enforcing                                                      secure-all-ports (enforce)  unsecured  web       2         2 min ago  10.0.0.1 2001:db8::1                            role=web
+        db     active    not protected: blocked: firewalld                              secure-all-ports (enforce)  unsecured  web       - → 2     2 min ago  10.0.0.1 2001:db8::1                            role=web
+        new    never     not protected: the host has registered but not checked in yet  secure-all-ports (enforce)  unsecured  web       -         -          10.0.0.1 2001:db8::1                            role=web
+        moved  inactive  identity changed                                               secure-all-ports (enforce)  unsecured  web       1 → 2     2 min ago  10.0.0.1 2001:db8::1                            role=web
+        old    active    check-in refused: The signature is wrong                       secure-all-ports (enforce)  unsecured  web       2         2 min ago  10.0.0.1 10.0.0.2 10.0.0.3 10.0.0.4 and 5 more  role=web
         ");
     }
 
@@ -337,6 +384,10 @@ mod tests {
         activity          active
         check-in refused  The signature is wrong
                           times: 7, first 1 h ago, last 1 min ago
+        protection        failed: disk full; what it enforced before stays
+        segments          web
+        inbound           secure-all-ports (enforce)
+        outbound          unsecured
         status            failed: disk full
         in force          revision 1, digest d
         wanted            revision 2, digest d

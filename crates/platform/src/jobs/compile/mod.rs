@@ -10,14 +10,14 @@
 
 mod base;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use axum::http::StatusCode;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::Instant;
-use xshield_policy::compile::CompileError;
+use xshield_policy::compile::{Bite, CompileError, PolicyStanding};
 use xshield_policy::document::Policy;
 use xshield_policy::inventory::Inventory;
 use xshield_policy::{AssetId, Impact};
@@ -164,6 +164,33 @@ pub async fn committed(app: &App) -> StoreResult<Option<Arc<Committed>>> {
 pub async fn is_managed(app: &App, asset: &AssetId) -> StoreResult<Option<bool>> {
     let mut turn = app.compiling.turn().await;
     Ok(turn.load(app).await?.and_then(|base| base.compiler().is_managed(asset)))
+}
+
+/// Where these assets stand in the committed policy; nothing while there is none.
+///
+/// # Errors
+/// When the database fails.
+pub async fn standings(
+    app: &App,
+    assets: impl IntoIterator<Item = AssetId>,
+) -> StoreResult<HashMap<AssetId, PolicyStanding>> {
+    let mut turn = app.compiling.turn().await;
+    let Some(base) = turn.load(app).await? else { return Ok(HashMap::new()) };
+    let compiler = base.compiler();
+    let standing = |id: AssetId| compiler.standing(&id).map(|standing| (id, standing));
+    Ok(assets.into_iter().filter_map(standing).collect())
+}
+
+/// The assets on which the committed policy enforces nothing.
+///
+/// # Errors
+/// When the database fails.
+pub async fn not_enforced(app: &App) -> StoreResult<Vec<AssetId>> {
+    let mut turn = app.compiling.turn().await;
+    let Some(base) = turn.load(app).await? else { return Ok(Vec::new()) };
+    let compiler = base.compiler();
+    let open = compiler.bites().filter(|(_, bite)| *bite != Bite::Enforce);
+    Ok(open.map(|(id, _)| id.clone()).collect())
 }
 
 /// Compiles one asset's ruleset now, for a host that is waiting for it.

@@ -32,6 +32,47 @@ pub struct AssetFilter {
     pub source: Option<Source>,
     /// Only these.
     pub ids: Option<Vec<AssetId>>,
+    /// Those on which the committed policy enforces nothing: for [`Standing::Unprotected`].
+    pub open: Vec<AssetId>,
+}
+
+/// In which order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sorting {
+    /// By name.
+    #[default]
+    Name,
+    /// By name, backwards.
+    NameDown,
+    /// Who has been silent longest first; those that never checked in before all.
+    CheckIn,
+    /// The last check-in first.
+    CheckInDown,
+    /// The oldest version of the program first.
+    Version,
+    /// The newest first, by its text.
+    VersionDown,
+    /// The oldest revision in force first; those without one before all.
+    Revision,
+    /// The newest revision first.
+    RevisionDown,
+}
+
+impl Sorting {
+    /// What comes after `ORDER BY`.
+    fn sql(self) -> &'static str {
+        match self {
+            Self::Name => "a.name",
+            Self::NameDown => "a.name DESC",
+            Self::CheckIn => "COALESCE(a.last_check_in, -1), a.name",
+            Self::CheckInDown => "COALESCE(a.last_check_in, -1) DESC, a.name",
+            Self::Version => "a.program_version, a.name",
+            Self::VersionDown => "a.program_version DESC, a.name",
+            Self::Revision => "COALESCE(a.in_force_revision, -1), a.name",
+            Self::RevisionDown => "COALESCE(a.in_force_revision, -1) DESC, a.name",
+        }
+    }
 }
 
 /// How an asset stands, as a filter.
@@ -46,6 +87,10 @@ pub enum Standing {
     Inactive,
     /// Never ran.
     Never,
+    /// Not protected: nothing is enforced by its host or by the policy.
+    Unprotected,
+    /// Its host told of problems.
+    Problems,
     /// Says that its ruleset is in the kernel.
     Enforcing,
     /// Another program owns its firewall.
@@ -96,6 +141,40 @@ pub async fn list(
     rows::page(conn, "assets", limit, query, stored).await
 }
 
+/// So many assets after the first `left_out`, in an order.
+///
+/// # Errors
+/// When the database fails.
+pub async fn sorted(
+    conn: &mut Conn,
+    filter: &AssetFilter,
+    sorting: Sorting,
+    (left_out, limit): (u32, u32),
+    now: Timestamp,
+) -> StoreResult<Vec<StoredAsset>> {
+    let query = || {
+        let mut query = QueryBuilder::<Db>::new(COLUMNS);
+        query.push(" WHERE 1 = 1");
+        narrow(&mut query, filter, now)?;
+        query.push(" ORDER BY ").push(sorting.sql());
+        Ok(query)
+    };
+    rows::page_after(conn, "assets", (left_out, limit), query, stored).await
+}
+
+/// How many assets there are of a filter.
+///
+/// # Errors
+/// When the database fails.
+pub async fn count(conn: &mut Conn, filter: &AssetFilter, now: Timestamp) -> StoreResult<u64> {
+    let mut query = QueryBuilder::<Db>::new("SELECT count(*) AS number FROM (");
+    query.push(COLUMNS).push(" WHERE 1 = 1");
+    narrow(&mut query, filter, now)?;
+    query.push(") AS listed");
+    let row = query.build().fetch_one(conn).await.doing("count assets")?;
+    Ok(u64::try_from(row.col::<i64>("number")?).unwrap_or_default())
+}
+
 fn narrow(query: &mut QueryBuilder<Db>, filter: &AssetFilter, now: Timestamp) -> StoreResult<()> {
     if let Some(name) = &filter.name {
         query.push(" AND lower(a.name) LIKE ").push_bind(contains(name)).push(" ESCAPE '\\'");
@@ -117,7 +196,7 @@ fn narrow(query: &mut QueryBuilder<Db>, filter: &AssetFilter, now: Timestamp) ->
         query.push(" AND a.source = ").push_bind(word(source)?);
     }
     if let Some(standing) = filter.standing {
-        push_standing(query, standing, now);
+        push_standing(query, standing, &filter.open, now);
     }
     Ok(())
 }
@@ -132,7 +211,12 @@ pub(crate) fn push_in<'a>(query: &mut QueryBuilder<Db>, ids: impl Iterator<Item 
     query.push(")");
 }
 
-fn push_standing(query: &mut QueryBuilder<Db>, standing: Standing, now: Timestamp) {
+fn push_standing(
+    query: &mut QueryBuilder<Db>,
+    standing: Standing,
+    open: &[AssetId],
+    now: Timestamp,
+) {
     let oldest_active = now.plus(-ACTIVE_FOR).0;
     match standing {
         Standing::Active => {
@@ -143,6 +227,17 @@ fn push_standing(query: &mut QueryBuilder<Db>, standing: Standing, now: Timestam
         }
         Standing::Never => {
             query.push(" AND a.last_check_in IS NULL");
+        }
+        Standing::Unprotected => {
+            query.push(
+                " AND a.decommissioned_at IS NULL AND (a.in_force_digest IS NULL OR \
+                 a.state IN ('blocked', 'no-policy') OR a.id",
+            );
+            push_in(query, open.iter());
+            query.push(")");
+        }
+        Standing::Problems => {
+            query.push(" AND a.decommissioned_at IS NULL AND a.problems <> '[]'");
         }
         Standing::Enforcing => {
             query.push(" AND a.state = 'enforcing'");

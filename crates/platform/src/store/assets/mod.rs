@@ -21,7 +21,9 @@ use super::{Conn, Db, Doing as _, Row, StoreError, StoreResult, addresses, from_
 use crate::clock::Timestamp;
 pub use check_in::{CheckedIn, check_in, put_problems};
 pub(crate) use listing::push_in;
-pub use listing::{ACTIVE_FOR, AssetFilter, MISSED_LATE, Standing, list, missed, standings};
+pub use listing::{
+    ACTIVE_FOR, AssetFilter, MISSED_LATE, Sorting, Standing, count, list, missed, sorted, standings,
+};
 use row::stored;
 pub(crate) use row::{key_bytes, parse, unsigned};
 

@@ -1,0 +1,115 @@
+//! The first page: what needs attention, in numbers that lead to the hosts.
+
+use askama::Template;
+use axum::Router;
+use axum::extract::State as Shared;
+use axum::http::StatusCode;
+use axum::response::Response;
+use axum::routing::get;
+use xshield_policy::inventory::Source;
+
+use super::page::{Frame, Section, answer};
+use super::session::Visitor;
+use crate::auth::Viewer;
+use crate::clock::Timestamp;
+use crate::problem::Answer;
+use crate::protection;
+use crate::state::App;
+use crate::store::assets::{self, AssetFilter, Standing};
+use crate::store::word;
+
+pub(super) fn router() -> Router<App> {
+    Router::new().route("/", get(overview))
+}
+
+/// What is counted, in the order of how much it matters, with its words.
+const COUNTED: [(Standing, &str); 12] = [
+    (Standing::Unprotected, "not protected"),
+    (Standing::Refused, "check-in refused"),
+    (Standing::IdentityChanged, "another machine asks to be it"),
+    (Standing::Failed, "failed"),
+    (Standing::Blocked, "blocked by another firewall"),
+    (Standing::Offline, "offline"),
+    (Standing::Inactive, "inactive"),
+    (Standing::Late, "late"),
+    (Standing::Never, "never checked in"),
+    (Standing::Outdated, "without the ruleset that it should have"),
+    (Standing::Waiting, "with a name or address that waits"),
+    (Standing::Problems, "with problems"),
+];
+
+#[derive(Template)]
+#[template(path = "overview.html")]
+struct OverviewPage {
+    frame: Frame,
+    expiring: Vec<String>,
+    kinds: Vec<Kind>,
+}
+
+/// The hosts with one program.
+struct Kind {
+    title: &'static str,
+    path: &'static str,
+    total: u64,
+    /// Nothing: no host needs attention.
+    counts: Vec<Count>,
+}
+
+struct Count {
+    number: u64,
+    words: &'static str,
+    link: String,
+}
+
+async fn overview(Shared(app): Shared<App>, Visitor(allowed): Visitor<Viewer>) -> Answer<Response> {
+    let now = Timestamp::now();
+    let mut kinds = Vec::new();
+    for (source, title, path) in
+        [(Source::Agent, "Agents", "/sensors/agents"), (Source::Spark, "Spark", "/sensors/spark")]
+    {
+        kinds.push(kind(&app, source, title, path, now).await?);
+    }
+    let page = OverviewPage {
+        frame: Frame::new("Overview", Section::Overview, &allowed.caller),
+        expiring: super::page::warnings(&app).await?,
+        kinds,
+    };
+    Ok(answer(StatusCode::OK, &page))
+}
+
+async fn kind(
+    app: &App,
+    source: Source,
+    title: &'static str,
+    path: &'static str,
+    now: Timestamp,
+) -> Answer<Kind> {
+    let of = |standing| AssetFilter { source: Some(source), standing, ..AssetFilter::default() };
+    let mut unprotected = of(Some(Standing::Unprotected));
+    protection::fill_in(app, &mut unprotected).await?;
+    let mut conn = app.store.read().await?;
+    let total = assets::count(&mut conn, &of(None), now).await?;
+    let mut counts = Vec::new();
+    for (standing, words) in COUNTED.into_iter().filter(|(standing, _)| concerns(*standing, source))
+    {
+        let filter = match standing {
+            Standing::Unprotected => &unprotected,
+            other => &of(Some(other)),
+        };
+        let number = assets::count(&mut conn, filter, now).await?;
+        if number > 0 {
+            let link = format!("{path}?status={}", word(&standing)?);
+            counts.push(Count { number, words, link });
+        }
+    }
+    Ok(Kind { title, path, total, counts })
+}
+
+/// A resident agent is late or offline, what something else starts is inactive.
+fn concerns(standing: Standing, source: Source) -> bool {
+    match standing {
+        Standing::Late | Standing::Offline => source == Source::Agent,
+        Standing::Inactive => source != Source::Agent,
+        _ => true,
+    }
+}

@@ -20,14 +20,15 @@ use xshield_wire::bounds::{self, Cut};
 use xshield_wire::envelope::{self, EnvelopeError};
 use xshield_wire::fingerprint::IdentityFingerprint;
 use xshield_wire::message::{
-    CheckIn, CheckInAnswer, HostFacts, ListeningPort, Problem, Program, ProgramKind, RuleHits,
-    Status, VERSION,
+    CheckIn, CheckInAnswer, HostFacts, InForce, ListeningPort, Problem, Program, ProgramKind,
+    RuleHits, Status, VERSION,
 };
 use xshield_wire::telemetry::LogEnd;
 
 use crate::boot_unit::{BootUnit, Installed};
 use crate::client::{Client, Connection, ContactError, Fetched};
 use crate::config::{Config, Provisioning};
+use crate::delivery::Recorded;
 use crate::errand::{Contacting, Errand, Heard};
 use crate::evidence::Showing;
 use crate::happenings::Before;
@@ -185,21 +186,42 @@ impl Cycle<'_> {
             before: Before::default(),
             live: None,
             time_servers: None,
+            sighting: Sighting::Nothing,
         };
         run.outcome.problems = problems;
         run.outcome.fingerprint = Some(IdentityFingerprint::of(&identity_key.public()));
         run.begin();
         run.read_memory();
         match preflight.firewalld {
-            Firewalld::Absent => {
-                if let Err(error) = run.enforce() {
-                    run.give_up(&error);
-                }
-            }
+            Firewalld::Absent => run.enforce(),
             present => run.stand_back(present),
         }
         run.finish()
     }
+}
+
+/// What a run finds in the kernel.
+struct Look {
+    firewall: Firewall,
+    damage: Damage,
+    recorded: Recorded,
+}
+
+/// What was seen in the kernel of the last-known-good ruleset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sighting {
+    /// Nobody has looked yet, or what was found is not it: nothing is said to be in force.
+    Nothing,
+    /// All of it.
+    Whole,
+}
+
+/// Whether a part of a run was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Done,
+    /// And the reason is among the problems.
+    Failed,
 }
 
 /// A run under way.
@@ -244,51 +266,75 @@ pub(crate) struct Run<'a> {
     pub(crate) live: Option<LiveGroup>,
     /// The time servers, once they were looked up in this run.
     pub(crate) time_servers: Option<xshield_policy::TimeServers>,
+    /// Whether the last-known-good ruleset was seen in the kernel, or put back.
+    sighting: Sighting,
 }
 
 impl Run<'_> {
-    /// The cycle on one page: look, act, tell.
-    fn enforce(&mut self) -> Result<(), CycleError> {
+    /// The cycle on one page: look, mend, ask, act, tell. What fails in the policy's part is told and
+    /// keeps the threat list's from nothing, nor the other way round.
+    fn enforce(&mut self) {
         self.provision();
-        let mut firewall = Firewall::open()?;
-        self.follow_open_connections(&mut firewall);
-        self.settle_live(&mut firewall);
-        let mut holders = std::mem::take(&mut self.progress.holders);
-        self.sockets = sockets::listening_sockets(&mut holders)?;
-        self.ports = sockets::ports(&self.sockets);
-        self.progress.holders = holders;
-        let damage = self.damage(&mut firewall)?;
-        let recorded = self.read_flows(&mut firewall)?;
-        step("collected");
-
-        let acted = self.act(&mut firewall, damage);
-
-        self.tell_flows(recorded, firewall.capabilities());
-        acted?;
-        self.install_boot_unit();
-        self.report_ports();
-        Ok(())
-    }
-
-    /// What changes the kernel, and what has to be asked for it.
-    fn act(&mut self, firewall: &mut Firewall, damage: Damage) -> Result<(), CycleError> {
-        let damage = self.repair(firewall, damage)?;
-        self.let_new_ways_through(firewall)?;
+        let mut look = None;
+        let mended = self.part_of_policy(|run| {
+            let seen = look.insert(run.look()?);
+            step("collected");
+            seen.damage = run.repair(&mut seen.firewall, seen.damage)?;
+            run.sighting = Sighting::Whole;
+            run.let_new_ways_through(&mut seen.firewall)
+        });
         self.settle_threats();
 
         let answer = self.check_in(self.standing(), Connection::Any);
         let answer = answer.map(|answer| self.let_catch_up(answer));
         step("checked-in");
-        let fetched = answer.as_ref().and_then(|answer| self.fetch(answer));
-        step("fetched");
-
-        let target = fetched.or_else(|| self.known_good.clone().map(|known| known.ruleset));
-        let policy = target.map_or(Ok(()), |ruleset| {
-            self.apply(firewall, ruleset, damage)?;
-            self.read_back(firewall)
-        });
+        if let (Part::Done, Some(seen)) = (mended, &mut look) {
+            self.part_of_policy(|run| run.follow_policy(seen, answer.as_ref()));
+        }
         self.follow_threat_order(answer.as_ref());
-        policy
+
+        if let Some(Look { firewall, recorded, .. }) = look {
+            self.tell_flows(recorded, firewall.capabilities());
+            self.report_ports();
+        }
+        self.install_boot_unit();
+    }
+
+    /// What the kernel and the host hold when the run begins.
+    fn look(&mut self) -> Result<Look, CycleError> {
+        let mut firewall = Firewall::open()?;
+        self.follow_open_connections(&mut firewall);
+        self.settle_live(&mut firewall);
+        let mut holders = std::mem::take(&mut self.progress.holders);
+        let sockets = sockets::listening_sockets(&mut holders);
+        self.progress.holders = holders;
+        self.sockets = sockets?;
+        self.ports = sockets::ports(&self.sockets);
+        let damage = self.damage(&mut firewall)?;
+        let recorded = self.read_flows(&mut firewall)?;
+        Ok(Look { firewall, damage, recorded })
+    }
+
+    /// Brings the ruleset that the platform wants, or the last one when it says nothing, into force.
+    fn follow_policy(
+        &mut self,
+        seen: &mut Look,
+        answer: Option<&CheckInAnswer>,
+    ) -> Result<(), CycleError> {
+        let fetched = answer.and_then(|answer| self.fetch(answer));
+        step("fetched");
+        let target = fetched.or_else(|| self.known_good.clone().map(|known| known.ruleset));
+        let Some(ruleset) = target else { return Ok(()) };
+        self.apply(&mut seen.firewall, ruleset, seen.damage)?;
+        self.read_back(&mut seen.firewall)
+    }
+
+    /// Does a part of what the policy needs; what fails is told.
+    fn part_of_policy(&mut self, act: impl FnOnce(&mut Self) -> Result<(), CycleError>) -> Part {
+        let Err(error) = act(self) else { return Part::Done };
+        self.failure = Some(RunStatus::Failed);
+        self.outcome.problems.push(problem("failed", &error));
+        Part::Failed
     }
 
     /// Takes what the run was sent with and how things stand.
@@ -316,6 +362,8 @@ impl Run<'_> {
             format!("{firewalld:?}").to_lowercase()
         );
         self.note("blocked-firewalld", text);
+        // Without a look: what was in force stays there until a restart.
+        self.sighting = Sighting::Whole;
         self.failure = Some(RunStatus::Blocked);
         self.look_at_threats();
         self.check_in(self.standing(), Connection::Any);
@@ -335,6 +383,12 @@ impl Run<'_> {
         }
     }
 
+    /// What the platform may be told to be in force.
+    fn in_force(&self) -> Option<InForce> {
+        let known = self.known_good.as_ref().filter(|_| self.sighting == Sighting::Whole);
+        known.map(|known| known.ruleset.in_force())
+    }
+
     /// Tells the platform what was found after the check-in; what it can't be told now, the next run
     /// tells it. Who was turned away would be once more.
     fn tell_the_rest(&mut self) {
@@ -352,15 +406,6 @@ impl Run<'_> {
         }
         let excess = self.progress.untold.len().saturating_sub(UNTOLD_KEPT);
         self.progress.untold.drain(..excess);
-    }
-
-    /// Something failed for good in this run: the platform is told why nothing newer is enforced.
-    fn give_up(&mut self, error: &CycleError) {
-        self.failure = Some(RunStatus::Failed);
-        self.outcome.problems.push(problem("failed", error));
-        if self.outcome.platform == Contact::NotAsked {
-            self.check_in(self.standing(), Connection::Any);
-        }
     }
 
     /// Makes nftables available. That the userland tool can't be installed does not stop enforcement.
@@ -391,7 +436,7 @@ impl Run<'_> {
             program: self.cycle.program.clone(),
             host: self.host.clone(),
             status,
-            in_force: self.known_good.as_ref().map(|known| known.ruleset.in_force()),
+            in_force: self.in_force(),
             problems: [&self.progress.untold[..], &self.outcome.problems[..]].concat(),
             threat: Some(self.threat_standing()),
             routes: self.routes().into_iter().map(Into::into).collect(),

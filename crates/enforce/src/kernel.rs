@@ -1,7 +1,7 @@
 //! The kernel's part of the cycle: find damage, apply on trial, confirm, keep or take back, read back.
 
 use xshield_firewall::{
-    Firewall, FirewallError, Generation, KernelState, LiveGroup, Plan, Programmed, plan_with,
+    Firewall, FirewallError, Generation, KernelState, LiveGroup, Plan, Programmed, Trial, plan_with,
 };
 use xshield_host::linux::local::CgroupMatching;
 use xshield_host::linux::resolver::{self, Left};
@@ -235,40 +235,57 @@ impl Run<'_> {
         let problems_before = self.outcome.problems.len();
         self.check_in(Status::Enforcing, Connection::Fresh);
         step("confirmed");
-        if self.outcome.platform == Contact::Reached {
-            // Proven: from here on it is what a reboot restores, also when the next line is never run.
-            if let Err(error) = self.state.save_last_known_good(&known) {
-                firewall.revert(trial)?;
-                return Err(error.into());
+        let why = if self.outcome.platform == Contact::Reached {
+            // Proven: once written down it is what a reboot restores, also when nothing more is run.
+            match self.state.save_last_known_good(&known) {
+                Ok(()) => return self.keep(firewall, trial, new, old),
+                Err(error) => format!(
+                    "it could not be written down, so a restart would not have restored it ({})",
+                    problem("state", &error).text
+                ),
             }
-            step("remembered");
-            let kept = firewall.keep(trial)?;
-            trace::line(DebugArea::Rules, || format!("plan {} was kept", new.plan.digest()));
-            step("kept");
-            self.count_hits(&kept.final_hits);
-            self.kept = Some(kept);
-            self.outcome.change = Change::Applied;
-            self.progress.raise_floor(&new.ruleset);
-            self.prepared = Some(new);
-            return Ok(());
-        }
-        let why: Vec<String> =
-            self.outcome.problems.drain(problems_before..).map(|problem| problem.text).collect();
+        } else {
+            let found = self.outcome.problems.drain(problems_before..);
+            let found: Vec<String> = found.map(|problem| problem.text).collect();
+            format!(
+                "with it in force the platform could not be reached over a new connection ({})",
+                found.join("; ")
+            )
+        };
+        // Whatever becomes of the revert: the trial ends by itself, and this is not in force for good.
+        self.known_good = old;
         firewall.revert(trial)?;
         trace::line(DebugArea::Rules, || format!("plan {} was taken back", new.plan.digest()));
         step("reverted");
-        self.known_good = old;
         self.outcome.change = Change::Reverted;
         self.failure = failure.or(Some(RunStatus::Reverted));
-        let text = format!(
-            "revision {} was taken back: with it in force the platform could not be reached over a \
-             new connection ({})",
-            new.ruleset.revision,
-            why.join("; ")
+        self.note(
+            "ruleset-reverted",
+            format!("revision {} was taken back: {why}", new.ruleset.revision),
         );
-        self.note("ruleset-reverted", text);
         // The old one is back: tell the platform how the host really stands.
         self.check_in(self.standing(), Connection::Fresh);
+        Ok(())
+    }
+
+    /// Makes a ruleset that is proven and written down the only one. `old`: what is in force when the
+    /// kernel refuses that; the next run then puts the new one in force.
+    fn keep(
+        &mut self,
+        firewall: &mut Firewall,
+        trial: Trial,
+        new: Prepared,
+        old: Option<LastKnownGood>,
+    ) -> Result<(), CycleError> {
+        step("remembered");
+        let kept = firewall.keep(trial).inspect_err(|_| self.known_good = old)?;
+        trace::line(DebugArea::Rules, || format!("plan {} was kept", new.plan.digest()));
+        step("kept");
+        self.count_hits(&kept.final_hits);
+        self.kept = Some(kept);
+        self.outcome.change = Change::Applied;
+        self.progress.raise_floor(&new.ruleset);
+        self.prepared = Some(new);
         Ok(())
     }
 

@@ -37,13 +37,18 @@ impl Policy {
     }
 
     fn commit(self, shop: &Shop) -> Result<()> {
-        shop.commit_edited(|text| match self {
+        shop.commit_edited(|text| self.write(text))
+    }
+
+    /// The example's documents as this policy has them.
+    fn write(self, text: &str) -> String {
+        match self {
             Self::Open => text.to_owned(),
             Self::Closed => text.replace(
                 "from: [segment:web], services: [tcp/8080]",
                 "from: [segment:web], services: [tcp/8081]",
             ),
-        })
+        }
     }
 }
 
@@ -278,26 +283,61 @@ fn a_full_disk_is_told_and_nothing_is_half_written() -> Result<()> {
     })
 }
 
+/// The example's documents with so many more allow rules on app.
+fn with_rules(text: &str, rules: usize) -> String {
+    if !text.contains("name: app-tier\n") {
+        return text.replace("templates: [app-tier, ", "templates: [app-tier, many, ");
+    }
+    let more: String = (0..rules)
+        .map(|at| {
+            let (address, port) = (Ipv4Addr::from(0x0a80_0000 + at as u32), 1024 + at % 5000);
+            format!("    - {{ name: r{at}, from: [{address}], services: [tcp/{port}] }}\n")
+        })
+        .collect();
+    format!("{text}\n---\ntemplate:\n  name: many\n  action: allow\n  inbound:\n{more}")
+}
+
+#[test]
+fn a_ruleset_that_can_t_be_written_down_is_never_said_to_be_in_force() -> Result<()> {
+    in_lab("a_ruleset_that_can_t_be_written_down_is_never_said_to_be_in_force", || {
+        let shop = Shop::start_enforced()?;
+        let app = shop.lab.host("app")?;
+        let before = run_on(&shop, "app")?.revision().context("app enforces a revision")?;
+        // Room for positions and reports, not for the next ruleset.
+        let script = "set -e; cp -a /var/lib/xshield /var/tmp/state; \
+            mount -t tmpfs -o size=1m,mode=700 tmpfs /var/lib/xshield; \
+            cp -a /var/tmp/state/. /var/lib/xshield/; \
+            dd if=/dev/zero of=/var/lib/xshield/room bs=1k count=96 2>/dev/null; \
+            dd if=/dev/zero of=/var/lib/xshield/filler bs=1k 2>/dev/null || true; \
+            rm /var/lib/xshield/room";
+        app.run("sh", ["-c", script])?;
+        shop.commit_edited(|text| with_rules(&Policy::Closed.write(text), 1_500))?;
+        wait::until("a run takes the ruleset back", LIMIT, || {
+            let run = run_on(&shop, "app")?;
+            Ok((run.status() == "reverted").then_some(()))
+        })?;
+        for round in 0..3 {
+            let run = run_on(&shop, "app")?;
+            ensure!(run.status() == "reverted", "round {round}: {run:?}");
+            ensure!(run.json["problems"].to_string().contains("could not be written"), "{run:?}");
+            ensure!(in_force(&shop)? == Policy::Open, "round {round}");
+            let many = Kernel::read(app)?.programmed();
+            ensure!(!many.iter().any(|item| item.contains("many/r")), "round {round}");
+            let asset = shop.platform.json(&shop.lab, &["asset", "show", "app"])?;
+            ensure!(asset["spark"]["in_force"]["revision"] == before, "round {round}: {asset}");
+            ensure!(asset["spark"]["status"]["state"] == "failed", "round {round}: {asset}");
+        }
+        app.run("rm", ["/var/lib/xshield/filler"])?;
+        settle(&shop, Policy::Closed).map(drop)
+    })
+}
+
 #[test]
 fn ten_thousand_rules_arrive_whole() -> Result<()> {
     in_lab("ten_thousand_rules_arrive_whole", || {
         const RULES: usize = 10_000;
         let shop = Shop::start_enforced()?;
-        let mut rules = String::new();
-        for at in 0..RULES {
-            let (address, port) = (Ipv4Addr::from(0x0a80_0000 + at as u32), 1024 + at % 5000);
-            rules.push_str(&format!(
-                "    - {{ name: r{at}, from: [{address}], services: [tcp/{port}] }}\n"
-            ));
-        }
-        let many = format!("\n---\ntemplate:\n  name: many\n  action: allow\n  inbound:\n{rules}");
-        shop.commit_edited(|text| {
-            if text.contains("name: app-tier\n") {
-                format!("{text}{many}")
-            } else {
-                text.replace("templates: [app-tier, ", "templates: [app-tier, many, ")
-            }
-        })?;
+        shop.commit_edited(|text| with_rules(text, RULES))?;
         wait::until("app's kernel has every rule", LIMIT, || {
             let run = run_on(&shop, "app")?;
             ensure!(run.exit.code() == Some(0), "{run:?}");

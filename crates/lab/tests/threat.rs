@@ -134,6 +134,48 @@ fn a_listed_peer_is_cut_and_told_and_let_in_again() -> Result<()> {
 }
 
 #[test]
+fn a_policy_that_can_t_be_put_in_force_does_not_keep_the_list_from_it() -> Result<()> {
+    in_lab("a_policy_that_can_t_be_put_in_force_does_not_keep_the_list_from_it", || {
+        let scene = Scene::set()?;
+        let web = scene.shop.lab.host("web")?;
+        // A table that belongs to a program which lives can't be changed by others (Linux 5.12).
+        let mut owner = web.command("nft");
+        owner.arg("-i").stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut owner = owner.spawn()?;
+        let mut commands = owner.stdin.take().context("a pipe")?;
+        std::io::Write::write_all(
+            &mut commands,
+            b"delete table inet xshield\nadd table inet xshield { flags owner; }\n",
+        )?;
+        let run = wait::until("the policy can't be put back", LIMIT, || {
+            let run = scene.run("web")?;
+            Ok((run.exit.code() == Some(1)).then_some(run))
+        })?;
+        ensure!(run.status() == "failed" && run.json["in_force"].is_null(), "{run:?}");
+        ensure!(scene.reach(stranger::NAME, "web", 443)? == PASS, "the stranger is not listed");
+
+        scene.list_stranger()?;
+        wait::until("the list is in force", LIMIT, || {
+            let run = scene.run("web")?;
+            ensure!(run.status() == "failed", "{run:?}");
+            Ok(dropped(scene.reach(stranger::NAME, "web", 443)?).then_some(()))
+        })?;
+        let asset = scene.shop.platform.json(&scene.shop.lab, &["asset", "show", "web"])?;
+        ensure!(asset["spark"]["status"]["state"] == "failed", "{asset}");
+        ensure!(asset["spark"]["in_force"].is_null(), "nothing of it is in the kernel: {asset}");
+
+        drop(commands);
+        owner.wait()?;
+        wait::until("the policy is back", LIMIT, || {
+            let run = scene.run("web")?;
+            Ok((run.status() == "enforcing").then_some(()))
+        })?;
+        ensure!(dropped(scene.reach(stranger::NAME, "web", 443)?), "still listed");
+        Ok(())
+    })
+}
+
+#[test]
 fn a_match_is_told_by_mail_that_names_process_and_feed() -> Result<()> {
     in_lab("a_match_is_told_by_mail_that_names_process_and_feed", || {
         let scene = Scene::set()?;

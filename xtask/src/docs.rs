@@ -15,8 +15,15 @@ const ROOTS: [&str; 6] = ["crates/", "docs/", "examples/", "packages/", "xtask/"
 /// Fails with every name that leads nowhere, each with its place.
 pub(crate) fn check() -> Result<()> {
     let root = run::root();
-    let mut pages = vec![root.join("README.md")];
-    find(&root.join("docs"), "md", &mut pages)?;
+    let mut pages = Vec::new();
+    for entry in fs::read_dir(&root)? {
+        let path = entry?.path();
+        pages.extend(path.extension().is_some_and(|is| is == "md").then_some(path));
+    }
+    for directory in ["docs", "crates", ".github"] {
+        find(&root.join(directory), "md", &mut pages)?;
+    }
+    pages.sort();
     let (mut wrong, mut names) = (Vec::new(), 0);
     for page in &pages {
         let text = fs::read_to_string(page).with_context(|| page.display().to_string())?;

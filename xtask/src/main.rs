@@ -1,4 +1,4 @@
-//! Project tasks: `cargo xtask demo | test | ci | soak | kernels | bench | layers | docs | licences | dist`.
+//! Project tasks: `cargo xtask demo | quick | test | ci | soak | kernels | bench | layers | docs | licences | dist`.
 
 mod ci;
 mod demo;
@@ -32,6 +32,8 @@ enum Task {
     Demo(demo::DemoArgs),
     /// Runs all tests, the lab's end-to-end tests included.
     Test(test::TestArgs),
+    /// While working: formatting, layers, clippy, unit and property tests.
+    Quick,
     /// What every change must pass: formatting, clippy, layers, licences, tests.
     Ci,
     /// Probes random policies with random packets, compares with the documentation, then runs `kernels`.
@@ -64,7 +66,8 @@ fn run_task(task: Task) -> Result<()> {
     match task {
         Task::Demo(args) => demo::run(&args),
         Task::Test(args) => test::run(&args),
-        Task::Ci => ci::run(),
+        Task::Quick => ci::quick(),
+        Task::Ci => ci::all(),
         Task::Soak(args) => demo::soak(&args),
         Task::Kernels(args) => kernels::run(&args),
         Task::Bench(args) => demo::bench(&args),

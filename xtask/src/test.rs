@@ -46,6 +46,33 @@ pub(crate) fn run(args: &TestArgs) -> Result<()> {
     result
 }
 
+/// Test files that need no host, platform or kernel: those of the pure crates, and of the pure parts of
+/// others.
+const PURE: &[&str] = &[
+    "config",
+    "decisions",
+    "documents",
+    "forwarded",
+    "graces",
+    "impact",
+    "incremental",
+    "peers",
+    "plan",
+    "properties",
+    "stances",
+    "state",
+    "wire",
+];
+
+/// Unit tests of every crate, and the test files of [`PURE`].
+pub(crate) fn quick() -> Result<()> {
+    let runner: &[&str] = if has_nextest() { &["nextest", "run"] } else { &["test"] };
+    let mut command = run::cargo(runner);
+    command.args(["--workspace", "--locked", "--lib", "--bins"]);
+    command.args(PURE.iter().flat_map(|name| ["--test", name]));
+    run::succeed(&mut command)
+}
+
 /// The arguments of the runner, with what is skipped where both runners take it.
 fn arguments(given: &[String], skipped: &BTreeSet<String>) -> Vec<String> {
     let mut arguments = given.to_vec();

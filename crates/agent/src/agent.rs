@@ -300,6 +300,7 @@ impl Agent {
                 state.platform.clone_from(&outcome.heard.configuration);
             }
         }
+        let follows = last.result.as_ref().is_ok_and(|outcome| outcome.heard.followed.is_some());
         let outdated = state.poll.take_if(|poll| poll.is_outdated(&last));
         // A poll that waits has a connection of its own.
         if state.poll.is_some() {
@@ -312,6 +313,10 @@ impl Agent {
         drop(state);
         if let Some(poll) = outdated {
             poll.cut();
+        }
+        if follows {
+            // Whom to trust is part of the configuration; why it can't be read is in the log.
+            let _ = self.reload();
         }
         self.changed.notify_all();
     }

@@ -13,6 +13,7 @@ use xshield_wire::control::Switch;
 use xshield_wire::keys::{EnforcementKey, PolicyPublicKey};
 use xshield_wire::message::Problem;
 
+use crate::followed::{self, Trust};
 use crate::resident::settings::{Asking, Resident};
 use crate::state::chain;
 
@@ -53,6 +54,8 @@ pub struct Config {
     pub boot_unit: Provisioning,
     /// What a program that stays does, and how often.
     pub resident: Resident,
+    /// How it came to whom it trusts: by what is written, or by following the platform.
+    pub trust: Trust,
 }
 
 /// Whether Spark may install something on this host.
@@ -304,7 +307,7 @@ impl Raw {
             live_group: live_group.transpose()?,
         };
         let resident = resident.checked().map_err(|(field, reason)| refuse(field, reason))?;
-        Ok(Config {
+        let mut config = Config {
             platform,
             ca_pem,
             policy_keys,
@@ -318,7 +321,10 @@ impl Raw {
             nftables: self.nftables,
             boot_unit: self.boot_unit,
             resident,
-        })
+            trust: Trust::default(),
+        };
+        followed::apply(&mut config);
+        Ok(config)
     }
 }
 

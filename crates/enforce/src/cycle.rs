@@ -133,9 +133,11 @@ impl Cycle<'_> {
             "the enforcement key and proxies' passwords",
         ));
         let identity_key = identity.identity.key();
+        problems.extend(self.config.trust.problem.clone());
+        let stored_keys = self.config.keys_of_stored();
         let mut progress = state.progress(&mut problems)?;
-        let known_good = state.last_known_good(&self.config.policy_keys, &mut problems)?;
-        let threat = Threats::of(&state, &self.config.policy_keys, &mut problems)?;
+        let known_good = state.last_known_good(&stored_keys, &mut problems)?;
+        let threat = Threats::of(&state, &stored_keys, &mut problems)?;
         let host =
             HostFacts { name: self.config.host_name(), ..system::host_facts(&preflight.os)? };
         let resolver = Resolver::of_system(&self.surroundings.root, Patience::default());
@@ -445,6 +447,7 @@ impl Run<'_> {
             usage: self.cycle.errand.usage,
             previous: self.progress.answered,
             held: self.showing.take(),
+            trust: self.cycle.config.trust.sequence.max(self.outcome.heard.followed),
         };
         self.note_cuts(&check_in.fit());
         let mut answer = self.client.check_in(&check_in, connection);
@@ -516,7 +519,11 @@ impl Run<'_> {
             seen: answer.seen.clone(),
             configuration: self.progress.configuration.clone(),
             resends: self.progress.resends,
+            followed: self.outcome.heard.followed,
         };
+        if let Some(shown) = &answer.trust {
+            self.follow(shown);
+        }
     }
 
     /// Grows from run to run, also when the state was lost: no run checks in more than once a

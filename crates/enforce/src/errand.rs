@@ -70,4 +70,6 @@ pub struct Heard {
     pub configuration: Option<HostConfiguration>,
     /// How often it has wanted everything again; another number: once more.
     pub resends: u64,
+    /// The succession that this run followed: the configuration is to be read again.
+    pub followed: Option<u64>,
 }

@@ -16,6 +16,7 @@ mod empty;
 pub mod errand;
 mod evidence;
 pub mod explain;
+pub mod followed;
 mod forwarded;
 mod gather;
 mod happenings;

@@ -1,8 +1,11 @@
 //! The transport, as every exchange of a host program uses it.
 
+use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use xshield_transport::{ConfigError, Route, Timeouts, Transport, TransportConfig};
+use xshield_transport::{ConfigError, Resolve, Route, Timeouts, Transport, TransportConfig};
 use xshield_wire::envelope::MAX_ENVELOPE;
 use xshield_wire::message::Program;
 
@@ -20,14 +23,49 @@ pub(crate) fn transport(
     last_route: Option<Route>,
     timeouts: Timeouts,
 ) -> Result<Transport, ConfigError> {
-    let config = TransportConfig {
+    Transport::new(
+        trusting(config, program, config.ca_pem.clone(), last_route, timeouts),
+        Arc::new(resolver),
+    )
+}
+
+/// Whether certificates can be trusted at all.
+///
+/// # Errors
+/// When they can't.
+pub(crate) fn check_ca(
+    config: &Config,
+    program: &Program,
+    ca_pem: &str,
+) -> Result<(), ConfigError> {
+    let config = trusting(config, program, ca_pem.to_owned(), None, Timeouts::default());
+    Transport::new(config, Arc::new(NoNames)).map(drop)
+}
+
+/// For a transport that connects to nothing.
+#[derive(Debug)]
+struct NoNames;
+
+impl Resolve for NoNames {
+    fn resolve(&self, _: &str, _: Duration) -> io::Result<Vec<IpAddr>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+fn trusting(
+    config: &Config,
+    program: &Program,
+    ca_pem: String,
+    last_route: Option<Route>,
+    timeouts: Timeouts,
+) -> TransportConfig {
+    TransportConfig {
         platform: config.platform.clone(),
-        ca_pem: config.ca_pem.clone(),
+        ca_pem,
         proxies: config.proxies.clone().into(),
         last_route,
         timeouts,
         max_response: MAX_ENVELOPE as u64,
         user_agent: program.user_agent(),
-    };
-    Transport::new(config, Arc::new(resolver))
+    }
 }

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `identity.key` | the host's Ed25519 key | the platform asks an operator to approve the new one |
 //! | `session` | token and session key | a new handshake |
+//! | `trust` | whom to trust since the platform changed its keys, see [`crate::followed`] | the configuration's pins count again |
 //! | `enforced` | last-known-good ruleset and the facts it was bound with | `enforced.previous` is used |
 //! | `progress` | sequence, recorder positions, routes, DNS answers, undelivered reports | counted anew from the kernel |
 //! | `threat/` | threat order and list, see [`crate::threat`] | fetched again |

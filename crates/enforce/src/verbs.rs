@@ -111,7 +111,7 @@ pub fn status(config: &Config) -> Result<StatusReport, VerbError> {
     let state = open(config)?;
     let mut problems = Vec::new();
     let progress = state.progress(&mut problems)?;
-    let known = state.last_known_good(&config.policy_keys, &mut problems)?;
+    let known = state.last_known_good(&config.keys_of_stored(), &mut problems)?;
     let threat = threat::verbs::status(&state, config, &progress.threat, &mut problems)?;
     problems.extend(progress.problems);
     let fingerprint = match Identity::load(&state.path("identity.key")) {
@@ -158,7 +158,7 @@ pub fn restore(config: &Config, surroundings: &Surroundings) -> Result<Restored,
     let state = open(config)?;
     let _lock = lock::try_lock(&state.path("lock"))?.ok_or(VerbError::Busy)?;
     let mut problems = Vec::new();
-    let known = state.last_known_good(&config.policy_keys, &mut problems)?;
+    let known = state.last_known_good(&config.keys_of_stored(), &mut problems)?;
     let policy = known.as_ref().map_or(Ok(()), kernel::restore);
     let threat = threat::verbs::restore(&state, config, known.as_ref(), &mut problems);
     policy?;

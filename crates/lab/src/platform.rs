@@ -241,7 +241,22 @@ impl Platform {
         Ok(listing.flatten().map(|entry| entry.path()).collect())
     }
 
-    fn sign_in(&self, lab: &Lab) -> Result<()> {
+    /// `xshield admin rotate-keys` on the stopped platform's machine.
+    ///
+    /// # Errors
+    /// When it runs, or the command fails; the error carries its output.
+    pub fn rotate_keys(&self, lab: &Lab, step: &[&str]) -> Result<String> {
+        anyhow::ensure!(self.process.is_none(), "the platform runs");
+        let data = self.data_dir();
+        let data = ["--data-dir", path_text(&data)?];
+        self.cli(lab, &[&["admin", "rotate-keys"], step, &data].concat())
+    }
+
+    /// Signs the command line in, trusting the CA that the platform has by now.
+    ///
+    /// # Errors
+    /// When the platform refuses.
+    pub fn sign_in(&self, lab: &Lab) -> Result<()> {
         let url = format!("https://{}", self.address());
         let (password, ca) = (self.password_file(), self.ca_file());
         let (password, ca) = (path_text(&password)?, path_text(&ca)?);

@@ -212,6 +212,37 @@ impl DataDir {
         write().map_err(failed("write", &path))
     }
 
+    /// The policy key in a file; `None` when there is no such file.
+    pub(crate) fn policy_key_in(&self, name: &str) -> Result<Option<PolicyKey>, KeyError> {
+        let Some(text) = self.read(name)? else { return Ok(None) };
+        self.seed_of(name, &text).map(|seed| Some(PolicyKey::from_seed(seed)))
+    }
+
+    /// Makes a policy key.
+    pub(crate) fn make_policy_key_in(&self, name: &str) -> Result<PolicyKey, KeyError> {
+        let seed = random::<32>()?;
+        self.write(name, &Bytes(seed).to_base64())?;
+        Ok(PolicyKey::from_seed(seed))
+    }
+
+    fn seed_of(&self, name: &str, text: &str) -> Result<[u8; 32], KeyError> {
+        let damaged = |error: xshield_wire::bytes::BytesError| KeyError::Damaged {
+            path: self.file(name),
+            reason: error.to_string(),
+        };
+        Ok(Bytes::<32>::from_base64(text).map_err(damaged)?.0)
+    }
+
+    /// Gives a file another name, in the place of what has that name.
+    pub(crate) fn rename(&self, from: &str, to: &str) -> Result<(), KeyError> {
+        let path = self.file(from);
+        let rename = || {
+            fs::rename(&path, self.file(to))?;
+            File::open(&self.path)?.sync_all()
+        };
+        rename().map_err(failed("rename", &path))
+    }
+
     /// Removes a file, if there is one.
     pub(crate) fn remove(&self, name: &str) -> Result<(), KeyError> {
         let path = self.file(name);
@@ -227,11 +258,7 @@ impl DataDir {
     fn seed(&self, key: LastingKey) -> Result<[u8; 32], KeyError> {
         let name = key.file();
         if let Some(text) = self.read(name)? {
-            let damaged = |error: xshield_wire::bytes::BytesError| KeyError::Damaged {
-                path: self.file(name),
-                reason: error.to_string(),
-            };
-            return Ok(Bytes::<32>::from_base64(&text).map_err(damaged)?.0);
+            return self.seed_of(name, &text);
         }
         if self.has_database()? {
             return Err(missing(self, key));
@@ -265,7 +292,9 @@ pub fn exposed(path: &Path) -> Option<String> {
 }
 
 /// What others must not read.
-const SECRETS: [&str; 7] = [
+const SECRETS: [&str; 9] = [
+    "next-policy.key",
+    "next-ca.key",
     "policy.key",
     "storage.key",
     "ca.key",

@@ -30,6 +30,7 @@ mod protection;
 pub mod query;
 pub mod readiness;
 pub mod rehearsals;
+pub mod rotation;
 pub mod sealed;
 pub mod serve;
 pub mod settings;

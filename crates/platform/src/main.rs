@@ -13,6 +13,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use xshield_platform::auth::Passwords;
 use xshield_platform::intake::budget::Grant;
 use xshield_platform::lasting::{LastingKey, make_again};
+use xshield_platform::rotation::{self, Step};
 use xshield_platform::serve::{Whom, asked_to_end, reset_password, start};
 use xshield_platform::settings::{AdminPassword, PasswordCost, PublicUrl, Settings};
 
@@ -120,6 +121,34 @@ enum AdminCommand {
         #[arg(long, env = "XSHIELD_DATA_DIR", default_value = "/var/lib/xshield-platform")]
         data_dir: PathBuf,
     },
+    /// Change the policy key and the CA in a way that hosts follow. The platform must not run.
+    ///
+    /// Begin, start the platform, wait until every host has checked in (xshield health), stop, finish.
+    #[command(subcommand)]
+    RotateKeys(Rotate),
+}
+
+#[derive(Debug, Subcommand)]
+enum Rotate {
+    /// Make new keys; hosts hear of them from the old ones, which stay in use.
+    Begin(OfPlatform),
+    /// Use the new keys alone, once every host has heard of them.
+    Finish {
+        #[command(flatten)]
+        platform: OfPlatform,
+        /// Also when hosts have not heard: they are cut off until they get a new configuration.
+        #[arg(long)]
+        leave_hosts_behind: bool,
+    },
+    /// Go on with the old keys alone.
+    Cancel(OfPlatform),
+}
+
+#[derive(Debug, Args)]
+struct OfPlatform {
+    /// The platform's data directory.
+    #[arg(long, env = "XSHIELD_DATA_DIR", default_value = "/var/lib/xshield-platform")]
+    data_dir: PathBuf,
 }
 
 fn main() -> ExitCode {
@@ -135,6 +164,7 @@ fn main() -> ExitCode {
             set_password(&data_dir, &user, whom, password_file)
         }
         Command::Admin(AdminCommand::NewKey { key, data_dir }) => new_key(&data_dir, key),
+        Command::Admin(AdminCommand::RotateKeys(rotate)) => rotate_keys(rotate),
         Command::Client(command) => return cli::run(command, Cli::command()),
     };
     match done {
@@ -253,6 +283,18 @@ fn checked_password(text: &str) -> anyhow::Result<String> {
 fn new_key(data_dir: &std::path::Path, key: LastingKey) -> anyhow::Result<()> {
     runtime()?.block_on(make_again(data_dir, key))?;
     cli::say(&format!("{} is made again: {}.", key.file(), key.another_means()))
+}
+
+fn rotate_keys(rotate: Rotate) -> anyhow::Result<()> {
+    let (platform, step) = match rotate {
+        Rotate::Begin(platform) => (platform, Step::Begin),
+        Rotate::Finish { platform, leave_hosts_behind } => {
+            (platform, Step::Finish { leaving_hosts_behind: leave_hosts_behind })
+        }
+        Rotate::Cancel(platform) => (platform, Step::Cancel),
+    };
+    let done = runtime()?.block_on(rotation::take(&platform.data_dir, step))?;
+    cli::say(&format!("Done: {done}."))
 }
 
 fn set_password(

@@ -26,6 +26,7 @@ use crate::kept::Kept;
 use crate::keys::{DataDir, KeyError, Keys, new_id};
 use crate::readiness::Readiness;
 use crate::rehearsals::Rehearsals;
+use crate::rotation::{RotationError, Told};
 use crate::settings::Settings;
 use crate::spoken::Spoken;
 use crate::state::{App, Limits, Platform};
@@ -52,6 +53,9 @@ pub enum ServeError {
     /// Threat lists.
     #[error(transparent)]
     Threats(#[from] FileError),
+    /// A change of keys.
+    #[error(transparent)]
+    Rotation(#[from] RotationError),
     /// A password for nobody.
     #[error(
         "could not set the password: there is no user {user:?}; there are: {users}. To make an admin \
@@ -106,6 +110,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     let listener = TcpListener::bind(settings.listen)
         .await
         .map_err(|source| ServeError::Listen { address: settings.listen, source })?;
+    let told = Told::open(&dir)?;
     let keys = Keys::open(&dir)?;
     let names = tls::names(&settings.public_urls, settings.listen.ip());
     let tls = Tls::open(&dir, names, now)?;
@@ -130,6 +135,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         settings,
         dir,
         keys,
+        told,
         tls,
         store,
         passwords,

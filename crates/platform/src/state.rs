@@ -28,6 +28,7 @@ use crate::keys::{DataDir, KeyError, Keys};
 use crate::problem::Problem;
 use crate::readiness::Readiness;
 use crate::rehearsals::Rehearsals;
+use crate::rotation::Told;
 use crate::settings::Settings;
 use crate::sign_in::SignIns;
 use crate::source::Source;
@@ -49,6 +50,8 @@ pub struct Platform {
     pub dir: DataDir,
     /// Its keys.
     pub keys: Keys,
+    /// Whom hosts are told to trust, since the keys are not the first ones.
+    pub told: Option<Told>,
     /// Its certificates.
     pub tls: Tls,
     /// Its database.

@@ -31,6 +31,9 @@ const SERVER_LASTS: Duration = Duration::days(397);
 /// Seconds before the end at which the server certificate is renewed.
 const RENEW_BEFORE: i64 = 60 * 24 * 3600;
 
+/// The CA's certificate in the data directory.
+pub(crate) const CA: &str = "ca.pem";
+
 /// What the server certificate in the data directory was made for.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Issued {
@@ -166,10 +169,15 @@ fn certificate_authority(dir: &DataDir, now: Timestamp) -> Result<(KeyPair, Stri
 
 fn new_ca(dir: &DataDir, now: Timestamp) -> Result<(KeyPair, String), KeyError> {
     let key = KeyPair::generate()?;
-    let pem = ca_params(&key, now).self_signed(&key)?.pem();
+    let pem = self_signed(&key, now)?;
     dir.write("ca.key", &key.serialize_pem())?;
-    dir.write("ca.pem", &pem)?;
+    dir.write(CA, &pem)?;
     Ok((key, pem))
+}
+
+/// The certificate of a CA with this key.
+pub(crate) fn self_signed(key: &KeyPair, now: Timestamp) -> Result<String, KeyError> {
+    Ok(ca_params(key, now).self_signed(key)?.pem())
 }
 
 /// Makes another CA in the place of one whose key is lost.

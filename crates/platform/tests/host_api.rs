@@ -611,6 +611,7 @@ async fn fill(database: &std::path::Path, count: u32) {
             usage: None,
             previous: None,
             held: None,
+            trust: None,
         };
         host.host.addresses.push(std::net::Ipv4Addr::from(0x0a00_0000 + number * 3).into());
         assets::check_in(&mut tx, new.id, &host, Timestamp::now()).await.unwrap();

@@ -390,8 +390,9 @@ fn open_any<T: Payload>(
     pinned: &[PolicyPublicKey],
     expected: &AssetId,
 ) -> Result<Verified<T>, EnvelopeError> {
-    let Envelope { payload_type, payload, signatures, label } = Envelope::from_bytes(bytes)?;
-    verify::<T>(&payload_type, &payload, &signatures, pinned)?;
+    let opened = Envelope::from_bytes(bytes)?;
+    verify(&opened, T::TYPE, pinned)?;
+    let Envelope { payload, label, .. } = opened;
     let value: T = serde_json::from_slice(&payload).map_err(EnvelopeError::Payload)?;
     if value.asset() != expected {
         let (got, expected) = (value.asset().clone(), expected.clone());
@@ -410,27 +411,38 @@ impl SignedLabel {
         asset: &AssetId,
         digest: Digest,
     ) -> Result<Labelled, EnvelopeError> {
-        verify::<RulesetLabel>(&self.payload_type, &self.payload, &self.signatures, pinned)?;
+        let Self { payload_type, payload, signatures } = self;
+        let envelope = Envelope { payload_type, payload, signatures, label: None };
+        verify(&envelope, RulesetLabel::TYPE, pinned)?;
         let label: RulesetLabel =
-            serde_json::from_slice(&self.payload).map_err(EnvelopeError::Payload)?;
+            serde_json::from_slice(&envelope.payload).map_err(EnvelopeError::Payload)?;
         if label.asset != *asset || label.digest != digest {
             return Err(EnvelopeError::Mislabelled);
         }
-        let Self { payload_type, payload, signatures } = self;
-        let envelope = Envelope { payload_type, payload, signatures, label: None }.to_bytes();
-        Ok(Labelled { compilation: label.version.compilation, envelope })
+        Ok(Labelled { compilation: label.version.compilation, envelope: envelope.to_bytes() })
     }
 }
 
-/// Whether a pinned key has signed the payload as a `T`.
-fn verify<T: Payload>(
-    payload_type: &str,
-    payload: &[u8],
-    signatures: &[EnvelopeSignature],
+/// A payload of this type, signed by each of the keys.
+pub(crate) fn sign(keys: &[&PolicyKey], payload_type: &str, payload: Vec<u8>) -> Envelope {
+    let message = pre_authentication(payload_type, &payload);
+    let signature = |key: &&PolicyKey| EnvelopeSignature {
+        keyid: key.public().id().into(),
+        sig: key.sign(&message),
+    };
+    let signatures = keys.iter().map(signature).collect();
+    Envelope { payload_type: payload_type.to_owned(), payload, signatures, label: None }
+}
+
+/// Whether a pinned key has signed the payload as one of this type.
+pub(crate) fn verify(
+    envelope: &Envelope,
+    expected: &'static str,
     pinned: &[PolicyPublicKey],
 ) -> Result<(), EnvelopeError> {
-    if payload_type != T::TYPE {
-        return Err(EnvelopeError::PayloadType { got: payload_type.to_owned(), expected: T::TYPE });
+    let Envelope { payload_type, payload, signatures, .. } = envelope;
+    if payload_type != expected {
+        return Err(EnvelopeError::PayloadType { got: payload_type.clone(), expected });
     }
     let message = pre_authentication(payload_type, payload);
     let signatures = &signatures[..signatures.len().min(MAX_SIGNATURES)];

@@ -24,6 +24,7 @@ pub mod label;
 pub mod message;
 pub mod session;
 pub mod signature;
+pub mod succession;
 pub mod telemetry;
 pub mod threat;
 mod transcript;

@@ -19,7 +19,7 @@ use crate::keys::{EnforcementKey, KeyError, KeyId, PolicyPublicKey, sha256};
 /// No trust document is larger, in bytes.
 pub const MAX_TRUST: usize = 64 << 10;
 /// More certificates or keys than this are no platform's.
-const MOST: usize = 16;
+pub(crate) const MOST: usize = 16;
 
 /// A certificate in DER (RFC 5280); base64 (RFC 4648, padded) in JSON. Not looked into here.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,6 +42,25 @@ impl<'de> Deserialize<'de> for Der {
         let text = String::deserialize(deserializer)?;
         STANDARD.decode(&text).map(Self).map_err(|_| de::Error::custom("expected base64"))
     }
+}
+
+/// Certificates in PEM (RFC 7468).
+#[must_use]
+pub fn to_pem(certificates: &[Der]) -> String {
+    let mut pem = String::new();
+    for der in certificates {
+        pem.push_str("-----BEGIN CERTIFICATE-----\n");
+        let base64 = STANDARD.encode(&der.0);
+        let mut rest = base64.as_str();
+        while !rest.is_empty() {
+            let (line, more) = rest.split_at(rest.len().min(64));
+            pem.push_str(line);
+            pem.push('\n');
+            rest = more;
+        }
+        pem.push_str("-----END CERTIFICATE-----\n");
+    }
+    pem
 }
 
 /// Whom hosts of a platform trust: public, and worth nothing until its digest is known to be right.
@@ -101,20 +120,7 @@ impl VouchedTrust {
     /// The authorities' certificates in PEM (RFC 7468).
     #[must_use]
     pub fn ca_pem(&self) -> String {
-        let mut pem = String::new();
-        for der in &self.0.ca {
-            pem.push_str("-----BEGIN CERTIFICATE-----\n");
-            let base64 = STANDARD.encode(&der.0);
-            let mut rest = base64.as_str();
-            while !rest.is_empty() {
-                let (line, more) = rest.split_at(rest.len().min(64));
-                pem.push_str(line);
-                pem.push('\n');
-                rest = more;
-            }
-            pem.push_str("-----END CERTIFICATE-----\n");
-        }
-        pem
+        to_pem(&self.0.ca)
     }
 
     /// The keys that rulesets and orders may be signed with; at least one.

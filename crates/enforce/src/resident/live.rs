@@ -161,7 +161,7 @@ impl Describer {
         let programs = Programs::open().ok();
         Self {
             state,
-            keys: config.policy_keys.clone(),
+            keys: config.keys_of_stored(),
             bound: None,
             programs: programs.map(|programs| programs.searching_every(SEARCH_INTERVAL)),
             openers: HashMap::new(),

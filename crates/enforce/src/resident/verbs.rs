@@ -50,7 +50,7 @@ pub struct PolicyReport {
 /// # Errors
 /// When nothing is in force, or the kernel or the state directory can't be read.
 pub fn policy(config: &Config) -> Result<PolicyReport, VerbError> {
-    let known = open(config)?.last_known_good(&config.policy_keys, &mut Vec::new())?;
+    let known = open(config)?.last_known_good(&config.keys_of_stored(), &mut Vec::new())?;
     let text = Firewall::open()?.read_back()?.to_string();
     Ok(PolicyReport { last_known_good: known.map(|known| known.ruleset.in_force()), text })
 }

@@ -42,7 +42,7 @@ pub(crate) fn status(
     progress: &ThreatProgress,
     repaired: &mut Repaired,
 ) -> Result<ThreatStatus, VerbError> {
-    let threats = Threats::of(state, &config.policy_keys, repaired)?;
+    let threats = Threats::of(state, &config.keys_of_stored(), repaired)?;
     let kernel = match ThreatTable::open()?.state()? {
         ThreatState::Absent => "no threat list is in force".to_owned(),
         ThreatState::InForce(standing) => {
@@ -70,7 +70,7 @@ pub(crate) fn restore(
     known: Option<&LastKnownGood>,
     repaired: &mut Repaired,
 ) -> Result<Option<ListName>, VerbError> {
-    let mut threats = Threats::of(state, &config.policy_keys, repaired)?;
+    let mut threats = Threats::of(state, &config.keys_of_stored(), repaired)?;
     threats.restore(known).map_err(|error| VerbError::Threat(Box::new(error)))
 }
 

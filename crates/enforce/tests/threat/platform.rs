@@ -255,6 +255,7 @@ impl Script {
             configuration: None,
             seen: None,
             problems: Vec::new(),
+            trust: None,
         }
     }
 

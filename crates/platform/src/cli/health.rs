@@ -22,6 +22,34 @@ struct Health {
     not_ready: Option<String>,
     jobs: Vec<Job>,
     damaged: Vec<Damaged>,
+    #[serde(default)]
+    key_rotation: Option<KeyRotation>,
+}
+
+#[derive(Deserialize)]
+struct KeyRotation {
+    under_way: bool,
+    behind: u64,
+    behind_first: Vec<String>,
+}
+
+impl KeyRotation {
+    fn in_words(&self) -> String {
+        let Self { under_way, behind, behind_first } = self;
+        let (count, named) = (*behind, behind_first.join(", "));
+        match (under_way, count) {
+            (true, 0) => "Every host follows the new keys: stop the platform, then: xshield admin \
+                          rotate-keys finish"
+                .to_owned(),
+            (true, _) => format!("New keys: {count} hosts have not heard of them yet: {named}"),
+            (false, 0) => "Every host follows the platform's keys.".to_owned(),
+            (false, _) => {
+                format!(
+                    "{count} hosts have not said yet that they follow the platform's keys: {named}"
+                )
+            }
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -56,6 +84,9 @@ impl HealthCommand {
                 }
             };
             let mut text = ready + &jobs(health.jobs, now).render(screen);
+            if let Some(rotation) = &health.key_rotation {
+                text.push_str(&format!("\n{}\n", rotation.in_words()));
+            }
             if !health.damaged.is_empty() {
                 text.push('\n');
                 text.push_str(&damaged(health.damaged, now).render(screen));

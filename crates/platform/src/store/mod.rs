@@ -114,6 +114,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (9, "edge", include_str!("../../migrations/sqlite/0009_edge.sql")),
     (10, "compilations", include_str!("../../migrations/sqlite/0010_compilations.sql")),
     (11, "recovery", include_str!("../../migrations/sqlite/0011_recovery.sql")),
+    (13, "succession", include_str!("../../migrations/sqlite/0013_succession.sql")),
 ];
 
 /// What the database could not do.

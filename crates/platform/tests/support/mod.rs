@@ -649,6 +649,7 @@ impl TestHost {
             usage: None,
             previous: None,
             held: None,
+            trust: None,
         }
     }
 

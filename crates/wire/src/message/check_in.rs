@@ -50,6 +50,10 @@ pub struct CheckIn {
     /// Evidence of what this host has had, when the platform wanted something older.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<Held>,
+    /// The [`Succession`](crate::succession::Succession) that this host follows, by its sequence; `None`
+    /// when there was none yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trust: Option<u64>,
 }
 
 /// What the platform signed and this host has had, for a platform that does not remember it: one that
@@ -237,4 +241,8 @@ pub struct CheckInAnswer {
     /// its name or an address waits for an operator.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<Problem>,
+    /// Whom to trust from now on, as a [`Succession`](crate::succession::Succession); `None` when the host
+    /// follows the latest, or there was none yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trust: Option<Envelope>,
 }

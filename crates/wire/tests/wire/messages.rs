@@ -45,6 +45,7 @@ pub(crate) fn check_in(status: Status) -> CheckIn {
         usage: None,
         previous: None,
         held: None,
+        trust: None,
     }
 }
 
@@ -64,6 +65,7 @@ fn answer() -> CheckInAnswer {
         configuration: None,
         seen: None,
         problems: Vec::new(),
+        trust: None,
     }
 }
 

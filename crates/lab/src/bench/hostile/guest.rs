@@ -105,6 +105,7 @@ impl Guest {
             usage: None,
             previous: (self.sequence > 1).then(|| self.sequence - 1),
             held: None,
+            trust: None,
         };
         let body = serde_json::to_vec(&message)?;
         let (method, path) = ("POST", "/host/v1/check-in");

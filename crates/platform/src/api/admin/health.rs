@@ -11,6 +11,7 @@ use crate::clock::Timestamp;
 use crate::jobs::supervise::{JobState, Standing};
 use crate::problem::Answer;
 use crate::state::App;
+use crate::store::assets;
 use crate::store::rows::{self, Damage};
 
 pub(super) fn router() -> OpenApiRouter<App> {
@@ -26,7 +27,36 @@ struct Health {
     jobs: Vec<Job>,
     /// Records that can't be read and are passed over, met since the start: of many the first.
     damaged: Vec<DamagedRecord>,
+    /// How hosts follow to other keys; `null` while the first ones are in use.
+    key_rotation: Option<KeyRotation>,
 }
+
+/// How hosts follow the platform to other keys.
+#[derive(Serialize, utoipa::ToSchema)]
+struct KeyRotation {
+    /// Grows with every change.
+    sequence: u64,
+    /// Whether old and new keys overlap; then it is to be finished or cancelled.
+    under_way: bool,
+    /// Hosts in service that have not said that they follow.
+    behind: u64,
+    /// The first of them by name.
+    behind_first: Vec<String>,
+}
+
+impl KeyRotation {
+    async fn of(app: &App) -> Answer<Option<Self>> {
+        let Some(told) = &app.told else { return Ok(None) };
+        let sequence = told.succession.sequence;
+        let behind = assets::behind(&mut *app.store.read().await?, sequence, NAMED).await?;
+        let (count, first) = (behind.count, behind.first);
+        let under_way = told.is_overlap();
+        Ok(Some(Self { sequence, under_way, behind: count, behind_first: first }))
+    }
+}
+
+/// Hosts that are named of all that are counted.
+const NAMED: u32 = 20;
 
 /// Something that runs beside requests.
 #[derive(Serialize, utoipa::ToSchema)]
@@ -77,5 +107,6 @@ async fn get(State(app): State<App>, _: Allowed<Viewer>) -> Answer<Json<Health>>
         not_ready: app.readiness.check(&app.store).await.err(),
         jobs: app.jobs.states().into_iter().map(Job::from).collect(),
         damaged: rows::damage().into_iter().map(DamagedRecord::from).collect(),
+        key_rotation: KeyRotation::of(&app).await?,
     }))
 }

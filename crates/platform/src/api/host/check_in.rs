@@ -129,6 +129,10 @@ async fn take(app: &App, from: IpAddr, request: FromHost) -> Answer<Json<CheckIn
         configuration: configuration.filter(|_| version != message.configuration),
         seen: None,
         problems: findings,
+        trust: app.told.as_ref().and_then(|told| {
+            let follows = message.trust >= Some(told.succession.sequence);
+            (!follows).then(|| told.envelope.clone())
+        }),
     };
     answer.seen = Some(Pending { wanted: answer.wanted, ..told }.token());
     Ok(Json(answer))

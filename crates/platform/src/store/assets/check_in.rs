@@ -37,7 +37,7 @@ pub async fn check_in(
         "UPDATE asset SET kernel = $3, addresses = $4, boot_id = $5, program_version = $6, \
          sequence = $2, state = $7, state_reason = $8, in_force_revision = $9, \
          in_force_digest = $10, problems = $11, last_check_in = $12, check_in_interval = $13, \
-         routes = $14, usage = $15 \
+         routes = $14, usage = $15, trust_sequence = $16 \
          WHERE id = $1 AND sequence < $2",
     )
     .bind(id.as_str())
@@ -55,6 +55,7 @@ pub async fn check_in(
     .bind(message.interval.map(i64::from))
     .bind(to_json(&message.routes)?)
     .bind(message.usage.as_ref().map(to_json).transpose()?)
+    .bind(message.trust.map(|sequence| i64::try_from(sequence).unwrap_or(i64::MAX)))
     .execute(&mut *conn)
     .await
     .doing("store the check-in")?;

@@ -1,5 +1,6 @@
 //! Assets: who they are, how they said they stand, what is pending for them.
 
+mod behind;
 mod check_in;
 mod listing;
 mod row;
@@ -19,6 +20,7 @@ use super::refusals::Refusal;
 use super::rows::Columns as _;
 use super::{Conn, Db, Doing as _, Row, StoreError, StoreResult, addresses, from_word, rows, word};
 use crate::clock::Timestamp;
+pub use behind::{Behind, behind};
 pub use check_in::{CheckedIn, check_in, put_problems};
 pub(crate) use listing::push_in;
 pub use listing::{

@@ -1,0 +1,341 @@
+//! Another policy key and another CA, which hosts follow: old and new overlap until every host has heard
+//! of the new ones from the old ([`xshield_wire::succession`]).
+//!
+//! | step | files | hosts are told, signed by | the platform signs with |
+//! |---|---|---|---|
+//! | `begin` | `next-policy.key`, `next-ca.key`, `next-ca.pem` are made | old and new; the old key | the old |
+//! | `finish` | they take the place of the old ones | the new alone; both keys | the new |
+//! | `cancel` | they are removed | the old alone; the old key | the old |
+//!
+//! Each step is done once `trust.json` is written; what an end in between leaves of the files is put right
+//! at the next start.
+
+use std::path::Path;
+
+use rcgen::KeyPair;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use xshield_wire::PolicyKey;
+use xshield_wire::envelope::Envelope;
+use xshield_wire::succession::{self, Succession};
+use xshield_wire::trust::Der;
+
+use crate::clock::Timestamp;
+use crate::keys::{DataDir, KeyError};
+use crate::lasting::LastingKey;
+use crate::serve::ServeError;
+use crate::store::audit::{self, Deed};
+use crate::store::{Store, assets, commit};
+use crate::tls;
+
+/// What hosts are told.
+const TOLD: &str = "trust.json";
+/// Hosts that are named to whoever finishes too early.
+const NAMED: u32 = 20;
+
+/// The files that wait to take the place of others.
+const NEXT_POLICY: &str = "next-policy.key";
+const NEXT_CA_KEY: &str = "next-ca.key";
+const NEXT_CA: &str = "next-ca.pem";
+
+/// What is to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Make new keys, and let hosts follow.
+    Begin,
+    /// Use the new keys alone.
+    Finish {
+        /// Also when hosts have not followed: they are cut off.
+        leaving_hosts_behind: bool,
+    },
+    /// Go on with the old keys alone.
+    Cancel,
+}
+
+/// Why it is not done.
+#[derive(Debug, thiserror::Error)]
+pub enum RotationError {
+    /// Nothing was begun.
+    #[error("no rotation is under way; begin one with: xshield admin rotate-keys begin")]
+    NotBegun,
+    /// It was begun.
+    #[error(
+        "a rotation is under way already; end it with: xshield admin rotate-keys finish, or cancel"
+    )]
+    Begun,
+    /// Hosts would be cut off.
+    #[error(
+        "{count} hosts have not heard of the new keys and would be cut off: {names}. Start the platform \
+         and wait until they have checked in, or decommission them; or leave them behind with \
+         --leave-hosts-behind, and give them a new configuration"
+    )]
+    Behind {
+        /// How many.
+        count: u64,
+        /// The first of them.
+        names: String,
+    },
+}
+
+/// What hosts are told by now.
+#[derive(Debug, Clone)]
+pub struct Told {
+    /// As it is sent.
+    pub envelope: Envelope,
+    /// What it says.
+    pub succession: Succession,
+}
+
+impl Told {
+    /// What was told last; `None` when the keys are the first ones. Puts files right first.
+    ///
+    /// # Errors
+    /// When a file can't be read or moved, or is damaged.
+    pub(crate) fn open(dir: &DataDir) -> Result<Option<Self>, KeyError> {
+        let Some(text) = dir.read(TOLD)? else { return Ok(None) };
+        let damaged = |reason: String| KeyError::Damaged { path: dir.file(TOLD), reason };
+        let envelope = Envelope::from_bytes(text.as_bytes()).map_err(|e| damaged(e.to_string()))?;
+        let succession = succession::peek(&envelope).map_err(|error| damaged(error.to_string()))?;
+        let told = Self { envelope, succession };
+        if !told.is_overlap() {
+            told.settle(dir)?;
+        }
+        Ok(Some(told))
+    }
+
+    /// Whether old and new are both trusted.
+    #[must_use]
+    pub fn is_overlap(&self) -> bool {
+        self.succession.policy_keys.len() > 1
+    }
+
+    /// Moves or removes what waits, as was decided.
+    fn settle(&self, dir: &DataDir) -> Result<(), KeyError> {
+        if let Some(next) = dir.policy_key_in(NEXT_POLICY)? {
+            match self.succession.policy_keys.contains(&next.public()) {
+                true => dir.rename(NEXT_POLICY, LastingKey::Policy.file())?,
+                false => dir.remove(NEXT_POLICY)?,
+            }
+        }
+        if let Some(pem) = dir.read(NEXT_CA)? {
+            // The certificate goes last: as long as it waits, its key may.
+            if self.succession.ca.contains(&der_of(dir, NEXT_CA, &pem)?) {
+                if dir.read(NEXT_CA_KEY)?.is_some() {
+                    dir.rename(NEXT_CA_KEY, LastingKey::Ca.file())?;
+                }
+                dir.rename(NEXT_CA, tls::CA)?;
+            } else {
+                dir.remove(NEXT_CA_KEY)?;
+                dir.remove(NEXT_CA)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn der_of(dir: &DataDir, name: &str, pem: &str) -> Result<Der, KeyError> {
+    let read = CertificateDer::from_pem_slice(pem.as_bytes());
+    let read = read
+        .map_err(|error| KeyError::Damaged { path: dir.file(name), reason: error.to_string() })?;
+    Ok(Der(read.to_vec()))
+}
+
+/// Keys and CA that are in use, or wait.
+struct Pair {
+    policy: PolicyKey,
+    ca: Der,
+}
+
+fn current(dir: &DataDir) -> Result<Pair, KeyError> {
+    let missing = |key| crate::lasting::missing(dir, key);
+    let file = LastingKey::Policy.file();
+    let policy = dir.policy_key_in(file)?.ok_or_else(|| missing(LastingKey::Policy))?;
+    let pem = dir.read(tls::CA)?.ok_or_else(|| missing(LastingKey::Ca))?;
+    Ok(Pair { policy, ca: der_of(dir, tls::CA, &pem)? })
+}
+
+/// What waits; made where it does not.
+fn next(dir: &DataDir, now: Timestamp) -> Result<Pair, KeyError> {
+    let policy = match dir.policy_key_in(NEXT_POLICY)? {
+        Some(known) => known,
+        None => dir.make_policy_key_in(NEXT_POLICY)?,
+    };
+    let key = match dir.read(NEXT_CA_KEY)? {
+        Some(known) => known,
+        None => {
+            let made = KeyPair::generate()?.serialize_pem();
+            dir.write(NEXT_CA_KEY, &made)?;
+            made
+        }
+    };
+    let pem = match dir.read(NEXT_CA)? {
+        Some(known) => known,
+        None => {
+            let made = tls::self_signed(&KeyPair::from_pem(&key)?, now)?;
+            dir.write(NEXT_CA, &made)?;
+            made
+        }
+    };
+    Ok(Pair { policy, ca: der_of(dir, NEXT_CA, &pem)? })
+}
+
+/// Takes a step, while the platform does not run; what was done, for people.
+///
+/// # Errors
+/// See [`RotationError`]; and when the platform runs, or its data can't be read or written.
+pub async fn take(path: &Path, step: Step) -> Result<String, ServeError> {
+    let now = Timestamp::now();
+    let dir = DataDir::open_existing(path)?;
+    let told = Told::open(&dir)?;
+    let begun = told.as_ref().filter(|told| told.is_overlap());
+    let sequence = told.as_ref().map_or(0, |told| told.succession.sequence);
+    let store = Store::open(&dir.file(DataDir::DATABASE)).await?;
+    let old = current(&dir)?;
+    let tell = |keys: &[&PolicyKey], ca: Vec<Der>| {
+        let policy_keys = keys.iter().map(|key| key.public()).collect();
+        Succession { sequence: sequence + 1, ca, policy_keys }
+    };
+    let (action, succession, signers, done) = match (step, begun) {
+        (Step::Begin, Some(_)) => return Err(RotationError::Begun.into()),
+        (Step::Begin, None) => {
+            let new = next(&dir, now)?;
+            let both = tell(&[&old.policy, &new.policy], vec![old.ca, new.ca]);
+            let done = "new keys are made; the old ones stay in use while hosts hear of the new ones. \
+                        Start the platform; xshield health says who has not heard yet. Then: xshield \
+                        admin rotate-keys finish";
+            ("platform.rotation-begun", both, vec![old.policy], done.to_owned())
+        }
+        (_, None) => return Err(RotationError::NotBegun.into()),
+        (Step::Finish { leaving_hosts_behind }, Some(_)) => {
+            let mut conn = store.read().await?;
+            let behind = assets::behind(&mut conn, sequence, NAMED).await?;
+            if behind.count > 0 && !leaving_hosts_behind {
+                let names = behind.first.join(", ");
+                return Err(RotationError::Behind { count: behind.count, names }.into());
+            }
+            let new = next(&dir, now)?;
+            let alone = tell(&[&new.policy], vec![new.ca]);
+            let done = format!(
+                "the new keys are the only ones; {} hosts were left behind. Sign in anew with the CA's \
+                 new fingerprint, make new deployment keys and host configurations for new hosts, and \
+                 back up the data directory",
+                behind.count
+            );
+            ("platform.rotation-finished", alone, vec![old.policy, new.policy], done)
+        }
+        (Step::Cancel, Some(_)) => {
+            let alone = tell(&[&old.policy], vec![old.ca]);
+            let done = "the old keys are the only ones again; the new ones are removed".to_owned();
+            ("platform.rotation-cancelled", alone, vec![old.policy], done)
+        }
+    };
+    let signers: Vec<&PolicyKey> = signers.iter().collect();
+    let unwritten = |error: serde_json::Error| KeyError::Damaged {
+        path: dir.file(TOLD),
+        reason: error.to_string(),
+    };
+    let envelope = succession::seal(&signers, &succession).map_err(unwritten)?;
+    let text = String::from_utf8_lossy(&envelope.to_bytes()).into_owned();
+    dir.write(TOLD, &text)?;
+    Told::open(&dir)?;
+    let mut tx = store.write().await?;
+    let deed = Deed {
+        actor: "platform",
+        action,
+        target: "keys",
+        before: format!("succession {sequence}"),
+        after: format!("succession {}, on the platform's machine: {done}", succession.sequence),
+    };
+    audit::record(&mut tx, deed, now).await?;
+    commit(tx).await?;
+    store.close().await;
+    Ok(done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::Keys;
+    use crate::tls::Tls;
+
+    const NOW: Timestamp = Timestamp(1_800_000_000);
+
+    /// A platform that was started once.
+    async fn platform(path: &Path) -> (DataDir, Vec<u8>, String) {
+        let dir = DataDir::open(path).unwrap();
+        let (policy, ca) = held(&dir);
+        Store::open(&dir.file(DataDir::DATABASE)).await.unwrap().close().await;
+        (dir, policy, ca)
+    }
+
+    fn held(dir: &DataDir) -> (Vec<u8>, String) {
+        let policy = Keys::open(dir).unwrap().policy.public().as_bytes().to_vec();
+        let tls = Tls::open(dir, vec!["a.example".to_owned()], NOW).unwrap();
+        (policy, tls.ca_pem().to_owned())
+    }
+
+    fn waits(dir: &DataDir) -> bool {
+        [NEXT_POLICY, NEXT_CA_KEY, NEXT_CA].iter().any(|name| dir.file(name).exists())
+    }
+
+    #[tokio::test]
+    async fn old_and_new_overlap_and_then_the_new_ones_are_used() {
+        let temp = tempfile::tempdir().unwrap();
+        let (dir, policy, ca) = platform(temp.path()).await;
+        drop(dir);
+        let finish = Step::Finish { leaving_hosts_behind: false };
+        for (step, refused) in [(finish, true), (Step::Cancel, true), (Step::Begin, false)] {
+            assert_eq!(take(temp.path(), step).await.is_err(), refused, "{step:?}");
+        }
+        assert!(take(temp.path(), Step::Begin).await.is_err(), "twice");
+        let dir = DataDir::open(temp.path()).unwrap();
+        assert_eq!(held(&dir), (policy.clone(), ca.clone()), "the old ones are in use");
+        let begun = Told::open(&dir).unwrap().unwrap();
+        assert_eq!((begun.succession.sequence, begun.succession.ca.len()), (1, 2));
+        drop(dir);
+
+        // Taken back: nothing is left, and hosts are told so.
+        take(temp.path(), Step::Cancel).await.unwrap();
+        let dir = DataDir::open(temp.path()).unwrap();
+        assert!(!waits(&dir));
+        assert_eq!(Told::open(&dir).unwrap().unwrap().succession.policy_keys.len(), 1);
+        assert_eq!(held(&dir), (policy.clone(), ca.clone()));
+        drop(dir);
+
+        take(temp.path(), Step::Begin).await.unwrap();
+        take(temp.path(), finish).await.unwrap();
+        let dir = DataDir::open(temp.path()).unwrap();
+        let told = Told::open(&dir).unwrap().unwrap();
+        let (new_policy, new_ca) = held(&dir);
+        assert!(new_policy != policy && new_ca != ca && !waits(&dir));
+        assert_eq!(told.succession.sequence, 4);
+        assert_eq!(told.succession.policy_keys[0].as_bytes().to_vec(), new_policy);
+    }
+
+    /// Killed after the decision, before or while the files were moved.
+    #[tokio::test]
+    async fn what_was_decided_is_done_at_the_next_start() {
+        let temp = tempfile::tempdir().unwrap();
+        let (dir, ..) = platform(temp.path()).await;
+        drop(dir);
+        take(temp.path(), Step::Begin).await.unwrap();
+        let dir = DataDir::open(temp.path()).unwrap();
+        let files = [NEXT_POLICY, NEXT_CA_KEY, NEXT_CA, "policy.key", "ca.key", "ca.pem", TOLD];
+        let kept: Vec<_> = files.map(|name| dir.read(name).unwrap().unwrap()).into();
+        drop(dir);
+        let finish = Step::Finish { leaving_hosts_behind: false };
+        take(temp.path(), finish).await.unwrap();
+        let dir = DataDir::open(temp.path()).unwrap();
+        let done = held(&dir);
+        for moved in 0..3 {
+            // As it was before the files were moved, and then so many of them.
+            files.iter().zip(&kept).take(6).for_each(|(name, text)| dir.write(name, text).unwrap());
+            for (from, to) in [(0, 3), (1, 4), (2, 5)].into_iter().take(moved) {
+                dir.rename(files[from], files[to]).unwrap();
+            }
+            Told::open(&dir).unwrap();
+            assert_eq!(held(&dir), done, "{moved} moved");
+            assert!(!waits(&dir));
+        }
+    }
+}

@@ -244,6 +244,12 @@ fn a_key_is_written_as_a_host_configuration_that_works() {
     assert_eq!(deployment.enforcement(), &key);
     let command = format!("ctagent register --domain {} --deploymentKey xdk1_", platform.address);
     assert!(install.contains(&command), "{install}");
+    let keys = operator.json(&["key", "list"]);
+    let (old, new) = (operator.json(&["key", "show", id]), key.id().to_string());
+    let new = keys["items"].as_array().unwrap().iter().find(|key| key["id"] == new).unwrap();
+    let ends = |key: &Value| key["expires_at"].as_str().unwrap()[..10].to_owned();
+    assert_ne!(ends(new), ends(&old), "as long as the old one was made for, not as it ends now");
+    assert_eq!(old["hosts_using"][0]["name"], "web-1", "{old}");
     operator.run(&["key", "revoke", id]).good();
     let table = operator.run(&["key", "list"]).good();
     assert!(table.contains("revoked") && table.contains("active"), "{table}");

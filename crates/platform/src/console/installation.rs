@@ -9,6 +9,7 @@ use axum::routing::get;
 
 use super::page::{Frame, Section, answer};
 use super::session::Visitor;
+use crate::api::admin::enforcement_keys::{FollowedKey, followed};
 use crate::auth::Viewer;
 use crate::problem::Answer;
 use crate::state::App;
@@ -27,6 +28,8 @@ struct InstallationPage {
     is_guess: bool,
     /// Keys that end soon.
     expiring: Vec<String>,
+    /// Keys that another one follows and that hosts still use.
+    followed: Vec<FollowedKey>,
 }
 
 async fn show(Shared(app): Shared<App>, Visitor(person): Visitor<Viewer>) -> Answer<Response> {
@@ -35,6 +38,7 @@ async fn show(Shared(app): Shared<App>, Visitor(person): Visitor<Viewer>) -> Ans
         domain: app.public_domain(),
         is_guess: app.settings.public_urls.is_empty(),
         expiring: super::page::warnings(&app).await?,
+        followed: followed(&mut *app.store.read().await?).await?,
     };
     Ok(answer(StatusCode::OK, &page))
 }

@@ -194,6 +194,21 @@ pub async fn with_end(conn: &mut Conn) -> StoreResult<Vec<StoredKey>> {
     Ok(rows::readable("enforcement keys that end", &rows, key))
 }
 
+/// The keys that another one follows, and that were not revoked; the newest first, of many the last 100.
+///
+/// # Errors
+/// When the database fails.
+pub async fn followed(conn: &mut Conn) -> StoreResult<Vec<StoredKey>> {
+    let rows = sqlx::query(
+        "SELECT * FROM enforcement_key WHERE replaced_by IS NOT NULL AND revoked_at IS NULL \
+         ORDER BY created_at DESC, id LIMIT 100",
+    )
+    .fetch_all(conn)
+    .await
+    .doing("list the enforcement keys that another one follows")?;
+    Ok(rows::readable("enforcement keys that another one follows", &rows, key))
+}
+
 /// Lets `successor` follow a key, with which hosts register until `end` at the latest.
 ///
 /// # Errors

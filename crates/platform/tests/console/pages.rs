@@ -473,3 +473,20 @@ fn what_a_host_says_of_itself_and_waits_is_shown() {
     assert!(page.contains("name-waits") && page.contains("localhost"), "{page}");
     assert!(page.contains("xshield asset accept a name"), "{page}");
 }
+
+#[test]
+fn a_key_that_another_one_follows_names_the_hosts_that_still_use_it() {
+    let platform = TestPlatform::start();
+    drop(agent(&platform, "old-host"));
+    let admin = Person::admin(&platform);
+    let before = admin.page("/installation");
+    assert!(!before.contains("Keys that another one follows"), "{before}");
+    let keys = platform.get("/api/v1/enforcement-keys");
+    let id = keys["items"][0]["id"].as_str().unwrap();
+    let next = platform.post(&format!("/api/v1/enforcement-keys/{id}/rotate"), json!({}));
+    let page = words(&admin.page("/installation"));
+    let told = format!("{id} test, followed by {} : old-host", next["id"].as_str().unwrap());
+    assert!(page.contains(&told), "{page}");
+    platform.post(&format!("/api/v1/enforcement-keys/{id}/revoke"), json!({}));
+    assert!(!admin.page("/installation").contains("Keys that another one follows"));
+}

@@ -106,7 +106,7 @@ struct Rotate {
     /// How long hosts can still register with the old key.
     #[arg(long, value_name = "SPAN", default_value = "7d")]
     overlap: Span,
-    /// How long hosts can register with the new key; for ever when left out.
+    /// How long hosts can register with the new key; as long as the old one was made for when left out.
     #[arg(long, value_name = "SPAN")]
     expires: Option<Span>,
     /// Write the hosts' configuration, secret included, to this new file (mode 0600).
@@ -258,13 +258,23 @@ impl Rotate {
         show_created(action, "Key", &answer, file, output)?;
         let end = relative(self.overlap.after(now), now);
         note(&format!(
-            "No new host registers with key {} any more {end}. Hosts that are registered go on with \
-             it; give them the new one at leisure, and revoke the old one when no host uses it: \
-             xshield key show {}",
-            self.id, self.id
+            "No new host registers with key {id} any more {end}. {}Give them the new one at leisure, \
+             and revoke the old one when no host uses it: xshield key show {id}",
+            users(client, &self.id)?,
+            id = self.id
         ));
         Ok(())
     }
+}
+
+/// Which hosts go on with the old key.
+fn users(client: &Client, id: &str) -> Result<String, CliError> {
+    const NAMED: usize = 5;
+    let action = "ask which hosts use the old key";
+    let old: Key = view(action, &client.get(action, &Path::of(&[KEYS, id]))?)?;
+    let hosts = client.list(action, &Path::of(&[KEYS, id, "hosts"]), Some(NAMED))?;
+    let hosts: Vec<KeyHost> = view(action, &hosts["items"])?;
+    Ok(show::users(&old, &hosts))
 }
 
 /// The secrets go into the file when there is one, otherwise to standard output.

@@ -113,6 +113,17 @@ pub(super) fn sheet(key: Key, now: Timestamp) -> Sheet {
     sheet
 }
 
+/// Which registered hosts go on with a key that another one follows.
+pub(super) fn users(key: &Key, first: &[KeyHost]) -> String {
+    let names: Vec<&str> = first.iter().map(|host| host.name.as_str()).collect();
+    let more = key.hosts.saturating_sub(names.len() as u64);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    match key.hosts {
+        0 => "No registered host uses it now. ".to_owned(),
+        _ => format!("Registered hosts go on with it: {}{more}. ", names.join(", ")),
+    }
+}
+
 /// The hosts that use a key.
 pub(super) fn hosts(hosts: Vec<KeyHost>, now: Timestamp) -> Table {
     let mut table = Table::new(&["HOST", "LAST SESSION", "FROM"], "No host uses it now.");
@@ -178,6 +189,22 @@ mod tests {
         ghi  key    web   expiring  env=prod role=web  in 5 days   3 of 10             2  now
         jkl  token  db-2  used      -                  in 90 days  1 of 1              1  now
         ");
+    }
+
+    #[test]
+    fn who_still_uses_a_key() {
+        let host = |name: &str| {
+            serde_json::from_value(json!({"name": name, "last_session": NOW, "from": null}))
+                .unwrap()
+        };
+        for (hosts, first, told) in [
+            (0, vec![], "No registered host uses it now. "),
+            (2, vec![host("a"), host("b")], "Registered hosts go on with it: a, b. "),
+            (7, vec![host("a")], "Registered hosts go on with it: a and 6 more. "),
+        ] {
+            let key = serde_json::from_value(key("abc", json!({"hosts": hosts}))).unwrap();
+            assert_eq!(users(&key, &first), told);
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Enforcement keys and registration tokens: made and shown once, rotated with an overlap, revoked.
 
 mod expiring;
+mod followed;
 mod made;
 mod shown;
 
@@ -23,6 +24,7 @@ use crate::store::audit::{self, Deed};
 use crate::store::enforcement_keys::{self, KeyKind, StoredKey};
 use crate::store::{Conn, commit, enrolment, identities};
 pub(crate) use expiring::{ExpiringKey, expiring, expiry_series};
+pub(crate) use followed::{FollowedKey, followed};
 pub(super) use made::in_future;
 use made::{CreatedKey, NewKey, Wanted, created, summary};
 use shown::{Host, Key};
@@ -138,7 +140,7 @@ struct Rotation {
     /// Seconds that hosts can still register with the old key; a week when left out.
     #[serde(default)]
     overlap_seconds: Option<i64>,
-    /// When the new key ends; never when left out.
+    /// When the new key ends. Left out: it lasts as long as the old one was made for, from now on.
     #[serde(default)]
     expires_at: Option<Timestamp>,
 }
@@ -170,7 +172,10 @@ async fn rotate(
         let detail = "the key has ended or is rotated already; make a new one instead";
         return Err(Problem::conflict("key-not-active", detail));
     }
-    let wanted = Wanted::following(old, rotation.expires_at);
+    // A key that was made for 90 days is followed by one for 90 days.
+    let lasts = old.expires_at.map(|end| end.0 - old.created_at.0);
+    let expires_at = rotation.expires_at.or(lasts.map(|seconds| now.plus(seconds)));
+    let wanted = Wanted::following(old, expires_at);
     let (stored, key) = wanted.make(&app, &allowed.caller, now)?;
     enforcement_keys::insert(&mut tx, &stored).await?;
     let end = now.plus(overlap);
@@ -180,7 +185,12 @@ async fn rotate(
         action: "enforcement-key.rotate",
         target: &id,
         before: String::new(),
-        after: format!("followed by {}, ends {}", stored.id, end.to_rfc3339()),
+        after: format!(
+            "followed by {} ({}), ends {}",
+            stored.id,
+            summary(&stored),
+            end.to_rfc3339()
+        ),
     };
     audit::record(&mut tx, deed, now).await?;
     commit(tx).await?;

@@ -1,0 +1,37 @@
+//! Keys that another one follows, and the hosts that still sign in with them.
+
+use crate::store::{Conn, StoreResult, enforcement_keys, enrolment};
+
+/// Hosts that are named of all that are counted.
+const NAMED: u32 = 10;
+
+/// A key that another one follows and that hosts still use.
+#[derive(Debug)]
+pub(crate) struct FollowedKey {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    /// The one that follows.
+    pub(crate) next: String,
+    /// Hosts whose last session was set up with it.
+    pub(crate) hosts: u64,
+    /// The first of them by name.
+    pub(crate) first: Vec<String>,
+}
+
+/// Keys that another one follows, as long as hosts use them.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn followed(conn: &mut Conn) -> StoreResult<Vec<FollowedKey>> {
+    let keys = enforcement_keys::followed(conn).await?;
+    let counts = enrolment::hosts_by_key(conn, keys.iter().map(|key| key.id.as_str())).await?;
+    let mut followed = Vec::new();
+    for key in keys {
+        let count = counts.iter().find(|(id, _)| *id == key.id).map_or(0, |(_, hosts)| *hosts);
+        let (Some(next), true) = (key.replaced_by, count > 0) else { continue };
+        let hosts = enrolment::hosts_of(conn, &key.id, "", NAMED).await?;
+        let first = hosts.into_iter().map(|host| host.name.to_string()).collect();
+        followed.push(FollowedKey { id: key.id, name: key.name, next, hosts: count, first });
+    }
+    Ok(followed)
+}

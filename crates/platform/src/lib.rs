@@ -10,6 +10,7 @@ pub mod api;
 mod attempts;
 pub mod auth;
 mod bodies;
+pub mod changes;
 pub mod claims;
 pub mod clock;
 pub mod console;

@@ -311,7 +311,14 @@ fn a_policy_is_applied_committed_compared_and_restored() {
 
     operator.write("policy/web.yaml", &WEB.replace("tcp/443", "tcp/8443"));
     operator.run(&["policy", "apply", "-f", &operator.text("policy")]).good();
-    assert_eq!(operator.run(&["policy", "diff"]).good(), "~ template web-tier\n");
+    let diff = operator.run(&["policy", "diff"]).good();
+    assert!(diff.starts_with("~ template web-tier\n"), "{diff}");
+    let lines: Vec<String> =
+        diff.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    let has = |line: &str| lines.iter().any(|told| told == line);
+    assert!(has("- - tcp/443") && has("+ - tcp/8443"), "{diff}");
+    let listed = operator.json(&["policy", "diff"]);
+    assert_eq!((&listed[0]["change"], &listed[0]["left_out"]), (&json!("changed"), &json!(0)));
     operator.run(&["policy", "validate"]).good();
     operator.run(&["policy", "synchronize", "--note", "second"]).good();
     operator.run(&["policy", "restore", "1", "--synchronize"]).good();
@@ -324,6 +331,7 @@ fn a_policy_is_applied_committed_compared_and_restored() {
     operator.run(&["policy", "get", "--revision", "9"]).refused(1, "no revision \"9\"");
     let audit = operator.run(&["audit", "--action", "policy."]).good();
     assert_eq!(audit.matches("policy.synchronize").count(), 3, "{audit}");
+    assert!(audit.contains("- tcp/443 |") && audit.contains("- tcp/8443"), "{audit}");
 }
 
 #[test]

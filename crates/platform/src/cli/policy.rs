@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use xshield_platform::changes::{self, DocumentChange, changes};
 use xshield_platform::clock::Timestamp;
 use xshield_platform::impact::{ExpectedImpact, ImpactSummary, counted};
 use xshield_policy::document::Document;
 
 use super::client::{Client, Path, parsed, view};
 use super::error::CliError;
-use super::policy_files::{PolicyFiles, differences, differences_text};
+use super::policy_files::PolicyFiles;
 use super::policy_impact::{Agreement, in_words, of_a_dry_run};
 use super::terminal::{Output, Table, cell, note, number, print};
 use super::times::relative;
@@ -68,7 +69,7 @@ enum Action {
         #[command(flatten)]
         agreement: Agreement,
     },
-    /// Show which documents differ between the committed policy and the candidate, or two revisions.
+    /// Show what differs between the committed policy and the candidate, or two revisions.
     Diff {
         /// The earlier revision; the committed one when left out.
         #[arg(long, value_name = "N")]
@@ -106,7 +107,6 @@ struct Documents {
 #[derive(Deserialize)]
 struct Candidate {
     version: u64,
-    committed_revision: Option<u64>,
     documents: Vec<Document>,
 }
 
@@ -191,15 +191,16 @@ impl Apply {
             // Synchronizing warns of the same.
             warn(&warnings);
         }
-        let changes = differences(&before.documents, &files.documents);
+        let changes = changes(&before.documents, &files.documents);
+        let changes = changes::text(&changes.map_err(|error| CliError::input(error.to_string()))?);
         if self.dry_run {
             return output.show(&validated, |_| {
-                let would = would_change(&differences_text(&changes));
+                let would = would_change(&changes);
                 Ok(format!("{would}\n{}", of_a_dry_run(&impact)))
             });
         }
         if agreement.is_some() && !output.is_json() {
-            print(&differences_text(&changes))?;
+            print(&changes)?;
         }
         let expected = agreement.map(|agreement| agreement.settle(&impact)).transpose()?;
         let path = candidate_path().with("expected_version", before.version);
@@ -210,7 +211,7 @@ impl Apply {
             return show_synchronized(&done, output);
         }
         if !output.is_json() {
-            print(&differences_text(&changes))?;
+            print(&changes)?;
         }
         output.show(&put, |_| {
             Ok(format!(
@@ -390,29 +391,13 @@ fn diff(
     output: Output,
 ) -> Result<(), CliError> {
     let action = "compare policies";
-    let documents = |revision: u64| -> Result<Vec<Document>, CliError> {
-        let answer = client.get(action, &version_path(Some(revision)))?;
-        Ok(parsed::<Documents>(action, &answer)?.documents)
-    };
-    let candidate: Candidate = parsed(action, &client.get(action, &candidate_path())?)?;
-    let before = match from.or(candidate.committed_revision) {
-        Some(revision) => documents(revision)?,
-        None => Vec::new(),
-    };
-    let after = match to {
-        Some(revision) => documents(revision)?,
-        None => candidate.documents,
-    };
-    let changes = differences(&before, &after);
-    let listed: Vec<_> = changes
-        .iter()
-        .map(|(change, title)| json!({ "change": format!("{change:?}").to_lowercase(), "document": title }))
-        .collect();
-    output.show(&Value::from(listed), |_| {
-        Ok(if changes.is_empty() {
-            "No differences.".to_owned()
-        } else {
-            differences_text(&changes)
+    let path = Path::of(&["policy", "diff"]).with_some("from", from).with_some("to", to);
+    let answer = client.get(action, &path)?;
+    output.show(&answer["changes"], |_| {
+        let found: Vec<DocumentChange> = view(action, &answer["changes"])?;
+        Ok(match found.is_empty() {
+            true => "No differences.".to_owned(),
+            false => changes::text(&found),
         })
     })
 }

@@ -1,6 +1,5 @@
 //! Policy as code on disk: which files, what is in them, and everything that is wrong with them.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -164,61 +163,10 @@ fn read_text(path: &Path) -> Result<String, CliError> {
     })
 }
 
-/// What became of a document between two policies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Change {
-    /// Only in the later one.
-    Added,
-    /// In both, with another content.
-    Changed,
-    /// Only in the earlier one.
-    Removed,
-}
-
-/// The documents that differ, by kind and name.
-pub(crate) fn differences(before: &[Document], after: &[Document]) -> Vec<(Change, String)> {
-    let named = |documents: &[Document]| -> BTreeMap<String, Document> {
-        documents.iter().map(|document| (title(document), document.clone())).collect()
-    };
-    let (before, after) = (named(before), named(after));
-    let mut changes = Vec::new();
-    for (title, document) in &after {
-        match before.get(title) {
-            None => changes.push((Change::Added, title.clone())),
-            Some(old) if old != document => changes.push((Change::Changed, title.clone())),
-            Some(_) => {}
-        }
-    }
-    let gone = before.keys().filter(|title| !after.contains_key(*title));
-    changes.extend(gone.map(|title| (Change::Removed, title.clone())));
-    changes
-}
-
-/// The differences, one a line.
-pub(crate) fn differences_text(changes: &[(Change, String)]) -> String {
-    let line = |(change, title): &(Change, String)| {
-        let sign = match change {
-            Change::Added => '+',
-            Change::Changed => '~',
-            Change::Removed => '-',
-        };
-        format!("{sign} {title}\n")
-    };
-    changes.iter().map(line).collect()
-}
-
-fn title(document: &Document) -> String {
-    match document {
-        Document::Segment(segment) => format!("segment {}", segment.name.value),
-        Document::Network(network) => format!("network {}", network.name.value),
-        Document::Template(template) => format!("template {}", template.name.value),
-        Document::Asset(asset) => format!("asset {}", asset.name.value),
-        Document::Settings(_) => "settings".to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use xshield_platform::changes::title;
+
     use super::*;
 
     const NETWORK: &str = "network:\n  name: office\n  cidrs: [10.0.0.0/8]\n";
@@ -302,21 +250,5 @@ mod tests {
         write(dir.path(), "a.yaml", NETWORK);
         std::os::unix::fs::symlink(dir.path(), dir.path().join("loop")).unwrap();
         assert!(read(dir.path()).unwrap_err().contains("not followed"));
-    }
-
-    #[test]
-    fn differences_are_by_kind_and_name() {
-        let parse = |text: &str| document::parse(text, "t").unwrap();
-        let before = parse(
-            "network: { name: a, cidrs: [10.0.0.0/8] }\n---\nnetwork: { name: b, cidrs: [10.0.0.0/8] }\n---\nsettings: {}\n",
-        );
-        let after = parse(
-            "settings: {}\n---\nnetwork: { name: b, cidrs: [11.0.0.0/8] }\n---\nsegment: { name: a, criteria: role = 'a' }\n",
-        );
-        assert_eq!(
-            differences_text(&differences(&before, &after)),
-            "~ network b\n+ segment a\n- network a\n"
-        );
-        assert!(differences(&after, &after).is_empty());
     }
 }

@@ -10,8 +10,9 @@ use axum::routing::{get, post};
 use super::form::Form;
 use super::page::{Frame, Section, answer};
 use super::session::Visitor;
-use crate::api::admin::policy::{CommitProspect, prospect};
+use crate::api::admin::policy::{CommitProspect, between, prospect};
 use crate::auth::{Caller, Operator, Viewer};
+use crate::changes::DocumentChange;
 use crate::impact::{ExpectedImpact, ImpactLine, Weight};
 use crate::jobs::synchronize::{Request, synchronize};
 use crate::problem::{Answer, Problem};
@@ -27,6 +28,8 @@ struct PolicyPage {
     frame: Frame,
     prospect: CommitProspect,
     lines: Vec<ImpactLine>,
+    /// What differs from what is committed.
+    changes: Vec<DocumentChange>,
     /// Why the commit that was asked for was not made.
     refusal: Option<String>,
     note: String,
@@ -54,10 +57,11 @@ async fn page(
 ) -> Answer<Response> {
     let prospect = prospect(app, caller, None).await?;
     let lines = prospect.impact.lines();
+    let (_, changes) = between(app, None, None).await?;
     let frame = Frame::new("Policy", Section::Policy, caller);
     let status = refusal.map_or(StatusCode::OK, |problem| problem.status);
     let refusal = refusal.map(|problem| problem.detail.clone().unwrap_or_default());
-    Ok(answer(status, &PolicyPage { frame, prospect, lines, refusal, note }))
+    Ok(answer(status, &PolicyPage { frame, prospect, lines, changes, refusal, note }))
 }
 
 async fn commit(

@@ -7,6 +7,7 @@ use xshield_policy::Revision;
 use xshield_policy::document::{Document, Policy};
 
 use super::compile::{self, Committed, Failure, Rehearsed};
+use crate::changes::{self, DocumentChange};
 use crate::claims::{Fact, named_in_words};
 use crate::clock::Timestamp;
 use crate::impact::{ExpectedImpact, ImpactSummary};
@@ -55,7 +56,7 @@ pub async fn synchronize(app: &App, request: Request) -> Answer<Synchronized> {
     let (candidate, last, inventory) = {
         let mut conn = app.store.read().await?;
         let candidate = store::policy::candidate(&mut conn).await?;
-        let last = store::policy::committed(&mut conn).await?.map(|policy| policy.revision);
+        let last = store::policy::committed(&mut conn).await?;
         (candidate, last, assets::inventory(&mut conn).await?)
     };
     if request.expected_version != candidate.version {
@@ -67,6 +68,11 @@ pub async fn synchronize(app: &App, request: Request) -> Answer<Synchronized> {
     }
     let CheckedPolicy { policy, documents } =
         read_stored(&candidate.documents).map_err(invalid_policy)?;
+    let (last, committed_before) = match last {
+        Some(policy) => (Some(policy.revision), policy.documents),
+        None => (None, "[]".to_owned()),
+    };
+    let changes = compared(committed_before, candidate.documents.clone()).await?;
     let revision = Revision(last.unwrap_or_default().0 + 1);
     let committed = Committed { revision, policy };
     let mut fresh =
@@ -95,9 +101,10 @@ pub async fn synchronize(app: &App, request: Request) -> Answer<Synchronized> {
         target: "policy",
         before: last.map_or_else(String::new, |last| format!("revision {last}")),
         after: format!(
-            "revision {revision}, {assets} assets; {}; note {:?}",
+            "revision {revision}, {assets} assets; {}; note {:?}; {}",
             impact.in_short(),
-            request.note
+            request.note,
+            changes::summary(&changes)
         ),
     };
     audit::record(&mut tx, deed, now).await?;
@@ -133,6 +140,24 @@ pub async fn rehearse(app: &App, checked: CheckedPolicy, turn: Turn) -> Answer<P
     let mut warnings = std::mem::take(&mut rehearsed.warnings);
     warnings.extend(claimed_names(app, rehearsed.policy()).await?);
     Ok(Prospect { warnings, impact: rehearsed.impact(&documents)? })
+}
+
+/// What differs between stored documents.
+///
+/// # Errors
+/// When they can't be read.
+pub(crate) async fn compared(before: String, after: String) -> Answer<Vec<DocumentChange>> {
+    let compare = move || -> Answer<Vec<DocumentChange>> {
+        if before == after {
+            return Ok(Vec::new());
+        }
+        let read = |json: &str| -> Answer<Vec<Document>> {
+            serde_json::from_str(json).map_err(|error| Problem::internal(&error))
+        };
+        let changes = changes::changes(&read(&before)?, &read(&after)?);
+        changes.map_err(|error| Problem::internal(&error))
+    };
+    tokio::task::spawn_blocking(compare).await?
 }
 
 /// Documents as they are stored.

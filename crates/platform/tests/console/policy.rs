@@ -31,6 +31,10 @@ fn a_commit_is_what_was_shown() {
     let shown = words(&page);
     assert!(shown.contains("1 asset with less protection inbound: a"), "{shown}");
     assert!(shown.contains("from secure-all-ports (enforce) to unsecured"), "{shown}");
+    assert!(
+        shown.contains("~ segment web") && shown.contains("- level: secure-all-ports"),
+        "{shown}"
+    );
     let fields = |page: &str| {
         [
             ("version", hidden(page, "version").to_owned()),

@@ -12,9 +12,12 @@ use xshield_policy::Revision;
 use super::page::{Page, PageQuery};
 use crate::auth::{Allowed, Caller, Operator, Viewer};
 use crate::bodies::{self, Held};
+use crate::changes::{self, DocumentChange};
 use crate::clock::Timestamp;
 use crate::impact::{ExpectedImpact, ImpactSummary};
-use crate::jobs::synchronize::{self, Prospect, Synchronized, invalid_policy, rehearse, to_json};
+use crate::jobs::synchronize::{
+    self, Prospect, Synchronized, compared, invalid_policy, rehearse, to_json,
+};
 use crate::policy::{CheckedPolicy, PolicyFile, PolicyInput, read, read_stored};
 use crate::problem::{Answer, JsonBody, Problem, parse_json};
 use crate::query::QueryOf;
@@ -30,6 +33,7 @@ pub(super) fn router() -> OpenApiRouter<App> {
         .routes(routes!(get, put))
         .routes(routes!(validate))
         .routes(routes!(impact))
+        .routes(routes!(diff))
         .routes(routes!(synchronize))
         .routes(routes!(revisions))
         .routes(routes!(revision))
@@ -148,6 +152,9 @@ async fn replace(
     documents: &str,
     expected_version: Option<u64>,
 ) -> Answer<CandidatePolicy> {
+    // Compared before anybody has to wait for it.
+    let earlier = store::policy::candidate(&mut *app.store.read().await?).await?;
+    let changes = compared(earlier.documents, documents.to_owned()).await?;
     let now = Timestamp::now();
     let mut tx = app.store.write().await?;
     let before = store::policy::candidate(&mut tx).await?;
@@ -164,7 +171,10 @@ async fn replace(
             action,
             target: "policy",
             before: summary(before.version, &before.documents),
-            after: summary(version, documents),
+            after: match earlier.version == before.version {
+                true => format!("{}: {}", summary(version, documents), changes::summary(&changes)),
+                false => summary(version, documents),
+            },
         };
         audit::record(&mut tx, deed, now).await?;
     }
@@ -290,6 +300,63 @@ pub(crate) async fn prospect(
         warnings,
         impact,
     })
+}
+
+#[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+struct DiffQuery {
+    /// The earlier revision; the committed one when left out.
+    #[serde(default, deserialize_with = "crate::query::number")]
+    #[param(value_type = Option<u64>)]
+    from: Option<u64>,
+    /// The later revision; the candidate when left out.
+    #[serde(default, deserialize_with = "crate::query::number")]
+    #[param(value_type = Option<u64>)]
+    to: Option<u64>,
+}
+
+/// What differs between two policies.
+#[derive(Serialize, utoipa::ToSchema)]
+struct Differences {
+    /// The earlier revision; `null` when nothing is committed.
+    from: Option<u64>,
+    /// The later revision; `null` for the candidate.
+    to: Option<u64>,
+    changes: Vec<DocumentChange>,
+}
+
+/// What differs between two policies, by document and by line
+#[utoipa::path(get, path = "/api/v1/policy/diff", tag = "policy", params(DiffQuery),
+    responses((status = 200, body = Differences)))]
+async fn diff(
+    State(app): State<App>,
+    _: Allowed<Viewer>,
+    QueryOf(query): QueryOf<DiffQuery>,
+) -> Answer<Json<Differences>> {
+    let (from, changes) = between(&app, query.from, query.to).await?;
+    Ok(Json(Differences { from, to: query.to, changes }))
+}
+
+/// What differs between a revision, or the committed one, and a later one, or the candidate.
+pub(crate) async fn between(
+    app: &App,
+    from: Option<u64>,
+    to: Option<u64>,
+) -> Answer<(Option<u64>, Vec<DocumentChange>)> {
+    let (from, before) = match from {
+        Some(revision) => (from, known(app, &revision.to_string()).await?.documents),
+        None => {
+            let committed = store::policy::committed(&mut *app.store.read().await?).await?;
+            committed.map_or((None, "[]".to_owned()), |policy| {
+                (Some(policy.revision.0), policy.documents)
+            })
+        }
+    };
+    let after = match to {
+        Some(revision) => known(app, &revision.to_string()).await?.documents,
+        None => store::policy::candidate(&mut *app.store.read().await?).await?.documents,
+    };
+    Ok((from, compared(before, after).await?))
 }
 
 #[derive(Deserialize, utoipa::ToSchema)]

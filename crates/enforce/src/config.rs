@@ -7,6 +7,7 @@ use serde::Deserialize;
 use xshield_firewall::LiveGroup;
 use xshield_host::linux::guarded::{self, UnguardedError};
 use xshield_host::linux::system;
+use xshield_policy::document::plain_reason;
 use xshield_policy::names::Name;
 use xshield_transport::{PlatformUrl, ProxyList, ProxyText};
 use xshield_wire::control::Switch;
@@ -245,7 +246,7 @@ impl Config {
         let raw: Raw = raw.map_err(|error| {
             let place = error.location();
             let (line, column) = place.map_or((0, 0), |place| (place.line(), place.column()));
-            let reason = error.to_string().lines().next().unwrap_or_default().to_owned();
+            let reason = plain_reason(&error);
             ConfigError::Syntax { path: path.to_owned(), line, column, reason }
         })?;
         raw.check(path)

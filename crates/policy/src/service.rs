@@ -304,6 +304,7 @@ fn respelled(text: &str) -> String {
     let is_ports = |text: &str| text.starts_with(|first: char| first.is_ascii_digit());
     let (protocol, detail) = match second {
         Some(second) if is_ports(first) && !is_ports(second) => (second, Some(first)),
+        None if is_ports(first) => ("tcp", Some(first)),
         _ => (first, second),
     };
     let protocol = match protocol {
@@ -389,6 +390,8 @@ mod tests {
         for (text, says) in [
             ("443/tcp", "did you mean tcp/443?"),
             ("TCP/443", "did you mean tcp/443?"),
+            ("443", "did you mean tcp/443?"),
+            ("8000-8010", "did you mean tcp/8000-8010?"),
             ("tcp:443", "did you mean tcp/443?"),
             ("udp 53", "did you mean udp/53?"),
             ("8000-8010/tcp", "did you mean tcp/8000-8010?"),

@@ -8,11 +8,7 @@ use xshield_policy::document::{self, Policy};
 fn bad_text_is_refused_with_line_and_column() {
     for (text, place, reason) in [
         ("segment:\n  name: web\n", "f.yaml:2:3", "missing field `criteria`"),
-        (
-            "segment:\n  name: web\n  criteria: role ~ 'x'\n",
-            "f.yaml:3:13",
-            "unexpected character '~'",
-        ),
+        ("segment:\n  name: web\n  criteria: role ~ 'x'\n", "f.yaml:3:13", "did you mean '='"),
         ("segment:\n  name: -web\n  criteria: a = 'b'\n", "f.yaml:2:9", "is not a valid name"),
         ("segment:\n  name: web\n  criteria: a = 'b'\n  colour: red\n", "f.yaml:4:3", "colour"),
         ("gizmo:\n  name: web\n", "f.yaml:1:1", "gizmo"),
@@ -39,7 +35,19 @@ fn bad_text_is_refused_with_line_and_column() {
             "f.yaml:4:14",
             "mode",
         ),
-        ("segment: [\n", "f.yaml:1:10", "expected mapping"),
+        ("segment: [\n", "f.yaml:1:10", "expected a mapping"),
+        (
+            "segment:\n  name: s\n  criteria: a = web\n",
+            "f.yaml:3:13",
+            "a value in quotes; did you mean 'web'",
+        ),
+        (
+            "segment:\n  name: s\n  criteria: a = 'b' && c = 'd'\n",
+            "f.yaml:3:13",
+            "did you mean 'and'?",
+        ),
+        ("segment:\n  name: s\n  criteria: a => 'b'\n", "f.yaml:3:13", "did you mean '='?"),
+        ("segment:\n  name: s\n  criteria: a == 'b' || !c\n", "f.yaml:3:13", "did you mean '='?"),
     ] {
         let error = document::parse(text, "f.yaml").unwrap_err().to_string();
         assert!(error.starts_with(place), "{text:?}\n got {error}\nwant {place}");
@@ -111,14 +119,14 @@ settings: {}
         "p.yaml:5:15: segment web, templates[0]: there is no template \"nope\"",
         "p.yaml:11:25: template t, inbound[0].from[0]: there is no segment gone",
         "p.yaml:12:15: template t, inbound[1].name: already the name of template t, inbound[0].name",
-        "template t, inbound[1].from: empty",
-        "template t, inbound[2].services: empty",
+        "p.yaml:12:15: template t, inbound[1].from: empty",
+        "p.yaml:13:16: template t, inbound[2].services: empty",
         "p.yaml:13:16: template t, inbound[2].from[0]: there is no network gone",
         "template empty: has no rules",
         "template failsafe: this name is reserved",
         "network hollow: names neither",
-        "segment web: given twice",
-        "settings: given twice",
+        "p.yaml:21:18: segment web: given twice; the first is at p.yaml:3:9",
+        "settings: given twice; the first is document 6 of the set",
     ] {
         assert!(got.iter().any(|error| error.contains(expected)), "{expected}\n{got:#?}");
     }

@@ -209,8 +209,7 @@ impl fmt::Display for Refusal {
             title => write!(f, "{title} (HTTP {})", self.status)?,
         }
         // The platform repeats the first of several errors as detail and field.
-        let listed =
-            |detail: &str| self.errors.first().is_some_and(|e| detail.ends_with(&e.reason));
+        let listed = |detail: &str| self.errors.first().is_some_and(|e| detail.contains(&e.reason));
         if let Some(detail) = self.detail.as_ref().filter(|detail| !listed(detail)) {
             write!(f, "\n  {detail}")?;
         }
@@ -267,6 +266,18 @@ mod tests {
         The policy is not valid (HTTP 422)
           a.yaml:1:2: given twice
           /documents/1: empty
+        ");
+    }
+
+    #[test]
+    fn a_detail_that_goes_on_after_the_first_error_is_not_a_second_one() {
+        let body = br#"{"type":"/problems/policy-does-not-compile","status":422,
+            "title":"The policy can't be compiled, and nothing was changed",
+            "detail":"asset h: rule a/b would cut it; nothing was changed",
+            "errors":[{"field":"","reason":"asset h: rule a/b would cut it"}]}"#;
+        insta::assert_snapshot!(Refusal::read(422, body), @r"
+        The policy can't be compiled, and nothing was changed (HTTP 422)
+          asset h: rule a/b would cut it
         ");
     }
 

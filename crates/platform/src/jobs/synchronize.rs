@@ -206,7 +206,7 @@ fn does_not_compile<'a>(failures: impl Iterator<Item = (&'a str, &'a Failure)>) 
     Problem::new(
         StatusCode::UNPROCESSABLE_ENTITY,
         "policy-does-not-compile",
-        "The policy can't be compiled",
+        "The policy can't be compiled, and nothing was changed",
     )
     .detail(format!("{first}; nothing was changed"))
     .errors(errors)

@@ -70,8 +70,28 @@ fn tokens(text: &str) -> Result<Vec<Token>, CriteriaError> {
     Ok(tokens)
 }
 
+/// What other languages write, the longer first.
+const MISTAKEN: [(&str, &str); 9] = [
+    ("&&", "'and'"),
+    ("&", "'and'"),
+    ("||", "'or'"),
+    ("|", "'or'"),
+    ("==", "'='"),
+    ("=>", "'='"),
+    ("=~", "'=', or 'in' with a list"),
+    ("<>", "'!='"),
+    ("~", "'=', or 'in' with a list"),
+];
+
+fn starts(rest: &[char], text: &str) -> bool {
+    text.chars().enumerate().all(|(at, letter)| rest.get(at) == Some(&letter))
+}
+
 /// The token at the start of `rest` (which is not empty) and its length in characters.
 fn token(rest: &[char]) -> Result<(Kind, usize), String> {
+    if let Some((written, meant)) = MISTAKEN.iter().find(|(written, _)| starts(rest, written)) {
+        return Err(format!("{written:?} is not known here; did you mean {meant}?"));
+    }
     match rest {
         ['=', ..] => Ok((Kind::Equal, 1)),
         ['!', '=', ..] => Ok((Kind::NotEqual, 2)),
@@ -86,6 +106,9 @@ fn token(rest: &[char]) -> Result<(Kind, usize), String> {
         rest => {
             let is_word = |c: &&char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
             match rest.iter().take_while(is_word).count() {
+                0 if starts(rest, "!") => {
+                    Err("'!' is not known here; did you mean 'not', or '!='?".to_owned())
+                }
                 0 => Err(format!("unexpected character {:?}", rest.first().unwrap_or(&' '))),
                 length => Ok((Kind::Word(rest[..length].iter().collect()), length)),
             }
@@ -178,6 +201,9 @@ impl Parser<'_> {
             Some(Token { kind: Kind::Value(value), column, .. }) => {
                 self.advance();
                 Ok((value, column))
+            }
+            Some(Token { kind: Kind::Word(word), .. }) => {
+                Err(self.expected(&format!("a value in quotes; did you mean '{word}'")))
             }
             _ => Err(self.expected("a value in quotes")),
         }

@@ -24,6 +24,7 @@
 
 mod located;
 mod policy;
+mod reason;
 mod stance;
 
 use ipnet::IpNet;
@@ -41,6 +42,7 @@ use crate::service::Services;
 pub use located::{Located, Place};
 pub(crate) use policy::rule_id;
 pub use policy::{Policy, PolicyError};
+pub use reason::plain_reason;
 pub use stance::{NotStricter, Stance};
 
 /// One document.
@@ -331,14 +333,4 @@ pub fn parse(text: &str, source_name: &str) -> Result<Vec<Document>, DocumentErr
         located::name_source(document, source_name);
     }
     Ok(documents)
-}
-
-/// The library's message without the position it appends; we print it in front.
-fn plain_reason(error: &serde_saphyr::Error) -> String {
-    let text = error.to_string();
-    let first = text.lines().next().unwrap_or_default();
-    match first.rfind(" at line ") {
-        Some(at) => first[..at].to_owned(),
-        None => first.to_owned(),
-    }
 }

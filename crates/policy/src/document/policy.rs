@@ -114,10 +114,16 @@ pub(crate) fn rule_id(
     }
 }
 
+/// Where a rule is: at its name, or else in its template.
+fn place_of<'a>(template: &'a Template, name: Option<&'a Located<Name>>) -> Option<&'a Place> {
+    name.and_then(|name| name.place.as_ref()).or(template.name.place.as_ref())
+}
+
 #[derive(Default)]
 struct Builder {
     policy: Policy,
-    settings_seen: bool,
+    /// The document that gave them.
+    settings_seen: Option<usize>,
     index: usize,
     errors: Vec<PolicyError>,
 }
@@ -130,36 +136,38 @@ impl Builder {
                 .policy
                 .segments
                 .insert(s.name.value.clone(), s.clone())
-                .map(|_| ("segment", &s.name)),
+                .map(|first| ("segment", &s.name, first.name.place)),
             Document::Network(n) => self
                 .policy
                 .networks
                 .insert(n.name.value.clone(), n.clone())
-                .map(|_| ("network", &n.name)),
+                .map(|first| ("network", &n.name, first.name.place)),
             Document::Template(t) => self
                 .policy
                 .templates
                 .insert(t.name.value.clone(), t.clone())
-                .map(|_| ("template", &t.name)),
+                .map(|first| ("template", &t.name, first.name.place)),
             Document::Asset(a) => self
                 .policy
                 .assets
                 .insert(a.name.value.clone(), a.clone())
-                .map(|_| ("asset", &a.name)),
+                .map(|first| ("asset", &a.name, first.name.place)),
             Document::Settings(settings) => {
-                if std::mem::replace(&mut self.settings_seen, true) {
-                    self.refuse("settings".to_owned(), "given twice".to_owned(), None);
+                if let Some(first) = self.settings_seen.replace(self.index) {
+                    let reason =
+                        format!("given twice; the first is document {} of the set", first + 1);
+                    self.refuse("settings".to_owned(), reason, None);
                 }
                 self.policy.settings = settings.clone();
                 None
             }
         };
-        if let Some((kind, name)) = taken {
-            self.refuse(
-                format!("{kind} {}", name.value),
-                "given twice".to_owned(),
-                name.place.clone(),
-            );
+        if let Some((kind, name, first)) = taken {
+            let reason = match first {
+                Some(first) => format!("given twice; the first is at {first}"),
+                None => "given twice".to_owned(),
+            };
+            self.refuse(format!("{kind} {}", name.value), reason, name.place.clone());
         }
     }
 
@@ -189,11 +197,9 @@ impl Builder {
             Document::Settings(settings) => {
                 self.domain_settings(&settings.domains);
                 for (at, rule) in settings.management.iter().enumerate() {
-                    self.not_empty(
-                        &format!("settings, management[{at}].from"),
-                        rule.from.is_empty(),
-                    );
-                    self.services(&format!("settings, management[{at}]"), &rule.services);
+                    let field = format!("settings, management[{at}]");
+                    self.not_empty(&format!("{field}.from"), rule.from.is_empty(), None);
+                    self.services(&field, &rule.services, None);
                 }
             }
         }
@@ -229,13 +235,15 @@ impl Builder {
         for (list, rules) in [("ports", &template.ports), ("inbound", &template.inbound)] {
             for (at, InboundRule { name, from, services, .. }) in rules.iter().enumerate() {
                 let field = format!("{owner}, {list}[{at}]");
-                self.rule(&field, from, "from", services);
+                let place = place_of(template, name.as_ref());
+                self.rule(&field, from, "from", services, place);
                 self.unique(&mut seen, template, name.as_ref(), list, at);
             }
         }
         for (at, OutboundRule { name, to, services, .. }) in template.outbound.iter().enumerate() {
             let field = format!("{owner}, outbound[{at}]");
-            self.rule(&field, to, "to", services);
+            let place = place_of(template, name.as_ref());
+            self.rule(&field, to, "to", services, place);
             self.unique(&mut seen, template, name.as_ref(), "outbound", at);
         }
         if RESERVED.contains(&template.name.as_str()) {
@@ -269,9 +277,18 @@ impl Builder {
         }
     }
 
-    fn rule(&mut self, field: &str, peers: &[Located<PeerRef>], list: &str, services: &Services) {
-        self.not_empty(&format!("{field}.{list}"), peers.is_empty());
-        self.services(field, services);
+    fn rule(
+        &mut self,
+        field: &str,
+        peers: &[Located<PeerRef>],
+        list: &str,
+        services: &Services,
+        place: Option<&Place>,
+    ) {
+        self.not_empty(&format!("{field}.{list}"), peers.is_empty(), place);
+        // Beside peers, whose places are known.
+        let beside = peers.first().and_then(|peer| peer.place.as_ref());
+        self.services(field, services, beside.or(place));
         for (at, peer) in peers.iter().enumerate() {
             let known = match &peer.value {
                 PeerRef::Segment(name) => self.policy.segments.contains_key(name),
@@ -285,15 +302,15 @@ impl Builder {
         }
     }
 
-    fn services(&mut self, field: &str, services: &Services) {
-        self.not_empty(&format!("{field}.services"), services.is_empty());
+    fn services(&mut self, field: &str, services: &Services, place: Option<&Place>) {
+        self.not_empty(&format!("{field}.services"), services.is_empty(), place);
     }
 
     /// An empty list is refused rather than read as "everything" or "nothing".
-    fn not_empty(&mut self, field: &str, empty: bool) {
+    fn not_empty(&mut self, field: &str, empty: bool, place: Option<&Place>) {
         if empty {
             let reason = "empty: name something, or write 'any'".to_owned();
-            self.refuse(field.to_owned(), reason, None);
+            self.refuse(field.to_owned(), reason, place.cloned());
         }
     }
 

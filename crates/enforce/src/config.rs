@@ -374,7 +374,7 @@ mod tests {
     fn every_key_is_listed() {
         let refused = Config::parse(Path::new("x"), "platfrom: a", Layout::Flat).unwrap_err();
         let text = refused.to_string();
-        let expected = format!("expected one of {} at", KEYS.join(", "));
+        let expected = format!("expected one of {}", KEYS.join(", "));
         assert!(text.contains(&expected), "{text}");
     }
 }

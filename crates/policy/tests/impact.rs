@@ -189,7 +189,7 @@ fn what_changes_is_told() {
         let impact = impact(&policy(&before), &policy(&after));
         assert_eq!(lines(&impact), told, "{before}\n=>\n{after}");
         assert_eq!(impact.is_none(), told.is_empty());
-        let loss = ["loses", "leaves", "unmanaged", "removed"];
+        let loss = [" loses:", "leaves:", "unmanaged:", "removed:"];
         let is_loss = told.iter().any(|line| loss.iter().any(|word| line.contains(word)));
         assert_eq!(impact.is_loss(), is_loss, "{told:?}");
     }

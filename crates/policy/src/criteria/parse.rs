@@ -203,7 +203,8 @@ impl Parser<'_> {
                 Ok((value, column))
             }
             Some(Token { kind: Kind::Word(word), .. }) => {
-                Err(self.expected(&format!("a value in quotes; did you mean '{word}'")))
+                let found = format!("expected a value in quotes, found {word:?}");
+                Err(self.refused(format!("{found}; did you mean '{word}'?")))
             }
             _ => Err(self.expected("a value in quotes")),
         }

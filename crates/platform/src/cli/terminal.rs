@@ -75,6 +75,12 @@ pub(crate) fn print(text: &str) -> Result<(), CliError> {
     write!(out, "{text}{end}").and_then(|()| out.flush()).map_err(CliError::Output)
 }
 
+/// Standard output for data that is written as it comes, and is no text of others: addresses and the
+/// signs before them.
+pub(crate) fn data() -> io::StdoutLock<'static> {
+    io::stdout().lock()
+}
+
 /// Tells people what was done, or what to mind, beside the output proper.
 pub(crate) fn note(text: &str) {
     // Nobody is left to be told when this fails.

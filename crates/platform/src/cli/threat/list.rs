@@ -1,7 +1,6 @@
 //! `xshield threat revisions|diff|restore|resume|exception`: the list itself.
 
 use std::fs::{self, File};
-use std::io;
 
 use clap::{Args, Subcommand};
 use serde::Deserialize;
@@ -11,7 +10,7 @@ use xshield_platform::clock::Timestamp;
 use crate::cli::client::{Client, Path, view};
 use crate::cli::error::CliError;
 use crate::cli::session::failed;
-use crate::cli::terminal::{Output, Table, cell, good, note, number, warning};
+use crate::cli::terminal::{Output, Table, cell, data, good, note, number, warning};
 use crate::cli::times::{Span, relative};
 
 #[derive(Deserialize)]
@@ -117,7 +116,7 @@ fn written(
     to: Option<&std::path::Path>,
     client: &Client,
 ) -> Result<(), CliError> {
-    let Some(to) = to else { return client.stream(action, path, &mut io::stdout().lock()) };
+    let Some(to) = to else { return client.stream(action, path, &mut data()) };
     let mut beside = to.as_os_str().to_owned();
     beside.push(".new");
     let beside = std::path::PathBuf::from(beside);

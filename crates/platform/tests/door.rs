@@ -99,6 +99,25 @@ fn an_answer_that_nobody_reads_ends() {
 }
 
 #[test]
+fn a_stranger_asks_so_often_over_a_connection_and_a_host_as_often_as_it_likes() {
+    let platform = TestPlatform::start();
+    let ask = head("GET", "/host/v1/trust", &[], 0);
+    let mut stranger = Plain::open(platform.address, &platform.data_dir(), PATIENCE).unwrap();
+    // The end may come while the rest is sent.
+    let _ = stranger.send(&ask.repeat(200));
+    let answers = stranger.until_the_end();
+    assert_eq!(answers.matches("HTTP/1.1 ").count(), 64, "{answers}");
+    assert_eq!(answers.matches("connection: close").count(), 1, "with the last one");
+
+    let headers = vec![("authorization".to_owned(), format!("Bearer {}", platform.admin))];
+    let ask = head("GET", "/api/v1/me", &headers, 0);
+    let mut operator = Plain::open(platform.address, &platform.data_dir(), PATIENCE).unwrap();
+    operator.send(&ask.repeat(200)).unwrap();
+    operator.send(&head("GET", "/healthz", &[("connection".into(), "close".into())], 0)).unwrap();
+    assert_eq!(operator.until_the_end().matches("HTTP/1.1 ").count(), 201);
+}
+
+#[test]
 fn a_silent_crowd_stands_in_nobodys_way_and_held_polls_stay() {
     let platform = TestPlatform::start();
     let key = platform.new_key();

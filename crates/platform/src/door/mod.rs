@@ -8,6 +8,7 @@ mod tracked;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -37,6 +38,9 @@ const READ_HEADERS: Duration = Duration::from_secs(15);
 const ANSWER: Duration = Duration::from_secs(120);
 /// A stranger's connection is not kept for another request from then on.
 const STRANGER_STAYS: Duration = Duration::from_secs(20);
+/// Nor after so many requests: who sends thousands and reads no answer would have them all answered,
+/// as far as the kernel's buffers go.
+const STRANGER_ASKS: u32 = 64;
 /// A stranger's connection ends then, whatever goes on.
 const STRANGER_GOES: Duration = Duration::from_secs(60);
 /// What has to be taken of an answer, in bytes per second, by somebody who is slow.
@@ -118,8 +122,10 @@ async fn served(
         Ok(Err(error)) => return tracing::debug!(%from, %error, "no TLS handshake"),
         Err(_) => return tracing::debug!(%from, "the TLS handshake took too long"),
     };
+    let asked = AtomicU32::new(0);
     let service = hyper::service::service_fn(|request| {
-        answered(router.clone(), request, from, guest.clone())
+        let before = asked.fetch_add(1, Ordering::Relaxed);
+        answered(router.clone(), request, from, guest.clone(), before)
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -133,12 +139,13 @@ async fn served(
 
 /// Answers a request. A client that was answered before all of its body was taken hears that the
 /// connection ends, since the rest of the body is in the way of another request; so does a stranger
-/// who has been here for a while.
+/// who has been here for a while, or has asked often. `before`: requests over this connection until now.
 async fn answered(
     router: Router,
     request: hyper::Request<Incoming>,
     from: SocketAddr,
     guest: Guest,
+    before: u32,
 ) -> Result<Response, Infallible> {
     let rest = Rest::default();
     let sender = match request.headers().get(header::EXPECT) {
@@ -156,7 +163,8 @@ async fn answered(
     };
     guest.is_answered(false);
     rest.drain(guest.is_stranger()).await;
-    let stays = !guest.is_stranger() || guest.since().elapsed() < STRANGER_STAYS;
+    let is_new = || guest.since().elapsed() < STRANGER_STAYS && before + 1 < STRANGER_ASKS;
+    let stays = !guest.is_stranger() || is_new();
     if !(rest.is_whole() && stays) {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }

@@ -55,6 +55,14 @@ impl Plain {
 }
 
 impl Plain {
+    /// Everything that comes until the connection ends, however it does.
+    pub fn until_the_end(&mut self) -> String {
+        let mut all = Vec::new();
+        // Whoever ends a connection need not say so in TLS.
+        let _ = self.0.read_to_end(&mut all);
+        String::from_utf8_lossy(&all).into_owned()
+    }
+
     /// The head of the answer.
     pub fn head(&mut self) -> io::Result<String> {
         let mut head = String::new();

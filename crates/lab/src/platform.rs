@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::host::Running;
+use crate::host::{Host, Running};
 use crate::lab::Lab;
 use crate::wait;
 
@@ -82,10 +82,10 @@ impl Platform {
             command.args(["--public-url", url]);
         }
         let mut process = host.spawn(HOST, command)?;
-        // It listens before its keys and its first user are made.
-        wait::until("the platform is up", Duration::from_secs(60), || {
+        // It listens before its first keys are made; what is asked until then waits for an answer.
+        wait::until("the platform listens", Duration::from_secs(60), || {
             process.still_runs()?;
-            Ok(process.output()?.contains("listening=").then_some(()))
+            Ok((listens(host)? && self.ca_file().exists()).then_some(()))
         })?;
         self.process = Some(process);
         Ok(())
@@ -276,6 +276,13 @@ impl Platform {
 fn copy(from: &Path, to: &Path) -> Result<()> {
     let mut command = std::process::Command::new("cp");
     crate::host::succeed(command.arg("-a").arg(from).arg(to)).map(drop)
+}
+
+/// Whether something listens on the platform's port, as the kernel of its host says.
+fn listens(host: &Host) -> Result<bool> {
+    let sockets = fs::read_to_string(format!("/proc/{}/net/tcp", host.pid()?))?;
+    let listening = format!("00000000:{PORT:04X} 00000000:0000 0A");
+    Ok(sockets.contains(&listening))
 }
 
 fn write_secret(path: &Path, text: &str) -> Result<()> {

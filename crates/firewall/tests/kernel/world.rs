@@ -174,7 +174,9 @@ impl Host {
         let (here, there) = (format!("v{}", 2 * network), format!("v{}", 2 * network + 1));
         sh(&format!("ip link add {here} type veth peer name {there} netns {id}"));
         let n = network;
+        let far = there.clone();
         host.run(move || {
+            let there = far;
             sh(&format!(
                 "ip link set lo up; ip addr add 10.0.{n}.2/24 dev {there};
                 ip addr add 10.0.{n}.3/24 dev {there};
@@ -185,8 +187,12 @@ impl Host {
             "ip addr add 10.0.{n}.1/24 dev {here}; ip addr add fd0{n}::1/64 dev {here} nodad;
             ip link set {here} up"
         ));
-        eventually("both links up", Duration::from_secs(5), || {
-            sh(&format!("ip -o link show dev {here}")).contains("state UP")
+        // Each side on its own: the kernel brings a link up in a job of its own, up to a second later, and
+        // until then the link drops what it is given.
+        eventually("this side's link is up", Duration::from_secs(10), || is_up(&here));
+        eventually("the other side's link is up", Duration::from_secs(10), || {
+            let there = there.clone();
+            host.run(move || is_up(&there))
         });
         host
     }
@@ -197,6 +203,10 @@ impl Host {
         self.jobs.send(Box::new(move || answer.send(job()).unwrap())).unwrap();
         result.recv().unwrap()
     }
+}
+
+fn is_up(link: &str) -> bool {
+    sh(&format!("ip -o link show dev {link}")).contains("state UP")
 }
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(1);

@@ -5,12 +5,14 @@ use std::io::Write as _;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::host::Host;
 use crate::lab::Lab;
+use crate::wait;
 
 /// Where Spark looks for its configuration.
 pub const CONFIG: &str = "/etc/xshield/spark.yaml";
@@ -31,6 +33,13 @@ impl SparkRun {
     #[must_use]
     pub fn status(&self) -> &str {
         self.json["status"].as_str().unwrap_or("(none)")
+    }
+
+    /// Whether the platform refused it for having had too many requests of the host.
+    fn was_put_off(&self) -> bool {
+        let problems = self.json["problems"].as_array().into_iter().flatten();
+        let texts = problems.filter_map(|problem| problem["text"].as_str());
+        texts.into_iter().any(|text| text.contains("too many requests of this asset"))
     }
 
     /// The revision in force, if there is one.
@@ -71,11 +80,23 @@ pub fn command(lab: &Lab, host: &Host, arguments: &[&str]) -> Result<Command> {
     Ok(command)
 }
 
-/// Runs one cycle. A failing cycle is a result, not an error.
+/// For how long a host that asks too often is put off at most.
+const PUT_OFF: Duration = Duration::from_secs(30);
+
+/// Runs one cycle. A failing cycle is a result, not an error; one that the platform put off because the
+/// host had asked too often is run again: tests run Spark more often than any scheduler.
 ///
 /// # Errors
-/// When Spark can't be started.
+/// When Spark can't be started, or the platform goes on putting it off.
 pub fn run(lab: &Lab, host: &Host) -> Result<SparkRun> {
+    let what = format!("the platform takes requests of {}", host.name());
+    wait::until(&what, PUT_OFF, || {
+        let run = run_once(lab, host)?;
+        Ok((!run.was_put_off()).then_some(run))
+    })
+}
+
+fn run_once(lab: &Lab, host: &Host) -> Result<SparkRun> {
     let output = command(lab, host, &["run", "--config", CONFIG, "--json"])?
         .output()
         .with_context(|| format!("could not start Spark on {}", host.name()))?;

@@ -68,8 +68,24 @@ const LAYERS: &[Layer] = &[
         because: "agent is the cycle made resident; what it needs belongs into enforce",
     },
     Layer {
-        package: "xshield",
+        package: "xshield-model",
         may_use: &["xshield-policy", "xshield-threat", "xshield-wire"],
+        because: "model is the platform's values, which database, API and jobs share; it knows none of them",
+    },
+    Layer {
+        package: "xshield-store",
+        may_use: &["xshield-model", "xshield-policy", "xshield-threat", "xshield-wire"],
+        because: "store keeps rows; who may change them and what follows is decided above it",
+    },
+    Layer {
+        package: "xshield",
+        may_use: &[
+            "xshield-model",
+            "xshield-policy",
+            "xshield-store",
+            "xshield-threat",
+            "xshield-wire",
+        ],
         because: "the platform never touches a firewall; it runs where it manages nothing",
     },
     Layer {

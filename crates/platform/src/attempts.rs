@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
-use crate::clock::Timestamp;
+use xshield_model::Timestamp;
 
 /// Keys that are remembered.
 const MOST: usize = 10_000;

@@ -12,14 +12,15 @@ use axum::http::{StatusCode, header};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::digest::{SHA256, digest};
+use xshield_model::Timestamp;
+use xshield_store::accounts;
+use xshield_store::accounts::{ApiToken, Role, TokenKind};
 
-use crate::clock::Timestamp;
 use crate::door::guest::{Party, vouch};
 use crate::keys::{KeyError, new_id, random};
 use crate::problem::Problem;
 use crate::settings::PasswordCost;
 use crate::state::App;
-use crate::store::accounts::{self, ApiToken, Role, TokenKind};
 
 /// API tokens begin with this, so that secret scanners know one.
 const TOKEN_PREFIX: &str = "xat1_";

@@ -4,11 +4,12 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::clock::Timestamp;
+use xshield_model::Timestamp;
+use xshield_store::audit::Deed;
+use xshield_store::{Store, audit, commit};
+
 use crate::keys::{DataDir, KeyError};
 use crate::serve::ServeError;
-use crate::store::audit::{self, Deed};
-use crate::store::{Store, commit};
 use crate::tls;
 
 /// One of them.

@@ -1,6 +1,6 @@
 //! The Xshield platform: policy, compiler, signed rulesets, telemetry, API.
 //!
-//! [`serve`] starts it: keys and certificates from [`keys`], the database from [`store`], then the
+//! [`serve`] starts it: keys and certificates from [`keys`], the database from [`xshield_store`], then the
 //! host API ([`api::host`]) and the admin API ([`api::admin`]) on one TLS listener. [`jobs`] compiles
 //! rulesets when policy or inventory change and forgets what is too old. [`threat`] keeps the list of
 //! malicious addresses.
@@ -12,7 +12,6 @@ pub mod auth;
 mod bodies;
 pub mod changes;
 pub mod claims;
-pub mod clock;
 pub mod console;
 mod door;
 mod gathered;
@@ -39,7 +38,6 @@ mod sign_in;
 mod source;
 pub mod spoken;
 pub mod state;
-pub mod store;
 pub mod threat;
 pub mod tls;
 pub mod uploads;

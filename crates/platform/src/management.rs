@@ -1,11 +1,11 @@
 //! Whether anybody can manage an asset: what is said where nobody can.
 
 use xshield_policy::AssetId;
+use xshield_store::StoreResult;
 use xshield_wire::message::Problem;
 
 use crate::jobs::compile;
 use crate::state::App;
-use crate::store::StoreResult;
 
 /// What someone should act on, when what is enforced on the asset lets in nobody who manages it.
 ///

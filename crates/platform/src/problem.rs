@@ -6,11 +6,11 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use xshield_store::StoreError;
 
 use crate::bodies;
 use crate::impact::ImpactSummary;
 use crate::state::App;
-use crate::store::StoreError;
 
 /// One thing that is wrong in a request with several.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]

@@ -6,14 +6,14 @@ use std::collections::HashMap;
 use serde::Serialize;
 use xshield_policy::AssetId;
 use xshield_policy::compile::{Bite, PolicyStanding};
+use xshield_store::StoreResult;
+use xshield_store::assets::{AssetFilter, Standing};
 use xshield_wire::message::Status;
 
 use crate::api::admin::standing::{Activity, Spark};
 use crate::jobs::compile;
 use crate::problem::Answer;
 use crate::state::App;
-use crate::store::StoreResult;
-use crate::store::assets::{AssetFilter, Standing};
 
 /// Whether an asset is protected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]

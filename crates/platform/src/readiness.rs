@@ -4,9 +4,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex;
 use tokio::time::timeout;
-
-use crate::clock::Timestamp;
-use crate::store::Store;
+use xshield_model::Timestamp;
+use xshield_store::Store;
 
 /// A finding holds for so long, however many ask meanwhile.
 const HOLDS: Duration = Duration::from_secs(2);

@@ -15,17 +15,17 @@ use std::path::Path;
 use rcgen::KeyPair;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
+use xshield_model::Timestamp;
+use xshield_store::audit::Deed;
+use xshield_store::{Store, assets, audit, commit};
 use xshield_wire::PolicyKey;
 use xshield_wire::envelope::Envelope;
 use xshield_wire::succession::{self, Succession};
 use xshield_wire::trust::Der;
 
-use crate::clock::Timestamp;
 use crate::keys::{DataDir, KeyError};
 use crate::lasting::LastingKey;
 use crate::serve::ServeError;
-use crate::store::audit::{self, Deed};
-use crate::store::{Store, assets, commit};
 use crate::tls;
 
 /// What hosts are told.

@@ -10,10 +10,9 @@ use pasetors::keys::SymmetricKey;
 use pasetors::token::UntrustedToken;
 use pasetors::version4::{LocalToken, V4};
 use serde::{Deserialize, Serialize};
+use xshield_model::Timestamp;
 use xshield_policy::AssetId;
 use xshield_wire::Bytes;
-
-use crate::clock::Timestamp;
 
 /// Bound into session tokens, so that no other sealed text passes for one.
 const SESSION: &[u8] = b"xshield host session v1";

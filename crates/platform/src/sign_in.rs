@@ -12,19 +12,19 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use axum::extract::FromRequestParts;
 use axum::http::StatusCode;
 use axum::http::request::Parts;
+use xshield_model::Timestamp;
+use xshield_store::accounts::{Account, ApiToken, TokenKind};
+use xshield_store::audit::Deed;
+use xshield_store::{accounts, audit, commit, sign_in_sources};
 
 use crate::api::Client;
 use crate::attempts::{Attempts, Backoff};
 use crate::auth::{Caller, SHORTEST_PASSWORD, new_token};
-use crate::clock::Timestamp;
 use crate::door::guest::{Guest, Party};
 use crate::gathered::Refused;
 use crate::problem::{Answer, Problem};
 use crate::source::Source;
 use crate::state::App;
-use crate::store::accounts::{self, Account, ApiToken, TokenKind};
-use crate::store::audit::{self, Deed};
-use crate::store::{commit, sign_in_sources};
 
 /// The problem of a wrong account or password; which of the two is not said.
 pub(crate) const WRONG: &str = "wrong-password";

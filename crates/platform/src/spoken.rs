@@ -3,9 +3,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use xshield_policy::document::Policy;
+use xshield_store::{Conn, StoreError, StoreResult, policy};
 
 use crate::policy::read_stored;
-use crate::store::{Conn, StoreError, StoreResult, policy};
 
 /// A policy and what it was read from.
 #[derive(Debug, Clone)]

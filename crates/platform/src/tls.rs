@@ -18,8 +18,8 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
+use xshield_model::Timestamp;
 
-use crate::clock::Timestamp;
 use crate::keys::{DataDir, KeyError};
 use crate::lasting::{LastingKey, missing};
 

@@ -15,41 +15,26 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::digest::{SHA256, digest};
 use tokio::sync::Notify;
 use xshield_policy::AssetId;
-use xshield_wire::message::InForce;
+use xshield_store::pending::Pending;
 
 use crate::threat::Threats;
 
 /// How long a poll waits before it looks again unasked.
 pub const LOOK_AGAIN: Duration = Duration::from_secs(20);
 
-/// What an asset has to hear of.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Pending {
-    /// The ruleset it should have.
-    pub wanted: Option<InForce>,
-    /// What operators want of it about threats, and the list and the modes that hold for all.
-    pub threat: String,
-    /// The number of the last command it was given.
-    pub command: i64,
-    /// The version of the configuration it should use; 0 when there is none.
-    pub configuration: i64,
+/// What an asset has to hear of, with the list and the modes that hold for all.
+#[must_use]
+pub fn with_threats(mut pending: Pending, threats: &Threats) -> Pending {
+    let (list, rules) = (threats.current().revision, threats.rules());
+    pending.threat.push_str(&format!(" {list:?} {rules:?}"));
+    pending
 }
 
-impl Pending {
-    /// With the list and the modes that hold for all.
-    #[must_use]
-    pub fn with_threats(mut self, threats: &Threats) -> Self {
-        let (list, rules) = (threats.current().revision, threats.rules());
-        self.threat.push_str(&format!(" {list:?} {rules:?}"));
-        self
-    }
-
-    /// A short text that differs when any of it does; unreserved characters of RFC 3986.
-    #[must_use]
-    pub fn token(&self) -> String {
-        let hash = digest(&SHA256, format!("{self:?}").as_bytes());
-        URL_SAFE_NO_PAD.encode(&hash.as_ref()[..12])
-    }
+/// A short text that differs when anything of what is pending does; unreserved characters of RFC 3986.
+#[must_use]
+pub fn token(pending: &Pending) -> String {
+    let hash = digest(&SHA256, format!("{pending:?}").as_bytes());
+    URL_SAFE_NO_PAD.encode(&hash.as_ref()[..12])
 }
 
 /// Why a poll was woken.
@@ -159,6 +144,7 @@ mod tests {
     use super::*;
     use xshield_policy::Revision;
     use xshield_wire::Bytes;
+    use xshield_wire::message::InForce;
 
     fn id(text: &str) -> AssetId {
         text.parse().unwrap()
@@ -175,7 +161,7 @@ mod tests {
             Pending { threat: "block".to_owned(), ..Pending::default() },
             Pending { configuration: 1, ..Pending::default() },
         ];
-        let tokens: std::collections::BTreeSet<_> = all.iter().map(Pending::token).collect();
+        let tokens: std::collections::BTreeSet<_> = all.iter().map(token).collect();
         assert_eq!(tokens.len(), all.len());
         let unreserved = |c: char| c.is_ascii_alphanumeric() || "-._~".contains(c);
         assert!(tokens.iter().all(|token| token.len() == 16 && token.chars().all(unreserved)));

@@ -15,8 +15,8 @@ use support::matches::{found, host};
 use support::receivers::{Identity, Syslog, Webhook};
 use support::{PASSWORD, TestHost, TestPlatform, eventually, now, report};
 use xshield_lab::smtp::{Mail, OnMail, Options, Protection, SmtpServer};
+use xshield_model::Timestamp;
 use xshield_platform::alerts::webhook::signature;
-use xshield_platform::clock::Timestamp;
 use xshield_wire::message::*;
 use xshield_wire::telemetry::LiveReport;
 use xshield_wire::threat::{ThreatMatch, ThreatReport};
@@ -411,36 +411,6 @@ fn no_channel_leads_into_the_platforms_own_network_by_an_operators_word() {
         }
     }
     assert!(!tried.1.to_string().contains("SECRET-BANNER"), "{}", tried.1);
-}
-
-#[test]
-fn channels_of_before_still_lead_where_they_led() {
-    const MIGRATION: &str = include_str!("../migrations/sqlite/0009_edge.sql");
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let settings: Vec<String> = runtime.block_on(async {
-        let options = sqlx::sqlite::SqlitePoolOptions::new().max_connections(1);
-        let pool = options.connect("sqlite::memory:").await.unwrap();
-        let before = [
-            r#"{"kind":"mail","host":"10.0.0.1"}"#,
-            r#"{"kind":"syslog","host":"10.0.0.1"}"#,
-            r#"{"kind":"webhook","url":"https://x/","allow_private":false}"#,
-        ];
-        let tables = "CREATE TABLE alert_channel (settings TEXT); \
-                      CREATE TABLE account (name TEXT); CREATE TABLE api_token (id TEXT)";
-        sqlx::raw_sql(tables).execute(&pool).await.unwrap();
-        for one in before {
-            let insert = sqlx::query("INSERT INTO alert_channel (settings) VALUES ($1)").bind(one);
-            insert.execute(&pool).await.unwrap();
-        }
-        sqlx::raw_sql(MIGRATION).execute(&pool).await.unwrap();
-        let all = sqlx::query_scalar("SELECT settings FROM alert_channel ORDER BY settings");
-        all.fetch_all(&pool).await.unwrap()
-    });
-    let private = settings.iter().map(|text| {
-        let settings: Value = serde_json::from_str(text).unwrap();
-        settings["allow_private"].as_bool()
-    });
-    assert_eq!(private.collect::<Vec<_>>(), [Some(true), Some(true), Some(false)]);
 }
 
 #[test]

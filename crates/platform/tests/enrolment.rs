@@ -274,7 +274,7 @@ fn a_recorded_request_registers_no_deleted_asset_again() {
 
 #[test]
 fn keys_that_end_soon_are_warned_of_everywhere() {
-    use xshield_platform::clock::Timestamp;
+    use xshield_model::Timestamp;
     let platform = TestPlatform::start();
     let in_days = |days: i64| Timestamp::now().plus(days * 24 * 3600).to_rfc3339();
     let soon = key(&platform, json!({"name": "web hosts", "expires_at": in_days(10)}));

@@ -576,8 +576,8 @@ fn two_thousand_assets_are_compiled_in_seconds() {
 
 /// Assets `host-0…`, half of them tagged `web`, half `db`.
 async fn fill(database: &std::path::Path, count: u32) {
-    use xshield_platform::clock::Timestamp;
-    use xshield_platform::store::{Store, addresses, assets, commit};
+    use xshield_model::Timestamp;
+    use xshield_store::{Store, addresses, assets, commit};
     let store = Store::open(database).await.unwrap();
     let mut tx = store.write().await.unwrap();
     for number in 0..count {

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use feed_server::{Certificate, FeedServer, send, stall};
 use serde_json::{Value, json};
 use support::TestPlatform;
-use xshield_platform::clock::Timestamp;
+use xshield_model::Timestamp;
 
 fn plain() -> Value {
     json!({"plain": {"levels": null}})

@@ -9,14 +9,10 @@ use axum::body::Bytes as Body;
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 use tokio::runtime::Runtime;
-use xshield_platform::clock::Timestamp;
 use xshield_platform::intake::{self, budget::Grant};
 use xshield_platform::serve;
 use xshield_platform::settings::{AdminPassword, PasswordCost, Settings};
 use xshield_platform::state::App;
-use xshield_platform::store::{
-    agent_events, assets, commit, events, paths, problems, reports, rows, telemetry, threat_events,
-};
 use xshield_policy::inventory::Source;
 use xshield_policy::{AssetId, Direction, Protocol};
 use xshield_wire::Bytes;
@@ -28,6 +24,8 @@ use xshield_wire::telemetry::{
     PathSource, SoftwareContents, SoftwarePackage, SoftwareReport, software_digest,
 };
 use xshield_wire::threat::{PolicyVerdict, ThreatAction, ThreatMatch, ThreatReport};
+use xshield_model::Timestamp;
+use xshield_store::{agent_events, assets, commit, events, paths, problems, reports, rows, telemetry, threat_events};
 
 /// Few, so that the bounds are met.
 const KEPT: usize = 50;

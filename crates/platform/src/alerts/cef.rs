@@ -2,11 +2,10 @@
 
 use std::net::IpAddr;
 
+use xshield_model::Timestamp;
+use xshield_model::alert::{Alert, EventView, FirstSeen, Severity};
 use xshield_policy::Direction;
 use xshield_wire::threat::ThreatAction;
-
-use super::alert::{Alert, EventView, FirstSeen, Severity};
-use crate::clock::Timestamp;
 
 /// The alert as a CEF line.
 #[must_use]

@@ -1,21 +1,18 @@
 //! Matches on their way in: bounded, with what the list said of the peer, counted once
 //! (batches are known by their ids) and queued for the alert rules.
 
+use xshield_model::Timestamp;
+use xshield_model::threat_match::ReadFrom;
 use xshield_policy::AssetId;
+use xshield_store::threat_events::{Judging, ThreatEvent};
+use xshield_store::{StoreResult, Tx, threat_events};
 use xshield_wire::bounds;
 use xshield_wire::message::EventSource;
 use xshield_wire::threat::ThreatMatch;
 
-use crate::clock::Timestamp;
 use crate::state::{App, Platform};
-use crate::store::threat_events::{self, Judging, ReadFrom, ThreatEvent};
-use crate::store::{StoreResult, Tx};
 use crate::threat::past::Attribution;
 
-/// The name of the event, in every view and payload.
-pub const NAME: &str = "Malicious IP Match";
-/// Its name when the peer came through a proxy.
-pub const NAME_VIA_PROXY: &str = "Malicious IP Match (via proxy)";
 /// How far a host's clock may be ahead, in seconds, before its times are cut.
 const AHEAD: i64 = 300;
 /// Names of programs and services are cut here, in bytes as JSON writes them.

@@ -9,8 +9,8 @@ use lettre::transport::smtp::authentication::{Credentials, Mechanism};
 use lettre::transport::smtp::client::{Certificate, CertificateStore, Tls, TlsParameters};
 use lettre::transport::smtp::extension::ClientId;
 use lettre::{AsyncSmtpTransport, AsyncTransport as _, Message, Tokio1Executor};
+use xshield_model::channel::{MailSecurity, MailSettings};
 
-use super::channel::{MailSecurity, MailSettings};
 use super::place::Place;
 use super::send::{Outgoing, Secret, SendError, reach};
 

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use super::alert::{Alert, EventView, FirstSeen};
-use crate::store::alerts::StoredAlert;
+use xshield_model::alert::{Alert, EventView, FirstSeen};
+use xshield_store::alerts::StoredAlert;
 
 /// Characters of a subject, at most.
 const MAX_SUBJECT: usize = 160;

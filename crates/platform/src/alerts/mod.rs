@@ -3,8 +3,8 @@
 //! | step | module |
 //! |---|---|
 //! | count once, add what the list knows, queue | [`intake`] |
-//! | judge: which rules concern a match, and is it time to tell? | [`rule`], [`memory`], [`crate::jobs::alerts`] |
-//! | write it down, for people and channels | [`alert`], [`payload`] (by [`mail_text`], [`cef`], [`ocsf`]) |
+//! | judge: which rules concern a match, and is it time to tell? | [`rule`], [`xshield_model::alert_memory`], [`crate::jobs::alerts`] |
+//! | write it down, for people and channels | [`xshield_model::alert`], [`mod@payload`] (by [`mail_text`], [`cef`], [`ocsf`]) |
 //! | deliver, until it is taken | [`send`], [`crate::jobs::deliver`] |
 //!
 //! Each step ends in a transaction: a sudden end repeats at most the sending of one payload under
@@ -12,13 +12,11 @@
 
 use tokio::sync::Notify;
 
-pub mod alert;
 pub mod cef;
 pub mod channel;
 pub mod intake;
 mod mail;
 pub mod mail_text;
-pub mod memory;
 pub mod ocsf;
 pub mod payload;
 mod place;

@@ -6,13 +6,12 @@
 use std::net::IpAddr;
 
 use serde_json::{Map, Value, json};
+use xshield_model::Timestamp;
+use xshield_model::alert::{Alert, EventView, FirstSeen, Severity};
+use xshield_model::threat_match::ListedBy;
 use xshield_policy::protocol::SCTP;
 use xshield_policy::{Direction, Protocol};
 use xshield_wire::threat::{PolicyVerdict, ThreatAction};
-
-use super::alert::{Alert, EventView, FirstSeen, Severity};
-use crate::clock::Timestamp;
-use crate::store::threat_events::ListedBy;
 
 /// The version of the schema.
 pub const VERSION: &str = "1.3.0";

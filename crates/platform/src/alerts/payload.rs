@@ -1,37 +1,15 @@
 //! What a delivery sends: made once, from alerts, for one channel. Pure: every attempt sends the same.
 
-use serde::{Deserialize, Serialize};
 use serde_json::json;
+use xshield_model::Timestamp;
+use xshield_model::alert::{Alert, Severity};
+use xshield_model::channel::{
+    ChannelSettings, Payload, SyslogFormat, SyslogSettings, WebhookFormat,
+};
+use xshield_store::alerts::StoredAlert;
+use xshield_store::deliveries::DeliveryKind;
 
-use super::alert::{Alert, Severity};
-use super::channel::{ChannelSettings, SyslogFormat, SyslogSettings, WebhookFormat};
 use super::{cef, mail_text, ocsf};
-use crate::clock::Timestamp;
-use crate::store::alerts::StoredAlert;
-use crate::store::deliveries::DeliveryKind;
-
-/// What is sent.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "kebab-case", tag = "as")]
-pub enum Payload {
-    /// A mail.
-    Mail {
-        /// Its subject, on one line.
-        subject: String,
-        /// Its text.
-        text: String,
-    },
-    /// The body of a POST: signatures cover its bytes.
-    Webhook {
-        /// JSON.
-        body: String,
-    },
-    /// Syslog messages, each complete (RFC 5424).
-    Syslog {
-        /// The messages.
-        messages: Vec<String>,
-    },
-}
 
 /// About a delivery.
 #[derive(Debug, Clone, Copy)]
@@ -49,41 +27,27 @@ pub struct About<'a> {
 /// Bytes of a syslog message, at most: what RFC 5425 (4.3.1) asks receivers to take.
 const MAX_MESSAGE: usize = 8192;
 
-impl ChannelSettings {
-    /// How many alerts go into one delivery, at most. Mail sums them up; the others carry each.
-    #[must_use]
-    pub fn alerts_at_once(&self) -> u32 {
-        match self {
-            Self::Mail(_) => 20_000,
-            Self::Webhook(_) | Self::Syslog(_) => 500,
+/// What is sent of these alerts.
+#[must_use]
+pub fn of(alerts: &[StoredAlert], channel: &ChannelSettings, about: About<'_>) -> Payload {
+    match channel {
+        ChannelSettings::Mail(_) => {
+            let (subject, text) = match alerts {
+                [one] => mail_text::one(&one.alert, about.platform),
+                many => mail_text::digest(many, about.platform),
+            };
+            Payload::Mail { subject, text }
+        }
+        ChannelSettings::Webhook(settings) => {
+            Payload::Webhook { body: webhook_body(alerts, settings.format, about) }
+        }
+        ChannelSettings::Syslog(settings) => {
+            let host = about.platform;
+            let message = |one: &StoredAlert| syslog_message(one, settings, host);
+            Payload::Syslog { messages: alerts.iter().map(message).collect() }
         }
     }
 }
-
-impl Payload {
-    /// What is sent of these alerts.
-    #[must_use]
-    pub fn of(alerts: &[StoredAlert], channel: &ChannelSettings, about: About<'_>) -> Self {
-        match channel {
-            ChannelSettings::Mail(_) => {
-                let (subject, text) = match alerts {
-                    [one] => mail_text::one(&one.alert, about.platform),
-                    many => mail_text::digest(many, about.platform),
-                };
-                Self::Mail { subject, text }
-            }
-            ChannelSettings::Webhook(settings) => {
-                Self::Webhook { body: webhook_body(alerts, settings.format, about) }
-            }
-            ChannelSettings::Syslog(settings) => {
-                let host = about.platform;
-                let message = |one: &StoredAlert| syslog_message(one, settings, host);
-                Self::Syslog { messages: alerts.iter().map(message).collect() }
-            }
-        }
-    }
-}
-
 fn webhook_body(alerts: &[StoredAlert], format: WebhookFormat, about: About<'_>) -> String {
     let body = match format {
         WebhookFormat::Ocsf => alerts.iter().map(|one| ocsf::finding(&one.alert, one.id)).collect(),

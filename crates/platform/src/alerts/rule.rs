@@ -1,275 +1,62 @@
-//! Alert rules: which matches, or which states of the platform, are told to whom.
+//! Which matches an alert rule is about, and what it remembers them under.
 
-use serde::{Deserialize, Serialize};
-use xshield_policy::Direction;
-use xshield_policy::criteria::Criteria;
+use xshield_model::alert_rule::{AlertRule, Condition, Counted, Per, Scope};
+use xshield_model::threat_match::ViaProxy;
 use xshield_policy::inventory::Asset;
-use xshield_threat::{Confidence, FeedId};
-use xshield_wire::threat::ThreatAction;
+use xshield_store::threat_events::{Fresh, Novelty};
+use xshield_threat::FeedId;
 
-use crate::store::threat_events::{Fresh, Novelty, ViaProxy};
-
-/// A week, in seconds: no window or interval is longer.
-const LONGEST: u32 = 7 * 24 * 3600;
-
-/// An alert rule, as operators write it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct AlertRule {
-    /// Whether anybody looks at it.
-    #[serde(default)]
-    pub state: RuleState,
-    /// What must have happened.
-    pub when: Condition,
-    /// Only on assets for which this criteria expression holds, e.g. `business_value = 'high'`.
-    #[serde(default, rename = "where", skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
-    pub criteria: Option<Criteria>,
-    /// Only `blocked`, or only `recorded` matches.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
-    pub action: Option<ThreatAction>,
-    /// Only `inbound`, or only `outbound` flows.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
-    pub direction: Option<Direction>,
-    /// Only when a feed is at least so sure, in percent; also when it is not known any more how sure
-    /// one was.
-    #[serde(default, skip_serializing_if = "is_none")]
-    #[schema(value_type = Option<u8>)]
-    pub least_confidence: Confidence,
-    /// Only peers that one of these feeds lists; all when empty.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schema(value_type = Vec<String>)]
-    pub feeds: Vec<FeedId>,
-    /// Only matches behind proxies, or none of them.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub via_proxy: Option<ViaProxy>,
-    /// The channels that are told.
-    pub channels: Vec<String>,
-    /// How they are told.
-    #[serde(default)]
-    pub delivery: Delivery,
-    /// What counts as the same: of each, at most one alert in `throttle_seconds`.
-    #[serde(default)]
-    pub per: Per,
-    /// What is withheld for it is counted and said in the next alert.
-    #[serde(default = "usual_throttle")]
-    pub throttle_seconds: u32,
-}
-
-fn is_none(confidence: &Confidence) -> bool {
-    *confidence == Confidence::NONE
-}
-
-fn usual_throttle() -> u32 {
-    900
-}
-
-/// Whether anybody looks at a rule or uses a channel.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum RuleState {
-    /// Yes.
-    #[default]
-    Enabled,
-    /// No.
-    Disabled,
-}
-
-/// What must have happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "kebab-case", tag = "condition", deny_unknown_fields)]
-pub enum Condition {
-    /// A match.
-    AnyMatch,
-    /// A match with an address that was not met before.
-    FirstTime {
-        /// By whom.
-        scope: Scope,
-    },
-    /// So many of them within a span of time.
-    Threshold {
-        /// Of what.
-        count: Counted,
-        /// How many.
-        at_least: u64,
-        /// The span, in seconds.
-        window_seconds: u32,
-    },
-    /// A feed that should have been read long ago.
-    FeedStale,
-    /// A feed that waits for an operator.
-    FeedHeld,
-    /// A host that could not record matches.
-    RecorderLosses,
-}
-
-/// By whom an address was not met before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Scope {
-    /// By this asset.
-    Asset,
-    /// By any asset.
-    Platform,
-}
-
-/// What a threshold counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Counted {
-    /// Flows that a report tells of.
-    Matches,
-    /// Packets (requests behind a proxy).
-    Packets,
-}
-
-/// How a channel is told.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "kebab-case", tag = "mode", deny_unknown_fields)]
-pub enum Delivery {
-    /// At once.
-    #[default]
-    Immediate,
-    /// Together, at an interval.
-    Digest {
-        /// The interval, in seconds.
-        every_seconds: u32,
-    },
-}
-
-/// What counts as the same.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Per {
-    /// The same asset and peer.
-    #[default]
-    AssetAndAddress,
-    /// The same asset.
-    Asset,
-    /// The same peer.
-    Address,
-    /// Everything that the rule is about.
-    Rule,
-}
-
-/// A field of a rule that can't be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RuleError {
-    /// JSON pointer.
-    pub field: &'static str,
-    /// What is expected.
-    pub reason: String,
-}
-
-impl AlertRule {
-    /// Checks what types alone can't say.
-    ///
-    /// # Errors
-    /// Names the field.
-    pub fn check(&self) -> Result<(), RuleError> {
-        let refuse = |field, reason: String| Err(RuleError { field, reason });
-        let span = |field, seconds: u32, least: u32| {
-            if (least..=LONGEST).contains(&seconds) {
-                return Ok(());
-            }
-            refuse(field, format!("{seconds} s is not between {least} and {LONGEST}"))
-        };
-        if self.channels.is_empty() || self.channels.len() > 20 {
-            return refuse("/channels", "name 1 to 20 channels".to_owned());
+/// Whether the rule is about this match.
+#[must_use]
+pub fn concerns(rule: &AlertRule, fresh: &Fresh, asset: Option<&Asset>) -> bool {
+    let event = &fresh.flow.event;
+    let intelligence = &event.intelligence;
+    let listed = |feed: &FeedId| intelligence.feeds.iter().any(|by| by.feed == *feed);
+    may_hold(rule.when, fresh)
+        && rule.action.is_none_or(|action| action == event.action)
+        && rule.direction.is_none_or(|direction| direction == event.direction)
+        && intelligence.confidence.is_none_or(|confidence| confidence >= rule.least_confidence)
+        && (rule.feeds.is_empty() || rule.feeds.iter().any(listed))
+        && match rule.via_proxy {
+            None => true,
+            Some(ViaProxy::Only) => event.via.is_some(),
+            Some(ViaProxy::Never) => event.via.is_none(),
         }
-        if self.feeds.len() > 100 {
-            return refuse("/feeds", "more than 100".to_owned());
-        }
-        if let Condition::Threshold { at_least, window_seconds, .. } = self.when {
-            span("/when/window_seconds", window_seconds, 1)?;
-            if at_least == 0 {
-                return refuse(
-                    "/when/at_least",
-                    "zero is always reached; give 1 or more".to_owned(),
-                );
-            }
-        }
-        if let Delivery::Digest { every_seconds } = self.delivery {
-            span("/delivery/every_seconds", every_seconds, 1)?;
-        }
-        let about_matches = self.criteria.is_some()
-            || self.action.is_some()
-            || self.direction.is_some()
-            || self.via_proxy.is_some()
-            || !self.feeds.is_empty()
-            || self.least_confidence != Confidence::NONE;
-        if !self.when.is_about_matches() && about_matches {
-            let reason = "this condition is about no match: leave out where, action, direction, \
-                          least_confidence, feeds and via_proxy";
-            return refuse("/when", reason.to_owned());
-        }
-        span("/throttle_seconds", self.throttle_seconds, 0)
-    }
+        && rule
+            .criteria
+            .as_ref()
+            .is_none_or(|criteria| asset.is_some_and(|asset| criteria.matches(asset)))
+}
 
-    /// Whether the rule is about this match.
-    #[must_use]
-    pub fn concerns(&self, fresh: &Fresh, asset: Option<&Asset>) -> bool {
-        let event = &fresh.flow.event;
-        let intelligence = &event.intelligence;
-        let listed = |feed: &FeedId| intelligence.feeds.iter().any(|by| by.feed == *feed);
-        self.is_met_by(fresh)
-            && self.action.is_none_or(|action| action == event.action)
-            && self.direction.is_none_or(|direction| direction == event.direction)
-            && intelligence.confidence.is_none_or(|confidence| confidence >= self.least_confidence)
-            && (self.feeds.is_empty() || self.feeds.iter().any(listed))
-            && match self.via_proxy {
-                None => true,
-                Some(ViaProxy::Only) => event.via.is_some(),
-                Some(ViaProxy::Never) => event.via.is_none(),
-            }
-            && self
-                .criteria
-                .as_ref()
-                .is_none_or(|criteria| asset.is_some_and(|asset| criteria.matches(asset)))
-    }
-
-    /// Whether its condition may hold for this match; thresholds are counted elsewhere.
-    fn is_met_by(&self, fresh: &Fresh) -> bool {
-        match self.when {
-            Condition::AnyMatch => fresh.novelty > Novelty::Told,
-            Condition::Threshold { .. } => true,
-            Condition::FirstTime { scope: Scope::Asset } => fresh.novelty > Novelty::Known,
-            Condition::FirstTime { scope: Scope::Platform } => {
-                fresh.novelty == Novelty::NewForPlatform
-            }
-            Condition::FeedStale | Condition::FeedHeld | Condition::RecorderLosses => false,
-        }
-    }
-
-    /// What throttle and threshold remember the match under.
-    #[must_use]
-    pub fn subject(&self, fresh: &Fresh) -> String {
-        let (asset, remote) = (&fresh.flow.asset_id, fresh.flow.event.remote);
-        match self.per {
-            Per::AssetAndAddress => format!("{asset} {remote}"),
-            Per::Asset => asset.to_string(),
-            Per::Address => remote.to_string(),
-            Per::Rule => "all".to_owned(),
-        }
+/// Whether its condition may hold for this match; thresholds are counted elsewhere.
+fn may_hold(condition: Condition, fresh: &Fresh) -> bool {
+    match condition {
+        Condition::AnyMatch => fresh.novelty > Novelty::Told,
+        Condition::Threshold { .. } => true,
+        Condition::FirstTime { scope: Scope::Asset } => fresh.novelty > Novelty::Known,
+        Condition::FirstTime { scope: Scope::Platform } => fresh.novelty == Novelty::NewForPlatform,
+        Condition::FeedStale | Condition::FeedHeld | Condition::RecorderLosses => false,
     }
 }
 
-impl Condition {
-    /// Whether it is about matches, not about a state of the platform.
-    #[must_use]
-    pub fn is_about_matches(self) -> bool {
-        matches!(self, Self::AnyMatch | Self::FirstTime { .. } | Self::Threshold { .. })
+/// What throttle and threshold remember the match under.
+#[must_use]
+pub fn subject_of(rule: &AlertRule, fresh: &Fresh) -> String {
+    let (asset, remote) = (&fresh.flow.asset_id, fresh.flow.event.remote);
+    match rule.per {
+        Per::AssetAndAddress => format!("{asset} {remote}"),
+        Per::Asset => asset.to_string(),
+        Per::Address => remote.to_string(),
+        Per::Rule => "all".to_owned(),
     }
+}
 
-    /// How much a match adds to a threshold. What an agent tells at once is counted later.
-    #[must_use]
-    pub fn weight(self, fresh: &Fresh) -> u64 {
-        match self {
-            Self::Threshold { count: Counted::Packets, .. } => fresh.packets,
-            _ if fresh.packets == 0 => 0,
-            _ => 1,
-        }
+/// How much a match adds to a threshold. What an agent tells at once is counted later.
+#[must_use]
+pub fn weight(condition: Condition, fresh: &Fresh) -> u64 {
+    match condition {
+        Condition::Threshold { count: Counted::Packets, .. } => fresh.packets,
+        _ if fresh.packets == 0 => 0,
+        _ => 1,
     }
 }

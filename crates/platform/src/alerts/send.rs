@@ -6,12 +6,11 @@ use std::time::Duration;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
+use xshield_model::Timestamp;
+use xshield_model::channel::{ChannelSettings, Payload};
 use xshield_wire::foreign::without_userinfo;
 
-use super::channel::ChannelSettings;
-use super::payload::Payload;
 use super::{mail, syslog, webhook};
-use crate::clock::Timestamp;
 use crate::threat::fetch::guard::Reach;
 
 /// An attempt takes no longer.

@@ -7,8 +7,8 @@ use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::UdpSocket;
 use tokio_rustls::TlsConnector;
+use xshield_model::channel::{SyslogSettings, SyslogTransport};
 
-use super::channel::{SyslogSettings, SyslogTransport};
 use super::place::Place;
 use super::send::{SendError, reach, tls};
 

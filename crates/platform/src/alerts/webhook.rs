@@ -11,10 +11,10 @@ use rustls::crypto::ring::default_provider;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig};
 use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, http};
+use xshield_model::Timestamp;
+use xshield_model::channel::WebhookSettings;
 
-use super::channel::WebhookSettings;
 use super::send::{Outgoing, Secret, SendError, reach};
-use crate::clock::Timestamp;
 use crate::threat::fetch::guard::Guarded;
 use crate::threat::fetch::retry_after;
 

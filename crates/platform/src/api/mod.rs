@@ -12,13 +12,13 @@ use axum::routing::get;
 
 use crate::auth::{Allowed, Viewer};
 use crate::bodies;
-use crate::clock::Timestamp;
 use crate::console;
 use crate::problem::{Answer, Problem};
 use crate::state::App;
-use crate::store::assets;
 use crate::threat::measure::measure;
 use admin::enforcement_keys::expiry_series;
+use xshield_model::Timestamp;
+use xshield_store::assets;
 
 pub mod admin;
 pub mod host;

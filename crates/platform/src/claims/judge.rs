@@ -5,35 +5,17 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
+use xshield_model::Timestamp;
+use xshield_model::claim::{Claim, Fact, Holder, Reason, Standing};
 use xshield_policy::AssetId;
 use xshield_policy::document::Policy;
 use xshield_policy::inventory::Asset;
 
+use super::Said;
 use super::places::Places;
-use super::{Claim, Fact, Reason, Said, Standing};
-use crate::clock::Timestamp;
 
 /// Claims about addresses that wait at most; what is beyond is not held either, and only counted.
 pub const MOST_WAIT: usize = 100;
-
-/// After so many seconds without a check-in, an address that an asset held goes to the host that
-/// checks in from it.
-pub const SILENT_AFTER: i64 = 2 * 60 * 60;
-
-/// Another asset that holds an address which a host claims.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Holder {
-    /// The asset.
-    pub asset: AssetId,
-    /// Whether a check-in of it ever came from this address, or an operator gave it the address.
-    pub is_sure: bool,
-    /// Whether its last check-in still named the address.
-    pub says_so: bool,
-    /// Whether it has not checked in for [`SILENT_AFTER`].
-    pub is_silent: bool,
-    /// Whether it is out of service.
-    pub is_out: bool,
-}
 
 /// What a host's word is compared with.
 #[derive(Debug, Clone, Default)]

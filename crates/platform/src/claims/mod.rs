@@ -2,24 +2,18 @@
 //!
 //! The platform holds each asset's name, addresses, system and source, and only what it holds counts
 //! for policy. [`judge`] decides what of a check-in's word is held from then on and what waits for an
-//! operator; [`lineage`] tells machines with one identity apart. No clock, database or network here.
+//! operator; [`xshield_model::lineage`] tells machines with one identity apart. No clock, database or network here.
 
 mod judge;
-pub mod lineage;
 mod places;
 mod words;
 
-use std::fmt;
 use std::net::IpAddr;
 
-use serde::{Deserialize, Serialize};
-use xshield_policy::AssetId;
 use xshield_policy::inventory::{Asset, Source};
 use xshield_policy::names::Name;
 
-use crate::clock::Timestamp;
-
-pub use judge::{Holder, Judged, MOST_WAIT, SILENT_AFTER, World, judge};
+pub use judge::{Judged, MOST_WAIT, World, judge};
 pub use words::{Names, copied_notice, named_in_words, notices, notices_to_holder};
 
 /// What a host says of itself in a check-in.
@@ -46,129 +40,4 @@ impl Said {
             && self.source == held.source
             && self.addresses == addresses
     }
-}
-
-/// Something that a host says of itself and that policy reads.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Fact {
-    /// It has another name.
-    Name(Name),
-    /// It has an address.
-    Address(IpAddr),
-    /// It no longer has an address.
-    Gone(IpAddr),
-    /// It has another operating system.
-    Os(String),
-    /// Another program speaks for it.
-    Source(Source),
-}
-
-impl Fact {
-    /// The kind, in a word.
-    #[must_use]
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Name(_) => "name",
-            Self::Address(_) => "address",
-            Self::Gone(_) => "address-gone",
-            Self::Os(_) => "os",
-            Self::Source(_) => "source",
-        }
-    }
-
-    /// What is claimed.
-    #[must_use]
-    pub fn value(&self) -> String {
-        match self {
-            Self::Name(name) => name.to_string(),
-            Self::Address(address) | Self::Gone(address) => address.to_string(),
-            Self::Os(os) => os.clone(),
-            Self::Source(source) => source_word(*source).to_owned(),
-        }
-    }
-
-    /// The fact of this kind and value, if it is one.
-    #[must_use]
-    pub fn of(kind: &str, value: &str) -> Option<Self> {
-        Some(match kind {
-            "name" => Self::Name(value.parse().ok()?),
-            "address" => Self::Address(value.parse().ok()?),
-            "address-gone" => Self::Gone(value.parse().ok()?),
-            "os" => Self::Os(value.to_owned()),
-            "source" => Self::Source(match value {
-                "agent" => Source::Agent,
-                "spark" => Source::Spark,
-                "edr" => Source::Edr,
-                _ => return None,
-            }),
-            _ => return None,
-        })
-    }
-}
-
-fn source_word(source: Source) -> &'static str {
-    match source {
-        Source::Agent => "agent",
-        Source::Spark => "spark",
-        Source::Edr => "edr",
-    }
-}
-
-impl fmt::Display for Fact {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.kind(), self.value())
-    }
-}
-
-/// How a claim stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Standing {
-    /// An operator has not decided.
-    Waiting,
-    /// An operator has accepted it: it is held as long as the host says so.
-    Accepted,
-    /// An operator has refused it: it is not held, whatever the host says.
-    Refused,
-}
-
-/// Why a claim is not held by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Reason {
-    /// The host has another name than the asset.
-    Renamed,
-    /// The host has another name than the asset, and policy speaks of an asset of that name.
-    NameInPolicy,
-    /// The host has the name of another asset.
-    NameTaken,
-    /// The address is outside the networks in which a host's word is taken, and no check-in of this
-    /// host came from it.
-    Outside,
-    /// Hosts reach the platform at this address.
-    Platform,
-    /// The settings name this address as a management source.
-    Management,
-    /// Another asset has this address.
-    OtherAsset,
-    /// Other hosts say that they have this address, and no check-in of any came from it: mostly the
-    /// bridge of a container engine, the same on many hosts.
-    Shared,
-    /// The asset would be in other segments.
-    Segments,
-}
-
-/// A claim that is not held by itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Claim {
-    /// What is claimed.
-    pub fact: Fact,
-    /// How it stands.
-    pub standing: Standing,
-    /// Why it is not held by itself.
-    pub reason: Reason,
-    /// The other asset that it is about.
-    pub other: Option<AssetId>,
-    /// Since when.
-    pub since: Timestamp,
 }

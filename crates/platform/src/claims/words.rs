@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use xshield_model::claim::{Claim, Fact, Reason, Standing};
 use xshield_policy::AssetId;
 use xshield_policy::names::Name;
 use xshield_wire::message::Problem;
-
-use super::{Claim, Fact, Reason, Standing};
 
 /// Names of assets, by id.
 pub type Names = BTreeMap<AssetId, Name>;

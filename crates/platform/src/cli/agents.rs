@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use serde::Deserialize;
 use serde_json::Value;
-use xshield_platform::clock::Timestamp;
+use xshield_model::Timestamp;
 use xshield_wire::foreign::{self, tamed};
 
 use super::assets::asset_path;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use xshield_platform::clock::Timestamp;
+use xshield_model::Timestamp;
 
 use super::client::{Client, Path, view};
 use super::error::CliError;

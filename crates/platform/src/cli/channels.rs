@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use xshield_platform::clock::Timestamp;
+use xshield_model::Timestamp;
 
 use super::alerts::read;
 use super::client::{Client, Path, view};

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use xshield_platform::clock::Timestamp;
+use xshield_model::Timestamp;
 use xshield_wire::foreign::one_line;
 
 use super::assets::asset_path;

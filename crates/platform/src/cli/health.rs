@@ -2,7 +2,7 @@
 
 use clap::Args;
 use serde::Deserialize;
-use xshield_platform::clock::Timestamp;
+use xshield_model::Timestamp;
 use xshield_wire::foreign::one_line;
 
 use super::client::{Client, Path, view};

@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use xshield_platform::clock::Timestamp;
+use xshield_model::Timestamp;
 
 use super::assets::asset_path;
 use super::client::{Client, Path, view};

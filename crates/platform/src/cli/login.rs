@@ -6,7 +6,7 @@ use std::path::{Path as FilePath, PathBuf};
 
 use serde::Deserialize;
 use serde_json::json;
-use xshield_platform::clock::Timestamp;
+use xshield_model::Timestamp;
 
 use super::client::{Client, Path, parsed, view};
 use super::error::CliError;

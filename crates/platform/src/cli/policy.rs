@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use xshield_model::Timestamp;
 use xshield_platform::changes::{self, DocumentChange, changes};
-use xshield_platform::clock::Timestamp;
 use xshield_platform::impact::{ExpectedImpact, ImpactSummary, counted};
 use xshield_policy::document::Document;
 

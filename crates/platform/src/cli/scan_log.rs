@@ -11,7 +11,7 @@ use flate2::read::MultiGzDecoder;
 use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use xshield_platform::clock::Timestamp;
+use xshield_model::Timestamp;
 use xshield_threat::Prefix;
 use xshield_threat::access_log::{self, Header, LogFormat, MAX_LINE, Reading};
 use xshield_wire::Bytes;

@@ -4,7 +4,7 @@
 use clap::Args;
 use serde::Deserialize;
 use serde_json::Value;
-use xshield_platform::clock::Timestamp;
+use xshield_model::Timestamp;
 use xshield_policy::{DirectionRules, Mode, Peer, Peers, Rule, Ruleset, StanceRules, Subject};
 use xshield_wire::foreign;
 use xshield_wire::message::{DirectionState, ListeningPort, ProgrammedReport};

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
 use serde_json::Value;
-use xshield_platform::clock::Timestamp;
+use xshield_model::Timestamp;
 
 use super::client::{Client, Path, view};
 use super::error::CliError;

@@ -3,8 +3,8 @@
 use std::str::FromStr;
 
 use time::OffsetDateTime;
-use xshield_platform::clock::Timestamp;
-pub(crate) use xshield_platform::clock::relative;
+use xshield_model::Timestamp;
+pub(crate) use xshield_model::relative;
 
 const MINUTE: i64 = 60;
 const HOUR: i64 = 60 * MINUTE;

@@ -6,7 +6,16 @@ use axum::extract::{Path, State as Shared};
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::get;
+use xshield_model::Timestamp;
 use xshield_policy::inventory::Source;
+use xshield_store::agent_events::{AgentEventFilter, StoredAgentEvent};
+use xshield_store::assets::StoredAsset;
+use xshield_store::identities::OtherIdentity;
+use xshield_store::problems::StoredProblem;
+use xshield_store::uploads::{Progress, Upload, UploadFilter};
+use xshield_store::{
+    agent_events, assets, identities, problems, telemetry, threat_assets, uploads, word,
+};
 use xshield_wire::fingerprint::IdentityFingerprint;
 use xshield_wire::message::Problem;
 use xshield_wire::telemetry::AgentEventKind;
@@ -20,18 +29,11 @@ use crate::api::admin::assets::named;
 use crate::api::admin::standing::Spark;
 use crate::api::admin::threat_status::AssetThreat;
 use crate::auth::Viewer;
-use crate::clock::Timestamp;
 use crate::holding;
 use crate::management;
 use crate::problem::Answer;
 use crate::protection::{self, Protection};
 use crate::state::App;
-use crate::store::agent_events::{AgentEventFilter, StoredAgentEvent};
-use crate::store::assets::StoredAsset;
-use crate::store::identities::{self, OtherIdentity};
-use crate::store::problems::StoredProblem;
-use crate::store::uploads::{Progress, Upload, UploadFilter};
-use crate::store::{agent_events, assets, problems, telemetry, threat_assets, uploads, word};
 
 /// Events, commands and archives that are shown; the CLI and the API have the rest.
 const RECENT: u32 = 20;

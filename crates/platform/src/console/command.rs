@@ -9,6 +9,10 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::get;
 use serde::Deserialize;
+use xshield_model::Timestamp;
+use xshield_store::commands::{Progress, Target, TargetState};
+use xshield_store::uploads::UploadFilter;
+use xshield_store::{commands, from_json, uploads, word};
 
 use super::asset::Archive;
 use super::commands::{by, label, length, outcome, overall, whom};
@@ -19,13 +23,9 @@ use crate::api::admin::commands::known;
 use crate::api::admin::page::{Page, PageQuery};
 use crate::api::admin::selection::Selection;
 use crate::auth::Viewer;
-use crate::clock::Timestamp;
 use crate::problem::Answer;
 use crate::query::BothOf;
 use crate::state::App;
-use crate::store::commands::{self, Progress, Target, TargetState};
-use crate::store::uploads::{self, UploadFilter};
-use crate::store::{from_json, word};
 
 pub(super) fn router() -> Router<App> {
     Router::new().route("/commands/{id}", get(show))

@@ -6,7 +6,10 @@ use axum::extract::{Path, State as Shared};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
+use xshield_model::Timestamp;
 use xshield_policy::AssetId;
+use xshield_store::commands::{Job, Progress, TargetState};
+use xshield_store::{Conn, commands, from_word, word};
 use xshield_wire::message::CommandKind;
 
 use super::form::Form;
@@ -18,12 +21,9 @@ use crate::api::admin::commands::{checked, store, take_back};
 use crate::api::admin::page::{Page, PageQuery};
 use crate::api::admin::selection::{Selection, selected};
 use crate::auth::{Operator, Viewer};
-use crate::clock::Timestamp;
 use crate::problem::{Answer, Problem};
 use crate::query::QueryOf;
 use crate::state::App;
-use crate::store::commands::{self, Job, Progress, TargetState};
-use crate::store::{Conn, from_word, word};
 
 pub(super) fn router() -> Router<App> {
     Router::new()

@@ -6,17 +6,17 @@ use axum::extract::State as Shared;
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::get;
+use xshield_model::Timestamp;
 use xshield_policy::inventory::Source;
+use xshield_store::assets::{AssetFilter, Standing};
+use xshield_store::{assets, word};
 
 use super::page::{Frame, Section, answer};
 use super::session::Visitor;
 use crate::auth::Viewer;
-use crate::clock::Timestamp;
 use crate::problem::Answer;
 use crate::protection;
 use crate::state::App;
-use crate::store::assets::{self, AssetFilter, Standing};
-use crate::store::word;
 
 pub(super) fn router() -> Router<App> {
     Router::new().route("/", get(overview))

@@ -3,13 +3,13 @@
 use askama::Template;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
+use xshield_model::Timestamp;
+use xshield_store::accounts::Role;
 
 use crate::api::admin::enforcement_keys::expiring;
 use crate::auth::Caller;
-use crate::clock::Timestamp;
 use crate::problem::{Answer, Details, FieldError, Problem};
 use crate::state::App;
-use crate::store::accounts::Role;
 
 /// Only what the platform itself serves is loaded and run, nothing that stands in a page; no other
 /// site frames it, and forms go nowhere else.

@@ -7,9 +7,13 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::get;
 use serde::Deserialize;
+use xshield_model::Timestamp;
 use xshield_policy::compile::PolicyStanding;
 use xshield_policy::criteria::Criteria;
 use xshield_policy::inventory::Source;
+use xshield_store::assets::{AssetFilter, Sorting, Standing, StoredAsset};
+use xshield_store::threat_assets::StoredThreat;
+use xshield_store::{assets, threat_assets, word};
 
 use super::commands::{KINDS, Kind};
 use super::look::{State, When};
@@ -21,14 +25,10 @@ use crate::api::admin::selection::matching;
 use crate::api::admin::standing::Spark;
 use crate::api::admin::threat_status::AssetThreat;
 use crate::auth::{Allowed, Viewer};
-use crate::clock::Timestamp;
 use crate::problem::Answer;
 use crate::protection::{self, Protection};
 use crate::query::{BothOf, number};
 use crate::state::App;
-use crate::store::assets::{self, AssetFilter, Sorting, Standing, StoredAsset};
-use crate::store::threat_assets::{self, StoredThreat};
-use crate::store::word;
 
 pub(super) fn router() -> Router<App> {
     Router::new().route("/sensors/agents", get(agents)).route("/sensors/spark", get(spark))

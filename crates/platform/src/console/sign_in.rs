@@ -6,12 +6,12 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
 use serde::Deserialize;
+use xshield_model::Timestamp;
 
 use super::form::Form;
 use super::page::{SignInPage, answer};
 use super::session::{Visitor, forgotten, kept};
 use crate::auth::Viewer;
-use crate::clock::Timestamp;
 use crate::door::guest::Guest;
 use crate::problem::Answer;
 use crate::query::QueryOf;

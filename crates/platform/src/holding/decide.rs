@@ -2,16 +2,16 @@
 
 use std::net::IpAddr;
 
+use xshield_model::Timestamp;
+use xshield_model::claim::{Claim, Fact, Reason, Standing};
 use xshield_policy::inventory::Asset;
 use xshield_policy::names::Name;
+use xshield_store::assets::StoredAsset;
+use xshield_store::audit::Deed;
+use xshield_store::{Conn, addresses, assets, audit, claims};
 
 use super::described;
-use crate::claims::{Claim, Fact, Reason, Standing};
-use crate::clock::Timestamp;
 use crate::problem::{Answer, Problem};
-use crate::store::assets::{self, StoredAsset};
-use crate::store::audit::{self, Deed};
-use crate::store::{Conn, addresses, claims};
 
 /// What an operator decides about.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,21 +7,21 @@ mod register;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use xshield_model::Timestamp;
+use xshield_model::claim::{Claim, Standing};
 use xshield_policy::document::Policy;
 use xshield_policy::inventory::Asset;
+use xshield_store::assets::StoredAsset;
+use xshield_store::audit::Deed;
+use xshield_store::{Conn, addresses, assets, audit, claims};
 use xshield_wire::message::Problem;
 
 use crate::claims::{
-    Claim, Judged, MOST_WAIT, Names, Said, Standing, World, copied_notice, judge, notices,
-    notices_to_holder,
+    Judged, MOST_WAIT, Names, Said, World, copied_notice, judge, notices, notices_to_holder,
 };
-use crate::clock::Timestamp;
 use crate::problem::Answer;
 use crate::spoken::Policies;
 use crate::state::App;
-use crate::store::assets::{self, StoredAsset};
-use crate::store::audit::{self, Deed};
-use crate::store::{Conn, addresses, claims};
 
 pub(crate) use decide::{Decision, accept, refuse, rename};
 pub(crate) use register::free_name;

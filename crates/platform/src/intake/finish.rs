@@ -1,22 +1,25 @@
 //! What of a report replaces what was told before, or stands once for all of it; and what is forgotten
 //! after it. All of it is cut to what the platform is ready to keep.
 
+use xshield_model::Timestamp;
 use xshield_policy::AssetId;
+use xshield_store::agent_events::Live;
+use xshield_store::commands::Job;
+use xshield_store::telemetry::Step;
+use xshield_store::trim::Flows;
+use xshield_store::{
+    Doing as _, StoreResult, Tx, agent_events, commands, paths, reports, telemetry, threat_events,
+    trim,
+};
 use xshield_wire::bounds::{self, Cut};
 use xshield_wire::message::{CommandKind, ReportBody};
 use xshield_wire::telemetry::{DebugLog, HostTelemetry, SoftwareContents, SoftwareReport};
 
 use super::items::{Item, MAX_LINE, MAX_TEXT, Parted, short, shortened};
 use crate::api::host::strip;
-use crate::clock::Timestamp;
 use crate::keys::new_id;
 use crate::problem::Answer;
 use crate::state::App;
-use crate::store::agent_events::Live;
-use crate::store::commands::{self, Job};
-use crate::store::telemetry::{self, Step};
-use crate::store::trim::{self, Flows};
-use crate::store::{Doing as _, StoreResult, Tx, agent_events, paths, reports, threat_events};
 
 /// A table in nft's syntax is cut here, in bytes.
 const MAX_TABLE: usize = 1 << 20;

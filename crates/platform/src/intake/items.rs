@@ -1,6 +1,13 @@
 //! The rows of a report, each of which is stored by itself.
 
+use xshield_model::Timestamp;
+use xshield_model::threat_match::ReadFrom;
 use xshield_policy::AssetId;
+use xshield_store::agent_events::Live;
+use xshield_store::threat_events::{Judging, ThreatEvent};
+use xshield_store::{
+    StoreResult, Tx, agent_events, commands, events, paths, reports, threat_events,
+};
 use xshield_wire::bounds::{self, Cut};
 use xshield_wire::message::{CommandOutcome, FirewallEvent, Report, ReportBody, RuleHits};
 use xshield_wire::telemetry::{ActivePath, AgentEvent, LiveEvent, PathSource};
@@ -9,11 +16,7 @@ use xshield_wire::threat::ThreatMatch;
 use super::AHEAD;
 use crate::alerts::intake;
 use crate::api::host::strip;
-use crate::clock::Timestamp;
 use crate::state::App;
-use crate::store::agent_events::Live;
-use crate::store::threat_events::{self, Judging, ReadFrom, ThreatEvent};
-use crate::store::{StoreResult, Tx, agent_events, commands, events, paths, reports};
 use crate::threat::past::Attribution;
 
 /// Texts are cut here, in bytes as JSON writes them.

@@ -12,12 +12,9 @@ use xshield_policy::AssetId;
 use xshield_wire::bounds::Cut;
 use xshield_wire::message::{self, Report};
 
-use crate::clock::Timestamp;
 use crate::problem::{Answer, Problem};
 use crate::settings::Settings;
 use crate::state::{App, Turns};
-use crate::store::reports::{self, Stored};
-use crate::store::{StoreResult, Tx, commit, problems};
 use crate::threat::past;
 
 pub mod budget;
@@ -28,6 +25,9 @@ mod unpack;
 use budget::Budgets;
 pub(crate) use finish::ask_for_everything;
 use items::Item;
+use xshield_model::Timestamp;
+use xshield_store::reports::Stored;
+use xshield_store::{StoreResult, Tx, commit, problems, reports};
 
 /// A transaction of a report takes about so long at most.
 const SLICE: Duration = Duration::from_millis(20);

@@ -4,19 +4,22 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
+use xshield_model::Timestamp;
+use xshield_model::alert::{Alert, AlertKind, EventView, NAME, Severity};
+use xshield_model::alert_memory::{Counts, Decision, Memory};
+use xshield_model::alert_rule::{AlertRule, Condition, Delivery, RuleState};
 use xshield_policy::AssetId;
 use xshield_policy::inventory::Asset;
+use xshield_store::alerts::StoredRule;
+use xshield_store::threat_events::Fresh;
+use xshield_store::threat_feeds::StoredFeed;
+use xshield_store::{
+    StoreResult, Tx, alerts, assets, commit, deliveries, threat_events, threat_feeds,
+};
 
-use crate::alerts::alert::{Alert, AlertKind, EventView, Severity};
-use crate::alerts::intake::{self, NAME};
-use crate::alerts::memory::{Counts, Decision, Memory};
-use crate::alerts::rule::{AlertRule, Condition, Delivery, RuleState};
-use crate::clock::Timestamp;
+use crate::alerts::intake;
+use crate::alerts::rule::{concerns, subject_of, weight};
 use crate::state::App;
-use crate::store::alerts::{self, StoredRule};
-use crate::store::threat_events::{self, Fresh};
-use crate::store::threat_feeds::{self, StoredFeed};
-use crate::store::{StoreResult, Tx, assets, commit, deliveries};
 
 /// Between two looks at the platform's own state; also when judging failed.
 const EVERY: Duration = Duration::from_secs(15);
@@ -78,7 +81,7 @@ async fn judge(app: &App) -> StoreResult<Left> {
         inventory.into_iter().map(|asset| (asset.id.clone(), asset)).collect();
     for one in &fresh {
         for stored in std::mem::take(&mut round.rules) {
-            if stored.rule.concerns(one, inventory.get(&one.flow.asset_id)) {
+            if concerns(&stored.rule, one, inventory.get(&one.flow.asset_id)) {
                 round.consider(&mut tx, &stored, one).await?;
             }
             round.kept.push(stored);
@@ -143,11 +146,11 @@ impl Round {
         fresh: &Fresh,
     ) -> StoreResult<()> {
         let (rule, now) = (&stored.rule, self.now);
-        let subject = rule.subject(fresh);
+        let subject = subject_of(rule, fresh);
         let memory = self.memory(tx, &stored.name, &subject).await?;
         let mut counted = None;
         if let Condition::Threshold { at_least, window_seconds, .. } = rule.when {
-            let sum = memory.counts.add(rule.when.weight(fresh), window_seconds, now);
+            let sum = memory.counts.add(weight(rule.when, fresh), window_seconds, now);
             if sum < at_least {
                 return Ok(());
             }

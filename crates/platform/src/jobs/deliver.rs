@@ -8,20 +8,20 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
+use xshield_model::Timestamp;
+use xshield_model::alert_rule::RuleState;
+use xshield_store::alerts::StoredAlert;
+use xshield_store::deliveries::{
+    DeliveryKind, DeliveryState, NewDelivery, StoredChannel, StoredDelivery,
+};
+use xshield_store::{StoreError, StoreResult, commit, deliveries};
 
-use crate::alerts::payload::{About, Payload};
-use crate::alerts::rule::RuleState;
+use crate::alerts::payload::{self, About};
 use crate::alerts::send::{Outgoing, Secret, SendError, send, shortened};
-use crate::clock::Timestamp;
 use crate::jobs::alerts::test_alert;
 use crate::keys::{new_id, random};
 use crate::problem::{Answer, Problem};
 use crate::state::App;
-use crate::store::alerts::StoredAlert;
-use crate::store::deliveries::{
-    self, DeliveryKind, DeliveryState, NewDelivery, StoredChannel, StoredDelivery,
-};
-use crate::store::{StoreError, StoreResult, commit};
 
 /// At the latest, channels are looked at again.
 const EVERY: Duration = Duration::from_secs(5);
@@ -137,7 +137,7 @@ async fn form(app: &App, channel: &StoredChannel) -> StoreResult<Option<StoredDe
     let id = delivery_id()?;
     let platform = app.public_url();
     let about = About { id: &id, kind, at: now, platform: &platform };
-    let payload = Payload::of(&due, &channel.settings, about);
+    let payload = payload::of(&due, &channel.settings, about);
     let alerts = due.len() as u64;
     let new = NewDelivery { id: &id, channel: &channel.id, kind, alerts, payload: &payload };
     deliveries::insert(&mut tx, &new, DeliveryState::Waiting, now).await?;
@@ -246,7 +246,7 @@ pub async fn test(app: &App, channel: &StoredChannel) -> Answer<StoredDelivery> 
     let platform = app.public_url();
     let about = About { id: &id, kind: DeliveryKind::Test, at: now, platform: &platform };
     let alert = StoredAlert { id: 0, alert: test_alert(&channel.name, now) };
-    let payload = Payload::of(&[alert], &channel.settings, about);
+    let payload = payload::of(&[alert], &channel.settings, about);
     let kind = DeliveryKind::Test;
     let new = NewDelivery { id: &id, channel: &channel.id, kind, alerts: 0, payload: &payload };
     let mut tx = app.store.write().await?;

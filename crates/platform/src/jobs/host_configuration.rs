@@ -1,14 +1,14 @@
 //! What operators configure becomes what each host should use.
 
 use tokio::sync::{Mutex, Notify};
+use xshield_model::Timestamp;
 use xshield_policy::inventory::Asset;
+use xshield_store::host_configuration::{self as store, Scope, StoredConfiguration};
+use xshield_store::{StoreResult, assets, commit};
 use xshield_wire::control::HostConfiguration;
 
 use super::compile::{self, Committed};
-use crate::clock::Timestamp;
 use crate::state::App;
-use crate::store::host_configuration::{self as store, Scope, StoredConfiguration};
-use crate::store::{StoreResult, assets, commit};
 
 /// The state of configuring.
 #[derive(Debug, Default)]

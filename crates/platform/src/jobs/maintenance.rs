@@ -5,13 +5,16 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-use crate::clock::Timestamp;
+use xshield_model::Timestamp;
+use xshield_store::audit::Deed;
+use xshield_store::{
+    StoreResult, accounts, alerts, audit, commands, commit, reports, trim, uploads,
+};
+
 use crate::gathered::Line;
 use crate::problem::{Answer, Problem};
 use crate::settings::{PublicUrl, Settings};
 use crate::state::App;
-use crate::store::audit::{self, Deed};
-use crate::store::{StoreResult, accounts, alerts, commands, commit, reports, trim, uploads};
 use crate::threat::run::in_words;
 use crate::threat::tidy::tidy;
 use crate::uploads::Files;

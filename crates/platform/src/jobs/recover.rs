@@ -2,21 +2,22 @@
 //! take nothing older. What a host shows of what the platform signed since raises them; nothing that a
 //! host merely says does.
 
+use xshield_model::Timestamp;
 use xshield_policy::{AssetId, Revision};
+use xshield_store as store;
+use xshield_store::assets::StoredAsset;
+use xshield_store::audit::Deed;
+use xshield_store::policy::CommittedPolicy;
+use xshield_store::{Conn, StoreError, StoreResult, assets, audit, commit, rulesets};
 use xshield_wire::envelope::{EnvelopeError, addressee, open_label, open_order};
 use xshield_wire::message::Held;
 use xshield_wire::{Envelope, RulesetVersion};
 
 use super::compile::{self, Committed};
-use crate::clock::Timestamp;
 use crate::policy::read_stored;
 use crate::problem::Answer;
 use crate::rehearsals::Turn;
 use crate::state::App;
-use crate::store::assets::{self, StoredAsset};
-use crate::store::audit::{self, Deed};
-use crate::store::policy::CommittedPolicy;
-use crate::store::{self, Conn, StoreError, StoreResult, commit, rulesets};
 use crate::threat::orders;
 
 /// Takes what a host shows. What is not signed by this platform, or is for another asset, is left

@@ -7,8 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::task::{JoinError, JoinSet};
-
-use crate::clock::Timestamp;
+use xshield_model::Timestamp;
 
 /// How long a job waits before it is started again.
 #[derive(Debug, Clone, Copy)]

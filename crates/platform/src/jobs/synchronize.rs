@@ -3,21 +3,23 @@
 use std::collections::BTreeMap;
 
 use axum::http::StatusCode;
+use xshield_model::Timestamp;
+use xshield_model::claim::Fact;
 use xshield_policy::Revision;
 use xshield_policy::document::{Document, Policy};
+use xshield_store as store;
+use xshield_store::audit::Deed;
+use xshield_store::policy::CommittedPolicy;
+use xshield_store::{assets, audit, commit};
 
 use super::compile::{self, Committed, Failure, Rehearsed};
 use crate::changes::{self, DocumentChange};
-use crate::claims::{Fact, named_in_words};
-use crate::clock::Timestamp;
+use crate::claims::named_in_words;
 use crate::impact::{ExpectedImpact, ImpactSummary};
 use crate::policy::{CheckedPolicy, read_stored};
 use crate::problem::{Answer, FieldError, Problem};
 use crate::rehearsals::Turn;
 use crate::state::App;
-use crate::store::audit::{self, Deed};
-use crate::store::policy::CommittedPolicy;
-use crate::store::{self, assets, commit};
 
 /// What synchronizing did.
 #[derive(Debug, serde::Serialize, utoipa::ToSchema)]

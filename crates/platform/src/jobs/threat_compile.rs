@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
+use xshield_model::Timestamp;
+use xshield_store::threat_lists;
 
 use super::pace::Pace;
-use crate::clock::Timestamp;
 use crate::state::App;
-use crate::store::threat_lists;
 use crate::threat::run::in_words;
 use crate::threat::{list, orders};
 

@@ -5,12 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
+use xshield_model::Timestamp;
+use xshield_model::feed::Switch;
+use xshield_store::{StoreResult, threat_feeds};
 
-use crate::clock::Timestamp;
 use crate::state::App;
-use crate::store::StoreResult;
-use crate::store::threat_feeds;
-use crate::threat::feed::Switch;
 
 /// Feeds that are read at a time.
 const AT_ONCE: usize = 3;

@@ -1,46 +1,16 @@
 //! Files named by the SHA-256 of their bytes: written beside, made durable, then renamed, so that a
 //! name always stands for the whole of what it names.
 
-use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use ring::digest::{self, SHA256};
+use xshield_model::file_name::FileName;
 use xshield_threat::Digest;
-use xshield_threat::set::DigestError;
-
-/// The SHA-256 of a file's bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct FileName(pub Digest);
-
-impl FileName {
-    /// The name of these bytes.
-    #[must_use]
-    pub fn of(bytes: &[u8]) -> Self {
-        let mut name = [0; 32];
-        name.copy_from_slice(digest::digest(&SHA256, bytes).as_ref());
-        Self(Digest(name))
-    }
-}
-
-impl fmt::Display for FileName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl FromStr for FileName {
-    type Err = DigestError;
-
-    fn from_str(text: &str) -> Result<Self, DigestError> {
-        text.parse().map(Self)
-    }
-}
 
 /// What could not be done with a file.
 #[derive(Debug, thiserror::Error)]

@@ -2,20 +2,21 @@
 
 use std::sync::Arc;
 
+use xshield_model::Timestamp;
+use xshield_model::file_name::FileName;
+use xshield_model::threat_settings::PrivateRanges;
+use xshield_store::threat_feeds::{Peers, StoredFeed};
+use xshield_store::{assets, threat_assets, threat_feeds, threat_lists};
 use xshield_threat::guard::{self, Guard, HoldReason, Surroundings};
 use xshield_threat::listing::store;
 use xshield_threat::protect::{ProtectedBy, special_ranges};
 use xshield_threat::{Listing, Prefix, ThreatSet};
 
-use super::files::{FileError, FileName};
+use super::files::FileError;
 use super::list::{differences, exceptions, load_listing};
-use super::modes::PrivateRanges;
-use crate::clock::Timestamp;
 use crate::jobs::compile::committed;
 use crate::problem::Answer;
 use crate::state::App;
-use crate::store::threat_feeds::{self, Peers, StoredFeed};
-use crate::store::{assets, threat_assets, threat_lists};
 
 /// Flows seen within so many seconds make their peers recent.
 const RECENT: i64 = 7 * 24 * 3600;

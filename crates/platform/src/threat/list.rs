@@ -5,53 +5,27 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use serde::{Deserialize, Serialize};
+use xshield_model::Timestamp;
+use xshield_model::feed::Switch;
+use xshield_model::file_name::FileName;
+use xshield_model::threat_settings::{PrivateRanges, ThreatSettings};
 use xshield_policy::document::Policy;
+use xshield_store::threat_feeds::StoredFeed;
+use xshield_store::threat_lists::{
+    SourceException, SourceFeed, Sources, StoredException, StoredFile, StoredRevision,
+};
+use xshield_store::{StoreError, assets, commit, threat_assets, threat_feeds, threat_lists};
 use xshield_threat::compile::{Exception, Feed};
 use xshield_threat::listing::store;
 use xshield_threat::protect::{Protected, ProtectedBy, special_ranges};
-use xshield_threat::{Compiler, Confidence, FeedId, Listing, Prefix, ThreatList, ThreatSet, codec};
+use xshield_threat::{Compiler, FeedId, Listing, Prefix, ThreatList, ThreatSet, codec};
 
-use super::files::{FileError, FileName};
-use super::modes::{ModeRules, PrivateRanges, SegmentModes, ThreatSettings};
+use super::files::FileError;
+use super::modes::{ModeRules, SegmentModes};
 use super::parts::Parts;
 use super::{Current, RevisionName, locked};
-use crate::clock::Timestamp;
 use crate::jobs::compile::{Committed, committed};
 use crate::state::App;
-use crate::store::threat_feeds::{self, StoredFeed};
-use crate::store::threat_lists::{self, StoredException, StoredFile, StoredRevision};
-use crate::store::{StoreError, assets, commit, threat_assets};
-use crate::threat::feed::Switch;
-
-/// What a revision was made of.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sources {
-    /// The feeds' listings.
-    pub feeds: Vec<SourceFeed>,
-    /// What operators took off.
-    pub exceptions: Vec<SourceException>,
-}
-
-/// A feed as it went into a revision.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SourceFeed {
-    /// Its name.
-    pub name: FeedId,
-    /// Its listing's file.
-    pub listing: String,
-    /// Entries below this confidence were left out.
-    pub least: Confidence,
-}
-
-/// An exception as it went into a revision.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SourceException {
-    /// Its id.
-    pub name: String,
-    /// The addresses.
-    pub prefix: Prefix,
-}
 
 /// Why the list could not be compiled.
 #[derive(Debug, thiserror::Error)]

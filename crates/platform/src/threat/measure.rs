@@ -1,8 +1,9 @@
 //! Figures for `/metrics`, read when they are asked for.
 
-use crate::clock::Timestamp;
+use xshield_model::Timestamp;
+use xshield_store::{Conn, StoreResult, threat_assets, threat_feeds};
+
 use crate::state::App;
-use crate::store::{Conn, StoreResult, threat_assets, threat_feeds};
 
 /// Sets the gauges.
 ///

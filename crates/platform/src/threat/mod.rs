@@ -18,6 +18,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use tokio::sync::Notify;
+use xshield_model::file_name::FileName;
 use xshield_threat::{Compiler, FeedId, Listing, ThreatList, Why};
 
 pub mod feed;
@@ -35,7 +36,7 @@ pub mod read;
 pub mod run;
 pub mod tidy;
 
-use files::{FileError, FileName, Files};
+use files::{FileError, Files};
 use modes::ModeRules;
 use parts::Parts;
 use paths::Paths;

@@ -1,18 +1,18 @@
 //! What one host is told: signed anew only when it says something new.
 
+use xshield_model::Timestamp;
 use xshield_policy::inventory::Asset;
+use xshield_store::assets::{StoredAsset, Tags};
+use xshield_store::threat_assets::{SignedOrder, StoredThreat};
+use xshield_store::{Tx, assets, commit, threat_assets, threat_lists};
 use xshield_wire::Bytes;
 use xshield_wire::envelope;
 use xshield_wire::threat::{ListName, ThreatOrder, ThreatStanding, ThreatWanted};
 
 use super::parts::{self, Part};
-use crate::clock::Timestamp;
 use crate::jobs::recover;
 use crate::problem::{Answer, Problem};
 use crate::state::App;
-use crate::store::assets::{self, StoredAsset, Tags};
-use crate::store::threat_assets::{self, SignedOrder, StoredThreat};
-use crate::store::{Tx, commit, threat_lists};
 
 /// The order that an asset should have by now; nothing before there ever was a list, and for a
 /// program that knows none.

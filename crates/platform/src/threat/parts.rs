@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use xshield_model::Timestamp;
+use xshield_store::threat_lists::StoredFile;
 use xshield_threat::plan::{Costs, Counts, Expansion};
 use xshield_threat::{Digest, ThreatSet, codec};
 
 use super::files::FileError;
 use super::{Current, locked};
-use crate::clock::Timestamp;
 use crate::state::App;
-use crate::store::threat_lists::StoredFile;
 
 /// Parts by budget: what was worked out for one host holds for all like it.
 #[derive(Debug, Default)]

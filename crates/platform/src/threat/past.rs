@@ -5,18 +5,19 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
+use xshield_model::Timestamp;
+use xshield_model::threat_match::ListedBy;
+use xshield_store::threat_events::Intelligence;
+use xshield_store::threat_lists::{Sources, StoredRevision};
+use xshield_store::{StoreResult, threat_lists};
 use xshield_threat::{Listing, ThreatList};
 use xshield_wire::message::{Report, ReportBody};
 use xshield_wire::threat::ThreatMatch;
 
-use super::list::{Sources, read_listing};
+use super::list::read_listing;
 use super::parts::SharedSet;
 use super::{Current, locked};
-use crate::clock::Timestamp;
 use crate::state::{App, Platform};
-use crate::store::StoreResult;
-use crate::store::threat_events::{Intelligence, ListedBy};
-use crate::store::threat_lists::{self, StoredRevision};
 
 /// Revisions of which one report may tell and that are looked up; a host has one list at a time, so more
 /// are a claim that costs much to look into.

@@ -7,16 +7,16 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use xshield_model::Timestamp;
+use xshield_store::threat_lists::StoredFile;
+use xshield_store::{StoreResult, commit, threat_lists};
 use xshield_threat::codec::path::{File, cheapest};
 use xshield_threat::{Digest, codec};
 
 use super::files::FileError;
 use super::parts::SharedSet;
-use crate::clock::Timestamp;
 use crate::problem::{Answer, Problem};
 use crate::state::App;
-use crate::store::threat_lists::{self, StoredFile};
-use crate::store::{StoreResult, commit};
 
 /// The files that there are.
 #[derive(Debug, Default)]

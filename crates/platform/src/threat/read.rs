@@ -14,14 +14,14 @@ use xshield_threat::feed::{Contents, FeedError, Limits, Summary, contents};
 use xshield_threat::listing::ListingBuilder;
 use xshield_threat::{Listing, Prefix};
 
-use super::feed::{
-    Allow, Exchange, FeedSettings, FeedState, ReadState, Sample, Source, UrlSource, Validators,
-};
 use super::fetch::body::unpacked;
 use super::fetch::guard::Reach;
 use super::fetch::{Answer, FetchError, Plain, Request, Secret, fetch};
-use crate::clock::Timestamp;
 use misp::Events;
+use xshield_model::Timestamp;
+use xshield_model::feed::{
+    Allow, Exchange, FeedSettings, FeedState, ReadState, Sample, Source, UrlSource, Validators,
+};
 
 /// One visit to a feed.
 #[derive(Debug)]

@@ -3,26 +3,26 @@
 
 use std::time::Instant;
 
+use xshield_model::Timestamp;
+use xshield_model::feed::{Differs, Exchange, Failure, FeedState, Held, Source};
+use xshield_model::file_name::FileName;
+use xshield_store::audit::Deed;
+use xshield_store::threat_feeds::StoredFeed;
+use xshield_store::{audit, commit, threat_feeds};
 use xshield_threat::FeedId;
 use xshield_threat::feed::taxii::{Bookmark, Extent};
 use xshield_wire::foreign::without_userinfo;
 
-use super::feed::{Differs, Exchange, Failure, FeedState, Held, Source};
 use super::fetch::Secret;
-use super::files::FileName;
 use super::judge::{Judged, Verdict, judge, judges};
 use super::list::load_listing;
 use super::locked;
 use super::read::misp::Events;
 use super::read::{Outcome, Read, ReadError, Visit};
-use crate::clock::Timestamp;
 use crate::jobs::threat_compile;
 use crate::keys::random;
 use crate::problem::{Answer, Problem};
 use crate::state::{App, Platform};
-use crate::store::audit::{self, Deed};
-use crate::store::commit;
-use crate::store::threat_feeds::{self, StoredFeed};
 
 /// The first wait after a failure, in seconds; it doubles with each.
 const FIRST_RETRY: i64 = 60;
@@ -305,7 +305,7 @@ impl Failing for super::FileError {}
 /// The feed as it is stored now; nothing when operators removed or changed it meanwhile: then what
 /// was read was not what they want.
 async fn unchanged(
-    conn: &mut crate::store::Conn,
+    conn: &mut xshield_store::Conn,
     visited: &StoredFeed,
 ) -> Answer<Option<StoredFeed>> {
     let stored = threat_feeds::get(conn, visited.id.as_str()).await?;

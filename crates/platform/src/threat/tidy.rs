@@ -3,15 +3,15 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use xshield_model::Timestamp;
+use xshield_model::file_name::FileName;
+use xshield_store::threat_assets::StoredThreat;
+use xshield_store::threat_lists::StoredFile;
+use xshield_store::{commit, threat_assets, threat_feeds, threat_lists};
 use xshield_threat::Digest;
 
-use super::files::FileName;
 use super::list::ListError;
-use crate::clock::Timestamp;
 use crate::state::App;
-use crate::store::threat_assets::StoredThreat;
-use crate::store::threat_lists::StoredFile;
-use crate::store::{commit, threat_assets, threat_feeds, threat_lists};
 
 /// Revisions that are kept, in number and in seconds.
 const REVISIONS: i64 = 50;

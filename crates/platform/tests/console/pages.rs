@@ -444,7 +444,7 @@ fn no_page_holds_a_proxys_password() {
 
 #[test]
 fn keys_that_end_soon_and_identities_that_wait_are_shown() {
-    use xshield_platform::clock::Timestamp;
+    use xshield_model::Timestamp;
     let platform = TestPlatform::start();
     let admin = Person::admin(&platform);
     let soon = Timestamp::now().plus(3 * 24 * 3600 + 60).to_rfc3339();

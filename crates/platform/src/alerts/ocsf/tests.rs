@@ -1,12 +1,12 @@
 use serde_json::{Value, json};
+use xshield_model::alert::AlertKind;
+use xshield_model::threat_match::{ListedBy, ReadFrom};
 use xshield_policy::{Direction, Protocol};
 use xshield_threat::Confidence;
 use xshield_wire::threat::{PolicyVerdict, ThreatAction};
 
 use super::schema::violations;
 use super::*;
-use crate::alerts::alert::AlertKind;
-use crate::store::threat_events::{ListedBy, ReadFrom};
 
 const NOW: Timestamp = Timestamp(1_800_000_000);
 

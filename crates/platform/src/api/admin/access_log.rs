@@ -8,7 +8,11 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use xshield_model::Timestamp;
+use xshield_model::threat_match::{ListedBy, ReadFrom};
 use xshield_policy::{Direction, Protocol};
+use xshield_store::threat_events::ThreatEvent;
+use xshield_store::{commit, reports};
 use xshield_threat::Prefix;
 use xshield_threat::access_log::{self, Header, LogFormat, Reading};
 use xshield_wire::Bytes;
@@ -17,11 +21,8 @@ use xshield_wire::threat::ThreatAction;
 use super::assets::named;
 use crate::alerts::intake;
 use crate::auth::{Allowed, Operator, Viewer};
-use crate::clock::Timestamp;
 use crate::problem::{Answer, JsonBody, Problem};
 use crate::state::App;
-use crate::store::threat_events::{ListedBy, ReadFrom, ThreatEvent};
-use crate::store::{commit, reports};
 use crate::threat::past::intelligence;
 
 /// Addresses of one question, at most.

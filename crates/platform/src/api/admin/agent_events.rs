@@ -8,21 +8,21 @@ use axum::response::{IntoResponse as _, Response};
 use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use xshield_model::Timestamp;
 use xshield_policy::AssetId;
+use xshield_store::agent_events::{AgentEventFilter, Live, StoredAgentEvent};
+use xshield_store::audit::Deed;
+use xshield_store::uploads::{Progress, Upload, UploadFilter};
+use xshield_store::{agent_events, audit, commit, uploads};
 use xshield_wire::telemetry::{AgentEventKind, DebugLine, LogEnd};
 
 use super::assets::named;
 use super::page::{Page, PageQuery};
 use crate::api::streamed::Streamed;
 use crate::auth::{Allowed, Operator, Viewer};
-use crate::clock::Timestamp;
 use crate::problem::{Answer, Problem};
 use crate::query::{BothOf, QueryOf, number};
 use crate::state::App;
-use crate::store::agent_events::{self, AgentEventFilter, Live, StoredAgentEvent};
-use crate::store::audit::{self, Deed};
-use crate::store::commit;
-use crate::store::uploads::{self, Progress, Upload, UploadFilter};
 use crate::uploads::Files;
 
 /// Pieces of a log, and live events, in one answer.

@@ -6,19 +6,19 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use xshield_model::Timestamp;
+use xshield_model::alert::Alert;
+use xshield_model::alert_rule::{AlertRule, RuleError};
 use xshield_policy::names::Name;
+use xshield_store::alerts::{AlertFilter, StoredAlert, StoredRule};
+use xshield_store::audit::Deed;
+use xshield_store::{alerts, audit, commit, deliveries};
 
 use super::page::{Page, PageQuery};
-use crate::alerts::alert::Alert;
-use crate::alerts::rule::{AlertRule, RuleError};
 use crate::auth::{Allowed, Operator, Viewer};
-use crate::clock::Timestamp;
 use crate::problem::{Answer, JsonBody, Problem};
 use crate::query::BothOf;
 use crate::state::App;
-use crate::store::alerts::{self, AlertFilter, StoredAlert, StoredRule};
-use crate::store::audit::{self, Deed};
-use crate::store::{commit, deliveries};
 
 /// More would be judged for every match.
 const MOST_RULES: usize = 200;

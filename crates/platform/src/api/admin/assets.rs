@@ -9,10 +9,20 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use xshield_model::Timestamp;
+use xshield_model::claim;
 use xshield_policy::AssetId;
 use xshield_policy::criteria::Criteria;
 use xshield_policy::inventory::Source;
 use xshield_policy::names::{Name, TagKey, TagValue};
+use xshield_store::assets::{AssetFilter, Standing, StoredAsset, Tags};
+use xshield_store::audit::Deed;
+use xshield_store::identities::OtherIdentity;
+use xshield_store::problems::StoredProblem;
+use xshield_store::{
+    Conn, assets, audit, claims as stored_claims, commit, enrolment, identities, problems,
+    threat_assets, trim,
+};
 use xshield_wire::fingerprint::IdentityFingerprint;
 use xshield_wire::message::Problem as HostProblem;
 
@@ -22,8 +32,6 @@ use super::selection::matching;
 use super::standing::Spark;
 use super::threat_status::AssetThreat;
 use crate::auth::{Allowed, Caller, Operator, Viewer};
-use crate::claims;
-use crate::clock::Timestamp;
 use crate::holding;
 use crate::jobs::compile;
 use crate::management;
@@ -31,11 +39,6 @@ use crate::problem::{Answer, JsonBody, Problem};
 use crate::protection::{self, Protection};
 use crate::query::BothOf;
 use crate::state::App;
-use crate::store::assets::{self, AssetFilter, Standing, StoredAsset, Tags};
-use crate::store::audit::{self, Deed};
-use crate::store::identities::{self, OtherIdentity};
-use crate::store::problems::{self, StoredProblem};
-use crate::store::{Conn, claims as stored_claims, commit, enrolment, threat_assets, trim};
 
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -141,7 +144,7 @@ fn shown(
     app: &App,
     asset: StoredAsset,
     tags: Tags,
-    claims: &[claims::Claim],
+    claims: &[claim::Claim],
     now: Timestamp,
 ) -> Asset {
     Asset {

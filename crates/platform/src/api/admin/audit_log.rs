@@ -5,14 +5,15 @@ use axum::extract::State;
 use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use xshield_model::Timestamp;
+use xshield_store::audit;
+use xshield_store::audit::{AuditEntry, AuditFilter};
 
 use super::page::{Page, PageQuery};
 use crate::auth::{Allowed, Viewer};
-use crate::clock::Timestamp;
 use crate::problem::Answer;
 use crate::query::BothOf;
 use crate::state::App;
-use crate::store::audit::{self, AuditEntry, AuditFilter};
 
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(list))

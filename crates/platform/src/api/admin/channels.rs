@@ -10,25 +10,25 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use xshield_model::Timestamp;
+use xshield_model::alert_rule::RuleState;
+use xshield_model::channel::{ChannelSettings, Payload};
+use xshield_store::accounts::Role;
+use xshield_store::audit::Deed;
+use xshield_store::deliveries::{
+    DeliveryKind, DeliveryState, StoredChannel, StoredDelivery, Waiting,
+};
+use xshield_store::{Conn, alerts, audit, commit, deliveries};
 
 use super::alerts::{named, refused};
 use super::page::{Page, PageQuery};
-use crate::alerts::channel::{ChannelSettings, WEBHOOK_SECRET, webhook_secret};
-use crate::alerts::payload::Payload;
-use crate::alerts::rule::RuleState;
+use crate::alerts::channel::{self, WEBHOOK_SECRET, webhook_secret};
 use crate::auth::{Allowed, Caller, Operator, Viewer};
-use crate::clock::Timestamp;
 use crate::jobs::deliver::{self, sealed_for};
 use crate::keys::{new_id, random};
 use crate::problem::{Answer, JsonBody, Problem};
 use crate::query::BothOf;
 use crate::state::App;
-use crate::store::accounts::Role;
-use crate::store::audit::{self, Deed};
-use crate::store::deliveries::{
-    self, DeliveryKind, DeliveryState, StoredChannel, StoredDelivery, Waiting,
-};
-use crate::store::{Conn, alerts, commit};
 
 const MOST_CHANNELS: usize = 100;
 const LONGEST_SECRET: usize = 1024;
@@ -153,7 +153,7 @@ async fn put(
     JsonBody(input): JsonBody<ChannelInput>,
 ) -> Answer<Json<WrittenChannel>> {
     let name = named(&name)?;
-    input.settings.check().map_err(refused)?;
+    channel::check(&input.settings).map_err(refused)?;
     let now = Timestamp::now();
     let actor = allowed.caller.actor();
     let mut tx = app.store.write().await?;

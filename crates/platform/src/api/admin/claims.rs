@@ -5,17 +5,18 @@ use axum::extract::{Path, State};
 use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use xshield_model::Timestamp;
+use xshield_model::claim;
+use xshield_model::claim::{Reason, Standing};
 use xshield_policy::names::Name;
+use xshield_store as store;
+use xshield_store::commit;
 
 use super::assets::named;
 use crate::auth::{Allowed, Operator, Viewer};
-use crate::claims::{self, Reason, Standing};
-use crate::clock::Timestamp;
 use crate::holding::{self, Decision};
 use crate::problem::{Answer, JsonBody, Problem};
 use crate::state::App;
-use crate::store;
-use crate::store::commit;
 
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -42,7 +43,7 @@ pub(crate) struct Claim {
 
 impl Claim {
     /// As it is shown.
-    pub(crate) fn of(asset: &Name, claim: &claims::Claim) -> Self {
+    pub(crate) fn of(asset: &Name, claim: &claim::Claim) -> Self {
         Self {
             asset: asset.clone(),
             fact: claim.fact.kind(),

@@ -6,21 +6,21 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use xshield_model::Timestamp;
 use xshield_policy::AssetId;
+use xshield_store::audit::Deed;
+use xshield_store::commands::{Job, Progress, Target, TargetState};
+use xshield_store::{Conn, audit, commands, commit};
 use xshield_wire::message::CommandKind;
 
 use super::assets::named;
 use super::page::{Page, PageQuery};
 use super::selection::{Selection, selected};
 use crate::auth::{Allowed, Caller, Operator, Viewer};
-use crate::clock::Timestamp;
 use crate::keys::new_id;
 use crate::problem::{Answer, JsonBody, Problem};
 use crate::query::{BothOf, QueryOf};
 use crate::state::App;
-use crate::store::audit::{self, Deed};
-use crate::store::commands::{self, Job, Progress, Target, TargetState};
-use crate::store::{Conn, commit};
 
 /// How long hosts may take to pick a command up, in seconds, unless said otherwise.
 const EXPIRES_IN: i64 = 24 * 3600;

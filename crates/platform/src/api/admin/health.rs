@@ -5,14 +5,14 @@ use axum::extract::State;
 use serde::Serialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use xshield_model::Timestamp;
+use xshield_store::rows::Damage;
+use xshield_store::{assets, rows};
 
 use crate::auth::{Allowed, Viewer};
-use crate::clock::Timestamp;
 use crate::jobs::supervise::{JobState, Standing};
 use crate::problem::Answer;
 use crate::state::App;
-use crate::store::assets;
-use crate::store::rows::{self, Damage};
 
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(get))

@@ -7,17 +7,17 @@ use axum::extract::{Path, State};
 use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use xshield_model::Timestamp;
+use xshield_store::audit::Deed;
+use xshield_store::host_configuration::{Scope, StoredConfiguration};
+use xshield_store::{Conn, assets, audit, commit, host_configuration};
 use xshield_wire::control::{HostConfiguration, Switch};
 
 use super::assets::named;
 use crate::auth::{Allowed, Caller, Operator, Viewer};
-use crate::clock::Timestamp;
 use crate::jobs::{compile, host_configuration as working_out};
 use crate::problem::{Answer, JsonBody, Problem};
 use crate::state::App;
-use crate::store::audit::{self, Deed};
-use crate::store::host_configuration::{self, Scope, StoredConfiguration};
-use crate::store::{Conn, assets, commit};
 
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new()

@@ -5,18 +5,18 @@ use axum::extract::{Path, State};
 use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use xshield_model::Timestamp;
 use xshield_policy::{AssetId, Direction, Protocol};
+use xshield_store::paths::{PathFilter, StoredPath};
+use xshield_store::{paths, telemetry};
 use xshield_wire::telemetry::{ActivePath, HostTelemetry, PathSource, SoftwarePackage};
 
 use super::assets::named;
 use super::page::{Page, PageQuery};
 use crate::auth::{Allowed, Viewer};
-use crate::clock::Timestamp;
 use crate::problem::{Answer, Problem};
 use crate::query::{BothOf, QueryOf, number};
 use crate::state::App;
-use crate::store::paths::{self, PathFilter, StoredPath};
-use crate::store::telemetry;
 
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new()

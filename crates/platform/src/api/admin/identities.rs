@@ -5,16 +5,16 @@ use axum::extract::{Path, State};
 use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use xshield_model::{Timestamp, relative};
+use xshield_store::assets::StoredAsset;
+use xshield_store::identities::OtherIdentity;
+use xshield_store::{assets, commit, enforcement_keys, enrolment, identities};
 use xshield_wire::fingerprint::IdentityFingerprint;
 
 use super::assets::{Asset, named, record, with_tags};
 use crate::auth::{Allowed, Operator};
-use crate::clock::{Timestamp, relative};
 use crate::problem::{Answer, JsonBody, Problem};
 use crate::state::App;
-use crate::store::assets::{self, StoredAsset};
-use crate::store::identities::{self, OtherIdentity};
-use crate::store::{commit, enforcement_keys, enrolment};
 
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(approve_identity)).routes(routes!(reject_identity))

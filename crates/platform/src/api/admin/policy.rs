@@ -7,13 +7,18 @@ use axum::http::{StatusCode, header};
 use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use xshield_model::Timestamp;
 use xshield_policy::Revision;
+use xshield_store as store;
+use xshield_store::accounts::Role;
+use xshield_store::audit::Deed;
+use xshield_store::policy::{Candidate, CommittedPolicy};
+use xshield_store::{audit, commit};
 
 use super::page::{Page, PageQuery};
 use crate::auth::{Allowed, Caller, Operator, Viewer};
 use crate::bodies::{self, Held};
 use crate::changes::{self, DocumentChange};
-use crate::clock::Timestamp;
 use crate::impact::{ExpectedImpact, ImpactSummary};
 use crate::jobs::synchronize::{
     self, Prospect, Synchronized, compared, invalid_policy, rehearse, to_json,
@@ -23,10 +28,6 @@ use crate::problem::{Answer, JsonBody, Problem, parse_json};
 use crate::query::QueryOf;
 use crate::rehearsals::Turn;
 use crate::state::App;
-use crate::store::accounts::Role;
-use crate::store::audit::{self, Deed};
-use crate::store::policy::{Candidate, CommittedPolicy};
-use crate::store::{self, commit};
 
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new()

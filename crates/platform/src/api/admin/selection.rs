@@ -3,17 +3,17 @@
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
+use xshield_model::Timestamp;
 use xshield_policy::AssetId;
 use xshield_policy::criteria::Criteria;
 use xshield_policy::inventory::Source;
+use xshield_store::assets::{AssetFilter, Standing};
+use xshield_store::{Conn, StoreResult, assets};
 
 use super::assets::{members, named};
-use crate::clock::Timestamp;
 use crate::problem::{Answer, Problem};
 use crate::protection;
 use crate::state::App;
-use crate::store::assets::{self, AssetFilter, Standing};
-use crate::store::{Conn, StoreResult};
 
 /// Assets that can be named one by one.
 const MOST_NAMED: usize = 10_000;

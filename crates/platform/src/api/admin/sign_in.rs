@@ -6,15 +6,15 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use xshield_model::Timestamp;
+use xshield_store::accounts::Role;
 
 use super::enforcement_keys::{ExpiringKey, expiring};
 use crate::auth::{Allowed, Viewer};
-use crate::clock::Timestamp;
 use crate::door::guest::Guest;
 use crate::problem::{Answer, JsonBody};
 use crate::sign_in::{Admitted, Knock, change_password, out, with_password};
 use crate::state::App;
-use crate::store::accounts::Role;
 
 /// Names of sign-ins are cut here, in characters.
 const LONGEST: usize = 200;

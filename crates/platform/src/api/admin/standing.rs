@@ -1,12 +1,11 @@
 //! How a host's program stands, as an operator wants to know it.
 
 use serde::Serialize;
+use xshield_model::Timestamp;
+use xshield_store::assets::{ACTIVE_FOR, MISSED_LATE, StoredAsset, missed};
+use xshield_store::refusals::Refusal;
 use xshield_wire::control::Usage;
 use xshield_wire::message::{InForce, Problem, RouteStanding, Status};
-
-use crate::clock::Timestamp;
-use crate::store::assets::{ACTIVE_FOR, MISSED_LATE, StoredAsset, missed};
-use crate::store::refusals::Refusal;
 
 /// Whether the host's program runs. A resident agent says when it will check in again and is held to
 /// it; what something else starts is only known by when it last ran.

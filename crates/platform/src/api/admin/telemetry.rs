@@ -5,7 +5,11 @@ use axum::extract::{Path, State};
 use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use xshield_model::Timestamp;
 use xshield_policy::{AssetId, Direction, Protocol, Ruleset};
+use xshield_store::events::{EventFilter, StoredEvent};
+use xshield_store::reports::StoredHits;
+use xshield_store::{events, reports};
 use xshield_wire::message::{
     EventKind, FirewallEvent, InForce, ListeningPort, ProgrammedReport, RuleHits,
 };
@@ -13,13 +17,10 @@ use xshield_wire::message::{
 use super::assets::named;
 use super::page::{Page, PageQuery};
 use crate::auth::{Allowed, Viewer};
-use crate::clock::Timestamp;
 use crate::jobs::compile::{self, Signed};
 use crate::problem::{Answer, Problem};
 use crate::query::{BothOf, number};
 use crate::state::App;
-use crate::store::events::{self, EventFilter, StoredEvent};
-use crate::store::reports::{self, StoredHits};
 
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new()

@@ -6,18 +6,18 @@ use axum::Json;
 use axum::extract::{Path, State};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use xshield_model::Timestamp;
+use xshield_model::feed::{Differs, Held};
+use xshield_model::file_name::FileName;
+use xshield_store::threat_feeds::StoredFeed;
+use xshield_store::{commit, threat_feeds};
 use xshield_threat::FeedId;
 
 use super::threat_feeds::{Feed, named, record, shown};
 use crate::auth::{Allowed, Operator};
-use crate::clock::Timestamp;
 use crate::jobs::threat_compile;
 use crate::problem::{Answer, Problem};
 use crate::state::App;
-use crate::store::commit;
-use crate::store::threat_feeds::{self, StoredFeed};
-use crate::threat::feed::{Differs, Held};
-use crate::threat::files::FileName;
 use crate::threat::judge::content_name;
 use crate::threat::list;
 

@@ -7,23 +7,22 @@ use axum::extract::{Path, State};
 use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use xshield_model::Timestamp;
+use xshield_model::alert::EventView;
+use xshield_model::threat_match::{ListedBy, ViaProxy};
 use xshield_policy::criteria::Criteria;
 use xshield_policy::{AssetId, Direction};
+use xshield_store::threat_events::{Loss, Meeting, StoredThreatEvent, ThreatFilter};
+use xshield_store::{assets, threat_events};
 use xshield_threat::{Confidence, FeedId, Prefix};
 use xshield_wire::threat::ThreatAction;
 
 use super::assets::{members, named};
 use super::page::{Page, PageQuery};
-use crate::alerts::alert::EventView;
 use crate::auth::{Allowed, Viewer};
-use crate::clock::Timestamp;
 use crate::problem::{Answer, Problem};
 use crate::query::{BothOf, number};
 use crate::state::App;
-use crate::store::assets;
-use crate::store::threat_events::{
-    self, ListedBy, Loss, Meeting, StoredThreatEvent, ThreatFilter, ViaProxy,
-};
 use crate::threat::past::intelligence;
 
 pub(super) fn router() -> OpenApiRouter<App> {

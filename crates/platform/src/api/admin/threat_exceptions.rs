@@ -6,17 +6,17 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use xshield_model::Timestamp;
+use xshield_store::audit::Deed;
+use xshield_store::threat_lists::StoredException;
+use xshield_store::{audit, commit, threat_lists};
 use xshield_threat::Prefix;
 
 use crate::auth::{Allowed, Operator, Viewer};
-use crate::clock::Timestamp;
 use crate::jobs::{compile, threat_compile};
 use crate::keys::new_id;
 use crate::problem::{Answer, JsonBody, Problem};
 use crate::state::App;
-use crate::store::audit::{self, Deed};
-use crate::store::commit;
-use crate::store::threat_lists::{self, StoredException};
 
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(list, add)).routes(routes!(delete))

@@ -14,6 +14,7 @@ use hyper::body::Frame;
 use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use xshield_store::threat_lists;
 use xshield_threat::{Prefix, ThreatSet};
 
 use super::threat_revisions::{DiffQuery, known, sets_of, two};
@@ -21,7 +22,6 @@ use crate::auth::{Allowed, Viewer};
 use crate::problem::{Answer, Problem};
 use crate::query::QueryOf;
 use crate::state::App;
-use crate::store::threat_lists;
 use crate::threat::parts::SharedSet;
 
 pub(super) fn router() -> OpenApiRouter<App> {

@@ -6,21 +6,22 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use xshield_model::Timestamp;
+use xshield_model::feed::{
+    Allow, Failure, FeedSettings, FeedState, Held, ReadState, Source, Switch,
+};
+use xshield_store::accounts::Role;
+use xshield_store::audit::Deed;
+use xshield_store::threat_feeds::StoredFeed;
+use xshield_store::{Conn, audit, commit, threat_feeds};
 use xshield_threat::FeedId;
 use xshield_threat::presets::{Preset, presets};
 
 use crate::auth::{Allowed, Caller, Operator, Viewer};
-use crate::clock::Timestamp;
 use crate::jobs::threat_compile;
 use crate::problem::{Answer, JsonBody, Problem};
 use crate::state::App;
-use crate::store::accounts::Role;
-use crate::store::audit::{self, Deed};
-use crate::store::threat_feeds::{self, StoredFeed};
-use crate::store::{Conn, commit};
-use crate::threat::feed::{
-    Allow, Failure, FeedSettings, FeedState, Held, ReadState, Source, Switch,
-};
+use crate::threat::feed;
 use crate::threat::run::seal;
 
 pub(super) fn router() -> OpenApiRouter<App> {
@@ -172,7 +173,7 @@ async fn add(
     JsonBody(new): JsonBody<NewFeed>,
 ) -> Answer<(StatusCode, Json<Feed>)> {
     let now = Timestamp::now();
-    let settings = new.settings.checked()?;
+    let settings = feed::checked(new.settings)?;
     permitted(&allowed.caller, &settings, None)?;
     let secret = new.secret.as_deref().map(|secret| sealed(&app, &new.name, secret)).transpose()?;
     let feed = StoredFeed {
@@ -266,7 +267,7 @@ async fn change(
     Path(name): Path<String>,
     JsonBody(change): JsonBody<FeedChange>,
 ) -> Answer<Json<Feed>> {
-    let settings = change.settings.checked()?;
+    let settings = feed::checked(change.settings)?;
     let mut tx = app.store.write().await?;
     let mut feed = named(&mut tx, &name).await?;
     permitted(&allowed.caller, &settings, Some(&feed.settings))?;

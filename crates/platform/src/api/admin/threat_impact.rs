@@ -8,15 +8,15 @@ use axum::extract::State;
 use serde::Serialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use xshield_model::Timestamp;
+use xshield_store::threat_feeds::Peers;
+use xshield_store::{assets, threat_feeds};
 use xshield_threat::protect::{ProtectedBy, special_ranges};
 use xshield_threat::{Compiler, ThreatSet};
 
 use crate::auth::{Allowed, Viewer};
-use crate::clock::Timestamp;
 use crate::problem::Answer;
 use crate::state::App;
-use crate::store::assets;
-use crate::store::threat_feeds::{self, Peers};
 
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(private_ranges))

@@ -6,18 +6,18 @@ use axum::extract::{Path, State};
 use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use xshield_model::Timestamp;
+use xshield_model::threat_settings::{PrivateRanges, Wish};
+use xshield_store::audit::Deed;
+use xshield_store::{Conn, audit, commit, threat_assets};
 use xshield_threat::ThreatMode;
 
 use super::assets::named;
 use crate::auth::{Allowed, Operator, Viewer};
-use crate::clock::Timestamp;
 use crate::jobs::{compile, threat_compile};
 use crate::problem::{Answer, JsonBody, Problem};
 use crate::state::App;
-use crate::store::audit::{self, Deed};
-use crate::store::{Conn, commit, threat_assets};
 use crate::threat::list::reload_rules;
-use crate::threat::modes::{PrivateRanges, Wish};
 
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new()

@@ -5,18 +5,18 @@ use axum::extract::{Path, State};
 use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use xshield_model::Timestamp;
+use xshield_store::audit::Deed;
+use xshield_store::threat_lists::StoredRevision;
+use xshield_store::{audit, commit, threat_assets, threat_lists};
 use xshield_threat::ThreatSet;
 
 use super::page::{Page, PageQuery};
 use crate::auth::{Allowed, Operator, Viewer};
-use crate::clock::Timestamp;
 use crate::jobs::threat_compile;
 use crate::problem::{Answer, Problem};
 use crate::query::QueryOf;
 use crate::state::App;
-use crate::store::audit::{self, Deed};
-use crate::store::threat_lists::{self, StoredRevision};
-use crate::store::{commit, threat_assets};
 use crate::threat::parts::SharedSet;
 
 pub(super) fn router() -> OpenApiRouter<App> {

@@ -7,16 +7,16 @@ use axum::extract::State;
 use serde::Serialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use xshield_model::Timestamp;
+use xshield_model::threat_settings::PrivateRanges;
 use xshield_policy::inventory::Asset;
+use xshield_store::threat_assets::StoredThreat;
+use xshield_store::{assets, threat_assets, threat_feeds};
 use xshield_threat::{ThreatMode, ThreatSet};
 
 use crate::auth::{Allowed, Viewer};
-use crate::clock::Timestamp;
 use crate::problem::Answer;
 use crate::state::App;
-use crate::store::threat_assets::{self, StoredThreat};
-use crate::store::{assets, threat_feeds};
-use crate::threat::modes::PrivateRanges;
 use crate::threat::parts;
 
 pub(super) fn router() -> OpenApiRouter<App> {

@@ -7,10 +7,10 @@ use axum::extract::{Path, State};
 use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use xshield_model::Timestamp;
 use xshield_threat::compile::{Counts, Why};
 
 use crate::auth::{Allowed, Viewer};
-use crate::clock::Timestamp;
 use crate::problem::{Answer, JsonBody, Problem};
 use crate::state::App;
 
@@ -96,7 +96,7 @@ impl From<Why> for Explanation {
 }
 
 fn word(by: xshield_threat::protect::ProtectedBy) -> String {
-    crate::store::word(&by).unwrap_or_default()
+    xshield_store::word(&by).unwrap_or_default()
 }
 
 /// Why an address is blocked, since when and by whom

@@ -6,17 +6,17 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use xshield_model::Timestamp;
+use xshield_store::accounts::{Account, ApiToken, Role, TokenKind};
+use xshield_store::audit::Deed;
+use xshield_store::{accounts, audit, commit};
 
 use super::page::{Page, PageQuery};
 use crate::auth::{Admin, Allowed, Viewer, new_token};
-use crate::clock::Timestamp;
 use crate::problem::{Answer, JsonBody, Problem};
 use crate::query::QueryOf;
 use crate::sign_in::hashed;
 use crate::state::App;
-use crate::store::accounts::{self, Account, ApiToken, Role, TokenKind};
-use crate::store::audit::{self, Deed};
-use crate::store::commit;
 
 /// Tokens of one account that work at a time, besides sign-ins.
 const MOST_TOKENS: i64 = 100;

@@ -5,28 +5,30 @@ use std::net::IpAddr;
 use axum::Json;
 use axum::extract::{Extension, State};
 use axum::http::StatusCode;
+use xshield_model::Timestamp;
+use xshield_model::lineage::{Arrival, Lineage, Machine};
+use xshield_store::assets::{CheckedIn, StoredAsset};
+use xshield_store::audit::Deed;
+use xshield_store::pending::Pending;
+use xshield_store::{
+    Tx, assets, audit, claims, commands, commit, host_configuration, pending, problems, rulesets,
+    threat_assets,
+};
 use xshield_wire::message::{self, CheckIn, CheckInAnswer, InForce, Status, VERSION};
 
 use super::session::host_name;
 use super::signed::{FromHost, TurnedAway, read_message};
 use super::{clock, refused, strip};
 use crate::api::Client;
-use crate::claims::lineage::{Arrival, Lineage, Machine};
 use crate::claims::{Said, copied_notice};
-use crate::clock::Timestamp;
 use crate::holding;
 use crate::intake;
 use crate::jobs::{compile, recover};
 use crate::keys::random;
 use crate::problem::{Answer, Problem};
 use crate::state::App;
-use crate::store::assets::{self, CheckedIn, StoredAsset};
-use crate::store::audit::{self, Deed};
-use crate::store::{
-    Tx, claims, commands, commit, host_configuration, pending, problems, rulesets, threat_assets,
-};
 use crate::threat::orders;
-use crate::waking::Pending;
+use crate::waking;
 
 /// Takes a check-in; who is refused is shown to operators.
 pub(super) async fn check_in(
@@ -103,7 +105,7 @@ async fn take(app: &App, from: IpAddr, request: FromHost) -> Answer<Json<CheckIn
     let commands = commands::tell(&mut tx, &asset.id, now).await?;
     // What changes from here on is not told by this answer, or told once more.
     let told = pending::of(&mut tx, &asset.id).await?.unwrap_or_default();
-    let told = told.with_threats(&app.threat);
+    let told = waking::with_threats(told, &app.threat);
     let configuration = host_configuration::of(&mut tx, &asset.id).await?;
     let Some(asset) = assets::by_id(&mut tx, asset.id.as_str()).await? else {
         return Err(Problem::not_found("asset", asset.name.as_str()));
@@ -134,7 +136,7 @@ async fn take(app: &App, from: IpAddr, request: FromHost) -> Answer<Json<CheckIn
             (!follows).then(|| told.envelope.clone())
         }),
     };
-    answer.seen = Some(Pending { wanted: answer.wanted, ..told }.token());
+    answer.seen = Some(waking::token(&Pending { wanted: answer.wanted, ..told }));
     Ok(Json(answer))
 }
 

@@ -1,14 +1,14 @@
 //! How far a host's clock is off, as an operator should know it. What a host signs says when; the
 //! signature is checked before.
 
+use xshield_model::Timestamp;
 use xshield_policy::AssetId;
+use xshield_store::{assets, commit, problems};
 use xshield_wire::message::{self, UnixSeconds};
 use xshield_wire::session::MAX_CLOCK_SKEW;
 
-use crate::clock::Timestamp;
 use crate::problem::Answer;
 use crate::state::App;
-use crate::store::{assets, commit, problems};
 
 /// A difference up to this, in seconds, is a slow network's as well.
 const NOTABLE: u64 = 60;

@@ -3,23 +3,23 @@
 use std::net::IpAddr;
 
 use axum::http::StatusCode;
+use xshield_model::Timestamp;
 use xshield_policy::AssetId;
 use xshield_policy::inventory::Source;
 use xshield_policy::names::Name;
+use xshield_store::assets::{NewAsset, StoredAsset};
+use xshield_store::audit::Deed;
+use xshield_store::enforcement_keys::{KeyKind, StoredKey};
+use xshield_store::identities::{Attempt, Noted};
+use xshield_store::{Conn, assets, audit, enforcement_keys, enrolment, identities};
 use xshield_wire::fingerprint::IdentityFingerprint;
 use xshield_wire::message::SessionRequest;
 
 use super::signed::decommissioned;
-use crate::clock::Timestamp;
 use crate::holding;
 use crate::keys::new_id;
 use crate::problem::{Answer, Problem};
 use crate::spoken::Policies;
-use crate::store::assets::{self, NewAsset, StoredAsset};
-use crate::store::audit::{self, Deed};
-use crate::store::enforcement_keys::{self, KeyKind, StoredKey};
-use crate::store::identities::{self, Attempt, Noted};
-use crate::store::{Conn, enrolment};
 
 /// A host that holds an enforcement key and an identity key that is no asset's.
 #[derive(Clone, Copy)]

@@ -6,14 +6,14 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 use tokio::time::{Duration, Instant, timeout_at};
+use xshield_store::pending;
 use xshield_wire::control::{NOTIFY_HOLD, Notification};
 use xshield_wire::message::VERSION;
 
 use super::signed::FromHost;
 use crate::problem::{Answer, Problem};
 use crate::state::App;
-use crate::store::pending;
-use crate::waking::{LOOK_AGAIN, Woken};
+use crate::waking::{self, LOOK_AGAIN, Woken};
 
 #[derive(Debug, Default, Deserialize)]
 struct Query {
@@ -32,7 +32,7 @@ pub(super) async fn wait(State(app): State<App>, request: FromHost) -> Answer<Re
     loop {
         let now = pending::of(&mut *app.store.read().await?, &id).await?;
         let Some(now) = now else { return Err(gone()) };
-        let token = now.with_threats(&app.threat).token();
+        let token = waking::token(&waking::with_threats(now, &app.threat));
         if token != seen {
             metrics::counter!("xshield_notifications_total").increment(1);
             return Ok(Json(Notification { version: VERSION, seen: token }).into_response());

@@ -1,13 +1,13 @@
 //! Check-ins that are refused, as an operator should know of them.
 
 use axum::http::StatusCode;
+use xshield_model::Timestamp;
 use xshield_policy::AssetId;
+use xshield_store::{assets, commit, problems, refusals};
 use xshield_wire::message;
 
-use crate::clock::Timestamp;
 use crate::problem::{Answer, Problem};
 use crate::state::App;
-use crate::store::{assets, commit, problems, refusals};
 
 /// Refusals that are no trouble: the host goes on by itself, or an operator wanted it so and is told
 /// in other words.

@@ -5,10 +5,10 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
+use xshield_model::Timestamp;
 use xshield_wire::message::{ReportAnswer, VERSION};
 
 use super::signed::{FromHost, session_of};
-use crate::clock::Timestamp;
 use crate::intake::{self, Place, Taken};
 use crate::problem::{Answer, Problem};
 use crate::state::App;

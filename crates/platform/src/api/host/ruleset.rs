@@ -6,13 +6,13 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 
+use xshield_store::rulesets;
 use xshield_wire::message::Digest;
 
 use super::signed::FromHost;
 use crate::jobs::compile;
 use crate::problem::{Answer, Problem};
 use crate::state::App;
-use crate::store::rulesets;
 
 /// Below this size, in bytes, compressing saves no packet.
 const WORTH_COMPRESSING: usize = 1200;

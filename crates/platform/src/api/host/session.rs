@@ -6,8 +6,11 @@ use std::net::IpAddr;
 use axum::Json;
 use axum::extract::{Extension, Request, State};
 use axum::http::StatusCode;
+use xshield_model::Timestamp;
 use xshield_policy::AssetId;
 use xshield_policy::names::Name;
+use xshield_store::enforcement_keys::StoredKey;
+use xshield_store::{Conn, assets, commit, enforcement_keys, enrolment};
 use xshield_wire::message::{SessionRequest, SessionResponse, UnixSeconds};
 use xshield_wire::session::{ProvenRequest, SessionError, Terms, prove};
 use xshield_wire::{Bytes as WireBytes, EnforcementKey};
@@ -17,15 +20,12 @@ use super::signed::{decommissioned, read_message, usable};
 use super::{clock, refused};
 use crate::api::Client;
 use crate::bodies::MAX_OF_STRANGERS;
-use crate::clock::Timestamp;
 use crate::door::guest::{Party, vouch};
 use crate::gathered::Refused;
 use crate::keys::random;
 use crate::problem::{Answer, Problem};
 use crate::sealed::HostSession;
 use crate::state::App;
-use crate::store::enforcement_keys::{self, StoredKey};
-use crate::store::{Conn, assets, commit, enrolment};
 
 pub(super) async fn set_up(
     State(app): State<App>,

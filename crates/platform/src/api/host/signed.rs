@@ -3,7 +3,11 @@
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use xshield_model::Timestamp;
 use xshield_policy::AssetId;
+use xshield_store::assets::StoredAsset;
+use xshield_store::enforcement_keys::StoredKey;
+use xshield_store::{assets, enforcement_keys};
 use xshield_wire::message::{Message, MessageError, UnixSeconds};
 use xshield_wire::signature::{self, ReceivedHeaders, RequestHead, SignatureError};
 use xshield_wire::{SessionKey, bounds};
@@ -11,13 +15,10 @@ use xshield_wire::{SessionKey, bounds};
 use super::clock;
 use crate::api::MAX_BODY;
 use crate::bodies::Held;
-use crate::clock::Timestamp;
 use crate::door::guest::{Party, vouch};
 use crate::problem::{Answer, Problem, parse_json};
 use crate::sealed::{HostSession, SealError};
 use crate::state::App;
-use crate::store::assets::{self, StoredAsset};
-use crate::store::enforcement_keys::{self, StoredKey};
 
 /// Where reports go.
 pub(super) const REPORTS: &str = "/host/v1/reports";

@@ -7,6 +7,10 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 use tokio::fs::File;
+use xshield_model::file_name::FileName;
+use xshield_store::threat_assets;
+use xshield_store::threat_assets::SignedOrder;
+use xshield_store::threat_lists::StoredFile;
 use xshield_threat::Digest;
 use xshield_wire::Bytes;
 use xshield_wire::message::VERSION;
@@ -19,9 +23,7 @@ use crate::api::streamed::Streamed;
 use crate::door::guest::{Party, vouch};
 use crate::problem::{Answer, Problem};
 use crate::state::App;
-use crate::store::threat_assets::{self, SignedOrder};
-use crate::store::threat_lists::StoredFile;
-use crate::threat::files::{FileError, FileName};
+use crate::threat::files::FileError;
 
 pub(super) async fn order(State(app): State<App>, request: FromHost) -> Answer<Response> {
     let signed = ordered(&app, &request).await?;

@@ -5,18 +5,18 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
+use xshield_model::Timestamp;
 use xshield_policy::AssetId;
+use xshield_store::uploads::{Progress, Upload};
+use xshield_store::{commands, commit, uploads};
 use xshield_wire::Bytes;
 use xshield_wire::control::{UPLOAD_MAX, UPLOAD_PIECE, UploadStanding, UploadState};
 use xshield_wire::message::{CommandKind, VERSION};
 
 use super::signed::FromHost;
-use crate::clock::Timestamp;
 use crate::keys::new_id;
 use crate::problem::{Answer, Problem};
 use crate::state::App;
-use crate::store::uploads::{self, Progress, Upload};
-use crate::store::{commands, commit};
 use crate::uploads::{Appended, Checked, Files, UploadError};
 
 #[derive(Debug, Deserialize)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use xshield_platform::clock::Timestamp;
+use xshield_model::Timestamp;
 
 #[derive(Deserialize)]
 pub(super) struct Asset {

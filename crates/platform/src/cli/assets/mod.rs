@@ -6,7 +6,6 @@ mod show;
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Map, Value, json};
-use xshield_platform::clock::Timestamp;
 use xshield_wire::fingerprint::IdentityFingerprint;
 
 use super::client::{Client, Path, view};
@@ -16,6 +15,7 @@ use super::tags::{TagChange, tags_text};
 use super::terminal::Output;
 use answers::Asset;
 use show::{problems, sheet, table};
+use xshield_model::Timestamp;
 
 /// Managed hosts.
 #[derive(Debug, Args)]

@@ -1,7 +1,7 @@
 //! Assets for people.
 
 use comfy_table::Cell;
-use xshield_platform::clock::Timestamp;
+use xshield_model::Timestamp;
 
 use super::answers::{Asset, Held, PastProblem, Spark, Status, Threat, ThreatList};
 use super::claims::claim_text;

@@ -9,7 +9,6 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use xshield_platform::clock::Timestamp;
 use xshield_policy::names::{Name, TagKey, TagValue};
 
 use super::client::{Client, Path, parsed, view};
@@ -19,6 +18,7 @@ use super::terminal::{self, Output, note};
 use super::times::{Span, relative};
 use new_file::NewFile;
 use show::{Key, KeyHost, sheet, table};
+use xshield_model::Timestamp;
 
 /// Enforcement keys and registration tokens, with which hosts register.
 #[derive(Debug, Args)]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use comfy_table::Cell;
 use serde::Deserialize;
-use xshield_platform::clock::Timestamp;
+use xshield_model::Timestamp;
 
 use crate::cli::tags::tags_text;
 use crate::cli::terminal::{Sheet, Table, bad, cell, good, number, warning};

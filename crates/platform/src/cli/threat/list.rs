@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use clap::{Args, Subcommand};
 use serde::Deserialize;
 use serde_json::json;
-use xshield_platform::clock::Timestamp;
+use xshield_model::Timestamp;
 
 use crate::cli::client::{Client, Path, view};
 use crate::cli::error::CliError;

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use serde::Deserialize;
-use xshield_platform::clock::Timestamp;
+use xshield_model::Timestamp;
 
 use crate::cli::client::{Client, Path, view};
 use crate::cli::error::CliError;

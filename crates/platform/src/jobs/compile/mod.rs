@@ -17,10 +17,14 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::Instant;
+use xshield_model::Timestamp;
 use xshield_policy::compile::{Bite, CompileError, PolicyStanding};
 use xshield_policy::document::Policy;
 use xshield_policy::inventory::Inventory;
 use xshield_policy::{AssetId, Impact};
+use xshield_store as store;
+use xshield_store::rulesets::StoredRuleset;
+use xshield_store::{StoreError, StoreResult, Tx, assets, commit, rulesets};
 use xshield_wire::message::{Digest, InForce};
 use xshield_wire::{Envelope, RulesetVersion, envelope};
 
@@ -28,14 +32,11 @@ pub use self::base::Committed;
 pub(super) use self::base::Failure;
 use self::base::{Base, Whole};
 use super::pace::{Changes, Pace};
-use crate::clock::Timestamp;
 use crate::impact::ImpactSummary;
 use crate::policy::read_stored;
 use crate::problem::{Answer, Problem};
 use crate::rehearsals;
 use crate::state::App;
-use crate::store::rulesets::StoredRuleset;
-use crate::store::{self, StoreError, StoreResult, Tx, assets, commit, rulesets};
 
 /// The state of compiling.
 #[derive(Debug, Default)]

@@ -5,12 +5,12 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use xshield_model::feed::FeedSettings;
 use xshield_threat::feed::taxii::{Bookmark, Extent};
 use xshield_threat::feed::{FeedError, Format, Limits, contents};
 use xshield_threat::guard::Empty;
 
 use super::{Outcome, Pages, ReadError, Visit};
-use crate::threat::feed::FeedSettings;
 use crate::threat::fetch::body::unpacked;
 
 impl Visit {

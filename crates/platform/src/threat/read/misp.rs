@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use ureq::http::StatusCode;
 use url::Url;
+use xshield_model::feed::{ReadState, Sample, UrlSource, Validators};
 use xshield_threat::Listing;
 use xshield_threat::feed::manifest::{EventId, Manifest};
 use xshield_threat::feed::taxii::{Bookmark, Extent};
@@ -17,7 +18,6 @@ use xshield_threat::guard::Empty;
 use xshield_threat::listing::{ListingBuilder, store};
 
 use super::{Outcome, Read, ReadError, SAMPLES, Visit, conditions, unchanged, validators};
-use crate::threat::feed::{ReadState, Sample, UrlSource, Validators};
 use crate::threat::fetch::body::unpacked;
 use crate::threat::fetch::{FetchError, fetch};
 

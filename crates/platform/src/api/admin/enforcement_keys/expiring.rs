@@ -3,11 +3,11 @@
 use std::fmt::Write as _;
 
 use serde::Serialize;
+use xshield_model::{Timestamp, relative};
+use xshield_store::enforcement_keys::StoredKey;
+use xshield_store::{Conn, StoreResult, enforcement_keys};
 
-use crate::clock::{Timestamp, relative};
 use crate::state::App;
-use crate::store::enforcement_keys::{self, StoredKey};
-use crate::store::{Conn, StoreResult};
 
 /// A key with which hosts register, and that ends soon without another one to follow it.
 #[derive(Debug, Serialize, utoipa::ToSchema)]

@@ -1,6 +1,6 @@
 //! Keys that another one follows, and the hosts that still sign in with them.
 
-use crate::store::{Conn, StoreResult, enforcement_keys, enrolment};
+use xshield_store::{Conn, StoreResult, enforcement_keys, enrolment};
 
 /// Hosts that are named of all that are counted.
 const NAMED: u32 = 10;

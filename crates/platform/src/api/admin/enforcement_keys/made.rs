@@ -4,18 +4,18 @@ use std::fmt::Write as _;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use xshield_model::Timestamp;
 use xshield_policy::names::Name;
 use xshield_policy::peer::parse_net;
+use xshield_store::assets::Tags;
+use xshield_store::enforcement_keys::{Admission, AllowedNetworks, KeyKind, StoredKey, Uses};
 use xshield_wire::{DeploymentKey, EnforcementKey};
 
 use super::shown::Key;
 use crate::auth::Caller;
-use crate::clock::Timestamp;
 use crate::keys::{new_id, random};
 use crate::problem::{Answer, Problem};
 use crate::state::App;
-use crate::store::assets::Tags;
-use crate::store::enforcement_keys::{Admission, AllowedNetworks, KeyKind, StoredKey, Uses};
 
 /// How long a token can be used, in seconds, unless said otherwise.
 const TOKEN_LASTS: i64 = 24 * 3600;

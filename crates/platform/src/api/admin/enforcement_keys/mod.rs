@@ -16,18 +16,18 @@ use utoipa_axum::routes;
 
 use super::page::{Page, PageQuery};
 use crate::auth::{Allowed, Operator, Viewer};
-use crate::clock::Timestamp;
 use crate::problem::{Answer, JsonBody, Problem};
 use crate::query::QueryOf;
 use crate::state::App;
-use crate::store::audit::{self, Deed};
-use crate::store::enforcement_keys::{self, KeyKind, StoredKey};
-use crate::store::{Conn, commit, enrolment, identities};
 pub(crate) use expiring::{ExpiringKey, expiring, expiry_series};
 pub(crate) use followed::{FollowedKey, followed};
 pub(super) use made::in_future;
 use made::{CreatedKey, NewKey, Wanted, created, summary};
 use shown::{Host, Key};
+use xshield_model::Timestamp;
+use xshield_store::audit::Deed;
+use xshield_store::enforcement_keys::{KeyKind, StoredKey};
+use xshield_store::{Conn, audit, commit, enforcement_keys, enrolment, identities};
 
 /// How long hosts register with the old key after a rotation, in seconds, unless said otherwise.
 const OVERLAP: i64 = 7 * 24 * 3600;

@@ -3,13 +3,12 @@
 use std::net::IpAddr;
 
 use serde::Serialize;
+use xshield_model::Timestamp;
 use xshield_policy::AssetId;
 use xshield_policy::names::Name;
-
-use crate::clock::Timestamp;
-use crate::store::assets::Tags;
-use crate::store::enforcement_keys::{AllowedNetworks, KeyKind, StoredKey};
-use crate::store::enrolment::KeyHost;
+use xshield_store::assets::Tags;
+use xshield_store::enforcement_keys::{AllowedNetworks, KeyKind, StoredKey};
+use xshield_store::enrolment::KeyHost;
 
 /// How a key stands: whether hosts can register with it. Registered hosts go on with every key that is
 /// not revoked.

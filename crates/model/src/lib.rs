@@ -1,0 +1,23 @@
+//! The platform's nouns as plain values: what the database keeps, the API shows and the jobs decide
+//! over. What can be said of them without IO is said here; who may change them, and what follows, is
+//! the platform's affair.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`alert`], [`alert_rule`], [`alert_memory`], [`channel`] | alerts, the rules that give them, what a rule remembers, where they go |
+//! | [`feed`], [`file_name`], [`threat_match`], [`threat_settings`] | threat feeds, their files, matches, modes |
+//! | [`claim`], [`lineage`] | what a host says of itself, and which machine says it |
+
+pub mod alert;
+pub mod alert_memory;
+pub mod alert_rule;
+pub mod channel;
+pub mod claim;
+pub mod feed;
+pub mod file_name;
+pub mod lineage;
+pub mod threat_match;
+pub mod threat_settings;
+mod timestamp;
+
+pub use timestamp::{Timestamp, relative};

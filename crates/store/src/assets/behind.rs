@@ -1,0 +1,38 @@
+//! Assets whose hosts have not followed the platform to other keys.
+
+use crate::{Conn, Doing as _, StoreResult};
+
+/// How many, and the first of them by name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Behind {
+    /// All.
+    pub count: u64,
+    /// The first.
+    pub first: Vec<String>,
+}
+
+/// Assets in service whose hosts do not follow this succession yet.
+///
+/// # Errors
+/// When the database fails.
+pub async fn behind(conn: &mut Conn, sequence: u64, named: u32) -> StoreResult<Behind> {
+    let sequence = i64::try_from(sequence).unwrap_or(i64::MAX);
+    let count: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM asset WHERE decommissioned_at IS NULL \
+         AND (trust_sequence IS NULL OR trust_sequence < $1)",
+    )
+    .bind(sequence)
+    .fetch_one(&mut *conn)
+    .await
+    .doing("count hosts that have not followed")?;
+    let first = sqlx::query_scalar(
+        "SELECT name FROM asset WHERE decommissioned_at IS NULL \
+         AND (trust_sequence IS NULL OR trust_sequence < $1) ORDER BY name LIMIT $2",
+    )
+    .bind(sequence)
+    .bind(i64::from(named))
+    .fetch_all(conn)
+    .await
+    .doing("name hosts that have not followed")?;
+    Ok(Behind { count: u64::try_from(count).unwrap_or(0), first })
+}

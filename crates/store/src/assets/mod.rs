@@ -1,0 +1,339 @@
+//! Assets: who they are, how they said they stand, what is pending for them.
+
+mod behind;
+mod check_in;
+mod listing;
+mod row;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use sqlx::QueryBuilder;
+use xshield_policy::AssetId;
+use xshield_policy::inventory::{Asset, Inventory, Source};
+use xshield_policy::names::{Name, TagKey, TagValue};
+use xshield_wire::Bytes;
+use xshield_wire::control::Usage;
+use xshield_wire::message::{InForce, Problem, ProgramKind, RouteStanding, Status};
+
+use super::refusals::Refusal;
+use super::rows::Columns as _;
+use super::{Conn, Db, Doing as _, Row, StoreError, StoreResult, addresses, from_word, rows, word};
+pub use behind::{Behind, behind};
+pub use check_in::{CheckedIn, check_in, put_problems};
+pub(crate) use listing::push_in;
+pub use listing::{
+    ACTIVE_FOR, AssetFilter, MISSED_LATE, Sorting, Standing, count, list, missed, sorted, standings,
+};
+use row::stored;
+pub(crate) use row::{key_bytes, parse, unsigned};
+use xshield_model::Timestamp;
+
+/// Tags of one asset.
+pub type Tags = BTreeMap<TagKey, TagValue>;
+
+/// An asset as it is stored.
+#[derive(Debug, Clone)]
+pub struct StoredAsset {
+    /// Its id.
+    pub id: AssetId,
+    /// Its name, as the platform holds it.
+    pub name: Name,
+    /// Who reports it, as the platform holds it.
+    pub source: Source,
+    /// The pinned identity key.
+    pub identity: Bytes<32>,
+    /// The first of the identities that spoke in this name and wait for an operator.
+    pub pending: Option<PendingIdentity>,
+    /// Operating system, as the platform holds it.
+    pub os: String,
+    /// Kernel release.
+    pub kernel: String,
+    /// The addresses that the platform holds, in order.
+    pub addresses: Vec<IpAddr>,
+    /// The reporting program's version.
+    pub program_version: String,
+    /// The last check-in's sequence number.
+    pub sequence: u64,
+    /// What it said it enforces.
+    pub status: Status,
+    /// What it said is in the kernel.
+    pub in_force: Option<InForce>,
+    /// What it should have.
+    pub wanted: Option<InForce>,
+    /// What it wants an operator to know.
+    pub problems: Vec<Problem>,
+    /// Flows that it could not record, ever.
+    pub events_lost: u64,
+    /// When it registered.
+    pub created_at: Timestamp,
+    /// When it last checked in.
+    pub last_check_in: Option<Timestamp>,
+    /// Seconds within which it said it would check in again.
+    pub interval: Option<u32>,
+    /// Its ways to the platform.
+    pub routes: Vec<RouteStanding>,
+    /// What its resident program uses.
+    pub usage: Option<Usage>,
+    /// When an operator took it out of service.
+    pub decommissioned_at: Option<Timestamp>,
+    /// Check-ins that were refused since the last one that was taken.
+    pub refused: Option<Refusal>,
+}
+
+/// An identity that waits for an operator.
+#[derive(Debug, Clone, Copy)]
+pub struct PendingIdentity {
+    /// The new public key.
+    pub identity: Bytes<32>,
+    /// When it first asked.
+    pub since: Timestamp,
+}
+
+/// A host that registers.
+#[derive(Debug)]
+pub struct NewAsset<'a> {
+    /// Its id.
+    pub id: &'a AssetId,
+    /// Its name.
+    pub name: &'a Name,
+    /// The program that speaks for it.
+    pub source: Source,
+    /// Its identity key.
+    pub identity: Bytes<32>,
+    /// Its first tags.
+    pub tags: &'a Tags,
+}
+
+const COLUMNS: &str = "SELECT a.id, a.name, a.source, a.identity, \
+     w.identity AS pending_identity, w.first_seen AS pending_since, a.os, a.kernel, \
+     (SELECT group_concat(h.address) FROM asset_address h WHERE h.asset_id = a.id) \
+     AS held_addresses, a.program_version, a.sequence, a.state, \
+     a.state_reason, a.in_force_revision, a.in_force_digest, a.problems, a.events_lost, \
+     a.created_at, a.last_check_in, a.check_in_interval, a.routes, a.usage, \
+     a.decommissioned_at, r.revision AS wanted_revision, r.digest AS wanted_digest, \
+     f.reason AS refused_reason, f.detail AS refused_detail, f.first_at AS refused_first_at, \
+     f.last_at AS refused_last_at, f.times AS refused_times \
+     FROM asset a LEFT JOIN ruleset r ON r.asset_id = a.id \
+     LEFT JOIN refused_check_in f ON f.asset_id = a.id \
+     LEFT JOIN other_identity w ON w.asset_id = a.id AND w.position = (SELECT min(o.position) \
+     FROM other_identity o WHERE o.asset_id = a.id AND o.state = 'waiting')";
+
+/// Registers a host.
+///
+/// # Errors
+/// When the database fails, or name or identity are taken.
+pub async fn insert(conn: &mut Conn, asset: &NewAsset<'_>, now: Timestamp) -> StoreResult<()> {
+    sqlx::query(
+        "INSERT INTO asset (id, name, source, identity, os, kernel, addresses, boot_id, \
+         program_version, sequence, state, state_reason, problems, events_lost, created_at) \
+         VALUES ($1, $2, $3, $4, '', '', '[]', '', '', 0, 'no-policy', '', '[]', 0, $5)",
+    )
+    .bind(asset.id.as_str())
+    .bind(asset.name.as_str())
+    .bind(word(&asset.source)?)
+    .bind(asset.identity.0.to_vec())
+    .bind(now.0)
+    .execute(&mut *conn)
+    .await
+    .doing("register the asset")?;
+    set_tags(conn, asset.id, asset.tags).await
+}
+
+/// The asset with this id.
+///
+/// # Errors
+/// When the database fails.
+pub async fn by_id(conn: &mut Conn, id: &str) -> StoreResult<Option<StoredAsset>> {
+    one(conn, "a.id", id).await
+}
+
+/// The asset with this name.
+///
+/// # Errors
+/// When the database fails.
+pub async fn by_name(conn: &mut Conn, name: &str) -> StoreResult<Option<StoredAsset>> {
+    one(conn, "a.name", name).await
+}
+
+/// The asset with this identity key.
+///
+/// # Errors
+/// When the database fails.
+pub async fn by_identity(conn: &mut Conn, identity: Bytes<32>) -> StoreResult<Option<StoredAsset>> {
+    let mut query = QueryBuilder::<Db>::new(COLUMNS);
+    query.push(" WHERE a.identity = ").push_bind(identity.0.to_vec());
+    let row = query.build().fetch_optional(conn).await.doing("read an asset")?;
+    row.as_ref().map(stored).transpose()
+}
+
+async fn one(
+    conn: &mut Conn,
+    column: &'static str,
+    value: &str,
+) -> StoreResult<Option<StoredAsset>> {
+    let mut query = QueryBuilder::<Db>::new(COLUMNS);
+    query.push(" WHERE ").push(column).push(" = ").push_bind(value.to_owned());
+    let row = query.build().fetch_optional(conn).await.doing("read an asset")?;
+    row.as_ref().map(stored).transpose()
+}
+
+/// The tags of these assets.
+///
+/// # Errors
+/// When the database fails.
+pub async fn tags_of(
+    conn: &mut Conn,
+    ids: impl Iterator<Item = &AssetId>,
+) -> StoreResult<BTreeMap<AssetId, Tags>> {
+    let mut query =
+        QueryBuilder::<Db>::new("SELECT asset_id, key, value FROM asset_tag WHERE asset_id");
+    push_in(&mut query, ids);
+    let rows = query.build().fetch_all(conn).await.doing("read tags")?;
+    let mut tags: BTreeMap<AssetId, Tags> = BTreeMap::new();
+    for (id, key, value) in rows::readable("tags", &rows, tag) {
+        tags.entry(id).or_default().insert(key, value);
+    }
+    Ok(tags)
+}
+
+fn tag(row: &Row) -> StoreResult<(AssetId, TagKey, TagValue)> {
+    Ok((parse(row, "asset_id")?, parse(row, "key")?, parse(row, "value")?))
+}
+
+/// Replaces an asset's tags.
+///
+/// # Errors
+/// When the database fails.
+pub async fn set_tags(conn: &mut Conn, id: &AssetId, tags: &Tags) -> StoreResult<()> {
+    sqlx::query("DELETE FROM asset_tag WHERE asset_id = $1")
+        .bind(id.as_str())
+        .execute(&mut *conn)
+        .await
+        .doing("take tags away")?;
+    for (key, value) in tags {
+        sqlx::query("INSERT INTO asset_tag (asset_id, key, value) VALUES ($1, $2, $3)")
+            .bind(id.as_str())
+            .bind(key.as_str())
+            .bind(value.as_str())
+            .execute(&mut *conn)
+            .await
+            .doing("set tags")?;
+    }
+    Ok(())
+}
+
+/// Changes what the platform holds of an asset besides its addresses: name, system and source.
+///
+/// # Errors
+/// When the database fails or the name is taken.
+pub async fn hold(conn: &mut Conn, asset: &Asset) -> StoreResult<()> {
+    sqlx::query("UPDATE asset SET name = $2, os = $3, source = $4 WHERE id = $1")
+        .bind(asset.id.as_str())
+        .bind(asset.name.as_str())
+        .bind(&asset.os)
+        .bind(word(&asset.source)?)
+        .execute(conn)
+        .await
+        .doing("change what is held of the asset")?;
+    Ok(())
+}
+
+/// Forgets an asset and everything it reported.
+///
+/// # Errors
+/// When the database fails.
+pub async fn delete(conn: &mut Conn, id: &AssetId) -> StoreResult<()> {
+    sqlx::query("DELETE FROM asset WHERE id = $1")
+        .bind(id.as_str())
+        .execute(&mut *conn)
+        .await
+        .doing("delete the asset")?;
+    sqlx::query("DELETE FROM host_configuration WHERE scope = $1")
+        .bind(format!("asset:{id}"))
+        .execute(conn)
+        .await
+        .doing("forget the asset's configuration")?;
+    Ok(())
+}
+
+/// Takes an asset out of service at a time, or, without one, into service again. What is out of
+/// service has its addresses until another asset claims them.
+///
+/// # Errors
+/// When the database fails.
+pub async fn decommission(conn: &mut Conn, id: &AssetId, at: Option<Timestamp>) -> StoreResult<()> {
+    sqlx::query("UPDATE asset SET decommissioned_at = $2 WHERE id = $1")
+        .bind(id.as_str())
+        .bind(at.map(|at| at.0))
+        .execute(conn)
+        .await
+        .doing("take the asset out of service, or into it")?;
+    Ok(())
+}
+
+/// Everything the compiler wants to know, in order of ids; what is out of service is left out.
+///
+/// An asset of which something can't be read is left out as a whole, and the log says so: its ruleset
+/// stays as it was. With a part of its tags or addresses, it would be another asset to the policy.
+///
+/// # Errors
+/// When the database fails.
+pub async fn inventory(conn: &mut Conn) -> StoreResult<Inventory> {
+    let rows = sqlx::query("SELECT asset_id, key, value FROM asset_tag")
+        .fetch_all(&mut *conn)
+        .await
+        .doing("read tags")?;
+    let mut tags = rows::grouped("tags", &rows, |row| {
+        let (_, key, value) = tag(row)?;
+        Ok((key, value))
+    });
+    let mut held = addresses::all(conn).await?;
+    let rows = sqlx::query(
+        "SELECT id, name, source, os FROM asset \
+         WHERE decommissioned_at IS NULL ORDER BY id",
+    )
+    .fetch_all(conn)
+    .await
+    .doing("read the inventory")?;
+    let asset = |row: &Row| {
+        let id = parse::<AssetId>(row, "id")?;
+        let whole = |what| move || StoreError::damaged("read all of an asset", what);
+        let tags = tags.remove(id.as_str()).unwrap_or_else(|| Some(Vec::new()));
+        let held = held.remove(id.as_str()).unwrap_or_else(|| Some(Vec::new()));
+        let mut addresses = held.ok_or_else(whole("an address of it can't be read"))?;
+        addresses.sort_unstable();
+        Ok(Asset {
+            name: parse(row, "name")?,
+            tags: tags.ok_or_else(whole("a tag of it can't be read"))?.into_iter().collect(),
+            addresses,
+            os: row.col("os")?,
+            source: from_word(row.col("source")?)?,
+            id,
+        })
+    };
+    Ok(Inventory { assets: rows::readable("inventory", &rows, asset) })
+}
+
+/// One asset as policy sees it; `None` when it is not in service.
+///
+/// # Errors
+/// When the database fails.
+pub async fn described(conn: &mut Conn, id: &AssetId) -> StoreResult<Option<Asset>> {
+    let Some(asset) = by_id(conn, id.as_str()).await? else { return Ok(None) };
+    if asset.decommissioned_at.is_some() {
+        return Ok(None);
+    }
+    let tags = tags_of(conn, std::iter::once(id)).await?.remove(id).unwrap_or_default();
+    let StoredAsset { id, name, addresses, os, source, .. } = asset;
+    Ok(Some(Asset { id, name, tags, addresses, os, source }))
+}
+
+/// The source of assets that this program speaks for.
+#[must_use]
+pub fn source(program: ProgramKind) -> Source {
+    match program {
+        ProgramKind::Spark => Source::Spark,
+        ProgramKind::Agent => Source::Agent,
+    }
+}

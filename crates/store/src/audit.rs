@@ -1,0 +1,124 @@
+//! Who did what, when. Rows are added in the transaction of the change they tell of.
+
+use sqlx::QueryBuilder;
+use xshield_model::Timestamp;
+
+use super::rows::Columns as _;
+use super::{Conn, Db, Doing as _, Row, StoreResult, contains, rows};
+
+/// One line of the audit log. Summaries never hold secrets.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+pub struct AuditEntry {
+    /// Grows with time.
+    pub id: i64,
+    /// When.
+    pub at: Timestamp,
+    /// Who: `user:NAME` or `host:ASSET`.
+    pub actor: String,
+    /// What, e.g. `policy.synchronize`.
+    pub action: String,
+    /// To what.
+    pub target: String,
+    /// How it was.
+    pub before: String,
+    /// How it is.
+    pub after: String,
+}
+
+/// What is to be written down.
+#[derive(Debug)]
+pub struct Deed<'a> {
+    /// Who: `user:NAME` or `host:ASSET`.
+    pub actor: &'a str,
+    /// What, e.g. `policy.synchronize`.
+    pub action: &'static str,
+    /// To what.
+    pub target: &'a str,
+    /// How it was.
+    pub before: String,
+    /// How it is.
+    pub after: String,
+}
+
+/// What to list.
+#[derive(Debug, Default)]
+pub struct AuditFilter {
+    /// The whole actor.
+    pub actor: Option<String>,
+    /// The beginning or the whole of the action.
+    pub action: Option<String>,
+    /// Part of the target.
+    pub target: Option<String>,
+    /// Not before.
+    pub since: Option<Timestamp>,
+}
+
+/// Writes a deed down.
+///
+/// # Errors
+/// When the database fails.
+pub async fn record(conn: &mut Conn, deed: Deed<'_>, now: Timestamp) -> StoreResult<()> {
+    sqlx::query(
+        "INSERT INTO audit (at, actor, action, target, before, after) \
+         VALUES ($1, $2, $3, $4, $5, $6)",
+    )
+    .bind(now.0)
+    .bind(deed.actor)
+    .bind(deed.action)
+    .bind(deed.target)
+    .bind(deed.before)
+    .bind(deed.after)
+    .execute(conn)
+    .await
+    .doing("write the audit log")?;
+    Ok(())
+}
+
+/// Up to `limit` entries older than `before`, newest first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn list(
+    conn: &mut Conn,
+    filter: &AuditFilter,
+    before: Option<i64>,
+    limit: u32,
+) -> StoreResult<Vec<AuditEntry>> {
+    let query = || {
+        let mut query = QueryBuilder::<Db>::new("SELECT * FROM audit WHERE 1 = 1");
+        let part = |query: &mut QueryBuilder<Db>, column: &str, part: &str| {
+            query.push(" AND lower(").push(column).push(") LIKE ").push_bind(contains(part));
+            query.push(" ESCAPE '\\'");
+        };
+        if let Some(before) = before {
+            query.push(" AND id < ").push_bind(before);
+        }
+        if let Some(actor) = &filter.actor {
+            query.push(" AND actor = ").push_bind(actor.clone());
+        }
+        if let Some(action) = &filter.action {
+            part(&mut query, "action", action);
+        }
+        if let Some(target) = &filter.target {
+            part(&mut query, "target", target);
+        }
+        if let Some(since) = filter.since {
+            query.push(" AND at >= ").push_bind(since.0);
+        }
+        query.push(" ORDER BY id DESC");
+        Ok(query)
+    };
+    rows::page(conn, "audit log", limit, query, entry).await
+}
+
+fn entry(row: &Row) -> StoreResult<AuditEntry> {
+    Ok(AuditEntry {
+        id: row.col("id")?,
+        at: row.time("at")?,
+        actor: row.col("actor")?,
+        action: row.col("action")?,
+        target: row.col("target")?,
+        before: row.col("before")?,
+        after: row.col("after")?,
+    })
+}

@@ -1,0 +1,335 @@
+//! Enforcement keys. Secrets are sealed before they come here.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use sqlx::QueryBuilder;
+use xshield_model::Timestamp;
+use xshield_policy::names::Name;
+
+use super::assets::Tags;
+use super::rows::Columns as _;
+use super::{Conn, Db, Doing as _, Row, StoreResult, from_json, from_word, rows, to_json, word};
+
+/// An enforcement key as it is stored.
+#[derive(Debug, Clone)]
+pub struct StoredKey {
+    /// Public part.
+    pub id: String,
+    /// What it is for, and for how many.
+    pub kind: KeyKind,
+    /// What for.
+    pub name: String,
+    /// The secret, sealed with the platform's storage key.
+    pub sealed_secret: String,
+    /// Tags of assets that register with it.
+    pub tags: Tags,
+    /// Which hosts may register with it.
+    pub admits: Admission,
+    /// Since when.
+    pub created_at: Timestamp,
+    /// By whom.
+    pub created_by: String,
+    /// Until when hosts may register with it. Hosts that are registered go on.
+    pub expires_at: Option<Timestamp>,
+    /// Since when not.
+    pub revoked_at: Option<Timestamp>,
+    /// The key that follows it.
+    pub replaced_by: Option<String>,
+    /// What was done with it.
+    pub uses: Uses,
+}
+
+/// What an enforcement key is made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeyKind {
+    /// Registers hosts until it ends.
+    Key,
+    /// Registers one host, once.
+    Token,
+}
+
+/// Which hosts may register with a key. What is said here concerns registrations alone: a registered
+/// host may move, and goes on by its identity key.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Admission {
+    /// The one name that may register; any when `None`.
+    pub name: Option<Name>,
+    /// How many hosts may register; as many as there are when `None`.
+    pub most: Option<u32>,
+    /// From where they may register.
+    pub networks: AllowedNetworks,
+}
+
+/// Where the hosts that register with a key are: the operator's own statement, made with the key.
+///
+/// A registration from elsewhere is refused. It also tells which addresses are to be expected of these
+/// hosts: an address that a host claims and that is [inside](Self::contains) what an operator named is
+/// no surprise. [`Any`](Self::Any) says nothing about addresses, so it vouches for none: look for
+/// [`Only`](Self::Only) before believing a claim. The key that let a host in is the asset's
+/// `registered_with`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum AllowedNetworks {
+    /// Nothing was said.
+    #[default]
+    Any,
+    /// One of these, at least one; each without host bits.
+    Only(Vec<IpNet>),
+}
+
+impl AllowedNetworks {
+    /// Whether a host may register from this address. IPv4 in IPv6 counts as IPv4.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Only(networks) => {
+                networks.iter().any(|network| network.contains(&address.to_canonical()))
+            }
+        }
+    }
+}
+
+/// What was done with a key.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Uses {
+    /// Hosts that registered with it.
+    pub registrations: u64,
+    /// The last of them.
+    pub last_registered_at: Option<Timestamp>,
+    /// Last session set up with it.
+    pub last_used_at: Option<Timestamp>,
+    /// From which address that was; a proxy's, when there was one.
+    pub last_used_from: Option<IpAddr>,
+}
+
+impl StoredKey {
+    /// Whether hosts can't register with it any more, because it has had its time.
+    #[must_use]
+    pub fn has_expired(&self, now: Timestamp) -> bool {
+        self.expires_at.is_some_and(|end| end <= now)
+    }
+
+    /// Whether as many hosts registered with it as may.
+    #[must_use]
+    pub fn is_used_up(&self) -> bool {
+        self.admits.most.is_some_and(|most| self.uses.registrations >= u64::from(most))
+    }
+}
+
+/// Adds a key.
+///
+/// # Errors
+/// When the database fails.
+pub async fn insert(conn: &mut Conn, key: &StoredKey) -> StoreResult<()> {
+    let networks = match &key.admits.networks {
+        AllowedNetworks::Any => None,
+        AllowedNetworks::Only(networks) => Some(to_json(networks)?),
+    };
+    sqlx::query(
+        "INSERT INTO enforcement_key (id, name, secret, tags, created_at, created_by, expires_at, \
+         kind, bound_name, max_registrations, allowed_networks) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+    )
+    .bind(&key.id)
+    .bind(&key.name)
+    .bind(&key.sealed_secret)
+    .bind(to_json(&key.tags)?)
+    .bind(key.created_at.0)
+    .bind(&key.created_by)
+    .bind(key.expires_at.map(|time| time.0))
+    .bind(word(&key.kind)?)
+    .bind(key.admits.name.as_ref().map(Name::as_str))
+    .bind(key.admits.most.map(i64::from))
+    .bind(networks)
+    .execute(conn)
+    .await
+    .doing("store an enforcement key")?;
+    Ok(())
+}
+
+/// The key with this id.
+///
+/// # Errors
+/// When the database fails.
+pub async fn get(conn: &mut Conn, id: &str) -> StoreResult<Option<StoredKey>> {
+    let row = sqlx::query("SELECT * FROM enforcement_key WHERE id = $1")
+        .bind(id)
+        .fetch_optional(conn)
+        .await
+        .doing("read an enforcement key")?;
+    row.as_ref().map(key).transpose()
+}
+
+/// Up to `limit` keys after the id `after`.
+///
+/// # Errors
+/// When the database fails.
+pub async fn list(conn: &mut Conn, after: &str, limit: u32) -> StoreResult<Vec<StoredKey>> {
+    let query = || {
+        let mut query = QueryBuilder::<Db>::new("SELECT * FROM enforcement_key WHERE id > ");
+        query.push_bind(after.to_owned()).push(" ORDER BY id");
+        Ok(query)
+    };
+    rows::page(conn, "enforcement keys", limit, query, key).await
+}
+
+/// The keys for several hosts that have an end, whether it has come or not, in its order. Left out is
+/// what nobody waits for: keys that are revoked, used up, or followed by others.
+///
+/// # Errors
+/// When the database fails.
+pub async fn with_end(conn: &mut Conn) -> StoreResult<Vec<StoredKey>> {
+    let rows = sqlx::query(
+        "SELECT * FROM enforcement_key WHERE expires_at IS NOT NULL AND kind = 'key' \
+         AND revoked_at IS NULL AND replaced_by IS NULL \
+         AND (max_registrations IS NULL OR registrations < max_registrations) \
+         ORDER BY expires_at, id",
+    )
+    .fetch_all(conn)
+    .await
+    .doing("list the enforcement keys that end")?;
+    Ok(rows::readable("enforcement keys that end", &rows, key))
+}
+
+/// The keys that another one follows, and that were not revoked; the newest first, of many the last 100.
+///
+/// # Errors
+/// When the database fails.
+pub async fn followed(conn: &mut Conn) -> StoreResult<Vec<StoredKey>> {
+    let rows = sqlx::query(
+        "SELECT * FROM enforcement_key WHERE replaced_by IS NOT NULL AND revoked_at IS NULL \
+         ORDER BY created_at DESC, id LIMIT 100",
+    )
+    .fetch_all(conn)
+    .await
+    .doing("list the enforcement keys that another one follows")?;
+    Ok(rows::readable("enforcement keys that another one follows", &rows, key))
+}
+
+/// Lets `successor` follow a key, with which hosts register until `end` at the latest.
+///
+/// # Errors
+/// When the database fails.
+pub async fn replace(
+    conn: &mut Conn,
+    id: &str,
+    successor: &str,
+    end: Timestamp,
+) -> StoreResult<()> {
+    sqlx::query(
+        "UPDATE enforcement_key SET replaced_by = $2, expires_at = CASE \
+         WHEN expires_at IS NOT NULL AND expires_at < $3 THEN expires_at ELSE $3 END \
+         WHERE id = $1",
+    )
+    .bind(id)
+    .bind(successor)
+    .bind(end.0)
+    .execute(conn)
+    .await
+    .doing("rotate an enforcement key")?;
+    Ok(())
+}
+
+/// Ends a key now.
+///
+/// # Errors
+/// When the database fails.
+pub async fn revoke(conn: &mut Conn, id: &str, now: Timestamp) -> StoreResult<()> {
+    sqlx::query("UPDATE enforcement_key SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL")
+        .bind(id)
+        .bind(now.0)
+        .execute(conn)
+        .await
+        .doing("revoke an enforcement key")?;
+    Ok(())
+}
+
+/// Notes that a session was set up with a key.
+///
+/// # Errors
+/// When the database fails.
+pub async fn touch(conn: &mut Conn, id: &str, from: IpAddr, now: Timestamp) -> StoreResult<()> {
+    sqlx::query("UPDATE enforcement_key SET last_used_at = $2, last_used_from = $3 WHERE id = $1")
+        .bind(id)
+        .bind(now.0)
+        .bind(from.to_string())
+        .execute(conn)
+        .await
+        .doing("note an enforcement key's use")?;
+    Ok(())
+}
+
+/// Counts a host that a key let in. Nothing is counted, and the answer is `false`, when as many
+/// registered with it as may.
+///
+/// # Errors
+/// When the database fails.
+pub async fn count_registration(conn: &mut Conn, id: &str, now: Timestamp) -> StoreResult<bool> {
+    let done = sqlx::query(
+        "UPDATE enforcement_key SET registrations = registrations + 1, last_registered_at = $2 \
+         WHERE id = $1 AND (max_registrations IS NULL OR registrations < max_registrations)",
+    )
+    .bind(id)
+    .bind(now.0)
+    .execute(conn)
+    .await
+    .doing("count a registration")?;
+    Ok(done.rows_affected() > 0)
+}
+
+fn key(row: &Row) -> StoreResult<StoredKey> {
+    let networks = row.col::<Option<&str>>("allowed_networks")?;
+    let networks = networks.map(from_json::<Vec<IpNet>>).transpose()?;
+    let name = row.col::<Option<&str>>("bound_name")?.map(str::parse).transpose();
+    let from = row.col::<Option<&str>>("last_used_from")?.map(str::parse).transpose();
+    let most = row.col::<Option<i64>>("max_registrations")?;
+    Ok(StoredKey {
+        id: row.col("id")?,
+        kind: from_word(row.col("kind")?)?,
+        name: row.col("name")?,
+        sealed_secret: row.col("secret")?,
+        tags: from_json(row.col("tags")?)?,
+        admits: Admission {
+            name: name.doing("read a stored name")?,
+            most: most.map(|most| u32::try_from(most).unwrap_or(0)),
+            networks: networks.map_or(AllowedNetworks::Any, AllowedNetworks::Only),
+        },
+        created_at: row.time("created_at")?,
+        created_by: row.col("created_by")?,
+        expires_at: row.maybe_time("expires_at")?,
+        revoked_at: row.maybe_time("revoked_at")?,
+        replaced_by: row.col("replaced_by")?,
+        uses: Uses {
+            registrations: row.count("registrations")?,
+            last_registered_at: row.maybe_time("last_registered_at")?,
+            last_used_at: row.maybe_time("last_used_at")?,
+            last_used_from: from.doing("read a stored address")?,
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_contain_what_is_in_them_and_none_means_none() {
+        let only = |nets: &str| {
+            AllowedNetworks::Only(nets.split(' ').map(|net| net.parse().unwrap()).collect())
+        };
+        for (networks, address, contained) in [
+            (AllowedNetworks::Any, "203.0.113.9", true),
+            (only("10.0.0.0/8"), "10.1.2.3", true),
+            (only("10.0.0.0/8"), "11.1.2.3", false),
+            (only("10.0.0.0/8"), "::ffff:10.1.2.3", true),
+            (only("10.0.0.0/8 2001:db8::/32"), "2001:db8::1", true),
+            (only("2001:db8::/32"), "10.1.2.3", false),
+            (AllowedNetworks::Only(Vec::new()), "10.1.2.3", false),
+        ] {
+            assert_eq!(networks.contains(address.parse().unwrap()), contained, "{address}");
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! Identity keys that speak in an asset's name and are not its pinned one: they wait for an operator.
+
+use std::net::IpAddr;
+
+use xshield_model::Timestamp;
+use xshield_policy::AssetId;
+use xshield_wire::Bytes;
+use xshield_wire::fingerprint::IdentityFingerprint;
+
+use super::assets::key_bytes;
+use super::rows::Columns as _;
+use super::{Conn, Doing as _, Row, StoreResult, rows};
+
+/// Identities that wait for one asset at most. Who came first stays: whoever holds an enforcement key
+/// can fill the places, but takes nobody's.
+pub const MOST_WAITING: i64 = 8;
+
+/// An identity that is not the pinned one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OtherIdentity {
+    /// The public key.
+    pub identity: Bytes<32>,
+    /// The enforcement key that it came with; empty when that was not written down.
+    pub key: String,
+    /// From where it came last; a proxy's address, when there was one.
+    pub from: Option<IpAddr>,
+    /// When it first asked.
+    pub first_seen: Timestamp,
+    /// When it last asked.
+    pub last_seen: Timestamp,
+    /// How often it asked.
+    pub attempts: u64,
+}
+
+impl OtherIdentity {
+    /// What the host shows, too.
+    #[must_use]
+    pub fn fingerprint(&self) -> IdentityFingerprint {
+        IdentityFingerprint::of(&self.identity)
+    }
+}
+
+/// What became of an identity that is not the pinned one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Noted {
+    /// It waits from now on.
+    New,
+    /// It waits already.
+    Waiting,
+    /// An operator has turned it away.
+    Rejected,
+    /// As many wait as may: it is not remembered.
+    NoRoom,
+}
+
+/// How an identity comes to the platform.
+#[derive(Debug, Clone, Copy)]
+pub struct Attempt<'a> {
+    /// The public key.
+    pub identity: Bytes<32>,
+    /// The enforcement key.
+    pub key: &'a str,
+    /// The other end of the connection.
+    pub from: IpAddr,
+}
+
+/// Remembers that another identity spoke in this asset's name.
+///
+/// # Errors
+/// When the database fails.
+pub async fn note(
+    conn: &mut Conn,
+    id: &AssetId,
+    attempt: Attempt<'_>,
+    now: Timestamp,
+) -> StoreResult<Noted> {
+    let state: Option<String> = sqlx::query_scalar(
+        "UPDATE other_identity SET last_seen = $3, attempts = attempts + 1, key_id = $4, \
+         source = $5 WHERE asset_id = $1 AND identity = $2 RETURNING state",
+    )
+    .bind(id.as_str())
+    .bind(attempt.identity.0.to_vec())
+    .bind(now.0)
+    .bind(attempt.key)
+    .bind(attempt.from.to_string())
+    .fetch_optional(&mut *conn)
+    .await
+    .doing("note the other identity")?;
+    match state.as_deref() {
+        Some("waiting") => return Ok(Noted::Waiting),
+        Some(_) => return Ok(Noted::Rejected),
+        None => {}
+    }
+    let done = sqlx::query(
+        "INSERT INTO other_identity (asset_id, identity, position, state, key_id, source, \
+         first_seen, last_seen, attempts) \
+         SELECT $1, $2, COALESCE(max(position), 0) + 1, 'waiting', $4, $5, $3, $3, 1 \
+         FROM other_identity WHERE asset_id = $1 \
+         HAVING count(CASE WHEN state = 'waiting' THEN 1 END) < $6",
+    )
+    .bind(id.as_str())
+    .bind(attempt.identity.0.to_vec())
+    .bind(now.0)
+    .bind(attempt.key)
+    .bind(attempt.from.to_string())
+    .bind(MOST_WAITING)
+    .execute(conn)
+    .await
+    .doing("remember the other identity")?;
+    Ok(if done.rows_affected() > 0 { Noted::New } else { Noted::NoRoom })
+}
+
+/// The identities that wait for this asset, in the order in which they came.
+///
+/// # Errors
+/// When the database fails.
+pub async fn waiting(conn: &mut Conn, id: &AssetId) -> StoreResult<Vec<OtherIdentity>> {
+    list(conn, id, "waiting").await
+}
+
+/// The identities that an operator has turned away from this asset.
+///
+/// # Errors
+/// When the database fails.
+pub async fn rejected(conn: &mut Conn, id: &AssetId) -> StoreResult<Vec<OtherIdentity>> {
+    list(conn, id, "rejected").await
+}
+
+async fn list(conn: &mut Conn, id: &AssetId, state: &str) -> StoreResult<Vec<OtherIdentity>> {
+    let rows = sqlx::query(
+        "SELECT * FROM other_identity WHERE asset_id = $1 AND state = $2 ORDER BY position",
+    )
+    .bind(id.as_str())
+    .bind(state)
+    .fetch_all(conn)
+    .await
+    .doing("list the other identities of an asset")?;
+    Ok(rows::readable("other identities", &rows, other))
+}
+
+/// Pins an identity that waited or was turned away. Check-ins count from the beginning: it is a new
+/// installation. Those that wait besides go on waiting.
+///
+/// # Errors
+/// When the database fails or another asset has the identity.
+pub async fn approve(conn: &mut Conn, id: &AssetId, identity: Bytes<32>) -> StoreResult<()> {
+    sqlx::query("UPDATE asset SET identity = $2, sequence = 0 WHERE id = $1")
+        .bind(id.as_str())
+        .bind(identity.0.to_vec())
+        .execute(&mut *conn)
+        .await
+        .doing("pin the new identity")?;
+    sqlx::query("DELETE FROM other_identity WHERE asset_id = $1 AND identity = $2")
+        .bind(id.as_str())
+        .bind(identity.0.to_vec())
+        .execute(conn)
+        .await
+        .doing("take the new identity from those that wait")?;
+    Ok(())
+}
+
+/// Turns an identity that waits away, for good.
+///
+/// # Errors
+/// When the database fails.
+pub async fn reject(conn: &mut Conn, id: &AssetId, identity: Bytes<32>) -> StoreResult<()> {
+    sqlx::query(
+        "UPDATE other_identity SET state = 'rejected' WHERE asset_id = $1 AND identity = $2",
+    )
+    .bind(id.as_str())
+    .bind(identity.0.to_vec())
+    .execute(conn)
+    .await
+    .doing("turn the new identity away")?;
+    Ok(())
+}
+
+/// Forgets the identities that wait with a key that is revoked: whoever filled the places with it
+/// leaves them.
+///
+/// # Errors
+/// When the database fails.
+pub async fn forget_of_key(conn: &mut Conn, key: &str) -> StoreResult<()> {
+    sqlx::query("DELETE FROM other_identity WHERE state = 'waiting' AND key_id = $1")
+        .bind(key)
+        .execute(conn)
+        .await
+        .doing("forget the identities that waited with a revoked key")?;
+    Ok(())
+}
+
+fn other(row: &Row) -> StoreResult<OtherIdentity> {
+    Ok(OtherIdentity {
+        identity: key_bytes(row.col("identity")?)?,
+        key: row.col("key_id")?,
+        from: row.col::<&str>("source")?.parse().ok(),
+        first_seen: row.time("first_seen")?,
+        last_seen: row.time("last_seen")?,
+        attempts: row.count("attempts")?,
+    })
+}

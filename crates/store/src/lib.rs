@@ -1,0 +1,352 @@
+//! The database: one file per kind of record. SQL is written so that SQLite and PostgreSQL both run
+//! it; where they differ, the difference is in this file or in the migrations folder of the dialect.
+
+use std::ops::{Deref, DerefMut};
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{Connection as _, SqlSafeStr as _, SqlStr};
+use tokio::time::timeout;
+
+use turns::{Hurry, Turn, Turns};
+use xshield_model::Timestamp;
+
+/// SQL: the counter `column` of `table` and what is to be inserted, added up to [`MOST`] and no further.
+/// (A sum beyond 64 bits is an error in PostgreSQL, and in SQLite a floating-point number.)
+macro_rules! added {
+    ($table:literal, $column:literal) => {
+        added!($table, $column, concat!("excluded.", $column))
+    };
+    ($table:literal, $column:literal, $more:expr) => {
+        concat!(
+            $column,
+            " = CASE WHEN ",
+            $table,
+            ".",
+            $column,
+            " > 9007199254740992 - ",
+            $more,
+            " THEN 9007199254740992 ELSE ",
+            $table,
+            ".",
+            $column,
+            " + ",
+            $more,
+            " END"
+        )
+    };
+}
+
+/// SQL: the sum of a column over rows, up to [`MOST`] and no further, 0 of none. It is added up in
+/// floating point, which is exact up to there and has no end that a host's counters could reach.
+macro_rules! total {
+    ($column:literal) => {
+        concat!(
+            "CAST(CASE WHEN sum(CAST(",
+            $column,
+            " AS DOUBLE PRECISION)) >= 9007199254740992 ",
+            "THEN 9007199254740992 ELSE COALESCE(sum(CAST(",
+            $column,
+            " AS DOUBLE PRECISION)), 0) END AS BIGINT)"
+        )
+    };
+}
+
+pub mod accounts;
+pub mod addresses;
+pub mod agent_events;
+pub mod alerts;
+pub mod assets;
+pub mod audit;
+pub mod claims;
+pub mod commands;
+pub mod deliveries;
+pub mod enforcement_keys;
+pub mod enrolment;
+pub mod events;
+pub mod host_configuration;
+pub mod identities;
+pub mod paths;
+pub mod pending;
+pub mod policy;
+pub mod problems;
+pub mod refusals;
+pub mod reports;
+pub mod rows;
+pub mod rulesets;
+pub mod sign_in_sources;
+pub mod telemetry;
+pub mod threat_assets;
+pub mod threat_events;
+pub mod threat_feeds;
+pub mod threat_lists;
+pub mod trim;
+mod turns;
+pub mod uploads;
+
+/// The database's dialect.
+pub type Db = sqlx::Sqlite;
+/// One connection, inside or outside a transaction.
+pub type Conn = sqlx::SqliteConnection;
+/// A row of a result.
+pub type Row = sqlx::sqlite::SqliteRow;
+
+/// The greatest count that is stored. Two of them can be added within 64 bits, and every JSON reader and
+/// every floating-point number holds it exactly.
+pub const MOST: i64 = 1 << 53;
+
+/// After this the client has gone away.
+const WRITER_WAITS: Duration = Duration::from_secs(60);
+
+const MIGRATIONS: &[(i64, &str, &str)] = &[
+    (1, "first", include_str!("../migrations/sqlite/0001_first.sql")),
+    (2, "threat", include_str!("../migrations/sqlite/0002_threat.sql")),
+    (3, "threat events", include_str!("../migrations/sqlite/0003_threat_events.sql")),
+    (4, "agents", include_str!("../migrations/sqlite/0004_agents.sql")),
+    (5, "live", include_str!("../migrations/sqlite/0005_live.sql")),
+    (6, "claims", include_str!("../migrations/sqlite/0006_claims.sql")),
+    (7, "enrolment", include_str!("../migrations/sqlite/0007_enrolment.sql")),
+    (8, "counters", include_str!("../migrations/sqlite/0008_counters.sql")),
+    (9, "edge", include_str!("../migrations/sqlite/0009_edge.sql")),
+    (10, "compilations", include_str!("../migrations/sqlite/0010_compilations.sql")),
+    (11, "recovery", include_str!("../migrations/sqlite/0011_recovery.sql")),
+    (13, "succession", include_str!("../migrations/sqlite/0013_succession.sql")),
+];
+
+/// What the database could not do.
+#[derive(Debug, thiserror::Error)]
+#[error("the database could not {action}")]
+pub struct StoreError {
+    action: &'static str,
+    #[source]
+    source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+impl StoreError {
+    /// A stored value that can't be read back.
+    pub fn damaged(
+        action: &'static str,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self { action, source: source.into() }
+    }
+
+    /// What failed and why, in one line.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        let mut text = self.to_string();
+        let mut next = std::error::Error::source(self);
+        while let Some(source) = next {
+            text.push_str(": ");
+            text.push_str(&source.to_string());
+            next = source.source();
+        }
+        text
+    }
+}
+
+/// The result of a look at the database.
+pub type StoreResult<T> = Result<T, StoreError>;
+
+/// Names what was being done when the database failed.
+pub trait Doing<T> {
+    /// `action` completes "the database could not …".
+    ///
+    /// # Errors
+    /// The error, with the action's name.
+    fn doing(self, action: &'static str) -> StoreResult<T>;
+}
+
+impl<T, E: Into<Box<dyn std::error::Error + Send + Sync>>> Doing<T> for Result<T, E> {
+    fn doing(self, action: &'static str) -> StoreResult<T> {
+        self.map_err(|source| StoreError { action, source: source.into() })
+    }
+}
+
+/// The platform's database.
+#[derive(Debug, Clone)]
+pub struct Store {
+    pool: SqlitePool,
+    /// Writers queue here without holding a connection that readers could use.
+    writers: Turns,
+}
+
+/// A transaction that may write. Nothing of it has happened until it is [committed](commit).
+#[derive(Debug)]
+pub struct Tx {
+    inner: sqlx::Transaction<'static, Db>,
+    _turn: Turn,
+}
+
+impl Deref for Tx {
+    type Target = Conn;
+
+    fn deref(&self) -> &Conn {
+        &self.inner
+    }
+}
+
+impl DerefMut for Tx {
+    fn deref_mut(&mut self) -> &mut Conn {
+        &mut self.inner
+    }
+}
+
+impl Store {
+    /// Opens (and at first makes) the database file and brings its tables up to date.
+    ///
+    /// # Errors
+    /// When the file can't be opened or a migration fails.
+    pub async fn open(path: &Path) -> StoreResult<Self> {
+        Self::open_with(SqliteConnectOptions::new().filename(path)).await
+    }
+
+    async fn open_with(options: SqliteConnectOptions) -> StoreResult<Self> {
+        // `Full`: a batch is acknowledged only when it survives a power cut.
+        let options = options
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(Duration::from_secs(10));
+        let pool = SqlitePoolOptions::new()
+            .max_connections(8)
+            .acquire_timeout(Duration::from_secs(15))
+            .after_release(|conn, _| Box::pin(is_clean(conn)))
+            .connect_with(options)
+            .await
+            .doing("open its file")?;
+        migrator(MIGRATIONS).run(&pool).await.doing("bring its tables up to date")?;
+        Ok(Self { pool, writers: Turns::default() })
+    }
+
+    /// A connection for reading.
+    ///
+    /// # Errors
+    /// When none is free in time.
+    pub async fn read(&self) -> StoreResult<sqlx::pool::PoolConnection<Db>> {
+        self.pool.acquire().await.doing("give a connection")
+    }
+
+    /// A transaction for writing. SQLite takes the write lock at once: a transaction that began by
+    /// reading could not become a writer after another one has written.
+    ///
+    /// # Errors
+    /// When the lock is not free in time.
+    pub async fn write(&self) -> StoreResult<Tx> {
+        self.begin(Hurry::Now).await
+    }
+
+    /// The same for bulk work, which is cut into short transactions: those for whom somebody waits go
+    /// first.
+    ///
+    /// # Errors
+    /// When the lock is not free in time.
+    pub async fn write_later(&self) -> StoreResult<Tx> {
+        self.begin(Hurry::Later).await
+    }
+
+    async fn begin(&self, hurry: Hurry) -> StoreResult<Tx> {
+        let turn = timeout(WRITER_WAITS, self.writers.take(hurry));
+        let turn = turn.await.doing("begin a transaction: others take too long")?;
+        let inner = self.pool.begin_with("BEGIN IMMEDIATE").await.doing("begin a transaction")?;
+        Ok(Tx { inner, _turn: turn })
+    }
+
+    /// Writes a row and makes it durable, to see whether that works.
+    ///
+    /// # Errors
+    /// When it doesn't.
+    pub async fn probe(&self, now: Timestamp) -> StoreResult<()> {
+        let mut tx = self.write().await?;
+        sqlx::query("UPDATE probe SET at = $1 WHERE id = 1")
+            .bind(now.0)
+            .execute(&mut *tx)
+            .await
+            .doing("write a row")?;
+        commit(tx).await
+    }
+
+    /// Waits for the connections in use and closes all.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+/// Whether a connection that comes back to the pool is outside of any transaction. One that is not is
+/// closed: where a commit fails (a full disk), the database may roll back by itself, and the rollback
+/// that follows fails, too; whoever got such a connection could begin nothing on it, ever.
+async fn is_clean(conn: &mut Conn) -> sqlx::Result<bool> {
+    // A rollback may still be on its way; what is asked after it is answered after it.
+    conn.ping().await?;
+    let is_clean = !conn.is_in_transaction();
+    if !is_clean {
+        tracing::warn!(
+            "a connection to the database was left in a broken transaction; it is closed"
+        );
+        metrics::counter!("xshield_connections_broken_total").increment(1);
+    }
+    Ok(is_clean)
+}
+
+fn migrator(migrations: &[(i64, &'static str, &'static str)]) -> Migrator {
+    let migrations = migrations.iter().map(|&(version, name, sql)| {
+        let sql: SqlStr = sql.into_sql_str();
+        Migration::new(version, name.into(), MigrationType::Simple, sql, false)
+    });
+    Migrator::with_migrations(migrations.collect())
+}
+
+/// Commits.
+///
+/// # Errors
+/// When the database could not make it durable; nothing of it has happened then.
+pub async fn commit(tx: Tx) -> StoreResult<()> {
+    tx.inner.commit().await.doing("commit a transaction")
+}
+
+/// Writes a value as JSON text.
+pub(crate) fn to_json<T: serde::Serialize>(value: &T) -> StoreResult<String> {
+    serde_json::to_string(value).doing("write a value as JSON")
+}
+
+/// Reads a column of JSON text.
+///
+/// # Errors
+/// When it is no JSON of such a value.
+pub fn from_json<T: serde::de::DeserializeOwned>(text: &str) -> StoreResult<T> {
+    serde_json::from_str(text).doing("read a stored JSON value")
+}
+
+/// The word that serde writes for a unit variant.
+///
+/// # Errors
+/// When the value is no unit variant.
+pub fn word<T: serde::Serialize>(value: &T) -> StoreResult<String> {
+    match serde_json::to_value(value).doing("write a word")? {
+        serde_json::Value::String(word) => Ok(word),
+        other => Err(StoreError::damaged("write a word", format!("{other} is not a word"))),
+    }
+}
+
+/// The unit variant that serde reads from a word.
+///
+/// # Errors
+/// When no variant has that word.
+pub fn from_word<T: serde::de::DeserializeOwned>(word: &str) -> StoreResult<T> {
+    serde_json::from_value(serde_json::Value::from(word)).doing("read a stored word")
+}
+
+/// A `LIKE` pattern for lower-case texts that contain `part` in any case, with `\` as the escape
+/// character. (SQLite's `LIKE` ignores case, PostgreSQL's does not.)
+pub(crate) fn contains(part: &str) -> String {
+    let escaped = part.to_lowercase().replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+    format!("%{escaped}%")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,196 @@
+//! Rows as values. Whatever a column holds, reading it gives a value or an error, never a panic; and a
+//! row that can't be read is told with its place and does not take its list with it.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use sqlx::{Decode, QueryBuilder, Row as _, Type};
+use xshield_model::Timestamp;
+
+use super::{Conn, Db, Doing as _, Row, StoreError, StoreResult};
+
+/// Columns by which a row is told from others, the narrowest last.
+const PLACES: [&str; 9] =
+    ["asset_name", "asset_id", "name", "scope", "revision", "number", "fresh_id", "id", "batch"];
+/// Damaged rows of one list that are told one by one.
+const TOLD: usize = 20;
+/// Damaged rows that are remembered.
+const REMEMBERED: usize = 100;
+
+/// Reads columns.
+pub(crate) trait Columns {
+    /// A column's value.
+    fn col<'r, T: Decode<'r, Db> + Type<Db>>(&'r self, name: &str) -> StoreResult<T>;
+
+    /// A time.
+    fn time(&self, name: &str) -> StoreResult<Timestamp> {
+        self.col(name).map(Timestamp)
+    }
+
+    /// A time that may be missing.
+    fn maybe_time(&self, name: &str) -> StoreResult<Option<Timestamp>> {
+        Ok(self.col::<Option<i64>>(name)?.map(Timestamp))
+    }
+
+    /// A number that is not below 0.
+    fn count(&self, name: &str) -> StoreResult<u64> {
+        self.col(name).map(super::assets::unsigned)
+    }
+
+    /// A text; none when it is empty.
+    fn filled(&self, name: &str) -> StoreResult<Option<String>> {
+        Ok(Some(self.col::<String>(name)?).filter(|text| !text.is_empty()))
+    }
+}
+
+impl Columns for Row {
+    fn col<'r, T: Decode<'r, Db> + Type<Db>>(&'r self, name: &str) -> StoreResult<T> {
+        self.try_get(name).doing("read a stored value")
+    }
+}
+
+/// A row that could not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damage {
+    /// What was read.
+    pub list: &'static str,
+    /// Which row.
+    pub place: String,
+    /// Why it can't be read.
+    pub reason: String,
+    /// When it was last met.
+    pub seen: Timestamp,
+}
+
+/// What was met in this process, whichever store it was in: reading knows nothing but its connection.
+static DAMAGE: Mutex<BTreeMap<(&'static str, String), Damage>> = Mutex::new(BTreeMap::new());
+
+/// Damaged rows that were met since the platform started, of many the first.
+#[must_use]
+pub fn damage() -> Vec<Damage> {
+    DAMAGE.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+}
+
+/// Tells of a row that can't be read.
+fn tell(list: &'static str, row: &Row, error: &StoreError) {
+    let (place, reason) = (place(row), error.in_words());
+    tracing::error!(list, place, reason, "a damaged row is passed over");
+    let mut met = DAMAGE.lock().unwrap_or_else(PoisonError::into_inner);
+    if met.len() < REMEMBERED || met.contains_key(&(list, place.clone())) {
+        let damage = Damage { list, place: place.clone(), reason, seen: Timestamp::now() };
+        met.insert((list, place), damage);
+    }
+}
+
+/// Which row it is, as far as that can be read.
+fn place(row: &Row) -> String {
+    let shown = |name: &&str| {
+        let number = row.try_get::<i64, _>(*name).map(|number| number.to_string());
+        let value = number.or_else(|_| row.try_get::<String, _>(*name)).ok()?;
+        Some(format!("{name} {value}"))
+    };
+    let known: Vec<_> = PLACES.iter().filter_map(shown).collect();
+    if known.is_empty() { "a row without a name".to_owned() } else { known.join(", ") }
+}
+
+/// What can be read of these rows; of those that can't, the log tells which and why.
+pub(crate) fn readable<T>(
+    list: &'static str,
+    rows: &[Row],
+    read: impl FnMut(&Row) -> StoreResult<T>,
+) -> Vec<T> {
+    let mut damaged = 0;
+    let mut read = read;
+    let found = rows.iter().filter_map(|row| {
+        read(row)
+            .inspect_err(|error| {
+                damaged += 1;
+                if damaged <= TOLD {
+                    tell(list, row, error);
+                }
+            })
+            .ok()
+    });
+    let found = found.collect();
+    if damaged > 0 {
+        metrics::counter!("xshield_damaged_rows_total", "list" => list)
+            .increment(u64::try_from(damaged).unwrap_or(u64::MAX));
+    }
+    found
+}
+
+/// Up to `limit` readable rows of a query without `LIMIT`: where damaged ones are among the first, as
+/// many of those after them, so that whoever pages does not take a short page for the last.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn page<T: Send>(
+    conn: &mut Conn,
+    list: &'static str,
+    limit: u32,
+    query: impl Fn() -> StoreResult<QueryBuilder<Db>> + Send + Sync,
+    read: impl Fn(&Row) -> StoreResult<T> + Send + Sync,
+) -> StoreResult<Vec<T>> {
+    page_after(conn, list, (0, limit), query, read).await
+}
+
+/// As [`page`], with so many rows left out before it.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn page_after<T: Send>(
+    conn: &mut Conn,
+    list: &'static str,
+    (left_out, limit): (u32, u32),
+    query: impl Fn() -> StoreResult<QueryBuilder<Db>> + Send + Sync,
+    read: impl Fn(&Row) -> StoreResult<T> + Send + Sync,
+) -> StoreResult<Vec<T>> {
+    let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
+    let (mut found, mut passed) = (Vec::new(), i64::from(left_out));
+    loop {
+        let mut query = query()?;
+        query.push(" LIMIT ").push_bind(i64::from(limit)).push(" OFFSET ").push_bind(passed);
+        let rows = query.build().fetch_all(&mut *conn).await.doing("read a list")?;
+        found.extend(readable(list, &rows, &read));
+        if rows.len() < wanted || found.len() >= wanted {
+            found.truncate(wanted);
+            return Ok(found);
+        }
+        passed = passed.saturating_add(i64::from(limit));
+    }
+}
+
+/// All of these rows, where leaving one out would change what is enforced: the first that can't be read
+/// is the error, and says which it is.
+///
+/// # Errors
+/// When one can't be read.
+pub(crate) fn every<T, C: FromIterator<T>>(
+    list: &'static str,
+    rows: &[Row],
+    read: impl FnMut(&Row) -> StoreResult<T>,
+) -> StoreResult<C> {
+    let mut read = read;
+    let told = |row| read(row).inspect_err(|error| tell(list, row, error));
+    rows.iter().map(told).collect()
+}
+
+/// These rows by their assets; nothing of an asset with a row that can't be read.
+pub(crate) fn grouped<T>(
+    list: &'static str,
+    rows: &[Row],
+    read: impl Fn(&Row) -> StoreResult<T>,
+) -> BTreeMap<String, Option<Vec<T>>> {
+    let mut groups: BTreeMap<String, Option<Vec<T>>> = BTreeMap::new();
+    let whose = |row: &Row| {
+        Ok((row.col("asset_id")?, read(row).inspect_err(|error| tell(list, row, error)).ok()))
+    };
+    for (asset, value) in readable(list, rows, whose) {
+        let group = groups.entry(asset).or_insert_with(|| Some(Vec::new()));
+        match (group.as_mut(), value) {
+            (Some(values), Some(value)) => values.push(value),
+            _ => *group = None,
+        }
+    }
+    groups
+}

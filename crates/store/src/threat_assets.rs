@@ -1,0 +1,290 @@
+//! What assets are told about threats, how they say they stand, and the modes that operators want.
+
+use std::collections::BTreeMap;
+
+use sqlx::QueryBuilder;
+use xshield_model::Timestamp;
+use xshield_model::threat_settings::{ThreatSettings, Wish};
+use xshield_policy::AssetId;
+use xshield_threat::ThreatMode;
+use xshield_wire::message::Digest;
+use xshield_wire::threat::{ThreatOrder, ThreatStanding, ThreatWanted};
+
+use super::assets::{push_in, unsigned};
+use super::rows::Columns as _;
+use super::{Conn, Db, Doing as _, Row, StoreResult, from_json, rows, to_json};
+
+/// What is stored of one asset.
+#[derive(Debug, Clone, Default)]
+pub struct StoredThreat {
+    /// The modes that an operator wants of it.
+    pub wish: Wish,
+    /// The budget in bytes that an operator gave it; a share of its memory otherwise.
+    pub budget: Option<u64>,
+    /// The last order's number; 0 when there is none.
+    pub sequence: u64,
+    /// The last order.
+    pub order: Option<SignedOrder>,
+    /// How it said it stands, and when.
+    pub standing: Option<(ThreatStanding, Timestamp)>,
+}
+
+/// An order as it is sent.
+#[derive(Debug, Clone)]
+pub struct SignedOrder {
+    /// What it says.
+    pub order: ThreatOrder,
+    /// Digest of its payload.
+    pub digest: Digest,
+    /// The envelope's JSON.
+    pub envelope: String,
+    /// Since when it holds.
+    pub ordered_at: Timestamp,
+}
+
+impl SignedOrder {
+    /// Its name.
+    #[must_use]
+    pub fn wanted(&self) -> ThreatWanted {
+        ThreatWanted { sequence: self.order.sequence, order: self.digest }
+    }
+}
+
+/// What is stored of an asset; the defaults when nothing is.
+///
+/// # Errors
+/// When the database fails.
+pub async fn get(conn: &mut Conn, asset: &AssetId) -> StoreResult<StoredThreat> {
+    let row = sqlx::query("SELECT * FROM threat_asset WHERE asset_id = $1")
+        .bind(asset.as_str())
+        .fetch_optional(conn)
+        .await
+        .doing("read an asset's threat order")?;
+    row.as_ref().map_or_else(|| Ok(StoredThreat::default()), stored)
+}
+
+/// What is stored of every asset of which something is.
+///
+/// # Errors
+/// When the database fails.
+pub async fn all(conn: &mut Conn) -> StoreResult<Vec<(String, StoredThreat)>> {
+    let rows = sqlx::query(
+        "SELECT a.name, t.* FROM threat_asset t JOIN asset a ON a.id = t.asset_id ORDER BY a.name",
+    )
+    .fetch_all(conn)
+    .await
+    .doing("list threat orders")?;
+    let of_one = |row: &Row| Ok((row.col("name")?, stored(row)?));
+    Ok(rows::readable("threat orders", &rows, of_one))
+}
+
+/// What is stored of these assets, by their ids.
+///
+/// # Errors
+/// When the database fails.
+pub async fn some(
+    conn: &mut Conn,
+    ids: impl Iterator<Item = &AssetId>,
+) -> StoreResult<BTreeMap<String, StoredThreat>> {
+    let mut query = QueryBuilder::<Db>::new("SELECT * FROM threat_asset WHERE asset_id");
+    push_in(&mut query, ids);
+    let rows = query.build().fetch_all(conn).await.doing("read threat orders")?;
+    let of_one = |row: &Row| Ok((row.col("asset_id")?, stored(row)?));
+    Ok(rows::readable("threat orders", &rows, of_one).into_iter().collect())
+}
+
+/// Stores how an asset says it stands.
+///
+/// # Errors
+/// When the database fails.
+pub async fn put_standing(
+    conn: &mut Conn,
+    asset: &AssetId,
+    standing: &ThreatStanding,
+    now: Timestamp,
+) -> StoreResult<()> {
+    sqlx::query(
+        "INSERT INTO threat_asset (asset_id, sequence, standing, standing_at) \
+         VALUES ($1, 0, $2, $3) ON CONFLICT (asset_id) DO UPDATE SET \
+         standing = excluded.standing, standing_at = excluded.standing_at",
+    )
+    .bind(asset.as_str())
+    .bind(to_json(standing)?)
+    .bind(now.0)
+    .execute(conn)
+    .await
+    .doing("store an asset's threat standing")?;
+    Ok(())
+}
+
+/// Stores an order.
+///
+/// # Errors
+/// When the database fails.
+pub async fn put_order(conn: &mut Conn, signed: &SignedOrder) -> StoreResult<()> {
+    let sequence = i64::try_from(signed.order.sequence).unwrap_or(i64::MAX);
+    sqlx::query(
+        "INSERT INTO threat_asset (asset_id, sequence, ordered, digest, envelope, ordered_at) \
+         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (asset_id) DO UPDATE SET \
+         sequence = excluded.sequence, ordered = excluded.ordered, digest = excluded.digest, \
+         envelope = excluded.envelope, ordered_at = excluded.ordered_at",
+    )
+    .bind(signed.order.asset.as_str())
+    .bind(sequence)
+    .bind(to_json(&signed.order)?)
+    .bind(signed.digest.to_base64())
+    .bind(&signed.envelope)
+    .bind(signed.ordered_at.0)
+    .execute(conn)
+    .await
+    .doing("store a threat order")?;
+    Ok(())
+}
+
+/// Stores the number of an asset's last order, where the order itself is not known.
+///
+/// # Errors
+/// When the database fails.
+pub async fn put_sequence(conn: &mut Conn, asset: &AssetId, sequence: u64) -> StoreResult<()> {
+    sqlx::query(
+        "INSERT INTO threat_asset (asset_id, sequence) VALUES ($1, $2) \
+         ON CONFLICT (asset_id) DO UPDATE SET sequence = excluded.sequence",
+    )
+    .bind(asset.as_str())
+    .bind(i64::try_from(sequence).unwrap_or(i64::MAX))
+    .execute(conn)
+    .await
+    .doing("store the number of a threat order")?;
+    Ok(())
+}
+
+/// Stores what an operator wants of an asset.
+///
+/// # Errors
+/// When the database fails.
+pub async fn put_wish(
+    conn: &mut Conn,
+    asset: &AssetId,
+    wish: Wish,
+    budget: Option<u64>,
+) -> StoreResult<()> {
+    sqlx::query(
+        "INSERT INTO threat_asset (asset_id, sequence, inbound, outbound, budget) \
+         VALUES ($1, 0, $2, $3, $4) ON CONFLICT (asset_id) DO UPDATE SET \
+         inbound = excluded.inbound, outbound = excluded.outbound, budget = excluded.budget",
+    )
+    .bind(asset.as_str())
+    .bind(wish.inbound.map(ThreatMode::as_str))
+    .bind(wish.outbound.map(ThreatMode::as_str))
+    .bind(budget.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX)))
+    .execute(conn)
+    .await
+    .doing("store what is wanted of an asset")?;
+    Ok(())
+}
+
+/// The modes of segments, by name.
+///
+/// # Errors
+/// When the database fails.
+pub async fn segments(conn: &mut Conn) -> StoreResult<Vec<(String, Wish)>> {
+    let rows = sqlx::query("SELECT * FROM threat_segment ORDER BY segment")
+        .fetch_all(conn)
+        .await
+        .doing("list threat modes")?;
+    rows::every("threat modes", &rows, |row| Ok((row.col("segment")?, wish(row)?)))
+}
+
+/// Stores the modes of a segment; forgets it when nothing is wanted.
+///
+/// # Errors
+/// When the database fails.
+pub async fn put_segment(conn: &mut Conn, segment: &str, wish: Wish) -> StoreResult<()> {
+    let query = if wish == Wish::default() {
+        sqlx::query("DELETE FROM threat_segment WHERE segment = $1").bind(segment)
+    } else {
+        sqlx::query(
+            "INSERT INTO threat_segment (segment, inbound, outbound) VALUES ($1, $2, $3) \
+             ON CONFLICT (segment) DO UPDATE SET inbound = excluded.inbound, \
+             outbound = excluded.outbound",
+        )
+        .bind(segment)
+        .bind(wish.inbound.map(ThreatMode::as_str))
+        .bind(wish.outbound.map(ThreatMode::as_str))
+    };
+    query.execute(conn).await.doing("store a segment's threat modes")?;
+    Ok(())
+}
+
+/// What holds for the platform as a whole.
+///
+/// # Errors
+/// When the database fails.
+pub async fn settings(conn: &mut Conn) -> StoreResult<ThreatSettings> {
+    let text: Option<String> =
+        sqlx::query_scalar("SELECT settings FROM threat_setting WHERE id = 1")
+            .fetch_optional(conn)
+            .await
+            .doing("read the threat settings")?;
+    text.map_or_else(|| Ok(ThreatSettings::default()), |text| from_json(&text))
+}
+
+/// Stores what holds for the platform as a whole.
+///
+/// # Errors
+/// When the database fails.
+pub async fn put_settings(conn: &mut Conn, settings: &ThreatSettings) -> StoreResult<()> {
+    sqlx::query(
+        "INSERT INTO threat_setting (id, settings) VALUES (1, $1) \
+         ON CONFLICT (id) DO UPDATE SET settings = excluded.settings",
+    )
+    .bind(to_json(settings)?)
+    .execute(conn)
+    .await
+    .doing("store the threat settings")?;
+    Ok(())
+}
+
+fn wish(row: &Row) -> StoreResult<Wish> {
+    let mode = |column: &str| {
+        let mode = row.col::<Option<String>>(column)?;
+        mode.map(|mode| mode.parse()).transpose().doing("read a stored threat mode")
+    };
+    Ok(Wish { inbound: mode("inbound")?, outbound: mode("outbound")? })
+}
+
+fn stored(row: &Row) -> StoreResult<StoredThreat> {
+    let text = |column: &str| row.col::<Option<String>>(column);
+    let time = |column: &str| Ok(row.maybe_time(column)?.unwrap_or(Timestamp(0)));
+    let order = match (text("ordered")?, text("digest")?, text("envelope")?) {
+        (Some(order), Some(digest), Some(envelope)) => Some(SignedOrder {
+            order: from_json(&order)?,
+            digest: Digest::from_base64(&digest).doing("read a stored digest")?,
+            envelope,
+            ordered_at: time("ordered_at")?,
+        }),
+        _ => None,
+    };
+    let standing = text("standing")?.map(|text| from_json(&text)).transpose()?;
+    let standing_at = time("standing_at")?;
+    Ok(StoredThreat {
+        wish: wish(row)?,
+        budget: row.col::<Option<i64>>("budget")?.map(unsigned),
+        sequence: row.count("sequence")?,
+        order,
+        standing: standing.map(|standing| (standing, standing_at)),
+    })
+}
+
+/// What is stored of every asset of which something is, by the asset's id.
+///
+/// # Errors
+/// When the database fails.
+pub async fn by_id(conn: &mut Conn) -> StoreResult<BTreeMap<String, StoredThreat>> {
+    let rows = sqlx::query("SELECT * FROM threat_asset")
+        .fetch_all(conn)
+        .await
+        .doing("list threat orders")?;
+    let of_one = |row: &Row| Ok((row.col("asset_id")?, stored(row)?));
+    Ok(rows::readable("threat orders", &rows, of_one).into_iter().collect())
+}

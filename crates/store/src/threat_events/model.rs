@@ -1,0 +1,157 @@
+//! What a threat event says.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+use xshield_policy::{AssetId, Direction, Protocol};
+use xshield_threat::compile::Counts;
+use xshield_threat::{Confidence, Prefix, Why};
+use xshield_wire::threat::{PolicyVerdict, ThreatAction};
+
+use xshield_model::Timestamp;
+use xshield_model::alert::{EventView, NAME, NAME_VIA_PROXY};
+use xshield_model::threat_match::{ListedBy, ReadFrom};
+
+/// Feeds that are kept with an event, at most.
+const MOST_FEEDS: usize = 32;
+
+/// What the threat list said of an address.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Intelligence {
+    /// The list's prefix that holds it.
+    pub entry: Option<Prefix>,
+    /// The highest confidence of a feed that lists it.
+    pub confidence: Option<Confidence>,
+    /// The feeds that list it, the surest first.
+    pub feeds: Vec<ListedBy>,
+}
+
+impl From<&Why> for Intelligence {
+    fn from(why: &Why) -> Self {
+        let counts = why.listed.iter().filter(|listed| listed.counts == Counts::Yes);
+        let listed = counts.map(|listed| ListedBy {
+            feed: listed.feed.clone(),
+            entry: listed.entry,
+            confidence: listed.confidence,
+        });
+        Self::of(why.blocked_as, listed.collect())
+    }
+}
+
+impl Intelligence {
+    /// What the list's `entry` and the feeds' entries say together.
+    #[must_use]
+    pub fn of(entry: Option<Prefix>, mut feeds: Vec<ListedBy>) -> Self {
+        feeds.sort_by(|a, b| b.confidence.cmp(&a.confidence).then_with(|| a.feed.cmp(&b.feed)));
+        feeds.truncate(MOST_FEEDS);
+        let confidence = feeds.first().map(|surest| surest.confidence);
+        Self { entry, confidence, feeds }
+    }
+}
+
+/// Traffic with a listed peer, as one batch or all batches together tell it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ThreatEvent {
+    /// What became of it.
+    pub action: ThreatAction,
+    /// Who opened the flow.
+    pub direction: Direction,
+    /// The listed peer.
+    pub remote: IpAddr,
+    /// The asset's address; unknown when a proxy is between.
+    pub local: Option<IpAddr>,
+    /// Transport protocol.
+    pub protocol: Protocol,
+    /// Destination port of the flow; the type for ICMP; 0 when there is none or it is not known.
+    pub port: u16,
+    /// The local program, when known.
+    pub process: Option<String>,
+    /// The local service, when known.
+    pub service: Option<String>,
+    /// The proxy through which the peer came; the host's firewall sees only this one.
+    pub via: Option<IpAddr>,
+    /// The rule that would have allowed the flow.
+    pub rule: Option<String>,
+    /// What policy alone would have done; unknown when a proxy is between.
+    pub policy: Option<PolicyVerdict>,
+    /// A request of the peer, as a sample; for matches from access logs.
+    pub request: Option<String>,
+    /// Where it was read.
+    pub read_from: ReadFrom,
+    /// Revision of the list.
+    pub revision: u64,
+    /// What the list said of the peer at that revision.
+    pub intelligence: Intelligence,
+    /// Packets; requests for matches from access logs.
+    pub packets: u64,
+    /// Bytes.
+    pub bytes: u64,
+    /// First seen.
+    pub first_seen: Timestamp,
+    /// Last seen.
+    pub last_seen: Timestamp,
+}
+
+/// A [`ThreatEvent`] in the database.
+#[derive(Debug, Clone)]
+pub struct StoredThreatEvent {
+    /// For paging.
+    pub id: i64,
+    /// Whose.
+    pub asset_id: AssetId,
+    /// The asset's name.
+    pub asset: String,
+    /// The sum of the batches.
+    pub event: ThreatEvent,
+    /// How many batches told of it.
+    pub batches: u64,
+}
+
+/// Whether a match, or its address, was met before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Novelty {
+    /// The asset's agent told of this very traffic before: as it happened.
+    Told,
+    /// The asset met it before.
+    Known,
+    /// The asset had not met it, another one had.
+    NewForAsset,
+    /// No asset had met it.
+    NewForPlatform,
+}
+
+impl From<StoredThreatEvent> for EventView {
+    fn from(stored: StoredThreatEvent) -> Self {
+        let event = stored.event;
+        Self {
+            id: stored.id,
+            name: if event.via.is_some() { NAME_VIA_PROXY } else { NAME }.to_owned(),
+            asset: stored.asset,
+            asset_id: stored.asset_id.to_string(),
+            action: event.action,
+            blockable_at_host: event.via.is_none(),
+            direction: event.direction,
+            remote: event.remote,
+            local: event.local,
+            protocol: event.protocol,
+            port: event.port,
+            process: event.process,
+            service: event.service,
+            rule: event.rule,
+            policy: event.policy,
+            via: event.via,
+            request: event.request,
+            entry: event.intelligence.entry,
+            confidence: event.intelligence.confidence,
+            feeds: event.intelligence.feeds,
+            revision: event.revision,
+            packets: event.packets,
+            bytes: event.bytes,
+            reports: stored.batches,
+            first_seen: event.first_seen,
+            last_seen: event.last_seen,
+            from: event.read_from,
+        }
+    }
+}

@@ -2,6 +2,7 @@
 
 use anyhow::{Result, bail};
 
+use crate::circles;
 use crate::metadata::{Kind, Metadata, Package};
 
 /// What one of our packages may use, and the reason why nothing else.
@@ -109,7 +110,7 @@ pub(crate) fn check(metadata: &Metadata) -> Result<()> {
         bail!("{}", wrong.join("\n"));
     }
     println!("layers: {} packages, every arrow allowed", names.len());
-    Ok(())
+    circles::check(metadata)
 }
 
 fn wrong_arrows(package: &Package, ours: &[&str]) -> Vec<String> {
@@ -147,6 +148,7 @@ mod tests {
             license: None,
             membership: Membership::Ours,
             dependencies: vec![Dependency { name: used.to_owned(), kind }],
+            roots: Vec::new(),
         };
         wrong_arrows(&package, &["xshield-firewall", "xshield-policy", "xshield-lab"])
     }

@@ -1,6 +1,7 @@
 //! Project tasks: `cargo xtask demo | quick | test | ci | soak | kernels | bench | layers | docs | licences | dist`.
 
 mod ci;
+mod circles;
 mod demo;
 mod dist;
 mod docs;
@@ -42,7 +43,7 @@ enum Task {
     Kernels(kernels::KernelsArgs),
     /// Measures and prints one JSON object a line.
     Bench(demo::BenchArgs),
-    /// Fails when a crate uses another one that it must not know.
+    /// Fails when a crate uses another one that it must not know, or files use each other in a circle.
     Layers,
     /// Fails when the documentation names a file or a test that is not there.
     Docs,

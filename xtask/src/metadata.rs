@@ -22,6 +22,8 @@ pub(crate) struct Package {
     pub(crate) license: Option<String>,
     pub(crate) membership: Membership,
     pub(crate) dependencies: Vec<Dependency>,
+    /// The root files of its library and its programs.
+    pub(crate) roots: Vec<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,11 +79,22 @@ fn parse(document: &Value) -> Result<Metadata> {
                     .iter()
                     .map(dependency)
                     .collect::<Result<_>>()?,
+                roots: roots(package)?,
             })
         })
         .collect();
     let target_directory = text(document, "target_directory")?.into();
     Ok(Metadata { packages: packages?, target_directory })
+}
+
+/// Root files of what is shipped of a package; tests, examples and build scripts are none of it.
+fn roots(package: &Value) -> Result<Vec<PathBuf>> {
+    let is_shipped = |target: &&Value| {
+        let kinds = target["kind"].as_array().into_iter().flatten();
+        kinds.filter_map(Value::as_str).any(|kind| matches!(kind, "lib" | "bin" | "proc-macro"))
+    };
+    let targets = array(package, "targets")?.iter().filter(is_shipped);
+    targets.map(|target| Ok(text(target, "src_path")?.into())).collect()
 }
 
 fn dependency(value: &Value) -> Result<Dependency> {

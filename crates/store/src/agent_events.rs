@@ -8,9 +8,8 @@ use xshield_policy::{AssetId, Revision};
 use xshield_wire::telemetry::{AgentEvent, AgentEventKind, DebugLine, DebugLog, LiveEvent, LogEnd};
 use xshield_wire::threat::ThreatMatch;
 
-use super::assets::unsigned;
 use super::events::bounded;
-use super::rows::Columns as _;
+use super::rows::{Columns as _, unsigned};
 use super::{Conn, Db, Doing as _, Row, StoreResult, from_json, from_word, rows, to_json, word};
 
 /// Agent events kept of an asset.

@@ -8,8 +8,7 @@ use xshield_model::lineage::Lineage;
 use xshield_policy::AssetId;
 use xshield_policy::names::Name;
 
-use super::assets::push_in;
-use super::rows::Columns as _;
+use super::rows::{Columns as _, push_in};
 use super::{
     Conn, Db, Doing as _, Row, StoreError, StoreResult, from_json, from_word, rows, to_json, word,
 };

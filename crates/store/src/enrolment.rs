@@ -11,8 +11,7 @@ use xshield_wire::Bytes;
 use xshield_wire::message::SessionRequest;
 use xshield_wire::session::MAX_CLOCK_SKEW;
 
-use super::assets::parse;
-use super::rows::Columns as _;
+use super::rows::{Columns as _, parse};
 use super::{Conn, Db, Doing as _, Row, StoreResult, rows};
 
 /// A host and the key that it signed in with last.

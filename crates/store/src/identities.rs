@@ -7,8 +7,7 @@ use xshield_policy::AssetId;
 use xshield_wire::Bytes;
 use xshield_wire::fingerprint::IdentityFingerprint;
 
-use super::assets::key_bytes;
-use super::rows::Columns as _;
+use super::rows::{Columns as _, key_bytes};
 use super::{Conn, Doing as _, Row, StoreResult, rows};
 
 /// Identities that wait for one asset at most. Who came first stays: whoever holds an enforcement key

@@ -5,9 +5,8 @@ use xshield_model::Timestamp;
 use xshield_policy::{AssetId, Direction, Protocol};
 use xshield_wire::telemetry::{ActivePath, PathSource};
 
-use super::assets::unsigned;
 use super::events::bounded;
-use super::rows::Columns as _;
+use super::rows::{Columns as _, unsigned};
 use super::{Conn, Db, Doing as _, Row, StoreError, StoreResult, from_json, from_word, rows};
 use super::{to_json, word};
 

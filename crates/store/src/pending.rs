@@ -3,8 +3,7 @@
 use xshield_policy::{AssetId, Revision};
 use xshield_wire::message::{Digest, InForce};
 
-use super::assets::unsigned;
-use super::rows::Columns as _;
+use super::rows::{Columns as _, unsigned};
 use super::{Conn, Doing as _, StoreResult};
 
 /// What an asset has to hear of.

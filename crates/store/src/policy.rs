@@ -4,8 +4,7 @@ use sqlx::QueryBuilder;
 use xshield_model::Timestamp;
 use xshield_policy::Revision;
 
-use super::assets::unsigned;
-use super::rows::Columns as _;
+use super::rows::{Columns as _, unsigned};
 use super::{Conn, Db, Doing as _, Row, StoreResult, rows};
 
 /// What operators are editing.

@@ -6,6 +6,8 @@ use std::sync::{Mutex, PoisonError};
 
 use sqlx::{Decode, QueryBuilder, Row as _, Type};
 use xshield_model::Timestamp;
+use xshield_policy::AssetId;
+use xshield_wire::Bytes;
 
 use super::{Conn, Db, Doing as _, Row, StoreError, StoreResult};
 
@@ -34,7 +36,7 @@ pub(crate) trait Columns {
 
     /// A number that is not below 0.
     fn count(&self, name: &str) -> StoreResult<u64> {
-        self.col(name).map(super::assets::unsigned)
+        self.col(name).map(unsigned)
     }
 
     /// A text; none when it is empty.
@@ -47,6 +49,37 @@ impl Columns for Row {
     fn col<'r, T: Decode<'r, Db> + Type<Db>>(&'r self, name: &str) -> StoreResult<T> {
         self.try_get(name).doing("read a stored value")
     }
+}
+
+/// A stored count; what is below 0 is damaged, and 0.
+pub(crate) fn unsigned(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(0)
+}
+
+/// A public key of a column.
+pub(crate) fn key_bytes(stored: Vec<u8>) -> StoreResult<Bytes<32>> {
+    let bytes: [u8; 32] =
+        stored.try_into().map_err(|_| StoreError::damaged("read a stored key", "wrong length"))?;
+    Ok(Bytes(bytes))
+}
+
+/// A value of a column of text.
+pub(crate) fn parse<T>(row: &Row, column: &'static str) -> StoreResult<T>
+where
+    T: std::str::FromStr,
+    T::Err: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    row.col::<&str>(column)?.parse::<T>().doing("read a stored name")
+}
+
+/// `IN` these; none of them is nothing.
+pub(crate) fn push_in<'a>(query: &mut QueryBuilder<Db>, ids: impl Iterator<Item = &'a AssetId>) {
+    // An empty list is no list to PostgreSQL.
+    query.push(" IN (NULL");
+    for id in ids {
+        query.push(", ").push_bind(id.as_str().to_owned());
+    }
+    query.push(")");
 }
 
 /// A row that could not be read.

@@ -9,8 +9,7 @@ use xshield_policy::{AssetId, Revision};
 use xshield_wire::RulesetVersion;
 use xshield_wire::message::{Digest, InForce};
 
-use super::assets::unsigned;
-use super::rows::Columns as _;
+use super::rows::{Columns as _, unsigned};
 use super::{Conn, Db, Doing as _, Row, StoreResult, rows};
 
 /// Rows written by one statement.

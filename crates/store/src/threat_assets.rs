@@ -10,8 +10,7 @@ use xshield_threat::ThreatMode;
 use xshield_wire::message::Digest;
 use xshield_wire::threat::{ThreatOrder, ThreatStanding, ThreatWanted};
 
-use super::assets::{push_in, unsigned};
-use super::rows::Columns as _;
+use super::rows::{Columns as _, push_in, unsigned};
 use super::{Conn, Db, Doing as _, Row, StoreResult, from_json, rows, to_json};
 
 /// What is stored of one asset.

@@ -7,9 +7,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 
-use super::package::{Linking, Package, Upgrade};
+use super::package::{Effort, Linking, Package, Upgrade};
 use super::stage::Stage;
-use super::{Effort, script};
 use crate::run;
 
 /// A maintainer script's name, when our body runs, and what its first argument becomes.
@@ -50,7 +49,7 @@ pub(super) fn pack(
         write(&control.join("conffiles"), &kept, 0o644)?;
     }
     for (name, moment, arguments) in SCRIPTS {
-        let text = format!("#!/bin/sh\nset -e\n{arguments}\n{}", script(package, moment)?);
+        let text = format!("#!/bin/sh\nset -e\n{arguments}\n{}", package.script(moment)?);
         write(&control.join(name), &text, 0o755)?;
     }
     let file = directory.join(format!("{}_{version}_amd64.deb", package.name));

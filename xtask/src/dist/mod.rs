@@ -10,18 +10,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use crate::{metadata, packages, run, tools};
-use package::{Linking, PACKAGES, Package};
+use package::{Effort, Linking, PACKAGES};
 use stage::Stage;
 
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
-
-/// How hard packages are compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Effort {
-    Fast,
-    Small,
-}
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct DistArgs {
@@ -128,11 +121,4 @@ fn pack(
         made.push(rpm::pack(directory, package, version, effort, &stage)?);
     }
     Ok(made)
-}
-
-/// A maintainer script's body, from `packages/scripts`.
-fn script(package: &Package, moment: &str) -> Result<String> {
-    let path =
-        run::root().join("packages/scripts").join(format!("{}.{moment}.sh", package.scripts));
-    std::fs::read_to_string(&path).with_context(|| format!("could not read {}", path.display()))
 }

@@ -1,5 +1,18 @@
 //! What is in which package.
 
+use anyhow::{Context as _, Result};
+
+use crate::run;
+
+/// How hard packages are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Effort {
+    /// For tests.
+    Fast,
+    /// For what is given out.
+    Small,
+}
+
 /// How a program is linked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Linking {
@@ -53,6 +66,15 @@ pub(super) struct Package {
     /// What its scripts in `packages/scripts` begin with.
     pub(super) scripts: &'static str,
     pub(super) items: &'static [Item],
+}
+
+impl Package {
+    /// A maintainer script's body, from `packages/scripts`.
+    pub(super) fn script(&self, moment: &str) -> Result<String> {
+        let path =
+            run::root().join("packages/scripts").join(format!("{}.{moment}.sh", self.scripts));
+        std::fs::read_to_string(&path).with_context(|| format!("could not read {}", path.display()))
+    }
 }
 
 const fn item(source: Source, path: &'static str, mode: u32) -> Item {

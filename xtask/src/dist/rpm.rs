@@ -7,9 +7,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 
-use super::package::{Package, Upgrade};
+use super::package::{Effort, Package, Upgrade};
 use super::stage::Stage;
-use super::{Effort, script};
 use crate::run;
 
 /// A scriptlet, when our body runs, and what its argument (how many of the package there will be)
@@ -101,7 +100,7 @@ cp -a %{{stage}}/. %{{buildroot}}/
         }
     }
     for (scriptlet, moment, arguments) in SCRIPTLETS {
-        write!(text, "\n{scriptlet}\nset -e\n{arguments}\n{}", script(package, moment)?)?;
+        write!(text, "\n{scriptlet}\nset -e\n{arguments}\n{}", package.script(moment)?)?;
     }
     Ok(text)
 }

@@ -8,9 +8,8 @@ use xshield_policy::AssetId;
 use xshield_policy::inventory::Source;
 use xshield_policy::names::{TagKey, TagValue};
 
-use super::row::stored;
-use super::{COLUMNS, StoredAsset};
-use crate::rows::Columns as _;
+use super::row::{COLUMNS, StoredAsset, stored};
+use crate::rows::{Columns as _, push_in};
 use crate::{Conn, Db, Doing as _, StoreResult, contains, rows, word};
 
 /// Seconds after which a program that has not run no longer counts as active.
@@ -199,16 +198,6 @@ fn narrow(query: &mut QueryBuilder<Db>, filter: &AssetFilter, now: Timestamp) ->
         push_standing(query, standing, &filter.open, now);
     }
     Ok(())
-}
-
-/// `IN` these; none of them is nothing.
-pub(crate) fn push_in<'a>(query: &mut QueryBuilder<Db>, ids: impl Iterator<Item = &'a AssetId>) {
-    // An empty list is no list to PostgreSQL.
-    query.push(" IN (NULL");
-    for id in ids {
-        query.push(", ").push_bind(id.as_str().to_owned());
-    }
-    query.push(")");
 }
 
 fn push_standing(

@@ -6,89 +6,27 @@ mod listing;
 mod row;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
 use sqlx::QueryBuilder;
 use xshield_policy::AssetId;
 use xshield_policy::inventory::{Asset, Inventory, Source};
 use xshield_policy::names::{Name, TagKey, TagValue};
 use xshield_wire::Bytes;
-use xshield_wire::control::Usage;
-use xshield_wire::message::{InForce, Problem, ProgramKind, RouteStanding, Status};
+use xshield_wire::message::ProgramKind;
 
-use super::refusals::Refusal;
-use super::rows::Columns as _;
+use super::rows::{Columns as _, parse, push_in};
 use super::{Conn, Db, Doing as _, Row, StoreError, StoreResult, addresses, from_word, rows, word};
 pub use behind::{Behind, behind};
 pub use check_in::{CheckedIn, check_in, put_problems};
-pub(crate) use listing::push_in;
 pub use listing::{
     ACTIVE_FOR, AssetFilter, MISSED_LATE, Sorting, Standing, count, list, missed, sorted, standings,
 };
-use row::stored;
-pub(crate) use row::{key_bytes, parse, unsigned};
+use row::{COLUMNS, stored};
+pub use row::{PendingIdentity, StoredAsset};
 use xshield_model::Timestamp;
 
 /// Tags of one asset.
 pub type Tags = BTreeMap<TagKey, TagValue>;
-
-/// An asset as it is stored.
-#[derive(Debug, Clone)]
-pub struct StoredAsset {
-    /// Its id.
-    pub id: AssetId,
-    /// Its name, as the platform holds it.
-    pub name: Name,
-    /// Who reports it, as the platform holds it.
-    pub source: Source,
-    /// The pinned identity key.
-    pub identity: Bytes<32>,
-    /// The first of the identities that spoke in this name and wait for an operator.
-    pub pending: Option<PendingIdentity>,
-    /// Operating system, as the platform holds it.
-    pub os: String,
-    /// Kernel release.
-    pub kernel: String,
-    /// The addresses that the platform holds, in order.
-    pub addresses: Vec<IpAddr>,
-    /// The reporting program's version.
-    pub program_version: String,
-    /// The last check-in's sequence number.
-    pub sequence: u64,
-    /// What it said it enforces.
-    pub status: Status,
-    /// What it said is in the kernel.
-    pub in_force: Option<InForce>,
-    /// What it should have.
-    pub wanted: Option<InForce>,
-    /// What it wants an operator to know.
-    pub problems: Vec<Problem>,
-    /// Flows that it could not record, ever.
-    pub events_lost: u64,
-    /// When it registered.
-    pub created_at: Timestamp,
-    /// When it last checked in.
-    pub last_check_in: Option<Timestamp>,
-    /// Seconds within which it said it would check in again.
-    pub interval: Option<u32>,
-    /// Its ways to the platform.
-    pub routes: Vec<RouteStanding>,
-    /// What its resident program uses.
-    pub usage: Option<Usage>,
-    /// When an operator took it out of service.
-    pub decommissioned_at: Option<Timestamp>,
-    /// Check-ins that were refused since the last one that was taken.
-    pub refused: Option<Refusal>,
-}
-
-/// An identity that waits for an operator.
-#[derive(Debug, Clone, Copy)]
-pub struct PendingIdentity {
-    /// The new public key.
-    pub identity: Bytes<32>,
-    /// When it first asked.
-    pub since: Timestamp,
-}
 
 /// A host that registers.
 #[derive(Debug)]
@@ -104,20 +42,6 @@ pub struct NewAsset<'a> {
     /// Its first tags.
     pub tags: &'a Tags,
 }
-
-const COLUMNS: &str = "SELECT a.id, a.name, a.source, a.identity, \
-     w.identity AS pending_identity, w.first_seen AS pending_since, a.os, a.kernel, \
-     (SELECT group_concat(h.address) FROM asset_address h WHERE h.asset_id = a.id) \
-     AS held_addresses, a.program_version, a.sequence, a.state, \
-     a.state_reason, a.in_force_revision, a.in_force_digest, a.problems, a.events_lost, \
-     a.created_at, a.last_check_in, a.check_in_interval, a.routes, a.usage, \
-     a.decommissioned_at, r.revision AS wanted_revision, r.digest AS wanted_digest, \
-     f.reason AS refused_reason, f.detail AS refused_detail, f.first_at AS refused_first_at, \
-     f.last_at AS refused_last_at, f.times AS refused_times \
-     FROM asset a LEFT JOIN ruleset r ON r.asset_id = a.id \
-     LEFT JOIN refused_check_in f ON f.asset_id = a.id \
-     LEFT JOIN other_identity w ON w.asset_id = a.id AND w.position = (SELECT min(o.position) \
-     FROM other_identity o WHERE o.asset_id = a.id AND o.state = 'waiting')";
 
 /// Registers a host.
 ///

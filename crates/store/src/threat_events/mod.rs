@@ -15,9 +15,8 @@ mod queue;
 pub use model::{Intelligence, Novelty, StoredThreatEvent, ThreatEvent};
 pub use queue::{Fresh, Loss, add_lost, fresh, looked_at, losses};
 
-use super::assets::push_in;
 use super::events::bounded;
-use super::rows::Columns as _;
+use super::rows::{Columns as _, push_in};
 use super::{
     Conn, Db, Doing as _, Row, StoreError, StoreResult, from_json, from_word, rows, to_json, word,
 };

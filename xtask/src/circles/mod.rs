@@ -1,0 +1,152 @@
+//! Files of a crate that use each other in a circle: none can be read, tested or moved without the
+//! others.
+//!
+//! A file uses another one where a path in it (of a `use`, an expression, a type, or the arguments of a
+//! macro) leads to an item that the other one defines, or where it calls a function of its own type that
+//! the other one has in an `impl` block. Three things are no use of a file: `mod` (that a module is part
+//! of another), naming a module on the way to something in it, and passing something on with `pub use`:
+//! whoever takes it from there uses the file that defines it, and so does the file that passes it on
+//! where it names it besides. `use module::*` uses the module's file. What is compiled for tests only is left out, and so
+//! is what only types tell: methods of other values, and macros by `macro_rules!`.
+
+mod arrows;
+mod graph;
+mod resolve;
+mod source;
+#[cfg(test)]
+mod tests;
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::metadata::Metadata;
+use crate::run;
+use graph::Graph;
+use source::{Krate, Read};
+
+/// A package whose files use each other in circles. The numbers are what there is: they may only become
+/// smaller, and the package leaves the list when there is no circle any more.
+struct Exception {
+    package: &'static str,
+    /// Files in the largest circle of one of its targets.
+    largest: usize,
+    /// Files in all circles of all its targets.
+    in_circles: usize,
+}
+
+const EXCEPTIONS: &[Exception] = &[
+    Exception { package: "ctagent", largest: 5, in_circles: 5 },
+    Exception { package: "xshield", largest: 113, in_circles: 124 },
+    Exception { package: "xshield-enforce", largest: 26, in_circles: 28 },
+    Exception { package: "xshield-firewall", largest: 5, in_circles: 18 },
+    Exception { package: "xshield-host", largest: 5, in_circles: 21 },
+    Exception { package: "xshield-lab", largest: 28, in_circles: 31 },
+    Exception { package: "xshield-policy", largest: 6, in_circles: 15 },
+    Exception { package: "xshield-threat", largest: 9, in_circles: 18 },
+    Exception { package: "xshield-wire", largest: 9, in_circles: 9 },
+];
+
+/// What was found in a crate.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Found {
+    largest: usize,
+    in_circles: usize,
+    /// The shortest circle of each knot, in lines.
+    shown: Vec<String>,
+}
+
+/// Fails with every circle that must not be there, each with the lines that make it.
+pub(crate) fn check(metadata: &Metadata) -> Result<()> {
+    let mut wrong = Vec::new();
+    let mut knotted = 0;
+    for package in metadata.ours() {
+        let mut found = Found::default();
+        for root in &package.roots {
+            let root = root.strip_prefix(run::root()).unwrap_or(root);
+            found.add(look(root, &from_disk)?);
+        }
+        knotted += usize::from(found.largest > 0);
+        let exception = EXCEPTIONS.iter().find(|known| known.package == package.name);
+        wrong.extend(judge(&package.name, &found, exception));
+    }
+    let is_ours = |name: &str| metadata.ours().any(|package| package.name == name);
+    for gone in EXCEPTIONS.iter().filter(|known| !is_ours(known.package)) {
+        wrong.push(format!(
+            "{} is no package: take its line out of xtask/src/circles/mod.rs",
+            gone.package
+        ));
+    }
+    if !wrong.is_empty() {
+        bail!("{}", wrong.join("\n"));
+    }
+    println!(
+        "layers: files of {} packages use each other in no circle, those of {knotted} in no more than before",
+        metadata.ours().count() - knotted
+    );
+    Ok(())
+}
+
+fn from_disk(path: &Path) -> Result<Option<String>> {
+    match fs::read_to_string(run::root().join(path)) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("could not read {}", path.display())),
+    }
+}
+
+impl Found {
+    fn add(&mut self, other: Self) {
+        self.largest = self.largest.max(other.largest);
+        self.in_circles += other.in_circles;
+        self.shown.extend(other.shown);
+    }
+}
+
+/// Looks for circles in a crate.
+fn look(root: &Path, read: Read<'_>) -> Result<Found> {
+    let krate = Krate::read(root, read)?;
+    let arrows = arrows::arrows(&krate);
+    let graph = Graph::new(krate.files.len(), &arrows);
+    let mut found = Found::default();
+    for knot in graph.knots() {
+        found.largest = found.largest.max(knot.len());
+        found.in_circles += knot.len();
+        let mut text = String::new();
+        for arrow in graph.shortest(&knot) {
+            let (from, to) = (&krate.files[arrow.from], &krate.files[arrow.to]);
+            let line = from.text.lines().nth(arrow.line.saturating_sub(1)).unwrap_or_default();
+            let (from, to) = (from.path.display(), to.path.display());
+            let _ = write!(text, "\n    {from}:{} uses {to}: {}", arrow.line, line.trim());
+        }
+        found
+            .shown
+            .push(format!("{} files in a circle, of which these are enough:{text}", knot.len()));
+    }
+    Ok(found)
+}
+
+/// What is wrong with a package, in words.
+fn judge(package: &str, found: &Found, exception: Option<&Exception>) -> Option<String> {
+    let (largest, in_circles) = exception.map_or((0, 0), |known| (known.largest, known.in_circles));
+    if found.largest > largest || found.in_circles > in_circles {
+        let allowed = match exception {
+            None => "no circle is allowed".to_owned(),
+            Some(_) => format!(
+                "{in_circles} files in circles are allowed, {largest} in the largest, and there are {} and {}",
+                found.in_circles, found.largest
+            ),
+        };
+        return Some(format!("{package}: {allowed}:\n  {}", found.shown.join("\n  ")));
+    }
+    (found.largest < largest || found.in_circles < in_circles).then(|| {
+        format!(
+            "{package} has become better: of its files {} are in circles, {} in the largest; write these \
+             numbers into xtask/src/circles/mod.rs (none: take the line away), so that it stays so",
+            found.in_circles, found.largest
+        )
+    })
+}

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use xshield_model::Timestamp;
@@ -286,17 +287,40 @@ where
     tokio::spawn(async move { app.jobs.keep(name, Pauses::USUAL, || job(app.clone())).await })
 }
 
-/// Done when the process is asked to end (SIGTERM, SIGINT).
-pub async fn asked_to_end() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut term), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = interrupt.recv() => {}
+/// How a process is asked to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndSignal {
+    /// SIGTERM, by whoever manages services.
+    Terminate,
+    /// SIGINT, by Ctrl-C.
+    Interrupt,
+}
+
+/// Hears when the process is asked to end. From its making on, the signals do not end it by themselves.
+#[derive(Debug)]
+pub struct EndSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl EndSignals {
+    /// Begins to listen; within a runtime.
+    ///
+    /// # Errors
+    /// When the system lets nobody listen for them.
+    pub fn listen() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Done when one has come since the beginning.
+    pub async fn asked(&mut self) -> EndSignal {
+        tokio::select! {
+            _ = self.terminate.recv() => EndSignal::Terminate,
+            _ = self.interrupt.recv() => EndSignal::Interrupt,
+        }
     }
 }
 

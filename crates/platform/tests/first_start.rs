@@ -7,6 +7,9 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
 
 fn program(arguments: &[&str], data: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_xshield"));
@@ -107,5 +110,41 @@ fn a_missing_key_is_made_again_by_command_alone() {
         );
         assert_ne!(fs::read(&file).unwrap(), kept);
         starts(&data);
+    }
+}
+
+/// The signals that a process has handlers for, as a mask.
+fn caught(process: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
+    u64::from_str_radix(mask.trim(), 16).unwrap()
+}
+
+#[test]
+fn a_platform_can_be_asked_to_end_from_before_it_is_up() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("data");
+        let mut child = program(&["serve", "--listen", "127.0.0.1:0"], &data)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // Its first file: nothing is listened to yet.
+        xshield_lab::wait::until("it has begun", Duration::from_secs(60), || {
+            Ok(data.exists().then_some(()))
+        })
+        .unwrap();
+        let bit = 1 << (signal.as_raw() - 1);
+        assert_ne!(caught(child.id()) & bit, 0, "{signal:?} would end it by itself");
+        kill_process(Pid::from_child(&child), signal).unwrap();
+        let mut log = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+        let code = child.wait().unwrap().code();
+        // It may have been up in the meantime.
+        let (before, up) = (log.contains("ended before"), log.contains("the platform has ended"));
+        assert!(before || up, "{log}");
+        let expected = if before && signal == Signal::INT { 130 } else { 0 };
+        assert_eq!(code, Some(expected), "{log}");
     }
 }

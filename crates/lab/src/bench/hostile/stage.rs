@@ -225,8 +225,6 @@ impl Process {
         let child = command
             .args(["--listen", "127.0.0.1:0", "--data-dir"])
             .arg(&data)
-            // As the service's unit has it.
-            .env("MIMALLOC_PURGE_DELAY", "0")
             .stderr(Stdio::piped())
             .spawn()
             .with_context(|| format!("could not start {}", command.get_program().display()))?;

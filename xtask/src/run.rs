@@ -2,8 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 
 /// The project's root directory.
 pub(crate) fn root() -> PathBuf {
@@ -23,6 +27,26 @@ pub(crate) fn succeed(command: &mut Command) -> Result<()> {
     if !status.success() {
         bail!("{} ended with {status}", shown(command));
     }
+    Ok(())
+}
+
+/// Says what is done now, and when since the first time.
+pub(crate) fn step(text: &str) {
+    static BEGAN: OnceLock<Instant> = OnceLock::new();
+    let seconds = BEGAN.get_or_init(Instant::now).elapsed().as_secs_f32();
+    eprintln!("[{seconds:6.1} s] {text}");
+}
+
+/// From now on whoever ends this program by Ctrl-C or SIGTERM hears what that leaves. Ctrl-C ends the
+/// programs that it has started, too.
+pub(crate) fn when_stopped(left: String) -> Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM]).context("could not listen for Ctrl-C")?;
+    std::thread::spawn(move || {
+        if let Some(signal) = signals.forever().next() {
+            eprintln!("stopped: {left}");
+            std::process::exit(128 + signal);
+        }
+    });
     Ok(())
 }
 

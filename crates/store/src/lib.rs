@@ -3,7 +3,7 @@
 
 use std::ops::{Deref, DerefMut};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::{
@@ -98,6 +98,9 @@ pub type Row = sqlx::sqlite::SqliteRow;
 /// The greatest count that is stored. Two of them can be added within 64 bits, and every JSON reader and
 /// every floating-point number holds it exactly.
 pub const MOST: i64 = 1 << 53;
+
+/// How often the log hears that a migration goes on.
+const LONG: Duration = Duration::from_secs(5);
 
 /// After this the client has gone away.
 const WRITER_WAITS: Duration = Duration::from_secs(60);
@@ -220,7 +223,7 @@ impl Store {
             .connect_with(options)
             .await
             .doing("open its file")?;
-        migrator(MIGRATIONS).run(&pool).await.doing("bring its tables up to date")?;
+        bring_up_to_date(&pool).await?;
         Ok(Self { pool, writers: Turns::default() })
     }
 
@@ -291,6 +294,44 @@ async fn is_clean(conn: &mut Conn) -> sqlx::Result<bool> {
         metrics::counter!("xshield_connections_broken_total").increment(1);
     }
     Ok(is_clean)
+}
+
+/// Runs the migrations that this database has not had, and tells the log that it does.
+async fn bring_up_to_date(pool: &SqlitePool) -> StoreResult<()> {
+    let newest = MIGRATIONS.iter().map(|(number, ..)| *number).max().unwrap_or_default();
+    if let Some(from) = schema(pool).await?.filter(|from| *from < newest) {
+        tracing::info!(from, to = newest, "bringing the database's tables up to date");
+    }
+    let migrator = migrator(MIGRATIONS);
+    let began = Instant::now();
+    let done = told_while(LONG, migrator.run(pool), || {
+        let seconds = began.elapsed().as_secs();
+        tracing::info!(seconds, "still bringing the database's tables up to date");
+    });
+    done.await.doing("bring its tables up to date")
+}
+
+/// The newest migration that a database has had; `None` of a new one.
+async fn schema(pool: &SqlitePool) -> StoreResult<Option<i64>> {
+    let action = "say how old its tables are";
+    let table = "SELECT count(*) FROM sqlite_master WHERE name = '_sqlx_migrations'";
+    let tables: i64 = sqlx::query_scalar(table).fetch_one(pool).await.doing(action)?;
+    if tables == 0 {
+        return Ok(None);
+    }
+    let newest = "SELECT max(version) FROM _sqlx_migrations";
+    sqlx::query_scalar(newest).fetch_one(pool).await.doing(action)
+}
+
+/// Does `work`, and tells every so often that it goes on.
+async fn told_while<T>(every: Duration, work: impl Future<Output = T>, tell: impl Fn()) -> T {
+    let mut work = std::pin::pin!(work);
+    loop {
+        match timeout(every, &mut work).await {
+            Ok(done) => return done,
+            Err(_) => tell(),
+        }
+    }
 }
 
 fn migrator(migrations: &[(i64, &'static str, &'static str)]) -> Migrator {

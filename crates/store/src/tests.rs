@@ -24,6 +24,31 @@ fn every_migration_is_carried_out() {
 }
 
 #[tokio::test]
+async fn a_database_says_how_old_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    for (number, had) in [(2, Some(1)), (9, Some(8)), (0, None)] {
+        let pool = before(number, &dir.path().join(format!("{number}.db"))).await;
+        if had.is_none() {
+            sqlx::query("DROP TABLE _sqlx_migrations").execute(&pool).await.unwrap();
+        }
+        assert_eq!(schema(&pool).await.unwrap(), had, "before migration {number}");
+    }
+}
+
+#[tokio::test]
+async fn long_work_is_told_of_until_it_is_done() {
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let work = async move {
+        for _ in 0..3 {
+            told.recv().await.unwrap();
+        }
+        "done"
+    };
+    let every = Duration::from_millis(1);
+    assert_eq!(told_while(every, work, || tell.send(()).unwrap()).await, "done");
+}
+
+#[tokio::test]
 async fn counts_that_became_floating_point_numbers_are_counts_again() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("xshield.db");

@@ -53,13 +53,15 @@ pub(super) fn pack(
         write(&control.join(name), &text, 0o755)?;
     }
     let file = directory.join(format!("{}_{version}_amd64.deb", package.name));
+    let part = file.with_extension("deb.new");
     let mut build = Command::new("dpkg-deb");
     let compression: &[&str] = match effort {
         Effort::Fast => &["-Zgzip", "-z1"],
         Effort::Small => &["-Zxz"],
     };
-    build.arg("--root-owner-group").args(compression).arg("--build").arg(&stage.root).arg(&file);
+    build.arg("--root-owner-group").args(compression).arg("--build").arg(&stage.root).arg(&part);
     run::succeed(build.stdout(Stdio::null()))?;
+    fs::rename(&part, &file).with_context(|| format!("could not name {}", file.display()))?;
     // The other form is made of the same directory.
     fs::remove_dir_all(&control).context("could not remove DEBIAN")?;
     Ok(file)

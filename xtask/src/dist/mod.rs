@@ -31,13 +31,21 @@ pub(crate) fn run(args: &DistArgs) -> Result<()> {
         return pack_debug();
     }
     let target = metadata::read()?.target_directory;
+    let packages = target.join("packages");
+    run::when_stopped(format!(
+        "each package in {} is whole, of this build or of an earlier one; run it again to go on",
+        packages.display()
+    ))?;
+    run::step("building the static host programs (1 of 3)");
     build(Linking::Static)?;
+    run::step("building the platform (2 of 3)");
     build(Linking::Dynamic)?;
+    run::step("packing (3 of 3)");
     let found = |linking: Linking, name: &str| match linking {
         Linking::Static => target.join(TARGET).join("dist").join(name),
         Linking::Dynamic => target.join("release").join(name),
     };
-    for file in pack(&target.join("packages"), VERSION, Effort::Small, &found)? {
+    for file in pack(&packages, VERSION, Effort::Small, &found)? {
         let bytes = std::fs::metadata(&file)?.len();
         println!("{}  {bytes} bytes", file.display());
     }
@@ -116,6 +124,9 @@ fn pack(
     let mut made = Vec::new();
     for package in PACKAGES {
         let binary = |name: &str| found(package.linking, name);
+        if effort == Effort::Small {
+            run::step(&format!("packing {}", package.name));
+        }
         let stage = Stage::fill(&directory.join(package.name), package, &binary)?;
         made.push(deb::pack(directory, package, version, effort, &stage)?);
         made.push(rpm::pack(directory, package, version, effort, &stage)?);

@@ -50,7 +50,7 @@ pub(super) fn pack(
     let mut build = Command::new("rpmbuild");
     build.args(["-bb", "--quiet", "--target", "x86_64-linux"]);
     build.args(["--define", &define("_topdir", &work)]);
-    build.args(["--define", &define("_rpmdir", directory)]);
+    build.args(["--define", &define("_rpmdir", &work)]);
     build.args(["--define", &define("stage", &stage.root)]);
     // The machine's own macros must not strip, compress or check what was made ready elsewhere.
     build.args(["--define", "__os_install_post %{nil}", "--define", "debug_package %{nil}"]);
@@ -62,8 +62,12 @@ pub(super) fn pack(
     build.args(["--define", &format!("_binary_payload {payload}")]);
     build.args(["--define", "_rpmfilename %%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm"]);
     run::succeed(build.arg(&specification).stdout(Stdio::null()))?;
+    let name = format!("{}-{version}-1.x86_64.rpm", package.name);
+    let file = directory.join(&name);
+    fs::rename(work.join(name), &file)
+        .with_context(|| format!("could not name {}", file.display()))?;
     fs::remove_dir_all(&work).context("could not remove rpmbuild's directory")?;
-    Ok(directory.join(format!("{}-{version}-1.x86_64.rpm", package.name)))
+    Ok(file)
 }
 
 fn describe(package: &Package, version: &str) -> Result<String> {

@@ -34,9 +34,10 @@ pub struct Client(pub SocketAddr);
 /// Everything.
 pub fn router(app: App) -> Router {
     Router::new()
-        .merge(host::router())
         .merge(admin::router())
         .merge(console::router())
+        .layer(from_fn(carried_through))
+        .merge(host::router())
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics_page))
@@ -102,6 +103,20 @@ async fn measured_page(app: &App) -> Answer<String> {
     let mut page = app.metrics.render();
     page.push_str(&expiry_series(&mut *app.store.read().await?, now).await?);
     Ok(page)
+}
+
+/// What an operator asks to be changed is carried out, or refused, once the whole request is here, also
+/// when the connection ends before the answer: half of a change would be kept nowhere but in memory, or
+/// not there. What changes nothing ends with its connection.
+async fn carried_through(request: Request, next: Next) -> Response {
+    let only_tried = request.uri().path() == admin::policy::VALIDATE;
+    if request.method().is_safe() || only_tried {
+        return next.run(request).await;
+    }
+    match tokio::spawn(next.run(request)).await {
+        Ok(answer) => answer,
+        Err(error) => Problem::from(error).into_response(),
+    }
 }
 
 /// Counts and times requests, and adds the headers that every answer has.

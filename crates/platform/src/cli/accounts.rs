@@ -10,7 +10,8 @@ use xshield_model::Timestamp;
 use super::client::{Client, Path, view};
 use super::error::CliError;
 use super::login::read_secret;
-use super::terminal::{self, Output, Table, cell, good, note, warning};
+use super::questions;
+use super::terminal::{Output, Table, cell, good, note, warning};
 use super::times::{Span, relative, relative_or_dash};
 
 /// What a caller may do; each may do what the ones before it may.
@@ -145,7 +146,7 @@ impl PasswordCommand {
         let client = Client::of_this_call()?;
         let old = match &self.old_password_file {
             Some(path) => read_secret(path)?,
-            None => terminal::password("Old password")?,
+            None => questions::password("Old password")?,
         };
         let new = new_password("New password", self.new_password_file)?;
         let body = json!({ "old": old, "new": new });
@@ -257,8 +258,8 @@ fn new_password(question: &str, file: Option<PathBuf>) -> Result<String, CliErro
     if let Some(path) = file {
         return read_secret(&path);
     }
-    let first = terminal::password(question)?;
-    if terminal::password("Again")? == first {
+    let first = questions::password(question)?;
+    if questions::password("Again")? == first {
         return Ok(first);
     }
     Err(CliError::input("the two passwords differ; nothing was changed"))

@@ -1,7 +1,5 @@
 //! `xshield agent-events`, `debug-log`, `diagnostics`, `live`: what host programs did and collected.
 
-use std::fs::OpenOptions;
-use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,8 +12,9 @@ use xshield_wire::foreign::{self, tamed};
 use super::assets::asset_path;
 use super::client::{Client, Path, parsed, view};
 use super::error::CliError;
+use super::files::{self, Before};
+use super::progress::Waiting;
 use super::protocols::protocol;
-use super::session::failed;
 use super::terminal::{Output, Table, bad, cell, good, note, number, print};
 use super::times::{Since, of_day, relative};
 
@@ -116,6 +115,7 @@ impl DebugLogCommand {
     pub(crate) fn run(self) -> Result<(), CliError> {
         let action = "read the detailed log";
         let client = Client::of_this_call()?;
+        let _waiting = self.follow.then(Waiting::until_stopped);
         let mut after = 0;
         loop {
             let path = asset_path(&self.asset, &["debug-log"]).with("after", after);
@@ -254,14 +254,9 @@ fn list(client: &Client, asset: Option<String>, output: Output) -> Result<(), Cl
 }
 
 fn get(client: &Client, which: &str, to: &std::path::Path) -> Result<(), CliError> {
-    let bytes = client.download("download the diagnostics", &Path::of(&["diagnostics", which]))?;
-    let write = || -> io::Result<()> {
-        let mut file = OpenOptions::new().write(true).create_new(true).open(to)?;
-        file.write_all(&bytes)?;
-        file.sync_all()
-    };
-    write().map_err(failed("write", to))?;
-    note(&format!("{} bytes are in {}", bytes.len(), to.display()));
+    let from = Path::of(&["diagnostics", which]);
+    let bytes = files::download(client, "download the diagnostics", &from, to, Before::Kept)?;
+    note(&format!("{bytes} bytes are in {}", to.display()));
     Ok(())
 }
 
@@ -292,6 +287,7 @@ impl LiveCommand {
     pub(crate) fn run(self) -> Result<(), CliError> {
         let action = "read live events";
         let client = Client::of_this_call()?;
+        let _waiting = (!self.once).then(Waiting::until_stopped);
         let mut after: Option<i64> = None;
         loop {
             let path = Path::of(&["live-events"])

@@ -1,6 +1,6 @@
 //! The admin API over HTTPS. Trusts the platform's CA and nothing else.
 
-use std::io::{Read as _, Write};
+use std::io::{self, Read as _, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use ureq::{Agent, Body};
 use xshield_wire::foreign::tamed;
 
 use super::error::{CliError, Refusal};
+use super::progress::{Left, Shown, Waiting, received};
 use super::session::{Session, Token};
 
 /// The largest answer that is read, in bytes.
@@ -61,67 +62,57 @@ impl Client {
 
     /// Reads. `action` says what for, as in "could not …".
     pub(crate) fn get(&self, action: &str, path: &Path) -> Result<Value, CliError> {
-        self.call(action, Method::GET, path, None)
+        self.call(action, Method::GET, path, None, Left::Nothing)
     }
 
-    /// Reads bytes that aren't JSON.
-    pub(crate) fn download(&self, action: &str, path: &Path) -> Result<Vec<u8>, CliError> {
-        let unreachable = |source| CliError::Unreachable {
-            action: action.to_owned(),
-            url: self.url.clone(),
-            source,
-        };
-        let mut request =
-            Request::builder().method(Method::GET).uri(format!("{}{}", self.url, path.0));
-        if let Some(token) = &self.token {
-            request = request.header("authorization", format!("Bearer {}", token.0));
-        }
-        let request = request.body(()).map_err(ureq::Error::from).map_err(unreachable)?;
-        let mut answer = self.agent.run(request).map_err(unreachable)?;
-        let status = answer.status();
-        let body = answer.body_mut().with_config().limit(MAX_ANSWER).read_to_vec();
-        let body = body.map_err(unreachable)?;
-        if status.is_success() {
-            return Ok(body);
-        }
-        let refusal = Box::new(Refusal::read(status.as_u16(), &body));
-        Err(CliError::Refused { action: action.to_owned(), refusal })
-    }
-
-    /// Reads text of any length, and writes it on as it comes.
+    /// Reads bytes of any length, and writes them on as they come. What is under way says what it leaves
+    /// when it is stopped.
     pub(crate) fn stream(
         &self,
         action: &str,
         path: &Path,
         to: &mut dyn Write,
-    ) -> Result<(), CliError> {
-        let unreachable = |source| CliError::Unreachable {
-            action: action.to_owned(),
-            url: self.url.clone(),
-            source,
-        };
-        let mut request =
-            Request::builder().method(Method::GET).uri(format!("{}{}", self.url, path.0));
-        if let Some(token) = &self.token {
-            request = request.header("authorization", format!("Bearer {}", token.0));
-        }
-        let request = request.body(()).map_err(ureq::Error::from).map_err(unreachable)?;
-        let mut answer = self.agent.run(request).map_err(unreachable)?;
-        let status = answer.status();
-        if !status.is_success() {
-            let body = answer.body_mut().with_config().limit(MAX_ANSWER).read_to_vec();
-            let refusal = Refusal::read(status.as_u16(), &body.map_err(unreachable)?);
-            return Err(CliError::Refused { action: action.to_owned(), refusal: refusal.into() });
-        }
+    ) -> Result<u64, CliError> {
+        let mut answer = self.ask(action, Method::GET, path, None, &Left::Nothing)?;
         let mut body = answer.body_mut().with_config().limit(u64::MAX).reader();
         let mut piece = vec![0; 64 << 10];
+        let mut bytes = 0;
         loop {
-            let read = body.read(&mut piece).map_err(|error| unreachable(error.into()))?;
+            let read = body.read(&mut piece).map_err(|error| {
+                self.unreachable(action, &Left::Nothing, ureq::Error::from(error))
+            })?;
             match piece.get(..read) {
-                None | Some([]) => return to.flush().map_err(CliError::Output),
-                Some(text) => to.write_all(text).map_err(CliError::Output)?,
+                None | Some([]) => break,
+                Some(piece) => to.write_all(piece).map_err(CliError::Output)?,
             }
+            bytes += read as u64;
+            received(bytes);
         }
+        to.flush().map_err(CliError::Output)?;
+        Ok(bytes)
+    }
+
+    /// Has the platform find out what something would come to; nothing is changed by it.
+    pub(crate) fn try_out(
+        &self,
+        action: &str,
+        path: &Path,
+        body: &impl Serialize,
+    ) -> Result<Value, CliError> {
+        let body = Some(to_json(action, body)?);
+        self.call(action, Method::POST, path, body, Left::Nothing)
+    }
+
+    /// Makes or does something that may take long; `see` is the command that shows what became of it.
+    pub(crate) fn post_long(
+        &self,
+        action: &str,
+        path: &Path,
+        body: &impl Serialize,
+        see: &str,
+    ) -> Result<Value, CliError> {
+        let left = Left::Asked { see: Some(see.to_owned()) };
+        self.call(action, Method::POST, path, Some(to_json(action, body)?), left)
     }
 
     /// Makes or does something.
@@ -131,7 +122,7 @@ impl Client {
         path: &Path,
         body: &impl Serialize,
     ) -> Result<Value, CliError> {
-        self.call(action, Method::POST, path, Some(to_json(action, body)?))
+        self.change(action, Method::POST, path, Some(to_json(action, body)?))
     }
 
     /// Replaces something.
@@ -141,7 +132,7 @@ impl Client {
         path: &Path,
         body: &impl Serialize,
     ) -> Result<Value, CliError> {
-        self.call(action, Method::PUT, path, Some(to_json(action, body)?))
+        self.change(action, Method::PUT, path, Some(to_json(action, body)?))
     }
 
     /// Changes part of something.
@@ -151,12 +142,12 @@ impl Client {
         path: &Path,
         body: &impl Serialize,
     ) -> Result<Value, CliError> {
-        self.call(action, Method::PATCH, path, Some(to_json(action, body)?))
+        self.change(action, Method::PATCH, path, Some(to_json(action, body)?))
     }
 
     /// Deletes.
     pub(crate) fn delete(&self, action: &str, path: &Path) -> Result<Value, CliError> {
-        self.call(action, Method::DELETE, path, None)
+        self.change(action, Method::DELETE, path, None)
     }
 
     /// Reads a list page after page, until its end or until there are `limit` items. The result has
@@ -167,6 +158,7 @@ impl Client {
         path: &Path,
         limit: Option<usize>,
     ) -> Result<Value, CliError> {
+        let _waiting = Waiting::begin(action, Left::Nothing, Shown::WhenLong);
         let mut items = Vec::new();
         let mut cursor: Option<String> = None;
         loop {
@@ -185,18 +177,44 @@ impl Client {
         }
     }
 
-    fn call(
+    fn change(
         &self,
         action: &str,
         method: Method,
         path: &Path,
         body: Option<Vec<u8>>,
     ) -> Result<Value, CliError> {
-        let unreachable = |source| CliError::Unreachable {
-            action: action.to_owned(),
-            url: self.url.clone(),
-            source,
-        };
+        self.call(action, method, path, body, Left::Asked { see: None })
+    }
+
+    fn call(
+        &self,
+        action: &str,
+        method: Method,
+        path: &Path,
+        body: Option<Vec<u8>>,
+        left: Left,
+    ) -> Result<Value, CliError> {
+        let _waiting = Waiting::begin(action, left.clone(), Shown::WhenLong);
+        let mut answer = self.ask(action, method, path, body, &left)?;
+        let body = answer.body_mut().with_config().limit(MAX_ANSWER).read_to_vec();
+        let body = body.map_err(|source| self.unreachable(action, &left, source))?;
+        if body.is_empty() {
+            return Ok(Value::Null);
+        }
+        serde_json::from_slice(&body)
+            .map_err(|source| CliError::Answer { action: action.to_owned(), source })
+    }
+
+    /// The answer to a request, unless the platform refuses it.
+    fn ask(
+        &self,
+        action: &str,
+        method: Method,
+        path: &Path,
+        body: Option<Vec<u8>>,
+        left: &Left,
+    ) -> Result<Response<Body>, CliError> {
         let mut request = Request::builder().method(method).uri(format!("{}{}", self.url, path.0));
         request = request.header("accept", "application/json");
         if let Some(token) = &self.token {
@@ -213,10 +231,42 @@ impl Client {
                 .map_err(ureq::Error::from)
                 .and_then(|request| self.agent.run(request)),
         };
-        read(action, answer.map_err(unreachable)?).map_err(|error| match error {
-            ReadError::Broken(source) => unreachable(source),
-            ReadError::Said(error) => error,
-        })
+        let unreachable = |source| self.unreachable(action, left, source);
+        let mut answer = answer.map_err(unreachable)?;
+        let status = answer.status();
+        if status.is_success() {
+            return Ok(answer);
+        }
+        let body = answer.body_mut().with_config().limit(MAX_ANSWER).read_to_vec();
+        let refusal = Box::new(Refusal::read(status.as_u16(), &body.map_err(unreachable)?));
+        Err(CliError::Refused { action: action.to_owned(), refusal })
+    }
+
+    fn unreachable(&self, action: &str, left: &Left, source: ureq::Error) -> CliError {
+        let may_be_done = matches!(left, Left::Asked { .. }) && may_have_been_sent(&source);
+        let left = left.in_words().filter(|_| may_be_done).map(String::into_boxed_str);
+        CliError::Unreachable {
+            action: action.to_owned(),
+            url: self.url.clone(),
+            left,
+            source: source.into(),
+        }
+    }
+}
+
+/// Whether the platform may have a request although no answer came.
+fn may_have_been_sent(error: &ureq::Error) -> bool {
+    use ureq::Timeout;
+    match error {
+        ureq::Error::Timeout(stage) => !matches!(stage, Timeout::Resolve | Timeout::Connect),
+        ureq::Error::Io(error) => matches!(
+            error.kind(),
+            io::ErrorKind::UnexpectedEof
+                | io::ErrorKind::ConnectionReset
+                | io::ErrorKind::ConnectionAborted
+                | io::ErrorKind::BrokenPipe
+        ),
+        _ => false,
     }
 }
 
@@ -228,26 +278,6 @@ const PAGE: usize = 500;
 struct Page {
     items: Vec<Value>,
     next: Option<String>,
-}
-
-enum ReadError {
-    Broken(ureq::Error),
-    Said(CliError),
-}
-
-fn read(action: &str, mut answer: Response<Body>) -> Result<Value, ReadError> {
-    let status = answer.status();
-    let body = answer.body_mut().with_config().limit(MAX_ANSWER).read_to_vec();
-    let body = body.map_err(ReadError::Broken)?;
-    if !status.is_success() {
-        let refusal = Box::new(Refusal::read(status.as_u16(), &body));
-        return Err(ReadError::Said(CliError::Refused { action: action.to_owned(), refusal }));
-    }
-    if body.is_empty() {
-        return Ok(Value::Null);
-    }
-    serde_json::from_slice(&body)
-        .map_err(|source| ReadError::Said(CliError::Answer { action: action.to_owned(), source }))
 }
 
 fn to_json(action: &str, body: &impl Serialize) -> Result<Vec<u8>, CliError> {

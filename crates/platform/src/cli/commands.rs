@@ -10,6 +10,7 @@ use xshield_model::Timestamp;
 
 use super::client::{Client, Path, view};
 use super::error::CliError;
+use super::progress::{Left, Shown, Waiting};
 use super::terminal::{Output, Screen, Sheet, Table, bad, cell, good, note, number, warning};
 use super::times::{Span, relative, relative_or_dash};
 
@@ -241,6 +242,11 @@ impl Give {
 )]
 fn wait(client: &Client, mut command: Command, output: Output) -> Result<(), CliError> {
     let action = "look at the command";
+    let id = &command.id;
+    let left = Left::Said(format!(
+        "hosts carry the command out all the same; see: xshield command show {id}"
+    ));
+    let _waiting = Waiting::begin(action, left, Shown::Never);
     let mut told = String::new();
     loop {
         let count = |state: &str| command.progress.get(state).copied().unwrap_or_default();

@@ -17,7 +17,8 @@ Exit codes:
   2  the command line is wrong
   3  not signed in, or the role does not allow it
   4  the platform could not be reached, or is not the one that is trusted
-  5  the platform failed; its log says why";
+  5  the platform failed; its log says why
+130  stopped by Ctrl-C (143: by SIGTERM); the last line says what that leaves";
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -49,9 +50,11 @@ pub(crate) enum CliError {
         action: String,
         /// Where.
         url: String,
+        /// What may have become of it all the same, as people are told.
+        left: Option<Box<str>>,
         /// Why not.
         #[source]
-        source: ureq::Error,
+        source: Box<ureq::Error>,
     },
     /// Whoever answers is not the platform that was meant.
     #[error("{0}")]
@@ -127,6 +130,10 @@ impl CliError {
             text.push_str(": ");
             text.push_str(&error.to_string());
             cause = error.source();
+        }
+        if let Self::Unreachable { left: Some(left), .. } = self {
+            text.push_str("\n  ");
+            text.push_str(left);
         }
         text
     }

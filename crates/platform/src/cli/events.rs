@@ -14,6 +14,7 @@ use xshield_wire::foreign::one_line;
 use super::assets::asset_path;
 use super::client::{Client, Path, parsed, view};
 use super::error::CliError;
+use super::progress::Waiting;
 use super::protocols::{has_ports, protocol};
 use super::terminal::{self, Output, Table, bad, cell, good, note, number, print, warning};
 use super::times::{Since, Span, of_day, relative};
@@ -164,6 +165,7 @@ impl EventsCommand {
     }
 
     fn follow(&self, client: &Client) -> Result<(), CliError> {
+        let _waiting = Waiting::until_stopped();
         let started = Timestamp::now();
         let from = self.since.map_or(started, |since| since.at(started));
         let mut seen = Seen::default();

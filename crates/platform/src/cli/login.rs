@@ -11,6 +11,7 @@ use xshield_model::Timestamp;
 use super::client::{Client, Path, parsed, view};
 use super::error::CliError;
 use super::keys::warn_of_expiring_keys;
+use super::questions;
 use super::session::{Session, Stored, Token, failed, platform_url};
 use super::terminal::{self, Output, Sheet, note, print};
 use super::times::relative;
@@ -87,7 +88,7 @@ impl Login {
         if let Some(stored) = Session::stored().ok().flatten().filter(|stored| stored.url == url) {
             return Ok(stored.ca);
         }
-        if !terminal::somebody_is_there() {
+        if !questions::somebody_is_there() {
             return Err(CliError::Untrusted(
                 "this platform is not known yet: give its CA certificate with --ca FILE, or the \
                  certificate's fingerprint with --fingerprint sha256:…"
@@ -100,7 +101,7 @@ impl Login {
              Is that the fingerprint the platform printed when it started?",
             shown.fingerprint()
         );
-        if terminal::confirm(&question)? {
+        if questions::confirm(&question)? {
             return Ok(shown.into_pem());
         }
         Err(CliError::Untrusted("not signed in: the platform is not trusted".to_owned()))
@@ -109,7 +110,7 @@ impl Login {
     fn password(&self) -> Result<String, CliError> {
         match &self.password_file {
             Some(path) => read_secret(path),
-            None => terminal::password(&format!("Password of {}", self.user)),
+            None => questions::password(&format!("Password of {}", self.user)),
         }
     }
 }

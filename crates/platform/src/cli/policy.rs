@@ -184,7 +184,7 @@ impl Apply {
         let before: Candidate = parsed(action, &client.get(action, &candidate_path())?)?;
         let body = json!({ "documents": files.documents });
         let validated = client
-            .post(action, &Path::of(&["policy", "validate"]), &body)
+            .try_out(action, &Path::of(&["policy", "validate"]), &body)
             .map_err(|error| files.name_sources(error))?;
         let Validated { warnings, impact, .. } = view(action, &validated)?;
         if self.dry_run || !self.synchronize {
@@ -277,11 +277,11 @@ fn validate(paths: &[PathBuf], output: Output) -> Result<(), CliError> {
     let answer = if paths.is_empty() {
         let client = Client::of_this_call()?;
         let candidate = client.get(action, &candidate_path())?;
-        client.post(action, &path, &json!({ "documents": candidate["documents"] }))?
+        client.try_out(action, &path, &json!({ "documents": candidate["documents"] }))?
     } else {
         let files = PolicyFiles::read(paths)?;
         let body = json!({ "documents": files.documents });
-        let answer = Client::of_this_call()?.post(action, &path, &body);
+        let answer = Client::of_this_call()?.try_out(action, &path, &body);
         answer.map_err(|error| files.name_sources(error))?
     };
     output.show(&answer, |_| {
@@ -318,7 +318,8 @@ fn synchronize(
         "expected_impact": expected_impact,
         "note": note,
     });
-    client.post("synchronize the policy", &Path::of(&["policy", "synchronize"]), &wish)
+    let path = Path::of(&["policy", "synchronize"]);
+    client.post_long("synchronize the policy", &path, &wish, "xshield policy revisions")
 }
 
 fn show_synchronized(answer: &Value, output: Output) -> Result<(), CliError> {
@@ -369,7 +370,11 @@ fn restore(
         }
         None => json!({ "synchronize": false }),
     };
-    let answer = client.post(action, &path, &wish)?;
+    let see = match agreement {
+        Some(_) => "xshield policy revisions",
+        None => "xshield policy diff",
+    };
+    let answer = client.post_long(action, &path, &wish, see)?;
     output.show(&answer, |_| {
         let restored: Restored = view(action, &answer)?;
         Ok(match restored.synchronized {

@@ -4,7 +4,8 @@ use clap::Args;
 use xshield_platform::impact::{ExpectedImpact, ImpactSummary, Weight, counted};
 
 use super::error::CliError;
-use super::terminal::{confirm, note, somebody_is_there};
+use super::questions::{confirm, somebody_is_there};
+use super::terminal::note;
 
 /// How a commit is agreed to. At a terminal there is a question; without one and without these options
 /// only what takes nothing from any asset is committed.

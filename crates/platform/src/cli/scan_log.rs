@@ -18,6 +18,7 @@ use xshield_wire::Bytes;
 
 use super::client::{Client, Path, parsed};
 use super::error::CliError;
+use super::progress::{Left, Shown, Waiting, received};
 use super::session::failed;
 use super::terminal::{Output, Table, cell, note, number};
 use super::times::relative;
@@ -164,6 +165,7 @@ impl ScanLog {
         };
         let mut scan = Scan::default();
         let reading = self.reading();
+        let _waiting = Waiting::begin("scan the log", self.left(), Shown::WhenLong);
         loop {
             // A part that was being reported when a scan was killed ends where it did then.
             let until = state.pending.map(|pending| pending.to);
@@ -172,6 +174,7 @@ impl ScanLog {
                 break;
             }
             self.settle(client, &mut state, part, &mut scan)?;
+            received(state.offset);
         }
         let answer = serde_json::to_value(&scan)
             .map_err(|source| CliError::Answer { action: "show the matches".to_owned(), source })?;
@@ -180,6 +183,16 @@ impl ScanLog {
             note(&format!("{} of {} lines tell nothing: {refusal}", scan.refused, scan.lines));
         }
         Ok(())
+    }
+
+    fn left(&self) -> Left {
+        Left::Said(match (&self.state, self.report) {
+            (Some(state), _) => {
+                format!("the next scan with {} goes on where this one was", state.display())
+            }
+            (None, true) => "matches that were reported until now stay reported".to_owned(),
+            (None, false) => return Left::Nothing,
+        })
     }
 
     fn reading(&self) -> Reading {
@@ -314,7 +327,7 @@ fn look_up(
     let mut listed = HashMap::new();
     for some in addresses.chunks(MOST_ADDRESSES) {
         let path = Path::of(&["threat", "look-up"]);
-        let answer = client.post(action, &path, &json!({ "addresses": some }))?;
+        let answer = client.try_out(action, &path, &json!({ "addresses": some }))?;
         for item in parsed::<Vec<Value>>(action, &answer["items"])? {
             let Listed { address } = parsed(action, &item)?;
             listed.insert(address, item);

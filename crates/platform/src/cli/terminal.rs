@@ -1,10 +1,9 @@
-//! What people and programs see: tables, colours where they are wanted, JSON; and the prompts.
+//! What people and programs see: tables, colours where they are wanted, JSON.
 
-use std::fs::OpenOptions;
-use std::io::{self, BufRead as _, BufReader, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 
 use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, TableStyle};
-use rustix::termios::{self, LocalModes, OptionalActions, Termios};
+use rustix::termios;
 use serde_json::Value;
 use xshield_wire::foreign;
 
@@ -108,8 +107,7 @@ impl Screen {
         }
         let width = termios::tcgetwinsize(&stdout).ok().map(|size| size.ws_col);
         let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-        let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
-        let ink = if set("NO_COLOR") || dumb { Ink::Plain } else { Ink::Coloured };
+        let ink = if set("NO_COLOR") || is_plain_terminal() { Ink::Plain } else { Ink::Coloured };
         Self { width: width.filter(|columns| *columns >= 40), ink }
     }
 
@@ -117,6 +115,21 @@ impl Screen {
     pub(crate) fn plain() -> Self {
         Self { width: None, ink: Ink::Plain }
     }
+}
+
+/// Whether the output proper is on a terminal.
+pub(crate) fn output_is_at_terminal() -> bool {
+    io::stdout().is_terminal()
+}
+
+/// Whether notes are on a terminal.
+pub(crate) fn notes_are_at_terminal() -> bool {
+    io::stderr().is_terminal()
+}
+
+/// Whether a terminal takes text and nothing else.
+pub(crate) fn is_plain_terminal() -> bool {
+    std::env::var_os("TERM").is_none_or(|term| term == "dumb")
 }
 
 /// Rows under a header, without lines between them: easy to read, `grep` and `awk`.
@@ -218,63 +231,12 @@ pub(crate) fn bad(text: impl AsRef<str>) -> Cell {
     cell(text).fg(Color::Red)
 }
 
-/// Whether there is somebody to ask.
-pub(crate) fn somebody_is_there() -> bool {
-    io::stdin().is_terminal() && io::stderr().is_terminal()
-}
-
-/// Asks a question that takes y or n; anything but y is no.
-pub(crate) fn confirm(question: &str) -> Result<bool, CliError> {
+/// Asks, on the line on which the answer is typed.
+pub(crate) fn ask(question: &str) -> Result<(), CliError> {
     let mut stderr = io::stderr();
-    write!(stderr, "{} [y/N] ", foreign::one_line(question)).map_err(CliError::Output)?;
-    stderr.flush().map_err(CliError::Output)?;
-    let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer).map_err(no_terminal)?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
-}
-
-/// Asks for a password at the terminal, without showing it.
-pub(crate) fn password(question: &str) -> Result<String, CliError> {
-    let tty = OpenOptions::new().read(true).write(true).open("/dev/tty").map_err(|source| {
-        let hint = "there is no terminal to ask for the password; give it with --password-file";
-        CliError::input(format!("{hint} ({source})"))
-    })?;
-    write!(&tty, "{question}: ").map_err(CliError::Output)?;
-    let mut line = String::new();
-    let read = {
-        let _hidden = Hidden::new(&tty).map_err(no_terminal)?;
-        BufReader::new(&tty).read_line(&mut line)
-    };
-    writeln!(&tty).map_err(CliError::Output)?;
-    read.map_err(no_terminal)?;
-    Ok(line.trim_end_matches(['\n', '\r']).to_owned())
-}
-
-fn no_terminal(source: io::Error) -> CliError {
-    CliError::File { action: "read from", path: "the terminal".into(), source }
-}
-
-/// The terminal shows nothing that is typed while this lives.
-struct Hidden<'a> {
-    tty: &'a std::fs::File,
-    before: Termios,
-}
-
-impl<'a> Hidden<'a> {
-    fn new(tty: &'a std::fs::File) -> io::Result<Self> {
-        let before = termios::tcgetattr(tty)?;
-        let mut hidden = before.clone();
-        hidden.local_modes.remove(LocalModes::ECHO);
-        termios::tcsetattr(tty, OptionalActions::Flush, &hidden)?;
-        Ok(Self { tty, before })
-    }
-}
-
-impl Drop for Hidden<'_> {
-    fn drop(&mut self) {
-        // The shell sets its terminal up again anyway.
-        let _ = termios::tcsetattr(self.tty, OptionalActions::Flush, &self.before);
-    }
+    write!(stderr, "{} ", foreign::lines(question))
+        .and_then(|()| stderr.flush())
+        .map_err(CliError::Output)
 }
 
 #[cfg(test)]

@@ -64,7 +64,8 @@ impl ShownCa {
         let chain = shown_chain(url).map_err(|source| CliError::Unreachable {
             action: "see the platform's certificate".to_owned(),
             url: url.to_owned(),
-            source: ureq::Error::Io(source),
+            left: None,
+            source: Box::new(ureq::Error::Io(source)),
         })?;
         // The leaf comes first, its issuer last.
         let issuer = chain.into_iter().skip(1).last();

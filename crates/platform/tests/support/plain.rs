@@ -40,6 +40,13 @@ impl Plain {
         self.0.flush()
     }
 
+    /// Says that nothing more comes, and goes on listening.
+    pub fn end_sending(&mut self) -> io::Result<()> {
+        self.0.conn.send_close_notify();
+        self.0.flush()?;
+        self.0.sock.shutdown(std::net::Shutdown::Write)
+    }
+
     /// The first line of the answer.
     pub fn status_line(&mut self) -> io::Result<String> {
         let mut line = Vec::new();

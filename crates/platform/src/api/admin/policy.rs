@@ -206,6 +206,9 @@ struct Validated {
 /// The largest policy that a viewer may have rehearsed, in bytes.
 const LARGEST_OF_A_VIEWER: usize = 1 << 20;
 
+/// Where a policy is tried, which changes nothing.
+pub(crate) const VALIDATE: &str = "/api/v1/policy/validate";
+
 /// Check a policy, also against the inventory, and change nothing
 ///
 /// One policy is checked at a time, and one of each account. It ends when the connection does.

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use axum::Json;
 use axum::extract::State;
+use ring::digest::{Context, SHA256};
 use serde::Serialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -15,7 +16,8 @@ use xshield_threat::protect::{ProtectedBy, special_ranges};
 use xshield_threat::{Compiler, ThreatSet};
 
 use crate::auth::{Allowed, Viewer};
-use crate::problem::Answer;
+use crate::impact::ExpectedImpact;
+use crate::problem::{Answer, Problem};
 use crate::state::App;
 
 pub(super) fn router() -> OpenApiRouter<App> {
@@ -29,7 +31,10 @@ const SAMPLES: usize = 20;
 
 /// What would be listed if feeds could list private ranges, and who is there.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
-struct PrivateRangesImpact {
+pub(super) struct PrivateRangesImpact {
+    /// Of everything below but the traffic, which never rests: `sha256:` and hexadecimal digits. Whoever
+    /// changes the setting says that this is what is expected.
+    digest: String,
     /// Ranges that would join the list now. What feeds list later is not known.
     entries: u64,
     /// The first of them.
@@ -52,6 +57,11 @@ async fn private_ranges(
     State(app): State<App>,
     _: Allowed<Viewer>,
 ) -> Answer<Json<PrivateRangesImpact>> {
+    of_private_ranges(&app).await.map(Json)
+}
+
+/// What it would do to let feeds list private ranges.
+pub(super) async fn of_private_ranges(app: &App) -> Answer<PrivateRangesImpact> {
     let since = Timestamp::now().plus(-RECENT);
     let mut conn = app.store.read().await?;
     let mut peers = threat_feeds::recent_peers(&mut conn, Peers::Called, since).await?;
@@ -62,7 +72,30 @@ async fn private_ranges(
     let peers: BTreeSet<IpAddr> = peers.into_iter().map(|peer| peer.to_canonical()).collect();
     let list = app.threat.list();
     let work = move || impact(list.sources(), list.set(), &assets, &peers);
-    Ok(Json(tokio::task::spawn_blocking(work).await?))
+    Ok(tokio::task::spawn_blocking(work).await?)
+}
+
+impl PrivateRangesImpact {
+    /// Refuses when something else is expected. `any` and this digest are agreements; that nothing is lost
+    /// can't be said of it.
+    pub(super) fn check(&self, expected: &ExpectedImpact) -> Answer<()> {
+        let (slug, detail) = match expected {
+            ExpectedImpact::Any => return Ok(()),
+            ExpectedImpact::Exactly(digest) if *digest == self.digest => return Ok(()),
+            ExpectedImpact::NoLoss => (
+                "impact-is-loss",
+                "feeds could cut hosts off from their neighbours; nothing was changed. See \
+                 GET /api/v1/threat/private-ranges/impact, and if that is meant, give its digest, or \
+                 any, as the expected impact",
+            ),
+            ExpectedImpact::Exactly(_) => (
+                "impact-differs",
+                "the impact is no longer the expected one: feeds or assets have changed since; nothing \
+                 was changed. See GET /api/v1/threat/private-ranges/impact again",
+            ),
+        };
+        Err(Problem::conflict(slug, detail).field("/expected_impact"))
+    }
 }
 
 fn impact(
@@ -88,12 +121,21 @@ fn impact(
         let inside = |address: &IpAddr| set.contains(address.to_canonical());
         assets.iter().filter(|addresses| addresses.iter().any(inside)).count() as u64
     };
+    let (assets_private, assets_inside) = (having(&private), having(&around));
+    let mut digest = Context::new(&SHA256);
+    for count in [assets.len() as u64, assets_private, assets_inside] {
+        digest.update(&count.to_be_bytes());
+    }
+    joining.iter().for_each(|prefix| digest.update(format!("{prefix}\n").as_bytes()));
+    let digest = digest.finish();
+    let digest: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
     PrivateRangesImpact {
+        digest: format!("sha256:{digest}"),
         entries: joining.len() as u64,
         samples: joining.iter().take(SAMPLES).map(|prefix| prefix.to_string()).collect(),
         assets: assets.len() as u64,
-        assets_private: having(&private),
-        assets_inside: having(&around),
+        assets_private,
+        assets_inside,
         recent_peers: peers.iter().filter(|peer| joining.contains(**peer)).count() as u64,
     }
 }

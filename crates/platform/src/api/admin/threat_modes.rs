@@ -13,7 +13,9 @@ use xshield_store::{Conn, audit, commit, threat_assets};
 use xshield_threat::ThreatMode;
 
 use super::assets::named;
+use super::threat_impact;
 use crate::auth::{Allowed, Operator, Viewer};
+use crate::impact::ExpectedImpact;
 use crate::jobs::{compile, threat_compile};
 use crate::problem::{Answer, JsonBody, Problem};
 use crate::state::App;
@@ -214,8 +216,7 @@ fn in_words(wish: Wish) -> String {
 }
 
 /// What else holds for the platform as a whole.
-#[derive(Debug, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 struct Settings {
     /// Whether feeds may list private ranges (RFC 1918, 4193, 6598).
     private_ranges: PrivateRanges,
@@ -233,20 +234,47 @@ async fn settings(State(app): State<App>, _: Allowed<Viewer>) -> Answer<Json<Set
     Ok(Json(Settings { private_ranges, verify_every }))
 }
 
+/// The settings as they are to be.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+struct ChangedSettings {
+    /// As in the settings.
+    private_ranges: PrivateRanges,
+    /// As in the settings.
+    verify_every: u32,
+    /// Needed when private ranges become listed: the digest that
+    /// `GET /api/v1/threat/private-ranges/impact` tells (`sha256:…`), or `any`.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    expected_impact: ExpectedImpact,
+}
+
 /// Change settings of the threat list
-#[utoipa::path(put, path = "/api/v1/threat/settings", tag = "threats", request_body = Settings,
+///
+/// Refused with status 409 when private ranges would be listed from now on, and that has not the expected
+/// impact.
+#[utoipa::path(put, path = "/api/v1/threat/settings", tag = "threats", request_body = ChangedSettings,
     responses((status = 200, body = Settings)))]
 async fn change_settings(
     State(app): State<App>,
     allowed: Allowed<Operator>,
-    JsonBody(wanted): JsonBody<Settings>,
+    JsonBody(wanted): JsonBody<ChangedSettings>,
 ) -> Answer<Json<Settings>> {
+    let ChangedSettings { private_ranges, verify_every, expected_impact } = wanted;
+    let wanted = Settings { private_ranges, verify_every };
+    let impact = match private_ranges {
+        PrivateRanges::Listed => Some(threat_impact::of_private_ranges(&app).await?),
+        PrivateRanges::Protected => None,
+    };
     let mut tx = app.store.write().await?;
     let mut stored = threat_assets::settings(&mut tx).await?;
     let words = |private: PrivateRanges, every: u32| {
         format!("private ranges {private:?}, verify every {every} s").to_lowercase()
     };
     let before = words(stored.private_ranges, stored.verify_every);
+    if let (PrivateRanges::Protected, Some(impact)) = (stored.private_ranges, impact) {
+        impact.check(&expected_impact)?;
+    }
     stored.private_ranges = wanted.private_ranges;
     stored.verify_every = wanted.verify_every;
     threat_assets::put_settings(&mut tx, &stored).await?;

@@ -8,6 +8,7 @@ use xshield_model::Timestamp;
 use super::feed_options::FeedOptions;
 use crate::cli::client::{Client, Path, view};
 use crate::cli::error::CliError;
+use crate::cli::progress::{Left, Shown, Waiting};
 use crate::cli::terminal::{Output, Screen, Sheet, Table, bad, cell, good, note, number, warning};
 use crate::cli::times::{relative, relative_or_dash};
 
@@ -156,23 +157,17 @@ impl FeedCommand {
             }
             Action::Run { name } => {
                 let action = "run the threat feed";
-                let mut answer = client.post(action, &path(&[&name, "run"]), &json!({}))?;
-                // The platform answers after a minute at the latest; a run may take longer.
-                while view::<Feed>(action, &answer)?.running {
-                    note("The run goes on …");
-                    answer = client.post(action, &path(&[&name, "run"]), &json!({}))?;
-                }
-                finished(action, &answer, output)
+                finished(action, &run(client, &name)?, output)
             }
             Action::Approve { name } => {
                 let action = "approve the listing";
-                let answer = client.post(action, &path(&[&name, "approve"]), &json!({}))?;
+                let answer = decide(client, action, &name, "approve")?;
                 let entries = view::<Feed>(action, &answer)?.entries;
                 output.show(&answer, |_| Ok(format!("{name}: {entries} entries are in force.")))
             }
             Action::Reject { name } => {
                 let action = "reject the listing";
-                let answer = client.post(action, &path(&[&name, "reject"]), &json!({}))?;
+                let answer = decide(client, action, &name, "reject")?;
                 let entries = view::<Feed>(action, &answer)?.entries;
                 output.show(&answer, |_| {
                     Ok(format!("{name}: turned away; the {entries} entries of before stay."))
@@ -193,6 +188,25 @@ impl FeedCommand {
 
 fn path(below: &[&str]) -> Path {
     Path::of(&[&["threat", "feeds"], below].concat())
+}
+
+/// Has a feed read now, and waits until that is done.
+fn run(client: &Client, name: &str) -> Result<Value, CliError> {
+    let action = "run the threat feed";
+    let left = Left::Asked { see: Some(format!("xshield threat feed show {name}")) };
+    let _waiting = Waiting::begin(action, left, Shown::WhenLong);
+    // The platform answers after a minute at the latest; a run may take longer.
+    loop {
+        let answer = client.post(action, &path(&[name, "run"]), &json!({}))?;
+        if !view::<Feed>(action, &answer)?.running {
+            return Ok(answer);
+        }
+    }
+}
+
+fn decide(client: &Client, action: &str, name: &str, how: &str) -> Result<Value, CliError> {
+    let see = format!("xshield threat feed show {name}");
+    client.post_long(action, &path(&[name, how]), &json!({}), &see)
 }
 
 fn add(
@@ -224,8 +238,7 @@ fn add(
         "settings": options.over(before)?,
     });
     client.post(action, &path(&[]), &body)?;
-    let answer = client.post("run the threat feed", &path(&[name, "run"]), &json!({}))?;
-    finished(action, &answer, output)
+    finished(action, &run(client, name)?, output)
 }
 
 impl Preset {

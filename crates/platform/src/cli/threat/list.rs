@@ -1,7 +1,5 @@
 //! `xshield threat revisions|diff|restore|resume|exception`: the list itself.
 
-use std::fs::{self, File};
-
 use clap::{Args, Subcommand};
 use serde::Deserialize;
 use serde_json::json;
@@ -9,8 +7,8 @@ use xshield_model::Timestamp;
 
 use crate::cli::client::{Client, Path, view};
 use crate::cli::error::CliError;
-use crate::cli::session::failed;
-use crate::cli::terminal::{Output, Table, cell, data, good, note, number, warning};
+use crate::cli::files::{self, Before};
+use crate::cli::terminal::{Output, Table, cell, good, note, number, warning};
 use crate::cli::times::{Span, relative};
 
 #[derive(Deserialize)]
@@ -109,27 +107,14 @@ pub(super) fn whole_diff(
     written("compare the revisions", &path, to, client)
 }
 
-/// Half a file is none: it has another name until it is whole.
 fn written(
     action: &str,
     path: &Path,
     to: Option<&std::path::Path>,
     client: &Client,
 ) -> Result<(), CliError> {
-    let Some(to) = to else { return client.stream(action, path, &mut data()) };
-    let mut beside = to.as_os_str().to_owned();
-    beside.push(".new");
-    let beside = std::path::PathBuf::from(beside);
-    let mut file = File::create(&beside).map_err(failed("write", &beside))?;
-    let done = client
-        .stream(action, path, &mut file)
-        .and_then(|()| file.sync_all().map_err(failed("write", &beside)))
-        .and_then(|()| fs::rename(&beside, to).map_err(failed("write", to)));
-    if done.is_err() {
-        // What went wrong is told; the rest of it helps nobody.
-        let _ = fs::remove_file(&beside);
-    }
-    done?;
+    let Some(to) = to else { return files::print(client, action, path) };
+    files::download(client, action, path, to, Before::Replaced)?;
     note(&format!("It is in {}.", to.display()));
     Ok(())
 }
@@ -152,7 +137,7 @@ pub(super) fn resume(client: &Client, output: Output) -> Result<(), CliError> {
 }
 
 fn done(action: &str, path: &Path, client: &Client, output: Output) -> Result<(), CliError> {
-    let answer = client.post(action, path, &json!({}))?;
+    let answer = client.post_long(action, path, &json!({}), "xshield threat revisions")?;
     let done: Done = view(action, &answer)?;
     if let Some(trouble) = &done.trouble {
         note(&format!("The list could not be compiled: {trouble}"));

@@ -8,10 +8,13 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use xshield_wire::foreign::one_line;
 
+use xshield_platform::impact::ExpectedImpact;
+
 use crate::cli::assets::asset_path;
 use crate::cli::client::{Client, Path, parsed, view};
 use crate::cli::error::CliError;
-use crate::cli::terminal::{Output, Sheet, Table, cell, confirm, note, somebody_is_there};
+use crate::cli::questions::{confirm, somebody_is_there};
+use crate::cli::terminal::{Output, Sheet, Table, cell, note};
 use crate::cli::times::Span;
 
 /// What becomes of traffic with listed peers.
@@ -177,6 +180,7 @@ pub(crate) struct SettingsCommand {
 /// What it would do to let feeds list private ranges.
 #[derive(Deserialize)]
 struct Impact {
+    digest: String,
     entries: u64,
     samples: Vec<String>,
     assets: u64,
@@ -187,7 +191,8 @@ struct Impact {
 
 impl Impact {
     fn text(&self) -> String {
-        let Self { entries, samples, assets, assets_private, assets_inside, recent_peers } = self;
+        let Self { entries, samples, assets, assets_private, assets_inside, recent_peers, .. } =
+            self;
         let mut text = format!(
             "{assets_private} of {assets} hosts have addresses in private ranges. A feed that lists \
              such a range cuts them off from their neighbours, whatever policy says; only their own \
@@ -206,17 +211,18 @@ impl Impact {
 }
 
 /// Asks whether private ranges may be listed, with what that would do.
-fn ask_about_private_ranges(client: &Client) -> Result<(), CliError> {
+fn ask_about_private_ranges(client: &Client) -> Result<ExpectedImpact, CliError> {
     let action = "see what listing private ranges would do";
     let answer = client.get(action, &Path::of(&["threat", "private-ranges", "impact"]))?;
-    note(view::<Impact>(action, &answer)?.text().trim_end());
+    let impact: Impact = view(action, &answer)?;
+    note(impact.text().trim_end());
     if !somebody_is_there() {
         let text =
             "there is nobody to ask whether private ranges may be listed; with --yes they are";
         return Err(CliError::input(text));
     }
     if confirm("May feeds list private ranges?")? {
-        Ok(())
+        Ok(ExpectedImpact::Exactly(impact.digest))
     } else {
         Err(CliError::input("private ranges stay protected; nothing was changed"))
     }
@@ -240,8 +246,12 @@ impl SettingsCommand {
         if private.is_some() || verify.is_some() {
             let mut settings: Map<String, Value> = parsed(action, &answer)?;
             let opens = matches!(self.private_ranges, Some(PrivateRanges::Listed));
-            if opens && settings.get("private_ranges") != Some(&json!("listed")) && !self.yes {
-                ask_about_private_ranges(client)?;
+            if opens && settings.get("private_ranges") != Some(&json!("listed")) {
+                let expected = match self.yes {
+                    true => ExpectedImpact::Any,
+                    false => ask_about_private_ranges(client)?,
+                };
+                settings.insert("expected_impact".to_owned(), json!(expected));
             }
             if let Some(ranges) = private {
                 settings.insert("private_ranges".to_owned(), ranges.get_name().into());

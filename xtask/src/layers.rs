@@ -74,6 +74,11 @@ const LAYERS: &[Layer] = &[
         because: "model is the platform's values, which database, API and jobs share; it knows none of them",
     },
     Layer {
+        package: "xshield-api",
+        may_use: &["xshield-model", "xshield-policy", "xshield-threat", "xshield-wire"],
+        because: "api is what the platform and its clients say to each other; it knows neither",
+    },
+    Layer {
         package: "xshield-store",
         may_use: &["xshield-model", "xshield-policy", "xshield-threat", "xshield-wire"],
         because: "store keeps rows; who may change them and what follows is decided above it",
@@ -81,6 +86,7 @@ const LAYERS: &[Layer] = &[
     Layer {
         package: "xshield",
         may_use: &[
+            "xshield-api",
             "xshield-model",
             "xshield-policy",
             "xshield-store",

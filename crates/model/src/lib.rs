@@ -4,18 +4,22 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`alert`], [`alert_rule`], [`alert_memory`], [`channel`] | alerts, the rules that give them, what a rule remembers, where they go |
+//! | [`alert`], [`alert_rule`], [`alert_memory`], [`channel`], [`delivery`] | alerts, the rules that give them, what a rule remembers, where they go |
 //! | [`feed`], [`file_name`], [`threat_match`], [`threat_settings`] | threat feeds, their files, matches, modes |
+//! | [`role`], [`audit_entry`] | what people may do, and what they did |
 //! | [`claim`], [`lineage`] | what a host says of itself, and which machine says it |
 
 pub mod alert;
 pub mod alert_memory;
 pub mod alert_rule;
+pub mod audit_entry;
 pub mod channel;
 pub mod claim;
+pub mod delivery;
 pub mod feed;
 pub mod file_name;
 pub mod lineage;
+pub mod role;
 pub mod threat_match;
 pub mod threat_settings;
 mod timestamp;

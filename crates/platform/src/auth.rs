@@ -13,8 +13,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::digest::{SHA256, digest};
 use xshield_model::Timestamp;
+use xshield_model::role::Role;
 use xshield_store::accounts;
-use xshield_store::accounts::{ApiToken, Role, TokenKind};
+use xshield_store::accounts::{ApiToken, TokenKind};
 
 use crate::door::guest::{Party, vouch};
 use crate::keys::{KeyError, new_id, random};

@@ -12,8 +12,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use xshield_model::Timestamp;
+use xshield_model::role::Role;
 use xshield_policy::names::Name;
-use xshield_store::accounts::{Account, Role};
+use xshield_store::accounts::Account;
 use xshield_store::audit::Deed;
 use xshield_store::{Store, StoreError, accounts, audit, commit};
 

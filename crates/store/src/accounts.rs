@@ -3,23 +3,10 @@
 use serde::{Deserialize, Serialize};
 use sqlx::QueryBuilder;
 use xshield_model::Timestamp;
+use xshield_model::role::Role;
 
 use super::rows::Columns as _;
 use super::{Conn, Db, Doing as _, Row, StoreResult, from_word, rows, word};
-
-/// What a caller of the admin API may do. Ordered: each may do what the ones before it may.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    /// Reads everything but secrets.
-    Viewer,
-    /// Also changes assets, policy and enforcement keys.
-    Operator,
-    /// Also manages users and tokens of others.
-    Admin,
-}
 
 /// A person.
 #[derive(Debug, Clone)]

@@ -2,28 +2,10 @@
 
 use sqlx::QueryBuilder;
 use xshield_model::Timestamp;
+use xshield_model::audit_entry::AuditEntry;
 
 use super::rows::Columns as _;
 use super::{Conn, Db, Doing as _, Row, StoreResult, contains, rows};
-
-/// One line of the audit log. Summaries never hold secrets.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
-pub struct AuditEntry {
-    /// Grows with time.
-    pub id: i64,
-    /// When.
-    pub at: Timestamp,
-    /// Who: `user:NAME` or `host:ASSET`.
-    pub actor: String,
-    /// What, e.g. `policy.synchronize`.
-    pub action: String,
-    /// To what.
-    pub target: String,
-    /// How it was.
-    pub before: String,
-    /// How it is.
-    pub after: String,
-}
 
 /// What is to be written down.
 #[derive(Debug)]

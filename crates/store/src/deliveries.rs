@@ -4,6 +4,7 @@ use sqlx::QueryBuilder;
 use xshield_model::Timestamp;
 use xshield_model::alert_rule::RuleState;
 use xshield_model::channel::{ChannelSettings, Payload};
+use xshield_model::delivery::{DeliveryKind, DeliveryState};
 
 use super::alerts::{StoredAlert, stored_alert};
 use super::rows::Columns as _;
@@ -36,34 +37,6 @@ pub struct StoredChannel {
     pub last_failure: Option<Timestamp>,
     /// What the other end said last.
     pub last_answer: String,
-}
-
-/// Why something is delivered.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema,
-)]
-#[serde(rename_all = "kebab-case")]
-pub enum DeliveryKind {
-    /// One alert.
-    Alert,
-    /// Several alerts.
-    Digest,
-    /// Somebody tries the channel.
-    Test,
-}
-
-/// How a delivery stands.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema,
-)]
-#[serde(rename_all = "kebab-case")]
-pub enum DeliveryState {
-    /// It is tried, again and again.
-    Waiting,
-    /// The other end took it.
-    Delivered,
-    /// It was tried for too long, or can't be read any more.
-    GivenUp,
 }
 
 /// A delivery.

@@ -6,8 +6,8 @@ use xshield_model::alert::{Alert, Severity};
 use xshield_model::channel::{
     ChannelSettings, Payload, SyslogFormat, SyslogSettings, WebhookFormat,
 };
+use xshield_model::delivery::DeliveryKind;
 use xshield_store::alerts::StoredAlert;
-use xshield_store::deliveries::DeliveryKind;
 
 use super::{cef, mail_text, ocsf};
 

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
-use serde::Deserialize;
 use serde_json::json;
+use xshield_api::access::{CreatedToken, Token, User};
 use xshield_model::Timestamp;
 
 use super::client::{Client, Path, view};
@@ -13,6 +13,7 @@ use super::login::read_secret;
 use super::questions;
 use super::terminal::{Output, Table, cell, good, note, warning};
 use super::times::{Span, relative, relative_or_dash};
+use super::words::word;
 
 /// What a caller may do; each may do what the ones before it may.
 #[derive(Debug, Clone, Copy, ValueEnum, serde::Serialize)]
@@ -58,24 +59,6 @@ enum TokenAction {
     },
 }
 
-#[derive(Deserialize)]
-struct Token {
-    id: String,
-    user: String,
-    name: String,
-    role: String,
-    created_at: Timestamp,
-    expires_at: Option<Timestamp>,
-    last_used_at: Option<Timestamp>,
-    revoked_at: Option<Timestamp>,
-}
-
-#[derive(Deserialize)]
-struct CreatedToken {
-    id: String,
-    token: String,
-}
-
 impl TokenCommand {
     /// Carries the command out.
     pub(crate) fn run(self) -> Result<(), CliError> {
@@ -87,7 +70,7 @@ impl TokenCommand {
                 let body = json!({ "name": name, "role": role, "expires_at": end });
                 let answer = client.post(action, &Path::of(&["tokens"]), &body)?;
                 let created: CreatedToken = view(action, &answer)?;
-                note(&format!("Token {} is made. It is not shown again.", created.id));
+                note(&format!("Token {} is made. It is not shown again.", created.about.id));
                 self.output.show(&answer, |_| Ok(created.token))
             }
             TokenAction::List => {
@@ -119,7 +102,7 @@ fn token_table(tokens: Vec<Token>, now: Timestamp) -> Table {
             cell(&token.id),
             cell(&token.user),
             cell(&token.name),
-            cell(&token.role),
+            cell(word(&token.role)),
             state,
             cell(relative(token.created_at, now)),
             cell(token.expires_at.map_or_else(|| "never".to_owned(), |at| relative(at, now))),
@@ -202,13 +185,6 @@ enum UserAction {
     },
 }
 
-#[derive(Deserialize)]
-struct User {
-    name: String,
-    role: String,
-    created_at: Timestamp,
-}
-
 impl UserCommand {
     /// Carries the command out.
     pub(crate) fn run(self) -> Result<(), CliError> {
@@ -228,7 +204,7 @@ impl UserCommand {
                     let mut table = Table::new(&["NAME", "ROLE", "CREATED"], "There are no users.");
                     for user in view::<Vec<User>>(action, &answer["items"])? {
                         let created = relative(user.created_at, Timestamp::now());
-                        table.row(vec![cell(user.name), cell(user.role), cell(created)]);
+                        table.row(vec![cell(user.name), cell(word(&user.role)), cell(created)]);
                     }
                     Ok(table.render(screen))
                 })

@@ -4,9 +4,12 @@ use std::io::Read as _;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
-use serde::Deserialize;
+use serde::Serialize;
 use serde_json::{Map, Value, json};
+use xshield_api::alerts::{NamedRule, NumberedAlert};
 use xshield_model::Timestamp;
+use xshield_model::alert::Severity;
+use xshield_model::alert_rule::RuleState;
 
 use super::client::{Client, Path, view};
 use super::error::CliError;
@@ -182,29 +185,14 @@ impl List {
     }
 }
 
-#[derive(Deserialize)]
-struct Numbered {
-    number: i64,
-    alert: Alert,
-}
-
-#[derive(Deserialize)]
-struct Alert {
-    severity: String,
-    rule: String,
-    at: Timestamp,
-    summary: String,
-    withheld: u64,
-}
-
-fn alerts_table(alerts: Vec<Numbered>, now: Timestamp) -> Table {
+fn alerts_table(alerts: Vec<NumberedAlert>, now: Timestamp) -> Table {
     let header = &["NUMBER", "WHEN", "SEVERITY", "RULE", "WITHHELD", "WHAT"];
     let mut table = Table::new(header, "No alerts were given.");
-    for Numbered { number: which, alert } in alerts {
-        let severity = match alert.severity.as_str() {
-            "high" => bad("high"),
-            "medium" => warning("medium"),
-            other => cell(other),
+    for NumberedAlert { number: which, alert } in alerts {
+        let severity = match alert.severity {
+            Severity::High => bad("high"),
+            Severity::Medium => warning("medium"),
+            Severity::Low => cell("low"),
         };
         table.row(vec![
             cell(which.to_string()),
@@ -313,38 +301,30 @@ impl Set {
     }
 }
 
-#[derive(Deserialize)]
-struct Rule {
-    name: String,
-    state: String,
-    when: Map<String, Value>,
-    #[serde(rename = "where")]
-    criteria: Option<String>,
-    channels: Vec<String>,
-    delivery: Map<String, Value>,
-    withheld: u64,
-}
-
-fn rules_table(rules: Vec<Rule>) -> Table {
+fn rules_table(rules: Vec<NamedRule>) -> Table {
     let header = &["NAME", "STATE", "WHEN", "WHERE", "CHANNELS", "DELIVERY", "WITHHELD"];
     let mut table = Table::new(header, "There are no alert rules: nobody is told of anything.");
-    for rule in rules {
-        let state = if rule.state == "enabled" { good("enabled") } else { warning(&rule.state) };
+    for NamedRule { name, rule, withheld, .. } in rules {
+        let state = match rule.state {
+            RuleState::Enabled => good("enabled"),
+            RuleState::Disabled => warning("disabled"),
+        };
         table.row(vec![
-            cell(&rule.name),
+            cell(name),
             state,
             cell(words(&rule.when)),
-            cell(rule.criteria.as_deref().unwrap_or("-")),
+            cell(rule.criteria.map_or_else(|| "-".to_owned(), |criteria| criteria.to_string())),
             cell(rule.channels.join(" ")),
             cell(words(&rule.delivery)),
-            number(rule.withheld),
+            number(withheld),
         ]);
     }
     table
 }
 
 /// A tagged value as words: its tag, then its fields.
-fn words(tagged: &Map<String, Value>) -> String {
+fn words(tagged: &impl Serialize) -> String {
+    let Ok(Value::Object(tagged)) = serde_json::to_value(tagged) else { return String::new() };
     let plain = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let tag = |name: &&String| matches!(name.as_str(), "condition" | "mode");
     let first = tagged.iter().filter(|(name, _)| tag(name)).map(|(_, value)| plain(value));

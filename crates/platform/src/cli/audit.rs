@@ -1,8 +1,8 @@
 //! `xshield audit`: who did what, when.
 
 use clap::Args;
-use serde::Deserialize;
 use xshield_model::Timestamp;
+use xshield_model::audit_entry::AuditEntry;
 
 use super::client::{Client, Path, view};
 use super::error::CliError;
@@ -31,16 +31,6 @@ pub(crate) struct AuditCommand {
     limit: usize,
 }
 
-#[derive(Deserialize)]
-struct Entry {
-    at: Timestamp,
-    actor: String,
-    action: String,
-    target: String,
-    before: String,
-    after: String,
-}
-
 impl AuditCommand {
     /// Asks the platform.
     pub(crate) fn run(self) -> Result<(), CliError> {
@@ -58,7 +48,7 @@ impl AuditCommand {
     }
 }
 
-fn table(entries: Vec<Entry>, now: Timestamp) -> Table {
+fn table(entries: Vec<AuditEntry>, now: Timestamp) -> Table {
     let header = &["WHEN", "WHO", "DID", "TO", "BEFORE", "AFTER"];
     let mut table = Table::new(header, "The audit log has no such entries.");
     for entry in entries {

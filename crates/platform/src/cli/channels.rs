@@ -3,15 +3,19 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use serde::Deserialize;
 use serde_json::{Value, json};
+use xshield_api::channels::{Channel, Delivery};
 use xshield_model::Timestamp;
+use xshield_model::alert_rule::RuleState;
+use xshield_model::channel::ChannelSettings;
+use xshield_model::delivery::DeliveryState;
 
 use super::alerts::read;
 use super::client::{Client, Path, view};
 use super::error::CliError;
 use super::terminal::{self, Output, Table, bad, cell, good, note, number, warning};
 use super::times::{relative, relative_or_dash};
+use super::words::word;
 
 /// Channels: where alerts go.
 #[derive(Debug, Args)]
@@ -175,7 +179,7 @@ fn test(name: &str, client: &Client, output: Output) -> Result<(), CliError> {
     let answer = client.post(action, &Path::of(&[CHANNELS, name, "test"]), &json!({}))?;
     let tried: Delivery = view(action, &answer)?;
     output.show(&answer, |_| Ok(format!("{name}: {}", tried.answer)))?;
-    if tried.state == "delivered" {
+    if tried.state == DeliveryState::Delivered {
         return Ok(());
     }
     Err(CliError::input(format!("the channel {name} does not work")))
@@ -253,33 +257,21 @@ impl Syslog {
     }
 }
 
-#[derive(Deserialize)]
-struct Channel {
-    name: String,
-    settings: Value,
-    state: String,
-    waiting: u64,
-    failures: u32,
-    next_attempt: Option<Timestamp>,
-    last_success: Option<Timestamp>,
-    last_answer: String,
-}
-
 fn table(channels: Vec<Channel>, now: Timestamp) -> Table {
     let header = &["NAME", "KIND", "TO", "STATE", "WAITING", "LAST DELIVERY", "LAST ANSWER"];
     let mut table = Table::new(header, "There are no channels.");
     for channel in channels {
-        let state = match (channel.state.as_str(), channel.failures) {
-            ("enabled", 0) => good("works"),
-            ("enabled", failures) => bad(format!(
+        let state = match (channel.state, channel.failures) {
+            (RuleState::Enabled, 0) => good("works"),
+            (RuleState::Enabled, failures) => bad(format!(
                 "failed {failures} times, next try {}",
                 relative_or_dash(channel.next_attempt, now)
             )),
-            (other, _) => warning(other),
+            (RuleState::Disabled, _) => warning("disabled"),
         };
         table.row(vec![
             cell(&channel.name),
-            cell(channel.settings["kind"].as_str().unwrap_or("-")),
+            cell(kind(&channel.settings)),
             cell(receiver(&channel.settings)),
             state,
             number(channel.waiting),
@@ -290,12 +282,20 @@ fn table(channels: Vec<Channel>, now: Timestamp) -> Table {
     table
 }
 
-fn receiver(settings: &Value) -> String {
-    let text = |name: &str| settings[name].as_str().map(str::to_owned);
-    let to = settings["to"]
-        .as_array()
-        .map(|to| to.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", "));
-    to.or_else(|| text("url")).or_else(|| text("host")).unwrap_or_default()
+fn kind(settings: &ChannelSettings) -> &'static str {
+    match settings {
+        ChannelSettings::Mail(_) => "mail",
+        ChannelSettings::Webhook(_) => "webhook",
+        ChannelSettings::Syslog(_) => "syslog",
+    }
+}
+
+fn receiver(settings: &ChannelSettings) -> String {
+    match settings {
+        ChannelSettings::Mail(mail) => mail.to.join(", "),
+        ChannelSettings::Webhook(webhook) => webhook.url.to_string(),
+        ChannelSettings::Syslog(syslog) => syslog.host.clone(),
+    }
 }
 
 /// What was delivered, and what waits.
@@ -328,18 +328,6 @@ enum DeliveryAction {
     },
 }
 
-#[derive(Deserialize)]
-struct Delivery {
-    id: String,
-    channel: String,
-    kind: String,
-    state: String,
-    alerts: u64,
-    attempts: u64,
-    created_at: Timestamp,
-    answer: String,
-}
-
 impl DeliveryCommand {
     /// Carries the command out.
     pub(crate) fn run(self) -> Result<(), CliError> {
@@ -368,16 +356,16 @@ fn deliveries_table(deliveries: Vec<Delivery>, now: Timestamp) -> Table {
     let header = &["ID", "MADE", "CHANNEL", "KIND", "ALERTS", "STATE", "ATTEMPTS", "ANSWER"];
     let mut table = Table::new(header, "Nothing was delivered.");
     for delivery in deliveries {
-        let state = match delivery.state.as_str() {
-            "delivered" => good("delivered"),
-            "waiting" => warning("waiting"),
-            other => bad(other),
+        let state = match delivery.state {
+            DeliveryState::Delivered => good("delivered"),
+            DeliveryState::Waiting => warning("waiting"),
+            DeliveryState::GivenUp => bad("given-up"),
         };
         table.row(vec![
             cell(&delivery.id),
             cell(relative(delivery.created_at, now)),
             cell(&delivery.channel),
-            cell(&delivery.kind),
+            cell(word(&delivery.kind)),
             number(delivery.alerts),
             state,
             number(delivery.attempts),

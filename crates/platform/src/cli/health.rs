@@ -1,7 +1,7 @@
 //! `xshield health`: how the platform itself is.
 
 use clap::Args;
-use serde::Deserialize;
+use xshield_api::health::{DamagedRecord, Health, Job, KeyRotation};
 use xshield_model::Timestamp;
 use xshield_wire::foreign::one_line;
 
@@ -9,6 +9,7 @@ use super::client::{Client, Path, view};
 use super::error::CliError;
 use super::terminal::{Output, Table, cell};
 use super::times::relative;
+use super::words::word;
 
 /// Show how the platform itself is: whether it can write, its jobs, records that can't be read.
 #[derive(Debug, Args)]
@@ -17,58 +18,20 @@ pub(crate) struct HealthCommand {
     output: Output,
 }
 
-#[derive(Deserialize)]
-struct Health {
-    not_ready: Option<String>,
-    jobs: Vec<Job>,
-    damaged: Vec<Damaged>,
-    #[serde(default)]
-    key_rotation: Option<KeyRotation>,
-}
-
-#[derive(Deserialize)]
-struct KeyRotation {
-    under_way: bool,
-    behind: u64,
-    behind_first: Vec<String>,
-}
-
-impl KeyRotation {
-    fn in_words(&self) -> String {
-        let Self { under_way, behind, behind_first } = self;
-        let (count, named) = (*behind, behind_first.join(", "));
-        match (under_way, count) {
-            (true, 0) => "Every host follows the new keys: stop the platform, then: xshield admin \
+fn in_words(rotation: &KeyRotation) -> String {
+    let KeyRotation { under_way, behind, behind_first, .. } = rotation;
+    let (count, named) = (*behind, behind_first.join(", "));
+    match (under_way, count) {
+        (true, 0) => "Every host follows the new keys: stop the platform, then: xshield admin \
                           rotate-keys finish"
-                .to_owned(),
-            (true, _) => format!("New keys: {count} hosts have not heard of them yet: {named}"),
-            (false, 0) => "Every host follows the platform's keys.".to_owned(),
-            (false, _) => {
-                format!(
-                    "{count} hosts have not said yet that they follow the platform's keys: {named}"
-                )
-            }
+            .to_owned(),
+        (true, _) => format!("New keys: {count} hosts have not heard of them yet: {named}"),
+        (false, 0) => "Every host follows the platform's keys.".to_owned(),
+        (false, _) => {
+            format!("{count} hosts have not said yet that they follow the platform's keys: {named}")
         }
     }
 }
-
-#[derive(Deserialize)]
-struct Job {
-    name: String,
-    standing: String,
-    restarts: u64,
-    failed_at: Option<Timestamp>,
-    reason: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Damaged {
-    list: String,
-    place: String,
-    reason: String,
-    seen: Timestamp,
-}
-
 impl HealthCommand {
     /// Asks the platform.
     pub(crate) fn run(self) -> Result<(), CliError> {
@@ -85,7 +48,7 @@ impl HealthCommand {
             };
             let mut text = ready + &jobs(health.jobs, now).render(screen);
             if let Some(rotation) = &health.key_rotation {
-                text.push_str(&format!("\n{}\n", rotation.in_words()));
+                text.push_str(&format!("\n{}\n", in_words(rotation)));
             }
             if !health.damaged.is_empty() {
                 text.push('\n');
@@ -101,7 +64,7 @@ fn jobs(jobs: Vec<Job>, now: Timestamp) -> Table {
     for job in jobs {
         table.row(vec![
             cell(job.name),
-            cell(job.standing),
+            cell(word(&job.standing)),
             cell(job.restarts.to_string()),
             cell(job.failed_at.map_or_else(|| "-".to_owned(), |at| relative(at, now))),
             cell(job.reason.unwrap_or_else(|| "-".to_owned())),
@@ -110,7 +73,7 @@ fn jobs(jobs: Vec<Job>, now: Timestamp) -> Table {
     table
 }
 
-fn damaged(records: Vec<Damaged>, now: Timestamp) -> Table {
+fn damaged(records: Vec<DamagedRecord>, now: Timestamp) -> Table {
     let mut table = Table::new(&["DAMAGED", "RECORD", "MET", "REASON"], "");
     for record in records {
         table.row(vec![

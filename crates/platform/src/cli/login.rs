@@ -4,8 +4,8 @@ use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path as FilePath, PathBuf};
 
-use serde::Deserialize;
 use serde_json::json;
+use xshield_api::access::{Me, SignedIn};
 use xshield_model::Timestamp;
 
 use super::client::{Client, Path, parsed, view};
@@ -16,6 +16,7 @@ use super::session::{Session, Stored, Token, failed, platform_url};
 use super::terminal::{self, Output, Sheet, note, print};
 use super::times::relative;
 use super::trust::{Fingerprint, ShownCa};
+use super::words::word;
 
 /// Sign in to a platform and remember it.
 #[derive(Debug, clap::Args)]
@@ -36,14 +37,6 @@ pub(crate) struct Login {
     fingerprint: Option<Fingerprint>,
 }
 
-#[derive(Deserialize)]
-struct SignedIn {
-    token: Token,
-    user: String,
-    role: String,
-    expires_at: Timestamp,
-}
-
 impl Login {
     /// Signs in and stores the session.
     pub(crate) fn run(self) -> Result<(), CliError> {
@@ -62,10 +55,12 @@ impl Login {
         });
         let answer = client.post(action, &Path::of(&["login"]), &body)?;
         let signed_in: SignedIn = parsed(action, &answer)?;
-        let client = Client::new(&url, &ca, Some(signed_in.token.clone()))?;
-        let session = Session { url: url.clone(), ca, token: signed_in.token };
+        let token = Token(signed_in.token);
+        let client = Client::new(&url, &ca, Some(token.clone()))?;
+        let session = Session { url: url.clone(), ca, token };
         let path = session.store()?;
         let SignedIn { user, role, expires_at, .. } = signed_in;
+        let role = word(&role);
         let ends = relative(expires_at, Timestamp::now());
         note(&format!("Signed in to {url} as {user} ({role}); the sign-in ends {ends}."));
         note(&format!("Stored in {}.", path.display()));
@@ -180,13 +175,6 @@ pub(crate) struct Whoami {
     output: Output,
 }
 
-#[derive(Deserialize)]
-struct Me {
-    user: String,
-    role: String,
-    token: String,
-}
-
 impl Whoami {
     /// Asks the platform.
     pub(crate) fn run(self) -> Result<(), CliError> {
@@ -199,7 +187,7 @@ impl Whoami {
         let me: Me = view(action, &answer)?;
         let mut sheet = Sheet::new();
         sheet.line("user", me.user);
-        sheet.line("role", me.role);
+        sheet.line("role", word(&me.role));
         sheet.line("token", me.token);
         sheet.line("platform", client.url());
         print(&sheet.render())

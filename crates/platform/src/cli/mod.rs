@@ -32,6 +32,7 @@ mod threat;
 mod threat_events;
 mod times;
 mod trust;
+mod words;
 
 use std::process::ExitCode;
 

@@ -9,6 +9,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::get;
 use serde::Deserialize;
+use xshield_api::page::Page;
 use xshield_model::Timestamp;
 use xshield_store::commands::{Progress, Target, TargetState};
 use xshield_store::uploads::UploadFilter;
@@ -20,7 +21,7 @@ use super::look::{State, When};
 use super::page::{Frame, Section, answer};
 use super::session::Visitor;
 use crate::api::admin::commands::known;
-use crate::api::admin::page::{Page, PageQuery};
+use crate::api::admin::page::{PageQuery, paged};
 use crate::api::admin::selection::Selection;
 use crate::auth::Viewer;
 use crate::problem::Answer;
@@ -112,8 +113,7 @@ async fn show(
         .iter()
         .map(|upload| (upload.asset_name.clone(), Archive::of(upload, now)))
         .collect();
-    let Page { items, next } =
-        Page::of(found, limit, |target| target.asset.clone(), |target| target);
+    let Page { items, next } = paged(found, limit, |target| target.asset.clone(), |target| target);
     let outcomes = items.into_iter().map(|target| {
         let archive = archives.remove(&target.asset);
         shown(target, archive, now)

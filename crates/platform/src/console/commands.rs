@@ -6,6 +6,7 @@ use axum::extract::{Path, State as Shared};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
+use xshield_api::page::Page;
 use xshield_model::Timestamp;
 use xshield_policy::AssetId;
 use xshield_store::commands::{Job, Progress, TargetState};
@@ -18,7 +19,7 @@ use super::page::{Frame, Section, answer};
 use super::session::Visitor;
 use crate::api::admin::agent_events::archive;
 use crate::api::admin::commands::{checked, store, take_back};
-use crate::api::admin::page::{Page, PageQuery};
+use crate::api::admin::page::{PageQuery, paged};
 use crate::api::admin::selection::{Selection, selected};
 use crate::auth::{Operator, Viewer};
 use crate::problem::{Answer, Problem};
@@ -278,7 +279,7 @@ async fn list(
     let mut conn = app.store.read().await?;
     let found = commands::list(&mut conn, None, page.after()?, limit + 1).await?;
     let place = |job: &Job| (job.created_at.0, job.id.clone());
-    let Page { items, next } = Page::of(found, limit, place, |job| job);
+    let Page { items, next } = paged(found, limit, place, |job| job);
     let mut commands = Vec::with_capacity(items.len());
     for job in items {
         let progress = commands::progress(&mut conn, &job.id, now).await?;

@@ -4,7 +4,7 @@ use askama::Template;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use xshield_model::Timestamp;
-use xshield_store::accounts::Role;
+use xshield_model::role::Role;
 
 use crate::api::admin::enforcement_keys::expiring;
 use crate::auth::Caller;

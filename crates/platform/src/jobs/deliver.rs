@@ -10,10 +10,9 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use xshield_model::Timestamp;
 use xshield_model::alert_rule::RuleState;
+use xshield_model::delivery::{DeliveryKind, DeliveryState};
 use xshield_store::alerts::StoredAlert;
-use xshield_store::deliveries::{
-    DeliveryKind, DeliveryState, NewDelivery, StoredChannel, StoredDelivery,
-};
+use xshield_store::deliveries::{NewDelivery, StoredChannel, StoredDelivery};
 use xshield_store::{StoreError, StoreResult, commit, deliveries};
 
 use crate::alerts::payload::{self, About};

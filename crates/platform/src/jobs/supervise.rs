@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::task::{JoinError, JoinSet};
+use xshield_api::health::Standing;
 use xshield_model::Timestamp;
 
 /// How long a job waits before it is started again.
@@ -48,17 +49,6 @@ pub struct JobState {
     pub restarts: u64,
     /// Why it ended last, and when.
     pub last_failure: Option<(Timestamp, String)>,
-}
-
-/// Whether a job runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, utoipa::ToSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Standing {
-    /// It runs.
-    #[default]
-    Running,
-    /// It has failed, and waits until it is started again.
-    Waiting,
 }
 
 impl Jobs {

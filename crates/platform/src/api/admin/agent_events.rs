@@ -8,6 +8,7 @@ use axum::response::{IntoResponse as _, Response};
 use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use xshield_api::page::Page;
 use xshield_model::Timestamp;
 use xshield_policy::AssetId;
 use xshield_store::agent_events::{AgentEventFilter, Live, StoredAgentEvent};
@@ -17,7 +18,7 @@ use xshield_store::{agent_events, audit, commit, uploads};
 use xshield_wire::telemetry::{AgentEventKind, DebugLine, LogEnd};
 
 use super::assets::named;
-use super::page::{Page, PageQuery};
+use super::page::{PageQuery, paged};
 use crate::api::streamed::Streamed;
 use crate::auth::{Allowed, Operator, Viewer};
 use crate::problem::{Answer, Problem};
@@ -119,7 +120,7 @@ async fn page_of(
     let filter = AgentEventFilter { asset, kind: query.kind, since: query.since };
     let mut conn = app.store.read().await?;
     let found = agent_events::list(&mut conn, &filter, page.after()?, limit + 1).await?;
-    Ok(Json(Page::of(found, limit, |stored| stored.number, AgentEvent::from)))
+    Ok(Json(paged(found, limit, |stored| stored.number, AgentEvent::from)))
 }
 
 #[derive(Deserialize, utoipa::IntoParams)]
@@ -272,7 +273,7 @@ async fn diagnostics(
     let found = uploads::list(&mut conn, &filter, page.after()?, limit + 1).await?;
     let keep_for = app.settings.keep_uploads_for;
     let place = |upload: &Upload| (upload.created_at.0, upload.id.clone());
-    Ok(Json(Page::of(found, limit, place, |upload| Diagnostics {
+    Ok(Json(paged(found, limit, place, |upload| Diagnostics {
         kept_until: upload.changed_at.plus(keep_for),
         sha256: upload.digest.0.iter().map(|byte| format!("{byte:02x}")).collect(),
         complete: upload.progress == Progress::Complete,

@@ -3,18 +3,19 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use xshield_api::alerts::{NamedRule, NumberedAlert, Rules};
+use xshield_api::page::Page;
 use xshield_model::Timestamp;
-use xshield_model::alert::Alert;
 use xshield_model::alert_rule::{AlertRule, RuleError};
 use xshield_policy::names::Name;
 use xshield_store::alerts::{AlertFilter, StoredAlert, StoredRule};
 use xshield_store::audit::Deed;
 use xshield_store::{alerts, audit, commit, deliveries};
 
-use super::page::{Page, PageQuery};
+use super::page::{PageQuery, paged};
 use crate::auth::{Allowed, Operator, Viewer};
 use crate::problem::{Answer, JsonBody, Problem};
 use crate::query::BothOf;
@@ -30,27 +31,9 @@ pub(super) fn router() -> OpenApiRouter<App> {
         .routes(routes!(list))
 }
 
-/// An alert rule under its name.
-#[derive(Serialize, utoipa::ToSchema)]
-struct NamedRule {
-    name: String,
-    #[serde(flatten)]
-    rule: AlertRule,
-    created_at: Timestamp,
-    created_by: String,
-    /// What it withheld since its last alerts, over all subjects.
-    withheld: u64,
-}
-
 fn shown(stored: StoredRule, withheld: u64) -> NamedRule {
     let StoredRule { name, rule, created_at, created_by } = stored;
     NamedRule { name, rule, created_at, created_by, withheld }
-}
-
-/// All alert rules.
-#[derive(Serialize, utoipa::ToSchema)]
-struct Rules {
-    items: Vec<NamedRule>,
 }
 
 /// List alert rules
@@ -183,17 +166,8 @@ struct AlertQuery {
     since: Option<Timestamp>,
 }
 
-/// An alert and its number.
-#[derive(Serialize, utoipa::ToSchema)]
-struct NumberedAlert {
-    number: i64,
-    alert: Alert,
-}
-
-impl From<StoredAlert> for NumberedAlert {
-    fn from(StoredAlert { id, alert }: StoredAlert) -> Self {
-        Self { number: id, alert }
-    }
+fn numbered(StoredAlert { id, alert }: StoredAlert) -> NumberedAlert {
+    NumberedAlert { number: id, alert }
 }
 
 /// Alerts, the newest first
@@ -209,5 +183,5 @@ async fn list(
     let filter = AlertFilter { rule, asset, remote: address, kind, since };
     let mut conn = app.store.read().await?;
     let found = alerts::list(&mut conn, &filter, page.after()?, limit + 1).await?;
-    Ok(Json(Page::of(found, limit, |alert| alert.id, NumberedAlert::from)))
+    Ok(Json(paged(found, limit, |alert| alert.id, numbered)))
 }

@@ -9,6 +9,7 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use xshield_api::page::Page;
 use xshield_model::Timestamp;
 use xshield_model::claim;
 use xshield_policy::AssetId;
@@ -27,7 +28,7 @@ use xshield_wire::fingerprint::IdentityFingerprint;
 use xshield_wire::message::Problem as HostProblem;
 
 use super::claims::Claim;
-use super::page::{Page, PageQuery};
+use super::page::{PageQuery, paged};
 use super::selection::matching;
 use super::standing::Spark;
 use super::threat_status::AssetThreat;
@@ -234,7 +235,7 @@ async fn list(
     // Whoever compiles may wait for what this holds.
     drop(conn);
     let standings = protection::standings(&app, found.iter().map(|asset| asset.id.clone())).await?;
-    Ok(Json(Page::of(
+    Ok(Json(paged(
         found,
         limit,
         |asset| asset.name.as_str().to_owned(),

@@ -5,11 +5,13 @@ use axum::extract::State;
 use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use xshield_api::page::Page;
 use xshield_model::Timestamp;
+use xshield_model::audit_entry::AuditEntry;
 use xshield_store::audit;
-use xshield_store::audit::{AuditEntry, AuditFilter};
+use xshield_store::audit::AuditFilter;
 
-use super::page::{Page, PageQuery};
+use super::page::{PageQuery, paged};
 use crate::auth::{Allowed, Viewer};
 use crate::problem::Answer;
 use crate::query::BothOf;
@@ -49,5 +51,5 @@ async fn list(
     let filter = AuditFilter { actor, action, target, since };
     let mut conn = app.store.read().await?;
     let entries = audit::list(&mut conn, &filter, page.after()?, limit + 1).await?;
-    Ok(Json(Page::of(entries, limit, |entry| entry.id, |entry| entry)))
+    Ok(Json(paged(entries, limit, |entry| entry.id, |entry| entry)))
 }

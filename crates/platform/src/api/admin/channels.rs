@@ -7,21 +7,21 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use xshield_api::channels::{Channel, ChannelInput, Channels, Delivery, WrittenChannel};
+use xshield_api::page::Page;
 use xshield_model::Timestamp;
-use xshield_model::alert_rule::RuleState;
-use xshield_model::channel::{ChannelSettings, Payload};
-use xshield_store::accounts::Role;
+use xshield_model::channel::ChannelSettings;
+use xshield_model::delivery::DeliveryState;
+use xshield_model::role::Role;
 use xshield_store::audit::Deed;
-use xshield_store::deliveries::{
-    DeliveryKind, DeliveryState, StoredChannel, StoredDelivery, Waiting,
-};
+use xshield_store::deliveries::{StoredChannel, StoredDelivery, Waiting};
 use xshield_store::{Conn, alerts, audit, commit, deliveries};
 
 use super::alerts::{named, refused};
-use super::page::{Page, PageQuery};
+use super::page::{PageQuery, paged};
 use crate::alerts::channel::{self, WEBHOOK_SECRET, webhook_secret};
 use crate::auth::{Allowed, Caller, Operator, Viewer};
 use crate::jobs::deliver::{self, sealed_for};
@@ -42,27 +42,6 @@ pub(super) fn router() -> OpenApiRouter<App> {
         .routes(routes!(get_delivery))
 }
 
-/// A channel, without its secret.
-#[derive(Serialize, utoipa::ToSchema)]
-struct Channel {
-    name: String,
-    settings: ChannelSettings,
-    state: RuleState,
-    has_secret: bool,
-    created_at: Timestamp,
-    created_by: String,
-    /// Alerts that wait for it, digests included.
-    waiting: u64,
-    /// Failures since the last success.
-    failures: u32,
-    /// It is left alone until then; `null` when it works.
-    next_attempt: Option<Timestamp>,
-    last_success: Option<Timestamp>,
-    last_failure: Option<Timestamp>,
-    /// What the other end said last, or why it was not reached.
-    last_answer: String,
-}
-
 fn shown(caller: &Caller, channel: StoredChannel, waiting: Waiting) -> Channel {
     let allows_private = channel.settings.allows_private();
     Channel {
@@ -79,12 +58,6 @@ fn shown(caller: &Caller, channel: StoredChannel, waiting: Waiting) -> Channel {
         last_failure: channel.last_failure,
         last_answer: heard(caller, allows_private, channel.last_answer),
     }
-}
-
-/// All channels.
-#[derive(Serialize, utoipa::ToSchema)]
-struct Channels {
-    items: Vec<Channel>,
 }
 
 /// List channels
@@ -118,28 +91,6 @@ async fn get(
     let channel = known(&mut conn, &name).await?;
     let waiting = deliveries::waiting(&mut conn, &channel.id, Timestamp::now()).await?;
     Ok(Json(shown(&allowed.caller, channel, waiting)))
-}
-
-#[derive(Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-struct ChannelInput {
-    settings: ChannelSettings,
-    #[serde(default)]
-    state: RuleState,
-    /// A mail login's password, or a webhook's secret (`whsec_…`; made up and shown once when left
-    /// out). When left out for a channel that has one, the old one stays, unless it would be shown
-    /// to somebody else.
-    #[serde(default)]
-    secret: Option<String>,
-}
-
-/// A channel, with the secret that was made up for it and is not shown again.
-#[derive(Serialize, utoipa::ToSchema)]
-struct WrittenChannel {
-    #[serde(flatten)]
-    channel: Channel,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    secret: Option<String>,
 }
 
 /// Write a channel, in place of the one with its name
@@ -337,27 +288,7 @@ async fn test(
     audit::record(&mut tx, deed, Timestamp::now()).await?;
     commit(tx).await?;
     let allows_private = channel.settings.allows_private();
-    Ok(Json(Delivery::of(tried, Shown::Whole, |said| heard(&allowed.caller, allows_private, said))))
-}
-
-/// A delivery: what was sent, how often it was tried, what the other end said.
-#[derive(Serialize, utoipa::ToSchema)]
-struct Delivery {
-    /// The same at every attempt: Message-ID's first part, `webhook-id`.
-    id: String,
-    channel: String,
-    kind: DeliveryKind,
-    state: DeliveryState,
-    /// How many alerts are in it.
-    alerts: u64,
-    attempts: u64,
-    created_at: Timestamp,
-    last_attempt: Option<Timestamp>,
-    /// What the other end said, or why it was not reached.
-    answer: String,
-    /// What is sent; left out in lists.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    payload: Option<Payload>,
+    Ok(Json(delivery(tried, Shown::Whole, |said| heard(&allowed.caller, allows_private, said))))
 }
 
 /// Whether the payload is shown.
@@ -367,20 +298,22 @@ enum Shown {
     Listed,
 }
 
-impl Delivery {
-    fn of(stored: StoredDelivery, shown: Shown, heard: impl FnOnce(String) -> String) -> Self {
-        Self {
-            id: stored.id,
-            channel: stored.channel,
-            kind: stored.kind,
-            state: stored.state,
-            alerts: stored.alerts,
-            attempts: stored.attempts,
-            created_at: stored.created_at,
-            last_attempt: stored.last_attempt,
-            answer: heard(stored.answer),
-            payload: stored.payload.filter(|_| shown == Shown::Whole),
-        }
+fn delivery(
+    stored: StoredDelivery,
+    shown: Shown,
+    heard: impl FnOnce(String) -> String,
+) -> Delivery {
+    Delivery {
+        id: stored.id,
+        channel: stored.channel,
+        kind: stored.kind,
+        state: stored.state,
+        alerts: stored.alerts,
+        attempts: stored.attempts,
+        created_at: stored.created_at,
+        last_attempt: stored.last_attempt,
+        answer: heard(stored.answer),
+        payload: stored.payload.filter(|_| shown == Shown::Whole),
     }
 }
 
@@ -418,9 +351,9 @@ async fn list_deliveries(
     let private = private_ones(&mut conn).await?;
     let show = |stored: StoredDelivery| {
         let allows_private = private.contains(&stored.channel);
-        Delivery::of(stored, Shown::Listed, |said| heard(&allowed.caller, allows_private, said))
+        delivery(stored, Shown::Listed, |said| heard(&allowed.caller, allows_private, said))
     };
-    Ok(Json(Page::of(found, limit, |delivery| delivery.number, show)))
+    Ok(Json(paged(found, limit, |found| found.number, show)))
 }
 
 /// One delivery, with what was sent
@@ -435,5 +368,5 @@ async fn get_delivery(
     let found = deliveries::get(&mut conn, &id).await?;
     let found = found.ok_or_else(|| Problem::not_found("delivery", &id))?;
     let allows_private = private_ones(&mut conn).await?.contains(&found.channel);
-    Ok(Json(Delivery::of(found, Shown::Whole, |said| heard(&allowed.caller, allows_private, said))))
+    Ok(Json(delivery(found, Shown::Whole, |said| heard(&allowed.caller, allows_private, said))))
 }

@@ -6,6 +6,7 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use xshield_api::page::Page;
 use xshield_model::Timestamp;
 use xshield_policy::AssetId;
 use xshield_store::audit::Deed;
@@ -14,7 +15,7 @@ use xshield_store::{Conn, audit, commands, commit};
 use xshield_wire::message::CommandKind;
 
 use super::assets::named;
-use super::page::{Page, PageQuery};
+use super::page::{PageQuery, paged};
 use super::selection::{Selection, selected};
 use crate::auth::{Allowed, Caller, Operator, Viewer};
 use crate::keys::new_id;
@@ -271,7 +272,7 @@ async fn page_of(
     let mut conn = app.store.read().await?;
     let found = commands::list(&mut conn, asset, page.after()?, limit + 1).await?;
     let place = |job: &Job| (job.created_at.0, job.id.clone());
-    let Page { items, next } = Page::of(found, limit, place, |job| job);
+    let Page { items, next } = paged(found, limit, place, |job| job);
     let mut commands = Vec::with_capacity(items.len());
     for job in items {
         commands.push(shown(&mut conn, job, now).await?);
@@ -321,7 +322,7 @@ async fn targets(
     known(&mut conn, &id).await?;
     let after = page.after()?;
     let found = commands::targets(&mut conn, &id, query.state, after, limit + 1, now).await?;
-    Ok(Json(Page::of(found, limit, |target| target.asset.clone(), Outcome::from)))
+    Ok(Json(paged(found, limit, |target| target.asset.clone(), Outcome::from)))
 }
 
 /// Take a command back: hosts that were not told yet are not told

@@ -5,6 +5,7 @@ use axum::extract::{Path, State};
 use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use xshield_api::page::Page;
 use xshield_model::Timestamp;
 use xshield_policy::{AssetId, Direction, Protocol};
 use xshield_store::paths::{PathFilter, StoredPath};
@@ -12,7 +13,7 @@ use xshield_store::{paths, telemetry};
 use xshield_wire::telemetry::{ActivePath, HostTelemetry, PathSource, SoftwarePackage};
 
 use super::assets::named;
-use super::page::{Page, PageQuery};
+use super::page::{PageQuery, paged};
 use crate::auth::{Allowed, Viewer};
 use crate::problem::{Answer, Problem};
 use crate::query::{BothOf, QueryOf, number};
@@ -130,7 +131,7 @@ async fn software_changes(
     let mut conn = app.store.read().await?;
     let asset = named(&mut conn, &asset).await?;
     let found = telemetry::software_changes(&mut conn, &asset.id, page.after()?, limit + 1).await?;
-    Ok(Json(Page::of(
+    Ok(Json(paged(
         found,
         limit,
         |stored| stored.number,
@@ -261,5 +262,5 @@ async fn page_of_paths(
     let mut conn = app.store.read().await?;
     let found = paths::list(&mut conn, &filter, page.after()?, limit + 1).await?;
     let place = |stored: &StoredPath| (Timestamp::from_unix(stored.path.last_seen).0, stored.id);
-    Ok(Json(Page::of(found, limit, place, CommunicationPath::from)))
+    Ok(Json(paged(found, limit, place, CommunicationPath::from)))
 }

@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use xshield_api::page::Page;
 
 use crate::problem::{Answer, Problem};
 use crate::query::number;
@@ -22,15 +23,6 @@ pub(crate) struct PageQuery {
     /// `next` of the page before.
     #[serde(default)]
     cursor: Option<String>,
-}
-
-/// One page of a list.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-pub(crate) struct Page<T> {
-    /// What is on it.
-    pub(crate) items: Vec<T>,
-    /// The cursor of the next page; `null` on the last one.
-    pub(crate) next: Option<String>,
 }
 
 impl PageQuery {
@@ -60,22 +52,20 @@ impl PageQuery {
     }
 }
 
-impl<T> Page<T> {
-    /// A page of up to `limit` of `items`, of which there is one more when another page follows.
-    /// `place` tells an item's place in the list's order.
-    pub(crate) fn of<S, P: Serialize>(
-        mut items: Vec<S>,
-        limit: u32,
-        place: impl Fn(&S) -> P,
-        show: impl FnMut(S) -> T,
-    ) -> Self {
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let more = items.len() > limit;
-        items.truncate(limit);
-        let last = items.last().filter(|_| more);
-        let next = last
-            .and_then(|last| serde_json::to_vec(&place(last)).ok())
-            .map(|place| URL_SAFE_NO_PAD.encode(place));
-        Self { items: items.into_iter().map(show).collect(), next }
-    }
+/// A page of up to `limit` of `items`, of which there is one more when another page follows.
+/// `place` tells an item's place in the list's order.
+pub(crate) fn paged<T, S, P: Serialize>(
+    mut items: Vec<S>,
+    limit: u32,
+    place: impl Fn(&S) -> P,
+    show: impl FnMut(S) -> T,
+) -> Page<T> {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let more = items.len() > limit;
+    items.truncate(limit);
+    let last = items.last().filter(|_| more);
+    let next = last
+        .and_then(|last| serde_json::to_vec(&place(last)).ok())
+        .map(|place| URL_SAFE_NO_PAD.encode(place));
+    Page { items: items.into_iter().map(show).collect(), next }
 }

@@ -7,15 +7,16 @@ use axum::http::{StatusCode, header};
 use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use xshield_api::page::Page;
 use xshield_model::Timestamp;
+use xshield_model::role::Role;
 use xshield_policy::Revision;
 use xshield_store as store;
-use xshield_store::accounts::Role;
 use xshield_store::audit::Deed;
 use xshield_store::policy::{Candidate, CommittedPolicy};
 use xshield_store::{audit, commit};
 
-use super::page::{Page, PageQuery};
+use super::page::{PageQuery, paged};
 use crate::auth::{Allowed, Caller, Operator, Viewer};
 use crate::bodies::{self, Held};
 use crate::changes::{self, DocumentChange};
@@ -425,7 +426,7 @@ async fn revisions(
     let limit = page.limit()?;
     let mut conn = app.store.read().await?;
     let found = store::policy::revisions(&mut conn, page.after()?, limit + 1).await?;
-    Ok(Json(Page::of(found, limit, |policy| policy.revision.0, PolicyRevision::from)))
+    Ok(Json(paged(found, limit, |policy| policy.revision.0, PolicyRevision::from)))
 }
 
 /// A committed policy with its documents.

@@ -3,11 +3,11 @@
 use axum::Json;
 use axum::extract::{Extension, State};
 use axum::http::StatusCode;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use xshield_api::access::{Login, Me, NewPassword, SignedIn};
 use xshield_model::Timestamp;
-use xshield_store::accounts::Role;
 
 use super::enforcement_keys::{ExpiringKey, expiring};
 use crate::auth::{Allowed, Viewer};
@@ -26,28 +26,6 @@ pub(super) fn router() -> OpenApiRouter<App> {
         .routes(routes!(me))
         .routes(routes!(password))
         .routes(routes!(platform))
-}
-
-#[derive(Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-struct Login {
-    user: String,
-    password: String,
-    /// What the token is for, e.g. the machine's name.
-    #[serde(default)]
-    name: Option<String>,
-}
-
-/// A token, shown once.
-#[derive(Serialize, utoipa::ToSchema)]
-struct SignedIn {
-    /// For `Authorization: Bearer …`.
-    token: String,
-    /// Names the token.
-    id: String,
-    user: String,
-    role: Role,
-    expires_at: Timestamp,
 }
 
 /// Sign in with a password
@@ -78,28 +56,11 @@ async fn logout(State(app): State<App>, allowed: Allowed<Viewer>) -> Answer<Stat
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Whose token it is.
-#[derive(Serialize, utoipa::ToSchema)]
-struct Me {
-    user: String,
-    role: Role,
-    token: String,
-}
-
 /// Whose token this is
 #[utoipa::path(get, path = "/api/v1/me", tag = "access", responses((status = 200, body = Me)))]
 async fn me(allowed: Allowed<Viewer>) -> Json<Me> {
     let caller = allowed.caller;
     Json(Me { user: caller.account, role: caller.role, token: caller.token })
-}
-
-#[derive(Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-struct NewPassword {
-    /// The one that holds until now.
-    old: String,
-    /// The one that holds from then on.
-    new: String,
 }
 
 /// Change one's own password; ends all other sign-ins and tokens of the account

@@ -5,6 +5,7 @@ use axum::extract::{Path, State};
 use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use xshield_api::page::Page;
 use xshield_model::Timestamp;
 use xshield_policy::{AssetId, Direction, Protocol, Ruleset};
 use xshield_store::events::{EventFilter, StoredEvent};
@@ -15,7 +16,7 @@ use xshield_wire::message::{
 };
 
 use super::assets::named;
-use super::page::{Page, PageQuery};
+use super::page::{PageQuery, paged};
 use crate::auth::{Allowed, Viewer};
 use crate::jobs::compile::{self, Signed};
 use crate::problem::{Answer, Problem};
@@ -261,7 +262,7 @@ async fn page_of_events(
     let mut conn = app.store.read().await?;
     let found = events::list(&mut conn, &filter, page.after()?, limit + 1).await?;
     let place = |stored: &StoredEvent| (Timestamp::from_unix(stored.event.last_seen).0, stored.id);
-    Ok(Json(Page::of(found, limit, place, Event::from)))
+    Ok(Json(paged(found, limit, place, Event::from)))
 }
 
 /// What listens on a host.

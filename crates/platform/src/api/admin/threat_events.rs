@@ -7,6 +7,7 @@ use axum::extract::{Path, State};
 use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use xshield_api::page::Page;
 use xshield_model::Timestamp;
 use xshield_model::alert::EventView;
 use xshield_model::threat_match::{ListedBy, ViaProxy};
@@ -18,7 +19,7 @@ use xshield_threat::{Confidence, FeedId, Prefix};
 use xshield_wire::threat::ThreatAction;
 
 use super::assets::{members, named};
-use super::page::{Page, PageQuery};
+use super::page::{PageQuery, paged};
 use crate::auth::{Allowed, Viewer};
 use crate::problem::{Answer, Problem};
 use crate::query::{BothOf, number};
@@ -160,7 +161,7 @@ async fn page_of(
     let mut conn = app.store.read().await?;
     let found = threat_events::list(&mut conn, &filter, page.after()?, limit + 1).await?;
     let place = |stored: &StoredThreatEvent| (stored.event.last_seen.0, stored.id);
-    Ok(Json(Page::of(found, limit, place, EventView::from)))
+    Ok(Json(paged(found, limit, place, EventView::from)))
 }
 
 /// Who met an address, and who lists it now.

@@ -10,7 +10,7 @@ use xshield_model::Timestamp;
 use xshield_model::feed::{
     Allow, Failure, FeedSettings, FeedState, Held, ReadState, Source, Switch,
 };
-use xshield_store::accounts::Role;
+use xshield_model::role::Role;
 use xshield_store::audit::Deed;
 use xshield_store::threat_feeds::StoredFeed;
 use xshield_store::{Conn, audit, commit, threat_feeds};

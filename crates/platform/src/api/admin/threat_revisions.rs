@@ -5,13 +5,14 @@ use axum::extract::{Path, State};
 use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use xshield_api::page::Page;
 use xshield_model::Timestamp;
 use xshield_store::audit::Deed;
 use xshield_store::threat_lists::StoredRevision;
 use xshield_store::{audit, commit, threat_assets, threat_lists};
 use xshield_threat::ThreatSet;
 
-use super::page::{Page, PageQuery};
+use super::page::{PageQuery, paged};
 use crate::auth::{Allowed, Operator, Viewer};
 use crate::jobs::threat_compile;
 use crate::problem::{Answer, Problem};
@@ -71,7 +72,7 @@ async fn revisions(
         created_at: stored.created_at,
         feeds: stored.sources.feeds.into_iter().map(|feed| feed.name.into()).collect(),
     };
-    Ok(Json(Page::of(found, limit, |stored| stored.revision, shown)))
+    Ok(Json(paged(found, limit, |stored| stored.revision, shown)))
 }
 
 #[derive(Deserialize, utoipa::IntoParams)]

@@ -3,15 +3,17 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use xshield_api::access::{CreatedToken, NewToken, NewUser, Token, User, UserChange};
+use xshield_api::page::Page;
 use xshield_model::Timestamp;
-use xshield_store::accounts::{Account, ApiToken, Role, TokenKind};
+use xshield_model::role::Role;
+use xshield_store::accounts::{Account, ApiToken, TokenKind};
 use xshield_store::audit::Deed;
 use xshield_store::{accounts, audit, commit};
 
-use super::page::{Page, PageQuery};
+use super::page::{PageQuery, paged};
 use crate::auth::{Admin, Allowed, Viewer, new_token};
 use crate::problem::{Answer, JsonBody, Problem};
 use crate::query::QueryOf;
@@ -33,18 +35,8 @@ pub(super) fn router() -> OpenApiRouter<App> {
         .routes(routes!(revoke_token))
 }
 
-/// A person who may sign in.
-#[derive(Serialize, utoipa::ToSchema)]
-struct User {
-    name: String,
-    role: Role,
-    created_at: Timestamp,
-}
-
-impl From<Account> for User {
-    fn from(account: Account) -> Self {
-        Self { name: account.name, role: account.role, created_at: account.created_at }
-    }
+fn user(account: Account) -> User {
+    User { name: account.name, role: account.role, created_at: account.created_at }
 }
 
 /// List users
@@ -58,16 +50,7 @@ async fn list_users(
     let limit = page.limit()?;
     let after = page.after::<String>()?.unwrap_or_default();
     let users = accounts::list(&mut *app.store.read().await?, &after, limit + 1).await?;
-    Ok(Json(Page::of(users, limit, |user| user.name.clone(), User::from)))
-}
-
-#[derive(Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-struct NewUser {
-    /// Letters, digits, `-`, `_` or `.`.
-    name: String,
-    password: String,
-    role: Role,
+    Ok(Json(paged(users, limit, |user| user.name.clone(), user)))
 }
 
 /// Add a user
@@ -97,17 +80,7 @@ async fn create_user(
     };
     audit::record(&mut tx, deed, now).await?;
     commit(tx).await?;
-    Ok((StatusCode::CREATED, Json(account.into())))
-}
-
-#[derive(Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-struct UserChange {
-    #[serde(default)]
-    role: Option<Role>,
-    /// Also ends the user's sign-ins and tokens.
-    #[serde(default)]
-    password: Option<String>,
+    Ok((StatusCode::CREATED, Json(user(account))))
 }
 
 /// Change a user's role or password
@@ -146,7 +119,7 @@ async fn change_user(
     let deed = Deed { actor: &actor, action: "user.change", target: &name, before, after };
     audit::record(&mut tx, deed, now).await?;
     commit(tx).await?;
-    Ok(Json(account.into()))
+    Ok(Json(user(account)))
 }
 
 fn keep_an_admin(admins: i64) -> Answer<()> {
@@ -183,31 +156,16 @@ async fn delete_user(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// An API token, without its secret.
-#[derive(Serialize, utoipa::ToSchema)]
-struct Token {
-    id: String,
-    user: String,
-    name: String,
-    role: Role,
-    created_at: Timestamp,
-    expires_at: Option<Timestamp>,
-    last_used_at: Option<Timestamp>,
-    revoked_at: Option<Timestamp>,
-}
-
-impl From<ApiToken> for Token {
-    fn from(token: ApiToken) -> Self {
-        Self {
-            id: token.id,
-            user: token.account,
-            name: token.name,
-            role: token.role,
-            created_at: token.created_at,
-            expires_at: token.expires_at,
-            last_used_at: token.last_used_at,
-            revoked_at: token.revoked_at,
-        }
+fn shown(token: ApiToken) -> Token {
+    Token {
+        id: token.id,
+        user: token.account,
+        name: token.name,
+        role: token.role,
+        created_at: token.created_at,
+        expires_at: token.expires_at,
+        last_used_at: token.last_used_at,
+        revoked_at: token.revoked_at,
     }
 }
 
@@ -225,29 +183,7 @@ async fn list_tokens(
     let whose = (caller.role < Role::Admin).then_some(caller.account.as_str());
     let mut conn = app.store.read().await?;
     let tokens = accounts::list_tokens(&mut conn, whose, &after, limit + 1).await?;
-    Ok(Json(Page::of(tokens, limit, |token| token.id.clone(), Token::from)))
-}
-
-#[derive(Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-struct NewToken {
-    /// What it is for.
-    name: String,
-    /// The caller's own role when left out; never more than that.
-    #[serde(default)]
-    role: Option<Role>,
-    /// Never when left out.
-    #[serde(default)]
-    expires_at: Option<Timestamp>,
-}
-
-/// A token with its secret, which is not shown again.
-#[derive(Serialize, utoipa::ToSchema)]
-struct CreatedToken {
-    /// For `Authorization: Bearer …`.
-    token: String,
-    #[serde(flatten)]
-    about: Token,
+    Ok(Json(paged(tokens, limit, |token| token.id.clone(), shown)))
 }
 
 /// Make an API token for oneself
@@ -287,7 +223,7 @@ async fn create_token(
     };
     audit::record(&mut tx, deed, now).await?;
     commit(tx).await?;
-    Ok((StatusCode::CREATED, Json(CreatedToken { token: text, about: token.into() })))
+    Ok((StatusCode::CREATED, Json(CreatedToken { token: text, about: shown(token) })))
 }
 
 /// Revoke a token: any for admins, their own for others

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::page::{Page, PageQuery};
+use super::page::{PageQuery, paged};
 use crate::auth::{Allowed, Operator, Viewer};
 use crate::problem::{Answer, JsonBody, Problem};
 use crate::query::QueryOf;
@@ -24,6 +24,7 @@ pub(crate) use followed::{FollowedKey, followed};
 pub(super) use made::in_future;
 use made::{CreatedKey, NewKey, Wanted, created, summary};
 use shown::{Host, Key};
+use xshield_api::page::Page;
 use xshield_model::Timestamp;
 use xshield_store::audit::Deed;
 use xshield_store::enforcement_keys::{KeyKind, StoredKey};
@@ -58,7 +59,7 @@ async fn list(
     let hosts = enrolment::hosts_by_key(&mut conn, ids).await?;
     let hosts: BTreeMap<_, _> = hosts.into_iter().collect();
     let (warning, now) = (app.settings.key_expiry_warning, Timestamp::now());
-    Ok(Json(Page::of(
+    Ok(Json(paged(
         keys,
         limit,
         |key| key.id.clone(),
@@ -102,7 +103,7 @@ async fn hosts(
     let mut conn = app.store.read().await?;
     known(&mut conn, &id).await?;
     let hosts = enrolment::hosts_of(&mut conn, &id, &after, limit + 1).await?;
-    Ok(Json(Page::of(hosts, limit, |host| host.name.to_string(), Host::from)))
+    Ok(Json(paged(hosts, limit, |host| host.name.to_string(), Host::from)))
 }
 
 async fn known(conn: &mut Conn, id: &str) -> Answer<StoredKey> {

@@ -1,0 +1,107 @@
+//! People, their sign-ins and their API tokens.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use xshield_model::Timestamp;
+use xshield_model::role::Role;
+
+/// A person who may sign in.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct User {
+    pub name: String,
+    pub role: Role,
+    pub created_at: Timestamp,
+}
+
+#[derive(Clone, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewUser {
+    /// Letters, digits, `-`, `_` or `.`.
+    pub name: String,
+    pub password: String,
+    pub role: Role,
+}
+
+#[derive(Clone, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UserChange {
+    #[serde(default)]
+    pub role: Option<Role>,
+    /// Also ends the user's sign-ins and tokens.
+    #[serde(default)]
+    pub password: Option<String>,
+}
+
+/// An API token, without its secret.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Token {
+    pub id: String,
+    pub user: String,
+    pub name: String,
+    pub role: Role,
+    pub created_at: Timestamp,
+    pub expires_at: Option<Timestamp>,
+    pub last_used_at: Option<Timestamp>,
+    pub revoked_at: Option<Timestamp>,
+}
+
+#[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewToken {
+    /// What it is for.
+    pub name: String,
+    /// The caller's own role when left out; never more than that.
+    #[serde(default)]
+    pub role: Option<Role>,
+    /// Never when left out.
+    #[serde(default)]
+    pub expires_at: Option<Timestamp>,
+}
+
+/// A token with its secret, which is not shown again.
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
+pub struct CreatedToken {
+    /// For `Authorization: Bearer …`.
+    pub token: String,
+    #[serde(flatten)]
+    pub about: Token,
+}
+
+#[derive(Clone, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Login {
+    pub user: String,
+    pub password: String,
+    /// What the token is for, e.g. the machine's name.
+    #[serde(default)]
+    pub name: Option<String>,
+}
+
+/// A token, shown once.
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
+pub struct SignedIn {
+    /// For `Authorization: Bearer …`.
+    pub token: String,
+    /// Names the token.
+    pub id: String,
+    pub user: String,
+    pub role: Role,
+    pub expires_at: Timestamp,
+}
+
+/// Whose token it is.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Me {
+    pub user: String,
+    pub role: Role,
+    pub token: String,
+}
+
+#[derive(Clone, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewPassword {
+    /// The one that holds until now.
+    pub old: String,
+    /// The one that holds from then on.
+    pub new: String,
+}

@@ -1,0 +1,11 @@
+//! The admin API's requests and answers, for whoever writes or reads them: server, console, command
+//! line. Types without functions; what can be asked, and by whom, is the platform's affair.
+
+// The doc comments are the API's descriptions: a field whose name says it all has none there.
+#![allow(missing_docs)]
+
+pub mod access;
+pub mod alerts;
+pub mod channels;
+pub mod health;
+pub mod page;

@@ -9,3 +9,8 @@ pub mod alerts;
 pub mod channels;
 pub mod health;
 pub mod page;
+pub mod threat_feeds;
+pub mod threat_list;
+pub mod threat_modes;
+pub mod threat_status;
+pub mod threat_why;

@@ -27,7 +27,7 @@ use super::routes::{self, Route};
 use super::session::Visitor;
 use crate::api::admin::assets::named;
 use crate::api::admin::standing::Spark;
-use crate::api::admin::threat_status::AssetThreat;
+use crate::api::admin::threat_status::asset_threat;
 use crate::auth::Viewer;
 use crate::holding;
 use crate::management;
@@ -164,7 +164,7 @@ async fn show(
     let mut conn = app.store.read().await?;
     let asset = named(&mut conn, &asset).await?;
     let spark = Spark::of(&asset, app.compiling.failure(&asset.id), now);
-    let threat = AssetThreat::of(&threat_assets::get(&mut conn, &asset.id).await?);
+    let threat = asset_threat(&threat_assets::get(&mut conn, &asset.id).await?);
     let tags = assets::tags_of(&mut conn, std::iter::once(&asset.id)).await?;
     let told = problems::list(&mut conn, &asset.id).await?;
     let mut findings = holding::findings(&mut conn, &asset, now).await?;

@@ -2,11 +2,11 @@
 
 use askama::Template;
 use askama::filters::HtmlSafe;
+use xshield_api::threat_status::AssetThreat;
 use xshield_model::{Timestamp, relative};
 use xshield_wire::message::{InForce, Status};
 
 use crate::api::admin::standing::{Activity, Spark};
-use crate::api::admin::threat_status::AssetThreat;
 use crate::protection::{Protected, Protection};
 
 /// A time, for people and for programs.

@@ -23,7 +23,7 @@ use super::session::Visitor;
 use crate::api::admin::page::PageQuery;
 use crate::api::admin::selection::matching;
 use crate::api::admin::standing::Spark;
-use crate::api::admin::threat_status::AssetThreat;
+use crate::api::admin::threat_status::asset_threat;
 use crate::auth::{Allowed, Viewer};
 use crate::problem::Answer;
 use crate::protection::{self, Protection};
@@ -301,7 +301,7 @@ fn row(app: &App, asset: &StoredAsset, known: Known<'_>, now: Timestamp) -> Row 
         tags: tags.iter().map(|(key, value)| format!("{key}={value}")).collect(),
         addresses: addresses.join(", "),
         revision: State::revision(&spark),
-        threat: State::threat(AssetThreat::of(&threat).as_ref()),
+        threat: State::threat(asset_threat(&threat).as_ref()),
         last: spark.last_check_in.map(|last| When::of(last, now)),
         problems: spark.problems.len(),
         version: spark.version,

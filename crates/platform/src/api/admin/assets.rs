@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use xshield_api::page::Page;
+use xshield_api::threat_status::AssetThreat;
 use xshield_model::Timestamp;
 use xshield_model::claim;
 use xshield_policy::AssetId;
@@ -31,7 +32,7 @@ use super::claims::Claim;
 use super::page::{PageQuery, paged};
 use super::selection::matching;
 use super::standing::Spark;
-use super::threat_status::AssetThreat;
+use super::threat_status::asset_threat;
 use crate::auth::{Allowed, Caller, Operator, Viewer};
 use crate::holding;
 use crate::jobs::compile;
@@ -295,7 +296,7 @@ pub(super) async fn with_tags(
 ) -> Answer<Json<Asset>> {
     let mut tags = assets::tags_of(conn, std::iter::once(&asset.id)).await?;
     let tags = tags.remove(&asset.id).unwrap_or_default();
-    let threat = AssetThreat::of(&threat_assets::get(conn, &asset.id).await?);
+    let threat = asset_threat(&threat_assets::get(conn, &asset.id).await?);
     let waiting = identities::waiting(conn, &asset.id).await?;
     let waiting_identities = Some(waiting.into_iter().map(WaitingIdentity::from).collect());
     let registered_with = enrolment::registered_with(conn, &asset.id).await?;

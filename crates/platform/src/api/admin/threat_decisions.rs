@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use xshield_api::threat_feeds::Feed;
 use xshield_model::Timestamp;
 use xshield_model::feed::{Differs, Held};
 use xshield_model::file_name::FileName;
@@ -13,7 +14,7 @@ use xshield_store::threat_feeds::StoredFeed;
 use xshield_store::{commit, threat_feeds};
 use xshield_threat::FeedId;
 
-use super::threat_feeds::{Feed, named, record, shown};
+use super::threat_feeds::{named, record, shown};
 use crate::auth::{Allowed, Operator};
 use crate::jobs::threat_compile;
 use crate::problem::{Answer, Problem};

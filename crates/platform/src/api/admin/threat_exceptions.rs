@@ -3,9 +3,9 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use xshield_api::threat_list::{Exception, NewException, Validity};
 use xshield_model::Timestamp;
 use xshield_store::audit::Deed;
 use xshield_store::threat_lists::StoredException;
@@ -26,33 +26,6 @@ pub(super) fn router() -> OpenApiRouter<App> {
 const MAX_REASON: usize = 500;
 /// A wider exception would be no exception.
 const LEAST_BITS: (u8, u8) = (8, 16);
-
-/// Addresses that are never blocked.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-struct Exception {
-    id: String,
-    /// An address, a CIDR, or `network:NAME`: a named network of the committed policy.
-    target: String,
-    reason: String,
-    /// Whether it holds now.
-    state: Validity,
-    created_at: Timestamp,
-    created_by: String,
-    expires_at: Option<Timestamp>,
-}
-
-/// Whether an exception holds.
-#[derive(Debug, Clone, Copy, Serialize, utoipa::ToSchema)]
-#[serde(rename_all = "kebab-case")]
-#[schema(as = ExceptionState)]
-enum Validity {
-    /// It holds.
-    Active,
-    /// Its time is over.
-    Expired,
-    /// Its named network is not in the committed policy, so nothing is taken off.
-    NoNetwork,
-}
 
 /// List exceptions
 #[utoipa::path(get, path = "/api/v1/threat/exceptions", tag = "threats",
@@ -87,18 +60,6 @@ fn shown(stored: StoredException, networks: &[String]) -> Exception {
         created_by: stored.created_by,
         expires_at: stored.expires_at,
     }
-}
-
-#[derive(Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-struct NewException {
-    /// An address, a CIDR, or `network:NAME`.
-    target: String,
-    /// Why.
-    reason: String,
-    /// Until when; for good when left out.
-    #[serde(default)]
-    expires_at: Option<Timestamp>,
 }
 
 /// Never block these addresses, from now on

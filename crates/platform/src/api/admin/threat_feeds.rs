@@ -3,13 +3,11 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use xshield_api::threat_feeds::{Feed, FeedChange, NewFeed, Standing};
 use xshield_model::Timestamp;
-use xshield_model::feed::{
-    Allow, Failure, FeedSettings, FeedState, Held, ReadState, Source, Switch,
-};
+use xshield_model::feed::{Allow, FeedSettings, FeedState, Source, Switch};
 use xshield_model::role::Role;
 use xshield_store::audit::Deed;
 use xshield_store::threat_feeds::StoredFeed;
@@ -29,62 +27,6 @@ pub(super) fn router() -> OpenApiRouter<App> {
         .routes(routes!(list_feeds, add))
         .routes(routes!(get, change, delete))
         .routes(routes!(list_presets))
-}
-
-/// A threat feed.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-pub(super) struct Feed {
-    name: String,
-    /// What operators say about it. The header's value is never shown.
-    #[schema(value_type = Object)]
-    settings: FeedSettings,
-    /// Whether a header's value or a key is stored.
-    has_secret: bool,
-    /// How it stands.
-    state: Standing,
-    running: bool,
-    created_at: Timestamp,
-    created_by: String,
-    next_run: Timestamp,
-    last_run: Option<Timestamp>,
-    last_success: Option<Timestamp>,
-    /// When its entries in force last changed.
-    changed_at: Option<Timestamp>,
-    /// Its entries in force.
-    entries: u64,
-    /// Prefixes that came with the last change.
-    added: u64,
-    /// Prefixes that went with the last change.
-    removed: u64,
-    /// What the last good run read.
-    read: ReadState,
-    /// Runs that failed since the last good one.
-    failures: u32,
-    failure: Option<Failure>,
-    /// A listing that waits for an operator.
-    held: Option<Held>,
-    /// What the source says otherwise than what is in force: a listing that an operator turned away.
-    differs: Option<Held>,
-}
-
-/// How a feed stands; what is worse hides what is less bad.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
-#[serde(rename_all = "kebab-case")]
-enum Standing {
-    /// Switched off.
-    Off,
-    /// Not read yet.
-    New,
-    /// Not read for twice its interval: its entries may be out of date.
-    Stale,
-    /// A listing waits for an operator.
-    Held,
-    /// The last run failed; it is tried again.
-    Failing,
-    /// The source says otherwise than what is in force: an operator turned that away.
-    Differs,
-    /// All is well.
-    Good,
 }
 
 fn standing(feed: &StoredFeed, now: Timestamp) -> Standing {
@@ -149,19 +91,6 @@ pub(super) fn shown(app: &App, feed: StoredFeed) -> Feed {
 async fn list_feeds(State(app): State<App>, _: Allowed<Viewer>) -> Answer<Json<Vec<Feed>>> {
     let feeds = threat_feeds::all(&mut *app.store.read().await?).await?;
     Ok(Json(feeds.into_iter().map(|feed| shown(&app, feed)).collect()))
-}
-
-#[derive(Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-struct NewFeed {
-    /// 1 to 64 of `a-z 0-9 - _ .`.
-    #[schema(value_type = String)]
-    name: FeedId,
-    #[schema(value_type = Object)]
-    settings: FeedSettings,
-    /// The value of the header that the settings name, or the key in the URL.
-    #[serde(default)]
-    secret: Option<String>,
 }
 
 /// Add a threat feed; it runs at once
@@ -243,18 +172,6 @@ async fn get(
 ) -> Answer<Json<Feed>> {
     let feed = named(&mut *app.store.read().await?, &name).await?;
     Ok(Json(shown(&app, feed)))
-}
-
-#[derive(Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-struct FeedChange {
-    /// Replaces all settings.
-    #[schema(value_type = Object)]
-    settings: FeedSettings,
-    /// The header's value or the key; the old one stays when left out. Needed again when the feed's
-    /// server changes.
-    #[serde(default)]
-    secret: Option<String>,
 }
 
 /// Change a threat feed; it runs at once

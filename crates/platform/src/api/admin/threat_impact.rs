@@ -6,9 +6,9 @@ use std::net::IpAddr;
 use axum::Json;
 use axum::extract::State;
 use ring::digest::{Context, SHA256};
-use serde::Serialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use xshield_api::threat_modes::PrivateRangesImpact;
 use xshield_model::Timestamp;
 use xshield_store::threat_feeds::Peers;
 use xshield_store::{assets, threat_feeds};
@@ -28,27 +28,6 @@ pub(super) fn router() -> OpenApiRouter<App> {
 const RECENT: i64 = 7 * 24 * 3600;
 /// Ranges that are named.
 const SAMPLES: usize = 20;
-
-/// What would be listed if feeds could list private ranges, and who is there.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-pub(super) struct PrivateRangesImpact {
-    /// Of everything below but the traffic, which never rests: `sha256:` and hexadecimal digits. Whoever
-    /// changes the setting says that this is what is expected.
-    digest: String,
-    /// Ranges that would join the list now. What feeds list later is not known.
-    entries: u64,
-    /// The first of them.
-    samples: Vec<String>,
-    /// All assets.
-    assets: u64,
-    /// Assets with an address in some private range: a feed that lists it cuts them off from their
-    /// neighbours. Their own addresses stay protected.
-    assets_private: u64,
-    /// Assets with an address in what would join now.
-    assets_inside: u64,
-    /// Addresses in what would join now with which assets had traffic in the last seven days.
-    recent_peers: u64,
-}
 
 /// What it would do to let feeds list private ranges
 #[utoipa::path(get, path = "/api/v1/threat/private-ranges/impact", tag = "threats",
@@ -75,27 +54,25 @@ pub(super) async fn of_private_ranges(app: &App) -> Answer<PrivateRangesImpact> 
     Ok(tokio::task::spawn_blocking(work).await?)
 }
 
-impl PrivateRangesImpact {
-    /// Refuses when something else is expected. `any` and this digest are agreements; that nothing is lost
-    /// can't be said of it.
-    pub(super) fn check(&self, expected: &ExpectedImpact) -> Answer<()> {
-        let (slug, detail) = match expected {
-            ExpectedImpact::Any => return Ok(()),
-            ExpectedImpact::Exactly(digest) if *digest == self.digest => return Ok(()),
-            ExpectedImpact::NoLoss => (
-                "impact-is-loss",
-                "feeds could cut hosts off from their neighbours; nothing was changed. See \
-                 GET /api/v1/threat/private-ranges/impact, and if that is meant, give its digest, or \
-                 any, as the expected impact",
-            ),
-            ExpectedImpact::Exactly(_) => (
-                "impact-differs",
-                "the impact is no longer the expected one: feeds or assets have changed since; nothing \
-                 was changed. See GET /api/v1/threat/private-ranges/impact again",
-            ),
-        };
-        Err(Problem::conflict(slug, detail).field("/expected_impact"))
-    }
+/// Refuses when something else is expected. `any` and this digest are agreements; that nothing is lost
+/// can't be said of it.
+pub(super) fn check(impact: &PrivateRangesImpact, expected: &ExpectedImpact) -> Answer<()> {
+    let (slug, detail) = match expected {
+        ExpectedImpact::Any => return Ok(()),
+        ExpectedImpact::Exactly(digest) if *digest == impact.digest => return Ok(()),
+        ExpectedImpact::NoLoss => (
+            "impact-is-loss",
+            "feeds could cut hosts off from their neighbours; nothing was changed. See \
+             GET /api/v1/threat/private-ranges/impact, and if that is meant, give its digest, or \
+             any, as the expected impact",
+        ),
+        ExpectedImpact::Exactly(_) => (
+            "impact-differs",
+            "the impact is no longer the expected one: feeds or assets have changed since; nothing \
+             was changed. See GET /api/v1/threat/private-ranges/impact again",
+        ),
+    };
+    Err(Problem::conflict(slug, detail).field("/expected_impact"))
 }
 
 fn impact(

@@ -3,9 +3,12 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use xshield_api::threat_modes::{
+    Budget, ModeChange, ModePair, Modes, NamedModes, Settings, WantedMode, Way,
+};
 use xshield_model::Timestamp;
 use xshield_model::threat_settings::{PrivateRanges, Wish};
 use xshield_store::audit::Deed;
@@ -28,36 +31,8 @@ pub(super) fn router() -> OpenApiRouter<App> {
         .routes(routes!(put_budget))
 }
 
-/// Modes, where they are set.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-struct Modes {
-    /// Where nothing else is said.
-    platform: ModePair,
-    segments: Vec<NamedModes>,
-    assets: Vec<NamedModes>,
-}
-
-/// `block`, `event-only` or `off`; nothing where something wider counts.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-struct ModePair {
-    #[schema(value_type = Option<String>)]
-    inbound: Option<ThreatMode>,
-    #[schema(value_type = Option<String>)]
-    outbound: Option<ThreatMode>,
-}
-
-impl From<Wish> for ModePair {
-    fn from(wish: Wish) -> Self {
-        Self { inbound: wish.inbound, outbound: wish.outbound }
-    }
-}
-
-/// The modes of a segment or an asset.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-struct NamedModes {
-    name: String,
-    #[serde(flatten)]
-    modes: ModePair,
+fn pair(wish: Wish) -> ModePair {
+    ModePair { inbound: wish.inbound, outbound: wish.outbound }
 }
 
 /// Where which mode is set
@@ -69,7 +44,7 @@ async fn get(State(app): State<App>, _: Allowed<Viewer>) -> Answer<Json<Modes>> 
 
 async fn shown(conn: &mut Conn) -> Answer<Modes> {
     let settings = threat_assets::settings(conn).await?;
-    let named = |(name, wish): (String, Wish)| NamedModes { name, modes: wish.into() };
+    let named = |(name, wish): (String, Wish)| NamedModes { name, modes: pair(wish) };
     let assets = threat_assets::all(conn).await?.into_iter();
     let assets = assets.map(|(name, stored)| (name, stored.wish));
     Ok(Modes {
@@ -79,66 +54,22 @@ async fn shown(conn: &mut Conn) -> Answer<Modes> {
     })
 }
 
-/// Which modes to set, and for whom.
-#[derive(Debug, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-struct ModeChange {
-    /// A segment of the committed policy.
-    #[serde(default)]
-    segment: Option<String>,
-    /// An asset, by name or id; the platform as a whole without segment and asset.
-    #[serde(default)]
-    asset: Option<String>,
-    /// What it is to be.
-    mode: WantedMode,
-    /// For which flows; both when left out.
-    #[serde(default)]
-    direction: Option<Way>,
-}
-
-/// A mode, or none of one's own.
-#[derive(Debug, Clone, Copy, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "kebab-case")]
-enum WantedMode {
-    /// Drop and record.
-    Block,
-    /// Record only.
-    EventOnly,
-    /// Don't look.
-    Off,
-    /// What something wider says.
-    Inherit,
-}
-
-impl WantedMode {
-    fn mode(self) -> Option<ThreatMode> {
-        match self {
-            Self::Block => Some(ThreatMode::Block),
-            Self::EventOnly => Some(ThreatMode::EventOnly),
-            Self::Off => Some(ThreatMode::Off),
-            Self::Inherit => None,
-        }
+fn mode(wanted: WantedMode) -> Option<ThreatMode> {
+    match wanted {
+        WantedMode::Block => Some(ThreatMode::Block),
+        WantedMode::EventOnly => Some(ThreatMode::EventOnly),
+        WantedMode::Off => Some(ThreatMode::Off),
+        WantedMode::Inherit => None,
     }
 }
 
-/// Flows by who opens them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "kebab-case")]
-enum Way {
-    /// The peer.
-    Inbound,
-    /// The host.
-    Outbound,
-}
-
-impl ModeChange {
-    fn over(&self, wish: Wish) -> Wish {
-        let mode = self.mode.mode();
-        match self.direction {
-            None => Wish { inbound: mode, outbound: mode },
-            Some(Way::Inbound) => Wish { inbound: mode, ..wish },
-            Some(Way::Outbound) => Wish { outbound: mode, ..wish },
-        }
+/// The wish once it is changed so.
+fn over(change: &ModeChange, wish: Wish) -> Wish {
+    let mode = mode(change.mode);
+    match change.direction {
+        None => Wish { inbound: mode, outbound: mode },
+        Some(Way::Inbound) => Wish { inbound: mode, ..wish },
+        Some(Way::Outbound) => Wish { outbound: mode, ..wish },
     }
 }
 
@@ -165,14 +96,14 @@ async fn put(
                 return Err(Problem::invalid("/segment", reason));
             }
             let before = before.map(|(_, wish)| *wish).unwrap_or_default();
-            let after = change.over(before);
+            let after = over(&change, before);
             threat_assets::put_segment(&mut tx, segment, after).await?;
             (format!("segment {segment}"), before, after)
         }
         (None, Some(asset)) => {
             let asset = named(&mut tx, asset).await?;
             let stored = threat_assets::get(&mut tx, &asset.id).await?;
-            let after = change.over(stored.wish);
+            let after = over(&change, stored.wish);
             threat_assets::put_wish(&mut tx, &asset.id, after, stored.budget).await?;
             (format!("asset {}", asset.name), stored.wish, after)
         }
@@ -180,7 +111,7 @@ async fn put(
             let mut settings = threat_assets::settings(&mut tx).await?;
             let before =
                 Wish { inbound: Some(settings.inbound), outbound: Some(settings.outbound) };
-            let after = change.over(before);
+            let after = over(&change, before);
             let (Some(inbound), Some(outbound)) = (after.inbound, after.outbound) else {
                 return Err(Problem::invalid("/mode", "nothing is wider than the platform"));
             };
@@ -213,16 +144,6 @@ async fn segments(app: &App) -> Answer<Vec<String>> {
 fn in_words(wish: Wish) -> String {
     let word = |mode: Option<ThreatMode>| mode.map_or("inherit", ThreatMode::as_str);
     format!("inbound {}, outbound {}", word(wish.inbound), word(wish.outbound))
-}
-
-/// What else holds for the platform as a whole.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-struct Settings {
-    /// Whether feeds may list private ranges (RFC 1918, 4193, 6598).
-    private_ranges: PrivateRanges,
-    /// Seconds between two comparisons of a host's list, entry by entry, with the one ordered; 0
-    /// never.
-    verify_every: u32,
 }
 
 /// Settings of the threat list
@@ -273,7 +194,7 @@ async fn change_settings(
     };
     let before = words(stored.private_ranges, stored.verify_every);
     if let (PrivateRanges::Protected, Some(impact)) = (stored.private_ranges, impact) {
-        impact.check(&expected_impact)?;
+        threat_impact::check(&impact, &expected_impact)?;
     }
     stored.private_ranges = wanted.private_ranges;
     stored.verify_every = wanted.verify_every;
@@ -289,16 +210,6 @@ async fn change_settings(
     commit(tx).await?;
     threat_compile::now(&app).await;
     Ok(Json(wanted))
-}
-
-/// How much of an asset's memory the list may take.
-#[derive(Debug, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-struct Budget {
-    /// Bytes in the kernel; an eighth of the asset's memory when left out. The host's own
-    /// configuration may grant less.
-    #[serde(default)]
-    bytes: Option<u64>,
 }
 
 /// Give an asset's list so much memory

@@ -2,10 +2,11 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use xshield_api::page::Page;
+use xshield_api::threat_list::{Difference, Done, Half, Revision};
 use xshield_model::Timestamp;
 use xshield_store::audit::Deed;
 use xshield_store::threat_lists::StoredRevision;
@@ -26,27 +27,6 @@ pub(super) fn router() -> OpenApiRouter<App> {
         .routes(routes!(diff))
         .routes(routes!(restore))
         .routes(routes!(resume))
-}
-
-/// The list at one time.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-struct Revision {
-    revision: u64,
-    /// Whether it is the one in force.
-    in_force: bool,
-    /// SHA-256 of its addresses.
-    digest: String,
-    /// Prefixes.
-    entries: u64,
-    /// Prefixes that the one before does not have.
-    added: u64,
-    /// Prefixes that only the one before has.
-    removed: u64,
-    /// Why there is a new one.
-    reason: String,
-    created_at: Timestamp,
-    /// The feeds it was made of.
-    feeds: Vec<String>,
 }
 
 /// List revisions of the list, the newest first
@@ -86,26 +66,6 @@ pub(super) struct DiffQuery {
     #[serde(default, deserialize_with = "crate::query::number")]
     #[param(value_type = Option<u64>)]
     to: Option<u64>,
-}
-
-/// What came and went between two revisions.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-struct Difference {
-    from: u64,
-    to: u64,
-    added: Half,
-    removed: Half,
-}
-
-/// What came, or what went.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-struct Half {
-    /// Prefixes.
-    entries: u64,
-    /// IPv4 addresses in them.
-    v4_addresses: u64,
-    /// The first hundred.
-    samples: Vec<String>,
 }
 
 const SAMPLES: usize = 100;
@@ -173,18 +133,6 @@ pub(super) fn sets_of<const N: usize>(
 pub(super) async fn known(app: &App, revision: u64) -> Answer<StoredRevision> {
     let found = threat_lists::revision(&mut *app.store.read().await?, revision).await?;
     found.ok_or_else(|| Problem::not_found("threat revision", &revision.to_string()))
-}
-
-/// What restoring or resuming did.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-struct Done {
-    /// The revision whose listings hold until an operator resumes.
-    restored: Option<u64>,
-    /// The revision in force now.
-    revision: Option<u64>,
-    entries: u64,
-    /// Why the list could not be compiled, when that is so.
-    trouble: Option<String>,
 }
 
 /// Go back to the listings of a revision, less today's exceptions and protected ranges. Feeds are

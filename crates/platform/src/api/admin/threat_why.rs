@@ -4,9 +4,9 @@ use std::net::IpAddr;
 
 use axum::Json;
 use axum::extract::{Path, State};
-use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use xshield_api::threat_why::{Addresses, Explanation, FeedEntry, Kept};
 use xshield_model::Timestamp;
 use xshield_threat::compile::{Counts, Why};
 
@@ -21,77 +21,33 @@ pub(super) fn router() -> OpenApiRouter<App> {
 /// No request asks about more addresses.
 const MOST_ADDRESSES: usize = 10_000;
 
-/// Whether and why an address is on the threat list.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-struct Explanation {
-    #[schema(value_type = String)]
-    address: IpAddr,
-    /// Whether it is on the list in force.
-    listed: bool,
-    /// The prefix of the list that holds it.
-    blocked_as: Option<String>,
-    /// Since when some feed that counts has listed it.
-    since: Option<Timestamp>,
-    /// Every entry of every feed that holds it.
-    feeds: Vec<FeedEntry>,
-    /// The exceptions that keep it off.
-    exceptions: Vec<Kept>,
-    /// The protected ranges that keep it off.
-    protected: Vec<Kept>,
-}
-
-/// A feed's entry that holds the address.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-struct FeedEntry {
-    feed: String,
-    entry: String,
-    /// Percent.
-    confidence: u8,
-    /// Whether the feed's least confidence is reached.
-    counts: bool,
-    /// Since when the feed lists it.
-    since: Option<Timestamp>,
-    /// When the entry leaves by itself.
-    until: Option<Timestamp>,
-}
-
-/// What keeps an address off the list.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-struct Kept {
-    prefix: String,
-    /// The exception's id, or what protects the range.
-    by: String,
-}
-
-impl From<Why> for Explanation {
-    fn from(why: Why) -> Self {
-        let feeds: Vec<FeedEntry> = why
-            .listed
-            .into_iter()
-            .map(|entry| FeedEntry {
-                feed: entry.feed.into(),
-                entry: entry.entry.to_string(),
-                confidence: entry.confidence.percent(),
-                counts: entry.counts == Counts::Yes,
-                since: entry.since.map(Timestamp::from_unix),
-                until: entry.until.map(Timestamp::from_unix),
-            })
-            .collect();
-        let exceptions = why.exceptions.into_iter();
-        let protected = why.protected.into_iter();
-        Self {
-            address: why.address,
-            listed: why.blocked_as.is_some(),
-            blocked_as: why.blocked_as.map(|prefix| prefix.to_string()),
-            since: feeds.iter().filter(|feed| feed.counts).filter_map(|feed| feed.since).min(),
-            feeds,
-            exceptions: exceptions
-                .map(|one| Kept { prefix: one.prefix.to_string(), by: one.name })
-                .collect(),
-            protected: protected
-                .map(|one| Kept { prefix: one.prefix.to_string(), by: word(one.by) })
-                .collect(),
-        }
+fn explanation(why: Why) -> Explanation {
+    let feeds: Vec<FeedEntry> = why
+        .listed
+        .into_iter()
+        .map(|entry| FeedEntry {
+            feed: entry.feed.into(),
+            entry: entry.entry.to_string(),
+            confidence: entry.confidence.percent(),
+            counts: entry.counts == Counts::Yes,
+            since: entry.since.map(Timestamp::from_unix),
+            until: entry.until.map(Timestamp::from_unix),
+        })
+        .collect();
+    let exceptions = why.exceptions.into_iter();
+    let protected = why.protected.into_iter();
+    Explanation {
+        address: why.address,
+        listed: why.blocked_as.is_some(),
+        blocked_as: why.blocked_as.map(|prefix| prefix.to_string()),
+        since: feeds.iter().filter(|feed| feed.counts).filter_map(|feed| feed.since).min(),
+        feeds,
+        exceptions: exceptions
+            .map(|one| Kept { prefix: one.prefix.to_string(), by: one.name })
+            .collect(),
+        protected: protected
+            .map(|one| Kept { prefix: one.prefix.to_string(), by: word(one.by) })
+            .collect(),
     }
 }
 
@@ -110,15 +66,7 @@ async fn one(
     let address = address.parse::<IpAddr>().map_err(|_| {
         Problem::invalid("/address", format!("{address:?} is not an IPv4 or IPv6 address"))
     })?;
-    Ok(Json(app.threat.why(address.to_canonical()).into()))
-}
-
-#[derive(Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-struct Addresses {
-    /// Up to 10,000.
-    #[schema(value_type = Vec<String>)]
-    addresses: Vec<IpAddr>,
+    Ok(Json(explanation(app.threat.why(address.to_canonical()))))
 }
 
 /// Which of many addresses are on the list, and why; those that are not are left out
@@ -135,5 +83,5 @@ async fn many(
     }
     let list = app.threat.list();
     let listed = asked.addresses.into_iter().map(|address| list.why(address.to_canonical()));
-    Ok(Json(listed.filter(|why| why.blocked_as.is_some()).map(Explanation::from).collect()))
+    Ok(Json(listed.filter(|why| why.blocked_as.is_some()).map(explanation).collect()))
 }

@@ -3,7 +3,10 @@
 use clap::{Args, Subcommand};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use xshield_api::threat_feeds::{Feed, Standing};
 use xshield_model::Timestamp;
+use xshield_model::feed::{ReadState, Sample, Source};
+use xshield_threat::guard::Empty;
 
 use super::feed_options::FeedOptions;
 use crate::cli::client::{Client, Path, view};
@@ -11,6 +14,7 @@ use crate::cli::error::CliError;
 use crate::cli::progress::{Left, Shown, Waiting};
 use crate::cli::terminal::{Output, Screen, Sheet, Table, bad, cell, good, note, number, warning};
 use crate::cli::times::{relative, relative_or_dash};
+use crate::cli::words::word;
 
 /// Where malicious addresses are learned from.
 #[derive(Debug, Args)]
@@ -67,61 +71,6 @@ enum Action {
     },
     /// List well-known feeds, with their terms of use.
     Presets,
-}
-
-#[derive(Deserialize)]
-struct Feed {
-    name: String,
-    state: String,
-    running: bool,
-    settings: Value,
-    has_secret: bool,
-    created_at: Timestamp,
-    created_by: String,
-    next_run: Timestamp,
-    last_run: Option<Timestamp>,
-    last_success: Option<Timestamp>,
-    changed_at: Option<Timestamp>,
-    entries: u64,
-    added: u64,
-    removed: u64,
-    read: Read,
-    failures: u32,
-    failure: Option<Failure>,
-    held: Option<Held>,
-    differs: Option<Held>,
-}
-
-#[derive(Deserialize)]
-struct Read {
-    bytes: u64,
-    rejected: u64,
-    skipped: u64,
-    samples: Vec<Sample>,
-}
-
-#[derive(Deserialize)]
-struct Sample {
-    #[serde(default)]
-    file: Option<String>,
-    line: u64,
-    text: String,
-    reason: String,
-}
-
-#[derive(Deserialize)]
-struct Failure {
-    at: Timestamp,
-    reason: String,
-}
-
-#[derive(Deserialize)]
-struct Held {
-    at: Timestamp,
-    reasons: Vec<String>,
-    entries: u64,
-    added: u64,
-    removed: u64,
 }
 
 #[derive(Deserialize)]
@@ -329,10 +278,10 @@ fn table(feeds: Vec<Feed>, now: Timestamp) -> Table {
         &["NAME", "STATE", "ENTRIES", "ADDED", "REMOVED", "REJECTED", "LAST SUCCESS", "NEXT RUN"];
     let mut table = Table::new(header, "There are no threat feeds.");
     for feed in feeds {
-        let state = match feed.state.as_str() {
-            "good" => good("good"),
-            state @ ("stale" | "held") => bad(state),
-            state => warning(state),
+        let state = match feed.state {
+            Standing::Good => good("good"),
+            Standing::Stale | Standing::Held => bad(word(&feed.state)),
+            _ => warning(word(&feed.state)),
         };
         table.row(vec![
             cell(&feed.name),
@@ -354,25 +303,30 @@ fn show(action: &str, answer: &Value, output: Output) -> Result<(), CliError> {
 
 fn sheet(feed: &Feed, now: Timestamp) -> Sheet {
     let mut sheet = Sheet::new();
-    let source = &feed.settings["source"];
-    let place = source["file"].as_str().or_else(|| source["url"]["url"].as_str());
+    let settings = &feed.settings;
     sheet.line("name", &feed.name);
-    sheet.line("state", &feed.state);
-    sheet.line("source", place.unwrap_or("-"));
-    if let Some(header) = source["url"]["header"].as_str() {
+    sheet.line("state", word(&feed.state));
+    match &settings.source {
+        Source::File(path) => sheet.line("source", path.display().to_string()),
+        Source::Url(source) => sheet.line("source", source.url.as_str()),
+    }
+    if let Source::Url(source) = &settings.source
+        && let Some(header) = &source.header
+    {
         let value = if feed.has_secret { "its value is stored" } else { "without a value" };
         sheet.line("header", format!("{header}, {value}"));
     }
-    sheet.line("format", feed.settings["format"].to_string());
-    sheet.line("every", format!("{} s", feed.settings["every"]));
-    if feed.settings["empty"] == "allowed" {
+    sheet.line("format", json!(settings.format).to_string());
+    sheet.line("every", format!("{} s", settings.every));
+    if settings.empty == Empty::Allowed {
         sheet.line("empty", "allowed");
     }
     sheet.line(
         "confidence",
         format!(
             "{} % where it doesn't say, {} % at least",
-            feed.settings["confidence"], feed.settings["least_confidence"]
+            settings.confidence.percent(),
+            settings.least_confidence.percent()
         ),
     );
     sheet.line("added", format!("{} by {}", relative(feed.created_at, now), feed.created_by));
@@ -384,7 +338,7 @@ fn sheet(feed: &Feed, now: Timestamp) -> Sheet {
         let change = format!("+{} -{}, {}", feed.added, feed.removed, relative(changed, now));
         sheet.line("last change", change);
     }
-    let Read { bytes, rejected, skipped, samples } = &feed.read;
+    let ReadState { bytes, rejected, skipped, samples, .. } = &feed.read;
     sheet.line("read", format!("{bytes} bytes, {rejected} lines rejected, {skipped} skipped"));
     for sample in samples {
         let Sample { file, line, text, reason } = sample;

@@ -1,8 +1,8 @@
 //! `xshield threat revisions|diff|restore|resume|exception`: the list itself.
 
 use clap::{Args, Subcommand};
-use serde::Deserialize;
 use serde_json::json;
+use xshield_api::threat_list::{Difference, Done, Exception, Revision, Validity};
 use xshield_model::Timestamp;
 
 use crate::cli::client::{Client, Path, view};
@@ -10,17 +10,6 @@ use crate::cli::error::CliError;
 use crate::cli::files::{self, Before};
 use crate::cli::terminal::{Output, Table, cell, good, note, number, warning};
 use crate::cli::times::{Span, relative};
-
-#[derive(Deserialize)]
-struct Revision {
-    revision: u64,
-    in_force: bool,
-    entries: u64,
-    added: u64,
-    removed: u64,
-    reason: String,
-    created_at: Timestamp,
-}
 
 pub(super) fn revisions(client: &Client, output: Output) -> Result<(), CliError> {
     let action = "list the list's revisions";
@@ -42,21 +31,6 @@ pub(super) fn revisions(client: &Client, output: Output) -> Result<(), CliError>
         }
         Ok(table.render(screen))
     })
-}
-
-#[derive(Deserialize)]
-struct Difference {
-    from: u64,
-    to: u64,
-    added: Half,
-    removed: Half,
-}
-
-#[derive(Deserialize)]
-struct Half {
-    entries: u64,
-    v4_addresses: u64,
-    samples: Vec<String>,
 }
 
 pub(super) fn diff(
@@ -119,14 +93,6 @@ fn written(
     Ok(())
 }
 
-#[derive(Deserialize)]
-struct Done {
-    restored: Option<u64>,
-    revision: Option<u64>,
-    entries: u64,
-    trouble: Option<String>,
-}
-
 pub(super) fn restore(revision: u64, client: &Client, output: Output) -> Result<(), CliError> {
     let path = Path::of(&["threat", "revisions", &revision.to_string(), "restore"]);
     done("restore the revision", &path, client, output)
@@ -182,17 +148,6 @@ enum ExceptionAction {
     },
 }
 
-#[derive(Deserialize)]
-struct Exception {
-    id: String,
-    target: String,
-    reason: String,
-    state: String,
-    created_at: Timestamp,
-    created_by: String,
-    expires_at: Option<Timestamp>,
-}
-
 const EXCEPTIONS: [&str; 2] = ["threat", "exceptions"];
 
 impl ExceptionCommand {
@@ -233,10 +188,10 @@ fn exceptions(all: Vec<Exception>, now: Timestamp) -> Table {
     let header = &["ID", "TARGET", "STATE", "REASON", "ADDED", "BY", "EXPIRES"];
     let mut table = Table::new(header, "There are no exceptions.");
     for one in all {
-        let state = if one.state == "active" {
-            good("active")
-        } else {
-            warning(one.state.replace('-', " "))
+        let state = match one.state {
+            Validity::Active => good("active"),
+            Validity::Expired => warning("expired"),
+            Validity::NoNetwork => warning("no network"),
         };
         table.row(vec![
             cell(&one.id),

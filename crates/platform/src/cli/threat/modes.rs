@@ -1,14 +1,15 @@
 //! `xshield threat mode|budget|settings|status`: what is done with the list, and how it stands.
 
-use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use clap::{Args, Subcommand, ValueEnum};
-use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use xshield_wire::foreign::one_line;
 
+use xshield_api::threat_modes::{ModePair, Modes, PrivateRangesImpact};
+use xshield_api::threat_status::{Feeds, Hosts, ListedAsset, Status};
 use xshield_platform::impact::ExpectedImpact;
+use xshield_threat::ThreatMode;
 
 use crate::cli::assets::asset_path;
 use crate::cli::client::{Client, Path, parsed, view};
@@ -16,6 +17,7 @@ use crate::cli::error::CliError;
 use crate::cli::questions::{confirm, somebody_is_there};
 use crate::cli::terminal::{Output, Sheet, Table, cell, note};
 use crate::cli::times::Span;
+use crate::cli::words::word;
 
 /// What becomes of traffic with listed peers.
 #[derive(Debug, Args)]
@@ -62,26 +64,6 @@ enum Mode {
     Inherit,
 }
 
-#[derive(Deserialize)]
-struct Modes {
-    platform: Pair,
-    segments: Vec<Named>,
-    assets: Vec<Named>,
-}
-
-#[derive(Deserialize)]
-struct Pair {
-    inbound: Option<String>,
-    outbound: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Named {
-    name: String,
-    #[serde(flatten)]
-    modes: Pair,
-}
-
 impl ModeCommand {
     /// Carries the command out.
     pub(super) fn run(self, client: &Client, output: Output) -> Result<(), CliError> {
@@ -110,9 +92,9 @@ impl ModeCommand {
 
 fn modes(modes: Modes) -> Table {
     let mut table = Table::new(&["FOR", "INBOUND", "OUTBOUND"], "");
-    let mut row = |name: String, pair: Pair| {
-        let word = |mode: Option<String>| cell(mode.unwrap_or_else(|| "inherit".to_owned()));
-        table.row(vec![cell(name), word(pair.inbound), word(pair.outbound)]);
+    let mut row = |name: String, pair: ModePair| {
+        let shown = |mode: Option<ThreatMode>| cell(mode.map_or("inherit", ThreatMode::as_str));
+        table.row(vec![cell(name), shown(pair.inbound), shown(pair.outbound)]);
     };
     row("platform".to_owned(), modes.platform);
     modes.segments.into_iter().for_each(|one| row(format!("segment {}", one.name), one.modes));
@@ -177,45 +159,38 @@ pub(crate) struct SettingsCommand {
     yes: bool,
 }
 
-/// What it would do to let feeds list private ranges.
-#[derive(Deserialize)]
-struct Impact {
-    digest: String,
-    entries: u64,
-    samples: Vec<String>,
-    assets: u64,
-    assets_private: u64,
-    assets_inside: u64,
-    recent_peers: u64,
-}
-
-impl Impact {
-    fn text(&self) -> String {
-        let Self { entries, samples, assets, assets_private, assets_inside, recent_peers, .. } =
-            self;
-        let mut text = format!(
-            "{assets_private} of {assets} hosts have addresses in private ranges. A feed that lists \
-             such a range cuts them off from their neighbours, whatever policy says; only their own \
-             addresses and the failsafe stay off the list.\n"
-        );
-        match entries {
-            0 => text.push_str("No feed lists any of them now.\n"),
-            _ => text.push_str(&format!(
-                "Feeds list {entries} of them now, such as {}. Hosts in there: {assets_inside}; \
-                 addresses in there with traffic in the last seven days: {recent_peers}.\n",
-                samples.iter().take(3).map(String::as_str).collect::<Vec<_>>().join(", ")
-            )),
-        }
-        text
+fn text(impact: &PrivateRangesImpact) -> String {
+    let PrivateRangesImpact {
+        entries,
+        samples,
+        assets,
+        assets_private,
+        assets_inside,
+        recent_peers,
+        ..
+    } = impact;
+    let mut text = format!(
+        "{assets_private} of {assets} hosts have addresses in private ranges. A feed that lists \
+         such a range cuts them off from their neighbours, whatever policy says; only their own \
+         addresses and the failsafe stay off the list.\n"
+    );
+    match entries {
+        0 => text.push_str("No feed lists any of them now.\n"),
+        _ => text.push_str(&format!(
+            "Feeds list {entries} of them now, such as {}. Hosts in there: {assets_inside}; \
+             addresses in there with traffic in the last seven days: {recent_peers}.\n",
+            samples.iter().take(3).map(String::as_str).collect::<Vec<_>>().join(", ")
+        )),
     }
+    text
 }
 
 /// Asks whether private ranges may be listed, with what that would do.
 fn ask_about_private_ranges(client: &Client) -> Result<ExpectedImpact, CliError> {
     let action = "see what listing private ranges would do";
     let answer = client.get(action, &Path::of(&["threat", "private-ranges", "impact"]))?;
-    let impact: Impact = view(action, &answer)?;
-    note(impact.text().trim_end());
+    let impact: PrivateRangesImpact = view(action, &answer)?;
+    note(text(&impact).trim_end());
     if !somebody_is_there() {
         let text =
             "there is nobody to ask whether private ranges may be listed; with --yes they are";
@@ -271,51 +246,6 @@ impl SettingsCommand {
     }
 }
 
-#[derive(Deserialize)]
-struct Status {
-    revision: Option<u64>,
-    entries: u64,
-    kernel_bytes: u64,
-    restored: Option<u64>,
-    trouble: Option<String>,
-    private_ranges: String,
-    listed_assets: Vec<ListedAsset>,
-    feeds: Feeds,
-    hosts: Hosts,
-}
-
-#[derive(Deserialize)]
-struct ListedAsset {
-    asset: String,
-    address: String,
-}
-
-#[derive(Deserialize)]
-struct Feeds {
-    all: u64,
-    stale: Vec<String>,
-    held: Vec<String>,
-    #[serde(default)]
-    differs: Vec<String>,
-    failing: Vec<String>,
-}
-
-#[derive(Deserialize)]
-struct Hosts {
-    all: u64,
-    up_to_date: u64,
-    by_revision: BTreeMap<u64, u64>,
-    by_mode: BTreeMap<String, u64>,
-    parts: Vec<String>,
-    failures: Vec<HostFailure>,
-}
-
-#[derive(Deserialize)]
-struct HostFailure {
-    asset: String,
-    reason: String,
-}
-
 pub(super) fn status(client: &Client, output: Output) -> Result<(), CliError> {
     let action = "read how the list stands";
     let answer = client.get(action, &Path::of(&["threat", "status"]))?;
@@ -346,7 +276,7 @@ fn sheet(status: &Status) -> Sheet {
         }
         None => sheet.line("list", "none yet; add a feed"),
     }
-    sheet.line("private ranges", &status.private_ranges);
+    sheet.line("private ranges", word(&status.private_ranges));
     let Feeds { all, stale, held, differs, failing } = &status.feeds;
     sheet.line("feeds", all.to_string());
     let lines =

@@ -2,39 +2,13 @@
 
 use std::net::IpAddr;
 
-use serde::Deserialize;
+use xshield_api::threat_why::Explanation;
 use xshield_model::Timestamp;
 
 use crate::cli::client::{Client, Path, view};
 use crate::cli::error::CliError;
 use crate::cli::terminal::{Output, Sheet};
 use crate::cli::times::relative;
-
-#[derive(Deserialize)]
-struct Explanation {
-    address: String,
-    blocked_as: Option<String>,
-    since: Option<Timestamp>,
-    feeds: Vec<FeedEntry>,
-    exceptions: Vec<Kept>,
-    protected: Vec<Kept>,
-}
-
-#[derive(Deserialize)]
-struct FeedEntry {
-    feed: String,
-    entry: String,
-    confidence: u8,
-    counts: bool,
-    since: Option<Timestamp>,
-    until: Option<Timestamp>,
-}
-
-#[derive(Deserialize)]
-struct Kept {
-    prefix: String,
-    by: String,
-}
 
 pub(super) fn run(address: IpAddr, client: &Client, output: Output) -> Result<(), CliError> {
     let action = "look the address up";
@@ -45,9 +19,10 @@ pub(super) fn run(address: IpAddr, client: &Client, output: Output) -> Result<()
 
 fn sheet(why: &Explanation, now: Timestamp) -> Sheet {
     let mut sheet = Sheet::new();
-    sheet.line("address", &why.address);
+    let address = why.address.to_string();
+    sheet.line("address", &address);
     match &why.blocked_as {
-        Some(entry) if *entry == why.address => sheet.line("on the list", "yes"),
+        Some(entry) if *entry == address => sheet.line("on the list", "yes"),
         Some(entry) => sheet.line("on the list", format!("yes, in {entry}")),
         None => sheet.line("on the list", "no"),
     }

@@ -41,7 +41,9 @@ pub mod smtp;
 pub mod spark;
 pub mod stranger;
 mod sys;
+pub mod terminal;
 pub mod wait;
+pub mod walk;
 
 pub use host::{Host, Running};
 pub use lab::Lab;

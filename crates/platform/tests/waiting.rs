@@ -15,8 +15,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use support::plain::{self, Plain};
 use support::slow_platform::{Says, SlowPlatform};
-use support::terminal::Terminal;
 use support::{PASSWORD, TestHost, TestPlatform};
+use xshield_lab::terminal::Terminal;
 use xshield_platform::impact::ImpactSummary;
 use xshield_policy::Impact;
 
@@ -73,7 +73,10 @@ impl User {
     }
 
     fn at_terminal(&self, arguments: &[&str], token: &str) -> Terminal {
-        Terminal::run(XSHIELD, arguments, |command| self.adjust(command, token))
+        let mut shell = Command::new("setsid");
+        shell.args(["--ctty", "sh"]);
+        self.adjust(&mut shell, token);
+        Terminal::run(shell, XSHIELD, arguments).unwrap()
     }
 }
 
@@ -171,9 +174,9 @@ fn at_a_terminal_it_is_shown_and_taken_away_again() {
     let platform = SlowPlatform::start(says);
     let user = User::of(&platform);
     let mut terminal = user.at_terminal(&["policy", "synchronize"], "t");
-    terminal.wait_for("still waiting to synchronize the policy: ");
-    terminal.type_in("\u{3}");
-    let (code, seen) = terminal.end();
+    terminal.wait_for("still waiting to synchronize the policy: ").unwrap();
+    terminal.type_in("\u{3}").unwrap();
+    let (code, seen) = terminal.end().unwrap();
     assert_eq!(code, 130, "{seen}");
     let (_, after) = seen.rsplit_once("\u{1b}[2K").expect("the line is taken away");
     assert!(after.contains("stopped: once the platform has the whole request"), "{seen:?}");
@@ -186,22 +189,24 @@ fn a_password_that_is_not_given_leaves_a_terminal_that_shows_what_is_typed() {
     let user = User::of_real(&platform);
     let url = user.url.clone();
     let mut terminal = user.at_terminal(&["login", &url, "--user", "admin"], "");
-    terminal.wait_for("Its CA certificate has the fingerprint\r\n  sha256:");
-    terminal.wait_for("\r\nIs that the fingerprint the platform printed when it started? [y/N] ");
-    terminal.type_in("y\r");
-    terminal.wait_for("Password of admin: ");
-    terminal.type_in("\u{3}");
-    terminal.wait_for("stopped: nothing was changed");
-    assert!(terminal.echoes());
-    assert_eq!(terminal.end().0, 130);
+    terminal.wait_for("Its CA certificate has the fingerprint\r\n  sha256:").unwrap();
+    terminal
+        .wait_for("\r\nIs that the fingerprint the platform printed when it started? [y/N] ")
+        .unwrap();
+    terminal.type_in("y\r").unwrap();
+    terminal.wait_for("Password of admin: ").unwrap();
+    terminal.type_in("\u{3}").unwrap();
+    terminal.wait_for("stopped: nothing was changed").unwrap();
+    assert!(terminal.echoes().unwrap());
+    assert_eq!(terminal.end().unwrap().0, 130);
 
     let mut terminal = user.at_terminal(&["login", &url, "--user", "admin"], "");
-    terminal.wait_for("[y/N] ");
-    terminal.type_in("y\r");
-    terminal.wait_for("Password of admin: ");
-    wait_until("nothing is shown", || !terminal.echoes());
-    terminal.type_in(&format!("{PASSWORD}\r"));
-    let (code, seen) = terminal.end();
+    terminal.wait_for("[y/N] ").unwrap();
+    terminal.type_in("y\r").unwrap();
+    terminal.wait_for("Password of admin: ").unwrap();
+    wait_until("nothing is shown", || !terminal.echoes().unwrap());
+    terminal.type_in(&format!("{PASSWORD}\r")).unwrap();
+    let (code, seen) = terminal.end().unwrap();
     assert_eq!(code, 0, "{seen}");
     assert!(seen.contains("Signed in to ") && !seen.contains(PASSWORD), "{seen}");
 }
@@ -244,12 +249,13 @@ fn whoever_is_at_a_terminal_is_asked_before_a_commit() {
         ("y\r", 0, "Revision 1 is committed; 1 asset has a ruleset of it.\r\n", 1),
     ] {
         let mut terminal = user.at_terminal(&apply, &platform.admin);
-        terminal.wait_for("+ segment web\r\n+ settings\r\n");
+        terminal.wait_for("+ segment web\r\n+ settings\r\n").unwrap();
         terminal
-            .wait_for("Impact on 1 asset:\r\n+ 1 asset with more protection inbound: web-1\r\n");
-        terminal.wait_for("Commit it? [y/N] ");
-        terminal.type_in(keys);
-        let (ended, seen) = terminal.end();
+            .wait_for("Impact on 1 asset:\r\n+ 1 asset with more protection inbound: web-1\r\n")
+            .unwrap();
+        terminal.wait_for("Commit it? [y/N] ").unwrap();
+        terminal.type_in(keys).unwrap();
+        let (ended, seen) = terminal.end().unwrap();
         assert_eq!(ended, code, "{keys:?}: {seen}");
         assert!(seen.contains(told), "{keys:?}: {seen}");
         assert_eq!(revisions(), committed, "{keys:?}");
@@ -270,10 +276,10 @@ fn private_ranges_become_listed_by_agreement_alone() {
         ("\u{3}", 130, "stopped: nothing was changed\r\n"),
     ] {
         let mut terminal = user.at_terminal(&ask, &platform.admin);
-        terminal.wait_for("1 of 1 hosts have addresses in private ranges.");
-        terminal.wait_for("May feeds list private ranges? [y/N] ");
-        terminal.type_in(keys);
-        let (ended, seen) = terminal.end();
+        terminal.wait_for("1 of 1 hosts have addresses in private ranges.").unwrap();
+        terminal.wait_for("May feeds list private ranges? [y/N] ").unwrap();
+        terminal.type_in(keys).unwrap();
+        let (ended, seen) = terminal.end().unwrap();
         assert_eq!((ended, settings()), (code, json!("protected")), "{keys:?}: {seen}");
         assert!(seen.contains(told), "{keys:?}: {seen}");
     }
@@ -316,9 +322,9 @@ fn private_ranges_become_listed_by_agreement_alone() {
     assert_eq!(put(json!({ "private_ranges": "protected", "verify_every": 60 })).0, 200);
 
     let mut terminal = user.at_terminal(&ask, &platform.admin);
-    terminal.wait_for("[y/N] ");
-    terminal.type_in("y\r");
-    let (code, seen) = terminal.end();
+    terminal.wait_for("[y/N] ").unwrap();
+    terminal.type_in("y\r").unwrap();
+    let (code, seen) = terminal.end().unwrap();
     assert_eq!((code, settings()), (0, json!("listed")), "{seen}");
 }
 

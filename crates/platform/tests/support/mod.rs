@@ -7,7 +7,6 @@ pub mod plain;
 pub mod receivers;
 pub mod reports;
 pub mod slow_platform;
-pub mod terminal;
 
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;

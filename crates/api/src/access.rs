@@ -5,6 +5,8 @@ use utoipa::ToSchema;
 use xshield_model::Timestamp;
 use xshield_model::role::Role;
 
+use crate::keys::ExpiringKey;
+
 /// A person who may sign in.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct User {
@@ -104,4 +106,18 @@ pub struct NewPassword {
     pub old: String,
     /// The one that holds from then on.
     pub new: String,
+}
+
+/// What hosts have to know of the platform.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct PlatformInfo {
+    pub version: String,
+    /// For host configurations.
+    pub url: String,
+    /// The certificate that hosts pin.
+    pub ca_pem: String,
+    /// The key that hosts pin (base64).
+    pub policy_key: String,
+    /// The enforcement keys that end soon, without another one to follow.
+    pub expiring_keys: Vec<ExpiringKey>,
 }

@@ -7,8 +7,12 @@
 pub mod access;
 pub mod alerts;
 pub mod channels;
+pub mod commands;
 pub mod health;
+pub mod host_telemetry;
+pub mod keys;
 pub mod page;
+pub mod telemetry;
 pub mod threat_feeds;
 pub mod threat_list;
 pub mod threat_modes;

@@ -7,17 +7,21 @@
 //! | [`alert`], [`alert_rule`], [`alert_memory`], [`channel`], [`delivery`] | alerts, the rules that give them, what a rule remembers, where they go |
 //! | [`feed`], [`file_name`], [`threat_match`], [`threat_settings`] | threat feeds, their files, matches, modes |
 //! | [`role`], [`audit_entry`] | what people may do, and what they did |
+//! | [`asset_filter`], [`command`], [`key_kind`] | how assets and commands stand, what keys are for |
 //! | [`claim`], [`lineage`] | what a host says of itself, and which machine says it |
 
 pub mod alert;
 pub mod alert_memory;
 pub mod alert_rule;
+pub mod asset_filter;
 pub mod audit_entry;
 pub mod channel;
 pub mod claim;
+pub mod command;
 pub mod delivery;
 pub mod feed;
 pub mod file_name;
+pub mod key_kind;
 pub mod lineage;
 pub mod role;
 pub mod threat_match;

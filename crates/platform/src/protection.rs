@@ -4,10 +4,11 @@
 use std::collections::HashMap;
 
 use serde::Serialize;
+use xshield_model::asset_filter::Standing;
 use xshield_policy::AssetId;
 use xshield_policy::compile::{Bite, PolicyStanding};
 use xshield_store::StoreResult;
-use xshield_store::assets::{AssetFilter, Standing};
+use xshield_store::assets::AssetFilter;
 use xshield_wire::message::Status;
 
 use crate::api::admin::standing::{Activity, Spark};

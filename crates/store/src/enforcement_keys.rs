@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use serde::{Deserialize, Serialize};
 use sqlx::QueryBuilder;
 use xshield_model::Timestamp;
+use xshield_model::key_kind::KeyKind;
 use xshield_policy::names::Name;
 
 use super::assets::Tags;
@@ -39,16 +39,6 @@ pub struct StoredKey {
     pub replaced_by: Option<String>,
     /// What was done with it.
     pub uses: Uses,
-}
-
-/// What an enforcement key is made for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum KeyKind {
-    /// Registers hosts until it ends.
-    Key,
-    /// Registers one host, once.
-    Token,
 }
 
 /// Which hosts may register with a key. What is said here concerns registrations alone: a registered

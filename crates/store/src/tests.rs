@@ -155,7 +155,7 @@ async fn identities_that_waited_before_they_had_a_table_still_wait() {
     let rejected = identities::rejected(&mut conn, &asset.id).await.unwrap();
     assert_eq!(rejected.iter().map(|one| one.identity.0).collect::<Vec<_>>(), [[3; 32]]);
     let key = enforcement_keys::get(&mut conn, "k").await.unwrap().unwrap();
-    assert_eq!(key.kind, enforcement_keys::KeyKind::Key);
+    assert_eq!(key.kind, xshield_model::key_kind::KeyKind::Key);
     assert_eq!(key.admits, enforcement_keys::Admission::default());
     assert_eq!(key.uses.last_used_at, Some(Timestamp(950)));
 }

@@ -1,18 +1,19 @@
 //! `xshield command`: what hosts are told to do, and what became of it.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
-use serde::Deserialize;
 use serde_json::{Value, json};
+use xshield_api::commands::{Command, Outcome};
 use xshield_model::Timestamp;
+use xshield_model::command::{Progress, TargetState};
 
 use super::client::{Client, Path, view};
 use super::error::CliError;
 use super::progress::{Left, Shown, Waiting};
 use super::terminal::{Output, Screen, Sheet, Table, bad, cell, good, note, number, warning};
 use super::times::{Span, relative, relative_or_dash};
+use super::words::word;
 
 /// Tell hosts to do something: agents do it at once, Spark in its next run, each once.
 #[derive(Debug, Args)]
@@ -120,28 +121,6 @@ struct Give {
     wait: bool,
 }
 
-#[derive(Deserialize)]
-struct Command {
-    id: String,
-    kind: String,
-    duration_seconds: Option<u32>,
-    target: Value,
-    created_at: Timestamp,
-    created_by: String,
-    expires_at: Timestamp,
-    cancelled_at: Option<Timestamp>,
-    progress: BTreeMap<String, u64>,
-}
-
-#[derive(Deserialize)]
-struct Outcome {
-    asset: String,
-    state: String,
-    told_at: Option<Timestamp>,
-    ended_at: Option<Timestamp>,
-    reason: Option<String>,
-}
-
 /// How often `--wait` asks.
 const ASK_EVERY: Duration = Duration::from_secs(1);
 
@@ -227,10 +206,12 @@ impl Give {
             return wait(client, given, output);
         }
         output.show(&answer, |_| {
-            let assets = given.progress.get("assets").copied().unwrap_or_default();
+            let assets = given.progress.assets;
             Ok(format!(
                 "{} {} for {assets} assets; see: xshield command show {}",
-                given.id, given.kind, given.id
+                given.id,
+                word(&given.kind),
+                given.id
             ))
         })
     }
@@ -249,13 +230,12 @@ fn wait(client: &Client, mut command: Command, output: Output) -> Result<(), Cli
     let _waiting = Waiting::begin(action, left, Shown::Never);
     let mut told = String::new();
     loop {
-        let count = |state: &str| command.progress.get(state).copied().unwrap_or_default();
         let now = progress(&command);
         if now != told {
             note(&format!("{}: {now}", command.id));
             told = now;
         }
-        if count("waiting") + count("told") == 0 {
+        if command.progress.waiting + command.progress.told == 0 {
             break;
         }
         std::thread::sleep(ASK_EVERY);
@@ -266,8 +246,8 @@ fn wait(client: &Client, mut command: Command, output: Output) -> Result<(), Cli
         }
     }
     show(client, &command.id, None, output)?;
-    let done = command.progress.get("done").copied().unwrap_or_default();
-    let all = command.progress.get("assets").copied().unwrap_or_default();
+    let done = command.progress.done;
+    let all = command.progress.assets;
     match all - done {
         0 => Ok(()),
         other => Err(CliError::input(format!("{other} of {all} hosts have not carried it out"))),
@@ -276,12 +256,19 @@ fn wait(client: &Client, mut command: Command, output: Output) -> Result<(), Cli
 
 /// The counts that aren't zero.
 fn progress(command: &Command) -> String {
-    const STATES: [&str; 7] =
-        ["waiting", "told", "done", "failed", "expired", "unknown", "cancelled"];
-    let counts = STATES.iter().filter_map(|state| {
-        let count = command.progress.get(*state).copied().filter(|count| *count > 0)?;
-        Some(format!("{count} {state}"))
-    });
+    let Progress { waiting, told, done, failed, expired, unknown, cancelled, .. } =
+        command.progress;
+    let counts = [
+        (waiting, "waiting"),
+        (told, "told"),
+        (done, "done"),
+        (failed, "failed"),
+        (expired, "expired"),
+        (unknown, "unknown"),
+        (cancelled, "cancelled"),
+    ];
+    let counts = counts.iter().filter(|(count, _)| *count > 0);
+    let counts = counts.map(|(count, state)| format!("{count} {state}"));
     counts.collect::<Vec<_>>().join(", ")
 }
 
@@ -289,14 +276,14 @@ fn table(commands: Vec<Command>, now: Timestamp) -> Table {
     let header = &["ID", "KIND", "GIVEN", "BY", "ASSETS", "PROGRESS", "EXPIRES"];
     let mut table = Table::new(header, "No commands were given.");
     for command in commands {
-        let assets = command.progress.get("assets").copied().unwrap_or_default();
+        let assets = command.progress.assets;
         let expires = match command.cancelled_at {
             Some(_) => "taken back".to_owned(),
             None => relative(command.expires_at, now),
         };
         table.row(vec![
             cell(&command.id),
-            cell(&command.kind),
+            cell(word(&command.kind)),
             cell(relative(command.created_at, now)),
             cell(&command.created_by),
             number(assets),
@@ -325,7 +312,7 @@ fn text(command: &Command, outcomes: Vec<Outcome>, now: Timestamp, screen: &Scre
     let mut sheet = Sheet::new();
     sheet.line("id", &command.id);
     let duration = command.duration_seconds.map(|seconds| format!(" for {} min", seconds / 60));
-    sheet.line("kind", format!("{}{}", command.kind, duration.unwrap_or_default()));
+    sheet.line("kind", format!("{}{}", word(&command.kind), duration.unwrap_or_default()));
     sheet.line("target", command.target.to_string());
     sheet.line("given", format!("{} by {}", relative(command.created_at, now), command.created_by));
     sheet.line("expires", relative(command.expires_at, now));
@@ -336,11 +323,11 @@ fn text(command: &Command, outcomes: Vec<Outcome>, now: Timestamp, screen: &Scre
     let header = &["ASSET", "STATE", "TOLD", "ENDED", "REASON"];
     let mut table = Table::new(header, "There are no such assets.");
     for outcome in outcomes {
-        let state = match outcome.state.as_str() {
-            "done" => good("done"),
-            state @ ("waiting" | "told") => cell(state),
-            state @ ("expired" | "cancelled") => warning(state),
-            state => bad(state),
+        let state = match outcome.state {
+            TargetState::Done => good("done"),
+            state @ (TargetState::Waiting | TargetState::Told) => cell(word(&state)),
+            state @ (TargetState::Expired | TargetState::Cancelled) => warning(word(&state)),
+            state @ (TargetState::Failed | TargetState::Unknown) => bad(word(&state)),
         };
         table.row(vec![
             cell(&outcome.asset),
@@ -363,7 +350,8 @@ mod tests {
             "id": "cmd-1", "kind": "debug-on", "duration_seconds": 3600,
             "target": {"where": "role = 'web'"}, "created_at": "2027-01-15T07:58:00Z",
             "created_by": "user:admin", "expires_at": "2027-01-16T07:58:00Z",
-            "cancelled_at": null, "progress": {"assets": 2, "waiting": 1, "failed": 1, "done": 0},
+            "cancelled_at": null, "progress": {"assets": 2, "waiting": 1, "told": 0, "done": 0, "failed": 1,
+                         "expired": 0, "unknown": 0, "cancelled": 0},
         });
         let outcomes = json!([
             {"asset": "a", "state": "failed", "told_at": "2027-01-15T07:59:00Z",

@@ -3,9 +3,10 @@
 use std::net::IpAddr;
 
 use clap::{Args, ValueEnum};
-use serde::Deserialize;
-use serde_json::Value;
+use serde_json::json;
+use xshield_api::host_telemetry::{CommunicationPath, SoftwareChange};
 use xshield_model::Timestamp;
+use xshield_wire::telemetry::SoftwarePackage;
 
 use super::assets::asset_path;
 use super::client::{Client, Path, view};
@@ -13,6 +14,7 @@ use super::error::CliError;
 use super::protocols::protocol;
 use super::terminal::{Output, Table, bad, cell, good, number};
 use super::times::{Since, relative};
+use super::words::word;
 
 /// Show the software that is installed on an asset.
 #[derive(Debug, Args)]
@@ -29,21 +31,6 @@ pub(crate) struct SoftwareCommand {
     changes: bool,
 }
 
-#[derive(Deserialize)]
-struct Package {
-    name: String,
-    version: String,
-    architecture: String,
-    manager: String,
-}
-
-#[derive(Deserialize)]
-struct Change {
-    change: String,
-    package: Package,
-    at: Timestamp,
-}
-
 impl SoftwareCommand {
     /// Asks the platform.
     pub(crate) fn run(self) -> Result<(), CliError> {
@@ -57,8 +44,9 @@ impl SoftwareCommand {
         self.output.show(&answer, |screen| {
             let header = &["NAME", "VERSION", "ARCHITECTURE", "MANAGER"];
             let mut table = Table::new(header, "There are no such packages.");
-            for package in view::<Vec<Package>>(action, &answer["packages"])? {
-                let Package { name, version, architecture, manager } = package;
+            for package in view::<Vec<SoftwarePackage>>(action, &answer["packages"])? {
+                let SoftwarePackage { name, version, architecture, manager, .. } = package;
+                let manager = word(&manager);
                 table.row([name, version, architecture, manager].iter().map(cell).collect());
             }
             Ok(table.render(screen))
@@ -73,7 +61,7 @@ fn changes(client: &Client, asset: &str, output: Output) -> Result<(), CliError>
         let now = Timestamp::now();
         let header = &["WHEN", "CHANGE", "NAME", "VERSION", "ARCHITECTURE"];
         let mut table = Table::new(header, "Nothing has changed since the first report.");
-        for change in view::<Vec<Change>>(action, &answer["items"])? {
+        for change in view::<Vec<SoftwareChange>>(action, &answer["items"])? {
             let what = match change.change.as_str() {
                 "added" => good("added"),
                 other => bad(other),
@@ -126,25 +114,6 @@ enum Direction {
     Outbound,
 }
 
-#[derive(Deserialize)]
-struct ActivePath {
-    asset: String,
-    direction: String,
-    source: String,
-    destination: String,
-    /// A word, or a number for protocols without one.
-    protocol: Value,
-    port: u16,
-    process: Option<String>,
-    user: Option<String>,
-    service: Option<String>,
-    connections: u64,
-    bytes_forth: u64,
-    bytes_back: u64,
-    last_seen: Timestamp,
-    from: String,
-}
-
 impl PathsCommand {
     /// Asks the platform.
     pub(crate) fn run(self) -> Result<(), CliError> {
@@ -167,7 +136,7 @@ impl PathsCommand {
     }
 }
 
-fn table(paths: Vec<ActivePath>, now: Timestamp) -> Table {
+fn table(paths: Vec<CommunicationPath>, now: Timestamp) -> Table {
     let header = &[
         "SEEN",
         "ASSET",
@@ -186,22 +155,22 @@ fn table(paths: Vec<ActivePath>, now: Timestamp) -> Table {
         table.row(vec![
             cell(relative(path.last_seen, now)),
             cell(&path.asset),
-            cell(&path.direction),
+            cell(path.direction.to_string()),
             cell(ends(&path)),
             or_dash(&path.process),
             or_dash(&path.user),
             or_dash(&path.service),
             number(path.connections),
             number(path.bytes_forth.saturating_add(path.bytes_back)),
-            cell(&path.from),
+            cell(word(&path.from)),
         ]);
     }
     table
 }
 
-fn ends(path: &ActivePath) -> String {
-    let protocol = protocol(&path.protocol);
-    let ActivePath { source, destination, port, .. } = path;
+fn ends(path: &CommunicationPath) -> String {
+    let protocol = protocol(&json!(path.protocol));
+    let CommunicationPath { source, destination, port, .. } = path;
     match destination.contains(':') {
         true => format!("{protocol} {source} -> [{destination}]:{port}"),
         false => format!("{protocol} {source} -> {destination}:{port}"),
@@ -212,7 +181,6 @@ fn ends(path: &ActivePath) -> String {
 mod tests {
     use super::*;
     use crate::cli::terminal::Screen;
-    use serde_json::json;
 
     #[test]
     fn paths_in_a_table() {

@@ -1,6 +1,7 @@
 //! Tags as they are typed and shown: `role=web`.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::str::FromStr;
 
 use xshield_policy::names::{TagKey, TagValue};
@@ -55,7 +56,7 @@ impl FromStr for TagChange {
 }
 
 /// `env=prod role=web`, or a dash.
-pub(crate) fn tags_text(tags: &BTreeMap<String, String>) -> String {
+pub(crate) fn tags_text<K: Display, V: Display>(tags: &BTreeMap<K, V>) -> String {
     if tags.is_empty() {
         return "-".to_owned();
     }

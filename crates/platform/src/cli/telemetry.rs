@@ -2,12 +2,12 @@
 //! does, and what listens on it.
 
 use clap::Args;
-use serde::Deserialize;
 use serde_json::Value;
+use xshield_api::telemetry::{Compiled, Hits, Listening, Programmed};
 use xshield_model::Timestamp;
 use xshield_policy::{DirectionRules, Mode, Peer, Peers, Rule, Ruleset, StanceRules, Subject};
 use xshield_wire::foreign;
-use xshield_wire::message::{DirectionState, ListeningPort, ProgrammedReport};
+use xshield_wire::message::DirectionState;
 
 use super::assets::asset_path;
 use super::client::{Client, view};
@@ -33,12 +33,6 @@ enum RulesetAction {
     },
 }
 
-#[derive(Deserialize)]
-struct Compiled {
-    compiled_at: Timestamp,
-    ruleset: Ruleset,
-}
-
 impl RulesetCommand {
     /// Asks the platform.
     pub(crate) fn run(self) -> Result<(), CliError> {
@@ -46,7 +40,7 @@ impl RulesetCommand {
         let action = "show the ruleset";
         let answer = Client::of_this_call()?.get(action, &asset_path(&asset, &["ruleset"]))?;
         self.output.show(&answer, |screen| {
-            let Compiled { compiled_at, ruleset } = view(action, &answer)?;
+            let Compiled { compiled_at, ruleset, .. } = view(action, &answer)?;
             let compiled = relative(compiled_at, Timestamp::now());
             Ok(format!(
                 "{asset}: revision {}, compiled {compiled}\n{}",
@@ -156,22 +150,6 @@ pub(crate) struct ProgrammedCommand {
     nft: bool,
 }
 
-#[derive(Deserialize)]
-struct Programmed {
-    read_at: Timestamp,
-    report: ProgrammedReport,
-    hits: Vec<Hits>,
-}
-
-#[derive(Deserialize)]
-struct Hits {
-    rule: String,
-    direction: String,
-    packets: u64,
-    bytes: u64,
-    last_hit: Timestamp,
-}
-
 const UNTOLD: &str = "The last report holds no text; xshield asset resend asks for it.";
 
 impl ProgrammedCommand {
@@ -209,13 +187,13 @@ fn programmed_text(programmed: &Programmed, now: Timestamp, screen: &Screen) -> 
     }
     let header = &["DIRECTION", "RULE", "PACKETS", "BYTES", "LAST HIT"];
     let mut table = Table::new(header, "No rule was hit yet.");
-    for hits in &programmed.hits {
+    for Hits { hits, last_hit } in &programmed.hits {
         table.row(vec![
-            cell(&hits.direction),
-            cell(&hits.rule),
+            cell(hits.direction.to_string()),
+            cell(hits.rule.as_str()),
             number(hits.packets),
             number(hits.bytes),
-            cell(relative(hits.last_hit, now)),
+            cell(relative(*last_hit, now)),
         ]);
     }
     format!("{}\n{}", sheet.render(), table.render(screen))
@@ -230,11 +208,6 @@ pub(crate) struct PortsCommand {
     asset: String,
 }
 
-#[derive(Deserialize)]
-struct Listening {
-    ports: Vec<ListeningPort>,
-}
-
 impl PortsCommand {
     /// Asks the platform.
     pub(crate) fn run(self) -> Result<(), CliError> {
@@ -246,7 +219,7 @@ impl PortsCommand {
 }
 
 fn ports_text(action: &str, answer: &Value, screen: &Screen) -> Result<String, CliError> {
-    let Listening { mut ports } = view(action, answer)?;
+    let Listening { mut ports, .. } = view(action, answer)?;
     ports.sort_by_key(|port| (port.protocol, port.port, port.address));
     let header = &["PROTOCOL", "ADDRESS", "PORT", "PROCESS", "PATH", "UID"];
     let mut table = Table::new(header, "Nothing listens but on the loopback interface.");
@@ -327,7 +300,7 @@ mod tests {
 
     #[test]
     fn ports_in_a_table() {
-        let answer = json!({"ports": [
+        let answer = json!({"read_at": "2027-01-15T07:59:00Z", "received_at": "2027-01-15T07:59:00Z", "ports": [
             {"protocol": "udp", "address": "0.0.0.0", "port": 53, "process": null, "path": null, "uid": 0},
             {"protocol": "tcp", "address": "::", "port": 443, "process": "nginx\u{1b}[2J",
              "path": "/usr/sbin/nginx", "uid": 33},

@@ -7,8 +7,9 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::get;
 use xshield_model::Timestamp;
+use xshield_model::asset_filter::Standing;
 use xshield_policy::inventory::Source;
-use xshield_store::assets::{AssetFilter, Standing};
+use xshield_store::assets::AssetFilter;
 use xshield_store::{assets, word};
 
 use super::page::{Frame, Section, answer};

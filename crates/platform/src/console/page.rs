@@ -6,7 +6,7 @@ use axum::response::{IntoResponse as _, Response};
 use xshield_model::Timestamp;
 use xshield_model::role::Role;
 
-use crate::api::admin::enforcement_keys::expiring;
+use crate::api::admin::enforcement_keys::{expiring, warning};
 use crate::auth::Caller;
 use crate::problem::{Answer, Details, FieldError, Problem};
 use crate::state::App;
@@ -59,7 +59,7 @@ pub(super) enum Section {
 pub(super) async fn warnings(app: &App) -> Answer<Vec<String>> {
     let now = Timestamp::now();
     let keys = expiring(app, &mut *app.store.read().await?, now).await?;
-    Ok(keys.iter().map(|key| key.warning(now)).collect())
+    Ok(keys.iter().map(|key| warning(key, now)).collect())
 }
 
 /// What is around a page's own content.

@@ -8,10 +8,11 @@ use axum::response::Response;
 use axum::routing::get;
 use serde::Deserialize;
 use xshield_model::Timestamp;
+use xshield_model::asset_filter::Standing;
 use xshield_policy::compile::PolicyStanding;
 use xshield_policy::criteria::Criteria;
 use xshield_policy::inventory::Source;
-use xshield_store::assets::{AssetFilter, Sorting, Standing, StoredAsset};
+use xshield_store::assets::{AssetFilter, Sorting, StoredAsset};
 use xshield_store::threat_assets::StoredThreat;
 use xshield_store::{assets, threat_assets, word};
 

@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 
 use sqlx::QueryBuilder;
 use xshield_model::Timestamp;
+use xshield_model::asset_filter::Standing;
 use xshield_policy::AssetId;
 use xshield_policy::inventory::Source;
 use xshield_policy::names::{TagKey, TagValue};
@@ -72,48 +73,6 @@ impl Sorting {
             Self::RevisionDown => "COALESCE(a.in_force_revision, -1) DESC, a.name",
         }
     }
-}
-
-/// How an asset stands, as a filter.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema,
-)]
-#[serde(rename_all = "kebab-case")]
-pub enum Standing {
-    /// Ran within five minutes.
-    Active,
-    /// Ran, but longer ago.
-    Inactive,
-    /// Never ran.
-    Never,
-    /// Not protected: nothing is enforced by its host or by the policy.
-    Unprotected,
-    /// Its host told of problems.
-    Problems,
-    /// Says that its ruleset is in the kernel.
-    Enforcing,
-    /// Another program owns its firewall.
-    Blocked,
-    /// Something failed.
-    Failed,
-    /// Has not got a policy.
-    NoPolicy,
-    /// Does not have the ruleset it should have.
-    Outdated,
-    /// Another identity waits for an operator.
-    IdentityChanged,
-    /// What its host says of itself waits for an operator.
-    Waiting,
-    /// A resident agent that checks in as it said.
-    Online,
-    /// A resident agent that missed one or two check-ins.
-    Late,
-    /// A resident agent that missed three check-ins or more.
-    Offline,
-    /// Its check-ins are refused.
-    Refused,
-    /// Taken out of service.
-    Decommissioned,
 }
 
 /// Up to `limit` assets after the name `after`, by name.

@@ -19,7 +19,7 @@ use super::{Conn, Db, Doing as _, Row, StoreError, StoreResult, addresses, from_
 pub use behind::{Behind, behind};
 pub use check_in::{CheckedIn, check_in, put_problems};
 pub use listing::{
-    ACTIVE_FOR, AssetFilter, MISSED_LATE, Sorting, Standing, count, list, missed, sorted, standings,
+    ACTIVE_FOR, AssetFilter, MISSED_LATE, Sorting, count, list, missed, sorted, standings,
 };
 use row::{COLUMNS, stored};
 pub use row::{PendingIdentity, StoredAsset};

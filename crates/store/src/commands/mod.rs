@@ -5,6 +5,7 @@ mod at_asset;
 
 use sqlx::QueryBuilder;
 use xshield_model::Timestamp;
+use xshield_model::command::{Progress, TargetState};
 use xshield_policy::AssetId;
 use xshield_wire::message::{Command, CommandKind, CommandOutcome, CommandResult};
 
@@ -19,28 +20,6 @@ const TOLD_AT_ONCE: i64 = 32;
 const OUTCOME_WITHIN: i64 = 24 * 3600;
 /// Hosts' reasons are cut here, in characters.
 const MAX_REASON: usize = 2000;
-
-/// How a command goes at an asset.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema,
-)]
-#[serde(rename_all = "kebab-case")]
-pub enum TargetState {
-    /// The host has not asked since it was given.
-    Waiting,
-    /// The host was told; its outcome is not here yet.
-    Told,
-    /// Carried out.
-    Done,
-    /// Tried in vain.
-    Failed,
-    /// Not picked up, or not begun, in time.
-    Expired,
-    /// The host's program does not know it.
-    Unknown,
-    /// Taken back before the host was told.
-    Cancelled,
-}
 
 /// A command as it was given.
 #[derive(Debug, Clone)]
@@ -61,27 +40,6 @@ pub struct Job {
     pub expires_at: Timestamp,
     /// When it was taken back.
     pub cancelled_at: Option<Timestamp>,
-}
-
-/// Assets by state.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
-pub struct Progress {
-    /// All.
-    pub assets: u64,
-    /// The host has not asked since.
-    pub waiting: u64,
-    /// The host was told.
-    pub told: u64,
-    /// Carried out.
-    pub done: u64,
-    /// Tried in vain.
-    pub failed: u64,
-    /// Too late.
-    pub expired: u64,
-    /// Not known to the host's program.
-    pub unknown: u64,
-    /// Taken back.
-    pub cancelled: u64,
 }
 
 /// A command at one asset.

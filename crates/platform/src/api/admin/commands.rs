@@ -3,20 +3,22 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use xshield_api::commands::{Command, NewAssetCommand, NewCommand, Outcome, Selection};
 use xshield_api::page::Page;
 use xshield_model::Timestamp;
+use xshield_model::command::TargetState;
 use xshield_policy::AssetId;
 use xshield_store::audit::Deed;
-use xshield_store::commands::{Job, Progress, Target, TargetState};
+use xshield_store::commands::{Job, Target};
 use xshield_store::{Conn, audit, commands, commit};
 use xshield_wire::message::CommandKind;
 
 use super::assets::named;
 use super::page::{PageQuery, paged};
-use super::selection::{Selection, selected};
+use super::selection::selected;
 use crate::auth::{Allowed, Caller, Operator, Viewer};
 use crate::keys::new_id;
 use crate::problem::{Answer, JsonBody, Problem};
@@ -39,79 +41,14 @@ pub(super) fn router() -> OpenApiRouter<App> {
         .routes(routes!(of_asset, give_to_asset))
 }
 
-/// A command to give.
-#[derive(Debug, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-struct NewCommand {
-    /// `run-now`, `resend`, `diagnostics`, `debug-on` or `debug-off`.
-    #[schema(value_type = String)]
-    kind: CommandKind,
-    /// For `debug-on`: seconds until it switches itself off; an hour when left out, a day at most.
-    #[serde(default)]
-    duration_seconds: Option<u32>,
-    /// Seconds within which hosts must begin; a day when left out, 30 days at most.
-    #[serde(default)]
-    expires_in_seconds: Option<i64>,
-    /// To whom.
-    target: Selection,
-}
-
-/// A command for one host.
-#[derive(Debug, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-struct NewAssetCommand {
-    /// `run-now`, `resend`, `diagnostics`, `debug-on` or `debug-off`.
-    #[schema(value_type = String)]
-    kind: CommandKind,
-    /// For `debug-on`: seconds until it switches itself off.
-    #[serde(default)]
-    duration_seconds: Option<u32>,
-    /// Seconds within which the host must begin.
-    #[serde(default)]
-    expires_in_seconds: Option<i64>,
-}
-
-/// A command and how far it is.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-pub(crate) struct Command {
-    /// What hosts hear.
-    pub(crate) id: String,
-    #[schema(value_type = String)]
-    kind: CommandKind,
-    duration_seconds: Option<u32>,
-    /// To whom it was given.
-    #[schema(value_type = Object)]
-    target: serde_json::Value,
-    created_at: Timestamp,
-    created_by: String,
-    expires_at: Timestamp,
-    cancelled_at: Option<Timestamp>,
-    progress: Progress,
-}
-
-/// A command at one asset.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-struct Outcome {
-    asset: String,
-    state: TargetState,
-    told_at: Option<Timestamp>,
-    ended_at: Option<Timestamp>,
-    /// When it ended, by the host's clock.
-    host_at: Option<Timestamp>,
-    /// Why it failed.
-    reason: Option<String>,
-}
-
-impl From<Target> for Outcome {
-    fn from(target: Target) -> Self {
-        Self {
-            asset: target.asset,
-            state: target.state,
-            told_at: target.told_at,
-            ended_at: target.ended_at,
-            host_at: target.host_at,
-            reason: Some(target.reason).filter(|reason| !reason.is_empty()),
-        }
+fn outcome(target: Target) -> Outcome {
+    Outcome {
+        asset: target.asset,
+        state: target.state,
+        told_at: target.told_at,
+        ended_at: target.ended_at,
+        host_at: target.host_at,
+        reason: Some(target.reason).filter(|reason| !reason.is_empty()),
     }
 }
 
@@ -322,7 +259,7 @@ async fn targets(
     known(&mut conn, &id).await?;
     let after = page.after()?;
     let found = commands::targets(&mut conn, &id, query.state, after, limit + 1, now).await?;
-    Ok(Json(paged(found, limit, |target| target.asset.clone(), Outcome::from)))
+    Ok(Json(paged(found, limit, |target| target.asset.clone(), outcome)))
 }
 
 /// Take a command back: hosts that were not told yet are not told

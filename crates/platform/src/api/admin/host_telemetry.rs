@@ -2,15 +2,16 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use xshield_api::host_telemetry::{CommunicationPath, Host, Software, SoftwareChange};
 use xshield_api::page::Page;
 use xshield_model::Timestamp;
 use xshield_policy::{AssetId, Direction, Protocol};
 use xshield_store::paths::{PathFilter, StoredPath};
 use xshield_store::{paths, telemetry};
-use xshield_wire::telemetry::{ActivePath, HostTelemetry, PathSource, SoftwarePackage};
+use xshield_wire::telemetry::{ActivePath, SoftwarePackage};
 
 use super::assets::named;
 use super::page::{PageQuery, paged};
@@ -26,19 +27,6 @@ pub(super) fn router() -> OpenApiRouter<App> {
         .routes(routes!(software_changes))
         .routes(routes!(paths_of))
         .routes(routes!(all_paths))
-}
-
-/// What a host is made of.
-#[derive(Serialize, utoipa::ToSchema)]
-struct Host {
-    /// By the host's clock.
-    taken_at: Timestamp,
-    received_at: Timestamp,
-    booted_at: Timestamp,
-    #[schema(value_type = Object)]
-    host: HostTelemetry,
-    /// Connections that are in no path because there were too many, ever.
-    paths_lost: u64,
 }
 
 /// System, processors, memory, disks, interfaces and cloud of an asset
@@ -62,16 +50,6 @@ async fn host(
         host: reported.value,
         paths_lost: paths::lost(&mut conn, &asset.id).await?,
     }))
-}
-
-/// Installed software.
-#[derive(Serialize, utoipa::ToSchema)]
-struct Software {
-    /// By the host's clock.
-    taken_at: Timestamp,
-    received_at: Timestamp,
-    #[schema(value_type = Vec<Object>)]
-    packages: Vec<SoftwarePackage>,
 }
 
 #[derive(Deserialize, utoipa::IntoParams)]
@@ -104,17 +82,6 @@ async fn software(
         received_at: inventory.received_at,
         packages: inventory.packages.into_iter().filter(meant).collect(),
     }))
-}
-
-/// A package that came or went.
-#[derive(Serialize, utoipa::ToSchema)]
-struct SoftwareChange {
-    /// `added` or `removed`.
-    change: String,
-    #[schema(value_type = Object)]
-    package: SoftwarePackage,
-    /// When the host looked.
-    at: Timestamp,
 }
 
 /// Packages that came to an asset or went from it, the last first
@@ -166,55 +133,24 @@ struct PathQuery {
     since: Option<Timestamp>,
 }
 
-/// A communication path, added up over all reports.
-#[derive(Serialize, utoipa::ToSchema)]
-struct CommunicationPath {
-    /// The asset's name.
-    asset: String,
-    #[schema(value_type = String)]
-    direction: Direction,
-    source: String,
-    destination: String,
-    #[schema(value_type = String)]
-    protocol: Protocol,
-    /// Destination port; the type for ICMP.
-    port: u16,
-    /// The local program.
-    process: Option<String>,
-    /// The local user.
-    user: Option<String>,
-    /// The local service.
-    service: Option<String>,
-    connections: u64,
-    bytes_forth: u64,
-    bytes_back: u64,
-    first_seen: Timestamp,
-    last_seen: Timestamp,
-    /// `conntrack`, or `recorder`: first packets alone.
-    #[schema(value_type = String)]
-    from: PathSource,
-}
-
-impl From<StoredPath> for CommunicationPath {
-    fn from(stored: StoredPath) -> Self {
-        let ActivePath { direction, protocol, port, process, user, service, .. } = stored.path;
-        Self {
-            asset: stored.asset,
-            direction,
-            source: stored.path.source.to_string(),
-            destination: stored.path.destination.to_string(),
-            protocol,
-            port,
-            process,
-            user,
-            service,
-            connections: stored.path.connections,
-            bytes_forth: stored.path.bytes_forth,
-            bytes_back: stored.path.bytes_back,
-            first_seen: Timestamp::from_unix(stored.path.first_seen),
-            last_seen: Timestamp::from_unix(stored.path.last_seen),
-            from: stored.from,
-        }
+fn communication_path(stored: StoredPath) -> CommunicationPath {
+    let ActivePath { direction, protocol, port, process, user, service, .. } = stored.path;
+    CommunicationPath {
+        asset: stored.asset,
+        direction,
+        source: stored.path.source.to_string(),
+        destination: stored.path.destination.to_string(),
+        protocol,
+        port,
+        process,
+        user,
+        service,
+        connections: stored.path.connections,
+        bytes_forth: stored.path.bytes_forth,
+        bytes_back: stored.path.bytes_back,
+        first_seen: Timestamp::from_unix(stored.path.first_seen),
+        last_seen: Timestamp::from_unix(stored.path.last_seen),
+        from: stored.from,
     }
 }
 
@@ -262,5 +198,5 @@ async fn page_of_paths(
     let mut conn = app.store.read().await?;
     let found = paths::list(&mut conn, &filter, page.after()?, limit + 1).await?;
     let place = |stored: &StoredPath| (Timestamp::from_unix(stored.path.last_seen).0, stored.id);
-    Ok(Json(paged(found, limit, place, CommunicationPath::from)))
+    Ok(Json(paged(found, limit, place, communication_path)))
 }

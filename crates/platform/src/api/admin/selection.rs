@@ -2,12 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use serde::{Deserialize, Serialize};
+use xshield_api::commands::Selection;
 use xshield_model::Timestamp;
 use xshield_policy::AssetId;
 use xshield_policy::criteria::Criteria;
-use xshield_policy::inventory::Source;
-use xshield_store::assets::{AssetFilter, Standing};
+use xshield_store::assets::AssetFilter;
 use xshield_store::{Conn, StoreResult, assets};
 
 use super::assets::{members, named};
@@ -17,35 +16,6 @@ use crate::state::App;
 
 /// Assets that can be named one by one.
 const MOST_NAMED: usize = 10_000;
-
-/// Which assets. What is given must all hold; nothing given is refused, not everything.
-#[derive(Debug, Default, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Selection {
-    /// By id or name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) assets: Option<Vec<String>>,
-    /// Part of the name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) name: Option<String>,
-    /// A criteria expression, e.g. `environment = 'prod' and role in ('web','db')`.
-    #[serde(default, rename = "where", skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
-    pub(crate) criteria: Option<Criteria>,
-    /// A segment of the committed policy.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) segment: Option<String>,
-    /// `agent`, `spark` or `edr`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
-    pub(crate) source: Option<Source>,
-    /// How they stand.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) status: Option<Standing>,
-    /// Every asset; not together with another choice.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub(crate) all: bool,
-}
 
 /// The assets that a selection means, decommissioned ones left out.
 pub(crate) async fn selected(

@@ -3,13 +3,12 @@
 use axum::Json;
 use axum::extract::{Extension, State};
 use axum::http::StatusCode;
-use serde::Serialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use xshield_api::access::{Login, Me, NewPassword, SignedIn};
+use xshield_api::access::{Login, Me, NewPassword, PlatformInfo, SignedIn};
 use xshield_model::Timestamp;
 
-use super::enforcement_keys::{ExpiringKey, expiring};
+use super::enforcement_keys::expiring;
 use crate::auth::{Allowed, Viewer};
 use crate::door::guest::Guest;
 use crate::problem::{Answer, JsonBody};
@@ -76,27 +75,13 @@ async fn password(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// What hosts have to know of the platform.
-#[derive(Serialize, utoipa::ToSchema)]
-struct PlatformInfo {
-    version: &'static str,
-    /// For host configurations.
-    url: String,
-    /// The certificate that hosts pin.
-    ca_pem: String,
-    /// The key that hosts pin (base64).
-    policy_key: String,
-    /// The enforcement keys that end soon, without another one to follow.
-    expiring_keys: Vec<ExpiringKey>,
-}
-
 /// What hosts have to know of the platform
 #[utoipa::path(get, path = "/api/v1/platform", tag = "access",
     responses((status = 200, body = PlatformInfo)))]
 async fn platform(State(app): State<App>, _: Allowed<Viewer>) -> Answer<Json<PlatformInfo>> {
     let expiring_keys = expiring(&app, &mut *app.store.read().await?, Timestamp::now()).await?;
     Ok(Json(PlatformInfo {
-        version: env!("CARGO_PKG_VERSION"),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
         url: app.public_url(),
         ca_pem: app.tls.ca_pem().to_owned(),
         policy_key: app.keys.policy.public().to_string(),

@@ -2,18 +2,17 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use xshield_api::page::Page;
+use xshield_api::telemetry::{Compiled, Event, Hits, Listening, Programmed};
 use xshield_model::Timestamp;
-use xshield_policy::{AssetId, Direction, Protocol, Ruleset};
+use xshield_policy::{AssetId, Direction, Protocol};
 use xshield_store::events::{EventFilter, StoredEvent};
 use xshield_store::reports::StoredHits;
 use xshield_store::{events, reports};
-use xshield_wire::message::{
-    EventKind, FirewallEvent, InForce, ListeningPort, ProgrammedReport, RuleHits,
-};
+use xshield_wire::message::{EventKind, FirewallEvent};
 
 use super::assets::named;
 use super::page::{PageQuery, paged};
@@ -30,21 +29,6 @@ pub(super) fn router() -> OpenApiRouter<App> {
         .routes(routes!(list_events))
         .routes(routes!(all_events))
         .routes(routes!(ports))
-}
-
-/// The ruleset that an asset should have.
-#[derive(Serialize, utoipa::ToSchema)]
-struct Compiled {
-    #[schema(value_type = Object)]
-    wanted: InForce,
-    /// Which of the platform's compilations it is.
-    compilation: u64,
-    compiled_at: Timestamp,
-    #[schema(value_type = Object)]
-    ruleset: Ruleset,
-    /// As the host gets it: a DSSE envelope.
-    #[schema(value_type = Object)]
-    envelope: serde_json::Value,
 }
 
 /// The compiled ruleset of an asset
@@ -68,32 +52,8 @@ async fn ruleset(
     Ok(Json(Compiled { wanted, compilation, compiled_at, ruleset, envelope }))
 }
 
-/// Hits of a rule, ever.
-#[derive(Serialize, utoipa::ToSchema)]
-struct Hits {
-    #[serde(flatten)]
-    #[schema(value_type = Object)]
-    hits: RuleHits,
-    last_hit: Timestamp,
-}
-
-impl From<StoredHits> for Hits {
-    fn from(stored: StoredHits) -> Self {
-        Self { hits: stored.hits, last_hit: stored.last_hit }
-    }
-}
-
-/// What the host read back from its kernel.
-#[derive(Serialize, utoipa::ToSchema)]
-struct Programmed {
-    /// By the host's clock.
-    read_at: Timestamp,
-    received_at: Timestamp,
-    /// The host's latest report.
-    #[schema(value_type = Object)]
-    report: ProgrammedReport,
-    /// The sum of all reports, by rule.
-    hits: Vec<Hits>,
+fn hits(stored: StoredHits) -> Hits {
+    Hits { hits: stored.hits, last_hit: stored.last_hit }
 }
 
 /// The rules that an asset's kernel returned, with hit counts
@@ -110,12 +70,12 @@ async fn programmed(
     let reported = reports::programmed(&mut conn, &asset.id).await?;
     let reported = reported
         .ok_or_else(|| Problem::not_found("report of programmed rules of", asset.name.as_str()))?;
-    let hits = reports::hits(&mut conn, &asset.id).await?;
+    let stored = reports::hits(&mut conn, &asset.id).await?;
     Ok(Json(Programmed {
         read_at: reported.created,
         received_at: reported.received_at,
         report: reported.value,
-        hits: hits.into_iter().map(Hits::from).collect(),
+        hits: stored.into_iter().map(hits).collect(),
     }))
 }
 
@@ -150,70 +110,38 @@ struct EventQuery {
     since: Option<Timestamp>,
 }
 
-/// A flow, added up over all reports.
-#[derive(Serialize, utoipa::ToSchema)]
-struct Event {
-    /// The asset's name.
-    asset: String,
-    #[schema(value_type = String)]
-    kind: EventKind,
-    #[schema(value_type = String)]
-    direction: Direction,
-    source: String,
-    destination: String,
-    #[schema(value_type = String)]
-    protocol: Protocol,
-    /// Destination port; the type for ICMP.
-    port: u16,
-    /// The rule that decided; `null`: the level, for want of a rule.
-    rule: Option<String>,
-    packets: u64,
-    bytes: u64,
-    /// How many reports told of it.
-    reports: u64,
-    first_seen: Timestamp,
-    last_seen: Timestamp,
-    /// `recorder` (exact) or `kernel-log` (rate-limited).
-    #[schema(value_type = String)]
-    from: xshield_wire::message::EventSource,
-    /// The local program, when known.
-    process: Option<String>,
-}
-
-impl From<StoredEvent> for Event {
-    fn from(stored: StoredEvent) -> Self {
-        let FirewallEvent {
-            kind,
-            direction,
-            source,
-            destination,
-            protocol,
-            port,
-            rule,
-            packets,
-            bytes,
-            first_seen,
-            last_seen,
-            from,
-            process,
-        } = stored.event;
-        Self {
-            asset: stored.asset,
-            kind,
-            direction,
-            source: source.to_string(),
-            destination: destination.to_string(),
-            protocol,
-            port,
-            rule: rule.map(String::from),
-            packets,
-            bytes,
-            reports: stored.batches,
-            first_seen: Timestamp::from_unix(first_seen),
-            last_seen: Timestamp::from_unix(last_seen),
-            from,
-            process,
-        }
+fn event(stored: StoredEvent) -> Event {
+    let FirewallEvent {
+        kind,
+        direction,
+        source,
+        destination,
+        protocol,
+        port,
+        rule,
+        packets,
+        bytes,
+        first_seen,
+        last_seen,
+        from,
+        process,
+    } = stored.event;
+    Event {
+        asset: stored.asset,
+        kind,
+        direction,
+        source: source.to_string(),
+        destination: destination.to_string(),
+        protocol,
+        port,
+        rule: rule.map(String::from),
+        packets,
+        bytes,
+        reports: stored.batches,
+        first_seen: Timestamp::from_unix(first_seen),
+        last_seen: Timestamp::from_unix(last_seen),
+        from,
+        process,
     }
 }
 
@@ -262,17 +190,7 @@ async fn page_of_events(
     let mut conn = app.store.read().await?;
     let found = events::list(&mut conn, &filter, page.after()?, limit + 1).await?;
     let place = |stored: &StoredEvent| (Timestamp::from_unix(stored.event.last_seen).0, stored.id);
-    Ok(Json(paged(found, limit, place, Event::from)))
-}
-
-/// What listens on a host.
-#[derive(Serialize, utoipa::ToSchema)]
-struct Listening {
-    /// By the host's clock.
-    read_at: Timestamp,
-    received_at: Timestamp,
-    #[schema(value_type = Vec<Object>)]
-    ports: Vec<ListeningPort>,
+    Ok(Json(paged(found, limit, place, event)))
 }
 
 /// The ports on which an asset's programs listen

@@ -4,12 +4,13 @@ use std::net::IpAddr;
 
 use axum::http::StatusCode;
 use xshield_model::Timestamp;
+use xshield_model::key_kind::KeyKind;
 use xshield_policy::AssetId;
 use xshield_policy::inventory::Source;
 use xshield_policy::names::Name;
 use xshield_store::assets::{NewAsset, StoredAsset};
 use xshield_store::audit::Deed;
-use xshield_store::enforcement_keys::{KeyKind, StoredKey};
+use xshield_store::enforcement_keys::StoredKey;
 use xshield_store::identities::{Attempt, Noted};
 use xshield_store::{Conn, assets, audit, enforcement_keys, enrolment, identities};
 use xshield_wire::fingerprint::IdentityFingerprint;

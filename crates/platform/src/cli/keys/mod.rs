@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use serde::Deserialize;
 use serde_json::{Value, json};
 use xshield_policy::names::{Name, TagKey, TagValue};
 
@@ -17,7 +16,9 @@ use super::tags::Tag;
 use super::terminal::{self, Output, note};
 use super::times::{Span, relative};
 use new_file::NewFile;
-use show::{Key, KeyHost, sheet, table};
+use show::{sheet, table};
+use xshield_api::access::PlatformInfo;
+use xshield_api::keys::{CreatedKey, ExpiringKey, Host, Key};
 use xshield_model::Timestamp;
 
 /// Enforcement keys and registration tokens, with which hosts register.
@@ -114,16 +115,6 @@ struct Rotate {
     host_config: Option<PathBuf>,
 }
 
-#[derive(Deserialize)]
-struct CreatedKey {
-    id: String,
-    key: String,
-    deployment_key: String,
-    register: String,
-    config: String,
-    expires_at: Option<Timestamp>,
-}
-
 const KEYS: &str = "enforcement-keys";
 
 impl KeyCommand {
@@ -162,21 +153,9 @@ impl KeyCommand {
 
 /// Tells of keys that end soon. That is said besides; what was asked for goes first.
 pub(super) fn warn_of_expiring_keys(client: &Client) {
-    #[derive(Deserialize)]
-    struct Platform {
-        /// Older platforms don't say.
-        #[serde(default)]
-        expiring_keys: Vec<ExpiringKey>,
-    }
-    #[derive(Deserialize)]
-    struct ExpiringKey {
-        id: String,
-        name: String,
-        expires_at: Timestamp,
-    }
     let action = "ask which keys end soon";
     let answer = client.get(action, &Path::of(&["platform"]));
-    let platform = answer.and_then(|answer| parsed::<Platform>(action, &answer));
+    let platform = answer.and_then(|answer| parsed::<PlatformInfo>(action, &answer));
     for ExpiringKey { id, name, expires_at } in platform.into_iter().flat_map(|p| p.expiring_keys) {
         let ends = relative(expires_at, Timestamp::now());
         note(&format!(
@@ -193,7 +172,7 @@ fn show(client: &Client, id: &str, output: Output) -> Result<(), CliError> {
     answer["hosts_using"] = hosts["items"].clone();
     output.show(&answer, |screen| {
         let now = Timestamp::now();
-        let hosts: Vec<KeyHost> = view(action, &hosts["items"])?;
+        let hosts: Vec<Host> = view(action, &hosts["items"])?;
         let key: Key = view(action, &answer)?;
         let hosts = show::hosts(hosts, now).render(screen);
         Ok(format!("{}\n{hosts}", sheet(key, now).render()))
@@ -273,7 +252,7 @@ fn users(client: &Client, id: &str) -> Result<String, CliError> {
     let action = "ask which hosts use the old key";
     let old: Key = view(action, &client.get(action, &Path::of(&[KEYS, id]))?)?;
     let hosts = client.list(action, &Path::of(&[KEYS, id, "hosts"]), Some(NAMED))?;
-    let hosts: Vec<KeyHost> = view(action, &hosts["items"])?;
+    let hosts: Vec<Host> = view(action, &hosts["items"])?;
     Ok(show::users(&old, &hosts))
 }
 
@@ -286,16 +265,16 @@ fn show_created(
     output: Output,
 ) -> Result<(), CliError> {
     let created: CreatedKey = parsed(action, answer)?;
-    let ends = created.expires_at.map_or_else(
+    let ends = created.about.expires_at.map_or_else(
         || "it does not expire".to_owned(),
         |end| format!("it expires {}", relative(end, Timestamp::now())),
     );
     match file {
         Some(file) => {
             let path = file.fill(&created.config).inspect_err(|_| {
-                note(&format!("{what} {} was made, but is lost: revoke it.", created.id));
+                note(&format!("{what} {} was made, but is lost: revoke it.", created.about.id));
             })?;
-            note(&format!("{what} {} is made; {ends}.", created.id));
+            note(&format!("{what} {} is made; {ends}.", created.about.id));
             note(&format!(
                 "The hosts' configuration is in {}; it holds the secret.",
                 path.display()
@@ -303,7 +282,7 @@ fn show_created(
             if output.is_json() { terminal::json(answer) } else { Ok(()) }
         }
         None => {
-            note(&format!("{what} {} is made; {ends}. It is not shown again.", created.id));
+            note(&format!("{what} {} is made; {ends}. It is not shown again.", created.about.id));
             output.show(answer, |_| Ok(secrets(&created)))
         }
     }

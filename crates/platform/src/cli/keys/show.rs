@@ -1,52 +1,22 @@
 //! Enforcement keys for people.
 
-use std::collections::BTreeMap;
-
 use comfy_table::Cell;
-use serde::Deserialize;
+use xshield_api::keys::{Host, Key, KeyState};
 use xshield_model::Timestamp;
+use xshield_model::key_kind::KeyKind;
 
 use crate::cli::tags::tags_text;
 use crate::cli::terminal::{Sheet, Table, bad, cell, good, number, warning};
 use crate::cli::times::{relative, relative_or_dash};
-
-#[derive(Deserialize)]
-pub(super) struct Key {
-    id: String,
-    kind: String,
-    name: String,
-    state: String,
-    tags: BTreeMap<String, String>,
-    bound_name: Option<String>,
-    max_registrations: Option<u32>,
-    allowed_networks: Option<Vec<String>>,
-    created_at: Timestamp,
-    created_by: String,
-    expires_at: Option<Timestamp>,
-    revoked_at: Option<Timestamp>,
-    replaced_by: Option<String>,
-    registrations: u64,
-    last_registered_at: Option<Timestamp>,
-    hosts: u64,
-    last_used_at: Option<Timestamp>,
-    last_used_from: Option<String>,
-}
-
-/// A host that uses a key.
-#[derive(Deserialize)]
-pub(super) struct KeyHost {
-    name: String,
-    last_session: Timestamp,
-    from: Option<String>,
-}
+use crate::cli::words::word;
 
 fn state(key: &Key) -> Cell {
-    match (key.state.as_str(), key.kind.as_str()) {
-        ("active", _) => good("active"),
+    match (key.state, key.kind) {
+        (KeyState::Active, _) => good("active"),
         // That is what it was made for.
-        ("used-up", "token") => cell("used"),
-        ("revoked", _) => bad("revoked"),
-        (other, _) => warning(other.replace('-', " ")),
+        (KeyState::UsedUp, KeyKind::Token) => cell("used"),
+        (KeyState::Revoked, _) => bad("revoked"),
+        (other, _) => warning(word(&other).replace('-', " ")),
     }
 }
 
@@ -70,7 +40,7 @@ pub(super) fn table(keys: Vec<Key>, now: Timestamp) -> Table {
     for key in keys {
         table.row(vec![
             cell(&key.id),
-            cell(&key.kind),
+            cell(word(&key.kind)),
             cell(&key.name),
             state(&key),
             cell(tags_text(&key.tags)),
@@ -87,14 +57,17 @@ pub(super) fn table(keys: Vec<Key>, now: Timestamp) -> Table {
 pub(super) fn sheet(key: Key, now: Timestamp) -> Sheet {
     let mut sheet = Sheet::new();
     sheet.line("id", &key.id);
-    sheet.line("kind", &key.kind);
+    sheet.line("kind", word(&key.kind));
     sheet.line("name", &key.name);
-    sheet.line("state", key.state.replace('-', " "));
+    sheet.line("state", word(&key.state).replace('-', " "));
     sheet.line("tags", tags_text(&key.tags));
     if let Some(name) = &key.bound_name {
-        sheet.line("for host", name);
+        sheet.line("for host", name.as_str());
     }
-    let networks = key.allowed_networks.as_ref().map(|networks| networks.join("\n"));
+    let networks = key
+        .allowed_networks
+        .as_ref()
+        .map(|networks| networks.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
     sheet.line("registers from", networks.unwrap_or_else(|| "anywhere".to_owned()));
     sheet.line("created", format!("{} by {}", relative(key.created_at, now), key.created_by));
     sheet.line("expires", expires(&key, now));
@@ -114,7 +87,7 @@ pub(super) fn sheet(key: Key, now: Timestamp) -> Sheet {
 }
 
 /// Which registered hosts go on with a key that another one follows.
-pub(super) fn users(key: &Key, first: &[KeyHost]) -> String {
+pub(super) fn users(key: &Key, first: &[Host]) -> String {
     let names: Vec<&str> = first.iter().map(|host| host.name.as_str()).collect();
     let more = key.hosts.saturating_sub(names.len() as u64);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
@@ -125,13 +98,13 @@ pub(super) fn users(key: &Key, first: &[KeyHost]) -> String {
 }
 
 /// The hosts that use a key.
-pub(super) fn hosts(hosts: Vec<KeyHost>, now: Timestamp) -> Table {
+pub(super) fn hosts(hosts: Vec<Host>, now: Timestamp) -> Table {
     let mut table = Table::new(&["HOST", "LAST SESSION", "FROM"], "No host uses it now.");
     for host in hosts {
         table.row(vec![
-            cell(&host.name),
+            cell(host.name.as_str()),
             cell(relative(host.last_session, now)),
-            cell(host.from.as_deref().unwrap_or("-")),
+            cell(host.from.map_or_else(|| "-".to_owned(), |from| from.to_string())),
         ]);
     }
     table
@@ -194,8 +167,10 @@ mod tests {
     #[test]
     fn who_still_uses_a_key() {
         let host = |name: &str| {
-            serde_json::from_value(json!({"name": name, "last_session": NOW, "from": null}))
-                .unwrap()
+            serde_json::from_value(
+                json!({"asset": "as-1", "name": name, "last_session": NOW, "from": null}),
+            )
+            .unwrap()
         };
         for (hosts, first, told) in [
             (0, vec![], "No registered host uses it now. "),

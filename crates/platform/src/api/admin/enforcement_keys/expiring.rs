@@ -2,32 +2,22 @@
 
 use std::fmt::Write as _;
 
-use serde::Serialize;
+use xshield_api::keys::ExpiringKey;
 use xshield_model::{Timestamp, relative};
 use xshield_store::enforcement_keys::StoredKey;
 use xshield_store::{Conn, StoreResult, enforcement_keys};
 
 use crate::state::App;
 
-/// A key with which hosts register, and that ends soon without another one to follow it.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-pub(crate) struct ExpiringKey {
-    id: String,
-    name: String,
-    expires_at: Timestamp,
-}
-
-impl ExpiringKey {
-    /// What an operator has to know.
-    pub(crate) fn warning(&self, now: Timestamp) -> String {
-        let Self { id, name, expires_at } = self;
-        let name = if name.is_empty() { String::new() } else { format!(" ({name})") };
-        format!(
-            "enforcement key {id}{name} expires {}: no new host registers with it then, registered \
-             hosts go on",
-            relative(*expires_at, now)
-        )
-    }
+/// What an operator has to know of a key that ends soon.
+pub(crate) fn warning(key: &ExpiringKey, now: Timestamp) -> String {
+    let ExpiringKey { id, name, expires_at } = key;
+    let name = if name.is_empty() { String::new() } else { format!(" ({name})") };
+    format!(
+        "enforcement key {id}{name} expires {}: no new host registers with it then, registered \
+         hosts go on",
+        relative(*expires_at, now)
+    )
 }
 
 /// The keys that end within the time of the settings.

@@ -3,15 +3,16 @@
 use std::fmt::Write as _;
 
 use ipnet::IpNet;
-use serde::{Deserialize, Serialize};
+use xshield_api::keys::{CreatedKey, NewKey};
 use xshield_model::Timestamp;
+use xshield_model::key_kind::KeyKind;
 use xshield_policy::names::Name;
 use xshield_policy::peer::parse_net;
 use xshield_store::assets::Tags;
-use xshield_store::enforcement_keys::{Admission, AllowedNetworks, KeyKind, StoredKey, Uses};
+use xshield_store::enforcement_keys::{Admission, AllowedNetworks, StoredKey, Uses};
 use xshield_wire::{DeploymentKey, EnforcementKey};
 
-use super::shown::Key;
+use super::shown::shown;
 use crate::auth::Caller;
 use crate::keys::{new_id, random};
 use crate::problem::{Answer, Problem};
@@ -23,53 +24,6 @@ const TOKEN_LASTS: i64 = 24 * 3600;
 const MOST_NETWORKS: usize = 100;
 const LONGEST_NAME: usize = 200;
 
-/// A key with its secret, which is not shown again.
-#[derive(Serialize, utoipa::ToSchema)]
-pub(super) struct CreatedKey {
-    #[serde(flatten)]
-    about: Key,
-    /// `xek1_…`, for `enforcement-key` in host configurations.
-    key: String,
-    /// `xdk1_…`: the key, and by which a host knows this platform; for `ctagent register`.
-    deployment_key: String,
-    /// The command that makes an agent's host known to this platform, `deployment_key` included.
-    register: String,
-    /// A ready-made host configuration (`config.yaml`).
-    config: String,
-}
-
-#[derive(Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct NewKey {
-    /// A `token` registers one host, once.
-    #[serde(default = "key")]
-    kind: KeyKind,
-    /// What it is for.
-    #[serde(default)]
-    name: String,
-    /// Until when hosts may register with it. Left out: for ever, a token for a day.
-    #[serde(default)]
-    expires_at: Option<Timestamp>,
-    /// Put on assets that register with it.
-    #[serde(default)]
-    #[schema(value_type = std::collections::BTreeMap<String, String>)]
-    tags: Tags,
-    /// The one host name that may register with it; any when left out.
-    #[serde(default)]
-    #[schema(value_type = Option<String>)]
-    bound_name: Option<Name>,
-    /// How many hosts may register with it; as many as there are when left out. A token: one.
-    #[serde(default)]
-    max_registrations: Option<u32>,
-    /// Prefixes and addresses from which hosts may register with it; from anywhere when left out.
-    #[serde(default)]
-    allowed_networks: Option<Vec<String>>,
-}
-
-fn key() -> KeyKind {
-    KeyKind::Key
-}
-
 /// A key that is asked for, checked.
 pub(super) struct Wanted {
     kind: KeyKind,
@@ -79,35 +33,31 @@ pub(super) struct Wanted {
     admits: Admission,
 }
 
-impl NewKey {
-    pub(super) fn checked(self, now: Timestamp) -> Answer<Wanted> {
-        in_future(self.expires_at, now)?;
-        if self.name.chars().count() > LONGEST_NAME {
-            return Err(Problem::invalid(
-                "/name",
-                format!("longer than {LONGEST_NAME} characters"),
-            ));
-        }
-        let most = match (self.kind, self.max_registrations) {
-            (_, Some(0)) => {
-                let reason = "0 hosts: leave it out for as many as there are";
-                return Err(Problem::invalid("/max_registrations", reason));
-            }
-            (KeyKind::Token, Some(2..)) => {
-                let reason = "a token registers one host; make a key for several";
-                return Err(Problem::invalid("/max_registrations", reason));
-            }
-            (KeyKind::Token, _) => Some(1),
-            (KeyKind::Key, most) => most,
-        };
-        let expires_at = match self.kind {
-            KeyKind::Token => self.expires_at.or(Some(now.plus(TOKEN_LASTS))),
-            KeyKind::Key => self.expires_at,
-        };
-        let networks = self.allowed_networks.map_or(Ok(AllowedNetworks::Any), networks)?;
-        let admits = Admission { name: self.bound_name, most, networks };
-        Ok(Wanted { kind: self.kind, name: self.name, expires_at, tags: self.tags, admits })
+/// Refuses what can't be.
+pub(super) fn checked(new: NewKey, now: Timestamp) -> Answer<Wanted> {
+    in_future(new.expires_at, now)?;
+    if new.name.chars().count() > LONGEST_NAME {
+        return Err(Problem::invalid("/name", format!("longer than {LONGEST_NAME} characters")));
     }
+    let most = match (new.kind, new.max_registrations) {
+        (_, Some(0)) => {
+            let reason = "0 hosts: leave it out for as many as there are";
+            return Err(Problem::invalid("/max_registrations", reason));
+        }
+        (KeyKind::Token, Some(2..)) => {
+            let reason = "a token registers one host; make a key for several";
+            return Err(Problem::invalid("/max_registrations", reason));
+        }
+        (KeyKind::Token, _) => Some(1),
+        (KeyKind::Key, most) => most,
+    };
+    let expires_at = match new.kind {
+        KeyKind::Token => new.expires_at.or(Some(now.plus(TOKEN_LASTS))),
+        KeyKind::Key => new.expires_at,
+    };
+    let networks = new.allowed_networks.map_or(Ok(AllowedNetworks::Any), networks)?;
+    let admits = Admission { name: new.bound_name, most, networks };
+    Ok(Wanted { kind: new.kind, name: new.name, expires_at, tags: new.tags, admits })
 }
 
 fn networks(texts: Vec<String>) -> Answer<AllowedNetworks> {
@@ -211,7 +161,7 @@ pub(super) fn created(
         register.push_str(&format!(" --name {name}"));
     }
     let config = host_config(app, &text, name);
-    let about = Key::of(stored, 0, app.settings.key_expiry_warning, now);
+    let about = shown(stored, 0, app.settings.key_expiry_warning, now);
     Ok(CreatedKey { about, key: text, deployment_key, register, config })
 }
 

@@ -10,7 +10,6 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -19,15 +18,16 @@ use crate::auth::{Allowed, Operator, Viewer};
 use crate::problem::{Answer, JsonBody, Problem};
 use crate::query::QueryOf;
 use crate::state::App;
-pub(crate) use expiring::{ExpiringKey, expiring, expiry_series};
+pub(crate) use expiring::{expiring, expiry_series, warning};
 pub(crate) use followed::{FollowedKey, followed};
 pub(super) use made::in_future;
-use made::{CreatedKey, NewKey, Wanted, created, summary};
-use shown::{Host, Key};
+use made::{Wanted, checked, created, summary};
+use xshield_api::keys::{CreatedKey, Host, Key, NewKey, Rotation};
 use xshield_api::page::Page;
 use xshield_model::Timestamp;
+use xshield_model::key_kind::KeyKind;
 use xshield_store::audit::Deed;
-use xshield_store::enforcement_keys::{KeyKind, StoredKey};
+use xshield_store::enforcement_keys::StoredKey;
 use xshield_store::{Conn, audit, commit, enforcement_keys, enrolment, identities};
 
 /// How long hosts register with the old key after a rotation, in seconds, unless said otherwise.
@@ -65,7 +65,7 @@ async fn list(
         |key| key.id.clone(),
         |key| {
             let hosts = hosts.get(&key.id).copied().unwrap_or(0);
-            Key::of(key, hosts, warning, now)
+            shown::shown(key, hosts, warning, now)
         },
     )))
 }
@@ -86,7 +86,7 @@ async fn get(
 async fn with_hosts(app: &App, conn: &mut Conn, key: StoredKey) -> Answer<Key> {
     let hosts = enrolment::hosts_by_key(conn, std::iter::once(key.id.as_str())).await?;
     let hosts = hosts.first().map_or(0, |(_, hosts)| *hosts);
-    Ok(Key::of(key, hosts, app.settings.key_expiry_warning, Timestamp::now()))
+    Ok(shown::shown(key, hosts, app.settings.key_expiry_warning, Timestamp::now()))
 }
 
 /// The hosts whose last session was set up with a key, by name
@@ -103,7 +103,7 @@ async fn hosts(
     let mut conn = app.store.read().await?;
     known(&mut conn, &id).await?;
     let hosts = enrolment::hosts_of(&mut conn, &id, &after, limit + 1).await?;
-    Ok(Json(paged(hosts, limit, |host| host.name.to_string(), Host::from)))
+    Ok(Json(paged(hosts, limit, |host| host.name.to_string(), shown::host)))
 }
 
 async fn known(conn: &mut Conn, id: &str) -> Answer<StoredKey> {
@@ -120,7 +120,7 @@ async fn create(
     JsonBody(new): JsonBody<NewKey>,
 ) -> Answer<(StatusCode, Json<CreatedKey>)> {
     let now = Timestamp::now();
-    let (stored, key) = new.checked(now)?.make(&app, &allowed.caller, now)?;
+    let (stored, key) = checked(new, now)?.make(&app, &allowed.caller, now)?;
     let mut tx = app.store.write().await?;
     enforcement_keys::insert(&mut tx, &stored).await?;
     let deed = Deed {
@@ -133,17 +133,6 @@ async fn create(
     audit::record(&mut tx, deed, now).await?;
     commit(tx).await?;
     Ok((StatusCode::CREATED, Json(created(&app, stored, key, now)?)))
-}
-
-#[derive(Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-struct Rotation {
-    /// Seconds that hosts can still register with the old key; a week when left out.
-    #[serde(default)]
-    overlap_seconds: Option<i64>,
-    /// When the new key ends. Left out: it lasts as long as the old one was made for, from now on.
-    #[serde(default)]
-    expires_at: Option<Timestamp>,
 }
 
 /// Make the key that follows this one, with which hosts register for an overlap

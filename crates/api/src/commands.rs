@@ -1,0 +1,102 @@
+//! Commands to hosts, and what became of them.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use xshield_model::Timestamp;
+use xshield_model::asset_filter::Standing;
+use xshield_model::command::{Progress, TargetState};
+use xshield_policy::criteria::Criteria;
+use xshield_policy::inventory::Source;
+use xshield_wire::message::CommandKind;
+
+/// A command to give.
+#[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewCommand {
+    /// `run-now`, `resend`, `diagnostics`, `debug-on` or `debug-off`.
+    #[schema(value_type = String)]
+    pub kind: CommandKind,
+    /// For `debug-on`: seconds until it switches itself off; an hour when left out, a day at most.
+    #[serde(default)]
+    pub duration_seconds: Option<u32>,
+    /// Seconds within which hosts must begin; a day when left out, 30 days at most.
+    #[serde(default)]
+    pub expires_in_seconds: Option<i64>,
+    /// To whom.
+    pub target: Selection,
+}
+
+/// A command for one host.
+#[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewAssetCommand {
+    /// `run-now`, `resend`, `diagnostics`, `debug-on` or `debug-off`.
+    #[schema(value_type = String)]
+    pub kind: CommandKind,
+    /// For `debug-on`: seconds until it switches itself off.
+    #[serde(default)]
+    pub duration_seconds: Option<u32>,
+    /// Seconds within which the host must begin.
+    #[serde(default)]
+    pub expires_in_seconds: Option<i64>,
+}
+
+/// A command and how far it is.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Command {
+    /// What hosts hear.
+    pub id: String,
+    #[schema(value_type = String)]
+    pub kind: CommandKind,
+    pub duration_seconds: Option<u32>,
+    /// To whom it was given.
+    #[schema(value_type = Object)]
+    pub target: serde_json::Value,
+    pub created_at: Timestamp,
+    pub created_by: String,
+    pub expires_at: Timestamp,
+    pub cancelled_at: Option<Timestamp>,
+    pub progress: Progress,
+}
+
+/// A command at one asset.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Outcome {
+    pub asset: String,
+    pub state: TargetState,
+    pub told_at: Option<Timestamp>,
+    pub ended_at: Option<Timestamp>,
+    /// When it ended, by the host's clock.
+    pub host_at: Option<Timestamp>,
+    /// Why it failed.
+    pub reason: Option<String>,
+}
+
+/// Which assets. What is given must all hold; nothing given is refused, not everything.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Selection {
+    /// By id or name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assets: Option<Vec<String>>,
+    /// Part of the name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// A criteria expression, e.g. `environment = 'prod' and role in ('web','db')`.
+    #[serde(default, rename = "where", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub criteria: Option<Criteria>,
+    /// A segment of the committed policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub segment: Option<String>,
+    /// `agent`, `spark` or `edr`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub source: Option<Source>,
+    /// How they stand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<Standing>,
+    /// Every asset; not together with another choice.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub all: bool,
+}

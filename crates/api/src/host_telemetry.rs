@@ -1,0 +1,70 @@
+//! What hosts are made of, what is installed on them, and with whom they communicate.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use xshield_model::Timestamp;
+use xshield_policy::{Direction, Protocol};
+use xshield_wire::telemetry::{HostTelemetry, PathSource, SoftwarePackage};
+
+/// What a host is made of.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Host {
+    /// By the host's clock.
+    pub taken_at: Timestamp,
+    pub received_at: Timestamp,
+    pub booted_at: Timestamp,
+    #[schema(value_type = Object)]
+    pub host: HostTelemetry,
+    /// Connections that are in no path because there were too many, ever.
+    pub paths_lost: u64,
+}
+
+/// Installed software.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Software {
+    /// By the host's clock.
+    pub taken_at: Timestamp,
+    pub received_at: Timestamp,
+    #[schema(value_type = Vec<Object>)]
+    pub packages: Vec<SoftwarePackage>,
+}
+
+/// A package that came or went.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct SoftwareChange {
+    /// `added` or `removed`.
+    pub change: String,
+    #[schema(value_type = Object)]
+    pub package: SoftwarePackage,
+    /// When the host looked.
+    pub at: Timestamp,
+}
+
+/// A communication path, added up over all reports.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct CommunicationPath {
+    /// The asset's name.
+    pub asset: String,
+    #[schema(value_type = String)]
+    pub direction: Direction,
+    pub source: String,
+    pub destination: String,
+    #[schema(value_type = String)]
+    pub protocol: Protocol,
+    /// Destination port; the type for ICMP.
+    pub port: u16,
+    /// The local program.
+    pub process: Option<String>,
+    /// The local user.
+    pub user: Option<String>,
+    /// The local service.
+    pub service: Option<String>,
+    pub connections: u64,
+    pub bytes_forth: u64,
+    pub bytes_back: u64,
+    pub first_seen: Timestamp,
+    pub last_seen: Timestamp,
+    /// `conntrack`, or `recorder`: first packets alone.
+    #[schema(value_type = String)]
+    pub from: PathSource,
+}

@@ -1,0 +1,146 @@
+//! Enforcement keys.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use xshield_model::Timestamp;
+use xshield_model::key_kind::KeyKind;
+use xshield_policy::AssetId;
+use xshield_policy::names::{Name, TagKey, TagValue};
+
+/// How a key stands: whether hosts can register with it. Registered hosts go on with every key that is
+/// not revoked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeyState {
+    /// Hosts can register with it.
+    Active,
+    /// Hosts can register with it, but not for long, and no other key follows.
+    Expiring,
+    /// Hosts can still register with it, but another one follows.
+    Rotated,
+    /// It registers no new host: its time is over.
+    Expired,
+    /// It registers no new host: as many registered as may.
+    UsedUp,
+    /// Ended by an operator, for registered hosts, too.
+    Revoked,
+}
+
+/// An enforcement key, without its secret.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Key {
+    pub id: String,
+    pub kind: KeyKind,
+    pub name: String,
+    pub state: KeyState,
+    /// Put on assets that register with it.
+    #[schema(value_type = std::collections::BTreeMap<String, String>)]
+    pub tags: BTreeMap<TagKey, TagValue>,
+    /// The one host name that may register with it; any when `null`.
+    #[schema(value_type = Option<String>)]
+    pub bound_name: Option<Name>,
+    /// How many hosts may register with it; as many as there are when `null`.
+    pub max_registrations: Option<u32>,
+    /// From where hosts may register with it; from anywhere when `null`.
+    #[schema(value_type = Option<Vec<String>>)]
+    pub allowed_networks: Option<Vec<IpNet>>,
+    pub created_at: Timestamp,
+    pub created_by: String,
+    /// Until when hosts may register with it.
+    pub expires_at: Option<Timestamp>,
+    pub revoked_at: Option<Timestamp>,
+    pub replaced_by: Option<String>,
+    /// Hosts that registered with it, ever.
+    pub registrations: u64,
+    pub last_registered_at: Option<Timestamp>,
+    /// Hosts whose last session was set up with it.
+    pub hosts: u64,
+    pub last_used_at: Option<Timestamp>,
+    /// From which address; a proxy's, when there was one.
+    #[schema(value_type = Option<String>)]
+    pub last_used_from: Option<IpAddr>,
+}
+
+/// A host and the key that it signed in with last.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Host {
+    #[schema(value_type = String)]
+    pub asset: AssetId,
+    #[schema(value_type = String)]
+    pub name: Name,
+    /// When it set up its last session.
+    pub last_session: Timestamp,
+    /// From which address; a proxy's, when there was one.
+    #[schema(value_type = Option<String>)]
+    pub from: Option<IpAddr>,
+}
+
+/// A key with its secret, which is not shown again.
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
+pub struct CreatedKey {
+    #[serde(flatten)]
+    pub about: Key,
+    /// `xek1_…`, for `enforcement-key` in host configurations.
+    pub key: String,
+    /// `xdk1_…`: the key, and by which a host knows this platform; for `ctagent register`.
+    pub deployment_key: String,
+    /// The command that makes an agent's host known to this platform, `deployment_key` included.
+    pub register: String,
+    /// A ready-made host configuration (`config.yaml`).
+    pub config: String,
+}
+
+#[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewKey {
+    /// A `token` registers one host, once.
+    #[serde(default = "key")]
+    pub kind: KeyKind,
+    /// What it is for.
+    #[serde(default)]
+    pub name: String,
+    /// Until when hosts may register with it. Left out: for ever, a token for a day.
+    #[serde(default)]
+    pub expires_at: Option<Timestamp>,
+    /// Put on assets that register with it.
+    #[serde(default)]
+    #[schema(value_type = std::collections::BTreeMap<String, String>)]
+    pub tags: BTreeMap<TagKey, TagValue>,
+    /// The one host name that may register with it; any when left out.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub bound_name: Option<Name>,
+    /// How many hosts may register with it; as many as there are when left out. A token: one.
+    #[serde(default)]
+    pub max_registrations: Option<u32>,
+    /// Prefixes and addresses from which hosts may register with it; from anywhere when left out.
+    #[serde(default)]
+    pub allowed_networks: Option<Vec<String>>,
+}
+
+#[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rotation {
+    /// Seconds that hosts can still register with the old key; a week when left out.
+    #[serde(default)]
+    pub overlap_seconds: Option<i64>,
+    /// When the new key ends. Left out: it lasts as long as the old one was made for, from now on.
+    #[serde(default)]
+    pub expires_at: Option<Timestamp>,
+}
+
+/// A key with which hosts register, and that ends soon without another one to follow it.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct ExpiringKey {
+    pub id: String,
+    pub name: String,
+    pub expires_at: Timestamp,
+}
+
+fn key() -> KeyKind {
+    KeyKind::Key
+}

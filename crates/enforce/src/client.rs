@@ -27,8 +27,8 @@ const RENEW_BEFORE: u64 = 600;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ContactError {
     /// No answer.
-    #[error("the platform could not be reached")]
-    Unreachable(#[source] TransportError),
+    #[error(transparent)]
+    Unreachable(TransportError),
     /// An answer that says no.
     #[error("the platform refused {what}: {}", explain(.problem))]
     Refused {

@@ -34,7 +34,7 @@ use crate::evidence::Showing;
 use crate::happenings::Before;
 use crate::kernel::{Damage, Prepared};
 use crate::link;
-use crate::outcome::{Contact, Outcome, RunStatus};
+use crate::outcome::{Contact, Outcome, RunStatus, once};
 use crate::preflight::{self, PreflightError};
 use crate::resolve::HostResolver;
 use crate::routes::{self, ProxiesMark, RouteReport};
@@ -439,7 +439,7 @@ impl Run<'_> {
             host: self.host.clone(),
             status,
             in_force: self.in_force(),
-            problems: [&self.progress.untold[..], &self.outcome.problems[..]].concat(),
+            problems: once([&self.progress.untold[..], &self.outcome.problems[..]].concat()),
             threat: Some(self.threat_standing()),
             routes: self.routes().into_iter().map(Into::into).collect(),
             interval: self.cycle.errand.interval,
@@ -659,6 +659,8 @@ impl Run<'_> {
             self.state.save_progress(&self.progress)?;
         }
         self.client.hand_over(&self.cycle.errand.connection);
+        // What kept reports from being delivered may have kept the check-in from it before.
+        self.outcome.tell_once();
         Ok(self.outcome)
     }
 

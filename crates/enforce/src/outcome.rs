@@ -183,15 +183,62 @@ impl Outcome {
         }
     }
 
-    /// Leaves out what was found several times: each attempt of a run is refused in the same words.
+    /// Leaves out what was told before: each attempt of a run is refused in the same words, and what
+    /// fails for that reason names it behind its own.
     pub(crate) fn tell_once(&mut self) {
-        let mut told: Vec<Problem> = Vec::new();
-        self.problems.retain(|problem| {
-            let is_new = !told.contains(problem);
-            if is_new {
-                told.push(problem.clone());
-            }
-            is_new
-        });
+        self.problems = once(std::mem::take(&mut self.problems));
+    }
+}
+
+/// Each cause with the first problem that names it.
+pub(crate) fn once(problems: impl IntoIterator<Item = Problem>) -> Vec<Problem> {
+    let mut told: Vec<Problem> = Vec::new();
+    for problem in problems {
+        if !told.iter().any(|before| is_of_one_cause(&before.text, &problem.text)) {
+            told.push(problem);
+        }
+    }
+    told
+}
+
+/// Whether two texts are the same, or one is the other with what failed by it in front.
+fn is_of_one_cause(one: &str, other: &str) -> bool {
+    let (short, long) = if one.len() < other.len() { (one, other) } else { (other, one) };
+    long.strip_suffix(short).is_some_and(|front| front.is_empty() || front.ends_with(": "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let refused = "the platform refused a session: the key is revoked";
+        let behind =
+            "fetching the threat list failed: the platform refused a session: the key is revoked";
+        for (found, told) in [
+            (&[("platform-refused", refused)][..], &["platform-refused"][..]),
+            (
+                &[("platform-refused", refused), ("report-undelivered", refused)],
+                &["platform-refused"],
+            ),
+            (&[("platform-refused", refused), ("threat-failed", behind)], &["platform-refused"]),
+            (&[("threat-failed", behind), ("platform-refused", refused)], &["threat-failed"]),
+            (
+                &[("spool", "could not write a"), ("spool", "could not write b")],
+                &["spool", "spool"],
+            ),
+            (&[("a", "full"), ("b", "the disk is full")], &["a", "b"]),
+        ] {
+            let mut outcome = Outcome::new(RunStatus::Failed);
+            let problem = |(code, text): &(&str, &str)| Problem {
+                code: (*code).to_owned(),
+                text: (*text).to_owned(),
+            };
+            outcome.problems = found.iter().map(problem).collect();
+            outcome.tell_once();
+            let codes: Vec<&str> = outcome.problems.iter().map(|one| one.code.as_str()).collect();
+            assert_eq!(codes, told, "{found:?}");
+        }
     }
 }

@@ -52,8 +52,8 @@ pub enum TellError {
     #[error("reading the session failed")]
     State(#[from] FileError),
     /// No answer.
-    #[error("the platform could not be reached")]
-    Unreachable(#[source] TransportError),
+    #[error(transparent)]
+    Unreachable(TransportError),
     /// An answer that says no.
     #[error("the platform refused live events with HTTP status {status}")]
     Refused {

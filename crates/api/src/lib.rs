@@ -6,7 +6,9 @@
 
 pub mod access;
 pub mod alerts;
+pub mod assets;
 pub mod channels;
+pub mod claims;
 pub mod commands;
 pub mod health;
 pub mod host_telemetry;

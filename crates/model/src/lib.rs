@@ -8,7 +8,7 @@
 //! | [`feed`], [`file_name`], [`threat_match`], [`threat_settings`] | threat feeds, their files, matches, modes |
 //! | [`role`], [`audit_entry`] | what people may do, and what they did |
 //! | [`asset_filter`], [`command`], [`key_kind`] | how assets and commands stand, what keys are for |
-//! | [`claim`], [`lineage`] | what a host says of itself, and which machine says it |
+//! | [`claim`], [`lineage`], [`refusal`] | what a host says of itself, which machine says it, and who was refused |
 
 pub mod alert;
 pub mod alert_memory;
@@ -23,6 +23,7 @@ pub mod feed;
 pub mod file_name;
 pub mod key_kind;
 pub mod lineage;
+pub mod refusal;
 pub mod role;
 pub mod threat_match;
 pub mod threat_settings;

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use serde::Serialize;
+use xshield_api::assets::{Activity, Protected, Protection, Spark};
 use xshield_model::asset_filter::Standing;
 use xshield_policy::AssetId;
 use xshield_policy::compile::{Bite, PolicyStanding};
@@ -11,55 +11,21 @@ use xshield_store::StoreResult;
 use xshield_store::assets::AssetFilter;
 use xshield_wire::message::Status;
 
-use crate::api::admin::standing::{Activity, Spark};
 use crate::jobs::compile;
 use crate::problem::Answer;
 use crate::state::App;
 
-/// Whether an asset is protected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Protected {
-    /// Something is enforced on it, and its host has said so lately.
-    Enforced,
-    /// Its host said so when it last checked in, and has been silent since.
-    LastKnown,
-    /// It is not: what is closed is in mode `test`, and nothing is dropped.
-    TestOnly,
-    /// It is not.
-    No,
-}
-
-/// What protects an asset.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
-pub(crate) struct Protection {
-    pub(crate) state: Protected,
-    /// The same for people, with the reason.
-    pub(crate) words: String,
-    /// Why it is not protected.
-    pub(crate) reason: Option<String>,
-    /// Its segments in the committed policy.
-    pub(crate) segments: Vec<String>,
-    /// Level and mode of the flows that peers open, e.g. `secure-all-ports (enforce)`; by the committed
-    /// policy.
-    pub(crate) inbound: Option<String>,
-    /// Level and mode of the flows that it opens.
-    pub(crate) outbound: Option<String>,
-}
-
-impl Protection {
-    /// Of an asset. `standing`: where it stands in the committed policy, if there is one.
-    pub(crate) fn of(standing: Option<&PolicyStanding>, spark: &Spark) -> Self {
-        let (state, reason) = judged(standing, spark);
-        let segments = standing.map(|standing| &standing.segments);
-        Self {
-            state,
-            words: in_words(state, reason.as_deref()),
-            reason,
-            segments: segments.into_iter().flatten().map(ToString::to_string).collect(),
-            inbound: standing.map(|standing| standing.inbound.to_string()),
-            outbound: standing.map(|standing| standing.outbound.to_string()),
-        }
+/// What protects an asset. `standing`: where it stands in the committed policy, if there is one.
+pub(crate) fn of(standing: Option<&PolicyStanding>, spark: &Spark) -> Protection {
+    let (state, reason) = judged(standing, spark);
+    let segments = standing.map(|standing| &standing.segments);
+    Protection {
+        state,
+        words: in_words(state, reason.as_deref()),
+        reason,
+        segments: segments.into_iter().flatten().map(ToString::to_string).collect(),
+        inbound: standing.map(|standing| standing.inbound.to_string()),
+        outbound: standing.map(|standing| standing.outbound.to_string()),
     }
 }
 
@@ -199,11 +165,11 @@ mod tests {
                 "not protected: everything is in mode test",
             ),
         ] {
-            let protection = Protection::of(policy.as_ref(), &spark(activity, nothing));
+            let protection = of(policy.as_ref(), &spark(activity, nothing));
             assert_eq!(protection.words, words, "{activity:?}");
         }
         let tested = standing(&["web", "all"], Bite::Test);
-        let protection = Protection::of(Some(&tested), &spark(Active, None));
+        let protection = of(Some(&tested), &spark(Active, None));
         assert_eq!(protection.segments, ["web", "all"]);
         assert_eq!(protection.inbound.as_deref(), Some("secure-all-ports (test)"));
         assert_eq!(protection.outbound.as_deref(), Some("unsecured"));

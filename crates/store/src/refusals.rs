@@ -1,25 +1,11 @@
 //! Check-ins that were refused since the last one that was taken: the host can't tell of them itself.
 
 use xshield_model::Timestamp;
+use xshield_model::refusal::Refusal;
 use xshield_policy::AssetId;
 
 use super::rows::Columns as _;
 use super::{Conn, Doing as _, Row, StoreResult};
-
-/// Refused check-ins of one asset.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
-pub struct Refusal {
-    /// The kind of the last refusal, e.g. `signature-wrong`.
-    pub reason: String,
-    /// What the host was told.
-    pub detail: String,
-    /// The first one since a check-in was taken.
-    pub first_at: Timestamp,
-    /// The last one.
-    pub last_at: Timestamp,
-    /// How many.
-    pub times: u64,
-}
 
 /// Writes a refused check-in down; of an asset that is gone, nothing.
 ///

@@ -1,7 +1,6 @@
 //! Tags as they are typed and shown: `role=web`.
 
 use std::collections::BTreeMap;
-use std::fmt::Display;
 use std::str::FromStr;
 
 use xshield_policy::names::{TagKey, TagValue};
@@ -56,7 +55,7 @@ impl FromStr for TagChange {
 }
 
 /// `env=prod role=web`, or a dash.
-pub(crate) fn tags_text<K: Display, V: Display>(tags: &BTreeMap<K, V>) -> String {
+pub(crate) fn tags_text(tags: &BTreeMap<TagKey, TagValue>) -> String {
     if tags.is_empty() {
         return "-".to_owned();
     }

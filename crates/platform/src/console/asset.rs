@@ -6,6 +6,7 @@ use axum::extract::{Path, State as Shared};
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::get;
+use xshield_api::assets::Spark;
 use xshield_model::Timestamp;
 use xshield_policy::inventory::Source;
 use xshield_store::agent_events::{AgentEventFilter, StoredAgentEvent};
@@ -26,13 +27,13 @@ use super::page::{Frame, Section, answer};
 use super::routes::{self, Route};
 use super::session::Visitor;
 use crate::api::admin::assets::named;
-use crate::api::admin::standing::Spark;
+use crate::api::admin::standing::{spark_of, trouble};
 use crate::api::admin::threat_status::asset_threat;
 use crate::auth::Viewer;
 use crate::holding;
 use crate::management;
 use crate::problem::Answer;
-use crate::protection::{self, Protection};
+use crate::protection;
 use crate::state::App;
 
 /// Events, commands and archives that are shown; the CLI and the API have the rest.
@@ -163,7 +164,7 @@ async fn show(
     let now = Timestamp::now();
     let mut conn = app.store.read().await?;
     let asset = named(&mut conn, &asset).await?;
-    let spark = Spark::of(&asset, app.compiling.failure(&asset.id), now);
+    let spark = spark_of(&asset, app.compiling.failure(&asset.id), now);
     let threat = asset_threat(&threat_assets::get(&mut conn, &asset.id).await?);
     let tags = assets::tags_of(&mut conn, std::iter::once(&asset.id)).await?;
     let told = problems::list(&mut conn, &asset.id).await?;
@@ -191,7 +192,7 @@ async fn show(
         facts.push(("Tags", tags.join(", ")));
     }
     let standings = protection::standings(&app, [asset.id.clone()]).await?;
-    let protection = Protection::of(standings.get(&asset.id), &spark);
+    let protection = protection::of(standings.get(&asset.id), &spark);
     let told = told.into_iter().map(|told| problem(told, &asset, now));
     let (current, past) = told.partition(|told: &Told| told.current);
     let (section, table) = match asset.source {
@@ -207,7 +208,7 @@ async fn show(
         since: spark.inactive_since.map(|since| When::of(since, now)),
         missed: missed(&spark),
         enforcement: State::protection(&protection, &spark),
-        trouble: spark.trouble().or(protection.reason),
+        trouble: trouble(&spark).or(protection.reason),
         inbound: protection.inbound,
         outbound: protection.outbound,
         segments: protection.segments.join(", "),

@@ -2,12 +2,10 @@
 
 use askama::Template;
 use askama::filters::HtmlSafe;
+use xshield_api::assets::{Activity, Protected, Protection, Spark};
 use xshield_api::threat_status::AssetThreat;
 use xshield_model::{Timestamp, relative};
 use xshield_wire::message::{InForce, Status};
-
-use crate::api::admin::standing::{Activity, Spark};
-use crate::protection::{Protected, Protection};
 
 /// A time, for people and for programs.
 #[derive(Debug, Clone, Template)]

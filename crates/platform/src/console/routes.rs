@@ -1,10 +1,10 @@
 //! A host's ways to the platform, as its last check-in told them.
 
+use xshield_api::assets::{Activity, Spark};
 use xshield_model::Timestamp;
 use xshield_wire::message::{RouteFailureKind, RouteStanding};
 
 use super::look::{State, Tone, When};
-use crate::api::admin::standing::{Activity, Spark};
 
 /// One way.
 #[derive(Debug)]

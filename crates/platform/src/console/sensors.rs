@@ -23,11 +23,11 @@ use super::routes;
 use super::session::Visitor;
 use crate::api::admin::page::PageQuery;
 use crate::api::admin::selection::matching;
-use crate::api::admin::standing::Spark;
+use crate::api::admin::standing::{spark_of, trouble};
 use crate::api::admin::threat_status::asset_threat;
 use crate::auth::{Allowed, Viewer};
 use crate::problem::Answer;
-use crate::protection::{self, Protection};
+use crate::protection;
 use crate::query::{BothOf, number};
 use crate::state::App;
 
@@ -275,10 +275,10 @@ const ADDRESSES: usize = 3;
 
 fn row(app: &App, asset: &StoredAsset, known: Known<'_>, now: Timestamp) -> Row {
     let Known { threat, tags, standing } = known;
-    let spark = Spark::of(asset, app.compiling.failure(&asset.id), now);
+    let spark = spark_of(asset, app.compiling.failure(&asset.id), now);
     let started = spark.usage.map(|usage| Timestamp::from_unix(usage.started));
     let since = spark.inactive_since.or(started);
-    let protection = Protection::of(standing, &spark);
+    let protection = protection::of(standing, &spark);
     let enforcement = match asset.pending {
         Some(_) => State::new("identity changed", super::look::Tone::Bad),
         None => State::protection(&protection, &spark),
@@ -295,7 +295,7 @@ fn row(app: &App, asset: &StoredAsset, known: Known<'_>, now: Timestamp) -> Row 
         runs: spark.inactive_since.is_none(),
         route: routes::Now::of(&spark),
         enforcement,
-        reason: spark.trouble().or(protection.reason),
+        reason: trouble(&spark).or(protection.reason),
         inbound: protection.inbound,
         outbound: protection.outbound,
         segments: protection.segments.join(", "),

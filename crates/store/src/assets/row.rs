@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use xshield_model::Timestamp;
+use xshield_model::refusal::Refusal;
 use xshield_policy::inventory::Source;
 use xshield_policy::names::Name;
 use xshield_policy::{AssetId, Revision};
@@ -10,7 +11,6 @@ use xshield_wire::Bytes;
 use xshield_wire::control::Usage;
 use xshield_wire::message::{Digest, InForce, Problem, RouteStanding, Status};
 
-use crate::refusals::Refusal;
 use crate::rows::{Columns as _, key_bytes, parse, unsigned};
 use crate::{Doing as _, Row, StoreError, StoreResult, from_json, from_word, refusals};
 

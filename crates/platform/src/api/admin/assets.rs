@@ -1,23 +1,19 @@
 //! Assets: what they are and how they stand.
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
-
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use xshield_api::assets::{Asset, AssetChange, PastProblem, PendingIdentity, WaitingIdentity};
 use xshield_api::page::Page;
-use xshield_api::threat_status::AssetThreat;
 use xshield_model::Timestamp;
 use xshield_model::asset_filter::Standing;
 use xshield_model::claim;
 use xshield_policy::AssetId;
 use xshield_policy::criteria::Criteria;
-use xshield_policy::inventory::Source;
-use xshield_policy::names::{Name, TagKey, TagValue};
+use xshield_policy::names::{TagKey, TagValue};
 use xshield_store::assets::{AssetFilter, StoredAsset, Tags};
 use xshield_store::audit::Deed;
 use xshield_store::identities::OtherIdentity;
@@ -27,19 +23,17 @@ use xshield_store::{
     threat_assets, trim,
 };
 use xshield_wire::fingerprint::IdentityFingerprint;
-use xshield_wire::message::Problem as HostProblem;
 
-use super::claims::Claim;
 use super::page::{PageQuery, paged};
 use super::selection::matching;
-use super::standing::Spark;
+use super::standing::spark_of;
 use super::threat_status::asset_threat;
 use crate::auth::{Allowed, Caller, Operator, Viewer};
 use crate::holding;
 use crate::jobs::compile;
 use crate::management;
 use crate::problem::{Answer, JsonBody, Problem};
-use crate::protection::{self, Protection};
+use crate::protection;
 use crate::query::BothOf;
 use crate::state::App;
 
@@ -52,95 +46,16 @@ pub(super) fn router() -> OpenApiRouter<App> {
         .routes(routes!(problems))
 }
 
-/// The first of the identities that speak in the asset's name and are not the pinned one.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-struct PendingIdentity {
-    /// Ed25519, base64.
-    identity: String,
-    /// As the host shows it.
-    #[schema(value_type = String)]
-    fingerprint: IdentityFingerprint,
-    since: Timestamp,
-}
-
-/// An identity that speaks in the asset's name and is not the pinned one.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-struct WaitingIdentity {
-    /// As the host shows it; approving and rejecting name it.
-    #[schema(value_type = String)]
-    fingerprint: IdentityFingerprint,
-    /// Ed25519, base64.
-    identity: String,
-    /// The enforcement key that it came with.
-    key: String,
-    /// From which address it came last; a proxy's, when there was one.
-    #[schema(value_type = Option<String>)]
-    from: Option<IpAddr>,
-    since: Timestamp,
-    last_seen: Timestamp,
-    attempts: u64,
-}
-
-impl From<OtherIdentity> for WaitingIdentity {
-    fn from(other: OtherIdentity) -> Self {
-        Self {
-            fingerprint: other.fingerprint(),
-            identity: other.identity.to_base64(),
-            key: other.key,
-            from: other.from,
-            since: other.first_seen,
-            last_seen: other.last_seen,
-            attempts: other.attempts,
-        }
+fn waiting_identity(other: OtherIdentity) -> WaitingIdentity {
+    WaitingIdentity {
+        fingerprint: other.fingerprint(),
+        identity: other.identity.to_base64(),
+        key: other.key,
+        from: other.from,
+        since: other.first_seen,
+        last_seen: other.last_seen,
+        attempts: other.attempts,
     }
-}
-
-/// A managed host.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-pub(super) struct Asset {
-    #[schema(value_type = String)]
-    id: AssetId,
-    #[schema(value_type = String)]
-    name: Name,
-    #[schema(value_type = String)]
-    source: Source,
-    #[schema(value_type = BTreeMap<String, String>)]
-    tags: Tags,
-    #[schema(value_type = Vec<String>)]
-    addresses: Vec<IpAddr>,
-    os: String,
-    kernel: String,
-    /// The pinned identity key (Ed25519, base64).
-    identity: String,
-    /// Of the pinned identity key, as the host shows it.
-    #[schema(value_type = String)]
-    fingerprint: IdentityFingerprint,
-    pending_identity: Option<PendingIdentity>,
-    /// All that wait, in the order in which they came; only when one asset is asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    waiting_identities: Option<Vec<WaitingIdentity>>,
-    /// The enforcement key that let the host in; only when one asset is asked for, and known.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    registered_with: Option<String>,
-    created_at: Timestamp,
-    /// Flows that the host could not record, ever.
-    events_lost: u64,
-    /// Since when it is out of service.
-    decommissioned_at: Option<Timestamp>,
-    spark: Spark,
-    /// Whether it is protected, by which segments, at which level and in which mode; only when assets
-    /// are asked for, not when one was changed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    protection: Option<Protection>,
-    /// What its host says of itself and the platform does not hold by itself.
-    claims: Vec<Claim>,
-    /// What the platform finds about it that someone should act on; only when one asset is asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Vec<Object>>)]
-    findings: Option<Vec<HostProblem>>,
-    /// How the threat list stands there; only when one asset is asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    threat: Option<AssetThreat>,
 }
 
 fn shown(
@@ -151,11 +66,11 @@ fn shown(
     now: Timestamp,
 ) -> Asset {
     Asset {
-        spark: Spark::of(&asset, app.compiling.failure(&asset.id), now),
+        spark: spark_of(&asset, app.compiling.failure(&asset.id), now),
         protection: None,
         threat: None,
         findings: None,
-        claims: claims.iter().map(|claim| Claim::of(&asset.name, claim)).collect(),
+        claims: claims.iter().map(|claim| super::claims::shown(&asset.name, claim)).collect(),
         id: asset.id,
         name: asset.name,
         source: asset.source,
@@ -246,7 +161,7 @@ async fn list(
             let claims = claims.get(&asset.id).map_or(&[][..], Vec::as_slice);
             let standing = standings.get(&asset.id);
             let shown = shown(&app, asset, tags, claims, now);
-            Asset { protection: Some(Protection::of(standing, &shown.spark)), ..shown }
+            Asset { protection: Some(protection::of(standing, &shown.spark)), ..shown }
         },
     )))
 }
@@ -299,7 +214,7 @@ pub(super) async fn with_tags(
     let tags = tags.remove(&asset.id).unwrap_or_default();
     let threat = asset_threat(&threat_assets::get(conn, &asset.id).await?);
     let waiting = identities::waiting(conn, &asset.id).await?;
-    let waiting_identities = Some(waiting.into_iter().map(WaitingIdentity::from).collect());
+    let waiting_identities = Some(waiting.into_iter().map(waiting_identity).collect());
     let registered_with = enrolment::registered_with(conn, &asset.id).await?;
     let (claims, now) = (stored_claims::of(conn, &asset.id).await?, Timestamp::now());
     let findings = Some(holding::findings(conn, &asset, now).await?);
@@ -322,18 +237,10 @@ async fn get(
     // Whoever compiles may wait for what this holds.
     drop(conn);
     let standings = protection::standings(&app, [shown.id.clone()]).await?;
-    shown.protection = Some(Protection::of(standings.get(&shown.id), &shown.spark));
+    shown.protection = Some(protection::of(standings.get(&shown.id), &shown.spark));
     let unmanaged = management::finding(&app, &shown.id).await?;
     shown.findings.get_or_insert_default().extend(unmanaged);
     Ok(shown)
-}
-
-#[derive(Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-struct AssetChange {
-    /// Tags to set; those with `null` are taken away, those not named stay.
-    #[schema(value_type = BTreeMap<String, Option<String>>)]
-    tags: BTreeMap<TagKey, Option<TagValue>>,
 }
 
 /// Change an asset's tags
@@ -472,19 +379,6 @@ async fn serve(
         app.compiling.inventory_changed();
     }
     Ok(shown)
-}
-
-/// A problem that a host told of, and when.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-struct PastProblem {
-    code: String,
-    text: String,
-    first_seen: Timestamp,
-    last_seen: Timestamp,
-    /// How often it came; one that stays over several check-ins came once.
-    times: u64,
-    /// Whether the last check-in told of it.
-    current: bool,
 }
 
 /// What a host wanted an operator to know, also what is over; the last seen first

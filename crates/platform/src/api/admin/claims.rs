@@ -2,12 +2,11 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
-use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use xshield_api::claims::{About, Claim, Named};
 use xshield_model::Timestamp;
 use xshield_model::claim;
-use xshield_model::claim::{Reason, Standing};
 use xshield_policy::names::Name;
 use xshield_store as store;
 use xshield_store::commit;
@@ -26,32 +25,15 @@ pub(super) fn router() -> OpenApiRouter<App> {
         .routes(routes!(rename))
 }
 
-/// What a host says of itself and the platform does not hold by itself.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-pub(crate) struct Claim {
-    /// The asset whose host says it.
-    #[schema(value_type = String)]
-    pub(crate) asset: Name,
-    /// `name`, `address`, `address-gone`, `os` or `source`.
-    pub(crate) fact: &'static str,
-    /// What is claimed.
-    pub(crate) value: String,
-    pub(crate) standing: Standing,
-    pub(crate) reason: Reason,
-    pub(crate) since: Timestamp,
-}
-
-impl Claim {
-    /// As it is shown.
-    pub(crate) fn of(asset: &Name, claim: &claim::Claim) -> Self {
-        Self {
-            asset: asset.clone(),
-            fact: claim.fact.kind(),
-            value: claim.fact.value(),
-            standing: claim.standing,
-            reason: claim.reason,
-            since: claim.since,
-        }
+/// A claim as it is shown.
+pub(super) fn shown(asset: &Name, claim: &claim::Claim) -> Claim {
+    Claim {
+        asset: asset.clone(),
+        fact: claim.fact.kind().to_owned(),
+        value: claim.fact.value(),
+        standing: claim.standing,
+        reason: claim.reason,
+        since: claim.since,
     }
 }
 
@@ -60,28 +42,11 @@ impl Claim {
     responses((status = 200, body = Vec<Claim>)))]
 async fn list(State(app): State<App>, _: Allowed<Viewer>) -> Answer<Json<Vec<Claim>>> {
     let waiting = store::claims::waiting(&mut *app.store.read().await?).await?;
-    Ok(Json(waiting.iter().map(|(asset, claim)| Claim::of(asset, claim)).collect()))
+    Ok(Json(waiting.iter().map(|(asset, claim)| shown(asset, claim)).collect()))
 }
 
-#[derive(Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-struct About {
-    /// An address, or `name`, `os` or `source`.
-    what: String,
-}
-
-impl About {
-    fn decision(&self) -> Answer<Decision> {
-        self.what.parse().map_err(|reason| Problem::invalid("/what", reason))
-    }
-}
-
-/// The name under which an asset is held.
-#[derive(Debug, Deserialize, Serialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-struct Named {
-    #[schema(value_type = String)]
-    name: Name,
+fn decision(about: &About) -> Answer<Decision> {
+    about.what.parse().map_err(|reason| Problem::invalid("/what", reason))
 }
 
 /// Hold what a host says of itself; an address is taken from the asset that has it
@@ -94,7 +59,7 @@ async fn accept(
     Path(asset): Path<String>,
     JsonBody(about): JsonBody<About>,
 ) -> Answer<Json<Named>> {
-    let decision = about.decision()?;
+    let decision = decision(&about)?;
     let mut tx = app.store.write().await?;
     let asset = named(&mut tx, &asset).await?;
     let actor = allowed.caller.actor();
@@ -115,7 +80,7 @@ async fn refuse(
     Path(asset): Path<String>,
     JsonBody(about): JsonBody<About>,
 ) -> Answer<Json<Named>> {
-    let decision = about.decision()?;
+    let decision = decision(&about)?;
     let mut tx = app.store.write().await?;
     let asset = named(&mut tx, &asset).await?;
     let actor = allowed.caller.actor();

@@ -2,52 +2,23 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
-use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use xshield_api::assets::Asset;
+use xshield_api::claims::{Approval, Rejection, Running};
 use xshield_model::{Timestamp, relative};
 use xshield_store::assets::StoredAsset;
 use xshield_store::identities::OtherIdentity;
 use xshield_store::{assets, commit, enforcement_keys, enrolment, identities};
 use xshield_wire::fingerprint::IdentityFingerprint;
 
-use super::assets::{Asset, named, record, with_tags};
+use super::assets::{named, record, with_tags};
 use crate::auth::{Allowed, Operator};
 use crate::problem::{Answer, JsonBody, Problem};
 use crate::state::App;
 
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(approve_identity)).routes(routes!(reject_identity))
-}
-
-#[derive(Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-struct Approval {
-    /// Of the identity key to pin, as its host shows it.
-    #[schema(value_type = String)]
-    fingerprint: IdentityFingerprint,
-    /// What becomes of a machine that goes on with the pinned key.
-    #[serde(default)]
-    running: Running,
-}
-
-/// What becomes of a machine that has checked in with the pinned key since the other one came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "kebab-case")]
-enum Running {
-    /// It keeps the asset: there are two machines, and the approval is refused.
-    #[default]
-    Keep,
-    /// It loses the asset.
-    Replace,
-}
-
-#[derive(Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-struct Rejection {
-    /// Of the identity key to turn away.
-    #[schema(value_type = String)]
-    fingerprint: IdentityFingerprint,
 }
 
 /// Pin an identity key by its fingerprint, e.g. after a host was installed anew

@@ -1,114 +1,49 @@
 //! How a host's program stands, as an operator wants to know it.
 
-use serde::Serialize;
+use xshield_api::assets::{Activity, Spark};
 use xshield_model::Timestamp;
 use xshield_store::assets::{ACTIVE_FOR, MISSED_LATE, StoredAsset, missed};
-use xshield_store::refusals::Refusal;
-use xshield_wire::control::Usage;
-use xshield_wire::message::{InForce, Problem, RouteStanding, Status};
+use xshield_wire::message::Status;
 
-/// Whether the host's program runs. A resident agent says when it will check in again and is held to
-/// it; what something else starts is only known by when it last ran.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Activity {
-    /// A resident agent that checks in as it said.
-    Online,
-    /// A resident agent that missed one or two check-ins.
-    Late,
-    /// A resident agent that missed three check-ins or more.
-    Offline,
-    /// It ran within the last five minutes.
-    Active,
-    /// It ran, but longer ago.
-    Inactive,
-    /// It has not checked in yet.
-    Never,
-    /// An operator took the asset out of service: it can't check in.
-    Decommissioned,
-}
-
-/// How the host's program, Spark or agent, stands.
-#[derive(Debug, PartialEq, Serialize, utoipa::ToSchema)]
-pub(crate) struct Spark {
-    pub(crate) activity: Activity,
-    /// Since when it is inactive or offline.
-    pub(crate) inactive_since: Option<Timestamp>,
-    /// Seconds within which a resident agent said it would check in again.
-    pub(crate) interval: Option<u32>,
-    /// Check-ins that a resident agent has missed.
-    pub(crate) missed: Option<u64>,
-    /// Its ways to the platform, in the order of its configuration.
-    #[schema(value_type = Vec<Object>)]
-    pub(crate) routes: Vec<RouteStanding>,
-    /// What a resident agent uses of its host.
-    #[schema(value_type = Option<Object>)]
-    pub(crate) usage: Option<Usage>,
-    pub(crate) last_check_in: Option<Timestamp>,
-    pub(crate) version: String,
-    /// What the host says: `enforcing`, `no-policy`, `blocked` or `failed`.
-    #[schema(value_type = Object)]
-    pub(crate) status: Status,
-    /// The ruleset in the host's kernel.
-    #[schema(value_type = Option<Object>)]
-    pub(crate) in_force: Option<InForce>,
-    /// The ruleset it should have.
-    #[schema(value_type = Option<Object>)]
-    pub(crate) wanted: Option<InForce>,
-    /// Whether they are the same.
-    pub(crate) up_to_date: bool,
-    /// Why the asset's ruleset could not be compiled after the inventory changed; the one of before
-    /// stays wanted.
-    pub(crate) compile_failure: Option<String>,
-    /// Why nothing is enforced, when that is so.
-    pub(crate) nothing_enforced: Option<String>,
-    /// Check-ins that were refused since the last one that was taken: what else is told of the host
-    /// is as old as that one.
-    pub(crate) refused: Option<Refusal>,
-    /// What the host wants an operator to know.
-    #[schema(value_type = Vec<Object>)]
-    pub(crate) problems: Vec<Problem>,
-}
-
-impl Spark {
-    /// As the asset's last check-in tells it. `compile_failure`: why its ruleset could not be
-    /// compiled.
-    pub(crate) fn of(asset: &StoredAsset, compile_failure: Option<String>, now: Timestamp) -> Self {
-        let missed = missed_of(asset, now);
-        let (activity, inactive_since) = activity(asset, missed, now);
-        Self {
-            activity,
-            inactive_since,
-            interval: asset.interval,
-            missed: missed.and_then(|missed| u64::try_from(missed).ok()),
-            routes: asset.routes.clone(),
-            usage: asset.usage,
-            last_check_in: asset.last_check_in,
-            version: asset.program_version.clone(),
-            status: asset.status.clone(),
-            in_force: asset.in_force,
-            wanted: asset.wanted,
-            up_to_date: asset.wanted == asset.in_force,
-            nothing_enforced: nothing_enforced(asset, compile_failure.as_deref()),
-            compile_failure,
-            refused: asset.refused.clone(),
-            problems: asset.problems.clone(),
-        }
+/// As the asset's last check-in tells it. `compile_failure`: why its ruleset could not be
+/// compiled.
+pub(crate) fn spark_of(
+    asset: &StoredAsset,
+    compile_failure: Option<String>,
+    now: Timestamp,
+) -> Spark {
+    let missed = missed_of(asset, now);
+    let (activity, inactive_since) = activity(asset, missed, now);
+    Spark {
+        activity,
+        inactive_since,
+        interval: asset.interval,
+        missed: missed.and_then(|missed| u64::try_from(missed).ok()),
+        routes: asset.routes.clone(),
+        usage: asset.usage,
+        last_check_in: asset.last_check_in,
+        version: asset.program_version.clone(),
+        status: asset.status.clone(),
+        in_force: asset.in_force,
+        wanted: asset.wanted,
+        up_to_date: asset.wanted == asset.in_force,
+        nothing_enforced: nothing_enforced(asset, compile_failure.as_deref()),
+        compile_failure,
+        refused: asset.refused.clone(),
+        problems: asset.problems.clone(),
     }
 }
 
-impl Spark {
-    /// Why the host is refused, or nothing is enforced, or else what the host could not do.
-    pub(crate) fn trouble(&self) -> Option<String> {
-        if let Some(refusal) = &self.refused {
-            return Some(refusal.detail.clone());
-        }
-        let reported = match &self.status {
-            Status::Failed { reason } | Status::Blocked { by: reason } => Some(reason.clone()),
-            Status::Enforcing | Status::NoPolicy => None,
-        };
-        reported.or_else(|| self.nothing_enforced.clone()).or_else(|| self.compile_failure.clone())
+/// Why the host is refused, or nothing is enforced, or else what the host could not do.
+pub(crate) fn trouble(spark: &Spark) -> Option<String> {
+    if let Some(refusal) = &spark.refused {
+        return Some(refusal.detail.clone());
     }
+    let reported = match &spark.status {
+        Status::Failed { reason } | Status::Blocked { by: reason } => Some(reason.clone()),
+        Status::Enforcing | Status::NoPolicy => None,
+    };
+    reported.or_else(|| spark.nothing_enforced.clone()).or_else(|| spark.compile_failure.clone())
 }
 
 /// Check-ins that a resident agent has missed.
@@ -162,6 +97,7 @@ mod tests {
     use xshield_policy::Revision;
     use xshield_policy::inventory::Source;
     use xshield_wire::Bytes;
+    use xshield_wire::message::InForce;
 
     const NOW: Timestamp = Timestamp(1_800_000_000);
 
@@ -210,7 +146,7 @@ mod tests {
             (Some(301), Activity::Inactive, Some(NOW.plus(-1))),
             (Some(9000), Activity::Inactive, Some(NOW.plus(-8700))),
         ] {
-            let spark = Spark::of(&asset(ago, Status::Enforcing, held(1), held(1)), None, NOW);
+            let spark = spark_of(&asset(ago, Status::Enforcing, held(1), held(1)), None, NOW);
             assert_eq!((spark.activity, spark.inactive_since), (activity, since), "{ago:?}");
         }
     }
@@ -230,10 +166,10 @@ mod tests {
         ] {
             let mut agent = asset(Some(ago), Status::Enforcing, held(1), held(1));
             agent.interval = Some(120);
-            let stands = Spark::of(&agent, None, NOW);
+            let stands = spark_of(&agent, None, NOW);
             assert_eq!((stands.missed, stands.activity), (Some(missed), activity), "{ago} s ago");
             agent.decommissioned_at = Some(NOW);
-            assert_eq!(Spark::of(&agent, None, NOW).activity, Activity::Decommissioned);
+            assert_eq!(spark_of(&agent, None, NOW).activity, Activity::Decommissioned);
         }
     }
 
@@ -252,14 +188,14 @@ mod tests {
             (asset(ran, Status::Enforcing, held(1), held(2)), false, ""),
             (asset(ran, Status::Enforcing, held(1), held(1)), true, ""),
         ] {
-            let spark = Spark::of(&asset, None, NOW);
+            let spark = spark_of(&asset, None, NOW);
             assert_eq!(spark.up_to_date, up_to_date, "{:?}", asset.status);
             let told = spark.nothing_enforced.unwrap_or_default();
             assert_eq!(told.is_empty(), reason.is_empty(), "{told}");
             assert!(told.starts_with(reason), "{told}");
         }
         let uncompiled = asset(ran, Status::NoPolicy, None, None);
-        let spark = Spark::of(&uncompiled, Some("rule a/b would cut".to_owned()), NOW);
+        let spark = spark_of(&uncompiled, Some("rule a/b would cut".to_owned()), NOW);
         let told = spark.nothing_enforced.unwrap();
         assert!(told.contains("rule a/b would cut"), "{told}");
     }

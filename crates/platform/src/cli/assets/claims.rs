@@ -2,10 +2,11 @@
 
 use clap::Args;
 use serde_json::json;
+use xshield_api::claims::Claim;
 use xshield_model::Timestamp;
+use xshield_model::claim::{Reason, Standing};
 use xshield_wire::foreign::one_line;
 
-use super::answers::Claim;
 use super::asset_path;
 use crate::cli::client::{Client, Path, view};
 use crate::cli::error::CliError;
@@ -80,9 +81,9 @@ fn table(claims: Vec<Claim>, now: Timestamp) -> Table {
     let mut table = Table::new(header, "Nothing waits for you.");
     for claim in claims {
         table.row(vec![
-            cell(&claim.asset),
+            cell(claim.asset.as_str()),
             cell(says(&claim)),
-            cell(reason(&claim.reason)),
+            cell(reason(claim.reason)),
             cell(relative(claim.since, now)),
         ]);
     }
@@ -92,9 +93,12 @@ fn table(claims: Vec<Claim>, now: Timestamp) -> Table {
 /// A claim in a line of its asset's sheet.
 pub(super) fn claim_text(claim: &Claim, now: Timestamp) -> String {
     let since = relative(claim.since, now);
-    match claim.standing.as_str() {
-        "waiting" => format!("{}; waits since {since}: {}", says(claim), reason(&claim.reason)),
-        decided => format!("{}; {decided}", says(claim)),
+    match claim.standing {
+        Standing::Waiting => {
+            format!("{}; waits since {since}: {}", says(claim), reason(claim.reason))
+        }
+        Standing::Accepted => format!("{}; accepted", says(claim)),
+        Standing::Refused => format!("{}; refused", says(claim)),
     }
 }
 
@@ -105,26 +109,23 @@ fn says(claim: &Claim) -> String {
     }
 }
 
-fn reason(word: &str) -> &str {
-    match word {
-        "renamed" => "the asset has another name",
-        "name-in-policy" => "policy speaks of an asset of that name",
-        "name-taken" => "another asset has that name",
-        "outside" => "outside the networks in which the word of hosts is taken",
-        "platform" => "hosts reach the platform there",
-        "management" => "policy names it as a management source",
-        "other-asset" => "another asset has that address",
-        "shared" => "other hosts say so too, and none was seen there",
-        "segments" => "the asset would be in other segments",
-        other => other,
+fn reason(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Renamed => "the asset has another name",
+        Reason::NameInPolicy => "policy speaks of an asset of that name",
+        Reason::NameTaken => "another asset has that name",
+        Reason::Outside => "outside the networks in which the word of hosts is taken",
+        Reason::Platform => "hosts reach the platform there",
+        Reason::Management => "policy names it as a management source",
+        Reason::OtherAsset => "another asset has that address",
+        Reason::Shared => "other hosts say so too, and none was seen there",
+        Reason::Segments => "the asset would be in other segments",
     }
 }
 
-impl Claim {
-    /// Whether an operator should look at it.
-    pub(super) fn is_trouble(&self) -> bool {
-        self.standing == "waiting" && self.reason != "shared"
-    }
+/// Whether an operator should look at a claim.
+pub(super) fn is_trouble(claim: &Claim) -> bool {
+    claim.standing == Standing::Waiting && claim.reason != Reason::Shared
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! `xshield asset`: the managed hosts and how they stand.
 
-mod answers;
 mod claims;
 mod show;
 
@@ -13,8 +12,8 @@ use super::error::CliError;
 use super::keys::warn_of_expiring_keys;
 use super::tags::{TagChange, tags_text};
 use super::terminal::Output;
-use answers::Asset;
 use show::{problems, sheet, table};
+use xshield_api::assets::Asset;
 use xshield_model::Timestamp;
 
 /// Managed hosts.
@@ -183,7 +182,7 @@ impl AssetCommand {
                 let answer = client.patch(action, &asset_path(&asset, &[]), &body)?;
                 output.show(&answer, |_| {
                     let asset: Asset = view(action, &answer)?;
-                    Ok(format!("{}: {}", asset.name, tags_text(&asset.tags)))
+                    Ok(format!("{}: {}", asset.name.as_str(), tags_text(&asset.tags)))
                 })
             }
             Action::Delete { asset } => {

@@ -1,13 +1,16 @@
 //! Assets for people.
 
 use comfy_table::Cell;
+use xshield_api::assets::{Activity, Asset, PastProblem, Protected, Protection, Spark};
+use xshield_api::threat_status::{AssetThreat, List};
 use xshield_model::Timestamp;
+use xshield_wire::message::{InForce, Status};
 
-use super::answers::{Asset, Held, PastProblem, Spark, Status, Threat, ThreatList};
-use super::claims::claim_text;
+use super::claims::{claim_text, is_trouble};
 use crate::cli::tags::tags_text;
 use crate::cli::terminal::{Sheet, Table, bad, cell, good, number, warning};
 use crate::cli::times::{relative, relative_or_dash};
+use crate::cli::words::word;
 
 /// Assets, one a line.
 pub(super) fn table(assets: Vec<Asset>, now: Timestamp) -> Table {
@@ -27,12 +30,12 @@ pub(super) fn table(assets: Vec<Asset>, now: Timestamp) -> Table {
     for asset in assets {
         let spark = &asset.spark;
         table.row(vec![
-            cell(&asset.name),
+            cell(asset.name.as_str()),
             activity(spark),
             status(&asset),
-            cell(asset.protection.inbound.as_deref().unwrap_or("-")),
-            cell(asset.protection.outbound.as_deref().unwrap_or("-")),
-            cell(in_short(&asset.protection.segments, 3, " ")),
+            cell(closed(&asset, |protection| &protection.inbound).unwrap_or("-")),
+            cell(closed(&asset, |protection| &protection.outbound).unwrap_or("-")),
+            cell(in_short(segments(&asset), 3, " ")),
             revision(spark),
             cell(relative_or_dash(spark.last_check_in, now)),
             cell(in_short(&asset.addresses, 4, " ")),
@@ -42,9 +45,19 @@ pub(super) fn table(assets: Vec<Asset>, now: Timestamp) -> Table {
     table
 }
 
+/// Level and mode of a direction.
+fn closed(asset: &Asset, of: fn(&Protection) -> &Option<String>) -> Option<&str> {
+    of(asset.protection.as_ref()?).as_deref()
+}
+
+fn segments(asset: &Asset) -> &[String] {
+    asset.protection.as_ref().map_or(&[], |protection| &protection.segments)
+}
+
 /// The first of many; `--json` has all.
-fn in_short(texts: &[String], most: usize, between: &str) -> String {
-    let shown = texts.iter().take(most).cloned().collect::<Vec<_>>().join(between);
+fn in_short(texts: &[impl ToString], most: usize, between: &str) -> String {
+    let shown = texts.iter().take(most).map(ToString::to_string);
+    let shown = shown.collect::<Vec<_>>().join(between);
     match texts.len().saturating_sub(most) {
         0 => shown,
         more => format!("{shown}{between}and {more} more"),
@@ -52,20 +65,22 @@ fn in_short(texts: &[String], most: usize, between: &str) -> String {
 }
 
 fn activity(spark: &Spark) -> Cell {
-    match spark.activity.as_str() {
-        state @ ("active" | "online") => good(state),
-        other @ ("offline" | "decommissioned") => bad(other),
-        other => warning(other),
+    let text = word(&spark.activity);
+    match spark.activity {
+        Activity::Active | Activity::Online => good(text),
+        Activity::Offline | Activity::Decommissioned => bad(text),
+        Activity::Late | Activity::Inactive | Activity::Never => warning(text),
     }
 }
 
 fn activity_text(spark: &Spark) -> String {
+    let activity = word(&spark.activity);
     match (spark.missed, spark.interval) {
-        (Some(0), Some(interval)) => format!("{}, every {interval} s", spark.activity),
+        (Some(0), Some(interval)) => format!("{activity}, every {interval} s"),
         (Some(missed), Some(interval)) => {
-            format!("{}, missed {missed} check-ins of one every {interval} s", spark.activity)
+            format!("{activity}, missed {missed} check-ins of one every {interval} s")
         }
-        _ => spark.activity.clone(),
+        _ => activity,
     }
 }
 
@@ -76,39 +91,41 @@ fn status(asset: &Asset) -> Cell {
     if let Some(refusal) = &asset.spark.refused {
         return bad(format!("check-in refused: {}", refusal.detail));
     }
-    let waiting = asset.claims.iter().filter(|claim| claim.is_trouble()).count();
+    let waiting = asset.claims.iter().filter(|claim| is_trouble(claim)).count();
     let text = protection_text(asset);
     let text = match (waiting, asset.spark.problems.len()) {
         (0, 0) => text,
         (0, problems) => format!("{text}, {problems} problems"),
         (waiting, _) => format!("{text}, {waiting} waiting"),
     };
-    match asset.protection.state.as_str() {
-        "enforced" if waiting == 0 && asset.spark.problems.is_empty() => good(text),
-        "enforced" | "last-known" | "test-only" => warning(text),
-        _ => bad(text),
+    match asset.protection.as_ref().map(|protection| protection.state) {
+        Some(Protected::Enforced) if waiting == 0 && asset.spark.problems.is_empty() => good(text),
+        Some(Protected::Enforced | Protected::LastKnown | Protected::TestOnly) => warning(text),
+        Some(Protected::No) | None => bad(text),
     }
 }
 
 /// Whether an asset is protected, and why it is not; where the platform does not say, how its host says
 /// it stands.
 fn protection_text(Asset { protection, spark, .. }: &Asset) -> String {
-    match protection.words.as_str() {
-        "" => status_text(&spark.status),
-        words => words.to_owned(),
+    match protection {
+        Some(protection) => protection.words.clone(),
+        None => status_text(&spark.status),
     }
 }
 
 fn status_text(status: &Status) -> String {
-    match &status.reason {
-        Some(reason) => format!("{}: {reason}", status.state),
-        None => status.state.clone(),
+    match status {
+        Status::Enforcing => "enforcing".to_owned(),
+        Status::NoPolicy => "no-policy".to_owned(),
+        Status::Blocked { by } => format!("blocked: {by}"),
+        Status::Failed { reason } => format!("failed: {reason}"),
     }
 }
 
 /// In force, and what it should be when that is another one.
 fn revision(spark: &Spark) -> Cell {
-    let number = |held: &Option<Held>| {
+    let number = |held: &Option<InForce>| {
         held.as_ref().map_or_else(|| "-".to_owned(), |held| held.revision.to_string())
     };
     let (got, want) = (number(&spark.in_force), number(&spark.wanted));
@@ -144,16 +161,16 @@ pub(super) fn problems(all: Vec<PastProblem>, now: Timestamp) -> [Table; 2] {
 /// All that is known of one asset.
 pub(super) fn sheet(asset: Asset, now: Timestamp) -> Sheet {
     let Asset { spark, .. } = &asset;
-    let held = |held: &Option<Held>| {
+    let held = |held: &Option<InForce>| {
         held.as_ref().map_or_else(
             || "none".to_owned(),
-            |held| format!("revision {}, digest {}", held.revision, held.digest),
+            |held| format!("revision {}, digest {}", held.revision, held.digest.to_base64()),
         )
     };
     let mut sheet = Sheet::new();
-    sheet.line("name", &asset.name);
-    sheet.line("id", &asset.id);
-    sheet.line("source", format!("{} {}", asset.source, spark.version));
+    sheet.line("name", asset.name.as_str());
+    sheet.line("id", asset.id.as_str());
+    sheet.line("source", format!("{} {}", word(&asset.source), spark.version));
     sheet.line("tags", tags_text(&asset.tags));
     sheet.line("addresses", in_short(&asset.addresses, 50, "\n"));
     for claim in &asset.claims {
@@ -169,20 +186,23 @@ pub(super) fn sheet(asset: Asset, now: Timestamp) -> Sheet {
         sheet.line("", format!("times: {}, first {first}, last {last}", refusal.times));
     }
     sheet.line("protection", protection_text(&asset));
-    let segments = in_short(&asset.protection.segments, 50, " ");
-    sheet.line("segments", if segments.is_empty() { "none".to_owned() } else { segments });
-    for (direction, closed) in
-        [("inbound", &asset.protection.inbound), ("outbound", &asset.protection.outbound)]
-    {
-        sheet.line(direction, closed.as_deref().unwrap_or("no policy"));
-    }
+    let named = in_short(segments(&asset), 50, " ");
+    sheet.line("segments", if named.is_empty() { "none".to_owned() } else { named });
+    let inbound = closed(&asset, |protection| &protection.inbound);
+    let outbound = closed(&asset, |protection| &protection.outbound);
+    sheet.line("inbound", inbound.unwrap_or("no policy"));
+    sheet.line("outbound", outbound.unwrap_or("no policy"));
     sheet.line("status", status_text(&spark.status));
     sheet.line("in force", held(&spark.in_force));
     sheet
         .line("wanted", if spark.up_to_date { "the same".to_owned() } else { held(&spark.wanted) });
     for route in &spark.routes {
         let failure = route.last_failure.as_ref().map(|failure| {
-            format!(", failed {}: {}", relative(Timestamp(failure.at), now), failure.reason)
+            format!(
+                ", failed {}: {}",
+                relative(Timestamp::from_unix(failure.at), now),
+                failure.reason
+            )
         });
         let used = if route.in_use { " (in use)" } else { "" };
         sheet.line("route", format!("{}{used}{}", route.route, failure.unwrap_or_default()));
@@ -204,21 +224,22 @@ pub(super) fn sheet(asset: Asset, now: Timestamp) -> Sheet {
     if let Some(key) = &asset.registered_with {
         sheet.line("registered with", format!("key {key}"));
     }
-    sheet.line("fingerprint", &asset.fingerprint);
+    sheet.line("fingerprint", asset.fingerprint.to_string());
     waiting_lines(&mut sheet, &asset, now);
     sheet
 }
 
 /// The identity keys that wait, and what to do about them.
 fn waiting_lines(sheet: &mut Sheet, asset: &Asset, now: Timestamp) {
-    for (index, waiting) in asset.waiting_identities.iter().enumerate() {
+    for (index, waiting) in asset.waiting_identities.iter().flatten().enumerate() {
         let label = if index == 0 { "waiting" } else { "also waiting" };
-        let from = waiting.from.as_deref().unwrap_or("an unknown address");
+        let from =
+            waiting.from.map_or_else(|| "an unknown address".to_owned(), |from| from.to_string());
         let key = match waiting.key.as_str() {
             "" => "an unknown key".to_owned(),
             key => format!("key {key}"),
         };
-        sheet.line(label, &waiting.fingerprint);
+        sheet.line(label, waiting.fingerprint.to_string());
         sheet.line(
             "",
             format!(
@@ -248,8 +269,8 @@ fn waiting_lines(sheet: &mut Sheet, asset: &Asset, now: Timestamp) {
     sheet.line("", advice);
 }
 
-fn threat_lines(sheet: &mut Sheet, threat: &Threat, now: Timestamp) {
-    let list = |list: &Option<ThreatList>| match list {
+fn threat_lines(sheet: &mut Sheet, threat: &AssetThreat, now: Timestamp) {
+    let list = |list: &Option<List>| match list {
         None => "none".to_owned(),
         Some(list) if list.least_confidence == 0 => {
             format!("revision {}, all {} entries", list.revision, list.entries)
@@ -263,7 +284,8 @@ fn threat_lines(sheet: &mut Sheet, threat: &Threat, now: Timestamp) {
     if !threat.up_to_date {
         sheet.line("threat wanted", list(&threat.wanted));
     }
-    if let (Some(inbound), Some(outbound)) = (&threat.inbound, &threat.outbound) {
+    if let (Some(inbound), Some(outbound)) = (threat.inbound, threat.outbound) {
+        let (inbound, outbound) = (inbound.as_str(), outbound.as_str());
         sheet.line("threat mode", format!("inbound {inbound}, outbound {outbound}"));
     }
     if let Some(bytes) = threat.budget {
@@ -284,6 +306,19 @@ mod tests {
     use super::*;
     use crate::cli::terminal::Screen;
 
+    /// A fingerprint of one digit.
+    fn fingerprint(digit: &str) -> String {
+        format!("sha256:{}", digit.repeat(64))
+    }
+
+    /// The text with such fingerprints cut short, and the digest of zeros as a `d`.
+    fn cut(mut text: String) -> String {
+        for digit in ["a", "b", "c"] {
+            text = text.replace(&digit.repeat(64), &digit.repeat(2));
+        }
+        text.replace(&format!("{}=", "A".repeat(43)), "d")
+    }
+
     fn asset(name: &str, spark: Value) -> Value {
         let state = match (spark["activity"].as_str(), spark["status"]["state"].as_str()) {
             (Some("inactive"), _) => ("last-known", "enforcing when last seen"),
@@ -295,22 +330,26 @@ mod tests {
             _ => ("no", "not protected: the host has registered but not checked in yet"),
         };
         let protection = json!({
-            "state": state.0, "words": state.1, "segments": ["web"],
+            "state": state.0, "words": state.1, "reason": null, "segments": ["web"],
             "inbound": "secure-all-ports (enforce)", "outbound": "unsecured",
         });
         json!({
             "protection": protection,
             "id": format!("id-{name}"), "name": name, "source": "spark",
             "tags": {"role": "web"}, "addresses": ["10.0.0.1", "2001:db8::1"],
-            "os": "debian 12", "kernel": "6.1.0", "fingerprint": "sha256:aa", "pending_identity": null,
+            "os": "debian 12", "kernel": "6.1.0", "identity": "key", "fingerprint": fingerprint("a"),
+            "pending_identity": null, "decommissioned_at": null, "claims": [],
             "created_at": "2027-01-10T08:00:00Z", "events_lost": 0, "spark": spark,
         })
     }
 
     fn spark(activity: &str, status: Value, in_force: Option<u64>, wanted: Option<u64>) -> Value {
-        let held = |revision: Option<u64>| revision.map(|r| json!({"revision": r, "digest": "d"}));
+        let held = |revision: Option<u64>| {
+            revision.map(|r| json!({"revision": r, "digest": format!("{}=", "A".repeat(43))}))
+        };
         json!({
-            "activity": activity, "inactive_since": null, "version": "0.1.0",
+            "activity": activity, "inactive_since": null, "version": "0.1.0", "interval": null,
+            "missed": null, "routes": [], "usage": null, "compile_failure": null, "refused": null,
             "last_check_in": (activity != "never").then_some("2027-01-15T07:58:00Z"),
             "status": status, "in_force": held(in_force), "wanted": held(wanted),
             "up_to_date": in_force == wanted, "nothing_enforced": null, "problems": [],
@@ -326,8 +365,7 @@ mod tests {
     fn assets_in_a_table() {
         let mut changed =
             asset("moved", spark("inactive", json!({"state": "enforcing"}), Some(1), Some(2)));
-        changed["pending_identity"] =
-            json!({"fingerprint": "sha256:bb", "since": "2027-01-15T07:00:00Z"});
+        changed["pending_identity"] = json!({"identity": "key", "fingerprint": fingerprint("b"), "since": "2027-01-15T07:00:00Z"});
         let mut refused =
             asset("old", spark("active", json!({"state": "enforcing"}), Some(2), Some(2)));
         refused["spark"]["refused"] = refusal();
@@ -361,17 +399,16 @@ mod tests {
         failed["refused"] = refusal();
         failed["problems"] = json!([{"code": "dns-stale", "text": "no answer for a.example"}]);
         let mut asset = asset("web", failed);
-        asset["pending_identity"] =
-            json!({"fingerprint": "sha256:bb", "since": "2027-01-15T07:59:00Z"});
+        asset["pending_identity"] = json!({"identity": "key", "fingerprint": fingerprint("b"), "since": "2027-01-15T07:59:00Z"});
         asset["waiting_identities"] = json!([
-            {"fingerprint": "sha256:bb", "key": "abc", "from": "10.0.0.9", "attempts": 12,
+            {"identity": "key", "fingerprint": fingerprint("b"), "key": "abc", "from": "10.0.0.9", "attempts": 12,
              "since": "2027-01-15T07:59:00Z", "last_seen": "2027-01-15T08:00:00Z"},
-            {"fingerprint": "sha256:cc", "key": "", "from": null, "attempts": 1,
+            {"identity": "key", "fingerprint": fingerprint("c"), "key": "", "from": null, "attempts": 1,
              "since": "2027-01-15T07:59:30Z", "last_seen": "2027-01-15T07:59:30Z"},
         ]);
         asset["registered_with"] = "abc".into();
         let asset = serde_json::from_value(asset).unwrap();
-        insta::assert_snapshot!(sheet(asset, Timestamp(1_800_000_000)).render(), @r"
+        insta::assert_snapshot!(cut(sheet(asset, Timestamp(1_800_000_000)).render()), @r"
         name              web
         id                id-web
         source            spark 0.1.0

@@ -9,6 +9,7 @@ use serde::de::value::Error as NoValue;
 use serde::de::{DeserializeOwned, Error as _, Visitor};
 use serde::{Deserialize, Deserializer, forward_to_deserialize_any};
 use serde_json::{Map, Value};
+use xshield_policy::PortNumber;
 
 use crate::problem::{Answer, Problem};
 
@@ -54,6 +55,15 @@ pub fn number<'de, D: Deserializer<'de>, T: FromStr>(from: D) -> Result<Option<T
     text.parse()
         .map(Some)
         .map_err(|_| D::Error::custom(format!("{text:?} is not a number in range")))
+}
+
+/// Reads a port from a parameter's text.
+///
+/// # Errors
+/// When it is none; of a service, its port is suggested.
+pub fn port<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u16>, D::Error> {
+    let text = String::deserialize(from)?;
+    text.parse().map(|PortNumber(port)| Some(port)).map_err(D::Error::custom)
 }
 
 fn values(parts: &Parts) -> Answer<Map<String, Value>> {

@@ -212,13 +212,18 @@ impl FromStr for ForwardedPacket {
 
     fn from_str(text: &str) -> Result<Self, PacketError> {
         let rest = text.trim_start().strip_prefix("forward").unwrap_or(text).trim_start();
-        match rest.strip_prefix("published ") {
-            Some(rest) => {
-                let packet = format!("in {rest}").parse()?;
-                Ok(Self { packet, passage: Passage::Translated })
-            }
-            None => Ok(Self { packet: rest.parse()?, passage: Passage::Routed }),
-        }
+        let (parsed, passage) = match rest.strip_prefix("published ") {
+            Some(rest) => (format!("in {rest}").parse(), Passage::Translated),
+            None => (rest.parse(), Passage::Routed),
+        };
+        let packet = parsed.map_err(|error: PacketError| {
+            let meant = error.meant.map(|meant| match (passage, meant.strip_prefix("in ")) {
+                (Passage::Translated, Some(rest)) => format!("forward published {rest}"),
+                _ => format!("forward {meant}"),
+            });
+            PacketError { text: text.to_owned(), meant, ..error }
+        })?;
+        Ok(Self { packet, passage })
     }
 }
 
@@ -278,6 +283,19 @@ mod tests {
             assert_eq!(text.parse::<ForwardedPacket>().unwrap().to_string(), text);
         }
         assert!("forward tcp 10.0.0.5:1 -> :2".parse::<ForwardedPacket>().is_err());
+    }
+
+    #[test]
+    fn what_was_meant_is_suggested() {
+        for (text, meant) in [
+            ("forward in tcp 10.0.0.5:1 => :80", "forward in tcp 10.0.0.5:1 -> :80"),
+            ("forward published 80/tcp 10.0.0.5", "forward published tcp 10.0.0.5 -> :80"),
+            ("forward out tcp/443 192.0.2.1", "forward out tcp -> 192.0.2.1:443"),
+        ] {
+            let error = text.parse::<ForwardedPacket>().unwrap_err().to_string();
+            assert!(error.starts_with(&format!("{text:?} is not a packet")), "{error}");
+            assert!(error.ends_with(&format!("; did you mean '{meant}'?")), "{error}");
+        }
     }
 
     #[test]

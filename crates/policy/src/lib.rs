@@ -53,4 +53,4 @@ pub use protection::{Closed, Level};
 pub use protocol::IpProtocol;
 pub use range::{AddressMatch, AddressRange, RangeSet};
 pub use ruleset::{DirectionRules, Failsafe, Peer, Peers, Rule, Ruleset, StanceRules};
-pub use service::{IcmpType, PortRange, Ports, Protocol, Service, Services};
+pub use service::{IcmpType, PortNumber, PortRange, Ports, Protocol, Service, Services};

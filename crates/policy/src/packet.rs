@@ -7,6 +7,7 @@ use std::str::FromStr;
 use crate::bind::Owner;
 use crate::level::Direction;
 use crate::protocol;
+use crate::service::named_port;
 
 /// The transport of a packet, with what rules look at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -76,13 +77,22 @@ impl Packet {
 
 /// Why a packet's text was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{text:?} is not a packet: {reason} (examples: 'in tcp 10.0.0.5:40000 -> :22', \
-     'out udp -> [2001:db8::1]:53', 'in icmp 10.0.0.5 type 8', 'in proto gre 10.0.0.5')"
-)]
+#[error("{text:?} is not a packet: {reason}{}", self.hint())]
 pub struct PacketError {
-    text: String,
-    reason: String,
+    pub(crate) text: String,
+    pub(crate) reason: String,
+    pub(crate) meant: Option<String>,
+}
+
+impl PacketError {
+    fn hint(&self) -> String {
+        match &self.meant {
+            Some(meant) => format!("; did you mean '{meant}'?"),
+            None => " (examples: 'in tcp 10.0.0.5:40000 -> :22', 'out udp -> [2001:db8::1]:53', \
+                     'in icmp 10.0.0.5 type 8', 'in proto gre 10.0.0.5')"
+                .to_owned(),
+        }
+    }
 }
 
 impl FromStr for Packet {
@@ -105,8 +115,20 @@ impl Packet {
     /// # Errors
     /// See [`PacketError`].
     pub fn read(text: &str, own: impl Fn(IpAddr) -> bool) -> Result<Self, PacketError> {
-        let refuse =
-            |reason: &str| PacketError { text: text.to_owned(), reason: reason.to_owned() };
+        Self::read_strictly(text, &own).map_err(|error| {
+            let meant = respelled(text);
+            let is_packet = Self::read_strictly(&meant, &own).is_ok();
+            PacketError { meant: is_packet.then_some(meant), ..error }
+        })
+    }
+
+    /// Reads a packet as it must be written.
+    fn read_strictly(text: &str, own: &impl Fn(IpAddr) -> bool) -> Result<Self, PacketError> {
+        let refuse = |reason: &str| PacketError {
+            text: text.to_owned(),
+            reason: reason.to_owned(),
+            meant: None,
+        };
         let words: Vec<&str> = text.split_whitespace().collect();
         let (direction, rest) = match words.split_first() {
             Some((&("in" | "inbound"), rest)) => (Some(Direction::Inbound), rest),
@@ -130,7 +152,7 @@ impl Packet {
                 _ => "expected an address",
             }));
         };
-        let is_own = |end: End| end.address.is_some_and(&own);
+        let is_own = |end: End| end.address.is_some_and(own);
         let direction = match direction {
             Some(direction) => direction,
             None if is_own(destination) => Direction::Inbound,
@@ -150,6 +172,48 @@ impl Packet {
         let loopback = peer.is_loopback();
         let local = local.address.filter(|address| !address.is_unspecified());
         Ok(Self { direction, peer, local, transport, loopback, owners: Vec::new() })
+    }
+}
+
+/// The usual ways to write a packet that are not ours: `=>`, `IN TCP`, `tcp/443 PEER`, `443/tcp PEER`,
+/// a port without a colon.
+fn respelled(text: &str) -> String {
+    let mut words: Vec<String> = text.split_whitespace().map(str::to_ascii_lowercase).collect();
+    for word in &mut words {
+        if ["=>", "-->", "→", ">"].contains(&word.as_str()) {
+            *word = "->".to_owned();
+        }
+    }
+    let at = words.iter().position(|word| word.contains('/') && named_port(word).is_some());
+    let port = at.and_then(|at| {
+        let (protocol, port) = named_port(&words[at])?;
+        words[at] = protocol.to_string();
+        Some(port)
+    });
+    let arrow = words.iter().position(|word| word == "->");
+    let (count, is_inbound) =
+        (words.len(), words.first().is_some_and(|word| word.starts_with("in")));
+    match (port, arrow, words.last_mut()) {
+        (None, Some(arrow), Some(last)) if arrow + 2 == count && last.parse::<u16>().is_ok() => {
+            last.insert(0, ':');
+        }
+        (Some(port), None, Some(peer)) if is_inbound => {
+            peer.push_str(&format!(" -> :{port}"));
+        }
+        (Some(port), None, Some(peer)) => *peer = format!("-> {}", with_port(peer, port)),
+        (Some(port), Some(_), Some(last)) if end(last).is_some_and(|end| end.port.is_none()) => {
+            *last = with_port(last, port);
+        }
+        _ => (),
+    }
+    words.join(" ")
+}
+
+/// An address with a port.
+fn with_port(address: &str, port: u16) -> String {
+    match address.parse::<IpAddr>() {
+        Ok(address) => SocketAddr::new(address, port).to_string(),
+        Err(_) => format!("{address}:{port}"),
     }
 }
 
@@ -326,6 +390,29 @@ mod tests {
             ("out udp -> 10.0.0.9:53", false),
         ] {
             assert_eq!(text.parse::<Packet>().unwrap().loopback, loopback, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_was_meant_is_suggested() {
+        for (text, meant) in [
+            ("in tcp 10.0.0.5:1 => :22", "in tcp 10.0.0.5:1 -> :22"),
+            ("in TCP 10.0.0.5:1 -> :22", "in tcp 10.0.0.5:1 -> :22"),
+            ("in tcp 10.0.0.5:1 -> 22", "in tcp 10.0.0.5:1 -> :22"),
+            ("in tcp/22 10.0.0.5", "in tcp 10.0.0.5 -> :22"),
+            ("in 22/tcp 10.0.0.5:1", "in tcp 10.0.0.5:1 -> :22"),
+            ("in 22/tcp 10.0.0.5:1 -> :22", "in tcp 10.0.0.5:1 -> :22"),
+            ("in 22/tcp 10.0.0.5 -> 10.0.0.9", "in tcp 10.0.0.5 -> 10.0.0.9:22"),
+            ("out udp/53 2001:db8::1", "out udp -> [2001:db8::1]:53"),
+            ("out 443/tcp -> 10.0.0.5", "out tcp -> 10.0.0.5:443"),
+        ] {
+            let error = text.parse::<Packet>().unwrap_err().to_string();
+            assert!(error.ends_with(&format!("; did you mean '{meant}'?")), "{text}: {error}");
+        }
+        for text in ["", "in", "=>", "tcp/443", "in tcp/1-5 10.0.0.5", "out 443/tcp ->", "in ping"]
+        {
+            let error = text.parse::<Packet>().unwrap_err().to_string();
+            assert!(error.contains("examples: "), "{text}: {error}");
         }
     }
 

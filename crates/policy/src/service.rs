@@ -321,6 +321,41 @@ fn respelled(text: &str) -> String {
     }
 }
 
+/// A port where nothing but a port is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PortNumber(pub u16);
+
+/// Why a text is no port.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not a port from 0 to 65535{}", .meant.map(|port| format!("; did you mean {port}?")).unwrap_or_default())]
+pub struct PortNumberError {
+    text: String,
+    meant: Option<u16>,
+}
+
+impl FromStr for PortNumber {
+    type Err = PortNumberError;
+
+    fn from_str(text: &str) -> Result<Self, PortNumberError> {
+        text.parse().map(Self).map_err(|_| PortNumberError {
+            text: text.to_owned(),
+            meant: named_port(text).map(|(_, port)| port),
+        })
+    }
+}
+
+/// The protocol and the only port of a service, however it is spelled.
+pub(crate) fn named_port(text: &str) -> Option<(Protocol, u16)> {
+    let (protocol, ports) = match read(&respelled(text)).ok()? {
+        Service::Tcp(ports) => (Protocol::Tcp, ports),
+        Service::Udp(ports) => (Protocol::Udp, ports),
+        Service::Sctp(ports) => (Protocol::Other(protocol::SCTP), ports),
+        _ => return None,
+    };
+    let range = ports.range();
+    (range.first() == range.last()).then_some((protocol, range.first()))
+}
+
 impl fmt::Display for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -382,6 +417,22 @@ mod tests {
             let service: Service = text.parse().unwrap();
             assert_eq!(service.to_string(), written, "{text}");
             assert_eq!(written.parse(), Ok(service), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_port_alone_is_suggested_of_a_service() {
+        assert_eq!("443".parse(), Ok(PortNumber(443)));
+        for (text, says) in [
+            ("tcp/443", "\"tcp/443\" is not a port from 0 to 65535; did you mean 443?"),
+            ("443/TCP", "did you mean 443?"),
+            ("sctp/5", "did you mean 5?"),
+            ("tcp/1-5", "\"tcp/1-5\" is not a port from 0 to 65535"),
+            ("https", "\"https\" is not a port from 0 to 65535"),
+            ("70000", "\"70000\" is not a port from 0 to 65535"),
+        ] {
+            let error = text.parse::<PortNumber>().unwrap_err().to_string();
+            assert!(error.ends_with(says), "{text}: {error}");
         }
     }
 

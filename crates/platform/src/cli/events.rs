@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use xshield_model::Timestamp;
+use xshield_policy::PortNumber;
 use xshield_wire::foreign::one_line;
 
 use super::assets::asset_path;
@@ -38,7 +39,7 @@ pub(crate) struct EventsCommand {
     peer: Option<IpAddr>,
     /// Only flows to this port.
     #[arg(long)]
-    port: Option<u16>,
+    port: Option<PortNumber>,
     /// Only what this rule decided.
     #[arg(long)]
     rule: Option<String>,
@@ -159,7 +160,7 @@ impl EventsCommand {
             .with_some("kind", word(self.kind))
             .with_some("direction", word(self.direction))
             .with_some("peer", self.peer)
-            .with_some("port", self.port)
+            .with_some("port", self.port.map(|port| port.0))
             .with_some("rule", self.rule.as_ref())
             .with_some("since", since.map(Timestamp::to_rfc3339))
     }

@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 use xshield_api::host_telemetry::{CommunicationPath, SoftwareChange};
 use xshield_model::Timestamp;
+use xshield_policy::PortNumber;
 use xshield_wire::telemetry::SoftwarePackage;
 
 use super::assets::asset_path;
@@ -94,7 +95,7 @@ pub(crate) struct PathsCommand {
     peer: Option<IpAddr>,
     /// Only paths to this port.
     #[arg(long)]
-    port: Option<u16>,
+    port: Option<PortNumber>,
     /// Only programs with this in their path.
     #[arg(long)]
     process: Option<String>,
@@ -126,7 +127,7 @@ impl PathsCommand {
         let path = path
             .with_some("direction", direction.map(|direction| direction.get_name().to_owned()))
             .with_some("peer", self.peer)
-            .with_some("port", self.port)
+            .with_some("port", self.port.map(|port| port.0))
             .with_some("process", self.process)
             .with_some("since", self.since.map(|since| since.at(Timestamp::now()).to_rfc3339()));
         let answer = Client::of_this_call()?.list(action, &path, Some(self.limit))?;

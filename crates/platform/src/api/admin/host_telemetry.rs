@@ -17,7 +17,7 @@ use super::assets::named;
 use super::page::{PageQuery, paged};
 use crate::auth::{Allowed, Viewer};
 use crate::problem::{Answer, Problem};
-use crate::query::{BothOf, QueryOf, number};
+use crate::query::{BothOf, QueryOf, port};
 use crate::state::App;
 
 pub(super) fn router() -> OpenApiRouter<App> {
@@ -118,7 +118,7 @@ struct PathQuery {
     #[param(value_type = Option<String>)]
     peer: Option<std::net::IpAddr>,
     /// Destination port.
-    #[serde(default, deserialize_with = "number")]
+    #[serde(default, deserialize_with = "port")]
     #[param(value_type = Option<u16>)]
     port: Option<u16>,
     /// `tcp`, `udp` or `icmp`.

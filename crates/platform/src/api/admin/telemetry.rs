@@ -19,7 +19,7 @@ use super::page::{PageQuery, paged};
 use crate::auth::{Allowed, Viewer};
 use crate::jobs::compile::{self, Signed};
 use crate::problem::{Answer, Problem};
-use crate::query::{BothOf, number};
+use crate::query::{BothOf, port};
 use crate::state::App;
 
 pub(super) fn router() -> OpenApiRouter<App> {
@@ -95,7 +95,7 @@ struct EventQuery {
     #[param(value_type = Option<String>)]
     peer: Option<std::net::IpAddr>,
     /// Destination port.
-    #[serde(default, deserialize_with = "number")]
+    #[serde(default, deserialize_with = "port")]
     #[param(value_type = Option<u16>)]
     port: Option<u16>,
     /// `tcp`, `udp` or `icmp`.

@@ -1,10 +1,12 @@
 //! The admin API's requests and answers, for whoever writes or reads them: server, console, command
-//! line. Types without functions; what can be asked, and by whom, is the platform's affair.
+//! line. Types, and how a few of them are written as text; what can be asked, and by whom, is the
+//! platform's affair.
 
 // The doc comments are the API's descriptions: a field whose name says it all has none there.
 #![allow(missing_docs)]
 
 pub mod access;
+pub mod agents;
 pub mod alerts;
 pub mod assets;
 pub mod channels;
@@ -12,8 +14,10 @@ pub mod claims;
 pub mod commands;
 pub mod health;
 pub mod host_telemetry;
+pub mod impact;
 pub mod keys;
 pub mod page;
+pub mod policy;
 pub mod telemetry;
 pub mod threat_feeds;
 pub mod threat_list;

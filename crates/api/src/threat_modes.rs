@@ -5,6 +5,8 @@ use utoipa::ToSchema;
 use xshield_model::threat_settings::PrivateRanges;
 use xshield_threat::ThreatMode;
 
+use crate::impact::ExpectedImpact;
+
 /// Modes, where they are set.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Modes {
@@ -111,4 +113,19 @@ pub struct PrivateRangesImpact {
     pub assets_inside: u64,
     /// Addresses in what would join now with which assets had traffic in the last seven days.
     pub recent_peers: u64,
+}
+
+/// The settings as they are to be.
+#[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChangedSettings {
+    /// As in the settings.
+    pub private_ranges: PrivateRanges,
+    /// As in the settings.
+    pub verify_every: u32,
+    /// Needed when private ranges become listed: the digest that
+    /// `GET /api/v1/threat/private-ranges/impact` tells (`sha256:…`), or `any`.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub expected_impact: ExpectedImpact,
 }

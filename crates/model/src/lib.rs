@@ -7,7 +7,7 @@
 //! | [`alert`], [`alert_rule`], [`alert_memory`], [`channel`], [`delivery`] | alerts, the rules that give them, what a rule remembers, where they go |
 //! | [`feed`], [`file_name`], [`threat_match`], [`threat_settings`] | threat feeds, their files, matches, modes |
 //! | [`role`], [`audit_entry`] | what people may do, and what they did |
-//! | [`asset_filter`], [`command`], [`key_kind`] | how assets and commands stand, what keys are for |
+//! | [`asset_filter`], [`command`], [`key_kind`], [`live`] | how assets and commands stand, what keys are for, what agents tell at once |
 //! | [`claim`], [`lineage`], [`refusal`] | what a host says of itself, which machine says it, and who was refused |
 
 pub mod alert;
@@ -23,6 +23,7 @@ pub mod feed;
 pub mod file_name;
 pub mod key_kind;
 pub mod lineage;
+pub mod live;
 pub mod refusal;
 pub mod role;
 pub mod threat_match;

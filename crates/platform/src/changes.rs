@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use similar::TextDiff;
+use xshield_api::policy::{Change, DocumentChange};
 use xshield_policy::document::Document;
 
 /// Lines that are told of one document.
@@ -18,48 +18,18 @@ const AROUND: usize = 2;
 /// No two documents are compared for longer; what is found by then is right, and maybe not the shortest.
 const PATIENCE: Duration = Duration::from_millis(200);
 
-/// What became of a document.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Change {
-    /// Only in the later policy.
-    Added,
-    /// In both, with another content.
-    Changed,
-    /// Only in the earlier one.
-    Removed,
-}
-
-impl Change {
-    fn sign(self) -> char {
-        match self {
-            Self::Added => '+',
-            Self::Changed => '~',
-            Self::Removed => '-',
-        }
+fn sign(change: Change) -> char {
+    match change {
+        Change::Added => '+',
+        Change::Changed => '~',
+        Change::Removed => '-',
     }
 }
 
-/// A document that differs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct DocumentChange {
-    /// How.
-    pub change: Change,
-    /// Kind and name: `segment web`.
-    pub document: String,
-    /// Its lines, each after `+`, `-` or a space: those that differ and two around them. `…` stands
-    /// between places.
-    pub lines: Vec<String>,
-    /// Lines that found no room.
-    pub left_out: usize,
-}
-
-impl DocumentChange {
-    /// `~ segment web`.
-    #[must_use]
-    pub fn title(&self) -> String {
-        format!("{} {}", self.change.sign(), self.document)
-    }
+/// `~ segment web`.
+#[must_use]
+pub fn headline(change: &DocumentChange) -> String {
+    format!("{} {}", sign(change.change), change.document)
 }
 
 /// A document that can't be written as YAML.
@@ -142,7 +112,7 @@ fn compared(
 pub fn text(changes: &[DocumentChange]) -> String {
     let mut text = String::new();
     for change in changes {
-        text.push_str(&change.title());
+        text.push_str(&headline(change));
         text.push('\n');
         if change.change == Change::Changed {
             change.lines.iter().for_each(|line| text.push_str(&format!("    {line}\n")));
@@ -165,8 +135,8 @@ pub fn summary(changes: &[DocumentChange]) -> String {
             Change::Added | Change::Removed => Vec::new(),
         };
         parts.push(match lines.is_empty() {
-            true => change.title(),
-            false => format!("{}: {}", change.title(), lines.join(" | ")),
+            true => headline(change),
+            false => format!("{}: {}", headline(change), lines.join(" | ")),
         });
     }
     let mut text = parts.join("; ");

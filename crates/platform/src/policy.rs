@@ -1,7 +1,7 @@
 //! Policy documents on their way in: from JSON or YAML to a checked policy, with everything that is
 //! wrong as field errors.
 
-use serde::{Deserialize, Serialize};
+use xshield_api::policy::{PolicyFile, PolicyInput};
 use xshield_policy::document::{self, Document, DocumentError, Policy, PolicyError};
 
 use crate::problem::FieldError;
@@ -13,29 +13,6 @@ pub struct CheckedPolicy {
     pub documents: Vec<Document>,
     /// As they are compiled.
     pub policy: Policy,
-}
-
-/// One YAML text with any number of documents.
-#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct PolicyFile {
-    /// Names the text in errors, e.g. `segments.yaml`.
-    pub name: String,
-    /// The YAML.
-    pub text: String,
-}
-
-/// Policy documents in one of two forms.
-#[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct PolicyInput {
-    /// The documents themselves.
-    #[serde(default)]
-    #[schema(value_type = Option<Vec<Object>>)]
-    pub documents: Option<Vec<serde_json::Value>>,
-    /// YAML texts.
-    #[serde(default)]
-    pub files: Option<Vec<PolicyFile>>,
 }
 
 /// Reads and checks what an operator sent.

@@ -6,10 +6,10 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use xshield_api::impact::ImpactSummary;
 use xshield_store::StoreError;
 
 use crate::bodies;
-use crate::impact::ImpactSummary;
 use crate::state::App;
 
 /// One thing that is wrong in a request with several.

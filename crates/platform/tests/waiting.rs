@@ -17,7 +17,7 @@ use support::plain::{self, Plain};
 use support::slow_platform::{Says, SlowPlatform};
 use support::{PASSWORD, TestHost, TestPlatform};
 use xshield_lab::terminal::Terminal;
-use xshield_platform::impact::ImpactSummary;
+use xshield_platform::impact::summary;
 use xshield_policy::Impact;
 
 const XSHIELD: &str = env!("CARGO_BIN_EXE_xshield");
@@ -26,10 +26,15 @@ const XSHIELD: &str = env!("CARGO_BIN_EXE_xshield");
 fn says(request: &str) -> Says {
     match request {
         "GET /api/v1/policy/impact" => {
-            let impact = ImpactSummary::of(&Impact::default(), 3, "[]").unwrap();
-            Says::Json(json!({ "candidate_version": 1, "impact": impact }))
+            let impact = summary(&Impact::default(), 3, "[]").unwrap();
+            Says::Json(json!({
+                "candidate_version": 1, "committed_revision": null, "warnings": [], "impact": impact,
+            }))
         }
-        "GET /api/v1/policy" => Says::Json(json!({ "version": 1, "documents": [] })),
+        "GET /api/v1/policy" => Says::Json(json!({
+            "version": 1, "updated_at": null, "updated_by": null, "committed_revision": null,
+            "differs_from_committed": false, "documents": [],
+        })),
         "GET /api/v1/threat/list" => Says::PartOf(1_000_000, b"192.0.2.1\n192.0.2.2\n"),
         "GET /api/v1/diagnostics/web" => Says::PartOf(1_000_000, b"\x1f\x8b"),
         _ => Says::Nothing,

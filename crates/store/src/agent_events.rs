@@ -1,12 +1,11 @@
 //! What host programs did, denials as they happen, and detailed logs: lists that only grow at one end
 //! and are bounded for each asset.
 
-use serde::{Deserialize, Serialize};
 use sqlx::QueryBuilder;
 use xshield_model::Timestamp;
+use xshield_model::live::Live;
 use xshield_policy::{AssetId, Revision};
-use xshield_wire::telemetry::{AgentEvent, AgentEventKind, DebugLine, DebugLog, LiveEvent, LogEnd};
-use xshield_wire::threat::ThreatMatch;
+use xshield_wire::telemetry::{AgentEvent, AgentEventKind, DebugLine, DebugLog, LogEnd};
 
 use super::events::bounded;
 use super::rows::{Columns as _, unsigned};
@@ -169,21 +168,6 @@ pub async fn add_live(
         .await
         .doing("store a live event")?;
     Ok(())
-}
-
-/// What an agent tells of as it happens.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum Live {
-    /// A denial.
-    Denial(LiveEvent),
-    /// Traffic with a listed peer.
-    Match(ThreatMatch),
-    /// Packets that it could not show.
-    Lost {
-        /// How many.
-        lost: u64,
-    },
 }
 
 /// A denial or match as it happened.

@@ -6,8 +6,10 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use serde::Deserialize;
 use serde_json::Value;
+use xshield_api::agents::{AgentEvent, Diagnostics, LogPiece};
 use xshield_model::Timestamp;
 use xshield_wire::foreign::{self, tamed};
+use xshield_wire::telemetry::{AgentEventKind, LogEnd};
 
 use super::assets::asset_path;
 use super::client::{Client, Path, parsed, view};
@@ -17,6 +19,7 @@ use super::progress::Waiting;
 use super::protocols::protocol;
 use super::terminal::{Output, Table, bad, cell, good, note, number, print};
 use super::times::{Since, of_day, relative};
+use super::words::word;
 
 /// Between two questions for more of a log.
 const LOG_STEP: Duration = Duration::from_secs(2);
@@ -44,14 +47,6 @@ pub(crate) struct AgentEventsCommand {
     limit: usize,
 }
 
-#[derive(Deserialize)]
-struct AgentEvent {
-    asset: String,
-    at: Timestamp,
-    kind: String,
-    text: String,
-}
-
 impl AgentEventsCommand {
     /// Asks the platform.
     pub(crate) fn run(self) -> Result<(), CliError> {
@@ -67,11 +62,12 @@ impl AgentEventsCommand {
             let now = Timestamp::now();
             let mut table = Table::new(&["WHEN", "ASSET", "EVENT", "WHAT"], "No such events.");
             for event in view::<Vec<AgentEvent>>(action, &answer["items"])? {
-                let kind = match event.kind.as_str() {
-                    "tampered" | "policy-reverted" | "configuration-refused" | "spool-damaged" => {
-                        bad(&event.kind)
-                    }
-                    _ => cell(&event.kind),
+                let kind = match event.kind {
+                    AgentEventKind::Tampered
+                    | AgentEventKind::PolicyReverted
+                    | AgentEventKind::ConfigurationRefused
+                    | AgentEventKind::SpoolDamaged => bad(word(&event.kind)),
+                    _ => cell(word(&event.kind)),
                 };
                 table.row(vec![
                     cell(relative(event.at, now)),
@@ -95,21 +91,6 @@ pub(crate) struct DebugLogCommand {
     follow: bool,
 }
 
-#[derive(Deserialize)]
-struct LogPiece {
-    number: i64,
-    dropped: u64,
-    end: String,
-    lines: Vec<LogLine>,
-}
-
-#[derive(Deserialize)]
-struct LogLine {
-    at_ms: u64,
-    area: String,
-    text: String,
-}
-
 impl DebugLogCommand {
     /// Asks the platform, once or again and again.
     pub(crate) fn run(self) -> Result<(), CliError> {
@@ -127,7 +108,7 @@ impl DebugLogCommand {
             let mut ended = false;
             for piece in &pieces {
                 after = piece.number;
-                ended = piece.end == "closed";
+                ended = piece.end == LogEnd::Closed;
                 show_piece(piece)?;
             }
             match (pieces.is_empty(), self.follow) {
@@ -149,11 +130,12 @@ fn show_piece(piece: &LogPiece) -> Result<(), CliError> {
     let mut text = String::new();
     for line in &piece.lines {
         let at = Timestamp(i64::try_from(line.at_ms / 1000).unwrap_or(i64::MAX));
-        let line = format!("{}.{:03} {:9} {}", of_day(at), line.at_ms % 1000, line.area, line.text);
+        let line =
+            format!("{}.{:03} {:9} {}", of_day(at), line.at_ms % 1000, word(&line.area), line.text);
         text.push_str(&foreign::one_line(&line));
         text.push('\n');
     }
-    if piece.end == "closed" {
+    if piece.end == LogEnd::Closed {
         text.push_str("-- the log ends here --\n");
     }
     print(&text)
@@ -198,18 +180,6 @@ enum DiagnosticsAction {
         /// Its id.
         id: String,
     },
-}
-
-#[derive(Deserialize)]
-struct Diagnostics {
-    id: String,
-    asset: String,
-    command: String,
-    size: u64,
-    received: u64,
-    complete: bool,
-    created_at: Timestamp,
-    kept_until: Timestamp,
 }
 
 impl DiagnosticsCommand {

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde::Deserialize;
-use xshield_platform::impact::ImpactSummary;
+use xshield_api::impact::ImpactSummary;
+use xshield_platform::impact;
 use xshield_wire::foreign::one_line;
 
 /// For `--help`: scripts rely on these numbers.
@@ -226,7 +227,7 @@ impl fmt::Display for Refusal {
         for error in &self.errors {
             write!(f, "\n  {error}")?;
         }
-        for line in self.impact.iter().flat_map(ImpactSummary::lines) {
+        for line in self.impact.iter().flat_map(impact::lines) {
             write!(f, "\n  {}", one_line(&line.text))?;
         }
         if let Some(impact) = &self.impact {

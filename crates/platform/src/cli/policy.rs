@@ -3,11 +3,15 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use serde::Deserialize;
 use serde_json::{Value, json};
+use xshield_api::impact::ExpectedImpact;
+use xshield_api::policy::{
+    CandidatePolicy, CommitProspect, DocumentChange, PolicyRevision, Restored, Synchronized,
+    Validated,
+};
 use xshield_model::Timestamp;
-use xshield_platform::changes::{self, DocumentChange, changes};
-use xshield_platform::impact::{ExpectedImpact, ImpactSummary, counted};
+use xshield_platform::changes::{self, changes};
+use xshield_platform::impact::counted;
 use xshield_policy::document::Document;
 
 use super::client::{Client, Path, parsed, view};
@@ -98,52 +102,6 @@ struct Apply {
     agreement: Agreement,
 }
 
-/// The candidate, or a revision.
-#[derive(Deserialize)]
-struct Documents {
-    documents: Vec<Document>,
-}
-
-#[derive(Deserialize)]
-struct Candidate {
-    version: u64,
-    documents: Vec<Document>,
-}
-
-#[derive(Deserialize)]
-struct Validated {
-    documents: usize,
-    warnings: Vec<String>,
-    impact: ImpactSummary,
-}
-
-/// What a commit would come to.
-#[derive(Deserialize)]
-struct Prospect {
-    candidate_version: u64,
-    impact: ImpactSummary,
-}
-
-#[derive(Deserialize)]
-struct Synchronized {
-    revision: u64,
-    assets: usize,
-    warnings: Vec<String>,
-}
-
-#[derive(Deserialize)]
-struct Restored {
-    synchronized: Option<Synchronized>,
-}
-
-#[derive(Deserialize)]
-struct Revision {
-    revision: u64,
-    note: String,
-    committed_at: Timestamp,
-    committed_by: String,
-}
-
 impl PolicyCommand {
     /// Carries the command out.
     pub(crate) fn run(self) -> Result<(), CliError> {
@@ -155,7 +113,7 @@ impl PolicyCommand {
             Action::Validate { files, .. } => validate(&files, output),
             Action::Synchronize { note, agreement } => {
                 let client = Client::of_this_call()?;
-                let Prospect { candidate_version, impact } = prospect(&client, None)?;
+                let CommitProspect { candidate_version, impact, .. } = prospect(&client, None)?;
                 let expected = agreement.settle(&impact)?;
                 let answer = synchronize(&client, candidate_version, &expected, &note)?;
                 show_synchronized(&answer, output)
@@ -181,7 +139,7 @@ impl Apply {
         let files = PolicyFiles::read(&self.files)?;
         let client = Client::of_this_call()?;
         let action = "apply the policy";
-        let before: Candidate = parsed(action, &client.get(action, &candidate_path())?)?;
+        let before: CandidatePolicy = parsed(action, &client.get(action, &candidate_path())?)?;
         let body = json!({ "documents": files.documents });
         let validated = client
             .try_out(action, &Path::of(&["policy", "validate"]), &body)
@@ -191,7 +149,8 @@ impl Apply {
             // Synchronizing warns of the same.
             warn(&warnings);
         }
-        let changes = changes(&before.documents, &files.documents);
+        let changes =
+            changes(&parsed::<Vec<Document>>(action, &before.documents)?, &files.documents);
         let changes = changes::text(&changes.map_err(|error| CliError::input(error.to_string()))?);
         if self.dry_run {
             return output.show(&validated, |_| {
@@ -205,7 +164,7 @@ impl Apply {
         let expected = agreement.map(|agreement| agreement.settle(&impact)).transpose()?;
         let path = candidate_path().with("expected_version", before.version);
         let put = client.put(action, &path, &body).map_err(|error| files.name_sources(error))?;
-        let after: Candidate = parsed(action, &put)?;
+        let after: CandidatePolicy = parsed(action, &put)?;
         if let Some(expected) = expected {
             let done = synchronize(&client, after.version, &expected, &self.note)?;
             return show_synchronized(&done, output);
@@ -217,7 +176,7 @@ impl Apply {
             Ok(format!(
                 "The candidate is version {}, {} documents. Commit it with: xshield policy synchronize",
                 after.version,
-                after.documents.len()
+                after.documents.as_array().map_or(0, Vec::len)
             ))
         })
     }
@@ -240,8 +199,8 @@ fn get(client: &Client, revision: Option<u64>, output: Output) -> Result<(), Cli
     let action = "read the policy";
     let answer = client.get(action, &version_path(revision))?;
     output.show(&answer, |_| {
-        let policy: Documents = parsed(action, &answer)?;
-        to_yaml(&policy.documents)
+        let documents: Vec<Document> = parsed(action, &answer["documents"])?;
+        to_yaml(&documents)
     })
 }
 
@@ -301,7 +260,7 @@ fn agreed(agreement: Agreement, commits: bool) -> Result<Option<Agreement>, CliE
 }
 
 /// What committing the candidate, or a revision, would come to.
-fn prospect(client: &Client, revision: Option<u64>) -> Result<Prospect, CliError> {
+fn prospect(client: &Client, revision: Option<u64>) -> Result<CommitProspect, CliError> {
     let action = "look at the impact";
     let path = Path::of(&["policy", "impact"]).with_some("revision", revision);
     view(action, &client.get(action, &path)?)
@@ -343,7 +302,7 @@ fn revisions(client: &Client, limit: usize, output: Output) -> Result<(), CliErr
         let now = Timestamp::now();
         let mut table =
             Table::new(&["REVISION", "COMMITTED", "BY", "NOTE"], "No policy is committed yet.");
-        for revision in view::<Vec<Revision>>(action, &answer["items"])? {
+        for revision in view::<Vec<PolicyRevision>>(action, &answer["items"])? {
             table.row(vec![
                 number(revision.revision),
                 cell(relative(revision.committed_at, now)),

@@ -1,7 +1,8 @@
 //! What a commit would do to assets: shown before each, and agreed to by a person or by an expectation.
 
 use clap::Args;
-use xshield_platform::impact::{ExpectedImpact, ImpactSummary, Weight, counted};
+use xshield_api::impact::{ExpectedImpact, ImpactSummary};
+use xshield_platform::impact::{Weight, check, counted, lines};
 
 use super::error::CliError;
 use super::questions::{confirm, somebody_is_there};
@@ -62,7 +63,7 @@ impl Agreement {
         }
         let digest = &impact.digest;
         match (&self.expect_impact, reader) {
-            (Some(expected), _) if expected.check(impact).is_ok() => Settled::Go(expected.clone()),
+            (Some(expected), _) if check(expected, impact).is_ok() => Settled::Go(expected.clone()),
             (Some(ExpectedImpact::NoLoss), _) => Settled::Refused(format!(
                 "assets would lose protection or management access, and --expect-impact is no-loss; \
                  nothing was changed. If it is meant: --expect-impact {digest}"
@@ -84,7 +85,7 @@ impl Agreement {
 
 /// The impact as people read it.
 pub(crate) fn in_words(impact: &ImpactSummary) -> String {
-    let lines = impact.lines();
+    let lines = lines(impact);
     if lines.is_empty() {
         return format!("Impact on {}: none.", counted(impact.assets, "asset"));
     }
@@ -115,7 +116,7 @@ mod tests {
     fn summary(change: impl FnOnce(&mut Impact)) -> ImpactSummary {
         let mut impact = Impact::default();
         change(&mut impact);
-        ImpactSummary::of(&impact, 7, "[]").unwrap()
+        xshield_platform::impact::summary(&impact, 7, "[]").unwrap()
     }
 
     #[test]

@@ -6,14 +6,16 @@ use axum::extract::State as Shared;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
+use xshield_api::impact::{ExpectedImpact, NoExpectedImpact};
+use xshield_api::policy::{CommitProspect, DocumentChange};
 
 use super::form::Form;
 use super::page::{Frame, Section, answer};
 use super::session::Visitor;
-use crate::api::admin::policy::{CommitProspect, between, prospect};
+use crate::api::admin::policy::{between, prospect};
 use crate::auth::{Caller, Operator, Viewer};
-use crate::changes::DocumentChange;
-use crate::impact::{ExpectedImpact, ImpactLine, Weight};
+use crate::changes::headline;
+use crate::impact::{ImpactLine, Weight, lines};
 use crate::jobs::synchronize::{Request, synchronize};
 use crate::problem::{Answer, Problem};
 use crate::state::App;
@@ -36,6 +38,10 @@ struct PolicyPage {
 }
 
 impl PolicyPage {
+    fn headline(change: &DocumentChange) -> String {
+        headline(change)
+    }
+
     fn tone(line: &ImpactLine) -> &'static str {
         match line.weight {
             Weight::Loss => "bad",
@@ -56,7 +62,7 @@ async fn page(
     note: String,
 ) -> Answer<Response> {
     let prospect = prospect(app, caller, None).await?;
-    let lines = prospect.impact.lines();
+    let lines = lines(&prospect.impact);
     let (_, changes) = between(app, None, None).await?;
     let frame = Frame::new("Policy", Section::Policy, caller);
     let status = refusal.map_or(StatusCode::OK, |problem| problem.status);
@@ -75,10 +81,9 @@ async fn commit(
     let version = field("version")?;
     let expected_version =
         version.parse().map_err(|_| Problem::invalid("version", "not a number"))?;
-    let expected_impact: ExpectedImpact =
-        field("impact")?.parse().map_err(|error: crate::impact::NoExpectedImpact| {
-            Problem::invalid("impact", error.to_string())
-        })?;
+    let expected_impact: ExpectedImpact = field("impact")?
+        .parse()
+        .map_err(|error: NoExpectedImpact| Problem::invalid("impact", error.to_string()))?;
     let note = form.one("note").unwrap_or_default().to_owned();
     let request = Request {
         actor: person.caller.actor(),

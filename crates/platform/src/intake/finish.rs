@@ -2,8 +2,8 @@
 //! after it. All of it is cut to what the platform is ready to keep.
 
 use xshield_model::Timestamp;
+use xshield_model::live::Live;
 use xshield_policy::AssetId;
-use xshield_store::agent_events::Live;
 use xshield_store::commands::Job;
 use xshield_store::telemetry::Step;
 use xshield_store::trim::Flows;

@@ -1,9 +1,9 @@
 //! The rows of a report, each of which is stored by itself.
 
 use xshield_model::Timestamp;
+use xshield_model::live::Live;
 use xshield_model::threat_match::ReadFrom;
 use xshield_policy::AssetId;
-use xshield_store::agent_events::Live;
 use xshield_store::threat_events::{Judging, ThreatEvent};
 use xshield_store::{
     StoreResult, Tx, agent_events, commands, events, paths, reports, threat_events,

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use axum::http::StatusCode;
+use xshield_api::impact::{ExpectedImpact, ImpactSummary};
+use xshield_api::policy::{DocumentChange, Synchronized};
 use xshield_model::Timestamp;
 use xshield_model::claim::Fact;
 use xshield_policy::Revision;
@@ -13,26 +15,13 @@ use xshield_store::policy::CommittedPolicy;
 use xshield_store::{assets, audit, commit};
 
 use super::compile::{self, Committed, Failure, Rehearsed};
-use crate::changes::{self, DocumentChange};
+use crate::changes;
 use crate::claims::named_in_words;
-use crate::impact::{ExpectedImpact, ImpactSummary};
+use crate::impact;
 use crate::policy::{CheckedPolicy, read_stored};
 use crate::problem::{Answer, FieldError, Problem};
 use crate::rehearsals::Turn;
 use crate::state::App;
-
-/// What synchronizing did.
-#[derive(Debug, serde::Serialize, utoipa::ToSchema)]
-pub struct Synchronized {
-    /// The new revision.
-    pub revision: u64,
-    /// How many assets have a ruleset of it.
-    pub assets: usize,
-    /// What compiled but probably isn't meant.
-    pub warnings: Vec<String>,
-    /// What became of assets.
-    pub impact: ImpactSummary,
-}
 
 /// Who synchronizes what.
 #[derive(Debug)]
@@ -81,7 +70,7 @@ pub async fn synchronize(app: &App, request: Request) -> Answer<Synchronized> {
         compile::rehearse(app, before, committed, inventory, Turn::of_its_own()).await?;
     compiles(&fresh)?;
     let impact = fresh.impact(&to_json(&documents)?)?;
-    request.expected_impact.check(&impact)?;
+    impact::check(&request.expected_impact, &impact)?;
     let mut warnings = std::mem::take(&mut fresh.warnings);
     warnings.extend(claimed_names(app, fresh.policy()).await?);
 
@@ -104,7 +93,7 @@ pub async fn synchronize(app: &App, request: Request) -> Answer<Synchronized> {
         before: last.map_or_else(String::new, |last| format!("revision {last}")),
         after: format!(
             "revision {revision}, {assets} assets; {}; note {:?}; {}",
-            impact.in_short(),
+            impact::in_short(&impact),
             request.note,
             changes::summary(&changes)
         ),

@@ -5,17 +5,18 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use xshield_api::agents::{AgentEvent, Diagnostics, LiveEvent, LogPiece};
 use xshield_api::page::Page;
 use xshield_model::Timestamp;
 use xshield_policy::AssetId;
-use xshield_store::agent_events::{AgentEventFilter, Live, StoredAgentEvent};
+use xshield_store::agent_events::{AgentEventFilter, StoredAgentEvent};
 use xshield_store::audit::Deed;
 use xshield_store::uploads::{Progress, Upload, UploadFilter};
 use xshield_store::{agent_events, audit, commit, uploads};
-use xshield_wire::telemetry::{AgentEventKind, DebugLine, LogEnd};
+use xshield_wire::telemetry::AgentEventKind;
 
 use super::assets::named;
 use super::page::{PageQuery, paged};
@@ -39,34 +40,15 @@ pub(super) fn router() -> OpenApiRouter<App> {
         .routes(routes!(download, remove))
 }
 
-/// What a host's program did.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-struct AgentEvent {
-    /// The asset's name.
-    asset: String,
-    /// By the host's clock.
-    at: Timestamp,
-    received_at: Timestamp,
-    #[schema(value_type = String)]
-    kind: AgentEventKind,
-    text: String,
-    /// The revision of the policy concerned.
-    revision: Option<u64>,
-    /// How long it took or lasted.
-    seconds: Option<u64>,
-}
-
-impl From<StoredAgentEvent> for AgentEvent {
-    fn from(stored: StoredAgentEvent) -> Self {
-        Self {
-            asset: stored.asset,
-            at: Timestamp::from_unix(stored.event.at),
-            received_at: stored.received_at,
-            kind: stored.event.kind,
-            text: stored.event.text,
-            revision: stored.event.revision.map(|revision| revision.0),
-            seconds: stored.event.seconds,
-        }
+fn agent_event(stored: StoredAgentEvent) -> AgentEvent {
+    AgentEvent {
+        asset: stored.asset,
+        at: Timestamp::from_unix(stored.event.at),
+        received_at: stored.received_at,
+        kind: stored.event.kind,
+        text: stored.event.text,
+        revision: stored.event.revision.map(|revision| revision.0),
+        seconds: stored.event.seconds,
     }
 }
 
@@ -120,7 +102,7 @@ async fn page_of(
     let filter = AgentEventFilter { asset, kind: query.kind, since: query.since };
     let mut conn = app.store.read().await?;
     let found = agent_events::list(&mut conn, &filter, page.after()?, limit + 1).await?;
-    Ok(Json(paged(found, limit, |stored| stored.number, AgentEvent::from)))
+    Ok(Json(paged(found, limit, |stored| stored.number, agent_event)))
 }
 
 #[derive(Deserialize, utoipa::IntoParams)]
@@ -133,19 +115,6 @@ struct LiveQuery {
     #[serde(default, deserialize_with = "number")]
     #[param(value_type = Option<i64>)]
     after: Option<i64>,
-}
-
-/// A denial or a match as it happened, or how many packets of such an agent could not show. None of it
-/// adds to a count: denials are counted among the events, matches among the threat events.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-struct LiveEvent {
-    /// Pass it as `after` to get what came later.
-    number: i64,
-    /// The asset's name.
-    asset: String,
-    received_at: Timestamp,
-    #[schema(value_type = Object)]
-    event: Live,
 }
 
 /// Denials and matches as they happen, in the order of their arrival; for eyes: the counts are among the events
@@ -178,25 +147,6 @@ struct LogQuery {
     #[serde(default, deserialize_with = "number")]
     #[param(value_type = Option<i64>)]
     after: Option<i64>,
-}
-
-/// A piece of a detailed log.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-struct LogPiece {
-    /// Pass it as `after` to get what came later.
-    number: i64,
-    /// The command that asked for it.
-    command: String,
-    /// The number of the first line.
-    first: u64,
-    /// Lines before these that the host could not keep.
-    dropped: u64,
-    /// `open`, or `closed` when it is the last piece.
-    #[schema(value_type = String)]
-    end: LogEnd,
-    received_at: Timestamp,
-    #[schema(value_type = Vec<Object>)]
-    lines: Vec<DebugLine>,
 }
 
 /// An asset's detailed logs in pieces, in order; ask again after the last number until none comes
@@ -233,26 +183,6 @@ struct DiagnosticsQuery {
     /// Those that a command collected.
     #[serde(default)]
     command: Option<String>,
-}
-
-/// Diagnostics that a host collected.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-struct Diagnostics {
-    id: String,
-    /// The asset's name.
-    asset: String,
-    /// The command that asked for them.
-    command: String,
-    /// In bytes.
-    size: u64,
-    /// Bytes that are here.
-    received: u64,
-    complete: bool,
-    /// SHA-256, hexadecimal.
-    sha256: String,
-    created_at: Timestamp,
-    /// When they are removed.
-    kept_until: Timestamp,
 }
 
 /// Diagnostics that hosts collected, the newest first

@@ -4,10 +4,15 @@ use axum::Json;
 use axum::body::HttpBody as _;
 use axum::extract::{FromRequest, Path, Request, State};
 use axum::http::{StatusCode, header};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use xshield_api::impact::ExpectedImpact;
 use xshield_api::page::Page;
+use xshield_api::policy::{
+    CandidatePolicy, CommitProspect, Differences, DocumentChange, PolicyFile, PolicyInput,
+    PolicyRevision, Restore, Restored, Synchronize, Synchronized, Validated, WholeRevision,
+};
 use xshield_model::Timestamp;
 use xshield_model::role::Role;
 use xshield_policy::Revision;
@@ -19,12 +24,10 @@ use xshield_store::{audit, commit};
 use super::page::{PageQuery, paged};
 use crate::auth::{Allowed, Caller, Operator, Viewer};
 use crate::bodies::{self, Held};
-use crate::changes::{self, DocumentChange};
-use crate::impact::{ExpectedImpact, ImpactSummary};
-use crate::jobs::synchronize::{
-    self, Prospect, Synchronized, compared, invalid_policy, rehearse, to_json,
-};
-use crate::policy::{CheckedPolicy, PolicyFile, PolicyInput, read, read_stored};
+use crate::changes;
+use crate::impact;
+use crate::jobs::synchronize::{self, Prospect, compared, invalid_policy, rehearse, to_json};
+use crate::policy::{CheckedPolicy, read, read_stored};
 use crate::problem::{Answer, JsonBody, Problem, parse_json};
 use crate::query::QueryOf;
 use crate::rehearsals::Turn;
@@ -40,21 +43,6 @@ pub(super) fn router() -> OpenApiRouter<App> {
         .routes(routes!(revisions))
         .routes(routes!(revision))
         .routes(routes!(restore))
-}
-
-/// The policy that operators are editing.
-#[derive(Serialize, utoipa::ToSchema)]
-struct CandidatePolicy {
-    /// Grows with every edit.
-    version: u64,
-    updated_at: Option<Timestamp>,
-    updated_by: Option<String>,
-    /// The committed revision, when there is one.
-    committed_revision: Option<u64>,
-    /// Whether synchronizing would change what is committed.
-    differs_from_committed: bool,
-    #[schema(value_type = Vec<Object>)]
-    documents: serde_json::Value,
 }
 
 fn documents_of(json: &str) -> Answer<serde_json::Value> {
@@ -194,16 +182,6 @@ fn summary(version: u64, documents: &str) -> String {
     format!("version {version}, {count} documents")
 }
 
-/// What a policy would do.
-#[derive(Serialize, utoipa::ToSchema)]
-struct Validated {
-    documents: usize,
-    /// What compiles but probably isn't meant.
-    warnings: Vec<String>,
-    /// What committing it would do to assets.
-    impact: ImpactSummary,
-}
-
 /// The largest policy that a viewer may have rehearsed, in bytes.
 const LARGEST_OF_A_VIEWER: usize = 1 << 20;
 
@@ -251,19 +229,6 @@ struct ImpactQuery {
     #[serde(default, deserialize_with = "crate::query::number")]
     #[param(value_type = Option<u64>)]
     revision: Option<u64>,
-}
-
-/// What a commit would come to.
-#[derive(Serialize, utoipa::ToSchema)]
-pub(crate) struct CommitProspect {
-    /// The candidate's version, which a commit names.
-    pub(crate) candidate_version: u64,
-    /// The revision that it would replace.
-    pub(crate) committed_revision: Option<u64>,
-    /// What compiles but probably isn't meant.
-    pub(crate) warnings: Vec<String>,
-    /// What it would do to assets.
-    pub(crate) impact: ImpactSummary,
 }
 
 /// What committing the candidate, or restoring a revision, would do to assets; nothing is changed
@@ -320,16 +285,6 @@ struct DiffQuery {
     to: Option<u64>,
 }
 
-/// What differs between two policies.
-#[derive(Serialize, utoipa::ToSchema)]
-struct Differences {
-    /// The earlier revision; `null` when nothing is committed.
-    from: Option<u64>,
-    /// The later revision; `null` for the candidate.
-    to: Option<u64>,
-    changes: Vec<DocumentChange>,
-}
-
 /// What differs between two policies, by document and by line
 #[utoipa::path(get, path = "/api/v1/policy/diff", tag = "policy", params(DiffQuery),
     responses((status = 200, body = Differences)))]
@@ -364,21 +319,6 @@ pub(crate) async fn between(
     Ok((from, compared(before, after).await?))
 }
 
-#[derive(Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-struct Synchronize {
-    /// Refused unless the candidate is of this version.
-    expected_version: u64,
-    /// Refused when it would do something else to assets: the digest of an impact (`sha256:…`), `no-loss`
-    /// (when left out), or `any`.
-    #[serde(default)]
-    #[schema(value_type = Option<String>)]
-    expected_impact: ExpectedImpact,
-    /// For the list of revisions.
-    #[serde(default)]
-    note: String,
-}
-
 /// Make the candidate the committed policy
 ///
 /// Refused with status 409, and with the impact that it would have, when that is not the expected one.
@@ -395,23 +335,12 @@ async fn synchronize(
     synchronize::synchronize(&app, request).await.map(Json)
 }
 
-/// A committed policy.
-#[derive(Serialize, utoipa::ToSchema)]
-struct PolicyRevision {
-    revision: u64,
-    note: String,
-    committed_at: Timestamp,
-    committed_by: String,
-}
-
-impl From<CommittedPolicy> for PolicyRevision {
-    fn from(policy: CommittedPolicy) -> Self {
-        Self {
-            revision: policy.revision.0,
-            note: policy.note,
-            committed_at: policy.committed_at,
-            committed_by: policy.committed_by,
-        }
+fn policy_revision(policy: CommittedPolicy) -> PolicyRevision {
+    PolicyRevision {
+        revision: policy.revision.0,
+        note: policy.note,
+        committed_at: policy.committed_at,
+        committed_by: policy.committed_by,
     }
 }
 
@@ -426,16 +355,7 @@ async fn revisions(
     let limit = page.limit()?;
     let mut conn = app.store.read().await?;
     let found = store::policy::revisions(&mut conn, page.after()?, limit + 1).await?;
-    Ok(Json(paged(found, limit, |policy| policy.revision.0, PolicyRevision::from)))
-}
-
-/// A committed policy with its documents.
-#[derive(Serialize, utoipa::ToSchema)]
-struct WholeRevision {
-    #[serde(flatten)]
-    about: PolicyRevision,
-    #[schema(value_type = Vec<Object>)]
-    documents: serde_json::Value,
+    Ok(Json(paged(found, limit, |policy| policy.revision.0, policy_revision)))
 }
 
 /// One revision
@@ -448,7 +368,7 @@ async fn revision(
 ) -> Answer<Json<WholeRevision>> {
     let policy = known(&app, &revision).await?;
     let documents = documents_of(&policy.documents)?;
-    Ok(Json(WholeRevision { about: policy.into(), documents }))
+    Ok(Json(WholeRevision { about: policy_revision(policy), documents }))
 }
 
 async fn known(app: &App, revision: &str) -> Answer<CommittedPolicy> {
@@ -456,27 +376,6 @@ async fn known(app: &App, revision: &str) -> Answer<CommittedPolicy> {
     let number = revision.parse().map_err(|_| missing())?;
     let mut conn = app.store.read().await?;
     store::policy::revision(&mut conn, Revision(number)).await?.ok_or_else(missing)
-}
-
-#[derive(Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-struct Restore {
-    /// Commit it as a new revision at once; otherwise it becomes the candidate only.
-    #[serde(default)]
-    synchronize: bool,
-    /// Refused when committing it would do something else to assets: the digest of an impact
-    /// (`sha256:…`), `no-loss` (when left out), or `any`.
-    #[serde(default)]
-    #[schema(value_type = Option<String>)]
-    expected_impact: ExpectedImpact,
-}
-
-/// What restoring did.
-#[derive(Serialize, utoipa::ToSchema)]
-struct Restored {
-    candidate: CandidatePolicy,
-    /// When it was committed, too.
-    synchronized: Option<Synchronized>,
 }
 
 /// Make an earlier revision the candidate, and commit it if wished
@@ -495,7 +394,7 @@ async fn restore(
     if commits && expected_impact != ExpectedImpact::Any {
         // Before the candidate is replaced: a refusal changes nothing.
         let prospect = rehearse(&app, checked, Turn::of_its_own()).await?;
-        expected_impact.check(&prospect.impact)?;
+        impact::check(&expected_impact, &prospect.impact)?;
     }
     let actor = allowed.caller.actor();
     let candidate = replace(&app, &actor, "policy.restore", &policy.documents, None).await?;

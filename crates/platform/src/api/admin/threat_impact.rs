@@ -8,6 +8,7 @@ use axum::extract::State;
 use ring::digest::{Context, SHA256};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use xshield_api::impact::ExpectedImpact;
 use xshield_api::threat_modes::PrivateRangesImpact;
 use xshield_model::Timestamp;
 use xshield_store::threat_feeds::Peers;
@@ -16,7 +17,6 @@ use xshield_threat::protect::{ProtectedBy, special_ranges};
 use xshield_threat::{Compiler, ThreatSet};
 
 use crate::auth::{Allowed, Viewer};
-use crate::impact::ExpectedImpact;
 use crate::problem::{Answer, Problem};
 use crate::state::App;
 

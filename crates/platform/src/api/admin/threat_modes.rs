@@ -3,9 +3,9 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
-use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use xshield_api::threat_modes::ChangedSettings;
 use xshield_api::threat_modes::{
     Budget, ModeChange, ModePair, Modes, NamedModes, Settings, WantedMode, Way,
 };
@@ -18,7 +18,6 @@ use xshield_threat::ThreatMode;
 use super::assets::named;
 use super::threat_impact;
 use crate::auth::{Allowed, Operator, Viewer};
-use crate::impact::ExpectedImpact;
 use crate::jobs::{compile, threat_compile};
 use crate::problem::{Answer, JsonBody, Problem};
 use crate::state::App;
@@ -153,21 +152,6 @@ async fn settings(State(app): State<App>, _: Allowed<Viewer>) -> Answer<Json<Set
     let stored = threat_assets::settings(&mut *app.store.read().await?).await?;
     let (private_ranges, verify_every) = (stored.private_ranges, stored.verify_every);
     Ok(Json(Settings { private_ranges, verify_every }))
-}
-
-/// The settings as they are to be.
-#[derive(Debug, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-struct ChangedSettings {
-    /// As in the settings.
-    private_ranges: PrivateRanges,
-    /// As in the settings.
-    verify_every: u32,
-    /// Needed when private ranges become listed: the digest that
-    /// `GET /api/v1/threat/private-ranges/impact` tells (`sha256:…`), or `any`.
-    #[serde(default)]
-    #[schema(value_type = Option<String>)]
-    expected_impact: ExpectedImpact,
 }
 
 /// Change settings of the threat list

@@ -6,9 +6,9 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Map, Value, json};
 use xshield_wire::foreign::one_line;
 
+use xshield_api::impact::ExpectedImpact;
 use xshield_api::threat_modes::{ModePair, Modes, PrivateRangesImpact};
 use xshield_api::threat_status::{Feeds, Hosts, ListedAsset, Status};
-use xshield_platform::impact::ExpectedImpact;
 use xshield_threat::ThreatMode;
 
 use crate::cli::assets::asset_path;

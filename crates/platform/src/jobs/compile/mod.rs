@@ -17,6 +17,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::Instant;
+use xshield_api::impact::ImpactSummary;
 use xshield_model::Timestamp;
 use xshield_policy::compile::{Bite, CompileError, PolicyStanding};
 use xshield_policy::document::Policy;
@@ -32,7 +33,7 @@ pub use self::base::Committed;
 pub(super) use self::base::Failure;
 use self::base::{Base, Whole};
 use super::pace::{Changes, Pace};
-use crate::impact::ImpactSummary;
+use crate::impact::summary;
 use crate::policy::read_stored;
 use crate::problem::{Answer, Problem};
 use crate::rehearsals;
@@ -401,7 +402,7 @@ impl Rehearsed {
     pub(super) fn impact(&self, documents: &str) -> Answer<ImpactSummary> {
         let impact = self.impact.as_ref().map_err(|error| Problem::internal(error))?;
         let assets = self.base.placement.classes().count();
-        ImpactSummary::of(impact, assets, documents).map_err(|error| Problem::internal(&error))
+        summary(impact, assets, documents).map_err(|error| Problem::internal(&error))
     }
 
     /// Which rulesets assets should have.

@@ -46,7 +46,7 @@ pub use cycle::{Cycle, CycleError};
 pub use errand::Errand;
 pub use older::{AlignError, align_connection_tracking};
 pub use outcome::{Outcome, RunStatus};
-pub use surroundings::Surroundings;
+pub use surroundings::{Downloaded, Surroundings};
 
 // What a program around the cycle passes in and shows.
 pub use xshield_firewall::{FlowCount, FlowKind, LiveCounters, LiveGroup};

@@ -14,7 +14,18 @@ pub struct Surroundings {
     pub config: PathBuf,
     /// This program's own file, for the boot unit.
     pub program: PathBuf,
+    /// Hears how far the download of a threat list is, piece by piece.
+    pub watch: fn(Downloaded),
     random: ring::rand::SystemRandom,
+}
+
+/// How far a download is, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Downloaded {
+    /// These have come.
+    pub bytes: u64,
+    /// All that are to come.
+    pub whole: u64,
 }
 
 impl Surroundings {
@@ -22,7 +33,8 @@ impl Surroundings {
     #[must_use]
     pub fn of_this_host(config: PathBuf) -> Self {
         let program = std::env::current_exe().unwrap_or_default();
-        Self { root: PathBuf::from("/"), config, program, random: ring::rand::SystemRandom::new() }
+        let random = ring::rand::SystemRandom::new();
+        Self { root: PathBuf::from("/"), config, program, watch: |_| (), random }
     }
 
     /// Seconds since 1970.

@@ -14,7 +14,8 @@ use xshield_lab::probe::Outcome;
 use xshield_lab::shop::Shop;
 use xshield_lab::smtp::{Options, SmtpServer};
 use xshield_lab::spark::{self, SparkRun};
-use xshield_lab::stranger::{self, Feed, V4, V6, enforce_listing, reach};
+use xshield_lab::stranger::{self, Feed, V4, V6, enforce_listing, others, reach};
+use xshield_lab::terminal::Terminal;
 use xshield_lab::wait;
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -360,6 +361,41 @@ fn an_exception_lets_one_address_of_a_listed_prefix_pass() -> Result<()> {
         let outcomes = scene.reach(stranger::NAME, "web", 443)?;
         ensure!(outcomes == [Outcome::Passed, Outcome::Dropped], "{outcomes:?}");
         scene.enforce("web", "203.0.113.67", true)?;
+        Ok(())
+    })
+}
+
+#[test]
+fn at_a_terminal_a_large_list_is_seen_to_come() -> Result<()> {
+    in_lab("at_a_terminal_a_large_list_is_seen_to_come", || {
+        let scene = Scene::set()?;
+        let large: Vec<String> = others(47, 150_000).map(|address| address.to_string()).collect();
+        scene.list(&large.iter().map(String::as_str).collect::<Vec<_>>())?;
+        let web = scene.shop.lab.host("web")?;
+        let program = scene.shop.lab.programs().spark()?;
+        let program = program.to_str().context("its path is no text")?;
+        // The order may not be made yet, and the platform puts off who asks too often.
+        let shown = wait::until("the list comes", LIMIT, || {
+            let terminal =
+                Terminal::run(web.command("sh"), program, &["run", "--config", spark::CONFIG])?;
+            let (code, shown) = terminal.end()?;
+            Ok((code == 0 && shown.contains("threat list: ")).then_some(shown))
+        })?;
+        ensure!(shown.contains("\rdownloading the threat list: "), "{shown:?}");
+        let (_, after) = shown.rsplit_once("downloading").context("it is shown")?;
+        let (_, after) = after.split_once("\r\u{1b}[K").context("it is taken away again")?;
+        ensure!(after.starts_with("enforcing"), "{shown:?}");
+
+        // Elsewhere nothing is said of it.
+        scene.list(&[])?;
+        scene.enforce("web", "47.0.0.0", false)?;
+        scene.list(&large.iter().map(String::as_str).collect::<Vec<_>>())?;
+        let said = wait::until("the list comes again", LIMIT, || {
+            let run = scene.run("web")?;
+            let changed = run.json["threat"]["change"] != "none";
+            Ok(changed.then_some(run.stderr))
+        })?;
+        ensure!(said.is_empty(), "{said}");
         Ok(())
     })
 }

@@ -8,6 +8,7 @@ compile_error!("ctspark runs on Linux; macOS is not supported, and Windows is no
 
 mod show;
 
+use std::io::IsTerminal as _;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -101,7 +102,10 @@ fn main() -> ExitCode {
 
 fn configured(config: &Config, line: &CommandLine) -> ExitCode {
     let path = std::path::absolute(&line.config).unwrap_or_else(|_| line.config.clone());
-    let surroundings = Surroundings::of_this_host(path);
+    let mut surroundings = Surroundings::of_this_host(path);
+    if std::io::stderr().is_terminal() {
+        surroundings.watch = show::downloaded;
+    }
     match &line.command {
         None | Some(Command::Run) => run(config, &surroundings, line.json),
         Some(Command::Status) => verb(verbs::status(config), line.json, show::status),

@@ -10,7 +10,7 @@ use xshield_enforce::outcome::{Change, Contact, ThreatChange};
 use xshield_enforce::state::chain;
 use xshield_enforce::threat::verbs::{Lookup, ThreatStatus};
 use xshield_enforce::verbs::{Explanation, Restored, StatusReport};
-use xshield_enforce::{FlowCount, FlowKind, Problem};
+use xshield_enforce::{Downloaded, FlowCount, FlowKind, Problem};
 use xshield_enforce::{Outcome, RunStatus};
 
 /// Addresses that left, of which each has a line.
@@ -31,6 +31,25 @@ fn put(line: &str) {
 #[allow(clippy::print_stderr, reason = "the one place that prints, and what it prints is one line")]
 fn complain(line: &str) {
     eprintln!("ctspark: {}", foreign::one_line(line));
+}
+
+/// Shows at a terminal how far a download is, on a line that goes when it is done. What is small comes
+/// before anybody could read that.
+#[allow(clippy::print_stderr, reason = "one line of our own, which takes itself away again")]
+pub(crate) fn downloaded(so_far: Downloaded) {
+    if so_far.whole >= WORTH_A_LINE {
+        eprint!("{}", progress(so_far));
+    }
+}
+
+/// In bytes.
+const WORTH_A_LINE: u64 = 64 << 10;
+
+fn progress(Downloaded { bytes, whole }: Downloaded) -> String {
+    match bytes.saturating_mul(100) / whole.max(1) {
+        100.. => "\r\u{1b}[K".to_owned(),
+        percent => format!("\rdownloading the threat list: {percent} % of {} KiB", whole >> 10),
+    }
 }
 
 /// One JSON object on one line.
@@ -214,5 +233,22 @@ pub(crate) fn explanation(explanation: &Explanation) {
 fn problems(problems: &[Problem]) {
     for problem in problems {
         say!("  {}: {}", problem.code, problem.text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_download_is_shown_until_it_is_whole() {
+        for (bytes, shown) in [
+            (0, "\rdownloading the threat list: 0 % of 200 KiB"),
+            (102_400, "\rdownloading the threat list: 50 % of 200 KiB"),
+            (204_799, "\rdownloading the threat list: 99 % of 200 KiB"),
+            (204_800, "\r\u{1b}[K"),
+        ] {
+            assert_eq!(progress(Downloaded { bytes, whole: 204_800 }), shown);
+        }
     }
 }

@@ -14,6 +14,7 @@ use super::make::{self, ExpectedList};
 use crate::cycle::Run;
 use crate::state::{chain, problem};
 use crate::step::step;
+use crate::surroundings::Downloaded;
 
 /// The most files of a path, and their bytes together.
 const MOST_FILES: usize = 64;
@@ -118,9 +119,10 @@ impl Run<'_> {
     fn fetch_file(&mut self, number: usize, file: &ThreatFile) -> Result<PathBuf, ThreatFailure> {
         let path = self.threat.store.fetched(number);
         let store = &self.threat.store;
+        let (watch, whole) = (self.cycle.surroundings.watch, file.bytes);
         let begin = || {
             let file = store.begin(&path).map_err(io::Error::other)?;
-            Ok(Summed { file, sum: Context::new(&SHA256), bytes: 0 })
+            Ok(Summed { file, sum: Context::new(&SHA256), bytes: 0, whole, watch })
         };
         let Summed { sum, bytes, .. } = self.client.threat_file(file, begin)?;
         match bytes == file.bytes && sum.finish().as_ref() == file.sha256.0 {
@@ -151,6 +153,9 @@ struct Summed {
     file: File,
     sum: Context,
     bytes: u64,
+    /// So many are to come.
+    whole: u64,
+    watch: fn(Downloaded),
 }
 
 impl Write for Summed {
@@ -158,6 +163,7 @@ impl Write for Summed {
         let written = self.file.write(bytes)?;
         self.sum.update(&bytes[..written]);
         self.bytes += written as u64;
+        (self.watch)(Downloaded { bytes: self.bytes, whole: self.whole });
         Ok(written)
     }
 

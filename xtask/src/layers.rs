@@ -97,9 +97,10 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         package: "xshield-lab",
-        may_use: &["xshield-policy", "xshield-wire"],
-        because: "the lab drives the real binaries; of our own parts it takes the oracle, and the \
-                  protocol for hosts that are too many to be run",
+        may_use: &["xshield-policy", "xshield-wire", "xshield-enforce"],
+        because: "the lab drives the real binaries; of our own parts it takes the oracle, the protocol \
+                  for hosts that are too many to be run, and the names of the steps where its tests \
+                  kill runs",
     },
     Layer { package: "xtask", may_use: &[], because: "xtask is compiled before everything else" },
 ];

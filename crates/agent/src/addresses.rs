@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
+use xshield_enforce::problems::chain;
 use xshield_enforce::resident::host::addresses::AddressWatch;
-use xshield_enforce::state::chain;
 
-use crate::agent::{Agent, Wake};
+use crate::agent::Agent;
+use crate::cycles::Wake;
 
 /// For how long is waited at a time.
 const SPAN: Duration = Duration::from_secs(30);

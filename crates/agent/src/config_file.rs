@@ -8,7 +8,7 @@ use xshield_enforce::config::{Config, ConfigError, KEYS, Layout, Provisioning};
 use xshield_enforce::files::{self, Access, FileError};
 use xshield_enforce::lock::{self, LockError};
 
-use crate::supervisor::StartedBy;
+use crate::started_by::StartedBy;
 use crate::yaml::{Document, EditError, Scalar};
 
 /// Where the configuration is looked for when nothing else is said.

@@ -8,10 +8,11 @@
 use std::time::{Duration, Instant};
 
 use xshield_enforce::outcome::Change;
+use xshield_enforce::problems::chain;
 use xshield_enforce::resident::host::watch::{Fate, Look, Watch};
-use xshield_enforce::state::chain;
 
-use crate::agent::{Agent, Wake};
+use crate::agent::Agent;
+use crate::cycles::Wake;
 
 /// Our tables, in family `inet`.
 const TABLES: [&str; 2] = ["xshield", "xshield_threat"];
@@ -49,19 +50,24 @@ pub fn run(agent: &Agent) {
 
 fn follow_up(agent: &Agent, generation: u32, shape: Fate, doubt: &mut Doubt) {
     let Some(cycles) = agent.wait_for_idle() else { return };
-    if agent.last_generation() == Some(generation) {
+    if last_generation(agent) == Some(generation) {
         return;
     }
     if fate_rank(shape) == 0 {
         agent.rest(doubt.wait());
         // A heartbeat may have looked meanwhile.
-        if agent.last_generation().is_some_and(|known| known >= generation) {
+        if last_generation(agent).is_some_and(|known| known >= generation) {
             return;
         }
     }
     agent.wake(Wake::Tampered);
     let found = agent.wait_for_cycle_after(cycles);
     doubt.settle(found == Some(Change::Repaired));
+}
+
+/// The kernel's ruleset generation that the last cycle left.
+fn last_generation(agent: &Agent) -> Option<u32> {
+    agent.last_outcome(|outcome| outcome.generation)
 }
 
 /// Whether a table is as it was, as far as that can be told without reading it.

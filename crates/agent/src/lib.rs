@@ -7,7 +7,9 @@ pub mod addresses;
 pub mod agent;
 pub mod config_file;
 pub mod control;
+pub mod cycles;
 pub mod guard;
+pub mod health;
 pub mod held;
 pub mod listen;
 pub mod live;
@@ -15,19 +17,15 @@ pub mod log;
 mod metadata;
 pub mod observe;
 pub mod paths;
+pub mod queue;
 pub mod register;
 pub mod restart;
 pub mod schedule;
 pub mod service;
 pub mod show;
+pub mod started_by;
 pub mod supervisor;
 pub mod systemd;
+pub mod this_program;
 pub mod worker;
 pub mod yaml;
-
-use xshield_enforce::{Program, ProgramKind};
-
-/// Who this is to the platform.
-fn this_program() -> Program {
-    Program { kind: ProgramKind::Agent, version: env!("CARGO_PKG_VERSION").to_owned() }
-}

@@ -3,10 +3,12 @@
 
 use std::time::{Duration, Instant};
 
+use xshield_enforce::problems::chain;
 use xshield_enforce::resident::{PollError, Polled, Poller};
-use xshield_enforce::state::{StateDirectory, chain};
+use xshield_enforce::state::StateDirectory;
 
-use crate::agent::{Agent, Wake};
+use crate::agent::Agent;
+use crate::cycles::Wake;
 use crate::held::PollTerms;
 use crate::schedule::{Break, PollLimit, Schedule};
 
@@ -73,7 +75,7 @@ impl Listener<'_> {
 
     fn notified(&self, seen: String) -> u64 {
         let known = self.agent.contacts();
-        self.agent.state().seen = Some(seen);
+        self.agent.poll_heard(seen);
         self.agent.wake(Wake::Notified);
         known
     }
@@ -90,7 +92,7 @@ impl Listener<'_> {
         let known = self.agent.contacts();
         let text = chain(error);
         self.agent.log.debug(&format!("no notification: {text}"));
-        self.agent.state().polling = text;
+        self.agent.poll_says(text);
         match error {
             PollError::Refused { status: 404 | 405, .. } => self.agent.rest(UNSUPPORTED),
             // A cycle sets up another session, or hears why there is to be none. Maybe all hosts lost
@@ -116,7 +118,7 @@ impl Listener<'_> {
     }
 
     fn after_break(&self, broke: Break) -> u64 {
-        self.agent.state().polling = "broken; a cycle will look for a route".to_owned();
+        self.agent.poll_says("broken; a cycle will look for a route".to_owned());
         let before = self.agent.contacts();
         self.agent.rest(Schedule::after_break(broke, self.agent.chance()));
         // Otherwise a heartbeat has found a way meanwhile.

@@ -7,14 +7,15 @@ use std::time::{Duration, Instant};
 
 use xshield_enforce::ReportBody;
 use xshield_enforce::files;
+use xshield_enforce::problems::chain;
 use xshield_enforce::resident::Asking;
 use xshield_enforce::resident::Meter;
 use xshield_enforce::resident::host::machine::{self, cloud};
 use xshield_enforce::resident::host::software;
-use xshield_enforce::state::chain;
 use xshield_enforce::telemetry::{AgentEventKind, HostTelemetry, SoftwarePackage};
 
 use crate::agent::Agent;
+use crate::health::Budget;
 use crate::metadata;
 
 /// How often is looked whether anything is due.
@@ -35,7 +36,7 @@ pub fn run(agent: &Agent) {
         stamp: Vec::new(),
         inventoried: None,
         pending: None,
-        resends: agent.state().resends,
+        resends: agent.resends_before(),
         owed: false,
         meter: Meter::new(agent.started),
         over: Over::default(),
@@ -97,11 +98,9 @@ impl Observer<'_> {
 
     /// Whether the platform wants everything again.
     fn wanted_again(&mut self) -> bool {
-        let heard = {
-            let state = self.agent.state();
-            let outcome = state.last.as_ref().and_then(|last| last.result.as_ref().ok());
-            outcome.filter(|outcome| outcome.heard.next_check_in.is_some()).map(|o| o.heard.resends)
-        };
+        let heard = self.agent.last_outcome(|outcome| {
+            outcome.heard.next_check_in.is_some().then_some(outcome.heard.resends)
+        });
         heard.is_some_and(|heard| std::mem::replace(&mut self.resends, heard) != heard)
     }
 
@@ -157,7 +156,7 @@ impl Observer<'_> {
     /// Once a cycle has written the report down, the inventory counts as told.
     fn settle_inventory(&mut self) {
         let Some((batch, now)) = self.pending.take() else { return };
-        if self.agent.state().queue.iter().any(|report| report.batch.0 == batch) {
+        if self.agent.holds_report(batch) {
             self.pending = Some((batch, now));
             return;
         }
@@ -196,7 +195,7 @@ impl Observer<'_> {
             format!("within the budget again ({used})")
         };
         self.agent.log.warn(&text);
-        self.agent.state().throttled = over;
+        self.agent.set_budget(if over { Budget::Exceeded } else { Budget::Kept });
         self.agent.tell(AgentEventKind::Throttled, text);
     }
 }

@@ -3,12 +3,13 @@
 
 use std::time::{Duration, Instant};
 
+use xshield_enforce::problems::chain;
 use xshield_enforce::resident::host::conntrack::{Monitor, Path, Report, Settings, Way};
-use xshield_enforce::state::chain;
 use xshield_enforce::telemetry::{ActivePath, PathReport, PathSource};
 use xshield_enforce::{ReportBody, align_connection_tracking};
 
 use crate::agent::Agent;
+use crate::health::PathTeller;
 
 /// How long one reading waits.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -24,45 +25,20 @@ const PER_REPORT: usize = 2_000;
 /// kernel.
 const WITHOUT: &str = "XSHIELD_WITHOUT";
 
-/// By whom paths are told.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum PathTeller {
-    /// Nobody: not begun, or over the budget.
-    #[default]
-    Nobody,
-    /// The kernel's connection tracking.
-    Conntrack,
-    /// The flow recorder, for want of anything better.
-    Recorder {
-        /// Why.
-        why: String,
-    },
-}
-
-impl std::fmt::Display for PathTeller {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Nobody => f.write_str("not told"),
-            Self::Conntrack => f.write_str("from connection tracking"),
-            Self::Recorder { why } => write!(f, "from the flow recorder: {why}"),
-        }
-    }
-}
-
 /// Follows connections until the agent comes to an end.
 pub fn run(agent: &Agent) {
     while !agent.is_stopping() {
-        if agent.state().throttled {
-            agent.state().paths = PathTeller::Nobody;
+        if agent.is_throttled() {
+            agent.set_path_teller(PathTeller::Nobody);
             agent.rest(AGAIN);
             continue;
         }
         if let Err(Failure { why, rest }) = follow(agent) {
             let teller = PathTeller::Recorder { why };
+            let said = format!("paths come {teller}");
             // On a kernel without connection events this stays so.
-            if agent.state().paths != teller {
-                agent.log.warn(&format!("paths come {teller}"));
-                agent.state().paths = teller;
+            if agent.set_path_teller(teller) {
+                agent.log.warn(&said);
             }
             agent.rest(rest);
         }
@@ -87,7 +63,7 @@ fn follow(agent: &Agent) -> Result<(), Failure> {
     }
     let now = || agent.surroundings.now();
     let mut monitor = Monitor::open(Settings::default(), now())?;
-    agent.state().paths = PathTeller::Conntrack;
+    agent.set_path_teller(PathTeller::Conntrack);
     let (mut since, mut began) = (now(), Instant::now());
     let mut losing = Losing::default();
     let mut cut_off = CutOff::default();
@@ -100,7 +76,7 @@ fn follow(agent: &Agent) -> Result<(), Failure> {
         agent.rest(BREATH);
         let is_hopeless =
             losing.turns(activity.began + activity.ended, activity.lost, opened.elapsed());
-        let stopping = agent.is_stopping() || agent.state().throttled || is_hopeless;
+        let stopping = agent.is_stopping() || agent.is_throttled() || is_hopeless;
         if stopping || began.elapsed() >= agent.settings().telemetry {
             let report = monitor.drain(now())?;
             tell(agent, report, (since, now()));

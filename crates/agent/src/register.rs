@@ -14,7 +14,7 @@ use xshield_enforce::{
 };
 
 use crate::config_file::{self, Change, ChangeError, SECTION};
-use crate::this_program;
+use crate::this_program::this_program;
 use crate::yaml::{Document, EditError};
 
 /// What `register` is given.

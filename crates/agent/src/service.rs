@@ -11,15 +11,18 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use xshield_enforce::config::ConfigError;
 use xshield_enforce::lock::{Guard, LockError};
+use xshield_enforce::problems::chain;
 use xshield_enforce::resident::verbs;
-use xshield_enforce::state::{StateDirectory, chain};
+use xshield_enforce::state::StateDirectory;
 use xshield_enforce::telemetry::AgentEventKind;
 
 use crate::agent::Agent;
 use crate::config_file;
 use crate::control::server::Server;
 use crate::log::{Level, Log};
-use crate::supervisor::{self, StartedBy, Supervisor};
+use crate::started_by::StartedBy;
+use crate::supervisor::{self, Supervisor};
+use crate::this_program::this_program;
 use crate::{addresses, guard, listen, live, observe, paths, worker};
 
 /// There while an agent runs; an agent that finds it did not end in good order the last time.
@@ -73,7 +76,7 @@ pub fn run(config: &Path, socket: &Path, level: Level) -> Result<(), StartError>
     let failed = |source| StartError::State { path: directory.clone(), source };
     let state = StateDirectory::open(&directory).map_err(failed)?;
     let guard = keep(&state, &directory)?;
-    let agent = Arc::new(Agent::new(config.to_owned(), loaded, started_by, log));
+    let agent = Arc::new(Agent::new(config.to_owned(), this_program(), loaded, started_by, log));
     agent.say_unknown(&agent.loaded());
     note_start(&agent, &state).map_err(failed)?;
     restore(&agent);
@@ -98,11 +101,7 @@ fn note_start(agent: &Agent, state: &StateDirectory) -> io::Result<()> {
         agent.tell(AgentEventKind::Started, format!("ctagent {version} was started"));
     }
     let progress = state.progress(&mut Vec::new()).unwrap_or_default();
-    {
-        let mut state = agent.state();
-        state.platform = progress.configuration;
-        state.resends = progress.resends;
-    }
+    agent.resume(progress.configuration, progress.resends);
     fs::write(marker, [])
 }
 

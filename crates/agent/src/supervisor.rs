@@ -8,53 +8,11 @@ use std::time::{Duration, Instant};
 
 use crate::agent::Agent;
 
-/// Who started this program.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StartedBy {
-    /// The service manager, by the agent's unit.
-    Unit,
-    /// A person or a program.
-    Else,
-}
-
-impl StartedBy {
-    /// From the environment: the unit's type has the service manager give a socket.
-    #[must_use]
-    pub fn of_environment() -> Self {
-        if std::env::var_os("NOTIFY_SOCKET").is_some() { Self::Unit } else { Self::Else }
-    }
-}
-
-/// Longer than any cycle takes, however slow the line: lists and diagnostics go over it, by one route
-/// after the other.
-const LONGEST_CYCLE: Duration = Duration::from_secs(3_600);
-
-/// What the thread that runs cycles was last seen at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pulse {
-    /// Waiting for something to do, since then.
-    Waits(Instant),
-    /// In a cycle, since then.
-    Works(Instant),
-}
-
-impl Pulse {
-    /// Whether that is how it should be. A thread that waits says so every `interval`.
-    #[must_use]
-    pub fn is_good(self, now: Instant, interval: Duration) -> bool {
-        match self {
-            Self::Waits(since) => now.saturating_duration_since(since) < interval * 2,
-            Self::Works(since) => now.saturating_duration_since(since) < LONGEST_CYCLE,
-        }
-    }
-}
-
 /// Says that the service is alive for as long as it is, a cycle on a slow line included.
 pub fn run(agent: &Agent, supervisor: &Supervisor) {
     let Some(interval) = supervisor.interval() else { return };
     while !agent.is_stopping() {
-        let pulse = agent.state().pulse;
-        if pulse.is_good(Instant::now(), interval) {
+        if agent.pulse().is_good(Instant::now(), interval) {
             supervisor.alive();
         }
         agent.rest(interval);
@@ -125,18 +83,6 @@ fn connect(path: &OsStr) -> Option<(UnixDatagram, SocketAddr)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_slow_cycle_is_alive_and_a_stuck_one_is_not() {
-        let (began, interval) = (Instant::now(), Duration::from_secs(300));
-        let after = |seconds: u64| began + Duration::from_secs(seconds);
-        for (seconds, waits, works) in
-            [(0, true, true), (599, true, true), (601, false, true), (3_601, false, false)]
-        {
-            assert_eq!(Pulse::Waits(began).is_good(after(seconds), interval), waits, "{seconds}");
-            assert_eq!(Pulse::Works(began).is_good(after(seconds), interval), works, "{seconds}");
-        }
-    }
 
     #[test]
     fn messages_arrive_as_the_service_manager_reads_them() {

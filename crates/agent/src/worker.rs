@@ -1,18 +1,18 @@
 //! The thread that runs cycles: at every heartbeat, and at once when there is a reason.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use xshield_enforce::errand::{Contacting, Errand};
+use xshield_enforce::options::{Contacting, RunOptions};
 use xshield_enforce::outcome::{Change, Outcome};
 use xshield_enforce::paths::RecordedPaths;
-use xshield_enforce::state::chain;
+use xshield_enforce::problems::chain;
 use xshield_enforce::telemetry::AgentEventKind;
 use xshield_enforce::{Cycle, Problem};
 
-use crate::agent::{Agent, LastCycle, Task, Wake};
-use crate::paths::PathTeller;
+use crate::agent::{Agent, CycleTerms};
+use crate::cycles::{LastCycle, Task, Wake};
+use crate::health::PathTeller;
 use crate::schedule::{Reach, Schedule};
 use crate::supervisor::Supervisor;
 
@@ -58,22 +58,18 @@ struct Worker<'a> {
 impl Worker<'_> {
     fn cycle(&mut self, wakes: BTreeSet<Wake>, ending: Ending) -> String {
         let agent = self.agent;
-        let (reports, usage, archive, configured, loaded, connection) = {
-            let mut state = agent.state();
-            let (configured, loaded) = (state.configured, Arc::clone(&state.loaded));
-            let (reports, usage) = (state.queue.clone(), state.meter.read());
-            (reports, usage, state.archive.take(), configured, loaded, state.connection.clone())
-        };
+        let terms = agent.cycle_terms();
+        let CycleTerms { loaded, configured, reports, usage, archive, paths, connection } = terms;
         let settings = agent.settings();
-        let paths = match agent.state().paths {
+        let paths = match paths {
             PathTeller::Recorder { .. } => RecordedPaths::Told,
             PathTeller::Conntrack | PathTeller::Nobody => RecordedPaths::Left,
         };
-        let sent: Vec<_> = reports.iter().map(|report| report.batch).collect();
+        let sent: Vec<_> = reports.iter().map(|report| report.batch.0).collect();
         // What someone did to the firewall is put right before the platform is told.
         let local = wakes.iter().all(|why| *why == Wake::Tampered);
         let spare = ending == Ending::Stops || local;
-        let errand = Errand {
+        let options = RunOptions {
             interval: u32::try_from(settings.heartbeat.as_secs()).ok(),
             usage: Some(usage),
             reports,
@@ -91,11 +87,11 @@ impl Worker<'_> {
             config: &loaded.config,
             program: agent.program.clone(),
             surroundings: &agent.surroundings,
-            errand,
+            options,
         };
         let result = cycle.run().map_err(|error| chain(&error));
         if result.is_ok() {
-            agent.state().queue.retain(|report| !sent.contains(&report.batch));
+            agent.written_down(&sent);
         }
         let ended = agent.surroundings.now();
         let last = LastCycle { ended, took: began.elapsed(), wakes, configured, result };
@@ -111,7 +107,7 @@ impl Worker<'_> {
 
     fn due(&mut self, last: &LastCycle, spared: bool, heartbeat: Duration) -> Instant {
         if spared {
-            return self.agent.state().due;
+            return self.agent.due();
         }
         let reach = last.reach();
         let wait = self.schedule.after(reach, heartbeat, self.agent.chance());

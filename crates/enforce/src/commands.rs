@@ -1,14 +1,13 @@
 //! What the platform tells this host to do. Each command is carried out once: its id is written down
 //! together with its outcome, and what a kill interrupts in between is harmless to begin again.
 
-use serde::{Deserialize, Serialize};
 use xshield_wire::message::{
     CheckInAnswer, Command, CommandKind, CommandOutcome, CommandResult, ReportBody, UnixSeconds,
 };
 use xshield_wire::telemetry::{DebugLog, LogEnd};
 
-use crate::cycle::Run;
-use crate::diagnostics::Wanted;
+use crate::progress::{DebugSession, WantedDiagnostics};
+use crate::run::Run;
 use crate::trace;
 
 /// How many commands are remembered as done.
@@ -24,123 +23,114 @@ const LINES_PER_REPORT: usize = 1_000;
 /// Longest id, in bytes: it becomes part of a path.
 const LONGEST_ID: usize = 64;
 
-/// A detailed log that the platform wants.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DebugSession {
-    /// The command's id.
-    pub command: String,
-    /// It ends then by itself.
-    pub until: UnixSeconds,
-    /// Number of the next line.
-    pub next: u64,
+/// Carries out what the platform asks for, each command once.
+pub(crate) fn obey(run: &mut Run<'_>, answer: &CheckInAnswer) {
+    let mut outcomes = Vec::new();
+    for command in &answer.commands {
+        let known = run.progress.commands_done.contains(&command.id)
+            || run.progress.diagnostics.iter().any(|wanted| wanted.command == command.id);
+        if known {
+            continue;
+        }
+        if let Some(result) = carry_out(run, command) {
+            outcomes.push(done(run, &command.id, result));
+        }
+    }
+    tell_outcomes(run, outcomes);
 }
 
-impl Run<'_> {
-    /// Carries out what the platform asks for, each command once.
-    pub(crate) fn obey(&mut self, answer: &CheckInAnswer) {
-        let mut outcomes = Vec::new();
-        for command in &answer.commands {
-            let known = self.progress.commands_done.contains(&command.id)
-                || self.progress.diagnostics.iter().any(|wanted| wanted.command == command.id);
-            if known {
-                continue;
-            }
-            if let Some(result) = self.carry_out(command) {
-                outcomes.push(self.done(&command.id, result));
-            }
-        }
-        self.tell_outcomes(outcomes);
+/// `None`: it takes longer than this answer.
+fn carry_out(run: &mut Run<'_>, command: &Command) -> Option<CommandResult> {
+    let now = run.now();
+    if command.expires.is_some_and(|end| now > end) {
+        return Some(CommandResult::Expired);
     }
+    match command.kind {
+        CommandKind::Resend => run.progress.tell_everything_again(),
+        // The run that hears it is the run that it asks for.
+        CommandKind::RunNow => {}
+        CommandKind::Diagnostics => return want_diagnostics(run, command, now),
+        CommandKind::DebugOn => {
+            close_debug_log(run);
+            let duration = command.duration.unwrap_or(DEFAULT_DURATION).min(LONGEST_DURATION);
+            let (command, until) = (command.id.clone(), now + u64::from(duration));
+            run.progress.debug = Some(DebugSession { command, until, next: 0 });
+            trace::begin();
+        }
+        CommandKind::DebugOff => close_debug_log(run),
+        CommandKind::Unknown => {
+            let text = format!("command {} is unknown to this version", command.id);
+            run.note("command-unknown", text);
+            return Some(CommandResult::Unknown);
+        }
+    }
+    Some(CommandResult::Done)
+}
 
-    /// `None`: it takes longer than this answer.
-    fn carry_out(&mut self, command: &Command) -> Option<CommandResult> {
-        let now = self.cycle.surroundings.now();
-        if command.expires.is_some_and(|end| now > end) {
-            return Some(CommandResult::Expired);
-        }
-        match command.kind {
-            CommandKind::Resend => self.tell_everything_again(),
-            // The run that hears it is the run that it asks for.
-            CommandKind::RunNow => {}
-            CommandKind::Diagnostics => return self.want_diagnostics(command, now),
-            CommandKind::DebugOn => {
-                self.close_debug_log();
-                let duration = command.duration.unwrap_or(DEFAULT_DURATION).min(LONGEST_DURATION);
-                let (command, until) = (command.id.clone(), now + u64::from(duration));
-                self.progress.debug = Some(DebugSession { command, until, next: 0 });
-                trace::begin();
-            }
-            CommandKind::DebugOff => self.close_debug_log(),
-            CommandKind::Unknown => {
-                let text = format!("command {} is unknown to this version", command.id);
-                self.note("command-unknown", text);
-                return Some(CommandResult::Unknown);
-            }
-        }
-        Some(CommandResult::Done)
+fn want_diagnostics(
+    run: &mut Run<'_>,
+    command: &Command,
+    now: UnixSeconds,
+) -> Option<CommandResult> {
+    let refuse = |reason: &str| Some(CommandResult::Failed { reason: reason.to_owned() });
+    if !is_plain(&command.id) {
+        return refuse("its id can't be part of a path");
     }
+    if run.progress.diagnostics.len() >= MOST_WANTED {
+        return refuse("others are being collected; try again when they have arrived");
+    }
+    let (command, expires) = (command.id.clone(), command.expires);
+    run.progress.diagnostics.push(WantedDiagnostics { command, begun: now, expires, attempts: 0 });
+    None
+}
 
-    fn want_diagnostics(&mut self, command: &Command, now: UnixSeconds) -> Option<CommandResult> {
-        let refuse = |reason: &str| Some(CommandResult::Failed { reason: reason.to_owned() });
-        if !is_plain(&command.id) {
-            return refuse("its id can't be part of a path");
-        }
-        if self.progress.diagnostics.len() >= MOST_WANTED {
-            return refuse("others are being collected; try again when they have arrived");
-        }
-        let (command, expires) = (command.id.clone(), command.expires);
-        self.progress.diagnostics.push(Wanted { command, begun: now, expires, attempts: 0 });
-        None
-    }
+/// Remembers a command as carried out.
+pub(crate) fn done(run: &mut Run<'_>, id: &str, result: CommandResult) -> CommandOutcome {
+    run.progress.commands_done.push(id.to_owned());
+    let excess = run.progress.commands_done.len().saturating_sub(COMMANDS_KEPT);
+    run.progress.commands_done.drain(..excess);
+    CommandOutcome { id: id.to_owned(), at: run.now(), result }
+}
 
-    /// Remembers a command as carried out.
-    pub(crate) fn done(&mut self, id: &str, result: CommandResult) -> CommandOutcome {
-        self.progress.commands_done.push(id.to_owned());
-        let excess = self.progress.commands_done.len().saturating_sub(COMMANDS_KEPT);
-        self.progress.commands_done.drain(..excess);
-        CommandOutcome { id: id.to_owned(), at: self.cycle.surroundings.now(), result }
+pub(crate) fn tell_outcomes(run: &mut Run<'_>, outcomes: Vec<CommandOutcome>) {
+    if !outcomes.is_empty() {
+        run.put(ReportBody::Commands { outcomes });
     }
+}
 
-    pub(crate) fn tell_outcomes(&mut self, outcomes: Vec<CommandOutcome>) {
-        if !outcomes.is_empty() {
-            self.put(ReportBody::Commands { outcomes });
-        }
+/// Goes on with a detailed log of an earlier run, unless its time is over.
+pub(crate) fn resume_debug_log(run: &mut Run<'_>) {
+    match &run.progress.debug {
+        Some(session) if session.until > run.now() => trace::begin(),
+        Some(_) => close_debug_log(run),
+        None => trace::end(),
     }
+}
 
-    /// Goes on with a detailed log of an earlier run, unless its time is over.
-    pub(crate) fn resume_debug_log(&mut self) {
-        match &self.progress.debug {
-            Some(session) if session.until > self.cycle.surroundings.now() => trace::begin(),
-            Some(_) => self.close_debug_log(),
-            None => trace::end(),
-        }
+/// Puts the lines so far beside the run's reports.
+pub(crate) fn publish_debug_log(run: &mut Run<'_>, end: LogEnd) {
+    let Some(mut session) = run.progress.debug.clone() else { return };
+    let (lines, mut dropped) = trace::take();
+    let mut chunks: Vec<_> = lines.chunks(LINES_PER_REPORT).map(<[_]>::to_vec).collect();
+    if chunks.is_empty() && (end == LogEnd::Closed || dropped > 0) {
+        chunks.push(Vec::new());
     }
+    let last = chunks.len().saturating_sub(1);
+    for (index, lines) in chunks.into_iter().enumerate() {
+        let first = session.next;
+        session.next += lines.len() as u64;
+        let command = session.command.clone();
+        let end = if index == last { end } else { LogEnd::Open };
+        let dropped = std::mem::take(&mut dropped);
+        run.put(ReportBody::DebugLog(DebugLog { command, first, lines, dropped, end }));
+    }
+    run.progress.debug = Some(session);
+}
 
-    /// Puts the lines so far beside the run's reports.
-    pub(crate) fn publish_debug_log(&mut self, end: LogEnd) {
-        let Some(mut session) = self.progress.debug.clone() else { return };
-        let (lines, mut dropped) = trace::take();
-        let mut chunks: Vec<_> = lines.chunks(LINES_PER_REPORT).map(<[_]>::to_vec).collect();
-        if chunks.is_empty() && (end == LogEnd::Closed || dropped > 0) {
-            chunks.push(Vec::new());
-        }
-        let last = chunks.len().saturating_sub(1);
-        for (index, lines) in chunks.into_iter().enumerate() {
-            let first = session.next;
-            session.next += lines.len() as u64;
-            let command = session.command.clone();
-            let end = if index == last { end } else { LogEnd::Open };
-            let dropped = std::mem::take(&mut dropped);
-            self.put(ReportBody::DebugLog(DebugLog { command, first, lines, dropped, end }));
-        }
-        self.progress.debug = Some(session);
-    }
-
-    fn close_debug_log(&mut self) {
-        self.publish_debug_log(LogEnd::Closed);
-        self.progress.debug = None;
-        trace::end();
-    }
+fn close_debug_log(run: &mut Run<'_>) {
+    publish_debug_log(run, LogEnd::Closed);
+    run.progress.debug = None;
+    trace::end();
 }
 
 /// Good for a path without further ado.

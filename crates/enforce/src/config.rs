@@ -14,9 +14,9 @@ use xshield_wire::control::Switch;
 use xshield_wire::keys::{EnforcementKey, PolicyPublicKey};
 use xshield_wire::message::Problem;
 
-use crate::followed::{self, Trust};
+use crate::problems::chain;
 use crate::resident::settings::{Asking, Resident};
-use crate::state::chain;
+use crate::trust::{self, Trust};
 
 /// Where the configuration is looked for when nothing else is said.
 pub const DEFAULT_PATH: &str = "/etc/xshield/spark.yaml";
@@ -206,6 +206,12 @@ fn default_stale_answers() -> u64 {
 }
 
 impl Config {
+    /// The keys that what lies on this host's disk may be signed with.
+    #[must_use]
+    pub fn keys_of_stored(&self) -> Vec<PolicyPublicKey> {
+        self.policy_keys.iter().chain(&self.trust.retired).cloned().collect()
+    }
+
     /// Reads and checks a configuration file.
     ///
     /// # Errors
@@ -308,7 +314,9 @@ impl Raw {
             live_group: live_group.transpose()?,
         };
         let resident = resident.checked().map_err(|(field, reason)| refuse(field, reason))?;
-        let mut config = Config {
+        let (mut ca_pem, mut policy_keys) = (ca_pem, policy_keys);
+        let trust = trust::apply(&mut ca_pem, &mut policy_keys, &self.state_directory);
+        Ok(Config {
             platform,
             ca_pem,
             policy_keys,
@@ -322,10 +330,8 @@ impl Raw {
             nftables: self.nftables,
             boot_unit: self.boot_unit,
             resident,
-            trust: Trust::default(),
-        };
-        followed::apply(&mut config);
-        Ok(config)
+            trust,
+        })
     }
 }
 

@@ -1,52 +1,56 @@
 //! THE cycle: check in, fetch, verify, resolve, apply, confirm, read back, report.
+//!
+//! [`crate::core::cycle`] is the whole of it on one page; here its steps are carried out. Each part does its
+//! own work and keeps its own result, and what a run came to is computed at its end.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use xshield_firewall::{Firewall, FirewallError, LiveGroup, Programmed};
+use xshield_firewall::{Firewall, FirewallError, Generation};
 use xshield_host::files::FileError;
 use xshield_host::linux::firewalld::Firewalld;
 use xshield_host::linux::guarded::{self, UnguardedError};
 use xshield_host::linux::identity::{Identity, IdentityError};
 use xshield_host::linux::nftables;
 use xshield_host::linux::resolver::{Patience, Resolver};
-use xshield_host::linux::sockets::{self, ListeningSocket, SocketsError};
+use xshield_host::linux::sockets::{self, SocketsError};
 use xshield_host::linux::system::{self, SystemError};
 use xshield_host::lock::{self, LockError};
-use xshield_host::spool::{Losses, Spool, SpoolError};
-use xshield_transport::{Route, Timeouts};
-use xshield_wire::Verified;
-use xshield_wire::bounds::{self, Cut};
-use xshield_wire::envelope::{self, EnvelopeError};
+use xshield_host::spool::{Spool, SpoolError};
+use xshield_transport::Timeouts;
 use xshield_wire::fingerprint::IdentityFingerprint;
-use xshield_wire::message::{
-    CheckIn, CheckInAnswer, HostFacts, InForce, ListeningPort, Problem, Program, ProgramKind,
-    RuleHits, Status, VERSION,
-};
+use xshield_wire::message::{CheckInAnswer, HostFacts, Program, ProgramKind, Status};
 use xshield_wire::telemetry::LogEnd;
 
+use crate::agent_events::{self, Before, Happened};
 use crate::boot_unit::{BootUnit, Installed};
-use crate::client::{Client, Connection, ContactError, Fetched};
+use crate::client::{Client, Connection};
 use crate::config::{Config, Provisioning};
-use crate::delivery::Recorded;
-use crate::errand::{Contacting, Errand, Heard};
-use crate::evidence::Showing;
-use crate::happenings::Before;
-use crate::kernel::{Damage, Prepared};
-use crate::link;
-use crate::outcome::{Contact, Outcome, RunStatus, once};
+use crate::core::cycle::enforce;
+use crate::core::policy::{Failed, LastSeen, PolicyPart, Terms};
+use crate::core::ports::Standing;
+use crate::core::result::{Ownership, PartResults, RunStatus};
+use crate::delivery::{Delivery, DeliveryError};
+use crate::diagnostics::Diagnosing;
+use crate::exchange::{Exchange, Says};
+use crate::observed::{self, Recorded, RecordedMatches};
+use crate::options::{Handing, RunOptions};
+use crate::outcome::Outcome;
 use crate::preflight::{self, PreflightError};
+use crate::problems::problem;
 use crate::resolve::HostResolver;
-use crate::routes::{self, ProxiesMark, RouteReport};
-use crate::state::{LastKnownGood, Progress, StateDirectory, problem};
-use crate::step::step;
+use crate::routes::{self, ProxiesMark};
+use crate::run::Run;
+use crate::shell::Shell;
+use crate::state::StateDirectory;
+use crate::step::Step;
+use crate::summary::PolicyInShort;
 use crate::surroundings::Surroundings;
-use crate::threat::Threats;
+use crate::threat::{ThreatPart, ThreatWork};
+use crate::{commands, connect, connection_tracking, reached, rollback};
 
 /// Bound of the spool, in bytes.
 const SPOOL_BYTES: u64 = 64 * 1024 * 1024;
-/// How many problems wait to be told at most; the newest stay.
-const UNTOLD_KEPT: usize = 50;
 /// How long one step of making nftables available may take.
 const PROVISION_LIMIT: Duration = Duration::from_secs(300);
 
@@ -80,18 +84,24 @@ pub enum CycleError {
     /// The host can't be described.
     #[error(transparent)]
     System(#[from] SystemError),
-    /// The listening ports are not known.
-    #[error(transparent)]
-    Sockets(#[from] SocketsError),
     /// The connection to the platform can't be set up.
     #[error("preparing the connection to the platform failed")]
     Transport(#[from] xshield_transport::ConfigError),
-    /// The kernel's firewall does not answer.
-    #[error("opening the kernel's firewall failed")]
-    Firewall(#[from] FirewallError),
     /// The spool can't be used.
     #[error(transparent)]
     Spool(#[from] SpoolError),
+    /// What was found could not be made to outlive the run.
+    #[error(transparent)]
+    Delivery(#[from] DeliveryError),
+}
+
+/// Why the kernel and the host could not be looked at.
+#[derive(Debug, thiserror::Error)]
+enum LookError {
+    #[error(transparent)]
+    Firewall(#[from] FirewallError),
+    #[error(transparent)]
+    Sockets(#[from] SocketsError),
 }
 
 /// One cycle, ready to run.
@@ -103,7 +113,7 @@ pub struct Cycle<'a> {
     /// Clock, randomness, root directory.
     pub surroundings: &'a Surroundings,
     /// What the run is sent with.
-    pub errand: Errand,
+    pub options: RunOptions,
 }
 
 impl Cycle<'_> {
@@ -123,7 +133,7 @@ impl Cycle<'_> {
         if self.program.kind == ProgramKind::Spark && state.is_kept_by_a_resident()? {
             return Ok(Outcome::new(RunStatus::AnotherRun));
         }
-        step("locked");
+        reached::step(Step::Locked);
         let mut problems = Vec::new();
         let identity =
             Identity::load_or_make(&state.path("identity.key"), || Ok(self.surroundings.random()))?;
@@ -137,7 +147,7 @@ impl Cycle<'_> {
         let stored_keys = self.config.keys_of_stored();
         let mut progress = state.progress(&mut problems)?;
         let known_good = state.last_known_good(&stored_keys, &mut problems)?;
-        let threat = Threats::of(&state, &stored_keys, &mut problems)?;
+        let threat = ThreatPart::of(&state, &stored_keys, &mut problems)?;
         let host =
             HostFacts { name: self.config.host_name(), ..system::host_facts(&preflight.os)? };
         let resolver = Resolver::of_system(&self.surroundings.root, Patience::default());
@@ -145,14 +155,14 @@ impl Cycle<'_> {
             routes::remembered(&progress.routes, progress.proxies.as_ref(), &self.config.proxies);
         let mark = progress.proxies.as_ref();
         routes::begin_anew(&mut progress.routes, mark, &self.config.proxies);
-        let mut transport = link::transport(
+        let mut transport = connect::transport(
             self.config,
             &self.program,
             HostResolver::of_a_run(&resolver),
             last_route,
             Timeouts::default(),
         )?;
-        transport.take_over(&self.errand.connection);
+        transport.take_over(&self.options.connection);
         let session = state.session(&mut problems)?;
         let client = Client::new(
             transport,
@@ -162,519 +172,367 @@ impl Cycle<'_> {
             self.surroundings,
             session,
         );
-        let mut run = Run {
-            cycle: self,
-            spool: Spool::open(&state.path("spool"), SPOOL_BYTES)?,
-            state: &state,
-            host: &host,
-            resolver: &resolver,
-            client,
-            progress,
-            known_good,
+        let terms =
+            Terms { trusted: self.config.policy_keys.clone(), probation: self.config.probation };
+        let parts = Parts {
+            run: Run {
+                config: self.config,
+                program: &self.program,
+                surroundings: self.surroundings,
+                options: &self.options,
+                state: &state,
+                host: &host,
+                resolver: &resolver,
+                progress,
+                problems,
+                sockets: Vec::new(),
+                ports: Vec::new(),
+                time_servers: None,
+                left: Vec::new(),
+            },
+            exchange: Exchange::new(client),
+            policy: PolicyPart::new(known_good, terms),
             threat,
-            outcome: Outcome::new(RunStatus::Failed),
-            failure: None,
-            sockets: Vec::new(),
-            ports: Vec::new(),
-            prepared: None,
-            kept: None,
-            final_hits: Vec::new(),
-            told: Vec::new(),
-            found: Vec::new(),
-            turned_away: false,
-            showing: Showing::default(),
-            told_route: None,
-            spool_losses: Losses::default(),
-            before: Before::default(),
-            live: None,
-            time_servers: None,
-            sighting: Sighting::Nothing,
+            delivery: Delivery::new(Spool::open(&state.path("spool"), SPOOL_BYTES)?),
+            ownership: Ownership::Ours,
+            events: 0,
         };
-        run.outcome.problems = problems;
-        run.outcome.fingerprint = Some(IdentityFingerprint::of(&identity_key.public()));
-        run.begin();
-        run.read_memory();
-        match preflight.firewalld {
-            Firewalld::Absent => run.enforce(),
-            present => run.stand_back(present),
-        }
-        run.finish()
+        parts.run(preflight.firewalld, IdentityFingerprint::of(&identity_key.public()))
     }
 }
 
 /// What a run finds in the kernel.
 struct Look {
     firewall: Firewall,
-    damage: Damage,
     recorded: Recorded,
 }
 
-/// What was seen in the kernel of the last-known-good ruleset.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Sighting {
-    /// Nobody has looked yet, or what was found is not it: nothing is said to be in force.
-    Nothing,
-    /// All of it.
-    Whole,
+/// The parts of a run.
+struct Parts<'a> {
+    run: Run<'a>,
+    exchange: Exchange<'a>,
+    policy: PolicyPart,
+    threat: ThreatPart,
+    delivery: Delivery,
+    ownership: Ownership,
+    /// Flow events found in this run.
+    events: usize,
 }
 
-/// Whether a part of a run was done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Part {
-    Done,
-    /// And the reason is among the problems.
-    Failed,
+/// The rest of a run, as the policy's part uses it.
+macro_rules! shell {
+    ($parts:expr) => {
+        &mut Shell { run: &mut $parts.run, exchange: &mut $parts.exchange, threat: &$parts.threat }
+    };
 }
 
-/// A run under way.
-pub(crate) struct Run<'a> {
-    pub(crate) cycle: &'a Cycle<'a>,
-    pub(crate) state: &'a StateDirectory,
-    pub(crate) host: &'a HostFacts,
-    pub(crate) resolver: &'a Resolver,
-    pub(crate) client: Client<'a>,
-    pub(crate) spool: Spool,
-    pub(crate) progress: Progress,
-    pub(crate) known_good: Option<LastKnownGood>,
-    pub(crate) threat: Threats,
-    pub(crate) outcome: Outcome,
-    /// The first thing that failed and has a status of its own.
-    pub(crate) failure: Option<RunStatus>,
-    /// What listens on this host.
-    pub(crate) sockets: Vec<ListeningSocket>,
-    /// The same, as it is reported.
-    pub(crate) ports: Vec<ListeningPort>,
-    /// The ruleset in force, as it was made ready in this run.
-    pub(crate) prepared: Option<Prepared>,
-    /// What was read back when a ruleset was kept.
-    pub(crate) kept: Option<Programmed>,
-    /// Hits of a slot that this run took out of use.
-    pub(crate) final_hits: Vec<RuleHits>,
-    /// The problems that the platform heard of in this run.
-    pub(crate) told: Vec<Problem>,
-    /// What the platform finds about this host: told here, and not back to it.
-    found: Vec<Problem>,
-    /// Whether the last check-in was refused, and would be again.
-    turned_away: bool,
-    /// What a platform that is behind is shown.
-    pub(crate) showing: Showing,
-    /// The route in use as the platform heard it in this run.
-    told_route: Option<Route>,
-    /// What the spool had dropped, as it is counted in this run's events.
-    pub(crate) spool_losses: Losses,
-    /// How things were when the run began.
-    pub(crate) before: Before,
-    /// The log group that packets are handed to as they are denied.
-    pub(crate) live: Option<LiveGroup>,
-    /// The time servers, once they were looked up in this run.
-    pub(crate) time_servers: Option<xshield_policy::TimeServers>,
-    /// Whether the last-known-good ruleset was seen in the kernel, or put back.
-    sighting: Sighting,
-}
-
-impl Run<'_> {
-    /// The cycle on one page: look, mend, ask, act, tell. What fails in the policy's part is told and
-    /// keeps the threat list's from nothing, nor the other way round.
-    fn enforce(&mut self) {
-        self.provision();
-        let mut look = None;
-        let mended = self.part_of_policy(|run| {
-            let seen = look.insert(run.look()?);
-            step("collected");
-            seen.damage = run.repair(&mut seen.firewall, seen.damage)?;
-            run.sighting = Sighting::Whole;
-            run.let_new_ways_through(&mut seen.firewall)
-        });
-        self.settle_threats();
-
-        let answer = self.check_in(self.standing(), Connection::Any);
-        let answer = answer.map(|answer| self.let_catch_up(answer));
-        step("checked-in");
-        if let (Part::Done, Some(seen)) = (mended, &mut look) {
-            self.part_of_policy(|run| run.follow_policy(seen, answer.as_ref()));
+impl<'a> Parts<'a> {
+    fn run(
+        mut self,
+        firewalld: Firewalld,
+        fingerprint: IdentityFingerprint,
+    ) -> Result<Outcome, CycleError> {
+        let before = self.begin();
+        match firewalld {
+            Firewalld::Absent => enforce(&mut self),
+            present => self.stand_back(present),
         }
-        self.follow_threat_order(answer.as_ref());
-
-        if let Some(Look { firewall, recorded, .. }) = look {
-            self.tell_flows(recorded, firewall.capabilities());
-            self.report_ports();
-        }
-        self.install_boot_unit();
-    }
-
-    /// What the kernel and the host hold when the run begins.
-    fn look(&mut self) -> Result<Look, CycleError> {
-        let mut firewall = Firewall::open()?;
-        self.follow_open_connections(&mut firewall);
-        self.settle_live(&mut firewall);
-        let mut holders = std::mem::take(&mut self.progress.holders);
-        let sockets = sockets::listening_sockets(&mut holders);
-        self.progress.holders = holders;
-        self.sockets = sockets?;
-        self.ports = sockets::ports(&self.sockets);
-        let damage = self.damage(&mut firewall)?;
-        let recorded = self.read_flows(&mut firewall)?;
-        Ok(Look { firewall, damage, recorded })
-    }
-
-    /// Brings the ruleset that the platform wants, or the last one when it says nothing, into force.
-    fn follow_policy(
-        &mut self,
-        seen: &mut Look,
-        answer: Option<&CheckInAnswer>,
-    ) -> Result<(), CycleError> {
-        let fetched = answer.and_then(|answer| self.fetch(answer));
-        step("fetched");
-        let target = fetched.or_else(|| self.known_good.clone().map(|known| known.ruleset));
-        let Some(ruleset) = target else { return Ok(()) };
-        self.apply(&mut seen.firewall, ruleset, seen.damage)?;
-        self.read_back(&mut seen.firewall)
-    }
-
-    /// Does a part of what the policy needs; what fails is told.
-    fn part_of_policy(&mut self, act: impl FnOnce(&mut Self) -> Result<(), CycleError>) -> Part {
-        let Err(error) = act(self) else { return Part::Done };
-        self.failure = Some(RunStatus::Failed);
-        self.outcome.problems.push(problem("failed", &error));
-        Part::Failed
+        let outcome = self.finish(&before)?;
+        Ok(Outcome { fingerprint: Some(fingerprint), ..outcome })
     }
 
     /// Takes what the run was sent with and how things stand.
-    fn begin(&mut self) {
-        let used = self.progress.routes.iter().find(|report| report.in_use);
-        self.before = Before {
-            in_force: self.known_good.as_ref().map(|known| known.ruleset.in_force()),
+    fn begin(&mut self) -> Before {
+        let progress = &self.run.progress;
+        let used = progress.routes.iter().find(|report| report.in_use);
+        let before = Before {
+            in_force: self.policy.proven().map(|known| known.ruleset.in_force()),
             route: used.map(|report| report.route.clone()),
-            configuration: self.progress.configuration.as_ref().map(|set| set.version),
+            configuration: progress.configuration.as_ref().map(|set| set.version),
         };
-        self.resume_debug_log();
-        let cycle = self.cycle;
-        for report in &cycle.errand.reports {
-            if !self.progress.outbox.iter().any(|waiting| waiting.batch == report.batch) {
-                self.put_report(report.clone());
+        commands::resume_debug_log(&mut self.run);
+        let options = self.run.options;
+        for report in &options.reports {
+            if !self.run.progress.outbox.iter().any(|waiting| waiting.batch == report.batch) {
+                self.run.put_report(report.clone());
             }
+        }
+        self.threat.read_memory(&self.run.surroundings.root);
+        before
+    }
+
+    /// Opens the kernel's firewall, and hears what listens on this host.
+    fn listen(&mut self) -> Result<Firewall, LookError> {
+        let mut firewall = Firewall::open()?;
+        connection_tracking::follow(&mut self.run, &mut firewall, self.threat.has_list());
+        self.settle_live(&mut firewall);
+        let mut holders = std::mem::take(&mut self.run.progress.holders);
+        let sockets = sockets::listening_sockets(&mut holders);
+        self.run.progress.holders = holders;
+        self.run.sockets = sockets?;
+        self.run.ports = sockets::ports(&self.run.sockets);
+        Ok(firewall)
+    }
+
+    /// Whom the rules are to hand packets to. A group that is new here is for a kernel that can.
+    fn settle_live(&mut self, firewall: &mut Firewall) {
+        let before = self.policy.live();
+        let group = match self.run.options.live {
+            Handing::Nobody => None,
+            Handing::AsBefore => before,
+            Handing::To(group) if before == Some(group) => Some(group),
+            // A kernel that can't be asked about it enforces all the same.
+            Handing::To(group) if firewall.can_hand_over().unwrap_or(false) => Some(group),
+            Handing::To(_) => {
+                let text = "this kernel can't hand packets to a log group (nfnetlink_log, named \
+                            counters): denials and matches are told at heartbeats alone";
+                self.run.note("live-unavailable", text.to_owned());
+                None
+            }
+        };
+        self.policy.hand_to(group);
+    }
+
+    fn last_seen(&self) -> LastSeen {
+        match &self.run.progress.generation {
+            None => LastSeen::Never,
+            Some((boot, generation)) if *boot == self.run.host.boot_id => {
+                LastSeen::At(Generation(*generation))
+            }
+            Some(_) => LastSeen::BeforeThisBoot,
         }
     }
 
-    /// firewalld owns this host's firewall: nothing is changed, and the platform is told.
-    fn stand_back(&mut self, firewalld: Firewalld) {
-        let text = format!(
-            "firewalld is {} on this host: two owners of one firewall is none; remove or mask it, \
-             then run again",
-            format!("{firewalld:?}").to_lowercase()
-        );
-        self.note("blocked-firewalld", text);
-        // Without a look: what was in force stays there until a restart.
-        self.sighting = Sighting::Whole;
-        self.failure = Some(RunStatus::Blocked);
-        self.look_at_threats();
-        self.check_in(self.standing(), Connection::Any);
+    fn threat_work(&mut self) -> ThreatWork<'_, 'a> {
+        ThreatWork {
+            threat: &mut self.threat,
+            run: &mut self.run,
+            exchange: &mut self.exchange,
+            policy: &self.policy,
+        }
     }
 
     /// How the host stands, in the words of a check-in.
-    pub(crate) fn standing(&self) -> Status {
-        match self.failure {
-            Some(RunStatus::RulesetRefused | RunStatus::Reverted | RunStatus::Failed) => {
-                let last = self.outcome.problems.last();
-                let reason = last.map(|problem| problem.text.clone()).unwrap_or_default();
-                Status::Failed { reason }
-            }
-            Some(RunStatus::Blocked) => Status::Blocked { by: "firewalld".to_owned() },
-            _ if self.known_good.is_some() => Status::Enforcing,
-            _ => Status::NoPolicy,
-        }
+    fn says(&self) -> Says {
+        let Standing { status, in_force } = self.policy.standing();
+        let status = match self.ownership {
+            Ownership::Ours => status,
+            Ownership::Foreign => Status::Blocked { by: "firewalld".to_owned() },
+        };
+        Says { policy: Standing { status, in_force }, threat: self.threat.standing(&self.run) }
     }
 
-    /// What the platform may be told to be in force.
-    fn in_force(&self) -> Option<InForce> {
-        let known = self.known_good.as_ref().filter(|_| self.sighting == Sighting::Whole);
-        known.map(|known| known.ruleset.in_force())
+    fn say_how_it_stands(&mut self) -> Option<CheckInAnswer> {
+        let says = self.says();
+        self.exchange.check_in(&mut self.run, says, Connection::Any)
     }
 
-    /// Tells the platform what was found after the check-in; what it can't be told now, the next run
-    /// tells it. Who was turned away would be once more.
-    fn tell_the_rest(&mut self) {
-        let untold = self.outcome.problems != self.told
-            || self.threat_is_untold()
-            || self.client.current_route() != self.told_route.as_ref();
-        if self.was_reached() && untold && !self.turned_away {
-            self.check_in(self.standing(), Connection::Any);
-        }
-        let told = &self.told;
-        for problem in &self.outcome.problems {
-            if !told.contains(problem) && !self.progress.untold.contains(problem) {
-                self.progress.untold.push(problem.clone());
-            }
-        }
-        let excess = self.progress.untold.len().saturating_sub(UNTOLD_KEPT);
-        self.progress.untold.drain(..excess);
+    fn let_catch_up(&mut self, answer: CheckInAnswer) -> CheckInAnswer {
+        let says = self.says();
+        let Self { run, exchange, policy, threat, .. } = self;
+        rollback::let_catch_up(answer, run, exchange, says, policy, threat.order())
     }
 
-    /// Makes nftables available. That the userland tool can't be installed does not stop enforcement.
+    /// firewalld manages this host's firewall: nothing is changed, and the platform is told.
+    fn stand_back(&mut self, firewalld: Firewalld) {
+        let text = format!(
+            "firewalld is {} on this host: firewalld and Xshield cannot both manage this firewall; \
+             remove or mask firewalld, then run again",
+            format!("{firewalld:?}").to_lowercase()
+        );
+        self.run.note("blocked-firewalld", text);
+        self.ownership = Ownership::Foreign;
+        let last = self.last_seen();
+        if let Ok(mut firewall) = Firewall::open() {
+            self.policy.look_only(&mut firewall, last);
+        }
+        self.threat.look_only();
+        self.say_how_it_stands();
+    }
+
+    /// Writes the positions down, then delivers what is waiting.
+    fn finish(mut self, before: &Before) -> Result<Outcome, CycleError> {
+        let status = self.status();
+        self.run.problems.extend(routes::problems(&self.exchange.client.routes()));
+        let says = self.says();
+        self.exchange.tell_the_rest(&mut self.run, says);
+        self.run.problems.append(&mut self.exchange.take_findings());
+        self.run.tell_once();
+        self.remember(before);
+        commands::publish_debug_log(&mut self.run, LogEnd::Open);
+        self.run.state.save_progress(&self.run.progress)?;
+        reached::step(Step::Saved);
+        self.delivery.settle_losses()?;
+        self.delivery.move_outbox(&mut self.run)?;
+        reached::step(Step::Spooled);
+        let (lost, pause) = (self.run.progress.lost, self.run.progress.reports_after);
+        self.delivery.deliver(&mut self.run, &mut self.exchange);
+        let standing = self.says().policy;
+        let mut diagnosing = Diagnosing {
+            run: &mut self.run,
+            exchange: &mut self.exchange,
+            delivery: &mut self.delivery,
+            standing,
+            last_known_good: self.policy.proven().map(|known| known.ruleset.in_force()),
+        };
+        diagnosing.serve()?;
+        diagnosing.leave();
+        commands::publish_debug_log(&mut self.run, LogEnd::Open);
+        self.exchange.keep_session(&mut self.run);
+        let routes = self.exchange.routes(&self.run);
+        let progress = &mut self.run.progress;
+        let is_unsaved =
+            progress.lost != lost || progress.reports_after != pause || !progress.outbox.is_empty();
+        if is_unsaved || routes != progress.routes {
+            progress.routes = routes;
+            self.run.state.save_progress(progress)?;
+        }
+        self.exchange.client.hand_over(&self.run.options.connection);
+        // What kept reports from being delivered may have kept the check-in from it before.
+        self.run.tell_once();
+        Ok(self.outcome(status))
+    }
+
+    /// What the parts came to, in one word.
+    fn status(&self) -> RunStatus {
+        let results = PartResults {
+            ownership: self.ownership,
+            policy: self.policy.failure(),
+            contact: self.exchange.failure(),
+            threat: self.run.progress.threat.failure.as_deref(),
+            in_force: self.policy.in_force().is_some(),
+        };
+        results.status()
+    }
+
+    /// What the next run is to know of this one.
+    fn remember(&mut self, before: &Before) {
+        let run = &mut self.run;
+        run.progress.last_run = Some(run.now());
+        run.progress.routes = self.exchange.routes(run);
+        let proxies = &run.config.proxies;
+        if !run.progress.proxies.as_ref().is_some_and(|mark| mark.is_of(proxies)) {
+            run.progress.proxies = Some(ProxiesMark::new(proxies, run.surroundings.random()));
+        }
+        let routes = run.progress.routes.clone();
+        let happened = Happened {
+            before,
+            contact: self.exchange.contact(),
+            in_force: self.policy.in_force(),
+            change: self.policy.change(),
+            threat: self.threat.change(),
+            routes: &routes,
+            spool_losses: self.delivery.losses(),
+        };
+        agent_events::tell(run, &happened);
+        run.progress.problems = run.problems.clone();
+    }
+
+    fn outcome(self, status: RunStatus) -> Outcome {
+        let in_force = self.policy.in_force();
+        let known = self.policy.proven().filter(|_| in_force.is_some());
+        Outcome {
+            status,
+            in_force,
+            policy: known.map(|known| PolicyInShort::of(&known.ruleset)),
+            wanted: self.exchange.wanted(),
+            change: self.policy.change(),
+            platform: self.exchange.contact(),
+            routes: self.exchange.routes(&self.run),
+            events: self.events,
+            delivered: self.delivery.delivered(),
+            waiting: self.delivery.waiting(),
+            threat: self.threat.outcome(&self.run),
+            live: self.policy.live(),
+            generation: self.run.progress.generation.as_ref().map(|(_, known)| *known),
+            heard: self.exchange.heard().clone(),
+            fingerprint: None,
+            left: self.run.left,
+            problems: self.run.problems,
+        }
+    }
+}
+
+impl crate::core::cycle::Cycle for Parts<'_> {
+    type Look = Look;
+
+    /// That the userland tool can't be installed does not stop enforcement.
     fn provision(&mut self) {
-        let switch = match self.cycle.config.nftables {
+        let run = &mut self.run;
+        let switch = match run.config.nftables {
             Provisioning::Install => nftables::Switch::On,
             Provisioning::Leave => nftables::Switch::Off,
         };
         let allowed = nftables::Provisioning { module: switch, package: switch, service: switch };
-        let observed = nftables::observe(&self.cycle.surroundings.root, &self.host.kernel);
+        let observed = nftables::observe(&run.surroundings.root, &run.host.kernel);
         let steps = nftables::plan(&observed, allowed);
-        self.outcome.problems.extend(nftables::carry_out(&steps, PROVISION_LIMIT));
+        run.problems.extend(nftables::carry_out(&steps, PROVISION_LIMIT));
     }
 
-    /// Says how the host stands. What goes wrong is part of the outcome.
-    pub(crate) fn check_in(
-        &mut self,
-        status: Status,
-        connection: Connection,
-    ) -> Option<CheckInAnswer> {
-        if self.cycle.errand.contact == Contacting::Spare {
-            return None;
-        }
-        let route = self.client.current_route().cloned();
-        let mut check_in = CheckIn {
-            version: VERSION,
-            sequence: self.next_sequence(),
-            program: self.cycle.program.clone(),
-            host: self.host.clone(),
-            status,
-            in_force: self.in_force(),
-            problems: once([&self.progress.untold[..], &self.outcome.problems[..]].concat()),
-            threat: Some(self.threat_standing()),
-            routes: self.routes().into_iter().map(Into::into).collect(),
-            interval: self.cycle.errand.interval,
-            configuration: self.progress.configuration.as_ref().map(|set| set.version),
-            usage: self.cycle.errand.usage,
-            previous: self.progress.answered,
-            held: self.showing.take(),
-            trust: self.cycle.config.trust.sequence.max(self.outcome.heard.followed),
+    fn look(&mut self) -> Result<Look, Failed> {
+        let mut firewall = match self.listen() {
+            Ok(firewall) => firewall,
+            Err(error) => return self.policy.checked(Err(error), shell!(self)),
         };
-        self.note_cuts(&check_in.fit());
-        let mut answer = self.client.check_in(&check_in, connection);
-        // A route that broke after the request arrived made the transport send it twice.
-        if answer.as_ref().is_err_and(ContactError::is_replay) {
-            check_in.sequence = self.next_sequence();
-            answer = self.client.check_in(&check_in, connection);
-        }
-        self.keep_session();
-        match answer {
-            Ok(answer) => {
-                self.outcome.platform = Contact::Reached;
-                self.turned_away = false;
-                self.progress.answered = Some(check_in.sequence);
-                self.found = answer.problems.clone();
-                self.progress.untold.clear();
-                self.told = self.outcome.problems.clone();
-                self.told_route = route;
-                self.threat_told(check_in.threat);
-                self.outcome.wanted = answer.wanted.map(|wanted| wanted.revision);
-                self.progress.last_contact = Some(self.cycle.surroundings.now());
-                self.notice_another_asset();
-                self.hear(&answer);
-                self.obey(&answer);
-                Some(answer)
-            }
-            Err(error) => {
-                self.turned_away = error.was_reached() && !error.is_temporary();
-                self.contact_failed(&error);
-                None
-            }
-        }
+        let last = self.last_seen();
+        let looked = self.policy.look(&mut firewall, shell!(self), last);
+        self.policy.checked(looked, shell!(self))?;
+        let recorded = observed::read_flows(&mut self.run, &mut firewall, &self.policy);
+        let mut recorded = self.policy.checked(recorded, shell!(self))?;
+        recorded.matches = self.threat.read_matches(&mut self.run);
+        reached::step(Step::Collected);
+        Ok(Look { firewall, recorded })
     }
 
-    /// Whoever looks at the host hears, too, what the platform does not. How many problems there are
-    /// changes during a run.
-    fn note_cuts(&mut self, cuts: &[Cut]) {
-        let told = cuts.iter().filter(|cut| cut.what != bounds::PROBLEMS_CUT);
-        for problem in told.copied().map(Problem::from) {
-            if !self.outcome.problems.contains(&problem) {
-                self.outcome.problems.push(problem);
-            }
-        }
+    fn mend(&mut self, seen: &mut Look) -> Result<(), Failed> {
+        let mended = self.policy.mend(&mut seen.firewall, shell!(self));
+        self.policy.checked(mended, shell!(self))
     }
 
-    /// An asset that was deleted and registered anew has been told nothing yet.
-    fn notice_another_asset(&mut self) {
-        let Some(asset) = self.client.asset() else { return };
-        let before = self.progress.told_to.replace(asset.clone());
-        if before.is_some_and(|before| before != asset) {
-            self.tell_everything_again();
-        }
+    fn settle_threats(&mut self) {
+        self.threat_work().settle();
     }
 
-    /// What is told only when it changes is told once more.
-    pub(crate) fn tell_everything_again(&mut self) {
-        self.progress.ports_digest = None;
-        self.progress.programmed_digest = None;
-        self.progress.resends += 1;
+    fn check_in(&mut self) -> Option<CheckInAnswer> {
+        let answer = self.say_how_it_stands().map(|answer| self.let_catch_up(answer));
+        reached::step(Step::CheckedIn);
+        answer
     }
 
-    /// What an answer says besides policy and commands.
-    fn hear(&mut self, answer: &CheckInAnswer) {
-        if let Some(configuration) = &answer.configuration {
-            self.progress.configuration = Some(configuration.clone());
-        }
-        self.outcome.heard = Heard {
-            next_check_in: Some(answer.next_check_in),
-            seen: answer.seen.clone(),
-            configuration: self.progress.configuration.clone(),
-            resends: self.progress.resends,
-            followed: self.outcome.heard.followed,
-        };
-        if let Some(shown) = &answer.trust {
-            self.follow(shown);
-        }
+    fn follow_policy(&mut self, seen: &mut Look, answer: Option<&CheckInAnswer>) {
+        let contact = self.exchange.contact();
+        let followed = self.policy.follow(&mut seen.firewall, shell!(self), answer, contact);
+        // Why it failed is kept as the part's result.
+        let _ = self.policy.checked(followed, shell!(self));
+        observed::tell_programmed(&mut self.run, &self.policy);
     }
 
-    /// Grows from run to run, also when the state was lost: no run checks in more than once a
-    /// millisecond.
-    fn next_sequence(&mut self) -> u64 {
-        let now = self.cycle.surroundings.now_millis();
-        self.progress.sequence = (self.progress.sequence + 1).max(now);
-        self.progress.sequence
+    fn follow_threats(&mut self, answer: Option<&CheckInAnswer>) {
+        self.threat_work().follow(answer);
     }
 
-    /// Keeps a new session for the next run; without it the next run makes another.
-    fn keep_session(&mut self) {
-        if let Some(session) = self.client.take_new_session()
-            && let Err(error) = self.state.save_session(&session)
-        {
-            self.outcome.problems.push(problem("session-unsaved", &error));
-        }
-    }
-
-    fn contact_failed(&mut self, error: &ContactError) {
-        let reached = error.was_reached();
-        self.outcome.platform = if reached { Contact::Reached } else { Contact::Unreachable };
-        let (status, code) = match error {
-            ContactError::Unreachable(_) => {
-                (RunStatus::PlatformUnreachable, "platform-unreachable")
-            }
-            ContactError::Refused { .. } if error.is_temporary() => {
-                (RunStatus::PlatformUnreachable, "platform-busy")
-            }
-            ContactError::Refused { .. } | ContactError::Session(_) => {
-                (RunStatus::Refused, "platform-refused")
-            }
-            ContactError::Garbled { .. } | ContactError::Packed { .. } => {
-                (RunStatus::Failed, "platform-garbled")
-            }
-        };
-        self.failure.get_or_insert(status);
-        self.outcome.problems.push(problem(code, error));
-    }
-
-    pub(crate) fn was_reached(&self) -> bool {
-        self.outcome.platform == Contact::Reached
-    }
-
-    /// Fetches and verifies the wanted ruleset, if the host does not have it. A platform that is behind
-    /// is helped on once.
-    fn fetch(&mut self, answer: &CheckInAnswer) -> Option<Verified<xshield_policy::Ruleset>> {
-        let wanted = answer.wanted?;
-        let have = self.known_good.as_ref().map(|known| known.ruleset.in_force());
-        if have == Some(wanted) {
-            return None;
-        }
-        let floor = self.ruleset_floor();
-        if wanted.revision < floor.revision {
-            self.refuse_ruleset(&EnvelopeError::Older { got: wanted.revision.into(), floor });
-            return None;
-        }
-        let fetched = match self.client.ruleset(have.map(|have| have.digest)) {
-            Ok(Fetched::Envelope(bytes)) => bytes,
-            Ok(Fetched::Unchanged) => return None,
-            Err(error) => {
-                self.contact_failed(&error);
-                return None;
-            }
-        };
-        let asset = self.client.asset()?;
-        let error = match envelope::open(&fetched, &self.cycle.config.policy_keys, &asset, floor) {
-            Ok(ruleset) => return Some(ruleset),
-            Err(error) => error,
-        };
-        if matches!(error, EnvelopeError::Older { .. })
-            && let Some(answer) = self.show_what_is_held()
-        {
-            return self.fetch(&answer);
-        }
-        self.refuse_ruleset(&error);
-        None
+    fn tell(&mut self, seen: Option<Look>) {
+        let Some(Look { firewall, recorded }) = seen else { return };
+        let losses = self.delivery.look_at_losses();
+        let capabilities = firewall.capabilities();
+        let (events, RecordedMatches { matches, logged, bound }) =
+            observed::tell_flows(&mut self.run, recorded, &self.policy, capabilities, losses.items);
+        self.events += events;
+        self.threat.tell_matches(&mut self.run, matches, &logged, bound.as_ref());
+        observed::tell_ports(&mut self.run);
     }
 
     fn install_boot_unit(&mut self) {
-        if self.cycle.config.boot_unit == Provisioning::Leave || !self.has_something_to_restore() {
+        let run = &mut self.run;
+        let has_something_to_restore = self.policy.proven().is_some() || self.threat.has_list();
+        if run.config.boot_unit == Provisioning::Leave || !has_something_to_restore {
             return;
         }
-        let Surroundings { root, program, config, .. } = self.cycle.surroundings;
-        let unit = BootUnit::new(root, &self.cycle.config.state_directory);
+        let Surroundings { root, program, config, .. } = run.surroundings;
+        let unit = BootUnit::new(root, &run.config.state_directory);
         match unit.install(program, config) {
             Ok(Installed::Unchanged | Installed::Written | Installed::NoSystemd) => {}
-            Err(error) => self.outcome.problems.push(problem("boot-unit", &error)),
+            Err(error) => run.problems.push(problem("boot-unit", &error)),
         }
-    }
-
-    pub(crate) fn note(&mut self, code: &str, text: String) {
-        self.outcome.problems.push(Problem { code: code.to_owned(), text });
-    }
-
-    /// Writes the positions down, then delivers what is waiting.
-    fn finish(mut self) -> Result<Outcome, CycleError> {
-        self.conclude_threats();
-        self.outcome.status = match (self.failure, self.outcome.in_force) {
-            (Some(failure), _) => failure,
-            (None, _) if self.progress.threat.failure.is_some() => RunStatus::Failed,
-            (None, Some(_)) => RunStatus::Enforcing,
-            (None, None) => RunStatus::NoPolicy,
-        };
-        self.outcome.problems.extend(routes::problems(&self.client.routes()));
-        self.tell_the_rest();
-        self.outcome.problems.append(&mut self.found);
-        self.outcome.tell_once();
-        self.progress.last_run = Some(self.cycle.surroundings.now());
-        self.progress.routes = self.routes();
-        self.mark_proxies();
-        self.tell_what_happened(&self.progress.routes.clone());
-        self.progress.problems = self.outcome.problems.clone();
-        self.publish_debug_log(LogEnd::Open);
-        self.state.save_progress(&self.progress)?;
-        step("saved");
-        self.spool.settle(self.spool_losses)?;
-        self.move_outbox_to_spool()?;
-        step("spooled");
-        let (lost, pause) = (self.progress.lost, self.progress.reports_after);
-        self.deliver();
-        self.serve_diagnostics()?;
-        self.leave_diagnostics();
-        self.publish_debug_log(LogEnd::Open);
-        self.keep_session();
-        self.outcome.routes = self.routes();
-        self.outcome.generation = self.progress.generation.as_ref().map(|(_, known)| *known);
-        let is_unsaved = self.progress.lost != lost
-            || self.progress.reports_after != pause
-            || !self.progress.outbox.is_empty();
-        if is_unsaved || self.outcome.routes != self.progress.routes {
-            self.progress.routes = self.outcome.routes.clone();
-            self.state.save_progress(&self.progress)?;
-        }
-        self.client.hand_over(&self.cycle.errand.connection);
-        // What kept reports from being delivered may have kept the check-in from it before.
-        self.outcome.tell_once();
-        Ok(self.outcome)
-    }
-
-    fn mark_proxies(&mut self) {
-        let proxies = &self.cycle.config.proxies;
-        if !self.progress.proxies.as_ref().is_some_and(|mark| mark.is_of(proxies)) {
-            let mark = ProxiesMark::new(proxies, self.cycle.surroundings.random());
-            self.progress.proxies = Some(mark);
-        }
-    }
-
-    /// The ways to the platform as they stand now.
-    fn routes(&self) -> Vec<RouteReport> {
-        let now = self.cycle.surroundings.now();
-        routes::reports(self.client.routes(), &self.progress.routes, self.outcome.platform, now)
     }
 }

@@ -3,36 +3,35 @@
 use xshield_firewall::Capabilities;
 use xshield_host::linux::forwarding::Forwarding;
 use xshield_policy::{Direction, Ruleset, Subject};
+use xshield_wire::message::Problem;
 
-use crate::cycle::Run;
-use crate::state::problem;
+use crate::problems::problem;
 
-impl Run<'_> {
-    /// Of the ruleset that is to be in force.
-    pub(crate) fn look_at_forwarding(&mut self, ruleset: &Ruleset, capabilities: &Capabilities) {
-        match ruleset.forwarded {
-            Some(forwarded) if forwarded.judges() && !capabilities.forwarded => {
-                let text = "the policy judges forwarded traffic, and this kernel can't tell who opened \
-                            a flow (it has no 'ct original ip saddr'; Linux 4.17 has): forwarded \
-                            traffic passes unjudged";
-                self.note("forwarded-unenforceable", text.to_owned());
-            }
-            Some(_) => {}
-            None if !restricts(ruleset) => {}
-            None => match Forwarding::look() {
-                Ok(found) if found.serves_others() => {
-                    let text = format!(
-                        "this host forwards traffic ({found}), and the policy leaves that alone: \
-                         published ports and what containers and virtual machines open are not judged. \
-                         Write 'forwarded: published-ports' or 'forwarded: everything' in its segment \
-                         or asset document, or 'forwarded: leave-alone' if this is meant"
-                    );
-                    self.note("forwarding-left-alone", text);
-                }
-                Ok(_) => {}
-                Err(error) => self.outcome.problems.push(problem("forwarding-unknown", &error)),
-            },
-        }
+/// Of the ruleset that is to be in force.
+pub(crate) fn look(ruleset: &Ruleset, capabilities: &Capabilities) -> Option<Problem> {
+    let told = |code: &str, text: String| Some(Problem { code: code.to_owned(), text });
+    match ruleset.forwarded {
+        Some(forwarded) if forwarded.judges() && !capabilities.forwarded => told(
+            "forwarded-unenforceable",
+            "the policy judges forwarded traffic, and this kernel can't tell who opened a flow (it has \
+             no 'ct original ip saddr'; Linux 4.17 has): forwarded traffic passes unjudged"
+                .to_owned(),
+        ),
+        Some(_) => None,
+        None if !restricts(ruleset) => None,
+        None => match Forwarding::look() {
+            Ok(found) if found.serves_others() => told(
+                "forwarding-left-alone",
+                format!(
+                    "this host forwards traffic ({found}), and the policy leaves that alone: published \
+                     ports and what containers and virtual machines open are not judged. Write \
+                     'forwarded: published-ports' or 'forwarded: everything' in its segment or asset \
+                     document, or 'forwarded: leave-alone' if this is meant"
+                ),
+            ),
+            Ok(_) => None,
+            Err(error) => Some(problem("forwarding-unknown", &error)),
+        },
     }
 }
 

@@ -1,50 +1,62 @@
 //! The enforcement cycle, and what belongs to it: state on disk, boot unit, status, removal.
 //!
-//! Read [`cycle`] first: `Run::enforce` is the whole of it on one page.
+//! Read [`core`] first: its `cycle` is a run on one page, and its `policy` decides about the ruleset, without
+//! IO. [`cycle`] carries it out on a real host.
 
-mod behind;
+mod agent_events;
 pub mod boot_unit;
 mod client;
-pub mod closing;
 pub mod commands;
 pub mod config;
+mod connect;
+mod connection_tracking;
+pub mod core;
 pub mod cycle;
-mod delivery;
+pub mod delivery;
 pub mod diagnostics;
 pub mod discover;
-mod empty;
-pub mod errand;
-mod evidence;
+mod endpoints;
+mod exchange;
 pub mod explain;
-pub mod followed;
+mod facts;
+mod flow_programs;
 mod forwarded;
-mod gather;
-mod happenings;
-pub mod kernel;
-mod link;
-mod older;
+mod ineffective;
+mod observed;
+pub mod options;
 pub mod outcome;
 pub mod paths;
+pub mod platform_addresses;
 pub mod preflight;
+pub mod problems;
+pub mod progress;
 pub mod prove;
+mod reached;
 mod reports;
 pub mod resident;
 mod resolve;
+mod rollback;
 pub mod routes;
+mod run;
+mod shell;
 pub mod state;
-mod step;
+pub mod step;
+mod succession;
+pub mod summary;
 pub mod surroundings;
+
 pub mod threat;
-mod time;
+mod time_answers;
+mod time_servers;
 mod trace;
+pub mod trust;
+mod verb_error;
 pub mod verbs;
-mod ways;
-pub mod whereabouts;
 
 pub use config::Config;
+pub use connection_tracking::{AlignError, align_connection_tracking};
 pub use cycle::{Cycle, CycleError};
-pub use errand::Errand;
-pub use older::{AlignError, align_connection_tracking};
+pub use options::RunOptions;
 pub use outcome::{Outcome, RunStatus};
 pub use surroundings::{Downloaded, Surroundings};
 

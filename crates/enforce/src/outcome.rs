@@ -8,9 +8,10 @@ use xshield_wire::fingerprint::IdentityFingerprint;
 use xshield_wire::message::{InForce, Problem};
 use xshield_wire::threat::ListName;
 
-use crate::closing::PolicyInShort;
-use crate::errand::Heard;
+pub use crate::core::result::{Change, Contact, RunStatus};
+use crate::options::Heard;
 use crate::routes::RouteReport;
+use crate::summary::PolicyInShort;
 
 /// What a run came to.
 #[derive(Debug, Clone, Serialize)]
@@ -57,61 +58,6 @@ pub struct Outcome {
     pub heard: Heard,
 }
 
-/// In one word. Each has an exit code of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum RunStatus {
-    /// The wanted ruleset is in force.
-    Enforcing,
-    /// The platform has no policy for this host yet; nothing is enforced.
-    NoPolicy,
-    /// Another run holds the lock; nothing was done.
-    AnotherRun,
-    /// firewalld is installed or enabled; nothing was changed, nothing is enforced.
-    Blocked,
-    /// The platform could not be reached; the last-known-good ruleset is in force, if there is one.
-    PlatformUnreachable,
-    /// The platform refused this host: its key, its identity or its clock.
-    Refused,
-    /// A ruleset came that can't be trusted; the last-known-good one is in force.
-    RulesetRefused,
-    /// The new ruleset cut the platform off; the previous one is back.
-    Reverted,
-    /// Something failed; see the problems.
-    Failed,
-}
-
-impl RunStatus {
-    /// The program's exit code.
-    #[must_use]
-    pub fn exit_code(self) -> u8 {
-        match self {
-            Self::Enforcing | Self::NoPolicy | Self::AnotherRun => 0,
-            Self::Failed => 1,
-            // 2 is clap's, for a wrong command line; 3 is a preflight failure.
-            Self::Blocked => 4,
-            Self::PlatformUnreachable => 5,
-            Self::Refused => 6,
-            Self::RulesetRefused => 7,
-            Self::Reverted => 8,
-        }
-    }
-}
-
-/// What was done to the kernel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Change {
-    /// Nothing: what is wanted was there.
-    None,
-    /// A new ruleset, or the same one with new addresses or ports, was tried and kept.
-    Applied,
-    /// Someone else had changed our table; it was put right.
-    Repaired,
-    /// A new ruleset was tried and taken back.
-    Reverted,
-}
-
 /// What became of the threat list in a run.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct ThreatOutcome {
@@ -146,18 +92,6 @@ pub enum ThreatChange {
     Removed,
 }
 
-/// Whether the platform was reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Contact {
-    /// It answered.
-    Reached,
-    /// It did not.
-    Unreachable,
-    /// It was not asked.
-    NotAsked,
-}
-
 impl Outcome {
     /// A run that has done nothing yet.
     #[must_use]
@@ -180,65 +114,6 @@ impl Outcome {
             problems: Vec::new(),
             generation: None,
             heard: Heard::default(),
-        }
-    }
-
-    /// Leaves out what was told before: each attempt of a run is refused in the same words, and what
-    /// fails for that reason names it behind its own.
-    pub(crate) fn tell_once(&mut self) {
-        self.problems = once(std::mem::take(&mut self.problems));
-    }
-}
-
-/// Each cause with the first problem that names it.
-pub(crate) fn once(problems: impl IntoIterator<Item = Problem>) -> Vec<Problem> {
-    let mut told: Vec<Problem> = Vec::new();
-    for problem in problems {
-        if !told.iter().any(|before| is_of_one_cause(&before.text, &problem.text)) {
-            told.push(problem);
-        }
-    }
-    told
-}
-
-/// Whether two texts are the same, or one is the other with what failed by it in front.
-fn is_of_one_cause(one: &str, other: &str) -> bool {
-    let (short, long) = if one.len() < other.len() { (one, other) } else { (other, one) };
-    long.strip_suffix(short).is_some_and(|front| front.is_empty() || front.ends_with(": "))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_cause_is_told_once() {
-        let refused = "the platform refused a session: the key is revoked";
-        let behind =
-            "fetching the threat list failed: the platform refused a session: the key is revoked";
-        for (found, told) in [
-            (&[("platform-refused", refused)][..], &["platform-refused"][..]),
-            (
-                &[("platform-refused", refused), ("report-undelivered", refused)],
-                &["platform-refused"],
-            ),
-            (&[("platform-refused", refused), ("threat-failed", behind)], &["platform-refused"]),
-            (&[("threat-failed", behind), ("platform-refused", refused)], &["threat-failed"]),
-            (
-                &[("spool", "could not write a"), ("spool", "could not write b")],
-                &["spool", "spool"],
-            ),
-            (&[("a", "full"), ("b", "the disk is full")], &["a", "b"]),
-        ] {
-            let mut outcome = Outcome::new(RunStatus::Failed);
-            let problem = |(code, text): &(&str, &str)| Problem {
-                code: (*code).to_owned(),
-                text: (*text).to_owned(),
-            };
-            outcome.problems = found.iter().map(problem).collect();
-            outcome.tell_once();
-            let codes: Vec<&str> = outcome.problems.iter().map(|one| one.code.as_str()).collect();
-            assert_eq!(codes, told, "{found:?}");
         }
     }
 }

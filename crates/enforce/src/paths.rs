@@ -9,7 +9,7 @@ use xshield_host::linux::programs::Program;
 use xshield_wire::message::{EventKind, FirewallEvent, ReportBody};
 use xshield_wire::telemetry::{ActivePath, PathReport, PathSource};
 
-use crate::behind::{Behind, Place};
+use crate::flow_programs::{FlowPrograms, Place};
 use crate::reports::Interval;
 
 /// Paths in one report.
@@ -30,7 +30,7 @@ pub enum RecordedPaths {
 pub(crate) fn reports(events: &[FirewallEvent], interval: Interval) -> Vec<ReportBody> {
     let passed: Vec<&FirewallEvent> =
         events.iter().filter(|event| event.kind != EventKind::Denied).collect();
-    let behind = Behind::of(passed.iter().map(|event| place(event)));
+    let behind = FlowPrograms::of(passed.iter().map(|event| place(event)));
     let paths = paths(&passed, |place| behind.get(&place));
     let reports = paths.chunks(PER_REPORT).map(|paths| {
         let Interval { since, until } = interval;

@@ -7,9 +7,9 @@ use xshield_wire::message::Program;
 
 use crate::client::{Client, ContactError};
 use crate::config::Config;
-use crate::link;
+use crate::connect;
+use crate::problems::chain;
 use crate::resolve::HostResolver;
-use crate::state::chain;
 use crate::surroundings::Surroundings;
 
 /// Why a key was not proven to hold.
@@ -47,7 +47,7 @@ pub fn prove(
     let path = config.state_directory.join("identity.key");
     let Some(identity) = Identity::load(&path)? else { return Ok(()) };
     let resolver = Resolver::of_system(&surroundings.root, Patience::default());
-    let transport = link::transport(
+    let transport = connect::transport(
         config,
         program,
         HostResolver::of_a_run(&resolver),

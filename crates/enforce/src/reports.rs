@@ -1,11 +1,11 @@
 //! What a run saw, as reports; and their delivery.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use ring::digest::{SHA256, digest};
 use xshield_firewall::flows::{Delta, FlowCount};
-use xshield_firewall::{FlowKind, Hit, Traffic};
+use xshield_firewall::{FlowKind, Traffic};
 use xshield_host::linux::programs::Program;
 use xshield_policy::packet::Transport;
 use xshield_policy::protocol::SCTP;
@@ -15,10 +15,10 @@ use xshield_policy::{
 };
 use xshield_wire::Bytes;
 use xshield_wire::message::{
-    Digest, EventKind, EventSource, FirewallEvent, ListeningPort, RuleHits, UnixSeconds,
+    Digest, EventKind, EventSource, FirewallEvent, ListeningPort, UnixSeconds,
 };
 
-use crate::behind::{Behind, Place};
+use crate::flow_programs::{FlowPrograms, Place};
 
 /// The time between two readings of the recorder: what it counted anew came somewhere in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,7 +113,7 @@ pub(crate) fn has_program_rules(bound: &Bound) -> bool {
 
 /// Names programs and deciding rules of outbound flows, with what is behind them. To be called where
 /// [`has_program_rules`].
-pub(crate) fn name_programs(events: &mut [FirewallEvent], bound: &Bound, behind: &Behind) {
+pub(crate) fn name_programs(events: &mut [FirewallEvent], bound: &Bound, behind: &FlowPrograms) {
     let outbound = events.iter_mut().filter(|event| {
         event.direction == Direction::Outbound && event.from == EventSource::Recorder
     });
@@ -228,34 +228,6 @@ fn rule_of(reason: Reason) -> Option<RuleId> {
     }
 }
 
-/// Hit counters as they were last reported, by direction and rule.
-pub(crate) type LastHits = BTreeMap<String, (u64, u64)>;
-
-/// What was added to each counter since `last`, which becomes the present reading. A counter that
-/// went back was made anew.
-pub(crate) fn hit_differences(hits: &[Hit], last: &mut LastHits) -> Vec<RuleHits> {
-    let mut now = LastHits::new();
-    let mut differences = Vec::new();
-    for hit in hits {
-        let Ok(rule) = RuleId::try_from(hit.rule.clone()) else { continue };
-        let key = format!("{} {}", hit.direction, hit.rule);
-        let (packets, bytes) = last.get(&key).copied().unwrap_or_default();
-        let restarted = hit.packets < packets || hit.bytes < bytes;
-        let base = if restarted { (0, 0) } else { (packets, bytes) };
-        if hit.packets > base.0 {
-            differences.push(RuleHits {
-                rule,
-                direction: hit.direction,
-                packets: hit.packets - base.0,
-                bytes: hit.bytes - base.1,
-            });
-        }
-        now.insert(key, (hit.packets, hit.bytes));
-    }
-    *last = now;
-    differences
-}
-
 /// Identifies a list of listening ports.
 pub(crate) fn ports_digest(ports: &[ListeningPort]) -> Digest {
     sha256(&crate::client::to_json(&ports))
@@ -271,17 +243,6 @@ pub(crate) fn sha256(bytes: &[u8]) -> Digest {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use xshield_firewall::programmed::Action;
-
-    fn hit(rule: &str, packets: u64) -> Hit {
-        Hit {
-            rule: rule.to_owned(),
-            direction: Direction::Inbound,
-            action: Action::Allow,
-            packets,
-            bytes: packets * 100,
-        }
-    }
 
     /// An outbound side that closes everything but what programs may.
     fn by_program() -> Bound {
@@ -395,17 +356,5 @@ mod tests {
             let event = &events[0];
             assert_eq!((event.first_seen, event.last_seen), told, "idle for {idle_ms} ms");
         }
-    }
-
-    #[test]
-    fn hits_are_counted_once_and_a_counter_that_went_back_began_anew() {
-        let mut last = LastHits::new();
-        let mut packets = |hits: &[Hit]| -> Vec<u64> {
-            hit_differences(hits, &mut last).iter().map(|hits| hits.packets).collect()
-        };
-        assert_eq!(packets(&[hit("t/a", 5), hit("t/b", 0)]), [5]);
-        assert_eq!(packets(&[hit("t/a", 5), hit("t/b", 1)]), [1]);
-        assert_eq!(packets(&[hit("t/a", 7)]), [2]);
-        assert_eq!(packets(&[hit("t/a", 3), hit("t/b", 1)]), [3, 1]);
     }
 }

@@ -6,8 +6,8 @@ use xshield_wire::Bytes;
 use xshield_wire::foreign::without_userinfo;
 use xshield_wire::message::{Problem, RouteFailure, RouteFailureKind, RouteStanding, UnixSeconds};
 
-use crate::outcome::Contact;
-use crate::state::problem;
+use crate::core::result::Contact;
+use crate::problems::problem;
 
 /// One way to the platform and how it last went.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

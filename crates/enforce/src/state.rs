@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `identity.key` | the host's Ed25519 key | the platform asks an operator to approve the new one |
 //! | `session` | token and session key | a new handshake |
-//! | `trust` | whom to trust since the platform changed its keys, see [`crate::followed`] | the configuration's pins count again |
+//! | `trust` | whom to trust since the platform changed its keys, see [`crate::trust`] | the configuration's pins count again |
 //! | `enforced` | last-known-good ruleset and the facts it was bound with | `enforced.previous` is used |
 //! | `progress` | sequence, recorder positions, routes, DNS answers, undelivered reports | counted anew from the kernel |
 //! | `threat/` | threat order and list, see [`crate::threat`] | fetched again |
@@ -13,30 +13,21 @@
 //! | `running` | nothing; there while an agent runs | a crash is not told as one |
 //! | `spool/` | reports not yet acknowledged | what was in it is lost and counted |
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use xshield_firewall::flows::{Differ, Losses};
-use xshield_firewall::{Capabilities, LiveGroup, Plan, plan_with};
+use xshield_firewall::LiveGroup;
 use xshield_host::files::{self, Access, FileError};
-use xshield_host::linux::kernel_log::Cursor;
-use xshield_host::linux::resolver::Cache;
-use xshield_host::linux::sockets::Holders;
 use xshield_host::lock::{self, Guard, LockError};
-use xshield_policy::{AssetId, Facts, Revision, Ruleset};
-use xshield_wire::control::HostConfiguration;
+use xshield_policy::{AssetId, Facts, Ruleset};
 use xshield_wire::keys::{PolicyPublicKey, SessionKey};
-use xshield_wire::message::{Digest, Problem, Report, UnixSeconds};
+use xshield_wire::message::{Problem, UnixSeconds};
 use xshield_wire::session::Session;
 use xshield_wire::{Bytes, RulesetVersion, Verified, envelope};
 
-use crate::commands::DebugSession;
-use crate::diagnostics::Wanted;
-use crate::routes::{ProxiesMark, RouteReport};
-use crate::threat::{self, ThreatProgress};
-use crate::time::TimeAsked;
-use crate::whereabouts::Whereabouts;
+use crate::core::known_good::LastKnownGood;
+use crate::problems::problem;
+use crate::progress::Progress;
 
 /// The state directory and what each file in it is called.
 #[derive(Debug, Clone)]
@@ -54,25 +45,6 @@ struct Enforced {
     live: Option<LiveGroup>,
 }
 
-/// A verified last-known-good ruleset with the facts it was last bound with.
-#[derive(Debug, Clone)]
-pub struct LastKnownGood {
-    /// The ruleset.
-    pub ruleset: Verified<Ruleset>,
-    /// What the host knew then; used at boot, when nothing can be resolved yet.
-    pub facts: Facts,
-    /// The log group that its denied packets were handed to, if any.
-    pub live: Option<LiveGroup>,
-}
-
-impl LastKnownGood {
-    /// What it puts into a kernel with these capabilities.
-    #[must_use]
-    pub fn plan(&self, capabilities: &Capabilities) -> Plan {
-        plan_with(&self.ruleset.bind(&self.facts).0, capabilities, self.live)
-    }
-}
-
 /// A session as it lies on disk.
 #[derive(Serialize, Deserialize)]
 struct StoredSession {
@@ -81,105 +53,6 @@ struct StoredSession {
     token: String,
     expires: UnixSeconds,
     platform_time: UnixSeconds,
-}
-
-/// What changes from run to run.
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Progress {
-    /// The last check-in's number.
-    pub sequence: u64,
-    /// The number of the last one that the platform answered.
-    pub answered: Option<u64>,
-    /// When the platform was last reached.
-    pub last_contact: Option<UnixSeconds>,
-    /// When a run last ended.
-    pub last_run: Option<UnixSeconds>,
-    /// The ways to the platform, in the configured order, and which of them the last run used.
-    pub routes: Vec<RouteReport>,
-    /// The proxies that the last run was configured with.
-    pub proxies: Option<ProxiesMark>,
-    /// What the last run found wrong.
-    pub problems: Vec<Problem>,
-    /// Problems that the platform has not heard of yet.
-    pub untold: Vec<Problem>,
-    /// Where the flow recorder was last read.
-    pub flows: Differ,
-    /// The recorder's own count of losses when it was last read, and which recorder that was.
-    pub recorder_lost: Losses,
-    /// Hit counters of the ruleset in force when they were last reported, by direction and rule.
-    pub hits: BTreeMap<String, (u64, u64)>,
-    /// Which plan the hit counters belong to.
-    pub hits_of: Option<String>,
-    /// When the recorder was last read.
-    pub last_collected: Option<UnixSeconds>,
-    /// The kernel's ruleset generation after the last run, and the boot it belongs to.
-    pub generation: Option<(String, u32)>,
-    /// Which process held which socket.
-    pub holders: Holders,
-    /// Where the kernel's log was last read.
-    pub log: Option<Cursor>,
-    /// The last good answers of the resolver, and addresses in their grace.
-    pub answers: Cache,
-    /// The same for names of time servers.
-    pub time_answers: Cache,
-    /// When those were last asked for.
-    pub time_asked: Option<TimeAsked>,
-    /// Where the platform's name led lately.
-    pub whereabouts: Whereabouts,
-    /// What the listening ports were when they were last reported.
-    pub ports_digest: Option<Digest>,
-    /// What the programmed rules were when they were last reported.
-    pub programmed_digest: Option<Digest>,
-    /// The highest revision that was ever in force here; what programs from before [`Self::newest`]
-    /// read and write.
-    pub floor: Revision,
-    /// The newest ruleset that was ever in force here.
-    pub newest: RulesetVersion,
-    /// The label of that ruleset, as it was signed: evidence for a platform that forgot it.
-    pub newest_label: Option<String>,
-    /// Commands already carried out, newest last, bounded.
-    pub commands_done: Vec<String>,
-    /// The platform's configuration for this host.
-    pub configuration: Option<HostConfiguration>,
-    /// Since when the platform is out of reach.
-    pub unreachable_since: Option<UnixSeconds>,
-    /// Diagnostics that the platform wants and does not have yet.
-    pub diagnostics: Vec<Wanted>,
-    /// The detailed log that the platform wants.
-    pub debug: Option<DebugSession>,
-    /// How often the platform wanted everything again.
-    pub resends: u64,
-    /// The asset that was told what is told once.
-    pub told_to: Option<AssetId>,
-    /// The platform has enough reports of this host until then.
-    pub reports_after: Option<UnixSeconds>,
-    /// Losses not yet reported.
-    pub lost: u64,
-    /// The same about threats.
-    pub threat: ThreatProgress,
-    /// Reports that are not in the spool yet. Written together with the positions above, so that a
-    /// kill neither loses nor repeats what lies between two positions.
-    pub outbox: Vec<Report>,
-}
-
-impl Progress {
-    /// No ruleset older than this one is taken.
-    #[must_use]
-    pub fn ruleset_floor(&self) -> RulesetVersion {
-        self.newest.max(self.floor.into())
-    }
-
-    /// A ruleset is in force.
-    pub(crate) fn raise_floor(&mut self, ruleset: &Verified<Ruleset>) {
-        let version = ruleset.version();
-        if version >= self.newest {
-            self.newest = version;
-            self.newest_label =
-                ruleset.label().map(|label| String::from_utf8_lossy(label).into_owned());
-        }
-        self.floor = self.floor.max(version.revision);
-    }
 }
 
 /// Something that was wrong with a file, and what was used instead.
@@ -361,8 +234,11 @@ const FILES: [&str; 8] = [
 ];
 /// The directories: undelivered reports, the boot unit's copy of the program, the threat list,
 /// diagnostics on their way.
-const DIRECTORIES: [&str; 4] =
-    ["spool", "bin", threat::store::DIRECTORY, crate::diagnostics::DIRECTORY];
+const DIRECTORIES: [&str; 4] = ["spool", "bin", THREAT_DIRECTORY, DIAGNOSTICS_DIRECTORY];
+/// Where threat order and lists are kept.
+pub(crate) const THREAT_DIRECTORY: &str = "threat";
+/// Where diagnostics wait for the platform.
+pub(crate) const DIAGNOSTICS_DIRECTORY: &str = "diagnostics";
 
 /// `name` is `file`, or what is kept beside it: `.previous`, `.damaged`, `.new`.
 fn is_made_from(name: &str, file: &str) -> bool {
@@ -395,25 +271,4 @@ fn read_or_default<T: Default + serde::de::DeserializeOwned>(
         }
         Err(error) => Err(error),
     }
-}
-
-/// An error with its causes, as a problem to report.
-#[must_use]
-pub fn problem(code: &str, error: &dyn std::error::Error) -> Problem {
-    Problem { code: code.to_owned(), text: chain(error) }
-}
-
-/// An error and its causes in one line.
-#[must_use]
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
 }

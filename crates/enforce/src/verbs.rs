@@ -1,81 +1,27 @@
 //! What a host program can do besides the cycle: status, restore, remove.
 
-use std::path::PathBuf;
-
 use serde::Serialize;
 pub use xshield_firewall::Explanation;
 use xshield_firewall::threat::ThreatTable;
 use xshield_firewall::{Firewall, FirewallError};
-use xshield_host::files::FileError;
 use xshield_host::linux::firewalld::{self, Firewalld};
 use xshield_host::linux::identity::Identity;
-use xshield_host::linux::system::SystemError;
-use xshield_host::lock::{self, LockError};
+use xshield_host::lock;
 use xshield_wire::fingerprint::IdentityFingerprint;
 use xshield_wire::message::{InForce, Problem, UnixSeconds};
 use xshield_wire::threat::ListName;
 
-use crate::boot_unit::{BootUnit, BootUnitError};
-use crate::closing::PolicyInShort;
+use crate::boot_unit::BootUnit;
 use crate::config::Config;
-use crate::kernel;
+use crate::core::known_good::LastKnownGood;
+use crate::problems::problem;
 use crate::routes::RouteReport;
-use crate::state::{StateDirectory, problem};
+use crate::state::StateDirectory;
+use crate::summary::PolicyInShort;
 use crate::surroundings::Surroundings;
 use crate::threat;
 use crate::threat::verbs::ThreatStatus;
-
-/// Why a verb failed.
-#[derive(Debug, thiserror::Error)]
-pub enum VerbError {
-    /// The state directory can't be used.
-    #[error("using the state directory {path} failed", path = .path.display())]
-    StateDirectory {
-        /// The directory.
-        path: PathBuf,
-        /// What the OS said.
-        #[source]
-        source: std::io::Error,
-    },
-    /// A state file can't be read.
-    #[error(transparent)]
-    State(#[from] FileError),
-    /// The lock can't be taken.
-    #[error(transparent)]
-    Lock(#[from] LockError),
-    /// A run is under way.
-    #[error("a run is under way; try again when it has ended")]
-    Busy,
-    /// The kernel's firewall does not answer or refuses.
-    #[error(transparent)]
-    Firewall(#[from] FirewallError),
-    /// The boot unit can't be removed.
-    #[error(transparent)]
-    BootUnit(#[from] BootUnitError),
-    /// The system can't be asked.
-    #[error(transparent)]
-    System(#[from] SystemError),
-    /// How the kernel sees a program is not known.
-    #[error("{0}")]
-    Program(String),
-    /// firewalld owns this host's firewall.
-    #[error("firewalld is on this host: two owners of one firewall is none; nothing was restored")]
-    Firewalld,
-    /// The threat list can't be restored or asked.
-    #[error(transparent)]
-    Threat(Box<dyn std::error::Error + Send + Sync>),
-    /// There is no threat list to be asked.
-    #[error(
-        "no threat list is in force on this host; the next run puts it there, if one is ordered"
-    )]
-    NoThreatList,
-    /// There is nothing to restore.
-    #[error("there is neither a last-known-good ruleset nor a threat list to restore: {}", .reasons.join("; "))]
-    NothingToRestore {
-        /// What was wrong with the files, if anything was.
-        reasons: Vec<String>,
-    },
-}
+pub use crate::verb_error::VerbError;
 
 /// How this host stands, from the kernel and from the state directory.
 #[derive(Debug, Serialize)]
@@ -159,7 +105,7 @@ pub fn restore(config: &Config, surroundings: &Surroundings) -> Result<Restored,
     let _lock = lock::try_lock(&state.path("lock"))?.ok_or(VerbError::Busy)?;
     let mut problems = Vec::new();
     let known = state.last_known_good(&config.keys_of_stored(), &mut problems)?;
-    let policy = known.as_ref().map_or(Ok(()), kernel::restore);
+    let policy = known.as_ref().map_or(Ok(()), restore_ruleset);
     let threat = threat::verbs::restore(&state, config, known.as_ref(), &mut problems);
     policy?;
     let restored =
@@ -169,6 +115,13 @@ pub fn restore(config: &Config, surroundings: &Surroundings) -> Result<Restored,
         return Err(VerbError::NothingToRestore { reasons });
     }
     Ok(restored)
+}
+
+/// Restores the last-known-good ruleset without asking anyone: at boot, before the network.
+fn restore_ruleset(known: &LastKnownGood) -> Result<(), FirewallError> {
+    let mut firewall = Firewall::open()?;
+    let plan = known.plan(firewall.capabilities());
+    firewall.apply_now(&plan)
 }
 
 /// Takes our tables, units and state away, and nothing else.

@@ -4,7 +4,9 @@
 
 use std::fs;
 
-use xshield_enforce::state::{LastKnownGood, Progress, StateDirectory};
+use xshield_enforce::core::known_good::LastKnownGood;
+use xshield_enforce::progress::Progress;
+use xshield_enforce::state::StateDirectory;
 use xshield_policy::{DirectionRules, Facts, Failsafe, Revision, Ruleset};
 use xshield_wire::envelope;
 use xshield_wire::keys::{PolicyKey, PolicyPublicKey};

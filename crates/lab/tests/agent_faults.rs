@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
+use xshield_enforce::step::Step;
 use xshield_lab::privilege::in_lab;
 use xshield_lab::proxy::{Behaviour, Proxy};
 use xshield_lab::shop::Shop;
@@ -123,7 +124,7 @@ fn an_upload_goes_on_where_kills_and_cuts_left_it() -> Result<()> {
         let mut story = Story::begin()?;
         story.shop.lab.add_host("proxy", 50)?;
         let pieces = ("XSHIELD_UPLOAD_PIECE", "200");
-        let killed = [pieces, ("XSHIELD_KILL_AT", "uploaded-piece")];
+        let killed = [pieces, ("XSHIELD_KILL_AT", Step::UploadedPiece.name())];
         let mut agent = story.start_with(&killed)?;
         story.is_reached()?;
         let command = story.give("diagnostics", &[])?;
@@ -158,11 +159,29 @@ fn an_upload_goes_on_where_kills_and_cuts_left_it() -> Result<()> {
 }
 
 #[test]
+fn diagnostics_whose_end_was_written_down_before_a_kill_are_told_once() -> Result<()> {
+    in_lab("diagnostics_whose_end_was_written_down_before_a_kill_are_told_once", || {
+        let story = Story::begin()?;
+        let mut agent = story.start_with(&[("XSHIELD_KILL_AT", Step::Diagnosed.name())])?;
+        story.is_reached()?;
+        let command = story.give("diagnostics", &[])?;
+        has_died(&mut agent)?;
+        drop(agent);
+        let _agent = story.start_with(&[])?;
+        story.ends_as(&command, HOST, &["done"])?;
+        let uploads = story.uploads()?;
+        ensure!(uploads.len() == 1 && uploads[0]["complete"] == true, "{uploads:?}");
+        Ok(())
+    })
+}
+
+#[test]
 fn what_expired_while_the_host_was_away_is_not_carried_out_later() -> Result<()> {
     in_lab("what_expired_while_the_host_was_away_is_not_carried_out_later", || {
         let story = Story::begin()?;
         // Heard in time, and not done before the host is gone.
-        let mut agent = story.start_with(&[("XSHIELD_KILL_AT", "collected-diagnostics")])?;
+        let mut agent =
+            story.start_with(&[("XSHIELD_KILL_AT", Step::CollectedDiagnostics.name())])?;
         story.is_reached()?;
         let heard = story.give("diagnostics", &["--expires", "5s"])?;
         has_died(&mut agent)?;

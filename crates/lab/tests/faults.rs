@@ -8,6 +8,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use xshield_enforce::step::Step;
 use xshield_lab::kernel::Kernel;
 use xshield_lab::matrix::{Expectation, Family, Flow, Matrix};
 use xshield_lab::privilege::in_lab;
@@ -50,6 +51,57 @@ impl Policy {
             ),
         }
     }
+}
+
+/// In which test a run is killed at a step: none is left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Killed {
+    /// Another policy is wanted.
+    OnTheWayToAPolicy,
+    /// Someone took the table away.
+    WhileRepairing,
+    /// The new policy cuts the platform off.
+    WhileTakingBack,
+    /// In the tests of threat lists.
+    OnTheWayToAList,
+    /// In the tests of reports.
+    WhileReporting,
+    /// In the tests of the agent's faults.
+    WhileDiagnosing,
+}
+
+impl Killed {
+    fn at(step: Step) -> Self {
+        match step {
+            Step::Locked
+            | Step::Collected
+            | Step::CheckedIn
+            | Step::Fetched
+            | Step::Resolved
+            | Step::Tried
+            | Step::Confirmed
+            | Step::Remembered
+            | Step::Kept
+            | Step::Saved
+            | Step::Spooled => Self::OnTheWayToAPolicy,
+            Step::Introduced | Step::Repaired => Self::WhileRepairing,
+            Step::Reverted => Self::WhileTakingBack,
+            Step::ThreatOrdered
+            | Step::ThreatFetched
+            | Step::ThreatPrepared
+            | Step::ThreatProgrammed
+            | Step::ThreatKept
+            | Step::ThreatRemoved => Self::OnTheWayToAList,
+            Step::Delivered => Self::WhileReporting,
+            Step::CollectedDiagnostics | Step::UploadedPiece | Step::Diagnosed => {
+                Self::WhileDiagnosing
+            }
+        }
+    }
+}
+
+fn steps_of(killed: Killed) -> impl Iterator<Item = Step> {
+    Step::ALL.into_iter().filter(move |step| Killed::at(*step) == killed)
 }
 
 /// Which of the two policies app's kernel enforces, by packets; fails on anything in between.
@@ -100,10 +152,10 @@ fn configure_also(shop: &Shop, lines: &str) -> Result<()> {
 
 /// Runs Spark on app so that it is killed at `step`; the platform may need a moment to have something
 /// new for it, so that a run that came too early is repeated.
-fn killed_at(shop: &Shop, step: &str) -> Result<()> {
+fn killed_at(shop: &Shop, step: Step) -> Result<()> {
     let app = shop.lab.host("app")?;
     wait::until(&format!("a run is killed at {step}"), LIMIT, || {
-        let arguments = ["XSHIELD_KILL_AT=".to_owned() + step];
+        let arguments = [format!("XSHIELD_KILL_AT={step}")];
         let mut command = app.command("env");
         command.args(arguments).arg(shop.lab.programs().spark()?);
         command
@@ -120,19 +172,7 @@ fn a_run_killed_at_any_step_leaves_a_whole_policy_and_the_next_run_finishes() ->
     in_lab("a_run_killed_at_any_step_leaves_a_whole_policy_and_the_next_run_finishes", || {
         let shop = Shop::start_enforced()?;
         let mut current = Policy::Open;
-        for step in [
-            "locked",
-            "collected",
-            "checked-in",
-            "fetched",
-            "resolved",
-            "tried",
-            "confirmed",
-            "remembered",
-            "kept",
-            "saved",
-            "spooled",
-        ] {
+        for step in steps_of(Killed::OnTheWayToAPolicy) {
             let next = current.other();
             next.commit(&shop)?;
             killed_at(&shop, step)?;
@@ -145,12 +185,52 @@ fn a_run_killed_at_any_step_leaves_a_whole_policy_and_the_next_run_finishes() ->
 }
 
 #[test]
+fn a_run_killed_while_it_repairs_is_finished_by_the_next() -> Result<()> {
+    in_lab("a_run_killed_while_it_repairs_is_finished_by_the_next", || {
+        let shop = Shop::start_enforced()?;
+        for step in steps_of(Killed::WhileRepairing) {
+            shop.lab.host("app")?.run("nft", ["delete", "table", "inet", "xshield"])?;
+            killed_at(&shop, step)?;
+            let run = settle(&shop, Policy::Open);
+            run.with_context(|| format!("after being killed at {step}"))?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn a_run_killed_after_it_took_a_policy_back_leaves_the_old_one() -> Result<()> {
+    in_lab("a_run_killed_after_it_took_a_policy_back_leaves_the_old_one", || {
+        let mut shop = Shop::start_enforced()?;
+        for step in steps_of(Killed::WhileTakingBack) {
+            Policy::Closed.commit(&shop)?;
+            let app = shop.lab.host("app")?;
+            let mut command = app.command("env");
+            command.args(["XSHIELD_STOP_AT=tried", &format!("XSHIELD_KILL_AT={step}")]);
+            command.arg(shop.lab.programs().spark()?).args(["run", "--config", spark::CONFIG]);
+            let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+            wait::until("the new policy is on trial", LIMIT, || {
+                Ok((in_force(&shop)? == Policy::Closed).then_some(()))
+            })?;
+            shop.platform.stop()?;
+            shop.lab.host("app")?.run("pkill", ["-CONT", "ctspark"])?;
+            let status = child.wait()?;
+            ensure!(status.code().is_none(), "not killed at {step}: {status}");
+            ensure!(in_force(&shop)? == Policy::Open, "the old policy is back");
+            shop.platform.resume(&shop.lab)?;
+            settle(&shop, Policy::Closed)?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
 fn a_trial_that_nobody_keeps_ends_by_itself() -> Result<()> {
     in_lab("a_trial_that_nobody_keeps_ends_by_itself", || {
         let shop = Shop::start_enforced()?;
         configure_also(&shop, "probation-seconds: 5")?;
         Policy::Closed.commit(&shop)?;
-        killed_at(&shop, "tried")?;
+        killed_at(&shop, Step::Tried)?;
         ensure!(in_force(&shop)? == Policy::Closed, "the new policy is on trial");
         wait::until("the old policy comes back by itself", LIMIT, || {
             Ok((in_force(&shop)? == Policy::Open).then_some(()))

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
+use xshield_enforce::step::Step;
 use xshield_lab::matrix::{Expectation, Matrix};
 use xshield_lab::privilege::in_lab;
 use xshield_lab::probe::Port;
@@ -72,7 +73,8 @@ fn each_packet_is_counted_once_however_often_runs_are_killed() -> Result<()> {
     in_lab("each_packet_is_counted_once_however_often_runs_are_killed", || {
         let mut shop = Shop::start_enforced()?;
         let mut sent = 0;
-        for step in ["collected", "checked-in", "saved", "spooled", "delivered"] {
+        for step in [Step::Collected, Step::CheckedIn, Step::Saved, Step::Spooled, Step::Delivered]
+        {
             send(&shop, "db", 9999, 3)?;
             sent += 3;
             let mut command = shop.lab.host("db")?.command("env");

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
+use xshield_enforce::step::Step;
 use xshield_lab::hold::{Held, Link};
 use xshield_lab::kernel::Kernel;
 use xshield_lab::privilege::in_lab;
@@ -254,7 +255,8 @@ fn each_match_is_counted_once_however_often_runs_are_killed() -> Result<()> {
         scene.list_stranger()?;
         scene.enforce("web", &V4.to_string(), true)?;
         let mut sent = 0;
-        for step in ["collected", "checked-in", "saved", "spooled", "delivered"] {
+        for step in [Step::Collected, Step::CheckedIn, Step::Saved, Step::Spooled, Step::Delivered]
+        {
             scene.send("web", 514, 3)?;
             sent += 3;
             killed_at(&scene, "web", step)?;
@@ -269,7 +271,7 @@ fn each_match_is_counted_once_however_often_runs_are_killed() -> Result<()> {
 
 /// Runs Spark so that it is killed at `step`; the platform may need a moment to have something new, so
 /// that a run that came too early is repeated.
-fn killed_at(scene: &Scene, host: &str, step: &str) -> Result<()> {
+fn killed_at(scene: &Scene, host: &str, step: Step) -> Result<()> {
     let lab = &scene.shop.lab;
     wait::until(&format!("a run is killed at {step}"), LIMIT, || {
         let mut command = lab.host(host)?.command("env");
@@ -289,11 +291,11 @@ fn a_run_killed_at_any_step_leaves_a_whole_list_and_the_next_run_finishes() -> R
         scene.enforce("web", &V4.to_string(), true)?;
         ensure!(dropped(scene.reach(stranger::NAME, "web", 443)?), "listed");
         let steps = [
-            "threat-ordered",
-            "threat-fetched",
-            "threat-prepared",
-            "threat-programmed",
-            "threat-kept",
+            Step::ThreatOrdered,
+            Step::ThreatFetched,
+            Step::ThreatPrepared,
+            Step::ThreatProgrammed,
+            Step::ThreatKept,
         ];
         for (number, step) in steps.into_iter().enumerate() {
             let more = format!("192.0.2.{number}");
@@ -304,6 +306,11 @@ fn a_run_killed_at_any_step_leaves_a_whole_list_and_the_next_run_finishes() -> R
             ensure!(!run["problems"].to_string().contains("drift"), "after {step}: {run}");
             ensure!(dropped(scene.reach(stranger::NAME, "web", 443)?), "finished after {step}");
         }
+        // Out of the kernel, and not yet off the disk: the next run does not bring it back.
+        scene.command(&["threat", "feed", "remove", stranger::FEED])?;
+        killed_at(&scene, "web", Step::ThreatRemoved)?;
+        scene.enforce("web", &V4.to_string(), false)?;
+        ensure!(scene.reach(stranger::NAME, "web", 443)? == PASS, "taken out");
         Ok(())
     })
 }

@@ -17,7 +17,8 @@ use clap::{Args, Parser, Subcommand};
 use xshield_enforce::config::DEFAULT_PATH;
 use xshield_enforce::explain::Question;
 use xshield_enforce::{
-    Config, Cycle, CycleError, Errand, Program, ProgramKind, Surroundings, explain, threat, verbs,
+    Config, Cycle, CycleError, Program, ProgramKind, RunOptions, Surroundings, explain, threat,
+    verbs,
 };
 
 const EXIT_CODES: &str = "\
@@ -125,7 +126,7 @@ fn configured(config: &Config, line: &CommandLine) -> ExitCode {
 fn run(config: &Config, surroundings: &Surroundings, json: bool) -> ExitCode {
     let version = env!("CARGO_PKG_VERSION").to_owned();
     let program = Program { kind: ProgramKind::Spark, version };
-    match (Cycle { config, program, surroundings, errand: Errand::default() }).run() {
+    match (Cycle { config, program, surroundings, options: RunOptions::default() }).run() {
         Ok(outcome) => {
             if json {
                 show::json(&outcome)

@@ -4,10 +4,10 @@ use std::error::Error;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
-use xshield_enforce::closing::PolicyInShort;
 use xshield_enforce::foreign;
 use xshield_enforce::outcome::{Change, Contact, ThreatChange};
-use xshield_enforce::state::chain;
+use xshield_enforce::problems::chain;
+use xshield_enforce::summary::PolicyInShort;
 use xshield_enforce::threat::verbs::{Lookup, ThreatStatus};
 use xshield_enforce::verbs::{Explanation, Restored, StatusReport};
 use xshield_enforce::{Downloaded, FlowCount, FlowKind, Problem};

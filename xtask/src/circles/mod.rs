@@ -39,9 +39,7 @@ struct Exception {
 }
 
 const EXCEPTIONS: &[Exception] = &[
-    Exception { package: "ctagent", largest: 5, in_circles: 5 },
     Exception { package: "xshield", largest: 111, in_circles: 122 },
-    Exception { package: "xshield-enforce", largest: 26, in_circles: 28 },
     Exception { package: "xshield-firewall", largest: 5, in_circles: 18 },
     Exception { package: "xshield-host", largest: 5, in_circles: 21 },
     Exception { package: "xshield-lab", largest: 28, in_circles: 31 },

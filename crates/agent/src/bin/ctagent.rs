@@ -15,7 +15,8 @@ use xshield_agent::control::{DEFAULT_SOCKET, Request, client};
 use xshield_agent::log::Level;
 use xshield_agent::register::{self, GivenKey, GivenProxies, Registration};
 use xshield_agent::{restart, service, show, systemd};
-use xshield_enforce::state::{StateDirectory, chain};
+use xshield_enforce::problems::chain;
+use xshield_enforce::state::StateDirectory;
 use xshield_enforce::{Surroundings, verbs};
 
 /// No key is longer, in bytes.

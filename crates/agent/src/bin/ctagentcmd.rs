@@ -13,7 +13,7 @@ use xshield_agent::control::{DEFAULT_SOCKET, Request, client};
 use xshield_agent::log::Level;
 use xshield_agent::{restart, show};
 use xshield_enforce::foreign;
-use xshield_enforce::state::chain;
+use xshield_enforce::problems::chain;
 
 /// Asks the agent that runs on this host, and changes its configuration.
 #[derive(Parser)]

@@ -7,18 +7,19 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::net::sockopt::socket_peercred;
 use serde::Serialize;
 use serde_json::{Value, json};
 use xshield_enforce::explain::Question;
+use xshield_enforce::problems::chain;
 use xshield_enforce::resident::verbs as resident;
-use xshield_enforce::state::chain;
 use xshield_enforce::{explain, verbs};
 
 use super::{Answer, LONGEST_REQUEST, Request};
-use crate::agent::{Agent, Wake};
+use crate::agent::Agent;
+use crate::cycles::Wake;
 
 /// Where diagnostics that someone on this host asks for are left, in the state directory.
 const ARCHIVE: &str = "diagnostics/local.tar.gz";
@@ -166,8 +167,7 @@ fn diagnose(agent: &Agent) -> Answer {
     let Some(cycles) = agent.wait_for_idle() else {
         return Answer::Error("the agent is about to end".to_owned());
     };
-    agent.state().archive = Some(path.clone());
-    agent.wake(Wake::Asked);
+    agent.wake_for_diagnostics(path.clone());
     let _ = agent.wait_for_cycle_after(cycles);
     match path.exists() {
         true => Answer::Ok(json!({ "path": path })),
@@ -186,9 +186,8 @@ fn status(agent: &Agent) -> Value {
     let host = agent.config(verbs::status);
     let settings = agent.settings();
     let live = live(agent);
-    let mut state = agent.state();
-    let usage = state.meter.read();
-    let last = state.last.as_ref().map(|last| {
+    let agent_status = agent.status();
+    let last = agent_status.last.as_ref().map(|last| {
         let outcome = last.result.as_ref();
         json!({
             "ended": last.ended,
@@ -202,13 +201,13 @@ fn status(agent: &Agent) -> Value {
         "pid": std::process::id(),
         "started": agent.started,
         "configuration": agent.path,
-        "platform": state.loaded.config.platform,
-        "platform_configuration": state.platform.as_ref().map(|set| set.version),
+        "platform": agent_status.loaded.config.platform,
+        "platform_configuration": agent_status.platform_configuration,
         "heartbeat_seconds": settings.heartbeat.as_secs(),
-        "next_cycle_seconds": state.due.saturating_duration_since(Instant::now()).as_secs(),
-        "notification": state.polling,
-        "cycles": state.cycles,
-        "usage": usage,
+        "next_cycle_seconds": agent_status.next_cycle.as_secs(),
+        "notification": agent_status.notification,
+        "cycles": agent_status.cycles,
+        "usage": agent_status.usage,
         "live": live,
         "last_cycle": last,
         "now": SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
@@ -224,12 +223,12 @@ fn live(agent: &Agent) -> Value {
 
 fn telemetry(agent: &Agent) -> Value {
     let settings = agent.settings();
-    let mut state = agent.state();
+    let status = agent.status();
     json!({
-        "usage": state.meter.read(),
+        "usage": status.usage,
         "cpu_budget_percent": f64::from(settings.cpu_budget) / 10.0,
         "memory_budget_kib": settings.memory_budget,
-        "waiting_reports": state.queue.len(),
-        "paths": state.paths.to_string(),
+        "waiting_reports": status.waiting_reports,
+        "paths": status.paths.to_string(),
     })
 }

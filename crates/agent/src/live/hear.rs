@@ -2,13 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use xshield_enforce::problems::chain;
 use xshield_enforce::resident::host::nflog::{Aggregate, Drained, Listener};
-use xshield_enforce::state::chain;
 use xshield_enforce::{LiveCounters, LiveGroup};
 
 use super::account::Account;
-use super::{Batch, MOST_FLOWS, Standing};
-use crate::agent::{Agent, Wake};
+use super::shared::{Batch, MOST_FLOWS, Standing};
+use crate::agent::Agent;
+use crate::cycles::Wake;
 
 /// How soon after a first packet it is told.
 const FIRST: Duration = Duration::from_millis(100);
@@ -47,8 +48,8 @@ pub fn run(agent: &Agent) {
 
 /// Waits before the next try; another configuration is tried at once.
 fn rest_unless_configured(agent: &Agent) {
-    let (configured, began) = (agent.state().configured, Instant::now());
-    let same = || agent.state().configured == configured && !agent.is_stopping();
+    let (configured, began) = (agent.configured(), Instant::now());
+    let same = || agent.configured() == configured && !agent.is_stopping();
     while same() && began.elapsed() < AGAIN {
         agent.rest(NOTICE);
     }
@@ -82,7 +83,7 @@ fn hold(agent: &Agent, group: LiveGroup) -> Result<(), String> {
         if agent.is_stopping() || agent.settings().live != Some(group) {
             return Ok(());
         }
-        listener = match agent.state().throttled {
+        listener = match agent.is_throttled() {
             true => None,
             false => Some(listener.map_or_else(open, Ok)?),
         };
@@ -120,7 +121,7 @@ impl Ear<'_> {
                 looked = Instant::now();
                 due = looked + if told >= MANY_FLOWS { LONG_STEP } else { STEP };
             }
-            if !self.goes_on() || self.agent.state().throttled {
+            if !self.goes_on() || self.agent.is_throttled() {
                 return self.step(listener, &mut aggregate).map(drop);
             }
         }
@@ -163,7 +164,7 @@ impl Ear<'_> {
 
     /// Over the budget: packets are counted, and nothing else.
     fn rest(mut self) {
-        while self.goes_on() && self.agent.state().throttled {
+        while self.goes_on() && self.agent.is_throttled() {
             self.look();
             self.agent.rest(QUIET);
             let lost = self.missed();

@@ -2,12 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use xshield_enforce::Outcome;
+use xshield_enforce::problems::chain;
 use xshield_enforce::resident::live::{Described, Describer, Teller};
-use xshield_enforce::state::{StateDirectory, chain};
+use xshield_enforce::state::StateDirectory;
 use xshield_enforce::telemetry::LiveReport;
 use xshield_enforce::{Report, ReportBody};
 
-use super::Batch;
+use super::shared::Batch;
 use crate::agent::Agent;
 
 /// How long is waited for something to tell.
@@ -166,7 +168,7 @@ impl Mouth<'_> {
 
     /// What tells, made with the configuration in use.
     fn tool(&mut self) -> Result<&mut Teller, String> {
-        let configured = self.agent.state().configured;
+        let configured = self.agent.configured();
         let current = self.tools.take().filter(|(made_for, ..)| *made_for == configured);
         let tools = match current {
             Some(tools) => tools,
@@ -187,9 +189,7 @@ impl Mouth<'_> {
 
     /// Of the threat list in force.
     fn list_revision(&self) -> u64 {
-        let state = self.agent.state();
-        let outcome = state.last.as_ref().and_then(|last| last.result.as_ref().ok());
-        let list = outcome.and_then(|outcome| outcome.threat.list.as_ref());
-        list.map_or(0, |list| list.revision)
+        let list = |outcome: &Outcome| outcome.threat.list.as_ref().map(|list| list.revision);
+        self.agent.last_outcome(list).unwrap_or_default()
     }
 }

@@ -5,13 +5,14 @@ use std::fs;
 use std::io;
 
 use xshield_firewall::Firewall;
-use xshield_wire::message::ProgramKind;
+use xshield_wire::message::{InForce, ProgramKind};
 
 use super::archive::Archive;
 use super::reach::reachability;
 use super::redact::Redactor;
-use crate::cycle::Run;
-use crate::state::chain;
+use crate::core::ports::Standing;
+use crate::problems::chain;
+use crate::run::Run;
 
 /// What the kernel says about system and network; what is not there is left out.
 const FACTS: [(&str, &str); 13] = [
@@ -32,86 +33,93 @@ const FACTS: [(&str, &str); 13] = [
 /// Longest of these files that is read, in bytes.
 const LONGEST_FACT: u64 = 256 * 1024;
 
-impl Run<'_> {
-    /// Collects everything into one archive.
-    ///
-    /// # Errors
-    /// When packing fails. What can't be read is named in the summary.
-    pub(super) fn collect(&self) -> io::Result<Vec<u8>> {
-        let config = self.cycle.config;
-        let mut secrets = self.client.secrets();
-        secrets.push(config.enforcement_key.to_text().to_string());
-        let redactor = Redactor::new(secrets, &config.proxies);
-        let reached = reachability(self.cycle, self.resolver);
-        let mut archive = Archive::new(self.cycle.surroundings.now());
-        let mut add = |name: &str, text: &str| archive.add(name, &redactor.clean(text));
-        add("summary.txt", &self.summary(&reached))?;
-        add("network/reachability.txt", &reached)?;
-        for (name, path) in FACTS {
-            if let Some(text) = self.fact(path) {
-                add(name, &text)?;
-            }
-        }
-        add("network/listening.json", &pretty(&self.ports))?;
-        add("firewall/table.nft", &firewall_text())?;
-        add("own/configuration.txt", &format!("{config:#?}\n"))?;
-        add("own/progress.json", &self.progress_text())?;
-        add("own/log.txt", &self.cycle.errand.recent_log.join("\n"))?;
-        archive.finish()
-    }
+/// What a run knows besides.
+pub(super) struct Found {
+    /// What must appear nowhere.
+    pub(super) secrets: Vec<String>,
+    pub(super) standing: Standing,
+    pub(super) last_known_good: Option<InForce>,
+    /// Reports that wait.
+    pub(super) waiting: usize,
+}
 
-    fn summary(&self, reached: &str) -> String {
-        let program = &self.cycle.program;
-        let name = match program.kind {
-            ProgramKind::Spark => "ctspark",
-            ProgramKind::Agent => "ctagent",
-        };
-        let mut text = String::new();
-        let mut line = |key: &str, value: &dyn std::fmt::Display| {
-            let _ = writeln!(text, "{key:<16} {value}");
-        };
-        line("host", &self.host.name);
-        line("system", &format!("{}, kernel {}", self.host.os, self.host.kernel));
-        line("program", &format!("{name} {}", program.version));
-        line("collected", &format!("{} (Unix seconds)", self.cycle.surroundings.now()));
-        line("platform", &self.cycle.config.platform);
-        line("status", &format!("{:?}", self.standing()));
-        let in_force = self.known_good.as_ref().map(|known| known.ruleset.in_force());
-        line(
-            "last known good",
-            &match in_force {
-                Some(in_force) => format!("revision {}", in_force.revision),
-                None => "none".to_owned(),
-            },
-        );
-        line("spool", &format!("{} reports wait", self.spool.waiting()));
-        text.push_str("\nReachability\n");
-        text.push_str(reached);
-        text.push_str("\nProblems of this run\n");
-        for problem in &self.outcome.problems {
-            let _ = writeln!(text, "{}: {}", problem.code, problem.text);
+/// Collects everything into one archive.
+///
+/// # Errors
+/// When packing fails. What can't be read is named in the summary.
+pub(super) fn collect(run: &Run<'_>, found: &Found) -> io::Result<Vec<u8>> {
+    let config = run.config;
+    let mut secrets = found.secrets.clone();
+    secrets.push(config.enforcement_key.to_text().to_string());
+    let redactor = Redactor::new(secrets, &config.proxies);
+    let reached = reachability(run);
+    let mut archive = Archive::new(run.now());
+    let mut add = |name: &str, text: &str| archive.add(name, &redactor.clean(text));
+    add("summary.txt", &summary(run, found, &reached))?;
+    add("network/reachability.txt", &reached)?;
+    for (name, path) in FACTS {
+        if let Some(text) = fact(run, path) {
+            add(name, &text)?;
         }
-        text
     }
+    add("network/listening.json", &pretty(&run.ports))?;
+    add("firewall/table.nft", &firewall_text())?;
+    add("own/configuration.txt", &format!("{config:#?}\n"))?;
+    add("own/progress.json", &progress_text(run))?;
+    add("own/log.txt", &run.options.recent_log.join("\n"))?;
+    archive.finish()
+}
 
-    fn fact(&self, path: &str) -> Option<String> {
-        use std::io::Read as _;
-        let file = fs::File::open(self.cycle.surroundings.root.join(path)).ok()?;
-        let mut bytes = Vec::new();
-        file.take(LONGEST_FACT).read_to_end(&mut bytes).ok()?;
-        Some(String::from_utf8_lossy(&bytes).into_owned())
+fn summary(run: &Run<'_>, found: &Found, reached: &str) -> String {
+    let program = run.program;
+    let name = match program.kind {
+        ProgramKind::Spark => "ctspark",
+        ProgramKind::Agent => "ctagent",
+    };
+    let mut text = String::new();
+    let mut line = |key: &str, value: &dyn std::fmt::Display| {
+        let _ = writeln!(text, "{key:<16} {value}");
+    };
+    line("host", &run.host.name);
+    line("system", &format!("{}, kernel {}", run.host.os, run.host.kernel));
+    line("program", &format!("{name} {}", program.version));
+    line("collected", &format!("{} (Unix seconds)", run.now()));
+    line("platform", &run.config.platform);
+    line("status", &format!("{:?}", found.standing.status));
+    line(
+        "last known good",
+        &match found.last_known_good {
+            Some(in_force) => format!("revision {}", in_force.revision),
+            None => "none".to_owned(),
+        },
+    );
+    line("spool", &format!("{} reports wait", found.waiting));
+    text.push_str("\nReachability\n");
+    text.push_str(reached);
+    text.push_str("\nProblems of this run\n");
+    for problem in &run.problems {
+        let _ = writeln!(text, "{}: {}", problem.code, problem.text);
     }
+    text
+}
 
-    /// Positions and memories, without what was derived from passwords and what still waits.
-    fn progress_text(&self) -> String {
-        let mut value = serde_json::to_value(&self.progress).unwrap_or_default();
-        if let Some(fields) = value.as_object_mut() {
-            fields.remove("proxies");
-            fields.remove("outbox");
-            fields.remove("flows");
-        }
-        pretty(&value)
+fn fact(run: &Run<'_>, path: &str) -> Option<String> {
+    use std::io::Read as _;
+    let file = fs::File::open(run.surroundings.root.join(path)).ok()?;
+    let mut bytes = Vec::new();
+    file.take(LONGEST_FACT).read_to_end(&mut bytes).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Positions and memories, without what was derived from passwords and what still waits.
+fn progress_text(run: &Run<'_>) -> String {
+    let mut value = serde_json::to_value(&run.progress).unwrap_or_default();
+    if let Some(fields) = value.as_object_mut() {
+        fields.remove("proxies");
+        fields.remove("outbox");
+        fields.remove("flows");
     }
+    pretty(&value)
 }
 
 fn firewall_text() -> String {

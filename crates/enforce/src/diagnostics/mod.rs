@@ -9,39 +9,30 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
 use xshield_host::files::{self, Access, FileError};
 use xshield_wire::control::{UPLOAD_MAX, UPLOAD_PIECE, UploadState};
-use xshield_wire::message::{CommandResult, ProgramKind, ReportBody, UnixSeconds};
+use xshield_wire::message::{CommandResult, InForce, ProgramKind, ReportBody};
 use xshield_wire::telemetry::{AgentEvent, AgentEventKind};
 
+use self::collect::{Found, collect};
 use crate::client::ContactError;
-use crate::cycle::{CycleError, Run};
+use crate::core::ports::Standing;
+use crate::delivery::{Delivery, DeliveryError};
+use crate::exchange::Exchange;
+use crate::problems::{chain, problem};
+use crate::progress::WantedDiagnostics;
 use crate::reports::sha256;
-use crate::state::{chain, problem};
-use crate::step::step;
+use crate::run::Run;
+use crate::state::DIAGNOSTICS_DIRECTORY;
+use crate::step::Step;
+use crate::{commands, reached};
 
-/// Where archives wait, below the state directory.
-pub(crate) const DIRECTORY: &str = "diagnostics";
 /// For how long one run uploads; the next one goes on.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// After this time an upload is given up, in seconds, when the command does not expire earlier.
 const GIVE_UP: u64 = 24 * 60 * 60;
 /// How often an archive is sent from its begin.
 const ATTEMPTS: u32 = 3;
-
-/// Diagnostics that the platform wants and does not have yet.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Wanted {
-    /// The command's id.
-    pub command: String,
-    /// When it was heard.
-    pub begun: UnixSeconds,
-    /// When nobody wants it any more.
-    pub expires: Option<UnixSeconds>,
-    /// How often the upload was begun anew.
-    pub attempts: u32,
-}
 
 /// Why diagnostics could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -71,49 +62,69 @@ enum Progressed {
     Later,
 }
 
-impl Run<'_> {
+/// Diagnostics in a run, with what they need of it.
+pub(crate) struct Diagnosing<'r, 'a> {
+    pub(crate) run: &'r mut Run<'a>,
+    pub(crate) exchange: &'r mut Exchange<'a>,
+    pub(crate) delivery: &'r mut Delivery,
+    /// How the host stands.
+    pub(crate) standing: Standing,
+    /// What a restart would restore.
+    pub(crate) last_known_good: Option<InForce>,
+}
+
+impl Diagnosing<'_, '_> {
     /// Collects and uploads what is wanted, as far as this run's time goes.
-    pub(crate) fn serve_diagnostics(&mut self) -> Result<(), CycleError> {
-        if self.progress.diagnostics.is_empty() {
+    pub(crate) fn serve(&mut self) -> Result<(), DeliveryError> {
+        if self.run.progress.diagnostics.is_empty() {
             return Ok(());
         }
         let until = Instant::now() + PATIENCE;
         let mut outcomes = Vec::new();
-        for wanted in self.progress.diagnostics.clone() {
-            if let Some(result) = self.serve(&wanted, until) {
-                self.progress.diagnostics.retain(|other| other.command != wanted.command);
-                outcomes.push(self.done(&wanted.command, result));
+        for wanted in self.run.progress.diagnostics.clone() {
+            if let Some(result) = self.serve_one(&wanted, until) {
+                self.run.progress.diagnostics.retain(|other| other.command != wanted.command);
+                outcomes.push(commands::done(self.run, &wanted.command, result));
             }
         }
         let ended: Vec<String> = outcomes.iter().map(|outcome| outcome.id.clone()).collect();
-        self.tell_outcomes(outcomes);
-        self.state.save_progress(&self.progress)?;
-        step("diagnosed");
+        commands::tell_outcomes(self.run, outcomes);
+        self.run.state.save_progress(&self.run.progress)?;
+        reached::step(Step::Diagnosed);
         // Only what is written down as ended may be forgotten.
         for id in ended {
             let _ = std::fs::remove_file(self.archive_path(&id));
         }
-        self.move_outbox_to_spool()?;
-        self.deliver();
+        self.delivery.move_outbox(self.run)?;
+        self.delivery.deliver(self.run, self.exchange);
         Ok(())
     }
 
+    fn found(&self) -> Found {
+        Found {
+            secrets: self.exchange.client.secrets(),
+            standing: self.standing.clone(),
+            last_known_good: self.last_known_good,
+            waiting: self.delivery.waiting_now(),
+        }
+    }
+
     /// Puts diagnostics where someone on this host wants them.
-    pub(crate) fn leave_diagnostics(&mut self) {
-        let Some(path) = &self.cycle.errand.archive else { return };
+    pub(crate) fn leave(&mut self) {
+        let Some(path) = &self.run.options.archive else { return };
         let write = |archive: Vec<u8>| -> Result<(), DiagnosticsError> {
             make_directory(path)?;
             Ok(files::write(path, &archive, Access::Private)?)
         };
-        let collected = self.collect().map_err(DiagnosticsError::Pack);
+        let collected = collect(self.run, &self.found()).map_err(DiagnosticsError::Pack);
         if let Err(error) = collected.and_then(write) {
-            self.outcome.problems.push(problem("diagnostics", &error));
+            self.run.problems.push(problem("diagnostics", &error));
         }
     }
 
     /// `None`: the next run goes on.
-    fn serve(&mut self, wanted: &Wanted, until: Instant) -> Option<CommandResult> {
-        let now = self.cycle.surroundings.now();
+    fn serve_one(&mut self, wanted: &WantedDiagnostics, until: Instant) -> Option<CommandResult> {
+        let now = self.run.now();
         let end = wanted.expires.unwrap_or(u64::MAX).min(wanted.begun + GIVE_UP);
         let failed = |reason: String| Some(CommandResult::Failed { reason });
         if now > end {
@@ -123,7 +134,7 @@ impl Run<'_> {
             Ok(archive) => archive,
             Err(error) => return failed(chain(&error)),
         };
-        if !self.was_reached() {
+        if !self.exchange.was_reached() {
             return None;
         }
         match self.upload(wanted, &archive, until) {
@@ -133,47 +144,47 @@ impl Run<'_> {
             }
             Ok(Progressed::Later) => None,
             Err(error) if error.is_final() && wanted.attempts + 1 < ATTEMPTS => {
-                let all = self.progress.diagnostics.iter_mut();
+                let all = self.run.progress.diagnostics.iter_mut();
                 all.filter(|other| other.command == wanted.command)
                     .for_each(|other| other.attempts += 1);
                 None
             }
             Err(error) if error.is_final() || error.is_unknown() => failed(chain(&error)),
             Err(error) => {
-                self.outcome.problems.push(problem("diagnostics-undelivered", &error));
+                self.run.problems.push(problem("diagnostics-undelivered", &error));
                 None
             }
         }
     }
 
     /// The archive of an earlier run, or a new one.
-    fn archive(&mut self, wanted: &Wanted) -> Result<Vec<u8>, DiagnosticsError> {
+    fn archive(&mut self, wanted: &WantedDiagnostics) -> Result<Vec<u8>, DiagnosticsError> {
         let path = self.archive_path(&wanted.command);
         if let Some(sealed) = files::read(&path)?
             && let Ok(archive) = files::unseal(&sealed)
         {
             return Ok(archive.to_vec());
         }
-        let archive = self.collect().map_err(DiagnosticsError::Pack)?;
+        let archive = collect(self.run, &self.found()).map_err(DiagnosticsError::Pack)?;
         make_directory(&path)?;
         files::write(&path, &files::seal(&archive), Access::Private)?;
-        step("collected-diagnostics");
+        reached::step(Step::CollectedDiagnostics);
         Ok(archive)
     }
 
     fn archive_path(&self, command: &str) -> PathBuf {
-        self.state.path(DIRECTORY).join(command)
+        self.run.state.path(DIAGNOSTICS_DIRECTORY).join(command)
     }
 
     fn upload(
         &mut self,
-        wanted: &Wanted,
+        wanted: &WantedDiagnostics,
         archive: &[u8],
         until: Instant,
     ) -> Result<Progressed, ContactError> {
         let archive = &archive[..archive.len().min(UPLOAD_MAX as usize)];
         let digest = sha256(archive);
-        let mut standing = self.client.upload_standing(&wanted.command)?;
+        let mut standing = self.exchange.client.upload_standing(&wanted.command)?;
         while standing.state != UploadState::Complete {
             if Instant::now() >= until {
                 return Ok(Progressed::Later);
@@ -182,29 +193,35 @@ impl Run<'_> {
                 usize::try_from(standing.received).unwrap_or(usize::MAX).min(archive.len());
             let piece = &archive[offset..archive.len().min(offset + piece_size())];
             let total = archive.len() as u64;
-            let next = self.client.upload(&wanted.command, offset as u64, total, &digest, piece)?;
+            let next = self.exchange.client.upload(
+                &wanted.command,
+                offset as u64,
+                total,
+                &digest,
+                piece,
+            )?;
             // A platform that has no more than before is not asked for ever.
             if next.received <= standing.received && next.state != UploadState::Complete {
                 return Ok(Progressed::Later);
             }
             standing = next;
-            step("uploaded-piece");
+            reached::step(Step::UploadedPiece);
         }
         Ok(Progressed::Whole)
     }
 
-    fn tell_collected(&mut self, wanted: &Wanted, bytes: usize) {
-        if self.cycle.program.kind != ProgramKind::Agent {
+    fn tell_collected(&mut self, wanted: &WantedDiagnostics, bytes: usize) {
+        if self.run.program.kind != ProgramKind::Agent {
             return;
         }
         let event = AgentEvent {
-            at: self.cycle.surroundings.now(),
+            at: self.run.now(),
             kind: AgentEventKind::DiagnosticsCollected,
             text: format!("{bytes} bytes of diagnostics were uploaded for {}", wanted.command),
             revision: None,
             seconds: None,
         };
-        self.put(ReportBody::Agent { events: vec![event] });
+        self.run.put(ReportBody::Agent { events: vec![event] });
     }
 }
 

@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 
 use xshield_host::linux::resolver::{self, Resolver};
 use xshield_transport::{Route, Timeouts};
+use xshield_wire::message::Program;
 
-use crate::cycle::Cycle;
-use crate::link;
+use crate::config::Config;
+use crate::connect;
+use crate::problems::chain;
 use crate::resolve::HostResolver;
-use crate::state::chain;
+use crate::run::Run;
 
 /// How long each is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -18,19 +20,19 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const DNS: u16 = 53;
 
 /// One line for each, all asked at the same time.
-pub(crate) fn reachability(cycle: &Cycle<'_>, resolver: &Resolver) -> String {
-    let config = cycle.config;
+pub(crate) fn reachability(run: &Run<'_>) -> String {
+    let (config, program, resolver) = (run.config, run.program, run.resolver);
     let proxies = config.proxies.as_slice().iter();
     let routes: Vec<Route> =
         proxies.map(|proxy| Route::Proxy(proxy.address.clone())).chain([Route::Direct]).collect();
-    let servers = resolver::resolvers(&cycle.surroundings.root);
+    let servers = resolver::resolvers(&run.surroundings.root);
     let name = config.platform.endpoint().name().map(str::to_owned);
     std::thread::scope(|scope| {
         let mut asked = Vec::new();
         for route in routes {
             asked.push((
                 format!("platform, {route}"),
-                scope.spawn(move || platform(cycle, resolver, route)),
+                scope.spawn(move || platform(config, program, resolver, route)),
             ));
         }
         for server in servers {
@@ -52,10 +54,15 @@ pub(crate) fn reachability(cycle: &Cycle<'_>, resolver: &Resolver) -> String {
     })
 }
 
-fn platform(cycle: &Cycle<'_>, resolver: &Resolver, route: Route) -> Result<String, String> {
+fn platform(
+    config: &Config,
+    program: &Program,
+    resolver: &Resolver,
+    route: Route,
+) -> Result<String, String> {
     let timeouts = Timeouts { probe: PATIENCE, ..Timeouts::default() };
     let resolver = HostResolver::of_a_run(resolver);
-    let transport = link::transport(cycle.config, &cycle.program, resolver, Some(route), timeouts)
+    let transport = connect::transport(config, program, resolver, Some(route), timeouts)
         .map_err(|error| chain(&error))?;
     let began = Instant::now();
     transport.probe().map_err(|error| chain(&error))?;

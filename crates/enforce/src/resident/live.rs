@@ -26,7 +26,7 @@ use xshield_wire::threat::ThreatMatch;
 
 use crate::client::{pack, to_json};
 use crate::config::Config;
-use crate::link;
+use crate::connect;
 use crate::reports;
 use crate::resolve::HostResolver;
 use crate::state::StateDirectory;
@@ -95,7 +95,7 @@ impl Teller {
             exchange: 2 * PATIENCE,
             ..Timeouts::default()
         };
-        let transport = link::transport(config, program, resolver, None, timeouts)?;
+        let transport = connect::transport(config, program, resolver, None, timeouts)?;
         Ok(Self { transport, state, surroundings })
     }
 

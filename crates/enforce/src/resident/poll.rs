@@ -17,7 +17,7 @@ use xshield_wire::message::{Message as _, Program};
 use xshield_wire::signature::{self, RequestParts, Signer};
 
 use crate::config::Config;
-use crate::link;
+use crate::connect;
 use crate::resolve::HostResolver;
 use crate::state::StateDirectory;
 use crate::surroundings::Surroundings;
@@ -96,7 +96,7 @@ impl Poller {
         let resolver = HostResolver::of_a_resident(&surroundings.root);
         let hold = Duration::from_secs(NOTIFY_HOLD) + GRACE;
         let timeouts = Timeouts { stall: hold, exchange: hold + GRACE, ..Timeouts::default() };
-        let transport = link::transport(config, program, resolver, None, timeouts)?;
+        let transport = connect::transport(config, program, resolver, None, timeouts)?;
         Ok(Self { transport, state, surroundings })
     }
 

@@ -1,4 +1,4 @@
-//! The order and the files of its list, from the platform to the disk.
+//! The files of a list, from the platform to the disk.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -6,63 +6,31 @@ use std::path::PathBuf;
 
 use ring::digest::{Context, SHA256};
 use xshield_threat::Digest;
-use xshield_wire::envelope;
-use xshield_wire::threat::{ListName, ThreatFile, ThreatFileKind, ThreatPath, ThreatWanted};
+use xshield_wire::threat::{ListName, ThreatFile, ThreatFileKind, ThreatPath};
 
 use super::error::ThreatFailure;
 use super::make::{self, ExpectedList};
-use crate::cycle::Run;
-use crate::state::{chain, problem};
-use crate::step::step;
+use super::work::ThreatWork;
+use crate::problems::chain;
+use crate::reached;
+use crate::step::Step;
 use crate::surroundings::Downloaded;
 
 /// The most files of a path, and their bytes together.
 const MOST_FILES: usize = 64;
 const MOST_BYTES: u64 = 256 << 20;
 
-impl Run<'_> {
-    /// Fetches and verifies the order that the platform wants, unless it is the one at hand. One that
-    /// can't be trusted is refused, and the one at hand goes on.
-    pub(super) fn take_order(&mut self, wanted: ThreatWanted) -> Result<(), ThreatFailure> {
-        let have = self.threat.order.as_ref().map(|order| order.name());
-        if have == Some(wanted) {
-            return Ok(());
-        }
-        let floor = self.threat_floor();
-        if wanted.sequence < floor {
-            let (wanted, floor) = (wanted.sequence, floor);
-            self.stays_behind(&format!("threat order {wanted}"), &format!("order {floor}"));
-            return Err(ThreatFailure::Behind { wanted, floor });
-        }
-        let envelope = self.client.threat_order()?;
-        let Some(asset) = self.client.asset() else { return Ok(()) };
-        match envelope::open_order(&envelope, &self.cycle.config.policy_keys, &asset, floor) {
-            Ok(order) => {
-                self.threat.store.save_order(&order)?;
-                self.progress.threat.floor = order.sequence;
-                self.progress.threat.newest =
-                    Some(String::from_utf8_lossy(order.envelope()).into_owned());
-                self.threat.order = Some(order);
-                step("threat-ordered");
-                Ok(())
-            }
-            Err(error) => {
-                self.outcome.problems.push(problem("threat-order-refused", &error));
-                Err(error.into())
-            }
-        }
-    }
-
+impl ThreatWork<'_, '_> {
     /// Fetches a list as cheaply as the platform knows, and puts it in force. When that fails for the
     /// change's sake, the whole list is fetched instead.
     pub(super) fn fetch_list(&mut self, wanted: &ListName) -> Result<(), ThreatFailure> {
-        if !self.was_reached() {
+        if !self.exchange.was_reached() {
             return Err(ThreatFailure::NotHere);
         }
         let from = self.threat.lists.current.as_ref().map(|list| list.digest());
         match self.follow_path(from, wanted) {
             Err(error) if from.is_some() && error.is_of_the_change() => {
-                self.note("threat-delta-refused", chain(&error));
+                self.run.note("threat-delta-refused", chain(&error));
                 self.fetch_whole_list(wanted)
             }
             result => result,
@@ -71,7 +39,7 @@ impl Run<'_> {
 
     /// Fetches a list whatever is at hand, and puts it in force.
     pub(super) fn fetch_whole_list(&mut self, wanted: &ListName) -> Result<(), ThreatFailure> {
-        if !self.was_reached() {
+        if !self.exchange.was_reached() {
             return Err(ThreatFailure::NotHere);
         }
         self.follow_path(None, wanted)
@@ -82,7 +50,7 @@ impl Run<'_> {
         from: Option<Digest>,
         wanted: &ListName,
     ) -> Result<(), ThreatFailure> {
-        let path = self.client.threat_path(from)?;
+        let path = self.exchange.client.threat_path(from)?;
         check(&path, from, Digest(wanted.digest.0))?;
         self.threat.store.tidy_fetched();
         let result = self.take_path(&path, wanted);
@@ -95,7 +63,7 @@ impl Run<'_> {
         for (number, file) in path.files.iter().enumerate() {
             fetched.push(self.fetch_file(number, file)?);
         }
-        step("threat-fetched");
+        reached::step(Step::ThreatFetched);
         for (file, fetched) in path.files.iter().zip(&fetched) {
             let current = self.threat.lists.current.as_ref();
             let before = current.map_or(0, |list| list.name.revision);
@@ -119,12 +87,12 @@ impl Run<'_> {
     fn fetch_file(&mut self, number: usize, file: &ThreatFile) -> Result<PathBuf, ThreatFailure> {
         let path = self.threat.store.fetched(number);
         let store = &self.threat.store;
-        let (watch, whole) = (self.cycle.surroundings.watch, file.bytes);
+        let (watch, whole) = (self.run.surroundings.watch, file.bytes);
         let begin = || {
             let file = store.begin(&path).map_err(io::Error::other)?;
             Ok(Summed { file, sum: Context::new(&SHA256), bytes: 0, whole, watch })
         };
-        let Summed { sum, bytes, .. } = self.client.threat_file(file, begin)?;
+        let Summed { sum, bytes, .. } = self.exchange.client.threat_file(file, begin)?;
         match bytes == file.bytes && sum.finish().as_ref() == file.sha256.0 {
             true => Ok(path),
             false => Err(ThreatFailure::WrongFile),

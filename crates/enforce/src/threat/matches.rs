@@ -10,7 +10,7 @@ use xshield_policy::{Bound, Direction, Packet, Protocol, Reason, RuleId, Verdict
 use xshield_wire::message::{EventSource, ListeningPort};
 use xshield_wire::threat::{PolicyVerdict, ThreatAction, ThreatMatch};
 
-use crate::behind::Place;
+use crate::flow_programs::Place;
 use crate::reports::{self, Interval};
 
 /// What the host knows about itself when matches are reported.

@@ -27,10 +27,9 @@ use xshield_wire::threat::{ListName, ThreatOrder};
 use xshield_wire::{Verified, envelope};
 
 use super::error::ThreatFailure;
-use crate::state::{Repaired, StateDirectory, problem};
+use crate::problems::problem;
+use crate::state::{Repaired, StateDirectory, THREAT_DIRECTORY};
 
-/// The directory, in the state directory.
-pub(crate) const DIRECTORY: &str = "threat";
 const ORDER: &str = "order";
 const LISTS: &str = "lists";
 const LIST: &str = "list";
@@ -110,7 +109,7 @@ pub(crate) struct Store {
 impl Store {
     /// Makes nothing yet.
     pub(crate) fn new(state: &StateDirectory) -> Self {
-        Self::at(state.path(DIRECTORY))
+        Self::at(state.path(THREAT_DIRECTORY))
     }
 
     /// For whoever only reads.

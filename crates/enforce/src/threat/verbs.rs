@@ -12,11 +12,13 @@ use xshield_wire::message::UnixSeconds;
 use xshield_wire::threat::ListName;
 
 use super::error::ThreatFailure;
-use super::kernel::holds;
-use super::{ThreatProgress, Threats};
+use super::part::{ThreatPart, holds};
+use super::progress::ThreatProgress;
+use super::store::Store;
 use crate::config::Config;
-use crate::state::{LastKnownGood, Repaired, StateDirectory};
-use crate::verbs::VerbError;
+use crate::core::known_good::LastKnownGood;
+use crate::state::{Repaired, StateDirectory, THREAT_DIRECTORY};
+use crate::verb_error::VerbError;
 
 /// How this host stands about threats.
 #[derive(Debug, Serialize)]
@@ -42,7 +44,7 @@ pub(crate) fn status(
     progress: &ThreatProgress,
     repaired: &mut Repaired,
 ) -> Result<ThreatStatus, VerbError> {
-    let threats = Threats::of(state, &config.keys_of_stored(), repaired)?;
+    let threats = ThreatPart::of(state, &config.keys_of_stored(), repaired)?;
     let kernel = match ThreatTable::open()?.state()? {
         ThreatState::Absent => "no threat list is in force".to_owned(),
         ThreatState::InForce(standing) => {
@@ -70,11 +72,11 @@ pub(crate) fn restore(
     known: Option<&LastKnownGood>,
     repaired: &mut Repaired,
 ) -> Result<Option<ListName>, VerbError> {
-    let mut threats = Threats::of(state, &config.keys_of_stored(), repaired)?;
+    let mut threats = ThreatPart::of(state, &config.keys_of_stored(), repaired)?;
     threats.restore(known).map_err(|error| VerbError::Threat(Box::new(error)))
 }
 
-impl Threats {
+impl ThreatPart {
     fn restore(
         &mut self,
         known: Option<&LastKnownGood>,
@@ -168,8 +170,8 @@ pub fn lookup(config: &Config, address: IpAddr) -> Result<Lookup, VerbError> {
 
 /// The modes that were last put into the kernel. The kernel holds rules, not the words they came from.
 fn modes(config: &Config) -> Result<Option<(ThreatMode, ThreatMode)>, FileError> {
-    let path = config.state_directory.join(super::store::DIRECTORY);
-    let lists = super::Store::at(path).lists(&mut Repaired::new())?;
+    let path = config.state_directory.join(THREAT_DIRECTORY);
+    let lists = Store::at(path).lists(&mut Repaired::new())?;
     Ok(lists.posture.map(|posture| (posture.inbound, posture.outbound)))
 }
 

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use rustix::thread::UnshareFlags;
 use tempfile::TempDir;
-use xshield_enforce::errand::Errand;
+use xshield_enforce::options::RunOptions;
 use xshield_enforce::outcome::ThreatChange;
 use xshield_enforce::{Config, Cycle, Outcome, Program, ProgramKind, Surroundings};
 
@@ -105,7 +105,7 @@ impl Host {
         let surroundings = self.surroundings();
         let program = Program { kind: ProgramKind::Spark, version: "0.0.0".to_owned() };
         let cycle =
-            Cycle { config, program, surroundings: &surroundings, errand: Errand::default() };
+            Cycle { config, program, surroundings: &surroundings, options: RunOptions::default() };
         cycle.run().unwrap()
     }
 
@@ -113,9 +113,9 @@ impl Host {
     pub(crate) fn run_in_vain(&self) -> String {
         let (config, surroundings) = (self.config(), self.surroundings());
         let program = Program { kind: ProgramKind::Spark, version: "0.0.0".to_owned() };
-        let errand = Errand::default();
-        let cycle = Cycle { config: &config, program, surroundings: &surroundings, errand };
-        xshield_enforce::state::chain(&cycle.run().unwrap_err())
+        let options = RunOptions::default();
+        let cycle = Cycle { config: &config, program, surroundings: &surroundings, options };
+        xshield_enforce::problems::chain(&cycle.run().unwrap_err())
     }
 
     /// A run that does this to the kernel and finds nothing wrong.

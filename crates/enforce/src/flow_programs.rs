@@ -11,9 +11,9 @@ pub(crate) type Place = (Direction, Protocol, SocketAddr);
 
 /// Programs by place.
 #[derive(Default)]
-pub(crate) struct Behind(HashMap<Place, Program>);
+pub(crate) struct FlowPrograms(HashMap<Place, Program>);
 
-impl Behind {
+impl FlowPrograms {
     /// Looks for what is behind these places. A program that has ended meanwhile is not found; what
     /// serves a port mostly is.
     pub(crate) fn of(places: impl IntoIterator<Item = Place>) -> Self {

@@ -14,9 +14,9 @@ const KEPT: usize = 64;
 /// What the platform's name resolved to, and when it last did.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Whereabouts(BTreeMap<SocketAddr, UnixSeconds>);
+pub struct PlatformAddresses(BTreeMap<SocketAddr, UnixSeconds>);
 
-impl Whereabouts {
+impl PlatformAddresses {
     /// Takes what the name resolves to now; what it last resolved to longer ago than the default grace
     /// is forgotten.
     pub(crate) fn note(&mut self, found: &[SocketAddr], now: UnixSeconds) {
@@ -47,7 +47,7 @@ mod tests {
     fn the_addresses_of_the_last_half_hour_stay() {
         let address =
             |last: usize| SocketAddr::from(([10, 0, 0, u8::try_from(last).unwrap()], 8443));
-        let mut known = Whereabouts::default();
+        let mut known = PlatformAddresses::default();
         for (now, found, expected) in [
             (100_000, 1, &[1][..]),
             (100_300, 2, &[1, 2]),

@@ -11,8 +11,8 @@ use xshield_host::linux::sockets::ListeningSocket;
 use xshield_policy::{DirectionRules, Facts, LocalProgram, Rule, Ruleset, TimeServers};
 use xshield_wire::message::{Problem, UnixSeconds};
 
-use crate::empty;
-use crate::state::problem;
+use crate::ineffective;
+use crate::problems::problem;
 
 /// What gathering takes from the run.
 pub(crate) struct Sources<'a> {
@@ -79,7 +79,7 @@ pub(crate) fn facts(ruleset: &Ruleset, sources: Sources<'_>) -> (Facts, Told) {
         interfaces: interfaces.unwrap_or_default(),
     };
     problems.extend(impostors(ruleset, &found.impostors));
-    problems.extend(empty::rules(ruleset, &facts, &found.absent));
+    problems.extend(ineffective::rules(ruleset, &facts, &found.absent));
     (facts, Told { left: answered.left, problems })
 }
 

@@ -12,7 +12,7 @@ use crate::paths::RecordedPaths;
 
 /// What a run is sent with. The default is Spark's.
 #[derive(Debug, Clone, Default)]
-pub struct Errand {
+pub struct RunOptions {
     /// Seconds until the next run, as the program means to keep it; `None` when something else decides.
     pub interval: Option<u32>,
     /// What the program uses of the host.

@@ -1,0 +1,70 @@
+//! Reports that wait in memory for a cycle to write them down.
+
+use xshield_enforce::Report;
+
+/// Reports that wait at most; the oldest go first.
+const MOST: usize = 50;
+
+/// The queue.
+#[derive(Debug, Default)]
+pub struct ReportQueue(Vec<Report>);
+
+impl ReportQueue {
+    /// Adds a report; tells how many had to go for it.
+    pub fn push(&mut self, report: Report) -> usize {
+        self.0.push(report);
+        let excess = self.0.len().saturating_sub(MOST);
+        self.0.drain(..excess);
+        excess
+    }
+
+    /// What waits, for a cycle; it stays until it [is written down](Self::written_down).
+    #[must_use]
+    pub fn waiting(&self) -> Vec<Report> {
+        self.0.clone()
+    }
+
+    /// A cycle has written these down.
+    pub fn written_down(&mut self, reports: &[[u8; 16]]) {
+        self.0.retain(|report| !reports.contains(&report.batch.0));
+    }
+
+    /// Whether a report waits.
+    #[must_use]
+    pub fn holds(&self, batch: [u8; 16]) -> bool {
+        self.0.iter().any(|report| report.batch.0 == batch)
+    }
+
+    /// How many wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether none does.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use xshield_enforce::ReportBody;
+
+    #[test]
+    fn a_report_waits_until_it_is_written_down_and_the_oldest_goes_first() {
+        let report = |number: u8| {
+            Report::new([number; 16], 0, ReportBody::ListeningPorts { ports: Vec::new() })
+        };
+        let mut queue = ReportQueue::default();
+        assert_eq!((queue.push(report(1)), queue.push(report(2))), (0, 0));
+        assert_eq!(queue.waiting().len(), 2);
+        queue.written_down(&[[1; 16]]);
+        assert!(!queue.holds([1; 16]) && queue.holds([2; 16]));
+        let gone: usize = (3..=200).map(|number| queue.push(report(number))).sum();
+        assert_eq!((gone, queue.len()), (199 - MOST, MOST));
+        assert!(!queue.holds([2; 16]) && queue.holds([200; 16]));
+    }
+}

@@ -1,0 +1,136 @@
+//! What a resident program went through in a run, as events for the platform. They are written down
+//! together with the positions: each is told once, whatever is killed when.
+
+use xshield_host::spool::Losses;
+use xshield_transport::Route;
+use xshield_wire::message::{InForce, ProgramKind, ReportBody, UnixSeconds};
+use xshield_wire::telemetry::{AgentEvent, AgentEventKind};
+
+use crate::core::result::{Change, Contact};
+use crate::outcome::ThreatChange;
+use crate::routes::RouteReport;
+use crate::run::Run;
+
+/// How things were when the run began.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Before {
+    /// The ruleset in force.
+    pub(crate) in_force: Option<InForce>,
+    /// The route in use.
+    pub(crate) route: Option<Route>,
+    /// The version of the platform's configuration.
+    pub(crate) configuration: Option<u64>,
+}
+
+/// Addresses that are named in one event; the rest is counted.
+const NAMED: usize = 10;
+
+/// The first of many texts, and how many more there are.
+fn in_short(texts: &[String]) -> String {
+    let named = texts.iter().take(NAMED).cloned().collect::<Vec<_>>().join("; ");
+    match texts.len().saturating_sub(NAMED) {
+        0 => named,
+        more => format!("{named}; and {more} more"),
+    }
+}
+
+/// What a run did.
+pub(crate) struct Happened<'a> {
+    pub(crate) before: &'a Before,
+    pub(crate) contact: Contact,
+    pub(crate) in_force: Option<InForce>,
+    pub(crate) change: Change,
+    pub(crate) threat: ThreatChange,
+    /// The ways to the platform, as they stand now.
+    pub(crate) routes: &'a [RouteReport],
+    pub(crate) spool_losses: Losses,
+}
+
+/// Remembers since when the platform is out of reach; gives back since when it was, when it is reached
+/// again.
+fn note_reachability(run: &mut Run<'_>, contact: Contact) -> Option<UnixSeconds> {
+    let now = run.now();
+    match contact {
+        Contact::Reached => run.progress.unreachable_since.take(),
+        Contact::Unreachable => {
+            run.progress.unreachable_since.get_or_insert(now);
+            None
+        }
+        Contact::NotAsked => None,
+    }
+}
+
+/// Puts what happened in this run beside its reports.
+pub(crate) fn tell(run: &mut Run<'_>, happened: &Happened<'_>) {
+    let unreachable_since = note_reachability(run, happened.contact);
+    if run.program.kind != ProgramKind::Agent {
+        return;
+    }
+    let Happened { before, routes, .. } = happened;
+    let mut events = policy_events(run, happened);
+    let now = run.now();
+    let mut tell = |kind, text: String, seconds| {
+        events.push(AgentEvent { at: now, kind, text, revision: None, seconds });
+    };
+    let used = routes.iter().find(|report| report.in_use).map(|report| &report.route);
+    if let Some(since) = unreachable_since {
+        let seconds = now.saturating_sub(since);
+        let by = used.map_or_else(String::new, |route| format!(", by {route}"));
+        let text = format!("the platform is reached again after {seconds} s{by}");
+        tell(AgentEventKind::ReachableAgain, text, Some(seconds));
+    }
+    if let (Some(used), Some(before)) = (used, &before.route)
+        && used != before
+    {
+        let text = format!("the platform is reached by {used}, before by {before}");
+        tell(AgentEventKind::RouteChanged, text, None);
+    }
+    let configuration = run.progress.configuration.as_ref().map(|set| set.version);
+    if let Some(version) = configuration
+        && before.configuration != configuration
+    {
+        let text = format!("the platform's configuration {version} is in use");
+        tell(AgentEventKind::ConfigurationChanged, text, None);
+    }
+    if !run.left.is_empty() {
+        tell(AgentEventKind::AddressesLeft, in_short(&run.left), None);
+    }
+    let losses = happened.spool_losses;
+    if losses.records > 0 {
+        let text = format!(
+            "{} waiting reports with {} flows were given up: damaged, or no room was left",
+            losses.records, losses.items
+        );
+        tell(AgentEventKind::SpoolDamaged, text, None);
+    }
+    if !events.is_empty() {
+        run.put(ReportBody::Agent { events });
+    }
+}
+
+fn policy_events(run: &Run<'_>, happened: &Happened<'_>) -> Vec<AgentEvent> {
+    let mut events = Vec::new();
+    let at = run.now();
+    let revision = happened.in_force.map(|in_force| in_force.revision);
+    let mut tell = |kind, text: String| {
+        events.push(AgentEvent { at, kind, text, revision, seconds: None });
+    };
+    let found = |code: &str| run.problems.iter().find(|problem| problem.code == code);
+    if let Some(drift) = found("drift") {
+        tell(AgentEventKind::Tampered, drift.text.clone());
+        if happened.change == Change::Repaired || happened.threat == ThreatChange::Repaired {
+            tell(AgentEventKind::Repaired, "what was programmed is back in force".to_owned());
+        }
+    }
+    match (happened.change, revision) {
+        (Change::Reverted, _) => {
+            let text = found("ruleset-reverted").map(|problem| problem.text.clone());
+            tell(AgentEventKind::PolicyReverted, text.unwrap_or_default());
+        }
+        (_, Some(revision)) if happened.in_force != happened.before.in_force => {
+            tell(AgentEventKind::PolicyApplied, format!("revision {revision} is in force"));
+        }
+        _ => {}
+    }
+    events
+}

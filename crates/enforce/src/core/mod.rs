@@ -1,0 +1,31 @@
+//! The part of a run that decides about the ruleset. It does no IO: what it does to the world, and what
+//! it hears from it, goes through the traits of [`ports`]; clock and randomness don't reach it.
+//!
+//! ```text
+//!  ruleset from the platform            on disk                      in the kernel
+//!
+//!  Verified<Ruleset>
+//!        │ bind to this host's facts, plan
+//!        ▼
+//!    Candidate ── was proven before, other addresses ────────────────▶ in force for good
+//!        │                                  │ write down                    ▲
+//!        │ try                              ▼                               │
+//!        ▼                           LastKnownGood ── put back ─────────────┤
+//!     OnTrial ── the platform answers ─▶ Confirmed ── write down, keep ─────┘
+//!        │
+//!        └── no answer, or can't be written down: take back; or the program is killed: its time runs out
+//! ```
+//!
+//! [`cycle`] is a run on one page. [`holding`] has one type for each of these states, and is the only place that says what is in force:
+//! what was seen in the kernel, or what the kernel acknowledged. [`policy`] decides what to do next.
+//! [`result`] is what a run came to, computed at its end from the results of its parts.
+
+pub(crate) mod cycle;
+pub(crate) mod hits;
+pub mod holding;
+pub mod known_good;
+pub(crate) mod policy;
+pub mod ports;
+pub(crate) mod result;
+#[cfg(test)]
+mod tests;

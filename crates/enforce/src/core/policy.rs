@@ -1,0 +1,586 @@
+//! The policy's part of a run: before the platform is asked, what was proven is in force and the ways out
+//! are open; afterwards, what the platform wants is.
+
+use std::time::Duration;
+
+use xshield_firewall::{
+    Capabilities, FirewallError, Generation, KernelState, LiveGroup, Programmed, plan_with,
+};
+use xshield_policy::{Bound, Owner, Ruleset, Unenforceable};
+use xshield_wire::envelope::{self, EnvelopeError};
+use xshield_wire::keys::PolicyPublicKey;
+use xshield_wire::message::{CheckInAnswer, InForce, Problem, Status};
+use xshield_wire::telemetry::DebugArea;
+use xshield_wire::{RulesetVersion, Verified};
+
+use super::holding::{Candidate, Holding, HoldingError, OnTrial, Writing};
+use super::known_good::LastKnownGood;
+use super::ports::{Fetched, Kernel, Log, Standing, World, admit};
+use super::result::{Change, Contact, PolicyFailure};
+use crate::problems::{chain, problem};
+use crate::step::Step;
+
+/// How many differences are named in a problem; the rest is counted.
+const NAMED: usize = 5;
+
+/// Whether the kernel holds what the last run left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Damage {
+    /// It does, or there was nothing.
+    None,
+    /// It does not; said in the problems.
+    Found,
+    /// Nobody knows: someone changes the table faster than it can be read.
+    Unread,
+}
+
+/// What runs remember of the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LastSeen {
+    /// No run ever read a ruleset back.
+    Never,
+    /// In an earlier boot.
+    BeforeThisBoot,
+    /// In this boot, at this generation.
+    At(Generation),
+}
+
+/// Whether it is known which ruleset a restart restores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum OnDisk {
+    Known,
+    /// Writing one down failed, and a write that fails may have happened.
+    Unsure,
+}
+
+/// On which terms a ruleset is taken.
+pub(crate) struct Terms {
+    /// The keys that rulesets may be signed with.
+    pub(crate) trusted: Vec<PolicyPublicKey>,
+    /// How long a new ruleset may stay without the platform having been reached through it.
+    pub(crate) probation: Duration,
+}
+
+/// The policy in a run under way.
+pub(crate) struct PolicyPart {
+    holding: Holding,
+    /// The log group that packets are handed to as they are denied.
+    live: Option<LiveGroup>,
+    terms: Terms,
+    damage: Damage,
+    change: Change,
+    failure: Option<PolicyFailure>,
+    /// Rules of the ruleset in force that this host can't enforce.
+    unenforceable: Vec<Unenforceable>,
+    on_disk: OnDisk,
+    /// What was read back when a ruleset was kept.
+    kept: Option<Programmed>,
+    /// What the kernel returned, at the end.
+    programmed: Option<Programmed>,
+}
+
+/// A part that has failed does nothing more in this run; why is in its result.
+#[derive(Debug)]
+pub(crate) struct Failed;
+
+impl PolicyPart {
+    /// At the begin of a run. `proven`: what is on disk.
+    pub(crate) fn new(proven: Option<LastKnownGood>, terms: Terms) -> Self {
+        Self {
+            live: proven.as_ref().and_then(|known| known.live),
+            holding: Holding::of_disk(proven),
+            terms,
+            damage: Damage::None,
+            change: Change::None,
+            failure: None,
+            unenforceable: Vec::new(),
+            on_disk: OnDisk::Known,
+            kept: None,
+            programmed: None,
+        }
+    }
+
+    /// The ruleset that a restart restores.
+    pub(crate) fn proven(&self) -> Option<&LastKnownGood> {
+        self.holding.proven()
+    }
+
+    /// The same, as it is on this host.
+    pub(crate) fn bound(&self) -> Option<Bound> {
+        self.proven().map(|known| known.ruleset.bind(&known.facts).0)
+    }
+
+    /// The log group that packets are handed to as they are denied.
+    pub(crate) fn live(&self) -> Option<LiveGroup> {
+        self.live
+    }
+
+    /// Whom the rules are to hand packets to from now on.
+    pub(crate) fn hand_to(&mut self, group: Option<LiveGroup>) {
+        self.live = group;
+    }
+
+    pub(crate) fn change(&self) -> Change {
+        self.change
+    }
+
+    pub(crate) fn failure(&self) -> Option<&PolicyFailure> {
+        self.failure.as_ref()
+    }
+
+    pub(crate) fn unenforceable(&self) -> &[Unenforceable] {
+        &self.unenforceable
+    }
+
+    /// What the kernel returned at the end of the part; only this is reported as programmed.
+    pub(crate) fn programmed(&self) -> Option<&Programmed> {
+        self.programmed.as_ref()
+    }
+
+    /// When the kernel was seen to hold what is on disk: the next run need not look, as long as nothing is
+    /// changed.
+    pub(crate) fn seen_at(&self) -> Option<Generation> {
+        self.in_force().filter(|_| self.on_disk == OnDisk::Known)?;
+        self.programmed.as_ref().map(|programmed| programmed.generation)
+    }
+
+    /// What the platform may be told.
+    pub(crate) fn standing(&self) -> Standing {
+        let in_force = self.holding.in_kernel();
+        let status = match (&self.failure, self.damage, self.proven()) {
+            (Some(failure), _, _) => Status::Failed { reason: failure.reason().to_owned() },
+            (None, Damage::Unread, _) => Status::Failed {
+                reason: "the rules in the kernel could not be read: someone keeps changing them"
+                    .to_owned(),
+            },
+            (None, _, Some(_)) => Status::Enforcing,
+            (None, _, None) => Status::NoPolicy,
+        };
+        Standing { status, in_force }
+    }
+
+    /// Keeps what failed as the part's result.
+    pub(crate) fn checked<T, E: std::error::Error>(
+        &mut self,
+        result: Result<T, E>,
+        log: &mut impl Log,
+    ) -> Result<T, Failed> {
+        result.map_err(|error| {
+            self.failure = Some(PolicyFailure::Failed(chain(&error)));
+            log.note(problem("failed", &error));
+            Failed
+        })
+    }
+
+    /// Looks whether the kernel holds what the last run left. Free when nobody changed any rule since.
+    pub(crate) fn look<K: Kernel>(
+        &mut self,
+        kernel: &mut K,
+        world: &mut impl World,
+        last: LastSeen,
+    ) -> Result<(), HoldingError> {
+        let generation = kernel.generation()?;
+        let Some(known) = self.holding.proven() else { return Ok(()) };
+        // A unit that was started anew has another cgroup under the same name: no one changed our
+        // table, and yet it has to be looked at.
+        let owners = known.facts.owners.values().flatten().flatten();
+        let by_cgroup = owners.into_iter().any(|owner| matches!(owner, Owner::Cgroup(_)));
+        if !by_cgroup && last == LastSeen::At(generation) {
+            self.holding.seen();
+            return Ok(());
+        }
+        self.damage = match look(kernel, known, last) {
+            Err(error @ FirewallError::Busy { .. }) => {
+                world.note(problem("not-read", &error));
+                Damage::Unread
+            }
+            Err(error) => return Err(error.into()),
+            Ok(Found::Whole) => {
+                self.holding.seen();
+                Damage::None
+            }
+            // A run was killed before it had read back what it had proven.
+            Ok(Found::Missing) => Damage::Found,
+            Ok(Found::Unfinished) => {
+                let text = "the last run was stopped while a ruleset was on trial".to_owned();
+                world.note(Problem { code: "trial-unfinished".to_owned(), text });
+                Damage::Found
+            }
+            Ok(Found::Other(differences)) => {
+                let text = drift_text(&differences);
+                world.note(Problem { code: "drift".to_owned(), text });
+                Damage::Found
+            }
+        };
+        Ok(())
+    }
+
+    /// Looks, too, and leaves everything as it is: on a host that is not ours to change.
+    pub(crate) fn look_only<K: Kernel>(&mut self, kernel: &mut K, last: LastSeen) {
+        if let Some(known) = self.holding.proven()
+            && matches!(look(kernel, known, last), Ok(Found::Whole))
+        {
+            self.holding.seen();
+        }
+    }
+
+    /// Puts back what someone else changed, before anything slow is done: the platform is not asked for
+    /// what was already proven. Then lets the new ways out through.
+    pub(crate) fn mend<K: Kernel>(
+        &mut self,
+        kernel: &mut K,
+        world: &mut impl World,
+    ) -> Result<(), HoldingError> {
+        if self.damage == Damage::Found && self.proven().is_some() {
+            before_a_first_ruleset(kernel, world)?;
+            self.holding.put_back(kernel)?;
+            world.trace(DebugArea::Rules, &|| "the proven ruleset was put back".to_owned());
+            world.step(Step::Repaired);
+            self.damage = Damage::None;
+            self.change = Change::Repaired;
+        }
+        self.let_new_ways_through(kernel, world)
+    }
+
+    /// Lets through what this host was pointed to since the last run. This comes before the check-in: the
+    /// rules in force would keep the host from ever hearing of better ones, where it has another proxy,
+    /// where the platform's name resolves to another address, and where the DNS server that is to tell so
+    /// is another one. First what is known without asking anyone; the rest is asked by way of it.
+    fn let_new_ways_through<K: Kernel, W: World>(
+        &mut self,
+        kernel: &mut K,
+        world: &mut W,
+    ) -> Result<(), HoldingError> {
+        for ways in [W::configured_ways, W::resolved_ways] {
+            let Some(known) = self.holding.proven() else { return Ok(()) };
+            let mut facts = known.facts.clone();
+            admit(&mut facts, &ways(world));
+            if facts != known.facts {
+                self.holding.put_back_with(facts, kernel, world)?;
+                self.change = Change::Applied;
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings the ruleset that the platform wants, or the last one when it says nothing, into force.
+    pub(crate) fn follow<K: Kernel>(
+        &mut self,
+        kernel: &mut K,
+        world: &mut impl World,
+        answer: Option<&CheckInAnswer>,
+        contact: Contact,
+    ) -> Result<(), HoldingError> {
+        let fetched = answer.and_then(|answer| self.fetch(world, answer));
+        world.step(Step::Fetched);
+        let proven = || self.proven().map(|known| known.ruleset.clone());
+        let Some(ruleset) = fetched.or_else(proven) else { return Ok(()) };
+        let candidate = self.prepare(kernel, world, ruleset);
+        self.put_in_force(kernel, world, candidate, contact)?;
+        self.read_back(kernel, world)
+    }
+
+    /// Fetches and verifies the wanted ruleset, if the host does not have it. A platform that is behind is
+    /// helped on once.
+    fn fetch(
+        &mut self,
+        world: &mut impl World,
+        answer: &CheckInAnswer,
+    ) -> Option<Verified<Ruleset>> {
+        let wanted = answer.wanted?;
+        let have = self.proven().map(|known| known.ruleset.in_force());
+        if have == Some(wanted) {
+            return None;
+        }
+        let floor = self.floor(world.floor());
+        if wanted.revision < floor.revision {
+            let got = wanted.revision.into();
+            self.refuse(world, &EnvelopeError::Older { got, floor });
+            return None;
+        }
+        let (bytes, asset) = match world.ruleset(have.map(|have| have.digest)) {
+            Fetched::Envelope(bytes, asset) => (bytes, asset),
+            Fetched::Unchanged | Fetched::Nothing => return None,
+        };
+        let error = match envelope::open(&bytes, &self.terms.trusted, &asset, floor) {
+            Ok(ruleset) => return Some(ruleset),
+            Err(error) => error,
+        };
+        if matches!(error, EnvelopeError::Older { .. })
+            && let Some(answer) = world.show_what_is_held(self.standing(), self.holding.proven())
+        {
+            return self.fetch(world, &answer);
+        }
+        self.refuse(world, &error);
+        None
+    }
+
+    /// No ruleset older than this one is taken. `remembered`: the newest that was ever in force.
+    pub(crate) fn floor(&self, remembered: RulesetVersion) -> RulesetVersion {
+        let held = self.proven().map(|known| known.ruleset.version());
+        remembered.max(held.unwrap_or_default())
+    }
+
+    fn refuse(&mut self, world: &mut impl World, error: &EnvelopeError) {
+        self.failure = Some(PolicyFailure::RulesetRefused(chain(error)));
+        match error {
+            EnvelopeError::Older { got, floor } => {
+                world.stays_behind(got.to_string(), floor.to_string());
+            }
+            other => world.note(problem("ruleset-refused", other)),
+        }
+    }
+
+    /// Resolves, binds and plans a ruleset.
+    fn prepare<K: Kernel>(
+        &self,
+        kernel: &K,
+        world: &mut impl World,
+        ruleset: Verified<Ruleset>,
+    ) -> Candidate {
+        let capabilities = kernel.capabilities();
+        let known = self.proven().map_or(&[][..], |known| &known.facts.endpoints);
+        let facts = world.facts(&ruleset, &capabilities, known);
+        let (bound, mut unenforceable) = ruleset.bind(&facts);
+        let live = self.live;
+        let plan = plan_with(&bound, &capabilities, live);
+        unenforceable.extend(plan.unenforceable.iter().cloned());
+        world.step(Step::Resolved);
+        for rule in &unenforceable {
+            let text = format!("rule {} ({}) {}", rule.rule, rule.direction, rule.reason);
+            world.note(Problem { code: "rule-unenforceable".to_owned(), text });
+        }
+        world.look_at_forwarding(&ruleset, &capabilities);
+        Candidate { content: LastKnownGood { ruleset, facts, live }, plan, unenforceable }
+    }
+
+    /// Puts a candidate in force unless it is: on trial, where it is not proven yet.
+    fn put_in_force<K: Kernel>(
+        &mut self,
+        kernel: &mut K,
+        world: &mut impl World,
+        candidate: Candidate,
+        contact: Contact,
+    ) -> Result<(), HoldingError> {
+        let digest = candidate.plan.digest();
+        let state = kernel.state()?;
+        let is_there = matches!(state, KernelState::InForce(standing) if standing.digest == digest);
+        let content = &candidate.content;
+        world.trace(DebugArea::Policy, &|| {
+            let kernel = if is_there { "it is" } else { "something else is" };
+            let revision = content.ruleset.revision;
+            format!(
+                "revision {revision} is to be in force as plan {digest}; {kernel} in the kernel"
+            )
+        });
+        let proven = self.proven();
+        let same_ruleset =
+            proven.is_some_and(|known| known.ruleset.in_force() == content.ruleset.in_force());
+        if is_there && self.damage != Damage::Found {
+            let is_same = same_ruleset
+                && proven.is_some_and(|known| {
+                    known.facts == content.facts && known.live == content.live
+                });
+            if !is_same {
+                self.holding.remember(candidate, world).map(|now| self.use_rules_of(now))?;
+            } else {
+                self.use_rules_of(candidate);
+            }
+            return Ok(());
+        }
+        before_a_first_ruleset(kernel, world)?;
+        // What was already proven is put back without a trial; so is a ruleset whose addresses changed
+        // while the platform does not answer: a trial would prove nothing.
+        if same_ruleset && (self.damage == Damage::Found || contact != Contact::Reached) {
+            let is_repair = self.damage == Damage::Found;
+            let now = self.holding.replace(candidate, kernel, world)?;
+            self.change = if is_repair { Change::Repaired } else { Change::Applied };
+            self.use_rules_of(now);
+            return Ok(());
+        }
+        self.try_out(kernel, world, candidate)
+    }
+
+    /// In force on trial; kept when the platform answers a new connection through the new rules.
+    fn try_out<K: Kernel>(
+        &mut self,
+        kernel: &mut K,
+        world: &mut impl World,
+        candidate: Candidate,
+    ) -> Result<(), HoldingError> {
+        let on_trial = self.holding.try_out(candidate, self.terms.probation, kernel)?;
+        let digest = on_trial.candidate().plan.digest();
+        world.trace(DebugArea::Rules, &|| format!("plan {digest} is on trial"));
+        world.step(Step::Tried);
+        let standing = Standing { status: Status::Enforcing, in_force: self.holding.in_kernel() };
+        let confirmed = world.confirm(standing);
+        world.step(Step::Confirmed);
+        let on_trial = match confirmed {
+            Ok(()) => match self.holding.write_down(on_trial.confirmed(), world) {
+                Writing::Done(written) => {
+                    world.step(Step::Remembered);
+                    let (candidate, kept) = self.holding.keep(written, kernel, world)?;
+                    world.trace(DebugArea::Rules, &|| format!("plan {digest} was kept"));
+                    world.step(Step::Kept);
+                    self.kept = Some(kept);
+                    self.change = Change::Applied;
+                    self.use_rules_of(candidate);
+                    return Ok(());
+                }
+                Writing::Failed(on_trial, error) => {
+                    self.on_disk = OnDisk::Unsure;
+                    return self.take_back(
+                        kernel,
+                        world,
+                        on_trial,
+                        &format!(
+                            "it could not be written down, so a restart would not have restored it ({})",
+                            error.reason
+                        ),
+                    );
+                }
+            },
+            Err(why) => (on_trial, why),
+        };
+        let (on_trial, why) = on_trial;
+        let why = format!(
+            "with it in force the platform could not be reached over a new connection ({why})"
+        );
+        self.take_back(kernel, world, on_trial, &why)
+    }
+
+    /// Takes a ruleset on trial back, and tells the platform how the host really stands.
+    fn take_back<K: Kernel>(
+        &mut self,
+        kernel: &mut K,
+        world: &mut impl World,
+        on_trial: OnTrial<K::Trial>,
+        why: &str,
+    ) -> Result<(), HoldingError> {
+        let revision = on_trial.candidate().content.ruleset.revision;
+        let text = format!("revision {revision} was taken back: {why}");
+        // Whatever becomes of this: the trial ends by itself, and it is not in force for good.
+        self.failure = Some(PolicyFailure::Reverted(text.clone()));
+        let candidate = self.holding.take_back(on_trial, kernel)?;
+        let digest = candidate.plan.digest();
+        world.trace(DebugArea::Rules, &|| format!("plan {digest} was taken back"));
+        world.step(Step::Reverted);
+        self.change = Change::Reverted;
+        world.note(Problem { code: "ruleset-reverted".to_owned(), text });
+        world.correct(self.standing());
+        Ok(())
+    }
+
+    fn use_rules_of(&mut self, candidate: Candidate) {
+        self.unenforceable = candidate.unenforceable;
+    }
+
+    /// What the kernel holds now. It may be something else than was sent; then that is said, and the next
+    /// run repairs it.
+    fn read_back<K: Kernel>(
+        &mut self,
+        kernel: &mut K,
+        world: &mut impl World,
+    ) -> Result<(), HoldingError> {
+        let programmed = match self.kept.take().map_or_else(|| kernel.read_back(), Ok) {
+            Ok(programmed) => programmed,
+            Err(FirewallError::NothingInForce { .. }) => {
+                self.holding.lost_sight();
+                return Ok(());
+            }
+            Err(error @ FirewallError::Busy { .. }) => {
+                self.holding.lost_sight();
+                self.failure = Some(PolicyFailure::Failed(chain(&error)));
+                world.note(problem("not-read", &error));
+                return Ok(());
+            }
+            Err(error) => {
+                self.holding.lost_sight();
+                return Err(error.into());
+            }
+        };
+        let differences = match self.proven() {
+            Some(known) => differences(&programmed, known, &kernel.capabilities()),
+            None => Vec::new(),
+        };
+        if differences.is_empty() {
+            self.damage = Damage::None;
+            self.holding.seen();
+        } else {
+            let text = drift_text(&differences);
+            self.holding.lost_sight();
+            self.failure = Some(PolicyFailure::Failed(text.clone()));
+            world.note(Problem { code: "read-back-differs".to_owned(), text });
+        }
+        world.trace(DebugArea::Rules, &|| {
+            let Generation(generation) = programmed.generation;
+            format!("read back plan {} at generation {generation}", programmed.digest)
+        });
+        self.programmed = Some(programmed);
+        Ok(())
+    }
+
+    /// What is in the kernel, as read back at the end.
+    pub(crate) fn in_force(&self) -> Option<InForce> {
+        self.programmed.as_ref().and(self.holding.in_kernel())
+    }
+}
+
+/// What a look at the kernel found.
+enum Found {
+    /// All of what is written down.
+    Whole,
+    /// Nothing, and no run ever saw anything there.
+    Missing,
+    /// A ruleset on trial that nobody waits for.
+    Unfinished,
+    /// Something else than what is written down.
+    Other(Vec<String>),
+}
+
+fn look<K: Kernel>(
+    kernel: &mut K,
+    known: &LastKnownGood,
+    last: LastSeen,
+) -> Result<Found, FirewallError> {
+    let capabilities = kernel.capabilities();
+    let differences = match kernel.state()? {
+        KernelState::InForce(standing) if standing.digest == known.plan(&capabilities).digest() => {
+            differences(&kernel.read_back()?, known, &capabilities)
+        }
+        KernelState::Trial { .. } => return Ok(Found::Unfinished),
+        KernelState::InForce(_) => vec!["another ruleset of ours is in force".to_owned()],
+        KernelState::Absent if last == LastSeen::Never => return Ok(Found::Missing),
+        KernelState::Absent => vec!["table inet xshield is gone".to_owned()],
+        KernelState::Damaged { what } => vec![what],
+    };
+    Ok(if differences.is_empty() { Found::Whole } else { Found::Other(differences) })
+}
+
+/// Where no ruleset is in force, the one that comes meets connections that the kernel never saw being
+/// opened.
+fn before_a_first_ruleset<K: Kernel>(
+    kernel: &mut K,
+    world: &mut impl World,
+) -> Result<(), FirewallError> {
+    if matches!(kernel.state()?, KernelState::Absent | KernelState::Damaged { .. }) {
+        world.introduce_open_connections();
+    }
+    Ok(())
+}
+
+fn differences(
+    programmed: &Programmed,
+    known: &LastKnownGood,
+    capabilities: &Capabilities,
+) -> Vec<String> {
+    let expected = known.plan(capabilities);
+    programmed.differences(&expected).iter().map(ToString::to_string).collect()
+}
+
+fn drift_text(differences: &[String]) -> String {
+    let named = differences.iter().take(NAMED).cloned().collect::<Vec<_>>().join("; ");
+    let rest = differences.len().saturating_sub(NAMED);
+    let more = if rest > 0 { format!(" and {rest} more") } else { String::new() };
+    format!("the kernel does not hold what was programmed: {named}{more}")
+}

@@ -1,0 +1,202 @@
+//! What a run came to, computed at its end from what its parts did. Nothing here decides during a run.
+
+use serde::Serialize;
+
+/// In one word. Each has an exit code of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RunStatus {
+    /// The wanted ruleset is in force.
+    Enforcing,
+    /// The platform has no policy for this host yet; nothing is enforced.
+    NoPolicy,
+    /// Another run holds the lock; nothing was done.
+    AnotherRun,
+    /// firewalld is installed or enabled; nothing was changed, nothing is enforced.
+    Blocked,
+    /// The platform could not be reached; the last-known-good ruleset is in force, if there is one.
+    PlatformUnreachable,
+    /// The platform refused this host: its key, its identity or its clock.
+    Refused,
+    /// A ruleset came that can't be trusted; the last-known-good one is in force.
+    RulesetRefused,
+    /// The new ruleset cut the platform off; the previous one is back.
+    Reverted,
+    /// Something failed; see the problems.
+    Failed,
+}
+
+impl RunStatus {
+    /// The program's exit code.
+    #[must_use]
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Enforcing | Self::NoPolicy | Self::AnotherRun => 0,
+            Self::Failed => 1,
+            // 2 is clap's, for a wrong command line; 3 is a preflight failure.
+            Self::Blocked => 4,
+            Self::PlatformUnreachable => 5,
+            Self::Refused => 6,
+            Self::RulesetRefused => 7,
+            Self::Reverted => 8,
+        }
+    }
+}
+
+/// What was done to the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Change {
+    /// Nothing: what is wanted was there.
+    None,
+    /// A new ruleset, or the same one with new addresses or ports, was tried and kept.
+    Applied,
+    /// Someone else had changed our table; it was put right.
+    Repaired,
+    /// A new ruleset was tried and taken back.
+    Reverted,
+}
+
+/// Whether the platform was reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Contact {
+    /// It answered.
+    Reached,
+    /// It did not.
+    Unreachable,
+    /// It was not asked.
+    NotAsked,
+}
+
+/// Why the policy's part did not do what it should; each with the reason, for the platform.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum PolicyFailure {
+    /// Something on this host failed.
+    Failed(String),
+    /// A ruleset can't be trusted.
+    RulesetRefused(String),
+    /// A new ruleset was taken back.
+    Reverted(String),
+}
+
+impl PolicyFailure {
+    pub(crate) fn reason(&self) -> &str {
+        let (Self::Failed(reason) | Self::RulesetRefused(reason) | Self::Reverted(reason)) = self;
+        reason
+    }
+
+    fn status(&self) -> RunStatus {
+        match self {
+            Self::Failed(_) => RunStatus::Failed,
+            Self::RulesetRefused(_) => RunStatus::RulesetRefused,
+            Self::Reverted(_) => RunStatus::Reverted,
+        }
+    }
+}
+
+/// Why talking with the platform failed the first time in a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ContactFailure {
+    /// No answer, or none at this moment.
+    Unreachable,
+    /// It does not take this host.
+    Refused,
+    /// Its answer can't be understood.
+    Garbled,
+}
+
+/// Who may program this host's firewall.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ownership {
+    /// We alone.
+    Ours,
+    /// Another program does; nothing is changed.
+    Foreign,
+}
+
+/// What the parts of a run came to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PartResults<'a> {
+    pub(crate) ownership: Ownership,
+    pub(crate) policy: Option<&'a PolicyFailure>,
+    pub(crate) contact: Option<ContactFailure>,
+    /// Why the threat order is not carried out.
+    pub(crate) threat: Option<&'a str>,
+    /// Whether a ruleset was read back as it should be.
+    pub(crate) in_force: bool,
+}
+
+impl PartResults<'_> {
+    /// The run in one word: the gravest of its parts.
+    pub(crate) fn status(self) -> RunStatus {
+        match self {
+            Self { ownership: Ownership::Foreign, .. } => RunStatus::Blocked,
+            Self { policy: Some(failure), .. } => failure.status(),
+            Self { contact: Some(ContactFailure::Unreachable), .. } => {
+                RunStatus::PlatformUnreachable
+            }
+            Self { contact: Some(ContactFailure::Refused), .. } => RunStatus::Refused,
+            Self { contact: Some(ContactFailure::Garbled), .. } | Self { threat: Some(_), .. } => {
+                RunStatus::Failed
+            }
+            Self { in_force: true, .. } => RunStatus::Enforcing,
+            Self { in_force: false, .. } => RunStatus::NoPolicy,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_gravest_part_says_what_a_run_came_to() {
+        let well = PartResults {
+            ownership: Ownership::Ours,
+            policy: None,
+            contact: None,
+            threat: None,
+            in_force: true,
+        };
+        let (failed, reverted) =
+            (PolicyFailure::Failed(String::new()), PolicyFailure::Reverted(String::new()));
+        let refused = PolicyFailure::RulesetRefused(String::new());
+        let contact = |failure| PartResults { contact: Some(failure), ..well };
+        for (results, expected, code) in [
+            (well, RunStatus::Enforcing, 0),
+            (PartResults { in_force: false, ..well }, RunStatus::NoPolicy, 0),
+            (PartResults { threat: Some("no room"), ..well }, RunStatus::Failed, 1),
+            (contact(ContactFailure::Unreachable), RunStatus::PlatformUnreachable, 5),
+            (contact(ContactFailure::Refused), RunStatus::Refused, 6),
+            (contact(ContactFailure::Garbled), RunStatus::Failed, 1),
+            (PartResults { policy: Some(&failed), ..well }, RunStatus::Failed, 1),
+            (
+                PartResults {
+                    policy: Some(&refused),
+                    threat: Some("behind"),
+                    ..contact(ContactFailure::Unreachable)
+                },
+                RunStatus::RulesetRefused,
+                7,
+            ),
+            (
+                PartResults { policy: Some(&reverted), ..contact(ContactFailure::Unreachable) },
+                RunStatus::Reverted,
+                8,
+            ),
+            (
+                PartResults {
+                    ownership: Ownership::Foreign,
+                    policy: Some(&failed),
+                    ..contact(ContactFailure::Unreachable)
+                },
+                RunStatus::Blocked,
+                4,
+            ),
+        ] {
+            assert_eq!(results.status(), expected, "{results:?}");
+            assert_eq!(results.status().exit_code(), code, "{results:?}");
+        }
+    }
+}

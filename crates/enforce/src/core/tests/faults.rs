@@ -1,0 +1,254 @@
+//! Every fault at every call of a run, from every state, under every answer of the platform.
+
+use std::collections::BTreeSet;
+
+use super::fake::{Behaviour, Brings, Call, Fault, World, all_open, verdicts_of};
+use crate::core::result::{Change, RunStatus};
+use crate::step::Step;
+
+/// How things stand when the run begins, with what is in force: revision 2, or nothing.
+#[derive(Debug, Clone, Copy)]
+enum Begin {
+    New,
+    InForce,
+    Rebooted,
+    TableGone,
+    Disturbed,
+    /// A run was killed with revision 3 on trial.
+    OnTrial,
+    /// And its time has run out.
+    TrialOver,
+    /// The platform's name leads elsewhere.
+    Moved,
+}
+
+const BEGINS: [Begin; 8] = [
+    Begin::New,
+    Begin::InForce,
+    Begin::Rebooted,
+    Begin::TableGone,
+    Begin::Disturbed,
+    Begin::OnTrial,
+    Begin::TrialOver,
+    Begin::Moved,
+];
+
+const BEHAVIOURS: [Behaviour; 9] = [
+    Behaviour { answers: true, wants: Some(4), brings: Brings::Wanted },
+    Behaviour { answers: true, wants: Some(2), brings: Brings::Wanted },
+    Behaviour { answers: true, wants: None, brings: Brings::Nothing },
+    Behaviour { answers: true, wants: Some(4), brings: Brings::Older(1) },
+    Behaviour { answers: true, wants: Some(4), brings: Brings::Forged },
+    Behaviour { answers: true, wants: Some(4), brings: Brings::OfAnotherHost },
+    Behaviour { answers: true, wants: Some(4), brings: Brings::Cut },
+    Behaviour { answers: true, wants: Some(4), brings: Brings::Nothing },
+    Behaviour { answers: false, wants: None, brings: Brings::Nothing },
+];
+
+fn begin(begin: Begin) -> World {
+    if matches!(begin, Begin::New) {
+        return World::new();
+    }
+    let world = World::with(2);
+    match begin {
+        Begin::New | Begin::InForce => {}
+        Begin::Rebooted => world.reboot(),
+        Begin::TableGone => world.table_is_removed(),
+        Begin::Disturbed => world.table_is_disturbed(),
+        Begin::OnTrial | Begin::TrialOver => {
+            world.set(|sim| sim.behaviour = Behaviour::well(3));
+            let tried = calls_of_a_run(&world, Behaviour::well(3));
+            let at = tried.iter().position(|call| *call == Call::Step(Step::Tried)).unwrap();
+            world.set(|sim| sim.fault = Some((at, Fault::Killed)));
+            assert_eq!(world.run(), None);
+            world.set(|sim| sim.fault = None);
+            if matches!(begin, Begin::TrialOver) {
+                world.time_passes();
+            }
+        }
+        Begin::Moved => world.set(|sim| sim.endpoint = "192.0.2.201:8443".parse().unwrap()),
+    }
+    world
+}
+
+/// What a run does from here, when nothing goes wrong.
+fn calls_of_a_run(from: &World, behaviour: Behaviour) -> Vec<Call> {
+    let twin = from.fork();
+    twin.set(|sim| sim.behaviour = behaviour);
+    twin.run().expect("nobody kills it");
+    twin.set(|sim| sim.calls.clone())
+}
+
+/// Whatever happened: what judges packets is a whole ruleset, never an older one than was proven.
+fn is_whole(world: &World, from: Begin, context: &str) {
+    let kernel = world.kernel();
+    let may_be_open = matches!(from, Begin::New | Begin::TableGone);
+    // A host that has had nothing takes whatever the platform signed for it.
+    let oldest = if matches!(from, Begin::New) { 1 } else { 2 };
+    let whole = (oldest..=4).any(|revision| kernel == verdicts_of(revision));
+    assert!(whole || (may_be_open && kernel == all_open()), "{context}: {kernel:?}");
+}
+
+/// Two runs without faults, under a platform that wants revision 4, bring it in force whatever was before.
+fn recovers(world: &World, context: &str) {
+    world.set(|sim| {
+        sim.fault = None;
+        sim.behaviour = Behaviour::well(4);
+    });
+    let first = world.run().expect("nobody kills it");
+    let ended = world.run().expect("nobody kills it");
+    assert_eq!(ended.status, RunStatus::Enforcing, "{context}: {first:?}, {ended:?}");
+    assert_eq!(ended.change, Change::None, "{context}");
+    assert_eq!(world.kernel(), verdicts_of(4), "{context}");
+    assert_eq!(world.on_disk(), Some(4), "{context}");
+    let told = world.set(|sim| sim.told.clone()).expect("it was told");
+    assert_eq!(told.in_force.map(|claim| claim.revision.0), Some(4), "{context}");
+}
+
+#[test]
+fn any_fault_at_any_call_leaves_a_whole_policy_and_the_next_runs_finish() {
+    let mut cycles = 0;
+    let mut seen: BTreeSet<String> = BTreeSet::new();
+    for from in BEGINS {
+        let before = begin(from);
+        let disk = before.on_disk();
+        for behaviour in BEHAVIOURS {
+            let calls = calls_of_a_run(&before, behaviour);
+            for (number, call) in calls.iter().enumerate() {
+                seen.insert(format!("{call:?}"));
+                for &fault in Fault::at(*call) {
+                    let context =
+                        format!("{from:?}, {behaviour:?}, {fault:?} at {number} {call:?}");
+                    let world = before.fork();
+                    world.set(|sim| {
+                        sim.behaviour = behaviour;
+                        sim.fault = Some((number, fault));
+                    });
+                    let ended = world.run();
+                    let killed = fault == Fault::Killed;
+                    assert_eq!(ended.is_none(), killed, "{context}");
+                    is_whole(&world, from, &context);
+                    assert!(world.on_disk() >= disk, "{context}: {:?}", world.on_disk());
+                    if !killed {
+                        let turns = world.set(|sim| sim.threat_turns);
+                        assert_eq!(turns, 2, "{context}: the threat list's part had its turns");
+                    }
+                    world.time_passes();
+                    is_whole(&world, from, &context);
+                    recovers(&world, &context);
+                    cycles += 3;
+                }
+            }
+        }
+    }
+    // Each step of the policy's part was among them but those that need a failure before.
+    for step in [
+        Step::Collected,
+        Step::Introduced,
+        Step::Repaired,
+        Step::CheckedIn,
+        Step::Fetched,
+        Step::Resolved,
+        Step::Tried,
+        Step::Confirmed,
+        Step::Remembered,
+        Step::Kept,
+    ] {
+        assert!(seen.contains(&format!("{:?}", Call::Step(step))), "{step} was never reached");
+    }
+    assert!(cycles > 5_000, "{cycles}");
+}
+
+#[test]
+fn a_ruleset_that_cuts_the_platform_off_is_taken_back_whatever_fails() {
+    let cutting = || {
+        let world = World::with(2);
+        world.set(|sim| {
+            sim.behaviour = Behaviour::well(3);
+            sim.cuts.insert(3);
+        });
+        world
+    };
+    let twin = cutting();
+    let ended = twin.run().expect("nobody kills it");
+    assert_eq!((ended.status, ended.change), (RunStatus::Reverted, Change::Reverted));
+    assert_eq!(twin.kernel(), verdicts_of(2));
+    let calls = twin.set(|sim| sim.calls.clone());
+    assert!(calls.contains(&Call::Step(Step::Reverted)), "{calls:?}");
+    let before = cutting();
+    for (number, call) in calls.iter().enumerate() {
+        for &fault in Fault::at(*call) {
+            let context = format!("{fault:?} at {number} {call:?}");
+            let world = before.fork();
+            world.set(|sim| sim.fault = Some((number, fault)));
+            world.run();
+            world.time_passes();
+            assert_eq!(world.kernel(), verdicts_of(2), "{context}");
+            assert_eq!(world.on_disk(), Some(2), "{context}");
+            recovers(&world, &context);
+        }
+    }
+}
+
+#[test]
+fn what_can_not_be_trusted_changes_nothing() {
+    for (brings, status) in [
+        (Brings::Forged, RunStatus::RulesetRefused),
+        (Brings::OfAnotherHost, RunStatus::RulesetRefused),
+        (Brings::Cut, RunStatus::RulesetRefused),
+        (Brings::Older(1), RunStatus::RulesetRefused),
+        (Brings::Nothing, RunStatus::Enforcing),
+    ] {
+        let world = World::with(2);
+        world.set(|sim| sim.behaviour = Behaviour { answers: true, wants: Some(3), brings });
+        let ended = world.run().expect("nobody kills it");
+        assert_eq!((ended.status, ended.change), (status, Change::None), "{brings:?}");
+        assert_eq!((world.kernel(), world.on_disk()), (verdicts_of(2), Some(2)), "{brings:?}");
+    }
+}
+
+#[test]
+fn a_table_that_was_too_busy_to_be_read_is_repaired_by_the_next_run() {
+    let world = World::with(2);
+    world.table_is_disturbed();
+    world.set(|sim| sim.behaviour = Behaviour::well(2));
+    let calls = calls_of_a_run(&world, Behaviour::well(2));
+    let (state, read) = (
+        calls.iter().position(|call| *call == Call::State).unwrap(),
+        calls.iter().position(|call| *call == Call::ReadBack).unwrap(),
+    );
+    for at in [state, read] {
+        let world = world.fork();
+        world.set(|sim| sim.fault = Some((at, Fault::Refused)));
+        let ended = world.run().expect("nobody kills it");
+        assert_eq!((ended.status, ended.in_force), (RunStatus::Failed, None));
+        let told = world.set(|sim| sim.told.clone()).expect("it was told");
+        assert_eq!(told.in_force, None, "what was not read is not said to be in force");
+        let codes = world
+            .set(|sim| sim.problems.iter().map(|problem| problem.code.clone()).collect::<Vec<_>>());
+        assert_eq!(codes, ["not-read", "read-back-differs"]);
+        world.set(|sim| sim.fault = None);
+        let ended = world.run().expect("nobody kills it");
+        assert_eq!((ended.status, ended.change), (RunStatus::Enforcing, Change::Repaired));
+    }
+}
+
+#[test]
+fn a_write_that_failed_and_happened_all_the_same_is_found_by_the_next_run() {
+    let world = World::with(2);
+    world.set(|sim| sim.behaviour = Behaviour::well(3));
+    let calls = calls_of_a_run(&world, Behaviour::well(3));
+    let write = calls.iter().position(|call| *call == Call::WriteDown).unwrap();
+    world.set(|sim| sim.fault = Some((write, Fault::Unanswered)));
+    let ended = world.run().expect("nobody kills it");
+    assert_eq!((ended.status, ended.change), (RunStatus::Reverted, Change::Reverted));
+    assert_eq!((world.kernel(), world.on_disk()), (verdicts_of(2), Some(3)));
+    // Nobody has changed a rule since; and yet what is on disk is not what is in the kernel.
+    world.set(|sim| {
+        sim.fault = None;
+        sim.behaviour = Behaviour::silent();
+    });
+    let ended = world.run().expect("nobody kills it");
+    assert_eq!(ended.status, RunStatus::PlatformUnreachable);
+    assert_eq!(world.kernel(), verdicts_of(3));
+}

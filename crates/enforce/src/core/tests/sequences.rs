@@ -1,0 +1,148 @@
+//! Random lives of a host: runs that end and runs that are killed, answers that come twice, late or not at
+//! all, others who change the table, restarts.
+
+use proptest::prelude::*;
+
+use super::fake::{Behaviour, Brings, Fault, REVISIONS, World, all_open, verdicts_of};
+use crate::core::result::RunStatus;
+
+#[derive(Debug, Clone, Copy)]
+enum Event {
+    /// A run, with a fault at a call perhaps.
+    Run(Answer, Option<(usize, Fault)>),
+    /// A trial's time runs out.
+    TimePasses,
+    Reboot,
+    TableRemoved,
+    TableDisturbed,
+    /// The platform's name leads elsewhere.
+    Moves(u8),
+    /// A revision keeps the platform from being reached, or no longer.
+    Cuts(u64),
+    Packets(u8),
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Answer {
+    /// What the operators committed last; they commit another one first, perhaps.
+    Newest {
+        commits: bool,
+    },
+    /// An answer of some time ago once more.
+    Again(u64),
+    /// The newest is announced, and something else comes.
+    Brings(Brings),
+    Silent,
+}
+
+fn answers() -> impl Strategy<Value = Answer> {
+    prop_oneof![
+        4 => any::<bool>().prop_map(|commits| Answer::Newest { commits }),
+        1 => (1..=REVISIONS).prop_map(Answer::Again),
+        1 => prop_oneof![
+            (1..=REVISIONS).prop_map(Brings::Older),
+            Just(Brings::Forged),
+            Just(Brings::Cut),
+            Just(Brings::Nothing),
+        ].prop_map(Answer::Brings),
+        1 => Just(Answer::Silent),
+    ]
+}
+
+fn events() -> impl Strategy<Value = Event> {
+    let fault = prop_oneof![Just(Fault::Refused), Just(Fault::Unanswered), Just(Fault::Killed),];
+    prop_oneof![
+        8 => (answers(), proptest::option::of((0..40usize, fault)))
+            .prop_map(|(answer, fault)| Event::Run(answer, fault)),
+        1 => Just(Event::TimePasses),
+        1 => Just(Event::Reboot),
+        1 => Just(Event::TableRemoved),
+        1 => Just(Event::TableDisturbed),
+        1 => (0..4u8).prop_map(Event::Moves),
+        1 => (1..=REVISIONS).prop_map(Event::Cuts),
+        2 => (1..5u8).prop_map(Event::Packets),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_life_of_a_host_loses_the_last_good_ruleset(life in prop::collection::vec(events(), 1..14)) {
+        let world = World::new();
+        let mut newest = 1;
+        let mut disk = None;
+        // Whether a run has ended well since the host was new, or since someone took the table away.
+        let mut settled = false;
+        for event in life {
+            match event {
+                Event::Run(answer, fault) => {
+                    let behaviour = match answer {
+                        Answer::Newest { commits } => {
+                            newest = REVISIONS.min(newest + u64::from(commits));
+                            Behaviour::well(newest)
+                        }
+                        Answer::Again(revision) => Behaviour::well(revision.min(newest)),
+                        Answer::Brings(Brings::Older(revision)) => Behaviour {
+                            answers: true,
+                            wants: Some(newest),
+                            brings: Brings::Older(revision.min(newest)),
+                        },
+                        Answer::Brings(brings) => {
+                            Behaviour { answers: true, wants: Some(newest), brings }
+                        }
+                        Answer::Silent => Behaviour::silent(),
+                    };
+                    world.set(|sim| {
+                        sim.behaviour = behaviour;
+                        sim.fault = fault;
+                    });
+                    let ended = world.run();
+                    if ended.is_some_and(|ended| ended.status == RunStatus::Enforcing) {
+                        settled = true;
+                    }
+                }
+                Event::TimePasses => world.time_passes(),
+                Event::Reboot => {
+                    world.reboot();
+                    settled = disk.is_some();
+                }
+                Event::TableRemoved => {
+                    world.table_is_removed();
+                    settled = false;
+                }
+                Event::TableDisturbed => world.table_is_disturbed(),
+                Event::Moves(to) => world.set(|sim| {
+                    sim.endpoint = format!("192.0.2.{}:8443", 200 + u16::from(to)).parse().unwrap();
+                }),
+                Event::Cuts(revision) => world.set(|sim| {
+                    if !sim.cuts.remove(&revision) {
+                        sim.cuts.insert(revision);
+                    }
+                }),
+                Event::Packets(count) => (0..count).for_each(|_| world.packet()),
+            }
+            // What is on disk only ever becomes newer.
+            prop_assert!(world.on_disk() >= disk, "{:?} after {disk:?}", world.on_disk());
+            disk = world.on_disk();
+            // A whole ruleset judges packets; everything passes only until a run has ended well.
+            let kernel = world.kernel();
+            let whole = (1..=REVISIONS).any(|revision| kernel == verdicts_of(revision));
+            let open = kernel == all_open() && !settled;
+            prop_assert!(whole || open, "{kernel:?}, on disk {disk:?}");
+            let (told, real) = world.set(|sim| (sim.hits_told, sim.hits_real));
+            prop_assert!(told <= real, "{told} hits told of {real}");
+        }
+        // Whatever happened: two runs in peace, and what is wanted is in force.
+        world.set(|sim| {
+            sim.fault = None;
+            sim.cuts.clear();
+            sim.behaviour = Behaviour::well(newest);
+        });
+        world.run();
+        let ended = world.run().expect("nobody kills it");
+        prop_assert_eq!(ended.status, RunStatus::Enforcing);
+        prop_assert_eq!(world.kernel(), verdicts_of(newest));
+        prop_assert_eq!(world.on_disk(), Some(newest));
+    }
+}

@@ -1,0 +1,318 @@
+//! A run's exchange with the platform: check-ins, what was said in them, and what was heard.
+
+use xshield_policy::Revision;
+use xshield_transport::Route;
+use xshield_wire::bounds::{self, Cut};
+use xshield_wire::message::{CheckIn, CheckInAnswer, Held, Problem, VERSION};
+use xshield_wire::threat::ThreatStanding;
+
+use crate::client::{Client, Connection, ContactError};
+use crate::commands;
+use crate::core::ports::Standing;
+use crate::core::result::{Contact, ContactFailure};
+use crate::options::{Contacting, Heard};
+use crate::problems::{once, problem};
+use crate::routes::{self, RouteReport};
+use crate::run::Run;
+use crate::succession;
+
+/// How many problems wait to be told at most; the newest stay.
+const UNTOLD_KEPT: usize = 50;
+
+/// How the host stands when it checks in.
+#[derive(Debug, Clone)]
+pub(crate) struct Says {
+    /// By the policy's part.
+    pub(crate) policy: Standing,
+    /// By the threat list's.
+    pub(crate) threat: ThreatStanding,
+}
+
+/// What the platform heard last in this run.
+struct Told {
+    problems: Vec<Problem>,
+    says: Says,
+    route: Option<Route>,
+}
+
+/// What a platform that is behind is shown.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+enum Showing {
+    /// The platform is not behind, as far as is known.
+    #[default]
+    Nothing,
+    /// To go with the next check-in.
+    Next(Box<Held>),
+    /// It was shown; once is enough.
+    Done,
+}
+
+impl Showing {
+    /// What goes with the next check-in.
+    fn take(&mut self) -> Option<Held> {
+        match std::mem::take(self) {
+            Self::Next(held) => {
+                *self = Self::Done;
+                Some(*held)
+            }
+            other => {
+                *self = other;
+                None
+            }
+        }
+    }
+}
+
+/// The exchange.
+pub(crate) struct Exchange<'a> {
+    pub(crate) client: Client<'a>,
+    contact: Contact,
+    failure: Option<ContactFailure>,
+    told: Option<Told>,
+    /// Whether the last check-in was refused, and would be again.
+    turned_away: bool,
+    showing: Showing,
+    /// What the platform finds about this host: told here, and not back to it.
+    found: Vec<Problem>,
+    wanted: Option<Revision>,
+    heard: Heard,
+}
+
+impl<'a> Exchange<'a> {
+    pub(crate) fn new(client: Client<'a>) -> Self {
+        Self {
+            client,
+            contact: Contact::NotAsked,
+            failure: None,
+            told: None,
+            turned_away: false,
+            showing: Showing::default(),
+            found: Vec::new(),
+            wanted: None,
+            heard: Heard::default(),
+        }
+    }
+
+    /// Whether the platform was reached when it was last asked.
+    pub(crate) fn contact(&self) -> Contact {
+        self.contact
+    }
+
+    pub(crate) fn was_reached(&self) -> bool {
+        self.contact == Contact::Reached
+    }
+
+    /// The first thing that failed.
+    pub(crate) fn failure(&self) -> Option<ContactFailure> {
+        self.failure
+    }
+
+    /// The revision that the platform wants.
+    pub(crate) fn wanted(&self) -> Option<Revision> {
+        self.wanted
+    }
+
+    /// What it said besides the policy.
+    pub(crate) fn heard(&self) -> &Heard {
+        &self.heard
+    }
+
+    /// What the platform finds about this host.
+    pub(crate) fn take_findings(&mut self) -> Vec<Problem> {
+        std::mem::take(&mut self.found)
+    }
+
+    /// Says how the host stands, and hears what is pending. What goes wrong is noted.
+    pub(crate) fn check_in(
+        &mut self,
+        run: &mut Run<'_>,
+        says: Says,
+        connection: Connection,
+    ) -> Option<CheckInAnswer> {
+        if run.options.contact == Contacting::Spare {
+            return None;
+        }
+        let route = self.client.current_route().cloned();
+        let mut check_in = self.words(run, &says);
+        note_cuts(run, &check_in.fit());
+        let mut answer = self.client.check_in(&check_in, connection);
+        // A route that broke after the request arrived made the transport send it twice.
+        if answer.as_ref().is_err_and(ContactError::is_replay) {
+            check_in.sequence = next_sequence(run);
+            answer = self.client.check_in(&check_in, connection);
+        }
+        self.keep_session(run);
+        match answer {
+            Ok(answer) => {
+                self.contact = Contact::Reached;
+                self.turned_away = false;
+                run.progress.answered = Some(check_in.sequence);
+                run.progress.untold.clear();
+                run.progress.last_contact = Some(run.now());
+                self.told = Some(Told { problems: run.problems.clone(), says, route });
+                self.notice_another_asset(run);
+                self.hear(run, &answer);
+                commands::obey(run, &answer);
+                Some(answer)
+            }
+            Err(error) => {
+                self.turned_away = error.was_reached() && !error.is_temporary();
+                self.failed(run, &error);
+                None
+            }
+        }
+    }
+
+    fn words(&mut self, run: &mut Run<'_>, says: &Says) -> CheckIn {
+        CheckIn {
+            version: VERSION,
+            sequence: next_sequence(run),
+            program: run.program.clone(),
+            host: run.host.clone(),
+            status: says.policy.status.clone(),
+            in_force: says.policy.in_force,
+            problems: once([&run.progress.untold[..], &run.problems[..]].concat()),
+            threat: Some(says.threat.clone()),
+            routes: self.routes(run).into_iter().map(Into::into).collect(),
+            interval: run.options.interval,
+            configuration: run.progress.configuration.as_ref().map(|set| set.version),
+            usage: run.options.usage,
+            previous: run.progress.answered,
+            held: self.showing.take(),
+            trust: run.config.trust.sequence.max(self.heard.followed),
+        }
+    }
+
+    /// What an answer says besides policy and commands.
+    fn hear(&mut self, run: &mut Run<'_>, answer: &CheckInAnswer) {
+        self.found.clone_from(&answer.problems);
+        self.wanted = answer.wanted.map(|wanted| wanted.revision);
+        if let Some(configuration) = &answer.configuration {
+            run.progress.configuration = Some(configuration.clone());
+        }
+        self.heard = Heard {
+            next_check_in: Some(answer.next_check_in),
+            seen: answer.seen.clone(),
+            configuration: run.progress.configuration.clone(),
+            resends: run.progress.resends,
+            followed: self.heard.followed,
+        };
+        if let Some(shown) = &answer.trust {
+            self.heard.followed = succession::follow(run, shown).or(self.heard.followed);
+        }
+    }
+
+    /// An asset that was deleted and registered anew has been told nothing yet.
+    fn notice_another_asset(&mut self, run: &mut Run<'_>) {
+        let Some(asset) = self.client.asset() else { return };
+        let before = run.progress.told_to.replace(asset.clone());
+        if before.is_some_and(|before| before != asset) {
+            run.progress.tell_everything_again();
+        }
+    }
+
+    /// Keeps a new session for the next run; without it the next run makes another.
+    pub(crate) fn keep_session(&mut self, run: &mut Run<'_>) {
+        if let Some(session) = self.client.take_new_session()
+            && let Err(error) = run.state.save_session(&session)
+        {
+            run.problems.push(problem("session-unsaved", &error));
+        }
+    }
+
+    /// Notes that talking with the platform failed.
+    pub(crate) fn failed(&mut self, run: &mut Run<'_>, error: &ContactError) {
+        let reached = error.was_reached();
+        self.contact = if reached { Contact::Reached } else { Contact::Unreachable };
+        let (failure, code) = match error {
+            ContactError::Unreachable(_) => (ContactFailure::Unreachable, "platform-unreachable"),
+            ContactError::Refused { .. } if error.is_temporary() => {
+                (ContactFailure::Unreachable, "platform-busy")
+            }
+            ContactError::Refused { .. } | ContactError::Session(_) => {
+                (ContactFailure::Refused, "platform-refused")
+            }
+            ContactError::Garbled { .. } | ContactError::Packed { .. } => {
+                (ContactFailure::Garbled, "platform-garbled")
+            }
+        };
+        self.failure.get_or_insert(failure);
+        run.problems.push(problem(code, error));
+    }
+
+    /// Shows the platform the newest that it signed for this host, once in a run; gives back what it wants
+    /// then.
+    pub(crate) fn show(
+        &mut self,
+        run: &mut Run<'_>,
+        says: Says,
+        held: Held,
+    ) -> Option<CheckInAnswer> {
+        if self.showing != Showing::Nothing || held == Held::default() {
+            return None;
+        }
+        self.showing = Showing::Next(Box::new(held));
+        self.check_in(run, says, Connection::Any)
+    }
+
+    /// Tells the platform what was found after the check-in; what it can't be told now, the next run tells
+    /// it. Who was turned away would be once more.
+    pub(crate) fn tell_the_rest(&mut self, run: &mut Run<'_>, says: Says) {
+        let is_told = self.told.as_ref().is_some_and(|told| {
+            told.problems == run.problems
+                && told.says.threat == says.threat
+                && told.says.policy.in_force == says.policy.in_force
+                && told.route.as_ref() == self.client.current_route()
+        });
+        if self.was_reached() && !is_told && !self.turned_away {
+            self.check_in(run, says, Connection::Any);
+        }
+        let told = self.told.as_ref().map_or(&[][..], |told| &told.problems);
+        let untold = &mut run.progress.untold;
+        for problem in &run.problems {
+            if !told.contains(problem) && !untold.contains(problem) {
+                untold.push(problem.clone());
+            }
+        }
+        let excess = untold.len().saturating_sub(UNTOLD_KEPT);
+        untold.drain(..excess);
+    }
+
+    /// The ways to the platform as they stand now.
+    pub(crate) fn routes(&self, run: &Run<'_>) -> Vec<RouteReport> {
+        routes::reports(self.client.routes(), &run.progress.routes, self.contact, run.now())
+    }
+}
+
+/// Whoever looks at the host hears, too, what the platform does not. How many problems there are changes
+/// during a run.
+fn note_cuts(run: &mut Run<'_>, cuts: &[Cut]) {
+    let told = cuts.iter().filter(|cut| cut.what != bounds::PROBLEMS_CUT);
+    for problem in told.copied().map(Problem::from) {
+        if !run.problems.contains(&problem) {
+            run.problems.push(problem);
+        }
+    }
+}
+
+/// Grows from run to run, also when the state was lost: no run checks in more than once a millisecond.
+fn next_sequence(run: &mut Run<'_>) -> u64 {
+    let now = run.surroundings.now_millis();
+    run.progress.sequence = (run.progress.sequence + 1).max(now);
+    run.progress.sequence
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_held_goes_with_one_check_in() {
+        let mut showing = Showing::Nothing;
+        assert_eq!(showing.take(), None);
+        assert_eq!(showing, Showing::Nothing);
+        showing = Showing::Next(Box::default());
+        assert_eq!(showing.take(), Some(Held::default()));
+        assert_eq!((showing.take(), showing), (None, Showing::Done));
+    }
+}

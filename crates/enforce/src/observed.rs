@@ -1,0 +1,188 @@
+//! What the kernel counted and logged since the last run, and what it holds now, as reports.
+
+use xshield_firewall::flows::Delta;
+use xshield_firewall::{Capabilities, Firewall, FirewallError, Generation, Losses};
+use xshield_host::linux::kernel_log::{self, LoggedFlow, Moment, Sources};
+use xshield_policy::{Bound, Direction};
+use xshield_wire::message::{
+    DirectionState, EventKind, EventReport, EventSource, FirewallEvent, ProgrammedReport,
+    ReportBody, UnenforceableRule,
+};
+
+use crate::core::hits;
+use crate::core::policy::PolicyPart;
+use crate::flow_programs::FlowPrograms;
+use crate::paths::{self, RecordedPaths};
+use crate::problems::problem;
+use crate::reports::{self, Interval};
+use crate::run::Run;
+use crate::threat::matches::Matches;
+
+/// Events in one report at most; a flood makes several.
+const EVENTS_PER_REPORT: usize = 5_000;
+
+/// What the recorders counted since the last run, not yet told.
+pub(crate) struct Recorded {
+    flows: Vec<Delta>,
+    /// Those of the threat list.
+    pub(crate) matches: Option<Matches>,
+    /// The ruleset that decided about them.
+    bound: Option<Bound>,
+    interval: Interval,
+}
+
+/// What is left of it for the threat list's part to tell.
+pub(crate) struct RecordedMatches {
+    pub(crate) matches: Option<Matches>,
+    pub(crate) logged: Vec<kernel_log::LoggedThreat>,
+    pub(crate) bound: Option<Bound>,
+}
+
+/// Reads what the recorder counted since the last run, under the ruleset that decided. It is not read
+/// again: whatever happens next, it is to be [told](tell_flows).
+pub(crate) fn read_flows(
+    run: &mut Run<'_>,
+    firewall: &mut Firewall,
+    policy: &PolicyPart,
+) -> Result<Recorded, FirewallError> {
+    let dump = firewall.flows()?;
+    let now = run.now();
+    let since = run.progress.last_collected.replace(now).unwrap_or(now);
+    let flows = run.progress.flows.advance(&dump, run.surroundings.uptime_ms());
+    let interval = Interval { since, until: now };
+    Ok(Recorded { flows, matches: None, bound: policy.bound(), interval })
+}
+
+/// Makes reports of what was recorded and of what the kernel logged; says how many events there were. That
+/// log may take long to read (journald is asked by way of its program): what is to be enforced comes
+/// first. `lost`: what the spool had to drop.
+pub(crate) fn tell_flows(
+    run: &mut Run<'_>,
+    recorded: Recorded,
+    policy: &PolicyPart,
+    capabilities: &Capabilities,
+    lost: u64,
+) -> (usize, RecordedMatches) {
+    let Recorded { flows, matches, bound, interval } = recorded;
+    let mut events = reports::flow_events(&flows, bound.as_ref(), interval);
+    if let Some(bound) = bound.as_ref().filter(|bound| reports::has_program_rules(bound)) {
+        let opened = events.iter().filter(|event| event.direction == Direction::Outbound);
+        let programs = FlowPrograms::of(opened.map(reports::place));
+        reports::name_programs(&mut events, bound, &programs);
+    }
+    if run.options.paths == RecordedPaths::Told {
+        paths::reports(&events, interval).into_iter().for_each(|body| run.put(body));
+    }
+    let denials = events.iter().any(|event| event.kind != EventKind::Accepted);
+    let mut logged = Vec::new();
+    if denials || !capabilities.recorder {
+        let flows = logged_flows(run, interval);
+        let logged_events = flows.iter().filter_map(|flow| flow.event(EventSource::KernelLog));
+        events.extend(own_events(run, logged_events.collect(), bound.as_ref(), policy, interval));
+        if !capabilities.recorder {
+            logged.extend(flows.iter().filter_map(LoggedFlow::threat));
+        }
+    }
+    let count = events.len();
+    let mut lost = std::mem::take(&mut run.progress.lost) + lost;
+    let mut chunks = events.chunks(EVENTS_PER_REPORT).map(<[_]>::to_vec).collect::<Vec<_>>();
+    if chunks.is_empty() && lost > 0 {
+        chunks.push(Vec::new());
+    }
+    for events in chunks {
+        run.put(ReportBody::Events(EventReport { events, lost: std::mem::take(&mut lost) }));
+    }
+    (count, RecordedMatches { matches, logged, bound })
+}
+
+/// Log lines since the last run. Beside the exact counts of the recorder they are what operators' other
+/// tools see, too.
+fn logged_flows(run: &mut Run<'_>, interval: Interval) -> Vec<LoggedFlow> {
+    let moment = Moment {
+        now: interval.until,
+        uptime: run.surroundings.uptime_ms() / 1000,
+        boot_id: &run.host.boot_id,
+    };
+    match Sources::default().read(run.progress.log.as_ref(), moment) {
+        Ok(Some(batch)) => {
+            run.progress.lost += batch.lost;
+            run.progress.log = Some(batch.cursor);
+            kernel_log::flows(batch.lines, interval.until)
+        }
+        Ok(None) => Vec::new(),
+        Err(error) => {
+            run.problems.push(problem("kernel-log", &error));
+            Vec::new()
+        }
+    }
+}
+
+/// What this host logged, with the rules that decided: those of `before` until the end of `interval`, and
+/// those in force now after it. The kernel has one log for all network namespaces.
+fn own_events(
+    run: &Run<'_>,
+    mut events: Vec<FirewallEvent>,
+    before: Option<&Bound>,
+    policy: &PolicyPart,
+    interval: Interval,
+) -> Vec<FirewallEvent> {
+    events.retain(|event| reports::is_about(event, &run.host.addresses));
+    let is_late = |event: &FirewallEvent| event.last_seen > interval.until;
+    let (mut late, mut events): (Vec<_>, Vec<_>) = events.into_iter().partition(is_late);
+    reports::name_rules(&mut events, before);
+    if !late.is_empty() {
+        reports::name_rules(&mut late, policy.bound().as_ref());
+    }
+    events.extend(late);
+    events
+}
+
+/// Flows that found no room in the recorder since the last run. They are read with the ruleset.
+fn count_recorder_losses(run: &mut Run<'_>, losses: Losses) {
+    let new = losses.since(&mut run.progress.recorder_lost);
+    run.progress.lost += new;
+    if new > 0 {
+        let text = format!("the flow recorder was full: {new} packets are not in the events");
+        run.note("recorder-full", text);
+    }
+}
+
+/// Reports what the kernel returned, if anything is new in it, and remembers when it did.
+pub(crate) fn tell_programmed(run: &mut Run<'_>, policy: &PolicyPart) {
+    let (Some(programmed), Some(known)) = (policy.programmed(), policy.proven()) else { return };
+    count_recorder_losses(run, programmed.losses);
+    if let Some(Generation(generation)) = policy.seen_at() {
+        run.progress.generation = Some((run.host.boot_id.clone(), generation));
+    }
+    let progress = &mut run.progress;
+    let hits = hits::since(programmed, &mut progress.hits, &mut progress.hits_of);
+    let in_force = known.ruleset.in_force();
+    let text = programmed.to_string();
+    let digest = reports::sha256(format!("{in_force:?}\n{text}").as_bytes());
+    let is_new = run.progress.programmed_digest != Some(digest);
+    if !is_new && hits.is_empty() {
+        return;
+    }
+    run.progress.programmed_digest = Some(digest);
+    let unenforceable = policy.unenforceable().iter().map(|rule| UnenforceableRule {
+        rule: rule.rule.clone(),
+        direction: rule.direction,
+        reason: rule.reason.clone(),
+    });
+    let unenforceable = unenforceable.collect();
+    let inbound = DirectionState::of(&known.ruleset.inbound);
+    let outbound = DirectionState::of(&known.ruleset.outbound);
+    let text = is_new.then_some(text);
+    let report = ProgrammedReport { in_force, inbound, outbound, hits, text, unenforceable };
+    run.put(ReportBody::Programmed(report));
+}
+
+/// Reports the listening ports when they have changed.
+pub(crate) fn tell_ports(run: &mut Run<'_>) {
+    let digest = reports::ports_digest(&run.ports);
+    if run.progress.ports_digest == Some(digest) {
+        return;
+    }
+    run.progress.ports_digest = Some(digest);
+    run.put(ReportBody::ListeningPorts { ports: run.ports.clone() });
+}

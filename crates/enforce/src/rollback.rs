@@ -1,0 +1,84 @@
+//! A platform that wants something older than this host has had was restored from a backup. Nothing
+//! older is taken; the platform is shown what it signed since, and numbers above that.
+
+use xshield_wire::Verified;
+use xshield_wire::envelope::Envelope;
+use xshield_wire::message::{CheckInAnswer, Held};
+use xshield_wire::threat::ThreatOrder;
+
+use crate::core::known_good::LastKnownGood;
+use crate::core::policy::PolicyPart;
+use crate::exchange::{Exchange, Says};
+use crate::progress::Progress;
+use crate::run::Run;
+
+/// What this host holds that the platform signed.
+#[derive(Clone, Copy)]
+pub(crate) struct Holds<'a> {
+    pub(crate) ruleset: Option<&'a LastKnownGood>,
+    pub(crate) order: Option<&'a Verified<ThreatOrder>>,
+}
+
+impl Holds<'_> {
+    /// No threat order older than this one is taken.
+    pub(crate) fn threat_floor(&self, progress: &Progress) -> u64 {
+        let held = self.order.map_or(0, |order| order.sequence);
+        progress.threat.floor.max(held)
+    }
+
+    /// The newest that the platform signed for this host, as evidence.
+    pub(crate) fn evidence(&self, progress: &Progress) -> Held {
+        let read = |bytes: &[u8]| Envelope::from_bytes(bytes).ok();
+        let label = self.ruleset.and_then(|known| known.ruleset.label());
+        let newest = progress.newest_label.as_deref().map(str::as_bytes);
+        let order = self.order.map(Verified::envelope);
+        let newest_order = progress.threat.newest.as_deref().map(str::as_bytes);
+        Held {
+            ruleset: newest.or(label).and_then(read),
+            threat: newest_order.or(order).and_then(read),
+        }
+    }
+}
+
+/// Lets a platform that is behind catch up; gives back what it wants then.
+pub(crate) fn let_catch_up(
+    answer: CheckInAnswer,
+    run: &mut Run<'_>,
+    exchange: &mut Exchange<'_>,
+    says: Says,
+    policy: &PolicyPart,
+    order: Option<&Verified<ThreatOrder>>,
+) -> CheckInAnswer {
+    let holds = Holds { ruleset: policy.proven(), order };
+    let is_behind = |answer: &CheckInAnswer, progress: &Progress| {
+        let ruleset = answer.wanted.map(|wanted| wanted.revision);
+        let threat = answer.threat.map(|wanted| wanted.sequence);
+        let floor = policy.floor(progress.ruleset_floor()).revision;
+        ruleset.is_some_and(|revision| revision < floor)
+            || threat.is_some_and(|sequence| sequence < holds.threat_floor(progress))
+    };
+    if !is_behind(&answer, &run.progress) {
+        return answer;
+    }
+    let evidence = holds.evidence(&run.progress);
+    let Some(later) = exchange.show(run, says, evidence) else { return answer };
+    if !is_behind(&later, &run.progress) {
+        let text = "the platform had forgotten what this host was told: it was restored from a \
+                    backup. It has numbered above what this host has had, and goes on";
+        run.note("platform-restored", text.to_owned());
+    }
+    later
+}
+
+/// The platform stays behind: says so.
+pub(crate) fn stays_behind(run: &mut Run<'_>, wanted: &str, floor: &str) {
+    run.note(
+        "platform-behind",
+        format!(
+            "the platform wants {wanted}, and this host has had {floor}: the platform was restored \
+             from an older backup, and did not take what this host showed it. What is enforced stays. \
+             Upgrade the platform, or commit the policy until its number is above: \
+             xshield policy synchronize"
+        ),
+    );
+}

@@ -1,0 +1,212 @@
+//! The core's ports on a real host: kernel, disk, facts, platform.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use xshield_firewall::{
+    Capabilities, Firewall, FirewallError, Generation, KernelState, Plan, Programmed, Trial,
+};
+use xshield_host::linux::local::CgroupMatching;
+use xshield_host::linux::resolver;
+use xshield_policy::{Facts, Ruleset};
+use xshield_wire::message::{CheckInAnswer, Digest, Problem};
+use xshield_wire::telemetry::DebugArea;
+use xshield_wire::{RulesetVersion, Verified};
+
+use crate::client::{self, Connection};
+use crate::core::known_good::LastKnownGood;
+use crate::core::ports::{
+    Fetched, Host, Kernel, Log, NotWritten, Platform, Records, Standing, WaysOut,
+};
+use crate::exchange::{Exchange, Says};
+use crate::problems::chain;
+use crate::rollback::{self, Holds};
+use crate::run::Run;
+use crate::step::Step;
+use crate::threat::ThreatPart;
+use crate::{connection_tracking, endpoints, facts, forwarded, reached, time_servers, trace};
+
+impl Kernel for Firewall {
+    type Trial = Trial;
+
+    fn capabilities(&self) -> Capabilities {
+        *self.capabilities()
+    }
+
+    fn generation(&mut self) -> Result<Generation, FirewallError> {
+        self.generation()
+    }
+
+    fn state(&mut self) -> Result<KernelState, FirewallError> {
+        self.state()
+    }
+
+    fn read_back(&mut self) -> Result<Programmed, FirewallError> {
+        self.read_back()
+    }
+
+    fn apply_now(&mut self, plan: &Plan) -> Result<(), FirewallError> {
+        self.apply_now(plan)
+    }
+
+    fn try_apply(&mut self, plan: &Plan, probation: Duration) -> Result<Trial, FirewallError> {
+        self.try_apply(plan, probation)
+    }
+
+    fn keep(&mut self, trial: Trial) -> Result<Programmed, FirewallError> {
+        self.keep(trial)
+    }
+
+    fn revert(&mut self, trial: Trial) -> Result<(), FirewallError> {
+        self.revert(trial)
+    }
+}
+
+/// The rest of a run, as the policy's part uses it.
+pub(crate) struct Shell<'r, 'a> {
+    pub(crate) run: &'r mut Run<'a>,
+    pub(crate) exchange: &'r mut Exchange<'a>,
+    pub(crate) threat: &'r ThreatPart,
+}
+
+impl Shell<'_, '_> {
+    fn says(&self, policy: Standing) -> Says {
+        Says { policy, threat: self.threat.standing(self.run) }
+    }
+}
+
+impl Records for Shell<'_, '_> {
+    fn write_down(&mut self, known: &LastKnownGood) -> Result<(), NotWritten> {
+        let written = self.run.state.save_last_known_good(known);
+        written.map_err(|error| NotWritten { reason: chain(&error) })
+    }
+
+    fn raise_floor(&mut self, ruleset: &Verified<Ruleset>) {
+        self.run.progress.raise_floor(ruleset);
+    }
+
+    fn floor(&self) -> RulesetVersion {
+        self.run.progress.ruleset_floor()
+    }
+}
+
+impl Host for Shell<'_, '_> {
+    fn facts(
+        &mut self,
+        ruleset: &Ruleset,
+        capabilities: &Capabilities,
+        known: &[SocketAddr],
+    ) -> Facts {
+        let Self { run, exchange, .. } = self;
+        let endpoints = endpoints::endpoints(run, &exchange.client, known);
+        let time_servers = time_servers::time_servers(run);
+        let sources = facts::Sources {
+            endpoints,
+            resolvers: resolver::resolvers(&run.surroundings.root),
+            time_servers,
+            resolver: run.resolver,
+            stale_answers: run.config.stale_answers.as_secs(),
+            now: run.now(),
+            answers: &mut run.progress.answers,
+            sockets: &run.sockets,
+            cgroups: match capabilities.cgroups {
+                true => CgroupMatching::Available,
+                false => CgroupMatching::Missing,
+            },
+        };
+        let (facts, told) = facts::facts(ruleset, sources);
+        run.problems.extend(told.problems);
+        for left in told.left {
+            trace::line(DebugArea::Policy, || left.to_string());
+            run.left.push(left.to_string());
+        }
+        facts
+    }
+
+    fn configured_ways(&mut self) -> WaysOut {
+        let proxies = self.run.config.proxies.as_slice().iter();
+        WaysOut {
+            endpoints: proxies.filter_map(|proxy| proxy.address.address()).collect(),
+            resolvers: Some(resolver::resolvers(&self.run.surroundings.root)),
+            ..WaysOut::default()
+        }
+    }
+
+    fn resolved_ways(&mut self) -> WaysOut {
+        WaysOut {
+            endpoints: endpoints::endpoints(self.run, &self.exchange.client, &[]),
+            resolvers: None,
+            time_servers: time_servers::time_servers(self.run),
+        }
+    }
+
+    fn introduce_open_connections(&mut self) {
+        connection_tracking::introduce(self.run);
+    }
+
+    fn look_at_forwarding(&mut self, ruleset: &Ruleset, capabilities: &Capabilities) {
+        self.run.problems.extend(forwarded::look(ruleset, capabilities));
+    }
+}
+
+impl Platform for Shell<'_, '_> {
+    fn confirm(&mut self, standing: Standing) -> Result<(), String> {
+        let says = self.says(standing);
+        let before = self.run.problems.len();
+        self.exchange.check_in(self.run, says, Connection::Fresh);
+        if self.exchange.was_reached() {
+            return Ok(());
+        }
+        let found = self.run.problems.drain(before..);
+        Err(found.map(|problem| problem.text).collect::<Vec<_>>().join("; "))
+    }
+
+    fn correct(&mut self, standing: Standing) {
+        let says = self.says(standing);
+        self.exchange.check_in(self.run, says, Connection::Fresh);
+    }
+
+    fn ruleset(&mut self, have: Option<Digest>) -> Fetched {
+        let client = &mut self.exchange.client;
+        match client.ruleset(have) {
+            Ok(client::Fetched::Envelope(envelope)) => match client.asset() {
+                Some(asset) => Fetched::Envelope(envelope, asset),
+                None => Fetched::Nothing,
+            },
+            Ok(client::Fetched::Unchanged) => Fetched::Unchanged,
+            Err(error) => {
+                self.exchange.failed(self.run, &error);
+                Fetched::Nothing
+            }
+        }
+    }
+
+    fn show_what_is_held(
+        &mut self,
+        standing: Standing,
+        held: Option<&LastKnownGood>,
+    ) -> Option<CheckInAnswer> {
+        let says = self.says(standing);
+        let holds = Holds { ruleset: held, order: self.threat.order() };
+        let evidence = holds.evidence(&self.run.progress);
+        self.exchange.show(self.run, says, evidence)
+    }
+
+    fn stays_behind(&mut self, wanted: String, floor: String) {
+        rollback::stays_behind(self.run, &wanted, &floor);
+    }
+}
+
+impl Log for Shell<'_, '_> {
+    fn note(&mut self, problem: Problem) {
+        self.run.problems.push(problem);
+    }
+
+    fn step(&mut self, step: Step) {
+        reached::step(step);
+    }
+
+    fn trace(&mut self, area: DebugArea, text: &dyn Fn() -> String) {
+        trace::line(area, text);
+    }
+}

@@ -1,0 +1,165 @@
+//! The order: fetched, verified, carried out. This is the part's own page of the cycle.
+
+use xshield_wire::envelope;
+use xshield_wire::message::CheckInAnswer;
+use xshield_wire::threat::{ListName, ThreatWanted};
+
+use super::error::ThreatFailure;
+use super::make::{ElementChange, Made};
+use super::part::TableSight;
+use super::store::KeptList;
+use super::table::drift_text;
+use super::work::ThreatWork;
+use crate::outcome::ThreatChange;
+use crate::problems::problem;
+use crate::reached;
+use crate::rollback::{self, Holds};
+use crate::step::Step;
+
+impl ThreatWork<'_, '_> {
+    /// Before the check-in: the kernel holds what the last run left, and the way to the platform is
+    /// open. What others damaged is repaired from disk.
+    pub(crate) fn settle(&mut self) {
+        let result = self.settle_list().and_then(|()| match self.posture() {
+            Some(posture) => self.take_posture(posture),
+            None => Ok(()),
+        });
+        if let Err(error) = result {
+            self.failed(&error);
+        }
+    }
+
+    /// After the check-in and the policy: carries out the order that the platform wants, or the last
+    /// one when it says nothing.
+    pub(crate) fn follow(&mut self, answer: Option<&CheckInAnswer>) {
+        let wanted = answer.and_then(|answer| answer.threat);
+        let taken = wanted.map_or(Ok(()), |wanted| self.take_order(wanted));
+        let carried_out = self.carry_out_order().and_then(|()| self.see_that_it_stands());
+        match taken.and(carried_out) {
+            // Why it could not be repaired has been said.
+            Ok(()) if self.threat.sight == TableSight::Without => {}
+            Ok(()) => self.run.progress.threat.failure = None,
+            Err(error) => self.failed(&error),
+        }
+        self.name_what_is_left_out();
+    }
+
+    /// Fetches and verifies the order that the platform wants, unless it is the one at hand. One that
+    /// can't be trusted is refused, and the one at hand goes on.
+    fn take_order(&mut self, wanted: ThreatWanted) -> Result<(), ThreatFailure> {
+        let have = self.threat.order.as_ref().map(|order| order.name());
+        if have == Some(wanted) {
+            return Ok(());
+        }
+        let holds = Holds { ruleset: None, order: self.threat.order() };
+        let floor = holds.threat_floor(&self.run.progress);
+        if wanted.sequence < floor {
+            let (wanted, floor) = (wanted.sequence, floor);
+            let (told, had) = (format!("threat order {wanted}"), format!("order {floor}"));
+            rollback::stays_behind(self.run, &told, &had);
+            return Err(ThreatFailure::Behind { wanted, floor });
+        }
+        let envelope = self.exchange.client.threat_order()?;
+        let Some(asset) = self.exchange.client.asset() else { return Ok(()) };
+        match envelope::open_order(&envelope, &self.run.config.policy_keys, &asset, floor) {
+            Ok(order) => {
+                self.threat.store.save_order(&order)?;
+                self.run.progress.threat.floor = order.sequence;
+                self.run.progress.threat.newest =
+                    Some(String::from_utf8_lossy(order.envelope()).into_owned());
+                self.threat.order = Some(order);
+                reached::step(Step::ThreatOrdered);
+                Ok(())
+            }
+            Err(error) => {
+                self.run.problems.push(problem("threat-order-refused", &error));
+                Err(error.into())
+            }
+        }
+    }
+
+    fn carry_out_order(&mut self) -> Result<(), ThreatFailure> {
+        let Some(order) = &self.threat.order else { return Ok(()) };
+        let (list, verify_every) = (order.list.clone(), order.verify_every);
+        let Some(wanted) = list else { return self.take_list_out() };
+        self.bring_list(&wanted)?;
+        if self.threat.sight == TableSight::Without {
+            return Ok(());
+        }
+        if let Some(posture) = self.posture() {
+            self.take_posture(posture)?;
+        }
+        self.verify_when_due(verify_every)
+    }
+
+    /// The ordered list is in force, or will be fetched and then is.
+    fn bring_list(&mut self, wanted: &ListName) -> Result<(), ThreatFailure> {
+        let current = self.threat.lists.current.as_ref();
+        let prepared = self.threat.lists.prepared.clone();
+        if let Some(current) = current.filter(|current| current.name == *wanted) {
+            if prepared.is_some() {
+                self.threat.drop_what_was_prepared()?;
+            } else if !self.threat.store.has(current) {
+                let text = "the threat list's file is gone; the whole list is fetched".to_owned();
+                self.run.note("state-damaged", text);
+                return self.fetch_whole_list(wanted);
+            }
+            return Ok(());
+        }
+        if let Some(current) = current.filter(|current| current.name.digest == wanted.digest) {
+            let list = KeptList { name: wanted.clone(), ..current.clone() };
+            let change = Some(ElementChange { adds: Vec::new(), removes: Vec::new() });
+            return self.put_in_force(Made { list, change });
+        }
+        if let Some(list) = prepared.filter(|list| list.name == *wanted) {
+            // Written down by a run that could not end.
+            return self.put_in_force(Made { list, change: None });
+        }
+        self.fetch_list(wanted)
+    }
+
+    /// Compares the kernel's list entry by entry with the one on disk, when the order says it is time.
+    fn verify_when_due(&mut self, every: u32) -> Result<(), ThreatFailure> {
+        let now = self.run.now();
+        let Some(current) = self.threat.lists.current.clone() else { return Ok(()) };
+        let from = *self.run.progress.threat.verify_from.get_or_insert(now);
+        // A clock that was put back must not put off the comparison.
+        let due = now >= from.saturating_add(every.into()) || now < from;
+        if every == 0 || !due {
+            return Ok(());
+        }
+        match self.threat.compare(&current) {
+            Ok(differences) => {
+                if let Some(first) = differences.first() {
+                    self.run.note("drift", drift_text(&first.to_string()));
+                    self.changed(ThreatChange::Repaired);
+                    self.reload(&current)?;
+                }
+            }
+            Err(error) if error.is_of_the_change() => {
+                self.run.problems.push(problem("state-damaged", &error));
+                self.fetch_whole_list(&current.name)?;
+            }
+            Err(error) => return Err(error),
+        }
+        self.run.progress.threat.verify_from = Some(now);
+        self.run.progress.threat.verified_at = Some(now);
+        Ok(())
+    }
+
+    /// What the host's memory budget keeps out is said at every run.
+    fn name_what_is_left_out(&mut self) {
+        let Some(list) = self.threat.order.as_ref().and_then(|order| order.list.as_ref()) else {
+            return;
+        };
+        if !list.is_part() {
+            return;
+        }
+        let text = format!(
+            "the threat list has {} entries, this host's memory budget holds {}; entries below \
+             {} % of confidence are not enforced",
+            list.whole_entries, list.entries, list.least_confidence
+        );
+        self.run.note("threat-part", text);
+    }
+}

@@ -1,0 +1,250 @@
+//! Threats in a run under way: what is kept, and what stands in the kernel.
+
+use std::path::Path;
+
+use ipnet::IpNet;
+use xshield_firewall::FirewallError;
+use xshield_firewall::threat::{Difference, Posture, ThreatError, ThreatState, ThreatTable};
+use xshield_host::files::FileError;
+use xshield_threat::ThreatMode;
+use xshield_threat::keep::Elements;
+use xshield_wire::Verified;
+use xshield_wire::keys::PolicyPublicKey;
+use xshield_wire::threat::{ThreatOrder, ThreatStanding};
+
+use super::error::ThreatFailure;
+use super::make::{ElementChange, Made};
+use super::store::{KeptList, Lists, Store};
+use crate::outcome::{ThreatChange, ThreatOutcome};
+use crate::run::Run;
+use crate::state::{Repaired, StateDirectory};
+
+/// `ENOMEM`, `errno.h`.
+const OUT_OF_MEMORY: i32 = 12;
+
+/// ThreatPart in a run under way.
+pub(crate) struct ThreatPart {
+    pub(super) store: Store,
+    pub(super) order: Option<Verified<ThreatOrder>>,
+    pub(super) lists: Lists,
+    table: Option<ThreatTable>,
+    pub(super) sight: TableSight,
+    /// The host's memory in bytes; 0 when it is not known.
+    pub(super) memory: u64,
+    /// What was done to the kernel in this run.
+    pub(super) change: ThreatChange,
+    /// Flows with listed peers found in this run.
+    pub(super) matches: usize,
+}
+
+/// What is known about the table in the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TableSight {
+    /// Nobody changed any rule since the last run found it as it should be.
+    AsLeft,
+    /// It was read or changed in this run.
+    Touched,
+    /// It does not hold the list.
+    Without,
+}
+
+impl ThreatPart {
+    /// Whether a list is in force, as far as is known.
+    pub(crate) fn has_list(&self) -> bool {
+        self.lists.current.is_some()
+    }
+
+    /// Reads what is kept.
+    ///
+    /// # Errors
+    /// When a file is there and can't be read.
+    pub(crate) fn of(
+        state: &StateDirectory,
+        keys: &[PolicyPublicKey],
+        repaired: &mut Repaired,
+    ) -> Result<Self, FileError> {
+        let store = Store::new(state);
+        let (order, lists) = (store.order(keys, repaired)?, store.lists(repaired)?);
+        Ok(Self {
+            store,
+            order,
+            lists,
+            table: None,
+            sight: TableSight::Touched,
+            memory: 0,
+            change: ThreatChange::None,
+            matches: 0,
+        })
+    }
+
+    /// What was done to the kernel in this run.
+    pub(crate) fn change(&self) -> ThreatChange {
+        self.change
+    }
+
+    /// The order at hand.
+    pub(crate) fn order(&self) -> Option<&Verified<ThreatOrder>> {
+        self.order.as_ref()
+    }
+
+    pub(super) fn table(&mut self) -> Result<&mut ThreatTable, FirewallError> {
+        match &mut self.table {
+            Some(table) => Ok(table),
+            empty => Ok(empty.insert(ThreatTable::open()?)),
+        }
+    }
+}
+
+impl ThreatPart {
+    /// How the host stands, in the words of a check-in.
+    pub(crate) fn standing(&self, run: &Run<'_>) -> ThreatStanding {
+        let in_kernel = self.sight != TableSight::Without;
+        let list = self.lists.current.as_ref().filter(|_| in_kernel);
+        let posture = self.lists.posture.as_ref().filter(|_| list.is_some());
+        ThreatStanding {
+            order: self.order.as_ref().map(|order| order.name()),
+            list: list.map(|list| list.name.clone()),
+            inbound: posture.map_or(ThreatMode::Off, |posture| posture.inbound),
+            outbound: posture.map_or(ThreatMode::Off, |posture| posture.outbound),
+            elements: list.map_or(0, |list| list.elements()),
+            verified_at: list.and(run.progress.threat.verified_at),
+            memory: self.memory,
+            budget: run.config.threat_budget,
+            failure: run.progress.threat.failure.clone(),
+        }
+    }
+
+    /// What the run came to.
+    pub(crate) fn outcome(&self, run: &Run<'_>) -> ThreatOutcome {
+        let ThreatStanding { list, inbound, outbound, .. } = self.standing(run);
+        let (inbound, outbound) = list.is_some().then_some((inbound, outbound)).unzip();
+        ThreatOutcome { list, inbound, outbound, change: self.change, matches: self.matches }
+    }
+
+    /// Looks at the kernel without changing anything, for a host that is not ours to change.
+    pub(crate) fn look_only(&mut self) {
+        let Some(current) = self.lists.current.clone() else { return };
+        let state = self.table().and_then(|table| table.state());
+        if !state.is_ok_and(|state| holds(&state, &current)) {
+            self.sight = TableSight::Without;
+        }
+    }
+
+    /// Reads the host's memory: `MemTotal` of `/proc/meminfo`.
+    pub(crate) fn read_memory(&mut self, root: &Path) {
+        let text = std::fs::read_to_string(root.join("proc/meminfo")).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
+        self.memory = kib.unwrap_or(0) * 1024;
+    }
+}
+
+/// Whether a list is in the kernel, complete.
+pub(super) fn holds(state: &ThreatState, list: &KeptList) -> bool {
+    state.standing().is_some_and(|standing| standing.list == list.kernel_name())
+}
+
+pub(super) fn lists_are_settled(threats: &ThreatPart) -> bool {
+    threats.lists.prepared.is_none() && threats.lists.current.is_some()
+}
+
+impl ThreatPart {
+    /// A run that was killed after the kernel took the list left it named as prepared.
+    pub(super) fn promote_what_arrived(
+        &mut self,
+        state: &ThreatState,
+    ) -> Result<(), ThreatFailure> {
+        if !self.lists.prepared.as_ref().is_some_and(|list| holds(state, list)) {
+            return Ok(());
+        }
+        self.lists.current = self.lists.prepared.take();
+        self.store.save_lists(&self.lists)?;
+        self.store.tidy(&self.lists);
+        Ok(())
+    }
+
+    pub(super) fn drop_what_was_prepared(&mut self) -> Result<(), ThreatFailure> {
+        self.lists.prepared = None;
+        self.store.save_lists(&self.lists)?;
+        self.store.tidy(&self.lists);
+        Ok(())
+    }
+
+    pub(super) fn remember_posture(&mut self, posture: Posture) -> Result<(), ThreatFailure> {
+        self.sight = TableSight::Touched;
+        if self.lists.posture.as_ref() == Some(&posture) {
+            return Ok(());
+        }
+        self.lists.posture = Some(posture);
+        self.store.save_lists(&self.lists)
+    }
+
+    /// Changes the list in the kernel in one transaction where that is possible, or loads it whole.
+    pub(super) fn program(
+        &mut self,
+        made: &Made,
+        posture: &Posture,
+    ) -> Result<ThreatChange, ThreatFailure> {
+        if let (Some(change), Some(base)) = (&made.change, self.lists.current.clone()) {
+            let (from, to) = (base.kernel_name().digest, made.list.kernel_name());
+            let ElementChange { adds, removes } = change;
+            match self.table()?.apply_delta(from, &to, adds, removes, posture) {
+                Ok(()) => {
+                    self.sight = TableSight::Touched;
+                    return Ok(ThreatChange::Changed);
+                }
+                Err(error) if a_whole_load_helps(&error) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.load(&made.list, posture)?;
+        Ok(ThreatChange::Loaded)
+    }
+
+    /// Loads a list from disk into the kernel, in bounded memory.
+    pub(super) fn load(&mut self, list: &KeptList, posture: &Posture) -> Result<(), ThreatFailure> {
+        let elements = Elements::of(Box::new(self.store.open(list)?), list.expansion())?;
+        let elements = elements.map(|element| element.map(IpNet::from));
+        self.table()?.load_from(&list.kernel_name(), posture, elements)?;
+        self.sight = TableSight::Touched;
+        Ok(())
+    }
+
+    /// An entry that the kernel lost, where a look at its numbers can't tell.
+    pub(super) fn a_missing_entry(
+        &mut self,
+        list: &KeptList,
+    ) -> Result<Option<IpNet>, ThreatFailure> {
+        // Without its file the list is fetched anew when the order is carried out.
+        let Ok(file) = self.store.open(list) else { return Ok(None) };
+        // A file that turns out to be damaged is found by the comparison that is due.
+        let entries = Elements::of(Box::new(file), list.expansion())?.map_while(Result::ok);
+        Ok(self.table()?.a_missing_entry(entries.map(IpNet::from))?)
+    }
+
+    pub(super) fn compare(&mut self, list: &KeptList) -> Result<Vec<Difference>, ThreatFailure> {
+        let mut broken = None;
+        let elements = Elements::of(Box::new(self.store.open(list)?), list.expansion())?;
+        let whole =
+            elements.map_while(|element| element.map_err(|error| broken = Some(error)).ok());
+        let differences = self.table()?.verify_full(whole.map(IpNet::from));
+        match broken {
+            Some(error) => Err(error.into()),
+            None => Ok(differences?),
+        }
+    }
+}
+
+/// Whether the kernel may take the whole list though it did not take the change.
+fn a_whole_load_helps(error: &ThreatError) -> bool {
+    match error {
+        ThreatError::Firewall(FirewallError::Refused { source, .. }) => {
+            source.raw_os_error() != Some(OUT_OF_MEMORY)
+        }
+        ThreatError::Miscounted { .. }
+        | ThreatError::WrongBase { .. }
+        | ThreatError::NotInForce { .. }
+        | ThreatError::NoRoom { .. } => true,
+        _ => false,
+    }
+}

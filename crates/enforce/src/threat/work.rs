@@ -1,0 +1,66 @@
+//! The threat list's part at work, with what it needs of the run.
+
+use xshield_firewall::threat::Posture;
+use xshield_firewall::{FirewallError, Generation};
+use xshield_host::linux::resolver;
+use xshield_policy::BoundFailsafe;
+use xshield_wire::message::Problem;
+
+use super::error::ThreatFailure;
+use super::part::ThreatPart;
+use crate::core::policy::PolicyPart;
+use crate::endpoints;
+use crate::exchange::Exchange;
+use crate::outcome::ThreatChange;
+use crate::problems::chain;
+use crate::run::Run;
+
+/// The part, and the parts beside it.
+pub(crate) struct ThreatWork<'r, 'a> {
+    pub(crate) threat: &'r mut ThreatPart,
+    pub(crate) run: &'r mut Run<'a>,
+    pub(crate) exchange: &'r mut Exchange<'a>,
+    pub(crate) policy: &'r PolicyPart,
+}
+
+impl ThreatWork<'_, '_> {
+    /// What is to be done about listed peers now; `None` when nobody has said.
+    pub(super) fn posture(&mut self) -> Option<Posture> {
+        let last = self.threat.lists.posture.clone();
+        let (inbound, outbound) = match (&self.threat.order, &last) {
+            (Some(order), _) => (order.inbound, order.outbound),
+            (None, Some(last)) => (last.inbound, last.outbound),
+            (None, None) => return None,
+        };
+        let failsafe = match self.policy.proven() {
+            Some(known) => known.ruleset.bind_failsafe(&known.facts),
+            None => {
+                let known = last.as_ref().map_or(&[][..], |last| &last.failsafe.endpoints);
+                let resolvers = resolver::resolvers(&self.run.surroundings.root);
+                BoundFailsafe::bare(
+                    endpoints::endpoints(self.run, &self.exchange.client, known),
+                    &resolvers,
+                )
+            }
+        };
+        Some(Posture { inbound, outbound, failsafe, live: self.policy.live() })
+    }
+
+    pub(super) fn failed(&mut self, error: &ThreatFailure) {
+        let text = chain(error);
+        self.run.progress.threat.failure = Some(text.clone());
+        let failed = Problem { code: "threat-failed".to_owned(), text };
+        if !self.run.problems.contains(&failed) {
+            self.run.problems.push(failed);
+        }
+    }
+
+    pub(super) fn changed(&mut self, change: ThreatChange) {
+        self.threat.change = change;
+    }
+
+    pub(super) fn generation_now(&mut self) -> Result<(String, u32), FirewallError> {
+        let Generation(generation) = self.threat.table()?.generation()?;
+        Ok((self.run.host.boot_id.clone(), generation))
+    }
+}

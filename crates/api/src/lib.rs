@@ -19,6 +19,7 @@ pub mod keys;
 pub mod page;
 pub mod policy;
 pub mod telemetry;
+pub mod threat_events;
 pub mod threat_feeds;
 pub mod threat_list;
 pub mod threat_modes;

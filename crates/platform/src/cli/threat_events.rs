@@ -3,9 +3,12 @@
 use std::net::IpAddr;
 
 use clap::{Args, ValueEnum};
-use serde::Deserialize;
-use serde_json::Value;
+use serde_json::json;
+use xshield_api::threat_events::{AddressView, Losses, MetBy};
 use xshield_model::Timestamp;
+use xshield_model::alert::EventView;
+use xshield_model::threat_match::ListedBy;
+use xshield_wire::threat::ThreatAction;
 
 use super::client::{Client, Path, view};
 use super::error::CliError;
@@ -78,35 +81,6 @@ enum ViaProxy {
     Never,
 }
 
-/// What is shown of an event.
-#[derive(Deserialize)]
-pub(crate) struct Event {
-    asset: String,
-    action: String,
-    blockable_at_host: bool,
-    direction: String,
-    remote: String,
-    local: Option<String>,
-    protocol: Value,
-    port: u16,
-    process: Option<String>,
-    service: Option<String>,
-    via: Option<String>,
-    request: Option<String>,
-    confidence: Option<u8>,
-    feeds: Vec<Feed>,
-    packets: u64,
-    last_seen: Timestamp,
-}
-
-/// A feed that listed a peer.
-#[derive(Deserialize)]
-struct Feed {
-    feed: String,
-    entry: String,
-    confidence: u8,
-}
-
 const EVENTS: &str = "read threat events";
 
 impl EventsCommand {
@@ -138,15 +112,6 @@ impl EventsCommand {
 
 /// "No events" means something only beside what was lost.
 fn tell_losses(client: &Client) -> Result<(), CliError> {
-    #[derive(Deserialize)]
-    struct Losses {
-        items: Vec<Loss>,
-    }
-    #[derive(Deserialize)]
-    struct Loss {
-        lost: u64,
-        lost_at: Timestamp,
-    }
     let action = "read lost threat events";
     let losses: Losses = view(action, &client.get(action, &Path::of(&["threat", "losses"]))?)?;
     let Some(last) = losses.items.first() else { return Ok(()) };
@@ -163,21 +128,21 @@ fn word(value: Option<impl ValueEnum>) -> Option<String> {
     Some(value?.to_possible_value()?.get_name().to_owned())
 }
 
-fn table(events: Vec<Event>, now: Timestamp) -> Table {
+fn table(events: Vec<EventView>, now: Timestamp) -> Table {
     let header =
         &["SEEN", "ASSET", "ACTION", "DIRECTION", "PEER", "HERE", "PROCESS", "FEEDS", "PACKETS"];
     let mut table = Table::new(header, "No traffic with listed peers was reported.");
     for event in events {
-        let action = match event.action.as_str() {
-            "blocked" => bad("blocked"),
-            other if event.blockable_at_host => warning(other),
-            _ => warning("not blockable here"),
+        let action = match event.action {
+            ThreatAction::Blocked => bad("blocked"),
+            ThreatAction::Recorded if event.blockable_at_host => warning("recorded"),
+            ThreatAction::Recorded => warning("not blockable here"),
         };
         table.row(vec![
             cell(relative(event.last_seen, now)),
             cell(&event.asset),
             action,
-            cell(&event.direction),
+            cell(event.direction.to_string()),
             cell(peer(&event)),
             cell(here(&event)),
             cell(program(&event)),
@@ -188,29 +153,26 @@ fn table(events: Vec<Event>, now: Timestamp) -> Table {
     table
 }
 
-fn peer(event: &Event) -> String {
+fn peer(event: &EventView) -> String {
     match &event.via {
         Some(via) => format!("{} via proxy {via}", event.remote),
-        None => event.remote.clone(),
+        None => event.remote.to_string(),
     }
 }
 
-fn here(event: &Event) -> String {
-    let protocol = protocol(&event.protocol);
-    match (&event.request, event.local.as_deref(), event.port) {
+fn here(event: &EventView) -> String {
+    let protocol = protocol(&json!(event.protocol));
+    match (&event.request, event.local, event.port) {
         (Some(request), _, _) => request.clone(),
         (None, _, 0) => protocol,
-        (None, Some(local), port) if event.direction == "inbound" && local.contains(':') => {
-            format!("{protocol} [{local}]:{port}")
-        }
-        (None, Some(local), port) if event.direction == "inbound" => {
-            format!("{protocol} {local}:{port}")
+        (None, Some(local), port) if event.direction == xshield_policy::Direction::Inbound => {
+            format!("{protocol} {}", std::net::SocketAddr::new(local, port))
         }
         (None, _, port) => format!("{protocol} to port {port}"),
     }
 }
 
-fn program(event: &Event) -> String {
+fn program(event: &EventView) -> String {
     match (&event.process, &event.service) {
         (Some(process), Some(service)) => format!("{process} ({service})"),
         (Some(one), None) | (None, Some(one)) => one.clone(),
@@ -218,38 +180,14 @@ fn program(event: &Event) -> String {
     }
 }
 
-fn feeds(event: &Event) -> String {
+fn feeds(event: &EventView) -> String {
     if event.feeds.is_empty() {
         return "not on the platform's list".to_owned();
     }
     let mut names: Vec<&str> = event.feeds.iter().map(|feed| feed.feed.as_str()).collect();
     names.dedup();
-    let sure = event.confidence.map(|sure| format!(" ({sure} %)")).unwrap_or_default();
+    let sure = event.confidence.map(|sure| format!(" ({} %)", sure.percent())).unwrap_or_default();
     format!("{}{sure}", names.join(" "))
-}
-
-/// What is shown of an address.
-#[derive(Deserialize)]
-struct AddressView {
-    address: String,
-    first_seen: Option<Timestamp>,
-    last_seen: Option<Timestamp>,
-    packets: u64,
-    blocked: u64,
-    entry: Option<String>,
-    feeds: Vec<Feed>,
-    assets: Vec<MetBy>,
-    more_assets: bool,
-}
-
-#[derive(Deserialize)]
-struct MetBy {
-    asset: String,
-    flows: u64,
-    packets: u64,
-    blocked: u64,
-    first_seen: Timestamp,
-    last_seen: Timestamp,
 }
 
 /// Carries `xshield threat address` out.
@@ -269,7 +207,8 @@ pub(crate) fn address(address: IpAddr, client: &Client, output: Output) -> Resul
                 .as_deref()
                 .map_or_else(|| "no".to_owned(), |entry| format!("yes, as {entry}")),
         );
-        let named = |feed: &Feed| format!("{}: {} ({} %)", feed.feed, feed.entry, feed.confidence);
+        let named =
+            |by: &ListedBy| format!("{}: {} ({} %)", by.feed, by.entry, by.confidence.percent());
         let feeds: Vec<String> = shown.feeds.iter().map(named).collect();
         sheet.line("feeds now", if feeds.is_empty() { "-".to_owned() } else { feeds.join("\n") });
         sheet.line("seen since", relative_or_dash(shown.first_seen, now));
@@ -299,7 +238,6 @@ fn met_table(assets: Vec<MetBy>, now: Timestamp) -> Table {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
 
     use super::*;
     use crate::cli::terminal::Screen;
@@ -307,7 +245,9 @@ mod tests {
     #[test]
     fn events_in_a_table() {
         let event = json!({
-            "asset": "web", "action": "blocked", "blockable_at_host": true,
+            "id": 1, "name": "Malicious IP Match", "asset_id": "as-1", "rule": null, "policy": null,
+            "entry": null, "revision": 1, "bytes": 1, "reports": 1, "from": "recorder",
+            "first_seen": "2027-01-15T07:00:00Z", "asset": "web", "action": "blocked", "blockable_at_host": true,
             "direction": "inbound", "remote": "198.51.100.7", "local": "192.0.2.10",
             "protocol": "tcp", "port": 443, "process": "nginx", "service": "nginx.service",
             "via": null, "request": null, "confidence": 90, "packets": 12,
@@ -320,7 +260,7 @@ mod tests {
         proxied["via"] = json!("10.0.0.1");
         proxied["request"] = json!("GET /login");
         proxied["feeds"] = json!([]);
-        let events: Vec<Event> = serde_json::from_value(json!([event, proxied])).unwrap();
+        let events: Vec<EventView> = serde_json::from_value(json!([event, proxied])).unwrap();
         let text = table(events, Timestamp(1_800_000_000)).render(&Screen::plain());
         insta::assert_snapshot!(text, @r"
         SEEN       ASSET  ACTION              DIRECTION  PEER                             HERE                PROCESS                FEEDS                       PACKETS

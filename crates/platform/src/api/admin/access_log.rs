@@ -8,8 +8,9 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use xshield_api::threat_events::{Listed, LookUp, LookedUp};
 use xshield_model::Timestamp;
-use xshield_model::threat_match::{ListedBy, ReadFrom};
+use xshield_model::threat_match::ReadFrom;
 use xshield_policy::{Direction, Protocol};
 use xshield_store::threat_events::ThreatEvent;
 use xshield_store::{commit, reports};
@@ -38,31 +39,6 @@ const SAMPLE: usize = 200;
 
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(look_up)).routes(routes!(take))
-}
-
-#[derive(Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-struct LookUp {
-    /// 10,000 at most.
-    #[schema(value_type = Vec<String>)]
-    addresses: Vec<IpAddr>,
-}
-
-/// An address on the list.
-#[derive(Serialize, utoipa::ToSchema)]
-struct Listed {
-    address: String,
-    /// The list's entry that holds it.
-    entry: String,
-    /// The highest confidence of a feed, in percent.
-    confidence: Option<u8>,
-    feeds: Vec<ListedBy>,
-}
-
-/// Those of the addresses that are on the list.
-#[derive(Serialize, utoipa::ToSchema)]
-struct LookedUp {
-    items: Vec<Listed>,
 }
 
 /// Which of these addresses are on the threat list

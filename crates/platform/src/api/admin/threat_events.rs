@@ -4,13 +4,14 @@ use std::net::IpAddr;
 
 use axum::Json;
 use axum::extract::{Path, State};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use xshield_api::page::Page;
+use xshield_api::threat_events::{AddressView, Losses, LostBy, MetBy};
 use xshield_model::Timestamp;
 use xshield_model::alert::EventView;
-use xshield_model::threat_match::{ListedBy, ViaProxy};
+use xshield_model::threat_match::ViaProxy;
 use xshield_policy::criteria::Criteria;
 use xshield_policy::{AssetId, Direction};
 use xshield_store::threat_events::{Loss, Meeting, StoredThreatEvent, ThreatFilter};
@@ -164,45 +165,9 @@ async fn page_of(
     Ok(Json(paged(found, limit, place, EventView::from)))
 }
 
-/// Who met an address, and who lists it now.
-#[derive(Serialize, utoipa::ToSchema)]
-struct AddressView {
-    address: String,
-    /// First and last time any asset met it; `null` when none did.
-    first_seen: Option<Timestamp>,
-    last_seen: Option<Timestamp>,
-    packets: u64,
-    bytes: u64,
-    /// Packets that were dropped.
-    blocked: u64,
-    /// The list's entry that holds it now; `null` when it is not on the list.
-    entry: Option<String>,
-    /// The feeds that list it now.
-    feeds: Vec<ListedBy>,
-    /// Assets that met it, the last ones first.
-    assets: Vec<MetBy>,
-    /// Whether there are more assets than these.
-    more_assets: bool,
-}
-
-/// An asset that met an address.
-#[derive(Serialize, utoipa::ToSchema)]
-struct MetBy {
-    asset: String,
-    flows: u64,
-    packets: u64,
-    bytes: u64,
-    /// Packets that were dropped.
-    blocked: u64,
-    first_seen: Timestamp,
-    last_seen: Timestamp,
-}
-
-impl From<Meeting> for MetBy {
-    fn from(meeting: Meeting) -> Self {
-        let Meeting { asset, flows, packets, bytes, blocked, first_seen, last_seen } = meeting;
-        Self { asset, flows, packets, bytes, blocked, first_seen, last_seen }
-    }
+fn met_by(meeting: Meeting) -> MetBy {
+    let Meeting { asset, flows, packets, bytes, blocked, first_seen, last_seen } = meeting;
+    MetBy { asset, flows, packets, bytes, blocked, first_seen, last_seen }
 }
 
 /// One address: which assets met it and when, and which feeds list it now
@@ -231,24 +196,9 @@ async fn address(
         blocked: met.iter().map(|of| of.blocked).sum(),
         entry: now.entry.map(|entry| entry.to_string()),
         feeds: now.feeds,
-        assets: met.into_iter().map(MetBy::from).collect(),
+        assets: met.into_iter().map(met_by).collect(),
         more_assets,
     }))
-}
-
-/// Matched packets that a host's recorder had no room for.
-#[derive(Serialize, utoipa::ToSchema)]
-struct LostBy {
-    asset: String,
-    /// Ever.
-    lost: u64,
-    lost_at: Timestamp,
-}
-
-/// The answer to: may events be missing?
-#[derive(Serialize, utoipa::ToSchema)]
-struct Losses {
-    items: Vec<LostBy>,
 }
 
 /// Matches that hosts could not record, the last losses first

@@ -1,0 +1,82 @@
+//! Traffic with listed peers: who met an address, what was lost, which of many addresses are listed.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use xshield_model::Timestamp;
+use xshield_model::threat_match::ListedBy;
+
+/// Who met an address, and who lists it now.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct AddressView {
+    pub address: String,
+    /// First and last time any asset met it; `null` when none did.
+    pub first_seen: Option<Timestamp>,
+    pub last_seen: Option<Timestamp>,
+    pub packets: u64,
+    pub bytes: u64,
+    /// Packets that were dropped.
+    pub blocked: u64,
+    /// The list's entry that holds it now; `null` when it is not on the list.
+    pub entry: Option<String>,
+    /// The feeds that list it now.
+    pub feeds: Vec<ListedBy>,
+    /// Assets that met it, the last ones first.
+    pub assets: Vec<MetBy>,
+    /// Whether there are more assets than these.
+    pub more_assets: bool,
+}
+
+/// An asset that met an address.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct MetBy {
+    pub asset: String,
+    pub flows: u64,
+    pub packets: u64,
+    pub bytes: u64,
+    /// Packets that were dropped.
+    pub blocked: u64,
+    pub first_seen: Timestamp,
+    pub last_seen: Timestamp,
+}
+
+/// Matched packets that a host's recorder had no room for.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct LostBy {
+    pub asset: String,
+    /// Ever.
+    pub lost: u64,
+    pub lost_at: Timestamp,
+}
+
+/// The answer to: may events be missing?
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Losses {
+    pub items: Vec<LostBy>,
+}
+
+#[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LookUp {
+    /// 10,000 at most.
+    #[schema(value_type = Vec<String>)]
+    pub addresses: Vec<IpAddr>,
+}
+
+/// An address on the list.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Listed {
+    pub address: String,
+    /// The list's entry that holds it.
+    pub entry: String,
+    /// The highest confidence of a feed, in percent.
+    pub confidence: Option<u8>,
+    pub feeds: Vec<ListedBy>,
+}
+
+/// Those of the addresses that are on the list.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct LookedUp {
+    pub items: Vec<Listed>,
+}

@@ -36,7 +36,7 @@ const ELSEWHERE: [(&str, &str); 10] = [
     ("ctagent register --domain 10.77.0.1:8443 --deploymentKey xdk1_…", "agent.rs"),
     ("man -l packages/man/ctspark.1", "needs man; the pages are checked against --help elsewhere"),
     (
-        "xshield login https://10.77.0.1:8443",
+        "xshield login https://10.77.0.1:8443 --user admin",
         "is answered at a terminal in the platform's waiting.rs",
     ),
     ("xshield policy apply -f policy/ --synchronize", "stands in a block, too"),

@@ -121,6 +121,11 @@ fn whoever_stops_a_command_hears_what_it_leaves() {
             "POST /api/v1/assets/web/rename",
             &[ASKED, "; look before you ask again\n"],
         ),
+        (
+            "key create --name k --host-config new",
+            "POST /api/v1/enforcement-keys",
+            &["stopped: new was removed; the key may be made all the same", "xshield key list"],
+        ),
         ("threat export", "GET /api/v1/threat/list", &["stopped: the output is not complete\n"]),
         ("threat export --to-file new", "GET /api/v1/threat/list", &[PARTLY, "there is no new\n"]),
         ("threat export --to-file old", "GET /api/v1/threat/list", &[PARTLY, "old is as it was\n"]),

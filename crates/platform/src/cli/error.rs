@@ -132,6 +132,11 @@ impl CliError {
             text.push_str(&error.to_string());
             cause = error.source();
         }
+        if let Self::File { source, .. } = self
+            && source.kind() == io::ErrorKind::AlreadyExists
+        {
+            text.push_str("; name another file, or remove this one");
+        }
         if let Self::Unreachable { left: Some(left), .. } = self {
             text.push_str("\n  ");
             text.push_str(left);
@@ -262,6 +267,18 @@ mod tests {
           not in the future
           field: /expires_at
         ");
+    }
+
+    #[test]
+    fn what_to_do_about_a_file_that_is_there_is_said() {
+        for (kind, says) in [
+            (io::ErrorKind::AlreadyExists, "could not make a: entity already exists; name another"),
+            (io::ErrorKind::NotFound, "could not make a: entity not found"),
+        ] {
+            let error = CliError::File { action: "make", path: "a".into(), source: kind.into() };
+            let report = error.report();
+            assert!(report.contains(says), "{report}");
+        }
     }
 
     #[test]

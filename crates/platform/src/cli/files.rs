@@ -51,7 +51,7 @@ pub(crate) fn download(
         })
         .and_then(|bytes| {
             file.sync_all().map_err(failed("write", &beside))?;
-            waiting.finish_file(rename).map_err(failed("write", to))?;
+            waiting.finish_file(to, rename).map_err(failed("write", to))?;
             Ok(bytes)
         });
     if done.is_err() {

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -158,14 +158,18 @@ impl Waiting {
         self
     }
 
-    /// Gives a whole file its name. Whoever stops this hears whether it was before or after.
-    pub(crate) fn finish_file(&self, rename: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    /// Makes a file whole. Whoever stops this hears whether it was before or after, and nothing is put back
+    /// from then on.
+    pub(crate) fn finish_file(
+        &self,
+        file: &Path,
+        finish: impl FnOnce() -> io::Result<()>,
+    ) -> io::Result<()> {
         let mut now = under_way();
-        rename()?;
-        if let Some(now) = now.as_mut()
-            && let Left::PartOf { file, .. } = &now.left
-        {
-            now.left = Left::Whole(file.clone());
+        finish()?;
+        if let Some(now) = now.as_mut().filter(|_| self.is_outermost) {
+            now.left = Left::Whole(file.to_owned());
+            now.put_back = None;
         }
         Ok(())
     }

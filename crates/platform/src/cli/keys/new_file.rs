@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 
 use crate::cli::error::CliError;
+use crate::cli::progress::{Left, Shown, Waiting};
 use crate::cli::session::failed;
 
 /// A file made before the secret is, so that a wrong path does not cost a key.
@@ -13,6 +14,7 @@ pub(super) struct NewFile {
     path: PathBuf,
     file: File,
     state: Filled,
+    waiting: Waiting,
 }
 
 #[derive(PartialEq, Eq)]
@@ -27,13 +29,23 @@ impl NewFile {
         let mut options = OpenOptions::new();
         let file = options.write(true).create_new(true).mode(0o600).open(&path);
         let file = file.map_err(failed("make", &path))?;
-        Ok(Self { path, file, state: Filled::NotYet })
+        let left = format!(
+            "{} was removed; the key may be made all the same, and its secret is lost then: see xshield \
+             key list, and revoke it",
+            path.display()
+        );
+        let gone = path.clone();
+        let waiting = Waiting::begin("make the key", Left::Said(left), Shown::WhenLong);
+        // An empty file at worst.
+        let waiting = waiting.putting_back(move || drop(fs::remove_file(&gone)));
+        Ok(Self { path, file, state: Filled::NotYet, waiting })
     }
 
     /// Writes the text and gives back where.
     pub(super) fn fill(mut self, text: &str) -> Result<PathBuf, CliError> {
-        let written = self.file.write_all(text.as_bytes()).and_then(|()| self.file.sync_all());
-        written.map_err(failed("write", &self.path))?;
+        let Self { path, file, waiting, .. } = &mut self;
+        let write = || file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+        waiting.finish_file(path, write).map_err(failed("write", path))?;
         self.state = Filled::Whole;
         Ok(self.path.clone())
     }

@@ -158,6 +158,11 @@ fn feeds_from_the_first_to_a_decision() {
         ("feed add g --url http://lists.invalid/x", 1, "plain HTTP"),
         ("feed add g --url https://lists.invalid/x --file LIST", 2, "--file"),
         ("feed add G! --file LIST", 1, "field: /name"),
+        (
+            "feed add n --file /nowhere.txt",
+            1,
+            "change it with xshield threat feed set n, or remove",
+        ),
         ("feed add f --file LIST", 1, "there is a feed"),
         ("feed add g --file LIST --confidence 101", 2, "101"),
         ("feed add g --file LIST --format csv", 1, "--field"),
@@ -166,6 +171,7 @@ fn feeds_from_the_first_to_a_decision() {
     assert!(operator.good("feed show f").contains("1 in a row"));
     operator.says(&[
         ("feed remove f", "Feed f is removed, and its entries.\n"),
+        ("feed remove n", "Feed n is removed, and its entries.\n"),
         ("feed list", "There are no threat feeds.\n"),
     ]);
 }

@@ -187,7 +187,13 @@ fn add(
         "settings": options.over(before)?,
     });
     client.post(action, &path(&[]), &body)?;
-    finished(action, &run(client, name)?, output)
+    finished(action, &run(client, name)?, output).map_err(|error| match error {
+        CliError::Input(reason) => CliError::input(format!(
+            "{reason}. The feed is added all the same: change it with xshield threat feed set {name}, or \
+             remove it with xshield threat feed remove {name}"
+        )),
+        other => other,
+    })
 }
 
 impl Preset {

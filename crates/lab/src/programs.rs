@@ -1,5 +1,6 @@
 //! Where the binaries are that the lab drives.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -79,6 +80,68 @@ impl Programs {
         if !path.is_file() {
             bail!("{} is missing; run: cargo build -p {name}", path.display());
         }
+        if let Some(source) = newer_source(&path) {
+            bail!(
+                "{} is older than {}, so a test of it would tell nothing; run: \
+                 cargo build --workspace --bins",
+                path.display(),
+                source.display()
+            );
+        }
         Ok(path)
+    }
+}
+
+/// A source that was changed after the program was built, by what cargo wrote down beside it. A program
+/// that was copied elsewhere has no such list.
+fn newer_source(program: &Path) -> Option<PathBuf> {
+    let changed = |path: &Path| path.metadata().and_then(|meta| meta.modified()).ok();
+    let (list, built) = (fs::read_to_string(program.with_extension("d")).ok()?, changed(program)?);
+    sources(&list).into_iter().find(|source| changed(source).is_some_and(|at| at > built))
+}
+
+/// The files of a list in the form of `make`: `program: source source`, a space in a name is `\ `.
+fn sources(list: &str) -> Vec<PathBuf> {
+    const SPACE: &str = "\u{0}";
+    let list = list.replace("\\ ", SPACE);
+    let names = list.lines().filter_map(|line| line.split_once(": ")).map(|(_, names)| names);
+    let names = names.flat_map(str::split_whitespace);
+    names.map(|name| PathBuf::from(name.replace(SPACE, " "))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+
+    #[test]
+    fn sources_are_read_as_cargo_writes_them() {
+        let list = "/t/debug/ctspark: /w/src/main.rs /w/a\\ b/lib.rs\n";
+        let expected = [PathBuf::from("/w/src/main.rs"), PathBuf::from("/w/a b/lib.rs")];
+        assert_eq!(sources(list), expected);
+    }
+
+    #[test]
+    fn a_program_older_than_its_source_is_not_run() {
+        let directory = std::env::temp_dir().join(format!("programs-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        let [program, source, list] =
+            ["ctspark", "main.rs", "ctspark.d"].map(|name| directory.join(name));
+        let text = format!("{}: {}\n", program.display(), source.display());
+        for (path, content) in [(&program, ""), (&source, ""), (&list, text.as_str())] {
+            fs::write(path, content).unwrap();
+        }
+        let age = |path: &Path, seconds: u64| {
+            let at = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+            fs::File::options().write(true).open(path).unwrap().set_modified(at).unwrap();
+        };
+        age(&program, 2_000);
+        age(&source, 1_000);
+        assert!(Programs::of(&directory).spark().is_ok());
+        age(&source, 3_000);
+        let error = Programs::of(&directory).spark().unwrap_err().to_string();
+        assert!(error.contains("main.rs") && error.contains("cargo build"), "{error}");
+        fs::remove_dir_all(&directory).unwrap();
     }
 }

@@ -17,6 +17,7 @@ const ALL: &[Step] = &[
     DOCS,
     ("licences", || licences::check(&metadata::read()?)),
     CLIPPY,
+    ("api docs", api_docs),
     ("tests", || test::run(&TestArgs::default())),
 ];
 
@@ -60,6 +61,13 @@ fn run(whole: &str, steps: &[Step]) -> Result<()> {
     println!("{}", times.join("\n"));
     println!("{:12}{:8.1} s", format!("{whole} passed"), begin.elapsed().as_secs_f64());
     Ok(())
+}
+
+/// The documentation of the code: every link in it leads somewhere.
+fn api_docs() -> Result<()> {
+    let mut doc =
+        run::cargo(&["doc", "--workspace", "--no-deps", "--document-private-items", "--locked"]);
+    run::succeed(doc.env("RUSTDOCFLAGS", "-D warnings"))
 }
 
 fn clippy() -> Result<()> {

@@ -1,6 +1,6 @@
 //! THE cycle: check in, fetch, verify, resolve, apply, confirm, read back, report.
 //!
-//! [`crate::core::cycle`] is the whole of it on one page; here its steps are carried out. Each part does its
+//! `crate::core::cycle` is the whole of it on one page; here its steps are carried out. Each part does its
 //! own work and keeps its own result, and what a run came to is computed at its end.
 
 use std::path::PathBuf;

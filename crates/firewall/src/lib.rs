@@ -1,6 +1,6 @@
 //! Puts a bound ruleset into the host's own firewall and reads it back.
 //!
-//! 1. [`plan`]: a pure translation of [`xshield_policy::Bound`] into sets, chains and rules, for the
+//! 1. [`plan()`]: a pure translation of [`xshield_policy::Bound`] into sets, chains and rules, for the
 //!    [`Capabilities`] of one kernel. Builds and is tested on every OS.
 //! 2. `nft` (Linux): one atomic nftables transaction per change, over netlink; never the `nft` program.
 //! 3. [`Programmed`]: what the kernel returned, comparable with the plan; hits by rule; explanations.

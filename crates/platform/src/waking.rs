@@ -1,6 +1,6 @@
 //! Held-open polls of hosts, and what wakes them.
 //!
-//! A poll says what its host has heard of ([`Pending::token`]); it is answered when the database says
+//! A poll says what its host has heard of (its token); it is answered when the database says
 //! otherwise. Waking only makes a poll look again, so a wake too many does no harm, and nothing hangs
 //! on one that is not given: a look at the latest after [`LOOK_AGAIN`] finds it. A new threat list, or
 //! other modes for all, are found so on purpose: every host has to fetch then, and they spread.

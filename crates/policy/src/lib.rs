@@ -5,11 +5,11 @@
 //! 1. [`document`]: the YAML an operator writes (segments, named networks, templates, …), parsed
 //!    and checked into a [`document::Policy`];
 //! 2. [`inventory`]: the assets that exist, with their tags and addresses;
-//! 3. [`compile`]: policy + inventory → one [`Ruleset`] per asset, the thing that is signed;
+//! 3. [`compile()`]: policy + inventory → one [`Ruleset`] per asset, the thing that is signed;
 //!    and, of two policies, what becomes of assets when one takes the other's place: [`Impact`];
 //! 4. [`Ruleset::bind`]: what only the host knows ([`Facts`]: DNS answers, listening ports, owners of
 //!    processes) turned into addresses and ports: a [`Bound`] ruleset, the thing that is enforced;
-//! 5. [`decide`]: what a bound ruleset says about one packet. The kernel must agree, packet for packet.
+//! 5. [`decide()`]: what a bound ruleset says about one packet. The kernel must agree, packet for packet.
 
 pub mod bind;
 pub mod compile;

@@ -211,7 +211,7 @@ pub async fn add_hits(
     Ok(())
 }
 
-/// Forgets hits of rules beyond [`MOST_RULES`], those hit longest ago first, and of them the rarest.
+/// Forgets hits of rules beyond `MOST_RULES`, those hit longest ago first, and of them the rarest.
 ///
 /// # Errors
 /// When the database fails.

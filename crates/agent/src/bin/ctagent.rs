@@ -81,7 +81,7 @@ struct Register {
     /// What this host calls itself at the platform, instead of its host name.
     #[arg(long)]
     name: Option<String>,
-    /// The proxies on the way: http://ADDRESS:PORT,http://[ADDRESS]:PORT.
+    /// The proxies on the way: `http://ADDRESS:PORT,http://[ADDRESS]:PORT`.
     #[arg(long, value_name = "LIST")]
     proxy: Option<String>,
     /// Their users, in the same order.
@@ -106,7 +106,7 @@ struct Register {
 
 #[derive(Args)]
 struct UpdateProxy {
-    /// In the order in which they are tried: http://ADDRESS:PORT,http://[ADDRESS]:PORT; empty: none.
+    /// In the order in which they are tried: `http://ADDRESS:PORT,http://[ADDRESS]:PORT`; empty: none.
     #[arg(long, value_name = "LIST")]
     proxy: String,
     /// Their users, in the same order.

@@ -16,9 +16,9 @@
 //!        └── no answer, or can't be written down: take back; or the program is killed: its time runs out
 //! ```
 //!
-//! [`cycle`] is a run on one page. [`holding`] has one type for each of these states, and is the only place that says what is in force:
-//! what was seen in the kernel, or what the kernel acknowledged. [`policy`] decides what to do next.
-//! [`result`] is what a run came to, computed at its end from the results of its parts.
+//! `cycle` is a run on one page. [`holding`] has one type for each of these states, and is the only place that says what is in force:
+//! what was seen in the kernel, or what the kernel acknowledged. `policy` decides what to do next.
+//! `result` is what a run came to, computed at its end from the results of its parts.
 
 pub(crate) mod cycle;
 pub(crate) mod hits;

@@ -40,7 +40,7 @@ pub struct SocketsError {
 /// Some sockets have no holder to be seen (the kernel's own, those of other pid namespaces), others are
 /// held by the first process for a service that it has yet to start. Looking for them anew at every run
 /// would cost the full search every time: they are looked for in new processes only, and everywhere at
-/// every [`THOROUGH_EVERY`]th run.
+/// every `THOROUGH_EVERY`th run.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Holders {

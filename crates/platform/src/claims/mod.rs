@@ -1,7 +1,7 @@
 //! What hosts say of themselves, and what the platform makes of it: a host's word is a claim.
 //!
 //! The platform holds each asset's name, addresses, system and source, and only what it holds counts
-//! for policy. [`judge`] decides what of a check-in's word is held from then on and what waits for an
+//! for policy. [`judge()`] decides what of a check-in's word is held from then on and what waits for an
 //! operator; [`xshield_model::lineage`] tells machines with one identity apart. No clock, database or network here.
 
 mod judge;

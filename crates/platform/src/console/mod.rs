@@ -2,7 +2,7 @@
 //! whole reloads.
 //!
 //! A page's handler reads what the admin API reads and gives commands by the same functions. Errors
-//! are [problems](crate::problem) as everywhere; [`browser::guard`] makes pages of them.
+//! are [problems](crate::problem) as everywhere; `browser::guard` makes pages of them.
 
 use axum::Router;
 

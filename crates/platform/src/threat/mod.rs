@@ -5,7 +5,7 @@
 //! | a feed is fetched, within bounds and not from where it must not be | [`fetch`] |
 //! | it is read, judged against what is one's own, stored | [`read`], [`judge`], [`run`] |
 //! | listings become the list, at a revision | [`list`] |
-//! | a match is put down to the feeds of its revision | [`past`] |
+//! | a match is put down to the feeds of its revision | `past` |
 //! | each host is told which list or part, in which modes | [`orders`], [`parts`], [`modes`] |
 //! | a host gets there in the fewest bytes | [`paths`] |
 //!

@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::FirewallError;
-use super::constants::{chain, message as kind, object, rule};
-use super::decode::{self, ReadCounter, ReadSet};
+use super::constants::{chain, message as kind, rule};
+use super::decode;
 use super::encode::{Hook, PROBATION};
+use super::lists::{counters, sets, table_handle};
 use super::slot::{Slot, Standing};
 use super::socket::{Batch, Link};
 use super::state::{KernelState, judges_forwarded, leading_rule, leading_to, state};
@@ -67,11 +68,11 @@ impl Change<'_> {
 
 /// The transactions of a change, in order.
 pub(crate) struct Steps {
-    /// Puts a ruleset where no packet comes by.
+    /// Puts a ruleset into the unreferenced slot.
     pub stage: Option<Batch>,
     /// Leads packets to it.
     pub switch: Batch,
-    /// Takes away what no packet comes by any more.
+    /// Removes what no rule refers to any more.
     pub clean: Option<Batch>,
 }
 
@@ -117,9 +118,8 @@ impl Survey {
             },
         )?;
         let sets = sets(link, TABLE, action)?;
-        let has_table = !chains.is_empty()
-            || !sets.is_empty()
-            || super::read::table_handle(link, TABLE, action)? != 0;
+        let has_table =
+            !chains.is_empty() || !sets.is_empty() || table_handle(link, TABLE, action)? != 0;
         let is_at_its_hook = |hook: &Hook| {
             chains
                 .iter()
@@ -364,7 +364,7 @@ impl Survey {
         }
     }
 
-    /// Puts what is missing of the recorder of forwarded traffic where no packet comes by yet.
+    /// Puts what is missing of the recorder of forwarded traffic into the unreferenced slot.
     fn put_forwarded_recorder(&self, batch: &mut Batch, plan: &Plan, fresh: bool) {
         let recorder = &plan.forwarded_recorder;
         let missing = |there: &[String], name: &String| fresh || !there.contains(name);
@@ -422,55 +422,6 @@ fn lead(batch: &mut Batch, change: &Change<'_>, forwards: Forwards) {
             batch.line(hook.name(), &line, Some(slot));
         }
     }
-}
-
-/// All sets of a table.
-pub(crate) fn sets(
-    link: &mut Link,
-    table: &str,
-    action: &'static str,
-) -> Result<Vec<ReadSet>, FirewallError> {
-    let result = link.list(
-        kind::GET_SET,
-        table,
-        action,
-        |_| {},
-        |found: &mut Vec<_>, answer| {
-            found.extend(ReadSet::of(answer));
-        },
-    );
-    match result {
-        Err(FirewallError::Refused { source, .. }) if is_missing(&source) => Ok(Vec::new()),
-        other => other,
-    }
-}
-
-/// All named counters of a table. A kernel that knows none (before Linux 4.10) has none.
-pub(crate) fn counters(
-    link: &mut Link,
-    table: &str,
-    action: &'static str,
-) -> Result<Vec<ReadCounter>, FirewallError> {
-    let counters = |w: &mut Writer<'_>| w.be32(object::TYPE, object::COUNTER);
-    let result =
-        link.list(kind::GET_OBJECT, table, action, counters, |found: &mut Vec<_>, answer| {
-            if answer.be32(object::TYPE) == Some(object::COUNTER) {
-                found.extend(ReadCounter::of(answer));
-            }
-        });
-    match result {
-        Err(FirewallError::Refused { source, .. })
-            if is_missing(&source)
-                || matches!(source.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP)) =>
-        {
-            Ok(Vec::new())
-        }
-        other => other,
-    }
-}
-
-pub(crate) fn is_missing(error: &std::io::Error) -> bool {
-    error.raw_os_error() == Some(libc::ENOENT)
 }
 
 /// The rules of one chain.

@@ -1,8 +1,7 @@
 //! How many packets our rules were to hand to whoever listens, read from the kernel.
 
 use super::FirewallError;
-use super::kernel::counters;
-use super::read::table_handle;
+use super::lists::{counters, table_handle};
 use super::socket::Link;
 use crate::plan::{LIVE_COUNTER, TABLE};
 use crate::threat;

@@ -16,6 +16,7 @@ pub(crate) mod encode;
 mod error;
 mod hits;
 pub(crate) mod kernel;
+pub(crate) mod lists;
 mod live;
 pub(crate) mod read;
 pub(crate) mod slot;

@@ -7,11 +7,11 @@ use xshield_policy::{Direction, Protocol};
 
 use super::FirewallError;
 use super::cgroups;
-use super::constants::{TABLE_HANDLE, chain, element, message as kind};
+use super::constants::{chain, element, message as kind};
 use super::decode::{self, ReadElement, ReadLine, ReadSet};
 use super::encode::{Hook, PROBATION};
 use super::hits::Counted;
-use super::kernel::sets;
+use super::lists::{is_missing, sets, table_handle};
 use super::slot::{Slot, Standing};
 use super::socket::Link;
 use super::steady::{Steady, steady};
@@ -189,9 +189,7 @@ pub(crate) fn losses(link: &mut Link, table: &str) -> Result<Losses, FirewallErr
     let action = "reading the flow recorder's losses";
     let epoch = table_handle(link, table, action)?;
     let rules = match rules(link, table, action) {
-        Err(FirewallError::Refused { source, .. }) if super::kernel::is_missing(&source) => {
-            Vec::new()
-        }
+        Err(FirewallError::Refused { source, .. }) if is_missing(&source) => Vec::new(),
         other => other?,
     };
     Ok(Losses { epoch, packets: rules.iter().map(lost).sum() })
@@ -200,23 +198,6 @@ pub(crate) fn losses(link: &mut Link, table: &str) -> Result<Losses, FirewallErr
 /// Packets that a line counted as lost; most lines count something else.
 fn lost(read: &ReadLine) -> u64 {
     if read.line.label.as_deref() == Some(LOST) { read.count.packets } else { 0 }
-}
-
-/// The number that the kernel gave a table when it was made; 0 when there is none.
-pub(crate) fn table_handle(
-    link: &mut Link,
-    table: &str,
-    action: &'static str,
-) -> Result<u64, FirewallError> {
-    link.list(
-        kind::GET_TABLE,
-        table,
-        action,
-        |_| {},
-        |handle: &mut u64, answer| {
-            *handle = answer.be64(TABLE_HANDLE).unwrap_or(0);
-        },
-    )
 }
 
 fn flow(

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use xshield_policy::Direction;
 use xshield_policy::protocol::{IGMP, TCP, UDP};
 
-use super::build::{View, line, within};
+use super::builder::{View, line, within};
 use super::model::{Condition, Family, Field, Line, Next};
 use super::shapes::{family, number};
 use crate::Capabilities;

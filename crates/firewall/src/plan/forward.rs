@@ -12,9 +12,9 @@
 //! it does for the host's own. Only the opener's packets are recorded. The sets of the rules are those
 //! of the host's own traffic.
 
-use xshield_policy::{BoundStance, Direction, InterfaceName, Mode, Passage};
+use xshield_policy::{Direction, InterfaceName, Mode, Passage};
 
-use super::build::{Builder, View, line};
+use super::builder::{Builder, View, line};
 use super::model::{Condition, ENTRY_FORWARD, Element, Field, FieldType, Line, Next, Set, Shape};
 
 /// The names of interfaces that lead inside.
@@ -27,16 +27,6 @@ const ROUTED: &str = "fwd_routed";
 const LEFT_ALONE: &str = "default/left-alone";
 
 impl Builder<'_> {
-    /// The chain of forwarded flows beside those of the host's own, if there is to be one.
-    pub(super) fn forwarded_view(&self, direction: Direction) -> Option<View> {
-        let judged = |&passage: &Passage| {
-            let (enforced, tested) = self.covers(direction, passage);
-            if self.only_tests(direction) { tested } else { enforced }
-        };
-        let view = View::forwarded(direction);
-        Passage::BOTH.iter().any(judged).then_some(view)
-    }
-
     /// Leads packets of the forward hook to the chains that judge them. Without such chains there is
     /// nothing at that hook.
     pub(super) fn forward_entry(&mut self) {
@@ -132,22 +122,6 @@ impl Builder<'_> {
             set.elements.sort_unstable();
             self.sets.push(set);
         }
-    }
-
-    /// Whether the enforced and the tested stance judge such flows. A kernel that does not tell who
-    /// opened a flow judges none; that is reported as a problem.
-    fn covers(&self, direction: Direction, passage: Passage) -> (bool, bool) {
-        let rules = self.bound.forwarded.rules.direction(direction);
-        match self.capabilities.forwarded {
-            true => rules.covers(direction, passage),
-            false => (false, false),
-        }
-    }
-
-    /// Whether nothing is enforced in a direction, so that its one stance is the tested one.
-    fn only_tests(&self, direction: Direction) -> bool {
-        let rules = self.bound.direction(direction);
-        rules.tested.is_some() && rules.enforced == BoundStance::open()
     }
 }
 

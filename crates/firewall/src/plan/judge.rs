@@ -19,115 +19,19 @@ use xshield_policy::{
     BoundDirection, BoundRule, BoundStance, Direction, Mode, Owner, RuleId, Subject, Unenforceable,
 };
 
-use super::build::{Builder, View, failsafe_entries, intranet_set, line, with};
+use super::builder::{Builder, View, failsafe_entries, intranet_set, line, with};
 use super::fixed;
+use super::group::{Group, Verb, only_tested};
 use super::live::live_line;
 use super::model::{Condition, Effect, Family, Field, Line, Next, State};
 use super::recorder::{pass_chain, record_chain, way};
-use super::shapes::{Entry, Shapes, set_ranges, shapes};
+use super::sets::shapes;
+use super::shapes::{Entry, set_ranges};
+use super::stage::{Place, Stage};
 use crate::FlowKind;
 
 /// Log lines per second and direction, and how many in one go.
 const LOG_RATE: (u64, u32) = (10, 20);
-
-/// What a group of rules does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verb {
-    Failsafe,
-    Block,
-    Allow,
-    /// Allows that count in the enforced stance and not in the tested one.
-    AllowEnforced,
-    BlockTested,
-    AllowTested,
-}
-
-impl Verb {
-    pub(super) fn label(self) -> &'static str {
-        match self {
-            Self::Failsafe => "failsafe",
-            Self::Block => "block",
-            Self::Allow => "allow",
-            Self::AllowEnforced => "allow_enforced",
-            Self::BlockTested => "block_tested",
-            Self::AllowTested => "allow_tested",
-        }
-    }
-
-    /// How the group's sets begin: what the rules do, the direction, and the stance where it has two.
-    fn sets(self, direction: Direction) -> String {
-        let way = way(direction);
-        match self {
-            Self::Failsafe => format!("fs_{way}"),
-            Self::Block => format!("block_{way}"),
-            Self::Allow => format!("allow_{way}"),
-            Self::AllowEnforced => format!("allow_{way}_enforced"),
-            Self::BlockTested => format!("block_{way}_tested"),
-            Self::AllowTested => format!("allow_{way}_tested"),
-        }
-    }
-
-    pub(super) fn is_block(self) -> bool {
-        matches!(self, Self::Block | Self::BlockTested)
-    }
-
-    /// The chain for packets of established flows whose socket is gone; `None` for rules that let
-    /// nothing through.
-    pub(super) fn ownerless(self) -> Option<&'static str> {
-        match self {
-            Self::Allow => Some("ownerless"),
-            Self::AllowEnforced => Some("ownerless_enforced"),
-            Self::AllowTested => Some("ownerless_tested"),
-            Self::Failsafe | Self::Block | Self::BlockTested => None,
-        }
-    }
-}
-
-/// Rules of one kind, sorted by shape.
-pub(super) struct Group {
-    pub(super) verb: Verb,
-    shapes: Shapes,
-}
-
-/// A stance in the place that it has among the chains.
-#[derive(Clone, Copy)]
-struct Stage {
-    subject: Subject,
-    mode: Mode,
-    place: Place,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
-    /// The only stance there is.
-    Alone,
-    /// The enforced one, with a tested one after it.
-    First,
-    /// The tested one, after an enforced one.
-    Second,
-}
-
-impl Stage {
-    fn deny_chain(self, view: View, rule: &str) -> String {
-        let stem = view.stem();
-        match self.place {
-            Place::Alone | Place::First => format!("deny_{stem}_{rule}"),
-            Place::Second => format!("deny_{stem}_tested_{rule}"),
-        }
-    }
-
-    fn final_denial(self) -> Next {
-        match self.mode {
-            Mode::Enforce => Next::Drop,
-            Mode::Test => Next::Accept,
-        }
-    }
-
-    /// Where a packet goes that this stance denies for want of a rule, or by a block rule.
-    fn denial(self, view: View, rule: &str) -> Next {
-        if view.reply { self.final_denial() } else { Next::Goto(self.deny_chain(view, rule)) }
-    }
-}
 
 fn denied_reply_chain(view: View) -> String {
     format!("{}_denied", view.name())
@@ -347,28 +251,12 @@ impl Builder<'_> {
         view.reply && inbound && stage.mode == Mode::Enforce && !served.is_empty()
     }
 
-    /// The lines that let through what the platform serves.
-    pub(super) fn served(&self, view: View, next: &Next) -> Vec<Line> {
-        match view.direction {
-            Direction::Inbound => fixed::served(&self.bound.failsafe.served, view, next),
-            Direction::Outbound => Vec::new(),
-        }
-    }
-
-    /// Where a packet goes that a stance denies.
     fn denied(&self, view: View, stage: Stage, rule: &str) -> Next {
         if self.looks_twice(view, stage) {
             Next::Goto(denied_reply_chain(view))
         } else {
             stage.denial(view, rule)
         }
-    }
-
-    pub(super) fn lines(&mut self, view: View, group: &Group, next: &Next, lines: &mut Vec<Line>) {
-        for lookup in &group.shapes.lookups {
-            lines.extend(self.lookup(view, group.verb, lookup, next));
-        }
-        self.products(view, group.verb, &group.shapes.products, next, lines);
     }
 
     /// Where a packet goes that a rule of this kind matches.
@@ -441,17 +329,6 @@ impl Builder<'_> {
         }
     }
 
-    /// The chain that denies packets of a direction in the stance of a mode.
-    pub(super) fn deny_chain(&self, direction: Direction, mode: Mode, rule: &str) -> String {
-        let rules = self.bound.direction(direction);
-        let place = match mode {
-            Mode::Test if !only_tested(rules) => Place::Second,
-            Mode::Test | Mode::Enforce => Place::Alone,
-        };
-        Stage { subject: Subject::Nothing, mode, place }
-            .deny_chain(View::own(direction, false), rule)
-    }
-
     /// Records and logs a denial, then gives the last verdict.
     fn denial(&mut self, view: View, stage: Stage, rule: &str) {
         let (kind, word) = match stage.mode {
@@ -496,11 +373,6 @@ impl Builder<'_> {
         lines.push(line(Vec::new(), verdict));
         self.chain(stage.deny_chain(view, rule), lines);
     }
-}
-
-/// Whether a direction enforces nothing, so that its tested stance stands alone.
-pub(super) fn only_tested(rules: &BoundDirection) -> bool {
-    rules.tested.is_some() && rules.enforced == BoundStance::open()
 }
 
 /// The rules that stand in `others`, too, and those that do not.

@@ -1,7 +1,7 @@
 //! Look-ups as lines of a chain, and the chains that lead to one of many sets.
 
-use super::build::{Builder, View, line, with};
-use super::judge::Verb;
+use super::builder::{Builder, View, line, with};
+use super::group::Verb;
 use super::model::{Chain, Condition, Field, Line, Next};
 use super::shapes::{Asks, Lookup, Sets};
 use super::tree::{Axis, Tree};

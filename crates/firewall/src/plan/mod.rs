@@ -30,25 +30,30 @@
 
 mod boxes;
 mod build;
+mod builder;
 pub mod eval;
 mod fixed;
 mod forward;
+mod group;
 mod judge;
 mod live;
+mod live_group;
 mod lookup;
 mod model;
 mod products;
 mod recorder;
 mod sets;
 mod shapes;
+mod stage;
 mod text;
 mod tree;
 mod unplaced;
 
 pub use build::{plan, plan_with};
+pub use live::LIVE_COUNTER;
 #[cfg(target_os = "linux")]
 pub(crate) use live::live_line;
-pub use live::{LIVE_COUNTER, LiveGroup, LiveGroupError};
+pub use live_group::{LiveGroup, LiveGroupError};
 pub use model::{
     Chain, Condition, Digest, ENTRY_FORWARD, ENTRY_IN, ENTRY_OUT, Effect, Element, Family, Field,
     FieldType, FlowSet, Key, Label, Line, Next, Plan, Recorder, Set, Shape, State, TABLE,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ring::digest::{SHA256, digest};
 use xshield_policy::{Owner, Revision, Unenforceable};
 
-use super::live::LiveGroup;
+use super::live_group::LiveGroup;
 
 /// The table that all of this lives in, of family `inet`.
 pub const TABLE: &str = "xshield";

@@ -2,8 +2,8 @@
 
 use xshield_policy::{Direction, Owner};
 
-use super::build::{Builder, View, line, with, within};
-use super::judge::Verb;
+use super::builder::{Builder, View, line, with, within};
+use super::group::Verb;
 use super::model::{Condition, Family, Field, Line, Next, State};
 use super::shapes::{Addresses, Lane, Product};
 

@@ -2,20 +2,51 @@
 
 use super::boxes::{Flat, layers};
 use super::model::{Element, Family, Key, Set, Shape};
-use super::shapes::{Asks, Entry, Lookup, Pool, Sets, Shapes, WITH_PORTS, key_types};
+use super::shapes::{
+    Asks, Entry, Lookup, PRODUCT_LIMIT, Pool, Sets, Shapes, Split, WITH_PORTS, key_types, ranges_of,
+};
 use super::tree::{LEAF, Tree, part};
+use crate::Capabilities;
+
+/// Sorts the rules of one direction and action, `prefix` being the beginning of their sets' names.
+pub(crate) fn shapes(entries: &[Entry], prefix: &str, capabilities: &Capabilities) -> Shapes {
+    let mut shapes = Shapes { sets: Vec::new(), lookups: Vec::new(), products: Vec::new() };
+    for family in Family::BOTH {
+        let mut pool = Pool::default();
+        for (order, entry) in entries.iter().enumerate() {
+            let ranges = ranges_of(&entry.peers, family);
+            let split = Split::new(&entry.services, family);
+            if ranges.is_empty() || entry.services.is_empty() {
+                continue;
+            }
+            let ports = split.ports.len();
+            let blows_up = ranges.len() * ports > PRODUCT_LIMIT.max(4 * (ranges.len() + ports));
+            if entry.owner.is_some() || blows_up {
+                shapes.product(entry, family, ranges, split.lanes(), prefix, capabilities);
+                continue;
+            }
+            let rest = pool.add(order, entry, &ranges, split, capabilities);
+            if !rest.is_empty() {
+                shapes.product(entry, family, ranges, rest, prefix, capabilities);
+            }
+        }
+        let counted = capabilities.element_counters;
+        Maker { shapes: &mut shapes, entries, family, prefix, counted }.take(pool);
+    }
+    shapes
+}
 
 /// The sets of one family's rules of one direction and action, as they are made.
-pub(super) struct Maker<'a> {
-    pub(super) shapes: &'a mut Shapes,
-    pub(super) entries: &'a [Entry],
-    pub(super) family: Family,
-    pub(super) prefix: &'a str,
-    pub(super) counted: bool,
+struct Maker<'a> {
+    shapes: &'a mut Shapes,
+    entries: &'a [Entry],
+    family: Family,
+    prefix: &'a str,
+    counted: bool,
 }
 
 impl Maker<'_> {
-    pub(super) fn take(&mut self, pool: Pool) {
+    fn take(&mut self, pool: Pool) {
         let n = self.family.number();
         self.exact(format!("host{n}"), Asks::AddressAndPort, pool.hosts);
         if pool.ports.iter().map(Vec::len).sum::<usize>() <= LEAF {

@@ -7,12 +7,11 @@ use xshield_policy::{AddressMatch, AddressRange, Owner, Ports, RangeSet, Service
 
 use super::boxes::Flat;
 use super::model::{Element, Family, FieldType, Key, Label, Set, Shape};
-use super::sets::Maker;
 use super::tree::Tree;
 use crate::Capabilities;
 
 /// Above this many elements, a rule with many addresses and many ports is a line with two sets.
-const PRODUCT_LIMIT: usize = 256;
+pub(super) const PRODUCT_LIMIT: usize = 256;
 
 /// A rule as the plan sees it: of policy, or of the failsafe.
 pub(crate) struct Entry {
@@ -95,10 +94,10 @@ pub(crate) enum Lane {
 }
 
 /// A rule's services for one family, without overlap.
-struct Split {
+pub(super) struct Split {
     any: bool,
     protocols: Vec<u8>,
-    ports: Vec<(u8, (u16, u16))>,
+    pub(super) ports: Vec<(u8, (u16, u16))>,
     icmp: Vec<(u16, u16)>,
 }
 
@@ -106,7 +105,7 @@ struct Split {
 pub(super) const WITH_PORTS: [(u8, &str); 3] = [(TCP, "tcp"), (UDP, "udp"), (SCTP, "sctp")];
 
 impl Split {
-    fn new(services: &[Service], family: Family) -> Self {
+    pub(super) fn new(services: &[Service], family: Family) -> Self {
         let mut any = false;
         let (mut tcp, mut udp, mut sctp) = (Vec::new(), Vec::new(), Vec::new());
         let (mut icmp, mut others) = (Vec::new(), Vec::new());
@@ -144,7 +143,7 @@ impl Split {
         split
     }
 
-    fn lanes(&self) -> Vec<Lane> {
+    pub(super) fn lanes(&self) -> Vec<Lane> {
         let any = self.any.then_some(Lane::Any);
         let protocols = self.protocols.iter().map(|&protocol| Lane::Protocol(protocol));
         let ports = self.ports.iter().map(|&(protocol, range)| Lane::Ports(protocol, range));
@@ -210,37 +209,9 @@ pub(super) struct Pool {
     pub(super) icmp: Vec<Flat>,
 }
 
-/// Sorts the rules of one direction and action, `prefix` being the beginning of their sets' names.
-pub(crate) fn shapes(entries: &[Entry], prefix: &str, capabilities: &Capabilities) -> Shapes {
-    let mut shapes = Shapes { sets: Vec::new(), lookups: Vec::new(), products: Vec::new() };
-    for family in Family::BOTH {
-        let mut pool = Pool::default();
-        for (order, entry) in entries.iter().enumerate() {
-            let ranges = ranges_of(&entry.peers, family);
-            let split = Split::new(&entry.services, family);
-            if ranges.is_empty() || entry.services.is_empty() {
-                continue;
-            }
-            let ports = split.ports.len();
-            let blows_up = ranges.len() * ports > PRODUCT_LIMIT.max(4 * (ranges.len() + ports));
-            if entry.owner.is_some() || blows_up {
-                shapes.product(entry, family, ranges, split.lanes(), prefix, capabilities);
-                continue;
-            }
-            let rest = pool.add(order, entry, &ranges, split, capabilities);
-            if !rest.is_empty() {
-                shapes.product(entry, family, ranges, rest, prefix, capabilities);
-            }
-        }
-        let counted = capabilities.element_counters;
-        Maker { shapes: &mut shapes, entries, family, prefix, counted }.take(pool);
-    }
-    shapes
-}
-
 impl Pool {
     /// Puts into the pool what sets can hold; returns the services for which a line is needed.
-    fn add(
+    pub(super) fn add(
         &mut self,
         order: usize,
         entry: &Entry,
@@ -287,7 +258,7 @@ impl Pool {
 }
 
 impl Shapes {
-    fn product(
+    pub(super) fn product(
         &mut self,
         entry: &Entry,
         family: Family,

@@ -4,8 +4,8 @@
 use xshield_policy::protocol::{SCTP, TCP, UDP};
 use xshield_policy::{Direction, Mode};
 
-use super::build::{Builder, View, line};
-use super::judge::{Group, Verb, only_tested};
+use super::builder::{Builder, View, line};
+use super::group::{Group, Verb, only_tested};
 use super::model::{Condition, Line, Next, State};
 
 impl Builder<'_> {

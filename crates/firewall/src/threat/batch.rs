@@ -1,13 +1,16 @@
 //! What only the messages of this table say.
 
-use super::PRIORITY;
-use super::guard::{Gate, Guard, ListSet};
+use super::guard::{Gate, Guard};
 use super::list::Standing;
+use super::list_set::ListSet;
 use super::read::{ABOUT, Survey, is_common_chain, is_gate, of_slot};
 use crate::nft::constants::{chain, flag, message as kind};
 use crate::nft::slot::{Slot, kernel_name};
 use crate::nft::socket::Batch;
 use crate::plan::{LIVE_COUNTER, Line, Next, is_shared};
+
+/// Before the policy, which filters at 0.
+const PRIORITY: i32 = -10;
 
 impl Batch {
     fn gate(&mut self, gate: Gate) {

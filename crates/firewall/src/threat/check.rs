@@ -3,8 +3,8 @@
 use ipnet::IpNet;
 
 use super::error::ThreatError;
-use super::guard::{Holds, ListSet};
 use super::list::{Counts, ListName, Standing};
+use super::list_set::{Holds, ListSet};
 use super::read::{Survey, held};
 use crate::nft::slot::Slot;
 

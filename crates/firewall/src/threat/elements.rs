@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::guard::{Holds, ListSet};
+use super::list_set::{Holds, ListSet};
 use crate::nft::constants::{DATA_VALUE, LIST_ELEMENT, element, flag, message as kind, set};
 use crate::nft::slot::{Slot, kernel_name};
 use crate::nft::socket::Batch;

@@ -14,6 +14,7 @@ use xshield_policy::{
 use xshield_threat::ThreatMode;
 
 use super::list::Counts;
+use super::list_set::ListSet;
 use crate::plan::{
     Chain, Condition, ENTRY_IN, ENTRY_OUT, Effect, Family, Field, FlowSet, Line, LiveGroup, Naming,
     Next, RecorderLimits, Seen, Set, flow_set, live_line, lost_line, plan, record_chain,
@@ -103,37 +104,6 @@ impl Gate {
 enum End {
     Source,
     Destination,
-}
-
-/// The four sets of a list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct ListSet {
-    pub family: Family,
-    pub holds: Holds,
-}
-
-/// What a set of the list holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Holds {
-    Hosts,
-    Nets,
-}
-
-impl ListSet {
-    pub(crate) const ALL: [Self; 4] = [
-        Self { family: Family::V4, holds: Holds::Hosts },
-        Self { family: Family::V4, holds: Holds::Nets },
-        Self { family: Family::V6, holds: Holds::Hosts },
-        Self { family: Family::V6, holds: Holds::Nets },
-    ];
-
-    /// Without the slot's suffix.
-    pub(crate) fn name(self) -> String {
-        match self.holds {
-            Holds::Hosts => format!("hosts{}", self.family.number()),
-            Holds::Nets => format!("nets{}", self.family.number()),
-        }
-    }
 }
 
 /// Everything in the table but the list itself.

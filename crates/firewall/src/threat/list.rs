@@ -5,7 +5,7 @@ use std::fmt;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::guard::{Holds, ListSet};
+use super::list_set::{Holds, ListSet};
 use crate::nft::slot::Slot;
 use crate::plan::{Digest, Family};
 
@@ -57,21 +57,6 @@ impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { hosts4, nets4, hosts6, nets6 } = self;
         write!(f, "{hosts4}+{nets4} {hosts6}+{nets6}")
-    }
-}
-
-impl ListSet {
-    /// Where an entry belongs.
-    pub(crate) fn of(entry: &IpNet) -> Self {
-        let family = match entry {
-            IpNet::V4(_) => Family::V4,
-            IpNet::V6(_) => Family::V6,
-        };
-        let holds = match entry.prefix_len() == entry.max_prefix_len() {
-            true => Holds::Hosts,
-            false => Holds::Nets,
-        };
-        Self { family, holds }
     }
 }
 

@@ -9,10 +9,12 @@ use ipnet::IpNet;
 use super::check::{check_filled, refuse_everything};
 use super::elements::{Elements, Verb};
 use super::error::{ThreatError, Unreadable};
-use super::guard::{Guard, ListSet, Posture, recorder_sets};
+use super::guard::{Guard, Posture, recorder_sets};
 use super::list::{Counts, ListName, Standing};
+use super::list_set::ListSet;
+use super::names::TABLE;
 use super::read::ThreatState;
-use super::{TABLE, ThreatTable};
+use super::table::ThreatTable;
 use crate::nft::slot::Slot;
 use crate::nft::socket::Batch;
 

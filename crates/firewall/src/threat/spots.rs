@@ -2,8 +2,8 @@
 
 use ipnet::IpNet;
 
-use super::guard::ListSet;
 use super::list::{Counts, Standing};
+use super::list_set::ListSet;
 use super::read::{Survey, held};
 
 /// How many entries of one set are asked for at most.

@@ -1,0 +1,51 @@
+//! The four sets that a list stands in.
+
+use ipnet::IpNet;
+
+use crate::plan::Family;
+
+/// The four sets of a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ListSet {
+    pub family: Family,
+    pub holds: Holds,
+}
+
+/// What a set of the list holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Holds {
+    Hosts,
+    Nets,
+}
+
+impl ListSet {
+    pub(crate) const ALL: [Self; 4] = [
+        Self { family: Family::V4, holds: Holds::Hosts },
+        Self { family: Family::V4, holds: Holds::Nets },
+        Self { family: Family::V6, holds: Holds::Hosts },
+        Self { family: Family::V6, holds: Holds::Nets },
+    ];
+
+    /// Without the slot's suffix.
+    pub(crate) fn name(self) -> String {
+        match self.holds {
+            Holds::Hosts => format!("hosts{}", self.family.number()),
+            Holds::Nets => format!("nets{}", self.family.number()),
+        }
+    }
+}
+
+impl ListSet {
+    /// Where an entry belongs.
+    pub(crate) fn of(entry: &IpNet) -> Self {
+        let family = match entry {
+            IpNet::V4(_) => Family::V4,
+            IpNet::V6(_) => Family::V6,
+        };
+        let holds = match entry.prefix_len() == entry.max_prefix_len() {
+            true => Holds::Hosts,
+            false => Holds::Nets,
+        };
+        Self { family, holds }
+    }
+}

@@ -225,6 +225,37 @@ fn a_run_killed_after_it_took_a_policy_back_leaves_the_old_one() -> Result<()> {
 }
 
 #[test]
+fn an_interrupted_run_says_what_it_leaves() -> Result<()> {
+    in_lab("an_interrupted_run_says_what_it_leaves", || {
+        let mut shop = Shop::start_enforced()?;
+        configure_also(&shop, "probation-seconds: 5")?;
+        Policy::Closed.commit(&shop)?;
+        let app = shop.lab.host("app")?;
+        let mut command = app.command("env");
+        command.arg("XSHIELD_STOP_AT=tried").arg(shop.lab.programs().spark()?);
+        command.args(["run", "--config", spark::CONFIG]).stderr(Stdio::piped());
+        let child = command.stdout(Stdio::null()).spawn()?;
+        wait::until("the new policy is on trial", LIMIT, || {
+            Ok((in_force(&shop)? == Policy::Closed).then_some(()))
+        })?;
+        // So that the run can't be faster than the signal.
+        shop.platform.stop()?;
+        for signal in ["-INT", "-CONT"] {
+            shop.lab.host("app")?.run("pkill", [signal, "ctspark"])?;
+        }
+        let output = child.wait_with_output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.code() == Some(130), "{:?}: {said}", output.status);
+        ensure!(said.contains("interrupted; the ruleset in force stays"), "{said}");
+        shop.platform.resume(&shop.lab)?;
+        wait::until("the old policy comes back by itself", LIMIT, || {
+            Ok((in_force(&shop)? == Policy::Open).then_some(()))
+        })?;
+        settle(&shop, Policy::Closed).map(drop)
+    })
+}
+
+#[test]
 fn a_trial_that_nobody_keeps_ends_by_itself() -> Result<()> {
     in_lab("a_trial_that_nobody_keeps_ends_by_itself", || {
         let shop = Shop::start_enforced()?;

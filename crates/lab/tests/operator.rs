@@ -51,7 +51,7 @@ fn a_denied_packet_becomes_an_event_that_names_the_rule() -> Result<()> {
                 assert!(event["packets"].as_u64().is_some_and(|packets| packets > 0), "{event}");
             }
         }
-        // Denied for want of a rule: no rule is named.
+        // No rule matched, so none is named.
         let db = shop.lab.host("db")?.v4().to_string();
         let outbound =
             items(&shop, &["events", "--asset", "web", "--kind", "denied", "--peer", &db])?;

@@ -14,6 +14,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use signal_hook::consts::SIGINT;
+use signal_hook::iterator::Signals;
 use xshield_enforce::config::DEFAULT_PATH;
 use xshield_enforce::explain::Question;
 use xshield_enforce::{
@@ -123,7 +125,20 @@ fn configured(config: &Config, line: &CommandLine) -> ExitCode {
     }
 }
 
+/// Ctrl-C ends a run as a kill does, which leaves nothing half done; whoever pressed it is told what stays.
+fn say_what_an_interruption_leaves() {
+    // Where that fails, the signal ends the process without a word, as it does by itself.
+    let Ok(mut signals) = Signals::new([SIGINT]) else { return };
+    std::thread::spawn(move || {
+        if signals.forever().next().is_some() {
+            show::interrupted();
+            std::process::exit(128 + SIGINT);
+        }
+    });
+}
+
 fn run(config: &Config, surroundings: &Surroundings, json: bool) -> ExitCode {
+    say_what_an_interruption_leaves();
     let version = env!("CARGO_PKG_VERSION").to_owned();
     let program = Program { kind: ProgramKind::Spark, version };
     match (Cycle { config, program, surroundings, options: RunOptions::default() }).run() {

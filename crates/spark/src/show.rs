@@ -33,6 +33,14 @@ fn complain(line: &str) {
     eprintln!("ctspark: {}", foreign::one_line(line));
 }
 
+/// Ctrl-C has ended a run.
+pub(crate) fn interrupted() {
+    complain(
+        "interrupted; the ruleset in force stays. A new one that was on trial is taken back by the kernel \
+         when its time is over, and the next run finishes what this one began",
+    );
+}
+
 /// Shows at a terminal how far a download is, on a line that goes when it is done. What is small comes
 /// before anybody could read that.
 #[allow(clippy::print_stderr, reason = "one line of our own, which takes itself away again")]

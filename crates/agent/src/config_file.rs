@@ -49,7 +49,7 @@ pub enum ChangeError {
     #[error("{0} is missing{SHELL}")]
     Missing(&'static str),
     /// Nothing to change.
-    #[error("nothing is to be changed: give --set {SECTION}.KEY=VALUE, as often as needed")]
+    #[error("no change was given: add --set {SECTION}.KEY=VALUE, as often as needed")]
     Nothing,
     /// Not `KEY=VALUE`. It is not shown: it may be a password.
     #[error("--set takes KEY=VALUE, e.g. --set {SECTION}.heartbeat-seconds=60")]

@@ -81,7 +81,7 @@ fn what_is_wrong_leaves_the_file_as_it_was() {
             "10.0.0.1:1;u;plain!",
             "console's installation page",
         ),
-        ("configuration.proxy;configuration.proxy-user", "10.0.0.1:1;a,b", "2 users for 1 proxies"),
+        ("configuration.proxy;configuration.proxy-user", "10.0.0.1:1;a,b", "2 users for 1 proxy"),
         ("configuration.proxy;configuration.proxy-user", "10.0.0.1:1", "2 parameters and 1 values"),
         ("configuration.prox", "x", "no key of the configuration"),
         ("proxy", "10.0.0.1:1", "no key of the configuration"),

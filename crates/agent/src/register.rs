@@ -102,7 +102,9 @@ pub enum RegisterError {
     )]
     Missing(&'static str),
     /// A deployment key, and something else that says whom to trust.
-    #[error("a deployment key says whom to trust: leave out --ca, --policy-key and --onboarding")]
+    #[error(
+        "a deployment key already contains the trust information: leave out --ca, --policy-key and --onboarding"
+    )]
     TrustTwice,
     /// The state is another platform's.
     #[error(
@@ -195,7 +197,7 @@ fn is_enough(given: &Registration) -> Result<(), RegisterError> {
         Registration { key: None, .. } => missing("--deploymentKey is missing"),
         Registration { key: Some(GivenKey::Deployment(_)), .. } => Ok(()),
         Registration { ca: None, .. } => {
-            missing("an enforcement key does not say whom to trust, and --ca is missing")
+            missing("an enforcement key contains no trust information, and --ca is missing")
         }
         Registration { policy_keys, .. } if policy_keys.is_empty() => missing(
             "an enforcement key does not say which key signs rulesets, and --policy-key is missing",

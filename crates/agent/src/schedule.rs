@@ -2,7 +2,7 @@
 //!
 //! - All is well: a heartbeat after the configured interval, a tenth more or less.
 //! - The platform is out of reach, on every route: after 5 s, then twice as long each time, up to
-//!   [`LONGEST_WAIT`]; of each wait, a random part between half and all is taken.
+//!   [`LONGEST_WAIT`]; each wait has 50–100 % random jitter.
 //! - The held-open notification broke: a cycle soon when the proxy died, so that another route is
 //!   taken; at some time within [`SPREAD`] when it may have been the platform, whose other hosts lost
 //!   theirs in the same moment.

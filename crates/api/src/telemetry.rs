@@ -60,7 +60,7 @@ pub struct Event {
     pub protocol: Protocol,
     /// Destination port; the type for ICMP.
     pub port: u16,
-    /// The rule that decided; `null`: the level, for want of a rule.
+    /// The rule that decided; `null`: no rule matched, and the level decided.
     pub rule: Option<String>,
     pub packets: u64,
     pub bytes: u64,

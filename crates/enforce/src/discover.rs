@@ -22,11 +22,13 @@ pub enum DiscoverError {
     #[error("preparing the connection to the platform failed")]
     Setup(#[source] ConfigError),
     /// No answer.
-    #[error("asking the platform whom to trust failed; check its name and port, and the proxies")]
+    #[error(
+        "fetching the platform's trust information failed; check its name and port, and the proxies"
+    )]
     Unreachable(#[source] TransportError),
     /// An answer that says no.
     #[error(
-        "{platform} does not say whom to trust (HTTP status {status}): it is no platform, or one \
+        "{platform} has no trust information (HTTP status {status}): it is not a platform, or one \
          older than this program; for that one, register with --onboarding FILE"
     )]
     Refused {
@@ -36,7 +38,7 @@ pub enum DiscoverError {
         status: u16,
     },
     /// An answer that is none.
-    #[error("{platform} does not say whom to trust in a way that can be understood")]
+    #[error("the trust information from {platform} cannot be read")]
     Garbled {
         /// Where.
         platform: PlatformUrl,

@@ -20,7 +20,7 @@ enum FollowError {
     Refused(#[from] SuccessionError),
     #[error("the platform's new CA certificate can't be used")]
     Ca(#[from] xshield_transport::ConfigError),
-    #[error("whom to trust from now on could not be written down")]
+    #[error("saving the platform's new trust information failed")]
     Unwritten(#[from] FileError),
 }
 

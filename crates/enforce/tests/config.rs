@@ -118,7 +118,7 @@ fn mistakes_with_proxies_are_named_and_passwords_are_not() {
         ("proxy: proxy.example.com:3128", "spark.yaml: proxy: proxy 1 is a host name"),
         ("proxy: [10.0.0.1:1]", "spark.yaml:5:8: "),
         ("proxy: http://u:hunter2@10.0.0.1:1", "spark.yaml: proxy: proxy 1 carries credentials"),
-        ("proxy-user: u1", "spark.yaml: proxy-user: 1 users for 0 proxies"),
+        ("proxy-user: u1", "spark.yaml: proxy-user: 1 user for 0 proxies"),
         (
             "proxy: 10.0.0.1:1\nproxy-password: aHVudGVyMg==",
             "spark.yaml: proxy-password: password 1 has no user",

@@ -442,7 +442,7 @@ fn listing_private_ranges_is_asked_about_with_what_it_would_do() {
     for part in [
         "2 of 3 hosts have addresses in private ranges",
         "No feed lists any of them now",
-        "nobody to ask",
+        "cannot ask for confirmation",
         "--yes",
     ] {
         assert!(ran.err.contains(part), "{part}: {}", ran.err);

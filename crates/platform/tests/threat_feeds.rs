@@ -133,7 +133,7 @@ fn bad_answers_leave_the_last_good_listing_in_force() {
         assert!(told.contains(reason), "{path}: {reason:?} is not in {ran}");
         assert_eq!(ran["entries"], 2, "{path}: the last listing stays");
         assert!(is_listed(&platform, "198.51.100.2"), "{path}");
-        assert!(!is_listed(&platform, "198.51.100.9"), "{path}: half a list is none");
+        assert!(!is_listed(&platform, "198.51.100.9"), "{path}: an incomplete list is not used");
     }
     drop(over);
     let ran = set(&platform, "f", &settings(&server, "/packed"));
@@ -339,8 +339,8 @@ fn a_part_of_a_list_is_none_and_nothing_at_all_is_one_where_that_is_allowed() {
     });
     add(&platform, "f", &settings(&server, "/list"));
     for (path, empty, reason) in [
-        ("/part", "refused", "half a list is none"),
-        ("/part", "allowed", "half a list is none"),
+        ("/part", "refused", "an incomplete list is not used"),
+        ("/part", "allowed", "an incomplete list is not used"),
         ("/other", "refused", "202"),
         ("/none", "refused", "allow it to be empty"),
         ("/comments", "refused", "allow it to be empty"),

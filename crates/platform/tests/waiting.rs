@@ -107,7 +107,7 @@ fn whoever_stops_a_command_hears_what_it_leaves() {
         (
             "policy synchronize",
             "POST /api/v1/policy/synchronize",
-            &[ASKED, "See what became of it: xshield policy revisions\n"][..],
+            &[ASKED, "Check the result: xshield policy revisions\n"][..],
         ),
         ("policy validate", "POST /api/v1/policy/validate", &["stopped: nothing was changed\n"]),
         ("asset list", "GET /api/v1/assets?limit=500", &["stopped: nothing was changed\n"]),

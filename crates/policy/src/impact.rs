@@ -42,7 +42,7 @@ impl Change {
     }
 }
 
-/// Whether less is denied for want of a rule, blocked, or judged at all.
+/// Whether fewer flows are denied without a matching rule, blocked, or judged at all.
 fn weakens(before: &Protection, after: &Protection, direction: Direction) -> bool {
     let (was, is) = (before.direction(direction), after.direction(direction));
     // At an open level nothing is judged but by block rules.

@@ -85,7 +85,7 @@ pub enum HoldReason {
         limit_percent: u64,
     },
     /// It lists own assets that it did not list before.
-    #[error("the feed newly lists {count} ranges of own assets, such as {}", first(.samples))]
+    #[error("the feed newly lists {} of own assets, such as {}", counted(*.count, "range", "ranges"), first(.samples))]
     HitsOwnAssets {
         /// How many prefixes.
         count: u64,
@@ -93,7 +93,7 @@ pub enum HoldReason {
         samples: Vec<Prefix>,
     },
     /// It lists peers, new to it, with which traffic was seen in the last days.
-    #[error("the feed newly lists {count} peers with recent traffic, such as {}", first(.samples))]
+    #[error("the feed newly lists {} with recent traffic, such as {}", counted(*.count, "peer", "peers"), first(.samples))]
     HitsRecentPeers {
         /// How many prefixes.
         count: u64,
@@ -158,6 +158,11 @@ pub fn judge(
         reasons.push(HoldReason::HitsRecentPeers { count, samples });
     }
     if reasons.is_empty() { Guard::Pass } else { Guard::Hold { reasons } }
+}
+
+/// `1 range`, `2 ranges`.
+fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
 }
 
 fn first(samples: &[Prefix]) -> String {

@@ -27,6 +27,20 @@ pub enum ProxyText {
     Passwords,
 }
 
+impl ProxyText {
+    /// What so many of them are called.
+    fn counted(self, count: usize) -> &'static str {
+        match (self, count) {
+            (Self::Addresses, 1) => "address",
+            (Self::Addresses, _) => "addresses",
+            (Self::Users, 1) => "user",
+            (Self::Users, _) => "users",
+            (Self::Passwords, 1) => "password",
+            (Self::Passwords, _) => "passwords",
+        }
+    }
+}
+
 impl fmt::Display for ProxyText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -82,7 +96,8 @@ pub enum ProxyListReason {
     Twice(Endpoint),
     /// More credentials than proxies.
     #[error(
-        "{given} {text} for {proxies} proxies; the order must match, empty ones stand for none"
+        "{given} {} for {proxies} {}; the order must match, empty ones stand for none",
+        .text.counted(*.given), if *.proxies == 1 { "proxy" } else { "proxies" }
     )]
     TooMany {
         /// Users or passwords.

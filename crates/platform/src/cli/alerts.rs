@@ -303,7 +303,7 @@ impl Set {
 
 fn rules_table(rules: Vec<NamedRule>) -> Table {
     let header = &["NAME", "STATE", "WHEN", "WHERE", "CHANNELS", "DELIVERY", "WITHHELD"];
-    let mut table = Table::new(header, "There are no alert rules: nobody is told of anything.");
+    let mut table = Table::new(header, "There are no alert rules, so no alerts are sent.");
     for NamedRule { name, rule, withheld, .. } in rules {
         let state = match rule.state {
             RuleState::Enabled => good("enabled"),

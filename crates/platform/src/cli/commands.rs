@@ -55,7 +55,7 @@ enum Action {
     Show {
         /// Its id.
         id: String,
-        /// Only assets at which it stands so.
+        /// Only assets in this state.
         #[arg(long)]
         state: Option<State>,
     },
@@ -154,7 +154,9 @@ impl CommandCommand {
                 let answer = client.post("take the command back", &path, &json!({}))?;
                 output.show(&answer, |_| {
                     let told = answer["progress"]["told"].as_u64().unwrap_or_default();
-                    Ok(format!("{id} is taken back; {told} hosts had heard of it already."))
+                    let hosts =
+                        if told == 1 { "1 host".to_owned() } else { format!("{told} hosts") };
+                    Ok(format!("{id} is withdrawn; {hosts} had received it before."))
                 })
             }
         }
@@ -191,7 +193,7 @@ impl Give {
         }
         if target.is_empty() {
             return Err(CliError::input(
-                "say to whom: --asset NAME, --where CRITERIA, --segment, --source, --status or --all",
+                "choose the hosts: --asset NAME, --where CRITERIA, --segment, --source, --status or --all",
             ));
         }
         let body = json!({

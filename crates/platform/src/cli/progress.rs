@@ -53,7 +53,7 @@ impl Left {
             Self::Asked { see } => {
                 let goes_on = "once the platform has the whole request, it carries it out";
                 match see {
-                    Some(command) => format!("{goes_on}. See what became of it: {command}"),
+                    Some(command) => format!("{goes_on}. Check the result: {command}"),
                     None => format!("{goes_on}; look before you ask again"),
                 }
             }
@@ -295,8 +295,8 @@ mod tests {
             (
                 Left::Asked { see },
                 Some(
-                    "once the platform has the whole request, it carries it out. See what became of \
-                     it: xshield policy revisions"
+                    "once the platform has the whole request, it carries it out. Check the \
+                     result: xshield policy revisions"
                         .to_owned(),
                 ),
             ),

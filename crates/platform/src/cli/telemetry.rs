@@ -90,9 +90,9 @@ fn shown_rules(rules: &DirectionRules) -> Vec<(&'static str, StanceRules)> {
 fn state_text(direction: &str, state: DirectionState) -> String {
     let internet = if direction == "inbound" { "from the internet" } else { "to the internet" };
     let text = |subject| match subject {
-        Subject::Nothing => "nothing is denied for want of a rule".to_owned(),
-        Subject::Internet => format!("what is not allowed {internet} is denied"),
-        Subject::Everything => "what is not allowed is denied".to_owned(),
+        Subject::Nothing => "traffic without a matching rule is allowed".to_owned(),
+        Subject::Internet => format!("traffic {internet} without a matching rule is denied"),
+        Subject::Everything => "traffic without a matching rule is denied".to_owned(),
     };
     let subject = text(state.subject);
     match (state.mode, state.tested) {
@@ -259,8 +259,8 @@ mod tests {
         });
         let ruleset = serde_json::from_value(ruleset).unwrap();
         insta::assert_snapshot!(ruleset_text(&ruleset, &Screen::plain()), @r"
-        inbound   what is not allowed is denied (enforce)
-        outbound  nothing is denied for want of a rule (test: recorded, not dropped)
+        inbound   traffic without a matching rule is denied (enforce)
+        outbound  traffic without a matching rule is allowed (test: recorded, not dropped)
 
         DIRECTION  MODE     VERDICT  RULE        PEERS                                                                                                  SERVICES         PROCESS
         inbound    enforce  block    bad/telnet  any                                                                                                    tcp/23           -
@@ -289,8 +289,8 @@ mod tests {
         insta::assert_snapshot!(text, @r"
         revision         3
         read back        1 min ago
-        inbound          what is not allowed is denied (enforce)
-        outbound         what is not allowed to the internet is denied (test: recorded, not dropped)
+        inbound          traffic without a matching rule is denied (enforce)
+        outbound         traffic to the internet without a matching rule is denied (test: recorded, not dropped)
         not enforceable  outbound web/out: no cgroup
 
         DIRECTION  RULE       PACKETS  BYTES  LAST HIT

@@ -81,7 +81,7 @@ impl Jobs {
             job.spawn(start());
             let reason = match job.join_next().await {
                 Some(Err(error)) => in_words(error),
-                Some(Ok(())) | None => "it ended though nobody asked it to".to_owned(),
+                Some(Ok(())) | None => "it ended unexpectedly".to_owned(),
             };
             failures = if began.elapsed() < pauses.steady { failures.saturating_add(1) } else { 1 };
             let pause = pauses.after(failures);
@@ -165,7 +165,7 @@ mod tests {
         assert_eq!(states.len(), 1);
         let (name, state) = &states[0];
         assert_eq!((*name, state.standing, state.restarts), ("judge", Standing::Running, 2));
-        assert_eq!(state.last_failure.as_ref().unwrap().1, "it ended though nobody asked it to");
+        assert_eq!(state.last_failure.as_ref().unwrap().1, "it ended unexpectedly");
         kept.abort();
         assert!(kept.await.unwrap_err().is_cancelled());
         assert_eq!(starts.load(Ordering::SeqCst), 3, "it ends with who keeps it");

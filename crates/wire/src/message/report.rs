@@ -189,7 +189,7 @@ pub struct FirewallEvent {
     pub protocol: Protocol,
     /// Destination port; the type for ICMP; 0 for other protocols.
     pub port: u16,
-    /// The rule that decided, `failsafe/…` included; `None`: the level, for want of a rule.
+    /// The rule that decided, `failsafe/…` included; `None`: no rule matched, and the level decided.
     pub rule: Option<RuleId>,
     /// Packets since the last batch.
     pub packets: u64,

@@ -216,7 +216,8 @@ fn secret_of(input: &ChannelInput, before: Option<&StoredChannel>) -> Answer<Sec
             (Some(_), Some(password)) => Ok(SecretOf::Given(password.clone().into_bytes())),
             (Some(_), None) if can_keep => Ok(SecretOf::Kept),
             (Some(_), None) => {
-                let reason = "give the password: there is none yet, or it was for another server";
+                let reason =
+                    "password required: none is stored, or the stored one is for another server";
                 Err(Problem::invalid("/secret", reason))
             }
             (None, Some(_)) => Err(Problem::invalid("/secret", "a password needs a username")),

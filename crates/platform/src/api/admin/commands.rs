@@ -155,7 +155,10 @@ pub(crate) async fn store(
     chosen: &[AssetId],
 ) -> Answer<Command> {
     if chosen.is_empty() {
-        return Err(Problem::invalid("/target", "no asset is meant by it; nothing was given"));
+        return Err(Problem::invalid(
+            "/target",
+            "the selection matches no asset; no command was created",
+        ));
     }
     let now = job.created_at;
     let mut tx = app.store.write().await?;

@@ -131,7 +131,7 @@ fn opened(app: &App, stored: &StoredKey) -> Answer<EnforcementKey> {
 fn refuse(error: &SessionError) -> Problem {
     let (status, slug, title) = match error {
         SessionError::Version { .. } => {
-            (StatusCode::BAD_REQUEST, "version-unsupported", "The version is not spoken here")
+            (StatusCode::BAD_REQUEST, "version-unsupported", "Unsupported protocol version")
         }
         SessionError::ClockSkew { .. } => {
             (StatusCode::UNAUTHORIZED, "clock-skew", "The clocks are too far apart")

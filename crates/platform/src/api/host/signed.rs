@@ -209,7 +209,7 @@ pub(crate) fn read_message<M: Message>(body: &[u8]) -> Answer<M> {
         Err(error @ MessageError::Version { .. }) => Err(Problem::new(
             StatusCode::BAD_REQUEST,
             "version-unsupported",
-            "The message's version is not spoken here",
+            "Unsupported protocol version",
         )
         .field("/version")
         .detail(error.to_string())),

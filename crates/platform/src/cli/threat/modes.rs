@@ -192,8 +192,7 @@ fn ask_about_private_ranges(client: &Client) -> Result<ExpectedImpact, CliError>
     let impact: PrivateRangesImpact = view(action, &answer)?;
     note(text(&impact).trim_end());
     if !somebody_is_there() {
-        let text =
-            "there is nobody to ask whether private ranges may be listed; with --yes they are";
+        let text = "cannot ask for confirmation, since this is not a terminal; to allow listed private ranges, add --yes";
         return Err(CliError::input(text));
     }
     if confirm("May feeds list private ranges?")? {

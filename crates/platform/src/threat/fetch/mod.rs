@@ -234,7 +234,7 @@ pub fn retry_after(status: StatusCode, headers: &HeaderMap, now: SystemTime) -> 
 
 fn hint(status: StatusCode) -> &'static str {
     match status.as_u16() {
-        206 => ": that is a part of what was asked for, and half a list is none",
+        206 => ": the server sent only part of the file, and an incomplete list is not used",
         401 | 403 => ": check the feed's header and key",
         404 | 410 => ": check the feed's address",
         429 => ": it is asked too often",

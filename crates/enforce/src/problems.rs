@@ -27,11 +27,21 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 pub(crate) fn once(problems: impl IntoIterator<Item = Problem>) -> Vec<Problem> {
     let mut told: Vec<Problem> = Vec::new();
     for problem in problems {
-        if !told.iter().any(|before| is_of_one_cause(&before.text, &problem.text)) {
+        if !told.iter().any(|before| says_the_same(before, &problem)) {
             told.push(problem);
         }
     }
     told
+}
+
+/// Whether two problems are one: the very same, or what the platform said and what failed for it. Other
+/// codes stay, since they say what is not done: a list that is not in force is more than a change of it
+/// that was refused.
+fn says_the_same(one: &Problem, other: &Problem) -> bool {
+    let is_of_the_platform = |problem: &Problem| problem.code.starts_with("platform-");
+    one == other
+        || ((is_of_the_platform(one) || is_of_the_platform(other))
+            && is_of_one_cause(&one.text, &other.text))
 }
 
 /// Whether two texts are the same, or one is the other with what failed by it in front.
@@ -62,6 +72,10 @@ mod tests {
                 &["spool", "spool"],
             ),
             (&[("a", "full"), ("b", "the disk is full")], &["a", "b"]),
+            (
+                &[("threat-delta-refused", "wrong file"), ("threat-failed", "wrong file")],
+                &["threat-delta-refused", "threat-failed"],
+            ),
         ] {
             let problem = |(code, text): &(&str, &str)| Problem {
                 code: (*code).to_owned(),

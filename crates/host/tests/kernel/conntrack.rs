@@ -52,6 +52,16 @@ fn echo(listener: &TcpListener) {
     let _ = stream.read(&mut bytes);
 }
 
+/// Whether a connection to this port of this host has not come to its end yet.
+fn is_closing(port: u16) -> bool {
+    const LISTEN: &str = "0A";
+    let table = std::fs::read_to_string("/proc/thread-self/net/tcp").unwrap();
+    table.lines().skip(1).any(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        fields[1].ends_with(&format!(":{port:04X}")) && fields[3] != LISTEN
+    })
+}
+
 /// Drains until `is_enough` of all paths so far.
 fn drained(monitor: &mut Monitor, is_enough: impl Fn(&Paths) -> bool) -> Paths {
     let mut paths = Paths::new();
@@ -122,6 +132,8 @@ fn short_connections_become_paths_with_bytes_and_programs() {
         }
         let early = inbound.counters;
 
+        // A last packet that comes after the flush would be taken for a connection of its own.
+        until("the server has closed", || (!is_closing(7001)).then_some(()));
         drop((held, peer));
         // The kernel keeps closed connections for two minutes; this ends them now.
         run("conntrack", &["-F"]);

@@ -190,7 +190,7 @@ impl ThreatTable {
 
     /// Asks for some of `entries`, of those sets whose size the kernel does not tell: of prefixes none
     /// does, of addresses none before Linux 6.16. Returns one that is not there. That finds a set that was
-    /// emptied, and any entry that is gone from a set of at most [`SPOTS`]; of a larger one, only what is
+    /// emptied, and any entry that is gone from a set of at most [`SPOTS`](super::SPOTS); of a larger one, only what is
     /// gone from among the evenly spread entries that are asked for. Takes some milliseconds.
     ///
     /// # Errors

@@ -529,7 +529,7 @@ fn commands_and_configuration_from_the_command_line() {
     assert_eq!(given["duration_seconds"], 600);
     let id = given["id"].as_str().unwrap();
     let taken_back = operator.run(&["command", "cancel", id]).good();
-    assert!(taken_back.contains("0 hosts had heard"), "{taken_back}");
+    assert!(taken_back.contains("0 hosts had received it before"), "{taken_back}");
     let waited = operator.run(&["command", "resend", "--all", "--expires", "1s", "--wait"]);
     waited.refused(1, "1 of 1 hosts have not carried it out");
     assert!(operator.run(&["command", "list"]).good().contains("debug-on"));

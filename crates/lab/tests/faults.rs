@@ -228,7 +228,8 @@ fn a_run_killed_after_it_took_a_policy_back_leaves_the_old_one() -> Result<()> {
 fn an_interrupted_run_says_what_it_leaves() -> Result<()> {
     in_lab("an_interrupted_run_says_what_it_leaves", || {
         let mut shop = Shop::start_enforced()?;
-        configure_also(&shop, "probation-seconds: 5")?;
+        // Longer than it takes to see by packets which policy is in force.
+        configure_also(&shop, "probation-seconds: 20")?;
         Policy::Closed.commit(&shop)?;
         let app = shop.lab.host("app")?;
         let mut command = app.command("env");

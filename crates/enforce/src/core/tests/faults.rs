@@ -252,3 +252,25 @@ fn a_write_that_failed_and_happened_all_the_same_is_found_by_the_next_run() {
     assert_eq!(ended.status, RunStatus::PlatformUnreachable);
     assert_eq!(world.kernel(), verdicts_of(3));
 }
+
+#[test]
+fn a_first_ruleset_that_a_kill_took_from_the_kernel_is_put_back_before_the_platform_is_asked() {
+    let world = World::new();
+    let calls = calls_of_a_run(&world, Behaviour::well(3));
+    let write = calls.iter().position(|call| *call == Call::WriteDown).unwrap();
+    world.set(|sim| {
+        sim.behaviour = Behaviour::well(3);
+        sim.fault = Some((write, Fault::Killed));
+    });
+    assert_eq!(world.run(), None);
+    world.time_passes();
+    assert_eq!((world.kernel(), world.on_disk()), (all_open(), Some(3)));
+
+    world.set(|sim| sim.fault = None);
+    let ended = world.run().expect("nobody kills it");
+    assert_eq!((ended.status, ended.change), (RunStatus::Enforcing, Change::Repaired));
+    let calls = world.set(|sim| sim.calls.clone());
+    let at = |wanted: Call| calls.iter().position(|call| *call == wanted);
+    let (put_back, asked) = (at(Call::ApplyNow), at(Call::CheckIn));
+    assert!(put_back.is_some() && put_back < asked, "{calls:?}");
+}

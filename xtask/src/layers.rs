@@ -84,9 +84,16 @@ const LAYERS: &[Layer] = &[
         because: "store keeps rows; who may change them and what follows is decided above it",
     },
     Layer {
+        package: "xshield-cli",
+        may_use: &["xshield-api", "xshield-policy", "xshield-threat", "xshield-wire"],
+        because: "the command line can do what an API token can: it knows the API's types, reads policy \
+                  and access logs itself, and knows nothing behind the API",
+    },
+    Layer {
         package: "xshield",
         may_use: &[
             "xshield-api",
+            "xshield-cli",
             "xshield-model",
             "xshield-policy",
             "xshield-store",

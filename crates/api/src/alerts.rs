@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use xshield_model::Timestamp;
-use xshield_model::alert::Alert;
-use xshield_model::alert_rule::AlertRule;
+pub use xshield_model::alert::{Alert, Severity};
+pub use xshield_model::alert_rule::{AlertRule, RuleState};
 
 /// An alert rule under its name.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use xshield_model::Timestamp;
 use xshield_model::alert_rule::RuleState;
-use xshield_model::channel::{ChannelSettings, Payload};
-use xshield_model::delivery::{DeliveryKind, DeliveryState};
+pub use xshield_model::channel::{ChannelSettings, Payload};
+pub use xshield_model::delivery::{DeliveryKind, DeliveryState};
 
 /// A channel, without its secret.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use xshield_model::Timestamp;
-use xshield_model::claim::{Reason, Standing};
+pub use xshield_model::claim::{Reason, Standing};
 use xshield_policy::names::Name;
 use xshield_wire::fingerprint::IdentityFingerprint;
 

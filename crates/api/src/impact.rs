@@ -6,6 +6,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::words::counted;
+
 /// What a commit would do to assets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ImpactSummary {
@@ -34,7 +36,7 @@ pub struct ImpactSummary {
 }
 
 /// What becomes of one direction of assets.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 pub struct DirectionSummary {
     /// They deny less: a lower level, a block rule that goes, forwarded traffic that is left alone.
     pub lose_protection: Affected,
@@ -134,6 +136,203 @@ impl From<ExpectedImpact> for String {
             ExpectedImpact::NoLoss => "no-loss".to_owned(),
             ExpectedImpact::Exactly(digest) => digest,
             ExpectedImpact::Any => "any".to_owned(),
+        }
+    }
+}
+
+/// Why an impact is not the expected one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unexpected {
+    /// Nothing was to be lost, and something is.
+    Loss,
+    /// It is another one than the one that was named.
+    Another,
+}
+
+impl ExpectedImpact {
+    /// Whether an impact is the one that is expected.
+    ///
+    /// # Errors
+    /// Why it is not.
+    pub fn check(&self, impact: &ImpactSummary) -> Result<(), Unexpected> {
+        match self {
+            Self::Any => Ok(()),
+            Self::NoLoss if !impact.is_loss => Ok(()),
+            Self::Exactly(digest) if *digest == impact.digest => Ok(()),
+            Self::NoLoss => Err(Unexpected::Loss),
+            Self::Exactly(_) => Err(Unexpected::Another),
+        }
+    }
+}
+
+/// For people, a line for each thing that changes; what is lost comes first.
+#[must_use]
+pub fn lines(summary: &ImpactSummary) -> Vec<ImpactLine> {
+    let directions = [("inbound", &summary.inbound), ("outbound", &summary.outbound)];
+    let mut lines = Lines::default();
+    for (direction, of) in directions {
+        let what = format!("with less protection {direction}");
+        lines.assets(Weight::Loss, &what, &of.lose_protection);
+    }
+    lines.assets(Weight::Loss, "in no segment any more", &summary.leave_all_segments);
+    lines.assets(
+        Weight::Loss,
+        "without management access from now on (no management source, SSH, RDP or WinRM)",
+        &summary.lose_management,
+    );
+    let removed = &summary.management_removed;
+    if removed.count > 0 {
+        let text = format!("{} removed: {removed}", counted(removed.count, "management source"));
+        lines.0.push(ImpactLine { weight: Weight::Loss, text });
+    }
+    for (direction, of) in directions {
+        for (weight, what, assets) in [
+            (Weight::Gain, "more protection", &of.gain_protection),
+            (Weight::Change, "more allowed", &of.allow_more),
+            (Weight::Change, "less allowed", &of.allow_less),
+        ] {
+            lines.assets(weight, &format!("with {what} {direction}"), assets);
+        }
+        for LevelSummary { from, to, assets } in &of.levels {
+            lines.assets(Weight::Change, &format!("{direction} from {from} to {to}"), assets);
+        }
+    }
+    let still = summary.without_management.count.saturating_sub(summary.lose_management.count);
+    if still > 0 {
+        let text = format!("{} still without management access", counted(still, "asset"));
+        lines.0.push(ImpactLine { weight: Weight::Loss, text });
+    }
+    lines.0
+}
+
+/// For the audit log: counts alone.
+#[must_use]
+pub fn in_short(summary: &ImpactSummary) -> String {
+    let counts = [
+        ("lose protection inbound", summary.inbound.lose_protection.count),
+        ("lose protection outbound", summary.outbound.lose_protection.count),
+        ("gain protection inbound", summary.inbound.gain_protection.count),
+        ("gain protection outbound", summary.outbound.gain_protection.count),
+        ("leave all segments", summary.leave_all_segments.count),
+        ("lose management access", summary.lose_management.count),
+    ];
+    let counts = counts.iter().filter(|(_, count)| *count > 0);
+    let counts: Vec<String> = counts.map(|(what, count)| format!("{count} {what}")).collect();
+    let counts = if counts.is_empty() { "no loss, no gain".to_owned() } else { counts.join(", ") };
+    format!("impact: {counts}")
+}
+
+/// One thing that changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImpactLine {
+    /// Which kind.
+    pub weight: Weight,
+    /// In words.
+    pub text: String,
+}
+
+#[derive(Default)]
+struct Lines(Vec<ImpactLine>);
+
+impl Lines {
+    fn assets(&mut self, weight: Weight, what: &str, of: &Affected) {
+        if of.count > 0 {
+            let text = format!("{} {what}: {of}", counted(of.count, "asset"));
+            self.0.push(ImpactLine { weight, text });
+        }
+    }
+}
+
+/// Whether something is lost by a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Weight {
+    /// Less is protected, or nobody can manage it.
+    Loss,
+    /// More is protected.
+    Gain,
+    /// Neither, or both.
+    Change,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn affected(names: &[&str]) -> Affected {
+        let first = names.iter().map(ToString::to_string).collect();
+        Affected { count: names.len(), first }
+    }
+
+    fn summary(change: impl FnOnce(&mut ImpactSummary)) -> ImpactSummary {
+        let mut summary = ImpactSummary {
+            digest: format!("sha256:{}", "0a".repeat(32)),
+            assets: 7,
+            is_loss: false,
+            is_none: true,
+            inbound: DirectionSummary::default(),
+            outbound: DirectionSummary::default(),
+            leave_all_segments: Affected::default(),
+            lose_management: Affected::default(),
+            without_management: Affected::default(),
+            management_removed: Affected::default(),
+        };
+        change(&mut summary);
+        summary
+    }
+
+    #[test]
+    fn people_read_what_is_lost_first() {
+        let told = summary(|summary| {
+            summary.inbound.lose_protection = affected(&["a", "b", "c", "d", "e", "f", "g"]);
+            summary.outbound.gain_protection = affected(&["a"]);
+            summary.lose_management = affected(&["a"]);
+            summary.without_management = affected(&["a", "z"]);
+            summary.management_removed = affected(&["10.0.0.1 tcp/22"]);
+        });
+        let texts: Vec<String> = lines(&told).into_iter().map(|line| line.text).collect();
+        let expected = [
+            "7 assets with less protection inbound: a, b, c, d, e and 2 more",
+            "1 asset without management access from now on (no management source, SSH, RDP or WinRM): a",
+            "1 management source removed: 10.0.0.1 tcp/22",
+            "1 asset with more protection outbound: a",
+            "1 asset still without management access",
+        ];
+        assert_eq!(texts, expected);
+        assert_eq!(
+            in_short(&told),
+            "impact: 7 lose protection inbound, 1 gain protection outbound, 1 lose management access"
+        );
+        assert!(lines(&summary(|_| ())).is_empty());
+    }
+
+    #[test]
+    fn an_impact_is_expected_by_what_it_loses_or_by_its_digest() {
+        let none = summary(|_| ());
+        let loss = summary(|summary| {
+            summary.is_loss = true;
+            summary.digest = format!("sha256:{}", "0b".repeat(32));
+        });
+        let exactly = |impact: &ImpactSummary| ExpectedImpact::Exactly(impact.digest.clone());
+        for (expected, impact, told) in [
+            (ExpectedImpact::Any, &loss, Ok(())),
+            (ExpectedImpact::NoLoss, &none, Ok(())),
+            (ExpectedImpact::NoLoss, &loss, Err(Unexpected::Loss)),
+            (exactly(&loss), &loss, Ok(())),
+            (exactly(&none), &loss, Err(Unexpected::Another)),
+        ] {
+            assert_eq!(expected.check(impact), told, "{expected:?}");
+        }
+    }
+
+    #[test]
+    fn expectations_are_texts() {
+        let digest = format!("sha256:{}", "0a".repeat(32));
+        for text in ["no-loss", "any", &digest] {
+            let expected: ExpectedImpact = text.parse().unwrap();
+            assert_eq!(String::from(expected), text);
+        }
+        for text in ["", "none", "sha256:", &digest.to_uppercase(), &digest[..70]] {
+            assert!(text.parse::<ExpectedImpact>().is_err(), "{text}");
         }
     }
 }

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use xshield_model::Timestamp;
-use xshield_model::key_kind::KeyKind;
+pub use xshield_model::key_kind::KeyKind;
 use xshield_policy::AssetId;
 use xshield_policy::names::{Name, TagKey, TagValue};
 

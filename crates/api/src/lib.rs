@@ -9,6 +9,8 @@ pub mod access;
 pub mod agents;
 pub mod alerts;
 pub mod assets;
+pub mod audit;
+pub mod changes;
 pub mod channels;
 pub mod claims;
 pub mod commands;
@@ -25,3 +27,6 @@ pub mod threat_list;
 pub mod threat_modes;
 pub mod threat_status;
 pub mod threat_why;
+pub mod words;
+
+pub use xshield_model::{Timestamp, relative};

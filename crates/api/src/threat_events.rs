@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use xshield_model::Timestamp;
-use xshield_model::threat_match::ListedBy;
+pub use xshield_model::alert::EventView;
+pub use xshield_model::threat_match::ListedBy;
 
 /// Who met an address, and who lists it now.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use xshield_model::Timestamp;
-use xshield_model::feed::{Failure, FeedSettings, Held, ReadState};
+pub use xshield_model::feed::{Failure, FeedSettings, Held, ReadState, Sample, Source};
 use xshield_threat::FeedId;
 
 /// A threat feed.

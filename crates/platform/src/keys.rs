@@ -281,16 +281,6 @@ impl DataDir {
     }
 }
 
-/// What to say of a file with a secret that other users can read.
-#[must_use]
-pub fn exposed(path: &Path) -> Option<String> {
-    let mode = fs::metadata(path).ok()?.mode() & 0o7777;
-    let shown = path.display();
-    (mode & OPEN != 0).then(|| {
-        format!("other users can read the secret in {shown} (mode {mode:o}): chmod 600 {shown}")
-    })
-}
-
 /// What others must not read.
 const SECRETS: [&str; 9] = [
     "next-policy.key",

@@ -10,7 +10,6 @@ pub mod api;
 mod attempts;
 pub mod auth;
 mod bodies;
-pub mod changes;
 pub mod claims;
 pub mod console;
 mod door;

@@ -1,8 +1,6 @@
 //! `xshield`: the platform (`xshield serve`) and the client of its API (everything else).
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
-mod cli;
-
 use std::io::{IsTerminal as _, Write as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -40,7 +38,7 @@ fn give_memory_back_at_once() {
 
 /// Microsegmentation: what may reach what, enforced in each host's own firewall.
 #[derive(Debug, Parser)]
-#[command(name = "xshield", version, arg_required_else_help = true, after_help = cli::after_help())]
+#[command(name = "xshield", version, arg_required_else_help = true, after_help = xshield_cli::after_help())]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -54,7 +52,7 @@ enum Command {
     #[command(subcommand)]
     Admin(AdminCommand),
     #[command(flatten)]
-    Client(cli::ClientCommand),
+    Client(xshield_cli::ClientCommand),
 }
 
 #[derive(Debug, Args)]
@@ -181,7 +179,7 @@ fn main() -> ExitCode {
         }
         Command::Admin(AdminCommand::NewKey { key, data_dir }) => new_key(&data_dir, key),
         Command::Admin(AdminCommand::RotateKeys(rotate)) => rotate_keys(rotate),
-        Command::Client(command) => return cli::run(command, Cli::command()),
+        Command::Client(command) => return xshield_cli::run(command, Cli::command()),
     };
     ended(done.map(|()| ExitCode::SUCCESS))
 }
@@ -190,7 +188,7 @@ fn ended(done: anyhow::Result<ExitCode>) -> ExitCode {
     match done {
         Ok(code) => code,
         Err(error) => {
-            cli::complain(&format!("xshield: {error:#}"));
+            xshield_cli::complain(&format!("xshield: {error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -303,7 +301,7 @@ fn open_many_files() {
 fn password_in(path: &std::path::Path) -> anyhow::Result<String> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("could not read the password from {}", path.display()))?;
-    if let Some(warning) = xshield_platform::keys::exposed(path) {
+    if let Some(warning) = xshield_cli::exposed(path) {
         writeln!(std::io::stderr(), "warning: {warning}")?;
     }
     checked_password(&text)
@@ -321,7 +319,7 @@ fn checked_password(text: &str) -> anyhow::Result<String> {
 
 fn new_key(data_dir: &std::path::Path, key: LastingKey) -> anyhow::Result<()> {
     runtime()?.block_on(make_again(data_dir, key))?;
-    cli::say(&format!("{} is made again: {}.", key.file(), key.another_means()))
+    xshield_cli::say(&format!("{} is made again: {}.", key.file(), key.another_means()))
 }
 
 fn rotate_keys(rotate: Rotate) -> anyhow::Result<()> {
@@ -333,7 +331,7 @@ fn rotate_keys(rotate: Rotate) -> anyhow::Result<()> {
         Rotate::Cancel(platform) => (platform, Step::Cancel),
     };
     let done = runtime()?.block_on(rotation::take(&platform.data_dir, step))?;
-    cli::say(&format!("Done: {done}."))
+    xshield_cli::say(&format!("Done: {done}."))
 }
 
 fn set_password(
@@ -348,7 +346,7 @@ fn set_password(
     };
     let passwords = Passwords::new(PasswordCost::Full)?;
     runtime()?.block_on(reset_password(data_dir, &passwords, user, whom, &password))?;
-    cli::say(&match whom {
+    xshield_cli::say(&match whom {
         Whom::KnownUser => format!("{user} has a new password."),
         Whom::NewAdmin => format!("{user} is made, with the role admin."),
     })

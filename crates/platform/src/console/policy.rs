@@ -6,7 +6,8 @@ use axum::extract::State as Shared;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
-use xshield_api::impact::{ExpectedImpact, NoExpectedImpact};
+use xshield_api::changes::headline;
+use xshield_api::impact::{ExpectedImpact, ImpactLine, NoExpectedImpact, Weight, lines};
 use xshield_api::policy::{CommitProspect, DocumentChange};
 
 use super::form::Form;
@@ -14,8 +15,6 @@ use super::page::{Frame, Section, answer};
 use super::session::Visitor;
 use crate::api::admin::policy::{between, prospect};
 use crate::auth::{Caller, Operator, Viewer};
-use crate::changes::headline;
-use crate::impact::{ImpactLine, Weight, lines};
 use crate::jobs::synchronize::{Request, synchronize};
 use crate::problem::{Answer, Problem};
 use crate::state::App;

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use axum::http::StatusCode;
-use xshield_api::impact::{ExpectedImpact, ImpactSummary};
+use xshield_api::changes;
+use xshield_api::impact::{ExpectedImpact, ImpactSummary, in_short};
 use xshield_api::policy::{DocumentChange, Synchronized};
 use xshield_model::Timestamp;
 use xshield_model::claim::Fact;
@@ -15,7 +16,6 @@ use xshield_store::policy::CommittedPolicy;
 use xshield_store::{assets, audit, commit};
 
 use super::compile::{self, Committed, Failure, Rehearsed};
-use crate::changes;
 use crate::claims::named_in_words;
 use crate::impact;
 use crate::policy::{CheckedPolicy, read_stored};
@@ -93,7 +93,7 @@ pub async fn synchronize(app: &App, request: Request) -> Answer<Synchronized> {
         before: last.map_or_else(String::new, |last| format!("revision {last}")),
         after: format!(
             "revision {revision}, {assets} assets; {}; note {:?}; {}",
-            impact::in_short(&impact),
+            in_short(&impact),
             request.note,
             changes::summary(&changes)
         ),

@@ -7,6 +7,7 @@ use axum::http::{StatusCode, header};
 use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use xshield_api::changes;
 use xshield_api::impact::ExpectedImpact;
 use xshield_api::page::Page;
 use xshield_api::policy::{
@@ -24,7 +25,6 @@ use xshield_store::{audit, commit};
 use super::page::{PageQuery, paged};
 use crate::auth::{Allowed, Caller, Operator, Viewer};
 use crate::bodies::{self, Held};
-use crate::changes;
 use crate::impact;
 use crate::jobs::synchronize::{self, Prospect, compared, invalid_policy, rehearse, to_json};
 use crate::policy::{CheckedPolicy, read, read_stored};

@@ -1,0 +1,3 @@
+//! The audit log.
+
+pub use xshield_model::audit_entry::AuditEntry;

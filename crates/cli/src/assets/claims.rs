@@ -1,0 +1,150 @@
+//! What hosts say of themselves and operators decide about.
+
+use clap::Args;
+use serde_json::json;
+use xshield_api::Timestamp;
+use xshield_api::claims::{Claim, Reason, Standing};
+use xshield_wire::foreign::one_line;
+
+use crate::client::{Client, Path, view};
+use crate::error::CliError;
+use crate::terminal::{Output, Table, cell};
+use crate::times::relative;
+
+/// What of which asset.
+#[derive(Debug, Args)]
+pub(super) struct About {
+    /// Name or id.
+    asset: String,
+    /// An address, or name, os or source.
+    what: String,
+}
+
+/// What an operator decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Decision {
+    /// It is held.
+    Accept,
+    /// It is not.
+    Refuse,
+}
+
+impl About {
+    pub(super) fn decide(
+        &self,
+        client: &Client,
+        output: Output,
+        decision: Decision,
+    ) -> Result<(), CliError> {
+        let Self { asset, what } = self;
+        let (action, word) = match decision {
+            Decision::Accept => ("accept what the host says", "accept"),
+            Decision::Refuse => ("refuse what the host says", "refuse"),
+        };
+        let body = json!({ "what": what });
+        let answer = client.post(action, &Path::of_asset(asset, &["claims", word]), &body)?;
+        output.show(&answer, |_| {
+            let name = one_line(answer["name"].as_str().unwrap_or(asset));
+            Ok(match (decision, what.as_str()) {
+                (Decision::Accept, "name") => format!("The asset is {name} from now on."),
+                (Decision::Accept, _) => format!("{name}: {what} is accepted."),
+                (Decision::Refuse, _) => format!("{name}: {what} is refused, now and later."),
+            })
+        })
+    }
+}
+
+/// Gives an asset another name.
+pub(super) fn rename(
+    client: &Client,
+    output: Output,
+    asset: &str,
+    name: &str,
+) -> Result<(), CliError> {
+    let path = Path::of_asset(asset, &["rename"]);
+    let answer = client.post("rename the asset", &path, &json!({ "name": name }))?;
+    output.show(&answer, |_| Ok(format!("{asset} is {name} from now on.")))
+}
+
+/// Everything that waits.
+pub(super) fn list(client: &Client, output: Output) -> Result<(), CliError> {
+    let action = "list what waits";
+    let answer = client.get(action, &Path::of(&["claims"]))?;
+    output
+        .show(&answer, |screen| Ok(table(view(action, &answer)?, Timestamp::now()).render(screen)))
+}
+
+fn table(claims: Vec<Claim>, now: Timestamp) -> Table {
+    let header = &["ASSET", "HOST SAYS", "NOT HELD BECAUSE", "SINCE"];
+    let mut table = Table::new(header, "Nothing waits for you.");
+    for claim in claims {
+        table.row(vec![
+            cell(claim.asset.as_str()),
+            cell(says(&claim)),
+            cell(reason(claim.reason)),
+            cell(relative(claim.since, now)),
+        ]);
+    }
+    table
+}
+
+/// A claim in a line of its asset's sheet.
+pub(super) fn claim_text(claim: &Claim, now: Timestamp) -> String {
+    let since = relative(claim.since, now);
+    match claim.standing {
+        Standing::Waiting => {
+            format!("{}; waits since {since}: {}", says(claim), reason(claim.reason))
+        }
+        Standing::Accepted => format!("{}; accepted", says(claim)),
+        Standing::Refused => format!("{}; refused", says(claim)),
+    }
+}
+
+fn says(claim: &Claim) -> String {
+    match claim.fact.as_str() {
+        "address-gone" => format!("address {} is gone", claim.value),
+        fact => format!("{fact} {}", claim.value),
+    }
+}
+
+fn reason(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Renamed => "the asset has another name",
+        Reason::NameInPolicy => "policy speaks of an asset of that name",
+        Reason::NameTaken => "another asset has that name",
+        Reason::Outside => "outside the networks in which the word of hosts is taken",
+        Reason::Platform => "hosts reach the platform there",
+        Reason::Management => "policy names it as a management source",
+        Reason::OtherAsset => "another asset has that address",
+        Reason::Shared => "other hosts say so too, and none was seen there",
+        Reason::Segments => "the asset would be in other segments",
+    }
+}
+
+/// Whether an operator should look at a claim.
+pub(super) fn is_trouble(claim: &Claim) -> bool {
+    claim.standing == Standing::Waiting && claim.reason != Reason::Shared
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::terminal::Screen;
+
+    #[test]
+    fn what_waits_in_a_table() {
+        let claims = json!([
+            {"asset": "db-1", "fact": "name", "value": "localhost", "standing": "waiting",
+             "reason": "renamed", "since": "2027-01-15T07:00:00Z"},
+            {"asset": "web-1", "fact": "address-gone", "value": "10.66.0.5",
+             "standing": "waiting", "reason": "segments", "since": "2027-01-15T07:58:00Z"},
+        ]);
+        let claims = serde_json::from_value(claims).unwrap();
+        let text = table(claims, Timestamp(1_800_000_000)).render(&Screen::plain());
+        insta::assert_snapshot!(text, @r"
+        ASSET  HOST SAYS                  NOT HELD BECAUSE                      SINCE
+        db-1   name localhost             the asset has another name            1 h ago
+        web-1  address 10.66.0.5 is gone  the asset would be in other segments  2 min ago
+        ");
+    }
+}

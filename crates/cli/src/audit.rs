@@ -1,0 +1,66 @@
+//! `xshield audit`: who did what, when.
+
+use clap::Args;
+use xshield_api::Timestamp;
+use xshield_api::audit::AuditEntry;
+
+use crate::client::{Client, Path, view};
+use crate::error::CliError;
+use crate::terminal::{Output, Table, cell};
+use crate::times::{Since, relative};
+
+/// Show who did what, the newest first.
+#[derive(Debug, Args)]
+pub struct AuditCommand {
+    #[command(flatten)]
+    output: Output,
+    /// Only this actor's deeds: user:NAME or host:ASSET.
+    #[arg(long)]
+    actor: Option<String>,
+    /// Only deeds with this in their name, e.g. policy.
+    #[arg(long)]
+    action: Option<String>,
+    /// Only deeds on targets with this in their name.
+    #[arg(long)]
+    target: Option<String>,
+    /// Not before: 1h, 7d, or a time as in RFC 3339.
+    #[arg(long, value_name = "WHEN")]
+    since: Option<Since>,
+    /// At most so many.
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    limit: usize,
+}
+
+impl AuditCommand {
+    /// Asks the platform.
+    pub(crate) fn run(self) -> Result<(), CliError> {
+        let action = "read the audit log";
+        let client = Client::of_this_call()?;
+        let now = Timestamp::now();
+        let path = Path::of(&["audit"])
+            .with_some("actor", self.actor)
+            .with_some("action", self.action)
+            .with_some("target", self.target)
+            .with_some("since", self.since.map(|since| since.at(now).to_rfc3339()));
+        let answer = client.list(action, &path, Some(self.limit))?;
+        self.output
+            .show(&answer, |screen| Ok(table(view(action, &answer["items"])?, now).render(screen)))
+    }
+}
+
+fn table(entries: Vec<AuditEntry>, now: Timestamp) -> Table {
+    let header = &["WHEN", "WHO", "DID", "TO", "BEFORE", "AFTER"];
+    let mut table = Table::new(header, "The audit log has no such entries.");
+    for entry in entries {
+        let or_dash = |text: String| if text.is_empty() { "-".to_owned() } else { text };
+        table.row(vec![
+            cell(relative(entry.at, now)),
+            cell(entry.actor),
+            cell(entry.action),
+            cell(or_dash(entry.target)),
+            cell(or_dash(entry.before)),
+            cell(or_dash(entry.after)),
+        ]);
+    }
+    table
+}

@@ -1,0 +1,394 @@
+//! The admin API over HTTPS. Trusts the platform's CA and nothing else.
+
+use std::io::{self, Read as _, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::crypto::ring::default_provider;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use ureq::http::{Method, Request, Response};
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig};
+use ureq::{Agent, Body};
+use xshield_wire::foreign::tamed;
+
+use crate::error::{CliError, Refusal};
+use crate::progress::{Left, Shown, Waiting, received};
+use crate::session::{Session, Token};
+
+/// The largest answer that is read, in bytes.
+const MAX_ANSWER: u64 = 256 * 1024 * 1024;
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+/// A synchronize compiles a ruleset for each of thousands of assets.
+const ANSWER_WITHIN: Duration = Duration::from_secs(300);
+
+/// One platform, spoken to with one token.
+#[derive(Debug)]
+pub(crate) struct Client {
+    agent: Agent,
+    url: String,
+    token: Option<Token>,
+}
+
+impl Client {
+    /// A client of this call's session.
+    pub(crate) fn of_this_call() -> Result<Self, CliError> {
+        let session = Session::of_this_call()?;
+        Self::new(&session.url, &session.ca, Some(session.token))
+    }
+
+    /// A client of the platform that has a certificate of this CA.
+    pub(crate) fn new(url: &str, ca_pem: &str, token: Option<Token>) -> Result<Self, CliError> {
+        let tls = TlsConfig::builder()
+            .root_certs(RootCerts::new_with_certs(&certificates(ca_pem)?))
+            .unversioned_rustls_crypto_provider(Arc::new(default_provider()))
+            .build();
+        let config = Agent::config_builder()
+            .tls_config(tls)
+            .https_only(true)
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .user_agent(concat!("xshield/", env!("CARGO_PKG_VERSION")))
+            .timeout_connect(Some(CONNECT_WITHIN))
+            .timeout_global(Some(ANSWER_WITHIN))
+            .build();
+        Ok(Self { agent: config.new_agent(), url: url.to_owned(), token })
+    }
+
+    /// The platform's URL.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Reads. `action` says what for, as in "could not …".
+    pub(crate) fn get(&self, action: &str, path: &Path) -> Result<Value, CliError> {
+        self.call(action, Method::GET, path, None, Left::Nothing)
+    }
+
+    /// Reads bytes of any length, and writes them on as they come. What is under way says what it leaves
+    /// when it is stopped.
+    pub(crate) fn stream(
+        &self,
+        action: &str,
+        path: &Path,
+        to: &mut dyn Write,
+    ) -> Result<u64, CliError> {
+        let mut answer = self.ask(action, Method::GET, path, None, &Left::Nothing)?;
+        let mut body = answer.body_mut().with_config().limit(u64::MAX).reader();
+        let mut piece = vec![0; 64 << 10];
+        let mut bytes = 0;
+        loop {
+            let read = body.read(&mut piece).map_err(|error| {
+                self.unreachable(action, &Left::Nothing, ureq::Error::from(error))
+            })?;
+            match piece.get(..read) {
+                None | Some([]) => break,
+                Some(piece) => to.write_all(piece).map_err(CliError::Output)?,
+            }
+            bytes += read as u64;
+            received(bytes);
+        }
+        to.flush().map_err(CliError::Output)?;
+        Ok(bytes)
+    }
+
+    /// Has the platform find out what something would come to; nothing is changed by it.
+    pub(crate) fn try_out(
+        &self,
+        action: &str,
+        path: &Path,
+        body: &impl Serialize,
+    ) -> Result<Value, CliError> {
+        let body = Some(to_json(action, body)?);
+        self.call(action, Method::POST, path, body, Left::Nothing)
+    }
+
+    /// Makes or does something that may take long; `see` is the command that shows what became of it.
+    pub(crate) fn post_long(
+        &self,
+        action: &str,
+        path: &Path,
+        body: &impl Serialize,
+        see: &str,
+    ) -> Result<Value, CliError> {
+        let left = Left::Asked { see: Some(see.to_owned()) };
+        self.call(action, Method::POST, path, Some(to_json(action, body)?), left)
+    }
+
+    /// Makes or does something.
+    pub(crate) fn post(
+        &self,
+        action: &str,
+        path: &Path,
+        body: &impl Serialize,
+    ) -> Result<Value, CliError> {
+        self.change(action, Method::POST, path, Some(to_json(action, body)?))
+    }
+
+    /// Replaces something.
+    pub(crate) fn put(
+        &self,
+        action: &str,
+        path: &Path,
+        body: &impl Serialize,
+    ) -> Result<Value, CliError> {
+        self.change(action, Method::PUT, path, Some(to_json(action, body)?))
+    }
+
+    /// Changes part of something.
+    pub(crate) fn patch(
+        &self,
+        action: &str,
+        path: &Path,
+        body: &impl Serialize,
+    ) -> Result<Value, CliError> {
+        self.change(action, Method::PATCH, path, Some(to_json(action, body)?))
+    }
+
+    /// Deletes.
+    pub(crate) fn delete(&self, action: &str, path: &Path) -> Result<Value, CliError> {
+        self.change(action, Method::DELETE, path, None)
+    }
+
+    /// Reads a list page after page, until its end or until there are `limit` items. The result has
+    /// the shape of one page.
+    pub(crate) fn list(
+        &self,
+        action: &str,
+        path: &Path,
+        limit: Option<usize>,
+    ) -> Result<Value, CliError> {
+        let _waiting = Waiting::begin(action, Left::Nothing, Shown::WhenLong);
+        let mut items = Vec::new();
+        let mut cursor: Option<String> = None;
+        loop {
+            let size = limit.map_or(PAGE, |limit| PAGE.min(limit.saturating_sub(items.len())));
+            let mut page = path.clone().with("limit", size);
+            if let Some(cursor) = &cursor {
+                page = page.with("cursor", cursor);
+            }
+            let page: Page = parsed(action, &self.get(action, &page)?)?;
+            let last = page.items.is_empty() || page.next.is_none();
+            items.extend(page.items);
+            cursor = page.next;
+            if last || limit.is_some_and(|limit| items.len() >= limit) {
+                return Ok(json!({ "items": items, "next": cursor }));
+            }
+        }
+    }
+
+    fn change(
+        &self,
+        action: &str,
+        method: Method,
+        path: &Path,
+        body: Option<Vec<u8>>,
+    ) -> Result<Value, CliError> {
+        self.call(action, method, path, body, Left::Asked { see: None })
+    }
+
+    fn call(
+        &self,
+        action: &str,
+        method: Method,
+        path: &Path,
+        body: Option<Vec<u8>>,
+        left: Left,
+    ) -> Result<Value, CliError> {
+        let _waiting = Waiting::begin(action, left.clone(), Shown::WhenLong);
+        let mut answer = self.ask(action, method, path, body, &left)?;
+        let body = answer.body_mut().with_config().limit(MAX_ANSWER).read_to_vec();
+        let body = body.map_err(|source| self.unreachable(action, &left, source))?;
+        if body.is_empty() {
+            return Ok(Value::Null);
+        }
+        serde_json::from_slice(&body)
+            .map_err(|source| CliError::Answer { action: action.to_owned(), source })
+    }
+
+    /// The answer to a request, unless the platform refuses it.
+    fn ask(
+        &self,
+        action: &str,
+        method: Method,
+        path: &Path,
+        body: Option<Vec<u8>>,
+        left: &Left,
+    ) -> Result<Response<Body>, CliError> {
+        let mut request = Request::builder().method(method).uri(format!("{}{}", self.url, path.0));
+        request = request.header("accept", "application/json");
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {}", token.0));
+        }
+        let answer = match body {
+            Some(body) => request
+                .header("content-type", "application/json")
+                .body(body)
+                .map_err(ureq::Error::from)
+                .and_then(|request| self.agent.run(request)),
+            None => request
+                .body(())
+                .map_err(ureq::Error::from)
+                .and_then(|request| self.agent.run(request)),
+        };
+        let unreachable = |source| self.unreachable(action, left, source);
+        let mut answer = answer.map_err(unreachable)?;
+        let status = answer.status();
+        if status.is_success() {
+            return Ok(answer);
+        }
+        let body = answer.body_mut().with_config().limit(MAX_ANSWER).read_to_vec();
+        let refusal = Box::new(Refusal::read(status.as_u16(), &body.map_err(unreachable)?));
+        Err(CliError::Refused { action: action.to_owned(), refusal })
+    }
+
+    fn unreachable(&self, action: &str, left: &Left, source: ureq::Error) -> CliError {
+        let may_be_done = matches!(left, Left::Asked { .. }) && may_have_been_sent(&source);
+        let left = left.in_words().filter(|_| may_be_done).map(String::into_boxed_str);
+        CliError::Unreachable {
+            action: action.to_owned(),
+            url: self.url.clone(),
+            left,
+            source: source.into(),
+        }
+    }
+}
+
+/// Whether the platform may have a request although no answer came.
+fn may_have_been_sent(error: &ureq::Error) -> bool {
+    use ureq::Timeout;
+    match error {
+        ureq::Error::Timeout(stage) => !matches!(stage, Timeout::Resolve | Timeout::Connect),
+        ureq::Error::Io(error) => matches!(
+            error.kind(),
+            io::ErrorKind::UnexpectedEof
+                | io::ErrorKind::ConnectionReset
+                | io::ErrorKind::ConnectionAborted
+                | io::ErrorKind::BrokenPipe
+        ),
+        _ => false,
+    }
+}
+
+/// Items asked for at once.
+const PAGE: usize = 500;
+
+/// One page of a list.
+#[derive(Deserialize)]
+struct Page {
+    items: Vec<Value>,
+    next: Option<String>,
+}
+
+fn to_json(action: &str, body: &impl Serialize) -> Result<Vec<u8>, CliError> {
+    serde_json::to_vec(body)
+        .map_err(|source| CliError::Answer { action: action.to_owned(), source })
+}
+
+/// Reads an answer as what people are shown of it: every text in it stays on its line. Fields that this
+/// version does not know are ignored.
+pub(crate) fn view<T: serde::de::DeserializeOwned>(
+    action: &str,
+    answer: &Value,
+) -> Result<T, CliError> {
+    parsed(action, &tamed(answer))
+}
+
+/// Reads an answer as it is, for this program's own use: nothing of it may be printed but as JSON.
+pub(crate) fn parsed<T: serde::de::DeserializeOwned>(
+    action: &str,
+    answer: &Value,
+) -> Result<T, CliError> {
+    T::deserialize(answer).map_err(|source| CliError::Answer { action: action.to_owned(), source })
+}
+
+/// The certificates in a PEM text; at least one.
+fn certificates(pem: &str) -> Result<Vec<Certificate<'static>>, CliError> {
+    let mut certificates = Vec::new();
+    for item in ureq::tls::parse_pem(pem.as_bytes()) {
+        let item = item.map_err(|error| {
+            CliError::input(format!("the CA certificate can't be read: {error}"))
+        })?;
+        if let PemItem::Certificate(certificate) = item {
+            certificates.push(certificate);
+        }
+    }
+    if certificates.is_empty() {
+        return Err(CliError::input("the CA file holds no certificate (PEM)"));
+    }
+    Ok(certificates)
+}
+
+/// A path of the admin API with its query; what goes into it is escaped.
+#[derive(Debug, Clone)]
+pub(crate) struct Path(String);
+
+impl Path {
+    /// `/api/v1/` and the segments.
+    pub(crate) fn of(segments: &[&str]) -> Self {
+        let mut text = String::from("/api/v1");
+        for segment in segments {
+            text.push('/');
+            text.push_str(&escaped(segment));
+        }
+        Self(text)
+    }
+
+    /// Of an asset by name or id, and what is below it.
+    pub(crate) fn of_asset(asset: &str, below: &[&str]) -> Self {
+        let mut segments = vec!["assets", asset];
+        segments.extend(below);
+        Self::of(&segments)
+    }
+
+    /// With a query parameter.
+    pub(crate) fn with(mut self, name: &str, value: impl ToString) -> Self {
+        self.0.push(if self.0.contains('?') { '&' } else { '?' });
+        self.0.push_str(&format!("{name}={}", escaped(&value.to_string())));
+        self
+    }
+
+    /// With a query parameter when there is a value.
+    pub(crate) fn with_some(self, name: &str, value: Option<impl ToString>) -> Self {
+        match value {
+            Some(value) => self.with(name, value),
+            None => self,
+        }
+    }
+}
+
+/// Percent-encoded but for RFC 3986's unreserved characters; `.` and `..` can't climb.
+fn escaped(text: &str) -> String {
+    let dots = matches!(text, "." | "..");
+    let mut escaped = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'~' => {
+                escaped.push(char::from(byte));
+            }
+            b'.' if !dots => escaped.push('.'),
+            other => escaped.push_str(&format!("%{other:02X}")),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_goes_into_a_path_is_escaped() {
+        let path = Path::of(&["assets", "a/../b?c"]).with("tag", "role=web & x").with("limit", 5);
+        assert_eq!(path.0, "/api/v1/assets/a%2F..%2Fb%3Fc?tag=role%3Dweb%20%26%20x&limit=5");
+        assert_eq!(Path::of(&["assets", ".."]).0, "/api/v1/assets/%2E%2E");
+        assert_eq!(Path::of(&["a"]).with_some("b", None::<u8>).0, "/api/v1/a");
+    }
+
+    #[test]
+    fn a_file_without_a_certificate_is_refused() {
+        for text in ["", "hello", "-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n"] {
+            assert!(Client::new("https://a", text, None).is_err(), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,379 @@
+//! `xshield command`: what hosts are told to do, and what became of it.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::{Value, json};
+use xshield_api::Timestamp;
+use xshield_api::commands::{Command, Outcome, Progress, TargetState};
+
+use crate::client::{Client, Path, view};
+use crate::error::CliError;
+use crate::progress::{Left, Shown, Waiting};
+use crate::terminal::{Output, Screen, Sheet, Table, bad, cell, good, note, number, warning};
+use crate::times::{Span, relative, relative_or_dash};
+use crate::words::word;
+
+/// Tell hosts to do something: agents do it at once, Spark in its next run, each once.
+#[derive(Debug, Args)]
+pub struct CommandCommand {
+    #[command(flatten)]
+    output: Output,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Run a whole cycle now.
+    RunNow(Give),
+    /// Send everything again that is sent only when it changes.
+    Resend(Give),
+    /// Collect diagnostics and upload them (then: xshield diagnostics get ASSET).
+    Diagnostics(Give),
+    /// Log in detail for a while (then: xshield debug-log ASSET --follow).
+    DebugOn {
+        #[command(flatten)]
+        give: Give,
+        /// For how long; it switches itself off.
+        #[arg(long = "for", value_name = "SPAN", default_value = "1h")]
+        duration: Span,
+    },
+    /// Stop logging in detail.
+    DebugOff(Give),
+    /// List commands, the newest first.
+    List {
+        /// Only those that this asset was given, by name or id.
+        #[arg(long)]
+        asset: Option<String>,
+        /// At most so many.
+        #[arg(long, value_name = "N", default_value_t = 50)]
+        limit: usize,
+    },
+    /// Show a command with its outcome at each asset.
+    Show {
+        /// Its id.
+        id: String,
+        /// Only assets in this state.
+        #[arg(long)]
+        state: Option<State>,
+    },
+    /// Take a command back: hosts that were not told yet are not told.
+    Cancel {
+        /// Its id.
+        id: String,
+    },
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum State {
+    /// The host has not asked since.
+    Waiting,
+    /// The host was told.
+    Told,
+    /// Carried out.
+    Done,
+    /// Tried in vain.
+    Failed,
+    /// Too late.
+    Expired,
+    /// Not known to the host's program.
+    Unknown,
+    /// Taken back.
+    Cancelled,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Source {
+    /// Hosts with the resident agent.
+    Agent,
+    /// Hosts on which Spark runs.
+    Spark,
+}
+
+/// To whom, and for how long it holds. What is given of the choices must all hold.
+#[derive(Debug, Args)]
+struct Give {
+    /// This asset, by name or id; may be repeated.
+    #[arg(long = "asset", value_name = "ASSET")]
+    assets: Vec<String>,
+    /// Assets that match, e.g. "environment = 'prod' and role in ('web', 'db')".
+    #[arg(long = "where", value_name = "CRITERIA")]
+    criteria: Option<String>,
+    /// Assets in this segment of the committed policy.
+    #[arg(long)]
+    segment: Option<String>,
+    /// Assets with this program.
+    #[arg(long)]
+    source: Option<Source>,
+    /// Assets that stand so, e.g. failed, outdated, offline.
+    #[arg(long)]
+    status: Option<String>,
+    /// Every asset.
+    #[arg(long, conflicts_with_all = ["assets", "criteria", "segment", "source", "status"])]
+    all: bool,
+    /// Hosts that do not begin within this time leave it.
+    #[arg(long, value_name = "SPAN", default_value = "24h")]
+    expires: Span,
+    /// Wait until every host has an outcome; ends with 1 when one of them is not "done".
+    #[arg(long)]
+    wait: bool,
+}
+
+/// How often `--wait` asks.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+
+impl CommandCommand {
+    /// Carries the command out.
+    pub(crate) fn run(self) -> Result<(), CliError> {
+        let client = Client::of_this_call()?;
+        let output = self.output;
+        match self.action {
+            Action::RunNow(give) => give.run("run-now", None, &client, output),
+            Action::Resend(give) => give.run("resend", None, &client, output),
+            Action::Diagnostics(give) => give.run("diagnostics", None, &client, output),
+            Action::DebugOn { give, duration } => {
+                give.run("debug-on", Some(duration), &client, output)
+            }
+            Action::DebugOff(give) => give.run("debug-off", None, &client, output),
+            Action::List { asset, limit } => {
+                let action = "list commands";
+                let path = match &asset {
+                    Some(asset) => Path::of(&["assets", asset, "commands"]),
+                    None => Path::of(&["commands"]),
+                };
+                let answer = client.list(action, &path, Some(limit))?;
+                output.show(&answer, |screen| {
+                    Ok(table(view(action, &answer["items"])?, Timestamp::now()).render(screen))
+                })
+            }
+            Action::Show { id, state } => show(&client, &id, state, output),
+            Action::Cancel { id } => {
+                let path = Path::of(&["commands", &id, "cancel"]);
+                let answer = client.post("take the command back", &path, &json!({}))?;
+                output.show(&answer, |_| {
+                    let told = answer["progress"]["told"].as_u64().unwrap_or_default();
+                    let hosts =
+                        if told == 1 { "1 host".to_owned() } else { format!("{told} hosts") };
+                    Ok(format!("{id} is withdrawn; {hosts} had received it before."))
+                })
+            }
+        }
+    }
+}
+
+impl Give {
+    fn run(
+        self,
+        kind: &str,
+        duration: Option<Span>,
+        client: &Client,
+        output: Output,
+    ) -> Result<(), CliError> {
+        let action = "give the command";
+        let mut target = serde_json::Map::new();
+        if !self.assets.is_empty() {
+            target.insert("assets".to_owned(), json!(self.assets));
+        }
+        let source = self.source.and_then(|source| source.to_possible_value());
+        let source = source.map(|source| source.get_name().to_owned());
+        for (name, value) in [
+            ("where", self.criteria),
+            ("segment", self.segment),
+            ("source", source),
+            ("status", self.status),
+        ] {
+            if let Some(value) = value {
+                target.insert(name.to_owned(), Value::from(value));
+            }
+        }
+        if self.all {
+            target.insert("all".to_owned(), Value::from(true));
+        }
+        if target.is_empty() {
+            return Err(CliError::input(
+                "choose the hosts: --asset NAME, --where CRITERIA, --segment, --source, --status or --all",
+            ));
+        }
+        let body = json!({
+            "kind": kind,
+            "duration_seconds": duration.map(Span::seconds),
+            "expires_in_seconds": self.expires.seconds(),
+            "target": target,
+        });
+        let answer = client.post(action, &Path::of(&["commands"]), &body)?;
+        let given: Command = view(action, &answer)?;
+        if self.wait {
+            return wait(client, given, output);
+        }
+        output.show(&answer, |_| {
+            let assets = given.progress.assets;
+            Ok(format!(
+                "{} {} for {assets} assets; see: xshield command show {}",
+                given.id,
+                word(&given.kind),
+                given.id
+            ))
+        })
+    }
+}
+
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the platform can't be waited on; it is asked in turn"
+)]
+fn wait(client: &Client, mut command: Command, output: Output) -> Result<(), CliError> {
+    let action = "look at the command";
+    let id = &command.id;
+    let left = Left::Said(format!(
+        "hosts carry the command out all the same; see: xshield command show {id}"
+    ));
+    let _waiting = Waiting::begin(action, left, Shown::Never);
+    let mut told = String::new();
+    loop {
+        let now = progress(&command);
+        if now != told {
+            note(&format!("{}: {now}", command.id));
+            told = now;
+        }
+        if command.progress.waiting + command.progress.told == 0 {
+            break;
+        }
+        std::thread::sleep(ASK_EVERY);
+        match client.get(action, &Path::of(&["commands", &command.id])) {
+            Ok(answer) => command = view(action, &answer)?,
+            Err(error) if error.may_pass() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    show(client, &command.id, None, output)?;
+    let done = command.progress.done;
+    let all = command.progress.assets;
+    match all - done {
+        0 => Ok(()),
+        other => Err(CliError::input(format!("{other} of {all} hosts have not carried it out"))),
+    }
+}
+
+/// The counts that aren't zero.
+fn progress(command: &Command) -> String {
+    let Progress { waiting, told, done, failed, expired, unknown, cancelled, .. } =
+        command.progress;
+    let counts = [
+        (waiting, "waiting"),
+        (told, "told"),
+        (done, "done"),
+        (failed, "failed"),
+        (expired, "expired"),
+        (unknown, "unknown"),
+        (cancelled, "cancelled"),
+    ];
+    let counts = counts.iter().filter(|(count, _)| *count > 0);
+    let counts = counts.map(|(count, state)| format!("{count} {state}"));
+    counts.collect::<Vec<_>>().join(", ")
+}
+
+fn table(commands: Vec<Command>, now: Timestamp) -> Table {
+    let header = &["ID", "KIND", "GIVEN", "BY", "ASSETS", "PROGRESS", "EXPIRES"];
+    let mut table = Table::new(header, "No commands were given.");
+    for command in commands {
+        let assets = command.progress.assets;
+        let expires = match command.cancelled_at {
+            Some(_) => "taken back".to_owned(),
+            None => relative(command.expires_at, now),
+        };
+        table.row(vec![
+            cell(&command.id),
+            cell(word(&command.kind)),
+            cell(relative(command.created_at, now)),
+            cell(&command.created_by),
+            number(assets),
+            cell(progress(&command)),
+            cell(expires),
+        ]);
+    }
+    table
+}
+
+fn show(client: &Client, id: &str, state: Option<State>, output: Output) -> Result<(), CliError> {
+    let action = "show the command";
+    let mut answer = client.get(action, &Path::of(&["commands", id]))?;
+    let state = state.and_then(|state| state.to_possible_value());
+    let path = Path::of(&["commands", id, "outcomes"])
+        .with_some("state", state.map(|state| state.get_name().to_owned()));
+    let outcomes = client.list(action, &path, None)?;
+    answer["outcomes"] = outcomes["items"].clone();
+    output.show(&answer, |screen| {
+        let outcomes = view(action, &answer["outcomes"])?;
+        Ok(text(&view(action, &answer)?, outcomes, Timestamp::now(), screen))
+    })
+}
+
+fn text(command: &Command, outcomes: Vec<Outcome>, now: Timestamp, screen: &Screen) -> String {
+    let mut sheet = Sheet::new();
+    sheet.line("id", &command.id);
+    let duration = command.duration_seconds.map(|seconds| format!(" for {} min", seconds / 60));
+    sheet.line("kind", format!("{}{}", word(&command.kind), duration.unwrap_or_default()));
+    sheet.line("target", command.target.to_string());
+    sheet.line("given", format!("{} by {}", relative(command.created_at, now), command.created_by));
+    sheet.line("expires", relative(command.expires_at, now));
+    if let Some(at) = command.cancelled_at {
+        sheet.line("taken back", relative(at, now));
+    }
+    sheet.line("progress", progress(command));
+    let header = &["ASSET", "STATE", "TOLD", "ENDED", "REASON"];
+    let mut table = Table::new(header, "There are no such assets.");
+    for outcome in outcomes {
+        let state = match outcome.state {
+            TargetState::Done => good("done"),
+            state @ (TargetState::Waiting | TargetState::Told) => cell(word(&state)),
+            state @ (TargetState::Expired | TargetState::Cancelled) => warning(word(&state)),
+            state @ (TargetState::Failed | TargetState::Unknown) => bad(word(&state)),
+        };
+        table.row(vec![
+            cell(&outcome.asset),
+            state,
+            cell(relative_or_dash(outcome.told_at, now)),
+            cell(relative_or_dash(outcome.ended_at, now)),
+            cell(outcome.reason.as_deref().unwrap_or("-")),
+        ]);
+    }
+    format!("{}\n{}", sheet.render(), table.render(screen))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_with_its_outcomes() {
+        let command = json!({
+            "id": "cmd-1", "kind": "debug-on", "duration_seconds": 3600,
+            "target": {"where": "role = 'web'"}, "created_at": "2027-01-15T07:58:00Z",
+            "created_by": "user:admin", "expires_at": "2027-01-16T07:58:00Z",
+            "cancelled_at": null, "progress": {"assets": 2, "waiting": 1, "told": 0, "done": 0, "failed": 1,
+                         "expired": 0, "unknown": 0, "cancelled": 0},
+        });
+        let outcomes = json!([
+            {"asset": "a", "state": "failed", "told_at": "2027-01-15T07:59:00Z",
+             "ended_at": "2027-01-15T07:59:30Z", "host_at": null, "reason": "disk full"},
+            {"asset": "b", "state": "waiting", "told_at": null, "ended_at": null, "host_at": null,
+             "reason": null},
+        ]);
+        let command = serde_json::from_value(command).unwrap();
+        let outcomes = serde_json::from_value(outcomes).unwrap();
+        let text = text(&command, outcomes, Timestamp(1_800_000_000), &Screen::plain());
+        insta::assert_snapshot!(text, @r#"
+        id        cmd-1
+        kind      debug-on for 60 min
+        target    {"where":"role = 'web'"}
+        given     2 min ago by user:admin
+        expires   in 23 h
+        progress  1 waiting, 1 failed
+
+        ASSET  STATE    TOLD       ENDED     REASON
+        a      failed   1 min ago  30 s ago  disk full
+        b      waiting  -          -         -
+        "#);
+    }
+}

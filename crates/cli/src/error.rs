@@ -1,0 +1,337 @@
+//! What can go wrong in a client command, and the exit code it ends with.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use serde::Deserialize;
+use xshield_api::impact::{self, ImpactSummary};
+use xshield_wire::foreign::one_line;
+
+/// For `--help`: scripts rely on these numbers.
+pub(crate) const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  refused: what was asked for or written is wrong; nothing was changed
+  2  the command line is wrong
+  3  not signed in, or the role does not allow it
+  4  the platform could not be reached, or is not the one that is trusted
+  5  the platform failed; its log says why
+130  stopped by Ctrl-C (143: by SIGTERM); the last line says what that leaves";
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CliError {
+    /// What the operator gave is wrong.
+    #[error("{0}")]
+    Input(String),
+    /// Policy documents are wrong; a line for each thing, its place first.
+    #[error("{}", .0.join("\n"))]
+    Documents(Vec<String>),
+    /// A file of the operator.
+    #[error("could not {action} {path}")]
+    File {
+        /// What was tried.
+        action: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// No session.
+    #[error("{0}; sign in with: xshield login https://PLATFORM:8443 --user NAME --ca ca.pem")]
+    NotSignedIn(String),
+    /// No answer came.
+    #[error("could not {action} at {url}")]
+    Unreachable {
+        /// What was asked for.
+        action: String,
+        /// Where.
+        url: String,
+        /// What may have become of it all the same, as people are told.
+        left: Option<Box<str>>,
+        /// Why not.
+        #[source]
+        source: Box<ureq::Error>,
+    },
+    /// Whoever answers is not the platform that was meant.
+    #[error("{0}")]
+    Untrusted(String),
+    /// The platform said no.
+    #[error("could not {action}: {refusal}")]
+    Refused {
+        /// What was asked for.
+        action: String,
+        /// What it said.
+        refusal: Box<Refusal>,
+    },
+    /// An answer that this program can't read.
+    #[error(
+        "could not {action}: the platform's answer is not as documented; is it of another version?"
+    )]
+    Answer {
+        /// What was asked for.
+        action: String,
+        /// Where it differs.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The terminal.
+    #[error("could not write the output")]
+    Output(#[source] io::Error),
+}
+
+impl CliError {
+    /// What the operator gave is wrong.
+    pub(crate) fn input(text: impl Into<String>) -> Self {
+        Self::Input(text.into())
+    }
+
+    /// Whether the reader of our output has gone, as `head` does.
+    pub(crate) fn is_broken_pipe(&self) -> bool {
+        matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+
+    /// Whether asking again later may help.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::Refused { refusal, .. } => refusal.status == 429 || refusal.status >= 500,
+            _ => false,
+        }
+    }
+
+    /// As [`EXIT_CODES`] says.
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        ExitCode::from(match self {
+            Self::Input(_) | Self::Documents(_) | Self::File { .. } | Self::Output(_) => 1,
+            Self::NotSignedIn(_) => 3,
+            Self::Unreachable { .. } | Self::Untrusted(_) => 4,
+            Self::Answer { .. } => 5,
+            Self::Refused { refusal, .. } => match refusal.status {
+                401 | 403 => 3,
+                500.. => 5,
+                _ => 1,
+            },
+        })
+    }
+
+    /// The error and its causes, as printed to people.
+    pub(crate) fn report(&self) -> String {
+        let mut text = match self {
+            // Each line begins with its place, so that editors can jump there.
+            Self::Documents(_) => self.to_string(),
+            _ => format!("error: {self}"),
+        };
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            cause = error.source();
+        }
+        if let Self::File { source, .. } = self
+            && source.kind() == io::ErrorKind::AlreadyExists
+        {
+            text.push_str("; name another file, or remove this one");
+        }
+        if let Self::Unreachable { left: Some(left), .. } = self {
+            text.push_str("\n  ");
+            text.push_str(left);
+        }
+        text
+    }
+}
+
+/// The platform's problem document (RFC 9457).
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Refusal {
+    /// For programs, e.g. `/problems/not-found`.
+    #[serde(rename = "type", default)]
+    pub(crate) kind: String,
+    #[serde(default)]
+    title: String,
+    #[serde(default)]
+    pub(crate) status: u16,
+    #[serde(default)]
+    detail: Option<String>,
+    #[serde(default)]
+    field: Option<String>,
+    #[serde(default)]
+    pub(crate) errors: Vec<FieldError>,
+    /// What a commit would have done.
+    #[serde(default)]
+    impact: Option<ImpactSummary>,
+}
+
+/// One thing that is wrong in a request.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct FieldError {
+    /// JSON pointer into the request.
+    #[serde(default)]
+    pub(crate) field: String,
+    #[serde(default)]
+    reason: String,
+    /// `file:line:column`, when known.
+    #[serde(default)]
+    pub(crate) place: Option<String>,
+}
+
+impl Refusal {
+    /// The refusal in an answer; of one that is no problem document, only the status is known.
+    pub(crate) fn read(status: u16, body: &[u8]) -> Self {
+        let read = serde_json::from_slice::<Self>(body);
+        let mut refusal = read.unwrap_or_else(|_| Self {
+            kind: String::new(),
+            title: String::new(),
+            status,
+            detail: None,
+            field: None,
+            errors: Vec::new(),
+            impact: None,
+        });
+        refusal.status = status;
+        refusal.tamed()
+    }
+
+    /// With every text on its line: a proxy may have answered, and the platform repeats what others said.
+    fn tamed(mut self) -> Self {
+        let texts = [&mut self.kind, &mut self.title].into_iter();
+        let texts = texts.chain(self.detail.as_mut()).chain(self.field.as_mut());
+        texts.for_each(|text| *text = one_line(text).into_owned());
+        for error in &mut self.errors {
+            let texts =
+                [&mut error.field, &mut error.reason].into_iter().chain(error.place.as_mut());
+            texts.for_each(|text| *text = one_line(text).into_owned());
+        }
+        self
+    }
+
+    /// Whether it is of the kind `/problems/{slug}`.
+    pub(crate) fn is(&self, slug: &str) -> bool {
+        self.kind.strip_prefix("/problems/") == Some(slug)
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.title.as_str() {
+            "" => write!(f, "HTTP status {}", self.status)?,
+            title => write!(f, "{title} (HTTP {})", self.status)?,
+        }
+        // The platform repeats the first of several errors as detail and field.
+        let listed = |detail: &str| self.errors.first().is_some_and(|e| detail.contains(&e.reason));
+        if let Some(detail) = self.detail.as_ref().filter(|detail| !listed(detail)) {
+            write!(f, "\n  {detail}")?;
+        }
+        if let Some(field) = self.field.as_ref().filter(|_| self.errors.is_empty()) {
+            write!(f, "\n  field: {field}")?;
+        }
+        for error in &self.errors {
+            write!(f, "\n  {error}")?;
+        }
+        for line in self.impact.iter().flat_map(impact::lines) {
+            write!(f, "\n  {}", one_line(&line.text))?;
+        }
+        if let Some(impact) = &self.impact {
+            write!(f, "\n  digest: {}", one_line(&impact.digest))?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for FieldError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.place {
+            Some(place) => write!(f, "{place}: {}", self.reason),
+            None if self.field.is_empty() => f.write_str(&self.reason),
+            None => write!(f, "{}: {}", self.field, self.reason),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_document_is_shown_with_title_detail_and_field() {
+        let body = br#"{"type":"/problems/invalid-value","title":"A value is not valid",
+            "status":422,"detail":"not in the future","field":"/expires_at"}"#;
+        let refusal = Refusal::read(422, body);
+        assert!(refusal.is("invalid-value"));
+        insta::assert_snapshot!(refusal, @r"
+        A value is not valid (HTTP 422)
+          not in the future
+          field: /expires_at
+        ");
+    }
+
+    #[test]
+    fn what_to_do_about_a_file_that_is_there_is_said() {
+        for (kind, says) in [
+            (io::ErrorKind::AlreadyExists, "could not make a: entity already exists; name another"),
+            (io::ErrorKind::NotFound, "could not make a: entity not found"),
+        ] {
+            let error = CliError::File { action: "make", path: "a".into(), source: kind.into() };
+            let report = error.report();
+            assert!(report.contains(says), "{report}");
+        }
+    }
+
+    #[test]
+    fn every_error_is_shown_once() {
+        let body = br#"{"type":"/problems/invalid-policy","title":"The policy is not valid",
+            "status":422,"detail":"a.yaml:1:2: given twice","field":"/documents/0",
+            "errors":[{"field":"/documents/0","reason":"given twice","place":"a.yaml:1:2"},
+                      {"field":"/documents/1","reason":"empty"}]}"#;
+        insta::assert_snapshot!(Refusal::read(422, body), @r"
+        The policy is not valid (HTTP 422)
+          a.yaml:1:2: given twice
+          /documents/1: empty
+        ");
+    }
+
+    #[test]
+    fn a_detail_that_goes_on_after_the_first_error_is_not_a_second_one() {
+        let body = br#"{"type":"/problems/policy-does-not-compile","status":422,
+            "title":"The policy can't be compiled, and nothing was changed",
+            "detail":"asset h: rule a/b would cut it; nothing was changed",
+            "errors":[{"field":"","reason":"asset h: rule a/b would cut it"}]}"#;
+        insta::assert_snapshot!(Refusal::read(422, body), @r"
+        The policy can't be compiled, and nothing was changed (HTTP 422)
+          asset h: rule a/b would cut it
+        ");
+    }
+
+    #[test]
+    fn an_answer_that_is_no_problem_document_is_still_a_refusal() {
+        for body in ["", "<html>", "[]", "{\"status\":1}"] {
+            let refusal = Refusal::read(502, body.as_bytes());
+            assert_eq!(refusal.to_string(), "HTTP status 502", "{body}");
+        }
+    }
+
+    #[test]
+    fn exit_codes() {
+        let refused = |status| CliError::Refused {
+            action: String::new(),
+            refusal: Box::new(Refusal::read(status, b"")),
+        };
+        for (error, code) in [
+            (CliError::input("x"), 1),
+            (CliError::NotSignedIn(String::new()), 3),
+            (CliError::Untrusted(String::new()), 4),
+            (refused(400), 1),
+            (refused(401), 3),
+            (refused(403), 3),
+            (refused(404), 1),
+            (refused(429), 1),
+            (refused(500), 5),
+            (refused(503), 5),
+        ] {
+            assert_eq!(error.exit_code(), ExitCode::from(code), "{error:?}");
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! `xshield host-config`: what operators configure at hosts.
+
+use clap::{Args, Subcommand};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use xshield_api::Timestamp;
+
+use crate::client::{Client, Path, view};
+use crate::error::CliError;
+use crate::terminal::{Output, Sheet, Table, cell};
+use crate::times::relative;
+
+/// Configure agents from here: for all, a segment or an asset; the narrowest goes first.
+#[derive(Debug, Args)]
+pub struct HostConfigCommand {
+    #[command(flatten)]
+    output: Output,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Show what is configured, or what that comes to for an asset.
+    Show {
+        /// Put together for this asset, by name or id.
+        #[arg(long)]
+        asset: Option<String>,
+    },
+    /// Set settings (NAME=VALUE) and take settings away (NAME-); others stay.
+    #[command(after_help = SETTINGS)]
+    Set {
+        /// For this asset alone, by name or id.
+        #[arg(long, conflicts_with = "segment")]
+        asset: Option<String>,
+        /// For this segment of the committed policy.
+        #[arg(long)]
+        segment: Option<String>,
+        /// E.g. heartbeat=60, live-events=off, cpu-budget-percent-.
+        #[arg(required = true, value_name = "NAME=VALUE|NAME-")]
+        settings: Vec<Setting>,
+    },
+}
+
+const SETTINGS: &str = "\
+Settings:
+  heartbeat           seconds between two check-ins of an agent (10 to 86400)
+  telemetry           seconds between two reports of paths (10 to 86400)
+  inventory           seconds between two looks at the software (60 to 604800)
+  cloud-metadata      on or off: whether the cloud's metadata service is asked
+  live-events         on or off: whether agents tell denials and matches as they happen
+  cpu-budget-percent  percent of one core that an agent may use (0.1 to 100)
+  memory-budget       MiB of memory that an agent may use (16 to 4096)";
+
+const NAMES: [&str; 7] = [
+    "heartbeat",
+    "telemetry",
+    "inventory",
+    "cloud-metadata",
+    "live-events",
+    "cpu-budget-percent",
+    "memory-budget",
+];
+
+/// A change of a setting.
+#[derive(Debug, Clone)]
+struct Setting {
+    name: String,
+    value: Value,
+}
+
+impl std::str::FromStr for Setting {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, value) = match (text.split_once('='), text.strip_suffix('-')) {
+            (Some((name, value)), _) => {
+                let whole = value.parse::<u32>().map(Value::from).ok();
+                let number = || value.parse::<f64>().ok().filter(|it| it.is_finite());
+                let number = whole.or_else(|| number().map(Value::from));
+                (name, number.unwrap_or_else(|| Value::from(value)))
+            }
+            (None, Some(name)) => (name, Value::Null),
+            (None, None) => {
+                return Err(format!("{text:?} is neither NAME=VALUE nor NAME-, e.g. heartbeat=60"));
+            }
+        };
+        if !NAMES.contains(&name) {
+            return Err(format!("there is no setting {name:?}; there are {}", NAMES.join(", ")));
+        }
+        Ok(Self { name: name.replace('-', "_"), value })
+    }
+}
+
+#[derive(Deserialize)]
+struct Configured {
+    scope: String,
+    name: Option<String>,
+    settings: Map<String, Value>,
+    updated_at: Timestamp,
+    updated_by: String,
+}
+
+impl HostConfigCommand {
+    /// Carries the command out.
+    pub(crate) fn run(self) -> Result<(), CliError> {
+        let client = Client::of_this_call()?;
+        match self.action {
+            Action::Show { asset: None } => show_all(&client, self.output),
+            Action::Show { asset: Some(asset) } => show_one(&client, &asset, self.output),
+            Action::Set { asset, segment, settings } => {
+                set(&client, asset.as_deref(), segment.as_deref(), settings, self.output)
+            }
+        }
+    }
+}
+
+fn configured(client: &Client) -> Result<(Value, Vec<Configured>), CliError> {
+    let action = "show what is configured";
+    let answer = client.get(action, &Path::of(&["host-configuration"]))?;
+    let all = view(action, &answer)?;
+    Ok((answer, all))
+}
+
+fn show_all(client: &Client, output: Output) -> Result<(), CliError> {
+    let (answer, all) = configured(client)?;
+    output.show(&answer, |screen| {
+        let now = Timestamp::now();
+        let header = &["SCOPE", "SETTINGS", "CHANGED", "BY"];
+        let mut table = Table::new(header, "Nothing is configured; hosts use what they have.");
+        for one in all {
+            let name = one.name.map(|name| format!(" {name}")).unwrap_or_default();
+            table.row(vec![
+                cell(format!("{}{name}", one.scope)),
+                cell(words(&one.settings)),
+                cell(relative(one.updated_at, now)),
+                cell(one.updated_by),
+            ]);
+        }
+        Ok(table.render(screen))
+    })
+}
+
+fn show_one(client: &Client, asset: &str, output: Output) -> Result<(), CliError> {
+    let path = Path::of_asset(asset, &["host-configuration"]);
+    let answer = client.get("show the asset's configuration", &path)?;
+    output.show(&answer, |_| {
+        let mut sheet = Sheet::new();
+        sheet.line("version", answer["version"].to_string());
+        let settings = answer["settings"].as_object().cloned().unwrap_or_default();
+        sheet.line("settings", words(&settings).replace(' ', "\n"));
+        Ok(sheet.render())
+    })
+}
+
+fn set(
+    client: &Client,
+    asset: Option<&str>,
+    segment: Option<&str>,
+    settings: Vec<Setting>,
+    output: Output,
+) -> Result<(), CliError> {
+    let (path, scope, name) = match (asset, segment) {
+        (Some(asset), _) => {
+            let answer = client.get("find the asset", &Path::of_asset(asset, &[]))?;
+            let name = answer["name"].as_str().map(str::to_owned);
+            (Path::of_asset(asset, &["host-configuration"]), "asset", name)
+        }
+        (None, Some(segment)) => (
+            Path::of(&["host-configuration", "segments", segment]),
+            "segment",
+            Some(segment.to_owned()),
+        ),
+        (None, None) => (Path::of(&["host-configuration"]), "platform", None),
+    };
+    let (_, all) = configured(client)?;
+    let before = all.into_iter().find(|one| one.scope == scope && one.name == name);
+    let mut after = before.map(|before| before.settings).unwrap_or_default();
+    for setting in settings {
+        after.insert(setting.name, setting.value);
+    }
+    let answer = client.put("configure hosts", &path, &json!(after))?;
+    output.show(&answer, |_| {
+        let settings = words(&answer.as_object().cloned().unwrap_or_default());
+        let whose = name.map_or_else(|| scope.to_owned(), |name| format!("{scope} {name}"));
+        Ok(format!("{whose}: {settings}"))
+    })
+}
+
+fn words(settings: &Map<String, Value>) -> String {
+    let set = settings.iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| {
+        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        format!("{}={value}", name.replace('_', "-"))
+    });
+    let set: Vec<_> = set.collect();
+    if set.is_empty() { "nothing".to_owned() } else { set.join(" ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_as_they_are_typed() {
+        for (text, name, value) in [
+            ("heartbeat=60", "heartbeat", json!(60)),
+            ("cloud-metadata=off", "cloud_metadata", json!("off")),
+            ("cpu-budget-percent=2.5", "cpu_budget_percent", json!(2.5)),
+            ("cpu-budget-percent-", "cpu_budget_percent", Value::Null),
+        ] {
+            let setting: Setting = text.parse().unwrap();
+            assert_eq!((setting.name.as_str(), setting.value), (name, value), "{text}");
+        }
+        for text in ["heartbeat", "hartbeat=60", "", "-", "=1"] {
+            assert!(text.parse::<Setting>().is_err(), "{text}");
+        }
+    }
+}

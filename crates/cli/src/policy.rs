@@ -1,0 +1,405 @@
+//! `xshield policy`: policy as code, and what is committed of it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+use xshield_api::Timestamp;
+use xshield_api::changes::{self, changes};
+use xshield_api::impact::ExpectedImpact;
+use xshield_api::policy::{
+    CandidatePolicy, CommitProspect, DocumentChange, PolicyRevision, Restored, Synchronized,
+    Validated,
+};
+use xshield_api::words::counted;
+use xshield_policy::document::Document;
+
+use crate::client::{Client, Path, parsed, view};
+use crate::error::CliError;
+use crate::policy_files::PolicyFiles;
+use crate::policy_impact::{Agreement, in_words, of_a_dry_run};
+use crate::terminal::{Output, Table, cell, note, number, print};
+use crate::times::relative;
+
+/// Policy as code: check, apply, synchronize, look back, restore.
+#[derive(Debug, Args)]
+pub struct PolicyCommand {
+    #[command(flatten)]
+    output: Output,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Make what is in files the candidate policy, whole or not at all.
+    Apply(Apply),
+    /// Print the candidate policy, or a revision, as YAML.
+    Get {
+        /// This revision instead of the candidate.
+        #[arg(long, value_name = "N")]
+        revision: Option<u64>,
+    },
+    /// Check a policy, also against the platform's inventory, and change nothing.
+    Validate {
+        /// Files or directories; the candidate when left out.
+        #[arg(short, long = "file", value_name = "PATH", num_args = 1..)]
+        files: Vec<PathBuf>,
+        /// Ask no platform: check the files alone.
+        #[arg(long, requires = "files")]
+        local: bool,
+    },
+    /// Compile the candidate for every asset and make it the committed policy.
+    Synchronize {
+        /// For the list of revisions.
+        #[arg(long, default_value = "")]
+        note: String,
+        #[command(flatten)]
+        agreement: Agreement,
+    },
+    /// List the committed revisions, the newest first.
+    Revisions {
+        /// At most so many.
+        #[arg(long, value_name = "N", default_value_t = 20)]
+        limit: usize,
+    },
+    /// Make an earlier revision the candidate.
+    Restore {
+        /// Which revision.
+        revision: u64,
+        /// Commit it as a new revision, too.
+        #[arg(long)]
+        synchronize: bool,
+        #[command(flatten)]
+        agreement: Agreement,
+    },
+    /// Show what differs between the committed policy and the candidate, or two revisions.
+    Diff {
+        /// The earlier revision; the committed one when left out.
+        #[arg(long, value_name = "N")]
+        from: Option<u64>,
+        /// The later revision; the candidate when left out.
+        #[arg(long, value_name = "N")]
+        to: Option<u64>,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Apply {
+    /// Files, or directories with *.yaml and *.yml files; - is standard input.
+    #[arg(short, long = "file", value_name = "PATH", required = true, num_args = 1..)]
+    files: Vec<PathBuf>,
+    /// Check and show what would change; change nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Commit it, too, if it compiles for every asset.
+    #[arg(long)]
+    synchronize: bool,
+    /// For the list of revisions.
+    #[arg(long, default_value = "", requires = "synchronize")]
+    note: String,
+    #[command(flatten)]
+    agreement: Agreement,
+}
+
+impl PolicyCommand {
+    /// Carries the command out.
+    pub(crate) fn run(self) -> Result<(), CliError> {
+        let output = self.output;
+        match self.action {
+            Action::Apply(apply) => apply.run(output),
+            Action::Get { revision } => get(&Client::of_this_call()?, revision, output),
+            Action::Validate { files, local } if local => validate_locally(&files, output),
+            Action::Validate { files, .. } => validate(&files, output),
+            Action::Synchronize { note, agreement } => {
+                let client = Client::of_this_call()?;
+                let CommitProspect { candidate_version, impact, .. } = prospect(&client, None)?;
+                let expected = agreement.settle(&impact)?;
+                let answer = synchronize(&client, candidate_version, &expected, &note)?;
+                show_synchronized(&answer, output)
+            }
+            Action::Revisions { limit } => revisions(&Client::of_this_call()?, limit, output),
+            Action::Restore { revision, synchronize, agreement } => {
+                let agreement = agreed(agreement, synchronize)?;
+                restore(&Client::of_this_call()?, revision, agreement.as_ref(), output)
+            }
+            Action::Diff { from, to } => diff(&Client::of_this_call()?, from, to, output),
+        }
+    }
+}
+
+fn candidate_path() -> Path {
+    Path::of(&["policy"])
+}
+
+impl Apply {
+    fn run(self, output: Output) -> Result<(), CliError> {
+        let agreement = agreed(self.agreement.clone(), self.synchronize)?;
+        // Nothing is sent before everything is found good here.
+        let files = PolicyFiles::read(&self.files)?;
+        let client = Client::of_this_call()?;
+        let action = "apply the policy";
+        let before: CandidatePolicy = parsed(action, &client.get(action, &candidate_path())?)?;
+        let body = json!({ "documents": files.documents });
+        let validated = client
+            .try_out(action, &Path::of(&["policy", "validate"]), &body)
+            .map_err(|error| files.name_sources(error))?;
+        let Validated { warnings, impact, .. } = view(action, &validated)?;
+        if self.dry_run || !self.synchronize {
+            // Synchronizing warns of the same.
+            warn(&warnings);
+        }
+        let changes =
+            changes(&parsed::<Vec<Document>>(action, &before.documents)?, &files.documents);
+        let changes = changes::text(&changes.map_err(|error| CliError::input(error.to_string()))?);
+        if self.dry_run {
+            return output.show(&validated, |_| {
+                let would = would_change(&changes);
+                Ok(format!("{would}\n{}", of_a_dry_run(&impact)))
+            });
+        }
+        if agreement.is_some() && !output.is_json() {
+            print(&changes)?;
+        }
+        let expected = agreement.map(|agreement| agreement.settle(&impact)).transpose()?;
+        let path = candidate_path().with("expected_version", before.version);
+        let put = client.put(action, &path, &body).map_err(|error| files.name_sources(error))?;
+        let after: CandidatePolicy = parsed(action, &put)?;
+        if let Some(expected) = expected {
+            let done = synchronize(&client, after.version, &expected, &self.note)?;
+            return show_synchronized(&done, output);
+        }
+        if !output.is_json() {
+            print(&changes)?;
+        }
+        output.show(&put, |_| {
+            Ok(format!(
+                "The candidate is version {}, {} documents. Commit it with: xshield policy synchronize",
+                after.version,
+                after.documents.as_array().map_or(0, Vec::len)
+            ))
+        })
+    }
+}
+
+fn would_change(changes: &str) -> String {
+    if changes.is_empty() {
+        return "The policy is valid; it is the candidate already.".to_owned();
+    }
+    format!("{changes}The policy is valid; nothing was changed (dry run).")
+}
+
+fn warn(warnings: &[String]) {
+    for warning in warnings {
+        note(&format!("warning: {warning}"));
+    }
+}
+
+fn get(client: &Client, revision: Option<u64>, output: Output) -> Result<(), CliError> {
+    let action = "read the policy";
+    let answer = client.get(action, &version_path(revision))?;
+    output.show(&answer, |_| {
+        let documents: Vec<Document> = parsed(action, &answer["documents"])?;
+        to_yaml(&documents)
+    })
+}
+
+/// The documents as the files they could have come from.
+fn to_yaml(documents: &[Document]) -> Result<String, CliError> {
+    let texts: Result<Vec<_>, _> = documents.iter().map(serde_saphyr::to_string).collect();
+    let texts =
+        texts.map_err(|error| CliError::input(format!("no YAML for the policy: {error}")))?;
+    if texts.is_empty() {
+        return Ok("# There are no documents.\n".to_owned());
+    }
+    Ok(texts.join("---\n"))
+}
+
+fn version_path(revision: Option<u64>) -> Path {
+    match revision {
+        Some(revision) => Path::of(&["policy", "revisions", &revision.to_string()]),
+        None => candidate_path(),
+    }
+}
+
+fn validate_locally(files: &[PathBuf], output: Output) -> Result<(), CliError> {
+    let files = PolicyFiles::read(files)?;
+    let count = files.documents.len();
+    output.show(&json!({ "documents": count, "warnings": [] }), |_| {
+        Ok(format!("{count} documents, nothing wrong. No platform was asked."))
+    })
+}
+
+fn validate(paths: &[PathBuf], output: Output) -> Result<(), CliError> {
+    let action = "validate the policy";
+    let path = Path::of(&["policy", "validate"]);
+    let answer = if paths.is_empty() {
+        let client = Client::of_this_call()?;
+        let candidate = client.get(action, &candidate_path())?;
+        client.try_out(action, &path, &json!({ "documents": candidate["documents"] }))?
+    } else {
+        let files = PolicyFiles::read(paths)?;
+        let body = json!({ "documents": files.documents });
+        let answer = Client::of_this_call()?.try_out(action, &path, &body);
+        answer.map_err(|error| files.name_sources(error))?
+    };
+    output.show(&answer, |_| {
+        let validated: Validated = view(action, &answer)?;
+        warn(&validated.warnings);
+        let found = format!("{} documents, nothing wrong.", validated.documents);
+        Ok(format!("{found}\n{}", in_words(&validated.impact)))
+    })
+}
+
+/// How a commit is agreed to; `None` when nothing is committed.
+fn agreed(agreement: Agreement, commits: bool) -> Result<Option<Agreement>, CliError> {
+    if !commits && agreement.is_given() {
+        return Err(CliError::input("--yes and --expect-impact go with --synchronize"));
+    }
+    Ok(commits.then_some(agreement))
+}
+
+/// What committing the candidate, or a revision, would come to.
+fn prospect(client: &Client, revision: Option<u64>) -> Result<CommitProspect, CliError> {
+    let action = "look at the impact";
+    let path = Path::of(&["policy", "impact"]).with_some("revision", revision);
+    view(action, &client.get(action, &path)?)
+}
+
+fn synchronize(
+    client: &Client,
+    expected_version: u64,
+    expected_impact: &ExpectedImpact,
+    note: &str,
+) -> Result<Value, CliError> {
+    let wish = json!({
+        "expected_version": expected_version,
+        "expected_impact": expected_impact,
+        "note": note,
+    });
+    let path = Path::of(&["policy", "synchronize"]);
+    client.post_long("synchronize the policy", &path, &wish, "xshield policy revisions")
+}
+
+fn show_synchronized(answer: &Value, output: Output) -> Result<(), CliError> {
+    output.show(answer, |_| {
+        let done: Synchronized = view("synchronize the policy", answer)?;
+        warn(&done.warnings);
+        Ok(committed(&done))
+    })
+}
+
+fn committed(done: &Synchronized) -> String {
+    let have = if done.assets == 1 { "has" } else { "have" };
+    let assets = counted(done.assets, "asset");
+    format!("Revision {} is committed; {assets} {have} a ruleset of it.", done.revision)
+}
+
+fn revisions(client: &Client, limit: usize, output: Output) -> Result<(), CliError> {
+    let action = "list revisions";
+    let answer = client.list(action, &Path::of(&["policy", "revisions"]), Some(limit))?;
+    output.show(&answer, |screen| {
+        let now = Timestamp::now();
+        let mut table =
+            Table::new(&["REVISION", "COMMITTED", "BY", "NOTE"], "No policy is committed yet.");
+        for revision in view::<Vec<PolicyRevision>>(action, &answer["items"])? {
+            table.row(vec![
+                number(revision.revision),
+                cell(relative(revision.committed_at, now)),
+                cell(revision.committed_by),
+                cell(revision.note),
+            ]);
+        }
+        Ok(table.render(screen))
+    })
+}
+
+fn restore(
+    client: &Client,
+    revision: u64,
+    agreement: Option<&Agreement>,
+    output: Output,
+) -> Result<(), CliError> {
+    let action = "restore the revision";
+    let path = Path::of(&["policy", "revisions", &revision.to_string(), "restore"]);
+    let wish = match agreement {
+        Some(agreement) => {
+            let expected = agreement.settle(&prospect(client, Some(revision))?.impact)?;
+            json!({ "synchronize": true, "expected_impact": expected })
+        }
+        None => json!({ "synchronize": false }),
+    };
+    let see = match agreement {
+        Some(_) => "xshield policy revisions",
+        None => "xshield policy diff",
+    };
+    let answer = client.post_long(action, &path, &wish, see)?;
+    output.show(&answer, |_| {
+        let restored: Restored = view(action, &answer)?;
+        Ok(match restored.synchronized {
+            Some(done) => {
+                warn(&done.warnings);
+                committed(&done)
+            }
+            None => format!(
+                "The candidate is what revision {revision} was. Commit it with: xshield policy synchronize"
+            ),
+        })
+    })
+}
+
+fn diff(
+    client: &Client,
+    from: Option<u64>,
+    to: Option<u64>,
+    output: Output,
+) -> Result<(), CliError> {
+    let action = "compare policies";
+    let path = Path::of(&["policy", "diff"]).with_some("from", from).with_some("to", to);
+    let answer = client.get(action, &path)?;
+    output.show(&answer["changes"], |_| {
+        let found: Vec<DocumentChange> = view(action, &answer["changes"])?;
+        Ok(match found.is_empty() {
+            true => "No differences.".to_owned(),
+            false => changes::text(&found),
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use xshield_policy::document::{Policy, parse};
+
+    #[test]
+    fn what_is_printed_as_yaml_is_the_policy() {
+        let text = "
+segment:
+  name: web
+  criteria: >-
+    application = 'it is: # odd' and role in ('web', 'yes')
+  templates: [web-tier]
+  inbound: { level: secure-inbound-paths, mode: enforce }
+---
+template:
+  name: web-tier
+  action: allow
+  ports:
+    - { name: ssh, from: [any, 10.0.0.0/8, '::1'], services: [tcp/22, icmp/echo-request, udp/1-5], process: /usr/sbin/sshd }
+  outbound:
+    - { to: ['domain:repo.example.com', internet, 'segment:web'], services: [any] }
+---
+network: { name: '1e3', cidrs: [2001:db8::/32], domains: [a.example], intranet: true }
+---
+asset: { name: 'null', templates: [web-tier] }
+---
+settings: { management: [ { from: [10.0.0.1], services: [tcp/22] } ] }
+";
+        let documents = parse(text, "t.yaml").unwrap();
+        let printed = to_yaml(&documents).unwrap();
+        let again = parse(&printed, "printed.yaml").unwrap();
+        assert_eq!(again, documents, "{printed}");
+        assert!(Policy::build(again).is_ok());
+        assert!(to_yaml(&[]).unwrap().starts_with('#'));
+    }
+}

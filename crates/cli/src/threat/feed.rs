@@ -1,0 +1,393 @@
+//! `xshield threat feed`: where malicious addresses are learned from.
+
+use clap::{Args, Subcommand};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use xshield_api::Timestamp;
+use xshield_api::threat_feeds::{Feed, ReadState, Sample, Source, Standing};
+use xshield_threat::guard::Empty;
+
+use super::feed_options::FeedOptions;
+use crate::client::{Client, Path, view};
+use crate::error::CliError;
+use crate::progress::{Left, Shown, Waiting};
+use crate::terminal::{Output, Screen, Sheet, Table, bad, cell, good, note, number, warning};
+use crate::times::{relative, relative_or_dash};
+use crate::words::word;
+
+/// Where malicious addresses are learned from.
+#[derive(Debug, Args)]
+pub(crate) struct FeedCommand {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Add a feed; it is read at once.
+    Add {
+        /// 1 to 64 of a-z 0-9 - _ .
+        name: String,
+        /// A well-known feed, see: xshield threat feed presets.
+        #[arg(long, conflicts_with_all = ["file", "format"])]
+        preset: Option<String>,
+        #[command(flatten)]
+        options: Box<FeedOptions>,
+    },
+    /// Change a feed's settings; it is read at once.
+    Set {
+        /// The feed.
+        name: String,
+        #[command(flatten)]
+        options: Box<FeedOptions>,
+    },
+    /// List feeds.
+    List,
+    /// Show all that is known of a feed.
+    Show {
+        /// The feed.
+        name: String,
+    },
+    /// Read a feed now.
+    Run {
+        /// The feed.
+        name: String,
+    },
+    /// Let the listing that waits take effect, or the one that was turned away.
+    Approve {
+        /// The feed.
+        name: String,
+    },
+    /// Turn the listing that waits away; the one in force stays.
+    Reject {
+        /// The feed.
+        name: String,
+    },
+    /// Remove a feed; its entries leave the list.
+    Remove {
+        /// The feed.
+        name: String,
+    },
+    /// List well-known feeds, with their terms of use.
+    Presets,
+}
+
+#[derive(Deserialize)]
+struct Preset {
+    id: String,
+    title: String,
+    about: String,
+    source: Map<String, Value>,
+    format: Value,
+    confidence: u8,
+    key: Value,
+    terms: String,
+    terms_url: String,
+}
+
+impl FeedCommand {
+    /// Carries the command out.
+    pub(super) fn run(self, client: &Client, output: Output) -> Result<(), CliError> {
+        match self.action {
+            Action::Add { name, preset, options } => add(client, &name, preset, *options, output),
+            Action::Set { name, options } => set(client, &name, *options, output),
+            Action::List => {
+                let action = "list threat feeds";
+                let answer = client.get(action, &path(&[]))?;
+                output.show(&answer, |screen| {
+                    Ok(table(view(action, &answer)?, Timestamp::now()).render(screen))
+                })
+            }
+            Action::Show { name } => {
+                let action = "show the threat feed";
+                let answer = client.get(action, &path(&[&name]))?;
+                show(action, &answer, output)
+            }
+            Action::Run { name } => {
+                let action = "run the threat feed";
+                finished(action, &run(client, &name)?, output)
+            }
+            Action::Approve { name } => {
+                let action = "approve the listing";
+                let answer = decide(client, action, &name, "approve")?;
+                let entries = view::<Feed>(action, &answer)?.entries;
+                output.show(&answer, |_| Ok(format!("{name}: {entries} entries are in force.")))
+            }
+            Action::Reject { name } => {
+                let action = "reject the listing";
+                let answer = decide(client, action, &name, "reject")?;
+                let entries = view::<Feed>(action, &answer)?.entries;
+                output.show(&answer, |_| {
+                    Ok(format!("{name}: turned away; the {entries} entries of before stay."))
+                })
+            }
+            Action::Remove { name } => {
+                let answer = client.delete("remove the threat feed", &path(&[&name]))?;
+                output.show(&answer, |_| Ok(format!("Feed {name} is removed, and its entries.")))
+            }
+            Action::Presets => {
+                let action = "list well-known feeds";
+                let answer = client.get(action, &Path::of(&["threat", "presets"]))?;
+                output.show(&answer, |_| Ok(preset_text(view(action, &answer)?)))
+            }
+        }
+    }
+}
+
+fn path(below: &[&str]) -> Path {
+    Path::of(&[&["threat", "feeds"], below].concat())
+}
+
+/// Has a feed read now, and waits until that is done.
+fn run(client: &Client, name: &str) -> Result<Value, CliError> {
+    let action = "run the threat feed";
+    let left = Left::Asked { see: Some(format!("xshield threat feed show {name}")) };
+    let _waiting = Waiting::begin(action, left, Shown::WhenLong);
+    // The platform answers after a minute at the latest; a run may take longer.
+    loop {
+        let answer = client.post(action, &path(&[name, "run"]), &json!({}))?;
+        if !view::<Feed>(action, &answer)?.running {
+            return Ok(answer);
+        }
+    }
+}
+
+fn decide(client: &Client, action: &str, name: &str, how: &str) -> Result<Value, CliError> {
+    let see = format!("xshield threat feed show {name}");
+    client.post_long(action, &path(&[name, how]), &json!({}), &see)
+}
+
+fn add(
+    client: &Client,
+    name: &str,
+    preset: Option<String>,
+    options: FeedOptions,
+    output: Output,
+) -> Result<(), CliError> {
+    let before = match preset {
+        None => Value::Null,
+        Some(wanted) => {
+            let action = "look the preset up";
+            let all = client.get(action, &Path::of(&["threat", "presets"]))?;
+            let mut all = view::<Vec<Preset>>(action, &all)?.into_iter();
+            let preset = all.find(|preset| preset.id == wanted).ok_or_else(|| {
+                CliError::input(format!(
+                    "there is no preset {wanted:?}; see: xshield threat feed presets"
+                ))
+            })?;
+            note(&format!("Terms of {}: {} {}", preset.title, preset.terms, preset.terms_url));
+            preset.settings()
+        }
+    };
+    let action = "add the threat feed";
+    let body = json!({
+        "name": name,
+        "secret": options.secret()?,
+        "settings": options.over(before)?,
+    });
+    client.post(action, &path(&[]), &body)?;
+    finished(action, &run(client, name)?, output).map_err(|error| match error {
+        CliError::Input(reason) => CliError::input(format!(
+            "{reason}. The feed is added all the same: change it with xshield threat feed set {name}, or \
+             remove it with xshield threat feed remove {name}"
+        )),
+        other => other,
+    })
+}
+
+impl Preset {
+    /// As a feed's settings; those of servers of one's own lack the URL.
+    fn settings(&self) -> Value {
+        let mut source = Map::new();
+        if let Some(url) = self.source.get("url") {
+            source.insert("url".to_owned(), url.clone());
+        }
+        if let Some(header) = self.key.get("header") {
+            source.insert("header".to_owned(), header.clone());
+        }
+        let exchange = match self.id.as_str() {
+            "taxii" => "taxii",
+            "crowdsec" => "crowdsec",
+            "misp-feed" => "misp",
+            _ => "whole",
+        };
+        json!({
+            "source": { "url": source },
+            "format": self.format,
+            "exchange": exchange,
+            "confidence": self.confidence,
+        })
+    }
+}
+
+fn set(client: &Client, name: &str, options: FeedOptions, output: Output) -> Result<(), CliError> {
+    let action = "change the threat feed";
+    let before = client.get(action, &path(&[name]))?;
+    let body = json!({
+        "secret": options.secret()?,
+        "settings": options.over(before["settings"].clone())?,
+    });
+    let answer = client.put(action, &path(&[name]), &body)?;
+    output.show(&answer, |_| Ok(format!("Feed {name} is changed; it is read now.")))
+}
+
+/// What came of a run; a failure or a wait makes it a refusal, for scripts.
+fn finished(action: &str, answer: &Value, output: Output) -> Result<(), CliError> {
+    let feed: Feed = view(action, answer)?;
+    if output.is_json() {
+        return output.show(answer, |_| Ok(String::new()));
+    }
+    if let Some(failure) = &feed.failure {
+        let kept = match feed.entries {
+            0 => String::new(),
+            entries => format!("; the {entries} entries of before stay"),
+        };
+        return Err(CliError::input(format!("{}: {}{kept}", feed.name, failure.reason)));
+    }
+    if feed.held.is_some() {
+        note(&waits(&feed));
+    }
+    if feed.differs.is_some() {
+        note(&format!(
+            "{name}: what is in force differs from the source, as decided; see: xshield threat feed show {name}",
+            name = feed.name
+        ));
+    }
+    output.show(answer, |_| {
+        let rejected = match feed.read.rejected {
+            0 => String::new(),
+            rejected => format!(", {rejected} lines rejected"),
+        };
+        Ok(format!(
+            "{}: {} entries in force, {} came and {} went with the last change{rejected}.",
+            feed.name, feed.entries, feed.added, feed.removed
+        ))
+    })
+}
+
+fn waits(feed: &Feed) -> String {
+    let Some(held) = &feed.held else { return String::new() };
+    format!(
+        "{name}: a listing of {} entries waits for a decision (+{} -{}): {}\n\
+         decide with: xshield threat feed approve {name}, or reject {name}",
+        held.entries,
+        held.added,
+        held.removed,
+        held.reasons.join("; "),
+        name = feed.name,
+    )
+}
+
+fn table(feeds: Vec<Feed>, now: Timestamp) -> Table {
+    let header =
+        &["NAME", "STATE", "ENTRIES", "ADDED", "REMOVED", "REJECTED", "LAST SUCCESS", "NEXT RUN"];
+    let mut table = Table::new(header, "There are no threat feeds.");
+    for feed in feeds {
+        let state = match feed.state {
+            Standing::Good => good("good"),
+            Standing::Stale | Standing::Held => bad(word(&feed.state)),
+            _ => warning(word(&feed.state)),
+        };
+        table.row(vec![
+            cell(&feed.name),
+            state,
+            number(feed.entries),
+            number(feed.added),
+            number(feed.removed),
+            number(feed.read.rejected),
+            cell(relative_or_dash(feed.last_success, now)),
+            cell(if feed.running { "runs".to_owned() } else { relative(feed.next_run, now) }),
+        ]);
+    }
+    table
+}
+
+fn show(action: &str, answer: &Value, output: Output) -> Result<(), CliError> {
+    output.show(answer, |_: &Screen| Ok(sheet(&view(action, answer)?, Timestamp::now()).render()))
+}
+
+fn sheet(feed: &Feed, now: Timestamp) -> Sheet {
+    let mut sheet = Sheet::new();
+    let settings = &feed.settings;
+    sheet.line("name", &feed.name);
+    sheet.line("state", word(&feed.state));
+    match &settings.source {
+        Source::File(path) => sheet.line("source", path.display().to_string()),
+        Source::Url(source) => sheet.line("source", source.url.as_str()),
+    }
+    if let Source::Url(source) = &settings.source
+        && let Some(header) = &source.header
+    {
+        let value = if feed.has_secret { "its value is stored" } else { "without a value" };
+        sheet.line("header", format!("{header}, {value}"));
+    }
+    sheet.line("format", json!(settings.format).to_string());
+    sheet.line("every", format!("{} s", settings.every));
+    if settings.empty == Empty::Allowed {
+        sheet.line("empty", "allowed");
+    }
+    sheet.line(
+        "confidence",
+        format!(
+            "{} % where it doesn't say, {} % at least",
+            settings.confidence.percent(),
+            settings.least_confidence.percent()
+        ),
+    );
+    sheet.line("added", format!("{} by {}", relative(feed.created_at, now), feed.created_by));
+    sheet.line("last run", relative_or_dash(feed.last_run, now));
+    sheet.line("last success", relative_or_dash(feed.last_success, now));
+    sheet.line("next run", relative(feed.next_run, now));
+    sheet.line("entries", feed.entries.to_string());
+    if let Some(changed) = feed.changed_at {
+        let change = format!("+{} -{}, {}", feed.added, feed.removed, relative(changed, now));
+        sheet.line("last change", change);
+    }
+    let ReadState { bytes, rejected, skipped, samples, .. } = &feed.read;
+    sheet.line("read", format!("{bytes} bytes, {rejected} lines rejected, {skipped} skipped"));
+    for sample in samples {
+        let Sample { file, line, text, reason } = sample;
+        let mut place = file.iter().cloned().collect::<Vec<_>>();
+        // What is said of a file as a whole has no line.
+        if *line > 0 {
+            place.push(format!("line {line}: {text}"));
+        }
+        sheet.line("rejected", format!("{}: {reason}", place.join(", ")));
+    }
+    if let Some(failure) = &feed.failure {
+        let when = relative(failure.at, now);
+        sheet.line("failure", format!("{} ({when}, {} in a row)", failure.reason, feed.failures));
+    }
+    if let Some(held) = &feed.held {
+        let size = format!("{} entries, +{} -{}", held.entries, held.added, held.removed);
+        sheet.line("waits", format!("{size}, since {}", relative(held.at, now)));
+        held.reasons.iter().for_each(|reason| sheet.line("because", reason));
+        sheet.line("", format!("decide with: xshield threat feed approve|reject {}", feed.name));
+    }
+    if let Some(differs) = &feed.differs {
+        let size = format!("{} entries, +{} -{}", differs.entries, differs.added, differs.removed);
+        let since = relative(differs.at, now);
+        sheet.line("differs", format!("from the source: {size}, turned away {since}"));
+        differs.reasons.iter().for_each(|reason| sheet.line("because", reason));
+        sheet.line("", format!("let it in after all: xshield threat feed approve {}", feed.name));
+    }
+    sheet
+}
+
+fn preset_text(presets: Vec<Preset>) -> String {
+    let one = |preset: Preset| {
+        let mut sheet = Sheet::new();
+        sheet.line("preset", format!("{} ({})", preset.id, preset.title));
+        sheet.line("about", &preset.about);
+        let place = preset.source.values().next().and_then(Value::as_str);
+        sheet.line("source", place.unwrap_or("-"));
+        if let Some(header) = preset.key["header"].as_str() {
+            sheet.line("takes a key", format!("in the header {header}"));
+        } else if preset.key == "in-url" {
+            sheet.line("takes a key", "in the URL");
+        }
+        sheet.line("terms", format!("{} {}", preset.terms, preset.terms_url));
+        sheet.render()
+    };
+    presets.into_iter().map(one).collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,353 @@
+//! `xshield threat mode|budget|settings|status`: what is done with the list, and how it stands.
+
+use std::str::FromStr;
+
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::{Map, Value, json};
+use xshield_wire::foreign::one_line;
+
+use xshield_api::impact::ExpectedImpact;
+use xshield_api::threat_modes::{ModePair, Modes, PrivateRangesImpact};
+use xshield_api::threat_status::{Feeds, Hosts, ListedAsset, Status};
+use xshield_threat::ThreatMode;
+
+use crate::client::{Client, Path, parsed, view};
+use crate::error::CliError;
+use crate::questions::{confirm, somebody_is_there};
+use crate::terminal::{Output, Sheet, Table, cell, note};
+use crate::times::Span;
+use crate::words::word;
+
+/// What becomes of traffic with listed peers.
+#[derive(Debug, Args)]
+pub(crate) struct ModeCommand {
+    #[command(subcommand)]
+    action: ModeAction,
+}
+
+#[derive(Debug, Subcommand)]
+enum ModeAction {
+    /// Show where which mode is set.
+    Show,
+    /// Set a mode: an asset's beats those of its segments, which beat the platform's.
+    Set(SetMode),
+}
+
+#[derive(Debug, Args)]
+struct SetMode {
+    /// What it is to be.
+    mode: Mode,
+    /// For flows that peers open; both directions when neither is named.
+    #[arg(long, conflicts_with = "outbound")]
+    inbound: bool,
+    /// For flows that hosts open.
+    #[arg(long)]
+    outbound: bool,
+    /// For this asset only, by name or id.
+    #[arg(long, conflicts_with = "segment")]
+    asset: Option<String>,
+    /// For the members of this segment only.
+    #[arg(long)]
+    segment: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Mode {
+    /// Drop and record.
+    Block,
+    /// Record only.
+    EventOnly,
+    /// Don't look.
+    Off,
+    /// What something wider says.
+    Inherit,
+}
+
+impl ModeCommand {
+    /// Carries the command out.
+    pub(super) fn run(self, client: &Client, output: Output) -> Result<(), CliError> {
+        let path = Path::of(&["threat", "modes"]);
+        let (action, answer) = match self.action {
+            ModeAction::Show => ("show the modes", client.get("show the modes", &path)?),
+            ModeAction::Set(set) => {
+                let mode = set.mode.to_possible_value();
+                let direction = match (set.inbound, set.outbound) {
+                    (true, _) => Some("inbound"),
+                    (_, true) => Some("outbound"),
+                    _ => None,
+                };
+                let body = json!({
+                    "mode": mode.map(|mode| mode.get_name().to_owned()),
+                    "direction": direction,
+                    "asset": set.asset,
+                    "segment": set.segment,
+                });
+                ("set the mode", client.put("set the mode", &path, &body)?)
+            }
+        };
+        output.show(&answer, |screen| Ok(modes(view(action, &answer)?).render(screen)))
+    }
+}
+
+fn modes(modes: Modes) -> Table {
+    let mut table = Table::new(&["FOR", "INBOUND", "OUTBOUND"], "");
+    let mut row = |name: String, pair: ModePair| {
+        let shown = |mode: Option<ThreatMode>| cell(mode.map_or("inherit", ThreatMode::as_str));
+        table.row(vec![cell(name), shown(pair.inbound), shown(pair.outbound)]);
+    };
+    row("platform".to_owned(), modes.platform);
+    modes.segments.into_iter().for_each(|one| row(format!("segment {}", one.name), one.modes));
+    modes.assets.into_iter().for_each(|one| row(format!("asset {}", one.name), one.modes));
+    table
+}
+
+/// A share of memory: `64MiB`, `1GiB`, `500000` (bytes), or `auto`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Memory(Option<u64>);
+
+impl FromStr for Memory {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "auto" {
+            return Ok(Self(None));
+        }
+        let refuse = || format!("{text:?} is no size: expected auto, or e.g. 64MiB, 1GiB, 500000");
+        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, unit) = text.split_at(digits);
+        let shift = match unit {
+            "" | "B" => 0,
+            "KiB" => 10,
+            "MiB" => 20,
+            "GiB" => 30,
+            _ => return Err(refuse()),
+        };
+        let number: u64 = number.parse().map_err(|_| refuse())?;
+        let bytes = number.checked_mul(1 << shift).filter(|&bytes| bytes <= 1 << 50);
+        bytes.map(|bytes| Self(Some(bytes))).ok_or_else(refuse)
+    }
+}
+
+pub(super) fn budget(
+    asset: &str,
+    memory: Memory,
+    client: &Client,
+    output: Output,
+) -> Result<(), CliError> {
+    let path = Path::of_asset(asset, &["threat", "budget"]);
+    let answer = client.put("set the budget", &path, &json!({ "bytes": memory.0 }))?;
+    output.show(&answer, |_| {
+        Ok(match memory.0 {
+            Some(bytes) => format!("The list takes {bytes} bytes of {asset} at most."),
+            None => format!("The list takes an eighth of the memory of {asset} at most."),
+        })
+    })
+}
+
+/// Settings of the list.
+#[derive(Debug, Args)]
+pub(crate) struct SettingsCommand {
+    /// Whether feeds may list private ranges (RFC 1918, 4193, 6598).
+    #[arg(long)]
+    private_ranges: Option<PrivateRanges>,
+    /// How often a host compares its kernel's list, entry by entry; 0s never.
+    #[arg(long, value_name = "SPAN")]
+    verify_every: Option<Span>,
+    /// Don't ask whether private ranges may be listed.
+    #[arg(long)]
+    yes: bool,
+}
+
+fn text(impact: &PrivateRangesImpact) -> String {
+    let PrivateRangesImpact {
+        entries,
+        samples,
+        assets,
+        assets_private,
+        assets_inside,
+        recent_peers,
+        ..
+    } = impact;
+    let mut text = format!(
+        "{assets_private} of {assets} hosts have addresses in private ranges. A feed that lists \
+         such a range cuts them off from their neighbours, whatever policy says; only their own \
+         addresses and the failsafe stay off the list.\n"
+    );
+    match entries {
+        0 => text.push_str("No feed lists any of them now.\n"),
+        _ => text.push_str(&format!(
+            "Feeds list {entries} of them now, such as {}. Hosts in there: {assets_inside}; \
+             addresses in there with traffic in the last seven days: {recent_peers}.\n",
+            samples.iter().take(3).map(String::as_str).collect::<Vec<_>>().join(", ")
+        )),
+    }
+    text
+}
+
+/// Asks whether private ranges may be listed, with what that would do.
+fn ask_about_private_ranges(client: &Client) -> Result<ExpectedImpact, CliError> {
+    let action = "see what listing private ranges would do";
+    let answer = client.get(action, &Path::of(&["threat", "private-ranges", "impact"]))?;
+    let impact: PrivateRangesImpact = view(action, &answer)?;
+    note(text(&impact).trim_end());
+    if !somebody_is_there() {
+        let text = "cannot ask for confirmation, since this is not a terminal; to allow listed private ranges, add --yes";
+        return Err(CliError::input(text));
+    }
+    if confirm("May feeds list private ranges?")? {
+        Ok(ExpectedImpact::Exactly(impact.digest))
+    } else {
+        Err(CliError::input("private ranges stay protected; nothing was changed"))
+    }
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum PrivateRanges {
+    /// They are never blocked.
+    Protected,
+    /// They can be listed like any other.
+    Listed,
+}
+
+impl SettingsCommand {
+    /// Shows the settings, or changes them.
+    pub(super) fn run(self, client: &Client, output: Output) -> Result<(), CliError> {
+        let (action, path) = ("read the settings", Path::of(&["threat", "settings"]));
+        let mut answer = client.get(action, &path)?;
+        let private = self.private_ranges.and_then(|ranges| ranges.to_possible_value());
+        let verify = self.verify_every.map(|span| Value::from(span.seconds()));
+        if private.is_some() || verify.is_some() {
+            let mut settings: Map<String, Value> = parsed(action, &answer)?;
+            let opens = matches!(self.private_ranges, Some(PrivateRanges::Listed));
+            if opens && settings.get("private_ranges") != Some(&json!("listed")) {
+                let expected = match self.yes {
+                    true => ExpectedImpact::Any,
+                    false => ask_about_private_ranges(client)?,
+                };
+                settings.insert("expected_impact".to_owned(), json!(expected));
+            }
+            if let Some(ranges) = private {
+                settings.insert("private_ranges".to_owned(), ranges.get_name().into());
+            }
+            if let Some(seconds) = verify {
+                settings.insert("verify_every".to_owned(), seconds);
+            }
+            answer = client.put("change the settings", &path, &settings)?;
+        }
+        output.show(&answer, |_| {
+            let mut sheet = Sheet::new();
+            sheet
+                .line("private ranges", one_line(answer["private_ranges"].as_str().unwrap_or("-")));
+            sheet.line("verify every", format!("{} s", answer["verify_every"]));
+            Ok(sheet.render())
+        })
+    }
+}
+
+pub(super) fn status(client: &Client, output: Output) -> Result<(), CliError> {
+    let action = "read how the list stands";
+    let answer = client.get(action, &Path::of(&["threat", "status"]))?;
+    output.show(&answer, |_| Ok(sheet(&view(action, &answer)?).render()))
+}
+
+fn sheet(status: &Status) -> Sheet {
+    let mut sheet = Sheet::new();
+    if let Some(revision) = status.restored {
+        sheet.line("RESTORED", format!("the listings of revision {revision} hold"));
+        sheet.line("", "feeds don't count until: xshield threat resume");
+    }
+    if let Some(trouble) = &status.trouble {
+        sheet.line("TROUBLE", trouble);
+    }
+    for ListedAsset { asset, address } in &status.listed_assets {
+        sheet.line("LISTED", format!("{address}, which {asset} says is its own"));
+        sheet.line("", format!("if it is: xshield threat exception add {address}"));
+    }
+    match status.revision {
+        Some(revision) => {
+            let (entries, mib) = (status.entries, status.kernel_bytes.div_ceil(1 << 20));
+            let text = format!("revision {revision}, {entries} entries, some {mib} MiB on a host");
+            sheet.line("list", text);
+        }
+        None if status.trouble.is_some() => {
+            sheet.line("list", "not compiled since the platform started; hosts keep theirs");
+        }
+        None => sheet.line("list", "none yet; add a feed"),
+    }
+    sheet.line("private ranges", word(&status.private_ranges));
+    let Feeds { all, stale, held, differs, failing } = &status.feeds;
+    sheet.line("feeds", all.to_string());
+    let lines =
+        [("stale", stale), ("wait for you", held), ("turned away", differs), ("failing", failing)];
+    for (name, feeds) in lines.into_iter().filter(|(_, feeds)| !feeds.is_empty()) {
+        sheet.line(name, feeds.join(", "));
+    }
+    let Hosts { all, up_to_date, by_revision, by_mode, parts, failures } = &status.hosts;
+    sheet.line("hosts", format!("{up_to_date} of {all} up to date"));
+    for (revision, hosts) in by_revision {
+        sheet.line("hold", format!("revision {revision}: {hosts}"));
+    }
+    for (mode, hosts) in by_mode {
+        sheet.line("mode in/out", format!("{mode}: {hosts}"));
+    }
+    if !parts.is_empty() {
+        sheet.line("a part only", parts.join(", "));
+    }
+    for failure in failures {
+        sheet.line("failure", format!("{}: {}", failure.asset, failure.reason));
+    }
+    sheet
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes() {
+        for (text, bytes) in [
+            ("auto", None),
+            ("0", Some(0)),
+            ("500000", Some(500_000)),
+            ("64MiB", Some(64 << 20)),
+            ("2GiB", Some(2 << 30)),
+        ] {
+            assert_eq!(text.parse(), Ok(Memory(bytes)), "{text}");
+        }
+        for text in ["", "MiB", "-1", "1.5MiB", "64MB", "64 MiB", "99999999999999999999GiB"] {
+            assert!(text.parse::<Memory>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_status_shows_what_is_wrong_first() {
+        let status = json!({
+            "revision": 7, "entries": 120_000, "kernel_bytes": 10_560_000, "restored": 5,
+            "trouble": null, "private_ranges": "protected",
+            "listed_assets": [{"asset": "web", "address": "203.0.113.66"}],
+            "feeds": {"all": 3, "stale": ["ipsum"], "held": [], "differs": ["soc"],
+                      "failing": ["ipsum"]},
+            "hosts": {"all": 4, "up_to_date": 3, "by_revision": {"6": 1, "7": 3},
+                      "by_mode": {"block/block": 4}, "parts": ["tiny"],
+                      "failures": [{"asset": "db", "reason": "no memory"}]},
+        });
+        insta::assert_snapshot!(sheet(&serde_json::from_value(status).unwrap()).render(), @r"
+        RESTORED        the listings of revision 5 hold
+                        feeds don't count until: xshield threat resume
+        LISTED          203.0.113.66, which web says is its own
+                        if it is: xshield threat exception add 203.0.113.66
+        list            revision 7, 120000 entries, some 11 MiB on a host
+        private ranges  protected
+        feeds           3
+        stale           ipsum
+        turned away     soc
+        failing         ipsum
+        hosts           3 of 4 up to date
+        hold            revision 6: 1
+        hold            revision 7: 3
+        mode in/out     block/block: 4
+        a part only     tiny
+        failure         db: no memory
+        ");
+    }
+}

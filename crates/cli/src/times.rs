@@ -1,0 +1,164 @@
+//! Times as people write and read them: `90d`, `3 min ago`.
+
+use std::str::FromStr;
+
+use time::OffsetDateTime;
+use xshield_api::Timestamp;
+pub(crate) use xshield_api::relative;
+
+const MINUTE: i64 = 60;
+const HOUR: i64 = 60 * MINUTE;
+const DAY: i64 = 24 * HOUR;
+const WEEK: i64 = 7 * DAY;
+
+/// A length of time, in whole seconds: `45s`, `10min`, `12h`, `90d`, `2w`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Span(i64);
+
+/// Why a text is no length of time.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?} is not a length of time: expected a whole number and s, min, h, d or w, e.g. 90d")]
+pub(crate) struct SpanError(String);
+
+impl FromStr for Span {
+    type Err = SpanError;
+
+    fn from_str(text: &str) -> Result<Self, SpanError> {
+        let refuse = || SpanError(text.to_owned());
+        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, unit) = text.split_at(digits);
+        let seconds = match unit {
+            "s" => 1,
+            "m" | "min" => MINUTE,
+            "h" => HOUR,
+            "d" => DAY,
+            "w" => WEEK,
+            _ => return Err(refuse()),
+        };
+        let number: i64 = number.parse().map_err(|_| refuse())?;
+        // A century is more than anyone means, and keeps sums of times in range.
+        let total = number.checked_mul(seconds).filter(|total| *total <= 36_525 * DAY);
+        total.map(Self).ok_or_else(refuse)
+    }
+}
+
+impl Span {
+    /// The length.
+    pub(crate) fn seconds(self) -> i64 {
+        self.0
+    }
+
+    /// So long after `now`.
+    pub(crate) fn after(self, now: Timestamp) -> Timestamp {
+        now.plus(self.0)
+    }
+}
+
+/// A point in the past: so long ago, or a time as in RFC 3339.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Since {
+    /// So long ago.
+    Ago(Span),
+    /// Then.
+    At(Timestamp),
+}
+
+impl FromStr for Since {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Ok(span) = text.parse() {
+            return Ok(Self::Ago(span));
+        }
+        let quoted = serde_json::Value::from(text);
+        let at = serde_json::from_value(quoted).map_err(|_| {
+            format!(
+                "{text:?} is neither a length of time (1h, 7d) nor a time (2026-11-21T04:00:00Z)"
+            )
+        })?;
+        Ok(Self::At(at))
+    }
+}
+
+impl Since {
+    /// The point.
+    pub(crate) fn at(self, now: Timestamp) -> Timestamp {
+        match self {
+            Self::Ago(span) => now.plus(-span.0),
+            Self::At(at) => at,
+        }
+    }
+}
+
+/// [`relative`], or a dash.
+pub(crate) fn relative_or_dash(then: Option<Timestamp>, now: Timestamp) -> String {
+    then.map_or_else(|| "-".to_owned(), |then| relative(then, now))
+}
+
+/// The hour and the second, in UTC, for lines that follow each other closely.
+pub(crate) fn of_day(then: Timestamp) -> String {
+    match OffsetDateTime::from_unix_timestamp(then.0) {
+        Ok(time) => format!("{:02}:{:02}:{:02}", time.hour(), time.minute(), time.second()),
+        Err(_) => "-".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans() {
+        for (text, seconds) in [
+            ("0s", 0),
+            ("45s", 45),
+            ("10min", 600),
+            ("10m", 600),
+            ("1h", 3600),
+            ("90d", 7_776_000),
+            ("2w", 1_209_600),
+        ] {
+            assert_eq!(text.parse::<Span>().unwrap().seconds(), seconds, "{text}");
+        }
+        for text in [
+            "",
+            "5",
+            "h",
+            "-1h",
+            "1 h",
+            "1.5h",
+            "1y",
+            "1hh",
+            "99999999999999999999d",
+            "999999w",
+            "１h",
+        ] {
+            assert!(text.parse::<Span>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn points_in_the_past() {
+        let now = Timestamp(1_800_000_000);
+        assert_eq!("1h".parse::<Since>().unwrap().at(now), Timestamp(1_799_996_400));
+        assert_eq!("2027-01-15T08:00:00Z".parse::<Since>().unwrap().at(now), now);
+        assert_eq!("2027-01-15T09:00:00+01:00".parse::<Since>().unwrap().at(now), now);
+        for text in ["", "yesterday", "2027-01-15", "1"] {
+            assert!(text.parse::<Since>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn times_of_a_day() {
+        let now = Timestamp(1_800_000_000);
+        assert_eq!(relative_or_dash(None, now), "-");
+        assert_eq!(of_day(now), "08:00:00");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_time_makes_it_panic(then: i64) {
+            of_day(Timestamp(then));
+        }
+    }
+}

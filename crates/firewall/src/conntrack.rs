@@ -7,7 +7,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use crate::nft::FirewallError;
+use crate::error::FirewallError;
 use crate::nft::constants::flag;
 use crate::nft::socket::{Link, Reply};
 use crate::nft::wire::{Attributes, Head, Writer, message};

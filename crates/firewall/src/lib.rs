@@ -5,26 +5,29 @@
 //! 2. `nft` (Linux): one atomic nftables transaction per change, over netlink; never the `nft` program.
 //! 3. [`Programmed`]: what the kernel returned, comparable with the plan; hits by rule; explanations.
 //! 4. [`flows`]: the kernel's flow recorder, drained without losing a count.
-//! 5. `threat` (Linux): the threat list in a table of its own, in front of the policy.
+//! 5. [`threat`]: the threat list in a table of its own, in front of the policy.
 //!
 //! Deliberately absent: any way to add or remove a single rule. The whole desired state goes in at once.
 
 pub mod capabilities;
 #[cfg(target_os = "linux")]
 pub mod conntrack;
+mod error;
 pub mod flows;
+mod installed;
 #[cfg(target_os = "linux")]
 pub mod nft;
 pub mod plan;
 pub mod programmed;
-#[cfg(target_os = "linux")]
 pub mod threat;
 
 pub use capabilities::{Capabilities, CapabilitiesError};
+pub use error::FirewallError;
 pub use flows::{FlowCount, FlowDump, FlowKind, Losses, Traffic};
+pub use installed::{InstalledRuleset, KernelState, Slot};
 #[cfg(target_os = "linux")]
-pub use nft::{
-    Firewall, FirewallError, Generation, KernelState, LiveCounters, Slot, Standing, Trial,
-};
+pub use nft::{Firewall, LiveCounters, Trial};
 pub use plan::{LiveGroup, Plan, plan, plan_with};
-pub use programmed::{Action, Drift, Explanation, Hit, Programmed, explain, explain_forwarded};
+pub use programmed::{
+    Action, Drift, Explanation, Generation, Hit, Programmed, explain, explain_forwarded,
+};

@@ -1,6 +1,5 @@
 //! Asking the kernel what it can do, in a transaction that is made to fail.
 
-use super::FirewallError;
 use super::constants::{
     EXPRESSION_DATA, EXPRESSION_NAME, LIST_ELEMENT, REGISTER32_0, TABLE_NAME, chain, ct, flag,
     message as kind, rule, set,
@@ -9,6 +8,7 @@ use super::encode::{Expressions, key_length, key_type};
 use super::socket::{Batch, Link};
 use super::wire::Writer;
 use crate::Capabilities;
+use crate::error::FirewallError;
 use crate::plan::{Family, Field, FieldType, LIVE_COUNTER, LiveGroup};
 
 const PROBE: &str = "xshield_probe";

@@ -11,7 +11,7 @@ use super::constants::{
     VERDICT_CODE, cmp, ct, element, expr, fib, meta, object, rule, set, verdict,
 };
 use super::encode::{PROBATION, address_offsets, key_types, protocol_family};
-use super::slot::Slot;
+use super::slot;
 use super::wire::{Attributes, comment_of};
 use crate::plan::{
     Condition, Effect, Element, Family, Field, FieldType, Key, Line, LiveGroup, Next, Set, Shape,
@@ -198,7 +198,7 @@ fn word(register: u32) -> u32 {
 }
 
 fn plain(name: &str) -> String {
-    Slot::split(name).map_or(name, |(_, plain)| plain).to_owned()
+    slot::split(name).map_or(name, |(_, plain)| plain).to_owned()
 }
 
 impl Reader<'_> {
@@ -486,6 +486,7 @@ impl Reader<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::installed::Slot;
     use crate::nft::socket::Batch;
     use crate::nft::wire::Messages;
     use crate::plan::plan_with;

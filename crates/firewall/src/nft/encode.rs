@@ -9,9 +9,10 @@ use super::constants::{
     TABLE_NAME, TCP_FLAGS, TRANSPORT_HEADER, VERDICT_CHAIN, VERDICT_CODE, chain, cmp, ct, element,
     expr, fib, flag, message as kind, meta, object, rule, set, verdict,
 };
-use super::slot::{Slot, kernel_name};
+use super::slot::kernel_name;
 use super::socket::Batch;
 use super::wire::{Writer, comment};
+use crate::installed::Slot;
 use crate::plan::{
     Chain, Condition, ENTRY_FORWARD, ENTRY_IN, ENTRY_OUT, Effect, Element, Family, Field,
     FieldType, FlowSet, Key, Line, LiveGroup, Next, Set, Shape, State,

@@ -3,16 +3,17 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::FirewallError;
 use super::constants::{chain, message as kind, rule};
 use super::decode;
 use super::encode::{Hook, PROBATION};
 use super::lists::{counters, sets, table_handle};
-use super::slot::{Slot, Standing};
+use super::slot;
 use super::socket::{Batch, Link};
-use super::state::{KernelState, judges_forwarded, leading_rule, leading_to, state};
+use super::state::{judges_forwarded, leading_rule, leading_to, state};
 use super::steady::{Steady, steady};
 use super::wire::Writer;
+use crate::error::FirewallError;
+use crate::installed::{InstalledRuleset, KernelState, Slot};
 use crate::plan::{Condition, Line, Plan, TABLE, is_shared};
 use crate::programmed::Generation;
 
@@ -34,9 +35,9 @@ pub(crate) struct Survey {
 /// What is to stand in the kernel. What is not named goes.
 pub(crate) struct Change<'a> {
     /// Comes back after probation.
-    pub old: Option<Standing>,
+    pub old: Option<InstalledRuleset>,
     /// In force now; with a plan when it isn't there yet.
-    pub new: Option<(Standing, Option<&'a Plan>)>,
+    pub new: Option<(InstalledRuleset, Option<&'a Plan>)>,
     /// How long the new one stands.
     pub probation: Option<Duration>,
     /// What happens to the flow recorder.
@@ -166,7 +167,7 @@ impl Survey {
         let has = |names: &[String], name: &str| names.iter().any(|found| found == name);
         let ours = |name: &String| {
             is_shared(name)
-                || Slot::split(name).is_some()
+                || slot::split(name).is_some()
                 || name == PROBATION
                 || Hook::ALL.iter().any(|hook| hook.name() == name)
         };
@@ -255,7 +256,7 @@ impl Survey {
     }
 
     /// Ends a trial that nobody kept: the leading rules name the settled ruleset alone.
-    fn lead_to(&self, batch: &mut Batch, settled: Option<Standing>) {
+    fn lead_to(&self, batch: &mut Batch, settled: Option<InstalledRuleset>) {
         if matches!(self.state, KernelState::Trial { .. }) {
             self.flush_base(batch);
             let new = settled.map(|standing| (standing, None));
@@ -284,7 +285,7 @@ impl Survey {
 
     /// Which rulesets of a change judge forwarded packets.
     fn forwards(&self, change: &Change<'_>) -> Forwards {
-        let stands = |standing: Standing| judges_forwarded(standing, &self.chains);
+        let stands = |standing: InstalledRuleset| judges_forwarded(standing, &self.chains);
         Forwards {
             new: change.new.is_some_and(|(standing, plan)| match plan {
                 Some(plan) => plan.judges_forwarded(),
@@ -357,7 +358,7 @@ impl Survey {
             batch.set(set, slot);
         }
         for chain in &plan.chains {
-            batch.chain(&super::slot::kernel_name(&chain.name, Some(slot)));
+            batch.chain(&slot::kernel_name(&chain.name, Some(slot)));
         }
         for chain in &plan.chains {
             batch.lines(chain, Some(slot));
@@ -379,7 +380,7 @@ impl Survey {
 
     /// Deletes what stands in these slots, and the probation if asked.
     fn clear(&self, batch: &mut Batch, goes: impl Fn(Slot) -> bool, probation: bool) {
-        let goes = |name: &&String| Slot::split(name).is_some_and(|(slot, _)| goes(slot));
+        let goes = |name: &&String| slot::split(name).is_some_and(|(slot, _)| goes(slot));
         let chains: Vec<&String> = self.chains.iter().filter(goes).collect();
         // Rules first: they are what holds on to chains and sets.
         for chain in &chains {

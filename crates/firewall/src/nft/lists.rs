@@ -2,9 +2,9 @@
 
 use super::constants::{TABLE_HANDLE, message as kind, object};
 use super::decode::{ReadCounter, ReadSet};
-use super::error::FirewallError;
 use super::socket::Link;
 use super::wire::Writer;
+use crate::error::FirewallError;
 
 /// The number that the kernel gave a table when it was made; 0 when there is none.
 pub(crate) fn table_handle(

@@ -1,8 +1,8 @@
 //! How many packets our rules were to hand to whoever listens, read from the kernel.
 
-use super::FirewallError;
 use super::lists::{counters, table_handle};
 use super::socket::Link;
+use crate::error::FirewallError;
 use crate::plan::{LIVE_COUNTER, TABLE};
 use crate::threat;
 

@@ -6,14 +6,13 @@
 //! otherwise. Those elements expire by themselves, so the kernel itself brings the old ruleset back when
 //! nobody keeps the new one; the program may be killed at any point.
 //!
-//! The comment on the leading rules says which plan stands where; see [`Standing`].
+//! The comment on the leading rules says which plan stands where; see [`InstalledRuleset`].
 
 pub(crate) mod capability;
 mod cgroups;
 pub(crate) mod constants;
 pub(crate) mod decode;
 pub(crate) mod encode;
-mod error;
 mod hits;
 pub(crate) mod kernel;
 pub(crate) mod lists;
@@ -29,17 +28,14 @@ use std::time::Duration;
 
 use rustix::thread::{MembarrierCommand, membarrier};
 
-pub use crate::programmed::Generation;
-pub use error::FirewallError;
-
 pub use live::LiveCounters;
-pub use slot::{Slot, Standing};
-pub use state::KernelState;
 
 use crate::Capabilities;
+use crate::error::FirewallError;
 use crate::flows::FlowDump;
+use crate::installed::{InstalledRuleset, KernelState, Slot};
 use crate::plan::{Plan, TABLE};
-use crate::programmed::Programmed;
+use crate::programmed::{Generation, Programmed};
 use kernel::{Change, CounterChange, RecorderChange, Steps, Survey};
 use socket::Link;
 
@@ -60,7 +56,7 @@ pub struct Firewall {
 /// A ruleset that stands in the kernel until its time runs out, unless it is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Trial {
-    standing: Standing,
+    standing: InstalledRuleset,
     was_in_force: bool,
     counters: CounterChange,
 }
@@ -74,7 +70,7 @@ impl Trial {
 
     /// What is on trial.
     #[must_use]
-    pub fn standing(&self) -> Standing {
+    pub fn standing(&self) -> InstalledRuleset {
         self.standing
     }
 }
@@ -97,7 +93,7 @@ impl Firewall {
         let capabilities = match survey.state.in_force() {
             // Versions that knew fewer capabilities did not ask for the later ones. What needs a newer
             // kernel is asked again where the older is there.
-            Some(Standing { capabilities, .. })
+            Some(InstalledRuleset { capabilities, .. })
                 if !capabilities.forwarded
                     || (capabilities.concat_intervals && !capabilities.local_destinations) =>
             {
@@ -164,7 +160,7 @@ impl Firewall {
             }
             let slot = old.map_or(Slot::A, |old| old.slot.other());
             let revision = plan.revision;
-            let standing = Standing { slot, revision, digest, capabilities };
+            let standing = InstalledRuleset { slot, revision, digest, capabilities };
             let (old, recorder) = match survey.rebuild(plan) {
                 true => (None, RecorderChange::Anew),
                 // An older version of this program may have left others.
@@ -238,7 +234,7 @@ impl Firewall {
         self.change("putting a ruleset in force", |survey| {
             let slot = survey.state.settled().map_or(Slot::A, |old| old.slot.other());
             let revision = plan.revision;
-            let standing = Standing { slot, revision, digest, capabilities };
+            let standing = InstalledRuleset { slot, revision, digest, capabilities };
             let recorder =
                 if survey.rebuild(plan) { RecorderChange::Anew } else { RecorderChange::Chains };
             let new = Some((standing, Some(plan)));

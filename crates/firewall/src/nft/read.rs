@@ -5,18 +5,19 @@ use std::collections::HashMap;
 use xshield_policy::protocol::{SCTP, TCP, UDP};
 use xshield_policy::{Direction, Protocol};
 
-use super::FirewallError;
 use super::cgroups;
 use super::constants::{chain, element, message as kind};
 use super::decode::{self, ReadElement, ReadLine, ReadSet};
 use super::encode::{Hook, PROBATION};
 use super::hits::Counted;
 use super::lists::{is_missing, sets, table_handle};
-use super::slot::{Slot, Standing};
+use super::slot;
 use super::socket::Link;
 use super::steady::{Steady, steady};
 use super::wire::{Attributes, Writer};
+use crate::error::FirewallError;
 use crate::flows::{FlowCount, FlowDump, FlowKind, Losses, Traffic};
+use crate::installed::InstalledRuleset;
 use crate::plan::{
     Chain, Element, Family, FieldType, LOST, Line, TABLE, address, flow_set, is_shared,
 };
@@ -80,7 +81,10 @@ pub(crate) fn chains(
 }
 
 /// Reads one slot with the recorder's chains, as they were at one moment.
-pub(crate) fn programmed(link: &mut Link, standing: Standing) -> Result<Programmed, FirewallError> {
+pub(crate) fn programmed(
+    link: &mut Link,
+    standing: InstalledRuleset,
+) -> Result<Programmed, FirewallError> {
     let action = "reading the ruleset back";
     let once = |link: &mut Link| programmed_once(link, standing, action);
     let Steady { read, began: generation, .. } =
@@ -90,7 +94,7 @@ pub(crate) fn programmed(link: &mut Link, standing: Standing) -> Result<Programm
 
 fn programmed_once(
     link: &mut Link,
-    standing: Standing,
+    standing: InstalledRuleset,
     action: &'static str,
 ) -> Result<Programmed, FirewallError> {
     let mut read = Programmed {
@@ -101,7 +105,7 @@ fn programmed_once(
     };
     let mut counts: Vec<Counted> = Vec::new();
     for set in sets(link, TABLE, action)? {
-        let plain = match Slot::split(&set.name) {
+        let plain = match slot::split(&set.name) {
             Some((slot, plain)) if slot == standing.slot => plain,
             Some(_) => continue,
             None if set.name == PROBATION => continue,
@@ -132,7 +136,7 @@ fn programmed_once(
     for found in rules(link, TABLE, action)? {
         read.losses.packets += lost(&found);
         let ReadLine { chain, line, count } = found;
-        let plain = match Slot::split(&chain) {
+        let plain = match slot::split(&chain) {
             Some((slot, plain)) if slot == standing.slot => plain,
             None => chain.as_str(),
             Some(_) => continue,
@@ -143,7 +147,7 @@ fn programmed_once(
         by_name.entry(plain.to_owned()).or_default().push(line);
     }
     for name in chains(link, TABLE, action)? {
-        let (plain, list) = match Slot::split(&name) {
+        let (plain, list) = match slot::split(&name) {
             Some((slot, plain)) if slot == standing.slot => (plain, &mut read.chains),
             Some(_) => continue,
             None if is_shared(&name) => (name.as_str(), &mut read.recorder_chains),

@@ -5,11 +5,11 @@ use std::io;
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use netlink_sys::{Socket, SocketAddr};
 
-use super::FirewallError;
 use super::constants::{
     BATCH_GENERATION, FAMILY_INET, GENERATION_ID, OWNER, SUBSYSTEM, flag, message as kind,
 };
 use super::wire::{Attributes, Head, Messages, Received, Writer, message};
+use crate::error::FirewallError;
 use crate::plan::TABLE;
 use crate::programmed::Generation;
 

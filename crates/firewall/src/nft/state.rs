@@ -1,71 +1,9 @@
 //! What the rules of the base chains say: which ruleset stands where, and which one is in force.
 
-use std::fmt;
-
 use super::encode::Hook;
-use super::slot::{Slot, Standing};
+use super::slot;
+use crate::installed::{InstalledRuleset, KernelState, Slot};
 use crate::plan::{Condition, ENTRY_FORWARD, ENTRY_IN, Line, Next};
-
-/// What stands in table `inet xshield`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum KernelState {
-    /// No ruleset of ours.
-    Absent,
-    /// One ruleset, for good.
-    InForce(Standing),
-    /// A new one until its time runs out.
-    Trial {
-        /// The new one.
-        new: Standing,
-        /// The one that comes back; `None`: everything is accepted then.
-        old: Option<Standing>,
-        /// The time has run out: `old` is in force.
-        over: bool,
-    },
-    /// Something that we did not leave like that.
-    Damaged {
-        /// What is wrong.
-        what: String,
-    },
-}
-
-impl KernelState {
-    /// The ruleset that judges packets now.
-    #[must_use]
-    pub fn in_force(&self) -> Option<Standing> {
-        match self {
-            Self::InForce(standing) | Self::Trial { new: standing, over: false, .. } => {
-                Some(*standing)
-            }
-            Self::Trial { old, over: true, .. } => *old,
-            Self::Absent | Self::Damaged { .. } => None,
-        }
-    }
-
-    /// The last ruleset that was put there for good.
-    #[must_use]
-    pub fn settled(&self) -> Option<Standing> {
-        match self {
-            Self::InForce(standing) => Some(*standing),
-            Self::Trial { old, .. } => *old,
-            Self::Absent | Self::Damaged { .. } => None,
-        }
-    }
-}
-
-impl fmt::Display for KernelState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Absent => f.write_str("no ruleset is in the kernel"),
-            Self::InForce(standing) => write!(f, "revision {} is in force", standing.revision),
-            Self::Trial { new, over: false, .. } => {
-                write!(f, "revision {} is on trial", new.revision)
-            }
-            Self::Trial { new, .. } => write!(f, "the trial of revision {} ran out", new.revision),
-            Self::Damaged { what } => write!(f, "the table is damaged: {what}"),
-        }
-    }
-}
 
 /// Where the leading rule of a ruleset leads to that judges forwarded packets, or does not.
 pub(super) fn leading_to(hook: Hook, judges_forwarded: bool) -> Next {
@@ -79,14 +17,14 @@ pub(super) fn leading_to(hook: Hook, judges_forwarded: bool) -> Next {
 pub(super) fn leading_rule(
     condition: Option<Condition>,
     next: Next,
-    standing: Standing,
+    standing: InstalledRuleset,
 ) -> (Line, Slot) {
     let line = Line {
         conditions: condition.into_iter().collect(),
         counted: false,
         effect: None,
         next: Some(next),
-        label: Some(standing.to_string().into()),
+        label: Some(slot::comment(&standing).into()),
     };
     (line, standing.slot)
 }
@@ -121,8 +59,8 @@ pub(super) fn state(
         }
         _ => {}
     }
-    let stands = |standing: &Standing| {
-        let name = super::slot::kernel_name(ENTRY_IN, Some(standing.slot));
+    let stands = |standing: &InstalledRuleset| {
+        let name = slot::kernel_name(ENTRY_IN, Some(standing.slot));
         chains.contains(&name)
     };
     match inward[..] {
@@ -135,9 +73,9 @@ pub(super) fn state(
 }
 
 /// Whether on probation, and what: per line. `None` for lines that are not ours.
-fn leads(lines: &[Line], hook: Hook, chains: &[String]) -> Option<Vec<(bool, Standing)>> {
+fn leads(lines: &[Line], hook: Hook, chains: &[String]) -> Option<Vec<(bool, InstalledRuleset)>> {
     let lead = |line: &Line| {
-        let standing = Standing::parse(line.label.as_deref()?)?;
+        let standing = slot::parse_comment(line.label.as_deref()?)?;
         let on_trial = match line.conditions[..] {
             [] => false,
             [Condition::OnProbation] => true,
@@ -150,6 +88,6 @@ fn leads(lines: &[Line], hook: Hook, chains: &[String]) -> Option<Vec<(bool, Sta
 }
 
 /// Whether a ruleset that stands there judges forwarded packets.
-pub(super) fn judges_forwarded(standing: Standing, chains: &[String]) -> bool {
-    chains.contains(&super::slot::kernel_name(ENTRY_FORWARD, Some(standing.slot)))
+pub(super) fn judges_forwarded(standing: InstalledRuleset, chains: &[String]) -> bool {
+    chains.contains(&slot::kernel_name(ENTRY_FORWARD, Some(standing.slot)))
 }

@@ -7,8 +7,8 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use super::FirewallError;
-use super::Generation;
+use crate::error::FirewallError;
+use crate::programmed::Generation;
 
 /// How often a table is read before it is said that its rules keep changing.
 const TRIES: u32 = 12;

@@ -1,7 +1,7 @@
 //! What can go wrong with the threat list in the kernel.
 
 use super::list::Counts;
-use crate::nft::FirewallError;
+use crate::error::FirewallError;
 use crate::plan::Digest;
 
 /// Why an entry can't be read, from whoever reads it.

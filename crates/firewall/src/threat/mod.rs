@@ -8,30 +8,22 @@
 //! - Who has matched goes through the failsafe, flow by flow, and is then recorded in bounded sets, logged
 //!   at a bounded rate, and dropped or let through to the policy, as the [`Posture`] says. Another posture
 //!   rewrites the chains and leaves the list alone.
-//! - The comments in chain `about` name what is in force; see [`Standing`].
+//! - The comments in chain `about` name what is in force; see [`InstalledList`].
 //!
 //! Deliberately absent: timeouts and counters of the list's elements, and any flush of a list in force.
 
-mod batch;
-mod check;
-mod elements;
 mod error;
-mod guard;
 mod list;
 mod list_set;
-mod load;
-mod names;
-mod operations;
-mod read;
-mod spots;
-mod table;
+#[cfg(target_os = "linux")]
+mod nft;
+mod posture;
+mod state;
 
 pub use error::ThreatError;
-pub use guard::Posture;
-pub use list::{Counts, ListName, Standing};
-pub use names::TABLE;
-pub use operations::Listed;
-pub use read::{Difference, ThreatState};
-pub use spots::SPOTS;
-pub use table::ThreatTable;
+pub use list::{Counts, InstalledList, ListName};
+#[cfg(target_os = "linux")]
+pub use nft::{SPOTS, TABLE, ThreatTable};
+pub use posture::Posture;
+pub use state::{Difference, Listed, ThreatState};
 pub use xshield_threat::ThreatMode;

@@ -15,8 +15,8 @@ use xshield_firewall::plan::Digest as PlanDigest;
 use xshield_firewall::plan::eval::eval;
 use xshield_firewall::programmed::Action;
 use xshield_firewall::{
-    Capabilities, FirewallError, Generation, Hit, KernelState, Plan, Programmed, Slot,
-    Standing as Stands,
+    Capabilities, FirewallError, Generation, Hit, InstalledRuleset, KernelState, Plan, Programmed,
+    Slot,
 };
 use xshield_policy::ruleset::{Failsafe, Peers, Rule, StanceRules};
 use xshield_policy::{
@@ -458,8 +458,8 @@ impl Sim {
         self.behaviour.answers && !cut
     }
 
-    fn stands(&self, entry: &Entry) -> Stands {
-        Stands {
+    fn stands(&self, entry: &Entry) -> InstalledRuleset {
+        InstalledRuleset {
             slot: entry.slot,
             revision: entry.plan.revision,
             digest: entry.digest,

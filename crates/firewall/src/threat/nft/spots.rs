@@ -2,9 +2,9 @@
 
 use ipnet::IpNet;
 
-use super::list::{Counts, Standing};
-use super::list_set::ListSet;
 use super::read::{Survey, held};
+use crate::threat::list::{Counts, InstalledList};
+use crate::threat::list_set::ListSet;
 
 /// How many entries of one set are asked for at most.
 pub const SPOTS: u32 = 256;
@@ -17,7 +17,7 @@ pub(super) struct Spots {
 }
 
 impl Spots {
-    pub(super) fn new(survey: &Survey, standing: &Standing) -> Self {
+    pub(super) fn new(survey: &Survey, standing: &InstalledList) -> Self {
         let is_told = |set: &ListSet| {
             let read = survey.list_set(*set, standing.slot);
             read.is_some_and(|read| held(read, *set).is_some())

@@ -8,15 +8,16 @@ use ipnet::IpNet;
 
 use super::check::{check_filled, refuse_everything};
 use super::elements::{Elements, Verb};
-use super::error::{ThreatError, Unreadable};
-use super::guard::{Guard, Posture, recorder_sets};
-use super::list::{Counts, ListName, Standing};
-use super::list_set::ListSet;
+use super::guard::{Guard, recorder_sets};
 use super::names::TABLE;
-use super::read::ThreatState;
 use super::table::ThreatTable;
-use crate::nft::slot::Slot;
+use crate::installed::Slot;
 use crate::nft::socket::Batch;
+use crate::threat::error::{ThreatError, Unreadable};
+use crate::threat::list::{Counts, InstalledList, ListName};
+use crate::threat::list_set::ListSet;
+use crate::threat::posture::Posture;
+use crate::threat::state::ThreatState;
 
 /// What a transaction of a first load is kept below, in bytes: it bounds this program's memory and the
 /// kernel's.
@@ -75,7 +76,7 @@ impl ThreatTable {
         posture: &Posture,
     ) -> Result<(), ThreatError> {
         let guard = Guard::new(posture, &list.counts);
-        let standing = Standing { slot, list: *list, guard: guard.digest() };
+        let standing = InstalledList { slot, list: *list, guard: guard.digest() };
         self.change("putting a threat list in force", |survey, batch| {
             check_filled(survey, slot, list)?;
             batch.guard(survey, slot, &guard);

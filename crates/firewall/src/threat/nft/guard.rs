@@ -6,20 +6,20 @@
 use std::fmt::Write as _;
 
 use ring::digest::{SHA256, digest};
-use serde::{Deserialize, Serialize};
 use xshield_policy::{
     Bound, BoundDirection, BoundFailsafe, BoundForwarded, BoundStance, Direction, RangeSet,
     Revision,
 };
 use xshield_threat::ThreatMode;
 
-use super::list::Counts;
-use super::list_set::ListSet;
 use crate::plan::{
     Chain, Condition, ENTRY_IN, ENTRY_OUT, Effect, Family, Field, FlowSet, Line, LiveGroup, Naming,
     Next, RecorderLimits, Seen, Set, flow_set, live_line, lost_line, plan, record_chain,
     record_lines, recorder_set, way, write_chain, write_set,
 };
+use crate::threat::list::Counts;
+use crate::threat::list_set::ListSet;
+use crate::threat::posture::Posture;
 use crate::{Capabilities, FlowKind, Traffic};
 
 /// Log lines per second and direction, and how many in one go.
@@ -36,29 +36,6 @@ fn verdict(mode: ThreatMode) -> Next {
     match mode {
         ThreatMode::Block => Next::Drop,
         ThreatMode::EventOnly | ThreatMode::Off => Next::Accept,
-    }
-}
-
-/// What is done with the list: the mode of each direction of flows, and what is never blocked.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Posture {
-    /// For flows that peers open.
-    pub inbound: ThreatMode,
-    /// For flows that this host opens.
-    pub outbound: ThreatMode,
-    /// Accepted whatever the list says, beside loopback, DHCP, neighbour discovery and ICMP errors.
-    pub failsafe: BoundFailsafe,
-    /// The group that matches are handed to as they come, if any.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub live: Option<LiveGroup>,
-}
-
-impl Posture {
-    fn mode(&self, direction: Direction) -> ThreatMode {
-        match direction {
-            Direction::Inbound => self.inbound,
-            Direction::Outbound => self.outbound,
-        }
     }
 }
 

@@ -1,10 +1,11 @@
 //! The table, and how it is changed.
 
-use super::error::ThreatError;
 use super::names::TABLE;
 use super::read::Survey;
+use crate::error::FirewallError;
 use crate::nft::socket::{Batch, Link};
-use crate::nft::{BOUND_TRIES, FirewallError, TRIES, capability};
+use crate::nft::{BOUND_TRIES, TRIES, capability};
+use crate::threat::error::ThreatError;
 
 /// The threat list of the network namespace in which it was opened.
 pub struct ThreatTable {

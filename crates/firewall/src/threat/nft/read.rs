@@ -5,63 +5,29 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use ring::digest::{Context, SHA256};
 
+use super::comments;
 use super::elements::{asked, behind};
-use super::error::ThreatError;
 use super::guard::{Gate, Guard};
-use super::list::Standing;
-use super::list_set::{Holds, ListSet};
 use super::names::TABLE;
-use crate::nft::FirewallError;
-use crate::nft::Generation;
+use crate::error::FirewallError;
+use crate::installed::Slot;
 use crate::nft::constants::{DATA_VALUE, OWNER, element, flag, message as kind};
 use crate::nft::decode::{ReadLine, ReadSet};
 use crate::nft::lists::{is_missing, sets, table_handle};
 use crate::nft::read::{chains, elements, rules};
-use crate::nft::slot::{Slot, kernel_name};
+use crate::nft::slot::{self, kernel_name};
 use crate::nft::socket::Link;
 use crate::nft::steady::{Steady, steady};
 use crate::nft::wire::{Attributes, Writer};
 use crate::plan::{Chain, is_shared};
+use crate::programmed::Generation;
+use crate::threat::error::ThreatError;
+use crate::threat::list::InstalledList;
+use crate::threat::list_set::{Holds, ListSet};
+use crate::threat::state::{Difference, ThreatState};
 
 /// The chain that nothing leads to and whose rules' comments tell what is in force.
 pub(crate) const ABOUT: &str = "about";
-
-/// What stands in the kernel.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ThreatState {
-    /// No table, or one in which no list was ever put in force.
-    Absent,
-    /// The list is in force, with as many entries as it should have where the kernel tells the number.
-    InForce(Standing),
-    /// The list is there, but others have changed the chains around it. Taking the posture again repairs
-    /// it without loading the list.
-    Disturbed(Standing),
-    /// The list must be loaded again.
-    Broken {
-        /// What is wrong.
-        what: String,
-    },
-}
-
-impl ThreatState {
-    /// The list, when it is complete.
-    #[must_use]
-    pub fn standing(&self) -> Option<&Standing> {
-        match self {
-            Self::InForce(standing) | Self::Disturbed(standing) => Some(standing),
-            Self::Absent | Self::Broken { .. } => None,
-        }
-    }
-
-    pub(crate) fn describe(&self) -> String {
-        match self {
-            Self::Absent => "there is no threat list in the kernel".to_owned(),
-            Self::InForce(_) => "the threat list is in force".to_owned(),
-            Self::Disturbed(_) => "others have changed the chains of the threat list".to_owned(),
-            Self::Broken { what } => format!("the threat list is broken: {what}"),
-        }
-    }
-}
 
 /// The table without the list's elements, as it was at one moment.
 pub(crate) struct Survey {
@@ -125,14 +91,14 @@ pub(crate) fn is_gate(chain: &str) -> bool {
     Gate::ALL.iter().any(|gate| gate.name() == chain)
 }
 
-fn about(lines: &[ReadLine]) -> Option<Standing> {
+fn about(lines: &[ReadLine]) -> Option<InstalledList> {
     let comments = lines.iter().filter(|read| read.chain == ABOUT);
     let comments: Vec<&str> = comments.filter_map(|read| read.line.label.as_deref()).collect();
-    Standing::parse(&comments)
+    comments::parse(&comments)
 }
 
 /// What is missing in the sets of the list.
-fn incomplete(sets: &[ReadSet], standing: &Standing) -> Option<String> {
+fn incomplete(sets: &[ReadSet], standing: &InstalledList) -> Option<String> {
     ListSet::ALL.into_iter().find_map(|set| {
         let name = kernel_name(&set.name(), Some(standing.slot));
         let Some(read) = sets.iter().find(|read| read.name == name) else {
@@ -167,7 +133,7 @@ fn guard(
     let action = "reading the failsafe of the threat list";
     let mut guard = Guard::default();
     for read in sets {
-        let Some((of, plain)) = Slot::split(&read.name) else { continue };
+        let Some((of, plain)) = slot::split(&read.name) else { continue };
         if of != slot || ListSet::ALL.iter().any(|set| set.name() == plain) {
             continue;
         }
@@ -178,7 +144,7 @@ fn guard(
         guard.sets.push(known);
     }
     for name in chains {
-        let plain = match Slot::split(name) {
+        let plain = match slot::split(name) {
             Some((of, plain)) if of == slot => plain,
             None if name != ABOUT => name.as_str(),
             _ => continue,
@@ -186,7 +152,7 @@ fn guard(
         guard.chains.push(Chain { name: plain.to_owned(), lines: Vec::new() });
     }
     for ReadLine { chain, line, .. } in lines {
-        let plain = match Slot::split(&chain) {
+        let plain = match slot::split(&chain) {
             Some((of, plain)) if of == slot => plain,
             None => chain.as_str(),
             Some(_) => continue,
@@ -200,7 +166,7 @@ fn guard(
 
 /// The chains and sets of a slot, by kernel name.
 pub(crate) fn of_slot(slot: Slot) -> impl Fn(&str) -> bool {
-    move |name| Slot::split(name).is_some_and(|(of, _)| of == slot)
+    move |name| slot::split(name).is_some_and(|(of, _)| of == slot)
 }
 
 /// What belongs to no slot and is written anew with every guard.
@@ -327,16 +293,4 @@ pub(crate) fn verify(
         }
     }
     Ok(differences)
-}
-
-/// A set that is not what it should be.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("set {set} has {found} elements that are not the {wanted} of the list")]
-pub struct Difference {
-    /// Its name in the kernel.
-    pub set: String,
-    /// Elements of the list; a prefix has two, its first address and the one behind its last.
-    pub wanted: u64,
-    /// Elements in the kernel. As many as wanted when others stand in their place.
-    pub found: u64,
 }

@@ -2,17 +2,17 @@
 
 use ipnet::IpNet;
 
-use super::error::ThreatError;
-use super::list::{Counts, ListName, Standing};
-use super::list_set::{Holds, ListSet};
 use super::read::{Survey, held};
-use crate::nft::slot::Slot;
+use crate::installed::Slot;
+use crate::threat::error::ThreatError;
+use crate::threat::list::{Counts, InstalledList, ListName};
+use crate::threat::list_set::{Holds, ListSet};
 
 /// The list that is in force, complete.
 pub(super) fn settled<'s>(
     survey: &'s Survey,
     action: &'static str,
-) -> Result<&'s Standing, ThreatError> {
+) -> Result<&'s InstalledList, ThreatError> {
     let missing = || ThreatError::NotInForce { action, what: survey.state.describe() };
     survey.state.standing().ok_or_else(missing)
 }

@@ -1,13 +1,14 @@
 //! What only the messages of this table say.
 
 use super::guard::{Gate, Guard};
-use super::list::Standing;
-use super::list_set::ListSet;
 use super::read::{ABOUT, Survey, is_common_chain, is_gate, of_slot};
+use crate::installed::Slot;
 use crate::nft::constants::{chain, flag, message as kind};
-use crate::nft::slot::{Slot, kernel_name};
+use crate::nft::slot::kernel_name;
 use crate::nft::socket::Batch;
 use crate::plan::{LIVE_COUNTER, Line, Next, is_shared};
+use crate::threat::list::InstalledList;
+use crate::threat::list_set::ListSet;
 
 /// Before the policy, which filters at 0.
 const PRIORITY: i32 = -10;
@@ -64,12 +65,12 @@ impl Batch {
     }
 
     /// Writes down what is in force.
-    pub(super) fn about(&mut self, survey: &Survey, standing: &Standing) {
+    pub(super) fn about(&mut self, survey: &Survey, standing: &InstalledList) {
         self.chain(ABOUT);
         if survey.chains.iter().any(|chain| chain == ABOUT) {
             self.flush_chain(ABOUT);
         }
-        for comment in standing.comments() {
+        for comment in super::comments::comments(standing) {
             let line = Line {
                 conditions: Vec::new(),
                 counted: false,

@@ -4,12 +4,13 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::list_set::{Holds, ListSet};
+use crate::installed::Slot;
 use crate::nft::constants::{DATA_VALUE, LIST_ELEMENT, element, flag, message as kind, set};
-use crate::nft::slot::{Slot, kernel_name};
+use crate::nft::slot::kernel_name;
 use crate::nft::socket::Batch;
 use crate::nft::wire::Writer;
 use crate::plan::Family;
+use crate::threat::list_set::{Holds, ListSet};
 
 /// Elements of one message; the kernel's bound is 64 KiB.
 const LIST_BYTES: usize = 60_000;

@@ -9,28 +9,22 @@ use rustix::thread::{MembarrierCommand, membarrier};
 
 use super::check::{check_delta, refuse_everything, settled};
 use super::elements::{Elements, Verb};
-use super::error::{ThreatError, Unreadable};
-use super::guard::{Guard, Posture};
-use super::list::{ListName, Standing};
-use super::list_set::{Holds, ListSet};
+use super::guard::Guard;
 use super::names::TABLE;
-use super::read::{self, Difference, Survey, ThreatState};
+use super::read::{self, Survey};
 use super::spots::Spots;
 use super::table::ThreatTable;
-use crate::nft::slot::Slot;
+use crate::error::FirewallError;
+use crate::installed::Slot;
 use crate::nft::socket::Batch;
-use crate::nft::{FirewallError, Generation};
 use crate::plan::Digest;
+use crate::programmed::Generation;
+use crate::threat::error::{ThreatError, Unreadable};
+use crate::threat::list::{InstalledList, ListName};
+use crate::threat::list_set::{Holds, ListSet};
+use crate::threat::posture::Posture;
+use crate::threat::state::{Difference, Listed, ThreatState};
 use crate::{FlowDump, Losses};
-
-/// Where a listed address stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Listed {
-    /// The first address of the entry.
-    pub first: IpAddr,
-    /// The last one; the same for a single address.
-    pub last: IpAddr,
-}
 
 impl ThreatTable {
     /// Counts the changes that anyone made to nftables here. While it stays the same, so does the list.
@@ -135,7 +129,7 @@ impl ThreatTable {
             adds.iter().for_each(|entry| elements.put(entry, batch));
             elements.finish(batch);
             let guard = Guard::new(posture, &list.counts);
-            let new = Standing { slot, list: *list, guard: guard.digest() };
+            let new = InstalledList { slot, list: *list, guard: guard.digest() };
             let same_guard = new.guard == standing.guard
                 && matches!(survey.state, ThreatState::InForce(_))
                 && list.counts.looks_like(&standing.list.counts);
@@ -158,7 +152,7 @@ impl ThreatTable {
         self.change(action, |survey, batch| {
             let standing = settled(survey, action)?;
             let guard = Guard::new(posture, &standing.list.counts);
-            let new = Standing { guard: guard.digest(), ..standing.clone() };
+            let new = InstalledList { guard: guard.digest(), ..standing.clone() };
             if survey.state == ThreatState::InForce(new.clone()) {
                 return Ok(());
             }

@@ -3,7 +3,22 @@
 use anyhow::{Result, bail};
 
 use crate::circles;
-use crate::metadata::{Kind, Metadata, Package};
+use crate::metadata::{self, Kind, Metadata, Package};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct LayersArgs {
+    /// Instead: print which files of this package use which others within its circles.
+    #[arg(long, value_name = "PACKAGE")]
+    arrows: Option<String>,
+}
+
+pub(crate) fn run(args: &LayersArgs) -> Result<()> {
+    let metadata = metadata::read()?;
+    match &args.arrows {
+        Some(package) => circles::print_arrows(&metadata, package),
+        None => check(&metadata),
+    }
+}
 
 /// What one of our packages may use, and the reason why nothing else.
 struct Layer {

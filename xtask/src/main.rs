@@ -44,7 +44,7 @@ enum Task {
     /// Measures and prints one JSON object a line.
     Bench(demo::BenchArgs),
     /// Fails when a crate uses another one that it must not know, or files use each other in a circle.
-    Layers,
+    Layers(layers::LayersArgs),
     /// Fails when the documentation names a file or a test that is not there.
     Docs,
     /// Fails when a dependency's licence is not on the allow-list.
@@ -72,7 +72,7 @@ fn run_task(task: Task) -> Result<()> {
         Task::Soak(args) => demo::soak(&args),
         Task::Kernels(args) => kernels::run(&args),
         Task::Bench(args) => demo::bench(&args),
-        Task::Layers => layers::check(&metadata::read()?),
+        Task::Layers(args) => layers::run(&args),
         Task::Docs => docs::check(),
         Task::Licences => licences::check(&metadata::read()?),
         Task::Dist(args) => dist::run(&args),

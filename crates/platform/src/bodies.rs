@@ -12,18 +12,16 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody as _};
-use axum::extract::Request;
 use axum::http::StatusCode;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::api::{Client, MAX_BODY};
 use crate::door::guest::Party;
 use crate::patience::Patience;
 use crate::problem::{Answer, Problem};
-use crate::source::Source;
-use crate::state::App;
 
+/// No body is larger, in bytes, whoever sends it.
+pub(crate) const MAX_BODY: usize = 8 << 20;
 /// Largest body of who has proven nothing: a sign-in, or a host that sets up a session. In bytes.
 pub(crate) const MAX_OF_STRANGERS: usize = 16 << 10;
 /// Room for all bodies of strangers, in KiB.
@@ -94,33 +92,11 @@ impl Deref for Held {
     }
 }
 
-/// Reads the body of a request: as large as bodies may be of a sender who was vouched for before, and
-/// a small one of anybody else.
-///
-/// # Errors
-/// When it is too large, too slow, breaks off, or finds no room.
-pub(crate) async fn take(app: &App, request: Request) -> Answer<Held> {
-    let known = request.extensions().get::<Party>().cloned();
-    let party = match known {
-        Some(party) => party,
-        None => {
-            let Client(from) = *request.extensions().get::<Client>().ok_or_else(no_client)?;
-            Party::Stranger(Source::from(from.ip()))
-        }
-    };
-    let most = if matches!(party, Party::Stranger(_)) { MAX_OF_STRANGERS } else { MAX_BODY };
-    app.limits.bodies.read(&party, request.into_body(), most).await
-}
-
-fn no_client() -> Problem {
-    Problem::internal(&std::io::Error::other("the request came by no connection"))
-}
-
 impl Bodies {
     /// Reads a body of at most so many bytes.
     ///
     /// # Errors
-    /// As [`take`].
+    /// When it is too large, too slow, breaks off, or finds no room.
     pub(crate) async fn read(&self, party: &Party, mut body: Body, most: usize) -> Answer<Held> {
         if body.size_hint().lower() > most as u64 {
             return Err(too_large(most));
@@ -250,6 +226,7 @@ mod tests {
     use tokio::time::sleep;
 
     use super::*;
+    use crate::source::Source;
 
     /// A body of pieces, each after a while, and of no stated length.
     struct Slow {

@@ -13,7 +13,7 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use rustix::fs::{FlockOperation, flock};
 use xshield_wire::{Bytes, PolicyKey};
 
-use crate::lasting::{LastingKey, missing};
+use crate::lasting::LastingKey;
 use crate::sealed::{Seal, SealError};
 
 /// Why keys could not be had.
@@ -255,13 +255,18 @@ impl DataDir {
     }
 
     /// The 32 secret bytes of a key, made at the first start.
+    /// What to say of a key that is missing.
+    pub(crate) fn missing(&self, key: LastingKey) -> KeyError {
+        KeyError::Missing { path: self.file(key.file()), key, data_dir: self.path().to_owned() }
+    }
+
     fn seed(&self, key: LastingKey) -> Result<[u8; 32], KeyError> {
         let name = key.file();
         if let Some(text) = self.read(name)? {
             return self.seed_of(name, &text);
         }
         if self.has_database()? {
-            return Err(missing(self, key));
+            return Err(self.missing(key));
         }
         self.new_seed(key)
     }

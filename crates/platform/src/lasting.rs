@@ -4,14 +4,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use xshield_model::Timestamp;
-use xshield_store::audit::Deed;
-use xshield_store::{Store, audit, commit};
-
-use crate::keys::{DataDir, KeyError};
-use crate::serve::ServeError;
-use crate::tls;
-
 /// One of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LastingKey {
@@ -74,35 +66,4 @@ impl FromStr for LastingKey {
         let named = Self::ALL.into_iter().find(|key| key.to_string() == text);
         named.ok_or_else(|| NoSuchKey(text.to_owned()))
     }
-}
-
-/// Makes another key in the place of one that is lost, while the platform does not run.
-///
-/// # Errors
-/// When the platform runs, the key is there, or there is no database.
-pub async fn make_again(path: &std::path::Path, key: LastingKey) -> Result<(), ServeError> {
-    let now = Timestamp::now();
-    let dir = DataDir::open_existing(path)?;
-    match key {
-        LastingKey::Policy | LastingKey::Storage => dir.make_seed_again(key)?,
-        LastingKey::Ca => tls::make_ca_again(&dir, now)?,
-    }
-    let store = Store::open(&dir.file(DataDir::DATABASE)).await?;
-    let mut tx = store.write().await?;
-    let deed = Deed {
-        actor: "platform",
-        action: "platform.new-key",
-        target: key.file(),
-        before: "lost".to_owned(),
-        after: format!("made again, on the platform's machine: {}", key.another_means()),
-    };
-    audit::record(&mut tx, deed, now).await?;
-    commit(tx).await?;
-    store.close().await;
-    Ok(())
-}
-
-/// What to say of a key that is missing.
-pub(crate) fn missing(dir: &DataDir, key: LastingKey) -> KeyError {
-    KeyError::Missing { path: dir.file(key.file()), key, data_dir: dir.path().to_owned() }
 }

@@ -8,9 +8,10 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
-use xshield_platform::auth::Passwords;
 use xshield_platform::intake::budget::Grant;
-use xshield_platform::lasting::{LastingKey, make_again};
+use xshield_platform::lasting::LastingKey;
+use xshield_platform::lost_keys::make_again;
+use xshield_platform::passwords::Passwords;
 use xshield_platform::rotation::{self, Step};
 use xshield_platform::serve::{EndSignal, EndSignals, Whom, reset_password, start};
 use xshield_platform::settings::{AdminPassword, PasswordCost, PublicUrl, Settings};
@@ -310,9 +311,9 @@ fn password_in(path: &std::path::Path) -> anyhow::Result<String> {
 fn checked_password(text: &str) -> anyhow::Result<String> {
     let password = text.trim_end_matches(['\r', '\n']);
     anyhow::ensure!(
-        password.chars().count() >= xshield_platform::auth::SHORTEST_PASSWORD,
+        password.chars().count() >= xshield_platform::passwords::SHORTEST_PASSWORD,
         "the password has fewer than {} characters",
-        xshield_platform::auth::SHORTEST_PASSWORD
+        xshield_platform::passwords::SHORTEST_PASSWORD
     );
     Ok(password.to_owned())
 }

@@ -1,7 +1,5 @@
-//! Errors as RFC 9457 problem documents, and extractors that refuse bad input as such, naming the
-//! field.
+//! Errors as RFC 9457 problem documents, which name the field at fault.
 
-use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -9,8 +7,7 @@ use serde::de::DeserializeOwned;
 use xshield_api::impact::ImpactSummary;
 use xshield_store::StoreError;
 
-use crate::bodies;
-use crate::state::App;
+pub use crate::request_body::JsonBody;
 
 /// One thing that is wrong in a request with several.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
@@ -207,19 +204,6 @@ impl IntoResponse for Problem {
         // For the console, which makes a page of it.
         response.extensions_mut().insert(self);
         response
-    }
-}
-
-/// A JSON body; what does not fit is refused with the field's JSON pointer.
-#[derive(Debug)]
-pub struct JsonBody<T>(pub T);
-
-impl<T: DeserializeOwned> FromRequest<App> for JsonBody<T> {
-    type Rejection = Problem;
-
-    async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
-        let body = bodies::take(app, request).await?;
-        parse_json(&body).map(Self)
     }
 }
 

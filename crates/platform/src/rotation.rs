@@ -17,7 +17,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use xshield_model::Timestamp;
 use xshield_store::audit::Deed;
-use xshield_store::{Store, assets, audit, commit};
+use xshield_store::{Store, StoreError, assets, audit, commit};
 use xshield_wire::PolicyKey;
 use xshield_wire::envelope::Envelope;
 use xshield_wire::succession::{self, Succession};
@@ -25,7 +25,6 @@ use xshield_wire::trust::Der;
 
 use crate::keys::{DataDir, KeyError};
 use crate::lasting::LastingKey;
-use crate::serve::ServeError;
 use crate::tls;
 
 /// What hosts are told.
@@ -75,6 +74,12 @@ pub enum RotationError {
         /// The first of them.
         names: String,
     },
+    /// Keys, certificates or the data directory.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// What hosts are told by now.
@@ -147,7 +152,7 @@ struct Pair {
 }
 
 fn current(dir: &DataDir) -> Result<Pair, KeyError> {
-    let missing = |key| crate::lasting::missing(dir, key);
+    let missing = |key| dir.missing(key);
     let file = LastingKey::Policy.file();
     let policy = dir.policy_key_in(file)?.ok_or_else(|| missing(LastingKey::Policy))?;
     let pem = dir.read(tls::CA)?.ok_or_else(|| missing(LastingKey::Ca))?;
@@ -182,8 +187,8 @@ fn next(dir: &DataDir, now: Timestamp) -> Result<Pair, KeyError> {
 /// Takes a step, while the platform does not run; what was done, for people.
 ///
 /// # Errors
-/// See [`RotationError`]; and when the platform runs, or its data can't be read or written.
-pub async fn take(path: &Path, step: Step) -> Result<String, ServeError> {
+/// See [`RotationError`].
+pub async fn take(path: &Path, step: Step) -> Result<String, RotationError> {
     let now = Timestamp::now();
     let dir = DataDir::open_existing(path)?;
     let told = Told::open(&dir)?;
@@ -196,7 +201,7 @@ pub async fn take(path: &Path, step: Step) -> Result<String, ServeError> {
         Succession { sequence: sequence + 1, ca, policy_keys }
     };
     let (action, succession, signers, done) = match (step, begun) {
-        (Step::Begin, Some(_)) => return Err(RotationError::Begun.into()),
+        (Step::Begin, Some(_)) => return Err(RotationError::Begun),
         (Step::Begin, None) => {
             let new = next(&dir, now)?;
             let both = tell(&[&old.policy, &new.policy], vec![old.ca, new.ca]);
@@ -205,13 +210,13 @@ pub async fn take(path: &Path, step: Step) -> Result<String, ServeError> {
                         admin rotate-keys finish";
             ("platform.rotation-begun", both, vec![old.policy], done.to_owned())
         }
-        (_, None) => return Err(RotationError::NotBegun.into()),
+        (_, None) => return Err(RotationError::NotBegun),
         (Step::Finish { leaving_hosts_behind }, Some(_)) => {
             let mut conn = store.read().await?;
             let behind = assets::behind(&mut conn, sequence, NAMED).await?;
             if behind.count > 0 && !leaving_hosts_behind {
                 let names = behind.first.join(", ");
-                return Err(RotationError::Behind { count: behind.count, names }.into());
+                return Err(RotationError::Behind { count: behind.count, names });
             }
             let new = next(&dir, now)?;
             let alone = tell(&[&new.policy], vec![new.ca]);

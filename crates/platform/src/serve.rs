@@ -20,7 +20,6 @@ use xshield_store::{Store, StoreError, accounts, audit, commit};
 
 use crate::alerts::Alerts;
 use crate::api;
-use crate::auth::{PasswordError, Passwords};
 use crate::door::Door;
 use crate::intake::Intake;
 use crate::jobs::compile::Compiling;
@@ -29,12 +28,14 @@ use crate::jobs::supervise::{Jobs, Pauses};
 use crate::jobs::{alerts, compile, deliver, maintenance, threat_compile, threat_feeds};
 use crate::kept::Kept;
 use crate::keys::{DataDir, KeyError, Keys, new_id};
+use crate::limits::Limits;
+use crate::passwords::{PasswordError, Passwords};
 use crate::readiness::Readiness;
 use crate::rehearsals::Rehearsals;
-use crate::rotation::{RotationError, Told};
+use crate::rotation::Told;
 use crate::settings::Settings;
 use crate::spoken::Spoken;
-use crate::state::{App, Limits, Platform};
+use crate::state::{App, Platform};
 use crate::threat::Threats;
 use crate::threat::files::FileError;
 use crate::tls::{self, Tls};
@@ -55,9 +56,6 @@ pub enum ServeError {
     /// Threat lists.
     #[error(transparent)]
     Threats(#[from] FileError),
-    /// A change of keys.
-    #[error(transparent)]
-    Rotation(#[from] RotationError),
     /// A password for nobody.
     #[error(
         "could not set the password: there is no user {user:?}; there are: {users}. To make an admin \

@@ -6,8 +6,7 @@
 //! accounts. Nobody waits longer than a minute, and whoever has signed in from there before is held up
 //! by their own failures alone: nobody can lock an account.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::net::IpAddr;
 
 use axum::extract::FromRequestParts;
 use axum::http::StatusCode;
@@ -17,11 +16,12 @@ use xshield_store::accounts::{Account, ApiToken, TokenKind};
 use xshield_store::audit::Deed;
 use xshield_store::{accounts, audit, commit, sign_in_sources};
 
-use crate::api::Client;
-use crate::attempts::{Attempts, Backoff};
-use crate::auth::{Caller, SHORTEST_PASSWORD, new_token};
+use crate::auth::{Caller, new_token};
+use crate::client::Client;
 use crate::door::guest::{Guest, Party};
+use crate::failed_sign_ins::{Place, is_here};
 use crate::gathered::Refused;
+use crate::passwords::SHORTEST_PASSWORD;
 use crate::problem::{Answer, Problem};
 use crate::source::Source;
 use crate::state::App;
@@ -36,84 +36,6 @@ const LONGEST_NAME: usize = 128;
 const MOST_SIGN_INS: i64 = 32;
 /// Seconds for which a source counts as known.
 const KNOWN_FOR: i64 = 90 * 24 * 3600;
-/// Failures from one source.
-const OF_SOURCE: Backoff = Backoff { free: 5, most: 60 };
-/// Failures from all sources that are not known.
-const OF_ACCOUNT: Backoff = Backoff { free: 10, most: 60 };
-
-/// Sign-ins that failed.
-#[derive(Debug)]
-pub(crate) struct SignIns(Mutex<Failures>);
-
-#[derive(Debug)]
-struct Failures {
-    by_source: Attempts<(String, Source)>,
-    by_account: Attempts<String>,
-}
-
-impl Default for SignIns {
-    fn default() -> Self {
-        Self(Mutex::new(Failures {
-            by_source: Attempts::new(OF_SOURCE),
-            by_account: Attempts::new(OF_ACCOUNT),
-        }))
-    }
-}
-
-/// Whether somebody has signed in to the account from there lately.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
-    Known,
-    /// The platform's own machine, so that an admin gets in there whatever goes on elsewhere.
-    Here,
-    New,
-}
-
-/// One address of this machine: with all of 127.0.0.0/8, its users would be as many sources.
-fn is_here(from: IpAddr) -> bool {
-    from == Ipv4Addr::LOCALHOST || from == Ipv6Addr::LOCALHOST
-}
-
-impl SignIns {
-    /// An attempt begins, or is told how many seconds to wait.
-    fn begin(&self, account: &str, from: Source, place: Place, now: Timestamp) -> Result<(), i64> {
-        let mut failures = self.lock();
-        let (name, pair) = (account.to_owned(), (account.to_owned(), from));
-        let mut wait = failures.by_source.wait(&pair, now);
-        if place == Place::New {
-            wait = wait.max(failures.by_account.wait(&name, now));
-        }
-        if wait > 0 {
-            return Err(wait);
-        }
-        failures.by_source.begin(&pair, now);
-        if place == Place::New {
-            failures.by_account.begin(&name, now);
-        }
-        Ok(())
-    }
-
-    fn succeeded(&self, account: &str, from: Source, place: Place) {
-        let mut failures = self.lock();
-        failures.by_source.succeeded(&(account.to_owned(), from));
-        if place == Place::New {
-            // What others guess elsewhere still counts.
-            failures.by_account.taken_back(&account.to_owned());
-        }
-    }
-
-    /// Forgets accounts and sources that are quiet.
-    pub(crate) fn forget(&self, now: Timestamp) {
-        let mut failures = self.lock();
-        failures.by_source.forget(now);
-        failures.by_account.forget(now);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Failures> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// Somebody who may try to sign in. To be asked for before the body, so that what is too much costs
 /// nothing.
 pub(crate) struct Knock(IpAddr);
@@ -292,76 +214,4 @@ pub(crate) async fn out(app: &App, caller: &Caller) -> Answer<()> {
     let mut tx = app.store.write().await?;
     accounts::revoke_token(&mut tx, &caller.token, Timestamp::now()).await?;
     Ok(commit(tx).await?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOW: Timestamp = Timestamp(1_800_000_000);
-
-    fn source(text: &str) -> Source {
-        Source::from(text.parse::<IpAddr>().unwrap())
-    }
-
-    #[test]
-    fn guesses_are_slow_from_one_source_and_from_many_and_lock_nobody_out() {
-        let sign_ins = SignIns::default();
-        let guess = |from: &str, place, now| sign_ins.begin("admin", source(from), place, now);
-        let from_one = (0..100).filter(|_| guess("192.0.2.1", Place::New, NOW).is_ok()).count();
-        assert_eq!(from_one, 6);
-        let from_many = (0..100_u8)
-            .filter(|number| guess(&format!("198.51.100.{number}"), Place::New, NOW).is_ok());
-        assert_eq!(from_many.count(), 5, "all count together");
-        // Whoever has signed in from there before, or is at the machine, is not held up.
-        assert_eq!(guess("10.0.0.1", Place::Known, NOW), Ok(()));
-        assert_eq!(guess("127.0.0.1", Place::Here, NOW), Ok(()));
-        // An hour of guesses, as many as may be: at most one a minute, and no wait is longer.
-        let mut guesses = 0;
-        for second in 0..3600 {
-            let from = format!("203.0.113.{}", second % 250);
-            match guess(&from, Place::New, NOW.plus(second)) {
-                Ok(()) => guesses += 1,
-                Err(wait) => assert!((1..=60).contains(&wait)),
-            }
-        }
-        assert!(guesses <= 70, "{guesses} guesses in an hour");
-        assert_eq!(guess("10.0.0.1", Place::Known, NOW.plus(3600)), Ok(()));
-    }
-
-    #[test]
-    fn the_platforms_machine_is_one_place() {
-        for (from, here) in [
-            ("127.0.0.1", true),
-            ("::1", true),
-            ("127.0.0.2", false),
-            ("127.3.0.9", false),
-            ("10.0.0.1", false),
-        ] {
-            assert_eq!(is_here(from.parse().unwrap()), here, "{from}");
-        }
-    }
-
-    #[test]
-    fn one_s_own_mistakes_are_forgiven_by_the_right_password() {
-        let sign_ins = SignIns::default();
-        let home = source("2001:db8:1:2::3");
-        for _ in 0..6 {
-            sign_ins.begin("ann", home, Place::Known, NOW).unwrap();
-        }
-        let neighbour = source("2001:db8:1:2:ffff::9");
-        assert!(sign_ins.begin("ann", neighbour, Place::Known, NOW).is_err(), "the same /64");
-        sign_ins.succeeded("ann", home, Place::Known);
-        assert_eq!(sign_ins.begin("ann", home, Place::Known, NOW), Ok(()));
-    }
-
-    #[test]
-    fn programs_that_sign_in_from_ever_new_places_are_not_slowed_down() {
-        let sign_ins = SignIns::default();
-        for number in 0..200_u8 {
-            let runner = source(&format!("198.51.100.{number}"));
-            assert_eq!(sign_ins.begin("ci", runner, Place::New, NOW), Ok(()), "{number}");
-            sign_ins.succeeded("ci", runner, Place::New);
-        }
-    }
 }

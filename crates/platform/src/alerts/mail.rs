@@ -11,8 +11,8 @@ use lettre::transport::smtp::extension::ClientId;
 use lettre::{AsyncSmtpTransport, AsyncTransport as _, Message, Tokio1Executor};
 use xshield_model::channel::{MailSecurity, MailSettings};
 
+use super::outgoing::{Outgoing, Secret, SendError, reach};
 use super::place::Place;
-use super::send::{Outgoing, Secret, SendError, reach};
 
 /// The server answers each command within this time.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(20);

@@ -18,6 +18,7 @@ pub mod intake;
 mod mail;
 pub mod mail_text;
 pub mod ocsf;
+pub mod outgoing;
 pub mod payload;
 mod place;
 pub mod rule;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use tokio::net::{TcpStream, lookup_host};
 
-use super::send::SendError;
+use super::outgoing::SendError;
 use crate::threat::fetch::guard::Reach;
 
 /// A channel's receiver, by name.

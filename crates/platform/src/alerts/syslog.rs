@@ -9,8 +9,8 @@ use tokio::net::UdpSocket;
 use tokio_rustls::TlsConnector;
 use xshield_model::channel::{SyslogSettings, SyslogTransport};
 
+use super::outgoing::{SendError, reach, tls};
 use super::place::Place;
-use super::send::{SendError, reach, tls};
 
 /// A receiver that was told of the end closes, mostly; it need not.
 const CLOSES_WITHIN: Duration = Duration::from_secs(5);

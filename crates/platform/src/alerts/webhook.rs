@@ -14,7 +14,7 @@ use ureq::{Agent, http};
 use xshield_model::Timestamp;
 use xshield_model::channel::WebhookSettings;
 
-use super::send::{Outgoing, Secret, SendError, reach};
+use super::outgoing::{Outgoing, Secret, SendError, reach};
 use crate::threat::fetch::guard::Guarded;
 use crate::threat::fetch::retry_after;
 

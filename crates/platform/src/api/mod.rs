@@ -1,6 +1,5 @@
 //! What the platform answers over HTTPS.
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -12,6 +11,7 @@ use axum::routing::get;
 
 use crate::auth::{Allowed, Viewer};
 use crate::bodies;
+use crate::client::Client;
 use crate::console;
 use crate::problem::{Answer, Problem};
 use crate::state::App;
@@ -23,13 +23,6 @@ use xshield_store::assets;
 pub mod admin;
 pub mod host;
 mod streamed;
-
-/// No body is larger, in bytes, whoever sends it.
-pub const MAX_BODY: usize = 8 << 20;
-
-/// Who is at the other end of the connection.
-#[derive(Debug, Clone, Copy)]
-pub struct Client(pub SocketAddr);
 
 /// Everything.
 pub fn router(app: App) -> Router {

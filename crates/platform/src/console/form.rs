@@ -2,8 +2,8 @@
 
 use axum::extract::{FromRequest, Request};
 
-use crate::bodies;
 use crate::problem::Problem;
+use crate::request_body;
 use crate::state::App;
 
 /// A form's fields in their order; one name may come several times. No `Debug`: one may be a password.
@@ -13,7 +13,7 @@ impl FromRequest<App> for Form {
     type Rejection = Problem;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
-        let body = bodies::take(app, request).await?;
+        let body = request_body::take(app, request).await?;
         serde_urlencoded::from_bytes(&body)
             .map(Self)
             .map_err(|error| Problem::invalid("form", error.to_string()))

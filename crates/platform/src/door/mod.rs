@@ -24,7 +24,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
-use crate::api::Client;
+use crate::client::Client;
 use crate::problem::Problem;
 use crate::settings::Settings;
 use guest::{Guest, Guests, Places};

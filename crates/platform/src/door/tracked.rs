@@ -15,7 +15,7 @@ use super::guest::Guest;
 /// Bytes that are let fall of what a stranger sends.
 const OF_STRANGERS: usize = 256 << 10;
 /// And of what others send, who may send a little too much by mistake.
-const OF_OTHERS: usize = 2 * crate::api::MAX_BODY;
+const OF_OTHERS: usize = 2 * crate::bodies::MAX_BODY;
 /// How long that may take.
 const DRAIN_WITHIN: Duration = Duration::from_secs(5);
 

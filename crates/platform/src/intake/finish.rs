@@ -16,7 +16,7 @@ use xshield_wire::message::{CommandKind, ReportBody};
 use xshield_wire::telemetry::{DebugLog, HostTelemetry, SoftwareContents, SoftwareReport};
 
 use super::items::{Item, MAX_LINE, MAX_TEXT, Parted, short, shortened};
-use crate::api::host::strip;
+use crate::host_message::strip_userinfo;
 use crate::keys::new_id;
 use crate::problem::Answer;
 use crate::state::App;
@@ -161,7 +161,7 @@ fn log_bounded(log: &mut DebugLog) {
     log.lines.truncate(kept);
     log.dropped = log.dropped.saturating_add(u64::try_from(had - kept).unwrap_or(u64::MAX));
     for line in &mut log.lines {
-        strip(&mut line.text);
+        strip_userinfo(&mut line.text);
         bounds::text(&mut line.text, MAX_LINE);
     }
 }

@@ -15,7 +15,7 @@ use xshield_wire::threat::ThreatMatch;
 
 use super::AHEAD;
 use crate::alerts::intake;
-use crate::api::host::strip;
+use crate::host_message::strip_userinfo;
 use crate::state::App;
 use crate::threat::past::Attribution;
 
@@ -90,7 +90,7 @@ pub(super) fn prepare(
         ReportBody::Agent { events } => taken(events, |event| {
             let mut event = event;
             event.at = event.at.min(latest.unix());
-            strip(&mut event.text);
+            strip_userinfo(&mut event.text);
             bounds::text(&mut event.text, MAX_LINE);
             Item::Agent(event)
         }),

@@ -12,9 +12,10 @@ use xshield_policy::AssetId;
 use xshield_wire::bounds::Cut;
 use xshield_wire::message::{self, Report};
 
+use crate::asset_locks::AssetLocks;
 use crate::problem::{Answer, Problem};
 use crate::settings::Settings;
-use crate::state::{App, Turns};
+use crate::state::App;
 use crate::threat::past;
 
 pub mod budget;
@@ -44,7 +45,7 @@ pub struct Intake {
     /// How much each host may report over time.
     pub budgets: Budgets,
     /// One report of a host is stored at a time.
-    turns: Turns,
+    turns: AssetLocks,
     places: Arc<Mutex<HashMap<AssetId, usize>>>,
     /// Small reports in memory.
     small: Arc<Semaphore>,
@@ -107,7 +108,7 @@ impl Intake {
     pub fn new(settings: &Settings) -> Self {
         Self {
             budgets: Budgets::new(settings.report_items, settings.report_bytes),
-            turns: Turns::default(),
+            turns: AssetLocks::default(),
             places: Arc::default(),
             small: Arc::new(Semaphore::new(4)),
             large: Arc::new(Semaphore::new(1)),

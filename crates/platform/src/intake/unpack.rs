@@ -9,7 +9,7 @@ use xshield_wire::bounds::Cut;
 use xshield_wire::message::Report;
 
 use super::Received;
-use crate::api::host::signed::read_message;
+use crate::host_message::read_message;
 use crate::problem::Problem;
 
 /// Largest unpacked report, in bytes.

@@ -15,8 +15,9 @@ use xshield_store::alerts::StoredAlert;
 use xshield_store::deliveries::{NewDelivery, StoredChannel, StoredDelivery};
 use xshield_store::{StoreError, StoreResult, commit, deliveries};
 
+use crate::alerts::outgoing::{Outgoing, Secret, SendError};
 use crate::alerts::payload::{self, About};
-use crate::alerts::send::{Outgoing, Secret, SendError, send, shortened};
+use crate::alerts::send::{send, shortened};
 use crate::jobs::alerts::test_alert;
 use crate::keys::{new_id, random};
 use crate::problem::{Answer, Problem};

@@ -24,13 +24,14 @@ use xshield_store::{audit, commit};
 
 use super::page::{PageQuery, paged};
 use crate::auth::{Allowed, Caller, Operator, Viewer};
-use crate::bodies::{self, Held};
+use crate::bodies::Held;
 use crate::impact;
 use crate::jobs::synchronize::{self, Prospect, compared, invalid_policy, rehearse, to_json};
 use crate::policy::{CheckedPolicy, read, read_stored};
 use crate::problem::{Answer, JsonBody, Problem, parse_json};
 use crate::query::QueryOf;
 use crate::rehearsals::Turn;
+use crate::request_body;
 use crate::state::App;
 
 pub(super) fn router() -> OpenApiRouter<App> {
@@ -82,7 +83,7 @@ impl Body {
     async fn of(request: Request, app: &App) -> Answer<Self> {
         let kind = request.headers().get(header::CONTENT_TYPE);
         let is_yaml = kind.and_then(|kind| kind.to_str().ok()).is_some_and(|k| k.contains("yaml"));
-        let bytes = bodies::take(app, request).await?;
+        let bytes = request_body::take(app, request).await?;
         Ok(Self { is_yaml, bytes })
     }
 

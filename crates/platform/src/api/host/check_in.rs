@@ -17,11 +17,12 @@ use xshield_store::{
 use xshield_wire::message::{self, CheckIn, CheckInAnswer, InForce, Status, VERSION};
 
 use super::session::host_name;
-use super::signed::{FromHost, TurnedAway, read_message};
-use super::{clock, refused, strip};
-use crate::api::Client;
+use super::signed::{FromHost, TurnedAway};
+use super::{clock, refused};
 use crate::claims::{Said, copied_notice};
+use crate::client::Client;
 use crate::holding;
+use crate::host_message::{read_message, strip_userinfo};
 use crate::intake;
 use crate::jobs::{compile, recover};
 use crate::keys::random;
@@ -180,15 +181,15 @@ fn bounded(mut message: CheckIn) -> CheckIn {
             route.route = format!("proxy {address}");
         }
         if let Some(failure) = &mut route.last_failure {
-            strip(&mut failure.reason);
+            strip_userinfo(&mut failure.reason);
         }
     }
-    message.problems.iter_mut().for_each(|problem| strip(&mut problem.text));
+    message.problems.iter_mut().for_each(|problem| strip_userinfo(&mut problem.text));
     if let Some(failure) = message.threat.as_mut().and_then(|threat| threat.failure.as_mut()) {
-        strip(failure);
+        strip_userinfo(failure);
     }
     if let Status::Blocked { by: text } | Status::Failed { reason: text } = &mut message.status {
-        strip(text);
+        strip_userinfo(text);
     }
     let cuts = message.fit();
     if !cuts.is_empty() {

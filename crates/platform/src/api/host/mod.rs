@@ -1,10 +1,7 @@
 //! What hosts call: [`xshield_wire`]'s four exchanges.
 
-use std::borrow::Cow;
-
 use axum::Router;
 use axum::routing::{get, post};
-use xshield_wire::foreign::without_userinfo;
 
 use crate::state::App;
 
@@ -16,7 +13,7 @@ mod refused;
 mod reports;
 mod ruleset;
 mod session;
-pub(crate) mod signed;
+mod signed;
 mod threat;
 pub(super) mod trust;
 mod uploads;
@@ -33,12 +30,4 @@ pub(super) fn router() -> Router<App> {
         .route("/host/v1/threat/path", get(threat::path))
         .route("/host/v1/threat/files/{name}", get(threat::file))
         .route("/host/v1/uploads/{command}", get(uploads::look).put(uploads::take))
-}
-
-/// Takes users and passwords of URLs out of what a host says: ours never say a proxy's, but nothing that
-/// might be one is stored.
-pub(crate) fn strip(text: &mut String) {
-    if let Cow::Owned(stripped) = without_userinfo(text) {
-        *text = stripped;
-    }
 }

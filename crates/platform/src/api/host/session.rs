@@ -16,12 +16,13 @@ use xshield_wire::session::{ProvenRequest, SessionError, Terms, prove};
 use xshield_wire::{Bytes as WireBytes, EnforcementKey};
 
 use super::newcomer::Newcomer;
-use super::signed::{decommissioned, read_message, usable};
+use super::signed::{decommissioned, usable};
 use super::{clock, refused};
-use crate::api::Client;
 use crate::bodies::MAX_OF_STRANGERS;
+use crate::client::Client;
 use crate::door::guest::{Party, vouch};
 use crate::gathered::Refused;
+use crate::host_message::read_message;
 use crate::keys::random;
 use crate::problem::{Answer, Problem};
 use crate::sealed::HostSession;

@@ -8,15 +8,14 @@ use xshield_policy::AssetId;
 use xshield_store::assets::StoredAsset;
 use xshield_store::enforcement_keys::StoredKey;
 use xshield_store::{assets, enforcement_keys};
-use xshield_wire::message::{Message, MessageError, UnixSeconds};
+use xshield_wire::message::UnixSeconds;
 use xshield_wire::signature::{self, ReceivedHeaders, RequestHead, SignatureError};
 use xshield_wire::{SessionKey, bounds};
 
 use super::clock;
-use crate::api::MAX_BODY;
-use crate::bodies::Held;
+use crate::bodies::{Held, MAX_BODY};
 use crate::door::guest::{Party, vouch};
-use crate::problem::{Answer, Problem, parse_json};
+use crate::problem::{Answer, Problem};
 use crate::sealed::{HostSession, SealError};
 use crate::state::App;
 
@@ -197,23 +196,4 @@ pub(super) fn usable(key: Option<&StoredKey>, id: &str) -> Answer<()> {
         return refuse("enforcement-key-revoked", "The enforcement key is revoked", detail);
     }
     Ok(())
-}
-
-/// Reads a message of a version that is spoken here.
-///
-/// # Errors
-/// A problem that names the versions, or the field at fault.
-pub(crate) fn read_message<M: Message>(body: &[u8]) -> Answer<M> {
-    match M::read(body) {
-        Ok(message) => Ok(message),
-        Err(error @ MessageError::Version { .. }) => Err(Problem::new(
-            StatusCode::BAD_REQUEST,
-            "version-unsupported",
-            "Unsupported protocol version",
-        )
-        .field("/version")
-        .detail(error.to_string())),
-        // Read again, to learn which field it is.
-        Err(MessageError::Malformed(_)) => parse_json(body),
-    }
 }

@@ -18,8 +18,8 @@ use xshield_wire::threat::{ThreatFile, ThreatFileKind, ThreatPath};
 
 use super::ruleset::has;
 use super::signed::FromHost;
-use crate::api::Client;
 use crate::api::streamed::Streamed;
+use crate::client::Client;
 use crate::door::guest::{Party, vouch};
 use crate::problem::{Answer, Problem};
 use crate::state::App;

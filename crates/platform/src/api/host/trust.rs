@@ -10,7 +10,7 @@ use utoipa_axum::routes;
 use xshield_wire::message::Message as _;
 
 use super::ruleset::has;
-use crate::api::Client;
+use crate::client::Client;
 use crate::problem::{Answer, Problem};
 use crate::state::App;
 

@@ -10,7 +10,7 @@ use xshield_threat::feed::taxii::{Bookmark, Extent};
 use xshield_threat::feed::{FeedError, Format, Limits, contents};
 use xshield_threat::guard::Empty;
 
-use super::{Outcome, Pages, ReadError, Visit};
+use super::visit::{Outcome, Pages, ReadError, Visit};
 use crate::threat::fetch::body::unpacked;
 
 impl Visit {

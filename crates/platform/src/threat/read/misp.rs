@@ -1,12 +1,8 @@
 //! MISP feeds: a manifest, and a document for each event. Only events that have changed are asked for
 //! again; what was read of the others is kept in a file beside the listings.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use ureq::http::StatusCode;
 use url::Url;
 use xshield_model::feed::{ReadState, Sample, UrlSource, Validators};
@@ -15,75 +11,11 @@ use xshield_threat::feed::manifest::{EventId, Manifest};
 use xshield_threat::feed::taxii::{Bookmark, Extent};
 use xshield_threat::feed::{FeedError, Limits, contents};
 use xshield_threat::guard::Empty;
-use xshield_threat::listing::{ListingBuilder, store};
 
-use super::{Outcome, Read, ReadError, SAMPLES, Visit, conditions, unchanged, validators};
+use super::events::{Event, Events};
+use super::visit::{Outcome, Read, ReadError, SAMPLES, Visit, conditions, unchanged, validators};
 use crate::threat::fetch::body::unpacked;
 use crate::threat::fetch::{FetchError, fetch};
-
-/// What was read of a feed's events.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Events(BTreeMap<EventId, Event>);
-
-/// What one event says, as of its last change.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Event {
-    /// When it last changed, in the manifest's words.
-    timestamp: u64,
-    skipped: u64,
-    rejected: u64,
-    #[serde(serialize_with = "encoded", deserialize_with = "decoded")]
-    listing: Listing,
-}
-
-fn encoded<S: Serializer>(listing: &Listing, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&STANDARD.encode(store::encode(listing)))
-}
-
-fn decoded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Listing, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    let bytes = STANDARD.decode(text).map_err(de::Error::custom)?;
-    store::decode(&bytes).map_err(de::Error::custom)
-}
-
-impl Events {
-    /// Reads what [`Events::encode`] has written; nothing that is not so.
-    #[must_use]
-    pub fn decode(bytes: &[u8]) -> Option<Self> {
-        serde_json::from_slice(bytes).ok()
-    }
-
-    /// As bytes for the disk.
-    #[must_use]
-    pub fn encode(&self) -> Vec<u8> {
-        serde_json::to_vec(self).unwrap_or_default()
-    }
-
-    /// How many events.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    fn entries(&self) -> u64 {
-        self.0.values().map(|event| event.listing.len() as u64).sum()
-    }
-
-    /// What all events list; of an entry in several, the highest confidence.
-    fn listing(&self) -> Listing {
-        let mut builder = ListingBuilder::default();
-        for (prefix, confidence) in self.0.values().flat_map(|event| event.listing.iter()) {
-            builder.push_prefix(prefix, confidence);
-        }
-        builder.finish()
-    }
-}
 
 /// Where a feed is: the URL of its manifest, or of the directory that it is in.
 struct Place(Url);
@@ -142,7 +74,7 @@ impl Visit {
 
 impl Round<'_> {
     fn go(mut self, manifest: &Manifest, validators: Validators) -> Result<Outcome, ReadError> {
-        let mut events = self.visit.events.clone();
+        let mut events: Events = self.visit.events.clone();
         events.0.retain(|id, _| manifest.0.contains_key(id));
         let (mut missing, mut fresh, mut entries) = (0, 0, events.entries());
         for (id, timestamp) in &manifest.0 {
@@ -238,7 +170,6 @@ impl Round<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use xshield_threat::{Confidence, Prefix};
 
     #[test]
     fn documents_stand_beside_the_manifest() {
@@ -252,22 +183,5 @@ mod tests {
             let place = Place::of(&url.parse().unwrap());
             assert_eq!(place.document(MANIFEST).as_str(), manifest, "{url}");
         }
-    }
-
-    #[test]
-    fn what_was_read_comes_back_from_the_disk() {
-        let prefix = |text: &str| text.parse::<Prefix>().unwrap();
-        let sure = |percent| Confidence::new(percent).unwrap();
-        let listing: Listing =
-            [(prefix("198.51.100.7"), sure(80)), (prefix("2001:db8::/48"), sure(80))]
-                .into_iter()
-                .collect();
-        let event = Event { timestamp: 7, skipped: 1, rejected: 2, listing };
-        let id: EventId = "5a1b2c3d-0001-4000-8000-0123456789ab".parse().unwrap();
-        let events = Events(BTreeMap::from([(id, event)]));
-        let bytes = events.encode();
-        assert_eq!(Events::decode(&bytes), Some(events.clone()));
-        assert_eq!((events.entries(), events.listing().len()), (2, 2));
-        assert_eq!(Events::decode(&bytes[1..]), None);
     }
 }

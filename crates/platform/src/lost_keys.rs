@@ -1,0 +1,48 @@
+//! Makes keys again that are lost for good.
+
+use std::path::Path;
+
+use xshield_model::Timestamp;
+use xshield_store::audit::Deed;
+use xshield_store::{Store, StoreError, audit, commit};
+
+use crate::keys::{DataDir, KeyError};
+use crate::lasting::LastingKey;
+use crate::tls;
+
+/// Why no key was made.
+#[derive(Debug, thiserror::Error)]
+pub enum MakeAgainError {
+    /// The data directory, or the key.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Makes another key in the place of one that is lost, while the platform does not run.
+///
+/// # Errors
+/// When the platform runs, the key is there, or there is no database.
+pub async fn make_again(path: &Path, key: LastingKey) -> Result<(), MakeAgainError> {
+    let now = Timestamp::now();
+    let dir = DataDir::open_existing(path)?;
+    match key {
+        LastingKey::Policy | LastingKey::Storage => dir.make_seed_again(key)?,
+        LastingKey::Ca => tls::make_ca_again(&dir, now)?,
+    }
+    let store = Store::open(&dir.file(DataDir::DATABASE)).await?;
+    let mut tx = store.write().await?;
+    let deed = Deed {
+        actor: "platform",
+        action: "platform.new-key",
+        target: key.file(),
+        before: "lost".to_owned(),
+        after: format!("made again, on the platform's machine: {}", key.another_means()),
+    };
+    audit::record(&mut tx, deed, now).await?;
+    commit(tx).await?;
+    store.close().await;
+    Ok(())
+}

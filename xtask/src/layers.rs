@@ -105,11 +105,25 @@ const LAYERS: &[Layer] = &[
                   and access logs itself, and knows nothing behind the API",
     },
     Layer {
+        package: "xshield-operations",
+        may_use: &[
+            "xshield-api",
+            "xshield-model",
+            "xshield-policy",
+            "xshield-store",
+            "xshield-threat",
+            "xshield-wire",
+        ],
+        because: "operations say what may be done and by whom; HTTP, HTML and jobs are faces of them, \
+                  and none of these may be needed to do it",
+    },
+    Layer {
         package: "xshield",
         may_use: &[
             "xshield-api",
             "xshield-cli",
             "xshield-model",
+            "xshield-operations",
             "xshield-policy",
             "xshield-store",
             "xshield-threat",

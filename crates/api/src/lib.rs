@@ -14,6 +14,7 @@ pub mod changes;
 pub mod channels;
 pub mod claims;
 pub mod commands;
+pub mod field_error;
 pub mod health;
 pub mod host_telemetry;
 pub mod impact;

@@ -1,6 +1,6 @@
 //! Who calls the admin API, and whether they may.
 
-use std::marker::PhantomData;
+use std::ops::Deref;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -10,69 +10,30 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::digest::{SHA256, digest};
 use xshield_model::Timestamp;
 use xshield_model::role::Role;
+use xshield_operations::By;
+pub use xshield_operations::caller::{Admin, AtLeast, Caller, Operator, Viewer};
+use xshield_operations::ids::{NoRandomness, new_id, random};
 use xshield_store::accounts;
 use xshield_store::accounts::{ApiToken, TokenKind};
 
 use crate::door::guest::{Party, vouch};
-use crate::keys::{KeyError, new_id, random};
 use crate::problem::Problem;
 use crate::state::App;
 
 /// API tokens begin with this, so that secret scanners know one.
 const TOKEN_PREFIX: &str = "xat1_";
 
-/// Whose request it is.
-#[derive(Debug, Clone)]
-pub struct Caller {
-    /// The account's name.
-    pub account: String,
-    /// What the token may do: never more than its account.
-    pub role: Role,
-    /// The token's id.
-    pub token: String,
-}
-
-impl Caller {
-    /// As the audit log writes it.
-    #[must_use]
-    pub fn actor(&self) -> String {
-        format!("user:{}", self.account)
-    }
-}
-
-/// A role, as a type.
-pub trait AtLeast: Send + Sync {
-    /// The least role that may.
-    const ROLE: Role;
-}
-
-/// Any caller.
-#[derive(Debug)]
-pub struct Viewer;
-/// Operators and admins.
-#[derive(Debug)]
-pub struct Operator;
-/// Admins.
-#[derive(Debug)]
-pub struct Admin;
-
-impl AtLeast for Viewer {
-    const ROLE: Role = Role::Viewer;
-}
-impl AtLeast for Operator {
-    const ROLE: Role = Role::Operator;
-}
-impl AtLeast for Admin {
-    const ROLE: Role = Role::Admin;
-}
-
-/// Evidence that the caller has at least the role `R`: a handler that takes it can't be reached
+/// A request by a caller who has at least the role `R`: a handler that takes it can't be reached
 /// without.
 #[derive(Debug)]
-pub struct Allowed<R> {
-    /// Who.
-    pub caller: Caller,
-    role: PhantomData<R>,
+pub struct Allowed<R>(pub By<R>);
+
+impl<R> Deref for Allowed<R> {
+    type Target = By<R>;
+
+    fn deref(&self) -> &By<R> {
+        &self.0
+    }
 }
 
 impl<R: AtLeast> FromRequestParts<App> for Allowed<R> {
@@ -85,20 +46,7 @@ impl<R: AtLeast> FromRequestParts<App> for Allowed<R> {
         })?;
         let caller = authenticate(app, token.trim()).await?;
         vouch(&mut parts.extensions, Party::Account(caller.account.clone()))?;
-        Self::of(caller)
-    }
-}
-
-impl<R: AtLeast> Allowed<R> {
-    /// Evidence for a caller who has the role.
-    pub(crate) fn of(caller: Caller) -> Result<Self, Problem> {
-        if caller.role < R::ROLE {
-            return Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", "Not allowed").detail(
-                format!("this takes the role {:?}; the token has {:?}", R::ROLE, caller.role)
-                    .to_lowercase(),
-            ));
-        }
-        Ok(Self { caller, role: PhantomData })
+        Ok(Self(By::new(caller)?))
     }
 }
 
@@ -143,7 +91,7 @@ pub fn new_token(
     role: Role,
     expires_at: Option<Timestamp>,
     now: Timestamp,
-) -> Result<(ApiToken, String), KeyError> {
+) -> Result<(ApiToken, String), NoRandomness> {
     let id = new_id("")?;
     let secret = URL_SAFE_NO_PAD.encode(random::<32>()?);
     let token = ApiToken {

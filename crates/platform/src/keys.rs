@@ -9,8 +9,8 @@ use std::os::unix::fs::{
 };
 use std::path::{Path, PathBuf};
 
-use ring::rand::{SecureRandom as _, SystemRandom};
 use rustix::fs::{FlockOperation, flock};
+use xshield_operations::ids::{NoRandomness, random};
 use xshield_wire::{Bytes, PolicyKey};
 
 use crate::lasting::LastingKey;
@@ -75,8 +75,8 @@ pub enum KeyError {
         path: PathBuf,
     },
     /// No random bytes.
-    #[error("the system gives no random bytes")]
-    Random,
+    #[error(transparent)]
+    Random(#[from] NoRandomness),
     /// A certificate could not be made.
     #[error("could not make a certificate")]
     Certificate(#[from] rcgen::Error),
@@ -349,27 +349,6 @@ impl Keys {
             seal: Seal::new(&dir.seed(LastingKey::Storage)?)?,
         })
     }
-}
-
-/// Random bytes from the system.
-///
-/// # Errors
-/// When it gives none.
-pub fn random<const N: usize>() -> Result<[u8; N], KeyError> {
-    let mut bytes = [0; N];
-    SystemRandom::new().fill(&mut bytes).map_err(|_| KeyError::Random)?;
-    Ok(bytes)
-}
-
-/// A new id: the prefix and 12 random characters (60 bits), without those that look alike.
-///
-/// # Errors
-/// When the system gives no random bytes.
-pub fn new_id(prefix: &str) -> Result<String, KeyError> {
-    const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
-    let tail: String =
-        random::<12>()?.iter().map(|byte| char::from(ALPHABET[usize::from(byte % 32)])).collect();
-    Ok(format!("{prefix}{tail}"))
 }
 
 #[cfg(test)]

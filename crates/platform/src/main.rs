@@ -17,7 +17,7 @@ use xshield_platform::serve::{EndSignal, EndSignals, Whom, reset_password, start
 use xshield_platform::settings::{AdminPassword, PasswordCost, PublicUrl, Settings};
 
 /// Gives memory back that a burst took. The system's allocator keeps it in an arena of each thread that
-/// ever had a large block, and passwords, reports and rehearsals are hashed, read and made on many.
+/// ever had a large block, and passwords, reports and simulations are hashed, read and made on many.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -4,22 +4,13 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use xshield_api::field_error::FieldError;
 use xshield_api::impact::ImpactSummary;
+use xshield_operations::OperationError;
+use xshield_operations::pointer::pointer;
 use xshield_store::StoreError;
 
 pub use crate::request_body::JsonBody;
-
-/// One thing that is wrong in a request with several.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
-pub struct FieldError {
-    /// JSON pointer into the request, e.g. `/documents/3`.
-    pub field: String,
-    /// What is wrong and what was expected.
-    pub reason: String,
-    /// File (when given), line and column, where the input was text.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub place: Option<String>,
-}
 
 /// An error answer (RFC 9457, `application/problem+json`).
 #[derive(Debug, Clone)]
@@ -175,6 +166,66 @@ impl std::ops::DerefMut for Problem {
     }
 }
 
+/// What operations refuse, as HTTP says it.
+impl From<OperationError> for Problem {
+    fn from(error: OperationError) -> Self {
+        use OperationError as E;
+        let text = error.to_string();
+        match error {
+            E::Invalid { field, .. } => Self::invalid(&field, text),
+            E::NotFound { what, id } => Self::not_found(what, &id),
+            E::Conflict { code, field, .. } => {
+                let problem = Self::conflict(code, text);
+                match field {
+                    Some(field) => problem.field(field),
+                    None => problem,
+                }
+            }
+            E::UnexpectedImpact { code, impact, .. } => {
+                let mut problem = Self::conflict(code, text).field("/expected_impact");
+                problem.impact = Some(impact);
+                problem
+            }
+            E::Forbidden { .. } => {
+                Self::new(StatusCode::FORBIDDEN, "forbidden", "Not allowed").detail(text)
+            }
+            E::TooMany { what, seconds } => Self::too_many(what, seconds),
+            E::InvalidPolicy(errors) => invalid_policy(errors),
+            E::PolicyDoesNotCompile(errors) => does_not_compile(errors),
+            E::RulesetNotCompiled { .. } => {
+                let title = "The asset's ruleset can't be compiled";
+                Self::new(StatusCode::CONFLICT, "ruleset-not-compiled", title).detail(text)
+            }
+            E::Store(error) => Self::internal(&error),
+            error @ E::Failed { .. } => Self::internal(&error),
+        }
+    }
+}
+
+/// Everything that is wrong in a set of documents.
+fn invalid_policy(errors: Vec<FieldError>) -> Problem {
+    let problem =
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-policy", "The policy is not valid");
+    let first = errors.first().map(|error| {
+        let place = error.place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default();
+        format!("{place}{}", error.reason)
+    });
+    let field = errors.first().map(|error| error.field.clone()).unwrap_or_default();
+    problem.field(field).detail(first.unwrap_or_default()).errors(errors)
+}
+
+/// Every reason why a policy can't be compiled.
+fn does_not_compile(errors: Vec<FieldError>) -> Problem {
+    let first = errors.first().map(|error| error.reason.clone()).unwrap_or_default();
+    Problem::new(
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "policy-does-not-compile",
+        "The policy can't be compiled, and nothing was changed",
+    )
+    .detail(format!("{first}; nothing was changed"))
+    .errors(errors)
+}
+
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         Self::internal(&error)
@@ -226,22 +277,4 @@ pub fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Answer<T> {
             .detail(format!("more after the end: {error}"))
     })?;
     Ok(value)
-}
-
-/// The JSON pointer (RFC 6901) of a path.
-#[must_use]
-pub fn pointer(path: &serde_path_to_error::Path) -> String {
-    use serde_path_to_error::Segment;
-    let mut pointer = String::new();
-    for segment in path {
-        let part = match segment {
-            Segment::Seq { index } => index.to_string(),
-            Segment::Map { key } => key.clone(),
-            Segment::Enum { variant } => variant.clone(),
-            Segment::Unknown => continue,
-        };
-        pointer.push('/');
-        pointer.push_str(&part.replace('~', "~0").replace('/', "~1"));
-    }
-    pointer
 }

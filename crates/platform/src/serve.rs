@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock, RwLock};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
@@ -13,6 +13,10 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use xshield_model::Timestamp;
 use xshield_model::role::Role;
+use xshield_operations::compiler::{Endpoints, RulesetCompiler};
+use xshield_operations::ids::new_id;
+use xshield_operations::parsed_policies::ParsedPolicies;
+use xshield_operations::policy::simulations::Simulations;
 use xshield_policy::names::Name;
 use xshield_store::accounts::Account;
 use xshield_store::audit::Deed;
@@ -22,19 +26,16 @@ use crate::alerts::Alerts;
 use crate::api;
 use crate::door::Door;
 use crate::intake::Intake;
-use crate::jobs::compile::Compiling;
 use crate::jobs::host_configuration::{self, Configuring};
 use crate::jobs::supervise::{Jobs, Pauses};
 use crate::jobs::{alerts, compile, deliver, maintenance, threat_compile, threat_feeds};
 use crate::kept::Kept;
-use crate::keys::{DataDir, KeyError, Keys, new_id};
+use crate::keys::{DataDir, KeyError, Keys};
 use crate::limits::Limits;
 use crate::passwords::{PasswordError, Passwords};
 use crate::readiness::Readiness;
-use crate::rehearsals::Rehearsals;
 use crate::rotation::Told;
 use crate::settings::Settings;
-use crate::spoken::Spoken;
 use crate::state::{App, Platform};
 use crate::threat::Threats;
 use crate::threat::files::FileError;
@@ -128,6 +129,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
              is protected itself, name its own address with --listen, so that no policy closes the port"
         );
     }
+    let endpoints = Endpoints::new(endpoints);
     let threat = Threats::open(&settings.data_dir.join("threat"))?;
     let app = Arc::new(Platform {
         limits: Limits::new(&settings),
@@ -137,11 +139,11 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         keys,
         told,
         tls,
-        store,
         passwords,
-        compiling: Compiling::default(),
-        rehearsals: Rehearsals::default(),
-        spoken: Spoken::default(),
+        compiler: RulesetCompiler::new(store.clone(), endpoints.clone()),
+        store,
+        simulations: Simulations::default(),
+        parsed_policies: ParsedPolicies::default(),
         threat,
         waking: Waking::default(),
         configuring: Configuring::default(),
@@ -149,7 +151,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         jobs: Jobs::default(),
         readiness: Readiness::default(),
         listening,
-        endpoints: RwLock::new(endpoints),
+        endpoints,
         metrics: recorder(),
         metrics_page: Kept::default(),
     });
@@ -184,6 +186,10 @@ fn builder() -> PrometheusBuilder {
     plain.set_buckets(&SECONDS).unwrap_or_else(|_| PrometheusBuilder::new())
 }
 
+fn made_up() -> Result<String, KeyError> {
+    Ok(new_id("")?)
+}
+
 async fn first_admin(
     store: &Store,
     passwords: &Passwords,
@@ -196,7 +202,7 @@ async fn first_admin(
     let (password, made_up) = match &settings.admin_password {
         Some(given) => (given.0.clone(), None),
         None => {
-            let password = format!("{}-{}", new_id("")?, new_id("")?);
+            let password = format!("{}-{}", made_up()?, made_up()?);
             (password.clone(), Some(password))
         }
     };
@@ -236,7 +242,7 @@ impl Running {
             keep(&app, "deliver", deliver::run),
         ];
         // Changes that a sudden end kept from being compiled.
-        app.compiling.inventory_changed();
+        app.compiler.inventory_changed();
         let door = Door::new(api::router(app.clone()), acceptor, &app.settings, open_files());
         let mut stop = std::pin::pin!(stop);
         loop {

@@ -1,16 +1,18 @@
 //! What every handler and job shares.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use metrics_exporter_prometheus::PrometheusHandle;
+use xshield_operations::compiler::{Endpoints, RulesetCompiler};
+use xshield_operations::parsed_policies::ParsedPolicies;
+use xshield_operations::policy::simulations::Simulations;
 use xshield_store::Store;
 use xshield_wire::message::VERSION;
 use xshield_wire::trust::{Der, PublicTrust};
 
 use crate::alerts::Alerts;
 use crate::intake::Intake;
-use crate::jobs::compile::Compiling;
 use crate::jobs::host_configuration::Configuring;
 use crate::jobs::supervise::Jobs;
 use crate::kept::Kept;
@@ -18,10 +20,8 @@ use crate::keys::{DataDir, KeyError, Keys};
 use crate::limits::Limits;
 use crate::passwords::Passwords;
 use crate::readiness::Readiness;
-use crate::rehearsals::Rehearsals;
 use crate::rotation::Told;
 use crate::settings::Settings;
-use crate::spoken::Spoken;
 use crate::threat::Threats;
 use crate::tls::Tls;
 use crate::waking::Waking;
@@ -48,12 +48,12 @@ pub struct Platform {
     pub passwords: Passwords,
     /// What keeps one caller from hurting others.
     pub limits: Limits,
-    /// Turns policy into rulesets.
-    pub compiling: Compiling,
+    /// Keeps the committed policy compiled for every asset.
+    pub compiler: RulesetCompiler,
     /// Those who try what a policy would come to.
-    pub rehearsals: Rehearsals,
+    pub simulations: Simulations,
     /// The policies that speak of assets.
-    pub spoken: Spoken,
+    pub parsed_policies: ParsedPolicies,
     /// Threat feeds and what became of them.
     pub threat: Threats,
     /// Held-open polls of hosts.
@@ -71,7 +71,7 @@ pub struct Platform {
     /// Where it really listens.
     pub listening: SocketAddr,
     /// Addresses at which hosts reach the platform, by now.
-    pub endpoints: RwLock<Vec<SocketAddr>>,
+    pub endpoints: Endpoints,
     /// Renders `/metrics`.
     pub metrics: PrometheusHandle,
     /// What was rendered last.
@@ -110,6 +110,6 @@ impl Platform {
     /// Addresses at which hosts reach the platform, by now.
     #[must_use]
     pub fn endpoints(&self) -> Vec<SocketAddr> {
-        self.endpoints.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.endpoints.get()
     }
 }

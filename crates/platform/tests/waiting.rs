@@ -17,7 +17,7 @@ use support::plain::{self, Plain};
 use support::slow_platform::{Says, SlowPlatform};
 use support::{PASSWORD, TestHost, TestPlatform};
 use xshield_lab::terminal::Terminal;
-use xshield_platform::impact::summary;
+use xshield_operations::policy::impact::summary;
 use xshield_policy::Impact;
 
 const XSHIELD: &str = env!("CARGO_BIN_EXE_xshield");

@@ -48,7 +48,7 @@ impl AccountPage {
 }
 
 async fn show(Visitor(person): Visitor<Viewer>) -> Response {
-    let frame = Frame::new("Account", Section::Elsewhere, &person.caller);
+    let frame = Frame::new("Account", Section::Elsewhere, person.caller());
     answer(StatusCode::OK, &AccountPage { frame, done: Done::Nothing })
 }
 
@@ -61,9 +61,9 @@ async fn change(
     let given = |name: &str| form.all(name).next().unwrap_or_default().to_owned();
     let (old, new) = (given("old"), given("new"));
     let changed = if new == given("again") {
-        change_password(&app, knock, &person.caller, old, new).await
+        change_password(&app, knock, person.caller(), old, new).await
     } else {
-        let frame = Frame::new("Account", Section::Elsewhere, &person.caller);
+        let frame = Frame::new("Account", Section::Elsewhere, person.caller());
         let done = Done::Refused("The two new passwords differ; nothing was changed.".to_owned());
         return Ok(answer(StatusCode::UNPROCESSABLE_ENTITY, &AccountPage { frame, done }));
     };
@@ -77,6 +77,6 @@ async fn change(
         }
         Err(problem) => return Err(problem),
     };
-    let frame = Frame::new("Account", Section::Elsewhere, &person.caller);
+    let frame = Frame::new("Account", Section::Elsewhere, person.caller());
     Ok(answer(status, &AccountPage { frame, done }))
 }

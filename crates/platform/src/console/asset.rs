@@ -8,6 +8,10 @@ use axum::response::Response;
 use axum::routing::get;
 use xshield_api::assets::Spark;
 use xshield_model::Timestamp;
+use xshield_operations::lookup::asset as named;
+use xshield_operations::management;
+use xshield_operations::protection;
+use xshield_operations::standing::{spark_of, trouble};
 use xshield_policy::inventory::Source;
 use xshield_store::agent_events::{AgentEventFilter, StoredAgentEvent};
 use xshield_store::assets::StoredAsset;
@@ -26,14 +30,10 @@ use super::look::{State, Tone, When, bytes};
 use super::page::{Frame, Section, answer};
 use super::routes::{self, Route};
 use super::session::Visitor;
-use crate::api::admin::assets::named;
-use crate::api::admin::standing::{spark_of, trouble};
 use crate::api::admin::threat_status::asset_threat;
 use crate::auth::Viewer;
 use crate::holding;
-use crate::management;
 use crate::problem::Answer;
-use crate::protection;
 use crate::state::App;
 
 /// Events, commands and archives that are shown; the CLI and the API have the rest.
@@ -164,7 +164,7 @@ async fn show(
     let now = Timestamp::now();
     let mut conn = app.store.read().await?;
     let asset = named(&mut conn, &asset).await?;
-    let spark = spark_of(&asset, app.compiling.failure(&asset.id), now);
+    let spark = spark_of(&asset, app.compiler.failure(&asset.id), now);
     let threat = asset_threat(&threat_assets::get(&mut conn, &asset.id).await?);
     let tags = assets::tags_of(&mut conn, std::iter::once(&asset.id)).await?;
     let told = problems::list(&mut conn, &asset.id).await?;
@@ -177,7 +177,7 @@ async fn show(
     let commands = commands::recent_of(&mut conn, &asset.id, RECENT, now).await?;
     let waiting = identities::waiting(&mut conn, &asset.id).await?;
     drop(conn);
-    findings.extend(management::finding(&app, &asset.id).await?);
+    findings.extend(management::finding(&app.compiler, &asset.id).await?);
 
     let mut facts = facts(&asset);
     if let Some(host) = host.map(|host| host.value) {
@@ -191,7 +191,7 @@ async fn show(
     if !tags.is_empty() {
         facts.push(("Tags", tags.join(", ")));
     }
-    let standings = protection::standings(&app, [asset.id.clone()]).await?;
+    let standings = app.compiler.standings([asset.id.clone()]).await?;
     let protection = protection::of(standings.get(&asset.id), &spark);
     let told = told.into_iter().map(|told| problem(told, &asset, now));
     let (current, past) = told.partition(|told: &Told| told.current);
@@ -201,7 +201,7 @@ async fn show(
         Source::Edr => (Section::Elsewhere, ("/sensors/agents", "Agents")),
     };
     let page = AssetPage {
-        frame: Frame::new(asset.name.as_str(), section, &allowed.caller),
+        frame: Frame::new(asset.name.as_str(), section, allowed.caller()),
         name: asset.name.to_string(),
         table,
         activity: State::activity(&spark),

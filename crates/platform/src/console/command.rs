@@ -9,21 +9,20 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::get;
 use serde::Deserialize;
-use xshield_api::commands::Selection;
+use xshield_api::commands::{Outcome as TargetOutcome, Selection};
 use xshield_api::page::Page;
 use xshield_model::Timestamp;
 use xshield_model::command::{Progress, TargetState};
-use xshield_store::commands::Target;
+use xshield_operations::commands;
 use xshield_store::uploads::UploadFilter;
-use xshield_store::{commands, from_json, uploads, word};
+use xshield_store::{from_json, uploads, word};
 
 use super::asset::Archive;
 use super::commands::{by, label, length, outcome, overall, whom};
 use super::look::{State, When};
 use super::page::{Frame, Section, answer};
 use super::session::Visitor;
-use crate::api::admin::commands::known;
-use crate::api::admin::page::{PageQuery, paged};
+use crate::api::admin::page::PageQuery;
 use crate::auth::Viewer;
 use crate::problem::Answer;
 use crate::query::BothOf;
@@ -101,12 +100,11 @@ async fn show(
     Path(id): Path<String>,
     BothOf(wanted, page): BothOf<Wanted, PageQuery>,
 ) -> Answer<Response> {
-    let (limit, now) = (page.limit()?, Timestamp::now());
+    let (paging, now) = (page.paging()?, Timestamp::now());
     let mut conn = app.store.read().await?;
-    let job = known(&mut conn, &id).await?;
+    let job = commands::known(&mut conn, &id).await?;
     let progress = commands::progress(&mut conn, &id, now).await?;
-    let after = page.after()?;
-    let found = commands::targets(&mut conn, &id, wanted.state, after, limit + 1, now).await?;
+    let found = commands::outcomes(&mut conn, &id, wanted.state, paging, now).await?;
     let filter = UploadFilter { command: Some(id.clone()), ..UploadFilter::default() };
     let uploads = uploads::list(&mut conn, &filter, None, u32::MAX).await?;
     drop(conn);
@@ -114,10 +112,10 @@ async fn show(
         .iter()
         .map(|upload| (upload.asset_name.clone(), Archive::of(upload, now)))
         .collect();
-    let Page { items, next } = paged(found, limit, |target| target.asset.clone(), |target| target);
-    let outcomes = items.into_iter().map(|target| {
-        let archive = archives.remove(&target.asset);
-        shown(target, archive, now)
+    let Page { items, next } = found;
+    let outcomes = items.into_iter().map(|outcome| {
+        let archive = archives.remove(&outcome.asset);
+        shown(outcome, archive, now)
     });
     let path = format!("/commands/{id}");
     let state = wanted.state.as_ref().map(word).transpose()?;
@@ -131,7 +129,7 @@ async fn show(
     };
     let label = label(job.kind)?;
     let page = CommandPage {
-        frame: Frame::new(label.clone(), Section::Commands, &allowed.caller),
+        frame: Frame::new(label.clone(), Section::Commands, allowed.caller()),
         label,
         // Commands of earlier versions tell their hosts in other words.
         whom: from_json::<Selection>(&job.target).map_or_else(|_| job.target.clone(), |s| whom(&s)),
@@ -145,18 +143,18 @@ async fn show(
         here: query(page.cursor()),
         next: next.map(|cursor| query(Some(&cursor))),
         outcomes: outcomes.collect::<Answer<_>>()?,
-        id: job.id,
+        id,
     };
     Ok(answer(StatusCode::OK, &page))
 }
 
-fn shown(target: Target, archive: Option<Archive>, now: Timestamp) -> Answer<Outcome> {
+fn shown(of: TargetOutcome, archive: Option<Archive>, now: Timestamp) -> Answer<Outcome> {
     Ok(Outcome {
-        state: outcome(target.state)?,
-        told: target.told_at.map(|at| When::of(at, now)),
-        ended: target.ended_at.map(|at| When::of(at, now)),
-        reason: target.reason,
+        state: outcome(of.state)?,
+        told: of.told_at.map(|at| When::of(at, now)),
+        ended: of.ended_at.map(|at| When::of(at, now)),
+        reason: of.reason.unwrap_or_default(),
         archive,
-        asset: target.asset,
+        asset: of.asset,
     })
 }

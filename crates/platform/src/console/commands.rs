@@ -6,13 +6,15 @@ use axum::extract::{Path, State as Shared};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
-use xshield_api::commands::Selection;
+use xshield_api::commands::{Command, NewCommand, Selection};
 use xshield_api::page::Page;
 use xshield_model::Timestamp;
 use xshield_model::command::{Progress, TargetState};
+use xshield_operations::commands::{self, Prepared};
+use xshield_operations::selection::selected;
 use xshield_policy::AssetId;
-use xshield_store::commands::Job;
-use xshield_store::{Conn, commands, from_word, word};
+use xshield_store::commands::{Job, at_asset};
+use xshield_store::{Conn, from_word, word};
 use xshield_wire::message::CommandKind;
 
 use super::form::Form;
@@ -20,9 +22,7 @@ use super::look::{State, Tone, When};
 use super::page::{Frame, Section, answer};
 use super::session::Visitor;
 use crate::api::admin::agent_events::archive;
-use crate::api::admin::commands::{checked, store, take_back};
-use crate::api::admin::page::{PageQuery, paged};
-use crate::api::admin::selection::selected;
+use crate::api::admin::page::PageQuery;
 use crate::auth::{Operator, Viewer};
 use crate::problem::{Answer, Problem};
 use crate::query::QueryOf;
@@ -80,9 +80,7 @@ pub(super) fn label(kind: CommandKind) -> Answer<String> {
 /// A command as a form gives it.
 struct Wish {
     kind: &'static Kind,
-    job: CommandKind,
-    duration: Option<u32>,
-    selection: Selection,
+    command: NewCommand,
     /// What the form held, for the next form.
     fields: Vec<(&'static str, String)>,
 }
@@ -94,8 +92,8 @@ impl Wish {
             .iter()
             .find(|kind| kind.word == chosen)
             .ok_or_else(|| Problem::invalid("kind", "choose what the hosts are to do"))?;
-        let job = from_word(kind.word)?;
-        let duration = match (job, form.one("duration")) {
+        let commanded = from_word(kind.word)?;
+        let duration = match (commanded, form.one("duration")) {
             (CommandKind::DebugOn, Some(seconds)) => {
                 let refused = |_| Problem::invalid("duration", "not a number of seconds");
                 Some(seconds.parse::<u32>().map_err(refused)?)
@@ -106,7 +104,7 @@ impl Wish {
         fields.extend(duration.map(|seconds| ("duration", seconds.to_string())));
         let whom = form.one("whom").unwrap_or_default();
         fields.push(("whom", whom.to_owned()));
-        let selection = match whom {
+        let target = match whom {
             "selected" => {
                 let names: Vec<String> = form.all("asset").map(str::to_owned).collect();
                 if names.is_empty() {
@@ -118,7 +116,13 @@ impl Wish {
             "matching" => filter(form, &mut fields)?,
             _ => return Err(Problem::invalid("whom", "choose which hosts are meant")),
         };
-        Ok(Self { kind, job, duration, selection, fields })
+        let command = NewCommand {
+            kind: commanded,
+            duration_seconds: duration,
+            expires_in_seconds: None,
+            target,
+        };
+        Ok(Self { kind, command, fields })
     }
 }
 
@@ -165,8 +169,9 @@ async fn confirm(
     form: Form,
 ) -> Answer<Response> {
     let wish = Wish::of(&form)?;
-    let chosen = selected(&app, &wish.selection, Timestamp::now()).await?;
-    let frame = Frame::new(wish.kind.label, Section::Commands, &allowed.caller);
+    let target = &wish.command.target;
+    let chosen = selected(&app.store, &app.compiler, target, Timestamp::now()).await?;
+    let frame = Frame::new(wish.kind.label, Section::Commands, allowed.caller());
     Ok(asked(frame, wish, &chosen, None))
 }
 
@@ -177,8 +182,8 @@ fn asked(frame: Frame, wish: Wish, chosen: &[AssetId], before: Option<String>) -
         will: wish.kind.will,
         hosts: chosen.len(),
         before,
-        whom: whom(&wish.selection),
-        duration: wish.duration.map(length),
+        whom: whom(&wish.command.target),
+        duration: wish.command.duration_seconds.map(length),
         fields: wish.fields,
     };
     answer(StatusCode::OK, &page)
@@ -190,14 +195,15 @@ async fn give(
     form: Form,
 ) -> Answer<Response> {
     let wish = Wish::of(&form)?;
-    let job = checked(&allowed.caller, wish.job, wish.duration, None, &wish.selection)?;
-    let chosen = selected(&app, &wish.selection, job.created_at).await?;
+    let now = Timestamp::now();
+    let prepared = Prepared::new(&wish.command, &allowed, now)?;
+    let chosen = selected(&app.store, &app.compiler, &wish.command.target, now).await?;
     let confirmed = form.one("hosts").unwrap_or("none");
     if confirmed != chosen.len().to_string() {
-        let frame = Frame::new(wish.kind.label, Section::Commands, &allowed.caller);
+        let frame = Frame::new(wish.kind.label, Section::Commands, allowed.caller());
         return Ok(asked(frame, wish, &chosen, Some(confirmed.to_owned())));
     }
-    let given = store(&app, &allowed.caller, job, &chosen).await?;
+    let given = commands::give(&app.store, &*app, &allowed, prepared, &chosen).await?;
     Ok(Redirect::to(&format!("/commands/{}", given.id)).into_response())
 }
 
@@ -206,7 +212,7 @@ async fn cancel(
     Visitor(allowed): Visitor<Operator>,
     Path(id): Path<String>,
 ) -> Answer<Response> {
-    let command = take_back(&app, &allowed.caller, &id).await?;
+    let command = commands::cancel(&app.store, &allowed, &id, Timestamp::now()).await?;
     Ok(Redirect::to(&format!("/commands/{}", command.id)).into_response())
 }
 
@@ -235,21 +241,29 @@ pub(super) async fn recent_of(
     limit: u32,
     now: Timestamp,
 ) -> Answer<Vec<Given>> {
-    let found = commands::at_asset(conn, asset, limit, now).await?;
+    let found = at_asset(conn, asset, limit, now).await?;
     let given = found.into_iter().map(|(job, target)| {
-        Ok(Given { state: outcome(target.state)?, reason: target.reason, ..listed(job, now)? })
+        let Job { id, kind, created_at, created_by, .. } = job;
+        let given = listed(id, kind, created_at, &created_by, now)?;
+        Ok(Given { state: outcome(target.state)?, reason: target.reason, ..given })
     });
     given.collect()
 }
 
-fn listed(job: Job, now: Timestamp) -> Answer<Given> {
+fn listed(
+    id: String,
+    kind: CommandKind,
+    created_at: Timestamp,
+    created_by: &str,
+    now: Timestamp,
+) -> Answer<Given> {
     Ok(Given {
-        label: label(job.kind)?,
-        given: When::of(job.created_at, now),
-        by: by(&job.created_by),
+        label: label(kind)?,
+        given: When::of(created_at, now),
+        by: by(created_by),
         state: State::new("", Tone::Quiet),
         reason: String::new(),
-        id: job.id,
+        id,
     })
 }
 
@@ -277,18 +291,16 @@ async fn list(
     Visitor(allowed): Visitor<Viewer>,
     QueryOf(page): QueryOf<PageQuery>,
 ) -> Answer<Response> {
-    let (limit, now) = (page.limit()?, Timestamp::now());
+    let (paging, now) = (page.paging()?, Timestamp::now());
     let mut conn = app.store.read().await?;
-    let found = commands::list(&mut conn, None, page.after()?, limit + 1).await?;
-    let place = |job: &Job| (job.created_at.0, job.id.clone());
-    let Page { items, next } = paged(found, limit, place, |job| job);
-    let mut commands = Vec::with_capacity(items.len());
-    for job in items {
-        let progress = commands::progress(&mut conn, &job.id, now).await?;
-        let state = overall(&progress);
-        commands.push((Given { state, ..listed(job, now)? }, progress));
-    }
-    let frame = Frame::new("Commands", Section::Commands, &allowed.caller);
+    let Page { items, next } = commands::list(&mut conn, None, paging, now).await?;
+    let shown = |command: Command| {
+        let Command { id, kind, created_at, created_by, progress, .. } = command;
+        let given = listed(id, kind, created_at, &created_by, now)?;
+        Ok((Given { state: overall(&progress), ..given }, progress))
+    };
+    let commands = items.into_iter().map(shown).collect::<Answer<_>>()?;
+    let frame = Frame::new("Commands", Section::Commands, allowed.caller());
     Ok(answer(StatusCode::OK, &CommandsPage { frame, commands, next }))
 }
 

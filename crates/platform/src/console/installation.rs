@@ -34,7 +34,7 @@ struct InstallationPage {
 
 async fn show(Shared(app): Shared<App>, Visitor(person): Visitor<Viewer>) -> Answer<Response> {
     let page = InstallationPage {
-        frame: Frame::new("Installation", Section::Installation, &person.caller),
+        frame: Frame::new("Installation", Section::Installation, person.caller()),
         domain: app.public_domain(),
         is_guess: app.settings.public_urls.is_empty(),
         expiring: super::page::warnings(&app).await?,

@@ -8,6 +8,7 @@ use axum::response::Response;
 use axum::routing::get;
 use xshield_model::Timestamp;
 use xshield_model::asset_filter::Standing;
+use xshield_operations::protection;
 use xshield_policy::inventory::Source;
 use xshield_store::assets::AssetFilter;
 use xshield_store::{assets, word};
@@ -16,7 +17,6 @@ use super::page::{Frame, Section, answer};
 use super::session::Visitor;
 use crate::auth::Viewer;
 use crate::problem::Answer;
-use crate::protection;
 use crate::state::App;
 
 pub(super) fn router() -> Router<App> {
@@ -71,7 +71,7 @@ async fn overview(Shared(app): Shared<App>, Visitor(allowed): Visitor<Viewer>) -
         kinds.push(kind(&app, source, title, path, now).await?);
     }
     let page = OverviewPage {
-        frame: Frame::new("Overview", Section::Overview, &allowed.caller),
+        frame: Frame::new("Overview", Section::Overview, allowed.caller()),
         expiring: super::page::warnings(&app).await?,
         kinds,
     };
@@ -87,7 +87,7 @@ async fn kind(
 ) -> Answer<Kind> {
     let of = |standing| AssetFilter { source: Some(source), standing, ..AssetFilter::default() };
     let mut unprotected = of(Some(Standing::Unprotected));
-    protection::fill_in(app, &mut unprotected).await?;
+    protection::fill_in(&app.compiler, &mut unprotected).await?;
     let mut conn = app.store.read().await?;
     let total = assets::count(&mut conn, &of(None), now).await?;
     let mut counts = Vec::new();

@@ -3,12 +3,13 @@
 use askama::Template;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
+use xshield_api::field_error::FieldError;
 use xshield_model::Timestamp;
 use xshield_model::role::Role;
 
 use crate::api::admin::enforcement_keys::{expiring, warning};
 use crate::auth::Caller;
-use crate::problem::{Answer, Details, FieldError, Problem};
+use crate::problem::{Answer, Details, Problem};
 use crate::state::App;
 
 /// Only what the platform itself serves is loaded and run, nothing that stands in a page; no other

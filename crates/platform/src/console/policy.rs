@@ -8,14 +8,17 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
 use xshield_api::changes::headline;
 use xshield_api::impact::{ExpectedImpact, ImpactLine, NoExpectedImpact, Weight, lines};
-use xshield_api::policy::{CommitProspect, DocumentChange};
+use xshield_api::policy::{CommitProspect, DocumentChange, Synchronize};
+use xshield_operations::caller::AtLeast;
+use xshield_operations::policy::candidate::{Comparison, compare};
+use xshield_operations::policy::simulate::prospect;
+use xshield_operations::policy::synchronize::synchronize;
+use xshield_operations::{By, OperationError};
 
 use super::form::Form;
 use super::page::{Frame, Section, answer};
 use super::session::Visitor;
-use crate::api::admin::policy::{between, prospect};
-use crate::auth::{Caller, Operator, Viewer};
-use crate::jobs::synchronize::{Request, synchronize};
+use crate::auth::{Operator, Viewer};
 use crate::problem::{Answer, Problem};
 use crate::state::App;
 
@@ -51,19 +54,19 @@ impl PolicyPage {
 }
 
 async fn show(Shared(app): Shared<App>, Visitor(person): Visitor<Viewer>) -> Answer<Response> {
-    page(&app, &person.caller, None, String::new()).await
+    page(&app, &person, None, String::new()).await
 }
 
-async fn page(
+async fn page<R: AtLeast>(
     app: &App,
-    caller: &Caller,
+    by: &By<R>,
     refusal: Option<&Problem>,
     note: String,
 ) -> Answer<Response> {
-    let prospect = prospect(app, caller, None).await?;
+    let prospect = prospect(&app.store, &app.compiler, &app.simulations, by, None).await?;
     let lines = lines(&prospect.impact);
-    let (_, changes) = between(app, None, None).await?;
-    let frame = Frame::new("Policy", Section::Policy, caller);
+    let Comparison { changes, .. } = compare(&app.store, None, None).await?;
+    let frame = Frame::new("Policy", Section::Policy, by.caller());
     let status = refusal.map_or(StatusCode::OK, |problem| problem.status);
     let refusal = refusal.map(|problem| problem.detail.clone().unwrap_or_default());
     Ok(answer(status, &PolicyPage { frame, prospect, lines, changes, refusal, note }))
@@ -84,18 +87,13 @@ async fn commit(
         .parse()
         .map_err(|error: NoExpectedImpact| Problem::invalid("impact", error.to_string()))?;
     let note = form.one("note").unwrap_or_default().to_owned();
-    let request = Request {
-        actor: person.caller.actor(),
-        expected_version,
-        expected_impact,
-        note: note.clone(),
-    };
-    match synchronize(&app, request).await {
+    let wish = Synchronize { expected_version, expected_impact, note: note.clone() };
+    match synchronize(&app.store, &app.compiler, &*app, &person, wish).await {
         Ok(_) => Ok(Redirect::to("/policy").into_response()),
         // It has changed since the page was shown: shown again, as it is now.
-        Err(problem) if problem.status == StatusCode::CONFLICT => {
-            page(&app, &person.caller, Some(&problem), note).await
-        }
-        Err(problem) => Err(problem),
+        Err(
+            refusal @ (OperationError::Conflict { .. } | OperationError::UnexpectedImpact { .. }),
+        ) => page(&app, &person, Some(&refusal.into()), note).await,
+        Err(error) => Err(error.into()),
     }
 }

@@ -9,6 +9,10 @@ use axum::routing::get;
 use serde::Deserialize;
 use xshield_model::Timestamp;
 use xshield_model::asset_filter::Standing;
+use xshield_operations::By;
+use xshield_operations::protection;
+use xshield_operations::selection::matching;
+use xshield_operations::standing::{spark_of, trouble};
 use xshield_policy::compile::PolicyStanding;
 use xshield_policy::criteria::Criteria;
 use xshield_policy::inventory::Source;
@@ -22,12 +26,9 @@ use super::page::{Frame, Section, answer};
 use super::routes;
 use super::session::Visitor;
 use crate::api::admin::page::PageQuery;
-use crate::api::admin::selection::matching;
-use crate::api::admin::standing::{spark_of, trouble};
 use crate::api::admin::threat_status::asset_threat;
-use crate::auth::{Allowed, Viewer};
+use crate::auth::Viewer;
 use crate::problem::Answer;
-use crate::protection;
 use crate::query::{BothOf, number};
 use crate::state::App;
 
@@ -172,7 +173,7 @@ fn standings(source: Source) -> impl Iterator<Item = (Standing, &'static str)> {
 
 async fn shown(
     app: &App,
-    allowed: &Allowed<Viewer>,
+    allowed: &By<Viewer>,
     source: Source,
     wanted: Wanted,
     page: &PageQuery,
@@ -204,7 +205,7 @@ async fn shown(
         ids,
         ..AssetFilter::default()
     };
-    protection::fill_in(app, &mut filter).await?;
+    protection::fill_in(&app.compiler, &mut filter).await?;
     let mut conn = app.store.read().await?;
     let total = assets::count(&mut conn, &filter, now).await?;
     let pages = total.div_ceil(u64::from(limit)).max(1);
@@ -216,7 +217,7 @@ async fn shown(
     let mut tags = assets::tags_of(&mut conn, found.iter().map(|asset| &asset.id)).await?;
     drop(conn);
     let ids = found.iter().map(|asset| asset.id.clone());
-    let in_policy = protection::standings(app, ids).await?;
+    let in_policy = app.compiler.standings(ids).await?;
     let rows: Vec<Row> = found
         .iter()
         .map(|asset| {
@@ -240,7 +241,7 @@ async fn shown(
         Ok(Choice { value, label, chosen: wanted.status == Some(standing) })
     });
     let page = SensorsPage {
-        frame: Frame::new(title, section, &allowed.caller),
+        frame: Frame::new(title, section, allowed.caller()),
         path,
         source: source_word,
         filtered: wanted.name.is_some() || wanted.status.is_some() || wanted.criteria.is_some(),
@@ -275,7 +276,7 @@ const ADDRESSES: usize = 3;
 
 fn row(app: &App, asset: &StoredAsset, known: Known<'_>, now: Timestamp) -> Row {
     let Known { threat, tags, standing } = known;
-    let spark = spark_of(asset, app.compiling.failure(&asset.id), now);
+    let spark = spark_of(asset, app.compiler.failure(&asset.id), now);
     let started = spark.usage.map(|usage| Timestamp::from_unix(usage.started));
     let since = spark.inactive_since.or(started);
     let protection = protection::of(standing, &spark);

@@ -3,8 +3,10 @@
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, header};
+use xshield_operations::By;
+use xshield_operations::caller::AtLeast;
 
-use crate::auth::{Allowed, AtLeast, authenticate};
+use crate::auth::authenticate;
 use crate::door::guest::{Party, vouch};
 use crate::problem::{Answer, Problem};
 use crate::state::App;
@@ -14,7 +16,7 @@ const COOKIE: &str = "__Host-xshield";
 
 /// A person who is signed in here and has at least the role `R`.
 #[derive(Debug)]
-pub(super) struct Visitor<R>(pub(super) Allowed<R>);
+pub(super) struct Visitor<R>(pub(super) By<R>);
 
 impl<R: AtLeast> FromRequestParts<App> for Visitor<R> {
     type Rejection = Problem;
@@ -23,7 +25,7 @@ impl<R: AtLeast> FromRequestParts<App> for Visitor<R> {
         let token = token(&parts.headers).ok_or_else(Problem::unauthenticated_here)?;
         let caller = authenticate(app, token).await?;
         vouch(&mut parts.extensions, Party::Account(caller.account.clone()))?;
-        Allowed::of(caller).map(Self)
+        Ok(Self(By::new(caller)?))
     }
 }
 

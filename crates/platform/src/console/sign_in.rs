@@ -68,7 +68,7 @@ async fn enter(
 }
 
 async fn leave(State(app): State<App>, Visitor(allowed): Visitor<Viewer>) -> Answer<Response> {
-    out(&app, &allowed.caller).await?;
+    out(&app, allowed.caller()).await?;
     Ok(([(header::SET_COOKIE, forgotten()?)], Redirect::to("/sign-in")).into_response())
 }
 

@@ -7,8 +7,11 @@ mod register;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+pub(crate) use decide::{Decision, accept, refuse, rename};
+pub(crate) use register::free_name;
 use xshield_model::Timestamp;
 use xshield_model::claim::{Claim, Standing};
+use xshield_operations::parsed_policies::Policies;
 use xshield_policy::document::Policy;
 use xshield_policy::inventory::Asset;
 use xshield_store::assets::StoredAsset;
@@ -20,11 +23,7 @@ use crate::claims::{
     Judged, MOST_WAIT, Names, Said, World, copied_notice, judge, notices, notices_to_holder,
 };
 use crate::problem::Answer;
-use crate::spoken::Policies;
 use crate::state::App;
-
-pub(crate) use decide::{Decision, accept, refuse, rename};
-pub(crate) use register::free_name;
 
 /// For so many seconds after a copy asked last, both sides are told of it.
 pub(crate) const COPY_TOLD_FOR: i64 = 86_400;

@@ -1,10 +1,10 @@
 //! The name under which a new host is held.
 
+use xshield_operations::parsed_policies::Policies;
 use xshield_policy::names::Name;
 use xshield_store::{Conn, assets};
 
 use crate::problem::{Answer, Problem};
-use crate::spoken::Policies;
 
 /// A name has no more.
 const MOST_LETTERS: usize = 64;

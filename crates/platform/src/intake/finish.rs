@@ -3,6 +3,7 @@
 
 use xshield_model::Timestamp;
 use xshield_model::live::Live;
+use xshield_operations::ids::new_id;
 use xshield_policy::AssetId;
 use xshield_store::commands::Job;
 use xshield_store::telemetry::Step;
@@ -17,7 +18,6 @@ use xshield_wire::telemetry::{DebugLog, HostTelemetry, SoftwareContents, Softwar
 
 use super::items::{Item, MAX_LINE, MAX_TEXT, Parted, short, shortened};
 use crate::host_message::strip_userinfo;
-use crate::keys::new_id;
 use crate::problem::Answer;
 use crate::state::App;
 

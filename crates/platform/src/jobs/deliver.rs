@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use xshield_model::Timestamp;
 use xshield_model::alert_rule::RuleState;
 use xshield_model::delivery::{DeliveryKind, DeliveryState};
+use xshield_operations::ids::{new_id, random};
 use xshield_store::alerts::StoredAlert;
 use xshield_store::deliveries::{NewDelivery, StoredChannel, StoredDelivery};
 use xshield_store::{StoreError, StoreResult, commit, deliveries};
@@ -19,7 +20,6 @@ use crate::alerts::outgoing::{Outgoing, Secret, SendError};
 use crate::alerts::payload::{self, About};
 use crate::alerts::send::{send, shortened};
 use crate::jobs::alerts::test_alert;
-use crate::keys::{new_id, random};
 use crate::problem::{Answer, Problem};
 use crate::state::App;
 

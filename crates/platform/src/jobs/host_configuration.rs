@@ -2,12 +2,12 @@
 
 use tokio::sync::{Mutex, Notify};
 use xshield_model::Timestamp;
+use xshield_operations::compiler::Committed;
 use xshield_policy::inventory::Asset;
 use xshield_store::host_configuration::{self as store, Scope, StoredConfiguration};
 use xshield_store::{StoreResult, assets, commit};
 use xshield_wire::control::HostConfiguration;
 
-use super::compile::{self, Committed};
 use crate::state::App;
 
 /// The state of configuring.
@@ -42,7 +42,7 @@ pub async fn refresh(app: &App) -> StoreResult<()> {
     let _turn = app.configuring.turn.lock().await;
     let configured = store::all(&mut *app.store.read().await?).await?;
     let segments = configured.iter().any(|one| matches!(one.scope, Scope::Segment(_)));
-    let committed = if segments { compile::committed(app).await? } else { None };
+    let committed = if segments { app.compiler.committed().await? } else { None };
     let (inventory, before) = {
         let mut conn = app.store.read().await?;
         let before = store::of_all(&mut conn).await?;
@@ -118,7 +118,7 @@ fn over(under: HostConfiguration, top: &HostConfiguration) -> HostConfiguration 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::read_stored;
+    use xshield_operations::policy::documents::read_stored;
     use xshield_policy::Revision;
     use xshield_policy::inventory::Source;
 

@@ -81,17 +81,11 @@ async fn once(app: &App) {
     app.limits.forget();
     app.intake.budgets.forget(Instant::now());
     let endpoints = endpoints(&app.settings, app.listening).await;
-    let changed = {
-        let mut known = app.endpoints.write().unwrap_or_else(PoisonError::into_inner);
-        // A resolver that fails gives fewer addresses, not other ones: keep what was known.
-        let changed = !endpoints.iter().all(|endpoint| known.contains(endpoint));
-        if changed {
-            *known = endpoints;
-        }
-        changed
-    };
-    if changed {
-        app.compiling.inventory_changed();
+    let known = app.endpoints.get();
+    // A resolver that fails gives fewer addresses, not other ones: keep what was known.
+    if !endpoints.iter().all(|endpoint| known.contains(endpoint)) {
+        app.endpoints.set(endpoints);
+        app.compiler.inventory_changed();
     }
 }
 

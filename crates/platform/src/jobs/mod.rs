@@ -8,6 +8,5 @@ pub mod maintenance;
 pub mod pace;
 pub(crate) mod recover;
 pub mod supervise;
-pub mod synchronize;
 pub mod threat_compile;
 pub mod threat_feeds;

@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
+use xshield_operations::compiler::Changes;
 
 /// At most a tenth of the time goes into the work itself.
 const SHARE: u32 = 9;
@@ -18,27 +18,6 @@ const LONGEST: Duration = Duration::from_secs(30);
 /// How long to rest after work that took so long and was news for so many hosts.
 fn rest(took: Duration, told: u32) -> Duration {
     took.saturating_mul(SHARE).max(TOLD.saturating_mul(told)).min(LONGEST)
-}
-
-/// What has changed since the work was last begun.
-#[derive(Debug, Default)]
-pub struct Changes {
-    /// By the word of hosts: gathered.
-    hosts: Notify,
-    /// By operators, who wait for it.
-    operators: Notify,
-}
-
-impl Changes {
-    /// Something has changed by the word of a host.
-    pub fn by_host(&self) {
-        self.hosts.notify_one();
-    }
-
-    /// Something has changed by the word of an operator, or of the platform itself.
-    pub fn by_operator(&self) {
-        self.operators.notify_one();
-    }
 }
 
 /// Whose word a change is.
@@ -75,11 +54,11 @@ impl Pace {
     pub async fn gather(&self, changes: &Changes) {
         let due = |by| sleep_until(self.due(Instant::now(), by));
         let by_hosts = async {
-            changes.hosts.notified().await;
+            changes.of_hosts().await;
             due(By::Host).await;
         };
         let by_operators = async {
-            changes.operators.notified().await;
+            changes.of_operators().await;
             due(By::Operator).await;
         };
         tokio::select! {

@@ -3,6 +3,9 @@
 //! host merely says does.
 
 use xshield_model::Timestamp;
+use xshield_operations::compiler::Committed;
+use xshield_operations::policy::documents::read_stored;
+use xshield_operations::policy::simulations::Permit;
 use xshield_policy::{AssetId, Revision};
 use xshield_store as store;
 use xshield_store::assets::StoredAsset;
@@ -13,10 +16,7 @@ use xshield_wire::envelope::{EnvelopeError, addressee, open_label, open_order};
 use xshield_wire::message::Held;
 use xshield_wire::{Envelope, RulesetVersion};
 
-use super::compile::{self, Committed};
-use crate::policy::read_stored;
 use crate::problem::Answer;
-use crate::rehearsals::Turn;
 use crate::state::App;
 use crate::threat::orders;
 
@@ -96,16 +96,16 @@ async fn number_above(app: &App, asset: &StoredAsset, held: RulesetVersion) -> A
     tokio::spawn(async move {
         if raise(&app, &asset, held).await? {
             // Assets whose ruleset can't be compiled are named in the log, as ever.
-            app.compiling.inventory_changed();
+            app.compiler.inventory_changed();
         }
-        compile::compile_one(&app, &asset.id).await.map(drop)
+        Ok(app.compiler.compile_one(&asset.id).await.map(drop)?)
     })
     .await?
 }
 
 /// Whether the numbers of all were raised.
 async fn raise(app: &App, asset: &StoredAsset, held: RulesetVersion) -> Answer<bool> {
-    let turn = app.compiling.turn().await;
+    let turn = app.compiler.turn().await;
     let (policy, stored, last, inventory) = {
         let mut conn = app.store.read().await?;
         let policy = store::policy::committed(&mut conn).await?;
@@ -132,7 +132,8 @@ async fn raise(app: &App, asset: &StoredAsset, held: RulesetVersion) -> Answer<b
     })?;
     let revision = Revision(held.revision.0.max(policy.revision.0) + 1);
     let fresh = Committed { revision, policy: checked.policy };
-    let fresh = compile::rehearse(app, None, fresh, inventory, Turn::of_its_own()).await?;
+    let permit = Permit::unlimited();
+    let fresh = app.compiler.compile_policy(None, fresh, inventory, permit).await?;
     let mut tx = app.store.write().await?;
     rulesets::count_from(&mut tx, held.compilation).await?;
     let raised = CommittedPolicy {
@@ -153,7 +154,7 @@ async fn raise(app: &App, asset: &StoredAsset, held: RulesetVersion) -> Answer<b
         "restored from a backup: the policy's number is raised above what a host holds"
     );
     fresh.digests().iter().for_each(|(asset, _)| app.waking.wake(asset));
-    app.compiling.committed(turn, fresh);
+    app.compiler.adopt(turn, fresh);
     app.configuring.changed();
     app.threat.changed();
     Ok(true)

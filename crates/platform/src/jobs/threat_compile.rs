@@ -49,7 +49,7 @@ pub async fn run(app: App) {
     let mut pace = Pace::new(least);
     loop {
         tokio::select! {
-            () = pace.gather(&app.compiling.inventory) => {}
+            () = pace.gather(app.compiler.inventory_changes()) => {}
             () = app.threat.wake.sources.notified() => tokio::time::sleep(least).await,
             () = something_ends(&app) => {}
         }

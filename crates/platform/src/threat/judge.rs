@@ -14,7 +14,6 @@ use xshield_threat::{Listing, Prefix, ThreatSet};
 
 use super::files::FileError;
 use super::list::{differences, exceptions, load_listing};
-use crate::jobs::compile::committed;
 use crate::problem::Answer;
 use crate::state::App;
 
@@ -35,7 +34,7 @@ pub(super) struct Judges {
 
 /// Reads what listings are held against.
 pub(super) async fn judges(app: &App, now: Timestamp) -> Answer<Judges> {
-    let policy = committed(app).await?;
+    let policy = app.compiler.committed().await?;
     let mut conn = app.store.read().await?;
     let settings = threat_assets::settings(&mut conn).await?;
     let since = now.plus(-RECENT);

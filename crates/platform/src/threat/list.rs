@@ -9,6 +9,7 @@ use xshield_model::Timestamp;
 use xshield_model::feed::Switch;
 use xshield_model::file_name::FileName;
 use xshield_model::threat_settings::{PrivateRanges, ThreatSettings};
+use xshield_operations::compiler::Committed;
 use xshield_policy::document::Policy;
 use xshield_store::threat_feeds::StoredFeed;
 use xshield_store::threat_lists::{
@@ -24,7 +25,6 @@ use super::files::FileError;
 use super::modes::{ModeRules, SegmentModes};
 use super::parts::Parts;
 use super::{Current, RevisionName, locked};
-use crate::jobs::compile::{Committed, committed};
 use crate::state::App;
 
 /// Why the list could not be compiled.
@@ -75,7 +75,7 @@ struct Inputs {
 }
 
 async fn inputs(app: &App) -> Result<Inputs, ListError> {
-    let policy = committed(app).await?;
+    let policy = app.compiler.committed().await?;
     let mut conn = app.store.read().await?;
     let settings = threat_assets::settings(&mut conn).await?;
     let pinned = match settings.pinned {
@@ -141,7 +141,7 @@ async fn compile_in_turn(app: &App) -> Result<(), ListError> {
 /// # Errors
 /// When the database fails.
 pub async fn reload_rules(app: &App) -> Result<(), StoreError> {
-    let policy = committed(app).await?;
+    let policy = app.compiler.committed().await?;
     let mut conn = app.store.read().await?;
     let settings = threat_assets::settings(&mut conn).await?;
     let wishes = threat_assets::segments(&mut conn).await?;

@@ -6,6 +6,7 @@ use std::time::Instant;
 use xshield_model::Timestamp;
 use xshield_model::feed::{Differs, Exchange, Failure, FeedState, Held, Source};
 use xshield_model::file_name::FileName;
+use xshield_operations::ids::random;
 use xshield_store::audit::Deed;
 use xshield_store::threat_feeds::StoredFeed;
 use xshield_store::{audit, commit, threat_feeds};
@@ -19,7 +20,6 @@ use super::list::load_listing;
 use super::locked;
 use super::read::{Events, Outcome, Read, ReadError, Visit};
 use crate::jobs::threat_compile;
-use crate::keys::random;
 use crate::problem::{Answer, Problem};
 use crate::state::{App, Platform};
 

@@ -34,7 +34,7 @@ pub fn now() -> u64 {
 }
 
 pub fn random<const N: usize>() -> [u8; N] {
-    xshield_platform::keys::random().unwrap()
+    xshield_operations::ids::random().unwrap()
 }
 
 /// A running platform; stops when dropped.

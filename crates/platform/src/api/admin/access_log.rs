@@ -11,6 +11,7 @@ use utoipa_axum::routes;
 use xshield_api::threat_events::{Listed, LookUp, LookedUp};
 use xshield_model::Timestamp;
 use xshield_model::threat_match::ReadFrom;
+use xshield_operations::lookup::asset as named;
 use xshield_policy::{Direction, Protocol};
 use xshield_store::threat_events::ThreatEvent;
 use xshield_store::{commit, reports};
@@ -19,7 +20,6 @@ use xshield_threat::access_log::{self, Header, LogFormat, Reading};
 use xshield_wire::Bytes;
 use xshield_wire::threat::ThreatAction;
 
-use super::assets::named;
 use crate::alerts::intake;
 use crate::auth::{Allowed, Operator, Viewer};
 use crate::problem::{Answer, JsonBody, Problem};

@@ -11,6 +11,8 @@ use utoipa_axum::routes;
 use xshield_api::agents::{AgentEvent, Diagnostics, LiveEvent, LogPiece};
 use xshield_api::page::Page;
 use xshield_model::Timestamp;
+use xshield_operations::By;
+use xshield_operations::lookup::asset as named;
 use xshield_policy::AssetId;
 use xshield_store::agent_events::{AgentEventFilter, StoredAgentEvent};
 use xshield_store::audit::Deed;
@@ -18,7 +20,6 @@ use xshield_store::uploads::{Progress, Upload, UploadFilter};
 use xshield_store::{agent_events, audit, commit, uploads};
 use xshield_wire::telemetry::AgentEventKind;
 
-use super::assets::named;
 use super::page::{PageQuery, paged};
 use crate::api::streamed::Streamed;
 use crate::auth::{Allowed, Operator, Viewer};
@@ -247,12 +248,12 @@ async fn download(
 }
 
 /// The bytes of diagnostics, as a file to keep.
-pub(crate) async fn archive(app: &App, allowed: &Allowed<Operator>, id: &str) -> Answer<Response> {
+pub(crate) async fn archive(app: &App, by: &By<Operator>, id: &str) -> Answer<Response> {
     let upload = found(app, id).await?;
     let path = Files::of(&app.dir).whole(&upload.id);
     let file = tokio::fs::File::open(path).await.map_err(|error| Problem::internal(&error))?;
     let deed = Deed {
-        actor: &allowed.caller.actor(),
+        actor: &by.actor(),
         action: "diagnostics.download",
         target: &upload.asset_name,
         before: String::new(),
@@ -285,7 +286,7 @@ async fn remove(
     let upload = upload.ok_or_else(|| Problem::not_found("diagnostics", &id))?;
     uploads::delete(&mut tx, &id).await?;
     let deed = Deed {
-        actor: &allowed.caller.actor(),
+        actor: &allowed.actor(),
         action: "diagnostics.remove",
         target: &upload.asset_name,
         before: id.clone(),

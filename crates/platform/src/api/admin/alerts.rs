@@ -94,7 +94,7 @@ async fn put_rule(
         let detail = format!("there are {MOST_RULES} alert rules already; delete one");
         return Err(Problem::conflict("too-many-rules", detail));
     }
-    let actor = allowed.caller.actor();
+    let actor = allowed.actor();
     let stored = StoredRule { name, rule, created_at: now, created_by: actor.clone() };
     alerts::put_rule(&mut tx, &stored).await?;
     let deed = Deed {
@@ -134,7 +134,7 @@ async fn delete_rule(
         return Err(Problem::not_found("alert rule", &name));
     }
     let deed = Deed {
-        actor: &allowed.caller.actor(),
+        actor: &allowed.actor(),
         action: "alert-rule.delete",
         target: &name,
         before: before.map(|before| summary(&before.rule)).unwrap_or_default(),

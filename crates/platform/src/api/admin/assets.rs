@@ -11,6 +11,10 @@ use xshield_api::page::Page;
 use xshield_model::Timestamp;
 use xshield_model::asset_filter::Standing;
 use xshield_model::claim;
+use xshield_operations::lookup::asset as named;
+use xshield_operations::selection::{matching, members};
+use xshield_operations::standing::spark_of;
+use xshield_operations::{management, protection};
 use xshield_policy::AssetId;
 use xshield_policy::criteria::Criteria;
 use xshield_policy::names::{TagKey, TagValue};
@@ -25,15 +29,10 @@ use xshield_store::{
 use xshield_wire::fingerprint::IdentityFingerprint;
 
 use super::page::{PageQuery, paged};
-use super::selection::matching;
-use super::standing::spark_of;
 use super::threat_status::asset_threat;
 use crate::auth::{Allowed, Caller, Operator, Viewer};
 use crate::holding;
-use crate::jobs::compile;
-use crate::management;
 use crate::problem::{Answer, JsonBody, Problem};
-use crate::protection;
 use crate::query::BothOf;
 use crate::state::App;
 
@@ -66,7 +65,7 @@ fn shown(
     now: Timestamp,
 ) -> Asset {
     Asset {
-        spark: spark_of(&asset, app.compiling.failure(&asset.id), now),
+        spark: spark_of(&asset, app.compiler.failure(&asset.id), now),
         protection: None,
         threat: None,
         findings: None,
@@ -124,7 +123,7 @@ async fn list(
 ) -> Answer<Json<Page<Asset>>> {
     let (limit, now) = (page.limit()?, Timestamp::now());
     let ids = match &query.segment {
-        Some(segment) => Some(members(&app, segment).await?),
+        Some(segment) => Some(members(&app.store, &app.compiler, segment, "?segment").await?),
         None => None,
     };
     let criteria = query.criteria.as_deref().map(str::parse::<Criteria>).transpose();
@@ -137,7 +136,7 @@ async fn list(
         ids,
         ..AssetFilter::default()
     };
-    protection::fill_in(&app, &mut filter).await?;
+    protection::fill_in(&app.compiler, &mut filter).await?;
     let after = page.after::<String>()?;
     let mut conn = app.store.read().await?;
     if let Some(criteria) = &criteria {
@@ -151,7 +150,7 @@ async fn list(
     let claims = stored_claims::of_many(&mut conn, found.iter().map(|asset| &asset.id)).await?;
     // Whoever compiles may wait for what this holds.
     drop(conn);
-    let standings = protection::standings(&app, found.iter().map(|asset| asset.id.clone())).await?;
+    let standings = app.compiler.standings(found.iter().map(|asset| asset.id.clone())).await?;
     Ok(Json(paged(
         found,
         limit,
@@ -179,29 +178,6 @@ fn tag_filter(text: &str) -> Answer<Vec<(TagKey, Option<TagValue>)>> {
             Ok((key, value.map_err(|error| refuse(error.to_string()))?))
         })
         .collect()
-}
-
-/// The assets in a segment of the committed policy.
-pub(crate) async fn members(app: &App, segment: &str) -> Answer<Vec<AssetId>> {
-    let unknown = || Problem::invalid("?segment", "the committed policy has no such segment");
-    let committed = compile::committed(app).await?.ok_or_else(unknown)?;
-    let segment = committed
-        .policy
-        .segments()
-        .find(|known| known.name.as_str() == segment)
-        .ok_or_else(unknown)?;
-    let inventory = assets::inventory(&mut *app.store.read().await?).await?;
-    let members = inventory.assets.into_iter().filter(|asset| segment.criteria.matches(asset));
-    Ok(members.map(|asset| asset.id).collect())
-}
-
-/// The asset that a path names, by id or by name.
-pub(crate) async fn named(conn: &mut Conn, asset: &str) -> Answer<StoredAsset> {
-    if let Some(found) = assets::by_id(conn, asset).await? {
-        return Ok(found);
-    }
-    let found = assets::by_name(conn, asset).await?;
-    found.ok_or_else(|| Problem::not_found("asset", asset))
 }
 
 /// All that is known of an asset.
@@ -236,9 +212,9 @@ async fn get(
     let mut shown = with_tags(&app, &mut conn, asset).await?;
     // Whoever compiles may wait for what this holds.
     drop(conn);
-    let standings = protection::standings(&app, [shown.id.clone()]).await?;
+    let standings = app.compiler.standings([shown.id.clone()]).await?;
     shown.protection = Some(protection::of(standings.get(&shown.id), &shown.spark));
-    let unmanaged = management::finding(&app, &shown.id).await?;
+    let unmanaged = management::finding(&app.compiler, &shown.id).await?;
     shown.findings.get_or_insert_default().extend(unmanaged);
     Ok(shown)
 }
@@ -267,7 +243,7 @@ async fn change(
     if after != before {
         assets::set_tags(&mut tx, &asset.id, &after).await?;
         let deed = Deed {
-            actor: &allowed.caller.actor(),
+            actor: &allowed.actor(),
             action: "asset.tag",
             target: asset.name.as_str(),
             before: in_words(&before),
@@ -275,7 +251,7 @@ async fn change(
         };
         audit::record(&mut tx, deed, Timestamp::now()).await?;
         commit(tx).await?;
-        app.compiling.inventory_changed();
+        app.compiler.inventory_changed();
     } else {
         drop(tx);
     }
@@ -303,9 +279,9 @@ async fn delete(
     let asset = named(&mut tx, &asset).await?;
     enrolment::remember_forgotten(&mut tx, &asset.id, Timestamp::now()).await?;
     assets::delete(&mut tx, &asset.id).await?;
-    record(&mut tx, &allowed.caller, "asset.delete", &asset, asset.id.as_str(), "").await?;
+    record(&mut tx, allowed.caller(), "asset.delete", &asset, asset.id.as_str(), "").await?;
     commit(tx).await?;
-    app.compiling.inventory_changed();
+    app.compiler.inventory_changed();
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -337,7 +313,7 @@ async fn decommission(
     allowed: Allowed<Operator>,
     Path(asset): Path<String>,
 ) -> Answer<Json<Asset>> {
-    serve(&app, &allowed.caller, &asset, Some(Timestamp::now())).await
+    serve(&app, allowed.caller(), &asset, Some(Timestamp::now())).await
 }
 
 /// Take an asset into service again
@@ -349,7 +325,7 @@ async fn reinstate(
     allowed: Allowed<Operator>,
     Path(asset): Path<String>,
 ) -> Answer<Json<Asset>> {
-    serve(&app, &allowed.caller, &asset, None).await
+    serve(&app, allowed.caller(), &asset, None).await
 }
 
 /// Takes an asset out of service, or into it; when it is there already, nothing changes.
@@ -376,7 +352,7 @@ async fn serve(
     commit(tx).await?;
     if changes {
         app.waking.wake(&id);
-        app.compiling.inventory_changed();
+        app.compiler.inventory_changed();
     }
     Ok(shown)
 }

@@ -16,6 +16,7 @@ use xshield_model::Timestamp;
 use xshield_model::channel::ChannelSettings;
 use xshield_model::delivery::DeliveryState;
 use xshield_model::role::Role;
+use xshield_operations::ids::{new_id, random};
 use xshield_store::audit::Deed;
 use xshield_store::deliveries::{StoredChannel, StoredDelivery, Waiting};
 use xshield_store::{Conn, alerts, audit, commit, deliveries};
@@ -25,7 +26,6 @@ use super::page::{PageQuery, paged};
 use crate::alerts::channel::{self, WEBHOOK_SECRET, webhook_secret};
 use crate::auth::{Allowed, Caller, Operator, Viewer};
 use crate::jobs::deliver::{self, sealed_for};
-use crate::keys::{new_id, random};
 use crate::problem::{Answer, JsonBody, Problem};
 use crate::query::BothOf;
 use crate::state::App;
@@ -69,7 +69,7 @@ async fn list(State(app): State<App>, allowed: Allowed<Viewer>) -> Answer<Json<C
     let mut items = Vec::new();
     for channel in deliveries::channels(&mut conn).await? {
         let waiting = deliveries::waiting(&mut conn, &channel.id, now).await?;
-        items.push(shown(&allowed.caller, channel, waiting));
+        items.push(shown(allowed.caller(), channel, waiting));
     }
     Ok(Json(Channels { items }))
 }
@@ -90,7 +90,7 @@ async fn get(
     let mut conn = app.store.read().await?;
     let channel = known(&mut conn, &name).await?;
     let waiting = deliveries::waiting(&mut conn, &channel.id, Timestamp::now()).await?;
-    Ok(Json(shown(&allowed.caller, channel, waiting)))
+    Ok(Json(shown(allowed.caller(), channel, waiting)))
 }
 
 /// Write a channel, in place of the one with its name
@@ -106,10 +106,10 @@ async fn put(
     let name = named(&name)?;
     channel::check(&input.settings).map_err(refused)?;
     let now = Timestamp::now();
-    let actor = allowed.caller.actor();
+    let actor = allowed.actor();
     let mut tx = app.store.write().await?;
     let before = deliveries::channel(&mut tx, &name).await?;
-    permitted(&allowed.caller, &input.settings, before.as_ref())?;
+    permitted(allowed.caller(), &input.settings, before.as_ref())?;
     if before.is_none() && deliveries::channels(&mut tx).await?.len() >= MOST_CHANNELS {
         let detail = format!("there are {MOST_CHANNELS} channels already; delete one");
         return Err(Problem::conflict("too-many-channels", detail));
@@ -158,7 +158,7 @@ async fn put(
         SecretOf::MadeUp(_, text) => Some(text),
         _ => None,
     };
-    Ok(Json(WrittenChannel { channel: shown(&allowed.caller, channel, waiting), secret: made_up }))
+    Ok(Json(WrittenChannel { channel: shown(allowed.caller(), channel, waiting), secret: made_up }))
 }
 
 /// What leads to private addresses is for admins: what answers there, or does not, would tell operators
@@ -257,7 +257,7 @@ async fn delete(
         return Err(Problem::not_found("channel", &name));
     }
     let deed = Deed {
-        actor: &allowed.caller.actor(),
+        actor: &allowed.actor(),
         action: "alert-channel.delete",
         target: &name,
         before: String::new(),
@@ -280,7 +280,7 @@ async fn test(
     let tried = deliver::test(&app, &channel).await?;
     let mut tx = app.store.write().await?;
     let deed = Deed {
-        actor: &allowed.caller.actor(),
+        actor: &allowed.actor(),
         action: "alert-channel.test",
         target: &name,
         before: String::new(),
@@ -289,7 +289,7 @@ async fn test(
     audit::record(&mut tx, deed, Timestamp::now()).await?;
     commit(tx).await?;
     let allows_private = channel.settings.allows_private();
-    Ok(Json(delivery(tried, Shown::Whole, |said| heard(&allowed.caller, allows_private, said))))
+    Ok(Json(delivery(tried, Shown::Whole, |said| heard(allowed.caller(), allows_private, said))))
 }
 
 /// Whether the payload is shown.
@@ -352,7 +352,7 @@ async fn list_deliveries(
     let private = private_ones(&mut conn).await?;
     let show = |stored: StoredDelivery| {
         let allows_private = private.contains(&stored.channel);
-        delivery(stored, Shown::Listed, |said| heard(&allowed.caller, allows_private, said))
+        delivery(stored, Shown::Listed, |said| heard(allowed.caller(), allows_private, said))
     };
     Ok(Json(paged(found, limit, |found| found.number, show)))
 }
@@ -369,5 +369,5 @@ async fn get_delivery(
     let found = deliveries::get(&mut conn, &id).await?;
     let found = found.ok_or_else(|| Problem::not_found("delivery", &id))?;
     let allows_private = private_ones(&mut conn).await?.contains(&found.channel);
-    Ok(Json(delivery(found, Shown::Whole, |said| heard(&allowed.caller, allows_private, said))))
+    Ok(Json(delivery(found, Shown::Whole, |said| heard(allowed.caller(), allows_private, said))))
 }

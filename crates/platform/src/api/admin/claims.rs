@@ -7,11 +7,11 @@ use utoipa_axum::routes;
 use xshield_api::claims::{About, Claim, Named};
 use xshield_model::Timestamp;
 use xshield_model::claim;
+use xshield_operations::lookup::asset as named;
 use xshield_policy::names::Name;
 use xshield_store as store;
 use xshield_store::commit;
 
-use super::assets::named;
 use crate::auth::{Allowed, Operator, Viewer};
 use crate::holding::{self, Decision};
 use crate::problem::{Answer, JsonBody, Problem};
@@ -62,11 +62,11 @@ async fn accept(
     let decision = decision(&about)?;
     let mut tx = app.store.write().await?;
     let asset = named(&mut tx, &asset).await?;
-    let actor = allowed.caller.actor();
+    let actor = allowed.actor();
     holding::accept(&mut tx, &asset, &decision, &actor, Timestamp::now()).await?;
     let asset = named(&mut tx, asset.id.as_str()).await?;
     commit(tx).await?;
-    app.compiling.inventory_changed();
+    app.compiler.inventory_changed();
     Ok(Json(Named { name: asset.name }))
 }
 
@@ -83,10 +83,10 @@ async fn refuse(
     let decision = decision(&about)?;
     let mut tx = app.store.write().await?;
     let asset = named(&mut tx, &asset).await?;
-    let actor = allowed.caller.actor();
+    let actor = allowed.actor();
     holding::refuse(&mut tx, &asset, &decision, &actor, Timestamp::now()).await?;
     commit(tx).await?;
-    app.compiling.inventory_changed();
+    app.compiler.inventory_changed();
     Ok(Json(Named { name: asset.name }))
 }
 
@@ -102,8 +102,8 @@ async fn rename(
 ) -> Answer<Json<Named>> {
     let mut tx = app.store.write().await?;
     let asset = named(&mut tx, &asset).await?;
-    holding::rename(&mut tx, &asset, &name, &allowed.caller.actor(), Timestamp::now()).await?;
+    holding::rename(&mut tx, &asset, &name, &allowed.actor(), Timestamp::now()).await?;
     commit(tx).await?;
-    app.compiling.inventory_changed();
+    app.compiler.inventory_changed();
     Ok(Json(Named { name }))
 }

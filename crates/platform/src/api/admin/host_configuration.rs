@@ -8,14 +8,14 @@ use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use xshield_model::Timestamp;
+use xshield_operations::lookup::asset as named;
 use xshield_store::audit::Deed;
 use xshield_store::host_configuration::{Scope, StoredConfiguration};
 use xshield_store::{Conn, assets, audit, commit, host_configuration};
 use xshield_wire::control::{HostConfiguration, Switch};
 
-use super::assets::named;
 use crate::auth::{Allowed, Caller, Operator, Viewer};
-use crate::jobs::{compile, host_configuration as working_out};
+use crate::jobs::host_configuration as working_out;
 use crate::problem::{Answer, JsonBody, Problem};
 use crate::state::App;
 
@@ -166,7 +166,7 @@ async fn set_platform(
     allowed: Allowed<Operator>,
     JsonBody(settings): JsonBody<Settings>,
 ) -> Answer<Json<Settings>> {
-    set(&app, &allowed.caller, Scope::Platform, "platform", settings).await
+    set(&app, allowed.caller(), Scope::Platform, "platform", settings).await
 }
 
 /// Configure the hosts of a segment; what is left out is as for all
@@ -179,7 +179,7 @@ async fn set_segment(
     Path(name): Path<String>,
     JsonBody(settings): JsonBody<Settings>,
 ) -> Answer<Json<Settings>> {
-    let committed = compile::committed(&app).await?;
+    let committed = app.compiler.committed().await?;
     let known = committed
         .is_some_and(|one| one.policy.segments().any(|segment| segment.name.as_str() == name));
     let takes_away = settings.clone().checked()? == HostConfiguration::default();
@@ -187,7 +187,7 @@ async fn set_segment(
         return Err(Problem::not_found("segment in the committed policy", &name));
     }
     let target = format!("segment {name}");
-    set(&app, &allowed.caller, Scope::Segment(name), &target, settings).await
+    set(&app, allowed.caller(), Scope::Segment(name), &target, settings).await
 }
 
 /// Configure one host; what is left out is as for its segments and for all
@@ -201,7 +201,7 @@ async fn set_asset(
     JsonBody(settings): JsonBody<Settings>,
 ) -> Answer<Json<Settings>> {
     let asset = named(&mut *app.store.read().await?, &asset).await?;
-    set(&app, &allowed.caller, Scope::Asset(asset.id), asset.name.as_str(), settings).await
+    set(&app, allowed.caller(), Scope::Asset(asset.id), asset.name.as_str(), settings).await
 }
 
 /// What an asset should use, put together from all that holds for it

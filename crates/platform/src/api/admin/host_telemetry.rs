@@ -8,12 +8,12 @@ use utoipa_axum::routes;
 use xshield_api::host_telemetry::{CommunicationPath, Host, Software, SoftwareChange};
 use xshield_api::page::Page;
 use xshield_model::Timestamp;
+use xshield_operations::lookup::asset as named;
 use xshield_policy::{AssetId, Direction, Protocol};
 use xshield_store::paths::{PathFilter, StoredPath};
 use xshield_store::{paths, telemetry};
 use xshield_wire::telemetry::{ActivePath, SoftwarePackage};
 
-use super::assets::named;
 use super::page::{PageQuery, paged};
 use crate::auth::{Allowed, Viewer};
 use crate::problem::{Answer, Problem};

@@ -7,12 +7,13 @@ use utoipa_axum::routes;
 use xshield_api::assets::Asset;
 use xshield_api::claims::{Approval, Rejection, Running};
 use xshield_model::{Timestamp, relative};
+use xshield_operations::lookup::asset as named;
 use xshield_store::assets::StoredAsset;
 use xshield_store::identities::OtherIdentity;
 use xshield_store::{assets, commit, enforcement_keys, enrolment, identities};
 use xshield_wire::fingerprint::IdentityFingerprint;
 
-use super::assets::{named, record, with_tags};
+use super::assets::{record, with_tags};
 use crate::auth::{Allowed, Operator};
 use crate::problem::{Answer, JsonBody, Problem};
 use crate::state::App;
@@ -53,7 +54,7 @@ async fn approve_identity(
     }
     let before = IdentityFingerprint::of(&asset.identity).to_string();
     let after = other.fingerprint().to_string();
-    record(&mut tx, &allowed.caller, "asset.approve-identity", &asset, &before, &after).await?;
+    record(&mut tx, allowed.caller(), "asset.approve-identity", &asset, &before, &after).await?;
     let asset = named(&mut tx, asset.id.as_str()).await?;
     let shown = with_tags(&app, &mut tx, asset).await?;
     commit(tx).await?;
@@ -76,7 +77,7 @@ async fn reject_identity(
     let other = the_one(waiting, &asset, rejection.fingerprint)?;
     identities::reject(&mut tx, &asset.id, other.identity).await?;
     let before = other.fingerprint().to_string();
-    record(&mut tx, &allowed.caller, "asset.reject-identity", &asset, &before, "").await?;
+    record(&mut tx, allowed.caller(), "asset.reject-identity", &asset, &before, "").await?;
     let asset = named(&mut tx, asset.id.as_str()).await?;
     let shown = with_tags(&app, &mut tx, asset).await?;
     commit(tx).await?;

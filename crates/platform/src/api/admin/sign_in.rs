@@ -9,7 +9,7 @@ use xshield_api::access::{Login, Me, NewPassword, PlatformInfo, SignedIn};
 use xshield_model::Timestamp;
 
 use super::enforcement_keys::expiring;
-use crate::auth::{Allowed, Viewer};
+use crate::auth::{Allowed, Caller, Viewer};
 use crate::door::guest::Guest;
 use crate::problem::{Answer, JsonBody};
 use crate::sign_in::{Admitted, Knock, change_password, out, with_password};
@@ -51,15 +51,15 @@ async fn login(
 /// End the token this is sent with
 #[utoipa::path(post, path = "/api/v1/logout", tag = "access", responses((status = 204)))]
 async fn logout(State(app): State<App>, allowed: Allowed<Viewer>) -> Answer<StatusCode> {
-    out(&app, &allowed.caller).await?;
+    out(&app, allowed.caller()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Whose token this is
 #[utoipa::path(get, path = "/api/v1/me", tag = "access", responses((status = 200, body = Me)))]
 async fn me(allowed: Allowed<Viewer>) -> Json<Me> {
-    let caller = allowed.caller;
-    Json(Me { user: caller.account, role: caller.role, token: caller.token })
+    let Caller { account, role, token } = allowed.caller().clone();
+    Json(Me { user: account, role, token })
 }
 
 /// Change one's own password; ends all other sign-ins and tokens of the account
@@ -71,7 +71,7 @@ async fn password(
     knock: Knock,
     JsonBody(NewPassword { old, new }): JsonBody<NewPassword>,
 ) -> Answer<StatusCode> {
-    change_password(&app, knock, &allowed.caller, old, new).await?;
+    change_password(&app, knock, allowed.caller(), old, new).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -8,18 +8,18 @@ use utoipa_axum::routes;
 use xshield_api::page::Page;
 use xshield_api::telemetry::{Compiled, Event, Hits, Listening, Programmed};
 use xshield_model::Timestamp;
+use xshield_operations::lookup::asset as named;
 use xshield_policy::{AssetId, Direction, Protocol};
 use xshield_store::events::{EventFilter, StoredEvent};
 use xshield_store::reports::StoredHits;
 use xshield_store::{events, reports};
 use xshield_wire::message::{EventKind, FirewallEvent};
 
-use super::assets::named;
 use super::page::{PageQuery, paged};
 use crate::auth::{Allowed, Viewer};
-use crate::jobs::compile::{self, Signed};
 use crate::problem::{Answer, Problem};
 use crate::query::{BothOf, port};
+use crate::signed_ruleset::{Signed, signed};
 use crate::state::App;
 
 pub(super) fn router() -> OpenApiRouter<App> {
@@ -41,7 +41,7 @@ async fn ruleset(
     Path(asset): Path<String>,
 ) -> Answer<Json<Compiled>> {
     let asset = named(&mut *app.store.read().await?, &asset).await?;
-    let signed = compile::signed(&app, &asset.id).await?;
+    let signed = signed(&app, &asset.id).await?;
     let Signed { stored, envelope } =
         signed.ok_or_else(|| Problem::not_found("ruleset of", asset.name.as_str()))?;
     let damaged = |error: serde_json::Error| Problem::internal(&error);

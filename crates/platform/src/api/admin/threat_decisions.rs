@@ -39,7 +39,7 @@ async fn run(
 ) -> Answer<Json<Feed>> {
     let mut tx = app.store.write().await?;
     let feed = named(&mut tx, &name).await?;
-    record(&mut tx, &allowed.caller, "threat.feed.run", &feed, "", "").await?;
+    record(&mut tx, allowed.caller(), "threat.feed.run", &feed, "", "").await?;
     commit(tx).await?;
     if let Some(running) = app.begin_run(&feed.id) {
         tokio::spawn(running.finish());
@@ -87,7 +87,7 @@ async fn approve(
     feed.state.turned_away = None;
     feed.state.differs = None;
     threat_feeds::put(&mut tx, &feed).await?;
-    record(&mut tx, &allowed.caller, "threat.feed.approve", &feed, &before, &after).await?;
+    record(&mut tx, allowed.caller(), "threat.feed.approve", &feed, &before, &after).await?;
     commit(tx).await?;
     threat_compile::now(&app).await;
     Ok(Json(shown(&app, feed)))
@@ -120,7 +120,7 @@ async fn reject(
     feed.state.bookmark = Default::default();
     threat_feeds::put(&mut tx, &feed).await?;
     let before = format!("{} entries: {}", held.entries, held.reasons.join("; "));
-    record(&mut tx, &allowed.caller, "threat.feed.reject", &feed, &before, "").await?;
+    record(&mut tx, allowed.caller(), "threat.feed.reject", &feed, &before, "").await?;
     commit(tx).await?;
     Ok(Json(shown(&app, feed)))
 }

@@ -12,6 +12,8 @@ use xshield_api::threat_events::{AddressView, Losses, LostBy, MetBy};
 use xshield_model::Timestamp;
 use xshield_model::alert::EventView;
 use xshield_model::threat_match::ViaProxy;
+use xshield_operations::lookup::asset as named;
+use xshield_operations::selection::members;
 use xshield_policy::criteria::Criteria;
 use xshield_policy::{AssetId, Direction};
 use xshield_store::threat_events::{Loss, Meeting, StoredThreatEvent, ThreatFilter};
@@ -19,7 +21,6 @@ use xshield_store::{assets, threat_events};
 use xshield_threat::{Confidence, FeedId, Prefix};
 use xshield_wire::threat::ThreatAction;
 
-use super::assets::{members, named};
 use super::page::{PageQuery, paged};
 use crate::auth::{Allowed, Viewer};
 use crate::problem::{Answer, Problem};
@@ -125,7 +126,7 @@ async fn wanted_assets(app: &App, query: &ThreatEventQuery) -> Answer<Option<Vec
         narrow(vec![named(&mut *app.store.read().await?, asset).await?.id]);
     }
     if let Some(segment) = &query.segment {
-        narrow(members(app, segment).await?);
+        narrow(members(&app.store, &app.compiler, segment, "?segment").await?);
     }
     if let Some(criteria) = &query.criteria {
         let criteria: Criteria =

@@ -7,14 +7,14 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use xshield_api::threat_list::{Exception, NewException, Validity};
 use xshield_model::Timestamp;
+use xshield_operations::ids::new_id;
 use xshield_store::audit::Deed;
 use xshield_store::threat_lists::StoredException;
 use xshield_store::{audit, commit, threat_lists};
 use xshield_threat::Prefix;
 
 use crate::auth::{Allowed, Operator, Viewer};
-use crate::jobs::{compile, threat_compile};
-use crate::keys::new_id;
+use crate::jobs::threat_compile;
 use crate::problem::{Answer, JsonBody, Problem};
 use crate::state::App;
 
@@ -37,7 +37,7 @@ async fn list(State(app): State<App>, _: Allowed<Viewer>) -> Answer<Json<Vec<Exc
 }
 
 async fn networks(app: &App) -> Answer<Vec<String>> {
-    let committed = compile::committed(app).await?;
+    let committed = app.compiler.committed().await?;
     let networks = committed.iter().flat_map(|committed| committed.policy.networks());
     Ok(networks.map(|network| network.name.as_str().to_owned()).collect())
 }
@@ -86,7 +86,7 @@ async fn add(
         target,
         reason: reason.to_owned(),
         created_at: now,
-        created_by: allowed.caller.actor(),
+        created_by: allowed.actor(),
         expires_at: new.expires_at,
     };
     let mut tx = app.store.write().await?;
@@ -143,7 +143,7 @@ async fn delete(
     let exception = exception.ok_or_else(|| Problem::not_found("threat exception", &id))?;
     threat_lists::delete_exception(&mut tx, &id).await?;
     let deed = Deed {
-        actor: &allowed.caller.actor(),
+        actor: &allowed.actor(),
         action: "threat.exception.remove",
         target: &exception.target,
         before: format!("{id}: {}", exception.reason),

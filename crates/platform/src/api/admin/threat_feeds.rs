@@ -103,14 +103,14 @@ async fn add(
 ) -> Answer<(StatusCode, Json<Feed>)> {
     let now = Timestamp::now();
     let settings = feed::checked(new.settings)?;
-    permitted(&allowed.caller, &settings, None)?;
+    permitted(allowed.caller(), &settings, None)?;
     let secret = new.secret.as_deref().map(|secret| sealed(&app, &new.name, secret)).transpose()?;
     let feed = StoredFeed {
         id: new.name,
         settings,
         secret,
         created_at: now,
-        created_by: allowed.caller.actor(),
+        created_by: allowed.actor(),
         next_run: now,
         last_run: None,
         last_success: None,
@@ -124,7 +124,7 @@ async fn add(
         return Err(Problem::conflict("name-in-use", detail).field("/name"));
     }
     threat_feeds::put(&mut tx, &feed).await?;
-    record(&mut tx, &allowed.caller, "threat.feed.add", &feed, "", &in_words(&feed.settings))
+    record(&mut tx, allowed.caller(), "threat.feed.add", &feed, "", &in_words(&feed.settings))
         .await?;
     commit(tx).await?;
     app.threat.wake.schedule.notify_one();
@@ -187,7 +187,7 @@ async fn change(
     let settings = feed::checked(change.settings)?;
     let mut tx = app.store.write().await?;
     let mut feed = named(&mut tx, &name).await?;
-    permitted(&allowed.caller, &settings, Some(&feed.settings))?;
+    permitted(allowed.caller(), &settings, Some(&feed.settings))?;
     match change.secret {
         Some(secret) => feed.secret = Some(sealed(&app, &feed.id, &secret)?),
         None if feed.secret.is_some() && !same_server(&feed.settings, &settings) => {
@@ -212,7 +212,7 @@ async fn change(
     feed.next_run = Timestamp::now();
     threat_feeds::put(&mut tx, &feed).await?;
     let after = in_words(&feed.settings);
-    record(&mut tx, &allowed.caller, "threat.feed.change", &feed, &before, &after).await?;
+    record(&mut tx, allowed.caller(), "threat.feed.change", &feed, &before, &after).await?;
     commit(tx).await?;
     app.threat.wake.schedule.notify_one();
     threat_compile::now(&app).await;
@@ -244,7 +244,7 @@ async fn delete(
     let feed = named(&mut tx, &name).await?;
     threat_feeds::delete(&mut tx, &name).await?;
     let before = in_words(&feed.settings);
-    record(&mut tx, &allowed.caller, "threat.feed.remove", &feed, &before, "").await?;
+    record(&mut tx, allowed.caller(), "threat.feed.remove", &feed, &before, "").await?;
     commit(tx).await?;
     threat_compile::now(&app).await;
     Ok(StatusCode::NO_CONTENT)

@@ -11,14 +11,14 @@ use xshield_api::threat_modes::{
 };
 use xshield_model::Timestamp;
 use xshield_model::threat_settings::{PrivateRanges, Wish};
+use xshield_operations::lookup::asset as named;
 use xshield_store::audit::Deed;
 use xshield_store::{Conn, audit, commit, threat_assets};
 use xshield_threat::ThreatMode;
 
-use super::assets::named;
 use super::threat_impact;
 use crate::auth::{Allowed, Operator, Viewer};
-use crate::jobs::{compile, threat_compile};
+use crate::jobs::threat_compile;
 use crate::problem::{Answer, JsonBody, Problem};
 use crate::state::App;
 use crate::threat::list::reload_rules;
@@ -120,7 +120,7 @@ async fn put(
         }
     };
     let deed = Deed {
-        actor: &allowed.caller.actor(),
+        actor: &allowed.actor(),
         action: "threat.mode",
         target: &target,
         before: in_words(before),
@@ -135,7 +135,7 @@ async fn put(
 }
 
 async fn segments(app: &App) -> Answer<Vec<String>> {
-    let committed = compile::committed(app).await?;
+    let committed = app.compiler.committed().await?;
     let segments = committed.iter().flat_map(|committed| committed.policy.segments());
     Ok(segments.map(|segment| segment.name.as_str().to_owned()).collect())
 }
@@ -184,7 +184,7 @@ async fn change_settings(
     stored.verify_every = wanted.verify_every;
     threat_assets::put_settings(&mut tx, &stored).await?;
     let deed = Deed {
-        actor: &allowed.caller.actor(),
+        actor: &allowed.actor(),
         action: "threat.settings",
         target: "platform",
         before,
@@ -213,7 +213,7 @@ async fn put_budget(
     let words =
         |bytes: Option<u64>| bytes.map_or("auto".to_owned(), |bytes| format!("{bytes} bytes"));
     let deed = Deed {
-        actor: &allowed.caller.actor(),
+        actor: &allowed.actor(),
         action: "threat.budget",
         target: asset.name.as_str(),
         before: words(stored.budget),

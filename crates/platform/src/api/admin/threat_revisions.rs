@@ -147,14 +147,14 @@ async fn restore(
     let missing = || Problem::not_found("threat revision", &revision);
     let number = revision.parse().map_err(|_| missing())?;
     known(&app, number).await?;
-    pin(&app, &allowed.caller.actor(), Some(number)).await
+    pin(&app, &allowed.actor(), Some(number)).await
 }
 
 /// Let feeds count again
 #[utoipa::path(post, path = "/api/v1/threat/resume", tag = "threats",
     responses((status = 200, body = Done)))]
 async fn resume(State(app): State<App>, allowed: Allowed<Operator>) -> Answer<Json<Done>> {
-    pin(&app, &allowed.caller.actor(), None).await
+    pin(&app, &allowed.actor(), None).await
 }
 
 async fn pin(app: &App, actor: &str, to: Option<u64>) -> Answer<Json<Done>> {

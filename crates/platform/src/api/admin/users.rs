@@ -72,7 +72,7 @@ async fn create_user(
     }
     accounts::put(&mut tx, &account).await?;
     let deed = Deed {
-        actor: &allowed.caller.actor(),
+        actor: &allowed.actor(),
         action: "user.create",
         target: &account.name,
         before: String::new(),
@@ -115,7 +115,7 @@ async fn change_user(
         after.push_str(" new password");
     }
     accounts::put(&mut tx, &account).await?;
-    let actor = allowed.caller.actor();
+    let actor = allowed.actor();
     let deed = Deed { actor: &actor, action: "user.change", target: &name, before, after };
     audit::record(&mut tx, deed, now).await?;
     commit(tx).await?;
@@ -145,7 +145,7 @@ async fn delete_user(
     }
     accounts::delete(&mut tx, &name).await?;
     let deed = Deed {
-        actor: &allowed.caller.actor(),
+        actor: &allowed.actor(),
         action: "user.delete",
         target: &name,
         before: format!("role {:?}", account.role).to_lowercase(),
@@ -179,7 +179,7 @@ async fn list_tokens(
 ) -> Answer<Json<Page<Token>>> {
     let limit = page.limit()?;
     let after = page.after::<String>()?.unwrap_or_default();
-    let caller = &allowed.caller;
+    let caller = allowed.caller();
     let whose = (caller.role < Role::Admin).then_some(caller.account.as_str());
     let mut conn = app.store.read().await?;
     let tokens = accounts::list_tokens(&mut conn, whose, &after, limit + 1).await?;
@@ -195,7 +195,7 @@ async fn create_token(
     JsonBody(new): JsonBody<NewToken>,
 ) -> Answer<(StatusCode, Json<CreatedToken>)> {
     let now = Timestamp::now();
-    let caller = &allowed.caller;
+    let caller = allowed.caller();
     let role = new.role.unwrap_or(caller.role);
     if role > caller.role {
         return Err(Problem::invalid("/role", "more than your own role"));
@@ -235,7 +235,7 @@ async fn revoke_token(
     Path(id): Path<String>,
 ) -> Answer<StatusCode> {
     let now = Timestamp::now();
-    let caller = &allowed.caller;
+    let caller = allowed.caller();
     let mut tx = app.store.write().await?;
     let known = accounts::get_token(&mut tx, &id)
         .await?

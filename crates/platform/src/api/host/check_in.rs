@@ -7,6 +7,7 @@ use axum::extract::{Extension, State};
 use axum::http::StatusCode;
 use xshield_model::Timestamp;
 use xshield_model::lineage::{Arrival, Lineage, Machine};
+use xshield_operations::ids::random;
 use xshield_store::assets::{CheckedIn, StoredAsset};
 use xshield_store::audit::Deed;
 use xshield_store::pending::Pending;
@@ -24,8 +25,7 @@ use crate::client::Client;
 use crate::holding;
 use crate::host_message::{read_message, strip_userinfo};
 use crate::intake;
-use crate::jobs::{compile, recover};
-use crate::keys::random;
+use crate::jobs::recover;
 use crate::problem::{Answer, Problem};
 use crate::state::App;
 use crate::threat::orders;
@@ -82,7 +82,7 @@ async fn take(app: &App, from: IpAddr, request: FromHost) -> Answer<Json<CheckIn
     }
     let changed = match machine {
         Machine::Same => {
-            let policies = app.spoken.policies(&mut tx).await?;
+            let policies = app.parsed_policies.policies(&mut tx).await?;
             let taken = holding::take(app, &mut tx, &asset, &said, from, &policies, now).await?;
             if let Some(problem) = taken.problem {
                 message.problems.push(problem);
@@ -118,7 +118,7 @@ async fn take(app: &App, from: IpAddr, request: FromHost) -> Answer<Json<CheckIn
         recover::take(app, &asset, held).await?;
     }
     if changed {
-        app.compiling.host_changed();
+        app.compiler.host_changed();
     }
     let threat = orders::wanted(app, &asset, message.threat.as_ref(), now).await?;
     let version = configuration.as_ref().map(|configuration| configuration.version);
@@ -158,7 +158,7 @@ async fn wanted(app: &App, asset: &StoredAsset, changed: bool) -> Answer<Option<
     let known = rulesets::get(&mut *app.store.read().await?, &asset.id).await?;
     match known {
         Some(known) if !changed => Ok(Some(known.wanted())),
-        _ => compile::compile_one(app, &asset.id).await,
+        _ => Ok(app.compiler.compile_one(&asset.id).await?),
     }
 }
 

@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use axum::http::StatusCode;
 use xshield_model::Timestamp;
 use xshield_model::key_kind::KeyKind;
+use xshield_operations::ids::new_id;
+use xshield_operations::parsed_policies::Policies;
 use xshield_policy::AssetId;
 use xshield_policy::inventory::Source;
 use xshield_policy::names::Name;
@@ -18,9 +20,7 @@ use xshield_wire::message::SessionRequest;
 
 use super::signed::decommissioned;
 use crate::holding;
-use crate::keys::new_id;
 use crate::problem::{Answer, Problem};
-use crate::spoken::Policies;
 
 /// A host that holds an enforcement key and an identity key that is no asset's.
 #[derive(Clone, Copy)]

@@ -10,8 +10,8 @@ use xshield_store::rulesets;
 use xshield_wire::message::Digest;
 
 use super::signed::FromHost;
-use crate::jobs::compile;
 use crate::problem::{Answer, Problem};
+use crate::signed_ruleset::signed;
 use crate::state::App;
 
 /// Below this size, in bytes, compressing saves no packet.
@@ -28,7 +28,7 @@ pub(super) async fn get(State(app): State<App>, request: FromHost) -> Answer<Res
         let etag = etag(stored.digest)?;
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response());
     }
-    let signed = compile::signed(&app, &request.asset.id).await?.ok_or_else(no_policy)?;
+    let signed = signed(&app, &request.asset.id).await?.ok_or_else(no_policy)?;
     let mut response = Response::default();
     let headers = response.headers_mut();
     headers.insert(header::ETAG, etag(signed.stored.digest)?);

@@ -7,6 +7,7 @@ use axum::Json;
 use axum::extract::{Extension, Request, State};
 use axum::http::StatusCode;
 use xshield_model::Timestamp;
+use xshield_operations::ids::random;
 use xshield_policy::AssetId;
 use xshield_policy::names::Name;
 use xshield_store::enforcement_keys::StoredKey;
@@ -23,7 +24,6 @@ use crate::client::Client;
 use crate::door::guest::{Party, vouch};
 use crate::gathered::Refused;
 use crate::host_message::read_message;
-use crate::keys::random;
 use crate::problem::{Answer, Problem};
 use crate::sealed::HostSession;
 use crate::state::App;
@@ -87,7 +87,7 @@ pub(super) async fn set_up(
     vouch(&mut connection, Party::Host(asset.clone()))?;
     if new {
         tracing::info!(%asset, name = request.host_name, "a host registered");
-        app.compiling.host_changed();
+        app.compiler.host_changed();
     }
     answer(&app, &proven, asset, now).map(Json)
 }
@@ -175,7 +175,7 @@ async fn who(
         return Ok((asset.id, false));
     }
     let name = host_name(&request.host_name)?;
-    let policies = app.spoken.policies(conn).await?;
+    let policies = app.parsed_policies.policies(conn).await?;
     let newcomer = Newcomer { request, name: &name, policies: &policies, from, now };
     newcomer.enrol(conn, key).await.map(|id| (id, true))
 }

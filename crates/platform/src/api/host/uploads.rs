@@ -6,6 +6,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
 use xshield_model::Timestamp;
+use xshield_operations::ids::new_id;
 use xshield_policy::AssetId;
 use xshield_store::uploads::{Progress, Upload};
 use xshield_store::{commands, commit, uploads};
@@ -14,7 +15,6 @@ use xshield_wire::control::{UPLOAD_MAX, UPLOAD_PIECE, UploadStanding, UploadStat
 use xshield_wire::message::{CommandKind, VERSION};
 
 use super::signed::FromHost;
-use crate::keys::new_id;
 use crate::problem::{Answer, Problem};
 use crate::state::App;
 use crate::uploads::{Appended, Checked, Files, UploadError};

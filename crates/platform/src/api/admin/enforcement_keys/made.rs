@@ -6,6 +6,7 @@ use ipnet::IpNet;
 use xshield_api::keys::{CreatedKey, NewKey};
 use xshield_model::Timestamp;
 use xshield_model::key_kind::KeyKind;
+use xshield_operations::ids::{new_id, random};
 use xshield_policy::names::Name;
 use xshield_policy::peer::parse_net;
 use xshield_store::assets::Tags;
@@ -14,7 +15,6 @@ use xshield_wire::{DeploymentKey, EnforcementKey};
 
 use super::shown::shown;
 use crate::auth::Caller;
-use crate::keys::{new_id, random};
 use crate::problem::{Answer, Problem};
 use crate::state::App;
 

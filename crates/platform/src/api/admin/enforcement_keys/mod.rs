@@ -10,18 +10,12 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
-
-use super::page::{PageQuery, paged};
-use crate::auth::{Allowed, Operator, Viewer};
-use crate::problem::{Answer, JsonBody, Problem};
-use crate::query::QueryOf;
-use crate::state::App;
 pub(crate) use expiring::{expiring, expiry_series, warning};
 pub(crate) use followed::{FollowedKey, followed};
 pub(super) use made::in_future;
 use made::{Wanted, checked, created, summary};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 use xshield_api::keys::{CreatedKey, Host, Key, NewKey, Rotation};
 use xshield_api::page::Page;
 use xshield_model::Timestamp;
@@ -29,6 +23,12 @@ use xshield_model::key_kind::KeyKind;
 use xshield_store::audit::Deed;
 use xshield_store::enforcement_keys::StoredKey;
 use xshield_store::{Conn, audit, commit, enforcement_keys, enrolment, identities};
+
+use super::page::{PageQuery, paged};
+use crate::auth::{Allowed, Operator, Viewer};
+use crate::problem::{Answer, JsonBody, Problem};
+use crate::query::QueryOf;
+use crate::state::App;
 
 /// How long hosts register with the old key after a rotation, in seconds, unless said otherwise.
 const OVERLAP: i64 = 7 * 24 * 3600;
@@ -120,11 +120,11 @@ async fn create(
     JsonBody(new): JsonBody<NewKey>,
 ) -> Answer<(StatusCode, Json<CreatedKey>)> {
     let now = Timestamp::now();
-    let (stored, key) = checked(new, now)?.make(&app, &allowed.caller, now)?;
+    let (stored, key) = checked(new, now)?.make(&app, allowed.caller(), now)?;
     let mut tx = app.store.write().await?;
     enforcement_keys::insert(&mut tx, &stored).await?;
     let deed = Deed {
-        actor: &allowed.caller.actor(),
+        actor: &allowed.actor(),
         action: "enforcement-key.create",
         target: &stored.id,
         before: String::new(),
@@ -166,12 +166,12 @@ async fn rotate(
     let lasts = old.expires_at.map(|end| end.0 - old.created_at.0);
     let expires_at = rotation.expires_at.or(lasts.map(|seconds| now.plus(seconds)));
     let wanted = Wanted::following(old, expires_at);
-    let (stored, key) = wanted.make(&app, &allowed.caller, now)?;
+    let (stored, key) = wanted.make(&app, allowed.caller(), now)?;
     enforcement_keys::insert(&mut tx, &stored).await?;
     let end = now.plus(overlap);
     enforcement_keys::replace(&mut tx, &id, &stored.id, end).await?;
     let deed = Deed {
-        actor: &allowed.caller.actor(),
+        actor: &allowed.actor(),
         action: "enforcement-key.rotate",
         target: &id,
         before: String::new(),
@@ -202,7 +202,7 @@ async fn revoke(
     identities::forget_of_key(&mut tx, &id).await?;
     let after = known(&mut tx, &id).await?;
     let deed = Deed {
-        actor: &allowed.caller.actor(),
+        actor: &allowed.actor(),
         action: "enforcement-key.revoke",
         target: &id,
         before: summary(&before),

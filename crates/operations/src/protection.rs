@@ -1,22 +1,18 @@
 //! Whether an asset is protected, in the same words everywhere: what the committed policy closes on it,
 //! and whether its host says that this is in its kernel.
 
-use std::collections::HashMap;
-
 use xshield_api::assets::{Activity, Protected, Protection, Spark};
 use xshield_model::asset_filter::Standing;
-use xshield_policy::AssetId;
 use xshield_policy::compile::{Bite, PolicyStanding};
 use xshield_store::StoreResult;
 use xshield_store::assets::AssetFilter;
 use xshield_wire::message::Status;
 
-use crate::jobs::compile;
-use crate::problem::Answer;
-use crate::state::App;
+use crate::compiler::RulesetCompiler;
 
 /// What protects an asset. `standing`: where it stands in the committed policy, if there is one.
-pub(crate) fn of(standing: Option<&PolicyStanding>, spark: &Spark) -> Protection {
+#[must_use]
+pub fn of(standing: Option<&PolicyStanding>, spark: &Spark) -> Protection {
     let (state, reason) = judged(standing, spark);
     let segments = standing.map(|standing| &standing.segments);
     Protection {
@@ -66,24 +62,13 @@ fn judged(standing: Option<&PolicyStanding>, spark: &Spark) -> (Protected, Optio
     }
 }
 
-/// Where these assets stand in the committed policy; none of them while there is none.
-///
-/// # Errors
-/// When the database fails.
-pub(crate) async fn standings(
-    app: &App,
-    assets: impl IntoIterator<Item = AssetId>,
-) -> StoreResult<HashMap<AssetId, PolicyStanding>> {
-    compile::standings(app, assets).await
-}
-
 /// Fills in what a filter for assets that are not protected has to know of the policy.
 ///
 /// # Errors
 /// When the database fails.
-pub(crate) async fn fill_in(app: &App, filter: &mut AssetFilter) -> Answer<()> {
+pub async fn fill_in(compiler: &RulesetCompiler, filter: &mut AssetFilter) -> StoreResult<()> {
     if filter.standing == Some(Standing::Unprotected) {
-        filter.open = compile::not_enforced(app).await?;
+        filter.open = compiler.not_enforced().await?;
     }
     Ok(())
 }

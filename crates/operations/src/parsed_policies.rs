@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use xshield_policy::document::Policy;
 use xshield_store::{Conn, StoreError, StoreResult, policy};
 
-use crate::policy::read_stored;
+use crate::policy::documents::read_stored;
 
 /// A policy and what it was read from.
 #[derive(Debug, Clone)]
@@ -16,7 +16,7 @@ struct Known {
 
 /// The policies that were parsed last.
 #[derive(Debug, Default)]
-pub struct Spoken(Mutex<(Option<Known>, Option<Known>)>);
+pub struct ParsedPolicies(Mutex<(Option<Known>, Option<Known>)>);
 
 /// The policies as they are now.
 #[derive(Debug, Clone, Default)]
@@ -35,7 +35,7 @@ impl Policies {
     }
 }
 
-impl Spoken {
+impl ParsedPolicies {
     /// The policies as they are now. Reading a large one takes a moment, once after each change.
     ///
     /// # Errors

@@ -7,11 +7,8 @@ use xshield_wire::message::Status;
 
 /// As the asset's last check-in tells it. `compile_failure`: why its ruleset could not be
 /// compiled.
-pub(crate) fn spark_of(
-    asset: &StoredAsset,
-    compile_failure: Option<String>,
-    now: Timestamp,
-) -> Spark {
+#[must_use]
+pub fn spark_of(asset: &StoredAsset, compile_failure: Option<String>, now: Timestamp) -> Spark {
     let missed = missed_of(asset, now);
     let (activity, inactive_since) = activity(asset, missed, now);
     Spark {
@@ -35,7 +32,8 @@ pub(crate) fn spark_of(
 }
 
 /// Why the host is refused, or nothing is enforced, or else what the host could not do.
-pub(crate) fn trouble(spark: &Spark) -> Option<String> {
+#[must_use]
+pub fn trouble(spark: &Spark) -> Option<String> {
     if let Some(refusal) = &spark.refused {
         return Some(refusal.detail.clone());
     }

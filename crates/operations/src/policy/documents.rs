@@ -1,10 +1,11 @@
 //! Policy documents on their way in: from JSON or YAML to a checked policy, with everything that is
 //! wrong as field errors.
 
+use xshield_api::field_error::FieldError;
 use xshield_api::policy::{PolicyFile, PolicyInput};
 use xshield_policy::document::{self, Document, DocumentError, Policy, PolicyError};
 
-use crate::problem::FieldError;
+use crate::pointer::pointer;
 
 /// Documents that fit together.
 #[derive(Debug)]
@@ -24,11 +25,7 @@ pub fn read(input: &PolicyInput) -> Result<CheckedPolicy, Vec<FieldError>> {
         (Some(values), None) => from_values(values)?,
         (None, Some(files)) => from_files(files)?,
         _ => {
-            return Err(vec![FieldError {
-                field: String::new(),
-                reason: "expected either documents or files".to_owned(),
-                place: None,
-            }]);
+            return Err(vec![FieldError::of_all("expected either documents or files")]);
         }
     };
     check(documents)
@@ -39,9 +36,8 @@ pub fn read(input: &PolicyInput) -> Result<CheckedPolicy, Vec<FieldError>> {
 /// # Errors
 /// Everything that is wrong.
 pub fn read_stored(json: &str) -> Result<CheckedPolicy, Vec<FieldError>> {
-    let documents = serde_json::from_str(json).map_err(|error| {
-        vec![FieldError { field: String::new(), reason: error.to_string(), place: None }]
-    })?;
+    let documents =
+        serde_json::from_str(json).map_err(|error| vec![FieldError::of_all(error.to_string())])?;
     check(documents)
 }
 
@@ -67,7 +63,7 @@ fn from_values(values: &[serde_json::Value]) -> Result<Vec<Document>, Vec<FieldE
         match serde_path_to_error::deserialize(value) {
             Ok(document) => documents.push(document),
             Err(error) => errors.push(FieldError {
-                field: format!("/documents/{index}{}", crate::problem::pointer(error.path())),
+                field: format!("/documents/{index}{}", pointer(error.path())),
                 reason: error.into_inner().to_string(),
                 place: None,
             }),

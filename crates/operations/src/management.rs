@@ -4,15 +4,14 @@ use xshield_policy::AssetId;
 use xshield_store::StoreResult;
 use xshield_wire::message::Problem;
 
-use crate::jobs::compile;
-use crate::state::App;
+use crate::compiler::RulesetCompiler;
 
 /// What someone should act on, when what is enforced on the asset lets in nobody who manages it.
 ///
 /// # Errors
 /// When the database fails.
-pub(crate) async fn finding(app: &App, asset: &AssetId) -> StoreResult<Option<Problem>> {
-    let is_managed = compile::is_managed(app, asset).await?.unwrap_or(true);
+pub async fn finding(compiler: &RulesetCompiler, asset: &AssetId) -> StoreResult<Option<Problem>> {
+    let is_managed = compiler.is_managed(asset).await?.unwrap_or(true);
     Ok((!is_managed).then(|| Problem {
         code: "no-management-access".to_owned(),
         text:

@@ -23,9 +23,11 @@ pub struct Committed {
 
 /// Why an asset's ruleset was not compiled.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Failure {
+pub enum Failure {
+    /// The policy can't be compiled for it.
     #[error(transparent)]
     Compile(#[from] CompileError),
+    /// What was compiled can't be written down.
     #[error(transparent)]
     Seal(#[from] envelope::SealError),
 }
@@ -186,7 +188,7 @@ mod tests {
     use xshield_wire::PolicyKey;
 
     use super::*;
-    use crate::policy::read_stored;
+    use crate::policy::documents::read_stored;
 
     const ENDPOINTS: [&str; 1] = ["10.9.9.9:8443"];
 

@@ -10,7 +10,7 @@ use xshield_policy::Impact;
 use xshield_policy::impact::DirectionImpact;
 use xshield_policy::names::Name;
 
-use crate::problem::{Answer, Problem};
+use crate::error::{OperationError, Result};
 
 /// Assets, or rules, that are named of all that are counted.
 const NAMED: usize = 20;
@@ -68,10 +68,10 @@ pub fn summary(
 /// Whether an impact is the one that is expected.
 ///
 /// # Errors
-/// A problem that tells the impact.
-pub fn check(expected: &ExpectedImpact, impact: &ImpactSummary) -> Answer<()> {
+/// When it is another one; tells the impact.
+pub fn check(expected: &ExpectedImpact, impact: &ImpactSummary) -> Result<()> {
     let Err(unexpected) = expected.check(impact) else { return Ok(()) };
-    let (slug, detail) = match unexpected {
+    let (code, detail) = match unexpected {
         Unexpected::Loss => (
             "impact-is-loss",
             "assets would lose protection or management access; nothing was changed. If that is \
@@ -83,9 +83,7 @@ pub fn check(expected: &ExpectedImpact, impact: &ImpactSummary) -> Answer<()> {
              assets have changed since; nothing was changed. Look at the impact again",
         ),
     };
-    let mut problem = Problem::conflict(slug, detail).field("/expected_impact");
-    problem.impact = Some(Box::new(impact.clone()));
-    Err(problem)
+    Err(OperationError::UnexpectedImpact { code, detail, impact: Box::new(impact.clone()) })
 }
 
 #[cfg(test)]
@@ -115,10 +113,11 @@ mod tests {
             (exactly(&loss), &loss, None),
             (exactly(&none), &loss, Some("impact-differs")),
         ] {
-            let got = check(&expected, impact).err();
-            assert_eq!(got.as_ref().map(|problem| problem.slug()), refused, "{expected:?}");
-            let told = got.and_then(|problem| problem.impact.clone());
-            assert_eq!(told.as_deref(), refused.map(|_| impact));
+            let got = check(&expected, impact).err().map(|error| match error {
+                OperationError::UnexpectedImpact { code, impact, .. } => (code, *impact),
+                other => panic!("{other}"),
+            });
+            assert_eq!(got, refused.map(|code| (code, impact.clone())), "{expected:?}");
         }
         // Assets of which nothing is said change nothing; other documents do.
         assert_eq!(summary(&impact(), 10, "[]").unwrap().digest, loss.digest);

@@ -1,7 +1,7 @@
-//! Who has a policy rehearsed: one at a time, in the order in which they asked, and everyone once.
+//! Who has a policy simulated: one at a time, in the order in which they asked, and everyone once.
 //!
-//! A rehearsal takes a processor and the memory of one host's ruleset. It ends when nobody waits for
-//! its result any more.
+//! A simulation compiles a policy for all assets without committing it. It takes a processor and the
+//! memory of one host's ruleset, and ends when nobody waits for its result any more.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,42 +9,42 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::problem::{Answer, Problem};
+use crate::error::{Doing as _, OperationError, Result};
 
-/// So many ask at a time: one whose rehearsal runs, and others that wait.
+/// So many ask at a time: one whose simulation runs, and others that wait.
 const AT_MOST: usize = 8;
 /// When to ask again, in seconds.
 const AGAIN: u64 = 5;
 
-/// Those who have a policy rehearsed.
+/// Those who have a policy simulated.
 #[derive(Debug)]
-pub struct Rehearsals {
+pub struct Simulations {
     turn: Arc<Semaphore>,
     asking: Mutex<BTreeSet<String>>,
 }
 
-impl Default for Rehearsals {
+impl Default for Simulations {
     fn default() -> Self {
         Self { turn: Arc::new(Semaphore::new(1)), asking: Mutex::default() }
     }
 }
 
-impl Rehearsals {
+impl Simulations {
     /// A place among those who ask. Take it before anything is read of them.
     ///
     /// # Errors
     /// When this caller asks already, or too many do.
-    pub fn place(&self, caller: String) -> Answer<Place<'_>> {
+    pub fn place(&self, caller: String) -> Result<Place<'_>> {
         let mut asking = self.asking();
         if asking.contains(&caller) {
-            return Err(Problem::too_many("policies to be rehearsed for this account", AGAIN));
+            return Err(too_many("policies to be simulated for this account"));
         }
         if asking.len() >= AT_MOST {
-            return Err(Problem::too_many("policies to be rehearsed", AGAIN));
+            return Err(too_many("policies to be simulated"));
         }
         asking.insert(caller.clone());
         drop(asking);
-        Ok(Place { rehearsals: self, caller })
+        Ok(Place { simulations: self, caller })
     }
 
     fn asking(&self) -> MutexGuard<'_, BTreeSet<String>> {
@@ -52,10 +52,14 @@ impl Rehearsals {
     }
 }
 
+fn too_many(what: &'static str) -> OperationError {
+    OperationError::TooMany { what, seconds: AGAIN }
+}
+
 /// A place among those who ask; given back when dropped.
 #[derive(Debug)]
 pub struct Place<'a> {
-    rehearsals: &'a Rehearsals,
+    simulations: &'a Simulations,
     caller: String,
 }
 
@@ -64,32 +68,32 @@ impl Place<'_> {
     ///
     /// # Errors
     /// When the platform ends.
-    pub async fn turn(&self) -> Answer<(Turn, Waiting)> {
-        let permit = self.rehearsals.turn.clone().acquire_owned().await;
-        let permit = permit.map_err(|error| Problem::internal(&error))?;
+    pub async fn permit(&self) -> Result<(Permit, Waiting)> {
+        let permit = self.simulations.turn.clone().acquire_owned().await;
+        let permit = permit.doing("wait for a simulation")?;
         let given_up = Arc::new(AtomicBool::new(false));
-        let turn = Turn { given_up: given_up.clone(), _permit: Some(permit) };
-        Ok((turn, Waiting(given_up)))
+        let permit = Permit { given_up: given_up.clone(), _permit: Some(permit) };
+        Ok((permit, Waiting(given_up)))
     }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.rehearsals.asking().remove(&self.caller);
+        self.simulations.asking().remove(&self.caller);
     }
 }
 
-/// The right to rehearse; belongs to whoever does the work, until it is done.
+/// The right to simulate; belongs to whoever does the work, until it is done.
 #[derive(Debug)]
-pub struct Turn {
+pub struct Permit {
     given_up: Arc<AtomicBool>,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
-impl Turn {
-    /// Of someone for whom nobody else has to wait.
+impl Permit {
+    /// For work for which nobody else has to wait: a commit.
     #[must_use]
-    pub fn of_its_own() -> Self {
+    pub fn unlimited() -> Self {
         Self { given_up: Arc::default(), _permit: None }
     }
 
@@ -116,26 +120,26 @@ mod tests {
 
     #[tokio::test]
     async fn everyone_once_and_so_many_at_a_time() {
-        let rehearsals = Rehearsals::default();
+        let simulations = Simulations::default();
         let places: Vec<_> = (0..AT_MOST)
-            .map(|number| rehearsals.place(format!("user:{number}")).unwrap())
+            .map(|number| simulations.place(format!("user:{number}")).unwrap())
             .collect();
         for caller in ["user:0", "user:new"] {
-            let refused = rehearsals.place(caller.to_owned()).unwrap_err();
-            assert_eq!((refused.status.as_u16(), refused.retry_after), (429, Some(AGAIN)));
+            let refused = simulations.place(caller.to_owned()).unwrap_err();
+            assert!(matches!(refused, OperationError::TooMany { seconds: AGAIN, .. }), "{refused}");
         }
         drop(places);
-        rehearsals.place("user:0".to_owned()).unwrap();
-        rehearsals.place("user:0".to_owned()).unwrap();
+        simulations.place("user:0".to_owned()).unwrap();
+        simulations.place("user:0".to_owned()).unwrap();
     }
 
     #[tokio::test]
     async fn one_turn_at_a_time_until_the_work_is_done() {
-        let rehearsals = Rehearsals::default();
-        let place = |name: &str| rehearsals.place(name.to_owned()).unwrap();
+        let simulations = Simulations::default();
+        let place = |name: &str| simulations.place(name.to_owned()).unwrap();
         let (first, second) = (place("a"), place("b"));
-        let (turn, waiting) = first.turn().await.unwrap();
-        let mut next = Box::pin(second.turn());
+        let (turn, waiting) = first.permit().await.unwrap();
+        let mut next = Box::pin(second.permit());
         let soon = std::time::Duration::from_millis(1);
         assert!(tokio::time::timeout(soon, &mut next).await.is_err());
 

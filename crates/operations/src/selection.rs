@@ -7,22 +7,26 @@ use xshield_model::Timestamp;
 use xshield_policy::AssetId;
 use xshield_policy::criteria::Criteria;
 use xshield_store::assets::AssetFilter;
-use xshield_store::{Conn, StoreResult, assets};
+use xshield_store::{Conn, Store, StoreResult, assets};
 
-use super::assets::{members, named};
-use crate::problem::{Answer, Problem};
+use crate::compiler::RulesetCompiler;
+use crate::error::{OperationError, Result};
+use crate::lookup;
 use crate::protection;
-use crate::state::App;
 
 /// Assets that can be named one by one.
 const MOST_NAMED: usize = 10_000;
 
 /// The assets that a selection means, decommissioned ones left out.
-pub(crate) async fn selected(
-    app: &App,
+///
+/// # Errors
+/// When it says nothing, or something that does not exist, or the database fails.
+pub async fn selected(
+    store: &Store,
+    compiler: &RulesetCompiler,
     selection: &Selection,
     now: Timestamp,
-) -> Answer<Vec<AssetId>> {
+) -> Result<Vec<AssetId>> {
     let Selection { assets: names, name, criteria, segment, source, status, all } = selection;
     let narrowed = names.is_some()
         || name.is_some()
@@ -33,37 +37,37 @@ pub(crate) async fn selected(
     match (narrowed, all) {
         (false, false) => {
             let reason = "nothing says which assets; name some, give a filter, or set 'all'";
-            return Err(Problem::invalid("/target", reason));
+            return Err(OperationError::invalid("/target", reason));
         }
         (true, true) => {
             let reason = "'all' does not go together with another choice";
-            return Err(Problem::invalid("/target/all", reason));
+            return Err(OperationError::invalid("/target/all", reason));
         }
         _ => {}
     }
     if name.as_ref().is_some_and(String::is_empty) {
-        return Err(Problem::invalid("/target/name", "an empty name is part of every name"));
+        return Err(OperationError::invalid("/target/name", "an empty name is part of every name"));
     }
     if names.as_ref().is_some_and(|names| names.is_empty() || names.len() > MOST_NAMED) {
         let reason = format!("expected 1 to {MOST_NAMED} assets");
-        return Err(Problem::invalid("/target/assets", reason));
+        return Err(OperationError::invalid("/target/assets", reason));
     }
     let in_segment: Option<BTreeSet<AssetId>> = match segment {
         Some(segment) => {
-            let refuse = |problem: Problem| problem.field("/target/segment");
-            Some(members(app, segment).await.map_err(refuse)?.into_iter().collect())
+            let members = members(store, compiler, segment, "/target/segment").await?;
+            Some(members.into_iter().collect())
         }
         None => None,
     };
     let mut wanted = AssetFilter { standing: *status, ..AssetFilter::default() };
-    protection::fill_in(app, &mut wanted).await?;
+    protection::fill_in(compiler, &mut wanted).await?;
     let open_by_policy = wanted.open;
-    let mut conn = app.store.read().await?;
+    let mut conn = store.read().await?;
     let mut by_name = None;
     if let Some(names) = names {
         let mut ids = BTreeSet::new();
         for name in names {
-            ids.insert(named(&mut conn, name).await?.id);
+            ids.insert(lookup::asset(&mut conn, name).await?.id);
         }
         by_name = Some(ids);
     }
@@ -93,8 +97,33 @@ pub(crate) async fn selected(
     Ok(meant.map(|asset| asset.id).collect())
 }
 
+/// The assets in a segment of the committed policy. `field`: where the segment is named.
+///
+/// # Errors
+/// When there is no such segment, or the database fails.
+pub async fn members(
+    store: &Store,
+    compiler: &RulesetCompiler,
+    segment: &str,
+    field: &str,
+) -> Result<Vec<AssetId>> {
+    let unknown = || OperationError::invalid(field, "the committed policy has no such segment");
+    let committed = compiler.committed().await?.ok_or_else(unknown)?;
+    let segment = committed
+        .policy
+        .segments()
+        .find(|known| known.name.as_str() == segment)
+        .ok_or_else(unknown)?;
+    let inventory = assets::inventory(&mut *store.read().await?).await?;
+    let members = inventory.assets.into_iter().filter(|asset| segment.criteria.matches(asset));
+    Ok(members.map(|asset| asset.id).collect())
+}
+
 /// The assets that match an expression, decommissioned ones left out.
-pub(crate) async fn matching(conn: &mut Conn, criteria: &Criteria) -> StoreResult<Vec<AssetId>> {
+///
+/// # Errors
+/// When the database fails.
+pub async fn matching(conn: &mut Conn, criteria: &Criteria) -> StoreResult<Vec<AssetId>> {
     let inventory = assets::inventory(conn).await?;
     let met = inventory.assets.into_iter().filter(|asset| criteria.matches(asset));
     Ok(met.map(|asset| asset.id).collect())

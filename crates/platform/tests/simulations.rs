@@ -49,13 +49,13 @@ fn fleet(platform: &TestPlatform, hosts: u8) {
 }
 
 #[test]
-fn one_of_an_account_is_rehearsed_at_a_time_and_others_are_told_when_to_come_again() {
+fn one_of_an_account_is_simulated_at_a_time_and_others_are_told_when_to_come_again() {
     let platform = TestPlatform::start();
     fleet(&platform, 4);
     let viewer = user(&platform, "viewer", "viewer");
     let (policy, headers) = (large(400), headers(&viewer));
     let mut seen = Vec::new();
-    // All at the same time: whichever is first is rehearsed, and maybe a later one after it.
+    // All at the same time: whichever is first is simulated, and maybe a later one after it.
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..8)
             .map(|_| {
@@ -69,15 +69,15 @@ fn one_of_an_account_is_rehearsed_at_a_time_and_others_are_told_when_to_come_aga
     let with = |status| seen.iter().filter(move |answer| answer.status == status);
     assert!(with(200).count() >= 1, "{:?}", seen.iter().map(|a| a.status).collect::<Vec<_>>());
     assert_eq!(with(200).count() + with(429).count(), 8);
-    let refused = with(429).next().expect("eight at a time are not all rehearsed");
+    let refused = with(429).next().expect("eight at a time are not all simulated");
     assert_eq!(refused.header("retry-after"), Some("5"));
-    assert!(refused.json()["detail"].as_str().unwrap().contains("rehearsed"), "{}", refused.json());
+    assert!(refused.json()["detail"].as_str().unwrap().contains("simulated"), "{}", refused.json());
     let again = platform.raw("POST", PATH, &headers, policy.as_bytes());
     assert_eq!(again.status, 200, "{}", again.json());
 }
 
 #[test]
-fn what_viewers_may_have_rehearsed_is_bounded() {
+fn what_viewers_may_have_simulated_is_bounded() {
     let platform = TestPlatform::start();
     let (viewer, operator) =
         (user(&platform, "viewer", "viewer"), user(&platform, "op", "operator"));

@@ -1,0 +1,108 @@
+//! One transaction, with what the audit log says of it.
+
+use std::ops::{Deref, DerefMut};
+
+use xshield_model::Timestamp;
+use xshield_store::audit::{self, Deed};
+use xshield_store::{Conn, Store, Tx, commit};
+
+use crate::caller::{AtLeast, By};
+use crate::error::Result;
+
+/// What the audit log says of a change, besides who made it and when.
+#[derive(Debug)]
+pub struct AuditEntry<'a> {
+    /// What, e.g. `policy.synchronize`.
+    pub action: &'static str,
+    /// To what.
+    pub target: &'a str,
+    /// How it was.
+    pub before: String,
+    /// How it is.
+    pub after: String,
+}
+
+/// A change by a caller: a transaction that is committed together with its audit entry, and of which
+/// nothing has happened when it is dropped before.
+#[derive(Debug)]
+pub struct Change {
+    tx: Tx,
+    actor: String,
+    now: Timestamp,
+}
+
+impl Change {
+    /// Begins one, when other writers are done.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn begin<R: AtLeast>(store: &Store, by: &By<R>, now: Timestamp) -> Result<Self> {
+        Ok(Self { tx: store.write().await?, actor: by.actor(), now })
+    }
+
+    /// Adds an audit entry without committing yet: of a change that is several in one.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn record(&mut self, entry: AuditEntry<'_>) -> Result<()> {
+        let AuditEntry { action, target, before, after } = entry;
+        let deed = Deed { actor: &self.actor, action, target, before, after };
+        Ok(audit::record(&mut self.tx, deed, self.now).await?)
+    }
+
+    /// Makes the change and its audit entry durable.
+    ///
+    /// # Errors
+    /// When the database fails; nothing has happened then.
+    pub async fn commit(mut self, entry: AuditEntry<'_>) -> Result<()> {
+        self.record(entry).await?;
+        self.commit_recorded().await
+    }
+
+    /// Makes the change durable, with what was [recorded](Self::record) of it: nothing, when it turned
+    /// out to be none.
+    ///
+    /// # Errors
+    /// When the database fails; nothing has happened then.
+    pub async fn commit_recorded(self) -> Result<()> {
+        Ok(commit(self.tx).await?)
+    }
+}
+
+impl Deref for Change {
+    type Target = Conn;
+
+    fn deref(&self) -> &Conn {
+        &self.tx
+    }
+}
+
+impl DerefMut for Change {
+    fn deref_mut(&mut self) -> &mut Conn {
+        &mut self.tx
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::caller::Operator;
+    use crate::testing::{NOW, audited, by, store};
+
+    fn entry() -> AuditEntry<'static> {
+        let (before, after) = (String::new(), "done".to_owned());
+        AuditEntry { action: "test.change", target: "it", before, after }
+    }
+
+    #[tokio::test]
+    async fn what_is_not_committed_is_not_in_the_audit_log() {
+        let (_dir, store) = store().await;
+        let mut dropped = Change::begin(&store, &by::<Operator>(), NOW).await.unwrap();
+        dropped.record(entry()).await.unwrap();
+        drop(dropped);
+        assert!(audited(&store).await.is_empty());
+        let change = Change::begin(&store, &by::<Operator>(), NOW).await.unwrap();
+        change.commit(entry()).await.unwrap();
+        assert_eq!(audited(&store).await, ["user:ann test.change it:  -> done"]);
+    }
+}

@@ -1,0 +1,30 @@
+//! What may be done on the platform, by whom: checked, in one transaction, audited.
+//!
+//! An operation that changes something takes [`By`], the proof of a role, and a [`Change`], in which its
+//! rows and its audit entry are committed together; [`Signals`] then tells running jobs and held polls.
+//! Reads take a connection or the store: every caller who is signed in may read. Answers are values of
+//! [`xshield_api`]; what is refused is an [`OperationError`], from which faces make their own.
+
+pub mod caller;
+pub mod change;
+pub mod commands;
+pub mod compiler;
+pub mod error;
+pub mod ids;
+pub mod lookup;
+pub mod management;
+pub mod paging;
+pub mod parsed_policies;
+pub mod pointer;
+pub mod policy;
+pub mod protection;
+pub mod selection;
+pub mod signals;
+pub mod standing;
+#[cfg(test)]
+mod testing;
+
+pub use caller::By;
+pub use change::Change;
+pub use error::{OperationError, Result};
+pub use signals::Signals;

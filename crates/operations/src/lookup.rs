@@ -1,0 +1,18 @@
+//! What a caller names, found.
+
+use xshield_store::assets::StoredAsset;
+use xshield_store::{Conn, assets};
+
+use crate::error::{OperationError, Result};
+
+/// The asset of this id or name.
+///
+/// # Errors
+/// When there is none, or the database fails.
+pub async fn asset(conn: &mut Conn, named: &str) -> Result<StoredAsset> {
+    if let Some(found) = assets::by_id(conn, named).await? {
+        return Ok(found);
+    }
+    let found = assets::by_name(conn, named).await?;
+    found.ok_or_else(|| OperationError::not_found("asset", named))
+}

@@ -1,0 +1,113 @@
+//! Lists in pages.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use xshield_api::page::Page;
+
+use crate::error::{OperationError, Result};
+
+/// Items on a page when nothing else is said.
+const USUAL: u32 = 100;
+/// No page has more.
+const MOST: u32 = 1000;
+
+/// Which part of a list is wanted. `P` is an item's place in the list's order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Paging<P> {
+    /// So many items.
+    pub limit: u32,
+    /// Those after this place; from the beginning when there is none.
+    pub after: Option<P>,
+}
+
+impl<P: DeserializeOwned> Paging<P> {
+    /// As a caller asks for it: `cursor` is the [`Page::next`] of the page before.
+    ///
+    /// # Errors
+    /// When the limit is out of range, or the cursor is none of this list.
+    pub fn new(limit: Option<u32>, cursor: Option<&str>) -> Result<Self> {
+        let limit = match limit.unwrap_or(USUAL) {
+            limit @ 1..=MOST => limit,
+            limit => {
+                let reason = format!("{limit} is not between 1 and {MOST}");
+                return Err(OperationError::invalid("?limit", reason));
+            }
+        };
+        let Some(cursor) = cursor else { return Ok(Self { limit, after: None }) };
+        let bytes = URL_SAFE_NO_PAD.decode(cursor).ok();
+        let after = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let after = after.ok_or_else(|| {
+            OperationError::invalid("?cursor", "not a cursor of this list; begin anew")
+        })?;
+        Ok(Self { limit, after: Some(after) })
+    }
+}
+
+impl<P> Paging<P> {
+    /// How many items to read for a page, to know whether another one follows.
+    #[must_use]
+    pub fn to_read(&self) -> u32 {
+        self.limit + 1
+    }
+}
+
+/// A page of up to `limit` of `items`, of which there is one more when another page follows. `place`
+/// tells an item's place in the list's order.
+#[must_use]
+pub fn paged<T, S, P: Serialize>(
+    mut items: Vec<S>,
+    limit: u32,
+    place: impl Fn(&S) -> P,
+    show: impl FnMut(S) -> T,
+) -> Page<T> {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let more = items.len() > limit;
+    items.truncate(limit);
+    let last = items.last().filter(|_| more);
+    let next = last
+        .and_then(|last| serde_json::to_vec(&place(last)).ok())
+        .map(|place| URL_SAFE_NO_PAD.encode(place));
+    Page { items: items.into_iter().map(show).collect(), next }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_lead_through_the_whole_list() {
+        let all: Vec<u32> = (0..7).collect();
+        let (mut cursor, mut seen) = (None::<String>, Vec::new());
+        loop {
+            let paging = Paging::<u32>::new(Some(3), cursor.as_deref()).unwrap();
+            let after = |item: &&u32| paging.after.is_none_or(|after| **item > after);
+            let read = usize::try_from(paging.to_read()).unwrap();
+            let found: Vec<u32> = all.iter().filter(after).take(read).copied().collect();
+            let page = paged(found, paging.limit, |item| *item, |item| item);
+            assert!(page.items.len() <= 3);
+            seen.extend(page.items);
+            cursor = page.next;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        assert_eq!(seen, all);
+    }
+
+    #[test]
+    fn what_is_no_page_is_refused_at_its_parameter() {
+        for (limit, cursor, field) in [
+            (Some(0), None, "?limit"),
+            (Some(1001), None, "?limit"),
+            (None, Some("!"), "?cursor"),
+            (None, Some("eyJhIjoxfQ"), "?cursor"),
+        ] {
+            match Paging::<u32>::new(limit, cursor).unwrap_err() {
+                OperationError::Invalid { field: named, .. } => assert_eq!(named, field),
+                other => panic!("{other}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! An earlier revision becomes the candidate again, and the committed policy if wished.
+
+use xshield_api::impact::ExpectedImpact;
+use xshield_api::policy::{Restore, Restored, Synchronize};
+use xshield_model::Timestamp;
+use xshield_store::Store;
+
+use super::candidate::{committed_as, replace};
+use super::documents::read_stored;
+use super::impact;
+use super::simulate::simulate;
+use super::simulations::Permit;
+use super::synchronize::synchronize;
+use crate::caller::{By, Operator};
+use crate::compiler::RulesetCompiler;
+use crate::error::{OperationError, Result};
+use crate::signals::Signals;
+
+/// Makes the revision of this number the candidate, and commits it if wished.
+///
+/// # Errors
+/// When there is no such revision, it no longer fits or compiles, its impact is another one than
+/// expected, or the database fails.
+pub async fn restore(
+    store: &Store,
+    compiler: &RulesetCompiler,
+    signals: &impl Signals,
+    by: &By<Operator>,
+    revision: &str,
+    wish: Restore,
+) -> Result<Restored> {
+    let policy = committed_as(&mut *store.read().await?, revision).await?;
+    let checked = read_stored(&policy.documents).map_err(OperationError::InvalidPolicy)?;
+    let Restore { synchronize: commits, expected_impact } = wish;
+    if commits && expected_impact != ExpectedImpact::Any {
+        // Before the candidate is replaced: a refusal changes nothing.
+        let prospect = simulate(store, compiler, checked, Permit::unlimited()).await?;
+        impact::check(&expected_impact, &prospect.impact)?;
+    }
+    let now = Timestamp::now();
+    let documents = &policy.documents;
+    let candidate = replace(store, by, "policy.restore", documents, None, now).await?;
+    let synchronized = if commits {
+        let note = format!("restored from revision {}", policy.revision);
+        let expected_version = candidate.version;
+        let wish = Synchronize { expected_version, expected_impact, note };
+        Some(synchronize(store, compiler, signals, by, wish).await?)
+    } else {
+        None
+    };
+    Ok(Restored { candidate, synchronized })
+}

@@ -1,0 +1,92 @@
+//! The candidate becomes the committed policy, whole or not at all.
+
+use xshield_api::changes;
+use xshield_api::impact::in_short;
+use xshield_api::policy::{Synchronize, Synchronized};
+use xshield_model::Timestamp;
+use xshield_policy::Revision;
+use xshield_store::policy::{self as stored, CommittedPolicy};
+use xshield_store::{Store, assets};
+
+use super::candidate::changed_since;
+use super::documents::{CheckedPolicy, read_stored};
+use super::impact;
+use super::simulate::{claimed_names, compiles};
+use super::simulations::Permit;
+use super::stored::{compared, to_json};
+use crate::caller::{By, Operator};
+use crate::change::{AuditEntry, Change};
+use crate::compiler::{Committed, RulesetCompiler};
+use crate::error::{OperationError, Result};
+use crate::signals::Signals;
+
+/// Makes the candidate the committed policy: compiles it for every asset, and only when that
+/// succeeds stores revision and rulesets, all or nothing.
+///
+/// # Errors
+/// When the candidate or its impact is another one than expected, when it can't be compiled for all
+/// assets, or the database fails.
+pub async fn synchronize(
+    store: &Store,
+    compiler: &RulesetCompiler,
+    signals: &impl Signals,
+    by: &By<Operator>,
+    wish: Synchronize,
+) -> Result<Synchronized> {
+    let mut turn = compiler.turn().await;
+    let before = compiler.committed_in(&mut turn).await?;
+    let (candidate, last, inventory) = {
+        let mut conn = store.read().await?;
+        let candidate = stored::candidate(&mut conn).await?;
+        let last = stored::committed(&mut conn).await?;
+        (candidate, last, assets::inventory(&mut conn).await?)
+    };
+    if wish.expected_version != candidate.version {
+        return Err(changed_since("/expected_version", &candidate));
+    }
+    let CheckedPolicy { policy, documents } =
+        read_stored(&candidate.documents).map_err(OperationError::InvalidPolicy)?;
+    let (last, committed_before) = match last {
+        Some(policy) => (Some(policy.revision), policy.documents),
+        None => (None, "[]".to_owned()),
+    };
+    let changes = compared(committed_before, candidate.documents.clone()).await?;
+    let revision = Revision(last.unwrap_or_default().0 + 1);
+    let committed = Committed { revision, policy };
+    let permit = Permit::unlimited();
+    let mut compiled = compiler.compile_policy(before, committed, inventory, permit).await?;
+    compiles(&compiled)?;
+    let impact = compiled.impact(&to_json(&documents)?)?;
+    impact::check(&wish.expected_impact, &impact)?;
+    let mut warnings = std::mem::take(&mut compiled.warnings);
+    warnings.extend(claimed_names(&mut *store.read().await?, compiled.policy()).await?);
+
+    let now = Timestamp::now();
+    let mut change = Change::begin(store, by, now).await?;
+    let assets = compiled.digests().len();
+    let entry = AuditEntry {
+        action: "policy.synchronize",
+        target: "policy",
+        before: last.map_or_else(String::new, |last| format!("revision {last}")),
+        after: format!(
+            "revision {revision}, {assets} assets; {}; note {:?}; {}",
+            in_short(&impact),
+            wish.note,
+            changes::summary(&changes)
+        ),
+    };
+    let policy = CommittedPolicy {
+        revision,
+        documents: candidate.documents,
+        note: wish.note,
+        committed_at: now,
+        committed_by: by.actor(),
+    };
+    stored::insert_revision(&mut change, &policy).await?;
+    compiled.store(&mut change, now).await?;
+    change.commit(entry).await?;
+    compiled.digests().iter().for_each(|(asset, _)| signals.wake_host(asset));
+    compiler.adopt(turn, compiled);
+    signals.policy_committed();
+    Ok(Synchronized { revision: revision.0, assets, warnings, impact })
+}

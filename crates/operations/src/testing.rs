@@ -1,0 +1,89 @@
+//! What tests of operations need.
+
+use std::sync::Mutex;
+
+use tempfile::TempDir;
+use xshield_model::Timestamp;
+use xshield_model::audit_entry::AuditEntry;
+use xshield_model::role::Role;
+use xshield_policy::AssetId;
+use xshield_policy::inventory::Source;
+use xshield_store::assets::{self, NewAsset};
+use xshield_store::audit::{self, AuditFilter};
+use xshield_store::{Store, commit};
+use xshield_wire::Bytes;
+
+use crate::caller::{AtLeast, By, Caller};
+use crate::signals::Signals;
+
+pub(crate) const NOW: Timestamp = Timestamp(1_800_000_000);
+
+/// An empty database, as long as the directory is kept.
+pub(crate) async fn store() -> (TempDir, Store) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&dir.path().join("test.db")).await.unwrap();
+    (dir, store)
+}
+
+/// A caller with just the role.
+pub(crate) fn by<R: AtLeast>() -> By<R> {
+    by_account("ann", R::ROLE)
+}
+
+/// The same, of another account.
+pub(crate) fn by_account<R: AtLeast>(account: &str, role: Role) -> By<R> {
+    By::new(Caller { account: account.to_owned(), role, token: "token".to_owned() }).unwrap()
+}
+
+/// Registers assets of these names, with the tag `role`.
+pub(crate) async fn register(store: &Store, assets: &[(&str, &str)]) {
+    let mut tx = store.write().await.unwrap();
+    for (number, (name, role)) in assets.iter().enumerate() {
+        let tags = [("role".parse().unwrap(), (*role).to_owned().try_into().unwrap())].into();
+        let new = NewAsset {
+            id: &format!("as-{name}").parse().unwrap(),
+            name: &name.parse().unwrap(),
+            source: Source::Spark,
+            identity: Bytes([u8::try_from(number).unwrap(); 32]),
+            tags: &tags,
+        };
+        assets::insert(&mut tx, &new, NOW).await.unwrap();
+    }
+    commit(tx).await.unwrap();
+}
+
+/// What the audit log says, the oldest first.
+pub(crate) async fn audited(store: &Store) -> Vec<String> {
+    let mut conn = store.read().await.unwrap();
+    let found = audit::list(&mut conn, &AuditFilter::default(), None, 1000).await.unwrap();
+    let line = |entry: AuditEntry| {
+        let AuditEntry { actor, action, target, before, after, .. } = entry;
+        format!("{actor} {action} {target}: {before} -> {after}")
+    };
+    found.into_iter().rev().map(line).collect()
+}
+
+/// Signals that are noted.
+#[derive(Debug, Default)]
+pub(crate) struct Noted(Mutex<Vec<String>>);
+
+impl Noted {
+    /// Those since this was last asked.
+    pub(crate) fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+
+    fn note(&self, signal: String) {
+        self.0.lock().unwrap().push(signal);
+    }
+}
+
+impl Signals for Noted {
+    fn wake_host(&self, asset: &AssetId) {
+        self.note(format!("wake {asset}"));
+    }
+
+    fn policy_committed(&self) {
+        self.note("policy committed".to_owned());
+    }
+}

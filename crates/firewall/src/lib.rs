@@ -6,6 +6,8 @@
 //! 3. [`Programmed`]: what the kernel returned, comparable with the plan; hits by rule; explanations.
 //! 4. [`flows`]: the kernel's flow recorder, drained without losing a count.
 //! 5. [`threat`]: the threat list in a table of its own, in front of the policy.
+//! 6. [`wfp`]: the same ruleset as filters of the Windows Filtering Platform, and a model of what Windows
+//!    makes of them. Pure; nothing talks to Windows yet.
 //!
 //! Deliberately absent: any way to add or remove a single rule. The whole desired state goes in at once.
 
@@ -20,6 +22,7 @@ pub mod nft;
 pub mod plan;
 pub mod programmed;
 pub mod threat;
+pub mod wfp;
 
 pub use capabilities::{Capabilities, CapabilitiesError};
 pub use error::FirewallError;

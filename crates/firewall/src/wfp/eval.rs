@@ -1,0 +1,274 @@
+//! What the filter engine decides about a packet: filter arbitration, as Microsoft describes it.
+//!
+//! Within a sublayer, matching filters are asked from the highest weight to the lowest, until one permits
+//! or blocks. Sublayers are asked from the highest weight to the lowest, all of them; whether a lower one
+//! can change what a higher one said depends on whether that was said hard or soft. Where the description
+//! is open, a [`Reading`] answers.
+
+use super::matching::{Facts, Truth, matches};
+use super::model::{Action, CalloutKind, Filter, Flags, ObjectKey, State};
+use super::names::Layer;
+use super::reading::{
+    CalloutBlock, ClearRight, EqualWeight, HardPermit, NegativeOnEmpty, Reading, SameField,
+    Unmatched,
+};
+
+/// Which filters are in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// The TCP/IP driver runs, the filter engine does not yet: boot-time filters alone.
+    Boot,
+    /// The filter engine is starting: boot-time filters are still there, the others already.
+    Starting,
+    /// The filter engine runs: all but boot-time filters.
+    Running,
+}
+
+impl Phase {
+    /// All of them, in order.
+    pub const ALL: [Self; 3] = [Self::Boot, Self::Starting, Self::Running];
+
+    fn has_in_force(self, filter: &Filter) -> bool {
+        let at_boot = filter.flags.contains(Flags::BOOT_TIME);
+        let in_phase = match self {
+            Self::Boot => at_boot,
+            Self::Starting => true,
+            Self::Running => !at_boot,
+        };
+        in_phase && !filter.flags.contains(Flags::DISABLED)
+    }
+}
+
+/// What is assumed of what the filters do not tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Assumption {
+    /// What every driver that is asked answers, as far as it may.
+    pub callouts: CalloutAnswer,
+    /// Whether a filter matches of which the packet as described does not tell.
+    pub unknown: Unknown,
+}
+
+/// What a callout answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CalloutAnswer {
+    /// Permit.
+    Permits,
+    /// Block.
+    Blocks,
+    /// Neither; where it must answer, permit.
+    Continues,
+}
+
+/// What is assumed of conditions that can't be judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unknown {
+    /// They hold.
+    Matches,
+    /// They do not.
+    Differs,
+}
+
+/// What a layer decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ruling {
+    /// Let through.
+    Permit,
+    /// Dropped.
+    Block,
+}
+
+/// What a layer decided, and by which filter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outcome<'a> {
+    /// What happens.
+    pub ruling: Ruling,
+    /// The filter that had the last word; `None` when no sublayer decided.
+    pub by: Option<&'a Filter>,
+}
+
+/// The filters of one layer that match a packet.
+#[derive(Debug, Clone)]
+pub struct Candidates<'a> {
+    /// By sublayer, the highest weight first; in each, in the order in which they were added.
+    sublayers: Vec<Vec<&'a Filter>>,
+}
+
+impl<'a> Candidates<'a> {
+    /// Finds them.
+    #[must_use]
+    pub fn find(
+        state: &'a State,
+        layer: &Layer,
+        facts: &Facts,
+        (phase, unknown): (Phase, Unknown),
+        reading: &Reading,
+    ) -> Self {
+        let mut found: Vec<(u16, &ObjectKey, Vec<&Filter>)> = Vec::new();
+        for filter in state.filters.iter().filter(|filter| filter.layer == *layer) {
+            let is_match = match matches(filter, facts, reading) {
+                Truth::Holds => true,
+                Truth::Fails => false,
+                Truth::Unknown => unknown == Unknown::Matches,
+            };
+            if !is_match || !phase.has_in_force(filter) {
+                continue;
+            }
+            match found.iter_mut().find(|(_, key, _)| *key == &filter.sublayer) {
+                Some((_, _, filters)) => filters.push(filter),
+                None => {
+                    let weight = state.sublayer(&filter.sublayer).map_or(0, |found| found.weight);
+                    found.push((weight, &filter.sublayer, vec![filter]));
+                }
+            }
+        }
+        // Two sublayers of the same weight do not occur; if they did, the key makes the order certain.
+        found.sort_by(|one, other| (other.0, other.1).cmp(&(one.0, one.1)));
+        Self { sublayers: found.into_iter().map(|(_, _, filters)| filters).collect() }
+    }
+
+    /// The last word on the packet.
+    #[must_use]
+    pub fn arbitrate(&self, reading: &Reading, callouts: CalloutAnswer) -> Outcome<'a> {
+        let mut current: Option<Said<'a>> = None;
+        for filters in &self.sublayers {
+            let Some(said) = decide(filters, reading, callouts) else { continue };
+            current = Some(match current {
+                None => said,
+                Some(before) => before.then(said, reading),
+            });
+        }
+        match current {
+            Some(said) => Outcome { ruling: said.ruling, by: Some(said.by) },
+            None => Outcome {
+                ruling: match reading.unmatched {
+                    Unmatched::Permitted => Ruling::Permit,
+                    Unmatched::Blocked => Ruling::Block,
+                },
+                by: None,
+            },
+        }
+    }
+}
+
+/// What a sublayer said.
+#[derive(Clone, Copy)]
+struct Said<'a> {
+    ruling: Ruling,
+    strength: Strength,
+    by: &'a Filter,
+}
+
+/// Whether sublayers below may change an action.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Strength {
+    Soft,
+    Hard,
+}
+
+impl<'a> Said<'a> {
+    /// What holds after the next sublayer below has spoken.
+    fn then(self, next: Said<'a>, reading: &Reading) -> Said<'a> {
+        let is_callout = matches!(next.by.action, Action::Callout { .. });
+        let changes = match (self.ruling, self.strength, next.ruling) {
+            (Ruling::Block, Strength::Hard, _) | (Ruling::Block, _, Ruling::Block) => false,
+            (Ruling::Block, Strength::Soft, Ruling::Permit)
+            | (Ruling::Permit, Strength::Soft, Ruling::Block) => true,
+            (Ruling::Permit, Strength::Hard, Ruling::Block) => match reading.hard_permit {
+                HardPermit::YieldsToCallouts => is_callout,
+                HardPermit::YieldsToAnyBlock => true,
+            },
+            // A hard permit below a soft one holds against what is below that.
+            (Ruling::Permit, strength, Ruling::Permit) => {
+                strength == Strength::Soft && next.strength == Strength::Hard
+            }
+        };
+        if changes { next } else { self }
+    }
+}
+
+/// What the filters of a sublayer say: the first of them that permits or blocks.
+fn decide<'a>(
+    filters: &[&'a Filter],
+    reading: &Reading,
+    callouts: CalloutAnswer,
+) -> Option<Said<'a>> {
+    let mut ordered = filters.to_vec();
+    if reading.equal_weight == EqualWeight::LastAdded {
+        ordered.reverse();
+    }
+    ordered.sort_by_key(|filter| std::cmp::Reverse(filter.rank()));
+    ordered.into_iter().find_map(|filter| {
+        let ruling = answer(&filter.action, callouts)?;
+        Some(Said { ruling, strength: strength(filter, ruling, reading), by: filter })
+    })
+}
+
+/// `None`: neither permit nor block.
+fn answer(action: &Action, callouts: CalloutAnswer) -> Option<Ruling> {
+    match (action, callouts) {
+        (Action::Permit, _) => Some(Ruling::Permit),
+        (Action::Block, _) => Some(Ruling::Block),
+        (Action::Callout { kind: CalloutKind::Inspection, .. }, _) => None,
+        (Action::Callout { .. }, CalloutAnswer::Permits) => Some(Ruling::Permit),
+        (Action::Callout { .. }, CalloutAnswer::Blocks) => Some(Ruling::Block),
+        (Action::Callout { kind: CalloutKind::Terminating, .. }, CalloutAnswer::Continues) => {
+            Some(Ruling::Permit)
+        }
+        (Action::Callout { kind: CalloutKind::Unknown, .. }, CalloutAnswer::Continues) => None,
+    }
+}
+
+fn strength(filter: &Filter, ruling: Ruling, reading: &Reading) -> Strength {
+    let flag = filter.flags.contains(Flags::CLEAR_ACTION_RIGHT);
+    let is_callout = matches!(filter.action, Action::Callout { .. });
+    let by_flag = match reading.clear_right {
+        ClearRight::SetIsHard => flag,
+        ClearRight::ClearedIsHard => !flag,
+    };
+    let is_hard = match (ruling, is_callout, reading.clear_right) {
+        (Ruling::Block, true, _) => flag || reading.callout_block == CalloutBlock::Hard,
+        // A callout sets the right itself, in code that is not seen here; by default it is soft.
+        (Ruling::Permit, true, _) => flag,
+        (Ruling::Block, false, ClearRight::SetIsHard) => true,
+        (_, false, _) => by_flag,
+    };
+    if is_hard { Strength::Hard } else { Strength::Soft }
+}
+
+/// The last word on a packet under one reading.
+#[must_use]
+pub fn classify<'a>(
+    state: &'a State,
+    layer: &Layer,
+    facts: &Facts,
+    (phase, assumption): (Phase, Assumption),
+    reading: &Reading,
+) -> Outcome<'a> {
+    let candidates = Candidates::find(state, layer, facts, (phase, assumption.unknown), reading);
+    candidates.arbitrate(reading, assumption.callouts)
+}
+
+/// The last word on a packet under every reading.
+#[must_use]
+pub fn classify_all<'a>(
+    state: &'a State,
+    layer: &Layer,
+    facts: &Facts,
+    (phase, assumption): (Phase, Assumption),
+) -> Vec<(Reading, Outcome<'a>)> {
+    // Only these answers decide which filters match.
+    let mut found: Vec<((SameField, NegativeOnEmpty), Candidates<'a>)> = Vec::new();
+    let mut outcome = |reading: Reading| {
+        let answers = (reading.same_field, reading.negative_on_empty);
+        let at = match found.iter().position(|(known, _)| *known == answers) {
+            Some(at) => at,
+            None => {
+                let in_force = (phase, assumption.unknown);
+                found.push((answers, Candidates::find(state, layer, facts, in_force, &reading)));
+                found.len() - 1
+            }
+        };
+        (reading, found[at].1.arbitrate(&reading, assumption.callouts))
+    };
+    Reading::all().map(&mut outcome).collect()
+}

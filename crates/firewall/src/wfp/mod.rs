@@ -1,0 +1,25 @@
+//! Windows: a bound ruleset in the Windows Filtering Platform (WFP). Pure; the same on every OS.
+//!
+//! 1. [`model`]: WFP's objects as plain values, with their fixed keys ([`names`], [`ours`]);
+//! 2. [`eval`]: what the filter engine decides about a packet, written from Microsoft's documentation;
+//!    what that leaves open is a [`reading`];
+//! 3. [`plan()`]: a bound ruleset as filters in one sublayer, whose verdict no reading changes.
+//!
+//! Nothing here talks to Windows yet.
+
+pub mod eval;
+mod guid;
+pub mod matching;
+pub mod model;
+pub mod names;
+pub mod ours;
+mod plan;
+pub mod program;
+pub mod reading;
+mod region;
+mod rules;
+mod text;
+pub mod traffic;
+
+pub use guid::{Guid, GuidError};
+pub use plan::{Omission, Plan, PlannedFilter, plan};

@@ -1,0 +1,379 @@
+//! Objects of the Windows Filtering Platform as plain values: providers, sublayers, filters.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+
+use super::guid::Guid;
+use super::names::{Field, Layer};
+
+/// How an object is named: by a GUID, or where Windows has a name for a built-in one, by that.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ObjectKey {
+    /// By its GUID.
+    Guid(Guid),
+    /// A built-in object, such as `FWPM_SUBLAYER_UNIVERSAL`.
+    BuiltIn(Arc<str>),
+}
+
+impl From<Guid> for ObjectKey {
+    fn from(guid: Guid) -> Self {
+        Self::Guid(guid)
+    }
+}
+
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Guid(guid) => guid.fmt(f),
+            Self::BuiltIn(name) => f.write_str(name),
+        }
+    }
+}
+
+/// Bits that a filter carries (`FWPM_FILTER_FLAG_…`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
+pub struct Flags(pub u32);
+
+impl Flags {
+    /// Kept over restarts of the filter engine.
+    pub const PERSISTENT: Self = Self(1);
+    /// In force from the start of the TCP/IP driver until the filter engine has started.
+    pub const BOOT_TIME: Self = Self(2);
+    /// Takes the right to change the action from the sublayers below; see `reading::ClearRight`.
+    pub const CLEAR_ACTION_RIGHT: Self = Self(8);
+    /// Permits when the callout's driver is not loaded, instead of blocking.
+    pub const PERMIT_IF_CALLOUT_UNREGISTERED: Self = Self(16);
+    /// Set by Windows: the provider's service is not set to start by itself, so the filter is not in
+    /// force.
+    pub const DISABLED: Self = Self(32);
+    /// Set by Windows: the filter is looked up by an index.
+    pub const INDEXED: Self = Self(64);
+
+    const NAMES: [(Self, &'static str); 6] = [
+        (Self::PERSISTENT, "FWPM_FILTER_FLAG_PERSISTENT"),
+        (Self::BOOT_TIME, "FWPM_FILTER_FLAG_BOOTTIME"),
+        (Self::CLEAR_ACTION_RIGHT, "FWPM_FILTER_FLAG_CLEAR_ACTION_RIGHT"),
+        (Self::PERMIT_IF_CALLOUT_UNREGISTERED, "FWPM_FILTER_FLAG_PERMIT_IF_CALLOUT_UNREGISTERED"),
+        (Self::DISABLED, "FWPM_FILTER_FLAG_DISABLED"),
+        (Self::INDEXED, "FWPM_FILTER_FLAG_INDEXED"),
+    ];
+
+    /// The flag of this name; `None` for one that says nothing about what the filter decides.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::NAMES.iter().find(|(_, known)| *known == name).map(|(flag, _)| *flag)
+    }
+
+    /// Whether all of `others` are set.
+    #[must_use]
+    pub fn contains(self, others: Self) -> bool {
+        self.0 & others.0 == others.0
+    }
+
+    /// These and `others`.
+    #[must_use]
+    pub fn with(self, others: Self) -> Self {
+        Self(self.0 | others.0)
+    }
+
+    /// These without `others`.
+    #[must_use]
+    pub fn without(self, others: Self) -> Self {
+        Self(self.0 & !others.0)
+    }
+}
+
+/// How a field is compared (`FWP_MATCH_…`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum MatchType {
+    /// The same value; an address within a network; an access token that a descriptor admits.
+    Equal,
+    /// Not [`MatchType::Equal`].
+    NotEqual,
+    /// A higher number.
+    Greater,
+    /// A lower number.
+    Less,
+    /// The number or a higher one.
+    GreaterOrEqual,
+    /// The number or a lower one.
+    LessOrEqual,
+    /// Within a range, its ends included.
+    Range,
+    /// Every bit is set.
+    FlagsAllSet,
+    /// One bit at least is set.
+    FlagsAnySet,
+    /// No bit is set.
+    FlagsNoneSet,
+    /// The same text, whatever the case of its letters.
+    EqualCaseInsensitive,
+    /// Begins with these bytes.
+    Prefix,
+    /// Does not begin with these bytes.
+    NotPrefix,
+}
+
+impl MatchType {
+    const NAMES: [(Self, &'static str); 13] = [
+        (Self::Equal, "FWP_MATCH_EQUAL"),
+        (Self::NotEqual, "FWP_MATCH_NOT_EQUAL"),
+        (Self::Greater, "FWP_MATCH_GREATER"),
+        (Self::Less, "FWP_MATCH_LESS"),
+        (Self::GreaterOrEqual, "FWP_MATCH_GREATER_OR_EQUAL"),
+        (Self::LessOrEqual, "FWP_MATCH_LESS_OR_EQUAL"),
+        (Self::Range, "FWP_MATCH_RANGE"),
+        (Self::FlagsAllSet, "FWP_MATCH_FLAGS_ALL_SET"),
+        (Self::FlagsAnySet, "FWP_MATCH_FLAGS_ANY_SET"),
+        (Self::FlagsNoneSet, "FWP_MATCH_FLAGS_NONE_SET"),
+        (Self::EqualCaseInsensitive, "FWP_MATCH_EQUAL_CASE_INSENSITIVE"),
+        (Self::Prefix, "FWP_MATCH_PREFIX"),
+        (Self::NotPrefix, "FWP_MATCH_NOT_PREFIX"),
+    ];
+
+    /// The match type of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::NAMES.iter().find(|(_, known)| *known == name).map(|(kind, _)| *kind)
+    }
+
+    /// Whether it holds where something is not there.
+    #[must_use]
+    pub fn is_negative(self) -> bool {
+        matches!(self, Self::NotEqual | Self::FlagsNoneSet | Self::NotPrefix)
+    }
+}
+
+/// What a field is compared with.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Value {
+    /// `FWP_EMPTY`.
+    Empty,
+    /// 8 bits.
+    U8(u8),
+    /// 16 bits.
+    U16(u16),
+    /// 32 bits; an IPv4 address in the order of the host.
+    U32(u32),
+    /// 64 bits.
+    U64(u64),
+    /// An IPv6 address.
+    V6(u128),
+    /// From the first to the last.
+    Range(Box<(Value, Value)>),
+    /// An IPv4 network.
+    V4Mask {
+        /// An address in it.
+        address: u32,
+        /// The bits that count.
+        mask: u32,
+    },
+    /// An IPv6 network.
+    V6Mask {
+        /// An address in it.
+        address: u128,
+        /// How many of the first bits count.
+        length: u8,
+    },
+    /// Bytes; for [`Field::AppId`], a path in UTF-16 with a zero at its end.
+    Blob(Vec<u8>),
+    /// The security identifier of a user, service or package.
+    Sid(String),
+    /// A security descriptor as text (SDDL).
+    SecurityDescriptor(String),
+    /// Of a type that is not looked into; its name.
+    Other(String),
+}
+
+impl Value {
+    /// The number that it is.
+    #[must_use]
+    pub fn number(&self) -> Option<u128> {
+        match self {
+            Self::U8(number) => Some((*number).into()),
+            Self::U16(number) => Some((*number).into()),
+            Self::U32(number) => Some((*number).into()),
+            Self::U64(number) => Some((*number).into()),
+            Self::V6(number) => Some(*number),
+            _ => None,
+        }
+    }
+}
+
+/// One comparison; a filter matches where those of all its fields hold.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Condition {
+    /// What is compared.
+    pub field: Field,
+    /// How.
+    pub match_type: MatchType,
+    /// With what.
+    pub value: Value,
+}
+
+/// What a callout, code of a driver, may answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CalloutKind {
+    /// Permit or block.
+    Terminating,
+    /// Neither.
+    Inspection,
+    /// Permit, block, or neither.
+    Unknown,
+}
+
+/// What a filter does with what it matches.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// Lets it through, as far as this sublayer goes.
+    Permit,
+    /// Drops it.
+    Block,
+    /// Asks a driver.
+    Callout {
+        /// What it may answer.
+        kind: CalloutKind,
+        /// Which one.
+        callout: String,
+    },
+}
+
+/// The weight that whoever adds a filter gives it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Weight {
+    /// As it is.
+    Exact(u64),
+    /// One of 16 ranges; within it, Windows chooses.
+    Within(u8),
+    /// Windows chooses, below 2^60.
+    Automatic,
+}
+
+/// One filter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Filter {
+    /// Its key.
+    pub key: ObjectKey,
+    /// What people read; in ours, the rule that it comes from.
+    pub name: Arc<str>,
+    /// More of it.
+    pub description: Arc<str>,
+    /// Its flags.
+    pub flags: Flags,
+    /// Who manages it.
+    pub provider: Option<ObjectKey>,
+    /// Where it is asked.
+    pub layer: Layer,
+    /// Among which others.
+    pub sublayer: ObjectKey,
+    /// Where among them, as it was added.
+    pub weight: Weight,
+    /// The same as Windows computed it; known of filters that were read.
+    pub effective_weight: Option<u64>,
+    /// What it matches.
+    pub conditions: Vec<Condition>,
+    /// What it does.
+    pub action: Action,
+    /// The number by which events name it; known of filters that were read.
+    pub id: Option<u64>,
+}
+
+impl Filter {
+    /// The weight that counts. What Windows chose and nobody read is taken as the lowest of its range.
+    #[must_use]
+    pub fn rank(&self) -> u64 {
+        match (self.effective_weight, self.weight) {
+            (Some(weight), _) | (None, Weight::Exact(weight)) => weight,
+            (None, Weight::Within(range)) => u64::from(range & 15) << 60,
+            (None, Weight::Automatic) => 0,
+        }
+    }
+
+    /// Whether both decide the same about the same, under the same key.
+    #[must_use]
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        let set_by_windows = Flags::INDEXED.with(Flags::DISABLED);
+        let said = |filter: &Self| {
+            let flags = filter.flags.without(set_by_windows);
+            (flags, filter.rank(), filter.key.clone(), filter.action.clone())
+        };
+        said(self) == said(other)
+            && (&self.name, &self.description) == (&other.name, &other.description)
+            && (&self.provider, &self.sublayer) == (&other.provider, &other.sublayer)
+            && self.layer == other.layer
+            && self.conditions == other.conditions
+    }
+}
+
+/// Filters that are arbitrated together, before and after those of other sublayers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubLayer {
+    /// Its key.
+    pub key: ObjectKey,
+    /// What people read.
+    pub name: Arc<str>,
+    /// Who manages it.
+    pub provider: Option<ObjectKey>,
+    /// Higher ones are asked first.
+    pub weight: u16,
+    /// Whether it outlives the filter engine.
+    pub lifetime: Lifetime,
+}
+
+/// A product that manages filters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Provider {
+    /// Its key.
+    pub key: ObjectKey,
+    /// What people read.
+    pub name: Arc<str>,
+    /// The service without which its persistent objects are not in force.
+    pub service: Option<Arc<str>>,
+    /// Whether it outlives the filter engine.
+    pub lifetime: Lifetime,
+}
+
+/// How long an object lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Lifetime {
+    /// Until the session that added it ends, also when its program is killed.
+    Dynamic,
+    /// Until the filter engine stops.
+    Static,
+    /// Until it is deleted.
+    Persistent,
+    /// Until it is deleted; in force before the filter engine has started, and only then.
+    BootTime,
+}
+
+/// What the filter engine holds.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct State {
+    /// All providers.
+    pub providers: Vec<Provider>,
+    /// All sublayers.
+    pub sublayers: Vec<SubLayer>,
+    /// All filters, in the order in which they were added, where that is known.
+    pub filters: Vec<Filter>,
+    /// The filters that the running trial's session added. What is read does not tell them apart.
+    pub dynamic: BTreeSet<ObjectKey>,
+}
+
+impl State {
+    /// The name and the key of a provider, for people.
+    #[must_use]
+    pub fn provider_name(&self, key: Option<&ObjectKey>) -> String {
+        let Some(key) = key else { return "no provider".to_owned() };
+        match self.providers.iter().find(|provider| provider.key == *key) {
+            Some(provider) => format!("{} {key}", provider.name),
+            None => key.to_string(),
+        }
+    }
+
+    /// A sublayer by its key.
+    #[must_use]
+    pub fn sublayer(&self, key: &ObjectKey) -> Option<&SubLayer> {
+        self.sublayers.iter().find(|sublayer| sublayer.key == *key)
+    }
+}

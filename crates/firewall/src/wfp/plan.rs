@@ -1,0 +1,440 @@
+//! From a bound ruleset to filters.
+//!
+//! All of policy stands in one sublayer, where the highest filter that matches decides alone: several
+//! sublayers would need one of the readings of what a lower one may change. What two stances say about a
+//! packet is therefore multiplied out here: a filter of the tested stance matches only what the enforced
+//! one lets through.
+
+use std::collections::{BTreeSet, HashSet};
+use std::fmt;
+
+use ring::digest::{Context, SHA256};
+use xshield_policy::protocol::TCP;
+use xshield_policy::{
+    Bound, BoundDirection, BoundStance, Direction, Revision, RuleId, Subject, Unenforceable,
+    Verdict,
+};
+
+use super::guid::Guid;
+use super::model::{Action, Condition, Filter, Flags, Lifetime, Weight};
+use super::names::{Field, Layer};
+use super::ours::{Class, NAME, PROVIDER, Reach, SUBLAYER, Slot, in_slot, weight};
+use super::program::Programs;
+use super::region::{Common, Region};
+use super::rules::{Piece, failsafe, pieces, set_ranges, tell};
+use crate::plan::{Digest, Family, Label};
+
+/// Filters that a tested stance above an enforced one may come to, by direction and family. Above that
+/// it is left out and told.
+const MOST_TESTED: usize = 50_000;
+
+/// Everything that one ruleset needs in the filter engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// The revision it was made from.
+    pub revision: Revision,
+    /// By layer, the highest weight first.
+    pub filters: Vec<PlannedFilter>,
+    /// Rules that this host can't enforce as they are written. They match nothing.
+    pub unenforceable: Vec<Unenforceable>,
+    /// Parts of the ruleset that WFP can't express. They judge nothing.
+    pub omissions: Vec<Omission>,
+}
+
+/// A part of a ruleset that is left out as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Omission {
+    /// Flows that the host passes on between others.
+    Forwarded,
+    /// The tested stance of a direction, beside an enforced one.
+    Tested(Direction),
+}
+
+impl fmt::Display for Omission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Forwarded => f.write_str(
+                "forwarded traffic is not judged: Windows shows filters no ports of forwarded packets",
+            ),
+            Self::Tested(direction) => write!(
+                f,
+                "what is only tested {} is not recorded: above what is enforced it comes to more than \
+                 {MOST_TESTED} filters; test fewer rules at once",
+                match direction {
+                    Direction::Inbound => "inbound",
+                    Direction::Outbound => "outbound",
+                }
+            ),
+        }
+    }
+}
+
+/// One filter of a plan, in no slot yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannedFilter {
+    /// Where it is asked.
+    pub layer: Layer,
+    /// What it does.
+    pub class: Class,
+    /// What becomes of the packet.
+    pub verdict: Verdict,
+    /// The rule that it comes from; `failsafe/…` and `default/…` for what is not a rule of policy.
+    pub label: Label,
+    /// What it matches.
+    pub conditions: Vec<Condition>,
+    /// Its weight in the slot that stays. All weights of a layer are distinct.
+    weight: u64,
+    /// What tells it from all others; its keys are made of it.
+    identity: String,
+    /// More for whoever reads it.
+    description: String,
+}
+
+/// Translates a bound ruleset.
+#[must_use]
+pub fn plan(bound: &Bound, programs: &Programs) -> Plan {
+    let mut builder =
+        Builder { bound, programs, unenforceable: Vec::new(), omissions: BTreeSet::new() };
+    if bound.forwarded.rules.judges() {
+        builder.omissions.insert(Omission::Forwarded);
+    }
+    let mut filters = Vec::new();
+    for direction in Direction::BOTH {
+        for family in Family::BOTH {
+            let drafts = builder.drafts(direction, family);
+            let layers = match direction {
+                Direction::Inbound => [Layer::RecvAccept(family), Layer::InboundIcmpError(family)],
+                Direction::Outbound => [Layer::Connect(family), Layer::OutboundIcmpError(family)],
+            };
+            for layer in layers {
+                filters.extend(at_layer(&layer, &drafts));
+            }
+        }
+    }
+    let digest = digest(&filters);
+    let revision = bound.revision;
+    for filter in filters.iter_mut().filter(|filter| filter.class == Class::Default) {
+        filter.description = format!("revision {revision}, plan {digest}");
+        filter.identity.push_str(&filter.description);
+    }
+    Plan {
+        revision,
+        filters,
+        unenforceable: builder.unenforceable,
+        omissions: builder.omissions.into_iter().collect(),
+    }
+}
+
+impl Plan {
+    /// Identifies what the plan makes the filter engine do: SHA-256 over its filters, whatever the
+    /// revision.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        digest(&self.filters)
+    }
+
+    /// The filters as they are added: in the slot that stays, each persistent and once more for the time
+    /// before the filter engine has started; on trial, as long as the session lives.
+    pub fn filters_in(&self, slot: Slot) -> impl Iterator<Item = Filter> + '_ {
+        let lifetimes = match slot {
+            Slot::Kept => &[Lifetime::Persistent, Lifetime::BootTime][..],
+            Slot::Trial => &[Lifetime::Dynamic][..],
+        };
+        let all = lifetimes
+            .iter()
+            .flat_map(|lifetime| self.filters.iter().map(move |filter| (filter, *lifetime)));
+        all.map(move |(filter, lifetime)| filter.added(slot, lifetime))
+    }
+}
+
+impl PlannedFilter {
+    fn added(&self, slot: Slot, lifetime: Lifetime) -> Filter {
+        let (tag, flags) = match lifetime {
+            Lifetime::Dynamic => ("dynamic", Flags::default()),
+            Lifetime::Static => ("static", Flags::default()),
+            Lifetime::Persistent => ("persistent", Flags::PERSISTENT),
+            Lifetime::BootTime => ("boot-time", Flags::BOOT_TIME),
+        };
+        Filter {
+            key: Guid::of(&["filter", tag, &self.identity]).into(),
+            name: format!("{NAME}{}", self.label).into(),
+            description: self.description.as_str().into(),
+            flags,
+            provider: Some(PROVIDER.into()),
+            layer: self.layer.clone(),
+            sublayer: SUBLAYER.into(),
+            weight: Weight::Exact(in_slot(self.weight, slot)),
+            effective_weight: None,
+            conditions: self.conditions.clone(),
+            action: if self.verdict == Verdict::Deny { Action::Block } else { Action::Permit },
+            id: None,
+        }
+    }
+}
+
+/// A filter before it is at a layer.
+struct Draft {
+    class: Class,
+    verdict: Verdict,
+    reach: Reach,
+    piece: Piece,
+}
+
+struct Builder<'a> {
+    bound: &'a Bound,
+    programs: &'a Programs,
+    unenforceable: Vec<Unenforceable>,
+    omissions: BTreeSet<Omission>,
+}
+
+/// What a stance lets through: as pieces, and whether its level lets through the rest.
+struct Passes {
+    pieces: Vec<Piece>,
+    rest: bool,
+}
+
+const OPEN: &str = "default/open";
+const CLOSED: &str = "default/closed";
+const INTRANET: &str = "default/intranet";
+
+impl Builder<'_> {
+    fn drafts(&mut self, direction: Direction, family: Family) -> Vec<Draft> {
+        let bound = self.bound;
+        let mut drafts = Vec::new();
+        let mut put = |class, verdict, pieces: Vec<Piece>| {
+            let draft = |piece| Draft { class, verdict, reach: Reach::Whole, piece };
+            drafts.extend(pieces.into_iter().map(draft));
+        };
+        put(Class::Failsafe, Verdict::Allow, failsafe(&bound.failsafe, direction, family));
+        let BoundDirection { enforced, tested } = bound.direction(direction);
+        let at = (direction, family);
+        let blocks = pieces(&enforced.blocks, at, self.programs, &mut self.unenforceable);
+        let passes = self.passes(enforced, at);
+        let mut stances = tested.as_ref().and_then(|tested| {
+            let above = self.tested(tested, &blocks, &passes, at);
+            if above.is_none() {
+                self.omissions.insert(Omission::Tested(direction));
+            }
+            above
+        });
+        put(Class::Block, Verdict::Deny, blocks);
+        let everything =
+            |label: &str| vec![Piece { region: Region::everything(), label: label.into() }];
+        match stances.take() {
+            Some(stances) => {
+                drafts.extend(stances.drafts);
+                let mut put = |verdict, label: &str| {
+                    let piece = Piece { region: Region::everything(), label: label.into() };
+                    drafts.push(Draft {
+                        class: Class::Default,
+                        verdict,
+                        reach: Reach::Whole,
+                        piece,
+                    });
+                };
+                match (passes.rest, stances.rest) {
+                    (false, _) => put(Verdict::Deny, CLOSED),
+                    (true, false) => put(Verdict::WouldDeny, CLOSED),
+                    (true, true) => put(Verdict::Allow, OPEN),
+                }
+            }
+            None if passes.rest => put(Class::Default, Verdict::Allow, everything(OPEN)),
+            None => {
+                put(Class::Allow, Verdict::Allow, passes.pieces);
+                put(Class::Default, Verdict::Deny, everything(CLOSED));
+            }
+        }
+        named_for_tcp(&mut drafts);
+        drafts
+    }
+
+    /// Where a level closes nothing, what its stance allows changes nothing.
+    fn passes(&mut self, stance: &BoundStance, at: (Direction, Family)) -> Passes {
+        let rest = stance.subject == Subject::Nothing;
+        let allows = if rest { &[][..] } else { &stance.allows };
+        let mut pieces = pieces(allows, at, self.programs, &mut self.unenforceable);
+        if rest {
+            // Reported all the same: the rule can't be enforced once the level is raised.
+            self::pieces(&stance.allows, at, self.programs, &mut self.unenforceable);
+        }
+        if stance.subject == Subject::Internet {
+            let ranges = set_ranges(&self.bound.intranet, at.1).into_iter();
+            pieces.extend(ranges.map(|remote| Piece {
+                region: Region { remote, ..Region::everything() },
+                label: INTRANET.into(),
+            }));
+        }
+        Passes { pieces, rest }
+    }
+
+    /// The tested stance within what the enforced one lets through; `None` when it is too much.
+    fn tested(
+        &mut self,
+        tested: &BoundStance,
+        blocks: &[Piece],
+        passes: &Passes,
+        at: (Direction, Family),
+    ) -> Option<Tested> {
+        let mut tested_blocks = pieces(&tested.blocks, at, self.programs, &mut self.unenforceable);
+        let known: HashSet<&Region> = blocks.iter().map(|piece| &piece.region).collect();
+        tested_blocks.retain(|piece| !known.contains(&piece.region));
+        let inner = self.passes(tested, at);
+        let exact: HashSet<&Region> = inner.pieces.iter().map(|piece| &piece.region).collect();
+        let mut drafts = Vec::new();
+        let mut put = |class, verdict, piece: Piece| {
+            drafts.push(Draft { class, verdict, reach: Reach::Whole, piece });
+            drafts.len() <= MOST_TESTED
+        };
+        let everything = Piece { region: Region::everything(), label: OPEN.into() };
+        let outer = if passes.rest { std::slice::from_ref(&everything) } else { &passes.pieces };
+        for piece in outer {
+            for block in &tested_blocks {
+                let Some(common) = self.within(piece, block, at.0) else { continue };
+                if !put(Class::TestedBlock, Verdict::WouldDeny, common) {
+                    return None;
+                }
+            }
+            // What the enforced level leaves to the tested one has the default of the layer.
+            let is_rest = passes.rest;
+            let is_allowed = inner.rest
+                || exact.contains(&piece.region)
+                || inner.pieces.iter().any(|allow| piece.region.is_within(&allow.region));
+            if is_allowed {
+                let is_default = is_rest && inner.rest;
+                if !is_default && !put(Class::Allow, Verdict::Allow, piece.clone()) {
+                    return None;
+                }
+                continue;
+            }
+            for allow in &inner.pieces {
+                let Some(mut common) = self.within(piece, allow, at.0) else { continue };
+                if !piece.label.starts_with("default/") {
+                    common.label = piece.label.clone();
+                }
+                if !put(Class::Allow, Verdict::Allow, common) {
+                    return None;
+                }
+            }
+            let closed = Piece { label: CLOSED.into(), ..piece.clone() };
+            if !is_rest && !put(Class::WouldDeny, Verdict::WouldDeny, closed) {
+                return None;
+            }
+        }
+        Some(Tested { drafts, rest: inner.rest })
+    }
+
+    /// What of a tested rule is within an enforced piece, under the tested rule's name.
+    fn within(&mut self, outer: &Piece, tested: &Piece, direction: Direction) -> Option<Piece> {
+        match outer.region.common(&tested.region) {
+            Common::Nothing => None,
+            Common::Region(region) => Some(Piece { region: *region, label: tested.label.clone() }),
+            Common::Inexpressible => {
+                if let Ok(rule) = tested.label.parse::<RuleId>() {
+                    let reason = "tested for one service or user and enforced for another: WFP can't \
+                                  ask for both at once, so this is not recorded";
+                    tell(&mut self.unenforceable, rule, direction, reason);
+                }
+                None
+            }
+        }
+    }
+}
+
+/// What the tested stance comes to.
+struct Tested {
+    drafts: Vec<Draft>,
+    /// Whether its level lets through the rest.
+    rest: bool,
+}
+
+/// Windows' audit events name the filter that permitted TCP only if it asks for the user, the
+/// executable, the protocol or the remote port. Would-be denials are permits that must be named, so
+/// those that ask for none of that get a twin for TCP.
+fn named_for_tcp(drafts: &mut Vec<Draft>) {
+    let needs_twin = |draft: &&Draft| {
+        let region = &draft.piece.region;
+        draft.verdict == Verdict::WouldDeny && region.protocol.is_none() && !region.has_program()
+    };
+    let twin = |draft: &Draft| {
+        let region = Region { protocol: Some(TCP), ..draft.piece.region.clone() };
+        let piece = Piece { region, label: draft.piece.label.clone() };
+        // A default of TCP is no default: it does not match everything.
+        let class = draft.class.max(Class::WouldDeny);
+        Draft { class, verdict: draft.verdict, reach: Reach::Tcp, piece }
+    };
+    let twins: Vec<Draft> = drafts.iter().filter(needs_twin).map(twin).collect();
+    drafts.extend(twins);
+}
+
+/// The filters of a layer, the highest weight first. Of several that match the same and do the same, the
+/// first stands for all.
+fn at_layer(layer: &Layer, drafts: &[Draft]) -> Vec<PlannedFilter> {
+    let mut seen: HashSet<(Class, Reach, Vec<Condition>)> = HashSet::new();
+    let mut filters: Vec<PlannedFilter> = Vec::new();
+    for Draft { class, verdict, reach, piece } in drafts {
+        let Some(conditions) = piece.region.conditions(layer) else { continue };
+        if !seen.insert((*class, *reach, conditions.clone())) {
+            continue;
+        }
+        let label = piece.label.clone();
+        let action = if *verdict == Verdict::Deny { "block" } else { "permit" };
+        let kind = match reach {
+            Reach::Whole => class.name().to_owned(),
+            Reach::Tcp => format!("{}, for events of TCP", class.name()),
+        };
+        let mut identity = format!("{layer}\n{kind}\n{action}\n{label}\n");
+        for condition in &conditions {
+            identity.push_str(&format!("{condition}\n"));
+        }
+        // Of the content, so that a filter keeps its weight and its key when others come and go.
+        let Guid(number) = Guid::of(&["weight", &identity]);
+        let fine = u64::try_from(number >> 64).unwrap_or_default();
+        filters.push(PlannedFilter {
+            layer: layer.clone(),
+            class: *class,
+            verdict: *verdict,
+            label,
+            conditions,
+            weight: weight(*class, *reach, fine),
+            identity,
+            description: kind,
+        });
+    }
+    filters.sort_by(|one, other| (other.weight, &one.identity).cmp(&(one.weight, &other.identity)));
+    part_weights(&mut filters);
+    filters
+}
+
+/// Makes weights distinct, in descending order. Two hashes of 59 bits are hardly ever the same.
+fn part_weights(filters: &mut [PlannedFilter]) {
+    for at in (1..filters.len()).rev() {
+        let below = filters[at].weight;
+        let above = &mut filters[at - 1];
+        above.weight = above.weight.max(below + 1);
+    }
+}
+
+fn digest(filters: &[PlannedFilter]) -> Digest {
+    let mut context = Context::new(&SHA256);
+    for filter in filters {
+        let own = filter.identity.as_bytes();
+        // Defaults also carry revision and digest, which don't count.
+        let length = match filter.class {
+            Class::Default => own.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1),
+            _ => own.len(),
+        };
+        context.update(&own[..length]);
+    }
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(context.finish().as_ref());
+    Digest(bytes)
+}
+
+impl PlannedFilter {
+    /// Whether Windows' audit events of permitted TCP name the filter.
+    #[must_use]
+    pub fn is_named_in_events_of_tcp(&self) -> bool {
+        let fields = [Field::UserId, Field::AppId, Field::Protocol, Field::RemotePort];
+        self.conditions.iter().any(|condition| fields.contains(&condition.field))
+    }
+}

@@ -1,0 +1,9 @@
+//! Policy in the Windows Filtering Platform, on the model of it.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+
+mod arbitration;
+#[path = "../common/mod.rs"]
+#[allow(dead_code, reason = "the tests of nftables use the rest")]
+mod common;
+mod plans;
+mod world;

@@ -1,0 +1,83 @@
+//! What the tests of WFP share: programs, states with a plan in them, and verdicts under every reading.
+
+use xshield_firewall::wfp::eval::{
+    Assumption, CalloutAnswer, Outcome, Phase, Ruling, Unknown, classify_all,
+};
+use xshield_firewall::wfp::matching::Facts;
+use xshield_firewall::wfp::model::{Filter, State};
+use xshield_firewall::wfp::names::Layer;
+use xshield_firewall::wfp::ours::{self, Slot};
+use xshield_firewall::wfp::program::{AppId, LocalProgram, Programs, Sid};
+use xshield_firewall::wfp::reading::Reading;
+use xshield_firewall::wfp::{Plan, traffic};
+use xshield_policy::{Bound, Owner, Packet, Verdict, decide};
+
+/// Nothing is left to assume: no callout, no field that is not known.
+pub(crate) const PLAIN: Assumption =
+    Assumption { callouts: CalloutAnswer::Continues, unknown: Unknown::Differs };
+
+/// The owners that random rulesets name, as Windows would recognise them.
+pub(crate) fn programs() -> Programs {
+    let sid = |n: u32| Sid::try_from(format!("S-1-5-80-{n}")).unwrap();
+    let app =
+        |name: &str| AppId::try_from(format!(r"\device\harddiskvolume2\a\{name}.exe")).unwrap();
+    [
+        (Owner::Uid(0), LocalProgram::Identity(sid(0))),
+        (Owner::Uid(1), LocalProgram::Both(app("svchost"), sid(1))),
+        (Owner::Cgroup("system.slice/a.service".into()), LocalProgram::App(app("a"))),
+    ]
+    .into()
+}
+
+/// The filter engine with our objects and these filters.
+pub(crate) fn state(filters: impl IntoIterator<Item = Filter>) -> State {
+    State {
+        providers: vec![ours::provider()],
+        sublayers: vec![ours::sublayer()],
+        filters: filters.into_iter().collect(),
+        dynamic: [].into(),
+    }
+}
+
+/// The filter engine with a plan in force.
+pub(crate) fn holding(plan: &Plan) -> State {
+    state(plan.filters_in(Slot::Kept))
+}
+
+/// The filters that decide about a packet, layer by layer, reading by reading.
+pub(crate) fn outcomes<'a>(
+    state: &'a State,
+    (layer, facts): &(Layer, Facts),
+    phase: Phase,
+) -> Vec<(Reading, Outcome<'a>)> {
+    classify_all(state, layer, facts, (phase, PLAIN))
+}
+
+/// What policy says of a packet, in the filter engine's words.
+pub(crate) fn wanted(bound: &Bound, packet: &Packet) -> Ruling {
+    match decide(bound, packet).verdict {
+        Verdict::Deny => Ruling::Block,
+        Verdict::Allow | Verdict::WouldDeny => Ruling::Permit,
+    }
+}
+
+/// A difference between policy and the filter engine, as text.
+pub(crate) fn difference(
+    state: &State,
+    packet: &Packet,
+    phase: Phase,
+    wanted: Ruling,
+) -> Result<(), String> {
+    for form in traffic::classifications(packet, &programs()) {
+        for (reading, outcome) in outcomes(state, &form, phase) {
+            if outcome.ruling != wanted {
+                let (layer, by) = (&form.0, outcome.by);
+                return Err(format!(
+                    "{packet} at {layer}, {phase:?}: want {wanted:?}, got {:?} under {reading:?} by {by:#?}",
+                    outcome.ruling
+                ));
+            }
+        }
+    }
+    Ok(())
+}

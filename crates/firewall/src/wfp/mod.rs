@@ -5,8 +5,14 @@
 //!    what that leaves open is a [`reading`];
 //! 3. [`plan()`]: a bound ruleset as filters in one sublayer, whose verdict no reading changes.
 //!
+//! 4. [`difference`]: what is read back against the plan, and the changes that make it the plan;
+//!    [`programmed`]: the same in the words of every OS; [`trial`]: a plan that goes by itself.
+//!
 //! Nothing here talks to Windows yet.
 
+mod decode;
+mod diff;
+pub mod engine;
 pub mod eval;
 mod guid;
 pub mod matching;
@@ -20,6 +26,9 @@ mod region;
 mod rules;
 mod text;
 pub mod traffic;
+pub mod trial;
 
+pub use decode::programmed;
+pub use diff::{Difference, difference};
 pub use guid::{Guid, GuidError};
 pub use plan::{Omission, Plan, PlannedFilter, plan};

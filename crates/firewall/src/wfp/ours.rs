@@ -1,7 +1,10 @@
 //! What tells our objects from those of others, and how our filters are ordered.
 
+use xshield_policy::Revision;
+
 use super::guid::Guid;
 use super::model::{Lifetime, ObjectKey, Provider, SubLayer};
+use crate::plan::Digest;
 
 /// Our provider. Filters of any other are never touched.
 pub const PROVIDER: Guid = Guid(0x9c0a5d0e_6f2b_4b7a_8f6d_2a41c5b7e910);
@@ -46,7 +49,7 @@ pub fn is_ours(provider: Option<&ObjectKey>) -> bool {
 
 /// Which of two plans in our sublayer a filter belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Slot {
+pub enum Tier {
     /// The one that stays.
     Kept,
     /// The one on trial: all of its filters weigh more than those that stay.
@@ -96,7 +99,18 @@ impl Class {
     }
 }
 
-const SLOT_BIT: u64 = 1 << 63;
+/// What the filters that match everything say of the plan that they belong to.
+pub(super) fn mark(revision: Revision, digest: Digest) -> String {
+    format!("revision {revision}, plan {digest}")
+}
+
+/// What such a text says; `None` of any other.
+pub(super) fn read_mark(text: &str) -> Option<(Revision, Digest)> {
+    let (revision, digest) = text.strip_prefix("revision ")?.split_once(", plan ")?;
+    Some((Revision(revision.parse().ok()?), digest.parse().ok()?))
+}
+
+const TIER_BIT: u64 = 1 << 63;
 const CLASS_SHIFT: u32 = 60;
 const SPECIFIC_BIT: u64 = 1 << 59;
 /// The bits that only keep weights apart.
@@ -111,27 +125,27 @@ pub(super) enum Reach {
     Tcp,
 }
 
-/// A weight in the slot [`Slot::Kept`]. `fine` is what keeps it apart from those of the same class.
+/// A weight in the tier [`Tier::Kept`]. `fine` is what keeps it apart from those of the same class.
 pub(super) fn weight(class: Class, reach: Reach, fine: u64) -> u64 {
     let specific = if reach == Reach::Tcp { SPECIFIC_BIT } else { 0 };
     (class as u64) << CLASS_SHIFT | specific | fine & FINE
 }
 
-/// The same in another slot.
-pub(super) fn in_slot(weight: u64, slot: Slot) -> u64 {
-    match slot {
-        Slot::Kept => weight & !SLOT_BIT,
-        Slot::Trial => weight | SLOT_BIT,
+/// The same in another tier.
+pub(super) fn in_tier(weight: u64, tier: Tier) -> u64 {
+    match tier {
+        Tier::Kept => weight & !TIER_BIT,
+        Tier::Trial => weight | TIER_BIT,
     }
 }
 
 /// What a weight says; `None` for one that we never give.
 #[must_use]
-pub fn slot_and_class(weight: u64) -> Option<(Slot, Class)> {
-    let slot = if weight & SLOT_BIT == 0 { Slot::Kept } else { Slot::Trial };
+pub fn tier_and_class(weight: u64) -> Option<(Tier, Class)> {
+    let tier = if weight & TIER_BIT == 0 { Tier::Kept } else { Tier::Trial };
     let number = weight >> CLASS_SHIFT & 7;
     let class = Class::ALL.into_iter().find(|class| *class as u64 == number)?;
-    Some((slot, class))
+    Some((tier, class))
 }
 
 #[cfg(test)]
@@ -143,15 +157,15 @@ mod tests {
         for class in Class::ALL {
             for reach in [Reach::Whole, Reach::Tcp] {
                 let kept = weight(class, reach, u64::MAX);
-                assert_eq!(slot_and_class(kept), Some((Slot::Kept, class)));
-                let trial = in_slot(kept, Slot::Trial);
-                assert_eq!(slot_and_class(trial), Some((Slot::Trial, class)));
-                assert_eq!(in_slot(trial, Slot::Kept), kept);
+                assert_eq!(tier_and_class(kept), Some((Tier::Kept, class)));
+                let trial = in_tier(kept, Tier::Trial);
+                assert_eq!(tier_and_class(trial), Some((Tier::Trial, class)));
+                assert_eq!(in_tier(trial, Tier::Kept), kept);
             }
         }
         assert!(weight(Class::Block, Reach::Whole, 0) > weight(Class::Allow, Reach::Tcp, u64::MAX));
-        let lowest_on_trial = in_slot(weight(Class::Default, Reach::Whole, 0), Slot::Trial);
+        let lowest_on_trial = in_tier(weight(Class::Default, Reach::Whole, 0), Tier::Trial);
         assert!(lowest_on_trial > weight(Class::Failsafe, Reach::Tcp, u64::MAX));
-        assert_eq!(slot_and_class(0), None);
+        assert_eq!(tier_and_class(0), None);
     }
 }

@@ -18,7 +18,7 @@ use xshield_policy::{
 use super::guid::Guid;
 use super::model::{Action, Condition, Filter, Flags, Lifetime, Weight};
 use super::names::{Field, Layer};
-use super::ours::{Class, NAME, PROVIDER, Reach, SUBLAYER, Slot, in_slot, weight};
+use super::ours::{Class, NAME, PROVIDER, Reach, SUBLAYER, Tier, in_tier, mark, weight};
 use super::program::Programs;
 use super::region::{Common, Region};
 use super::rules::{Piece, failsafe, pieces, set_ranges, tell};
@@ -69,7 +69,7 @@ impl fmt::Display for Omission {
     }
 }
 
-/// One filter of a plan, in no slot yet.
+/// One filter of a plan, in no tier yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlannedFilter {
     /// Where it is asked.
@@ -82,7 +82,7 @@ pub struct PlannedFilter {
     pub label: Label,
     /// What it matches.
     pub conditions: Vec<Condition>,
-    /// Its weight in the slot that stays. All weights of a layer are distinct.
+    /// Its weight in the tier that stays. All weights of a layer are distinct.
     weight: u64,
     /// What tells it from all others; its keys are made of it.
     identity: String,
@@ -114,7 +114,7 @@ pub fn plan(bound: &Bound, programs: &Programs) -> Plan {
     let digest = digest(&filters);
     let revision = bound.revision;
     for filter in filters.iter_mut().filter(|filter| filter.class == Class::Default) {
-        filter.description = format!("revision {revision}, plan {digest}");
+        filter.description = mark(revision, digest);
         filter.identity.push_str(&filter.description);
     }
     Plan {
@@ -133,22 +133,22 @@ impl Plan {
         digest(&self.filters)
     }
 
-    /// The filters as they are added: in the slot that stays, each persistent and once more for the time
+    /// The filters as they are added: in the tier that stays, each persistent and once more for the time
     /// before the filter engine has started; on trial, as long as the session lives.
-    pub fn filters_in(&self, slot: Slot) -> impl Iterator<Item = Filter> + '_ {
-        let lifetimes = match slot {
-            Slot::Kept => &[Lifetime::Persistent, Lifetime::BootTime][..],
-            Slot::Trial => &[Lifetime::Dynamic][..],
+    pub fn filters_in(&self, tier: Tier) -> impl Iterator<Item = Filter> + '_ {
+        let lifetimes = match tier {
+            Tier::Kept => &[Lifetime::Persistent, Lifetime::BootTime][..],
+            Tier::Trial => &[Lifetime::Dynamic][..],
         };
         let all = lifetimes
             .iter()
             .flat_map(|lifetime| self.filters.iter().map(move |filter| (filter, *lifetime)));
-        all.map(move |(filter, lifetime)| filter.added(slot, lifetime))
+        all.map(move |(filter, lifetime)| filter.added(tier, lifetime))
     }
 }
 
 impl PlannedFilter {
-    fn added(&self, slot: Slot, lifetime: Lifetime) -> Filter {
+    fn added(&self, tier: Tier, lifetime: Lifetime) -> Filter {
         let (tag, flags) = match lifetime {
             Lifetime::Dynamic => ("dynamic", Flags::default()),
             Lifetime::Static => ("static", Flags::default()),
@@ -163,7 +163,7 @@ impl PlannedFilter {
             provider: Some(PROVIDER.into()),
             layer: self.layer.clone(),
             sublayer: SUBLAYER.into(),
-            weight: Weight::Exact(in_slot(self.weight, slot)),
+            weight: Weight::Exact(in_tier(self.weight, tier)),
             effective_weight: None,
             conditions: self.conditions.clone(),
             action: if self.verdict == Verdict::Deny { Action::Block } else { Action::Permit },

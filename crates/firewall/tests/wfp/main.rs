@@ -6,4 +6,6 @@ mod arbitration;
 #[allow(dead_code, reason = "the tests of nftables use the rest")]
 mod common;
 mod plans;
+mod read_back;
+mod trials;
 mod world;

@@ -7,7 +7,7 @@ use xshield_firewall::plan::Family;
 use xshield_firewall::wfp::eval::Phase;
 use xshield_firewall::wfp::model::{Action, Flags, MatchType, ObjectKey, State, Weight};
 use xshield_firewall::wfp::names::Layer;
-use xshield_firewall::wfp::ours::Slot;
+use xshield_firewall::wfp::ours::Tier;
 use xshield_firewall::wfp::program::Programs;
 use xshield_firewall::wfp::{Omission, Plan, PlannedFilter, plan, traffic};
 use xshield_policy::packet::Transport;
@@ -29,7 +29,7 @@ struct Held<'a> {
 impl<'a> Held<'a> {
     fn new(bound: &'a Bound, plan: &'a Plan) -> Self {
         let state = holding(plan);
-        let planned = plan.filters_in(Slot::Kept).map(|filter| filter.key);
+        let planned = plan.filters_in(Tier::Kept).map(|filter| filter.key);
         let planned = planned.zip(plan.filters.iter().cycle()).collect();
         Self { bound, plan, state, planned }
     }
@@ -69,7 +69,7 @@ impl<'a> Held<'a> {
 fn no_reading_matters(plan: &Plan) -> Result<(), TestCaseError> {
     let mut weights = HashSet::new();
     let mut keys = HashSet::new();
-    for slot in [Slot::Kept, Slot::Trial] {
+    for slot in [Tier::Kept, Tier::Trial] {
         for filter in plan.filters_in(slot) {
             let fields: HashSet<_> = filter.conditions.iter().map(|c| &c.field).collect();
             prop_assert_eq!(fields.len(), filter.conditions.len(), "{:?}", filter);
@@ -157,7 +157,7 @@ proptest! {
     ) {
         let plan = plan(&bound, &programs());
         let whole = holding(&plan);
-        let starting = state(plan.filters_in(Slot::Kept).enumerate().filter(|(at, filter)| {
+        let starting = state(plan.filters_in(Tier::Kept).enumerate().filter(|(at, filter)| {
             filter.flags.contains(Flags::BOOT_TIME) || present[at % 64]
         }).map(|(_, filter)| filter));
         for packet in &packets {
@@ -211,7 +211,7 @@ fn the_same_rules_have_the_same_digest_and_keys() {
     later.revision.0 += 1;
     let next = plan(&later, &programs());
     assert_eq!(one.digest(), next.digest());
-    let keys = |plan: &Plan| plan.filters_in(Slot::Kept).map(|f| f.key).collect::<HashSet<_>>();
+    let keys = |plan: &Plan| plan.filters_in(Tier::Kept).map(|f| f.key).collect::<HashSet<_>>();
     let changed = keys(&one).difference(&keys(&next)).count();
     // The default of each of eight layers says the revision, persistent and at boot.
     assert_eq!(changed, 16);

@@ -6,7 +6,7 @@ use xshield_firewall::wfp::eval::{
 use xshield_firewall::wfp::matching::Facts;
 use xshield_firewall::wfp::model::{Filter, State};
 use xshield_firewall::wfp::names::Layer;
-use xshield_firewall::wfp::ours::{self, Slot};
+use xshield_firewall::wfp::ours::{self, Tier};
 use xshield_firewall::wfp::program::{AppId, LocalProgram, Programs, Sid};
 use xshield_firewall::wfp::reading::Reading;
 use xshield_firewall::wfp::{Plan, traffic};
@@ -41,7 +41,7 @@ pub(crate) fn state(filters: impl IntoIterator<Item = Filter>) -> State {
 
 /// The filter engine with a plan in force.
 pub(crate) fn holding(plan: &Plan) -> State {
-    state(plan.filters_in(Slot::Kept))
+    state(plan.filters_in(Tier::Kept))
 }
 
 /// The filters that decide about a packet, layer by layer, reading by reading.

@@ -1,0 +1,130 @@
+//! From what the filter engine holds to what it should hold: changes for the host, differences for
+//! people. Objects of others are neither changed nor counted as ours.
+
+use std::collections::{HashMap, HashSet};
+
+use super::engine::{Change, Session, Transaction};
+use super::model::{Filter, Flags, ObjectKey, State};
+use super::ours::{self, NAME, SUBLAYER, Tier, is_ours, tier_and_class};
+use super::plan::Plan;
+use crate::Drift;
+
+/// How what stands differs from a plan.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Difference {
+    /// What makes it the plan, in an order in which nothing is deleted that others refer to.
+    pub changes: Vec<Change>,
+    /// The same for people, and what no change of ours mends.
+    pub drift: Vec<Drift>,
+}
+
+impl Difference {
+    /// The changes as one transaction.
+    #[must_use]
+    pub fn transaction(self) -> Transaction {
+        Transaction { session: Session::Lasting, changes: self.changes }
+    }
+}
+
+/// Compares what stands for good with a plan; without one, nothing of ours should stand. What is on trial
+/// is left alone.
+#[must_use]
+pub fn difference(plan: Option<&Plan>, state: &State) -> Difference {
+    let mut found = Difference::default();
+    let wanted: Vec<Filter> =
+        plan.into_iter().flat_map(|plan| plan.filters_in(Tier::Kept)).collect();
+    // A sublayer that someone gave another weight is made again, and with it all that is in it.
+    let again = plan.is_some()
+        && state
+            .sublayer(&SUBLAYER.into())
+            .is_some_and(|sublayer| sublayer.weight != ours::SUBLAYER_WEIGHT);
+    let by_key: HashMap<&ObjectKey, &Filter> =
+        wanted.iter().map(|filter| (&filter.key, filter)).collect();
+    let mut right = HashSet::new();
+    for filter in state.filters.iter().filter(|filter| is_ours(filter.provider.as_ref())) {
+        if is_on_trial(filter, state) {
+            continue;
+        }
+        let name = filter.name.strip_prefix(NAME).unwrap_or(&filter.name);
+        let place = format!("{}, {name}", filter.layer);
+        match by_key.get(&filter.key) {
+            Some(wanted) if wanted.is_same_as(filter) && !again => {
+                if filter.flags.contains(Flags::DISABLED) {
+                    found.tell(format!(
+                        "filter at {place}: disabled by Windows; enable the service that our provider \
+                         names"
+                    ));
+                }
+                right.insert(&filter.key);
+                continue;
+            }
+            Some(wanted) if wanted.is_same_as(filter) => {}
+            Some(_) => found.tell(format!("filter at {place}: changed by someone else")),
+            None if plan.is_some() => found.tell(format!("filter at {place}: should not be there")),
+            None => {}
+        }
+        found.changes.push(Change::DeleteFilter(filter.key.clone()));
+    }
+    let intruders = state
+        .filters
+        .iter()
+        .filter(|filter| filter.sublayer == SUBLAYER.into() && !is_ours(filter.provider.as_ref()));
+    for filter in intruders {
+        let provider = state.provider_name(filter.provider.as_ref());
+        found.tell(format!(
+            "filter {:?} at {} of {provider}: not ours, but in our sublayer",
+            filter.name, filter.layer
+        ));
+    }
+    found.objects(plan.is_some(), again, state);
+    for filter in wanted.into_iter().filter(|filter| !right.contains(&filter.key)) {
+        let is_there = state.filters.iter().any(|known| known.key == filter.key);
+        if !is_there {
+            let name = filter.name.strip_prefix(NAME).unwrap_or_default();
+            found.tell(format!("filter at {}, {name}: missing", filter.layer));
+        }
+        found.changes.push(Change::AddFilter(Box::new(filter)));
+    }
+    found
+}
+
+impl Difference {
+    fn tell(&mut self, text: String) {
+        self.drift.push(Drift { text });
+    }
+
+    /// Provider and sublayer.
+    fn objects(&mut self, wanted: bool, again: bool, state: &State) {
+        let (provider, sublayer) = (ours::provider(), ours::sublayer());
+        let has_provider = state.providers.iter().any(|known| known.key == provider.key);
+        let has_sublayer = state.sublayer(&sublayer.key).is_some();
+        if has_sublayer && (again || !wanted) {
+            self.changes.push(Change::DeleteSubLayer(sublayer.key.clone()));
+        }
+        if again {
+            self.tell("our sublayer has another weight than it should have".to_owned());
+        }
+        match (has_provider, wanted) {
+            (true, false) => self.changes.push(Change::DeleteProvider(provider.key)),
+            (false, true) => {
+                self.tell("our provider is missing".to_owned());
+                self.changes.push(Change::AddProvider(provider));
+            }
+            (true, true) | (false, false) => {}
+        }
+        if wanted && (again || !has_sublayer) {
+            if !has_sublayer {
+                self.tell("our sublayer is missing".to_owned());
+            }
+            self.changes.push(Change::AddSubLayer(sublayer));
+        }
+    }
+}
+
+/// Whether a filter of ours belongs to a trial, which ends with its session.
+fn is_on_trial(filter: &Filter, state: &State) -> bool {
+    let lasts = [Flags::PERSISTENT, Flags::BOOT_TIME];
+    let lasts = lasts.into_iter().any(|flag| filter.flags.contains(flag));
+    let tier = tier_and_class(filter.rank()).map(|(tier, _)| tier);
+    state.dynamic.contains(&filter.key) || (tier == Some(Tier::Trial) && !lasts)
+}

@@ -1,0 +1,58 @@
+//! A plan on trial: in force above the one that stays, until it is kept or its session ends.
+//!
+//! ```text
+//! prepare   lasting   provider and sublayer, where they are missing
+//! begin     dynamic   every filter of the new plan, above the old one's
+//! keep      lasting   the new plan in place of the old one, still below the trial
+//! end       dynamic   the trial's filters go
+//! ```
+//!
+//! The new plan matches every packet, so as long as it is there, nothing below it in the sublayer is asked.
+//! When the program is killed after `begin`, its session ends and the old plan decides again; when after
+//! `keep`, the new one does, which the trial said already. To take the new plan back is `end` without
+//! `keep`.
+
+use super::diff::difference;
+use super::engine::{Change, Session, Transaction};
+use super::model::State;
+use super::ours::{self, Tier};
+use super::plan::Plan;
+
+/// What must be there before a trial: a dynamic session could only add a sublayer that goes with it.
+/// `None` when it is there.
+#[must_use]
+pub fn prepare(state: &State) -> Option<Transaction> {
+    let (provider, sublayer) = (ours::provider(), ours::sublayer());
+    let mut changes = Vec::new();
+    if state.providers.iter().all(|known| known.key != provider.key) {
+        changes.push(Change::AddProvider(provider));
+    }
+    if state.sublayer(&sublayer.key).is_none() {
+        changes.push(Change::AddSubLayer(sublayer));
+    }
+    let session = Session::Lasting;
+    (!changes.is_empty()).then_some(Transaction { session, changes })
+}
+
+/// Puts a plan on trial.
+#[must_use]
+pub fn begin(plan: &Plan) -> Transaction {
+    let filters = plan.filters_in(Tier::Trial);
+    let changes = filters.map(|filter| Change::AddFilter(Box::new(filter))).collect();
+    Transaction { session: Session::Dynamic, changes }
+}
+
+/// Makes the plan on trial the one that stays.
+#[must_use]
+pub fn keep(plan: &Plan, state: &State) -> Transaction {
+    difference(Some(plan), state).transaction()
+}
+
+/// Ends the trial: after [`keep`], so that the session that ends has nothing left to delete; without it,
+/// to take the new plan back.
+#[must_use]
+pub fn end(plan: &Plan) -> Transaction {
+    let filters = plan.filters_in(Tier::Trial);
+    let changes = filters.map(|filter| Change::DeleteFilter(filter.key)).collect();
+    Transaction { session: Session::Dynamic, changes }
+}

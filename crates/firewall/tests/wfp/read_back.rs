@@ -1,0 +1,193 @@
+//! What is read back: compared with the plan, mended, explained.
+
+use proptest::prelude::*;
+use xshield_firewall::explain;
+use xshield_firewall::wfp::model::{Action, Filter, Flags, Lifetime, Provider, State, Weight};
+use xshield_firewall::wfp::ours::{self, Tier};
+use xshield_firewall::wfp::program::Programs;
+use xshield_firewall::wfp::{Guid, Plan, difference, plan, programmed};
+use xshield_policy::{Bound, Owner, Reason, decide};
+
+use crate::common::{bound, packet};
+use crate::world::{holding, programs, state};
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
+    #[test]
+    fn what_is_read_back_explains_packets_as_decide_does(
+        bound in bound(),
+        packets in proptest::collection::vec(packet(), 30),
+    ) {
+        let plan = plan(&bound, &programs());
+        for (tier, slot) in [(Tier::Kept, 'a'), (Tier::Trial, 'b')] {
+            let state = state(plan.filters_in(tier));
+            let read = programmed(&state, &programs()).unwrap();
+            prop_assert_eq!((read.slot, read.revision), (slot, bound.revision));
+            prop_assert_eq!(read.digest, plan.digest());
+            for packet in &packets {
+                let wanted = decide(&bound, packet);
+                let got = explain(&read, packet);
+                prop_assert_eq!(got.verdict, wanted.verdict, "{}: {}\n{}", packet, got, read);
+                if let Reason::Failsafe(kind) = wanted.reason {
+                    prop_assert!(got.rule.unwrap().starts_with("failsafe/"), "{:?}", kind);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn whatever_stands_becomes_the_plan(
+        old in bound(),
+        new in bound(),
+        lost in proptest::collection::vec(any::<bool>(), 32),
+    ) {
+        let (before, after) = (plan(&old, &programs()), plan(&new, &programs()));
+        let mut state = holding(&before);
+        let mut at = 0;
+        state.filters.retain(|_| { at += 1; lost[at % 32] });
+        let foreign = foreign_filter();
+        state.filters.push(foreign.clone());
+        let found = difference(Some(&after), &state);
+        state.commit(&found.transaction()).unwrap();
+        let left = difference(Some(&after), &state);
+        prop_assert_eq!(left.changes, vec![]);
+        prop_assert!(state.filters.contains(&foreign));
+        let kept: usize = after.filters_in(Tier::Kept).count();
+        prop_assert_eq!(state.filters.len(), kept + 1);
+
+        state.commit(&difference(None, &state).transaction()).unwrap();
+        prop_assert_eq!(state, State { filters: vec![foreign], ..State::default() });
+    }
+}
+
+/// A filter of another product, in a sublayer of its own.
+fn foreign_filter() -> Filter {
+    let bound: Bound = serde_json::from_str(EXAMPLE).unwrap();
+    let ours = plan(&bound, &programs()).filters_in(Tier::Kept).next().unwrap();
+    Filter {
+        key: Guid(1).into(),
+        name: "theirs".into(),
+        provider: Some(Guid(2).into()),
+        sublayer: Guid(3).into(),
+        ..ours
+    }
+}
+
+const EXAMPLE: &str = r#"{"revision": 3,
+    "failsafe": {"endpoints": [], "resolvers": "any", "management": []},
+    "intranet": {"v4": [], "v6": []},
+    "inbound": {"enforced": {"subject": "everything", "blocks": [], "allows": [
+        {"id": "web/https", "owner": null, "services": ["tcp/443"], "peers": "any"}]}, "tested": null},
+    "outbound": {"enforced": {"subject": "everything", "blocks": [], "allows": [
+        {"id": "app/any", "owner": {"uid": 0}, "services": ["any"], "peers": "any"}]}, "tested": null}}"#;
+
+/// The name of a filter of the example that stays.
+fn named(state: &State, name: &str) -> usize {
+    state.filters.iter().position(|filter| filter.name.ends_with(name)).unwrap()
+}
+
+fn texts(plan: &Plan, state: &State) -> Vec<String> {
+    difference(Some(plan), state).drift.into_iter().map(|drift| drift.text).collect()
+}
+
+#[test]
+fn drift_is_told_and_mended() {
+    let bound: Bound = serde_json::from_str(EXAMPLE).unwrap();
+    let plan = plan(&bound, &programs());
+    type Spoil = fn(&mut State);
+    let cases: [(Spoil, &str); 7] = [
+        (
+            |state| {
+                let at = named(state, "web/https");
+                state.filters.remove(at);
+            },
+            "FWPM_LAYER_ALE_AUTH_RECV_ACCEPT_V4, web/https: missing",
+        ),
+        (
+            |state| {
+                let at = named(state, "web/https");
+                state.filters[at].action = Action::Block;
+            },
+            "web/https: changed by someone else",
+        ),
+        (
+            |state| {
+                let at = named(state, "web/https");
+                let more = Filter { key: Guid(9).into(), ..state.filters[at].clone() };
+                state.filters.push(more);
+            },
+            "web/https: should not be there",
+        ),
+        (
+            |state| {
+                let at = named(state, "web/https");
+                let flags = state.filters[at].flags.with(Flags::DISABLED);
+                state.filters[at].flags = flags;
+            },
+            "web/https: disabled by Windows",
+        ),
+        (
+            |state| {
+                state.providers.push(Provider {
+                    key: Guid(2).into(),
+                    name: "Other".into(),
+                    service: None,
+                    lifetime: Lifetime::Persistent,
+                });
+                state.filters.push(Filter { sublayer: ours::SUBLAYER.into(), ..foreign_filter() });
+            },
+            "\"theirs\" at FWPM_LAYER_ALE_AUTH_RECV_ACCEPT_V4 of Other",
+        ),
+        (|state| state.sublayers[0].weight = 7, "our sublayer has another weight"),
+        (
+            |state| {
+                state.filters.clear();
+                state.sublayers.clear();
+                state.providers.clear();
+            },
+            "our sublayer is missing",
+        ),
+    ];
+    for (spoil, says) in cases {
+        let mut state = holding(&plan);
+        assert_eq!(texts(&plan, &state), Vec::<String>::new());
+        spoil(&mut state);
+        let told = texts(&plan, &state);
+        assert!(told.iter().any(|text| text.contains(says)), "{says}: {told:#?}");
+        state.commit(&difference(Some(&plan), &state).transaction()).unwrap();
+        let left = difference(Some(&plan), &state);
+        assert_eq!(left.changes, [], "{says}");
+        // What is not ours, and what Windows disabled, is told again.
+        let stays = says.contains("theirs") || says.contains("disabled");
+        assert_eq!(!left.drift.is_empty(), stays, "{says}: {:?}", left.drift);
+    }
+}
+
+/// What Windows adds to a filter when it is read is no difference.
+#[test]
+fn what_windows_computes_is_no_drift() {
+    let bound: Bound = serde_json::from_str(EXAMPLE).unwrap();
+    let plan = plan(&bound, &programs());
+    let mut state = holding(&plan);
+    for (at, filter) in state.filters.iter_mut().enumerate() {
+        let Weight::Exact(weight) = filter.weight else { unreachable!("our weights are exact") };
+        filter.effective_weight = Some(weight);
+        filter.flags = filter.flags.with(Flags::INDEXED);
+        filter.id = Some(70_000 + at as u64);
+    }
+    assert_eq!(difference(Some(&plan), &state), Default::default());
+}
+
+#[test]
+fn a_program_that_nobody_knows_any_more_makes_the_explanation_uncertain() {
+    let bound: Bound = serde_json::from_str(EXAMPLE).unwrap();
+    let plan = plan(&bound, &programs());
+    let mut packet: xshield_policy::Packet = "out tcp :1 -> 10.0.0.9:443".parse().unwrap();
+    packet.owners = vec![Owner::Uid(0)];
+    let known = programmed(&holding(&plan), &programs()).unwrap();
+    let explained = explain(&known, &packet);
+    assert_eq!((explained.rule.as_deref(), explained.uncertain), (Some("app/any"), false));
+    let unknown = programmed(&holding(&plan), &Programs::new()).unwrap();
+    assert!(explain(&unknown, &packet).uncertain);
+    assert!(programmed(&State::default(), &programs()).is_none());
+}

@@ -5,24 +5,33 @@
 //! Reads take a connection or the store: every caller who is signed in may read. Answers are values of
 //! [`xshield_api`]; what is refused is an [`OperationError`], from which faces make their own.
 
+pub mod alert_rules;
+pub mod audit_log;
 pub mod caller;
 pub mod change;
 pub mod commands;
 pub mod compiler;
+pub mod enforcement_keys;
 pub mod error;
+pub mod expiry;
 pub mod ids;
 pub mod lookup;
 pub mod management;
 pub mod paging;
 pub mod parsed_policies;
+pub mod passwords;
 pub mod pointer;
 pub mod policy;
 pub mod protection;
+pub mod seal;
 pub mod selection;
+pub mod sign_in;
 pub mod signals;
 pub mod standing;
 #[cfg(test)]
 mod testing;
+pub mod tokens;
+pub mod users;
 
 pub use caller::By;
 pub use change::Change;

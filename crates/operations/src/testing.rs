@@ -8,12 +8,16 @@ use xshield_model::audit_entry::AuditEntry;
 use xshield_model::role::Role;
 use xshield_policy::AssetId;
 use xshield_policy::inventory::Source;
+use xshield_store::accounts::{self, Account};
 use xshield_store::assets::{self, NewAsset};
 use xshield_store::audit::{self, AuditFilter};
 use xshield_store::{Store, commit};
 use xshield_wire::Bytes;
 
 use crate::caller::{AtLeast, By, Caller};
+use crate::error::Result;
+use crate::passwords::HashPasswords;
+use crate::seal::SealSecrets;
 use crate::signals::Signals;
 
 pub(crate) const NOW: Timestamp = Timestamp(1_800_000_000);
@@ -33,6 +37,32 @@ pub(crate) fn by<R: AtLeast>() -> By<R> {
 /// The same, of another account.
 pub(crate) fn by_account<R: AtLeast>(account: &str, role: Role) -> By<R> {
     By::new(Caller { account: account.to_owned(), role, token: "token".to_owned() }).unwrap()
+}
+
+/// An account with this role, and nobody's password.
+pub(crate) async fn account(store: &Store, name: &str, role: Role) -> Account {
+    let (name, password) = (name.to_owned(), "no hash".to_owned());
+    let account = Account { name, role, password, created_at: NOW };
+    let mut tx = store.write().await.unwrap();
+    accounts::put(&mut tx, &account).await.unwrap();
+    commit(tx).await.unwrap();
+    account
+}
+
+/// Hashes and seals in a way that a test can read.
+#[derive(Debug)]
+pub(crate) struct Plain;
+
+impl HashPasswords for Plain {
+    async fn hash(&self, password: String) -> Result<String> {
+        Ok(format!("hash of {password}"))
+    }
+}
+
+impl SealSecrets for Plain {
+    fn seal(&self, purpose: &str, secret: &[u8]) -> Result<String> {
+        Ok(format!("sealed for {purpose}: {secret:?}"))
+    }
 }
 
 /// Registers assets of these names, with the tag `role`.

@@ -5,11 +5,9 @@ use std::fmt;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
 use argon2::{Algorithm, Argon2, Params, Version};
+pub use xshield_operations::passwords::SHORTEST_PASSWORD;
 
 use crate::settings::PasswordCost;
-
-/// No password is shorter, in characters (NIST SP 800-63B: eight).
-pub const SHORTEST_PASSWORD: usize = 8;
 
 /// Hashes and checks passwords. Slow on purpose: call it where blocking is allowed.
 #[derive(Clone)]

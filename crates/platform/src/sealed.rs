@@ -11,6 +11,8 @@ use pasetors::token::UntrustedToken;
 use pasetors::version4::{LocalToken, V4};
 use serde::{Deserialize, Serialize};
 use xshield_model::Timestamp;
+use xshield_operations::error::Doing as _;
+use xshield_operations::seal::SealSecrets;
 use xshield_policy::AssetId;
 use xshield_wire::Bytes;
 
@@ -64,6 +66,12 @@ impl fmt::Debug for HostSession {
             .field("key_id", &self.key_id)
             .field("expires", &self.expires)
             .finish_non_exhaustive()
+    }
+}
+
+impl SealSecrets for Seal {
+    fn seal(&self, purpose: &str, secret: &[u8]) -> xshield_operations::Result<String> {
+        self.secret(purpose, secret).doing("seal a secret")
     }
 }
 

@@ -12,30 +12,30 @@ use axum::extract::FromRequestParts;
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use xshield_model::Timestamp;
-use xshield_store::accounts::{Account, ApiToken, TokenKind};
-use xshield_store::audit::Deed;
-use xshield_store::{accounts, audit, commit, sign_in_sources};
+use xshield_operations::By;
+use xshield_operations::caller::Viewer;
+use xshield_operations::error::Doing as _;
+use xshield_operations::passwords::{HashPasswords, hashed};
+pub(crate) use xshield_operations::sign_in::Admitted;
+use xshield_operations::sign_in::{self, From};
+use xshield_store::accounts::Account;
+use xshield_store::{accounts, sign_in_sources};
 
-use crate::auth::{Caller, new_token};
 use crate::client::Client;
 use crate::door::guest::{Guest, Party};
 use crate::failed_sign_ins::{Place, is_here};
 use crate::gathered::Refused;
-use crate::passwords::SHORTEST_PASSWORD;
 use crate::problem::{Answer, Problem};
 use crate::source::Source;
-use crate::state::App;
+use crate::state::{App, Platform};
 
 /// The problem of a wrong account or password; which of the two is not said.
 pub(crate) const WRONG: &str = "wrong-password";
-/// No password is longer, in bytes.
-const LONGEST_PASSWORD: usize = 1024;
 /// No account's name is longer, in characters.
 const LONGEST_NAME: usize = 128;
-/// Sign-ins of one account that last at a time; the oldest make room.
-const MOST_SIGN_INS: i64 = 32;
 /// Seconds for which a source counts as known.
 const KNOWN_FOR: i64 = 90 * 24 * 3600;
+
 /// Somebody who may try to sign in. To be asked for before the body, so that what is too much costs
 /// nothing.
 pub(crate) struct Knock(IpAddr);
@@ -52,16 +52,6 @@ impl FromRequestParts<App> for Knock {
     }
 }
 
-/// Somebody who gave the right password.
-pub(crate) struct Admitted {
-    /// What is stored.
-    pub(crate) token: ApiToken,
-    /// The token's text, shown once.
-    pub(crate) text: String,
-    /// When it ends.
-    pub(crate) expires_at: Timestamp,
-}
-
 /// Checks a password and makes a token called `name` that ends as the settings say.
 pub(crate) async fn with_password(
     app: &App,
@@ -74,25 +64,12 @@ pub(crate) async fn with_password(
     let from = knock.0;
     let now = Timestamp::now();
     let account = proven(app, knock, user, password, now).await?;
-    let expires_at = now.plus(app.settings.login_for);
-    let (token, text) =
-        new_token(TokenKind::SignIn, &account.name, name, account.role, Some(expires_at), now)
-            .map_err(|error| Problem::internal(&error))?;
-    let mut tx = app.store.write().await?;
-    accounts::insert_token(&mut tx, &token).await?;
-    accounts::trim_sign_ins(&mut tx, &account.name, &token.id, MOST_SIGN_INS - 1).await?;
-    sign_in_sources::note(&mut tx, &account.name, &Source::from(from).to_string(), now).await?;
-    let deed = Deed {
-        actor: &format!("user:{}", account.name),
-        action: "user.login",
-        target: &account.name,
-        before: String::new(),
-        after: format!("token {} from {from}", token.id),
-    };
-    audit::record(&mut tx, deed, now).await?;
-    commit(tx).await?;
+    let place = Source::from(from).to_string();
+    let from = From { address: from, place: &place };
+    let lasts = app.settings.login_for;
+    let admitted = sign_in::admit(&app.store, &account, name, from, lasts, now).await?;
     guest.vouch(&Party::Account(account.name))?;
-    Ok(Admitted { token, text, expires_at })
+    Ok(admitted)
 }
 
 /// The account whose password this is.
@@ -162,15 +139,15 @@ async fn proven(
 pub(crate) async fn change_password(
     app: &App,
     knock: Knock,
-    caller: &Caller,
+    by: &By<Viewer>,
     old: String,
     new: String,
 ) -> Answer<()> {
     let from = knock.0;
     let now = Timestamp::now();
     // Whether the new one will do is said whatever the old one is.
-    let hash = hashed(app, "/new", new).await?;
-    let account = proven(app, knock, &caller.account, old, now).await;
+    let hash = hashed(&**app, "/new", new).await?;
+    let account = proven(app, knock, &by.caller().account, old, now).await;
     let account = account.map_err(|problem| {
         // The caller is signed in; it is the field that is wrong.
         if problem.slug() == WRONG {
@@ -180,38 +157,16 @@ pub(crate) async fn change_password(
             problem
         }
     })?;
-    let mut tx = app.store.write().await?;
-    accounts::put(&mut tx, &Account { password: hash, ..account }).await?;
-    accounts::revoke_others(&mut tx, &caller.account, &caller.token, now).await?;
-    let deed = Deed {
-        actor: &caller.actor(),
-        action: "user.change-password",
-        target: &caller.account,
-        before: String::new(),
-        after: format!("from {from}; other sign-ins and tokens have ended"),
-    };
-    audit::record(&mut tx, deed, now).await?;
-    Ok(commit(tx).await?)
+    Ok(sign_in::set_own_password(&app.store, by, account, hash, from, now).await?)
 }
 
-/// A new password as it is stored.
-///
-/// # Errors
-/// When it is too short or too long; names the field.
-pub(crate) async fn hashed(app: &App, field: &str, password: String) -> Answer<String> {
-    if password.chars().count() < SHORTEST_PASSWORD || password.len() > LONGEST_PASSWORD {
-        let reason = format!("expected {SHORTEST_PASSWORD} to {LONGEST_PASSWORD} characters");
-        return Err(Problem::invalid(field, reason));
+/// Hashes with the platform's cost, and so many at a time as the limits say.
+impl HashPasswords for Platform {
+    async fn hash(&self, password: String) -> xshield_operations::Result<String> {
+        const ACTION: &str = "hash a password";
+        let _permit = self.limits.passwords.acquire().await;
+        let passwords = self.passwords.clone();
+        let hash = tokio::task::spawn_blocking(move || passwords.hash(&password)).await;
+        hash.doing(ACTION)?.doing(ACTION)
     }
-    let _permit = app.limits.passwords.acquire().await;
-    let app = app.clone();
-    let hash = tokio::task::spawn_blocking(move || app.passwords.hash(&password)).await?;
-    hash.map_err(|error| Problem::internal(&error))
-}
-
-/// Ends the token that the caller uses.
-pub(crate) async fn out(app: &App, caller: &Caller) -> Answer<()> {
-    let mut tx = app.store.write().await?;
-    accounts::revoke_token(&mut tx, &caller.token, Timestamp::now()).await?;
-    Ok(commit(tx).await?)
 }

@@ -16,12 +16,13 @@ use crate::console;
 use crate::problem::{Answer, Problem};
 use crate::state::App;
 use crate::threat::measure::measure;
-use admin::enforcement_keys::expiry_series;
+use key_metrics::expiry_series;
 use xshield_model::Timestamp;
 use xshield_store::assets;
 
 pub mod admin;
 pub mod host;
+mod key_metrics;
 mod streamed;
 
 /// Everything.

@@ -61,7 +61,7 @@ async fn change(
     let given = |name: &str| form.all(name).next().unwrap_or_default().to_owned();
     let (old, new) = (given("old"), given("new"));
     let changed = if new == given("again") {
-        change_password(&app, knock, person.caller(), old, new).await
+        change_password(&app, knock, &person, old, new).await
     } else {
         let frame = Frame::new("Account", Section::Elsewhere, person.caller());
         let done = Done::Refused("The two new passwords differ; nothing was changed.".to_owned());

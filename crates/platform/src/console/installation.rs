@@ -6,10 +6,10 @@ use axum::extract::State as Shared;
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::get;
+use xshield_operations::enforcement_keys::{FollowedKey, followed};
 
 use super::page::{Frame, Section, answer};
 use super::session::Visitor;
-use crate::api::admin::enforcement_keys::{FollowedKey, followed};
 use crate::auth::Viewer;
 use crate::problem::Answer;
 use crate::state::App;

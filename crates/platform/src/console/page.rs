@@ -6,8 +6,8 @@ use axum::response::{IntoResponse as _, Response};
 use xshield_api::field_error::FieldError;
 use xshield_model::Timestamp;
 use xshield_model::role::Role;
+use xshield_operations::enforcement_keys::{expiring, warning};
 
-use crate::api::admin::enforcement_keys::{expiring, warning};
 use crate::auth::Caller;
 use crate::problem::{Answer, Details, Problem};
 use crate::state::App;
@@ -59,7 +59,8 @@ pub(super) enum Section {
 /// What an operator has to hear in time, wherever hosts are spoken of.
 pub(super) async fn warnings(app: &App) -> Answer<Vec<String>> {
     let now = Timestamp::now();
-    let keys = expiring(app, &mut *app.store.read().await?, now).await?;
+    let within = app.settings.key_expiry_warning;
+    let keys = expiring(&mut *app.store.read().await?, within, now).await?;
     Ok(keys.iter().map(|key| warning(key, now)).collect())
 }
 

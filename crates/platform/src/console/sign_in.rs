@@ -7,6 +7,7 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
 use serde::Deserialize;
 use xshield_model::Timestamp;
+use xshield_operations::sign_in;
 
 use super::form::Form;
 use super::page::{SignInPage, answer};
@@ -15,7 +16,7 @@ use crate::auth::Viewer;
 use crate::door::guest::Guest;
 use crate::problem::Answer;
 use crate::query::QueryOf;
-use crate::sign_in::{Admitted, Knock, WRONG, out, with_password};
+use crate::sign_in::{Admitted, Knock, WRONG, with_password};
 use crate::state::App;
 
 pub(super) fn router() -> Router<App> {
@@ -68,7 +69,7 @@ async fn enter(
 }
 
 async fn leave(State(app): State<App>, Visitor(allowed): Visitor<Viewer>) -> Answer<Response> {
-    out(&app, allowed.caller()).await?;
+    sign_in::out(&app.store, &allowed, Timestamp::now()).await?;
     Ok(([(header::SET_COOKIE, forgotten()?)], Redirect::to("/sign-in")).into_response())
 }
 

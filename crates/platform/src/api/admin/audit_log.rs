@@ -8,10 +8,10 @@ use utoipa_axum::routes;
 use xshield_api::page::Page;
 use xshield_model::Timestamp;
 use xshield_model::audit_entry::AuditEntry;
-use xshield_store::audit;
+use xshield_operations::audit_log;
 use xshield_store::audit::AuditFilter;
 
-use super::page::{PageQuery, paged};
+use super::page::PageQuery;
 use crate::auth::{Allowed, Viewer};
 use crate::problem::Answer;
 use crate::query::BothOf;
@@ -46,10 +46,8 @@ async fn list(
     _: Allowed<Viewer>,
     BothOf(query, page): BothOf<AuditQuery, PageQuery>,
 ) -> Answer<Json<Page<AuditEntry>>> {
-    let limit = page.limit()?;
+    let paging = page.paging()?;
     let AuditQuery { actor, action, target, since } = query;
     let filter = AuditFilter { actor, action, target, since };
-    let mut conn = app.store.read().await?;
-    let entries = audit::list(&mut conn, &filter, page.after()?, limit + 1).await?;
-    Ok(Json(paged(entries, limit, |entry| entry.id, |entry| entry)))
+    Ok(Json(audit_log::list(&mut *app.store.read().await?, &filter, paging).await?))
 }

@@ -16,12 +16,13 @@ use xshield_model::Timestamp;
 use xshield_model::channel::ChannelSettings;
 use xshield_model::delivery::DeliveryState;
 use xshield_model::role::Role;
+use xshield_operations::OperationError;
+use xshield_operations::alert_rules::checked_name;
 use xshield_operations::ids::{new_id, random};
 use xshield_store::audit::Deed;
 use xshield_store::deliveries::{StoredChannel, StoredDelivery, Waiting};
 use xshield_store::{Conn, alerts, audit, commit, deliveries};
 
-use super::alerts::{named, refused};
 use super::page::{PageQuery, paged};
 use crate::alerts::channel::{self, WEBHOOK_SECRET, webhook_secret};
 use crate::auth::{Allowed, Caller, Operator, Viewer};
@@ -103,8 +104,8 @@ async fn put(
     Path(name): Path<String>,
     JsonBody(input): JsonBody<ChannelInput>,
 ) -> Answer<Json<WrittenChannel>> {
-    let name = named(&name)?;
-    channel::check(&input.settings).map_err(refused)?;
+    let name = checked_name(&name)?;
+    channel::check(&input.settings).map_err(OperationError::from)?;
     let now = Timestamp::now();
     let actor = allowed.actor();
     let mut tx = app.store.write().await?;
@@ -224,7 +225,7 @@ fn secret_of(input: &ChannelInput, before: Option<&StoredChannel>) -> Answer<Sec
             (None, None) => Ok(SecretOf::None),
         },
         (ChannelSettings::Webhook(_), Some(secret)) => {
-            webhook_secret(secret).map(SecretOf::Given).map_err(refused)
+            Ok(SecretOf::Given(webhook_secret(secret).map_err(OperationError::from)?))
         }
         (ChannelSettings::Webhook(_), None) if can_keep => Ok(SecretOf::Kept),
         (ChannelSettings::Webhook(_), None) => {

@@ -18,7 +18,7 @@ mod audit_log;
 mod channels;
 pub(crate) mod claims;
 pub(crate) mod commands;
-pub(crate) mod enforcement_keys;
+mod enforcement_keys;
 mod health;
 mod host_configuration;
 mod host_telemetry;

@@ -7,12 +7,13 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use xshield_api::access::{Login, Me, NewPassword, PlatformInfo, SignedIn};
 use xshield_model::Timestamp;
+use xshield_operations::enforcement_keys::expiring;
+use xshield_operations::sign_in;
 
-use super::enforcement_keys::expiring;
 use crate::auth::{Allowed, Caller, Viewer};
 use crate::door::guest::Guest;
 use crate::problem::{Answer, JsonBody};
-use crate::sign_in::{Admitted, Knock, change_password, out, with_password};
+use crate::sign_in::{Admitted, Knock, change_password, with_password};
 use crate::state::App;
 
 /// Names of sign-ins are cut here, in characters.
@@ -51,7 +52,7 @@ async fn login(
 /// End the token this is sent with
 #[utoipa::path(post, path = "/api/v1/logout", tag = "access", responses((status = 204)))]
 async fn logout(State(app): State<App>, allowed: Allowed<Viewer>) -> Answer<StatusCode> {
-    out(&app, allowed.caller()).await?;
+    sign_in::out(&app.store, &allowed, Timestamp::now()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -71,7 +72,7 @@ async fn password(
     knock: Knock,
     JsonBody(NewPassword { old, new }): JsonBody<NewPassword>,
 ) -> Answer<StatusCode> {
-    change_password(&app, knock, allowed.caller(), old, new).await?;
+    change_password(&app, knock, &allowed, old, new).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -79,7 +80,8 @@ async fn password(
 #[utoipa::path(get, path = "/api/v1/platform", tag = "access",
     responses((status = 200, body = PlatformInfo)))]
 async fn platform(State(app): State<App>, _: Allowed<Viewer>) -> Answer<Json<PlatformInfo>> {
-    let expiring_keys = expiring(&app, &mut *app.store.read().await?, Timestamp::now()).await?;
+    let (within, now) = (app.settings.key_expiry_warning, Timestamp::now());
+    let expiring_keys = expiring(&mut *app.store.read().await?, within, now).await?;
     Ok(Json(PlatformInfo {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         url: app.public_url(),

@@ -6,17 +6,18 @@ use ipnet::IpNet;
 use xshield_api::keys::{CreatedKey, NewKey};
 use xshield_model::Timestamp;
 use xshield_model::key_kind::KeyKind;
-use xshield_operations::ids::{new_id, random};
 use xshield_policy::names::Name;
 use xshield_policy::peer::parse_net;
 use xshield_store::assets::Tags;
 use xshield_store::enforcement_keys::{Admission, AllowedNetworks, StoredKey, Uses};
 use xshield_wire::{DeploymentKey, EnforcementKey};
 
+use super::access::{Issuer, PlatformAccess};
 use super::shown::shown;
-use crate::auth::Caller;
-use crate::problem::{Answer, Problem};
-use crate::state::App;
+use crate::error::{Doing as _, OperationError, Result};
+use crate::expiry::in_future;
+use crate::ids::{new_id, random};
+use crate::seal::SealSecrets;
 
 /// How long a token can be used, in seconds, unless said otherwise.
 const TOKEN_LASTS: i64 = 24 * 3600;
@@ -34,19 +35,22 @@ pub(super) struct Wanted {
 }
 
 /// Refuses what can't be.
-pub(super) fn checked(new: NewKey, now: Timestamp) -> Answer<Wanted> {
+pub(super) fn checked(new: NewKey, now: Timestamp) -> Result<Wanted> {
     in_future(new.expires_at, now)?;
     if new.name.chars().count() > LONGEST_NAME {
-        return Err(Problem::invalid("/name", format!("longer than {LONGEST_NAME} characters")));
+        return Err(OperationError::invalid(
+            "/name",
+            format!("longer than {LONGEST_NAME} characters"),
+        ));
     }
     let most = match (new.kind, new.max_registrations) {
         (_, Some(0)) => {
             let reason = "0 hosts: leave it out for as many as there are";
-            return Err(Problem::invalid("/max_registrations", reason));
+            return Err(OperationError::invalid("/max_registrations", reason));
         }
         (KeyKind::Token, Some(2..)) => {
             let reason = "a token registers one host; make a key for several";
-            return Err(Problem::invalid("/max_registrations", reason));
+            return Err(OperationError::invalid("/max_registrations", reason));
         }
         (KeyKind::Token, _) => Some(1),
         (KeyKind::Key, most) => most,
@@ -60,8 +64,8 @@ pub(super) fn checked(new: NewKey, now: Timestamp) -> Answer<Wanted> {
     Ok(Wanted { kind: new.kind, name: new.name, expires_at, tags: new.tags, admits })
 }
 
-fn networks(texts: Vec<String>) -> Answer<AllowedNetworks> {
-    let refuse = |reason: String| Problem::invalid("/allowed_networks", reason);
+fn networks(texts: Vec<String>) -> Result<AllowedNetworks> {
+    let refuse = |reason: String| OperationError::invalid("/allowed_networks", reason);
     if texts.is_empty() {
         return Err(refuse("empty: leave it out when hosts may register from anywhere".to_owned()));
     }
@@ -69,10 +73,10 @@ fn networks(texts: Vec<String>) -> Answer<AllowedNetworks> {
         return Err(refuse(format!("more than {MOST_NETWORKS}")));
     }
     let net = |text: &String| {
-        let net: Result<IpNet, String> = parse_net(text.trim());
+        let net: std::result::Result<IpNet, String> = parse_net(text.trim());
         net.map_err(|reason| refuse(format!("{text:?}: {reason}")))
     };
-    texts.iter().map(net).collect::<Answer<_>>().map(AllowedNetworks::Only)
+    texts.iter().map(net).collect::<Result<_>>().map(AllowedNetworks::Only)
 }
 
 impl Wanted {
@@ -85,24 +89,24 @@ impl Wanted {
     /// Draws the secret.
     pub(super) fn make(
         self,
-        app: &App,
-        caller: &Caller,
+        seal: &impl SealSecrets,
+        created_by: String,
         now: Timestamp,
-    ) -> Answer<(StoredKey, EnforcementKey)> {
-        let id = new_id("").map_err(|error| Problem::internal(&error))?;
-        let secret = random::<32>().map_err(|error| Problem::internal(&error))?;
-        let sealed =
-            app.keys.seal.secret(&id, &secret).map_err(|error| Problem::internal(&error))?;
-        let key_id = id.parse().map_err(|error| Problem::internal(&error))?;
+    ) -> Result<(StoredKey, EnforcementKey)> {
+        const ACTION: &str = "make an enforcement key";
+        let id = new_id("").doing(ACTION)?;
+        let secret = random::<32>().doing(ACTION)?;
+        let sealed_secret = seal.seal(&id, &secret)?;
+        let key_id = id.parse().doing(ACTION)?;
         let stored = StoredKey {
             id,
             kind: self.kind,
             name: self.name,
-            sealed_secret: sealed,
+            sealed_secret,
             tags: self.tags,
             admits: self.admits,
             created_at: now,
-            created_by: caller.actor(),
+            created_by,
             expires_at: self.expires_at,
             revoked_at: None,
             replaced_by: None,
@@ -110,14 +114,6 @@ impl Wanted {
         };
         Ok((stored, EnforcementKey::new(key_id, secret)))
     }
-}
-
-/// Refuses an end that is over.
-pub(in crate::api::admin) fn in_future(end: Option<Timestamp>, now: Timestamp) -> Answer<()> {
-    if end.is_some_and(|end| end <= now) {
-        return Err(Problem::invalid("/expires_at", "not in the future"));
-    }
-    Ok(())
 }
 
 /// For the audit log.
@@ -145,34 +141,32 @@ pub(super) fn summary(key: &StoredKey) -> String {
 
 /// The key with its secret and what is made of it.
 pub(super) fn created(
-    app: &App,
+    issuer: &Issuer<'_, impl SealSecrets>,
     stored: StoredKey,
     key: EnforcementKey,
     now: Timestamp,
-) -> Answer<CreatedKey> {
-    let trust = app.trust().map_err(|error| Problem::internal(&error))?.digest();
+) -> CreatedKey {
+    let Issuer { platform, expiry_warning, .. } = issuer;
     let text = key.to_text().to_string();
-    let deployment_key = DeploymentKey::new(key, trust).to_text().to_string();
-    let domain = app.public_domain();
+    let deployment_key = DeploymentKey::new(key, platform.trust).to_text().to_string();
+    let domain = &platform.domain;
     let name = stored.admits.name.as_ref();
     let mut register =
         format!("ctagent register --domain {domain} --deploymentKey {deployment_key}");
     if let Some(name) = name {
         register.push_str(&format!(" --name {name}"));
     }
-    let config = host_config(app, &text, name);
-    let about = shown(stored, 0, app.settings.key_expiry_warning, now);
-    Ok(CreatedKey { about, key: text, deployment_key, register, config })
+    let config = host_config(platform, &text, name);
+    let about = shown(stored, 0, *expiry_warning, now);
+    CreatedKey { about, key: text, deployment_key, register, config }
 }
 
 /// The `config.yaml` with which a host finds and trusts this platform.
-fn host_config(app: &App, key: &str, name: Option<&Name>) -> String {
-    let mut config = format!(
-        "platform: {}\nenforcement-key: {key}\npolicy-keys:\n  - {}\nca: |\n",
-        app.public_url(),
-        app.keys.policy.public(),
-    );
-    for line in app.tls.ca_pem().lines().filter(|line| !line.trim().is_empty()) {
+fn host_config(platform: &PlatformAccess, key: &str, name: Option<&Name>) -> String {
+    let PlatformAccess { url, policy_key, ca_pem, .. } = platform;
+    let mut config =
+        format!("platform: {url}\nenforcement-key: {key}\npolicy-keys:\n  - {policy_key}\nca: |\n");
+    for line in ca_pem.lines().filter(|line| !line.trim().is_empty()) {
         // Writing to a string can't fail.
         let _ = writeln!(config, "  {}", line.trim());
     }

@@ -7,22 +7,24 @@ const NAMED: u32 = 10;
 
 /// A key that another one follows and that hosts still use.
 #[derive(Debug)]
-pub(crate) struct FollowedKey {
-    pub(crate) id: String,
-    pub(crate) name: String,
+pub struct FollowedKey {
+    /// Its id.
+    pub id: String,
+    /// What it is for.
+    pub name: String,
     /// The one that follows.
-    pub(crate) next: String,
+    pub next: String,
     /// Hosts whose last session was set up with it.
-    pub(crate) hosts: u64,
+    pub hosts: u64,
     /// The first of them by name.
-    pub(crate) first: Vec<String>,
+    pub first: Vec<String>,
 }
 
 /// Keys that another one follows, as long as hosts use them.
 ///
 /// # Errors
 /// When the database fails.
-pub(crate) async fn followed(conn: &mut Conn) -> StoreResult<Vec<FollowedKey>> {
+pub async fn followed(conn: &mut Conn) -> StoreResult<Vec<FollowedKey>> {
     let keys = enforcement_keys::followed(conn).await?;
     let counts = enrolment::hosts_by_key(conn, keys.iter().map(|key| key.id.as_str())).await?;
     let mut followed = Vec::new();

@@ -1,0 +1,33 @@
+//! What a password has to be.
+
+use crate::error::{OperationError, Result};
+
+/// No password is shorter, in characters (NIST SP 800-63B: eight).
+pub const SHORTEST_PASSWORD: usize = 8;
+/// No password is longer, in bytes.
+const LONGEST_PASSWORD: usize = 1024;
+
+/// Hashes passwords: slowly on purpose, and few at a time.
+pub trait HashPasswords: Send + Sync {
+    /// A salted hash.
+    ///
+    /// # Errors
+    /// When it can't be made.
+    fn hash(&self, password: String) -> impl Future<Output = Result<String>> + Send;
+}
+
+/// A new password as it is stored. `field`: where it was given.
+///
+/// # Errors
+/// When it is too short or too long, or can't be hashed.
+pub async fn hashed(
+    passwords: &impl HashPasswords,
+    field: &str,
+    password: String,
+) -> Result<String> {
+    if password.chars().count() < SHORTEST_PASSWORD || password.len() > LONGEST_PASSWORD {
+        let reason = format!("expected {SHORTEST_PASSWORD} to {LONGEST_PASSWORD} characters");
+        return Err(OperationError::invalid(field, reason));
+    }
+    passwords.hash(password).await
+}

@@ -1,0 +1,120 @@
+//! Enforcement keys and registration tokens: made and shown once, rotated with an overlap, revoked.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use xshield_api::keys::{CreatedKey, Host, Key, NewKey, Rotation};
+use xshield_api::page::Page;
+use xshield_model::Timestamp;
+use xshield_operations::enforcement_keys::{self, Issuer, PlatformAccess};
+
+use super::page::PageQuery;
+use crate::auth::{Allowed, Operator, Viewer};
+use crate::problem::{Answer, JsonBody, Problem};
+use crate::query::QueryOf;
+use crate::sealed::Seal;
+use crate::state::{App, Platform};
+
+pub(super) fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(list, create))
+        .routes(routes!(get))
+        .routes(routes!(hosts))
+        .routes(routes!(rotate))
+        .routes(routes!(revoke))
+}
+
+/// List enforcement keys
+#[utoipa::path(get, path = "/api/v1/enforcement-keys", tag = "enforcement keys",
+    params(PageQuery), responses((status = 200, body = Page<Key>)))]
+async fn list(
+    State(app): State<App>,
+    _: Allowed<Viewer>,
+    QueryOf(page): QueryOf<PageQuery>,
+) -> Answer<Json<Page<Key>>> {
+    let paging = page.paging()?;
+    let (warning, now) = (app.settings.key_expiry_warning, Timestamp::now());
+    let mut conn = app.store.read().await?;
+    Ok(Json(enforcement_keys::list(&mut conn, paging, warning, now).await?))
+}
+
+/// One enforcement key
+#[utoipa::path(get, path = "/api/v1/enforcement-keys/{id}", tag = "enforcement keys",
+    params(("id" = String, Path)), responses((status = 200, body = Key)))]
+async fn get(
+    State(app): State<App>,
+    _: Allowed<Viewer>,
+    Path(id): Path<String>,
+) -> Answer<Json<Key>> {
+    let (warning, now) = (app.settings.key_expiry_warning, Timestamp::now());
+    Ok(Json(enforcement_keys::get(&mut *app.store.read().await?, &id, warning, now).await?))
+}
+
+/// The hosts whose last session was set up with a key, by name
+#[utoipa::path(get, path = "/api/v1/enforcement-keys/{id}/hosts", tag = "enforcement keys",
+    params(("id" = String, Path), PageQuery), responses((status = 200, body = Page<Host>)))]
+async fn hosts(
+    State(app): State<App>,
+    _: Allowed<Viewer>,
+    Path(id): Path<String>,
+    QueryOf(page): QueryOf<PageQuery>,
+) -> Answer<Json<Page<Host>>> {
+    let paging = page.paging()?;
+    Ok(Json(enforcement_keys::hosts(&mut *app.store.read().await?, &id, paging).await?))
+}
+
+/// What makes keys of this platform.
+fn issuer(app: &Platform) -> Answer<Issuer<'_, Seal>> {
+    let platform = PlatformAccess {
+        url: app.public_url(),
+        domain: app.public_domain(),
+        policy_key: app.keys.policy.public().to_string(),
+        ca_pem: app.tls.ca_pem().to_owned(),
+        trust: app.trust().map_err(|error| Problem::internal(&error))?.digest(),
+    };
+    let (seal, expiry_warning) = (&app.keys.seal, app.settings.key_expiry_warning);
+    Ok(Issuer { seal, platform, expiry_warning })
+}
+
+/// Make an enforcement key or a registration token
+#[utoipa::path(post, path = "/api/v1/enforcement-keys", tag = "enforcement keys",
+    request_body = NewKey, responses((status = 201, body = CreatedKey)))]
+async fn create(
+    State(app): State<App>,
+    allowed: Allowed<Operator>,
+    JsonBody(new): JsonBody<NewKey>,
+) -> Answer<(StatusCode, Json<CreatedKey>)> {
+    let issuer = issuer(&app)?;
+    let now = Timestamp::now();
+    let created = enforcement_keys::create(&app.store, &issuer, &allowed, new, now).await?;
+    Ok((StatusCode::CREATED, Json(created)))
+}
+
+/// Make the key that follows this one, with which hosts register for an overlap
+#[utoipa::path(post, path = "/api/v1/enforcement-keys/{id}/rotate", tag = "enforcement keys",
+    params(("id" = String, Path)), request_body = Rotation,
+    responses((status = 201, body = CreatedKey)))]
+async fn rotate(
+    State(app): State<App>,
+    allowed: Allowed<Operator>,
+    Path(id): Path<String>,
+    JsonBody(rotation): JsonBody<Rotation>,
+) -> Answer<(StatusCode, Json<CreatedKey>)> {
+    let (store, issuer, now) = (&app.store, issuer(&app)?, Timestamp::now());
+    let created = enforcement_keys::rotate(store, &issuer, &allowed, &id, rotation, now).await?;
+    Ok((StatusCode::CREATED, Json(created)))
+}
+
+/// End a key and every session set up with it, now
+#[utoipa::path(post, path = "/api/v1/enforcement-keys/{id}/revoke", tag = "enforcement keys",
+    params(("id" = String, Path)), responses((status = 200, body = Key)))]
+async fn revoke(
+    State(app): State<App>,
+    allowed: Allowed<Operator>,
+    Path(id): Path<String>,
+) -> Answer<Json<Key>> {
+    let (warning, now) = (app.settings.key_expiry_warning, Timestamp::now());
+    Ok(Json(enforcement_keys::revoke(&app.store, &allowed, &id, warning, now).await?))
+}

@@ -7,9 +7,13 @@
 //!
 //! 4. [`difference`]: what is read back against the plan, and the changes that make it the plan;
 //!    [`programmed`]: the same in the words of every OS; [`trial`]: a plan that goes by itself.
+//! 5. [`coexistence`]: what filters of other products do to our decisions; `xml` (feature `wfp-xml`) reads
+//!    them from what `netsh wfp show state` writes.
 //!
 //! Nothing here talks to Windows yet.
 
+pub mod coexistence;
+mod corners;
 mod decode;
 mod diff;
 pub mod engine;
@@ -27,6 +31,8 @@ mod rules;
 mod text;
 pub mod traffic;
 pub mod trial;
+#[cfg(any(test, feature = "wfp-xml"))]
+pub mod xml;
 
 pub use decode::programmed;
 pub use diff::{Difference, difference};

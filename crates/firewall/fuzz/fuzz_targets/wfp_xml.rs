@@ -1,0 +1,25 @@
+//! Any text is read as a filter engine's state or refused; what is read can be judged and reported.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use xshield_firewall::wfp::coexistence::coexistence;
+use xshield_firewall::wfp::eval::{Assumption, CalloutAnswer, Phase, Unknown, classify};
+use xshield_firewall::wfp::matching::Facts;
+use xshield_firewall::wfp::names::Layer;
+use xshield_firewall::wfp::program::Programs;
+use xshield_firewall::wfp::reading::Reading;
+use xshield_firewall::wfp::{difference, programmed, xml};
+
+fuzz_target!(|text: &str| {
+    let Ok(state) = xml::read(text) else { return };
+    let assumption = Assumption { callouts: CalloutAnswer::Blocks, unknown: Unknown::Matches };
+    for layer in Layer::planned() {
+        let at = (Phase::Running, assumption);
+        let _outcome = classify(&state, &layer, &Facts::default(), at, &Reading::USUAL);
+    }
+    let _changes = difference(None, &state);
+    let _read = programmed(&state, &Programs::new());
+    if state.filters.len() < 8 {
+        let _report = coexistence(&state, &Programs::new());
+    }
+});

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use xshield_model::Timestamp;
-use xshield_model::role::Role;
+pub use xshield_model::role::Role;
 
 use crate::keys::ExpiringKey;
 

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use xshield_model::Timestamp;
+pub use xshield_model::asset_filter::Standing;
 use xshield_model::refusal::Refusal;
 use xshield_policy::AssetId;
 use xshield_policy::inventory::Source;

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use xshield_model::Timestamp;
-use xshield_model::asset_filter::Standing;
+pub use xshield_model::asset_filter::Standing;
 pub use xshield_model::command::{Progress, TargetState};
 use xshield_policy::criteria::Criteria;
 use xshield_policy::inventory::Source;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use xshield_model::Timestamp;
 pub use xshield_model::alert::EventView;
-pub use xshield_model::threat_match::ListedBy;
+pub use xshield_model::threat_match::{ListedBy, ViaProxy};
 
 /// Who met an address, and who lists it now.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]

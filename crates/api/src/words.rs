@@ -1,8 +1,27 @@
 //! Words that people read in the console and on the command line alike.
 
-/// `1 asset`, `1,005 assets`.
+/// `1 asset`, `1,005 assets`, `2 entries`: a number and a noun that agrees with it.
+///
+/// The noun is the last word of `what`, in the singular; it takes an ending as most English nouns do.
 #[must_use]
-pub fn counted(count: usize, what: &str) -> String {
+pub fn counted(count: impl TryInto<u128>, what: &str) -> String {
+    let count = count.try_into().unwrap_or(u128::MAX);
+    let number = grouped(count);
+    if count == 1 {
+        return format!("{number} {what}");
+    }
+    let before_y = |stem: &str| stem.chars().last().is_some_and(|c| !"aeiou".contains(c));
+    match what.strip_suffix('y') {
+        Some(stem) if before_y(stem) => format!("{number} {stem}ies"),
+        _ if what.ends_with(['s', 'x']) || what.ends_with("ch") || what.ends_with("sh") => {
+            format!("{number} {what}es")
+        }
+        _ => format!("{number} {what}s"),
+    }
+}
+
+/// `1,005`.
+fn grouped(count: u128) -> String {
     let digits = count.to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {
@@ -11,7 +30,7 @@ pub fn counted(count: usize, what: &str) -> String {
         }
         text.push(digit);
     }
-    format!("{text} {what}{}", if count == 1 { "" } else { "s" })
+    text
 }
 
 #[cfg(test)]
@@ -20,10 +39,19 @@ mod tests {
 
     #[test]
     fn counts_agree_with_their_nouns() {
-        for (count, text) in
-            [(0, "0 assets"), (1, "1 asset"), (999, "999 assets"), (1_000_005, "1,000,005 assets")]
-        {
-            assert_eq!(counted(count, "asset"), text);
+        for (count, noun, text) in [
+            (0_u64, "asset", "0 assets"),
+            (1, "asset", "1 asset"),
+            (999, "asset", "999 assets"),
+            (1_000_005, "asset", "1,000,005 assets"),
+            (1, "entry", "1 entry"),
+            (2, "entry", "2 entries"),
+            (2, "key", "2 keys"),
+            (2, "address", "2 addresses"),
+            (2, "match", "2 matches"),
+            (2, "management source", "2 management sources"),
+        ] {
+            assert_eq!(counted(count, noun), text);
         }
     }
 }

@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use serde_json::json;
 use xshield_api::Timestamp;
-use xshield_api::access::{CreatedToken, Token, User};
+use xshield_api::access::{CreatedToken, Role, Token, User};
 
+use crate::choice::words_of;
 use crate::client::{Client, Path, view};
 use crate::error::CliError;
 use crate::login::read_secret;
@@ -15,16 +16,13 @@ use crate::terminal::{Output, Table, cell, good, note, warning};
 use crate::times::{Span, relative, relative_or_dash};
 use crate::words::word;
 
-/// What a caller may do; each may do what the ones before it may.
-#[derive(Debug, Clone, Copy, ValueEnum, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Role {
-    /// Reads everything but secrets.
-    Viewer,
-    /// Also changes assets, policy and enforcement keys.
-    Operator,
-    /// Also manages users and others' tokens.
-    Admin,
+/// What each role may do; each includes the ones before it.
+fn role(role: &Role) -> Option<&'static str> {
+    Some(match role {
+        Role::Viewer => "Reads everything but secrets",
+        Role::Operator => "Also changes assets, policy and enforcement keys",
+        Role::Admin => "Also manages users and the tokens of others",
+    })
 }
 
 /// API tokens, for programs that act in your name.
@@ -38,21 +36,21 @@ pub struct TokenCommand {
 
 #[derive(Debug, Subcommand)]
 enum TokenAction {
-    /// Make a token; it is shown this once.
+    /// Create a token. It is shown only once.
     Create {
         /// What it is for.
         #[arg(long)]
         name: String,
-        /// Not more than your own role, which it has when this is left out.
-        #[arg(long)]
+        /// Its role, at most your own; your own role when left out.
+        #[arg(long, value_parser = words_of(role))]
         role: Option<Role>,
-        /// How long it can be used, e.g. 90d; for ever when left out.
+        /// How long it is valid, e.g. 90d; without an end when left out.
         #[arg(long, value_name = "SPAN")]
         expires: Option<Span>,
     },
     /// List tokens: your own, or everybody's for admins.
     List,
-    /// End a token.
+    /// Revoke a token.
     Revoke {
         /// The token's id.
         id: String,
@@ -65,12 +63,12 @@ impl TokenCommand {
         let client = Client::of_this_call()?;
         match self.action {
             TokenAction::Create { name, role, expires } => {
-                let action = "make an API token";
+                let action = "create an API token";
                 let end = expires.map(|span| span.after(Timestamp::now()));
                 let body = json!({ "name": name, "role": role, "expires_at": end });
                 let answer = client.post(action, &Path::of(&["tokens"]), &body)?;
                 let created: CreatedToken = view(action, &answer)?;
-                note(&format!("Token {} is made. It is not shown again.", created.about.id));
+                note(&format!("Token {} is created. It is not shown again.", created.about.id));
                 self.output.show(&answer, |_| Ok(created.token))
             }
             TokenAction::List => {
@@ -112,7 +110,7 @@ fn token_table(tokens: Vec<Token>, now: Timestamp) -> Table {
     table
 }
 
-/// Change your own password; ends your other sign-ins and your tokens.
+/// Change your own password. Your other sign-ins and your tokens end.
 #[derive(Debug, Args)]
 pub struct PasswordCommand {
     /// Read the old password from this file; - reads standard input. Asked for when left out.
@@ -155,7 +153,7 @@ enum UserAction {
         /// The name to sign in with.
         name: String,
         /// What the user may do.
-        #[arg(long)]
+        #[arg(long, value_parser = words_of(role))]
         role: Role,
         /// Read the password from this file; - reads standard input. Asked for when left out.
         #[arg(long, value_name = "FILE")]
@@ -163,16 +161,17 @@ enum UserAction {
     },
     /// List users.
     List,
-    /// Give a user another role.
+    /// Change the role of a user.
     Role {
-        /// Who.
+        /// The name of the user.
         name: String,
         /// The new role.
+        #[arg(value_parser = words_of(role))]
         role: Role,
     },
-    /// Give a user another password; ends the user's sign-ins and tokens.
+    /// Set a new password for a user. The user's sign-ins and tokens end.
     Password {
-        /// Who.
+        /// The name of the user.
         name: String,
         /// Read the password from this file; - reads standard input. Asked for when left out.
         #[arg(long, value_name = "FILE")]
@@ -180,7 +179,7 @@ enum UserAction {
     },
     /// Delete a user and the user's tokens.
     Delete {
-        /// Who.
+        /// The name of the user.
         name: String,
     },
 }
@@ -212,14 +211,14 @@ impl UserCommand {
             UserAction::Role { name, role } => {
                 let path = Path::of(&["users", &name]);
                 let answer = client.patch("change the user", &path, &json!({ "role": role }))?;
-                self.output.show(&answer, |_| Ok(format!("User {name} has another role.")))
+                self.output.show(&answer, |_| Ok(format!("User {name} is now {}.", word(&role))))
             }
             UserAction::Password { name, password_file } => {
                 let path = Path::of(&["users", &name]);
                 let body = json!({ "password": new_password(&format!("New password of {name}"), password_file)? });
                 let answer = client.patch("change the user", &path, &body)?;
                 self.output.show(&answer, |_| {
-                    Ok(format!("User {name} has another password and is signed out everywhere."))
+                    Ok(format!("The password of {name} is changed; all sign-ins and tokens of {name} have ended."))
                 })
             }
             UserAction::Delete { name } => {

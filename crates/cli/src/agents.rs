@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use xshield_api::Timestamp;
 use xshield_api::agents::{AgentEvent, Diagnostics, LogPiece};
+use xshield_api::words::counted;
 use xshield_wire::foreign::{self, tamed};
 use xshield_wire::telemetry::{AgentEventKind, LogEnd};
 
@@ -27,7 +28,7 @@ const LIVE_STEP: Duration = Duration::from_millis(250);
 /// Live events that one answer holds.
 const LIVE_AT_ONCE: usize = 200;
 
-/// Show what hosts' programs did: policy applied, tampered, repaired, restarted, reachable again.
+/// Show what agents did and noticed: policy applied, tampering, repairs, restarts, reachable again.
 #[derive(Debug, Args)]
 pub struct AgentEventsCommand {
     #[command(flatten)]
@@ -38,10 +39,10 @@ pub struct AgentEventsCommand {
     /// Only of this kind, e.g. policy-applied, tampered, restarted, reachable-again.
     #[arg(long)]
     kind: Option<String>,
-    /// Not before: 1h, 7d, or a time as in RFC 3339.
+    /// Only since then: 1h or 7d ago, or a time as in RFC 3339.
     #[arg(long, value_name = "WHEN")]
     since: Option<Since>,
-    /// At most so many.
+    /// How many to show at most.
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: usize,
 }
@@ -85,7 +86,7 @@ impl AgentEventsCommand {
 pub struct DebugLogCommand {
     /// Name or id.
     asset: String,
-    /// Go on: print what comes, until the log ends or Ctrl-C.
+    /// Keep printing new lines until the log ends or Ctrl-C.
     #[arg(long, short)]
     follow: bool,
 }
@@ -122,8 +123,8 @@ impl DebugLogCommand {
 fn show_piece(piece: &LogPiece) -> Result<(), CliError> {
     if piece.dropped > 0 {
         note(&format!(
-            "{} lines are missing here: they did not fit the host's bound",
-            piece.dropped
+            "{} of the log missing here: the host's buffer was full",
+            counted(piece.dropped, "line")
         ));
     }
     let mut text = String::new();
@@ -159,7 +160,7 @@ pub struct DiagnosticsCommand {
 
 #[derive(Debug, Subcommand)]
 enum DiagnosticsAction {
-    /// List them, the newest first.
+    /// List archives, the newest first.
     List {
         /// Only this asset's, by name or id.
         #[arg(long)]
@@ -167,14 +168,14 @@ enum DiagnosticsAction {
     },
     /// Download an archive.
     Get {
-        /// Its id, or an asset: its newest.
+        /// The archive's id, or an asset, for its newest archive.
         #[arg(value_name = "ASSET|ID")]
         which: String,
-        /// Where to; not there yet.
+        /// The file to write; it must not exist yet.
         #[arg(long, short, value_name = "FILE")]
         output_file: PathBuf,
     },
-    /// Remove an archive before its time.
+    /// Remove an archive before it expires.
     Remove {
         /// Its id.
         id: String,
@@ -191,7 +192,7 @@ impl DiagnosticsCommand {
             DiagnosticsAction::Remove { id } => {
                 let path = Path::of(&["diagnostics", &id]);
                 let answer = client.delete("remove the diagnostics", &path)?;
-                self.output.show(&answer, |_| Ok(format!("{id} is removed.")))
+                self.output.show(&answer, |_| Ok(format!("Archive {id} is removed.")))
             }
         }
     }
@@ -225,12 +226,12 @@ fn list(client: &Client, asset: Option<String>, output: Output) -> Result<(), Cl
 fn get(client: &Client, which: &str, to: &std::path::Path) -> Result<(), CliError> {
     let from = Path::of(&["diagnostics", which]);
     let bytes = files::download(client, "download the diagnostics", &from, to, Before::Kept)?;
-    note(&format!("{bytes} bytes are in {}", to.display()));
+    note(&format!("Wrote {} to {}.", counted(bytes, "byte"), to.display()));
     Ok(())
 }
 
-/// Show denials and matches as agents see them, until Ctrl-C. The exact counts follow in: xshield events
-/// and xshield threat events.
+/// Show denied packets and matches with listed addresses as agents see them, until Ctrl-C. For exact
+/// counts, see: xshield events, xshield threat events.
 #[derive(Debug, Args)]
 pub struct LiveCommand {
     #[command(flatten)]
@@ -238,7 +239,7 @@ pub struct LiveCommand {
     /// Only this asset's, by name or id.
     #[arg(long)]
     asset: Option<String>,
-    /// Print the last ones and end.
+    /// Print the latest ones and exit.
     #[arg(long)]
     once: bool,
 }
@@ -290,7 +291,7 @@ fn live_line(live: &LiveEvent, output: Output) -> String {
     let event = &tamed(&live.event);
     let (day, asset) = (of_day(live.received_at), foreign::one_line(&live.asset));
     if let Some(lost) = event["lost"].as_u64() {
-        return format!("{day} {asset} lost: {lost} more packets were not shown");
+        return format!("{day} {asset} lost: {} not shown", counted(lost, "packet"));
     }
     let text = |field: &str| match &event[field] {
         Value::String(text) => text.clone(),

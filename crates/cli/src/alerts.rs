@@ -15,7 +15,7 @@ use crate::session::failed;
 use crate::terminal::{self, Output, Table, bad, cell, good, number, warning};
 use crate::times::{Since, Span, relative};
 
-/// Alerts: who is told of which matches, and what was told.
+/// Alerts that were sent, and the rules that send them.
 #[derive(Debug, Args)]
 pub struct AlertCommand {
     #[command(flatten)]
@@ -27,7 +27,7 @@ pub struct AlertCommand {
 #[derive(Debug, Subcommand)]
 enum Action {
     List(List),
-    /// Rules that say what is told to whom.
+    /// Rules: what raises an alert, and which channels it goes to.
     #[command(subcommand)]
     Rule(RuleAction),
 }
@@ -41,13 +41,13 @@ struct List {
     /// Only about this asset, by name.
     #[arg(long)]
     asset: Option<String>,
-    /// Only about this peer.
+    /// Only about this remote address.
     #[arg(long)]
     address: Option<std::net::IpAddr>,
-    /// Not before: 1h, 7d, or a time as in RFC 3339.
+    /// Only since then: 1h or 7d ago, or a time as in RFC 3339.
     #[arg(long, value_name = "WHEN")]
     since: Option<Since>,
-    /// At most so many.
+    /// How many to show at most.
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: usize,
 }
@@ -55,7 +55,7 @@ struct List {
 #[derive(Debug, Subcommand)]
 enum RuleAction {
     Set(Box<Set>),
-    /// Write a rule from JSON, as the API takes it.
+    /// Create or replace a rule from JSON, in the form that the API takes.
     Put {
         /// The rule's name.
         name: String,
@@ -77,73 +77,73 @@ enum RuleAction {
     },
 }
 
-/// Write a rule, in place of the one with its name.
+/// Create a rule, or replace the one of that name.
 #[derive(Debug, Args)]
 struct Set {
     /// The rule's name.
     name: String,
-    /// What must have happened.
+    /// What raises an alert.
     #[arg(long)]
     when: When,
-    /// Whom to tell: a channel; may be repeated.
+    /// A channel to which alerts go; may be repeated.
     #[arg(long = "channel", required = true)]
     channels: Vec<String>,
-    /// With --when threshold: how many.
+    /// With --when threshold: how many raise an alert.
     #[arg(long, value_name = "N", required_if_eq("when", "threshold"))]
     at_least: Option<u64>,
-    /// With --when threshold: of what.
+    /// With --when threshold: what is counted.
     #[arg(long, default_value = "packets")]
     count: Counted,
-    /// With --when threshold: within which time.
+    /// With --when threshold: the time within which they are counted.
     #[arg(long, value_name = "SPAN", default_value = "1h")]
     within: Span,
-    /// Only on assets for which this holds, e.g. "business_value = 'high'".
+    /// Only on assets that match, e.g. "business_value = 'high'".
     #[arg(long = "where", value_name = "CRITERIA")]
     criteria: Option<String>,
-    /// Only what ended so: blocked or recorded.
+    /// Only matches that were blocked, or only those that were recorded.
     #[arg(long)]
     action: Option<String>,
     /// Only inbound or outbound flows.
     #[arg(long)]
     direction: Option<String>,
-    /// Only when a feed is at least so sure, in percent.
+    /// Only when a feed lists the address with at least this confidence, in percent.
     #[arg(long, value_name = "PERCENT")]
     confidence: Option<u8>,
-    /// Only peers that this feed lists; may be repeated.
+    /// Only addresses that this feed lists; may be repeated.
     #[arg(long = "feed")]
     feeds: Vec<String>,
-    /// Only matches behind proxies, or never those: only or never.
+    /// Whether matches behind proxies count: only (no others) or never.
     #[arg(long)]
     via_proxy: Option<String>,
-    /// What counts as the same: asset-and-address, asset, address or rule.
+    /// What alerts are throttled by: asset-and-address, asset, address or rule.
     #[arg(long, default_value = "asset-and-address")]
     per: String,
-    /// Of the same, at most one alert in this time.
+    /// At most one alert in this time for the same asset, address or both (see --per).
     #[arg(long, value_name = "SPAN", default_value = "15min")]
     throttle: Span,
-    /// Gather alerts and tell them together at this interval; at once when left out.
+    /// Collect alerts and send them together at this interval; at once when left out.
     #[arg(long, value_name = "SPAN")]
     digest: Option<Span>,
-    /// Keep the rule, but do not look at it.
+    /// Keep the rule, but raise no alerts by it.
     #[arg(long)]
     disabled: bool,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum When {
-    /// A match.
+    /// A match with a listed address.
     AnyMatch,
-    /// A match with an address that the asset had not met.
+    /// The first match of an asset with an address.
     FirstTimeForAsset,
-    /// A match with an address that no asset had met.
+    /// The first match of any asset with an address.
     FirstTimeForPlatform,
-    /// So many within a time: see --at-least, --count, --within.
+    /// Many matches within a time: see --at-least, --count, --within.
     Threshold,
-    /// A feed that should have been read long ago.
+    /// A feed that could not be read for too long.
     FeedStale,
-    /// A feed that waits for an operator.
+    /// A feed whose new list waits for a decision.
     FeedHeld,
-    /// A host that could not record matches.
+    /// A host that could not record all matches.
     RecorderLosses,
 }
 
@@ -151,7 +151,7 @@ enum When {
 enum Counted {
     /// Packets; requests behind proxies.
     Packets,
-    /// Flows of reports.
+    /// Matching flows.
     Matches,
 }
 
@@ -185,7 +185,7 @@ impl List {
 
 fn alerts_table(alerts: Vec<NumberedAlert>, now: Timestamp) -> Table {
     let header = &["NUMBER", "WHEN", "SEVERITY", "RULE", "WITHHELD", "WHAT"];
-    let mut table = Table::new(header, "No alerts were given.");
+    let mut table = Table::new(header, "No alerts.");
     for NumberedAlert { number: which, alert } in alerts {
         let severity = match alert.severity {
             Severity::High => bad("high"),
@@ -207,19 +207,19 @@ fn alerts_table(alerts: Vec<NumberedAlert>, now: Timestamp) -> Table {
 impl RuleAction {
     fn run(self, client: &Client, output: Output) -> Result<(), CliError> {
         let written = |name: &str, answer: &Value| {
-            output.show(answer, |_| Ok(format!("The alert rule {name} is in effect.")))
+            output.show(answer, |_| Ok(format!("The alert rule {name} is saved.")))
         };
         match self {
             Self::Set(set) => {
                 let path = Path::of(&[RULES, &set.name]);
-                let answer = client.put("write the alert rule", &path, &set.document())?;
+                let answer = client.put("save the alert rule", &path, &set.document())?;
                 written(&set.name, &answer)
             }
             Self::Put { name, file } => {
                 let document: Value = serde_json::from_str(&read(&file)?)
                     .map_err(|error| CliError::input(format!("{}: {error}", file.display())))?;
                 let path = Path::of(&[RULES, &name]);
-                written(&name, &client.put("write the alert rule", &path, &document)?)
+                written(&name, &client.put("save the alert rule", &path, &document)?)
             }
             Self::List => {
                 let action = "list alert rules";

@@ -14,19 +14,19 @@ use crate::times::{Since, relative};
 pub struct AuditCommand {
     #[command(flatten)]
     output: Output,
-    /// Only this actor's deeds: user:NAME or host:ASSET.
+    /// Only what this user or host did: user:NAME or host:ASSET.
     #[arg(long)]
     actor: Option<String>,
-    /// Only deeds with this in their name, e.g. policy.
+    /// Only actions with this in their name, e.g. policy.
     #[arg(long)]
     action: Option<String>,
-    /// Only deeds on targets with this in their name.
+    /// Only actions on something with this in its name.
     #[arg(long)]
     target: Option<String>,
-    /// Not before: 1h, 7d, or a time as in RFC 3339.
+    /// Only since then: 1h or 7d ago, or a time as in RFC 3339.
     #[arg(long, value_name = "WHEN")]
     since: Option<Since>,
-    /// At most so many.
+    /// How many to show at most.
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: usize,
 }
@@ -50,7 +50,7 @@ impl AuditCommand {
 
 fn table(entries: Vec<AuditEntry>, now: Timestamp) -> Table {
     let header = &["WHEN", "WHO", "DID", "TO", "BEFORE", "AFTER"];
-    let mut table = Table::new(header, "The audit log has no such entries.");
+    let mut table = Table::new(header, "No entry of the audit log matches.");
     for entry in entries {
         let or_dash = |text: String| if text.is_empty() { "-".to_owned() } else { text };
         table.row(vec![

@@ -7,15 +7,17 @@ use serde_json::{Value, json};
 use xshield_api::Timestamp;
 use xshield_api::alerts::RuleState;
 use xshield_api::channels::{Channel, ChannelSettings, Delivery, DeliveryState};
+use xshield_api::words::counted;
 
 use crate::alerts::read;
+use crate::choice::words_of;
 use crate::client::{Client, Path, view};
 use crate::error::CliError;
 use crate::terminal::{self, Output, Table, bad, cell, good, note, number, warning};
 use crate::times::{relative, relative_or_dash};
 use crate::words::word;
 
-/// Channels: where alerts go.
+/// Channels: the mail addresses and servers to which alerts are sent.
 #[derive(Debug, Args)]
 pub struct ChannelCommand {
     #[command(flatten)]
@@ -36,19 +38,19 @@ enum Action {
         /// The channel's name.
         name: String,
     },
-    /// Try a channel now, once.
+    /// Send a test message through a channel.
     Test {
         /// The channel's name.
         name: String,
     },
-    /// Delete a channel, what waits for it, and the record of its deliveries.
+    /// Delete a channel, the alerts that wait for it, and its list of deliveries.
     Delete {
         /// The channel's name.
         name: String,
     },
 }
 
-/// Write a channel that sends e-mail.
+/// Create or replace a channel that sends e-mail.
 #[derive(Debug, Args)]
 struct Mail {
     /// The channel's name.
@@ -56,13 +58,13 @@ struct Mail {
     /// The SMTP server.
     #[arg(long)]
     host: String,
-    /// Its port; by --security 587, 465 or 25.
+    /// Its port; when left out 587 (starttls), 465 (tls) or 25 (plain).
     #[arg(long)]
     port: Option<u16>,
     /// starttls, tls, or plain.
     #[arg(long, default_value = "starttls")]
     security: String,
-    /// With --security plain: let whoever sits between read and change mail.
+    /// With --security plain: accept that mail can be read and changed on its way.
     #[arg(long)]
     allow_unencrypted: bool,
     /// The sender, e.g. "Xshield <xshield@example.com>".
@@ -71,36 +73,36 @@ struct Mail {
     /// A recipient; may be repeated.
     #[arg(long, required = true)]
     to: Vec<String>,
-    /// Login.
+    /// The name with which to log in.
     #[arg(long)]
     username: Option<String>,
-    /// A file with the login's password; - for standard input. Left out, a known one stays.
+    /// A file with the password; - for standard input. A stored password is kept when left out.
     #[arg(long, value_name = "FILE", requires = "username")]
     password_file: Option<PathBuf>,
     #[command(flatten)]
     common: Common,
 }
 
-/// Write a channel that posts signed JSON to an HTTPS server.
+/// Create or replace a channel that posts signed JSON to an HTTPS server.
 #[derive(Debug, Args)]
 struct Webhook {
     /// The channel's name.
     name: String,
-    /// Where to.
+    /// The URL to post to.
     #[arg(long)]
     url: String,
     /// json or ocsf.
     #[arg(long, default_value = "json")]
     format: String,
-    /// A file with the secret (whsec_…); - for standard input. Left out, a known one stays, or one is
-    /// made up and shown this once.
+    /// A file with the secret (whsec_…); - for standard input. When left out, a stored secret is kept;
+    /// without one, a new one is made and shown only once.
     #[arg(long, value_name = "FILE")]
     secret_file: Option<PathBuf>,
     #[command(flatten)]
     common: Common,
 }
 
-/// Write a channel that sends syslog messages (RFC 5424).
+/// Create or replace a channel that sends syslog messages (RFC 5424).
 #[derive(Debug, Args)]
 struct Syslog {
     /// The channel's name.
@@ -114,7 +116,7 @@ struct Syslog {
     /// tls, tcp or udp.
     #[arg(long, default_value = "tls")]
     transport: String,
-    /// With tcp and udp: let whoever sits between read and change messages.
+    /// With tcp and udp: accept that messages can be read and changed on their way.
     #[arg(long)]
     allow_unencrypted: bool,
     /// cef or ocsf.
@@ -129,15 +131,24 @@ struct Syslog {
 
 #[derive(Debug, Args)]
 struct Common {
-    /// Let the receiver be at a private or loopback address; takes the role admin.
+    /// Allow a receiver at a private or loopback address. Only admins may do this.
     #[arg(long)]
     allow_private: bool,
-    /// The only authorities (PEM) that may vouch for the server; the system's when left out.
+    /// Certificates (PEM) of the only authorities that are trusted; the system's when left out.
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
-    /// Keep the channel, but send nothing: alerts wait.
+    /// Keep the channel, but send nothing; alerts wait.
     #[arg(long)]
     disabled: bool,
+}
+
+/// What each state of a delivery means.
+fn delivery_state(state: &DeliveryState) -> Option<&'static str> {
+    Some(match state {
+        DeliveryState::Waiting => "Still to be delivered",
+        DeliveryState::Delivered => "Accepted by the receiver",
+        DeliveryState::GivenUp => "Not delivered, and no longer tried",
+    })
 }
 
 const CHANNELS: &str = "alert-channels";
@@ -173,14 +184,14 @@ impl ChannelCommand {
 }
 
 fn test(name: &str, client: &Client, output: Output) -> Result<(), CliError> {
-    let action = "try the channel";
+    let action = "test the channel";
     let answer = client.post(action, &Path::of(&[CHANNELS, name, "test"]), &json!({}))?;
     let tried: Delivery = view(action, &answer)?;
     output.show(&answer, |_| Ok(format!("{name}: {}", tried.answer)))?;
     if tried.state == DeliveryState::Delivered {
         return Ok(());
     }
-    Err(CliError::input(format!("the channel {name} does not work")))
+    Err(CliError::input(format!("the test message could not be delivered by channel {name}")))
 }
 
 impl Common {
@@ -198,17 +209,19 @@ impl Common {
     ) -> Result<(), CliError> {
         let state = if self.disabled { "disabled" } else { "enabled" };
         let body = json!({"settings": settings, "state": state, "secret": secret});
-        let answer = client.put("write the channel", &Path::of(&[CHANNELS, name]), &body)?;
+        let answer = client.put("save the channel", &Path::of(&[CHANNELS, name]), &body)?;
         output.show(&answer, |_| {
             Ok(match answer["secret"].as_str() {
                 Some(secret) => secret.to_owned(),
                 None => {
-                    format!("The channel {name} is written; try it: xshield channel test {name}")
+                    format!(
+                        "The channel {name} is saved. Test it with: xshield channel test {name}"
+                    )
                 }
             })
         })?;
         if answer["secret"].is_string() && !output.is_json() {
-            note("This is the webhook's secret, for the receiver. It is not shown again.");
+            note("This is the webhook's secret; the receiver needs it. It is not shown again.");
         }
         Ok(())
     }
@@ -262,7 +275,8 @@ fn table(channels: Vec<Channel>, now: Timestamp) -> Table {
         let state = match (channel.state, channel.failures) {
             (RuleState::Enabled, 0) => good("works"),
             (RuleState::Enabled, failures) => bad(format!(
-                "failed {failures} times, next try {}",
+                "failed {}, next attempt {}",
+                counted(failures, "time"),
                 relative_or_dash(channel.next_attempt, now)
             )),
             (RuleState::Disabled, _) => warning("disabled"),
@@ -296,7 +310,7 @@ fn receiver(settings: &ChannelSettings) -> String {
     }
 }
 
-/// What was delivered, and what waits.
+/// Deliveries of alerts: what was sent, what waits, what was given up.
 #[derive(Debug, Args)]
 pub struct DeliveryCommand {
     #[command(flatten)]
@@ -312,10 +326,10 @@ enum DeliveryAction {
         /// Only this channel's.
         #[arg(long)]
         channel: Option<String>,
-        /// Only those that stand so: waiting, delivered or given-up.
-        #[arg(long)]
-        state: Option<String>,
-        /// At most so many.
+        /// Only those in this state.
+        #[arg(long, value_parser = words_of(delivery_state))]
+        state: Option<DeliveryState>,
+        /// How many to show at most.
         #[arg(long, value_name = "N", default_value_t = 100)]
         limit: usize,
     },
@@ -335,7 +349,7 @@ impl DeliveryCommand {
                 let action = "list deliveries";
                 let path = Path::of(&["deliveries"])
                     .with_some("channel", channel)
-                    .with_some("state", state);
+                    .with_some("state", state.map(|state| word(&state)));
                 let answer = client.list(action, &path, Some(limit))?;
                 self.output.show(&answer, |screen| {
                     let found = view(action, &answer["items"])?;
@@ -351,8 +365,8 @@ impl DeliveryCommand {
 }
 
 fn deliveries_table(deliveries: Vec<Delivery>, now: Timestamp) -> Table {
-    let header = &["ID", "MADE", "CHANNEL", "KIND", "ALERTS", "STATE", "ATTEMPTS", "ANSWER"];
-    let mut table = Table::new(header, "Nothing was delivered.");
+    let header = &["ID", "CREATED", "CHANNEL", "KIND", "ALERTS", "STATE", "ATTEMPTS", "ANSWER"];
+    let mut table = Table::new(header, "No deliveries.");
     for delivery in deliveries {
         let state = match delivery.state {
             DeliveryState::Delivered => good("delivered"),

@@ -19,8 +19,11 @@ use crate::session::{Session, Token};
 /// The largest answer that is read, in bytes.
 const MAX_ANSWER: u64 = 256 * 1024 * 1024;
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
-/// A synchronize compiles a ruleset for each of thousands of assets.
-const ANSWER_WITHIN: Duration = Duration::from_secs(300);
+/// How long the platform may say nothing: a synchronize compiles a ruleset for each of thousands of
+/// assets before it answers. What arrives, or is sent, piece by piece may take as long as it needs.
+const SILENT_FOR: Duration = Duration::from_secs(600);
+/// How long the platform may take nothing of what is sent.
+const STUCK_FOR: Duration = Duration::from_secs(60);
 
 /// One platform, spoken to with one token.
 #[derive(Debug)]
@@ -50,7 +53,8 @@ impl Client {
             .max_redirects(0)
             .user_agent(concat!("xshield/", env!("CARGO_PKG_VERSION")))
             .timeout_connect(Some(CONNECT_WITHIN))
-            .timeout_global(Some(ANSWER_WITHIN))
+            .timeout_per_read(Some(SILENT_FOR))
+            .timeout_per_write(Some(STUCK_FOR))
             .build();
         Ok(Self { agent: config.new_agent(), url: url.to_owned(), token })
     }
@@ -383,6 +387,20 @@ mod tests {
         assert_eq!(path.0, "/api/v1/assets/a%2F..%2Fb%3Fc?tag=role%3Dweb%20%26%20x&limit=5");
         assert_eq!(Path::of(&["assets", ".."]).0, "/api/v1/assets/%2E%2E");
         assert_eq!(Path::of(&["a"]).with_some("b", None::<u8>).0, "/api/v1/a");
+    }
+
+    #[test]
+    fn a_call_may_last_as_long_as_something_moves() {
+        let ca = "-----BEGIN CERTIFICATE-----\nQUJD\n-----END CERTIFICATE-----\n";
+        let client = Client::new("https://a", ca, None).unwrap();
+        let config = client.agent.config();
+        let timeouts = config.timeouts();
+        for whole in [timeouts.global, timeouts.per_call, timeouts.send_body, timeouts.recv_body] {
+            assert_eq!(whole, None, "a long transfer is not cut");
+        }
+        assert_eq!(timeouts.connect, Some(CONNECT_WITHIN));
+        assert_eq!(config.timeout_per_read(), Some(SILENT_FOR));
+        assert_eq!(config.timeout_per_write(), Some(STUCK_FOR));
     }
 
     #[test]

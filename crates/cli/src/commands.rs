@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use xshield_api::Timestamp;
-use xshield_api::commands::{Command, Outcome, Progress, TargetState};
+use xshield_api::commands::{Command, Outcome, TargetState};
+use xshield_api::words::counted;
+use xshield_policy::inventory::Source;
 
+use crate::choice::words_of;
 use crate::client::{Client, Path, view};
 use crate::error::CliError;
 use crate::progress::{Left, Shown, Waiting};
@@ -14,7 +17,7 @@ use crate::terminal::{Output, Screen, Sheet, Table, bad, cell, good, note, numbe
 use crate::times::{Span, relative, relative_or_dash};
 use crate::words::word;
 
-/// Tell hosts to do something: agents do it at once, Spark in its next run, each once.
+/// Give hosts a command; agents carry it out at once, Spark at its next run, each of them once.
 #[derive(Debug, Args)]
 pub struct CommandCommand {
     #[command(flatten)]
@@ -25,17 +28,17 @@ pub struct CommandCommand {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Run a whole cycle now.
+    /// Run a full cycle now: check in, enforce, report.
     RunNow(Give),
-    /// Send everything again that is sent only when it changes.
+    /// Send again all reports that are otherwise sent only when they change.
     Resend(Give),
     /// Collect diagnostics and upload them (then: xshield diagnostics get ASSET).
     Diagnostics(Give),
-    /// Log in detail for a while (then: xshield debug-log ASSET --follow).
+    /// Log in detail for a limited time (then: xshield debug-log ASSET --follow).
     DebugOn {
         #[command(flatten)]
         give: Give,
-        /// For how long; it switches itself off.
+        /// For how long; then it ends by itself.
         #[arg(long = "for", value_name = "SPAN", default_value = "1h")]
         duration: Span,
     },
@@ -43,55 +46,51 @@ enum Action {
     DebugOff(Give),
     /// List commands, the newest first.
     List {
-        /// Only those that this asset was given, by name or id.
+        /// Only commands for this asset, by name or id.
         #[arg(long)]
         asset: Option<String>,
-        /// At most so many.
+        /// How many to show at most.
         #[arg(long, value_name = "N", default_value_t = 50)]
         limit: usize,
     },
-    /// Show a command with its outcome at each asset.
+    /// Show a command and its result on each asset.
     Show {
         /// Its id.
         id: String,
         /// Only assets in this state.
-        #[arg(long)]
-        state: Option<State>,
+        #[arg(long, value_parser = words_of(state))]
+        state: Option<TargetState>,
     },
-    /// Take a command back: hosts that were not told yet are not told.
+    /// Withdraw a command: hosts that have not received it yet never do.
     Cancel {
         /// Its id.
         id: String,
     },
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum State {
-    /// The host has not asked since.
-    Waiting,
-    /// The host was told.
-    Told,
-    /// Carried out.
-    Done,
-    /// Tried in vain.
-    Failed,
-    /// Too late.
-    Expired,
-    /// Not known to the host's program.
-    Unknown,
-    /// Taken back.
-    Cancelled,
+/// What each state of a command at an asset means.
+fn state(state: &TargetState) -> Option<&'static str> {
+    Some(match state {
+        TargetState::Waiting => "The host has not received it yet",
+        TargetState::Told => "The host has received it",
+        TargetState::Done => "Carried out",
+        TargetState::Failed => "Tried, and failed",
+        TargetState::Expired => "Not begun in time",
+        TargetState::Unknown => "The host's program does not know this command",
+        TargetState::Cancelled => "Withdrawn before the host received it",
+    })
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Source {
-    /// Hosts with the resident agent.
-    Agent,
-    /// Hosts on which Spark runs.
-    Spark,
+/// What each kind of program means. Connected products take no commands.
+fn source(source: &Source) -> Option<&'static str> {
+    match source {
+        Source::Agent => Some("Hosts with the resident agent"),
+        Source::Spark => Some("Hosts on which Spark runs"),
+        Source::Edr => None,
+    }
 }
 
-/// To whom, and for how long it holds. What is given of the choices must all hold.
+/// Which hosts, and for how long the command is valid. Choices are combined: all of them must match.
 #[derive(Debug, Args)]
 struct Give {
     /// This asset, by name or id; may be repeated.
@@ -104,18 +103,18 @@ struct Give {
     #[arg(long)]
     segment: Option<String>,
     /// Assets with this program.
-    #[arg(long)]
+    #[arg(long, value_parser = words_of(source))]
     source: Option<Source>,
-    /// Assets that stand so, e.g. failed, outdated, offline.
+    /// Assets with this status, e.g. failed, outdated, offline; see: xshield asset list --help.
     #[arg(long)]
     status: Option<String>,
     /// Every asset.
     #[arg(long, conflicts_with_all = ["assets", "criteria", "segment", "source", "status"])]
     all: bool,
-    /// Hosts that do not begin within this time leave it.
+    /// Hosts that have not begun within this time do not carry it out.
     #[arg(long, value_name = "SPAN", default_value = "24h")]
     expires: Span,
-    /// Wait until every host has an outcome; ends with 1 when one of them is not "done".
+    /// Wait until every host has a result; the exit code is 1 unless all of them are "done".
     #[arg(long)]
     wait: bool,
 }
@@ -150,11 +149,10 @@ impl CommandCommand {
             Action::Show { id, state } => show(&client, &id, state, output),
             Action::Cancel { id } => {
                 let path = Path::of(&["commands", &id, "cancel"]);
-                let answer = client.post("take the command back", &path, &json!({}))?;
+                let answer = client.post("withdraw the command", &path, &json!({}))?;
                 output.show(&answer, |_| {
                     let told = answer["progress"]["told"].as_u64().unwrap_or_default();
-                    let hosts =
-                        if told == 1 { "1 host".to_owned() } else { format!("{told} hosts") };
+                    let hosts = counted(told, "host");
                     Ok(format!("{id} is withdrawn; {hosts} had received it before."))
                 })
             }
@@ -175,12 +173,10 @@ impl Give {
         if !self.assets.is_empty() {
             target.insert("assets".to_owned(), json!(self.assets));
         }
-        let source = self.source.and_then(|source| source.to_possible_value());
-        let source = source.map(|source| source.get_name().to_owned());
         for (name, value) in [
             ("where", self.criteria),
             ("segment", self.segment),
-            ("source", source),
+            ("source", self.source.map(|source| word(&source))),
             ("status", self.status),
         ] {
             if let Some(value) = value {
@@ -207,12 +203,11 @@ impl Give {
             return wait(client, given, output);
         }
         output.show(&answer, |_| {
-            let assets = given.progress.assets;
             Ok(format!(
-                "{} {} for {assets} assets; see: xshield command show {}",
-                given.id,
+                "{id}: {} for {}; see its progress with: xshield command show {id}",
                 word(&given.kind),
-                given.id
+                counted(given.progress.assets, "asset"),
+                id = given.id
             ))
         })
     }
@@ -225,9 +220,8 @@ impl Give {
 fn wait(client: &Client, mut command: Command, output: Output) -> Result<(), CliError> {
     let action = "look at the command";
     let id = &command.id;
-    let left = Left::Said(format!(
-        "hosts carry the command out all the same; see: xshield command show {id}"
-    ));
+    let left =
+        Left::Said(format!("hosts still carry the command out; see: xshield command show {id}"));
     let _waiting = Waiting::begin(action, left, Shown::Never);
     let mut told = String::new();
     loop {
@@ -251,35 +245,26 @@ fn wait(client: &Client, mut command: Command, output: Output) -> Result<(), Cli
     let all = command.progress.assets;
     match all - done {
         0 => Ok(()),
-        other => Err(CliError::input(format!("{other} of {all} hosts have not carried it out"))),
+        other => {
+            Err(CliError::input(format!("not carried out by {other} of {}", counted(all, "host"))))
+        }
     }
 }
 
 /// The counts that aren't zero.
 fn progress(command: &Command) -> String {
-    let Progress { waiting, told, done, failed, expired, unknown, cancelled, .. } =
-        command.progress;
-    let counts = [
-        (waiting, "waiting"),
-        (told, "told"),
-        (done, "done"),
-        (failed, "failed"),
-        (expired, "expired"),
-        (unknown, "unknown"),
-        (cancelled, "cancelled"),
-    ];
-    let counts = counts.iter().filter(|(count, _)| *count > 0);
-    let counts = counts.map(|(count, state)| format!("{count} {state}"));
+    let counts = command.progress.by_state().into_iter().filter(|(count, _)| *count > 0);
+    let counts = counts.map(|(count, state)| format!("{count} {}", word(&state)));
     counts.collect::<Vec<_>>().join(", ")
 }
 
 fn table(commands: Vec<Command>, now: Timestamp) -> Table {
     let header = &["ID", "KIND", "GIVEN", "BY", "ASSETS", "PROGRESS", "EXPIRES"];
-    let mut table = Table::new(header, "No commands were given.");
+    let mut table = Table::new(header, "No commands.");
     for command in commands {
         let assets = command.progress.assets;
         let expires = match command.cancelled_at {
-            Some(_) => "taken back".to_owned(),
+            Some(_) => "withdrawn".to_owned(),
             None => relative(command.expires_at, now),
         };
         table.row(vec![
@@ -295,12 +280,16 @@ fn table(commands: Vec<Command>, now: Timestamp) -> Table {
     table
 }
 
-fn show(client: &Client, id: &str, state: Option<State>, output: Output) -> Result<(), CliError> {
+fn show(
+    client: &Client,
+    id: &str,
+    state: Option<TargetState>,
+    output: Output,
+) -> Result<(), CliError> {
     let action = "show the command";
     let mut answer = client.get(action, &Path::of(&["commands", id]))?;
-    let state = state.and_then(|state| state.to_possible_value());
-    let path = Path::of(&["commands", id, "outcomes"])
-        .with_some("state", state.map(|state| state.get_name().to_owned()));
+    let path =
+        Path::of(&["commands", id, "outcomes"]).with_some("state", state.map(|state| word(&state)));
     let outcomes = client.list(action, &path, None)?;
     answer["outcomes"] = outcomes["items"].clone();
     output.show(&answer, |screen| {
@@ -318,11 +307,11 @@ fn text(command: &Command, outcomes: Vec<Outcome>, now: Timestamp, screen: &Scre
     sheet.line("given", format!("{} by {}", relative(command.created_at, now), command.created_by));
     sheet.line("expires", relative(command.expires_at, now));
     if let Some(at) = command.cancelled_at {
-        sheet.line("taken back", relative(at, now));
+        sheet.line("withdrawn", relative(at, now));
     }
     sheet.line("progress", progress(command));
     let header = &["ASSET", "STATE", "TOLD", "ENDED", "REASON"];
-    let mut table = Table::new(header, "There are no such assets.");
+    let mut table = Table::new(header, "No asset matches.");
     for outcome in outcomes {
         let state = match outcome.state {
             TargetState::Done => good("done"),

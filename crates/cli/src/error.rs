@@ -26,6 +26,9 @@ pub(crate) enum CliError {
     /// What the operator gave is wrong.
     #[error("{0}")]
     Input(String),
+    /// What the command line lacks.
+    #[error("{0}")]
+    Usage(String),
     /// Policy documents are wrong; a line for each thing, its place first.
     #[error("{}", .0.join("\n"))]
     Documents(Vec<String>),
@@ -69,7 +72,8 @@ pub(crate) enum CliError {
     },
     /// An answer that this program can't read.
     #[error(
-        "could not {action}: the platform's answer is not as documented; is it of another version?"
+        "could not {action}: the platform's answer is not in the expected form; it may be of another \
+         version"
     )]
     Answer {
         /// What was asked for.
@@ -107,6 +111,7 @@ impl CliError {
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
             Self::Input(_) | Self::Documents(_) | Self::File { .. } | Self::Output(_) => 1,
+            Self::Usage(_) => 2,
             Self::NotSignedIn(_) => 3,
             Self::Unreachable { .. } | Self::Untrusted(_) => 4,
             Self::Answer { .. } => 5,
@@ -135,6 +140,14 @@ impl CliError {
             && source.kind() == io::ErrorKind::AlreadyExists
         {
             text.push_str("; name another file, or remove this one");
+        }
+        if let Self::Refused { refusal, .. } = self
+            && refusal.is_of_no_asset()
+        {
+            text.push_str(
+                "\n  A host becomes an asset when it registers: start ctspark or ctagent on it first. \
+                 All assets: xshield asset list",
+            );
         }
         if let Self::Unreachable { left: Some(left), .. } = self {
             text.push_str("\n  ");
@@ -206,6 +219,12 @@ impl Refusal {
             texts.for_each(|text| *text = one_line(text).into_owned());
         }
         self
+    }
+
+    /// Whether there is no asset of the given name.
+    fn is_of_no_asset(&self) -> bool {
+        self.is("not-found")
+            && self.detail.as_ref().is_some_and(|detail| detail.starts_with("there is no asset "))
     }
 
     /// Whether it is of the kind `/problems/{slug}`.
@@ -321,6 +340,7 @@ mod tests {
         };
         for (error, code) in [
             (CliError::input("x"), 1),
+            (CliError::Usage(String::new()), 2),
             (CliError::NotSignedIn(String::new()), 3),
             (CliError::Untrusted(String::new()), 4),
             (refused(400), 1),

@@ -5,19 +5,23 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use xshield_api::Timestamp;
-use xshield_policy::PortNumber;
+use xshield_api::words::counted;
+use xshield_policy::{Direction, PortNumber};
 use xshield_wire::foreign::one_line;
+use xshield_wire::message::EventKind;
 
+use crate::choice::{direction, words_of};
 use crate::client::{Client, Path, parsed, view};
 use crate::error::CliError;
 use crate::progress::Waiting;
 use crate::protocols::{has_ports, protocol};
 use crate::terminal::{self, Output, Table, bad, cell, good, note, number, print, warning};
 use crate::times::{Since, Span, of_day, relative};
+use crate::words::word;
 
 /// Show flows that hosts' firewalls denied, would deny or accepted, the last seen first.
 #[derive(Debug, Args)]
@@ -27,11 +31,11 @@ pub struct EventsCommand {
     /// Only this asset's, by name or id; every asset's when left out.
     #[arg(long)]
     asset: Option<String>,
-    /// Only what ended so.
-    #[arg(long)]
-    kind: Option<Kind>,
+    /// Only flows with this result.
+    #[arg(long, value_parser = words_of(kind))]
+    kind: Option<EventKind>,
     /// Only flows opened from outside (inbound) or by the asset (outbound).
-    #[arg(long)]
+    #[arg(long, value_parser = words_of(direction))]
     direction: Option<Direction>,
     /// Only flows with this address at the other end.
     #[arg(long, value_name = "ADDRESS")]
@@ -42,13 +46,13 @@ pub struct EventsCommand {
     /// Only what this rule decided.
     #[arg(long)]
     rule: Option<String>,
-    /// Last seen not before: 1h, 7d, or a time as in RFC 3339.
+    /// Only those last seen since then: 1h or 7d ago, or a time as in RFC 3339.
     #[arg(long, value_name = "WHEN")]
     since: Option<Since>,
-    /// At most so many.
+    /// How many to show at most.
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: usize,
-    /// Go on: print what is new, one line a flow, until Ctrl-C (with --json: one object a line).
+    /// Keep printing new flows, one a line, until Ctrl-C (with --json: one object a line).
     #[arg(long, short)]
     follow: bool,
     /// How often to ask with --follow.
@@ -56,22 +60,13 @@ pub struct EventsCommand {
     every: Span,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Kind {
-    /// Dropped.
-    Denied,
-    /// Let through because the mode is test.
-    WouldDeny,
-    /// Accepted.
-    Accepted,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Direction {
-    /// Opened by a peer.
-    Inbound,
-    /// Opened by the asset.
-    Outbound,
+/// What each kind of event means.
+fn kind(kind: &EventKind) -> Option<&'static str> {
+    Some(match kind {
+        EventKind::Denied => "Dropped",
+        EventKind::WouldDeny => "Let through because the mode is test",
+        EventKind::Accepted => "Accepted",
+    })
 }
 
 /// A flow as the platform tells it.
@@ -156,8 +151,8 @@ impl EventsCommand {
 
     fn path(&self, asset: &str, since: Option<Timestamp>) -> Path {
         Path::of_asset(asset, &["events"])
-            .with_some("kind", word(self.kind))
-            .with_some("direction", word(self.direction))
+            .with_some("kind", self.kind.map(|kind| word(&kind)))
+            .with_some("direction", self.direction.map(|direction| word(&direction)))
             .with_some("peer", self.peer)
             .with_some("port", self.port.map(|port| port.0))
             .with_some("rule", self.rule.as_ref())
@@ -176,7 +171,9 @@ impl EventsCommand {
             // What was there before is only known, not shown.
             news.retain(|flow| is_since(flow, from));
             if news.len() == all && all >= self.limit {
-                note("There may be more new flows than these; --limit says how many are read.");
+                note(
+                    "There may be more new flows than these. Raise --limit to read more at a time.",
+                );
             }
             news.reverse();
             for flow in news {
@@ -216,10 +213,6 @@ fn pause(span: Span) {
     std::thread::sleep(Duration::from_secs(seconds));
 }
 
-fn word(value: Option<impl ValueEnum>) -> Option<String> {
-    Some(value?.to_possible_value()?.get_name().to_owned())
-}
-
 fn is_since(flow: &Flow, from: Timestamp) -> bool {
     let seen = flow.get("last_seen").map(Timestamp::deserialize);
     seen.is_some_and(|seen| seen.is_ok_and(|seen| seen >= from))
@@ -250,7 +243,7 @@ impl Seen {
 
 fn table(events: Vec<Event>, now: Timestamp) -> Table {
     let header = &["SEEN", "ASSET", "VERDICT", "DIRECTION", "FLOW", "RULE", "PROCESS", "PACKETS"];
-    let mut table = Table::new(header, "No such flows were reported.");
+    let mut table = Table::new(header, "No flow matches.");
     for event in events {
         let verdict = match event.kind.as_str() {
             "accepted" => good("accepted"),
@@ -293,14 +286,14 @@ fn rule(event: &Event) -> &str {
 fn line(event: &Event) -> String {
     let process = event.process.as_ref().map(|name| format!(" by {name}")).unwrap_or_default();
     one_line(&format!(
-        "{} {} {} {} {} by rule {}{process}, {} packets",
+        "{} {} {} {} {} by rule {}{process}, {}",
         of_day(event.last_seen),
         event.asset,
         event.kind,
         event.direction,
         flow(event),
         rule(event),
-        event.packets,
+        counted(event.packets, "packet"),
     ))
     .into_owned()
 }

@@ -3,6 +3,7 @@
 use clap::Args;
 use xshield_api::Timestamp;
 use xshield_api::health::{DamagedRecord, Health, Job, KeyRotation};
+use xshield_api::words::counted;
 use xshield_wire::foreign::one_line;
 
 use crate::client::{Client, Path, view};
@@ -11,24 +12,31 @@ use crate::terminal::{Output, Table, cell};
 use crate::times::relative;
 use crate::words::word;
 
-/// Show how the platform itself is: whether it can write, its jobs, records that can't be read.
+/// Show the health of the platform itself: whether it is ready, its jobs, records that can't be read.
 #[derive(Debug, Args)]
 pub struct HealthCommand {
     #[command(flatten)]
     output: Output,
 }
 
+/// `1 host has`, `2 hosts have`.
+fn have(hosts: u64) -> String {
+    format!("{} {}", counted(hosts, "host"), if hosts == 1 { "has" } else { "have" })
+}
+
 fn in_words(rotation: &KeyRotation) -> String {
     let KeyRotation { under_way, behind, behind_first, .. } = rotation;
     let (count, named) = (*behind, behind_first.join(", "));
     match (under_way, count) {
-        (true, 0) => "Every host follows the new keys: stop the platform, then: xshield admin \
+        (true, 0) => "Every host has the new keys: stop the platform, then: xshield admin \
                           rotate-keys finish"
             .to_owned(),
-        (true, _) => format!("New keys: {count} hosts have not heard of them yet: {named}"),
-        (false, 0) => "Every host follows the platform's keys.".to_owned(),
+        (true, _) => {
+            format!("New keys: {} not received them yet: {named}", have(count))
+        }
+        (false, 0) => "Every host has the platform's keys.".to_owned(),
         (false, _) => {
-            format!("{count} hosts have not said yet that they follow the platform's keys: {named}")
+            format!("{} not confirmed the platform's keys yet: {named}", have(count))
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::error::CliError;
 use crate::terminal::{Output, Sheet, Table, cell};
 use crate::times::relative;
 
-/// Configure agents from here: for all, a segment or an asset; the narrowest goes first.
+/// Settings of agents: for all of them, for a segment, or for an asset, the most specific first.
 #[derive(Debug, Args)]
 pub struct HostConfigCommand {
     #[command(flatten)]
@@ -21,16 +21,16 @@ pub struct HostConfigCommand {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Show what is configured, or what that comes to for an asset.
+    /// Show the settings of all scopes, or those in effect for one asset.
     Show {
-        /// Put together for this asset, by name or id.
+        /// Those in effect for this asset, by name or id.
         #[arg(long)]
         asset: Option<String>,
     },
-    /// Set settings (NAME=VALUE) and take settings away (NAME-); others stay.
+    /// Set settings (NAME=VALUE) and remove settings (NAME-); others stay as they are.
     #[command(after_help = SETTINGS)]
     Set {
-        /// For this asset alone, by name or id.
+        /// Only for this asset, by name or id.
         #[arg(long, conflicts_with = "segment")]
         asset: Option<String>,
         /// For this segment of the committed policy.
@@ -45,10 +45,10 @@ enum Action {
 const SETTINGS: &str = "\
 Settings:
   heartbeat           seconds between two check-ins of an agent (10 to 86400)
-  telemetry           seconds between two reports of paths (10 to 86400)
-  inventory           seconds between two looks at the software (60 to 604800)
-  cloud-metadata      on or off: whether the cloud's metadata service is asked
-  live-events         on or off: whether agents tell denials and matches as they happen
+  telemetry           seconds between two reports of communication paths (10 to 86400)
+  inventory           seconds between two inventories of the software (60 to 604800)
+  cloud-metadata      on or off: whether agents ask the cloud's metadata service
+  live-events         on or off: whether agents report denials and matches at once
   cpu-budget-percent  percent of one core that an agent may use (0.1 to 100)
   memory-budget       MiB of memory that an agent may use (16 to 4096)";
 
@@ -127,7 +127,8 @@ fn show_all(client: &Client, output: Output) -> Result<(), CliError> {
     output.show(&answer, |screen| {
         let now = Timestamp::now();
         let header = &["SCOPE", "SETTINGS", "CHANGED", "BY"];
-        let mut table = Table::new(header, "Nothing is configured; hosts use what they have.");
+        let mut table =
+            Table::new(header, "Nothing is configured here; hosts use their own settings.");
         for one in all {
             let name = one.name.map(|name| format!(" {name}")).unwrap_or_default();
             table.row(vec![

@@ -2,13 +2,14 @@
 
 use std::net::IpAddr;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::json;
 use xshield_api::Timestamp;
 use xshield_api::host_telemetry::{CommunicationPath, SoftwareChange};
-use xshield_policy::PortNumber;
+use xshield_policy::{Direction, PortNumber};
 use xshield_wire::telemetry::SoftwarePackage;
 
+use crate::choice::{direction, words_of};
 use crate::client::{Client, Path, view};
 use crate::error::CliError;
 use crate::protocols::protocol;
@@ -26,7 +27,7 @@ pub struct SoftwareCommand {
     /// Only packages with this in their name.
     #[arg(long)]
     name: Option<String>,
-    /// What came and went instead, the last first.
+    /// Show what was added and removed instead, the latest first.
     #[arg(long, conflicts_with = "name")]
     changes: bool,
 }
@@ -43,7 +44,7 @@ impl SoftwareCommand {
         let answer = client.get(action, &path)?;
         self.output.show(&answer, |screen| {
             let header = &["NAME", "VERSION", "ARCHITECTURE", "MANAGER"];
-            let mut table = Table::new(header, "There are no such packages.");
+            let mut table = Table::new(header, "No package matches.");
             for package in view::<Vec<SoftwarePackage>>(action, &answer["packages"])? {
                 let SoftwarePackage { name, version, architecture, manager, .. } = package;
                 let manager = word(&manager);
@@ -78,7 +79,7 @@ fn changes(client: &Client, asset: &str, output: Output) -> Result<(), CliError>
     })
 }
 
-/// Show with whom hosts communicate, the last seen first.
+/// Show communication paths between hosts and their peers, the last seen first.
 #[derive(Debug, Args)]
 pub struct PathsCommand {
     #[command(flatten)]
@@ -87,7 +88,7 @@ pub struct PathsCommand {
     #[arg(long)]
     asset: Option<String>,
     /// Only paths opened from outside (inbound) or by the asset (outbound).
-    #[arg(long)]
+    #[arg(long, value_parser = words_of(direction))]
     direction: Option<Direction>,
     /// Only paths with this address at the other end.
     #[arg(long, value_name = "ADDRESS")]
@@ -98,20 +99,12 @@ pub struct PathsCommand {
     /// Only programs with this in their path.
     #[arg(long)]
     process: Option<String>,
-    /// Last seen not before: 1h, 7d, or a time as in RFC 3339.
+    /// Only those last seen since then: 1h or 7d ago, or a time as in RFC 3339.
     #[arg(long, value_name = "WHEN")]
     since: Option<Since>,
-    /// At most so many.
+    /// How many to show at most.
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: usize,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Direction {
-    /// Opened by a peer.
-    Inbound,
-    /// Opened by the asset.
-    Outbound,
 }
 
 impl PathsCommand {
@@ -122,9 +115,8 @@ impl PathsCommand {
             Some(asset) => Path::of_asset(asset, &["paths"]),
             None => Path::of(&["paths"]),
         };
-        let direction = self.direction.and_then(|direction| direction.to_possible_value());
         let path = path
-            .with_some("direction", direction.map(|direction| direction.get_name().to_owned()))
+            .with_some("direction", self.direction.map(|direction| word(&direction)))
             .with_some("peer", self.peer)
             .with_some("port", self.port.map(|port| port.0))
             .with_some("process", self.process)

@@ -8,6 +8,7 @@ mod alerts;
 mod assets;
 mod audit;
 mod channels;
+mod choice;
 mod client;
 mod commands;
 mod error;

@@ -18,7 +18,7 @@ use crate::times::relative;
 use crate::trust::{Fingerprint, ShownCa};
 use crate::words::word;
 
-/// Sign in to a platform and remember it.
+/// Sign in to a platform and store the session.
 #[derive(Debug, clap::Args)]
 pub struct Login {
     /// The platform, e.g. https://xshield.example.com:8443; XSHIELD_URL when left out.
@@ -26,7 +26,7 @@ pub struct Login {
     /// Who signs in.
     #[arg(long, value_name = "NAME")]
     user: String,
-    /// Read the password from this file; - reads standard input. Asked for when left out.
+    /// Read the password from this file; - is standard input. Asked for when left out.
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
     /// The platform's CA certificate (ca.pem in its data directory); XSHIELD_CA when left out.
@@ -133,7 +133,7 @@ fn machine() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
-/// Sign out: end the stored sign-in at the platform and forget its token; the platform stays known.
+/// Sign out: end the session at the platform and delete its token; the platform's certificate is kept.
 #[derive(Debug, clap::Args)]
 pub struct Logout {}
 
@@ -150,16 +150,16 @@ impl Logout {
             Err(damaged) => Err(damaged),
         };
         let known = Session::end()?;
-        let known = known.map(|url| format!(" {url} stays known by its CA certificate."));
+        let known = known.map(|url| format!(" The CA certificate of {url} is kept."));
         let known = known.unwrap_or_default();
         match told {
             Ok(_) => note(&format!("Signed out.{known}")),
             Err(CliError::Refused { refusal, .. }) if refusal.status == 401 => {
-                note(&format!("Signed out; the sign-in had ended already.{known}"));
+                note(&format!("Signed out; the session had already ended.{known}"));
             }
             Err(error) => {
                 note(
-                    "Forgotten here, but the platform could not be told: the token stays valid until it ends.",
+                    "The token is deleted here, but the platform could not be told: it stays valid until it expires.",
                 );
                 return Err(error);
             }

@@ -21,7 +21,7 @@ use crate::policy_impact::{Agreement, in_words, of_a_dry_run};
 use crate::terminal::{Output, Table, cell, note, number, print};
 use crate::times::relative;
 
-/// Policy as code: check, apply, synchronize, look back, restore.
+/// Policy as code: validate, apply, synchronize, compare, restore.
 #[derive(Debug, Args)]
 pub struct PolicyCommand {
     #[command(flatten)]
@@ -32,7 +32,7 @@ pub struct PolicyCommand {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Make what is in files the candidate policy, whole or not at all.
+    /// Replace the candidate policy by what is in files, as a whole or not at all.
     Apply(Apply),
     /// Print the candidate policy, or a revision, as YAML.
     Get {
@@ -40,18 +40,17 @@ enum Action {
         #[arg(long, value_name = "N")]
         revision: Option<u64>,
     },
-    /// Check a policy, also against the platform's inventory, and change nothing.
+    /// Check a policy, also against the platform's inventory, without changing anything.
     Validate {
-        /// Files or directories; the candidate when left out.
-        #[arg(short, long = "file", value_name = "PATH", num_args = 1..)]
-        files: Vec<PathBuf>,
-        /// Ask no platform: check the files alone.
-        #[arg(long, requires = "files")]
+        #[command(flatten)]
+        sources: Sources,
+        /// Check the files only, without asking the platform.
+        #[arg(long)]
         local: bool,
     },
-    /// Compile the candidate for every asset and make it the committed policy.
+    /// Commit the candidate policy: compile it for every asset and give it to the hosts.
     Synchronize {
-        /// For the list of revisions.
+        /// A note for the list of revisions.
         #[arg(long, default_value = "")]
         note: String,
         #[command(flatten)]
@@ -59,15 +58,15 @@ enum Action {
     },
     /// List the committed revisions, the newest first.
     Revisions {
-        /// At most so many.
+        /// How many to show at most.
         #[arg(long, value_name = "N", default_value_t = 20)]
         limit: usize,
     },
     /// Make an earlier revision the candidate.
     Restore {
-        /// Which revision.
+        /// The revision.
         revision: u64,
-        /// Commit it as a new revision, too.
+        /// Also commit it, as a new revision.
         #[arg(long)]
         synchronize: bool,
         #[command(flatten)]
@@ -84,18 +83,45 @@ enum Action {
     },
 }
 
+/// Where the policy's documents are.
+#[derive(Debug, Args)]
+struct Sources {
+    /// Files, or directories with *.yaml and *.yml files; - is standard input.
+    #[arg(value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// The same, as an option.
+    #[arg(short, long = "file", value_name = "PATH", num_args = 1..)]
+    files: Vec<PathBuf>,
+}
+
+impl Sources {
+    fn all(self) -> Vec<PathBuf> {
+        [self.paths, self.files].concat()
+    }
+
+    /// At least one; `command` is what was typed before it.
+    fn needed(self, command: &str) -> Result<Vec<PathBuf>, CliError> {
+        let all = self.all();
+        if all.is_empty() {
+            return Err(CliError::Usage(format!(
+                "name the files or directories with the policy, e.g. {command} -f policy/"
+            )));
+        }
+        Ok(all)
+    }
+}
+
 #[derive(Debug, Args)]
 struct Apply {
-    /// Files, or directories with *.yaml and *.yml files; - is standard input.
-    #[arg(short, long = "file", value_name = "PATH", required = true, num_args = 1..)]
-    files: Vec<PathBuf>,
-    /// Check and show what would change; change nothing.
+    #[command(flatten)]
+    sources: Sources,
+    /// Check, and show what would change, without changing anything.
     #[arg(long)]
     dry_run: bool,
-    /// Commit it, too, if it compiles for every asset.
+    /// Also commit it, if it compiles for every asset.
     #[arg(long)]
     synchronize: bool,
-    /// For the list of revisions.
+    /// A note for the list of revisions.
     #[arg(long, default_value = "", requires = "synchronize")]
     note: String,
     #[command(flatten)]
@@ -109,11 +135,19 @@ impl PolicyCommand {
         match self.action {
             Action::Apply(apply) => apply.run(output),
             Action::Get { revision } => get(&Client::of_this_call()?, revision, output),
-            Action::Validate { files, local } if local => validate_locally(&files, output),
-            Action::Validate { files, .. } => validate(&files, output),
+            Action::Validate { sources, local: true } => {
+                validate_locally(&sources.needed("xshield policy validate --local")?, output)
+            }
+            Action::Validate { sources, local: false } => validate(&sources.all(), output),
             Action::Synchronize { note, agreement } => {
                 let client = Client::of_this_call()?;
                 let CommitProspect { candidate_version, impact, .. } = prospect(&client, None)?;
+                if candidate_version == NEVER_APPLIED {
+                    return Err(CliError::input(
+                        "there is no candidate policy to commit; make one first: xshield policy \
+                         apply -f DIRECTORY",
+                    ));
+                }
                 let expected = agreement.settle(&impact)?;
                 let answer = synchronize(&client, candidate_version, &expected, &note)?;
                 show_synchronized(&answer, output)
@@ -128,15 +162,18 @@ impl PolicyCommand {
     }
 }
 
+/// The version of a candidate that nobody has made yet.
+const NEVER_APPLIED: u64 = 0;
+
 fn candidate_path() -> Path {
     Path::of(&["policy"])
 }
 
 impl Apply {
     fn run(self, output: Output) -> Result<(), CliError> {
-        let agreement = agreed(self.agreement.clone(), self.synchronize)?;
+        let agreement = agreed(self.agreement, self.synchronize)?;
         // Nothing is sent before everything is found good here.
-        let files = PolicyFiles::read(&self.files)?;
+        let files = PolicyFiles::read(&self.sources.needed("xshield policy apply")?)?;
         let client = Client::of_this_call()?;
         let action = "apply the policy";
         let before: CandidatePolicy = parsed(action, &client.get(action, &candidate_path())?)?;
@@ -174,9 +211,9 @@ impl Apply {
         }
         output.show(&put, |_| {
             Ok(format!(
-                "The candidate is version {}, {} documents. Commit it with: xshield policy synchronize",
+                "The candidate is version {}, {}. Commit it with: xshield policy synchronize",
                 after.version,
-                after.documents.as_array().map_or(0, Vec::len)
+                counted(after.documents.as_array().map_or(0, Vec::len), "document")
             ))
         })
     }
@@ -184,7 +221,7 @@ impl Apply {
 
 fn would_change(changes: &str) -> String {
     if changes.is_empty() {
-        return "The policy is valid; it is the candidate already.".to_owned();
+        return "The policy is valid, and is already the candidate.".to_owned();
     }
     format!("{changes}The policy is valid; nothing was changed (dry run).")
 }
@@ -226,7 +263,7 @@ fn validate_locally(files: &[PathBuf], output: Output) -> Result<(), CliError> {
     let files = PolicyFiles::read(files)?;
     let count = files.documents.len();
     output.show(&json!({ "documents": count, "warnings": [] }), |_| {
-        Ok(format!("{count} documents, nothing wrong. No platform was asked."))
+        Ok(format!("{}, no errors. The platform was not asked.", counted(count, "document")))
     })
 }
 
@@ -246,7 +283,7 @@ fn validate(paths: &[PathBuf], output: Output) -> Result<(), CliError> {
     output.show(&answer, |_| {
         let validated: Validated = view(action, &answer)?;
         warn(&validated.warnings);
-        let found = format!("{} documents, nothing wrong.", validated.documents);
+        let found = format!("{}, no errors.", counted(validated.documents, "document"));
         Ok(format!("{found}\n{}", in_words(&validated.impact)))
     })
 }
@@ -261,7 +298,7 @@ fn agreed(agreement: Agreement, commits: bool) -> Result<Option<Agreement>, CliE
 
 /// What committing the candidate, or a revision, would come to.
 fn prospect(client: &Client, revision: Option<u64>) -> Result<CommitProspect, CliError> {
-    let action = "look at the impact";
+    let action = "determine the impact";
     let path = Path::of(&["policy", "impact"]).with_some("revision", revision);
     view(action, &client.get(action, &path)?)
 }
@@ -342,7 +379,7 @@ fn restore(
                 committed(&done)
             }
             None => format!(
-                "The candidate is what revision {revision} was. Commit it with: xshield policy synchronize"
+                "The candidate is now the policy of revision {revision}. Commit it with: xshield policy synchronize"
             ),
         })
     })

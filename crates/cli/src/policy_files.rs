@@ -100,7 +100,7 @@ fn collect(path: &Path, files: &mut Vec<PathBuf>) -> Result<(), CliError> {
     collect_tree(path, files)?;
     if files.len() == before {
         return Err(CliError::input(format!(
-            "{}: there is no *.yaml or *.yml in it",
+            "{}: the directory has no *.yaml or *.yml file",
             path.display()
         )));
     }
@@ -239,7 +239,7 @@ mod tests {
     #[test]
     fn what_is_no_policy_is_refused() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(read(dir.path()).unwrap_err().contains("there is no *.yaml"));
+        assert!(read(dir.path()).unwrap_err().contains("has no *.yaml"));
         assert!(read(&dir.path().join("gone")).unwrap_err().contains("could not read"));
         write(dir.path(), "a.yaml", "# nothing yet\n");
         assert!(read(dir.path()).unwrap_err().contains("no documents"));

@@ -12,10 +12,10 @@ use crate::terminal::note;
 /// only what takes nothing from any asset is committed.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Agreement {
-    /// Commit without a question, whatever it does to assets.
+    /// Commit without asking, whatever the impact.
     #[arg(long)]
     yes: bool,
-    /// Commit only when its impact is this one: the digest that a dry run prints (sha256:…), or no-loss.
+    /// Commit only if this is the impact: the digest that a dry run prints (sha256:…), or no-loss.
     #[arg(long, value_name = "DIGEST", conflicts_with = "yes")]
     expect_impact: Option<ExpectedImpact>,
 }

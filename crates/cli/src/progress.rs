@@ -51,10 +51,10 @@ impl Left {
         Some(match self {
             Self::Nothing => "nothing was changed".to_owned(),
             Self::Asked { see } => {
-                let goes_on = "once the platform has the whole request, it carries it out";
+                let goes_on = "once the platform has received the whole request, it carries it out";
                 match see {
                     Some(command) => format!("{goes_on}. Check the result: {command}"),
-                    None => format!("{goes_on}; look before you ask again"),
+                    None => format!("{goes_on}; check the result before you try again"),
                 }
             }
             Self::Said(told) => told.clone(),
@@ -295,16 +295,16 @@ mod tests {
             (
                 Left::Asked { see },
                 Some(
-                    "once the platform has the whole request, it carries it out. Check the \
-                     result: xshield policy revisions"
+                    "once the platform has received the whole request, it carries it out. Check \
+                     the result: xshield policy revisions"
                         .to_owned(),
                 ),
             ),
             (
                 Left::Asked { see: None },
                 Some(
-                    "once the platform has the whole request, it carries it out; look before you ask \
-                     again"
+                    "once the platform has received the whole request, it carries it out; check \
+                     the result before you try again"
                         .to_owned(),
                 ),
             ),

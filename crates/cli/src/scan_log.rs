@@ -13,6 +13,7 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use xshield_api::Timestamp;
+use xshield_api::words::counted;
 use xshield_threat::Prefix;
 use xshield_threat::access_log::{self, Header, LogFormat, MAX_LINE, Reading};
 use xshield_wire::Bytes;
@@ -24,17 +25,17 @@ use crate::session::failed;
 use crate::terminal::{Output, Table, cell, note, number};
 use crate::times::relative;
 
-/// Find listed clients in the access log of a server behind proxies. The host's own firewall sees the
-/// proxy's address only, so it can't block them: block them at the proxy.
+/// Find listed clients in the access log of a server behind proxies. The host's own firewall only sees
+/// the proxy's address and can't block them: block them at the proxy.
 #[derive(Debug, Args)]
 pub(crate) struct ScanLog {
     /// The log, plain or gzip; - for standard input.
     file: PathBuf,
-    /// How it is written.
+    /// The format of the log.
     #[arg(long, default_value = "combined")]
     format: Format,
-    /// A proxy that is believed: its address or prefix; may be repeated. What others claim about
-    /// their clients is not.
+    /// The address or prefix of a proxy that is trusted to name its clients; may be repeated. Other
+    /// senders are not trusted.
     #[arg(long = "trusted-proxy", value_name = "ADDRESS|CIDR", required = true)]
     trusted: Vec<Prefix>,
     /// The header that these proxies append to.
@@ -49,7 +50,8 @@ pub(crate) struct ScanLog {
     /// Raise an event for each match on the platform.
     #[arg(long, requires = "asset")]
     report: bool,
-    /// Go on where the last scan with this file ended, e.g. from cron; a rotated log begins anew.
+    /// Continue where the last scan with this state file ended, e.g. from cron; a rotated log is read
+    /// from its start.
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
 }
@@ -181,7 +183,8 @@ impl ScanLog {
             .map_err(|source| CliError::Answer { action: "show the matches".to_owned(), source })?;
         output.show(&answer, |screen| Ok(table(&scan, Timestamp::now()).render(screen)))?;
         if let Some(refusal) = &scan.refusal {
-            note(&format!("{} of {} lines tell nothing: {refusal}", scan.refused, scan.lines));
+            let lines = counted(scan.lines, "line");
+            note(&format!("{} of {lines} could not be read; the first: {refusal}", scan.refused));
         }
         Ok(())
     }
@@ -189,9 +192,9 @@ impl ScanLog {
     fn left(&self) -> Left {
         Left::Said(match (&self.state, self.report) {
             (Some(state), _) => {
-                format!("the next scan with {} goes on where this one was", state.display())
+                format!("the next scan with {} continues where this one stopped", state.display())
             }
-            (None, true) => "matches that were reported until now stay reported".to_owned(),
+            (None, true) => "matches that were already reported stay on the platform".to_owned(),
             (None, false) => return Left::Nothing,
         })
     }
@@ -218,7 +221,7 @@ impl ScanLog {
         let mut state = match fs::read_to_string(path) {
             Ok(text) => serde_json::from_str(&text).map_err(|error| {
                 CliError::input(format!(
-                    "{} is no state of a scan ({error}); delete it to begin anew",
+                    "{} is not a state file of a scan ({error}); delete it to start over",
                     path.display()
                 ))
             })?,

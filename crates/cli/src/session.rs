@@ -19,8 +19,8 @@ Environment:
   XSHIELD_TOKEN  an API token (xshield token create)
   XSHIELD_CA     a file with the platform's CA certificate (PEM)
   NO_COLOR       no colours
-The first three come before what xshield login has stored in
-$XDG_CONFIG_HOME/xshield/cli.yaml; HTTPS_PROXY and NO_PROXY are heeded.";
+The first three override what xshield login has stored in
+$XDG_CONFIG_HOME/xshield/cli.yaml. HTTPS_PROXY and NO_PROXY are used as well.";
 
 /// An API token; never printed.
 #[derive(Clone, Deserialize)]

@@ -54,7 +54,7 @@ fn ruleset_text(ruleset: &Ruleset, screen: &Screen) -> String {
     let mut sheet = Sheet::new();
     let mut table = Table::new(
         &["DIRECTION", "MODE", "VERDICT", "RULE", "PEERS", "SERVICES", "PROCESS"],
-        "No template's rules concern this asset.",
+        "No rule applies to this asset.",
     );
     for (name, rules) in [("inbound", &ruleset.inbound), ("outbound", &ruleset.outbound)] {
         sheet.line(name, state_text(name, DirectionState::of(rules)));
@@ -137,7 +137,7 @@ fn peers_text(peers: &Peers) -> String {
     texts.join(" ")
 }
 
-/// Show the rules that an asset's kernel returned, with hit counts.
+/// Show the rules that were read back from an asset's kernel, with hit counts.
 #[derive(Debug, Args)]
 pub struct ProgrammedCommand {
     #[command(flatten)]
@@ -149,7 +149,7 @@ pub struct ProgrammedCommand {
     nft: bool,
 }
 
-const UNTOLD: &str = "The last report holds no text; xshield asset resend asks for it.";
+const UNTOLD: &str = "The last report has no nft listing; request it with: xshield asset resend";
 
 impl ProgrammedCommand {
     /// Asks the platform.
@@ -185,7 +185,7 @@ fn programmed_text(programmed: &Programmed, now: Timestamp, screen: &Screen) -> 
         sheet.line("not enforceable", text);
     }
     let header = &["DIRECTION", "RULE", "PACKETS", "BYTES", "LAST HIT"];
-    let mut table = Table::new(header, "No rule was hit yet.");
+    let mut table = Table::new(header, "No rule has matched a packet yet.");
     for Hits { hits, last_hit } in &programmed.hits {
         table.row(vec![
             cell(hits.direction.to_string()),
@@ -221,7 +221,7 @@ fn ports_text(action: &str, answer: &Value, screen: &Screen) -> Result<String, C
     let Listening { mut ports, .. } = view(action, answer)?;
     ports.sort_by_key(|port| (port.protocol, port.port, port.address));
     let header = &["PROTOCOL", "ADDRESS", "PORT", "PROCESS", "PATH", "UID"];
-    let mut table = Table::new(header, "Nothing listens but on the loopback interface.");
+    let mut table = Table::new(header, "No program listens, except on the loopback interface.");
     for port in ports {
         let or_dash = |text: Option<String>| cell(text.as_deref().unwrap_or("-"));
         table.row(vec![

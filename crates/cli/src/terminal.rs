@@ -27,7 +27,16 @@ impl Output {
         if self.json {
             return json(answer);
         }
-        print(&for_people(&Screen::of_stdout())?)
+        match for_people(&Screen::of_stdout()) {
+            // What was asked for is done; a newer platform says it in words that are not known here.
+            Err(CliError::Answer { source, .. }) => {
+                note(&format!(
+                    "The answer is of another version of the platform and is shown as JSON ({source})."
+                ));
+                json(answer)
+            }
+            text => print(&text?),
+        }
     }
 
     /// For tests.

@@ -2,19 +2,23 @@
 
 use std::net::IpAddr;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::json;
 use xshield_api::Timestamp;
-use xshield_api::threat_events::{AddressView, EventView, ListedBy, Losses, MetBy};
+use xshield_api::threat_events::{AddressView, EventView, ListedBy, Losses, MetBy, ViaProxy};
+use xshield_api::words::counted;
+use xshield_policy::Direction;
 use xshield_wire::threat::ThreatAction;
 
+use crate::choice::{direction, words_of};
 use crate::client::{Client, Path, view};
 use crate::error::CliError;
 use crate::protocols::protocol;
 use crate::terminal::{Output, Sheet, Table, bad, cell, note, number, warning};
 use crate::times::{Since, relative, relative_or_dash};
+use crate::words::word;
 
-/// Show traffic with listed peers ("Malicious IP Match"), the last seen first.
+/// Show traffic with listed addresses ("Malicious IP Match"), the last seen first.
 #[derive(Debug, Args)]
 pub(crate) struct EventsCommand {
     /// Only this asset's, by name or id.
@@ -23,60 +27,52 @@ pub(crate) struct EventsCommand {
     /// Only those of assets in this segment of the committed policy.
     #[arg(long)]
     segment: Option<String>,
-    /// Only those of assets for which this holds, e.g. "business_value = 'high'".
+    /// Only on assets that match, e.g. "business_value = 'high'".
     #[arg(long = "where", value_name = "CRITERIA")]
     criteria: Option<String>,
-    /// Only this peer, or peers in this prefix.
+    /// Only with this remote address, or with addresses in this prefix.
     #[arg(long, value_name = "ADDRESS|CIDR")]
     address: Option<String>,
-    /// Only peers that this feed listed at the time.
+    /// Only with addresses that this feed listed at the time.
     #[arg(long)]
     feed: Option<String>,
-    /// Only what ended so.
-    #[arg(long)]
-    action: Option<Action>,
+    /// Only what was blocked, or only what was recorded.
+    #[arg(long, value_parser = words_of(action))]
+    action: Option<ThreatAction>,
     /// Only flows opened from outside (inbound) or by the asset (outbound).
-    #[arg(long)]
+    #[arg(long, value_parser = words_of(direction))]
     direction: Option<Direction>,
     /// Only matches behind proxies, or none of them.
-    #[arg(long)]
+    #[arg(long, value_parser = words_of(via_proxy))]
     via_proxy: Option<ViaProxy>,
-    /// Only when a feed was at least so sure, in percent.
+    /// Only when a feed listed the address with at least this confidence, in percent.
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(..=100))]
     confidence: Option<u8>,
-    /// Last seen not before: 1h, 7d, or a time as in RFC 3339.
+    /// Only those last seen since then: 1h or 7d ago, or a time as in RFC 3339.
     #[arg(long, value_name = "WHEN")]
     since: Option<Since>,
-    /// First seen not after: 1h, 7d, or a time as in RFC 3339.
+    /// Only those first seen until then: 1h or 7d ago, or a time as in RFC 3339.
     #[arg(long, value_name = "WHEN")]
     until: Option<Since>,
-    /// At most so many.
+    /// How many to show at most.
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: usize,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Action {
-    /// Dropped.
-    Blocked,
-    /// Let through to the policy.
-    Recorded,
+/// What each action means.
+fn action(action: &ThreatAction) -> Option<&'static str> {
+    Some(match action {
+        ThreatAction::Blocked => "Dropped",
+        ThreatAction::Recorded => "Only recorded; the policy decided",
+    })
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Direction {
-    /// Opened by a peer.
-    Inbound,
-    /// Opened by the asset.
-    Outbound,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum ViaProxy {
-    /// Only those.
-    Only,
-    /// Not those.
-    Never,
+/// What each choice about proxies means.
+fn via_proxy(via: &ViaProxy) -> Option<&'static str> {
+    Some(match via {
+        ViaProxy::Only => "Only matches behind proxies",
+        ViaProxy::Never => "No matches behind proxies",
+    })
 }
 
 const EVENTS: &str = "read threat events";
@@ -91,9 +87,9 @@ impl EventsCommand {
             .with_some("where", self.criteria)
             .with_some("address", self.address)
             .with_some("feed", self.feed)
-            .with_some("action", word(self.action))
-            .with_some("direction", word(self.direction))
-            .with_some("via_proxy", word(self.via_proxy))
+            .with_some("action", self.action.map(|action| word(&action)))
+            .with_some("direction", self.direction.map(|direction| word(&direction)))
+            .with_some("via_proxy", self.via_proxy.map(|via| word(&via)))
             .with_some("confidence", self.confidence)
             .with_some("since", self.since.map(|since| since.at(now).to_rfc3339()))
             .with_some("until", self.until.map(|until| until.at(now).to_rfc3339()));
@@ -115,26 +111,23 @@ fn tell_losses(client: &Client) -> Result<(), CliError> {
     let Some(last) = losses.items.first() else { return Ok(()) };
     let lost = losses.items.iter().fold(0_u64, |sum, one| sum.saturating_add(one.lost));
     note(&format!(
-        "{lost} matched packets on {} hosts could not be recorded, the last {}.",
-        losses.items.len(),
+        "{} on {} could not be recorded, the last {}.",
+        counted(lost, "matching packet"),
+        counted(losses.items.len(), "host"),
         relative(last.lost_at, Timestamp::now()),
     ));
     Ok(())
 }
 
-fn word(value: Option<impl ValueEnum>) -> Option<String> {
-    Some(value?.to_possible_value()?.get_name().to_owned())
-}
-
 fn table(events: Vec<EventView>, now: Timestamp) -> Table {
     let header =
         &["SEEN", "ASSET", "ACTION", "DIRECTION", "PEER", "HERE", "PROCESS", "FEEDS", "PACKETS"];
-    let mut table = Table::new(header, "No traffic with listed peers was reported.");
+    let mut table = Table::new(header, "No traffic with listed addresses was reported.");
     for event in events {
         let action = match event.action {
             ThreatAction::Blocked => bad("blocked"),
             ThreatAction::Recorded if event.blockable_at_host => warning("recorded"),
-            ThreatAction::Recorded => warning("not blockable here"),
+            ThreatAction::Recorded => warning("not blockable by the host"),
         };
         table.row(vec![
             cell(relative(event.last_seen, now)),
@@ -163,7 +156,7 @@ fn here(event: &EventView) -> String {
     match (&event.request, event.local, event.port) {
         (Some(request), _, _) => request.clone(),
         (None, _, 0) => protocol,
-        (None, Some(local), port) if event.direction == xshield_policy::Direction::Inbound => {
+        (None, Some(local), port) if event.direction == Direction::Inbound => {
             format!("{protocol} {}", std::net::SocketAddr::new(local, port))
         }
         (None, _, port) => format!("{protocol} to port {port}"),
@@ -220,7 +213,7 @@ pub(crate) fn address(address: IpAddr, client: &Client, output: Output) -> Resul
 
 fn met_table(assets: Vec<MetBy>, now: Timestamp) -> Table {
     let header = &["ASSET", "SEEN SINCE", "LAST SEEN", "FLOWS", "PACKETS", "DROPPED"];
-    let mut table = Table::new(header, "No asset met it.");
+    let mut table = Table::new(header, "No asset had traffic with it.");
     for met in assets {
         table.row(vec![
             cell(&met.asset),
@@ -261,9 +254,9 @@ mod tests {
         let events: Vec<EventView> = serde_json::from_value(json!([event, proxied])).unwrap();
         let text = table(events, Timestamp(1_800_000_000)).render(&Screen::plain());
         insta::assert_snapshot!(text, @r"
-        SEEN       ASSET  ACTION              DIRECTION  PEER                             HERE                PROCESS                FEEDS                       PACKETS
-        1 min ago  web    blocked             inbound    198.51.100.7                     tcp 192.0.2.10:443  nginx (nginx.service)  drop (90 %)                      12
-        1 min ago  web    not blockable here  inbound    198.51.100.7 via proxy 10.0.0.1  GET /login          nginx (nginx.service)  not on the platform's list       12
+        SEEN       ASSET  ACTION                     DIRECTION  PEER                             HERE                PROCESS                FEEDS                       PACKETS
+        1 min ago  web    blocked                    inbound    198.51.100.7                     tcp 192.0.2.10:443  nginx (nginx.service)  drop (90 %)                      12
+        1 min ago  web    not blockable by the host  inbound    198.51.100.7 via proxy 10.0.0.1  GET /login          nginx (nginx.service)  not on the platform's list       12
         ");
     }
 }

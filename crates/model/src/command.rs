@@ -43,3 +43,19 @@ pub struct Progress {
     /// Taken back.
     pub cancelled: u64,
 }
+
+impl Progress {
+    /// How many assets are in each state, in the order in which a command passes through them.
+    #[must_use]
+    pub fn by_state(&self) -> [(u64, TargetState); 7] {
+        [
+            (self.waiting, TargetState::Waiting),
+            (self.told, TargetState::Told),
+            (self.done, TargetState::Done),
+            (self.failed, TargetState::Failed),
+            (self.expired, TargetState::Expired),
+            (self.unknown, TargetState::Unknown),
+            (self.cancelled, TargetState::Cancelled),
+        ]
+    }
+}

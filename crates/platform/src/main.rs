@@ -280,22 +280,48 @@ async fn serve_until_asked(settings: Settings) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// For every agent's poll and its check-ins, files and the database.
+const WANTED_FILES: u64 = 32_768;
+/// Enough for some thousand agents.
+const MANY_FILES: u64 = 4096;
+
 /// Lets the process have as many connections as the system allows it: the usual limit of 1024 is for
 /// programs that wait with `select`.
 fn open_many_files() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    /// For every agent's poll and its check-ins, files and the database.
-    const WANTED: u64 = 32_768;
     let limit = getrlimit(Resource::Nofile);
-    let reach = limit.maximum.map_or(WANTED, |maximum| maximum.min(WANTED));
+    let reach = limit.maximum.map_or(WANTED_FILES, |maximum| maximum.min(WANTED_FILES));
     let raised = Rlimit { current: Some(reach), maximum: limit.maximum };
     if limit.current.is_some_and(|current| current < reach)
         && let Err(error) = setrlimit(Resource::Nofile, raised)
     {
         tracing::warn!(%error, "the limit of open files could not be raised");
     }
-    if reach < WANTED {
-        tracing::warn!(reach, WANTED, "few files may be open: set LimitNOFILE= for many agents");
+    match advice_on_files(reach) {
+        FileAdvice::None => {}
+        FileAdvice::Note(text) => tracing::info!("{text}"),
+        FileAdvice::Warning(text) => tracing::warn!("{text}"),
+    }
+}
+
+/// What an operator is told about the limit of open files.
+#[derive(Debug, PartialEq, Eq)]
+enum FileAdvice {
+    None,
+    Note(String),
+    Warning(String),
+}
+
+/// Every agent holds a connection, and a connection is an open file.
+fn advice_on_files(reach: u64) -> FileAdvice {
+    let text = format!(
+        "at most {reach} files and connections can be open at a time, and every agent takes one; for \
+         more agents raise the hard limit (systemd: LimitNOFILE={WANTED_FILES})"
+    );
+    match reach {
+        WANTED_FILES.. => FileAdvice::None,
+        MANY_FILES.. => FileAdvice::Note(text),
+        _ => FileAdvice::Warning(text),
     }
 }
 
@@ -357,6 +383,16 @@ fn set_password(
 #[allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_low_limit_of_files_is_a_warning_with_what_to_do() {
+        assert_eq!(advice_on_files(WANTED_FILES), FileAdvice::None);
+        assert!(
+            matches!(advice_on_files(20_000), FileAdvice::Note(text) if text.contains("20000"))
+        );
+        let FileAdvice::Warning(text) = advice_on_files(1024) else { panic!("1024 is too few") };
+        assert!(text.contains("LimitNOFILE=32768"), "{text}");
+    }
 
     /// In a process of its own: mimalloc reads the environment once.
     #[test]

@@ -237,5 +237,5 @@ fn a_log_is_scanned_once_however_often_and_whenever_it_ends() {
     assert_eq!(found["matches"][0]["requests"], 2);
     operator.refused(&[&scan[..], &["--state", &state]].concat(), "plain file");
     operator.file("state", b"{");
-    operator.refused(&report, "no state of a scan");
+    operator.refused(&report, "not a state file of a scan");
 }

@@ -289,6 +289,30 @@ fn bad_documents_are_named_by_file_line_and_column_and_nothing_is_applied() {
 }
 
 #[test]
+fn a_newcomer_is_told_the_next_step() {
+    let platform = TestPlatform::start();
+    let operator = Operator::signed_in(&platform);
+    let directory = operator.text("policy");
+    operator.write("policy/web.yaml", WEB);
+
+    // Nothing was applied yet: an empty policy is not committed by mistake.
+    operator.run(&["policy", "synchronize"]).refused(1, "xshield policy apply -f DIRECTORY");
+    assert_eq!(operator.json(&["policy", "revisions"])["items"], json!([]));
+
+    for verb in ["apply", "validate"] {
+        operator.run(&["policy", verb, &directory]).good();
+    }
+    operator.run(&["policy", "validate", "--local", &directory]).good();
+    operator.run(&["policy", "apply"]).refused(2, "xshield policy apply -f policy/");
+    operator.run(&["policy", "validate", "--local"]).refused(2, "-f policy/");
+    assert_eq!(platform.get("/api/v1/policy")["version"], 1);
+
+    let unknown = operator.run(&["asset", "tag", "db-9", "role=db"]);
+    assert!(unknown.err.contains("there is no asset \"db-9\""), "{}", unknown.err);
+    unknown.refused(1, "start ctspark or ctagent on it first. All assets: xshield asset list");
+}
+
+#[test]
 fn a_policy_is_applied_committed_compared_and_restored() {
     let platform = TestPlatform::start();
     let operator = Operator::signed_in(&platform);
@@ -306,7 +330,7 @@ fn a_policy_is_applied_committed_compared_and_restored() {
     let mut again = operator.command(&["policy", "apply", "-f", "-", "--dry-run"]);
     again.stdin(fs::File::open(operator.path("printed.yaml")).unwrap());
     let same = finish(again).good();
-    assert!(same.starts_with("The policy is valid; it is the candidate already.\n"), "{same}");
+    assert!(same.starts_with("The policy is valid, and is already the candidate.\n"), "{same}");
     assert_eq!(operator.run(&["policy", "diff"]).good(), "No differences.\n");
 
     operator.write("policy/web.yaml", &WEB.replace("tcp/443", "tcp/8443"));
@@ -405,7 +429,9 @@ fn what_hosts_report_is_shown() {
     let list = operator.run(&["asset", "list", "--tag", "role=web"]).good();
     assert!(list.contains("web-1") && !list.contains("web-2"), "{list}");
     assert!(operator.run(&["asset", "list", "--segment", "web"]).good().contains("web-1"));
-    assert!(operator.run(&["asset", "list", "--status", "blocked"]).good().contains("no such"));
+    assert!(
+        operator.run(&["asset", "list", "--status", "blocked"]).good().contains("No asset matches")
+    );
     let ruleset = operator.run(&["ruleset", "show", "web-1"]).good();
     assert!(ruleset.contains("web-tier/https") && ruleset.contains("tcp/443"), "{ruleset}");
     let ports = operator.run(&["ports", "web-1"]).good();
@@ -416,7 +442,7 @@ fn what_hosts_report_is_shown() {
     assert_eq!(all["items"].as_array().unwrap().len(), 2, "{all}");
     let one = operator.run(&["events", "--asset", "web-2", "--port", "22"]).good();
     assert!(one.contains("tcp 198.51.100.7 -> 192.0.2.10:22"), "{one}");
-    assert_eq!(operator.run(&["events", "--port", "23"]).good(), "No such flows were reported.\n");
+    assert_eq!(operator.run(&["events", "--port", "23"]).good(), "No flow matches.\n");
     operator.run(&["asset", "delete", "web-2"]).good();
     operator.run(&["asset", "show", "web-2"]).refused(1, "web-2");
 }
@@ -518,7 +544,7 @@ fn commands_and_configuration_from_the_command_line() {
     operator.run(&["command", "run-now"]).refused(1, "choose the hosts");
     operator.run(&["command", "resend", "--where", "role ="]).refused(1, "/target/where");
     let given = operator.run(&["command", "run-now", "--asset", "web-1", "--expires", "2h"]).good();
-    assert!(given.contains("run-now for 1 assets"), "{given}");
+    assert!(given.contains("run-now for 1 asset;"), "{given}");
     let command = host.check_in(&platform).commands.remove(0);
     let outcomes =
         vec![CommandOutcome { id: command.id.clone(), at: now(), result: CommandResult::Done }];
@@ -531,7 +557,7 @@ fn commands_and_configuration_from_the_command_line() {
     let taken_back = operator.run(&["command", "cancel", id]).good();
     assert!(taken_back.contains("0 hosts had received it before"), "{taken_back}");
     let waited = operator.run(&["command", "resend", "--all", "--expires", "1s", "--wait"]);
-    waited.refused(1, "1 of 1 hosts have not carried it out");
+    waited.refused(1, "not carried out by 1 of 1 host");
     assert!(operator.run(&["command", "list"]).good().contains("debug-on"));
 
     let set = ["host-config", "set", "heartbeat=60", "live-events=off"];
@@ -542,7 +568,7 @@ fn commands_and_configuration_from_the_command_line() {
     let shown = operator.run(&["host-config", "show", "--asset", "web-1"]).good();
     assert!(shown.contains("heartbeat=60"), "{shown}");
 
-    assert!(operator.run(&["asset", "problems", "web-1"]).good().contains("no problem now"));
+    assert!(operator.run(&["asset", "problems", "web-1"]).good().contains("reports no problem"));
     assert!(operator.run(&["paths", "--asset", "web-1"]).good().contains("No such paths"));
     assert!(operator.run(&["agent-events"]).good().contains("No such events"));
     assert!(operator.run(&["diagnostics", "list"]).good().contains("no diagnostics"));

@@ -67,7 +67,7 @@ fn an_approval_needs_the_fingerprint_and_says_when_two_machines_have_one_name() 
     assert_eq!(first.session_at(&platform, now()).status, 403);
     let fingerprint = first.fingerprint();
     let reject = ["asset", "reject-identity", "debian", "--fingerprint", &fingerprint];
-    assert!(done(&platform, &reject).contains("is turned away"));
+    assert!(done(&platform, &reject).contains("is rejected"));
 }
 
 #[test]

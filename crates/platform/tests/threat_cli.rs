@@ -103,11 +103,11 @@ fn feeds_from_the_first_to_a_decision() {
     operator.says(&[
         (
             "feed add f --file LIST --confidence 80",
-            "f: 2 entries in force, 2 came and 0 went with the last change, 1 lines rejected.\n",
+            "f: 2 entries in force, last change: 2 added, 0 removed, 1 line rejected.\n",
         ),
         (
             "feed run f",
-            "f: 2 entries in force, 2 came and 0 went with the last change, 1 lines rejected.\n",
+            "f: 2 entries in force, last change: 2 added, 0 removed, 1 line rejected.\n",
         ),
     ]);
     let table = operator.good("feed list");
@@ -122,7 +122,7 @@ fn feeds_from_the_first_to_a_decision() {
         ("source", list.as_str()),
         ("format", r#"{"plain":{"levels":null}}"#),
         ("every", "86400 s"),
-        ("confidence", "80 % where it doesn't say, 0 % at least"),
+        ("confidence", "80 % where the feed gives none; entries below 0 % are left out"),
         ("entries", "2"),
     ] {
         let found = sheet.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
@@ -134,22 +134,22 @@ fn feeds_from_the_first_to_a_decision() {
     let waits = operator.run("feed run f");
     assert_eq!(waits.code, Some(0), "{}", waits.err);
     assert!(waits.out.starts_with("f: 2 entries in force"), "{}", waits.out);
-    let decide = "decide with: xshield threat feed approve f, or reject f\n";
+    let decide = "Decide with: xshield threat feed approve f, or reject f\n";
     assert!(waits.err.contains("the feed grew from 2 to 2000 entries"), "{}", waits.err);
     assert!(waits.err.ends_with(decide), "{}", waits.err);
     assert_eq!(operator.json("feed show f")["state"], "held");
     assert!(operator.good("feed show f").contains("feed approve|reject f"));
     operator.says(&[
-        ("feed reject f", "f: turned away; the 2 entries of before stay.\n"),
+        ("feed reject f", "f: rejected; the previous list stays (2 entries).\n"),
         ("why 198.51.101.0", "address      198.51.101.0\non the list  no\n"),
     ]);
     operator.write(&many(2001));
     operator.good("feed run f");
-    operator.says(&[("feed approve f", "f: 2001 entries are in force.\n")]);
+    operator.says(&[("feed approve f", "f: in force: 2,001 entries.\n")]);
 
     operator.write("<!DOCTYPE html>\n<html></html>\n");
     operator.refused(&[
-        ("feed run f", 1, "; the 2001 entries of before stay"),
+        ("feed run f", 1, "; the previous list stays (2,001 entries)"),
         ("feed approve f", 1, "no listing of feed f waits for a decision"),
         ("feed show nobody", 1, "nobody"),
         ("feed run nobody", 1, "nobody"),
@@ -170,8 +170,8 @@ fn feeds_from_the_first_to_a_decision() {
     ]);
     assert!(operator.good("feed show f").contains("1 in a row"));
     operator.says(&[
-        ("feed remove f", "Feed f is removed, and its entries.\n"),
-        ("feed remove n", "Feed n is removed, and its entries.\n"),
+        ("feed remove f", "Feed f and its entries are removed.\n"),
+        ("feed remove n", "Feed n and its entries are removed.\n"),
         ("feed list", "There are no threat feeds.\n"),
     ]);
 }
@@ -221,7 +221,7 @@ fn why_an_address_is_blocked_and_why_not() {
     ]);
     operator.says(&[(
         format!("exception remove {id}").as_str(),
-        format!("Exception {id} has ended.\n").as_str(),
+        format!("Exception {id} is removed.\n").as_str(),
     )]);
     assert!(operator.good("why 203.0.113.5").contains("yes, in 203.0.113.0/24"));
 }
@@ -243,8 +243,8 @@ fn revisions_are_compared_restored_and_left() {
         (
             "diff 1 2",
             "Revision 1 to 2:\n\
-             +1 entries (1 IPv4 addresses)\n  +198.51.100.2\n\
-             -1 entries (1 IPv4 addresses)\n  -198.51.100.1\n",
+             +1 entry (1 IPv4 address)\n  +198.51.100.2\n\
+             -1 entry (1 IPv4 address)\n  -198.51.100.1\n",
         ),
         (
             "diff 2",
@@ -254,7 +254,7 @@ fn revisions_are_compared_restored_and_left() {
     ]);
     assert!(operator.good("why 198.51.100.1").contains("on the list  yes"));
     let status = operator.good("status");
-    assert_eq!(of_sheet(&status, "RESTORED"), Some("the listings of revision 1 hold"));
+    assert_eq!(of_sheet(&status, "RESTORED"), Some("the list of revision 1 is in force"));
     operator.write("198.51.100.3\n203.0.113.0/24\n");
     operator.good("feed run f");
     assert!(operator.good("why 198.51.100.3").contains("on the list  no"));
@@ -312,8 +312,8 @@ fn modes_budgets_and_how_it_all_stands() {
         ("budget web-1 1.5MiB", 2, "is no size"),
     ]);
     operator.says(&[
-        ("budget web-1 64MiB", "The list takes 67108864 bytes of web-1 at most.\n"),
-        ("budget web-1 auto", "The list takes an eighth of the memory of web-1 at most.\n"),
+        ("budget web-1 64MiB", "The list takes at most 67,108,864 bytes of memory on web-1.\n"),
+        ("budget web-1 auto", "The list takes at most an eighth of the memory of web-1.\n"),
         (
             "status",
             "list            none yet; add a feed\n\
@@ -326,7 +326,7 @@ fn modes_budgets_and_how_it_all_stands() {
     operator.good("feed add f --file LIST");
     operator.says(&[(
         "status",
-        "list            revision 1, 2 entries, some 1 MiB on a host\n\
+        "list            revision 1, 2 entries, about 1 MiB on a host\n\
          private ranges  protected\n\
          feeds           1\n\
          hosts           0 of 0 up to date\n",
@@ -334,7 +334,7 @@ fn modes_budgets_and_how_it_all_stands() {
     operator.write(&many(2000));
     operator.good("feed run f");
     let status = operator.good("status");
-    assert_eq!(of_sheet(&status, "wait for you"), Some("f"), "{status}");
+    assert_eq!(of_sheet(&status, "to decide"), Some("f"), "{status}");
     fs::remove_file(operator.list()).unwrap();
     operator.refused(&[("feed run f", 1, "could not read")]);
     let status = operator.good("status");
@@ -363,10 +363,10 @@ fn the_status_tells_of_a_damaged_listing_until_the_feed_is_run() {
                 hosts           0 of 0 up to date\n";
     let trouble = "the stored listing of feed f is gone or damaged; run the feed again";
     let list = "not compiled since the platform started; hosts keep theirs";
-    let whole = "revision 1, 1 entries, some 1 MiB on a host";
+    let whole = "revision 1, 1 entry, about 1 MiB on a host";
     operator.says(&[
         ("status", &format!("TROUBLE         {trouble}\nlist            {list}\n{rest}")),
-        ("feed run f", "f: 1 entries in force, 1 came and 0 went with the last change.\n"),
+        ("feed run f", "f: 1 entry in force, last change: 1 added, 0 removed.\n"),
         ("status", &format!("list            {whole}\n{rest}")),
     ]);
 }
@@ -378,7 +378,7 @@ fn columns_by_number_and_tabs_are_given_on_the_command_line() {
     operator.write("seen\t198.51.100.1\t40\nseen\t198.51.100.2\t90\n");
     let add =
         r"feed add t --file LIST --format csv --separator \t --field @2 --confidence-field @3";
-    operator.says(&[(add, "t: 2 entries in force, 2 came and 0 went with the last change.\n")]);
+    operator.says(&[(add, "t: 2 entries in force, last change: 2 added, 0 removed.\n")]);
     assert!(operator.good("why 198.51.100.2").contains("198.51.100.2, confidence 90 %"));
     operator.refused(&[
         ("feed add u --file LIST --format csv --separator ab --field @2", 2, "one character"),
@@ -440,8 +440,8 @@ fn listing_private_ranges_is_asked_about_with_what_it_would_do() {
     let ran = operator.run("settings --private-ranges listed");
     assert_eq!(ran.code, Some(1), "{}", ran.err);
     for part in [
-        "2 of 3 hosts have addresses in private ranges",
-        "No feed lists any of them now",
+        "Hosts with addresses in private ranges: 2 of 3.",
+        "No feed lists a private range now",
         "cannot ask for confirmation",
         "--yes",
     ] {
@@ -451,8 +451,8 @@ fn listing_private_ranges_is_asked_about_with_what_it_would_do() {
     operator.write("10.1.0.0/16\n203.0.113.7\n");
     operator.good("feed add f --file LIST");
     let ran = operator.run("settings --private-ranges listed");
-    let listed = "Feeds list 16 of them now, such as 10.1.0.0, ";
-    assert!(ran.err.contains(listed) && ran.err.contains("Hosts in there: 1;"), "{}", ran.err);
+    let listed = "Feeds list 16 entries in private ranges now, such as 10.1.0.0, ";
+    assert!(ran.err.contains(listed) && ran.err.contains("Hosts in these: 1;"), "{}", ran.err);
     // What is no step towards more blocking, and what is the case already, is not asked about.
     operator.good("settings --private-ranges protected");
     assert!(operator.good("settings --private-ranges listed --yes").contains("listed"));

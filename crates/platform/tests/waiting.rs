@@ -100,7 +100,8 @@ fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
 
 #[test]
 fn whoever_stops_a_command_hears_what_it_leaves() {
-    const ASKED: &str = "stopped: once the platform has the whole request, it carries it out";
+    const ASKED: &str =
+        "stopped: once the platform has received the whole request, it carries it out";
     const PARTLY: &str = "stopped: the partial file was removed; ";
     let platform = SlowPlatform::start(says);
     for (arguments, request, left) in [
@@ -119,12 +120,12 @@ fn whoever_stops_a_command_hears_what_it_leaves() {
         (
             "asset rename web web-1",
             "POST /api/v1/assets/web/rename",
-            &[ASKED, "; look before you ask again\n"],
+            &[ASKED, "; check the result before you try again\n"],
         ),
         (
             "key create --name k --host-config new",
             "POST /api/v1/enforcement-keys",
-            &["stopped: new was removed; the key may be made all the same", "xshield key list"],
+            &["stopped: new was removed. The key may have been created", "xshield key list"],
         ),
         ("threat export", "GET /api/v1/threat/list", &["stopped: the output is not complete\n"]),
         ("threat export --to-file new", "GET /api/v1/threat/list", &[PARTLY, "there is no new\n"]),
@@ -189,7 +190,10 @@ fn at_a_terminal_it_is_shown_and_taken_away_again() {
     let (code, seen) = terminal.end().unwrap();
     assert_eq!(code, 130, "{seen}");
     let (_, after) = seen.rsplit_once("\u{1b}[2K").expect("the line is taken away");
-    assert!(after.contains("stopped: once the platform has the whole request"), "{seen:?}");
+    assert!(
+        after.contains("stopped: once the platform has received the whole request"),
+        "{seen:?}"
+    );
     assert!(!after.contains("still waiting"), "{seen:?}");
 }
 
@@ -286,7 +290,7 @@ fn private_ranges_become_listed_by_agreement_alone() {
         ("\u{3}", 130, "stopped: nothing was changed\r\n"),
     ] {
         let mut terminal = user.at_terminal(&ask, &platform.admin);
-        terminal.wait_for("1 of 1 hosts have addresses in private ranges.").unwrap();
+        terminal.wait_for("Hosts with addresses in private ranges: 1 of 1.").unwrap();
         terminal.wait_for("May feeds list private ranges? [y/N] ").unwrap();
         terminal.type_in(keys).unwrap();
         let (ended, seen) = terminal.end().unwrap();

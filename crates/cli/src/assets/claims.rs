@@ -1,4 +1,4 @@
-//! What hosts say of themselves and operators decide about.
+//! What hosts report about themselves and operators decide about.
 
 use clap::Args;
 use serde_json::json;
@@ -38,17 +38,17 @@ impl About {
     ) -> Result<(), CliError> {
         let Self { asset, what } = self;
         let (action, word) = match decision {
-            Decision::Accept => ("accept what the host says", "accept"),
-            Decision::Refuse => ("refuse what the host says", "refuse"),
+            Decision::Accept => ("accept what the host reports", "accept"),
+            Decision::Refuse => ("refuse what the host reports", "refuse"),
         };
         let body = json!({ "what": what });
         let answer = client.post(action, &Path::of_asset(asset, &["claims", word]), &body)?;
         output.show(&answer, |_| {
             let name = one_line(answer["name"].as_str().unwrap_or(asset));
             Ok(match (decision, what.as_str()) {
-                (Decision::Accept, "name") => format!("The asset is {name} from now on."),
+                (Decision::Accept, "name") => format!("The asset is now called {name}."),
                 (Decision::Accept, _) => format!("{name}: {what} is accepted."),
-                (Decision::Refuse, _) => format!("{name}: {what} is refused, now and later."),
+                (Decision::Refuse, _) => format!("{name}: {what} is refused, now and in future."),
             })
         })
     }
@@ -63,20 +63,20 @@ pub(super) fn rename(
 ) -> Result<(), CliError> {
     let path = Path::of_asset(asset, &["rename"]);
     let answer = client.post("rename the asset", &path, &json!({ "name": name }))?;
-    output.show(&answer, |_| Ok(format!("{asset} is {name} from now on.")))
+    output.show(&answer, |_| Ok(format!("{asset} is now called {name}.")))
 }
 
 /// Everything that waits.
 pub(super) fn list(client: &Client, output: Output) -> Result<(), CliError> {
-    let action = "list what waits";
+    let action = "list what waits for a decision";
     let answer = client.get(action, &Path::of(&["claims"]))?;
     output
         .show(&answer, |screen| Ok(table(view(action, &answer)?, Timestamp::now()).render(screen)))
 }
 
 fn table(claims: Vec<Claim>, now: Timestamp) -> Table {
-    let header = &["ASSET", "HOST SAYS", "NOT HELD BECAUSE", "SINCE"];
-    let mut table = Table::new(header, "Nothing waits for you.");
+    let header = &["ASSET", "HOST REPORTS", "WAITS BECAUSE", "SINCE"];
+    let mut table = Table::new(header, "Nothing waits for a decision.");
     for claim in claims {
         table.row(vec![
             cell(claim.asset.as_str()),
@@ -93,7 +93,7 @@ pub(super) fn claim_text(claim: &Claim, now: Timestamp) -> String {
     let since = relative(claim.since, now);
     match claim.standing {
         Standing::Waiting => {
-            format!("{}; waits since {since}: {}", says(claim), reason(claim.reason))
+            format!("{}; reported {since}, waiting: {}", says(claim), reason(claim.reason))
         }
         Standing::Accepted => format!("{}; accepted", says(claim)),
         Standing::Refused => format!("{}; refused", says(claim)),
@@ -110,13 +110,13 @@ fn says(claim: &Claim) -> String {
 fn reason(reason: Reason) -> &'static str {
     match reason {
         Reason::Renamed => "the asset has another name",
-        Reason::NameInPolicy => "policy speaks of an asset of that name",
+        Reason::NameInPolicy => "the policy names an asset of that name",
         Reason::NameTaken => "another asset has that name",
-        Reason::Outside => "outside the networks in which the word of hosts is taken",
-        Reason::Platform => "hosts reach the platform there",
-        Reason::Management => "policy names it as a management source",
+        Reason::Outside => "outside the networks from which addresses are accepted",
+        Reason::Platform => "hosts reach the platform at that address",
+        Reason::Management => "the policy names it as a management source",
         Reason::OtherAsset => "another asset has that address",
-        Reason::Shared => "other hosts say so too, and none was seen there",
+        Reason::Shared => "other hosts report it too, and none was seen using it",
         Reason::Segments => "the asset would be in other segments",
     }
 }
@@ -142,7 +142,7 @@ mod tests {
         let claims = serde_json::from_value(claims).unwrap();
         let text = table(claims, Timestamp(1_800_000_000)).render(&Screen::plain());
         insta::assert_snapshot!(text, @r"
-        ASSET  HOST SAYS                  NOT HELD BECAUSE                      SINCE
+        ASSET  HOST REPORTS               WAITS BECAUSE                         SINCE
         db-1   name localhost             the asset has another name            1 h ago
         web-1  address 10.66.0.5 is gone  the asset would be in other segments  2 min ago
         ");

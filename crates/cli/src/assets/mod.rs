@@ -1,19 +1,21 @@
-//! `xshield asset`: the managed hosts and how they stand.
+//! `xshield asset`: the managed hosts and their state.
 
 mod claims;
 mod show;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 use xshield_api::Timestamp;
-use xshield_api::assets::Asset;
+use xshield_api::assets::{Asset, Standing};
 use xshield_wire::fingerprint::IdentityFingerprint;
 
+use crate::choice::words_of;
 use crate::client::{Client, Path, view};
 use crate::error::CliError;
 use crate::keys::warn_of_expiring_keys;
 use crate::tags::{TagChange, tags_text};
 use crate::terminal::Output;
+use crate::words::word;
 use show::{problems, sheet, table};
 
 /// Managed hosts.
@@ -29,12 +31,12 @@ pub struct AssetCommand {
 enum Action {
     /// List assets.
     List(List),
-    /// Show all that is known of an asset.
+    /// Show everything that is known about an asset.
     Show {
         /// Name or id.
         asset: String,
     },
-    /// Set tags (KEY=VALUE) and take tags away (KEY-).
+    /// Set tags (KEY=VALUE) and remove tags (KEY-).
     Tag {
         /// Name or id.
         asset: String,
@@ -42,18 +44,18 @@ enum Action {
         #[arg(required = true, value_name = "KEY=VALUE|KEY-")]
         changes: Vec<TagChange>,
     },
-    /// Forget an asset and everything it reported; a host that still runs registers again.
+    /// Delete an asset and everything it reported; a host that still runs registers again.
     Delete {
         /// Name or id.
         asset: String,
     },
-    /// Show what hosts say of themselves and waits for an operator.
+    /// List what hosts report about themselves and an operator has to decide about.
     Claims,
-    /// Hold what a host says of itself: an address, or its name, os or source.
+    /// Accept what a host reports about itself: an address, or its name, os or source.
     Accept(claims::About),
-    /// Do not hold what a host says of itself, now and later; take an address from it.
+    /// Refuse what a host reports about itself, now and in future; an accepted address is removed.
     Refuse(claims::About),
-    /// Give an asset another name.
+    /// Rename an asset.
     Rename {
         /// Name or id.
         asset: String,
@@ -62,11 +64,11 @@ enum Action {
     },
     /// Accept an identity key for an asset, e.g. after its host was installed anew.
     ApproveIdentity(ApproveIdentity),
-    /// Turn an identity key that waits for an asset away, for good.
+    /// Reject an identity key that waits for approval, permanently.
     RejectIdentity {
         /// Name or id.
         asset: String,
-        /// The fingerprint of the identity key; `xshield asset show` lists those that wait.
+        /// The fingerprint of the identity key; `xshield asset show` lists the keys that wait.
         #[arg(long, value_name = "sha256:…")]
         fingerprint: IdentityFingerprint,
     },
@@ -75,12 +77,12 @@ enum Action {
         /// Name or id.
         asset: String,
     },
-    /// Take an asset into service again.
+    /// Return a decommissioned asset to service.
     Reinstate {
         /// Name or id.
         asset: String,
     },
-    /// Show what a host wanted you to know, also what is over.
+    /// Show the problems that a host reported, current and past.
     Problems {
         /// Name or id.
         asset: String,
@@ -99,7 +101,7 @@ struct ApproveIdentity {
     /// The fingerprint that the host itself shows: `ctspark status` or `ctagentcmd status`.
     #[arg(long, value_name = "sha256:…")]
     fingerprint: IdentityFingerprint,
-    /// Also when the machine that has the asset goes on checking in: it loses the asset.
+    /// Approve it even if the machine that has the asset still checks in: that one loses the asset.
     #[arg(long)]
     replace_running: bool,
 }
@@ -112,8 +114,8 @@ struct List {
     /// Only those with this tag, KEY or KEY=VALUE; may be repeated.
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
-    /// Only those that stand so.
-    #[arg(long)]
+    /// Only those with this status.
+    #[arg(long, value_parser = words_of(standing))]
     status: Option<Standing>,
     /// Only those in this segment of the committed policy.
     #[arg(long)]
@@ -121,47 +123,32 @@ struct List {
     /// Only those that match a criteria expression, e.g. "environment = 'prod' and role = 'web'".
     #[arg(long = "where", value_name = "CRITERIA")]
     criteria: Option<String>,
-    /// At most so many; all when left out.
+    /// How many to show at most; all when left out.
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Standing {
-    /// Not protected: nothing is enforced by its host or by the policy.
-    Unprotected,
-    /// Its host told of problems.
-    Problems,
-    /// Ran within five minutes.
-    Active,
-    /// Ran, but longer ago.
-    Inactive,
-    /// Never ran.
-    Never,
-    /// Says that its ruleset is in the kernel.
-    Enforcing,
-    /// Another program owns its firewall.
-    Blocked,
-    /// Something failed.
-    Failed,
-    /// Has not got a policy.
-    NoPolicy,
-    /// Does not have the ruleset it should have.
-    Outdated,
-    /// Another identity waits for an operator.
-    IdentityChanged,
-    /// What its host says of itself waits for an operator.
-    Waiting,
-    /// Its check-ins are refused.
-    Refused,
-    /// A resident agent that checks in as it said.
-    Online,
-    /// A resident agent that missed one or two check-ins.
-    Late,
-    /// A resident agent that missed three check-ins or more.
-    Offline,
-    /// Taken out of service.
-    Decommissioned,
+/// What each status means.
+fn standing(standing: &Standing) -> Option<&'static str> {
+    Some(match standing {
+        Standing::Unprotected => "Not protected: neither its host nor the policy enforces anything",
+        Standing::Problems => "Its host reports problems",
+        Standing::Active => "Ran within the last five minutes",
+        Standing::Inactive => "Ran, but longer ago",
+        Standing::Never => "Never ran",
+        Standing::Enforcing => "Reports that its ruleset is in the kernel",
+        Standing::Blocked => "Another program manages its firewall",
+        Standing::Failed => "Could not enforce its ruleset",
+        Standing::NoPolicy => "Has no policy yet",
+        Standing::Outdated => "Does not have the ruleset that it should have",
+        Standing::IdentityChanged => "Another identity key waits for approval",
+        Standing::Waiting => "What its host reports about itself waits for a decision",
+        Standing::Refused => "Its check-ins are refused",
+        Standing::Online => "Has a resident agent that checks in on time",
+        Standing::Late => "Has a resident agent that missed one or two check-ins",
+        Standing::Offline => "Has a resident agent that missed three check-ins or more",
+        Standing::Decommissioned => "Out of service",
+    })
 }
 
 impl AssetCommand {
@@ -187,7 +174,7 @@ impl AssetCommand {
             }
             Action::Delete { asset } => {
                 let answer = client.delete("delete the asset", &Path::of_asset(&asset, &[]))?;
-                output.show(&answer, |_| Ok(format!("Asset {asset} is forgotten.")))
+                output.show(&answer, |_| Ok(format!("Asset {asset} is deleted.")))
             }
             Action::Claims => claims::list(&client, output),
             Action::Accept(about) => about.decide(&client, output, claims::Decision::Accept),
@@ -199,7 +186,7 @@ impl AssetCommand {
                 let body = json!({ "fingerprint": fingerprint });
                 let answer = client.post("reject the identity key", &path, &body)?;
                 output.show(&answer, |_| {
-                    Ok(format!("{fingerprint} is turned away; {asset} keeps the key it had."))
+                    Ok(format!("{fingerprint} is rejected; {asset} keeps its key."))
                 })
             }
             Action::Decommission { asset } => {
@@ -207,7 +194,7 @@ impl AssetCommand {
                 let answer = client.post("decommission the asset", &path, &json!({}))?;
                 output.show(&answer, |_| {
                     Ok(format!(
-                        "{asset} is out of service; back with: xshield asset reinstate {asset}"
+                        "{asset} is out of service. To return it: xshield asset reinstate {asset}"
                     ))
                 })
             }
@@ -222,7 +209,7 @@ impl AssetCommand {
                 output.show(&answer, |screen| {
                     let [current, past] = problems(view(action, &answer)?, Timestamp::now());
                     Ok(format!(
-                        "Now:\n{}\n\nOver:\n{}",
+                        "Current:\n{}\n\nPast:\n{}",
                         current.render(screen),
                         past.render(screen)
                     ))
@@ -233,7 +220,7 @@ impl AssetCommand {
                 let answer =
                     client.post("give the command", &path, &json!({ "kind": "resend" }))?;
                 output.show(&answer, |_| {
-                    Ok(format!("{asset} sends everything again after its next check-in."))
+                    Ok(format!("{asset} sends all its reports again after its next check-in."))
                 })
             }
         }
@@ -259,7 +246,7 @@ impl ApproveIdentity {
         let body = json!({ "fingerprint": fingerprint, "running": running });
         let answer = client.post("approve the identity key", &path, &body)?;
         output.show(&answer, |_| {
-            Ok(format!("{asset} is now the host with {fingerprint}; the key before is refused."))
+            Ok(format!("{asset} is now the host with {fingerprint}; its previous key is refused."))
         })
     }
 }
@@ -267,11 +254,10 @@ impl ApproveIdentity {
 impl List {
     fn run(self, client: &Client, output: Output) -> Result<(), CliError> {
         let action = "list assets";
-        let status = self.status.and_then(|status| status.to_possible_value());
         let path = Path::of(&["assets"])
             .with_some("name", self.name)
             .with_some("tag", Some(self.tags.join(",")).filter(|tags| !tags.is_empty()))
-            .with_some("status", status.map(|status| status.get_name().to_owned()))
+            .with_some("status", self.status.map(|status| word(&status)))
             .with_some("segment", self.segment)
             .with_some("where", self.criteria);
         let answer = client.list(action, &path, self.limit)?;

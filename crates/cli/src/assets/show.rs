@@ -4,6 +4,7 @@ use comfy_table::Cell;
 use xshield_api::Timestamp;
 use xshield_api::assets::{Activity, Asset, PastProblem, Protected, Protection, Spark};
 use xshield_api::threat_status::{AssetThreat, List};
+use xshield_api::words::counted;
 use xshield_wire::message::{InForce, Status};
 
 use super::claims::{claim_text, is_trouble};
@@ -26,7 +27,7 @@ pub(super) fn table(assets: Vec<Asset>, now: Timestamp) -> Table {
         "ADDRESSES",
         "TAGS",
     ];
-    let mut table = Table::new(header, "There are no such assets.");
+    let mut table = Table::new(header, "No asset matches.");
     for asset in assets {
         let spark = &asset.spark;
         table.row(vec![
@@ -78,7 +79,8 @@ fn activity_text(spark: &Spark) -> String {
     match (spark.missed, spark.interval) {
         (Some(0), Some(interval)) => format!("{activity}, every {interval} s"),
         (Some(missed), Some(interval)) => {
-            format!("{activity}, missed {missed} check-ins of one every {interval} s")
+            let missed = counted(missed, "check-in");
+            format!("{activity}, missed {missed} of one every {interval} s")
         }
         _ => activity,
     }
@@ -95,7 +97,7 @@ fn status(asset: &Asset) -> Cell {
     let text = protection_text(asset);
     let text = match (waiting, asset.spark.problems.len()) {
         (0, 0) => text,
-        (0, problems) => format!("{text}, {problems} problems"),
+        (0, problems) => format!("{text}, {}", counted(problems, "problem")),
         (waiting, _) => format!("{text}, {waiting} waiting"),
     };
     match asset.protection.as_ref().map(|protection| protection.state) {
@@ -155,7 +157,7 @@ pub(super) fn problems(all: Vec<PastProblem>, now: Timestamp) -> [Table; 2] {
         }
         table
     };
-    [table(current, NOW, "The host has no problem now."), table(past, PAST, "No problem is over.")]
+    [table(current, NOW, "The host reports no problem."), table(past, PAST, "No past problems.")]
 }
 
 /// All that is known of one asset.
@@ -174,7 +176,7 @@ pub(super) fn sheet(asset: Asset, now: Timestamp) -> Sheet {
     sheet.line("tags", tags_text(&asset.tags));
     sheet.line("addresses", in_short(&asset.addresses, 50, "\n"));
     for claim in &asset.claims {
-        sheet.line("host says", claim_text(claim, now));
+        sheet.line("host reports", claim_text(claim, now));
     }
     sheet.line("system", format!("{}, kernel {}", asset.os, asset.kernel));
     sheet.line("registered", relative(asset.created_at, now));
@@ -273,11 +275,14 @@ fn threat_lines(sheet: &mut Sheet, threat: &AssetThreat, now: Timestamp) {
     let list = |list: &Option<List>| match list {
         None => "none".to_owned(),
         Some(list) if list.least_confidence == 0 => {
-            format!("revision {}, all {} entries", list.revision, list.entries)
+            format!("revision {}, all {}", list.revision, counted(list.entries, "entry"))
         }
         Some(list) => format!(
-            "revision {}, A PART: {} of {} entries, those below {} % are left out",
-            list.revision, list.entries, list.whole_entries, list.least_confidence
+            "revision {}, INCOMPLETE: {} of {}; entries below {} % confidence are left out",
+            list.revision,
+            list.entries,
+            counted(list.whole_entries, "entry"),
+            list.least_confidence
         ),
     };
     sheet.line("threat list", list(&threat.in_force));

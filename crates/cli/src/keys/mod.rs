@@ -32,9 +32,9 @@ pub struct KeyCommand {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Make a key; its secret is shown this once.
+    /// Create a key. Its secret is shown only once.
     Create(Create),
-    /// Make a token, with which one host registers, once; its secret is shown this once.
+    /// Create a token with which one host registers once. Its secret is shown only once.
     Token(Token),
     /// List keys and tokens, and how many hosts use each.
     List,
@@ -43,9 +43,9 @@ enum Action {
         /// The key's id.
         id: String,
     },
-    /// Make the key that follows one, with which hosts register for an overlap.
+    /// Create the successor of a key; hosts can register with both for a while.
     Rotate(Rotate),
-    /// End a key and every session set up with it, now: its hosts are cut off from the platform.
+    /// Revoke a key and end all sessions of its hosts now: they are cut off from the platform.
     Revoke {
         /// The key's id.
         id: String,
@@ -57,10 +57,10 @@ struct Create {
     /// What it is for.
     #[arg(long)]
     name: String,
-    /// How long hosts can register with it, e.g. 90d; for ever when left out.
+    /// How long hosts can register with it, e.g. 90d; without an end when left out.
     #[arg(long, value_name = "SPAN")]
     expires: Option<Span>,
-    /// How many hosts can register with it; as many as there are when left out.
+    /// How many hosts can register with it; without a limit when left out.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_hosts: Option<u32>,
     #[command(flatten)]
@@ -73,18 +73,18 @@ struct Create {
 /// Which hosts register.
 #[derive(Debug, Args)]
 struct Hosts {
-    /// Put on assets that register with it; may be repeated.
+    /// A tag for assets that register with it; may be repeated.
     #[arg(long = "tag", value_name = "KEY=VALUE")]
     tags: Vec<Tag>,
-    /// Where hosts that register are, e.g. 10.1.0.0/16; may be repeated. Anywhere when left out. Behind
-    /// a proxy, hosts come from the proxy's address.
+    /// A network from which hosts may register, e.g. 10.1.0.0/16; may be repeated. Any when left out.
+    /// Hosts behind a proxy come from the proxy's address.
     #[arg(long = "network", value_name = "CIDR")]
     networks: Vec<String>,
 }
 
 #[derive(Debug, Args)]
 struct Token {
-    /// The one name under which a host can register with it; any when left out.
+    /// The only host name that can register with it; any when left out.
     #[arg(long, value_name = "NAME")]
     host: Option<Name>,
     /// What it is for; the host's name when left out.
@@ -102,12 +102,12 @@ struct Token {
 
 #[derive(Debug, Args)]
 struct Rotate {
-    /// The id of the key that is followed.
+    /// The id of the old key.
     id: String,
     /// How long hosts can still register with the old key.
     #[arg(long, value_name = "SPAN", default_value = "7d")]
     overlap: Span,
-    /// How long hosts can register with the new key; as long as the old one was made for when left out.
+    /// How long hosts can register with the new key; as long as with the old one when left out.
     #[arg(long, value_name = "SPAN")]
     expires: Option<Span>,
     /// Write the hosts' configuration, secret included, to this new file (mode 0600).
@@ -142,8 +142,8 @@ impl KeyCommand {
                 let answer = client.post("revoke the enforcement key", &path, &json!({}))?;
                 self.output.show(&answer, |_| {
                     Ok(format!(
-                        "Key {id} is revoked: hosts that use it are refused until they are given \
-                         another one."
+                        "Key {id} is revoked. Hosts that use it are refused until they are configured with \
+                         another key."
                     ))
                 })
             }
@@ -159,8 +159,8 @@ pub(super) fn warn_of_expiring_keys(client: &Client) {
     for ExpiringKey { id, name, expires_at } in platform.into_iter().flat_map(|p| p.expiring_keys) {
         let ends = relative(expires_at, Timestamp::now());
         note(&format!(
-            "Warning: enforcement key {id} ({name}) expires {ends}. Registered hosts go on, but no new \
-             host registers with it then; make the one that follows: xshield key rotate {id}"
+            "Warning: enforcement key {id} ({name}) expires {ends}. Registered hosts keep working, but \
+             no new host can register with it then. Create its successor: xshield key rotate {id}"
         ));
     }
 }
@@ -191,7 +191,7 @@ impl Hosts {
 
 impl Token {
     fn run(mut self, client: &Client, output: Output) -> Result<(), CliError> {
-        let action = "make a registration token";
+        let action = "create a registration token";
         let file = self.host_config.map(NewFile::reserve).transpose()?;
         let host = self.host.as_ref().map(|host| host.to_string());
         let body = json!({
@@ -209,7 +209,7 @@ impl Token {
 
 impl Create {
     fn run(mut self, client: &Client, output: Output) -> Result<(), CliError> {
-        let action = "make an enforcement key";
+        let action = "create an enforcement key";
         let file = self.host_config.map(NewFile::reserve).transpose()?;
         let now = Timestamp::now();
         let body = json!({
@@ -237,8 +237,8 @@ impl Rotate {
         show_created(action, "Key", &answer, file, output)?;
         let end = relative(self.overlap.after(now), now);
         note(&format!(
-            "No new host registers with key {id} any more {end}. {}Give them the new one at leisure, \
-             and revoke the old one when no host uses it: xshield key show {id}",
+            "New hosts can register with key {id} until its overlap ends {end}. {}Configure them with the \
+             new key, and revoke the old one when no host uses it any more: xshield key show {id}",
             users(client, &self.id)?,
             id = self.id
         ));
@@ -272,9 +272,12 @@ fn show_created(
     match file {
         Some(file) => {
             let path = file.fill(&created.config).inspect_err(|_| {
-                note(&format!("{what} {} was made, but is lost: revoke it.", created.about.id));
+                note(&format!(
+                    "{what} {} was created, but its secret is lost: revoke it.",
+                    created.about.id
+                ));
             })?;
-            note(&format!("{what} {} is made; {ends}.", created.about.id));
+            note(&format!("{what} {} is created; {ends}.", created.about.id));
             note(&format!(
                 "The hosts' configuration is in {}; it holds the secret.",
                 path.display()
@@ -282,7 +285,10 @@ fn show_created(
             if output.is_json() { terminal::json(answer) } else { Ok(()) }
         }
         None => {
-            note(&format!("{what} {} is made; {ends}. It is not shown again.", created.about.id));
+            note(&format!(
+                "{what} {} is created; {ends}. It is not shown again.",
+                created.about.id
+            ));
             output.show(answer, |_| Ok(secrets(&created)))
         }
     }

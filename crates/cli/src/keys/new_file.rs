@@ -30,12 +30,12 @@ impl NewFile {
         let file = options.write(true).create_new(true).mode(0o600).open(&path);
         let file = file.map_err(failed("make", &path))?;
         let left = format!(
-            "{} was removed; the key may be made all the same, and its secret is lost then: see xshield \
-             key list, and revoke it",
+            "{} was removed. The key may have been created, and its secret is lost: look for it with \
+             xshield key list, and revoke it",
             path.display()
         );
         let gone = path.clone();
-        let waiting = Waiting::begin("make the key", Left::Said(left), Shown::WhenLong);
+        let waiting = Waiting::begin("create the key", Left::Said(left), Shown::WhenLong);
         // An empty file at worst.
         let waiting = waiting.putting_back(move || drop(fs::remove_file(&gone)));
         Ok(Self { path, file, state: Filled::NotYet, waiting })

@@ -52,7 +52,7 @@ pub(super) fn table(keys: Vec<Key>, now: Timestamp) -> Table {
     table
 }
 
-/// All that is known of a key.
+/// Everything that is known about a key.
 pub(super) fn sheet(key: Key, now: Timestamp) -> Sheet {
     let mut sheet = Sheet::new();
     sheet.line("id", &key.id);
@@ -74,7 +74,7 @@ pub(super) fn sheet(key: Key, now: Timestamp) -> Sheet {
         sheet.line("revoked", relative(at, now));
     }
     if let Some(next) = &key.replaced_by {
-        sheet.line("followed by", next);
+        sheet.line("replaced by", next);
     }
     let last = key.last_registered_at.map(|at| format!(", last {}", relative(at, now)));
     sheet.line("registered", format!("{}{}", registrations(&key), last.unwrap_or_default()));
@@ -91,8 +91,11 @@ pub(super) fn users(key: &Key, first: &[Host]) -> String {
     let more = key.hosts.saturating_sub(names.len() as u64);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     match key.hosts {
-        0 => "No registered host uses it now. ".to_owned(),
-        _ => format!("Registered hosts go on with it: {}{more}. ", names.join(", ")),
+        0 => "No registered host uses the old key. ".to_owned(),
+        _ => format!(
+            "Registered hosts that use the old key keep working: {}{more}. ",
+            names.join(", ")
+        ),
     }
 }
 
@@ -172,9 +175,17 @@ mod tests {
             .unwrap()
         };
         for (hosts, first, told) in [
-            (0, vec![], "No registered host uses it now. "),
-            (2, vec![host("a"), host("b")], "Registered hosts go on with it: a, b. "),
-            (7, vec![host("a")], "Registered hosts go on with it: a and 6 more. "),
+            (0, vec![], "No registered host uses the old key. "),
+            (
+                2,
+                vec![host("a"), host("b")],
+                "Registered hosts that use the old key keep working: a, b. ",
+            ),
+            (
+                7,
+                vec![host("a")],
+                "Registered hosts that use the old key keep working: a and 6 more. ",
+            ),
         ] {
             let key = serde_json::from_value(key("abc", json!({"hosts": hosts}))).unwrap();
             assert_eq!(users(&key, &first), told);

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use xshield_api::Timestamp;
 use xshield_api::threat_feeds::{Feed, ReadState, Sample, Source, Standing};
+use xshield_api::words::counted;
 use xshield_threat::guard::Empty;
 
 use super::feed_options::FeedOptions;
@@ -15,7 +16,7 @@ use crate::terminal::{Output, Screen, Sheet, Table, bad, cell, good, note, numbe
 use crate::times::{relative, relative_or_dash};
 use crate::words::word;
 
-/// Where malicious addresses are learned from.
+/// Feeds: where lists of malicious addresses come from.
 #[derive(Debug, Args)]
 pub(crate) struct FeedCommand {
     #[command(subcommand)]
@@ -26,7 +27,7 @@ pub(crate) struct FeedCommand {
 enum Action {
     /// Add a feed; it is read at once.
     Add {
-        /// 1 to 64 of a-z 0-9 - _ .
+        /// Its name: 1 to 64 of a-z 0-9 - _ .
         name: String,
         /// A well-known feed, see: xshield threat feed presets.
         #[arg(long, conflicts_with_all = ["file", "format"])]
@@ -36,36 +37,36 @@ enum Action {
     },
     /// Change a feed's settings; it is read at once.
     Set {
-        /// The feed.
+        /// The name of the feed.
         name: String,
         #[command(flatten)]
         options: Box<FeedOptions>,
     },
     /// List feeds.
     List,
-    /// Show all that is known of a feed.
+    /// Show everything that is known about a feed.
     Show {
-        /// The feed.
+        /// The name of the feed.
         name: String,
     },
     /// Read a feed now.
     Run {
-        /// The feed.
+        /// The name of the feed.
         name: String,
     },
-    /// Let the listing that waits take effect, or the one that was turned away.
+    /// Accept the new list that waits for a decision, or the one that was rejected.
     Approve {
-        /// The feed.
+        /// The name of the feed.
         name: String,
     },
-    /// Turn the listing that waits away; the one in force stays.
+    /// Reject the new list that waits for a decision; the one in force stays.
     Reject {
-        /// The feed.
+        /// The name of the feed.
         name: String,
     },
-    /// Remove a feed; its entries leave the list.
+    /// Remove a feed and its entries.
     Remove {
-        /// The feed.
+        /// The name of the feed.
         name: String,
     },
     /// List well-known feeds, with their terms of use.
@@ -108,22 +109,27 @@ impl FeedCommand {
                 finished(action, &run(client, &name)?, output)
             }
             Action::Approve { name } => {
-                let action = "approve the listing";
+                let action = "approve the feed's new list";
                 let answer = decide(client, action, &name, "approve")?;
                 let entries = view::<Feed>(action, &answer)?.entries;
-                output.show(&answer, |_| Ok(format!("{name}: {entries} entries are in force.")))
+                output.show(&answer, |_| {
+                    Ok(format!("{name}: in force: {}.", counted(entries, "entry")))
+                })
             }
             Action::Reject { name } => {
-                let action = "reject the listing";
+                let action = "reject the feed's new list";
                 let answer = decide(client, action, &name, "reject")?;
                 let entries = view::<Feed>(action, &answer)?.entries;
                 output.show(&answer, |_| {
-                    Ok(format!("{name}: turned away; the {entries} entries of before stay."))
+                    Ok(format!(
+                        "{name}: rejected; the previous list stays ({}).",
+                        counted(entries, "entry")
+                    ))
                 })
             }
             Action::Remove { name } => {
                 let answer = client.delete("remove the threat feed", &path(&[&name]))?;
-                output.show(&answer, |_| Ok(format!("Feed {name} is removed, and its entries.")))
+                output.show(&answer, |_| Ok(format!("Feed {name} and its entries are removed.")))
             }
             Action::Presets => {
                 let action = "list well-known feeds";
@@ -240,7 +246,7 @@ fn finished(action: &str, answer: &Value, output: Output) -> Result<(), CliError
     if let Some(failure) = &feed.failure {
         let kept = match feed.entries {
             0 => String::new(),
-            entries => format!("; the {entries} entries of before stay"),
+            entries => format!("; the previous list stays ({})", counted(entries, "entry")),
         };
         return Err(CliError::input(format!("{}: {}{kept}", feed.name, failure.reason)));
     }
@@ -249,18 +255,21 @@ fn finished(action: &str, answer: &Value, output: Output) -> Result<(), CliError
     }
     if feed.differs.is_some() {
         note(&format!(
-            "{name}: what is in force differs from the source, as decided; see: xshield threat feed show {name}",
+            "{name}: its new list was rejected, so what is in force differs from the source; see: xshield threat feed show {name}",
             name = feed.name
         ));
     }
     output.show(answer, |_| {
         let rejected = match feed.read.rejected {
             0 => String::new(),
-            rejected => format!(", {rejected} lines rejected"),
+            rejected => format!(", {} rejected", counted(rejected, "line")),
         };
         Ok(format!(
-            "{}: {} entries in force, {} came and {} went with the last change{rejected}.",
-            feed.name, feed.entries, feed.added, feed.removed
+            "{}: {} in force, last change: {} added, {} removed{rejected}.",
+            feed.name,
+            counted(feed.entries, "entry"),
+            feed.added,
+            feed.removed
         ))
     })
 }
@@ -268,9 +277,9 @@ fn finished(action: &str, answer: &Value, output: Output) -> Result<(), CliError
 fn waits(feed: &Feed) -> String {
     let Some(held) = &feed.held else { return String::new() };
     format!(
-        "{name}: a listing of {} entries waits for a decision (+{} -{}): {}\n\
-         decide with: xshield threat feed approve {name}, or reject {name}",
-        held.entries,
+        "{name}: a new list of {} waits for a decision (+{} -{}): {}\n\
+         Decide with: xshield threat feed approve {name}, or reject {name}",
+        counted(held.entries, "entry"),
         held.added,
         held.removed,
         held.reasons.join("; "),
@@ -329,7 +338,7 @@ fn sheet(feed: &Feed, now: Timestamp) -> Sheet {
     sheet.line(
         "confidence",
         format!(
-            "{} % where it doesn't say, {} % at least",
+            "{} % where the feed gives none; entries below {} % are left out",
             settings.confidence.percent(),
             settings.least_confidence.percent()
         ),
@@ -344,7 +353,14 @@ fn sheet(feed: &Feed, now: Timestamp) -> Sheet {
         sheet.line("last change", change);
     }
     let ReadState { bytes, rejected, skipped, samples, .. } = &feed.read;
-    sheet.line("read", format!("{bytes} bytes, {rejected} lines rejected, {skipped} skipped"));
+    sheet.line(
+        "read",
+        format!(
+            "{}, {} rejected, {skipped} skipped",
+            counted(*bytes, "byte"),
+            counted(*rejected, "line")
+        ),
+    );
     for sample in samples {
         let Sample { file, line, text, reason } = sample;
         let mut place = file.iter().cloned().collect::<Vec<_>>();
@@ -359,17 +375,19 @@ fn sheet(feed: &Feed, now: Timestamp) -> Sheet {
         sheet.line("failure", format!("{} ({when}, {} in a row)", failure.reason, feed.failures));
     }
     if let Some(held) = &feed.held {
-        let size = format!("{} entries, +{} -{}", held.entries, held.added, held.removed);
+        let size = counted(held.entries, "entry");
+        let size = format!("{size}, +{} -{}", held.added, held.removed);
         sheet.line("waits", format!("{size}, since {}", relative(held.at, now)));
         held.reasons.iter().for_each(|reason| sheet.line("because", reason));
         sheet.line("", format!("decide with: xshield threat feed approve|reject {}", feed.name));
     }
     if let Some(differs) = &feed.differs {
-        let size = format!("{} entries, +{} -{}", differs.entries, differs.added, differs.removed);
+        let size = counted(differs.entries, "entry");
+        let size = format!("{size}, +{} -{}", differs.added, differs.removed);
         let since = relative(differs.at, now);
-        sheet.line("differs", format!("from the source: {size}, turned away {since}"));
+        sheet.line("differs", format!("from the source: {size}, rejected {since}"));
         differs.reasons.iter().for_each(|reason| sheet.line("because", reason));
-        sheet.line("", format!("let it in after all: xshield threat feed approve {}", feed.name));
+        sheet.line("", format!("accept it after all: xshield threat feed approve {}", feed.name));
     }
     sheet
 }

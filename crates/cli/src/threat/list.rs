@@ -4,6 +4,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 use xshield_api::Timestamp;
 use xshield_api::threat_list::{Difference, Done, Exception, Revision, Validity};
+use xshield_api::words::counted;
 
 use crate::client::{Client, Path, view};
 use crate::error::CliError;
@@ -12,7 +13,7 @@ use crate::terminal::{Output, Table, cell, good, note, number, warning};
 use crate::times::{Span, relative};
 
 pub(super) fn revisions(client: &Client, output: Output) -> Result<(), CliError> {
-    let action = "list the list's revisions";
+    let action = "list the revisions of the threat list";
     let answer = client.list(action, &Path::of(&["threat", "revisions"]), None)?;
     output.show(&answer, |screen| {
         let header = &["REVISION", "ENTRIES", "ADDED", "REMOVED", "SINCE", "WHY"];
@@ -47,8 +48,9 @@ pub(super) fn diff(
         let mut text = format!("Revision {} to {}:\n", diff.from, diff.to);
         for (sign, half) in [("+", &diff.added), ("-", &diff.removed)] {
             text.push_str(&format!(
-                "{sign}{} entries ({} IPv4 addresses)\n",
-                half.entries, half.v4_addresses
+                "{sign}{} ({})\n",
+                counted(half.entries, "entry"),
+                counted(half.v4_addresses, "IPv4 address")
             ));
             half.samples.iter().for_each(|prefix| text.push_str(&format!("  {sign}{prefix}\n")));
             let more = half.entries.saturating_sub(half.samples.len() as u64);
@@ -89,7 +91,7 @@ fn written(
 ) -> Result<(), CliError> {
     let Some(to) = to else { return files::print(client, action, path) };
     files::download(client, action, path, to, Before::Replaced)?;
-    note(&format!("It is in {}.", to.display()));
+    note(&format!("Wrote {}.", to.display()));
     Ok(())
 }
 
@@ -99,7 +101,7 @@ pub(super) fn restore(revision: u64, client: &Client, output: Output) -> Result<
 }
 
 pub(super) fn resume(client: &Client, output: Output) -> Result<(), CliError> {
-    done("resume", &Path::of(&["threat", "resume"]), client, output)
+    done("use the feeds again", &Path::of(&["threat", "resume"]), client, output)
 }
 
 fn done(action: &str, path: &Path, client: &Client, output: Output) -> Result<(), CliError> {
@@ -110,16 +112,16 @@ fn done(action: &str, path: &Path, client: &Client, output: Output) -> Result<()
     }
     if let Some(from) = done.restored {
         note(&format!(
-            "FEEDS DON'T COUNT: the listings of revision {from} hold until 'xshield threat resume'."
+            "FEEDS ARE IGNORED: the list of revision {from} stays in force until 'xshield threat resume'."
         ));
     }
     output.show(&answer, |_| {
         let revision = done.revision.map_or_else(|| "none".to_owned(), |name| name.to_string());
-        Ok(format!("In force: revision {revision}, {} entries.", done.entries))
+        Ok(format!("In force: revision {revision}, {}.", counted(done.entries, "entry")))
     })
 }
 
-/// Addresses that are never blocked, whatever feeds say.
+/// Exceptions: addresses that are never blocked, whatever the feeds list.
 #[derive(Debug, Args)]
 pub(crate) struct ExceptionCommand {
     #[command(subcommand)]
@@ -132,16 +134,16 @@ enum ExceptionAction {
     Add {
         /// An address, a CIDR, or network:NAME for a named network of the policy.
         target: String,
-        /// Why.
+        /// Why, for other operators.
         #[arg(long)]
         reason: String,
-        /// For how long; for good when left out.
+        /// For how long; permanently when left out.
         #[arg(long, value_name = "SPAN")]
         expires: Option<Span>,
     },
     /// List exceptions.
     List,
-    /// End an exception.
+    /// Remove an exception.
     Remove {
         /// Its id.
         id: String,
@@ -177,8 +179,8 @@ impl ExceptionCommand {
             }
             ExceptionAction::Remove { id } => {
                 let path = Path::of(&[EXCEPTIONS[0], EXCEPTIONS[1], &id]);
-                let answer = client.delete("end the exception", &path)?;
-                output.show(&answer, |_| Ok(format!("Exception {id} has ended.")))
+                let answer = client.delete("remove the exception", &path)?;
+                output.show(&answer, |_| Ok(format!("Exception {id} is removed.")))
             }
         }
     }

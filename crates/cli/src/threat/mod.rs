@@ -17,7 +17,7 @@ use crate::scan_log::ScanLog;
 use crate::terminal::Output;
 use crate::threat_events::{self, EventsCommand};
 
-/// Threat intelligence: feeds, the list, exceptions, modes.
+/// Threat intelligence: feeds, the list of malicious addresses, exceptions, modes.
 #[derive(Debug, Args)]
 pub struct ThreatCommand {
     #[command(flatten)]
@@ -30,41 +30,41 @@ pub struct ThreatCommand {
 enum Action {
     Feed(feed::FeedCommand),
     Exception(list::ExceptionCommand),
-    /// Show how the list stands, here and on the hosts.
+    /// Show the state of the threat list, on the platform and on the hosts.
     Status,
-    /// List the list's revisions, the newest first.
+    /// List the revisions of the threat list, the newest first.
     Revisions,
-    /// Show what came and went between two revisions.
+    /// Show what was added and removed between two revisions.
     Diff {
-        /// A revision.
+        /// The earlier revision.
         from: u64,
-        /// Another one; the newest when left out.
+        /// The later revision; the newest when left out.
         to: Option<u64>,
-        /// Every change, a line each: + or - and the entry.
+        /// Print every change, one a line: + or - and the entry.
         #[arg(long)]
         all: bool,
         /// Write all changes to this file instead.
         #[arg(long, value_name = "FILE", requires = "all")]
         to_file: Option<PathBuf>,
     },
-    /// Write the whole list, an entry a line.
+    /// Export the whole list, one entry a line.
     Export {
-        /// At this revision; the newest when left out.
+        /// The revision to export; the newest when left out.
         #[arg(long)]
         revision: Option<u64>,
         /// Write it to this file instead of standard output.
         #[arg(long, value_name = "FILE")]
         to_file: Option<PathBuf>,
     },
-    /// Go back to the listings of a revision; feeds don't count until 'resume'.
+    /// Go back to an earlier revision; feeds are ignored until 'resume'.
     Restore {
         /// The revision.
         revision: u64,
     },
-    /// Let feeds count again.
+    /// Use the feeds again, after a restore.
     Resume,
     Mode(modes::ModeCommand),
-    /// Say how much of an asset's memory the list may take.
+    /// Limit the memory that the list may take on an asset.
     Budget {
         /// Name or id.
         asset: String,
@@ -72,13 +72,13 @@ enum Action {
         memory: modes::Memory,
     },
     Settings(modes::SettingsCommand),
-    /// Tell whether an address is blocked, why, since when and by whom.
+    /// Show whether an address is blocked, since when, and which feeds list it.
     Why {
         /// IPv4 or IPv6.
         address: IpAddr,
     },
     Events(EventsCommand),
-    /// Show which assets met an address and when, and which feeds list it now.
+    /// Show which assets had traffic with an address and when, and which feeds list it now.
     Address {
         /// IPv4 or IPv6.
         address: IpAddr,

@@ -9,6 +9,7 @@ use xshield_wire::foreign::one_line;
 use xshield_api::impact::ExpectedImpact;
 use xshield_api::threat_modes::{ModePair, Modes, PrivateRangesImpact};
 use xshield_api::threat_status::{Feeds, Hosts, ListedAsset, Status};
+use xshield_api::words::counted;
 use xshield_threat::ThreatMode;
 
 use crate::client::{Client, Path, parsed, view};
@@ -18,7 +19,7 @@ use crate::terminal::{Output, Sheet, Table, cell, note};
 use crate::times::Span;
 use crate::words::word;
 
-/// What becomes of traffic with listed peers.
+/// Modes: whether traffic with listed addresses is blocked or only recorded.
 #[derive(Debug, Args)]
 pub(crate) struct ModeCommand {
     #[command(subcommand)]
@@ -27,26 +28,26 @@ pub(crate) struct ModeCommand {
 
 #[derive(Debug, Subcommand)]
 enum ModeAction {
-    /// Show where which mode is set.
+    /// Show the modes of the platform, segments and assets.
     Show,
-    /// Set a mode: an asset's beats those of its segments, which beat the platform's.
+    /// Set a mode. An asset's mode precedes that of its segments, which precedes the platform's.
     Set(SetMode),
 }
 
 #[derive(Debug, Args)]
 struct SetMode {
-    /// What it is to be.
+    /// The new mode.
     mode: Mode,
-    /// For flows that peers open; both directions when neither is named.
+    /// Only for flows that peers open; both directions when neither is given.
     #[arg(long, conflicts_with = "outbound")]
     inbound: bool,
-    /// For flows that hosts open.
+    /// Only for flows that hosts open.
     #[arg(long)]
     outbound: bool,
-    /// For this asset only, by name or id.
+    /// Only for this asset, by name or id.
     #[arg(long, conflicts_with = "segment")]
     asset: Option<String>,
-    /// For the members of this segment only.
+    /// Only for the members of this segment.
     #[arg(long)]
     segment: Option<String>,
 }
@@ -138,22 +139,24 @@ pub(super) fn budget(
     let answer = client.put("set the budget", &path, &json!({ "bytes": memory.0 }))?;
     output.show(&answer, |_| {
         Ok(match memory.0 {
-            Some(bytes) => format!("The list takes {bytes} bytes of {asset} at most."),
-            None => format!("The list takes an eighth of the memory of {asset} at most."),
+            Some(bytes) => {
+                format!("The list takes at most {} of memory on {asset}.", counted(bytes, "byte"))
+            }
+            None => format!("The list takes at most an eighth of the memory of {asset}."),
         })
     })
 }
 
-/// Settings of the list.
+/// Settings of the threat list.
 #[derive(Debug, Args)]
 pub(crate) struct SettingsCommand {
     /// Whether feeds may list private ranges (RFC 1918, 4193, 6598).
     #[arg(long)]
     private_ranges: Option<PrivateRanges>,
-    /// How often a host compares its kernel's list, entry by entry; 0s never.
+    /// How often a host compares the list in its kernel entry by entry; 0s for never.
     #[arg(long, value_name = "SPAN")]
     verify_every: Option<Span>,
-    /// Don't ask whether private ranges may be listed.
+    /// Allow private ranges without asking for confirmation.
     #[arg(long)]
     yes: bool,
 }
@@ -169,15 +172,16 @@ fn text(impact: &PrivateRangesImpact) -> String {
         ..
     } = impact;
     let mut text = format!(
-        "{assets_private} of {assets} hosts have addresses in private ranges. A feed that lists \
-         such a range cuts them off from their neighbours, whatever policy says; only their own \
+        "Hosts with addresses in private ranges: {assets_private} of {assets}. A feed that lists such \
+         a range cuts these hosts off from their neighbours, whatever the policy allows; only their own \
          addresses and the failsafe stay off the list.\n"
     );
     match entries {
-        0 => text.push_str("No feed lists any of them now.\n"),
+        0 => text.push_str("No feed lists a private range now.\n"),
         _ => text.push_str(&format!(
-            "Feeds list {entries} of them now, such as {}. Hosts in there: {assets_inside}; \
-             addresses in there with traffic in the last seven days: {recent_peers}.\n",
+            "Feeds list {} in private ranges now, such as {}. Hosts in these: {assets_inside}; \
+             addresses in these with traffic in the last seven days: {recent_peers}.\n",
+            counted(*entries, "entry"),
             samples.iter().take(3).map(String::as_str).collect::<Vec<_>>().join(", ")
         )),
     }
@@ -245,7 +249,7 @@ impl SettingsCommand {
 }
 
 pub(super) fn status(client: &Client, output: Output) -> Result<(), CliError> {
-    let action = "read how the list stands";
+    let action = "read the state of the threat list";
     let answer = client.get(action, &Path::of(&["threat", "status"]))?;
     output.show(&answer, |_| Ok(sheet(&view(action, &answer)?).render()))
 }
@@ -253,20 +257,21 @@ pub(super) fn status(client: &Client, output: Output) -> Result<(), CliError> {
 fn sheet(status: &Status) -> Sheet {
     let mut sheet = Sheet::new();
     if let Some(revision) = status.restored {
-        sheet.line("RESTORED", format!("the listings of revision {revision} hold"));
-        sheet.line("", "feeds don't count until: xshield threat resume");
+        sheet.line("RESTORED", format!("the list of revision {revision} is in force"));
+        sheet.line("", "feeds are ignored until: xshield threat resume");
     }
     if let Some(trouble) = &status.trouble {
         sheet.line("TROUBLE", trouble);
     }
     for ListedAsset { asset, address } in &status.listed_assets {
-        sheet.line("LISTED", format!("{address}, which {asset} says is its own"));
-        sheet.line("", format!("if it is: xshield threat exception add {address}"));
+        sheet.line("LISTED", format!("{address}, which {asset} reports as its own address"));
+        sheet.line("", format!("if that is right: xshield threat exception add {address}"));
     }
     match status.revision {
         Some(revision) => {
-            let (entries, mib) = (status.entries, status.kernel_bytes.div_ceil(1 << 20));
-            let text = format!("revision {revision}, {entries} entries, some {mib} MiB on a host");
+            let entries = counted(status.entries, "entry");
+            let mib = status.kernel_bytes.div_ceil(1 << 20);
+            let text = format!("revision {revision}, {entries}, about {mib} MiB on a host");
             sheet.line("list", text);
         }
         None if status.trouble.is_some() => {
@@ -278,20 +283,20 @@ fn sheet(status: &Status) -> Sheet {
     let Feeds { all, stale, held, differs, failing } = &status.feeds;
     sheet.line("feeds", all.to_string());
     let lines =
-        [("stale", stale), ("wait for you", held), ("turned away", differs), ("failing", failing)];
+        [("stale", stale), ("to decide", held), ("list rejected", differs), ("failing", failing)];
     for (name, feeds) in lines.into_iter().filter(|(_, feeds)| !feeds.is_empty()) {
         sheet.line(name, feeds.join(", "));
     }
     let Hosts { all, up_to_date, by_revision, by_mode, parts, failures } = &status.hosts;
     sheet.line("hosts", format!("{up_to_date} of {all} up to date"));
     for (revision, hosts) in by_revision {
-        sheet.line("hold", format!("revision {revision}: {hosts}"));
+        sheet.line("on hosts", format!("revision {revision}: {hosts}"));
     }
     for (mode, hosts) in by_mode {
         sheet.line("mode in/out", format!("{mode}: {hosts}"));
     }
     if !parts.is_empty() {
-        sheet.line("a part only", parts.join(", "));
+        sheet.line("incomplete on", parts.join(", "));
     }
     for failure in failures {
         sheet.line("failure", format!("{}: {}", failure.asset, failure.reason));
@@ -332,21 +337,21 @@ mod tests {
                       "failures": [{"asset": "db", "reason": "no memory"}]},
         });
         insta::assert_snapshot!(sheet(&serde_json::from_value(status).unwrap()).render(), @r"
-        RESTORED        the listings of revision 5 hold
-                        feeds don't count until: xshield threat resume
-        LISTED          203.0.113.66, which web says is its own
-                        if it is: xshield threat exception add 203.0.113.66
-        list            revision 7, 120000 entries, some 11 MiB on a host
+        RESTORED        the list of revision 5 is in force
+                        feeds are ignored until: xshield threat resume
+        LISTED          203.0.113.66, which web reports as its own address
+                        if that is right: xshield threat exception add 203.0.113.66
+        list            revision 7, 120,000 entries, about 11 MiB on a host
         private ranges  protected
         feeds           3
         stale           ipsum
-        turned away     soc
+        list rejected   soc
         failing         ipsum
         hosts           3 of 4 up to date
-        hold            revision 6: 1
-        hold            revision 7: 3
+        on hosts        revision 6: 1
+        on hosts        revision 7: 3
         mode in/out     block/block: 4
-        a part only     tiny
+        incomplete on   tiny
         failure         db: no memory
         ");
     }

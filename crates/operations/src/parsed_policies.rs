@@ -1,6 +1,6 @@
 //! The policies that speak of assets: the committed one and the candidate, parsed once.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use xshield_policy::document::Policy;
 use xshield_store::{Conn, StoreError, StoreResult, policy};
@@ -16,7 +16,13 @@ struct Known {
 
 /// The policies that were parsed last.
 #[derive(Debug, Default)]
-pub struct ParsedPolicies(Mutex<(Option<Known>, Option<Known>)>);
+pub struct ParsedPolicies(Mutex<Parsed>);
+
+#[derive(Debug, Clone, Default)]
+struct Parsed {
+    committed: Option<Known>,
+    candidate: Option<Known>,
+}
 
 /// The policies as they are now.
 #[derive(Debug, Clone, Default)]
@@ -36,34 +42,44 @@ impl Policies {
 }
 
 impl ParsedPolicies {
-    /// The policies as they are now. Reading a large one takes a moment, once after each change.
+    /// Both policies as they are now. Reading a large one takes a moment, once after each change.
     ///
     /// # Errors
     /// When the database fails or what it holds is damaged.
     pub async fn policies(&self, conn: &mut Conn) -> StoreResult<Policies> {
-        let versions = policy::versions(conn).await?;
-        let (committed, candidate) = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let is_of = |known: &Option<Known>, version: u64| {
-            known.as_ref().is_some_and(|known| known.version == version)
+        let committed = self.committed(conn).await?;
+        let version = policy::versions(conn).await?.candidate;
+        let known = self.parsed().candidate.clone().filter(|known| known.version == version);
+        let candidate = match known {
+            Some(known) => known,
+            None => {
+                let stored = policy::candidate(conn).await?;
+                let read = read(stored.version, stored.documents).await?;
+                self.parsed().candidate = Some(read.clone());
+                read
+            }
         };
-        let committed = match versions.committed {
-            None => None,
-            Some(version) if is_of(&committed, version) => committed,
-            Some(version) => match policy::committed(conn).await? {
-                Some(stored) => Some(read(version, stored.documents).await?),
-                None => None,
-            },
-        };
-        let candidate = if is_of(&candidate, versions.candidate) {
-            candidate
-        } else {
-            let stored = policy::candidate(conn).await?;
-            Some(read(stored.version, stored.documents).await?)
-        };
-        let now = (committed, candidate);
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = now.clone();
-        let policy = |known: Option<Known>| known.map(|known| known.policy);
-        Ok(Policies { committed: policy(now.0), candidate: policy(now.1) })
+        Ok(Policies { committed, candidate: Some(candidate.policy) })
+    }
+
+    /// The committed policy as it is now; `None` while there is none.
+    ///
+    /// # Errors
+    /// As [`ParsedPolicies::policies`].
+    pub async fn committed(&self, conn: &mut Conn) -> StoreResult<Option<Arc<Policy>>> {
+        let Some(version) = policy::versions(conn).await?.committed else { return Ok(None) };
+        let known = self.parsed().committed.clone().filter(|known| known.version == version);
+        if let Some(known) = known {
+            return Ok(Some(known.policy));
+        }
+        let Some(stored) = policy::committed(conn).await? else { return Ok(None) };
+        let read = read(version, stored.documents).await?;
+        self.parsed().committed = Some(read.clone());
+        Ok(Some(read.policy))
+    }
+
+    fn parsed(&self) -> MutexGuard<'_, Parsed> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

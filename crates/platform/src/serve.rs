@@ -25,8 +25,12 @@ use xshield_store::{Store, StoreError, accounts, audit, commit};
 use crate::alerts::Alerts;
 use crate::api;
 use crate::door::Door;
+use crate::endpoints;
+use crate::held_polls::HeldPolls;
 use crate::intake::Intake;
-use crate::jobs::host_configuration::{self, Configuring};
+use crate::jobs::alerts::Judge;
+use crate::jobs::deliver::Delivery;
+use crate::jobs::host_configuration::{self, HostConfigurations};
 use crate::jobs::supervise::{Jobs, Pauses};
 use crate::jobs::{alerts, compile, deliver, maintenance, threat_compile, threat_feeds};
 use crate::kept::Kept;
@@ -37,10 +41,11 @@ use crate::readiness::Readiness;
 use crate::rotation::Told;
 use crate::settings::Settings;
 use crate::state::{App, Platform};
-use crate::threat::Threats;
 use crate::threat::files::FileError;
+use crate::threat::orders::Orders;
+use crate::threat::run::Feeds;
+use crate::threat::{self, Threats};
 use crate::tls::{self, Tls};
-use crate::waking::Waking;
 
 /// Why the platform did not start.
 #[derive(Debug, thiserror::Error)]
@@ -112,7 +117,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         .await
         .map_err(|source| ServeError::Listen { address: settings.listen, source })?;
     let told = Told::open(&dir)?;
-    let keys = Keys::open(&dir)?;
+    let keys = Arc::new(Keys::open(&dir)?);
     let names = tls::names(&settings.public_urls, settings.listen.ip());
     let tls = Tls::open(&dir, names, now)?;
     let acceptor = Arc::new(tls.server_config()?);
@@ -121,46 +126,90 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     let listening = listener
         .local_addr()
         .map_err(|source| ServeError::Listen { address: settings.listen, source })?;
-    let endpoints = maintenance::endpoints(&settings, listening).await;
-    for endpoint in maintenance::translated(&endpoints, listening) {
+    let endpoints = endpoints::resolved(&settings, listening).await;
+    for endpoint in endpoints::translated(&endpoints, listening) {
         tracing::info!(
             %endpoint,
             "hosts reach the platform at an address that is none of this machine's: if this machine \
              is protected itself, name its own address with --listen, so that no policy closes the port"
         );
     }
+    let opened = Opened { settings, dir, keys, told, tls, store, passwords, listening, endpoints };
+    let app = Arc::new(assembled(opened)?);
+    app.threat.load().await?;
+    // Before anyone is served: hosts must not hear that there is no list because nobody has looked.
+    // What goes wrong is in the log and in the list's state.
+    drop(app.threat.compile().await);
+    // Last of all: its password is told once, and nobody is told of a start that fails.
+    let made_up_password = first_admin(&app.store, &app.passwords, &app.settings, now).await?;
+    Ok(Running { app, made_up_password, listener, acceptor })
+}
+
+/// What a start has opened.
+struct Opened {
+    settings: Settings,
+    dir: DataDir,
+    keys: Arc<Keys>,
+    told: Option<Told>,
+    tls: Tls,
+    store: Store,
+    passwords: Passwords,
+    listening: SocketAddr,
+    endpoints: Vec<SocketAddr>,
+}
+
+/// Gives each part what it needs of the others.
+fn assembled(opened: Opened) -> Result<Platform, ServeError> {
+    let Opened { settings, dir, keys, told, tls, store, passwords, listening, endpoints } = opened;
     let endpoints = Endpoints::new(endpoints);
-    let threat = Threats::open(&settings.data_dir.join("threat"))?;
-    let app = Arc::new(Platform {
+    let policies = Arc::<ParsedPolicies>::default();
+    let (held_polls, alerts) = (Arc::<HeldPolls>::default(), Arc::<Alerts>::default());
+    let inputs = threat::Inputs {
+        store: store.clone(),
+        policies: policies.clone(),
+        endpoints: endpoints.clone(),
+    };
+    let threat = Arc::new(Threats::open(&settings.data_dir.join("threat"), inputs)?);
+    let feeds =
+        Feeds { threats: threat.clone(), keys: keys.clone(), data_dir: settings.data_dir.clone() };
+    let orders =
+        Orders { threats: threat.clone(), keys: keys.clone(), held_polls: held_polls.clone() };
+    let configuring = HostConfigurations::new(store.clone(), policies.clone(), held_polls.clone());
+    let delivery = Delivery {
+        store: store.clone(),
+        alerts: alerts.clone(),
+        keys: keys.clone(),
+        platform: settings.public_url(listening),
+        retry_first: settings.delivery_retry_first,
+    };
+    let intake = Intake::new(store.clone(), threat.past.clone(), alerts.clone(), &settings);
+    Ok(Platform {
         limits: Limits::new(&settings),
-        intake: Intake::new(&settings),
+        intake: Arc::new(intake),
         settings,
         dir,
         keys,
         told,
         tls,
         passwords,
-        compiler: RulesetCompiler::new(store.clone(), endpoints.clone()),
+        compiler: Arc::new(RulesetCompiler::new(store.clone(), endpoints.clone())),
         store,
         simulations: Simulations::default(),
-        parsed_policies: ParsedPolicies::default(),
+        parsed_policies: policies,
         threat,
-        waking: Waking::default(),
-        configuring: Configuring::default(),
-        alerts: Alerts::default(),
+        feeds: Arc::new(feeds),
+        orders: Arc::new(orders),
+        held_polls,
+        configuring: Arc::new(configuring),
+        alerts,
+        delivery,
         jobs: Jobs::default(),
         readiness: Readiness::default(),
         listening,
         endpoints,
         metrics: recorder(),
         metrics_page: Kept::default(),
-    });
-    app.threat.paths.load(&app).await?;
-    // Before anyone is served: hosts must not hear that there is no list because nobody has looked.
-    threat_compile::now(&app).await;
-    // Last of all: its password is told once, and nobody is told of a start that fails.
-    let made_up_password = first_admin(&app.store, &app.passwords, &app.settings, now).await?;
-    Ok(Running { app, made_up_password, listener, acceptor })
+    })
 }
 
 /// The recorder is the process's, however many platforms (in tests) are in it.
@@ -231,16 +280,7 @@ impl Running {
     /// settings grant.
     pub async fn until(self, stop: impl Future<Output = ()>) {
         let Self { app, listener, acceptor, .. } = self;
-        let jobs = [
-            keep(&app, "compile", compile::run),
-            keep(&app, "maintenance", maintenance::run),
-            keep(&app, "host-configuration", host_configuration::run),
-            keep(&app, "threat-compile", threat_compile::run),
-            keep(&app, "threat-orders", threat_compile::tell_hosts),
-            keep(&app, "threat-feeds", threat_feeds::run),
-            keep(&app, "alerts", alerts::run),
-            keep(&app, "deliver", deliver::run),
-        ];
+        let jobs = started(&app);
         // Changes that a sudden end kept from being compiled.
         app.compiler.inventory_changed();
         let door = Door::new(api::router(app.clone()), acceptor, &app.settings, open_files());
@@ -266,7 +306,7 @@ impl Running {
             }
         }
         drop(listener);
-        app.waking.close();
+        app.held_polls.close();
         let grace = Duration::from_secs(app.settings.shutdown_grace);
         if timeout(grace, door.close()).await.is_err() {
             tracing::warn!("requests in flight took too long and were cut");
@@ -283,8 +323,36 @@ fn open_files() -> usize {
     limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX)
 }
 
+/// Starts what runs beside requests.
+fn started(app: &App) -> [JoinHandle<()>; 8] {
+    let gather = |app: &App| Duration::from_millis(app.settings.gather_changes_ms);
+    [
+        keep(app, "compile", move |app| {
+            let (configuring, polls) = (app.configuring.clone(), app.held_polls.clone());
+            compile::run(app.compiler.clone(), configuring, polls, gather(&app))
+        }),
+        keep(app, "maintenance", maintenance::run),
+        keep(app, "host-configuration", |app| host_configuration::run(app.configuring.clone())),
+        keep(app, "threat-compile", move |app| {
+            let (threat, compiler) = (app.threat.clone(), app.compiler.clone());
+            threat_compile::run(threat, app.store.clone(), compiler, gather(&app))
+        }),
+        keep(app, "threat-orders", |app| threat_compile::tell_hosts(app.orders.clone())),
+        keep(app, "threat-feeds", |app| threat_feeds::run(app.feeds.clone())),
+        keep(app, "alerts", |app| {
+            let (store, alerts) = (app.store.clone(), app.alerts.clone());
+            alerts::run(Judge { store, alerts, keep: app.settings.threat_flows_per_asset })
+        }),
+        keep(app, "deliver", |app| deliver::run(app.delivery.clone())),
+    ]
+}
+
 /// Runs a job until its handle is aborted, whatever befalls it.
-fn keep<F>(app: &App, name: &'static str, job: fn(App) -> F) -> JoinHandle<()>
+fn keep<F>(
+    app: &App,
+    name: &'static str,
+    job: impl Fn(App) -> F + Send + Sync + 'static,
+) -> JoinHandle<()>
 where
     F: Future<Output = ()> + Send + 'static,
 {

@@ -125,6 +125,18 @@ impl Settings {
             password_cost: PasswordCost::Full,
         }
     }
+
+    /// The URL for people and host configurations of a platform that listens there.
+    #[must_use]
+    pub fn public_url(&self, listening: SocketAddr) -> String {
+        match self.public_urls.first() {
+            Some(url) => url.url(listening.port()),
+            None if listening.ip().is_unspecified() => {
+                format!("https://localhost:{}", listening.port())
+            }
+            None => format!("https://{listening}"),
+        }
+    }
 }
 
 /// This machine.

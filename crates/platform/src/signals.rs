@@ -7,7 +7,7 @@ use crate::state::Platform;
 
 impl Signals for Platform {
     fn wake_host(&self, asset: &AssetId) {
-        self.waking.wake(asset);
+        self.held_polls.wake(asset);
     }
 
     fn policy_committed(&self) {

@@ -1,11 +1,14 @@
 //! An asset's ruleset, signed with the platform's key.
 
+use std::sync::Arc;
+
+use xshield_operations::compiler::RulesetCompiler;
 use xshield_policy::AssetId;
 use xshield_store::rulesets::StoredRuleset;
 use xshield_wire::{Envelope, envelope};
 
+use crate::keys::Keys;
 use crate::problem::{Answer, Problem};
-use crate::state::App;
 
 /// A signed ruleset.
 #[derive(Debug)]
@@ -20,11 +23,14 @@ pub(crate) struct Signed {
 ///
 /// # Errors
 /// When it can't be compiled or signed, or the database fails.
-pub(crate) async fn signed(app: &App, asset: &AssetId) -> Answer<Option<Signed>> {
-    let Some((stored, ruleset)) = app.compiler.ruleset(asset).await? else { return Ok(None) };
-    let app = app.clone();
-    let seal =
-        move || envelope::seal_ruleset(&app.keys.policy, &ruleset, stored.version.compilation);
+pub(crate) async fn signed(
+    compiler: &RulesetCompiler,
+    keys: &Arc<Keys>,
+    asset: &AssetId,
+) -> Answer<Option<Signed>> {
+    let Some((stored, ruleset)) = compiler.ruleset(asset).await? else { return Ok(None) };
+    let keys = keys.clone();
+    let seal = move || envelope::seal_ruleset(&keys.policy, &ruleset, stored.version.compilation);
     let envelope = tokio::task::spawn_blocking(seal).await?;
     let envelope = envelope.map_err(|error| Problem::internal(&error))?;
     Ok(Some(Signed { stored, envelope }))

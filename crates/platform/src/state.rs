@@ -12,8 +12,10 @@ use xshield_wire::message::VERSION;
 use xshield_wire::trust::{Der, PublicTrust};
 
 use crate::alerts::Alerts;
+use crate::held_polls::HeldPolls;
 use crate::intake::Intake;
-use crate::jobs::host_configuration::Configuring;
+use crate::jobs::deliver::Delivery;
+use crate::jobs::host_configuration::HostConfigurations;
 use crate::jobs::supervise::Jobs;
 use crate::kept::Kept;
 use crate::keys::{DataDir, KeyError, Keys};
@@ -23,8 +25,9 @@ use crate::readiness::Readiness;
 use crate::rotation::Told;
 use crate::settings::Settings;
 use crate::threat::Threats;
+use crate::threat::orders::Orders;
+use crate::threat::run::Feeds;
 use crate::tls::Tls;
-use crate::waking::Waking;
 
 /// The platform, as handlers see it.
 pub type App = Arc<Platform>;
@@ -37,7 +40,7 @@ pub struct Platform {
     /// Its files.
     pub dir: DataDir,
     /// Its keys.
-    pub keys: Keys,
+    pub keys: Arc<Keys>,
     /// Whom hosts are told to trust, since the keys are not the first ones.
     pub told: Option<Told>,
     /// Its certificates.
@@ -49,21 +52,27 @@ pub struct Platform {
     /// What keeps one caller from hurting others.
     pub limits: Limits,
     /// Keeps the committed policy compiled for every asset.
-    pub compiler: RulesetCompiler,
+    pub compiler: Arc<RulesetCompiler>,
     /// Those who try what a policy would come to.
     pub simulations: Simulations,
     /// The policies that speak of assets.
-    pub parsed_policies: ParsedPolicies,
-    /// Threat feeds and what became of them.
-    pub threat: Threats,
+    pub parsed_policies: Arc<ParsedPolicies>,
+    /// Listings of threat feeds, and the list that is made of them.
+    pub threat: Arc<Threats>,
+    /// Fetches threat feeds.
+    pub feeds: Arc<Feeds>,
+    /// Tells hosts which list they should have.
+    pub orders: Arc<Orders>,
     /// Held-open polls of hosts.
-    pub waking: Waking,
+    pub held_polls: Arc<HeldPolls>,
     /// Turns what operators configure into what each host should use.
-    pub configuring: Configuring,
+    pub configuring: Arc<HostConfigurations>,
     /// Wakes those who judge and deliver.
-    pub alerts: Alerts,
+    pub alerts: Arc<Alerts>,
+    /// Delivers alerts.
+    pub delivery: Delivery,
     /// Reports of hosts on their way in.
-    pub intake: Intake,
+    pub intake: Arc<Intake>,
     /// How what runs beside requests stands.
     pub jobs: Jobs,
     /// Whether it can write.
@@ -82,13 +91,7 @@ impl Platform {
     /// The URL for host configurations.
     #[must_use]
     pub fn public_url(&self) -> String {
-        match self.settings.public_urls.first() {
-            Some(url) => url.url(self.listening.port()),
-            None if self.listening.ip().is_unspecified() => {
-                format!("https://localhost:{}", self.listening.port())
-            }
-            None => format!("https://{}", self.listening),
-        }
+        self.settings.public_url(self.listening)
     }
 
     /// The same as `ctagent register --domain` takes it.
@@ -105,11 +108,5 @@ impl Platform {
     pub fn trust(&self) -> Result<PublicTrust, KeyError> {
         let ca = vec![Der(self.tls.ca_der()?)];
         Ok(PublicTrust { version: VERSION, ca, policy_keys: vec![self.keys.policy.public()] })
-    }
-
-    /// Addresses at which hosts reach the platform, by now.
-    #[must_use]
-    pub fn endpoints(&self) -> Vec<SocketAddr> {
-        self.endpoints.get()
     }
 }

@@ -9,7 +9,7 @@ use axum::body::Bytes as Body;
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 use tokio::runtime::Runtime;
-use xshield_platform::intake::{self, budget::Grant};
+use xshield_platform::intake::budget::Grant;
 use xshield_platform::serve;
 use xshield_platform::settings::{AdminPassword, PasswordCost, Settings};
 use xshield_platform::state::App;
@@ -254,7 +254,7 @@ async fn tell(app: &App, asset: &AssetId, body: Vec<u8>) {
     let Ok(place) = app.intake.admit(asset) else { return };
     match app.intake.read(Body::from(body)).await {
         Ok(received) => {
-            let taken = intake::take(app, place, received, Vec::new(), Timestamp::now()).await;
+            let taken = app.intake.take(place, received, Vec::new(), Timestamp::now()).await;
             taken.expect("what can be read can be stored");
         }
         Err(problem) => assert!(problem.status.is_client_error(), "{problem:?}"),

@@ -10,7 +10,6 @@ use xshield_wire::bounds;
 use xshield_wire::message::EventSource;
 use xshield_wire::threat::ThreatMatch;
 
-use crate::state::{App, Platform};
 use crate::threat::past::Attribution;
 
 /// How far a host's clock may be ahead, in seconds, before its times are cut.
@@ -18,12 +17,12 @@ const AHEAD: i64 = 300;
 /// Names of programs and services are cut here, in bytes as JSON writes them.
 const MAX_NAME: usize = 512;
 
-/// Stores events of one asset.
+/// Stores events of one asset, of which so many flows are kept.
 ///
 /// # Errors
 /// When the database fails.
 pub(crate) async fn take(
-    app: &Platform,
+    keep: i64,
     tx: &mut Tx,
     asset: &AssetId,
     events: impl Iterator<Item = ThreatEvent>,
@@ -34,15 +33,14 @@ pub(crate) async fn take(
         let counted = u64::from(event.read_from != ReadFrom::Live);
         metrics::counter!("xshield_threat_events_total").increment(counted);
     }
-    make_room(app, tx, asset).await
+    make_room(keep, tx, asset).await
 }
 
-/// Forgets an asset's oldest flows beyond what is kept.
+/// Forgets an asset's oldest flows beyond the `keep` that are kept.
 ///
 /// # Errors
 /// When the database fails.
-pub(crate) async fn make_room(app: &Platform, tx: &mut Tx, asset: &AssetId) -> StoreResult<()> {
-    let keep = app.settings.threat_flows_per_asset;
+pub(crate) async fn make_room(keep: i64, tx: &mut Tx, asset: &AssetId) -> StoreResult<()> {
     if threat_events::count(tx, asset).await? > keep {
         let forgotten = threat_events::trim(tx, asset, keep).await?;
         metrics::counter!("xshield_threat_events_forgotten_total").increment(forgotten);
@@ -52,7 +50,6 @@ pub(crate) async fn make_room(app: &Platform, tx: &mut Tx, asset: &AssetId) -> S
 
 /// A match as a host told it: bounded, with what the list said of the peer. Blocks.
 pub(crate) fn read(
-    app: &App,
     attribution: &mut Attribution,
     found: ThreatMatch,
     now: Timestamp,
@@ -79,7 +76,7 @@ pub(crate) fn read(
             EventSource::Live => ReadFrom::Live,
         },
         revision: found.revision,
-        intelligence: attribution.of(app, found.revision, remote, last_seen),
+        intelligence: attribution.of(found.revision, remote, last_seen),
         packets: found.packets,
         bytes: found.bytes,
         first_seen: Timestamp::from_unix(found.first_seen).min(last_seen),

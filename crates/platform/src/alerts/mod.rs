@@ -26,7 +26,7 @@ pub mod send;
 mod syslog;
 pub mod webhook;
 
-/// Wakes the jobs.
+/// Wakes those who judge matches and deliver alerts.
 #[derive(Debug, Default)]
 pub struct Alerts {
     /// There are matches to be judged.

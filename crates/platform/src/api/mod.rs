@@ -91,9 +91,9 @@ async fn measured_page(app: &App) -> Answer<String> {
     for (standing, count) in assets::standings(&mut *app.store.read().await?, now).await? {
         metrics::gauge!("xshield_assets", "standing" => standing).set(count);
     }
-    let held = u32::try_from(app.waking.held()).unwrap_or(u32::MAX);
+    let held = u32::try_from(app.held_polls.held()).unwrap_or(u32::MAX);
     metrics::gauge!("xshield_polls_held").set(held);
-    measure(app, &mut *app.store.read().await?, now).await?;
+    measure(&app.threat, &mut *app.store.read().await?, now).await?;
     let mut page = app.metrics.render();
     page.push_str(&expiry_series(&mut *app.store.read().await?, now).await?);
     Ok(page)

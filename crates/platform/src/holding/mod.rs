@@ -131,7 +131,7 @@ async fn world(
     Ok(World {
         policies: policies.all(),
         networks: committed.settings().address_networks(),
-        platform: app.endpoints().iter().map(|endpoint| endpoint.ip()).collect(),
+        platform: app.endpoints.get().iter().map(|endpoint| endpoint.ip()).collect(),
         management: single.map(|net| net.0.addr()).collect(),
         from: Some(from),
         holders: addresses::holders(conn, &asset.id, &said.addresses, now).await?,

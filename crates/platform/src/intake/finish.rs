@@ -9,8 +9,8 @@ use xshield_store::commands::Job;
 use xshield_store::telemetry::Step;
 use xshield_store::trim::Flows;
 use xshield_store::{
-    Doing as _, StoreResult, Tx, agent_events, commands, paths, reports, telemetry, threat_events,
-    trim,
+    Doing as _, Store, StoreResult, Tx, agent_events, commands, paths, reports, telemetry,
+    threat_events, trim,
 };
 use xshield_wire::bounds::{self, Cut};
 use xshield_wire::message::{CommandKind, ReportBody};
@@ -19,7 +19,6 @@ use xshield_wire::telemetry::{DebugLog, HostTelemetry, SoftwareContents, Softwar
 use super::items::{Item, MAX_LINE, MAX_TEXT, Parted, short, shortened};
 use crate::host_message::strip_userinfo;
 use crate::problem::Answer;
-use crate::state::App;
 
 /// A table in nft's syntax is cut here, in bytes.
 const MAX_TABLE: usize = 1 << 20;
@@ -50,7 +49,7 @@ pub(super) struct Rest {
 }
 
 /// Does what takes time, before anything is locked.
-pub(super) async fn prepare(app: &App, asset: &AssetId, parted: Parted) -> Answer<Prepared> {
+pub(super) async fn prepare(store: &Store, asset: &AssetId, parted: Parted) -> Answer<Prepared> {
     let Parted { items, mut body, created, latest } = parted;
     let mut cuts = Vec::new();
     let mut software = None;
@@ -73,7 +72,7 @@ pub(super) async fn prepare(app: &App, asset: &AssetId, parted: Parted) -> Answe
         ReportBody::Host(host) => host_bounded(host, latest),
         ReportBody::Software(report) => {
             cuts.extend(software_bounded(report, latest));
-            let known = telemetry::software(&mut *app.store.read().await?, asset).await;
+            let known = telemetry::software(&mut *store.read().await?, asset).await;
             // What can't be read any more is as if it had never been told.
             let known =
                 known.inspect_err(|error| tracing::error!(%error, %asset, "software is lost"));
@@ -234,25 +233,37 @@ pub(crate) async fn ask_for_everything(
     commands::add(tx, &job, std::iter::once(asset)).await.map(drop)
 }
 
+/// Flows of one asset that are kept, at most.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Keep {
+    pub(super) events: i64,
+    pub(super) paths: i64,
+    pub(super) threats: i64,
+}
+
 /// Forgets the asset's oldest flows beyond what is kept, in short transactions of their own.
-pub(super) async fn make_room(app: &App, asset: &AssetId, items: &[Item]) -> StoreResult<()> {
-    let settings = &app.settings;
+pub(super) async fn make_room(
+    store: &Store,
+    keep: Keep,
+    asset: &AssetId,
+    items: &[Item],
+) -> StoreResult<()> {
     match items.first() {
         Some(Item::Event(_)) => {
-            let keep = settings.flows_per_asset;
-            let forgotten = trim::flows(&app.store, Flows::Events, asset, keep).await?;
+            let keep = keep.events;
+            let forgotten = trim::flows(store, Flows::Events, asset, keep).await?;
             metrics::counter!("xshield_events_forgotten_total").increment(forgotten);
         }
         Some(Item::Path(..)) => {
-            let keep = settings.paths_per_asset;
-            let forgotten = trim::flows(&app.store, Flows::Paths, asset, keep).await?;
+            let keep = keep.paths;
+            let forgotten = trim::flows(store, Flows::Paths, asset, keep).await?;
             metrics::counter!("xshield_paths_forgotten_total").increment(forgotten);
         }
         Some(Item::Threat(_) | Item::Live(_)) => {
-            let keep = settings.threat_flows_per_asset;
-            let mut forgotten = trim::flows(&app.store, Flows::Threats, asset, keep).await?;
+            let keep = keep.threats;
+            let mut forgotten = trim::flows(store, Flows::Threats, asset, keep).await?;
             let most = keep.saturating_mul(2);
-            forgotten += trim::flows(&app.store, Flows::ThreatsUnjudged, asset, most).await?;
+            forgotten += trim::flows(store, Flows::ThreatsUnjudged, asset, most).await?;
             metrics::counter!("xshield_threat_events_forgotten_total").increment(forgotten);
         }
         _ => {}

@@ -13,12 +13,12 @@ use xshield_wire::message::{CommandOutcome, FirewallEvent, Report, ReportBody, R
 use xshield_wire::telemetry::{ActivePath, AgentEvent, LiveEvent, PathSource};
 use xshield_wire::threat::ThreatMatch;
 
-use super::AHEAD;
 use crate::alerts::intake;
 use crate::host_message::strip_userinfo;
-use crate::state::App;
 use crate::threat::past::Attribution;
 
+/// How far a host's clock may be ahead, in seconds, before its times are cut.
+const AHEAD: i64 = 300;
 /// Texts are cut here, in bytes as JSON writes them.
 pub(super) const MAX_TEXT: usize = 512;
 /// Lines of logs and events are cut here, in bytes as JSON writes them.
@@ -53,12 +53,7 @@ pub(super) struct Parted {
 
 /// Takes the rows out of a report, with short texts and believable times, and with what the threat list
 /// said of each peer. It may take a while.
-pub(super) fn prepare(
-    app: &App,
-    report: Report,
-    mut attribution: Attribution,
-    now: Timestamp,
-) -> Parted {
+pub(super) fn prepare(report: Report, mut attribution: Attribution, now: Timestamp) -> Parted {
     let latest = now.plus(AHEAD);
     let created = Timestamp::from_unix(report.created).min(latest);
     let mut body = report.body;
@@ -72,7 +67,7 @@ pub(super) fn prepare(
             taken(&mut report.paths, |path| Item::Path(path_bounded(path, latest), from))
         }
         ReportBody::Threats(report) => taken(&mut report.matches, |found| {
-            Item::Threat(Box::new(intake::read(app, &mut attribution, found, now)))
+            Item::Threat(Box::new(intake::read(&mut attribution, found, now)))
         }),
         ReportBody::Live(report) => {
             let denials = report.events.drain(..).map(Live::Denial).collect::<Vec<_>>();
@@ -83,7 +78,7 @@ pub(super) fn prepare(
             items.extend(taken(&mut report.threats, |found| {
                 // The flow is known and alerted about now, and adds nothing to any count.
                 let uncounted = ThreatMatch { packets: 0, bytes: 0, ..found };
-                Item::Threat(Box::new(intake::read(app, &mut attribution, uncounted, now)))
+                Item::Threat(Box::new(intake::read(&mut attribution, uncounted, now)))
             }));
             items
         }

@@ -8,7 +8,6 @@ use tokio::sync::OwnedSemaphorePermit;
 use xshield_wire::bounds::Cut;
 use xshield_wire::message::Report;
 
-use super::Received;
 use crate::host_message::read_message;
 use crate::problem::Problem;
 
@@ -22,6 +21,27 @@ const MAX_RATIO: u64 = 500;
 const WINDOW_LOG: u32 = 23;
 /// A Zstandard frame begins so (RFC 8878, 3.1.1).
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+
+/// A report that was read.
+#[derive(Debug)]
+pub struct Received {
+    /// What it says, within every bound.
+    pub(super) report: Report,
+    /// What was cut off.
+    pub(super) cuts: Vec<Cut>,
+    /// Its length, unpacked.
+    pub(super) bytes: u64,
+    /// Its place in memory.
+    pub(super) _permit: OwnedSemaphorePermit,
+}
+
+impl Received {
+    /// Names it.
+    #[must_use]
+    pub fn batch(&self) -> xshield_wire::Bytes<16> {
+        self.report.batch
+    }
+}
 
 /// Why a report was not read.
 #[derive(Debug)]

@@ -2,10 +2,11 @@
 //! What the rules make of a match, and that it was looked at, is written in one transaction.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use xshield_model::Timestamp;
-use xshield_model::alert::{Alert, AlertKind, EventView, NAME, Severity};
+use xshield_model::alert::{Alert, AlertKind, EventView, Severity};
 use xshield_model::alert_memory::{Counts, Decision, Memory};
 use xshield_model::alert_rule::{AlertRule, Condition, Delivery, RuleState};
 use xshield_policy::AssetId;
@@ -14,12 +15,11 @@ use xshield_store::alerts::StoredRule;
 use xshield_store::threat_events::Fresh;
 use xshield_store::threat_feeds::StoredFeed;
 use xshield_store::{
-    StoreResult, Tx, alerts, assets, commit, deliveries, threat_events, threat_feeds,
+    Store, StoreResult, Tx, alerts, assets, commit, deliveries, threat_events, threat_feeds,
 };
 
-use crate::alerts::intake;
 use crate::alerts::rule::{concerns, subject_of, weight};
-use crate::state::App;
+use crate::alerts::{Alerts, intake};
 
 /// Between two looks at the platform's own state; also when judging failed.
 const EVERY: Duration = Duration::from_secs(15);
@@ -30,21 +30,32 @@ const MOST_AN_HOUR: u64 = 1000;
 /// What a rule remembers of itself.
 const ITSELF: &str = "";
 
+/// Judges by the alert rules.
+#[derive(Debug, Clone)]
+pub struct Judge {
+    /// Rules, matches, and the alerts that come of them.
+    pub store: Store,
+    /// By which it is woken, and wakes those who deliver.
+    pub alerts: Arc<Alerts>,
+    /// Flows with listed peers kept of one asset, at most.
+    pub keep: i64,
+}
+
 /// Runs until the platform ends.
-pub async fn run(app: App) {
+pub async fn run(judge: Judge) {
     let mut tick = tokio::time::interval(EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            () = app.alerts.fresh.notified() => {}
+            () = judge.alerts.fresh.notified() => {}
             _ = tick.tick() => {
-                if let Err(error) = alarms(&app).await {
+                if let Err(error) = alarms(&judge).await {
                     tracing::error!(%error, "the platform's own state could not be judged");
                 }
             }
         }
         loop {
-            match judge(&app).await {
+            match judged(&judge).await {
                 Ok(Left::More) => {}
                 Ok(Left::Nothing) => break,
                 Err(error) => {
@@ -63,11 +74,11 @@ enum Left {
     Nothing,
 }
 
-async fn judge(app: &App) -> StoreResult<Left> {
-    if threat_events::fresh(&mut *app.store.read().await?, 1).await?.1.is_none() {
+async fn judged(judge: &Judge) -> StoreResult<Left> {
+    if threat_events::fresh(&mut *judge.store.read().await?, 1).await?.1.is_none() {
         return Ok(Left::Nothing);
     }
-    let mut tx = app.store.write().await?;
+    let mut tx = judge.store.write().await?;
     let (fresh, last) = threat_events::fresh(&mut tx, BATCH).await?;
     let Some(last) = last else { return Ok(Left::Nothing) };
     let mut round = Round::begin(&mut tx).await?;
@@ -93,10 +104,10 @@ async fn judge(app: &App) -> StoreResult<Left> {
     // What was in the queue could not be forgotten before.
     let assets: BTreeSet<&AssetId> = fresh.iter().map(|one| &one.flow.asset_id).collect();
     for asset in assets {
-        intake::make_room(app, &mut tx, asset).await?;
+        intake::make_room(judge.keep, &mut tx, asset).await?;
     }
     commit(tx).await?;
-    app.alerts.due.notify_one();
+    judge.alerts.due.notify_one();
     Ok(Left::More)
 }
 
@@ -238,14 +249,14 @@ struct Alarm {
     mark: u64,
 }
 
-async fn alarms(app: &App) -> StoreResult<()> {
+async fn alarms(judge: &Judge) -> StoreResult<()> {
     let wanted = |stored: &StoredRule| {
         stored.rule.state == RuleState::Enabled && !stored.rule.when.is_about_matches()
     };
-    if !alerts::rules(&mut *app.store.read().await?).await?.iter().any(wanted) {
+    if !alerts::rules(&mut *judge.store.read().await?).await?.iter().any(wanted) {
         return Ok(());
     }
-    let mut tx = app.store.write().await?;
+    let mut tx = judge.store.write().await?;
     let mut round = Round::begin(&mut tx).await?;
     for stored in std::mem::take(&mut round.rules) {
         let found = match stored.rule.when {
@@ -262,7 +273,7 @@ async fn alarms(app: &App) -> StoreResult<()> {
     }
     round.end(&mut tx).await?;
     commit(tx).await?;
-    app.alerts.due.notify_one();
+    judge.alerts.due.notify_one();
     Ok(())
 }
 
@@ -350,21 +361,5 @@ impl Round {
             event: None,
         };
         self.tell(tx, &stored.rule, &alert, &alarm.subject).await
-    }
-}
-
-/// An alert with which a channel is tried.
-#[must_use]
-pub fn test_alert(channel: &str, now: Timestamp) -> Alert {
-    Alert {
-        name: format!("Test of {NAME}"),
-        kind: AlertKind::Test,
-        severity: Severity::Low,
-        rule: "test".to_owned(),
-        at: now,
-        summary: format!("Test of the channel {channel}: alerts arrive here"),
-        withheld: 0,
-        counted: None,
-        event: None,
     }
 }

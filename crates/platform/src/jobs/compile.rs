@@ -1,29 +1,38 @@
 //! Compiles again whenever the inventory has changed, taking changes that come together at once.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
+use xshield_operations::compiler::RulesetCompiler;
 
+use super::host_configuration::HostConfigurations;
 use super::pace::Pace;
-use crate::state::App;
+use crate::held_polls::HeldPolls;
 
-/// Runs as long as the platform does.
-pub async fn run(app: App) {
+/// Runs as long as the platform does; changes that come within `least` are taken at once. What hosts are
+/// configured to use may change with the inventory, too.
+pub async fn run(
+    compiler: Arc<RulesetCompiler>,
+    configurations: Arc<HostConfigurations>,
+    held_polls: Arc<HeldPolls>,
+    least: Duration,
+) {
     const RETRY: Duration = Duration::from_secs(5);
-    let mut pace = Pace::new(Duration::from_millis(app.settings.gather_changes_ms));
+    let mut pace = Pace::new(least);
     loop {
-        pace.gather(app.compiler.changes()).await;
-        app.configuring.changed();
+        pace.gather(compiler.changes()).await;
+        configurations.changed();
         let begun = Instant::now();
-        match app.compiler.recompile().await {
+        match compiler.recompile().await {
             Ok(assets) => {
-                assets.iter().for_each(|asset| app.waking.wake(asset));
+                assets.iter().for_each(|asset| held_polls.wake(asset));
                 pace.worked(begun, Instant::now(), assets.len());
             }
             Err(error) => {
                 tracing::error!(reason = error.in_words(), "rulesets could not be compiled");
                 tokio::time::sleep(RETRY).await;
-                app.compiler.inventory_changed();
+                compiler.inventory_changed();
             }
         }
     }

@@ -5,23 +5,24 @@
 //! for longer and longer; what gathers meanwhile leaves as one digest.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
 use xshield_model::Timestamp;
+use xshield_model::alert::{Alert, AlertKind, NAME, Severity};
 use xshield_model::alert_rule::RuleState;
 use xshield_model::delivery::{DeliveryKind, DeliveryState};
 use xshield_operations::ids::{new_id, random};
 use xshield_store::alerts::StoredAlert;
 use xshield_store::deliveries::{NewDelivery, StoredChannel, StoredDelivery};
-use xshield_store::{StoreError, StoreResult, commit, deliveries};
+use xshield_store::{Store, StoreError, StoreResult, commit, deliveries};
 
+use crate::alerts::Alerts;
 use crate::alerts::outgoing::{Outgoing, Secret, SendError};
 use crate::alerts::payload::{self, About};
 use crate::alerts::send::{send, shortened};
-use crate::jobs::alerts::test_alert;
-use crate::problem::{Answer, Problem};
-use crate::state::App;
+use crate::keys::Keys;
 
 /// At the latest, channels are looked at again.
 const EVERY: Duration = Duration::from_secs(5);
@@ -32,23 +33,38 @@ const LONGEST_PAUSE: i64 = 3600;
 /// A delivery that fails for so long is given up, in seconds.
 const GIVE_UP_AFTER: i64 = 7 * 24 * 3600;
 
+/// Delivers over channels.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// Channels, what waits for them, and what came of it.
+    pub store: Store,
+    /// By which it is woken.
+    pub alerts: Arc<Alerts>,
+    /// They seal the channels' secrets.
+    pub keys: Arc<Keys>,
+    /// The platform's URL, for people.
+    pub platform: String,
+    /// Seconds until a failed delivery is tried again for the first time.
+    pub retry_first: i64,
+}
+
 /// Runs until the platform ends.
-pub async fn run(app: App) {
+pub async fn run(delivery: Delivery) {
     let mut working = JoinSet::new();
     let mut busy = HashSet::new();
     loop {
-        match due_channels(&app).await {
+        match due_channels(&delivery).await {
             Ok(channels) => {
                 for channel in channels {
                     if busy.insert(channel.id.clone()) {
-                        working.spawn(work(app.clone(), channel));
+                        working.spawn(work(delivery.clone(), channel));
                     }
                 }
             }
             Err(error) => tracing::error!(%error, "channels could not be looked at"),
         }
         tokio::select! {
-            () = app.alerts.due.notified() => {}
+            () = delivery.alerts.due.notified() => {}
             () = tokio::time::sleep(EVERY) => {}
             Some(done) = working.join_next() => match done {
                 Ok(id) => {
@@ -67,9 +83,9 @@ pub async fn run(app: App) {
 }
 
 /// Channels that may be tried and have something to do.
-async fn due_channels(app: &App) -> StoreResult<Vec<StoredChannel>> {
+async fn due_channels(by: &Delivery) -> StoreResult<Vec<StoredChannel>> {
     let now = Timestamp::now();
-    let mut conn = app.store.read().await?;
+    let mut conn = by.store.read().await?;
     let mut due = Vec::new();
     for channel in deliveries::channels(&mut conn).await? {
         if channel.state == RuleState::Disabled || channel.next_attempt > now {
@@ -84,9 +100,9 @@ async fn due_channels(app: &App) -> StoreResult<Vec<StoredChannel>> {
 }
 
 /// Delivers what a channel has to, until nothing is left or an attempt fails. Gives the channel's id.
-async fn work(app: App, channel: StoredChannel) -> String {
+async fn work(by: Delivery, channel: StoredChannel) -> String {
     loop {
-        match deliver_next(&app, &channel).await {
+        match deliver_next(&by, &channel).await {
             Ok(Outcome::Delivered) => {}
             Ok(Outcome::Nothing | Outcome::Failed) => break,
             Err(error) => {
@@ -104,26 +120,26 @@ enum Outcome {
     Nothing,
 }
 
-async fn deliver_next(app: &App, channel: &StoredChannel) -> StoreResult<Outcome> {
-    let waiting = deliveries::next(&mut *app.store.read().await?, &channel.id).await?;
+async fn deliver_next(by: &Delivery, channel: &StoredChannel) -> StoreResult<Outcome> {
+    let waiting = deliveries::next(&mut *by.store.read().await?, &channel.id).await?;
     let delivery = match waiting {
         Some(delivery) => delivery,
-        None => match form(app, channel).await? {
+        None => match form(by, channel).await? {
             Some(delivery) => delivery,
             None => return Ok(Outcome::Nothing),
         },
     };
-    let mut tx = app.store.write().await?;
+    let mut tx = by.store.write().await?;
     deliveries::attempt(&mut tx, &delivery.id, Timestamp::now()).await?;
     commit(tx).await?;
-    let sent = try_once(app, channel, &delivery).await;
-    record(app, channel, &delivery, sent).await
+    let sent = try_once(by, channel, &delivery).await;
+    record(by, channel, &delivery, sent).await
 }
 
 /// Makes the next delivery of what is due.
-async fn form(app: &App, channel: &StoredChannel) -> StoreResult<Option<StoredDelivery>> {
+async fn form(by: &Delivery, channel: &StoredChannel) -> StoreResult<Option<StoredDelivery>> {
     let now = Timestamp::now();
-    let mut tx = app.store.write().await?;
+    let mut tx = by.store.write().await?;
     let waiting = deliveries::waiting(&mut tx, &channel.id, now).await?;
     let together = waiting.due > ONE_BY_ONE || waiting.digests > 0 || channel.failures > 0;
     let most = if together { channel.settings.alerts_at_once() } else { 1 };
@@ -135,14 +151,13 @@ async fn form(app: &App, channel: &StoredChannel) -> StoreResult<Option<StoredDe
     }
     let kind = if due.len() == 1 { DeliveryKind::Alert } else { DeliveryKind::Digest };
     let id = delivery_id()?;
-    let platform = app.public_url();
-    let about = About { id: &id, kind, at: now, platform: &platform };
+    let about = About { id: &id, kind, at: now, platform: &by.platform };
     let payload = payload::of(&due, &channel.settings, about);
     let alerts = due.len() as u64;
     let new = NewDelivery { id: &id, channel: &channel.id, kind, alerts, payload: &payload };
     deliveries::insert(&mut tx, &new, DeliveryState::Waiting, now).await?;
     commit(tx).await?;
-    deliveries::get(&mut *app.store.read().await?, &id).await
+    deliveries::get(&mut *by.store.read().await?, &id).await
 }
 
 fn delivery_id() -> StoreResult<String> {
@@ -150,7 +165,7 @@ fn delivery_id() -> StoreResult<String> {
 }
 
 async fn try_once(
-    app: &App,
+    by: &Delivery,
     channel: &StoredChannel,
     delivery: &StoredDelivery,
 ) -> Result<String, SendError> {
@@ -158,7 +173,7 @@ async fn try_once(
     let secret = channel
         .sealed_secret
         .as_ref()
-        .map(|sealed| app.keys.seal.open_secret(&sealed_for(&channel.id), sealed))
+        .map(|sealed| by.keys.seal.open_secret(&sealed_for(&channel.id), sealed))
         .transpose()
         .map_err(|_| SendError::Secret)?
         .map(Secret);
@@ -167,7 +182,7 @@ async fn try_once(
         created_at: delivery.created_at,
         payload,
         secret: secret.as_ref(),
-        platform: &app.public_url(),
+        platform: &by.platform,
     };
     send(&channel.settings, &out).await
 }
@@ -179,13 +194,13 @@ pub fn sealed_for(channel: &str) -> String {
 }
 
 async fn record(
-    app: &App,
+    by: &Delivery,
     channel: &StoredChannel,
     delivery: &StoredDelivery,
     sent: Result<String, SendError>,
 ) -> StoreResult<Outcome> {
     let now = Timestamp::now();
-    let mut tx = app.store.write().await?;
+    let mut tx = by.store.write().await?;
     let outcome = match &sent {
         Ok(answer) => {
             deliveries::settle(&mut tx, &delivery.id, DeliveryState::Delivered, answer).await?;
@@ -209,7 +224,7 @@ async fn record(
                 // What failed since the work began is known to the database alone.
                 let failures = deliveries::channel(&mut tx, &channel.name).await?;
                 let failures = failures.map_or(0, |channel| channel.failures);
-                let pause = pause(app.settings.delivery_retry_first, failures);
+                let pause = pause(by.retry_first, failures);
                 let next = now.plus(asked_to_wait(error.retry_after()).max(pause));
                 deliveries::channel_fails(&mut tx, &channel.id, &answer, now, next).await?;
                 Outcome::Failed
@@ -236,28 +251,42 @@ fn asked_to_wait(said: Option<u64>) -> i64 {
     said.map_or(0, |seconds| i64::try_from(seconds).unwrap_or(i64::MAX).min(LONGEST_PAUSE))
 }
 
+/// An alert with which a channel is tried.
+fn test_alert(channel: &str, now: Timestamp) -> Alert {
+    Alert {
+        name: format!("Test of {NAME}"),
+        kind: AlertKind::Test,
+        severity: Severity::Low,
+        rule: "test".to_owned(),
+        at: now,
+        summary: format!("Test of the channel {channel}: alerts arrive here"),
+        withheld: 0,
+        counted: None,
+        event: None,
+    }
+}
+
 /// Tries a channel now, once, and keeps a record of it.
 ///
 /// # Errors
 /// When the database fails. That the channel doesn't work is no error.
-pub async fn test(app: &App, channel: &StoredChannel) -> Answer<StoredDelivery> {
+pub async fn test(by: &Delivery, channel: &StoredChannel) -> StoreResult<StoredDelivery> {
     let now = Timestamp::now();
     let id = delivery_id()?;
-    let platform = app.public_url();
-    let about = About { id: &id, kind: DeliveryKind::Test, at: now, platform: &platform };
+    let about = About { id: &id, kind: DeliveryKind::Test, at: now, platform: &by.platform };
     let alert = StoredAlert { id: 0, alert: test_alert(&channel.name, now) };
     let payload = payload::of(&[alert], &channel.settings, about);
     let kind = DeliveryKind::Test;
     let new = NewDelivery { id: &id, channel: &channel.id, kind, alerts: 0, payload: &payload };
-    let mut tx = app.store.write().await?;
+    let mut tx = by.store.write().await?;
     // Not waiting: nobody else shall try it, and it is not tried again.
     deliveries::insert(&mut tx, &new, DeliveryState::GivenUp, now).await?;
     deliveries::attempt(&mut tx, &id, now).await?;
     commit(tx).await?;
-    let lost = || Problem::not_found("delivery", &id);
-    let delivery = deliveries::get(&mut *app.store.read().await?, &id).await?.ok_or_else(lost)?;
-    let sent = try_once(app, channel, &delivery).await;
-    let mut tx = app.store.write().await?;
+    let lost = || StoreError::damaged("read a delivery back", format!("there is no {id}"));
+    let delivery = deliveries::get(&mut *by.store.read().await?, &id).await?.ok_or_else(lost)?;
+    let sent = try_once(by, channel, &delivery).await;
+    let mut tx = by.store.write().await?;
     match sent {
         Ok(answer) => {
             deliveries::settle(&mut tx, &id, DeliveryState::Delivered, &answer).await?;
@@ -270,6 +299,6 @@ pub async fn test(app: &App, channel: &StoredChannel) -> Answer<StoredDelivery> 
         }
     }
     commit(tx).await?;
-    app.alerts.due.notify_one();
-    deliveries::get(&mut *app.store.read().await?, &id).await?.ok_or_else(lost)
+    by.alerts.due.notify_one();
+    deliveries::get(&mut *by.store.read().await?, &id).await?.ok_or_else(lost)
 }

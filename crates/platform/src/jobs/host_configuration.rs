@@ -1,23 +1,35 @@
 //! What operators configure becomes what each host should use.
 
+use std::sync::Arc;
+
 use tokio::sync::{Mutex, Notify};
 use xshield_model::Timestamp;
-use xshield_operations::compiler::Committed;
+use xshield_operations::parsed_policies::ParsedPolicies;
+use xshield_policy::document::Policy;
 use xshield_policy::inventory::Asset;
 use xshield_store::host_configuration::{self as store, Scope, StoredConfiguration};
-use xshield_store::{StoreResult, assets, commit};
+use xshield_store::{Store, StoreResult, assets, commit};
 use xshield_wire::control::HostConfiguration;
 
-use crate::state::App;
+use crate::held_polls::HeldPolls;
 
-/// The state of configuring.
-#[derive(Debug, Default)]
-pub struct Configuring {
+/// Works out what each host should use.
+#[derive(Debug)]
+pub struct HostConfigurations {
+    store: Store,
+    policies: Arc<ParsedPolicies>,
+    held_polls: Arc<HeldPolls>,
     changed: Notify,
     turn: Mutex<()>,
 }
 
-impl Configuring {
+impl HostConfigurations {
+    /// Of the hosts in `store`, by the committed policy's segments; hosts hear of it by `held_polls`.
+    #[must_use]
+    pub fn new(store: Store, policies: Arc<ParsedPolicies>, held_polls: Arc<HeldPolls>) -> Self {
+        Self { store, policies, held_polls, changed: Notify::new(), turn: Mutex::default() }
+    }
+
     /// Policy or inventory have changed: which segments an asset is in may have, too.
     pub fn changed(&self) {
         self.changed.notify_one();
@@ -25,54 +37,61 @@ impl Configuring {
 }
 
 /// Works out again what hosts should use, whenever something has changed.
-pub async fn run(app: App) {
+pub async fn run(configurations: Arc<HostConfigurations>) {
     loop {
-        if let Err(error) = refresh(&app).await {
+        if let Err(error) = configurations.refresh().await {
             tracing::error!(%error, "host configurations could not be worked out");
         }
-        app.configuring.changed.notified().await;
+        configurations.changed.notified().await;
     }
 }
 
-/// Works out what every host should use; what differs gets a new version, and its host hears of it.
-///
-/// # Errors
-/// When the database fails.
-pub async fn refresh(app: &App) -> StoreResult<()> {
-    let _turn = app.configuring.turn.lock().await;
-    let configured = store::all(&mut *app.store.read().await?).await?;
-    let segments = configured.iter().any(|one| matches!(one.scope, Scope::Segment(_)));
-    let committed = if segments { app.compiler.committed().await? } else { None };
-    let (inventory, before) = {
-        let mut conn = app.store.read().await?;
-        let before = store::of_all(&mut conn).await?;
-        if configured.is_empty() && before.is_empty() {
+impl HostConfigurations {
+    /// Works out what every host should use; what differs gets a new version, and its host hears of it.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn refresh(&self) -> StoreResult<()> {
+        let _turn = self.turn.lock().await;
+        let configured = store::all(&mut *self.store.read().await?).await?;
+        let segments = configured.iter().any(|one| matches!(one.scope, Scope::Segment(_)));
+        let committed = match segments {
+            true => self.policies.committed(&mut *self.store.read().await?).await?,
+            false => None,
+        };
+        let (inventory, before) = {
+            let mut conn = self.store.read().await?;
+            let before = store::of_all(&mut conn).await?;
+            if configured.is_empty() && before.is_empty() {
+                return Ok(());
+            }
+            (assets::inventory(&mut conn).await?, before)
+        };
+        let (now, mut changed) = (Timestamp::now(), Vec::new());
+        for asset in inventory.assets {
+            let known = before.get(asset.id.as_str());
+            let version = known.map_or(0, |known| known.version);
+            let wanted = HostConfiguration {
+                version,
+                ..effective(&configured, &asset, committed.as_deref())
+            };
+            if known.cloned().unwrap_or_default() != wanted {
+                // By the clock, so that no number comes twice after a restore from a backup.
+                let version = now.unix().max(version + 1);
+                changed.push((asset.id, HostConfiguration { version, ..wanted }));
+            }
+        }
+        if changed.is_empty() {
             return Ok(());
         }
-        (assets::inventory(&mut conn).await?, before)
-    };
-    let (now, mut changed) = (Timestamp::now(), Vec::new());
-    for asset in inventory.assets {
-        let known = before.get(asset.id.as_str());
-        let version = known.map_or(0, |known| known.version);
-        let wanted =
-            HostConfiguration { version, ..effective(&configured, &asset, committed.as_deref()) };
-        if known.cloned().unwrap_or_default() != wanted {
-            // By the clock, so that no number comes twice after a restore from a backup.
-            let version = now.unix().max(version + 1);
-            changed.push((asset.id, HostConfiguration { version, ..wanted }));
+        let mut tx = self.store.write().await?;
+        for (asset, wanted) in &changed {
+            store::put_effective(&mut tx, asset, wanted).await?;
         }
+        commit(tx).await?;
+        changed.iter().for_each(|(asset, _)| self.held_polls.wake(asset));
+        Ok(())
     }
-    if changed.is_empty() {
-        return Ok(());
-    }
-    let mut tx = app.store.write().await?;
-    for (asset, wanted) in &changed {
-        store::put_effective(&mut tx, asset, wanted).await?;
-    }
-    commit(tx).await?;
-    changed.iter().for_each(|(asset, _)| app.waking.wake(asset));
-    Ok(())
 }
 
 /// What is configured for an asset, the widest scope first, each setting by the narrowest that says
@@ -80,13 +99,13 @@ pub async fn refresh(app: &App) -> StoreResult<()> {
 fn effective(
     configured: &[StoredConfiguration],
     asset: &Asset,
-    committed: Option<&Committed>,
+    committed: Option<&Policy>,
 ) -> HostConfiguration {
     let holds = |scope: &Scope| match scope {
         Scope::Platform => true,
         Scope::Asset(id) => *id == asset.id,
-        Scope::Segment(name) => committed.is_some_and(|committed| {
-            let mut segments = committed.policy.segments();
+        Scope::Segment(name) => committed.is_some_and(|policy| {
+            let mut segments = policy.segments();
             segments.any(|known| known.name.as_str() == name && known.criteria.matches(asset))
         }),
     };
@@ -119,7 +138,6 @@ fn over(under: HostConfiguration, top: &HostConfiguration) -> HostConfiguration 
 mod tests {
     use super::*;
     use xshield_operations::policy::documents::read_stored;
-    use xshield_policy::Revision;
     use xshield_policy::inventory::Source;
 
     fn configured(
@@ -159,11 +177,10 @@ mod tests {
         let text = r#"[{"segment": {"name": "a", "criteria": "role = 'web'"}},
                        {"segment": {"name": "b", "criteria": "role in ('web', 'db')"}}]"#;
         let policy = read_stored(text).unwrap().policy;
-        let committed = Committed { revision: Revision(1), policy };
         for (id, role, heartbeat) in
             [("as-1", "web", 10), ("as-2", "web", 20), ("as-3", "db", 30), ("as-4", "x", 100)]
         {
-            let got = effective(&all, &asset(id, role), Some(&committed));
+            let got = effective(&all, &asset(id, role), Some(&policy));
             assert_eq!((got.heartbeat, got.telemetry), (Some(heartbeat), Some(100)), "{id}");
         }
         assert_eq!(effective(&[], &asset("as-1", "web"), None), HostConfiguration::default());

@@ -1,7 +1,6 @@
 //! What has to happen every few minutes: forgetting what is too old, renewing the certificate,
 //! looking up the platform's own addresses.
 
-use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
@@ -11,11 +10,11 @@ use xshield_store::{
     StoreResult, accounts, alerts, audit, commands, commit, reports, trim, uploads,
 };
 
+use crate::causes::in_words;
+use crate::endpoints;
 use crate::gathered::Line;
 use crate::problem::{Answer, Problem};
-use crate::settings::{PublicUrl, Settings};
 use crate::state::App;
-use crate::threat::run::in_words;
 use crate::threat::tidy::tidy;
 use crate::uploads::Files;
 
@@ -72,7 +71,7 @@ async fn once(app: &App) {
     if let Err(error) = app.tls.renew(&app.dir, now) {
         tracing::error!(%error, "the TLS certificate could not be renewed");
     }
-    if let Err(error) = tidy(app, now).await {
+    if let Err(error) = tidy(&app.threat, now).await {
         tracing::error!(reason = in_words(&error), "old threat lists could not be forgotten");
     }
     if let Err(error) = forget_uploads(app, now).await {
@@ -80,11 +79,11 @@ async fn once(app: &App) {
     }
     app.limits.forget();
     app.intake.budgets.forget(Instant::now());
-    let endpoints = endpoints(&app.settings, app.listening).await;
+    let resolved = endpoints::resolved(&app.settings, app.listening).await;
     let known = app.endpoints.get();
     // A resolver that fails gives fewer addresses, not other ones: keep what was known.
-    if !endpoints.iter().all(|endpoint| known.contains(endpoint)) {
-        app.endpoints.set(endpoints);
+    if !resolved.iter().all(|endpoint| known.contains(endpoint)) {
+        app.endpoints.set(resolved);
         app.compiler.inventory_changed();
     }
 }
@@ -113,57 +112,4 @@ async fn forget_uploads(app: &App, now: Timestamp) -> Answer<()> {
     let removed = tokio::task::spawn_blocking(move || files.keep_only(&known)).await?;
     commit(tx).await?;
     removed.map_err(|error| Problem::internal(&error))
-}
-
-/// Where hosts reach the platform: what its public URLs resolve to, and the listener when it is on
-/// one address. Loopback is left out: it is open on every host anyway.
-pub async fn endpoints(settings: &Settings, listening: SocketAddr) -> Vec<SocketAddr> {
-    let mut endpoints = Vec::new();
-    if !listening.ip().is_unspecified() {
-        endpoints.push(listening);
-    }
-    for PublicUrl { host, port } in &settings.public_urls {
-        let port = port.unwrap_or(listening.port());
-        match tokio::net::lookup_host((host.as_str(), port)).await {
-            Ok(found) => endpoints.extend(found),
-            Err(error) => tracing::warn!(host, %error, "a public name does not resolve here"),
-        }
-    }
-    endpoints.retain(|endpoint| !endpoint.ip().is_loopback());
-    endpoints.sort_unstable();
-    endpoints.dedup();
-    endpoints
-}
-
-/// The endpoints that are no addresses of this machine, when it listens on all that it has: no host of
-/// the platform itself recognises these.
-pub fn translated(endpoints: &[SocketAddr], listening: SocketAddr) -> Vec<SocketAddr> {
-    let told = if listening.ip().is_unspecified() { endpoints } else { &[] };
-    told.iter().copied().filter(|endpoint| !is_own(endpoint.ip())).collect()
-}
-
-/// Whether an address is this machine's: only such can be bound to.
-fn is_own(address: IpAddr) -> bool {
-    UdpSocket::bind((address, 0)).is_ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use std::net::{Ipv4Addr, Ipv6Addr};
-
-    use super::*;
-
-    #[test]
-    fn an_address_of_another_machine_is_told_where_nobody_named_the_own_one() {
-        let [own, other] = ["127.0.0.1:443", "192.0.2.1:443"].map(|text| text.parse().unwrap());
-        let all = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 8443));
-        let named = SocketAddr::from((Ipv4Addr::LOCALHOST, 8443));
-        for (endpoints, listening, told) in [
-            (vec![own, other], all, vec![other]),
-            (vec![own], all, vec![]),
-            (vec![own, other], named, vec![]),
-        ] {
-            assert_eq!(translated(&endpoints, listening), told, "{endpoints:?} {listening}");
-        }
-    }
 }

@@ -34,7 +34,7 @@ pub(crate) async fn take(app: &App, asset: &StoredAsset, held: Held) -> Answer<(
     if let Some(order) = held.threat
         && let Some(sequence) = shown_sequence(app, asset, &order).await?
     {
-        orders::number_above(app, asset, sequence, Timestamp::now()).await?;
+        orders::number_above(&app.orders, asset, sequence, Timestamp::now()).await?;
     }
     Ok(())
 }
@@ -153,7 +153,7 @@ async fn raise(app: &App, asset: &StoredAsset, held: RulesetVersion) -> Answer<b
         from = %policy.revision, to = %revision, asset = %asset.id, %held,
         "restored from a backup: the policy's number is raised above what a host holds"
     );
-    fresh.digests().iter().for_each(|(asset, _)| app.waking.wake(asset));
+    fresh.digests().iter().for_each(|(asset, _)| app.held_polls.wake(asset));
     app.compiler.adopt(turn, fresh);
     app.configuring.changed();
     app.threat.changed();
@@ -161,7 +161,7 @@ async fn raise(app: &App, asset: &StoredAsset, held: RulesetVersion) -> Answer<b
 }
 
 /// Writes down that a number was raised.
-pub(crate) async fn note(
+async fn note(
     conn: &mut Conn,
     action: &'static str,
     target: &str,

@@ -9,7 +9,8 @@ use xshield_model::Timestamp;
 use xshield_model::feed::Switch;
 use xshield_store::{StoreResult, threat_feeds};
 
-use crate::state::App;
+use crate::causes::in_words;
+use crate::threat::run::Feeds;
 
 /// Feeds that are read at a time.
 const AT_ONCE: usize = 3;
@@ -17,10 +18,10 @@ const AT_ONCE: usize = 3;
 const LOOK: i64 = 30;
 
 /// Runs until the platform ends.
-pub async fn run(app: App) {
+pub async fn run(feeds: Arc<Feeds>) {
     let places = Arc::new(Semaphore::new(AT_ONCE));
     loop {
-        let wait = match start_due(&app, &places).await {
+        let wait = match start_due(&feeds, &places).await {
             Ok(seconds) => seconds,
             Err(error) => {
                 tracing::error!(%error, "threat feeds could not be looked at");
@@ -30,25 +31,26 @@ pub async fn run(app: App) {
         let wait = Duration::from_secs(wait.clamp(1, LOOK).unsigned_abs());
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
-            () = app.threat.wake.schedule.notified() => {}
+            () = feeds.threats.wake.schedule.notified() => {}
         }
     }
 }
 
 /// Starts what is due and says in how many seconds something else is.
-async fn start_due(app: &App, places: &Arc<Semaphore>) -> StoreResult<i64> {
+async fn start_due(feeds: &Arc<Feeds>, places: &Arc<Semaphore>) -> StoreResult<i64> {
     let now = Timestamp::now();
-    let feeds = threat_feeds::all(&mut *app.store.read().await?).await?;
+    let known = threat_feeds::all(&mut *feeds.threats.store.read().await?).await?;
     let mut wait = LOOK;
-    for feed in feeds.iter().filter(|feed| feed.settings.state == Switch::On) {
+    for feed in known.iter().filter(|feed| feed.settings.state == Switch::On) {
         if feed.next_run > now {
             wait = wait.min(feed.next_run.0 - now.0);
-        } else if let Some(running) = app.begin_run(&feed.id) {
+        } else if let Some(running) = feeds.begin_run(&feed.id) {
             let places = places.clone();
             tokio::spawn(async move {
                 let _place = places.acquire_owned().await;
-                // The problem is in the log by now.
-                drop(running.finish().await);
+                if let Err(error) = running.finish().await {
+                    tracing::error!(reason = in_words(&error), "a threat feed could not be run");
+                }
             });
         }
     }

@@ -3,7 +3,15 @@
 use xshield_model::feed::{Allow, Exchange, FeedSettings, Source, UrlSource};
 use xshield_threat::feed::{Format, Levels};
 
-use crate::problem::{Answer, Problem};
+/// A setting that can't work or must not be.
+#[derive(Debug, thiserror::Error)]
+#[error("{field}: {reason}")]
+pub struct InvalidSetting {
+    /// The setting, as a JSON pointer.
+    pub field: &'static str,
+    /// What is wrong with it.
+    pub reason: String,
+}
 
 /// No feed is asked more often, in seconds.
 pub const SHORTEST_EVERY: u32 = 10;
@@ -16,9 +24,9 @@ const MOST_ENTRIES: u64 = 16_000_000;
 /// Refuses what can't work or must not be.
 ///
 /// # Errors
-/// A problem that names the setting.
-pub fn checked(settings: FeedSettings) -> Answer<FeedSettings> {
-    let refuse = |field: &str, reason: String| Err(Problem::invalid(field, reason));
+/// Names the setting.
+pub fn checked(settings: FeedSettings) -> Result<FeedSettings, InvalidSetting> {
+    let refuse = |field: &'static str, reason: String| Err(InvalidSetting { field, reason });
     match &settings.source {
         Source::File(path) if !path.is_absolute() => {
             let reason = format!("{} is not an absolute path", path.display());
@@ -65,8 +73,10 @@ pub fn checked(settings: FeedSettings) -> Answer<FeedSettings> {
     Ok(settings)
 }
 
-fn check_source(source: &UrlSource) -> Answer<()> {
-    let refuse = |field: &str, reason: &str| Err(Problem::invalid(field, reason));
+fn check_source(source: &UrlSource) -> Result<(), InvalidSetting> {
+    let refuse = |field: &'static str, reason: &str| {
+        Err(InvalidSetting { field, reason: reason.to_owned() })
+    };
     match source.url.scheme() {
         "https" => {}
         "http" if source.allow.contains(&Allow::Http) => {}

@@ -6,16 +6,16 @@ use xshield_model::Timestamp;
 use xshield_model::file_name::FileName;
 use xshield_model::threat_settings::PrivateRanges;
 use xshield_store::threat_feeds::{Peers, StoredFeed};
-use xshield_store::{assets, threat_assets, threat_feeds, threat_lists};
+use xshield_store::{StoreResult, assets, threat_assets, threat_feeds, threat_lists};
 use xshield_threat::guard::{self, Guard, HoldReason, Surroundings};
 use xshield_threat::listing::store;
 use xshield_threat::protect::{ProtectedBy, special_ranges};
 use xshield_threat::{Listing, Prefix, ThreatSet};
 
 use super::files::FileError;
-use super::list::{differences, exceptions, load_listing};
-use crate::problem::Answer;
-use crate::state::App;
+use super::list::{differences, exceptions};
+use super::listings::Listings;
+use super::state::Threats;
 
 /// Flows seen within so many seconds make their peers recent.
 const RECENT: i64 = 7 * 24 * 3600;
@@ -33,17 +33,16 @@ pub(super) struct Judges {
 }
 
 /// Reads what listings are held against.
-pub(super) async fn judges(app: &App, now: Timestamp) -> Answer<Judges> {
-    let policy = app.compiler.committed().await?;
-    let mut conn = app.store.read().await?;
+pub(super) async fn judges(threats: &Threats, now: Timestamp) -> StoreResult<Judges> {
+    let mut conn = threats.store.read().await?;
+    let policy = threats.policies.committed(&mut conn).await?;
     let settings = threat_assets::settings(&mut conn).await?;
     let since = now.plus(-RECENT);
     let outbound = threat_feeds::recent_peers(&mut conn, Peers::Called, since).await?;
     let inbound = threat_feeds::recent_peers(&mut conn, Peers::Callers, since).await?;
     let inventory = assets::inventory(&mut conn).await?;
     let stored = threat_lists::exceptions(&mut conn).await?;
-    let policy = policy.as_ref().map(|committed| &committed.policy);
-    let off = exceptions(&stored, policy, now).into_iter().map(|one| one.prefix);
+    let off = exceptions(&stored, policy.as_deref(), now).into_iter().map(|one| one.prefix);
     let listed = settings.private_ranges == PrivateRanges::Listed;
     let special = special_ranges().into_iter();
     let special = special.filter(|range| !(listed && range.by == ProtectedBy::Private));
@@ -80,13 +79,13 @@ pub(super) enum Verdict {
 
 /// Stores a listing and says whether it may take effect. Blocks.
 pub(super) fn judge(
-    app: &App,
+    listings: &Listings,
     feed: &StoredFeed,
     listing: &Listing,
     judges: &Judges,
     now: Timestamp,
 ) -> Result<Judged, FileError> {
-    let load = |name: Option<FileName>| name.and_then(|name| load_listing(app, name));
+    let load = |name: Option<FileName>| name.and_then(|name| listings.load(name));
     let before: Option<Arc<Listing>> = load(feed.listing);
     // What waits keeps its age, too.
     let aged = load(feed.held);
@@ -106,7 +105,7 @@ pub(super) fn judge(
     {
         return Ok(Judged { name, entries, added, removed, verdict: Verdict::Same });
     }
-    let name = app.threat.listings.put(&store::encode(&dated))?;
+    let name = listings.files.put(&store::encode(&dated))?;
     let reasons = reasons(feed, before_set.as_ref(), &after_set, judges);
     let turned_away = feed.state.turned_away.as_deref() == Some(&content_name(&dated));
     let words = reasons.iter().map(ToString::to_string).collect();

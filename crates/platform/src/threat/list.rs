@@ -1,6 +1,5 @@
 //! Listings, exceptions and protected ranges become the list, at a revision.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,7 +8,6 @@ use xshield_model::Timestamp;
 use xshield_model::feed::Switch;
 use xshield_model::file_name::FileName;
 use xshield_model::threat_settings::{PrivateRanges, ThreatSettings};
-use xshield_operations::compiler::Committed;
 use xshield_policy::document::Policy;
 use xshield_store::threat_feeds::StoredFeed;
 use xshield_store::threat_lists::{
@@ -17,15 +15,14 @@ use xshield_store::threat_lists::{
 };
 use xshield_store::{StoreError, assets, commit, threat_assets, threat_feeds, threat_lists};
 use xshield_threat::compile::{Exception, Feed};
-use xshield_threat::listing::store;
 use xshield_threat::protect::{Protected, ProtectedBy, special_ranges};
 use xshield_threat::{Compiler, FeedId, Listing, Prefix, ThreatList, ThreatSet, codec};
 
 use super::files::FileError;
+use super::in_force::{Current, Parts, RevisionName};
 use super::modes::{ModeRules, SegmentModes};
-use super::parts::Parts;
-use super::{Current, RevisionName, locked};
-use crate::state::App;
+use super::state::Threats;
+use crate::causes::in_words;
 
 /// Why the list could not be compiled.
 #[derive(Debug, thiserror::Error)]
@@ -50,17 +47,30 @@ pub enum ListError {
     Broken(#[from] tokio::task::JoinError),
 }
 
-/// Compiles the list and makes it the one in force; a new revision when its addresses have changed.
-///
-/// # Errors
-/// When something it is made of is missing; the list in force stays.
-pub async fn compile(app: &App) -> Result<(), ListError> {
-    let _turn = app.threat.compiling.lock().await;
-    let done = compile_in_turn(app).await;
-    let trouble = done.as_ref().err().map(crate::threat::run::in_words);
-    metrics::gauge!("xshield_threat_compile_failed").set(f64::from(u8::from(trouble.is_some())));
-    *locked(&app.threat.trouble) = trouble;
-    done
+impl Threats {
+    /// Compiles the list and makes it the one in force, as a new revision when its addresses have
+    /// changed; then hosts are told, in the background. What goes wrong is in the log, and is the list's
+    /// [`trouble`](Threats::trouble).
+    ///
+    /// # Errors
+    /// When something it is made of is missing; the list in force stays.
+    pub async fn compile(self: &Arc<Self>) -> Result<(), ListError> {
+        let turn = self.compiling.lock().await;
+        let done = compile_in_turn(self).await;
+        let trouble = done.as_ref().err().map(in_words);
+        metrics::gauge!("xshield_threat_compile_failed")
+            .set(f64::from(u8::from(trouble.is_some())));
+        if let Some(reason) = &trouble {
+            tracing::error!(
+                reason,
+                "the threat list could not be compiled; the one of before stays"
+            );
+        }
+        self.note_trouble(trouble);
+        drop(turn);
+        self.tell_hosts();
+        done
+    }
 }
 
 /// Everything that a compilation reads from the database.
@@ -70,13 +80,13 @@ struct Inputs {
     feeds: Vec<StoredFeed>,
     exceptions: Vec<StoredException>,
     own: Vec<IpAddr>,
-    policy: Option<Arc<Committed>>,
+    policy: Option<Arc<Policy>>,
     latest: Option<StoredRevision>,
 }
 
-async fn inputs(app: &App) -> Result<Inputs, ListError> {
-    let policy = app.compiler.committed().await?;
-    let mut conn = app.store.read().await?;
+async fn inputs(threats: &Threats) -> Result<Inputs, ListError> {
+    let mut conn = threats.store.read().await?;
+    let policy = threats.policies.committed(&mut conn).await?;
     let settings = threat_assets::settings(&mut conn).await?;
     let pinned = match settings.pinned {
         Some(number) => Some(
@@ -96,16 +106,17 @@ async fn inputs(app: &App) -> Result<Inputs, ListError> {
     })
 }
 
-async fn compile_in_turn(app: &App) -> Result<(), ListError> {
-    reload_rules(app).await?;
+async fn compile_in_turn(threats: &Arc<Threats>) -> Result<(), ListError> {
+    reload_rules(threats).await?;
     let now = Timestamp::now();
-    let inputs = inputs(app).await?;
+    let inputs = inputs(threats).await?;
     let sources = sources(&inputs, now);
     if sources.feeds.is_empty() && inputs.latest.is_none() {
         return Ok(());
     }
-    let protected = protected(app, &inputs, &*listed_before(app, inputs.latest.as_ref()).await?);
-    let worker = app.clone();
+    let protected =
+        protected(threats, &inputs, &*listed_before(threats, inputs.latest.as_ref()).await?);
+    let worker = threats.clone();
     let latest = inputs.latest.clone();
     let kept = sources.clone();
     let compiled = tokio::task::spawn_blocking(move || {
@@ -115,7 +126,7 @@ async fn compile_in_turn(app: &App) -> Result<(), ListError> {
     let revision = match change {
         Some(change) => {
             let reason = reason(&inputs, &sources);
-            Some(add_revision(app, name, change, reason, sources, now).await?)
+            Some(add_revision(threats, name, change, reason, sources, now).await?)
         }
         None => match &inputs.latest {
             Some(latest) => {
@@ -123,7 +134,7 @@ async fn compile_in_turn(app: &App) -> Result<(), ListError> {
                 // The same addresses, listed by others or with another confidence: whoever asks about
                 // this revision later is to hear of these.
                 if latest.sources != sources {
-                    let mut tx = app.store.write().await?;
+                    let mut tx = threats.store.write().await?;
                     threat_lists::set_sources(&mut tx, revision, &sources).await?;
                     commit(tx).await?;
                 }
@@ -132,7 +143,7 @@ async fn compile_in_turn(app: &App) -> Result<(), ListError> {
             None => None,
         },
     };
-    app.threat.publish(Current { list: Arc::new(list), revision, parts: Parts::default() });
+    threats.publish(Current { list: Arc::new(list), revision, parts: Parts::default() });
     Ok(())
 }
 
@@ -140,25 +151,25 @@ async fn compile_in_turn(app: &App) -> Result<(), ListError> {
 ///
 /// # Errors
 /// When the database fails.
-pub async fn reload_rules(app: &App) -> Result<(), StoreError> {
-    let policy = app.compiler.committed().await?;
-    let mut conn = app.store.read().await?;
+pub async fn reload_rules(threats: &Threats) -> Result<(), StoreError> {
+    let mut conn = threats.store.read().await?;
+    let policy = threats.policies.committed(&mut conn).await?;
     let settings = threat_assets::settings(&mut conn).await?;
     let wishes = threat_assets::segments(&mut conn).await?;
     let segments = wishes.into_iter().filter_map(|(name, wish)| {
-        let mut segments = policy.as_ref()?.policy.segments();
+        let mut segments = policy.as_ref()?.segments();
         let criteria = segments.find(|known| known.name.as_str() == name)?.criteria.clone();
         Some(SegmentModes { name, criteria, wish })
     });
     let segments = segments.collect();
-    app.threat.set_rules(ModeRules { settings, segments });
+    threats.set_rules(ModeRules { settings, segments });
     Ok(())
 }
 
 /// What the list is made of: the feeds' listings, or those of the revision that was restored; less
 /// the exceptions of today, and those of that revision.
 fn sources(inputs: &Inputs, now: Timestamp) -> Sources {
-    let policy = inputs.policy.as_ref().map(|committed| &committed.policy);
+    let policy = inputs.policy.as_deref();
     let mut exceptions = exceptions(&inputs.exceptions, policy, now);
     let feeds = match &inputs.pinned {
         Some(pinned) => {
@@ -210,19 +221,19 @@ fn network_prefixes(policy: Option<&Policy>, network: &str) -> Vec<Prefix> {
 
 /// The addresses of the last revision. No address that was protected then is among them.
 async fn listed_before(
-    app: &App,
+    threats: &Arc<Threats>,
     latest: Option<&StoredRevision>,
 ) -> Result<Arc<ThreatSet>, ListError> {
     let Some(latest) = latest else { return Ok(Arc::default()) };
-    let (worker, digest) = (app.clone(), latest.digest);
-    let read = tokio::task::spawn_blocking(move || worker.threat.paths.set(&worker, digest));
+    let (paths, digest) = (threats.paths.clone(), latest.digest);
+    let read = tokio::task::spawn_blocking(move || paths.set(digest));
     let set: Option<Arc<ThreatSet>> = read.await??;
     Ok(set.unwrap_or_default())
 }
 
 /// An asset's addresses are what its host says. One that is on the list already stays there: a host
 /// that an attacker holds must not take the attacker's addresses off everyone's list.
-fn protected(app: &App, inputs: &Inputs, listed_before: &ThreatSet) -> Vec<Protected> {
+fn protected(threats: &Threats, inputs: &Inputs, listed_before: &ThreatSet) -> Vec<Protected> {
     let listed = inputs.settings.private_ranges == PrivateRanges::Listed;
     let mut protected = special_ranges();
     protected.retain(|range| !(listed && range.by == ProtectedBy::Private));
@@ -232,9 +243,9 @@ fn protected(app: &App, inputs: &Inputs, listed_before: &ThreatSet) -> Vec<Prote
         .map(|address| address.to_canonical())
         .filter(|address| !listed_before.contains(*address))
         .map(|address| (Prefix::from(address), ProtectedBy::OwnAsset));
-    let endpoints = app.endpoints();
+    let endpoints = threats.endpoints.get();
     let endpoints = endpoints.iter().map(|endpoint| Prefix::from(endpoint.ip().to_canonical()));
-    let policy = inputs.policy.as_ref().map(|committed| &committed.policy);
+    let policy = inputs.policy.as_deref();
     let management = policy.into_iter().flat_map(|policy| &policy.settings().management);
     let management = management.flat_map(|rule| &rule.from);
     let management = management.filter_map(|net| Prefix::try_from(net.0).ok());
@@ -261,7 +272,7 @@ struct ChangedList {
 }
 
 fn compile_blocking(
-    app: &App,
+    threats: &Threats,
     sources: &Sources,
     protected: Vec<Protected>,
     latest: Option<&StoredRevision>,
@@ -269,11 +280,12 @@ fn compile_blocking(
 ) -> Result<Compiled, ListError> {
     let started = Instant::now();
     let feeds = sources.feeds.iter().map(|source| {
-        let listing = listing(app, source)?.in_force(now.unix());
+        let listing = listing(threats, source)?.in_force(now.unix());
         Ok(Feed { id: source.name.clone(), least: source.least, listing })
     });
     let feeds = feeds.collect::<Result<Vec<_>, ListError>>()?;
-    keep_decoded(app, sources);
+    let used = sources.feeds.iter().filter_map(|feed| feed.listing.parse().ok()).collect();
+    threats.listings.keep_decoded(&used);
     let exceptions = sources.exceptions.iter();
     let exceptions =
         exceptions.map(|one| Exception { name: one.name.clone(), prefix: one.prefix }).collect();
@@ -286,11 +298,11 @@ fn compile_blocking(
         return Ok(Compiled { list, name, change: None });
     }
     let before = match latest {
-        Some(latest) => app.threat.paths.set(app, latest.digest)?,
+        Some(latest) => threats.paths.set(latest.digest)?,
         None => Some(Arc::new(ThreatSet::empty())),
     };
     let put = |base, bytes: Vec<u8>| -> Result<StoredFile, FileError> {
-        let name = app.threat.files.put(&bytes)?;
+        let name = threats.files.put(&bytes)?;
         let bytes = bytes.len() as u64;
         Ok(StoredFile { name, base, target: digest, bytes, created_at: now })
     };
@@ -311,39 +323,14 @@ pub fn differences(before: &ThreatSet, after: &ThreatSet) -> (u64, u64) {
     (after.difference(before).len() as u64, before.difference(after).len() as u64)
 }
 
-fn listing(app: &App, source: &SourceFeed) -> Result<Arc<Listing>, ListError> {
+fn listing(threats: &Threats, source: &SourceFeed) -> Result<Arc<Listing>, ListError> {
     let damaged = || ListError::Listing { feed: source.name.clone() };
     let name: FileName = source.listing.parse().map_err(|_| damaged())?;
-    load_listing(app, name).ok_or_else(damaged)
-}
-
-/// A feed's listing; nothing when its file is gone or damaged. Blocks.
-pub(crate) fn load_listing(app: &App, name: FileName) -> Option<Arc<Listing>> {
-    let listing = read_listing(app, name)?;
-    locked(&app.threat.decoded).insert(name, listing.clone());
-    Some(listing)
-}
-
-/// The same, but it does not stay in memory when it was not there.
-pub(crate) fn read_listing(app: &App, name: FileName) -> Option<Arc<Listing>> {
-    if let Some(known) = locked(&app.threat.decoded).get(&name) {
-        return Some(known.clone());
-    }
-    let bytes = app.threat.listings.get(name).inspect_err(|error| {
-        tracing::error!(%error, "a stored listing can't be used");
-    });
-    Some(Arc::new(store::decode(&bytes.ok()??).ok()?))
-}
-
-/// Forgets what is not in use any more.
-fn keep_decoded(app: &App, sources: &Sources) {
-    let used: BTreeMap<_, _> =
-        sources.feeds.iter().map(|feed| (feed.listing.as_str(), ())).collect();
-    locked(&app.threat.decoded).retain(|name, _| used.contains_key(name.to_string().as_str()));
+    threats.listings.load(name).ok_or_else(damaged)
 }
 
 async fn add_revision(
-    app: &App,
+    threats: &Threats,
     name: RevisionName,
     change: ChangedList,
     reason: String,
@@ -351,7 +338,7 @@ async fn add_revision(
     now: Timestamp,
 ) -> Result<RevisionName, ListError> {
     let ChangedList { snapshot, delta, added, removed } = change;
-    let mut tx = app.store.write().await?;
+    let mut tx = threats.store.write().await?;
     let last = threat_lists::latest(&mut tx).await?.map_or(0, |latest| latest.revision);
     let name = RevisionName { revision: last + 1, ..name };
     for file in delta.iter().chain([&snapshot]) {
@@ -369,7 +356,7 @@ async fn add_revision(
     };
     threat_lists::insert_revision(&mut tx, &revision).await?;
     commit(tx).await?;
-    app.threat.paths.add(delta.into_iter().chain([snapshot]));
+    threats.paths.add(delta.into_iter().chain([snapshot]));
     tracing::info!(
         revision = name.revision,
         entries = name.entries,

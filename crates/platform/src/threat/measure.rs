@@ -3,7 +3,7 @@
 use xshield_model::Timestamp;
 use xshield_store::{Conn, StoreResult, threat_assets, threat_feeds};
 
-use crate::state::App;
+use super::state::Threats;
 
 /// Sets the gauges.
 ///
@@ -11,7 +11,7 @@ use crate::state::App;
 /// When the database fails.
 // Counts and times are far below what a float holds exactly.
 #[allow(clippy::cast_precision_loss, reason = "see above")]
-pub async fn measure(app: &App, conn: &mut Conn, now: Timestamp) -> StoreResult<()> {
+pub async fn measure(threats: &Threats, conn: &mut Conn, now: Timestamp) -> StoreResult<()> {
     let flag = |on: bool| if on { 1.0 } else { 0.0 };
     for feed in threat_feeds::all(conn).await? {
         let labels = [("feed", String::from(feed.id.clone()))];
@@ -27,7 +27,7 @@ pub async fn measure(app: &App, conn: &mut Conn, now: Timestamp) -> StoreResult<
         metrics::gauge!("xshield_threat_feed_failures", &labels)
             .set(f64::from(feed.state.failures));
     }
-    let current = app.threat.current().revision;
+    let current = threats.current().revision;
     let (revision, entries) = current.map_or((0, 0), |name| (name.revision, name.entries));
     metrics::gauge!("xshield_threat_revision").set(revision as f64);
     metrics::gauge!("xshield_threat_entries").set(entries as f64);

@@ -1,18 +1,33 @@
 //! What one host is told: signed anew only when it says something new.
 
+use std::sync::Arc;
+
 use xshield_model::Timestamp;
 use xshield_policy::inventory::Asset;
 use xshield_store::assets::{StoredAsset, Tags};
+use xshield_store::audit::Deed;
 use xshield_store::threat_assets::{SignedOrder, StoredThreat};
-use xshield_store::{Tx, assets, commit, threat_assets, threat_lists};
+use xshield_store::{Tx, assets, audit, commit, threat_assets, threat_lists};
 use xshield_wire::Bytes;
 use xshield_wire::envelope;
 use xshield_wire::threat::{ListName, ThreatOrder, ThreatStanding, ThreatWanted};
 
+use super::error::ThreatError;
 use super::parts::{self, Part};
-use crate::jobs::recover;
-use crate::problem::{Answer, Problem};
-use crate::state::App;
+use super::state::Threats;
+use crate::held_polls::HeldPolls;
+use crate::keys::Keys;
+
+/// Tells each host which list or part it should have, in which modes.
+#[derive(Debug)]
+pub struct Orders {
+    /// The list in force, and the modes.
+    pub threats: Arc<Threats>,
+    /// They sign.
+    pub keys: Arc<Keys>,
+    /// Those of hosts that hear of something new are answered.
+    pub held_polls: Arc<HeldPolls>,
+}
 
 /// The order that an asset should have by now; nothing before there ever was a list, and for a
 /// program that knows none.
@@ -20,24 +35,24 @@ use crate::state::App;
 /// # Errors
 /// When database or disk fail.
 pub(crate) async fn wanted(
-    app: &App,
+    orders: &Orders,
     asset: &StoredAsset,
     standing: Option<&ThreatStanding>,
     now: Timestamp,
-) -> Answer<Option<ThreatWanted>> {
+) -> Result<Option<ThreatWanted>, ThreatError> {
     let Some(standing) = standing else { return Ok(None) };
     let (stored, tags) = {
-        let mut conn = app.store.read().await?;
+        let mut conn = orders.threats.store.read().await?;
         let mut tags = assets::tags_of(&mut conn, std::iter::once(&asset.id)).await?;
         let tags = tags.remove(&asset.id).unwrap_or_default();
         (threat_assets::get(&mut conn, &asset.id).await?, tags)
     };
     let described = describe(asset, tags);
-    let Some(order) = new_order(app, &described, &stored, standing).await? else {
+    let Some(order) = new_order(orders, &described, &stored, standing).await? else {
         return Ok(stored.order.as_ref().map(SignedOrder::wanted));
     };
-    let mut tx = app.store.write().await?;
-    let signed = sign(app, &mut tx, order, now).await?;
+    let mut tx = orders.threats.store.write().await?;
+    let signed = sign(orders, &mut tx, order, now).await?;
     commit(tx).await?;
     Ok(Some(signed.wanted()))
 }
@@ -61,9 +76,9 @@ const AT_ONCE: usize = 200;
 ///
 /// # Errors
 /// When database or disk fail.
-pub async fn sign_all(app: &App) -> Answer<()> {
+pub async fn sign_all(orders: &Orders) -> Result<(), ThreatError> {
     let (inventory, known) = {
-        let mut conn = app.store.read().await?;
+        let mut conn = orders.threats.store.read().await?;
         let inventory = assets::inventory(&mut conn).await?;
         (inventory, threat_assets::by_id(&mut conn).await?)
     };
@@ -71,18 +86,18 @@ pub async fn sign_all(app: &App) -> Answer<()> {
     for asset in &inventory.assets {
         let Some(stored) = known.get(asset.id.as_str()) else { continue };
         let Some((standing, _)) = &stored.standing else { continue };
-        news.extend(new_order(app, asset, stored, standing).await?);
+        news.extend(new_order(orders, asset, stored, standing).await?);
     }
     let all = news.len();
     let mut left = news.into_iter().peekable();
     while left.peek().is_some() {
-        let mut tx = app.store.write().await?;
+        let mut tx = orders.threats.store.write().await?;
         let mut told = Vec::new();
         for order in left.by_ref().take(AT_ONCE) {
-            told.push(sign(app, &mut tx, order, Timestamp::now()).await?.order.asset);
+            told.push(sign(orders, &mut tx, order, Timestamp::now()).await?.order.asset);
         }
         commit(tx).await?;
-        told.iter().for_each(|asset| app.waking.wake(asset));
+        told.iter().for_each(|asset| orders.held_polls.wake(asset));
     }
     if all > 0 {
         tracing::info!(assets = all, "hosts are told about threats");
@@ -98,21 +113,19 @@ struct NewOrder {
 
 /// What an asset should be told that it was not told yet.
 async fn new_order(
-    app: &App,
+    orders: &Orders,
     asset: &Asset,
     stored: &StoredThreat,
     standing: &ThreatStanding,
-) -> Answer<Option<NewOrder>> {
-    let current = app.threat.current();
+) -> Result<Option<NewOrder>, ThreatError> {
+    let current = orders.threats.current();
     if current.revision.is_none() && stored.order.is_none() {
         return Ok(None);
     }
     let budget = parts::budget(stored.budget, standing.memory, standing.budget);
-    let worker = app.clone();
-    let used = current.clone();
-    let part = tokio::task::spawn_blocking(move || used.part(&worker, budget)).await?;
-    let part = part.map_err(|error| Problem::internal(&error))?;
-    let rules = app.threat.rules();
+    let (files, used) = (orders.threats.files.clone(), current.clone());
+    let part = tokio::task::spawn_blocking(move || used.part(&files, budget)).await??;
+    let rules = orders.threats.rules();
     let modes = rules.of(asset, stored.wish);
     let list = match (current.revision, &part) {
         // An empty list is no list: the host takes its table out.
@@ -146,12 +159,12 @@ async fn new_order(
 /// # Errors
 /// When the database fails.
 pub(crate) async fn number_above(
-    app: &App,
+    orders: &Orders,
     asset: &StoredAsset,
     held: u64,
     now: Timestamp,
-) -> Answer<()> {
-    let mut tx = app.store.write().await?;
+) -> Result<(), ThreatError> {
+    let mut tx = orders.threats.store.write().await?;
     let stored = threat_assets::get(&mut tx, &asset.id).await?;
     if stored.sequence >= held {
         return Ok(());
@@ -159,20 +172,21 @@ pub(crate) async fn number_above(
     match stored.order {
         Some(known) => {
             let order = ThreatOrder { sequence: held.saturating_add(1), ..known.order };
-            threat_assets::put_order(&mut tx, &seal(app, order, now)?).await?;
+            threat_assets::put_order(&mut tx, &seal(orders, order, now)?).await?;
         }
         None => threat_assets::put_sequence(&mut tx, &asset.id, held).await?,
     }
     let before = format!("order {}", stored.sequence);
     let after = format!("above order {held}, which its host holds");
-    recover::note(&mut tx, "threat.restored", asset.name.as_str(), before, after, now).await?;
+    let target = asset.name.as_str();
+    let deed = Deed { actor: "platform", action: "threat.restored", target, before, after };
+    audit::record(&mut tx, deed, now).await?;
     commit(tx).await?;
     Ok(())
 }
 
-fn seal(app: &App, order: ThreatOrder, now: Timestamp) -> Answer<SignedOrder> {
-    let envelope =
-        envelope::seal(&app.keys.policy, &order).map_err(|error| Problem::internal(&error))?;
+fn seal(orders: &Orders, order: ThreatOrder, now: Timestamp) -> Result<SignedOrder, ThreatError> {
+    let envelope = envelope::seal(&orders.keys.policy, &order).map_err(ThreatError::Order)?;
     Ok(SignedOrder {
         digest: envelope.digest(),
         envelope: String::from_utf8_lossy(&envelope.to_bytes()).into_owned(),
@@ -182,7 +196,12 @@ fn seal(app: &App, order: ThreatOrder, now: Timestamp) -> Answer<SignedOrder> {
 }
 
 /// Signs and stores an order, unless the asset was told the same or something newer meanwhile.
-async fn sign(app: &App, tx: &mut Tx, new: NewOrder, now: Timestamp) -> Answer<SignedOrder> {
+async fn sign(
+    orders: &Orders,
+    tx: &mut Tx,
+    new: NewOrder,
+    now: Timestamp,
+) -> Result<SignedOrder, ThreatError> {
     let NewOrder { order, part } = new;
     let stored = threat_assets::get(tx, &order.asset).await?;
     let revision = |order: &ThreatOrder| order.list.as_ref().map(|list| list.revision);
@@ -193,10 +212,10 @@ async fn sign(app: &App, tx: &mut Tx, new: NewOrder, now: Timestamp) -> Answer<S
         }
     }
     let order = ThreatOrder { sequence: stored.sequence + 1, ..order };
-    let signed = seal(app, order, now)?;
+    let signed = seal(orders, order, now)?;
     if let Some(snapshot) = part.and_then(|part| part.snapshot) {
         threat_lists::put_file(tx, &snapshot).await?;
-        app.threat.paths.add([snapshot]);
+        orders.threats.paths.add([snapshot]);
     }
     threat_assets::put_order(tx, &signed).await?;
     Ok(signed)

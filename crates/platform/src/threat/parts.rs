@@ -1,23 +1,10 @@
 //! The most confident part of the list that fits a host's memory.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use xshield_model::Timestamp;
 use xshield_store::threat_lists::StoredFile;
 use xshield_threat::plan::{Costs, Counts, Expansion};
-use xshield_threat::{Digest, ThreatSet, codec};
-
-use super::files::FileError;
-use super::{Current, locked};
-use crate::state::App;
-
-/// Parts by budget: what was worked out for one host holds for all like it.
-#[derive(Debug, Default)]
-pub struct Parts {
-    whole_bytes: Mutex<Option<u64>>,
-    by_budget: Mutex<BTreeMap<u64, Option<Part>>>,
-}
+use xshield_threat::{Digest, ThreatSet};
 
 /// What of the list one host gets.
 #[derive(Debug, Clone)]
@@ -38,61 +25,8 @@ pub fn kernel_bytes(set: &ThreatSet) -> u64 {
     Counts::of(set, Expansion::cheapest(set, Costs::KERNEL)).bytes(Costs::KERNEL)
 }
 
-impl Current {
-    /// The part of the list that `budget` bytes hold; the whole list without a budget. Nothing when
-    /// not even the surest entries fit. Blocks, some seconds for a new budget and a large list.
-    ///
-    /// # Errors
-    /// When a part's snapshot can't be written.
-    pub fn part(&self, app: &App, budget: Option<u64>) -> Result<Option<Part>, FileError> {
-        let Some(whole) = self.revision else { return Ok(None) };
-        let whole = Part {
-            digest: whole.digest,
-            entries: whole.entries,
-            least_confidence: 0,
-            snapshot: None,
-        };
-        let Some(budget) = budget.filter(|&budget| budget < self.whole_bytes()) else {
-            return Ok(Some(whole));
-        };
-        let budget = rounded_down(budget);
-        // Whoever comes while it is worked out for another host waits for that.
-        let mut known = locked(&self.parts.by_budget);
-        if let Some(part) = known.get(&budget) {
-            return Ok(part.clone());
-        }
-        let part = match self.list.most_confident(|set| kernel_bytes(set) <= budget) {
-            None => None,
-            Some(found) => {
-                let snapshot = codec::snapshot(&found.set);
-                let name = app.threat.files.put(&snapshot)?;
-                let digest = found.set.digest();
-                Some(Part {
-                    digest,
-                    entries: found.set.len() as u64,
-                    least_confidence: found.least.percent(),
-                    snapshot: Some(StoredFile {
-                        name,
-                        base: None,
-                        target: digest,
-                        bytes: snapshot.len() as u64,
-                        created_at: Timestamp::now(),
-                    }),
-                })
-            }
-        };
-        known.insert(budget, part.clone());
-        Ok(part)
-    }
-
-    /// What a host's kernel takes for the whole list.
-    pub fn whole_bytes(&self) -> u64 {
-        *locked(&self.parts.whole_bytes).get_or_insert_with(|| kernel_bytes(self.list.set()))
-    }
-}
-
 /// At most a sixteenth less: hosts whose memory differs by some pages share a part.
-fn rounded_down(budget: u64) -> u64 {
+pub(super) fn rounded_down(budget: u64) -> u64 {
     let low_bits = (u64::BITS - budget.leading_zeros()).saturating_sub(5);
     budget >> low_bits << low_bits
 }

@@ -3,21 +3,21 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use xshield_model::Timestamp;
 use xshield_model::threat_match::ListedBy;
 use xshield_store::threat_events::Intelligence;
 use xshield_store::threat_lists::{Sources, StoredRevision};
-use xshield_store::{StoreResult, threat_lists};
+use xshield_store::{Store, StoreResult, threat_lists};
 use xshield_threat::{Listing, ThreatList};
 use xshield_wire::message::{Report, ReportBody};
 use xshield_wire::threat::ThreatMatch;
 
-use super::list::read_listing;
+use super::in_force::{Current, InForce};
+use super::listings::Listings;
 use super::parts::SharedSet;
-use super::{Current, locked};
-use crate::state::{App, Platform};
+use super::paths::Paths;
 
 /// Revisions of which one report may tell and that are looked up; a host has one list at a time, so more
 /// are a claim that costs much to look into.
@@ -25,29 +25,88 @@ const MOST_IN_A_REPORT: usize = 4;
 /// Past revisions that stay decoded.
 const DECODED: usize = 2;
 
-/// Past revisions that were looked up lately, the last one first.
-#[derive(Debug, Default)]
-pub(crate) struct Past(Mutex<Vec<Arc<AtRevision>>>);
+/// Looks up what past revisions said; those that were looked up lately stay decoded.
+#[derive(Debug)]
+pub(crate) struct Past {
+    store: Store,
+    listings: Arc<Listings>,
+    paths: Arc<Paths>,
+    in_force: InForce,
+    /// The last one first.
+    decoded: Mutex<Vec<Arc<AtRevision>>>,
+}
 
 impl Past {
+    pub(super) fn new(
+        store: Store,
+        listings: Arc<Listings>,
+        paths: Arc<Paths>,
+        in_force: InForce,
+    ) -> Self {
+        Self { store, listings, paths, in_force, decoded: Mutex::default() }
+    }
+
     /// The revision, decoded. One is decoded at a time. Blocks.
-    fn get(&self, app: &App, stored: &StoredRevision) -> Arc<AtRevision> {
-        let mut decoded = locked(&self.0);
+    fn get(&self, stored: &StoredRevision) -> Arc<AtRevision> {
+        let mut decoded = self.decoded();
         let is_this = |known: &Arc<AtRevision>| {
             known.revision == stored.revision && known.sources == stored.sources
         };
         let found = match decoded.iter().position(is_this) {
             Some(at) => decoded.remove(at),
-            None => Arc::new(AtRevision::load(app, stored)),
+            None => Arc::new(self.load(stored)),
         };
         decoded.truncate(DECODED - 1);
         decoded.insert(0, found.clone());
         found
     }
 
+    fn load(&self, stored: &StoredRevision) -> AtRevision {
+        let set = self.paths.set(stored.digest).unwrap_or_else(|error| {
+            tracing::error!(%error, revision = stored.revision, "a past threat list can't be read");
+            None
+        });
+        let listing = |name: &String| self.listings.read(name.parse().ok()?);
+        AtRevision {
+            revision: stored.revision,
+            since: stored.created_at,
+            sources: stored.sources.clone(),
+            set,
+            listings: stored.sources.feeds.iter().map(|feed| listing(&feed.listing)).collect(),
+        }
+    }
+
     /// Gives the memory back.
     pub(crate) fn forget(&self) {
-        locked(&self.0).clear();
+        self.decoded().clear();
+    }
+
+    fn decoded(&self) -> MutexGuard<'_, Vec<Arc<AtRevision>>> {
+        self.decoded.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks for the revisions of which a report tells.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(crate) async fn attribution(self: &Arc<Self>, report: &Report) -> StoreResult<Attribution> {
+        let current = self.in_force.get();
+        let matches: &[ThreatMatch] = match &report.body {
+            ReportBody::Threats(report) => &report.matches,
+            ReportBody::Live(report) => &report.threats,
+            _ => &[],
+        };
+        let now = current.revision.map(|name| name.revision);
+        let other = matches.iter().map(|found| found.revision).filter(|told| Some(*told) != now);
+        let other: BTreeSet<u64> = other.collect();
+        let mut known = Vec::new();
+        if !other.is_empty() {
+            let mut conn = self.store.read().await?;
+            for revision in other.into_iter().rev().take(MOST_IN_A_REPORT) {
+                known.extend(threat_lists::revision(&mut conn, revision).await?);
+            }
+        }
+        Ok(Attribution { past: self.clone(), current, revisions: known, known: HashMap::new() })
     }
 }
 
@@ -64,21 +123,6 @@ struct AtRevision {
 }
 
 impl AtRevision {
-    fn load(app: &App, stored: &StoredRevision) -> Self {
-        let set = app.threat.paths.set(app, stored.digest).unwrap_or_else(|error| {
-            tracing::error!(%error, revision = stored.revision, "a past threat list can't be read");
-            None
-        });
-        let listing = |name: &String| read_listing(app, name.parse().ok()?);
-        Self {
-            revision: stored.revision,
-            since: stored.created_at,
-            sources: stored.sources.clone(),
-            set,
-            listings: stored.sources.feeds.iter().map(|feed| listing(&feed.listing)).collect(),
-        }
-    }
-
     fn of(&self, address: IpAddr) -> Intelligence {
         let mut listed = Vec::new();
         for (feed, listing) in self.sources.feeds.iter().zip(&self.listings) {
@@ -101,64 +145,30 @@ impl AtRevision {
 /// What is needed to say who listed the peers of one report.
 #[derive(Debug)]
 pub(crate) struct Attribution {
+    past: Arc<Past>,
     current: Arc<Current>,
-    past: Vec<StoredRevision>,
+    revisions: Vec<StoredRevision>,
     known: HashMap<(u64, IpAddr), Intelligence>,
-}
-
-/// Looks for the revisions of which a report tells.
-///
-/// # Errors
-/// When the database fails.
-pub(crate) async fn attribution(app: &App, report: &Report) -> StoreResult<Attribution> {
-    let current = app.threat.current();
-    let matches: &[ThreatMatch] = match &report.body {
-        ReportBody::Threats(report) => &report.matches,
-        ReportBody::Live(report) => &report.threats,
-        _ => &[],
-    };
-    let now = current.revision.map(|name| name.revision);
-    let other = matches.iter().map(|found| found.revision).filter(|told| Some(*told) != now);
-    let other: BTreeSet<u64> = other.collect();
-    let mut past = Vec::new();
-    if !other.is_empty() {
-        let mut conn = app.store.read().await?;
-        for revision in other.into_iter().rev().take(MOST_IN_A_REPORT) {
-            past.extend(threat_lists::revision(&mut conn, revision).await?);
-        }
-    }
-    Ok(Attribution { current, past, known: HashMap::new() })
 }
 
 impl Attribution {
     /// What the list said of a peer at the revision that the host reports. Of a revision that is not
     /// kept: what feeds list now and listed already when the peer was last seen. Blocks.
-    pub(crate) fn of(
-        &mut self,
-        app: &App,
-        revision: u64,
-        address: IpAddr,
-        seen: Timestamp,
-    ) -> Intelligence {
+    pub(crate) fn of(&mut self, revision: u64, address: IpAddr, seen: Timestamp) -> Intelligence {
         if let Some(known) = self.known.get(&(revision, address)) {
             return known.clone();
         }
         let current = self.current.revision.is_some_and(|name| name.revision == revision);
         let found = if current {
             Intelligence::from(&self.current.list.why(address))
-        } else if let Some(stored) = self.past.iter().find(|past| past.revision == revision) {
-            app.threat.past.get(app, stored).of(address)
+        } else if let Some(stored) = self.revisions.iter().find(|past| past.revision == revision) {
+            self.past.get(stored).of(address)
         } else {
             return since_before(&self.current.list, address, seen);
         };
         self.known.insert((revision, address), found.clone());
         found
     }
-}
-
-/// What the list in force says of an address.
-pub(crate) fn intelligence(app: &Platform, address: IpAddr) -> Intelligence {
-    Intelligence::from(&app.threat.why(address))
 }
 
 /// What feeds list now and listed at `seen` already.

@@ -8,54 +8,63 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use xshield_model::Timestamp;
+use xshield_model::file_name::FileName;
 use xshield_store::threat_lists::StoredFile;
-use xshield_store::{StoreResult, commit, threat_lists};
+use xshield_store::{Store, StoreResult, commit, threat_lists};
 use xshield_threat::codec::path::{File, cheapest};
 use xshield_threat::{Digest, codec};
 
-use super::files::FileError;
+use super::error::ThreatError;
+use super::files::{FileError, Files};
+use super::in_force::InForce;
 use super::parts::SharedSet;
-use crate::problem::{Answer, Problem};
-use crate::state::App;
 
 /// The files that there are.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Paths {
-    files: RwLock<Vec<StoredFile>>,
+    store: Store,
+    files: Arc<Files>,
+    in_force: InForce,
+    known: RwLock<Vec<StoredFile>>,
     /// One delta is made at a time: ten thousand hosts that ask for the same one wait for it.
     making: tokio::sync::Mutex<()>,
 }
 
 impl Paths {
+    pub(super) fn new(store: Store, files: Arc<Files>, in_force: InForce) -> Self {
+        let making = tokio::sync::Mutex::default();
+        Self { store, files, in_force, known: RwLock::default(), making }
+    }
+
     /// Takes up the files that the database knows.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn load(&self, app: &App) -> StoreResult<()> {
-        let known = threat_lists::files(&mut *app.store.read().await?).await?;
-        *self.files.write().unwrap_or_else(PoisonError::into_inner) = known;
+    pub async fn load(&self) -> StoreResult<()> {
+        let known = threat_lists::files(&mut *self.store.read().await?).await?;
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = known;
         Ok(())
     }
 
     pub(crate) fn add(&self, new: impl IntoIterator<Item = StoredFile>) {
-        let mut files = self.files.write().unwrap_or_else(PoisonError::into_inner);
+        let mut files = self.known.write().unwrap_or_else(PoisonError::into_inner);
         for file in new {
             files.retain(|known| known.name != file.name);
             files.push(file);
         }
     }
 
-    pub(crate) fn forget(&self, names: &BTreeSet<super::FileName>) {
-        let mut files = self.files.write().unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn forget(&self, names: &BTreeSet<FileName>) {
+        let mut files = self.known.write().unwrap_or_else(PoisonError::into_inner);
         files.retain(|known| !names.contains(&known.name));
     }
 
     fn known(&self) -> Vec<StoredFile> {
-        self.files.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.known.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn find(&self, base: Option<Digest>, target: Digest) -> Option<StoredFile> {
-        let files = self.files.read().unwrap_or_else(PoisonError::into_inner);
+        let files = self.known.read().unwrap_or_else(PoisonError::into_inner);
         files.iter().find(|file| file.base == base && file.target == target).copied()
     }
 
@@ -63,15 +72,15 @@ impl Paths {
     ///
     /// # Errors
     /// When the disk fails.
-    pub fn set(&self, app: &App, digest: Digest) -> Result<Option<SharedSet>, FileError> {
-        let current = app.threat.current();
+    pub fn set(&self, digest: Digest) -> Result<Option<SharedSet>, FileError> {
+        let current = self.in_force.get();
         if current.revision.is_some_and(|name| name.digest == digest)
             && current.list.set().len() as u64 == current.revision.map_or(0, |name| name.entries)
         {
             return Ok(Some(Arc::new(current.list.set().clone())));
         }
         let Some(snapshot) = self.find(None, digest) else { return Ok(None) };
-        let bytes = match app.threat.files.get(snapshot.name) {
+        let bytes = match self.files.get(snapshot.name) {
             Ok(bytes) => bytes.unwrap_or_default(),
             Err(FileError::Damaged { path }) => {
                 tracing::error!(path = %path.display(), "a stored threat list is damaged");
@@ -88,11 +97,10 @@ impl Paths {
     /// # Errors
     /// When database or disk fail, or the list is not kept.
     pub async fn lead(
-        &self,
-        app: &App,
+        self: &Arc<Self>,
         from: Option<Digest>,
         to: Digest,
-    ) -> Answer<Vec<StoredFile>> {
+    ) -> Result<Vec<StoredFile>, ThreatError> {
         if from == Some(to) {
             return Ok(Vec::new());
         }
@@ -100,10 +108,10 @@ impl Paths {
             && self.find(Some(from), to).is_none()
             && self.find(None, from).is_some()
         {
-            self.make_delta(app, from, to).await?;
+            self.make_delta(from, to).await?;
         }
         if self.find(None, to).is_none() {
-            self.make_snapshot(app, to).await?;
+            self.make_snapshot(to).await?;
         }
         let known = self.known();
         let edge = |file: &StoredFile| match file.base {
@@ -113,7 +121,7 @@ impl Paths {
         let edges: Vec<_> = known.iter().map(edge).collect();
         let path = cheapest(from, to, &edges).ok_or_else(|| {
             tracing::error!(%to, "no file leads to a list that a host should have");
-            Problem::internal(&FileError::Damaged { path: to.to_string().into() })
+            FileError::Damaged { path: to.to_string().into() }
         })?;
         let file = |step: File<Digest>| match step {
             File::Snapshot { to, .. } => self.find(None, to),
@@ -122,57 +130,52 @@ impl Paths {
         Ok(path.into_iter().filter_map(file).collect())
     }
 
-    async fn make_delta(&self, app: &App, from: Digest, to: Digest) -> Answer<()> {
+    async fn make_delta(self: &Arc<Self>, from: Digest, to: Digest) -> Result<(), ThreatError> {
         let _turn = self.making.lock().await;
         if self.find(Some(from), to).is_some() {
             return Ok(());
         }
-        let worker = app.clone();
-        let made = tokio::task::spawn_blocking(move || delta(&worker, from, to)).await?;
-        self.keep(app, made).await
+        let worker = self.clone();
+        let made = tokio::task::spawn_blocking(move || worker.delta(from, to)).await?;
+        self.keep(made).await
     }
 
     /// Makes a snapshot that was lost again, as long as its list is in memory.
-    async fn make_snapshot(&self, app: &App, of: Digest) -> Answer<()> {
+    async fn make_snapshot(self: &Arc<Self>, of: Digest) -> Result<(), ThreatError> {
         let _turn = self.making.lock().await;
-        let worker = app.clone();
-        let made = tokio::task::spawn_blocking(move || snapshot(&worker, of)).await?;
-        self.keep(app, made).await
+        let worker = self.clone();
+        let made = tokio::task::spawn_blocking(move || worker.snapshot(of)).await?;
+        self.keep(made).await
     }
 
-    async fn keep(&self, app: &App, made: Result<Option<StoredFile>, FileError>) -> Answer<()> {
-        let Some(file) = made.map_err(|error| Problem::internal(&error))? else { return Ok(()) };
-        let mut tx = app.store.write().await?;
+    async fn keep(&self, made: Result<Option<StoredFile>, FileError>) -> Result<(), ThreatError> {
+        let Some(file) = made? else { return Ok(()) };
+        let mut tx = self.store.write().await?;
         threat_lists::put_file(&mut tx, &file).await?;
         commit(tx).await?;
         self.add([file]);
         Ok(())
     }
-}
 
-/// The snapshot of a list; nothing when the list is not in memory.
-fn snapshot(app: &App, of: Digest) -> Result<Option<StoredFile>, FileError> {
-    let Some(set) = app.threat.paths.set(app, of)? else { return Ok(None) };
-    let bytes = codec::snapshot(&set);
-    Ok(Some(StoredFile {
-        name: app.threat.files.put(&bytes)?,
-        base: None,
-        target: of,
-        bytes: bytes.len() as u64,
-        created_at: Timestamp::now(),
-    }))
-}
+    /// The snapshot of a list; nothing when the list is not in memory.
+    fn snapshot(&self, of: Digest) -> Result<Option<StoredFile>, FileError> {
+        let Some(set) = self.set(of)? else { return Ok(None) };
+        self.written(None, of, &codec::snapshot(&set)).map(Some)
+    }
 
-/// The delta between two lists; nothing when one of them is not kept.
-fn delta(app: &App, from: Digest, to: Digest) -> Result<Option<StoredFile>, FileError> {
-    let sets = (app.threat.paths.set(app, from)?, app.threat.paths.set(app, to)?);
-    let (Some(base), Some(target)) = sets else { return Ok(None) };
-    let bytes = codec::delta(&base, &target);
-    Ok(Some(StoredFile {
-        name: app.threat.files.put(&bytes)?,
-        base: Some(from),
-        target: to,
-        bytes: bytes.len() as u64,
-        created_at: Timestamp::now(),
-    }))
+    /// The delta between two lists; nothing when one of them is not kept.
+    fn delta(&self, from: Digest, to: Digest) -> Result<Option<StoredFile>, FileError> {
+        let (Some(base), Some(target)) = (self.set(from)?, self.set(to)?) else { return Ok(None) };
+        self.written(Some(from), to, &codec::delta(&base, &target)).map(Some)
+    }
+
+    fn written(
+        &self,
+        base: Option<Digest>,
+        target: Digest,
+        bytes: &[u8],
+    ) -> Result<StoredFile, FileError> {
+        let (bytes, name) = (bytes.len() as u64, self.files.put(bytes)?);
+        Ok(StoredFile { name, base, target, bytes, created_at: Timestamp::now() })
+    }
 }

@@ -1,6 +1,8 @@
 //! A feed's run: read it, judge what it says, store that. Whatever fails, the last good listing stays
 //! in force.
 
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 use xshield_model::Timestamp;
@@ -14,40 +16,68 @@ use xshield_threat::FeedId;
 use xshield_threat::feed::taxii::{Bookmark, Extent};
 use xshield_wire::foreign::without_userinfo;
 
+use super::error::ThreatError;
 use super::fetch::Secret;
+use super::files::FileError;
 use super::judge::{Judged, Verdict, judge, judges};
-use super::list::load_listing;
-use super::locked;
+use super::listings::Listings;
 use super::read::{Events, Outcome, Read, ReadError, Visit};
-use crate::jobs::threat_compile;
-use crate::problem::{Answer, Problem};
-use crate::state::{App, Platform};
+use super::state::Threats;
+use crate::causes::in_words;
+use crate::keys::Keys;
 
 /// The first wait after a failure, in seconds; it doubles with each.
 const FIRST_RETRY: i64 = 60;
 /// No server keeps the platform from asking for longer, in seconds.
 const LONGEST_WAIT: i64 = 24 * 3600;
 
+/// Fetches feeds, and keeps what they list.
+#[derive(Debug)]
+pub struct Feeds {
+    /// Where listings are kept, and the list that is made of them.
+    pub threats: Arc<Threats>,
+    /// They seal the feeds' secrets.
+    pub keys: Arc<Keys>,
+    /// Files in here are not read as feeds.
+    pub data_dir: PathBuf,
+}
+
 /// A run that has begun; ends when it is dropped.
 #[derive(Debug)]
 pub struct Running {
-    app: App,
+    feeds: Arc<Feeds>,
     feed: FeedId,
 }
 
-impl Platform {
+impl Feeds {
     /// Begins a run, unless one is on its way.
     #[must_use]
-    pub fn begin_run(self: &App, feed: &FeedId) -> Option<Running> {
-        let begun = locked(&self.threat.running).insert(feed.clone());
-        begun.then(|| Running { app: self.clone(), feed: feed.clone() })
+    pub fn begin_run(self: &Arc<Self>, feed: &FeedId) -> Option<Running> {
+        let begun = self.threats.begins(feed);
+        begun.then(|| Running { feeds: self.clone(), feed: feed.clone() })
+    }
+
+    /// Seals a feed's secret for the database.
+    ///
+    /// # Errors
+    /// When the system gives no random bytes.
+    pub fn seal(&self, feed: &FeedId, secret: &str) -> Result<String, ThreatError> {
+        let sealed = self.keys.seal.secret(&secret_name(feed), secret.as_bytes());
+        sealed.map_err(|source| ThreatError::Secret { feed: feed.to_string(), source })
+    }
+
+    fn open(&self, feed: &FeedId, sealed: &str) -> Result<Secret, ThreatError> {
+        let opened = self.keys.seal.open_secret(&secret_name(feed), sealed);
+        let bytes =
+            opened.map_err(|source| ThreatError::Secret { feed: feed.to_string(), source })?;
+        let text = String::from_utf8(bytes);
+        text.map(Secret).map_err(|_| ThreatError::SecretNotText { feed: feed.to_string() })
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        locked(&self.app.threat.running).remove(&self.feed);
-        self.app.threat.wake.ended.notify_waiters();
+        self.feeds.threats.ends(&self.feed);
     }
 }
 
@@ -56,22 +86,22 @@ impl Running {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn finish(self) -> Answer<()> {
-        let app = &self.app;
+    pub async fn finish(self) -> Result<(), ThreatError> {
+        let feeds = &self.feeds;
         let started = Instant::now();
         let Some(feed) =
-            threat_feeds::get(&mut *app.store.read().await?, self.feed.as_str()).await?
+            threat_feeds::get(&mut *feeds.threats.store.read().await?, self.feed.as_str()).await?
         else {
             return Ok(());
         };
         let now = Timestamp::now();
         if feed.settings.exchange == Exchange::Crowdsec {
-            out_of_step(app, &feed).await?;
+            out_of_step(feeds, &feed).await?;
         }
-        let visited = visit(app, &feed, now).await?;
+        let visited = visit(feeds, &feed, now).await?;
         let done = match visited {
-            Ok(outcome) => take(app, feed, outcome, now).await,
-            Err(error) => fail(app, feed, &error, now).await,
+            Ok(outcome) => take(feeds, feed, outcome, now).await,
+            Err(error) => fail(feeds, feed, &error, now).await,
         };
         let seconds = started.elapsed().as_secs_f64();
         metrics::histogram!("xshield_threat_feed_seconds").record(seconds);
@@ -81,8 +111,8 @@ impl Running {
 
 /// A server that counts what it has told must be asked for everything again if this run's answer is
 /// lost on its way into the database.
-async fn out_of_step(app: &App, feed: &StoredFeed) -> Answer<()> {
-    let mut tx = app.store.write().await?;
+async fn out_of_step(feeds: &Feeds, feed: &StoredFeed) -> Result<(), ThreatError> {
+    let mut tx = feeds.threats.store.write().await?;
     if let Some(mut stored) = threat_feeds::get(&mut tx, feed.id.as_str()).await? {
         stored.state.in_step = false;
         threat_feeds::put(&mut tx, &stored).await?;
@@ -91,23 +121,27 @@ async fn out_of_step(app: &App, feed: &StoredFeed) -> Answer<()> {
     Ok(())
 }
 
-async fn visit(app: &App, feed: &StoredFeed, now: Timestamp) -> Answer<Result<Outcome, ReadError>> {
-    let secret = feed.secret.as_ref().map(|sealed| open(app, &feed.id, sealed)).transpose()?;
-    let (worker, settings, state) = (app.clone(), feed.settings.clone(), feed.state.clone());
+async fn visit(
+    feeds: &Feeds,
+    feed: &StoredFeed,
+    now: Timestamp,
+) -> Result<Result<Outcome, ReadError>, ThreatError> {
+    let secret = feed.secret.as_ref().map(|sealed| feeds.open(&feed.id, sealed)).transpose()?;
+    let (settings, state) = (feed.settings.clone(), feed.state.clone());
+    let (listings, data_dir) = (feeds.threats.listings.clone(), feeds.data_dir.clone());
     let base = feed.held.or(feed.listing);
     let work = move || {
-        let base = base.and_then(|name| load_listing(&worker, name));
-        let data_dir = worker.settings.data_dir.clone();
-        let events = events(&worker, &state);
+        let base = base.and_then(|name| listings.load(name));
+        let events = events(&listings, &state);
         Visit { settings, secret, state, base, events, data_dir, now }.read()
     };
     Ok(tokio::task::spawn_blocking(work).await?)
 }
 
 /// What was read of a MISP feed's events; what is lost is read again. Blocks.
-fn events(app: &App, state: &FeedState) -> Events {
+fn events(listings: &Listings, state: &FeedState) -> Events {
     let name = state.events.as_ref().and_then(|name| name.parse().ok());
-    let bytes = name.and_then(|name| app.threat.listings.get(name).ok().flatten());
+    let bytes = name.and_then(|name| listings.files.get(name).ok().flatten());
     bytes.and_then(|bytes| Events::decode(&bytes)).unwrap_or_default()
 }
 
@@ -116,48 +150,37 @@ fn secret_name(feed: &FeedId) -> String {
     format!("threat feed {feed}")
 }
 
-fn open(app: &App, feed: &FeedId, sealed: &str) -> Answer<Secret> {
-    let opened = app.keys.seal.open_secret(&secret_name(feed), sealed);
-    let bytes = opened.map_err(|error| Problem::internal(&error))?;
-    String::from_utf8(bytes).map(Secret).map_err(|error| Problem::internal(&error))
-}
-
-/// Seals a feed's secret for the database.
-///
-/// # Errors
-/// When the system gives no random bytes.
-pub fn seal(app: &App, feed: &FeedId, secret: &str) -> Answer<String> {
-    let sealed = app.keys.seal.secret(&secret_name(feed), secret.as_bytes());
-    sealed.map_err(|error| Problem::internal(&error))
-}
-
-async fn take(app: &App, feed: StoredFeed, outcome: Outcome, now: Timestamp) -> Answer<()> {
+async fn take(
+    feeds: &Feeds,
+    feed: StoredFeed,
+    outcome: Outcome,
+    now: Timestamp,
+) -> Result<(), ThreatError> {
     let Outcome::Read(read) = outcome else {
-        return store_success(app, feed, None, now).await;
+        return store_success(feeds, feed, None, now).await;
     };
-    let judges = judges(app, now).await?;
-    let (worker, judged_feed) = (app.clone(), feed.clone());
+    let judges = judges(&feeds.threats, now).await?;
+    let (listings, judged_feed) = (feeds.threats.listings.clone(), feed.clone());
     let work = move || {
-        let judged = judge(&worker, &judged_feed, &read.listing, &judges, now)?;
-        let events =
-            read.events.as_ref().map(|events| worker.threat.listings.put(&events.encode()));
-        Ok::<_, super::FileError>((*read, judged, events.transpose()?))
+        let judged = judge(&listings, &judged_feed, &read.listing, &judges, now)?;
+        let events = read.events.as_ref().map(|events| listings.files.put(&events.encode()));
+        Ok::<_, FileError>((*read, judged, events.transpose()?))
     };
     match tokio::task::spawn_blocking(work).await? {
         Ok((read, judged, events)) => {
-            store_success(app, feed, Some((read, judged, events)), now).await
+            store_success(feeds, feed, Some((read, judged, events)), now).await
         }
-        Err(error) => fail(app, feed, &error, now).await,
+        Err(error) => fail(feeds, feed, &error, now).await,
     }
 }
 
 async fn store_success(
-    app: &App,
+    feeds: &Feeds,
     visited: StoredFeed,
     judged: Option<(Read, Judged, Option<FileName>)>,
     now: Timestamp,
-) -> Answer<()> {
-    let mut tx = app.store.write().await?;
+) -> Result<(), ThreatError> {
+    let mut tx = feeds.threats.store.write().await?;
     let Some(mut feed) = unchanged(&mut tx, &visited).await? else { return Ok(()) };
     feed.last_run = Some(now);
     feed.last_success = Some(now);
@@ -190,7 +213,8 @@ async fn store_success(
     commit(tx).await?;
     metrics::counter!("xshield_threat_feed_runs_total", "outcome" => "good").increment(1);
     if changed {
-        threat_compile::now(app).await;
+        // What goes wrong is in the log by then.
+        drop(feeds.threats.compile().await);
     }
     Ok(())
 }
@@ -232,23 +256,23 @@ fn apply(feed: &mut StoredFeed, judged: Judged, now: Timestamp) -> bool {
 }
 
 async fn fail(
-    app: &App,
+    feeds: &Feeds,
     visited: StoredFeed,
     error: &(dyn Failing + Sync),
     now: Timestamp,
-) -> Answer<()> {
+) -> Result<(), ThreatError> {
     let reason = without_userinfo(&in_words(error)).into_owned();
     tracing::warn!(feed = %visited.id, reason, "a threat feed could not be read; its last listing stays");
     let progress = match error.progress() {
         Some((events, fresh)) => {
-            let (worker, bytes) = (app.clone(), events.encode());
-            let put = tokio::task::spawn_blocking(move || worker.threat.listings.put(&bytes));
+            let (listings, bytes) = (feeds.threats.listings.clone(), events.encode());
+            let put = tokio::task::spawn_blocking(move || listings.files.put(&bytes));
             // Without it, the next run reads these again.
             put.await?.ok().map(|name| (name, fresh))
         }
         None => None,
     };
-    let mut tx = app.store.write().await?;
+    let mut tx = feeds.threats.store.write().await?;
     let Some(mut feed) = unchanged(&mut tx, &visited).await? else { return Ok(()) };
     let every = i64::from(feed.settings.every);
     let mut wait = FIRST_RETRY.saturating_mul(1 << feed.state.failures.min(20)).min(every.max(1));
@@ -299,14 +323,14 @@ impl Failing for ReadError {
         Self::progress(self)
     }
 }
-impl Failing for super::FileError {}
+impl Failing for FileError {}
 
 /// The feed as it is stored now; nothing when operators removed or changed it meanwhile: then what
 /// was read was not what they want.
 async fn unchanged(
     conn: &mut xshield_store::Conn,
     visited: &StoredFeed,
-) -> Answer<Option<StoredFeed>> {
+) -> Result<Option<StoredFeed>, ThreatError> {
     let stored = threat_feeds::get(conn, visited.id.as_str()).await?;
     let same = |stored: &StoredFeed| {
         let source = |feed: &StoredFeed| -> Source { feed.settings.source.clone() };
@@ -317,21 +341,6 @@ async fn unchanged(
             && stored.held == visited.held
     };
     Ok(stored.filter(same))
-}
-
-/// An error with its causes.
-pub fn in_words(error: &(impl std::error::Error + ?Sized)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        let said = next.to_string();
-        if !text.ends_with(&said) {
-            text.push_str(": ");
-            text.push_str(&said);
-        }
-        cause = next.source();
-    }
-    text
 }
 
 /// How long to wait after a failure: as the server says, within bounds, and not shorter than the `pause`

@@ -11,7 +11,7 @@ use xshield_store::{commit, threat_assets, threat_feeds, threat_lists};
 use xshield_threat::Digest;
 
 use super::list::ListError;
-use crate::state::App;
+use super::state::Threats;
 
 /// Revisions that are kept, in number and in seconds.
 const REVISIONS: i64 = 50;
@@ -27,8 +27,8 @@ const UNNAMED_FOR: Duration = Duration::from_secs(3600);
 ///
 /// # Errors
 /// When database or disk fail.
-pub async fn tidy(app: &App, now: Timestamp) -> Result<(), ListError> {
-    let mut tx = app.store.write().await?;
+pub async fn tidy(threats: &Threats, now: Timestamp) -> Result<(), ListError> {
+    let mut tx = threats.store.write().await?;
     let settings = threat_assets::settings(&mut tx).await?;
     let before = now.plus(-REVISIONS_FOR);
     let assets = threat_assets::all(&mut tx).await?;
@@ -58,7 +58,7 @@ pub async fn tidy(app: &App, now: Timestamp) -> Result<(), ListError> {
     let gone: BTreeSet<FileName> = files.iter().filter(old).map(|file| file.name).collect();
     threat_lists::forget_files(&mut tx, &gone.iter().copied().collect::<Vec<_>>()).await?;
     commit(tx).await?;
-    app.threat.paths.forget(&gone);
+    threats.paths.forget(&gone);
 
     let named: BTreeSet<FileName> =
         files.iter().map(|file| file.name).filter(|name| !gone.contains(name)).collect();
@@ -70,9 +70,9 @@ pub async fn tidy(app: &App, now: Timestamp) -> Result<(), ListError> {
     let events = feeds.iter().filter_map(|feed| feed.state.events.as_ref()?.parse().ok());
     let listings: BTreeSet<FileName> =
         listings.chain(in_feeds).chain(turned_away).chain(events).collect();
-    let worker = app.clone();
+    let (files, stored) = (threats.files.clone(), threats.listings.clone());
     let work = move || {
-        for (files, named) in [(&worker.threat.files, named), (&worker.threat.listings, listings)] {
+        for (files, named) in [(&*files, named), (&stored.files, listings)] {
             for name in files.older_than(UNNAMED_FOR)? {
                 if !named.contains(&name) {
                     files.remove(name)?;
@@ -81,7 +81,7 @@ pub async fn tidy(app: &App, now: Timestamp) -> Result<(), ListError> {
         }
         Ok(())
     };
-    app.threat.past.forget();
+    threats.past.forget();
     tokio::task::spawn_blocking(work).await?
 }
 

@@ -24,7 +24,6 @@ use crate::alerts::intake;
 use crate::auth::{Allowed, Operator, Viewer};
 use crate::problem::{Answer, JsonBody, Problem};
 use crate::state::App;
-use crate::threat::past::intelligence;
 
 /// Addresses of one question, at most.
 const MOST_ADDRESSES: usize = 10_000;
@@ -51,7 +50,7 @@ async fn look_up(
 ) -> Answer<Json<LookedUp>> {
     at_most("/addresses", question.addresses.len(), MOST_ADDRESSES)?;
     let listed = |address: IpAddr| {
-        let known = intelligence(&app, address.to_canonical());
+        let known = app.threat.intelligence(address.to_canonical());
         Some(Listed {
             address: address.to_string(),
             entry: known.entry?.to_string(),
@@ -185,7 +184,7 @@ async fn take(
     let mut events = Vec::new();
     for entry in entries {
         taken.requests = taken.requests.saturating_add(entry.requests);
-        let intelligence = intelligence(&app, entry.client.to_canonical());
+        let intelligence = app.threat.intelligence(entry.client.to_canonical());
         if intelligence.entry.is_none() {
             continue;
         }
@@ -216,7 +215,14 @@ async fn take(
     let mut tx = app.store.write().await?;
     taken.counted = reports::first_time(&mut tx, &asset.id, log.batch, now).await?;
     if taken.counted {
-        intake::take(&app, &mut tx, &asset.id, events.into_iter(), now).await?;
+        intake::take(
+            app.settings.threat_flows_per_asset,
+            &mut tx,
+            &asset.id,
+            events.into_iter(),
+            now,
+        )
+        .await?;
     }
     commit(tx).await?;
     app.alerts.fresh.notify_one();

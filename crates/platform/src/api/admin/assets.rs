@@ -351,7 +351,7 @@ async fn serve(
     let shown = with_tags(app, &mut tx, asset).await?;
     commit(tx).await?;
     if changes {
-        app.waking.wake(&id);
+        app.held_polls.wake(&id);
         app.compiler.inventory_changed();
     }
     Ok(shown)

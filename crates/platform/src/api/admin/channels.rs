@@ -278,7 +278,7 @@ async fn test(
     Path(name): Path<String>,
 ) -> Answer<Json<Delivery>> {
     let channel = known(&mut *app.store.read().await?, &name).await?;
-    let tried = deliver::test(&app, &channel).await?;
+    let tried = deliver::test(&app.delivery, &channel).await?;
     let mut tx = app.store.write().await?;
     let deed = Deed {
         actor: &allowed.actor(),

@@ -15,7 +15,6 @@ use xshield_store::{Conn, assets, audit, commit, host_configuration};
 use xshield_wire::control::{HostConfiguration, Switch};
 
 use crate::auth::{Allowed, Caller, Operator, Viewer};
-use crate::jobs::host_configuration as working_out;
 use crate::problem::{Answer, JsonBody, Problem};
 use crate::state::App;
 
@@ -249,6 +248,6 @@ async fn set(
     };
     audit::record(&mut tx, deed, configured.updated_at).await?;
     commit(tx).await?;
-    working_out::refresh(app).await?;
+    app.configuring.refresh().await?;
     Ok(Json(settings))
 }

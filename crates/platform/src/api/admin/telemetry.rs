@@ -41,7 +41,7 @@ async fn ruleset(
     Path(asset): Path<String>,
 ) -> Answer<Json<Compiled>> {
     let asset = named(&mut *app.store.read().await?, &asset).await?;
-    let signed = signed(&app, &asset.id).await?;
+    let signed = signed(&app.compiler, &app.keys, &asset.id).await?;
     let Signed { stored, envelope } =
         signed.ok_or_else(|| Problem::not_found("ruleset of", asset.name.as_str()))?;
     let damaged = |error: serde_json::Error| Problem::internal(&error);

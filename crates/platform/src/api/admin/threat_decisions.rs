@@ -16,11 +16,9 @@ use xshield_threat::FeedId;
 
 use super::threat_feeds::{named, record, shown};
 use crate::auth::{Allowed, Operator};
-use crate::jobs::threat_compile;
 use crate::problem::{Answer, Problem};
 use crate::state::App;
 use crate::threat::judge::content_name;
-use crate::threat::list;
 
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(run)).routes(routes!(approve)).routes(routes!(reject))
@@ -41,7 +39,7 @@ async fn run(
     let feed = named(&mut tx, &name).await?;
     record(&mut tx, allowed.caller(), "threat.feed.run", &feed, "", "").await?;
     commit(tx).await?;
-    if let Some(running) = app.begin_run(&feed.id) {
+    if let Some(running) = app.feeds.begin_run(&feed.id) {
         tokio::spawn(running.finish());
     }
     drop(tokio::time::timeout(WAIT_FOR_RUN, ended(&app, &feed.id)).await);
@@ -89,7 +87,8 @@ async fn approve(
     threat_feeds::put(&mut tx, &feed).await?;
     record(&mut tx, allowed.caller(), "threat.feed.approve", &feed, &before, &after).await?;
     commit(tx).await?;
-    threat_compile::now(&app).await;
+    // What goes wrong is shown with the list.
+    drop(app.threat.compile().await);
     Ok(Json(shown(&app, feed)))
 }
 
@@ -102,8 +101,8 @@ async fn reject(
     Path(name): Path<String>,
 ) -> Answer<Json<Feed>> {
     let waits = named(&mut *app.store.read().await?, &name).await?.held;
-    let worker = app.clone();
-    let read = move || waits.and_then(|file| list::load_listing(&worker, file));
+    let listings = app.threat.listings.clone();
+    let read = move || waits.and_then(|file| listings.load(file));
     let content = tokio::task::spawn_blocking(read).await?;
     let mut tx = app.store.write().await?;
     let mut feed = named(&mut tx, &name).await?;

@@ -26,7 +26,6 @@ use crate::auth::{Allowed, Viewer};
 use crate::problem::{Answer, Problem};
 use crate::query::{BothOf, number};
 use crate::state::App;
-use crate::threat::past::intelligence;
 
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -183,7 +182,7 @@ async fn address(
         Problem::invalid("/address", format!("{address:?} is not an address (no prefix, no name)"))
     })?;
     let address = address.to_canonical();
-    let now = intelligence(&app, address);
+    let now = app.threat.intelligence(address);
     let mut conn = app.store.read().await?;
     let mut met = threat_events::who_met(&mut conn, address, MOST_MEETINGS + 1).await?;
     let more_assets = met.len() > MOST_MEETINGS as usize;

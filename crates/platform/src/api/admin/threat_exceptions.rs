@@ -14,7 +14,6 @@ use xshield_store::{audit, commit, threat_lists};
 use xshield_threat::Prefix;
 
 use crate::auth::{Allowed, Operator, Viewer};
-use crate::jobs::threat_compile;
 use crate::problem::{Answer, JsonBody, Problem};
 use crate::state::App;
 
@@ -103,7 +102,8 @@ async fn add(
     };
     audit::record(&mut tx, deed, now).await?;
     commit(tx).await?;
-    threat_compile::now(&app).await;
+    // What goes wrong is shown with the list.
+    drop(app.threat.compile().await);
     Ok((StatusCode::CREATED, Json(shown(exception, &networks))))
 }
 
@@ -151,6 +151,7 @@ async fn delete(
     };
     audit::record(&mut tx, deed, Timestamp::now()).await?;
     commit(tx).await?;
-    threat_compile::now(&app).await;
+    // What goes wrong is shown with the list.
+    drop(app.threat.compile().await);
     Ok(StatusCode::NO_CONTENT)
 }

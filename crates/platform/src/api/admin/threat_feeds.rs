@@ -16,11 +16,9 @@ use xshield_threat::FeedId;
 use xshield_threat::presets::{Preset, presets};
 
 use crate::auth::{Allowed, Caller, Operator, Viewer};
-use crate::jobs::threat_compile;
 use crate::problem::{Answer, JsonBody, Problem};
 use crate::state::App;
 use crate::threat::feed;
-use crate::threat::run::seal;
 
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -135,7 +133,7 @@ fn sealed(app: &App, feed: &FeedId, secret: &str) -> Answer<String> {
     if axum::http::HeaderValue::from_str(secret).is_err() || secret.is_empty() {
         return Err(Problem::invalid("/secret", "a header can't hold this value"));
     }
-    seal(app, feed, secret)
+    Ok(app.feeds.seal(feed, secret)?)
 }
 
 /// What reads files of the platform's machine, or its private network, is for admins: the samples of
@@ -215,7 +213,8 @@ async fn change(
     record(&mut tx, allowed.caller(), "threat.feed.change", &feed, &before, &after).await?;
     commit(tx).await?;
     app.threat.wake.schedule.notify_one();
-    threat_compile::now(&app).await;
+    // What goes wrong is shown with the list.
+    drop(app.threat.compile().await);
     Ok(Json(shown(&app, feed)))
 }
 
@@ -246,7 +245,8 @@ async fn delete(
     let before = in_words(&feed.settings);
     record(&mut tx, allowed.caller(), "threat.feed.remove", &feed, &before, "").await?;
     commit(tx).await?;
-    threat_compile::now(&app).await;
+    // What goes wrong is shown with the list.
+    drop(app.threat.compile().await);
     Ok(StatusCode::NO_CONTENT)
 }
 

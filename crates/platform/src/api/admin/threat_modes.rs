@@ -18,7 +18,6 @@ use xshield_threat::ThreatMode;
 
 use super::threat_impact;
 use crate::auth::{Allowed, Operator, Viewer};
-use crate::jobs::threat_compile;
 use crate::problem::{Answer, JsonBody, Problem};
 use crate::state::App;
 use crate::threat::list::reload_rules;
@@ -129,8 +128,8 @@ async fn put(
     audit::record(&mut tx, deed, Timestamp::now()).await?;
     let modes = shown(&mut tx).await?;
     commit(tx).await?;
-    reload_rules(&app).await?;
-    threat_compile::tell(&app);
+    reload_rules(&app.threat).await?;
+    app.threat.tell_hosts();
     Ok(Json(modes))
 }
 
@@ -192,7 +191,8 @@ async fn change_settings(
     };
     audit::record(&mut tx, deed, Timestamp::now()).await?;
     commit(tx).await?;
-    threat_compile::now(&app).await;
+    // What goes wrong is shown with the list.
+    drop(app.threat.compile().await);
     Ok(Json(wanted))
 }
 
@@ -221,6 +221,6 @@ async fn put_budget(
     };
     audit::record(&mut tx, deed, Timestamp::now()).await?;
     commit(tx).await?;
-    threat_compile::tell(&app);
+    app.threat.tell_hosts();
     Ok(Json(budget))
 }

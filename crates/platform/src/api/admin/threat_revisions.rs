@@ -15,7 +15,6 @@ use xshield_threat::ThreatSet;
 
 use super::page::{PageQuery, paged};
 use crate::auth::{Allowed, Operator, Viewer};
-use crate::jobs::threat_compile;
 use crate::problem::{Answer, Problem};
 use crate::query::QueryOf;
 use crate::state::App;
@@ -120,7 +119,7 @@ pub(super) fn sets_of<const N: usize>(
 ) -> Answer<[SharedSet; N]> {
     let mut sets = [const { None }; N];
     for (set, revision) in sets.iter_mut().zip(revisions) {
-        let found = app.threat.paths.set(app, revision.digest);
+        let found = app.threat.paths.set(revision.digest);
         *set = found.map_err(|error| Problem::internal(&error))?;
     }
     if sets.iter().any(Option::is_none) {
@@ -176,7 +175,8 @@ async fn pin(app: &App, actor: &str, to: Option<u64>) -> Answer<Json<Done>> {
     };
     audit::record(&mut tx, deed, Timestamp::now()).await?;
     commit(tx).await?;
-    threat_compile::now(app).await;
+    // What goes wrong is shown with the list.
+    drop(app.threat.compile().await);
     let current = app.threat.current().revision;
     Ok(Json(Done {
         restored: to,

@@ -22,6 +22,7 @@ use super::signed::{FromHost, TurnedAway};
 use super::{clock, refused};
 use crate::claims::{Said, copied_notice};
 use crate::client::Client;
+use crate::held_polls;
 use crate::holding;
 use crate::host_message::{read_message, strip_userinfo};
 use crate::intake;
@@ -29,7 +30,6 @@ use crate::jobs::recover;
 use crate::problem::{Answer, Problem};
 use crate::state::App;
 use crate::threat::orders;
-use crate::waking;
 
 /// Takes a check-in; who is refused is shown to operators.
 pub(super) async fn check_in(
@@ -106,7 +106,7 @@ async fn take(app: &App, from: IpAddr, request: FromHost) -> Answer<Json<CheckIn
     let commands = commands::tell(&mut tx, &asset.id, now).await?;
     // What changes from here on is not told by this answer, or told once more.
     let told = pending::of(&mut tx, &asset.id).await?.unwrap_or_default();
-    let told = waking::with_threats(told, &app.threat);
+    let told = app.threat.added_to(told);
     let configuration = host_configuration::of(&mut tx, &asset.id).await?;
     let Some(asset) = assets::by_id(&mut tx, asset.id.as_str()).await? else {
         return Err(Problem::not_found("asset", asset.name.as_str()));
@@ -120,7 +120,7 @@ async fn take(app: &App, from: IpAddr, request: FromHost) -> Answer<Json<CheckIn
     if changed {
         app.compiler.host_changed();
     }
-    let threat = orders::wanted(app, &asset, message.threat.as_ref(), now).await?;
+    let threat = orders::wanted(&app.orders, &asset, message.threat.as_ref(), now).await?;
     let version = configuration.as_ref().map(|configuration| configuration.version);
     let mut answer = CheckInAnswer {
         version: VERSION,
@@ -137,7 +137,7 @@ async fn take(app: &App, from: IpAddr, request: FromHost) -> Answer<Json<CheckIn
             (!follows).then(|| told.envelope.clone())
         }),
     };
-    answer.seen = Some(waking::token(&Pending { wanted: answer.wanted, ..told }));
+    answer.seen = Some(held_polls::token(&Pending { wanted: answer.wanted, ..told }));
     Ok(Json(answer))
 }
 

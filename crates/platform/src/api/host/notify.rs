@@ -11,9 +11,9 @@ use xshield_wire::control::{NOTIFY_HOLD, Notification};
 use xshield_wire::message::VERSION;
 
 use super::signed::FromHost;
+use crate::held_polls::{self, LOOK_AGAIN, Woken};
 use crate::problem::{Answer, Problem};
 use crate::state::App;
-use crate::waking::{self, LOOK_AGAIN, Woken};
 
 #[derive(Debug, Default, Deserialize)]
 struct Query {
@@ -27,12 +27,12 @@ pub(super) async fn wait(State(app): State<App>, request: FromHost) -> Answer<Re
     let id = request.asset.id.clone();
     // Thousands wait: each keeps as little as it can.
     drop(request);
-    let seat = app.waking.seat(&id);
+    let seat = app.held_polls.seat(&id);
     let until = Instant::now() + Duration::from_secs(NOTIFY_HOLD);
     loop {
         let now = pending::of(&mut *app.store.read().await?, &id).await?;
         let Some(now) = now else { return Err(gone()) };
-        let token = waking::token(&waking::with_threats(now, &app.threat));
+        let token = held_polls::token(&app.threat.added_to(now));
         if token != seen {
             metrics::counter!("xshield_notifications_total").increment(1);
             return Ok(Json(Notification { version: VERSION, seen: token }).into_response());

@@ -9,7 +9,7 @@ use xshield_model::Timestamp;
 use xshield_wire::message::{ReportAnswer, VERSION};
 
 use super::signed::{FromHost, session_of};
-use crate::intake::{self, Place, Taken};
+use crate::intake::{Place, Taken};
 use crate::problem::{Answer, Problem};
 use crate::state::App;
 
@@ -36,7 +36,7 @@ pub(super) async fn take(
     // Its room is for others now.
     drop(body);
     let acknowledged = received.batch();
-    let outcome = match intake::take(&app, place, received, asset.problems, now).await? {
+    let outcome = match app.intake.take(place, received, asset.problems, now).await? {
         Taken::Counted => "counted",
         Taken::Known => "known",
     };

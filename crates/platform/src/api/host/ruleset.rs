@@ -28,7 +28,8 @@ pub(super) async fn get(State(app): State<App>, request: FromHost) -> Answer<Res
         let etag = etag(stored.digest)?;
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response());
     }
-    let signed = signed(&app, &request.asset.id).await?.ok_or_else(no_policy)?;
+    let signed =
+        signed(&app.compiler, &app.keys, &request.asset.id).await?.ok_or_else(no_policy)?;
     let mut response = Response::default();
     let headers = response.headers_mut();
     headers.insert(header::ETAG, etag(signed.stored.digest)?);

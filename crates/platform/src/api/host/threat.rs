@@ -60,7 +60,7 @@ pub(super) async fn path(
     let from = from.transpose().map_err(|error| Problem::invalid("?from", error.to_string()))?;
     let order = ordered(&app, &request).await?.order;
     let files = match order.list {
-        Some(list) => app.threat.paths.lead(&app, from, Digest(list.digest.0)).await?,
+        Some(list) => app.threat.paths.lead(from, Digest(list.digest.0)).await?,
         None => Vec::new(),
     };
     Ok(Json(ThreatPath { version: VERSION, files: files.iter().map(named).collect() }))

@@ -1,7 +1,7 @@
 //! Held-open polls of hosts, and what wakes them.
 //!
 //! A poll says what its host has heard of (its token); it is answered when the database says
-//! otherwise. Waking only makes a poll look again, so a wake too many does no harm, and nothing hangs
+//! otherwise. HeldPolls only makes a poll look again, so a wake too many does no harm, and nothing hangs
 //! on one that is not given: a look at the latest after [`LOOK_AGAIN`] finds it. A new threat list, or
 //! other modes for all, are found so on purpose: every host has to fetch then, and they spread.
 
@@ -17,18 +17,8 @@ use tokio::sync::Notify;
 use xshield_policy::AssetId;
 use xshield_store::pending::Pending;
 
-use crate::threat::Threats;
-
 /// How long a poll waits before it looks again unasked.
 pub const LOOK_AGAIN: Duration = Duration::from_secs(20);
-
-/// What an asset has to hear of, with the list and the modes that hold for all.
-#[must_use]
-pub fn with_threats(mut pending: Pending, threats: &Threats) -> Pending {
-    let (list, rules) = (threats.current().revision, threats.rules());
-    pending.threat.push_str(&format!(" {list:?} {rules:?}"));
-    pending
-}
 
 /// A short text that differs when anything of what is pending does; unreserved characters of RFC 3986.
 #[must_use]
@@ -56,13 +46,13 @@ struct Waiter {
 
 /// The polls that are held open, one per asset at most.
 #[derive(Debug, Default)]
-pub struct Waking {
+pub struct HeldPolls {
     waiting: Mutex<HashMap<AssetId, Waiter>>,
     tickets: AtomicU64,
     closing: AtomicBool,
 }
 
-impl Waking {
+impl HeldPolls {
     /// A place for an asset's poll. The one it had before is [replaced](Woken::Replaced). Take it
     /// before looking at what is pending: what comes up after the look is not missed then.
     #[must_use]
@@ -73,7 +63,7 @@ impl Waking {
         if let Some(older) = self.lock().insert(asset.clone(), waiter) {
             older.wake.notify_one();
         }
-        Seat { waking: self, asset, ticket, wake }
+        Seat { polls: self, asset, ticket, wake }
     }
 
     /// Something may be new for this asset.
@@ -108,7 +98,7 @@ impl Waking {
 /// A poll's place; given back when dropped.
 #[derive(Debug)]
 pub struct Seat<'a> {
-    waking: &'a Waking,
+    polls: &'a HeldPolls,
     asset: &'a AssetId,
     ticket: u64,
     wake: Arc<Notify>,
@@ -117,13 +107,13 @@ pub struct Seat<'a> {
 impl Seat<'_> {
     /// Done when woken, also when that happened since the seat was taken.
     pub async fn woken(&self) -> Woken {
-        if !self.waking.closing.load(Ordering::SeqCst) {
+        if !self.polls.closing.load(Ordering::SeqCst) {
             self.wake.notified().await;
         }
-        if self.waking.closing.load(Ordering::SeqCst) {
+        if self.polls.closing.load(Ordering::SeqCst) {
             return Woken::Closing;
         }
-        match self.waking.lock().get(self.asset) {
+        match self.polls.lock().get(self.asset) {
             Some(waiter) if waiter.ticket == self.ticket => Woken::Look,
             _ => Woken::Replaced,
         }
@@ -132,7 +122,7 @@ impl Seat<'_> {
 
 impl Drop for Seat<'_> {
     fn drop(&mut self) {
-        let mut waiting = self.waking.lock();
+        let mut waiting = self.polls.lock();
         if waiting.get(self.asset).is_some_and(|waiter| waiter.ticket == self.ticket) {
             waiting.remove(self.asset);
         }
@@ -169,39 +159,39 @@ mod tests {
 
     #[tokio::test]
     async fn wakes_are_not_missed_and_reach_only_whom_they_mean() {
-        let waking = Waking::default();
+        let polls = HeldPolls::default();
         let (a, b) = (id("as-a"), id("as-b"));
-        let (seat_a, seat_b) = (waking.seat(&a), waking.seat(&b));
-        waking.wake(&a);
+        let (seat_a, seat_b) = (polls.seat(&a), polls.seat(&b));
+        polls.wake(&a);
         assert_eq!(seat_a.woken().await, Woken::Look, "woken before it waited");
         let idle = tokio::time::timeout(Duration::from_millis(1), seat_b.woken()).await;
         assert!(idle.is_err());
-        waking.wake_all();
+        polls.wake_all();
         assert_eq!((seat_a.woken().await, seat_b.woken().await), (Woken::Look, Woken::Look));
     }
 
     #[tokio::test]
     async fn the_newer_poll_of_an_asset_ends_the_older() {
-        let waking = Waking::default();
+        let polls = HeldPolls::default();
         let a = id("as-a");
-        let older = waking.seat(&a);
-        let newer = waking.seat(&a);
+        let older = polls.seat(&a);
+        let newer = polls.seat(&a);
         assert_eq!(older.woken().await, Woken::Replaced);
         drop(older);
-        assert_eq!(waking.held(), 1, "the older one gives back its own place only");
-        waking.wake(&a);
+        assert_eq!(polls.held(), 1, "the older one gives back its own place only");
+        polls.wake(&a);
         assert_eq!(newer.woken().await, Woken::Look);
         drop(newer);
-        assert_eq!(waking.held(), 0);
+        assert_eq!(polls.held(), 0);
     }
 
     #[tokio::test]
     async fn closing_ends_polls_now_and_later() {
-        let waking = Waking::default();
+        let polls = HeldPolls::default();
         let (a, b) = (id("as-a"), id("as-b"));
-        let seat = waking.seat(&a);
-        waking.close();
+        let seat = polls.seat(&a);
+        polls.close();
         assert_eq!(seat.woken().await, Woken::Closing);
-        assert_eq!(waking.seat(&b).woken().await, Woken::Closing);
+        assert_eq!(polls.seat(&b).woken().await, Woken::Closing);
     }
 }

@@ -1,0 +1,59 @@
+//! Finds out at which addresses hosts reach the platform. No policy closes them, and no threat list
+//! names them.
+
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+
+use crate::settings::{PublicUrl, Settings};
+
+/// Where hosts reach the platform: what its public URLs resolve to, and the listener when it is on
+/// one address. Loopback is left out: it is open on every host anyway.
+pub async fn resolved(settings: &Settings, listening: SocketAddr) -> Vec<SocketAddr> {
+    let mut endpoints = Vec::new();
+    if !listening.ip().is_unspecified() {
+        endpoints.push(listening);
+    }
+    for PublicUrl { host, port } in &settings.public_urls {
+        let port = port.unwrap_or(listening.port());
+        match tokio::net::lookup_host((host.as_str(), port)).await {
+            Ok(found) => endpoints.extend(found),
+            Err(error) => tracing::warn!(host, %error, "a public name does not resolve here"),
+        }
+    }
+    endpoints.retain(|endpoint| !endpoint.ip().is_loopback());
+    endpoints.sort_unstable();
+    endpoints.dedup();
+    endpoints
+}
+
+/// The endpoints that are no addresses of this machine, when it listens on all that it has: no host of
+/// the platform itself recognises these.
+pub fn translated(endpoints: &[SocketAddr], listening: SocketAddr) -> Vec<SocketAddr> {
+    let told = if listening.ip().is_unspecified() { endpoints } else { &[] };
+    told.iter().copied().filter(|endpoint| !is_own(endpoint.ip())).collect()
+}
+
+/// Whether an address is this machine's: only such can be bound to.
+fn is_own(address: IpAddr) -> bool {
+    UdpSocket::bind((address, 0)).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    use super::*;
+
+    #[test]
+    fn an_address_of_another_machine_is_told_where_nobody_named_the_own_one() {
+        let [own, other] = ["127.0.0.1:443", "192.0.2.1:443"].map(|text| text.parse().unwrap());
+        let all = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 8443));
+        let named = SocketAddr::from((Ipv4Addr::LOCALHOST, 8443));
+        for (endpoints, listening, told) in [
+            (vec![own, other], all, vec![other]),
+            (vec![own], all, vec![]),
+            (vec![own, other], named, vec![]),
+        ] {
+            assert_eq!(translated(&endpoints, listening), told, "{endpoints:?} {listening}");
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! What callers are answered when the threat engine could not do what they asked for.
+
+use crate::problem::Problem;
+use crate::threat::error::ThreatError;
+use crate::threat::feed::InvalidSetting;
+
+impl From<ThreatError> for Problem {
+    fn from(error: ThreatError) -> Self {
+        Self::internal(&error)
+    }
+}
+
+impl From<InvalidSetting> for Problem {
+    fn from(InvalidSetting { field, reason }: InvalidSetting) -> Self {
+        Self::invalid(field, reason)
+    }
+}

@@ -1,0 +1,250 @@
+//! Reports on their way into the database: within each host's budget, one of a host at a time, in short
+//! transactions between which others write, and counted once however often they come.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use axum::http::StatusCode;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use xshield_model::Timestamp;
+use xshield_policy::AssetId;
+use xshield_store::reports::Stored;
+use xshield_store::{Store, StoreResult, Tx, commit, problems, reports};
+use xshield_wire::message;
+
+use super::budget::Budgets;
+use super::items::Item;
+use super::unpack::Received;
+use super::{finish, items, unpack};
+use crate::alerts::Alerts;
+use crate::asset_locks::AssetLocks;
+use crate::problem::{Answer, Problem};
+use crate::settings::Settings;
+use crate::threat::past::Past;
+
+/// A transaction of a report takes about so long at most.
+const SLICE: Duration = Duration::from_millis(20);
+/// Reports of one host that are on their way at once: a cycle's, an agent's live ones, and repetitions.
+const AT_ONCE: usize = 4;
+/// A large report waits for so long for its place in memory.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Takes reports in, and keeps one host's from hurting others.
+#[derive(Debug)]
+pub struct Intake {
+    store: Store,
+    past: Arc<Past>,
+    alerts: Arc<Alerts>,
+    keep: finish::Keep,
+    /// How much each host may report over time.
+    pub budgets: Budgets,
+    /// One report of a host is stored at a time.
+    turns: AssetLocks,
+    places: Arc<Mutex<HashMap<AssetId, usize>>>,
+    /// Small reports in memory.
+    small: Arc<Semaphore>,
+    /// Large reports in memory, from unpacking to the last row.
+    large: Arc<Semaphore>,
+}
+
+/// A host's place among its own reports, until it is dropped.
+#[derive(Debug)]
+pub struct Place {
+    asset: AssetId,
+    places: Arc<Mutex<HashMap<AssetId, usize>>>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(taken) = places.get_mut(&self.asset) {
+            *taken = taken.saturating_sub(1);
+            if *taken == 0 {
+                places.remove(&self.asset);
+            }
+        }
+    }
+}
+
+/// What became of a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// It is counted.
+    Counted,
+    /// It was counted before.
+    Known,
+}
+
+impl Intake {
+    /// Into this database, within what the settings say.
+    #[must_use]
+    pub(crate) fn new(
+        store: Store,
+        past: Arc<Past>,
+        alerts: Arc<Alerts>,
+        settings: &Settings,
+    ) -> Self {
+        Self {
+            store,
+            past,
+            alerts,
+            keep: finish::Keep {
+                events: settings.flows_per_asset,
+                paths: settings.paths_per_asset,
+                threats: settings.threat_flows_per_asset,
+            },
+            budgets: Budgets::new(settings.report_items, settings.report_bytes),
+            turns: AssetLocks::default(),
+            places: Arc::default(),
+            small: Arc::new(Semaphore::new(4)),
+            large: Arc::new(Semaphore::new(1)),
+        }
+    }
+
+    /// Lets a report of this host in, before it is read.
+    ///
+    /// # Errors
+    /// When the host's budget is used up, or enough of its reports are on their way.
+    pub fn admit(&self, asset: &AssetId) -> Answer<Place> {
+        self.budgets.admit(asset, Instant::now()).map_err(|seconds| {
+            metrics::counter!("xshield_refused_total", "reason" => "report-budget").increment(1);
+            Problem::too_many("items or bytes in reports of this asset", seconds)
+        })?;
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = places.entry(asset.clone()).or_default();
+        if *taken >= AT_ONCE {
+            metrics::counter!("xshield_refused_total", "reason" => "reports-at-once").increment(1);
+            return Err(Problem::too_many("reports of this asset at once", 1));
+        }
+        *taken += 1;
+        Ok(Place { asset: asset.clone(), places: self.places.clone() })
+    }
+
+    /// Unpacks and reads a report off the async threads.
+    ///
+    /// # Errors
+    /// When it is damaged or too large, or there is no room for a large one now.
+    pub async fn read(&self, body: axum::body::Bytes) -> Answer<Received> {
+        let small = self.small.clone().acquire_owned().await;
+        let permit = small.map_err(|error| Problem::internal(&error))?;
+        let packed = body.clone();
+        let unpacked = tokio::task::spawn_blocking(move || unpack::read(&packed, unpack::SMALL));
+        match unpacked.await? {
+            Ok(read) => return Ok(read.received(permit)),
+            Err(unpack::Refused::Larger) => drop(permit),
+            Err(unpack::Refused::Bad(problem)) => return Err(problem),
+        }
+        let large = timeout(PATIENCE, self.large.clone().acquire_owned()).await;
+        let permit = large.map_err(|_| busy())?.map_err(|error| Problem::internal(&error))?;
+        let unpacked = tokio::task::spawn_blocking(move || unpack::read(&body, unpack::MOST));
+        match unpacked.await? {
+            Ok(read) => Ok(read.received(permit)),
+            Err(unpack::Refused::Larger) => Err(unpack::too_large()),
+            Err(unpack::Refused::Bad(problem)) => Err(problem),
+        }
+    }
+}
+
+fn busy() -> Problem {
+    metrics::counter!("xshield_refused_total", "reason" => "reports-busy").increment(1);
+    let title = "The platform is busy with other reports";
+    let mut problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", title)
+        .detail("send the report again later");
+    problem.retry_after = Some(10);
+    problem
+}
+
+impl Intake {
+    /// Takes a report in, to its end, also when whoever sent it has gone away: what is begun is not begun
+    /// again for nothing.
+    ///
+    /// # Errors
+    /// When the database fails. What was stored until then counts, and the same report goes on there.
+    pub async fn take(
+        self: &Arc<Self>,
+        place: Place,
+        received: Received,
+        known: Vec<message::Problem>,
+        now: Timestamp,
+    ) -> Answer<Taken> {
+        let intake = self.clone();
+        let work = async move {
+            let asset = place.asset.clone();
+            let _turn = intake.turns.lock(&asset).await;
+            let Received { report, cuts, bytes, _permit } = received;
+            let batch = report.batch;
+            let attribution = intake.past.attribution(&report).await?;
+            let prepare = move || items::prepare(report, attribution, now);
+            let prepared = tokio::task::spawn_blocking(prepare).await?;
+            let items = u64::try_from(prepared.items.len()).unwrap_or(u64::MAX);
+            intake.budgets.charge(&asset, items.max(1), bytes, Instant::now());
+            let mut prepared = finish::prepare(&intake.store, &asset, prepared).await?;
+            let cuts = cuts.into_iter().chain(std::mem::take(&mut prepared.rest.cuts));
+            let told: Vec<_> = cuts.map(message::Problem::from).collect();
+            let batch = Batch { asset: &asset, id: batch, told: &told, known: &known, now };
+            Ok(intake.store(&batch, prepared).await?)
+        };
+        tokio::spawn(work).await?
+    }
+
+    /// Stores a report in slices; what is stored of it is written down with each.
+    async fn store(&self, batch: &Batch<'_>, prepared: finish::Prepared) -> StoreResult<Taken> {
+        let finish::Prepared { items, rest } = prepared;
+        let mut rest = Some(rest);
+        loop {
+            let mut tx = self.store.write_later().await?;
+            let done = match reports::begin(&mut tx, batch.asset, batch.id, batch.now).await? {
+                Stored::Whole => return Ok(Taken::Known),
+                Stored::Items(done) => done,
+            };
+            let left = items.get(done..).unwrap_or_default();
+            let stored = slice(&mut tx, batch, left).await?;
+            if stored == left.len()
+                && let Some(rest) = rest.take()
+            {
+                finish::finish(&mut tx, batch.asset, rest, batch.now).await?;
+                if !batch.told.is_empty() {
+                    problems::note(&mut tx, batch.asset, batch.known, batch.told, batch.now)
+                        .await?;
+                }
+                reports::note_stored(&mut tx, batch.asset, batch.id, Stored::Whole).await?;
+                commit(tx).await?;
+                finish::make_room(&self.store, self.keep, batch.asset, &items).await?;
+                self.alerts.fresh.notify_one();
+                return Ok(Taken::Counted);
+            }
+            let stored = Stored::Items(done.saturating_add(stored));
+            reports::note_stored(&mut tx, batch.asset, batch.id, stored).await?;
+            commit(tx).await?;
+            self.alerts.fresh.notify_one();
+        }
+    }
+}
+
+struct Batch<'a> {
+    asset: &'a AssetId,
+    id: xshield_wire::Bytes<16>,
+    /// What was cut off.
+    told: &'a [message::Problem],
+    /// What the asset's last check-in told.
+    known: &'a [message::Problem],
+    now: Timestamp,
+}
+
+/// Stores items until their time is over; says how many.
+async fn slice(tx: &mut Tx, batch: &Batch<'_>, left: &[Item]) -> StoreResult<usize> {
+    let began = Instant::now();
+    let mut room = items::room(tx, batch.asset, left).await?;
+    let mut stored = 0;
+    for item in left {
+        if stored > 0 && began.elapsed() >= SLICE {
+            break;
+        }
+        item.store(tx, batch.asset, &mut room, batch.now).await?;
+        stored += 1;
+    }
+    items::tidy(tx, batch.asset, &left[..stored]).await?;
+    Ok(stored)
+}

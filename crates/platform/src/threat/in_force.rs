@@ -1,0 +1,115 @@
+//! The list in force, and the parts of it that hosts with little memory get.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use xshield_model::Timestamp;
+use xshield_store::threat_lists::StoredFile;
+use xshield_threat::{ThreatList, codec};
+
+use super::files::{FileError, Files};
+use super::parts::{Part, kernel_bytes, rounded_down};
+
+/// The list in force.
+#[derive(Debug)]
+pub struct Current {
+    /// The list, with everything that it came from.
+    pub list: Arc<ThreatList>,
+    /// Its name; nothing before there ever was a feed.
+    pub revision: Option<RevisionName>,
+    pub(crate) parts: Parts,
+}
+
+/// Parts by budget: what was worked out for one host holds for all like it.
+#[derive(Debug, Default)]
+pub(crate) struct Parts {
+    whole_bytes: Mutex<Option<u64>>,
+    by_budget: Mutex<BTreeMap<u64, Option<Part>>>,
+}
+
+/// Names the list at a revision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RevisionName {
+    /// Its number.
+    pub revision: u64,
+    /// Digest of its addresses.
+    pub digest: xshield_threat::Digest,
+    /// Its prefixes.
+    pub entries: u64,
+}
+
+impl Current {
+    /// The part of the list that `budget` bytes hold; the whole list without a budget. Nothing when
+    /// not even the surest entries fit. Blocks, some seconds for a new budget and a large list.
+    ///
+    /// # Errors
+    /// When a part's snapshot can't be written.
+    pub fn part(&self, files: &Files, budget: Option<u64>) -> Result<Option<Part>, FileError> {
+        let Some(whole) = self.revision else { return Ok(None) };
+        let whole = Part {
+            digest: whole.digest,
+            entries: whole.entries,
+            least_confidence: 0,
+            snapshot: None,
+        };
+        let Some(budget) = budget.filter(|&budget| budget < self.whole_bytes()) else {
+            return Ok(Some(whole));
+        };
+        let budget = rounded_down(budget);
+        // Whoever comes while it is worked out for another host waits for that.
+        let mut known = self.parts.by_budget.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(part) = known.get(&budget) {
+            return Ok(part.clone());
+        }
+        let part = match self.list.most_confident(|set| kernel_bytes(set) <= budget) {
+            None => None,
+            Some(found) => {
+                let snapshot = codec::snapshot(&found.set);
+                let name = files.put(&snapshot)?;
+                let digest = found.set.digest();
+                Some(Part {
+                    digest,
+                    entries: found.set.len() as u64,
+                    least_confidence: found.least.percent(),
+                    snapshot: Some(StoredFile {
+                        name,
+                        base: None,
+                        target: digest,
+                        bytes: snapshot.len() as u64,
+                        created_at: Timestamp::now(),
+                    }),
+                })
+            }
+        };
+        known.insert(budget, part.clone());
+        Ok(part)
+    }
+
+    /// What a host's kernel takes for the whole list.
+    pub fn whole_bytes(&self) -> u64 {
+        *self
+            .parts
+            .whole_bytes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_or_insert_with(|| kernel_bytes(self.list.set()))
+    }
+}
+
+/// The list in force, which is replaced as a whole; clones are of the same.
+#[derive(Debug, Clone)]
+pub(super) struct InForce(Arc<RwLock<Arc<Current>>>);
+
+impl InForce {
+    pub(super) fn new(current: Current) -> Self {
+        Self(Arc::new(RwLock::new(Arc::new(current))))
+    }
+
+    pub(super) fn get(&self) -> Arc<Current> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn replace(&self, current: Current) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(current);
+    }
+}

@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 
 use crate::test::TestArgs;
-use crate::{docs, layers, licences, metadata, run, test};
+use crate::{docs, layers, licences, metadata, run, test, windows};
 
 /// A step's name and what it does.
 type Step = (&'static str, fn() -> Result<()>);
@@ -18,6 +18,7 @@ const ALL: &[Step] = &[
     ("licences", || licences::check(&metadata::read()?)),
     CLIPPY,
     ("api docs", api_docs),
+    ("windows", windows::check),
     ("tests", || test::run(&TestArgs::default())),
 ];
 

@@ -1,4 +1,4 @@
-//! Project tasks: `cargo xtask demo | quick | test | ci | soak | kernels | bench | layers | docs | licences | dist`.
+//! Project tasks: `cargo xtask demo | quick | test | ci | soak | kernels | bench | layers | windows | docs | licences | dist`.
 
 mod ci;
 mod circles;
@@ -14,6 +14,7 @@ mod run;
 mod spdx;
 mod test;
 mod tools;
+mod windows;
 
 use std::process::ExitCode;
 
@@ -47,6 +48,8 @@ enum Task {
     Layers(layers::LayersArgs),
     /// Fails when the documentation names a file or a test that is not there.
     Docs,
+    /// Compiles for Windows what must build for every system.
+    Windows,
     /// Fails when a dependency's licence is not on the allow-list.
     Licences,
     /// Builds what is shipped: static binaries of the host programs, .deb and .rpm packages.
@@ -74,6 +77,7 @@ fn run_task(task: Task) -> Result<()> {
         Task::Bench(args) => demo::bench(&args),
         Task::Layers(args) => layers::run(&args),
         Task::Docs => docs::check(),
+        Task::Windows => windows::check(),
         Task::Licences => licences::check(&metadata::read()?),
         Task::Dist(args) => dist::run(&args),
     }

@@ -21,6 +21,10 @@ const fn tested(tool: Tool, tests: &'static [&'static str]) -> Tool {
     Tool { tests, ..tool }
 }
 
+const fn windows(program: &'static str, debian: &'static str) -> Tool {
+    Tool { program, debian, fedora: None, tests: &["the_compiler_is_named_by_its_full_path"] }
+}
+
 const REAL_PROXIES: &[&str] = &[
     "squid_dies_or_falls_silent_and_tinyproxy_takes_over",
     "a_407_of_squid_and_tinyproxy_is_no_dead_proxy",
@@ -79,6 +83,15 @@ pub(crate) const TESTS: &[Tool] = &[
     tested(tool("dockerd", "docker.io", "moby-engine"), CONTAINERS),
     tested(tool("iptables", "iptables", "iptables-nft"), TRANSLATION),
     tested(tool("busybox", "busybox-static", "busybox"), CONTAINERS),
+];
+/// Debian's cargo: whatever else is in PATH.
+pub(crate) const DEBIAN_CARGO: &str = "/usr/bin/cargo";
+/// What compiles for Windows; of these, Fedora has no compiler that builds a standard library from source.
+pub(crate) const WINDOWS: &[Tool] = &[
+    windows("x86_64-w64-mingw32-gcc", "gcc-mingw-w64-x86-64-win32"),
+    windows(DEBIAN_CARGO, "cargo-web"),
+    windows("/usr/bin/rustc", "rustc-web"),
+    windows("/usr/lib/rustlib/src/rust/library/std/Cargo.toml", "rust-web-src"),
 ];
 /// What makes packages.
 pub(crate) const PACKAGING: &[Tool] = &[

@@ -6,6 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use xshield_enforce::config::Config;
+use xshield_enforce::linux;
 use xshield_enforce::outcome::{Change, Outcome};
 use xshield_enforce::resident::Settings;
 use xshield_enforce::telemetry::{AgentEvent, AgentEventKind};
@@ -107,7 +108,7 @@ impl Agent {
         started_by: StartedBy,
         log: Log,
     ) -> Self {
-        let surroundings = Surroundings::of_this_host(path.clone());
+        let surroundings = linux::this_host(path.clone());
         let (started, now) = (surroundings.now(), Instant::now());
         let state = State {
             loaded: Arc::new(loaded),

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 use xshield_enforce::config::{Config, ConfigError, KEYS, Layout, Provisioning};
 use xshield_enforce::files::{self, Access, FileError};
+use xshield_enforce::linux;
 use xshield_enforce::lock::{self, LockError};
 
 use crate::started_by::StartedBy;
@@ -227,7 +228,7 @@ fn unknown(param: &str) -> ChangeError {
 /// # Errors
 /// See [`ConfigError`]; every message names the file and the place.
 pub fn load(path: &Path) -> Result<Loaded, ConfigError> {
-    check(path, &Config::read_text(path)?)
+    check(path, &Config::read_text(&linux::this_system(), path)?)
 }
 
 /// Reads and checks the file for an agent that is about to run.
@@ -257,7 +258,10 @@ fn check(path: &Path, text: &str) -> Result<Loaded, ConfigError> {
         Ok(document) => document.without_unknown(|key| KEYS.contains(&key)),
         Err(_) => (text.to_owned(), Vec::new()),
     };
-    Ok(Loaded { config: Config::parse(path, &text, Layout::Nested)?, unknown })
+    Ok(Loaded {
+        config: Config::parse(&linux::this_system(), path, &text, Layout::Nested)?,
+        unknown,
+    })
 }
 
 /// Changes values: all of them, or nothing. What was there before stays beside it as `….previous`.
@@ -267,7 +271,7 @@ fn check(path: &Path, text: &str) -> Result<Loaded, ConfigError> {
 pub fn change(path: &Path, changes: &[Change]) -> Result<(), ChangeError> {
     let beside = PathBuf::from(format!("{}.lock", path.display()));
     let _lock = lock::try_lock(&beside)?.ok_or(ChangeError::Busy)?;
-    put(path, Some(Config::read_text(path)?), changes)
+    put(path, Some(Config::read_text(&linux::this_system(), path)?), changes)
 }
 
 /// As [`change`]; a file that is not there is made, with its directory.
@@ -286,7 +290,8 @@ pub(crate) fn change_or_make(path: &Path, changes: &[Change]) -> Result<(), Chan
 /// # Errors
 /// See [`ChangeError`].
 pub(crate) fn changed(path: &Path, changes: &[Change]) -> Result<Config, ChangeError> {
-    let old = if path.exists() { Config::read_text(path)? } else { String::new() };
+    let old =
+        if path.exists() { Config::read_text(&linux::this_system(), path)? } else { String::new() };
     Ok(check(path, &edited(path, &old, changes)?)?.config)
 }
 

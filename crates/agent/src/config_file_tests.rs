@@ -63,10 +63,14 @@ fn proxies_are_changed_as_given_and_the_old_file_stays_beside() {
 #[test]
 fn the_name_is_changed_and_taken_back() {
     let (_directory, path, _) = file();
-    let own = load(&path).unwrap().config.host_name();
+    let own = load(&path).unwrap().config.host_name(&xshield_enforce::linux::this_system());
     for (value, name) in [("web-9", "web-9"), ("0815", "0815"), ("", own.as_str())] {
         change(&path, &Change::list("configuration.name", value).unwrap()).unwrap();
-        assert_eq!(load(&path).unwrap().config.host_name(), name, "{value:?}");
+        assert_eq!(
+            load(&path).unwrap().config.host_name(&xshield_enforce::linux::this_system()),
+            name,
+            "{value:?}"
+        );
     }
 }
 

@@ -3,10 +3,12 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use xshield_enforce::config::{Config, ConfigError, Layout};
 use xshield_enforce::discover::{DiscoverError, Whereabouts, discover};
 use xshield_enforce::files::{self, Access, FileError};
+use xshield_enforce::linux;
 use xshield_enforce::prove::{ProveError, prove};
 use xshield_enforce::{
     DeploymentKey, EndpointError, EnforcementKey, KeyError, PlatformUrl, PolicyPublicKey, Problem,
@@ -76,7 +78,7 @@ impl Registration {
     /// Says when the onboarding file, which holds the enforcement key, is open to other users.
     #[must_use]
     pub fn exposed(&self) -> Option<Problem> {
-        Config::exposed(self.onboarding.as_deref()?)
+        Config::exposed(&linux::this_system(), self.onboarding.as_deref()?)
     }
 }
 
@@ -184,8 +186,8 @@ pub fn register(path: &Path, given: &Registration, root: &Path) -> Result<(), Re
 
 /// Asks the platform whether it takes the key for this host, where the host ran before.
 fn holds(path: &Path, config: &Config, root: &Path) -> Result<(), ProveError> {
-    let mut surroundings = Surroundings::of_this_host(path.to_owned());
-    root.clone_into(&mut surroundings.root);
+    let os = Arc::new(linux::Linux::new(root.to_owned()));
+    let surroundings = Surroundings::new(os, root.to_owned(), path.to_owned());
     prove(config, &this_program(), &surroundings)
 }
 
@@ -213,7 +215,7 @@ fn trust(path: &Path, given: &Registration, root: &Path) -> Result<Vec<Change>, 
         let (platform, proxies) = whereabouts(path, given)?;
         let program = this_program();
         let place = Whereabouts { platform: &platform, proxies: &proxies, program: &program };
-        let trust = discover(&place, key, root)?;
+        let trust = discover(&place, key, &linux::Linux::new(root.to_owned()))?;
         stays_with_its_platform(path, trust.policy_keys())?;
         changes.extend(Change::ca(&trust.ca_pem()));
         let keys = trust.policy_keys().iter().map(ToString::to_string);
@@ -267,8 +269,8 @@ fn whereabouts(
 
 /// Puts the onboarding file's keys below the section's name.
 fn take_over(path: &Path, onboarding: &Path, root: &Path) -> Result<(), RegisterError> {
-    let text = Config::read_text(onboarding)?;
-    let new = Config::parse(onboarding, &text, Layout::Flat)?;
+    let text = Config::read_text(&linux::this_system(), onboarding)?;
+    let new = Config::parse(&linux::this_system(), onboarding, &text, Layout::Flat)?;
     stays_with_its_platform(path, &new.policy_keys)?;
     holds(path, &new, root)?;
     let mut nested = format!("{SECTION}:\n");
@@ -281,7 +283,7 @@ fn take_over(path: &Path, onboarding: &Path, root: &Path) -> Result<(), Register
         }
     }
     Document::parse(&nested, SECTION)?;
-    Config::parse(path, &nested, Layout::Nested)?;
+    Config::parse(&linux::this_system(), path, &nested, Layout::Nested)?;
     config_file::make_directory(path)?;
     if let Ok(old) = fs::read(path) {
         let previous = PathBuf::from(format!("{}.previous", path.display()));

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use xshield_firewall::LiveGroup;
-use xshield_host::linux::guarded::{self, UnguardedError};
-use xshield_host::linux::system;
+use xshield_host::operating_system::{OperatingSystem, UnguardedError};
 use xshield_policy::document::plain_reason;
 use xshield_policy::names::Name;
 use xshield_transport::{PlatformUrl, ProxyList, ProxyText};
@@ -216,22 +215,22 @@ impl Config {
     ///
     /// # Errors
     /// See [`ConfigError`]; every message names the file and the place.
-    pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        Self::parse(path, &read_bounded(path)?, Layout::Flat)
+    pub fn load(os: &dyn OperatingSystem, path: &Path) -> Result<Self, ConfigError> {
+        Self::parse(os, path, &read_bounded(os, path)?, Layout::Flat)
     }
 
     /// Reads the text of the file that it does not check.
     ///
     /// # Errors
     /// When it can't be read, or is over 1 MiB and so no configuration.
-    pub fn read_text(path: &Path) -> Result<String, ConfigError> {
-        read_bounded(path)
+    pub fn read_text(os: &dyn OperatingSystem, path: &Path) -> Result<String, ConfigError> {
+        read_bounded(os, path)
     }
 
     /// Says when a file that holds the enforcement key is open to other users.
     #[must_use]
-    pub fn exposed(path: &Path) -> Option<Problem> {
-        guarded::exposed(path, "the enforcement key")
+    pub fn exposed(os: &dyn OperatingSystem, path: &Path) -> Option<Problem> {
+        os.exposed(path, "the enforcement key")
     }
 
     /// Checks the text of a configuration file; `path` is where it stands, for messages and for the
@@ -239,7 +238,12 @@ impl Config {
     ///
     /// # Errors
     /// As [`Config::load`].
-    pub fn parse(path: &Path, text: &str, layout: Layout) -> Result<Self, ConfigError> {
+    pub fn parse(
+        os: &dyn OperatingSystem,
+        path: &Path,
+        text: &str,
+        layout: Layout,
+    ) -> Result<Self, ConfigError> {
         let options = serde_saphyr::options! {
             budget: serde_saphyr::budget! { max_anchors: 0, max_aliases: 0, max_depth: 8 },
             with_snippet: false,
@@ -255,26 +259,27 @@ impl Config {
             let reason = plain_reason(&error);
             ConfigError::Syntax { path: path.to_owned(), line, column, reason }
         })?;
-        raw.check(path)
+        raw.check(os, path)
     }
 
     /// The name under which this host registers and which it goes on saying.
     #[must_use]
-    pub fn host_name(&self) -> String {
-        self.name.as_ref().map_or_else(system::host_name, ToString::to_string)
+    pub fn host_name(&self, os: &dyn OperatingSystem) -> String {
+        self.name.as_ref().map_or_else(|| os.host_name(), ToString::to_string)
     }
 }
 
 impl Raw {
-    fn check(self, path: &Path) -> Result<Config, ConfigError> {
+    fn check(self, os: &dyn OperatingSystem, path: &Path) -> Result<Config, ConfigError> {
         let refuse =
             |field, reason: String| ConfigError::Value { path: path.to_owned(), field, reason };
         let platform =
             self.platform.parse().map_err(|error: xshield_transport::EndpointError| {
                 refuse("platform", error.to_string())
             })?;
-        let ca_pem = one_of(path, "ca", self.ca, self.ca_file)?;
-        let key = one_of(path, "enforcement-key", self.enforcement_key, self.enforcement_key_file)?;
+        let ca_pem = one_of(os, path, "ca", self.ca, self.ca_file)?;
+        let key =
+            one_of(os, path, "enforcement-key", self.enforcement_key, self.enforcement_key_file)?;
         let enforcement_key = key
             .trim()
             .parse::<EnforcementKey>()
@@ -345,6 +350,7 @@ fn proxy_field(text: ProxyText) -> &'static str {
 
 /// A value that stands in the configuration or in a file beside it; exactly one of the two.
 fn one_of(
+    os: &dyn OperatingSystem,
     config: &Path,
     field: &'static str,
     value: Option<String>,
@@ -355,30 +361,34 @@ fn one_of(
         (Some(value), None) => Ok(value),
         (None, Some(file)) => {
             let beside = config.parent().unwrap_or(Path::new("/")).join(file);
-            read_bounded(&beside)
+            read_bounded(os, &beside)
         }
         (None, None) => Err(refuse(format!("missing: give {field} or {field}-file"))),
         (Some(_), Some(_)) => Err(refuse(format!("given twice: {field} and {field}-file"))),
     }
 }
 
-fn read_bounded(path: &Path) -> Result<String, ConfigError> {
+fn read_bounded(os: &dyn OperatingSystem, path: &Path) -> Result<String, ConfigError> {
     use std::io::Read as _;
     let fail = |cause| ConfigError::Read { path: path.to_owned(), cause };
     let mut text = String::new();
     let file = std::fs::File::open(path).map_err(fail)?;
-    guarded::ours_alone(path)?;
+    os.ours_alone(path)?;
     file.take(MAX_SIZE).read_to_string(&mut text).map_err(fail)?;
     Ok(text)
 }
 
 #[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
     use super::*;
+    use crate::linux;
 
     #[test]
     fn every_key_is_listed() {
-        let refused = Config::parse(Path::new("x"), "platfrom: a", Layout::Flat).unwrap_err();
+        let refused =
+            Config::parse(&linux::this_system(), Path::new("x"), "platfrom: a", Layout::Flat)
+                .unwrap_err();
         let text = refused.to_string();
         let expected = format!("expected one of {}", KEYS.join(", "));
         assert!(text.contains(&expected), "{text}");

@@ -1,10 +1,10 @@
 //! Finding out whom to trust, with nothing but a deployment key: how a new host comes to know its
 //! platform.
 
-use std::path::Path;
 use std::sync::Arc;
 
-use xshield_host::linux::resolver::{Patience, Resolver};
+use xshield_host::operating_system::OperatingSystem;
+use xshield_host::resolver::Patience;
 use xshield_transport::{
     ConfigError, Method, PlatformUrl, ProxyList, Request, Stranger, Timeouts, Transport,
     TransportConfig, TransportError,
@@ -85,10 +85,9 @@ pub struct Whereabouts<'a> {
 pub fn discover(
     place: &Whereabouts<'_>,
     key: &DeploymentKey,
-    root: &Path,
+    os: &dyn OperatingSystem,
 ) -> Result<VouchedTrust, DiscoverError> {
-    let resolver =
-        Arc::new(HostResolver::of_a_run(&Resolver::of_system(root, Patience::default())));
+    let resolver = Arc::new(HostResolver::of_a_run(&os.resolver(Patience::default())));
     let config = |ca_pem: String| TransportConfig {
         platform: place.platform.clone(),
         ca_pem,

@@ -1,33 +1,34 @@
 //! The enforcement cycle, and what belongs to it: state on disk, boot unit, status, removal.
 //!
 //! Read [`core`] first: its `cycle` is a run on one page, and its `policy` decides about the ruleset, without
-//! IO. [`cycle`] carries it out on a real host.
+//! IO. `linux` carries it out on a Linux host; what is beside these builds for every system.
+#![cfg_attr(
+    not(target_os = "linux"),
+    allow(
+        dead_code,
+        unused_imports,
+        reason = "the modules that use it are there for Linux alone so far"
+    )
+)]
 
 mod agent_events;
-pub mod boot_unit;
 mod client;
 pub mod commands;
 pub mod config;
 mod connect;
-mod connection_tracking;
 pub mod core;
-pub mod cycle;
 pub mod delivery;
 pub mod diagnostics;
 pub mod discover;
 mod endpoints;
 mod exchange;
-pub mod explain;
-mod facts;
 mod flow_programs;
-mod forwarded;
-mod ineffective;
-mod observed;
+#[cfg(target_os = "linux")]
+pub mod linux;
 pub mod options;
 pub mod outcome;
 pub mod paths;
 pub mod platform_addresses;
-pub mod preflight;
 pub mod problems;
 pub mod progress;
 pub mod prove;
@@ -38,7 +39,6 @@ mod resolve;
 mod rollback;
 pub mod routes;
 mod run;
-mod shell;
 pub mod state;
 pub mod step;
 mod succession;
@@ -47,21 +47,24 @@ pub mod surroundings;
 
 pub mod threat;
 mod time_answers;
-mod time_servers;
 mod trace;
 pub mod trust;
-mod verb_error;
-pub mod verbs;
 
 pub use config::Config;
-pub use connection_tracking::{AlignError, align_connection_tracking};
-pub use cycle::{Cycle, CycleError};
+#[cfg(target_os = "linux")]
+pub use linux::connection_tracking::{AlignError, align_connection_tracking};
+#[cfg(target_os = "linux")]
+pub use linux::cycle::{Cycle, CycleError};
+#[cfg(target_os = "linux")]
+pub use linux::{boot_unit, cycle, explain, preflight, verbs};
 pub use options::RunOptions;
 pub use outcome::{Outcome, RunStatus};
 pub use surroundings::{Downloaded, Surroundings};
 
 // What a program around the cycle passes in and shows.
-pub use xshield_firewall::{FlowCount, FlowKind, LiveCounters, LiveGroup};
+#[cfg(target_os = "linux")]
+pub use xshield_firewall::LiveCounters;
+pub use xshield_firewall::{FlowCount, FlowKind, LiveGroup};
 pub use xshield_host::{files, lock};
 pub use xshield_policy::Direction;
 pub use xshield_transport::{

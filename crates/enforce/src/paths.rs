@@ -5,11 +5,14 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
-use xshield_host::linux::programs::Program;
+use xshield_host::operating_system::OperatingSystem;
+use xshield_host::program::Program;
 use xshield_wire::message::{EventKind, FirewallEvent, ReportBody};
 use xshield_wire::telemetry::{ActivePath, PathReport, PathSource};
 
-use crate::flow_programs::{FlowPrograms, Place};
+use xshield_host::program::Place;
+
+use crate::flow_programs::FlowPrograms;
 use crate::reports::Interval;
 
 /// Paths in one report.
@@ -27,10 +30,14 @@ pub enum RecordedPaths {
 
 /// Reports on the paths of recorded flows. What was denied is no path; what would be is one, since it
 /// was let through.
-pub(crate) fn reports(events: &[FirewallEvent], interval: Interval) -> Vec<ReportBody> {
+pub(crate) fn reports(
+    os: &dyn OperatingSystem,
+    events: &[FirewallEvent],
+    interval: Interval,
+) -> Vec<ReportBody> {
     let passed: Vec<&FirewallEvent> =
         events.iter().filter(|event| event.kind != EventKind::Denied).collect();
-    let behind = FlowPrograms::of(passed.iter().map(|event| place(event)));
+    let behind = FlowPrograms::of(os, passed.iter().map(|event| place(event)));
     let paths = paths(&passed, |place| behind.get(&place));
     let reports = paths.chunks(PER_REPORT).map(|paths| {
         let Interval { since, until } = interval;
@@ -86,8 +93,10 @@ fn place(event: &FirewallEvent) -> Place {
 }
 
 #[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
     use super::*;
+    use crate::linux::this_system;
     use xshield_policy::{Direction, Protocol};
     use xshield_wire::message::EventSource;
 
@@ -121,7 +130,7 @@ mod tests {
             event(Denied, Inbound, 23, 9),
             event(Accepted, Outbound, 22, 1),
         ];
-        let reports = reports(&events, INTERVAL);
+        let reports = reports(&this_system(), &events, INTERVAL);
         let [ReportBody::Paths(report)] = reports.as_slice() else { panic!("{reports:?}") };
         assert_eq!((report.from, report.lost), (PathSource::Recorder, 0));
         assert_eq!((report.since, report.until), (100, 160));
@@ -156,12 +165,12 @@ mod tests {
 
     #[test]
     fn nothing_is_told_of_nothing_and_a_flood_makes_several_reports() {
-        assert!(reports(&[], INTERVAL).is_empty());
+        assert!(reports(&this_system(), &[], INTERVAL).is_empty());
         let events: Vec<FirewallEvent> = (0..4_001_u16)
             .map(|port| event(EventKind::Accepted, Direction::Outbound, port, 1))
             .collect();
         let passed: Vec<&FirewallEvent> = events.iter().collect();
         assert_eq!(paths(&passed, |_| None).len(), 4_001);
-        assert_eq!(reports(&events, INTERVAL).len(), 3);
+        assert_eq!(reports(&this_system(), &events, INTERVAL).len(), 3);
     }
 }

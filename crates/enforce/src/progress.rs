@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use xshield_firewall::flows::{Differ, Losses};
-use xshield_host::linux::kernel_log::Cursor;
-use xshield_host::linux::resolver::Cache;
-use xshield_host::linux::sockets::Holders;
+use xshield_host::log_line::Cursor;
+use xshield_host::resolver::Cache;
+use xshield_host::socket_holders::Holders;
 use xshield_policy::{AssetId, Revision, Ruleset};
 use xshield_wire::control::HostConfiguration;
 use xshield_wire::message::{Digest, Problem, Report, UnixSeconds};

@@ -1,7 +1,7 @@
 //! Whether the platform takes a key for a host that it knows already.
 
-use xshield_host::linux::identity::{Identity, IdentityError};
-use xshield_host::linux::resolver::{Patience, Resolver};
+use xshield_host::identity::{Identity, IdentityError};
+use xshield_host::resolver::Patience;
 use xshield_transport::{ConfigError, PlatformUrl, Timeouts};
 use xshield_wire::message::Program;
 
@@ -46,7 +46,7 @@ pub fn prove(
 ) -> Result<(), ProveError> {
     let path = config.state_directory.join("identity.key");
     let Some(identity) = Identity::load(&path)? else { return Ok(()) };
-    let resolver = Resolver::of_system(&surroundings.root, Patience::default());
+    let resolver = surroundings.os.resolver(Patience::default());
     let transport = connect::transport(
         config,
         program,
@@ -55,7 +55,7 @@ pub fn prove(
         Timeouts::default(),
     )
     .map_err(ProveError::Setup)?;
-    let (key, name) = (&config.enforcement_key, config.host_name());
+    let (key, name) = (&config.enforcement_key, config.host_name(surroundings.os.as_ref()));
     let mut client = Client::new(transport, key, identity.key(), &name, surroundings, None);
     match client.session() {
         Err(error @ ContactError::Refused { .. }) if !error.is_temporary() => {

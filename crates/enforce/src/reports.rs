@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use ring::digest::{SHA256, digest};
 use xshield_firewall::flows::{Delta, FlowCount};
 use xshield_firewall::{FlowKind, Traffic};
-use xshield_host::linux::programs::Program;
+use xshield_host::program::Program;
 use xshield_policy::packet::Transport;
 use xshield_policy::protocol::SCTP;
 use xshield_policy::{
@@ -18,7 +18,9 @@ use xshield_wire::message::{
     Digest, EventKind, EventSource, FirewallEvent, ListeningPort, UnixSeconds,
 };
 
-use crate::flow_programs::{FlowPrograms, Place};
+use xshield_host::program::Place;
+
+use crate::flow_programs::FlowPrograms;
 
 /// The time between two readings of the recorder: what it counted anew came somewhere in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use xshield_host::linux::resolver::{Patience, Resolver};
+use xshield_host::operating_system::OperatingSystem;
+use xshield_host::resolver::{Patience, Resolver};
 use xshield_transport::Resolve;
 
 /// The host's resolver, as the transport asks it.
@@ -23,8 +23,8 @@ pub(crate) enum HostResolver {
     },
     /// For a program that stays: which servers to ask is read each time, since it may change.
     OfAResident {
-        /// `/` but for tests.
-        root: PathBuf,
+        /// Knows them.
+        os: Arc<dyn OperatingSystem>,
     },
 }
 
@@ -33,8 +33,8 @@ impl HostResolver {
         Self::OfARun { resolver: resolver.clone(), answers: Mutex::default() }
     }
 
-    pub(crate) fn of_a_resident(root: &Path) -> Self {
-        Self::OfAResident { root: root.to_owned() }
+    pub(crate) fn of_a_resident(os: &Arc<dyn OperatingSystem>) -> Self {
+        Self::OfAResident { os: Arc::clone(os) }
     }
 }
 
@@ -52,8 +52,8 @@ impl Resolve for HostResolver {
                 answers.insert(host.to_owned(), found.clone());
                 Ok(found)
             }
-            Self::OfAResident { root } => {
-                let resolver = Resolver::of_system(root, Patience::default());
+            Self::OfAResident { os } => {
+                let resolver = os.resolver(Patience::default());
                 resolver.resolve_host(host).map_err(io::Error::other)
             }
         }
@@ -61,8 +61,10 @@ impl Resolve for HostResolver {
 }
 
 #[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
     use super::*;
+    use xshield_host::linux::Linux;
 
     #[test]
     fn a_run_keeps_its_answer_and_a_resident_hears_of_every_change() {
@@ -76,8 +78,9 @@ mod tests {
             resolver.resolve("platform.example", Duration::from_secs(1)).unwrap()[0].to_string()
         };
         says("10.0.0.1");
-        let resident = HostResolver::of_a_resident(root.path());
-        let run = HostResolver::of_a_run(&Resolver::of_system(root.path(), Patience::default()));
+        let os: Arc<dyn OperatingSystem> = Arc::new(Linux::new(root.path().to_owned()));
+        let resident = HostResolver::of_a_resident(&os);
+        let run = HostResolver::of_a_run(&os.resolver(Patience::default()));
         assert_eq!((asked(&run), asked(&resident)), ("10.0.0.1".into(), "10.0.0.1".into()));
         says("10.0.0.2");
         assert_eq!((asked(&run), asked(&resident)), ("10.0.0.1".into(), "10.0.0.2".into()));

@@ -1,8 +1,7 @@
 //! What every part of a run works with: the host as it is configured, what runs remember, and what this
 //! one has to tell.
 
-use xshield_host::linux::resolver::Resolver;
-use xshield_host::linux::sockets::ListeningSocket;
+use xshield_host::resolver::Resolver;
 use xshield_policy::TimeServers;
 use xshield_wire::message::UnixSeconds;
 use xshield_wire::message::{HostFacts, ListeningPort, Problem, Program, Report, ReportBody};
@@ -28,8 +27,6 @@ pub(crate) struct Run<'a> {
     /// What this run found wrong.
     pub(crate) problems: Vec<Problem>,
     /// What listens on this host.
-    pub(crate) sockets: Vec<ListeningSocket>,
-    /// The same, as it is reported.
     pub(crate) ports: Vec<ListeningPort>,
     /// The time servers, once they were looked up in this run.
     pub(crate) time_servers: Option<TimeServers>,

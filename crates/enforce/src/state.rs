@@ -64,8 +64,7 @@ impl StateDirectory {
     /// # Errors
     /// When it can't be made.
     pub fn open(root: &Path) -> Result<Self, std::io::Error> {
-        use std::os::unix::fs::DirBuilderExt as _;
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(root)?;
+        files::private_directory(root)?;
         Ok(Self { root: root.to_owned() })
     }
 

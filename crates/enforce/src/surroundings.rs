@@ -1,13 +1,17 @@
 //! What a run takes from outside besides its configuration: the clock, randomness, the root directory.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use xshield_host::operating_system::OperatingSystem;
 use xshield_wire::message::UnixSeconds;
 
 /// The edges of a run.
 #[derive(Debug, Clone)]
 pub struct Surroundings {
+    /// The operating system.
+    pub os: Arc<dyn OperatingSystem>,
     /// `/` but for tests.
     pub root: PathBuf,
     /// The configuration file, for the boot unit.
@@ -29,12 +33,12 @@ pub struct Downloaded {
 }
 
 impl Surroundings {
-    /// The real ones.
+    /// Those of a host with this operating system, whose files are under `root`.
     #[must_use]
-    pub fn of_this_host(config: PathBuf) -> Self {
+    pub fn new(os: Arc<dyn OperatingSystem>, root: PathBuf, config: PathBuf) -> Self {
         let program = std::env::current_exe().unwrap_or_default();
         let random = ring::rand::SystemRandom::new();
-        Self { root: PathBuf::from("/"), config, program, watch: |_| (), random }
+        Self { os, root, config, program, watch: |_| (), random }
     }
 
     /// Seconds since 1970.
@@ -46,10 +50,7 @@ impl Surroundings {
     /// Milliseconds since boot, sleep included.
     #[must_use]
     pub fn uptime_ms(&self) -> u64 {
-        let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-        let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
-        let rest = u64::try_from(time.tv_nsec).unwrap_or_default() / 1_000_000;
-        seconds * 1000 + rest
+        self.os.uptime_ms()
     }
 
     /// Milliseconds since 1970.

@@ -23,7 +23,7 @@ fn load(change: impl Fn(&mut Vec<String>)) -> Result<Config, String> {
     change(&mut lines);
     fs::write(&path, lines.join("\n")).unwrap();
     fs::write(directory.path().join("ca.pem"), "PEM").unwrap();
-    Config::load(&path)
+    Config::load(&xshield_enforce::linux::this_system(), &path)
         .map_err(|error| error.to_string().replace(&format!("{}/", directory.path().display()), ""))
 }
 
@@ -40,8 +40,11 @@ fn the_least_that_is_needed_and_its_defaults() {
 
 #[test]
 fn a_host_has_the_name_that_is_configured_or_its_own() {
-    let own = load(|_| {}).unwrap().host_name();
-    let named = |line: &str| load(|lines| lines.push(line.to_owned())).map(|c| c.host_name());
+    let own = load(|_| {}).unwrap().host_name(&xshield_enforce::linux::this_system());
+    let named = |line: &str| {
+        load(|lines| lines.push(line.to_owned()))
+            .map(|c| c.host_name(&xshield_enforce::linux::this_system()))
+    };
     for (line, name) in [
         ("name: db-1.prod", "db-1.prod"),
         ("name: \"0815\"", "0815"),
@@ -139,6 +142,9 @@ fn mistakes_with_proxies_are_named_and_passwords_are_not() {
 
 #[test]
 fn a_missing_file_is_named() {
-    let error = Config::load("/nonexistent/spark.yaml".as_ref()).unwrap_err().to_string();
+    let error =
+        Config::load(&xshield_enforce::linux::this_system(), "/nonexistent/spark.yaml".as_ref())
+            .unwrap_err()
+            .to_string();
     assert!(error.contains("/nonexistent/spark.yaml"), "{error}");
 }

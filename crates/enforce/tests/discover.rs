@@ -146,7 +146,7 @@ fn ask(at: SocketAddr, proxies: &str, key: &DeploymentKey) -> Result<VouchedTrus
     let program = Program { kind: ProgramKind::Agent, version: "1".into() };
     let root = tempfile::tempdir().unwrap();
     let place = Whereabouts { platform: &platform, proxies: &proxies, program: &program };
-    discover(&place, key, root.path())
+    discover(&place, key, &xshield_enforce::linux::Linux::new(root.path().to_owned()))
 }
 
 #[test]

@@ -10,6 +10,14 @@
 //!    makes of them. Pure; nothing talks to Windows yet.
 //!
 //! Deliberately absent: any way to add or remove a single rule. The whole desired state goes in at once.
+#![cfg_attr(
+    not(target_os = "linux"),
+    allow(
+        dead_code,
+        unused_imports,
+        reason = "what nftables alone uses is beside what every system uses"
+    )
+)]
 
 pub mod capabilities;
 #[cfg(target_os = "linux")]

@@ -20,6 +20,15 @@ pub enum Access {
     Public,
 }
 
+/// A file that other users could read.
+#[derive(Debug)]
+pub struct Exposed {
+    /// To whom, in the words of the system: `mode 644`.
+    pub to: String,
+    /// Whether it is closed to them now.
+    pub closed: io::Result<()>,
+}
+
 /// Why a file could not be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
@@ -186,6 +195,47 @@ fn write_beside(beside: &Path, bytes: &[u8], access: Access) -> io::Result<()> {
     let mut file = create(beside, access)?;
     file.write_all(bytes)?;
     file.sync_all()
+}
+
+/// Makes a directory, and those above it, that its owner alone may use; one that is there stays as it is.
+/// Without Unix permissions it inherits its access from the one above.
+///
+/// # Errors
+/// What the OS said.
+pub fn private_directory(path: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.recursive(true).create(path)
+}
+
+/// Opens a file for writing that its owner alone may use, empty. Without Unix permissions it inherits its
+/// access from its directory.
+///
+/// # Errors
+/// What the OS said.
+pub fn private_file(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.write(true).create(true).truncate(true).open(path)
+}
+
+/// Closes a file to other users; `None` when it was. Without Unix permissions its directory guards it.
+#[must_use]
+pub fn close(path: &Path) -> Option<Exposed> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = fs::metadata(path).ok()?.permissions().mode();
+        if mode & 0o077 != 0 {
+            let closed = fs::set_permissions(path, fs::Permissions::from_mode(0o600));
+            return Some(Exposed { to: format!("mode {:o}", mode & 0o777), closed });
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = path;
+    None
 }
 
 #[cfg(unix)]

@@ -18,6 +18,7 @@ use signal_hook::consts::SIGINT;
 use signal_hook::iterator::Signals;
 use xshield_enforce::config::DEFAULT_PATH;
 use xshield_enforce::explain::Question;
+use xshield_enforce::linux;
 use xshield_enforce::{
     Config, Cycle, CycleError, Program, ProgramKind, RunOptions, Surroundings, explain, threat,
     verbs,
@@ -97,7 +98,7 @@ fn main() -> ExitCode {
             Err(error) => fail(&error, line.json, 2),
         };
     }
-    match Config::load(&line.config) {
+    match Config::load(&linux::this_system(), &line.config) {
         Ok(config) => configured(&config, &line),
         Err(error) => fail(&error, line.json, 2),
     }
@@ -105,7 +106,7 @@ fn main() -> ExitCode {
 
 fn configured(config: &Config, line: &CommandLine) -> ExitCode {
     let path = std::path::absolute(&line.config).unwrap_or_else(|_| line.config.clone());
-    let mut surroundings = Surroundings::of_this_host(path);
+    let mut surroundings = linux::this_host(path);
     if std::io::stderr().is_terminal() {
         surroundings.watch = show::downloaded;
     }

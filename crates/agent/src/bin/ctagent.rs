@@ -15,9 +15,10 @@ use xshield_agent::control::{DEFAULT_SOCKET, Request, client};
 use xshield_agent::log::Level;
 use xshield_agent::register::{self, GivenKey, GivenProxies, Registration};
 use xshield_agent::{restart, service, show, systemd};
+use xshield_enforce::linux;
 use xshield_enforce::problems::chain;
 use xshield_enforce::state::StateDirectory;
-use xshield_enforce::{Surroundings, verbs};
+use xshield_enforce::verbs;
 
 /// No key is longer, in bytes.
 const MOST_KEY: u64 = 4096;
@@ -160,7 +161,7 @@ fn carry_out(line: &CommandLine) -> Result<(), Box<dyn Error>> {
         Some(Command::Remove(Remove { clean })) => remove(line, *clean),
         Some(Command::Restore) => {
             let config = config_file::load(&line.config)?.config;
-            let surroundings = Surroundings::of_this_host(absolute(&line.config));
+            let surroundings = linux::this_host(absolute(&line.config));
             let restored = verbs::restore(&config, &surroundings)?;
             if let Some(policy) = restored.policy {
                 show::line(&format!("restored revision {}", policy.revision));
@@ -245,7 +246,7 @@ fn remove(line: &CommandLine, clean: bool) -> Result<(), Box<dyn Error>> {
             if state.is_kept_by_a_resident()? {
                 return Err("the agent still runs: end it first, then remove it".into());
             }
-            let surroundings = Surroundings::of_this_host(absolute(&line.config));
+            let surroundings = linux::this_host(absolute(&line.config));
             verbs::remove(&loaded.config, &surroundings)?;
             show::line("removed our tables, the boot unit and the state directory");
         }

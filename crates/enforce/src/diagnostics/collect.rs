@@ -1,37 +1,19 @@
 //! What diagnostics hold: enough to see, without access to the host, why it does not do as it should.
 
 use std::fmt::Write as _;
-use std::fs;
 use std::io;
 
-use xshield_firewall::Firewall;
 use xshield_wire::message::{InForce, ProgramKind};
 
 use super::archive::Archive;
 use super::reach::reachability;
 use super::redact::Redactor;
 use crate::core::ports::Standing;
-use crate::problems::chain;
 use crate::run::Run;
 
-/// What the kernel says about system and network; what is not there is left out.
-const FACTS: [(&str, &str); 13] = [
-    ("system/os-release", "etc/os-release"),
-    ("system/kernel", "proc/version"),
-    ("system/uptime", "proc/uptime"),
-    ("system/load", "proc/loadavg"),
-    ("system/memory", "proc/meminfo"),
-    ("system/mounts", "proc/self/mounts"),
-    ("system/modules", "proc/modules"),
-    ("network/interfaces", "proc/net/dev"),
-    ("network/routes", "proc/net/route"),
-    ("network/routes-ipv6", "proc/net/ipv6_route"),
-    ("network/resolv.conf", "etc/resolv.conf"),
-    ("network/sockets", "proc/net/sockstat"),
-    ("own/process", "proc/self/status"),
-];
-/// Longest of these files that is read, in bytes.
-const LONGEST_FACT: u64 = 256 * 1024;
+/// What this system says about itself and holds in its firewall: names in the archive, and texts. What is
+/// not there is left out.
+pub(crate) type SystemFacts = fn(&Run<'_>) -> Vec<(&'static str, String)>;
 
 /// What a run knows besides.
 pub(super) struct Found {
@@ -41,6 +23,7 @@ pub(super) struct Found {
     pub(super) last_known_good: Option<InForce>,
     /// Reports that wait.
     pub(super) waiting: usize,
+    pub(super) system: SystemFacts,
 }
 
 /// Collects everything into one archive.
@@ -57,13 +40,10 @@ pub(super) fn collect(run: &Run<'_>, found: &Found) -> io::Result<Vec<u8>> {
     let mut add = |name: &str, text: &str| archive.add(name, &redactor.clean(text));
     add("summary.txt", &summary(run, found, &reached))?;
     add("network/reachability.txt", &reached)?;
-    for (name, path) in FACTS {
-        if let Some(text) = fact(run, path) {
-            add(name, &text)?;
-        }
+    for (name, text) in (found.system)(run) {
+        add(name, &text)?;
     }
     add("network/listening.json", &pretty(&run.ports))?;
-    add("firewall/table.nft", &firewall_text())?;
     add("own/configuration.txt", &format!("{config:#?}\n"))?;
     add("own/progress.json", &progress_text(run))?;
     add("own/log.txt", &run.options.recent_log.join("\n"))?;
@@ -103,14 +83,6 @@ fn summary(run: &Run<'_>, found: &Found, reached: &str) -> String {
     text
 }
 
-fn fact(run: &Run<'_>, path: &str) -> Option<String> {
-    use std::io::Read as _;
-    let file = fs::File::open(run.surroundings.root.join(path)).ok()?;
-    let mut bytes = Vec::new();
-    file.take(LONGEST_FACT).read_to_end(&mut bytes).ok()?;
-    Some(String::from_utf8_lossy(&bytes).into_owned())
-}
-
 /// Positions and memories, without what was derived from passwords and what still waits.
 fn progress_text(run: &Run<'_>) -> String {
     let mut value = serde_json::to_value(&run.progress).unwrap_or_default();
@@ -120,18 +92,6 @@ fn progress_text(run: &Run<'_>) -> String {
         fields.remove("flows");
     }
     pretty(&value)
-}
-
-fn firewall_text() -> String {
-    let read = Firewall::open().and_then(|mut firewall| {
-        let state = firewall.state()?.to_string();
-        Ok((state, firewall.read_back()))
-    });
-    match read {
-        Ok((state, Ok(programmed))) => format!("# {state}\n{programmed}"),
-        Ok((state, Err(error))) => format!("# {state}\n# {}\n", chain(&error)),
-        Err(error) => format!("# {}\n", chain(&error)),
-    }
 }
 
 fn pretty(value: &impl serde::Serialize) -> String {

@@ -14,6 +14,7 @@ use xshield_wire::control::{UPLOAD_MAX, UPLOAD_PIECE, UploadState};
 use xshield_wire::message::{CommandResult, InForce, ProgramKind, ReportBody};
 use xshield_wire::telemetry::{AgentEvent, AgentEventKind};
 
+pub(crate) use self::collect::SystemFacts;
 use self::collect::{Found, collect};
 use crate::client::ContactError;
 use crate::core::ports::Standing;
@@ -71,6 +72,8 @@ pub(crate) struct Diagnosing<'r, 'a> {
     pub(crate) standing: Standing,
     /// What a restart would restore.
     pub(crate) last_known_good: Option<InForce>,
+    /// What the system says.
+    pub(crate) system: SystemFacts,
 }
 
 impl Diagnosing<'_, '_> {
@@ -106,6 +109,7 @@ impl Diagnosing<'_, '_> {
             standing: self.standing.clone(),
             last_known_good: self.last_known_good,
             waiting: self.delivery.waiting_now(),
+            system: self.system,
         }
     }
 

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use xshield_host::linux::resolver::{self, Resolver};
+use xshield_host::resolver::Resolver;
 use xshield_transport::{Route, Timeouts};
 use xshield_wire::message::Program;
 
@@ -25,7 +25,7 @@ pub(crate) fn reachability(run: &Run<'_>) -> String {
     let proxies = config.proxies.as_slice().iter();
     let routes: Vec<Route> =
         proxies.map(|proxy| Route::Proxy(proxy.address.clone())).chain([Route::Direct]).collect();
-    let servers = resolver::resolvers(&run.surroundings.root);
+    let servers = run.surroundings.os.name_servers();
     let name = config.platform.endpoint().name().map(str::to_owned);
     std::thread::scope(|scope| {
         let mut asked = Vec::new();

@@ -93,7 +93,7 @@ impl Poller {
         state: StateDirectory,
         surroundings: Surroundings,
     ) -> Result<Self, ConfigError> {
-        let resolver = HostResolver::of_a_resident(&surroundings.root);
+        let resolver = HostResolver::of_a_resident(&surroundings.os);
         let hold = Duration::from_secs(NOTIFY_HOLD) + GRACE;
         let timeouts = Timeouts { stall: hold, exchange: hold + GRACE, ..Timeouts::default() };
         let transport = connect::transport(config, program, resolver, None, timeouts)?;

@@ -4,14 +4,14 @@ use std::net::{IpAddr, SocketAddr};
 
 use xshield_firewall::FlowKind;
 use xshield_firewall::flows::Delta;
-use xshield_host::linux::kernel_log;
-use xshield_host::linux::programs::Program;
+use xshield_host::log_line;
+use xshield_host::program::Program;
 use xshield_policy::{Bound, Direction, Packet, Protocol, Reason, RuleId, Verdict, decide};
 use xshield_wire::message::{EventSource, ListeningPort};
 use xshield_wire::threat::{PolicyVerdict, ThreatAction, ThreatMatch};
 
-use crate::flow_programs::Place;
 use crate::reports::{self, Interval};
+use xshield_host::program::Place;
 
 /// What the host knows about itself when matches are reported.
 pub(crate) struct Context<'a> {
@@ -70,19 +70,19 @@ pub(crate) fn recorded(flows: &[Delta], interval: Interval) -> Vec<Flow> {
 }
 
 /// What the kernel logged, as matches: where it has no recorder.
-pub(crate) fn logged(lines: &[kernel_log::LoggedThreat], own: &[IpAddr]) -> Vec<Flow> {
+pub(crate) fn logged(lines: &[log_line::LoggedThreat], own: &[IpAddr]) -> Vec<Flow> {
     // The kernel has one log for all network namespaces.
     let flows = lines.iter().map(|line| Flow::of(line, EventSource::KernelLog));
     flows.filter(|flow| reports::is_local(flow.ends().0, own)).collect()
 }
 
 /// What was handed over as it matched.
-pub(crate) fn live(lines: &[kernel_log::LoggedThreat]) -> Vec<Flow> {
+pub(crate) fn live(lines: &[log_line::LoggedThreat]) -> Vec<Flow> {
     lines.iter().map(|line| Flow::of(line, EventSource::Live)).collect()
 }
 
 impl Flow {
-    fn of(line: &kernel_log::LoggedThreat, from: EventSource) -> Self {
+    fn of(line: &log_line::LoggedThreat, from: EventSource) -> Self {
         Self {
             action: line.action,
             direction: line.direction,

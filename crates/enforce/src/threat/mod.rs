@@ -13,18 +13,20 @@
 //! A run that changes nothing reads the order, which lists there are, and the kernel's ruleset
 //! generation: neither the list on disk nor the one in the kernel.
 
-mod error;
+pub(crate) mod error;
 mod fetch;
 mod make;
 pub(crate) mod matches;
 mod order;
-mod part;
+pub(crate) mod part;
 pub mod progress;
 mod report;
 pub(crate) mod store;
 mod table;
-pub mod verbs;
 mod work;
 
 pub(crate) use part::ThreatPart;
 pub(crate) use work::ThreatWork;
+
+#[cfg(target_os = "linux")]
+pub use crate::linux::threat_verbs as verbs;

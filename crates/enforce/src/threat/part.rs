@@ -4,7 +4,9 @@ use std::path::Path;
 
 use ipnet::IpNet;
 use xshield_firewall::FirewallError;
-use xshield_firewall::threat::{Difference, Posture, ThreatError, ThreatState, ThreatTable};
+use xshield_firewall::threat::{
+    Difference, ListTable, Posture, ThreatError, ThreatState, Unreadable,
+};
 use xshield_host::files::FileError;
 use xshield_threat::ThreatMode;
 use xshield_threat::keep::Elements;
@@ -22,24 +24,28 @@ use crate::state::{Repaired, StateDirectory};
 /// `ENOMEM`, `errno.h`.
 const OUT_OF_MEMORY: i32 = 12;
 
-/// ThreatPart in a run under way.
+/// Opens the table of the list, whether it is there or not. Changes nothing.
+pub(crate) type OpenTable = fn() -> Result<Box<dyn ListTable>, FirewallError>;
+
+/// The threat list in a run under way.
 pub(crate) struct ThreatPart {
-    pub(super) store: Store,
-    pub(super) order: Option<Verified<ThreatOrder>>,
-    pub(super) lists: Lists,
-    table: Option<ThreatTable>,
-    pub(super) sight: TableSight,
+    pub(crate) store: Store,
+    pub(crate) order: Option<Verified<ThreatOrder>>,
+    pub(crate) lists: Lists,
+    table: Option<Box<dyn ListTable>>,
+    open: OpenTable,
+    pub(crate) sight: TableSight,
     /// The host's memory in bytes; 0 when it is not known.
-    pub(super) memory: u64,
+    pub(crate) memory: u64,
     /// What was done to the kernel in this run.
-    pub(super) change: ThreatChange,
+    pub(crate) change: ThreatChange,
     /// Flows with listed peers found in this run.
-    pub(super) matches: usize,
+    pub(crate) matches: usize,
 }
 
 /// What is known about the table in the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum TableSight {
+pub(crate) enum TableSight {
     /// Nobody changed any rule since the last run found it as it should be.
     AsLeft,
     /// It was read or changed in this run.
@@ -62,6 +68,7 @@ impl ThreatPart {
         state: &StateDirectory,
         keys: &[PolicyPublicKey],
         repaired: &mut Repaired,
+        open: OpenTable,
     ) -> Result<Self, FileError> {
         let store = Store::new(state);
         let (order, lists) = (store.order(keys, repaired)?, store.lists(repaired)?);
@@ -70,6 +77,7 @@ impl ThreatPart {
             order,
             lists,
             table: None,
+            open,
             sight: TableSight::Touched,
             memory: 0,
             change: ThreatChange::None,
@@ -87,11 +95,12 @@ impl ThreatPart {
         self.order.as_ref()
     }
 
-    pub(super) fn table(&mut self) -> Result<&mut ThreatTable, FirewallError> {
-        match &mut self.table {
-            Some(table) => Ok(table),
-            empty => Ok(empty.insert(ThreatTable::open()?)),
-        }
+    pub(crate) fn table(&mut self) -> Result<&mut dyn ListTable, FirewallError> {
+        let table = match &mut self.table {
+            Some(table) => table,
+            empty => empty.insert((self.open)()?),
+        };
+        Ok(table.as_mut())
     }
 }
 
@@ -140,7 +149,7 @@ impl ThreatPart {
 }
 
 /// Whether a list is in the kernel, complete.
-pub(super) fn holds(state: &ThreatState, list: &KeptList) -> bool {
+pub(crate) fn holds(state: &ThreatState, list: &KeptList) -> bool {
     state.standing().is_some_and(|standing| standing.list == list.kernel_name())
 }
 
@@ -150,7 +159,7 @@ pub(super) fn lists_are_settled(threats: &ThreatPart) -> bool {
 
 impl ThreatPart {
     /// A run that was killed after the kernel took the list left it named as prepared.
-    pub(super) fn promote_what_arrived(
+    pub(crate) fn promote_what_arrived(
         &mut self,
         state: &ThreatState,
     ) -> Result<(), ThreatFailure> {
@@ -202,10 +211,13 @@ impl ThreatPart {
     }
 
     /// Loads a list from disk into the kernel, in bounded memory.
-    pub(super) fn load(&mut self, list: &KeptList, posture: &Posture) -> Result<(), ThreatFailure> {
+    pub(crate) fn load(&mut self, list: &KeptList, posture: &Posture) -> Result<(), ThreatFailure> {
         let elements = Elements::of(Box::new(self.store.open(list)?), list.expansion())?;
-        let elements = elements.map(|element| element.map(IpNet::from));
-        self.table()?.load_from(&list.kernel_name(), posture, elements)?;
+        let mut elements = elements.map(|element| match element {
+            Ok(prefix) => Ok(IpNet::from(prefix)),
+            Err(error) => Err(Box::new(error) as Unreadable),
+        });
+        self.table()?.load(&list.kernel_name(), posture, &mut elements)?;
         self.sight = TableSight::Touched;
         Ok(())
     }
@@ -219,7 +231,7 @@ impl ThreatPart {
         let Ok(file) = self.store.open(list) else { return Ok(None) };
         // A file that turns out to be damaged is found by the comparison that is due.
         let entries = Elements::of(Box::new(file), list.expansion())?.map_while(Result::ok);
-        Ok(self.table()?.a_missing_entry(entries.map(IpNet::from))?)
+        Ok(self.table()?.a_missing_entry(&mut entries.map(IpNet::from))?)
     }
 
     pub(super) fn compare(&mut self, list: &KeptList) -> Result<Vec<Difference>, ThreatFailure> {
@@ -227,7 +239,7 @@ impl ThreatPart {
         let elements = Elements::of(Box::new(self.store.open(list)?), list.expansion())?;
         let whole =
             elements.map_while(|element| element.map_err(|error| broken = Some(error)).ok());
-        let differences = self.table()?.verify_full(whole.map(IpNet::from));
+        let differences = self.table()?.verify_full(&mut whole.map(IpNet::from));
         match broken {
             Some(error) => Err(error.into()),
             None => Ok(differences?),

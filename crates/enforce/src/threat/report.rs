@@ -1,8 +1,8 @@
 //! Matches, from the kernel's recorder to the platform.
 
 use xshield_firewall::FirewallError;
-use xshield_firewall::threat::ThreatTable;
-use xshield_host::linux::kernel_log::LoggedThreat;
+use xshield_firewall::threat::ListTable;
+use xshield_host::log_line::LoggedThreat;
 use xshield_policy::Bound;
 use xshield_wire::message::ReportBody;
 use xshield_wire::threat::ThreatReport;
@@ -30,7 +30,7 @@ impl ThreatPart {
         let revision = current.name.revision;
         let since = run.progress.threat.last_collected.unwrap_or(now);
         let mut flows = Vec::new();
-        let read = |table: &mut ThreatTable| Ok((table.matches()?, table.losses()?));
+        let read = |table: &mut dyn ListTable| Ok((table.matches()?, table.losses()?));
         match self.table().and_then(read) {
             Ok((dump, losses)) => {
                 let progress = &mut run.progress.threat;
@@ -64,7 +64,8 @@ impl ThreatPart {
         let Some(Matches { revision, flows: mut found }) = matches else { return };
         found.extend(matches::logged(logged, &run.host.addresses));
         self.matches += found.len();
-        let programs = FlowPrograms::of(found.iter().map(Flow::place));
+        let programs =
+            FlowPrograms::of(run.surroundings.os.as_ref(), found.iter().map(Flow::place));
         let context = Context { bound, ports: &run.ports, revision };
         let found: Vec<_> = found
             .into_iter()

@@ -182,11 +182,8 @@ impl Store {
 
     /// A new file, for the owner alone, in the place of a leftover.
     pub(crate) fn begin(&self, path: &Path) -> Result<File, ThreatFailure> {
-        use std::os::unix::fs::OpenOptionsExt as _;
         self.make()?;
-        let mut options = File::options();
-        options.write(true).create(true).truncate(true).mode(0o600);
-        options.open(path).map_err(failed("making", path))
+        files::private_file(path).map_err(failed("making", path))
     }
 
     /// Removes every list that is not kept. What can't be removed now is removed by the next run.
@@ -241,10 +238,7 @@ impl Store {
     }
 
     fn make(&self) -> Result<(), ThreatFailure> {
-        use std::os::unix::fs::DirBuilderExt as _;
-        let mut builder = fs::DirBuilder::new();
-        let made = builder.recursive(true).mode(0o700).create(&self.root);
-        made.map_err(failed("making", &self.root))
+        files::private_directory(&self.root).map_err(failed("making", &self.root))
     }
 }
 

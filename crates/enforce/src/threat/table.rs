@@ -8,8 +8,8 @@ use super::part::{TableSight, holds, lists_are_settled};
 use super::store::{KeptList, Lists, Stay};
 use super::work::ThreatWork;
 use crate::outcome::ThreatChange;
+use crate::reached;
 use crate::step::Step;
-use crate::{connection_tracking, reached};
 
 impl ThreatWork<'_, '_> {
     /// Sees to it that the kernel holds the list that is kept on disk. Free when no rule of this host
@@ -106,7 +106,7 @@ impl ThreatWork<'_, '_> {
     /// Without a policy, it is the list's rules that connection tracking begins with.
     fn before_a_first_list(&mut self) {
         if self.policy.proven().is_none() {
-            connection_tracking::introduce(self.run);
+            (self.introduce)(self.run);
         }
     }
 

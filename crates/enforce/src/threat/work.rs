@@ -2,7 +2,6 @@
 
 use xshield_firewall::threat::Posture;
 use xshield_firewall::{FirewallError, Generation};
-use xshield_host::linux::resolver;
 use xshield_policy::BoundFailsafe;
 use xshield_wire::message::Problem;
 
@@ -21,6 +20,8 @@ pub(crate) struct ThreatWork<'r, 'a> {
     pub(crate) run: &'r mut Run<'a>,
     pub(crate) exchange: &'r mut Exchange<'a>,
     pub(crate) policy: &'r PolicyPart,
+    /// Tells the system who opened the connections that are open: the first rules come.
+    pub(crate) introduce: fn(&mut Run<'_>),
 }
 
 impl ThreatWork<'_, '_> {
@@ -36,7 +37,7 @@ impl ThreatWork<'_, '_> {
             Some(known) => known.ruleset.bind_failsafe(&known.facts),
             None => {
                 let known = last.as_ref().map_or(&[][..], |last| &last.failsafe.endpoints);
-                let resolvers = resolver::resolvers(&self.run.surroundings.root);
+                let resolvers = self.run.surroundings.os.name_servers();
                 BoundFailsafe::bare(
                     endpoints::endpoints(self.run, &self.exchange.client, known),
                     &resolvers,

@@ -82,11 +82,12 @@ impl Host {
         );
         fs::write(&path, text).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(self.config_mode.get())).unwrap();
-        Config::load(&path).unwrap()
+        Config::load(&xshield_enforce::linux::this_system(), &path).unwrap()
     }
 
     pub(crate) fn surroundings(&self) -> Surroundings {
-        let mut surroundings = Surroundings::of_this_host(self.root.path().join("spark.yaml"));
+        let mut surroundings =
+            xshield_enforce::linux::this_host(self.root.path().join("spark.yaml"));
         surroundings.root = self.root.path().to_owned();
         surroundings
     }

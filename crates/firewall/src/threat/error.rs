@@ -5,7 +5,7 @@ use crate::error::FirewallError;
 use crate::plan::Digest;
 
 /// Why an entry can't be read, from whoever reads it.
-pub(super) type Unreadable = Box<dyn std::error::Error + Send + Sync>;
+pub type Unreadable = Box<dyn std::error::Error + Send + Sync>;
 
 /// Each names the action that failed and what to do about it.
 #[derive(Debug, thiserror::Error)]

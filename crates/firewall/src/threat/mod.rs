@@ -19,11 +19,13 @@ mod list_set;
 mod nft;
 mod posture;
 mod state;
+mod table;
 
-pub use error::ThreatError;
+pub use error::{ThreatError, Unreadable};
 pub use list::{Counts, InstalledList, ListName};
 #[cfg(target_os = "linux")]
 pub use nft::{SPOTS, TABLE, ThreatTable};
 pub use posture::Posture;
 pub use state::{Difference, Listed, ThreatState};
+pub use table::ListTable;
 pub use xshield_threat::ThreatMode;

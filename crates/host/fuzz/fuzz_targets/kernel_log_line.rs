@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use xshield_host::linux::kernel_log::{LogLine, flows};
+use xshield_host::log_line::{LogLine, flows};
 
 fuzz_target!(|text: &str| {
     let lines: Vec<_> = text.lines().filter_map(LogLine::parse).map(|line| (None, line)).collect();

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use xshield_host::linux::resolver::{ResolvConf, parse_hosts};
+use xshield_host::resolver::{ResolvConf, parse_hosts};
 
 fuzz_target!(|text: &str| {
     let conf = ResolvConf::parse(text);

@@ -1,13 +1,13 @@
 //! Files and directories that other users must not change, and files that they must not read.
 
 use std::fs;
-use std::io;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use xshield_wire::message::Problem;
 
-use super::problem;
+use crate::operating_system::UnguardedError;
+use crate::problem;
 
 /// Group and others may write.
 const WRITABLE: u32 = 0o022;
@@ -15,42 +15,6 @@ const WRITABLE: u32 = 0o022;
 const OPEN: u32 = 0o077;
 /// In a directory that all may write to, each may remove only what is their own.
 const STICKY: u32 = 0o1000;
-
-/// Why a file or a directory can't be trusted.
-#[derive(Debug, thiserror::Error)]
-pub enum UnguardedError {
-    /// Others may write to it.
-    #[error(
-        "other users can change {path} (mode {mode:o}), so what is there may be theirs; look whether \
-         they did, then: chmod go-w {path}", path = .path.display()
-    )]
-    Writable {
-        /// It, or a directory above it.
-        path: PathBuf,
-        /// Its mode.
-        mode: u32,
-    },
-    /// It belongs to someone else.
-    #[error(
-        "{path} belongs to the user with number {owner}, who can change it; look whether that user \
-         did, then: chown root {path}", path = .path.display()
-    )]
-    Owner {
-        /// It.
-        path: PathBuf,
-        /// The user.
-        owner: u32,
-    },
-    /// It can't be looked at.
-    #[error("looking who may change {path} failed", path = .path.display())]
-    Look {
-        /// It.
-        path: PathBuf,
-        /// What the OS said.
-        #[source]
-        source: io::Error,
-    },
-}
 
 /// Sees that nobody but root, and whoever runs this program, can change a file or a directory, or put
 /// another in its place: what it is in must not be open to others, either.

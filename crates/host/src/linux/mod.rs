@@ -11,27 +11,25 @@ mod executable;
 pub mod firewalld;
 pub mod forwarding;
 pub mod guarded;
-pub mod identity;
 mod instance;
 pub mod kernel_log;
 pub mod local;
 pub mod machine;
+pub mod name_servers;
 mod netlink;
 pub mod nflog;
 pub mod nftables;
 pub mod os_release;
 pub mod processes;
 pub mod programs;
-pub mod resolver;
 pub mod sockets;
 #[cfg(any(feature = "inventory", test))]
 pub mod software;
 pub mod system;
+mod this_host;
 pub mod time_servers;
 pub mod watch;
 
-use xshield_wire::message::Problem;
+pub use this_host::Linux;
 
-fn problem(code: &str, text: impl Into<String>) -> Problem {
-    Problem { code: code.to_owned(), text: text.into() }
-}
+use crate::problem;

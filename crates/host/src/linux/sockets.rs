@@ -13,7 +13,6 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
 use xshield_policy::Protocol;
 use xshield_policy::facts::Listener;
 use xshield_wire::message::ListeningPort;
@@ -22,6 +21,7 @@ use listing::{Families, Listening, by_proc_net, by_sock_diag};
 
 use super::instance::{Instance, Reader};
 use super::processes::{self, ProcessDirectory};
+use crate::socket_holders::{Holder, Holders};
 
 /// systemd or another init.
 const FIRST_PROCESS: u32 = 1;
@@ -35,32 +35,8 @@ pub struct SocketsError {
     source: io::Error,
 }
 
-/// Which process holds which socket, as last seen. Kept between runs to save the search.
-///
-/// Some sockets have no holder to be seen (the kernel's own, those of other pid namespaces), others are
-/// held by the first process for a service that it has yet to start. Looking for them anew at every run
-/// would cost the full search every time: they are looked for in new processes only, and everywhere at
-/// every `THOROUGH_EVERY`th run.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Holders {
-    held: BTreeMap<u32, Holder>,
-    /// Searched for, and found nowhere but perhaps with the first process.
-    unfound: BTreeSet<u32>,
-    /// The processes that were searched.
-    searched: BTreeSet<u32>,
-    /// Runs since the last full search.
-    age: u8,
-}
-
 /// Full searches are at most so many runs apart: an hour, at a run every five minutes.
 const THOROUGH_EVERY: u8 = 12;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-struct Holder {
-    pid: u32,
-    fd: u32,
-}
 
 /// Every socket of this network namespace that a program listens on, loopback-only ones left out: TCP
 /// in LISTEN, UDP bound and not connected.

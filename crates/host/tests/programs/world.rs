@@ -12,7 +12,8 @@ use std::process::{Child, Command, Stdio};
 use rustix::net;
 use xshield_host::linux::cgroups::cgroup2_mount;
 use xshield_host::linux::local::{CgroupMatching, Recognised, recognise};
-use xshield_host::linux::sockets::{Holders, listening_sockets};
+use xshield_host::linux::sockets::listening_sockets;
+use xshield_host::socket_holders::Holders;
 use xshield_policy::facts::Listener;
 use xshield_policy::{LocalProgram, ProcessMatch, Protocol};
 

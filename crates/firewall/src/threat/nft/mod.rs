@@ -5,6 +5,7 @@ mod check;
 mod comments;
 mod elements;
 mod guard;
+mod list_table;
 mod load;
 mod names;
 mod operations;

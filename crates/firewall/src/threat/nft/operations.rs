@@ -75,7 +75,7 @@ impl ThreatTable {
     }
 
     /// Not generic: this crate is built for speed, those that use it may be not.
-    fn load_each(
+    pub(super) fn load_each(
         &mut self,
         list: &ListName,
         posture: &Posture,

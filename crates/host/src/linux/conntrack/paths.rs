@@ -13,8 +13,8 @@ use std::sync::Arc;
 use xshield_policy::Protocol;
 use xshield_wire::message::UnixSeconds;
 
-use super::super::programs::Program;
 use super::message::{Connection, Counters, Phase};
+use crate::program::Program;
 
 /// How many of each are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 use xshield_policy::Protocol;
 use xshield_wire::message::UnixSeconds;
 
-use super::super::programs::{Program, Programs, SocketOwner};
+use super::super::programs::{Programs, SocketOwner};
 use super::super::system;
 use super::message::{Connection, Event, Tuple};
 use super::monitor::Settings;
 use super::paths::{Drained, PathKey, Paths, Way};
+use crate::program::Program;
 
 /// Connections that wait for their program to be found.
 const MOST_PENDING: usize = 8_192;

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use ring::digest::{SHA256, digest};
 
-use super::{Batch, Collected, Cursor};
+use super::{Batch, Collected};
+use crate::log_line::Cursor;
 
 /// A line that is longer is no line of ours.
 const LONGEST_LINE: usize = 64 << 10;

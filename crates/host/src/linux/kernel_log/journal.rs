@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Batch, Collected, Cursor};
+use super::{Batch, Collected};
+use crate::log_line::Cursor;
 
 /// How long reading may take; what is left waits for the next run.
 const LIMIT: Duration = Duration::from_secs(5);

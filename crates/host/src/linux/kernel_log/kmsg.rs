@@ -6,7 +6,8 @@ use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use super::{Batch, Collected, Cursor, Moment};
+use super::{Batch, Collected, Moment};
+use crate::log_line::Cursor;
 
 /// The kernel gives one record per read and refuses a buffer that is too small for it.
 const RECORD_BYTES: usize = 16 << 10;

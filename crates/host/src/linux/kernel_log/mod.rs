@@ -5,53 +5,20 @@
 //! line that looks like ours.
 
 mod file;
-mod heading;
 mod journal;
 mod kmsg;
-mod line;
 
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
 use xshield_wire::message::UnixSeconds;
 
-pub use heading::{Heading, PREFIX};
-pub use line::{LogLine, LoggedFlow, LoggedThreat, events, flows, threats};
+use crate::log_line::{Cursor, LogLine, PREFIX};
 
 /// Lines that one run takes at most; the next run goes on from there.
 const MOST_LINES: usize = 10_000;
-
-/// Where the last run ended. Kept between runs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "source", rename_all = "lowercase")]
-pub enum Cursor {
-    /// In the journal, after this entry; `None` when it was empty.
-    Journal {
-        /// journald's own word for the place.
-        at: Option<String>,
-    },
-    /// In a file, at this byte.
-    File {
-        /// The file.
-        path: PathBuf,
-        /// Which file had that path then.
-        inode: u64,
-        /// Bytes read.
-        offset: u64,
-        /// Recognises what stands before `offset`: a removed file's number is soon given to another.
-        mark: String,
-    },
-    /// In the kernel's ring.
-    Kmsg {
-        /// The boot that the number belongs to.
-        boot_id: String,
-        /// The next record's number.
-        next: u64,
-    },
-}
 
 /// What one run read.
 #[derive(Debug, Clone, PartialEq, Eq)]

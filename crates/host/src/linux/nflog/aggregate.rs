@@ -7,8 +7,8 @@ use std::net::IpAddr;
 use xshield_policy::{Direction, Protocol};
 use xshield_wire::message::UnixSeconds;
 
-use super::super::kernel_log::{Heading, LoggedFlow};
 use super::packet::{Ends, Packet};
+use crate::log_line::{Heading, LoggedFlow};
 
 /// Headings that are remembered. A ruleset has one for each rule that blocks.
 const MOST_HEADINGS: usize = 4096;

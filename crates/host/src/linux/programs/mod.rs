@@ -5,6 +5,7 @@
 //! sockets together, and the more it costs on a host the rarer it is done. A socket that was closed
 //! before that keeps its user and its service.
 
+pub(crate) mod behind;
 mod diag;
 mod services;
 
@@ -18,6 +19,7 @@ use xshield_policy::Protocol;
 
 use super::processes::{self, Process};
 use super::sockets;
+use crate::program::Program;
 use diag::Diag;
 use services::{Services, Users};
 
@@ -31,21 +33,6 @@ const SEARCH_INTERVAL: Duration = Duration::from_secs(1);
 const SERVED_FOR: Duration = Duration::from_secs(10);
 /// Sockets whose program is remembered, and ports whose socket is.
 const MOST_KNOWN: usize = 16_384;
-
-/// Who is behind a socket, as far as known.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Program {
-    /// The process's name (`comm`); `None` when the socket was gone before it was looked for.
-    pub name: Option<String>,
-    /// Full path of its executable.
-    pub path: Option<String>,
-    /// The user that made the socket.
-    pub uid: Option<u32>,
-    /// That user's name in `/etc/passwd`.
-    pub user: Option<String>,
-    /// The systemd unit or container scope in which the socket was made, e.g. `nginx.service`.
-    pub service: Option<String>,
-}
 
 /// Why programs can't be told.
 #[derive(Debug, thiserror::Error)]

@@ -4,24 +4,24 @@ use serde::Serialize;
 pub use xshield_firewall::Explanation;
 use xshield_firewall::threat::ThreatTable;
 use xshield_firewall::{Firewall, FirewallError};
+use xshield_host::identity::Identity;
 use xshield_host::linux::firewalld::{self, Firewalld};
-use xshield_host::linux::identity::Identity;
 use xshield_host::lock;
 use xshield_wire::fingerprint::IdentityFingerprint;
 use xshield_wire::message::{InForce, Problem, UnixSeconds};
 use xshield_wire::threat::ListName;
 
-use crate::boot_unit::BootUnit;
 use crate::config::Config;
 use crate::core::known_good::LastKnownGood;
+use crate::linux::boot_unit::BootUnit;
+use crate::linux::threat_verbs::ThreatStatus;
+pub use crate::linux::verb_error::VerbError;
 use crate::problems::problem;
 use crate::routes::RouteReport;
 use crate::state::StateDirectory;
 use crate::summary::PolicyInShort;
 use crate::surroundings::Surroundings;
 use crate::threat;
-use crate::threat::verbs::ThreatStatus;
-pub use crate::verb_error::VerbError;
 
 /// How this host stands, from the kernel and from the state directory.
 #[derive(Debug, Serialize)]
@@ -69,7 +69,7 @@ pub fn status(config: &Config) -> Result<StatusReport, VerbError> {
     };
     let kernel = Firewall::open()?.state()?.to_string();
     Ok(StatusReport {
-        name: config.host_name(),
+        name: config.host_name(&super::this_system()),
         fingerprint,
         kernel,
         policy: known.as_ref().map(|known| PolicyInShort::of(&known.ruleset)),

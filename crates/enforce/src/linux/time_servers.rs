@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use xshield_host::linux::resolver::{Moment, Patience, Resolution, Resolver};
 use xshield_host::linux::time_servers::{self, Keys, Place, TimeServer};
+use xshield_host::resolver::{Moment, Patience, Resolution};
 use xshield_policy::{DomainName, Grace, Span, TimeServers};
 
 use crate::problems::problem;
@@ -69,7 +69,7 @@ fn answers_for(
         stale: run.config.stale_answers.as_secs(),
         connected: &|| Ok(Default::default()),
     };
-    let resolver = Resolver::of_system(&run.surroundings.root, PATIENCE);
+    let resolver = run.surroundings.os.resolver(PATIENCE);
     let asked = names.iter().map(|name| (name, GRACE));
     let answered = resolver.resolve(asked, &mut run.progress.time_answers, moment);
     let mut found = answered.unwrap_or_else(|error| {

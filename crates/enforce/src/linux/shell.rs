@@ -3,11 +3,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use xshield_firewall::threat::{ListTable, ThreatTable};
 use xshield_firewall::{
     Capabilities, Firewall, FirewallError, Generation, KernelState, Plan, Programmed, Trial,
 };
 use xshield_host::linux::local::CgroupMatching;
-use xshield_host::linux::resolver;
+use xshield_host::linux::sockets::ListeningSocket;
 use xshield_policy::{Facts, Ruleset};
 use xshield_wire::message::{CheckInAnswer, Digest, Problem};
 use xshield_wire::telemetry::DebugArea;
@@ -19,12 +20,13 @@ use crate::core::ports::{
     Fetched, Host, Kernel, Log, NotWritten, Platform, Records, Standing, WaysOut,
 };
 use crate::exchange::{Exchange, Says};
+use crate::linux::{connection_tracking, facts, forwarded, time_servers};
 use crate::problems::chain;
 use crate::rollback::{self, Holds};
 use crate::run::Run;
 use crate::step::Step;
 use crate::threat::ThreatPart;
-use crate::{connection_tracking, endpoints, facts, forwarded, reached, time_servers, trace};
+use crate::{endpoints, reached, trace};
 
 impl Kernel for Firewall {
     type Trial = Trial;
@@ -62,11 +64,18 @@ impl Kernel for Firewall {
     }
 }
 
+/// Opens the table of the threat list.
+pub(crate) fn open_threat_table() -> Result<Box<dyn ListTable>, FirewallError> {
+    Ok(Box::new(ThreatTable::open()?))
+}
+
 /// The rest of a run, as the policy's part uses it.
 pub(crate) struct Shell<'r, 'a> {
     pub(crate) run: &'r mut Run<'a>,
     pub(crate) exchange: &'r mut Exchange<'a>,
     pub(crate) threat: &'r ThreatPart,
+    /// What listens on this host.
+    pub(crate) sockets: &'r [ListeningSocket],
 }
 
 impl Shell<'_, '_> {
@@ -102,13 +111,13 @@ impl Host for Shell<'_, '_> {
         let time_servers = time_servers::time_servers(run);
         let sources = facts::Sources {
             endpoints,
-            resolvers: resolver::resolvers(&run.surroundings.root),
+            resolvers: run.surroundings.os.name_servers(),
             time_servers,
             resolver: run.resolver,
             stale_answers: run.config.stale_answers.as_secs(),
             now: run.now(),
             answers: &mut run.progress.answers,
-            sockets: &run.sockets,
+            sockets: self.sockets,
             cgroups: match capabilities.cgroups {
                 true => CgroupMatching::Available,
                 false => CgroupMatching::Missing,
@@ -127,7 +136,7 @@ impl Host for Shell<'_, '_> {
         let proxies = self.run.config.proxies.as_slice().iter();
         WaysOut {
             endpoints: proxies.filter_map(|proxy| proxy.address.address()).collect(),
-            resolvers: Some(resolver::resolvers(&self.run.surroundings.root)),
+            resolvers: Some(self.run.surroundings.os.name_servers()),
             ..WaysOut::default()
         }
     }

@@ -10,9 +10,10 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use xshield_host::files::FileError;
-use xshield_host::linux::kernel_log::LoggedThreat;
 use xshield_host::linux::nflog::LiveFlow;
-use xshield_host::linux::programs::{Program, Programs, SocketOwner};
+use xshield_host::linux::programs::{Programs, SocketOwner};
+use xshield_host::log_line::LoggedThreat;
+use xshield_host::program::Program;
 use xshield_policy::{Bound, Direction, Protocol};
 use xshield_transport::{
     ConfigError, Line, Method, Request, Route, Timeouts, Transport, TransportError,
@@ -88,7 +89,7 @@ impl Teller {
         state: StateDirectory,
         surroundings: Surroundings,
     ) -> Result<Self, ConfigError> {
-        let resolver = HostResolver::of_a_resident(&surroundings.root);
+        let resolver = HostResolver::of_a_resident(&surroundings.os);
         let timeouts = Timeouts {
             connect: PATIENCE,
             stall: PATIENCE,

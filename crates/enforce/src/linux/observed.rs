@@ -2,7 +2,8 @@
 
 use xshield_firewall::flows::Delta;
 use xshield_firewall::{Capabilities, Firewall, FirewallError, Generation, Losses};
-use xshield_host::linux::kernel_log::{self, LoggedFlow, Moment, Sources};
+use xshield_host::linux::kernel_log::{Moment, Sources};
+use xshield_host::log_line::{self, LoggedFlow};
 use xshield_policy::{Bound, Direction};
 use xshield_wire::message::{
     DirectionState, EventKind, EventReport, EventSource, FirewallEvent, ProgrammedReport,
@@ -34,7 +35,7 @@ pub(crate) struct Recorded {
 /// What is left of it for the threat list's part to tell.
 pub(crate) struct RecordedMatches {
     pub(crate) matches: Option<Matches>,
-    pub(crate) logged: Vec<kernel_log::LoggedThreat>,
+    pub(crate) logged: Vec<log_line::LoggedThreat>,
     pub(crate) bound: Option<Bound>,
 }
 
@@ -67,11 +68,13 @@ pub(crate) fn tell_flows(
     let mut events = reports::flow_events(&flows, bound.as_ref(), interval);
     if let Some(bound) = bound.as_ref().filter(|bound| reports::has_program_rules(bound)) {
         let opened = events.iter().filter(|event| event.direction == Direction::Outbound);
-        let programs = FlowPrograms::of(opened.map(reports::place));
+        let programs = FlowPrograms::of(run.surroundings.os.as_ref(), opened.map(reports::place));
         reports::name_programs(&mut events, bound, &programs);
     }
     if run.options.paths == RecordedPaths::Told {
-        paths::reports(&events, interval).into_iter().for_each(|body| run.put(body));
+        paths::reports(run.surroundings.os.as_ref(), &events, interval)
+            .into_iter()
+            .for_each(|body| run.put(body));
     }
     let denials = events.iter().any(|event| event.kind != EventKind::Accepted);
     let mut logged = Vec::new();
@@ -107,7 +110,7 @@ fn logged_flows(run: &mut Run<'_>, interval: Interval) -> Vec<LoggedFlow> {
         Ok(Some(batch)) => {
             run.progress.lost += batch.lost;
             run.progress.log = Some(batch.cursor);
-            kernel_log::flows(batch.lines, interval.until)
+            log_line::flows(batch.lines, interval.until)
         }
         Ok(None) => Vec::new(),
         Err(error) => {

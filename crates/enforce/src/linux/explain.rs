@@ -11,7 +11,7 @@ use xshield_policy::{
     Direction, ForwardedPacket, LocalProgram, Packet, Passage, ProgramError, protocol,
 };
 
-use crate::verbs::VerbError;
+use crate::linux::verbs::VerbError;
 
 /// What is asked: a packet, and maybe whose.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,99 +1,43 @@
-//! THE cycle: check in, fetch, verify, resolve, apply, confirm, read back, report.
-//!
-//! `crate::core::cycle` is the whole of it on one page; here its steps are carried out. Each part does its
-//! own work and keeps its own result, and what a run came to is computed at its end.
+//! The parts of a run on a Linux host, as the cycle has them at work.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use xshield_firewall::{Firewall, FirewallError, Generation};
-use xshield_host::files::FileError;
 use xshield_host::linux::firewalld::Firewalld;
-use xshield_host::linux::guarded::{self, UnguardedError};
-use xshield_host::linux::identity::{Identity, IdentityError};
 use xshield_host::linux::nftables;
-use xshield_host::linux::resolver::{Patience, Resolver};
-use xshield_host::linux::sockets::{self, SocketsError};
-use xshield_host::linux::system::{self, SystemError};
-use xshield_host::lock::{self, LockError};
-use xshield_host::spool::{Spool, SpoolError};
-use xshield_transport::Timeouts;
+use xshield_host::linux::sockets::{self, ListeningSocket, SocketsError};
 use xshield_wire::fingerprint::IdentityFingerprint;
-use xshield_wire::message::{CheckInAnswer, HostFacts, Program, ProgramKind, Status};
+use xshield_wire::message::{CheckInAnswer, Status};
 use xshield_wire::telemetry::LogEnd;
 
 use crate::agent_events::{self, Before, Happened};
-use crate::boot_unit::{BootUnit, Installed};
-use crate::client::{Client, Connection};
-use crate::config::{Config, Provisioning};
+use crate::client::Connection;
+use crate::config::Provisioning;
 use crate::core::cycle::enforce;
-use crate::core::policy::{Failed, LastSeen, PolicyPart, Terms};
+use crate::core::policy::{Failed, LastSeen, PolicyPart};
 use crate::core::ports::Standing;
 use crate::core::result::{Ownership, PartResults, RunStatus};
-use crate::delivery::{Delivery, DeliveryError};
+use crate::delivery::Delivery;
 use crate::diagnostics::Diagnosing;
 use crate::exchange::{Exchange, Says};
-use crate::observed::{self, Recorded, RecordedMatches};
-use crate::options::{Handing, RunOptions};
+use crate::linux::boot_unit::{BootUnit, Installed};
+use crate::linux::cycle_error::CycleError;
+use crate::linux::observed::{self, Recorded, RecordedMatches};
+use crate::linux::shell::Shell;
+use crate::linux::{connection_tracking, diagnostic_facts};
+use crate::options::Handing;
 use crate::outcome::Outcome;
-use crate::preflight::{self, PreflightError};
 use crate::problems::problem;
-use crate::resolve::HostResolver;
 use crate::routes::{self, ProxiesMark};
 use crate::run::Run;
-use crate::shell::Shell;
-use crate::state::StateDirectory;
 use crate::step::Step;
 use crate::summary::PolicyInShort;
 use crate::surroundings::Surroundings;
 use crate::threat::{ThreatPart, ThreatWork};
-use crate::{commands, connect, connection_tracking, reached, rollback};
+use crate::{commands, reached, rollback};
 
-/// Bound of the spool, in bytes.
-const SPOOL_BYTES: u64 = 64 * 1024 * 1024;
 /// How long one step of making nftables available may take.
 const PROVISION_LIMIT: Duration = Duration::from_secs(300);
-
-/// Why a run could not even begin. What fails later is part of its [`Outcome`].
-#[derive(Debug, thiserror::Error)]
-pub enum CycleError {
-    /// This host can't be enforced.
-    #[error(transparent)]
-    Preflight(#[from] PreflightError),
-    /// The state directory can't be used.
-    #[error("making the state directory {path} failed", path = .path.display())]
-    StateDirectory {
-        /// The directory.
-        path: PathBuf,
-        /// What the OS said.
-        #[source]
-        source: std::io::Error,
-    },
-    /// Others can change the state directory.
-    #[error("the state directory can't be trusted, and what is in force stays")]
-    Unguarded(#[from] UnguardedError),
-    /// A state file can't be used.
-    #[error("using the state directory failed")]
-    State(#[from] FileError),
-    /// The lock can't be taken.
-    #[error(transparent)]
-    Lock(#[from] LockError),
-    /// The host's identity can't be used.
-    #[error(transparent)]
-    Identity(#[from] IdentityError),
-    /// The host can't be described.
-    #[error(transparent)]
-    System(#[from] SystemError),
-    /// The connection to the platform can't be set up.
-    #[error("preparing the connection to the platform failed")]
-    Transport(#[from] xshield_transport::ConfigError),
-    /// The spool can't be used.
-    #[error(transparent)]
-    Spool(#[from] SpoolError),
-    /// What was found could not be made to outlive the run.
-    #[error(transparent)]
-    Delivery(#[from] DeliveryError),
-}
 
 /// Why the kernel and the host could not be looked at.
 #[derive(Debug, thiserror::Error)]
@@ -104,130 +48,41 @@ enum LookError {
     Sockets(#[from] SocketsError),
 }
 
-/// One cycle, ready to run.
-pub struct Cycle<'a> {
-    /// The host's configuration.
-    pub config: &'a Config,
-    /// Which program runs it.
-    pub program: Program,
-    /// Clock, randomness, root directory.
-    pub surroundings: &'a Surroundings,
-    /// What the run is sent with.
-    pub options: RunOptions,
-}
-
-impl Cycle<'_> {
-    /// Runs the cycle once.
-    ///
-    /// # Errors
-    /// What kept it from beginning, see [`CycleError`].
-    pub fn run(&self) -> Result<Outcome, CycleError> {
-        let preflight = preflight::check(&self.surroundings.root)?;
-        let directory = &self.config.state_directory;
-        let state = StateDirectory::open(directory)
-            .map_err(|source| CycleError::StateDirectory { path: directory.clone(), source })?;
-        guarded::ours_alone(directory)?;
-        let Some(_lock) = lock::try_lock(&state.path("lock"))? else {
-            return Ok(Outcome::new(RunStatus::AnotherRun));
-        };
-        if self.program.kind == ProgramKind::Spark && state.is_kept_by_a_resident()? {
-            return Ok(Outcome::new(RunStatus::AnotherRun));
-        }
-        reached::step(Step::Locked);
-        let mut problems = Vec::new();
-        let identity =
-            Identity::load_or_make(&state.path("identity.key"), || Ok(self.surroundings.random()))?;
-        problems.extend(identity.problem);
-        problems.extend(guarded::exposed(
-            &self.surroundings.config,
-            "the enforcement key and proxies' passwords",
-        ));
-        let identity_key = identity.identity.key();
-        problems.extend(self.config.trust.problem.clone());
-        let stored_keys = self.config.keys_of_stored();
-        let mut progress = state.progress(&mut problems)?;
-        let known_good = state.last_known_good(&stored_keys, &mut problems)?;
-        let threat = ThreatPart::of(&state, &stored_keys, &mut problems)?;
-        let host =
-            HostFacts { name: self.config.host_name(), ..system::host_facts(&preflight.os)? };
-        let resolver = Resolver::of_system(&self.surroundings.root, Patience::default());
-        let last_route =
-            routes::remembered(&progress.routes, progress.proxies.as_ref(), &self.config.proxies);
-        let mark = progress.proxies.as_ref();
-        routes::begin_anew(&mut progress.routes, mark, &self.config.proxies);
-        let mut transport = connect::transport(
-            self.config,
-            &self.program,
-            HostResolver::of_a_run(&resolver),
-            last_route,
-            Timeouts::default(),
-        )?;
-        transport.take_over(&self.options.connection);
-        let session = state.session(&mut problems)?;
-        let client = Client::new(
-            transport,
-            &self.config.enforcement_key,
-            identity_key,
-            &host.name,
-            self.surroundings,
-            session,
-        );
-        let terms =
-            Terms { trusted: self.config.policy_keys.clone(), probation: self.config.probation };
-        let parts = Parts {
-            run: Run {
-                config: self.config,
-                program: &self.program,
-                surroundings: self.surroundings,
-                options: &self.options,
-                state: &state,
-                host: &host,
-                resolver: &resolver,
-                progress,
-                problems,
-                sockets: Vec::new(),
-                ports: Vec::new(),
-                time_servers: None,
-                left: Vec::new(),
-            },
-            exchange: Exchange::new(client),
-            policy: PolicyPart::new(known_good, terms),
-            threat,
-            delivery: Delivery::new(Spool::open(&state.path("spool"), SPOOL_BYTES)?),
-            ownership: Ownership::Ours,
-            events: 0,
-        };
-        parts.run(preflight.firewalld, IdentityFingerprint::of(&identity_key.public()))
-    }
-}
-
 /// What a run finds in the kernel.
-struct Look {
+pub(super) struct Look {
     firewall: Firewall,
     recorded: Recorded,
 }
 
 /// The parts of a run.
-struct Parts<'a> {
-    run: Run<'a>,
-    exchange: Exchange<'a>,
-    policy: PolicyPart,
-    threat: ThreatPart,
-    delivery: Delivery,
-    ownership: Ownership,
+pub(super) struct Parts<'a> {
+    pub(super) run: Run<'a>,
+    pub(super) exchange: Exchange<'a>,
+    pub(super) policy: PolicyPart,
+    pub(super) threat: ThreatPart,
+    pub(super) delivery: Delivery,
+    /// What listens on this host.
+    pub(super) sockets: Vec<ListeningSocket>,
+    pub(super) ownership: Ownership,
     /// Flow events found in this run.
-    events: usize,
+    pub(super) events: usize,
 }
 
 /// The rest of a run, as the policy's part uses it.
 macro_rules! shell {
     ($parts:expr) => {
-        &mut Shell { run: &mut $parts.run, exchange: &mut $parts.exchange, threat: &$parts.threat }
+        &mut Shell {
+            run: &mut $parts.run,
+            exchange: &mut $parts.exchange,
+            threat: &$parts.threat,
+            sockets: &$parts.sockets,
+        }
     };
 }
 
 impl<'a> Parts<'a> {
-    fn run(
+    /// Enforces, or stands back, and finishes the run.
+    pub(super) fn run(
         mut self,
         firewalld: Firewalld,
         fingerprint: IdentityFingerprint,
@@ -269,8 +124,8 @@ impl<'a> Parts<'a> {
         let mut holders = std::mem::take(&mut self.run.progress.holders);
         let sockets = sockets::listening_sockets(&mut holders);
         self.run.progress.holders = holders;
-        self.run.sockets = sockets?;
-        self.run.ports = sockets::ports(&self.run.sockets);
+        self.sockets = sockets?;
+        self.run.ports = sockets::ports(&self.sockets);
         Ok(firewall)
     }
 
@@ -309,6 +164,7 @@ impl<'a> Parts<'a> {
             run: &mut self.run,
             exchange: &mut self.exchange,
             policy: &self.policy,
+            introduce: connection_tracking::introduce,
         }
     }
 
@@ -374,6 +230,7 @@ impl<'a> Parts<'a> {
             delivery: &mut self.delivery,
             standing,
             last_known_good: self.policy.proven().map(|known| known.ruleset.in_force()),
+            system: diagnostic_facts::facts,
         };
         diagnosing.serve()?;
         diagnosing.leave();

@@ -6,12 +6,12 @@ use std::net::{IpAddr, SocketAddr};
 use xshield_host::linux::connections;
 use xshield_host::linux::forwarding;
 use xshield_host::linux::local::{self, CgroupMatching, Impostor, Impostors};
-use xshield_host::linux::resolver::{Cache, Left, Moment, Resolution, Resolver};
 use xshield_host::linux::sockets::ListeningSocket;
+use xshield_host::resolver::{Cache, Left, Moment, Resolution, Resolver};
 use xshield_policy::{DirectionRules, Facts, LocalProgram, Rule, Ruleset, TimeServers};
 use xshield_wire::message::{Problem, UnixSeconds};
 
-use crate::ineffective;
+use crate::linux::ineffective;
 use crate::problems::problem;
 
 /// What gathering takes from the run.

@@ -1,9 +1,8 @@
-//! Which DNS servers this host asks: resolv.conf(5), hosts(5).
+//! How a host looks names up: what resolv.conf(5) and hosts(5) say, in their format or in that of
+//! another system.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::net::IpAddr;
-use std::path::Path;
 
 /// What resolv.conf says, as far as it matters here.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -21,19 +20,10 @@ pub struct ResolvConf {
 /// The names of the hosts file, lower case.
 pub type Hosts = BTreeMap<String, Vec<IpAddr>>;
 
-/// Where local forwarders say whom they ask.
-const UPSTREAMS: &[&str] =
-    &["run/systemd/resolve/resolv.conf", "run/NetworkManager/no-stub-resolv.conf"];
 /// resolv.conf(5): "currently capped at 15 silently".
 const MAX_NDOTS: usize = 15;
 
 impl ResolvConf {
-    /// Reads `etc/resolv.conf` under `root`; without the file no server is known.
-    #[must_use]
-    pub fn read(root: &Path) -> Self {
-        Self::parse(&text(&root.join("etc/resolv.conf")))
-    }
-
     /// Reads the text of the file. As in the C library, lines that make no sense are passed over and
     /// of several `search` or `domain` lines the last one holds.
     #[must_use]
@@ -68,35 +58,6 @@ impl ResolvConf {
     }
 }
 
-/// The DNS servers whose answers this host depends on: those of resolv.conf and, when one of them is a
-/// forwarder on this host, those that the forwarder asks. Empty when that isn't known: a resolver on
-/// this host then asks whomever it likes, and no list would be right.
-#[must_use]
-pub fn resolvers(root: &Path) -> Vec<IpAddr> {
-    let mut servers = ResolvConf::read(root).servers;
-    if !servers.iter().any(IpAddr::is_loopback) {
-        return servers;
-    }
-    let upstream: Vec<IpAddr> = UPSTREAMS
-        .iter()
-        .flat_map(|path| ResolvConf::parse(&text(&root.join(path))).servers)
-        .filter(|server| !server.is_loopback())
-        .collect();
-    if upstream.is_empty() {
-        return Vec::new();
-    }
-    servers.extend(upstream);
-    servers.sort_unstable();
-    servers.dedup();
-    servers
-}
-
-/// Reads `etc/hosts` under `root`; without the file it is empty.
-#[must_use]
-pub fn hosts(root: &Path) -> Hosts {
-    parse_hosts(&text(&root.join("etc/hosts")))
-}
-
 /// Reads the text of a hosts file: an address, then its names; `#` begins a comment.
 #[must_use]
 pub fn parse_hosts(text: &str) -> Hosts {
@@ -113,10 +74,6 @@ pub fn parse_hosts(text: &str) -> Hosts {
         }
     }
     hosts
-}
-
-fn text(path: &Path) -> String {
-    fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -140,42 +97,6 @@ mod tests {
         assert_eq!(conf.search, ["a.example", "b.example"]);
         assert_eq!(conf.ndots, 15);
         assert_eq!(ResolvConf::parse("").ndots, 1);
-    }
-
-    #[test]
-    fn whom_this_host_depends_on() {
-        let stub = "nameserver 127.0.0.53";
-        let (systemd, network_manager) = (UPSTREAMS[0], UPSTREAMS[1]);
-        #[rustfmt::skip]
-        type Files<'a> = &'a [(&'a str, &'a str)];
-        let table: &[(&str, Files<'_>, &[&str])] = &[
-            ("no file", &[], &[]),
-            ("plain", &[("etc/resolv.conf", "nameserver 10.0.0.2")], &["10.0.0.2"]),
-            (
-                "systemd's stub",
-                &[("etc/resolv.conf", stub), (systemd, "nameserver 10.0.0.3\nnameserver 10.0.0.4")],
-                &["10.0.0.3", "10.0.0.4", "127.0.0.53"],
-            ),
-            (
-                "dnsmasq of NetworkManager",
-                &[
-                    ("etc/resolv.conf", "nameserver 127.0.0.1"),
-                    (network_manager, "nameserver 10.0.0.3"),
-                ],
-                &["10.0.0.3", "127.0.0.1"],
-            ),
-            ("a recursive resolver here", &[("etc/resolv.conf", "nameserver ::1")], &[]),
-            ("a stub that nobody explains", &[("etc/resolv.conf", stub), (systemd, "")], &[]),
-        ];
-        for (name, files, expected) in table {
-            let root = tempfile::tempdir().unwrap();
-            for (path, text) in *files {
-                let path = root.path().join(path);
-                fs::create_dir_all(path.parent().unwrap()).unwrap();
-                fs::write(path, text).unwrap();
-            }
-            assert_eq!(resolvers(root.path()), addresses(expected), "{name}");
-        }
     }
 
     #[test]

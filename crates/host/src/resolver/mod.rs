@@ -11,7 +11,6 @@ mod memory;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
 use std::net::IpAddr;
-use std::path::Path;
 use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
@@ -28,11 +27,11 @@ use tokio::time::{Instant, timeout_at};
 use xshield_policy::{DomainName, Grace};
 use xshield_wire::message::{Problem, UnixSeconds};
 
-pub use conf::{Hosts, ResolvConf, hosts, parse_hosts, resolvers};
+pub use conf::{Hosts, ResolvConf, parse_hosts};
 use memory::{Family, FamilyAnswer, Known, Missing, Outcome};
 pub use memory::{KEPT, Leaving};
 
-use super::problem;
+use crate::problem;
 
 /// How long an answer may stand in for a failing resolver, in seconds: a day.
 pub const DEFAULT_KEEP: u64 = 24 * 60 * 60;
@@ -147,10 +146,10 @@ pub struct Resolver {
 }
 
 impl Resolver {
-    /// Reads `etc/resolv.conf` and `etc/hosts` under `root` (`/` on a real host).
+    /// Asks these servers, after this hosts file.
     #[must_use]
-    pub fn of_system(root: &Path, patience: Patience) -> Self {
-        Self { conf: ResolvConf::read(root), hosts: hosts(root), port: 53, patience }
+    pub fn new(conf: ResolvConf, hosts: Hosts, patience: Patience) -> Self {
+        Self { conf, hosts, port: 53, patience }
     }
 
     /// Asks these servers at another port: for tests and for servers out of the ordinary.

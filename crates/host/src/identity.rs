@@ -1,15 +1,13 @@
 //! The host's own Ed25519 key, made at its first run and pinned by the platform.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use xshield_wire::IdentityKey;
 use xshield_wire::message::Problem;
 
-use super::problem;
-use crate::files::{self, Access, FileError};
+use crate::files::{self, Access, Exposed, FileError};
+use crate::problem;
 
 /// The host's identity. `Debug` shows the public half alone.
 #[derive(Debug)]
@@ -125,29 +123,29 @@ fn parse(path: &Path, content: &[u8]) -> Result<[u8; 32], IdentityError> {
     }
 }
 
-/// Takes the file away from group and others; says so when they had it.
+/// Takes the file away from other users; says so when they had it.
 fn close(path: &Path) -> Option<Problem> {
-    let mode = fs::metadata(path).ok()?.permissions().mode();
-    if mode & 0o077 == 0 {
-        return None;
-    }
-    let done = match fs::set_permissions(path, fs::Permissions::from_mode(0o600)) {
+    let Exposed { to, closed } = files::close(path)?;
+    let done = match closed {
         Ok(()) => "this has been closed".to_owned(),
         Err(error) => format!("closing it failed: {error}"),
     };
     Some(problem(
         "identity-exposed",
         format!(
-            "the identity key {} could be read by other users (mode {:o}); {done}. If they are not \
-             trusted, remove the file and have this host's new identity key approved by its fingerprint",
+            "the identity key {} could be read by other users ({to}); {done}. If they are not trusted, \
+             remove the file and have this host's new identity key approved by its fingerprint",
             path.display(),
-            mode & 0o777,
         ),
     ))
 }
 
 #[cfg(test)]
+#[cfg(unix)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     fn never() -> Result<[u8; 32], String> {

@@ -11,14 +11,15 @@ use xshield_threat::ThreatMode;
 use xshield_wire::message::UnixSeconds;
 use xshield_wire::threat::ListName;
 
-use super::error::ThreatFailure;
-use super::part::{ThreatPart, holds};
-use super::progress::ThreatProgress;
-use super::store::Store;
 use crate::config::Config;
 use crate::core::known_good::LastKnownGood;
+use crate::linux::shell::open_threat_table;
+use crate::linux::verb_error::VerbError;
 use crate::state::{Repaired, StateDirectory, THREAT_DIRECTORY};
-use crate::verb_error::VerbError;
+use crate::threat::error::ThreatFailure;
+use crate::threat::part::{ThreatPart, holds};
+use crate::threat::progress::ThreatProgress;
+use crate::threat::store::Store;
 
 /// How this host stands about threats.
 #[derive(Debug, Serialize)]
@@ -44,7 +45,7 @@ pub(crate) fn status(
     progress: &ThreatProgress,
     repaired: &mut Repaired,
 ) -> Result<ThreatStatus, VerbError> {
-    let threats = ThreatPart::of(state, &config.keys_of_stored(), repaired)?;
+    let threats = ThreatPart::of(state, &config.keys_of_stored(), repaired, open_threat_table)?;
     let kernel = match ThreatTable::open()?.state()? {
         ThreatState::Absent => "no threat list is in force".to_owned(),
         ThreatState::InForce(standing) => {
@@ -72,7 +73,7 @@ pub(crate) fn restore(
     known: Option<&LastKnownGood>,
     repaired: &mut Repaired,
 ) -> Result<Option<ListName>, VerbError> {
-    let mut threats = ThreatPart::of(state, &config.keys_of_stored(), repaired)?;
+    let mut threats = ThreatPart::of(state, &config.keys_of_stored(), repaired, open_threat_table)?;
     threats.restore(known).map_err(|error| VerbError::Threat(Box::new(error)))
 }
 

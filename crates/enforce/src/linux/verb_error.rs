@@ -7,7 +7,7 @@ use xshield_host::files::FileError;
 use xshield_host::linux::system::SystemError;
 use xshield_host::lock::LockError;
 
-use crate::boot_unit::BootUnitError;
+use crate::linux::boot_unit::BootUnitError;
 
 /// Why a verb failed.
 #[derive(Debug, thiserror::Error)]

@@ -1,0 +1,137 @@
+//! THE cycle: check in, fetch, verify, resolve, apply, confirm, read back, report.
+//!
+//! `crate::core::cycle` is the whole of it on one page; here its steps are carried out. Each part does its
+//! own work and keeps its own result, and what a run came to is computed at its end.
+
+use xshield_host::identity::Identity;
+use xshield_host::linux::system;
+use xshield_host::lock;
+use xshield_host::resolver::Patience;
+use xshield_host::spool::Spool;
+use xshield_transport::Timeouts;
+use xshield_wire::fingerprint::IdentityFingerprint;
+use xshield_wire::message::{HostFacts, Program, ProgramKind};
+
+use crate::client::Client;
+use crate::config::Config;
+use crate::core::policy::{PolicyPart, Terms};
+use crate::core::result::{Ownership, RunStatus};
+use crate::delivery::Delivery;
+use crate::exchange::Exchange;
+pub use crate::linux::cycle_error::CycleError;
+use crate::linux::parts::Parts;
+use crate::linux::preflight;
+use crate::linux::shell::open_threat_table;
+use crate::options::RunOptions;
+use crate::outcome::Outcome;
+use crate::resolve::HostResolver;
+use crate::routes;
+use crate::run::Run;
+use crate::state::StateDirectory;
+use crate::step::Step;
+use crate::surroundings::Surroundings;
+use crate::threat::ThreatPart;
+use crate::{connect, reached};
+
+/// Bound of the spool, in bytes.
+const SPOOL_BYTES: u64 = 64 * 1024 * 1024;
+
+/// One cycle, ready to run.
+pub struct Cycle<'a> {
+    /// The host's configuration.
+    pub config: &'a Config,
+    /// Which program runs it.
+    pub program: Program,
+    /// Clock, randomness, root directory.
+    pub surroundings: &'a Surroundings,
+    /// What the run is sent with.
+    pub options: RunOptions,
+}
+
+impl Cycle<'_> {
+    /// Runs the cycle once.
+    ///
+    /// # Errors
+    /// What kept it from beginning, see [`CycleError`].
+    pub fn run(&self) -> Result<Outcome, CycleError> {
+        let preflight = preflight::check(&self.surroundings.root)?;
+        let directory = &self.config.state_directory;
+        let state = StateDirectory::open(directory)
+            .map_err(|source| CycleError::StateDirectory { path: directory.clone(), source })?;
+        self.surroundings.os.ours_alone(directory)?;
+        let Some(_lock) = lock::try_lock(&state.path("lock"))? else {
+            return Ok(Outcome::new(RunStatus::AnotherRun));
+        };
+        if self.program.kind == ProgramKind::Spark && state.is_kept_by_a_resident()? {
+            return Ok(Outcome::new(RunStatus::AnotherRun));
+        }
+        reached::step(Step::Locked);
+        let mut problems = Vec::new();
+        let identity =
+            Identity::load_or_make(&state.path("identity.key"), || Ok(self.surroundings.random()))?;
+        problems.extend(identity.problem);
+        problems.extend(
+            self.surroundings
+                .os
+                .exposed(&self.surroundings.config, "the enforcement key and proxies' passwords"),
+        );
+        let identity_key = identity.identity.key();
+        problems.extend(self.config.trust.problem.clone());
+        let stored_keys = self.config.keys_of_stored();
+        let mut progress = state.progress(&mut problems)?;
+        let known_good = state.last_known_good(&stored_keys, &mut problems)?;
+        let threat = ThreatPart::of(&state, &stored_keys, &mut problems, open_threat_table)?;
+        let host = HostFacts {
+            name: self.config.host_name(self.surroundings.os.as_ref()),
+            ..system::host_facts(&preflight.os)?
+        };
+        let resolver = self.surroundings.os.resolver(Patience::default());
+        let last_route =
+            routes::remembered(&progress.routes, progress.proxies.as_ref(), &self.config.proxies);
+        let mark = progress.proxies.as_ref();
+        routes::begin_anew(&mut progress.routes, mark, &self.config.proxies);
+        let mut transport = connect::transport(
+            self.config,
+            &self.program,
+            HostResolver::of_a_run(&resolver),
+            last_route,
+            Timeouts::default(),
+        )?;
+        transport.take_over(&self.options.connection);
+        let session = state.session(&mut problems)?;
+        let client = Client::new(
+            transport,
+            &self.config.enforcement_key,
+            identity_key,
+            &host.name,
+            self.surroundings,
+            session,
+        );
+        let terms =
+            Terms { trusted: self.config.policy_keys.clone(), probation: self.config.probation };
+        let parts = Parts {
+            run: Run {
+                config: self.config,
+                program: &self.program,
+                surroundings: self.surroundings,
+                options: &self.options,
+                state: &state,
+                host: &host,
+                resolver: &resolver,
+                progress,
+                problems,
+                ports: Vec::new(),
+                time_servers: None,
+                left: Vec::new(),
+            },
+            exchange: Exchange::new(client),
+            policy: PolicyPart::new(known_good, terms),
+            threat,
+            delivery: Delivery::new(Spool::open(&state.path("spool"), SPOOL_BYTES)?),
+            sockets: Vec::new(),
+            ownership: Ownership::Ours,
+            events: 0,
+        };
+        parts.run(preflight.firewalld, IdentityFingerprint::of(&identity_key.public()))
+    }
+}

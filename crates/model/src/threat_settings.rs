@@ -50,3 +50,33 @@ pub struct Wish {
     /// For flows that the host opens.
     pub outbound: Option<ThreatMode>,
 }
+
+/// What a host's list may take of its memory, in bytes: what an operator gave it, or an eighth of its
+/// memory; never more than its own configuration grants. Nothing when nothing is known.
+#[must_use]
+pub fn memory_budget(given: Option<u64>, memory: u64, own: Option<u64>) -> Option<u64> {
+    let share = Some(memory / 8).filter(|&share| share > 0);
+    match (given.or(share), own) {
+        (Some(given), Some(own)) => Some(given.min(own)),
+        (given, own) => given.or(own),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn budgets() {
+        for (given, memory, own, expected) in [
+            (None, 0, None, None),
+            (None, 800, None, Some(100)),
+            (Some(500), 800, None, Some(500)),
+            (Some(500), 800, Some(400), Some(400)),
+            (None, 800, Some(400), Some(100)),
+            (None, 0, Some(400), Some(400)),
+        ] {
+            assert_eq!(memory_budget(given, memory, own), expected, "{given:?} {memory} {own:?}");
+        }
+    }
+}

@@ -6,9 +6,12 @@
 //! [`xshield_api`]; what is refused is an [`OperationError`], from which faces make their own.
 
 pub mod alert_rules;
+pub mod asset_threat;
+pub mod assets;
 pub mod audit_log;
 pub mod caller;
 pub mod change;
+pub mod claims;
 pub mod commands;
 pub mod compiler;
 pub mod enforcement_keys;

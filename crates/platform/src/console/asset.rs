@@ -8,6 +8,8 @@ use axum::response::Response;
 use axum::routing::get;
 use xshield_api::assets::Spark;
 use xshield_model::Timestamp;
+use xshield_operations::asset_threat::asset_threat;
+use xshield_operations::claims;
 use xshield_operations::lookup::asset as named;
 use xshield_operations::management;
 use xshield_operations::protection;
@@ -30,9 +32,7 @@ use super::look::{State, Tone, When, bytes};
 use super::page::{Frame, Section, answer};
 use super::routes::{self, Route};
 use super::session::Visitor;
-use crate::api::admin::threat_status::asset_threat;
 use crate::auth::Viewer;
-use crate::holding;
 use crate::problem::Answer;
 use crate::state::App;
 
@@ -168,7 +168,7 @@ async fn show(
     let threat = asset_threat(&threat_assets::get(&mut conn, &asset.id).await?);
     let tags = assets::tags_of(&mut conn, std::iter::once(&asset.id)).await?;
     let told = problems::list(&mut conn, &asset.id).await?;
-    let mut findings = holding::findings(&mut conn, &asset, now).await?;
+    let mut findings = claims::findings(&mut conn, &asset, now).await?;
     let filter = AgentEventFilter { asset: Some(asset.id.clone()), ..AgentEventFilter::default() };
     let events = agent_events::list(&mut conn, &filter, None, RECENT).await?;
     let host = telemetry::host(&mut conn, &asset.id).await?;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use xshield_model::Timestamp;
+use xshield_model::threat_settings::memory_budget;
 use xshield_policy::inventory::Asset;
 use xshield_store::assets::{StoredAsset, Tags};
 use xshield_store::audit::Deed;
@@ -13,7 +14,7 @@ use xshield_wire::envelope;
 use xshield_wire::threat::{ListName, ThreatOrder, ThreatStanding, ThreatWanted};
 
 use super::error::ThreatError;
-use super::parts::{self, Part};
+use super::parts::Part;
 use super::state::Threats;
 use crate::held_polls::HeldPolls;
 use crate::keys::Keys;
@@ -122,7 +123,7 @@ async fn new_order(
     if current.revision.is_none() && stored.order.is_none() {
         return Ok(None);
     }
-    let budget = parts::budget(stored.budget, standing.memory, standing.budget);
+    let budget = memory_budget(stored.budget, standing.memory, standing.budget);
     let (files, used) = (orders.threats.files.clone(), current.clone());
     let part = tokio::task::spawn_blocking(move || used.part(&files, budget)).await??;
     let rules = orders.threats.rules();

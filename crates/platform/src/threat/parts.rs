@@ -31,37 +31,12 @@ pub(super) fn rounded_down(budget: u64) -> u64 {
     budget >> low_bits << low_bits
 }
 
-/// The budget of a host in bytes: what an operator gave it, or an eighth of its memory; never more
-/// than its own configuration grants. Nothing when nothing is known.
-#[must_use]
-pub fn budget(given: Option<u64>, memory: u64, own: Option<u64>) -> Option<u64> {
-    let share = Some(memory / 8).filter(|&share| share > 0);
-    match (given.or(share), own) {
-        (Some(given), Some(own)) => Some(given.min(own)),
-        (given, own) => given.or(own),
-    }
-}
-
 /// For the paths: a part's set is decoded from its snapshot when a delta is made.
 pub(crate) type SharedSet = Arc<ThreatSet>;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn budgets() {
-        for (given, memory, own, expected) in [
-            (None, 0, None, None),
-            (None, 800, None, Some(100)),
-            (Some(500), 800, None, Some(500)),
-            (Some(500), 800, Some(400), Some(400)),
-            (None, 800, Some(400), Some(100)),
-            (None, 0, Some(400), Some(400)),
-        ] {
-            assert_eq!(budget(given, memory, own), expected, "{given:?} {memory} {own:?}");
-        }
-    }
 
     #[test]
     fn similar_budgets_are_one_and_never_more() {

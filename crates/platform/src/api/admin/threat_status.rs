@@ -4,9 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use xshield_api::threat_status::{
-    AssetThreat, Feeds, HostFailure, Hosts, List, ListedAsset, Status,
-};
+use xshield_api::threat_status::{Feeds, HostFailure, Hosts, ListedAsset, Status};
 use xshield_model::Timestamp;
 use xshield_policy::inventory::Asset;
 use xshield_store::threat_assets::StoredThreat;
@@ -16,7 +14,6 @@ use xshield_threat::ThreatSet;
 use crate::auth::{Allowed, Viewer};
 use crate::problem::Answer;
 use crate::state::App;
-use crate::threat::parts;
 
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(status))
@@ -95,32 +92,4 @@ fn add(hosts: &mut Hosts, name: String, stored: &StoredThreat) {
     if let Some(reason) = standing.failure.clone().filter(|_| hosts.failures.len() < MOST) {
         hosts.failures.push(HostFailure { asset: name, reason });
     }
-}
-
-fn list(name: &xshield_wire::threat::ListName) -> List {
-    List {
-        revision: name.revision,
-        entries: name.entries,
-        whole_entries: name.whole_entries,
-        least_confidence: name.least_confidence,
-    }
-}
-
-/// What is stored of an asset; nothing when its program knows no threat lists.
-pub(crate) fn asset_threat(stored: &StoredThreat) -> Option<AssetThreat> {
-    let (standing, told_at) = stored.standing.as_ref()?;
-    let order = stored.order.as_ref();
-    Some(AssetThreat {
-        inbound: order.map(|signed| signed.order.inbound),
-        outbound: order.map(|signed| signed.order.outbound),
-        wanted: order.and_then(|signed| signed.order.list.as_ref()).map(list),
-        in_force: standing.list.as_ref().map(list),
-        up_to_date: order.is_none_or(|signed| standing.order == Some(signed.wanted()))
-            && standing.failure.is_none(),
-        budget: parts::budget(stored.budget, standing.memory, standing.budget),
-        elements: standing.elements,
-        verified_at: standing.verified_at.map(Timestamp::from_unix),
-        failure: standing.failure.clone(),
-        told_at: *told_at,
-    })
 }

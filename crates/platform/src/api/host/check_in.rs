@@ -7,6 +7,7 @@ use axum::extract::{Extension, State};
 use axum::http::StatusCode;
 use xshield_model::Timestamp;
 use xshield_model::lineage::{Arrival, Lineage, Machine};
+use xshield_operations::claims::{Said, Terms, copied_notice, findings, take as take_word};
 use xshield_operations::ids::random;
 use xshield_store::assets::{CheckedIn, StoredAsset};
 use xshield_store::audit::Deed;
@@ -20,10 +21,8 @@ use xshield_wire::message::{self, CheckIn, CheckInAnswer, InForce, Status, VERSI
 use super::session::host_name;
 use super::signed::{FromHost, TurnedAway};
 use super::{clock, refused};
-use crate::claims::{Said, copied_notice};
 use crate::client::Client;
 use crate::held_polls;
-use crate::holding;
 use crate::host_message::{read_message, strip_userinfo};
 use crate::intake;
 use crate::jobs::recover;
@@ -83,7 +82,12 @@ async fn take(app: &App, from: IpAddr, request: FromHost) -> Answer<Json<CheckIn
     let changed = match machine {
         Machine::Same => {
             let policies = app.parsed_policies.policies(&mut tx).await?;
-            let taken = holding::take(app, &mut tx, &asset, &said, from, &policies, now).await?;
+            let terms = Terms {
+                endpoints: app.endpoints.get(),
+                may_change: || app.limits.change(&asset.id),
+                change_every: app.settings.host_change_every,
+            };
+            let taken = take_word(terms, &mut tx, &asset, &said, from, &policies, now).await?;
             if let Some(problem) = taken.problem {
                 message.problems.push(problem);
                 assets::put_problems(&mut tx, &asset.id, &message.problems).await?;
@@ -111,7 +115,7 @@ async fn take(app: &App, from: IpAddr, request: FromHost) -> Answer<Json<CheckIn
     let Some(asset) = assets::by_id(&mut tx, asset.id.as_str()).await? else {
         return Err(Problem::not_found("asset", asset.name.as_str()));
     };
-    let findings = holding::findings(&mut tx, &asset, now).await?;
+    let findings = findings(&mut tx, &asset, now).await?;
     commit(tx).await?;
 
     if let Some(held) = held {

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use axum::http::StatusCode;
 use xshield_model::Timestamp;
 use xshield_model::key_kind::KeyKind;
+use xshield_operations::claims::free_name;
 use xshield_operations::ids::new_id;
 use xshield_operations::parsed_policies::Policies;
 use xshield_policy::AssetId;
@@ -19,7 +20,6 @@ use xshield_wire::fingerprint::IdentityFingerprint;
 use xshield_wire::message::SessionRequest;
 
 use super::signed::decommissioned;
-use crate::holding;
 use crate::problem::{Answer, Problem};
 
 /// A host that holds an enforcement key and an identity key that is no asset's.
@@ -106,7 +106,7 @@ impl Newcomer<'_> {
     async fn held_name(self, conn: &mut Conn, key: &StoredKey) -> Answer<Name> {
         match &key.admits.name {
             Some(given) if given == self.name => Ok(given.clone()),
-            _ => holding::free_name(conn, self.name, self.policies).await,
+            _ => Ok(free_name(conn, self.name, self.policies).await?),
         }
     }
 

@@ -1,17 +1,10 @@
-//! What the platform holds of hosts: takes their word in, carries out what operators decide about it,
-//! and says what is to be said, all by the rules of [`crate::claims`].
-
-mod decide;
-mod register;
+//! A host's word is taken in: what the rules allow is held, the rest waits.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
-pub(crate) use decide::{Decision, accept, refuse, rename};
-pub(crate) use register::free_name;
 use xshield_model::Timestamp;
 use xshield_model::claim::{Claim, Standing};
-use xshield_operations::parsed_policies::Policies;
 use xshield_policy::document::Policy;
 use xshield_policy::inventory::Asset;
 use xshield_store::assets::StoredAsset;
@@ -19,37 +12,45 @@ use xshield_store::audit::Deed;
 use xshield_store::{Conn, addresses, assets, audit, claims};
 use xshield_wire::message::Problem;
 
-use crate::claims::{
-    Judged, MOST_WAIT, Names, Said, World, copied_notice, judge, notices, notices_to_holder,
-};
-use crate::problem::Answer;
-use crate::state::App;
+use super::described::described;
+use super::judge::{Judged, MOST_WAIT, World, judge};
+use super::said::Said;
+use crate::error::Result;
+use crate::parsed_policies::Policies;
 
-/// For so many seconds after a copy asked last, both sides are told of it.
-pub(crate) const COPY_TOLD_FOR: i64 = 86_400;
+/// On which terms the platform takes hosts' words.
+#[derive(Debug, Clone)]
+pub struct Terms<F> {
+    /// Where hosts reach the platform: no host has these addresses.
+    pub endpoints: Vec<SocketAddr>,
+    /// Whether another change of the asset may be taken now.
+    pub may_change: F,
+    /// One change is taken in so many seconds.
+    pub change_every: u64,
+}
 
 /// What became of a host's word.
 #[derive(Debug, Default)]
-pub(crate) struct Taken {
+pub struct Taken {
     /// Whether anything that policy reads has changed.
-    pub(crate) changed: bool,
+    pub changed: bool,
     /// What there was no room to write down one by one.
-    pub(crate) problem: Option<Problem>,
+    pub problem: Option<Problem>,
 }
 
 /// Takes a host's word in: holds what the rules allow, lets the rest wait, and writes both down.
 ///
 /// # Errors
 /// When the database fails.
-pub(crate) async fn take(
-    app: &App,
+pub async fn take<F: FnOnce() -> bool>(
+    terms: Terms<F>,
     conn: &mut Conn,
     asset: &StoredAsset,
     said: &Said,
     from: IpAddr,
     policies: &Policies,
     now: Timestamp,
-) -> Answer<Taken> {
+) -> Result<Taken> {
     let tags = assets::tags_of(conn, std::iter::once(&asset.id)).await?.remove(&asset.id);
     let held = described(asset, tags.unwrap_or_default());
     let known = claims::of(conn, &asset.id).await?;
@@ -58,13 +59,14 @@ pub(crate) async fn take(
         addresses::seen(conn, &asset.id, from, now).await?;
         return Ok(Taken::default());
     }
-    let world = world(app, conn, asset, said, from, policies, now).await?;
+    let Terms { endpoints, may_change, change_every } = terms;
+    let world = world(&endpoints, conn, asset, said, from, policies, now).await?;
     let judged = judge(&held, said, &known, &world, now);
     let is_new = |claim: &Claim| is_new(claim, &known);
     let changes = judged.held != held || judged.claims.iter().any(is_new);
-    if changes && !app.limits.change(&asset.id) {
+    if changes && !may_change() {
         addresses::seen(conn, &asset.id, from, now).await?;
-        return Ok(Taken { changed: false, problem: Some(changes_wait(app)) });
+        return Ok(Taken { changed: false, problem: Some(changes_wait(change_every)) });
     }
     hold(conn, &held, &judged, &known, now).await?;
     addresses::seen(conn, &asset.id, from, now).await?;
@@ -72,8 +74,8 @@ pub(crate) async fn take(
 }
 
 /// Each change concerns other hosts, and is written down: so many of one host, and no more.
-fn changes_wait(app: &App) -> Problem {
-    let minutes = app.settings.host_change_every.div_ceil(60);
+fn changes_wait(change_every: u64) -> Problem {
+    let minutes = change_every.div_ceil(60);
     Problem {
         code: "changes-wait".to_owned(),
         text: format!(
@@ -102,27 +104,15 @@ fn more_wait(judged: &Judged) -> Option<Problem> {
     })
 }
 
-/// An asset as policy sees it.
-pub(crate) fn described(asset: &StoredAsset, tags: assets::Tags) -> Asset {
-    Asset {
-        id: asset.id.clone(),
-        name: asset.name.clone(),
-        tags,
-        addresses: asset.addresses.clone(),
-        os: asset.os.clone(),
-        source: asset.source,
-    }
-}
-
 async fn world(
-    app: &App,
+    endpoints: &[SocketAddr],
     conn: &mut Conn,
     asset: &StoredAsset,
     said: &Said,
     from: IpAddr,
     policies: &Policies,
     now: Timestamp,
-) -> Answer<World> {
+) -> Result<World> {
     let none = Policy::default();
     let committed = policies.committed.as_deref().unwrap_or(&none);
     let management = committed.settings().management.iter().flat_map(|rule| &rule.from);
@@ -131,7 +121,7 @@ async fn world(
     Ok(World {
         policies: policies.all(),
         networks: committed.settings().address_networks(),
-        platform: app.endpoints.get().iter().map(|endpoint| endpoint.ip()).collect(),
+        platform: endpoints.iter().map(|endpoint| endpoint.ip()).collect(),
         management: single.map(|net| net.0.addr()).collect(),
         from: Some(from),
         holders: addresses::holders(conn, &asset.id, &said.addresses, now).await?,
@@ -147,7 +137,7 @@ async fn hold(
     judged: &Judged,
     known: &[Claim],
     now: Timestamp,
-) -> Answer<()> {
+) -> Result<()> {
     let actor = format!("host:{}", held.id);
     let deed = |action, before: String, after: String| Deed {
         actor: &actor,
@@ -212,29 +202,4 @@ fn in_short(texts: &[String], between: &str) -> String {
         0 => named,
         more => format!("{named}{between}and {more} more"),
     }
-}
-
-/// What the platform finds about an asset that its operators, and whoever looks at its host, should
-/// know.
-///
-/// # Errors
-/// When the database fails.
-pub(crate) async fn findings(
-    conn: &mut Conn,
-    asset: &StoredAsset,
-    now: Timestamp,
-) -> Answer<Vec<Problem>> {
-    let claims = claims::of(conn, &asset.id).await?;
-    let mut names = Names::new();
-    for other in claims.iter().filter_map(|claim| claim.other.as_ref()) {
-        if let Some(other) = assets::by_id(conn, other.as_str()).await? {
-            names.insert(other.id, other.name);
-        }
-    }
-    let mut found = notices(&asset.name, &claims, &names);
-    found.extend(notices_to_holder(&asset.name, &claims::about(conn, &asset.id).await?));
-    if claims::lineage(conn, &asset.id).await?.copied_within(COPY_TOLD_FOR, now) {
-        found.push(copied_notice(&asset.name));
-    }
-    Ok(found)
 }

@@ -1,20 +1,9 @@
-//! What hosts say of themselves, and what the platform makes of it: a host's word is a claim.
-//!
-//! The platform holds each asset's name, addresses, system and source, and only what it holds counts
-//! for policy. [`judge()`] decides what of a check-in's word is held from then on and what waits for an
-//! operator; [`xshield_model::lineage`] tells machines with one identity apart. No clock, database or network here.
-
-mod judge;
-mod places;
-mod words;
+//! A host's word about itself.
 
 use std::net::IpAddr;
 
 use xshield_policy::inventory::{Asset, Source};
 use xshield_policy::names::Name;
-
-pub use judge::{Judged, MOST_WAIT, World, judge};
-pub use words::{Names, copied_notice, named_in_words, notices, notices_to_holder};
 
 /// What a host says of itself in a check-in.
 #[derive(Debug, Clone, PartialEq, Eq)]

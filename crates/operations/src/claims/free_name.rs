@@ -1,10 +1,10 @@
 //! The name under which a new host is held.
 
-use xshield_operations::parsed_policies::Policies;
 use xshield_policy::names::Name;
 use xshield_store::{Conn, assets};
 
-use crate::problem::{Answer, Problem};
+use crate::error::{Doing as _, OperationError, Result};
+use crate::parsed_policies::Policies;
 
 /// A name has no more.
 const MOST_LETTERS: usize = 64;
@@ -17,11 +17,7 @@ const MOST_TRIED: u32 = 10_000;
 ///
 /// # Errors
 /// When the database fails, or no name is free.
-pub(crate) async fn free_name(
-    conn: &mut Conn,
-    claimed: &Name,
-    policies: &Policies,
-) -> Answer<Name> {
+pub async fn free_name(conn: &mut Conn, claimed: &Name, policies: &Policies) -> Result<Name> {
     let is_spoken_of = |name: &Name| policies.all().iter().any(|policy| policy.names_asset(name));
     if !is_spoken_of(claimed) {
         return Ok(claimed.clone());
@@ -32,12 +28,12 @@ pub(crate) async fn free_name(
             return Ok(candidate);
         }
     }
-    Err(Problem::conflict("no-name-free", format!("no name like {claimed} is free")))
+    Err(OperationError::conflict("no-name-free", format!("no name like {claimed} is free")))
 }
 
 /// The name with a number, within the bounds of a name.
-fn numbered(name: &Name, number: u32) -> Answer<Name> {
+fn numbered(name: &Name, number: u32) -> Result<Name> {
     let end = format!("-{number}");
     let kept: String = name.as_str().chars().take(MOST_LETTERS - end.len()).collect();
-    format!("{kept}{end}").parse::<Name>().map_err(|error| Problem::internal(&error))
+    format!("{kept}{end}").parse::<Name>().doing("number a name")
 }

@@ -11,8 +11,8 @@ use xshield_policy::AssetId;
 use xshield_policy::document::Policy;
 use xshield_policy::inventory::Asset;
 
-use super::Said;
 use super::places::Places;
+use super::said::Said;
 
 /// Claims about addresses that wait at most; what is beyond is not held either, and only counted.
 pub const MOST_WAIT: usize = 100;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use xshield_api::claims::Claim as ShownClaim;
 use xshield_model::claim::{Claim, Fact, Reason, Standing};
 use xshield_policy::AssetId;
 use xshield_policy::names::Name;
@@ -9,6 +10,19 @@ use xshield_wire::message::Problem;
 
 /// Names of assets, by id.
 pub type Names = BTreeMap<AssetId, Name>;
+
+/// A claim as the API shows it.
+#[must_use]
+pub fn shown(asset: &Name, claim: &Claim) -> ShownClaim {
+    ShownClaim {
+        asset: asset.clone(),
+        fact: claim.fact.kind().to_owned(),
+        value: claim.fact.value(),
+        standing: claim.standing,
+        reason: claim.reason,
+        since: claim.since,
+    }
+}
 
 /// What is to be said about the claims of an asset's own host. An operator has decided about those
 /// that do not wait, and one that is the same on many hosts is nobody's trouble: neither is told.
@@ -91,15 +105,6 @@ fn in_words(fact: &Fact) -> String {
         Fact::Os(os) => format!("the system {os}"),
         Fact::Source(_) => format!("another program: {}", fact.value()),
     }
-}
-
-/// What to say when a policy is committed that speaks of a name on which a claim waits.
-#[must_use]
-pub fn named_in_words(asset: &Name, claimed: &Name) -> String {
-    format!(
-        "policy speaks of asset {claimed}; asset {asset} says that this is its name, and does not \
-         hold it until an operator decides: xshield asset accept {asset} name"
-    )
 }
 
 /// What to say of an asset whose identity another machine has, too.

@@ -1,0 +1,125 @@
+//! Identity keys that speak in an asset's name: an operator approves or rejects each by its fingerprint.
+
+use xshield_api::assets::Asset;
+use xshield_api::claims::{Approval, Rejection, Running};
+use xshield_model::{Timestamp, relative};
+use xshield_store::assets::{self, StoredAsset};
+use xshield_store::identities::{self, OtherIdentity};
+use xshield_store::{Store, enforcement_keys, enrolment};
+use xshield_wire::fingerprint::IdentityFingerprint;
+
+use super::read::whole;
+use crate::caller::{By, Operator};
+use crate::change::{AuditEntry, Change};
+use crate::compiler::RulesetCompiler;
+use crate::error::{OperationError, Result};
+use crate::lookup;
+
+/// Pins an identity key by its fingerprint, e.g. after a host was installed anew.
+///
+/// # Errors
+/// When no such key waits, the machine with the pinned one goes on, or the database fails.
+pub async fn approve_identity(
+    store: &Store,
+    compiler: &RulesetCompiler,
+    by: &By<Operator>,
+    named: &str,
+    approval: &Approval,
+    now: Timestamp,
+) -> Result<Asset> {
+    let mut change = Change::begin(store, by, now).await?;
+    let asset = lookup::asset(&mut change, named).await?;
+    let mut known = identities::waiting(&mut change, &asset.id).await?;
+    // What was turned away by mistake can still be approved.
+    known.extend(identities::rejected(&mut change, &asset.id).await?);
+    let other = the_one(known, &asset, approval.fingerprint)?;
+    if approval.running == Running::Keep {
+        is_silent(&asset, &other, now)?;
+    }
+    if let Some(taken) = assets::by_identity(&mut change, other.identity).await? {
+        let detail =
+            format!("the host has registered as {} since; delete that asset first", taken.name);
+        return Err(OperationError::conflict("identity-in-use", detail));
+    }
+    identities::approve(&mut change, &asset.id, other.identity).await?;
+    // A key that is used up by now lets in whom an operator approves.
+    if enforcement_keys::count_registration(&mut change, &other.key, now).await? {
+        enrolment::note_registration(&mut change, &asset.id, &other.key).await?;
+    }
+    let approved = lookup::asset(&mut change, asset.id.as_str()).await?;
+    let shown = whole(&mut change, compiler, approved, now).await?;
+    let entry = AuditEntry {
+        action: "asset.approve-identity",
+        target: asset.name.as_str(),
+        before: IdentityFingerprint::of(&asset.identity).to_string(),
+        after: other.fingerprint().to_string(),
+    };
+    change.commit(entry).await?;
+    Ok(shown)
+}
+
+/// Turns an identity key away, by its fingerprint, for good.
+///
+/// # Errors
+/// When no such key waits, or the database fails.
+pub async fn reject_identity(
+    store: &Store,
+    compiler: &RulesetCompiler,
+    by: &By<Operator>,
+    named: &str,
+    rejection: &Rejection,
+    now: Timestamp,
+) -> Result<Asset> {
+    let mut change = Change::begin(store, by, now).await?;
+    let asset = lookup::asset(&mut change, named).await?;
+    let waiting = identities::waiting(&mut change, &asset.id).await?;
+    let other = the_one(waiting, &asset, rejection.fingerprint)?;
+    identities::reject(&mut change, &asset.id, other.identity).await?;
+    let left = lookup::asset(&mut change, asset.id.as_str()).await?;
+    let shown = whole(&mut change, compiler, left, now).await?;
+    let (before, after) = (other.fingerprint().to_string(), String::new());
+    let target = asset.name.as_str();
+    let entry = AuditEntry { action: "asset.reject-identity", target, before, after };
+    change.commit(entry).await?;
+    Ok(shown)
+}
+
+/// The identity with this fingerprint.
+fn the_one(
+    known: Vec<OtherIdentity>,
+    asset: &StoredAsset,
+    fingerprint: IdentityFingerprint,
+) -> Result<OtherIdentity> {
+    let name = &asset.name;
+    if known.is_empty() {
+        let detail = format!("no other identity key waits for {name}");
+        return Err(OperationError::conflict("no-pending-identity", detail));
+    }
+    let found = known.into_iter().find(|other| other.fingerprint() == fingerprint);
+    found.ok_or_else(|| {
+        let detail = format!(
+            "no identity key with the fingerprint {fingerprint} waits for {name}; compare with what \
+             the host shows, and see which do: xshield asset show {name}"
+        );
+        OperationError::conflict_at("/fingerprint", "identity-not-waiting", detail)
+    })
+}
+
+/// Refuses while the machine with the pinned key goes on: then the other one is no new installation of
+/// it, but another machine.
+fn is_silent(asset: &StoredAsset, other: &OtherIdentity, now: Timestamp) -> Result<()> {
+    let Some(last) = asset.last_check_in.filter(|last| *last > other.first_seen) else {
+        return Ok(());
+    };
+    let name = &asset.name;
+    Err(OperationError::conflict(
+        "pinned-identity-in-use",
+        format!(
+            "{name} has checked in with its pinned key since this one first asked, the last time \
+             {}: these are two machines. Set name: in the configuration of the other one to a name of \
+             its own; or, to take the asset from the machine that has it, repeat with \
+             --replace-running",
+            relative(last, now)
+        ),
+    ))
+}

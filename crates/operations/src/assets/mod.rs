@@ -1,0 +1,10 @@
+//! Assets: what is known of them, their tags, whether they are in service, and by which identity key
+//! they are known.
+
+mod change;
+mod identities;
+mod read;
+
+pub use change::{decommission, delete, reinstate, set_tags};
+pub use identities::{approve_identity, reject_identity};
+pub use read::{Filter, get, list, problems, whole};

@@ -1,0 +1,248 @@
+//! What operators decide about a host's word.
+
+use std::net::IpAddr;
+
+use xshield_api::claims::Claim as ShownClaim;
+use xshield_model::Timestamp;
+use xshield_model::claim::{Claim, Fact, Reason, Standing};
+use xshield_policy::inventory::Asset;
+use xshield_policy::names::Name;
+use xshield_store::assets::StoredAsset;
+use xshield_store::{Conn, Store, addresses, assets, claims};
+
+use super::described::described;
+use super::words::shown;
+use crate::caller::{By, Operator};
+use crate::change::{AuditEntry, Change};
+use crate::compiler::RulesetCompiler;
+use crate::error::{OperationError, Result};
+use crate::lookup;
+
+/// What an operator decides about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// An address, or that it is gone.
+    Address(IpAddr),
+    /// The name that waits.
+    Name,
+    /// The system that waits.
+    Os,
+    /// The program that waits.
+    Source,
+}
+
+impl Decision {
+    fn is_about(&self, fact: &Fact) -> bool {
+        match (self, fact) {
+            (Self::Address(address), Fact::Address(other) | Fact::Gone(other)) => address == other,
+            (Self::Name, Fact::Name(_))
+            | (Self::Os, Fact::Os(_))
+            | (Self::Source, Fact::Source(_)) => true,
+            _ => false,
+        }
+    }
+}
+
+impl std::str::FromStr for Decision {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        Ok(match text {
+            "name" => Self::Name,
+            "os" => Self::Os,
+            "source" => Self::Source,
+            _ => Self::Address(text.parse::<IpAddr>().map_err(|_| {
+                format!("{text:?} is neither an address nor one of name, os, source")
+            })?),
+        })
+    }
+}
+
+/// Everything at hand when an operator decides.
+struct Matter {
+    held: Asset,
+    known: Vec<Claim>,
+}
+
+async fn matter(conn: &mut Conn, asset: &StoredAsset) -> Result<Matter> {
+    let tags = assets::tags_of(conn, std::iter::once(&asset.id)).await?.remove(&asset.id);
+    let known = claims::of(conn, &asset.id).await?;
+    Ok(Matter { held: described(asset, tags.unwrap_or_default()), known })
+}
+
+impl Matter {
+    fn claim(&self, decision: &Decision) -> Result<&Claim> {
+        // What waits comes before what was decided earlier.
+        let about = |standing: Standing| {
+            self.known
+                .iter()
+                .find(|claim| claim.standing == standing && decision.is_about(&claim.fact))
+        };
+        about(Standing::Waiting).or_else(|| about(Standing::Refused)).ok_or_else(|| {
+            let name = &self.held.name;
+            OperationError::conflict(
+                "nothing-waits",
+                format!("nothing of that kind waits on asset {name}: xshield asset show {name}"),
+            )
+        })
+    }
+}
+
+/// What waits for an operator, of all assets; at most 10,000.
+///
+/// # Errors
+/// When the database fails.
+pub async fn list(conn: &mut Conn) -> Result<Vec<ShownClaim>> {
+    let waiting = claims::waiting(conn).await?;
+    Ok(waiting.iter().map(|(asset, claim)| shown(asset, claim)).collect())
+}
+
+fn decision(what: &str) -> Result<Decision> {
+    what.parse().map_err(|reason: String| OperationError::invalid("/what", reason))
+}
+
+/// Holds what a host claims of `what`, and returns the asset's name from then on. An address is taken
+/// from the asset that has it.
+///
+/// # Errors
+/// When nothing of the kind waits, the name is another asset's, or the database fails.
+pub async fn accept(
+    store: &Store,
+    compiler: &RulesetCompiler,
+    by: &By<Operator>,
+    asset: &str,
+    what: &str,
+    now: Timestamp,
+) -> Result<Name> {
+    let decision = decision(what)?;
+    let mut change = Change::begin(store, by, now).await?;
+    let asset = lookup::asset(&mut change, asset).await?;
+    let matter = matter(&mut change, &asset).await?;
+    let claim = matter.claim(&decision)?.clone();
+    let mut held = matter.held.clone();
+    let mut standing = None;
+    match &claim.fact {
+        Fact::Name(name) => {
+            let name = name.clone();
+            give_name(change, &asset, &name).await?;
+            compiler.inventory_changed();
+            return Ok(name);
+        }
+        Fact::Os(os) => held.os.clone_from(os),
+        Fact::Source(source) => held.source = *source,
+        Fact::Address(address) => {
+            held.addresses.push(*address);
+            standing = Some(Standing::Accepted);
+        }
+        Fact::Gone(address) => held.addresses.retain(|held| held != address),
+    }
+    let before = &matter.held.addresses;
+    addresses::put(&mut change, &held.id, before, &held.addresses, now).await?;
+    assets::hold(&mut change, &held).await?;
+    settle(&mut change, &matter, &claim, standing).await?;
+    change.commit(entry("asset.accept", &asset, &claim)).await?;
+    compiler.inventory_changed();
+    Ok(asset.name)
+}
+
+/// Turns what a host claims of `what` away, and takes an address away that it holds. Returns the
+/// asset's name.
+///
+/// # Errors
+/// When nothing of the kind waits or is held, or the database fails.
+pub async fn refuse(
+    store: &Store,
+    compiler: &RulesetCompiler,
+    by: &By<Operator>,
+    asset: &str,
+    what: &str,
+    now: Timestamp,
+) -> Result<Name> {
+    let decision = decision(what)?;
+    let mut change = Change::begin(store, by, now).await?;
+    let asset = lookup::asset(&mut change, asset).await?;
+    let matter = matter(&mut change, &asset).await?;
+    let claim = match &decision {
+        Decision::Address(address)
+            if matter.held.addresses.contains(address)
+                && !matter.known.iter().any(|claim| claim.fact == Fact::Gone(*address)) =>
+        {
+            let fact = Fact::Address(*address);
+            let standing = Standing::Refused;
+            Claim { fact, standing, reason: Reason::Outside, other: None, since: now }
+        }
+        _ => matter.claim(&decision)?.clone(),
+    };
+    if let Fact::Address(address) = claim.fact {
+        let held = &matter.held.addresses;
+        let left: Vec<_> = held.iter().copied().filter(|held| *held != address).collect();
+        addresses::put(&mut change, &asset.id, held, &left, now).await?;
+    }
+    settle(&mut change, &matter, &claim, Some(Standing::Refused)).await?;
+    change.commit(entry("asset.refuse", &asset, &claim)).await?;
+    compiler.inventory_changed();
+    Ok(asset.name)
+}
+
+/// Gives an asset another name. What its host calls itself is decided about by that.
+///
+/// # Errors
+/// When another asset has the name, or the database fails.
+pub async fn rename(
+    store: &Store,
+    compiler: &RulesetCompiler,
+    by: &By<Operator>,
+    asset: &str,
+    name: &Name,
+    now: Timestamp,
+) -> Result<()> {
+    let mut change = Change::begin(store, by, now).await?;
+    let asset = lookup::asset(&mut change, asset).await?;
+    give_name(change, &asset, name).await?;
+    compiler.inventory_changed();
+    Ok(())
+}
+
+async fn give_name(mut change: Change, asset: &StoredAsset, name: &Name) -> Result<()> {
+    if let Some(other) = assets::by_name(&mut change, name.as_str()).await?
+        && other.id != asset.id
+    {
+        let detail = format!("asset {} has that name; rename or delete it first", other.name);
+        return Err(OperationError::conflict_at("/name", "name-taken", detail));
+    }
+    let matter = matter(&mut change, asset).await?;
+    let held = Asset { name: name.clone(), ..matter.held.clone() };
+    assets::hold(&mut change, &held).await?;
+    let claims_left: Vec<Claim> = matter
+        .known
+        .iter()
+        .filter(|claim| claim.fact != Fact::Name(name.clone()))
+        .cloned()
+        .map(|claim| match claim.fact {
+            Fact::Name(_) => Claim { standing: Standing::Refused, ..claim },
+            _ => claim,
+        })
+        .collect();
+    claims::put(&mut change, &asset.id, &matter.known, &claims_left).await?;
+    let (before, after) = (asset.name.to_string(), name.to_string());
+    let entry = AuditEntry { action: "asset.rename", target: name.as_str(), before, after };
+    change.commit(entry).await
+}
+
+/// Writes down how a claim stands; with nothing, forgets it.
+async fn settle(
+    conn: &mut Conn,
+    matter: &Matter,
+    claim: &Claim,
+    standing: Option<Standing>,
+) -> Result<()> {
+    let mut left: Vec<Claim> =
+        matter.known.iter().filter(|known| known.fact != claim.fact).cloned().collect();
+    left.extend(standing.map(|standing| Claim { standing, ..claim.clone() }));
+    Ok(claims::put(conn, &matter.held.id, &matter.known, &left).await?)
+}
+
+fn entry<'a>(action: &'static str, asset: &'a StoredAsset, claim: &Claim) -> AuditEntry<'a> {
+    let (before, after) = (String::new(), claim.fact.to_string());
+    AuditEntry { action, target: asset.name.as_str(), before, after }
+}

@@ -138,6 +138,11 @@ const LAYERS: &[Layer] = &[
                   for hosts that are too many to be run, and the names of the steps where its tests \
                   kill runs",
     },
+    Layer {
+        package: "xshield-fuzz",
+        may_use: HOST_SIDE,
+        because: "it runs the fuzz targets of crates that read foreign bytes; nothing is built on it",
+    },
     Layer { package: "xtask", may_use: &[], because: "xtask is compiled before everything else" },
 ];
 

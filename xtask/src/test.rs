@@ -59,6 +59,7 @@ const PURE: &[&str] = &[
     "peers",
     "plan",
     "properties",
+    "replay",
     "stances",
     "state",
     "wire",

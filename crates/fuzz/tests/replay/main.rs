@@ -1,0 +1,110 @@
+//! Every fuzz target over its corpus and what is near it.
+#![allow(
+    unused_attributes,
+    unreachable_pub,
+    clippy::duplicate_mod,
+    clippy::type_complexity,
+    clippy::unwrap_used,
+    reason = "the targets are programs of their own elsewhere, and a panic is what they report with"
+)]
+
+mod near;
+mod seeds;
+
+#[path = "../../../threat/fuzz/fuzz_targets/access_log.rs"]
+mod access_log;
+#[path = "../../../host/fuzz/fuzz_targets/cloud_metadata.rs"]
+mod cloud_metadata;
+#[path = "../../../host/fuzz/fuzz_targets/conntrack.rs"]
+mod conntrack;
+#[path = "../../../threat/fuzz/fuzz_targets/delta.rs"]
+mod delta;
+#[path = "../../../policy/fuzz/fuzz_targets/documents.rs"]
+mod documents;
+#[path = "../../../wire/fuzz/fuzz_targets/envelope.rs"]
+mod envelope;
+#[path = "../../../threat/fuzz/fuzz_targets/feeds.rs"]
+mod feeds;
+#[path = "../../../threat/fuzz/fuzz_targets/flat.rs"]
+mod flat;
+#[path = "../../../host/fuzz/fuzz_targets/kernel_log_line.rs"]
+mod kernel_log_line;
+#[path = "../../../wire/fuzz/fuzz_targets/messages.rs"]
+mod messages;
+#[path = "../../../host/fuzz/fuzz_targets/nflog.rs"]
+mod nflog;
+#[path = "../../../host/fuzz/fuzz_targets/os_release.rs"]
+mod os_release;
+#[path = "../../../host/fuzz/fuzz_targets/resolv_conf.rs"]
+mod resolv_conf;
+#[path = "../../../wire/fuzz/fuzz_targets/signature.rs"]
+mod signature;
+#[path = "../../../threat/fuzz/fuzz_targets/snapshot.rs"]
+mod snapshot;
+#[path = "../../../host/fuzz/fuzz_targets/software.rs"]
+mod software;
+#[path = "../../../host/fuzz/fuzz_targets/state_file.rs"]
+mod state_file;
+#[path = "../../../threat/fuzz/fuzz_targets/store.rs"]
+mod store;
+#[path = "../../../threat/fuzz/fuzz_targets/text.rs"]
+mod text;
+#[path = "../../../policy/fuzz/fuzz_targets/texts.rs"]
+mod texts;
+#[path = "../../../host/fuzz/fuzz_targets/time_servers.rs"]
+mod time_servers;
+#[path = "../../../firewall/fuzz/fuzz_targets/wfp_xml.rs"]
+mod wfp_xml;
+
+/// A target, by the name of its file.
+type Target = (&'static str, fn(&[u8]));
+
+const TARGETS: &[Target] = &[
+    ("wfp_xml", wfp_xml::run),
+    ("cloud_metadata", cloud_metadata::run),
+    ("conntrack", conntrack::run),
+    ("kernel_log_line", kernel_log_line::run),
+    ("nflog", nflog::run),
+    ("os_release", os_release::run),
+    ("resolv_conf", resolv_conf::run),
+    ("software", software::run),
+    ("state_file", state_file::run),
+    ("time_servers", time_servers::run),
+    ("documents", documents::run),
+    ("texts", texts::run),
+    ("access_log", access_log::run),
+    ("delta", delta::run),
+    ("feeds", feeds::run),
+    ("flat", flat::run),
+    ("snapshot", snapshot::run),
+    ("store", store::run),
+    ("text", text::run),
+    ("envelope", envelope::run),
+    ("messages", messages::run),
+    ("signature", signature::run),
+];
+
+#[test]
+fn every_target_holds_for_its_corpus_and_what_is_near_it() {
+    for (name, run) in TARGETS {
+        let seeds = seeds::of(name);
+        assert!(!seeds.is_empty(), "{name} has no input: put one into crates/fuzz/corpus/{name}");
+        for (origin, seed) in seeds {
+            for input in near::to(&seed) {
+                // Shown when the target panics: what it was given.
+                println!("{name}: {origin}: {}", input.escape_ascii());
+                run(&input);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_target_of_every_crate_is_run() {
+    let mut listed: Vec<&str> = TARGETS.iter().map(|(name, _)| *name).collect();
+    listed.sort_unstable();
+    // It makes a platform for each input, which is for a fuzzer's machine.
+    listed.push("reports");
+    listed.sort_unstable();
+    assert_eq!(seeds::targets(), listed);
+}

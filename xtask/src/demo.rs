@@ -42,6 +42,8 @@ pub(crate) enum Bench {
     Agent,
     /// The platform under attack: how others fare, and what it takes.
     Hostile,
+    /// The Windows edge, as far as it runs on Linux: planning, and agreement with policy.
+    Windows,
 }
 
 #[derive(Debug, clap::Args)]
@@ -123,6 +125,12 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
             packages::ensure(tools::HOSTILE)?;
             build("release", &["--bins", "-p", "xshield", "-p", "xshield-lab"])?;
             bench.args(["bench", "hostile", "--program"]).arg(target.join("release/xshield"));
+        }
+        Bench::Windows => {
+            build("release", &["--bins", "-p", "xshield-lab"])?;
+            build("release", &["--example", "windows", "-p", "xshield-firewall"])?;
+            let program = target.join("release/examples/windows");
+            bench.args(["bench", "windows", "--program"]).arg(program);
         }
         Bench::Firewall => {
             packages::ensure(&[tools::LAB, tools::PEERS].concat())?;

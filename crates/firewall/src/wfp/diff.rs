@@ -77,9 +77,9 @@ pub fn difference(plan: Option<&Plan>, state: &State) -> Difference {
         ));
     }
     found.objects(plan.is_some(), again, state);
+    let there: HashSet<&ObjectKey> = state.filters.iter().map(|filter| &filter.key).collect();
     for filter in wanted.into_iter().filter(|filter| !right.contains(&filter.key)) {
-        let is_there = state.filters.iter().any(|known| known.key == filter.key);
-        if !is_there {
+        if !there.contains(&filter.key) {
             let name = filter.name.strip_prefix(NAME).unwrap_or_default();
             found.tell(format!("filter at {}, {name}: missing", filter.layer));
         }

@@ -10,6 +10,7 @@ mod spark;
 mod swaps;
 mod threat;
 mod traffic;
+mod windows;
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -34,6 +35,8 @@ enum What {
     Agent,
     /// The platform under attack: how others fare, and what it takes.
     Hostile,
+    /// The Windows edge, as far as it runs on Linux: planning, and agreement with policy.
+    Windows,
 }
 
 /// The measurement's command line.
@@ -71,8 +74,8 @@ enum Effort {
 /// When the lab can't be made or what is measured fails.
 pub fn run(args: &BenchArgs) -> Result<()> {
     let effort = if args.quick { Effort::Quick } else { Effort::Full };
-    // Attacks need no network of their own.
-    if args.what != What::Hostile {
+    // Attacks and pure code need no network of their own.
+    if !matches!(args.what, What::Hostile | What::Windows) {
         privilege::acquire()?;
     }
     match args.what {
@@ -85,6 +88,13 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         }
         What::Agent => agent::run(&args.program, effort, part(args)?),
         What::Hostile => hostile::run(&args.program, effort, part(args)?),
+        What::Windows => {
+            let amount = match effort {
+                Effort::Full => windows::Amount { rounds: 20, cases: 4_000 },
+                Effort::Quick => windows::Amount { rounds: 4, cases: 400 },
+            };
+            windows::run(&args.program, &amount)
+        }
     }
 }
 

@@ -105,6 +105,23 @@ const LAYERS: &[Layer] = &[
                   and access logs itself, and knows nothing behind the API",
     },
     Layer {
+        package: "xshield-http-client",
+        may_use: &[],
+        because: "the HTTP client asks servers, within bounds; what for, and what becomes of it, is said above",
+    },
+    Layer {
+        package: "xshield-intelligence",
+        may_use: &[
+            "xshield-model",
+            "xshield-http-client",
+            "xshield-policy",
+            "xshield-store",
+            "xshield-threat",
+            "xshield-wire",
+        ],
+        because: "intelligence makes the threat list; who may change feeds and when jobs run is said above",
+    },
+    Layer {
         package: "xshield-operations",
         may_use: &[
             "xshield-api",
@@ -122,8 +139,10 @@ const LAYERS: &[Layer] = &[
         may_use: &[
             "xshield-api",
             "xshield-cli",
+            "xshield-intelligence",
             "xshield-model",
             "xshield-operations",
+            "xshield-http-client",
             "xshield-policy",
             "xshield-store",
             "xshield-threat",

@@ -8,6 +8,7 @@
 //! | [`feed`], [`file_name`], [`threat_match`], [`threat_settings`] | threat feeds, their files, matches, modes |
 //! | [`role`], [`audit_entry`] | what people may do, and what they did |
 //! | [`asset_filter`], [`command`], [`key_kind`], [`live`] | how assets and commands stand, what keys are for, what agents tell at once |
+//! | [`causes`] | an error with its causes, in one line |
 //! | [`claim`], [`lineage`], [`refusal`] | what a host says of itself, which machine says it, and who was refused |
 
 pub mod alert;
@@ -15,6 +16,7 @@ pub mod alert_memory;
 pub mod alert_rule;
 pub mod asset_filter;
 pub mod audit_entry;
+pub mod causes;
 pub mod channel;
 pub mod claim;
 pub mod command;

@@ -1,8 +1,8 @@
 //! What callers are answered when the threat engine could not do what they asked for.
 
 use crate::problem::Problem;
-use crate::threat::error::ThreatError;
-use crate::threat::feed::InvalidSetting;
+use xshield_intelligence::error::ThreatError;
+use xshield_intelligence::feed::InvalidSetting;
 
 impl From<ThreatError> for Problem {
     fn from(error: ThreatError) -> Self {

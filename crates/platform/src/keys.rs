@@ -8,6 +8,7 @@ use std::os::unix::fs::{
     DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
 };
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{FlockOperation, flock};
 use xshield_operations::ids::{NoRandomness, random};
@@ -327,9 +328,9 @@ fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> KeyErr
 /// The keys that aren't TLS's.
 pub struct Keys {
     /// Signs rulesets.
-    pub policy: PolicyKey,
+    pub policy: Arc<PolicyKey>,
     /// Seals session tokens and stored secrets.
-    pub seal: Seal,
+    pub seal: Arc<Seal>,
 }
 
 impl std::fmt::Debug for Keys {
@@ -345,8 +346,8 @@ impl Keys {
     /// When a file can't be read or written, is damaged, or is missing beside a database.
     pub fn open(dir: &DataDir) -> Result<Self, KeyError> {
         Ok(Self {
-            policy: PolicyKey::from_seed(dir.seed(LastingKey::Policy)?),
-            seal: Seal::new(&dir.seed(LastingKey::Storage)?)?,
+            policy: Arc::new(PolicyKey::from_seed(dir.seed(LastingKey::Policy)?)),
+            seal: Arc::new(Seal::new(&dir.seed(LastingKey::Storage)?)?),
         })
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! [`serve`] starts it: keys and certificates from [`keys`], the database from [`xshield_store`], then the
 //! host API ([`api::host`]) and the admin API ([`api::admin`]) on one TLS listener. [`jobs`] compiles
-//! rulesets when policy or inventory change and forgets what is too old. [`threat`] keeps the list of
-//! malicious addresses.
+//! rulesets when policy or inventory change and forgets what is too old. [`xshield_intelligence`] keeps
+//! the list of malicious addresses.
 
 pub mod alerts;
 pub mod api;
@@ -11,7 +11,6 @@ mod asset_locks;
 mod attempts;
 pub mod auth;
 mod bodies;
-mod causes;
 mod client;
 pub mod console;
 mod door;
@@ -43,6 +42,6 @@ mod signals;
 mod signed_ruleset;
 mod source;
 pub mod state;
-pub mod threat;
+mod threat_surroundings;
 pub mod tls;
 pub mod uploads;

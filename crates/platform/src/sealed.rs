@@ -10,6 +10,7 @@ use pasetors::keys::SymmetricKey;
 use pasetors::token::UntrustedToken;
 use pasetors::version4::{LocalToken, V4};
 use serde::{Deserialize, Serialize};
+use xshield_intelligence::seams::{SecretError, Secrets};
 use xshield_model::Timestamp;
 use xshield_operations::error::Doing as _;
 use xshield_operations::seal::SealSecrets;
@@ -66,6 +67,16 @@ impl fmt::Debug for HostSession {
             .field("key_id", &self.key_id)
             .field("expires", &self.expires)
             .finish_non_exhaustive()
+    }
+}
+
+impl Secrets for Seal {
+    fn seal(&self, name: &str, secret: &[u8]) -> Result<String, SecretError> {
+        self.secret(name, secret).map_err(|error| SecretError(Box::new(error)))
+    }
+
+    fn open(&self, name: &str, sealed: &str) -> Result<Vec<u8>, SecretError> {
+        self.open_secret(name, sealed).map_err(|error| SecretError(Box::new(error)))
     }
 }
 

@@ -11,6 +11,10 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use xshield_intelligence::Threats;
+use xshield_intelligence::files::FileError;
+use xshield_intelligence::orders::Orders;
+use xshield_intelligence::run::Feeds;
 use xshield_model::Timestamp;
 use xshield_model::role::Role;
 use xshield_operations::compiler::{Endpoints, RulesetCompiler};
@@ -41,10 +45,7 @@ use crate::readiness::Readiness;
 use crate::rotation::Told;
 use crate::settings::Settings;
 use crate::state::{App, Platform};
-use crate::threat::files::FileError;
-use crate::threat::orders::Orders;
-use crate::threat::run::Feeds;
-use crate::threat::{self, Threats};
+use crate::threat_surroundings::ThreatSurroundings;
 use crate::tls::{self, Tls};
 
 /// Why the platform did not start.
@@ -164,16 +165,16 @@ fn assembled(opened: Opened) -> Result<Platform, ServeError> {
     let endpoints = Endpoints::new(endpoints);
     let policies = Arc::<ParsedPolicies>::default();
     let (held_polls, alerts) = (Arc::<HeldPolls>::default(), Arc::<Alerts>::default());
-    let inputs = threat::Inputs {
-        store: store.clone(),
-        policies: policies.clone(),
-        endpoints: endpoints.clone(),
+    let surroundings =
+        ThreatSurroundings { policies: policies.clone(), endpoints: endpoints.clone() };
+    let threat_dir = settings.data_dir.join("threat");
+    let threat = Arc::new(Threats::open(&threat_dir, store.clone(), Arc::new(surroundings))?);
+    let feeds = Feeds {
+        threats: threat.clone(),
+        secrets: keys.seal.clone(),
+        data_dir: settings.data_dir.clone(),
     };
-    let threat = Arc::new(Threats::open(&settings.data_dir.join("threat"), inputs)?);
-    let feeds =
-        Feeds { threats: threat.clone(), keys: keys.clone(), data_dir: settings.data_dir.clone() };
-    let orders =
-        Orders { threats: threat.clone(), keys: keys.clone(), held_polls: held_polls.clone() };
+    let orders = Orders { threats: threat.clone(), key: keys.policy.clone() };
     let configuring = HostConfigurations::new(store.clone(), policies.clone(), held_polls.clone());
     let delivery = Delivery {
         store: store.clone(),
@@ -337,7 +338,9 @@ fn started(app: &App) -> [JoinHandle<()>; 8] {
             let (threat, compiler) = (app.threat.clone(), app.compiler.clone());
             threat_compile::run(threat, app.store.clone(), compiler, gather(&app))
         }),
-        keep(app, "threat-orders", |app| threat_compile::tell_hosts(app.orders.clone())),
+        keep(app, "threat-orders", |app| {
+            threat_compile::tell_hosts(app.orders.clone(), app.held_polls.clone())
+        }),
         keep(app, "threat-feeds", |app| threat_feeds::run(app.feeds.clone())),
         keep(app, "alerts", |app| {
             let (store, alerts) = (app.store.clone(), app.alerts.clone());

@@ -4,6 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use metrics_exporter_prometheus::PrometheusHandle;
+use xshield_intelligence::Threats;
+use xshield_intelligence::orders::Orders;
+use xshield_intelligence::run::Feeds;
 use xshield_operations::compiler::{Endpoints, RulesetCompiler};
 use xshield_operations::parsed_policies::ParsedPolicies;
 use xshield_operations::policy::simulations::Simulations;
@@ -24,9 +27,6 @@ use crate::passwords::Passwords;
 use crate::readiness::Readiness;
 use crate::rotation::Told;
 use crate::settings::Settings;
-use crate::threat::Threats;
-use crate::threat::orders::Orders;
-use crate::threat::run::Feeds;
 use crate::tls::Tls;
 
 /// The platform, as handlers see it.

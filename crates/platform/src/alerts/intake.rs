@@ -10,7 +10,7 @@ use xshield_wire::bounds;
 use xshield_wire::message::EventSource;
 use xshield_wire::threat::ThreatMatch;
 
-use crate::threat::past::Attribution;
+use xshield_intelligence::past::Attribution;
 
 /// How far a host's clock may be ahead, in seconds, before its times are cut.
 const AHEAD: i64 = 300;

@@ -10,7 +10,7 @@ use xshield_model::Timestamp;
 use xshield_model::channel::Payload;
 use xshield_wire::foreign::without_userinfo;
 
-use crate::threat::fetch::guard::Reach;
+use xshield_http_client::guard::Reach;
 
 /// An attempt takes no longer.
 pub(super) const WITHIN: Duration = Duration::from_secs(60);

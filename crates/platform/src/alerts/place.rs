@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 
 use tokio::net::{TcpStream, lookup_host};
+use xshield_http_client::guard::Reach;
 
 use super::outgoing::SendError;
-use crate::threat::fetch::guard::Reach;
 
 /// A channel's receiver, by name.
 #[derive(Debug, Clone, Copy)]

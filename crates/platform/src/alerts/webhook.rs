@@ -11,12 +11,12 @@ use rustls::crypto::ring::default_provider;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig};
 use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, http};
+use xshield_http_client::fetch::retry_after;
+use xshield_http_client::guard::Guarded;
 use xshield_model::Timestamp;
 use xshield_model::channel::WebhookSettings;
 
 use super::outgoing::{Outgoing, Secret, SendError, reach};
-use crate::threat::fetch::guard::Guarded;
-use crate::threat::fetch::retry_after;
 
 /// The receiver answers within this time.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(30);

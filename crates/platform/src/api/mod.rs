@@ -8,6 +8,7 @@ use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
+use xshield_intelligence::measure::measure;
 
 use crate::auth::{Allowed, Viewer};
 use crate::bodies;
@@ -15,7 +16,6 @@ use crate::client::Client;
 use crate::console;
 use crate::problem::{Answer, Problem};
 use crate::state::App;
-use crate::threat::measure::measure;
 use key_metrics::expiry_series;
 use xshield_model::Timestamp;
 use xshield_store::assets;

@@ -1,5 +1,6 @@
 //! The rows of a report, each of which is stored by itself.
 
+use xshield_intelligence::past::Attribution;
 use xshield_model::Timestamp;
 use xshield_model::live::Live;
 use xshield_model::threat_match::ReadFrom;
@@ -15,7 +16,6 @@ use xshield_wire::threat::ThreatMatch;
 
 use crate::alerts::intake;
 use crate::host_message::strip_userinfo;
-use crate::threat::past::Attribution;
 
 /// How far a host's clock may be ahead, in seconds, before its times are cut.
 const AHEAD: i64 = 300;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use axum::http::StatusCode;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
+use xshield_intelligence::past::Past;
 use xshield_model::Timestamp;
 use xshield_policy::AssetId;
 use xshield_store::reports::Stored;
@@ -22,7 +23,6 @@ use crate::alerts::Alerts;
 use crate::asset_locks::AssetLocks;
 use crate::problem::{Answer, Problem};
 use crate::settings::Settings;
-use crate::threat::past::Past;
 
 /// A transaction of a report takes about so long at most.
 const SLICE: Duration = Duration::from_millis(20);

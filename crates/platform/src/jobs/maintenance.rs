@@ -4,18 +4,18 @@
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
+use xshield_intelligence::tidy::tidy;
 use xshield_model::Timestamp;
+use xshield_model::causes::in_words;
 use xshield_store::audit::Deed;
 use xshield_store::{
     StoreResult, accounts, alerts, audit, commands, commit, reports, trim, uploads,
 };
 
-use crate::causes::in_words;
 use crate::endpoints;
 use crate::gathered::Line;
 use crate::problem::{Answer, Problem};
 use crate::state::App;
-use crate::threat::tidy::tidy;
 use crate::uploads::Files;
 
 const EVERY: Duration = Duration::from_secs(300);

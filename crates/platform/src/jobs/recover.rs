@@ -2,6 +2,7 @@
 //! take nothing older. What a host shows of what the platform signed since raises them; nothing that a
 //! host merely says does.
 
+use xshield_intelligence::orders;
 use xshield_model::Timestamp;
 use xshield_operations::compiler::Committed;
 use xshield_operations::policy::documents::read_stored;
@@ -18,7 +19,6 @@ use xshield_wire::{Envelope, RulesetVersion};
 
 use crate::problem::Answer;
 use crate::state::App;
-use crate::threat::orders;
 
 /// Takes what a host shows. What is not signed by this platform, or is for another asset, is left
 /// aside: the log says so.

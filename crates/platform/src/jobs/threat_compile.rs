@@ -4,24 +4,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
+use xshield_intelligence::Threats;
+use xshield_intelligence::orders::{self, Orders};
 use xshield_model::Timestamp;
+use xshield_model::causes::in_words;
 use xshield_operations::compiler::RulesetCompiler;
 use xshield_store::{Store, threat_lists};
 
 use super::pace::Pace;
-use crate::causes::in_words;
-use crate::threat::Threats;
-use crate::threat::orders::{self, Orders};
+use crate::held_polls::HeldPolls;
 
 /// Entries that end by themselves leave within this time.
 const EXPIRIES: Duration = Duration::from_secs(600);
 const RETRY: Duration = Duration::from_secs(30);
 
 /// Tells hosts until the platform ends.
-pub async fn tell_hosts(orders: Arc<Orders>) {
+pub async fn tell_hosts(orders: Arc<Orders>, held_polls: Arc<HeldPolls>) {
     loop {
         orders.threats.wake.orders.notified().await;
-        if let Err(error) = orders::sign_all(&orders).await {
+        if let Err(error) = orders::sign_all(&orders, |asset| held_polls.wake(asset)).await {
             // Hosts that check in are told anyway.
             tracing::error!(reason = in_words(&error), "hosts could not be told about threats");
         }

@@ -9,8 +9,8 @@ use xshield_model::Timestamp;
 use xshield_model::feed::Switch;
 use xshield_store::{StoreResult, threat_feeds};
 
-use crate::causes::in_words;
-use crate::threat::run::Feeds;
+use xshield_intelligence::run::Feeds;
+use xshield_model::causes::in_words;
 
 /// Feeds that are read at a time.
 const AT_ONCE: usize = 3;

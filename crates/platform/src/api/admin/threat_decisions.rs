@@ -7,6 +7,7 @@ use axum::extract::{Path, State};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use xshield_api::threat_feeds::Feed;
+use xshield_intelligence::judge::content_name;
 use xshield_model::Timestamp;
 use xshield_model::feed::{Differs, Held};
 use xshield_model::file_name::FileName;
@@ -18,7 +19,6 @@ use super::threat_feeds::{named, record, shown};
 use crate::auth::{Allowed, Operator};
 use crate::problem::{Answer, Problem};
 use crate::state::App;
-use crate::threat::judge::content_name;
 
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(run)).routes(routes!(approve)).routes(routes!(reject))

@@ -14,6 +14,7 @@ use hyper::body::Frame;
 use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use xshield_intelligence::parts::SharedSet;
 use xshield_store::threat_lists;
 use xshield_threat::{Prefix, ThreatSet};
 
@@ -22,7 +23,6 @@ use crate::auth::{Allowed, Viewer};
 use crate::problem::{Answer, Problem};
 use crate::query::QueryOf;
 use crate::state::App;
-use crate::threat::parts::SharedSet;
 
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(changes))

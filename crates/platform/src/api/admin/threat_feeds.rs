@@ -6,6 +6,7 @@ use axum::http::StatusCode;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use xshield_api::threat_feeds::{Feed, FeedChange, NewFeed, Standing};
+use xshield_intelligence::feed;
 use xshield_model::Timestamp;
 use xshield_model::feed::{Allow, FeedSettings, FeedState, Source, Switch};
 use xshield_model::role::Role;
@@ -18,7 +19,6 @@ use xshield_threat::presets::{Preset, presets};
 use crate::auth::{Allowed, Caller, Operator, Viewer};
 use crate::problem::{Answer, JsonBody, Problem};
 use crate::state::App;
-use crate::threat::feed;
 
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new()

@@ -9,6 +9,7 @@ use xshield_api::threat_modes::ChangedSettings;
 use xshield_api::threat_modes::{
     Budget, ModeChange, ModePair, Modes, NamedModes, Settings, WantedMode, Way,
 };
+use xshield_intelligence::list::reload_rules;
 use xshield_model::Timestamp;
 use xshield_model::threat_settings::{PrivateRanges, Wish};
 use xshield_operations::lookup::asset as named;
@@ -20,7 +21,6 @@ use super::threat_impact;
 use crate::auth::{Allowed, Operator, Viewer};
 use crate::problem::{Answer, JsonBody, Problem};
 use crate::state::App;
-use crate::threat::list::reload_rules;
 
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new()

@@ -7,6 +7,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use xshield_api::page::Page;
 use xshield_api::threat_list::{Difference, Done, Half, Revision};
+use xshield_intelligence::parts::SharedSet;
 use xshield_model::Timestamp;
 use xshield_store::audit::Deed;
 use xshield_store::threat_lists::StoredRevision;
@@ -18,7 +19,6 @@ use crate::auth::{Allowed, Operator, Viewer};
 use crate::problem::{Answer, Problem};
 use crate::query::QueryOf;
 use crate::state::App;
-use crate::threat::parts::SharedSet;
 
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new()

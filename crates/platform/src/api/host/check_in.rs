@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use axum::Json;
 use axum::extract::{Extension, State};
 use axum::http::StatusCode;
+use xshield_intelligence::orders;
 use xshield_model::Timestamp;
 use xshield_model::lineage::{Arrival, Lineage, Machine};
 use xshield_operations::claims::{Said, Terms, copied_notice, findings, take as take_word};
@@ -28,7 +29,6 @@ use crate::intake;
 use crate::jobs::recover;
 use crate::problem::{Answer, Problem};
 use crate::state::App;
-use crate::threat::orders;
 
 /// Takes a check-in; who is refused is shown to operators.
 pub(super) async fn check_in(

@@ -7,6 +7,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 use tokio::fs::File;
+use xshield_intelligence::files::FileError;
 use xshield_model::file_name::FileName;
 use xshield_store::threat_assets;
 use xshield_store::threat_assets::SignedOrder;
@@ -23,7 +24,6 @@ use crate::client::Client;
 use crate::door::guest::{Party, vouch};
 use crate::problem::{Answer, Problem};
 use crate::state::App;
-use crate::threat::files::FileError;
 
 pub(super) async fn order(State(app): State<App>, request: FromHost) -> Answer<Response> {
     let signed = ordered(&app, &request).await?;

@@ -4,13 +4,13 @@ use tokio::sync::Notify;
 
 /// A signal for each of them.
 #[derive(Debug, Default)]
-pub(crate) struct Wake {
+pub struct Wake {
     /// Something that the list is made of has changed.
-    pub(crate) sources: Notify,
+    pub sources: Notify,
     /// A feed is due earlier than it was.
-    pub(crate) schedule: Notify,
+    pub schedule: Notify,
     /// Hosts have to be told something.
-    pub(crate) orders: Notify,
+    pub orders: Notify,
     /// A run has ended.
-    pub(crate) ended: Notify,
+    pub ended: Notify,
 }

@@ -15,8 +15,8 @@ use xshield_threat::listing::ListingBuilder;
 use xshield_threat::{Listing, Prefix};
 
 use super::events::Events;
-use crate::threat::fetch::guard::Reach;
-use crate::threat::fetch::{Answer, FetchError, Plain, Request, Secret};
+use xshield_http_client::fetch::{Answer, FetchError, Plain, Request, Secret};
+use xshield_http_client::guard::Reach;
 
 /// One visit to a feed.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use xshield_model::Timestamp;
 use xshield_store::{Conn, StoreResult, threat_assets, threat_feeds};
 
-use super::state::Threats;
+use crate::state::Threats;
 
 /// Sets the gauges.
 ///

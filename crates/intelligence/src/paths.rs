@@ -14,10 +14,10 @@ use xshield_store::{Store, StoreResult, commit, threat_lists};
 use xshield_threat::codec::path::{File, cheapest};
 use xshield_threat::{Digest, codec};
 
-use super::error::ThreatError;
-use super::files::{FileError, Files};
-use super::in_force::InForce;
-use super::parts::SharedSet;
+use crate::error::ThreatError;
+use crate::files::{FileError, Files};
+use crate::in_force::InForce;
+use crate::parts::SharedSet;
 
 /// The files that there are.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub struct Paths {
 }
 
 impl Paths {
-    pub(super) fn new(store: Store, files: Arc<Files>, in_force: InForce) -> Self {
+    pub(crate) fn new(store: Store, files: Arc<Files>, in_force: InForce) -> Self {
         let making = tokio::sync::Mutex::default();
         Self { store, files, in_force, known: RwLock::default(), making }
     }
@@ -54,7 +54,8 @@ impl Paths {
         }
     }
 
-    pub(crate) fn forget(&self, names: &BTreeSet<FileName>) {
+    /// Files that are gone are on no way any more.
+    pub fn forget(&self, names: &BTreeSet<FileName>) {
         let mut files = self.known.write().unwrap_or_else(PoisonError::into_inner);
         files.retain(|known| !names.contains(&known.name));
     }

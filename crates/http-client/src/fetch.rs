@@ -1,14 +1,8 @@
-//! Asks web servers that operators named, within bounds.
+//! One request to a web server, and its answer.
 //!
-//! - Every hop's name is resolved here, every address is looked at, and only an address that was
-//!   looked at is connected to: no name can change its mind in between ([`guard`]).
-//! - Redirects are followed by hand, five at most. What proves who asks goes to the first server
-//!   only.
-//! - The server is vouched for by the system's certificate authorities (what the operating system
-//!   updates, and where companies add their own), or by the one that was given, and no other.
-
-pub mod body;
-pub mod guard;
+//! Redirects are followed by hand, five at most. What proves who asks goes to the first server only. The
+//! server is vouched for by the system's certificate authorities (what the operating system updates, and
+//! where companies add their own), or by the one that was given, and no other.
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,7 +15,7 @@ use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, Body, Proxy};
 use url::Url;
 
-use guard::{Guarded, Reach};
+use crate::guard::{Guarded, Reach};
 
 const REDIRECTS: usize = 5;
 const CONNECT_WITHIN: Duration = Duration::from_secs(15);

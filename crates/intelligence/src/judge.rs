@@ -12,10 +12,10 @@ use xshield_threat::listing::store;
 use xshield_threat::protect::{ProtectedBy, special_ranges};
 use xshield_threat::{Listing, Prefix, ThreatSet};
 
-use super::files::FileError;
-use super::list::{differences, exceptions};
-use super::listings::Listings;
-use super::state::Threats;
+use crate::files::FileError;
+use crate::list::{differences, exceptions};
+use crate::listings::Listings;
+use crate::state::Threats;
 
 /// Flows seen within so many seconds make their peers recent.
 const RECENT: i64 = 7 * 24 * 3600;
@@ -25,7 +25,7 @@ const INBOUND_PEERS: usize = 20;
 const INBOUND_SHARE_PERCENT: usize = 5;
 
 /// What a listing is held against.
-pub(super) struct Judges {
+pub(crate) struct Judges {
     own_assets: ThreatSet,
     outbound: ThreatSet,
     inbound: ThreatSet,
@@ -33,9 +33,9 @@ pub(super) struct Judges {
 }
 
 /// Reads what listings are held against.
-pub(super) async fn judges(threats: &Threats, now: Timestamp) -> StoreResult<Judges> {
+pub(crate) async fn judges(threats: &Threats, now: Timestamp) -> StoreResult<Judges> {
     let mut conn = threats.store.read().await?;
-    let policy = threats.policies.committed(&mut conn).await?;
+    let policy = threats.surroundings.committed(&mut conn).await?;
     let settings = threat_assets::settings(&mut conn).await?;
     let since = now.plus(-RECENT);
     let outbound = threat_feeds::recent_peers(&mut conn, Peers::Called, since).await?;
@@ -58,15 +58,15 @@ pub(super) async fn judges(threats: &Threats, now: Timestamp) -> StoreResult<Jud
 }
 
 /// A listing with what an operator would want to know before deciding on it.
-pub(super) struct Judged {
-    pub(super) name: FileName,
-    pub(super) entries: u64,
-    pub(super) added: u64,
-    pub(super) removed: u64,
-    pub(super) verdict: Verdict,
+pub(crate) struct Judged {
+    pub(crate) name: FileName,
+    pub(crate) entries: u64,
+    pub(crate) added: u64,
+    pub(crate) removed: u64,
+    pub(crate) verdict: Verdict,
 }
 
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     /// It is what is in force.
     Same,
     /// It takes effect.
@@ -78,7 +78,7 @@ pub(super) enum Verdict {
 }
 
 /// Stores a listing and says whether it may take effect. Blocks.
-pub(super) fn judge(
+pub(crate) fn judge(
     listings: &Listings,
     feed: &StoredFeed,
     listing: &Listing,

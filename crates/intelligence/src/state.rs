@@ -5,52 +5,43 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use xshield_operations::compiler::Endpoints;
-use xshield_operations::parsed_policies::ParsedPolicies;
 use xshield_store::pending::Pending;
 use xshield_store::threat_events::Intelligence;
 use xshield_store::{Store, StoreResult};
 use xshield_threat::{Compiler, FeedId, ThreatList, Why};
 
-use super::files::{FileError, Files};
-use super::in_force::{Current, InForce, Parts};
-use super::listings::Listings;
-use super::modes::ModeRules;
-use super::past::Past;
-use super::paths::Paths;
-use super::wake::Wake;
-
-/// What the list is made from, besides its feeds.
-#[derive(Debug, Clone)]
-pub struct Inputs {
-    /// Feeds, exceptions, settings, revisions and assets.
-    pub store: Store,
-    /// The committed policy: its named networks and management sources.
-    pub policies: Arc<ParsedPolicies>,
-    /// Where hosts reach the platform.
-    pub endpoints: Endpoints,
-}
+use crate::files::{FileError, Files};
+use crate::in_force::{Current, InForce, Parts};
+use crate::listings::Listings;
+use crate::modes::ModeRules;
+use crate::past::Past;
+use crate::paths::Paths;
+use crate::seams::Surroundings;
+use crate::wake::Wake;
 
 /// Listings of feeds, the list that is made of them, and the files by which hosts get it.
 #[derive(Debug)]
 pub struct Threats {
-    pub(crate) store: Store,
-    pub(super) policies: Arc<ParsedPolicies>,
-    pub(super) endpoints: Endpoints,
+    /// Feeds, exceptions, settings, revisions and assets.
+    pub store: Store,
+    pub(crate) surroundings: Arc<dyn Surroundings>,
     in_force: InForce,
     rules: RwLock<Arc<ModeRules>>,
     /// Listings of feeds.
-    pub(crate) listings: Arc<Listings>,
+    pub listings: Arc<Listings>,
     /// Snapshots and deltas for hosts.
-    pub(crate) files: Arc<Files>,
-    pub(crate) paths: Arc<Paths>,
-    pub(crate) past: Arc<Past>,
+    pub files: Arc<Files>,
+    /// How hosts get from list to list.
+    pub paths: Arc<Paths>,
+    /// What past lists said.
+    pub past: Arc<Past>,
     /// One compilation at a time.
-    pub(super) compiling: tokio::sync::Mutex<()>,
+    pub(crate) compiling: tokio::sync::Mutex<()>,
     running: Mutex<BTreeSet<FeedId>>,
     /// Why the last compilation failed.
     trouble: Mutex<Option<String>>,
-    pub(crate) wake: Wake,
+    /// Wakes the jobs.
+    pub wake: Wake,
 }
 
 impl Threats {
@@ -58,8 +49,11 @@ impl Threats {
     ///
     /// # Errors
     /// When the directories can't be made.
-    pub fn open(dir: &Path, inputs: Inputs) -> Result<Self, FileError> {
-        let Inputs { store, policies, endpoints } = inputs;
+    pub fn open(
+        dir: &Path,
+        store: Store,
+        surroundings: Arc<dyn Surroundings>,
+    ) -> Result<Self, FileError> {
         let list = Arc::new(Compiler::default().compile());
         let in_force = InForce::new(Current { list, revision: None, parts: Parts::default() });
         let listings = Arc::new(Listings::new(Files::open(dir.join("listings"))?));
@@ -68,8 +62,7 @@ impl Threats {
         let past = Past::new(store.clone(), listings.clone(), paths.clone(), in_force.clone());
         Ok(Self {
             store,
-            policies,
-            endpoints,
+            surroundings,
             in_force,
             rules: RwLock::default(),
             listings,
@@ -146,7 +139,7 @@ impl Threats {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(super) fn note_trouble(&self, trouble: Option<String>) {
+    pub(crate) fn note_trouble(&self, trouble: Option<String>) {
         *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
     }
 
@@ -157,20 +150,20 @@ impl Threats {
     }
 
     /// Notes that a feed is being fetched; says whether it was not before.
-    pub(super) fn begins(&self, feed: &FeedId) -> bool {
+    pub(crate) fn begins(&self, feed: &FeedId) -> bool {
         self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(feed.clone())
     }
 
-    pub(super) fn ends(&self, feed: &FeedId) {
+    pub(crate) fn ends(&self, feed: &FeedId) {
         self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(feed);
         self.wake.ended.notify_waiters();
     }
 
-    pub(super) fn publish(&self, current: Current) {
+    pub(crate) fn publish(&self, current: Current) {
         self.in_force.replace(current);
     }
 
-    pub(super) fn set_rules(&self, rules: ModeRules) {
+    pub(crate) fn set_rules(&self, rules: ModeRules) {
         *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
     }
 }

@@ -4,30 +4,27 @@ use std::sync::Arc;
 
 use xshield_model::Timestamp;
 use xshield_model::threat_settings::memory_budget;
+use xshield_policy::AssetId;
 use xshield_policy::inventory::Asset;
 use xshield_store::assets::{StoredAsset, Tags};
 use xshield_store::audit::Deed;
 use xshield_store::threat_assets::{SignedOrder, StoredThreat};
 use xshield_store::{Tx, assets, audit, commit, threat_assets, threat_lists};
-use xshield_wire::Bytes;
 use xshield_wire::envelope;
 use xshield_wire::threat::{ListName, ThreatOrder, ThreatStanding, ThreatWanted};
+use xshield_wire::{Bytes, PolicyKey};
 
-use super::error::ThreatError;
-use super::parts::Part;
-use super::state::Threats;
-use crate::held_polls::HeldPolls;
-use crate::keys::Keys;
+use crate::error::ThreatError;
+use crate::parts::Part;
+use crate::state::Threats;
 
 /// Tells each host which list or part it should have, in which modes.
 #[derive(Debug)]
 pub struct Orders {
     /// The list in force, and the modes.
     pub threats: Arc<Threats>,
-    /// They sign.
-    pub keys: Arc<Keys>,
-    /// Those of hosts that hear of something new are answered.
-    pub held_polls: Arc<HeldPolls>,
+    /// Signs.
+    pub key: Arc<PolicyKey>,
 }
 
 /// The order that an asset should have by now; nothing before there ever was a list, and for a
@@ -35,7 +32,7 @@ pub struct Orders {
 ///
 /// # Errors
 /// When database or disk fail.
-pub(crate) async fn wanted(
+pub async fn wanted(
     orders: &Orders,
     asset: &StoredAsset,
     standing: Option<&ThreatStanding>,
@@ -72,12 +69,12 @@ fn describe(asset: &StoredAsset, tags: Tags) -> Asset {
 /// Orders signed in one transaction.
 const AT_ONCE: usize = 200;
 
-/// Signs the orders of all assets for which there is something new, so that those who wait hear of
-/// it at once.
+/// Signs the orders of all assets for which there is something new. `told` hears of each once it is
+/// stored.
 ///
 /// # Errors
 /// When database or disk fail.
-pub async fn sign_all(orders: &Orders) -> Result<(), ThreatError> {
+pub async fn sign_all(orders: &Orders, told: impl Fn(&AssetId)) -> Result<(), ThreatError> {
     let (inventory, known) = {
         let mut conn = orders.threats.store.read().await?;
         let inventory = assets::inventory(&mut conn).await?;
@@ -93,12 +90,12 @@ pub async fn sign_all(orders: &Orders) -> Result<(), ThreatError> {
     let mut left = news.into_iter().peekable();
     while left.peek().is_some() {
         let mut tx = orders.threats.store.write().await?;
-        let mut told = Vec::new();
+        let mut signed = Vec::new();
         for order in left.by_ref().take(AT_ONCE) {
-            told.push(sign(orders, &mut tx, order, Timestamp::now()).await?.order.asset);
+            signed.push(sign(orders, &mut tx, order, Timestamp::now()).await?.order.asset);
         }
         commit(tx).await?;
-        told.iter().for_each(|asset| orders.held_polls.wake(asset));
+        signed.iter().for_each(&told);
     }
     if all > 0 {
         tracing::info!(assets = all, "hosts are told about threats");
@@ -159,7 +156,7 @@ async fn new_order(
 ///
 /// # Errors
 /// When the database fails.
-pub(crate) async fn number_above(
+pub async fn number_above(
     orders: &Orders,
     asset: &StoredAsset,
     held: u64,
@@ -187,7 +184,7 @@ pub(crate) async fn number_above(
 }
 
 fn seal(orders: &Orders, order: ThreatOrder, now: Timestamp) -> Result<SignedOrder, ThreatError> {
-    let envelope = envelope::seal(&orders.keys.policy, &order).map_err(ThreatError::Order)?;
+    let envelope = envelope::seal(&orders.key, &order).map_err(ThreatError::Order)?;
     Ok(SignedOrder {
         digest: envelope.digest(),
         envelope: String::from_utf8_lossy(&envelope.to_bytes()).into_owned(),

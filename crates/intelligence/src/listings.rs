@@ -7,31 +7,31 @@ use xshield_model::file_name::FileName;
 use xshield_threat::Listing;
 use xshield_threat::listing::store;
 
-use super::files::Files;
+use crate::files::Files;
 
 /// The listings.
 #[derive(Debug)]
-pub(crate) struct Listings {
+pub struct Listings {
     /// All that are stored.
-    pub(super) files: Files,
+    pub(crate) files: Files,
     /// Those in use.
     decoded: Mutex<BTreeMap<FileName, Arc<Listing>>>,
 }
 
 impl Listings {
-    pub(super) fn new(files: Files) -> Self {
+    pub(crate) fn new(files: Files) -> Self {
         Self { files, decoded: Mutex::default() }
     }
 
     /// A feed's listing; nothing when its file is gone or damaged. Blocks.
-    pub(crate) fn load(&self, name: FileName) -> Option<Arc<Listing>> {
+    pub fn load(&self, name: FileName) -> Option<Arc<Listing>> {
         let listing = self.read(name)?;
         self.decoded().insert(name, listing.clone());
         Some(listing)
     }
 
     /// The same, but it does not stay in memory when it was not there.
-    pub(crate) fn read(&self, name: FileName) -> Option<Arc<Listing>> {
+    pub fn read(&self, name: FileName) -> Option<Arc<Listing>> {
         if let Some(known) = self.decoded().get(&name) {
             return Some(known.clone());
         }
@@ -42,7 +42,7 @@ impl Listings {
     }
 
     /// Forgets, in memory, what is not in use any more.
-    pub(super) fn keep_decoded(&self, used: &BTreeSet<FileName>) {
+    pub(crate) fn keep_decoded(&self, used: &BTreeSet<FileName>) {
         self.decoded().retain(|name, _| used.contains(name));
     }
 

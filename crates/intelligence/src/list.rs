@@ -18,11 +18,11 @@ use xshield_threat::compile::{Exception, Feed};
 use xshield_threat::protect::{Protected, ProtectedBy, special_ranges};
 use xshield_threat::{Compiler, FeedId, Listing, Prefix, ThreatList, ThreatSet, codec};
 
-use super::files::FileError;
-use super::in_force::{Current, Parts, RevisionName};
-use super::modes::{ModeRules, SegmentModes};
-use super::state::Threats;
-use crate::causes::in_words;
+use crate::files::FileError;
+use crate::in_force::{Current, Parts, RevisionName};
+use crate::modes::{ModeRules, SegmentModes};
+use crate::state::Threats;
+use xshield_model::causes::in_words;
 
 /// Why the list could not be compiled.
 #[derive(Debug, thiserror::Error)]
@@ -86,7 +86,7 @@ struct Inputs {
 
 async fn inputs(threats: &Threats) -> Result<Inputs, ListError> {
     let mut conn = threats.store.read().await?;
-    let policy = threats.policies.committed(&mut conn).await?;
+    let policy = threats.surroundings.committed(&mut conn).await?;
     let settings = threat_assets::settings(&mut conn).await?;
     let pinned = match settings.pinned {
         Some(number) => Some(
@@ -153,7 +153,7 @@ async fn compile_in_turn(threats: &Arc<Threats>) -> Result<(), ListError> {
 /// When the database fails.
 pub async fn reload_rules(threats: &Threats) -> Result<(), StoreError> {
     let mut conn = threats.store.read().await?;
-    let policy = threats.policies.committed(&mut conn).await?;
+    let policy = threats.surroundings.committed(&mut conn).await?;
     let settings = threat_assets::settings(&mut conn).await?;
     let wishes = threat_assets::segments(&mut conn).await?;
     let segments = wishes.into_iter().filter_map(|(name, wish)| {
@@ -243,7 +243,7 @@ fn protected(threats: &Threats, inputs: &Inputs, listed_before: &ThreatSet) -> V
         .map(|address| address.to_canonical())
         .filter(|address| !listed_before.contains(*address))
         .map(|address| (Prefix::from(address), ProtectedBy::OwnAsset));
-    let endpoints = threats.endpoints.get();
+    let endpoints = threats.surroundings.endpoints();
     let endpoints = endpoints.iter().map(|endpoint| Prefix::from(endpoint.ip().to_canonical()));
     let policy = inputs.policy.as_deref();
     let management = policy.into_iter().flat_map(|policy| &policy.settings().management);

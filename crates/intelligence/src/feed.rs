@@ -91,7 +91,7 @@ fn check_source(source: &UrlSource) -> Result<(), InvalidSetting> {
         return refuse("/source/url/url", reason);
     }
     if let Some(header) = &source.header {
-        let name = axum::http::HeaderName::try_from(header.as_str());
+        let name = ureq::http::HeaderName::try_from(header.as_str());
         if name.is_err() {
             return refuse("/source/url/header", "this is no name of a header");
         }
@@ -105,7 +105,7 @@ fn check_source(source: &UrlSource) -> Result<(), InvalidSetting> {
         }
     }
     if let Some(ca) = &source.ca
-        && super::fetch::certificates(ca).is_err()
+        && xshield_http_client::fetch::certificates(ca).is_err()
     {
         return refuse("/source/url/ca", "this holds no certificate (PEM)");
     }

@@ -26,13 +26,13 @@ pub fn kernel_bytes(set: &ThreatSet) -> u64 {
 }
 
 /// At most a sixteenth less: hosts whose memory differs by some pages share a part.
-pub(super) fn rounded_down(budget: u64) -> u64 {
+pub(crate) fn rounded_down(budget: u64) -> u64 {
     let low_bits = (u64::BITS - budget.leading_zeros()).saturating_sub(5);
     budget >> low_bits << low_bits
 }
 
 /// For the paths: a part's set is decoded from its snapshot when a delta is made.
-pub(crate) type SharedSet = Arc<ThreatSet>;
+pub type SharedSet = Arc<ThreatSet>;
 
 #[cfg(test)]
 mod tests {

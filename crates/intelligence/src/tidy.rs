@@ -10,8 +10,8 @@ use xshield_store::threat_lists::StoredFile;
 use xshield_store::{commit, threat_assets, threat_feeds, threat_lists};
 use xshield_threat::Digest;
 
-use super::list::ListError;
-use super::state::Threats;
+use crate::list::ListError;
+use crate::state::Threats;
 
 /// Revisions that are kept, in number and in seconds.
 const REVISIONS: i64 = 50;

@@ -14,10 +14,10 @@ use xshield_threat::{Listing, ThreatList};
 use xshield_wire::message::{Report, ReportBody};
 use xshield_wire::threat::ThreatMatch;
 
-use super::in_force::{Current, InForce};
-use super::listings::Listings;
-use super::parts::SharedSet;
-use super::paths::Paths;
+use crate::in_force::{Current, InForce};
+use crate::listings::Listings;
+use crate::parts::SharedSet;
+use crate::paths::Paths;
 
 /// Revisions of which one report may tell and that are looked up; a host has one list at a time, so more
 /// are a claim that costs much to look into.
@@ -27,7 +27,7 @@ const DECODED: usize = 2;
 
 /// Looks up what past revisions said; those that were looked up lately stay decoded.
 #[derive(Debug)]
-pub(crate) struct Past {
+pub struct Past {
     store: Store,
     listings: Arc<Listings>,
     paths: Arc<Paths>,
@@ -37,7 +37,7 @@ pub(crate) struct Past {
 }
 
 impl Past {
-    pub(super) fn new(
+    pub(crate) fn new(
         store: Store,
         listings: Arc<Listings>,
         paths: Arc<Paths>,
@@ -77,7 +77,7 @@ impl Past {
     }
 
     /// Gives the memory back.
-    pub(crate) fn forget(&self) {
+    pub fn forget(&self) {
         self.decoded().clear();
     }
 
@@ -89,7 +89,7 @@ impl Past {
     ///
     /// # Errors
     /// When the database fails.
-    pub(crate) async fn attribution(self: &Arc<Self>, report: &Report) -> StoreResult<Attribution> {
+    pub async fn attribution(self: &Arc<Self>, report: &Report) -> StoreResult<Attribution> {
         let current = self.in_force.get();
         let matches: &[ThreatMatch] = match &report.body {
             ReportBody::Threats(report) => &report.matches,
@@ -144,7 +144,7 @@ impl AtRevision {
 
 /// What is needed to say who listed the peers of one report.
 #[derive(Debug)]
-pub(crate) struct Attribution {
+pub struct Attribution {
     past: Arc<Past>,
     current: Arc<Current>,
     revisions: Vec<StoredRevision>,
@@ -154,7 +154,7 @@ pub(crate) struct Attribution {
 impl Attribution {
     /// What the list said of a peer at the revision that the host reports. Of a revision that is not
     /// kept: what feeds list now and listed already when the peer was last seen. Blocks.
-    pub(crate) fn of(&mut self, revision: u64, address: IpAddr, seen: Timestamp) -> Intelligence {
+    pub fn of(&mut self, revision: u64, address: IpAddr, seen: Timestamp) -> Intelligence {
         if let Some(known) = self.known.get(&(revision, address)) {
             return known.clone();
         }

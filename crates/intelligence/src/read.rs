@@ -13,9 +13,9 @@ use xshield_threat::Listing;
 use xshield_threat::feed::taxii::{self, Extent, Onward, Round};
 use xshield_threat::feed::{Contents, Limits, Summary, contents};
 
-use super::fetch::body::unpacked;
-use super::fetch::{Answer, fetch};
 use visit::{Pages, conditions, unchanged, validators};
+use xshield_http_client::body::unpacked;
+use xshield_http_client::fetch::{Answer, fetch};
 
 pub use events::Events;
 pub use visit::{Outcome, Read, ReadError, Visit};

@@ -7,8 +7,8 @@ use xshield_model::Timestamp;
 use xshield_store::threat_lists::StoredFile;
 use xshield_threat::{ThreatList, codec};
 
-use super::files::{FileError, Files};
-use super::parts::{Part, kernel_bytes, rounded_down};
+use crate::files::{FileError, Files};
+use crate::parts::{Part, kernel_bytes, rounded_down};
 
 /// The list in force.
 #[derive(Debug)]
@@ -98,18 +98,18 @@ impl Current {
 
 /// The list in force, which is replaced as a whole; clones are of the same.
 #[derive(Debug, Clone)]
-pub(super) struct InForce(Arc<RwLock<Arc<Current>>>);
+pub(crate) struct InForce(Arc<RwLock<Arc<Current>>>);
 
 impl InForce {
-    pub(super) fn new(current: Current) -> Self {
+    pub(crate) fn new(current: Current) -> Self {
         Self(Arc::new(RwLock::new(Arc::new(current))))
     }
 
-    pub(super) fn get(&self) -> Arc<Current> {
+    pub(crate) fn get(&self) -> Arc<Current> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(super) fn replace(&self, current: Current) {
+    pub(crate) fn replace(&self, current: Current) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(current);
     }
 }

@@ -1,7 +1,8 @@
 //! Errors in one line of text.
 
 /// An error with its causes.
-pub(crate) fn in_words(error: &(impl std::error::Error + ?Sized)) -> String {
+#[must_use]
+pub fn in_words(error: &(impl std::error::Error + ?Sized)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(next) = cause {

@@ -3,8 +3,8 @@
 use xshield_store::StoreError;
 use xshield_wire::envelope;
 
-use super::files::FileError;
-use crate::sealed::SealError;
+use crate::files::FileError;
+use crate::seams::SecretError;
 
 /// Why it was not done. Callers can't change any of it.
 #[derive(Debug, thiserror::Error)]
@@ -25,7 +25,7 @@ pub enum ThreatError {
         feed: String,
         /// Why not.
         #[source]
-        source: SealError,
+        source: SecretError,
     },
     /// A feed's secret that was sealed is no text.
     #[error("the stored secret of feed {feed} is damaged; set it again")]

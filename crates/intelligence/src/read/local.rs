@@ -11,7 +11,7 @@ use xshield_threat::feed::{FeedError, Format, Limits, contents};
 use xshield_threat::guard::Empty;
 
 use super::visit::{Outcome, Pages, ReadError, Visit};
-use crate::threat::fetch::body::unpacked;
+use xshield_http_client::body::unpacked;
 
 impl Visit {
     pub(super) fn read_path(&self, path: &Path) -> Result<Outcome, ReadError> {

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use ring::rand::{SecureRandom as _, SystemRandom};
 use xshield_model::Timestamp;
 use xshield_model::feed::{Differs, Exchange, Failure, FeedState, Held, Source};
 use xshield_model::file_name::FileName;
-use xshield_operations::ids::random;
 use xshield_store::audit::Deed;
 use xshield_store::threat_feeds::StoredFeed;
 use xshield_store::{audit, commit, threat_feeds};
@@ -16,15 +16,15 @@ use xshield_threat::FeedId;
 use xshield_threat::feed::taxii::{Bookmark, Extent};
 use xshield_wire::foreign::without_userinfo;
 
-use super::error::ThreatError;
-use super::fetch::Secret;
-use super::files::FileError;
-use super::judge::{Judged, Verdict, judge, judges};
-use super::listings::Listings;
-use super::read::{Events, Outcome, Read, ReadError, Visit};
-use super::state::Threats;
-use crate::causes::in_words;
-use crate::keys::Keys;
+use crate::error::ThreatError;
+use crate::files::FileError;
+use crate::judge::{Judged, Verdict, judge, judges};
+use crate::listings::Listings;
+use crate::read::{Events, Outcome, Read, ReadError, Visit};
+use crate::seams::Secrets;
+use crate::state::Threats;
+use xshield_http_client::fetch::Secret;
+use xshield_model::causes::in_words;
 
 /// The first wait after a failure, in seconds; it doubles with each.
 const FIRST_RETRY: i64 = 60;
@@ -36,8 +36,8 @@ const LONGEST_WAIT: i64 = 24 * 3600;
 pub struct Feeds {
     /// Where listings are kept, and the list that is made of them.
     pub threats: Arc<Threats>,
-    /// They seal the feeds' secrets.
-    pub keys: Arc<Keys>,
+    /// Seals and opens the feeds' secrets.
+    pub secrets: Arc<dyn Secrets>,
     /// Files in here are not read as feeds.
     pub data_dir: PathBuf,
 }
@@ -62,12 +62,12 @@ impl Feeds {
     /// # Errors
     /// When the system gives no random bytes.
     pub fn seal(&self, feed: &FeedId, secret: &str) -> Result<String, ThreatError> {
-        let sealed = self.keys.seal.secret(&secret_name(feed), secret.as_bytes());
+        let sealed = self.secrets.seal(&secret_name(feed), secret.as_bytes());
         sealed.map_err(|source| ThreatError::Secret { feed: feed.to_string(), source })
     }
 
     fn open(&self, feed: &FeedId, sealed: &str) -> Result<Secret, ThreatError> {
-        let opened = self.keys.seal.open_secret(&secret_name(feed), sealed);
+        let opened = self.secrets.open(&secret_name(feed), sealed);
         let bytes =
             opened.map_err(|source| ThreatError::Secret { feed: feed.to_string(), source })?;
         let text = String::from_utf8(bytes);
@@ -353,7 +353,9 @@ fn wait_for(said: Option<u64>, pause: i64) -> i64 {
 
 /// Somewhere from nothing to `most`.
 fn spread(most: i64) -> i64 {
-    let drawn = random::<4>().map_or(0, u32::from_le_bytes);
+    let mut drawn = [0; 4];
+    // Without random bytes it is just not spread.
+    let drawn = SystemRandom::new().fill(&mut drawn).map_or(0, |()| u32::from_le_bytes(drawn));
     i64::from(drawn) % (most + 1)
 }
 

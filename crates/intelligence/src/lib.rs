@@ -2,35 +2,35 @@
 //!
 //! | step | module |
 //! |---|---|
-//! | a feed is fetched, within bounds and not from where it must not be | [`fetch`] |
+//! | a feed is fetched, within bounds and not from where it must not be | [`xshield_http_client`] |
 //! | it is read, judged against what is one's own, stored | [`read`], [`judge`], [`run`] |
 //! | listings become the list, at a revision | [`list`] |
-//! | a match is put down to the feeds of its revision | `past` |
+//! | a match is put down to the feeds of its revision | [`past`] |
 //! | each host is told which list or part, in which modes | [`orders`], [`parts`], [`modes`] |
 //! | a host gets there in the fewest bytes | [`paths`] |
 //!
 //! The list in force lives in memory, with its feeds; it is compiled again from the stored listings
 //! at start, before anyone is served.
 
-pub(crate) mod error;
+pub mod error;
 pub mod feed;
-pub mod fetch;
 pub mod files;
 mod in_force;
 pub mod judge;
 pub mod list;
-mod listings;
+pub mod listings;
 pub mod measure;
 pub mod modes;
 pub mod orders;
 pub mod parts;
-pub(crate) mod past;
+pub mod past;
 pub mod paths;
 pub mod read;
 pub mod run;
+pub mod seams;
 mod state;
 pub mod tidy;
-mod wake;
+pub mod wake;
 
 pub use in_force::{Current, RevisionName};
-pub use state::{Inputs, Threats};
+pub use state::Threats;

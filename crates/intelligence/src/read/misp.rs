@@ -14,8 +14,8 @@ use xshield_threat::guard::Empty;
 
 use super::events::{Event, Events};
 use super::visit::{Outcome, Read, ReadError, SAMPLES, Visit, conditions, unchanged, validators};
-use crate::threat::fetch::body::unpacked;
-use crate::threat::fetch::{FetchError, fetch};
+use xshield_http_client::body::unpacked;
+use xshield_http_client::fetch::{FetchError, fetch};
 
 /// Where a feed is: the URL of its manifest, or of the directory that it is in.
 struct Place(Url);

@@ -1,0 +1,42 @@
+//! What threat intelligence asks of the rest of the platform.
+
+use std::fmt::Debug;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use xshield_policy::document::Policy;
+use xshield_store::{Conn, StoreResult};
+
+/// An answer that has to be waited for.
+pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What the list has to know that is decided elsewhere.
+pub trait Surroundings: Debug + Send + Sync {
+    /// The committed policy, whose named networks may be exceptions and whose management sources are
+    /// protected; `None` while there is none.
+    fn committed<'a>(&'a self, conn: &'a mut Conn) -> Later<'a, StoreResult<Option<Arc<Policy>>>>;
+
+    /// The addresses at which hosts reach the platform, which are protected.
+    fn endpoints(&self) -> Vec<SocketAddr>;
+}
+
+/// A secret was not sealed, or not opened.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct SecretError(pub Box<dyn std::error::Error + Send + Sync>);
+
+/// Keeps feeds' secrets from whoever has the database alone.
+pub trait Secrets: Debug + Send + Sync {
+    /// Seals a secret under a name.
+    ///
+    /// # Errors
+    /// When the system gives no random bytes.
+    fn seal(&self, name: &str, secret: &[u8]) -> Result<String, SecretError>;
+
+    /// Opens what was sealed under the same name.
+    ///
+    /// # Errors
+    /// When it was sealed by another platform, or under another name.
+    fn open(&self, name: &str, sealed: &str) -> Result<Vec<u8>, SecretError>;
+}

@@ -8,7 +8,7 @@ use xshield_wire::threat::ThreatStanding;
 
 use crate::client::{Client, Connection, ContactError};
 use crate::commands;
-use crate::core::ports::Standing;
+use crate::core::ports::PolicyStatus;
 use crate::core::result::{Contact, ContactFailure};
 use crate::options::{Contacting, Heard};
 use crate::problems::{once, problem};
@@ -23,7 +23,7 @@ const UNTOLD_KEPT: usize = 50;
 #[derive(Debug, Clone)]
 pub(crate) struct Says {
     /// By the policy's part.
-    pub(crate) policy: Standing,
+    pub(crate) policy: PolicyStatus,
     /// By the threat list's.
     pub(crate) threat: ThreatStanding,
 }

@@ -16,16 +16,19 @@
 //!        └── no answer, or can't be written down: take back; or the program is killed: its time runs out
 //! ```
 //!
-//! `cycle` is a run on one page. [`holding`] has one type for each of these states, and is the only place that says what is in force:
-//! what was seen in the kernel, or what the kernel acknowledged. `policy` decides what to do next.
-//! `result` is what a run came to, computed at its end from the results of its parts.
+//! `cycle` is a run on one page. [`holding`] has one type for each of these states, and is the only place that
+//! says what is in force: what was seen in the kernel, or what the kernel acknowledged. `mend` decides what
+//! to do before the platform is asked, `policy` afterwards. `result` is what a run came to, computed at its
+//! end from the results of its parts.
 
 pub(crate) mod cycle;
 pub(crate) mod hits;
 pub mod holding;
 pub mod known_good;
+mod mend;
 pub(crate) mod policy;
 pub mod ports;
 pub(crate) mod result;
+mod sight;
 #[cfg(test)]
 mod tests;

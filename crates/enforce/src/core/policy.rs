@@ -3,10 +3,8 @@
 
 use std::time::Duration;
 
-use xshield_firewall::{
-    Capabilities, FirewallError, Generation, KernelState, LiveGroup, Programmed, plan_with,
-};
-use xshield_policy::{Bound, Owner, Ruleset, Unenforceable};
+use xshield_firewall::{FirewallError, Generation, KernelState, LiveGroup, Programmed, plan_with};
+use xshield_policy::{Bound, Ruleset, Unenforceable};
 use xshield_wire::envelope::{self, EnvelopeError};
 use xshield_wire::keys::PolicyPublicKey;
 use xshield_wire::message::{CheckInAnswer, InForce, Problem, Status};
@@ -15,13 +13,12 @@ use xshield_wire::{RulesetVersion, Verified};
 
 use super::holding::{Candidate, Holding, HoldingError, OnTrial, Writing};
 use super::known_good::LastKnownGood;
-use super::ports::{Fetched, Kernel, Log, Standing, World, admit};
+use super::ports::{Fetched, Kernel, Log, PolicyStatus, World};
 use super::result::{Change, Contact, PolicyFailure};
+pub(crate) use super::sight::LastSeen;
+use super::sight::{differences, drift_text};
 use crate::problems::{chain, problem};
 use crate::step::Step;
-
-/// How many differences are named in a problem; the rest is counted.
-const NAMED: usize = 5;
 
 /// Whether the kernel holds what the last run left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,17 +29,6 @@ pub(crate) enum Damage {
     Found,
     /// Nobody knows: someone changes the table faster than it can be read.
     Unread,
-}
-
-/// What runs remember of the kernel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum LastSeen {
-    /// No run ever read a ruleset back.
-    Never,
-    /// In an earlier boot.
-    BeforeThisBoot,
-    /// In this boot, at this generation.
-    At(Generation),
 }
 
 /// Whether it is known which ruleset a restart restores.
@@ -63,12 +49,12 @@ pub(crate) struct Terms {
 
 /// The policy in a run under way.
 pub(crate) struct PolicyPart {
-    holding: Holding,
+    pub(super) holding: Holding,
     /// The log group that packets are handed to as they are denied.
     live: Option<LiveGroup>,
     terms: Terms,
-    damage: Damage,
-    change: Change,
+    pub(super) damage: Damage,
+    pub(super) change: Change,
     failure: Option<PolicyFailure>,
     /// Rules of the ruleset in force that this host can't enforce.
     unenforceable: Vec<Unenforceable>,
@@ -145,7 +131,7 @@ impl PolicyPart {
     }
 
     /// What the platform may be told.
-    pub(crate) fn standing(&self) -> Standing {
+    pub(crate) fn standing(&self) -> PolicyStatus {
         let in_force = self.holding.in_kernel();
         let status = match (&self.failure, self.damage, self.proven()) {
             (Some(failure), _, _) => Status::Failed { reason: failure.reason().to_owned() },
@@ -156,7 +142,7 @@ impl PolicyPart {
             (None, _, Some(_)) => Status::Enforcing,
             (None, _, None) => Status::NoPolicy,
         };
-        Standing { status, in_force }
+        PolicyStatus { status, in_force }
     }
 
     /// Keeps what failed as the part's result.
@@ -170,97 +156,6 @@ impl PolicyPart {
             log.note(problem("failed", &error));
             Failed
         })
-    }
-
-    /// Looks whether the kernel holds what the last run left. Free when nobody changed any rule since.
-    pub(crate) fn look<K: Kernel>(
-        &mut self,
-        kernel: &mut K,
-        world: &mut impl World,
-        last: LastSeen,
-    ) -> Result<(), HoldingError> {
-        let generation = kernel.generation()?;
-        let Some(known) = self.holding.proven() else { return Ok(()) };
-        // A unit that was started anew has another cgroup under the same name: no one changed our
-        // table, and yet it has to be looked at.
-        let owners = known.facts.owners.values().flatten().flatten();
-        let by_cgroup = owners.into_iter().any(|owner| matches!(owner, Owner::Cgroup(_)));
-        if !by_cgroup && last == LastSeen::At(generation) {
-            self.holding.seen();
-            return Ok(());
-        }
-        self.damage = match look(kernel, known, last) {
-            Err(error @ FirewallError::Busy { .. }) => {
-                world.note(problem("not-read", &error));
-                Damage::Unread
-            }
-            Err(error) => return Err(error.into()),
-            Ok(Found::Whole) => {
-                self.holding.seen();
-                Damage::None
-            }
-            // A run was killed before it had read back what it had proven.
-            Ok(Found::Missing) => Damage::Found,
-            Ok(Found::Unfinished) => {
-                let text = "the last run was stopped while a ruleset was on trial".to_owned();
-                world.note(Problem { code: "trial-unfinished".to_owned(), text });
-                Damage::Found
-            }
-            Ok(Found::Other(differences)) => {
-                let text = drift_text(&differences);
-                world.note(Problem { code: "drift".to_owned(), text });
-                Damage::Found
-            }
-        };
-        Ok(())
-    }
-
-    /// Looks, too, and leaves everything as it is: on a host that is not ours to change.
-    pub(crate) fn look_only<K: Kernel>(&mut self, kernel: &mut K, last: LastSeen) {
-        if let Some(known) = self.holding.proven()
-            && matches!(look(kernel, known, last), Ok(Found::Whole))
-        {
-            self.holding.seen();
-        }
-    }
-
-    /// Puts back what someone else changed, before anything slow is done: the platform is not asked for
-    /// what was already proven. Then lets the new ways out through.
-    pub(crate) fn mend<K: Kernel>(
-        &mut self,
-        kernel: &mut K,
-        world: &mut impl World,
-    ) -> Result<(), HoldingError> {
-        if self.damage == Damage::Found && self.proven().is_some() {
-            before_a_first_ruleset(kernel, world)?;
-            self.holding.put_back(kernel)?;
-            world.trace(DebugArea::Rules, &|| "the proven ruleset was put back".to_owned());
-            world.step(Step::Repaired);
-            self.damage = Damage::None;
-            self.change = Change::Repaired;
-        }
-        self.let_new_ways_through(kernel, world)
-    }
-
-    /// Lets through what this host was pointed to since the last run. This comes before the check-in: the
-    /// rules in force would keep the host from ever hearing of better ones, where it has another proxy,
-    /// where the platform's name resolves to another address, and where the DNS server that is to tell so
-    /// is another one. First what is known without asking anyone; the rest is asked by way of it.
-    fn let_new_ways_through<K: Kernel, W: World>(
-        &mut self,
-        kernel: &mut K,
-        world: &mut W,
-    ) -> Result<(), HoldingError> {
-        for ways in [W::configured_ways, W::resolved_ways] {
-            let Some(known) = self.holding.proven() else { return Ok(()) };
-            let mut facts = known.facts.clone();
-            admit(&mut facts, &ways(world));
-            if facts != known.facts {
-                self.holding.put_back_with(facts, kernel, world)?;
-                self.change = Change::Applied;
-            }
-        }
-        Ok(())
     }
 
     /// Brings the ruleset that the platform wants, or the last one when it says nothing, into force.
@@ -412,7 +307,8 @@ impl PolicyPart {
         let digest = on_trial.candidate().plan.digest();
         world.trace(DebugArea::Rules, &|| format!("plan {digest} is on trial"));
         world.step(Step::Tried);
-        let standing = Standing { status: Status::Enforcing, in_force: self.holding.in_kernel() };
+        let standing =
+            PolicyStatus { status: Status::Enforcing, in_force: self.holding.in_kernel() };
         let confirmed = world.confirm(standing);
         world.step(Step::Confirmed);
         let on_trial = match confirmed {
@@ -526,40 +422,9 @@ impl PolicyPart {
     }
 }
 
-/// What a look at the kernel found.
-enum Found {
-    /// All of what is written down.
-    Whole,
-    /// Nothing, and no run ever saw anything there.
-    Missing,
-    /// A ruleset on trial that nobody waits for.
-    Unfinished,
-    /// Something else than what is written down.
-    Other(Vec<String>),
-}
-
-fn look<K: Kernel>(
-    kernel: &mut K,
-    known: &LastKnownGood,
-    last: LastSeen,
-) -> Result<Found, FirewallError> {
-    let capabilities = kernel.capabilities();
-    let differences = match kernel.state()? {
-        KernelState::InForce(standing) if standing.digest == known.plan(&capabilities).digest() => {
-            differences(&kernel.read_back()?, known, &capabilities)
-        }
-        KernelState::Trial { .. } => return Ok(Found::Unfinished),
-        KernelState::InForce(_) => vec!["another ruleset of ours is in force".to_owned()],
-        KernelState::Absent if last == LastSeen::Never => return Ok(Found::Missing),
-        KernelState::Absent => vec!["table inet xshield is gone".to_owned()],
-        KernelState::Damaged { what } => vec![what],
-    };
-    Ok(if differences.is_empty() { Found::Whole } else { Found::Other(differences) })
-}
-
 /// Where no ruleset is in force, the one that comes meets connections that the kernel never saw being
 /// opened.
-fn before_a_first_ruleset<K: Kernel>(
+pub(super) fn before_a_first_ruleset<K: Kernel>(
     kernel: &mut K,
     world: &mut impl World,
 ) -> Result<(), FirewallError> {
@@ -567,20 +432,4 @@ fn before_a_first_ruleset<K: Kernel>(
         world.introduce_open_connections();
     }
     Ok(())
-}
-
-fn differences(
-    programmed: &Programmed,
-    known: &LastKnownGood,
-    capabilities: &Capabilities,
-) -> Vec<String> {
-    let expected = known.plan(capabilities);
-    programmed.differences(&expected).iter().map(ToString::to_string).collect()
-}
-
-fn drift_text(differences: &[String]) -> String {
-    let named = differences.iter().take(NAMED).cloned().collect::<Vec<_>>().join("; ");
-    let rest = differences.len().saturating_sub(NAMED);
-    let more = if rest > 0 { format!(" and {rest} more") } else { String::new() };
-    format!("the kernel does not hold what was programmed: {named}{more}")
 }

@@ -126,7 +126,7 @@ pub trait Host {
 
 /// How the host stands, in the words of a check-in.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Standing {
+pub struct PolicyStatus {
     /// In one word.
     pub status: Status,
     /// The ruleset that judges packets, as far as that is known.
@@ -151,10 +151,10 @@ pub trait Platform {
     ///
     /// # Errors
     /// Why it was not reached, in words.
-    fn confirm(&mut self, standing: Standing) -> Result<(), String>;
+    fn confirm(&mut self, standing: PolicyStatus) -> Result<(), String>;
 
     /// The same to correct what was said, whatever becomes of it.
-    fn correct(&mut self, standing: Standing);
+    fn correct(&mut self, standing: PolicyStatus);
 
     /// Fetches this host's ruleset unless it is `have`.
     fn ruleset(&mut self, have: Option<Digest>) -> Fetched;
@@ -163,7 +163,7 @@ pub trait Platform {
     /// run; gives back what it wants then.
     fn show_what_is_held(
         &mut self,
-        standing: Standing,
+        standing: PolicyStatus,
         held: Option<&LastKnownGood>,
     ) -> Option<CheckInAnswer>;
 

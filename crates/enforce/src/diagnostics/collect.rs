@@ -8,7 +8,7 @@ use xshield_wire::message::{InForce, ProgramKind};
 use super::archive::Archive;
 use super::reach::reachability;
 use super::redact::Redactor;
-use crate::core::ports::Standing;
+use crate::core::ports::PolicyStatus;
 use crate::run::Run;
 
 /// What this system says about itself and holds in its firewall: names in the archive, and texts. What is
@@ -19,7 +19,7 @@ pub(crate) type SystemFacts = fn(&Run<'_>) -> Vec<(&'static str, String)>;
 pub(super) struct Found {
     /// What must appear nowhere.
     pub(super) secrets: Vec<String>,
-    pub(super) standing: Standing,
+    pub(super) standing: PolicyStatus,
     pub(super) last_known_good: Option<InForce>,
     /// Reports that wait.
     pub(super) waiting: usize,

@@ -17,7 +17,7 @@ use xshield_wire::telemetry::{AgentEvent, AgentEventKind};
 pub(crate) use self::collect::SystemFacts;
 use self::collect::{Found, collect};
 use crate::client::ContactError;
-use crate::core::ports::Standing;
+use crate::core::ports::PolicyStatus;
 use crate::delivery::{Delivery, DeliveryError};
 use crate::exchange::Exchange;
 use crate::problems::{chain, problem};
@@ -69,7 +69,7 @@ pub(crate) struct Diagnosing<'r, 'a> {
     pub(crate) exchange: &'r mut Exchange<'a>,
     pub(crate) delivery: &'r mut Delivery,
     /// How the host stands.
-    pub(crate) standing: Standing,
+    pub(crate) standing: PolicyStatus,
     /// What a restart would restore.
     pub(crate) last_known_good: Option<InForce>,
     /// What the system says.

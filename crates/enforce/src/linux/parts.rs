@@ -15,7 +15,7 @@ use crate::client::Connection;
 use crate::config::Provisioning;
 use crate::core::cycle::enforce;
 use crate::core::policy::{Failed, LastSeen, PolicyPart};
-use crate::core::ports::Standing;
+use crate::core::ports::PolicyStatus;
 use crate::core::result::{Ownership, PartResults, RunStatus};
 use crate::delivery::Delivery;
 use crate::diagnostics::Diagnosing;
@@ -170,12 +170,12 @@ impl<'a> Parts<'a> {
 
     /// How the host stands, in the words of a check-in.
     fn says(&self) -> Says {
-        let Standing { status, in_force } = self.policy.standing();
+        let PolicyStatus { status, in_force } = self.policy.standing();
         let status = match self.ownership {
             Ownership::Ours => status,
             Ownership::Foreign => Status::Blocked { by: "firewalld".to_owned() },
         };
-        Says { policy: Standing { status, in_force }, threat: self.threat.standing(&self.run) }
+        Says { policy: PolicyStatus { status, in_force }, threat: self.threat.standing(&self.run) }
     }
 
     fn say_how_it_stands(&mut self) -> Option<CheckInAnswer> {

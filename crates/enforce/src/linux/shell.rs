@@ -17,7 +17,7 @@ use xshield_wire::{RulesetVersion, Verified};
 use crate::client::{self, Connection};
 use crate::core::known_good::LastKnownGood;
 use crate::core::ports::{
-    Fetched, Host, Kernel, Log, NotWritten, Platform, Records, Standing, WaysOut,
+    Fetched, Host, Kernel, Log, NotWritten, Platform, PolicyStatus, Records, WaysOut,
 };
 use crate::exchange::{Exchange, Says};
 use crate::linux::{connection_tracking, facts, forwarded, time_servers};
@@ -79,7 +79,7 @@ pub(crate) struct Shell<'r, 'a> {
 }
 
 impl Shell<'_, '_> {
-    fn says(&self, policy: Standing) -> Says {
+    fn says(&self, policy: PolicyStatus) -> Says {
         Says { policy, threat: self.threat.standing(self.run) }
     }
 }
@@ -159,7 +159,7 @@ impl Host for Shell<'_, '_> {
 }
 
 impl Platform for Shell<'_, '_> {
-    fn confirm(&mut self, standing: Standing) -> Result<(), String> {
+    fn confirm(&mut self, standing: PolicyStatus) -> Result<(), String> {
         let says = self.says(standing);
         let before = self.run.problems.len();
         self.exchange.check_in(self.run, says, Connection::Fresh);
@@ -170,7 +170,7 @@ impl Platform for Shell<'_, '_> {
         Err(found.map(|problem| problem.text).collect::<Vec<_>>().join("; "))
     }
 
-    fn correct(&mut self, standing: Standing) {
+    fn correct(&mut self, standing: PolicyStatus) {
         let says = self.says(standing);
         self.exchange.check_in(self.run, says, Connection::Fresh);
     }
@@ -192,7 +192,7 @@ impl Platform for Shell<'_, '_> {
 
     fn show_what_is_held(
         &mut self,
-        standing: Standing,
+        standing: PolicyStatus,
         held: Option<&LastKnownGood>,
     ) -> Option<CheckInAnswer> {
         let says = self.says(standing);

@@ -1,0 +1,67 @@
+//! Whether the kernel holds what is written down.
+
+use xshield_firewall::{Capabilities, FirewallError, Generation, KernelState, Programmed};
+
+use super::known_good::LastKnownGood;
+use super::ports::Kernel;
+
+/// How many differences are named in a problem; the rest is counted.
+const NAMED: usize = 5;
+
+/// What runs remember of the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LastSeen {
+    /// No run ever read a ruleset back.
+    Never,
+    /// In an earlier boot.
+    BeforeThisBoot,
+    /// In this boot, at this generation.
+    At(Generation),
+}
+
+/// What a look at the kernel found.
+pub(super) enum Found {
+    /// All of what is written down.
+    Whole,
+    /// Nothing, and no run ever saw anything there.
+    Missing,
+    /// A ruleset on trial that nobody waits for.
+    Unfinished,
+    /// Something else than what is written down.
+    Other(Vec<String>),
+}
+
+pub(super) fn look<K: Kernel>(
+    kernel: &mut K,
+    known: &LastKnownGood,
+    last: LastSeen,
+) -> Result<Found, FirewallError> {
+    let capabilities = kernel.capabilities();
+    let differences = match kernel.state()? {
+        KernelState::InForce(standing) if standing.digest == known.plan(&capabilities).digest() => {
+            differences(&kernel.read_back()?, known, &capabilities)
+        }
+        KernelState::Trial { .. } => return Ok(Found::Unfinished),
+        KernelState::InForce(_) => vec!["another ruleset of ours is in force".to_owned()],
+        KernelState::Absent if last == LastSeen::Never => return Ok(Found::Missing),
+        KernelState::Absent => vec!["table inet xshield is gone".to_owned()],
+        KernelState::Damaged { what } => vec![what],
+    };
+    Ok(if differences.is_empty() { Found::Whole } else { Found::Other(differences) })
+}
+
+pub(super) fn differences(
+    programmed: &Programmed,
+    known: &LastKnownGood,
+    capabilities: &Capabilities,
+) -> Vec<String> {
+    let expected = known.plan(capabilities);
+    programmed.differences(&expected).iter().map(ToString::to_string).collect()
+}
+
+pub(super) fn drift_text(differences: &[String]) -> String {
+    let named = differences.iter().take(NAMED).cloned().collect::<Vec<_>>().join("; ");
+    let rest = differences.len().saturating_sub(NAMED);
+    let more = if rest > 0 { format!(" and {rest} more") } else { String::new() };
+    format!("the kernel does not hold what was programmed: {named}{more}")
+}

@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 
 use crate::test::TestArgs;
-use crate::{docs, layers, licences, metadata, run, test, windows};
+use crate::{dependencies, docs, layers, metadata, run, test, windows};
 
 /// A step's name and what it does.
 type Step = (&'static str, fn() -> Result<()>);
@@ -15,7 +15,7 @@ const ALL: &[Step] = &[
     FORMATTING,
     LAYERS,
     DOCS,
-    ("licences", || licences::check(&metadata::read()?)),
+    ("dependencies", dependencies::check),
     CLIPPY,
     ("api docs", api_docs),
     ("windows", windows::check),

@@ -206,14 +206,11 @@ fn wrong_arrows(package: &Package, ours: &[&str]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metadata::{Dependency, Membership};
+    use crate::metadata::Dependency;
 
     fn arrows(name: &str, used: &str, kind: Kind) -> Vec<String> {
         let package = Package {
             name: name.to_owned(),
-            version: "0.1.0".to_owned(),
-            license: None,
-            membership: Membership::Ours,
             dependencies: vec![Dependency { name: used.to_owned(), kind }],
             roots: Vec::new(),
         };

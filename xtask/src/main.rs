@@ -1,17 +1,17 @@
-//! Project tasks: `cargo xtask demo | quick | test | ci | soak | kernels | bench | layers | windows | docs | licences | dist`.
+//! Project tasks: `cargo xtask demo | quick | test | ci | soak | kernels | bench | layers | windows | docs | dependencies | dist`.
 
 mod ci;
 mod circles;
 mod demo;
+mod dependencies;
 mod dist;
 mod docs;
 mod kernels;
 mod layers;
-mod licences;
 mod metadata;
 mod packages;
 mod run;
-mod spdx;
+mod scripts;
 mod test;
 mod tools;
 mod windows;
@@ -36,7 +36,7 @@ enum Task {
     Test(test::TestArgs),
     /// While working: formatting, layers, clippy, unit and property tests.
     Quick,
-    /// What every change must pass: formatting, clippy, layers, licences, tests.
+    /// What every change must pass: formatting, layers, documents, dependencies, clippy, tests.
     Ci,
     /// Probes random policies with random packets, compares with the documentation, then runs `kernels`.
     Soak(demo::SoakArgs),
@@ -50,8 +50,8 @@ enum Task {
     Docs,
     /// Compiles for Windows what must build for every system.
     Windows,
-    /// Fails when a dependency's licence is not on the allow-list.
-    Licences,
+    /// Fails when a dependency has a licence, a source or an advisory that deny.toml refuses.
+    Dependencies,
     /// Builds what is shipped: static binaries of the host programs, .deb and .rpm packages.
     Dist(dist::DistArgs),
 }
@@ -78,7 +78,7 @@ fn run_task(task: Task) -> Result<()> {
         Task::Layers(args) => layers::run(&args),
         Task::Docs => docs::check(),
         Task::Windows => windows::check(),
-        Task::Licences => licences::check(&metadata::read()?),
+        Task::Dependencies => dependencies::check(),
         Task::Dist(args) => dist::run(&args),
     }
 }

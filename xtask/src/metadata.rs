@@ -15,21 +15,13 @@ pub(crate) struct Metadata {
     pub(crate) target_directory: PathBuf,
 }
 
+/// A package of this workspace.
 #[derive(Debug)]
 pub(crate) struct Package {
     pub(crate) name: String,
-    pub(crate) version: String,
-    pub(crate) license: Option<String>,
-    pub(crate) membership: Membership,
     pub(crate) dependencies: Vec<Dependency>,
     /// The root files of its library and its programs.
     pub(crate) roots: Vec<PathBuf>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Membership {
-    Ours,
-    Foreign,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +40,7 @@ pub(crate) enum Kind {
 
 impl Metadata {
     pub(crate) fn ours(&self) -> impl Iterator<Item = &Package> {
-        self.packages.iter().filter(|package| package.membership == Membership::Ours)
+        self.packages.iter()
     }
 }
 
@@ -68,13 +60,10 @@ fn parse(document: &Value) -> Result<Metadata> {
         array(document, "workspace_members")?.iter().filter_map(Value::as_str).collect();
     let packages: Result<Vec<Package>> = array(document, "packages")?
         .iter()
+        .filter(|package| package["id"].as_str().is_some_and(|id| ours.contains(id)))
         .map(|package| {
-            let is_ours = ours.contains(text(package, "id")?);
             Ok(Package {
                 name: text(package, "name")?.to_owned(),
-                version: text(package, "version")?.to_owned(),
-                license: package["license"].as_str().map(str::to_owned),
-                membership: if is_ours { Membership::Ours } else { Membership::Foreign },
                 dependencies: array(package, "dependencies")?
                     .iter()
                     .map(dependency)

@@ -1,0 +1,54 @@
+//! What dependencies must keep to: licences, bans, sources and advisories of `deny.toml`, by cargo-deny; and
+//! the licences of scripts that were copied.
+
+use std::process::{Command, Stdio};
+
+use anyhow::Result;
+
+use crate::{run, scripts};
+
+/// The version that is installed where there is none.
+const VERSION: &str = "0.20.2";
+
+/// Fails with everything that `deny.toml` refuses. Advisories are checked where their database can be had;
+/// where it can't, that is said.
+pub(crate) fn check() -> Result<()> {
+    let copied = scripts::check()?;
+    ensure_installed()?;
+    run::succeed(&mut deny(&["check", "licenses", "bans", "sources"]))?;
+    if has_advisories() {
+        run::succeed(&mut deny(&["check", "--disable-fetch", "advisories"]))?;
+    } else {
+        println!("advisories: not checked, their database could not be fetched");
+    }
+    println!("dependencies: as deny.toml wants them; {copied} copied scripts");
+    Ok(())
+}
+
+fn deny(arguments: &[&str]) -> Command {
+    let mut command = run::cargo(&["deny", "--locked", "--log-level", "error"]);
+    command.args(arguments);
+    command
+}
+
+/// Fetches the database of advisories, or finds the one fetched before.
+fn has_advisories() -> bool {
+    let mut fetch = run::cargo(&["deny", "--locked", "--log-level", "off", "fetch", "db"]);
+    // A host that asks for a password is no database; nobody is there to give one.
+    fetch.env("GIT_TERMINAL_PROMPT", "0").stdin(Stdio::null());
+    fetch.stdout(Stdio::null()).stderr(Stdio::null());
+    fetch.status().is_ok_and(|status| status.success())
+}
+
+fn ensure_installed() -> Result<()> {
+    let mut version = run::cargo(&["deny", "--version"]);
+    version.stdout(Stdio::null()).stderr(Stdio::null());
+    if version.status().is_ok_and(|status| status.success()) {
+        return Ok(());
+    }
+    println!("installing cargo-deny {VERSION}: once, some minutes");
+    let wanted = format!("cargo-deny@{VERSION}");
+    let mut install = run::cargo(&["install", "--locked", "--debug", "--quiet", &wanted]);
+    // It runs for a second: quick to build is better than quick.
+    run::succeed(install.env("CARGO_PROFILE_DEV_DEBUG", "0"))
+}

@@ -70,12 +70,16 @@ fn missing(
     Ok(missing)
 }
 
-/// Whether `crate::file::test` is a test in a file of that name anywhere in the crate.
+/// Whether `crate::file::test` is a test in a file of that name anywhere in the crate, or in the file
+/// `tests.rs` of the module of that name.
 fn is_test(root: &Path, name: &str) -> Result<bool> {
     let [package, file, test] = name.split("::").collect::<Vec<_>>()[..] else { return Ok(false) };
     let mut files = Vec::new();
     find(&root.join("crates").join(package), "rs", &mut files)?;
-    let named = |path: &&PathBuf| path.file_stem().is_some_and(|stem| stem == file);
+    let named = |path: &&PathBuf| {
+        let of = path.parent().and_then(Path::file_name).filter(|_| path.ends_with("tests.rs"));
+        [path.file_stem(), of].into_iter().flatten().any(|name| name == file)
+    };
     for path in files.iter().filter(named) {
         let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
         let function = text.find(&format!("fn {test}("));

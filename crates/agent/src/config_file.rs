@@ -377,5 +377,4 @@ fn values(text: &str) -> Option<Map<String, Value>> {
 }
 
 #[cfg(test)]
-#[path = "config_file_tests.rs"]
 mod tests;

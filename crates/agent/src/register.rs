@@ -301,5 +301,4 @@ fn url(domain: &str) -> String {
 }
 
 #[cfg(test)]
-#[path = "register_tests.rs"]
 mod tests;

@@ -128,5 +128,4 @@ impl PollLimit {
 }
 
 #[cfg(test)]
-#[path = "schedule_tests.rs"]
 mod tests;

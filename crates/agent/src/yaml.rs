@@ -344,5 +344,4 @@ fn end_of_double_quoted(text: &str) -> Option<usize> {
 }
 
 #[cfg(test)]
-#[path = "yaml_tests.rs"]
 mod tests;

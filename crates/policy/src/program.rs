@@ -214,5 +214,4 @@ impl fmt::Display for ProcessMatch {
 }
 
 #[cfg(test)]
-#[path = "program_tests.rs"]
 mod tests;

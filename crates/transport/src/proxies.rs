@@ -326,5 +326,4 @@ fn check_credentials(
 }
 
 #[cfg(test)]
-#[path = "proxies_tests.rs"]
 mod tests;

@@ -206,5 +206,4 @@ fn socket_inode(target: &Path) -> Option<u32> {
 }
 
 #[cfg(test)]
-#[path = "sockets_tests.rs"]
 mod tests;

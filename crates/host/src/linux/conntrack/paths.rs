@@ -346,5 +346,4 @@ impl Path {
 }
 
 #[cfg(test)]
-#[path = "paths_tests.rs"]
 mod tests;

@@ -68,5 +68,4 @@ fn listed(running: &[Instance], survey: &Survey) -> String {
 }
 
 #[cfg(test)]
-#[path = "absent_tests.rs"]
 mod tests;

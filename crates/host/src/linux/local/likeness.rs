@@ -143,5 +143,4 @@ fn if_upgraded(executable: &Executable, places: &[Place]) -> Likeness {
 }
 
 #[cfg(test)]
-#[path = "likeness_tests.rs"]
 mod tests;

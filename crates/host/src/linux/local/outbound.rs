@@ -181,5 +181,4 @@ fn unit_of(instance: &Instance) -> Option<&str> {
 }
 
 #[cfg(test)]
-#[path = "outbound_tests.rs"]
 mod tests;

@@ -183,5 +183,4 @@ impl Walk<'_> {
 }
 
 #[cfg(test)]
-#[path = "places_tests.rs"]
 mod tests;

@@ -199,5 +199,4 @@ fn optional(text: Option<String>) -> Option<String> {
 }
 
 #[cfg(test)]
-#[path = "cloud_tests.rs"]
 mod tests;

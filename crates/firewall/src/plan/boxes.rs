@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// `addresses × services`, both inclusive, with the order of the rule it comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Flat {
+pub(crate) struct RuleBox {
     /// Lowest and highest service (a port, a protocol or an ICMP type).
     pub services: (u16, u16),
     /// Lowest and highest address.
@@ -16,9 +16,9 @@ pub(crate) struct Flat {
 /// Splits boxes into layers; the boxes of a layer are disjoint, and a point is in some layer exactly
 /// when it is in some box. A layer holds at most `4 * n + 1024` boxes for its `n` boxes of input; what
 /// would split into more goes to a layer of its own, so the whole stays linear in the input.
-pub(crate) fn layers(boxes: Vec<Flat>) -> Vec<Vec<Flat>> {
+pub(crate) fn layers(boxes: Vec<RuleBox>) -> Vec<Vec<RuleBox>> {
     let mut layers = Vec::new();
-    let mut groups: BTreeMap<(u16, u16), Vec<Flat>> = BTreeMap::new();
+    let mut groups: BTreeMap<(u16, u16), Vec<RuleBox>> = BTreeMap::new();
     for flat in boxes {
         groups.entry(flat.services).or_default().push(flat);
     }
@@ -30,7 +30,7 @@ pub(crate) fn layers(boxes: Vec<Flat>) -> Vec<Vec<Flat>> {
     layers
 }
 
-type Groups = BTreeMap<(u16, u16), Vec<Flat>>;
+type Groups = BTreeMap<(u16, u16), Vec<RuleBox>>;
 
 /// Takes out the groups that span most of the others' bounds, until the rest fits.
 fn split_off_the_widest(groups: &mut Groups) -> Groups {
@@ -60,7 +60,7 @@ fn split_off_the_widest(groups: &mut Groups) -> Groups {
 }
 
 /// Sweeps along the services; in each stretch between two bounds, along the addresses.
-fn disjoint(groups: &Groups) -> Vec<Flat> {
+fn disjoint(groups: &Groups) -> Vec<RuleBox> {
     let mut starts: BTreeMap<u32, Vec<(u16, u16)>> = BTreeMap::new();
     let mut bounds = BTreeSet::new();
     for &(lo, hi) in groups.keys() {
@@ -69,12 +69,12 @@ fn disjoint(groups: &Groups) -> Vec<Flat> {
     }
     let bounds: Vec<u32> = bounds.into_iter().collect();
     let mut active: BTreeSet<(u16, u16)> = BTreeSet::new();
-    let mut stretches: Vec<((u16, u16), Vec<Flat>)> = Vec::new();
+    let mut stretches: Vec<((u16, u16), Vec<RuleBox>)> = Vec::new();
     for pair in bounds.windows(2) {
         let [start, end] = [pair[0], pair[1] - 1];
         active.retain(|&(_, hi)| u32::from(hi) >= start);
         active.extend(starts.get(&start).into_iter().flatten());
-        let covering: Vec<Flat> =
+        let covering: Vec<RuleBox> =
             active.iter().filter_map(|services| groups.get(services)).flatten().copied().collect();
         let services = (narrow(start), narrow(end));
         let pieces = first_in_order_wins(&covering, services);
@@ -86,7 +86,7 @@ fn disjoint(groups: &Groups) -> Vec<Flat> {
         }
     }
     let boxes = stretches.into_iter().flat_map(|(services, pieces)| {
-        pieces.into_iter().map(move |piece| Flat { services, ..piece })
+        pieces.into_iter().map(move |piece| RuleBox { services, ..piece })
     });
     boxes.collect()
 }
@@ -99,21 +99,21 @@ fn adjacent(before: (u16, u16), after: (u16, u16)) -> bool {
     before.1.checked_add(1) == Some(after.0)
 }
 
-fn alike(a: &[Flat], b: &[Flat]) -> bool {
-    let same = |(a, b): (&Flat, &Flat)| a.addresses == b.addresses && a.order == b.order;
+fn alike(a: &[RuleBox], b: &[RuleBox]) -> bool {
+    let same = |(a, b): (&RuleBox, &RuleBox)| a.addresses == b.addresses && a.order == b.order;
     a.len() == b.len() && a.iter().zip(b).all(same)
 }
 
 /// One dimension: overlapping address ranges become disjoint ones, each with the first rule that
 /// covers it.
-fn first_in_order_wins(ranges: &[Flat], services: (u16, u16)) -> Vec<Flat> {
+fn first_in_order_wins(ranges: &[RuleBox], services: (u16, u16)) -> Vec<RuleBox> {
     let mut opening: Vec<(u128, usize, u128)> =
         ranges.iter().map(|flat| (flat.addresses.0, flat.order, flat.addresses.1)).collect();
     opening.sort_unstable();
     if let [(first, order, last)] = opening[..] {
-        return vec![Flat { services, addresses: (first, last), order }];
+        return vec![RuleBox { services, addresses: (first, last), order }];
     }
-    let mut pieces: Vec<Flat> = Vec::with_capacity(opening.len());
+    let mut pieces: Vec<RuleBox> = Vec::with_capacity(opening.len());
     let mut open: BTreeSet<(usize, u128)> = BTreeSet::new();
     let mut coming = opening.into_iter().peekable();
     let mut at = 0;
@@ -135,7 +135,7 @@ fn first_in_order_wins(ranges: &[Flat], services: (u16, u16)) -> Vec<Flat> {
             Some(piece) if piece.order == order && piece.addresses.1 + 1 == at => {
                 piece.addresses.1 = end;
             }
-            _ => pieces.push(Flat { services, addresses: (at, end), order }),
+            _ => pieces.push(RuleBox { services, addresses: (at, end), order }),
         }
         match end.checked_add(1) {
             Some(next) => at = next,
@@ -150,8 +150,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn covering(boxes: &[Flat], service: u16, address: u128) -> Vec<usize> {
-        let inside = |flat: &&Flat| {
+    fn covering(boxes: &[RuleBox], service: u16, address: u128) -> Vec<usize> {
+        let inside = |flat: &&RuleBox| {
             (flat.services.0..=flat.services.1).contains(&service)
                 && (flat.addresses.0..=flat.addresses.1).contains(&address)
         };
@@ -160,14 +160,14 @@ mod tests {
 
     #[test]
     fn ends_of_the_number_ranges_survive() {
-        let all = Flat { services: (0, u16::MAX), addresses: (0, u128::MAX), order: 0 };
-        let one = Flat { services: (80, 80), addresses: (5, 5), order: 1 };
+        let all = RuleBox { services: (0, u16::MAX), addresses: (0, u128::MAX), order: 0 };
+        let one = RuleBox { services: (80, 80), addresses: (5, 5), order: 1 };
         assert_eq!(layers(vec![all, one]), vec![vec![all]]);
     }
 
     #[test]
     fn crossing_rules_stay_linear() {
-        let staggered = (0..2000u16).map(|i| Flat {
+        let staggered = (0..2000u16).map(|i| RuleBox {
             services: (i, i + 2000),
             addresses: (u128::from(i) * 10, u128::from(i) * 10 + 25),
             order: usize::from(i),
@@ -181,10 +181,10 @@ mod tests {
         );
     }
 
-    fn arbitrary_boxes() -> impl Strategy<Value = Vec<Flat>> {
+    fn arbitrary_boxes() -> impl Strategy<Value = Vec<RuleBox>> {
         let one = (0u16..10, 0u16..4, 0u128..12, 0u128..6);
         proptest::collection::vec(one, 0..14).prop_map(|list| {
-            let flat = |(order, (s, ds, a, da)): (usize, (u16, u16, u128, u128))| Flat {
+            let flat = |(order, (s, ds, a, da)): (usize, (u16, u16, u128, u128))| RuleBox {
                 services: (s, s + ds),
                 addresses: (a, a + da),
                 order,

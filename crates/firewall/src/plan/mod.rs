@@ -27,6 +27,22 @@
 //! number. Where there are many ranges, chains lead a packet to the one set that holds those near it, and
 //! what anyone may reach is looked up apart, as `service` (protocol, port) and `open` (ranges of it). Where several rules match, the kernel names the first of the first set that has the packet;
 //! the verdict is the same.
+//!
+//! How it is made, from left to right; each word is a type or a file:
+//!
+//! ```text
+//! Bound ─┬─ failsafe ─────┐          ┌─ Lookup: sets that a line looks a packet up in ────────┐
+//!        ├─ blocks  ──────┼─ Entry ──┤     `RuleBox` address range × port range, made disjoint │
+//!        ├─ allows  ──────┘ (shapes) │     (boxes); too many of them: a Tree of chains (tree)  ├─ Line ─ Chain ─ Plan
+//!        │                           └─ LineRule: a rule with a line of its own, because it    │
+//!        │                              names a program or its sets would be too large         │
+//!        └─ level, mode ── Stage: the enforced stance, and the tested one after it (judge) ────┘
+//!
+//! View      which packets a chain judges: direction, opener or answer, this host's or forwarded
+//! Group     the rules of a stance that do the same, and its Verb: failsafe, block or allow
+//! Builder   the plan as it grows; `lookup`, `line_rules`, `judge`, `fixed`, `unplaced`, `forward` add to it
+//! Recorder  the sets that count flows; `live` hands packets to a log group besides
+//! ```
 
 mod boxes;
 mod build;
@@ -36,11 +52,12 @@ mod fixed;
 mod forward;
 mod group;
 mod judge;
+mod line_rules;
 mod live;
 mod live_group;
 mod lookup;
 mod model;
-mod products;
+
 mod recorder;
 mod sets;
 mod shapes;

@@ -1,43 +1,51 @@
 //! From rules sorted by shape to sets and their look-ups.
 
-use super::boxes::{Flat, layers};
+use super::boxes::{RuleBox, layers};
 use super::model::{Element, Family, Key, Set, Shape};
 use super::shapes::{
-    Asks, Entry, Lookup, PRODUCT_LIMIT, Pool, Sets, Shapes, Split, WITH_PORTS, key_types, ranges_of,
+    Asks, ELEMENT_LIMIT, Entry, FamilyServices, Lookup, Pool, Sets, Shapes, WITH_PORTS, key_types,
+    ranges_of,
 };
 use super::tree::{LEAF, Tree, part};
 use crate::Capabilities;
 
 /// Sorts the rules of one direction and action, `prefix` being the beginning of their sets' names.
 pub(crate) fn shapes(entries: &[Entry], prefix: &str, capabilities: &Capabilities) -> Shapes {
-    let mut shapes = Shapes { sets: Vec::new(), lookups: Vec::new(), products: Vec::new() };
+    let mut shapes = Shapes { sets: Vec::new(), lookups: Vec::new(), line_rules: Vec::new() };
     for family in Family::BOTH {
         let mut pool = Pool::default();
         for (order, entry) in entries.iter().enumerate() {
             let ranges = ranges_of(&entry.peers, family);
-            let split = Split::new(&entry.services, family);
+            let split = FamilyServices::new(&entry.services, family);
             if ranges.is_empty() || entry.services.is_empty() {
                 continue;
             }
             let ports = split.ports.len();
-            let blows_up = ranges.len() * ports > PRODUCT_LIMIT.max(4 * (ranges.len() + ports));
+            let blows_up = ranges.len() * ports > ELEMENT_LIMIT.max(4 * (ranges.len() + ports));
             if entry.owner.is_some() || blows_up {
-                shapes.product(entry, family, ranges, split.lanes(), prefix, capabilities);
+                shapes.line_rule(
+                    entry,
+                    family,
+                    ranges,
+                    split.service_matches(),
+                    prefix,
+                    capabilities,
+                );
                 continue;
             }
             let rest = pool.add(order, entry, &ranges, split, capabilities);
             if !rest.is_empty() {
-                shapes.product(entry, family, ranges, rest, prefix, capabilities);
+                shapes.line_rule(entry, family, ranges, rest, prefix, capabilities);
             }
         }
         let counted = capabilities.element_counters;
-        Maker { shapes: &mut shapes, entries, family, prefix, counted }.take(pool);
+        SetBuilder { shapes: &mut shapes, entries, family, prefix, counted }.take(pool);
     }
     shapes
 }
 
 /// The sets of one family's rules of one direction and action, as they are made.
-struct Maker<'a> {
+struct SetBuilder<'a> {
     shapes: &'a mut Shapes,
     entries: &'a [Entry],
     family: Family,
@@ -45,7 +53,7 @@ struct Maker<'a> {
     counted: bool,
 }
 
-impl Maker<'_> {
+impl SetBuilder<'_> {
     fn take(&mut self, pool: Pool) {
         let n = self.family.number();
         self.exact(format!("host{n}"), Asks::AddressAndPort, pool.hosts);
@@ -61,7 +69,7 @@ impl Maker<'_> {
     }
 
     /// Few boxes: the protocols share sets.
-    fn ports_together(&mut self, ports: [Vec<Flat>; WITH_PORTS.len()]) {
+    fn ports_together(&mut self, ports: [Vec<RuleBox>; WITH_PORTS.len()]) {
         let mut sets: Vec<Vec<Element>> = Vec::new();
         for ((protocol, _), boxes) in WITH_PORTS.into_iter().zip(ports) {
             let key = |address: u128, port: u16| [address, protocol.into(), port.into(), 0];
@@ -80,14 +88,14 @@ impl Maker<'_> {
     }
 
     /// Many boxes. What anyone may reach has no place among addresses: it would be in every part.
-    fn ports_parted(&mut self, ports: [Vec<Flat>; WITH_PORTS.len()]) {
+    fn ports_parted(&mut self, ports: [Vec<RuleBox>; WITH_PORTS.len()]) {
         let (n, everyone) = (self.family.number(), (0, self.family.max()));
         let mut services = Vec::new();
         let mut rest = Vec::new();
         for ((protocol, word), boxes) in WITH_PORTS.into_iter().zip(ports) {
-            let (open, some): (Vec<Flat>, Vec<Flat>) =
+            let (open, some): (Vec<RuleBox>, Vec<RuleBox>) =
                 boxes.into_iter().partition(|flat| flat.addresses == everyone);
-            let (single, wide): (Vec<Flat>, Vec<Flat>) =
+            let (single, wide): (Vec<RuleBox>, Vec<RuleBox>) =
                 open.into_iter().partition(|flat| flat.services.0 == flat.services.1);
             let key = |_: u128, port: u16| [protocol.into(), port.into(), 0, 0];
             services.extend(single.into_iter().map(|flat| element(flat, self.entries, key)));
@@ -118,13 +126,13 @@ impl Maker<'_> {
         kind: String,
         protocol: Option<u8>,
         asks: Asks,
-        boxes: Vec<Flat>,
+        boxes: Vec<RuleBox>,
         key: impl Fn(u128, u16) -> Key + Copy,
     ) {
         let entries = self.entries;
-        let elements = |boxes: Vec<Flat>| -> Vec<Vec<Element>> {
+        let elements = |boxes: Vec<RuleBox>| -> Vec<Vec<Element>> {
             let elements =
-                |layer: Vec<Flat>| layer.into_iter().map(|flat| element(flat, entries, key));
+                |layer: Vec<RuleBox>| layer.into_iter().map(|flat| element(flat, entries, key));
             layers(boxes).into_iter().map(|layer| elements(layer).collect()).collect()
         };
         match part(boxes) {
@@ -167,7 +175,7 @@ impl Maker<'_> {
     }
 }
 
-fn element(flat: Flat, entries: &[Entry], key: impl Fn(u128, u16) -> Key) -> Element {
+fn element(flat: RuleBox, entries: &[Entry], key: impl Fn(u128, u16) -> Key) -> Element {
     Element {
         first: key(flat.addresses.0, flat.services.0),
         last: key(flat.addresses.1, flat.services.1),

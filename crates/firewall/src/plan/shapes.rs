@@ -5,13 +5,13 @@ use std::net::IpAddr;
 use xshield_policy::protocol::{SCTP, TCP, UDP};
 use xshield_policy::{AddressMatch, AddressRange, Owner, Ports, RangeSet, Service};
 
-use super::boxes::Flat;
+use super::boxes::RuleBox;
 use super::model::{Element, Family, FieldType, Key, Label, Set, Shape};
 use super::tree::Tree;
 use crate::Capabilities;
 
 /// Above this many elements, a rule with many addresses and many ports is a line with two sets.
-pub(super) const PRODUCT_LIMIT: usize = 256;
+pub(super) const ELEMENT_LIMIT: usize = 256;
 
 /// A rule as the plan sees it: of policy, or of the failsafe.
 pub(crate) struct Entry {
@@ -26,13 +26,13 @@ pub(crate) struct Shapes {
     pub sets: Vec<Set>,
     /// In the order of look-up.
     pub lookups: Vec<Lookup>,
-    pub products: Vec<Product>,
+    pub line_rules: Vec<LineRule>,
 }
 
 impl Shapes {
     /// Whether no packet can match.
     pub(crate) fn is_empty(&self) -> bool {
-        self.lookups.is_empty() && self.products.is_empty()
+        self.lookups.is_empty() && self.line_rules.is_empty()
     }
 }
 
@@ -69,23 +69,23 @@ pub(crate) enum Asks {
 }
 
 /// A rule that stands in lines of its own.
-pub(crate) struct Product {
+pub(crate) struct LineRule {
     pub label: Label,
     pub owner: Option<Owner>,
     pub family: Family,
     pub addresses: Addresses,
-    pub services: Vec<Lane>,
+    pub services: Vec<ServiceMatch>,
 }
 
-/// The addresses of a product.
+/// The addresses of a [`LineRule`].
 pub(crate) enum Addresses {
     Any,
     Ranges(Vec<(u128, u128)>),
     Set(String),
 }
 
-/// One service condition of a product.
-pub(crate) enum Lane {
+/// One service condition of a [`LineRule`].
+pub(crate) enum ServiceMatch {
     Any,
     Protocol(u8),
     Ports(u8, (u16, u16)),
@@ -94,7 +94,7 @@ pub(crate) enum Lane {
 }
 
 /// A rule's services for one family, without overlap.
-pub(super) struct Split {
+pub(super) struct FamilyServices {
     any: bool,
     protocols: Vec<u8>,
     pub(super) ports: Vec<(u8, (u16, u16))>,
@@ -104,7 +104,7 @@ pub(super) struct Split {
 /// The protocols with ports that rules can name, and what sets of each are called.
 pub(super) const WITH_PORTS: [(u8, &str); 3] = [(TCP, "tcp"), (UDP, "udp"), (SCTP, "sctp")];
 
-impl Split {
+impl FamilyServices {
     pub(super) fn new(services: &[Service], family: Family) -> Self {
         let mut any = false;
         let (mut tcp, mut udp, mut sctp) = (Vec::new(), Vec::new(), Vec::new());
@@ -143,11 +143,12 @@ impl Split {
         split
     }
 
-    pub(super) fn lanes(&self) -> Vec<Lane> {
-        let any = self.any.then_some(Lane::Any);
-        let protocols = self.protocols.iter().map(|&protocol| Lane::Protocol(protocol));
-        let ports = self.ports.iter().map(|&(protocol, range)| Lane::Ports(protocol, range));
-        let icmp = self.icmp.iter().map(|&range| Lane::IcmpTypes(range));
+    pub(super) fn service_matches(&self) -> Vec<ServiceMatch> {
+        let any = self.any.then_some(ServiceMatch::Any);
+        let protocols = self.protocols.iter().map(|&protocol| ServiceMatch::Protocol(protocol));
+        let ports =
+            self.ports.iter().map(|&(protocol, range)| ServiceMatch::Ports(protocol, range));
+        let icmp = self.icmp.iter().map(|&range| ServiceMatch::IcmpTypes(range));
         any.into_iter().chain(protocols).chain(ports).chain(icmp).collect()
     }
 }
@@ -204,9 +205,9 @@ pub(crate) fn family(address: IpAddr) -> Family {
 pub(super) struct Pool {
     pub(super) hosts: Vec<Element>,
     /// By protocol, as in [`WITH_PORTS`].
-    pub(super) ports: [Vec<Flat>; WITH_PORTS.len()],
-    pub(super) nets: Vec<Flat>,
-    pub(super) icmp: Vec<Flat>,
+    pub(super) ports: [Vec<RuleBox>; WITH_PORTS.len()],
+    pub(super) nets: Vec<RuleBox>,
+    pub(super) icmp: Vec<RuleBox>,
 }
 
 impl Pool {
@@ -216,15 +217,15 @@ impl Pool {
         order: usize,
         entry: &Entry,
         ranges: &[(u128, u128)],
-        split: Split,
+        split: FamilyServices,
         capabilities: &Capabilities,
-    ) -> Vec<Lane> {
+    ) -> Vec<ServiceMatch> {
         let single_hosts = ranges.iter().all(|(first, last)| first == last);
         let mut rest = Vec::new();
         for &(protocol, ports) in &split.ports {
             let exact = single_hosts && ports.0 == ports.1;
             if !capabilities.concat_intervals && !exact {
-                rest.push(Lane::Ports(protocol, ports));
+                rest.push(ServiceMatch::Ports(protocol, ports));
                 continue;
             }
             for &addresses in ranges {
@@ -236,38 +237,46 @@ impl Pool {
                     let at = WITH_PORTS.iter().position(|(number, _)| *number == protocol);
                     let boxes = at.and_then(|at| self.ports.get_mut(at));
                     boxes.into_iter().for_each(|boxes| {
-                        boxes.push(Flat { services: ports, addresses, order });
+                        boxes.push(RuleBox { services: ports, addresses, order });
                     });
                 }
             }
         }
         if !capabilities.concat_intervals {
-            rest.extend(Split { ports: Vec::new(), ..split }.lanes());
+            rest.extend(FamilyServices { ports: Vec::new(), ..split }.service_matches());
             return rest;
         }
         let any = split.any.then_some((0, 255));
         let protocols = split.protocols.iter().map(|&protocol| (protocol.into(), protocol.into()));
         for services in any.into_iter().chain(protocols) {
-            self.nets.extend(ranges.iter().map(|&addresses| Flat { services, addresses, order }));
+            self.nets.extend(ranges.iter().map(|&addresses| RuleBox {
+                services,
+                addresses,
+                order,
+            }));
         }
         for services in split.icmp {
-            self.icmp.extend(ranges.iter().map(|&addresses| Flat { services, addresses, order }));
+            self.icmp.extend(ranges.iter().map(|&addresses| RuleBox {
+                services,
+                addresses,
+                order,
+            }));
         }
         rest
     }
 }
 
 impl Shapes {
-    pub(super) fn product(
+    pub(super) fn line_rule(
         &mut self,
         entry: &Entry,
         family: Family,
         ranges: Vec<(u128, u128)>,
-        lanes: Vec<Lane>,
+        service_matches: Vec<ServiceMatch>,
         prefix: &str,
         capabilities: &Capabilities,
     ) {
-        let name = format!("{prefix}_r{}", self.products.len());
+        let name = format!("{prefix}_r{}", self.line_rules.len());
         let mut set = |name: String, key: Vec<FieldType>, elements: Vec<(Key, Key)>| {
             let label = &entry.label;
             let element = |(first, last)| Element { first, last, label: label.clone() };
@@ -284,23 +293,24 @@ impl Shapes {
             }
             _ => Addresses::Ranges(ranges),
         };
-        let is_port = |lane: &Lane| matches!(lane, Lane::Ports(..));
-        let mut services = lanes;
-        if capabilities.concat_intervals && services.iter().filter(|lane| is_port(lane)).count() > 1
+        let is_port = |service: &ServiceMatch| matches!(service, ServiceMatch::Ports(..));
+        let mut services = service_matches;
+        if capabilities.concat_intervals
+            && services.iter().filter(|service| is_port(service)).count() > 1
         {
-            let keys = services.iter().filter_map(|lane| match *lane {
-                Lane::Ports(protocol, (lo, hi)) => {
+            let keys = services.iter().filter_map(|service| match *service {
+                ServiceMatch::Ports(protocol, (lo, hi)) => {
                     let key = |port: u16| [protocol.into(), port.into(), 0, 0];
                     Some((key(lo), key(hi)))
                 }
                 _ => None,
             });
             set(format!("{name}_svc"), vec![FieldType::Protocol, FieldType::Port], keys.collect());
-            services.retain(|lane| !is_port(lane));
-            services.push(Lane::PortSet(format!("{name}_svc")));
+            services.retain(|service| !is_port(service));
+            services.push(ServiceMatch::PortSet(format!("{name}_svc")));
         }
         let (label, owner) = (entry.label.clone(), entry.owner.clone());
-        self.products.push(Product { label, owner, family, addresses, services });
+        self.line_rules.push(LineRule { label, owner, family, addresses, services });
     }
 }
 

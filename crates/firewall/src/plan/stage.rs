@@ -61,7 +61,7 @@ impl Builder<'_> {
         for lookup in &group.shapes.lookups {
             lines.extend(self.lookup(view, group.verb, lookup, next));
         }
-        self.products(view, group.verb, &group.shapes.products, next, lines);
+        self.line_rules(view, group.verb, &group.shapes.line_rules, next, lines);
     }
 
     /// The chain that denies packets of a direction in the stance of a mode.

@@ -4,7 +4,7 @@
 //! vectors as long as the set). Above [`LEAF`] boxes, a packet is therefore first led by its address
 //! and port, in steps of a few comparisons, to a set that holds no others than those near it.
 
-use super::boxes::Flat;
+use super::boxes::RuleBox;
 
 /// Boxes of one set. Fewer would be more comparisons, more would be longer vectors.
 pub(crate) const LEAF: usize = 48;
@@ -24,7 +24,7 @@ pub(crate) enum Axis {
 impl Axis {
     const BOTH: [Self; 2] = [Self::Address, Self::Service];
 
-    fn of(self, flat: &Flat) -> (u128, u128) {
+    fn of(self, flat: &RuleBox) -> (u128, u128) {
         match self {
             Self::Address => flat.addresses,
             Self::Service => (flat.services.0.into(), flat.services.1.into()),
@@ -32,7 +32,7 @@ impl Axis {
     }
 
     /// The part of a box between two bounds, both inclusive; `None`: it has none there.
-    fn clip(self, flat: &Flat, (first, last): (u128, u128)) -> Option<Flat> {
+    fn clip(self, flat: &RuleBox, (first, last): (u128, u128)) -> Option<RuleBox> {
         let (from, to) = self.of(flat);
         let (from, to) = (from.max(first), to.min(last));
         if from > to {
@@ -40,8 +40,8 @@ impl Axis {
         }
         let narrow = |service: u128| u16::try_from(service).unwrap_or(u16::MAX);
         Some(match self {
-            Self::Address => Flat { addresses: (from, to), ..*flat },
-            Self::Service => Flat { services: (narrow(from), narrow(to)), ..*flat },
+            Self::Address => RuleBox { addresses: (from, to), ..*flat },
+            Self::Service => RuleBox { services: (narrow(from), narrow(to)), ..*flat },
         })
     }
 }
@@ -74,11 +74,11 @@ impl<L> Tree<L> {
 
 /// Parts boxes, which may overlap. A box that lies across a border is in several leaves, a part in
 /// each; where parting would mostly multiply boxes, a leaf stays large.
-pub(crate) fn part(boxes: Vec<Flat>) -> Tree<Vec<Flat>> {
+pub(crate) fn part(boxes: Vec<RuleBox>) -> Tree<Vec<RuleBox>> {
     part_below(boxes, MAX_DEPTH)
 }
 
-fn part_below(boxes: Vec<Flat>, depth: usize) -> Tree<Vec<Flat>> {
+fn part_below(boxes: Vec<RuleBox>, depth: usize) -> Tree<Vec<RuleBox>> {
     if boxes.len() <= LEAF || depth == 0 {
         return Tree::Leaf(boxes);
     }
@@ -98,10 +98,10 @@ fn part_below(boxes: Vec<Flat>, depth: usize) -> Tree<Vec<Flat>> {
 }
 
 /// A stretch of an axis, and what is in it.
-type Part = ((u128, u128), Vec<Flat>);
+type Part = ((u128, u128), Vec<RuleBox>);
 
 /// Parts along one axis that hold about as many boxes each.
-fn segments(boxes: &[Flat], axis: Axis) -> Vec<Part> {
+fn segments(boxes: &[RuleBox], axis: Axis) -> Vec<Part> {
     let mut starts: Vec<u128> = boxes.iter().map(|flat| axis.of(flat).0).collect();
     starts.sort_unstable();
     let end = boxes.iter().map(|flat| axis.of(flat).1).max().unwrap_or(0);
@@ -118,19 +118,19 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn covers(flat: &Flat, address: u128, service: u16) -> bool {
+    fn covers(flat: &RuleBox, address: u128, service: u16) -> bool {
         (flat.addresses.0..=flat.addresses.1).contains(&address)
             && (flat.services.0..=flat.services.1).contains(&service)
     }
 
-    fn covering(boxes: &[Flat], address: u128, service: u16) -> Vec<usize> {
+    fn covering(boxes: &[RuleBox], address: u128, service: u16) -> Vec<usize> {
         let found = boxes.iter().filter(|flat| covers(flat, address, service));
         let mut orders: Vec<usize> = found.map(|flat| flat.order).collect();
         orders.sort_unstable();
         orders
     }
 
-    fn leaf(tree: &Tree<Vec<Flat>>, address: u128, service: u16) -> &[Flat] {
+    fn leaf(tree: &Tree<Vec<RuleBox>>, address: u128, service: u16) -> &[RuleBox] {
         match tree {
             Tree::Leaf(boxes) => boxes,
             Tree::Fork { axis, branches } => {
@@ -144,9 +144,9 @@ mod tests {
         }
     }
 
-    fn leaves(tree: Tree<Vec<Flat>>) -> Vec<usize> {
+    fn leaves(tree: Tree<Vec<RuleBox>>) -> Vec<usize> {
         let mut sizes = Vec::new();
-        tree.map(&mut |boxes: Vec<Flat>| sizes.push(boxes.len()));
+        tree.map(&mut |boxes: Vec<RuleBox>| sizes.push(boxes.len()));
         sizes
     }
 
@@ -155,7 +155,7 @@ mod tests {
         let flat = |n: u128| {
             let service = u16::try_from(n * 7 % 60_000).unwrap();
             let addresses = (n * 256, n * 256 + 255);
-            Flat { services: (service, service + 100), addresses, order: 0 }
+            RuleBox { services: (service, service + 100), addresses, order: 0 }
         };
         let sizes = leaves(part((0..10_000).map(flat).collect()));
         assert!(sizes.iter().all(|&size| size <= LEAF), "{sizes:?}");
@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn what_lies_upon_another_is_not_multiplied() {
-        let flat = |order| Flat { services: (0, u16::MAX), addresses: (0, u128::MAX), order };
+        let flat = |order| RuleBox { services: (0, u16::MAX), addresses: (0, u128::MAX), order };
         assert_eq!(leaves(part((0..1000).map(flat).collect())), [1000]);
     }
 
@@ -174,12 +174,12 @@ mod tests {
             list in proptest::collection::vec((0u128..5000, 0u128..400, 0u16..500, 0u16..60), 0..600),
             points in proptest::collection::vec((0u128..5500, 0u16..600), 50),
         ) {
-            let flat = |(order, &(a, da, s, ds)): (usize, &(u128, u128, u16, u16))| Flat {
+            let flat = |(order, &(a, da, s, ds)): (usize, &(u128, u128, u16, u16))| RuleBox {
                 services: (s, s + ds),
                 addresses: (a, a + da),
                 order,
             };
-            let boxes: Vec<Flat> = list.iter().enumerate().map(flat).collect();
+            let boxes: Vec<RuleBox> = list.iter().enumerate().map(flat).collect();
             let tree = part(boxes.clone());
             for (address, service) in points {
                 let wanted = covering(&boxes, address, service);

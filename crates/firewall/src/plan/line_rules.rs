@@ -5,20 +5,20 @@ use xshield_policy::{Direction, Owner};
 use super::builder::{Builder, View, line, with, within};
 use super::group::Verb;
 use super::model::{Condition, Family, Field, Line, Next, State};
-use super::shapes::{Addresses, Lane, Product};
+use super::shapes::{Addresses, LineRule, ServiceMatch};
 
 impl Builder<'_> {
     /// Rules that stand in lines of their own. Owners are known only where a local socket sends.
-    pub(super) fn products(
+    pub(super) fn line_rules(
         &mut self,
         view: View,
         verb: Verb,
-        products: &[Product],
+        line_rules: &[LineRule],
         next: &Next,
         lines: &mut Vec<Line>,
     ) {
-        for (index, product) in products.iter().enumerate() {
-            let is_owned = product.owner.is_some();
+        for (index, line_rule) in line_rules.iter().enumerate() {
+            let is_owned = line_rule.owner.is_some();
             if view.is_forwarded() && is_owned {
                 // No program of this host has opened it.
                 continue;
@@ -28,45 +28,45 @@ impl Builder<'_> {
                 // more. What answers nothing that is known answers no program.
                 continue;
             }
-            let owner = if view.reply { None } else { product.owner.clone() };
+            let owner = if view.reply { None } else { line_rule.owner.clone() };
             let name =
-                format!("{}_{}{}_r{index}", view.name(), verb.label(), product.family.number());
-            lines.extend(self.product_lines(view, product, owner, next, &name));
+                format!("{}_{}{}_r{index}", view.name(), verb.label(), line_rule.family.number());
+            lines.extend(self.lines_of_rule(view, line_rule, owner, next, &name));
         }
         let Some(ownerless_chain) = verb.ownerless() else { return };
         if view.reply || view.is_forwarded() || view.direction == Direction::Inbound {
             return;
         }
         let owned: Vec<_> =
-            products.iter().enumerate().filter(|(_, p)| p.owner.is_some()).collect();
+            line_rules.iter().enumerate().filter(|(_, p)| p.owner.is_some()).collect();
         if owned.is_empty() {
             return;
         }
         // The kernel itself answers for sockets that are gone (TIME-WAIT, resets): no owner is left to
         // ask, and only established flows have such packets.
         let mut ownerless = vec![line(vec![Condition::HasOwner], Next::Return)];
-        for (index, product) in owned {
-            let name = format!("{ownerless_chain}{}_r{index}", product.family.number());
-            ownerless.extend(self.product_lines(view, product, None, &Next::Accept, &name));
+        for (index, line_rule) in owned {
+            let name = format!("{ownerless_chain}{}_r{index}", line_rule.family.number());
+            ownerless.extend(self.lines_of_rule(view, line_rule, None, &Next::Accept, &name));
         }
         self.chain(ownerless_chain, ownerless);
         let established = vec![Condition::State(State::Established)];
         lines.push(line(established, Next::Jump(ownerless_chain.to_owned())));
     }
 
-    fn product_lines(
+    fn lines_of_rule(
         &mut self,
         view: View,
-        product: &Product,
+        line_rule: &LineRule,
         owner: Option<Owner>,
         next: &Next,
         chain: &str,
     ) -> Vec<Line> {
-        let family = product.family;
+        let family = line_rule.family;
         let peer = view.peer(family);
         let head: Vec<Condition> =
             [Condition::Family(family)].into_iter().chain(owner.map(Condition::Owner)).collect();
-        let heads: Vec<Vec<Condition>> = match &product.addresses {
+        let heads: Vec<Vec<Condition>> = match &line_rule.addresses {
             Addresses::Any => vec![head],
             Addresses::Set(set) => {
                 let key = vec![peer, Field::Protocol];
@@ -79,36 +79,40 @@ impl Builder<'_> {
                 ranges.iter().map(range).collect()
             }
         };
-        let lanes: Vec<Vec<Condition>> =
-            product.services.iter().map(|lane| lane_conditions(lane, view, family)).collect();
-        let judged = |conditions| line(conditions, next.clone()).counted(product.label.clone());
-        if heads.len() > 1 && lanes.len() > 1 {
+        let service_matches: Vec<Vec<Condition>> = line_rule
+            .services
+            .iter()
+            .map(|service| service_conditions(service, view, family))
+            .collect();
+        let judged = |conditions| line(conditions, next.clone()).counted(line_rule.label.clone());
+        if heads.len() > 1 && service_matches.len() > 1 {
             // Lines add up instead of multiplying.
-            let lines = lanes.into_iter().map(judged).collect();
+            let lines = service_matches.into_iter().map(judged).collect();
             self.chain(chain, lines);
             return heads
                 .into_iter()
                 .map(|head| line(head, Next::Jump(chain.to_owned())))
                 .collect();
         }
-        let crossed =
-            heads.iter().flat_map(|head| lanes.iter().map(|lane| with(head, lane.clone())));
+        let crossed = heads
+            .iter()
+            .flat_map(|head| service_matches.iter().map(|service| with(head, service.clone())));
         crossed.map(judged).collect()
     }
 }
 
-fn lane_conditions(lane: &Lane, view: View, family: Family) -> Vec<Condition> {
+fn service_conditions(wanted: &ServiceMatch, view: View, family: Family) -> Vec<Condition> {
     let service = view.service();
-    match lane {
-        Lane::Any => Vec::new(),
-        Lane::Protocol(protocol) => vec![Condition::Protocol(*protocol)],
-        Lane::Ports(protocol, (first, last)) => {
+    match wanted {
+        ServiceMatch::Any => Vec::new(),
+        ServiceMatch::Protocol(protocol) => vec![Condition::Protocol(*protocol)],
+        ServiceMatch::Ports(protocol, (first, last)) => {
             vec![Condition::Protocol(*protocol), within(service, *first, *last)]
         }
-        Lane::PortSet(set) => {
+        ServiceMatch::PortSet(set) => {
             vec![Condition::InSet { key: vec![Field::Protocol, service], set: set.clone() }]
         }
-        Lane::IcmpTypes((first, last)) => {
+        ServiceMatch::IcmpTypes((first, last)) => {
             vec![Condition::Protocol(family.icmp()), within(Field::IcmpType(family), *first, *last)]
         }
     }

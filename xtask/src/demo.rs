@@ -65,6 +65,10 @@ pub(crate) struct BenchArgs {
     /// is made up and sizes are not measured.
     #[arg(long)]
     feeds: Option<PathBuf>,
+    /// Windows: a directory with a recording of a Security log as JSON, security_events.jsonl.gz, with the
+    /// host's name in each event. Without it, reading logs is not measured.
+    #[arg(long)]
+    recordings: Option<PathBuf>,
 }
 
 /// Builds platform, Spark and lab, then becomes the lab's demo.
@@ -131,6 +135,11 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
             build("release", &["--example", "windows", "-p", "xshield-firewall"])?;
             let program = target.join("release/examples/windows");
             bench.args(["bench", "windows", "--program"]).arg(program);
+            if let Some(recordings) = &args.recordings {
+                build("release", &["--example", "windows_logs", "-p", "xshield-host"])?;
+                bench.arg("--logs").arg(target.join("release/examples/windows_logs"));
+                bench.arg("--recordings").arg(std::path::absolute(recordings)?);
+            }
         }
         Bench::Firewall => {
             packages::ensure(&[tools::LAB, tools::PEERS].concat())?;

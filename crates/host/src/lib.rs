@@ -3,6 +3,7 @@
 //! [`files`], [`lock`] and [`spool`] work on every OS: what must survive a kill at any byte. So do
 //! [`identity`], [`resolver`] and [`log_line`]; what they need from the OS comes by way of
 //! [`operating_system`].
+//! [`windows_logs`] reads what Windows writes, on any OS.
 //! Everything under [`linux`] asks this kernel or this distribution; the answers are plain data of
 //! `policy` and `wire`, so nothing above this crate knows where they came from.
 
@@ -18,6 +19,7 @@ pub mod program;
 pub mod resolver;
 pub mod socket_holders;
 pub mod spool;
+pub mod windows_logs;
 
 #[cfg(target_os = "linux")]
 pub mod linux;

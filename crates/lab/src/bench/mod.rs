@@ -59,6 +59,12 @@ pub struct BenchArgs {
     /// Threat lists: a directory of real ones, `NAME_DATE.txt.gz`.
     #[arg(long)]
     feeds: Option<PathBuf>,
+    /// Windows: the host crate's example that reads logs.
+    #[arg(long, requires = "recordings")]
+    logs: Option<PathBuf>,
+    /// Windows: a directory with a recording of a Security log, `security_events.jsonl.gz`.
+    #[arg(long)]
+    recordings: Option<PathBuf>,
 }
 
 /// How much effort a measurement takes.
@@ -93,7 +99,8 @@ pub fn run(args: &BenchArgs) -> Result<()> {
                 Effort::Full => windows::Amount { rounds: 20, cases: 4_000 },
                 Effort::Quick => windows::Amount { rounds: 4, cases: 400 },
             };
-            windows::run(&args.program, &amount)
+            let logs = args.logs.as_deref().zip(args.recordings.as_deref());
+            windows::run(&windows::Means { planner: &args.program, logs }, &amount)
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The pure half of the Windows edge: planning, and whether plans say what policy says. It runs on Linux;
-//! nothing about the speed of Windows is learned here.
+//! The pure half of the Windows edge: planning, whether plans say what policy says, reading logs. It runs
+//! on Linux; nothing about the speed of Windows is learned here.
 
 use std::io::Write as _;
 use std::net::Ipv4Addr;
@@ -16,6 +16,14 @@ const RULES: usize = 10_000;
 /// Whom the rules let through; nobody sends anything.
 const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 11);
 
+/// What is measured.
+pub(super) struct Means<'a> {
+    /// The firewall crate's example that plans.
+    pub(super) planner: &'a Path,
+    /// The host crate's example that reads logs, and where recordings of real ones are.
+    pub(super) logs: Option<(&'a Path, &'a Path)>,
+}
+
 /// How much is measured.
 pub(super) struct Amount {
     /// Times that rulesets are planned.
@@ -24,14 +32,47 @@ pub(super) struct Amount {
     pub(super) cases: usize,
 }
 
-pub(super) fn run(program: &Path, Amount { rounds, cases }: &Amount) -> Result<()> {
+pub(super) fn run(means: &Means<'_>, amount: &Amount) -> Result<()> {
+    plans(means.planner, amount)?;
+    match means.logs {
+        Some((reader, recordings)) => logs(reader, recordings),
+        None => {
+            eprintln!(
+                "windows.events_*: skipped, no recordings were named (--recordings DIRECTORY)"
+            );
+            Ok(())
+        }
+    }
+}
+
+/// Events of the Security log, as recorded on real hosts.
+fn logs(reader: &Path, recordings: &Path) -> Result<()> {
+    let file = recordings.join("security_events.jsonl.gz");
+    let unpacked = Command::new("gzip").arg("-dc").arg(&file).output();
+    let unpacked = unpacked.context("could not start gzip, which unpacks recordings")?;
+    let said = String::from_utf8_lossy(&unpacked.stderr);
+    ensure!(unpacked.status.success(), "could not unpack {}: {said}", file.display());
+    let events = String::from_utf8(unpacked.stdout).context("the recording is no text")?;
+    let answer = ask(reader, &[], &events)?;
+    let numbers: Vec<f64> = answer.split(' ').filter_map(|word| word.parse().ok()).collect();
+    let [per_second, inverted, unplaced, refused] = numbers[..] else {
+        anyhow::bail!("expected four numbers of {}, got {answer:?}", reader.display());
+    };
+    Figure::new("windows.events_per_s", per_second, "events/s").print();
+    Figure::new("windows.events_inverted", inverted, "events").print();
+    Figure::new("windows.events_unplaced", unplaced, "events").print();
+    Figure::new("windows.events_refused", refused, "events").print();
+    Ok(())
+}
+
+fn plans(program: &Path, Amount { rounds, cases }: &Amount) -> Result<()> {
     let ruleset = |seed: u32| rules::bound(&rules::rules(RULES, seed, CLIENT), u64::from(seed) + 1);
     let both = format!("{}\n{}\n", ruleset(0)?, ruleset(1)?);
-    let milliseconds = ask(program, ["plan", &rounds.to_string()], &both)?;
+    let milliseconds = ask(program, &["plan", &rounds.to_string()], &both)?;
     let milliseconds = milliseconds.parse().context("the program answered no milliseconds")?;
     Figure::new("windows.plan_10k_ms", milliseconds, "ms").print();
 
-    let answer = ask(program, ["agree", &cases.to_string()], "")?;
+    let answer = ask(program, &["agree", &cases.to_string()], "")?;
     let (packets, wrong) = answer.split_once(' ').context("the program answered no two numbers")?;
     let figure = |name, number: &str| -> Result<()> {
         let number = number.parse().context("the program answered no number of packets")?;
@@ -42,7 +83,7 @@ pub(super) fn run(program: &Path, Amount { rounds, cases }: &Amount) -> Result<(
     figure("windows.agreement_wrong", wrong)
 }
 
-fn ask(program: &Path, words: [&str; 2], input: &str) -> Result<String> {
+fn ask(program: &Path, words: &[&str], input: &str) -> Result<String> {
     let mut child = Command::new(program)
         .args(words)
         .stdin(Stdio::piped())

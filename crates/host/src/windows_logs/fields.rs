@@ -1,0 +1,101 @@
+//! The named values of an event, as text.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Deserializer};
+
+/// What is looked at of an event of the Security log. What an event does not have is `None`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+pub struct Fields<'a> {
+    /// Which kind of event.
+    #[serde(rename = "EventID", default, deserialize_with = "number_or_text")]
+    pub event_id: u32,
+    /// When it was written, in ISO 8601 and UTC.
+    #[serde(rename = "@timestamp", alias = "SystemTime", borrow, default)]
+    pub time: Option<Cow<'a, str>>,
+    /// `%%14592` inbound, `%%14593` outbound.
+    #[serde(rename = "Direction", borrow, default)]
+    pub direction: Option<Cow<'a, str>>,
+    /// One end; which one depends on the build.
+    #[serde(rename = "SourceAddress", borrow, default)]
+    pub source_address: Option<Cow<'a, str>>,
+    /// Its port.
+    #[serde(rename = "SourcePort", borrow, default)]
+    pub source_port: Option<Cow<'a, str>>,
+    /// The other end.
+    #[serde(rename = "DestAddress", borrow, default)]
+    pub destination_address: Option<Cow<'a, str>>,
+    /// Its port.
+    #[serde(rename = "DestPort", borrow, default)]
+    pub destination_port: Option<Cow<'a, str>>,
+    /// The IP protocol's number.
+    #[serde(rename = "Protocol", borrow, default)]
+    pub protocol: Option<Cow<'a, str>>,
+    /// The executable, as an NT device path.
+    #[serde(rename = "Application", borrow, default)]
+    pub application: Option<Cow<'a, str>>,
+    /// The process.
+    #[serde(rename = "ProcessId", alias = "ProcessID", borrow, default)]
+    pub process: Option<Cow<'a, str>>,
+    /// The number of the filter that decided.
+    #[serde(rename = "FilterRTID", alias = "FilterId", borrow, default)]
+    pub filter: Option<Cow<'a, str>>,
+    /// Of a filter that changed: its key.
+    #[serde(rename = "FilterKey", borrow, default)]
+    pub filter_key: Option<Cow<'a, str>>,
+    /// Its name.
+    #[serde(rename = "FilterName", borrow, default)]
+    pub filter_name: Option<Cow<'a, str>>,
+    /// `%%16384` added, `%%16385` deleted.
+    #[serde(rename = "ChangeType", borrow, default)]
+    pub change: Option<Cow<'a, str>>,
+    /// Who changed it.
+    #[serde(rename = "UserName", borrow, default)]
+    pub user: Option<Cow<'a, str>>,
+}
+
+/// The number is text in some exports.
+fn number_or_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Either<'a> {
+        Number(u32),
+        #[serde(borrow)]
+        Text(Cow<'a, str>),
+    }
+    match Either::deserialize(deserializer)? {
+        Either::Number(number) => Ok(number),
+        Either::Text(text) => text.parse().map_err(serde::de::Error::custom),
+    }
+}
+
+impl<'a> Fields<'a> {
+    /// Reads an event that was exported as JSON, one object.
+    ///
+    /// # Errors
+    /// When it is no such object.
+    pub fn from_json(text: &'a str) -> Result<Self, serde_json::Error> {
+        serde_json::from_str(text)
+    }
+
+    /// The field of the name that the event has for it.
+    #[cfg(any(test, feature = "windows-xml"))]
+    pub(super) fn named(&mut self, name: &str) -> Option<&mut Option<Cow<'a, str>>> {
+        Some(match name {
+            "Direction" => &mut self.direction,
+            "SourceAddress" => &mut self.source_address,
+            "SourcePort" => &mut self.source_port,
+            "DestAddress" => &mut self.destination_address,
+            "DestPort" => &mut self.destination_port,
+            "Protocol" => &mut self.protocol,
+            "Application" => &mut self.application,
+            "ProcessId" | "ProcessID" => &mut self.process,
+            "FilterRTID" | "FilterId" => &mut self.filter,
+            "FilterKey" => &mut self.filter_key,
+            "FilterName" => &mut self.filter_name,
+            "ChangeType" => &mut self.change,
+            "UserName" => &mut self.user,
+            _ => return None,
+        })
+    }
+}

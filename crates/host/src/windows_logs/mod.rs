@@ -1,0 +1,28 @@
+//! What Windows writes about flows: the Security log and Windows Firewall's own log. Pure; the same on
+//! every OS.
+//!
+//! 1. [`Fields`]: an event's named values, from JSON, or from the XML that `EvtRender` makes (feature
+//!    `windows-xml`);
+//! 2. [`Event`]: what they say, by the addresses of this host and not by the names of fields, which mean
+//!    different ends on different builds of Windows;
+//! 3. [`Repeats`]: a drop that is told twice counts once;
+//! 4. [`FirewallLog`]: `pfirewall.log`, by the columns that its header names.
+
+mod ends;
+mod event;
+mod fields;
+mod firewall_log;
+mod repeats;
+#[cfg(any(test, feature = "windows-xml"))]
+mod xml;
+
+pub use ends::{Detail, Ends, OwnAddresses};
+pub use event::{Event, EventError, FilterChange, FilterEvent, FlowEvent, FlowOutcome, Socket};
+pub use fields::Fields;
+pub use firewall_log::{FirewallLine, FirewallLog, FirewallLogError};
+pub use repeats::Repeats;
+#[cfg(any(test, feature = "windows-xml"))]
+pub use xml::{EventXmlError, read_xml};
+
+#[cfg(test)]
+mod tests;

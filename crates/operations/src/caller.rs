@@ -67,7 +67,7 @@ impl<R: AtLeast> By<R> {
         if caller.role < R::ROLE {
             let detail =
                 format!("this takes the role {:?}; the token has {:?}", R::ROLE, caller.role);
-            return Err(OperationError::Forbidden { detail: detail.to_lowercase() });
+            return Err(OperationError::Forbidden { detail: detail.to_lowercase(), field: None });
         }
         Ok(Self { caller, role: PhantomData })
     }

@@ -53,6 +53,8 @@ pub enum OperationError {
     Forbidden {
         /// What is needed.
         detail: String,
+        /// What of the request needs it.
+        field: Option<&'static str>,
     },
     /// Too many ask for it.
     #[error("too many {what}; try again in {seconds} s")]

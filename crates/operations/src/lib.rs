@@ -14,6 +14,7 @@ pub mod change;
 pub mod claims;
 pub mod commands;
 pub mod compiler;
+pub mod diagnostics;
 pub mod enforcement_keys;
 pub mod error;
 pub mod expiry;
@@ -33,6 +34,7 @@ pub mod signals;
 pub mod standing;
 #[cfg(test)]
 mod testing;
+pub mod threat;
 pub mod tokens;
 pub mod users;
 

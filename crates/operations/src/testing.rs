@@ -5,6 +5,8 @@ use std::sync::Mutex;
 use tempfile::TempDir;
 use xshield_model::Timestamp;
 use xshield_model::audit_entry::AuditEntry;
+use xshield_model::feed::FeedSettings;
+use xshield_model::file_name::FileName;
 use xshield_model::role::Role;
 use xshield_policy::AssetId;
 use xshield_policy::inventory::Source;
@@ -12,6 +14,7 @@ use xshield_store::accounts::{self, Account};
 use xshield_store::assets::{self, NewAsset};
 use xshield_store::audit::{self, AuditFilter};
 use xshield_store::{Store, commit};
+use xshield_threat::FeedId;
 use xshield_wire::Bytes;
 
 use crate::caller::{AtLeast, By, Caller};
@@ -19,6 +22,7 @@ use crate::error::Result;
 use crate::passwords::HashPasswords;
 use crate::seal::SealSecrets;
 use crate::signals::Signals;
+use crate::threat::ThreatEngine;
 
 pub(crate) const NOW: Timestamp = Timestamp(1_800_000_000);
 
@@ -106,6 +110,47 @@ impl Noted {
     fn note(&self, signal: String) {
         self.0.lock().unwrap().push(signal);
     }
+}
+
+impl ThreatEngine for Noted {
+    async fn compile(&self) {
+        self.note("compile the list".to_owned());
+    }
+
+    async fn modes_changed(&self) -> Result<()> {
+        self.note("other modes".to_owned());
+        Ok(())
+    }
+
+    fn tell_hosts(&self) {
+        self.note("tell hosts".to_owned());
+    }
+
+    fn schedule_changed(&self) {
+        self.note("other schedule".to_owned());
+    }
+
+    fn is_running(&self, _: &FeedId) -> bool {
+        false
+    }
+
+    async fn run(&self, feed: &FeedId) {
+        self.note(format!("run {feed}"));
+    }
+
+    async fn content_name(&self, file: FileName) -> Result<Option<String>> {
+        Ok(Some(format!("content of {file}")))
+    }
+
+    fn seal(&self, feed: &FeedId, secret: &str) -> Result<String> {
+        Ok(format!("{secret} sealed for {feed}"))
+    }
+}
+
+/// Settings of a feed that is a file.
+pub(crate) fn feed_settings() -> FeedSettings {
+    let settings = serde_json::json!({"source": {"file": "/x"}, "format": "crowd-sec"});
+    serde_json::from_value(settings).unwrap()
 }
 
 impl Signals for Noted {

@@ -186,8 +186,13 @@ impl From<OperationError> for Problem {
                 problem.impact = Some(impact);
                 problem
             }
-            E::Forbidden { .. } => {
-                Self::new(StatusCode::FORBIDDEN, "forbidden", "Not allowed").detail(text)
+            E::Forbidden { field, .. } => {
+                let problem =
+                    Self::new(StatusCode::FORBIDDEN, "forbidden", "Not allowed").detail(text);
+                match field {
+                    Some(field) => problem.field(field),
+                    None => problem,
+                }
             }
             E::TooMany { what, seconds } => Self::too_many(what, seconds),
             E::InvalidPolicy(errors) => invalid_policy(errors),

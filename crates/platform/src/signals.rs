@@ -1,9 +1,21 @@
 //! What operations set off: held polls are answered, jobs look again.
 
-use xshield_operations::Signals;
+use std::time::Duration;
+
+use xshield_intelligence::Threats;
+use xshield_intelligence::judge::content_name;
+use xshield_intelligence::list::reload_rules;
+use xshield_model::file_name::FileName;
+use xshield_operations::error::Doing as _;
+use xshield_operations::threat::ThreatEngine;
+use xshield_operations::{OperationError, Result, Signals};
 use xshield_policy::AssetId;
+use xshield_threat::FeedId;
 
 use crate::state::Platform;
+
+/// How long an answer waits for a feed's run to end.
+const WAIT_FOR_RUN: Duration = Duration::from_secs(60);
 
 impl Signals for Platform {
     fn wake_host(&self, asset: &AssetId) {
@@ -13,5 +25,64 @@ impl Signals for Platform {
     fn policy_committed(&self) {
         self.configuring.changed();
         self.threat.changed();
+    }
+}
+
+impl ThreatEngine for Platform {
+    async fn compile(&self) {
+        // What goes wrong is shown with the list.
+        drop(self.threat.compile().await);
+    }
+
+    async fn modes_changed(&self) -> Result<()> {
+        reload_rules(&self.threat).await?;
+        self.threat.tell_hosts();
+        Ok(())
+    }
+
+    fn tell_hosts(&self) {
+        self.threat.tell_hosts();
+    }
+
+    fn schedule_changed(&self) {
+        self.threat.wake.schedule.notify_one();
+    }
+
+    fn is_running(&self, feed: &FeedId) -> bool {
+        self.threat.is_running(feed)
+    }
+
+    async fn run(&self, feed: &FeedId) {
+        if let Some(running) = self.feeds.begin_run(feed) {
+            tokio::spawn(running.finish());
+        }
+        drop(tokio::time::timeout(WAIT_FOR_RUN, ended(&self.threat, feed)).await);
+    }
+
+    async fn content_name(&self, file: FileName) -> Result<Option<String>> {
+        let listings = self.threat.listings.clone();
+        let read = move || listings.load(file).map(|listing| content_name(&listing));
+        tokio::task::spawn_blocking(read).await.doing("read a stored listing")
+    }
+
+    fn seal(&self, feed: &FeedId, secret: &str) -> Result<String> {
+        if axum::http::HeaderValue::from_str(secret).is_err() || secret.is_empty() {
+            return Err(OperationError::invalid("/secret", "a header can't hold this value"));
+        }
+        self.feeds.seal(feed, secret).doing("seal a feed's secret")
+    }
+}
+
+/// Done when no run of the feed is on its way.
+async fn ended(threats: &Threats, feed: &FeedId) {
+    loop {
+        let next = threats.wake.ended.notified();
+        tokio::pin!(next);
+        // From here on no end is missed.
+        next.as_mut().enable();
+        if !threats.is_running(feed) {
+            return;
+        }
+        next.await;
     }
 }

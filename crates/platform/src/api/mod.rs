@@ -23,7 +23,6 @@ use xshield_store::assets;
 pub mod admin;
 pub mod host;
 mod key_metrics;
-mod streamed;
 
 /// Everything.
 pub fn router(app: App) -> Router {

@@ -21,9 +21,9 @@ use super::form::Form;
 use super::look::{State, Tone, When};
 use super::page::{Frame, Section, answer};
 use super::session::Visitor;
-use crate::api::admin::agent_events::archive;
 use crate::api::admin::page::PageQuery;
 use crate::auth::{Operator, Viewer};
+use crate::download;
 use crate::problem::{Answer, Problem};
 use crate::query::QueryOf;
 use crate::state::App;
@@ -33,7 +33,7 @@ pub(super) fn router() -> Router<App> {
         .route("/commands", get(list).post(give))
         .route("/commands/confirm", post(confirm))
         .route("/commands/{id}/cancel", post(cancel))
-        .route("/diagnostics/{id}", get(download))
+        .route("/diagnostics/{id}", get(diagnostics))
 }
 
 /// A command that can be given here.
@@ -216,12 +216,12 @@ async fn cancel(
     Ok(Redirect::to(&format!("/commands/{}", command.id)).into_response())
 }
 
-async fn download(
+async fn diagnostics(
     Shared(app): Shared<App>,
     Visitor(allowed): Visitor<Operator>,
     Path(id): Path<String>,
 ) -> Answer<Response> {
-    archive(&app, &allowed, &id).await
+    download::diagnostics(&app, &allowed, &id).await
 }
 
 /// A command on a list.

@@ -1,28 +1,26 @@
 //! What host programs did, denials as they happen, detailed logs, and files they collected.
 
 use axum::Json;
-use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse as _, Response};
+use axum::http::StatusCode;
+use axum::response::Response;
 use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use xshield_api::agents::{AgentEvent, Diagnostics, LiveEvent, LogPiece};
 use xshield_api::page::Page;
 use xshield_model::Timestamp;
-use xshield_operations::By;
+use xshield_operations::diagnostics;
 use xshield_operations::lookup::asset as named;
 use xshield_policy::AssetId;
 use xshield_store::agent_events::{AgentEventFilter, StoredAgentEvent};
-use xshield_store::audit::Deed;
 use xshield_store::uploads::{Progress, Upload, UploadFilter};
-use xshield_store::{agent_events, audit, commit, uploads};
+use xshield_store::{agent_events, uploads};
 use xshield_wire::telemetry::AgentEventKind;
 
 use super::page::{PageQuery, paged};
-use crate::api::streamed::Streamed;
 use crate::auth::{Allowed, Operator, Viewer};
+use crate::download;
 use crate::problem::{Answer, Problem};
 use crate::query::{BothOf, QueryOf, number};
 use crate::state::App;
@@ -37,7 +35,7 @@ pub(super) fn router() -> OpenApiRouter<App> {
         .routes(routes!(of_asset))
         .routes(routes!(live))
         .routes(routes!(debug_log))
-        .routes(routes!(diagnostics))
+        .routes(routes!(list_diagnostics))
         .routes(routes!(download, remove))
 }
 
@@ -189,7 +187,7 @@ struct DiagnosticsQuery {
 /// Diagnostics that hosts collected, the newest first
 #[utoipa::path(get, path = "/api/v1/diagnostics", tag = "agents",
     params(DiagnosticsQuery, PageQuery), responses((status = 200, body = Page<Diagnostics>)))]
-async fn diagnostics(
+async fn list_diagnostics(
     State(app): State<App>,
     _: Allowed<Viewer>,
     BothOf(query, page): BothOf<DiagnosticsQuery, PageQuery>,
@@ -217,24 +215,6 @@ async fn diagnostics(
     })))
 }
 
-/// The upload of an id, or the newest complete one of an asset.
-async fn found(app: &App, id: &str) -> Answer<Upload> {
-    let mut conn = app.store.read().await?;
-    let found = match uploads::get(&mut conn, id).await? {
-        Some(upload) => Some(upload),
-        None => {
-            let unknown = |_| Problem::not_found("asset, and there are no diagnostics,", id);
-            let asset = named(&mut conn, id).await.map_err(unknown)?;
-            let filter =
-                UploadFilter { asset: Some(asset.id), complete: true, ..UploadFilter::default() };
-            uploads::list(&mut conn, &filter, None, 1).await?.pop()
-        }
-    };
-    found
-        .filter(|upload| upload.progress == Progress::Complete)
-        .ok_or_else(|| Problem::not_found("complete upload of diagnostics of", id))
-}
-
 /// Download diagnostics
 #[utoipa::path(get, path = "/api/v1/diagnostics/{id}", tag = "agents",
     params(("id" = String, Path, description = "their id, or an asset: its newest")),
@@ -244,33 +224,7 @@ async fn download(
     allowed: Allowed<Operator>,
     Path(id): Path<String>,
 ) -> Answer<Response> {
-    archive(&app, &allowed, &id).await
-}
-
-/// The bytes of diagnostics, as a file to keep.
-pub(crate) async fn archive(app: &App, by: &By<Operator>, id: &str) -> Answer<Response> {
-    let upload = found(app, id).await?;
-    let path = Files::of(&app.dir).whole(&upload.id);
-    let file = tokio::fs::File::open(path).await.map_err(|error| Problem::internal(&error))?;
-    let deed = Deed {
-        actor: &by.actor(),
-        action: "diagnostics.download",
-        target: &upload.asset_name,
-        before: String::new(),
-        after: upload.id.clone(),
-    };
-    let mut tx = app.store.write().await?;
-    audit::record(&mut tx, deed, Timestamp::now()).await?;
-    commit(tx).await?;
-    let mut response = Body::new(Streamed::of(file, upload.total)).into_response();
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-    // The id is the platform's own: letters, digits and a dash.
-    let name = format!("attachment; filename=\"{}\"", upload.id);
-    if let Ok(name) = HeaderValue::from_str(&name) {
-        headers.insert(header::CONTENT_DISPOSITION, name);
-    }
-    Ok(response)
+    download::diagnostics(&app, &allowed, &id).await
 }
 
 /// Remove diagnostics before their time
@@ -281,19 +235,7 @@ async fn remove(
     allowed: Allowed<Operator>,
     Path(id): Path<String>,
 ) -> Answer<StatusCode> {
-    let mut tx = app.store.write().await?;
-    let upload = uploads::get(&mut tx, &id).await?;
-    let upload = upload.ok_or_else(|| Problem::not_found("diagnostics", &id))?;
-    uploads::delete(&mut tx, &id).await?;
-    let deed = Deed {
-        actor: &allowed.actor(),
-        action: "diagnostics.remove",
-        target: &upload.asset_name,
-        before: id.clone(),
-        after: String::new(),
-    };
-    audit::record(&mut tx, deed, Timestamp::now()).await?;
-    commit(tx).await?;
+    diagnostics::forget(&app.store, &allowed, &id, Timestamp::now()).await?;
     let files = Files::of(&app.dir);
     let removed = tokio::task::spawn_blocking(move || files.remove(&id)).await?;
     removed.map_err(|error| Problem::internal(&error))?;

@@ -11,7 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::state::App;
 
 mod access_log;
-pub(crate) mod agent_events;
+mod agent_events;
 mod alerts;
 mod assets;
 mod audit_log;

@@ -8,7 +8,6 @@ use axum::extract::State;
 use ring::digest::{Context, SHA256};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use xshield_api::impact::ExpectedImpact;
 use xshield_api::threat_modes::PrivateRangesImpact;
 use xshield_model::Timestamp;
 use xshield_store::threat_feeds::Peers;
@@ -17,7 +16,7 @@ use xshield_threat::protect::{ProtectedBy, special_ranges};
 use xshield_threat::{Compiler, ThreatSet};
 
 use crate::auth::{Allowed, Viewer};
-use crate::problem::{Answer, Problem};
+use crate::problem::Answer;
 use crate::state::App;
 
 pub(super) fn router() -> OpenApiRouter<App> {
@@ -52,27 +51,6 @@ pub(super) async fn of_private_ranges(app: &App) -> Answer<PrivateRangesImpact> 
     let list = app.threat.list();
     let work = move || impact(list.sources(), list.set(), &assets, &peers);
     Ok(tokio::task::spawn_blocking(work).await?)
-}
-
-/// Refuses when something else is expected. `any` and this digest are agreements; that nothing is lost
-/// can't be said of it.
-pub(super) fn check(impact: &PrivateRangesImpact, expected: &ExpectedImpact) -> Answer<()> {
-    let (slug, detail) = match expected {
-        ExpectedImpact::Any => return Ok(()),
-        ExpectedImpact::Exactly(digest) if *digest == impact.digest => return Ok(()),
-        ExpectedImpact::NoLoss => (
-            "impact-is-loss",
-            "feeds could cut hosts off from their neighbours; nothing was changed. See \
-             GET /api/v1/threat/private-ranges/impact, and if that is meant, give its digest, or \
-             any, as the expected impact",
-        ),
-        ExpectedImpact::Exactly(_) => (
-            "impact-differs",
-            "the impact is no longer the expected one: feeds or assets have changed since; nothing \
-             was changed. See GET /api/v1/threat/private-ranges/impact again",
-        ),
-    };
-    Err(Problem::conflict(slug, detail).field("/expected_impact"))
 }
 
 fn impact(

@@ -19,11 +19,11 @@ use xshield_wire::threat::{ThreatFile, ThreatFileKind, ThreatPath};
 
 use super::ruleset::has;
 use super::signed::FromHost;
-use crate::api::streamed::Streamed;
 use crate::client::Client;
 use crate::door::guest::{Party, vouch};
 use crate::problem::{Answer, Problem};
 use crate::state::App;
+use crate::streamed::Streamed;
 
 pub(super) async fn order(State(app): State<App>, request: FromHost) -> Answer<Response> {
     let signed = ordered(&app, &request).await?;

@@ -13,7 +13,7 @@ const PIECE: usize = 64 << 10;
 
 /// A file's first bytes; one that is shorter breaks the answer off.
 #[derive(Debug)]
-pub(super) struct Streamed {
+pub(crate) struct Streamed {
     file: File,
     left: u64,
     buffer: Vec<u8>,
@@ -21,7 +21,7 @@ pub(super) struct Streamed {
 
 impl Streamed {
     /// The first `length` bytes.
-    pub(super) fn of(file: File, length: u64) -> Self {
+    pub(crate) fn of(file: File, length: u64) -> Self {
         Self { file, left: length, buffer: vec![0; PIECE] }
     }
 }

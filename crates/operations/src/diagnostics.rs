@@ -1,0 +1,84 @@
+//! Diagnostics that hosts collected, as far as handing them out and removing them goes.
+
+use xshield_model::Timestamp;
+use xshield_store::uploads::{self, Progress, Upload, UploadFilter};
+use xshield_store::{Conn, Store};
+
+use crate::caller::{By, Operator};
+use crate::change::{AuditEntry, Change};
+use crate::error::{OperationError, Result};
+use crate::lookup;
+
+/// The upload of an id, or the newest complete one of an asset.
+///
+/// # Errors
+/// When there is none, or the database fails.
+pub async fn complete(conn: &mut Conn, id: &str) -> Result<Upload> {
+    let found = match uploads::get(conn, id).await? {
+        Some(upload) => Some(upload),
+        None => {
+            let unknown = |_| OperationError::not_found("asset, and there are no diagnostics,", id);
+            let asset = lookup::asset(conn, id).await.map_err(unknown)?;
+            let filter =
+                UploadFilter { asset: Some(asset.id), complete: true, ..UploadFilter::default() };
+            uploads::list(conn, &filter, None, 1).await?.pop()
+        }
+    };
+    found
+        .filter(|upload| upload.progress == Progress::Complete)
+        .ok_or_else(|| OperationError::not_found("complete upload of diagnostics of", id))
+}
+
+/// Writes down that diagnostics are handed out: before the first byte is.
+///
+/// # Errors
+/// When the database fails.
+pub async fn handed_out(
+    store: &Store,
+    by: &By<Operator>,
+    upload: &Upload,
+    now: Timestamp,
+) -> Result<()> {
+    let entry = AuditEntry {
+        action: "diagnostics.download",
+        target: &upload.asset_name,
+        before: String::new(),
+        after: upload.id.clone(),
+    };
+    Change::begin(store, by, now).await?.commit(entry).await
+}
+
+/// Forgets diagnostics before their time. Their file is the caller's to remove.
+///
+/// # Errors
+/// When there are none of this id, or the database fails.
+pub async fn forget(store: &Store, by: &By<Operator>, id: &str, now: Timestamp) -> Result<()> {
+    let mut change = Change::begin(store, by, now).await?;
+    let upload = uploads::get(&mut change, id).await?;
+    let upload = upload.ok_or_else(|| OperationError::not_found("diagnostics", id))?;
+    uploads::delete(&mut change, id).await?;
+    let (target, before) = (&upload.asset_name, id.to_owned());
+    let entry = AuditEntry { action: "diagnostics.remove", target, before, after: String::new() };
+    change.commit(entry).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{NOW, by, register, store};
+
+    #[tokio::test]
+    async fn what_is_not_there_is_named() {
+        let (_dir, store) = store().await;
+        register(&store, &[("web", "web")]).await;
+        let mut conn = store.read().await.unwrap();
+        for (id, said) in [
+            ("web", "there is no complete upload of diagnostics of \"web\""),
+            ("none", "there is no asset, and there are no diagnostics, \"none\""),
+        ] {
+            assert_eq!(complete(&mut conn, id).await.unwrap_err().to_string(), said);
+        }
+        let gone = forget(&store, &by(), "up-1", NOW).await.unwrap_err();
+        assert_eq!(gone.to_string(), "there is no diagnostics \"up-1\"");
+    }
+}

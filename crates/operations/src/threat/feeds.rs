@@ -1,0 +1,268 @@
+//! Threat feeds: what they are and how they stand.
+
+use xshield_api::threat_feeds::{Feed, Standing};
+use xshield_model::Timestamp;
+use xshield_model::feed::{Allow, FeedSettings, FeedState, Source, Switch};
+use xshield_model::role::Role;
+use xshield_store::threat_feeds::{self as stored, StoredFeed};
+use xshield_store::{Conn, Store};
+use xshield_threat::FeedId;
+
+use super::engine::ThreatEngine;
+use crate::caller::{By, Caller, Operator};
+use crate::change::{AuditEntry, Change};
+use crate::error::{OperationError, Result};
+
+fn standing(feed: &StoredFeed, now: Timestamp) -> Standing {
+    if feed.settings.state == Switch::Off {
+        Standing::Off
+    } else if feed.is_stale(now) {
+        Standing::Stale
+    } else if feed.held.is_some() {
+        Standing::Held
+    } else if feed.state.failure.is_some() {
+        Standing::Failing
+    } else if feed.state.differs.is_some() {
+        Standing::Differs
+    } else if feed.last_success.is_none() {
+        Standing::New
+    } else {
+        Standing::Good
+    }
+}
+
+/// A feed as it is shown.
+pub(super) fn shown(engine: &impl ThreatEngine, feed: StoredFeed, now: Timestamp) -> Feed {
+    let state = standing(&feed, now);
+    let FeedState {
+        changed_at,
+        entries,
+        added,
+        removed,
+        read,
+        failures,
+        failure,
+        held,
+        differs,
+        ..
+    } = feed.state;
+    Feed {
+        running: engine.is_running(&feed.id),
+        name: feed.id.into(),
+        settings: feed.settings,
+        has_secret: feed.secret.is_some(),
+        state,
+        created_at: feed.created_at,
+        created_by: feed.created_by,
+        next_run: feed.next_run,
+        last_run: feed.last_run,
+        last_success: feed.last_success,
+        changed_at,
+        entries,
+        added,
+        removed,
+        read,
+        failures,
+        failure,
+        held,
+        differs: differs.map(|differs| differs.listing),
+    }
+}
+
+/// All feeds.
+///
+/// # Errors
+/// When the database fails.
+pub async fn list(
+    conn: &mut Conn,
+    engine: &impl ThreatEngine,
+    now: Timestamp,
+) -> Result<Vec<Feed>> {
+    let feeds = stored::all(conn).await?;
+    Ok(feeds.into_iter().map(|feed| shown(engine, feed, now)).collect())
+}
+
+/// The feed of this name.
+///
+/// # Errors
+/// When there is none, or the database fails.
+pub async fn get(
+    conn: &mut Conn,
+    engine: &impl ThreatEngine,
+    name: &str,
+    now: Timestamp,
+) -> Result<Feed> {
+    Ok(shown(engine, known(conn, name).await?, now))
+}
+
+/// The feed of this name, as it is stored.
+pub(super) async fn known(conn: &mut Conn, name: &str) -> Result<StoredFeed> {
+    let found = stored::get(conn, name).await?;
+    found.ok_or_else(|| OperationError::not_found("threat feed", name))
+}
+
+/// What reads files of the platform's machine, or its private network, is for admins: the samples of
+/// rejected lines would show what operators may not see.
+fn permitted(caller: &Caller, after: &FeedSettings, before: Option<&FeedSettings>) -> Result<()> {
+    let needs_admin = |settings: &FeedSettings| match &settings.source {
+        Source::File(_) => Some("reading files of the platform's machine"),
+        Source::Url(source) if source.allows(Allow::Private) => Some("reaching private addresses"),
+        Source::Url(source) if source.proxy.is_some() => Some("the choice of a proxy"),
+        Source::Url(_) => None,
+    };
+    let Some(what) = needs_admin(after) else { return Ok(()) };
+    if caller.role >= Role::Admin || before.is_some_and(|before| before.source == after.source) {
+        return Ok(());
+    }
+    let detail = format!("{what} takes the role admin");
+    Err(OperationError::Forbidden { detail, field: Some("/settings/source") })
+}
+
+/// Adds a feed, with settings that the engine has checked; it runs at once.
+///
+/// # Errors
+/// When it takes another role, there is a feed of that name, or the database fails.
+pub async fn add(
+    store: &Store,
+    engine: &impl ThreatEngine,
+    by: &By<Operator>,
+    (name, settings): (FeedId, FeedSettings),
+    secret: Option<&str>,
+    now: Timestamp,
+) -> Result<Feed> {
+    permitted(by.caller(), &settings, None)?;
+    let secret = secret.map(|secret| engine.seal(&name, secret)).transpose()?;
+    let feed = StoredFeed {
+        id: name,
+        settings,
+        secret,
+        created_at: now,
+        created_by: by.actor(),
+        next_run: now,
+        last_run: None,
+        last_success: None,
+        listing: None,
+        held: None,
+        state: FeedState::default(),
+    };
+    let mut change = Change::begin(store, by, now).await?;
+    if stored::get(&mut change, feed.id.as_str()).await?.is_some() {
+        let detail = format!("there is a feed {} already", feed.id);
+        return Err(OperationError::conflict_at("/name", "name-in-use", detail));
+    }
+    stored::put(&mut change, &feed).await?;
+    let (before, after) = (String::new(), in_words(&feed.settings));
+    change.commit(entry("threat.feed.add", &feed, before, after)).await?;
+    engine.schedule_changed();
+    Ok(shown(engine, feed, now))
+}
+
+/// Changes a feed to settings that the engine has checked; it runs at once.
+///
+/// # Errors
+/// When there is no such feed, it takes another role, a secret is missing, or the database fails.
+pub async fn change(
+    store: &Store,
+    engine: &impl ThreatEngine,
+    by: &By<Operator>,
+    (name, settings): (&str, FeedSettings),
+    secret: Option<&str>,
+    now: Timestamp,
+) -> Result<Feed> {
+    let mut change = Change::begin(store, by, now).await?;
+    let mut feed = known(&mut change, name).await?;
+    permitted(by.caller(), &settings, Some(&feed.settings))?;
+    match secret {
+        Some(secret) => feed.secret = Some(engine.seal(&feed.id, secret)?),
+        None if feed.secret.is_some() && !same_server(&feed.settings, &settings) => {
+            let reason = "the stored secret was given for another server; give one for this server";
+            return Err(OperationError::invalid("/secret", reason));
+        }
+        None => {}
+    }
+    let before = in_words(&feed.settings);
+    let read_otherwise = feed.settings.source != settings.source
+        || feed.settings.format != settings.format
+        || feed.settings.confidence != settings.confidence
+        || feed.settings.exchange != settings.exchange;
+    // What may wait, or be turned away, is asked for again: the server would say that it is as before.
+    if read_otherwise || feed.settings.empty != settings.empty {
+        feed.state.validators = Default::default();
+        feed.state.bookmark = Default::default();
+        feed.state.in_step = false;
+        feed.state.events = None;
+    }
+    feed.settings = settings;
+    feed.next_run = now;
+    stored::put(&mut change, &feed).await?;
+    let after = in_words(&feed.settings);
+    change.commit(entry("threat.feed.change", &feed, before, after)).await?;
+    engine.schedule_changed();
+    engine.compile().await;
+    Ok(shown(engine, feed, now))
+}
+
+/// Whether a secret given for one is safe with the other: the same server, over the same way.
+fn same_server(before: &FeedSettings, after: &FeedSettings) -> bool {
+    match (&before.source, &after.source) {
+        (Source::Url(before), Source::Url(after)) => {
+            before.url.origin() == after.url.origin()
+                && before.proxy == after.proxy
+                && before.ca == after.ca
+                && before.key_in_url() == after.key_in_url()
+        }
+        _ => false,
+    }
+}
+
+/// Removes a feed; its entries leave the list.
+///
+/// # Errors
+/// When there is no such feed, or the database fails.
+pub async fn delete(
+    store: &Store,
+    engine: &impl ThreatEngine,
+    by: &By<Operator>,
+    name: &str,
+    now: Timestamp,
+) -> Result<()> {
+    let mut change = Change::begin(store, by, now).await?;
+    let feed = known(&mut change, name).await?;
+    stored::delete(&mut change, name).await?;
+    let (before, after) = (in_words(&feed.settings), String::new());
+    change.commit(entry("threat.feed.remove", &feed, before, after)).await?;
+    engine.compile().await;
+    Ok(())
+}
+
+/// Fetches a feed now, and tells how it stands when that is done, or after a minute.
+///
+/// # Errors
+/// When there is no such feed, or the database fails.
+pub async fn run(
+    store: &Store,
+    engine: &impl ThreatEngine,
+    by: &By<Operator>,
+    name: &str,
+    now: Timestamp,
+) -> Result<Feed> {
+    let mut change = Change::begin(store, by, now).await?;
+    let feed = known(&mut change, name).await?;
+    change.commit(entry("threat.feed.run", &feed, String::new(), String::new())).await?;
+    engine.run(&feed.id).await;
+    get(&mut *store.read().await?, engine, name, Timestamp::now()).await
+}
+
+/// What the audit log says of a feed.
+pub(super) fn entry<'a>(
+    action: &'static str,
+    feed: &'a StoredFeed,
+    before: String,
+    after: String,
+) -> AuditEntry<'a> {
+    AuditEntry { action, target: feed.id.as_str(), before, after }
+}
+
+fn in_words(settings: &FeedSettings) -> String {
+    serde_json::to_string(settings).unwrap_or_default()
+}

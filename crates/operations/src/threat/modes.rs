@@ -1,0 +1,195 @@
+//! What becomes of traffic with listed peers: for the platform, its segments, its assets; and how
+//! much memory an asset gives the list.
+
+use xshield_api::threat_modes::{Budget, ModeChange, ModePair, Modes, NamedModes, WantedMode, Way};
+use xshield_model::Timestamp;
+use xshield_model::threat_settings::Wish;
+use xshield_store::{Conn, Store, threat_assets};
+use xshield_threat::ThreatMode;
+
+use super::engine::ThreatEngine;
+use crate::caller::{By, Operator};
+use crate::change::{AuditEntry, Change};
+use crate::compiler::RulesetCompiler;
+use crate::error::{OperationError, Result};
+use crate::lookup;
+
+fn pair(wish: Wish) -> ModePair {
+    ModePair { inbound: wish.inbound, outbound: wish.outbound }
+}
+
+/// Where which mode is set.
+///
+/// # Errors
+/// When the database fails.
+pub async fn get(conn: &mut Conn) -> Result<Modes> {
+    let settings = threat_assets::settings(conn).await?;
+    let named = |(name, wish): (String, Wish)| NamedModes { name, modes: pair(wish) };
+    let assets = threat_assets::all(conn).await?.into_iter();
+    let assets = assets.map(|(name, stored)| (name, stored.wish));
+    Ok(Modes {
+        platform: ModePair { inbound: Some(settings.inbound), outbound: Some(settings.outbound) },
+        segments: threat_assets::segments(conn).await?.into_iter().map(named).collect(),
+        assets: assets.filter(|(_, wish)| *wish != Wish::default()).map(named).collect(),
+    })
+}
+
+fn mode(wanted: WantedMode) -> Option<ThreatMode> {
+    match wanted {
+        WantedMode::Block => Some(ThreatMode::Block),
+        WantedMode::EventOnly => Some(ThreatMode::EventOnly),
+        WantedMode::Off => Some(ThreatMode::Off),
+        WantedMode::Inherit => None,
+    }
+}
+
+/// The wish once it is changed so.
+fn over(change: &ModeChange, wish: Wish) -> Wish {
+    let mode = mode(change.mode);
+    match change.direction {
+        None => Wish { inbound: mode, outbound: mode },
+        Some(Way::Inbound) => Wish { inbound: mode, ..wish },
+        Some(Way::Outbound) => Wish { outbound: mode, ..wish },
+    }
+}
+
+/// Sets a mode, for the platform, a segment or an asset.
+///
+/// # Errors
+/// When it names nothing that exists, or nothing wider is there to inherit from, or the database fails.
+pub async fn set(
+    store: &Store,
+    compiler: &RulesetCompiler,
+    engine: &impl ThreatEngine,
+    by: &By<Operator>,
+    wish: &ModeChange,
+    now: Timestamp,
+) -> Result<Modes> {
+    let committed = compiler.committed().await?;
+    let segments = committed.iter().flat_map(|committed| committed.policy.segments());
+    let known: Vec<&str> = segments.map(|segment| segment.name.as_str()).collect();
+    let mut change = Change::begin(store, by, now).await?;
+    let (target, before, after) = match (&wish.segment, &wish.asset) {
+        (Some(_), Some(_)) => {
+            return Err(OperationError::invalid("/asset", "name a segment or an asset, not both"));
+        }
+        (Some(segment), None) => {
+            let stored = threat_assets::segments(&mut change).await?;
+            let before = stored.iter().find(|(name, _)| name == segment);
+            // A segment that is gone can still lose its modes.
+            if before.is_none() && !known.contains(&segment.as_str()) {
+                let reason = "the committed policy has no such segment";
+                return Err(OperationError::invalid("/segment", reason));
+            }
+            let before = before.map(|(_, stored)| *stored).unwrap_or_default();
+            let after = over(wish, before);
+            threat_assets::put_segment(&mut change, segment, after).await?;
+            (format!("segment {segment}"), before, after)
+        }
+        (None, Some(asset)) => {
+            let asset = lookup::asset(&mut change, asset).await?;
+            let stored = threat_assets::get(&mut change, &asset.id).await?;
+            let after = over(wish, stored.wish);
+            threat_assets::put_wish(&mut change, &asset.id, after, stored.budget).await?;
+            (format!("asset {}", asset.name), stored.wish, after)
+        }
+        (None, None) => {
+            let mut settings = threat_assets::settings(&mut change).await?;
+            let before =
+                Wish { inbound: Some(settings.inbound), outbound: Some(settings.outbound) };
+            let after = over(wish, before);
+            let (Some(inbound), Some(outbound)) = (after.inbound, after.outbound) else {
+                return Err(OperationError::invalid("/mode", "nothing is wider than the platform"));
+            };
+            (settings.inbound, settings.outbound) = (inbound, outbound);
+            threat_assets::put_settings(&mut change, &settings).await?;
+            ("platform".to_owned(), before, after)
+        }
+    };
+    let modes = get(&mut change).await?;
+    let (before, after) = (in_words(before), in_words(after));
+    change.commit(AuditEntry { action: "threat.mode", target: &target, before, after }).await?;
+    engine.modes_changed().await?;
+    Ok(modes)
+}
+
+fn in_words(wish: Wish) -> String {
+    let word = |mode: Option<ThreatMode>| mode.map_or("inherit", ThreatMode::as_str);
+    format!("inbound {}, outbound {}", word(wish.inbound), word(wish.outbound))
+}
+
+/// Gives an asset's list so much memory.
+///
+/// # Errors
+/// When there is no such asset, or the database fails.
+pub async fn set_budget(
+    store: &Store,
+    engine: &impl ThreatEngine,
+    by: &By<Operator>,
+    asset: &str,
+    budget: &Budget,
+    now: Timestamp,
+) -> Result<()> {
+    let mut change = Change::begin(store, by, now).await?;
+    let asset = lookup::asset(&mut change, asset).await?;
+    let stored = threat_assets::get(&mut change, &asset.id).await?;
+    threat_assets::put_wish(&mut change, &asset.id, stored.wish, budget.bytes).await?;
+    let words =
+        |bytes: Option<u64>| bytes.map_or("auto".to_owned(), |bytes| format!("{bytes} bytes"));
+    let entry = AuditEntry {
+        action: "threat.budget",
+        target: asset.name.as_str(),
+        before: words(stored.budget),
+        after: words(budget.bytes),
+    };
+    change.commit(entry).await?;
+    engine.tell_hosts();
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compiler::Endpoints;
+    use crate::testing::{NOW, Noted, audited, by, register, store};
+
+    fn wish(text: serde_json::Value) -> ModeChange {
+        serde_json::from_value(text).unwrap()
+    }
+
+    #[tokio::test]
+    async fn modes_are_set_where_they_are_meant_and_hosts_hear_of_them() {
+        let (_dir, store) = store().await;
+        let (engine, by) = (Noted::default(), by::<Operator>());
+        let compiler = RulesetCompiler::new(store.clone(), Endpoints::default());
+        register(&store, &[("web", "web")]).await;
+        for (text, field) in [
+            (serde_json::json!({"mode": "inherit"}), "/mode"),
+            (serde_json::json!({"mode": "off", "segment": "none"}), "/segment"),
+            (serde_json::json!({"mode": "off", "segment": "s", "asset": "web"}), "/asset"),
+        ] {
+            let wish = wish(text);
+            match set(&store, &compiler, &engine, &by, &wish, NOW).await.unwrap_err() {
+                OperationError::Invalid { field: named, .. } => assert_eq!(named, field),
+                other => panic!("{other}"),
+            }
+        }
+        assert!(engine.take().is_empty());
+        let inbound =
+            wish(serde_json::json!({"mode": "event-only", "asset": "web", "direction": "inbound"}));
+        let modes = set(&store, &compiler, &engine, &by, &inbound, NOW).await.unwrap();
+        assert_eq!(modes.assets[0].modes.inbound, Some(ThreatMode::EventOnly));
+        assert_eq!(modes.assets[0].modes.outbound, None);
+        let budget = Budget { bytes: Some(1 << 20) };
+        set_budget(&store, &engine, &by, "web", &budget, NOW).await.unwrap();
+        assert_eq!(engine.take(), ["other modes", "tell hosts"]);
+        assert_eq!(
+            audited(&store).await,
+            [
+                "user:ann threat.mode asset web: inbound inherit, outbound inherit -> inbound \
+                 event-only, outbound inherit",
+                "user:ann threat.budget web: auto -> 1048576 bytes",
+            ]
+        );
+    }
+}

@@ -1,0 +1,77 @@
+//! What else holds for the threat list.
+
+use xshield_api::impact::ExpectedImpact;
+use xshield_api::threat_modes::{ChangedSettings, PrivateRangesImpact, Settings};
+use xshield_model::Timestamp;
+use xshield_model::threat_settings::PrivateRanges;
+use xshield_store::{Conn, Store, threat_assets};
+
+use super::engine::ThreatEngine;
+use crate::caller::{By, Operator};
+use crate::change::{AuditEntry, Change};
+use crate::error::{OperationError, Result};
+
+/// The settings of the threat list.
+///
+/// # Errors
+/// When the database fails.
+pub async fn get(conn: &mut Conn) -> Result<Settings> {
+    let stored = threat_assets::settings(conn).await?;
+    let (private_ranges, verify_every) = (stored.private_ranges, stored.verify_every);
+    Ok(Settings { private_ranges, verify_every })
+}
+
+/// Changes the settings of the threat list. `impact`: what it would do to let feeds list private ranges,
+/// when that is wished.
+///
+/// # Errors
+/// When feeds could list private ranges from now on, and that has not the expected impact, or the
+/// database fails.
+pub async fn change(
+    store: &Store,
+    engine: &impl ThreatEngine,
+    by: &By<Operator>,
+    wish: ChangedSettings,
+    impact: Option<&PrivateRangesImpact>,
+    now: Timestamp,
+) -> Result<Settings> {
+    let ChangedSettings { private_ranges, verify_every, expected_impact } = wish;
+    let mut change = Change::begin(store, by, now).await?;
+    let mut stored = threat_assets::settings(&mut change).await?;
+    let words = |private: PrivateRanges, every: u32| {
+        format!("private ranges {private:?}, verify every {every} s").to_lowercase()
+    };
+    let before = words(stored.private_ranges, stored.verify_every);
+    if let (PrivateRanges::Protected, Some(impact)) = (stored.private_ranges, impact) {
+        check(impact, &expected_impact)?;
+    }
+    stored.private_ranges = private_ranges;
+    stored.verify_every = verify_every;
+    threat_assets::put_settings(&mut change, &stored).await?;
+    let after = words(private_ranges, verify_every);
+    let entry = AuditEntry { action: "threat.settings", target: "platform", before, after };
+    change.commit(entry).await?;
+    engine.compile().await;
+    Ok(Settings { private_ranges, verify_every })
+}
+
+/// Refuses when something else is expected. `any` and this digest are agreements; that nothing is lost
+/// can't be said of it.
+fn check(impact: &PrivateRangesImpact, expected: &ExpectedImpact) -> Result<()> {
+    let (code, detail) = match expected {
+        ExpectedImpact::Any => return Ok(()),
+        ExpectedImpact::Exactly(digest) if *digest == impact.digest => return Ok(()),
+        ExpectedImpact::NoLoss => (
+            "impact-is-loss",
+            "feeds could cut hosts off from their neighbours; nothing was changed. See \
+             GET /api/v1/threat/private-ranges/impact, and if that is meant, give its digest, or \
+             any, as the expected impact",
+        ),
+        ExpectedImpact::Exactly(_) => (
+            "impact-differs",
+            "the impact is no longer the expected one: feeds or assets have changed since; nothing \
+             was changed. See GET /api/v1/threat/private-ranges/impact again",
+        ),
+    };
+    Err(OperationError::conflict_at("/expected_impact", code, detail))
+}

@@ -1,0 +1,31 @@
+//! Files that the platform hands out.
+
+use axum::body::Body;
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse as _, Response};
+use xshield_model::Timestamp;
+use xshield_operations::By;
+use xshield_operations::caller::Operator;
+use xshield_operations::diagnostics::{complete, handed_out};
+
+use crate::problem::{Answer, Problem};
+use crate::state::App;
+use crate::streamed::Streamed;
+use crate::uploads::Files;
+
+/// The bytes of diagnostics, as a file to keep.
+pub(crate) async fn diagnostics(app: &App, by: &By<Operator>, id: &str) -> Answer<Response> {
+    let upload = complete(&mut *app.store.read().await?, id).await?;
+    let path = Files::of(&app.dir).whole(&upload.id);
+    let file = tokio::fs::File::open(path).await.map_err(|error| Problem::internal(&error))?;
+    handed_out(&app.store, by, &upload, Timestamp::now()).await?;
+    let mut response = Body::new(Streamed::of(file, upload.total)).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    // The id is the platform's own: letters, digits and a dash.
+    let name = format!("attachment; filename=\"{}\"", upload.id);
+    if let Ok(name) = HeaderValue::from_str(&name) {
+        headers.insert(header::CONTENT_DISPOSITION, name);
+    }
+    Ok(response)
+}

@@ -1,9 +1,11 @@
 //! What was read from the filter engine as a [`Programmed`] ruleset, so that what explains, compares and
 //! reports a ruleset is the same on every OS.
 
+use xshield_policy::Verdict;
+
 use super::model::{Action, Condition as Compared, Filter, Flags, MatchType, State, Value};
 use super::names::{Field as WfpField, LOOPBACK, Layer};
-use super::ours::{Class, NAME, SUBLAYER, Tier, is_ours, read_mark, tier_and_class};
+use super::ours::{CLOSED, Class, NAME, SUBLAYER, Tier, is_ours, read_mark, tier_and_class};
 use super::program::{AppId, Programs, Sid};
 use crate::Programmed;
 use crate::plan::{Chain, Condition, ENTRY_IN, ENTRY_OUT, Field, Line, Next};
@@ -83,14 +85,24 @@ fn chain_of(layer: &Layer) -> Option<&'static str> {
     }
 }
 
+/// What becomes of what a filter of ours decides about.
+pub(super) fn verdict(filter: &Filter, class: Class) -> Verdict {
+    let label = filter.name.strip_prefix(NAME).unwrap_or(&filter.name);
+    match (&filter.action, class) {
+        (Action::Block, _) => Verdict::Deny,
+        (_, Class::TestedBlock | Class::WouldDeny) => Verdict::WouldDeny,
+        // A default that lets through what the tested level denies.
+        (_, Class::Default) if label == CLOSED => Verdict::WouldDeny,
+        _ => Verdict::Allow,
+    }
+}
+
 fn line(filter: &Filter, class: Class, denied: &str, programs: &Programs) -> Line {
     let label = filter.name.strip_prefix(NAME).unwrap_or(&filter.name);
-    let next = match (&filter.action, class) {
-        (Action::Block, _) => Next::Drop,
-        (_, Class::TestedBlock | Class::WouldDeny) => Next::Goto(denied.to_owned()),
-        // A default that lets through what the tested level denies.
-        (_, Class::Default) if label == "default/closed" => Next::Goto(denied.to_owned()),
-        _ => Next::Accept,
+    let next = match verdict(filter, class) {
+        Verdict::Deny => Next::Drop,
+        Verdict::WouldDeny => Next::Goto(denied.to_owned()),
+        Verdict::Allow => Next::Accept,
     };
     Line {
         conditions: conditions(filter, programs),

@@ -6,12 +6,14 @@
 //! 3. [`plan()`]: a bound ruleset as filters in one sublayer, whose verdict no reading changes.
 //!
 //! 4. [`difference`]: what is read back against the plan, and the changes that make it the plan;
-//!    [`programmed`]: the same in the words of every OS; [`trial`]: a plan that goes by itself.
+//!    [`programmed`]: the same in the words of every OS; [`attribution`]: the rule that an event is about;
+//!    [`trial`]: a plan that goes by itself.
 //! 5. [`coexistence`]: what filters of other products do to our decisions; `xml` (feature `wfp-xml`) reads
 //!    them from what `netsh wfp show state` writes.
 //!
 //! Nothing here talks to Windows yet.
 
+pub mod attribution;
 pub mod coexistence;
 mod corners;
 mod decode;

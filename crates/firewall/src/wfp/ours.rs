@@ -16,6 +16,8 @@ pub const SUBLAYER: Guid = Guid(0x4f3be1d2_07c9_4d5e_b1a8_6c90d2f7a311);
 pub const SUBLAYER_WEIGHT: u16 = 0xff00;
 /// What the names of our filters begin with; the rule follows.
 pub(super) const NAME: &str = "Xshield ";
+/// What is denied because the level closes it and no rule allows it.
+pub(super) const CLOSED: &str = "default/closed";
 
 /// Our provider as it must be. It names no service: Spark has none, and what is bound to a service is not
 /// in force where the service does not start by itself.

@@ -18,7 +18,7 @@ use xshield_policy::{
 use super::guid::Guid;
 use super::model::{Action, Condition, Filter, Flags, Lifetime, Weight};
 use super::names::{Field, Layer};
-use super::ours::{Class, NAME, PROVIDER, Reach, SUBLAYER, Tier, in_tier, mark, weight};
+use super::ours::{CLOSED, Class, NAME, PROVIDER, Reach, SUBLAYER, Tier, in_tier, mark, weight};
 use super::program::Programs;
 use super::region::{Common, Region};
 use super::rules::{Piece, failsafe, pieces, set_ranges, tell};
@@ -194,7 +194,6 @@ struct Passes {
 }
 
 const OPEN: &str = "default/open";
-const CLOSED: &str = "default/closed";
 const INTRANET: &str = "default/intranet";
 
 impl Builder<'_> {

@@ -2,11 +2,12 @@
 
 use proptest::prelude::*;
 use xshield_firewall::explain;
+use xshield_firewall::wfp::attribution::{Attribution, FilterNumbers};
 use xshield_firewall::wfp::model::{Action, Filter, Flags, Lifetime, Provider, State, Weight};
 use xshield_firewall::wfp::ours::{self, Tier};
 use xshield_firewall::wfp::program::Programs;
 use xshield_firewall::wfp::{Guid, Plan, difference, plan, programmed};
-use xshield_policy::{Bound, Owner, Reason, decide};
+use xshield_policy::{Bound, Owner, Reason, Verdict, decide};
 
 use crate::common::{bound, packet};
 use crate::world::{holding, programs, state};
@@ -176,6 +177,60 @@ fn what_windows_computes_is_no_drift() {
         filter.id = Some(70_000 + at as u64);
     }
     assert_eq!(difference(Some(&plan), &state), Default::default());
+}
+
+/// As Windows numbers filters: from here on.
+fn numbered(plan: &Plan, first: u64) -> State {
+    let mut state = holding(plan);
+    for (id, filter) in (first..).zip(&mut state.filters) {
+        filter.id = Some(id);
+    }
+    state
+}
+
+#[test]
+fn events_name_rules_also_of_the_last_ruleset() {
+    let mut bound: Bound = serde_json::from_str(EXAMPLE).unwrap();
+    let before = numbered(&plan(&bound, &programs()), 70_000);
+    bound.inbound.tested = Some(bound.inbound.enforced.clone());
+    bound.inbound.enforced = xshield_policy::BoundStance::open();
+    let after = numbered(&plan(&bound, &programs()), 80_000);
+    let mut numbers = FilterNumbers::default();
+    numbers.learn(&before);
+    numbers.learn(&after);
+    let of = |state: &State, name: &str| state.filters[named(state, name)].id;
+    let rule = |rule, verdict| Attribution::Rule { rule, verdict };
+    for (id, wanted) in [
+        (of(&before, "web/https"), rule("web/https", Verdict::Allow)),
+        (of(&after, "web/https"), rule("web/https", Verdict::Allow)),
+        (of(&before, "default/closed"), rule("default/closed", Verdict::Deny)),
+        (of(&after, "default/closed"), rule("default/closed", Verdict::WouldDeny)),
+        (Some(66_000), Attribution::Unknown(66_000)),
+        (Some(0), Attribution::Unnamed),
+        (None, Attribution::Unnamed),
+    ] {
+        assert_eq!(numbers.of(id), wanted);
+    }
+    let stored = serde_json::to_string(&numbers).unwrap();
+    assert_eq!(serde_json::from_str::<FilterNumbers>(&stored).unwrap(), numbers);
+}
+
+#[test]
+fn what_is_remembered_is_bounded_and_never_less_than_what_stands() {
+    let bound: Bound = serde_json::from_str(EXAMPLE).unwrap();
+    let plan = plan(&bound, &programs());
+    let rule = holding(&plan).filters.swap_remove(0);
+    let mut numbers = FilterNumbers::default();
+    let many = |first: u64, count: u64| {
+        state((first..first + count).map(|id| Filter { id: Some(id), ..rule.clone() }))
+    };
+    for (first, count) in [(1, 90_000), (100_000, 90_000), (200_000, 90_000)] {
+        numbers.learn(&many(first, count));
+    }
+    let is_known = |numbers: &FilterNumbers, id| numbers.of(Some(id)) != Attribution::Unknown(id);
+    assert_eq!([1, 100_000, 200_000].map(|id| is_known(&numbers, id)), [false, true, true]);
+    numbers.learn(&many(300_000, 250_000));
+    assert_eq!([200_000, 300_000, 549_999].map(|id| is_known(&numbers, id)), [false, true, true]);
 }
 
 #[test]

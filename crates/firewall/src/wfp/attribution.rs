@@ -1,0 +1,80 @@
+//! Which rule an event is about: events name filters by numbers that Windows gives.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use xshield_policy::Verdict;
+
+use super::decode::verdict;
+use super::model::State;
+use super::ours::{NAME, is_ours, tier_and_class};
+
+/// The numbers of our filters. Those of a ruleset that was replaced stay, since events about it are read
+/// later.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct FilterNumbers {
+    known: BTreeMap<u64, Numbered>,
+    /// How often filters were read.
+    reads: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Numbered {
+    rule: String,
+    verdict: Verdict,
+    /// When it was read last.
+    read: u64,
+}
+
+/// What is known about the filter that an event names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Attribution<'a> {
+    /// It is one of ours.
+    Rule {
+        /// The rule; `failsafe/…` and `default/…` for what is not a rule of policy.
+        rule: &'a str,
+        /// What becomes of flows that it decides about.
+        verdict: Verdict,
+    },
+    /// It is none that we ever read: another product's, or one of ours that came and went in between.
+    Unknown(u64),
+    /// The event names none.
+    Unnamed,
+}
+
+/// Filters that are remembered: a ruleset of 10,000 rules, its boot-time twins, and some that it replaced.
+const MOST: usize = 200_000;
+
+impl FilterNumbers {
+    /// Remembers the numbers of all filters of ours in what was read.
+    pub fn learn(&mut self, state: &State) {
+        self.reads += 1;
+        let ours = state.filters.iter().filter(|filter| is_ours(filter.provider.as_ref()));
+        for filter in ours {
+            let (Some(id), Some((_, class))) = (filter.id, tier_and_class(filter.rank())) else {
+                continue;
+            };
+            let rule = filter.name.strip_prefix(NAME).unwrap_or(&filter.name).to_owned();
+            let verdict = verdict(filter, class);
+            self.known.insert(id, Numbered { rule, verdict, read: self.reads });
+        }
+        if self.known.len() > MOST {
+            let mut reads: Vec<u64> = self.known.values().map(|known| known.read).collect();
+            reads.sort_unstable();
+            // What was read longest ago goes, all that was read at the same time together.
+            let oldest = reads[self.known.len() - MOST];
+            let last = self.reads;
+            self.known.retain(|_, known| known.read > oldest || known.read == last);
+        }
+    }
+
+    /// What is known about the filter of this number.
+    #[must_use]
+    pub fn of(&self, filter: Option<u64>) -> Attribution<'_> {
+        let Some(id) = filter.filter(|&id| id != 0) else { return Attribution::Unnamed };
+        match self.known.get(&id) {
+            Some(Numbered { rule, verdict, .. }) => Attribution::Rule { rule, verdict: *verdict },
+            None => Attribution::Unknown(id),
+        }
+    }
+}

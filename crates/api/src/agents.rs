@@ -1,10 +1,12 @@
 //! What agents did, saw and logged, and the diagnostics that they collected.
 
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use xshield_model::Timestamp;
 use xshield_model::live::Live;
 use xshield_wire::telemetry::{AgentEventKind, DebugLine, LogEnd};
+
+use crate::query::number;
 
 /// What a host's program did.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -73,4 +75,52 @@ pub struct Diagnostics {
     pub created_at: Timestamp,
     /// When they are removed.
     pub kept_until: Timestamp,
+}
+
+/// Which events of agents are listed.
+#[derive(Debug, Clone, Default, Deserialize, Serialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct AgentEventQuery {
+    /// E.g. `policy-applied`, `tampered`, `restarted`, `reachable-again`.
+    #[serde(default)]
+    #[param(value_type = Option<String>)]
+    pub kind: Option<AgentEventKind>,
+    /// Not before this time (RFC 3339), by the host's clock.
+    #[serde(default)]
+    pub since: Option<Timestamp>,
+}
+
+/// Which live events are read.
+#[derive(Debug, Clone, Default, Deserialize, Serialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct LiveQuery {
+    /// One asset's, by id or name.
+    #[serde(default)]
+    pub asset: Option<String>,
+    /// Only what came after this number; the last ones when left out.
+    #[serde(default, deserialize_with = "number")]
+    #[param(value_type = Option<i64>)]
+    pub after: Option<i64>,
+}
+
+/// Which pieces of a detailed log are read.
+#[derive(Debug, Clone, Default, Deserialize, Serialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct LogQuery {
+    /// Only pieces after this number; from the oldest that is kept when left out.
+    #[serde(default, deserialize_with = "number")]
+    #[param(value_type = Option<i64>)]
+    pub after: Option<i64>,
+}
+
+/// Which diagnostics are listed.
+#[derive(Debug, Clone, Default, Deserialize, Serialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct DiagnosticsQuery {
+    /// One asset's, by id or name.
+    #[serde(default)]
+    pub asset: Option<String>,
+    /// Those that a command collected.
+    #[serde(default)]
+    pub command: Option<String>,
 }

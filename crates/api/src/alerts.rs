@@ -1,7 +1,9 @@
 //! Alert rules, and the alerts they gave.
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use xshield_model::Timestamp;
 pub use xshield_model::alert::{Alert, Severity};
 pub use xshield_model::alert_rule::{AlertRule, RuleState};
@@ -29,4 +31,26 @@ pub struct Rules {
 pub struct NumberedAlert {
     pub number: i64,
     pub alert: Alert,
+}
+
+/// Which alerts are listed.
+#[derive(Debug, Clone, Default, Deserialize, Serialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct AlertQuery {
+    /// The rule that gave it.
+    #[serde(default)]
+    pub rule: Option<String>,
+    /// The asset's name.
+    #[serde(default)]
+    pub asset: Option<String>,
+    /// The peer.
+    #[serde(default)]
+    #[param(value_type = Option<String>)]
+    pub address: Option<IpAddr>,
+    /// `threat-match`, `feed-stale`, `feed-held` or `recorder-losses`.
+    #[serde(default)]
+    pub kind: Option<String>,
+    /// Not before this time (RFC 3339).
+    #[serde(default)]
+    pub since: Option<Timestamp>,
 }

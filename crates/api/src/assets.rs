@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use xshield_model::Timestamp;
 pub use xshield_model::asset_filter::Standing;
 use xshield_model::refusal::Refusal;
@@ -208,4 +208,26 @@ pub enum Protected {
     TestOnly,
     /// It is not.
     No,
+}
+
+/// Which assets are listed.
+#[derive(Debug, Clone, Default, Deserialize, Serialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct AssetQuery {
+    /// Part of the name.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// `key` or `key=value`; several, joined by `,`, must all hold.
+    #[serde(default)]
+    pub tag: Option<String>,
+    /// How it stands.
+    #[serde(default)]
+    #[param(inline)]
+    pub status: Option<Standing>,
+    /// A segment of the committed policy.
+    #[serde(default)]
+    pub segment: Option<String>,
+    /// A criteria expression, e.g. `environment = 'prod' and role in ('web','db')`.
+    #[serde(default, rename = "where")]
+    pub criteria: Option<String>,
 }

@@ -1,3 +1,24 @@
 //! The audit log.
 
+use serde::{Deserialize, Serialize};
+use utoipa::IntoParams;
+use xshield_model::Timestamp;
 pub use xshield_model::audit_entry::AuditEntry;
+
+/// Which entries of the audit log.
+#[derive(Debug, Clone, Default, Deserialize, Serialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct AuditQuery {
+    /// Who, whole: `user:NAME`, `host:ASSET`.
+    #[serde(default)]
+    pub actor: Option<String>,
+    /// Part of what was done, e.g. `policy.`.
+    #[serde(default)]
+    pub action: Option<String>,
+    /// Part of what it was done to.
+    #[serde(default)]
+    pub target: Option<String>,
+    /// Not before this time (RFC 3339).
+    #[serde(default)]
+    pub since: Option<Timestamp>,
+}

@@ -1,7 +1,7 @@
 //! Channels of alerts, and what was delivered over them.
 
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use xshield_model::Timestamp;
 use xshield_model::alert_rule::RuleState;
 pub use xshield_model::channel::{ChannelSettings, Payload};
@@ -74,4 +74,17 @@ pub struct Delivery {
     /// What is sent; left out in lists.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub payload: Option<Payload>,
+}
+
+/// Which deliveries are listed.
+#[derive(Debug, Clone, Default, Deserialize, Serialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct DeliveryQuery {
+    /// The channel's name.
+    #[serde(default)]
+    pub channel: Option<String>,
+    /// How it stands.
+    #[serde(default)]
+    #[param(inline)]
+    pub state: Option<DeliveryState>,
 }

@@ -1,7 +1,7 @@
 //! Commands to hosts, and what became of them.
 
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use xshield_model::Timestamp;
 pub use xshield_model::asset_filter::Standing;
 pub use xshield_model::command::{Progress, TargetState};
@@ -99,4 +99,14 @@ pub struct Selection {
     /// Every asset; not together with another choice.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub all: bool,
+}
+
+/// Which outcomes of a command.
+#[derive(Debug, Clone, Default, Deserialize, Serialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct OutcomeQuery {
+    /// Only those that stand so.
+    #[serde(default)]
+    #[param(inline)]
+    pub state: Option<TargetState>,
 }

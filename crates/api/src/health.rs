@@ -61,6 +61,7 @@ pub struct DamagedRecord {
 /// Whether a job runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
+#[schema(as = JobStanding)]
 pub enum Standing {
     /// It runs.
     #[default]

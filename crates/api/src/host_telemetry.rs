@@ -1,13 +1,18 @@
 //! What hosts are made of, what is installed on them, and with whom they communicate.
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use xshield_model::Timestamp;
 use xshield_policy::{Direction, Protocol};
 use xshield_wire::telemetry::{HostTelemetry, PathSource, SoftwarePackage};
 
+use crate::query::port;
+
 /// What a host is made of.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[schema(as = HostFacts)]
 pub struct Host {
     /// By the host's clock.
     pub taken_at: Timestamp,
@@ -67,4 +72,41 @@ pub struct CommunicationPath {
     /// `conntrack`, or `recorder`: first packets alone.
     #[schema(value_type = String)]
     pub from: PathSource,
+}
+
+/// Which packages of a host are listed.
+#[derive(Debug, Clone, Default, Deserialize, Serialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct SoftwareQuery {
+    /// Part of the package's name.
+    #[serde(default)]
+    pub name: Option<String>,
+}
+
+/// Which communication paths are listed.
+#[derive(Debug, Clone, Default, Deserialize, Serialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct PathQuery {
+    /// `inbound` or `outbound`.
+    #[serde(default)]
+    #[param(value_type = Option<String>)]
+    pub direction: Option<Direction>,
+    /// The other end's address.
+    #[serde(default)]
+    #[param(value_type = Option<String>)]
+    pub peer: Option<IpAddr>,
+    /// Destination port.
+    #[serde(default, deserialize_with = "port")]
+    #[param(value_type = Option<u16>)]
+    pub port: Option<u16>,
+    /// `tcp`, `udp` or `icmp`.
+    #[serde(default)]
+    #[param(value_type = Option<String>)]
+    pub protocol: Option<Protocol>,
+    /// Part of the local program's path.
+    #[serde(default)]
+    pub process: Option<String>,
+    /// Last seen not before this time (RFC 3339).
+    #[serde(default)]
+    pub since: Option<Timestamp>,
 }

@@ -67,6 +67,7 @@ pub struct Key {
 
 /// A host and the key that it signed in with last.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[schema(as = KeyHost)]
 pub struct Host {
     #[schema(value_type = String)]
     pub asset: AssetId,

@@ -6,6 +6,7 @@
 #![allow(missing_docs)]
 
 pub mod access;
+pub mod access_log;
 pub mod agents;
 pub mod alerts;
 pub mod assets;
@@ -16,11 +17,14 @@ pub mod claims;
 pub mod commands;
 pub mod field_error;
 pub mod health;
+pub mod host_configuration;
 pub mod host_telemetry;
 pub mod impact;
 pub mod keys;
 pub mod page;
 pub mod policy;
+pub mod problem;
+pub mod query;
 pub mod telemetry;
 pub mod threat_events;
 pub mod threat_feeds;
@@ -28,6 +32,7 @@ pub mod threat_list;
 pub mod threat_modes;
 pub mod threat_status;
 pub mod threat_why;
+pub mod trust;
 pub mod words;
 
 pub use xshield_model::{Timestamp, relative};

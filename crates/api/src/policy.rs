@@ -1,10 +1,11 @@
 //! The policy: candidate, revisions, what differs, what a commit would do.
 
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use xshield_model::Timestamp;
 
 use crate::impact::{ExpectedImpact, ImpactSummary};
+use crate::query::number;
 
 /// The policy that operators are editing.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -168,4 +169,38 @@ pub struct PolicyInput {
     /// YAML texts.
     #[serde(default)]
     pub files: Option<Vec<PolicyFile>>,
+}
+
+/// What replacing the candidate expects.
+#[derive(Debug, Clone, Default, Deserialize, Serialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct PutQuery {
+    /// Refused unless the candidate is of this version.
+    #[serde(default, deserialize_with = "number")]
+    #[param(value_type = Option<u64>)]
+    pub expected_version: Option<u64>,
+}
+
+/// Whose impact is looked at.
+#[derive(Debug, Clone, Default, Deserialize, Serialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct ImpactQuery {
+    /// Of restoring this revision; of the candidate when left out.
+    #[serde(default, deserialize_with = "number")]
+    #[param(value_type = Option<u64>)]
+    pub revision: Option<u64>,
+}
+
+/// Which two policies are compared.
+#[derive(Debug, Clone, Default, Deserialize, Serialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct DiffQuery {
+    /// The earlier revision; the committed one when left out.
+    #[serde(default, deserialize_with = "number")]
+    #[param(value_type = Option<u64>)]
+    pub from: Option<u64>,
+    /// The later revision; the candidate when left out.
+    #[serde(default, deserialize_with = "number")]
+    #[param(value_type = Option<u64>)]
+    pub to: Option<u64>,
 }

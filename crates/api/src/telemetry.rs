@@ -1,12 +1,16 @@
 //! What a host should enforce, what its kernel says it does, what it denied, and what listens on it.
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use xshield_model::Timestamp;
 use xshield_policy::{Direction, Protocol, Ruleset};
 use xshield_wire::message::{
     EventKind, EventSource, InForce, ListeningPort, ProgrammedReport, RuleHits,
 };
+
+use crate::query::port;
 
 /// The ruleset that an asset should have.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -83,4 +87,36 @@ pub struct Listening {
     pub received_at: Timestamp,
     #[schema(value_type = Vec<Object>)]
     pub ports: Vec<ListeningPort>,
+}
+
+/// Which flows are listed.
+#[derive(Debug, Clone, Default, Deserialize, Serialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct EventQuery {
+    /// `denied`, `would-deny` or `accepted`.
+    #[serde(default)]
+    #[param(value_type = Option<String>)]
+    pub kind: Option<EventKind>,
+    /// `inbound` or `outbound`.
+    #[serde(default)]
+    #[param(value_type = Option<String>)]
+    pub direction: Option<Direction>,
+    /// The other end's address.
+    #[serde(default)]
+    #[param(value_type = Option<String>)]
+    pub peer: Option<IpAddr>,
+    /// Destination port.
+    #[serde(default, deserialize_with = "port")]
+    #[param(value_type = Option<u16>)]
+    pub port: Option<u16>,
+    /// `tcp`, `udp` or `icmp`.
+    #[serde(default)]
+    #[param(value_type = Option<String>)]
+    pub protocol: Option<Protocol>,
+    /// The rule that decided.
+    #[serde(default)]
+    pub rule: Option<String>,
+    /// Last seen not before this time (RFC 3339).
+    #[serde(default)]
+    pub since: Option<Timestamp>,
 }

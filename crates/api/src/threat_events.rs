@@ -3,10 +3,15 @@
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use xshield_model::Timestamp;
 pub use xshield_model::alert::EventView;
 pub use xshield_model::threat_match::{ListedBy, ViaProxy};
+use xshield_policy::Direction;
+use xshield_threat::{FeedId, Prefix};
+use xshield_wire::threat::ThreatAction;
+
+use crate::query::number;
 
 /// Who met an address, and who lists it now.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -80,4 +85,49 @@ pub struct Listed {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct LookedUp {
     pub items: Vec<Listed>,
+}
+
+/// Which threat events are listed.
+#[derive(Debug, Clone, Default, Deserialize, Serialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct ThreatEventQuery {
+    /// Only this asset's: name or id.
+    #[serde(default)]
+    pub asset: Option<String>,
+    /// Only those of assets in this segment of the committed policy.
+    #[serde(default)]
+    pub segment: Option<String>,
+    /// Only those of assets for which this criteria expression holds.
+    #[serde(default, rename = "where")]
+    pub criteria: Option<String>,
+    /// The peer: an address or a prefix.
+    #[serde(default)]
+    #[param(value_type = Option<String>)]
+    pub address: Option<Prefix>,
+    /// Only peers that this feed listed.
+    #[serde(default)]
+    #[param(value_type = Option<String>)]
+    pub feed: Option<FeedId>,
+    /// `blocked` or `recorded`.
+    #[serde(default)]
+    #[param(value_type = Option<String>)]
+    pub action: Option<ThreatAction>,
+    /// `inbound` or `outbound`.
+    #[serde(default)]
+    #[param(value_type = Option<String>)]
+    pub direction: Option<Direction>,
+    /// `only` or `never`: matches behind proxies.
+    #[serde(default)]
+    #[param(inline)]
+    pub via_proxy: Option<ViaProxy>,
+    /// At least so sure, in percent.
+    #[serde(default, deserialize_with = "number")]
+    #[param(value_type = Option<u8>)]
+    pub confidence: Option<u8>,
+    /// Last seen not before this time (RFC 3339).
+    #[serde(default)]
+    pub since: Option<Timestamp>,
+    /// First seen not after this time (RFC 3339).
+    #[serde(default)]
+    pub until: Option<Timestamp>,
 }

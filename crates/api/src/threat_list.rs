@@ -1,8 +1,10 @@
 //! The threat list: its revisions, and the addresses that are never on it.
 
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use xshield_model::Timestamp;
+
+use crate::query::number;
 
 /// The list at one time.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -94,4 +96,28 @@ pub struct NewException {
     /// Until when; for good when left out.
     #[serde(default)]
     pub expires_at: Option<Timestamp>,
+}
+
+/// Which revision of the threat list is exported.
+#[derive(Debug, Clone, Default, Deserialize, Serialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct ListQuery {
+    /// A revision; the newest when left out.
+    #[serde(default, deserialize_with = "number")]
+    #[param(value_type = Option<u64>)]
+    pub revision: Option<u64>,
+}
+
+/// Which two revisions of the threat list are compared.
+#[derive(Debug, Clone, Default, Deserialize, Serialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct DiffQuery {
+    /// A revision.
+    #[serde(default, deserialize_with = "number")]
+    #[param(value_type = u64, required = true)]
+    pub from: Option<u64>,
+    /// Another one; the newest when left out.
+    #[serde(default, deserialize_with = "number")]
+    #[param(value_type = Option<u64>)]
+    pub to: Option<u64>,
 }

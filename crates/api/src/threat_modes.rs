@@ -76,6 +76,7 @@ pub enum Way {
 
 /// What else holds for the platform as a whole.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[schema(as = ThreatSettings)]
 pub struct Settings {
     /// Whether feeds may list private ranges (RFC 1918, 4193, 6598).
     pub private_ranges: PrivateRanges,

@@ -7,11 +7,14 @@ use clap::{Args, Subcommand};
 use serde::Deserialize;
 use serde_json::Value;
 use xshield_api::Timestamp;
-use xshield_api::agents::{AgentEvent, Diagnostics, LogPiece};
+use xshield_api::agents::{
+    AgentEvent, AgentEventQuery, Diagnostics, DiagnosticsQuery, LiveQuery, LogPiece, LogQuery,
+};
 use xshield_api::words::counted;
 use xshield_wire::foreign::{self, tamed};
 use xshield_wire::telemetry::{AgentEventKind, LogEnd};
 
+use crate::choice::words_of;
 use crate::client::{Client, Path, parsed, view};
 use crate::error::CliError;
 use crate::files::{self, Before};
@@ -37,14 +40,38 @@ pub struct AgentEventsCommand {
     #[arg(long)]
     asset: Option<String>,
     /// Only of this kind, e.g. policy-applied, tampered, restarted, reachable-again.
-    #[arg(long)]
-    kind: Option<String>,
+    #[arg(long, value_parser = words_of(kind))]
+    kind: Option<AgentEventKind>,
     /// Only since then: 1h or 7d ago, or a time as in RFC 3339.
     #[arg(long, value_name = "WHEN")]
     since: Option<Since>,
     /// How many to show at most.
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: usize,
+}
+
+/// What each kind of event means. Kinds of a later version can't be asked for.
+fn kind(kind: &AgentEventKind) -> Option<&'static str> {
+    use AgentEventKind as Kind;
+    Some(match kind {
+        Kind::Started => "The program was started",
+        Kind::Stopped => "The program was stopped",
+        Kind::Restarted => "The program came back after it had ended unexpectedly",
+        Kind::PolicyApplied => "A new ruleset is in force",
+        Kind::PolicyReverted => "A new ruleset was reverted",
+        Kind::Tampered => "Another program changed the rules",
+        Kind::Repaired => "The rules were restored",
+        Kind::DiagnosticsCollected => "Diagnostics were collected and uploaded",
+        Kind::ReachableAgain => "The platform is reachable again",
+        Kind::RouteChanged => "The platform is reached by another route",
+        Kind::ConfigurationChanged => "Another configuration is in use",
+        Kind::ConfigurationRefused => "A configuration was refused; the previous one stays in use",
+        Kind::SpoolDamaged => "A damaged record of the spool was skipped",
+        Kind::Throttled => "The program does less to stay within its budget, or everything again",
+        Kind::DebugLogging => "Detailed logging was switched on or off",
+        Kind::AddressesLeft => "Addresses left the rules because their names no longer have them",
+        Kind::Unknown => return None,
+    })
 }
 
 impl AgentEventsCommand {
@@ -55,8 +82,8 @@ impl AgentEventsCommand {
             Some(asset) => Path::of_asset(asset, &["agent-events"]),
             None => Path::of(&["agent-events"]),
         };
-        let since = self.since.map(|since| since.at(Timestamp::now()).to_rfc3339());
-        let path = path.with_some("kind", self.kind).with_some("since", since);
+        let since = self.since.map(|since| since.at(Timestamp::now()));
+        let path = path.of_query(&AgentEventQuery { kind: self.kind, since })?;
         let answer = Client::of_this_call()?.list(action, &path, Some(self.limit))?;
         self.output.show(&answer, |screen| {
             let now = Timestamp::now();
@@ -99,7 +126,8 @@ impl DebugLogCommand {
         let _waiting = self.follow.then(Waiting::until_stopped);
         let mut after = 0;
         loop {
-            let path = Path::of_asset(&self.asset, &["debug-log"]).with("after", after);
+            let path = Path::of_asset(&self.asset, &["debug-log"]);
+            let path = path.of_query(&LogQuery { after: Some(after) })?;
             let pieces: Vec<LogPiece> = match client.get(action, &path) {
                 Ok(answer) => view(action, &answer)?,
                 Err(error) if self.follow && after > 0 && error.may_pass() => Vec::new(),
@@ -200,8 +228,8 @@ impl DiagnosticsCommand {
 
 fn list(client: &Client, asset: Option<String>, output: Output) -> Result<(), CliError> {
     let action = "list diagnostics";
-    let answer =
-        client.list(action, &Path::of(&["diagnostics"]).with_some("asset", asset), None)?;
+    let query = DiagnosticsQuery { asset, command: None };
+    let answer = client.list(action, &Path::of(&["diagnostics"]).of_query(&query)?, None)?;
     output.show(&answer, |screen| {
         let now = Timestamp::now();
         let header = &["ID", "ASSET", "COMMAND", "COLLECTED", "BYTES", "STATE", "REMOVED"];
@@ -244,6 +272,7 @@ pub struct LiveCommand {
     once: bool,
 }
 
+/// A live event as it is shown: whatever a newer agent tells is passed on.
 #[derive(Deserialize)]
 struct LiveEvent {
     number: i64,
@@ -260,9 +289,8 @@ impl LiveCommand {
         let _waiting = (!self.once).then(Waiting::until_stopped);
         let mut after: Option<i64> = None;
         loop {
-            let path = Path::of(&["live-events"])
-                .with_some("asset", self.asset.as_ref())
-                .with_some("after", after);
+            let query = LiveQuery { asset: self.asset.clone(), after };
+            let path = Path::of(&["live-events"]).of_query(&query)?;
             let answer = match client.get(action, &path) {
                 Ok(answer) => answer,
                 Err(error) if after.is_some() && error.may_pass() => Value::Array(Vec::new()),

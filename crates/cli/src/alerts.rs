@@ -7,7 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use xshield_api::Timestamp;
-use xshield_api::alerts::{NamedRule, NumberedAlert, RuleState, Severity};
+use xshield_api::alerts::{AlertQuery, NamedRule, NumberedAlert, RuleState, Severity};
 
 use crate::client::{Client, Path, view};
 use crate::error::CliError;
@@ -171,11 +171,13 @@ impl AlertCommand {
 impl List {
     fn run(self, client: &Client, output: Output) -> Result<(), CliError> {
         let (action, now) = ("list alerts", Timestamp::now());
-        let path = Path::of(&["alerts"])
-            .with_some("rule", self.rule)
-            .with_some("asset", self.asset)
-            .with_some("address", self.address)
-            .with_some("since", self.since.map(|since| since.at(now).to_rfc3339()));
+        let path = Path::of(&["alerts"]).of_query(&AlertQuery {
+            rule: self.rule,
+            asset: self.asset,
+            address: self.address,
+            kind: None,
+            since: self.since.map(|since| since.at(now)),
+        })?;
         let answer = client.list(action, &path, Some(self.limit))?;
         output.show(&answer, |screen| {
             Ok(alerts_table(view(action, &answer["items"])?, now).render(screen))

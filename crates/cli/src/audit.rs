@@ -2,7 +2,7 @@
 
 use clap::Args;
 use xshield_api::Timestamp;
-use xshield_api::audit::AuditEntry;
+use xshield_api::audit::{AuditEntry, AuditQuery};
 
 use crate::client::{Client, Path, view};
 use crate::error::CliError;
@@ -37,11 +37,12 @@ impl AuditCommand {
         let action = "read the audit log";
         let client = Client::of_this_call()?;
         let now = Timestamp::now();
-        let path = Path::of(&["audit"])
-            .with_some("actor", self.actor)
-            .with_some("action", self.action)
-            .with_some("target", self.target)
-            .with_some("since", self.since.map(|since| since.at(now).to_rfc3339()));
+        let path = Path::of(&["audit"]).of_query(&AuditQuery {
+            actor: self.actor,
+            action: self.action,
+            target: self.target,
+            since: self.since.map(|since| since.at(now)),
+        })?;
         let answer = client.list(action, &path, Some(self.limit))?;
         self.output
             .show(&answer, |screen| Ok(table(view(action, &answer["items"])?, now).render(screen)))

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use xshield_api::Timestamp;
 use xshield_api::alerts::RuleState;
-use xshield_api::channels::{Channel, ChannelSettings, Delivery, DeliveryState};
+use xshield_api::channels::{Channel, ChannelSettings, Delivery, DeliveryQuery, DeliveryState};
 use xshield_api::words::counted;
 
 use crate::alerts::read;
@@ -347,9 +347,8 @@ impl DeliveryCommand {
         match self.action {
             DeliveryAction::List { channel, state, limit } => {
                 let action = "list deliveries";
-                let path = Path::of(&["deliveries"])
-                    .with_some("channel", channel)
-                    .with_some("state", state.map(|state| word(&state)));
+                let query = DeliveryQuery { channel, state };
+                let path = Path::of(&["deliveries"]).of_query(&query)?;
                 let answer = client.list(action, &path, Some(limit))?;
                 self.output.show(&answer, |screen| {
                     let found = view(action, &answer["items"])?;

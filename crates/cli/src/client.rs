@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::crypto::ring::default_provider;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Value, json};
 use ureq::http::{Method, Request, Response};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig};
 use ureq::{Agent, Body};
+use xshield_api::page::{Page, PageQuery};
 use xshield_wire::foreign::tamed;
 
 use crate::error::{CliError, Refusal};
@@ -167,11 +168,9 @@ impl Client {
         let mut cursor: Option<String> = None;
         loop {
             let size = limit.map_or(PAGE, |limit| PAGE.min(limit.saturating_sub(items.len())));
-            let mut page = path.clone().with("limit", size);
-            if let Some(cursor) = &cursor {
-                page = page.with("cursor", cursor);
-            }
-            let page: Page = parsed(action, &self.get(action, &page)?)?;
+            let query = PageQuery { limit: u32::try_from(size).ok(), cursor: cursor.take() };
+            let page = path.clone().of_query(&query)?;
+            let page: Page<Value> = parsed(action, &self.get(action, &page)?)?;
             let last = page.items.is_empty() || page.next.is_none();
             items.extend(page.items);
             cursor = page.next;
@@ -277,13 +276,6 @@ fn may_have_been_sent(error: &ureq::Error) -> bool {
 /// Items asked for at once.
 const PAGE: usize = 500;
 
-/// One page of a list.
-#[derive(Deserialize)]
-struct Page {
-    items: Vec<Value>,
-    next: Option<String>,
-}
-
 fn to_json(action: &str, body: &impl Serialize) -> Result<Vec<u8>, CliError> {
     serde_json::to_vec(body)
         .map_err(|source| CliError::Answer { action: action.to_owned(), source })
@@ -345,19 +337,15 @@ impl Path {
         Self::of(&segments)
     }
 
-    /// With a query parameter.
-    pub(crate) fn with(mut self, name: &str, value: impl ToString) -> Self {
-        self.0.push(if self.0.contains('?') { '&' } else { '?' });
-        self.0.push_str(&format!("{name}={}", escaped(&value.to_string())));
-        self
-    }
-
-    /// With a query parameter when there is a value.
-    pub(crate) fn with_some(self, name: &str, value: Option<impl ToString>) -> Self {
-        match value {
-            Some(value) => self.with(name, value),
-            None => self,
+    /// With what a query asks for.
+    pub(crate) fn of_query(mut self, query: &impl Serialize) -> Result<Self, CliError> {
+        let text = serde_urlencoded::to_string(query)
+            .map_err(|error| CliError::input(format!("the query can't be written: {error}")))?;
+        if !text.is_empty() {
+            self.0.push(if self.0.contains('?') { '&' } else { '?' });
+            self.0.push_str(&text);
         }
+        Ok(self)
     }
 }
 
@@ -379,14 +367,19 @@ fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use xshield_api::assets::AssetQuery;
+
     use super::*;
 
     #[test]
     fn what_goes_into_a_path_is_escaped() {
-        let path = Path::of(&["assets", "a/../b?c"]).with("tag", "role=web & x").with("limit", 5);
-        assert_eq!(path.0, "/api/v1/assets/a%2F..%2Fb%3Fc?tag=role%3Dweb%20%26%20x&limit=5");
+        let query = AssetQuery { tag: Some("role=web & x".to_owned()), ..AssetQuery::default() };
+        let page = PageQuery { limit: Some(5), cursor: None };
+        let path = Path::of(&["assets", "a/../b?c"]).of_query(&query).unwrap();
+        let path = path.of_query(&page).unwrap();
+        assert_eq!(path.0, "/api/v1/assets/a%2F..%2Fb%3Fc?tag=role%3Dweb+%26+x&limit=5");
         assert_eq!(Path::of(&["assets", ".."]).0, "/api/v1/assets/%2E%2E");
-        assert_eq!(Path::of(&["a"]).with_some("b", None::<u8>).0, "/api/v1/a");
+        assert_eq!(Path::of(&["a"]).of_query(&PageQuery::default()).unwrap().0, "/api/v1/a");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use xshield_api::Timestamp;
-use xshield_api::commands::{Command, Outcome, TargetState};
+use xshield_api::commands::{Command, Outcome, OutcomeQuery, TargetState};
 use xshield_api::words::counted;
 use xshield_policy::inventory::Source;
 
@@ -288,8 +288,7 @@ fn show(
 ) -> Result<(), CliError> {
     let action = "show the command";
     let mut answer = client.get(action, &Path::of(&["commands", id]))?;
-    let path =
-        Path::of(&["commands", id, "outcomes"]).with_some("state", state.map(|state| word(&state)));
+    let path = Path::of(&["commands", id, "outcomes"]).of_query(&OutcomeQuery { state })?;
     let outcomes = client.list(action, &path, None)?;
     answer["outcomes"] = outcomes["items"].clone();
     output.show(&answer, |screen| {

@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::io;
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use serde::Deserialize;
-use xshield_api::impact::{self, ImpactSummary};
+use xshield_api::field_error::FieldError;
+use xshield_api::impact::lines;
+use xshield_api::problem::Problem;
 use xshield_wire::foreign::one_line;
 
 /// For `--help`: scripts rely on these numbers.
@@ -157,63 +159,32 @@ impl CliError {
     }
 }
 
-/// The platform's problem document (RFC 9457).
-#[derive(Debug, Clone, Deserialize)]
-pub(crate) struct Refusal {
-    /// For programs, e.g. `/problems/not-found`.
-    #[serde(rename = "type", default)]
-    pub(crate) kind: String,
-    #[serde(default)]
-    title: String,
-    #[serde(default)]
-    pub(crate) status: u16,
-    #[serde(default)]
-    detail: Option<String>,
-    #[serde(default)]
-    field: Option<String>,
-    #[serde(default)]
-    pub(crate) errors: Vec<FieldError>,
-    /// What a commit would have done.
-    #[serde(default)]
-    impact: Option<ImpactSummary>,
-}
+/// The platform's problem document (RFC 9457), or what is known of an answer that is none.
+#[derive(Debug, Clone)]
+pub(crate) struct Refusal(Problem);
 
-/// One thing that is wrong in a request.
-#[derive(Debug, Clone, Deserialize)]
-pub(crate) struct FieldError {
-    /// JSON pointer into the request.
-    #[serde(default)]
-    pub(crate) field: String,
-    #[serde(default)]
-    reason: String,
-    /// `file:line:column`, when known.
-    #[serde(default)]
-    pub(crate) place: Option<String>,
+impl Deref for Refusal {
+    type Target = Problem;
+
+    fn deref(&self) -> &Problem {
+        &self.0
+    }
 }
 
 impl Refusal {
     /// The refusal in an answer; of one that is no problem document, only the status is known.
     pub(crate) fn read(status: u16, body: &[u8]) -> Self {
-        let read = serde_json::from_slice::<Self>(body);
-        let mut refusal = read.unwrap_or_else(|_| Self {
-            kind: String::new(),
-            title: String::new(),
-            status,
-            detail: None,
-            field: None,
-            errors: Vec::new(),
-            impact: None,
-        });
-        refusal.status = status;
-        refusal.tamed()
+        let read = serde_json::from_slice::<Problem>(body).unwrap_or_default();
+        Self(Problem { status, ..read }).tamed()
     }
 
     /// With every text on its line: a proxy may have answered, and the platform repeats what others said.
     fn tamed(mut self) -> Self {
-        let texts = [&mut self.kind, &mut self.title].into_iter();
-        let texts = texts.chain(self.detail.as_mut()).chain(self.field.as_mut());
+        let problem = &mut self.0;
+        let texts = [&mut problem.kind, &mut problem.title].into_iter();
+        let texts = texts.chain(problem.detail.as_mut()).chain(problem.field.as_mut());
         texts.for_each(|text| *text = one_line(text).into_owned());
-        for error in &mut self.errors {
+        for error in &mut problem.errors {
             let texts =
                 [&mut error.field, &mut error.reason].into_iter().chain(error.place.as_mut());
             texts.for_each(|text| *text = one_line(text).into_owned());
@@ -225,6 +196,11 @@ impl Refusal {
     fn is_of_no_asset(&self) -> bool {
         self.is("not-found")
             && self.detail.as_ref().is_some_and(|detail| detail.starts_with("there is no asset "))
+    }
+
+    /// Everything that is wrong, to add where it is.
+    pub(crate) fn errors_mut(&mut self) -> &mut [FieldError] {
+        &mut self.0.errors
     }
 
     /// Whether it is of the kind `/problems/{slug}`.
@@ -248,9 +224,9 @@ impl fmt::Display for Refusal {
             write!(f, "\n  field: {field}")?;
         }
         for error in &self.errors {
-            write!(f, "\n  {error}")?;
+            write!(f, "\n  {}", placed(error))?;
         }
-        for line in self.impact.iter().flat_map(impact::lines) {
+        for line in self.impact.iter().flat_map(|impact| lines(impact)) {
             write!(f, "\n  {}", one_line(&line.text))?;
         }
         if let Some(impact) = &self.impact {
@@ -260,13 +236,12 @@ impl fmt::Display for Refusal {
     }
 }
 
-impl fmt::Display for FieldError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.place {
-            Some(place) => write!(f, "{place}: {}", self.reason),
-            None if self.field.is_empty() => f.write_str(&self.reason),
-            None => write!(f, "{}: {}", self.field, self.reason),
-        }
+/// What is wrong, after its place.
+fn placed(error: &FieldError) -> String {
+    match &error.place {
+        Some(place) => format!("{place}: {}", error.reason),
+        None if error.field.is_empty() => error.reason.clone(),
+        None => format!("{}: {}", error.field, error.reason),
     }
 }
 

@@ -9,6 +9,7 @@ use clap::Args;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use xshield_api::Timestamp;
+use xshield_api::telemetry::EventQuery;
 use xshield_api::words::counted;
 use xshield_policy::{Direction, PortNumber};
 use xshield_wire::foreign::one_line;
@@ -21,7 +22,6 @@ use crate::progress::Waiting;
 use crate::protocols::{has_ports, protocol};
 use crate::terminal::{self, Output, Table, bad, cell, good, note, number, print, warning};
 use crate::times::{Since, Span, of_day, relative};
-use crate::words::word;
 
 /// Show flows that hosts' firewalls denied, would deny or accepted, the last seen first.
 #[derive(Debug, Args)]
@@ -72,7 +72,7 @@ fn kind(kind: &EventKind) -> Option<&'static str> {
 /// A flow as the platform tells it.
 type Flow = Map<String, Value>;
 
-/// What is shown of a flow.
+/// What is shown of a flow: any word of a newer platform.
 #[derive(Deserialize)]
 struct Event {
     asset: String,
@@ -114,7 +114,7 @@ impl EventsCommand {
     fn events(&self, client: &Client, since: Option<Timestamp>) -> Result<Vec<Flow>, CliError> {
         let mut found = Vec::new();
         for asset in self.assets(client)? {
-            let path = self.path(&asset, since);
+            let path = self.path(&asset, since)?;
             let answer = match client.list(ACTION, &path, Some(self.limit)) {
                 // It was deleted since it was listed.
                 Err(CliError::Refused { refusal, .. })
@@ -149,14 +149,16 @@ impl EventsCommand {
         Ok(assets.into_iter().map(|asset| asset.name).collect())
     }
 
-    fn path(&self, asset: &str, since: Option<Timestamp>) -> Path {
-        Path::of_asset(asset, &["events"])
-            .with_some("kind", self.kind.map(|kind| word(&kind)))
-            .with_some("direction", self.direction.map(|direction| word(&direction)))
-            .with_some("peer", self.peer)
-            .with_some("port", self.port.map(|port| port.0))
-            .with_some("rule", self.rule.as_ref())
-            .with_some("since", since.map(Timestamp::to_rfc3339))
+    fn path(&self, asset: &str, since: Option<Timestamp>) -> Result<Path, CliError> {
+        Path::of_asset(asset, &["events"]).of_query(&EventQuery {
+            kind: self.kind,
+            direction: self.direction,
+            peer: self.peer,
+            port: self.port.map(|port| port.0),
+            protocol: None,
+            rule: self.rule.clone(),
+            since,
+        })
     }
 
     fn follow(&self, client: &Client) -> Result<(), CliError> {

@@ -1,14 +1,15 @@
 //! `xshield host-config`: what operators configure at hosts.
 
 use clap::{Args, Subcommand};
-use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use xshield_api::Timestamp;
+use xshield_api::host_configuration::{Configured, Effective, HostSettings};
 
-use crate::client::{Client, Path, view};
+use crate::client::{Client, Path, parsed, view};
 use crate::error::CliError;
 use crate::terminal::{Output, Sheet, Table, cell};
 use crate::times::relative;
+use crate::words::word;
 
 /// Settings of agents: for all of them, for a segment, or for an asset, the most specific first.
 #[derive(Debug, Args)]
@@ -92,15 +93,6 @@ impl std::str::FromStr for Setting {
     }
 }
 
-#[derive(Deserialize)]
-struct Configured {
-    scope: String,
-    name: Option<String>,
-    settings: Map<String, Value>,
-    updated_at: Timestamp,
-    updated_by: String,
-}
-
 impl HostConfigCommand {
     /// Carries the command out.
     pub(crate) fn run(self) -> Result<(), CliError> {
@@ -115,25 +107,24 @@ impl HostConfigCommand {
     }
 }
 
-fn configured(client: &Client) -> Result<(Value, Vec<Configured>), CliError> {
-    let action = "show what is configured";
-    let answer = client.get(action, &Path::of(&["host-configuration"]))?;
-    let all = view(action, &answer)?;
-    Ok((answer, all))
+const SHOW: &str = "show the settings of agents";
+
+fn configured(client: &Client) -> Result<Value, CliError> {
+    client.get(SHOW, &Path::of(&["host-configuration"]))
 }
 
 fn show_all(client: &Client, output: Output) -> Result<(), CliError> {
-    let (answer, all) = configured(client)?;
+    let answer = configured(client)?;
     output.show(&answer, |screen| {
         let now = Timestamp::now();
         let header = &["SCOPE", "SETTINGS", "CHANGED", "BY"];
         let mut table =
             Table::new(header, "Nothing is configured here; hosts use their own settings.");
-        for one in all {
+        for one in view::<Vec<Configured>>(SHOW, &answer)? {
             let name = one.name.map(|name| format!(" {name}")).unwrap_or_default();
             table.row(vec![
-                cell(format!("{}{name}", one.scope)),
-                cell(words(&one.settings)),
+                cell(format!("{}{name}", word(&one.scope))),
+                cell(settings_text(&one.settings)),
                 cell(relative(one.updated_at, now)),
                 cell(one.updated_by),
             ]);
@@ -144,12 +135,12 @@ fn show_all(client: &Client, output: Output) -> Result<(), CliError> {
 
 fn show_one(client: &Client, asset: &str, output: Output) -> Result<(), CliError> {
     let path = Path::of_asset(asset, &["host-configuration"]);
-    let answer = client.get("show the asset's configuration", &path)?;
+    let answer = client.get(SHOW, &path)?;
     output.show(&answer, |_| {
+        let Effective { version, settings } = view(SHOW, &answer)?;
         let mut sheet = Sheet::new();
-        sheet.line("version", answer["version"].to_string());
-        let settings = answer["settings"].as_object().cloned().unwrap_or_default();
-        sheet.line("settings", words(&settings).replace(' ', "\n"));
+        sheet.line("version", version.to_string());
+        sheet.line("settings", settings_text(&settings).replace(' ', "\n"));
         Ok(sheet.render())
     })
 }
@@ -174,9 +165,14 @@ fn set(
         ),
         (None, None) => (Path::of(&["host-configuration"]), "platform", None),
     };
-    let (_, all) = configured(client)?;
-    let before = all.into_iter().find(|one| one.scope == scope && one.name == name);
-    let mut after = before.map(|before| before.settings).unwrap_or_default();
+    // As the platform tells them: settings that only a newer platform knows stay as they are.
+    let all: Vec<Value> = parsed(SHOW, &configured(client)?)?;
+    let is_of = |one: &Value| one["scope"] == scope && one["name"] == json!(name);
+    let before = all.into_iter().find(is_of).map(|mut one| one["settings"].take());
+    let mut after = match before {
+        Some(Value::Object(settings)) => settings,
+        _ => Map::new(),
+    };
     for setting in settings {
         after.insert(setting.name, setting.value);
     }
@@ -186,6 +182,13 @@ fn set(
         let whose = name.map_or_else(|| scope.to_owned(), |name| format!("{scope} {name}"));
         Ok(format!("{whose}: {settings}"))
     })
+}
+
+fn settings_text(settings: &HostSettings) -> String {
+    match json!(settings) {
+        Value::Object(settings) => words(&settings),
+        _ => String::new(),
+    }
 }
 
 fn words(settings: &Map<String, Value>) -> String {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use clap::Args;
 use serde_json::json;
 use xshield_api::Timestamp;
-use xshield_api::host_telemetry::{CommunicationPath, SoftwareChange};
+use xshield_api::host_telemetry::{CommunicationPath, PathQuery, SoftwareChange, SoftwareQuery};
 use xshield_policy::{Direction, PortNumber};
 use xshield_wire::telemetry::SoftwarePackage;
 
@@ -40,7 +40,8 @@ impl SoftwareCommand {
             return changes(&client, &self.asset, self.output);
         }
         let action = "show the software";
-        let path = Path::of_asset(&self.asset, &["software"]).with_some("name", self.name);
+        let path = Path::of_asset(&self.asset, &["software"]);
+        let path = path.of_query(&SoftwareQuery { name: self.name })?;
         let answer = client.get(action, &path)?;
         self.output.show(&answer, |screen| {
             let header = &["NAME", "VERSION", "ARCHITECTURE", "MANAGER"];
@@ -115,12 +116,14 @@ impl PathsCommand {
             Some(asset) => Path::of_asset(asset, &["paths"]),
             None => Path::of(&["paths"]),
         };
-        let path = path
-            .with_some("direction", self.direction.map(|direction| word(&direction)))
-            .with_some("peer", self.peer)
-            .with_some("port", self.port.map(|port| port.0))
-            .with_some("process", self.process)
-            .with_some("since", self.since.map(|since| since.at(Timestamp::now()).to_rfc3339()));
+        let path = path.of_query(&PathQuery {
+            direction: self.direction,
+            peer: self.peer,
+            port: self.port.map(|port| port.0),
+            protocol: None,
+            process: self.process,
+            since: self.since.map(|since| since.at(Timestamp::now())),
+        })?;
         let answer = Client::of_this_call()?.list(action, &path, Some(self.limit))?;
         self.output.show(&answer, |screen| {
             Ok(table(view(action, &answer["items"])?, Timestamp::now()).render(screen))

@@ -8,8 +8,8 @@ use xshield_api::Timestamp;
 use xshield_api::changes::{self, changes};
 use xshield_api::impact::ExpectedImpact;
 use xshield_api::policy::{
-    CandidatePolicy, CommitProspect, DocumentChange, PolicyRevision, Restored, Synchronized,
-    Validated,
+    CandidatePolicy, CommitProspect, DiffQuery, DocumentChange, ImpactQuery, PolicyRevision,
+    PutQuery, Restored, Synchronized, Validated,
 };
 use xshield_api::words::counted;
 use xshield_policy::document::Document;
@@ -199,7 +199,8 @@ impl Apply {
             print(&changes)?;
         }
         let expected = agreement.map(|agreement| agreement.settle(&impact)).transpose()?;
-        let path = candidate_path().with("expected_version", before.version);
+        let path =
+            candidate_path().of_query(&PutQuery { expected_version: Some(before.version) })?;
         let put = client.put(action, &path, &body).map_err(|error| files.name_sources(error))?;
         let after: CandidatePolicy = parsed(action, &put)?;
         if let Some(expected) = expected {
@@ -299,7 +300,7 @@ fn agreed(agreement: Agreement, commits: bool) -> Result<Option<Agreement>, CliE
 /// What committing the candidate, or a revision, would come to.
 fn prospect(client: &Client, revision: Option<u64>) -> Result<CommitProspect, CliError> {
     let action = "determine the impact";
-    let path = Path::of(&["policy", "impact"]).with_some("revision", revision);
+    let path = Path::of(&["policy", "impact"]).of_query(&ImpactQuery { revision })?;
     view(action, &client.get(action, &path)?)
 }
 
@@ -392,7 +393,7 @@ fn diff(
     output: Output,
 ) -> Result<(), CliError> {
     let action = "compare policies";
-    let path = Path::of(&["policy", "diff"]).with_some("from", from).with_some("to", to);
+    let path = Path::of(&["policy", "diff"]).of_query(&DiffQuery { from, to })?;
     let answer = client.get(action, &path)?;
     output.show(&answer["changes"], |_| {
         let found: Vec<DocumentChange> = view(action, &answer["changes"])?;

@@ -78,7 +78,7 @@ impl PolicyFiles {
     /// Puts the file's name to the errors in which the platform names a document by its number.
     pub(crate) fn name_sources(&self, mut error: CliError) -> CliError {
         if let CliError::Refused { refusal, .. } = &mut error {
-            for error in &mut refusal.errors {
+            for error in refusal.errors_mut() {
                 let number = error.field.strip_prefix("/documents/");
                 let number = number.and_then(|rest| rest.split('/').next()?.parse().ok());
                 if let Some(source) = number.and_then(|number| self.source(number)) {

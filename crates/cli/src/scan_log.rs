@@ -11,8 +11,10 @@ use flate2::read::MultiGzDecoder;
 use ring::digest::{SHA256, digest};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 use xshield_api::Timestamp;
+use xshield_api::access_log::{AccessLog, Entry};
+use xshield_api::threat_events::{Listed, LookUp};
 use xshield_api::words::counted;
 use xshield_threat::Prefix;
 use xshield_threat::access_log::{self, Header, LogFormat, MAX_LINE, Reading};
@@ -115,6 +117,20 @@ struct Seen {
     last_seen: Timestamp,
     #[serde(skip_serializing_if = "Option::is_none")]
     request: Option<String>,
+}
+
+impl Seen {
+    /// As it is reported; requests that came directly are seen by the host's own firewall.
+    fn entry(&self) -> Option<Entry> {
+        Some(Entry {
+            client: self.client,
+            via: self.via?,
+            requests: self.requests,
+            first_seen: self.first_seen,
+            last_seen: self.last_seen,
+            request: self.request.clone(),
+        })
+    }
 }
 
 /// A match, as shown.
@@ -261,19 +277,24 @@ impl ScanLog {
             .filter_map(|seen| listed.get(&seen.client).map(|listed| (seen, listed)))
             .collect();
         if let (true, Some(asset)) = (self.report, &self.asset) {
-            let entries: Vec<&Seen> =
-                found.iter().map(|(seen, _)| seen).filter(|seen| seen.via.is_some()).collect();
+            let entries: Vec<Entry> = found.iter().filter_map(|(seen, _)| seen.entry()).collect();
             if !entries.is_empty() {
+                let requests = entries.iter().map(|entry| entry.requests).sum::<u64>();
                 let batch = match state.pending {
                     Some(pending) => pending.batch,
                     None => Bytes(random()?),
                 };
                 state.pending = Some(Pending { to: part.end, batch });
                 self.save(state)?;
-                let body =
-                    json!({"asset": asset, "batch": batch, "port": self.port, "entries": entries});
+                let body = AccessLog {
+                    asset: asset.clone(),
+                    batch,
+                    port: self.port,
+                    entries,
+                    lines: None,
+                };
                 client.post("report matches", &Path::of(&["threat", "access-log"]), &body)?;
-                scan.reported += entries.iter().map(|seen| seen.requests).sum::<u64>();
+                scan.reported += requests;
             }
         }
         state.offset = part.end;
@@ -322,10 +343,6 @@ fn look_up(
     client: &Client,
     seen: &HashMap<(IpAddr, Option<IpAddr>), Seen>,
 ) -> Result<HashMap<IpAddr, Value>, CliError> {
-    #[derive(Deserialize)]
-    struct Listed {
-        address: IpAddr,
-    }
     let action = "look clients up";
     let mut addresses: Vec<IpAddr> = seen.values().map(|seen| seen.client).collect();
     addresses.sort_unstable();
@@ -333,9 +350,12 @@ fn look_up(
     let mut listed = HashMap::new();
     for some in addresses.chunks(MOST_ADDRESSES) {
         let path = Path::of(&["threat", "look-up"]);
-        let answer = client.try_out(action, &path, &json!({ "addresses": some }))?;
+        let answer = client.try_out(action, &path, &LookUp { addresses: some.to_vec() })?;
         for item in parsed::<Vec<Value>>(action, &answer["items"])? {
-            let Listed { address } = parsed(action, &item)?;
+            let Listed { address, .. } = parsed(action, &item)?;
+            let address = address.parse().map_err(|_| {
+                CliError::input(format!("could not {action}: {address:?} is not an address"))
+            })?;
             listed.insert(address, item);
         }
     }

@@ -5,9 +5,12 @@ use std::net::IpAddr;
 use clap::Args;
 use serde_json::json;
 use xshield_api::Timestamp;
-use xshield_api::threat_events::{AddressView, EventView, ListedBy, Losses, MetBy, ViaProxy};
+use xshield_api::threat_events::{
+    AddressView, EventView, ListedBy, Losses, MetBy, ThreatEventQuery, ViaProxy,
+};
 use xshield_api::words::counted;
 use xshield_policy::Direction;
+use xshield_threat::{FeedId, Prefix};
 use xshield_wire::threat::ThreatAction;
 
 use crate::choice::{direction, words_of};
@@ -16,7 +19,6 @@ use crate::error::CliError;
 use crate::protocols::protocol;
 use crate::terminal::{Output, Sheet, Table, bad, cell, note, number, warning};
 use crate::times::{Since, relative, relative_or_dash};
-use crate::words::word;
 
 /// Show traffic with listed addresses ("Malicious IP Match"), the last seen first.
 #[derive(Debug, Args)]
@@ -32,10 +34,10 @@ pub(crate) struct EventsCommand {
     criteria: Option<String>,
     /// Only with this remote address, or with addresses in this prefix.
     #[arg(long, value_name = "ADDRESS|CIDR")]
-    address: Option<String>,
+    address: Option<Prefix>,
     /// Only with addresses that this feed listed at the time.
     #[arg(long)]
-    feed: Option<String>,
+    feed: Option<FeedId>,
     /// Only what was blocked, or only what was recorded.
     #[arg(long, value_parser = words_of(action))]
     action: Option<ThreatAction>,
@@ -81,18 +83,19 @@ impl EventsCommand {
     /// Asks the platform.
     pub(crate) fn run(self, client: &Client, output: Output) -> Result<(), CliError> {
         let now = Timestamp::now();
-        let path = Path::of(&["threat", "events"])
-            .with_some("asset", self.asset)
-            .with_some("segment", self.segment)
-            .with_some("where", self.criteria)
-            .with_some("address", self.address)
-            .with_some("feed", self.feed)
-            .with_some("action", self.action.map(|action| word(&action)))
-            .with_some("direction", self.direction.map(|direction| word(&direction)))
-            .with_some("via_proxy", self.via_proxy.map(|via| word(&via)))
-            .with_some("confidence", self.confidence)
-            .with_some("since", self.since.map(|since| since.at(now).to_rfc3339()))
-            .with_some("until", self.until.map(|until| until.at(now).to_rfc3339()));
+        let path = Path::of(&["threat", "events"]).of_query(&ThreatEventQuery {
+            asset: self.asset,
+            segment: self.segment,
+            criteria: self.criteria,
+            address: self.address,
+            feed: self.feed,
+            action: self.action,
+            direction: self.direction,
+            via_proxy: self.via_proxy,
+            confidence: self.confidence,
+            since: self.since.map(|since| since.at(now)),
+            until: self.until.map(|until| until.at(now)),
+        })?;
         let answer = client.list(EVENTS, &path, Some(self.limit))?;
         output.show(&answer, |screen| {
             Ok(table(view(EVENTS, &answer["items"])?, now).render(screen))

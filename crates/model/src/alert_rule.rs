@@ -127,6 +127,7 @@ pub enum Counted {
 /// How a channel is told.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case", tag = "mode", deny_unknown_fields)]
+#[schema(as = AlertDelivery)]
 pub enum Delivery {
     /// At once.
     #[default]

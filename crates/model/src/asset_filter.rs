@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 /// How an asset stands, as a filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
+#[schema(as = AssetStanding)]
 pub enum Standing {
     /// Ran within five minutes.
     Active,

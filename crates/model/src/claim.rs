@@ -85,6 +85,7 @@ impl fmt::Display for Fact {
 /// How a claim stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
+#[schema(as = ClaimStanding)]
 pub enum Standing {
     /// An operator has not decided.
     Waiting,

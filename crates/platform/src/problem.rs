@@ -2,10 +2,9 @@
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 use xshield_api::field_error::FieldError;
-use xshield_api::impact::ImpactSummary;
+use xshield_api::problem as api;
 use xshield_operations::OperationError;
 use xshield_operations::pointer::pointer;
 use xshield_store::StoreError;
@@ -14,41 +13,12 @@ pub use crate::request_body::JsonBody;
 
 /// An error answer (RFC 9457, `application/problem+json`).
 #[derive(Debug, Clone)]
-pub struct Problem(Box<Details>);
-
-/// What an error answer says.
-#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
-#[schema(as = Problem)]
-pub struct Details {
-    /// A URI reference that names the kind, e.g. `/problems/clock-skew`.
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// The kind, for people.
-    pub title: String,
+pub struct Problem {
     /// HTTP status.
-    #[serde(serialize_with = "status_number")]
-    #[schema(value_type = u16)]
     pub status: StatusCode,
-    /// This occurrence; says what to do.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub detail: Option<String>,
-    /// The field at fault, as a JSON pointer into the request.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub field: Option<String>,
-    /// Everything that is wrong, where there is more than one thing.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub errors: Vec<FieldError>,
-    /// What a commit would do, where another impact was expected.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub impact: Option<Box<ImpactSummary>>,
     /// Seconds to wait before trying again.
-    #[serde(skip)]
-    #[schema(ignore)]
     pub retry_after: Option<u64>,
-}
-
-fn status_number<S: serde::Serializer>(status: &StatusCode, to: S) -> Result<S::Ok, S::Error> {
-    to.serialize_u16(status.as_u16())
+    document: Box<api::Problem>,
 }
 
 /// The answer of a handler.
@@ -58,16 +28,12 @@ impl Problem {
     /// A problem of the kind `/problems/{slug}`.
     #[must_use]
     pub fn new(status: StatusCode, slug: &str, title: &str) -> Self {
-        Self(Box::new(Details {
+        let document = Box::new(api::Problem {
             kind: format!("/problems/{slug}"),
             title: title.to_owned(),
-            status,
-            detail: None,
-            field: None,
-            errors: Vec::new(),
-            impact: None,
-            retry_after: None,
-        }))
+            ..api::Problem::default()
+        });
+        Self { status, retry_after: None, document }
     }
 
     /// The last part of the kind.
@@ -153,16 +119,16 @@ impl Problem {
 }
 
 impl std::ops::Deref for Problem {
-    type Target = Details;
+    type Target = api::Problem;
 
-    fn deref(&self) -> &Details {
-        &self.0
+    fn deref(&self) -> &api::Problem {
+        &self.document
     }
 }
 
 impl std::ops::DerefMut for Problem {
-    fn deref_mut(&mut self) -> &mut Details {
-        &mut self.0
+    fn deref_mut(&mut self) -> &mut api::Problem {
+        &mut self.document
     }
 }
 
@@ -244,10 +210,11 @@ impl From<tokio::task::JoinError> for Problem {
 }
 
 impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
+    fn into_response(mut self) -> Response {
         let retry_after = self.retry_after;
         let status = self.status;
-        let body = serde_json::to_vec(&*self.0).unwrap_or_default();
+        self.document.status = status.as_u16();
+        let body = serde_json::to_vec(&*self.document).unwrap_or_default();
         let mut response = (status, body).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

@@ -1,15 +1,12 @@
 //! Query strings: what does not fit is refused with the parameter's name, also a parameter that
 //! there is not. A filter with a slip of the pen must not become no filter.
 
-use std::str::FromStr;
-
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use serde::de::value::Error as NoValue;
 use serde::de::{DeserializeOwned, Error as _, Visitor};
-use serde::{Deserialize, Deserializer, forward_to_deserialize_any};
+use serde::{Deserializer, forward_to_deserialize_any};
 use serde_json::{Map, Value};
-use xshield_policy::PortNumber;
 
 use crate::problem::{Answer, Problem};
 
@@ -44,26 +41,6 @@ where
         only(&values, &[names::<A>(), names::<B>()])?;
         Ok(Self(read(values.clone())?, read(values)?))
     }
-}
-
-/// Reads a number from a parameter's text.
-///
-/// # Errors
-/// When it is none, or out of range.
-pub fn number<'de, D: Deserializer<'de>, T: FromStr>(from: D) -> Result<Option<T>, D::Error> {
-    let text = String::deserialize(from)?;
-    text.parse()
-        .map(Some)
-        .map_err(|_| D::Error::custom(format!("{text:?} is not a number in range")))
-}
-
-/// Reads a port from a parameter's text.
-///
-/// # Errors
-/// When it is none; of a service, its port is suggested.
-pub fn port<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u16>, D::Error> {
-    let text = String::deserialize(from)?;
-    text.parse().map(|PortNumber(port)| Some(port)).map_err(D::Error::custom)
 }
 
 fn values(parts: &Parts) -> Answer<Map<String, Value>> {
@@ -132,6 +109,9 @@ fn names<T: DeserializeOwned>() -> &'static [&'static str] {
 
 #[cfg(test)]
 mod tests {
+    use serde::Deserialize;
+    use xshield_api::query::number;
+
     use super::*;
 
     #[derive(Debug, Deserialize, PartialEq)]

@@ -94,6 +94,32 @@ fn every_described_operation_refuses_strangers() {
     assert!(operations >= 30, "{operations} operations are described");
 }
 
+/// Of two types of one schema name, only one is described.
+#[test]
+fn types_of_the_same_name_are_described_apart() {
+    let platform = TestPlatform::start();
+    let described = platform.raw("GET", "/api/v1/openapi.json", &[], b"").json();
+    let schemas = &described["components"]["schemas"];
+    for (schema, field) in [
+        ("Delivery", "channel"),
+        ("KeyHost", "last_session"),
+        ("HostFacts", "booted_at"),
+        ("HostSettings", "heartbeat"),
+        ("ThreatSettings", "private_ranges"),
+    ] {
+        assert!(schemas[schema]["properties"][field].is_object(), "{schema}: {}", schemas[schema]);
+    }
+    for (schema, word) in [
+        ("AssetStanding", "identity-changed"),
+        ("ClaimStanding", "accepted"),
+        ("FeedStanding", "stale"),
+        ("JobStanding", "running"),
+    ] {
+        let words = schemas[schema]["enum"].as_array().unwrap();
+        assert!(words.contains(&json!(word)), "{schema}: {words:?}");
+    }
+}
+
 #[test]
 fn bad_requests_name_the_field() {
     let platform = TestPlatform::start();

@@ -6,7 +6,7 @@ mod show;
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 use xshield_api::Timestamp;
-use xshield_api::assets::{Asset, Standing};
+use xshield_api::assets::{Asset, AssetQuery, Standing};
 use xshield_wire::fingerprint::IdentityFingerprint;
 
 use crate::choice::words_of;
@@ -15,7 +15,6 @@ use crate::error::CliError;
 use crate::keys::warn_of_expiring_keys;
 use crate::tags::{TagChange, tags_text};
 use crate::terminal::Output;
-use crate::words::word;
 use show::{problems, sheet, table};
 
 /// Managed hosts.
@@ -254,12 +253,13 @@ impl ApproveIdentity {
 impl List {
     fn run(self, client: &Client, output: Output) -> Result<(), CliError> {
         let action = "list assets";
-        let path = Path::of(&["assets"])
-            .with_some("name", self.name)
-            .with_some("tag", Some(self.tags.join(",")).filter(|tags| !tags.is_empty()))
-            .with_some("status", self.status.map(|status| word(&status)))
-            .with_some("segment", self.segment)
-            .with_some("where", self.criteria);
+        let path = Path::of(&["assets"]).of_query(&AssetQuery {
+            name: self.name,
+            tag: Some(self.tags.join(",")).filter(|tags| !tags.is_empty()),
+            status: self.status,
+            segment: self.segment,
+            criteria: self.criteria,
+        })?;
         let answer = client.list(action, &path, self.limit)?;
         if !output.is_json() {
             warn_of_expiring_keys(client);

@@ -1,10 +1,11 @@
 //! `xshield threat feed`: where malicious addresses are learned from.
 
 use clap::{Args, Subcommand};
-use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use xshield_api::Timestamp;
-use xshield_api::threat_feeds::{Feed, ReadState, Sample, Source, Standing};
+use xshield_api::threat_feeds::{
+    Feed, Preset, PresetKey, PresetSource, ReadState, Sample, Source, Standing,
+};
 use xshield_api::words::counted;
 use xshield_threat::guard::Empty;
 
@@ -71,19 +72,6 @@ enum Action {
     },
     /// List well-known feeds, with their terms of use.
     Presets,
-}
-
-#[derive(Deserialize)]
-struct Preset {
-    id: String,
-    title: String,
-    about: String,
-    source: Map<String, Value>,
-    format: Value,
-    confidence: u8,
-    key: Value,
-    terms: String,
-    terms_url: String,
 }
 
 impl FeedCommand {
@@ -182,7 +170,7 @@ fn add(
                 ))
             })?;
             note(&format!("Terms of {}: {} {}", preset.title, preset.terms, preset.terms_url));
-            preset.settings()
+            settings_of(&preset)
         }
     };
     let action = "add the threat feed";
@@ -201,29 +189,27 @@ fn add(
     })
 }
 
-impl Preset {
-    /// As a feed's settings; those of servers of one's own lack the URL.
-    fn settings(&self) -> Value {
-        let mut source = Map::new();
-        if let Some(url) = self.source.get("url") {
-            source.insert("url".to_owned(), url.clone());
-        }
-        if let Some(header) = self.key.get("header") {
-            source.insert("header".to_owned(), header.clone());
-        }
-        let exchange = match self.id.as_str() {
-            "taxii" => "taxii",
-            "crowdsec" => "crowdsec",
-            "misp-feed" => "misp",
-            _ => "whole",
-        };
-        json!({
-            "source": { "url": source },
-            "format": self.format,
-            "exchange": exchange,
-            "confidence": self.confidence,
-        })
+/// A preset as a feed's settings; those of servers of one's own lack the URL.
+fn settings_of(preset: &Preset) -> Value {
+    let mut source = Map::new();
+    if let PresetSource::Url(url) = &preset.source {
+        source.insert("url".to_owned(), url.as_str().into());
     }
+    if let PresetKey::Header(name) = &preset.key {
+        source.insert("header".to_owned(), name.as_str().into());
+    }
+    let exchange = match preset.id.as_str() {
+        "taxii" => "taxii",
+        "crowdsec" => "crowdsec",
+        "misp-feed" => "misp",
+        _ => "whole",
+    };
+    json!({
+        "source": { "url": source },
+        "format": preset.format,
+        "exchange": exchange,
+        "confidence": preset.confidence,
+    })
 }
 
 fn set(client: &Client, name: &str, options: FeedOptions, output: Output) -> Result<(), CliError> {
@@ -397,12 +383,14 @@ fn preset_text(presets: Vec<Preset>) -> String {
         let mut sheet = Sheet::new();
         sheet.line("preset", format!("{} ({})", preset.id, preset.title));
         sheet.line("about", &preset.about);
-        let place = preset.source.values().next().and_then(Value::as_str);
-        sheet.line("source", place.unwrap_or("-"));
-        if let Some(header) = preset.key["header"].as_str() {
-            sheet.line("takes a key", format!("in the header {header}"));
-        } else if preset.key == "in-url" {
-            sheet.line("takes a key", "in the URL");
+        let (PresetSource::Url(place) | PresetSource::Own(place)) = &preset.source;
+        sheet.line("source", place);
+        match &preset.key {
+            PresetKey::None => {}
+            PresetKey::Header(name) => {
+                sheet.line("takes a key", format!("in the header {name}"));
+            }
+            PresetKey::InUrl => sheet.line("takes a key", "in the URL"),
         }
         sheet.line("terms", format!("{} {}", preset.terms, preset.terms_url));
         sheet.render()

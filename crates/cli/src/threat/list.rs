@@ -3,7 +3,9 @@
 use clap::{Args, Subcommand};
 use serde_json::json;
 use xshield_api::Timestamp;
-use xshield_api::threat_list::{Difference, Done, Exception, Revision, Validity};
+use xshield_api::threat_list::{
+    DiffQuery, Difference, Done, Exception, ListQuery, Revision, Validity,
+};
 use xshield_api::words::counted;
 
 use crate::client::{Client, Path, view};
@@ -41,7 +43,7 @@ pub(super) fn diff(
     output: Output,
 ) -> Result<(), CliError> {
     let action = "compare the revisions";
-    let path = Path::of(&["threat", "diff"]).with("from", from).with_some("to", to);
+    let path = Path::of(&["threat", "diff"]).of_query(&DiffQuery { from: Some(from), to })?;
     let answer = client.get(action, &path)?;
     output.show(&answer, |_| {
         let diff: Difference = view(action, &answer)?;
@@ -68,7 +70,7 @@ pub(super) fn export(
     to: Option<&std::path::Path>,
     client: &Client,
 ) -> Result<(), CliError> {
-    let path = Path::of(&["threat", "list"]).with_some("revision", revision);
+    let path = Path::of(&["threat", "list"]).of_query(&ListQuery { revision })?;
     written("export the list", &path, to, client)
 }
 
@@ -79,7 +81,8 @@ pub(super) fn whole_diff(
     to: Option<&std::path::Path>,
     client: &Client,
 ) -> Result<(), CliError> {
-    let path = Path::of(&["threat", "diff", "all"]).with("from", from).with_some("to", until);
+    let path = Path::of(&["threat", "diff", "all"]);
+    let path = path.of_query(&DiffQuery { from: Some(from), to: until })?;
     written("compare the revisions", &path, to, client)
 }
 

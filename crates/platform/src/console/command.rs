@@ -10,7 +10,7 @@ use axum::response::Response;
 use axum::routing::get;
 use serde::Deserialize;
 use xshield_api::commands::{Outcome as TargetOutcome, Selection};
-use xshield_api::page::Page;
+use xshield_api::page::{Page, PageQuery};
 use xshield_model::Timestamp;
 use xshield_model::command::{Progress, TargetState};
 use xshield_operations::commands;
@@ -22,7 +22,7 @@ use super::commands::{by, label, length, outcome, overall, whom};
 use super::look::{State, When};
 use super::page::{Frame, Section, answer};
 use super::session::Visitor;
-use crate::api::admin::page::PageQuery;
+use crate::api::admin::page::Pages as _;
 use crate::auth::Viewer;
 use crate::problem::Answer;
 use crate::query::BothOf;
@@ -140,7 +140,7 @@ async fn show(
         cancelled: job.cancelled_at.map(|at| When::of(at, now)),
         state: overall(&progress),
         progress,
-        here: query(page.cursor()),
+        here: query(page.cursor.as_deref()),
         next: next.map(|cursor| query(Some(&cursor))),
         outcomes: outcomes.collect::<Answer<_>>()?,
         id,

@@ -9,7 +9,7 @@ use xshield_model::role::Role;
 use xshield_operations::enforcement_keys::{expiring, warning};
 
 use crate::auth::Caller;
-use crate::problem::{Answer, Details, Problem};
+use crate::problem::{Answer, Problem};
 use crate::state::App;
 
 /// Only what the platform itself serves is loaded and run, nothing that stands in a page; no other
@@ -132,7 +132,7 @@ pub(super) struct ErrorPage {
 }
 
 impl ErrorPage {
-    pub(super) fn of(problem: &Details) -> Self {
+    pub(super) fn of(problem: &Problem) -> Self {
         Self {
             status: problem.status.as_u16(),
             title: problem.title.clone(),

@@ -7,6 +7,8 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::get;
 use serde::Deserialize;
+use xshield_api::page::PageQuery;
+use xshield_api::query::number;
 use xshield_model::Timestamp;
 use xshield_model::asset_filter::Standing;
 use xshield_operations::By;
@@ -26,10 +28,10 @@ use super::look::{State, When};
 use super::page::{Frame, Section, answer};
 use super::routes;
 use super::session::Visitor;
-use crate::api::admin::page::PageQuery;
+use crate::api::admin::page::Pages as _;
 use crate::auth::Viewer;
 use crate::problem::Answer;
-use crate::query::{BothOf, number};
+use crate::query::BothOf;
 use crate::state::App;
 
 pub(super) fn router() -> Router<App> {

@@ -5,9 +5,9 @@ use std::net::IpAddr;
 
 use axum::Json;
 use axum::extract::State;
-use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use xshield_api::access_log::{AccessLog, Entry, Lines, RefusedLine, Taken};
 use xshield_api::threat_events::{Listed, LookUp, LookedUp};
 use xshield_model::Timestamp;
 use xshield_model::threat_match::ReadFrom;
@@ -15,9 +15,7 @@ use xshield_operations::lookup::asset as named;
 use xshield_policy::{Direction, Protocol};
 use xshield_store::threat_events::ThreatEvent;
 use xshield_store::{commit, reports};
-use xshield_threat::Prefix;
-use xshield_threat::access_log::{self, Header, LogFormat, Reading};
-use xshield_wire::Bytes;
+use xshield_threat::access_log::{self, Reading};
 use xshield_wire::threat::ThreatAction;
 
 use crate::alerts::intake;
@@ -69,91 +67,6 @@ fn at_most(field: &str, count: usize, most: usize) -> Answer<()> {
         ));
     }
     Ok(())
-}
-
-#[derive(Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-struct AccessLog {
-    /// The server whose log it is: an asset's name or id.
-    asset: String,
-    /// 16 bytes, base64: a batch that comes again is counted once.
-    #[schema(value_type = String)]
-    batch: Bytes<16>,
-    /// The port at which the server listens, when that is known.
-    #[serde(default)]
-    port: u16,
-    /// Requests, added up.
-    #[serde(default)]
-    entries: Vec<Entry>,
-    /// Or lines of the log, and how to read them.
-    #[serde(default)]
-    lines: Option<Lines>,
-}
-
-/// Requests of one client through one proxy.
-#[derive(Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-struct Entry {
-    /// Who asked.
-    #[schema(value_type = String)]
-    client: IpAddr,
-    /// The proxy next to the client.
-    #[schema(value_type = String)]
-    via: IpAddr,
-    /// How often.
-    requests: u64,
-    /// When first.
-    first_seen: Timestamp,
-    /// When last.
-    last_seen: Timestamp,
-    /// One of them, as a sample.
-    #[serde(default)]
-    request: Option<String>,
-}
-
-/// Lines of a log.
-#[derive(Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-struct Lines {
-    /// `combined`, `json`, `haproxy` or `envoy`.
-    #[schema(value_type = String)]
-    format: LogFormat,
-    /// The header that the trusted proxies append to: `x-forwarded-for`, `forwarded`, `x-real-ip`.
-    #[serde(default)]
-    #[schema(value_type = String)]
-    header: Header,
-    /// Addresses and prefixes of the proxies that are believed.
-    #[schema(value_type = Vec<String>)]
-    trusted: Vec<Prefix>,
-    /// The lines, without their ends.
-    text: Vec<String>,
-}
-
-/// A line that tells nothing.
-#[derive(Serialize, utoipa::ToSchema)]
-struct RefusedLine {
-    /// From 1.
-    line: usize,
-    reason: String,
-    text: String,
-}
-
-/// What became of a batch.
-#[derive(Serialize, utoipa::ToSchema)]
-struct Taken {
-    /// Whether the batch was new; otherwise nothing of it was counted again.
-    counted: bool,
-    /// Requests that were looked at.
-    requests: u64,
-    /// Requests of listed clients behind proxies: each client raised a `Malicious IP Match (via
-    /// proxy)`, which the host's firewall can't block.
-    matched: u64,
-    /// Requests of clients that spoke to the server directly: the host's firewall sees those itself.
-    direct: u64,
-    /// Lines that tell nothing.
-    refused: u64,
-    /// The first of them.
-    samples: Vec<RefusedLine>,
 }
 
 /// Take in the access log of a server behind proxies

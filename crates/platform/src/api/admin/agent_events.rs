@@ -4,11 +4,13 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use xshield_api::agents::{AgentEvent, Diagnostics, LiveEvent, LogPiece};
-use xshield_api::page::Page;
+use xshield_api::agents::{
+    AgentEvent, AgentEventQuery, Diagnostics, DiagnosticsQuery, LiveEvent, LiveQuery, LogPiece,
+    LogQuery,
+};
+use xshield_api::page::{Page, PageQuery};
 use xshield_model::Timestamp;
 use xshield_operations::diagnostics;
 use xshield_operations::lookup::asset as named;
@@ -18,11 +20,11 @@ use xshield_store::uploads::{Progress, Upload, UploadFilter};
 use xshield_store::{agent_events, uploads};
 use xshield_wire::telemetry::AgentEventKind;
 
-use super::page::{PageQuery, paged};
+use super::page::{Pages as _, paged};
 use crate::auth::{Allowed, Operator, Viewer};
 use crate::download;
 use crate::problem::{Answer, Problem};
-use crate::query::{BothOf, QueryOf, number};
+use crate::query::{BothOf, QueryOf};
 use crate::state::App;
 use crate::uploads::Files;
 
@@ -49,18 +51,6 @@ fn agent_event(stored: StoredAgentEvent) -> AgentEvent {
         revision: stored.event.revision.map(|revision| revision.0),
         seconds: stored.event.seconds,
     }
-}
-
-#[derive(Deserialize, utoipa::IntoParams)]
-#[into_params(parameter_in = Query)]
-struct AgentEventQuery {
-    /// E.g. `policy-applied`, `tampered`, `restarted`, `reachable-again`.
-    #[serde(default)]
-    #[param(value_type = Option<String>)]
-    kind: Option<AgentEventKind>,
-    /// Not before this time (RFC 3339), by the host's clock.
-    #[serde(default)]
-    since: Option<Timestamp>,
 }
 
 /// What the programs of all hosts did, the last to arrive first
@@ -104,18 +94,6 @@ async fn page_of(
     Ok(Json(paged(found, limit, |stored| stored.number, agent_event)))
 }
 
-#[derive(Deserialize, utoipa::IntoParams)]
-#[into_params(parameter_in = Query)]
-struct LiveQuery {
-    /// One asset's, by id or name.
-    #[serde(default)]
-    asset: Option<String>,
-    /// Only what came after this number; the last ones when left out.
-    #[serde(default, deserialize_with = "number")]
-    #[param(value_type = Option<i64>)]
-    after: Option<i64>,
-}
-
 /// Denials and matches as they happen, in the order of their arrival; for eyes: the counts are among the events
 #[utoipa::path(get, path = "/api/v1/live-events", tag = "agents", params(LiveQuery),
     responses((status = 200, body = Vec<LiveEvent>)))]
@@ -137,15 +115,6 @@ async fn live(
         event: stored.event,
     });
     Ok(Json(shown.collect()))
-}
-
-#[derive(Deserialize, utoipa::IntoParams)]
-#[into_params(parameter_in = Query)]
-struct LogQuery {
-    /// Only pieces after this number; from the oldest that is kept when left out.
-    #[serde(default, deserialize_with = "number")]
-    #[param(value_type = Option<i64>)]
-    after: Option<i64>,
 }
 
 /// An asset's detailed logs in pieces, in order; ask again after the last number until none comes
@@ -171,17 +140,6 @@ async fn debug_log(
         lines: stored.lines,
     });
     Ok(Json(shown.collect()))
-}
-
-#[derive(Deserialize, utoipa::IntoParams)]
-#[into_params(parameter_in = Query)]
-struct DiagnosticsQuery {
-    /// One asset's, by id or name.
-    #[serde(default)]
-    asset: Option<String>,
-    /// Those that a command collected.
-    #[serde(default)]
-    command: Option<String>,
 }
 
 /// Diagnostics that hosts collected, the newest first

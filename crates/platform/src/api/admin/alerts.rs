@@ -3,17 +3,16 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use xshield_api::alerts::{NamedRule, NumberedAlert, Rules};
-use xshield_api::page::Page;
+use xshield_api::alerts::{AlertQuery, NamedRule, NumberedAlert, Rules};
+use xshield_api::page::{Page, PageQuery};
 use xshield_model::Timestamp;
 use xshield_model::alert_rule::AlertRule;
 use xshield_operations::alert_rules;
 use xshield_store::alerts::AlertFilter;
 
-use super::page::PageQuery;
+use super::page::Pages as _;
 use crate::auth::{Allowed, Operator, Viewer};
 use crate::problem::{Answer, JsonBody};
 use crate::query::BothOf;
@@ -68,27 +67,6 @@ async fn delete_rule(
 ) -> Answer<StatusCode> {
     alert_rules::delete(&app.store, &allowed, &name, Timestamp::now()).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-#[derive(Deserialize, utoipa::IntoParams)]
-#[into_params(parameter_in = Query)]
-struct AlertQuery {
-    /// The rule that gave it.
-    #[serde(default)]
-    rule: Option<String>,
-    /// The asset's name.
-    #[serde(default)]
-    asset: Option<String>,
-    /// The peer.
-    #[serde(default)]
-    #[param(value_type = Option<String>)]
-    address: Option<std::net::IpAddr>,
-    /// `threat-match`, `feed-stale`, `feed-held` or `recorder-losses`.
-    #[serde(default)]
-    kind: Option<String>,
-    /// Not before this time (RFC 3339).
-    #[serde(default)]
-    since: Option<Timestamp>,
 }
 
 /// Alerts, the newest first

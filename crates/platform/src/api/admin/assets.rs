@@ -3,16 +3,14 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use xshield_api::assets::{Asset, AssetChange, PastProblem};
-use xshield_api::page::Page;
+use xshield_api::assets::{Asset, AssetChange, AssetQuery, PastProblem};
+use xshield_api::page::{Page, PageQuery};
 use xshield_model::Timestamp;
-use xshield_model::asset_filter::Standing;
 use xshield_operations::assets::{self, Filter};
 
-use super::page::PageQuery;
+use super::page::Pages as _;
 use crate::auth::{Allowed, Operator, Viewer};
 use crate::problem::{Answer, JsonBody};
 use crate::query::BothOf;
@@ -25,27 +23,6 @@ pub(super) fn router() -> OpenApiRouter<App> {
         .routes(routes!(decommission))
         .routes(routes!(reinstate))
         .routes(routes!(problems))
-}
-
-#[derive(Deserialize, utoipa::IntoParams)]
-#[into_params(parameter_in = Query)]
-struct AssetQuery {
-    /// Part of the name.
-    #[serde(default)]
-    name: Option<String>,
-    /// `key` or `key=value`; several, joined by `,`, must all hold.
-    #[serde(default)]
-    tag: Option<String>,
-    /// How it stands.
-    #[serde(default)]
-    #[param(inline)]
-    status: Option<Standing>,
-    /// A segment of the committed policy.
-    #[serde(default)]
-    segment: Option<String>,
-    /// A criteria expression, e.g. `environment = 'prod' and role in ('web','db')`.
-    #[serde(default, rename = "where")]
-    criteria: Option<String>,
 }
 
 /// List assets

@@ -2,16 +2,15 @@
 
 use axum::Json;
 use axum::extract::State;
-use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use xshield_api::page::Page;
-use xshield_model::Timestamp;
+use xshield_api::audit::AuditQuery;
+use xshield_api::page::{Page, PageQuery};
 use xshield_model::audit_entry::AuditEntry;
 use xshield_operations::audit_log;
 use xshield_store::audit::AuditFilter;
 
-use super::page::PageQuery;
+use super::page::Pages as _;
 use crate::auth::{Allowed, Viewer};
 use crate::problem::Answer;
 use crate::query::BothOf;
@@ -19,23 +18,6 @@ use crate::state::App;
 
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(list))
-}
-
-#[derive(Deserialize, utoipa::IntoParams)]
-#[into_params(parameter_in = Query)]
-struct AuditQuery {
-    /// Who, whole: `user:NAME`, `host:ASSET`.
-    #[serde(default)]
-    actor: Option<String>,
-    /// Part of what was done, e.g. `policy.`.
-    #[serde(default)]
-    action: Option<String>,
-    /// Part of what it was done to.
-    #[serde(default)]
-    target: Option<String>,
-    /// Not before this time (RFC 3339).
-    #[serde(default)]
-    since: Option<Timestamp>,
 }
 
 /// Who did what, the newest first

@@ -7,14 +7,14 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use xshield_api::channels::{Channel, ChannelInput, Channels, Delivery, WrittenChannel};
-use xshield_api::page::Page;
+use xshield_api::channels::{
+    Channel, ChannelInput, Channels, Delivery, DeliveryQuery, WrittenChannel,
+};
+use xshield_api::page::{Page, PageQuery};
 use xshield_model::Timestamp;
 use xshield_model::channel::ChannelSettings;
-use xshield_model::delivery::DeliveryState;
 use xshield_model::role::Role;
 use xshield_operations::OperationError;
 use xshield_operations::alert_rules::checked_name;
@@ -23,7 +23,7 @@ use xshield_store::audit::Deed;
 use xshield_store::deliveries::{StoredChannel, StoredDelivery, Waiting};
 use xshield_store::{Conn, alerts, audit, commit, deliveries};
 
-use super::page::{PageQuery, paged};
+use super::page::{Pages as _, paged};
 use crate::alerts::channel::{self, WEBHOOK_SECRET, webhook_secret};
 use crate::auth::{Allowed, Caller, Operator, Viewer};
 use crate::jobs::deliver::{self, sealed_for};
@@ -324,18 +324,6 @@ async fn private_ones(conn: &mut Conn) -> Answer<HashSet<String>> {
     let channels = deliveries::channels(conn).await?.into_iter();
     let private = channels.filter(|channel| channel.settings.allows_private());
     Ok(private.map(|channel| channel.name).collect())
-}
-
-#[derive(Deserialize, utoipa::IntoParams)]
-#[into_params(parameter_in = Query)]
-struct DeliveryQuery {
-    /// The channel's name.
-    #[serde(default)]
-    channel: Option<String>,
-    /// How it stands.
-    #[serde(default)]
-    #[param(inline)]
-    state: Option<DeliveryState>,
 }
 
 /// Deliveries, the newest first

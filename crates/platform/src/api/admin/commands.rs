@@ -3,18 +3,16 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use xshield_api::commands::{Command, NewAssetCommand, NewCommand, Outcome};
-use xshield_api::page::Page;
+use xshield_api::commands::{Command, NewAssetCommand, NewCommand, Outcome, OutcomeQuery};
+use xshield_api::page::{Page, PageQuery};
 use xshield_model::Timestamp;
-use xshield_model::command::TargetState;
 use xshield_operations::commands::{self, Prepared};
 use xshield_operations::lookup;
 use xshield_operations::selection::selected;
 
-use super::page::PageQuery;
+use super::page::Pages as _;
 use crate::auth::{Allowed, Operator, Viewer};
 use crate::problem::{Answer, JsonBody};
 use crate::query::{BothOf, QueryOf};
@@ -101,15 +99,6 @@ async fn get(
 ) -> Answer<Json<Command>> {
     let now = Timestamp::now();
     Ok(Json(commands::get(&mut *app.store.read().await?, &id, now).await?))
-}
-
-#[derive(Deserialize, utoipa::IntoParams)]
-#[into_params(parameter_in = Query)]
-struct OutcomeQuery {
-    /// Only those that stand so.
-    #[serde(default)]
-    #[param(inline)]
-    state: Option<TargetState>,
 }
 
 /// What became of a command at each asset

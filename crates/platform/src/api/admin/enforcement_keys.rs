@@ -6,11 +6,11 @@ use axum::http::StatusCode;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use xshield_api::keys::{CreatedKey, Host, Key, NewKey, Rotation};
-use xshield_api::page::Page;
+use xshield_api::page::{Page, PageQuery};
 use xshield_model::Timestamp;
 use xshield_operations::enforcement_keys::{self, Issuer, PlatformAccess};
 
-use super::page::PageQuery;
+use super::page::Pages as _;
 use crate::auth::{Allowed, Operator, Viewer};
 use crate::problem::{Answer, JsonBody, Problem};
 use crate::query::QueryOf;

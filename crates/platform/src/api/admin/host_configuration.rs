@@ -4,15 +4,15 @@ use std::ops::RangeInclusive;
 
 use axum::Json;
 use axum::extract::{Path, State};
-use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use xshield_api::host_configuration::{self as configured, Configured, Effective, HostSettings};
 use xshield_model::Timestamp;
 use xshield_operations::lookup::asset as named;
 use xshield_store::audit::Deed;
 use xshield_store::host_configuration::{Scope, StoredConfiguration};
 use xshield_store::{Conn, assets, audit, commit, host_configuration};
-use xshield_wire::control::{HostConfiguration, Switch};
+use xshield_wire::control::HostConfiguration;
 
 use crate::auth::{Allowed, Caller, Operator, Viewer};
 use crate::problem::{Answer, JsonBody, Problem};
@@ -25,60 +25,23 @@ pub(super) fn router() -> OpenApiRouter<App> {
         .routes(routes!(of_asset, set_asset))
 }
 
-/// What is configured; what is `null` is the wider scope's affair, and then the host's own.
-#[derive(Debug, Default, Clone, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(default, deny_unknown_fields)]
-struct Settings {
-    /// Seconds between two check-ins of an agent; 10 to 86,400.
-    heartbeat: Option<u32>,
-    /// Seconds between two reports of paths; 10 to 86,400.
-    telemetry: Option<u32>,
-    /// Seconds between two looks at the installed software; 60 to 604,800.
-    inventory: Option<u32>,
-    /// `on` or `off`: whether the cloud's metadata service is asked.
-    #[schema(value_type = Option<String>)]
-    cloud_metadata: Option<Switch>,
-    /// `on` or `off`: kept for agents that tell denials as they happen; none does yet.
-    #[schema(value_type = Option<String>)]
-    live_events: Option<Switch>,
-    /// What an agent may use of one core, in percent; 0.1 to 100.
-    cpu_budget_percent: Option<f64>,
-    /// What an agent may use of memory, in MiB; 16 to 4,096.
-    memory_budget: Option<u32>,
-}
-
-impl Settings {
-    fn checked(self) -> Answer<HostConfiguration> {
-        within("/heartbeat", self.heartbeat, 10..=86_400)?;
-        within("/telemetry", self.telemetry, 10..=86_400)?;
-        within("/inventory", self.inventory, 60..=604_800)?;
-        let cpu_budget = self.cpu_budget_percent.map(thousandths).transpose()?;
-        within("/memory_budget", self.memory_budget, 16..=4096)?;
-        Ok(HostConfiguration {
-            version: 0,
-            heartbeat: self.heartbeat,
-            telemetry: self.telemetry,
-            inventory: self.inventory,
-            cloud_metadata: self.cloud_metadata,
-            live_events: self.live_events,
-            cpu_budget,
-            memory_budget: self.memory_budget,
-        })
-    }
-}
-
-impl From<HostConfiguration> for Settings {
-    fn from(settings: HostConfiguration) -> Self {
-        Self {
-            heartbeat: settings.heartbeat,
-            telemetry: settings.telemetry,
-            inventory: settings.inventory,
-            cloud_metadata: settings.cloud_metadata,
-            live_events: settings.live_events,
-            cpu_budget_percent: settings.cpu_budget.map(|budget| f64::from(budget) / 10.0),
-            memory_budget: settings.memory_budget,
-        }
-    }
+/// What hosts are told, when it is within the bounds.
+fn checked(settings: HostSettings) -> Answer<HostConfiguration> {
+    within("/heartbeat", settings.heartbeat, 10..=86_400)?;
+    within("/telemetry", settings.telemetry, 10..=86_400)?;
+    within("/inventory", settings.inventory, 60..=604_800)?;
+    let cpu_budget = settings.cpu_budget_percent.map(thousandths).transpose()?;
+    within("/memory_budget", settings.memory_budget, 16..=4096)?;
+    Ok(HostConfiguration {
+        version: 0,
+        heartbeat: settings.heartbeat,
+        telemetry: settings.telemetry,
+        inventory: settings.inventory,
+        cloud_metadata: settings.cloud_metadata,
+        live_events: settings.live_events,
+        cpu_budget,
+        memory_budget: settings.memory_budget,
+    })
 }
 
 /// Hosts are told thousandths.
@@ -107,33 +70,16 @@ fn within(field: &str, value: Option<u32>, range: RangeInclusive<u32>) -> Answer
     }
 }
 
-/// What is configured somewhere.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-struct Configured {
-    /// `platform`, `segment` or `asset`.
-    scope: &'static str,
-    /// The segment's name, or the asset's.
-    name: Option<String>,
-    settings: Settings,
-    updated_at: Timestamp,
-    updated_by: String,
-}
-
-/// What an asset should use.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-struct Effective {
-    /// Grows whenever it changes; 0 when nothing was ever configured.
-    version: u64,
-    settings: Settings,
-}
-
 async fn shown(conn: &mut Conn, stored: StoredConfiguration) -> Answer<Configured> {
     let (scope, name) = match stored.scope {
-        Scope::Platform => ("platform", None),
-        Scope::Segment(name) => ("segment", Some(name)),
+        Scope::Platform => (configured::Scope::Platform, None),
+        Scope::Segment(name) => (configured::Scope::Segment, Some(name)),
         Scope::Asset(id) => {
             let asset = assets::by_id(conn, id.as_str()).await?;
-            ("asset", Some(asset.map_or_else(|| id.to_string(), |asset| asset.name.to_string())))
+            (
+                configured::Scope::Asset,
+                Some(asset.map_or_else(|| id.to_string(), |asset| asset.name.to_string())),
+            )
         }
     };
     Ok(Configured {
@@ -159,29 +105,29 @@ async fn list(State(app): State<App>, _: Allowed<Viewer>) -> Answer<Json<Vec<Con
 
 /// Configure all hosts; what is left out becomes each host's own affair
 #[utoipa::path(put, path = "/api/v1/host-configuration", tag = "host configuration",
-    request_body = Settings, responses((status = 200, body = Settings)))]
+    request_body = HostSettings, responses((status = 200, body = HostSettings)))]
 async fn set_platform(
     State(app): State<App>,
     allowed: Allowed<Operator>,
-    JsonBody(settings): JsonBody<Settings>,
-) -> Answer<Json<Settings>> {
+    JsonBody(settings): JsonBody<HostSettings>,
+) -> Answer<Json<HostSettings>> {
     set(&app, allowed.caller(), Scope::Platform, "platform", settings).await
 }
 
 /// Configure the hosts of a segment; what is left out is as for all
 #[utoipa::path(put, path = "/api/v1/host-configuration/segments/{name}",
-    tag = "host configuration", params(("name" = String, Path)), request_body = Settings,
-    responses((status = 200, body = Settings)))]
+    tag = "host configuration", params(("name" = String, Path)), request_body = HostSettings,
+    responses((status = 200, body = HostSettings)))]
 async fn set_segment(
     State(app): State<App>,
     allowed: Allowed<Operator>,
     Path(name): Path<String>,
-    JsonBody(settings): JsonBody<Settings>,
-) -> Answer<Json<Settings>> {
+    JsonBody(settings): JsonBody<HostSettings>,
+) -> Answer<Json<HostSettings>> {
     let committed = app.compiler.committed().await?;
     let known = committed
         .is_some_and(|one| one.policy.segments().any(|segment| segment.name.as_str() == name));
-    let takes_away = settings.clone().checked()? == HostConfiguration::default();
+    let takes_away = checked(settings.clone())? == HostConfiguration::default();
     if !known && !takes_away {
         return Err(Problem::not_found("segment in the committed policy", &name));
     }
@@ -192,13 +138,13 @@ async fn set_segment(
 /// Configure one host; what is left out is as for its segments and for all
 #[utoipa::path(put, path = "/api/v1/assets/{asset}/host-configuration",
     tag = "host configuration", params(("asset" = String, Path, description = "id or name")),
-    request_body = Settings, responses((status = 200, body = Settings)))]
+    request_body = HostSettings, responses((status = 200, body = HostSettings)))]
 async fn set_asset(
     State(app): State<App>,
     allowed: Allowed<Operator>,
     Path(asset): Path<String>,
-    JsonBody(settings): JsonBody<Settings>,
-) -> Answer<Json<Settings>> {
+    JsonBody(settings): JsonBody<HostSettings>,
+) -> Answer<Json<HostSettings>> {
     let asset = named(&mut *app.store.read().await?, &asset).await?;
     set(&app, allowed.caller(), Scope::Asset(asset.id), asset.name.as_str(), settings).await
 }
@@ -223,11 +169,11 @@ async fn set(
     caller: &Caller,
     scope: Scope,
     target: &str,
-    settings: Settings,
-) -> Answer<Json<Settings>> {
+    settings: HostSettings,
+) -> Answer<Json<HostSettings>> {
     let configured = StoredConfiguration {
         scope,
-        settings: settings.clone().checked()?,
+        settings: checked(settings.clone())?,
         updated_at: Timestamp::now(),
         updated_by: caller.actor(),
     };

@@ -2,22 +2,23 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
-use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use xshield_api::host_telemetry::{CommunicationPath, Host, Software, SoftwareChange};
-use xshield_api::page::Page;
+use xshield_api::host_telemetry::{
+    CommunicationPath, Host, PathQuery, Software, SoftwareChange, SoftwareQuery,
+};
+use xshield_api::page::{Page, PageQuery};
 use xshield_model::Timestamp;
 use xshield_operations::lookup::asset as named;
-use xshield_policy::{AssetId, Direction, Protocol};
+use xshield_policy::AssetId;
 use xshield_store::paths::{PathFilter, StoredPath};
 use xshield_store::{paths, telemetry};
 use xshield_wire::telemetry::{ActivePath, SoftwarePackage};
 
-use super::page::{PageQuery, paged};
+use super::page::{Pages as _, paged};
 use crate::auth::{Allowed, Viewer};
 use crate::problem::{Answer, Problem};
-use crate::query::{BothOf, QueryOf, port};
+use crate::query::{BothOf, QueryOf};
 use crate::state::App;
 
 pub(super) fn router() -> OpenApiRouter<App> {
@@ -50,14 +51,6 @@ async fn host(
         host: reported.value,
         paths_lost: paths::lost(&mut conn, &asset.id).await?,
     }))
-}
-
-#[derive(Deserialize, utoipa::IntoParams)]
-#[into_params(parameter_in = Query)]
-struct SoftwareQuery {
-    /// Part of the package's name.
-    #[serde(default)]
-    name: Option<String>,
 }
 
 /// The software that is installed on an asset
@@ -104,33 +97,6 @@ async fn software_changes(
         |stored| stored.number,
         |stored| SoftwareChange { change: stored.change, package: stored.package, at: stored.at },
     )))
-}
-
-#[derive(Deserialize, utoipa::IntoParams)]
-#[into_params(parameter_in = Query)]
-struct PathQuery {
-    /// `inbound` or `outbound`.
-    #[serde(default)]
-    #[param(value_type = Option<String>)]
-    direction: Option<Direction>,
-    /// The other end's address.
-    #[serde(default)]
-    #[param(value_type = Option<String>)]
-    peer: Option<std::net::IpAddr>,
-    /// Destination port.
-    #[serde(default, deserialize_with = "port")]
-    #[param(value_type = Option<u16>)]
-    port: Option<u16>,
-    /// `tcp`, `udp` or `icmp`.
-    #[serde(default)]
-    #[param(value_type = Option<String>)]
-    protocol: Option<Protocol>,
-    /// Part of the local program's path.
-    #[serde(default)]
-    process: Option<String>,
-    /// Last seen not before this time (RFC 3339).
-    #[serde(default)]
-    since: Option<Timestamp>,
 }
 
 fn communication_path(stored: StoredPath) -> CommunicationPath {

@@ -48,7 +48,7 @@ mod users;
     ),
     security(("token" = [])),
     modifiers(&Token),
-    components(schemas(crate::problem::Details))
+    components(schemas(xshield_api::problem::Problem))
 )]
 struct Described;
 

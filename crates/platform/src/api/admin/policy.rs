@@ -4,13 +4,13 @@ use axum::Json;
 use axum::body::HttpBody as _;
 use axum::extract::{FromRequest, Path, Request, State};
 use axum::http::{StatusCode, header};
-use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use xshield_api::page::Page;
+use xshield_api::page::{Page, PageQuery};
 use xshield_api::policy::{
-    CandidatePolicy, CommitProspect, Differences, PolicyFile, PolicyInput, PolicyRevision, Restore,
-    Restored, Synchronize, Synchronized, Validated, WholeRevision,
+    CandidatePolicy, CommitProspect, DiffQuery, Differences, ImpactQuery, PolicyFile, PolicyInput,
+    PolicyRevision, PutQuery, Restore, Restored, Synchronize, Synchronized, Validated,
+    WholeRevision,
 };
 use xshield_model::Timestamp;
 use xshield_model::role::Role;
@@ -21,7 +21,7 @@ use xshield_operations::policy::restore as restored;
 use xshield_operations::policy::simulate::{self, Prospect};
 use xshield_operations::policy::synchronize as committed;
 
-use super::page::PageQuery;
+use super::page::Pages as _;
 use crate::auth::{Allowed, Operator, Viewer};
 use crate::bodies::Held;
 use crate::problem::{Answer, JsonBody, Problem, parse_json};
@@ -87,15 +87,6 @@ fn yaml(body: &[u8]) -> Answer<PolicyInput> {
     Ok(PolicyInput { documents: None, files: Some(vec![file]) })
 }
 
-#[derive(Deserialize, utoipa::IntoParams)]
-#[into_params(parameter_in = Query)]
-struct PutQuery {
-    /// Refused unless the candidate is of this version.
-    #[serde(default, deserialize_with = "crate::query::number")]
-    #[param(value_type = Option<u64>)]
-    expected_version: Option<u64>,
-}
-
 /// Replace the candidate policy, whole or not at all
 #[utoipa::path(put, path = "/api/v1/policy", tag = "policy", params(PutQuery),
     request_body(content((PolicyInput = "application/json"), (String = "application/yaml"))),
@@ -153,15 +144,6 @@ async fn validate(
     Ok(Json(Validated { documents, warnings, impact }))
 }
 
-#[derive(Deserialize, utoipa::IntoParams)]
-#[into_params(parameter_in = Query)]
-struct ImpactQuery {
-    /// Of restoring this revision; of the candidate when left out.
-    #[serde(default, deserialize_with = "crate::query::number")]
-    #[param(value_type = Option<u64>)]
-    revision: Option<u64>,
-}
-
 /// What committing the candidate, or restoring a revision, would do to assets; nothing is changed
 ///
 /// One policy is compiled for this at a time, and one of each account.
@@ -177,19 +159,6 @@ async fn impact(
     let prospect =
         simulate::prospect(store, &app.compiler, simulations, &allowed, revision).await?;
     Ok(Json(prospect))
-}
-
-#[derive(Deserialize, utoipa::IntoParams)]
-#[into_params(parameter_in = Query)]
-struct DiffQuery {
-    /// The earlier revision; the committed one when left out.
-    #[serde(default, deserialize_with = "crate::query::number")]
-    #[param(value_type = Option<u64>)]
-    from: Option<u64>,
-    /// The later revision; the candidate when left out.
-    #[serde(default, deserialize_with = "crate::query::number")]
-    #[param(value_type = Option<u64>)]
-    to: Option<u64>,
 }
 
 /// What differs between two policies, by document and by line

@@ -2,23 +2,22 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
-use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use xshield_api::page::Page;
-use xshield_api::telemetry::{Compiled, Event, Hits, Listening, Programmed};
+use xshield_api::page::{Page, PageQuery};
+use xshield_api::telemetry::{Compiled, Event, EventQuery, Hits, Listening, Programmed};
 use xshield_model::Timestamp;
 use xshield_operations::lookup::asset as named;
-use xshield_policy::{AssetId, Direction, Protocol};
+use xshield_policy::AssetId;
 use xshield_store::events::{EventFilter, StoredEvent};
 use xshield_store::reports::StoredHits;
 use xshield_store::{events, reports};
-use xshield_wire::message::{EventKind, FirewallEvent};
+use xshield_wire::message::FirewallEvent;
 
-use super::page::{PageQuery, paged};
+use super::page::{Pages as _, paged};
 use crate::auth::{Allowed, Viewer};
 use crate::problem::{Answer, Problem};
-use crate::query::{BothOf, port};
+use crate::query::BothOf;
 use crate::signed_ruleset::{Signed, signed};
 use crate::state::App;
 
@@ -77,37 +76,6 @@ async fn programmed(
         report: reported.value,
         hits: stored.into_iter().map(hits).collect(),
     }))
-}
-
-#[derive(Deserialize, utoipa::IntoParams)]
-#[into_params(parameter_in = Query)]
-struct EventQuery {
-    /// `denied`, `would-deny` or `accepted`.
-    #[serde(default)]
-    #[param(value_type = Option<String>)]
-    kind: Option<EventKind>,
-    /// `inbound` or `outbound`.
-    #[serde(default)]
-    #[param(value_type = Option<String>)]
-    direction: Option<Direction>,
-    /// The other end's address.
-    #[serde(default)]
-    #[param(value_type = Option<String>)]
-    peer: Option<std::net::IpAddr>,
-    /// Destination port.
-    #[serde(default, deserialize_with = "port")]
-    #[param(value_type = Option<u16>)]
-    port: Option<u16>,
-    /// `tcp`, `udp` or `icmp`.
-    #[serde(default)]
-    #[param(value_type = Option<String>)]
-    protocol: Option<Protocol>,
-    /// The rule that decided.
-    #[serde(default)]
-    rule: Option<String>,
-    /// Last seen not before this time (RFC 3339).
-    #[serde(default)]
-    since: Option<Timestamp>,
 }
 
 fn event(stored: StoredEvent) -> Event {

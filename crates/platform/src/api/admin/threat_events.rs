@@ -4,27 +4,24 @@ use std::net::IpAddr;
 
 use axum::Json;
 use axum::extract::{Path, State};
-use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use xshield_api::page::Page;
-use xshield_api::threat_events::{AddressView, Losses, LostBy, MetBy};
+use xshield_api::page::{Page, PageQuery};
+use xshield_api::threat_events::{AddressView, Losses, LostBy, MetBy, ThreatEventQuery};
 use xshield_model::Timestamp;
 use xshield_model::alert::EventView;
-use xshield_model::threat_match::ViaProxy;
 use xshield_operations::lookup::asset as named;
 use xshield_operations::selection::members;
+use xshield_policy::AssetId;
 use xshield_policy::criteria::Criteria;
-use xshield_policy::{AssetId, Direction};
 use xshield_store::threat_events::{Loss, Meeting, StoredThreatEvent, ThreatFilter};
 use xshield_store::{assets, threat_events};
-use xshield_threat::{Confidence, FeedId, Prefix};
-use xshield_wire::threat::ThreatAction;
+use xshield_threat::Confidence;
 
-use super::page::{PageQuery, paged};
+use super::page::{Pages as _, paged};
 use crate::auth::{Allowed, Viewer};
 use crate::problem::{Answer, Problem};
-use crate::query::{BothOf, number};
+use crate::query::BothOf;
 use crate::state::App;
 
 pub(super) fn router() -> OpenApiRouter<App> {
@@ -37,50 +34,6 @@ pub(super) fn router() -> OpenApiRouter<App> {
 
 /// Assets that have met an address are named up to this number.
 const MOST_MEETINGS: u32 = 1000;
-
-#[derive(Deserialize, utoipa::IntoParams)]
-#[into_params(parameter_in = Query)]
-struct ThreatEventQuery {
-    /// Only this asset's: name or id.
-    #[serde(default)]
-    asset: Option<String>,
-    /// Only those of assets in this segment of the committed policy.
-    #[serde(default)]
-    segment: Option<String>,
-    /// Only those of assets for which this criteria expression holds.
-    #[serde(default, rename = "where")]
-    criteria: Option<String>,
-    /// The peer: an address or a prefix.
-    #[serde(default)]
-    #[param(value_type = Option<String>)]
-    address: Option<Prefix>,
-    /// Only peers that this feed listed.
-    #[serde(default)]
-    #[param(value_type = Option<String>)]
-    feed: Option<FeedId>,
-    /// `blocked` or `recorded`.
-    #[serde(default)]
-    #[param(value_type = Option<String>)]
-    action: Option<ThreatAction>,
-    /// `inbound` or `outbound`.
-    #[serde(default)]
-    #[param(value_type = Option<String>)]
-    direction: Option<Direction>,
-    /// `only` or `never`: matches behind proxies.
-    #[serde(default)]
-    #[param(inline)]
-    via_proxy: Option<ViaProxy>,
-    /// At least so sure, in percent.
-    #[serde(default, deserialize_with = "number")]
-    #[param(value_type = Option<u8>)]
-    confidence: Option<u8>,
-    /// Last seen not before this time (RFC 3339).
-    #[serde(default)]
-    since: Option<Timestamp>,
-    /// First seen not after this time (RFC 3339).
-    #[serde(default)]
-    until: Option<Timestamp>,
-}
 
 /// Traffic with listed peers, the last seen first
 #[utoipa::path(get, path = "/api/v1/threat/events", tag = "threat events",

@@ -11,14 +11,14 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse as _, Response};
 use hyper::body::Frame;
-use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use xshield_api::threat_list::{DiffQuery, ListQuery};
 use xshield_intelligence::parts::SharedSet;
 use xshield_store::threat_lists;
 use xshield_threat::{Prefix, ThreatSet};
 
-use super::threat_revisions::{DiffQuery, known, sets_of, two};
+use super::threat_revisions::{known, sets_of, two};
 use crate::auth::{Allowed, Viewer};
 use crate::problem::{Answer, Problem};
 use crate::query::QueryOf;
@@ -26,15 +26,6 @@ use crate::state::App;
 
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(changes))
-}
-
-#[derive(Deserialize, utoipa::IntoParams)]
-#[into_params(parameter_in = Query)]
-struct ListQuery {
-    /// A revision; the newest when left out.
-    #[serde(default, deserialize_with = "crate::query::number")]
-    #[param(value_type = Option<u64>)]
-    revision: Option<u64>,
 }
 
 /// The whole list at a revision: a prefix a line, behind a comment that names it. It can be read as a feed

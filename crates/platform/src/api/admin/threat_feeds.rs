@@ -5,11 +5,11 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use xshield_api::threat_feeds::{Feed, FeedChange, NewFeed};
+use xshield_api::threat_feeds::{Feed, FeedChange, NewFeed, Preset};
 use xshield_intelligence::feed;
 use xshield_model::Timestamp;
 use xshield_operations::threat::feeds;
-use xshield_threat::presets::{Preset, presets};
+use xshield_threat::presets::presets;
 
 use crate::auth::{Allowed, Operator, Viewer};
 use crate::problem::{Answer, JsonBody};
@@ -89,5 +89,5 @@ async fn delete(
 #[utoipa::path(get, path = "/api/v1/threat/presets", tag = "threats",
     responses((status = 200, body = Vec<Object>)))]
 async fn list_presets(_: Allowed<Viewer>) -> Answer<Json<Vec<Preset>>> {
-    Ok(Json(presets()))
+    Ok(Json(presets().into_iter().map(Preset::from).collect()))
 }

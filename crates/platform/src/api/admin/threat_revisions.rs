@@ -2,11 +2,10 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
-use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use xshield_api::page::Page;
-use xshield_api::threat_list::{Difference, Done, Half, Revision};
+use xshield_api::page::{Page, PageQuery};
+use xshield_api::threat_list::{DiffQuery, Difference, Done, Half, Revision};
 use xshield_intelligence::parts::SharedSet;
 use xshield_model::Timestamp;
 use xshield_store::audit::Deed;
@@ -14,7 +13,7 @@ use xshield_store::threat_lists::StoredRevision;
 use xshield_store::{audit, commit, threat_assets, threat_lists};
 use xshield_threat::ThreatSet;
 
-use super::page::{PageQuery, paged};
+use super::page::{Pages as _, paged};
 use crate::auth::{Allowed, Operator, Viewer};
 use crate::problem::{Answer, Problem};
 use crate::query::QueryOf;
@@ -52,19 +51,6 @@ async fn revisions(
         feeds: stored.sources.feeds.into_iter().map(|feed| feed.name.into()).collect(),
     };
     Ok(Json(paged(found, limit, |stored| stored.revision, shown)))
-}
-
-#[derive(Deserialize, utoipa::IntoParams)]
-#[into_params(parameter_in = Query)]
-pub(super) struct DiffQuery {
-    /// A revision.
-    #[serde(default, deserialize_with = "crate::query::number")]
-    #[param(value_type = u64, required = true)]
-    from: Option<u64>,
-    /// Another one; the newest when left out.
-    #[serde(default, deserialize_with = "crate::query::number")]
-    #[param(value_type = Option<u64>)]
-    to: Option<u64>,
 }
 
 const SAMPLES: usize = 100;

@@ -6,11 +6,11 @@ use axum::http::StatusCode;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use xshield_api::access::{CreatedToken, NewToken, NewUser, Token, User, UserChange};
-use xshield_api::page::Page;
+use xshield_api::page::{Page, PageQuery};
 use xshield_model::Timestamp;
 use xshield_operations::{tokens, users};
 
-use super::page::PageQuery;
+use super::page::Pages as _;
 use crate::auth::{Admin, Allowed, Viewer};
 use crate::problem::{Answer, JsonBody};
 use crate::query::QueryOf;

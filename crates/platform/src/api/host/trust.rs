@@ -4,9 +4,9 @@
 use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use serde::Serialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use xshield_api::trust::PublicTrust;
 use xshield_wire::message::Message as _;
 
 use super::ruleset::has;
@@ -20,17 +20,6 @@ const KEPT: HeaderValue = HeaderValue::from_static("public, max-age=300");
 /// Described beside what operators call, since it needs no signature.
 pub(in crate::api) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(get))
-}
-
-/// Whom hosts trust.
-#[derive(Serialize, utoipa::ToSchema)]
-struct PublicTrust {
-    /// The message's version.
-    version: u16,
-    /// Certificates of the authorities that the platform's own comes from: DER in base64.
-    ca: Vec<String>,
-    /// The keys that rulesets and orders are signed with, in base64.
-    policy_keys: Vec<String>,
 }
 
 /// Whom hosts of this platform trust: public, to be believed by its digest in a deployment key alone

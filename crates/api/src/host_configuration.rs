@@ -1,0 +1,75 @@
+//! What operators configure at hosts.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use xshield_model::Timestamp;
+use xshield_wire::control::{HostConfiguration, Switch};
+
+/// What is configured; what is `null` is the wider scope's affair, and then the host's own.
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct HostSettings {
+    /// Seconds between two check-ins of an agent; 10 to 86,400.
+    pub heartbeat: Option<u32>,
+    /// Seconds between two reports of paths; 10 to 86,400.
+    pub telemetry: Option<u32>,
+    /// Seconds between two looks at the installed software; 60 to 604,800.
+    pub inventory: Option<u32>,
+    /// `on` or `off`: whether the cloud's metadata service is asked.
+    #[schema(value_type = Option<String>)]
+    pub cloud_metadata: Option<Switch>,
+    /// `on` or `off`: kept for agents that tell denials as they happen; none does yet.
+    #[schema(value_type = Option<String>)]
+    pub live_events: Option<Switch>,
+    /// What an agent may use of one core, in percent; 0.1 to 100.
+    pub cpu_budget_percent: Option<f64>,
+    /// What an agent may use of memory, in MiB; 16 to 4,096.
+    pub memory_budget: Option<u32>,
+}
+
+impl From<HostConfiguration> for HostSettings {
+    fn from(settings: HostConfiguration) -> Self {
+        Self {
+            heartbeat: settings.heartbeat,
+            telemetry: settings.telemetry,
+            inventory: settings.inventory,
+            cloud_metadata: settings.cloud_metadata,
+            live_events: settings.live_events,
+            cpu_budget_percent: settings.cpu_budget.map(|budget| f64::from(budget) / 10.0),
+            memory_budget: settings.memory_budget,
+        }
+    }
+}
+
+/// For whom something is configured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scope {
+    /// All hosts.
+    Platform,
+    /// The hosts of a segment.
+    Segment,
+    /// One host.
+    Asset,
+}
+
+/// What is configured somewhere.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Configured {
+    /// `platform`, `segment` or `asset`.
+    #[schema(value_type = String)]
+    pub scope: Scope,
+    /// The segment's name, or the asset's.
+    pub name: Option<String>,
+    pub settings: HostSettings,
+    pub updated_at: Timestamp,
+    pub updated_by: String,
+}
+
+/// What an asset should use.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Effective {
+    /// Grows whenever it changes; 0 when nothing was ever configured.
+    pub version: u64,
+    pub settings: HostSettings,
+}

@@ -1,0 +1,27 @@
+//! How values stand in query strings, where all are texts.
+
+use std::str::FromStr;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+use xshield_policy::PortNumber;
+
+/// Reads a number from a parameter's text.
+///
+/// # Errors
+/// When it is none, or out of range.
+pub fn number<'de, D: Deserializer<'de>, T: FromStr>(from: D) -> Result<Option<T>, D::Error> {
+    let text = String::deserialize(from)?;
+    text.parse()
+        .map(Some)
+        .map_err(|_| D::Error::custom(format!("{text:?} is not a number in range")))
+}
+
+/// Reads a port from a parameter's text.
+///
+/// # Errors
+/// When it is none; of a service, its port is suggested.
+pub fn port<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u16>, D::Error> {
+    let text = String::deserialize(from)?;
+    text.parse().map(|PortNumber(port)| Some(port)).map_err(D::Error::custom)
+}

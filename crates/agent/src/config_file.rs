@@ -103,7 +103,7 @@ fn known_keys() -> String {
 
 /// A key and its new value. `Debug` does not show the value: it may be a secret.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Change {
+pub struct Edit {
     key: &'static str,
     value: NewValue,
 }
@@ -117,13 +117,13 @@ enum NewValue {
     None,
 }
 
-impl fmt::Debug for Change {
+impl fmt::Debug for Edit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Change").field("key", &self.key).finish_non_exhaustive()
+        f.debug_struct("Edit").field("key", &self.key).finish_non_exhaustive()
     }
 }
 
-impl Change {
+impl Edit {
     /// `key`: without the section's name.
     ///
     /// # Errors
@@ -268,7 +268,7 @@ fn check(path: &Path, text: &str) -> Result<Loaded, ConfigError> {
 ///
 /// # Errors
 /// See [`ChangeError`]; the file is then as it was.
-pub fn change(path: &Path, changes: &[Change]) -> Result<(), ChangeError> {
+pub fn change(path: &Path, changes: &[Edit]) -> Result<(), ChangeError> {
     let beside = PathBuf::from(format!("{}.lock", path.display()));
     let _lock = lock::try_lock(&beside)?.ok_or(ChangeError::Busy)?;
     put(path, Some(Config::read_text(&linux::this_system(), path)?), changes)
@@ -278,7 +278,7 @@ pub fn change(path: &Path, changes: &[Change]) -> Result<(), ChangeError> {
 ///
 /// # Errors
 /// See [`ChangeError`]; the file is then as it was.
-pub(crate) fn change_or_make(path: &Path, changes: &[Change]) -> Result<(), ChangeError> {
+pub(crate) fn change_or_make(path: &Path, changes: &[Edit]) -> Result<(), ChangeError> {
     if path.exists() {
         return change(path, changes);
     }
@@ -289,13 +289,13 @@ pub(crate) fn change_or_make(path: &Path, changes: &[Change]) -> Result<(), Chan
 ///
 /// # Errors
 /// See [`ChangeError`].
-pub(crate) fn changed(path: &Path, changes: &[Change]) -> Result<Config, ChangeError> {
+pub(crate) fn changed(path: &Path, changes: &[Edit]) -> Result<Config, ChangeError> {
     let old =
         if path.exists() { Config::read_text(&linux::this_system(), path)? } else { String::new() };
     Ok(check(path, &edited(path, &old, changes)?)?.config)
 }
 
-fn put(path: &Path, old: Option<String>, changes: &[Change]) -> Result<(), ChangeError> {
+fn put(path: &Path, old: Option<String>, changes: &[Edit]) -> Result<(), ChangeError> {
     let is_new = old.is_none();
     let old = old.unwrap_or_default();
     let new = edited(path, &old, changes)?;
@@ -326,7 +326,7 @@ pub(crate) fn make_directory(path: &Path) -> Result<(), ChangeError> {
 }
 
 /// The text with the changes, proven to differ in them alone.
-fn edited(path: &Path, old: &str, changes: &[Change]) -> Result<String, ChangeError> {
+fn edited(path: &Path, old: &str, changes: &[Edit]) -> Result<String, ChangeError> {
     let failed = |source| ChangeError::Edit { path: path.to_owned(), source };
     let mut document = Document::parse(old, SECTION).map_err(failed)?;
     for change in changes {

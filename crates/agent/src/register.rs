@@ -15,7 +15,7 @@ use xshield_enforce::{
     ProxyList, ProxyListError, Surroundings,
 };
 
-use crate::config_file::{self, Change, ChangeError, SECTION};
+use crate::config_file::{self, ChangeError, Edit, SECTION};
 use crate::this_program::this_program;
 use crate::yaml::{Document, EditError};
 
@@ -167,18 +167,18 @@ pub fn register(path: &Path, given: &Registration, root: &Path) -> Result<(), Re
     }
     let mut changes = Vec::new();
     if let Some(domain) = &given.domain {
-        changes.push(Change::new("platform", &url(domain))?);
+        changes.push(Edit::new("platform", &url(domain))?);
     }
     let proxies = given.proxies.iter().flat_map(|proxies| &proxies.texts);
     for (key, text) in proxies {
-        changes.push(Change::new(key, text)?);
+        changes.push(Edit::new(key, text)?);
     }
     if let Some(name) = &given.name {
-        changes.push(Change::new("name", name)?);
+        changes.push(Edit::new("name", name)?);
     }
     changes.extend(trust(path, given, root)?);
     if let Some(key) = &given.key {
-        changes.extend(Change::enforcement_key(&key.enforcement().to_text()));
+        changes.extend(Edit::enforcement_key(&key.enforcement().to_text()));
     }
     holds(path, &config_file::changed(path, &changes)?, root)?;
     Ok(config_file::change_or_make(path, &changes)?)
@@ -209,7 +209,7 @@ fn is_enough(given: &Registration) -> Result<(), RegisterError> {
 }
 
 /// Whom to trust from now on: as given, or as the platform says and the deployment key confirms.
-fn trust(path: &Path, given: &Registration, root: &Path) -> Result<Vec<Change>, RegisterError> {
+fn trust(path: &Path, given: &Registration, root: &Path) -> Result<Vec<Edit>, RegisterError> {
     let mut changes = Vec::new();
     if let Some(GivenKey::Deployment(key)) = &given.key {
         let (platform, proxies) = whereabouts(path, given)?;
@@ -217,21 +217,21 @@ fn trust(path: &Path, given: &Registration, root: &Path) -> Result<Vec<Change>, 
         let place = Whereabouts { platform: &platform, proxies: &proxies, program: &program };
         let trust = discover(&place, key, &linux::Linux::new(root.to_owned()))?;
         stays_with_its_platform(path, trust.policy_keys())?;
-        changes.extend(Change::ca(&trust.ca_pem()));
+        changes.extend(Edit::ca(&trust.ca_pem()));
         let keys = trust.policy_keys().iter().map(ToString::to_string);
-        changes.push(Change::policy_keys(keys.collect()));
+        changes.push(Edit::policy_keys(keys.collect()));
         return Ok(changes);
     }
     if let Some(ca) = &given.ca {
         let pem = fs::read_to_string(ca)
             .map_err(|source| RegisterError::Read { path: ca.clone(), source })?;
-        changes.extend(Change::ca(&pem));
+        changes.extend(Edit::ca(&pem));
     }
     if !given.policy_keys.is_empty() {
         let keys: Result<Vec<PolicyPublicKey>, _> =
             given.policy_keys.iter().map(|key| key.parse()).collect();
         stays_with_its_platform(path, &keys.map_err(RegisterError::PolicyKey)?)?;
-        changes.push(Change::policy_keys(given.policy_keys.clone()));
+        changes.push(Edit::policy_keys(given.policy_keys.clone()));
     }
     Ok(changes)
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use xshield_policy::{Direction, ForwardedPacket, Packet, Revision, Verdict};
 
 use crate::flows::Losses;
-use crate::plan::eval::{Outcome, Step, eval, eval_forwarded};
+use crate::plan::eval::{EvalStep, Evaluation, eval, eval_forwarded};
 use crate::plan::{
     Chain, Condition, Digest, Line, Naming, Plan, Set, records_forwarded, write_chain, write_line,
     write_set,
@@ -278,7 +278,7 @@ pub fn explain(programmed: &Programmed, packet: &Packet) -> Explanation {
     explained(programmed, &chains, eval(&programmed.sets, &chains, packet))
 }
 
-fn explained(programmed: &Programmed, chains: &[Chain], outcome: Outcome) -> Explanation {
+fn explained(programmed: &Programmed, chains: &[Chain], outcome: Evaluation) -> Explanation {
     let is_foreign = |condition: &Condition| matches!(condition, Condition::Foreign(_));
     let uncertain = chains
         .iter()
@@ -304,7 +304,7 @@ fn all_chains(programmed: &Programmed) -> Vec<Chain> {
     programmed.chains.iter().chain(&programmed.recorder_chains).cloned().collect()
 }
 
-fn describe(step: &Step, chains: &[Chain], programmed: &Programmed) -> String {
+fn describe(step: &EvalStep, chains: &[Chain], programmed: &Programmed) -> String {
     let naming = Naming::Slot(programmed.slot);
     let mut text = format!("{}: ", step.chain);
     let chain = chains.iter().find(|chain| chain.name == step.chain);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use crate::lab::Lab;
-use crate::probe::{self, Outcome, Port, Probe};
+use crate::probe::{self, Port, Probe, ProbeResult};
 use crate::service::SEEN;
 
 /// One cell: who speaks to whom, over what.
@@ -50,7 +50,7 @@ impl Family {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Expectation {
     /// What should happen.
-    pub outcome: Outcome,
+    pub outcome: ProbeResult,
     /// Which rule or table line says so.
     pub because: String,
 }
@@ -59,13 +59,13 @@ impl Expectation {
     /// It should arrive and be answered.
     #[must_use]
     pub fn passes(because: &str) -> Self {
-        Self { outcome: Outcome::Passed, because: because.to_owned() }
+        Self { outcome: ProbeResult::Passed, because: because.to_owned() }
     }
 
     /// It should vanish.
     #[must_use]
     pub fn drops(because: &str) -> Self {
-        Self { outcome: Outcome::Dropped, because: because.to_owned() }
+        Self { outcome: ProbeResult::Dropped, because: because.to_owned() }
     }
 }
 
@@ -78,7 +78,7 @@ pub struct Matrix {
 #[derive(Debug)]
 struct Cell {
     expected: Expectation,
-    got: Option<Outcome>,
+    got: Option<ProbeResult>,
 }
 
 impl Matrix {
@@ -124,7 +124,7 @@ impl Matrix {
         Ok(())
     }
 
-    fn send_all(&self, lab: &Lab, round: u64) -> Result<Vec<(Flow, String, Outcome)>> {
+    fn send_all(&self, lab: &Lab, round: u64) -> Result<Vec<(Flow, String, ProbeResult)>> {
         let sources: BTreeSet<&str> = self.cells.keys().map(|flow| flow.from.as_str()).collect();
         std::thread::scope(|scope| {
             let send = |source| scope.spawn(move || self.probe_from(lab, source, round));
@@ -143,7 +143,7 @@ impl Matrix {
         lab: &Lab,
         source: &str,
         round: u64,
-    ) -> Result<Vec<(Flow, String, Outcome)>> {
+    ) -> Result<Vec<(Flow, String, ProbeResult)>> {
         let mine = self.cells.iter().filter(|(flow, _)| flow.from == source);
         let mut flows = Vec::new();
         let mut probes = Vec::new();
@@ -156,7 +156,7 @@ impl Matrix {
             // A dropped probe costs its patience; one that passes comes back at once, so that waiting
             // long for it only keeps a busy machine from looking like a firewall.
             let patience = match cell.expected.outcome {
-                Outcome::Passed => Duration::from_secs(5),
+                ProbeResult::Passed => Duration::from_secs(5),
                 _ => Duration::from_millis(1300),
             };
             let nonce = format!("{source}-{round}-{number}.");
@@ -228,10 +228,10 @@ impl Cell {
 }
 
 /// The sender's word and the receiver's. A ping leaves no trace at the receiver but its answer.
-fn both_ends(port: Port, sent: Outcome, arrived: bool) -> Outcome {
+fn both_ends(port: Port, sent: ProbeResult, arrived: bool) -> ProbeResult {
     match (port, sent, arrived) {
-        (Port::Ping, sent, _) | (_, sent @ Outcome::Passed, true) => sent,
-        (_, Outcome::Passed, false) | (_, _, true) => Outcome::OneWay,
+        (Port::Ping, sent, _) | (_, sent @ ProbeResult::Passed, true) => sent,
+        (_, ProbeResult::Passed, false) | (_, _, true) => ProbeResult::OneWay,
         (_, sent, false) => sent,
     }
 }
@@ -329,10 +329,10 @@ mod tests {
         let mut matrix =
             Matrix::of(&["web", "db"], &[Port::Tcp(22)], |_| Expectation::passes("rule ssh"));
         for cell in matrix.cells.values_mut() {
-            cell.got = Some(Outcome::Passed);
+            cell.got = Some(ProbeResult::Passed);
         }
         assert!(matrix.verify().is_ok());
-        matrix.cells.get_mut(&flow(Family::V6)).unwrap().got = Some(Outcome::Dropped);
+        matrix.cells.get_mut(&flow(Family::V6)).unwrap().got = Some(ProbeResult::Dropped);
         let text = matrix.to_string();
         assert!(
             text.contains("tcp/22 over IPv6: expected pass, got drop   <---- WRONG (rule ssh)"),
@@ -347,12 +347,12 @@ mod tests {
     fn a_probe_counts_by_what_both_ends_saw() {
         let tcp = Port::Tcp(1);
         for (port, sent, arrived, got) in [
-            (tcp, Outcome::Passed, true, Outcome::Passed),
-            (tcp, Outcome::Dropped, false, Outcome::Dropped),
-            (tcp, Outcome::Dropped, true, Outcome::OneWay),
-            (tcp, Outcome::Passed, false, Outcome::OneWay),
-            (tcp, Outcome::Refused, false, Outcome::Refused),
-            (Port::Ping, Outcome::Passed, false, Outcome::Passed),
+            (tcp, ProbeResult::Passed, true, ProbeResult::Passed),
+            (tcp, ProbeResult::Dropped, false, ProbeResult::Dropped),
+            (tcp, ProbeResult::Dropped, true, ProbeResult::OneWay),
+            (tcp, ProbeResult::Passed, false, ProbeResult::OneWay),
+            (tcp, ProbeResult::Refused, false, ProbeResult::Refused),
+            (Port::Ping, ProbeResult::Passed, false, ProbeResult::Passed),
         ] {
             assert_eq!(both_ends(port, sent, arrived), got, "{port} {sent} {arrived}");
         }

@@ -67,7 +67,7 @@ pub struct Probe {
 /// What became of a probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Outcome {
+pub enum ProbeResult {
     /// The receiver saw it and its answer came back.
     Passed,
     /// Nothing came back and the receiver saw nothing.
@@ -80,7 +80,7 @@ pub enum Outcome {
     OneWay,
 }
 
-impl fmt::Display for Outcome {
+impl fmt::Display for ProbeResult {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Passed => "pass",
@@ -96,7 +96,7 @@ impl fmt::Display for Outcome {
 ///
 /// # Errors
 /// When the prober can't run.
-pub fn send(host: &Host, programs: &Programs, probes: &[Probe]) -> Result<Vec<Outcome>> {
+pub fn send(host: &Host, programs: &Programs, probes: &[Probe]) -> Result<Vec<ProbeResult>> {
     let mut command = host.command(programs.lab());
     command.arg("probe").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command
@@ -118,7 +118,7 @@ pub fn run() -> Result<()> {
     let mut input = String::new();
     std::io::stdin().read_to_string(&mut input)?;
     let probes: Vec<Probe> = serde_json::from_str(&input)?;
-    let outcomes: Result<Vec<Outcome>> = std::thread::scope(|scope| {
+    let outcomes: Result<Vec<ProbeResult>> = std::thread::scope(|scope| {
         let running: Vec<_> = probes.iter().map(|probe| scope.spawn(|| try_one(probe))).collect();
         running
             .into_iter()
@@ -129,14 +129,14 @@ pub fn run() -> Result<()> {
     Ok(())
 }
 
-fn try_one(probe: &Probe) -> Result<Outcome> {
+fn try_one(probe: &Probe) -> Result<ProbeResult> {
     let tried = match probe.port {
         Port::Tcp(port) => tcp(probe, port),
         Port::Udp(port) => udp(probe, port),
         Port::Ping => ping(probe),
     };
     match tried {
-        Ok(()) => Ok(Outcome::Passed),
+        Ok(()) => Ok(ProbeResult::Passed),
         Err(error) => outcome_of(&error)
             .ok_or(error)
             .with_context(|| format!("could not probe {} at {}", probe.port, probe.address)),
@@ -144,18 +144,20 @@ fn try_one(probe: &Probe) -> Result<Outcome> {
 }
 
 /// What an error says about the network; `None` when it says something about the machine.
-fn outcome_of(error: &std::io::Error) -> Option<Outcome> {
+fn outcome_of(error: &std::io::Error) -> Option<ProbeResult> {
     match error.kind() {
         // The sender's own firewall answers EPERM for datagrams it drops.
         ErrorKind::TimedOut | ErrorKind::WouldBlock | ErrorKind::PermissionDenied => {
-            Some(Outcome::Dropped)
+            Some(ProbeResult::Dropped)
         }
         ErrorKind::ConnectionRefused
         | ErrorKind::ConnectionReset
         | ErrorKind::ConnectionAborted
         | ErrorKind::BrokenPipe
-        | ErrorKind::UnexpectedEof => Some(Outcome::Refused),
-        ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => Some(Outcome::Unreachable),
+        | ErrorKind::UnexpectedEof => Some(ProbeResult::Refused),
+        ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => {
+            Some(ProbeResult::Unreachable)
+        }
         _ => None,
     }
 }

@@ -11,7 +11,7 @@ use crate::lab::Lab;
 use crate::matrix::{Expectation, Flow, Matrix};
 use crate::oracle::Oracle;
 use crate::platform::Platform;
-use crate::probe::{Outcome, Port};
+use crate::probe::{Port, ProbeResult};
 use crate::programs::Programs;
 use crate::service::Service;
 use crate::{spark, wait};
@@ -196,7 +196,7 @@ pub fn after(example: &Example, oracle: &Oracle) -> Matrix {
 fn expectation(example: &Example, oracle: &Oracle, flow: &Flow) -> Expectation {
     let judged = oracle.expect(flow);
     let table = example.table.passes(flow);
-    match (table, judged.outcome == Outcome::Passed) {
+    match (table, judged.outcome == ProbeResult::Passed) {
         (true, true) | (false, false) => judged,
         (true, false) => contradiction(&format!("the table says pass, but {}", judged.because)),
         (false, true) => contradiction(&format!("the table says drop, but {}", judged.because)),
@@ -205,5 +205,5 @@ fn expectation(example: &Example, oracle: &Oracle, flow: &Flow) -> Expectation {
 
 /// An outcome that no probe between hosts with services has.
 fn contradiction(because: &str) -> Expectation {
-    Expectation { outcome: Outcome::Unreachable, because: because.to_owned() }
+    Expectation { outcome: ProbeResult::Unreachable, because: because.to_owned() }
 }

@@ -13,7 +13,7 @@ use crate::host::Host;
 use crate::lab::Lab;
 use crate::matrix::Family;
 use crate::platform::Platform;
-use crate::probe::{self, Outcome, Port, Probe};
+use crate::probe::{self, Port, Probe, ProbeResult};
 use crate::service::Service;
 use crate::{spark, wait};
 
@@ -57,7 +57,7 @@ pub fn add(lab: &mut Lab) -> Result<()> {
 ///
 /// # Errors
 /// When the prober can't run.
-pub fn reach(lab: &Lab, from: &str, to: &str, port: u16) -> Result<[Outcome; 2]> {
+pub fn reach(lab: &Lab, from: &str, to: &str, port: u16) -> Result<[ProbeResult; 2]> {
     let target = lab.host(to)?;
     let address = |family: Family| -> IpAddr {
         match (to == NAME, family) {

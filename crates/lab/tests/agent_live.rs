@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use xshield_lab::kernel::Kernel;
 use xshield_lab::privilege::in_lab;
-use xshield_lab::probe::Outcome;
+use xshield_lab::probe::ProbeResult;
 use xshield_lab::shop::Shop;
 use xshield_lab::stranger::{self, Feed, V4, reach};
 use xshield_lab::{Running, agent, wait};
@@ -169,10 +169,16 @@ fn a_denial_is_seen_at_once_with_its_process_and_counted_once() -> Result<()> {
     in_lab("a_denial_is_seen_at_once_with_its_process_and_counted_once", || {
         let (scene, mut running) = Scene::set("db", "")?;
         let lab = &scene.shop.lab;
-        ensure!(reach(lab, "attacker", "db", 5432)? == [Outcome::Passed; 2], "without a policy");
+        ensure!(
+            reach(lab, "attacker", "db", 5432)? == [ProbeResult::Passed; 2],
+            "without a policy"
+        );
         scene.enforce()?;
         scene.listens()?;
-        ensure!(reach(lab, "attacker", "db", 5432)? == [Outcome::Dropped; 2], "with the policy");
+        ensure!(
+            reach(lab, "attacker", "db", 5432)? == [ProbeResult::Dropped; 2],
+            "with the policy"
+        );
         let attacker = lab.host("attacker")?.v4().to_string();
         let event = wait::until("the denial is seen", SOON, || {
             let live = scene.live()?;
@@ -224,14 +230,17 @@ fn a_match_is_alerted_at_once_and_once() -> Result<()> {
         scene.enforce()?;
         scene.listens()?;
         let feed = Feed::add(lab, platform)?;
-        ensure!(reach(lab, stranger::NAME, "web", 443)?[0] == Outcome::Passed, "not listed yet");
+        ensure!(
+            reach(lab, stranger::NAME, "web", 443)?[0] == ProbeResult::Passed,
+            "not listed yet"
+        );
         // Nobody takes it; that alerts are made is seen on the platform.
         scene.cli(&["channel", "syslog", "siem", "--host", "192.0.2.1"])?;
         let rule = ["alert", "rule", "set", "met", "--when", "any-match", "--channel", "siem"];
         scene.cli(&[&rule[..], &["--throttle", "0s"]].concat())?;
         feed.list(lab, platform, &[V4.to_string()])?;
         wait::until("the stranger is cut", SOON, || {
-            let cut = reach(lab, stranger::NAME, "web", 443)?[0] == Outcome::Dropped;
+            let cut = reach(lab, stranger::NAME, "web", 443)?[0] == ProbeResult::Dropped;
             Ok(cut.then_some(()))
         })?;
         scene.send(stranger::NAME, 40)?;
@@ -399,7 +408,7 @@ fn who_opens_a_flow_is_named_and_what_would_be_denied_is_seen() -> Result<()> {
     in_lab("who_opens_a_flow_is_named_and_what_would_be_denied_is_seen", || {
         let (scene, mut running) = Scene::set("web", "")?;
         let lab = &scene.shop.lab;
-        ensure!(reach(lab, "web", "db", 5432)? == [Outcome::Passed; 2], "without a policy");
+        ensure!(reach(lab, "web", "db", 5432)? == [ProbeResult::Passed; 2], "without a policy");
         scene.enforce()?;
         scene.listens()?;
         let db = lab.host("db")?.v4().to_string();
@@ -421,7 +430,7 @@ fn who_opens_a_flow_is_named_and_what_would_be_denied_is_seen() -> Result<()> {
 
         scene.shop.commit_edited(|text| text.replace("mode: enforce", "mode: test"))?;
         wait::until("nothing is denied any more", SOON, || {
-            Ok((reach(lab, "attacker", "web", 9999)?[0] == Outcome::Refused).then_some(()))
+            Ok((reach(lab, "attacker", "web", 9999)?[0] == ProbeResult::Refused).then_some(()))
         })?;
         let _ = scene.there()?.command("perl").args(["-e", &open]).status()?;
         let event = seen("would-deny")?;

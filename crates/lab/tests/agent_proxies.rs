@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use xshield_lab::agent;
 use xshield_lab::privilege::{in_lab, is_real_root};
-use xshield_lab::probe::{self, Outcome, Port, Probe};
+use xshield_lab::probe::{self, Port, Probe, ProbeResult};
 use xshield_lab::proxy::{Behaviour, Proxy};
 use xshield_lab::real_proxy::{Access, Kind, RealProxy};
 use xshield_lab::shop::Shop;
@@ -158,12 +158,12 @@ impl Story {
             text.replace(before, &format!("[10.77.0.12], services: [tcp/{port}]"))
         })?;
         wait::until(&format!("port {port} alone is open"), SOON, || {
-            let open = |port| Ok::<_, anyhow::Error>(self.probe(port)? == Outcome::Passed);
+            let open = |port| Ok::<_, anyhow::Error>(self.probe(port)? == ProbeResult::Passed);
             Ok((open(port)? && !open(other(port))?).then_some(()))
         })
     }
 
-    fn probe(&self, port: u16) -> Result<Outcome> {
+    fn probe(&self, port: u16) -> Result<ProbeResult> {
         let probe = Probe {
             address: IpAddr::from(self.db()?.v4()),
             port: Port::Tcp(port),
@@ -383,8 +383,8 @@ fn what_is_seen_while_the_platform_is_gone_is_told_when_it_is_back() -> Result<(
         story.agent = None;
         story.start_agent()?;
         story.knock(4)?;
-        ensure!(story.probe(22)? == Outcome::Dropped, "the last policy is not in force");
-        ensure!(story.probe(5432)? == Outcome::Passed, "the last policy is not in force");
+        ensure!(story.probe(22)? == ProbeResult::Dropped, "the last policy is not in force");
+        ensure!(story.probe(5432)? == ProbeResult::Passed, "the last policy is not in force");
         story.shop.platform.resume(&story.shop.lab)?;
         story.reaches_by("direct")?;
         story.only_open(22)?;

@@ -10,7 +10,7 @@ use xshield_lab::example::Example;
 use xshield_lab::hold::{Held, Link};
 use xshield_lab::platform::{self, Platform};
 use xshield_lab::privilege::in_lab;
-use xshield_lab::probe::{self, Outcome, Port, Probe};
+use xshield_lab::probe::{self, Port, Probe, ProbeResult};
 use xshield_lab::service::Service;
 use xshield_lab::shop::{self, Shop};
 use xshield_lab::spark::{self, SparkRun};
@@ -82,7 +82,7 @@ impl Story {
             nonce: format!("rotating-{number}"),
         };
         let outcome = probe::send(self.web()?, self.shop.lab.programs(), &[probe])?;
-        Ok(outcome == [Outcome::Passed])
+        Ok(outcome == [ProbeResult::Passed])
     }
 
     fn hold(&self, number: u8) -> Result<Held> {
@@ -223,7 +223,7 @@ fn another_resolver_and_another_platform_address_are_let_through_before_they_are
         // And the platform moves, so that its name leads to an address that is in no rule.
         let home = shop.lab.host(platform::HOST)?;
         home.run("ip", ["address", "add", &format!("{second}/24"), "dev", "eth0"])?;
-        let reaches = || -> Result<Outcome> {
+        let reaches = || -> Result<ProbeResult> {
             let probe = Probe {
                 address: second.parse()?,
                 port: Port::Tcp(platform::PORT),
@@ -233,11 +233,11 @@ fn another_resolver_and_another_platform_address_are_let_through_before_they_are
             let outcome = probe::send(web, shop.lab.programs(), &[probe])?;
             outcome.first().copied().context("no outcome")
         };
-        ensure!(reaches()? == Outcome::Dropped, "not yet in any rule");
+        ensure!(reaches()? == ProbeResult::Dropped, "not yet in any rule");
         new.answer(&[&record(second)])?;
         let run = spark::run(&shop.lab, web)?;
         ensure!((run.status(), run.exit.code()) == ("enforcing", Some(0)), "{run:?}");
-        ensure!(reaches()? != Outcome::Dropped, "the platform's address of now");
+        ensure!(reaches()? != ProbeResult::Dropped, "the platform's address of now");
 
         // A name that leads elsewhere at each run.
         for address in [first, second, first, second] {
@@ -268,7 +268,7 @@ fn configured_time_servers_are_reached_and_others_are_not() -> Result<()> {
             };
             let probes = servers.map(probe);
             let outcomes = probe::send(story.web()?, story.shop.lab.programs(), &probes)?;
-            Ok(outcomes.into_iter().map(|outcome| outcome == Outcome::Passed).collect())
+            Ok(outcomes.into_iter().map(|outcome| outcome == ProbeResult::Passed).collect())
         };
         ensure!(answers()? == [false; 3], "no time server is configured");
         let conf = story.web()?.file("/etc/chrony.conf");

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use xshield_lab::host::{Host, Running};
 use xshield_lab::lab::Lab;
 use xshield_lab::privilege::in_lab;
-use xshield_lab::probe::{self, Outcome, Port, Probe};
+use xshield_lab::probe::{self, Port, Probe, ProbeResult};
 use xshield_lab::programs::Programs;
 use xshield_lab::service::Service;
 use xshield_lab::terminal::Terminal;
@@ -197,7 +197,7 @@ impl Walk {
             nonce: format!("{from}-{to}-{port}"),
         };
         let outcomes = probe::send(self.host(from)?, self.lab.programs(), &[probe])?;
-        Ok(outcomes == [Outcome::Passed])
+        Ok(outcomes == [ProbeResult::Passed])
     }
 
     /// Edits a policy file as the page says.

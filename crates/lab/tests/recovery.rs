@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use xshield_lab::privilege::in_lab;
-use xshield_lab::probe::Outcome;
+use xshield_lab::probe::ProbeResult;
 use xshield_lab::shop::Shop;
 use xshield_lab::spark::{self, SparkRun};
 use xshield_lab::stranger::reach;
@@ -25,8 +25,8 @@ fn codes(run: &SparkRun) -> Vec<&str> {
 /// Whether app reaches the database, by packets of both families.
 fn is_open(shop: &Shop) -> Result<bool> {
     match reach(&shop.lab, "app", "db", 5432)? {
-        [Outcome::Passed, Outcome::Passed] => Ok(true),
-        [Outcome::Dropped, Outcome::Dropped] => Ok(false),
+        [ProbeResult::Passed, ProbeResult::Passed] => Ok(true),
+        [ProbeResult::Dropped, ProbeResult::Dropped] => Ok(false),
         other => anyhow::bail!("neither open nor closed: {other:?}"),
     }
 }

@@ -5,7 +5,7 @@ use xshield_lab::example::Example;
 use xshield_lab::matrix::Matrix;
 use xshield_lab::oracle::Oracle;
 use xshield_lab::privilege::in_lab;
-use xshield_lab::probe::Outcome;
+use xshield_lab::probe::ProbeResult;
 use xshield_lab::shop;
 
 #[test]
@@ -19,7 +19,7 @@ fn the_table_and_the_policy_agree() -> Result<()> {
         let mut disagreements = Vec::new();
         for flow in matrix.flows() {
             let expected = oracle.expect(flow);
-            if example.table.passes(flow) != (expected.outcome == Outcome::Passed) {
+            if example.table.passes(flow) != (expected.outcome == ProbeResult::Passed) {
                 disagreements.push(format!("{flow:?}: the policy says {expected:?}"));
             }
         }

@@ -11,7 +11,7 @@ use xshield_lab::kernel::Kernel;
 use xshield_lab::machine::Machine;
 use xshield_lab::platform::Platform;
 use xshield_lab::privilege::{in_lab, is_real_root};
-use xshield_lab::probe::{self, Outcome, Port, Probe};
+use xshield_lab::probe::{self, Port, Probe, ProbeResult};
 use xshield_lab::service::Service;
 use xshield_lab::{Host, Lab, Programs, spark, wait};
 
@@ -82,7 +82,7 @@ impl Scene {
     }
 
     /// What becomes of a connection to the database.
-    fn reach_database(&self, from: &str) -> Result<Outcome> {
+    fn reach_database(&self, from: &str) -> Result<ProbeResult> {
         let probe = Probe {
             address: self.db()?.v4().into(),
             port: Port::Tcp(5432),
@@ -173,7 +173,7 @@ fn start_programs(machine: &Machine<'_>, scene: &Scene) -> Result<()> {
             .chain(["--process", "postgres", "--tcp", "5432", "--seen", "/tmp/seen"]),
     )?;
     wait::until("the database listens", SOON, || {
-        Ok((scene.reach_database("laptop")? == Outcome::Passed).then_some(()))
+        Ok((scene.reach_database("laptop")? == ProbeResult::Passed).then_some(()))
     })?;
     machine.run("cp", ["/bin/bash", "/usr/local/bin/backup"])?;
     machine.run("mkfifo", ["/tmp/never"])?;
@@ -209,7 +209,7 @@ fn enforces_by_process(machine: &Machine<'_>, scene: &Scene) -> Result<()> {
     agent_is_well(machine)?;
     ensure!(scene.tables()? == ["inet xshield"], "{:?}", scene.tables()?);
     wait::until("the app reaches the database", SOON, || {
-        Ok((scene.reach_database("app")? == Outcome::Passed).then_some(()))
+        Ok((scene.reach_database("app")? == ProbeResult::Passed).then_some(()))
     })?;
     denials_are_told_as_they_happen(machine, scene)?;
     ensure!(!stranger_reaches_app(machine, app)?, "only the backup may");
@@ -237,7 +237,7 @@ fn denials_are_told_as_they_happen(machine: &Machine<'_>, scene: &Scene) -> Resu
         Ok(listening.then_some(()))
     })?;
     wait::until("a denial is told as it happens", SOON, || {
-        ensure!(scene.reach_database("laptop")? == Outcome::Dropped);
+        ensure!(scene.reach_database("laptop")? == ProbeResult::Dropped);
         let told =
             scene.platform.cli(&scene.lab, &["live", "--once", "--json", "--asset", "db"])?;
         let events: Vec<Value> =

@@ -11,7 +11,7 @@ use xshield_enforce::step::Step;
 use xshield_lab::hold::{Held, Link};
 use xshield_lab::kernel::Kernel;
 use xshield_lab::privilege::in_lab;
-use xshield_lab::probe::Outcome;
+use xshield_lab::probe::ProbeResult;
 use xshield_lab::shop::Shop;
 use xshield_lab::smtp::{Options, SmtpServer};
 use xshield_lab::spark::{self, SparkRun};
@@ -20,7 +20,7 @@ use xshield_lab::terminal::Terminal;
 use xshield_lab::wait;
 
 const LIMIT: Duration = Duration::from_secs(60);
-const PASS: [Outcome; 2] = [Outcome::Passed; 2];
+const PASS: [ProbeResult; 2] = [ProbeResult::Passed; 2];
 
 /// An enforced shop, a stranger that reaches web, and a feed that does not list it yet.
 struct Scene {
@@ -58,7 +58,7 @@ impl Scene {
         self.shop.platform.cli(&self.shop.lab, arguments).map(drop)
     }
 
-    fn reach(&self, from: &str, to: &str, port: u16) -> Result<[Outcome; 2]> {
+    fn reach(&self, from: &str, to: &str, port: u16) -> Result<[ProbeResult; 2]> {
         reach(&self.shop.lab, from, to, port)
     }
 
@@ -89,8 +89,8 @@ impl Scene {
     }
 }
 
-fn dropped(outcomes: [Outcome; 2]) -> bool {
-    outcomes == [Outcome::Dropped; 2]
+fn dropped(outcomes: [ProbeResult; 2]) -> bool {
+    outcomes == [ProbeResult::Dropped; 2]
 }
 
 fn packets(events: &[Value]) -> u64 {
@@ -366,7 +366,7 @@ fn an_exception_lets_one_address_of_a_listed_prefix_pass() -> Result<()> {
         scene.command(&exception)?;
         scene.enforce("web", &V4.to_string(), false)?;
         let outcomes = scene.reach(stranger::NAME, "web", 443)?;
-        ensure!(outcomes == [Outcome::Passed, Outcome::Dropped], "{outcomes:?}");
+        ensure!(outcomes == [ProbeResult::Passed, ProbeResult::Dropped], "{outcomes:?}");
         scene.enforce("web", "203.0.113.67", true)?;
         Ok(())
     })
@@ -455,7 +455,7 @@ fn a_list_that_others_changed_is_repaired() -> Result<()> {
         ] {
             web.run("sh", ["-ec", damage])?;
             let [v4, _] = scene.reach(stranger::NAME, "web", 443)?;
-            ensure!(v4 == Outcome::Passed, "{damage}: {v4}");
+            ensure!(v4 == ProbeResult::Passed, "{damage}: {v4}");
             let run = scene.run("web")?;
             ensure!(run.json["threat"]["change"] == "repaired", "{damage}: {run:?}");
             ensure!(run.json["problems"].to_string().contains("drift"), "{damage}: {run:?}");

@@ -118,7 +118,7 @@ fn follow(host: &TestHost, platform: &TestPlatform, held: Option<&ThreatSet>) ->
                 codec::read_snapshot(fetched.body.as_slice(), limits).unwrap()
             }
             ThreatFileKind::Delta => {
-                codec::Change::read(fetched.body.as_slice(), at.iter().map(Ok), limits)
+                codec::Delta::read(fetched.body.as_slice(), at.iter().map(Ok), limits)
                     .unwrap()
                     .apply(&at)
                     .unwrap()

@@ -14,7 +14,7 @@ use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use serde_json::json;
 use xshield_threat::codec::{
-    Change, FlatReader, FlatWriter, Limits, delta, read_snapshot, snapshot,
+    Delta, FlatReader, FlatWriter, Limits, delta, read_snapshot, snapshot,
 };
 use xshield_threat::compile::{Compiler, Feed};
 use xshield_threat::feed::{self, Format, Levels};
@@ -143,7 +143,7 @@ fn stream(base: &ThreatSet) -> Result<(), Failed> {
     let delta = delta(base, &target);
     let begun = Instant::now();
     let open = || FlatReader::as_base(&flat[..], Limits::default());
-    let change = Change::read(&delta[..], open()?, Limits::default())?;
+    let change = Delta::read(&delta[..], open()?, Limits::default())?;
     let mut moves = MovesBuilder::default();
     let mut changed = FlatWriter::of(Vec::new(), change.to());
     for step in change.steps(open()?) {
@@ -202,7 +202,7 @@ fn delta_figures(
     after: (&[u8], &ThreatSet),
 ) -> Result<(), Failed> {
     let bytes = delta(before.1, after.1);
-    let change = Change::read(&bytes[..], before.1.iter().map(Ok), Limits::default())?;
+    let change = Delta::read(&bytes[..], before.1.iter().map(Ok), Limits::default())?;
     assert_eq!(&change.apply(before.1)?, after.1);
     let mut moves = MovesBuilder::default();
     change.steps(before.1.iter().map(Ok)).try_for_each(|step| step.map(|step| moves.note(step)))?;

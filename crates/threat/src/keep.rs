@@ -8,7 +8,7 @@ use std::io::{Read, Write};
 use thiserror::Error;
 
 use crate::codec::flat::{FlatError, Trailer};
-use crate::codec::{Change, CodecError, FlatReader, FlatWriter, Limits, SnapshotReader};
+use crate::codec::{CodecError, Delta, FlatReader, FlatWriter, Limits, SnapshotReader};
 use crate::entry::Prefix;
 use crate::plan::{self, Expansion, Moves, MovesBuilder, Tally};
 use crate::set::Digest;
@@ -63,7 +63,7 @@ pub fn rewrite(
     let limits = Limits::default();
     let base = FlatReader::as_base(first, limits)?;
     let mut whole = FlatReader::as_base(second, limits)?;
-    let change = Change::read_unchecked(delta, base, &mut whole, limits)?;
+    let change = Delta::read_unchecked(delta, base, &mut whole, limits)?;
     must_be(target, change.to())?;
     let mut writer = FlatWriter::of(out, target);
     let mut moves = MovesBuilder::default();

@@ -16,7 +16,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 
 use crate::{packages, run, tools};
-use result::{End, Outcome, Test};
+use result::{End, SuiteResult, Test};
 use suites::Built;
 
 /// Debian's releases whose kernels are booted, oldest first.
@@ -98,7 +98,7 @@ impl Kernel {
         let log = self.directory.join("console.log");
         let begin = Instant::now();
         let console = machine::boot(&self.image, &self.initramfs, &log)?;
-        let outcome = Outcome::parse(&console, &built.tests)
+        let outcome = SuiteResult::parse(&console, &built.tests)
             .with_context(|| format!("its console is in {}", log.display()))?;
         let seconds = begin.elapsed().as_secs_f64();
         print!("{}", report(&self.name, &outcome, seconds, &log));
@@ -109,7 +109,7 @@ impl Kernel {
     }
 }
 
-fn report(name: &str, outcome: &Outcome, seconds: f64, log: &Path) -> String {
+fn report(name: &str, outcome: &SuiteResult, seconds: f64, log: &Path) -> String {
     let mut text = format!("── {name}\n");
     let mut line = |line: String| text.push_str(&(line + "\n"));
     for fact in outcome.tests.iter().flat_map(Test::facts) {

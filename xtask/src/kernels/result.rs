@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail};
 
 /// What came of all tests in one kernel.
 #[derive(Debug, PartialEq)]
-pub(super) struct Outcome {
+pub(super) struct SuiteResult {
     /// As `uname -r` has it.
     pub kernel: String,
     pub tests: Vec<Test>,
@@ -45,7 +45,7 @@ impl Test {
     }
 }
 
-impl Outcome {
+impl SuiteResult {
     /// Reads the console.
     ///
     /// # Errors
@@ -156,12 +156,12 @@ Booting from ROM..\r
     }
 
     fn error(console: &str) -> String {
-        Outcome::parse(console, &expected()).unwrap_err().to_string()
+        SuiteResult::parse(console, &expected()).unwrap_err().to_string()
     }
 
     #[test]
     fn each_test_is_read_with_its_end_time_and_words() {
-        let outcome = Outcome::parse(GOOD, &expected()).unwrap();
+        let outcome = SuiteResult::parse(GOOD, &expected()).unwrap();
         assert_eq!(outcome.kernel, "5.10.0");
         let ends: Vec<_> = outcome.tests.iter().map(|test| (test.end, test.seconds)).collect();
         assert_eq!(ends, [(End::Passed, 2.25), (End::Failed, 0.25), (End::TimedOut, 60.0)]);
@@ -175,7 +175,7 @@ Booting from ROM..\r
         let lines: Vec<&str> = GOOD.split_inclusive('\n').collect();
         for count in 0..lines.len() {
             let cut = lines[..count].concat();
-            let stopped = Outcome::parse(&cut, &expected());
+            let stopped = SuiteResult::parse(&cut, &expected());
             assert!(stopped.is_err(), "{count} lines: {stopped:?}");
         }
         assert_eq!(error("Kernel panic - not syncing\r\n"), "the kernel did not come up");
@@ -187,8 +187,8 @@ Booting from ROM..\r
     fn what_did_not_run_is_no_success() {
         let nothing = "@@ kernel 5.10.0\n@@ over\n";
         assert_eq!(error(nothing), "the kernel 5.10.0 ran 0 of 3 tests");
-        assert!(Outcome::parse(nothing, &[]).is_err());
-        assert!(Outcome::parse(GOOD, &list(&["live::on", "packets::off", "other"])).is_err());
+        assert!(SuiteResult::parse(nothing, &[]).is_err());
+        assert!(SuiteResult::parse(GOOD, &list(&["live::on", "packets::off", "other"])).is_err());
         let unknown = GOOD.replace("1 passed", "0 passed");
         assert_eq!(error(&unknown), "firewall.kernel live::on passed without running a test");
     }
@@ -196,7 +196,10 @@ Booting from ROM..\r
     #[test]
     fn markers_out_of_place_are_refused() {
         for marker in ["@@ end 0 1 2", "@@ nonsense", "@@ begin one"] {
-            assert!(Outcome::parse(&format!("{marker}\n{GOOD}"), &expected()).is_err(), "{marker}");
+            assert!(
+                SuiteResult::parse(&format!("{marker}\n{GOOD}"), &expected()).is_err(),
+                "{marker}"
+            );
         }
     }
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
-use xshield_agent::config_file::{self, Change, DEFAULT_PATH};
+use xshield_agent::config_file::{self, DEFAULT_PATH, Edit};
 use xshield_agent::control::{DEFAULT_SOCKET, Request, client};
 use xshield_agent::log::Level;
 use xshield_agent::register::{self, GivenKey, GivenProxies, Registration};
@@ -224,7 +224,7 @@ fn update_proxy(line: &CommandLine, given: &UpdateProxy) -> Result<(), Box<dyn E
     let texts =
         [("proxy", &given.proxy), ("proxy-user", &given.user), ("proxy-password", &given.password)];
     let changes: Result<Vec<_>, _> =
-        texts.into_iter().map(|(key, value)| Change::new(key, value)).collect();
+        texts.into_iter().map(|(key, value)| Edit::new(key, value)).collect();
     config_file::change(&line.config, &changes?)?;
     show::line(&format!("{} is changed", line.config.display()));
     if !given.skip_restart {

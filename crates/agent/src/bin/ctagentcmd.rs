@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use serde_json::Value;
-use xshield_agent::config_file::{self, Change, DEFAULT_PATH};
+use xshield_agent::config_file::{self, DEFAULT_PATH, Edit};
 use xshield_agent::control::{DEFAULT_SOCKET, Request, client};
 use xshield_agent::log::Level;
 use xshield_agent::{restart, show};
@@ -126,7 +126,7 @@ fn carry_out(line: &CommandLine) -> Result<(), Box<dyn Error>> {
 }
 
 fn update_config(line: &CommandLine, given: &UpdateConfig) -> Result<(), Box<dyn Error>> {
-    let changes = Change::given(given.param.as_deref(), given.value.as_deref(), &given.set)?;
+    let changes = Edit::given(given.param.as_deref(), given.value.as_deref(), &given.set)?;
     config_file::change(&line.config, &changes)?;
     show::line(&format!("{} is changed", line.config.display()));
     if !given.skip_restart {

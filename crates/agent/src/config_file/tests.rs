@@ -44,7 +44,7 @@ fn proxies_are_changed_as_given_and_the_old_file_stays_beside() {
     let (_directory, path, old) = file();
     let params = "configuration.proxy;configuration.proxy-user;configuration.proxy-password";
     let values = "http://10.10.6.4:3128,http://[fd00::1]:4128;u1,u2;c2VjcmV0,c2VjcmV0";
-    change(&path, &Change::list(params, values).unwrap()).unwrap();
+    change(&path, &Edit::list(params, values).unwrap()).unwrap();
     let new = fs::read_to_string(&path).unwrap();
     assert!(new.starts_with("# by hand\n") && new.ends_with("site: north\n"), "{new}");
     assert!(new.contains("  proxy: 'http://10.10.6.4:3128,http://[fd00::1]:4128' # none yet\n"));
@@ -55,7 +55,7 @@ fn proxies_are_changed_as_given_and_the_old_file_stays_beside() {
         assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
     }
 
-    change(&path, &Change::list("configuration.heartbeat-seconds", "45").unwrap()).unwrap();
+    change(&path, &Edit::list("configuration.heartbeat-seconds", "45").unwrap()).unwrap();
     let resident = load(&path).unwrap().config.resident;
     assert_eq!(resident.settings(None).heartbeat, Duration::from_secs(45));
 }
@@ -65,7 +65,7 @@ fn the_name_is_changed_and_taken_back() {
     let (_directory, path, _) = file();
     let own = load(&path).unwrap().config.host_name(&xshield_enforce::linux::this_system());
     for (value, name) in [("web-9", "web-9"), ("0815", "0815"), ("", own.as_str())] {
-        change(&path, &Change::list("configuration.name", value).unwrap()).unwrap();
+        change(&path, &Edit::list("configuration.name", value).unwrap()).unwrap();
         assert_eq!(
             load(&path).unwrap().config.host_name(&xshield_enforce::linux::this_system()),
             name,
@@ -94,7 +94,7 @@ fn what_is_wrong_leaves_the_file_as_it_was() {
         ("configuration.heartbeat-seconds", "0", "expected 1 to 86400"),
         ("configuration.platform", "http://192.0.2.1", "https://"),
     ] {
-        let result = Change::list(params, values).and_then(|changes| change(&path, &changes));
+        let result = Edit::list(params, values).and_then(|changes| change(&path, &changes));
         let error = result.unwrap_err();
         let mut text = error.to_string();
         let mut source = std::error::Error::source(&error);
@@ -118,13 +118,13 @@ fn values_are_set_without_semicolons_and_what_a_shell_cut_is_told() {
         "configuration.proxy-password=c2VjcmV0,c2VjcmV0cw==",
         "configuration.heartbeat-seconds=45",
     ]);
-    change(&path, &Change::given(None, None, &given).unwrap()).unwrap();
+    change(&path, &Edit::given(None, None, &given).unwrap()).unwrap();
     let loaded = load(&path).unwrap().config;
     assert_eq!(loaded.proxies.as_slice().len(), 2);
     assert_eq!(loaded.resident.settings(None).heartbeat, Duration::from_secs(45));
     fs::write(&path, &old).unwrap();
     let (names, values) = (Some("configuration.name"), Some("web-9"));
-    let both = Change::given(names, values, &sets(&["configuration.heartbeat-seconds=45"]));
+    let both = Edit::given(names, values, &sets(&["configuration.heartbeat-seconds=45"]));
     assert_eq!(both.unwrap().len(), 2);
     for (params, values, set, reason) in [
         // updateConfig --param configuration.proxy;configuration.proxy-user --value …
@@ -142,7 +142,7 @@ fn values_are_set_without_semicolons_and_what_a_shell_cut_is_told() {
         (None, None, &["s3cret"], "--set takes KEY=VALUE"),
         (None, None, &["proxy=10.0.0.1:1"], "no key of the configuration"),
     ] {
-        let error = Change::given(params, values, &sets(set)).unwrap_err().to_string();
+        let error = Edit::given(params, values, &sets(set)).unwrap_err().to_string();
         assert!(error.contains(reason) && !error.contains("s3cret"), "{error}");
     }
 }
@@ -158,7 +158,7 @@ fn malformed_files_are_refused_with_line_and_column() {
         fs::write(&path, &text).unwrap();
         let error = load(&path).unwrap_err().to_string();
         assert!(error.contains(place), "{error}");
-        assert!(change(&path, &Change::list("configuration.proxy", "").unwrap()).is_err());
+        assert!(change(&path, &Edit::list("configuration.proxy", "").unwrap()).is_err());
         assert_eq!(fs::read_to_string(&path).unwrap(), text);
     }
 }

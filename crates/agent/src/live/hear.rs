@@ -7,7 +7,7 @@ use xshield_enforce::resident::host::nflog::{Aggregate, Drained, Listener};
 use xshield_enforce::{LiveCounters, LiveGroup};
 
 use super::account::Account;
-use super::shared::{Batch, MOST_FLOWS, Standing};
+use super::shared::{Batch, ListenerStatus, MOST_FLOWS};
 use crate::agent::Agent;
 use crate::cycles::Wake;
 
@@ -34,13 +34,13 @@ const MOST_READINGS: usize = 64;
 pub fn run(agent: &Agent) {
     while !agent.is_stopping() {
         let Some(group) = agent.settings().live else {
-            stand(agent, Standing::Off);
+            stand(agent, ListenerStatus::Off);
             agent.rest(NOTICE);
             continue;
         };
         if let Err(reason) = hold(agent, group) {
             agent.log.warn(&format!("live events are not told: {reason}"));
-            stand(agent, Standing::Failed { reason });
+            stand(agent, ListenerStatus::Failed { reason });
             rest_unless_configured(agent);
         }
     }
@@ -56,7 +56,7 @@ fn rest_unless_configured(agent: &Agent) {
 }
 
 /// The rules follow with a cycle; the first one is about to begin anyway.
-fn stand(agent: &Agent, standing: Standing) {
+fn stand(agent: &Agent, standing: ListenerStatus) {
     if agent.live.stand(standing) && agent.has_begun() {
         agent.wake(Wake::Reconfigured);
     }
@@ -71,8 +71,8 @@ fn hold(agent: &Agent, group: LiveGroup) -> Result<(), String> {
     let mut listener = Some(open()?);
     loop {
         let standing = match listener {
-            Some(_) => Standing::Listening { group },
-            None => Standing::Resting { group },
+            Some(_) => ListenerStatus::Listening { group },
+            None => ListenerStatus::Resting { group },
         };
         stand(agent, standing);
         let ear = Ear { agent, group, counters: &mut counters, account: &mut account };

@@ -14,7 +14,7 @@ pub(super) const MOST_FLOWS: usize = 500;
 /// How live events stand.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "state", rename_all = "kebab-case")]
-pub enum Standing {
+pub enum ListenerStatus {
     /// Not begun yet.
     Starting,
     /// Switched off.
@@ -62,7 +62,7 @@ impl Batch {
 }
 
 pub(super) struct Inner {
-    pub(super) standing: Standing,
+    pub(super) standing: ListenerStatus,
     pub(super) handing: Handing,
     pub(super) counts: Counts,
     /// Why the platform was last not told.
@@ -79,7 +79,7 @@ pub struct Live {
 impl Default for Live {
     fn default() -> Self {
         let inner = Inner {
-            standing: Standing::Starting,
+            standing: ListenerStatus::Starting,
             handing: Handing::AsBefore,
             counts: Counts::default(),
             untold: None,
@@ -103,23 +103,25 @@ impl Live {
     /// Waits until it is known whether anyone listens, at most for `longest`: the first cycle then need
     /// not be followed by another.
     pub fn wait_for_decision(&self, longest: Duration) {
-        let undecided = |inner: &mut Inner| inner.standing == Standing::Starting;
+        let undecided = |inner: &mut Inner| inner.standing == ListenerStatus::Starting;
         let _ = self.filled.wait_timeout_while(self.inner(), longest, undecided);
     }
 
     /// How it stands, what became of packets, and why the platform was last not told.
     #[must_use]
-    pub fn look(&self) -> (Standing, Counts, Option<String>) {
+    pub fn look(&self) -> (ListenerStatus, Counts, Option<String>) {
         let inner = self.inner();
         (inner.standing.clone(), inner.counts, inner.untold.clone())
     }
 
     /// `true` when the rules must change for it.
-    pub(super) fn stand(&self, standing: Standing) -> bool {
+    pub(super) fn stand(&self, standing: ListenerStatus) -> bool {
         let handing = match &standing {
-            Standing::Starting => Handing::AsBefore,
-            Standing::Off | Standing::Failed { .. } => Handing::Nobody,
-            Standing::Listening { group } | Standing::Resting { group } => Handing::To(*group),
+            ListenerStatus::Starting => Handing::AsBefore,
+            ListenerStatus::Off | ListenerStatus::Failed { .. } => Handing::Nobody,
+            ListenerStatus::Listening { group } | ListenerStatus::Resting { group } => {
+                Handing::To(*group)
+            }
         };
         let mut inner = self.inner();
         inner.standing = standing;
@@ -161,11 +163,11 @@ mod tests {
         let live = Live::default();
         let group = LiveGroup::DEFAULT;
         assert_eq!(live.handing(), Handing::AsBefore);
-        assert!(live.stand(Standing::Listening { group }));
-        assert!(!live.stand(Standing::Resting { group }));
+        assert!(live.stand(ListenerStatus::Listening { group }));
+        assert!(!live.stand(ListenerStatus::Resting { group }));
         assert_eq!(live.handing(), Handing::To(group));
-        assert!(live.stand(Standing::Failed { reason: "held".to_owned() }));
-        assert!(!live.stand(Standing::Off));
+        assert!(live.stand(ListenerStatus::Failed { reason: "held".to_owned() }));
+        assert!(!live.stand(ListenerStatus::Off));
         assert_eq!(live.handing(), Handing::Nobody);
     }
 }

@@ -33,7 +33,7 @@ pub(crate) struct Survey {
 }
 
 /// What is to stand in the kernel. What is not named goes.
-pub(crate) struct Change<'a> {
+pub(crate) struct RulesetChange<'a> {
     /// Comes back after probation.
     pub old: Option<InstalledRuleset>,
     /// In force now; with a plan when it isn't there yet.
@@ -46,7 +46,7 @@ pub(crate) struct Change<'a> {
     pub counters: CounterChange,
 }
 
-impl Change<'_> {
+impl RulesetChange<'_> {
     /// Whether the kernel is where this change leads to.
     pub(crate) fn stands(&self, state: &KernelState) -> bool {
         let wanted = self.new.map(|(standing, _)| standing);
@@ -182,7 +182,7 @@ impl Survey {
     /// Within one transaction the kernel makes rules visible a moment before the elements of interval
     /// sets, so rules that packets meet must not be new together with the sets they ask: those are staged
     /// in a transaction before, where nothing leads to them.
-    pub(crate) fn steps(&self, change: &Change<'_>, bound_to: Option<Generation>) -> Steps {
+    pub(crate) fn steps(&self, change: &RulesetChange<'_>, bound_to: Option<Generation>) -> Steps {
         let settled = self.state.settled();
         let forwards = self.forwards(change);
         let fresh = change.recorder == RecorderChange::Anew && !self.has_table;
@@ -233,7 +233,12 @@ impl Survey {
     }
 
     /// For when staging is not possible.
-    fn at_once(&self, change: &Change<'_>, plan: &Plan, bound_to: Option<Generation>) -> Batch {
+    fn at_once(
+        &self,
+        change: &RulesetChange<'_>,
+        plan: &Plan,
+        bound_to: Option<Generation>,
+    ) -> Batch {
         let mut batch = Batch::new(bound_to);
         if change.recorder == RecorderChange::Anew {
             self.begin_anew(&mut batch, plan);
@@ -261,7 +266,7 @@ impl Survey {
             self.flush_base(batch);
             let new = settled.map(|standing| (standing, None));
             let (recorder, counters) = (RecorderChange::Stays, CounterChange::Stay);
-            let change = Change { old: None, new, probation: None, recorder, counters };
+            let change = RulesetChange { old: None, new, probation: None, recorder, counters };
             lead(batch, &change, self.forwards(&change));
         }
     }
@@ -284,7 +289,7 @@ impl Survey {
     }
 
     /// Which rulesets of a change judge forwarded packets.
-    fn forwards(&self, change: &Change<'_>) -> Forwards {
+    fn forwards(&self, change: &RulesetChange<'_>) -> Forwards {
         let stands = |standing: InstalledRuleset| judges_forwarded(standing, &self.chains);
         Forwards {
             new: change.new.is_some_and(|(standing, plan)| match plan {
@@ -298,7 +303,7 @@ impl Survey {
     /// The transaction that makes the difference: only the leading rules and the probation.
     fn switch(
         &self,
-        change: &Change<'_>,
+        change: &RulesetChange<'_>,
         bound_to: Option<Generation>,
         forwards: Forwards,
     ) -> Batch {
@@ -410,7 +415,7 @@ impl Forwards {
 
 /// Writes the leading rules, into base chains that are empty, and starts the probation. While any of
 /// the rulesets judges forwarded packets, both have a rule at that hook: of two, the one in force leads.
-fn lead(batch: &mut Batch, change: &Change<'_>, forwards: Forwards) {
+fn lead(batch: &mut Batch, change: &RulesetChange<'_>, forwards: Forwards) {
     if let Some(time) = change.probation {
         batch.probation(u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1));
     }

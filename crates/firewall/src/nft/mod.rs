@@ -36,7 +36,7 @@ use crate::flows::FlowDump;
 use crate::installed::{InstalledRuleset, KernelState, Slot};
 use crate::plan::{Plan, TABLE};
 use crate::programmed::{Generation, Programmed};
-use kernel::{Change, CounterChange, RecorderChange, Steps, Survey};
+use kernel::{CounterChange, RecorderChange, RulesetChange, Steps, Survey};
 use socket::Link;
 
 /// How often a change is tried that the kernel refuses when someone else changed rules in between.
@@ -170,7 +170,7 @@ impl Firewall {
             let probation = Some(probation.max(SHORTEST_PROBATION));
             // The old ruleset may add to them, and may come back.
             let kept = CounterChange::Stay;
-            let change = Change { old, new, probation, recorder, counters: kept };
+            let change = RulesetChange { old, new, probation, recorder, counters: kept };
             Ok((Some(change), Trial { standing, was_in_force: false, counters }))
         })
     }
@@ -199,7 +199,7 @@ impl Firewall {
             on_trial(survey)?;
             let new = Some((trial.standing, None));
             let (recorder, counters) = (RecorderChange::Stays, trial.counters);
-            Ok((Some(Change { old: None, new, probation: None, recorder, counters }), ()))
+            Ok((Some(RulesetChange { old: None, new, probation: None, recorder, counters }), ()))
         })?;
         Ok(Programmed { final_hits, ..self.read_back()? })
     }
@@ -217,7 +217,10 @@ impl Firewall {
             KernelState::Trial { new, old, .. } if new == trial.standing => {
                 let new = old.map(|old| (old, None));
                 let (recorder, counters) = (RecorderChange::Stays, CounterChange::Stay);
-                Ok((Some(Change { old: None, new, probation: None, recorder, counters }), ()))
+                Ok((
+                    Some(RulesetChange { old: None, new, probation: None, recorder, counters }),
+                    (),
+                ))
             }
             _ => Err(FirewallError::Overtaken { action }),
         })
@@ -239,7 +242,7 @@ impl Firewall {
                 if survey.rebuild(plan) { RecorderChange::Anew } else { RecorderChange::Chains };
             let new = Some((standing, Some(plan)));
             let counters = counter_change(plan);
-            Ok((Some(Change { old: None, new, probation: None, recorder, counters }), ()))
+            Ok((Some(RulesetChange { old: None, new, probation: None, recorder, counters }), ()))
         })
     }
 
@@ -298,7 +301,7 @@ impl Firewall {
     fn change<'p, T>(
         &mut self,
         action: &'static str,
-        decide: impl Fn(&Survey) -> Result<(Option<Change<'p>>, T), FirewallError>,
+        decide: impl Fn(&Survey) -> Result<(Option<RulesetChange<'p>>, T), FirewallError>,
     ) -> Result<T, FirewallError> {
         for attempt in 0..TRIES {
             let survey = self.survey()?;

@@ -15,7 +15,7 @@ use super::shapes::{family, number};
 
 /// A line whose conditions the packet met.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Step {
+pub struct EvalStep {
     /// The chain.
     pub chain: String,
     /// The line's position in it, from 0.
@@ -28,14 +28,14 @@ pub struct Step {
 
 /// Where a packet ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outcome {
+pub struct Evaluation {
     /// What happens to it.
     pub verdict: Verdict,
     /// How it came to that.
-    pub steps: Vec<Step>,
+    pub steps: Vec<EvalStep>,
 }
 
-impl Outcome {
+impl Evaluation {
     /// What let the packet through: the first rule that matched, else a level. What denied it: the last
     /// label before the denial chains.
     #[must_use]
@@ -70,14 +70,14 @@ const MAX_DEPTH: usize = 16;
 /// Walks the packet through the chains. Total: where the chains that all rulesets share are not among
 /// `chains`, the one that records and lets through lets through, and those that only record do nothing.
 #[must_use]
-pub fn eval(sets: &[Set], chains: &[Chain], packet: &Packet) -> Outcome {
+pub fn eval(sets: &[Set], chains: &[Chain], packet: &Packet) -> Evaluation {
     eval_in(State::New, sets, chains, packet)
 }
 
 /// As [`eval`], for a packet that connection tracking has in another state than that of a flow's first.
 /// One of TCP is none that opens a connection.
 #[must_use]
-pub fn eval_in(state: State, sets: &[Set], chains: &[Chain], packet: &Packet) -> Outcome {
+pub fn eval_in(state: State, sets: &[Set], chains: &[Chain], packet: &Packet) -> Evaluation {
     let entry = match packet.direction {
         Direction::Inbound => ENTRY_IN,
         Direction::Outbound => ENTRY_OUT,
@@ -87,7 +87,7 @@ pub fn eval_in(state: State, sets: &[Set], chains: &[Chain], packet: &Packet) ->
 
 /// The same for a packet that the host passes on. Where no chain judges such packets, it passes.
 #[must_use]
-pub fn eval_forwarded(sets: &[Set], chains: &[Chain], forwarded: &ForwardedPacket) -> Outcome {
+pub fn eval_forwarded(sets: &[Set], chains: &[Chain], forwarded: &ForwardedPacket) -> Evaluation {
     let packet = Packet { loopback: false, owners: Vec::new(), ..forwarded.packet.clone() };
     walk(State::New, sets, chains, (&packet, Some(forwarded.passage)), ENTRY_FORWARD)
 }
@@ -98,7 +98,7 @@ fn walk(
     chains: &[Chain],
     (packet, passage): (&Packet, Option<Passage>),
     entry: &str,
-) -> Outcome {
+) -> Evaluation {
     let walk = Walk {
         state,
         sets: sets.iter().map(|set| (set.name.as_str(), set)).collect(),
@@ -109,7 +109,7 @@ fn walk(
     let mut steps = Vec::new();
     let dropped = walk.chain(entry, 0, &mut steps) == Some(Fate::Dropped);
     // What is about to be denied may still turn out to be failsafe, or an answer.
-    let denied = steps.last().is_some_and(|step: &Step| {
+    let denied = steps.last().is_some_and(|step: &EvalStep| {
         let failsafe = step.label.as_ref().is_some_and(|label| label.starts_with("failsafe/"));
         is_denial(&step.chain) && !failsafe
     });
@@ -118,7 +118,7 @@ fn walk(
         (false, true) => Verdict::WouldDeny,
         (false, false) => Verdict::Allow,
     };
-    Outcome { verdict, steps }
+    Evaluation { verdict, steps }
 }
 
 #[derive(PartialEq, Eq)]
@@ -138,13 +138,13 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     /// `None`: the chain came to its end without a verdict.
-    fn chain(&self, name: &str, depth: usize, steps: &mut Vec<Step>) -> Option<Fate> {
+    fn chain(&self, name: &str, depth: usize, steps: &mut Vec<EvalStep>) -> Option<Fate> {
         let chain = self.chains.get(name).filter(|_| depth < MAX_DEPTH)?;
         for (index, line) in chain.lines.iter().enumerate() {
             let Some(element) = self.meets(line) else { continue };
             let label =
                 element.as_ref().map(|(_, e)| e.label.clone()).or_else(|| line.label.clone());
-            steps.push(Step { chain: name.to_owned(), line: index, element, label });
+            steps.push(EvalStep { chain: name.to_owned(), line: index, element, label });
             match &line.next {
                 None => {}
                 Some(Next::Accept) => return Some(Fate::Accepted),

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use xshield_firewall::plan::Digest;
 use xshield_firewall::threat::{Counts, ListName, ThreatTable};
 use xshield_threat::codec::{
-    self, Change, FlatReader, FlatWriter, Limits, SnapshotReader, read_snapshot,
+    self, Delta, FlatReader, FlatWriter, Limits, SnapshotReader, read_snapshot,
 };
 use xshield_threat::compile::{Compiler, Exception, Feed};
 use xshield_threat::feed::{self, Format};
@@ -154,7 +154,7 @@ fn load(table: &mut ThreatTable, bytes: &[u8]) {
 /// Changes kernel and disk by the delta between two lists; returns what is on disk then.
 fn change(table: &mut ThreatTable, bytes: &[u8], [old, new]: [&ThreatSet; 2]) -> Vec<u8> {
     let delta = codec::delta(old, new);
-    let change = Change::read(&delta[..], flat(bytes), Limits::default()).unwrap();
+    let change = Delta::read(&delta[..], flat(bytes), Limits::default()).unwrap();
     let (mut moves, mut writer) = (MovesBuilder::default(), FlatWriter::new(Vec::new()));
     for step in change.steps(flat(bytes)) {
         let step = step.unwrap();

@@ -61,7 +61,7 @@ impl Missing {
 
 /// What became of one family of one name. The greater is the worse.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Outcome {
+pub(super) enum Freshness {
     Fresh,
     Stale(String),
     Failed(String),
@@ -102,7 +102,7 @@ impl Known {
         fresh: FamilyAnswer,
         now: UnixSeconds,
         stale: u64,
-    ) -> Outcome {
+    ) -> Freshness {
         let slot = match family {
             Family::V4 => &mut self.v4,
             Family::V6 => &mut self.v6,
@@ -112,11 +112,11 @@ impl Known {
             answer.at = answer.at.min(now);
         }
         let (outcome, gone) = match fresh {
-            Ok(addresses) => (Outcome::Fresh, slot.replace(Answer { addresses, at: now })),
+            Ok(addresses) => (Freshness::Fresh, slot.replace(Answer { addresses, at: now })),
             Err(missing) if slot.as_ref().is_some_and(|answer| now - answer.at <= stale) => {
-                (Outcome::Stale(missing.reason().to_owned()), None)
+                (Freshness::Stale(missing.reason().to_owned()), None)
             }
-            Err(missing) => (Outcome::Failed(missing.reason().to_owned()), slot.take()),
+            Err(missing) => (Freshness::Failed(missing.reason().to_owned()), slot.take()),
         };
         if let Some(Answer { addresses, at }) = gone {
             self.leaving.extend(addresses.into_iter().map(|address| (address, at)));

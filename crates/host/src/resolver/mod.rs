@@ -28,7 +28,7 @@ use xshield_policy::{DomainName, Grace};
 use xshield_wire::message::{Problem, UnixSeconds};
 
 pub use conf::{Hosts, ResolvConf, parse_hosts};
-use memory::{Family, FamilyAnswer, Known, Missing, Outcome};
+use memory::{Family, FamilyAnswer, Freshness, Known, Missing};
 pub use memory::{KEPT, Leaving};
 
 use crate::problem;
@@ -189,9 +189,9 @@ impl Resolver {
                 .map(|(family, answer)| known.settle(family, answer, moment.now, moment.stale))
                 .max();
             match worst {
-                Some(Outcome::Failed(reason)) => failed.push(format!("{domain} ({reason})")),
-                Some(Outcome::Stale(reason)) => stale.push(format!("{domain} ({reason})")),
-                Some(Outcome::Fresh) | None => {}
+                Some(Freshness::Failed(reason)) => failed.push(format!("{domain} ({reason})")),
+                Some(Freshness::Stale(reason)) => stale.push(format!("{domain} ({reason})")),
+                Some(Freshness::Fresh) | None => {}
             }
         }
         let mut resolution = let_go(&domains, cache, moment);

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use xshield_threat::codec::{Change, Limits, delta};
+use xshield_threat::codec::{Delta, Limits, delta};
 use xshield_threat::plan::{Expansion, MovesBuilder, changes, elements};
 use xshield_threat::{Net, Prefix, ThreatSet};
 
@@ -30,7 +30,7 @@ fuzz_target!(|input: (&[u8], Vec<(u32, u8)>, Vec<(u32, u8)>, bool)| {
     };
     let (a, b) = (set(a), set(b));
     let limits = Limits { entries: 10_000 };
-    let read = |bytes: &[u8]| Change::read(bytes, a.iter().map(Ok), limits);
+    let read = |bytes: &[u8]| Delta::read(bytes, a.iter().map(Ok), limits);
     let mut bytes = delta(&a, &b);
     let change = read(&bytes).unwrap();
     assert_eq!(change.apply(&a).as_ref().ok(), Some(&b));

@@ -80,14 +80,14 @@ fn encode_touched<T: Word>(encoder: &mut Encoder, touches: &[Touch<T>]) {
 
 /// What a delta does to the set it was made for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
+pub struct Delta {
     from: Digest,
     to: Digest,
     removed: ThreatSet,
     added: ThreatSet,
 }
 
-impl Change {
+impl Delta {
     /// Reads a delta along with the set it changes, given prefix by prefix in normal form (from a
     /// [`ThreatSet`] or a [`super::SnapshotReader`]). Memory is that of the change alone.
     ///
@@ -107,12 +107,12 @@ impl Change {
         Self::of(from, to, read?)
     }
 
-    /// The same for a base that [`Change::steps`] goes through afterwards, and checks at its end: it is
+    /// The same for a base that [`Delta::steps`] goes through afterwards, and checks at its end: it is
     /// read only as far as it is touched. `again` is the base once more, from its begin; it is used to
     /// tell a wrong base from a damaged delta.
     ///
     /// # Errors
-    /// As [`Change::read`], but for a wrong base that goes unnoticed.
+    /// As [`Delta::read`], but for a wrong base that goes unnoticed.
     pub(crate) fn read_unchecked<B: ByFamily>(
         reader: impl Read,
         base: B,

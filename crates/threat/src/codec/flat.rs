@@ -87,7 +87,7 @@ impl<W: Write> FlatWriter<W> {
     }
 
     /// The same for a list of which somebody else checks that it has this digest, as
-    /// [`super::Change::steps`] and [`super::SnapshotReader`] do at their end. Saves computing it
+    /// [`super::Delta::steps`] and [`super::SnapshotReader`] do at their end. Saves computing it
     /// once more; with a digest that is not the list's, no reader accepts what is written.
     pub fn of(writer: W, digest: Digest) -> Self {
         Self::with(writer, Expected::Given(digest))
@@ -185,7 +185,7 @@ impl<R: Read> FlatReader<R> {
         Self::with(reader, limits, Some(Digester::default()))
     }
 
-    /// The same for a base that [`super::Change::read`] or [`super::Change::steps`] goes through:
+    /// The same for a base that [`super::Delta::read`] or [`super::Delta::steps`] goes through:
     /// they check the digest themselves, so it is not computed twice. Never read a list that
     /// nobody checks in this way.
     ///

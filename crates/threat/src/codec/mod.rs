@@ -33,7 +33,7 @@ use std::io::{self, Read};
 use thiserror::Error;
 
 pub use by_family::{ByFamily, Families};
-pub use delta::{Change, delta};
+pub use delta::{Delta, delta};
 pub use flat::{FlatReader, FlatWriter};
 pub use snapshot::{SnapshotReader, read_snapshot, snapshot};
 pub use steps::{Step, Steps};

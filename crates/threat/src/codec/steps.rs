@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::iter::Peekable;
 use std::vec;
 
-use super::delta::{Base, Change};
+use super::delta::{Base, Delta};
 use super::{ByFamily, CodecError, Families};
 use crate::entry::{Net, Prefix};
 use crate::set::{Digest, Digester, Family};
@@ -32,12 +32,12 @@ impl Step {
     }
 }
 
-impl Change {
+impl Delta {
     /// What becomes of every prefix of `base` and every new one, ascending within a family, IPv4
     /// first. `base` comes prefix by prefix in normal form, as from a [`super::FlatReader`]; memory
     /// is that of the change.
     ///
-    /// The checks are those of [`Change::apply`], and the last of them is made at the end: what came
+    /// The checks are those of [`Delta::apply`], and the last of them is made at the end: what came
     /// out counts only when the end was reached without an error.
     pub fn steps<B>(&self, base: B) -> Steps<Families<B::IntoIter>>
     where
@@ -60,7 +60,7 @@ impl Change {
         }
     }
 
-    /// The list that comes out, prefix by prefix in normal form; see [`Change::steps`].
+    /// The list that comes out, prefix by prefix in normal form; see [`Delta::steps`].
     pub fn stream<B>(&self, base: B) -> impl Iterator<Item = Result<Prefix, CodecError>>
     where
         B: IntoIterator<Item = Result<Prefix, CodecError>>,
@@ -69,7 +69,7 @@ impl Change {
     }
 }
 
-/// The iterator of [`Change::steps`].
+/// The iterator of [`Delta::steps`].
 pub struct Steps<B> {
     base: Base<B>,
     /// The end was reached or an error was found.

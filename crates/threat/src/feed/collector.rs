@@ -1,6 +1,6 @@
 //! Counts, bounds and samples, the same for every format.
 
-use super::{Change, Expiry, FeedError, Limits, Page, Record, Sample, Summary, unix_seconds};
+use super::{Expiry, FeedError, Limits, Page, Presence, Record, Sample, Summary, unix_seconds};
 use crate::entry::Confidence;
 use crate::guard::Empty;
 use crate::text::{Range, Reason};
@@ -90,7 +90,7 @@ impl<'a> Collector<'a> {
         line: u64,
         text: &[u8],
         entry: Result<Entry, Reason>,
-        change: Change,
+        change: Presence,
     ) -> Result<(), FeedError> {
         let narrow = |entry: Entry| self.narrow(entry.range).map(|range| Entry { range, ..entry });
         match entry.and_then(narrow) {

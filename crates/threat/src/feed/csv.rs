@@ -5,7 +5,7 @@ use std::io::BufRead;
 
 use super::collector::{Collector, Entry, expiry, percent};
 use super::lines::each_line;
-use super::{Change, Expiry, FeedError, Fields, Port};
+use super::{Expiry, FeedError, Fields, Port, Presence};
 use crate::text::{self, Range, Reason};
 
 pub(super) fn read(
@@ -24,8 +24,8 @@ pub(super) fn read(
                 collector.skip();
                 Ok(())
             }
-            Ok(Some(entry)) => collector.entry(number, line, Ok(entry), Change::Listed),
-            Err(reason) => collector.entry(number, line, Err(reason), Change::Listed),
+            Ok(Some(entry)) => collector.entry(number, line, Ok(entry), Presence::Listed),
+            Err(reason) => collector.entry(number, line, Err(reason), Presence::Listed),
         }
     })
 }

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Cursor, Read};
 
 use super::collector::{Collector, Entry};
-use super::{Change, FeedError, Levels};
+use super::{FeedError, Levels, Presence};
 use crate::text::{self, Reason};
 
 /// Bytes that are looked at before the format's own reader.
@@ -77,7 +77,7 @@ pub(super) fn plain(
             return Ok(());
         }
         let read = plain_entry(entry, levels);
-        collector.entry(number, line, read, Change::Listed)
+        collector.entry(number, line, read, Presence::Listed)
     })
 }
 

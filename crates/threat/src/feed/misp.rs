@@ -4,7 +4,7 @@ use std::io::BufRead;
 
 use super::collector::{Collector, Entry};
 use super::json::says;
-use super::{Change, FeedError, csv, json};
+use super::{FeedError, Presence, csv, json};
 use crate::text::{self, Reason};
 
 pub(super) fn read(
@@ -28,8 +28,12 @@ fn csv(reader: impl BufRead, collector: &mut Collector<'_>) -> Result<(), FeedEr
             collector.reject(number, line, Reason::NoColumn);
             return Ok(());
         };
-        let attribute =
-            Attribute { kind, value, detects: says(to_ids) != Some(false), change: Change::Listed };
+        let attribute = Attribute {
+            kind,
+            value,
+            detects: says(to_ids) != Some(false),
+            change: Presence::Listed,
+        };
         attribute.give(number, line, collector)
     })
 }
@@ -40,7 +44,7 @@ pub(super) struct Attribute<'a> {
     pub(super) value: &'a str,
     /// Whether it is for detection, and not context such as a victim's address.
     pub(super) detects: bool,
-    pub(super) change: Change,
+    pub(super) change: Presence,
 }
 
 impl Attribute<'_> {

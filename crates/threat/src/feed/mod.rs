@@ -161,7 +161,7 @@ pub struct Record {
     /// Until when it holds.
     pub expiry: Expiry,
     /// Whether it comes or goes.
-    pub change: Change,
+    pub change: Presence,
 }
 
 /// Until when an entry holds. No clock here: who reads the feed compares.
@@ -189,7 +189,7 @@ impl Expiry {
 
 /// Whether an entry comes or goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
+pub enum Presence {
     /// It is listed.
     Listed,
     /// It was listed before and is no more.
@@ -292,7 +292,7 @@ pub fn listing(
 ) -> Result<(Listing, Summary), FeedError> {
     let mut builder = ListingBuilder::default();
     let summary = read(format, reader, limits, |record| {
-        if record.change == Change::Listed {
+        if record.change == Presence::Listed {
             builder.push(record.range, record.confidence.unwrap_or(default));
         }
     })?;
@@ -327,17 +327,17 @@ pub fn contents(
     let mut summary = read(format, reader, limits, |record| {
         let confidence = record.confidence.unwrap_or(default);
         match (record.change, record.expiry.until(now)) {
-            (Change::Withdrawn, _) => withdrawn.push(record.range, confidence),
-            (Change::Listed, _) if record.begin.is_some_and(|begin| begin > now) => {
+            (Presence::Withdrawn, _) => withdrawn.push(record.range, confidence),
+            (Presence::Listed, _) if record.begin.is_some_and(|begin| begin > now) => {
                 not_yet += 1;
                 withdrawn.push(record.range, confidence);
             }
-            (Change::Listed, Some(until)) if until <= now => {
+            (Presence::Listed, Some(until)) if until <= now => {
                 expired += 1;
                 withdrawn.push(record.range, confidence);
             }
-            (Change::Listed, Some(until)) => listed.push_until(record.range, confidence, until),
-            (Change::Listed, None) => listed.push(record.range, confidence),
+            (Presence::Listed, Some(until)) => listed.push_until(record.range, confidence, until),
+            (Presence::Listed, None) => listed.push(record.range, confidence),
         }
     })?;
     (summary.expired, summary.not_yet) = (expired, not_yet);

@@ -7,7 +7,7 @@ use ring::digest::{Context, SHA256, digest};
 
 use super::collector::{Collector, Entry};
 use super::json::{Lists, Scalar, dated, document};
-use super::{Change, FeedError, PageContent, pattern, unix_seconds};
+use super::{FeedError, PageContent, Presence, pattern, unix_seconds};
 use crate::text::{Range, Reason};
 
 const WANTED: [&str; 10] = [
@@ -85,7 +85,7 @@ struct Version {
     line: u64,
     /// Its pattern, where something about it is to be told.
     sample: String,
-    change: Change,
+    change: Presence,
     /// What it lists; nothing when it is not about addresses, or about harmless ones.
     entries: Vec<Result<Entry, Reason>>,
 }
@@ -97,12 +97,12 @@ impl Version {
             return Self {
                 line,
                 sample: String::new(),
-                change: Change::Listed,
+                change: Presence::Listed,
                 entries: Vec::new(),
             };
         };
         let change =
-            if *revoked == Scalar::Bool(true) { Change::Withdrawn } else { Change::Listed };
+            if *revoked == Scalar::Bool(true) { Presence::Withdrawn } else { Presence::Listed };
         // An indicator may as well help to recognise what is harmless.
         let text = text.filter(|_| !types.has("benign")).unwrap_or_default();
         let in_force = |range: Range| {

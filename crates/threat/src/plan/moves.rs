@@ -5,7 +5,7 @@ use crate::codec::Step;
 use crate::entry::Prefix;
 use crate::set::{FamilyBuilder, ThreatSet};
 
-/// The prefixes in which two lists differ, collected from [`crate::codec::Change::steps`].
+/// The prefixes in which two lists differ, collected from [`crate::codec::Delta::steps`].
 ///
 /// Where an address is cut out of a prefix, or two prefixes grow together, the addresses that stay
 /// get new elements and lose their old ones. Within one nftables transaction the order of going and

@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 use xshield_threat::codec::{
-    Change, CodecError, Limits, SnapshotReader, delta, read_snapshot, snapshot,
+    CodecError, Delta, Limits, SnapshotReader, delta, read_snapshot, snapshot,
 };
 use xshield_threat::{Net, Prefix, ThreatSet};
 
@@ -10,8 +10,8 @@ fn read(bytes: &[u8]) -> Result<ThreatSet, CodecError> {
     read_snapshot(bytes, Limits::default())
 }
 
-fn change(bytes: &[u8], base: &ThreatSet) -> Result<Change, CodecError> {
-    Change::read(bytes, base.iter().map(Ok), Limits::default())
+fn change(bytes: &[u8], base: &ThreatSet) -> Result<Delta, CodecError> {
+    Delta::read(bytes, base.iter().map(Ok), Limits::default())
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -102,7 +102,7 @@ fn parts_of_a_delta_are_limited_too() {
     let parts = (0..20_000u32).map(|at| Prefix::V4(Net::host(0x0a00_0000 + 4 * at)));
     let bytes = delta(&base, &base.difference(&parts.collect()));
     assert!(bytes.len() < 1000, "{}", bytes.len());
-    let read = |entries| Change::read(&bytes[..], base.iter().map(Ok), Limits { entries });
+    let read = |entries| Delta::read(&bytes[..], base.iter().map(Ok), Limits { entries });
     assert!(read(20_000).is_ok());
     assert!(matches!(read(19_999), Err(CodecError::Damaged)));
 }

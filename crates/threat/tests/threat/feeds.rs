@@ -4,7 +4,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use xshield_threat::Confidence;
 use xshield_threat::feed::{
-    Change, Expiry, FeedError, Fields, Format, Levels, Limits, Port, Summary, read,
+    Expiry, FeedError, Fields, Format, Levels, Limits, Port, Presence, Summary, read,
 };
 use xshield_threat::guard::Empty;
 use xshield_threat::text::Range;
@@ -48,8 +48,8 @@ fn records_within(
     let mut found = Vec::new();
     let summary = read(format, bytes, limits, |record| {
         let mut text = match record.change {
-            Change::Listed => String::new(),
-            Change::Withdrawn => "-".to_owned(),
+            Presence::Listed => String::new(),
+            Presence::Withdrawn => "-".to_owned(),
         };
         match record.range {
             Range::V4(first, last) if first == last => {

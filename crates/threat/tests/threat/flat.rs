@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 use xshield_threat::codec::flat::{FlatError, Trailer};
 use xshield_threat::codec::{
-    Change, CodecError, FlatReader, FlatWriter, Limits, SnapshotReader, Step, delta, snapshot,
+    CodecError, Delta, FlatReader, FlatWriter, Limits, SnapshotReader, Step, delta, snapshot,
 };
 use xshield_threat::plan::{Expansion, Moves, MovesBuilder, changes, elements};
 use xshield_threat::{Prefix, ThreatSet};
@@ -27,12 +27,12 @@ fn read(bytes: &[u8]) -> Prefixes {
     reader(bytes)?.collect()
 }
 
-fn change(base: &ThreatSet, target: &ThreatSet) -> Change {
+fn change(base: &ThreatSet, target: &ThreatSet) -> Delta {
     let bytes = delta(base, target);
-    Change::read(&bytes[..], base.iter().map(Ok), Limits::default()).unwrap()
+    Delta::read(&bytes[..], base.iter().map(Ok), Limits::default()).unwrap()
 }
 
-fn moves(change: &Change, base: &ThreatSet) -> Moves {
+fn moves(change: &Delta, base: &ThreatSet) -> Moves {
     let mut moves = MovesBuilder::default();
     change.steps(base.iter().map(Ok)).for_each(|step| moves.note(step.unwrap()));
     moves.finish()
@@ -205,7 +205,7 @@ fn a_damaged_base_is_found_by_the_change() {
         let mut bytes = bytes.clone();
         bytes[at / 8] ^= 1 << (at % 8);
         let open = || FlatReader::as_base(&bytes[..], Limits::default()).unwrap();
-        let read = Change::read(&delta[..], open(), Limits::default());
+        let read = Delta::read(&delta[..], open(), Limits::default());
         let streamed: Prefixes = change.stream(open()).collect();
         // The digest at the end of the base is of no use to the change.
         let is_digest = at / 8 >= bytes.len() - 32;

@@ -12,7 +12,7 @@ use serde_json::Deserializer;
 
 use super::collector::{Collector, Entry, expiry, percent, rounded};
 use super::misp::Attribute;
-use super::{Change, Expiry, FeedError, Fields, lines as text_lines};
+use super::{Expiry, FeedError, Fields, Presence, lines as text_lines};
 use crate::entry::Confidence;
 use crate::text::{self, Range, Reason};
 use guarded::{Guarded, Progress};
@@ -76,7 +76,7 @@ pub(super) fn misp(reader: impl BufRead, collector: &mut Collector<'_>) -> Resul
             kind,
             value,
             detects: !to_ids.says_no(),
-            change: if deleted.says_yes() { Change::Withdrawn } else { Change::Listed },
+            change: if deleted.says_yes() { Presence::Withdrawn } else { Presence::Listed },
         };
         attribute.give(line, value.as_bytes(), collector)
     })
@@ -98,10 +98,10 @@ pub(super) fn crowdsec(
             collector.skip();
             return Ok(());
         };
-        let change = if list == "deleted" { Change::Withdrawn } else { Change::Listed };
+        let change = if list == "deleted" { Presence::Withdrawn } else { Presence::Listed };
         // A decision that is deleted has a duration of what it had left, often negative.
         let wait = match (change, duration.text()) {
-            (Change::Listed, Some(duration)) => {
+            (Presence::Listed, Some(duration)) => {
                 go_duration(duration).map(Expiry::In).ok_or(Reason::Duration)
             }
             _ => Ok(Expiry::Never),
@@ -139,7 +139,7 @@ fn element(
     };
     let range = text::range(address.as_bytes());
     let entry = range.and_then(|range| dated(range, confidence, until));
-    collector.entry(line, address.as_bytes(), entry, Change::Listed)
+    collector.entry(line, address.as_bytes(), entry, Presence::Listed)
 }
 
 pub(super) fn dated(range: Range, confidence: &Scalar, until: &Scalar) -> Result<Entry, Reason> {

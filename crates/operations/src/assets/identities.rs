@@ -123,3 +123,57 @@ fn is_silent(asset: &StoredAsset, other: &OtherIdentity, now: Timestamp) -> Resu
         ),
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use xshield_store::commit;
+    use xshield_store::identities::Attempt;
+    use xshield_wire::Bytes;
+
+    use super::*;
+    use crate::compiler::Endpoints;
+    use crate::testing::{NOW, audited, by, register, store};
+
+    const OTHER: Bytes<32> = Bytes([77; 32]);
+
+    fn code(error: OperationError) -> &'static str {
+        match error {
+            OperationError::Conflict { code, .. } => code,
+            other => panic!("{other}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_key_is_pinned_by_its_own_fingerprint_also_after_it_was_turned_away() {
+        let (_dir, store) = store().await;
+        let by = by::<Operator>();
+        let compiler = RulesetCompiler::new(store.clone(), Endpoints::default());
+        register(&store, &[("web", "web")]).await;
+        let pinned = IdentityFingerprint::of(&Bytes([0; 32]));
+        let other = IdentityFingerprint::of(&OTHER);
+        let approval = |fingerprint| Approval { fingerprint, running: Running::Keep };
+        let approve = async |fingerprint| {
+            let approval = approval(fingerprint);
+            approve_identity(&store, &compiler, &by, "web", &approval, NOW).await
+        };
+        assert_eq!(code(approve(other).await.unwrap_err()), "no-pending-identity");
+
+        let mut tx = store.write().await.unwrap();
+        let from = "10.0.0.9".parse().unwrap();
+        let attempt = Attempt { identity: OTHER, key: "k1", from };
+        identities::note(&mut tx, &"as-web".parse().unwrap(), attempt, NOW).await.unwrap();
+        commit(tx).await.unwrap();
+        assert_eq!(code(approve(pinned).await.unwrap_err()), "identity-not-waiting");
+        let rejection = Rejection { fingerprint: other };
+        let asset = reject_identity(&store, &compiler, &by, "web", &rejection, NOW).await.unwrap();
+        assert_eq!(asset.waiting_identities.map(|waiting| waiting.len()), Some(0));
+        let again = reject_identity(&store, &compiler, &by, "web", &rejection, NOW).await;
+        assert_eq!(code(again.unwrap_err()), "no-pending-identity");
+        assert_eq!(approve(other).await.unwrap().fingerprint, other);
+        let expected = [
+            format!("user:ann asset.reject-identity web: {other} -> "),
+            format!("user:ann asset.approve-identity web: {pinned} -> {other}"),
+        ];
+        assert_eq!(audited(&store).await, expected);
+    }
+}

@@ -246,3 +246,76 @@ fn entry<'a>(action: &'static str, asset: &'a StoredAsset, claim: &Claim) -> Aud
     let (before, after) = (String::new(), claim.fact.to_string());
     AuditEntry { action, target: asset.name.as_str(), before, after }
 }
+
+#[cfg(test)]
+mod tests {
+    use xshield_store::commit;
+
+    use super::*;
+    use crate::compiler::Endpoints;
+    use crate::testing::{NOW, audited, by, register, store};
+
+    async fn waits(store: &Store, asset: &str, facts: &[Fact]) {
+        let claim = |fact: &Fact| Claim {
+            fact: fact.clone(),
+            standing: Standing::Waiting,
+            reason: Reason::Outside,
+            other: None,
+            since: NOW,
+        };
+        let claims: Vec<Claim> = facts.iter().map(claim).collect();
+        let mut tx = store.write().await.unwrap();
+        claims::put(&mut tx, &asset.parse().unwrap(), &[], &claims).await.unwrap();
+        commit(tx).await.unwrap();
+    }
+
+    fn code(error: OperationError) -> &'static str {
+        match error {
+            OperationError::Conflict { code, .. } => code,
+            other => panic!("{other}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_waits_is_held_or_refused_once_and_each_decision_is_audited() {
+        let (_dir, store) = store().await;
+        let by = by::<Operator>();
+        let compiler = RulesetCompiler::new(store.clone(), Endpoints::default());
+        register(&store, &[("web", "web"), ("db", "db")]).await;
+        let address: IpAddr = "203.0.113.9".parse().unwrap();
+        let name: Name = "web2".parse().unwrap();
+        waits(&store, "as-web", &[Fact::Address(address), Fact::Name(name.clone())]).await;
+        let waiting = list(&mut store.read().await.unwrap()).await.unwrap();
+        assert_eq!(waiting.len(), 2);
+
+        let held = async || {
+            let asset = lookup::asset(&mut store.read().await.unwrap(), "as-web").await.unwrap();
+            (asset.name.to_string(), asset.addresses)
+        };
+        accept(&store, &compiler, &by, "web", "203.0.113.9", NOW).await.unwrap();
+        assert_eq!(held().await, ("web".to_owned(), vec![address]));
+        refuse(&store, &compiler, &by, "web", "203.0.113.9", NOW).await.unwrap();
+        assert_eq!(held().await.1, [] as [IpAddr; 0], "taken away again");
+        assert_eq!(accept(&store, &compiler, &by, "web", "name", NOW).await.unwrap(), name);
+        assert_eq!(held().await.0, "web2");
+
+        let nothing = accept(&store, &compiler, &by, "web2", "os", NOW).await.unwrap_err();
+        assert_eq!(code(nothing), "nothing-waits");
+        let unknown = refuse(&store, &compiler, &by, "web2", "colour", NOW).await.unwrap_err();
+        assert!(
+            matches!(&unknown, OperationError::Invalid { field, .. } if field == "/what"),
+            "{unknown}"
+        );
+        let taken = "db".parse().unwrap();
+        let taken = rename(&store, &compiler, &by, "web2", &taken, NOW).await.unwrap_err();
+        assert_eq!(code(taken), "name-taken");
+        assert_eq!(
+            audited(&store).await,
+            [
+                "user:ann asset.accept web:  -> address 203.0.113.9",
+                "user:ann asset.refuse web:  -> address 203.0.113.9",
+                "user:ann asset.rename web2: web -> web2",
+            ]
+        );
+    }
+}

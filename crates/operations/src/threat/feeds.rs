@@ -266,3 +266,58 @@ pub(super) fn entry<'a>(
 fn in_words(settings: &FeedSettings) -> String {
     serde_json::to_string(settings).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{NOW, Noted, audited, by_account, feed_settings, store};
+
+    fn url(host: &str) -> FeedSettings {
+        let source = serde_json::json!({"url": {"url": format!("https://{host}/list")}});
+        FeedSettings { source: serde_json::from_value(source).unwrap(), ..feed_settings() }
+    }
+
+    #[tokio::test]
+    async fn feeds_are_added_changed_fetched_and_removed_and_files_are_for_admins() {
+        let (_dir, store) = store().await;
+        let engine = Noted::default();
+        let operator = by_account::<Operator>("ann", Role::Operator);
+        let admin = by_account::<Operator>("root", Role::Admin);
+        let id = || "drop".parse::<FeedId>().unwrap();
+
+        let file = add(&store, &engine, &operator, (id(), feed_settings()), None, NOW).await;
+        let file = file.unwrap_err();
+        assert!(
+            matches!(file, OperationError::Forbidden { field: Some("/settings/source"), .. }),
+            "{file}"
+        );
+        add(&store, &engine, &admin, (id(), feed_settings()), None, NOW).await.unwrap();
+        let again = add(&store, &engine, &admin, (id(), feed_settings()), None, NOW).await;
+        assert!(
+            matches!(again, Err(OperationError::Conflict { code: "name-in-use", .. })),
+            "{again:?}"
+        );
+        assert_eq!(engine.take(), ["other schedule"]);
+
+        let settings = ("drop", url("a.example"));
+        change(&store, &engine, &operator, settings, Some("s"), NOW).await.unwrap();
+        let elsewhere = ("drop", url("b.example"));
+        let elsewhere = change(&store, &engine, &operator, elsewhere, None, NOW).await;
+        let elsewhere = elsewhere.unwrap_err();
+        assert!(
+            matches!(&elsewhere, OperationError::Invalid { field, .. } if field == "/secret"),
+            "a secret is not sent to another server: {elsewhere}"
+        );
+        run(&store, &engine, &operator, "drop", NOW).await.unwrap();
+        delete(&store, &engine, &operator, "drop", NOW).await.unwrap();
+        let signals = ["other schedule", "compile the list", "run drop", "compile the list"];
+        assert_eq!(engine.take(), signals);
+        let actions: Vec<_> = audited(&store)
+            .await
+            .iter()
+            .map(|line| line.split(' ').nth(1).unwrap().to_owned())
+            .collect();
+        let expected = ["add", "change", "run", "remove"].map(|of| format!("threat.feed.{of}"));
+        assert_eq!(actions, expected);
+    }
+}

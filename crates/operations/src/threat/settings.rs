@@ -75,3 +75,52 @@ fn check(impact: &PrivateRangesImpact, expected: &ExpectedImpact) -> Result<()> 
     };
     Err(OperationError::conflict_at("/expected_impact", code, detail))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{NOW, Noted, audited, by, store};
+
+    fn impact() -> PrivateRangesImpact {
+        PrivateRangesImpact {
+            digest: format!("sha256:{}", "0a".repeat(32)),
+            entries: 1,
+            samples: Vec::new(),
+            assets: 1,
+            assets_private: 1,
+            assets_inside: 0,
+            recent_peers: 0,
+        }
+    }
+
+    #[tokio::test]
+    async fn feeds_list_private_ranges_only_when_that_is_expected() {
+        let (_dir, store) = store().await;
+        let (engine, by) = (Noted::default(), by::<Operator>());
+        let listed = |expected_impact| ChangedSettings {
+            private_ranges: PrivateRanges::Listed,
+            verify_every: 3600,
+            expected_impact,
+        };
+        let impact = impact();
+        for (expected, refused) in [
+            (ExpectedImpact::NoLoss, Some("impact-is-loss")),
+            (ExpectedImpact::Exactly("sha256:other".to_owned()), Some("impact-differs")),
+            (ExpectedImpact::Exactly(impact.digest.clone()), None),
+            // They are listed already: nothing is agreed to once more.
+            (ExpectedImpact::NoLoss, None),
+        ] {
+            let wish = listed(expected);
+            let done = change(&store, &engine, &by, wish, Some(&impact), NOW).await;
+            let code = match done {
+                Ok(_) => None,
+                Err(OperationError::Conflict { code, .. }) => Some(code),
+                Err(other) => panic!("{other}"),
+            };
+            assert_eq!(code, refused);
+            let told = if refused.is_some() { 0 } else { 1 };
+            assert_eq!(engine.take().len(), told);
+        }
+        assert_eq!(audited(&store).await.len(), 2);
+    }
+}

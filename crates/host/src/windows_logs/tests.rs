@@ -229,6 +229,24 @@ fn xml_says_the_same() {
     }
 }
 
+#[test]
+fn an_event_that_is_cut_anywhere_is_refused() {
+    let json = json("5156", IN, ["10.0.0.5", "50000", "fe80::9", "22"], "6", NOON);
+    let xml = "<Event xmlns='x'><System><EventID>5156</EventID><Security/></System><EventData>\
+               <Data Name='Application'>\\a &amp; b\\ü.exe</Data></EventData></Event>";
+    assert!(Fields::from_json(&json).is_ok() && read_xml(xml).is_ok());
+    let cuts = |text: &str| {
+        let ends = text.char_indices().map(|(at, _)| at);
+        ends.map(|at| text[..at].to_owned()).collect::<Vec<_>>()
+    };
+    for cut in cuts(&json) {
+        assert!(Fields::from_json(&cut).is_err(), "{cut}");
+    }
+    for cut in cuts(xml) {
+        assert!(read_xml(&cut).is_err(), "{cut}");
+    }
+}
+
 const HEADER: &str = "#Fields: date time action protocol src-ip dst-ip src-port dst-port size tcpflags \
                       tcpsyn tcpack tcpwin icmptype icmpcode info path";
 

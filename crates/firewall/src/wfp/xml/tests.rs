@@ -209,3 +209,12 @@ fn what_is_wrong_is_named() {
     let error = read("<a><b></a></b>").unwrap_err();
     assert!(matches!(error, XmlError::Malformed { .. }), "{error}");
 }
+
+#[test]
+fn a_file_that_is_cut_anywhere_is_refused() {
+    let whole = with("FWP_MATCH_EQUAL", "<type>FWP_UINT32</type><uint32>10.0.0.1</uint32>");
+    assert!(read(&whole).is_ok());
+    for (at, _) in whole.char_indices() {
+        assert!(read(&whole[..at]).is_err(), "{}", &whole[..at]);
+    }
+}

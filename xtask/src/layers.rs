@@ -122,6 +122,19 @@ const LAYERS: &[Layer] = &[
         because: "intelligence makes the threat list; who may change feeds and when jobs run is said above",
     },
     Layer {
+        package: "xshield-alerting",
+        may_use: &[
+            "xshield-http-client",
+            "xshield-model",
+            "xshield-policy",
+            "xshield-store",
+            "xshield-threat",
+            "xshield-wire",
+        ],
+        because: "alerting tells people of what the database holds; who may change rules and channels is \
+                  said above",
+    },
+    Layer {
         package: "xshield-operations",
         may_use: &[
             "xshield-api",
@@ -137,12 +150,12 @@ const LAYERS: &[Layer] = &[
     Layer {
         package: "xshield",
         may_use: &[
+            "xshield-alerting",
             "xshield-api",
             "xshield-cli",
             "xshield-intelligence",
             "xshield-model",
             "xshield-operations",
-            "xshield-http-client",
             "xshield-policy",
             "xshield-store",
             "xshield-threat",

@@ -1,10 +1,10 @@
 //! What keeps the platform from doing what hosts and feeds need of it.
 
+use xshield_model::secrets::SecretError;
 use xshield_store::StoreError;
 use xshield_wire::envelope;
 
 use crate::files::FileError;
-use crate::seams::SecretError;
 
 /// Why it was not done. Callers can't change any of it.
 #[derive(Debug, thiserror::Error)]

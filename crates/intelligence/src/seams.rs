@@ -20,23 +20,3 @@ pub trait Surroundings: Debug + Send + Sync {
     /// The addresses at which hosts reach the platform, which are protected.
     fn endpoints(&self) -> Vec<SocketAddr>;
 }
-
-/// A secret was not sealed, or not opened.
-#[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-pub struct SecretError(pub Box<dyn std::error::Error + Send + Sync>);
-
-/// Keeps feeds' secrets from whoever has the database alone.
-pub trait Secrets: Debug + Send + Sync {
-    /// Seals a secret under a name.
-    ///
-    /// # Errors
-    /// When the system gives no random bytes.
-    fn seal(&self, name: &str, secret: &[u8]) -> Result<String, SecretError>;
-
-    /// Opens what was sealed under the same name.
-    ///
-    /// # Errors
-    /// When it was sealed by another platform, or under another name.
-    fn open(&self, name: &str, sealed: &str) -> Result<Vec<u8>, SecretError>;
-}

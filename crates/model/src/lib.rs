@@ -8,6 +8,7 @@
 //! | [`feed`], [`file_name`], [`threat_match`], [`threat_settings`] | threat feeds, their files, matches, modes |
 //! | [`role`], [`audit_entry`] | what people may do, and what they did |
 //! | [`asset_filter`], [`command`], [`key_kind`], [`live`] | how assets and commands stand, what keys are for, what agents tell at once |
+//! | [`secrets`] | how secrets are kept from whoever has the database alone |
 //! | [`causes`] | an error with its causes, in one line |
 //! | [`claim`], [`lineage`], [`refusal`] | what a host says of itself, which machine says it, and who was refused |
 
@@ -28,6 +29,7 @@ pub mod lineage;
 pub mod live;
 pub mod refusal;
 pub mod role;
+pub mod secrets;
 pub mod threat_match;
 pub mod threat_settings;
 mod timestamp;

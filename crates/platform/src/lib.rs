@@ -5,7 +5,6 @@
 //! rulesets when policy or inventory change and forgets what is too old. [`xshield_intelligence`] keeps
 //! the list of malicious addresses.
 
-pub mod alerts;
 pub mod api;
 mod asset_locks;
 mod attempts;

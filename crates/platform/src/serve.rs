@@ -26,17 +26,14 @@ use xshield_store::accounts::Account;
 use xshield_store::audit::Deed;
 use xshield_store::{Store, StoreError, accounts, audit, commit};
 
-use crate::alerts::Alerts;
 use crate::api;
 use crate::door::Door;
 use crate::endpoints;
 use crate::held_polls::HeldPolls;
 use crate::intake::Intake;
-use crate::jobs::alerts::Judge;
-use crate::jobs::deliver::Delivery;
 use crate::jobs::host_configuration::{self, HostConfigurations};
 use crate::jobs::supervise::{Jobs, Pauses};
-use crate::jobs::{alerts, compile, deliver, maintenance, threat_compile, threat_feeds};
+use crate::jobs::{compile, maintenance, threat_compile, threat_feeds};
 use crate::kept::Kept;
 use crate::keys::{DataDir, KeyError, Keys};
 use crate::limits::Limits;
@@ -47,6 +44,9 @@ use crate::settings::Settings;
 use crate::state::{App, Platform};
 use crate::threat_surroundings::ThreatSurroundings;
 use crate::tls::{self, Tls};
+use xshield_alerting::Wake;
+use xshield_alerting::deliver::{self, Delivery};
+use xshield_alerting::judge::{self, Judge};
 
 /// Why the platform did not start.
 #[derive(Debug, thiserror::Error)]
@@ -164,7 +164,7 @@ fn assembled(opened: Opened) -> Result<Platform, ServeError> {
     let Opened { settings, dir, keys, told, tls, store, passwords, listening, endpoints } = opened;
     let endpoints = Endpoints::new(endpoints);
     let policies = Arc::<ParsedPolicies>::default();
-    let (held_polls, alerts) = (Arc::<HeldPolls>::default(), Arc::<Alerts>::default());
+    let (held_polls, alerts) = (Arc::<HeldPolls>::default(), Arc::<Wake>::default());
     let surroundings =
         ThreatSurroundings { policies: policies.clone(), endpoints: endpoints.clone() };
     let threat_dir = settings.data_dir.join("threat");
@@ -178,8 +178,8 @@ fn assembled(opened: Opened) -> Result<Platform, ServeError> {
     let configuring = HostConfigurations::new(store.clone(), policies.clone(), held_polls.clone());
     let delivery = Delivery {
         store: store.clone(),
-        alerts: alerts.clone(),
-        keys: keys.clone(),
+        wake: alerts.clone(),
+        secrets: keys.seal.clone(),
         platform: settings.public_url(listening),
         retry_first: settings.delivery_retry_first,
     };
@@ -343,8 +343,8 @@ fn started(app: &App) -> [JoinHandle<()>; 8] {
         }),
         keep(app, "threat-feeds", |app| threat_feeds::run(app.feeds.clone())),
         keep(app, "alerts", |app| {
-            let (store, alerts) = (app.store.clone(), app.alerts.clone());
-            alerts::run(Judge { store, alerts, keep: app.settings.threat_flows_per_asset })
+            let (store, wake) = (app.store.clone(), app.alerts.clone());
+            judge::run(Judge { store, wake, keep: app.settings.threat_flows_per_asset })
         }),
         keep(app, "deliver", |app| deliver::run(app.delivery.clone())),
     ]

@@ -14,10 +14,8 @@ use xshield_store::Store;
 use xshield_wire::message::VERSION;
 use xshield_wire::trust::{Der, PublicTrust};
 
-use crate::alerts::Alerts;
 use crate::held_polls::HeldPolls;
 use crate::intake::Intake;
-use crate::jobs::deliver::Delivery;
 use crate::jobs::host_configuration::HostConfigurations;
 use crate::jobs::supervise::Jobs;
 use crate::kept::Kept;
@@ -28,6 +26,8 @@ use crate::readiness::Readiness;
 use crate::rotation::Told;
 use crate::settings::Settings;
 use crate::tls::Tls;
+use xshield_alerting::Wake;
+use xshield_alerting::deliver::Delivery;
 
 /// The platform, as handlers see it.
 pub type App = Arc<Platform>;
@@ -68,7 +68,7 @@ pub struct Platform {
     /// Turns what operators configure into what each host should use.
     pub configuring: Arc<HostConfigurations>,
     /// Wakes those who judge and deliver.
-    pub alerts: Arc<Alerts>,
+    pub alerts: Arc<Wake>,
     /// Delivers alerts.
     pub delivery: Delivery,
     /// Reports of hosts on their way in.

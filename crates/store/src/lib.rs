@@ -70,6 +70,7 @@ pub mod enrolment;
 pub mod events;
 pub mod host_configuration;
 pub mod identities;
+pub mod ids;
 pub mod paths;
 pub mod pending;
 pub mod policy;

@@ -9,6 +9,7 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use xshield_intelligence::measure::measure;
+use xshield_model::Timestamp;
 
 use crate::auth::{Allowed, Viewer};
 use crate::bodies;
@@ -17,7 +18,6 @@ use crate::console;
 use crate::problem::{Answer, Problem};
 use crate::state::App;
 use key_metrics::expiry_series;
-use xshield_model::Timestamp;
 use xshield_store::assets;
 
 pub mod admin;

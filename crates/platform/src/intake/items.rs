@@ -14,7 +14,7 @@ use xshield_wire::message::{CommandOutcome, FirewallEvent, Report, ReportBody, R
 use xshield_wire::telemetry::{ActivePath, AgentEvent, LiveEvent, PathSource};
 use xshield_wire::threat::ThreatMatch;
 
-use crate::alerts::intake;
+use super::matches;
 use crate::host_message::strip_userinfo;
 
 /// How far a host's clock may be ahead, in seconds, before its times are cut.
@@ -67,7 +67,7 @@ pub(super) fn prepare(report: Report, mut attribution: Attribution, now: Timesta
             taken(&mut report.paths, |path| Item::Path(path_bounded(path, latest), from))
         }
         ReportBody::Threats(report) => taken(&mut report.matches, |found| {
-            Item::Threat(Box::new(intake::read(&mut attribution, found, now)))
+            Item::Threat(Box::new(matches::read(&mut attribution, found, now)))
         }),
         ReportBody::Live(report) => {
             let denials = report.events.drain(..).map(Live::Denial).collect::<Vec<_>>();
@@ -78,7 +78,7 @@ pub(super) fn prepare(report: Report, mut attribution: Attribution, now: Timesta
             items.extend(taken(&mut report.threats, |found| {
                 // The flow is known and alerted about now, and adds nothing to any count.
                 let uncounted = ThreatMatch { packets: 0, bytes: 0, ..found };
-                Item::Threat(Box::new(intake::read(&mut attribution, uncounted, now)))
+                Item::Threat(Box::new(matches::read(&mut attribution, uncounted, now)))
             }));
             items
         }

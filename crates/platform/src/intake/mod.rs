@@ -4,13 +4,14 @@
 //! |---|---|
 //! | may this host report now? | [`budget`], [`Intake::admit`] |
 //! | unpack and read, within bounds | `unpack` |
-//! | take the rows apart, bound each | `items` |
+//! | take the rows apart, bound each | `items`, `matches` |
 //! | store them in slices | [`Intake::take`] |
 //! | store what replaces what was told before, forget what is too much | `finish` |
 
 pub mod budget;
 mod finish;
 mod items;
+mod matches;
 mod reports;
 mod unpack;
 

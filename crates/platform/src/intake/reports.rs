@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use axum::http::StatusCode;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
+use xshield_alerting::Wake;
 use xshield_intelligence::past::Past;
 use xshield_model::Timestamp;
 use xshield_policy::AssetId;
@@ -19,7 +20,6 @@ use super::budget::Budgets;
 use super::items::Item;
 use super::unpack::Received;
 use super::{finish, items, unpack};
-use crate::alerts::Alerts;
 use crate::asset_locks::AssetLocks;
 use crate::problem::{Answer, Problem};
 use crate::settings::Settings;
@@ -36,7 +36,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct Intake {
     store: Store,
     past: Arc<Past>,
-    alerts: Arc<Alerts>,
+    alerts: Arc<Wake>,
     keep: finish::Keep,
     /// How much each host may report over time.
     pub budgets: Budgets,
@@ -83,7 +83,7 @@ impl Intake {
     pub(crate) fn new(
         store: Store,
         past: Arc<Past>,
-        alerts: Arc<Alerts>,
+        alerts: Arc<Wake>,
         settings: &Settings,
     ) -> Self {
         Self {

@@ -1,8 +1,6 @@
 //! What runs beside requests.
 
-pub mod alerts;
 pub mod compile;
-pub mod deliver;
 pub mod host_configuration;
 pub mod maintenance;
 pub mod pace;

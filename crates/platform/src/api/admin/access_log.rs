@@ -18,10 +18,10 @@ use xshield_store::{commit, reports};
 use xshield_threat::access_log::{self, Reading};
 use xshield_wire::threat::ThreatAction;
 
-use crate::alerts::intake;
 use crate::auth::{Allowed, Operator, Viewer};
 use crate::problem::{Answer, JsonBody, Problem};
 use crate::state::App;
+use xshield_alerting::matches;
 
 /// Addresses of one question, at most.
 const MOST_ADDRESSES: usize = 10_000;
@@ -115,7 +115,7 @@ async fn take(
             via: Some(entry.via.to_canonical()),
             rule: None,
             policy: None,
-            request: entry.request.map(intake::bounded),
+            request: entry.request.map(matches::bounded),
             read_from: ReadFrom::AccessLog,
             revision: 0,
             intelligence,
@@ -128,7 +128,7 @@ async fn take(
     let mut tx = app.store.write().await?;
     taken.counted = reports::first_time(&mut tx, &asset.id, log.batch, now).await?;
     if taken.counted {
-        intake::take(
+        matches::take(
             app.settings.threat_flows_per_asset,
             &mut tx,
             &asset.id,

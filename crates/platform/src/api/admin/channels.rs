@@ -9,6 +9,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use xshield_alerting::channel::{self, WEBHOOK_SECRET, webhook_secret};
+use xshield_alerting::deliver::{self, sealed_for};
 use xshield_api::channels::{
     Channel, ChannelInput, Channels, Delivery, DeliveryQuery, WrittenChannel,
 };
@@ -24,9 +26,7 @@ use xshield_store::deliveries::{StoredChannel, StoredDelivery, Waiting};
 use xshield_store::{Conn, alerts, audit, commit, deliveries};
 
 use super::page::{Pages as _, paged};
-use crate::alerts::channel::{self, WEBHOOK_SECRET, webhook_secret};
 use crate::auth::{Allowed, Caller, Operator, Viewer};
-use crate::jobs::deliver::{self, sealed_for};
 use crate::problem::{Answer, JsonBody, Problem};
 use crate::query::BothOf;
 use crate::state::App;

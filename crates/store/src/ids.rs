@@ -1,4 +1,4 @@
-//! Ids of what operations make.
+//! Ids of new rows, and the random bytes that they are made of.
 
 use ring::rand::{SecureRandom as _, SystemRandom};
 

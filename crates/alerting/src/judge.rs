@@ -18,8 +18,9 @@ use xshield_store::{
     Store, StoreResult, Tx, alerts, assets, commit, deliveries, threat_events, threat_feeds,
 };
 
-use crate::alerts::rule::{concerns, subject_of, weight};
-use crate::alerts::{Alerts, intake};
+use crate::matches;
+use crate::rule::{concerns, subject_of, weight};
+use crate::wake::Wake;
 
 /// Between two looks at the platform's own state; also when judging failed.
 const EVERY: Duration = Duration::from_secs(15);
@@ -36,7 +37,7 @@ pub struct Judge {
     /// Rules, matches, and the alerts that come of them.
     pub store: Store,
     /// By which it is woken, and wakes those who deliver.
-    pub alerts: Arc<Alerts>,
+    pub wake: Arc<Wake>,
     /// Flows with listed peers kept of one asset, at most.
     pub keep: i64,
 }
@@ -47,7 +48,7 @@ pub async fn run(judge: Judge) {
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            () = judge.alerts.fresh.notified() => {}
+            () = judge.wake.fresh.notified() => {}
             _ = tick.tick() => {
                 if let Err(error) = alarms(&judge).await {
                     tracing::error!(%error, "the platform's own state could not be judged");
@@ -104,10 +105,10 @@ async fn judged(judge: &Judge) -> StoreResult<Left> {
     // What was in the queue could not be forgotten before.
     let assets: BTreeSet<&AssetId> = fresh.iter().map(|one| &one.flow.asset_id).collect();
     for asset in assets {
-        intake::make_room(judge.keep, &mut tx, asset).await?;
+        matches::make_room(judge.keep, &mut tx, asset).await?;
     }
     commit(tx).await?;
-    judge.alerts.due.notify_one();
+    judge.wake.due.notify_one();
     Ok(Left::More)
 }
 
@@ -273,7 +274,7 @@ async fn alarms(judge: &Judge) -> StoreResult<()> {
     }
     round.end(&mut tx).await?;
     commit(tx).await?;
-    judge.alerts.due.notify_one();
+    judge.wake.due.notify_one();
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use xshield_model::channel::{
 use xshield_model::delivery::DeliveryKind;
 use xshield_store::alerts::StoredAlert;
 
-use super::{cef, mail_text, ocsf};
+use crate::{cef, mail_text, ocsf};
 
 /// About a delivery.
 #[derive(Debug, Clone, Copy)]

@@ -2,8 +2,8 @@
 
 use xshield_model::channel::{ChannelSettings, Payload};
 
-use super::outgoing::{Outgoing, SendError, WITHIN};
-use super::{mail, syslog, webhook};
+use crate::outgoing::{Outgoing, SendError, WITHIN};
+use crate::{mail, syslog, webhook};
 
 /// Characters of an answer that are kept.
 const MAX_ANSWER: usize = 500;
@@ -34,7 +34,7 @@ pub async fn send(channel: &ChannelSettings, out: &Outgoing<'_>) -> Result<Strin
 /// An answer that is short enough to keep.
 #[must_use]
 pub fn shortened(answer: &str) -> String {
-    let line = super::mail_text::line(answer);
+    let line = crate::mail_text::line(answer);
     match line.char_indices().nth(MAX_ANSWER) {
         Some((at, _)) => format!("{}…", &line[..at]),
         None => line,

@@ -2,21 +2,21 @@
 //!
 //! | step | module |
 //! |---|---|
-//! | count once, add what the list knows, queue | [`intake`] |
-//! | judge: which rules concern a match, and is it time to tell? | [`rule`], [`xshield_model::alert_memory`], [`crate::jobs::alerts`] |
+//! | count once, queue | [`matches`] |
+//! | judge: which rules concern a match, and is it time to tell? | [`rule`], [`xshield_model::alert_memory`], [`judge`](mod@judge) |
 //! | write it down, for people and channels | [`xshield_model::alert`], [`mod@payload`] (by [`mail_text`], [`cef`], [`ocsf`]) |
-//! | deliver, until it is taken | [`send`], [`crate::jobs::deliver`] |
+//! | deliver, until it is taken | [`send`], [`deliver`] |
 //!
 //! Each step ends in a transaction: a sudden end repeats at most the sending of one payload under
 //! the same id.
 
-use tokio::sync::Notify;
-
 pub mod cef;
 pub mod channel;
-pub mod intake;
+pub mod deliver;
+pub mod judge;
 mod mail;
 pub mod mail_text;
+pub mod matches;
 pub mod ocsf;
 pub mod outgoing;
 pub mod payload;
@@ -24,13 +24,7 @@ mod place;
 pub mod rule;
 pub mod send;
 mod syslog;
+mod wake;
 pub mod webhook;
 
-/// Wakes those who judge matches and deliver alerts.
-#[derive(Debug, Default)]
-pub struct Alerts {
-    /// There are matches to be judged.
-    pub fresh: Notify,
-    /// There is something to be delivered.
-    pub due: Notify,
-}
+pub use wake::Wake;

@@ -9,14 +9,14 @@ use tokio::net::UdpSocket;
 use tokio_rustls::TlsConnector;
 use xshield_model::channel::{SyslogSettings, SyslogTransport};
 
-use super::outgoing::{SendError, reach, tls};
-use super::place::Place;
+use crate::outgoing::{SendError, reach, tls};
+use crate::place::Place;
 
 /// A receiver that was told of the end closes, mostly; it need not.
 const CLOSES_WITHIN: Duration = Duration::from_secs(5);
 
 /// Sends messages; syslog has no answer.
-pub(super) async fn send(
+pub(crate) async fn send(
     settings: &SyslogSettings,
     messages: &[String],
 ) -> Result<String, SendError> {

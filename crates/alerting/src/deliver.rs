@@ -13,16 +13,16 @@ use xshield_model::Timestamp;
 use xshield_model::alert::{Alert, AlertKind, NAME, Severity};
 use xshield_model::alert_rule::RuleState;
 use xshield_model::delivery::{DeliveryKind, DeliveryState};
-use xshield_operations::ids::{new_id, random};
+use xshield_model::secrets::Secrets;
 use xshield_store::alerts::StoredAlert;
 use xshield_store::deliveries::{NewDelivery, StoredChannel, StoredDelivery};
+use xshield_store::ids::{new_id, random};
 use xshield_store::{Store, StoreError, StoreResult, commit, deliveries};
 
-use crate::alerts::Alerts;
-use crate::alerts::outgoing::{Outgoing, Secret, SendError};
-use crate::alerts::payload::{self, About};
-use crate::alerts::send::{send, shortened};
-use crate::keys::Keys;
+use crate::outgoing::{Outgoing, Secret, SendError};
+use crate::payload::{self, About};
+use crate::send::{send, shortened};
+use crate::wake::Wake;
 
 /// At the latest, channels are looked at again.
 const EVERY: Duration = Duration::from_secs(5);
@@ -39,9 +39,9 @@ pub struct Delivery {
     /// Channels, what waits for them, and what came of it.
     pub store: Store,
     /// By which it is woken.
-    pub alerts: Arc<Alerts>,
-    /// They seal the channels' secrets.
-    pub keys: Arc<Keys>,
+    pub wake: Arc<Wake>,
+    /// Opens the channels' secrets.
+    pub secrets: Arc<dyn Secrets>,
     /// The platform's URL, for people.
     pub platform: String,
     /// Seconds until a failed delivery is tried again for the first time.
@@ -64,7 +64,7 @@ pub async fn run(delivery: Delivery) {
             Err(error) => tracing::error!(%error, "channels could not be looked at"),
         }
         tokio::select! {
-            () = delivery.alerts.due.notified() => {}
+            () = delivery.wake.due.notified() => {}
             () = tokio::time::sleep(EVERY) => {}
             Some(done) = working.join_next() => match done {
                 Ok(id) => {
@@ -173,7 +173,7 @@ async fn try_once(
     let secret = channel
         .sealed_secret
         .as_ref()
-        .map(|sealed| by.keys.seal.open_secret(&sealed_for(&channel.id), sealed))
+        .map(|sealed| by.secrets.open(&sealed_for(&channel.id), sealed))
         .transpose()
         .map_err(|_| SendError::Secret)?
         .map(Secret);
@@ -299,6 +299,6 @@ pub async fn test(by: &Delivery, channel: &StoredChannel) -> StoreResult<StoredD
         }
     }
     commit(tx).await?;
-    by.alerts.due.notify_one();
+    by.wake.due.notify_one();
     deliveries::get(&mut *by.store.read().await?, &id).await?.ok_or_else(lost)
 }

@@ -11,14 +11,14 @@ use lettre::transport::smtp::extension::ClientId;
 use lettre::{AsyncSmtpTransport, AsyncTransport as _, Message, Tokio1Executor};
 use xshield_model::channel::{MailSecurity, MailSettings};
 
-use super::outgoing::{Outgoing, Secret, SendError, reach};
-use super::place::Place;
+use crate::outgoing::{Outgoing, Secret, SendError, reach};
+use crate::place::Place;
 
 /// The server answers each command within this time.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(20);
 
 /// Sends a mail; gives the server's answer.
-pub(super) async fn send(
+pub(crate) async fn send(
     settings: &MailSettings,
     out: &Outgoing<'_>,
     subject: &str,

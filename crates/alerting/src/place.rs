@@ -5,20 +5,20 @@ use std::net::SocketAddr;
 use tokio::net::{TcpStream, lookup_host};
 use xshield_http_client::guard::Reach;
 
-use super::outgoing::SendError;
+use crate::outgoing::SendError;
 
 /// A channel's receiver, by name.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Place<'a> {
-    pub(super) host: &'a str,
-    pub(super) port: u16,
-    pub(super) reach: Reach,
+pub(crate) struct Place<'a> {
+    pub(crate) host: &'a str,
+    pub(crate) port: u16,
+    pub(crate) reach: Reach,
 }
 
 impl Place<'_> {
     /// Its addresses, each of which may be connected to. What is connected to must be one of them: the
     /// name may lead elsewhere when it is asked again.
-    pub(super) async fn addresses(&self) -> Result<Vec<SocketAddr>, SendError> {
+    pub(crate) async fn addresses(&self) -> Result<Vec<SocketAddr>, SendError> {
         const ACTION: &str = "find the receiver";
         let found = lookup_host((self.host, self.port)).await;
         let found: Vec<_> = found.map_err(|error| SendError::of(ACTION, &error))?.collect();
@@ -34,7 +34,7 @@ impl Place<'_> {
     }
 
     /// A connection to it.
-    pub(super) async fn connect(&self) -> Result<TcpStream, SendError> {
+    pub(crate) async fn connect(&self) -> Result<TcpStream, SendError> {
         let addresses = self.addresses().await?;
         let stream = TcpStream::connect(addresses.as_slice()).await;
         stream.map_err(|error| SendError::of("reach the receiver", &error))

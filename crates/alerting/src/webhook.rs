@@ -16,7 +16,7 @@ use xshield_http_client::guard::Guarded;
 use xshield_model::Timestamp;
 use xshield_model::channel::WebhookSettings;
 
-use super::outgoing::{Outgoing, Secret, SendError, reach};
+use crate::outgoing::{Outgoing, Secret, SendError, reach};
 
 /// The receiver answers within this time.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(30);
@@ -25,7 +25,7 @@ const MAX_ANSWER: u64 = 2048;
 const ACTION: &str = "call the webhook";
 
 /// Posts a body; gives the receiver's answer.
-pub(super) async fn send(
+pub(crate) async fn send(
     settings: &WebhookSettings,
     out: &Outgoing<'_>,
     body: &str,

@@ -13,7 +13,7 @@ use xshield_wire::foreign::without_userinfo;
 use xshield_http_client::guard::Reach;
 
 /// An attempt takes no longer.
-pub(super) const WITHIN: Duration = Duration::from_secs(60);
+pub(crate) const WITHIN: Duration = Duration::from_secs(60);
 
 /// Why something was not delivered.
 #[derive(Debug, thiserror::Error)]
@@ -50,7 +50,7 @@ pub enum SendError {
 
 impl SendError {
     /// With the causes of `error`.
-    pub(super) fn of(action: &'static str, error: &(dyn std::error::Error + 'static)) -> Self {
+    pub(crate) fn of(action: &'static str, error: &(dyn std::error::Error + 'static)) -> Self {
         let mut reason = error.to_string();
         let mut cause = error.source();
         while let Some(source) = cause {
@@ -105,12 +105,12 @@ pub struct Outgoing<'a> {
 }
 
 /// Which addresses may be reached.
-pub(super) fn reach(allow_private: bool) -> Reach {
+pub(crate) fn reach(allow_private: bool) -> Reach {
     if allow_private { Reach::Private } else { Reach::Internet }
 }
 
 /// TLS that trusts these authorities, or the system's: companies add their own there.
-pub(super) fn tls(ca: Option<&str>) -> Result<Arc<ClientConfig>, SendError> {
+pub(crate) fn tls(ca: Option<&str>) -> Result<Arc<ClientConfig>, SendError> {
     let action = "read the certificate authorities";
     let mut roots = RootCertStore::empty();
     match ca {

@@ -17,11 +17,11 @@ use std::time::Instant;
 
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
-use xshield_firewall::wfp::engine::{Change, Session, Transaction};
+use xshield_firewall::wfp::engine::{ObjectChange, SessionKind, Transaction};
 use xshield_firewall::wfp::eval::{
-    Assumption, CalloutAnswer, Phase, Ruling, Unknown, classify_all,
+    Assumption, CalloutAnswer, EnginePhase, Ruling, Unknown, classify_all,
 };
-use xshield_firewall::wfp::model::State;
+use xshield_firewall::wfp::model::EngineState;
 use xshield_firewall::wfp::ours::{self, Tier};
 use xshield_firewall::wfp::program::{AppId, LocalProgram, Programs, Sid};
 use xshield_firewall::wfp::{Plan, difference, plan, traffic};
@@ -50,8 +50,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// The filter engine with a plan in force.
-fn holding(plan: &Plan) -> State {
-    State {
+fn holding(plan: &Plan) -> EngineState {
+    EngineState {
         providers: vec![ours::provider()],
         sublayers: vec![ours::sublayer()],
         filters: plan.filters_in(Tier::Kept).collect(),
@@ -70,13 +70,14 @@ fn planned(turns: [&Bound; 2], rounds: usize) -> Result<f64, Box<dyn Error>> {
         let planned = plan(next, &programs);
         let found = difference(Some(&planned), before);
         times.push(begin.elapsed().as_secs_f64() * 1000.0);
-        let added = found.changes.iter().filter(|change| matches!(change, Change::AddFilter(_)));
+        let added =
+            found.changes.iter().filter(|change| matches!(change, ObjectChange::AddFilter(_)));
         if added.count() == 0 {
             return Err("the rulesets do not differ".into());
         }
         // Only that it is one transaction that could be carried out; a copy of everything is not measured.
         let Transaction { session, .. } = found.transaction();
-        if session != Session::Lasting {
+        if session != SessionKind::Lasting {
             return Err("what stays would go with its session".into());
         }
     }
@@ -114,14 +115,14 @@ fn agreement(cases: usize) -> Result<(usize, usize), Box<dyn Error>> {
     Ok((compared, wrong))
 }
 
-fn agrees(bound: &Bound, state: &State, packet: &Packet, programs: &Programs) -> bool {
+fn agrees(bound: &Bound, state: &EngineState, packet: &Packet, programs: &Programs) -> bool {
     let wanted = match decide(bound, packet).verdict {
         Verdict::Deny => Ruling::Block,
         Verdict::Allow | Verdict::WouldDeny => Ruling::Permit,
     };
     let assumption = Assumption { callouts: CalloutAnswer::Continues, unknown: Unknown::Differs };
     traffic::classifications(packet, programs).into_iter().all(|(layer, facts)| {
-        let outcomes = classify_all(state, &layer, &facts, (Phase::Running, assumption));
+        let outcomes = classify_all(state, &layer, &facts, (EnginePhase::Running, assumption));
         outcomes.iter().all(|(_, outcome)| outcome.ruling == wanted)
     })
 }

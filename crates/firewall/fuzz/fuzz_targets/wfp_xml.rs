@@ -3,8 +3,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use xshield_firewall::wfp::coexistence::coexistence;
-use xshield_firewall::wfp::eval::{Assumption, CalloutAnswer, Phase, Unknown, classify};
-use xshield_firewall::wfp::matching::Facts;
+use xshield_firewall::wfp::eval::{Assumption, CalloutAnswer, EnginePhase, Unknown, classify};
+use xshield_firewall::wfp::matching::PacketFacts;
 use xshield_firewall::wfp::names::Layer;
 use xshield_firewall::wfp::program::Programs;
 use xshield_firewall::wfp::reading::Reading;
@@ -14,8 +14,8 @@ fuzz_target!(|text: &str| {
     let Ok(state) = xml::read(text) else { return };
     let assumption = Assumption { callouts: CalloutAnswer::Blocks, unknown: Unknown::Matches };
     for layer in Layer::planned() {
-        let at = (Phase::Running, assumption);
-        let _outcome = classify(&state, &layer, &Facts::default(), at, &Reading::USUAL);
+        let at = (EnginePhase::Running, assumption);
+        let _outcome = classify(&state, &layer, &PacketFacts::default(), at, &Reading::USUAL);
     }
     let _changes = difference(None, &state);
     let _read = programmed(&state, &Programs::new());

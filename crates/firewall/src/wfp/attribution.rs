@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use xshield_policy::Verdict;
 
 use super::decode::verdict;
-use super::model::State;
+use super::model::EngineState;
 use super::ours::{NAME, is_ours, tier_and_class};
 
 /// The numbers of our filters. Those of a ruleset that was replaced stay, since events about it are read
@@ -47,7 +47,7 @@ const MOST: usize = 200_000;
 
 impl FilterNumbers {
     /// Remembers the numbers of all filters of ours in what was read.
-    pub fn learn(&mut self, state: &State) {
+    pub fn learn(&mut self, state: &EngineState) {
         self.reads += 1;
         let ours = state.filters.iter().filter(|filter| is_ours(filter.provider.as_ref()));
         for filter in ours {

@@ -11,10 +11,10 @@ use std::fmt;
 use xshield_policy::Packet;
 
 use super::corners::{Span, common, packet, span};
-use super::eval::{CalloutAnswer, Candidates, Phase, Ruling, Unknown};
-use super::matching::Facts;
-use super::model::{Filter, Flags, ObjectKey, State};
-use super::names::{Field, Layer};
+use super::eval::{CalloutAnswer, Candidates, EnginePhase, Ruling, Unknown};
+use super::matching::PacketFacts;
+use super::model::{EngineState, Filter, Flags, ObjectKey};
+use super::names::{FilterField, Layer};
 use super::ours::{SUBLAYER, is_ours};
 use super::program::Programs;
 use super::reading::Reading;
@@ -89,7 +89,7 @@ pub const MOST_OWN: usize = 200;
 
 /// Looks at everything that the filter engine holds, ours among it.
 #[must_use]
-pub fn coexistence(state: &State, programs: &Programs) -> Coexistence {
+pub fn coexistence(state: &EngineState, programs: &Programs) -> Coexistence {
     let mut report = Coexistence { influences: Vec::new(), packets: 0, left_out: 0 };
     let mut found: BTreeMap<(ObjectKey, Effect), Influence> = BTreeMap::new();
     for layer in Layer::planned() {
@@ -98,13 +98,13 @@ pub fn coexistence(state: &State, programs: &Programs) -> Coexistence {
         let here = state.filters.iter().filter(at_layer);
         let (own, foreign): (Vec<&Filter>, Vec<&Filter>) =
             here.partition(|filter| is_ours(filter.provider.as_ref()));
-        let alone = State {
+        let alone = EngineState {
             filters: own.iter().map(|&filter| filter.clone()).collect(),
-            ..State { filters: Vec::new(), ..state.clone() }
+            ..EngineState { filters: Vec::new(), ..state.clone() }
         };
-        let together = State {
+        let together = EngineState {
             filters: own.iter().chain(&foreign).map(|&filter| filter.clone()).collect(),
-            ..State { filters: Vec::new(), ..state.clone() }
+            ..EngineState { filters: Vec::new(), ..state.clone() }
         };
         let own_spans = distinct(&own);
         let step = own_spans.len().div_ceil(MOST_OWN).max(1);
@@ -144,17 +144,17 @@ fn distinct(filters: &[&Filter]) -> Vec<Span> {
 }
 
 /// A packet that names no program may be of any.
-fn without_guesses(mut facts: Facts) -> Facts {
-    for field in [Field::AppId, Field::UserId] {
+fn without_guesses(mut facts: PacketFacts) -> PacketFacts {
+    for field in [FilterField::AppId, FilterField::UserId] {
         facts.0.remove(&field);
     }
     facts
 }
 
 fn look(
-    alone: &State,
-    together: &State,
-    (layer, facts): (&Layer, &Facts),
+    alone: &EngineState,
+    together: &EngineState,
+    (layer, facts): (&Layer, &PacketFacts),
     packet: &Packet,
     found: &mut BTreeMap<(ObjectKey, Effect), Influence>,
 ) {
@@ -162,7 +162,7 @@ fn look(
     let mut cases = 0;
     for unknown in [Unknown::Matches, Unknown::Differs] {
         let find = |state, reading: &Reading| {
-            Candidates::find(state, layer, facts, (Phase::Running, unknown), reading)
+            Candidates::find(state, layer, facts, (EnginePhase::Running, unknown), reading)
         };
         let mut known: Vec<(Reading, Candidates<'_>, Candidates<'_>)> = Vec::new();
         for reading in Reading::all() {
@@ -205,7 +205,7 @@ fn look(
 }
 
 fn influence(
-    state: &State,
+    state: &EngineState,
     filter: &Filter,
     effect: Effect,
     certainty: Certainty,
@@ -234,6 +234,6 @@ fn influence(
     }
 }
 
-fn ours_weight(state: &State) -> u16 {
+fn ours_weight(state: &EngineState) -> u16 {
     state.sublayer(&SUBLAYER.into()).map_or(0, |sublayer| sublayer.weight)
 }

@@ -8,11 +8,11 @@ use xshield_policy::protocol::{SCTP, TCP, UDP};
 use xshield_policy::{Direction, Packet};
 
 use super::model::{Filter, MatchType, Value};
-use super::names::{Field, LOOPBACK, Layer};
+use super::names::{FilterField, LOOPBACK, Layer};
 use crate::plan::Family;
 
 /// Values of some fields.
-pub(super) type Corner = BTreeMap<Field, u128>;
+pub(super) type Corner = BTreeMap<FilterField, u128>;
 
 /// The lowest and the highest values of the same fields.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -82,33 +82,38 @@ pub(super) fn packet(layer: &Layer, corner: &Corner) -> Option<Packet> {
             Family::V6 => Some(Ipv6Addr::from(number).into()),
         }
     };
-    let number = |field: &Field| corner.get(field).copied();
+    let number = |field: &FilterField| corner.get(field).copied();
     let usual_peer = match family {
         Family::V4 => 0xc000_0207,
         Family::V6 => 0x2001_0db8 << 96 | 7,
     };
-    let peer = address(number(&Field::RemoteAddress).unwrap_or(usual_peer))?;
-    let local = match number(&Field::LocalAddress) {
+    let peer = address(number(&FilterField::RemoteAddress).unwrap_or(usual_peer))?;
+    let local = match number(&FilterField::LocalAddress) {
         Some(number) => Some(address(number)?),
         None => None,
     };
     let port = |field, usual| u16::try_from(number(&field).unwrap_or(usual)).ok();
     let usual = if is_error { family.icmp() } else { TCP };
-    let protocol = u8::try_from(number(&Field::Protocol).unwrap_or(usual.into())).ok()?;
+    let protocol = u8::try_from(number(&FilterField::Protocol).unwrap_or(usual.into())).ok()?;
     let (source, destination) = match direction {
-        Direction::Inbound => (port(Field::RemotePort, 50_001)?, port(Field::LocalPort, 50_002)?),
-        Direction::Outbound => (port(Field::LocalPort, 50_001)?, port(Field::RemotePort, 50_002)?),
+        Direction::Inbound => {
+            (port(FilterField::RemotePort, 50_001)?, port(FilterField::LocalPort, 50_002)?)
+        }
+        Direction::Outbound => {
+            (port(FilterField::LocalPort, 50_001)?, port(FilterField::RemotePort, 50_002)?)
+        }
     };
     let transport = match protocol {
         TCP => Transport::Tcp(source, destination),
         UDP => Transport::Udp(source, destination),
         SCTP => Transport::Sctp(source, destination),
         icmp if icmp == family.icmp() => {
-            Transport::Icmp(u8::try_from(number(&Field::LocalPort).unwrap_or(8)).ok()?)
+            Transport::Icmp(u8::try_from(number(&FilterField::LocalPort).unwrap_or(8)).ok()?)
         }
         1 | 58 => return None,
         other => Transport::Other(other),
     };
-    let loopback = number(&Field::Flags).is_some_and(|flags| flags & u128::from(LOOPBACK) != 0);
+    let loopback =
+        number(&FilterField::Flags).is_some_and(|flags| flags & u128::from(LOOPBACK) != 0);
     Some(Packet { direction, peer, local, transport, loopback, owners: Vec::new() })
 }

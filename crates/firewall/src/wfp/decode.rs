@@ -3,8 +3,8 @@
 
 use xshield_policy::Verdict;
 
-use super::model::{Action, Condition as Compared, Filter, Flags, MatchType, State, Value};
-use super::names::{Field as WfpField, LOOPBACK, Layer};
+use super::model::{EngineState, Filter, FilterAction, FilterCondition, Flags, MatchType, Value};
+use super::names::{FilterField, LOOPBACK, Layer};
 use super::ours::{CLOSED, Class, NAME, SUBLAYER, Tier, is_ours, read_mark, tier_and_class};
 use super::program::{AppId, Programs, Sid};
 use crate::Programmed;
@@ -17,7 +17,7 @@ const ICMP_ERRORS: [&str; 2] = ["icmp_error_in", "icmp_error_out"];
 /// what stays, slot `b` what is on trial. Filters become the lines of one chain for each direction, in
 /// the order in which they are asked.
 #[must_use]
-pub fn programmed(state: &State, programs: &Programs) -> Option<Programmed> {
+pub fn programmed(state: &EngineState, programs: &Programs) -> Option<Programmed> {
     let ours = |filter: &&Filter| {
         let at_boot = filter.flags.contains(Flags::BOOT_TIME);
         is_ours(filter.provider.as_ref()) && !at_boot && !filter.flags.contains(Flags::DISABLED)
@@ -89,7 +89,7 @@ fn chain_of(layer: &Layer) -> Option<&'static str> {
 pub(super) fn verdict(filter: &Filter, class: Class) -> Verdict {
     let label = filter.name.strip_prefix(NAME).unwrap_or(&filter.name);
     match (&filter.action, class) {
-        (Action::Block, _) => Verdict::Deny,
+        (FilterAction::Block, _) => Verdict::Deny,
         (_, Class::TestedBlock | Class::WouldDeny) => Verdict::WouldDeny,
         // A default that lets through what the tested level denies.
         (_, Class::Default) if label == CLOSED => Verdict::WouldDeny,
@@ -117,7 +117,7 @@ fn conditions(filter: &Filter, programs: &Programs) -> Vec<Condition> {
     let Some(family) = filter.layer.family() else { return Vec::new() };
     let is_inbound = matches!(filter.layer, Layer::RecvAccept(_) | Layer::InboundIcmpError(_));
     let is_error = matches!(filter.layer, Layer::InboundIcmpError(_) | Layer::OutboundIcmpError(_));
-    let protocol = filter.conditions.iter().find(|c| c.field == WfpField::Protocol);
+    let protocol = filter.conditions.iter().find(|c| c.field == FilterField::Protocol);
     let is_icmp =
         is_error || protocol.is_some_and(|c| c.value.number() == Some(family.icmp().into()));
     let (remote, local) = if is_inbound {
@@ -135,22 +135,22 @@ fn conditions(filter: &Filter, programs: &Programs) -> Vec<Condition> {
     for compared in &filter.conditions {
         let condition = match &compared.field {
             // Together, above.
-            WfpField::AppId | WfpField::UserId => continue,
-            WfpField::Protocol => match compared.value {
+            FilterField::AppId | FilterField::UserId => continue,
+            FilterField::Protocol => match compared.value {
                 Value::U8(number) if compared.match_type == MatchType::Equal => {
                     Some(Condition::Protocol(number))
                 }
                 _ => None,
             },
-            WfpField::Flags => is_loopback(compared).then_some(match is_inbound {
+            FilterField::Flags => is_loopback(compared).then_some(match is_inbound {
                 true => Condition::InputLoopback,
                 false => Condition::OutputLoopback,
             }),
-            WfpField::RemoteAddress => within(remote, compared),
-            WfpField::LocalAddress => within(local, compared),
-            WfpField::RemotePort => within(remote_port, compared),
-            WfpField::LocalPort => within(local_port, compared),
-            WfpField::Other(_) => None,
+            FilterField::RemoteAddress => within(remote, compared),
+            FilterField::LocalAddress => within(local, compared),
+            FilterField::RemotePort => within(remote_port, compared),
+            FilterField::LocalPort => within(local_port, compared),
+            FilterField::Other(_) => None,
         };
         read.push(condition.unwrap_or_else(|| Condition::Foreign(compared.to_string())));
     }
@@ -163,11 +163,11 @@ fn conditions(filter: &Filter, programs: &Programs) -> Vec<Condition> {
     read
 }
 
-fn is_loopback(compared: &Compared) -> bool {
+fn is_loopback(compared: &FilterCondition) -> bool {
     compared.match_type == MatchType::FlagsAllSet && compared.value == Value::U32(LOOPBACK)
 }
 
-fn within(field: Field, compared: &Compared) -> Option<Condition> {
+fn within(field: Field, compared: &FilterCondition) -> Option<Condition> {
     let (first, last) = match (&compared.match_type, &compared.value) {
         (MatchType::Equal, value) => (value.number()?, value.number()?),
         (MatchType::Range, Value::Range(ends)) => (ends.0.number()?, ends.1.number()?),
@@ -183,12 +183,14 @@ fn owner(filter: &Filter, programs: &Programs) -> Option<Condition> {
     for compared in &filter.conditions {
         let is_equal = compared.match_type == MatchType::Equal;
         match (&compared.field, &compared.value) {
-            (WfpField::AppId, Value::Blob(bytes)) if is_equal => app = AppId::from_blob(bytes).ok(),
-            (WfpField::UserId, Value::SecurityDescriptor(descriptor)) if is_equal => {
+            (FilterField::AppId, Value::Blob(bytes)) if is_equal => {
+                app = AppId::from_blob(bytes).ok()
+            }
+            (FilterField::UserId, Value::SecurityDescriptor(descriptor)) if is_equal => {
                 let admitted = Sid::admitted(descriptor);
                 identity = admitted.filter(|list| list.len() == 1).and_then(|mut list| list.pop());
             }
-            (WfpField::AppId | WfpField::UserId, _) => {}
+            (FilterField::AppId | FilterField::UserId, _) => {}
             _ => continue,
         }
         text.push(compared.to_string());

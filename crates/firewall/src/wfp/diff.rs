@@ -3,34 +3,34 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::engine::{Change, Session, Transaction};
-use super::model::{Filter, Flags, ObjectKey, State};
+use super::engine::{ObjectChange, SessionKind, Transaction};
+use super::model::{EngineState, Filter, Flags, ObjectKey};
 use super::ours::{self, NAME, SUBLAYER, Tier, is_ours, tier_and_class};
 use super::plan::Plan;
 use crate::Drift;
 
 /// How what stands differs from a plan.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Difference {
+pub struct PlanDifference {
     /// What makes it the plan, in an order in which nothing is deleted that others refer to.
-    pub changes: Vec<Change>,
+    pub changes: Vec<ObjectChange>,
     /// The same for people, and what no change of ours mends.
     pub drift: Vec<Drift>,
 }
 
-impl Difference {
+impl PlanDifference {
     /// The changes as one transaction.
     #[must_use]
     pub fn transaction(self) -> Transaction {
-        Transaction { session: Session::Lasting, changes: self.changes }
+        Transaction { session: SessionKind::Lasting, changes: self.changes }
     }
 }
 
 /// Compares what stands for good with a plan; without one, nothing of ours should stand. What is on trial
 /// is left alone.
 #[must_use]
-pub fn difference(plan: Option<&Plan>, state: &State) -> Difference {
-    let mut found = Difference::default();
+pub fn difference(plan: Option<&Plan>, state: &EngineState) -> PlanDifference {
+    let mut found = PlanDifference::default();
     let wanted: Vec<Filter> =
         plan.into_iter().flat_map(|plan| plan.filters_in(Tier::Kept)).collect();
     // A sublayer that someone gave another weight is made again, and with it all that is in it.
@@ -63,7 +63,7 @@ pub fn difference(plan: Option<&Plan>, state: &State) -> Difference {
             None if plan.is_some() => found.tell(format!("filter at {place}: should not be there")),
             None => {}
         }
-        found.changes.push(Change::DeleteFilter(filter.key.clone()));
+        found.changes.push(ObjectChange::DeleteFilter(filter.key.clone()));
     }
     let intruders = state
         .filters
@@ -83,32 +83,32 @@ pub fn difference(plan: Option<&Plan>, state: &State) -> Difference {
             let name = filter.name.strip_prefix(NAME).unwrap_or_default();
             found.tell(format!("filter at {}, {name}: missing", filter.layer));
         }
-        found.changes.push(Change::AddFilter(Box::new(filter)));
+        found.changes.push(ObjectChange::AddFilter(Box::new(filter)));
     }
     found
 }
 
-impl Difference {
+impl PlanDifference {
     fn tell(&mut self, text: String) {
         self.drift.push(Drift { text });
     }
 
     /// Provider and sublayer.
-    fn objects(&mut self, wanted: bool, again: bool, state: &State) {
+    fn objects(&mut self, wanted: bool, again: bool, state: &EngineState) {
         let (provider, sublayer) = (ours::provider(), ours::sublayer());
         let has_provider = state.providers.iter().any(|known| known.key == provider.key);
         let has_sublayer = state.sublayer(&sublayer.key).is_some();
         if has_sublayer && (again || !wanted) {
-            self.changes.push(Change::DeleteSubLayer(sublayer.key.clone()));
+            self.changes.push(ObjectChange::DeleteSubLayer(sublayer.key.clone()));
         }
         if again {
             self.tell("our sublayer has another weight than it should have".to_owned());
         }
         match (has_provider, wanted) {
-            (true, false) => self.changes.push(Change::DeleteProvider(provider.key)),
+            (true, false) => self.changes.push(ObjectChange::DeleteProvider(provider.key)),
             (false, true) => {
                 self.tell("our provider is missing".to_owned());
-                self.changes.push(Change::AddProvider(provider));
+                self.changes.push(ObjectChange::AddProvider(provider));
             }
             (true, true) | (false, false) => {}
         }
@@ -116,13 +116,13 @@ impl Difference {
             if !has_sublayer {
                 self.tell("our sublayer is missing".to_owned());
             }
-            self.changes.push(Change::AddSubLayer(sublayer));
+            self.changes.push(ObjectChange::AddSubLayer(sublayer));
         }
     }
 }
 
 /// Whether a filter of ours belongs to a trial, which ends with its session.
-fn is_on_trial(filter: &Filter, state: &State) -> bool {
+fn is_on_trial(filter: &Filter, state: &EngineState) -> bool {
     let lasts = [Flags::PERSISTENT, Flags::BOOT_TIME];
     let lasts = lasts.into_iter().any(|flag| filter.flags.contains(flag));
     let tier = tier_and_class(filter.rank()).map(|(tier, _)| tier);

@@ -1,11 +1,11 @@
 //! What the filter engine does with changes: whole transactions, sessions that end, objects that others
 //! refer to. The documented contract, as far as our changes need it.
 
-use super::model::{Filter, Flags, Lifetime, ObjectKey, Provider, State, SubLayer};
+use super::model::{EngineState, Filter, Flags, Lifetime, ObjectKey, Provider, SubLayer};
 
 /// Who changes something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Session {
+pub enum SessionKind {
     /// A dynamic session: what it adds goes when it ends, also when its program is killed.
     Dynamic,
     /// Any other: what it adds stays as long as the object says.
@@ -14,7 +14,7 @@ pub enum Session {
 
 /// One change.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Change {
+pub enum ObjectChange {
     /// Adds a provider.
     AddProvider(Provider),
     /// Adds a sublayer.
@@ -33,9 +33,9 @@ pub enum Change {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transaction {
     /// In which session.
-    pub session: Session,
+    pub session: SessionKind,
     /// In this order.
-    pub changes: Vec<Change>,
+    pub changes: Vec<ObjectChange>,
 }
 
 /// Why a change was refused.
@@ -55,7 +55,7 @@ pub enum EngineError {
     LifetimeMismatch(ObjectKey),
 }
 
-impl State {
+impl EngineState {
     /// Carries out all changes, or none.
     ///
     /// # Errors
@@ -75,15 +75,15 @@ impl State {
         self.filters.retain(|filter| !dynamic.contains(&filter.key));
     }
 
-    fn change(&mut self, change: &Change, session: Session) -> Result<(), EngineError> {
+    fn change(&mut self, change: &ObjectChange, session: SessionKind) -> Result<(), EngineError> {
         match change {
-            Change::AddProvider(provider) => {
+            ObjectChange::AddProvider(provider) => {
                 if self.providers.iter().any(|known| known.key == provider.key) {
                     return Err(EngineError::AlreadyExists(provider.key.clone()));
                 }
                 self.providers.push(provider.clone());
             }
-            Change::AddSubLayer(sublayer) => {
+            ObjectChange::AddSubLayer(sublayer) => {
                 if self.sublayer(&sublayer.key).is_some() {
                     return Err(EngineError::AlreadyExists(sublayer.key.clone()));
                 }
@@ -91,14 +91,14 @@ impl State {
                 self.refers(&sublayer.key, sublayer.lifetime, provider)?;
                 self.sublayers.push(sublayer.clone());
             }
-            Change::AddFilter(filter) => self.add_filter(filter, session)?,
-            Change::DeleteFilter(key) => {
+            ObjectChange::AddFilter(filter) => self.add_filter(filter, session)?,
+            ObjectChange::DeleteFilter(key) => {
                 let at = self.filters.iter().position(|filter| filter.key == *key);
                 let at = at.ok_or_else(|| EngineError::NotFound(key.clone()))?;
                 self.filters.remove(at);
                 self.dynamic.remove(key);
             }
-            Change::DeleteSubLayer(key) => {
+            ObjectChange::DeleteSubLayer(key) => {
                 let at = self.sublayers.iter().position(|sublayer| sublayer.key == *key);
                 let at = at.ok_or_else(|| EngineError::NotFound(key.clone()))?;
                 if self.filters.iter().any(|filter| filter.sublayer == *key) {
@@ -106,7 +106,7 @@ impl State {
                 }
                 self.sublayers.remove(at);
             }
-            Change::DeleteProvider(key) => {
+            ObjectChange::DeleteProvider(key) => {
                 let at = self.providers.iter().position(|provider| provider.key == *key);
                 let at = at.ok_or_else(|| EngineError::NotFound(key.clone()))?;
                 let mut users = self.filters.iter().map(|filter| &filter.provider);
@@ -121,19 +121,19 @@ impl State {
         Ok(())
     }
 
-    fn add_filter(&mut self, filter: &Filter, session: Session) -> Result<(), EngineError> {
+    fn add_filter(&mut self, filter: &Filter, session: SessionKind) -> Result<(), EngineError> {
         if self.filters.iter().any(|known| known.key == filter.key) {
             return Err(EngineError::AlreadyExists(filter.key.clone()));
         }
         let lasts = [Flags::PERSISTENT, Flags::BOOT_TIME];
         let lasts = lasts.into_iter().any(|flag| filter.flags.contains(flag));
         let lifetime = match (lasts, session) {
-            (true, Session::Dynamic) => {
+            (true, SessionKind::Dynamic) => {
                 return Err(EngineError::LifetimeMismatch(filter.key.clone()));
             }
-            (true, Session::Lasting) => Lifetime::Persistent,
-            (false, Session::Dynamic) => Lifetime::Dynamic,
-            (false, Session::Lasting) => Lifetime::Static,
+            (true, SessionKind::Lasting) => Lifetime::Persistent,
+            (false, SessionKind::Dynamic) => Lifetime::Dynamic,
+            (false, SessionKind::Lasting) => Lifetime::Static,
         };
         let sublayer = self.sublayer(&filter.sublayer).map(|sublayer| sublayer.lifetime);
         let sublayer = sublayer.ok_or_else(|| EngineError::NotFound(filter.sublayer.clone()));

@@ -5,8 +5,8 @@
 //! can change what a higher one said depends on whether that was said hard or soft. Where the description
 //! is open, a [`Reading`] answers.
 
-use super::matching::{Facts, Truth, matches};
-use super::model::{Action, CalloutKind, Filter, Flags, ObjectKey, State};
+use super::matching::{PacketFacts, Truth, matches};
+use super::model::{CalloutKind, EngineState, Filter, FilterAction, Flags, ObjectKey};
 use super::names::Layer;
 use super::reading::{
     CalloutBlock, ClearRight, EqualWeight, HardPermit, NegativeOnEmpty, Reading, SameField,
@@ -15,7 +15,7 @@ use super::reading::{
 
 /// Which filters are in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
+pub enum EnginePhase {
     /// The TCP/IP driver runs, the filter engine does not yet: boot-time filters alone.
     Boot,
     /// The filter engine is starting: boot-time filters are still there, the others already.
@@ -24,7 +24,7 @@ pub enum Phase {
     Running,
 }
 
-impl Phase {
+impl EnginePhase {
     /// All of them, in order.
     pub const ALL: [Self; 3] = [Self::Boot, Self::Starting, Self::Running];
 
@@ -79,7 +79,7 @@ pub enum Ruling {
 
 /// What a layer decided, and by which filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Outcome<'a> {
+pub struct LayerDecision<'a> {
     /// What happens.
     pub ruling: Ruling,
     /// The filter that had the last word; `None` when no sublayer decided.
@@ -97,10 +97,10 @@ impl<'a> Candidates<'a> {
     /// Finds them.
     #[must_use]
     pub fn find(
-        state: &'a State,
+        state: &'a EngineState,
         layer: &Layer,
-        facts: &Facts,
-        (phase, unknown): (Phase, Unknown),
+        facts: &PacketFacts,
+        (phase, unknown): (EnginePhase, Unknown),
         reading: &Reading,
     ) -> Self {
         let mut found: Vec<(u16, &ObjectKey, Vec<&Filter>)> = Vec::new();
@@ -128,7 +128,7 @@ impl<'a> Candidates<'a> {
 
     /// The last word on the packet.
     #[must_use]
-    pub fn arbitrate(&self, reading: &Reading, callouts: CalloutAnswer) -> Outcome<'a> {
+    pub fn arbitrate(&self, reading: &Reading, callouts: CalloutAnswer) -> LayerDecision<'a> {
         let mut current: Option<Said<'a>> = None;
         for filters in &self.sublayers {
             let Some(said) = decide(filters, reading, callouts) else { continue };
@@ -138,8 +138,8 @@ impl<'a> Candidates<'a> {
             });
         }
         match current {
-            Some(said) => Outcome { ruling: said.ruling, by: Some(said.by) },
-            None => Outcome {
+            Some(said) => LayerDecision { ruling: said.ruling, by: Some(said.by) },
+            None => LayerDecision {
                 ruling: match reading.unmatched {
                     Unmatched::Permitted => Ruling::Permit,
                     Unmatched::Blocked => Ruling::Block,
@@ -168,7 +168,7 @@ enum Strength {
 impl<'a> Said<'a> {
     /// What holds after the next sublayer below has spoken.
     fn then(self, next: Said<'a>, reading: &Reading) -> Said<'a> {
-        let is_callout = matches!(next.by.action, Action::Callout { .. });
+        let is_callout = matches!(next.by.action, FilterAction::Callout { .. });
         let changes = match (self.ruling, self.strength, next.ruling) {
             (Ruling::Block, Strength::Hard, _) | (Ruling::Block, _, Ruling::Block) => false,
             (Ruling::Block, Strength::Soft, Ruling::Permit)
@@ -204,23 +204,26 @@ fn decide<'a>(
 }
 
 /// `None`: neither permit nor block.
-fn answer(action: &Action, callouts: CalloutAnswer) -> Option<Ruling> {
+fn answer(action: &FilterAction, callouts: CalloutAnswer) -> Option<Ruling> {
     match (action, callouts) {
-        (Action::Permit, _) => Some(Ruling::Permit),
-        (Action::Block, _) => Some(Ruling::Block),
-        (Action::Callout { kind: CalloutKind::Inspection, .. }, _) => None,
-        (Action::Callout { .. }, CalloutAnswer::Permits) => Some(Ruling::Permit),
-        (Action::Callout { .. }, CalloutAnswer::Blocks) => Some(Ruling::Block),
-        (Action::Callout { kind: CalloutKind::Terminating, .. }, CalloutAnswer::Continues) => {
-            Some(Ruling::Permit)
+        (FilterAction::Permit, _) => Some(Ruling::Permit),
+        (FilterAction::Block, _) => Some(Ruling::Block),
+        (FilterAction::Callout { kind: CalloutKind::Inspection, .. }, _) => None,
+        (FilterAction::Callout { .. }, CalloutAnswer::Permits) => Some(Ruling::Permit),
+        (FilterAction::Callout { .. }, CalloutAnswer::Blocks) => Some(Ruling::Block),
+        (
+            FilterAction::Callout { kind: CalloutKind::Terminating, .. },
+            CalloutAnswer::Continues,
+        ) => Some(Ruling::Permit),
+        (FilterAction::Callout { kind: CalloutKind::Unknown, .. }, CalloutAnswer::Continues) => {
+            None
         }
-        (Action::Callout { kind: CalloutKind::Unknown, .. }, CalloutAnswer::Continues) => None,
     }
 }
 
 fn strength(filter: &Filter, ruling: Ruling, reading: &Reading) -> Strength {
     let flag = filter.flags.contains(Flags::CLEAR_ACTION_RIGHT);
-    let is_callout = matches!(filter.action, Action::Callout { .. });
+    let is_callout = matches!(filter.action, FilterAction::Callout { .. });
     let by_flag = match reading.clear_right {
         ClearRight::SetIsHard => flag,
         ClearRight::ClearedIsHard => !flag,
@@ -238,12 +241,12 @@ fn strength(filter: &Filter, ruling: Ruling, reading: &Reading) -> Strength {
 /// The last word on a packet under one reading.
 #[must_use]
 pub fn classify<'a>(
-    state: &'a State,
+    state: &'a EngineState,
     layer: &Layer,
-    facts: &Facts,
-    (phase, assumption): (Phase, Assumption),
+    facts: &PacketFacts,
+    (phase, assumption): (EnginePhase, Assumption),
     reading: &Reading,
-) -> Outcome<'a> {
+) -> LayerDecision<'a> {
     let candidates = Candidates::find(state, layer, facts, (phase, assumption.unknown), reading);
     candidates.arbitrate(reading, assumption.callouts)
 }
@@ -251,11 +254,11 @@ pub fn classify<'a>(
 /// The last word on a packet under every reading.
 #[must_use]
 pub fn classify_all<'a>(
-    state: &'a State,
+    state: &'a EngineState,
     layer: &Layer,
-    facts: &Facts,
-    (phase, assumption): (Phase, Assumption),
-) -> Vec<(Reading, Outcome<'a>)> {
+    facts: &PacketFacts,
+    (phase, assumption): (EnginePhase, Assumption),
+) -> Vec<(Reading, LayerDecision<'a>)> {
     // Only these answers decide which filters match.
     let mut found: Vec<((SameField, NegativeOnEmpty), Candidates<'a>)> = Vec::new();
     let mut outcome = |reading: Reading| {

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::model::{Condition, Filter, MatchType, Value};
-use super::names::Field;
+use super::model::{Filter, FilterCondition, MatchType, Value};
+use super::names::FilterField;
 use super::program::{AppId, Sid};
 use super::reading::{NegativeOnEmpty, Reading, SameField};
 
@@ -22,7 +22,7 @@ pub enum Fact {
 
 /// What is known about a packet at a layer. What is not in it is not known.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Facts(pub BTreeMap<Field, Fact>);
+pub struct PacketFacts(pub BTreeMap<FilterField, Fact>);
 
 /// Whether something holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,9 +71,9 @@ impl Truth {
 
 /// Whether a filter matches.
 #[must_use]
-pub fn matches(filter: &Filter, facts: &Facts, reading: &Reading) -> Truth {
+pub fn matches(filter: &Filter, facts: &PacketFacts, reading: &Reading) -> Truth {
     let conditions = &filter.conditions;
-    let holds = |condition: &Condition| holds(condition, facts, reading);
+    let holds = |condition: &FilterCondition| holds(condition, facts, reading);
     match reading.same_field {
         SameField::All => Truth::all(conditions.iter().map(holds)),
         SameField::AnyOfNeighbours => {
@@ -81,7 +81,7 @@ pub fn matches(filter: &Filter, facts: &Facts, reading: &Reading) -> Truth {
             Truth::all(runs.map(|run| Truth::any(run.iter().map(holds))))
         }
         SameField::Refused => {
-            let is_twice = |(at, condition): (usize, &Condition)| {
+            let is_twice = |(at, condition): (usize, &FilterCondition)| {
                 conditions[..at].iter().any(|before| before.field == condition.field)
             };
             if conditions.iter().enumerate().any(is_twice) {
@@ -92,8 +92,8 @@ pub fn matches(filter: &Filter, facts: &Facts, reading: &Reading) -> Truth {
     }
 }
 
-fn holds(condition: &Condition, facts: &Facts, reading: &Reading) -> Truth {
-    let Condition { match_type, value, .. } = condition;
+fn holds(condition: &FilterCondition, facts: &PacketFacts, reading: &Reading) -> Truth {
+    let FilterCondition { match_type, value, .. } = condition;
     match facts.0.get(&condition.field) {
         None => Truth::Unknown,
         Some(Fact::Empty) => match (match_type, value) {

@@ -37,6 +37,6 @@ pub mod trial;
 pub mod xml;
 
 pub use decode::programmed;
-pub use diff::{Difference, difference};
+pub use diff::{PlanDifference, difference};
 pub use guid::{Guid, GuidError};
 pub use plan::{Omission, Plan, PlannedFilter, plan};

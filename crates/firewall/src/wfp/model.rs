@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::guid::Guid;
-use super::names::{Field, Layer};
+use super::names::{FilterField, Layer};
 
 /// How an object is named: by a GUID, or where Windows has a name for a built-in one, by that.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -176,7 +176,7 @@ pub enum Value {
         /// How many of the first bits count.
         length: u8,
     },
-    /// Bytes; for [`Field::AppId`], a path in UTF-16 with a zero at its end.
+    /// Bytes; for [`FilterField::AppId`], a path in UTF-16 with a zero at its end.
     Blob(Vec<u8>),
     /// The security identifier of a user, service or package.
     Sid(String),
@@ -203,9 +203,9 @@ impl Value {
 
 /// One comparison; a filter matches where those of all its fields hold.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Condition {
+pub struct FilterCondition {
     /// What is compared.
-    pub field: Field,
+    pub field: FilterField,
     /// How.
     pub match_type: MatchType,
     /// With what.
@@ -225,7 +225,7 @@ pub enum CalloutKind {
 
 /// What a filter does with what it matches.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Action {
+pub enum FilterAction {
     /// Lets it through, as far as this sublayer goes.
     Permit,
     /// Drops it.
@@ -272,9 +272,9 @@ pub struct Filter {
     /// The same as Windows computed it; known of filters that were read.
     pub effective_weight: Option<u64>,
     /// What it matches.
-    pub conditions: Vec<Condition>,
+    pub conditions: Vec<FilterCondition>,
     /// What it does.
-    pub action: Action,
+    pub action: FilterAction,
     /// The number by which events name it; known of filters that were read.
     pub id: Option<u64>,
 }
@@ -349,7 +349,7 @@ pub enum Lifetime {
 
 /// What the filter engine holds.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct State {
+pub struct EngineState {
     /// All providers.
     pub providers: Vec<Provider>,
     /// All sublayers.
@@ -360,7 +360,7 @@ pub struct State {
     pub dynamic: BTreeSet<ObjectKey>,
 }
 
-impl State {
+impl EngineState {
     /// The name and the key of a provider, for people.
     #[must_use]
     pub fn provider_name(&self, key: Option<&ObjectKey>) -> String {

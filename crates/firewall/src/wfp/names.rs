@@ -115,7 +115,7 @@ impl fmt::Display for Layer {
 
 /// What of a packet or of its socket a condition compares.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Field {
+pub enum FilterField {
     /// The executable, as an NT device path.
     AppId,
     /// The user and the services in the access token of the local socket.
@@ -136,35 +136,43 @@ pub enum Field {
     Other(Arc<str>),
 }
 
-/// The bit of [`Field::Flags`] that says that both ends are this host.
+/// The bit of [`FilterField::Flags`] that says that both ends are this host.
 pub const LOOPBACK: u32 = 1;
 
-const FIELDS: [(Field, &str, u128); 8] = [
-    (Field::AppId, "FWPM_CONDITION_ALE_APP_ID", 0xd78e1e87_8644_4ea5_9437_d809ecefc971),
-    (Field::UserId, "FWPM_CONDITION_ALE_USER_ID", 0xaf043a0a_b34d_4f86_979c_c90371af6e66),
+const FIELDS: [(FilterField, &str, u128); 8] = [
+    (FilterField::AppId, "FWPM_CONDITION_ALE_APP_ID", 0xd78e1e87_8644_4ea5_9437_d809ecefc971),
+    (FilterField::UserId, "FWPM_CONDITION_ALE_USER_ID", 0xaf043a0a_b34d_4f86_979c_c90371af6e66),
     (
-        Field::LocalAddress,
+        FilterField::LocalAddress,
         "FWPM_CONDITION_IP_LOCAL_ADDRESS",
         0xd9ee00de_c1ef_4617_bfe3_ffd8f5a08957,
     ),
     (
-        Field::RemoteAddress,
+        FilterField::RemoteAddress,
         "FWPM_CONDITION_IP_REMOTE_ADDRESS",
         0xb235ae9a_1d64_49b8_a44c_5ff3d9095045,
     ),
-    (Field::Protocol, "FWPM_CONDITION_IP_PROTOCOL", 0x3971ef2b_623e_4f9a_8cb1_6e79b806b9a7),
-    (Field::LocalPort, "FWPM_CONDITION_IP_LOCAL_PORT", 0x0c1ba1af_5765_453f_af22_a8f791ac775b),
-    (Field::RemotePort, "FWPM_CONDITION_IP_REMOTE_PORT", 0xc35a604d_d22b_4e1a_91b4_68f674ee674b),
-    (Field::Flags, "FWPM_CONDITION_FLAGS", 0x632ce23b_5167_435c_86d7_e903684aa80c),
+    (FilterField::Protocol, "FWPM_CONDITION_IP_PROTOCOL", 0x3971ef2b_623e_4f9a_8cb1_6e79b806b9a7),
+    (
+        FilterField::LocalPort,
+        "FWPM_CONDITION_IP_LOCAL_PORT",
+        0x0c1ba1af_5765_453f_af22_a8f791ac775b,
+    ),
+    (
+        FilterField::RemotePort,
+        "FWPM_CONDITION_IP_REMOTE_PORT",
+        0xc35a604d_d22b_4e1a_91b4_68f674ee674b,
+    ),
+    (FilterField::Flags, "FWPM_CONDITION_FLAGS", 0x632ce23b_5167_435c_86d7_e903684aa80c),
 ];
 
 /// Second names of the header for fields above.
-const ALIASES: [(&str, Field); 2] = [
-    ("FWPM_CONDITION_ICMP_TYPE", Field::LocalPort),
-    ("FWPM_CONDITION_ICMP_CODE", Field::RemotePort),
+const ALIASES: [(&str, FilterField); 2] = [
+    ("FWPM_CONDITION_ICMP_TYPE", FilterField::LocalPort),
+    ("FWPM_CONDITION_ICMP_CODE", FilterField::RemotePort),
 ];
 
-impl Field {
+impl FilterField {
     /// The field of this name.
     #[must_use]
     pub fn named(name: &str) -> Self {
@@ -202,9 +210,9 @@ mod tests {
             assert_eq!((&Layer::named(name), layer.name()), (layer, *name));
         }
         for (field, name, _) in &FIELDS {
-            assert_eq!((&Field::named(name), field.name()), (field, *name));
+            assert_eq!((&FilterField::named(name), field.name()), (field, *name));
         }
-        assert_eq!(Field::named("FWPM_CONDITION_ICMP_TYPE"), Field::LocalPort);
+        assert_eq!(FilterField::named("FWPM_CONDITION_ICMP_TYPE"), FilterField::LocalPort);
         let other = Layer::named("FWPM_LAYER_STREAM_V4");
         assert_eq!((other.name(), other.guid()), ("FWPM_LAYER_STREAM_V4", None));
     }

@@ -16,8 +16,8 @@ use xshield_policy::{
 };
 
 use super::guid::Guid;
-use super::model::{Action, Condition, Filter, Flags, Lifetime, Weight};
-use super::names::{Field, Layer};
+use super::model::{Filter, FilterAction, FilterCondition, Flags, Lifetime, Weight};
+use super::names::{FilterField, Layer};
 use super::ours::{CLOSED, Class, NAME, PROVIDER, Reach, SUBLAYER, Tier, in_tier, mark, weight};
 use super::program::Programs;
 use super::region::{Common, Region};
@@ -81,7 +81,7 @@ pub struct PlannedFilter {
     /// The rule that it comes from; `failsafe/…` and `default/…` for what is not a rule of policy.
     pub label: Label,
     /// What it matches.
-    pub conditions: Vec<Condition>,
+    pub conditions: Vec<FilterCondition>,
     /// Its weight in the tier that stays. All weights of a layer are distinct.
     weight: u64,
     /// What tells it from all others; its keys are made of it.
@@ -166,7 +166,11 @@ impl PlannedFilter {
             weight: Weight::Exact(in_tier(self.weight, tier)),
             effective_weight: None,
             conditions: self.conditions.clone(),
-            action: if self.verdict == Verdict::Deny { Action::Block } else { Action::Permit },
+            action: if self.verdict == Verdict::Deny {
+                FilterAction::Block
+            } else {
+                FilterAction::Permit
+            },
             id: None,
         }
     }
@@ -368,7 +372,7 @@ fn named_for_tcp(drafts: &mut Vec<Draft>) {
 /// The filters of a layer, the highest weight first. Of several that match the same and do the same, the
 /// first stands for all.
 fn at_layer(layer: &Layer, drafts: &[Draft]) -> Vec<PlannedFilter> {
-    let mut seen: HashSet<(Class, Reach, Vec<Condition>)> = HashSet::new();
+    let mut seen: HashSet<(Class, Reach, Vec<FilterCondition>)> = HashSet::new();
     let mut filters: Vec<PlannedFilter> = Vec::new();
     for Draft { class, verdict, reach, piece } in drafts {
         let Some(conditions) = piece.region.conditions(layer) else { continue };
@@ -433,7 +437,12 @@ impl PlannedFilter {
     /// Whether Windows' audit events of permitted TCP name the filter.
     #[must_use]
     pub fn is_named_in_events_of_tcp(&self) -> bool {
-        let fields = [Field::UserId, Field::AppId, Field::Protocol, Field::RemotePort];
+        let fields = [
+            FilterField::UserId,
+            FilterField::AppId,
+            FilterField::Protocol,
+            FilterField::RemotePort,
+        ];
         self.conditions.iter().any(|condition| fields.contains(&condition.field))
     }
 }

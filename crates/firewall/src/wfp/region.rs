@@ -1,7 +1,7 @@
 //! What a filter of ours matches, before it is conditions: at most one value or range of each field.
 
-use super::model::{Condition, MatchType, Value};
-use super::names::{Field, LOOPBACK, Layer};
+use super::model::{FilterCondition, MatchType, Value};
+use super::names::{FilterField, LOOPBACK, Layer};
 use super::program::{AppId, Sid};
 use crate::plan::Family;
 
@@ -108,7 +108,7 @@ impl Region {
     }
 
     /// The conditions that hold of these packets and no others; `None` at a layer that has none of them.
-    pub(super) fn conditions(&self, layer: &Layer) -> Option<Vec<Condition>> {
+    pub(super) fn conditions(&self, layer: &Layer) -> Option<Vec<FilterCondition>> {
         let is_error = matches!(layer, Layer::InboundIcmpError(_) | Layer::OutboundIcmpError(_));
         let family = layer.family()?;
         let is_inbound = matches!(layer, Layer::RecvAccept(_) | Layer::InboundIcmpError(_));
@@ -116,7 +116,7 @@ impl Region {
         if is_error && (self.has_program() || !(is_icmp || self.protocol.is_none())) {
             return None;
         }
-        let equal = |field, value| Condition { field, match_type: MatchType::Equal, value };
+        let equal = |field, value| FilterCondition { field, match_type: MatchType::Equal, value };
         let address = |number: u128| match family {
             // A number of this family is never wider.
             Family::V4 => Value::U32(u32::try_from(number).unwrap_or(u32::MAX)),
@@ -127,28 +127,28 @@ impl Region {
                 return equal(field, first);
             }
             let value = Value::Range(Box::new((first, last)));
-            Condition { field, match_type: MatchType::Range, value }
+            FilterCondition { field, match_type: MatchType::Range, value }
         };
         let mut conditions = Vec::new();
-        conditions
-            .extend(self.app.as_ref().map(|app| equal(Field::AppId, Value::Blob(app.blob()))));
+        conditions.extend(
+            self.app.as_ref().map(|app| equal(FilterField::AppId, Value::Blob(app.blob()))),
+        );
         conditions.extend(
             self.identity
                 .as_ref()
-                .map(|sid| equal(Field::UserId, Value::SecurityDescriptor(sid.descriptor()))),
+                .map(|sid| equal(FilterField::UserId, Value::SecurityDescriptor(sid.descriptor()))),
         );
         // The ICMP error layers have no such field.
         let protocol = self.protocol.filter(|_| !is_error);
-        conditions.extend(protocol.map(|number| equal(Field::Protocol, Value::U8(number))));
-        conditions.extend(self.local.map(|local| equal(Field::LocalAddress, address(local))));
-        conditions.extend(
-            self.remote
-                .map(|(first, last)| within(Field::RemoteAddress, address(first), address(last))),
-        );
+        conditions.extend(protocol.map(|number| equal(FilterField::Protocol, Value::U8(number))));
+        conditions.extend(self.local.map(|local| equal(FilterField::LocalAddress, address(local))));
+        conditions.extend(self.remote.map(|(first, last)| {
+            within(FilterField::RemoteAddress, address(first), address(last))
+        }));
         let (destination, origin) = if is_inbound || is_icmp {
-            (Field::LocalPort, Field::RemotePort)
+            (FilterField::LocalPort, FilterField::RemotePort)
         } else {
-            (Field::RemotePort, Field::LocalPort)
+            (FilterField::RemotePort, FilterField::LocalPort)
         };
         conditions.extend(
             self.service
@@ -156,8 +156,8 @@ impl Region {
         );
         conditions.extend(self.source.map(|port| equal(origin, Value::U16(port))));
         if self.loopback == Loopback::Only {
-            conditions.push(Condition {
-                field: Field::Flags,
+            conditions.push(FilterCondition {
+                field: FilterField::Flags,
                 match_type: MatchType::FlagsAllSet,
                 value: Value::U32(LOOPBACK),
             });

@@ -5,23 +5,23 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use xshield_policy::Verdict;
 
-use super::model::{Condition, MatchType, Value};
-use super::names::{Field, Layer};
+use super::model::{FilterCondition, MatchType, Value};
+use super::names::{FilterField, Layer};
 use super::plan::Plan;
 use super::program::AppId;
 
-impl Display for Condition {
+impl Display for FilterCondition {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let name = match &self.field {
-            Field::AppId => "program",
-            Field::UserId => "identity",
-            Field::LocalAddress => "local address",
-            Field::RemoteAddress => "remote address",
-            Field::Protocol => "protocol",
-            Field::LocalPort => "local port",
-            Field::RemotePort => "remote port",
-            Field::Flags => "flags",
-            Field::Other(name) => name,
+            FilterField::AppId => "program",
+            FilterField::UserId => "identity",
+            FilterField::LocalAddress => "local address",
+            FilterField::RemoteAddress => "remote address",
+            FilterField::Protocol => "protocol",
+            FilterField::LocalPort => "local port",
+            FilterField::RemotePort => "remote port",
+            FilterField::Flags => "flags",
+            FilterField::Other(name) => name,
         };
         let relation = match self.match_type {
             MatchType::Equal | MatchType::Range => "",
@@ -37,7 +37,8 @@ impl Display for Condition {
             MatchType::Prefix => "begins with ",
             MatchType::NotPrefix => "does not begin with ",
         };
-        let is_address = matches!(self.field, Field::LocalAddress | Field::RemoteAddress);
+        let is_address =
+            matches!(self.field, FilterField::LocalAddress | FilterField::RemoteAddress);
         write!(f, "{name} {relation}{}", Shown { value: &self.value, is_address })
     }
 }

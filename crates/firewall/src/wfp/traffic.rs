@@ -6,8 +6,8 @@ use xshield_policy::packet::Transport;
 use xshield_policy::protocol::{SCTP, TCP, UDP};
 use xshield_policy::{Direction, Packet};
 
-use super::matching::{Fact, Facts};
-use super::names::{Field, LOOPBACK, Layer};
+use super::matching::{Fact, PacketFacts};
+use super::names::{FilterField, LOOPBACK, Layer};
 use super::program::{LocalProgram, Programs};
 use crate::plan::Family;
 
@@ -16,18 +16,21 @@ use crate::plan::Family;
 /// The ALE layers see "non-error ICMP messages", the ICMP error layers the rest. Which types count as
 /// errors is said nowhere, so every message of ICMP comes in both forms, and policy must hold in both.
 #[must_use]
-pub fn classifications(packet: &Packet, programs: &Programs) -> Vec<(Layer, Facts)> {
+pub fn classifications(packet: &Packet, programs: &Programs) -> Vec<(Layer, PacketFacts)> {
     let family = if packet.peer.is_ipv4() { Family::V4 } else { Family::V6 };
     let (ale, error) = match packet.direction {
         Direction::Inbound => (Layer::RecvAccept(family), Layer::InboundIcmpError(family)),
         Direction::Outbound => (Layer::Connect(family), Layer::OutboundIcmpError(family)),
     };
     let number = |number: u128| Fact::Number(number);
-    let mut facts = Facts::default();
-    let mut put = |field: Field, fact: Fact| facts.0.insert(field, fact);
-    put(Field::RemoteAddress, number(address(packet.peer)));
-    put(Field::LocalAddress, packet.local.map_or(Fact::Empty, |local| number(address(local))));
-    put(Field::Flags, number(if packet.loopback { LOOPBACK.into() } else { 0 }));
+    let mut facts = PacketFacts::default();
+    let mut put = |field: FilterField, fact: Fact| facts.0.insert(field, fact);
+    put(FilterField::RemoteAddress, number(address(packet.peer)));
+    put(
+        FilterField::LocalAddress,
+        packet.local.map_or(Fact::Empty, |local| number(address(local))),
+    );
+    put(FilterField::Flags, number(if packet.loopback { LOOPBACK.into() } else { 0 }));
     let (local, remote) = match (packet.transport, packet.transport.ports()) {
         (Transport::Icmp(kind), _) => (number(kind.into()), Fact::Empty),
         (_, None) => (Fact::Empty, Fact::Empty),
@@ -36,15 +39,15 @@ pub fn classifications(packet: &Packet, programs: &Programs) -> Vec<(Layer, Fact
             Direction::Outbound => (number(source.into()), number(destination.into())),
         },
     };
-    put(Field::LocalPort, local);
-    put(Field::RemotePort, remote);
+    put(FilterField::LocalPort, local);
+    put(FilterField::RemotePort, remote);
     let at_error_layer = facts.clone();
-    facts.0.insert(Field::Protocol, number(protocol(packet, family).into()));
+    facts.0.insert(FilterField::Protocol, number(protocol(packet, family).into()));
     let owners = packet.owners.iter().filter_map(|owner| programs.get(owner));
     let app = owners.clone().find_map(LocalProgram::app).cloned();
-    facts.0.insert(Field::AppId, app.map_or(Fact::Empty, Fact::App));
+    facts.0.insert(FilterField::AppId, app.map_or(Fact::Empty, Fact::App));
     let token = owners.filter_map(LocalProgram::identity).cloned().collect();
-    facts.0.insert(Field::UserId, Fact::Token(token));
+    facts.0.insert(FilterField::UserId, Fact::Token(token));
     let mut forms = vec![(ale, facts)];
     if matches!(packet.transport, Transport::Icmp(_)) && packet.owners.is_empty() {
         forms.push((error, at_error_layer));

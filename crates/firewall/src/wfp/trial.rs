@@ -13,24 +13,24 @@
 //! `keep`.
 
 use super::diff::difference;
-use super::engine::{Change, Session, Transaction};
-use super::model::State;
+use super::engine::{ObjectChange, SessionKind, Transaction};
+use super::model::EngineState;
 use super::ours::{self, Tier};
 use super::plan::Plan;
 
 /// What must be there before a trial: a dynamic session could only add a sublayer that goes with it.
 /// `None` when it is there.
 #[must_use]
-pub fn prepare(state: &State) -> Option<Transaction> {
+pub fn prepare(state: &EngineState) -> Option<Transaction> {
     let (provider, sublayer) = (ours::provider(), ours::sublayer());
     let mut changes = Vec::new();
     if state.providers.iter().all(|known| known.key != provider.key) {
-        changes.push(Change::AddProvider(provider));
+        changes.push(ObjectChange::AddProvider(provider));
     }
     if state.sublayer(&sublayer.key).is_none() {
-        changes.push(Change::AddSubLayer(sublayer));
+        changes.push(ObjectChange::AddSubLayer(sublayer));
     }
-    let session = Session::Lasting;
+    let session = SessionKind::Lasting;
     (!changes.is_empty()).then_some(Transaction { session, changes })
 }
 
@@ -38,13 +38,13 @@ pub fn prepare(state: &State) -> Option<Transaction> {
 #[must_use]
 pub fn begin(plan: &Plan) -> Transaction {
     let filters = plan.filters_in(Tier::Trial);
-    let changes = filters.map(|filter| Change::AddFilter(Box::new(filter))).collect();
-    Transaction { session: Session::Dynamic, changes }
+    let changes = filters.map(|filter| ObjectChange::AddFilter(Box::new(filter))).collect();
+    Transaction { session: SessionKind::Dynamic, changes }
 }
 
 /// Makes the plan on trial the one that stays.
 #[must_use]
-pub fn keep(plan: &Plan, state: &State) -> Transaction {
+pub fn keep(plan: &Plan, state: &EngineState) -> Transaction {
     difference(Some(plan), state).transaction()
 }
 
@@ -53,6 +53,6 @@ pub fn keep(plan: &Plan, state: &State) -> Transaction {
 #[must_use]
 pub fn end(plan: &Plan) -> Transaction {
     let filters = plan.filters_in(Tier::Trial);
-    let changes = filters.map(|filter| Change::DeleteFilter(filter.key)).collect();
-    Transaction { session: Session::Dynamic, changes }
+    let changes = filters.map(|filter| ObjectChange::DeleteFilter(filter.key)).collect();
+    Transaction { session: SessionKind::Dynamic, changes }
 }

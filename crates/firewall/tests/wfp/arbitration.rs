@@ -3,14 +3,14 @@
 use proptest::prelude::*;
 use xshield_firewall::plan::Family;
 use xshield_firewall::wfp::eval::{
-    Assumption, CalloutAnswer, Phase, Ruling, Unknown, classify, classify_all,
+    Assumption, CalloutAnswer, EnginePhase, Ruling, Unknown, classify, classify_all,
 };
-use xshield_firewall::wfp::matching::{Fact, Facts};
+use xshield_firewall::wfp::matching::{Fact, PacketFacts};
 use xshield_firewall::wfp::model::{
-    Action, CalloutKind, Condition, Filter, Flags, Lifetime, MatchType, State, SubLayer, Value,
-    Weight,
+    CalloutKind, EngineState, Filter, FilterAction, FilterCondition, Flags, Lifetime, MatchType,
+    SubLayer, Value, Weight,
 };
-use xshield_firewall::wfp::names::{Field, Layer};
+use xshield_firewall::wfp::names::{FilterField, Layer};
 use xshield_firewall::wfp::ours;
 use xshield_firewall::wfp::reading::{
     CalloutBlock, ClearRight, EqualWeight, HardPermit, NegativeOnEmpty, Reading, SameField,
@@ -35,15 +35,15 @@ fn sublayer(weight: u16) -> SubLayer {
     }
 }
 
-fn filter(sublayer: u16, weight: u64, action: &str, conditions: Vec<Condition>) -> Filter {
-    let callout = |kind| Action::Callout { kind, callout: "driver".to_owned() };
+fn filter(sublayer: u16, weight: u64, action: &str, conditions: Vec<FilterCondition>) -> Filter {
+    let callout = |kind| FilterAction::Callout { kind, callout: "driver".to_owned() };
     let (kind, flags) = match action.strip_suffix('!') {
         Some(kind) => (kind, Flags::CLEAR_ACTION_RIGHT),
         None => (action, Flags::default()),
     };
     let action = match kind {
-        "permit" => Action::Permit,
-        "block" => Action::Block,
+        "permit" => FilterAction::Permit,
+        "block" => FilterAction::Block,
         "callout" => callout(CalloutKind::Terminating),
         "maybe" => callout(CalloutKind::Unknown),
         "inspect" => callout(CalloutKind::Inspection),
@@ -66,8 +66,8 @@ fn filter(sublayer: u16, weight: u64, action: &str, conditions: Vec<Condition>) 
 }
 
 /// `SUBLAYER:WEIGHT ACTION` of filters that match everything; `!` sets the flag.
-fn filters(text: &str) -> State {
-    let mut state = State::default();
+fn filters(text: &str) -> EngineState {
+    let mut state = EngineState::default();
     for word in text.split(", ").filter(|word| !word.is_empty()) {
         let (place, action) = word.split_once(' ').unwrap();
         let (sub, weight) = place.split_once(':').unwrap();
@@ -83,7 +83,8 @@ fn filters(text: &str) -> State {
 fn ruling(text: &str, callouts: CalloutAnswer, reading: &Reading) -> Ruling {
     let assumption = Assumption { callouts, ..PLAIN };
     let state = filters(text);
-    classify(&state, &LAYER, &Facts::default(), (Phase::Running, assumption), reading).ruling
+    classify(&state, &LAYER, &PacketFacts::default(), (EnginePhase::Running, assumption), reading)
+        .ruling
 }
 
 #[test]
@@ -142,17 +143,24 @@ fn each_open_question_has_two_answers_that_differ() {
 #[test]
 fn conditions() {
     use MatchType::{Equal, FlagsAllSet, FlagsNoneSet, NotEqual, Range};
-    let port = |match_type, value| Condition { field: Field::RemotePort, match_type, value };
-    let local = |match_type, value| Condition { field: Field::LocalPort, match_type, value };
-    let address = |value| Condition { field: Field::RemoteAddress, match_type: Equal, value };
-    let flags = |match_type| Condition { field: Field::Flags, match_type, value: Value::U32(5) };
+    let port =
+        |match_type, value| FilterCondition { field: FilterField::RemotePort, match_type, value };
+    let local =
+        |match_type, value| FilterCondition { field: FilterField::LocalPort, match_type, value };
+    let address =
+        |value| FilterCondition { field: FilterField::RemoteAddress, match_type: Equal, value };
+    let flags = |match_type| FilterCondition {
+        field: FilterField::Flags,
+        match_type,
+        value: Value::U32(5),
+    };
     let range = |first, last| Value::Range(Box::new((Value::U16(first), Value::U16(last))));
-    let facts = Facts(
+    let facts = PacketFacts(
         [
-            (Field::RemotePort, Fact::Number(443)),
-            (Field::LocalPort, Fact::Empty),
-            (Field::RemoteAddress, Fact::Number(0x0a00_0105)),
-            (Field::Flags, Fact::Number(1)),
+            (FilterField::RemotePort, Fact::Number(443)),
+            (FilterField::LocalPort, Fact::Empty),
+            (FilterField::RemoteAddress, Fact::Number(0x0a00_0105)),
+            (FilterField::Flags, Fact::Number(1)),
         ]
         .into(),
     );
@@ -190,7 +198,7 @@ fn conditions() {
     ] {
         let mut state = filters("5:0 permit");
         state.filters.push(filter(5, 1, "block", conditions.clone()));
-        let got = classify(&state, &LAYER, &facts, (Phase::Running, PLAIN), &reading).ruling;
+        let got = classify(&state, &LAYER, &facts, (EnginePhase::Running, PLAIN), &reading).ruling;
         assert_eq!(got == Ruling::Block, wanted, "{conditions:?} under {reading:?}");
     }
 }
@@ -198,15 +206,15 @@ fn conditions() {
 #[test]
 fn what_is_not_known_is_assumed_either_way() {
     let mut state = filters("5:0 permit");
-    let interface = Field::named("FWPM_CONDITION_ARRIVAL_INTERFACE_TYPE");
+    let interface = FilterField::named("FWPM_CONDITION_ARRIVAL_INTERFACE_TYPE");
     let condition =
-        Condition { field: interface, match_type: MatchType::Equal, value: Value::U32(6) };
+        FilterCondition { field: interface, match_type: MatchType::Equal, value: Value::U32(6) };
     state.filters.push(filter(5, 1, "block", vec![condition]));
     for (unknown, wanted) in [(Unknown::Matches, Ruling::Block), (Unknown::Differs, Ruling::Permit)]
     {
         let assumption = Assumption { unknown, ..PLAIN };
-        let at = (Phase::Running, assumption);
-        let got = classify(&state, &LAYER, &Facts::default(), at, &Reading::USUAL).ruling;
+        let at = (EnginePhase::Running, assumption);
+        let got = classify(&state, &LAYER, &PacketFacts::default(), at, &Reading::USUAL).ruling;
         assert_eq!(got, wanted, "{unknown:?}");
     }
 }
@@ -214,15 +222,15 @@ fn what_is_not_known_is_assumed_either_way() {
 #[test]
 fn disabled_and_boot_time_filters() {
     for (flags, phase, wanted) in [
-        (Flags::DISABLED, Phase::Running, Ruling::Permit),
-        (Flags::BOOT_TIME, Phase::Running, Ruling::Permit),
-        (Flags::BOOT_TIME, Phase::Starting, Ruling::Block),
-        (Flags::PERSISTENT, Phase::Running, Ruling::Block),
+        (Flags::DISABLED, EnginePhase::Running, Ruling::Permit),
+        (Flags::BOOT_TIME, EnginePhase::Running, Ruling::Permit),
+        (Flags::BOOT_TIME, EnginePhase::Starting, Ruling::Block),
+        (Flags::PERSISTENT, EnginePhase::Running, Ruling::Block),
     ] {
         let mut state = filters("5:1 permit, 5:2 block");
         state.filters[1].flags = flags;
         let at = (phase, PLAIN);
-        let got = classify(&state, &LAYER, &Facts::default(), at, &Reading::USUAL).ruling;
+        let got = classify(&state, &LAYER, &PacketFacts::default(), at, &Reading::USUAL).ruling;
         assert_eq!(got, wanted, "{flags:?} {phase:?}");
     }
 }
@@ -269,7 +277,7 @@ proptest! {
             }
             for (layer, facts) in traffic::classifications(packet, &programs()) {
                 for callouts in [CalloutAnswer::Permits, CalloutAnswer::Blocks, CalloutAnswer::Continues] {
-                    let at = (Phase::Running, Assumption { callouts, ..PLAIN });
+                    let at = (EnginePhase::Running, Assumption { callouts, ..PLAIN });
                     for (reading, outcome) in classify_all(&state, &layer, &facts, at) {
                         prop_assert_eq!(outcome.ruling, Ruling::Block, "{} {:?}", packet, reading);
                     }

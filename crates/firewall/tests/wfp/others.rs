@@ -3,10 +3,10 @@
 use xshield_firewall::plan::Family;
 use xshield_firewall::wfp::coexistence::{Certainty, Effect, coexistence};
 use xshield_firewall::wfp::model::{
-    Action, CalloutKind, Condition, Filter, Flags, Lifetime, MatchType, Provider, State, SubLayer,
-    Value, Weight,
+    CalloutKind, EngineState, Filter, FilterAction, FilterCondition, Flags, Lifetime, MatchType,
+    Provider, SubLayer, Value, Weight,
 };
-use xshield_firewall::wfp::names::{Field, LOOPBACK, Layer};
+use xshield_firewall::wfp::names::{FilterField, LOOPBACK, Layer};
 use xshield_firewall::wfp::{Guid, plan};
 use xshield_policy::Bound;
 
@@ -20,7 +20,12 @@ const POLICY: &str = r#"{"revision": 3,
     "outbound": {"enforced": {"subject": "nothing", "blocks": [], "allows": []}, "tested": null}}"#;
 
 /// Our policy, and one filter of "Other" in a sublayer of this weight.
-fn beside(weight: u16, action: Action, flags: Flags, conditions: Vec<Condition>) -> State {
+fn beside(
+    weight: u16,
+    action: FilterAction,
+    flags: Flags,
+    conditions: Vec<FilterCondition>,
+) -> EngineState {
     let bound: Bound = serde_json::from_str(POLICY).unwrap();
     let mut state = holding(&plan(&bound, &programs()));
     let provider = Some(Guid(2).into());
@@ -56,58 +61,67 @@ fn beside(weight: u16, action: Action, flags: Flags, conditions: Vec<Condition>)
 
 #[test]
 fn who_changes_what() {
-    let port = |number| Condition {
-        field: Field::LocalPort,
+    let port = |number| FilterCondition {
+        field: FilterField::LocalPort,
         match_type: MatchType::Equal,
         value: Value::U16(number),
     };
-    let interface = || Condition {
-        field: Field::named("FWPM_CONDITION_INTERFACE_TYPE"),
+    let interface = || FilterCondition {
+        field: FilterField::named("FWPM_CONDITION_INTERFACE_TYPE"),
         match_type: MatchType::Equal,
         value: Value::U32(6),
     };
-    let apart = || Condition {
-        field: Field::Flags,
+    let apart = || FilterCondition {
+        field: FilterField::Flags,
         match_type: MatchType::FlagsNoneSet,
         value: Value::U32(LOOPBACK),
     };
-    let callout = Action::Callout { kind: CalloutKind::Unknown, callout: "driver".to_owned() };
+    let callout =
+        FilterAction::Callout { kind: CalloutKind::Unknown, callout: "driver".to_owned() };
     let (none, hard) = (Flags::default(), Flags::CLEAR_ACTION_RIGHT);
     let blocks = |certainty| vec![(Effect::Blocks, certainty)];
     let permits = |certainty| vec![(Effect::Permits, certainty)];
     let (certain, possible) = (Certainty::Certain, Certainty::Possible);
     for (what, state, wanted) in [
         // Above ours, a block is final.
-        ("block above", beside(u16::MAX, Action::Block, none, vec![port(443)]), blocks(certain)),
+        (
+            "block above",
+            beside(u16::MAX, FilterAction::Block, none, vec![port(443)]),
+            blocks(certain),
+        ),
         // Below ours, it depends on whether a plain permit is soft.
-        ("block below", beside(5, Action::Block, none, vec![]), blocks(possible)),
+        ("block below", beside(5, FilterAction::Block, none, vec![]), blocks(possible)),
         (
             "block of what is denied",
-            beside(5, Action::Block, none, vec![port(80), apart()]),
+            beside(5, FilterAction::Block, none, vec![port(80), apart()]),
             vec![],
         ),
         // Port 80 of the loopback is allowed.
         (
             "block of loopback",
-            beside(u16::MAX, Action::Block, none, vec![port(80)]),
+            beside(u16::MAX, FilterAction::Block, none, vec![port(80)]),
             blocks(certain),
         ),
-        ("permit below", beside(5, Action::Permit, hard, vec![]), vec![]),
+        ("permit below", beside(5, FilterAction::Permit, hard, vec![]), vec![]),
         // Above ours, one of the two readings makes a permit hard.
         (
             "hard permit above",
-            beside(u16::MAX, Action::Permit, hard, vec![port(80)]),
+            beside(u16::MAX, FilterAction::Permit, hard, vec![port(80)]),
             permits(possible),
         ),
-        ("permit above", beside(u16::MAX, Action::Permit, none, vec![port(80)]), permits(possible)),
+        (
+            "permit above",
+            beside(u16::MAX, FilterAction::Permit, none, vec![port(80)]),
+            permits(possible),
+        ),
         ("driver below", beside(5, callout.clone(), none, vec![]), blocks(possible)),
         (
             "one interface",
-            beside(u16::MAX, Action::Block, none, vec![interface()]),
+            beside(u16::MAX, FilterAction::Block, none, vec![interface()]),
             blocks(possible),
         ),
-        ("disabled", beside(u16::MAX, Action::Block, Flags::DISABLED, vec![]), vec![]),
-        ("at boot", beside(u16::MAX, Action::Block, Flags::BOOT_TIME, vec![]), vec![]),
+        ("disabled", beside(u16::MAX, FilterAction::Block, Flags::DISABLED, vec![]), vec![]),
+        ("at boot", beside(u16::MAX, FilterAction::Block, Flags::BOOT_TIME, vec![]), vec![]),
     ] {
         let report = coexistence(&state, &programs());
         let found: Vec<_> =

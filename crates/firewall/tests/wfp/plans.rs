@@ -4,8 +4,10 @@ use std::collections::{HashMap, HashSet};
 
 use proptest::prelude::*;
 use xshield_firewall::plan::Family;
-use xshield_firewall::wfp::eval::Phase;
-use xshield_firewall::wfp::model::{Action, Flags, MatchType, ObjectKey, State, Weight};
+use xshield_firewall::wfp::eval::EnginePhase;
+use xshield_firewall::wfp::model::{
+    EngineState, FilterAction, Flags, MatchType, ObjectKey, Weight,
+};
 use xshield_firewall::wfp::names::Layer;
 use xshield_firewall::wfp::ours::Tier;
 use xshield_firewall::wfp::program::Programs;
@@ -22,7 +24,7 @@ use crate::world::{difference, holding, outcomes, programs, state, wanted};
 struct Held<'a> {
     bound: &'a Bound,
     plan: &'a Plan,
-    state: State,
+    state: EngineState,
     planned: HashMap<ObjectKey, &'a PlannedFilter>,
 }
 
@@ -38,10 +40,10 @@ impl<'a> Held<'a> {
     fn agree(&self, packet: &Packet) -> Result<(), TestCaseError> {
         let Self { bound, plan, state, planned } = self;
         let decision = decide(bound, packet);
-        difference(state, packet, Phase::Running, wanted(bound, packet))
+        difference(state, packet, EnginePhase::Running, wanted(bound, packet))
             .map_err(|text| TestCaseError::fail(format!("{text}\n{plan}")))?;
         for form in traffic::classifications(packet, &programs()) {
-            let outcomes = outcomes(state, &form, Phase::Running);
+            let outcomes = outcomes(state, &form, EnginePhase::Running);
             let keys: HashSet<_> = outcomes.iter().map(|(_, o)| &o.by.unwrap().key).collect();
             prop_assert_eq!(keys.len(), 1, "{}: {:?}", packet, keys);
             for key in keys {
@@ -79,7 +81,7 @@ fn no_reading_matters(plan: &Plan) -> Result<(), TestCaseError> {
                 "{:?}",
                 filter
             );
-            prop_assert!(matches!(filter.action, Action::Permit | Action::Block));
+            prop_assert!(matches!(filter.action, FilterAction::Permit | FilterAction::Block));
             prop_assert!(!filter.flags.contains(Flags::CLEAR_ACTION_RIGHT));
             let Weight::Exact(weight) = filter.weight else {
                 return Err(TestCaseError::fail("a weight that Windows chooses"));
@@ -163,7 +165,7 @@ proptest! {
         for packet in &packets {
             let wanted = wanted(&bound, packet);
             for (state, phase) in
-                [(&whole, Phase::Boot), (&starting, Phase::Starting), (&whole, Phase::Running)]
+                [(&whole, EnginePhase::Boot), (&starting, EnginePhase::Starting), (&whole, EnginePhase::Running)]
             {
                 difference(state, packet, phase, wanted).map_err(TestCaseError::fail)?;
             }
@@ -261,7 +263,8 @@ fn what_can_not_be_expressed_is_named() {
     bound.inbound.tested = None;
     for text in ["in tcp 10.0.0.9:1 -> :300", "in tcp 10.0.0.9:1 -> :61001"] {
         let packet: Packet = text.parse().unwrap();
-        difference(&holding(&plan), &packet, Phase::Running, wanted(&bound, &packet)).unwrap();
+        difference(&holding(&plan), &packet, EnginePhase::Running, wanted(&bound, &packet))
+            .unwrap();
     }
 }
 

@@ -3,7 +3,9 @@
 use proptest::prelude::*;
 use xshield_firewall::explain;
 use xshield_firewall::wfp::attribution::{Attribution, FilterNumbers};
-use xshield_firewall::wfp::model::{Action, Filter, Flags, Lifetime, Provider, State, Weight};
+use xshield_firewall::wfp::model::{
+    EngineState, Filter, FilterAction, Flags, Lifetime, Provider, Weight,
+};
 use xshield_firewall::wfp::ours::{self, Tier};
 use xshield_firewall::wfp::program::Programs;
 use xshield_firewall::wfp::{Guid, Plan, difference, plan, programmed};
@@ -57,7 +59,7 @@ proptest! {
         prop_assert_eq!(state.filters.len(), kept + 1);
 
         state.commit(&difference(None, &state).transaction()).unwrap();
-        prop_assert_eq!(state, State { filters: vec![foreign], ..State::default() });
+        prop_assert_eq!(state, EngineState { filters: vec![foreign], ..EngineState::default() });
     }
 }
 
@@ -83,11 +85,11 @@ const EXAMPLE: &str = r#"{"revision": 3,
         {"id": "app/any", "owner": {"uid": 0}, "services": ["any"], "peers": "any"}]}, "tested": null}}"#;
 
 /// The name of a filter of the example that stays.
-fn named(state: &State, name: &str) -> usize {
+fn named(state: &EngineState, name: &str) -> usize {
     state.filters.iter().position(|filter| filter.name.ends_with(name)).unwrap()
 }
 
-fn texts(plan: &Plan, state: &State) -> Vec<String> {
+fn texts(plan: &Plan, state: &EngineState) -> Vec<String> {
     difference(Some(plan), state).drift.into_iter().map(|drift| drift.text).collect()
 }
 
@@ -95,7 +97,7 @@ fn texts(plan: &Plan, state: &State) -> Vec<String> {
 fn drift_is_told_and_mended() {
     let bound: Bound = serde_json::from_str(EXAMPLE).unwrap();
     let plan = plan(&bound, &programs());
-    type Spoil = fn(&mut State);
+    type Spoil = fn(&mut EngineState);
     let cases: [(Spoil, &str); 7] = [
         (
             |state| {
@@ -107,7 +109,7 @@ fn drift_is_told_and_mended() {
         (
             |state| {
                 let at = named(state, "web/https");
-                state.filters[at].action = Action::Block;
+                state.filters[at].action = FilterAction::Block;
             },
             "web/https: changed by someone else",
         ),
@@ -180,7 +182,7 @@ fn what_windows_computes_is_no_drift() {
 }
 
 /// As Windows numbers filters: from here on.
-fn numbered(plan: &Plan, first: u64) -> State {
+fn numbered(plan: &Plan, first: u64) -> EngineState {
     let mut state = holding(plan);
     for (id, filter) in (first..).zip(&mut state.filters) {
         filter.id = Some(id);
@@ -198,7 +200,7 @@ fn events_name_rules_also_of_the_last_ruleset() {
     let mut numbers = FilterNumbers::default();
     numbers.learn(&before);
     numbers.learn(&after);
-    let of = |state: &State, name: &str| state.filters[named(state, name)].id;
+    let of = |state: &EngineState, name: &str| state.filters[named(state, name)].id;
     let rule = |rule, verdict| Attribution::Rule { rule, verdict };
     for (id, wanted) in [
         (of(&before, "web/https"), rule("web/https", Verdict::Allow)),
@@ -244,5 +246,5 @@ fn a_program_that_nobody_knows_any_more_makes_the_explanation_uncertain() {
     assert_eq!((explained.rule.as_deref(), explained.uncertain), (Some("app/any"), false));
     let unknown = programmed(&holding(&plan), &Programs::new()).unwrap();
     assert!(explain(&unknown, &packet).uncertain);
-    assert!(programmed(&State::default(), &programs()).is_none());
+    assert!(programmed(&EngineState::default(), &programs()).is_none());
 }

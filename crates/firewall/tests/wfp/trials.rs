@@ -1,9 +1,9 @@
 //! A trial, and what stands at every point of it.
 
 use proptest::prelude::*;
-use xshield_firewall::wfp::engine::{Change, EngineError, Session, Transaction};
-use xshield_firewall::wfp::eval::{Phase, Ruling};
-use xshield_firewall::wfp::model::State;
+use xshield_firewall::wfp::engine::{EngineError, ObjectChange, SessionKind, Transaction};
+use xshield_firewall::wfp::eval::{EnginePhase, Ruling};
+use xshield_firewall::wfp::model::EngineState;
 use xshield_firewall::wfp::{Plan, difference, ours, plan, trial};
 use xshield_policy::{Bound, Packet};
 
@@ -12,10 +12,10 @@ use crate::world::{self, programs, wanted};
 
 /// Every packet meets the policy of `bound`, whole, at boot and later.
 fn holds(
-    state: &State,
+    state: &EngineState,
     bound: &Bound,
     packets: &[Packet],
-    phases: &[Phase],
+    phases: &[EnginePhase],
 ) -> Result<(), TestCaseError> {
     for packet in packets {
         for &phase in phases {
@@ -26,17 +26,17 @@ fn holds(
     Ok(())
 }
 
-fn committed(mut state: State, transaction: &Transaction) -> State {
+fn committed(mut state: EngineState, transaction: &Transaction) -> EngineState {
     state.commit(transaction).unwrap();
     state
 }
 
-fn killed(mut state: State) -> State {
+fn killed(mut state: EngineState) -> EngineState {
     state.end_session();
     state
 }
 
-const RUNNING: &[Phase] = &[Phase::Running];
+const RUNNING: &[EnginePhase] = &[EnginePhase::Running];
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
@@ -53,15 +53,15 @@ proptest! {
         let on_trial = committed(standing.clone(), &trial::begin(&after));
         holds(&on_trial, &new, &packets, RUNNING)?;
         // A machine that falls over in the middle starts with the old one.
-        holds(&on_trial, &old, &packets, &[Phase::Boot])?;
+        holds(&on_trial, &old, &packets, &[EnginePhase::Boot])?;
         prop_assert_eq!(&killed(on_trial.clone()), &standing);
         prop_assert_eq!(&committed(on_trial.clone(), &trial::end(&after)), &standing);
 
         let kept = committed(on_trial.clone(), &trial::keep(&after, &on_trial));
-        holds(&kept, &new, &packets, &Phase::ALL)?;
+        holds(&kept, &new, &packets, &EnginePhase::ALL)?;
         let ended = committed(kept.clone(), &trial::end(&after));
         for state in [&ended, &killed(kept)] {
-            holds(state, &new, &packets, &Phase::ALL)?;
+            holds(state, &new, &packets, &EnginePhase::ALL)?;
             prop_assert_eq!(difference(Some(&after), state), Default::default());
         }
         // Once the trial has been ended, the session has nothing to take away.
@@ -91,7 +91,7 @@ fn plans() -> (Bound, Plan, Bound, Plan) {
 #[test]
 fn the_first_policy_of_a_host() {
     let (_, _, new, after) = plans();
-    let mut state = State::default();
+    let mut state = EngineState::default();
     let begin = trial::begin(&after);
     let missing = state.commit(&begin).unwrap_err();
     assert!(matches!(missing, EngineError::NotFound(_)), "{missing}");
@@ -124,7 +124,7 @@ fn a_session_that_ended_bit_by_bit_would_mix_two_policies() {
     ] {
         let packet: Packet = text.parse().unwrap();
         assert_eq!([wanted(&old, &packet), wanted(&new, &packet)], both);
-        world::difference(&state, &packet, Phase::Running, Ruling::Block).unwrap();
+        world::difference(&state, &packet, EnginePhase::Running, Ruling::Block).unwrap();
     }
 }
 
@@ -132,38 +132,38 @@ fn a_session_that_ended_bit_by_bit_would_mix_two_policies() {
 fn the_contract_of_the_filter_engine() {
     let (_, before, _, after) = plans();
     let state = world::holding(&before);
-    let lasting = |changes| Transaction { session: Session::Lasting, changes };
+    let lasting = |changes| Transaction { session: SessionKind::Lasting, changes };
     let filter = Box::new(after.filters_in(ours::Tier::Kept).last().unwrap());
     let present = state.filters[0].clone();
-    let sublayer = Change::DeleteSubLayer(ours::SUBLAYER.into());
+    let sublayer = ObjectChange::DeleteSubLayer(ours::SUBLAYER.into());
     for (transaction, wanted) in [
         (
-            lasting(vec![Change::AddFilter(Box::new(present.clone()))]),
+            lasting(vec![ObjectChange::AddFilter(Box::new(present.clone()))]),
             EngineError::AlreadyExists(present.key.clone()),
         ),
         (
-            lasting(vec![Change::AddSubLayer(ours::sublayer())]),
+            lasting(vec![ObjectChange::AddSubLayer(ours::sublayer())]),
             EngineError::AlreadyExists(ours::SUBLAYER.into()),
         ),
         (
-            lasting(vec![Change::DeleteFilter(ours::PROVIDER.into())]),
+            lasting(vec![ObjectChange::DeleteFilter(ours::PROVIDER.into())]),
             EngineError::NotFound(ours::PROVIDER.into()),
         ),
         (lasting(vec![sublayer.clone()]), EngineError::InUse(ours::SUBLAYER.into())),
         (
-            lasting(vec![Change::DeleteProvider(ours::PROVIDER.into())]),
+            lasting(vec![ObjectChange::DeleteProvider(ours::PROVIDER.into())]),
             EngineError::InUse(ours::PROVIDER.into()),
         ),
         (
             Transaction {
-                session: Session::Dynamic,
-                changes: vec![Change::AddFilter(filter.clone())],
+                session: SessionKind::Dynamic,
+                changes: vec![ObjectChange::AddFilter(filter.clone())],
             },
             EngineError::LifetimeMismatch(filter.key.clone()),
         ),
         // The first change of a transaction that fails later is not there either.
         (
-            lasting(vec![Change::DeleteFilter(present.key.clone()), sublayer]),
+            lasting(vec![ObjectChange::DeleteFilter(present.key.clone()), sublayer]),
             EngineError::InUse(ours::SUBLAYER.into()),
         ),
     ] {

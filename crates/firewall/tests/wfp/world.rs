@@ -1,10 +1,10 @@
 //! What the tests of WFP share: programs, states with a plan in them, and verdicts under every reading.
 
 use xshield_firewall::wfp::eval::{
-    Assumption, CalloutAnswer, Outcome, Phase, Ruling, Unknown, classify_all,
+    Assumption, CalloutAnswer, EnginePhase, LayerDecision, Ruling, Unknown, classify_all,
 };
-use xshield_firewall::wfp::matching::Facts;
-use xshield_firewall::wfp::model::{Filter, State};
+use xshield_firewall::wfp::matching::PacketFacts;
+use xshield_firewall::wfp::model::{EngineState, Filter};
 use xshield_firewall::wfp::names::Layer;
 use xshield_firewall::wfp::ours::{self, Tier};
 use xshield_firewall::wfp::program::{AppId, LocalProgram, Programs, Sid};
@@ -30,8 +30,8 @@ pub(crate) fn programs() -> Programs {
 }
 
 /// The filter engine with our objects and these filters.
-pub(crate) fn state(filters: impl IntoIterator<Item = Filter>) -> State {
-    State {
+pub(crate) fn state(filters: impl IntoIterator<Item = Filter>) -> EngineState {
+    EngineState {
         providers: vec![ours::provider()],
         sublayers: vec![ours::sublayer()],
         filters: filters.into_iter().collect(),
@@ -40,16 +40,16 @@ pub(crate) fn state(filters: impl IntoIterator<Item = Filter>) -> State {
 }
 
 /// The filter engine with a plan in force.
-pub(crate) fn holding(plan: &Plan) -> State {
+pub(crate) fn holding(plan: &Plan) -> EngineState {
     state(plan.filters_in(Tier::Kept))
 }
 
 /// The filters that decide about a packet, layer by layer, reading by reading.
 pub(crate) fn outcomes<'a>(
-    state: &'a State,
-    (layer, facts): &(Layer, Facts),
-    phase: Phase,
-) -> Vec<(Reading, Outcome<'a>)> {
+    state: &'a EngineState,
+    (layer, facts): &(Layer, PacketFacts),
+    phase: EnginePhase,
+) -> Vec<(Reading, LayerDecision<'a>)> {
     classify_all(state, layer, facts, (phase, PLAIN))
 }
 
@@ -63,9 +63,9 @@ pub(crate) fn wanted(bound: &Bound, packet: &Packet) -> Ruling {
 
 /// A difference between policy and the filter engine, as text.
 pub(crate) fn difference(
-    state: &State,
+    state: &EngineState,
     packet: &Packet,
-    phase: Phase,
+    phase: EnginePhase,
     wanted: Ruling,
 ) -> Result<(), String> {
     for form in traffic::classifications(packet, &programs()) {

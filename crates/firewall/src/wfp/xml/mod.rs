@@ -10,15 +10,15 @@ mod tree;
 
 pub use tree::XmlError;
 
-use super::model::State;
+use super::model::EngineState;
 
 /// Reads a file of either kind.
 ///
 /// # Errors
 /// When it is not well-formed, too deep or too large, or an object in it is not as documented.
-pub fn read(text: &str) -> Result<State, XmlError> {
+pub fn read(text: &str) -> Result<EngineState, XmlError> {
     let root = tree::parse(text)?;
-    let mut state = State::default();
+    let mut state = EngineState::default();
     objects::collect(&root, &mut state)?;
     Ok(state)
 }

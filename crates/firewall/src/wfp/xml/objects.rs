@@ -5,16 +5,16 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use super::tree::{Element, XmlError};
 use crate::wfp::guid::Guid;
 use crate::wfp::model::{
-    Action, CalloutKind, Condition, Filter, Flags, Lifetime, MatchType, ObjectKey, Provider, State,
-    SubLayer, Value, Weight,
+    CalloutKind, EngineState, Filter, FilterAction, FilterCondition, Flags, Lifetime, MatchType,
+    ObjectKey, Provider, SubLayer, Value, Weight,
 };
-use crate::wfp::names::{Field, Layer};
+use crate::wfp::names::{FilterField, Layer};
 
 /// What is wrong with an object, before it is said with which.
 type Reason = String;
 
 /// Puts every provider, sublayer and filter into the state, wherever lists of them stand.
-pub(super) fn collect(element: &Element, state: &mut State) -> Result<(), XmlError> {
+pub(super) fn collect(element: &Element, state: &mut EngineState) -> Result<(), XmlError> {
     let refused = |item: &Element, key: &str, kind: &str, reason: Reason| XmlError::Object {
         object: format!("{kind} {}", item.text_of(key).unwrap_or("without a key")),
         reason,
@@ -123,27 +123,27 @@ fn filter(item: &Element) -> Result<Filter, Reason> {
     })
 }
 
-fn condition(item: &Element) -> Result<Condition, Reason> {
+fn condition(item: &Element) -> Result<FilterCondition, Reason> {
     let match_type = item.text_of("matchType").ok_or("a condition has no matchType")?;
-    Ok(Condition {
-        field: Field::named(item.text_of("fieldKey").ok_or("a condition has no fieldKey")?),
+    Ok(FilterCondition {
+        field: FilterField::named(item.text_of("fieldKey").ok_or("a condition has no fieldKey")?),
         match_type: MatchType::named(match_type)
             .ok_or_else(|| format!("a condition has the unknown match type {match_type:?}"))?,
         value: value(item.child("conditionValue").ok_or("a condition has no conditionValue")?)?,
     })
 }
 
-fn action(element: &Element) -> Result<Action, Reason> {
+fn action(element: &Element) -> Result<FilterAction, Reason> {
     let kind = match element.text_of("type").ok_or("its action has no type")? {
-        "FWP_ACTION_PERMIT" => return Ok(Action::Permit),
-        "FWP_ACTION_BLOCK" => return Ok(Action::Block),
+        "FWP_ACTION_PERMIT" => return Ok(FilterAction::Permit),
+        "FWP_ACTION_BLOCK" => return Ok(FilterAction::Block),
         "FWP_ACTION_CALLOUT_TERMINATING" => CalloutKind::Terminating,
         "FWP_ACTION_CALLOUT_INSPECTION" => CalloutKind::Inspection,
         "FWP_ACTION_CALLOUT_UNKNOWN" => CalloutKind::Unknown,
         other => return Err(format!("its action has the unknown type {other:?}")),
     };
     let callout = element.text_of("calloutKey").unwrap_or("unknown").to_owned();
-    Ok(Action::Callout { kind, callout })
+    Ok(FilterAction::Callout { kind, callout })
 }
 
 /// A value with its type beside it.

@@ -1,11 +1,12 @@
 use super::{XmlError, read};
 use crate::plan::Family;
-use crate::wfp::eval::{Assumption, CalloutAnswer, Phase, Ruling, Unknown, classify};
-use crate::wfp::matching::Facts;
+use crate::wfp::eval::{Assumption, CalloutAnswer, EnginePhase, Ruling, Unknown, classify};
+use crate::wfp::matching::PacketFacts;
 use crate::wfp::model::{
-    Action, CalloutKind, Condition, Flags, Lifetime, MatchType, ObjectKey, Value, Weight,
+    CalloutKind, FilterAction, FilterCondition, Flags, Lifetime, MatchType, ObjectKey, Value,
+    Weight,
 };
-use crate::wfp::names::{Field, Layer};
+use crate::wfp::names::{FilterField, Layer};
 use crate::wfp::reading::Reading;
 
 /// A file in the shape of `netsh wfp show state`, with what is in `filter` in place of a filter's parts.
@@ -89,12 +90,12 @@ fn objects_and_what_they_say() {
     assert_eq!(filter.flags, Flags::PERSISTENT);
     assert_eq!(filter.layer, Layer::Connect(Family::V4));
     assert_eq!((filter.weight, filter.rank()), (Weight::Within(9), 9 << 60));
-    assert_eq!((filter.action.clone(), filter.id), (Action::Block, Some(70123)));
+    assert_eq!((filter.action.clone(), filter.id), (FilterAction::Block, Some(70123)));
     assert_eq!((filter.provider.as_ref(), &filter.conditions[..]), (Some(&provider), &[][..]));
     // And it can be judged.
     let assumption = Assumption { callouts: CalloutAnswer::Continues, unknown: Unknown::Differs };
-    let at = (Phase::Running, assumption);
-    let outcome = classify(&read, &filter.layer, &Facts::default(), at, &Reading::USUAL);
+    let at = (EnginePhase::Running, assumption);
+    let outcome = classify(&read, &filter.layer, &PacketFacts::default(), at, &Reading::USUAL);
     assert_eq!((outcome.ruling, outcome.by), (Ruling::Block, Some(filter)));
 }
 
@@ -139,8 +140,8 @@ fn values() {
         ),
     ] {
         let state = read(&with("FWP_MATCH_EQUAL", text)).unwrap();
-        let field = Field::RemoteAddress;
-        let wanted = Condition { field, match_type: MatchType::Equal, value: wanted };
+        let field = FilterField::RemoteAddress;
+        let wanted = FilterCondition { field, match_type: MatchType::Equal, value: wanted };
         assert_eq!(state.filters[0].conditions, [wanted], "{text}");
     }
 }
@@ -152,10 +153,10 @@ fn actions() {
         read(&state(&format!("{HEAD}{WEIGHT}<filterCondition/>{action}{TAIL}")))
             .map(|state| state.filters[0].action.clone())
     };
-    let callout = |kind| Action::Callout { kind, callout: "THEIRS".to_owned() };
+    let callout = |kind| FilterAction::Callout { kind, callout: "THEIRS".to_owned() };
     for (name, wanted) in [
-        ("FWP_ACTION_PERMIT", Action::Permit),
-        ("FWP_ACTION_BLOCK", Action::Block),
+        ("FWP_ACTION_PERMIT", FilterAction::Permit),
+        ("FWP_ACTION_BLOCK", FilterAction::Block),
         ("FWP_ACTION_CALLOUT_TERMINATING", callout(CalloutKind::Terminating)),
         ("FWP_ACTION_CALLOUT_INSPECTION", callout(CalloutKind::Inspection)),
         ("FWP_ACTION_CALLOUT_UNKNOWN", callout(CalloutKind::Unknown)),

@@ -14,8 +14,8 @@ use xshield_policy::AssetId;
 use crate::asset_locks::AssetLocks;
 use crate::bodies::Bodies;
 use crate::failed_sign_ins::FailedSignIns;
-use crate::gathered::{Gathered, Refused};
 use crate::problem::Problem;
+use crate::refusal_batch::{Refusal, RefusalBatch};
 use crate::settings::Settings;
 use crate::source::Source;
 
@@ -36,7 +36,7 @@ pub struct Limits {
     /// Sign-ins that failed.
     pub(crate) sign_ins: FailedSignIns,
     /// What was refused and is not in the audit log yet.
-    pub(crate) refused: Mutex<Gathered>,
+    pub(crate) refused: Mutex<RefusalBatch>,
     /// Threat files read at a time: each may take some megabytes.
     pub files: Semaphore,
     /// One piece of a file at a time from each asset.
@@ -99,7 +99,7 @@ impl Limits {
     }
 
     /// Something was refused that the audit log should tell of.
-    pub(crate) fn note_refused(&self, refused: Refused) {
+    pub(crate) fn note_refused(&self, refused: Refusal) {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner).note(refused);
     }
 

@@ -27,6 +27,7 @@ use xshield_store::audit::Deed;
 use xshield_store::{Store, StoreError, accounts, audit, commit};
 
 use crate::api;
+use crate::cached_page::CachedPage;
 use crate::door::Door;
 use crate::endpoints;
 use crate::held_polls::HeldPolls;
@@ -34,7 +35,6 @@ use crate::intake::Intake;
 use crate::jobs::host_configuration::{self, HostConfigurations};
 use crate::jobs::supervise::{Jobs, Pauses};
 use crate::jobs::{compile, maintenance, threat_compile, threat_feeds};
-use crate::kept::Kept;
 use crate::keys::{DataDir, KeyError, Keys};
 use crate::limits::Limits;
 use crate::passwords::{PasswordError, Passwords};
@@ -209,7 +209,7 @@ fn assembled(opened: Opened) -> Result<Platform, ServeError> {
         listening,
         endpoints,
         metrics: recorder(),
-        metrics_page: Kept::default(),
+        metrics_page: CachedPage::default(),
     })
 }
 

@@ -24,8 +24,8 @@ use xshield_store::{accounts, sign_in_sources};
 use crate::client::Client;
 use crate::door::guest::{Guest, Party};
 use crate::failed_sign_ins::{Place, is_here};
-use crate::gathered::Refused;
 use crate::problem::{Answer, Problem};
+use crate::refusal_batch::Refusal;
 use crate::source::Source;
 use crate::state::{App, Platform};
 
@@ -96,7 +96,7 @@ async fn proven(
         (account, place)
     };
     let refused = |reason: &str| {
-        app.limits.note_refused(Refused {
+        app.limits.note_refused(Refusal {
             action: "user.login-refused",
             reason: reason.to_owned(),
             subject: account.as_ref().map(|account| account.name.clone()),

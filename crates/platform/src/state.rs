@@ -14,11 +14,11 @@ use xshield_store::Store;
 use xshield_wire::message::VERSION;
 use xshield_wire::trust::{Der, PublicTrust};
 
+use crate::cached_page::CachedPage;
 use crate::held_polls::HeldPolls;
 use crate::intake::Intake;
 use crate::jobs::host_configuration::HostConfigurations;
 use crate::jobs::supervise::Jobs;
-use crate::kept::Kept;
 use crate::keys::{DataDir, KeyError, Keys};
 use crate::limits::Limits;
 use crate::passwords::Passwords;
@@ -84,7 +84,7 @@ pub struct Platform {
     /// Renders `/metrics`.
     pub metrics: PrometheusHandle,
     /// What was rendered last.
-    pub(crate) metrics_page: Kept,
+    pub(crate) metrics_page: CachedPage,
 }
 
 impl Platform {

@@ -13,8 +13,8 @@ use xshield_store::{
 };
 
 use crate::endpoints;
-use crate::gathered::Line;
 use crate::problem::{Answer, Problem};
+use crate::refusal_batch::Line;
 use crate::state::App;
 use crate::uploads::Files;
 

@@ -22,9 +22,9 @@ use super::{clock, refused};
 use crate::bodies::MAX_OF_STRANGERS;
 use crate::client::Client;
 use crate::door::guest::{Party, vouch};
-use crate::gathered::Refused;
 use crate::host_message::read_message;
 use crate::problem::{Answer, Problem};
+use crate::refusal_batch::Refusal;
 use crate::sealed::HostSession;
 use crate::state::App;
 
@@ -41,7 +41,7 @@ pub(super) async fn set_up(
     let now = Timestamp::now();
     let stored = enforcement_keys::get(&mut *app.store.read().await?, &request.key_id).await?;
     let tell = |key: Option<&StoredKey>, refusal: &Problem| {
-        app.limits.note_refused(Refused {
+        app.limits.note_refused(Refusal {
             action: "host.session-refused",
             reason: refusal.slug().to_owned(),
             subject: key.map(|key| key.id.clone()),

@@ -14,7 +14,7 @@ const BUDGET: usize = 60;
 
 /// What was refused.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Refused {
+pub(crate) struct Refusal {
     /// The audit log's action.
     pub(crate) action: &'static str,
     /// Why.
@@ -34,18 +34,18 @@ pub(crate) struct Line {
     pub(crate) text: String,
 }
 
-/// The refusals since the last [`Gathered::lines`].
+/// The refusals since the last [`RefusalBatch::lines`].
 #[derive(Debug, Default)]
-pub(crate) struct Gathered {
-    counts: HashMap<Refused, u64>,
+pub(crate) struct RefusalBatch {
+    counts: HashMap<Refusal, u64>,
     /// By action, what found no place among `counts`.
     others: HashMap<&'static str, u64>,
     spent: usize,
 }
 
-impl Gathered {
+impl RefusalBatch {
     /// Once more.
-    pub(crate) fn note(&mut self, refused: Refused) {
+    pub(crate) fn note(&mut self, refused: Refusal) {
         if self.counts.len() >= MOST && !self.counts.contains_key(&refused) {
             *self.others.entry(refused.action).or_default() += 1;
         } else {
@@ -62,7 +62,7 @@ impl Gathered {
         let room = BUDGET.saturating_sub(self.spent).min(LINES);
         let rest = counts.split_off(room.min(counts.len()));
         self.spent = (self.spent + counts.len()).saturating_sub(1);
-        let one = |(refused, times): (Refused, u64)| Line {
+        let one = |(refused, times): (Refusal, u64)| Line {
             action: refused.action,
             target: refused.subject.unwrap_or_else(|| "nobody known".to_owned()),
             text: format!("{} from {}: {}", often(times), refused.from, refused.reason),
@@ -95,8 +95,8 @@ mod tests {
 
     use super::*;
 
-    fn refused(number: u32) -> Refused {
-        Refused {
+    fn refused(number: u32) -> Refusal {
+        Refusal {
             action: "user.login-failed",
             reason: "wrong password".to_owned(),
             subject: Some("admin".to_owned()),
@@ -106,9 +106,9 @@ mod tests {
 
     #[test]
     fn what_is_the_same_is_one_line_with_its_number() {
-        let mut gathered = Gathered::default();
+        let mut gathered = RefusalBatch::default();
         (0..500).for_each(|_| gathered.note(refused(1)));
-        gathered.note(Refused { subject: None, ..refused(2) });
+        gathered.note(Refusal { subject: None, ..refused(2) });
         let line = |target: &str, text: &str| Line {
             action: "user.login-failed",
             target: target.to_owned(),
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn a_flood_is_few_lines_and_none_of_it_is_uncounted() {
-        let mut gathered = Gathered::default();
+        let mut gathered = RefusalBatch::default();
         let (mut lines, mut told) = (0, 0);
         for _ in 0..60 {
             (0..5000).for_each(|number| gathered.note(refused(number)));

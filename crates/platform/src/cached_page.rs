@@ -7,9 +7,9 @@ use tokio::sync::Mutex;
 
 /// The text, and since when it is there.
 #[derive(Debug, Default)]
-pub(crate) struct Kept(Mutex<Option<(Instant, String)>>);
+pub(crate) struct CachedPage(Mutex<Option<(Instant, String)>>);
 
-impl Kept {
+impl CachedPage {
     /// The text, if it was made within this time; otherwise it is made, once for all who wait for it.
     pub(crate) async fn within<E, F>(
         &self,
@@ -19,14 +19,14 @@ impl Kept {
     where
         F: Future<Output = Result<String, E>>,
     {
-        let mut kept = self.0.lock().await;
-        if let Some((since, text)) = kept.as_ref()
+        let mut cached = self.0.lock().await;
+        if let Some((since, text)) = cached.as_ref()
             && since.elapsed() < time
         {
             return Ok(text.clone());
         }
         let text = make().await?;
-        *kept = Some((Instant::now(), text.clone()));
+        *cached = Some((Instant::now(), text.clone()));
         Ok(text)
     }
 }
@@ -39,7 +39,7 @@ mod tests {
 
     #[tokio::test]
     async fn many_who_ask_cost_what_one_costs() {
-        let (kept, made) = (Kept::default(), AtomicU32::new(0));
+        let (kept, made) = (CachedPage::default(), AtomicU32::new(0));
         let make = || {
             let number = made.fetch_add(1, Ordering::Relaxed);
             async move { if number == 0 { Err("not yet") } else { Ok(number.to_string()) } }

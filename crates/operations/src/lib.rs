@@ -18,6 +18,7 @@ pub mod diagnostics;
 pub mod enforcement_keys;
 pub mod error;
 pub mod expiry;
+pub mod host_configuration;
 pub mod lookup;
 pub mod management;
 pub mod paging;

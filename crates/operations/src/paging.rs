@@ -3,8 +3,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
-use xshield_api::page::Page;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use xshield_api::page::{Page, PageQuery};
 
 use crate::error::{OperationError, Result};
 
@@ -50,6 +50,37 @@ impl<P> Paging<P> {
     #[must_use]
     pub fn to_read(&self) -> u32 {
         self.limit + 1
+    }
+}
+
+/// A page query as the part of a list that it asks for.
+pub trait Pages {
+    /// The part of a list that is asked for.
+    ///
+    /// # Errors
+    /// When the limit is out of range, or the cursor is none of this list.
+    fn paging<P: DeserializeOwned>(&self) -> Result<Paging<P>>;
+
+    /// How many items are asked for.
+    ///
+    /// # Errors
+    /// As [`Pages::paging`].
+    fn limit(&self) -> Result<u32> {
+        Ok(self.paging::<IgnoredAny>()?.limit)
+    }
+
+    /// The place after which the page begins.
+    ///
+    /// # Errors
+    /// As [`Pages::paging`].
+    fn after<P: DeserializeOwned>(&self) -> Result<Option<P>> {
+        Ok(self.paging()?.after)
+    }
+}
+
+impl Pages for PageQuery {
+    fn paging<P: DeserializeOwned>(&self) -> Result<Paging<P>> {
+        Paging::new(self.limit, self.cursor.as_deref())
     }
 }
 

@@ -19,6 +19,7 @@ use xshield_wire::Bytes;
 
 use crate::caller::{AtLeast, By, Caller};
 use crate::error::Result;
+use crate::host_configuration::HostConfigurator;
 use crate::passwords::HashPasswords;
 use crate::seal::SealSecrets;
 use crate::signals::Signals;
@@ -109,6 +110,13 @@ impl Noted {
 
     fn note(&self, signal: String) {
         self.0.lock().unwrap().push(signal);
+    }
+}
+
+impl HostConfigurator for Noted {
+    async fn refresh(&self) -> Result<()> {
+        self.note("work out configurations".to_owned());
+        Ok(())
     }
 }
 

@@ -7,6 +7,7 @@ use xshield_intelligence::judge::content_name;
 use xshield_intelligence::list::reload_rules;
 use xshield_model::file_name::FileName;
 use xshield_operations::error::Doing as _;
+use xshield_operations::host_configuration::HostConfigurator;
 use xshield_operations::threat::ThreatEngine;
 use xshield_operations::{OperationError, Result, Signals};
 use xshield_policy::AssetId;
@@ -25,6 +26,12 @@ impl Signals for Platform {
     fn policy_committed(&self) {
         self.configuring.changed();
         self.threat.changed();
+    }
+}
+
+impl HostConfigurator for Platform {
+    async fn refresh(&self) -> Result<()> {
+        Ok(self.configuring.refresh().await?)
     }
 }
 

@@ -14,6 +14,7 @@ use xshield_api::page::{Page, PageQuery};
 use xshield_model::Timestamp;
 use xshield_model::command::{Progress, TargetState};
 use xshield_operations::commands;
+use xshield_operations::paging::Pages as _;
 use xshield_store::uploads::UploadFilter;
 use xshield_store::{from_json, uploads, word};
 
@@ -22,7 +23,6 @@ use super::commands::{by, label, length, outcome, overall, whom};
 use super::look::{State, When};
 use super::page::{Frame, Section, answer};
 use super::session::Visitor;
-use crate::api::admin::page::Pages as _;
 use crate::auth::Viewer;
 use crate::problem::Answer;
 use crate::query::BothOf;

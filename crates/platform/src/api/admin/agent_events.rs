@@ -14,13 +14,13 @@ use xshield_api::page::{Page, PageQuery};
 use xshield_model::Timestamp;
 use xshield_operations::diagnostics;
 use xshield_operations::lookup::asset as named;
+use xshield_operations::paging::{Pages as _, paged};
 use xshield_policy::AssetId;
 use xshield_store::agent_events::{AgentEventFilter, StoredAgentEvent};
 use xshield_store::uploads::{Progress, Upload, UploadFilter};
 use xshield_store::{agent_events, uploads};
 use xshield_wire::telemetry::AgentEventKind;
 
-use super::page::{Pages as _, paged};
 use crate::auth::{Allowed, Operator, Viewer};
 use crate::download;
 use crate::problem::{Answer, Problem};

@@ -10,9 +10,9 @@ use xshield_api::page::{Page, PageQuery};
 use xshield_model::Timestamp;
 use xshield_model::alert_rule::AlertRule;
 use xshield_operations::alert_rules;
+use xshield_operations::paging::Pages as _;
 use xshield_store::alerts::AlertFilter;
 
-use super::page::Pages as _;
 use crate::auth::{Allowed, Operator, Viewer};
 use crate::problem::{Answer, JsonBody};
 use crate::query::BothOf;

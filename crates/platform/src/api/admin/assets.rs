@@ -9,8 +9,8 @@ use xshield_api::assets::{Asset, AssetChange, AssetQuery, PastProblem};
 use xshield_api::page::{Page, PageQuery};
 use xshield_model::Timestamp;
 use xshield_operations::assets::{self, Filter};
+use xshield_operations::paging::Pages as _;
 
-use super::page::Pages as _;
 use crate::auth::{Allowed, Operator, Viewer};
 use crate::problem::{Answer, JsonBody};
 use crate::query::BothOf;

@@ -8,9 +8,9 @@ use xshield_api::audit::AuditQuery;
 use xshield_api::page::{Page, PageQuery};
 use xshield_model::audit_entry::AuditEntry;
 use xshield_operations::audit_log;
+use xshield_operations::paging::Pages as _;
 use xshield_store::audit::AuditFilter;
 
-use super::page::Pages as _;
 use crate::auth::{Allowed, Viewer};
 use crate::problem::Answer;
 use crate::query::BothOf;

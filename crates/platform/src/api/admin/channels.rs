@@ -21,11 +21,11 @@ use xshield_model::role::Role;
 use xshield_operations::OperationError;
 use xshield_operations::alert_rules::checked_name;
 use xshield_operations::ids::{new_id, random};
+use xshield_operations::paging::{Pages as _, paged};
 use xshield_store::audit::Deed;
 use xshield_store::deliveries::{StoredChannel, StoredDelivery, Waiting};
 use xshield_store::{Conn, alerts, audit, commit, deliveries};
 
-use super::page::{Pages as _, paged};
 use crate::auth::{Allowed, Caller, Operator, Viewer};
 use crate::problem::{Answer, JsonBody, Problem};
 use crate::query::BothOf;

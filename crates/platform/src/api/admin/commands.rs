@@ -10,9 +10,9 @@ use xshield_api::page::{Page, PageQuery};
 use xshield_model::Timestamp;
 use xshield_operations::commands::{self, Prepared};
 use xshield_operations::lookup;
+use xshield_operations::paging::Pages as _;
 use xshield_operations::selection::selected;
 
-use super::page::Pages as _;
 use crate::auth::{Allowed, Operator, Viewer};
 use crate::problem::{Answer, JsonBody};
 use crate::query::{BothOf, QueryOf};

@@ -9,8 +9,8 @@ use xshield_api::keys::{CreatedKey, Host, Key, NewKey, Rotation};
 use xshield_api::page::{Page, PageQuery};
 use xshield_model::Timestamp;
 use xshield_operations::enforcement_keys::{self, Issuer, PlatformAccess};
+use xshield_operations::paging::Pages as _;
 
-use super::page::Pages as _;
 use crate::auth::{Allowed, Operator, Viewer};
 use crate::problem::{Answer, JsonBody, Problem};
 use crate::query::QueryOf;

@@ -10,12 +10,12 @@ use xshield_api::host_telemetry::{
 use xshield_api::page::{Page, PageQuery};
 use xshield_model::Timestamp;
 use xshield_operations::lookup::asset as named;
+use xshield_operations::paging::{Pages as _, paged};
 use xshield_policy::AssetId;
 use xshield_store::paths::{PathFilter, StoredPath};
 use xshield_store::{paths, telemetry};
 use xshield_wire::telemetry::{ActivePath, SoftwarePackage};
 
-use super::page::{Pages as _, paged};
 use crate::auth::{Allowed, Viewer};
 use crate::problem::{Answer, Problem};
 use crate::query::{BothOf, QueryOf};

@@ -15,13 +15,13 @@ use xshield_api::policy::{
 use xshield_model::Timestamp;
 use xshield_model::role::Role;
 use xshield_operations::OperationError;
+use xshield_operations::paging::Pages as _;
 use xshield_operations::policy::candidate::{self, Comparison};
 use xshield_operations::policy::documents::{self, CheckedPolicy};
 use xshield_operations::policy::restore as restored;
 use xshield_operations::policy::simulate::{self, Prospect};
 use xshield_operations::policy::synchronize as committed;
 
-use super::page::Pages as _;
 use crate::auth::{Allowed, Operator, Viewer};
 use crate::bodies::Held;
 use crate::problem::{Answer, JsonBody, Problem, parse_json};

@@ -8,13 +8,13 @@ use xshield_api::page::{Page, PageQuery};
 use xshield_api::telemetry::{Compiled, Event, EventQuery, Hits, Listening, Programmed};
 use xshield_model::Timestamp;
 use xshield_operations::lookup::asset as named;
+use xshield_operations::paging::{Pages as _, paged};
 use xshield_policy::AssetId;
 use xshield_store::events::{EventFilter, StoredEvent};
 use xshield_store::reports::StoredHits;
 use xshield_store::{events, reports};
 use xshield_wire::message::FirewallEvent;
 
-use super::page::{Pages as _, paged};
 use crate::auth::{Allowed, Viewer};
 use crate::problem::{Answer, Problem};
 use crate::query::BothOf;

@@ -11,6 +11,7 @@ use xshield_api::threat_events::{AddressView, Losses, LostBy, MetBy, ThreatEvent
 use xshield_model::Timestamp;
 use xshield_model::alert::EventView;
 use xshield_operations::lookup::asset as named;
+use xshield_operations::paging::{Pages as _, paged};
 use xshield_operations::selection::members;
 use xshield_policy::AssetId;
 use xshield_policy::criteria::Criteria;
@@ -18,7 +19,6 @@ use xshield_store::threat_events::{Loss, Meeting, StoredThreatEvent, ThreatFilte
 use xshield_store::{assets, threat_events};
 use xshield_threat::Confidence;
 
-use super::page::{Pages as _, paged};
 use crate::auth::{Allowed, Viewer};
 use crate::problem::{Answer, Problem};
 use crate::query::BothOf;

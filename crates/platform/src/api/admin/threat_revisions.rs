@@ -8,12 +8,12 @@ use xshield_api::page::{Page, PageQuery};
 use xshield_api::threat_list::{DiffQuery, Difference, Done, Half, Revision};
 use xshield_intelligence::parts::SharedSet;
 use xshield_model::Timestamp;
+use xshield_operations::paging::{Pages as _, paged};
 use xshield_store::audit::Deed;
 use xshield_store::threat_lists::StoredRevision;
 use xshield_store::{audit, commit, threat_assets, threat_lists};
 use xshield_threat::ThreatSet;
 
-use super::page::{Pages as _, paged};
 use crate::auth::{Allowed, Operator, Viewer};
 use crate::problem::{Answer, Problem};
 use crate::query::QueryOf;

@@ -8,9 +8,9 @@ use utoipa_axum::routes;
 use xshield_api::access::{CreatedToken, NewToken, NewUser, Token, User, UserChange};
 use xshield_api::page::{Page, PageQuery};
 use xshield_model::Timestamp;
+use xshield_operations::paging::Pages as _;
 use xshield_operations::{tokens, users};
 
-use super::page::Pages as _;
 use crate::auth::{Admin, Allowed, Viewer};
 use crate::problem::{Answer, JsonBody};
 use crate::query::QueryOf;

@@ -16,32 +16,9 @@ use crate::bytes::Bytes;
 use crate::keys::{KeyId, PolicyKey, PolicyPublicKey, sha256};
 use crate::label::{RulesetLabel, RulesetVersion};
 use crate::message::{Digest, InForce};
+use crate::payload::written;
+pub use crate::payload::{Payload, SealError};
 use crate::threat::{ThreatOrder, ThreatWanted};
-
-/// What the platform signs for one host.
-pub trait Payload: Serialize + serde::de::DeserializeOwned {
-    /// The payload's media type; what is signed as one type never passes as another.
-    const TYPE: &'static str;
-
-    /// For whom.
-    fn asset(&self) -> &AssetId;
-}
-
-impl Payload for Ruleset {
-    const TYPE: &'static str = "application/vnd.xshield.ruleset.v1+json";
-
-    fn asset(&self) -> &AssetId {
-        &self.asset
-    }
-}
-
-impl Payload for ThreatOrder {
-    const TYPE: &'static str = "application/vnd.xshield.threat-order.v1+json";
-
-    fn asset(&self) -> &AssetId {
-        &self.asset
-    }
-}
 
 /// The largest envelope that is read, in bytes.
 pub const MAX_ENVELOPE: usize = 64 << 20;
@@ -76,14 +53,6 @@ struct SignedLabel {
 struct EnvelopeSignature {
     keyid: String,
     sig: Bytes<64>,
-}
-
-/// A payload could not be written as JSON.
-#[derive(Debug, thiserror::Error)]
-#[error("writing what is signed for {asset} as JSON failed")]
-pub struct SealError {
-    asset: AssetId,
-    source: serde_json::Error,
 }
 
 /// Platform: signs an order, or a ruleset without a label.
@@ -124,17 +93,6 @@ fn signed<T: Payload>(
     let payload = written(value)?;
     let sig = key.sign(&pre_authentication(T::TYPE, &payload));
     Ok((payload, EnvelopeSignature { keyid: key.public().id().into(), sig }))
-}
-
-fn written<T: Payload>(value: &T) -> Result<Vec<u8>, SealError> {
-    let mut payload = Vec::new();
-    write(value, &mut payload)?;
-    Ok(payload)
-}
-
-pub(crate) fn write<T: Payload>(value: &T, to: impl std::io::Write) -> Result<(), SealError> {
-    serde_json::to_writer(to, value)
-        .map_err(|source| SealError { asset: value.asset().clone(), source })
 }
 
 impl Envelope {

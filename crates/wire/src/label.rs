@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use xshield_policy::{AssetId, Revision, Ruleset};
 
 use crate::bytes::Bytes;
-use crate::envelope::{Payload, SealError};
 use crate::message::Digest;
+use crate::payload::{self, Payload, SealError};
 
 /// The place of a ruleset among all that a platform has signed: the later is the greater.
 #[derive(
@@ -78,7 +78,7 @@ impl SharedDigest {
     /// When it can't be written as JSON.
     pub fn of(ruleset: &Ruleset) -> Result<Self, SealError> {
         let mut hashing = Hashing { context: Context::new(&SHA256), ahead: Vec::new() };
-        crate::envelope::write(ruleset, &mut hashing)?;
+        payload::write(ruleset, &mut hashing)?;
         let Hashing { context: mut head, ahead } = hashing;
         let Some(rest) = ahead.strip_suffix(tail(&ruleset.asset).as_bytes()) else {
             unreachable!("the asset is the last field of a ruleset")

@@ -22,6 +22,7 @@ pub mod foreign;
 pub mod keys;
 pub mod label;
 pub mod message;
+mod payload;
 pub mod session;
 pub mod signature;
 pub mod succession;

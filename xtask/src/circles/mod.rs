@@ -43,7 +43,6 @@ const EXCEPTIONS: &[Exception] = &[
     Exception { package: "xshield-lab", largest: 28, in_circles: 31 },
     Exception { package: "xshield-policy", largest: 6, in_circles: 15 },
     Exception { package: "xshield-threat", largest: 9, in_circles: 18 },
-    Exception { package: "xshield-wire", largest: 9, in_circles: 9 },
 ];
 
 /// What was found in a crate.

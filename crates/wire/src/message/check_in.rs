@@ -3,9 +3,8 @@
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
-use xshield_policy::Revision;
 
-use super::{Command, Digest, UnixSeconds};
+use super::{Command, InForce, UnixSeconds};
 use crate::control::{HostConfiguration, Usage};
 use crate::envelope::Envelope;
 use crate::threat::{ThreatStanding, ThreatWanted};
@@ -194,15 +193,6 @@ pub enum Status {
         /// What failed and what to do.
         reason: String,
     },
-}
-
-/// A ruleset in the kernel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct InForce {
-    /// Its revision.
-    pub revision: Revision,
-    /// Its payload's digest.
-    pub digest: Digest,
 }
 
 /// Something an operator should know.

@@ -20,7 +20,9 @@ pub fn run(agent: &Agent) {
     let mut watch = match AddressWatch::open() {
         Ok(watch) => watch,
         Err(error) => {
-            agent.log.error(&format!("{}; heartbeats alone tell addresses", chain(&error)));
+            agent
+                .log
+                .error(&format!("{}; addresses are reported only with heartbeats", chain(&error)));
             return;
         }
     };

@@ -202,7 +202,7 @@ impl Agent {
     pub fn say_unknown(&self, loaded: &Loaded) {
         for (line, key) in &loaded.unknown {
             let path = self.path.display();
-            self.log.warn(&format!("{path}:{line}: {key} is not known here and has no effect"));
+            self.log.warn(&format!("{path}:{line}: {key} is unknown and has no effect"));
         }
     }
 }
@@ -384,7 +384,7 @@ impl Agent {
         let batch = self.surroundings.random();
         let report = Report::new(batch, self.surroundings.now(), body);
         if self.state().queue.push(report) > 0 {
-            self.log.warn("no cycle could write reports down for long: the oldest is given up");
+            self.log.warn("no cycle has saved reports for a long time: the oldest is dropped");
         }
         batch
     }

@@ -41,7 +41,7 @@ pub enum ChangeError {
         source: EditError,
     },
     /// A key that does not exist.
-    #[error("{key:?} is no key of the configuration; expected one of {}", known_keys())]
+    #[error("{key:?} is not a configuration key; expected one of {}", known_keys())]
     UnknownKey {
         /// As given.
         key: String,
@@ -93,8 +93,7 @@ pub enum ChangeError {
 }
 
 /// What happens to texts with semicolons.
-const SHELL: &str = "; the shell ends a command at a semicolon that is not in quotes, and runs the rest \
-                     as commands of their own: write 'A;B', or --set A=VALUE --set B=VALUE, which need \
+const SHELL: &str = "; the shell ends a command at an unquoted semicolon, and runs the rest as separate commands: write 'A;B', or --set A=VALUE --set B=VALUE, which need \
                      no semicolons";
 
 fn known_keys() -> String {
@@ -251,8 +250,7 @@ fn check(path: &Path, text: &str) -> Result<Loaded, ConfigError> {
     // What can't be cut into lines may still be good YAML.
     let (text, unknown) = match Document::parse(text, SECTION) {
         Ok(document) if !document.has_section() => {
-            let reason =
-                "missing: expected the keys below it, each on a line of its own".to_owned();
+            let reason = "missing: expected the keys below it, each on its own line".to_owned();
             return Err(ConfigError::Value { path: path.to_owned(), field: SECTION, reason });
         }
         Ok(document) => document.without_unknown(|key| KEYS.contains(&key)),

@@ -28,7 +28,7 @@ pub fn run(agent: &Agent) {
     let mut watch = match Watch::open(&TABLES) {
         Ok(watch) => watch,
         Err(error) => {
-            agent.log.error(&format!("{}; heartbeats alone repair", chain(&error)));
+            agent.log.error(&format!("{}; tables are repaired only at heartbeats", chain(&error)));
             return;
         }
     };

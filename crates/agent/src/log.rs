@@ -58,7 +58,7 @@ impl fmt::Display for Level {
 
 /// Not one of the levels.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no level: expected error, warning, info or debug")]
+#[error("{0:?} is not a level: expected error, warning, info or debug")]
 pub struct LevelError(String);
 
 impl FromStr for Level {

@@ -13,7 +13,7 @@ pub enum RestartError {
     #[error("the file is changed, but the service could not be restarted")]
     Service(#[from] systemd::ServiceError),
     /// The agent can't be asked to read it again.
-    #[error("the file is changed, but the running agent did not take it")]
+    #[error("the file is changed, but the running agent did not accept it")]
     Agent(#[source] AskError),
 }
 
@@ -30,7 +30,7 @@ pub fn restart(socket: &Path) -> Result<&'static str, RestartError> {
     match client::ask(socket, &Request::Reload) {
         Ok(_) => Ok("the running agent uses the new configuration"),
         Err(AskError::NotRunning(_)) => {
-            Ok("the agent does not run; it will use the new configuration when it is started")
+            Ok("the agent is not running; it will use the new configuration when it is started")
         }
         Err(error) => Err(RestartError::Agent(error)),
     }

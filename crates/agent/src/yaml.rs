@@ -16,7 +16,7 @@ pub enum EditError {
         line: usize,
     },
     /// The same key twice.
-    #[error("line {line}: {key} stands here for the second time; remove one")]
+    #[error("line {line}: {key} is set twice; remove one")]
     Twice {
         /// 1-based.
         line: usize,
@@ -24,7 +24,7 @@ pub enum EditError {
         key: String,
     },
     /// The section is not in block style.
-    #[error("line {line}: write the keys of {section} below it, each on a line of its own")]
+    #[error("line {line}: write the keys of {section} below it, each on its own line")]
     Section {
         /// 1-based.
         line: usize,

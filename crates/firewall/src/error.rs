@@ -27,11 +27,11 @@ pub enum FirewallError {
     },
     /// The new ruleset stood on trial for too long, and the old one is back in force.
     #[error(
-        "keeping the new ruleset: its time on probation ran out, so the previous one is back in force; apply it again"
+        "keeping the new ruleset: its probation ended, so the previous one is back in force; apply it again"
     )]
     ProbationOver,
     /// The ruleset on trial is not the one that was put there.
-    #[error("{action}: another ruleset stands in the kernel than the one on trial; apply it again")]
+    #[error("{action}: the kernel holds a different ruleset than the one on trial; apply it again")]
     Overtaken {
         /// What was tried.
         action: &'static str,

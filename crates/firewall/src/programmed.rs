@@ -265,7 +265,7 @@ impl fmt::Display for Explanation {
             writeln!(f, "  note: {note}")?;
         }
         if self.uncertain {
-            writeln!(f, "  careful: rules that are not ours stand in our chains")?;
+            writeln!(f, "  warning: our chains contain rules that are not ours")?;
         }
         self.steps.iter().try_for_each(|step| writeln!(f, "  {step}"))
     }

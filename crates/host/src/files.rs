@@ -161,7 +161,7 @@ pub fn unseal(content: &[u8]) -> Result<&[u8], &'static str> {
     let end = content.iter().position(|&byte| byte == b'\n').ok_or("its first line is cut off")?;
     let (head, payload) = content.split_at(end + 1);
     if !head.starts_with(MAGIC.as_bytes()) {
-        return Err("it does not begin like a file of this program");
+        return Err("it does not start like a file of this program");
     }
     if head == header(payload).as_bytes() { Ok(payload) } else { Err("its checksum is wrong") }
 }

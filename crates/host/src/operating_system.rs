@@ -46,8 +46,7 @@ pub trait OperatingSystem: fmt::Debug + Send + Sync {
 pub enum UnguardedError {
     /// Others may write to it.
     #[error(
-        "other users can change {path} (mode {mode:o}), so what is there may be theirs; look whether \
-         they did, then: chmod go-w {path}", path = .path.display()
+        "other users can change {path} (mode {mode:o}), so its content may be theirs; check whether they changed it, then: chmod go-w {path}", path = .path.display()
     )]
     Writable {
         /// It, or a directory above it.
@@ -57,8 +56,7 @@ pub enum UnguardedError {
     },
     /// It belongs to someone else.
     #[error(
-        "{path} belongs to the user with number {owner}, who can change it; look whether that user \
-         did, then: chown root {path}", path = .path.display()
+        "{path} belongs to the user with number {owner}, who can change it; check whether that user did, then: chown root {path}", path = .path.display()
     )]
     Owner {
         /// It.
@@ -67,7 +65,7 @@ pub enum UnguardedError {
         owner: u32,
     },
     /// It can't be looked at.
-    #[error("looking who may change {path} failed", path = .path.display())]
+    #[error("checking who may change {path} failed", path = .path.display())]
     Look {
         /// It.
         path: PathBuf,

@@ -12,9 +12,7 @@ pub struct Span(u32);
 
 /// Why a text is no length of time.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{0:?} is not a length of time: expected a whole number and s, m, h or d, at most 30d, e.g. 30m"
-)]
+#[error("{0:?} is not a duration: expected a whole number and s, m, h or d, at most 30d, e.g. 30m")]
 pub struct SpanError(String);
 
 const MINUTE: u32 = 60;

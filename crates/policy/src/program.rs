@@ -139,7 +139,7 @@ impl TryFrom<String> for LocalProgram {
                             .map_err(|error: crate::names::NameError| error.to_string())?,
                     );
                 }
-                _ => return Err(format!("{field:?} is no field of a program")),
+                _ => return Err(format!("{field:?} is not a field of a program")),
             }
         }
         Self::new(process, user, unit).ok_or_else(|| "names no program".to_owned())

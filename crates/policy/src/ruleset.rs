@@ -133,7 +133,7 @@ struct DirectionForm {
 
 /// Two tested stances in one direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a direction in mode 'test' has a 'tested' stance besides: expected mode 'enforce'")]
+#[error("a direction in mode 'test' must not have a 'tested' stance: expected mode 'enforce'")]
 pub struct TwiceTested;
 
 impl TryFrom<DirectionForm> for DirectionRules {

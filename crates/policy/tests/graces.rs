@@ -59,14 +59,14 @@ fn what_is_said_about_a_domain_is_what_its_ruleset_says() {
             "network: { name: cdn, domains: [two.example], grace: 5m, while-connected: true }\n---\n\
              settings: { domains: [{ name: Two.Example., grace: 0s }] }",
             "two 0s+",
-            "different graces are given for domain two.example; the shortest counts: 0s, longer while \
+            "different graces are set for domain two.example; the shortest applies: 0s, longer while \
              connected",
         ),
         (
             "network: { name: cdn, domains: [two.example], grace: 5m, while-connected: true }\n---\n\
              network: { name: other, domains: [two.example], grace: 300s, while-connected: false }",
             "two 5m",
-            "different graces are given for domain two.example; the shortest counts: 5m",
+            "different graces are set for domain two.example; the shortest applies: 5m",
         ),
         (
             // Of a domain that the ruleset does not name, it says nothing.

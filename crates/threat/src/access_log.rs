@@ -80,16 +80,16 @@ pub enum LineError {
     #[error("not UTF-8")]
     Encoding,
     /// It is of another format.
-    #[error("not as the format says: no address at its place")]
+    #[error("no address where the format expects one")]
     Format,
     /// It does not say when.
-    #[error("no time in a known form")]
+    #[error("no time in a known format")]
     Time,
     /// A container runtime parted it.
     #[error("a piece of a line")]
     Piece,
     /// A proxy hides its client (`unknown`, `_name`), or wrote something that is no address.
-    #[error("a trusted proxy names a client that is no address")]
+    #[error("a trusted proxy names a client that is not an address")]
     NoAddress,
     /// More hops than are looked at, all of them trusted.
     #[error("more than {MAX_HOPS} trusted proxies in a row")]

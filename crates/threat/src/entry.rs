@@ -249,7 +249,7 @@ impl Confidence {
 
 /// A confidence above 100.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("{0} is no confidence: give 0 to 100")]
+#[error("{0} is not a confidence: give 0 to 100")]
 pub struct ConfidenceError(u8);
 
 impl TryFrom<u8> for Confidence {
@@ -287,7 +287,7 @@ impl FeedId {
 
 /// A name that no feed can have.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{0:?} is no feed name: use 1 to 64 of a-z 0-9 - _ . and begin with a letter or digit")]
+#[error("{0:?} is not a feed name: use 1 to 64 of a-z 0-9 - _ . and begin with a letter or digit")]
 pub struct FeedIdError(String);
 
 impl FromStr for FeedId {

@@ -55,7 +55,7 @@ pub enum Guard {
 #[serde(rename_all = "kebab-case", tag = "reason")]
 pub enum HoldReason {
     /// Nothing is listed any more.
-    #[error("the feed lists nothing any more, it had {before} entries")]
+    #[error("the feed is now empty; it had {before} entries")]
     Emptied {
         /// Entries before.
         before: u64,

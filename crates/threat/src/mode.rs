@@ -38,7 +38,7 @@ impl std::fmt::Display for ThreatMode {
 
 /// A text that is no mode.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no threat mode; expected block, event-only or off")]
+#[error("{0:?} is not a threat mode; expected block, event-only or off")]
 pub struct ThreatModeError(String);
 
 impl std::str::FromStr for ThreatMode {

@@ -116,7 +116,7 @@ pub enum ConfigError {
     #[error("the CA file holds a damaged certificate; expected PEM, as the platform gives it out")]
     Certificate(#[source] rustls::Error),
     /// The proxy can't be written as a URL.
-    #[error("the proxy {proxy} can't be used: its user name or password is of no valid form")]
+    #[error("the proxy {proxy} can't be used: its user name or password is malformed")]
     Proxy {
         /// Which one.
         proxy: Endpoint,

@@ -108,7 +108,7 @@ pub enum ProxyListReason {
         proxies: usize,
     },
     /// HTTP Basic authentication can't carry it (RFC 7617, section 2).
-    #[error("user {0} has a colon or a control character, which HTTP proxies can't be told")]
+    #[error("user {0} has a colon or a control character, which HTTP proxies can't accept")]
     User(usize),
     /// A password without a user.
     #[error("password {0} has no user; give the users in the order of the proxies")]
@@ -120,7 +120,7 @@ pub enum ProxyListReason {
     )]
     NotBase64(usize),
     /// Base64 of something that is no text.
-    #[error("password {0} is base64 of something that is not UTF-8 text; was it base64 at all?")]
+    #[error("password {0} decodes to something that is not UTF-8 text; check that it is base64")]
     NotText(usize),
     /// A control character, mostly the line break that `echo` adds.
     #[error(

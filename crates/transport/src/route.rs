@@ -201,7 +201,7 @@ pub(crate) fn classify(error: &ureq::Error, route: &Route, platform: &Endpoint) 
             None => io_failure(error, at),
         },
         ureq::Error::ConnectionFailed => {
-            RouteError::Broken { at, reason: "no connection came about".to_owned() }
+            RouteError::Broken { at, reason: "no connection was established".to_owned() }
         }
         other => RouteError::Http { platform, reason: other.to_string() },
     }

@@ -113,7 +113,7 @@ pub enum TransportError {
         limit: u64,
     },
     /// The request was given up: see [`crate::Line::cut`].
-    #[error("the request was given up")]
+    #[error("the request was abandoned")]
     Cut,
     /// A header or the path has characters that HTTP does not allow.
     #[error("the request to {path:?} can't be written as HTTP")]

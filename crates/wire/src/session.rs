@@ -38,7 +38,7 @@ pub const MAX_TOKEN: usize = 4096;
 pub enum SessionError {
     /// The other side speaks another version.
     #[error(
-        "the handshake is of version {got}, this side speaks {VERSION}; upgrade the older side"
+        "the handshake has version {got}, this side supports {VERSION}; upgrade the older side"
     )]
     Version {
         /// The other side's version.

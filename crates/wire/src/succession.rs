@@ -31,7 +31,7 @@ pub enum SuccessionError {
     #[error("the platform's new keys were refused: {0}")]
     Envelope(#[from] EnvelopeError),
     /// Nothing could come of it.
-    #[error("the platform's new keys are of no use: expected 1 to {MOST} {0}")]
+    #[error("the platform's new keys are invalid: expected 1 to {MOST} {0}")]
     Count(&'static str),
 }
 

@@ -146,7 +146,7 @@ pub enum TrustError {
         expected: TrustDigest,
     },
     /// Nothing could come of it, though the key vouches for it.
-    #[error("the platform's trust is of no use: expected 1 to 16 {0}")]
+    #[error("the platform's trust information is invalid: expected 1 to 16 {0}")]
     Count(&'static str),
 }
 

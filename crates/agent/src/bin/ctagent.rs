@@ -244,7 +244,7 @@ fn remove(line: &CommandLine, clean: bool) -> Result<(), Box<dyn Error>> {
         Ok(loaded) => {
             let state = StateDirectory::open(&loaded.config.state_directory)?;
             if state.is_kept_by_a_resident()? {
-                return Err("the agent still runs: end it first, then remove it".into());
+                return Err("the agent is still running: stop it first, then remove it".into());
             }
             let surroundings = linux::this_host(absolute(&line.config));
             verbs::remove(&loaded.config, &surroundings)?;

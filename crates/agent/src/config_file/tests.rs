@@ -87,9 +87,9 @@ fn what_is_wrong_leaves_the_file_as_it_was() {
         ),
         ("configuration.proxy;configuration.proxy-user", "10.0.0.1:1;a,b", "2 users for 1 proxy"),
         ("configuration.proxy;configuration.proxy-user", "10.0.0.1:1", "2 parameters and 1 values"),
-        ("configuration.prox", "x", "no key of the configuration"),
-        ("proxy", "10.0.0.1:1", "no key of the configuration"),
-        ("other.proxy", "10.0.0.1:1", "no key of the configuration"),
+        ("configuration.prox", "x", "is not a configuration key"),
+        ("proxy", "10.0.0.1:1", "is not a configuration key"),
+        ("other.proxy", "10.0.0.1:1", "is not a configuration key"),
         ("configuration.heartbeat-seconds", "often", "config.yaml:"),
         ("configuration.heartbeat-seconds", "0", "expected 1 to 86400"),
         ("configuration.platform", "http://192.0.2.1", "https://"),
@@ -140,7 +140,7 @@ fn values_are_set_without_semicolons_and_what_a_shell_cut_is_told() {
         ),
         (None, None, &[], "--set configuration.KEY=VALUE"),
         (None, None, &["s3cret"], "--set takes KEY=VALUE"),
-        (None, None, &["proxy=10.0.0.1:1"], "no key of the configuration"),
+        (None, None, &["proxy=10.0.0.1:1"], "is not a configuration key"),
     ] {
         let error = Edit::given(params, values, &sets(set)).unwrap_err().to_string();
         assert!(error.contains(reason) && !error.contains("s3cret"), "{error}");

@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
     /// Nobody listens.
-    #[error("the agent does not run ({path}): start it with `ctagent start`", path = .0.display())]
+    #[error("the agent is not running ({path}): start it with `ctagent start`", path = .0.display())]
     NotRunning(PathBuf),
     /// Only root may ask.
     #[error("only root may ask the agent: run this as root")]
@@ -31,7 +31,7 @@ pub enum AskError {
         source: std::io::Error,
     },
     /// The answer is not one.
-    #[error("the agent's answer can't be understood; is it of another version?")]
+    #[error("the agent's answer can't be understood; check that both have the same version")]
     Garbled,
     /// It said no.
     #[error("{0}")]

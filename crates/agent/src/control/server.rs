@@ -123,7 +123,7 @@ fn answer(agent: &Agent, stream: UnixStream) -> io::Result<()> {
 fn read(stream: &UnixStream) -> io::Result<Result<Request, String>> {
     let mut line = String::new();
     BufReader::new(stream.take(LONGEST_REQUEST)).read_line(&mut line)?;
-    Ok(serde_json::from_str(&line).map_err(|error| format!("the request is not one: {error}")))
+    Ok(serde_json::from_str(&line).map_err(|error| format!("the request is malformed: {error}")))
 }
 
 fn carry_out(agent: &Agent, request: &Request) -> Answer {
@@ -165,7 +165,7 @@ fn diagnose(agent: &Agent) -> Answer {
         return Answer::Error(format!("{} can't be replaced: {error}", path.display()));
     }
     let Some(cycles) = agent.wait_for_idle() else {
-        return Answer::Error("the agent is about to end".to_owned());
+        return Answer::Error("the agent is stopping".to_owned());
     };
     agent.wake_for_diagnostics(path.clone());
     let _ = agent.wait_for_cycle_after(cycles);

@@ -39,7 +39,7 @@ pub fn run(agent: &Agent) {
             continue;
         };
         if let Err(reason) = hold(agent, group) {
-            agent.log.warn(&format!("live events are not told: {reason}"));
+            agent.log.warn(&format!("live events are not reported: {reason}"));
             stand(agent, ListenerStatus::Failed { reason });
             rest_unless_configured(agent);
         }

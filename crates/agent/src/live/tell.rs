@@ -161,7 +161,7 @@ impl Mouth<'_> {
     fn untold(&self, reason: String) {
         let mut inner = self.agent.live.inner();
         if inner.untold.as_ref() != Some(&reason) {
-            self.agent.log.debug(&format!("live events are not told: {reason}"));
+            self.agent.log.debug(&format!("live events are not reported: {reason}"));
             inner.untold = Some(reason);
         }
     }

@@ -140,7 +140,7 @@ impl<'a> Parts<'a> {
             Handing::To(group) if firewall.can_hand_over().unwrap_or(false) => Some(group),
             Handing::To(_) => {
                 let text = "this kernel can't hand packets to a log group (nfnetlink_log, named \
-                            counters): denials and matches are told at heartbeats alone";
+                            counters): denials and matches are reported only at heartbeats";
                 self.run.note("live-unavailable", text.to_owned());
                 None
             }

@@ -52,7 +52,7 @@ pub(crate) fn status(
             format!("threat list revision {} is in force", standing.list.revision)
         }
         ThreatState::Disturbed(standing) => format!(
-            "threat list revision {} is there, but others changed the rules around it",
+            "threat list revision {} is present, but others changed the rules around it",
             standing.list.revision
         ),
         ThreatState::Broken { what } => format!("the threat list is broken: {what}"),

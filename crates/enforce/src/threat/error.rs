@@ -24,10 +24,10 @@ pub(crate) enum ThreatFailure {
     #[error("fetching a file of the threat list failed")]
     Download(#[from] DownloadError),
     /// The platform is not there to be asked.
-    #[error("the ordered threat list is not here yet and the platform can't be reached")]
+    #[error("the ordered threat list is not on this host yet, and the platform can't be reached")]
     NotHere,
     /// The order can't be trusted.
-    #[error("the threat order that came was refused; the one before stays in force")]
+    #[error("the received threat order was refused; the previous one stays in force")]
     Order(#[from] EnvelopeError),
     /// The platform wants an order older than one that was taken here.
     #[error("the platform wants threat order {wanted}, and this host has had order {floor}")]
@@ -38,13 +38,13 @@ pub(crate) enum ThreatFailure {
         floor: u64,
     },
     /// The files that the platform named don't lead to the list.
-    #[error("the platform's path to the threat list can't be followed: {reason}")]
+    #[error("the files that the platform names for the threat list can't be used: {reason}")]
     Path {
         /// What is wrong.
         reason: &'static str,
     },
     /// A file is not the one that was named.
-    #[error("a file of the threat list came damaged: its length or its SHA-256 is another one")]
+    #[error("a file of the threat list arrived damaged: its length or its SHA-256 differs")]
     WrongFile,
     /// A list or a change is damaged, or does not fit.
     #[error(transparent)]
@@ -53,7 +53,7 @@ pub(crate) enum ThreatFailure {
     #[error(transparent)]
     Keep(#[from] KeepError),
     /// What came out of the files is another list.
-    #[error("the files of the threat list led to another list than the ordered one")]
+    #[error("the files of the threat list resulted in a different list than the ordered one")]
     WrongList,
     /// More elements than the kernel can count.
     #[error("the threat list has more elements than the kernel can hold")]

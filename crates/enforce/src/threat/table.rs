@@ -185,5 +185,5 @@ impl ThreatWork<'_, '_> {
 }
 
 pub(super) fn drift_text(what: &str) -> String {
-    format!("the kernel's threat list is not as it was programmed: {what}")
+    format!("the kernel's threat list differs from what was programmed: {what}")
 }

@@ -66,7 +66,7 @@ pub(crate) fn probe(link: &mut Link) -> Result<Capabilities, FirewallError> {
     });
     ask(kind::DEL_TABLE, &|w| w.text(TABLE_NAME, PROBE));
     ask(kind::DEL_TABLE, &|w| w.text(TABLE_NAME, "xshield_probe_never_there"));
-    let refused = link.refusals(batch, "asking the kernel what it can do")?;
+    let refused = link.refusals(batch, "probing the features of the kernel")?;
     let taken = |sequence: u32| !refused.contains(&sequence);
     Ok(Capabilities {
         concat_intervals: taken(boxes),

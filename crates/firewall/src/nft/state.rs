@@ -41,7 +41,7 @@ pub(super) fn state(
     let (inward, outward) = (leads(input, Hook::Input), leads(output, Hook::Output));
     let damaged = |what: &str| KernelState::Damaged { what: what.to_owned() };
     let (Some(inward), Some(outward)) = (inward, outward) else {
-        return damaged("there are rules of others in the base chains, or of another version");
+        return damaged("the base chains contain rules of others or of another version");
     };
     if inward != outward {
         return damaged("the base chains lead to different rulesets");
@@ -50,12 +50,10 @@ pub(super) fn state(
     match forward {
         None if judged => return damaged("the base chain of forwarded packets is missing"),
         Some(lines) if judged && leads(lines, Hook::Forward).as_ref() != Some(&inward) => {
-            return damaged("forwarded packets are not led to the ruleset");
+            return damaged("forwarded packets are not sent to the ruleset");
         }
         Some(lines) if !judged && !lines.is_empty() => {
-            return damaged(
-                "rules stand where none should, in the base chain of forwarded packets",
-            );
+            return damaged("the base chain of forwarded packets contains unexpected rules");
         }
         _ => {}
     }
@@ -68,7 +66,7 @@ pub(super) fn state(
         [(false, standing)] if stands(&standing) => KernelState::InForce(standing),
         [(true, new)] => KernelState::Trial { new, old: None, over },
         [(true, new), (false, old)] => KernelState::Trial { new, old: Some(old), over },
-        _ => damaged("the base chains lead nowhere"),
+        _ => damaged("the base chains refer to no ruleset"),
     }
 }
 

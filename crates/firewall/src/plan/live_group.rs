@@ -39,7 +39,7 @@ impl fmt::Display for LiveGroup {
 
 /// Why a text is no log group.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no log group; expected a number from 1 to 65535")]
+#[error("{0:?} is not a log group; expected a number from 1 to 65535")]
 pub struct LiveGroupError(String);
 
 impl FromStr for LiveGroup {

@@ -137,7 +137,7 @@ pub enum CompileWarning {
     },
     /// Several networks and settings speak of one domain, and not alike.
     #[error(
-        "different graces are given for domain {domain}; the shortest counts: {}{}",
+        "different graces are set for domain {domain}; the shortest applies: {}{}",
         .counts.span, if .counts.while_connected { ", longer while connected" } else { "" }
     )]
     GracesDiffer {

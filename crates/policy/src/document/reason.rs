@@ -11,9 +11,15 @@ const WORDS: [(&str, &str); 10] = [
         "unexpected end of input",
         "the text ends in the middle of something; is a bracket or quote open?",
     ),
-    ("budget breached: Anchors", "anchors (&name) are not read: write the value where it is used"),
-    ("budget breached: Aliases", "aliases (*name) are not read: write the value where it is used"),
-    ("budget breached: MergeKeys", "merge keys (<<) are not read: write the fields out"),
+    (
+        "budget breached: Anchors",
+        "anchors (&name) are not supported: write the value where it is used",
+    ),
+    (
+        "budget breached: Aliases",
+        "aliases (*name) are not supported: write the value where it is used",
+    ),
+    ("budget breached: MergeKeys", "merge keys (<<) are not supported: write the fields out"),
     ("budget breached: Depth", "nested too deeply"),
     ("budget breached: Documents", "too many documents in one text; split it into several files"),
     ("budget breached:", "larger than a policy can be; split it into several files"),
@@ -43,7 +49,10 @@ mod tests {
             ("segment:\n  name: a\n  criteria: a = 'b'\n  templates: web\n", "expected a list"),
             ("template: [a]\n", "expected a mapping"),
             ("segment:\n  name: [a]\n  criteria: a = 'b'\n", "expected a text"),
-            ("segment:\n  name: &a web\n  criteria: a = 'b'\n", "anchors (&name) are not read"),
+            (
+                "segment:\n  name: &a web\n  criteria: a = 'b'\n",
+                "anchors (&name) are not supported",
+            ),
             ("segment:\n  name: *a\n  criteria: a = 'b'\n", "a"),
             ("settings: [\n", "expected a mapping"),
         ] {

@@ -70,7 +70,7 @@ impl Expected {
 #[derive(Debug, Error)]
 pub enum FlatError {
     /// Writing failed.
-    #[error("writing the threat list failed; see whether the disk is full")]
+    #[error("writing the threat list failed; check whether the disk is full")]
     Write(#[source] io::Error),
     /// A prefix that is not behind the one before in normal form.
     #[error("{0} does not follow the prefix before it in normal form")]

@@ -21,7 +21,7 @@ fn doubtful_listings_wait_and_say_why() {
         (Some(four), four, "", "", ""),
         (Some(four), "1.0.0.1 1.0.0.3", "", "", ""),
         (Some(four), "1.0.0.1", "", "", "shrank from 4 to 1 entries"),
-        (Some(four), "", "", "", "lists nothing any more"),
+        (Some(four), "", "", "", "the feed is now empty"),
         (Some(four), "1.0.0.1 1.0.0.3 1.0.0.5 9.0.0.0/24", "", "", "from 4 to 259 IPv4 addresses"),
         (Some("::1"), "::/48", "", "", "from 1 to 65536 IPv6 /64"),
         (

@@ -28,7 +28,7 @@ pub enum DownloadError {
         status: u16,
     },
     /// What came could not be written down.
-    #[error("writing down what the platform sent failed; see whether the disk is full")]
+    #[error("writing down what the platform sent failed; check whether the disk is full")]
     Write(#[source] io::Error),
 }
 

@@ -148,7 +148,7 @@ impl ThreatTable {
     /// [`ThreatError::NotInForce`] without a complete list, or the kernel's refusal; then nothing was
     /// changed.
     pub fn set_posture(&mut self, posture: &Posture) -> Result<(), ThreatError> {
-        let action = "changing what is done about threats";
+        let action = "changing the modes of the threat list";
         self.change(action, |survey, batch| {
             let standing = settled(survey, action)?;
             let guard = Guard::new(posture, &standing.list.counts);
@@ -193,7 +193,7 @@ impl ThreatTable {
         &mut self,
         entries: impl IntoIterator<Item = IpNet>,
     ) -> Result<Option<IpNet>, ThreatError> {
-        let action = "looking whether the threat list is whole";
+        let action = "checking whether the threat list is complete";
         let survey = Survey::read(&mut self.link)?;
         let standing = settled(&survey, action)?;
         let mut spots = Spots::new(&survey, standing);

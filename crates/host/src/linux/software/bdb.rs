@@ -76,7 +76,7 @@ impl<'a> Table<'a> {
         let mut orders = [Order::Little, Order::Big].into_iter();
         let order = orders
             .find(|order| order.u32(&head, 12) == Some(MAGIC))
-            .ok_or(Fault::Damaged("it is no hash table of Berkeley DB"))?;
+            .ok_or(Fault::Damaged("it is not a Berkeley DB hash table"))?;
         // The byte after the page size names the cipher.
         if head[24] != 0 {
             return Err(Fault::Damaged("it is encrypted"));
@@ -84,7 +84,7 @@ impl<'a> Table<'a> {
         let page_size = order
             .u32(&head, 20)
             .filter(|size| (512..=65_536).contains(size) && size.is_power_of_two());
-        let page_size = page_size.ok_or(Fault::Damaged("its page size is none"))? as usize;
+        let page_size = page_size.ok_or(Fault::Damaged("its page size is zero"))? as usize;
         let last_page = order.u32(&head, 32).ok_or(DAMAGED)?;
         Ok(Self { file, order, page_size, last_page })
     }

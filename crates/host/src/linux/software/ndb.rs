@@ -20,7 +20,7 @@ pub(super) fn headers(source: &dyn Source, each: &mut dyn FnMut(&[u8])) -> Resul
     let mut head = [0; 32];
     file.read(0, &mut head)?;
     if !head.starts_with(MAGIC) || le32(&head, 4) != Some(0) {
-        return Err(Fault::Damaged("it does not begin like a database of rpm"));
+        return Err(Fault::Damaged("it does not start like an rpm database"));
     }
     let slot_pages = le32(&head, 12).map_or(0, u64::from);
     if slot_pages * PAGE_BYTES > file.size() {
@@ -52,7 +52,7 @@ fn blob(file: &mut Reader<'_>, at: u64, package: Option<u32>) -> Result<Vec<u8>,
     file.read(at, &mut head)?;
     let length = le32(&head, 12).map_or(0, |length| length as usize);
     if !head.starts_with(BLOB) || le32(&head, 4) != package {
-        return Err(Fault::Damaged("a slot leads to what is no package"));
+        return Err(Fault::Damaged("a slot does not lead to a package"));
     }
     let left = file.size().saturating_sub(at + 16);
     let size = length.min(MOST_BYTES).min(usize::try_from(left).unwrap_or(usize::MAX));

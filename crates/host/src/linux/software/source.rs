@@ -72,7 +72,7 @@ impl<'a> Reader<'a> {
 
     pub(super) fn read(&mut self, at: u64, buffer: &mut [u8]) -> Result<(), Fault> {
         let left = self.left.checked_sub(buffer.len() as u64);
-        self.left = left.ok_or(Fault::Damaged("its pages refer to each other for ever"))?;
+        self.left = left.ok_or(Fault::Damaged("its pages refer to each other in a circle"))?;
         match self.source.read_at(at, buffer) {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 Err(Fault::Damaged("it is cut off"))

@@ -54,12 +54,12 @@ impl<'a> Database<'a> {
         let mut head = [0; 100];
         file.read(0, &mut head)?;
         if !head.starts_with(MAGIC) {
-            return Err(Fault::Damaged("it does not begin like an SQLite database"));
+            return Err(Fault::Damaged("it does not start like an SQLite database"));
         }
         let page_size = match be16(&head, 16) {
             Some(1) => 65_536,
             Some(size) if size >= 512 && size.is_power_of_two() => usize::from(size),
-            _ => return Err(Fault::Damaged("its page size is none")),
+            _ => return Err(Fault::Damaged("its page size is zero")),
         };
         let usable = page_size - usize::from(head[20]);
         if usable < 480 {
@@ -94,7 +94,7 @@ impl<'a> Database<'a> {
     ) -> Result<(), Fault> {
         const TREE: Fault = Fault::Damaged("a page of its table of packages can't be read");
         if level >= MOST_LEVELS {
-            return Err(Fault::Damaged("its pages refer to each other for ever"));
+            return Err(Fault::Damaged("its pages refer to each other in a circle"));
         }
         let page = self.page(number)?;
         // The first page begins with the database's own header.

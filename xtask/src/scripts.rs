@@ -10,7 +10,7 @@ use crate::run;
 const ALLOWED: &[&str] = &["0BSD", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "MIT"];
 
 /// Where the console's scripts are.
-const SCRIPTS: &str = "crates/platform/static";
+const SCRIPTS: &str = "crates/server/static";
 
 /// A script as it is in the console.
 enum Script {

@@ -8,13 +8,13 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
-use xshield_platform::intake::budget::Grant;
-use xshield_platform::lasting::LastingKey;
-use xshield_platform::lost_keys::make_again;
-use xshield_platform::passwords::Passwords;
-use xshield_platform::rotation::{self, Step};
-use xshield_platform::serve::{EndSignal, EndSignals, Whom, reset_password, start};
-use xshield_platform::settings::{AdminPassword, PasswordCost, PublicUrl, Settings};
+use xshield_server::intake::budget::Grant;
+use xshield_server::lasting::LastingKey;
+use xshield_server::lost_keys::make_again;
+use xshield_server::passwords::Passwords;
+use xshield_server::rotation::{self, Step};
+use xshield_server::serve::{EndSignal, EndSignals, Whom, reset_password, start};
+use xshield_server::settings::{AdminPassword, PasswordCost, PublicUrl, Settings};
 
 /// Gives memory back that a burst took. The system's allocator keeps it in an arena of each thread that
 /// ever had a large block, and passwords, reports and simulations are hashed, read and made on many.
@@ -337,9 +337,9 @@ fn password_in(path: &std::path::Path) -> anyhow::Result<String> {
 fn checked_password(text: &str) -> anyhow::Result<String> {
     let password = text.trim_end_matches(['\r', '\n']);
     anyhow::ensure!(
-        password.chars().count() >= xshield_platform::passwords::SHORTEST_PASSWORD,
+        password.chars().count() >= xshield_server::passwords::SHORTEST_PASSWORD,
         "the password has fewer than {} characters",
-        xshield_platform::passwords::SHORTEST_PASSWORD
+        xshield_server::passwords::SHORTEST_PASSWORD
     );
     Ok(password.to_owned())
 }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use support::{PASSWORD, TestHost, TestPlatform, settings};
-use xshield_platform::keys::KeyError;
-use xshield_platform::serve::{ServeError, start};
+use xshield_server::keys::KeyError;
+use xshield_server::serve::{ServeError, start};
 
 fn kind(answer: &Value) -> &str {
     answer["type"].as_str().unwrap_or_default().trim_start_matches("/problems/")

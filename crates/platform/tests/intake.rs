@@ -11,7 +11,7 @@ use serde_json::json;
 use sqlx::AssertSqlSafe;
 use support::reports::{event, hits, programmed};
 use support::{TestHost, TestPlatform, eventually, report};
-use xshield_platform::intake::budget::Grant;
+use xshield_server::intake::budget::Grant;
 use xshield_wire::message::*;
 
 /// A look at the database beside the platform.

@@ -171,7 +171,7 @@ pub(super) const PACKAGES: &[Package] = &[
         items: &[
             item(Source::Binary("xshield"), "/usr/bin/xshield", 0o755),
             item(
-                Source::File("crates/platform/static/htmx.LICENSE"),
+                Source::File("crates/server/static/htmx.LICENSE"),
                 "/usr/share/doc/xshield-platform/htmx.LICENSE",
                 0o644,
             ),

@@ -2,7 +2,7 @@
 //!
 //! | step | module |
 //! |---|---|
-//! | count once, queue | [`matches`] |
+//! | count once, queue | [`mod@matches`] |
 //! | judge: which rules concern a match, and is it time to tell? | [`rule`], [`xshield_model::alert_memory`], [`judge`](mod@judge) |
 //! | write it down, for people and channels | [`xshield_model::alert`], [`mod@payload`] (by [`mail_text`], [`cef`], [`ocsf`]) |
 //! | deliver, until it is taken | [`send`], [`deliver`] |

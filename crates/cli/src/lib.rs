@@ -1,5 +1,6 @@
 //! The administrators' command line: commands on the admin API, with tables for people and `--json` for
 //! programs. It can do nothing that an API token can't.
+#![allow(rustdoc::bare_urls, reason = "the comments of options are their help texts at a terminal")]
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod accounts;

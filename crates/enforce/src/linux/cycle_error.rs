@@ -12,7 +12,7 @@ use xshield_host::spool::SpoolError;
 use crate::delivery::DeliveryError;
 use crate::linux::preflight::PreflightError;
 
-/// Why a run could not even begin. What fails later is part of its [`Outcome`].
+/// Why a run could not even begin. What fails later is part of its [`Outcome`](crate::Outcome).
 #[derive(Debug, thiserror::Error)]
 pub enum CycleError {
     /// This host can't be enforced.

@@ -299,7 +299,7 @@ fn open_many_files() {
     }
     match advice_on_files(reach) {
         FileAdvice::None => {}
-        FileAdvice::Note(text) => tracing::info!("{text}"),
+        FileAdvice::Note(text) => tracing::debug!("{text}"),
         FileAdvice::Warning(text) => tracing::warn!("{text}"),
     }
 }

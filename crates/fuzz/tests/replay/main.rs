@@ -53,6 +53,10 @@ mod text;
 mod texts;
 #[path = "../../../host/fuzz/fuzz_targets/time_servers.rs"]
 mod time_servers;
+#[path = "../../../host/fuzz/fuzz_targets/windows_event.rs"]
+mod windows_event;
+#[path = "../../../host/fuzz/fuzz_targets/windows_firewall_log.rs"]
+mod windows_firewall_log;
 #[path = "../../../firewall/fuzz/fuzz_targets/wfp_xml.rs"]
 mod wfp_xml;
 
@@ -70,6 +74,8 @@ const TARGETS: &[Target] = &[
     ("software", software::run),
     ("state_file", state_file::run),
     ("time_servers", time_servers::run),
+    ("windows_event", windows_event::run),
+    ("windows_firewall_log", windows_firewall_log::run),
     ("documents", documents::run),
     ("texts", texts::run),
     ("access_log", access_log::run),

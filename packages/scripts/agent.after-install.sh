@@ -1,4 +1,4 @@
-# $1: install or upgrade. A new agent is started by `ctagent register`.
+# $1: install or upgrade. `ctagent register` starts a newly installed agent.
 install -d -m 0700 /etc/xshield
 if [ -d /run/systemd/system ]; then
     systemctl daemon-reload

@@ -53,12 +53,12 @@ mod text;
 mod texts;
 #[path = "../../../host/fuzz/fuzz_targets/time_servers.rs"]
 mod time_servers;
+#[path = "../../../firewall/fuzz/fuzz_targets/wfp_xml.rs"]
+mod wfp_xml;
 #[path = "../../../host/fuzz/fuzz_targets/windows_event.rs"]
 mod windows_event;
 #[path = "../../../host/fuzz/fuzz_targets/windows_firewall_log.rs"]
 mod windows_firewall_log;
-#[path = "../../../firewall/fuzz/fuzz_targets/wfp_xml.rs"]
-mod wfp_xml;
 
 /// A target, by the name of its file.
 type Target = (&'static str, fn(&[u8]));

@@ -46,7 +46,7 @@ fn ensure_installed() -> Result<()> {
     if version.status().is_ok_and(|status| status.success()) {
         return Ok(());
     }
-    println!("installing cargo-deny {VERSION}: once, some minutes");
+    println!("installing cargo-deny {VERSION}: once, about a minute");
     let wanted = format!("cargo-deny@{VERSION}");
     let mut install = run::cargo(&["install", "--locked", "--debug", "--quiet", &wanted]);
     // It runs for a second: quick to build is better than quick.

@@ -139,8 +139,13 @@ pub(crate) fn ensure_for_tests(needed: &[Tool]) -> Result<Vec<Missing>> {
     let (some, all): (Vec<Tool>, Vec<Tool>) =
         needed.iter().partition(|tool| !tool.tests.is_empty());
     ensure(&all)?;
+    install_what_can_be_had(&some)
+}
+
+/// Installs what can be had of these and returns what is still missing.
+pub(crate) fn install_what_can_be_had(some: &[Tool]) -> Result<Vec<Missing>> {
     let system = System::this();
-    let packages = system.packages(&missing(&some));
+    let packages = system.packages(&missing(some));
     if !packages.is_empty() && system.is_root {
         if let Err(error) = system.refresh() {
             eprintln!("{error:#}; going on with the lists of packages that are here");
@@ -157,7 +162,7 @@ pub(crate) fn ensure_for_tests(needed: &[Tool]) -> Result<Vec<Missing>> {
     } else if !packages.is_empty() {
         eprintln!("to run all tests: sudo {}", system.command(&packages));
     }
-    let missing = missing(&some).into_iter();
+    let missing = missing(some).into_iter();
     Ok(missing.map(|tool| Missing { tool, why: system.why(&tool) }).collect())
 }
 

@@ -15,7 +15,7 @@ const PORTABLE: &[&str] = &["xshield-enforce"];
 
 /// Compiles them; where the compiler can't be had, says so and goes on.
 pub(crate) fn check() -> Result<()> {
-    let missing = packages::ensure_for_tests(tools::WINDOWS)?;
+    let missing = packages::install_what_can_be_had(tools::WINDOWS)?;
     if !missing.is_empty() {
         let whys: Vec<&str> = missing.iter().map(|missing| missing.why.as_str()).collect();
         println!("not compiled for Windows: {}", whys.join("; "));
@@ -45,17 +45,4 @@ fn compiler(verb: &str) -> Command {
         cargo.env_remove(ours);
     }
     cargo
-}
-
-#[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use super::*;
-
-    #[test]
-    fn the_compiler_is_named_by_its_full_path() {
-        assert!(Path::new(tools::DEBIAN_CARGO).is_absolute());
-        assert!(tools::WINDOWS.iter().any(|tool| tool.program == tools::DEBIAN_CARGO));
-    }
 }

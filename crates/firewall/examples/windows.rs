@@ -17,13 +17,13 @@ use std::time::Instant;
 
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
-use xshield_firewall::wfp::engine::{ObjectChange, SessionKind, Transaction};
 use xshield_firewall::wfp::eval::{
     Assumption, CalloutAnswer, EnginePhase, Ruling, Unknown, classify_all,
 };
 use xshield_firewall::wfp::model::EngineState;
 use xshield_firewall::wfp::ours::{self, Tier};
 use xshield_firewall::wfp::program::{AppId, LocalProgram, Programs, Sid};
+use xshield_firewall::wfp::{ObjectChange, SessionKind, Transaction};
 use xshield_firewall::wfp::{Plan, difference, plan, traffic};
 use xshield_policy::{Bound, Owner, Packet, Verdict, decide};
 

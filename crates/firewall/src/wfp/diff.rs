@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::engine::{ObjectChange, SessionKind, Transaction};
+use super::filter_engine::{ObjectChange, SessionKind, Transaction};
 use super::model::{EngineState, Filter, Flags, ObjectKey};
 use super::ours::{self, NAME, SUBLAYER, Tier, is_ours, tier_and_class};
 use super::plan::Plan;

@@ -1,59 +1,10 @@
-//! What the filter engine does with changes: whole transactions, sessions that end, objects that others
-//! refer to. The documented contract, as far as our changes need it.
+//! A filter engine in memory: whole transactions, sessions that end, objects that others refer to. The
+//! documented contract, as far as our changes need it.
 
-use super::model::{EngineState, Filter, Flags, Lifetime, ObjectKey, Provider, SubLayer};
-
-/// Who changes something.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SessionKind {
-    /// A dynamic session: what it adds goes when it ends, also when its program is killed.
-    Dynamic,
-    /// Any other: what it adds stays as long as the object says.
-    Lasting,
-}
-
-/// One change.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ObjectChange {
-    /// Adds a provider.
-    AddProvider(Provider),
-    /// Adds a sublayer.
-    AddSubLayer(SubLayer),
-    /// Adds a filter.
-    AddFilter(Box<Filter>),
-    /// Deletes a filter.
-    DeleteFilter(ObjectKey),
-    /// Deletes a sublayer in which no filter is left.
-    DeleteSubLayer(ObjectKey),
-    /// Deletes a provider to which nothing refers.
-    DeleteProvider(ObjectKey),
-}
-
-/// Changes that happen together or not at all.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Transaction {
-    /// In which session.
-    pub session: SessionKind,
-    /// In this order.
-    pub changes: Vec<ObjectChange>,
-}
-
-/// Why a change was refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum EngineError {
-    /// `FWP_E_ALREADY_EXISTS`.
-    #[error("could not add {0}: an object with this key is there already")]
-    AlreadyExists(ObjectKey),
-    /// `FWP_E_…_NOT_FOUND`.
-    #[error("could not find {0}: nothing with this key is there")]
-    NotFound(ObjectKey),
-    /// `FWP_E_IN_USE`.
-    #[error("could not delete {0}: others refer to it; delete those first")]
-    InUse(ObjectKey),
-    /// `FWP_E_LIFETIME_MISMATCH`.
-    #[error("could not add {0}: it would outlive its session or what it refers to")]
-    LifetimeMismatch(ObjectKey),
-}
+use super::filter_engine::{
+    EngineError, EngineFault, FilterEngine, ObjectChange, ObjectKind, SessionKind, Transaction,
+};
+use super::model::{EngineState, Filter, Flags, Lifetime, ObjectKey};
 
 impl EngineState {
     /// Carries out all changes, or none.
@@ -63,7 +14,7 @@ impl EngineState {
     pub fn commit(&mut self, transaction: &Transaction) -> Result<(), EngineError> {
         let mut next = self.clone();
         for change in &transaction.changes {
-            next.change(change, transaction.session)?;
+            next.change(change, transaction.session).map_err(|fault| fault.of(change.action()))?;
         }
         *self = next;
         Ok(())
@@ -75,45 +26,45 @@ impl EngineState {
         self.filters.retain(|filter| !dynamic.contains(&filter.key));
     }
 
-    fn change(&mut self, change: &ObjectChange, session: SessionKind) -> Result<(), EngineError> {
+    fn change(&mut self, change: &ObjectChange, session: SessionKind) -> Result<(), EngineFault> {
         match change {
             ObjectChange::AddProvider(provider) => {
                 if self.providers.iter().any(|known| known.key == provider.key) {
-                    return Err(EngineError::AlreadyExists(provider.key.clone()));
+                    return Err(EngineFault::AlreadyExists);
                 }
                 self.providers.push(provider.clone());
             }
             ObjectChange::AddSubLayer(sublayer) => {
                 if self.sublayer(&sublayer.key).is_some() {
-                    return Err(EngineError::AlreadyExists(sublayer.key.clone()));
+                    return Err(EngineFault::AlreadyExists);
                 }
                 let provider = sublayer.provider.iter().map(|key| self.provider_lifetime(key));
-                self.refers(&sublayer.key, sublayer.lifetime, provider)?;
+                refers(sublayer.lifetime, provider)?;
                 self.sublayers.push(sublayer.clone());
             }
             ObjectChange::AddFilter(filter) => self.add_filter(filter, session)?,
             ObjectChange::DeleteFilter(key) => {
                 let at = self.filters.iter().position(|filter| filter.key == *key);
-                let at = at.ok_or_else(|| EngineError::NotFound(key.clone()))?;
+                let at = at.ok_or(EngineFault::NotFound(ObjectKind::Filter))?;
                 self.filters.remove(at);
                 self.dynamic.remove(key);
             }
             ObjectChange::DeleteSubLayer(key) => {
                 let at = self.sublayers.iter().position(|sublayer| sublayer.key == *key);
-                let at = at.ok_or_else(|| EngineError::NotFound(key.clone()))?;
+                let at = at.ok_or(EngineFault::NotFound(ObjectKind::SubLayer))?;
                 if self.filters.iter().any(|filter| filter.sublayer == *key) {
-                    return Err(EngineError::InUse(key.clone()));
+                    return Err(EngineFault::InUse);
                 }
                 self.sublayers.remove(at);
             }
             ObjectChange::DeleteProvider(key) => {
                 let at = self.providers.iter().position(|provider| provider.key == *key);
-                let at = at.ok_or_else(|| EngineError::NotFound(key.clone()))?;
+                let at = at.ok_or(EngineFault::NotFound(ObjectKind::Provider))?;
                 let mut users = self.filters.iter().map(|filter| &filter.provider);
                 let mut sublayers = self.sublayers.iter().map(|sublayer| &sublayer.provider);
                 let wanted = Some(key.clone());
                 if users.any(|user| *user == wanted) || sublayers.any(|user| *user == wanted) {
-                    return Err(EngineError::InUse(key.clone()));
+                    return Err(EngineFault::InUse);
                 }
                 self.providers.remove(at);
             }
@@ -121,24 +72,24 @@ impl EngineState {
         Ok(())
     }
 
-    fn add_filter(&mut self, filter: &Filter, session: SessionKind) -> Result<(), EngineError> {
+    fn add_filter(&mut self, filter: &Filter, session: SessionKind) -> Result<(), EngineFault> {
         if self.filters.iter().any(|known| known.key == filter.key) {
-            return Err(EngineError::AlreadyExists(filter.key.clone()));
+            return Err(EngineFault::AlreadyExists);
         }
         let lasts = [Flags::PERSISTENT, Flags::BOOT_TIME];
         let lasts = lasts.into_iter().any(|flag| filter.flags.contains(flag));
         let lifetime = match (lasts, session) {
             (true, SessionKind::Dynamic) => {
-                return Err(EngineError::LifetimeMismatch(filter.key.clone()));
+                return Err(EngineFault::LifetimeMismatch);
             }
             (true, SessionKind::Lasting) => Lifetime::Persistent,
             (false, SessionKind::Dynamic) => Lifetime::Dynamic,
             (false, SessionKind::Lasting) => Lifetime::Static,
         };
         let sublayer = self.sublayer(&filter.sublayer).map(|sublayer| sublayer.lifetime);
-        let sublayer = sublayer.ok_or_else(|| EngineError::NotFound(filter.sublayer.clone()));
+        let sublayer = sublayer.ok_or(EngineFault::NotFound(ObjectKind::SubLayer));
         let provider = filter.provider.iter().map(|key| self.provider_lifetime(key));
-        self.refers(&filter.key, lifetime, provider.chain([sublayer]))?;
+        refers(lifetime, provider.chain([sublayer]))?;
         if lifetime == Lifetime::Dynamic {
             self.dynamic.insert(filter.key.clone());
         }
@@ -146,23 +97,39 @@ impl EngineState {
         Ok(())
     }
 
-    fn provider_lifetime(&self, key: &ObjectKey) -> Result<Lifetime, EngineError> {
+    fn provider_lifetime(&self, key: &ObjectKey) -> Result<Lifetime, EngineFault> {
         let provider = self.providers.iter().find(|provider| provider.key == *key);
-        provider.map(|provider| provider.lifetime).ok_or_else(|| EngineError::NotFound(key.clone()))
+        provider
+            .map(|provider| provider.lifetime)
+            .ok_or(EngineFault::NotFound(ObjectKind::Provider))
+    }
+}
+
+/// An object refers to nothing that may go before it.
+fn refers(
+    lifetime: Lifetime,
+    others: impl Iterator<Item = Result<Lifetime, EngineFault>>,
+) -> Result<(), EngineFault> {
+    for other in others {
+        if other? < lifetime {
+            return Err(EngineFault::LifetimeMismatch);
+        }
+    }
+    Ok(())
+}
+
+/// In memory: the value is the engine, and no call fails but for what it is asked to do.
+impl FilterEngine for EngineState {
+    fn read(&mut self) -> Result<EngineState, EngineError> {
+        Ok(self.clone())
     }
 
-    /// An object refers to nothing that may go before it.
-    fn refers(
-        &self,
-        key: &ObjectKey,
-        lifetime: Lifetime,
-        others: impl Iterator<Item = Result<Lifetime, EngineError>>,
-    ) -> Result<(), EngineError> {
-        for other in others {
-            if other? < lifetime {
-                return Err(EngineError::LifetimeMismatch(key.clone()));
-            }
-        }
+    fn commit(&mut self, transaction: &Transaction) -> Result<(), EngineError> {
+        Self::commit(self, transaction)
+    }
+
+    fn end_session(&mut self) -> Result<(), EngineError> {
+        Self::end_session(self);
         Ok(())
     }
 }

@@ -11,6 +11,9 @@
 //! 5. [`coexistence`]: what filters of other products do to our decisions; `xml` (feature `wfp-xml`) reads
 //!    them from what `netsh wfp show state` writes.
 //!
+//! 6. [`FilterEngine`]: what can be read and changed like the filter engine of a host; an
+//!    [`EngineState`](model::EngineState) is one in memory.
+//!
 //! Nothing here talks to Windows yet.
 
 pub mod attribution;
@@ -18,8 +21,9 @@ pub mod coexistence;
 mod corners;
 mod decode;
 mod diff;
-pub mod engine;
+mod engine;
 pub mod eval;
+mod filter_engine;
 mod guid;
 pub mod matching;
 pub mod model;
@@ -38,5 +42,9 @@ pub mod xml;
 
 pub use decode::programmed;
 pub use diff::{PlanDifference, difference};
+pub use filter_engine::{
+    EngineAction, EngineError, EngineFault, FilterEngine, ObjectChange, ObjectKind, SessionKind,
+    Transaction,
+};
 pub use guid::{Guid, GuidError};
 pub use plan::{Omission, Plan, PlannedFilter, plan};

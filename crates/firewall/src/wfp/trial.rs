@@ -13,7 +13,7 @@
 //! `keep`.
 
 use super::diff::difference;
-use super::engine::{ObjectChange, SessionKind, Transaction};
+use super::filter_engine::{ObjectChange, SessionKind, Transaction};
 use super::model::EngineState;
 use super::ours::{self, Tier};
 use super::plan::Plan;

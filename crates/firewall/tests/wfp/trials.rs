@@ -1,10 +1,12 @@
 //! A trial, and what stands at every point of it.
 
 use proptest::prelude::*;
-use xshield_firewall::wfp::engine::{EngineError, ObjectChange, SessionKind, Transaction};
 use xshield_firewall::wfp::eval::{EnginePhase, Ruling};
 use xshield_firewall::wfp::model::EngineState;
-use xshield_firewall::wfp::{Plan, difference, ours, plan, trial};
+use xshield_firewall::wfp::{
+    EngineFault, ObjectChange, ObjectKind, Plan, SessionKind, Transaction, difference, ours, plan,
+    trial,
+};
 use xshield_policy::{Bound, Packet};
 
 use crate::common::{bound, packet};
@@ -94,7 +96,7 @@ fn the_first_policy_of_a_host() {
     let mut state = EngineState::default();
     let begin = trial::begin(&after);
     let missing = state.commit(&begin).unwrap_err();
-    assert!(matches!(missing, EngineError::NotFound(_)), "{missing}");
+    assert_eq!(missing.fault, EngineFault::NotFound(ObjectKind::Provider), "{missing}");
     state.commit(&trial::prepare(&state).unwrap()).unwrap();
     assert_eq!(trial::prepare(&state), None);
     state.commit(&begin).unwrap();
@@ -139,36 +141,33 @@ fn the_contract_of_the_filter_engine() {
     for (transaction, wanted) in [
         (
             lasting(vec![ObjectChange::AddFilter(Box::new(present.clone()))]),
-            EngineError::AlreadyExists(present.key.clone()),
+            EngineFault::AlreadyExists,
         ),
-        (
-            lasting(vec![ObjectChange::AddSubLayer(ours::sublayer())]),
-            EngineError::AlreadyExists(ours::SUBLAYER.into()),
-        ),
+        (lasting(vec![ObjectChange::AddSubLayer(ours::sublayer())]), EngineFault::AlreadyExists),
         (
             lasting(vec![ObjectChange::DeleteFilter(ours::PROVIDER.into())]),
-            EngineError::NotFound(ours::PROVIDER.into()),
+            EngineFault::NotFound(ObjectKind::Filter),
         ),
-        (lasting(vec![sublayer.clone()]), EngineError::InUse(ours::SUBLAYER.into())),
-        (
-            lasting(vec![ObjectChange::DeleteProvider(ours::PROVIDER.into())]),
-            EngineError::InUse(ours::PROVIDER.into()),
-        ),
+        (lasting(vec![sublayer.clone()]), EngineFault::InUse),
+        (lasting(vec![ObjectChange::DeleteProvider(ours::PROVIDER.into())]), EngineFault::InUse),
         (
             Transaction {
                 session: SessionKind::Dynamic,
                 changes: vec![ObjectChange::AddFilter(filter.clone())],
             },
-            EngineError::LifetimeMismatch(filter.key.clone()),
+            EngineFault::LifetimeMismatch,
         ),
         // The first change of a transaction that fails later is not there either.
         (
             lasting(vec![ObjectChange::DeleteFilter(present.key.clone()), sublayer]),
-            EngineError::InUse(ours::SUBLAYER.into()),
+            EngineFault::InUse,
         ),
     ] {
         let mut tried = state.clone();
-        assert_eq!(tried.commit(&transaction), Err(wanted));
+        let refused = tried.commit(&transaction).unwrap_err();
+        assert_eq!(refused.fault, wanted, "{refused}");
+        let last = transaction.changes.last().map(ObjectChange::action);
+        assert_eq!(Some(refused.action), last, "the change that was refused");
         assert_eq!(tried, state);
     }
 }

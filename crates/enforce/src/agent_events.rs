@@ -1,5 +1,5 @@
-//! What a resident program went through in a run, as events for the platform. They are written down
-//! together with the positions: each is told once, whatever is killed when.
+//! Events in which a resident program reports what happened in a run. They are saved together with the
+//! positions, so that each is reported once even if the program is killed.
 
 use xshield_host::spool::Losses;
 use xshield_transport::Route;
@@ -11,7 +11,7 @@ use crate::outcome::ThreatChange;
 use crate::routes::RouteReport;
 use crate::run::Run;
 
-/// How things were when the run began.
+/// The state at the beginning of a run.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Before {
     /// The ruleset in force.
@@ -22,10 +22,10 @@ pub(crate) struct Before {
     pub(crate) configuration: Option<u64>,
 }
 
-/// Addresses that are named in one event; the rest is counted.
+/// The most addresses named in one event; the others are counted.
 const NAMED: usize = 10;
 
-/// The first of many texts, and how many more there are.
+/// The first `NAMED` texts, and the number of the others.
 fn in_short(texts: &[String]) -> String {
     let named = texts.iter().take(NAMED).cloned().collect::<Vec<_>>().join("; ");
     match texts.len().saturating_sub(NAMED) {
@@ -34,20 +34,19 @@ fn in_short(texts: &[String]) -> String {
     }
 }
 
-/// What a run did.
+/// The results of a run that become events.
 pub(crate) struct Happened<'a> {
     pub(crate) before: &'a Before,
     pub(crate) contact: Contact,
     pub(crate) in_force: Option<InForce>,
     pub(crate) change: Change,
     pub(crate) threat: ThreatChange,
-    /// The ways to the platform, as they stand now.
+    /// The current state of the routes to the platform.
     pub(crate) routes: &'a [RouteReport],
     pub(crate) spool_losses: Losses,
 }
 
-/// Remembers since when the platform is out of reach; gives back since when it was, when it is reached
-/// again.
+/// Remembers since when the platform is unreachable; returns that time once it is reached again.
 fn note_reachability(run: &mut Run<'_>, contact: Contact) -> Option<UnixSeconds> {
     let now = run.now();
     match contact {
@@ -60,7 +59,7 @@ fn note_reachability(run: &mut Run<'_>, contact: Contact) -> Option<UnixSeconds>
     }
 }
 
-/// Puts what happened in this run beside its reports.
+/// Adds the events of this run to its reports.
 pub(crate) fn tell(run: &mut Run<'_>, happened: &Happened<'_>) {
     let unreachable_since = note_reachability(run, happened.contact);
     if run.program.kind != ProgramKind::Agent {
@@ -76,13 +75,13 @@ pub(crate) fn tell(run: &mut Run<'_>, happened: &Happened<'_>) {
     if let Some(since) = unreachable_since {
         let seconds = now.saturating_sub(since);
         let by = used.map_or_else(String::new, |route| format!(", by {route}"));
-        let text = format!("the platform is reached again after {seconds} s{by}");
+        let text = format!("the platform is reachable again after {seconds} s{by}");
         tell(AgentEventKind::ReachableAgain, text, Some(seconds));
     }
     if let (Some(used), Some(before)) = (used, &before.route)
         && used != before
     {
-        let text = format!("the platform is reached by {used}, before by {before}");
+        let text = format!("the route to the platform is now {used}; it was {before}");
         tell(AgentEventKind::RouteChanged, text, None);
     }
     let configuration = run.progress.configuration.as_ref().map(|set| set.version);
@@ -98,7 +97,7 @@ pub(crate) fn tell(run: &mut Run<'_>, happened: &Happened<'_>) {
     let losses = happened.spool_losses;
     if losses.records > 0 {
         let text = format!(
-            "{} waiting reports with {} flows were given up: damaged, or no room was left",
+            "{} waiting reports with {} flows were discarded: damaged, or the spool was full",
             losses.records, losses.items
         );
         tell(AgentEventKind::SpoolDamaged, text, None);
@@ -119,7 +118,7 @@ fn policy_events(run: &Run<'_>, happened: &Happened<'_>) -> Vec<AgentEvent> {
     if let Some(drift) = found("drift") {
         tell(AgentEventKind::Tampered, drift.text.clone());
         if happened.change == Change::Repaired || happened.threat == ThreatChange::Repaired {
-            tell(AgentEventKind::Repaired, "what was programmed is back in force".to_owned());
+            tell(AgentEventKind::Repaired, "the programmed rules are in force again".to_owned());
         }
     }
     match (happened.change, revision) {

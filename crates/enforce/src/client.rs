@@ -1,4 +1,4 @@
-//! The platform, as the cycle talks to it: sessions and signed requests over `transport`.
+//! The cycle's client for the platform: sessions and signed requests over `transport`.
 
 use std::time::Instant;
 
@@ -26,37 +26,37 @@ const RENEW_BEFORE: u64 = 600;
 /// Why an exchange with the platform failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ContactError {
-    /// No answer.
+    /// The platform could not be reached.
     #[error(transparent)]
     Unreachable(TransportError),
-    /// An answer that says no.
+    /// The platform answered with an error.
     #[error("the platform refused {what}: {}", explain(.problem))]
     Refused {
-        /// What was asked.
+        /// The request.
         what: &'static str,
-        /// Its reasons.
+        /// The problem document of the answer.
         problem: Box<ProblemDocument>,
-        /// Seconds after which it wants to be asked again.
+        /// Seconds after which the platform asks for the next request.
         retry_after: Option<u64>,
     },
-    /// The handshake failed on this side.
+    /// The handshake failed on the host's side.
     #[error("setting up a session with the platform failed")]
     Session(#[source] SessionError),
-    /// An answer that can't be understood.
+    /// The answer can't be parsed.
     #[error("the platform's answer to {what} can't be understood; upgrade the older side")]
     Garbled {
-        /// What was asked.
+        /// The request.
         what: &'static str,
-        /// Where reading stopped.
+        /// The parser's error.
         #[source]
         source: serde_json::Error,
     },
-    /// A compressed answer that can't be unpacked.
+    /// A compressed answer can't be decompressed.
     #[error("the platform's answer to {what} can't be unpacked: {reason}")]
     Packed {
-        /// What was asked.
+        /// The request.
         what: &'static str,
-        /// Why.
+        /// The reason.
         reason: String,
     },
 }
@@ -69,25 +69,25 @@ fn explain(problem: &ProblemDocument) -> String {
 }
 
 impl ContactError {
-    /// Whether the platform answered at all, whatever it said.
+    /// Whether the platform answered, with whatever result.
     #[must_use]
     pub(crate) fn was_reached(&self) -> bool {
         !matches!(self, Self::Unreachable(_))
     }
 
-    /// Whether sending the same again can't help: the platform will never take it.
+    /// Whether the platform will never accept this request, so that repeating it is useless.
     #[must_use]
     pub(crate) fn is_final(&self) -> bool {
         matches!(self, Self::Refused { problem, .. } if matches!(problem.status, 400 | 413 | 415 | 422))
     }
 
-    /// Whether the platform would have answered at a better moment.
+    /// Whether the same request can succeed later.
     #[must_use]
     pub(crate) fn is_temporary(&self) -> bool {
         matches!(self, Self::Refused { problem, .. } if problem.status == 429 || problem.status >= 500)
     }
 
-    /// Seconds after which the platform wants to be asked again, where it said so.
+    /// Seconds after which the platform asks for the next request, if it named a time.
     #[must_use]
     pub(crate) fn retry_after(&self) -> Option<u64> {
         match self {
@@ -96,13 +96,13 @@ impl ContactError {
         }
     }
 
-    /// Whether the platform had already heard this message.
+    /// Whether the platform had already received this message.
     #[must_use]
     pub(crate) fn is_replay(&self) -> bool {
         matches!(self, Self::Refused { problem, .. } if problem.kind == "/problems/replayed")
     }
 
-    /// Whether the platform does not know what was spoken of.
+    /// Whether the platform does not know the object of the request.
     #[must_use]
     pub(crate) fn is_unknown(&self) -> bool {
         matches!(self, Self::Refused { problem, .. } if matches!(problem.status, 404 | 405 | 409 | 410))
@@ -113,16 +113,16 @@ impl ContactError {
     }
 }
 
-/// Which connection an exchange may use.
+/// Which connection a request may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Connection {
-    /// One that is open, if there is one.
+    /// An open connection if there is one.
     Any,
-    /// One made for this exchange: only that proves that the host can still reach the platform.
+    /// A connection opened for this request: only that proves that the host can still reach the platform.
     Fresh,
 }
 
-/// What a fetch brought.
+/// The result of fetching a ruleset.
 #[derive(Debug)]
 pub(crate) enum Fetched {
     /// The ruleset that the host has is the one it should have.
@@ -131,7 +131,7 @@ pub(crate) enum Fetched {
     Envelope(Vec<u8>),
 }
 
-/// The platform.
+/// A client for the platform.
 pub(crate) struct Client<'a> {
     transport: Transport,
     enforcement: &'a EnforcementKey,
@@ -143,7 +143,7 @@ pub(crate) struct Client<'a> {
 }
 
 impl<'a> Client<'a> {
-    /// `session`: the last run's, if any.
+    /// `session`: the session of the last run, if there is one.
     #[must_use]
     pub(crate) fn new(
         transport: Transport,
@@ -157,25 +157,25 @@ impl<'a> Client<'a> {
         Self { transport, enforcement, identity, host_name, surroundings, session, session_is_new }
     }
 
-    /// Who this host is to the platform, once there is a session.
+    /// This host's asset id on the platform, once there is a session.
     #[must_use]
     pub(crate) fn asset(&self) -> Option<AssetId> {
         self.session.as_ref().map(|session| session.asset.clone())
     }
 
-    /// The platform and the proxies, as this host reaches them now.
+    /// The addresses of the platform and the proxies as this host resolves them now.
     #[must_use]
     pub(crate) fn endpoints(&self) -> Endpoints {
         self.transport.endpoints()
     }
 
-    /// Every route, in the configured order, as this run found it.
+    /// All routes in the configured order, with their state in this run.
     #[must_use]
     pub(crate) fn routes(&self) -> Vec<RouteState> {
         self.transport.routes()
     }
 
-    /// Leaves the open connection to whoever talks to the platform next.
+    /// Leaves the open connection for the next client.
     pub(crate) fn hand_over(&mut self, to: &Handover) {
         self.transport.hand_over(to);
     }
@@ -185,13 +185,12 @@ impl<'a> Client<'a> {
         self.transport.current_route()
     }
 
-    /// The session, when a new one was set up since the last call.
+    /// The session if a new one was set up since the last call.
     pub(crate) fn take_new_session(&mut self) -> Option<Session> {
         std::mem::take(&mut self.session_is_new).then(|| self.session.clone()).flatten()
     }
 
-    /// Says how the host stands, hears what is pending. With [`Connection::Fresh`], over a connection
-    /// made for this request.
+    /// Reports the host's state and returns what is pending.
     ///
     /// # Errors
     /// See [`ContactError`].
@@ -209,7 +208,7 @@ impl<'a> Client<'a> {
         from_json(WHAT, &response.body)
     }
 
-    /// Sets up a session, and leaves it to whoever asks next.
+    /// Sets up a session, which later requests use.
     ///
     /// # Errors
     /// See [`ContactError`].
@@ -238,7 +237,7 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// Fetches this host's threat order: an envelope, not yet verified.
+    /// Fetches this host's threat order as an unverified envelope.
     ///
     /// # Errors
     /// See [`ContactError`].
@@ -248,7 +247,7 @@ impl<'a> Client<'a> {
         Ok(response.body)
     }
 
-    /// Asks for the files that lead from a threat list, or from none, to the ordered one.
+    /// Asks for the files that lead from the host's threat list, or from none, to the ordered list.
     ///
     /// # Errors
     /// See [`ContactError`].
@@ -265,7 +264,7 @@ impl<'a> Client<'a> {
         from_json(WHAT, &response.body)
     }
 
-    /// Downloads a file of a threat list's path into what `begin` gives.
+    /// Downloads a file of a threat list's path into the writer that `begin` returns.
     ///
     /// # Errors
     /// See [`DownloadError`].
@@ -291,18 +290,18 @@ impl<'a> Client<'a> {
         from_json(WHAT, &response.body)
     }
 
-    /// How much of an upload the platform has.
+    /// How many bytes of an upload the platform has received.
     ///
     /// # Errors
     /// See [`ContactError`].
     pub(crate) fn upload_standing(&mut self, id: &str) -> Result<UploadStanding, ContactError> {
-        const WHAT: &str = "the standing of an upload";
+        const WHAT: &str = "the state of an upload";
         let path = format!("/host/v1/uploads/{id}");
         let response = self.signed(WHAT, Method::Get, &path, &[], &[])?;
         from_json(WHAT, &response.body)
     }
 
-    /// Hands over a piece of an upload. `id` is plain.
+    /// Sends a chunk of an upload. `id` must pass `is_plain`.
     ///
     /// # Errors
     /// See [`ContactError`].
@@ -314,20 +313,20 @@ impl<'a> Client<'a> {
         digest: &Digest,
         piece: &[u8],
     ) -> Result<UploadStanding, ContactError> {
-        const WHAT: &str = "a piece of an upload";
+        const WHAT: &str = "a chunk of an upload";
         let digest: String = digest.0.iter().map(|byte| format!("{byte:02x}")).collect();
         let path = format!("/host/v1/uploads/{id}?offset={offset}&total={total}&sha256={digest}");
         let response = self.signed(WHAT, Method::Put, &path, piece, &[])?;
         from_json(WHAT, &response.body)
     }
 
-    /// What must appear nowhere.
+    /// The secrets that must not appear in any output.
     #[must_use]
     pub(crate) fn secrets(&self) -> Vec<String> {
         self.session.iter().map(|session| session.token.clone()).collect()
     }
 
-    /// Sends a signed request. A session that the platform no longer knows is replaced, once.
+    /// Sends a signed request. A session that the platform no longer knows is replaced once.
     fn signed(
         &mut self,
         what: &'static str,
@@ -388,7 +387,7 @@ impl<'a> Client<'a> {
         Ok(session)
     }
 
-    /// Sends, and turns an answer that says no into an error.
+    /// Sends a request and turns an answer with an error status into an error.
     fn answered(
         &mut self,
         what: &'static str,
@@ -428,7 +427,7 @@ impl<'a> Client<'a> {
     }
 }
 
-/// Messages are plain data: there is nothing in them that JSON can't hold.
+/// Serializes a message. It contains only plain data, which JSON can represent.
 pub(crate) fn to_json<T: serde::Serialize>(message: &T) -> Vec<u8> {
     serde_json::to_vec(message).unwrap_or_default()
 }

@@ -1,5 +1,5 @@
-//! What the platform tells this host to do. Each command is carried out once: its id is written down
-//! together with its outcome, and what a kill interrupts in between is harmless to begin again.
+//! Commands of the platform. Each is executed once: its id is saved together with its outcome, and whatever a
+//! kill interrupts before that can safely start again.
 
 use xshield_wire::message::{
     CheckInAnswer, Command, CommandKind, CommandOutcome, CommandResult, ReportBody, UnixSeconds,
@@ -10,20 +10,20 @@ use crate::progress::{DebugSession, WantedDiagnostics};
 use crate::run::Run;
 use crate::trace;
 
-/// How many commands are remembered as done.
+/// How many executed commands are remembered.
 const COMMANDS_KEPT: usize = 200;
-/// Diagnostics that wait at most; one collection serves nobody twice.
+/// The most diagnostics that may be pending.
 const MOST_WANTED: usize = 4;
-/// For how long is logged in detail when the command does not say, in seconds.
+/// The duration of detailed logging if the command does not name one, in seconds.
 const DEFAULT_DURATION: u32 = 600;
-/// For how long at most.
+/// The longest duration of detailed logging, in seconds.
 const LONGEST_DURATION: u32 = 86_400;
-/// Lines in one report.
+/// The most lines in one report.
 const LINES_PER_REPORT: usize = 1_000;
-/// Longest id, in bytes: it becomes part of a path.
+/// The longest id, in bytes: it becomes part of a path.
 const LONGEST_ID: usize = 64;
 
-/// Carries out what the platform asks for, each command once.
+/// Executes the commands of the platform's answer, each once.
 pub(crate) fn obey(run: &mut Run<'_>, answer: &CheckInAnswer) {
     let mut outcomes = Vec::new();
     for command in &answer.commands {
@@ -39,7 +39,7 @@ pub(crate) fn obey(run: &mut Run<'_>, answer: &CheckInAnswer) {
     tell_outcomes(run, outcomes);
 }
 
-/// `None`: it takes longer than this answer.
+/// Starts a command; `None` if it does not finish within this call.
 fn carry_out(run: &mut Run<'_>, command: &Command) -> Option<CommandResult> {
     let now = run.now();
     if command.expires.is_some_and(|end| now > end) {
@@ -47,7 +47,7 @@ fn carry_out(run: &mut Run<'_>, command: &Command) -> Option<CommandResult> {
     }
     match command.kind {
         CommandKind::Resend => run.progress.tell_everything_again(),
-        // The run that hears it is the run that it asks for.
+        // The run that receives the command is already the requested one.
         CommandKind::RunNow => {}
         CommandKind::Diagnostics => return want_diagnostics(run, command, now),
         CommandKind::DebugOn => {
@@ -84,7 +84,7 @@ fn want_diagnostics(
     None
 }
 
-/// Remembers a command as carried out.
+/// Records a command as executed.
 pub(crate) fn done(run: &mut Run<'_>, id: &str, result: CommandResult) -> CommandOutcome {
     run.progress.commands_done.push(id.to_owned());
     let excess = run.progress.commands_done.len().saturating_sub(COMMANDS_KEPT);
@@ -98,7 +98,7 @@ pub(crate) fn tell_outcomes(run: &mut Run<'_>, outcomes: Vec<CommandOutcome>) {
     }
 }
 
-/// Goes on with a detailed log of an earlier run, unless its time is over.
+/// Continues the detailed log of an earlier run unless it has expired.
 pub(crate) fn resume_debug_log(run: &mut Run<'_>) {
     match &run.progress.debug {
         Some(session) if session.until > run.now() => trace::begin(),
@@ -107,7 +107,7 @@ pub(crate) fn resume_debug_log(run: &mut Run<'_>) {
     }
 }
 
-/// Puts the lines so far beside the run's reports.
+/// Adds the log lines so far to the run's reports.
 pub(crate) fn publish_debug_log(run: &mut Run<'_>, end: LogEnd) {
     let Some(mut session) = run.progress.debug.clone() else { return };
     let (lines, mut dropped) = trace::take();
@@ -133,7 +133,7 @@ fn close_debug_log(run: &mut Run<'_>) {
     trace::end();
 }
 
-/// Good for a path without further ado.
+/// Whether an id can be part of a path and a query without encoding.
 fn is_plain(id: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
     (1..=LONGEST_ID).contains(&id.len()) && id.bytes().all(plain)

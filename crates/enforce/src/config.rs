@@ -1,4 +1,4 @@
-//! The host's configuration file: where the platform is, whom to trust, and what may be changed here.
+//! The host's configuration file: the platform, the keys to trust, and what Spark may install.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,44 +17,44 @@ use crate::problems::chain;
 use crate::resident::settings::{Asking, Resident};
 use crate::trust::{self, Trust};
 
-/// Where the configuration is looked for when nothing else is said.
+/// The path of the configuration file unless another one is given.
 pub const DEFAULT_PATH: &str = "/etc/xshield/spark.yaml";
-/// Largest configuration file that is read, in bytes.
+/// The largest configuration file that is read, in bytes.
 const MAX_SIZE: u64 = 1024 * 1024;
 
-/// The largest budget for the threat list, in MiB: more than any list takes.
+/// The largest budget for the threat list, in MiB; no list takes more.
 const MOST_THREAT_BUDGET: u64 = 64 << 10;
 
 /// A checked configuration.
 #[derive(Debug)]
 pub struct Config {
-    /// Where the platform is.
+    /// The platform's URL.
     pub platform: PlatformUrl,
-    /// The certificate authority that the platform's certificate must come from, PEM.
+    /// The certificate authority that must have issued the platform's certificate, PEM.
     pub ca_pem: String,
-    /// The keys that rulesets may be signed with.
+    /// The keys that may sign rulesets.
     pub policy_keys: Vec<PolicyPublicKey>,
-    /// Proves to the platform that this host may enrol.
+    /// The key with which this host registers.
     pub enforcement_key: EnforcementKey,
-    /// What this host calls itself; `None`: as its system does.
+    /// The name under which this host registers; `None`: the system's host name.
     pub name: Option<Name>,
-    /// Tried in this order before the platform itself.
+    /// The proxies, in the order in which they are tried before a direct connection.
     pub proxies: ProxyList,
-    /// Where state is kept.
+    /// The directory for state.
     pub state_directory: PathBuf,
-    /// How long a new ruleset may stay without the platform having been reached through it.
+    /// How long a new ruleset stays in force without the platform having been reached through it.
     pub probation: Duration,
     /// How long a domain's last good answer is used while the resolver fails.
     pub stale_answers: Duration,
-    /// The most kernel memory that the threat list may take, in bytes; `None`: the platform says.
+    /// The most kernel memory that the threat list may take, in bytes; `None`: the platform decides.
     pub threat_budget: Option<u64>,
     /// Whether Spark installs what nftables needs.
     pub nftables: Provisioning,
     /// Whether Spark installs its boot unit.
     pub boot_unit: Provisioning,
-    /// What a program that stays does, and how often.
+    /// Settings of a resident program.
     pub resident: Resident,
-    /// How it came to whom it trusts: by what is written, or by following the platform.
+    /// The origin of the trusted keys: this file, or a key change of the platform.
     pub trust: Trust,
 }
 
@@ -69,12 +69,12 @@ pub enum Provisioning {
     Leave,
 }
 
-/// How the keys stand in the file.
+/// The layout of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layout {
-    /// On their own: Spark's.
+    /// The keys are at the top level: Spark's layout.
     Flat,
-    /// Under `configuration:`, beside which other sections may stand: the agent's.
+    /// The keys are under `configuration:`, beside other sections: the agent's layout.
     Nested,
 }
 
@@ -86,11 +86,11 @@ pub enum ConfigError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error returned by the OS.
         #[source]
         cause: std::io::Error,
     },
-    /// Others can change the file, and with it whom this host obeys.
+    /// Other users can change the file, and with it the platform that this host obeys.
     #[error("the configuration can't be trusted: {0}")]
     Unguarded(#[from] UnguardedError),
     /// The file is not as documented.
@@ -102,7 +102,7 @@ pub enum ConfigError {
         line: u64,
         /// 1-based; 0 when unknown.
         column: u64,
-        /// What is wrong.
+        /// The reason.
         reason: String,
     },
     /// A value can't be used.
@@ -110,14 +110,14 @@ pub enum ConfigError {
     Value {
         /// The file.
         path: PathBuf,
-        /// The field.
+        /// The invalid field.
         field: &'static str,
-        /// What is wrong and what was expected.
+        /// The reason, and what was expected.
         reason: String,
     },
 }
 
-/// Every key, in the order of the file's documentation.
+/// All keys, in the order of the file's documentation.
 pub const KEYS: [&str; 24] = [
     "platform",
     "ca",
@@ -145,7 +145,7 @@ pub const KEYS: [&str; 24] = [
     "live-group",
 ];
 
-/// The file as it is written. Either the value or the file that holds it.
+/// The file as written. Of each pair, either the value or the file that contains it.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Raw {
@@ -185,7 +185,7 @@ struct Raw {
     live_group: Option<u16>,
 }
 
-/// [`Layout::Nested`].
+/// The file with [`Layout::Nested`].
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Nested {
@@ -205,7 +205,7 @@ fn default_stale_answers() -> u64 {
 }
 
 impl Config {
-    /// The keys that what lies on this host's disk may be signed with.
+    /// The keys that may have signed what is stored on this host's disk.
     #[must_use]
     pub fn keys_of_stored(&self) -> Vec<PolicyPublicKey> {
         self.policy_keys.iter().chain(&self.trust.retired).cloned().collect()
@@ -219,7 +219,7 @@ impl Config {
         Self::parse(os, path, &read_bounded(os, path)?, Layout::Flat)
     }
 
-    /// Reads the text of the file that it does not check.
+    /// Reads the file without checking its content.
     ///
     /// # Errors
     /// When it can't be read, or is over 1 MiB and so no configuration.
@@ -227,14 +227,14 @@ impl Config {
         read_bounded(os, path)
     }
 
-    /// Says when a file that holds the enforcement key is open to other users.
+    /// The problem to report if other users can read a file that contains the enforcement key.
     #[must_use]
     pub fn exposed(os: &dyn OperatingSystem, path: &Path) -> Option<Problem> {
         os.exposed(path, "the enforcement key")
     }
 
-    /// Checks the text of a configuration file; `path` is where it stands, for messages and for the
-    /// files that it names.
+    /// Checks the text of a configuration file; `path` is its location, for messages and for the files that
+    /// it names.
     ///
     /// # Errors
     /// As [`Config::load`].
@@ -262,7 +262,7 @@ impl Config {
         raw.check(os, path)
     }
 
-    /// The name under which this host registers and which it goes on saying.
+    /// The name under which this host registers and checks in.
     #[must_use]
     pub fn host_name(&self, os: &dyn OperatingSystem) -> String {
         self.name.as_ref().map_or_else(|| os.host_name(), ToString::to_string)
@@ -284,7 +284,7 @@ impl Raw {
             .trim()
             .parse::<EnforcementKey>()
             .map_err(|error| refuse("enforcement-key", error.to_string()))?;
-        // As with proxies, nothing is as good as a key that is not there.
+        // As with proxies, an empty value counts as absent.
         let name = Some(self.name.trim()).filter(|name| !name.is_empty()).map(str::parse::<Name>);
         let name = name.transpose().map_err(|error| refuse("name", error.to_string()))?;
         if self.policy_keys.is_empty() {
@@ -348,7 +348,7 @@ fn proxy_field(text: ProxyText) -> &'static str {
     }
 }
 
-/// A value that stands in the configuration or in a file beside it; exactly one of the two.
+/// A value given in the configuration or in a separate file; exactly one of the two.
 fn one_of(
     os: &dyn OperatingSystem,
     config: &Path,

@@ -1,4 +1,4 @@
-//! The transport, as every exchange of a host program uses it.
+//! Setting up the transport for a host program.
 
 use std::io;
 use std::net::IpAddr;
@@ -12,7 +12,7 @@ use xshield_wire::message::Program;
 use crate::config::Config;
 use crate::resolve::HostResolver;
 
-/// Connects to nothing yet.
+/// Sets up the transport; does not connect yet.
 ///
 /// # Errors
 /// When the CA certificates or a proxy can't be used.
@@ -29,10 +29,10 @@ pub(crate) fn transport(
     )
 }
 
-/// Whether certificates can be trusted at all.
+/// Checks that the PEM text contains usable CA certificates.
 ///
 /// # Errors
-/// When they can't.
+/// When it does not.
 pub(crate) fn check_ca(
     config: &Config,
     program: &Program,
@@ -42,7 +42,7 @@ pub(crate) fn check_ca(
     Transport::new(config, Arc::new(NoNames)).map(drop)
 }
 
-/// For a transport that connects to nothing.
+/// A resolver for a transport that never connects.
 #[derive(Debug)]
 struct NoNames;
 

@@ -1,4 +1,4 @@
-//! From what is to be told to what the platform has: outbox, spool, acknowledgement.
+//! Delivery of reports: outbox, spool, acknowledgement.
 
 use std::time::Instant;
 
@@ -13,13 +13,13 @@ use crate::reached;
 use crate::run::Run;
 use crate::step::Step;
 
-/// No pause between deliveries that the platform asks for is longer, in seconds.
+/// The longest pause between deliveries that the platform may ask for, in seconds.
 const LONGEST_PAUSE: u64 = 3_600;
 
-/// Why reports could not be made to outlive the run.
+/// Why reports could not be saved beyond the run.
 #[derive(Debug, thiserror::Error)]
 pub enum DeliveryError {
-    /// What runs remember can't be written down.
+    /// The progress file can't be written.
     #[error("using the state directory failed")]
     State(#[from] FileError),
     /// The spool can't be used.
@@ -27,14 +27,14 @@ pub enum DeliveryError {
     Spool(#[from] SpoolError),
 }
 
-/// Reports on their way.
+/// The delivery of reports in a run.
 pub(crate) struct Delivery {
     spool: Spool,
-    /// What the spool had dropped, as it is counted in this run's events.
+    /// What the spool had to drop, as counted in this run's events.
     losses: Losses,
-    /// Reports that the platform took in this run.
+    /// The number of reports that the platform accepted in this run.
     delivered: usize,
-    /// Reports that still wait.
+    /// The number of reports still waiting.
     waiting: usize,
 }
 
@@ -43,13 +43,13 @@ impl Delivery {
         Self { spool, losses: Losses::default(), delivered: 0, waiting: 0 }
     }
 
-    /// Looks what the spool had to drop; it is to be told with this run's events.
+    /// Reads what the spool had to drop, to be reported with this run's events.
     pub(crate) fn look_at_losses(&mut self) -> Losses {
         self.losses = self.spool.losses();
         self.losses
     }
 
-    /// What the spool had dropped.
+    /// What the spool had to drop.
     pub(crate) fn losses(&self) -> Losses {
         self.losses
     }
@@ -58,23 +58,23 @@ impl Delivery {
         self.delivered
     }
 
-    /// Reports that wait, as they were last counted.
+    /// The number of waiting reports when they were last counted.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting
     }
 
-    /// Reports that wait now.
+    /// Counts the waiting reports.
     pub(crate) fn waiting_now(&self) -> usize {
         self.spool.waiting()
     }
 
-    /// What was dropped is written down as told.
+    /// Records that the dropped reports were reported.
     pub(crate) fn settle_losses(&mut self) -> Result<(), DeliveryError> {
         Ok(self.spool.settle(self.losses)?)
     }
 
-    /// Moves what was written down together with the positions into the spool. A kill in between moves it
-    /// again; the batch ids stay, and the platform counts each once.
+    /// Moves the outbox, which is saved together with the positions, into the spool. After a kill in between
+    /// it is moved again; batch ids stay the same, and the platform counts each once.
     pub(crate) fn move_outbox(&mut self, run: &mut Run<'_>) -> Result<(), DeliveryError> {
         if run.progress.outbox.is_empty() {
             return Ok(());
@@ -92,8 +92,8 @@ impl Delivery {
         Ok(())
     }
 
-    /// Delivers what is waiting, smallest first, until the platform does not answer or has enough for now:
-    /// then what waits stays in the spool until the time that it named.
+    /// Delivers waiting reports, smallest first, until the platform does not answer or asks for a pause: then
+    /// the rest stays in the spool until the time that it named.
     pub(crate) fn deliver(&mut self, run: &mut Run<'_>, exchange: &mut Exchange<'_>) {
         let now = run.now();
         if run.progress.reports_after.is_some_and(|after| is_ahead(after, now)) {
@@ -116,7 +116,7 @@ impl Delivery {
             };
             match exchange.client.report(&record) {
                 Ok(_) => self.delivered += 1,
-                // What the platform will never take must not keep what comes after it waiting.
+                // A report that the platform will never accept must not block those after it.
                 Err(error) if error.is_final() => {
                     run.progress.lost += self.spool.items(id).max(1);
                     run.problems.push(problem("report-refused", &error));
@@ -137,13 +137,14 @@ impl Delivery {
     }
 }
 
-/// Whether a time up to which nothing is delivered is still to come. One that is further off than any
-/// pause was named before the clock was set back.
+/// Whether a pause has not ended yet. One that ends later than the longest pause allows was set before the
+/// clock went back.
 fn is_ahead(after: UnixSeconds, now: UnixSeconds) -> bool {
     after > now && after - now <= LONGEST_PAUSE
 }
 
-/// What adds up may come in any order; of everything else the last word counts, or the order itself.
+/// Whether reports of this kind add up, so that their order does not matter, or the last one counts, or their
+/// order must be kept.
 fn lane(body: &ReportBody) -> Lane {
     match body {
         ReportBody::Events(_) | ReportBody::Threats(_) | ReportBody::Paths(_) => Lane::BySize,

@@ -1,5 +1,4 @@
-//! Finding out whom to trust, with nothing but a deployment key: how a new host comes to know its
-//! platform.
+//! Discovery: how a new host with nothing but a deployment key finds out which platform to trust.
 
 use std::sync::Arc;
 
@@ -15,50 +14,51 @@ use xshield_wire::trust::{MAX_TRUST, PublicTrust, TrustError, VouchedTrust};
 
 use crate::resolve::HostResolver;
 
-/// Why a platform was not believed. Nothing has been changed.
+/// Why a platform was not trusted. Nothing has been changed.
 #[derive(Debug, thiserror::Error)]
 pub enum DiscoverError {
     /// A proxy can't be used.
     #[error("preparing the connection to the platform failed")]
     Setup(#[source] ConfigError),
-    /// No answer.
+    /// The platform could not be reached.
     #[error(
         "fetching the platform's trust information failed; check its name and port, and the proxies"
     )]
     Unreachable(#[source] TransportError),
-    /// An answer that says no.
+    /// The platform answered with an error.
     #[error(
-        "{platform} has no trust information (HTTP status {status}): it is not a platform, or one \
-         older than this program; for that one, register with --onboarding FILE"
+        "{platform} has no trust information (HTTP status {status}): it is not a platform, or it \
+         is older than this program; in that case register with --onboarding FILE"
     )]
     Refused {
-        /// Where.
+        /// The platform's URL.
         platform: PlatformUrl,
-        /// HTTP's.
+        /// The HTTP status.
         status: u16,
     },
-    /// An answer that is none.
+    /// The answer can't be parsed.
     #[error("the trust information from {platform} cannot be read")]
     Garbled {
-        /// Where.
+        /// The platform's URL.
         platform: PlatformUrl,
-        /// What is wrong with it.
+        /// The parser's error.
         #[source]
         source: MessageError,
     },
-    /// Not whom the key was made for.
+    /// The platform is not the one for which the key was created.
     #[error(transparent)]
     Trust(#[from] TrustError),
-    /// The key vouches for something that is no certificate.
+    /// What the key vouches for is not a certificate.
     #[error("the platform's CA can't be used")]
     Certificate(#[source] ConfigError),
-    /// Whoever answered passes on what the platform gives to anyone, and is not the platform.
+    /// The server passes on public trust information without being that platform.
     #[error(
-        "what answers at {platform} knows whom the key was made for, but does not prove to be that \
-         platform: something on the way answers in its place, or this host's clock is wrong"
+        "the server at {platform} presents the trust information for this key, but its TLS \
+         certificate does not prove that it is that platform: something between this host and \
+         the platform intercepts the connection, or this host's clock is wrong"
     )]
     Impostor {
-        /// Where.
+        /// The platform's URL.
         platform: PlatformUrl,
         /// How each route failed.
         #[source]
@@ -66,19 +66,19 @@ pub enum DiscoverError {
     },
 }
 
-/// Where a platform is looked for.
+/// How to reach the platform.
 #[derive(Debug)]
 pub struct Whereabouts<'a> {
     /// Its URL.
     pub platform: &'a PlatformUrl,
-    /// Tried in this order before the platform itself.
+    /// The proxies, in the order in which they are tried before a direct connection.
     pub proxies: &'a ProxyList,
-    /// Who asks.
+    /// The requesting program.
     pub program: &'a Program,
 }
 
-/// Whom the platform's hosts trust, once the key has vouched for it and the platform has proven to be
-/// the one meant.
+/// The platform's trust information, after the key has vouched for it and the platform has proven its
+/// identity.
 ///
 /// # Errors
 /// See [`DiscoverError`].
@@ -97,8 +97,8 @@ pub fn discover(
         max_response: MAX_TRUST as u64,
         user_agent: place.program.user_agent(),
     };
-    // Nobody is trusted yet, so nothing secret is sent: the key stays here, and its digest tells the
-    // right answer from all others.
+    // No platform is trusted yet, so nothing secret is sent: the key stays here, and its digest identifies
+    // the right answer.
     let mut stranger =
         Stranger::new(config(String::new()), resolver.clone()).map_err(DiscoverError::Setup)?;
     let shown = ask(&mut stranger, place.platform)?;

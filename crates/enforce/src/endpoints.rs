@@ -1,4 +1,4 @@
-//! Where platform and proxies are, as this host reaches them.
+//! The addresses of platform and proxies as this host resolves them.
 
 use std::net::SocketAddr;
 
@@ -6,9 +6,9 @@ use crate::client::Client;
 use crate::core::ports::add;
 use crate::run::Run;
 
-/// The platform and the proxies: also where the platform's name led in the last half hour, and, while the
-/// name can't be resolved, those that are known (`stand_in`). So neither a failing resolver nor one that
-/// answers otherwise each time closes the way.
+/// The addresses of the platform and the proxies, including those to which the platform's name resolved in
+/// the last half hour, and, while the name can't be resolved, the known ones (`stand_in`). So neither a
+/// failing resolver nor one with changing answers blocks the connection.
 pub(crate) fn endpoints(
     run: &mut Run<'_>,
     client: &Client<'_>,

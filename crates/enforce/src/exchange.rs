@@ -1,4 +1,4 @@
-//! A run's exchange with the platform: check-ins, what was said in them, and what was heard.
+//! A run's exchange with the platform: check-ins, their content and their answers.
 
 use xshield_policy::Revision;
 use xshield_transport::Route;
@@ -16,39 +16,39 @@ use crate::routes::{self, RouteReport};
 use crate::run::Run;
 use crate::succession;
 
-/// How many problems wait to be told at most; the newest stay.
+/// The most unreported problems that are kept; the newest stay.
 const UNTOLD_KEPT: usize = 50;
 
-/// How the host stands when it checks in.
+/// The host's state when it checks in.
 #[derive(Debug, Clone)]
 pub(crate) struct Says {
-    /// By the policy's part.
+    /// The policy's state.
     pub(crate) policy: PolicyStatus,
-    /// By the threat list's.
+    /// The threat list's state.
     pub(crate) threat: ThreatStanding,
 }
 
-/// What the platform heard last in this run.
+/// What was last reported to the platform in this run.
 struct Told {
     problems: Vec<Problem>,
     says: Says,
     route: Option<Route>,
 }
 
-/// What a platform that is behind is shown.
+/// What is sent to a platform that wants something older than this host has.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 enum Showing {
-    /// The platform is not behind, as far as is known.
+    /// Nothing: as far as known, the platform is up to date.
     #[default]
     Nothing,
-    /// To go with the next check-in.
+    /// To be sent with the next check-in.
     Next(Box<Held>),
-    /// It was shown; once is enough.
+    /// It was sent; once is enough.
     Done,
 }
 
 impl Showing {
-    /// What goes with the next check-in.
+    /// What to send with the next check-in.
     fn take(&mut self) -> Option<Held> {
         match std::mem::take(self) {
             Self::Next(held) => {
@@ -63,16 +63,16 @@ impl Showing {
     }
 }
 
-/// The exchange.
+/// The exchange of a run.
 pub(crate) struct Exchange<'a> {
     pub(crate) client: Client<'a>,
     contact: Contact,
     failure: Option<ContactFailure>,
     told: Option<Told>,
-    /// Whether the last check-in was refused, and would be again.
+    /// Whether the last check-in was refused, and another one would be, too.
     turned_away: bool,
     showing: Showing,
-    /// What the platform finds about this host: told here, and not back to it.
+    /// Problems that the platform found with this host: shown here, not reported back.
     found: Vec<Problem>,
     wanted: Option<Revision>,
     heard: Heard,
@@ -93,7 +93,7 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// Whether the platform was reached when it was last asked.
+    /// Whether the platform was reached by the last request.
     pub(crate) fn contact(&self) -> Contact {
         self.contact
     }
@@ -102,7 +102,7 @@ impl<'a> Exchange<'a> {
         self.contact == Contact::Reached
     }
 
-    /// The first thing that failed.
+    /// The first failure.
     pub(crate) fn failure(&self) -> Option<ContactFailure> {
         self.failure
     }
@@ -112,17 +112,17 @@ impl<'a> Exchange<'a> {
         self.wanted
     }
 
-    /// What it said besides the policy.
+    /// The parts of its answers that do not concern the policy.
     pub(crate) fn heard(&self) -> &Heard {
         &self.heard
     }
 
-    /// What the platform finds about this host.
+    /// Takes the problems that the platform found with this host.
     pub(crate) fn take_findings(&mut self) -> Vec<Problem> {
         std::mem::take(&mut self.found)
     }
 
-    /// Says how the host stands, and hears what is pending. What goes wrong is noted.
+    /// Reports the host's state and receives what is pending. Failures are recorded as problems.
     pub(crate) fn check_in(
         &mut self,
         run: &mut Run<'_>,
@@ -136,7 +136,7 @@ impl<'a> Exchange<'a> {
         let mut check_in = self.words(run, &says);
         note_cuts(run, &check_in.fit());
         let mut answer = self.client.check_in(&check_in, connection);
-        // A route that broke after the request arrived made the transport send it twice.
+        // The transport sent the request twice because a route broke after it had arrived.
         if answer.as_ref().is_err_and(ContactError::is_replay) {
             check_in.sequence = next_sequence(run);
             answer = self.client.check_in(&check_in, connection);
@@ -183,7 +183,7 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// What an answer says besides policy and commands.
+    /// Processes the parts of an answer that are neither policy nor commands.
     fn hear(&mut self, run: &mut Run<'_>, answer: &CheckInAnswer) {
         self.found.clone_from(&answer.problems);
         self.wanted = answer.wanted.map(|wanted| wanted.revision);
@@ -202,7 +202,7 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// An asset that was deleted and registered anew has been told nothing yet.
+    /// An asset that was deleted and registered again has received no reports yet.
     fn notice_another_asset(&mut self, run: &mut Run<'_>) {
         let Some(asset) = self.client.asset() else { return };
         let before = run.progress.told_to.replace(asset.clone());
@@ -211,7 +211,7 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// Keeps a new session for the next run; without it the next run makes another.
+    /// Saves a new session for the next run; without it the next run sets up another.
     pub(crate) fn keep_session(&mut self, run: &mut Run<'_>) {
         if let Some(session) = self.client.take_new_session()
             && let Err(error) = run.state.save_session(&session)
@@ -220,7 +220,7 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// Notes that talking with the platform failed.
+    /// Records that a request to the platform failed.
     pub(crate) fn failed(&mut self, run: &mut Run<'_>, error: &ContactError) {
         let reached = error.was_reached();
         self.contact = if reached { Contact::Reached } else { Contact::Unreachable };
@@ -240,8 +240,8 @@ impl<'a> Exchange<'a> {
         run.problems.push(problem(code, error));
     }
 
-    /// Shows the platform the newest that it signed for this host, once in a run; gives back what it wants
-    /// then.
+    /// Sends the platform the newest envelope that it signed for this host, once per run; returns what it
+    /// wants then.
     pub(crate) fn show(
         &mut self,
         run: &mut Run<'_>,
@@ -255,8 +255,8 @@ impl<'a> Exchange<'a> {
         self.check_in(run, says, Connection::Any)
     }
 
-    /// Tells the platform what was found after the check-in; what it can't be told now, the next run tells
-    /// it. Who was turned away would be once more.
+    /// Reports what was found after the check-in; what can't be reported now is reported by the next run.
+    /// After a refusal nothing is sent: it would be refused again.
     pub(crate) fn tell_the_rest(&mut self, run: &mut Run<'_>, says: Says) {
         let is_told = self.told.as_ref().is_some_and(|told| {
             told.problems == run.problems
@@ -278,14 +278,14 @@ impl<'a> Exchange<'a> {
         untold.drain(..excess);
     }
 
-    /// The ways to the platform as they stand now.
+    /// The current state of the routes to the platform.
     pub(crate) fn routes(&self, run: &Run<'_>) -> Vec<RouteReport> {
         routes::reports(self.client.routes(), &run.progress.routes, self.contact, run.now())
     }
 }
 
-/// Whoever looks at the host hears, too, what the platform does not. How many problems there are changes
-/// during a run.
+/// Makes every loss of problems that are reported to the platform visible on the host, too. The number of
+/// problems changes during a run.
 fn note_cuts(run: &mut Run<'_>, cuts: &[Cut]) {
     let told = cuts.iter().filter(|cut| cut.what != bounds::PROBLEMS_CUT);
     for problem in told.copied().map(Problem::from) {
@@ -295,7 +295,7 @@ fn note_cuts(run: &mut Run<'_>, cuts: &[Cut]) {
     }
 }
 
-/// Grows from run to run, also when the state was lost: no run checks in more than once a millisecond.
+/// Increases from run to run, even if the state was lost: no run checks in more than once per millisecond.
 fn next_sequence(run: &mut Run<'_>) -> u64 {
     let now = run.surroundings.now_millis();
     run.progress.sequence = (run.progress.sequence + 1).max(now);

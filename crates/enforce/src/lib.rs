@@ -1,13 +1,13 @@
-//! The enforcement cycle, and what belongs to it: state on disk, boot unit, status, removal.
+//! The enforcement cycle with its state on disk, boot unit, status and removal.
 //!
 //! Read [`core`] first: its `cycle` is a run on one page, and its `policy` decides about the ruleset, without
-//! IO. `linux` carries it out on a Linux host; what is beside these builds for every system.
+//! IO. `linux` implements it on a Linux host; all other modules build for every system.
 #![cfg_attr(
     not(target_os = "linux"),
     allow(
         dead_code,
         unused_imports,
-        reason = "the modules that use it are there for Linux alone so far"
+        reason = "the modules that use these items exist only for Linux so far"
     )
 )]
 
@@ -61,7 +61,7 @@ pub use options::RunOptions;
 pub use outcome::{Outcome, RunStatus};
 pub use surroundings::{Downloaded, Surroundings};
 
-// What a program around the cycle passes in and shows.
+// Types that a program which runs the cycle passes in and shows.
 #[cfg(target_os = "linux")]
 pub use xshield_firewall::LiveCounters;
 pub use xshield_firewall::{FlowCount, FlowKind, LiveGroup};

@@ -1,4 +1,4 @@
-//! What a run is sent with, besides the configuration: nothing for Spark, more for a resident program.
+//! The options of a run besides the configuration: none for Spark, more for a resident program.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,66 +10,65 @@ use xshield_wire::message::Report;
 
 use crate::paths::RecordedPaths;
 
-/// What a run is sent with. The default is Spark's.
+/// The options of a run. The default is Spark's.
 #[derive(Debug, Clone, Default)]
 pub struct RunOptions {
-    /// Seconds until the next run, as the program means to keep it; `None` when something else decides.
+    /// Seconds until the next run if the program schedules it; otherwise `None`.
     pub interval: Option<u32>,
-    /// What the program uses of the host.
+    /// The resources that the program uses.
     pub usage: Option<Usage>,
-    /// To be delivered with what the run finds. Whoever sends the same report again after a failed run
-    /// keeps its batch id: then it counts once.
+    /// Reports to be delivered with the run's own. A caller that passes the same report again after a failed
+    /// run keeps its batch id, so that it counts once.
     pub reports: Vec<Report>,
-    /// Whether the platform is asked.
+    /// Whether the platform is contacted.
     pub contact: Contacting,
-    /// For how long reports are delivered; what is left waits for the next run. `None`: until nothing
-    /// is left.
+    /// The time limit for delivering reports; the rest waits for the next run. `None`: no limit.
     pub patience: Option<Duration>,
-    /// Where diagnostics are to be put on this host, when someone here asks for them.
+    /// The file for diagnostics that an administrator of this host requested.
     pub archive: Option<PathBuf>,
-    /// Whether the run tells the paths that the flow recorder knows.
+    /// Whether the run reports the paths in the flow recorder.
     pub paths: RecordedPaths,
-    /// The program's last lines of log, for diagnostics.
+    /// The last lines of the program's log, for diagnostics.
     pub recent_log: Vec<String>,
-    /// Who is told of denied packets and matches as they come.
+    /// Which log group receives denied packets and matches as they occur.
     pub live: Handing,
-    /// Where an open connection to the platform may wait, and where the run leaves its own.
+    /// Holds an open connection to the platform between runs.
     pub connection: Handover,
 }
 
-/// Who is handed packets as they are denied or match the threat list.
+/// Which log group receives packets as they are denied or match the threat list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Handing {
-    /// Nobody: no program stays to listen.
+    /// None: no resident program receives them.
     #[default]
     Nobody,
-    /// Whoever was before.
+    /// The same as before.
     AsBefore,
-    /// Who listens to this log group.
+    /// This log group.
     To(LiveGroup),
 }
 
-/// Whether a run asks the platform.
+/// Whether a run contacts the platform.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Contacting {
     /// It does.
     #[default]
     Ask,
-    /// It does not: the platform was just found out of reach, and the run is about this host alone.
+    /// It does not: the platform was just found unreachable, and the run only concerns this host.
     Spare,
 }
 
-/// What the platform's last answer said besides the policy.
+/// The parts of the platform's last answer that do not concern the policy.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Heard {
-    /// Seconds until it wants to hear from the host again.
+    /// Seconds until the next check-in, as the platform wants it.
     pub next_check_in: Option<u32>,
-    /// For the next poll, see [`xshield_wire::control`].
+    /// The token for the next poll, see [`xshield_wire::control`].
     pub seen: Option<String>,
-    /// The platform's configuration for this host, as it is in use from now on.
+    /// The platform's configuration for this host, in use from now on.
     pub configuration: Option<HostConfiguration>,
-    /// How often it has wanted everything again; another number: once more.
+    /// How often it has requested a full report; another number requests one more.
     pub resends: u64,
-    /// The succession that this run followed: the configuration is to be read again.
+    /// The key change that this run followed: the configuration has to be read again.
     pub followed: Option<u64>,
 }

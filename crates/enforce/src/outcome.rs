@@ -1,4 +1,4 @@
-//! What a run came to, for people, programs and the exit code.
+//! The result of a run, for people, programs and the exit code.
 
 use serde::Serialize;
 use xshield_firewall::LiveGroup;
@@ -13,23 +13,23 @@ use crate::options::Heard;
 use crate::routes::RouteReport;
 use crate::summary::PolicyInShort;
 
-/// What a run came to.
+/// The result of a run.
 #[derive(Debug, Clone, Serialize)]
 pub struct Outcome {
-    /// In one word.
+    /// The overall status.
     pub status: RunStatus,
-    /// What is in the kernel now, as read back.
+    /// What is in the kernel, as read back.
     pub in_force: Option<InForce>,
-    /// What that does; `None` when nothing is in the kernel.
+    /// A summary of that ruleset; `None` if nothing is in the kernel.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy: Option<PolicyInShort>,
-    /// What the platform wants; `None` when it was not asked or has no policy.
+    /// The revision that the platform wants; `None` if it was not asked or has no policy.
     pub wanted: Option<Revision>,
     /// What was done to the kernel.
     pub change: Change,
     /// Whether the platform was reached.
     pub platform: Contact,
-    /// The ways to the platform, in the configured order.
+    /// The routes to the platform, in the configured order.
     pub routes: Vec<RouteReport>,
     /// Flow events found in this run.
     pub events: usize,
@@ -37,35 +37,35 @@ pub struct Outcome {
     pub delivered: usize,
     /// Reports still waiting.
     pub waiting: usize,
-    /// What became of the threat list.
+    /// The result for the threat list.
     pub threat: ThreatOutcome,
-    /// The log group that denied packets are handed to, if any.
+    /// The log group to which denied packets are sent, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub live: Option<LiveGroup>,
-    /// Of this host's identity key, by which an operator knows it.
+    /// The fingerprint of this host's identity key, by which an operator identifies it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<IdentityFingerprint>,
-    /// Addresses that left the rules because their names no longer have them, and since when; one text
+    /// Addresses that left the rules because their names no longer resolve to them, and since when; one text
     /// each.
     pub left: Vec<String>,
-    /// What an operator should know.
+    /// The problems of the run.
     pub problems: Vec<Problem>,
     /// The kernel's ruleset generation when the policy was last read back.
     #[serde(skip)]
     pub generation: Option<u32>,
-    /// What the platform said besides the policy.
+    /// The parts of the platform's answers that do not concern the policy.
     #[serde(skip)]
     pub heard: Heard,
 }
 
-/// What became of the threat list in a run.
+/// The result of a run for the threat list.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct ThreatOutcome {
     /// The list in the kernel.
     pub list: Option<ListName>,
-    /// What becomes of flows that listed peers open.
+    /// The mode for flows that listed peers open.
     pub inbound: Option<ThreatMode>,
-    /// What becomes of flows to listed peers.
+    /// The mode for flows to listed peers.
     pub outbound: Option<ThreatMode>,
     /// What was done to the kernel.
     pub change: ThreatChange,
@@ -73,27 +73,27 @@ pub struct ThreatOutcome {
     pub matches: usize,
 }
 
-/// What was done about the threat list in the kernel.
+/// What was done to the threat list in the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ThreatChange {
-    /// Nothing: what is wanted was there.
+    /// Nothing: the ordered list was in force.
     #[default]
     None,
     /// A whole list was loaded.
     Loaded,
     /// The list was changed in one transaction.
     Changed,
-    /// What is done about it was changed; the list stayed.
+    /// The modes or the failsafe were changed; the list stayed.
     Posture,
-    /// It was not as it was left, and was put right.
+    /// It differed from what was left there, and was repaired.
     Repaired,
-    /// It was taken out.
+    /// It was removed.
     Removed,
 }
 
 impl Outcome {
-    /// A run that has done nothing yet.
+    /// The result of a run that has done nothing yet.
     #[must_use]
     pub fn new(status: RunStatus) -> Self {
         Self {

@@ -1,5 +1,5 @@
-//! Communication paths from the flow recorder, where connection tracking can't tell them: what was let
-//! through since the last run, with the programs behind it as far as they are still there.
+//! Communication paths from the flow recorder, for hosts where connection tracking can't provide them: flows
+//! that passed since the last run, with their programs as far as they still run.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -15,21 +15,21 @@ use xshield_host::program::Place;
 use crate::flow_programs::FlowPrograms;
 use crate::reports::Interval;
 
-/// Paths in one report.
+/// The most paths in one report.
 const PER_REPORT: usize = 2_000;
 
-/// Whether a run tells the paths that the recorder knows.
+/// Whether a run reports the paths in the recorder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum RecordedPaths {
-    /// They are told by other means, or by nobody.
+    /// They are reported by other means, or not at all.
     #[default]
     Left,
-    /// They are told, once, with the counts that they are made of.
+    /// They are reported once, with the counts from which they are made.
     Told,
 }
 
-/// Reports on the paths of recorded flows. What was denied is no path; what would be is one, since it
-/// was let through.
+/// Reports the paths of recorded flows. A denied flow is no path; a would-be-denied flow is one, since it
+/// passed.
 pub(crate) fn reports(
     os: &dyn OperatingSystem,
     events: &[FirewallEvent],
@@ -47,7 +47,7 @@ pub(crate) fn reports(
     reports.collect()
 }
 
-/// One path for each pair of ends, port and program. A new connection is counted by its first packet,
+/// One path for each pair of addresses, port and program. A new connection is counted by its first packet,
 /// and so are its bytes.
 fn paths<'a>(
     passed: &[&FirewallEvent],

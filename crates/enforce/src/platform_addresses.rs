@@ -1,5 +1,5 @@
-//! Where the platform was: its name may resolve to another address at every run, and the rules go on
-//! letting through those of the last half hour. Pure; the clock is an argument.
+//! The recent addresses of the platform: its name may resolve to another address in every run, and the rules
+//! keep admitting those of the last half hour. Pure; the clock is an argument.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -8,17 +8,16 @@ use serde::{Deserialize, Serialize};
 use xshield_policy::Grace;
 use xshield_wire::message::UnixSeconds;
 
-/// Addresses remembered at most; of more, those resolved longest ago are forgotten.
+/// The most addresses remembered; beyond that, those resolved longest ago are forgotten.
 const KEPT: usize = 64;
 
-/// What the platform's name resolved to, and when it last did.
+/// The addresses to which the platform's name resolved, and when it last did.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PlatformAddresses(BTreeMap<SocketAddr, UnixSeconds>);
 
 impl PlatformAddresses {
-    /// Takes what the name resolves to now; what it last resolved to longer ago than the default grace
-    /// is forgotten.
+    /// Adds the current addresses of the name; addresses older than the default grace are forgotten.
     pub(crate) fn note(&mut self, found: &[SocketAddr], now: UnixSeconds) {
         self.0.extend(found.iter().map(|address| (*address, now)));
         self.0.retain(|_, last| {
@@ -53,7 +52,7 @@ mod tests {
             (100_300, 2, &[1, 2]),
             (101_799, 3, &[1, 2, 3]),
             (101_800, 3, &[2, 3]),
-            // The clock went back: the age of what is of the future is not known and starts now.
+            // The clock went back: an address with a future time is treated as resolved now.
             (50_000, 4, &[2, 3, 4]),
             (51_799, 4, &[2, 3, 4]),
             (51_800, 4, &[4]),

@@ -1,4 +1,4 @@
-//! Errors as operators and the platform are told of them.
+//! Errors as problems for operators and the platform.
 
 use xshield_wire::message::Problem;
 
@@ -23,7 +23,7 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Each cause with the first problem that names it.
+/// Keeps each cause only in the first problem that names it.
 pub(crate) fn once(problems: impl IntoIterator<Item = Problem>) -> Vec<Problem> {
     let mut told: Vec<Problem> = Vec::new();
     for problem in problems {
@@ -34,9 +34,9 @@ pub(crate) fn once(problems: impl IntoIterator<Item = Problem>) -> Vec<Problem> 
     told
 }
 
-/// Whether two problems are one: the very same, or what the platform said and what failed for it. Other
-/// codes stay, since they say what is not done: a list that is not in force is more than a change of it
-/// that was refused.
+/// Whether two problems are the same: identical, or the platform's refusal and the failure that it caused.
+/// Problems with other codes stay, since they say what is not done: a list that is not in force is more than
+/// a change of it that was refused.
 fn says_the_same(one: &Problem, other: &Problem) -> bool {
     let is_of_the_platform = |problem: &Problem| problem.code.starts_with("platform-");
     one == other
@@ -44,7 +44,7 @@ fn says_the_same(one: &Problem, other: &Problem) -> bool {
             && is_of_one_cause(&one.text, &other.text))
 }
 
-/// Whether two texts are the same, or one is the other with what failed by it in front.
+/// Whether two texts are equal, or one is the other with a failed action in front.
 fn is_of_one_cause(one: &str, other: &str) -> bool {
     let (short, long) = if one.len() < other.len() { (one, other) } else { (other, one) };
     long.strip_suffix(short).is_some_and(|front| front.is_empty() || front.ends_with(": "))

@@ -1,5 +1,5 @@
-//! What a host program remembers from run to run, besides rulesets and lists: positions, counters, what is
-//! still to be told. One file, written whole.
+//! What a host program remembers from run to run besides rulesets and lists: positions, counters, unreported
+//! items. One file, always written as a whole.
 
 use std::collections::BTreeMap;
 
@@ -18,27 +18,27 @@ use crate::routes::{ProxiesMark, RouteReport};
 use crate::threat::progress::ThreatProgress;
 use crate::time_answers::TimeAnswers;
 
-/// What changes from run to run.
+/// State that changes from run to run.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Progress {
-    /// The last check-in's number.
+    /// The number of the last check-in.
     pub sequence: u64,
-    /// The number of the last one that the platform answered.
+    /// The number of the last check-in that the platform answered.
     pub answered: Option<u64>,
     /// When the platform was last reached.
     pub last_contact: Option<UnixSeconds>,
     /// When a run last ended.
     pub last_run: Option<UnixSeconds>,
-    /// The ways to the platform, in the configured order, and which of them the last run used.
+    /// The routes to the platform, in the configured order, and which of them the last run used.
     pub routes: Vec<RouteReport>,
     /// The proxies that the last run was configured with.
     pub proxies: Option<ProxiesMark>,
-    /// What the last run found wrong.
+    /// The problems of the last run.
     pub problems: Vec<Problem>,
-    /// Problems that the platform has not heard of yet.
+    /// Problems that were not reported to the platform yet.
     pub untold: Vec<Problem>,
-    /// Where the flow recorder was last read.
+    /// The position in the flow recorder.
     pub flows: Differ,
     /// The recorder's own count of losses when it was last read, and which recorder that was.
     pub recorder_lost: Losses,
@@ -50,69 +50,68 @@ pub struct Progress {
     pub last_collected: Option<UnixSeconds>,
     /// The kernel's ruleset generation after the last run, and the boot it belongs to.
     pub generation: Option<(String, u32)>,
-    /// Which process held which socket.
+    /// The processes that held the sockets.
     pub holders: Holders,
-    /// Where the kernel's log was last read.
+    /// The position in the kernel's log.
     pub log: Option<Cursor>,
-    /// The last good answers of the resolver, and addresses in their grace.
+    /// The last good answers of the resolver, and addresses in their grace period.
     pub answers: Cache,
     /// The same for names of time servers.
     pub time_answers: Cache,
-    /// When those were last asked for.
+    /// When those were last resolved.
     pub time_asked: Option<TimeAnswers>,
-    /// Where the platform's name led lately.
+    /// The recent addresses of the platform's name.
     pub whereabouts: PlatformAddresses,
-    /// What the listening ports were when they were last reported.
+    /// The digest of the listening ports when they were last reported.
     pub ports_digest: Option<Digest>,
-    /// What the programmed rules were when they were last reported.
+    /// The digest of the programmed rules when they were last reported.
     pub programmed_digest: Option<Digest>,
-    /// The highest revision that was ever in force here; what programs from before [`Self::newest`]
-    /// read and write.
+    /// The highest revision that was ever in force here, for versions from before [`Self::newest`].
     pub floor: Revision,
     /// The newest ruleset that was ever in force here.
     pub newest: RulesetVersion,
     /// The label of that ruleset, as it was signed: evidence for a platform that forgot it.
     pub newest_label: Option<String>,
-    /// Commands already carried out, newest last, bounded.
+    /// Executed commands, newest last; their number is bounded.
     pub commands_done: Vec<String>,
     /// The platform's configuration for this host.
     pub configuration: Option<HostConfiguration>,
     /// Since when the platform is out of reach.
     pub unreachable_since: Option<UnixSeconds>,
-    /// Diagnostics that the platform wants and does not have yet.
+    /// Diagnostics that the platform requested and does not have yet.
     pub diagnostics: Vec<WantedDiagnostics>,
-    /// The detailed log that the platform wants.
+    /// The detailed log that the platform requested.
     pub debug: Option<DebugSession>,
-    /// How often the platform wanted everything again.
+    /// How often the platform has requested a full report.
     pub resends: u64,
-    /// The asset that was told what is told once.
+    /// The asset to which one-time reports were sent.
     pub told_to: Option<AssetId>,
-    /// The platform has enough reports of this host until then.
+    /// Until when the platform asked for no further reports.
     pub reports_after: Option<UnixSeconds>,
     /// Losses not yet reported.
     pub lost: u64,
-    /// The same about threats.
+    /// The same for threats.
     pub threat: ThreatProgress,
-    /// Reports that are not in the spool yet. Written together with the positions above, so that a
-    /// kill neither loses nor repeats what lies between two positions.
+    /// Reports that are not in the spool yet. Saved together with the positions above, so that a kill neither
+    /// loses nor repeats what was counted between two positions.
     pub outbox: Vec<Report>,
 }
 
 impl Progress {
-    /// No ruleset older than this one is taken.
+    /// The oldest acceptable ruleset.
     #[must_use]
     pub fn ruleset_floor(&self) -> RulesetVersion {
         self.newest.max(self.floor.into())
     }
 
-    /// What is told only when it changes is told once more.
+    /// Reports that are only sent after a change are sent once more.
     pub(crate) fn tell_everything_again(&mut self) {
         self.ports_digest = None;
         self.programmed_digest = None;
         self.resends += 1;
     }
 
-    /// A ruleset is in force.
+    /// Records that a ruleset is in force.
     pub(crate) fn raise_floor(&mut self, ruleset: &Verified<Ruleset>) {
         let version = ruleset.version();
         if version >= self.newest {
@@ -124,26 +123,26 @@ impl Progress {
     }
 }
 
-/// A detailed log that the platform wants.
+/// A detailed log that the platform requested.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DebugSession {
     /// The command's id.
     pub command: String,
-    /// It ends then by itself.
+    /// When it ends.
     pub until: UnixSeconds,
     /// Number of the next line.
     pub next: u64,
 }
 
-/// Diagnostics that the platform wants and does not have yet.
+/// Diagnostics that the platform requested and does not have yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WantedDiagnostics {
     /// The command's id.
     pub command: String,
-    /// When it was heard.
+    /// When the command was received.
     pub begun: UnixSeconds,
-    /// When nobody wants it any more.
+    /// When the command expires.
     pub expires: Option<UnixSeconds>,
-    /// How often the upload was begun anew.
+    /// How often the upload was started again.
     pub attempts: u32,
 }

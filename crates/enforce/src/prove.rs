@@ -1,4 +1,4 @@
-//! Whether the platform takes a key for a host that it knows already.
+//! Checks whether the platform accepts a key for a host that it already knows.
 
 use xshield_host::identity::{Identity, IdentityError};
 use xshield_host::resolver::Patience;
@@ -12,15 +12,15 @@ use crate::problems::chain;
 use crate::resolve::HostResolver;
 use crate::surroundings::Surroundings;
 
-/// Why a key was not proven to hold.
+/// Why a key could not be checked or was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum ProveError {
-    /// The platform says no.
+    /// The platform refuses.
     #[error("{platform} does not take this key for this host: {reason}")]
     Refused {
-        /// Where.
+        /// The platform's URL.
         platform: PlatformUrl,
-        /// What it says.
+        /// The platform's reason.
         reason: String,
     },
     /// The host's identity can't be used.
@@ -31,11 +31,10 @@ pub enum ProveError {
     Setup(#[source] ConfigError),
 }
 
-/// Sets up a session with the configuration's key, as the next run would, and leaves it.
+/// Sets up a session with the configuration's key, as the next run would, and discards it.
 ///
-/// A host that never ran has no identity, and gets none from this: what is made before a disk is copied,
-/// all copies share. A platform that does not answer now, or not at this moment, says nothing about the
-/// key.
+/// A host that never ran has no identity, and none is created here: if its disk is copied later, all copies
+/// would share it. If the platform can't be reached or can't answer at the moment, the key is not refused.
 ///
 /// # Errors
 /// See [`ProveError`].

@@ -1,5 +1,5 @@
-//! What happens where a step of a run is done: a line in the detailed log and, in debug builds, what a
-//! test wants to happen there.
+//! Marks the steps of a run: a line in the detailed log and, in debug builds, what a test requests at that
+//! step.
 
 use xshield_wire::telemetry::DebugArea;
 
@@ -23,7 +23,7 @@ pub(crate) fn step(step: Step) {
     }
 }
 
-/// Dies as by a kill from outside: nothing is run on the way.
+/// Kills the program as from outside: no destructors run.
 fn die() {
     #[cfg(unix)]
     let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);

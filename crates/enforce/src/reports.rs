@@ -1,4 +1,4 @@
-//! What a run saw, as reports; and their delivery.
+//! What a run observed, as reports.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -22,18 +22,18 @@ use xshield_host::program::Place;
 
 use crate::flow_programs::FlowPrograms;
 
-/// The time between two readings of the recorder: what it counted anew came somewhere in it.
+/// The time between two readings of the recorder, in which the differences were counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Interval {
-    /// End of the reading before.
+    /// The previous reading.
     pub(crate) since: UnixSeconds,
     /// This reading.
     pub(crate) until: UnixSeconds,
 }
 
 impl Interval {
-    /// When packets of a flow were seen in it: the last one when the recorder says, the first one at
-    /// some time since the reading before.
+    /// When packets of a flow were seen: the last one if the recorder says so, the first one some time since
+    /// the previous reading.
     pub(crate) fn of(self, flow: &FlowCount) -> Self {
         let until = self.until.saturating_sub(flow.idle_ms / 1000);
         Self { since: self.since.min(until), until }
@@ -77,8 +77,7 @@ pub(crate) fn flow_events(
     events.collect()
 }
 
-/// Whether a packet's local end is this host, or no host in particular (multicast, broadcast). `own`:
-/// in order.
+/// Whether a packet's local end is this host or multicast or broadcast. `own`: sorted.
 pub(crate) fn is_about(event: &FirewallEvent, own: &[IpAddr]) -> bool {
     let local = match event.direction {
         Direction::Inbound => event.destination,
@@ -87,8 +86,7 @@ pub(crate) fn is_about(event: &FirewallEvent, own: &[IpAddr]) -> bool {
     is_local(local, own)
 }
 
-/// Whether an address is this host's, or no host's in particular (multicast, broadcast). `own`: in
-/// order.
+/// Whether an address belongs to this host or is multicast or broadcast. `own`: sorted.
 pub(crate) fn is_local(address: IpAddr, own: &[IpAddr]) -> bool {
     let shared = match address {
         IpAddr::V4(address) => address.is_multicast() || address.octets()[3] == 255,
@@ -97,7 +95,7 @@ pub(crate) fn is_local(address: IpAddr, own: &[IpAddr]) -> bool {
     shared || own.binary_search(&address).is_ok()
 }
 
-/// Names the deciding rule where the log line could not: the kernel looks up a set there.
+/// Adds the deciding rule where the log line can't name it because the kernel looks it up in a set.
 pub(crate) fn name_rules(events: &mut [FirewallEvent], bound: Option<&Bound>) {
     for event in events {
         let named = event.rule.as_ref().is_some_and(|rule| rule.as_str().contains('/'));
@@ -107,14 +105,13 @@ pub(crate) fn name_rules(events: &mut [FirewallEvent], bound: Option<&Bound>) {
     }
 }
 
-/// Whether outbound rules of the ruleset are for programs: then a flow alone does not tell which rule
-/// decided about it.
+/// Whether outbound rules of the ruleset are for programs: then a flow alone does not determine which rule
+/// decided.
 pub(crate) fn has_program_rules(bound: &Bound) -> bool {
     owned(bound).next().is_some()
 }
 
-/// Names programs and deciding rules of outbound flows, with what is behind them. To be called where
-/// [`has_program_rules`].
+/// Adds programs and deciding rules to outbound flows. Call it if [`has_program_rules`].
 pub(crate) fn name_programs(events: &mut [FirewallEvent], bound: &Bound, behind: &FlowPrograms) {
     let outbound = events.iter_mut().filter(|event| {
         event.direction == Direction::Outbound && event.from == EventSource::Recorder
@@ -126,7 +123,7 @@ pub(crate) fn name_programs(events: &mut [FirewallEvent], bound: &Bound, behind:
     }
 }
 
-/// Where the peer's end of an outbound flow is.
+/// The remote endpoint of an outbound flow.
 pub(crate) fn place(event: &FirewallEvent) -> Place {
     (event.direction, event.protocol, SocketAddr::new(event.destination, event.port))
 }
@@ -138,7 +135,7 @@ fn owned(bound: &Bound) -> impl Iterator<Item = &Owner> {
     rules.filter_map(|rule| rule.owner.as_ref())
 }
 
-/// By which of the owners that rules name the kernel saw this program's packets.
+/// Which of the owners named in rules sent this program's packets, according to the kernel.
 pub(crate) fn owners_of(bound: &Bound, program: &Program) -> Vec<Owner> {
     let is_its = |owner: &&Owner| match owner {
         Owner::Uid(user) => program.uid == Some(*user),
@@ -157,12 +154,12 @@ pub(crate) fn transport(protocol: Protocol, port: u16) -> Transport {
     }
 }
 
-/// In the place of a rule, where one for a program decided and it is not known which.
+/// Replaces the rule if one for a program decided and it is not known which.
 const BY_PROGRAM: &str = "default/by-program";
 
-/// The rule that decided about a flow; `None` when level and mode did. `program`: whose flow it is, as
-/// far as that is known. What became of the flow must agree with the rule: where it does not, a rule for
-/// a program decided that has ended by now.
+/// The rule that decided about a flow; `None` if level and mode did. `program`: the flow's program, as far as
+/// known. The verdict must agree with the rule; if it does not, a rule for a program decided that has ended
+/// since.
 fn deciding_rule(
     bound: &Bound,
     event: &FirewallEvent,
@@ -208,8 +205,8 @@ fn packet_of(event: &FirewallEvent) -> Packet {
     }
 }
 
-/// The same for a flow that this host passed on. What the enforced stance denied alone of two kinds is
-/// what was translated; what is only tested may be either, and the same rules judge both.
+/// The same for a flow that this host forwarded. Of the two kinds of forwarded flows, a denied one was
+/// translated if only those are enforced; a tested one may be either, and the same rules judge both.
 fn deciding_rule_of_forwarded(bound: &Bound, event: &FirewallEvent) -> Option<RuleId> {
     let passages = match event.kind {
         EventKind::WouldDeny => [Passage::Routed, Passage::Translated],
@@ -230,7 +227,7 @@ fn rule_of(reason: Reason) -> Option<RuleId> {
     }
 }
 
-/// Identifies a list of listening ports.
+/// The digest of a list of listening ports.
 pub(crate) fn ports_digest(ports: &[ListeningPort]) -> Digest {
     sha256(&crate::client::to_json(&ports))
 }
@@ -246,7 +243,7 @@ pub(crate) fn sha256(bytes: &[u8]) -> Digest {
 mod tests {
     use super::*;
 
-    /// An outbound side that closes everything but what programs may.
+    /// An outbound side that denies everything except to certain programs.
     fn by_program() -> Bound {
         let rule = |id: &str, owner: Owner| xshield_policy::BoundRule {
             id: id.parse().unwrap(),
@@ -292,12 +289,12 @@ mod tests {
         for (kind, port, behind, expected) in [
             (EventKind::Accepted, 443, Some(www.clone()), Some("t/web")),
             (EventKind::Accepted, 443, Some(app), Some("t/app")),
-            // It has ended: of several rules, nobody knows which.
+            // The program has ended: with several rules it is not known which decided.
             (EventKind::Accepted, 443, None, Some(BY_PROGRAM)),
             (EventKind::Accepted, 443, Some(program(Some(7), None)), Some(BY_PROGRAM)),
-            // It has ended, and one rule alone can have let it through.
+            // The program has ended, and only one rule can have admitted it.
             (EventKind::Accepted, 22, None, Some("t/backup")),
-            // Another program, which no rule lets out.
+            // Another program, which no rule admits.
             (EventKind::Denied, 443, Some(program(Some(7), None)), None),
             (EventKind::Denied, 443, None, None),
             (EventKind::Denied, 25, Some(program(Some(8), None)), Some("never/mail")),
@@ -327,13 +324,13 @@ mod tests {
     #[test]
     fn a_flow_was_last_seen_when_the_recorder_says_and_first_since_the_reading_before() {
         use xshield_policy::{Direction, Protocol};
-        // Idle for so long, in milliseconds; when the reading before was; what is told.
+        // Idle time in milliseconds; the previous reading; what is reported.
         for (idle_ms, since, told) in [
             (0, 700, (700, 1000)),
             (999, 700, (700, 1000)),
             (1_000, 700, (700, 999)),
             (240_000, 700, (700, 760)),
-            // The tick of the kernel's clock, or no reading before.
+            // The resolution of the kernel's clock, or no previous reading.
             (300_900, 700, (700, 700)),
             (301_000, 700, (699, 699)),
             (60_000, 1000, (940, 940)),

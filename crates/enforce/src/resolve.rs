@@ -1,4 +1,4 @@
-//! Names of the platform, for the transport: resolved as this host is configured to.
+//! The host's resolver for the transport, as this host is configured.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -10,20 +10,20 @@ use xshield_host::operating_system::OperatingSystem;
 use xshield_host::resolver::{Patience, Resolver};
 use xshield_transport::Resolve;
 
-/// The host's resolver, as the transport asks it.
+/// The host's resolver.
 #[derive(Debug)]
 pub(crate) enum HostResolver {
-    /// For one run: what a name resolved to holds until the end of it. So the addresses that the rules
-    /// let through are the ones that are connected to, also when every answer is another one.
+    /// For one run: the answer for a name is kept until its end. So the addresses that the rules admit are
+    /// those to which the run connects, even if every answer differs.
     OfARun {
-        /// Asks.
+        /// Resolves names.
         resolver: Resolver,
-        /// By name.
+        /// The answers by name.
         answers: Mutex<BTreeMap<String, Vec<IpAddr>>>,
     },
-    /// For a program that stays: which servers to ask is read each time, since it may change.
+    /// For a resident program: the list of DNS servers is read each time, since it may change.
     OfAResident {
-        /// Knows them.
+        /// Reads the list.
         os: Arc<dyn OperatingSystem>,
     },
 }
@@ -39,7 +39,7 @@ impl HostResolver {
 }
 
 impl Resolve for HostResolver {
-    /// The resolver has a patience of its own, which is shorter than any timeout of the transport.
+    /// The resolver has its own timeout, which is shorter than any timeout of the transport.
     fn resolve(&self, host: &str, _timeout: Duration) -> io::Result<Vec<IpAddr>> {
         match self {
             Self::OfARun { resolver, answers } => {

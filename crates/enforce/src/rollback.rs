@@ -1,5 +1,5 @@
-//! A platform that wants something older than this host has had was restored from a backup. Nothing
-//! older is taken; the platform is shown what it signed since, and numbers above that.
+//! A platform that wants something older than this host has had was restored from a backup. Nothing older is
+//! accepted; the platform is sent what it signed since, and then assigns higher numbers.
 
 use xshield_wire::Verified;
 use xshield_wire::envelope::Envelope;
@@ -20,7 +20,7 @@ pub(crate) struct Holds<'a> {
 }
 
 impl Holds<'_> {
-    /// No threat order older than this one is taken.
+    /// The oldest acceptable threat order.
     pub(crate) fn threat_floor(&self, progress: &Progress) -> u64 {
         let held = self.order.map_or(0, |order| order.sequence);
         progress.threat.floor.max(held)
@@ -40,7 +40,7 @@ impl Holds<'_> {
     }
 }
 
-/// Lets a platform that is behind catch up; gives back what it wants then.
+/// Lets such a platform catch up; returns what it wants then.
 pub(crate) fn let_catch_up(
     answer: CheckInAnswer,
     run: &mut Run<'_>,
@@ -64,21 +64,21 @@ pub(crate) fn let_catch_up(
     let Some(later) = exchange.show(run, says, evidence) else { return answer };
     if !is_behind(&later, &run.progress) {
         let text = "the platform had forgotten what this host was told: it was restored from a \
-                    backup. It has numbered above what this host has had, and goes on";
+                    backup. It has assigned higher numbers than this host has had, and continues";
         run.note("platform-restored", text.to_owned());
     }
     later
 }
 
-/// The platform stays behind: says so.
+/// Reports that the platform still wants something older.
 pub(crate) fn stays_behind(run: &mut Run<'_>, wanted: &str, floor: &str) {
     run.note(
         "platform-behind",
         format!(
-            "the platform wants {wanted}, and this host has had {floor}: the platform was restored \
-             from an older backup, and did not take what this host showed it. What is enforced stays. \
-             Upgrade the platform, or commit the policy until its number is above: \
-             xshield policy synchronize"
+            "the platform wants {wanted}, and this host has had {floor}: the platform was \
+             restored from an older backup, and did not accept the newer version that this host \
+             sent. What is enforced stays in force. Upgrade the platform, or commit the policy \
+             until its number is higher: xshield policy synchronize"
         ),
     );
 }

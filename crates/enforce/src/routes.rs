@@ -1,4 +1,4 @@
-//! The ways to the platform, as runs remember and show them.
+//! The routes to the platform, as runs remember and show them.
 
 use serde::{Deserialize, Serialize};
 use xshield_transport::{ProxyList, Route, RouteError, RouteState};
@@ -9,14 +9,14 @@ use xshield_wire::message::{Problem, RouteFailure, RouteFailureKind, RouteStandi
 use crate::core::result::Contact;
 use crate::problems::problem;
 
-/// One way to the platform and how it last went.
+/// A route to the platform and the results of its last use.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteReport {
     /// `direct` or `proxy ADDRESS:PORT`.
     pub route: Route,
     /// Whether the platform was last reached by it; it is tried first.
     pub in_use: bool,
-    /// Why it failed when it was last tried; `None` when it worked then, or was never tried.
+    /// Why it failed when it was last tried; `None` if it worked then, or was never tried.
     pub last_failure: Option<RouteFailure>,
     /// When the platform was last reached by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -30,7 +30,7 @@ impl From<RouteReport> for RouteStanding {
     }
 }
 
-/// A list of proxies, remembered without its passwords.
+/// Identifies a list of proxies without containing its passwords.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProxiesMark {
     salt: Bytes<16>,
@@ -51,9 +51,9 @@ impl ProxiesMark {
     }
 }
 
-/// The route that the last run ended with, to be tried first. A list that has changed since begins
-/// anew, also when only a password did: whoever configures a proxy wants it tried, though another
-/// route still works. `mark`: the list of the last run; `None` when that run did not keep one.
+/// The route with which the last run ended, to be tried first. `None` if the list has changed since, even if
+/// only a password did: whoever configures a proxy wants it tried, even if another route still works. `mark`:
+/// the list of the last run; `None` if that run did not keep one.
 pub(crate) fn remembered(
     reports: &[RouteReport],
     mark: Option<&ProxiesMark>,
@@ -71,8 +71,8 @@ pub(crate) fn remembered(
     reports.iter().find(|report| report.in_use).map(|report| report.route.clone())
 }
 
-/// Forgets how routes failed under another list of proxies, credentials included: what was corrected
-/// since has not failed yet. When each last worked stays.
+/// Forgets failures of routes under another list of proxies or credentials: the corrected list has not failed
+/// yet. When each last worked is kept.
 pub(crate) fn begin_anew(
     reports: &mut [RouteReport],
     mark: Option<&ProxiesMark>,
@@ -83,8 +83,8 @@ pub(crate) fn begin_anew(
     }
 }
 
-/// What is known of each configured route, from this run and the ones before. `reached`: whether the
-/// platform was reached in this run, so that the current route is known to work.
+/// The state of each configured route, from this run and earlier ones. `reached`: whether the platform was
+/// reached in this run, so that the current route is known to work.
 pub(crate) fn reports(
     states: Vec<RouteState>,
     before: &[RouteReport],
@@ -121,7 +121,7 @@ fn failure(error: &RouteError, at: UnixSeconds) -> RouteFailure {
     RouteFailure { at, reason: without_userinfo(&error.to_string()).into_owned(), kind }
 }
 
-/// The proxies that failed in this run, for whoever has to mend them.
+/// Problems with the proxies that failed in this run.
 pub(crate) fn problems(states: &[RouteState]) -> Vec<Problem> {
     let failed = states.iter().filter_map(|state| match (&state.route, &state.last_failure) {
         (Route::Proxy(_), Some(error)) => Some(error),
@@ -197,12 +197,12 @@ mod tests {
         for changed in ["", "10.0.0.2:1", "10.0.0.2:1,10.0.0.1:1", "10.0.0.1:1,10.0.0.2:2"] {
             assert_eq!(remembered(&known, None, &list(changed)), None, "{changed}");
         }
-        // A host that went direct for want of proxies uses the ones it is given.
+        // A host that connected directly because it had no proxies uses those that it is given.
         let direct = reports(vec![state("direct", true, None)], &[], Contact::Reached, 1);
         assert_eq!(remembered(&direct, None, &list("")), Some(Route::Direct));
         assert_eq!(remembered(&direct, None, &two), None);
         assert_eq!(remembered(&[], None, &two), None);
-        // A new password alone: the proxy that refused the old one is tried again.
+        // Only a new password: the proxy that refused the old one is tried again.
         let with = |password: &str| ProxyList::parse("10.0.0.1:1,10.0.0.2:1", "u", password);
         let mark = ProxiesMark::new(&with("b2xk").unwrap(), [1; 16]);
         assert_eq!(

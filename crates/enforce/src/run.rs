@@ -1,5 +1,4 @@
-//! What every part of a run works with: the host as it is configured, what runs remember, and what this
-//! one has to tell.
+//! The data that every part of a run uses: configuration, remembered state, and what is to be reported.
 
 use xshield_host::resolver::Resolver;
 use xshield_policy::TimeServers;
@@ -13,7 +12,7 @@ use crate::progress::Progress;
 use crate::state::StateDirectory;
 use crate::surroundings::Surroundings;
 
-/// A run under way.
+/// The current run.
 pub(crate) struct Run<'a> {
     pub(crate) config: &'a Config,
     pub(crate) program: &'a Program,
@@ -22,42 +21,43 @@ pub(crate) struct Run<'a> {
     pub(crate) state: &'a StateDirectory,
     pub(crate) host: &'a HostFacts,
     pub(crate) resolver: &'a Resolver,
-    /// What runs remember.
+    /// The remembered state.
     pub(crate) progress: Progress,
-    /// What this run found wrong.
+    /// The problems of this run.
     pub(crate) problems: Vec<Problem>,
-    /// What listens on this host.
+    /// The listening ports of this host.
     pub(crate) ports: Vec<ListeningPort>,
-    /// The time servers, once they were looked up in this run.
+    /// The time servers, once they were resolved in this run.
     pub(crate) time_servers: Option<TimeServers>,
-    /// Addresses that left the rules because their names no longer have them; one text each.
+    /// Addresses that left the rules because their names no longer resolve to them; one text each.
     pub(crate) left: Vec<String>,
 }
 
 impl Run<'_> {
-    /// This moment.
+    /// The current time.
     pub(crate) fn now(&self) -> UnixSeconds {
         self.surroundings.now()
     }
 
-    /// Says that something is wrong.
+    /// Adds a problem.
     pub(crate) fn note(&mut self, code: &str, text: String) {
         self.problems.push(Problem { code: code.to_owned(), text });
     }
 
-    /// Leaves out what was told before: each attempt of a run is refused in the same words, and what fails
-    /// for that reason names it behind its own.
+    /// Removes duplicates: each attempt of a run is refused with the same text, and whatever fails because of
+    /// it repeats that text as its cause.
     pub(crate) fn tell_once(&mut self) {
         self.problems = once(std::mem::take(&mut self.problems));
     }
 
-    /// Has something reported.
+    /// Adds a report.
     pub(crate) fn put(&mut self, body: ReportBody) {
         let report = Report::new(self.surroundings.random(), self.now(), body);
         self.put_report(report);
     }
 
-    /// The same. What the platform would not take whole is cut here, and told.
+    /// Adds a report with its batch id. What exceeds the platform's limits is cut, which is reported as a
+    /// problem.
     pub(crate) fn put_report(&mut self, mut report: Report) {
         self.problems.extend(report.fit().into_iter().map(Problem::from));
         self.progress.outbox.push(report);

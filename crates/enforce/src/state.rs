@@ -4,13 +4,13 @@
 //! |---|---|---|
 //! | `identity.key` | the host's Ed25519 key | the platform asks an operator to approve the new one |
 //! | `session` | token and session key | a new handshake |
-//! | `trust` | whom to trust since the platform changed its keys, see [`crate::trust`] | the configuration's pins count again |
+//! | `trust` | the platform's new keys, see [`crate::trust`] | the configuration's pins count again |
 //! | `enforced` | last-known-good ruleset and the facts it was bound with | `enforced.previous` is used |
-//! | `progress` | sequence, recorder positions, routes, DNS answers, undelivered reports | counted anew from the kernel |
+//! | `progress` | sequence, recorder positions, routes, DNS answers, undelivered reports | counting starts again from the kernel's counters |
 //! | `threat/` | threat order and list, see [`crate::threat`] | fetched again |
 //! | `diagnostics/` | archives that the platform does not have yet | collected again |
-//! | `software` | the inventory that was last told | told again, all of it |
-//! | `running` | nothing; there while an agent runs | a crash is not told as one |
+//! | `software` |  the inventory as last reported | reported again in full |
+//! | `running` |  a crash is not told as one| a crash is not told as one |
 //! | `spool/` | reports not yet acknowledged | what was in it is lost and counted |
 
 use std::path::{Path, PathBuf};
@@ -35,7 +35,7 @@ pub struct StateDirectory {
     root: PathBuf,
 }
 
-/// The last-known-good ruleset, as it lies on disk: verbatim, to be verified again.
+/// The last-known-good ruleset on disk: the signed envelope, to be verified again.
 #[derive(Debug, Serialize, Deserialize)]
 struct Enforced {
     asset: AssetId,
@@ -45,7 +45,7 @@ struct Enforced {
     live: Option<LiveGroup>,
 }
 
-/// A session as it lies on disk.
+/// A session on disk.
 #[derive(Serialize, Deserialize)]
 struct StoredSession {
     key: Bytes<32>,
@@ -55,46 +55,46 @@ struct StoredSession {
     platform_time: UnixSeconds,
 }
 
-/// Something that was wrong with a file, and what was used instead.
+/// Problems with a file, and what was used instead.
 pub type Repaired = Vec<Problem>;
 
 impl StateDirectory {
-    /// `root` is made when it is missing, for the owner alone.
+    /// Creates `root` if it is missing, with access for the owner only.
     ///
     /// # Errors
-    /// When it can't be made.
+    /// When it can't be created.
     pub fn open(root: &Path) -> Result<Self, std::io::Error> {
         files::private_directory(root)?;
         Ok(Self { root: root.to_owned() })
     }
 
-    /// A file in it.
+    /// The path of a file in it.
     #[must_use]
     pub fn path(&self, name: &str) -> PathBuf {
         self.root.join(name)
     }
 
-    /// Reads the positions; what is damaged starts anew and is named.
+    /// Reads the progress file; if it is damaged, a default is used and a problem is returned.
     ///
     /// # Errors
-    /// When the file is there and can't be read.
+    /// When the file exists but can't be read.
     pub fn progress(&self, repaired: &mut Repaired) -> Result<Progress, FileError> {
         read_or_default(&self.path("progress"), repaired)
     }
 
-    /// Writes the positions.
+    /// Writes the progress file.
     ///
     /// # Errors
-    /// When it can't be written; the old ones are then intact.
+    /// When it can't be written; the old file is then intact.
     pub fn save_progress(&self, progress: &Progress) -> Result<(), FileError> {
         files::write_state(&self.path("progress"), progress)
     }
 
-    /// Reads and verifies the last-known-good ruleset, or the one before it when the file is damaged.
-    /// What a signature does not cover is not used.
+    /// Reads and verifies the last-known-good ruleset, or the one before it when the file is damaged. A
+    /// ruleset without a valid signature is not used.
     ///
     /// # Errors
-    /// When a file is there and can't be read.
+    /// When a file exists but can't be read.
     pub fn last_known_good(
         &self,
         keys: &[PolicyPublicKey],
@@ -110,7 +110,7 @@ impl StateDirectory {
                 Err(error) => return Err(error),
             };
             let Some(read) = read else { continue };
-            // No file at all: there never was a ruleset. The previous one is only for damage.
+            // No file: there never was a ruleset. The previous one is only for a damaged file.
             let Some(stored) = read else { return Ok(None) };
             match verify(&stored, keys) {
                 Ok(ruleset) => {
@@ -123,7 +123,7 @@ impl StateDirectory {
         Ok(None)
     }
 
-    /// Makes a ruleset the last-known-good one. The current one stays as the previous.
+    /// Makes a ruleset the last-known-good one. The current one is kept as the previous one.
     ///
     /// # Errors
     /// When a file can't be written; the last-known-good ruleset is then still the old one.
@@ -141,10 +141,10 @@ impl StateDirectory {
         files::write_state(&current, &Enforced { asset, envelope, facts, live })
     }
 
-    /// The session of the last run; a damaged one counts as none and is named.
+    /// The session of the last run; a damaged one is ignored and a problem returned.
     ///
     /// # Errors
-    /// When the file is there and can't be read.
+    /// When the file exists but can't be read.
     pub fn session(&self, repaired: &mut Repaired) -> Result<Option<Session>, FileError> {
         let stored: Option<StoredSession> = read_or_default(&self.path("session"), repaired)?;
         Ok(stored.map(|stored| Session {
@@ -156,7 +156,7 @@ impl StateDirectory {
         }))
     }
 
-    /// Keeps a session for the next run.
+    /// Saves a session for the next run.
     ///
     /// # Errors
     /// When it can't be written.
@@ -171,8 +171,8 @@ impl StateDirectory {
         files::write_state(&self.path("session"), &stored)
     }
 
-    /// Keeps the directory for a program that stays: no other one of its kind, and no single runs.
-    /// `None` when another holds it.
+    /// Reserves the directory for a resident program: no other resident program and no single run can use it.
+    /// `None` if another program holds it.
     ///
     /// # Errors
     /// When the lock file can't be used.
@@ -180,7 +180,7 @@ impl StateDirectory {
         lock::try_lock(&self.path("resident.lock"))
     }
 
-    /// Whether a program that stays keeps the directory.
+    /// Whether a resident program has reserved the directory.
     ///
     /// # Errors
     /// When the lock file can't be used.
@@ -188,8 +188,8 @@ impl StateDirectory {
         Ok(self.path("resident.lock").exists() && self.keep_for_a_resident()?.is_none())
     }
 
-    /// Takes our files away, and the directory when nothing else is in it: an operator may have pointed
-    /// us at one that others use, too.
+    /// Removes our files, and the directory if it is empty then: an operator may have configured one that
+    /// others use, too.
     ///
     /// # Errors
     /// When something of ours can't be removed.
@@ -206,7 +206,7 @@ impl StateDirectory {
             }
         }
         match std::fs::remove_dir(&self.root) {
-            // What is not ours stays; so does a file system that is mounted there, without our files.
+            // Files of others stay; so does a file system mounted there, without our files.
             Err(error)
                 if matches!(
                     error.kind(),
@@ -231,15 +231,15 @@ const FILES: [&str; 8] = [
     "running",
     "software",
 ];
-/// The directories: undelivered reports, the boot unit's copy of the program, the threat list,
-/// diagnostics on their way.
+/// The directories: undelivered reports, the boot unit's copy of the program, the threat list, pending
+/// diagnostics.
 const DIRECTORIES: [&str; 4] = ["spool", "bin", THREAT_DIRECTORY, DIAGNOSTICS_DIRECTORY];
 /// Where threat order and lists are kept.
 pub(crate) const THREAT_DIRECTORY: &str = "threat";
-/// Where diagnostics wait for the platform.
+/// Diagnostics that wait for delivery to the platform.
 pub(crate) const DIAGNOSTICS_DIRECTORY: &str = "diagnostics";
 
-/// `name` is `file`, or what is kept beside it: `.previous`, `.damaged`, `.new`.
+/// Whether `name` is `file` or one of its companions: `.previous`, `.damaged`, `.new`.
 fn is_made_from(name: &str, file: &str) -> bool {
     name.strip_prefix(file).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }

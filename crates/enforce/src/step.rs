@@ -1,66 +1,66 @@
-//! The named steps of a run. In debug builds a run can be killed or stopped at each, so that tests can
-//! change the world there.
+//! The named steps of a run. In debug builds a run can be killed or stopped at each, so that tests can change
+//! the host at that point.
 
 use std::fmt;
 
 use serde::Serialize;
 
-/// A step that is done.
+/// A completed step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Step {
-    /// No other run is under way.
+    /// No other run is in progress.
     Locked,
-    /// What the kernel holds and counted was read.
+    /// The kernel's ruleset and counters were read.
     Collected,
-    /// Connection tracking was told of the connections that are open.
+    /// Connection tracking was informed of the open connections.
     Introduced,
-    /// What others had changed was put back.
+    /// What others had changed was repaired.
     Repaired,
     /// The platform was asked what is pending.
     CheckedIn,
-    /// The wanted ruleset is here and verified, where it is another one.
+    /// The wanted ruleset was fetched and verified, if the host did not have it.
     Fetched,
     /// It is bound to this host's facts.
     Resolved,
-    /// It is in the kernel for a time.
+    /// It is in force on trial.
     Tried,
-    /// The platform was asked over a new connection.
+    /// The platform answered over a new connection.
     Confirmed,
-    /// The ruleset is written down.
+    /// The ruleset is saved.
     Remembered,
-    /// It is in the kernel for good.
+    /// It is in force for good.
     Kept,
-    /// It was taken back.
+    /// It was reverted.
     Reverted,
-    /// A new threat order is here and verified.
+    /// A new threat order was fetched and verified.
     ThreatOrdered,
-    /// The files of its list are here.
+    /// The files of its list were fetched.
     ThreatFetched,
-    /// The list is written down.
+    /// The list is saved.
     ThreatPrepared,
     /// It is in the kernel.
     ThreatProgrammed,
-    /// It is the one to be restored.
+    /// It is the one that a restart restores.
     ThreatKept,
-    /// It was taken out of the kernel.
+    /// It was removed from the kernel.
     ThreatRemoved,
-    /// What runs remember is written down.
+    /// The remembered state is saved.
     Saved,
     /// The reports are in the spool.
     Spooled,
-    /// The platform has taken a report.
+    /// The platform has accepted a report.
     Delivered,
     /// Diagnostics are collected.
     CollectedDiagnostics,
-    /// The platform has a piece of them.
+    /// The platform has received a chunk of them.
     UploadedPiece,
-    /// What became of them is written down.
+    /// Their result is saved.
     Diagnosed,
 }
 
 impl Step {
-    /// All of them.
+    /// All steps.
     pub const ALL: [Self; 24] = [
         Self::Locked,
         Self::Collected,
@@ -88,7 +88,7 @@ impl Step {
         Self::Diagnosed,
     ];
 
-    /// As `XSHIELD_KILL_AT` and `XSHIELD_STOP_AT` name it.
+    /// The name used in `XSHIELD_KILL_AT` and `XSHIELD_STOP_AT`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -137,7 +137,7 @@ mod tests {
         for step in Step::ALL {
             assert_eq!(serde_json::to_value(step).unwrap(), step.name());
         }
-        // The last variant: a new one after it must be listed, too.
+        // The last variant: a new one after it must also be listed.
         assert_eq!(Step::ALL.len(), Step::Diagnosed as usize + 1);
     }
 }

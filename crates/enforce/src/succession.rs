@@ -1,4 +1,4 @@
-//! Following the platform to other keys, see [`xshield_wire::succession`].
+//! Follows the platform to new keys, see [`xshield_wire::succession`].
 
 use xshield_host::files::FileError;
 use xshield_wire::envelope::Envelope;
@@ -10,10 +10,10 @@ use crate::problems::problem;
 use crate::run::Run;
 use crate::trust::Followed;
 
-/// Retired keys that are remembered; the newest come first.
+/// The most retired keys that are remembered, newest first.
 const MOST_RETIRED: usize = 8;
 
-/// Why new keys were not followed.
+/// Why new keys were not accepted.
 #[derive(Debug, thiserror::Error)]
 enum FollowError {
     #[error(transparent)]
@@ -24,8 +24,8 @@ enum FollowError {
     Unwritten(#[from] FileError),
 }
 
-/// Follows the platform to other keys, if those that are trusted now vouch for them; gives back their
-/// number where they are new. They count from the next run on.
+/// Accepts new keys of the platform if the currently trusted ones vouch for them; returns their number if
+/// they are new. They apply from the next run on.
 pub(crate) fn follow(run: &mut Run<'_>, shown: &Envelope) -> Option<u64> {
     match try_to_follow(run, shown) {
         Ok(followed) => followed,

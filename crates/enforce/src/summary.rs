@@ -1,4 +1,4 @@
-//! What the ruleset in force does, in short: how far each direction is closed, and whether that bites.
+//! A summary of the ruleset in force: how far each direction is closed, and whether that is enforced.
 
 use std::fmt;
 
@@ -6,19 +6,19 @@ use serde::{Serialize, Serializer};
 use xshield_policy::ruleset::StanceRules;
 use xshield_policy::{DirectionRules, Ruleset, Subject};
 
-/// What a ruleset does.
+/// A summary of a ruleset.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PolicyInShort {
-    /// Flows that peers open.
+    /// For flows that peers open.
     pub inbound: Closing,
-    /// Flows that this host opens.
+    /// For flows that this host opens.
     pub outbound: Closing,
     /// Whether it drops anything.
     pub enforces: bool,
 }
 
 impl PolicyInShort {
-    /// Of a ruleset.
+    /// The summary of a ruleset.
     #[must_use]
     pub fn of(ruleset: &Ruleset) -> Self {
         let (inbound, outbound) = (Closing::of(&ruleset.inbound), Closing::of(&ruleset.outbound));
@@ -26,7 +26,7 @@ impl PolicyInShort {
         Self { inbound, outbound, enforces }
     }
 
-    /// What a host on which it is in force is: in a word or two.
+    /// The state of a host with this ruleset in force, in a word or two.
     #[must_use]
     pub fn in_words(&self) -> &'static str {
         let tests = self.inbound.tested.is_some() || self.outbound.tested.is_some();
@@ -38,11 +38,11 @@ impl PolicyInShort {
     }
 }
 
-/// How far one direction is closed. As JSON, its words.
+/// How far one direction is closed. In JSON, it is its text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Closing {
     enforced: Closed,
-    /// What is tested above it.
+    /// The stricter level that is tested above it.
     tested: Option<Closed>,
 }
 
@@ -64,7 +64,7 @@ impl Closed {
     fn in_words(self) -> &'static str {
         match (self.subject, self.blocks) {
             (Subject::Nothing, false) => "open",
-            (Subject::Nothing, true) => "open but for block rules",
+            (Subject::Nothing, true) => "open except for block rules",
             (Subject::Internet, _) => "closed to the internet",
             (Subject::Everything, _) => "closed",
         }
@@ -133,7 +133,7 @@ mod tests {
             (open, open, "open", "closes nothing"),
             (("everything", ""), open, "closed (enforce)", "enforcing"),
             (("internet", ""), open, "closed to the internet (enforce)", "enforcing"),
-            (("nothing!", ""), open, "open but for block rules (enforce)", "enforcing"),
+            (("nothing!", ""), open, "open except for block rules (enforce)", "enforcing"),
             (("nothing", "everything"), open, "closed (test)", "in mode test"),
             (
                 ("internet", "everything"),

@@ -1,4 +1,4 @@
-//! What a run takes from outside besides its configuration: the clock, randomness, the root directory.
+//! The environment of a run besides its configuration: clock, randomness, root directory.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,33 +7,33 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use xshield_host::operating_system::OperatingSystem;
 use xshield_wire::message::UnixSeconds;
 
-/// The edges of a run.
+/// The environment of a run.
 #[derive(Debug, Clone)]
 pub struct Surroundings {
     /// The operating system.
     pub os: Arc<dyn OperatingSystem>,
-    /// `/` but for tests.
+    /// `/` except in tests.
     pub root: PathBuf,
     /// The configuration file, for the boot unit.
     pub config: PathBuf,
     /// This program's own file, for the boot unit.
     pub program: PathBuf,
-    /// Hears how far the download of a threat list is, piece by piece.
+    /// Called with the progress of the download of a threat list.
     pub watch: fn(Downloaded),
     random: ring::rand::SystemRandom,
 }
 
-/// How far a download is, in bytes.
+/// The progress of a download, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Downloaded {
-    /// These have come.
+    /// The bytes received so far.
     pub bytes: u64,
-    /// All that are to come.
+    /// The total number of bytes.
     pub whole: u64,
 }
 
 impl Surroundings {
-    /// Those of a host with this operating system, whose files are under `root`.
+    /// The environment of a host with this operating system, whose files are under `root`.
     #[must_use]
     pub fn new(os: Arc<dyn OperatingSystem>, root: PathBuf, config: PathBuf) -> Self {
         let program = std::env::current_exe().unwrap_or_default();
@@ -64,7 +64,7 @@ impl Surroundings {
     /// Random bytes from the kernel.
     ///
     /// # Panics
-    /// When the kernel has no randomness to give: going on with predictable keys would be worse.
+    /// When the kernel's random number generator fails: continuing with predictable keys would be worse.
     #[must_use]
     pub fn random<const N: usize>(&self) -> [u8; N] {
         use ring::rand::SecureRandom as _;
@@ -76,8 +76,8 @@ impl Surroundings {
     }
 }
 
-/// By how many seconds the clock is wrong. In debug builds the file that `XSHIELD_CLOCK` names says so,
-/// so that tests can have clocks jump that whole machines share; release builds ignore it.
+/// The clock offset in seconds. In debug builds it is read from the file named in `XSHIELD_CLOCK`, so that
+/// tests can set the clocks of hosts that share a machine; release builds ignore it.
 fn clock_offset() -> i64 {
     let file = cfg!(debug_assertions).then(|| std::env::var_os("XSHIELD_CLOCK")).flatten();
     let text = file.and_then(|file| std::fs::read_to_string(file).ok());

@@ -1,4 +1,4 @@
-//! Answers for names of time servers, and for how long they hold. Pure; the clock is an argument.
+//! DNS answers for the names of time servers, and how long they are used. Pure; the clock is an argument.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -7,20 +7,20 @@ use serde::{Deserialize, Serialize};
 use xshield_policy::DomainName;
 use xshield_wire::message::UnixSeconds;
 
-/// How soon the names are asked for again, in seconds.
+/// After how many seconds the names are resolved again.
 const AGAIN: u64 = 3600;
-/// The same when nobody answered for one of them.
+/// The same if one of them could not be resolved.
 const AFTER_SILENCE: u64 = 600;
-/// What names of time servers led to when they were last asked for.
+/// The addresses of the names of time servers, and when they were resolved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TimeAnswers {
     pub(crate) at: UnixSeconds,
-    /// Each name that was asked for; empty where nobody answered.
+    /// The addresses of each name; empty if it could not be resolved.
     pub(crate) answers: BTreeMap<DomainName, Vec<IpAddr>>,
 }
 
 impl TimeAnswers {
-    /// Whether these names need not be asked for at `now`. A clock that went back asks.
+    /// Whether these names need not be resolved again at `now`. If the clock went back, they are.
     pub(crate) fn holds(&self, names: &BTreeSet<DomainName>, now: UnixSeconds) -> bool {
         let silent = self.answers.values().any(Vec::is_empty);
         let until = self.at.saturating_add(if silent { AFTER_SILENCE } else { AGAIN });

@@ -1,7 +1,7 @@
-//! The detailed log of a run, while the platform wants one: what was done, step by step.
+//! The detailed log of a run while the platform requests one: what was done, step by step.
 //!
-//! One thread runs one cycle at a time, so the lines are kept with the thread; nothing has to be handed
-//! around, and where no log is wanted a line costs one look.
+//! One thread runs one cycle at a time, so the lines are kept in thread-local storage; nothing has to be
+//! passed around, and a line costs one check if no log is kept.
 
 use std::cell::RefCell;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -9,9 +9,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use xshield_wire::foreign::one_line;
 use xshield_wire::telemetry::{DebugArea, DebugLine};
 
-/// Lines kept between two deliveries; more are counted.
+/// The most lines kept between two deliveries; the others are counted.
 const MOST: usize = 5_000;
-/// Longer lines are cut, in characters.
+/// The longest line, in characters; longer ones are cut.
 const LONGEST: usize = 1_000;
 
 #[derive(Debug, Default)]
@@ -24,19 +24,19 @@ thread_local! {
     static TRACE: RefCell<Option<Trace>> = const { RefCell::new(None) };
 }
 
-/// Keeps lines from now on, beside those that are kept already.
+/// Starts keeping lines, in addition to those already kept.
 pub(crate) fn begin() {
     TRACE.with_borrow_mut(|trace| {
         trace.get_or_insert_default();
     });
 }
 
-/// Keeps no lines any more.
+/// Stops keeping lines.
 pub(crate) fn end() {
     TRACE.with_borrow_mut(|trace| *trace = None);
 }
 
-/// Keeps a line. The text is only made when it is kept; it must not hold secrets.
+/// Adds a line. The text is only built if it is kept; it must not contain secrets.
 pub(crate) fn line(area: DebugArea, text: impl FnOnce() -> String) {
     TRACE.with_borrow_mut(|trace| {
         let Some(trace) = trace else { return };
@@ -51,7 +51,7 @@ pub(crate) fn line(area: DebugArea, text: impl FnOnce() -> String) {
     });
 }
 
-/// The lines kept since the last call, and how many more there were.
+/// The lines since the last call, and the number of lines that were dropped.
 pub(crate) fn take() -> (Vec<DebugLine>, u64) {
     TRACE.with_borrow_mut(|trace| {
         let taken = trace.as_mut().map(std::mem::take).unwrap_or_default();

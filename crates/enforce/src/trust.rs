@@ -1,7 +1,8 @@
-//! Whom this host trusts: what its configuration pins, or what took the place of that when the platform
-//! changed its keys (see [`xshield_wire::succession`]).
+//! The keys that this host trusts: those pinned in its configuration, or those that replaced them when the
+//! platform changed its keys (see [`xshield_wire::succession`]).
 //!
-//! What was followed counts for as long as the configuration stays what it was: another one begins anew.
+//! Replaced keys apply as long as the configuration is unchanged; a changed configuration starts again with
+//! its own.
 
 use std::path::Path;
 
@@ -16,23 +17,23 @@ use crate::problems::problem;
 /// The file in the state directory.
 const FILE: &str = "trust";
 
-/// How a configuration came to whom it trusts.
+/// The origin of a configuration's trusted keys.
 #[derive(Debug, Clone, Default)]
 pub struct Trust {
-    /// The succession that was followed last.
+    /// The last key change that was followed.
     pub sequence: Option<u64>,
-    /// Keys that are trusted no more; what lies on this host's own disk may still be signed by them.
+    /// Keys that are no longer trusted; what is stored on this host's own disk may still be signed by them.
     pub retired: Vec<PolicyPublicKey>,
-    /// What the configuration itself pins.
+    /// The pins of the configuration itself.
     pub(crate) pins: String,
-    /// Why what was followed could not be read.
+    /// Why the stored keys could not be read.
     pub(crate) problem: Option<Problem>,
 }
 
-/// What was followed, as it lies on disk.
+/// The replaced keys on disk.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Followed {
-    /// Of the pins that it took the place of.
+    /// The pins that they replaced.
     pub(crate) pins: String,
     pub(crate) sequence: u64,
     pub(crate) ca_pem: String,
@@ -46,13 +47,13 @@ impl Followed {
     }
 }
 
-/// What a configuration pins, in a text that is another one for other pins.
+/// The pins of a configuration as a text that differs for different pins.
 fn pins(ca_pem: &str, policy_keys: &[PolicyPublicKey]) -> String {
     let ca = vec![Der(ca_pem.as_bytes().to_vec())];
     PublicTrust { version: VERSION, ca, policy_keys: policy_keys.to_vec() }.digest().to_string()
 }
 
-/// Puts what was followed in the place of what a configuration pins. `directory`: where state is kept.
+/// Replaces the pinned keys of a configuration by the stored ones. `directory`: where state is kept.
 pub(crate) fn apply(
     ca_pem: &mut String,
     policy_keys: &mut Vec<PolicyPublicKey>,

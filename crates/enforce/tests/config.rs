@@ -1,4 +1,4 @@
-//! The configuration file: what is accepted, and how the place of a mistake is named.
+//! The configuration file: which values are accepted, and how errors name their position.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

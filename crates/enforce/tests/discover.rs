@@ -1,4 +1,4 @@
-//! A new host finds out whom to trust, and others try to be that one.
+//! A new host discovers its platform while other servers impersonate it.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed expectation fails the test")]
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -18,7 +18,7 @@ use xshield_wire::trust::{Der, PublicTrust, TrustError, VouchedTrust};
 
 const SECRET: [u8; 32] = [0xA7; 32];
 
-/// Someone with a CA of its own who says `says`.
+/// A server with its own CA that answers with `says`.
 struct Server {
     address: SocketAddr,
     ca: Vec<u8>,
@@ -105,7 +105,7 @@ fn serve(
     }
 }
 
-/// A proxy that leads to `platform` whatever it is asked for, and what it was asked for.
+/// A proxy that connects to `platform` whatever the request names, and records the requests.
 fn proxy(platform: SocketAddr) -> (SocketAddr, Arc<Mutex<String>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -169,7 +169,7 @@ fn it_is_found_through_a_proxy_and_past_a_dead_one() {
     server.say(200, server.trust().to_json().unwrap());
     let dead = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let (address, asked) = proxy(server.address);
-    // Nobody is there but by way of the proxy.
+    // The platform can only be reached through the proxy.
     let nowhere: SocketAddr = format!("127.0.0.1:{}", dead.port()).parse().unwrap();
     let proxies = format!("{dead},{address}");
     ask(nowhere, &proxies, &key(&server.trust())).unwrap();

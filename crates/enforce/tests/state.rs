@@ -1,4 +1,4 @@
-//! What is on disk is whole, or said to be damaged and stood in for.
+//! State on disk is intact, or reported as damaged and replaced.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -4,47 +4,48 @@ use xshield_wire::message::CheckInAnswer;
 
 use super::policy::Failed;
 
-/// What a run does, part by part. Each keeps its own result and notes what goes wrong.
+/// The parts of a run. Each keeps its own result and reports what fails.
 pub(crate) trait Cycle {
-    /// What a look at the kernel and the host found.
+    /// What was read from the kernel and the host.
     type Look;
 
     /// Makes the kernel's firewall available.
     fn provision(&mut self);
 
-    /// Looks at what the kernel holds and has counted, and at what listens on this host.
+    /// Reads the kernel's ruleset and counters, and the listening ports of this host.
     ///
     /// # Errors
-    /// When the policy's part can't go on.
+    /// When the policy part can't continue.
     fn look(&mut self) -> Result<Self::Look, Failed>;
 
-    /// Puts back what was proven where others changed it, and opens the ways out.
+    /// Restores the last-known-good ruleset where others changed it, and admits the addresses that the host
+    /// needs to reach the platform.
     ///
     /// # Errors
-    /// When the policy's part can't go on.
+    /// When the policy part can't continue.
     fn mend(&mut self, seen: &mut Self::Look) -> Result<(), Failed>;
 
-    /// Sees to it that the kernel holds the threat list that it held.
+    /// Ensures that the kernel holds the threat list that the last run left.
     fn settle_threats(&mut self);
 
-    /// Says how the host stands, and hears what is pending; `None`: the platform said nothing.
+    /// Reports the host's state, and returns what is pending; `None`: the platform did not answer.
     fn check_in(&mut self) -> Option<CheckInAnswer>;
 
-    /// Brings the ruleset that the platform wants, or the last one when it says nothing, into force.
+    /// Puts the ruleset that the platform wants in force, or the last one if the platform did not answer.
     fn follow_policy(&mut self, seen: &mut Self::Look, answer: Option<&CheckInAnswer>);
 
-    /// Carries out the threat order that the platform wants, or the last one when it says nothing.
+    /// Carries out the threat order that the platform wants, or the last one if the platform did not answer.
     fn follow_threats(&mut self, answer: Option<&CheckInAnswer>);
 
-    /// Has reported what was seen.
+    /// Reports what was observed.
     fn tell(&mut self, seen: Option<Self::Look>);
 
-    /// Sees to it that a restart restores what is in force.
+    /// Ensures that a restart restores what is in force.
     fn install_boot_unit(&mut self);
 }
 
-/// Look, mend, ask, act, tell. What fails in the policy's part keeps the threat list's from nothing, nor the
-/// other way round; and what was seen is told whatever failed.
+/// Reads, repairs, checks in, enforces, reports. A failure in the policy part does not stop the threat part,
+/// or the reverse; observations are reported whatever failed.
 pub(crate) fn enforce(cycle: &mut impl Cycle) {
     cycle.provision();
     let mut seen = cycle.look();

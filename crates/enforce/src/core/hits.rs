@@ -1,4 +1,4 @@
-//! Hit counters: each packet is told once, across runs and rulesets.
+//! Hit counters: each packet is reported once, across runs and rulesets.
 
 use std::collections::BTreeMap;
 
@@ -6,11 +6,11 @@ use xshield_firewall::{Hit, Programmed};
 use xshield_policy::RuleId;
 use xshield_wire::message::RuleHits;
 
-/// Hit counters as they were last reported, by direction and rule.
+/// Hit counters as last reported, by direction and rule.
 pub(crate) type LastHits = BTreeMap<String, (u64, u64)>;
 
-/// What was added to each counter since `last`, which becomes the present reading. A counter that
-/// went back was made anew.
+/// What was added to each counter since `last`, which becomes the current reading. A counter that decreased
+/// was created anew.
 fn differences(hits: &[Hit], last: &mut LastHits) -> Vec<RuleHits> {
     let mut now = LastHits::new();
     let mut differences = Vec::new();
@@ -34,8 +34,8 @@ fn differences(hits: &[Hit], last: &mut LastHits) -> Vec<RuleHits> {
     differences
 }
 
-/// What was added since hits were last told: to `last`, of the plan `of`. The last hits of a ruleset that
-/// was just replaced are among them.
+/// What was added since the last report: `last`, for the plan `of`. The last hits of a ruleset that was just
+/// replaced are included.
 pub(crate) fn since(
     programmed: &Programmed,
     last: &mut LastHits,

@@ -1,4 +1,4 @@
-//! Which ruleset this host has, in which state it is, and what may be said of it.
+//! Which ruleset this host has, in which state it is, and what may be reported about it.
 
 use std::time::Duration;
 
@@ -9,19 +9,19 @@ use xshield_wire::message::InForce;
 use super::known_good::LastKnownGood;
 use super::ports::{Kernel, NotWritten, Records};
 
-/// A ruleset made ready for this host's kernel, and not there yet.
+/// A ruleset planned for this host's kernel, not applied yet.
 pub(crate) struct Candidate {
     pub(crate) content: LastKnownGood,
     pub(crate) plan: Plan,
-    /// Its rules that can't be enforced on this host.
+    /// The rules that can't be enforced on this host.
     pub(crate) unenforceable: Vec<Unenforceable>,
 }
 
-/// A ruleset that judges packets until its time runs out: then the one before is back.
+/// A ruleset in force for the probation; when that ends, the kernel reverts to the previous one.
 pub(crate) struct OnTrial<T> {
     candidate: Candidate,
     trial: T,
-    /// What was in force before, as far as that was known.
+    /// What was in force before, as far as known.
     before: Option<InForce>,
 }
 
@@ -30,7 +30,7 @@ impl<T> OnTrial<T> {
         &self.candidate
     }
 
-    /// The platform has answered a new connection through it.
+    /// The platform answered over a new connection while it was in force.
     pub(crate) fn confirmed(self) -> Confirmed<T> {
         Confirmed(self)
     }
@@ -39,33 +39,33 @@ impl<T> OnTrial<T> {
 /// A ruleset on trial through which the platform was reached.
 pub(crate) struct Confirmed<T>(OnTrial<T>);
 
-/// A confirmed ruleset that a restart would restore; the trial still runs.
+/// A confirmed ruleset that a restart would restore; the trial is still running.
 pub(crate) struct WrittenDown<T>(OnTrial<T>);
 
-/// How writing a confirmed ruleset down went.
+/// The result of saving a confirmed ruleset.
 pub(crate) enum Writing<T> {
     /// A restart would restore it.
     Done(WrittenDown<T>),
-    /// It would not: the ruleset is still on trial.
+    /// A restart would not restore it: the ruleset is still on trial.
     Failed(OnTrial<T>, NotWritten),
 }
 
-/// What this host has, on disk and in the kernel. The zero value claims nothing.
+/// What this host has on disk and in the kernel. The default claims nothing.
 #[derive(Default)]
 pub(crate) struct Holding {
-    /// What is written down.
+    /// The ruleset on disk.
     proven: Option<LastKnownGood>,
-    /// The ruleset that judges packets, as it was seen, or as the kernel acknowledged it.
+    /// The ruleset in force, as read from the kernel or as the kernel acknowledged it.
     in_kernel: Option<InForce>,
 }
 
 impl Holding {
-    /// At the begin of a run: nobody has looked at the kernel yet.
+    /// The state at the beginning of a run: the kernel was not read yet.
     pub(crate) fn of_disk(proven: Option<LastKnownGood>) -> Self {
         Self { proven, in_kernel: None }
     }
 
-    /// What is written down.
+    /// The ruleset on disk.
     pub(crate) fn proven(&self) -> Option<&LastKnownGood> {
         self.proven.as_ref()
     }
@@ -75,7 +75,7 @@ impl Holding {
         self.in_kernel
     }
 
-    /// What is written down was found in the kernel, complete.
+    /// The ruleset on disk was found in the kernel, complete.
     pub(crate) fn seen(&mut self) {
         self.in_kernel = self.proven.as_ref().map(|known| known.ruleset.in_force());
     }
@@ -85,7 +85,7 @@ impl Holding {
         self.in_kernel = None;
     }
 
-    /// Puts what is written down into the kernel for good.
+    /// Puts the ruleset on disk into the kernel for good.
     pub(crate) fn put_back(&mut self, kernel: &mut impl Kernel) -> Result<(), FirewallError> {
         let Some(known) = &self.proven else { return Ok(()) };
         self.in_kernel = None;
@@ -94,7 +94,7 @@ impl Holding {
         Ok(())
     }
 
-    /// Puts what is written down into the kernel with other facts, and writes those down.
+    /// Puts the ruleset on disk into the kernel with new facts, and saves those.
     pub(crate) fn put_back_with(
         &mut self,
         facts: Facts,
@@ -109,7 +109,7 @@ impl Holding {
             known.facts = before;
             return Err(error.into());
         }
-        // The same ruleset, whether or not its new facts can be written down.
+        // It is the same ruleset, whether or not its new facts can be saved.
         self.in_kernel = Some(known.ruleset.in_force());
         if let Err(error) = records.write_down(known) {
             known.facts = before;
@@ -118,8 +118,8 @@ impl Holding {
         Ok(())
     }
 
-    /// Puts a candidate in force for good, without a trial, and writes it down: it is the proven ruleset
-    /// with other facts.
+    /// Puts a candidate in force without a trial, and saves it: it is the last-known-good ruleset with new
+    /// facts.
     pub(crate) fn replace(
         &mut self,
         candidate: Candidate,
@@ -132,7 +132,7 @@ impl Holding {
         self.remember(candidate, records)
     }
 
-    /// Writes down a candidate whose plan the kernel was just seen to hold.
+    /// Saves a candidate whose plan was just read from the kernel.
     pub(crate) fn remember(
         &mut self,
         candidate: Candidate,
@@ -145,7 +145,7 @@ impl Holding {
         Ok(candidate)
     }
 
-    /// Puts a candidate into the kernel for a time.
+    /// Puts a candidate in force on trial.
     pub(crate) fn try_out<K: Kernel>(
         &mut self,
         candidate: Candidate,
@@ -154,7 +154,7 @@ impl Holding {
     ) -> Result<OnTrial<K::Trial>, FirewallError> {
         let before = self.in_kernel.take();
         let tried = kernel.try_apply(&candidate.plan, probation);
-        // A change that the kernel refused has changed nothing.
+        // A change that the kernel refused had no effect.
         let trial = tried.inspect_err(|error| {
             if matches!(error, FirewallError::Refused { .. }) {
                 self.in_kernel = before;
@@ -164,7 +164,7 @@ impl Holding {
         Ok(OnTrial { candidate, trial, before })
     }
 
-    /// Takes a ruleset on trial out of the kernel again: what was in force before is.
+    /// Reverts a ruleset on trial: the previous one is in force again.
     pub(crate) fn take_back<K: Kernel>(
         &mut self,
         on_trial: OnTrial<K::Trial>,
@@ -177,7 +177,7 @@ impl Holding {
         Ok(candidate)
     }
 
-    /// Writes a confirmed ruleset down: from now on a restart restores it.
+    /// Saves a confirmed ruleset: from now on a restart restores it.
     pub(crate) fn write_down<T>(
         &mut self,
         confirmed: Confirmed<T>,
@@ -193,8 +193,8 @@ impl Holding {
         }
     }
 
-    /// Ends the trial of a ruleset that is written down: it is in force for good. When the kernel refuses,
-    /// nothing is claimed; the next run puts it in force.
+    /// Ends the trial of a saved ruleset: it is in force for good. If the kernel refuses, nothing is claimed;
+    /// the next run puts it in force.
     pub(crate) fn keep<K: Kernel>(
         &mut self,
         written: WrittenDown<K::Trial>,
@@ -210,13 +210,13 @@ impl Holding {
     }
 }
 
-/// Why a ruleset is not where it should be.
+/// Why a ruleset could not be put in force or saved.
 #[derive(Debug, thiserror::Error)]
 pub enum HoldingError {
-    /// The kernel refused, or could not be asked.
+    /// The kernel refused, or could not be read.
     #[error(transparent)]
     Firewall(#[from] FirewallError),
-    /// It could not be written down.
+    /// It could not be saved.
     #[error(transparent)]
     Record(#[from] NotWritten),
 }

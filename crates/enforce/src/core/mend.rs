@@ -1,4 +1,5 @@
-//! Before the platform is asked: what was proven is in force, and the ways out are open.
+//! Before the check-in: the last-known-good ruleset is in force, and the addresses needed to reach the
+//! platform are admitted.
 
 use xshield_firewall::FirewallError;
 use xshield_policy::Owner;
@@ -14,7 +15,7 @@ use crate::problems::problem;
 use crate::step::Step;
 
 impl PolicyPart {
-    /// Looks whether the kernel holds what the last run left. Free when nobody changed any rule since.
+    /// Checks whether the kernel holds what the last run left. Costs nothing if no rule was changed since.
     pub(crate) fn look<K: Kernel>(
         &mut self,
         kernel: &mut K,
@@ -23,8 +24,8 @@ impl PolicyPart {
     ) -> Result<(), HoldingError> {
         let generation = kernel.generation()?;
         let Some(known) = self.holding.proven() else { return Ok(()) };
-        // A unit that was started anew has another cgroup under the same name: no one changed our
-        // table, and yet it has to be looked at.
+        // A restarted unit has another cgroup under the same name: our table is unchanged, but no longer
+        // correct.
         let owners = known.facts.owners.values().flatten().flatten();
         let by_cgroup = owners.into_iter().any(|owner| matches!(owner, Owner::Cgroup(_)));
         if !by_cgroup && last == LastSeen::At(generation) {
@@ -41,7 +42,7 @@ impl PolicyPart {
                 self.holding.seen();
                 Damage::None
             }
-            // A run was killed before it had read back what it had proven.
+            // A run was killed before it had read back the ruleset.
             Ok(Found::Missing) => Damage::Found,
             Ok(Found::Unfinished) => {
                 let text = "the last run was stopped while a ruleset was on trial".to_owned();
@@ -57,7 +58,7 @@ impl PolicyPart {
         Ok(())
     }
 
-    /// Looks, too, and leaves everything as it is: on a host that is not ours to change.
+    /// Checks the same without changing anything, on a host whose firewall is not ours to change.
     pub(crate) fn look_only<K: Kernel>(&mut self, kernel: &mut K, last: LastSeen) {
         if let Some(known) = self.holding.proven()
             && matches!(look(kernel, known, last), Ok(Found::Whole))
@@ -66,8 +67,8 @@ impl PolicyPart {
         }
     }
 
-    /// Puts back what someone else changed, before anything slow is done: the platform is not asked for
-    /// what was already proven. Then lets the new ways out through.
+    /// Restores what others changed before anything slow is done: no answer of the platform is needed for
+    /// that. Then admits new addresses that the host needs.
     pub(crate) fn mend<K: Kernel>(
         &mut self,
         kernel: &mut K,
@@ -76,7 +77,8 @@ impl PolicyPart {
         if self.damage == Damage::Found && self.proven().is_some() {
             before_a_first_ruleset(kernel, world)?;
             self.holding.put_back(kernel)?;
-            world.trace(DebugArea::Rules, &|| "the proven ruleset was put back".to_owned());
+            world
+                .trace(DebugArea::Rules, &|| "the last-known-good ruleset was restored".to_owned());
             world.step(Step::Repaired);
             self.damage = Damage::None;
             self.change = Change::Repaired;
@@ -84,10 +86,11 @@ impl PolicyPart {
         self.let_new_ways_through(kernel, world)
     }
 
-    /// Lets through what this host was pointed to since the last run. This comes before the check-in: the
-    /// rules in force would keep the host from ever hearing of better ones, where it has another proxy,
-    /// where the platform's name resolves to another address, and where the DNS server that is to tell so
-    /// is another one. First what is known without asking anyone; the rest is asked by way of it.
+    /// Admits addresses to which the host's configuration has changed since the last run: another proxy,
+    /// another address of the platform's name, another DNS server. This comes before the check-in, since the
+    /// rules in force could otherwise block every connection over which the host would learn of better ones.
+    /// The addresses that are known without asking anyone come first; the others are resolved by means of
+    /// those.
     fn let_new_ways_through<K: Kernel, W: World>(
         &mut self,
         kernel: &mut K,

@@ -1,5 +1,5 @@
-//! The part of a run that decides about the ruleset. It does no IO: what it does to the world, and what
-//! it hears from it, goes through the traits of [`ports`]; clock and randomness don't reach it.
+//! The decisions of a run about the ruleset, without IO: everything outside is reached through the traits of
+//! [`ports`]. It has no access to clock or randomness.
 //!
 //! ```text
 //!  ruleset from the platform            on disk                      in the kernel
@@ -16,10 +16,10 @@
 //!        └── no answer, or can't be written down: take back; or the program is killed: its time runs out
 //! ```
 //!
-//! `cycle` is a run on one page. [`holding`] has one type for each of these states, and is the only place that
-//! says what is in force: what was seen in the kernel, or what the kernel acknowledged. `mend` decides what
-//! to do before the platform is asked, `policy` afterwards. `result` is what a run came to, computed at its
-//! end from the results of its parts.
+//! `cycle` is a run on one page. [`holding`] has one type for each of these states, and is the only place
+//! that says what is in force: what was read from the kernel, or what the kernel acknowledged. `mend` decides
+//! what to do before the platform is asked, `policy` afterwards. `result` is the result of a run, computed at
+//! its end from the results of its parts.
 
 pub(crate) mod cycle;
 pub(crate) mod hits;

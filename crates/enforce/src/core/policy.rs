@@ -1,5 +1,5 @@
-//! The policy's part of a run: before the platform is asked, what was proven is in force and the ways out
-//! are open; afterwards, what the platform wants is.
+//! The policy part of a run: before the check-in, the last-known-good ruleset is in force and the addresses
+//! needed to reach the platform are admitted; after it, what the platform wants is in force.
 
 use std::time::Duration;
 
@@ -25,9 +25,9 @@ use crate::step::Step;
 pub(crate) enum Damage {
     /// It does, or there was nothing.
     None,
-    /// It does not; said in the problems.
+    /// It does not; the problems name the difference.
     Found,
-    /// Nobody knows: someone changes the table faster than it can be read.
+    /// Not known: others change the table faster than it can be read.
     Unread,
 }
 
@@ -35,22 +35,22 @@ pub(crate) enum Damage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum OnDisk {
     Known,
-    /// Writing one down failed, and a write that fails may have happened.
+    /// Saving one failed; a failed write may nevertheless have happened.
     Unsure,
 }
 
-/// On which terms a ruleset is taken.
+/// The conditions under which a ruleset is accepted.
 pub(crate) struct Terms {
-    /// The keys that rulesets may be signed with.
+    /// The keys that may sign rulesets.
     pub(crate) trusted: Vec<PolicyPublicKey>,
-    /// How long a new ruleset may stay without the platform having been reached through it.
+    /// How long a new ruleset stays in force without the platform having been reached through it.
     pub(crate) probation: Duration,
 }
 
-/// The policy in a run under way.
+/// The policy part of the current run.
 pub(crate) struct PolicyPart {
     pub(super) holding: Holding,
-    /// The log group that packets are handed to as they are denied.
+    /// The log group to which packets are sent as they are denied.
     live: Option<LiveGroup>,
     terms: Terms,
     pub(super) damage: Damage,
@@ -61,16 +61,16 @@ pub(crate) struct PolicyPart {
     on_disk: OnDisk,
     /// What was read back when a ruleset was kept.
     kept: Option<Programmed>,
-    /// What the kernel returned, at the end.
+    /// What was read back at the end.
     programmed: Option<Programmed>,
 }
 
-/// A part that has failed does nothing more in this run; why is in its result.
+/// The part failed and does nothing more in this run; the reason is in its result.
 #[derive(Debug)]
 pub(crate) struct Failed;
 
 impl PolicyPart {
-    /// At the begin of a run. `proven`: what is on disk.
+    /// The state at the beginning of a run. `proven`: the ruleset on disk.
     pub(crate) fn new(proven: Option<LastKnownGood>, terms: Terms) -> Self {
         Self {
             live: proven.as_ref().and_then(|known| known.live),
@@ -91,17 +91,17 @@ impl PolicyPart {
         self.holding.proven()
     }
 
-    /// The same, as it is on this host.
+    /// The same ruleset, bound to this host.
     pub(crate) fn bound(&self) -> Option<Bound> {
         self.proven().map(|known| known.ruleset.bind(&known.facts).0)
     }
 
-    /// The log group that packets are handed to as they are denied.
+    /// The log group to which packets are sent as they are denied.
     pub(crate) fn live(&self) -> Option<LiveGroup> {
         self.live
     }
 
-    /// Whom the rules are to hand packets to from now on.
+    /// Sets the log group to which the rules send packets from now on.
     pub(crate) fn hand_to(&mut self, group: Option<LiveGroup>) {
         self.live = group;
     }
@@ -118,26 +118,27 @@ impl PolicyPart {
         &self.unenforceable
     }
 
-    /// What the kernel returned at the end of the part; only this is reported as programmed.
+    /// What was read back at the end of the part; only this is reported as programmed.
     pub(crate) fn programmed(&self) -> Option<&Programmed> {
         self.programmed.as_ref()
     }
 
-    /// When the kernel was seen to hold what is on disk: the next run need not look, as long as nothing is
-    /// changed.
+    /// The generation at which the kernel was found to hold the ruleset on disk: the next run need not read
+    /// the ruleset as long as the generation is the same.
     pub(crate) fn seen_at(&self) -> Option<Generation> {
         self.in_force().filter(|_| self.on_disk == OnDisk::Known)?;
         self.programmed.as_ref().map(|programmed| programmed.generation)
     }
 
-    /// What the platform may be told.
+    /// The state that is reported to the platform.
     pub(crate) fn standing(&self) -> PolicyStatus {
         let in_force = self.holding.in_kernel();
         let status = match (&self.failure, self.damage, self.proven()) {
             (Some(failure), _, _) => Status::Failed { reason: failure.reason().to_owned() },
             (None, Damage::Unread, _) => Status::Failed {
-                reason: "the rules in the kernel could not be read: someone keeps changing them"
-                    .to_owned(),
+                reason:
+                    "the rules in the kernel could not be read: other programs keep changing them"
+                        .to_owned(),
             },
             (None, _, Some(_)) => Status::Enforcing,
             (None, _, None) => Status::NoPolicy,
@@ -145,7 +146,7 @@ impl PolicyPart {
         PolicyStatus { status, in_force }
     }
 
-    /// Keeps what failed as the part's result.
+    /// Stores a failure as the part's result.
     pub(crate) fn checked<T, E: std::error::Error>(
         &mut self,
         result: Result<T, E>,
@@ -158,7 +159,7 @@ impl PolicyPart {
         })
     }
 
-    /// Brings the ruleset that the platform wants, or the last one when it says nothing, into force.
+    /// Puts the ruleset that the platform wants in force, or the last one if the platform did not answer.
     pub(crate) fn follow<K: Kernel>(
         &mut self,
         kernel: &mut K,
@@ -175,8 +176,8 @@ impl PolicyPart {
         self.read_back(kernel, world)
     }
 
-    /// Fetches and verifies the wanted ruleset, if the host does not have it. A platform that is behind is
-    /// helped on once.
+    /// Fetches and verifies the wanted ruleset if the host does not have it. A platform restored from an
+    /// older backup is shown once what this host holds.
     fn fetch(
         &mut self,
         world: &mut impl World,
@@ -210,7 +211,7 @@ impl PolicyPart {
         None
     }
 
-    /// No ruleset older than this one is taken. `remembered`: the newest that was ever in force.
+    /// The oldest acceptable ruleset. `remembered`: the newest that was ever in force.
     pub(crate) fn floor(&self, remembered: RulesetVersion) -> RulesetVersion {
         let held = self.proven().map(|known| known.ruleset.version());
         remembered.max(held.unwrap_or_default())
@@ -249,7 +250,7 @@ impl PolicyPart {
         Candidate { content: LastKnownGood { ruleset, facts, live }, plan, unenforceable }
     }
 
-    /// Puts a candidate in force unless it is: on trial, where it is not proven yet.
+    /// Puts a candidate in force if it is not: on trial, unless it is already confirmed.
     fn put_in_force<K: Kernel>(
         &mut self,
         kernel: &mut K,
@@ -262,10 +263,10 @@ impl PolicyPart {
         let is_there = matches!(state, KernelState::InForce(standing) if standing.digest == digest);
         let content = &candidate.content;
         world.trace(DebugArea::Policy, &|| {
-            let kernel = if is_there { "it is" } else { "something else is" };
+            let kernel = if is_there { "it is" } else { "another plan is" };
             let revision = content.ruleset.revision;
             format!(
-                "revision {revision} is to be in force as plan {digest}; {kernel} in the kernel"
+                "revision {revision} is wanted in force as plan {digest}; {kernel} in the kernel"
             )
         });
         let proven = self.proven();
@@ -284,8 +285,8 @@ impl PolicyPart {
             return Ok(());
         }
         before_a_first_ruleset(kernel, world)?;
-        // What was already proven is put back without a trial; so is a ruleset whose addresses changed
-        // while the platform does not answer: a trial would prove nothing.
+        // A confirmed ruleset is restored without a trial. So is one with new addresses while the platform
+        // does not answer: a trial would prove nothing.
         if same_ruleset && (self.damage == Damage::Found || contact != Contact::Reached) {
             let is_repair = self.damage == Damage::Found;
             let now = self.holding.replace(candidate, kernel, world)?;
@@ -296,7 +297,7 @@ impl PolicyPart {
         self.try_out(kernel, world, candidate)
     }
 
-    /// In force on trial; kept when the platform answers a new connection through the new rules.
+    /// Puts a candidate in force on trial, and keeps it if the platform answers over a new connection.
     fn try_out<K: Kernel>(
         &mut self,
         kernel: &mut K,
@@ -330,7 +331,7 @@ impl PolicyPart {
                         world,
                         on_trial,
                         &format!(
-                            "it could not be written down, so a restart would not have restored it ({})",
+                            "it could not be saved, so a restart would not have restored it ({})",
                             error.reason
                         ),
                     );
@@ -345,7 +346,7 @@ impl PolicyPart {
         self.take_back(kernel, world, on_trial, &why)
     }
 
-    /// Takes a ruleset on trial back, and tells the platform how the host really stands.
+    /// Reverts a ruleset on trial, and reports the actual state to the platform.
     fn take_back<K: Kernel>(
         &mut self,
         kernel: &mut K,
@@ -355,7 +356,7 @@ impl PolicyPart {
     ) -> Result<(), HoldingError> {
         let revision = on_trial.candidate().content.ruleset.revision;
         let text = format!("revision {revision} was taken back: {why}");
-        // Whatever becomes of this: the trial ends by itself, and it is not in force for good.
+        // Whatever follows: the trial ends in the kernel, and the ruleset is not in force for good.
         self.failure = Some(PolicyFailure::Reverted(text.clone()));
         let candidate = self.holding.take_back(on_trial, kernel)?;
         let digest = candidate.plan.digest();
@@ -371,8 +372,8 @@ impl PolicyPart {
         self.unenforceable = candidate.unenforceable;
     }
 
-    /// What the kernel holds now. It may be something else than was sent; then that is said, and the next
-    /// run repairs it.
+    /// Reads what the kernel holds now. If it differs from what was sent, that is reported, and the next run
+    /// repairs it.
     fn read_back<K: Kernel>(
         &mut self,
         kernel: &mut K,
@@ -416,14 +417,13 @@ impl PolicyPart {
         Ok(())
     }
 
-    /// What is in the kernel, as read back at the end.
+    /// The ruleset in the kernel, as read back at the end.
     pub(crate) fn in_force(&self) -> Option<InForce> {
         self.programmed.as_ref().and(self.holding.in_kernel())
     }
 }
 
-/// Where no ruleset is in force, the one that comes meets connections that the kernel never saw being
-/// opened.
+/// If no ruleset is in force, the first one applies to connections whose opening the kernel never saw.
 pub(super) fn before_a_first_ruleset<K: Kernel>(
     kernel: &mut K,
     world: &mut impl World,

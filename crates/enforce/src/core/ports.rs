@@ -1,5 +1,5 @@
-//! What the core does to the world, and what it hears from it. The shell implements these for the real
-//! host, tests for one that is made up.
+//! The interfaces of the core to everything outside. The shell implements them for a real host, tests for a
+//! simulated one.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -14,28 +14,28 @@ use xshield_wire::{RulesetVersion, Verified};
 use super::known_good::LastKnownGood;
 use crate::step::Step;
 
-/// The policy's table of this host's firewall. Every change is one transaction: it happens whole, or not
-/// at all.
+/// The policy's table in this host's firewall. Every change is one transaction: it takes effect as a whole or
+/// not at all.
 pub trait Kernel {
-    /// A ruleset that stands there for a time.
+    /// A ruleset in force for a limited time.
     type Trial;
 
     /// What the kernel can do.
     fn capabilities(&self) -> Capabilities;
 
-    /// A number that is another one after any change of any table.
+    /// A number that changes with every change of any table.
     ///
     /// # Errors
-    /// When the kernel can't be asked.
+    /// When the kernel can't be read.
     fn generation(&mut self) -> Result<Generation, FirewallError>;
 
-    /// Which ruleset stands there.
+    /// Which ruleset the table holds.
     ///
     /// # Errors
-    /// When the kernel can't be asked.
+    /// When the kernel can't be read.
     fn state(&mut self) -> Result<KernelState, FirewallError>;
 
-    /// The ruleset in force, read whole.
+    /// Reads the complete ruleset in force.
     ///
     /// # Errors
     /// When there is none, or it can't be read.
@@ -44,66 +44,67 @@ pub trait Kernel {
     /// Puts a ruleset in force for good.
     ///
     /// # Errors
-    /// When the kernel refuses; then nothing was changed.
+    /// When the kernel refuses; nothing is changed then.
     fn apply_now(&mut self, plan: &Plan) -> Result<(), FirewallError>;
 
-    /// Puts a ruleset in force for a time; the one before comes back by itself.
+    /// Puts a ruleset in force for a limited time, after which the kernel reverts to the previous one.
     ///
     /// # Errors
-    /// When the kernel refuses; then nothing was changed.
+    /// When the kernel refuses; nothing is changed then.
     fn try_apply(&mut self, plan: &Plan, probation: Duration)
     -> Result<Self::Trial, FirewallError>;
 
     /// Keeps a ruleset on trial for good.
     ///
     /// # Errors
-    /// When its time is over, or the kernel refuses.
+    /// When its time has expired, or the kernel refuses.
     fn keep(&mut self, trial: Self::Trial) -> Result<Programmed, FirewallError>;
 
-    /// Ends a trial before its time.
+    /// Reverts a trial before its time expires.
     ///
     /// # Errors
-    /// When something else stands there, or the kernel refuses.
+    /// When the table holds something else, or the kernel refuses.
     fn revert(&mut self, trial: Self::Trial) -> Result<(), FirewallError>;
 }
 
-/// A ruleset could not be written down; what was written down before is intact.
+/// A ruleset could not be saved; the one saved before is intact.
 #[derive(Debug, thiserror::Error)]
-#[error("writing down the ruleset that is in force failed: {reason}")]
+#[error("saving the ruleset that is in force failed: {reason}")]
 pub struct NotWritten {
-    /// What the system said.
+    /// The error returned by the OS.
     pub reason: String,
 }
 
-/// What outlives a run.
+/// State on disk, which outlives a run.
 pub trait Records {
-    /// Makes a ruleset the one that a restart restores; on disk when this returns.
+    /// Makes a ruleset the one that a restart restores; it is on disk when this returns.
     ///
     /// # Errors
     /// When it can't be written.
     fn write_down(&mut self, known: &LastKnownGood) -> Result<(), NotWritten>;
 
-    /// No ruleset older than this one is taken from now on.
+    /// From now on, no ruleset older than this one is accepted.
     fn raise_floor(&mut self, ruleset: &Verified<Ruleset>);
 
-    /// The oldest ruleset that is taken.
+    /// The oldest acceptable ruleset.
     fn floor(&self) -> RulesetVersion;
 }
 
-/// Addresses that no rule may cut: where the host's own configuration points it to.
+/// Addresses that no rule may block: those to which the host's own configuration refers.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct WaysOut {
-    /// Platform and proxies.
+    /// The platform and the proxies.
     pub endpoints: Vec<SocketAddr>,
-    /// DNS servers; empty: any may be asked. `None`: not looked at.
+    /// DNS servers; empty: any may be asked. `None`: not determined.
     pub resolvers: Option<Vec<IpAddr>>,
     /// Time servers.
     pub time_servers: TimeServers,
 }
 
-/// What the host says about itself.
+/// The host's facts.
 pub trait Host {
-    /// What a ruleset asks for. `known`: where the platform was, for while its name can't be resolved.
+    /// The facts that a ruleset needs. `known`: the platform's last known addresses, used while its name
+    /// can't be resolved.
     fn facts(
         &mut self,
         ruleset: &Ruleset,
@@ -111,90 +112,90 @@ pub trait Host {
         known: &[SocketAddr],
     ) -> Facts;
 
-    /// The ways out that are known without asking anyone.
+    /// The addresses that are known without asking another host.
     fn configured_ways(&mut self) -> WaysOut;
 
-    /// Those that had to be asked for, by way of the others.
+    /// The addresses that have to be resolved by means of the others.
     fn resolved_ways(&mut self) -> WaysOut;
 
-    /// Tells connection tracking who opened the connections that are open: the first rules come.
+    /// Before the first rules: tells connection tracking which side opened the open connections.
     fn introduce_open_connections(&mut self);
 
-    /// Says what the ruleset can't do about traffic that this host forwards.
+    /// Reports what the ruleset can't enforce for traffic that this host forwards.
     fn look_at_forwarding(&mut self, ruleset: &Ruleset, capabilities: &Capabilities);
 }
 
-/// How the host stands, in the words of a check-in.
+/// The policy's state as a check-in reports it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PolicyStatus {
-    /// In one word.
+    /// The status.
     pub status: Status,
-    /// The ruleset that judges packets, as far as that is known.
+    /// The ruleset in force, as far as it is known.
     pub in_force: Option<InForce>,
 }
 
-/// What a fetch came to.
+/// The result of fetching a ruleset.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Fetched {
-    /// An envelope, not yet verified, and who this host is to the platform.
+    /// An unverified envelope, and this host's asset id.
     Envelope(Vec<u8>, AssetId),
     /// The ruleset that the host has is the one it should have.
     Unchanged,
-    /// Nothing came; why has been noted.
+    /// Nothing; the reason has been reported.
     Nothing,
 }
 
 /// The platform.
 pub trait Platform {
-    /// Checks in over a new connection: only that proves that the host can still reach the platform. What
-    /// was noted on the way is given back instead.
+    /// Checks in over a new connection: only that proves that the host can still reach the platform. Problems
+    /// are returned instead of reported.
     ///
     /// # Errors
-    /// Why it was not reached, in words.
+    /// The reason, as text.
     fn confirm(&mut self, standing: PolicyStatus) -> Result<(), String>;
 
-    /// The same to correct what was said, whatever becomes of it.
+    /// Checks in again to correct what was reported; a failure is ignored.
     fn correct(&mut self, standing: PolicyStatus);
 
     /// Fetches this host's ruleset unless it is `have`.
     fn ruleset(&mut self, have: Option<Digest>) -> Fetched;
 
-    /// Shows a platform that wants something older than this host has had what it signed since, once in a
-    /// run; gives back what it wants then.
+    /// Sends a platform that wants something older than this host has had the newest envelope that it signed,
+    /// once per run; returns what it wants then.
     fn show_what_is_held(
         &mut self,
         standing: PolicyStatus,
         held: Option<&LastKnownGood>,
     ) -> Option<CheckInAnswer>;
 
-    /// Says that the platform stays behind.
+    /// Reports that the platform still wants something older.
     fn stays_behind(&mut self, wanted: String, floor: String);
 }
 
-/// What a run says while it goes on.
+/// The messages of a run.
 pub trait Log {
-    /// Something that an operator should know.
+    /// Reports a problem.
     fn note(&mut self, problem: Problem);
 
-    /// A step is done.
+    /// Marks a step as done.
     fn step(&mut self, step: Step);
 
-    /// A line of the detailed log; the text is only made when one is kept.
+    /// Adds a line to the detailed log; the text is only built while one is kept.
     fn trace(&mut self, area: DebugArea, text: &dyn Fn() -> String);
 }
 
-/// All of it, besides the kernel.
+/// Everything outside the core except the kernel.
 pub trait World: Records + Host + Platform + Log {}
 
 impl<T: Records + Host + Platform + Log> World for T {}
 
-/// Adds what is not there yet; the list is in order afterwards.
+/// Adds what is missing; the list is sorted afterwards.
 pub(crate) fn add<T: Ord + Copy>(addresses: &mut Vec<T>, new: &[T]) {
     let all: BTreeSet<T> = addresses.iter().chain(new).copied().collect();
     *addresses = all.into_iter().collect();
 }
 
-/// Lets `facts` have these ways out as well.
+/// Adds these addresses to those that `facts` admit.
 pub(crate) fn admit(facts: &mut Facts, ways: &WaysOut) {
     add(&mut facts.endpoints, &ways.endpoints);
     add(&mut facts.time_servers.ntp, &ways.time_servers.ntp);
@@ -204,8 +205,8 @@ pub(crate) fn admit(facts: &mut Facts, ways: &WaysOut) {
     }
 }
 
-/// Lets the rules' DNS servers be these as well. No known server means that any may be asked: from there,
-/// a list would take away, and to there, everything is admitted.
+/// Adds these DNS servers to those that the rules admit. An empty list admits any server: adding to it would
+/// restrict it, and adding it to another one admits any.
 fn admit_resolvers(admitted: &mut Vec<IpAddr>, resolvers: &[IpAddr]) {
     if admitted.is_empty() {
         return;
@@ -234,7 +235,7 @@ mod tests {
             ("10.0.0.1", "10.0.0.1", "10.0.0.1"),
             ("10.0.0.1", "10.0.0.2", "10.0.0.1 10.0.0.2"),
             ("10.0.0.1 fd00::1", "fd00::1 fd00::2", "10.0.0.1 fd00::1 fd00::2"),
-            // No list is every server.
+            // An empty list is every server.
             ("", "10.0.0.2", ""),
             ("10.0.0.1", "", ""),
         ] {

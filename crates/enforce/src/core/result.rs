@@ -1,8 +1,8 @@
-//! What a run came to, computed at its end from what its parts did. Nothing here decides during a run.
+//! The result of a run, computed at its end from the results of its parts. Nothing here decides during a run.
 
 use serde::Serialize;
 
-/// In one word. Each has an exit code of its own.
+/// The overall status. Each has its own exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RunStatus {
@@ -14,13 +14,13 @@ pub enum RunStatus {
     AnotherRun,
     /// firewalld is installed or enabled; nothing was changed, nothing is enforced.
     Blocked,
-    /// The platform could not be reached; the last-known-good ruleset is in force, if there is one.
+    /// The platform could not be reached; the last-known-good ruleset is in force if there is one.
     PlatformUnreachable,
-    /// The platform refused this host: its key, its identity or its clock.
+    /// The platform refused this host because of its key, its identity or its clock.
     Refused,
-    /// A ruleset came that can't be trusted; the last-known-good one is in force.
+    /// The platform sent a ruleset that can't be trusted; the last-known-good one is in force.
     RulesetRefused,
-    /// The new ruleset cut the platform off; the previous one is back.
+    /// The new ruleset blocked the connection to the platform; the previous one is in force again.
     Reverted,
     /// Something failed; see the problems.
     Failed,
@@ -47,13 +47,13 @@ impl RunStatus {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Change {
-    /// Nothing: what is wanted was there.
+    /// Nothing: the wanted ruleset was in force.
     None,
     /// A new ruleset, or the same one with new addresses or ports, was tried and kept.
     Applied,
-    /// Someone else had changed our table; it was put right.
+    /// Others had changed our table; it was repaired.
     Repaired,
-    /// A new ruleset was tried and taken back.
+    /// A new ruleset was tried and reverted.
     Reverted,
 }
 
@@ -69,14 +69,14 @@ pub enum Contact {
     NotAsked,
 }
 
-/// Why the policy's part did not do what it should; each with the reason, for the platform.
+/// Why the policy part failed; each with the reason for the platform.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum PolicyFailure {
     /// Something on this host failed.
     Failed(String),
     /// A ruleset can't be trusted.
     RulesetRefused(String),
-    /// A new ruleset was taken back.
+    /// A new ruleset was reverted.
     Reverted(String),
 }
 
@@ -95,27 +95,27 @@ impl PolicyFailure {
     }
 }
 
-/// Why talking with the platform failed the first time in a run.
+/// Why the first failed request to the platform failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ContactFailure {
-    /// No answer, or none at this moment.
+    /// The platform was not reached, or could not answer at the moment.
     Unreachable,
-    /// It does not take this host.
+    /// It refused this host.
     Refused,
-    /// Its answer can't be understood.
+    /// Its answer can't be parsed.
     Garbled,
 }
 
-/// Who may program this host's firewall.
+/// Which program manages this host's firewall.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ownership {
-    /// We alone.
+    /// Xshield alone.
     Ours,
     /// Another program does; nothing is changed.
     Foreign,
 }
 
-/// What the parts of a run came to.
+/// The results of a run's parts.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PartResults<'a> {
     pub(crate) ownership: Ownership,
@@ -123,12 +123,12 @@ pub(crate) struct PartResults<'a> {
     pub(crate) contact: Option<ContactFailure>,
     /// Why the threat order is not carried out.
     pub(crate) threat: Option<&'a str>,
-    /// Whether a ruleset was read back as it should be.
+    /// Whether a ruleset was read back as expected.
     pub(crate) in_force: bool,
 }
 
 impl PartResults<'_> {
-    /// The run in one word: the gravest of its parts.
+    /// The status of the run: the most severe of its parts.
     pub(crate) fn status(self) -> RunStatus {
         match self {
             Self { ownership: Ownership::Foreign, .. } => RunStatus::Blocked,

@@ -1,17 +1,17 @@
-//! Whether the kernel holds what is written down.
+//! Whether the kernel holds the ruleset on disk.
 
 use xshield_firewall::{Capabilities, FirewallError, Generation, KernelState, Programmed};
 
 use super::known_good::LastKnownGood;
 use super::ports::Kernel;
 
-/// How many differences are named in a problem; the rest is counted.
+/// The most differences named in a problem; the others are counted.
 const NAMED: usize = 5;
 
-/// What runs remember of the kernel.
+/// When a ruleset was last read back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LastSeen {
-    /// No run ever read a ruleset back.
+    /// No run ever read back a ruleset.
     Never,
     /// In an earlier boot.
     BeforeThisBoot,
@@ -19,15 +19,15 @@ pub(crate) enum LastSeen {
     At(Generation),
 }
 
-/// What a look at the kernel found.
+/// What was found in the kernel.
 pub(super) enum Found {
-    /// All of what is written down.
+    /// The complete ruleset on disk.
     Whole,
-    /// Nothing, and no run ever saw anything there.
+    /// Nothing, and no run ever read back a ruleset.
     Missing,
-    /// A ruleset on trial that nobody waits for.
+    /// A ruleset on trial left by another run.
     Unfinished,
-    /// Something else than what is written down.
+    /// Something other than the ruleset on disk.
     Other(Vec<String>),
 }
 

@@ -1,24 +1,24 @@
-//! An archive in memory: tar (POSIX.1-1988 ustar), packed with gzip (RFC 1952), bounded.
+//! A size-limited archive in memory: tar (POSIX.1-1988 ustar), compressed with gzip (RFC 1952).
 
 use std::io::{self, Write as _};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-/// Longest file in it, in bytes; of a longer one the end is kept.
+/// The longest file in it, in bytes; of a longer one the end is kept.
 const LONGEST: usize = 4 << 20;
 const BLOCK: usize = 512;
-/// Longest name of a ustar header without prefix.
+/// The longest name in a ustar header without prefix.
 const LONGEST_NAME: usize = 100;
 
-/// An archive that is being made.
+/// An archive under construction.
 pub(crate) struct Archive {
     packed: GzEncoder<Vec<u8>>,
     made: u64,
 }
 
 impl Archive {
-    /// `made`: the time that its files bear.
+    /// `made`: the modification time of its files.
     pub(crate) fn new(made: u64) -> Self {
         Self { packed: GzEncoder::new(Vec::new(), Compression::default()), made }
     }
@@ -26,7 +26,7 @@ impl Archive {
     /// Adds a file. `name`: relative, of plain characters, at most 100 bytes.
     ///
     /// # Errors
-    /// When packing fails.
+    /// When compression fails.
     pub(crate) fn add(&mut self, name: &str, content: &str) -> io::Result<()> {
         let content = content.as_bytes();
         let content = &content[content.len().saturating_sub(LONGEST)..];
@@ -36,10 +36,10 @@ impl Archive {
         self.packed.write_all(&[0; BLOCK][..padding])
     }
 
-    /// Ends it.
+    /// Completes the archive.
     ///
     /// # Errors
-    /// When packing fails.
+    /// When compression fails.
     pub(crate) fn finish(mut self) -> io::Result<Vec<u8>> {
         self.packed.write_all(&[0; 2 * BLOCK])?;
         self.packed.finish()
@@ -57,7 +57,7 @@ fn header(name: &str, length: usize, made: u64) -> [u8; BLOCK] {
     put(116, "0000000\0");
     put(124, &format!("{length:011o}\0"));
     put(136, &format!("{made:011o}\0"));
-    // The sum is made with spaces in its own place.
+    // The checksum is computed with spaces in its own field.
     put(148, "        ");
     put(156, "0");
     put(257, "ustar\x0000");

@@ -1,4 +1,5 @@
-//! What diagnostics hold: enough to see, without access to the host, why it does not do as it should.
+//! The content of diagnostics: enough to find out, without access to the host, why it does not work as it
+//! should.
 
 use std::fmt::Write as _;
 use std::io;
@@ -11,17 +12,17 @@ use super::redact::Redactor;
 use crate::core::ports::PolicyStatus;
 use crate::run::Run;
 
-/// What this system says about itself and holds in its firewall: names in the archive, and texts. What is
-/// not there is left out.
+/// Reads facts about the system and its firewall: names in the archive and texts. What does not exist is left
+/// out.
 pub(crate) type SystemFacts = fn(&Run<'_>) -> Vec<(&'static str, String)>;
 
-/// What a run knows besides.
+/// What the run found out besides.
 pub(super) struct Found {
-    /// What must appear nowhere.
+    /// The secrets to redact.
     pub(super) secrets: Vec<String>,
     pub(super) standing: PolicyStatus,
     pub(super) last_known_good: Option<InForce>,
-    /// Reports that wait.
+    /// The number of waiting reports.
     pub(super) waiting: usize,
     pub(super) system: SystemFacts,
 }
@@ -29,7 +30,7 @@ pub(super) struct Found {
 /// Collects everything into one archive.
 ///
 /// # Errors
-/// When packing fails. What can't be read is named in the summary.
+/// When compression fails. What can't be read is named in the summary.
 pub(super) fn collect(run: &Run<'_>, found: &Found) -> io::Result<Vec<u8>> {
     let config = run.config;
     let mut secrets = found.secrets.clone();
@@ -83,7 +84,7 @@ fn summary(run: &Run<'_>, found: &Found, reached: &str) -> String {
     text
 }
 
-/// Positions and memories, without what was derived from passwords and what still waits.
+/// The progress file as text, without the hashes of passwords and the outbox.
 fn progress_text(run: &Run<'_>) -> String {
     let mut value = serde_json::to_value(&run.progress).unwrap_or_default();
     if let Some(fields) = value.as_object_mut() {

@@ -1,4 +1,5 @@
-//! Diagnostics: collected once for each command, kept on disk until the platform has all of it.
+//! Diagnostics: collected once for each command, kept on disk until the platform has received them
+//! completely.
 
 mod archive;
 mod collect;
@@ -28,56 +29,56 @@ use crate::state::DIAGNOSTICS_DIRECTORY;
 use crate::step::Step;
 use crate::{commands, reached};
 
-/// For how long one run uploads; the next one goes on.
+/// How long one run uploads; the next one continues.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// After this time an upload is given up, in seconds, when the command does not expire earlier.
+/// After this time an upload is abandoned, in seconds, unless the command expires earlier.
 const GIVE_UP: u64 = 24 * 60 * 60;
-/// How often an archive is sent from its begin.
+/// How often the upload of an archive is started.
 const ATTEMPTS: u32 = 3;
 
-/// Why diagnostics could not be had.
+/// Why diagnostics could not be collected or stored.
 #[derive(Debug, thiserror::Error)]
 pub enum DiagnosticsError {
-    /// The archive can't be made.
+    /// The archive can't be compressed.
     #[error("packing the diagnostics failed")]
     Pack(#[source] io::Error),
-    /// It can't be written or read.
+    /// The archive can't be written or read.
     #[error(transparent)]
     File(#[from] FileError),
-    /// Its directory can't be made.
-    #[error("making the directory {path} failed", path = .path.display())]
+    /// Its directory can't be created.
+    #[error("creating the directory {path} failed", path = .path.display())]
     Directory {
         /// The directory.
         path: PathBuf,
-        /// What the OS said.
+        /// The error returned by the OS.
         #[source]
         source: io::Error,
     },
 }
 
-/// How an upload went on.
+/// How far an upload got.
 enum Progressed {
-    /// The platform has all of it.
+    /// The platform has received all of it.
     Whole,
-    /// Time was up.
+    /// The run's time is up.
     Later,
 }
 
-/// Diagnostics in a run, with what they need of it.
+/// Diagnostics in a run, with the parts of the run that they use.
 pub(crate) struct Diagnosing<'r, 'a> {
     pub(crate) run: &'r mut Run<'a>,
     pub(crate) exchange: &'r mut Exchange<'a>,
     pub(crate) delivery: &'r mut Delivery,
-    /// How the host stands.
+    /// The policy's state.
     pub(crate) standing: PolicyStatus,
-    /// What a restart would restore.
+    /// The ruleset that a restart would restore.
     pub(crate) last_known_good: Option<InForce>,
-    /// What the system says.
+    /// Reads the system's facts.
     pub(crate) system: SystemFacts,
 }
 
 impl Diagnosing<'_, '_> {
-    /// Collects and uploads what is wanted, as far as this run's time goes.
+    /// Collects and uploads pending diagnostics within this run's time limit.
     pub(crate) fn serve(&mut self) -> Result<(), DeliveryError> {
         if self.run.progress.diagnostics.is_empty() {
             return Ok(());
@@ -94,7 +95,7 @@ impl Diagnosing<'_, '_> {
         commands::tell_outcomes(self.run, outcomes);
         self.run.state.save_progress(&self.run.progress)?;
         reached::step(Step::Diagnosed);
-        // Only what is written down as ended may be forgotten.
+        // Only what is saved as finished may be deleted.
         for id in ended {
             let _ = std::fs::remove_file(self.archive_path(&id));
         }
@@ -113,7 +114,7 @@ impl Diagnosing<'_, '_> {
         }
     }
 
-    /// Puts diagnostics where someone on this host wants them.
+    /// Writes diagnostics to the file that an administrator of this host named.
     pub(crate) fn leave(&mut self) {
         let Some(path) = &self.run.options.archive else { return };
         let write = |archive: Vec<u8>| -> Result<(), DiagnosticsError> {
@@ -126,13 +127,13 @@ impl Diagnosing<'_, '_> {
         }
     }
 
-    /// `None`: the next run goes on.
+    /// `None`: the next run continues.
     fn serve_one(&mut self, wanted: &WantedDiagnostics, until: Instant) -> Option<CommandResult> {
         let now = self.run.now();
         let end = wanted.expires.unwrap_or(u64::MAX).min(wanted.begun + GIVE_UP);
         let failed = |reason: String| Some(CommandResult::Failed { reason });
         if now > end {
-            return failed("the platform could not be given the diagnostics in time".to_owned());
+            return failed("uploading the diagnostics to the platform took too long".to_owned());
         }
         let archive = match self.archive(wanted) {
             Ok(archive) => archive,
@@ -204,7 +205,7 @@ impl Diagnosing<'_, '_> {
                 &digest,
                 piece,
             )?;
-            // A platform that has no more than before is not asked for ever.
+            // If the platform accepts no more bytes, the upload is abandoned.
             if next.received <= standing.received && next.state != UploadState::Complete {
                 return Ok(Progressed::Later);
             }
@@ -229,15 +230,15 @@ impl Diagnosing<'_, '_> {
     }
 }
 
-/// Bytes handed over at once. In debug builds `XSHIELD_UPLOAD_PIECE` makes it less, so that tests can
-/// break an upload of a few kilobytes in its middle.
+/// The size of a chunk in bytes. In debug builds `XSHIELD_UPLOAD_PIECE` makes it smaller, so that tests can
+/// interrupt an upload of a few kilobytes.
 fn piece_size() -> usize {
     let less = cfg!(debug_assertions).then(|| std::env::var("XSHIELD_UPLOAD_PIECE").ok()).flatten();
     let less = less.and_then(|text| text.parse().ok()).filter(|bytes| *bytes > 0);
     less.unwrap_or(UPLOAD_PIECE).min(UPLOAD_PIECE)
 }
 
-/// The directory of a file.
+/// Creates the directory of a file.
 fn make_directory(file: &Path) -> Result<(), DiagnosticsError> {
     let Some(directory) = file.parent() else { return Ok(()) };
     std::fs::create_dir_all(directory)

@@ -1,4 +1,4 @@
-//! Whether platform, proxies and DNS servers can be reached from here, each on its own.
+//! Whether platform, proxies and DNS servers can be reached from this host, tested separately.
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -14,12 +14,12 @@ use crate::problems::chain;
 use crate::resolve::HostResolver;
 use crate::run::Run;
 
-/// How long each is waited for.
+/// The timeout of each test.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// The port of DNS (RFC 1035); TCP, since silence over UDP would say nothing.
+/// The port of DNS (RFC 1035); over TCP, since no answer over UDP would prove nothing.
 const DNS: u16 = 53;
 
-/// One line for each, all asked at the same time.
+/// One line for each; all are tested at the same time.
 pub(crate) fn reachability(run: &Run<'_>) -> String {
     let (config, program, resolver) = (run.config, run.program, run.resolver);
     let proxies = config.proxies.as_slice().iter();

@@ -1,10 +1,10 @@
-//! Secrets are taken out of everything that leaves for diagnostics, wherever they may have got into.
+//! Removes secrets from everything that goes into diagnostics.
 
 use xshield_transport::ProxyList;
 
-/// What stands in a secret's place.
+/// What replaces a secret.
 const INSTEAD: &str = "(secret)";
-/// Shorter ones would take ordinary words with them.
+/// The shortest secret that is redacted; shorter ones would match ordinary words.
 const SHORTEST: usize = 6;
 
 /// The secrets of this host.
@@ -14,12 +14,12 @@ pub(crate) struct Redactor<'a> {
 }
 
 impl<'a> Redactor<'a> {
-    /// `secrets`: besides the proxies' passwords.
+    /// `secrets`: those besides the proxies' passwords.
     pub(crate) fn new(secrets: Vec<String>, proxies: &'a ProxyList) -> Self {
         Self { secrets, proxies }
     }
 
-    /// The text without them.
+    /// The text with all secrets replaced.
     pub(crate) fn clean(&self, text: &str) -> String {
         let mut clean = self.proxies.redact(text, INSTEAD);
         for secret in self.secrets.iter().filter(|secret| secret.len() >= SHORTEST) {

@@ -1,7 +1,7 @@
 //! The boot unit: puts the last-known-good ruleset into the kernel before the network comes up.
 //!
-//! The program is copied beside its state, since a configuration manager may run it from a cache that
-//! is gone at the next boot.
+//! The program is copied into its state directory, since a configuration manager may run it from a cache that
+//! does not survive a reboot.
 
 use std::fs;
 use std::io;
@@ -12,20 +12,20 @@ use xshield_host::files;
 
 /// The unit's name.
 pub const UNIT: &str = "xshield-restore.service";
-/// The target that pulls the unit in, early in every boot.
+/// The target that starts the unit early in every boot.
 const WANTED_BY: &str = "sysinit.target.wants";
 
-/// Where the unit and the program's copy go.
+/// The locations of the unit and of the program's copy.
 #[derive(Debug, Clone)]
 pub struct BootUnit {
     systemd: PathBuf,
     program: PathBuf,
 }
 
-/// What installing did.
+/// The result of the installation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Installed {
-    /// Everything was there already.
+    /// Everything was installed already.
     Unchanged,
     /// The unit or the program's copy was written.
     Written,
@@ -36,14 +36,14 @@ pub enum Installed {
 /// Why the boot unit could not be installed or removed.
 #[derive(Debug, thiserror::Error)]
 pub enum BootUnitError {
-    /// A file or directory could not be made or removed.
+    /// A file or directory could not be created or removed.
     #[error("{action} {path} failed; after a reboot nothing is enforced until the next run")]
     Step {
-        /// What was tried.
+        /// The action that failed.
         action: &'static str,
         /// The file.
         path: PathBuf,
-        /// What the OS said.
+        /// The error returned by the OS.
         #[source]
         source: io::Error,
     },
@@ -55,13 +55,13 @@ pub enum BootUnitError {
 }
 
 impl BootUnit {
-    /// `root` is `/` but for tests; `state` is the state directory.
+    /// `root` is `/` except in tests; `state` is the state directory.
     #[must_use]
     pub fn new(root: &Path, state: &Path) -> Self {
         Self { systemd: root.join("etc/systemd/system"), program: state.join("bin/ctspark") }
     }
 
-    /// Copies `program`, writes the unit and enables it, where that has not been done yet.
+    /// Copies `program`, writes the unit and enables it, as far as that was not done yet.
     ///
     /// # Errors
     /// The file that could not be written.
@@ -88,7 +88,7 @@ impl BootUnit {
         Ok(if unchanged { Installed::Unchanged } else { Installed::Written })
     }
 
-    /// Takes the unit away. The program's copy goes with the state directory.
+    /// Removes the unit. The program's copy is removed with the state directory.
     ///
     /// # Errors
     /// The file that could not be removed.
@@ -115,7 +115,7 @@ impl BootUnit {
     }
 }
 
-/// Same size and not older: `copy` was made from `program` as it is now.
+/// Whether `copy` was made from the current `program`: it has the same size and is not older.
 fn is_copy(program: &Path, copy: &Path) -> bool {
     match (fs::metadata(program), fs::metadata(copy)) {
         (Ok(program), Ok(copy)) => {

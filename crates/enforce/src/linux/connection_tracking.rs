@@ -1,4 +1,4 @@
-//! Keeping the kernel's connection tracking in step with the connections of this host.
+//! Keeps the kernel's connection tracking consistent with the open connections of this host.
 
 use xshield_firewall::conntrack::{Aligned, ConntrackError, Opened, Telling, align};
 use xshield_firewall::{Firewall, KernelState};
@@ -11,24 +11,23 @@ use crate::run::Run;
 use crate::step::Step;
 use crate::{reached, trace};
 
-/// For how long connection tracking remembers what it is told beside a ruleset in force, unless a packet
-/// comes: longer than there is between two runs, and short enough that connections which no rule ever
-/// sees (`notrack`) don't pile up.
+/// The timeout of entries added while a ruleset is in force, unless a packet arrives: longer than the time
+/// between two runs, and short enough that connections that no rule ever sees (`notrack`) don't accumulate.
 const BETWEEN_RUNS_SECONDS: u32 = 3_600;
 
-/// Why connection tracking is not in step.
+/// Why connection tracking is not consistent.
 #[derive(Debug, thiserror::Error)]
 pub enum AlignError {
-    /// The connections are not known.
+    /// The open connections can't be listed.
     #[error("listing the open connections of this host failed")]
     List(#[source] std::io::Error),
-    /// Connection tracking can't be told.
+    /// Connection tracking can't be changed.
     #[error(transparent)]
     Tell(#[from] ConntrackError),
 }
 
-/// Tells connection tracking who opened the connections that are open, where it does not know or took
-/// the other side for the opener. It needs no lock: it says what is so.
+/// Tells connection tracking which side opened the open connections, where it does not know them or has the
+/// wrong side. It needs no lock, since it only states facts.
 ///
 /// # Errors
 /// See [`AlignError`].
@@ -42,22 +41,22 @@ fn told(timeout_seconds: u32) -> Result<Aligned, AlignError> {
         .into_iter()
         .map(|connection| Opened { from: connection.from, to: connection.to })
         .collect();
-    // A full table drops packets of everyone, so half of it stays free.
+    // A full table drops everyone's packets, so half of it stays free.
     let room = fullness().map_or(u64::MAX, |(used, most)| (most / 2).saturating_sub(used));
     let room = usize::try_from(room).unwrap_or(usize::MAX);
     Ok(align(&opened, Telling { timeout_seconds, room })?)
 }
 
-/// Before the first rule that asks connection tracking. Where it can't be told, it takes whoever speaks
-/// next for the opener, as it does without us; the rules come all the same.
+/// Called before the first rule that uses connection tracking. If this fails, connection tracking takes the
+/// next side that sends for the opener, as it does without us; the rules are applied all the same.
 pub(crate) fn introduce(run: &mut Run<'_>) {
     note_alignment(run, told(established_timeout()));
     reached::step(Step::Introduced);
 }
 
-/// Where rules are in force (`has_threat_list`: those of a threat list): connection tracking may have lost
-/// what it knew (`conntrack -F`), and took whoever spoke next for the opener. A firewall that does not
-/// answer is told of where it is needed: this is no reason to end a run.
+/// Called while rules are in force (`has_threat_list`: those of a threat list): connection tracking may have
+/// lost its entries (`conntrack -F`) and taken the next side that sent for the opener. If the firewall does
+/// not answer, that is reported elsewhere: it does not end a run.
 pub(crate) fn follow(run: &mut Run<'_>, firewall: &mut Firewall, has_threat_list: bool) {
     let is_asked =
         has_threat_list || firewall.state().is_ok_and(|state| state != KernelState::Absent);
@@ -67,20 +66,20 @@ pub(crate) fn follow(run: &mut Run<'_>, firewall: &mut Firewall, has_threat_list
 }
 
 fn note_alignment(run: &mut Run<'_>, aligned: Result<Aligned, AlignError>) {
-    let consequence = "packets on connections that are open already may be denied until the side that \
-                       opened them speaks";
+    let consequence =
+        "packets on open connections may be denied until the side that opened them sends one";
     match aligned {
         Ok(Aligned { new, turned, known, left_out }) => {
             trace::line(DebugArea::Rules, || {
                 format!(
-                    "connection tracking was told of {new} open connections, and who opened {turned} \
-                     others; it knew {known}"
+                    "connection tracking was told of {new} open connections, and who opened \
+                     {turned} others; it knew {known}"
                 )
             });
             if left_out > 0 {
                 let text = format!(
-                    "connection tracking was not told of {left_out} open connections, since half of \
-                     its table is in use; {consequence}; raise nf_conntrack_max"
+                    "connection tracking was not told of {left_out} open connections, since half \
+                     of its table is in use; {consequence}; raise nf_conntrack_max"
                 );
                 run.note("open-connections-unknown", text);
             }

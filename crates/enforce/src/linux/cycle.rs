@@ -1,7 +1,7 @@
 //! THE cycle: check in, fetch, verify, resolve, apply, confirm, read back, report.
 //!
-//! `crate::core::cycle` is the whole of it on one page; here its steps are carried out. Each part does its
-//! own work and keeps its own result, and what a run came to is computed at its end.
+//! `crate::core::cycle` has the whole cycle on one page; this module carries out its steps. Each part keeps
+//! its own result, from which the result of the run is computed at its end.
 
 use xshield_host::identity::Identity;
 use xshield_host::linux::system;
@@ -33,18 +33,18 @@ use crate::surroundings::Surroundings;
 use crate::threat::ThreatPart;
 use crate::{connect, reached};
 
-/// Bound of the spool, in bytes.
+/// The size limit of the spool, in bytes.
 const SPOOL_BYTES: u64 = 64 * 1024 * 1024;
 
 /// One cycle, ready to run.
 pub struct Cycle<'a> {
     /// The host's configuration.
     pub config: &'a Config,
-    /// Which program runs it.
+    /// The program that runs it.
     pub program: Program,
     /// Clock, randomness, root directory.
     pub surroundings: &'a Surroundings,
-    /// What the run is sent with.
+    /// The options of the run.
     pub options: RunOptions,
 }
 
@@ -52,7 +52,7 @@ impl Cycle<'_> {
     /// Runs the cycle once.
     ///
     /// # Errors
-    /// What kept it from beginning, see [`CycleError`].
+    /// When it could not start, see [`CycleError`].
     pub fn run(&self) -> Result<Outcome, CycleError> {
         let preflight = preflight::check(&self.surroundings.root)?;
         let directory = &self.config.state_directory;

@@ -1,4 +1,4 @@
-//! Why a run could not begin.
+//! Why a run could not start.
 
 use std::path::PathBuf;
 
@@ -12,22 +12,22 @@ use xshield_host::spool::SpoolError;
 use crate::delivery::DeliveryError;
 use crate::linux::preflight::PreflightError;
 
-/// Why a run could not even begin. What fails later is part of its [`Outcome`](crate::Outcome).
+/// Why a run could not start. Later failures are part of its [`Outcome`](crate::Outcome).
 #[derive(Debug, thiserror::Error)]
 pub enum CycleError {
-    /// This host can't be enforced.
+    /// Nothing can be enforced on this host.
     #[error(transparent)]
     Preflight(#[from] PreflightError),
     /// The state directory can't be used.
-    #[error("making the state directory {path} failed", path = .path.display())]
+    #[error("creating the state directory {path} failed", path = .path.display())]
     StateDirectory {
         /// The directory.
         path: PathBuf,
-        /// What the OS said.
+        /// The error returned by the OS.
         #[source]
         source: std::io::Error,
     },
-    /// Others can change the state directory.
+    /// Other users can change the state directory.
     #[error("the state directory can't be trusted, and what is in force stays")]
     Unguarded(#[from] UnguardedError),
     /// A state file can't be used.
@@ -39,7 +39,7 @@ pub enum CycleError {
     /// The host's identity can't be used.
     #[error(transparent)]
     Identity(#[from] IdentityError),
-    /// The host can't be described.
+    /// The host's facts can't be read.
     #[error(transparent)]
     System(#[from] SystemError),
     /// The connection to the platform can't be set up.
@@ -48,7 +48,7 @@ pub enum CycleError {
     /// The spool can't be used.
     #[error(transparent)]
     Spool(#[from] SpoolError),
-    /// What was found could not be made to outlive the run.
+    /// The findings of the run could not be saved.
     #[error(transparent)]
     Delivery(#[from] DeliveryError),
 }

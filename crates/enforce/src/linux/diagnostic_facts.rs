@@ -1,4 +1,4 @@
-//! What diagnostics hold of the system and of its firewall.
+//! The facts about the system and its firewall in diagnostics.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use xshield_firewall::Firewall;
 use crate::problems::chain;
 use crate::run::Run;
 
-/// What the kernel says about system and network; what is not there is left out.
+/// The kernel's files about system and network; those that do not exist are left out.
 const FACTS: [(&str, &str); 13] = [
     ("system/os-release", "etc/os-release"),
     ("system/kernel", "proc/version"),
@@ -23,10 +23,10 @@ const FACTS: [(&str, &str); 13] = [
     ("network/sockets", "proc/net/sockstat"),
     ("own/process", "proc/self/status"),
 ];
-/// Longest of these files that is read, in bytes.
+/// The most bytes read from one of these files.
 const LONGEST_FACT: u64 = 256 * 1024;
 
-/// All of it, by name in the archive.
+/// All facts, by their name in the archive.
 pub(crate) fn facts(run: &Run<'_>) -> Vec<(&'static str, String)> {
     let files = FACTS.iter().filter_map(|(name, path)| Some((*name, fact(run, path)?)));
     files.chain([("firewall/table.nft", firewall_text())]).collect()

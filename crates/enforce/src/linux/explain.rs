@@ -1,4 +1,4 @@
-//! Which rule in the kernel decides about a packet: one of the host's own, or one that it passes on.
+//! Explains which rule in the kernel decides about a packet of the host or about a forwarded one.
 
 use std::net::IpAddr;
 
@@ -13,7 +13,7 @@ use xshield_policy::{
 
 use crate::linux::verbs::VerbError;
 
-/// What is asked: a packet, and maybe whose.
+/// A question: a packet, and optionally its program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Question {
     packet: Asked,
@@ -24,33 +24,33 @@ pub struct Question {
 enum Asked {
     /// One end is this host.
     Own(Packet),
-    /// This host passes it on.
+    /// This host forwards it.
     Forwarded(ForwardedPacket),
 }
 
-/// Why a question was not understood.
+/// Why a question can't be parsed.
 #[derive(Debug, thiserror::Error)]
 pub enum QuestionError {
-    /// What is before `as`.
+    /// The part before `as` is not a packet.
     #[error(transparent)]
     Packet(#[from] PacketError),
-    /// What is after it.
+    /// The part after `as` is not a program.
     #[error("after 'as'")]
     Program(#[from] ProgramError),
-    /// Only of outbound packets the kernel knows the program.
+    /// The kernel knows the program of outbound packets only.
     #[error(
         "'as' is for flows that this host opens: inbound, a rule for a program opens the ports on \
          which the program listens, whoever asks; leave 'as …' out"
     )]
     NotOutbound,
-    /// Whether the flow is inbound can't be told.
-    #[error("this host's own addresses are not known: begin with 'in' or 'out'")]
+    /// Whether the flow is inbound can't be determined.
+    #[error("this host's own addresses can't be determined: begin with 'in' or 'out'")]
     Addresses(#[from] SystemError),
 }
 
 impl Question {
-    /// Reads `PACKET` or `PACKET as PROGRAM`: what [`Packet`] or [`ForwardedPacket`] reads, flows as
-    /// lists of events show them included, and what [`LocalProgram::from_words`] does.
+    /// Parses `PACKET` or `PACKET as PROGRAM`. `PACKET` has the syntax of [`Packet`] or [`ForwardedPacket`],
+    /// which includes flows as lists of events show them; `PROGRAM` has that of [`LocalProgram::from_words`].
     ///
     /// # Errors
     /// See [`QuestionError`].
@@ -77,12 +77,12 @@ impl Question {
     }
 }
 
-/// Answers from what the kernel holds. Rules of others may translate a packet's destination before ours
-/// judge it. One that is forwarded for it is followed to where it goes; of any other is said that it is
-/// judged by its new destination.
+/// Answers from what the kernel holds. Other programs' rules may translate a packet's destination before our
+/// rules judge it. If it is forwarded because of that, the answer is about the forwarded packet; otherwise
+/// the answer says that the packet is judged by its new destination.
 ///
 /// # Errors
-/// When nothing is in force, the kernel can't be read, or nothing tells how it sees the program.
+/// When nothing is in force, the kernel can't be read, or the program can't be identified.
 pub fn answer(question: &Question) -> Result<Explanation, VerbError> {
     let programmed = Firewall::open()?.read_back()?;
     match (&question.packet, &question.by) {
@@ -103,7 +103,8 @@ fn own(programmed: &Programmed, packet: &Packet) -> Explanation {
     }
 }
 
-/// The packet as each of these would send it; what differs from the first is said beside it.
+/// The verdicts for the packet as each of these programs would send it; verdicts that differ from the first
+/// are listed beside it.
 fn by_program(programmed: &Programmed, packet: &Packet, seen: &[Identity]) -> Explanation {
     let mut answers = seen.iter().map(|identity| {
         let packet = Packet { owners: identity.owners.clone(), ..packet.clone() };
@@ -148,8 +149,8 @@ fn followed(
     let translated = ForwardedPacket { packet: packet.clone(), passage: Passage::Translated };
     let verdict = own.verdict_in_words();
     let note = format!(
-        "{} translates this port, so the packet is forwarded, not received; where that rule does not \
-         apply and a program of this host takes the connection, it is {verdict} by {}",
+        "{} translates this port, so the packet is forwarded, not received; where that rule does \
+         not apply and a program of this host takes the connection, it is {verdict} by {}",
         rule.place,
         own.rule.as_deref().unwrap_or("no rule")
     );
@@ -160,17 +161,21 @@ fn noted(explanation: Explanation, note: String) -> Explanation {
     Explanation { note: Some(note), ..explanation }
 }
 
-/// A packet that stays this host's own, and is judged by where a rule of others sends it.
+/// A packet that stays on this host and is judged by the destination to which another program's rule sends
+/// it.
 fn sent_elsewhere(packet: &Packet, rule: &Translation) -> String {
     let then = match (packet.direction, rule.target) {
         (Direction::Inbound, _) => {
-            "the packet is judged by the port of this host that it is redirected to; ask with that port"
+            "the packet is judged by the port of this host that it is redirected to; ask with \
+             that port"
         }
         (Direction::Outbound, Target::Here) => {
-            "the packet stays on this host and passes as loopback traffic, whatever this says"
+            "the packet stays on this host and passes as loopback traffic, whatever the answer \
+             above says"
         }
         (Direction::Outbound, Target::Destination) => {
-            "the packet is judged by the destination that it is sent to instead; ask with that one"
+            "the packet is judged by the destination that it is sent to instead; ask with that \
+             destination"
         }
     };
     format!("{} may translate the destination of this packet; where it does, {then}", rule.place)
@@ -179,21 +184,21 @@ fn sent_elsewhere(packet: &Packet, rule: &Translation) -> String {
 fn unread(direction: Direction) -> String {
     let consequence = match direction {
         Direction::Inbound => {
-            "the packet is forwarded or goes to another port, and this is not what becomes of it; ask \
-             'forward published …'"
+            "the packet is forwarded or goes to another port, and the answer above does not \
+             apply; ask 'forward published …'"
         }
         Direction::Outbound => "the packet is judged by its new destination",
     };
     format!(
-        "there are NAT rules of the old iptables interface here, which are not read: if one translates \
-         this port, {consequence}"
+        "there are NAT rules of the old iptables interface here, which are not read: if one \
+         translates this port, {consequence}"
     )
 }
 
 fn unknown(error: &std::io::Error) -> String {
     format!(
-        "whether other rules translate this port is not known, since listing them failed ({error}); if \
-         one does, this is not what becomes of the packet"
+        "whether other rules translate this port is not known, since listing them failed \
+         ({error}); if one does, the answer above does not apply"
     )
 }
 

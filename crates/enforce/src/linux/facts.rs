@@ -1,4 +1,4 @@
-//! The facts a ruleset asks for: DNS answers, and where its programs listen and send from.
+//! The facts that a ruleset needs: DNS answers, and where its programs listen and send from.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -14,11 +14,11 @@ use xshield_wire::message::{Problem, UnixSeconds};
 use crate::linux::ineffective;
 use crate::problems::problem;
 
-/// What gathering takes from the run.
+/// What the collection of facts takes from the run.
 pub(crate) struct Sources<'a> {
-    /// Where the platform and the proxies are, as this run reaches them.
+    /// The addresses of the platform and the proxies as this run resolves them.
     pub(crate) endpoints: Vec<SocketAddr>,
-    /// The DNS servers that this host's programs ask.
+    /// The DNS servers that this host's programs use.
     pub(crate) resolvers: Vec<IpAddr>,
     /// The host's time servers.
     pub(crate) time_servers: TimeServers,
@@ -28,24 +28,24 @@ pub(crate) struct Sources<'a> {
     pub(crate) answers: &'a mut Cache,
     /// How long an old answer is used while the resolver fails, in seconds.
     pub(crate) stale_answers: u64,
-    /// This moment.
+    /// The current time.
     pub(crate) now: UnixSeconds,
-    /// What listens now.
+    /// The listening sockets.
     pub(crate) sockets: &'a [ListeningSocket],
     /// Whether the kernel can match cgroups.
     pub(crate) cgroups: CgroupMatching,
 }
 
-/// What there is to say about it.
+/// What is to be reported about the facts.
 #[derive(Debug, Default)]
 pub(crate) struct Told {
-    /// Addresses that left.
+    /// Addresses that left the rules.
     pub(crate) left: Vec<Left>,
-    /// What went wrong.
+    /// The problems.
     pub(crate) problems: Vec<Problem>,
 }
 
-/// Gathers what `ruleset` asks for, and nothing else.
+/// Collects the facts that `ruleset` needs, and no others.
 pub(crate) fn facts(ruleset: &Ruleset, sources: Sources<'_>) -> (Facts, Told) {
     let names = ruleset.domains().into_iter().map(|domain| (domain, ruleset.grace_of(domain)));
     let moment = Moment {
@@ -87,10 +87,10 @@ fn programs(rules: &DirectionRules) -> BTreeSet<LocalProgram> {
     rules.rules().filter_map(Rule::program).collect()
 }
 
-/// Impostors that are told in one run; the rest is counted.
+/// The most lookalike processes reported in one run; the others are counted.
 const MOST_IMPOSTORS: usize = 20;
 
-/// What looks like a program of a rule and is not taken for it, as problems.
+/// Processes that look like a program of a rule but are not accepted as such, as problems.
 fn impostors(ruleset: &Ruleset, found: &[Impostors]) -> Vec<Problem> {
     let mut told = Vec::new();
     let mut more = 0;
@@ -108,13 +108,13 @@ fn impostors(ruleset: &Ruleset, found: &[Impostors]) -> Vec<Problem> {
                 continue;
             }
             told.push(format!(
-                "rule {rule} ({direction}) is for {program}: process {pid} (user {user}, {executable}) \
-                 looks like it and is not: {reason}"
+                "rule {rule} ({direction}) is for {program}: process {pid} (user {user}, \
+                 {executable}) looks like it but is not: {reason}"
             ));
         }
     }
     if more > 0 {
-        told.push(format!("{more} more processes look like a program of a rule and are not"));
+        told.push(format!("{more} more processes look like a program of a rule but are not"));
     }
     let problem = |text| Problem { code: "process-impostor".to_owned(), text };
     told.into_iter().map(problem).collect()

@@ -1,4 +1,4 @@
-//! Allow rules for a program of this host that open nothing, with what was found instead.
+//! Inbound allow rules for a program of this host that open no port, and what was found instead.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,11 +6,11 @@ use xshield_policy::facts::Listener;
 use xshield_policy::{Facts, LocalProgram, Rule, Ruleset};
 use xshield_wire::message::Problem;
 
-/// Rules that are told in one run; the rest is counted.
+/// The most rules reported in one run; the others are counted.
 const MOST: usize = 20;
 
-/// The inbound allow rules whose program listens on none of the rule's ports. `absent`: what was found
-/// of programs that listen on nothing.
+/// The inbound allow rules whose program listens on none of the rule's ports. `absent`: the reason for each
+/// program that does not listen at all.
 pub(crate) fn rules(
     ruleset: &Ruleset,
     facts: &Facts,
@@ -51,7 +51,8 @@ fn text(
         }
     };
     format!(
-        "rule {} (inbound) opens nothing: it is for {program} where that listens on {}; found: {found}",
+        "rule {} (inbound) opens nothing: it is for {program} where that listens on {}; found: \
+         {found}",
         rule.id,
         services.join(", ")
     )
@@ -107,17 +108,18 @@ mod tests {
             (
                 rule("a", "tcp/6379, udp", "redis"),
                 Some(
-                    "for process redis where that listens on tcp/6379, udp; found: it listens on tcp/6380",
+                    "for process redis where that listens on tcp/6379, udp; found: it listens on \
+                     tcp/6380",
                 ),
             ),
             (
                 rule("a", "tcp", "/opt/db"),
                 Some(
-                    "rule t/a (inbound) opens nothing: it is for process /opt/db where that listens \
-                      on tcp; found: there is no file /opt/db",
+                    "rule t/a (inbound) opens nothing: it is for process /opt/db where that \
+                     listens on tcp; found: there is no file /opt/db",
                 ),
             ),
-            // Told as unenforceable.
+            // Reported as unenforceable.
             (rule("a", "tcp", "odd"), None),
             ("{ name: a, from: [any], services: [tcp/1] }".to_owned(), None),
         ] {

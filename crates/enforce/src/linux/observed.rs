@@ -1,4 +1,4 @@
-//! What the kernel counted and logged since the last run, and what it holds now, as reports.
+//! Reports of what the kernel counted and logged since the last run, and of what it holds now.
 
 use xshield_firewall::flows::Delta;
 use xshield_firewall::{Capabilities, Firewall, FirewallError, Generation, Losses};
@@ -19,28 +19,28 @@ use crate::reports::{self, Interval};
 use crate::run::Run;
 use crate::threat::matches::Matches;
 
-/// Events in one report at most; a flood makes several.
+/// The most events in one report; more are split into several reports.
 const EVENTS_PER_REPORT: usize = 5_000;
 
-/// What the recorders counted since the last run, not yet told.
+/// Unreported counts of the recorders since the last run.
 pub(crate) struct Recorded {
     flows: Vec<Delta>,
-    /// Those of the threat list.
+    /// The counts of the threat list.
     pub(crate) matches: Option<Matches>,
-    /// The ruleset that decided about them.
+    /// The ruleset that decided about the flows.
     bound: Option<Bound>,
     interval: Interval,
 }
 
-/// What is left of it for the threat list's part to tell.
+/// The part of it that the threat part reports.
 pub(crate) struct RecordedMatches {
     pub(crate) matches: Option<Matches>,
     pub(crate) logged: Vec<log_line::LoggedThreat>,
     pub(crate) bound: Option<Bound>,
 }
 
-/// Reads what the recorder counted since the last run, under the ruleset that decided. It is not read
-/// again: whatever happens next, it is to be [told](tell_flows).
+/// Reads what the recorder counted since the last run, under the ruleset that decided. It is not read again,
+/// so it must be [reported](tell_flows) whatever happens next.
 pub(crate) fn read_flows(
     run: &mut Run<'_>,
     firewall: &mut Firewall,
@@ -54,9 +54,9 @@ pub(crate) fn read_flows(
     Ok(Recorded { flows, matches: None, bound: policy.bound(), interval })
 }
 
-/// Makes reports of what was recorded and of what the kernel logged; says how many events there were. That
-/// log may take long to read (journald is asked by way of its program): what is to be enforced comes
-/// first. `lost`: what the spool had to drop.
+/// Reports what was recorded and what the kernel logged; returns the number of events. This comes after
+/// enforcement, since reading the log can take long (journald is read through its program). `lost`: what the
+/// spool had to drop.
 pub(crate) fn tell_flows(
     run: &mut Run<'_>,
     recorded: Recorded,
@@ -98,8 +98,8 @@ pub(crate) fn tell_flows(
     (count, RecordedMatches { matches, logged, bound })
 }
 
-/// Log lines since the last run. Beside the exact counts of the recorder they are what operators' other
-/// tools see, too.
+/// Log lines since the last run. In addition to the recorder's exact counts, they are what operators see in
+/// other tools.
 fn logged_flows(run: &mut Run<'_>, interval: Interval) -> Vec<LoggedFlow> {
     let moment = Moment {
         now: interval.until,
@@ -120,8 +120,8 @@ fn logged_flows(run: &mut Run<'_>, interval: Interval) -> Vec<LoggedFlow> {
     }
 }
 
-/// What this host logged, with the rules that decided: those of `before` until the end of `interval`, and
-/// those in force now after it. The kernel has one log for all network namespaces.
+/// The log lines of this host, with the rules that decided: the rules of `before` until the end of
+/// `interval`, those in force now after it. The kernel has one log for all network namespaces.
 fn own_events(
     run: &Run<'_>,
     mut events: Vec<FirewallEvent>,
@@ -140,17 +140,18 @@ fn own_events(
     events
 }
 
-/// Flows that found no room in the recorder since the last run. They are read with the ruleset.
+/// Packets for which the recorder had no room since the last run. The count is read together with the
+/// ruleset.
 fn count_recorder_losses(run: &mut Run<'_>, losses: Losses) {
     let new = losses.since(&mut run.progress.recorder_lost);
     run.progress.lost += new;
     if new > 0 {
-        let text = format!("the flow recorder was full: {new} packets are not in the events");
+        let text = format!("the flow recorder was full: {new} packets are missing in the events");
         run.note("recorder-full", text);
     }
 }
 
-/// Reports what the kernel returned, if anything is new in it, and remembers when it did.
+/// Reports what was read back from the kernel if it has changed, and remembers when it was read.
 pub(crate) fn tell_programmed(run: &mut Run<'_>, policy: &PolicyPart) {
     let (Some(programmed), Some(known)) = (policy.programmed(), policy.proven()) else { return };
     count_recorder_losses(run, programmed.losses);

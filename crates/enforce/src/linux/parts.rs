@@ -1,4 +1,4 @@
-//! The parts of a run on a Linux host, as the cycle has them at work.
+//! The parts of a run on a Linux host, as the cycle calls them.
 
 use std::time::Duration;
 
@@ -36,10 +36,10 @@ use crate::surroundings::Surroundings;
 use crate::threat::{ThreatPart, ThreatWork};
 use crate::{commands, reached, rollback};
 
-/// How long one step of making nftables available may take.
+/// The time limit of one step of making nftables available.
 const PROVISION_LIMIT: Duration = Duration::from_secs(300);
 
-/// Why the kernel and the host could not be looked at.
+/// Why the kernel and the host could not be read.
 #[derive(Debug, thiserror::Error)]
 enum LookError {
     #[error(transparent)]
@@ -48,7 +48,7 @@ enum LookError {
     Sockets(#[from] SocketsError),
 }
 
-/// What a run finds in the kernel.
+/// What a run reads from the kernel at its beginning.
 pub(super) struct Look {
     firewall: Firewall,
     recorded: Recorded,
@@ -61,14 +61,14 @@ pub(super) struct Parts<'a> {
     pub(super) policy: PolicyPart,
     pub(super) threat: ThreatPart,
     pub(super) delivery: Delivery,
-    /// What listens on this host.
+    /// The listening sockets of this host.
     pub(super) sockets: Vec<ListeningSocket>,
     pub(super) ownership: Ownership,
     /// Flow events found in this run.
     pub(super) events: usize,
 }
 
-/// The rest of a run, as the policy's part uses it.
+/// The other parts of a run, as the policy part uses them.
 macro_rules! shell {
     ($parts:expr) => {
         &mut Shell {
@@ -81,7 +81,7 @@ macro_rules! shell {
 }
 
 impl<'a> Parts<'a> {
-    /// Enforces, or stands back, and finishes the run.
+    /// Enforces, or changes nothing if firewalld manages the firewall, and completes the run.
     pub(super) fn run(
         mut self,
         firewalld: Firewalld,
@@ -96,7 +96,7 @@ impl<'a> Parts<'a> {
         Ok(Outcome { fingerprint: Some(fingerprint), ..outcome })
     }
 
-    /// Takes what the run was sent with and how things stand.
+    /// Takes the options of the run and the initial state.
     fn begin(&mut self) -> Before {
         let progress = &self.run.progress;
         let used = progress.routes.iter().find(|report| report.in_use);
@@ -116,7 +116,7 @@ impl<'a> Parts<'a> {
         before
     }
 
-    /// Opens the kernel's firewall, and hears what listens on this host.
+    /// Opens the kernel's firewall, and lists the listening sockets of this host.
     fn listen(&mut self) -> Result<Firewall, LookError> {
         let mut firewall = Firewall::open()?;
         connection_tracking::follow(&mut self.run, &mut firewall, self.threat.has_list());
@@ -129,17 +129,18 @@ impl<'a> Parts<'a> {
         Ok(firewall)
     }
 
-    /// Whom the rules are to hand packets to. A group that is new here is for a kernel that can.
+    /// Sets the log group to which the rules send packets. A new group is used only if the kernel supports
+    /// it.
     fn settle_live(&mut self, firewall: &mut Firewall) {
         let before = self.policy.live();
         let group = match self.run.options.live {
             Handing::Nobody => None,
             Handing::AsBefore => before,
             Handing::To(group) if before == Some(group) => Some(group),
-            // A kernel that can't be asked about it enforces all the same.
+            // A kernel that can't be asked about it enforces nevertheless.
             Handing::To(group) if firewall.can_hand_over().unwrap_or(false) => Some(group),
             Handing::To(_) => {
-                let text = "this kernel can't hand packets to a log group (nfnetlink_log, named \
+                let text = "this kernel can't send packets to a log group (nfnetlink_log, named \
                             counters): denials and matches are reported only at heartbeats";
                 self.run.note("live-unavailable", text.to_owned());
                 None
@@ -168,7 +169,7 @@ impl<'a> Parts<'a> {
         }
     }
 
-    /// How the host stands, in the words of a check-in.
+    /// The host's state as a check-in reports it.
     fn says(&self) -> Says {
         let PolicyStatus { status, in_force } = self.policy.standing();
         let status = match self.ownership {
@@ -189,7 +190,7 @@ impl<'a> Parts<'a> {
         rollback::let_catch_up(answer, run, exchange, says, policy, threat.order())
     }
 
-    /// firewalld manages this host's firewall: nothing is changed, and the platform is told.
+    /// firewalld manages this host's firewall: nothing is changed, and the platform is informed.
     fn stand_back(&mut self, firewalld: Firewalld) {
         let text = format!(
             "firewalld is {} on this host: firewalld and Xshield cannot both manage this firewall; \
@@ -206,7 +207,7 @@ impl<'a> Parts<'a> {
         self.say_how_it_stands();
     }
 
-    /// Writes the positions down, then delivers what is waiting.
+    /// Saves the positions, then delivers waiting reports.
     fn finish(mut self, before: &Before) -> Result<Outcome, CycleError> {
         let status = self.status();
         self.run.problems.extend(routes::problems(&self.exchange.client.routes()));
@@ -245,12 +246,12 @@ impl<'a> Parts<'a> {
             self.run.state.save_progress(progress)?;
         }
         self.exchange.client.hand_over(&self.run.options.connection);
-        // What kept reports from being delivered may have kept the check-in from it before.
+        // Whatever prevented the delivery of reports may have prevented the check-in before.
         self.run.tell_once();
         Ok(self.outcome(status))
     }
 
-    /// What the parts came to, in one word.
+    /// The status computed from the results of the parts.
     fn status(&self) -> RunStatus {
         let results = PartResults {
             ownership: self.ownership,
@@ -262,7 +263,7 @@ impl<'a> Parts<'a> {
         results.status()
     }
 
-    /// What the next run is to know of this one.
+    /// Saves what the next run needs to know about this one.
     fn remember(&mut self, before: &Before) {
         let run = &mut self.run;
         run.progress.last_run = Some(run.now());
@@ -313,7 +314,7 @@ impl<'a> Parts<'a> {
 impl crate::core::cycle::Cycle for Parts<'_> {
     type Look = Look;
 
-    /// That the userland tool can't be installed does not stop enforcement.
+    /// If the userland tool can't be installed, enforcement continues.
     fn provision(&mut self) {
         let run = &mut self.run;
         let switch = match run.config.nftables {
@@ -359,7 +360,7 @@ impl crate::core::cycle::Cycle for Parts<'_> {
     fn follow_policy(&mut self, seen: &mut Look, answer: Option<&CheckInAnswer>) {
         let contact = self.exchange.contact();
         let followed = self.policy.follow(&mut seen.firewall, shell!(self), answer, contact);
-        // Why it failed is kept as the part's result.
+        // The reason is kept as the part's result.
         let _ = self.policy.checked(followed, shell!(self));
         observed::tell_programmed(&mut self.run, &self.policy);
     }

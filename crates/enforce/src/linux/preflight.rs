@@ -1,4 +1,4 @@
-//! Whether this host can be enforced at all, before anything is touched.
+//! Whether this host can be enforced at all, checked before anything is changed.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use xshield_host::files::FileError;
 use xshield_host::linux::firewalld::{self, Firewalld};
 use xshield_host::linux::os_release::{OsRelease, SupportedOs, Unsupported};
 
-/// Why nothing can be done on this host. The program exits with code 3.
+/// Why nothing can be enforced on this host. The program exits with code 3.
 #[derive(Debug, thiserror::Error)]
 pub enum PreflightError {
     /// Neither root nor CAP_NET_ADMIN.
@@ -15,21 +15,22 @@ pub enum PreflightError {
     /// The operating system is not supported.
     #[error(transparent)]
     Unsupported(#[from] Unsupported),
-    /// Which operating system it is can't be told.
-    #[error("finding out which operating system this is failed")]
+    /// The operating system can't be determined.
+    #[error("determining the operating system failed")]
     Unknown(#[from] FileError),
 }
 
-/// What preflight found.
+/// The result of preflight.
 #[derive(Debug, Clone)]
 pub struct Preflight {
     /// The operating system.
     pub os: OsRelease,
-    /// Who else programs this host's firewall.
+    /// Whether firewalld manages this host's firewall.
     pub firewalld: Firewalld,
 }
 
-/// Looks at the operating system and at who else programs its firewall. `root` is `/` but for tests.
+/// Checks the operating system and whether another program manages its firewall. `root` is `/` except in
+/// tests.
 ///
 /// # Errors
 /// See [`PreflightError`].

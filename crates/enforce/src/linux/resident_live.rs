@@ -1,7 +1,7 @@
-//! Denials and matches as they happen: described, and told without waiting for a cycle.
+//! Live events: denials and matches, described and reported without waiting for a cycle.
 //!
-//! They are for eyes and for alerts. The recorder's counts, which cycles report, stay the ones that
-//! count; so nothing of this is kept on disk.
+//! They are for display and alerts. Only the recorder's counts, which cycles report, are counted, so live
+//! events are not kept on disk.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -34,44 +34,44 @@ use crate::state::StateDirectory;
 use crate::surroundings::Surroundings;
 use crate::threat::matches::{self, Context};
 
-/// How long an exchange may take: what is later is not live.
+/// The time limit of an exchange; later events are no longer live.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Least time between two searches for programs: what is found later is not live.
+/// The least time between two searches for programs; results that come later are no longer live.
 const SEARCH_INTERVAL: Duration = Duration::from_millis(250);
-/// How long the socket that opened a flow is believed to be the one behind it.
+/// How long the socket that opened a flow is assumed to still be the one that uses it.
 const OPENED_FOR: Duration = Duration::from_secs(10);
-/// Flows whose socket is remembered.
+/// The most flows whose socket is remembered.
 const MOST_OPENERS: usize = 4_096;
 
-/// Why something could not be told.
+/// Why events could not be reported.
 #[derive(Debug, thiserror::Error)]
 pub enum TellError {
-    /// No cycle has set up a session yet, or the last one has ended.
+    /// No cycle has set up a session yet, or the last one has expired.
     #[error("there is no session with the platform yet")]
     NoSession,
     /// The session can't be read.
     #[error("reading the session failed")]
     State(#[from] FileError),
-    /// No answer.
+    /// The platform could not be reached.
     #[error(transparent)]
     Unreachable(TransportError),
-    /// An answer that says no.
+    /// The platform answered with an error.
     #[error("the platform refused live events with HTTP status {status}")]
     Refused {
-        /// HTTP status.
+        /// The HTTP status.
         status: u16,
     },
 }
 
 impl TellError {
-    /// Whether sending the same again can't help: the platform will never take it.
+    /// Whether the platform will never accept this report, so that repeating it is useless.
     #[must_use]
     pub fn is_final(&self) -> bool {
         matches!(self, Self::Refused { status: 400 | 404 | 405 | 413 | 415 | 422 })
     }
 }
 
-/// Tells the platform, over a connection of its own, under the session that cycles set up.
+/// Reports live events to the platform over its own connection, in the session that cycles set up.
 pub struct Teller {
     transport: Transport,
     state: StateDirectory,
@@ -79,7 +79,7 @@ pub struct Teller {
 }
 
 impl Teller {
-    /// Connects to nothing yet.
+    /// Does not connect yet.
     ///
     /// # Errors
     /// When the CA certificates or a proxy can't be used.
@@ -103,8 +103,8 @@ impl Teller {
     /// Delivers a report by `route`, the one by which the platform was last reached, and no other.
     ///
     /// # Errors
-    /// See [`TellError`]. The platform may have it all the same; sent again with the same batch id, it
-    /// is taken once.
+    /// See [`TellError`]. The platform may have received it nevertheless; sent again with the same batch id,
+    /// it is counted once.
     pub fn tell(&mut self, report: &Report, route: Option<&Route>) -> Result<(), TellError> {
         if let Some(route) = route {
             self.transport.prefer(route);
@@ -131,31 +131,31 @@ impl Teller {
     }
 }
 
-/// Says whose the flows are, and which rule decided.
+/// Describes flows: their program, and the rule that decided.
 pub struct Describer {
     state: StateDirectory,
     keys: Vec<PolicyPublicKey>,
-    /// The ruleset in force, and the file that it was read from as it was then.
+    /// The ruleset in force, and the stamp of its file when it was read.
     bound: Option<(FileStamp, Option<Bound>)>,
     programs: Option<Programs>,
     openers: HashMap<(Protocol, SocketAddr), (Instant, Option<SocketOwner>)>,
-    /// Sockets whose program was looked for and not found.
+    /// Sockets whose program was not found.
     unfound: HashSet<SocketOwner>,
 }
 
 type FileStamp = Option<(SystemTime, u64)>;
 
-/// Flows in the platform's words.
+/// Described flows in the format of reports.
 #[derive(Debug, Default)]
 pub struct Described {
-    /// What the policy denied, or would have.
+    /// Flows that the policy denied, or would have denied.
     pub events: Vec<LiveEvent>,
-    /// What the threat list matched.
+    /// Flows that the threat list matched.
     pub threats: Vec<ThreatMatch>,
 }
 
 impl Describer {
-    /// Of the network namespace of the calling thread. Without the kernel's sock_diag, flows are
+    /// A describer for the network namespace of the calling thread. Without the kernel's sock_diag, flows are
     /// described without their programs.
     #[must_use]
     pub fn new(config: &Config, state: StateDirectory) -> Self {
@@ -170,8 +170,8 @@ impl Describer {
         }
     }
 
-    /// Looks for the programs behind these flows. A time: not all were found, and then it may be looked
-    /// again.
+    /// Searches for the programs of these flows. Returns a time if not all were found: the search may be
+    /// repeated then.
     #[must_use]
     pub fn look(&mut self, flows: &[LiveFlow]) -> Option<Instant> {
         let owners: HashSet<_> = flows.iter().filter_map(|flow| self.owner(flow)).collect();
@@ -192,7 +192,7 @@ impl Describer {
         None
     }
 
-    /// With what is known of the programs. `revision`: the threat list in force.
+    /// Describes flows with what is known of their programs. `revision`: the threat list in force.
     #[must_use]
     pub fn describe(&mut self, flows: Vec<LiveFlow>, revision: u64) -> Described {
         self.read_ruleset();
@@ -231,7 +231,7 @@ impl Describer {
         Some(ThreatMatch { process: name, service, ..found })
     }
 
-    /// The socket that serves, or that opened the flow.
+    /// The socket that serves the flow, or that opened it.
     fn owner(&mut self, live: &LiveFlow) -> Option<SocketOwner> {
         let programs = self.programs.as_mut()?;
         let flow = &live.flow;
@@ -263,7 +263,7 @@ impl Describer {
         Some(known.unwrap_or_else(|| programs.without_process(owner)))
     }
 
-    /// Reads the ruleset in force when a cycle has written another one.
+    /// Reads the ruleset in force if a cycle has saved another one.
     fn read_ruleset(&mut self) {
         let stamp = stamp(&self.state.path("enforced"));
         if self.bound.as_ref().is_some_and(|(read, _)| *read == stamp) {

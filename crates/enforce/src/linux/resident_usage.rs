@@ -1,4 +1,4 @@
-//! What this program uses of its host (`proc_pid_stat(5)`, `proc_pid_statm(5)`).
+//! The resources that this program uses (`proc_pid_stat(5)`, `proc_pid_statm(5)`).
 
 use std::fs;
 use std::time::Instant;
@@ -9,7 +9,7 @@ use xshield_wire::message::UnixSeconds;
 /// The unit of the times in `/proc/self/stat` on every architecture of Linux (`USER_HZ`).
 const TICKS_PER_SECOND: u64 = 100;
 
-/// Measures from call to call.
+/// Measures the usage between calls.
 #[derive(Debug)]
 pub struct Meter {
     started: UnixSeconds,
@@ -17,14 +17,13 @@ pub struct Meter {
 }
 
 impl Meter {
-    /// Begins to measure. `started`: when the program was.
+    /// Starts measuring. `started`: when the program started.
     #[must_use]
     pub fn new(started: UnixSeconds) -> Self {
         Self { started, last: (Instant::now(), ticks().unwrap_or_default()) }
     }
 
-    /// What was used since the last call that was at least a second ago, and how much memory is used
-    /// now.
+    /// The CPU usage since the last call at least a second ago, and the current memory usage.
     pub fn read(&mut self) -> Usage {
         let (now, ticks) = (Instant::now(), ticks().unwrap_or_default());
         let elapsed = now.duration_since(self.last.0).as_millis().max(1);
@@ -41,7 +40,7 @@ impl Meter {
 /// User and system time of all threads.
 fn ticks() -> Option<u64> {
     let text = fs::read_to_string("/proc/self/stat").ok()?;
-    // The second field is the name, in parentheses, and may hold anything.
+    // The second field is the name, in parentheses, and may contain anything.
     let (_, rest) = text.rsplit_once(')')?;
     let mut fields = rest.split_whitespace().skip(11);
     let user: u64 = fields.next()?.parse().ok()?;

@@ -1,4 +1,4 @@
-//! What a program that stays can be asked, besides what every host program can.
+//! Operations of a resident program in addition to those of every host program.
 
 use std::cmp::Reverse;
 use std::net::IpAddr;
@@ -13,9 +13,8 @@ use crate::config::Config;
 use crate::linux::verbs::{Restored, VerbError, open, restore};
 use crate::surroundings::Surroundings;
 
-/// After a boot, puts the last-known-good ruleset and the threat list into the kernel unless a
-/// ruleset is there already. What was
-/// taken away while the host was up is left to the next run, which says so.
+/// After a boot, puts the last-known-good ruleset and the threat list into the kernel unless a ruleset is
+/// there already. A ruleset that was removed while the host was up is left to the next run, which reports it.
 ///
 /// # Errors
 /// When the state can't be read or the kernel refuses.
@@ -36,12 +35,12 @@ pub fn restore_after_boot(
     }
 }
 
-/// What is programmed.
+/// What is programmed in the kernel.
 #[derive(Debug, Clone, Serialize)]
 pub struct PolicyReport {
     /// The last-known-good ruleset.
     pub last_known_good: Option<InForce>,
-    /// The table as the kernel returned it, in nft's syntax.
+    /// The table as read from the kernel, in nft's syntax.
     pub text: String,
 }
 
@@ -55,20 +54,20 @@ pub fn policy(config: &Config) -> Result<PolicyReport, VerbError> {
     Ok(PolicyReport { last_known_good: known.map(|known| known.ruleset.in_force()), text })
 }
 
-/// A flow in the kernel's recorder, with everything it counted.
+/// A flow in the kernel's recorder, with all its counts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RecordedFlow {
     /// `denied`, `would-deny` or `accepted`.
     pub kind: &'static str,
-    /// Who opened it.
+    /// The direction of the flow.
     pub direction: Direction,
-    /// Of the first packet.
+    /// The source address of its first packet.
     pub source: IpAddr,
-    /// Of the first packet.
+    /// The destination address of its first packet.
     pub destination: IpAddr,
     /// Transport protocol.
     pub protocol: Protocol,
-    /// Destination port; the type for ICMP.
+    /// The destination port, or the type for ICMP.
     pub port: u16,
     /// Packets counted.
     pub packets: u64,
@@ -76,7 +75,7 @@ pub struct RecordedFlow {
     pub bytes: u64,
 }
 
-/// The `most` flows with most packets in the kernel's recorder.
+/// The flows with the most packets in the kernel's recorder, at most `most`.
 ///
 /// # Errors
 /// When the kernel can't be read.

@@ -1,4 +1,4 @@
-//! The core's ports on a real host: kernel, disk, facts, platform.
+//! The core's interfaces on a real host: kernel, disk, facts, platform.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -69,12 +69,12 @@ pub(crate) fn open_threat_table() -> Result<Box<dyn ListTable>, FirewallError> {
     Ok(Box::new(ThreatTable::open()?))
 }
 
-/// The rest of a run, as the policy's part uses it.
+/// The other parts of a run, as the policy part uses them.
 pub(crate) struct Shell<'r, 'a> {
     pub(crate) run: &'r mut Run<'a>,
     pub(crate) exchange: &'r mut Exchange<'a>,
     pub(crate) threat: &'r ThreatPart,
-    /// What listens on this host.
+    /// The listening sockets of this host.
     pub(crate) sockets: &'r [ListeningSocket],
 }
 

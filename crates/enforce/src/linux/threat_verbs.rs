@@ -1,4 +1,4 @@
-//! What a host program can do about threats besides the cycle: status, look-up, restore, remove.
+//! Operations on the threat list besides the cycle: status, look-up, restore, remove.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -21,24 +21,24 @@ use crate::threat::part::{ThreatPart, holds};
 use crate::threat::progress::ThreatProgress;
 use crate::threat::store::Store;
 
-/// How this host stands about threats.
+/// The state of the threat list on this host.
 #[derive(Debug, Serialize)]
 pub struct ThreatStatus {
-    /// What the kernel says about table `inet xshield_threat`.
+    /// The state of table `inet xshield_threat`, as text.
     pub kernel: String,
     /// The list that was last put into the kernel.
     pub list: Option<ListName>,
-    /// What becomes of flows that listed peers open; `None` without a list.
+    /// The mode for flows that listed peers open; `None` without a list.
     pub inbound: Option<ThreatMode>,
-    /// What becomes of flows to listed peers; `None` without a list.
+    /// The mode for flows to listed peers; `None` without a list.
     pub outbound: Option<ThreatMode>,
     /// When the kernel's list was last compared entry by entry and found equal.
     pub verified_at: Option<UnixSeconds>,
-    /// Why the order is not carried out, when it is not.
+    /// Why the order is not carried out, if it is not.
     pub failure: Option<String>,
 }
 
-/// Reads how the host stands about threats. Changes nothing.
+/// Reads the state of the threat list. Changes nothing.
 pub(crate) fn status(
     state: &StateDirectory,
     config: &Config,
@@ -66,7 +66,7 @@ pub(crate) fn status(
     Ok(ThreatStatus { kernel, list, inbound, outbound, verified_at, failure })
 }
 
-/// Puts the list on disk into the kernel without asking anyone: at boot.
+/// Puts the list on disk into the kernel without contacting the platform: at boot.
 pub(crate) fn restore(
     state: &StateDirectory,
     config: &Config,
@@ -103,26 +103,26 @@ impl ThreatPart {
     }
 }
 
-/// What the kernel says about one address.
+/// What the kernel holds about one address.
 #[derive(Debug, Serialize)]
 pub struct Lookup {
-    /// The address that was asked for.
+    /// The requested address.
     pub address: IpAddr,
     /// The entry of the list in force that contains it; `None` when it is not listed.
     pub entry: Option<Entry>,
-    /// What becomes of flows that it opens, when it is listed.
+    /// The mode for flows that it opens, if it is listed.
     pub inbound: Option<ThreatMode>,
-    /// What becomes of flows to it, when it is listed.
+    /// The mode for flows to it, if it is listed.
     pub outbound: Option<ThreatMode>,
     /// The list's revision.
     pub revision: u64,
     /// The list's digest, in hexadecimal digits.
     pub digest: String,
-    /// The flows with this address that the kernel has counted and not forgotten yet.
+    /// The flows with this address in the kernel's recorder.
     pub matches: Vec<FlowCount>,
 }
 
-/// An entry of the list, as the kernel holds it.
+/// An entry of the list in the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Entry {
     /// Its first address.
@@ -151,10 +151,10 @@ impl fmt::Display for Entry {
     }
 }
 
-/// Asks the kernel whether an address is on the threat list in force, and what it has met of it.
+/// Looks up an address in the kernel's threat list and recorder.
 ///
 /// # Errors
-/// When there is no list in force, or the kernel can't be asked.
+/// When there is no list in force, or the kernel can't be read.
 pub fn lookup(config: &Config, address: IpAddr) -> Result<Lookup, VerbError> {
     let mut table = ThreatTable::open()?;
     let state = table.state()?;
@@ -169,7 +169,8 @@ pub fn lookup(config: &Config, address: IpAddr) -> Result<Lookup, VerbError> {
     Ok(Lookup { address, entry, inbound, outbound, revision, digest, matches })
 }
 
-/// The modes that were last put into the kernel. The kernel holds rules, not the words they came from.
+/// The modes that were last programmed. They are read from disk, since the kernel holds only the resulting
+/// rules.
 fn modes(config: &Config) -> Result<Option<(ThreatMode, ThreatMode)>, FileError> {
     let path = config.state_directory.join(THREAT_DIRECTORY);
     let lists = Store::at(path).lists(&mut Repaired::new())?;

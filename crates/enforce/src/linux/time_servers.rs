@@ -1,5 +1,4 @@
-//! Where this host's time servers are: a host whose clock is off is refused by the platform until it is
-//! right again.
+//! The addresses of this host's time servers: the platform refuses a host whose clock is wrong.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -13,15 +12,15 @@ use crate::problems::problem;
 use crate::run::Run;
 use crate::time_answers::TimeAnswers;
 
-/// How long an address of a time server's name stays after it was last answered. A program that keeps
-/// the time looks a name up when it starts, and names of pools rotate.
+/// How long an address of a time server's name stays admitted after it was last resolved. Time programs
+/// resolve a name when they start, and names of pools rotate.
 const GRACE: Grace = Grace { span: Span::minutes(24 * 60), while_connected: false };
-/// How long a run waits for them. Many hosts name time servers that they can't resolve, and a run is not
-/// to be held up by those.
+/// How long a run waits for them. Many hosts name time servers that they can't resolve; a run must not wait
+/// long for those.
 const PATIENCE: Patience =
     Patience { one_try: Duration::from_secs(1), retries: 0, total: Duration::from_secs(1) };
 
-/// Looks at the configuration anew; names are resolved once in a while, and when they are others.
+/// Reads the configuration; resolves the names once in a while, and when they have changed.
 pub(crate) fn time_servers(run: &mut Run<'_>) -> TimeServers {
     if let Some(known) = &run.time_servers {
         return known.clone();

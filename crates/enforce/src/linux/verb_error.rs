@@ -1,4 +1,4 @@
-//! Why a verb of a host program failed.
+//! Why an operation of a host program failed.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use xshield_host::lock::LockError;
 
 use crate::linux::boot_unit::BootUnitError;
 
-/// Why a verb failed.
+/// Why an operation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum VerbError {
     /// The state directory can't be used.
@@ -17,7 +17,7 @@ pub enum VerbError {
     StateDirectory {
         /// The directory.
         path: PathBuf,
-        /// What the OS said.
+        /// The error returned by the OS.
         #[source]
         source: std::io::Error,
     },
@@ -27,36 +27,37 @@ pub enum VerbError {
     /// The lock can't be taken.
     #[error(transparent)]
     Lock(#[from] LockError),
-    /// A run is under way.
-    #[error("a run is under way; try again when it has ended")]
+    /// A run is in progress.
+    #[error("a run is in progress; try again when it has ended")]
     Busy,
-    /// The kernel's firewall does not answer or refuses.
+    /// The kernel's firewall does not answer, or refuses.
     #[error(transparent)]
     Firewall(#[from] FirewallError),
     /// The boot unit can't be removed.
     #[error(transparent)]
     BootUnit(#[from] BootUnitError),
-    /// The system can't be asked.
+    /// The system's facts can't be read.
     #[error(transparent)]
     System(#[from] SystemError),
-    /// How the kernel sees a program is not known.
+    /// The program can't be identified.
     #[error("{0}")]
     Program(String),
-    /// firewalld owns this host's firewall.
+    /// firewalld manages this host's firewall.
     #[error("firewalld and Xshield cannot both manage this firewall; nothing was restored")]
     Firewalld,
-    /// The threat list can't be restored or asked.
+    /// The threat list can't be restored or read.
     #[error(transparent)]
     Threat(Box<dyn std::error::Error + Send + Sync>),
-    /// There is no threat list to be asked.
+    /// There is no threat list to look up in.
     #[error(
-        "no threat list is in force on this host; the next run puts it there, if one is ordered"
+        "no threat list is in force on this host; the next run puts one in force if the platform \
+         orders it"
     )]
     NoThreatList,
     /// There is nothing to restore.
     #[error("there is neither a last-known-good ruleset nor a threat list to restore: {}", .reasons.join("; "))]
     NothingToRestore {
-        /// What was wrong with the files, if anything was.
+        /// The reasons why files could not be used, if there were any.
         reasons: Vec<String>,
     },
 }

@@ -1,4 +1,4 @@
-//! What a host program can do besides the cycle: status, restore, remove.
+//! Operations of a host program besides the cycle: status, restore, remove.
 
 use serde::Serialize;
 pub use xshield_firewall::Explanation;
@@ -23,33 +23,33 @@ use crate::summary::PolicyInShort;
 use crate::surroundings::Surroundings;
 use crate::threat;
 
-/// How this host stands, from the kernel and from the state directory.
+/// The state of this host, from the kernel and the state directory.
 #[derive(Debug, Serialize)]
 pub struct StatusReport {
     /// The name under which this host registers.
     pub name: String,
-    /// Of this host's identity key; `None` before the first run.
+    /// The fingerprint of this host's identity key; `None` before the first run.
     pub fingerprint: Option<IdentityFingerprint>,
-    /// What the kernel says about table `inet xshield`.
+    /// The state of table `inet xshield`, as text.
     pub kernel: String,
     /// The last-known-good ruleset.
     pub last_known_good: Option<InForce>,
-    /// What that does.
+    /// A summary of that ruleset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy: Option<PolicyInShort>,
     /// When the platform was last reached.
     pub last_contact: Option<UnixSeconds>,
     /// When a run last ended.
     pub last_run: Option<UnixSeconds>,
-    /// Threats.
+    /// The state of the threat list.
     pub threat: ThreatStatus,
-    /// The ways to the platform in the configured order, as the last run left them.
+    /// The routes to the platform in the configured order, as the last run found them.
     pub routes: Vec<RouteReport>,
-    /// What the last run found wrong, and what is wrong with the state files.
+    /// The problems of the last run, and of the state files.
     pub problems: Vec<Problem>,
 }
 
-/// Reads how this host stands. Changes nothing.
+/// Reads the state of this host. Changes nothing.
 ///
 /// # Errors
 /// When the kernel or the state directory can't be read.
@@ -82,18 +82,18 @@ pub fn status(config: &Config) -> Result<StatusReport, VerbError> {
     })
 }
 
-/// What was put into the kernel.
+/// What was restored.
 #[derive(Debug, Serialize)]
 pub struct Restored {
-    /// The last-known-good ruleset, when there is one.
+    /// The last-known-good ruleset, if there is one.
     #[serde(flatten)]
     pub policy: Option<InForce>,
-    /// The threat list, when there is one.
+    /// The threat list, if there is one.
     pub threat: Option<ListName>,
 }
 
-/// Puts the last-known-good ruleset and the threat list into the kernel without asking anyone: at boot.
-/// What fails about one of them does not stop the other.
+/// Puts the last-known-good ruleset and the threat list into the kernel without contacting the platform: at
+/// boot. A failure with one of them does not affect the other.
 ///
 /// # Errors
 /// When there is nothing to restore, firewalld is on the host, or the kernel refuses.
@@ -117,14 +117,14 @@ pub fn restore(config: &Config, surroundings: &Surroundings) -> Result<Restored,
     Ok(restored)
 }
 
-/// Restores the last-known-good ruleset without asking anyone: at boot, before the network.
+/// Restores the last-known-good ruleset without contacting the platform: at boot, before the network is up.
 fn restore_ruleset(known: &LastKnownGood) -> Result<(), FirewallError> {
     let mut firewall = Firewall::open()?;
     let plan = known.plan(firewall.capabilities());
     firewall.apply_now(&plan)
 }
 
-/// Takes our tables, units and state away, and nothing else.
+/// Removes our tables, units and state, and nothing else.
 ///
 /// # Errors
 /// What could not be removed; the rest may already be gone.

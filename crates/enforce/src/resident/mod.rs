@@ -1,6 +1,6 @@
-//! What a program that stays needs besides the cycle: the held-open notification and its settings.
+//! What a resident program needs besides the cycle: the poll that the platform holds open, and its settings.
 
-/// What this host says about itself, for programs that stay to listen.
+/// Facts about this host, for resident programs.
 #[cfg(target_os = "linux")]
 pub mod host {
     pub use xshield_host::linux::{addresses, conntrack, machine, nflog, programs, watch};

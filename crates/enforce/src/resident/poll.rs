@@ -1,8 +1,8 @@
-//! The notification that the platform holds open until something is pending for this host.
+//! The poll that the platform holds open until something is pending for this host.
 //!
-//! It uses the connection that the last cycle left and leaves it to the next one, and the session that the cycle set up; it never sets one up
-//! itself, so the two can't disagree about which one counts. Whatever is wrong with it, heartbeats
-//! alone suffice.
+//! It uses the connection that the last cycle left and leaves it to the next one, and the session that the
+//! cycle set up; it never sets up a session itself, so the two can't disagree about which one is current. If
+//! it fails for any reason, heartbeats alone suffice.
 
 use std::net::TcpStream;
 use std::time::Duration;
@@ -22,29 +22,29 @@ use crate::resolve::HostResolver;
 use crate::state::StateDirectory;
 use crate::surroundings::Surroundings;
 
-/// How much longer than the platform holds a poll it is waited for.
+/// How much longer than the platform's own limit a poll is waited for.
 const GRACE: Duration = Duration::from_secs(10);
 /// How long a proxy may take to accept a connection before it counts as dead.
 const PROXY_PATIENCE: Duration = Duration::from_secs(1);
-/// Longest token that is sent back, in bytes.
+/// The longest token that is sent back, in bytes.
 const MAX_SEEN: usize = 512;
 
-/// What a poll came to.
+/// The result of a poll.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Polled {
     /// Something is pending: check in.
     Pending {
-        /// For the next poll, when the check-in's answer brings none.
+        /// The token for the next poll if the check-in's answer contains none.
         seen: String,
     },
-    /// Nothing came up as long as the platform held the poll.
+    /// Nothing became pending while the platform held the poll.
     Nothing,
 }
 
 /// Why a poll failed.
 #[derive(Debug, thiserror::Error)]
 pub enum PollError {
-    /// No cycle has set up a session yet, or the last one has ended.
+    /// No cycle has set up a session yet, or the last one has expired.
     #[error("there is no session with the platform yet")]
     NoSession,
     /// The session can't be read.
@@ -56,21 +56,21 @@ pub enum PollError {
     /// The transport can't be set up.
     #[error("preparing the connection to the platform failed")]
     Setup(#[from] ConfigError),
-    /// It was given up, by way of its line.
+    /// It was cancelled by closing its connection.
     #[error("another route is taken")]
     Cut,
-    /// No answer.
-    #[error("the notification can't be waited for")]
+    /// The platform could not be reached.
+    #[error("waiting for the platform's notification failed")]
     Unreachable(#[source] TransportError),
-    /// An answer that says no, e.g. of a platform that knows no notifications.
+    /// The platform answered with an error, e.g. because it does not support polls.
     #[error("the platform refused the notification with HTTP status {status}")]
     Refused {
-        /// HTTP status.
+        /// The HTTP status.
         status: u16,
-        /// Seconds after which it may be asked again, where it says so.
+        /// Seconds after which it may be asked again, if the platform named a time.
         retry_after: Option<u64>,
     },
-    /// An answer that can't be understood.
+    /// The answer can't be parsed.
     #[error("the platform's notification can't be understood; upgrade the older side")]
     Garbled,
 }
@@ -83,7 +83,7 @@ pub struct Poller {
 }
 
 impl Poller {
-    /// Connects to nothing yet.
+    /// Does not connect yet.
     ///
     /// # Errors
     /// When the CA certificates or a proxy can't be used.
@@ -100,8 +100,8 @@ impl Poller {
         Ok(Self { transport, state, surroundings })
     }
 
-    /// Whether the proxy of `route` is what broke: nobody listens there any more. On the direct route,
-    /// and when the proxy still takes connections, whatever lies behind it did.
+    /// Whether the proxy of `route` failed: it no longer accepts connections. On the direct route, or if the
+    /// proxy still accepts connections, the failure lies beyond it.
     #[must_use]
     pub fn is_dead_proxy(route: &Route) -> bool {
         let Route::Proxy(endpoint) = route else { return false };
@@ -109,9 +109,9 @@ impl Poller {
         TcpStream::connect_timeout(&address, PROXY_PATIENCE).is_err()
     }
 
-    /// Waits until something is pending, at most as long as the platform holds a poll. `seen`: from the
-    /// last check-in's answer; `route`: how that one went. Only that route is used, and only once, and
-    /// until `line` is cut. `connection`: the last cycle's, and the next one's when it is to check in.
+    /// Waits until something is pending, at most as long as the platform holds a poll. `seen`: the token of
+    /// the last check-in's answer; `route`: that check-in's route. Only that route is used, only once, and
+    /// until `line` is cut. `connection`: passed on from the last cycle to the next one.
     ///
     /// # Errors
     /// See [`PollError`].
@@ -159,7 +159,7 @@ impl Poller {
     }
 }
 
-/// Unreserved characters (RFC 3986, 2.3): they stand in a query as they are.
+/// Unreserved characters (RFC 3986, 2.3): they appear in a query unencoded.
 fn is_plain(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     !text.is_empty() && text.len() <= MAX_SEEN && text.bytes().all(plain)

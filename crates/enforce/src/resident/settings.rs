@@ -1,5 +1,5 @@
-//! What a program that stays does and how often: the host's own file first, then the platform's
-//! configuration, then the defaults.
+//! The settings of a resident program: from the host's own file, otherwise from the platform's configuration,
+//! otherwise the defaults.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -8,28 +8,28 @@ use serde::Deserialize;
 use xshield_firewall::LiveGroup;
 use xshield_wire::control::{HostConfiguration, Switch};
 
-/// The keys of the configuration file, each `None` when it is not there.
+/// The keys of the configuration file; `None` if a key is absent.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Resident {
     /// Seconds between two check-ins.
     pub heartbeat: Option<u64>,
     /// Seconds between two reports of paths.
     pub telemetry: Option<u64>,
-    /// Seconds between two looks at the installed software.
+    /// Seconds between two scans of the installed software.
     pub inventory: Option<u64>,
-    /// Whether the cloud's metadata service is asked.
+    /// Whether the cloud's metadata service is queried.
     pub cloud_metadata: Option<Asking>,
-    /// Of one core.
+    /// In percent of one core.
     pub cpu_budget_percent: Option<f64>,
-    /// Resident memory.
+    /// Resident memory, in MiB.
     pub memory_budget_mib: Option<u64>,
-    /// Whether denials and matches are told as they happen.
+    /// Whether denials and matches are reported as they occur.
     pub live_events: Option<Switch>,
-    /// The log group that they are handed over in.
+    /// The log group for live events.
     pub live_group: Option<LiveGroup>,
 }
 
-/// Whether something on the network is asked.
+/// Whether a service on the network is queried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Asking {
@@ -39,22 +39,22 @@ pub enum Asking {
     Leave,
 }
 
-/// What is in use.
+/// The settings in use.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Settings {
-    /// Between two check-ins, before jitter.
+    /// The time between two check-ins, before jitter.
     pub heartbeat: Duration,
-    /// Between two reports of paths.
+    /// The time between two reports of paths.
     pub telemetry: Duration,
-    /// Between two looks at the installed software.
+    /// The time between two scans of the installed software.
     pub inventory: Duration,
-    /// Whether the cloud's metadata service is asked.
+    /// Whether the cloud's metadata service is queried.
     pub cloud_metadata: Asking,
-    /// Of one core, in thousandths.
+    /// In thousandths of one core.
     pub cpu_budget: u32,
     /// Resident memory, in KiB.
     pub memory_budget: u64,
-    /// The log group in which denials and matches are handed over as they happen; `None`: not at all.
+    /// The log group for live events; `None`: there are none.
     pub live: Option<LiveGroup>,
 }
 
@@ -81,7 +81,7 @@ impl Default for Settings {
 }
 
 impl Resident {
-    /// Refuses values out of bounds, with the key's name and what was expected.
+    /// Refuses values out of range, with the key's name and what was expected.
     pub(crate) fn checked(self) -> Result<Self, (&'static str, String)> {
         for (field, value, bounds) in [
             ("heartbeat-seconds", self.heartbeat, HEARTBEAT),
@@ -99,8 +99,8 @@ impl Resident {
         Ok(self)
     }
 
-    /// What is in use, with what the platform configures where the file is silent. A value of the
-    /// platform that is out of bounds counts as the nearest one within.
+    /// The settings in use; the platform's configuration applies where the file has no value. A value of the
+    /// platform that is out of range is replaced by the nearest valid one.
     #[must_use]
     pub fn settings(&self, platform: Option<&HostConfiguration>) -> Settings {
         let default = Settings::default();

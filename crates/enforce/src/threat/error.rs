@@ -14,67 +14,67 @@ use xshield_wire::envelope::EnvelopeError;
 
 use crate::client::ContactError;
 
-/// Each names the action that failed. Whatever it is: the list that was in force stays in force.
+/// Each names the action that failed. In every case the list that was in force stays in force.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ThreatFailure {
-    /// The platform did not say how to get to the list.
+    /// The platform did not name the files of the list.
     #[error("fetching the threat list failed")]
     Contact(#[from] ContactError),
-    /// A file did not come.
+    /// A file could not be fetched.
     #[error("fetching a file of the threat list failed")]
     Download(#[from] DownloadError),
-    /// The platform is not there to be asked.
+    /// The platform can't be reached.
     #[error("the ordered threat list is not on this host yet, and the platform can't be reached")]
     NotHere,
     /// The order can't be trusted.
     #[error("the received threat order was refused; the previous one stays in force")]
     Order(#[from] EnvelopeError),
-    /// The platform wants an order older than one that was taken here.
+    /// The platform wants an older order than one that was accepted here.
     #[error("the platform wants threat order {wanted}, and this host has had order {floor}")]
     Behind {
-        /// The order that it wants.
+        /// The order that the platform wants.
         wanted: u64,
-        /// The newest so far.
+        /// The newest accepted order.
         floor: u64,
     },
-    /// The files that the platform named don't lead to the list.
+    /// The files that the platform named do not result in the list.
     #[error("the files that the platform names for the threat list can't be used: {reason}")]
     Path {
-        /// What is wrong.
+        /// The reason.
         reason: &'static str,
     },
-    /// A file is not the one that was named.
+    /// A file differs from the one that the platform named.
     #[error("a file of the threat list arrived damaged: its length or its SHA-256 differs")]
     WrongFile,
-    /// A list or a change is damaged, or does not fit.
+    /// A list or a change is damaged, or the change does not apply.
     #[error(transparent)]
     Codec(#[from] CodecError),
-    /// A list can't be made of what was fetched, or not be written down.
+    /// A list can't be built from what was fetched, or can't be saved.
     #[error(transparent)]
     Keep(#[from] KeepError),
-    /// What came out of the files is another list.
+    /// The files resulted in another list.
     #[error("the files of the threat list resulted in a different list than the ordered one")]
     WrongList,
     /// More elements than the kernel can count.
     #[error("the threat list has more elements than the kernel can hold")]
     TooManyElements,
-    /// A list that is kept, or a file that was just fetched, can't be read.
+    /// A stored list, or a file that was just fetched, can't be read.
     #[error("reading {path} failed; the whole list is fetched", path = .path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error returned by the OS.
         #[source]
         source: io::Error,
     },
-    /// A file of ours can't be written.
+    /// A file can't be written.
     #[error("{action} {path} failed", path = .path.display())]
     File {
-        /// What was tried.
+        /// The action that failed.
         action: &'static str,
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error returned by the OS.
         #[source]
         source: io::Error,
     },
@@ -84,13 +84,13 @@ pub(crate) enum ThreatFailure {
     /// The kernel refused.
     #[error(transparent)]
     Table(#[from] ThreatError),
-    /// The kernel can't be asked.
+    /// The kernel can't be read.
     #[error(transparent)]
     Firewall(#[from] FirewallError),
 }
 
 impl ThreatFailure {
-    /// Whether the change is at fault, or the list that it changes: then the whole list is fetched.
+    /// Whether the change or the list to which it applies is at fault: then the whole list is fetched.
     pub(crate) fn is_of_the_change(&self) -> bool {
         match self {
             Self::Path { .. } | Self::WrongFile | Self::WrongList | Self::Unreadable { .. } => true,

@@ -1,4 +1,4 @@
-//! The files of a list, from the platform to the disk.
+//! Fetches the files of a list from the platform to disk.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -16,13 +16,13 @@ use crate::reached;
 use crate::step::Step;
 use crate::surroundings::Downloaded;
 
-/// The most files of a path, and their bytes together.
+/// The most files of a path, and their total size in bytes.
 const MOST_FILES: usize = 64;
 const MOST_BYTES: u64 = 256 << 20;
 
 impl ThreatWork<'_, '_> {
-    /// Fetches a list as cheaply as the platform knows, and puts it in force. When that fails for the
-    /// change's sake, the whole list is fetched instead.
+    /// Fetches a list by the smallest path that the platform offers, and puts it in force. If that fails
+    /// because of the change, the whole list is fetched instead.
     pub(super) fn fetch_list(&mut self, wanted: &ListName) -> Result<(), ThreatFailure> {
         if !self.exchange.was_reached() {
             return Err(ThreatFailure::NotHere);
@@ -37,7 +37,7 @@ impl ThreatWork<'_, '_> {
         }
     }
 
-    /// Fetches a list whatever is at hand, and puts it in force.
+    /// Fetches a complete list, whatever the host has, and puts it in force.
     pub(super) fn fetch_whole_list(&mut self, wanted: &ListName) -> Result<(), ThreatFailure> {
         if !self.exchange.was_reached() {
             return Err(ThreatFailure::NotHere);
@@ -75,7 +75,7 @@ impl ThreatWork<'_, '_> {
                     make::from_change(store, fetched, base, &expected)?
                 }
                 (ThreatFileKind::Delta, None) => {
-                    let reason = "it begins with a change, and there is nothing to change";
+                    let reason = "it begins with a change, but the host has no list to change";
                     return Err(ThreatFailure::Path { reason });
                 }
             };
@@ -100,13 +100,13 @@ impl ThreatWork<'_, '_> {
     }
 }
 
-/// A path that can be followed leads from what is at hand to the ordered list, within bounds.
+/// Checks that a path leads from the host's list to the ordered list, within limits.
 fn check(path: &ThreatPath, from: Option<Digest>, target: Digest) -> Result<(), ThreatFailure> {
     let refuse = |reason| Err(ThreatFailure::Path { reason });
     let bytes = path.files.iter().fold(0u64, |sum, file| sum.saturating_add(file.bytes));
     match (path.files.first(), path.files.last()) {
         (Some(first), _) if from.is_none() && first.kind == ThreatFileKind::Delta => {
-            refuse("it begins with a change, and there is nothing to change")
+            refuse("it begins with a change, but the host has no list to change")
         }
         (_, Some(last)) if last.to.0 != target.0 => refuse("it leads to another list"),
         (None, _) | (_, None) => refuse("it is empty"),
@@ -116,12 +116,12 @@ fn check(path: &ThreatPath, from: Option<Digest>, target: Digest) -> Result<(), 
     }
 }
 
-/// A file whose SHA-256 is known once it is written.
+/// A file whose SHA-256 is computed while it is written.
 struct Summed {
     file: File,
     sum: Context,
     bytes: u64,
-    /// So many are to come.
+    /// The expected number of bytes.
     whole: u64,
     watch: fn(Downloaded),
 }

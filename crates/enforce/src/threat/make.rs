@@ -1,4 +1,4 @@
-//! A list written down from what was fetched, and what changes in the kernel with it.
+//! Builds a list from what was fetched, and the resulting change of the kernel's elements.
 
 use std::fs::File;
 use std::path::Path;
@@ -15,24 +15,24 @@ use xshield_wire::threat::ListName;
 use super::error::ThreatFailure;
 use super::store::{KeptList, Store, open};
 
-/// Elements that one transaction may move. A change of more is put in force as a whole list, which
+/// The most elements that one transaction may change. A larger change is put in force as a whole list, which
 /// takes a bounded amount of memory.
 const MOST_MOVED: usize = 200_000;
 
 /// A list on disk that is not in the kernel yet.
 pub(crate) struct Made {
     pub(crate) list: KeptList,
-    /// What turns the list before it in the kernel into it; `None`: it has to be loaded whole.
+    /// What turns the current list in the kernel into it; `None`: it has to be loaded as a whole.
     pub(crate) change: Option<ElementChange>,
 }
 
-/// Elements that come and go.
+/// Elements to add and to delete.
 pub(crate) struct ElementChange {
     pub(crate) adds: Vec<IpNet>,
     pub(crate) removes: Vec<IpNet>,
 }
 
-/// Writes down the list of a snapshot. `name` says what it must be.
+/// Saves the list of a snapshot. `name` is the list that must result.
 pub(crate) fn from_snapshot(
     store: &Store,
     snapshot: &Path,
@@ -50,7 +50,7 @@ pub(crate) fn from_snapshot(
     Ok(Made { list, change: None })
 }
 
-/// Writes down the list that a change makes of `base`. `name` says what it must be.
+/// Saves the list that results from a change of `base`. `name` is the list that must result.
 pub(crate) fn from_change(
     store: &Store,
     delta: &Path,
@@ -67,13 +67,13 @@ pub(crate) fn from_change(
     Ok(Made { list, change: element_change(&moves, base.expansion()) })
 }
 
-/// What a list is expected to be.
+/// The list that must result.
 pub(crate) struct ExpectedList<'a> {
     /// The digest that the path promises.
     pub(crate) to: xshield_threat::Digest,
     /// The ordered list.
     pub(crate) ordered: &'a ListName,
-    /// The revision that a list on the way to it bears: it is at least as new as the one before.
+    /// The previous revision: an intermediate list must be at least as new.
     pub(crate) before: u64,
 }
 

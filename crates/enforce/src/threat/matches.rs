@@ -1,4 +1,4 @@
-//! Matches of the threat list, from the kernel's recorder to the platform.
+//! Matches of the threat list, from the kernel's recorder to reports.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -17,20 +17,20 @@ use xshield_host::program::Place;
 pub(crate) struct Context<'a> {
     /// The policy in force, which would have judged the flows.
     pub(crate) bound: Option<&'a Bound>,
-    /// What listens here.
+    /// The listening ports of this host.
     pub(crate) ports: &'a [ListeningPort],
     /// The list that was in force.
     pub(crate) revision: u64,
 }
 
-/// What the recorder counted since the last run, not yet told.
+/// Unreported counts of the recorder since the last run.
 pub(crate) struct Matches {
     /// The list that was in force.
     pub(crate) revision: u64,
     pub(crate) flows: Vec<Flow>,
 }
 
-/// A flow with a listed peer, whatever it was read from.
+/// A flow with a listed peer, from any source.
 pub(crate) struct Flow {
     action: ThreatAction,
     direction: Direction,
@@ -50,7 +50,7 @@ pub(crate) fn recorded(flows: &[Delta], interval: Interval) -> Vec<Flow> {
         let action = match flow.kind {
             FlowKind::Denied => ThreatAction::Blocked,
             FlowKind::WouldDeny => ThreatAction::Recorded,
-            // Nothing is accepted in this table.
+            // This table accepts nothing.
             FlowKind::Accepted => return None,
         };
         Some(Flow {
@@ -69,14 +69,14 @@ pub(crate) fn recorded(flows: &[Delta], interval: Interval) -> Vec<Flow> {
     matches.collect()
 }
 
-/// What the kernel logged, as matches: where it has no recorder.
+/// What the kernel logged, as matches, for kernels without a recorder.
 pub(crate) fn logged(lines: &[log_line::LoggedThreat], own: &[IpAddr]) -> Vec<Flow> {
     // The kernel has one log for all network namespaces.
     let flows = lines.iter().map(|line| Flow::of(line, EventSource::KernelLog));
     flows.filter(|flow| reports::is_local(flow.ends().0, own)).collect()
 }
 
-/// What was handed over as it matched.
+/// Matches that were sent to the log group as they occurred.
 pub(crate) fn live(lines: &[log_line::LoggedThreat]) -> Vec<Flow> {
     lines.iter().map(|line| Flow::of(line, EventSource::Live)).collect()
 }
@@ -107,7 +107,7 @@ impl Flow {
         }
     }
 
-    /// Where this host's end of it is.
+    /// This host's endpoint of the flow.
     pub(crate) fn place(&self) -> Place {
         let (local, remote) = self.ends();
         let end = match self.direction {
@@ -117,7 +117,7 @@ impl Flow {
         (self.direction, self.protocol, SocketAddr::new(end, self.port))
     }
 
-    /// `program`: whose flow it is, if that is known.
+    /// `program`: the flow's program, if known.
     pub(crate) fn report(self, context: &Context<'_>, program: Option<&Program>) -> ThreatMatch {
         let (local, remote) = self.ends();
         let (policy, rule) = match context.bound {
@@ -165,7 +165,7 @@ impl Flow {
     }
 }
 
-/// What policy alone would have done with a flow, and the rule that would have allowed it.
+/// What the policy alone would have done with a flow, and the rule that would have allowed it.
 fn judged(bound: &Bound, packet: &Packet) -> (PolicyVerdict, Option<RuleId>) {
     let decision = decide(bound, packet);
     let policy = match decision.verdict {
@@ -180,8 +180,8 @@ fn judged(bound: &Bound, packet: &Packet) -> (PolicyVerdict, Option<RuleId>) {
     (policy, rule)
 }
 
-/// What listens at an address and port; a program that listens at this very address rather than one
-/// that listens at all of them.
+/// The program that listens at an address and port; one that listens at exactly this address is preferred to
+/// one that listens at all.
 fn listener(
     ports: &[ListeningPort],
     protocol: Protocol,

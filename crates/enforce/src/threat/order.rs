@@ -1,4 +1,4 @@
-//! The order: fetched, verified, carried out. This is the part's own page of the cycle.
+//! The threat order: fetched, verified, carried out. This is the threat part's cycle on one page.
 
 use xshield_wire::envelope;
 use xshield_wire::message::CheckInAnswer;
@@ -17,8 +17,8 @@ use crate::rollback::{self, Holds};
 use crate::step::Step;
 
 impl ThreatWork<'_, '_> {
-    /// Before the check-in: the kernel holds what the last run left, and the way to the platform is
-    /// open. What others damaged is repaired from disk.
+    /// Before the check-in: the kernel holds what the last run left, and the platform's addresses are
+    /// admitted. Damage is repaired from disk.
     pub(crate) fn settle(&mut self) {
         let result = self.settle_list().and_then(|()| match self.posture() {
             Some(posture) => self.take_posture(posture),
@@ -29,14 +29,14 @@ impl ThreatWork<'_, '_> {
         }
     }
 
-    /// After the check-in and the policy: carries out the order that the platform wants, or the last
-    /// one when it says nothing.
+    /// After the check-in and the policy part: carries out the order that the platform wants, or the last one
+    /// if the platform did not answer.
     pub(crate) fn follow(&mut self, answer: Option<&CheckInAnswer>) {
         let wanted = answer.and_then(|answer| answer.threat);
         let taken = wanted.map_or(Ok(()), |wanted| self.take_order(wanted));
         let carried_out = self.carry_out_order().and_then(|()| self.see_that_it_stands());
         match taken.and(carried_out) {
-            // Why it could not be repaired has been said.
+            // The reason why it could not be repaired has been reported.
             Ok(()) if self.threat.sight == TableSight::Without => {}
             Ok(()) => self.run.progress.threat.failure = None,
             Err(error) => self.failed(&error),
@@ -44,8 +44,8 @@ impl ThreatWork<'_, '_> {
         self.name_what_is_left_out();
     }
 
-    /// Fetches and verifies the order that the platform wants, unless it is the one at hand. One that
-    /// can't be trusted is refused, and the one at hand goes on.
+    /// Fetches and verifies the order that the platform wants, unless the host has it. One that can't be
+    /// trusted is refused, and the host's order stays in effect.
     fn take_order(&mut self, wanted: ThreatWanted) -> Result<(), ThreatFailure> {
         let have = self.threat.order.as_ref().map(|order| order.name());
         if have == Some(wanted) {
@@ -92,7 +92,7 @@ impl ThreatWork<'_, '_> {
         self.verify_when_due(verify_every)
     }
 
-    /// The ordered list is in force, or will be fetched and then is.
+    /// Puts the ordered list in force, fetching it if necessary.
     fn bring_list(&mut self, wanted: &ListName) -> Result<(), ThreatFailure> {
         let current = self.threat.lists.current.as_ref();
         let prepared = self.threat.lists.prepared.clone();
@@ -112,7 +112,7 @@ impl ThreatWork<'_, '_> {
             return self.put_in_force(Made { list, change });
         }
         if let Some(list) = prepared.filter(|list| list.name == *wanted) {
-            // Written down by a run that could not end.
+            // Saved by a run that did not complete.
             return self.put_in_force(Made { list, change: None });
         }
         self.fetch_list(wanted)
@@ -123,7 +123,7 @@ impl ThreatWork<'_, '_> {
         let now = self.run.now();
         let Some(current) = self.threat.lists.current.clone() else { return Ok(()) };
         let from = *self.run.progress.threat.verify_from.get_or_insert(now);
-        // A clock that was put back must not put off the comparison.
+        // A clock that went back must not delay the comparison.
         let due = now >= from.saturating_add(every.into()) || now < from;
         if every == 0 || !due {
             return Ok(());
@@ -147,7 +147,7 @@ impl ThreatWork<'_, '_> {
         Ok(())
     }
 
-    /// What the host's memory budget keeps out is said at every run.
+    /// Reports in every run what does not fit into the host's memory budget.
     fn name_what_is_left_out(&mut self) {
         let Some(list) = self.threat.order.as_ref().and_then(|order| order.list.as_ref()) else {
             return;
@@ -156,8 +156,8 @@ impl ThreatWork<'_, '_> {
             return;
         }
         let text = format!(
-            "the threat list has {} entries, this host's memory budget holds {}; entries below \
-             {} % of confidence are not enforced",
+            "the threat list has {} entries, this host's memory budget holds {}; entries with \
+             less than {} % confidence are not enforced",
             list.whole_entries, list.entries, list.least_confidence
         );
         self.run.note("threat-part", text);

@@ -1,4 +1,4 @@
-//! Threats in a run under way: what is kept, and what stands in the kernel.
+//! The threat list in the current run: what is on disk, and what is in the kernel.
 
 use std::path::Path;
 
@@ -24,10 +24,10 @@ use crate::state::{Repaired, StateDirectory};
 /// `ENOMEM`, `errno.h`.
 const OUT_OF_MEMORY: i32 = 12;
 
-/// Opens the table of the list, whether it is there or not. Changes nothing.
+/// Opens the list's table, whether it exists or not. Changes nothing.
 pub(crate) type OpenTable = fn() -> Result<Box<dyn ListTable>, FirewallError>;
 
-/// The threat list in a run under way.
+/// The threat list in the current run.
 pub(crate) struct ThreatPart {
     pub(crate) store: Store,
     pub(crate) order: Option<Verified<ThreatOrder>>,
@@ -35,7 +35,7 @@ pub(crate) struct ThreatPart {
     table: Option<Box<dyn ListTable>>,
     open: OpenTable,
     pub(crate) sight: TableSight,
-    /// The host's memory in bytes; 0 when it is not known.
+    /// The host's memory in bytes; 0 if not known.
     pub(crate) memory: u64,
     /// What was done to the kernel in this run.
     pub(crate) change: ThreatChange,
@@ -46,7 +46,7 @@ pub(crate) struct ThreatPart {
 /// What is known about the table in the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TableSight {
-    /// Nobody changed any rule since the last run found it as it should be.
+    /// No rule was changed since the last run found the table correct.
     AsLeft,
     /// It was read or changed in this run.
     Touched,
@@ -55,15 +55,15 @@ pub(crate) enum TableSight {
 }
 
 impl ThreatPart {
-    /// Whether a list is in force, as far as is known.
+    /// Whether a list is in force, as far as known.
     pub(crate) fn has_list(&self) -> bool {
         self.lists.current.is_some()
     }
 
-    /// Reads what is kept.
+    /// Reads the stored order and lists.
     ///
     /// # Errors
-    /// When a file is there and can't be read.
+    /// When a file exists but can't be read.
     pub(crate) fn of(
         state: &StateDirectory,
         keys: &[PolicyPublicKey],
@@ -90,7 +90,7 @@ impl ThreatPart {
         self.change
     }
 
-    /// The order at hand.
+    /// The order to be carried out.
     pub(crate) fn order(&self) -> Option<&Verified<ThreatOrder>> {
         self.order.as_ref()
     }
@@ -105,7 +105,7 @@ impl ThreatPart {
 }
 
 impl ThreatPart {
-    /// How the host stands, in the words of a check-in.
+    /// The threat list's state as a check-in reports it.
     pub(crate) fn standing(&self, run: &Run<'_>) -> ThreatStanding {
         let in_kernel = self.sight != TableSight::Without;
         let list = self.lists.current.as_ref().filter(|_| in_kernel);
@@ -123,14 +123,14 @@ impl ThreatPart {
         }
     }
 
-    /// What the run came to.
+    /// The result of the run for the threat list.
     pub(crate) fn outcome(&self, run: &Run<'_>) -> ThreatOutcome {
         let ThreatStanding { list, inbound, outbound, .. } = self.standing(run);
         let (inbound, outbound) = list.is_some().then_some((inbound, outbound)).unzip();
         ThreatOutcome { list, inbound, outbound, change: self.change, matches: self.matches }
     }
 
-    /// Looks at the kernel without changing anything, for a host that is not ours to change.
+    /// Reads the kernel without changing anything, on a host whose firewall is not ours to change.
     pub(crate) fn look_only(&mut self) {
         let Some(current) = self.lists.current.clone() else { return };
         let state = self.table().and_then(|table| table.state());
@@ -148,7 +148,7 @@ impl ThreatPart {
     }
 }
 
-/// Whether a list is in the kernel, complete.
+/// Whether the kernel holds a list, complete.
 pub(crate) fn holds(state: &ThreatState, list: &KeptList) -> bool {
     state.standing().is_some_and(|standing| standing.list == list.kernel_name())
 }
@@ -158,7 +158,8 @@ pub(super) fn lists_are_settled(threats: &ThreatPart) -> bool {
 }
 
 impl ThreatPart {
-    /// A run that was killed after the kernel took the list left it named as prepared.
+    /// If a run was killed after the kernel had accepted a list, the list is still named as prepared; makes
+    /// it the current one.
     pub(crate) fn promote_what_arrived(
         &mut self,
         state: &ThreatState,
@@ -188,7 +189,7 @@ impl ThreatPart {
         self.store.save_lists(&self.lists)
     }
 
-    /// Changes the list in the kernel in one transaction where that is possible, or loads it whole.
+    /// Changes the list in the kernel in one transaction if possible, or loads it as a whole.
     pub(super) fn program(
         &mut self,
         made: &Made,
@@ -210,7 +211,7 @@ impl ThreatPart {
         Ok(ThreatChange::Loaded)
     }
 
-    /// Loads a list from disk into the kernel, in bounded memory.
+    /// Loads a list from disk into the kernel, with bounded memory.
     pub(crate) fn load(&mut self, list: &KeptList, posture: &Posture) -> Result<(), ThreatFailure> {
         let elements = Elements::of(Box::new(self.store.open(list)?), list.expansion())?;
         let mut elements = elements.map(|element| match element {
@@ -222,14 +223,14 @@ impl ThreatPart {
         Ok(())
     }
 
-    /// An entry that the kernel lost, where a look at its numbers can't tell.
+    /// An entry that the kernel's list lacks although the numbers are right.
     pub(super) fn a_missing_entry(
         &mut self,
         list: &KeptList,
     ) -> Result<Option<IpNet>, ThreatFailure> {
-        // Without its file the list is fetched anew when the order is carried out.
+        // Without its file the list is fetched again when the order is carried out.
         let Ok(file) = self.store.open(list) else { return Ok(None) };
-        // A file that turns out to be damaged is found by the comparison that is due.
+        // A damaged file is found by the comparison that is due.
         let entries = Elements::of(Box::new(file), list.expansion())?.map_while(Result::ok);
         Ok(self.table()?.a_missing_entry(&mut entries.map(IpNet::from))?)
     }
@@ -247,7 +248,7 @@ impl ThreatPart {
     }
 }
 
-/// Whether the kernel may take the whole list though it did not take the change.
+/// Whether the kernel may accept the whole list although it refused the change.
 fn a_whole_load_helps(error: &ThreatError) -> bool {
     match error {
         ThreatError::Firewall(FirewallError::Refused { source, .. }) => {

@@ -1,4 +1,4 @@
-//! Matches, from the kernel's recorder to the platform.
+//! Reports of matches from the kernel's recorder.
 
 use xshield_firewall::FirewallError;
 use xshield_firewall::threat::ListTable;
@@ -14,16 +14,15 @@ use crate::problems::problem;
 use crate::reports::Interval;
 use crate::run::Run;
 
-/// Matches in one report at most; a flood makes several.
+/// The most matches in one report; more are split into several reports.
 const MATCHES_PER_REPORT: usize = 5_000;
 
 impl ThreatPart {
-    /// Reads what the recorder counted since the last run, under the list and policy that were in
-    /// force.
+    /// Reads what the recorder counted since the last run, under the list and policy that were in force.
     pub(crate) fn read_matches(&mut self, run: &mut Run<'_>) -> Option<Matches> {
         let now = run.now();
         let Some(current) = &self.lists.current else {
-            // What a first list finds, it finds from now on.
+            // The matches of a first list begin now.
             run.progress.threat.last_collected = Some(now);
             return None;
         };
@@ -41,19 +40,20 @@ impl ThreatPart {
                 progress.lost += lost;
                 if lost > 0 {
                     let text = format!(
-                        "the recorder of threat matches was full: {lost} packets are not in the events"
+                        "the recorder of threat matches was full: {lost} packets are missing in \
+                         the events"
                     );
                     run.note("threat-recorder-full", text);
                 }
             }
-            // The table is gone, and the next step puts it back.
+            // The table is gone; the next step restores it.
             Err(FirewallError::NothingInForce { .. }) => {}
             Err(error) => run.problems.push(problem("threat-matches-unread", &error)),
         }
         Some(Matches { revision, flows })
     }
 
-    /// Makes reports of what matched; `logged`: what a kernel without a recorder wrote to its log.
+    /// Reports matches; `logged`: what a kernel without a recorder wrote to its log.
     pub(crate) fn tell_matches(
         &mut self,
         run: &mut Run<'_>,

@@ -1,14 +1,14 @@
-//! What a host keeps of threat orders and lists, in `threat/` of the state directory.
+//! The threat orders and lists that a host stores, in `threat/` of the state directory.
 //!
 //! | file | holds | when it is lost or damaged |
 //! |---|---|---|
 //! | `order` | the order in force, as it was signed | fetched again |
-//! | `lists` | which lists are kept, how they stand in the kernel, and the posture | fetched whole |
+//! | `lists` | the stored lists, their form in the kernel, and the posture | fetched whole |
 //! | `DIGEST.list` | a list, prefix by prefix ([`xshield_threat::codec::flat`]) | fetched whole |
 //!
-//! Before the kernel gets a list, the list is a file here and `lists` names it as prepared; once it is
-//! in the kernel, `lists` names it as the current one. So at every moment, also after a kill, the list
-//! in the kernel is one of the two.
+//! Before a list is put into the kernel, it is a file here and `lists` names it as prepared; once it is in
+//! the kernel, `lists` names it as current. So at any time, even after a kill, the list in the kernel is one
+//! of the two.
 
 use std::fs::{self, File};
 use std::io;
@@ -33,25 +33,25 @@ use crate::state::{Repaired, StateDirectory, THREAT_DIRECTORY};
 const ORDER: &str = "order";
 const LISTS: &str = "lists";
 const LIST: &str = "list";
-/// A file of a path; its place in the path follows.
+/// Prefix of the files of a path; the position in the path follows.
 const FETCHED: &str = "fetched-";
-/// A list that is still being written.
+/// Prefix of a list that is being written.
 const UNFINISHED: &str = "unfinished";
 
-/// An order as it lies on disk: verbatim, to be verified again.
+/// An order on disk: the signed envelope, to be verified again.
 #[derive(Serialize, Deserialize)]
 struct StoredOrder {
     asset: AssetId,
     envelope: String,
 }
 
-/// A list on this host's disk, and how it stands in the kernel or is to stand there.
+/// A list on disk, and its form in the kernel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct KeptList {
     pub(crate) name: ListName,
     pub(crate) counts: Counts,
-    /// From which length on IPv4 and IPv6 prefixes stand in the kernel as single addresses. Changes
-    /// keep it: another one is another set of elements.
+    /// The prefix lengths from which IPv4 and IPv6 prefixes are single addresses in the kernel. Changes keep
+    /// them, since others result in another set of elements.
     pub(crate) expanded_from: (u8, u8),
 }
 
@@ -65,7 +65,7 @@ impl KeptList {
         Expansion { v4_from, v6_from }
     }
 
-    /// The list as the kernel names it.
+    /// The name by which the kernel identifies the list.
     pub(crate) fn kernel_name(&self) -> KernelName {
         let digest = plan::Digest(self.name.digest.0);
         KernelName { revision: self.name.revision, digest, counts: self.counts }
@@ -77,47 +77,47 @@ impl KeptList {
     }
 }
 
-/// Which lists are kept.
+/// The stored lists.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Lists {
-    /// In the kernel.
+    /// The list in the kernel.
     pub(crate) current: Option<KeptList>,
-    /// On its way into the kernel, or just arrived.
+    /// The list that is being put into the kernel, or was just put there.
     pub(crate) prepared: Option<KeptList>,
-    /// What is done about the list in the kernel.
+    /// The modes and failsafe of the list in the kernel.
     pub(crate) posture: Option<Posture>,
     pub(crate) stay: Stay,
 }
 
-/// Whether the lists are to stay.
+/// Whether the lists are to be kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Stay {
     #[default]
     Staying,
-    /// They are being taken out, which a kill may have stopped halfway.
+    /// They are being removed; a kill may have interrupted that.
     Leaving,
 }
 
-/// The directory.
+/// The directory of orders and lists.
 #[derive(Debug)]
 pub(crate) struct Store {
     root: PathBuf,
 }
 
 impl Store {
-    /// Makes nothing yet.
+    /// Does not create anything yet.
     pub(crate) fn new(state: &StateDirectory) -> Self {
         Self::at(state.path(THREAT_DIRECTORY))
     }
 
-    /// For whoever only reads.
+    /// For read access only.
     pub(crate) fn at(root: PathBuf) -> Self {
         Self { root }
     }
 
-    /// The order of the last run, verified again; a damaged one counts as none and is named.
+    /// The order of the last run, verified again; a damaged one is ignored and a problem returned.
     pub(crate) fn order(
         &self,
         keys: &[PolicyPublicKey],
@@ -139,7 +139,7 @@ impl Store {
         self.write(ORDER, &StoredOrder { asset: order.asset.clone(), envelope })
     }
 
-    /// Which lists are kept; a damaged file counts as none and is named.
+    /// The stored lists; a damaged file counts as none and a problem is returned.
     pub(crate) fn lists(&self, repaired: &mut Repaired) -> Result<Lists, FileError> {
         Ok(self.read(LISTS, repaired)?.unwrap_or_default())
     }
@@ -148,17 +148,17 @@ impl Store {
         self.write(LISTS, lists)
     }
 
-    /// Opens a list. What is read is the one that is asked for only when its end was reached.
+    /// Opens a list. Its content is only verified once it was read to its end.
     pub(crate) fn open(&self, list: &KeptList) -> Result<File, ThreatFailure> {
         open(&self.list(list.digest()))
     }
 
-    /// Whether a list's file is there; its content shows when it is read.
+    /// Whether a list's file exists; its content is verified when it is read.
     pub(crate) fn has(&self, list: &KeptList) -> bool {
         self.list(list.digest()).is_file()
     }
 
-    /// Writes a list down. `write` ends with an error when it is not the list of this digest.
+    /// Saves a list. `write` returns an error if it is not the list with this digest.
     pub(crate) fn write_list<T>(
         &self,
         digest: Digest,
@@ -175,18 +175,18 @@ impl Store {
         Ok(written)
     }
 
-    /// Where the nth file of a path is downloaded to.
+    /// The path for downloading the nth file of a path.
     pub(crate) fn fetched(&self, number: usize) -> PathBuf {
         self.root.join(format!("{FETCHED}{number}"))
     }
 
-    /// A new file, for the owner alone, in the place of a leftover.
+    /// Creates a new file with access for the owner only, replacing a leftover.
     pub(crate) fn begin(&self, path: &Path) -> Result<File, ThreatFailure> {
         self.make()?;
         files::private_file(path).map_err(failed("making", path))
     }
 
-    /// Removes every list that is not kept. What can't be removed now is removed by the next run.
+    /// Deletes every list that is not needed. What can't be deleted now is deleted by the next run.
     pub(crate) fn tidy(&self, lists: &Lists) {
         let kept: Vec<PathBuf> = [&lists.current, &lists.prepared]
             .into_iter()
@@ -197,7 +197,7 @@ impl Store {
         self.remove(|path| is_list(path) && !kept.iter().any(|kept| kept == path));
     }
 
-    /// Removes what was fetched and is of no use any more, also by runs that were killed.
+    /// Deletes fetched files that are no longer needed, including those of killed runs.
     pub(crate) fn tidy_fetched(&self) {
         self.remove(|path| {
             let name = path.file_name().unwrap_or_default().to_string_lossy();

@@ -1,4 +1,4 @@
-//! The list in the kernel: repaired, replaced, taken out; and what is done about it.
+//! The list in the kernel: repaired, replaced, removed; and its posture.
 
 use xshield_firewall::threat::{Posture, ThreatError, ThreatState};
 
@@ -12,8 +12,8 @@ use crate::reached;
 use crate::step::Step;
 
 impl ThreatWork<'_, '_> {
-    /// Sees to it that the kernel holds the list that is kept on disk. Free when no rule of this host
-    /// was changed since the last run.
+    /// Ensures that the kernel holds the list on disk. Costs nothing if no rule of this host was changed
+    /// since the last run.
     pub(super) fn settle_list(&mut self) -> Result<(), ThreatFailure> {
         let lists = &self.threat.lists;
         if lists.current.is_none() && lists.prepared.is_none() {
@@ -51,7 +51,7 @@ impl ThreatWork<'_, '_> {
             self.run.note("drift", drift_text(&what));
         }
         if is_there && gone.is_none() {
-            // Taking the posture again repairs the chains.
+            // Applying the posture again repairs the chains.
             self.changed(ThreatChange::Repaired);
             return Ok(());
         }
@@ -68,7 +68,7 @@ impl ThreatWork<'_, '_> {
         match self.threat.load(current, &posture) {
             Ok(()) => self.threat.remember_posture(posture),
             Err(error) if error.is_of_the_change() => {
-                // Without its file the list is fetched whole, like a first one.
+                // Without its file the list is fetched as a whole, like a first one.
                 self.threat.lists.current = None;
                 self.threat.store.save_lists(&self.threat.lists)?;
                 Err(error)
@@ -77,7 +77,7 @@ impl ThreatWork<'_, '_> {
         }
     }
 
-    /// A list that is on disk becomes the one in the kernel.
+    /// Makes a list on disk the one in the kernel.
     pub(super) fn put_in_force(&mut self, made: Made) -> Result<(), ThreatFailure> {
         let Some(posture) = self.posture() else { return Ok(()) };
         let was_empty = self.threat.lists.current.is_none();
@@ -103,14 +103,14 @@ impl ThreatWork<'_, '_> {
         Ok(())
     }
 
-    /// Without a policy, it is the list's rules that connection tracking begins with.
+    /// Without a policy, the list's rules are the first to use connection tracking.
     fn before_a_first_list(&mut self) {
         if self.policy.proven().is_none() {
             (self.introduce)(self.run);
         }
     }
 
-    /// The list leaves the kernel and the disk.
+    /// Removes the list from kernel and disk.
     pub(super) fn take_list_out(&mut self) -> Result<(), ThreatFailure> {
         let lists = &self.threat.lists;
         if lists.current.is_none() && lists.prepared.is_none() && lists.posture.is_none() {
@@ -119,7 +119,7 @@ impl ThreatWork<'_, '_> {
         self.threat.sight = TableSight::Touched;
         self.threat.lists.stay = Stay::Leaving;
         self.threat.store.save_lists(&self.threat.lists)?;
-        // The recorder goes with the table.
+        // The recorder is deleted with the table.
         let matches = self.threat.read_matches(self.run);
         self.threat.tell_matches(self.run, matches, &[], self.policy.bound().as_ref());
         self.threat.table()?.remove()?;
@@ -131,7 +131,7 @@ impl ThreatWork<'_, '_> {
         Ok(())
     }
 
-    /// Changes what is done about listed peers, and repairs the chains; the list stays as it is.
+    /// Changes the posture towards listed peers and repairs the chains; the list stays as it is.
     pub(super) fn take_posture(&mut self, posture: Posture) -> Result<(), ThreatFailure> {
         let lists = &self.threat.lists;
         let same = lists.posture.as_ref() == Some(&posture);
@@ -153,15 +153,14 @@ impl ThreatWork<'_, '_> {
         self.threat.remember_posture(posture)
     }
 
-    /// Reads back what the kernel holds. Only then a run has done what was ordered; and only then the
-    /// next run needs not look again.
+    /// Reads back what the kernel holds. Only then has a run carried out the order, and only then can the
+    /// next run skip reading.
     pub(super) fn see_that_it_stands(&mut self) -> Result<(), ThreatFailure> {
         if self.threat.sight == TableSight::Without {
             return Ok(());
         }
         if self.threat.sight == TableSight::AsLeft {
-            // The policy may have been changed since; that leaves the list alone, but moves the
-            // generation.
+            // The policy may have been changed since, which changes the generation but not the list.
             let now = self.generation_now()?;
             if self.run.progress.threat.seen.as_ref() == Some(&now) {
                 return Ok(());

@@ -1,4 +1,4 @@
-//! The threat list's part at work, with what it needs of the run.
+//! The threat part with the parts of the run that it uses.
 
 use xshield_firewall::threat::Posture;
 use xshield_firewall::{FirewallError, Generation};
@@ -14,18 +14,18 @@ use crate::outcome::ThreatChange;
 use crate::problems::chain;
 use crate::run::Run;
 
-/// The part, and the parts beside it.
+/// The threat part, and the other parts that it uses.
 pub(crate) struct ThreatWork<'r, 'a> {
     pub(crate) threat: &'r mut ThreatPart,
     pub(crate) run: &'r mut Run<'a>,
     pub(crate) exchange: &'r mut Exchange<'a>,
     pub(crate) policy: &'r PolicyPart,
-    /// Tells the system who opened the connections that are open: the first rules come.
+    /// Before the first rules: tells connection tracking which side opened the open connections.
     pub(crate) introduce: fn(&mut Run<'_>),
 }
 
 impl ThreatWork<'_, '_> {
-    /// What is to be done about listed peers now; `None` when nobody has said.
+    /// The posture towards listed peers; `None` without an order.
     pub(super) fn posture(&mut self) -> Option<Posture> {
         let last = self.threat.lists.posture.clone();
         let (inbound, outbound) = match (&self.threat.order, &last) {

@@ -1,4 +1,4 @@
-//! Orders and files that can't be trusted, and disks that lie.
+//! Orders and files that can't be trusted, and disks that fail.
 
 use std::fs;
 
@@ -98,7 +98,7 @@ fn another_list_than_the_ordered_one_is_not_enforced() {
     on_a_host(|platform, host| {
         platform.order(1, "192.0.2.1");
         host.run_well(ThreatChange::Loaded);
-        // The digest is right and the number of entries is not.
+        // The digest is right, but the number of entries is wrong.
         let mut wrong = order(2, Some(&set("192.0.2.2")));
         wrong.list.as_mut().unwrap().entries = 2;
         platform.order(2, "192.0.2.2");
@@ -194,7 +194,7 @@ fn a_list_that_can_not_be_repaired_is_not_said_to_be_in_force() {
     on_a_host(|platform, host| {
         platform.order(1, "192.0.2.1");
         host.run_well(ThreatChange::Loaded);
-        // In the place of ours, a chain that hangs elsewhere: the kernel does not move chains.
+        // Replaces our chain by one with another hook: the kernel does not move chains.
         sh("nft flush ruleset; nft add table inet xshield_threat;
             nft 'add chain inet xshield_threat input { type filter hook output priority 9; }'");
         let outcome = host.run();
@@ -211,7 +211,7 @@ fn a_disk_that_takes_nothing_leaves_the_list_in_force() {
     on_a_host(|platform, host| {
         platform.order(1, "192.0.2.1");
         host.run_well(ThreatChange::Loaded);
-        // In the place of the file that the next list is written into.
+        // A directory where the next list's file would be written.
         fs::create_dir(host.state("unfinished")).unwrap();
         platform.order(2, "192.0.2.2");
         let outcome = host.run();

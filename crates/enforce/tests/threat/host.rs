@@ -1,4 +1,4 @@
-//! A host: a network namespace, a root directory of its own, and runs of the real cycle in it.
+//! A host: a network namespace, its own root directory, and runs of the real cycle in it.
 
 use std::cell::Cell;
 use std::fs;
@@ -14,9 +14,9 @@ use xshield_enforce::{Config, Cycle, Outcome, Program, ProgramKind, Surroundings
 
 use crate::platform::{Platform, enforcement_key, policy_key};
 
-/// Runs a test on a thread that alone lives in a new network namespace.
+/// Runs a test on a thread in a new network namespace.
 ///
-/// Without the rights to make one, says so loudly and does nothing.
+/// Without the permission to create one, prints that the test is skipped.
 pub(crate) fn on_a_host(test: impl FnOnce(&Platform, &Host) + Send) {
     std::thread::scope(|scope| {
         let run = || {
@@ -110,7 +110,7 @@ impl Host {
         cycle.run().unwrap()
     }
 
-    /// Why a run does not begin.
+    /// Returns why a run does not start.
     pub(crate) fn run_in_vain(&self) -> String {
         let (config, surroundings) = (self.config(), self.surroundings());
         let program = Program { kind: ProgramKind::Spark, version: "0.0.0".to_owned() };
@@ -119,7 +119,7 @@ impl Host {
         xshield_enforce::problems::chain(&cycle.run().unwrap_err())
     }
 
-    /// A run that does this to the kernel and finds nothing wrong.
+    /// A run that makes this change in the kernel and reports no problem.
     pub(crate) fn run_well(&self, change: ThreatChange) -> Outcome {
         let outcome = self.run();
         assert_eq!(codes(&outcome), [""; 0], "{:?}", outcome.problems);
@@ -137,7 +137,7 @@ impl Host {
         self.root.path().join("state/threat").join(name)
     }
 
-    /// The files of lists.
+    /// The files of the stored lists.
     pub(crate) fn list_files(&self) -> Vec<PathBuf> {
         let Ok(directory) = fs::read_dir(self.state("")) else { return Vec::new() };
         let paths = directory.flatten().map(|entry| entry.path());
@@ -149,7 +149,7 @@ pub(crate) fn codes(outcome: &Outcome) -> Vec<&str> {
     outcome.problems.iter().map(|problem| problem.code.as_str()).collect()
 }
 
-/// What `nft` says is listed, sorted; empty without a table.
+/// The listed addresses according to `nft`, sorted; empty without a table.
 pub(crate) fn listed() -> Vec<String> {
     let all: serde_json::Value = serde_json::from_str(&sh("nft -j list ruleset")).unwrap();
     let sets = all["nftables"].as_array().unwrap().iter().filter_map(|item| item.get("set"));

@@ -1,5 +1,5 @@
-//! The threat list's part of the cycle against a platform that may lie, each test in a network namespace
-//! of its own. `nft` reads independently.
+//! The threat part of the cycle with a platform that may send anything, each test in its own network
+//! namespace. `nft` verifies independently.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 mod faults;

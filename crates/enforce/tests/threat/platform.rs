@@ -1,4 +1,4 @@
-//! A platform that gives out what a test tells it to: TLS, just enough HTTP, sessions, orders, files.
+//! A platform that sends what a test tells it to: TLS, minimal HTTP, sessions, orders, files.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -26,16 +26,16 @@ use xshield_wire::{Bytes, envelope};
 
 pub(crate) const ASSET: &str = "a-host";
 
-/// Damages a file on its way.
+/// Damages a file before it is sent.
 pub(crate) type Spoil = fn(ThreatFileKind, Vec<u8>) -> Vec<u8>;
 
-/// What the platform is told and what it heard.
+/// What the platform sends, and what it received.
 #[derive(Default)]
 pub(crate) struct Script {
     pub(crate) order: Option<(ThreatWanted, Vec<u8>)>,
-    /// Which ruleset is wanted, and the envelope that is given out.
+    /// Which ruleset is wanted, and the envelope that is sent.
     pub(crate) ruleset: Option<(InForce, Vec<u8>)>,
-    /// Every list ever ordered; changes between any two are offered.
+    /// All lists ever ordered; changes between any two are offered.
     lists: Vec<ThreatSet>,
     pub(crate) offers: Offers,
     /// What is sent instead of the files of these kinds.
@@ -43,16 +43,16 @@ pub(crate) struct Script {
     /// What is sent instead of a path.
     pub(crate) mislead: Option<fn(ThreatPath) -> ThreatPath>,
     files: HashMap<String, (ThreatFileKind, Vec<u8>)>,
-    /// What is wanted once a host has shown what it holds.
+    /// What is wanted once a host has sent what it holds.
     pub(crate) caught_up: Option<(InForce, Vec<u8>)>,
-    /// What check-ins are answered with instead of being taken: a status and a problem's kind.
+    /// The answer to check-ins instead of accepting them: a status and a problem's kind.
     pub(crate) refuse: Option<(u16, &'static str)>,
     pub(crate) check_ins: Vec<CheckIn>,
     pub(crate) reports: Vec<Report>,
     pub(crate) requests: Vec<String>,
 }
 
-/// Which files are on offer.
+/// Which files are offered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Offers {
     #[default]
@@ -128,14 +128,14 @@ impl Platform {
         self.give(&order(sequence, Some(list)));
     }
 
-    /// Gives out an order as it is.
+    /// Sends an order unchanged.
     pub(crate) fn give(&self, order: &ThreatOrder) {
         let sealed = envelope::seal(&policy_key(), order).unwrap();
         let wanted = ThreatWanted { sequence: order.sequence, order: sealed.digest() };
         self.script(|script| script.order = Some((wanted, sealed.to_bytes())));
     }
 
-    /// Requests since the last call that fetched something of the list.
+    /// Requests since the last call that fetched part of the list.
     pub(crate) fn fetched(&self) -> Vec<String> {
         self.script(|script| {
             let requests = std::mem::take(&mut script.requests);

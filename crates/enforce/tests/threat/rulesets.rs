@@ -1,4 +1,4 @@
-//! Which rulesets a host takes.
+//! Which rulesets a host accepts.
 
 use xshield_enforce::{Outcome, RunStatus};
 use xshield_policy::ruleset::{Failsafe, StanceRules};
@@ -9,7 +9,7 @@ use xshield_wire::{Envelope, envelope};
 use crate::host::{Host, codes, on_a_host};
 use crate::platform::{ASSET, Platform, policy_key};
 
-/// A ruleset that denies nothing; `intranet` tells one compilation from another.
+/// A ruleset that denies nothing; `intranet` distinguishes compilations.
 fn ruleset(revision: u64, intranet: &str) -> Ruleset {
     let open = || DirectionRules { enforced: StanceRules::open(), tested: None };
     Ruleset {
@@ -30,7 +30,7 @@ fn compiled(revision: u64, compilation: u64) -> Envelope {
     envelope::seal_ruleset(&policy_key(), &ruleset, compilation).unwrap()
 }
 
-/// One run against a platform that gives out this.
+/// One run with a platform that sends this.
 fn offered(platform: &Platform, host: &Host, revision: u64, envelope: &Envelope) -> Outcome {
     let wanted = InForce { revision: Revision(revision), digest: envelope.digest() };
     platform.script(|script| script.ruleset = Some((wanted, envelope.to_bytes())));
@@ -53,7 +53,7 @@ fn an_older_compilation_of_the_same_revision_is_refused() {
         assert!(told.contains("revision 3, compilation 6"), "{told}");
         assert!(is_taken(&outcome, &newer), "the newer one stays in force");
 
-        // Also when the last-known-good ruleset is lost: how far it had come is remembered apart.
+        // Also if the last-known-good ruleset is lost: the newest version is remembered separately.
         std::fs::remove_file(host.state("").with_file_name("enforced")).unwrap();
         let outcome = offered(platform, host, 3, &older);
         assert_eq!(outcome.status, RunStatus::RulesetRefused, "{outcome:?}");
@@ -94,7 +94,7 @@ fn a_platform_that_is_behind_is_shown_once_what_is_held_and_nothing_older_is_tak
         };
         shown(0);
 
-        // One that does not take it.
+        // A platform that does not accept it.
         platform.order(3, "192.0.2.2");
         let outcome = offered(platform, host, 5, &compiled(5, 30));
         assert_eq!(outcome.status, RunStatus::RulesetRefused, "{outcome:?}");
@@ -109,7 +109,7 @@ fn a_platform_that_is_behind_is_shown_once_what_is_held_and_nothing_older_is_tak
         let order = held.threat.unwrap().to_bytes();
         assert_eq!(envelope::open_order(&order, &pinned, &asset, 0).unwrap().sequence, 9);
 
-        // One that does.
+        // A platform that accepts it.
         let raised = compiled(8, 41);
         platform.script(|script| {
             let wanted = InForce { revision: Revision(8), digest: raised.digest() };

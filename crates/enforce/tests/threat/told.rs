@@ -1,4 +1,4 @@
-//! What a run tells of itself: once, and within bounds.
+//! What a run reports about itself: once, and within limits.
 
 use std::os::unix::fs::PermissionsExt as _;
 

@@ -1,4 +1,4 @@
-//! Every fault at every call of a run, from every state, under every answer of the platform.
+//! Every fault at every call of a run, from every initial state, with every behaviour of the platform.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use super::fake::{Behaviour, Brings, Call, Fault, World, all_open, verdicts_of};
 use crate::core::result::{Change, RunStatus};
 use crate::step::Step;
 
-/// How things stand when the run begins, with what is in force: revision 2, or nothing.
+/// The initial state, with what is in force: revision 2, or nothing.
 #[derive(Debug, Clone, Copy)]
 enum Begin {
     New,
@@ -16,9 +16,9 @@ enum Begin {
     Disturbed,
     /// A run was killed with revision 3 on trial.
     OnTrial,
-    /// And its time has run out.
+    /// The same, and the trial has expired.
     TrialOver,
-    /// The platform's name leads elsewhere.
+    /// The platform's name resolves to another address.
     Moved,
 }
 
@@ -71,7 +71,7 @@ fn begin(begin: Begin) -> World {
     world
 }
 
-/// What a run does from here, when nothing goes wrong.
+/// The calls of a run from here without a fault.
 fn calls_of_a_run(from: &World, behaviour: Behaviour) -> Vec<Call> {
     let twin = from.fork();
     twin.set(|sim| sim.behaviour = behaviour);
@@ -79,17 +79,17 @@ fn calls_of_a_run(from: &World, behaviour: Behaviour) -> Vec<Call> {
     twin.set(|sim| sim.calls.clone())
 }
 
-/// Whatever happened: what judges packets is a whole ruleset, never an older one than was proven.
+/// A complete ruleset judges packets, never an older one than was confirmed.
 fn is_whole(world: &World, from: Begin, context: &str) {
     let kernel = world.kernel();
     let may_be_open = matches!(from, Begin::New | Begin::TableGone);
-    // A host that has had nothing takes whatever the platform signed for it.
+    // A host without a ruleset accepts any that the platform signed for it.
     let oldest = if matches!(from, Begin::New) { 1 } else { 2 };
     let whole = (oldest..=4).any(|revision| kernel == verdicts_of(revision));
     assert!(whole || (may_be_open && kernel == all_open()), "{context}: {kernel:?}");
 }
 
-/// Two runs without faults, under a platform that wants revision 4, bring it in force whatever was before.
+/// Two runs without faults, with a platform that wants revision 4, put it in force, whatever happened before.
 fn recovers(world: &World, context: &str) {
     world.set(|sim| {
         sim.fault = None;
@@ -141,7 +141,7 @@ fn any_fault_at_any_call_leaves_a_whole_policy_and_the_next_runs_finish() {
             }
         }
     }
-    // Each step of the policy's part was among them but those that need a failure before.
+    // All steps of the policy part occurred except those that require an earlier failure.
     for step in [
         Step::Collected,
         Step::Introduced,
@@ -243,7 +243,7 @@ fn a_write_that_failed_and_happened_all_the_same_is_found_by_the_next_run() {
     let ended = world.run().expect("nobody kills it");
     assert_eq!((ended.status, ended.change), (RunStatus::Reverted, Change::Reverted));
     assert_eq!((world.kernel(), world.on_disk()), (verdicts_of(2), Some(3)));
-    // Nobody has changed a rule since; and yet what is on disk is not what is in the kernel.
+    // No rule was changed since, yet what is on disk differs from the kernel.
     world.set(|sim| {
         sim.fault = None;
         sim.behaviour = Behaviour::silent();

@@ -1,4 +1,4 @@
-//! Whole runs against a made-up world: every fault at every call, every answer of the platform.
+//! Complete runs in a simulated world: every fault at every call, every answer of the platform.
 
 mod fake;
 mod faults;

@@ -1,5 +1,5 @@
-//! Random lives of a host: runs that end and runs that are killed, answers that come twice, late or not at
-//! all, others who change the table, restarts.
+//! Random histories of a host: completed and killed runs, answers that arrive twice, late or not at all,
+//! other programs that change the table, restarts.
 
 use proptest::prelude::*;
 
@@ -8,29 +8,29 @@ use crate::core::result::RunStatus;
 
 #[derive(Debug, Clone, Copy)]
 enum Event {
-    /// A run, with a fault at a call perhaps.
+    /// A run, possibly with a fault at a call.
     Run(Answer, Option<(usize, Fault)>),
-    /// A trial's time runs out.
+    /// A trial expires.
     TimePasses,
     Reboot,
     TableRemoved,
     TableDisturbed,
-    /// The platform's name leads elsewhere.
+    /// The platform's name resolves to another address.
     Moves(u8),
-    /// A revision keeps the platform from being reached, or no longer.
+    /// A revision starts or stops blocking the connection to the platform.
     Cuts(u64),
     Packets(u8),
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Answer {
-    /// What the operators committed last; they commit another one first, perhaps.
+    /// The newest committed revision; possibly another one is committed first.
     Newest {
         commits: bool,
     },
-    /// An answer of some time ago once more.
+    /// An earlier answer is repeated.
     Again(u64),
-    /// The newest is announced, and something else comes.
+    /// The newest is announced, but something else is delivered.
     Brings(Brings),
     Silent,
 }
@@ -72,7 +72,7 @@ proptest! {
         let world = World::new();
         let mut newest = 1;
         let mut disk = None;
-        // Whether a run has ended well since the host was new, or since someone took the table away.
+        // Whether a run has completed since the host was new, or since the table was deleted.
         let mut settled = false;
         for event in life {
             match event {
@@ -122,10 +122,10 @@ proptest! {
                 }),
                 Event::Packets(count) => (0..count).for_each(|_| world.packet()),
             }
-            // What is on disk only ever becomes newer.
+            // The ruleset on disk never becomes older.
             prop_assert!(world.on_disk() >= disk, "{:?} after {disk:?}", world.on_disk());
             disk = world.on_disk();
-            // A whole ruleset judges packets; everything passes only until a run has ended well.
+            // A complete ruleset judges packets; everything passes only until a run has completed.
             let kernel = world.kernel();
             let whole = (1..=REVISIONS).any(|revision| kernel == verdicts_of(revision));
             let open = kernel == all_open() && !settled;
@@ -133,7 +133,7 @@ proptest! {
             let (told, real) = world.set(|sim| (sim.hits_told, sim.hits_real));
             prop_assert!(told <= real, "{told} hits told of {real}");
         }
-        // Whatever happened: two runs in peace, and what is wanted is in force.
+        // Whatever happened before: after two undisturbed runs the wanted ruleset is in force.
         world.set(|sim| {
             sim.fault = None;
             sim.cuts.clear();

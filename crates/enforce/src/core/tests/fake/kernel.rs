@@ -1,4 +1,4 @@
-//! The made-up kernel.
+//! The simulated kernel.
 
 use super::*;
 
@@ -23,7 +23,7 @@ pub(super) fn refused(fault: Fault) -> FirewallError {
     }
 }
 
-/// For reading: someone changes the table faster than it is read.
+/// The error of reading while others change the table faster than it is read.
 pub(super) fn unread(fault: Fault) -> FirewallError {
     let action = "reading it";
     match fault {

@@ -1,6 +1,6 @@
-//! A host, its kernel and its platform, made up. What outlives a run is in [`Sim`]; a run borrows it, can
-//! be killed at any call, and any call can fail. What a run claims is held against what the kernel does to
-//! packets, by the interpreter of plans.
+//! A simulated host, its kernel and its platform. State that outlives a run is in [`Sim`]; a run borrows it,
+//! can be killed at any call, and any call can fail. What a run claims is compared with what the kernel does
+//! to packets, using the interpreter of plans.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -47,11 +47,11 @@ use kernel::*;
 use rulesets::*;
 use running::*;
 
-/// Rulesets are told apart by the port that they open: 1000 and their revision.
+/// Rulesets differ in the port that they open: 1000 plus their revision.
 pub(super) const REVISIONS: u64 = 6;
 const TRIAL: Duration = Duration::from_secs(30);
 
-/// What a run does to the world, in the order in which it does.
+/// The calls of a run to the outside, in their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Call {
     Generation,
@@ -73,16 +73,16 @@ pub(super) enum Call {
 /// What happens at a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {
-    /// It is refused, and nothing was done.
+    /// It is refused and has no effect.
     Refused,
-    /// It is done, and the answer is lost.
+    /// It takes effect, but its answer is lost.
     Unanswered,
-    /// The program is killed after it; before it is after the call before.
+    /// The program is killed after it. (Being killed before it equals being killed after the previous call.)
     Killed,
 }
 
 impl Fault {
-    /// What can happen at a call; at a mark in the run nothing but a kill.
+    /// The faults possible at a call; at a mark in the run only a kill.
     pub(super) fn at(call: Call) -> &'static [Self] {
         match call {
             Call::Step(_) => &[Self::Killed],
@@ -93,27 +93,27 @@ impl Fault {
 
 struct Killed;
 
-/// What a fetch of a ruleset brings.
+/// What fetching a ruleset returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Brings {
     /// The wanted one.
     Wanted,
-    /// An older one than is wanted: an answer that was overtaken.
+    /// An older one than the wanted: an outdated answer.
     Older(u64),
-    /// One that no pinned key signed.
+    /// One that no pinned key has signed.
     Forged,
     /// Another host's.
     OfAnotherHost,
-    /// Half of one.
+    /// A truncated one.
     Cut,
     /// Nothing.
     Nothing,
 }
 
-/// How the platform behaves in a run.
+/// The platform's behaviour in a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Behaviour {
-    /// Whether it answers at all.
+    /// Whether it answers.
     pub(super) answers: bool,
     pub(super) wants: Option<u64>,
     pub(super) brings: Brings,
@@ -129,7 +129,7 @@ impl Behaviour {
     }
 }
 
-/// A ruleset in the made-up kernel.
+/// A ruleset in the simulated kernel.
 #[derive(Clone)]
 struct Entry {
     slot: Slot,
@@ -148,9 +148,9 @@ impl Entry {
 struct Table {
     settled: Option<Entry>,
     trial: Option<Entry>,
-    /// The trial's time has run out.
+    /// The trial has expired.
     over: bool,
-    /// Someone put a chain of theirs into our table.
+    /// Another program added a chain to our table.
     foreign: bool,
 }
 
@@ -164,7 +164,7 @@ impl Table {
     }
 }
 
-/// What outlives a run.
+/// State that outlives a run.
 #[derive(Clone)]
 pub(super) struct Sim {
     table: Table,
@@ -173,27 +173,27 @@ pub(super) struct Sim {
     last_seen: LastSeen,
     floor: RulesetVersion,
     hits: (LastHits, Option<String>),
-    /// Hits that the platform heard of.
+    /// Hits that were reported to the platform.
     pub(super) hits_told: u64,
-    /// Hits that there were.
+    /// Hits that actually occurred.
     pub(super) hits_real: u64,
-    /// Where the platform is reached, as the host finds.
+    /// The platform's address as the host resolves it.
     pub(super) endpoint: SocketAddr,
     pub(super) behaviour: Behaviour,
-    /// Rulesets through which the platform is not reached.
+    /// Revisions under which the platform can't be reached.
     pub(super) cuts: BTreeSet<u64>,
-    /// At the nth call, this happens.
+    /// The fault that happens at the nth call.
     pub(super) fault: Option<(usize, Fault)>,
-    /// What the run under way did.
+    /// The calls of the current run.
     pub(super) calls: Vec<Call>,
     pub(super) problems: Vec<Problem>,
-    /// What the platform was told last.
+    /// What was last reported to the platform.
     pub(super) told: Option<PolicyStatus>,
-    /// How often the threat list's part had its turns.
+    /// How often the threat list's part ran.
     pub(super) threat_turns: usize,
 }
 
-/// A run borrows the world.
+/// The simulated world as a run borrows it.
 #[derive(Clone)]
 pub(super) struct World(pub(super) Rc<RefCell<Sim>>);
 
@@ -206,7 +206,7 @@ pub(super) struct Ended {
 }
 
 impl World {
-    /// A host that has never heard of a platform.
+    /// A host that never contacted a platform.
     pub(super) fn new() -> Self {
         Self(Rc::new(RefCell::new(Sim {
             table: Table::default(),
@@ -237,7 +237,7 @@ impl World {
         world
     }
 
-    /// The same world once more, to go another way from here.
+    /// A copy of this world, to continue differently from here.
     pub(super) fn fork(&self) -> Self {
         Self(Rc::new(RefCell::new(self.0.borrow().clone())))
     }
@@ -256,12 +256,12 @@ impl World {
         self.0.borrow().disk.as_ref().map(|known| known.ruleset.revision.0)
     }
 
-    /// A trial that nobody keeps ends.
+    /// An unconfirmed trial expires.
     pub(super) fn time_passes(&self) {
         self.set(|sim| sim.table.over = sim.table.trial.is_some());
     }
 
-    /// The kernel forgets everything; the boot unit restores what is on disk.
+    /// The kernel loses everything; the boot unit restores what is on disk.
     pub(super) fn reboot(&self) {
         self.set(|sim| {
             sim.table = Table::default();
@@ -276,7 +276,7 @@ impl World {
         });
     }
 
-    /// Someone takes our table away.
+    /// Another program deletes our table.
     pub(super) fn table_is_removed(&self) {
         self.set(|sim| {
             sim.table = Table::default();
@@ -284,7 +284,7 @@ impl World {
         });
     }
 
-    /// Someone puts something of theirs into our table.
+    /// Another program adds a chain to our table.
     pub(super) fn table_is_disturbed(&self) {
         self.set(|sim| {
             sim.table.foreign = sim.table.in_force().is_some();
@@ -292,7 +292,7 @@ impl World {
         });
     }
 
-    /// A packet meets the rule that opens the ruleset's port.
+    /// A packet matches the rule that opens the ruleset's port.
     pub(super) fn packet(&self) {
         self.set(|sim| {
             let Table { settled, trial, over, .. } = &mut sim.table;
@@ -336,7 +336,7 @@ impl World {
         parts.finish()
     }
 
-    /// Counts a call, and tells what is to happen at it.
+    /// Counts a call, and returns what happens at it.
     fn at(&self, call: Call) -> Option<Fault> {
         self.set(|sim| {
             sim.calls.push(call);
@@ -372,14 +372,14 @@ impl Sim {
         probes().iter().map(|packet| eval(sets, chains, packet).verdict).collect()
     }
 
-    /// What is said to be in force is what judges packets, whenever it is said.
+    /// Checks that what is reported as in force is what judges packets.
     fn hear(&mut self, standing: PolicyStatus) {
         if let Some(claim) = standing.in_force {
             let kernel = self.kernel();
             assert_eq!(kernel, verdicts_of(claim.revision.0), "claimed: {claim:?}");
         }
         if standing.status == Status::Enforcing {
-            assert!(standing.in_force.is_some(), "enforcing, and nothing is said to be in force");
+            assert!(standing.in_force.is_some(), "enforcing, but nothing is reported as in force");
         }
         self.told = Some(standing);
     }

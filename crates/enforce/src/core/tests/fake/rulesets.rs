@@ -1,4 +1,4 @@
-//! The rulesets of the made-up platform, and what each does to packets.
+//! The rulesets of the simulated platform, and what each does to packets.
 
 use super::*;
 
@@ -39,7 +39,7 @@ pub(super) fn ruleset(revision: u64, asset: AssetId) -> Ruleset {
     }
 }
 
-/// Signing takes longer than a run: once is enough.
+/// Signing takes longer than a run, so each ruleset is signed once.
 pub(super) fn sealed(revision: u64) -> &'static Envelope {
     static SEALED: LazyLock<Vec<Envelope>> = LazyLock::new(|| {
         let seal = |revision| {
@@ -54,7 +54,7 @@ pub(super) fn wanted(revision: u64) -> InForce {
     InForce { revision: Revision(revision), digest: sealed(revision).digest() }
 }
 
-/// What is sent to the host to see which ruleset judges it.
+/// The packets that show which ruleset is in force.
 pub(super) fn probes() -> &'static [Packet] {
     static PROBES: LazyLock<Vec<Packet>> = LazyLock::new(|| {
         let ports = (1..=REVISIONS).map(|revision| 1000 + revision);
@@ -65,7 +65,7 @@ pub(super) fn probes() -> &'static [Packet] {
 
 pub(in crate::core::tests) type Verdicts = Vec<Verdict>;
 
-/// What a ruleset does, by the policy's own word.
+/// What a ruleset does to the probes, according to `policy`.
 pub(in crate::core::tests) fn verdicts_of(revision: u64) -> Verdicts {
     static VERDICTS: LazyLock<Vec<Verdicts>> = LazyLock::new(|| {
         let verdicts = |revision| {

@@ -1,8 +1,8 @@
-//! A run in the made-up world: disk, facts, platform and log, and the parts of the cycle.
+//! A run in the simulated world: disk, facts, platform, log, and the parts of the cycle.
 
 use super::*;
 
-/// The rest of a run.
+/// The other parts of a run.
 pub(super) struct Running {
     pub(super) world: World,
     pub(super) floor: RulesetVersion,
@@ -215,7 +215,7 @@ pub(super) fn look(
 }
 
 impl Parts {
-    /// Tells the rest, and writes down what the next run is to know.
+    /// Reports the rest, and saves what the next run needs.
     pub(super) fn finish(mut self) -> Ended {
         let standing = self.policy.standing();
         let told = self.run.world.0.borrow().told.clone();
@@ -236,7 +236,7 @@ impl Parts {
                 sim.hits_told += hits.iter().map(|hits| hits.packets).sum::<u64>();
             }
         };
-        // What is not written is told by the next run.
+        // What was not saved is reported by the next run.
         self.run.world.perform(Call::Save, save, |_| ());
         let results = PartResults {
             ownership: Ownership::Ours,

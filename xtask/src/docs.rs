@@ -71,7 +71,7 @@ fn missing(
 }
 
 /// Whether `crate::file::test` is a test in a file of that name anywhere in the crate, or in the file
-/// `tests.rs` of the module of that name.
+/// `tests.rs` of the module of that name. A generic function is one if a macro above it makes tests.
 fn is_test(root: &Path, name: &str) -> Result<bool> {
     let [package, file, test] = name.split("::").collect::<Vec<_>>()[..] else { return Ok(false) };
     let mut files = Vec::new();
@@ -82,7 +82,8 @@ fn is_test(root: &Path, name: &str) -> Result<bool> {
     };
     for path in files.iter().filter(named) {
         let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
-        let function = text.find(&format!("fn {test}("));
+        let function =
+            text.find(&format!("fn {test}(")).or_else(|| text.find(&format!("fn {test}<")));
         let marked = |before: &str| before.contains("#[test]") || before.contains("#[tokio::test]");
         if function.is_some_and(|at| marked(&text[..at])) {
             return Ok(true);

@@ -69,3 +69,17 @@ pub enum FirewallError {
         what: String,
     },
 }
+
+impl FirewallError {
+    /// Whether others changed our rules faster than they could be read or changed.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        matches!(self, Self::Busy { .. })
+    }
+
+    /// Whether the change that failed is known to have changed nothing.
+    #[must_use]
+    pub fn changed_nothing(&self) -> bool {
+        matches!(self, Self::Refused { .. })
+    }
+}

@@ -2,52 +2,53 @@
 
 use std::time::Duration;
 
-use xshield_firewall::{FirewallError, Plan, Programmed};
+use xshield_firewall::FirewallError;
 use xshield_policy::{Facts, Unenforceable};
 use xshield_wire::message::InForce;
 
+use super::kernel::{Kernel, ReadBack};
 use super::known_good::LastKnownGood;
-use super::ports::{Kernel, NotWritten, Records};
+use super::ports::{NotWritten, Records};
 
 /// A ruleset planned for this host's kernel, not applied yet.
-pub(crate) struct Candidate {
+pub(crate) struct Candidate<P> {
     pub(crate) content: LastKnownGood,
-    pub(crate) plan: Plan,
+    pub(crate) plan: P,
     /// The rules that can't be enforced on this host.
     pub(crate) unenforceable: Vec<Unenforceable>,
 }
 
 /// A ruleset in force for the probation; when that ends, the kernel reverts to the previous one.
-pub(crate) struct OnTrial<T> {
-    candidate: Candidate,
-    trial: T,
+pub(crate) struct OnTrial<K: Kernel> {
+    candidate: Candidate<K::Plan>,
+    trial: K::Trial,
     /// What was in force before, as far as known.
     before: Option<InForce>,
 }
 
-impl<T> OnTrial<T> {
-    pub(crate) fn candidate(&self) -> &Candidate {
+impl<K: Kernel> OnTrial<K> {
+    pub(crate) fn candidate(&self) -> &Candidate<K::Plan> {
         &self.candidate
     }
 
     /// The platform answered over a new connection while it was in force.
-    pub(crate) fn confirmed(self) -> Confirmed<T> {
+    pub(crate) fn confirmed(self) -> Confirmed<K> {
         Confirmed(self)
     }
 }
 
 /// A ruleset on trial through which the platform was reached.
-pub(crate) struct Confirmed<T>(OnTrial<T>);
+pub(crate) struct Confirmed<K: Kernel>(OnTrial<K>);
 
 /// A confirmed ruleset that a restart would restore; the trial is still running.
-pub(crate) struct WrittenDown<T>(OnTrial<T>);
+pub(crate) struct WrittenDown<K: Kernel>(OnTrial<K>);
 
 /// The result of saving a confirmed ruleset.
-pub(crate) enum Writing<T> {
+pub(crate) enum Writing<K: Kernel> {
     /// A restart would restore it.
-    Done(WrittenDown<T>),
+    Done(WrittenDown<K>),
     /// A restart would not restore it: the ruleset is still on trial.
-    Failed(OnTrial<T>, NotWritten),
+    Failed(OnTrial<K>, NotWritten),
 }
 
 /// What this host has on disk and in the kernel. The default claims nothing.
@@ -89,7 +90,7 @@ impl Holding {
     pub(crate) fn put_back(&mut self, kernel: &mut impl Kernel) -> Result<(), FirewallError> {
         let Some(known) = &self.proven else { return Ok(()) };
         self.in_kernel = None;
-        kernel.apply_now(&known.plan(&kernel.capabilities()))?;
+        kernel.apply_now(&known.plan(kernel))?;
         self.seen();
         Ok(())
     }
@@ -104,7 +105,7 @@ impl Holding {
         let Some(known) = &mut self.proven else { return Ok(()) };
         let before = std::mem::replace(&mut known.facts, facts);
         self.in_kernel = None;
-        let applied = kernel.apply_now(&known.plan(&kernel.capabilities()));
+        let applied = kernel.apply_now(&known.plan(kernel));
         if let Err(error) = applied {
             known.facts = before;
             return Err(error.into());
@@ -120,12 +121,12 @@ impl Holding {
 
     /// Puts a candidate in force without a trial, and saves it: it is the last-known-good ruleset with new
     /// facts.
-    pub(crate) fn replace(
+    pub(crate) fn replace<K: Kernel>(
         &mut self,
-        candidate: Candidate,
-        kernel: &mut impl Kernel,
+        candidate: Candidate<K::Plan>,
+        kernel: &mut K,
         records: &mut impl Records,
-    ) -> Result<Candidate, HoldingError> {
+    ) -> Result<Candidate<K::Plan>, HoldingError> {
         self.in_kernel = None;
         kernel.apply_now(&candidate.plan)?;
         self.in_kernel = Some(candidate.content.ruleset.in_force());
@@ -133,11 +134,11 @@ impl Holding {
     }
 
     /// Saves a candidate whose plan was just read from the kernel.
-    pub(crate) fn remember(
+    pub(crate) fn remember<P>(
         &mut self,
-        candidate: Candidate,
+        candidate: Candidate<P>,
         records: &mut impl Records,
-    ) -> Result<Candidate, HoldingError> {
+    ) -> Result<Candidate<P>, HoldingError> {
         records.write_down(&candidate.content)?;
         records.raise_floor(&candidate.content.ruleset);
         self.proven = Some(candidate.content.clone());
@@ -148,15 +149,15 @@ impl Holding {
     /// Puts a candidate in force on trial.
     pub(crate) fn try_out<K: Kernel>(
         &mut self,
-        candidate: Candidate,
+        candidate: Candidate<K::Plan>,
         probation: Duration,
         kernel: &mut K,
-    ) -> Result<OnTrial<K::Trial>, FirewallError> {
+    ) -> Result<OnTrial<K>, FirewallError> {
         let before = self.in_kernel.take();
         let tried = kernel.try_apply(&candidate.plan, probation);
         // A change that the kernel refused had no effect.
         let trial = tried.inspect_err(|error| {
-            if matches!(error, FirewallError::Refused { .. }) {
+            if error.changed_nothing() {
                 self.in_kernel = before;
             }
         })?;
@@ -167,9 +168,9 @@ impl Holding {
     /// Reverts a ruleset on trial: the previous one is in force again.
     pub(crate) fn take_back<K: Kernel>(
         &mut self,
-        on_trial: OnTrial<K::Trial>,
+        on_trial: OnTrial<K>,
         kernel: &mut K,
-    ) -> Result<Candidate, FirewallError> {
+    ) -> Result<Candidate<K::Plan>, FirewallError> {
         let OnTrial { candidate, trial, before } = on_trial;
         self.in_kernel = None;
         kernel.revert(trial)?;
@@ -178,11 +179,11 @@ impl Holding {
     }
 
     /// Saves a confirmed ruleset: from now on a restart restores it.
-    pub(crate) fn write_down<T>(
+    pub(crate) fn write_down<K: Kernel>(
         &mut self,
-        confirmed: Confirmed<T>,
+        confirmed: Confirmed<K>,
         records: &mut impl Records,
-    ) -> Writing<T> {
+    ) -> Writing<K> {
         let Confirmed(on_trial) = confirmed;
         match records.write_down(&on_trial.candidate.content) {
             Ok(()) => {
@@ -197,13 +198,13 @@ impl Holding {
     /// the next run puts it in force.
     pub(crate) fn keep<K: Kernel>(
         &mut self,
-        written: WrittenDown<K::Trial>,
+        written: WrittenDown<K>,
         kernel: &mut K,
         records: &mut impl Records,
-    ) -> Result<(Candidate, Programmed), FirewallError> {
+    ) -> Result<(Candidate<K::Plan>, ReadBack), FirewallError> {
         let WrittenDown(OnTrial { candidate, trial, .. }) = written;
         self.in_kernel = None;
-        let kept = kernel.keep(trial)?;
+        let kept = kernel.keep(trial, &candidate.plan)?;
         records.raise_floor(&candidate.content.ruleset);
         self.seen();
         Ok((candidate, kept))

@@ -1,8 +1,10 @@
 //! A verified ruleset as a host stores it.
 
-use xshield_firewall::{Capabilities, LiveGroup, Plan, plan_with};
+use xshield_firewall::LiveGroup;
 use xshield_policy::{Facts, Ruleset};
 use xshield_wire::Verified;
+
+use super::kernel::Kernel;
 
 /// A verified ruleset with the facts with which it was last bound. The copy on disk is what a restart
 /// restores.
@@ -17,9 +19,9 @@ pub struct LastKnownGood {
 }
 
 impl LastKnownGood {
-    /// Its plan for a kernel with these capabilities.
+    /// Its plan for this kernel.
     #[must_use]
-    pub fn plan(&self, capabilities: &Capabilities) -> Plan {
-        plan_with(&self.ruleset.bind(&self.facts).0, capabilities, self.live)
+    pub fn plan<K: Kernel>(&self, kernel: &K) -> K::Plan {
+        kernel.plan(&self.ruleset.bind(&self.facts).0, self.live)
     }
 }

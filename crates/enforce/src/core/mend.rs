@@ -1,14 +1,14 @@
 //! Before the check-in: the last-known-good ruleset is in force, and the addresses needed to reach the
 //! platform are admitted.
 
-use xshield_firewall::FirewallError;
 use xshield_policy::Owner;
 use xshield_wire::message::Problem;
 use xshield_wire::telemetry::DebugArea;
 
 use super::holding::HoldingError;
+use super::kernel::Kernel;
 use super::policy::{Damage, PolicyPart, before_a_first_ruleset};
-use super::ports::{Kernel, World, admit};
+use super::ports::{World, admit};
 use super::result::Change;
 use super::sight::{Found, LastSeen, drift_text, look};
 use crate::problems::problem;
@@ -19,7 +19,7 @@ impl PolicyPart {
     pub(crate) fn look<K: Kernel>(
         &mut self,
         kernel: &mut K,
-        world: &mut impl World,
+        world: &mut impl World<K::Capabilities>,
         last: LastSeen,
     ) -> Result<(), HoldingError> {
         let generation = kernel.generation()?;
@@ -28,12 +28,12 @@ impl PolicyPart {
         // correct.
         let owners = known.facts.owners.values().flatten().flatten();
         let by_cgroup = owners.into_iter().any(|owner| matches!(owner, Owner::Cgroup(_)));
-        if !by_cgroup && last == LastSeen::At(generation) {
+        if !by_cgroup && generation.is_some_and(|generation| last == LastSeen::At(generation)) {
             self.holding.seen();
             return Ok(());
         }
         self.damage = match look(kernel, known, last) {
-            Err(error @ FirewallError::Busy { .. }) => {
+            Err(error) if error.is_busy() => {
                 world.note(problem("not-read", &error));
                 Damage::Unread
             }
@@ -72,7 +72,7 @@ impl PolicyPart {
     pub(crate) fn mend<K: Kernel>(
         &mut self,
         kernel: &mut K,
-        world: &mut impl World,
+        world: &mut impl World<K::Capabilities>,
     ) -> Result<(), HoldingError> {
         if self.damage == Damage::Found && self.proven().is_some() {
             before_a_first_ruleset(kernel, world)?;
@@ -91,7 +91,7 @@ impl PolicyPart {
     /// rules in force could otherwise block every connection over which the host would learn of better ones.
     /// The addresses that are known without asking anyone come first; the others are resolved by means of
     /// those.
-    fn let_new_ways_through<K: Kernel, W: World>(
+    fn let_new_ways_through<K: Kernel, W: World<K::Capabilities>>(
         &mut self,
         kernel: &mut K,
         world: &mut W,

@@ -1,5 +1,5 @@
 //! The decisions of a run about the ruleset, without IO: everything outside is reached through the traits of
-//! [`ports`]. It has no access to clock or randomness.
+//! [`kernel`] and [`ports`]. It has no access to clock or randomness.
 //!
 //! ```text
 //!  ruleset from the platform            on disk                      in the kernel
@@ -24,6 +24,7 @@
 pub(crate) mod cycle;
 pub(crate) mod hits;
 pub mod holding;
+pub mod kernel;
 pub mod known_good;
 mod mend;
 pub(crate) mod policy;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use xshield_firewall::{FirewallError, Generation, KernelState, LiveGroup, Programmed, plan_with};
+use xshield_firewall::{FirewallError, Generation, LiveGroup, Programmed};
 use xshield_policy::{Bound, Ruleset, Unenforceable};
 use xshield_wire::envelope::{self, EnvelopeError};
 use xshield_wire::keys::PolicyPublicKey;
@@ -12,11 +12,12 @@ use xshield_wire::telemetry::DebugArea;
 use xshield_wire::{RulesetVersion, Verified};
 
 use super::holding::{Candidate, Holding, HoldingError, OnTrial, Writing};
+use super::kernel::{Kernel, ReadBack, Standing};
 use super::known_good::LastKnownGood;
-use super::ports::{Fetched, Kernel, Log, PolicyStatus, World};
+use super::ports::{Fetched, Log, PolicyStatus, World};
 use super::result::{Change, Contact, PolicyFailure};
 pub(crate) use super::sight::LastSeen;
-use super::sight::{differences, drift_text};
+use super::sight::{drift_text, texts};
 use crate::problems::{chain, problem};
 use crate::step::Step;
 
@@ -60,7 +61,7 @@ pub(crate) struct PolicyPart {
     unenforceable: Vec<Unenforceable>,
     on_disk: OnDisk,
     /// What was read back when a ruleset was kept.
-    kept: Option<Programmed>,
+    kept: Option<ReadBack>,
     /// What was read back at the end.
     programmed: Option<Programmed>,
 }
@@ -163,7 +164,7 @@ impl PolicyPart {
     pub(crate) fn follow<K: Kernel>(
         &mut self,
         kernel: &mut K,
-        world: &mut impl World,
+        world: &mut impl World<K::Capabilities>,
         answer: Option<&CheckInAnswer>,
         contact: Contact,
     ) -> Result<(), HoldingError> {
@@ -178,9 +179,9 @@ impl PolicyPart {
 
     /// Fetches and verifies the wanted ruleset if the host does not have it. A platform restored from an
     /// older backup is shown once what this host holds.
-    fn fetch(
+    fn fetch<C>(
         &mut self,
-        world: &mut impl World,
+        world: &mut impl World<C>,
         answer: &CheckInAnswer,
     ) -> Option<Verified<Ruleset>> {
         let wanted = answer.wanted?;
@@ -217,7 +218,7 @@ impl PolicyPart {
         remembered.max(held.unwrap_or_default())
     }
 
-    fn refuse(&mut self, world: &mut impl World, error: &EnvelopeError) {
+    fn refuse<C>(&mut self, world: &mut impl World<C>, error: &EnvelopeError) {
         self.failure = Some(PolicyFailure::RulesetRefused(chain(error)));
         match error {
             EnvelopeError::Older { got, floor } => {
@@ -231,22 +232,23 @@ impl PolicyPart {
     fn prepare<K: Kernel>(
         &self,
         kernel: &K,
-        world: &mut impl World,
+        world: &mut impl World<K::Capabilities>,
         ruleset: Verified<Ruleset>,
-    ) -> Candidate {
+    ) -> Candidate<K::Plan> {
         let capabilities = kernel.capabilities();
         let known = self.proven().map_or(&[][..], |known| &known.facts.endpoints);
-        let facts = world.facts(&ruleset, &capabilities, known);
+        let facts = world.facts(&ruleset, capabilities, known);
         let (bound, mut unenforceable) = ruleset.bind(&facts);
         let live = self.live;
-        let plan = plan_with(&bound, &capabilities, live);
-        unenforceable.extend(plan.unenforceable.iter().cloned());
+        let plan = kernel.plan(&bound, live);
+        unenforceable.extend(K::unenforceable(&plan).iter().cloned());
         world.step(Step::Resolved);
         for rule in &unenforceable {
             let text = format!("rule {} ({}) {}", rule.rule, rule.direction, rule.reason);
             world.note(Problem { code: "rule-unenforceable".to_owned(), text });
         }
-        world.look_at_forwarding(&ruleset, &capabilities);
+        K::omissions(&plan).into_iter().for_each(|omission| world.note(omission));
+        world.look_at_forwarding(&ruleset, capabilities);
         Candidate { content: LastKnownGood { ruleset, facts, live }, plan, unenforceable }
     }
 
@@ -254,13 +256,12 @@ impl PolicyPart {
     fn put_in_force<K: Kernel>(
         &mut self,
         kernel: &mut K,
-        world: &mut impl World,
-        candidate: Candidate,
+        world: &mut impl World<K::Capabilities>,
+        candidate: Candidate<K::Plan>,
         contact: Contact,
     ) -> Result<(), HoldingError> {
-        let digest = candidate.plan.digest();
-        let state = kernel.state()?;
-        let is_there = matches!(state, KernelState::InForce(standing) if standing.digest == digest);
+        let digest = K::digest(&candidate.plan);
+        let is_there = kernel.state()? == Standing::InForce(digest);
         let content = &candidate.content;
         world.trace(DebugArea::Policy, &|| {
             let kernel = if is_there { "it is" } else { "another plan is" };
@@ -301,11 +302,11 @@ impl PolicyPart {
     fn try_out<K: Kernel>(
         &mut self,
         kernel: &mut K,
-        world: &mut impl World,
-        candidate: Candidate,
+        world: &mut impl World<K::Capabilities>,
+        candidate: Candidate<K::Plan>,
     ) -> Result<(), HoldingError> {
         let on_trial = self.holding.try_out(candidate, self.terms.probation, kernel)?;
-        let digest = on_trial.candidate().plan.digest();
+        let digest = K::digest(&on_trial.candidate().plan);
         world.trace(DebugArea::Rules, &|| format!("plan {digest} is on trial"));
         world.step(Step::Tried);
         let standing =
@@ -350,8 +351,8 @@ impl PolicyPart {
     fn take_back<K: Kernel>(
         &mut self,
         kernel: &mut K,
-        world: &mut impl World,
-        on_trial: OnTrial<K::Trial>,
+        world: &mut impl World<K::Capabilities>,
+        on_trial: OnTrial<K>,
         why: &str,
     ) -> Result<(), HoldingError> {
         let revision = on_trial.candidate().content.ruleset.revision;
@@ -359,7 +360,7 @@ impl PolicyPart {
         // Whatever follows: the trial ends in the kernel, and the ruleset is not in force for good.
         self.failure = Some(PolicyFailure::Reverted(text.clone()));
         let candidate = self.holding.take_back(on_trial, kernel)?;
-        let digest = candidate.plan.digest();
+        let digest = K::digest(&candidate.plan);
         world.trace(DebugArea::Rules, &|| format!("plan {digest} was taken back"));
         world.step(Step::Reverted);
         self.change = Change::Reverted;
@@ -368,7 +369,7 @@ impl PolicyPart {
         Ok(())
     }
 
-    fn use_rules_of(&mut self, candidate: Candidate) {
+    fn use_rules_of<P>(&mut self, candidate: Candidate<P>) {
         self.unenforceable = candidate.unenforceable;
     }
 
@@ -377,15 +378,22 @@ impl PolicyPart {
     fn read_back<K: Kernel>(
         &mut self,
         kernel: &mut K,
-        world: &mut impl World,
+        world: &mut impl World<K::Capabilities>,
     ) -> Result<(), HoldingError> {
-        let programmed = match self.kept.take().map_or_else(|| kernel.read_back(), Ok) {
-            Ok(programmed) => programmed,
+        let read = match self.kept.take() {
+            Some(kept) => Ok(kept),
+            None => {
+                let expected = self.proven().map(|known| known.plan(kernel));
+                kernel.read_back(expected.as_ref())
+            }
+        };
+        let ReadBack { programmed, differences } = match read {
+            Ok(read) => read,
             Err(FirewallError::NothingInForce { .. }) => {
                 self.holding.lost_sight();
                 return Ok(());
             }
-            Err(error @ FirewallError::Busy { .. }) => {
+            Err(error) if error.is_busy() => {
                 self.holding.lost_sight();
                 self.failure = Some(PolicyFailure::Failed(chain(&error)));
                 world.note(problem("not-read", &error));
@@ -396,15 +404,11 @@ impl PolicyPart {
                 return Err(error.into());
             }
         };
-        let differences = match self.proven() {
-            Some(known) => differences(&programmed, known, &kernel.capabilities()),
-            None => Vec::new(),
-        };
         if differences.is_empty() {
             self.damage = Damage::None;
             self.holding.seen();
         } else {
-            let text = drift_text(&differences);
+            let text = drift_text(&texts(&differences));
             self.holding.lost_sight();
             self.failure = Some(PolicyFailure::Failed(text.clone()));
             world.note(Problem { code: "read-back-differs".to_owned(), text });
@@ -426,9 +430,9 @@ impl PolicyPart {
 /// If no ruleset is in force, the first one applies to connections whose opening the kernel never saw.
 pub(super) fn before_a_first_ruleset<K: Kernel>(
     kernel: &mut K,
-    world: &mut impl World,
+    world: &mut impl World<K::Capabilities>,
 ) -> Result<(), FirewallError> {
-    if matches!(kernel.state()?, KernelState::Absent | KernelState::Damaged { .. }) {
+    if matches!(kernel.state()?, Standing::Nothing | Standing::Damaged { .. }) {
         world.introduce_open_connections();
     }
     Ok(())

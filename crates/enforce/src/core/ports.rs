@@ -3,9 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
 
-use xshield_firewall::{Capabilities, FirewallError, Generation, KernelState, Plan, Programmed};
 use xshield_policy::{AssetId, Facts, Ruleset, TimeServers};
 use xshield_wire::message::{CheckInAnswer, Digest, InForce, Problem, Status};
 use xshield_wire::telemetry::DebugArea;
@@ -13,59 +11,6 @@ use xshield_wire::{RulesetVersion, Verified};
 
 use super::known_good::LastKnownGood;
 use crate::step::Step;
-
-/// The policy's table in this host's firewall. Every change is one transaction: it takes effect as a whole or
-/// not at all.
-pub trait Kernel {
-    /// A ruleset in force for a limited time.
-    type Trial;
-
-    /// What the kernel can do.
-    fn capabilities(&self) -> Capabilities;
-
-    /// A number that changes with every change of any table.
-    ///
-    /// # Errors
-    /// When the kernel can't be read.
-    fn generation(&mut self) -> Result<Generation, FirewallError>;
-
-    /// Which ruleset the table holds.
-    ///
-    /// # Errors
-    /// When the kernel can't be read.
-    fn state(&mut self) -> Result<KernelState, FirewallError>;
-
-    /// Reads the complete ruleset in force.
-    ///
-    /// # Errors
-    /// When there is none, or it can't be read.
-    fn read_back(&mut self) -> Result<Programmed, FirewallError>;
-
-    /// Puts a ruleset in force for good.
-    ///
-    /// # Errors
-    /// When the kernel refuses; nothing is changed then.
-    fn apply_now(&mut self, plan: &Plan) -> Result<(), FirewallError>;
-
-    /// Puts a ruleset in force for a limited time, after which the kernel reverts to the previous one.
-    ///
-    /// # Errors
-    /// When the kernel refuses; nothing is changed then.
-    fn try_apply(&mut self, plan: &Plan, probation: Duration)
-    -> Result<Self::Trial, FirewallError>;
-
-    /// Keeps a ruleset on trial for good.
-    ///
-    /// # Errors
-    /// When its time has expired, or the kernel refuses.
-    fn keep(&mut self, trial: Self::Trial) -> Result<Programmed, FirewallError>;
-
-    /// Reverts a trial before its time expires.
-    ///
-    /// # Errors
-    /// When the table holds something else, or the kernel refuses.
-    fn revert(&mut self, trial: Self::Trial) -> Result<(), FirewallError>;
-}
 
 /// A ruleset could not be saved; the one saved before is intact.
 #[derive(Debug, thiserror::Error)]
@@ -102,15 +47,10 @@ pub struct WaysOut {
 }
 
 /// The host's facts.
-pub trait Host {
+pub trait Host<C> {
     /// The facts that a ruleset needs. `known`: the platform's last known addresses, used while its name
     /// can't be resolved.
-    fn facts(
-        &mut self,
-        ruleset: &Ruleset,
-        capabilities: &Capabilities,
-        known: &[SocketAddr],
-    ) -> Facts;
+    fn facts(&mut self, ruleset: &Ruleset, capabilities: &C, known: &[SocketAddr]) -> Facts;
 
     /// The addresses that are known without asking another host.
     fn configured_ways(&mut self) -> WaysOut;
@@ -122,7 +62,7 @@ pub trait Host {
     fn introduce_open_connections(&mut self);
 
     /// Reports what the ruleset can't enforce for traffic that this host forwards.
-    fn look_at_forwarding(&mut self, ruleset: &Ruleset, capabilities: &Capabilities);
+    fn look_at_forwarding(&mut self, ruleset: &Ruleset, capabilities: &C);
 }
 
 /// The policy's state as a check-in reports it.
@@ -185,9 +125,9 @@ pub trait Log {
 }
 
 /// Everything outside the core except the kernel.
-pub trait World: Records + Host + Platform + Log {}
+pub trait World<C>: Records + Host<C> + Platform + Log {}
 
-impl<T: Records + Host + Platform + Log> World for T {}
+impl<C, T: Records + Host<C> + Platform + Log> World<C> for T {}
 
 /// Adds what is missing; the list is sorted afterwards.
 pub(crate) fn add<T: Ord + Copy>(addresses: &mut Vec<T>, new: &[T]) {

@@ -1,9 +1,9 @@
 //! Whether the kernel holds the ruleset on disk.
 
-use xshield_firewall::{Capabilities, FirewallError, Generation, KernelState, Programmed};
+use xshield_firewall::{Drift, FirewallError, Generation};
 
+use super::kernel::{Kernel, Standing};
 use super::known_good::LastKnownGood;
-use super::ports::Kernel;
 
 /// The most differences named in a problem; the others are counted.
 const NAMED: usize = 5;
@@ -36,27 +36,25 @@ pub(super) fn look<K: Kernel>(
     known: &LastKnownGood,
     last: LastSeen,
 ) -> Result<Found, FirewallError> {
-    let capabilities = kernel.capabilities();
     let differences = match kernel.state()? {
-        KernelState::InForce(standing) if standing.digest == known.plan(&capabilities).digest() => {
-            differences(&kernel.read_back()?, known, &capabilities)
+        Standing::InForce(digest) => {
+            let expected = known.plan(kernel);
+            if digest == K::digest(&expected) {
+                texts(&kernel.read_back(Some(&expected))?.differences)
+            } else {
+                vec!["another ruleset of ours is in force".to_owned()]
+            }
         }
-        KernelState::Trial { .. } => return Ok(Found::Unfinished),
-        KernelState::InForce(_) => vec!["another ruleset of ours is in force".to_owned()],
-        KernelState::Absent if last == LastSeen::Never => return Ok(Found::Missing),
-        KernelState::Absent => vec!["table inet xshield is gone".to_owned()],
-        KernelState::Damaged { what } => vec![what],
+        Standing::OnTrial => return Ok(Found::Unfinished),
+        Standing::Nothing if last == LastSeen::Never => return Ok(Found::Missing),
+        Standing::Nothing => vec![format!("{} is gone", K::PLACE)],
+        Standing::Damaged { what } => vec![what],
     };
     Ok(if differences.is_empty() { Found::Whole } else { Found::Other(differences) })
 }
 
-pub(super) fn differences(
-    programmed: &Programmed,
-    known: &LastKnownGood,
-    capabilities: &Capabilities,
-) -> Vec<String> {
-    let expected = known.plan(capabilities);
-    programmed.differences(&expected).iter().map(ToString::to_string).collect()
+pub(super) fn texts(differences: &[Drift]) -> Vec<String> {
+    differences.iter().map(ToString::to_string).collect()
 }
 
 pub(super) fn drift_text(differences: &[String]) -> String {

@@ -9,6 +9,7 @@ pub mod explain;
 mod facts;
 mod forwarded;
 mod ineffective;
+mod nft_kernel;
 mod observed;
 mod parts;
 pub mod preflight;

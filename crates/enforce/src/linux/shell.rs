@@ -1,12 +1,9 @@
 //! The core's interfaces on a real host: kernel, disk, facts, platform.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use xshield_firewall::threat::{ListTable, ThreatTable};
-use xshield_firewall::{
-    Capabilities, Firewall, FirewallError, Generation, KernelState, Plan, Programmed, Trial,
-};
+use xshield_firewall::{Capabilities, FirewallError};
 use xshield_host::linux::local::CgroupMatching;
 use xshield_host::linux::sockets::ListeningSocket;
 use xshield_policy::{Facts, Ruleset};
@@ -17,7 +14,7 @@ use xshield_wire::{RulesetVersion, Verified};
 use crate::client::{self, Connection};
 use crate::core::known_good::LastKnownGood;
 use crate::core::ports::{
-    Fetched, Host, Kernel, Log, NotWritten, Platform, PolicyStatus, Records, WaysOut,
+    Fetched, Host, Log, NotWritten, Platform, PolicyStatus, Records, WaysOut,
 };
 use crate::exchange::{Exchange, Says};
 use crate::linux::{connection_tracking, facts, forwarded, time_servers};
@@ -27,42 +24,6 @@ use crate::run::Run;
 use crate::step::Step;
 use crate::threat::ThreatPart;
 use crate::{endpoints, reached, trace};
-
-impl Kernel for Firewall {
-    type Trial = Trial;
-
-    fn capabilities(&self) -> Capabilities {
-        *self.capabilities()
-    }
-
-    fn generation(&mut self) -> Result<Generation, FirewallError> {
-        self.generation()
-    }
-
-    fn state(&mut self) -> Result<KernelState, FirewallError> {
-        self.state()
-    }
-
-    fn read_back(&mut self) -> Result<Programmed, FirewallError> {
-        self.read_back()
-    }
-
-    fn apply_now(&mut self, plan: &Plan) -> Result<(), FirewallError> {
-        self.apply_now(plan)
-    }
-
-    fn try_apply(&mut self, plan: &Plan, probation: Duration) -> Result<Trial, FirewallError> {
-        self.try_apply(plan, probation)
-    }
-
-    fn keep(&mut self, trial: Trial) -> Result<Programmed, FirewallError> {
-        self.keep(trial)
-    }
-
-    fn revert(&mut self, trial: Trial) -> Result<(), FirewallError> {
-        self.revert(trial)
-    }
-}
 
 /// Opens the table of the threat list.
 pub(crate) fn open_threat_table() -> Result<Box<dyn ListTable>, FirewallError> {
@@ -99,7 +60,7 @@ impl Records for Shell<'_, '_> {
     }
 }
 
-impl Host for Shell<'_, '_> {
+impl Host<Capabilities> for Shell<'_, '_> {
     fn facts(
         &mut self,
         ruleset: &Ruleset,

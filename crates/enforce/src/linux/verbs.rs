@@ -120,7 +120,7 @@ pub fn restore(config: &Config, surroundings: &Surroundings) -> Result<Restored,
 /// Restores the last-known-good ruleset without contacting the platform: at boot, before the network is up.
 fn restore_ruleset(known: &LastKnownGood) -> Result<(), FirewallError> {
     let mut firewall = Firewall::open()?;
-    let plan = known.plan(firewall.capabilities());
+    let plan = known.plan(&firewall);
     firewall.apply_now(&plan)
 }
 

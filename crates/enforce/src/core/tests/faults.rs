@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::fake::{Behaviour, Brings, Call, Fault, World, all_open, verdicts_of};
+use super::fake::{Behaviour, Brings, Call, Fault, Model, Nft, World, all_open, verdicts_of};
 use crate::core::result::{Change, RunStatus};
 use crate::step::Step;
 
@@ -45,7 +45,7 @@ const BEHAVIOURS: [Behaviour; 9] = [
     Behaviour { answers: false, wants: None, brings: Brings::Nothing },
 ];
 
-fn begin(begin: Begin) -> World {
+fn begin<M: Model>(begin: Begin) -> World<M> {
     if matches!(begin, Begin::New) {
         return World::new();
     }
@@ -72,7 +72,7 @@ fn begin(begin: Begin) -> World {
 }
 
 /// The calls of a run from here without a fault.
-fn calls_of_a_run(from: &World, behaviour: Behaviour) -> Vec<Call> {
+fn calls_of_a_run<M: Model>(from: &World<M>, behaviour: Behaviour) -> Vec<Call> {
     let twin = from.fork();
     twin.set(|sim| sim.behaviour = behaviour);
     twin.run().expect("nobody kills it");
@@ -80,7 +80,7 @@ fn calls_of_a_run(from: &World, behaviour: Behaviour) -> Vec<Call> {
 }
 
 /// A complete ruleset judges packets, never an older one than was confirmed.
-fn is_whole(world: &World, from: Begin, context: &str) {
+fn is_whole<M: Model>(world: &World<M>, from: Begin, context: &str) {
     let kernel = world.kernel();
     let may_be_open = matches!(from, Begin::New | Begin::TableGone);
     // A host without a ruleset accepts any that the platform signed for it.
@@ -90,7 +90,7 @@ fn is_whole(world: &World, from: Begin, context: &str) {
 }
 
 /// Two runs without faults, with a platform that wants revision 4, put it in force, whatever happened before.
-fn recovers(world: &World, context: &str) {
+fn recovers<M: Model>(world: &World<M>, context: &str) {
     world.set(|sim| {
         sim.fault = None;
         sim.behaviour = Behaviour::well(4);
@@ -105,12 +105,29 @@ fn recovers(world: &World, context: &str) {
     assert_eq!(told.in_force.map(|claim| claim.revision.0), Some(4), "{context}");
 }
 
-#[test]
-fn any_fault_at_any_call_leaves_a_whole_policy_and_the_next_runs_finish() {
+/// Each of these on each kernel.
+macro_rules! on_every_kernel {
+    ($($test:ident)*) => {
+        mod nft {
+            $(#[test] fn $test() { super::$test::<super::Nft>(); })*
+        }
+    };
+}
+
+on_every_kernel! {
+    any_fault_at_any_call_leaves_a_whole_policy_and_the_next_runs_finish
+    a_ruleset_that_cuts_the_platform_off_is_taken_back_whatever_fails
+    what_can_not_be_trusted_changes_nothing
+    a_table_that_was_too_busy_to_be_read_is_repaired_by_the_next_run
+    a_write_that_failed_and_happened_all_the_same_is_found_by_the_next_run
+    a_first_ruleset_that_a_kill_took_from_the_kernel_is_put_back_before_the_platform_is_asked
+}
+
+fn any_fault_at_any_call_leaves_a_whole_policy_and_the_next_runs_finish<M: Model>() {
     let mut cycles = 0;
     let mut seen: BTreeSet<String> = BTreeSet::new();
     for from in BEGINS {
-        let before = begin(from);
+        let before = begin::<M>(from);
         let disk = before.on_disk();
         for behaviour in BEHAVIOURS {
             let calls = calls_of_a_run(&before, behaviour);
@@ -159,10 +176,9 @@ fn any_fault_at_any_call_leaves_a_whole_policy_and_the_next_runs_finish() {
     assert!(cycles > 5_000, "{cycles}");
 }
 
-#[test]
-fn a_ruleset_that_cuts_the_platform_off_is_taken_back_whatever_fails() {
+fn a_ruleset_that_cuts_the_platform_off_is_taken_back_whatever_fails<M: Model>() {
     let cutting = || {
-        let world = World::with(2);
+        let world = World::<M>::with(2);
         world.set(|sim| {
             sim.behaviour = Behaviour::well(3);
             sim.cuts.insert(3);
@@ -190,8 +206,7 @@ fn a_ruleset_that_cuts_the_platform_off_is_taken_back_whatever_fails() {
     }
 }
 
-#[test]
-fn what_can_not_be_trusted_changes_nothing() {
+fn what_can_not_be_trusted_changes_nothing<M: Model>() {
     for (brings, status) in [
         (Brings::Forged, RunStatus::RulesetRefused),
         (Brings::OfAnotherHost, RunStatus::RulesetRefused),
@@ -199,7 +214,7 @@ fn what_can_not_be_trusted_changes_nothing() {
         (Brings::Older(1), RunStatus::RulesetRefused),
         (Brings::Nothing, RunStatus::Enforcing),
     ] {
-        let world = World::with(2);
+        let world = World::<M>::with(2);
         world.set(|sim| sim.behaviour = Behaviour { answers: true, wants: Some(3), brings });
         let ended = world.run().expect("nobody kills it");
         assert_eq!((ended.status, ended.change), (status, Change::None), "{brings:?}");
@@ -207,9 +222,8 @@ fn what_can_not_be_trusted_changes_nothing() {
     }
 }
 
-#[test]
-fn a_table_that_was_too_busy_to_be_read_is_repaired_by_the_next_run() {
-    let world = World::with(2);
+fn a_table_that_was_too_busy_to_be_read_is_repaired_by_the_next_run<M: Model>() {
+    let world = World::<M>::with(2);
     world.table_is_disturbed();
     world.set(|sim| sim.behaviour = Behaviour::well(2));
     let calls = calls_of_a_run(&world, Behaviour::well(2));
@@ -233,9 +247,8 @@ fn a_table_that_was_too_busy_to_be_read_is_repaired_by_the_next_run() {
     }
 }
 
-#[test]
-fn a_write_that_failed_and_happened_all_the_same_is_found_by_the_next_run() {
-    let world = World::with(2);
+fn a_write_that_failed_and_happened_all_the_same_is_found_by_the_next_run<M: Model>() {
+    let world = World::<M>::with(2);
     world.set(|sim| sim.behaviour = Behaviour::well(3));
     let calls = calls_of_a_run(&world, Behaviour::well(3));
     let write = calls.iter().position(|call| *call == Call::WriteDown).unwrap();
@@ -253,9 +266,10 @@ fn a_write_that_failed_and_happened_all_the_same_is_found_by_the_next_run() {
     assert_eq!(world.kernel(), verdicts_of(3));
 }
 
-#[test]
-fn a_first_ruleset_that_a_kill_took_from_the_kernel_is_put_back_before_the_platform_is_asked() {
-    let world = World::new();
+fn a_first_ruleset_that_a_kill_took_from_the_kernel_is_put_back_before_the_platform_is_asked<
+    M: Model,
+>() {
+    let world = World::<M>::new();
     let calls = calls_of_a_run(&world, Behaviour::well(3));
     let write = calls.iter().position(|call| *call == Call::WriteDown).unwrap();
     world.set(|sim| {

@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 
-use super::fake::{Behaviour, Brings, Fault, REVISIONS, World, all_open, verdicts_of};
+use super::fake::{Behaviour, Brings, Fault, Model, Nft, REVISIONS, World, all_open, verdicts_of};
 use crate::core::result::RunStatus;
 
 #[derive(Debug, Clone, Copy)]
@@ -69,80 +69,85 @@ proptest! {
 
     #[test]
     fn no_life_of_a_host_loses_the_last_good_ruleset(life in prop::collection::vec(events(), 1..14)) {
-        let world = World::new();
-        let mut newest = 1;
-        let mut disk = None;
-        // Whether a run has completed since the host was new, or since the table was deleted.
-        let mut settled = false;
-        for event in life {
-            match event {
-                Event::Run(answer, fault) => {
-                    let behaviour = match answer {
-                        Answer::Newest { commits } => {
-                            newest = REVISIONS.min(newest + u64::from(commits));
-                            Behaviour::well(newest)
-                        }
-                        Answer::Again(revision) => Behaviour::well(revision.min(newest)),
-                        Answer::Brings(Brings::Older(revision)) => Behaviour {
-                            answers: true,
-                            wants: Some(newest),
-                            brings: Brings::Older(revision.min(newest)),
-                        },
-                        Answer::Brings(brings) => {
-                            Behaviour { answers: true, wants: Some(newest), brings }
-                        }
-                        Answer::Silent => Behaviour::silent(),
-                    };
-                    world.set(|sim| {
-                        sim.behaviour = behaviour;
-                        sim.fault = fault;
-                    });
-                    let ended = world.run();
-                    if ended.is_some_and(|ended| ended.status == RunStatus::Enforcing) {
-                        settled = true;
-                    }
-                }
-                Event::TimePasses => world.time_passes(),
-                Event::Reboot => {
-                    world.reboot();
-                    settled = disk.is_some();
-                }
-                Event::TableRemoved => {
-                    world.table_is_removed();
-                    settled = false;
-                }
-                Event::TableDisturbed => world.table_is_disturbed(),
-                Event::Moves(to) => world.set(|sim| {
-                    sim.endpoint = format!("192.0.2.{}:8443", 200 + u16::from(to)).parse().unwrap();
-                }),
-                Event::Cuts(revision) => world.set(|sim| {
-                    if !sim.cuts.remove(&revision) {
-                        sim.cuts.insert(revision);
-                    }
-                }),
-                Event::Packets(count) => (0..count).for_each(|_| world.packet()),
-            }
-            // The ruleset on disk never becomes older.
-            prop_assert!(world.on_disk() >= disk, "{:?} after {disk:?}", world.on_disk());
-            disk = world.on_disk();
-            // A complete ruleset judges packets; everything passes only until a run has completed.
-            let kernel = world.kernel();
-            let whole = (1..=REVISIONS).any(|revision| kernel == verdicts_of(revision));
-            let open = kernel == all_open() && !settled;
-            prop_assert!(whole || open, "{kernel:?}, on disk {disk:?}");
-            let (told, real) = world.set(|sim| (sim.hits_told, sim.hits_real));
-            prop_assert!(told <= real, "{told} hits told of {real}");
-        }
-        // Whatever happened before: after two undisturbed runs the wanted ruleset is in force.
-        world.set(|sim| {
-            sim.fault = None;
-            sim.cuts.clear();
-            sim.behaviour = Behaviour::well(newest);
-        });
-        world.run();
-        let ended = world.run().expect("nobody kills it");
-        prop_assert_eq!(ended.status, RunStatus::Enforcing);
-        prop_assert_eq!(world.kernel(), verdicts_of(newest));
-        prop_assert_eq!(world.on_disk(), Some(newest));
+        lives::<Nft>(&life)?;
     }
+}
+
+fn lives<M: Model>(life: &[Event]) -> Result<(), TestCaseError> {
+    let world = World::<M>::new();
+    let mut newest = 1;
+    let mut disk = None;
+    // Whether a run has completed since the host was new, or since the table was deleted.
+    let mut settled = false;
+    for &event in life {
+        match event {
+            Event::Run(answer, fault) => {
+                let behaviour = match answer {
+                    Answer::Newest { commits } => {
+                        newest = REVISIONS.min(newest + u64::from(commits));
+                        Behaviour::well(newest)
+                    }
+                    Answer::Again(revision) => Behaviour::well(revision.min(newest)),
+                    Answer::Brings(Brings::Older(revision)) => Behaviour {
+                        answers: true,
+                        wants: Some(newest),
+                        brings: Brings::Older(revision.min(newest)),
+                    },
+                    Answer::Brings(brings) => {
+                        Behaviour { answers: true, wants: Some(newest), brings }
+                    }
+                    Answer::Silent => Behaviour::silent(),
+                };
+                world.set(|sim| {
+                    sim.behaviour = behaviour;
+                    sim.fault = fault;
+                });
+                let ended = world.run();
+                if ended.is_some_and(|ended| ended.status == RunStatus::Enforcing) {
+                    settled = true;
+                }
+            }
+            Event::TimePasses => world.time_passes(),
+            Event::Reboot => {
+                world.reboot();
+                settled = disk.is_some();
+            }
+            Event::TableRemoved => {
+                world.table_is_removed();
+                settled = false;
+            }
+            Event::TableDisturbed => world.table_is_disturbed(),
+            Event::Moves(to) => world.set(|sim| {
+                sim.endpoint = format!("192.0.2.{}:8443", 200 + u16::from(to)).parse().unwrap();
+            }),
+            Event::Cuts(revision) => world.set(|sim| {
+                if !sim.cuts.remove(&revision) {
+                    sim.cuts.insert(revision);
+                }
+            }),
+            Event::Packets(count) => (0..count).for_each(|_| world.packet()),
+        }
+        // The ruleset on disk never becomes older.
+        prop_assert!(world.on_disk() >= disk, "{:?} after {disk:?}", world.on_disk());
+        disk = world.on_disk();
+        // A complete ruleset judges packets; everything passes only until a run has completed.
+        let kernel = world.kernel();
+        let whole = (1..=REVISIONS).any(|revision| kernel == verdicts_of(revision));
+        let open = kernel == all_open() && !settled;
+        prop_assert!(whole || open, "{kernel:?}, on disk {disk:?}");
+        let (told, real) = world.set(|sim| (sim.hits_told, sim.hits_real));
+        prop_assert!(told <= real, "{told} hits told of {real}");
+    }
+    // Whatever happened before: after two undisturbed runs the wanted ruleset is in force.
+    world.set(|sim| {
+        sim.fault = None;
+        sim.cuts.clear();
+        sim.behaviour = Behaviour::well(newest);
+    });
+    world.run();
+    let ended = world.run().expect("nobody kills it");
+    prop_assert_eq!(ended.status, RunStatus::Enforcing);
+    prop_assert_eq!(world.kernel(), verdicts_of(newest));
+    prop_assert_eq!(world.on_disk(), Some(newest));
+    Ok(())
 }

@@ -1,18 +1,37 @@
-//! The simulated kernel.
+//! The simulated kernel: a kernel in memory, of which any call can fail.
 
 use super::*;
 
-pub(super) fn hit(packets: u64) -> Hit {
-    Hit {
-        rule: "t/open".to_owned(),
-        direction: Direction::Inbound,
-        action: Action::Allow,
-        packets,
-        bytes: packets,
-    }
+/// A kernel in memory, and events that runs do not cause.
+pub(in crate::core::tests) trait Model:
+    Kernel<Capabilities: Clone> + Clone + 'static
+{
+    /// Without any ruleset.
+    fn new() -> Self;
+
+    /// What it does to the probes now.
+    fn verdicts(&self) -> Verdicts;
+
+    /// A trial expires.
+    fn time_passes(&mut self);
+
+    /// The program that used it ends or is killed.
+    fn program_ends(&mut self);
+
+    /// The host restarts. `known`: the ruleset on disk.
+    fn reboot(&mut self, known: Option<&LastKnownGood>);
+
+    /// Another program deletes our rules.
+    fn is_removed(&mut self);
+
+    /// Another program adds something to our rules.
+    fn is_disturbed(&mut self);
+
+    /// A packet matches the rule that opens the ruleset's port. Returns whether it is counted.
+    fn counts_a_packet(&mut self) -> bool;
 }
 
-pub(super) fn refused(fault: Fault) -> FirewallError {
+fn refused(fault: Fault) -> FirewallError {
     let action = "doing it";
     match fault {
         Fault::Unanswered => FirewallError::NoAnswer { action },
@@ -24,7 +43,7 @@ pub(super) fn refused(fault: Fault) -> FirewallError {
 }
 
 /// The error of reading while others change the table faster than it is read.
-pub(super) fn unread(fault: Fault) -> FirewallError {
+fn unread(fault: Fault) -> FirewallError {
     let action = "reading it";
     match fault {
         Fault::Unanswered => FirewallError::NoAnswer { action },
@@ -32,78 +51,87 @@ pub(super) fn unread(fault: Fault) -> FirewallError {
     }
 }
 
-pub(super) struct FakeKernel(pub(super) World);
+/// The kernel of a world, as a run has it.
+pub(super) struct FakeKernel<M: Model> {
+    world: World<M>,
+    capabilities: M::Capabilities,
+}
 
-impl Kernel for FakeKernel {
-    /// Which slot is on trial.
-    type Trial = Option<Slot>;
-
-    fn capabilities(&self) -> Capabilities {
-        Capabilities::FULL
+impl<M: Model> FakeKernel<M> {
+    pub(super) fn of(world: &World<M>) -> Self {
+        let capabilities = world.0.borrow().kernel.capabilities().clone();
+        Self { world: world.clone(), capabilities }
     }
 
-    fn generation(&mut self) -> Result<Generation, FirewallError> {
-        let fail = |fault| Err(unread(fault));
-        self.0.perform(Call::Generation, |sim| Ok(Generation(sim.generation)), fail)
+    fn read<T>(
+        &self,
+        call: Call,
+        read: impl FnOnce(&mut M) -> Result<T, FirewallError>,
+    ) -> Result<T, FirewallError> {
+        self.world.perform(call, |sim| read(&mut sim.kernel), |fault| Err(unread(fault)))
     }
 
-    fn state(&mut self) -> Result<KernelState, FirewallError> {
-        self.0.perform(Call::State, |sim| Ok(sim.state()), |fault| Err(unread(fault)))
+    fn change<T>(
+        &self,
+        call: Call,
+        change: impl FnOnce(&mut M) -> Result<T, FirewallError>,
+    ) -> Result<T, FirewallError> {
+        self.world.perform(call, |sim| change(&mut sim.kernel), |fault| Err(refused(fault)))
+    }
+}
+
+impl<M: Model> Kernel for FakeKernel<M> {
+    type Plan = M::Plan;
+    type Capabilities = M::Capabilities;
+    type Trial = M::Trial;
+
+    const PLACE: &'static str = M::PLACE;
+
+    fn capabilities(&self) -> &M::Capabilities {
+        &self.capabilities
     }
 
-    fn read_back(&mut self) -> Result<Programmed, FirewallError> {
-        self.0.perform(Call::ReadBack, |sim| sim.programmed(), |fault| Err(unread(fault)))
+    fn plan(&self, bound: &Bound, live: Option<LiveGroup>) -> M::Plan {
+        self.world.0.borrow().kernel.plan(bound, live)
     }
 
-    fn apply_now(&mut self, plan: &Plan) -> Result<(), FirewallError> {
-        let act = |sim: &mut Sim| {
-            sim.put(plan);
-            Ok(())
-        };
-        self.0.perform(Call::ApplyNow, act, |fault| Err(refused(fault)))
+    fn digest(plan: &M::Plan) -> PlanDigest {
+        M::digest(plan)
     }
 
-    fn try_apply(&mut self, plan: &Plan, _: Duration) -> Result<Option<Slot>, FirewallError> {
-        let act = |sim: &mut Sim| {
-            let same = sim.table.settled.as_ref().is_some_and(|old| *old.plan == *plan);
-            if same && sim.table.trial.is_none() && !sim.table.foreign {
-                return Ok(None);
-            }
-            let slot = sim.table.free_slot();
-            let settled = sim.table.settled.take().filter(|_| !sim.table.foreign);
-            let trial = Some(Entry::new(slot, plan));
-            sim.table = Table { settled, trial, over: false, foreign: false };
-            sim.generation += 1;
-            Ok(Some(slot))
-        };
-        self.0.perform(Call::TryApply, act, |fault| Err(refused(fault)))
+    fn unenforceable(plan: &M::Plan) -> &[Unenforceable] {
+        M::unenforceable(plan)
     }
 
-    fn keep(&mut self, trial: Option<Slot>) -> Result<Programmed, FirewallError> {
-        let act = |sim: &mut Sim| {
-            if trial.is_none() {
-                return sim.programmed();
-            }
-            if sim.table.over {
-                return Err(FirewallError::ProbationOver);
-            }
-            let old = sim.table.settled.take();
-            sim.table.settled = sim.table.trial.take();
-            sim.generation += 1;
-            let final_hits = old.map(|old| hit(old.hits)).into_iter().collect();
-            Ok(Programmed { final_hits, ..sim.programmed()? })
-        };
-        self.0.perform(Call::Keep, act, |fault| Err(refused(fault)))
+    fn generation(&mut self) -> Result<Option<Generation>, FirewallError> {
+        self.read(Call::Generation, M::generation)
     }
 
-    fn revert(&mut self, trial: Option<Slot>) -> Result<(), FirewallError> {
-        let act = |sim: &mut Sim| {
-            if trial.is_some() {
-                sim.table.trial = None;
-                sim.generation += 1;
-            }
-            Ok(())
-        };
-        self.0.perform(Call::Revert, act, |fault| Err(refused(fault)))
+    fn state(&mut self) -> Result<Standing, FirewallError> {
+        self.read(Call::State, M::state)
+    }
+
+    fn read_back(&mut self, expected: Option<&M::Plan>) -> Result<ReadBack, FirewallError> {
+        self.read(Call::ReadBack, |kernel| kernel.read_back(expected))
+    }
+
+    fn apply_now(&mut self, plan: &M::Plan) -> Result<(), FirewallError> {
+        self.change(Call::ApplyNow, |kernel| kernel.apply_now(plan))
+    }
+
+    fn try_apply(
+        &mut self,
+        plan: &M::Plan,
+        probation: Duration,
+    ) -> Result<M::Trial, FirewallError> {
+        self.change(Call::TryApply, |kernel| kernel.try_apply(plan, probation))
+    }
+
+    fn keep(&mut self, trial: M::Trial, plan: &M::Plan) -> Result<ReadBack, FirewallError> {
+        self.change(Call::Keep, |kernel| kernel.keep(trial, plan))
+    }
+
+    fn revert(&mut self, trial: M::Trial) -> Result<(), FirewallError> {
+        self.change(Call::Revert, |kernel| kernel.revert(trial))
     }
 }

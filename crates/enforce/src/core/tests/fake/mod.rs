@@ -12,15 +12,11 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use xshield_firewall::plan::Digest as PlanDigest;
-use xshield_firewall::plan::eval::eval;
-use xshield_firewall::programmed::Action;
-use xshield_firewall::{
-    Capabilities, FirewallError, Generation, Hit, InstalledRuleset, KernelState, Plan, Programmed,
-    Slot,
-};
+use xshield_firewall::{FirewallError, Generation, LiveGroup};
 use xshield_policy::ruleset::{Failsafe, Peers, Rule, StanceRules};
 use xshield_policy::{
-    AssetId, Direction, DirectionRules, Facts, Packet, Revision, Ruleset, Subject, Verdict, decide,
+    AssetId, Bound, Direction, DirectionRules, Facts, Packet, Revision, Ruleset, Subject,
+    Unenforceable, Verdict, decide,
 };
 use xshield_wire::keys::{PolicyKey, PolicyPublicKey};
 use xshield_wire::message::{CheckInAnswer, Digest, InForce, Problem, Status, VERSION};
@@ -29,18 +25,22 @@ use xshield_wire::{Envelope, RulesetVersion, Verified, envelope};
 
 use crate::core::cycle::{Cycle, enforce};
 use crate::core::hits::{self, LastHits};
+use crate::core::kernel::{Kernel, ReadBack, Standing};
 use crate::core::known_good::LastKnownGood;
 use crate::core::policy::{Failed, LastSeen, PolicyPart, Terms};
 use crate::core::ports::{
-    Fetched, Host, Kernel, Log, NotWritten, Platform, PolicyStatus, Records, WaysOut,
+    Fetched, Host, Log, NotWritten, Platform, PolicyStatus, Records, WaysOut,
 };
 use crate::core::result::{Change, Contact, ContactFailure, Ownership, PartResults, RunStatus};
 use crate::step::Step;
 
 mod kernel;
+mod nft;
 mod rulesets;
 mod running;
 
+pub(super) use kernel::Model;
+pub(super) use nft::Nft;
 pub(super) use rulesets::{Verdicts, all_open, verdicts_of};
 
 use kernel::*;
@@ -129,46 +129,10 @@ impl Behaviour {
     }
 }
 
-/// A ruleset in the simulated kernel.
-#[derive(Clone)]
-struct Entry {
-    slot: Slot,
-    plan: Rc<Plan>,
-    digest: PlanDigest,
-    hits: u64,
-}
-
-impl Entry {
-    fn new(slot: Slot, plan: &Plan) -> Self {
-        Self { slot, plan: Rc::new(plan.clone()), digest: plan.digest(), hits: 0 }
-    }
-}
-
-#[derive(Clone, Default)]
-struct Table {
-    settled: Option<Entry>,
-    trial: Option<Entry>,
-    /// The trial has expired.
-    over: bool,
-    /// Another program added a chain to our table.
-    foreign: bool,
-}
-
-impl Table {
-    fn in_force(&self) -> Option<&Entry> {
-        self.trial.as_ref().filter(|_| !self.over).or(self.settled.as_ref())
-    }
-
-    fn free_slot(&self) -> Slot {
-        self.settled.as_ref().map_or(Slot::A, |entry| entry.slot.other())
-    }
-}
-
 /// State that outlives a run.
 #[derive(Clone)]
-pub(super) struct Sim {
-    table: Table,
-    generation: u32,
+pub(super) struct Sim<M> {
+    kernel: M,
     disk: Option<LastKnownGood>,
     last_seen: LastSeen,
     floor: RulesetVersion,
@@ -194,8 +158,13 @@ pub(super) struct Sim {
 }
 
 /// The simulated world as a run borrows it.
-#[derive(Clone)]
-pub(super) struct World(pub(super) Rc<RefCell<Sim>>);
+pub(super) struct World<M>(pub(super) Rc<RefCell<Sim<M>>>);
+
+impl<M> Clone for World<M> {
+    fn clone(&self) -> Self {
+        Self(Rc::clone(&self.0))
+    }
+}
 
 /// How a run ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -205,12 +174,11 @@ pub(super) struct Ended {
     pub(super) change: Change,
 }
 
-impl World {
+impl<M: Model> World<M> {
     /// A host that never contacted a platform.
     pub(super) fn new() -> Self {
         Self(Rc::new(RefCell::new(Sim {
-            table: Table::default(),
-            generation: 1,
+            kernel: M::new(),
             disk: None,
             last_seen: LastSeen::Never,
             floor: RulesetVersion::default(),
@@ -242,13 +210,13 @@ impl World {
         Self(Rc::new(RefCell::new(self.0.borrow().clone())))
     }
 
-    pub(super) fn set<T>(&self, change: impl FnOnce(&mut Sim) -> T) -> T {
+    pub(super) fn set<T>(&self, change: impl FnOnce(&mut Sim<M>) -> T) -> T {
         change(&mut self.0.borrow_mut())
     }
 
     /// What the kernel does to the probes now.
     pub(super) fn kernel(&self) -> Verdicts {
-        self.0.borrow().kernel()
+        self.0.borrow().kernel.verdicts()
     }
 
     /// The revision that a restart restores.
@@ -258,18 +226,13 @@ impl World {
 
     /// An unconfirmed trial expires.
     pub(super) fn time_passes(&self) {
-        self.set(|sim| sim.table.over = sim.table.trial.is_some());
+        self.set(|sim| sim.kernel.time_passes());
     }
 
     /// The kernel loses everything; the boot unit restores what is on disk.
     pub(super) fn reboot(&self) {
         self.set(|sim| {
-            sim.table = Table::default();
-            sim.generation += 1;
-            if let Some(known) = sim.disk.clone() {
-                let plan = known.plan(&Capabilities::FULL);
-                sim.table.settled = Some(Entry::new(Slot::A, &plan));
-            }
+            sim.kernel.reboot(sim.disk.as_ref());
             if sim.last_seen != LastSeen::Never {
                 sim.last_seen = LastSeen::BeforeThisBoot;
             }
@@ -278,33 +241,17 @@ impl World {
 
     /// Another program deletes our table.
     pub(super) fn table_is_removed(&self) {
-        self.set(|sim| {
-            sim.table = Table::default();
-            sim.generation += 1;
-        });
+        self.set(|sim| sim.kernel.is_removed());
     }
 
     /// Another program adds a chain to our table.
     pub(super) fn table_is_disturbed(&self) {
-        self.set(|sim| {
-            sim.table.foreign = sim.table.in_force().is_some();
-            sim.generation += 1;
-        });
+        self.set(|sim| sim.kernel.is_disturbed());
     }
 
     /// A packet matches the rule that opens the ruleset's port.
     pub(super) fn packet(&self) {
-        self.set(|sim| {
-            let Table { settled, trial, over, .. } = &mut sim.table;
-            let entry = match trial {
-                Some(trial) if !*over => Some(trial),
-                _ => settled.as_mut(),
-            };
-            if let Some(entry) = entry {
-                entry.hits += 1;
-                sim.hits_real += 1;
-            }
-        });
+        self.set(|sim| sim.hits_real += u64::from(sim.kernel.counts_a_packet()));
     }
 
     /// One run; `None` when it was killed.
@@ -315,7 +262,9 @@ impl World {
             sim.told = None;
             sim.threat_turns = 0;
         });
-        match catch_unwind(AssertUnwindSafe(|| self.run_whole())) {
+        let ended = catch_unwind(AssertUnwindSafe(|| self.run_whole()));
+        self.set(|sim| sim.kernel.program_ends());
+        match ended {
             Ok(ended) => Some(ended),
             Err(panic) if panic.is::<Killed>() => None,
             Err(panic) => resume_unwind(panic),
@@ -347,7 +296,7 @@ impl World {
     fn perform<T>(
         &self,
         call: Call,
-        act: impl FnOnce(&mut Sim) -> T,
+        act: impl FnOnce(&mut Sim<M>) -> T,
         fail: impl FnOnce(Fault) -> T,
     ) -> T {
         match self.at(call) {
@@ -365,17 +314,11 @@ impl World {
     }
 }
 
-impl Sim {
-    fn kernel(&self) -> Verdicts {
-        let Some(entry) = self.table.in_force() else { return all_open() };
-        let Plan { sets, chains, .. } = &*entry.plan;
-        probes().iter().map(|packet| eval(sets, chains, packet).verdict).collect()
-    }
-
+impl<M: Model> Sim<M> {
     /// Checks that what is reported as in force is what judges packets.
     fn hear(&mut self, standing: PolicyStatus) {
         if let Some(claim) = standing.in_force {
-            let kernel = self.kernel();
+            let kernel = self.kernel.verdicts();
             assert_eq!(kernel, verdicts_of(claim.revision.0), "claimed: {claim:?}");
         }
         if standing.status == Status::Enforcing {
@@ -385,53 +328,7 @@ impl Sim {
     }
 
     fn is_reached(&self) -> bool {
-        let cut = self.cuts.iter().any(|revision| verdicts_of(*revision) == self.kernel());
+        let cut = self.cuts.iter().any(|revision| verdicts_of(*revision) == self.kernel.verdicts());
         self.behaviour.answers && !cut
-    }
-
-    fn stands(&self, entry: &Entry) -> InstalledRuleset {
-        InstalledRuleset {
-            slot: entry.slot,
-            revision: entry.plan.revision,
-            digest: entry.digest,
-            capabilities: Capabilities::FULL,
-        }
-    }
-
-    fn state(&self) -> KernelState {
-        let Table { settled, trial, over, .. } = &self.table;
-        match (trial, settled) {
-            (Some(new), old) => KernelState::Trial {
-                new: self.stands(new),
-                old: old.as_ref().map(|old| self.stands(old)),
-                over: *over,
-            },
-            (None, Some(entry)) => KernelState::InForce(self.stands(entry)),
-            (None, None) => KernelState::Absent,
-        }
-    }
-
-    fn programmed(&self) -> Result<Programmed, FirewallError> {
-        let nothing = || FirewallError::NothingInForce { what: "nothing".to_owned() };
-        let entry = self.table.in_force().ok_or_else(nothing)?;
-        let Entry { plan, digest, hits, .. } = entry;
-        Ok(Programmed {
-            revision: plan.revision,
-            digest: *digest,
-            generation: Generation(self.generation),
-            sets: plan.sets.clone(),
-            chains: plan.chains.clone(),
-            recorder_sets: plan.recorder.sets.iter().map(|set| set.name.clone()).collect(),
-            recorder_chains: plan.recorder.chains.clone(),
-            foreign: self.table.foreign.then(|| "chain theirs".to_owned()).into_iter().collect(),
-            hits: vec![hit(*hits)],
-            ..Programmed::default()
-        })
-    }
-
-    fn put(&mut self, plan: &Plan) {
-        let slot = self.table.free_slot();
-        self.table = Table { settled: Some(Entry::new(slot, plan)), ..Table::default() };
-        self.generation += 1;
     }
 }

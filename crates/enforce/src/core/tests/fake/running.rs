@@ -3,16 +3,16 @@
 use super::*;
 
 /// The other parts of a run.
-pub(super) struct Running {
-    pub(super) world: World,
+pub(super) struct Running<M: Model> {
+    pub(super) world: World<M>,
     pub(super) floor: RulesetVersion,
     pub(super) contact: Contact,
     pub(super) failure: Option<ContactFailure>,
 }
 
-impl Running {
+impl<M: Model> Running<M> {
     fn check_in(&mut self, call: Call, standing: PolicyStatus) -> Option<CheckInAnswer> {
-        let act = |sim: &mut Sim| {
+        let act = |sim: &mut Sim<M>| {
             if !sim.is_reached() {
                 return None;
             }
@@ -42,9 +42,9 @@ impl Running {
     }
 }
 
-impl Records for Running {
+impl<M: Model> Records for Running<M> {
     fn write_down(&mut self, known: &LastKnownGood) -> Result<(), NotWritten> {
-        let act = |sim: &mut Sim| {
+        let act = |sim: &mut Sim<M>| {
             sim.disk = Some(known.clone());
             Ok(())
         };
@@ -61,8 +61,8 @@ impl Records for Running {
     }
 }
 
-impl Host for Running {
-    fn facts(&mut self, _: &Ruleset, _: &Capabilities, _: &[SocketAddr]) -> Facts {
+impl<M: Model> Host<M::Capabilities> for Running<M> {
+    fn facts(&mut self, _: &Ruleset, _: &M::Capabilities, _: &[SocketAddr]) -> Facts {
         Facts { endpoints: vec![self.world.set(|sim| sim.endpoint)], ..Facts::default() }
     }
 
@@ -79,10 +79,10 @@ impl Host for Running {
         self.step(Step::Introduced);
     }
 
-    fn look_at_forwarding(&mut self, _: &Ruleset, _: &Capabilities) {}
+    fn look_at_forwarding(&mut self, _: &Ruleset, _: &M::Capabilities) {}
 }
 
-impl Platform for Running {
+impl<M: Model> Platform for Running<M> {
     fn confirm(&mut self, standing: PolicyStatus) -> Result<(), String> {
         match self.check_in(Call::Confirm, standing) {
             Some(_) => Ok(()),
@@ -95,7 +95,7 @@ impl Platform for Running {
     }
 
     fn ruleset(&mut self, have: Option<Digest>) -> Fetched {
-        let act = |sim: &mut Sim| {
+        let act = |sim: &mut Sim<M>| {
             let revision = sim.behaviour.wants.unwrap_or_default();
             if have == Some(wanted(revision).digest) {
                 return Fetched::Unchanged;
@@ -138,7 +138,7 @@ impl Platform for Running {
     }
 }
 
-impl Log for Running {
+impl<M: Model> Log for Running<M> {
     fn note(&mut self, problem: Problem) {
         self.world.set(|sim| sim.problems.push(problem));
     }
@@ -152,12 +152,12 @@ impl Log for Running {
     }
 }
 
-pub(super) struct Parts {
+pub(super) struct Parts<M: Model> {
     pub(super) policy: PolicyPart,
-    pub(super) run: Running,
+    pub(super) run: Running<M>,
 }
 
-impl Cycle for Parts {
+impl<M: Model> Cycle for Parts<M> {
     type Look = ();
 
     fn provision(&mut self) {
@@ -174,7 +174,7 @@ impl Cycle for Parts {
 
     fn mend(&mut self, (): &mut ()) -> Result<(), Failed> {
         let Self { policy, run } = self;
-        let mut kernel = FakeKernel(run.world.clone());
+        let mut kernel = FakeKernel::of(&run.world);
         let mended = policy.mend(&mut kernel, run);
         policy.checked(mended, run)
     }
@@ -191,7 +191,7 @@ impl Cycle for Parts {
 
     fn follow_policy(&mut self, (): &mut (), answer: Option<&CheckInAnswer>) {
         let Self { policy, run } = self;
-        let (mut kernel, contact) = (FakeKernel(run.world.clone()), run.contact);
+        let (mut kernel, contact) = (FakeKernel::of(&run.world), run.contact);
         let followed = policy.follow(&mut kernel, run, answer, contact);
         let _ = policy.checked(followed, run);
     }
@@ -205,16 +205,16 @@ impl Cycle for Parts {
     fn install_boot_unit(&mut self) {}
 }
 
-pub(super) fn look(
-    parts: &mut Parts,
+pub(super) fn look<M: Model>(
+    parts: &mut Parts<M>,
     last: LastSeen,
 ) -> Result<(), crate::core::holding::HoldingError> {
     let Parts { policy, run } = parts;
-    let mut kernel = FakeKernel(run.world.clone());
+    let mut kernel = FakeKernel::of(&run.world);
     policy.look(&mut kernel, run, last)
 }
 
-impl Parts {
+impl<M: Model> Parts<M> {
     /// Reports the rest, and saves what the next run needs.
     pub(super) fn finish(mut self) -> Ended {
         let standing = self.policy.standing();
@@ -225,7 +225,7 @@ impl Parts {
             self.run.check_in(Call::Correct, standing);
         }
         let (policy, floor) = (&self.policy, self.run.floor);
-        let save = |sim: &mut Sim| {
+        let save = |sim: &mut Sim<M>| {
             sim.floor = floor;
             if let Some(generation) = policy.seen_at() {
                 sim.last_seen = LastSeen::At(generation);

@@ -1,4 +1,4 @@
-//! The thread that has the platform told at once when this host's addresses change: other hosts' rules
+//! The thread that informs the platform at once when this host's addresses change, since other hosts' rules
 //! name them.
 
 use std::time::Duration;
@@ -9,13 +9,13 @@ use xshield_enforce::resident::host::addresses::AddressWatch;
 use crate::agent::Agent;
 use crate::cycles::Wake;
 
-/// For how long is waited at a time.
+/// The longest wait for a change at a time.
 const SPAN: Duration = Duration::from_secs(30);
-/// Between two cycles for this reason: whoever's addresses change all the time is not told of each.
-/// What changed meanwhile is told then.
+/// The least time between two cycles for this reason, for hosts whose addresses change all the time. Later
+/// changes are reported together.
 const SPACING: Duration = Duration::from_secs(30);
 
-/// Follows the addresses until the agent comes to an end.
+/// Watches the addresses until the agent stops.
 pub fn run(agent: &Agent) {
     let mut watch = match AddressWatch::open() {
         Ok(watch) => watch,

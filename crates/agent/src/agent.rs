@@ -1,5 +1,5 @@
-//! What the agent's threads share: the configuration in use, and behind one lock which cycles are due and
-//! how they went, the poll, the reports that wait, and the agent's health.
+//! The state shared by the agent's threads: the configuration in use, and, behind one lock, the cycles with
+//! their results, the poll, the waiting reports, and the agent's health.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -24,82 +24,82 @@ use crate::queue::ReportQueue;
 use crate::schedule::Chance;
 use crate::started_by::StartedBy;
 
-/// What changes while the agent runs.
+/// State that changes while the agent runs.
 struct State {
     loaded: Arc<Loaded>,
-    /// Counts configurations, so that threads notice another one.
+    /// The number of the configuration in use, so that threads notice a new one.
     configured: u64,
     cycles: Cycles,
     polls: Polls,
     queue: ReportQueue,
     health: Health,
-    /// Where the next cycle is to leave diagnostics.
+    /// The file for the diagnostics of the next cycle.
     archive: Option<PathBuf>,
     stopping: bool,
 }
 
-/// What the threads share.
+/// The state shared by the threads.
 pub struct Agent {
-    /// Where the configuration is.
+    /// The path of the configuration.
     pub path: PathBuf,
-    /// Which program this is.
+    /// This program's name and version.
     pub program: Program,
     /// Clock, randomness, root directory.
     pub surroundings: Surroundings,
-    /// What is said.
+    /// The log.
     pub log: Log,
     /// When the agent was started, by the host's clock.
     pub started: u64,
     /// Who started it.
     pub started_by: StartedBy,
-    /// Denials and matches as they happen.
+    /// Live events.
     pub live: Live,
     state: Mutex<State>,
     changed: Condvar,
 }
 
-/// What a cycle is sent with.
+/// The inputs of a cycle.
 pub struct CycleTerms {
     /// The configuration in use.
     pub loaded: Arc<Loaded>,
-    /// Which one it is.
+    /// The number of the configuration.
     pub configured: u64,
-    /// What waits to be written down.
+    /// Reports to be saved.
     pub reports: Vec<Report>,
-    /// What the agent uses.
+    /// The agent's resource usage.
     pub usage: Usage,
-    /// Where diagnostics are to be left.
+    /// The file for diagnostics.
     pub archive: Option<PathBuf>,
-    /// By whom paths are told.
+    /// The source of paths.
     pub paths: PathTeller,
-    /// Where an open connection may wait.
+    /// Holds an open connection to the platform.
     pub connection: Handover,
 }
 
-/// How the agent stands, for whoever asks.
+/// The agent's status, for `ctagentcmd`.
 pub struct AgentStatus {
     /// The configuration in use.
     pub loaded: Arc<Loaded>,
-    /// The version of what the platform configures.
+    /// The version of the platform's configuration for this host.
     pub platform_configuration: Option<u64>,
-    /// Until the next cycle, if nothing else happens.
+    /// The time until the next cycle if nothing else happens.
     pub next_cycle: Duration,
-    /// What the notification does.
+    /// The state of the notification.
     pub notification: String,
-    /// Cycles that have ended.
+    /// The number of completed cycles.
     pub cycles: u64,
-    /// How the last one went.
+    /// The last cycle.
     pub last: Option<LastCycle>,
-    /// What the agent uses.
+    /// The agent's resource usage.
     pub usage: Usage,
-    /// Reports that wait for a cycle.
+    /// The number of reports that wait for a cycle.
     pub waiting_reports: usize,
-    /// By whom paths are told.
+    /// The source of paths.
     pub paths: PathTeller,
 }
 
 impl Agent {
-    /// An agent that has done nothing yet; its first cycle is due at once.
+    /// An agent whose first cycle is due at once.
     #[must_use]
     pub fn new(
         path: PathBuf,
@@ -137,40 +137,40 @@ impl Agent {
 
 /// The configuration.
 impl Agent {
-    /// The one in use.
+    /// The configuration in use.
     #[must_use]
     pub fn loaded(&self) -> Arc<Loaded> {
         Arc::clone(&self.state().loaded)
     }
 
-    /// Which one it is: another number, another configuration.
+    /// The number of the configuration in use, which changes with it.
     #[must_use]
     pub fn configured(&self) -> u64 {
         self.state().configured
     }
 
-    /// What is in use, the platform's configuration included.
+    /// The settings in use, including the platform's configuration.
     #[must_use]
     pub fn settings(&self) -> Settings {
         let state = self.state();
         state.loaded.config.resident.settings(state.cycles.platform())
     }
 
-    /// Where the agent's own things are.
+    /// Reads a value of the configuration in use.
     #[must_use]
     pub fn config<T>(&self, read: impl FnOnce(&Config) -> T) -> T {
         read(&self.loaded().config)
     }
 
-    /// Reads the configuration again. One that can't be used changes nothing but the log.
+    /// Reads the configuration again. An invalid one is only logged.
     ///
     /// # Errors
-    /// Why it can't be used, with its place.
+    /// Why it is invalid, with the position.
     pub fn reload(&self) -> Result<(), String> {
         let loaded = config_file::load_to_run(&self.path, self.started_by);
         let loaded = loaded.map_err(|error| error.to_string());
         let loaded = loaded.and_then(|loaded| self.same_place(loaded)).inspect_err(|reason| {
-            let text = format!("{reason}; the configuration before it stays in use");
+            let text = format!("{reason}; the previous configuration stays in use");
             self.log.error(&text);
             self.tell(AgentEventKind::ConfigurationRefused, text);
         })?;
@@ -198,7 +198,7 @@ impl Agent {
         Err(format!("state-directory was changed from {}: restart the agent", now.display()))
     }
 
-    /// Names the keys that have no effect.
+    /// Logs the keys that have no effect.
     pub fn say_unknown(&self, loaded: &Loaded) {
         for (line, key) in &loaded.unknown {
             let path = self.path.display();
@@ -209,24 +209,24 @@ impl Agent {
 
 /// Cycles.
 impl Agent {
-    /// Takes what runs before this start remembered.
+    /// Restores what runs before this start remembered.
     pub fn resume(&self, platform: Option<HostConfiguration>, resends: u64) {
         self.state().cycles.resume(platform, resends);
     }
 
-    /// Asks for a cycle at once.
+    /// Requests a cycle at once.
     pub fn wake(&self, why: Wake) {
         self.state().cycles.wake(why);
         self.changed.notify_all();
     }
 
-    /// The same, for diagnostics that are to be left there.
+    /// Requests a cycle at once that writes diagnostics to a file.
     pub fn wake_for_diagnostics(&self, path: PathBuf) {
         self.state().archive = Some(path);
         self.wake(Wake::Asked);
     }
 
-    /// Waits until a cycle is due or asked for, at most for `longest`.
+    /// Waits until a cycle is due or requested, for at most `longest`.
     #[must_use]
     pub fn next_task(&self, longest: Option<Duration>) -> Task {
         let deadline = longest.map(|longest| Instant::now() + longest);
@@ -251,7 +251,7 @@ impl Agent {
         }
     }
 
-    /// What the next cycle is sent with.
+    /// The inputs of the next cycle.
     #[must_use]
     pub fn cycle_terms(&self) -> CycleTerms {
         let mut state = self.state();
@@ -272,7 +272,7 @@ impl Agent {
         self.state().cycles.due()
     }
 
-    /// Notes how a cycle went and when the next one is due.
+    /// Records the result of a cycle and when the next one is due.
     pub fn cycle_ended(&self, last: LastCycle, due: Instant) {
         let follows = last.followed();
         let mut state = self.state();
@@ -283,48 +283,48 @@ impl Agent {
             poll.cut();
         }
         if follows {
-            // Whom to trust is part of the configuration; why it can't be read is in the log.
+            // The trusted keys are part of the configuration; an error is logged.
             let _ = self.reload();
         }
         self.changed.notify_all();
     }
 
-    /// Waits until a cycle has reached the platform that ended after the one numbered `known`. `None`
-    /// when the agent comes to an end.
+    /// Waits until a cycle after the one numbered `known` has reached the platform. `None` if the agent
+    /// stops.
     #[must_use]
     pub fn wait_for_contact(&self, known: u64) -> Option<u64> {
         let state = self.wait_while(|state| !state.stopping && state.cycles.reached() <= known);
         (!state.stopping).then_some(state.cycles.reached())
     }
 
-    /// Waits until no cycle runs. Returns how many have ended; `None` when the agent comes to an end.
+    /// Waits until no cycle is running. Returns the number of completed cycles; `None` if the agent stops.
     #[must_use]
     pub fn wait_for_idle(&self) -> Option<u64> {
         let state = self.wait_while(|state| !state.stopping && state.cycles.is_running());
         (!state.stopping).then_some(state.cycles.ended())
     }
 
-    /// Waits until more than `known` cycles have ended, and tells what the last one did to the kernel.
+    /// Waits until more than `known` cycles have completed, and returns what the last one did to the kernel.
     #[must_use]
     pub fn wait_for_cycle_after(&self, known: u64) -> Option<Change> {
         let state = self.wait_while(|state| !state.stopping && state.cycles.ended() <= known);
         state.cycles.last_change()
     }
 
-    /// Whether a cycle runs or has ended.
+    /// Whether a cycle is running or has completed.
     #[must_use]
     pub fn has_begun(&self) -> bool {
         let state = self.state();
         state.cycles.is_running() || state.cycles.ended() > 0
     }
 
-    /// How many cycles have reached the platform.
+    /// The number of cycles that have reached the platform.
     #[must_use]
     pub fn contacts(&self) -> u64 {
         self.state().cycles.reached()
     }
 
-    /// What the last cycle came to, as far as `read` wants to know.
+    /// Reads a part of the last cycle's outcome.
     #[must_use]
     pub fn last_outcome<T>(&self, read: impl FnOnce(&Outcome) -> Option<T>) -> Option<T> {
         self.state().cycles.last_outcome().and_then(read)
@@ -336,7 +336,7 @@ impl Agent {
         self.state().cycles.last()?.route().cloned()
     }
 
-    /// How often the platform had wanted everything again before the agent was started.
+    /// How often the platform had requested a full report before the agent was started.
     #[must_use]
     pub fn resends_before(&self) -> u64 {
         self.state().cycles.resends_before()
@@ -345,7 +345,7 @@ impl Agent {
 
 /// The poll.
 impl Agent {
-    /// Begins one, which ends when a cycle takes another route or goes by another configuration.
+    /// Starts a poll, which ends if a cycle uses another route or configuration.
     #[must_use]
     pub fn begin_poll(&self) -> PollTerms {
         let mut state = self.state();
@@ -354,17 +354,17 @@ impl Agent {
         state.polls.begin(configured, route)
     }
 
-    /// It has ended.
+    /// The poll has ended.
     pub fn end_poll(&self) {
         self.state().polls.end();
     }
 
-    /// It was answered: the next one is from there.
+    /// The poll was answered; `seen` is the token for the next one.
     pub fn poll_heard(&self, seen: String) {
         self.state().polls.heard(seen);
     }
 
-    /// What the notification does, for people.
+    /// Sets the state of the notification, for `ctagentcmd`.
     pub fn poll_says(&self, text: String) {
         self.state().polls.say(text);
     }
@@ -372,24 +372,24 @@ impl Agent {
 
 /// Reports.
 impl Agent {
-    /// Puts an event beside the next cycle's reports.
+    /// Adds an event to the next cycle's reports.
     pub fn tell(&self, kind: AgentEventKind, text: String) {
         let at = self.surroundings.now();
         let event = AgentEvent { at, kind, text, revision: None, seconds: None };
         self.report(ReportBody::Agent { events: vec![event] });
     }
 
-    /// Puts a report beside the next cycle's. Returns its batch id.
+    /// Adds a report to the next cycle's. Returns its batch id.
     pub fn report(&self, body: ReportBody) -> [u8; 16] {
         let batch = self.surroundings.random();
         let report = Report::new(batch, self.surroundings.now(), body);
         if self.state().queue.push(report) > 0 {
-            self.log.warn("no cycle has saved reports for a long time: the oldest is dropped");
+            self.log.warn("no cycle has saved reports for a long time: the oldest one was dropped");
         }
         batch
     }
 
-    /// A cycle has written these down.
+    /// A cycle has saved these reports.
     pub fn written_down(&self, reports: &[[u8; 16]]) {
         self.state().queue.written_down(reports);
     }
@@ -403,29 +403,29 @@ impl Agent {
 
 /// Health.
 impl Agent {
-    /// What the thread that runs cycles was last seen at.
+    /// When the worker thread was last active.
     #[must_use]
     pub fn pulse(&self) -> Pulse {
         self.state().health.pulse()
     }
 
-    /// Whether the agent uses more than it may: what is optional rests.
+    /// Whether the agent exceeds its budget: optional work is paused.
     #[must_use]
     pub fn is_throttled(&self) -> bool {
         self.state().health.budget() == Budget::Exceeded
     }
 
-    /// It does from now on, or no longer.
+    /// Sets whether the agent exceeds its budget.
     pub fn set_budget(&self, budget: Budget) {
         self.state().health.set_budget(budget);
     }
 
-    /// Paths are told by `teller` from now on; whether that is news.
+    /// Sets the source of paths; returns whether it has changed.
     pub fn set_path_teller(&self, teller: PathTeller) -> bool {
         self.state().health.set_paths(teller)
     }
 
-    /// How the agent stands, for whoever asks.
+    /// The agent's status, for `ctagentcmd`.
     #[must_use]
     pub fn status(&self) -> AgentStatus {
         let mut state = self.state();
@@ -443,27 +443,27 @@ impl Agent {
     }
 }
 
-/// Time, chance, and the end.
+/// Time, randomness, and stopping.
 impl Agent {
-    /// A number at random.
+    /// A random number.
     #[must_use]
     pub fn chance(&self) -> Chance {
         Chance::new(u32::from_ne_bytes(self.surroundings.random()))
     }
 
-    /// Waits for a while, or until the agent comes to an end.
+    /// Waits for a while, or until the agent stops.
     pub fn rest(&self, time: Duration) {
         let waiting = |state: &mut State| !state.stopping;
         let _ = self.changed.wait_timeout_while(self.state(), time, waiting);
     }
 
-    /// Asks every thread to come to an end.
+    /// Asks every thread to stop.
     pub fn stop(&self) {
         self.state().stopping = true;
         self.changed.notify_all();
     }
 
-    /// Whether the agent comes to an end.
+    /// Whether the agent is stopping.
     #[must_use]
     pub fn is_stopping(&self) -> bool {
         self.state().stopping

@@ -1,4 +1,4 @@
-//! `config.yaml`: read, checked, and changed in place.
+//! `config.yaml`: read, checked, and edited in place.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -12,38 +12,38 @@ use xshield_enforce::lock::{self, LockError};
 use crate::started_by::StartedBy;
 use crate::yaml::{Document, EditError, Scalar};
 
-/// Where the configuration is looked for when nothing else is said.
+/// The path of the configuration unless another one is given.
 pub const DEFAULT_PATH: &str = "/etc/xshield/config.yaml";
-/// The section that is ours.
+/// The agent's section.
 pub const SECTION: &str = "configuration";
 
-/// A checked configuration and what was not understood of it.
+/// A checked configuration and its unknown keys.
 #[derive(Debug)]
 pub struct Loaded {
-    /// What is in use.
+    /// The configuration.
     pub config: Config,
-    /// Keys that nobody here knows, with their lines: kept, and without effect.
+    /// Unknown keys with their lines: kept, without effect.
     pub unknown: Vec<(usize, String)>,
 }
 
-/// Why the configuration could not be changed. The file is as it was.
+/// Why the configuration could not be changed. The file is unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum ChangeError {
-    /// It can't be read, or what came of it is not as documented.
+    /// It can't be read, or the result would be invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// It can't be edited by its lines.
+    /// It can't be edited by lines.
     #[error("{path}: {source}", path = .path.display())]
     Edit {
         /// The file.
         path: PathBuf,
-        /// Where and why.
+        /// The position and the reason.
         source: EditError,
     },
     /// A key that does not exist.
     #[error("{key:?} is not a configuration key; expected one of {}", known_keys())]
     UnknownKey {
-        /// As given.
+        /// The key as given.
         key: String,
     },
     /// Names without values, or values without names.
@@ -52,39 +52,39 @@ pub enum ChangeError {
     /// Nothing to change.
     #[error("no change was given: add --set {SECTION}.KEY=VALUE, as often as needed")]
     Nothing,
-    /// Not `KEY=VALUE`. It is not shown: it may be a password.
+    /// Not `KEY=VALUE`. The text is not shown, since it may be a password.
     #[error("--set takes KEY=VALUE, e.g. --set {SECTION}.heartbeat-seconds=60")]
     NotSet,
-    /// Not as many values as keys.
+    /// The numbers of keys and values differ.
     #[error(
         "{params} parameters and {values} values: give as many of the one as of the other, \
          separated by semicolons{SHELL}"
     )]
     Counts {
-        /// How many keys were given.
+        /// The number of keys.
         params: usize,
-        /// How many values.
+        /// The number of values.
         values: usize,
     },
-    /// The edit would have changed something else as well.
+    /// The edit would also have changed something else.
     #[error(
         "{path} can't be changed by its lines without changing something else: change it by hand",
         path = .0.display()
     )]
     Unsure(PathBuf),
-    /// The directory for it can't be made.
-    #[error("making {path} failed", path = .path.display())]
+    /// Its directory can't be created.
+    #[error("creating {path} failed", path = .path.display())]
     Directory {
         /// The directory.
         path: PathBuf,
-        /// What the OS said.
+        /// The error returned by the OS.
         #[source]
         source: std::io::Error,
     },
     /// The file or its copy can't be written.
     #[error(transparent)]
     Write(#[from] FileError),
-    /// Someone else changes it at this moment.
+    /// Another command is changing it.
     #[error("the configuration is being changed by another command; try again")]
     Busy,
     /// The lock can't be taken.
@@ -92,7 +92,7 @@ pub enum ChangeError {
     Lock(#[from] LockError),
 }
 
-/// What happens to texts with semicolons.
+/// A hint about unquoted semicolons.
 const SHELL: &str = "; the shell ends a command at an unquoted semicolon, and runs the rest as separate commands: write 'A;B', or --set A=VALUE --set B=VALUE, which need \
                      no semicolons";
 
@@ -112,7 +112,7 @@ enum NewValue {
     Text(String),
     Block(String),
     List(Vec<String>),
-    /// The key goes.
+    /// Removes the key.
     None,
 }
 
@@ -123,17 +123,17 @@ impl fmt::Debug for Edit {
 }
 
 impl Edit {
-    /// `key`: without the section's name.
+    /// An edit of `key`, given without the section's name.
     ///
     /// # Errors
-    /// When there is no such key.
+    /// If there is no such key.
     pub fn new(key: &str, value: &str) -> Result<Self, ChangeError> {
         let known = KEYS.into_iter().find(|known| *known == key);
         let key = known.ok_or_else(|| ChangeError::UnknownKey { key: key.to_owned() })?;
         Ok(Self { key, value: NewValue::Text(value.to_owned()) })
     }
 
-    /// The authorities' certificates, PEM, in the file itself and nowhere else.
+    /// The CA certificates, PEM, in the file itself.
     #[must_use]
     pub(crate) fn ca(pem: &str) -> [Self; 2] {
         let lines = pem.lines().map(str::trim).filter(|line| !line.is_empty());
@@ -144,7 +144,7 @@ impl Edit {
         ]
     }
 
-    /// The enforcement key, in the file itself and nowhere else.
+    /// The enforcement key, in the file itself.
     #[must_use]
     pub(crate) fn enforcement_key(text: &str) -> [Self; 2] {
         [
@@ -153,13 +153,13 @@ impl Edit {
         ]
     }
 
-    /// The keys that rulesets may be signed with.
+    /// The keys that may sign rulesets.
     #[must_use]
     pub(crate) fn policy_keys(keys: Vec<String>) -> Self {
         Self { key: "policy-keys", value: NewValue::List(keys) }
     }
 
-    /// A number where the key takes one; `None`: the key goes.
+    /// A number if the key takes one; `None` removes the key.
     fn scalar(&self) -> Option<Scalar<'_>> {
         let numeric =
             ["-seconds", "-percent", "-mib", "-budget"].iter().any(|end| self.key.ends_with(end));
@@ -174,7 +174,7 @@ impl Edit {
         })
     }
 
-    /// Reads what `updateConfig` is given: names and values with semicolons, and `KEY=VALUE`s.
+    /// Parses the arguments of `updateConfig`: names and values with semicolons, and `KEY=VALUE`s.
     ///
     /// # Errors
     /// When one is without the other, nothing is given, or a key does not exist.
@@ -197,7 +197,7 @@ impl Edit {
         Ok(changes)
     }
 
-    /// Reads `a;b;c` and `x;y;z`.
+    /// Parses `a;b;c` and `x;y;z`.
     ///
     /// # Errors
     /// When there are not as many values as keys, or a key does not exist.
@@ -210,7 +210,7 @@ impl Edit {
         params.into_iter().zip(values).map(|(param, value)| Self::named(param, value)).collect()
     }
 
-    /// `param`: with the section's name.
+    /// An edit of `param`, given with the section's name.
     fn named(param: &str, value: &str) -> Result<Self, ChangeError> {
         let key = param.strip_prefix(SECTION).and_then(|rest| rest.strip_prefix('.'));
         let key = key.ok_or_else(|| unknown(param))?;
@@ -230,10 +230,10 @@ pub fn load(path: &Path) -> Result<Loaded, ConfigError> {
     check(path, &Config::read_text(&linux::this_system(), path)?)
 }
 
-/// Reads and checks the file for an agent that is about to run.
+/// Reads and checks the file for an agent that is about to start.
 ///
-/// The unit that starts an agent puts the last policy in force at boot by itself, and lets it write no
-/// other unit and install nothing: neither is tried then.
+/// The agent's own unit restores the last policy at boot, and does not allow the agent to write other units
+/// or to install anything: an agent started by it tries neither.
 ///
 /// # Errors
 /// As [`load`].
@@ -247,7 +247,7 @@ pub fn load_to_run(path: &Path, started_by: StartedBy) -> Result<Loaded, ConfigE
 }
 
 fn check(path: &Path, text: &str) -> Result<Loaded, ConfigError> {
-    // What can't be cut into lines may still be good YAML.
+    // A text that can't be edited by lines may still be valid YAML.
     let (text, unknown) = match Document::parse(text, SECTION) {
         Ok(document) if !document.has_section() => {
             let reason = "missing: expected the keys below it, each on its own line".to_owned();
@@ -262,20 +262,20 @@ fn check(path: &Path, text: &str) -> Result<Loaded, ConfigError> {
     })
 }
 
-/// Changes values: all of them, or nothing. What was there before stays beside it as `….previous`.
+/// Changes all given values, or nothing. The previous file is kept as `….previous`.
 ///
 /// # Errors
-/// See [`ChangeError`]; the file is then as it was.
+/// See [`ChangeError`]; the file is then unchanged.
 pub fn change(path: &Path, changes: &[Edit]) -> Result<(), ChangeError> {
     let beside = PathBuf::from(format!("{}.lock", path.display()));
     let _lock = lock::try_lock(&beside)?.ok_or(ChangeError::Busy)?;
     put(path, Some(Config::read_text(&linux::this_system(), path)?), changes)
 }
 
-/// As [`change`]; a file that is not there is made, with its directory.
+/// Like [`change`], but creates a missing file and its directory.
 ///
 /// # Errors
-/// See [`ChangeError`]; the file is then as it was.
+/// See [`ChangeError`]; the file is then unchanged.
 pub(crate) fn change_or_make(path: &Path, changes: &[Edit]) -> Result<(), ChangeError> {
     if path.exists() {
         return change(path, changes);
@@ -283,7 +283,7 @@ pub(crate) fn change_or_make(path: &Path, changes: &[Edit]) -> Result<(), Change
     put(path, None, changes)
 }
 
-/// What [`change_or_make`] would make of it.
+/// The text that [`change_or_make`] would write.
 ///
 /// # Errors
 /// See [`ChangeError`].
@@ -309,10 +309,10 @@ fn put(path: &Path, old: Option<String>, changes: &[Edit]) -> Result<(), ChangeE
     Ok(())
 }
 
-/// The directory for the file, closed to others.
+/// Creates the directory of the file without access for other users.
 ///
 /// # Errors
-/// When it can't be made.
+/// If it can't be created.
 pub(crate) fn make_directory(path: &Path) -> Result<(), ChangeError> {
     use std::os::unix::fs::DirBuilderExt as _;
     let Some(parent) = path.parent() else { return Ok(()) };
@@ -323,7 +323,7 @@ pub(crate) fn make_directory(path: &Path) -> Result<(), ChangeError> {
         .map_err(|source| ChangeError::Directory { path: parent.to_owned(), source })
 }
 
-/// The text with the changes, proven to differ in them alone.
+/// The edited text, verified to differ only in these values.
 fn edited(path: &Path, old: &str, changes: &[Edit]) -> Result<String, ChangeError> {
     let failed = |source| ChangeError::Edit { path: path.to_owned(), source };
     let mut document = Document::parse(old, SECTION).map_err(failed)?;

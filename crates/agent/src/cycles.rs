@@ -1,4 +1,4 @@
-//! Why cycles run, when, and how they went. Pure: the moment is an argument.
+//! Why and when cycles run, and their results. Pure: the time is an argument.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -11,36 +11,36 @@ use crate::schedule::Reach;
 /// Why a cycle runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Wake {
-    /// It is time.
+    /// The heartbeat is due.
     Heartbeat,
-    /// The platform has something for this host.
+    /// The platform has something pending for this host.
     Notified,
-    /// The notification broke: maybe there is another route.
+    /// The poll failed: possibly there is another route.
     RouteBroke,
-    /// Someone changed the firewall.
+    /// Another program changed the firewall.
     Tampered,
-    /// Someone on this host asks.
+    /// An administrator of this host requested it.
     Asked,
-    /// The last cycle left something to deliver.
+    /// The last cycle did not deliver everything.
     Unfinished,
-    /// Another configuration is in use.
+    /// The configuration was changed.
     Reconfigured,
     /// This host's addresses have changed.
     Readdressed,
 }
 
-/// What a thread that waits is to do.
+/// What a waiting thread is to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Task {
     /// Run a cycle.
     Cycle(BTreeSet<Wake>),
-    /// Show that there is nothing to do, and wait again.
+    /// Report that it is still alive, and wait again.
     StillWaiting,
-    /// Come to an end.
+    /// Stop.
     Stop,
 }
 
-/// How a cycle went.
+/// A completed cycle.
 #[derive(Debug, Clone)]
 pub struct LastCycle {
     /// When it ended, by the host's clock.
@@ -49,14 +49,14 @@ pub struct LastCycle {
     pub took: Duration,
     /// Why it ran.
     pub wakes: BTreeSet<Wake>,
-    /// Which configuration it went by.
+    /// The number of its configuration.
     pub configured: u64,
-    /// What it came to, or why it could not begin.
+    /// Its outcome, or why it could not start.
     pub result: Result<Outcome, String>,
 }
 
 impl LastCycle {
-    /// What it came to, when it could begin.
+    /// Its outcome, if it could start.
     #[must_use]
     pub fn outcome(&self) -> Option<&Outcome> {
         self.result.as_ref().ok()
@@ -69,7 +69,7 @@ impl LastCycle {
         Some(&routes.iter().find(|route| route.in_use)?.route)
     }
 
-    /// Whether the platform answered and did not turn the host away.
+    /// Whether the platform answered and accepted this host.
     #[must_use]
     pub fn reach(&self) -> Reach {
         let turned_away =
@@ -82,14 +82,14 @@ impl LastCycle {
         }
     }
 
-    /// Whether the host has followed the platform to other keys in it.
+    /// Whether it followed the platform to new keys.
     #[must_use]
     pub fn followed(&self) -> bool {
         self.outcome().is_some_and(|outcome| outcome.heard.followed.is_some())
     }
 }
 
-/// Which cycles are due, which one runs, and how the last one went.
+/// Which cycles are due, whether one is running, and the last result.
 #[derive(Debug)]
 pub struct Cycles {
     due: Instant,
@@ -98,14 +98,14 @@ pub struct Cycles {
     ended: u64,
     reached: u64,
     last: Option<LastCycle>,
-    /// What the platform configures.
+    /// The platform's configuration for this host.
     platform: Option<HostConfiguration>,
-    /// How often the platform had wanted everything again before the agent was started.
+    /// How often the platform had requested a full report before the agent was started.
     resends: u64,
 }
 
 impl Cycles {
-    /// The first one is due now.
+    /// The first cycle is due now.
     #[must_use]
     pub fn new(now: Instant) -> Self {
         Self {
@@ -120,18 +120,18 @@ impl Cycles {
         }
     }
 
-    /// Takes what runs before this start remembered.
+    /// Restores what runs before this start remembered.
     pub fn resume(&mut self, platform: Option<HostConfiguration>, resends: u64) {
         self.platform = platform;
         self.resends = resends;
     }
 
-    /// A cycle is asked for at once.
+    /// Requests a cycle at once.
     pub fn wake(&mut self, why: Wake) {
         self.wakes.insert(why);
     }
 
-    /// Begins the cycle that is due or asked for.
+    /// Starts the cycle that is due or requested.
     pub fn begin(&mut self, now: Instant) -> Option<BTreeSet<Wake>> {
         if now >= self.due {
             self.wakes.insert(Wake::Heartbeat);
@@ -143,7 +143,7 @@ impl Cycles {
         Some(std::mem::take(&mut self.wakes))
     }
 
-    /// A cycle has ended; `due`: when the next one is.
+    /// Records a completed cycle; `due`: when the next one is.
     pub fn end(&mut self, last: LastCycle, due: Instant) {
         if last.reach() == Reach::Reached {
             self.reached += 1;
@@ -165,49 +165,49 @@ impl Cycles {
         self.due
     }
 
-    /// Whether one runs.
+    /// Whether a cycle is running.
     #[must_use]
     pub fn is_running(&self) -> bool {
         self.running
     }
 
-    /// How many have ended.
+    /// The number of completed cycles.
     #[must_use]
     pub fn ended(&self) -> u64 {
         self.ended
     }
 
-    /// How many have reached the platform.
+    /// The number of cycles that have reached the platform.
     #[must_use]
     pub fn reached(&self) -> u64 {
         self.reached
     }
 
-    /// How the last one went.
+    /// The last cycle.
     #[must_use]
     pub fn last(&self) -> Option<&LastCycle> {
         self.last.as_ref()
     }
 
-    /// What it came to, when it could begin.
+    /// The last outcome, if the cycle could start.
     #[must_use]
     pub fn last_outcome(&self) -> Option<&Outcome> {
         self.last.as_ref()?.outcome()
     }
 
-    /// What it did to the kernel.
+    /// What the last cycle did to the kernel.
     #[must_use]
     pub fn last_change(&self) -> Option<Change> {
         self.last_outcome().map(|outcome| outcome.change)
     }
 
-    /// What the platform configures.
+    /// The platform's configuration for this host.
     #[must_use]
     pub fn platform(&self) -> Option<&HostConfiguration> {
         self.platform.as_ref()
     }
 
-    /// How often the platform had wanted everything again before the agent was started.
+    /// How often the platform had requested a full report before the agent was started.
     #[must_use]
     pub fn resends_before(&self) -> u64 {
         self.resends

@@ -1,9 +1,9 @@
-//! The thread that notices when someone else changes our tables.
+//! The thread that detects changes of our tables by other programs.
 //!
-//! The kernel's count of changes grows with everyone's tables, and with ours in every cycle that
-//! changes anything. So a change is only followed up when it is not the one that the last cycle left,
-//! at once when a table lost or gained anything, and more and more rarely while nothing of ours turns
-//! out to be different: some programs change their own tables every second.
+//! The kernel counts changes of all tables, including those by our own cycles. So a cycle is only run if the
+//! count differs from the one that the last cycle left: at once if a table of ours lost or gained anything,
+//! and otherwise less and less often while our tables turn out to be unchanged, since some programs change
+//! their own tables every second.
 
 use std::time::{Duration, Instant};
 
@@ -16,14 +16,14 @@ use crate::cycles::Wake;
 
 /// Our tables, in family `inet`.
 const TABLES: [&str; 2] = ["xshield", "xshield_threat"];
-/// For how long is waited at a time.
+/// The longest wait for a change at a time.
 const SPAN: Duration = Duration::from_secs(30);
-/// How soon a change that may be nobody's affair is followed up.
+/// How soon a cycle checks a change that may not concern our tables.
 const SOONEST: Duration = Duration::from_secs(2);
-/// How late at most.
+/// The longest delay of that check.
 const LATEST: Duration = Duration::from_secs(60);
 
-/// Looks after the tables until the agent comes to an end.
+/// Watches the tables until the agent stops.
 pub fn run(agent: &Agent) {
     let mut watch = match Watch::open(&TABLES) {
         Ok(watch) => watch,
@@ -55,7 +55,7 @@ fn follow_up(agent: &Agent, generation: u32, shape: Fate, doubt: &mut Doubt) {
     }
     if fate_rank(shape) == 0 {
         agent.rest(doubt.wait());
-        // A heartbeat may have looked meanwhile.
+        // A heartbeat may have checked them meanwhile.
         if last_generation(agent).is_some_and(|known| known >= generation) {
             return;
         }
@@ -65,12 +65,12 @@ fn follow_up(agent: &Agent, generation: u32, shape: Fate, doubt: &mut Doubt) {
     doubt.settle(found == Some(Change::Repaired));
 }
 
-/// The kernel's ruleset generation that the last cycle left.
+/// The kernel's ruleset generation after the last cycle.
 fn last_generation(agent: &Agent) -> Option<u32> {
     agent.last_outcome(|outcome| outcome.generation)
 }
 
-/// Whether a table is as it was, as far as that can be told without reading it.
+/// How much a table has changed, as far as known without reading it.
 fn fate_rank(fate: Fate) -> u8 {
     match fate {
         Fate::Present | Fate::Absent => 0,
@@ -78,7 +78,7 @@ fn fate_rank(fate: Fate) -> u8 {
     }
 }
 
-/// How long to wait before the next look at what was nothing so far.
+/// The delay of checks that have found no change so far.
 #[derive(Debug, Clone, Copy)]
 struct Doubt {
     wait: Duration,
@@ -92,7 +92,7 @@ impl Default for Doubt {
 }
 
 impl Doubt {
-    /// Until the next look may be taken.
+    /// The time until the next check is allowed.
     fn wait(&self) -> Duration {
         let since = self.last.map_or(Duration::MAX, |last| last.elapsed());
         self.wait.saturating_sub(since)

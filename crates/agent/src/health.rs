@@ -1,25 +1,25 @@
-//! Whether the agent does its work, and what it uses for it.
+//! Whether the agent works, and the resources it uses.
 
 use std::time::{Duration, Instant};
 
 use xshield_enforce::Usage;
 use xshield_enforce::resident::Meter;
 
-/// Longer than any cycle takes, however slow the line: lists and diagnostics go over it, by one route
-/// after the other.
+/// Longer than any cycle takes, even over a slow connection: lists and diagnostics are transferred by one
+/// route after the other.
 const LONGEST_CYCLE: Duration = Duration::from_secs(3_600);
 
-/// What the thread that runs cycles was last seen at.
+/// The state of the worker thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pulse {
-    /// Waiting for something to do, since then.
+    /// Waiting for work since this time.
     Waits(Instant),
-    /// In a cycle, since then.
+    /// In a cycle since this time.
     Works(Instant),
 }
 
 impl Pulse {
-    /// Whether that is how it should be. A thread that waits says so every `interval`.
+    /// Whether the thread is responsive. A waiting thread reports every `interval`.
     #[must_use]
     pub fn is_good(self, now: Instant, interval: Duration) -> bool {
         match self {
@@ -29,26 +29,26 @@ impl Pulse {
     }
 }
 
-/// Whether the agent uses more than it may.
+/// Whether the agent exceeds its budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Budget {
     /// It does not.
     Kept,
-    /// It does: what is optional rests.
+    /// It does: optional work is paused.
     Exceeded,
 }
 
-/// By whom paths are told.
+/// The source of paths.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum PathTeller {
-    /// Nobody: not begun, or over the budget.
+    /// None: not started yet, or over the budget.
     #[default]
     Nobody,
     /// The kernel's connection tracking.
     Conntrack,
-    /// The flow recorder, for want of anything better.
+    /// The flow recorder, if connection tracking is not available.
     Recorder {
-        /// Why.
+        /// Why it is not available.
         why: String,
     },
 }
@@ -63,7 +63,7 @@ impl std::fmt::Display for PathTeller {
     }
 }
 
-/// How the agent is.
+/// The agent's health.
 #[derive(Debug)]
 pub struct Health {
     meter: Meter,
@@ -73,7 +73,7 @@ pub struct Health {
 }
 
 impl Health {
-    /// Of an agent that was started at `started`, by the host's clock, and now.
+    /// The health of an agent that was started at `started`, by the host's clock.
     #[must_use]
     pub fn new(started: u64, now: Instant) -> Self {
         Self {
@@ -84,40 +84,40 @@ impl Health {
         }
     }
 
-    /// What the agent uses, since this was last asked.
+    /// The resource usage since the last call.
     pub fn usage(&mut self) -> Usage {
         self.meter.read()
     }
 
-    /// Whether it uses more than it may.
+    /// Whether the agent exceeds its budget.
     #[must_use]
     pub fn budget(&self) -> Budget {
         self.budget
     }
 
-    /// It does from now on, or no longer.
+    /// Sets whether the agent exceeds its budget.
     pub fn set_budget(&mut self, budget: Budget) {
         self.budget = budget;
     }
 
-    /// What the thread that runs cycles was last seen at.
+    /// The last reported state of the worker thread.
     #[must_use]
     pub fn pulse(&self) -> Pulse {
         self.pulse
     }
 
-    /// That thread was seen.
+    /// The worker thread reports its state.
     pub fn beat(&mut self, pulse: Pulse) {
         self.pulse = pulse;
     }
 
-    /// By whom paths are told.
+    /// The source of paths.
     #[must_use]
     pub fn paths(&self) -> &PathTeller {
         &self.paths
     }
 
-    /// They are told by `teller` from now on; whether that is news.
+    /// Sets the source of paths; returns whether it has changed.
     pub fn set_paths(&mut self, teller: PathTeller) -> bool {
         let is_new = self.paths != teller;
         self.paths = teller;

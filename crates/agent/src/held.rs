@@ -1,20 +1,20 @@
-//! The poll that is held open, and when it has outlived its route.
+//! The poll that the platform holds open, and whether its route is outdated.
 
 use xshield_enforce::{Handover, Line, Route};
 
 use crate::cycles::LastCycle;
 
-/// With what a poll begins.
+/// The parameters of a poll.
 pub struct PollTerms {
-    /// Which configuration is in use.
+    /// The number of the configuration in use.
     pub configured: u64,
-    /// From the last check-in's answer.
+    /// The token of the last check-in's answer.
     pub seen: Option<String>,
-    /// By which the platform was last reached.
+    /// The route by which the platform was last reached.
     pub route: Option<Route>,
-    /// Is cut when another route is taken.
+    /// Is cut when another route is used.
     pub line: Line,
-    /// From and for the cycles of that configuration.
+    /// Connections from and for the cycles with that configuration.
     pub connection: Handover,
 }
 
@@ -26,27 +26,27 @@ pub struct HeldPoll {
 }
 
 impl HeldPoll {
-    /// Whether the last cycle went by another configuration or route. A cycle that reached nobody says
-    /// nothing about the route.
+    /// Whether the last cycle used another configuration or route. A cycle that did not reach the platform
+    /// does not count.
     fn is_outdated(&self, last: &LastCycle) -> bool {
         let route = last.route();
         last.configured > self.configured || (route.is_some() && route != self.route.as_ref())
     }
 
-    /// Ends the poll.
+    /// Cancels the poll.
     pub fn cut(self) {
         self.line.cut();
     }
 }
 
-/// Polls, one after the other, and the connection that cycles and polls hand to each other.
+/// The polls, one at a time, and the connection that cycles and polls pass to each other.
 pub struct Polls {
     held: Option<HeldPoll>,
-    /// For the next poll.
+    /// The token for the next poll.
     seen: Option<String>,
-    /// What the notification does, for people.
+    /// The state of the notification, for `ctagentcmd`.
     said: String,
-    /// An open connection, on its way from cycle to poll or back, of the configuration in use.
+    /// An open connection passed between cycle and poll, for the configuration in use.
     connection: Handover,
 }
 
@@ -58,7 +58,7 @@ impl Default for Polls {
 }
 
 impl Polls {
-    /// Begins a poll, which ends when a cycle takes another route or goes by another configuration.
+    /// Starts a poll, which ends if a cycle uses another route or configuration.
     pub fn begin(&mut self, configured: u64, route: Option<Route>) -> PollTerms {
         self.said = match &route {
             Some(route) => format!("waiting, by {route}"),
@@ -75,42 +75,42 @@ impl Polls {
         self.held = None;
     }
 
-    /// A poll was answered: the next one is from there.
+    /// A poll was answered; `seen` is the token for the next one.
     pub fn heard(&mut self, seen: String) {
         self.seen = Some(seen);
     }
 
-    /// What the notification does, for people.
+    /// Sets the state of the notification.
     pub fn say(&mut self, text: String) {
         self.said = text;
     }
 
-    /// The same.
+    /// The state of the notification.
     #[must_use]
     pub fn said(&self) -> &str {
         &self.said
     }
 
-    /// A cycle has ended; gives back the poll that has outlived its route.
+    /// Records a completed cycle; returns the poll if its route is outdated.
     pub fn cycle_ended(&mut self, last: &LastCycle) -> Option<HeldPoll> {
         if let Some(seen) = last.outcome().and_then(|outcome| outcome.heard.seen.as_ref()) {
             self.seen = Some(seen.clone());
         }
         let outdated = self.held.take_if(|poll| poll.is_outdated(last));
-        // A poll that waits has a connection of its own.
+        // A waiting poll has its own connection.
         if self.held.is_some() {
             self.connection.clear();
         }
         outdated
     }
 
-    /// Where an open connection may wait.
+    /// Holds an open connection to the platform.
     #[must_use]
     pub fn connection(&self) -> Handover {
         self.connection.clone()
     }
 
-    /// Another configuration is in use: its connections are others.
+    /// The configuration was changed: connections of the old one are not used any more.
     pub fn reconfigured(&mut self) {
         self.connection = Handover::default();
     }

@@ -1,7 +1,7 @@
 //! The resident agent: the cycle at every heartbeat, and at once when something is pending.
 //!
-//! Read [`worker`] first, then [`listen`] and [`schedule`]. What is enforced and how is the cycle's
-//! affair (`xshield_enforce::cycle`); here is only when it runs and who may ask.
+//! Read [`worker`] first, then [`listen`] and [`schedule`]. The cycle itself is `xshield_enforce::cycle`;
+//! this crate decides only when it runs, and who may query it.
 
 pub mod addresses;
 pub mod agent;

@@ -1,5 +1,5 @@
-//! The thread that waits for the platform's notification. It never asks the platform for anything
-//! else; what it hears makes the worker run a cycle.
+//! The thread that waits for the platform's notification. It makes no other requests; a notification makes
+//! the worker run a cycle.
 
 use std::time::{Duration, Instant};
 
@@ -12,16 +12,16 @@ use crate::cycles::Wake;
 use crate::held::PollTerms;
 use crate::schedule::{Break, PollLimit, Schedule};
 
-/// A platform that ends a poll earlier than this is about to end itself.
+/// A platform that ends a poll earlier than this is about to stop.
 const EARLY: Duration = Duration::from_secs(20);
-/// How long a platform that knows no notifications is left alone.
+/// The pause if the platform does not support notifications.
 const UNSUPPORTED: Duration = Duration::from_secs(3_600);
-/// How long a platform that is busy is left alone, unless it says how long.
+/// The pause if the platform is busy, unless it names one.
 const BUSY: Duration = Duration::from_secs(30);
-/// Longest that a platform's word is taken for it.
+/// The longest pause that the platform may name, in seconds.
 const LONGEST_BUSY: u64 = 3_600;
 
-/// Waits for notifications until the agent comes to an end.
+/// Waits for notifications until the agent stops.
 pub fn run(agent: &Agent) {
     let mut listener =
         Listener { agent, poller: None, limit: PollLimit::default(), began: Instant::now() };
@@ -33,15 +33,15 @@ pub fn run(agent: &Agent) {
 
 struct Listener<'a> {
     agent: &'a Agent,
-    /// And the configuration it was made with.
+    /// With the number of the configuration for which it was created.
     poller: Option<(u64, Poller)>,
     limit: PollLimit,
     began: Instant,
 }
 
 impl Listener<'_> {
-    /// Polls until something happens that a cycle must follow, which is then asked for. Returns the last
-    /// contact that was known by then: only a later one has followed.
+    /// Polls until a cycle is needed, and requests it. Returns the number of contacts at that time: the cycle
+    /// has followed when there are more.
     fn until_a_cycle_is_needed(&mut self) -> u64 {
         while !self.agent.is_stopping() {
             self.agent.rest(self.limit.take(self.began.elapsed()));
@@ -53,7 +53,7 @@ impl Listener<'_> {
             }
             match result {
                 Ok(Polled::Nothing) if began.elapsed() >= EARLY => {}
-                // A cycle has just found the way that is to be taken instead.
+                // A cycle has just found another route to use instead.
                 Err(PollError::Cut) if self.agent.route().is_some() => {}
                 Ok(Polled::Nothing) => return self.after_break(Break::Elsewhere),
                 Ok(Polled::Pending { seen }) => return self.notified(seen),
@@ -87,7 +87,7 @@ impl Listener<'_> {
         Ok(Poller::new(&loaded.config, program, state, surroundings)?)
     }
 
-    /// A failure of the notification is never more than a delay: heartbeats go on.
+    /// A failed notification only causes a delay: heartbeats continue.
     fn failed(&mut self, error: &PollError) -> u64 {
         let known = self.agent.contacts();
         let text = chain(error);
@@ -95,8 +95,8 @@ impl Listener<'_> {
         self.agent.poll_says(text);
         match error {
             PollError::Refused { status: 404 | 405, .. } => self.agent.rest(UNSUPPORTED),
-            // A cycle sets up another session, or hears why there is to be none. Maybe all hosts lost
-            // theirs at once.
+            // A cycle sets up a new session, or learns why it can't. Possibly all hosts lost theirs at the
+            // same time.
             PollError::NoSession | PollError::Refused { status: 401 | 403, .. } => {
                 return self.after_break(Break::Elsewhere);
             }
@@ -110,7 +110,7 @@ impl Listener<'_> {
                 self.poller = None;
                 return self.after_break(if dead { Break::Proxy } else { Break::Elsewhere });
             }
-            // The next cycle says what is wrong.
+            // The next cycle reports the problem.
             PollError::Garbled | PollError::Cut => {}
             PollError::State(_) | PollError::Setup(_) | PollError::Directory(_) => {}
         }
@@ -121,7 +121,7 @@ impl Listener<'_> {
         self.agent.poll_says("broken; a cycle will look for a route".to_owned());
         let before = self.agent.contacts();
         self.agent.rest(Schedule::after_break(broke, self.agent.chance()));
-        // Otherwise a heartbeat has found a way meanwhile.
+        // Otherwise a heartbeat has found a route meanwhile.
         if self.agent.contacts() == before {
             self.agent.wake(Wake::RouteBroke);
         }

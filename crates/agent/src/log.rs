@@ -1,5 +1,5 @@
-//! What the agent says: to standard error, where the service manager's journal takes it, and into a
-//! bounded memory of its own, for diagnostics.
+//! The agent's log: to standard error, which the service manager's journal receives, and to a bounded buffer
+//! for diagnostics.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -11,30 +11,30 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use xshield_enforce::foreign;
 
-/// How many lines are remembered.
+/// The number of lines in the buffer.
 const KEPT: usize = 500;
-/// Longer lines are cut, in bytes.
+/// The longest line, in bytes; longer ones are cut.
 const LONGEST: usize = 2_000;
 
-/// How much is said.
+/// The level of detail.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
-    /// What an operator must act on.
+    /// Problems on which an operator must act.
     Error,
-    /// What an operator should look at.
+    /// Problems that an operator should check.
     Warning,
-    /// What happened.
+    /// Events.
     #[default]
     Info,
-    /// What was done, step by step.
+    /// Each step in detail.
     Debug,
 }
 
 impl Level {
-    /// As systemd reads it at a line's begin (`sd-daemon(3)`).
+    /// The prefix of a line for systemd (`sd-daemon(3)`).
     fn prefix(self) -> &'static str {
         match self {
             Self::Error => "<3>",
@@ -56,7 +56,7 @@ impl fmt::Display for Level {
     }
 }
 
-/// Not one of the levels.
+/// The text is not one of the levels.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a level: expected error, warning, info or debug")]
 pub struct LevelError(String);
@@ -72,12 +72,12 @@ impl FromStr for Level {
     }
 }
 
-/// Where lines go besides the memory.
+/// Where lines are written besides the buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
-    /// A service manager reads standard error.
+    /// To the service manager's journal.
     Journal,
-    /// A person does.
+    /// To a terminal.
     Terminal,
 }
 
@@ -95,7 +95,7 @@ struct Inner {
 }
 
 impl Log {
-    /// Says everything up to `level`.
+    /// A log of everything up to `level`.
     #[must_use]
     pub fn new(level: Level) -> Self {
         // Set by systemd when standard error is its journal (systemd.exec(5)).
@@ -104,33 +104,33 @@ impl Log {
         Self { form, inner: Mutex::new(Inner { level, lines: VecDeque::new() }) }
     }
 
-    /// Changes how much is said from now on.
+    /// Changes the level from now on.
     pub fn set_level(&self, level: Level) {
         self.lock().level = level;
     }
 
-    /// How much is said.
+    /// The level.
     #[must_use]
     pub fn level(&self) -> Level {
         self.lock().level
     }
 
-    /// Says something of operators' interest.
+    /// Logs an event.
     pub fn info(&self, text: &str) {
         self.say(Level::Info, text);
     }
 
-    /// Says that something should be looked at.
+    /// Logs a problem that should be checked.
     pub fn warn(&self, text: &str) {
         self.say(Level::Warning, text);
     }
 
-    /// Says that something is wrong.
+    /// Logs an error.
     pub fn error(&self, text: &str) {
         self.say(Level::Error, text);
     }
 
-    /// Says what is of interest when something is wrong.
+    /// Logs a detail for troubleshooting.
     pub fn debug(&self, text: &str) {
         self.say(Level::Debug, text);
     }
@@ -154,7 +154,7 @@ impl Log {
         inner.lines.push_back(format!("{now} {level} {line}"));
         drop(inner);
         let mut error = std::io::stderr().lock();
-        // A log that can't be written must not end the enforcement.
+        // If the log can't be written, enforcement continues.
         let _ = match self.form {
             Form::Journal => writeln!(error, "{}{line}", level.prefix()),
             Form::Terminal => writeln!(error, "ctagent: {level}: {line}"),
@@ -166,7 +166,7 @@ impl Log {
     }
 }
 
-/// On one line, bounded: what others said may be in it.
+/// Makes a text one line of limited length, since it may contain text of others.
 fn one_line(text: &str) -> String {
     let mut line: String = foreign::one_line(text).chars().take(LONGEST).collect();
     while line.len() > LONGEST {

@@ -1,5 +1,5 @@
-//! One plain HTTP request to a cloud's metadata service, which answers nothing else (link-local, no
-//! proxy, no TLS) and is asked only when the configuration says so.
+//! A plain HTTP request to a cloud's metadata service (link-local, no proxy, no TLS), sent only if the
+//! configuration allows it.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use xshield_enforce::resident::host::machine::cloud::{MOST_BYTES, Method, Request};
 
-/// Where every cloud has it.
+/// Its address in every cloud.
 const SERVICE: ([u8; 4], u16) = ([169, 254, 169, 254], 80);
-/// It is on the same machine, or it is not there.
+/// The service is on the same machine, or does not exist.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Longest head of an answer, in bytes.
+/// The longest header of an answer, in bytes.
 const HEAD: u64 = 16 << 10;
 
-/// Sends a request. `None` unless the answer is a 200.
+/// Sends a request. `None` unless the status is 200.
 pub(crate) fn send(request: &Request) -> Option<Vec<u8>> {
     exchange(request, SocketAddr::from(SERVICE))
 }
@@ -29,7 +29,7 @@ fn exchange(request: &Request, service: SocketAddr) -> Option<Vec<u8>> {
     let mut stream = TcpStream::connect_timeout(&service, PATIENCE).ok()?;
     stream.set_read_timeout(Some(PATIENCE)).ok()?;
     stream.set_write_timeout(Some(PATIENCE)).ok()?;
-    // HTTP/1.0 has neither chunks nor kept connections.
+    // HTTP/1.0 has neither chunks nor persistent connections.
     let head = format!(
         "{method} /{path} HTTP/1.0\r\nHost: 169.254.169.254\r\n{name}: {value}\r\n\
          Content-Length: 0\r\nConnection: close\r\n\r\n"

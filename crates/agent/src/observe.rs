@@ -1,5 +1,5 @@
-//! The thread that describes the host: what it is made of and what is installed, at start and when it
-//! changes; and that keeps the agent within its budget.
+//! The thread that reports the host's hardware and installed software, at start and when they change, and
+//! that keeps the agent within its budget.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -18,16 +18,16 @@ use crate::agent::Agent;
 use crate::health::Budget;
 use crate::metadata;
 
-/// How often is looked whether anything is due.
+/// How often the thread checks whether anything is due.
 const STEP: Duration = Duration::from_secs(10);
-/// How often the host is described though nothing has changed.
+/// How often the host is reported although nothing has changed.
 const DAILY: Duration = Duration::from_secs(86_400);
-/// How often is looked whether the host has changed.
+/// How often changes of the host are checked.
 const HOURLY: Duration = Duration::from_secs(3_600);
-/// The inventory that the platform was last told of, in the state directory.
+/// The file with the inventory that was last reported, in the state directory.
 const INVENTORY: &str = "software";
 
-/// Observes until the agent comes to an end.
+/// Observes until the agent stops.
 pub fn run(agent: &Agent) {
     let mut observer = Observer {
         agent,
@@ -53,30 +53,30 @@ struct Observer<'a> {
     looked: Option<Instant>,
     stamp: Vec<(PathBuf, u64, i64, i64)>,
     inventoried: Option<Instant>,
-    /// An inventory whose report is not yet written down by a cycle.
+    /// An inventory whose report no cycle has saved yet.
     pending: Option<([u8; 16], BTreeSet<SoftwarePackage>)>,
-    /// How often the platform had wanted everything again when it was last given it.
+    /// How often the platform had requested a full report when the last one was sent.
     resends: u64,
-    /// Whether all of the inventory is still to be told.
+    /// Whether the whole inventory is still to be reported.
     owed: bool,
-    /// Of its own: others measure other spans.
+    /// Its own meter: other threads measure over other periods.
     meter: Meter,
     over: Over,
 }
 
-/// Whether the budget is exceeded: one busy moment is not.
+/// Whether the budget is exceeded, ignoring short peaks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Over {
-    /// Looks in a row that found it otherwise than it is said to be.
+    /// The number of consecutive checks that contradict the current state.
     other: u32,
     said: bool,
 }
 
-/// Looks in a row that change what is said.
+/// The number of consecutive checks that change the state.
 const PERSISTENT: u32 = 3;
 
 impl Over {
-    /// Takes a look; `true` when something else is said from now on.
+    /// Adds a check; `true` if the state changes.
     fn turns(&mut self, exceeded: bool) -> bool {
         self.other = if exceeded == self.said { 0 } else { self.other + 1 };
         if self.other < PERSISTENT {
@@ -96,7 +96,7 @@ impl Observer<'_> {
         self.watch_budget();
     }
 
-    /// Whether the platform wants everything again.
+    /// Whether the platform requests a full report.
     fn wanted_again(&mut self) -> bool {
         let heard = self.agent.last_outcome(|outcome| {
             outcome.heard.next_check_in.is_some().then_some(outcome.heard.resends)
@@ -153,7 +153,7 @@ impl Observer<'_> {
         }
     }
 
-    /// Once a cycle has written the report down, the inventory counts as told.
+    /// Once a cycle has saved the report, the inventory counts as reported.
     fn settle_inventory(&mut self) {
         let Some((batch, now)) = self.pending.take() else { return };
         if self.agent.holds_report(batch) {
@@ -173,8 +173,8 @@ impl Observer<'_> {
         self.agent.config(|config| config.state_directory.join(INVENTORY))
     }
 
-    /// Says when the agent needs more than it may, and when that is over. What is optional rests
-    /// meanwhile: policy and events never do.
+    /// Reports when the agent exceeds its budget, and when it no longer does. Meanwhile optional work is
+    /// paused, never policy or events.
     fn watch_budget(&mut self) {
         let settings = self.agent.settings();
         let usage = self.meter.read();
@@ -190,7 +190,7 @@ impl Observer<'_> {
             settings.memory_budget
         );
         let text = if over {
-            format!("over the budget ({used}): paths and inventory rest")
+            format!("over the budget ({used}): paths and inventory are paused")
         } else {
             format!("within the budget again ({used})")
         };
@@ -200,7 +200,7 @@ impl Observer<'_> {
     }
 }
 
-/// What does not change by itself from hour to hour.
+/// The facts that normally do not change from hour to hour.
 fn steady(telemetry: &HostTelemetry) -> HostTelemetry {
     let mut steady = telemetry.clone();
     steady.taken = 0;

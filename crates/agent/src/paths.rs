@@ -1,5 +1,5 @@
-//! The thread that follows connections, and tells at intervals which paths they made. Where it can't,
-//! the cycle tells those that the flow recorder knows.
+//! The thread that follows connections and reports their paths at intervals. If it can't, the cycle reports
+//! the paths in the flow recorder.
 
 use std::time::{Duration, Instant};
 
@@ -11,21 +11,21 @@ use xshield_enforce::{ReportBody, align_connection_tracking};
 use crate::agent::Agent;
 use crate::health::PathTeller;
 
-/// How long one reading waits.
+/// The longest wait of one read.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// Between two readings, so that a busy host's connections come by the hundred.
+/// The pause between two reads, so that a busy host's connections are read in large batches.
 const BREATH: Duration = Duration::from_millis(100);
-/// How long to wait before trying again what failed.
+/// The pause before a failed attempt is repeated.
 const AGAIN: Duration = Duration::from_secs(60);
-/// How long to leave the kernel's messages alone when most of them were lost.
+/// How long connection events are not used after most of them were lost.
 const AFTER_LOSSES: Duration = Duration::from_secs(600);
-/// Paths in one report.
+/// The most paths in one report.
 const PER_REPORT: usize = 2_000;
-/// Debug builds whose environment names `conntrack` here do without it, so that tests need no other
-/// kernel.
+/// In debug builds, if this variable is `conntrack`, connection tracking is not used, so that tests need no
+/// other kernel.
 const WITHOUT: &str = "XSHIELD_WITHOUT";
 
-/// Follows connections until the agent comes to an end.
+/// Follows connections until the agent stops.
 pub fn run(agent: &Agent) {
     while !agent.is_stopping() {
         if agent.is_throttled() {
@@ -36,7 +36,7 @@ pub fn run(agent: &Agent) {
         if let Err(Failure { why, rest }) = follow(agent) {
             let teller = PathTeller::Recorder { why };
             let said = format!("paths come {teller}");
-            // On a kernel without connection events this stays so.
+            // On a kernel without connection events this does not change.
             if agent.set_path_teller(teller) {
                 agent.log.warn(&said);
             }
@@ -45,7 +45,7 @@ pub fn run(agent: &Agent) {
     }
 }
 
-/// Why connections can't be followed, and for how long that is believed.
+/// Why connections can't be followed, and how long to wait before trying again.
 struct Failure {
     why: String,
     rest: Duration,
@@ -59,7 +59,7 @@ impl<E: std::error::Error + 'static> From<E> for Failure {
 
 fn follow(agent: &Agent) -> Result<(), Failure> {
     if cfg!(debug_assertions) && std::env::var_os(WITHOUT).is_some_and(|it| it == "conntrack") {
-        return Err(Failure { why: "connection tracking is left out".to_owned(), rest: AGAIN });
+        return Err(Failure { why: "connection tracking is switched off".to_owned(), rest: AGAIN });
     }
     let now = || agent.surroundings.now();
     let mut monitor = Monitor::open(Settings::default(), now())?;
@@ -92,12 +92,12 @@ fn follow(agent: &Agent) -> Result<(), Failure> {
     }
 }
 
-/// Connection tracking lost connections that are open: it is told of them, before who does not say the
-/// next word on them is denied for long.
+/// If connection tracking lost open connections, it is informed of them again, before packets of the side
+/// that did not open them are denied for long.
 fn told_again(agent: &Agent) {
     match align_connection_tracking() {
         Ok(aligned) if aligned.new + aligned.turned > 0 => agent.log.info(&format!(
-            "connection tracking lost open connections; it was told again of {}",
+            "connection tracking lost open connections; {} were added to it again",
             aligned.new + aligned.turned
         )),
         Ok(_) => {}
@@ -105,19 +105,18 @@ fn told_again(agent: &Agent) {
     }
 }
 
-/// Open connections that connection tracking lost, and when it was last told again.
+/// Open connections that connection tracking lost, and when it was last informed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct CutOff {
     waits: bool,
     told: Option<Duration>,
 }
 
-/// How long after it was told it is told again: who removes connections one by one must not make it a
-/// full-time occupation.
+/// The least time between two updates, for programs that remove connections one by one.
 const TOLD_AGAIN: Duration = Duration::from_secs(2);
 
 impl CutOff {
-    /// Whether connection tracking is to be told now, on any clock that only goes forward.
+    /// Whether connection tracking is to be informed now; `now` is on any monotonic clock.
     fn is_due(&mut self, lost: bool, now: Duration) -> bool {
         self.waits |= lost;
         let is_due =
@@ -129,23 +128,23 @@ impl CutOff {
     }
 }
 
-/// Whether so many messages are lost for so long that the recorder knows more.
+/// Whether so many messages are lost for so long that the recorder is more complete.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Losing {
     heard: u64,
     lost: u64,
     looked: Duration,
-    /// Looks in a row that found more lost than heard.
+    /// The number of consecutive checks with more messages lost than received.
     bad: u32,
 }
 
-/// How often is looked.
+/// The interval of checks.
 const LOOK: Duration = Duration::from_secs(60);
-/// Looks in a row after which losing is what happens here.
+/// The number of consecutive checks after which the losses count as permanent.
 const PERSISTENT: u32 = 3;
 
 impl Losing {
-    /// Takes in one reading, at `now` on any clock that only goes forward; `true` when it is hopeless.
+    /// Adds a read at `now`, on any monotonic clock; `true` if the losses are permanent.
     fn turns(&mut self, heard: u64, lost: u64, now: Duration) -> bool {
         self.heard += heard;
         self.lost += lost;
@@ -158,7 +157,7 @@ impl Losing {
     }
 }
 
-/// In pieces, of which the spool delivers the smallest first.
+/// Splits paths into several reports, of which the spool delivers the smallest first.
 fn tell(agent: &Agent, report: Report, (since, until): (u64, u64)) {
     let mut lost = report.drained.overflow_connections + report.lost_events;
     let paths: Vec<ActivePath> = report.drained.paths.into_iter().filter_map(active).collect();
@@ -176,7 +175,7 @@ fn tell(agent: &Agent, report: Report, (since, until): (u64, u64)) {
     }
 }
 
-/// Traffic between others is not this host's.
+/// Forwarded traffic does not count as this host's.
 fn active(path: Path) -> Option<ActivePath> {
     let direction = match path.key.way {
         Way::Inbound => xshield_enforce::Direction::Inbound,
@@ -240,7 +239,7 @@ mod tests {
             let mut losing = Losing::default();
             let mut last = false;
             for (at, (heard, lost)) in (1..).zip(looks) {
-                // Between two looks nothing is decided.
+                // Between two checks nothing is decided.
                 let before = minute(at) - Duration::from_secs(1);
                 assert!(!losing.turns(0, 0, before.saturating_sub(Duration::from_secs(30))));
                 last = losing.turns(*heard, *lost, minute(at));

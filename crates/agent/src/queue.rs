@@ -1,16 +1,16 @@
-//! Reports that wait in memory for a cycle to write them down.
+//! Reports that wait in memory until a cycle saves them.
 
 use xshield_enforce::Report;
 
-/// Reports that wait at most; the oldest go first.
+/// The most waiting reports; the oldest are dropped first.
 const MOST: usize = 50;
 
-/// The queue.
+/// A queue of reports.
 #[derive(Debug, Default)]
 pub struct ReportQueue(Vec<Report>);
 
 impl ReportQueue {
-    /// Adds a report; tells how many had to go for it.
+    /// Adds a report; returns how many were dropped for it.
     pub fn push(&mut self, report: Report) -> usize {
         self.0.push(report);
         let excess = self.0.len().saturating_sub(MOST);
@@ -18,30 +18,30 @@ impl ReportQueue {
         excess
     }
 
-    /// What waits, for a cycle; it stays until it [is written down](Self::written_down).
+    /// The waiting reports, for a cycle; they stay until they [are saved](Self::written_down).
     #[must_use]
     pub fn waiting(&self) -> Vec<Report> {
         self.0.clone()
     }
 
-    /// A cycle has written these down.
+    /// A cycle has saved these reports.
     pub fn written_down(&mut self, reports: &[[u8; 16]]) {
         self.0.retain(|report| !reports.contains(&report.batch.0));
     }
 
-    /// Whether a report waits.
+    /// Whether a report is waiting.
     #[must_use]
     pub fn holds(&self, batch: [u8; 16]) -> bool {
         self.0.iter().any(|report| report.batch.0 == batch)
     }
 
-    /// How many wait.
+    /// The number of waiting reports.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether none does.
+    /// Whether no report is waiting.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -1,4 +1,4 @@
-//! `ctagent register`: makes the configuration file from what the platform gave out.
+//! `ctagent register`: creates the configuration file from what the platform provides.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -19,39 +19,39 @@ use crate::config_file::{self, ChangeError, Edit, SECTION};
 use crate::this_program::this_program;
 use crate::yaml::{Document, EditError};
 
-/// What `register` is given.
+/// The arguments of `register`.
 #[derive(Debug, Clone, Default)]
 pub struct Registration {
-    /// The platform: a host name, maybe with a port, or a URL.
+    /// The platform: a host name, optionally with a port, or a URL.
     pub domain: Option<String>,
-    /// The key that the platform gave out.
+    /// The key from the platform.
     pub key: Option<GivenKey>,
-    /// What `xshield key create --host-config` wrote.
+    /// The file that `xshield key create --host-config` wrote.
     pub onboarding: Option<PathBuf>,
-    /// The CA that the platform's certificate must come from.
+    /// The CA that must have issued the platform's certificate.
     pub ca: Option<PathBuf>,
-    /// Keys that rulesets may be signed with.
+    /// The keys that may sign rulesets.
     pub policy_keys: Vec<String>,
-    /// What the host calls itself, instead of what its system does.
+    /// The host's name on the platform, instead of its own.
     pub name: Option<String>,
-    /// The way to the platform.
+    /// The proxies.
     pub proxies: Option<GivenProxies>,
 }
 
-/// The key that the platform gave out.
+/// A key from the platform.
 #[derive(Debug, Clone)]
 pub enum GivenKey {
-    /// It says whom to trust, too.
+    /// It contains the trust information.
     Deployment(DeploymentKey),
-    /// It says nothing about whom to trust.
+    /// It contains no trust information.
     Enforcement(EnforcementKey),
 }
 
 impl GivenKey {
-    /// Reads the text of either.
+    /// Parses either kind.
     ///
     /// # Errors
-    /// When it is neither; the error does not show it.
+    /// If it is neither; the error does not contain it.
     pub fn parse(text: &str) -> Result<Self, KeyError> {
         match DeploymentKey::is_meant_by(text) {
             true => text.parse().map(Self::Deployment),
@@ -75,7 +75,7 @@ pub struct GivenProxies {
 }
 
 impl Registration {
-    /// Says when the onboarding file, which holds the enforcement key, is open to other users.
+    /// The problem to report if other users can read the onboarding file, which contains the enforcement key.
     #[must_use]
     pub fn exposed(&self) -> Option<Problem> {
         Config::exposed(&linux::this_system(), self.onboarding.as_deref()?)
@@ -94,33 +94,33 @@ impl GivenProxies {
     }
 }
 
-/// Why the host could not be registered. The configuration is as it was.
+/// Why the host could not be registered. The configuration is unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum RegisterError {
-    /// Something is missing that can't be guessed.
+    /// A required argument is missing.
     #[error(
-        "{0}. `xshield key create` shows the whole command; with --host-config FILE it writes a file \
-         that holds everything, for --onboarding FILE"
+        "{0}. `xshield key create` shows the whole command; with --host-config FILE it writes a \
+         file that contains everything, for --onboarding FILE"
     )]
     Missing(&'static str),
-    /// A deployment key, and something else that says whom to trust.
+    /// A deployment key together with other trust information.
     #[error(
         "a deployment key already contains the trust information: leave out --ca, --policy-key and --onboarding"
     )]
     TrustTwice,
-    /// The state is another platform's.
+    /// The state belongs to another platform.
     #[error(
-        "this host belongs to another platform, whose policy is in force; `ctagent remove` ends \
-         that, then register once more"
+        "this host belongs to another platform, whose policy is in force; run `ctagent remove`, \
+         then register again"
     )]
     AnotherPlatform,
     /// Not a platform's address.
     #[error("--domain")]
     Domain(#[source] EndpointError),
-    /// The platform is not the one meant, or can't be asked.
+    /// The platform is not the one of the key, or can't be reached.
     #[error(transparent)]
     Discover(#[from] DiscoverError),
-    /// The platform does not take the key.
+    /// The platform does not accept the key.
     #[error(transparent)]
     Prove(#[from] ProveError),
     /// Not a policy key.
@@ -131,17 +131,17 @@ pub enum RegisterError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the OS said.
+        /// The error returned by the OS.
         #[source]
         source: std::io::Error,
     },
-    /// The onboarding file or what came of it is not as documented.
+    /// The onboarding file or the resulting configuration is invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// The onboarding file is not as the platform writes it.
     #[error("the onboarding file: {0}")]
     Onboarding(#[from] EditError),
-    /// The file that is there can't be changed.
+    /// The existing file can't be changed.
     #[error(transparent)]
     Change(#[from] ChangeError),
     /// The file can't be written.
@@ -149,11 +149,11 @@ pub enum RegisterError {
     Write(#[from] FileError),
 }
 
-/// Writes the configuration file, or changes the one that is there: what an operator has added to it
-/// stays. `root`: where this host's resolver is configured; `/` but for tests.
+/// Writes the configuration file, or changes an existing one, keeping what an operator has added. `root`: the
+/// root directory of the resolver's configuration; `/` except in tests.
 ///
 /// # Errors
-/// See [`RegisterError`]; the file is then as it was.
+/// See [`RegisterError`]; the file is then unchanged.
 pub fn register(path: &Path, given: &Registration, root: &Path) -> Result<(), RegisterError> {
     let says_whom_to_trust =
         given.ca.is_some() || !given.policy_keys.is_empty() || given.onboarding.is_some();
@@ -184,14 +184,14 @@ pub fn register(path: &Path, given: &Registration, root: &Path) -> Result<(), Re
     Ok(config_file::change_or_make(path, &changes)?)
 }
 
-/// Asks the platform whether it takes the key for this host, where the host ran before.
+/// Checks whether the platform accepts the key, if the host ran before.
 fn holds(path: &Path, config: &Config, root: &Path) -> Result<(), ProveError> {
     let os = Arc::new(linux::Linux::new(root.to_owned()));
     let surroundings = Surroundings::new(os, root.to_owned(), path.to_owned());
     prove(config, &this_program(), &surroundings)
 }
 
-/// Refuses what leaves open where a new host belongs.
+/// Refuses arguments that do not determine the platform of a new host.
 fn is_enough(given: &Registration) -> Result<(), RegisterError> {
     let missing = |what| Err(RegisterError::Missing(what));
     match given {
@@ -208,7 +208,7 @@ fn is_enough(given: &Registration) -> Result<(), RegisterError> {
     }
 }
 
-/// Whom to trust from now on: as given, or as the platform says and the deployment key confirms.
+/// The trust information: as given, or as provided by the platform and confirmed by the deployment key.
 fn trust(path: &Path, given: &Registration, root: &Path) -> Result<Vec<Edit>, RegisterError> {
     let mut changes = Vec::new();
     if let Some(GivenKey::Deployment(key)) = &given.key {
@@ -236,8 +236,8 @@ fn trust(path: &Path, given: &Registration, root: &Path) -> Result<Vec<Edit>, Re
     Ok(changes)
 }
 
-/// Refuses to make a host another platform's while it holds what the old one gave it: revisions that
-/// are not to be gone back behind, and rules that may keep it from the new one.
+/// Refuses to register a host with another platform while it still holds state of the old one: revisions
+/// below which it must not go, and rules that may block the connection to the new one.
 fn stays_with_its_platform(path: &Path, keys: &[PolicyPublicKey]) -> Result<(), RegisterError> {
     let Ok(loaded) = config_file::load(path) else { return Ok(()) };
     let config = loaded.config;
@@ -249,7 +249,7 @@ fn stays_with_its_platform(path: &Path, keys: &[PolicyPublicKey]) -> Result<(), 
     }
 }
 
-/// Where the platform is and how it is reached: as given, or else as configured.
+/// The platform's URL and the proxies: as given, or else as configured.
 fn whereabouts(
     path: &Path,
     given: &Registration,
@@ -267,7 +267,7 @@ fn whereabouts(
     }
 }
 
-/// Puts the onboarding file's keys below the section's name.
+/// Copies the onboarding file's keys into the section.
 fn take_over(path: &Path, onboarding: &Path, root: &Path) -> Result<(), RegisterError> {
     let text = Config::read_text(&linux::this_system(), onboarding)?;
     let new = Config::parse(&linux::this_system(), onboarding, &text, Layout::Flat)?;
@@ -292,7 +292,7 @@ fn take_over(path: &Path, onboarding: &Path, root: &Path) -> Result<(), Register
     Ok(files::write(path, nested.as_bytes(), Access::Private)?)
 }
 
-/// `--domain` takes a name as well as a URL.
+/// `--domain` accepts a name as well as a URL.
 fn url(domain: &str) -> String {
     match domain.contains("://") {
         true => domain.to_owned(),

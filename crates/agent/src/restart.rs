@@ -1,4 +1,4 @@
-//! Making a running agent use a changed configuration.
+//! Makes a running agent use a changed configuration.
 
 use std::path::Path;
 
@@ -12,13 +12,13 @@ pub enum RestartError {
     /// The service manager can't restart it.
     #[error("the file is changed, but the service could not be restarted")]
     Service(#[from] systemd::ServiceError),
-    /// The agent can't be asked to read it again.
+    /// The agent can't be asked to read the file again.
     #[error("the file is changed, but the running agent did not accept it")]
     Agent(#[source] AskError),
 }
 
-/// Restarts the service, or asks an agent that runs by other means to read its configuration again.
-/// Says what was done.
+/// Restarts the service, or asks an agent that runs by other means to read its configuration again. Returns
+/// what was done.
 ///
 /// # Errors
 /// See [`RestartError`].

@@ -1,21 +1,20 @@
 //! When the next cycle runs. Pure: time and randomness are arguments.
 //!
-//! - All is well: a heartbeat after the configured interval, a tenth more or less.
-//! - The platform is out of reach, on every route: after 5 s, then twice as long each time, up to
+//! - Normally: a heartbeat after the configured interval, ±10 %.
+//! - The platform is unreachable on every route: after 5 s, then twice as long each time, up to
 //!   [`LONGEST_WAIT`]; each wait has 50–100 % random jitter.
-//! - The held-open notification broke: a cycle soon when the proxy died, so that another route is
-//!   taken; at some time within [`SPREAD`] when it may have been the platform, whose other hosts lost
-//!   theirs in the same moment.
+//! - The poll failed: a cycle soon if the proxy failed, so that another route is used; at a random time
+//!   within [`SPREAD`] if it may have been the platform, whose other hosts lost theirs at the same time.
 
 use std::time::Duration;
 
-/// First wait when the platform is out of reach.
+/// The first wait if the platform is unreachable.
 const FIRST_WAIT: Duration = Duration::from_secs(5);
-/// Longest wait when the platform is out of reach.
+/// The longest wait if the platform is unreachable.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(300);
-/// Within this time hosts come back when all of them were cut off at once.
+/// The period over which hosts spread their return if all of them were disconnected at once.
 pub const SPREAD: Duration = Duration::from_secs(30);
-/// Within this time a host looks for another route when its proxy died.
+/// The period in which a host tries another route after its proxy failed.
 pub const FAILOVER: Duration = Duration::from_secs(2);
 
 /// Whether the platform was reached.
@@ -27,16 +26,16 @@ pub enum Reach {
     Unreachable,
 }
 
-/// What broke a held-open notification.
+/// What made a poll fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Break {
-    /// The proxy it went through is gone.
+    /// The proxy failed.
     Proxy,
-    /// Something else, maybe the platform.
+    /// Something else, possibly the platform.
     Elsewhere,
 }
 
-/// A number from 0 up to, but not including, 1.
+/// A random number from 0 up to, but not including, 1.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Chance(f64);
 
@@ -52,14 +51,14 @@ impl Chance {
     }
 }
 
-/// How long to wait, from failure to failure.
+/// The wait after each failure.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Schedule {
     failures: u32,
 }
 
 impl Schedule {
-    /// How long to wait after a cycle.
+    /// The wait after a cycle.
     pub fn after(&mut self, reach: Reach, heartbeat: Duration, chance: Chance) -> Duration {
         match reach {
             Reach::Reached => {
@@ -75,13 +74,13 @@ impl Schedule {
         }
     }
 
-    /// Whether the last cycle found the platform out of reach.
+    /// Whether the platform was unreachable in the last cycle.
     #[must_use]
     pub fn is_backing_off(&self) -> bool {
         self.failures > 0
     }
 
-    /// How long to wait after a notification broke.
+    /// The wait after a failed poll.
     #[must_use]
     pub fn after_break(broke: Break, chance: Chance) -> Duration {
         match broke {
@@ -91,14 +90,14 @@ impl Schedule {
     }
 }
 
-/// At most so many polls in so much time, whatever the other side does.
+/// Limits the number of polls per minute, whatever the other side does.
 #[derive(Debug, Clone)]
 pub struct PollLimit {
     left: u32,
     refill_at: Duration,
 }
 
-/// Polls a minute.
+/// Polls per minute.
 pub const POLLS_A_MINUTE: u32 = 20;
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -109,8 +108,7 @@ impl Default for PollLimit {
 }
 
 impl PollLimit {
-    /// How long to wait before the next poll, which is then counted. `now`: on any clock that only
-    /// goes forward.
+    /// The wait before the next poll, which is then counted. `now`: on any monotonic clock.
     pub fn take(&mut self, now: Duration) -> Duration {
         if now >= self.refill_at {
             self.left = POLLS_A_MINUTE;

@@ -1,4 +1,4 @@
-//! The agent from start to end: one process, a few threads, one lock.
+//! The agent's process from start to end: a few threads, one lock.
 
 use std::fs;
 use std::io;
@@ -25,11 +25,11 @@ use crate::supervisor::{self, Supervisor};
 use crate::this_program::this_program;
 use crate::{addresses, guard, listen, live, observe, paths, worker};
 
-/// There while an agent runs; an agent that finds it did not end in good order the last time.
+/// Exists while an agent runs; an agent that finds it was not stopped properly the last time.
 const RUNNING: &str = "running";
-/// The threads do little and call nothing deep.
+/// A small stack, since these threads do little.
 const STACK: usize = 512 * 1024;
-/// How long a cycle under way may take when the agent is to end. What it leaves the next start finishes.
+/// How long a running cycle may take when the agent is stopping. The next start completes what it leaves.
 const LAST_CYCLE: Duration = Duration::from_secs(10);
 
 /// Why the agent could not start.
@@ -43,22 +43,22 @@ pub enum StartError {
     State {
         /// The directory.
         path: PathBuf,
-        /// What the OS said.
+        /// The error returned by the OS.
         #[source]
         source: io::Error,
     },
     /// The lock can't be taken.
     #[error(transparent)]
     Lock(#[from] LockError),
-    /// There is one already.
-    #[error("another agent runs on this host with the state directory {path}", path = .0.display())]
+    /// Another agent is running.
+    #[error("another agent is running on this host with the state directory {path}", path = .0.display())]
     AnotherAgent(PathBuf),
-    /// Signals or threads can't be had.
+    /// Signals or threads can't be set up.
     #[error("setting up {what} failed")]
     Setup {
-        /// What.
+        /// What could not be set up.
         what: &'static str,
-        /// What the OS said.
+        /// The error returned by the OS.
         #[source]
         source: io::Error,
     },
@@ -67,7 +67,7 @@ pub enum StartError {
 /// Runs until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// What kept it from starting.
+/// Why it could not start.
 pub fn run(config: &Path, socket: &Path, level: Level) -> Result<(), StartError> {
     let log = Log::new(level);
     let started_by = StartedBy::of_environment();
@@ -105,7 +105,7 @@ fn note_start(agent: &Agent, state: &StateDirectory) -> io::Result<()> {
     fs::write(marker, [])
 }
 
-/// The last policy is in force before anything is asked of the network.
+/// Puts the last policy in force before anything is requested from the network.
 fn restore(agent: &Agent) {
     match agent.config(|config| verbs::restore_after_boot(config, &agent.surroundings)) {
         Ok(Some(restored)) => {
@@ -129,7 +129,7 @@ fn serve(agent: &Arc<Agent>, socket: &Path) -> Result<(), StartError> {
             let agent = Arc::clone(agent);
             spawn("control", move || server.run(&agent)).map_err(setup("a thread"))?;
         }
-        // Enforcement does not hang on who may ask about it.
+        // Enforcement does not depend on the control socket.
         Err(error) => agent.log.error(&chain(&error)),
     }
     let listener = Arc::clone(agent);
@@ -152,7 +152,7 @@ fn serve(agent: &Arc<Agent>, socket: &Path) -> Result<(), StartError> {
     spawn("watchdog", move || supervisor::run(&watching, &watched)).map_err(setup("a thread"))?;
     let (done, ended) = std::sync::mpsc::channel::<()>();
     let working = Arc::clone(agent);
-    // The cycle binds and plans whole rulesets: it has the usual stack.
+    // The cycle binds and plans whole rulesets, so it has the usual stack size.
     let worker = thread::Builder::new().name("cycle".to_owned()).spawn(move || {
         worker::run(&working, &supervisor);
         drop(done);
@@ -162,7 +162,7 @@ fn serve(agent: &Arc<Agent>, socket: &Path) -> Result<(), StartError> {
         if signal != SIGHUP {
             break;
         }
-        // Why it was refused is in the log.
+        // A refusal is logged.
         let _ = agent.reload();
     }
     agent.log.info("ctagent stops; the policy stays in force");

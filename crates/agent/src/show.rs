@@ -1,29 +1,33 @@
-//! What the agent answers, for people.
+//! The agent's answers as text for people.
 
 use std::fmt::Write as _;
 
 use serde_json::Value;
 use xshield_enforce::foreign;
 
-/// Prints a line, which what others said in it does not end.
+/// Prints one line; line breaks in texts of others are replaced.
 #[allow(clippy::print_stdout, reason = "one of the places that print; what it prints is one line")]
 pub fn line(text: &str) {
     println!("{}", foreign::one_line(text));
 }
 
-/// Prints what one of the functions here has made, or JSON: what others said in it is on its line.
-#[allow(clippy::print_stdout, reason = "one of the places that print; nothing in it steers")]
+/// Prints the output of a function of this module, or JSON: texts of others stay on one line.
+#[allow(
+    clippy::print_stdout,
+    reason = "one of the places that print; it contains no control \
+     characters"
+)]
 pub fn page(text: &str) {
     println!("{}", foreign::lines(text));
 }
 
-/// Tells on standard error what failed.
+/// Prints an error to standard error.
 #[allow(clippy::print_stderr, reason = "one of the places that print; what it prints is one line")]
 pub fn complaint(program: &str, text: &str) {
     eprintln!("{program}: {}", foreign::one_line(text));
 }
 
-/// How the agent stands.
+/// The agent's status.
 #[must_use]
 pub fn status(status: &Value) -> String {
     let now = status["now"].as_i64().unwrap_or_default();
@@ -79,7 +83,7 @@ pub fn status(status: &Value) -> String {
     text.trim_end().to_owned()
 }
 
-/// What the agent uses and what waits to be sent.
+/// The agent's resource usage and what waits to be sent.
 #[must_use]
 pub fn telemetry(telemetry: &Value) -> String {
     let usage = &telemetry["usage"];
@@ -95,12 +99,12 @@ pub fn telemetry(telemetry: &Value) -> String {
     text.trim_end().to_owned()
 }
 
-/// How live events stand, on one line.
+/// The status of live events, on one line.
 fn live(live: &Value) -> String {
     let (standing, counts) = (&live["standing"], &live["counts"]);
     let mut text = match standing["state"].as_str() {
         Some("listening") => format!("on, log group {}", standing["group"]),
-        Some("resting") => "resting: the agent is over its budget".to_owned(),
+        Some("resting") => "paused: the agent is over its budget".to_owned(),
         Some("failed") => format!("failed: {}", plain(&standing["reason"])),
         Some("off") => return "off".to_owned(),
         _ => "starting".to_owned(),
@@ -112,7 +116,7 @@ fn live(live: &Value) -> String {
     text
 }
 
-/// ` 5 min ago`, of two times in seconds.
+/// ` 5 min ago`, from two times in seconds.
 fn since(now: i64, at: i64) -> String {
     match now.saturating_sub(at) {
         ..0 => String::new(),
@@ -162,7 +166,7 @@ pub fn flows(flows: &Value) -> String {
     }
 }
 
-/// Which rule decides.
+/// The rule that decides.
 #[must_use]
 pub fn explanation(answer: &Value) -> String {
     several(&answer["text"])

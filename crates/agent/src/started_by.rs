@@ -1,16 +1,16 @@
-//! Who started this program.
+//! How this program was started.
 
-/// Whoever did.
+/// How this program was started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StartedBy {
-    /// The service manager, by the agent's unit.
+    /// By the service manager, with the agent's unit.
     Unit,
-    /// A person or a program.
+    /// By a person or another program.
     Else,
 }
 
 impl StartedBy {
-    /// From the environment: the unit's type has the service manager give a socket.
+    /// From the environment: the service manager passes a notification socket to units of this type.
     #[must_use]
     pub fn of_environment() -> Self {
         if std::env::var_os("NOTIFY_SOCKET").is_some() { Self::Unit } else { Self::Else }

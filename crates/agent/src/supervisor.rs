@@ -1,4 +1,4 @@
-//! What the service manager is told (`sd_notify(3)`), without its library.
+//! Notifications to the service manager (`sd_notify(3)`), without its library.
 
 use std::ffi::OsStr;
 use std::os::linux::net::SocketAddrExt as _;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::agent::Agent;
 
-/// Says that the service is alive for as long as it is, a cycle on a slow line included.
+/// Reports that the service is alive as long as it is, also during a cycle over a slow connection.
 pub fn run(agent: &Agent, supervisor: &Supervisor) {
     let Some(interval) = supervisor.interval() else { return };
     while !agent.is_stopping() {
@@ -19,7 +19,7 @@ pub fn run(agent: &Agent, supervisor: &Supervisor) {
     }
 }
 
-/// The service manager that started this program, if one did.
+/// The service manager that started this program, if any.
 #[derive(Debug)]
 pub struct Supervisor {
     socket: Option<(UnixDatagram, SocketAddr)>,
@@ -27,7 +27,7 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
-    /// From the environment that it gave.
+    /// From the environment that it passed.
     #[must_use]
     pub fn of_environment() -> Self {
         let socket = std::env::var_os("NOTIFY_SOCKET").and_then(|path| connect(&path));
@@ -38,35 +38,35 @@ impl Supervisor {
         Self { socket, watchdog }
     }
 
-    /// How often it wants to hear [`Supervisor::alive`]: half of its patience.
+    /// How often [`Supervisor::alive`] must be called: half of its timeout.
     #[must_use]
     pub fn interval(&self) -> Option<Duration> {
         self.watchdog.map(|patience| patience / 2)
     }
 
-    /// The service does its work.
+    /// The service has started.
     pub fn ready(&self, status: &str) {
         self.send(&format!("READY=1\nSTATUS={status}"));
     }
 
-    /// What it does, in a few words.
+    /// A status text.
     pub fn status(&self, status: &str) {
         self.send(&format!("STATUS={status}"));
     }
 
-    /// It still does.
+    /// The service is alive.
     pub fn alive(&self) {
         self.send("WATCHDOG=1");
     }
 
-    /// It is about to end.
+    /// The service is stopping.
     pub fn stopping(&self) {
         self.send("STOPPING=1");
     }
 
     fn send(&self, message: &str) {
         if let Some((socket, address)) = &self.socket {
-            // A service manager that does not listen is no reason to stop enforcing.
+            // If the service manager does not listen, enforcement continues.
             let _ = socket.send_to_addr(message.as_bytes(), address);
         }
     }

@@ -1,33 +1,33 @@
-//! The service manager, by its own command.
+//! Controls the service through systemctl.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// The agent's unit.
 pub const UNIT: &str = "ctagent.service";
-/// There where systemd runs this host (`sd_booted(3)`).
+/// Exists if the host runs systemd (`sd_booted(3)`).
 const BOOTED: &str = "/run/systemd/system";
 
-/// Why the service manager was of no help.
+/// Why the service could not be controlled.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
-    /// It does not run here.
-    #[error("systemd does not run this host: start `ctagent run` by other means")]
+    /// The host does not run systemd.
+    #[error("this host does not run systemd: start `ctagent run` by other means")]
     NoSystemd,
     /// Its command can't be started.
     #[error("systemctl can't be started")]
     Start(#[source] std::io::Error),
-    /// It said no.
+    /// systemctl returned an error.
     #[error("systemctl {verb} {UNIT} failed: {reason}")]
     Failed {
-        /// What was asked for.
+        /// The verb.
         verb: &'static str,
-        /// What it said.
+        /// Its error message.
         reason: String,
     },
 }
 
-/// Whether systemd runs this host.
+/// Whether the host runs systemd.
 #[must_use]
 pub fn runs_here() -> bool {
     Path::new(BOOTED).is_dir()
@@ -39,7 +39,7 @@ pub fn is_active() -> bool {
     runs_here() && systemctl("is-active", &["--quiet"]).is_ok()
 }
 
-/// `systemctl VERB ctagent.service`.
+/// Runs `systemctl VERB ctagent.service`.
 ///
 /// # Errors
 /// See [`ServiceError`].

@@ -1,4 +1,4 @@
-//! The thread that runs cycles: at every heartbeat, and at once when there is a reason.
+//! The thread that runs cycles: at every heartbeat, and at once if there is a reason.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -16,15 +16,15 @@ use crate::health::PathTeller;
 use crate::schedule::{Reach, Schedule};
 use crate::supervisor::Supervisor;
 
-/// For how long one cycle delivers what is waiting.
+/// The time limit for delivering reports in one cycle.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How soon a cycle goes on with what the last one left.
+/// The delay before a cycle continues what the last one left.
 const SOON: Duration = Duration::from_secs(1);
 
-/// How long the first cycle waits to hear whether anyone listens for live events.
+/// How long the first cycle waits until it is known whether live events can be received.
 const DECISION: Duration = Duration::from_secs(1);
 
-/// Runs cycles until the agent comes to an end.
+/// Runs cycles until the agent stops.
 pub fn run(agent: &Agent, supervisor: &Supervisor) {
     agent.live.wait_for_decision(DECISION);
     let mut worker = Worker { agent, schedule: Schedule::default(), said: None };
@@ -36,12 +36,15 @@ pub fn run(agent: &Agent, supervisor: &Supervisor) {
         }
     }
     supervisor.stopping();
-    agent.tell(AgentEventKind::Stopped, "the agent was stopped; the policy stays".to_owned());
-    // What is still in memory is written down for the next start; the platform is not waited for.
+    agent.tell(
+        AgentEventKind::Stopped,
+        "the agent was stopped; the policy stays in force".to_owned(),
+    );
+    // Reports in memory are saved for the next start; the platform is not contacted.
     worker.cycle(BTreeSet::from([Wake::Asked]), Ending::Stops);
 }
 
-/// Whether there will be another cycle.
+/// Whether another cycle follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Ending {
     GoesOn,
@@ -51,7 +54,7 @@ enum Ending {
 struct Worker<'a> {
     agent: &'a Agent,
     schedule: Schedule,
-    /// What was last said about how things stand.
+    /// The last logged summary.
     said: Option<String>,
 }
 
@@ -66,7 +69,7 @@ impl Worker<'_> {
             PathTeller::Conntrack | PathTeller::Nobody => RecordedPaths::Left,
         };
         let sent: Vec<_> = reports.iter().map(|report| report.batch.0).collect();
-        // What someone did to the firewall is put right before the platform is told.
+        // A change of the firewall is repaired before the platform is contacted.
         let local = wakes.iter().all(|why| *why == Wake::Tampered);
         let spare = ending == Ending::Stops || local;
         let options = RunOptions {
@@ -116,7 +119,7 @@ impl Worker<'_> {
         Instant::now() + if unfinished { SOON } else { wait }
     }
 
-    /// Says how things stand when that has changed, and every problem once.
+    /// Logs the summary if it has changed, and every problem once.
     fn say(&mut self, last: &LastCycle) -> String {
         let log = &self.agent.log;
         log.debug(&format!("a cycle ended after {} ms", last.took.as_millis()));
@@ -140,7 +143,7 @@ impl Worker<'_> {
     }
 }
 
-/// How things stand, on one line.
+/// A summary of the outcome, on one line.
 fn summary(outcome: &Outcome) -> String {
     let status = serde_json::to_value(outcome.status).unwrap_or_default();
     let mut text = status.as_str().unwrap_or("unknown").replace('-', " ");

@@ -1,16 +1,16 @@
-//! Changing single values of a YAML file by its lines, so that comments, order and keys that nobody
-//! here knows stay as they are. Pure.
+//! Changes single values of a YAML file by lines, so that comments, order and unknown keys stay as they are.
+//! Pure.
 //!
-//! Only what operators write is understood: a section in block style, its keys on lines of their own.
-//! Anything else is refused, never guessed at; and whoever edits compares the values before and after.
+//! Only the usual style is supported: a section in block style with one key per line. Anything else is
+//! refused; and the caller compares the values before and after.
 
 use std::ops::Range;
 
-/// Why a text can't be edited by its lines.
+/// Why a text can't be edited by lines.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EditError {
-    /// A line that is no `key:` where one is expected.
-    #[error("line {line} is not understood, change the file by hand: expected `key: value`")]
+    /// A line is not `key:` where one is expected.
+    #[error("line {line} can't be parsed, change the file by hand: expected `key: value`")]
     Line {
         /// 1-based.
         line: usize,
@@ -31,25 +31,25 @@ pub enum EditError {
         /// The section.
         section: String,
     },
-    /// The value can't stand on one line.
+    /// The value can't be written on one line.
     #[error("a value with a line break or another control character can't be written")]
     Value,
 }
 
-/// What a key is set to.
+/// The new value of a key.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Scalar<'a> {
     /// Written in quotes.
     Text(&'a str),
     /// Written as it is.
     Number(f64),
-    /// Lines, written below the key; each of them ends with a line break.
+    /// Lines below the key; each ends with a line break.
     Block(&'a str),
     /// Texts, written in brackets.
     List(&'a [String]),
 }
 
-/// A text, cut into the keys of one section and everything else.
+/// A text, split into the keys of one section and the rest.
 #[derive(Debug, Clone)]
 pub struct Document {
     lines: Vec<String>,
@@ -60,7 +60,7 @@ pub struct Document {
     name: String,
     indent: usize,
     keys: Vec<Key>,
-    /// The keys beside the section.
+    /// The keys outside of the section.
     others: Vec<Key>,
 }
 
@@ -69,12 +69,12 @@ pub struct Document {
 pub struct Key {
     /// Its name, without quotes.
     pub name: String,
-    /// Where it stands, 0-based, its value included.
+    /// Its lines including the value, 0-based.
     pub lines: Range<usize>,
 }
 
 impl Document {
-    /// Cuts a text. `section`: the top-level key whose keys can be changed.
+    /// Splits a text. `section`: the top-level key whose keys can be changed.
     ///
     /// # Errors
     /// See [`EditError`].
@@ -127,10 +127,10 @@ impl Document {
         self.section.is_some()
     }
 
-    /// Sets a key of the section; a comment behind the old value stays.
+    /// Sets a key of the section; a comment after the old value stays.
     ///
     /// # Errors
-    /// When the value can't stand on one line, or a block's lines can't stand below the key.
+    /// If the value can't be written on one line, or a block's lines can't be written below the key.
     pub fn set(&mut self, key: &str, value: Scalar<'_>) -> Result<(), EditError> {
         let (written, below) = written(value)?;
         let indent = self.indent;
@@ -149,10 +149,10 @@ impl Document {
         self.read_again()
     }
 
-    /// Takes a key of the section away, with its value; one that is not there need not go.
+    /// Removes a key of the section with its value, if it exists.
     ///
     /// # Errors
-    /// When what remains can't be cut into keys.
+    /// If the remaining text can't be split into keys.
     pub fn remove(&mut self, key: &str) -> Result<(), EditError> {
         let known = self.keys.iter().find(|known| known.name == key).cloned();
         if let Some(Key { lines, .. }) = known {
@@ -166,7 +166,7 @@ impl Document {
         Ok(())
     }
 
-    /// Behind the section's last key; the section is made when there is none.
+    /// The line after the section's last key; the section is created if there is none.
     fn end_of_section(&mut self) -> usize {
         let Some((head, _)) = &self.section else {
             self.lines.push(format!("{}:", self.name));
@@ -176,9 +176,9 @@ impl Document {
         self.keys.last().map_or(head + 1, |last| last.lines.end)
     }
 
-    /// The text with the lines of some keys blanked, so that places in it stay what they are: those of
-    /// the section that `is_known` does not know, and those beside the section. Their names are
-    /// returned, with their lines, 1-based.
+    /// The text with the lines of some keys blanked, so that positions stay the same: keys of the section
+    /// that `is_known` does not know, and keys outside of the section. Returns their names with their lines,
+    /// 1-based.
     #[must_use]
     pub fn without_unknown(
         &self,
@@ -206,7 +206,7 @@ impl Document {
     }
 }
 
-/// A value as it stands behind its key, and the lines below.
+/// A value as written after its key, and the lines below.
 fn written(value: Scalar<'_>) -> Result<(String, Vec<&str>), EditError> {
     let quoted = |text: &str| match text.chars().any(char::is_control) {
         true => Err(EditError::Value),
@@ -221,7 +221,7 @@ fn written(value: Scalar<'_>) -> Result<(String, Vec<&str>), EditError> {
         }
         Scalar::Block(text) => {
             let lines: Vec<&str> = text.lines().collect();
-            // Others would be read otherwise than they are meant.
+            // Other texts would be parsed as something else.
             let plain = |line: &&str| {
                 !line.is_empty() && !line.starts_with(' ') && !line.chars().any(char::is_control)
             };
@@ -233,8 +233,8 @@ fn written(value: Scalar<'_>) -> Result<(String, Vec<&str>), EditError> {
     }
 }
 
-/// The keys at `indent` within `range`. A key's lines are its own and the deeper ones below it; blank
-/// lines and comments that follow it belong to nobody.
+/// The keys at `indent` within `range`. A key's lines are its own and the more deeply indented ones below it;
+/// blank lines and comments after it belong to no key.
 fn keys(lines: &[String], range: Range<usize>, at: usize) -> Result<Vec<Key>, EditError> {
     let mut keys: Vec<Key> = Vec::new();
     for number in range {
@@ -248,7 +248,7 @@ fn keys(lines: &[String], range: Range<usize>, at: usize) -> Result<Vec<Key>, Ed
             return Err(refused);
         }
         if depth > at || (depth == at && is_item(&line[depth..])) {
-            // A comment deeper than the key may as well be text of a block scalar.
+            // A comment indented more deeply than the key may be text of a block scalar.
             match keys.last_mut() {
                 Some(last) => last.lines.end = number + 1,
                 None if is_void(line) => {}
@@ -268,7 +268,7 @@ fn keys(lines: &[String], range: Range<usize>, at: usize) -> Result<Vec<Key>, Ed
     Ok(keys)
 }
 
-/// `- item`: a sequence may stand at its key's own depth.
+/// `- item`: a sequence may have its key's own indentation.
 fn is_item(text: &str) -> bool {
     text == "-" || text.starts_with("- ")
 }
@@ -277,13 +277,13 @@ fn indent(line: &str) -> usize {
     line.len() - line.trim_start_matches(' ').len()
 }
 
-/// Nothing, or a comment.
+/// Whether a line is empty or a comment.
 fn is_void(text: &str) -> bool {
     let text = text.trim();
     text.is_empty() || text.starts_with('#')
 }
 
-/// `key: value`, the key in plain characters, maybe quoted.
+/// Splits `key: value`; the key consists of plain characters and may be quoted.
 fn split_key(line: &str) -> Option<(&str, &str)> {
     let (key, value) = line.trim_start_matches(' ').split_once(':')?;
     if !value.is_empty() && !value.starts_with(' ') {
@@ -296,7 +296,7 @@ fn split_key(line: &str) -> Option<(&str, &str)> {
     (!key.is_empty() && key.bytes().all(plain)).then_some((key, value))
 }
 
-/// The comment behind a value on one line, with the spaces before it.
+/// The comment after a value on one line, with the spaces before it.
 fn comment_of(lines: &[String]) -> String {
     let [line] = lines else { return String::new() };
     let Some((_, value)) = split_key(line) else { return String::new() };

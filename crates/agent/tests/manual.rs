@@ -1,4 +1,4 @@
-//! The manual pages and `--help` tell the same commands and options.
+//! The manual pages and `--help` name the same commands and options.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

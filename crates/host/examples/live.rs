@@ -1,5 +1,5 @@
-//! What live sources cost: `live nflog` and `live conntrack`, as root, each in a network namespace of
-//! its own. Prints the reading thread's own time per packet and per connection.
+//! Measures the cost of live sources: `live nflog` and `live conntrack`, as root, each in its own network
+//! namespace. Prints the reading thread's CPU time per packet and per connection.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a measurement stops where it fails")]
 
 use std::io::{Read, Write};
@@ -48,13 +48,13 @@ fn nft(rules: &str) {
     assert!(child.wait().unwrap().success());
 }
 
-/// Nanoseconds on a processor: the first number of `/proc/PID/schedstat`.
+/// CPU time in nanoseconds: the first number of `/proc/PID/schedstat`.
 fn own_time() -> Duration {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
     Duration::from_nanos(text.split(' ').next().unwrap().parse().unwrap())
 }
 
-/// Waits until `at`, or until whoever holds the other end is gone.
+/// Waits until `at`, or until the other end is closed.
 fn pause_until(at: Instant, stop: &Receiver<()>) {
     let _ = stop.recv_timeout(at.saturating_duration_since(Instant::now()));
 }
@@ -68,7 +68,7 @@ fn nflog() {
         let (start, mut sent) = (Instant::now(), 0_u64);
         while start.elapsed() < SPAN {
             for port in 1..=1000 {
-                // A packet that is dropped is an error of its sender.
+                // The sender gets an error for a dropped packet.
                 let _ = socket.send_to(b"x", ("127.0.0.2", port));
             }
             sent += 1000;
@@ -141,7 +141,7 @@ fn conntrack() {
     );
 }
 
-/// A host beside this one that closes every connection at once.
+/// A second host that closes every connection at once.
 fn peer() -> SocketAddr {
     let (ready, born) = channel();
     std::thread::spawn(move || {

@@ -1,9 +1,9 @@
-//! Reads events of the Security log as JSON, one a line of standard input, as a host would; measurements
-//! run it on recordings. Prints events a second, flows of which the peer is an address of the host itself
-//! and its own end is not, flows of which neither end is, and lines that were refused.
+//! Reads events of the Security log as JSON, one per line of standard input, as a host would; for
+//! measurements on recordings. Prints events per second, flows with one of the host's addresses as the peer
+//! but not as the local end, flows with none of them, and refused lines.
 //!
-//! A recording does not say which addresses its hosts had. They are taken from the events in which
-//! nothing else can stand: sockets, and the opener's end of outbound flows.
+//! A recording does not contain the addresses of its hosts. They are taken from events in which only an own
+//! address can appear: sockets, and the opener's end of outbound flows.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use xshield_host::windows_logs::{Ends, Event, Fields, OwnAddresses, Repeats};
 
-/// How long is measured at least.
+/// The least duration of a measurement.
 const LONG_ENOUGH: Duration = Duration::from_secs(1);
 
 #[derive(Deserialize)]

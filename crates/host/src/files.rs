@@ -1,4 +1,4 @@
-//! Files that are whole or absent, and that say so when they are damaged.
+//! Files that are either complete or absent, and whose damage is detected.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -14,7 +14,7 @@ const MAGIC: &str = "xshield-sealed-1";
 /// Who may read a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// The owner alone: mode 0600.
+    /// The owner only: mode 0600.
     Private,
     /// Everyone reads, the owner writes: mode 0644.
     Public,
@@ -23,9 +23,9 @@ pub enum Access {
 /// A file that other users could read.
 #[derive(Debug)]
 pub struct Exposed {
-    /// To whom, in the words of the system: `mode 644`.
+    /// Who could read it, in the system's terms: `mode 644`.
     pub to: String,
-    /// Whether it is closed to them now.
+    /// Whether its permissions could be corrected.
     pub closed: io::Result<()>,
 }
 
@@ -39,7 +39,7 @@ pub enum FileError {
     Full {
         /// The file.
         path: PathBuf,
-        /// What the OS said.
+        /// The error returned by the OS.
         #[source]
         source: io::Error,
     },
@@ -48,27 +48,27 @@ pub enum FileError {
     Write {
         /// The file.
         path: PathBuf,
-        /// What the OS said.
+        /// The error returned by the OS.
         #[source]
         source: io::Error,
     },
-    /// The file is there, but reading it failed.
+    /// The file exists, but reading it failed.
     #[error("could not read {path}; check its permissions and the disk")]
     Read {
         /// The file.
         path: PathBuf,
-        /// What the OS said.
+        /// The error returned by the OS.
         #[source]
         source: io::Error,
     },
-    /// The content is not what was written. It has been moved aside where that was possible.
+    /// The content is not what was written. The file was moved aside if possible.
     #[error("{path} is damaged ({reason}){}", moved(.kept))]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// How that shows.
+        /// How the damage was detected.
         reason: String,
-        /// Where the damaged content is kept for inspection.
+        /// The path of the damaged file, kept for inspection.
         kept: Option<PathBuf>,
     },
     /// A value that has no JSON form; a defect of the program.
@@ -76,7 +76,7 @@ pub enum FileError {
     Encode {
         /// The file.
         path: PathBuf,
-        /// Which part.
+        /// The part that can't be encoded.
         #[source]
         source: serde_json::Error,
     },
@@ -86,8 +86,8 @@ fn moved(kept: &Option<PathBuf>) -> String {
     kept.as_ref().map(|path| format!("; it was moved to {}", path.display())).unwrap_or_default()
 }
 
-/// Replaces `path` by `bytes`: written beside it, flushed, renamed over it, the directory flushed.
-/// Whoever reads `path` at any moment, also after a power cut, sees the old or the new content.
+/// Replaces `path` by `bytes`: the new file is written beside it, flushed and renamed, and the directory
+/// flushed. A reader of `path` always sees the old or the new content, even after a power failure.
 ///
 /// Two writers of one path must exclude each other, see [`crate::lock`].
 ///
@@ -110,7 +110,7 @@ pub fn write(path: &Path, bytes: &[u8], access: Access) -> Result<(), FileError>
     })
 }
 
-/// Writes `value` as JSON under a checksum; see [`read_state`].
+/// Writes `value` as JSON with a checksum; see [`read_state`].
 ///
 /// # Errors
 /// As [`write()`], and [`FileError::Encode`].
@@ -120,11 +120,11 @@ pub fn write_state<T: Serialize>(path: &Path, value: &T) -> Result<(), FileError
     write(path, &seal(&payload), Access::Private)
 }
 
-/// Reads what [`write_state`] wrote; `None` when there is no such file.
+/// Reads a file written by [`write_state`]; `None` if there is none.
 ///
 /// # Errors
-/// [`FileError::Damaged`] when the content is not exactly what was written or is not a `T`: the file
-/// is then renamed to `….damaged`, so that the next read says `None`. [`FileError::Read`] otherwise.
+/// [`FileError::Damaged`] when the content is not exactly what was written or is not a `T`: the file is then
+/// renamed to `….damaged`, so that the next read returns `None`. [`FileError::Read`] otherwise.
 pub fn read_state<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, FileError> {
     let Some(content) = read(path)? else { return Ok(None) };
     let value = unseal(&content).map_err(str::to_owned).and_then(|payload| {
@@ -133,7 +133,7 @@ pub fn read_state<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, FileErr
     value.map(Some).map_err(|reason| set_aside(path, reason))
 }
 
-/// The whole file; `None` when there is none.
+/// Reads the whole file; `None` if there is none.
 ///
 /// # Errors
 /// [`FileError::Read`].
@@ -145,7 +145,7 @@ pub fn read(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
     }
 }
 
-/// A header line with the payload's length and SHA-256, then the payload.
+/// Encodes a header line with the payload's length and SHA-256, followed by the payload.
 #[must_use]
 pub fn seal(payload: &[u8]) -> Vec<u8> {
     let mut content = header(payload).into_bytes();
@@ -156,7 +156,7 @@ pub fn seal(payload: &[u8]) -> Vec<u8> {
 /// The payload of [`seal`].
 ///
 /// # Errors
-/// What is wrong, when any byte differs from what was sealed.
+/// The reason, if any byte differs from what was sealed.
 pub fn unseal(content: &[u8]) -> Result<&[u8], &'static str> {
     let end = content.iter().position(|&byte| byte == b'\n').ok_or("its first line is cut off")?;
     let (head, payload) = content.split_at(end + 1);
@@ -172,7 +172,7 @@ fn header(payload: &[u8]) -> String {
     format!("{MAGIC} {} {sum}\n", payload.len())
 }
 
-/// Renames a damaged file and makes the error that says so.
+/// Renames a damaged file and returns the error for it.
 pub(crate) fn set_aside(path: &Path, reason: String) -> FileError {
     let aside = sibling(path, ".damaged");
     let kept = fs::rename(path, &aside).is_ok().then_some(aside);
@@ -186,7 +186,7 @@ fn sibling(path: &Path, suffix: &str) -> PathBuf {
 }
 
 fn write_beside(beside: &Path, bytes: &[u8], access: Access) -> io::Result<()> {
-    // A leftover of a killed run, or someone's symbolic link: never written through.
+    // A leftover of a killed run, or someone's symbolic link, must not be written through.
     if let Err(error) = fs::remove_file(beside)
         && error.kind() != io::ErrorKind::NotFound
     {
@@ -197,11 +197,11 @@ fn write_beside(beside: &Path, bytes: &[u8], access: Access) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Makes a directory, and those above it, that its owner alone may use; one that is there stays as it is.
-/// Without Unix permissions it inherits its access from the one above.
+/// Creates a directory and its parents with access for the owner only; an existing one stays as it is. On
+/// systems without Unix permissions it inherits those of its parent.
 ///
 /// # Errors
-/// What the OS said.
+/// The error returned by the OS.
 pub fn private_directory(path: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     #[cfg(unix)]
@@ -209,11 +209,11 @@ pub fn private_directory(path: &Path) -> io::Result<()> {
     builder.recursive(true).create(path)
 }
 
-/// Opens a file for writing that its owner alone may use, empty. Without Unix permissions it inherits its
-/// access from its directory.
+/// Opens an empty file for writing with access for the owner only. On systems without Unix permissions it
+/// inherits those of its directory.
 ///
 /// # Errors
-/// What the OS said.
+/// The error returned by the OS.
 pub fn private_file(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     #[cfg(unix)]
@@ -221,7 +221,8 @@ pub fn private_file(path: &Path) -> io::Result<File> {
     options.write(true).create(true).truncate(true).open(path)
 }
 
-/// Closes a file to other users; `None` when it was. Without Unix permissions its directory guards it.
+/// Removes other users' access to a file; `None` if they had none. On systems without Unix permissions its
+/// directory protects it.
 #[must_use]
 pub fn close(path: &Path) -> Option<Exposed> {
     #[cfg(unix)]
@@ -246,7 +247,7 @@ fn create(path: &Path, access: Access) -> io::Result<File> {
         Access::Public => 0o644,
     };
     let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
-    // The mode above passes through the umask; this one does not.
+    // The mode above is subject to the umask; this one is not.
     file.set_permissions(fs::Permissions::from_mode(mode))?;
     Ok(file)
 }
@@ -337,7 +338,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state");
         write(&path, b"old", Access::Private).unwrap();
-        // A directory in the place of the file beside it: it can't be removed as a file.
+        // A directory in place of the temporary file: it can't be removed as a file.
         fs::create_dir(dir.path().join("state.new")).unwrap();
         let error = write(&path, b"new", Access::Private).unwrap_err().to_string();
         assert!(error.contains("intact"), "{error}");

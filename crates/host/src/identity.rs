@@ -1,4 +1,4 @@
-//! The host's own Ed25519 key, made at its first run and pinned by the platform.
+//! The host's own Ed25519 key, generated at its first run and pinned by the platform.
 
 use std::path::Path;
 
@@ -9,27 +9,27 @@ use xshield_wire::message::Problem;
 use crate::files::{self, Access, Exposed, FileError};
 use crate::problem;
 
-/// The host's identity. `Debug` shows the public half alone.
+/// The host's identity. `Debug` shows only the public key.
 #[derive(Debug)]
 pub struct Identity(IdentityKey);
 
-/// An identity and what was odd about its file.
+/// An identity and possible problems with its file.
 #[derive(Debug)]
 pub struct Loaded {
     /// The key.
     pub identity: Identity,
-    /// Whether it was there before.
+    /// Whether it existed before.
     pub origin: Origin,
-    /// Set when others could read the file until now.
+    /// Set if others could read the file until now.
     pub problem: Option<Problem>,
 }
 
-/// Where the identity came from.
+/// The origin of the identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
     /// Read from its file.
     Kept,
-    /// Made in this run.
+    /// Generated in this run.
     Made,
 }
 
@@ -39,7 +39,7 @@ pub enum IdentityError {
     /// The file could not be read or written.
     #[error("could not use the identity key")]
     File(#[from] FileError),
-    /// The file is there but is no key. A new one is not made silently: the platform pins this one.
+    /// The file exists but contains no key. A new one is not generated silently: the platform pins this one.
     #[error(
         "the identity key {path} is damaged ({reason}); restore it from a backup, or remove it and \
          have this host's new identity key approved by its fingerprint"
@@ -47,11 +47,11 @@ pub enum IdentityError {
     Damaged {
         /// The file.
         path: std::path::PathBuf,
-        /// How that shows.
+        /// How the damage was detected.
         reason: String,
     },
-    /// The operating system gave no randomness.
-    #[error("could not make an identity key: {0}")]
+    /// The operating system's random number generator failed.
+    #[error("could not generate an identity key: {0}")]
     Random(String),
 }
 
@@ -64,11 +64,11 @@ struct KeyFile {
 const ALGORITHM: &str = "ed25519";
 
 impl Identity {
-    /// Reads the key from `path`; at the first run makes it from `random` and writes it, mode 0600.
-    /// A file that others could read is closed to them, and that is said.
+    /// Reads the key from `path`; at the first run generates it from `random` and saves it with mode 0600. If
+    /// others could read the file, its permissions are corrected and a problem is returned.
     ///
     /// # Errors
-    /// When the file is damaged (it stays where it is, and no new key is made), or can't be read or
+    /// When the file is damaged (it stays where it is, and no new key is generated), or can't be read or
     /// written, or `random` fails.
     pub fn load_or_make(
         path: &Path,
@@ -87,7 +87,7 @@ impl Identity {
         Ok(Loaded { identity, origin: Origin::Made, problem: None })
     }
 
-    /// Reads the key from `path` and changes nothing; `None` before the first run.
+    /// Reads the key from `path` without changing anything; `None` before the first run.
     ///
     /// # Errors
     /// When the file is damaged or can't be read.
@@ -96,13 +96,13 @@ impl Identity {
         Ok(Some(Self(IdentityKey::from_seed(parse(path, &content)?))))
     }
 
-    /// The key, for what signs with it.
+    /// The key, for signing.
     #[must_use]
     pub fn key(&self) -> &IdentityKey {
         &self.0
     }
 
-    /// The private half. Never log it.
+    /// The private key. Never log it.
     #[must_use]
     pub fn seed(&self) -> &[u8; 32] {
         self.0.expose_seed()
@@ -113,7 +113,7 @@ fn parse(path: &Path, content: &[u8]) -> Result<[u8; 32], IdentityError> {
     let damaged =
         |reason: &str| IdentityError::Damaged { path: path.to_owned(), reason: reason.to_owned() };
     let payload = files::unseal(content).map_err(damaged)?;
-    // The parser's own message could quote the content.
+    // The parser's own message could contain the content.
     let file: KeyFile =
         serde_json::from_slice(payload).map_err(|_| damaged("its content is not a key"))?;
     if file.algorithm == ALGORITHM {
@@ -123,12 +123,12 @@ fn parse(path: &Path, content: &[u8]) -> Result<[u8; 32], IdentityError> {
     }
 }
 
-/// Takes the file away from other users; says so when they had it.
+/// Removes other users' access to the file; returns a problem if they had any.
 fn close(path: &Path) -> Option<Problem> {
     let Exposed { to, closed } = files::close(path)?;
     let done = match closed {
-        Ok(()) => "this has been closed".to_owned(),
-        Err(error) => format!("closing it failed: {error}"),
+        Ok(()) => "its permissions were corrected".to_owned(),
+        Err(error) => format!("correcting its permissions failed: {error}"),
     };
     Some(problem(
         "identity-exposed",

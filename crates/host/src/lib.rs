@@ -1,11 +1,10 @@
-//! Facts of this host: identity, OS, listening ports, processes, DNS answers, kernel log, spool.
+//! Facts about this host: identity, OS, listening ports, processes, DNS answers, kernel log, spool.
 //!
-//! [`files`], [`lock`] and [`spool`] work on every OS: what must survive a kill at any byte. So do
-//! [`identity`], [`resolver`] and [`log_line`]; what they need from the OS comes by way of
-//! [`operating_system`].
-//! [`windows_logs`] reads what Windows writes, on any OS.
-//! Everything under [`linux`] asks this kernel or this distribution; the answers are plain data of
-//! `policy` and `wire`, so nothing above this crate knows where they came from.
+//! [`files`], [`lock`] and [`spool`] work on every OS and survive a kill at any byte. [`identity`],
+//! [`resolver`] and [`log_line`] work on every OS, too, with facts of the OS from [`operating_system`].
+//! [`windows_logs`] parses Windows' logs, on any OS. Everything under [`linux`] reads this kernel or this
+//! distribution; the results are plain data of `policy` and `wire`, so no crate above this one depends on
+//! their source.
 
 #[cfg(target_os = "macos")]
 compile_error!("Xshield does not support macOS: it enforces with nftables, which only Linux has");

@@ -1,16 +1,16 @@
-//! A lock file: two runs never overlap. The kernel lets go of it when its holder ends, however it ends.
+//! A lock file that prevents overlapping runs. The kernel releases it when its holder ends, in whatever way.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Held until it is dropped or the process ends.
+/// Holds the lock until it is dropped or the process ends.
 #[derive(Debug)]
 pub struct Guard {
     _file: File,
 }
 
-/// Why the lock file could not be used. Being held by another run is no error.
+/// Why the lock file could not be used. It is no error if another run holds it.
 #[derive(Debug, thiserror::Error)]
 #[error("could not lock {path}; check that its directory exists and is writable")]
 pub struct LockError {
@@ -19,11 +19,11 @@ pub struct LockError {
     source: io::Error,
 }
 
-/// Takes the lock, or says `None` at once when another run holds it. The file stays afterwards:
-/// removing it would let two runs lock two files of one name.
+/// Takes the lock, or returns `None` at once if another run holds it. The file stays afterwards: if it were
+/// removed, two runs could lock two files of the same name.
 ///
 /// # Errors
-/// When the file can't be made or locked.
+/// When the file can't be created or locked.
 pub fn try_lock(path: &Path) -> Result<Option<Guard>, LockError> {
     let failed = |source| LockError { path: path.to_owned(), source };
     if let Some(parent) = path.parent() {

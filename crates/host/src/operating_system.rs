@@ -1,4 +1,4 @@
-//! What is asked of the operating system, whichever it is.
+//! The interface to the operating system, independent of which it is.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -11,65 +11,67 @@ use xshield_wire::message::Problem;
 use crate::program::{Place, Program};
 use crate::resolver::{Patience, Resolver};
 
-/// What every run asks. What is of one system alone is in that system's module.
+/// Facts that every run needs. What only one system has is in that system's module.
 pub trait OperatingSystem: fmt::Debug + Send + Sync {
-    /// The name that the host calls itself.
+    /// The host's name.
     fn host_name(&self) -> String;
 
     /// Milliseconds since boot, sleep included.
     fn uptime_ms(&self) -> u64;
 
-    /// Asks for names as programs of this host do, as it is configured now.
+    /// A resolver with the host's current configuration, as its programs use it.
     fn resolver(&self, patience: Patience) -> Resolver;
 
-    /// The DNS servers whose answers this host depends on. Empty when that isn't known: then any may be
-    /// asked.
+    /// The DNS servers whose answers this host depends on. Empty if not known: then any may be asked.
     fn name_servers(&self) -> Vec<IpAddr>;
 
-    /// Looks for what is behind these places. A program that has ended meanwhile is not found; what serves
-    /// a port mostly is.
+    /// Finds the programs at these endpoints. A program that has ended is not found; one that serves a port
+    /// mostly is.
     fn programs_behind(&self, places: &HashSet<Place>) -> HashMap<Place, Program>;
 
-    /// Sees that nobody but administrators, and whoever runs this program, can change a file or a
-    /// directory, or put another in its place.
+    /// Checks that only administrators and the user of this program can change or replace a file or
+    /// directory.
     ///
     /// # Errors
-    /// Who can, and what to do.
+    /// Who else can, and what to do.
     fn ours_alone(&self, path: &Path) -> Result<(), UnguardedError>;
 
-    /// Says when a file that holds secrets is open to other users. `holds` completes "it holds …".
+    /// The problem to report if a file with secrets is accessible to other users. `holds` completes "it holds
+    /// …".
     fn exposed(&self, path: &Path, holds: &str) -> Option<Problem>;
 }
 
 /// Why a file or a directory can't be trusted.
 #[derive(Debug, thiserror::Error)]
 pub enum UnguardedError {
-    /// Others may write to it.
+    /// Other users can write it.
     #[error(
-        "other users can change {path} (mode {mode:o}), so its content may be theirs; check whether they changed it, then: chmod go-w {path}", path = .path.display()
+        "other users can change {path} (mode {mode:o}), so its content may come from them; check \
+         whether they changed it, then: chmod go-w {path}", path = .path.display()
     )]
     Writable {
-        /// It, or a directory above it.
+        /// The path, or a directory above it.
         path: PathBuf,
         /// Its mode.
         mode: u32,
     },
-    /// It belongs to someone else.
+    /// It belongs to another user.
     #[error(
-        "{path} belongs to the user with number {owner}, who can change it; check whether that user did, then: chown root {path}", path = .path.display()
+        "{path} belongs to the user with id {owner}, who can change it; check whether that user \
+         did, then: chown root {path}", path = .path.display()
     )]
     Owner {
-        /// It.
+        /// The path.
         path: PathBuf,
-        /// The user.
+        /// The user's id.
         owner: u32,
     },
-    /// It can't be looked at.
+    /// It can't be checked.
     #[error("checking who may change {path} failed", path = .path.display())]
     Look {
-        /// It.
+        /// The path.
         path: PathBuf,
-        /// What the OS said.
+        /// The error returned by the OS.
         #[source]
         source: io::Error,
     },

@@ -1,23 +1,24 @@
-//! Whose a socket is.
+//! The program of a socket.
 
 use std::net::SocketAddr;
 
 use xshield_policy::{Direction, Protocol};
 
-/// Who is behind a socket, as far as known.
+/// The program of a socket, as far as known.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Program {
-    /// The process's name (`comm`); `None` when the socket was gone before it was looked for.
+    /// The process's name (`comm`); `None` if the socket was closed before the search.
     pub name: Option<String>,
     /// Full path of its executable.
     pub path: Option<String>,
-    /// The user that made the socket.
+    /// The user that created the socket.
     pub uid: Option<u32>,
     /// That user's name in `/etc/passwd`.
     pub user: Option<String>,
-    /// The systemd unit or container scope in which the socket was made, e.g. `nginx.service`.
+    /// The systemd unit or container scope in which the socket was created, e.g. `nginx.service`.
     pub service: Option<String>,
 }
 
-/// Where a flow's local end is: its own address and port when it serves, the other's when it asks.
+/// The endpoint by which a flow's program is found: the local address and port if it serves, the remote one
+/// if it is the client.
 pub type Place = (Direction, Protocol, SocketAddr);

@@ -1,20 +1,20 @@
-//! Which process holds which socket, as runs remember it.
+//! Which process holds which socket, remembered between runs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-/// Which process holds which socket, as last seen. Kept between runs to save the search.
+/// Which process held which socket when last seen. Kept between runs to avoid searches.
 ///
-/// Some sockets have no holder to be seen (the kernel's own, those of other pid namespaces), others are
-/// held by the first process for a service that it has yet to start. Looking for them anew at every run
-/// would cost the full search every time: they are looked for in new processes only, and everywhere at
-/// every `THOROUGH_EVERY`th run.
+/// Some sockets have no visible holder (the kernel's own, those of other pid namespaces); others are held by
+/// the first process for a service that it starts later. Searching for these in every run would cost a full
+/// search each time: they are searched in new processes only, and in all processes in every
+/// `THOROUGH_EVERY`th run.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Holders {
     pub(crate) held: BTreeMap<u32, Holder>,
-    /// Searched for, and found nowhere but perhaps with the first process.
+    /// Sockets that were searched but not found, except possibly in the first process.
     pub(crate) unfound: BTreeSet<u32>,
     /// The processes that were searched.
     pub(crate) searched: BTreeSet<u32>,

@@ -1,8 +1,9 @@
-//! A bounded, checksummed queue on disk of what is not yet delivered.
+//! A queue on disk for undelivered records, limited in size and protected by checksums.
 //!
-//! One file per record, named by a growing sequence, by how much is in it, so that even a damaged
-//! record can be counted, and by whose turn it must not take. What is dropped, for want of room or because of damage, is counted in a file
-//! of its own before it goes: a kill in between counts it twice rather than never.
+//! There is one file per record. Its name contains an increasing sequence number, the number of items in it,
+//! so that even a damaged record can be counted, and its lane. Records dropped because of the size limit or
+//! damage are counted in a separate file before they are deleted: after a kill in between they are counted
+//! twice rather than never.
 
 mod order;
 
@@ -19,53 +20,51 @@ pub use order::Lane;
 
 const SUFFIX: &str = "record";
 const LOSSES: &str = "losses";
-/// At most this many damaged records are kept for inspection.
+/// The most damaged records kept for inspection.
 const DAMAGED_KEPT: usize = 4;
-/// At most this many damaged records are told one by one.
+/// The most damaged records reported individually.
 const DAMAGE_TOLD: usize = 32;
 
-/// Names a record; a later record has a greater id.
+/// Identifies a record; a later record has a greater id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RecordId(u64);
 
-/// What was dropped since the count was last settled.
+/// What was dropped since the losses were last settled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Losses {
     /// Records.
     pub records: u64,
-    /// What was in them, as given to [`Spool::append`], e.g. flows.
+    /// The items in them, as given to [`Spool::append`], e.g. flows.
     pub items: u64,
 }
 
-/// A record that was skipped because its file is damaged. It is counted in [`Losses`], too.
+/// A record that was skipped because its file is damaged. It is also counted in [`Losses`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Damage {
-    /// What was in it, as given to [`Spool::append`].
+    /// The items in it, as given to [`Spool::append`].
     pub items: u64,
-    /// How the damage shows, and where the file is kept.
+    /// How the damage was detected, and where the file is kept.
     pub text: String,
 }
 
 /// Why the spool could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SpoolError {
-    /// The directory can't be made or read.
+    /// The directory can't be created or read.
     #[error("could not open the spool in {path}; check its permissions and the disk")]
     Open {
         /// The directory.
         path: PathBuf,
-        /// What the OS said.
+        /// The error returned by the OS.
         #[source]
         source: io::Error,
     },
-    /// One record alone is larger than the bound. It was counted as lost.
-    #[error(
-        "a record of {size} bytes does not fit the spool's bound of {bound} bytes; raise the bound"
-    )]
+    /// A single record exceeds the size limit. It was counted as lost.
+    #[error("a record of {size} bytes exceeds the spool's limit of {bound} bytes; raise the limit")]
     TooLarge {
-        /// Bytes of the record.
+        /// The record's size.
         size: u64,
-        /// Bytes of the bound.
+        /// The limit.
         bound: u64,
     },
     /// A file of the spool could not be written or read.
@@ -76,7 +75,7 @@ pub enum SpoolError {
     Delete {
         /// The record's file.
         path: PathBuf,
-        /// What the OS said.
+        /// The error returned by the OS.
         #[source]
         source: io::Error,
     },
@@ -89,25 +88,25 @@ struct Entry {
     lane: Lane,
 }
 
-/// The queue. One process uses it at a time, see [`crate::lock`].
+/// The queue. Only one process may use it at a time, see [`crate::lock`].
 #[derive(Debug)]
 pub struct Spool {
     directory: PathBuf,
     bound: u64,
     entries: BTreeMap<RecordId, Entry>,
     losses: Losses,
-    /// The next record's id. It never goes back while the program runs: an id that was acknowledged
-    /// twice must not be a later record's.
+    /// The next record's id. It never decreases while the program runs: an id that was acknowledged twice
+    /// must not belong to a later record.
     next: u64,
     damage: Vec<Damage>,
 }
 
 impl Spool {
-    /// Opens the spool in `directory`, which is made when it is missing. `bound` limits the bytes of
-    /// all records together.
+    /// Opens the spool in `directory`, which is created if it is missing. `bound` limits the total bytes of
+    /// all records.
     ///
     /// # Errors
-    /// When the directory can't be made or read, or the count of losses can't be written.
+    /// When the directory can't be created or read, or the count of losses can't be written.
     pub fn open(directory: &Path, bound: u64) -> Result<Self, SpoolError> {
         let failed = |source| SpoolError::Open { path: directory.to_owned(), source };
         make_private_directory(directory).map_err(failed)?;
@@ -122,7 +121,7 @@ impl Spool {
         };
         match files::read_state(&spool.directory.join(LOSSES)) {
             Ok(losses) => spool.losses = losses.unwrap_or_default(),
-            // How much it said is gone; that something is missing must not be.
+            // The number in it is lost, but at least one record must be reported as missing.
             Err(FileError::Damaged { .. }) => spool.lose(1, 1)?,
             Err(error) => return Err(error.into()),
         }
@@ -130,11 +129,11 @@ impl Spool {
         Ok(spool)
     }
 
-    /// Adds a record of `items` things; `lane`: when it is delivered. When the bound is reached, the oldest records make room and
-    /// are counted as lost.
+    /// Adds a record with `items` items; `lane` determines when it is delivered. If the limit is reached, the
+    /// oldest records are deleted and counted as lost.
     ///
     /// # Errors
-    /// When it can't be written or is larger than the bound. It is then counted as lost.
+    /// When it can't be written or exceeds the limit. It is then counted as lost.
     pub fn append(
         &mut self,
         record: &[u8],
@@ -142,8 +141,7 @@ impl Spool {
         lane: Lane,
     ) -> Result<RecordId, SpoolError> {
         self.store(record, items, lane).inspect_err(|_| {
-            // The disk may be too full to keep the count: it stays in memory, and goes to the disk
-            // with the next one.
+            // The disk may be too full to save the count: it stays in memory, and is saved with the next one.
             let _ = self.lose(1, items);
         })
     }
@@ -163,29 +161,29 @@ impl Spool {
         Ok(id)
     }
 
-    /// What waits, as it is to be delivered: smallest first, each lane in its order.
+    /// The waiting records in order of delivery: smallest first, each lane in its order.
     #[must_use]
     pub fn pending(&self) -> Vec<RecordId> {
         order::order(&self.entries)
     }
 
-    /// What is in a record that waits, as given to [`Spool::append`]; 0 when it does not wait.
+    /// The items in a waiting record, as given to [`Spool::append`]; 0 if it does not wait.
     #[must_use]
     pub fn items(&self, id: RecordId) -> u64 {
         self.entries.get(&id).map_or(0, |entry| entry.items)
     }
 
-    /// How many records wait.
+    /// The number of waiting records.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.entries.len()
     }
 
-    /// The record's bytes; `None` when it is not in the spool, or was damaged: it is then moved aside,
-    /// counted as lost and told by [`Spool::take_damage`].
+    /// The record's bytes; `None` if it is not in the spool, or is damaged: it is then moved aside, counted
+    /// as lost and returned by [`Spool::take_damage`].
     ///
     /// # Errors
-    /// When reading fails for a reason that may pass.
+    /// When reading fails for a temporary reason.
     pub fn read(&mut self, id: RecordId) -> Result<Option<Vec<u8>>, SpoolError> {
         let Some(&entry) = self.entries.get(&id) else { return Ok(None) };
         let path = self.path(id, entry);
@@ -208,13 +206,13 @@ impl Spool {
         Ok(None)
     }
 
-    /// The records that were found damaged since this was last called, of many the first.
+    /// The records found damaged since the last call; if there were many, the first ones.
     #[must_use]
     pub fn take_damage(&mut self) -> Vec<Damage> {
         std::mem::take(&mut self.damage)
     }
 
-    /// Deletes a record that the platform has acknowledged. Twice is once.
+    /// Deletes a record that the platform has acknowledged; repeating it has no effect.
     ///
     /// # Errors
     /// When the file can't be deleted.
@@ -223,13 +221,13 @@ impl Spool {
         self.delete(id, entry)
     }
 
-    /// What was dropped and is not yet settled.
+    /// The losses that are not settled yet.
     #[must_use]
     pub fn losses(&self) -> Losses {
         self.losses
     }
 
-    /// Takes off what has been reported. Losses counted since then stay.
+    /// Subtracts losses that have been reported. Losses counted since then stay.
     ///
     /// # Errors
     /// When the count can't be written; it is then reported again.
@@ -303,7 +301,7 @@ impl Spool {
     }
 }
 
-/// Whether reading fails for ever: the disk, the file system, or something else in the file's place.
+/// Whether reading fails permanently: because of the disk, the file system, or a different kind of file.
 fn is_damage(error: &io::Error) -> bool {
     #[cfg(unix)]
     if matches!(error.raw_os_error(), Some(EIO | EUCLEAN | EBADMSG)) {
@@ -320,7 +318,7 @@ const EBADMSG: i32 = 74;
 #[cfg(unix)]
 const EUCLEAN: i32 = 117;
 
-/// The records of the directory. What a killed run left half-written was never a record: it goes.
+/// The records in the directory. Files that a killed run left incomplete were never records and are deleted.
 fn scan(directory: &Path) -> io::Result<BTreeMap<RecordId, Entry>> {
     let mut entries = BTreeMap::new();
     for item in fs::read_dir(directory)? {
@@ -518,7 +516,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(48))]
 
-        /// Whatever is appended, acknowledged and reopened: delivered + waiting + lost = appended.
+        /// For any sequence of appending, acknowledging and reopening: delivered + waiting + lost = appended.
         #[test]
         fn nothing_vanishes(steps in prop::collection::vec((0_u8..6, 0_usize..400), 1..40)) {
             let dir = tempfile::tempdir().unwrap();

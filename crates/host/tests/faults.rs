@@ -1,4 +1,4 @@
-//! A full disk, and kills at any moment.
+//! A full disk, and kills at any time.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
@@ -11,10 +11,10 @@ use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use xshield_host::files::{self, FileError};
 use xshield_host::spool::{Lane, Losses, Spool, SpoolError};
 
-/// Set for the process that is to be killed: the directory it writes to.
+/// Set for the process that is to be killed: the directory to which it writes.
 const VICTIM: &str = "XSHIELD_TEST_VICTIM";
 
-/// Runs `test` with a file system of `size` bytes, in a mount namespace of its own.
+/// Runs `test` with a file system of `size` bytes, in its own mount namespace.
 fn on_small_disk(size: usize, test: impl FnOnce(&Path) + Send + 'static) {
     if !rustix::process::geteuid().is_root() {
         eprintln!("SKIPPED: needs root to mount a small file system");
@@ -86,11 +86,11 @@ fn a_full_spool_on_a_full_disk_counts_each_record_once() {
             assert_eq!(spool.losses().items, 3 * spool.losses().records);
         };
         (0..8).for_each(|_| append(&mut spool, true));
-        // Someone else takes what is left.
+        // Another program fills the rest of the disk.
         let other = disk.join("other");
         let mut file = fs::File::create(&other).unwrap();
         while file.write_all(&[0; 4096]).is_ok() {}
-        // The oldest makes room for itself and the count.
+        // The oldest makes room for the new record and the count.
         (0..4).for_each(|_| append(&mut spool, true));
         fs::remove_file(other).unwrap();
         append(&mut spool, true);

@@ -1,5 +1,4 @@
-//! Real programs and real impostors: which ports rules open for them, and how their packets can be told
-//! from others'.
+//! Real programs and lookalikes: which ports rules open for them, and how their packets are identified.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
@@ -48,7 +47,7 @@ fn a_path_may_be_a_link() {
     assert_eq!(inbound([&link]).listeners[&link], service.listeners());
 }
 
-/// An upgrade puts another file in the place of one that runs.
+/// An upgrade replaces the file of a running program.
 #[test]
 fn an_upgraded_program_is_still_the_program_and_a_removed_file_of_others_is_not() {
     let Some(stage) = Stage::set() else { return };
@@ -64,7 +63,7 @@ fn an_upgraded_program_is_still_the_program_and_a_removed_file_of_others_is_not(
         assert_eq!(found.listeners[&by_path], service.listeners(), "{step}");
         assert_eq!(found.listeners[&by_name], service.listeners(), "{step}");
     }
-    // What the service manager shows a service is made by root, too.
+    // The view of a service is also created by root.
     let sandboxed = Service::start(&Start { sandbox: true, ..Start::of(&path) });
     fs::remove_file(&path).unwrap();
     let found = inbound([&by_path]);
@@ -72,7 +71,7 @@ fn an_upgraded_program_is_still_the_program_and_a_removed_file_of_others_is_not(
     let both = service.listeners().into_iter().chain(sandboxed.listeners()).collect();
     assert_eq!(ports, both);
 
-    // A file that its user could write, before he removed it.
+    // A file that its user could write, before removing it.
     let theirs = stage.copy("bin/theirs");
     std::os::unix::fs::chown(&theirs, Some(world::SERVICE_USER), None).unwrap();
     let program_of_theirs = program(&theirs);
@@ -81,7 +80,7 @@ fn an_upgraded_program_is_still_the_program_and_a_removed_file_of_others_is_not(
     fs::remove_file(&theirs).unwrap();
     let found = inbound([&program_of_theirs]);
     assert!(!found.listeners.contains_key(&program_of_theirs));
-    assert!(found.impostors[0].told[0].reason.contains("others than root could write it"));
+    assert!(found.impostors[0].told[0].reason.contains("users other than root could write it"));
 }
 
 #[test]
@@ -90,7 +89,7 @@ fn a_name_set_by_the_process_itself_is_nothing() {
     let genuine = Service::start(&Start::of(&stage.copy("bin/db-called")));
     let by_name = named("db-called");
     assert_eq!(inbound([&by_name]).listeners[&by_name], genuine.listeners());
-    // Under root, too: the name is the file's, whoever runs it.
+    // Also as root: the name is the file's, whoever runs it.
     for user in [world::LOGIN_USER, 0] {
         let other = stage.copy("bin/other");
         let impostor =
@@ -117,16 +116,16 @@ fn a_file_of_that_name_where_a_user_can_write_is_nothing() {
             assert_eq!(found.listeners[&by_name], genuine.listeners(), "{place} {user}");
             let told = &found.impostors[0].told[0];
             assert_eq!(told.pid, impostor.pid());
-            assert!(told.reason.contains("others than root can write"), "{told:?}");
+            assert!(told.reason.contains("users other than root can write"), "{told:?}");
         }
-        // By its path the operator has said that it is this one.
+        // By naming its path the operator has chosen it.
         let by_path = program(&path);
         let named_one = Service::start(&Start { user: world::SERVICE_USER, ..Start::of(&path) });
         assert_eq!(inbound([&by_path]).listeners[&by_path], named_one.listeners());
     }
 }
 
-/// `unshare --user --map-root-user --mount` and a bind mount need no privilege at all.
+/// `unshare --user --map-root-user --mount` and a bind mount require no privilege.
 #[test]
 fn a_file_mounted_over_the_path_is_nothing() {
     let Some(stage) = Stage::set() else { return };
@@ -153,7 +152,7 @@ fn a_file_mounted_over_the_path_is_nothing() {
         }
         // Nor does it make the program's own packets indistinguishable.
         assert!(!outbound([&by_path], CgroupMatching::Missing).owners.is_empty());
-        // The file behind the mount is removed: no upgrade, and not taken for one.
+        // The file behind the mount is removed: it is no upgrade, and not treated as one.
         fs::remove_file(&own).unwrap();
         let found = inbound([&by_path, &by_name]);
         assert_eq!(found.listeners[&by_path], genuine.listeners(), "{what}: removed");
@@ -179,16 +178,16 @@ fn a_login_users_own_instance_is_nothing_until_a_rule_names_the_user() {
     }
     let told = found.impostors.iter().find(|impostors| impostors.program == by_path).unwrap();
     assert_eq!((told.told[0].pid, told.told.len()), (theirs.pid(), 1));
-    assert!(told.told[0].reason.contains("login user's own instance"), "{told:?}");
+    assert!(told.told[0].reason.contains("it runs as a login user"), "{told:?}");
 
-    // Outbound, it neither is the program nor keeps the program's rule from being enforced.
+    // Outbound, it neither is the program nor prevents the program's rule from being enforced.
     let found = outbound([&by_path, &user_alone], CgroupMatching::Missing);
     assert_eq!(found.owners[&by_path], Ok(vec![Owner::Uid(world::SERVICE_USER)]));
     assert_eq!(found.owners[&user_alone], Ok(vec![Owner::Uid(world::LOGIN_USER)]));
     assert_eq!(found.impostors[0].told[0].pid, theirs.pid());
 }
 
-/// Where two programs share a port, closing it would let any user cut the program off.
+/// If two programs share a port, closing it would let any user make the program unreachable.
 #[test]
 fn whoever_shares_the_port_is_told_and_the_program_stays_reachable() {
     let Some(stage) = Stage::set() else { return };
@@ -222,7 +221,7 @@ fn outbound_rules_know_their_program_by_its_cgroup() {
     let wanted = program(&path);
     let asked = |matching| outbound([&wanted], matching).owners[&wanted].clone();
     let outside = asked(CgroupMatching::Available).unwrap_err();
-    assert!(outside.contains("service of its own"), "{outside}");
+    assert!(outside.contains("its own service"), "{outside}");
     cgroup.take(&service);
     assert_eq!(asked(CgroupMatching::Available), Ok(vec![Owner::Cgroup(name.clone())]));
     assert!(asked(CgroupMatching::Missing).is_err(), "it runs as root");

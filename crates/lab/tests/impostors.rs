@@ -125,9 +125,9 @@ fn none_gets_the_packets_of_the_program_that_it_looks_like() -> Result<()> {
             "process-impostor",
             "db-tier/from-app",
             "only calls itself that",
-            "others than root can write to /var/crowd",
-            "mount namespace of its own",
-            "login user's own instance",
+            "users other than root can write to /var/crowd",
+            "its own mount namespace",
+            "it runs as a login user",
         ] {
             ensure!(told.contains(part), "{part}: {told}");
         }
@@ -135,7 +135,7 @@ fn none_gets_the_packets_of_the_program_that_it_looks_like() -> Result<()> {
         commit_for(&shop, &format!("process: {SERVICES}/postgres"))?;
         reach(&shop, &[REAL])?;
         let told = problems(&shop, "db")?;
-        ensure!(told.contains("mount namespace of its own"), "{told}");
+        ensure!(told.contains("its own mount namespace"), "{told}");
         ensure!(!told.contains("only calls itself that"), "a path is not a name: {told}");
 
         // Whoever means the user's instance says so; a user alone means whatever he runs.

@@ -242,7 +242,7 @@ fn flows_of_programs_are_told_and_explained_with_their_rule() -> Result<()> {
             (&[flow, "as", "user:4321"], "allowed by app-tier/for-a-user"),
             (&[flow, "as", "user:4322"], "denied by default/closed"),
             (&[flow, "as", "unit:app.service,user:4321"], "allowed by app-tier/for-a-user"),
-            (&[flow, "as", "process:/no/such"], "no such process runs here"),
+            (&[flow, "as", "process:/no/such"], "no such process is running here"),
             (&["tcp 10.77.0.12 -> 10.77.0.12:22 as user:1"], "for flows that this host opens"),
         ] {
             let text = explained(words)?;

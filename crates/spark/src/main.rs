@@ -1,6 +1,6 @@
 //! `ctspark`: agentless enforcement. One cycle, then it exits.
 //!
-//! The command line and nothing else; the cycle is `xshield_enforce::cycle`.
+//! Only the command line; the cycle is `xshield_enforce::cycle`.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 #[cfg(not(target_os = "linux"))]
@@ -26,15 +26,15 @@ use xshield_enforce::{
 
 const EXIT_CODES: &str = "\
 Exit codes of `run`:
-  0  the wanted ruleset is in force; or there is no policy yet; or another run is under way
+  0  the wanted ruleset is in force; or there is no policy yet; or another run is in progress
   1  something failed, or the threat order is not carried out, see the message
   2  the command line or the configuration is wrong
   3  this host can't be enforced: no root, unsupported operating system
   4  firewalld is on this host; nothing was changed, nothing is enforced
   5  the platform could not be reached; the last-known-good ruleset stays in force
   6  the platform refused this host: enforcement key, identity or clock
-  7  a ruleset came that can't be trusted; the last-known-good one stays in force
-  8  the new ruleset cut the platform off and was taken back
+  7  the platform sent a ruleset that can't be trusted; the last-known-good one stays in force
+  8  the new ruleset blocked the connection to the platform and was reverted
 The other commands exit with 0 or 1, and with 2 when the command line or the configuration is wrong.";
 
 /// Enforces this host's policy once: check in, fetch, verify, apply, confirm, report.
@@ -55,24 +55,24 @@ struct CommandLine {
 enum Command {
     /// One enforcement cycle (the default).
     Run,
-    /// How this host stands: the kernel, the last-known-good ruleset, the last run.
+    /// Show this host's state: the kernel, the last-known-good ruleset, the last run.
     Status,
-    /// Put the last-known-good ruleset and the threat list into the kernel without asking anyone; the
-    /// boot unit does this.
+    /// Put the last-known-good ruleset and the threat list into the kernel without contacting the platform;
+    /// the boot unit does this.
     Restore,
-    /// Take our tables, unit and state away, and nothing else.
+    /// Remove our tables, unit and state, and nothing else.
     Remove,
     /// Which rule in the kernel decides about a packet, and why.
     Explain(Explain),
-    /// What the kernel knows about the threat list.
+    /// Show what the kernel holds of the threat list.
     #[command(subcommand)]
     Threat(Threat),
 }
 
 #[derive(Subcommand)]
 enum Threat {
-    /// Whether an address is on the threat list in force, what becomes of its flows, and how many of
-    /// them the kernel has met.
+    /// Show whether an address is on the threat list in force, what happens to its flows, and how many of
+    /// them the kernel has recorded.
     Lookup {
         /// IPv4 or IPv6.
         address: IpAddr,
@@ -81,11 +81,11 @@ enum Threat {
 
 #[derive(Args)]
 struct Explain {
-    /// E.g. 'in tcp 10.0.0.5:40000 -> :22', 'out udp -> 10.0.0.9:53', 'in icmp 10.0.0.5 type 8'; of
-    /// forwarded traffic 'forward published tcp 10.0.0.5:40000 -> :18080',
-    /// 'forward in tcp 10.0.0.5:40000 -> :80', 'forward out tcp -> 192.0.2.1:443'.
-    /// A flow as `xshield events` shows it will do, too; of one that this host opens, whose:
-    /// 'out tcp -> 10.0.0.9:5432' as user:postgres, unit:app.service, process:/usr/bin/app.
+    /// E.g. 'in tcp 10.0.0.5:40000 -> :22', 'out udp -> 10.0.0.9:53', 'in icmp 10.0.0.5 type 8'; of forwarded
+    /// traffic 'forward published tcp 10.0.0.5:40000 -> :18080', 'forward in tcp 10.0.0.5:40000 -> :80',
+    /// 'forward out tcp -> 192.0.2.1:443'. A flow as `xshield events` shows it is also accepted; for one that
+    /// this host opens, its program can be given: 'out tcp -> 10.0.0.9:5432' as user:postgres,
+    /// unit:app.service, process:/usr/bin/app.
     #[arg(required = true)]
     packet: Vec<String>,
 }
@@ -126,9 +126,9 @@ fn configured(config: &Config, line: &CommandLine) -> ExitCode {
     }
 }
 
-/// Ctrl-C ends a run as a kill does, which leaves nothing half done; whoever pressed it is told what stays.
+/// Ctrl-C ends a run like a kill, which leaves nothing incomplete; prints what stays in force.
 fn say_what_an_interruption_leaves() {
-    // Where that fails, the signal ends the process without a word, as it does by itself.
+    // If that fails, the signal ends the process without a message, as by default.
     let Ok(mut signals) = Signals::new([SIGINT]) else { return };
     std::thread::spawn(move || {
         if signals.forever().next().is_some() {
@@ -156,7 +156,7 @@ fn run(config: &Config, surroundings: &Surroundings, json: bool) -> ExitCode {
     }
 }
 
-/// Prints what a command found.
+/// Prints the result of a command.
 fn verb<T: serde::Serialize>(
     result: Result<T, verbs::VerbError>,
     json: bool,

@@ -13,10 +13,10 @@ use xshield_enforce::verbs::{Explanation, Restored, StatusReport};
 use xshield_enforce::{Downloaded, FlowCount, FlowKind, Problem};
 use xshield_enforce::{Outcome, RunStatus};
 
-/// Addresses that left, of which each has a line.
+/// The most addresses that left which are listed.
 const LEFT_SHOWN: usize = 10;
 
-/// Prints a line, which what others said in it does not end.
+/// Prints one line; line breaks in texts of others are replaced.
 macro_rules! say {
     ($($text:tt)*) => {
         put(&format!($($text)*))
@@ -36,21 +36,21 @@ fn complain(line: &str) {
 /// Ctrl-C has ended a run.
 pub(crate) fn interrupted() {
     complain(
-        "interrupted; the ruleset in force stays. A new one that was on trial is taken back by the kernel \
-         when its time is over, and the next run finishes what this one began",
+        "interrupted; the ruleset in force stays. If a new one was on trial, the kernel reverts \
+         it when its time expires, and the next run completes what this one began",
     );
 }
 
-/// Shows at a terminal how far a download is, on a line that goes when it is done. What is small comes
-/// before anybody could read that.
-#[allow(clippy::print_stderr, reason = "one line of our own, which takes itself away again")]
+/// Shows at a terminal the progress of a download, on a line that is removed at the end. Small downloads are
+/// not shown.
+#[allow(clippy::print_stderr, reason = "one line of our own, which is erased again")]
 pub(crate) fn downloaded(so_far: Downloaded) {
     if so_far.whole >= WORTH_A_LINE {
         eprint!("{}", progress(so_far));
     }
 }
 
-/// In bytes.
+/// The smallest download that is shown, in bytes.
 const WORTH_A_LINE: u64 = 64 << 10;
 
 fn progress(Downloaded { bytes, whole }: Downloaded) -> String {
@@ -82,12 +82,12 @@ pub(crate) fn outcome(outcome: &Outcome) {
             outcome.policy.as_ref().map_or("enforcing", PolicyInShort::in_words)
         }
         RunStatus::NoPolicy => "no policy yet: nothing is enforced",
-        RunStatus::AnotherRun => "another run is under way: nothing was done",
+        RunStatus::AnotherRun => "another run is in progress: nothing was done",
         RunStatus::Blocked => "blocked: firewalld is on this host; nothing was changed",
         RunStatus::PlatformUnreachable => "the platform could not be reached",
         RunStatus::Refused => "the platform refused this host",
-        RunStatus::RulesetRefused => "the ruleset that came was refused",
-        RunStatus::Reverted => "the new ruleset cut the platform off and was taken back",
+        RunStatus::RulesetRefused => "the received ruleset was refused",
+        RunStatus::Reverted => "the new ruleset blocked the platform and was reverted",
         RunStatus::Failed => "failed",
     };
     say!("{status}");
@@ -96,7 +96,7 @@ pub(crate) fn outcome(outcome: &Outcome) {
             Change::None => "unchanged",
             Change::Applied => "applied and confirmed in this run",
             Change::Repaired => "repaired in this run",
-            Change::Reverted => "put back in this run",
+            Change::Reverted => "reverted in this run",
         };
         say!("  in force   revision {}, {change}", in_force.revision);
         if let Some(PolicyInShort { inbound, outbound, .. }) = &outcome.policy {
@@ -109,7 +109,7 @@ pub(crate) fn outcome(outcome: &Outcome) {
             ThreatChange::None => "unchanged",
             ThreatChange::Loaded => "loaded in this run",
             ThreatChange::Changed => "changed in this run",
-            ThreatChange::Posture => "with other modes since this run",
+            ThreatChange::Posture => "modes changed in this run",
             ThreatChange::Repaired => "repaired in this run",
             ThreatChange::Removed => "removed in this run",
         };
@@ -118,13 +118,13 @@ pub(crate) fn outcome(outcome: &Outcome) {
     if outcome.platform == Contact::Reached {
         say!("  reported   {} delivered, {} waiting", outcome.delivered, outcome.waiting);
     }
-    // Where there are no proxies, there is nothing to tell.
+    // Without proxies there is only one route.
     if outcome.routes.len() > 1
         && let Some(used) = outcome.routes.iter().find(|route| route.in_use)
     {
         say!("  route      {}", used.route);
     }
-    // Whoever approves this host compares it.
+    // Operators compare it when they approve this host.
     if let (RunStatus::Refused, Some(fingerprint)) = (outcome.status, outcome.fingerprint) {
         say!("  fingerprint {fingerprint}");
     }
@@ -142,7 +142,7 @@ pub(crate) fn status(status: &StatusReport) {
     say!("name             {}", status.name);
     match status.fingerprint {
         Some(fingerprint) => say!("fingerprint      {fingerprint}"),
-        None => say!("fingerprint      none: the first run makes the identity key"),
+        None => say!("fingerprint      none: the first run generates the identity key"),
     }
     say!("kernel           {}", status.kernel);
     match status.last_known_good {

@@ -1,4 +1,4 @@
-//! The manual page and `--help` tell the same commands, options and exit codes.
+//! The manual page and `--help` name the same commands, options and exit codes.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

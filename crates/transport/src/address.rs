@@ -1,4 +1,4 @@
-//! Where the platform and the proxies are.
+//! The addresses of the platform and the proxies.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 /// Why an address was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EndpointError {
-    /// Not `host:port`.
+    /// Expected `host:port`.
     #[error(
         "{0:?} is not an address: expected host:port, e.g. proxy.example.com:3128 or [2001:db8::1]:3128"
     )]
     Endpoint(String),
-    /// Not the platform's URL.
+    /// Not a valid platform URL.
     #[error(
         "{0:?} is not the platform's URL: expected https://host or https://host:port and nothing more"
     )]
@@ -144,7 +144,7 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// `https://host[:port]`, nothing else: no path, no user, no plain HTTP. The port is 443 by default.
+/// The URL `https://host[:port]` without path, user or anything else. The default port is 443.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct PlatformUrl(Endpoint);

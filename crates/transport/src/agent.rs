@@ -1,4 +1,4 @@
-//! `ureq`, set up for one route.
+//! A `ureq` agent, set up for one route.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::address::Endpoint;
 use crate::config::{ConfigError, Proxy, Timeouts, certificates};
 use crate::resolve::Adapter;
 
-/// What all routes share.
+/// The settings shared by all routes.
 #[derive(Clone)]
 pub(crate) struct Builder {
     pub(crate) tls: TlsConfig,
@@ -21,7 +21,7 @@ pub(crate) struct Builder {
     pub(crate) user_agent: String,
 }
 
-/// Trust in the certificates of `ca_pem` alone, and TLS 1.3 alone.
+/// TLS 1.3 only, trusting only the certificates of `ca_pem`.
 pub(crate) fn tls_config(ca_pem: &str) -> Result<TlsConfig, ConfigError> {
     let roots = certificates(ca_pem)?;
     let roots: Vec<_> = roots.iter().map(|der| Certificate::from_der(der).to_owned()).collect();
@@ -32,7 +32,7 @@ pub(crate) fn tls_config(ca_pem: &str) -> Result<TlsConfig, ConfigError> {
         .build())
 }
 
-/// Trust in nobody, which is not asked for: see [`crate::Stranger`].
+/// TLS without verifying certificates: see [`crate::Stranger`].
 pub(crate) fn blind_tls_config() -> TlsConfig {
     TlsConfig::builder()
         .provider(TlsProvider::Rustls)
@@ -41,15 +41,15 @@ pub(crate) fn blind_tls_config() -> TlsConfig {
         .build()
 }
 
-/// A provider without the older versions' cipher suites can't negotiate the older versions, whatever
-/// features of rustls another crate of the same build has switched on.
+/// A provider without the cipher suites of older TLS versions can't negotiate these versions, whatever
+/// features of rustls other crates of the same build have switched on.
 fn tls13_only() -> CryptoProvider {
     let mut provider = ring::default_provider();
     provider.cipher_suites.retain(|suite| suite.version().version == ProtocolVersion::TLSv1_3);
     provider
 }
 
-/// `proxy` as `ureq` wants it.
+/// The proxy as `ureq` expects it.
 pub(crate) fn proxy(proxy: &Proxy) -> Result<ureq::Proxy, ConfigError> {
     let address: &Endpoint = &proxy.address;
     let mut builder =
@@ -70,8 +70,8 @@ pub(crate) enum Connections {
     UsedOnce,
 }
 
-/// Redirects are answers, not instructions: the platform sends none, and its requests are signed for
-/// their path.
+/// Creates an agent. Redirects are returned as answers, not followed: the platform sends none, and requests
+/// are signed for their path.
 pub(crate) fn agent(
     builder: &Builder,
     proxy: Option<&ureq::Proxy>,
@@ -98,7 +98,8 @@ pub(crate) fn agent(
     Agent::with_parts(config, DefaultConnector::default(), builder.resolver.clone())
 }
 
-/// Sends a request, within its own limits of time: connections outlive those who made them.
+/// Sends a request with its own time limits, since connections are used longer than by the caller who opened
+/// them.
 pub(crate) fn run<B: AsSendBody>(
     agent: &Agent,
     request: http::Request<B>,

@@ -1,4 +1,4 @@
-//! What the transport is told.
+//! The configuration of the transport.
 
 use std::fmt;
 use std::time::Duration;
@@ -12,13 +12,13 @@ use zeroize::Zeroizing;
 use crate::address::{Endpoint, PlatformUrl};
 use crate::route::Route;
 
-/// A text that `Debug` does not show and that is wiped when dropped.
+/// A text that `Debug` does not show and that is erased from memory when dropped.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(from = "String")]
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    /// Hides `text`.
+    /// Wraps `text`.
     #[must_use]
     pub fn new(text: String) -> Self {
         Self(Zeroizing::new(text))
@@ -44,7 +44,7 @@ impl fmt::Debug for Secret {
 /// An HTTP proxy that is asked to CONNECT (RFC 9110, 9.3.6).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proxy {
-    /// Where it listens, in plain HTTP; the tunnel inside is TLS to the platform.
+    /// Its address. The connection to it is plain HTTP; the tunnel inside is TLS to the platform.
     pub address: Endpoint,
     /// For Basic authentication (RFC 7617).
     pub user: Option<String>,
@@ -52,20 +52,21 @@ pub struct Proxy {
     pub password: Option<Secret>,
 }
 
-/// How long to wait.
+/// Time limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Timeouts {
-    /// For a name, on each route.
+    /// For resolving a name, on each route.
     pub resolve: Duration,
     /// For TCP and TLS together, on the direct route.
     pub connect: Duration,
-    /// For TCP, the proxy's answer and TLS together, through each proxy. Shorter: behind a dead proxy,
-    /// others wait for their turn.
+    /// For TCP, the proxy's answer and TLS together, through each proxy. Shorter, since after a dead proxy
+    /// other routes remain to be tried.
     pub through_proxy: Duration,
-    /// For the other side to say or take anything more, once connected, on each route: a tunnel that
-    /// fell silent is left for the next route.
+    /// For the other side to send or receive more data, once connected, on each route: a silent tunnel is
+    /// abandoned for the next route.
     pub stall: Duration,
-    /// For a whole exchange, connecting included, on each route. Long: a slow line is no failed one.
+    /// For a whole exchange including the connection, on each route. Long, since a slow connection is no
+    /// failed one.
     pub exchange: Duration,
     /// For the whole of [`crate::Transport::probe`].
     pub probe: Duration,
@@ -84,20 +85,20 @@ impl Default for Timeouts {
     }
 }
 
-/// What the transport is told.
+/// The configuration of the transport.
 #[derive(Debug, Clone)]
 pub struct TransportConfig {
-    /// Where the platform answers.
+    /// The platform's URL.
     pub platform: PlatformUrl,
     /// One or more certificates in PEM; nothing else is trusted.
     pub ca_pem: String,
-    /// In the order in which they are tried; the direct route comes after them.
+    /// In the order in which they are tried; followed by the direct route.
     pub proxies: Vec<Proxy>,
     /// The route that worked last, as the previous run remembered it; tried first.
     pub last_route: Option<Route>,
-    /// How long to wait.
+    /// Time limits.
     pub timeouts: Timeouts,
-    /// The largest answer that is taken, in bytes.
+    /// The longest answer that is accepted, in bytes.
     pub max_response: u64,
     /// For the `user-agent` header, e.g. `ctspark/0.1.0`.
     pub user_agent: String,
@@ -107,23 +108,25 @@ pub struct TransportConfig {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The text holds no certificate.
-    #[error("the CA file holds no certificate; expected PEM, as the platform gives it out")]
+    #[error("the CA file contains no certificate; expected PEM, as the platform provides it")]
     NoCertificate,
     /// The text is damaged PEM.
-    #[error("reading the CA file failed; expected PEM, as the platform gives it out")]
+    #[error("reading the CA file failed; expected PEM, as the platform provides it")]
     Pem(#[source] rustls::pki_types::pem::Error),
-    /// The PEM holds something that is no certificate.
-    #[error("the CA file holds a damaged certificate; expected PEM, as the platform gives it out")]
+    /// The PEM contains something that is not a certificate.
+    #[error(
+        "the CA file contains a damaged certificate; expected PEM, as the platform provides it"
+    )]
     Certificate(#[source] rustls::Error),
     /// The proxy can't be written as a URL.
     #[error("the proxy {proxy} can't be used: its user name or password is malformed")]
     Proxy {
-        /// Which one.
+        /// The proxy.
         proxy: Endpoint,
     },
 }
 
-/// The certificates in `pem`, each of them usable as a root of trust.
+/// The certificates in `pem`, each of them usable as a trust anchor.
 pub(crate) fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
     let found = found.map_err(ConfigError::Pem)?;

@@ -1,4 +1,4 @@
-//! An open connection on its way from one [`Transport`](crate::Transport) to another.
+//! Passes an open connection from one [`Transport`](crate::Transport) to another.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,20 +7,20 @@ use ureq::Agent;
 
 use crate::route::Route;
 
-/// A connection to the platform that may be used again.
+/// A reusable connection to the platform.
 pub(crate) struct OpenConnection {
     pub(crate) route: Route,
     pub(crate) agent: Agent,
 }
 
-/// Where one transport leaves its connection for the next one, which then need not connect anew. Both
-/// must have been made for the same configuration: the connection stands for its trust and its proxies.
-/// Clones are the same place.
+/// Holds the connection that one transport leaves for the next, which then need not open one. Both must have
+/// the same configuration, since the connection was opened with its trust and proxies. Clones share the
+/// connection.
 #[derive(Clone, Default)]
 pub struct Handover(Arc<Mutex<Option<OpenConnection>>>);
 
 impl Handover {
-    /// Closes the connection that waits there, if any.
+    /// Closes the held connection, if any.
     pub fn clear(&self) {
         self.place().take();
     }

@@ -1,13 +1,13 @@
 //! HTTPS from a host to the platform, through ordered proxies. Blocking.
 //!
-//! - Trust is exactly the pinned CA certificates: no system store, no bundled roots. TLS 1.3 only.
-//!   [`Stranger`] trusts nobody instead, and can send nothing that matters.
-//! - [`Transport::send`] tries the route that worked last, then the proxies in their order, then the
-//!   direct route. The route that worked stays until it fails.
-//! - An HTTP status is an answer, never an error of the transport. A request can have arrived though
-//!   the route failed afterwards and another one was tried: whoever sends must bear being heard twice.
-//! - Names are resolved by the caller's [`Resolve`], never by the C library. Behind a proxy the
-//!   platform's name is left for the proxy to resolve.
+//! - Exactly the pinned CA certificates are trusted: no system store, no bundled roots. TLS 1.3 only.
+//!   [`Stranger`] verifies no certificate instead, and can't send anything confidential.
+//! - [`Transport::send`] tries the route that worked last, then the proxies in their order, then the direct
+//!   route. A route that worked is used until it fails.
+//! - An HTTP status is an answer, never an error of the transport. A request may arrive twice, if a route
+//!   fails after the request has arrived and another one is tried: callers must allow for that.
+//! - Names are resolved by the caller's [`Resolve`], never by the C library. Through a proxy, the proxy
+//!   resolves the platform's name.
 //! - Operators write proxies as IP addresses with credentials in matching order: [`ProxyList`].
 //!
 //! Passwords never appear in errors or in `Debug`.

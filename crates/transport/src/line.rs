@@ -1,10 +1,10 @@
-//! Giving up a request that another thread is waiting for.
+//! Cancels a request that another thread is waiting for.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ureq::Agent;
 
-/// The line on which one request waits for its answer. Clones are the same line.
+/// A handle to cancel one request. Clones refer to the same request.
 #[derive(Clone, Default)]
 pub struct Line(Arc<Mutex<State>>);
 
@@ -15,7 +15,7 @@ struct State {
 }
 
 impl Line {
-    /// Ends the request that waits on it, whatever it waits for, and all that come: whoever waits hears
+    /// Cancels the current request, whatever it waits for, and all later ones: their callers get
     /// [`crate::TransportError::Cut`].
     pub fn cut(&self) {
         let busy = {
@@ -28,7 +28,7 @@ impl Line {
         }
     }
 
-    /// Notes whom to end; `false` when the line is cut already.
+    /// Registers the socket to close; `false` if the line is already cut.
     pub(crate) fn take(&self, agent: &Agent) -> bool {
         let mut state = self.state();
         if !state.is_cut {
@@ -37,7 +37,7 @@ impl Line {
         !state.is_cut
     }
 
-    /// The request is over; `false` when it was ended.
+    /// The request has ended; `false` if it was cancelled.
     pub(crate) fn leave(&self) -> bool {
         let mut state = self.state();
         state.busy = None;

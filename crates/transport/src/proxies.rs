@@ -1,5 +1,4 @@
-//! Proxies as operators write them: three texts whose entries are separated by commas and belong
-//! together by their order.
+//! Proxies as operators write them: three texts of comma-separated entries that correspond by their position.
 //!
 //! ```text
 //! addresses  http://10.10.6.4:3128,http://[fd00::1]:4128,10.10.4.5:3128
@@ -19,7 +18,7 @@ use crate::config::{Proxy, Secret};
 /// Which of the three texts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProxyText {
-    /// Where the proxies are.
+    /// The addresses of the proxies.
     Addresses,
     /// Their users.
     Users,
@@ -28,7 +27,7 @@ pub enum ProxyText {
 }
 
 impl ProxyText {
-    /// What so many of them are called.
+    /// Its name for this number of entries.
     fn counted(self, count: usize) -> &'static str {
         match (self, count) {
             (Self::Addresses, 1) => "address",
@@ -51,18 +50,18 @@ impl fmt::Display for ProxyText {
     }
 }
 
-/// Why a list of proxies was refused. Entries are named by their place, counted from 1, and never
-/// shown: whoever mixes the texts up may have written a password there.
+/// Why a list of proxies was refused. Entries are named by their position, counted from 1, and never shown:
+/// an operator who mixes up the texts may have written a password there.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
 pub struct ProxyListError {
-    /// Which text is to be changed.
+    /// The text to be changed.
     pub text: ProxyText,
-    /// What is wrong with it.
+    /// The reason.
     pub reason: ProxyListReason,
 }
 
-/// What is wrong with a list of proxies.
+/// Why a list of proxies was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProxyListReason {
     /// Nothing between two commas.
@@ -74,7 +73,7 @@ pub enum ProxyListReason {
     /// Not `http://`.
     #[error("proxy {0} is not an HTTP proxy; expected http://ADDRESS:PORT")]
     Scheme(usize),
-    /// A name: the way to the platform must not hang on a resolver.
+    /// A host name: the connection to the platform must not depend on a resolver.
     #[error(
         "proxy {0} is a host name; expected an IP address and port, e.g. http://10.10.6.4:3128"
     )]
@@ -96,15 +95,16 @@ pub enum ProxyListReason {
     Twice(Endpoint),
     /// More credentials than proxies.
     #[error(
-        "{given} {} for {proxies} {}; the order must match, empty ones stand for none",
+        "{given} {} for {proxies} {}; they must be in the order of the proxies, with an empty \
+         entry for a proxy without one",
         .text.counted(*.given), if *.proxies == 1 { "proxy" } else { "proxies" }
     )]
     TooMany {
         /// Users or passwords.
         text: ProxyText,
-        /// How many there are.
+        /// The number of entries.
         given: usize,
-        /// How many proxies there are.
+        /// The number of proxies.
         proxies: usize,
     },
     /// HTTP Basic authentication can't carry it (RFC 7617, section 2).
@@ -119,10 +119,10 @@ pub enum ProxyListReason {
          the console's installation page"
     )]
     NotBase64(usize),
-    /// Base64 of something that is no text.
+    /// Base64 of something that is not text.
     #[error("password {0} decodes to something that is not UTF-8 text; check that it is base64")]
     NotText(usize),
-    /// A control character, mostly the line break that `echo` adds.
+    /// A control character, usually the line break that `echo` adds.
     #[error(
         "password {0} holds a line break or another control character; encode it without: \
          printf %s 'PASSWORD' | base64"
@@ -130,15 +130,15 @@ pub enum ProxyListReason {
     ControlCharacter(usize),
 }
 
-/// Proxies in the order in which they are tried: each once, by IP address, passwords with users only.
-/// `Debug` does not show passwords.
+/// Proxies in the order in which they are tried: by IP address, without duplicates, passwords only with
+/// users. `Debug` does not show passwords.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ProxyList(Vec<Proxy>);
 
 impl ProxyList {
-    /// Reads the three texts. Fewer users or passwords than proxies will do, and an empty one means
-    /// none; an empty text is an empty list. Passwords are standard base64 with padding (RFC 4648,
-    /// section 4).
+    /// Parses the three texts. There may be fewer users or passwords than proxies, and an empty entry means
+    /// none; an empty text is an empty list. Passwords are standard base64 with padding (RFC 4648, section
+    /// 4).
     ///
     /// # Errors
     /// See [`ProxyListReason`].
@@ -163,8 +163,7 @@ impl ProxyList {
         Ok(Self(proxies))
     }
 
-    /// Tells this list, credentials included, from another one without keeping it: SHA-256 over `salt`
-    /// and everything in it.
+    /// Identifies this list including credentials without storing it: SHA-256 over `salt` and the whole list.
     #[must_use]
     pub fn fingerprint(&self, salt: &[u8; 16]) -> [u8; 32] {
         let mut context = ring::digest::Context::new(&ring::digest::SHA256);
@@ -183,7 +182,7 @@ impl ProxyList {
         sum
     }
 
-    /// A text in which `instead` stands for every password, as it is, in base64, and as HTTP carries it.
+    /// The text with every password replaced by `instead`: plain, in base64, and as encoded in HTTP.
     #[must_use]
     pub fn redact(&self, text: &str, instead: &str) -> String {
         let mut clean = text.to_owned();
@@ -193,7 +192,7 @@ impl ProxyList {
             let user = proxy.user.as_deref().unwrap_or_default();
             let basic = STANDARD.encode(format!("{user}:{password}"));
             for secret in [basic.as_str(), &STANDARD.encode(password), password] {
-                // The empty text is everywhere.
+                // The empty text would match everywhere.
                 if !secret.is_empty() {
                     clean = clean.replace(secret, instead);
                 }
@@ -237,7 +236,7 @@ fn refuse(text: ProxyText) -> impl Fn(ProxyListReason) -> ProxyListError {
     move |reason| ProxyListError { text, reason }
 }
 
-/// An empty text has no entry, not an empty one.
+/// The entries; an empty text has none.
 fn entries(text: &str) -> Vec<&str> {
     match text.trim() {
         "" => Vec::new(),
@@ -268,7 +267,7 @@ fn address(place: usize, text: &str) -> Result<Endpoint, ProxyListReason> {
     };
     let bare = bare.strip_suffix('/').unwrap_or(bare);
     match bare.parse::<SocketAddr>() {
-        // A zone (fe80::1%2) is lost in a URL.
+        // A zone (fe80::1%2) can't be expressed in a URL.
         Ok(SocketAddr::V6(v6)) if v6.scope_id() != 0 => Err(ProxyListReason::Address(place)),
         Ok(address) if address.port() == 0 || address.ip().is_unspecified() => {
             Err(ProxyListReason::Address(place))
@@ -278,13 +277,13 @@ fn address(place: usize, text: &str) -> Result<Endpoint, ProxyListReason> {
     }
 }
 
-/// What the operator may have meant by a text that is no address and port.
+/// What the operator may have meant by a text that is not an address and port.
 fn why_no_address(place: usize, text: &str) -> ProxyListReason {
     let named = |text: &str| text.parse::<Endpoint>().is_ok_and(|it| it.name().is_some());
     let bracketed = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     match text.parse::<IpAddr>() {
         Ok(IpAddr::V4(_)) => ProxyListReason::NoPort(place),
-        // Its last group may be meant to be the port.
+        // Its last group may be intended as the port.
         Ok(IpAddr::V6(_)) => ProxyListReason::Brackets(place),
         Err(_) if bracketed.is_some_and(|inner| inner.parse::<IpAddr>().is_ok()) => {
             ProxyListReason::NoPort(place)

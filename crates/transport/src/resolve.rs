@@ -1,4 +1,4 @@
-//! Names to addresses, by the caller's means.
+//! Name resolution by the caller.
 
 use std::fmt::Debug;
 use std::io;
@@ -16,14 +16,14 @@ pub trait Resolve: Debug + Send + Sync {
     /// The addresses of `host`, best first; within `timeout`.
     ///
     /// # Errors
-    /// Whatever kept the name from being resolved. An empty answer counts as a failure, too.
+    /// The reason why the name could not be resolved. An empty answer counts as a failure, too.
     fn resolve(&self, host: &str, timeout: Duration) -> io::Result<Vec<IpAddr>>;
 }
 
-/// More addresses than this are not tried; the capacity of [`ResolvedSocketAddrs`].
+/// The most addresses that are tried; the capacity of [`ResolvedSocketAddrs`].
 const MAX_ADDRESSES: usize = 16;
 
-/// Makes a [`Resolve`] out to be `ureq`'s.
+/// Adapts a [`Resolve`] to `ureq`'s interface.
 #[derive(Debug, Clone)]
 pub(crate) struct Adapter {
     pub(crate) inner: Arc<dyn Resolve>,
@@ -45,7 +45,7 @@ impl Resolver for Adapter {
             Ok(address) => vec![address],
             Err(_) => {
                 let left = timeout.not_zero().map_or(self.longest, |left| *left);
-                // A failing resolver is a route that fails for want of an address.
+                // If the resolver fails, the route fails without an address.
                 let answer = self.inner.resolve(bare, left.min(self.longest));
                 answer.map_err(|_| ureq::Error::HostNotFound)?
             }

@@ -1,4 +1,4 @@
-//! The ways to the platform, and how each of them can fail.
+//! The routes to the platform, and how they can fail.
 
 use std::fmt;
 use std::io;
@@ -10,13 +10,13 @@ use ureq::Timeout;
 
 use crate::address::{Endpoint, EndpointError};
 
-/// A way to the platform.
+/// A route to the platform.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Route {
-    /// Straight to the platform.
+    /// Directly to the platform.
     Direct,
-    /// Through the proxy that listens there.
+    /// Through the proxy at this address.
     Proxy(Endpoint),
 }
 
@@ -55,27 +55,27 @@ impl From<Route> for String {
     }
 }
 
-/// A route and how it last went.
+/// A route and the result of its last use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouteState {
     /// The route.
     pub route: Route,
     /// Whether it is tried first.
     pub current: bool,
-    /// Why it failed when it was last tried; `None` when it worked or was not tried.
+    /// Why it failed when it was last tried; `None` if it worked or was not tried.
     pub last_failure: Option<RouteError>,
 }
 
-/// What was being waited for.
+/// What was awaited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
     /// A name's addresses.
     Resolving,
     /// TCP, the proxy's answer, TLS.
     Connecting,
-    /// The request's way out.
+    /// Sending the request.
     Sending,
-    /// The answer.
+    /// Receiving the answer.
     Receiving,
 }
 
@@ -93,14 +93,14 @@ impl fmt::Display for Phase {
 /// Why a route failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RouteError {
-    /// No address for the first hop.
+    /// The name of the first hop could not be resolved.
     #[error("the name of {at} could not be resolved; check it and this host's DNS")]
     NameNotFound {
         /// Platform or proxy.
         at: Endpoint,
     },
-    /// Nobody listens there.
-    #[error("{at} refused the connection; check that something listens there")]
+    /// The port is closed.
+    #[error("{at} refused the connection; check that the service is running there")]
     Refused {
         /// Platform or proxy.
         at: Endpoint,
@@ -112,69 +112,69 @@ pub enum RouteError {
     TimedOut {
         /// Platform or proxy.
         at: Endpoint,
-        /// What was being waited for.
+        /// What was awaited.
         phase: Phase,
     },
-    /// No way there, or the connection broke.
+    /// There is no network route, or the connection broke.
     #[error("the connection to {at} failed: {reason}")]
     Broken {
         /// Platform or proxy.
         at: Endpoint,
-        /// In the operating system's words.
+        /// The error of the operating system.
         reason: String,
     },
-    /// The proxy wants (other) credentials.
-    #[error("the proxy {proxy} wants authentication (407); check its user name and password")]
+    /// The proxy requires (other) credentials.
+    #[error("the proxy {proxy} requires authentication (407); check its user name and password")]
     ProxyAuthentication {
-        /// Which one.
+        /// The proxy.
         proxy: Endpoint,
     },
-    /// The proxy is alive, but does not lead to the platform.
+    /// The proxy works, but did not connect to the platform.
     #[error("the proxy {proxy} did not connect to the platform: {reason}")]
     ProxyRefused {
-        /// Which one.
+        /// The proxy.
         proxy: Endpoint,
-        /// Its status, or what it did instead of answering.
+        /// Its status, or how it violated the protocol.
         reason: String,
     },
-    /// The proxy is alive, but its rules forbid the way to the platform (403).
+    /// The proxy works, but its rules forbid connecting to the platform (403).
     #[error("the proxy {proxy} did not connect to the platform: {reason}")]
     ProxyForbade {
-        /// Which one.
+        /// The proxy.
         proxy: Endpoint,
         /// Its status.
         reason: String,
     },
-    /// Whoever answered is not the platform.
+    /// The server is not the platform.
     #[error(
         "the certificate of {platform} is not trusted: {reason}; check that the pinned CA is this \
-         platform's, that nothing on the way intercepts TLS, and this host's clock"
+         platform's, that nothing in between intercepts TLS, and this host's clock"
     )]
     UntrustedCertificate {
-        /// Where the certificate was shown.
+        /// The server that presented the certificate.
         platform: Endpoint,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
-    /// TLS failed otherwise, e.g. the other side does not speak TLS 1.3.
+    /// TLS failed otherwise, e.g. because the other side does not support TLS 1.3.
     #[error("TLS with {platform} failed: {reason}")]
     Tls {
-        /// Whose TLS.
+        /// The server.
         platform: Endpoint,
-        /// In the library's words.
+        /// The library's error.
         reason: String,
     },
-    /// The other side does not speak HTTP/1.1 properly.
-    #[error("the answer of {platform} is not proper HTTP: {reason}")]
+    /// The other side violates HTTP/1.1.
+    #[error("the answer of {platform} is not valid HTTP: {reason}")]
     Http {
-        /// Whose answer.
+        /// The server.
         platform: Endpoint,
-        /// In the library's words.
+        /// The library's error.
         reason: String,
     },
 }
 
-/// Names the failure. `platform` is the far end, `route` tells the near one.
+/// Classifies the failure. `platform` is the destination, `route` the way to it.
 pub(crate) fn classify(error: &ureq::Error, route: &Route, platform: &Endpoint) -> RouteError {
     let platform = platform.clone();
     let at = match route {
@@ -184,8 +184,8 @@ pub(crate) fn classify(error: &ureq::Error, route: &Route, platform: &Endpoint) 
     match error {
         ureq::Error::HostNotFound => RouteError::NameNotFound { at },
         ureq::Error::Timeout(timeout) => RouteError::TimedOut { at, phase: phase(*timeout) },
-        // The library keeps only the status, as text; the test of a proxy that answers 407 pins it.
-        // tinyproxy says 401 to a wrong password and 407 to none.
+        // The library keeps only the status, as text; the test of a proxy that answers 407 pins it. tinyproxy
+        // answers 401 to a wrong password and 407 to none.
         ureq::Error::ConnectProxyFailed(reason) if is_any(reason, &[" 401/", " 407/"]) => {
             RouteError::ProxyAuthentication { proxy: at }
         }
@@ -228,7 +228,7 @@ fn tls(error: &rustls::Error, platform: Endpoint) -> RouteError {
     match error {
         rustls::Error::InvalidCertificate(error) => {
             let reason = match error {
-                // Another CA of the same name shows as a bad signature.
+                // Another CA with the same name results in a bad signature.
                 CertificateError::UnknownIssuer | CertificateError::BadSignature => {
                     "it was issued by another CA".to_owned()
                 }

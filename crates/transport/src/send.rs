@@ -1,4 +1,4 @@
-//! Sending, and choosing the route.
+//! Sending requests, and choosing the route.
 
 mod download;
 
@@ -32,7 +32,7 @@ pub enum Method {
 }
 
 impl Method {
-    /// As written in the request, and signed.
+    /// The method's name as in the request, and as signed.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -43,16 +43,16 @@ impl Method {
     }
 }
 
-/// A request to the platform. `Debug` leaves headers and body out: they hold the session's token.
+/// A request to the platform. `Debug` omits headers and body, which contain the session's token.
 #[derive(Clone, Copy)]
 pub struct Request<'a> {
     /// The method.
     pub method: Method,
     /// E.g. `/host/v1/check-in`; begins with `/`.
     pub path_and_query: &'a str,
-    /// Names and values.
+    /// Header names and values.
     pub headers: &'a [(&'static str, String)],
-    /// Sent as it is; ignored for [`Method::Get`].
+    /// Sent unchanged; ignored for [`Method::Get`].
     pub body: &'a [u8],
 }
 
@@ -62,19 +62,19 @@ impl fmt::Debug for Request<'_> {
     }
 }
 
-/// The platform's answer, whatever its status. `Debug` leaves headers and body out: an answer may hold
-/// the session's token.
+/// The platform's answer, whatever its status. `Debug` omits headers and body, which may contain the
+/// session's token.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Response {
     /// HTTP status.
     pub status: u16,
     headers: Vec<(String, String)>,
-    /// As received, content-encoding still applied.
+    /// As received, without decoding its content-encoding.
     pub body: Vec<u8>,
 }
 
 impl Response {
-    /// The value of the first header of that name, in lower case; `None` also when it is not text.
+    /// The value of the first header with that name, in lower case; `None` also if it is not text.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         let found = self.headers.iter().find(|(header, _)| header == name);
@@ -97,7 +97,7 @@ pub struct Failure {
     pub error: RouteError,
 }
 
-/// Why no answer was had.
+/// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum TransportError {
     /// Every route failed.
@@ -106,27 +106,27 @@ pub enum TransportError {
         /// In the order tried; never empty.
         failures: Vec<Failure>,
     },
-    /// The platform answered at too great a length; another route would not help.
+    /// The platform's answer was too long; another route would not help.
     #[error("the platform's answer is over the limit of {limit} bytes")]
     ResponseTooLarge {
         /// The limit.
         limit: u64,
     },
-    /// The request was given up: see [`crate::Line::cut`].
+    /// The request was cancelled: see [`crate::Line::cut`].
     #[error("the request was abandoned")]
     Cut,
-    /// A header or the path has characters that HTTP does not allow.
+    /// A header or the path contains characters that HTTP does not allow.
     #[error("the request to {path:?} can't be written as HTTP")]
     Request {
         /// Its path.
         path: String,
-        /// Why not.
+        /// The reason.
         source: http::Error,
     },
 }
 
 impl TransportError {
-    /// Whether someone answered who is not the platform, on any of the routes.
+    /// Whether a server that is not the platform answered, on any of the routes.
     #[must_use]
     pub fn is_untrusted(&self) -> bool {
         let Self::NoRoute { failures } = self else { return false };
@@ -146,12 +146,12 @@ impl fmt::Display for Listed<'_> {
     }
 }
 
-/// Where this host has to be able to connect to.
+/// The addresses to which this host must be able to connect.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Endpoints {
     /// The platform and the proxies.
     pub addresses: Vec<SocketAddr>,
-    /// Those among them that a name resolves to.
+    /// Those that were resolved from names.
     pub by_name: Vec<SocketAddr>,
     /// Those whose names could not be resolved.
     pub unresolved: Vec<Endpoint>,
@@ -168,17 +168,17 @@ pub struct Transport {
     current: Option<usize>,
 }
 
-/// A route and what it needs.
+/// A route and its agent.
 struct Way {
     route: Route,
     proxy: Option<ureq::Proxy>,
-    /// Present as long as its connection may be used again.
+    /// Present as long as its connection may be reused.
     agent: Option<Agent>,
     last_failure: Option<RouteError>,
 }
 
 impl Transport {
-    /// Connects to nothing yet.
+    /// Does not connect yet.
     ///
     /// # Errors
     /// When the CA certificates or a proxy can't be used.
@@ -197,7 +197,7 @@ impl Transport {
             routes.push(way(Route::Proxy(proxy.address.clone()), Some(agent::proxy(proxy)?)));
         }
         routes.push(way(Route::Direct, None));
-        // A remembered route that is no longer configured is forgotten.
+        // A remembered route that is no longer configured is ignored.
         let current = routes.iter().position(|way| Some(&way.route) == config.last_route.as_ref());
         let builder = Builder {
             tls,
@@ -208,7 +208,7 @@ impl Transport {
         Ok(Self { platform: config.platform, builder, timeouts, max_response, routes, current })
     }
 
-    /// Sends a request: by the route that worked last, then by the others in their order.
+    /// Sends a request by the route that worked last, then by the others in their order.
     ///
     /// # Errors
     /// See [`TransportError`].
@@ -234,9 +234,8 @@ impl Transport {
         Err(TransportError::NoRoute { failures })
     }
 
-    /// Sends a request by the current route alone, once: whatever fails is for the caller to answer. For
-    /// requests that are held open, of which thousands of hosts lose theirs at the same moment. Until the
-    /// answer is there, `line` can be cut.
+    /// Sends a request once, by the current route only; the caller decides about retries. For long polls,
+    /// which thousands of hosts may lose at the same time. Until the answer arrives, `line` can be cut.
     ///
     /// # Errors
     /// See [`TransportError`]; [`TransportError::NoRoute`] with that one route.
@@ -256,7 +255,7 @@ impl Transport {
         let way = &mut self.routes[index];
         let is_whole = line.leave();
         match result {
-            // What was cut can't be used again, and says nothing about the route.
+            // A cancelled agent can't be reused, and the cancellation is not a failure of the route.
             Ok(response) if !is_whole => Ok(response),
             Err(_) if !is_whole => Err(TransportError::Cut),
             Ok(response) => {
@@ -273,16 +272,15 @@ impl Transport {
         }
     }
 
-    /// Tries `route` first from now on; one that is not configured changes nothing.
+    /// Tries `route` first from now on; no effect if it is not configured.
     pub fn prefer(&mut self, route: &Route) {
         if let Some(index) = self.routes.iter().position(|way| way.route == *route) {
             self.current = Some(index);
         }
     }
 
-    /// Reaches the platform over a brand-new connection by the current route alone, within
-    /// [`Timeouts::probe`]. Any HTTP status will do: it came from the platform. Changes no choice of
-    /// route and ends no kept connection.
+    /// Reaches the platform over a new connection by the current route only, within [`Timeouts::probe`]. Any
+    /// HTTP status counts as reached. Changes neither the choice of route nor kept connections.
     ///
     /// # Errors
     /// [`TransportError::NoRoute`] with that one route.
@@ -312,7 +310,7 @@ impl Transport {
         }
     }
 
-    /// Takes over the connection that another transport of the same configuration left, if it goes by the
+    /// Takes over the connection that another transport with the same configuration left, if it uses the
     /// route that is tried first.
     pub fn take_over(&mut self, from: &Handover) {
         let Some(OpenConnection { route, agent }) = from.take() else { return };
@@ -322,7 +320,7 @@ impl Transport {
         }
     }
 
-    /// Leaves the current route's connection to another transport of the same configuration.
+    /// Leaves the current route's connection to another transport with the same configuration.
     pub fn hand_over(&mut self, to: &Handover) {
         let way = self.current.map(|index| &mut self.routes[index]);
         to.put(way.and_then(|way| {
@@ -331,7 +329,7 @@ impl Transport {
         }));
     }
 
-    /// Ends kept connections: the next request connects anew.
+    /// Closes kept connections: the next request opens a new one.
     pub fn new_connection(&mut self) {
         for way in &mut self.routes {
             way.agent = None;
@@ -355,7 +353,7 @@ impl Transport {
         self.routes.iter().enumerate().map(state).collect()
     }
 
-    /// The addresses of platform and proxies, sorted: what no rule of this host may cut.
+    /// The addresses of platform and proxies, sorted: no rule of this host may block them.
     #[must_use]
     pub fn endpoints(&self) -> Endpoints {
         let mut endpoints = Endpoints::default();
@@ -394,8 +392,7 @@ impl Transport {
         let kept = self.routes[index].agent.take();
         if let Some(agent) = kept {
             match self.exchange(&agent, &self.routes[index], request) {
-                // The other side may have closed the kept connection meanwhile: that says nothing
-                // about the route.
+                // The other side may have closed the kept connection: that is not a failure of the route.
                 Err(SendError::Route(RouteError::Broken { .. } | RouteError::Http { .. })) => {}
                 result => {
                     self.routes[index].agent = Some(agent);
@@ -438,7 +435,7 @@ impl Transport {
         Ok(Response { status, headers, body })
     }
 
-    /// Sends a request; the answer's body is still to be read.
+    /// Sends a request; the answer's body is not read yet.
     fn answer(
         &self,
         timeouts: Timeouts,
@@ -465,7 +462,7 @@ impl Transport {
         answer.map_err(|error| self.failed(way, error, self.max_response))
     }
 
-    /// What an error of the library means, on a way, for an answer of at most `limit` bytes.
+    /// Converts an error of the library on a route, for an answer of at most `limit` bytes.
     fn failed(&self, way: &Way, error: ureq::Error, limit: u64) -> SendError {
         match error {
             ureq::Error::BodyExceedsLimit(_) => {

@@ -1,4 +1,4 @@
-//! Asking before there is trust.
+//! Requests before the platform is trusted.
 
 use std::sync::Arc;
 
@@ -7,13 +7,13 @@ use crate::config::{ConfigError, TransportConfig};
 use crate::resolve::Resolve;
 use crate::send::{Method, Request, Response, Transport, TransportError};
 
-/// Whoever answers where a platform should be. No certificate is checked: the answer may be anyone's,
-/// and anyone may read along. So nothing can be sent but the path of a public document, and what comes
-/// back is worth nothing until the caller knows it by other means, e.g. by its digest.
+/// A server that is not trusted. No certificate is verified: the answer may come from anyone, and anyone may
+/// read along. So only the path of a public document is sent, and the answer must not be used until the
+/// caller has verified it by other means, e.g. by its digest.
 pub struct Stranger(Transport);
 
 impl Stranger {
-    /// Connects to nothing yet. The configuration's CA certificates are not looked at.
+    /// Does not connect yet. The configuration's CA certificates are not used.
     ///
     /// # Errors
     /// When a proxy can't be used.
@@ -21,7 +21,7 @@ impl Stranger {
         Transport::over(agent::blind_tls_config(), config, resolver).map(Self)
     }
 
-    /// What the stranger answers: by the proxies in their order, then directly.
+    /// Requests a public document: through the proxies in their order, then directly.
     ///
     /// # Errors
     /// See [`TransportError`].

@@ -1,4 +1,4 @@
-//! `ctagent`: resident enforcement. The command line and nothing else.
+//! `ctagent`: resident enforcement. Only the command line.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 #[cfg(not(target_os = "linux"))]
@@ -20,7 +20,7 @@ use xshield_enforce::problems::chain;
 use xshield_enforce::state::StateDirectory;
 use xshield_enforce::verbs;
 
-/// No key is longer, in bytes.
+/// The longest key, in bytes.
 const MOST_KEY: u64 = 4096;
 
 /// Enforces this host's policy for as long as it runs.
@@ -30,7 +30,7 @@ struct CommandLine {
     /// The configuration file.
     #[arg(long, global = true, value_name = "FILE", default_value = DEFAULT_PATH)]
     config: PathBuf,
-    /// The socket over which the running agent is asked.
+    /// The socket of the running agent.
     #[arg(long, global = true, value_name = "PATH", default_value = DEFAULT_SOCKET)]
     socket: PathBuf,
     #[command(subcommand)]
@@ -41,7 +41,7 @@ struct CommandLine {
 enum Command {
     /// Run in the foreground until SIGTERM (the default); the service does this.
     Run(Run),
-    /// Make this host known to a platform: write the configuration and start the service.
+    /// Register this host with a platform: write the configuration and start the service.
     Register(Register),
     /// Change the list of proxies and restart the service.
     #[command(name = "updateProxy")]
@@ -50,13 +50,13 @@ enum Command {
     Start,
     /// Stop the service; the policy stays in force.
     Stop,
-    /// How the agent stands, as text.
+    /// Show the agent's status.
     Status,
-    /// Take service, tables and state away; with --clean the configuration, too.
+    /// Remove service, tables and state; with --clean also the configuration.
     Remove(Remove),
-    /// Put the last-known-good ruleset into the kernel without asking anyone.
+    /// Put the last-known-good ruleset into the kernel without contacting the platform.
     Restore,
-    /// Print a shell's completions.
+    /// Print completions for a shell.
     Completions {
         /// The shell.
         shell: clap_complete::Shell,
@@ -65,24 +65,24 @@ enum Command {
 
 #[derive(Args)]
 struct Run {
-    /// How much is said: error, warning, info or debug.
+    /// The level of detail of the log: error, warning, info or debug.
     #[arg(long, default_value = "info")]
     log_level: Level,
 }
 
 #[derive(Args)]
 struct Register {
-    /// Where the platform is: NAME, NAME:PORT or https://NAME:PORT.
+    /// The platform: NAME, NAME:PORT or https://NAME:PORT.
     #[arg(long)]
     domain: Option<String>,
-    /// The deployment key that the platform gave out, which says whom to trust, too; -: read it from
-    /// standard input. An enforcement key needs --ca and --policy-key beside it.
+    /// The deployment key from the platform, which also contains the trust information; -: read it from
+    /// standard input. An enforcement key requires --ca and --policy-key.
     #[arg(long = "deploymentKey", value_name = "KEY")]
     deployment_key: Option<String>,
-    /// What this host calls itself at the platform, instead of its host name.
+    /// The name of this host on the platform, instead of its host name.
     #[arg(long)]
     name: Option<String>,
-    /// The proxies on the way: `http://ADDRESS:PORT,http://[ADDRESS]:PORT`.
+    /// The proxies: `http://ADDRESS:PORT,http://[ADDRESS]:PORT`.
     #[arg(long, value_name = "LIST")]
     proxy: Option<String>,
     /// Their users, in the same order.
@@ -91,16 +91,16 @@ struct Register {
     /// Their passwords in base64, in the same order.
     #[arg(long = "proxyPassword", value_name = "LIST", default_value = "", requires = "proxy")]
     proxy_password: String,
-    /// The file that `xshield key create --host-config` wrote; holds everything.
+    /// The file that `xshield key create --host-config` wrote; it contains everything.
     #[arg(long, value_name = "FILE")]
     onboarding: Option<PathBuf>,
-    /// The CA that the platform's certificate must come from (PEM).
+    /// The CA that must have issued the platform's certificate (PEM).
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
-    /// A key that rulesets may be signed with; may be given several times.
+    /// A key that may sign rulesets; may be given several times.
     #[arg(long = "policy-key", value_name = "KEY")]
     policy_keys: Vec<String>,
-    /// Leave the service as it is.
+    /// Do not start the service.
     #[arg(long = "skipStart")]
     skip_start: bool,
 }
@@ -123,7 +123,7 @@ struct UpdateProxy {
 
 #[derive(Args)]
 struct Remove {
-    /// The configuration, too.
+    /// Also remove the configuration.
     #[arg(long)]
     clean: bool,
 }
@@ -205,12 +205,12 @@ fn register(line: &CommandLine, given: &Register) -> Result<(), Box<dyn Error>> 
         show::line("the service runs; see `ctagent status`");
     } else {
         show::line(restart::restart(&line.socket)?);
-        show::line("systemd does not run this host: `ctagent run` is started by other means");
+        show::line("this host does not run systemd: start `ctagent run` by other means");
     }
     Ok(())
 }
 
-/// A key from the command line, or from standard input, where no other process sees it.
+/// A key from the command line, or from standard input, where other processes can't see it.
 fn key(given: &str) -> Result<GivenKey, Box<dyn Error>> {
     if given != "-" {
         return Ok(GivenKey::parse(given)?);

@@ -1,5 +1,4 @@
-//! `ctagentcmd`: asks the running agent and changes its configuration. The command line and nothing
-//! else.
+//! `ctagentcmd`: queries the running agent and changes its configuration. Only the command line.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 use std::error::Error;
@@ -15,14 +14,14 @@ use xshield_agent::{restart, show};
 use xshield_enforce::foreign;
 use xshield_enforce::problems::chain;
 
-/// Asks the agent that runs on this host, and changes its configuration.
+/// Queries the agent that runs on this host, and changes its configuration.
 #[derive(Parser)]
 #[command(name = "ctagentcmd", version)]
 struct CommandLine {
     /// The configuration file.
     #[arg(long, global = true, value_name = "FILE", default_value = DEFAULT_PATH)]
     config: PathBuf,
-    /// The socket over which the running agent is asked.
+    /// The socket of the running agent.
     #[arg(long, global = true, value_name = "PATH", default_value = DEFAULT_SOCKET)]
     socket: PathBuf,
     /// Print JSON instead of text.
@@ -34,19 +33,19 @@ struct CommandLine {
 
 #[derive(Subcommand)]
 enum Command {
-    /// How the agent stands: policy, last cycle, routes, usage.
+    /// Show the agent's status: policy, last cycle, routes, usage.
     Status,
-    /// What the agent uses and what waits to be sent.
+    /// Show the agent's resource usage and what waits to be sent.
     Telemetry,
-    /// What the kernel holds, as it is read back.
+    /// Show the ruleset in the kernel, as read back.
     Policy,
     /// The flows that the kernel recorded, most packets first.
     Flows {
-        /// At most so many.
+        /// The number of flows to show at most.
         #[arg(long, default_value_t = 20)]
         most: usize,
     },
-    /// Which rule in the kernel decides about a packet, and why.
+    /// Explain which rule in the kernel decides about a packet.
     Explain {
         /// E.g. 'in tcp 10.0.0.5:40000 -> :22', 'out udp -> 10.0.0.9:53', a flow as `xshield events`
         /// shows it; 'out tcp -> 10.0.0.9:5432' as user:postgres, unit:app.service, process:/path.
@@ -57,7 +56,7 @@ enum Command {
     Diag,
     /// Run a cycle now.
     Run,
-    /// How much the agent says in its log; without LEVEL, print it.
+    /// Set the level of detail of the agent's log; without LEVEL, print it.
     LogLevel {
         /// error, warning, info or debug.
         level: Option<Level>,
@@ -65,7 +64,7 @@ enum Command {
     /// Change values of the configuration and restart the service.
     #[command(name = "updateConfig")]
     UpdateConfig(UpdateConfig),
-    /// Print a shell's completions.
+    /// Print completions for a shell.
     Completions {
         /// The shell.
         shell: clap_complete::Shell,

@@ -1,4 +1,4 @@
-//! Asking the running agent.
+//! Queries to the running agent.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -9,36 +9,36 @@ use serde_json::Value;
 
 use super::{Answer, LONGEST_ANSWER, Request};
 
-/// How long the agent may take; collecting diagnostics takes longest.
+/// The time limit of a query; collecting diagnostics takes longest.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
-    /// Nobody listens.
+    /// No agent is listening.
     #[error("the agent is not running ({path}): start it with `ctagent start`", path = .0.display())]
     NotRunning(PathBuf),
-    /// Only root may ask.
+    /// Only root may query the agent.
     #[error("only root may ask the agent: run this as root")]
     NotRoot,
-    /// The connection broke.
+    /// The connection failed.
     #[error("asking the agent at {path} failed", path = .path.display())]
     Broken {
         /// The socket.
         path: PathBuf,
-        /// What the OS said.
+        /// The error returned by the OS.
         #[source]
         source: std::io::Error,
     },
-    /// The answer is not one.
+    /// The answer can't be parsed.
     #[error("the agent's answer can't be understood; check that both have the same version")]
     Garbled,
-    /// It said no.
+    /// The agent answered with an error.
     #[error("{0}")]
     Refused(String),
 }
 
-/// Asks the agent that listens at `socket`.
+/// Queries the agent that listens at `socket`.
 ///
 /// # Errors
 /// See [`AskError`].

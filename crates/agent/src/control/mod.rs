@@ -1,5 +1,5 @@
-//! What `ctagentcmd` and the running agent say to each other: one JSON object on one line there, one
-//! back, over a Unix socket that only root may use.
+//! The protocol between `ctagentcmd` and the running agent: a request and an answer, each a JSON object on
+//! one line, over a Unix socket that only root may use.
 
 pub mod client;
 pub mod server;
@@ -9,31 +9,31 @@ use serde_json::Value;
 
 use crate::log::Level;
 
-/// Where the socket is when nothing else is said.
+/// The default path of the socket.
 pub const DEFAULT_SOCKET: &str = "/run/xshield/agent.sock";
-/// Longest request, in bytes.
+/// The longest request, in bytes.
 pub const LONGEST_REQUEST: u64 = 64 * 1024;
-/// Longest answer, in bytes.
+/// The longest answer, in bytes.
 pub const LONGEST_ANSWER: u64 = 64 * 1024 * 1024;
 
-/// What the agent can be asked.
+/// A request to the agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "verb", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Request {
-    /// How it stands.
+    /// The agent's status.
     Status,
-    /// What it knows about the host.
+    /// Resource usage and waiting reports.
     Telemetry,
-    /// What is programmed.
+    /// The ruleset in the kernel.
     Policy,
-    /// What the kernel's recorder counted.
+    /// The flows in the kernel's recorder.
     Flows {
-        /// At most so many.
+        /// The number of flows at most.
         most: usize,
     },
-    /// Which rule decides about a packet.
+    /// Explain which rule decides about a packet.
     Explain {
-        /// As `ctspark explain` takes it.
+        /// The packet in the syntax of `ctspark explain`.
         packet: String,
     },
     /// Collect diagnostics into a file on this host.
@@ -42,19 +42,19 @@ pub enum Request {
     Run,
     /// Read the configuration again.
     Reload,
-    /// How much is said in the log.
+    /// The level of detail of the log.
     LogLevel {
-        /// From now on; `None` asks only.
+        /// The new level; `None` only queries it.
         level: Option<Level>,
     },
 }
 
-/// What it answers.
+/// An answer of the agent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Answer {
-    /// What was asked for.
+    /// The result.
     Ok(Value),
-    /// Why not, and what to do.
+    /// The reason, and what to do.
     Error(String),
 }

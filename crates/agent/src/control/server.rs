@@ -1,4 +1,4 @@
-//! Answering `ctagentcmd`.
+//! The server for `ctagentcmd`.
 
 use std::fs::{self, Permissions};
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
@@ -21,16 +21,16 @@ use super::{Answer, LONGEST_REQUEST, Request};
 use crate::agent::Agent;
 use crate::cycles::Wake;
 
-/// Where diagnostics that someone on this host asks for are left, in the state directory.
+/// The path of diagnostics requested on this host, in the state directory.
 const ARCHIVE: &str = "diagnostics/local.tar.gz";
-/// Callers that are answered at the same time.
+/// The most clients served at the same time.
 const AT_A_TIME: usize = 4;
-/// As the agent's other threads.
+/// The stack size, as for the agent's other threads.
 const STACK: usize = 512 * 1024;
-/// How long a caller may take to ask and to take the answer.
+/// How long a client may take to send its request and to read the answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Why nobody can be answered.
+/// Why the socket can't be opened.
 #[derive(Debug, thiserror::Error)]
 #[error("listening at {path} failed", path = .path.display())]
 pub struct ListenError {
@@ -39,7 +39,7 @@ pub struct ListenError {
     source: io::Error,
 }
 
-/// The socket. Dropping it removes it.
+/// The listening socket, which is removed when dropped.
 #[derive(Debug)]
 pub struct Server {
     listener: UnixListener,
@@ -47,11 +47,10 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens at `path`. What a killed agent left there is removed: whoever calls holds the lock that
-    /// only one agent can hold.
+    /// Listens at `path`. A socket left by a killed agent is replaced: the caller must hold the agents' lock.
     ///
     /// # Errors
-    /// When the directory or the socket can't be made.
+    /// When the directory or the socket can't be created.
     pub fn listen(path: &Path) -> Result<Self, ListenError> {
         let failed = |source| ListenError { path: path.to_owned(), source };
         if let Some(parent) = path.parent() {
@@ -66,8 +65,8 @@ impl Server {
         Ok(Self { listener, path: path.to_owned() })
     }
 
-    /// Answers callers for as long as the process lives, a few at a time: who waits for diagnostics
-    /// keeps nobody from asking how things stand.
+    /// Serves clients as long as the process runs, a few at the same time, so that waiting for diagnostics
+    /// does not block a status query.
     pub fn run(&self, agent: &Agent) {
         let busy = AtomicUsize::new(0);
         thread::scope(|scope| {
@@ -156,7 +155,7 @@ fn carry_out(agent: &Agent, request: &Request) -> Answer {
     }
 }
 
-/// A cycle collects: it alone has everything at hand.
+/// Has a cycle collect diagnostics, since only it has all the data.
 fn diagnose(agent: &Agent) -> Answer {
     let path = agent.config(|config| config.state_directory.join(ARCHIVE));
     if let Err(error) = fs::remove_file(&path)

@@ -1,36 +1,36 @@
-//! What became of every packet that the rules were to hand over: heard, or lost. Pure.
+//! Accounts for every packet that the rules sent to the log group: received or lost. Pure.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// How long a packet may be on its way from the rule to here before it counts as lost. The kernel
-/// collects for a tenth of a second.
+/// How long a packet may take from the rule to this program before it counts as lost. The kernel collects
+/// packets for a tenth of a second.
 const ON_ITS_WAY: Duration = Duration::from_secs(1);
 
-/// Counts from one binding of the log group on.
+/// The counts since one binding of the log group.
 #[derive(Debug, Default)]
 pub(super) struct Account {
-    /// What the kernel's counter said, and when; of those long ago only the newest.
+    /// Readings of the kernel's counter with their times; of old ones only the newest.
     offered: VecDeque<(Instant, u64)>,
-    /// Packets of ours that came.
+    /// The number of our packets that were received.
     heard: u64,
-    /// Packets that were told as lost.
+    /// The number of packets that were reported as lost.
     lost: u64,
 }
 
 impl Account {
-    /// Takes note of packets that came.
+    /// Adds received packets.
     pub(super) fn hear(&mut self, packets: u64) {
         self.heard += packets;
     }
 
-    /// Takes note of what the kernel's counter says at `now`.
+    /// Adds a reading of the kernel's counter at `now`.
     pub(super) fn offer(&mut self, total: u64, now: Instant) {
         self.offered.push_back((now, total));
     }
 
-    /// Packets that are lost and were not named before. Whatever was on its way at `now` must have been
-    /// heard: then a packet is either heard or lost, and never both.
+    /// The number of lost packets that were not reported before. All packets that had arrived at `now` must
+    /// have been added: then each packet is either received or lost, never both.
     pub(super) fn newly_lost(&mut self, now: Instant) -> u64 {
         let arrived = |(when, _): &(Instant, u64)| now.duration_since(*when) >= ON_ITS_WAY;
         while self.offered.len() > 1 && self.offered.get(1).is_some_and(arrived) {
@@ -42,7 +42,7 @@ impl Account {
         new
     }
 
-    /// Whether every packet that the counter ever counted is heard or named as lost.
+    /// Whether every packet that the kernel counted was received or reported as lost.
     pub(super) fn is_settled(&self) -> bool {
         self.offered.back().is_none_or(|(_, total)| *total <= self.heard + self.lost)
     }
@@ -71,8 +71,8 @@ mod tests {
     }
 
     proptest! {
-        /// Packets come in any order of offered, lost and heard within the time that they may take:
-        /// in the end, shown and lost are what was offered.
+        /// For any order of sent, lost and received packets within the allowed delay: in the end, received
+        /// plus lost packets equal those sent.
         #[test]
         fn heard_and_lost_are_what_was_offered(
             steps in prop::collection::vec((0_u64..50, 0_u64..50, any::<bool>()), 0..100),
@@ -83,7 +83,7 @@ mod tests {
             for (packets, arriving, read) in steps {
                 offered += packets;
                 account.offer(offered, now);
-                // What arrives does so before the next look.
+                // Whatever arrives does so before the next reading.
                 let arriving = arriving.min(packets);
                 account.hear(arriving);
                 heard += arriving;

@@ -1,4 +1,4 @@
-//! The thread that hears packets and folds them into flows.
+//! The thread that receives packets and aggregates them into flows.
 
 use std::time::{Duration, Instant};
 
@@ -11,26 +11,26 @@ use super::shared::{Batch, ListenerStatus, MOST_FLOWS};
 use crate::agent::Agent;
 use crate::cycles::Wake;
 
-/// How soon after a first packet it is told.
+/// The delay after a first packet before it is passed on.
 const FIRST: Duration = Duration::from_millis(100);
-/// How often is told while more come.
+/// The interval while more packets arrive.
 const STEP: Duration = Duration::from_millis(400);
-/// How often is told while very many flows come: the platform keeps each.
+/// The interval while very many flows arrive: the platform stores each.
 const LONG_STEP: Duration = Duration::from_secs(1);
-/// Flows at a time that are very many.
+/// The number of flows at a time that counts as very many.
 const MANY_FLOWS: usize = MOST_FLOWS / 2;
-/// How long is waited for packets when none come.
+/// The longest wait for a packet.
 const QUIET: Duration = Duration::from_secs(2);
-/// How often the kernel's counter is read when none come: they may all be lost.
+/// How often the kernel's counter is read while no packets arrive: they may all be lost.
 const LOOK: Duration = Duration::from_secs(10);
-/// How long to wait before trying again what failed.
+/// The pause before a failed attempt is repeated.
 const AGAIN: Duration = Duration::from_secs(60);
-/// How soon it is noticed that live events are switched on.
+/// How soon the thread notices that live events are switched on.
 const NOTICE: Duration = Duration::from_secs(2);
-/// Readings that empty the socket; in a flood it may never be empty.
+/// The most reads to empty the socket; in a flood it may never be empty.
 const MOST_READINGS: usize = 64;
 
-/// Hears packets until the agent comes to an end.
+/// Receives packets until the agent stops.
 pub fn run(agent: &Agent) {
     while !agent.is_stopping() {
         let Some(group) = agent.settings().live else {
@@ -46,7 +46,7 @@ pub fn run(agent: &Agent) {
     }
 }
 
-/// Waits before the next try; another configuration is tried at once.
+/// Waits before the next attempt; a changed configuration is tried at once.
 fn rest_unless_configured(agent: &Agent) {
     let (configured, began) = (agent.configured(), Instant::now());
     let same = || agent.configured() == configured && !agent.is_stopping();
@@ -55,16 +55,16 @@ fn rest_unless_configured(agent: &Agent) {
     }
 }
 
-/// The rules follow with a cycle; the first one is about to begin anyway.
+/// Sets the status. The rules follow in a cycle; the first one is about to start anyway.
 fn stand(agent: &Agent, standing: ListenerStatus) {
     if agent.live.stand(standing) && agent.has_begun() {
         agent.wake(Wake::Reconfigured);
     }
 }
 
-/// Holds the group until it is another one, or none.
+/// Holds the log group until another one or none is configured.
 fn hold(agent: &Agent, group: LiveGroup) -> Result<(), String> {
-    // In this order: a packet between the two is counted as lost rather than not at all.
+    // In this order: a packet in between is counted as lost rather than not at all.
     let mut counters = LiveCounters::open().map_err(|error| chain(&error))?;
     let mut account = Account::default();
     let open = || Listener::open(&[group.number()]).map_err(|error| chain(&error));
@@ -102,7 +102,7 @@ impl Ear<'_> {
         !self.agent.is_stopping() && self.agent.settings().live == Some(self.group)
     }
 
-    /// Hears and hands on until something else is wanted.
+    /// Receives and passes on packets until the configuration or budget changes.
     fn listen(mut self, listener: &mut Listener) -> Result<(), String> {
         let mut aggregate = Aggregate::new(MOST_FLOWS);
         let mut due = Instant::now() + STEP;
@@ -127,7 +127,7 @@ impl Ear<'_> {
         }
     }
 
-    /// Hands on what was heard since the last step; returns how many flows it was.
+    /// Passes on what was received since the last step; returns the number of flows.
     fn step(
         &mut self,
         listener: &mut Listener,
@@ -151,7 +151,7 @@ impl Ear<'_> {
         let overflow: u64 = overflow.iter().map(|(_, count)| count.packets).sum();
         let heard = flows.iter().map(|live| live.flow.packets).sum::<u64>() + overflow;
         self.account.hear(heard);
-        // What still waits in the socket or here is on its way.
+        // What is still in the socket or in this thread is not lost.
         let missed = if emptied && room { self.missed() } else { 0 };
         self.look();
         let told = flows.len();
@@ -162,7 +162,7 @@ impl Ear<'_> {
         Ok(told)
     }
 
-    /// Over the budget: packets are counted, and nothing else.
+    /// Over the budget: packets are only counted.
     fn rest(mut self) {
         while self.goes_on() && self.agent.is_throttled() {
             self.look();

@@ -1,12 +1,12 @@
-//! Live events: what the rules deny, and what matches the threat list, told within a second.
+//! Live events: denials and threat matches, reported within a second.
 //!
-//! [`hear`] binds the log group and folds packets into flows; [`tell`] says whose they are and sends
-//! them. Between the two lies one batch at most: while the platform is slow or out of reach, packets are
-//! folded on, and what finds no room is counted. Nothing is kept on disk and nothing is added to a
-//! count: the recorder, which cycles read, is the record.
+//! [`hear`] binds the log group and aggregates packets into flows; [`tell`] adds their programs and sends
+//! them. At most one batch is between the two: while the platform is slow or unreachable, further packets are
+//! aggregated, and those beyond the limit are counted. Nothing is kept on disk, and live events are not added
+//! to any count: the recorder, which cycles read, is the record.
 //!
-//! The rules hand packets over while this program holds the group. When another program holds it, or
-//! live events are off, the next cycle takes those lines out of the rules.
+//! The rules send packets while this program holds the group. If another program holds it, or live events are
+//! off, the next cycle removes the logging from the rules.
 
 mod account;
 mod hear;

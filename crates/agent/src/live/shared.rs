@@ -1,4 +1,4 @@
-//! What the two threads of live events share with each other, with cycles, and with whoever asks.
+//! The state shared by the two threads of live events, the cycles, and `ctagentcmd`.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -8,50 +8,50 @@ use xshield_enforce::LiveGroup;
 use xshield_enforce::options::Handing;
 use xshield_enforce::resident::host::nflog::LiveFlow;
 
-/// Flows that are told at a time; packets of more are counted as lost.
+/// The most flows reported at a time; packets of further flows are counted as lost.
 pub(super) const MOST_FLOWS: usize = 500;
 
-/// How live events stand.
+/// The status of live events.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "state", rename_all = "kebab-case")]
 pub enum ListenerStatus {
-    /// Not begun yet.
+    /// Not started yet.
     Starting,
     /// Switched off.
     Off,
-    /// Packets are heard.
+    /// Packets are received.
     Listening {
         /// The log group.
         group: LiveGroup,
     },
-    /// Over the budget: what comes meanwhile is counted as lost.
+    /// Over the budget: packets are counted as lost.
     Resting {
         /// The log group.
         group: LiveGroup,
     },
-    /// Packets can't be heard; tried again in a minute.
+    /// Packets can't be received; tried again in a minute.
     Failed {
-        /// Why, and what to do.
+        /// The reason, and what to do.
         reason: String,
     },
 }
 
-/// What became of packets since the agent was started.
+/// The numbers of packets since the agent was started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Counts {
-    /// Packets that the platform was shown.
+    /// Packets that were shown to the platform.
     pub shown: u64,
-    /// Packets that it was not shown: told as lost, or to be.
+    /// Packets that were not shown: reported as lost, or to be.
     pub lost: u64,
-    /// Reports that it took.
+    /// Reports that the platform accepted.
     pub reports: u64,
 }
 
-/// Flows on their way from the one thread to the other.
+/// Flows passed from one thread to the other.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     pub(super) flows: Vec<LiveFlow>,
-    /// Packets that are in no flow.
+    /// The number of packets that are in no flow.
     pub(super) lost: u64,
 }
 
@@ -65,12 +65,12 @@ pub(super) struct Inner {
     pub(super) standing: ListenerStatus,
     pub(super) handing: Handing,
     pub(super) counts: Counts,
-    /// Why the platform was last not told.
+    /// Why the last report failed.
     pub(super) untold: Option<String>,
     pub(super) outbox: Option<Batch>,
 }
 
-/// What the two threads share with each other, with cycles, and with whoever asks.
+/// The state shared by the two threads, the cycles, and `ctagentcmd`.
 pub struct Live {
     inner: Mutex<Inner>,
     pub(super) filled: Condvar,
@@ -94,27 +94,27 @@ impl Live {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whom the rules are to hand packets to.
+    /// The log group to which the rules send packets.
     #[must_use]
     pub fn handing(&self) -> Handing {
         self.inner().handing
     }
 
-    /// Waits until it is known whether anyone listens, at most for `longest`: the first cycle then need
-    /// not be followed by another.
+    /// Waits until it is known whether packets can be received, for at most `longest`: otherwise a second
+    /// cycle would follow the first.
     pub fn wait_for_decision(&self, longest: Duration) {
         let undecided = |inner: &mut Inner| inner.standing == ListenerStatus::Starting;
         let _ = self.filled.wait_timeout_while(self.inner(), longest, undecided);
     }
 
-    /// How it stands, what became of packets, and why the platform was last not told.
+    /// The status, the counts, and why the last report failed.
     #[must_use]
     pub fn look(&self) -> (ListenerStatus, Counts, Option<String>) {
         let inner = self.inner();
         (inner.standing.clone(), inner.counts, inner.untold.clone())
     }
 
-    /// `true` when the rules must change for it.
+    /// Sets the status; `true` if the rules must change because of it.
     pub(super) fn stand(&self, standing: ListenerStatus) -> bool {
         let handing = match &standing {
             ListenerStatus::Starting => Handing::AsBefore,
@@ -136,7 +136,7 @@ impl Live {
         self.inner().outbox.is_none()
     }
 
-    /// Hands a batch to the other thread; one that is there still is added to.
+    /// Passes a batch to the other thread; if there is one already, adds to it.
     pub(super) fn put(&self, batch: Batch) {
         let mut inner = self.inner();
         let outbox = inner.outbox.get_or_insert_default();
@@ -146,7 +146,7 @@ impl Live {
         self.filled.notify_all();
     }
 
-    /// Waits for a batch, at most for `longest`.
+    /// Waits for a batch, for at most `longest`.
     pub(super) fn take(&self, longest: Duration) -> Option<Batch> {
         let empty = |inner: &mut Inner| inner.outbox.is_none();
         let waited = self.filled.wait_timeout_while(self.inner(), longest, empty);

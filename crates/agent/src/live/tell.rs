@@ -1,4 +1,4 @@
-//! The thread that says whose the flows are and tells the platform.
+//! The thread that adds programs to flows and reports them to the platform.
 
 use std::time::{Duration, Instant};
 
@@ -12,18 +12,18 @@ use xshield_enforce::{Report, ReportBody};
 use super::shared::Batch;
 use crate::agent::Agent;
 
-/// How long is waited for something to tell.
+/// The longest wait for a batch at a time.
 const WAIT: Duration = Duration::from_secs(2);
-/// How long what happened is worth being shown. Later, only its count is told.
+/// How long an event is shown after it happened; later only its count is reported.
 const SHOWN_FOR: Duration = Duration::from_secs(5);
 /// How long a report waits for the names of programs.
 const ATTRIBUTION: Duration = Duration::from_millis(300);
-/// Between two tries.
+/// The time between two attempts.
 const AGAIN: Duration = Duration::from_secs(1);
-/// Between two tries when the platform is out of reach, or does not take such reports.
+/// The time between two attempts if the platform is unreachable, or does not accept such reports.
 const RARELY: Duration = Duration::from_secs(15);
 
-/// Tells the platform until the agent comes to an end.
+/// Reports to the platform until the agent stops.
 pub fn run(agent: &Agent) {
     let mut mouth = Mouth { agent, tools: None, pending: None, lost: 0, not_before: None };
     while !agent.is_stopping() {
@@ -33,28 +33,28 @@ pub fn run(agent: &Agent) {
 
 struct Mouth<'a> {
     agent: &'a Agent,
-    /// And the configuration they were made with.
+    /// With the number of the configuration for which they were created.
     tools: Option<(u64, Describer, Teller)>,
-    /// What was tried and may or may not have arrived.
+    /// A report that may or may not have arrived.
     pending: Option<Pending>,
-    /// Packets that are lost and not told yet.
+    /// Packets that are lost and not reported yet.
     lost: u64,
     not_before: Option<Instant>,
 }
 
-/// A report on its way.
+/// A report being delivered.
 struct Pending {
     report: Report,
-    /// Packets that it shows.
+    /// The number of packets that it shows.
     shown: u64,
-    /// Packets that it says are lost.
+    /// The number of packets that it reports as lost.
     lost: u64,
     since: Instant,
 }
 
 impl Pending {
-    /// Takes the flows out and counts their packets as lost. The batch id stays: if the platform has
-    /// taken the flows after all, it takes no other report with that id.
+    /// Removes the flows and counts their packets as lost. The batch id stays: if the platform has accepted
+    /// the flows after all, it accepts no other report with that id.
     fn grow_old(&mut self) {
         self.lost += std::mem::take(&mut self.shown);
         let (events, threats) = (Vec::new(), Vec::new());
@@ -71,7 +71,7 @@ impl Mouth<'_> {
         let batch = self.agent.live.take(wait);
         let may_try = self.not_before.is_none_or(|then| Instant::now() >= then);
         if self.pending.is_some() || !may_try {
-            // One report at most may be in doubt: what comes meanwhile is not kept.
+            // At most one report may be in doubt: packets that arrive meanwhile are only counted.
             self.lose(batch.map_or(0, |batch| batch.packets() + batch.lost));
         } else if batch.is_some() || self.lost > 0 {
             self.make(batch.unwrap_or_default());
@@ -86,7 +86,7 @@ impl Mouth<'_> {
         self.agent.live.inner().counts.lost += packets;
     }
 
-    /// Makes a report of a batch.
+    /// Builds a report from a batch.
     fn make(&mut self, batch: Batch) {
         let shown = batch.packets();
         if let Err(reason) = self.tool() {
@@ -143,7 +143,7 @@ impl Mouth<'_> {
                 let old = pending.shown == 0;
                 self.rest(if old || error.is_final() { RARELY } else { AGAIN });
                 match error {
-                    // It never will take it: what it shows is lost, and is told with a later one.
+                    // The platform will never accept it: its packets are lost, and reported with a later one.
                     error if error.is_final() => {
                         self.lost += pending.lost;
                         self.lose(pending.shown);
@@ -166,7 +166,7 @@ impl Mouth<'_> {
         }
     }
 
-    /// What tells, made with the configuration in use.
+    /// Creates the describer and the reporter with the configuration in use.
     fn tool(&mut self) -> Result<&mut Teller, String> {
         let configured = self.agent.configured();
         let current = self.tools.take().filter(|(made_for, ..)| *made_for == configured);
@@ -187,7 +187,7 @@ impl Mouth<'_> {
         Ok((configured, Describer::new(&loaded.config, state), teller))
     }
 
-    /// Of the threat list in force.
+    /// The revision of the threat list in force.
     fn list_revision(&self) -> u64 {
         let list = |outcome: &Outcome| outcome.threat.list.as_ref().map(|list| list.revision);
         self.agent.last_outcome(list).unwrap_or_default()

@@ -134,7 +134,7 @@ fn a_deployment_key_goes_alone_and_a_damaged_one_nowhere() {
         let refused = register(&path, &given, Path::new("/")).unwrap_err();
         assert!(matches!(refused, RegisterError::TrustTwice), "{refused}");
     }
-    // Nobody listens on port 1.
+    // Port 1 is closed.
     let refused = register(&path, &alone, Path::new("/")).unwrap_err();
     assert!(matches!(refused, RegisterError::Discover(_)), "{refused}");
     assert!(!path.exists());

@@ -44,7 +44,7 @@ proptest! {
         }
         for (index, at) in polls.iter().enumerate() {
             let within = polls[index..].iter().take_while(|other| **other < *at + MINUTE).count();
-            // A window laid across two of the limit's minutes sees both.
+            // A window that overlaps two of the limit's minutes sees both.
             prop_assert!(within <= 2 * POLLS_A_MINUTE as usize, "{within}");
         }
     }
@@ -63,13 +63,13 @@ impl Dice {
     }
 }
 
-/// Most first check-ins of 10,000 hosts in one second, after the platform was away for `away`.
+/// The most first check-ins of 10,000 hosts in one second, after the platform was unreachable for `away`.
 fn worst_second(away: Duration, broke: Break) -> usize {
     let mut dice = Dice(7);
     let mut seconds = std::collections::BTreeMap::new();
     for _ in 0..10_000 {
         let mut schedule = Schedule::default();
-        // All lose their notification in the same moment.
+        // All lose their poll at the same time.
         let mut now = Schedule::after_break(broke, dice.roll());
         while now < away {
             now += schedule.after(Reach::Unreachable, HEARTBEAT, dice.roll());
@@ -88,7 +88,7 @@ fn ten_thousand_hosts_do_not_come_back_in_one_second() {
         (60, Break::Elsewhere, 600),
         (600, Break::Elsewhere, 150),
         (4 * 3600, Break::Elsewhere, 100),
-        // Behind a dead proxy they ask the platform by another route, at once.
+        // After a proxy failure they contact the platform by another route at once.
         (600, Break::Proxy, 200),
         (4 * 3600, Break::Proxy, 100),
     ] {

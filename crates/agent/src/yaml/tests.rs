@@ -151,7 +151,7 @@ proptest! {
         expected.insert(key.clone(), Value::String(value.clone()));
         let edited = set(&file, &key, &value).unwrap();
         prop_assert_eq!(value_of(&edited), expected, "{}", edited);
-        // The same change again changes nothing.
+        // The same change again has no effect.
         prop_assert_eq!(set(&edited, &key, &value).unwrap(), edited);
     }
 

@@ -1,4 +1,4 @@
-//! Whatever answers at the metadata service's address: an instance or nothing.
+//! Any answer of the metadata service results in an instance or nothing.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! Whatever the kernel's datagrams hold: events or nothing, and paths within their bounds.
+//! Any datagram of the kernel results in events or nothing, and paths within their limits.
 #![no_main]
 
 mod netlink;

@@ -1,4 +1,4 @@
-//! Whatever the log says, a line of ours or nothing comes out, and lines add up.
+//! Any log line results in a line of ours or nothing, and lines add up.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! Whatever the kernel's datagram holds: each packet in it is counted once.
+//! Each packet in a datagram of the kernel is counted once, whatever it contains.
 #![no_main]
 
 mod netlink;

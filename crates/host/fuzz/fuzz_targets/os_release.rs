@@ -1,4 +1,4 @@
-//! Any os-release gives a name and a verdict.
+//! Any os-release results in a name and a verdict.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

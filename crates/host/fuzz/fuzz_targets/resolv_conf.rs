@@ -1,4 +1,4 @@
-//! Any resolv.conf and hosts file is read.
+//! Any resolv.conf and hosts file can be read.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! Whatever a package database holds: an inventory or a reason, in bounded time.
+//! Any package database results in an inventory or an error, in bounded time.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -6,8 +6,8 @@ use xshield_host::linux::software::{
     RpmDatabase, Source, dpkg_packages, rpm_package, rpm_packages,
 };
 
-// The first byte says what the rest is, so that databases of tests are seeds:
-// (printf '\0'; cat src/linux/software/data/rpmdb.sqlite) > corpus/software/sqlite
+// The first byte selects the kind of the rest, so that databases of tests can be seeds: (printf '\\0'; cat
+// src/linux/software/data/rpmdb.sqlite) > corpus/software/sqlite
 fuzz_target!(|input: &[u8]| {
     let Some((kind, bytes)) = input.split_first() else { return };
     let database = bytes.to_vec();
@@ -17,7 +17,7 @@ fuzz_target!(|input: &[u8]| {
         2 => rpm_packages(RpmDatabase::Ndb, &database, None),
         3 => rpm_package(bytes).map(|package| package.into_iter().collect()),
         4 => {
-            // As long as the test's database that has a log.
+            // The length of the test's database that has a log.
             let (database, log) = bytes.split_at(bytes.len().min(1536));
             let (database, log) = (database.to_vec(), log.to_vec());
             rpm_packages(RpmDatabase::Sqlite, &database, Some(&log as &dyn Source))

@@ -1,4 +1,4 @@
-//! What opens as sealed was sealed: sealing it again gives the same bytes.
+//! Whatever can be unsealed was sealed: sealing it again results in the same bytes.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! Any configuration of a time program is read.
+//! Any configuration of a time program can be read.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

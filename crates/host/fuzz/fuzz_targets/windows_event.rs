@@ -1,4 +1,4 @@
-//! Whatever an event says, as XML or JSON, it is read or refused.
+//! Any event, as XML or JSON, is read or refused.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! Whatever the log of Windows Firewall says, a line is read or refused, and the next one can be read.
+//! Any line of Windows Firewall's log is read or refused, and the next line can be read.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

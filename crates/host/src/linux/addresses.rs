@@ -1,9 +1,10 @@
-//! Whether this host's addresses have changed: it renumbers, joins a network, or takes a new temporary
+//! Detects changes of this host's addresses: when it is renumbered, joins a network, or gets a new temporary
 //! IPv6 address (RFC 8981).
 //!
-//! The kernel tells of every address that comes, goes or is confirmed (rtnetlink, groups
-//! `RTNLGRP_IPV4_IFADDR` and `RTNLGRP_IPV6_IFADDR`), so nothing is polled. Router advertisements confirm
-//! addresses all the time; so what counts is the list of addresses, once it has been quiet for a while.
+//! The kernel notifies about every address that is added, removed or renewed (rtnetlink, groups
+//! `RTNLGRP_IPV4_IFADDR` and `RTNLGRP_IPV6_IFADDR`), so nothing is polled. Router advertisements renew
+//! addresses all the time; therefore the list of addresses is compared, once there was no notification for a
+//! while.
 
 use std::io;
 use std::net::IpAddr;
@@ -18,26 +19,26 @@ use super::system;
 const V4_GROUP: u32 = 5;
 /// `RTNLGRP_IPV6_IFADDR`.
 const V6_GROUP: u32 = 9;
-/// Changes come in groups: an interface that comes up has several addresses, one after the other.
+/// Changes come in groups: an interface that comes up gets several addresses, one after the other.
 const QUIET: Duration = Duration::from_secs(1);
-/// How long is waited for quiet.
+/// The longest wait for the end of a group of changes.
 const LONGEST_SETTLING: Duration = Duration::from_secs(10);
 
-/// Why changes can't be seen.
+/// Why changes can't be detected.
 #[derive(Debug, thiserror::Error)]
 pub enum AddressWatchError {
-    /// The kernel's notifications.
+    /// Subscribing to the kernel's notifications failed.
     #[error("could not subscribe to the kernel's notifications about addresses")]
     Subscribe(#[source] io::Error),
-    /// What it tells can't be read.
+    /// Reading a notification failed.
     #[error("could not read the kernel's notifications about addresses")]
     Read(#[source] io::Error),
-    /// The list.
+    /// Listing the addresses failed.
     #[error("could not list this host's addresses")]
     List(#[source] io::Error),
 }
 
-/// Follows the addresses of the network namespace in which it was opened.
+/// Follows changes of the addresses of the network namespace in which it was opened.
 #[derive(Debug)]
 pub struct AddressWatch {
     link: Link,
@@ -46,7 +47,7 @@ pub struct AddressWatch {
 }
 
 impl AddressWatch {
-    /// Begins with the addresses that the host has now.
+    /// Starts with the host's current addresses.
     ///
     /// # Errors
     /// [`AddressWatchError`]
@@ -62,8 +63,8 @@ impl AddressWatch {
         Ok(Self { link, buffer: vec![0; RECEIVE_BYTES], known })
     }
 
-    /// Waits at most for `time`, and some seconds more when a change is under way. The addresses that
-    /// the host has, when they are others than those it had before.
+    /// Waits at most for `time`, and some seconds longer while addresses are changing. Returns the host's
+    /// addresses if they have changed.
     ///
     /// # Errors
     /// [`AddressWatchError`]
@@ -84,7 +85,7 @@ impl AddressWatch {
         }
     }
 
-    /// Whether the kernel tells anything within this time.
+    /// Whether a notification arrives within this time.
     fn is_told(&mut self, time: Duration) -> Result<bool, AddressWatchError> {
         match self.link.receive(&mut self.buffer, time).map_err(AddressWatchError::Read)? {
             Arrival::Nothing => Ok(false),

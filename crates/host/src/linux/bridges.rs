@@ -1,5 +1,5 @@
-//! Bridges that lead nowhere but to this host's own containers and virtual machines. Their addresses
-//! are the same on many hosts (`172.17.0.1`, `192.168.122.1`), and nobody else reaches the host there.
+//! Bridges that connect only this host's own containers and virtual machines. Their addresses are the same on
+//! many hosts (`172.17.0.1`, `192.168.122.1`), and no other host reaches this one there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -32,19 +32,19 @@ const LOCAL: u16 = 2;
 const OUT: u16 = 4;
 const ANSWER_BYTES: usize = 64 << 10;
 
-/// What one interface is.
+/// An interface.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Port {
     /// `bridge`, `veth`, `tun` and so on; empty for hardware.
     kind: String,
-    /// The bridge or bond it belongs to.
+    /// The bridge or bond of which it is a member.
     master: Option<u32>,
 }
 
 /// The addresses of such bridges in this network namespace.
 ///
 /// # Errors
-/// When the kernel does not list its interfaces.
+/// When the kernel's interfaces can't be listed.
 pub(super) fn inner_addresses() -> io::Result<BTreeSet<IpAddr>> {
     let mut link = Link::open(NETLINK_ROUTE)?;
     let mut buffer = vec![0; ANSWER_BYTES];
@@ -66,8 +66,7 @@ pub(super) fn inner_addresses() -> io::Result<BTreeSet<IpAddr>> {
     Ok(addresses)
 }
 
-/// Bridges that no default route leaves by and whose members, if any, all lead to containers and
-/// virtual machines.
+/// Bridges without a default route, whose members, if any, all belong to containers and virtual machines.
 fn inner(ports: &BTreeMap<u32, Port>, ways_out: &BTreeSet<u32>) -> BTreeSet<u32> {
     let leads_inside = |port: &Port| matches!(port.kind.as_str(), "veth" | "tun" | "dummy");
     let is_inner = |&(index, bridge): &(&u32, &Port)| {
@@ -93,7 +92,7 @@ fn port(message: &Message<'_>) -> Option<(u32, Port)> {
     Some((index, Port { kind, master }))
 }
 
-/// The interface by which a default route leaves.
+/// The interface of the default route.
 fn way_out(message: &Message<'_>) -> Option<u32> {
     let is_default = message.payload.get(1) == Some(&0);
     if message.kind != NEW_ROUTE || !is_default {
@@ -120,7 +119,7 @@ fn address(message: &Message<'_>) -> Option<(u32, IpAddr)> {
 mod tests {
     use super::*;
 
-    /// `index kind [master]` each; a kind of `-` is hardware.
+    /// Parses `index kind [master]` each; the kind `-` is hardware.
     fn ports(lines: &[&str]) -> BTreeMap<u32, Port> {
         let port = |line: &&str| {
             let words: Vec<&str> = line.split(' ').collect();

@@ -1,9 +1,9 @@
-//! Control groups: which systemd unit a process belongs to, and where the kernel shows that.
+//! Control groups: which systemd unit a process belongs to, and its path in the hierarchy.
 
 use std::fs;
 use std::path::PathBuf;
 
-/// Where the cgroup v2 hierarchy is mounted, by the calling process's mount table.
+/// The mount point of the cgroup v2 hierarchy in the calling process's mount table.
 #[must_use]
 pub fn cgroup2_mount() -> Option<PathBuf> {
     cgroup2_of(&fs::read_to_string("/proc/self/mountinfo").ok()?)
@@ -20,12 +20,12 @@ fn cgroup2_of(mountinfo: &str) -> Option<PathBuf> {
     })
 }
 
-/// The cgroups of a process that say which unit it is of: paths without the leading slash.
+/// The cgroups of a process that identify its unit: paths without the leading slash.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub(crate) struct Cgroups {
     /// In the cgroup v2 hierarchy; `None` when there is none.
     pub(crate) v2: Option<String>,
-    /// In systemd's own hierarchy of cgroup v1, where it has one.
+    /// In systemd's own cgroup v1 hierarchy, if there is one.
     pub(crate) v1: Option<String>,
 }
 
@@ -43,18 +43,18 @@ impl Cgroups {
         Self { v2: after("0::/"), v1: after(":name=systemd:/") }
     }
 
-    /// The system's unit that the process is of, by its path in either hierarchy.
+    /// The path of the process's system unit in either hierarchy.
     pub(crate) fn unit_path(&self) -> Option<&str> {
         let path = self.v2.as_deref().and_then(system_unit);
         path.or_else(|| self.v1.as_deref().and_then(system_unit))
     }
 
-    /// The system's unit that the process is of, by its name.
+    /// The name of the process's system unit.
     pub(crate) fn unit(&self) -> Option<&str> {
         self.unit_path().map(unit_name)
     }
 
-    /// Whether it belongs to a login session or to the service manager of a user.
+    /// Whether it belongs to a login session or to a user's service manager.
     pub(crate) fn is_of_a_login(&self) -> bool {
         let paths = [self.v2.as_deref(), self.v1.as_deref()];
         let mut parts = paths.into_iter().flatten().flat_map(|path| path.split('/'));
@@ -62,8 +62,8 @@ impl Cgroups {
     }
 }
 
-/// The part of a cgroup path up to the service or scope that the system's service manager started; what
-/// is below was made by the unit itself. Units of users and login sessions are none, nor is a slice.
+/// The part of a cgroup path up to the service or scope that the system's service manager started; the unit
+/// itself created what is below. Units of users, login sessions and slices do not count.
 pub(crate) fn system_unit(cgroup: &str) -> Option<&str> {
     let mut end = 0;
     for part in cgroup.split('/') {
@@ -86,15 +86,15 @@ fn is_login(part: &str) -> bool {
     part.starts_with("session-") || part.starts_with("user@")
 }
 
-/// The unit's name by its cgroup's path. systemd puts `_` before names that cgroups use themselves
+/// The unit's name from its cgroup's path. systemd puts `_` before names that cgroups use themselves
 /// (`cg_escape` in its `cgroup-util.c`).
 pub(crate) fn unit_name(path: &str) -> &str {
     let last = path.rsplit('/').next().unwrap_or(path);
     last.strip_prefix('_').unwrap_or(last)
 }
 
-/// The part of a cgroup path up to the innermost service or scope, for display. A slice, a login
-/// session and the hierarchy's root hold whatever comes later, so they are no unit.
+/// The part of a cgroup path up to the innermost service or scope, for display. A slice, a login session and
+/// the root of the hierarchy are not units, since they contain any later process.
 pub(super) fn unit_of(cgroup: &str) -> Option<&str> {
     let mut end = 0;
     let mut unit = None;

@@ -1,7 +1,7 @@
-//! TCP connections that are open now, and who opened them: sock_diag(7).
+//! Open TCP connections, and which side opened them: sock_diag(7).
 //!
-//! The kernel does not keep who opened a connection once it is open. A socket that still listens on its
-//! port tells; so do the ports that the system gives to those who open connections.
+//! The kernel does not store which side opened a connection. It is derived from sockets that still listen on
+//! its port, and from the range of ephemeral ports.
 
 use std::collections::HashSet;
 use std::fs;
@@ -15,7 +15,7 @@ use super::netlink::{Link, RECEIVE_BYTES};
 
 /// `SOCK_DIAG_BY_FAMILY`, linux/sock_diag.h.
 const BY_FAMILY: u16 = 20;
-/// `struct inet_diag_req_v2` and `inet_diag_msg`, linux/inet_diag.h: where in them things are.
+/// Offsets in `struct inet_diag_req_v2` and `inet_diag_msg`, linux/inet_diag.h.
 const STATES_AT: usize = 4;
 const REQUEST_BYTES: usize = 56;
 const STATE_AT: usize = 1;
@@ -25,35 +25,34 @@ const LOCAL_AT: usize = 8;
 const REMOTE_AT: usize = 24;
 /// net/tcp_states.h.
 const LISTEN: u8 = 10;
-/// ESTABLISHED, FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT, LAST_ACK, CLOSING: something may still be said.
+/// ESTABLISHED, FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT, LAST_ACK, CLOSING: packets may still follow.
 const OPEN: [u8; 6] = [1, 4, 5, 8, 9, 11];
 const PORTS: &str = "/proc/sys/net/ipv4/ip_local_port_range";
-/// Linux's own choice, where the setting can't be read.
+/// Linux's default, if the setting can't be read.
 const DEFAULT_PORTS: RangeInclusive<u16> = 32768..=60999;
 
 /// A TCP connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct OpenConnection {
-    /// Who opened it.
+    /// The side that opened it.
     pub from: SocketAddr,
-    /// Whom it was opened to.
+    /// The other side.
     pub to: SocketAddr,
 }
 
-/// The connections of this network namespace with other hosts of which can be told who opened them.
+/// The connections of this network namespace with other hosts whose opener can be determined.
 ///
 /// # Errors
-/// When the kernel does not list its sockets.
+/// When the kernel's sockets can't be listed.
 pub fn open_connections() -> io::Result<Vec<OpenConnection>> {
     let sockets = sockets(libc::IPPROTO_TCP)?;
     Ok(opened(&sockets, &ports_of_openers()))
 }
 
-/// The other hosts that this network namespace has a connection with: open TCP connections and connected
-/// UDP sockets, whoever opened them.
+/// The other hosts with which this network namespace has an open TCP connection or a connected UDP socket.
 ///
 /// # Errors
-/// When the kernel does not list its sockets.
+/// When the kernel's sockets can't be listed.
 pub fn connected_peers() -> io::Result<HashSet<IpAddr>> {
     let mut peers = HashSet::new();
     for protocol in [libc::IPPROTO_TCP, libc::IPPROTO_UDP] {
@@ -74,7 +73,7 @@ fn sockets(protocol: i32) -> io::Result<Vec<Socket>> {
             sockets.extend(Socket::read(message.payload));
         });
         match listed {
-            // A kernel without IPv6 has no such family.
+            // A kernel without IPv6 does not know the address family.
             Err(error)
                 if family == libc::AF_INET6 && error.raw_os_error() == Some(libc::ENOENT) => {}
             other => drop(other?),
@@ -83,7 +82,7 @@ fn sockets(protocol: i32) -> io::Result<Vec<Socket>> {
     Ok(sockets)
 }
 
-/// A socket with its ends as packets bear them.
+/// A socket with its two endpoints.
 #[derive(Debug, Clone, Copy)]
 struct Socket {
     listens: bool,
@@ -127,9 +126,9 @@ fn ports_of_openers() -> RangeInclusive<u16> {
     }
 }
 
-/// Where nobody listens any more, a port of those that openers get is one of an opener; with no such port
-/// at either end it is the local one, as with NFS. Of what is left, a remote opener and a listener that
-/// is gone is likely but not certain, and nothing is said.
+/// If no socket listens any more, an ephemeral port belongs to the opener; with no such port at either end it
+/// is the local one, as with NFS. In the remaining case a remote opener and a closed listener are likely but
+/// not certain, and the result is `None`.
 fn opened(sockets: &[Socket], openers: &RangeInclusive<u16>) -> Vec<OpenConnection> {
     let everywhere = [IpAddr::from(Ipv4Addr::UNSPECIFIED), Ipv6Addr::UNSPECIFIED.into()];
     let listening: HashSet<SocketAddr> =

@@ -1,4 +1,4 @@
-//! Which file a process runs.
+//! Determines which file a process runs.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsRawFd as _, OwnedFd};
@@ -9,14 +9,14 @@ use rustix::fs::{Stat, fstat, stat};
 
 use super::processes::{self, ProcessDirectory};
 
-/// What the kernel appends to the path of a file that is no longer there (`d_path`, fs/d_path.c).
+/// What the kernel appends to the path of a deleted file (`d_path`, fs/d_path.c).
 const REMOVED: &[u8] = b" (deleted)";
 /// `NS_GET_USERNS`, linux/nsfs.h: the user namespace that owns a namespace.
 const NS_GET_USERNS: libc::Ioctl = 0xb701;
-/// Group's and others' permission to write.
+/// Write permission of group and others.
 const WRITABLE: u32 = 0o022;
 
-/// One file, by whatever path and in whatever mount namespace it is seen.
+/// A file, independent of path and mount namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct FileId {
     /// `st_dev`.
@@ -34,25 +34,25 @@ impl FileId {
 /// The file that a process runs.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Executable {
-    /// The file itself: no path and no mount namespace can pretend another one.
+    /// The file itself, which no path and no mount namespace can fake.
     pub(crate) file: FileId,
     /// The path that the kernel shows, in the process's mount namespace.
     pub(crate) path: PathBuf,
-    /// Set when no file is at that path any more: by an upgrade, or removed.
+    /// Set if there is no longer a file at that path: it was upgraded or removed.
     pub(crate) removed: Option<Removed>,
 }
 
-/// What can still be told of a file that is no longer at its path.
+/// What is known of a file that is no longer at its path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Removed {
-    /// It is root's, and nobody else could write it.
+    /// Whether root owns it and nobody else could write it.
     pub(crate) roots_own: bool,
-    /// The path is one of the host, or of a mount namespace that only root could make.
+    /// Whether the path is one of the host, or of a mount namespace that only root could create.
     pub(crate) hosts_path: bool,
 }
 
 impl Executable {
-    /// Kernel threads have none; those of other users may not be looked at without privileges.
+    /// `None` for kernel threads, and for processes of other users that may not be inspected.
     pub(crate) fn of(process: &ProcessDirectory, host: &HostNamespaces) -> Option<Self> {
         let file = process.stat("exe")?;
         let shown = process.link("exe")?;
@@ -69,7 +69,7 @@ impl Executable {
     }
 }
 
-/// What tells the host's view of files from one that a user made.
+/// The namespaces that distinguish the host's view of files from one that a user created.
 #[derive(Debug)]
 pub(crate) struct HostNamespaces {
     mounts: Vec<PathBuf>,
@@ -77,7 +77,7 @@ pub(crate) struct HostNamespaces {
 }
 
 impl HostNamespaces {
-    /// Those of process 1 and our own.
+    /// Those of process 1 and of this process.
     pub(crate) fn of_this_host() -> Self {
         let of = |process: &Path, kind: &str| process.join("ns").join(kind);
         let processes = [Path::new("/proc/1"), processes::own_proc()];
@@ -86,9 +86,9 @@ impl HostNamespaces {
         Self { mounts: mounts.collect(), users: users.map(|stat| FileId::of(&stat)).collect() }
     }
 
-    /// Whether only root could have made what the process sees: it is in the host's mount namespace, or
-    /// in one that belongs to the host's user namespace, as service managers and container engines make
-    /// them. A user needs a user namespace of his own first (mount_namespaces(7)).
+    /// Whether only root could have created the process's view: it is in the host's mount namespace, or in
+    /// one that belongs to the host's user namespace, as service managers and container engines create them.
+    /// A user needs their own user namespace first (mount_namespaces(7)).
     fn made_view_of(&self, process: &ProcessDirectory) -> bool {
         let Some(mounts) = process.link("ns/mnt") else { return false };
         if self.mounts.contains(&mounts) {
@@ -99,12 +99,11 @@ impl HostNamespaces {
     }
 }
 
-/// The user namespace that owns a namespace; kernels before 4.9 don't say.
+/// The user namespace that owns a namespace; unknown on kernels before 4.9.
 #[allow(unsafe_code, reason = "neither std nor rustix knows this ioctl")]
 fn owner_of(namespace: &OwnedFd) -> Option<FileId> {
     use std::os::fd::FromRawFd as _;
-    // SAFETY: takes a descriptor and no argument; what it returns is a new descriptor, owned by nobody
-    // else, or -1.
+    // SAFETY: takes a descriptor and no argument; returns a new descriptor, which has no other owner, or -1.
     let owner = unsafe {
         let fd = libc::ioctl(namespace.as_raw_fd(), NS_GET_USERNS);
         (fd >= 0).then(|| OwnedFd::from_raw_fd(fd))
@@ -131,7 +130,7 @@ mod tests {
         let own = std::fs::File::open("/proc/self/ns/mnt").unwrap();
         let Some(owner) = owner_of(&own.into()) else {
             eprintln!(
-                "SKIPPED: this kernel does not tell who owns a namespace, or not to this user"
+                "SKIPPED: this kernel does not report the owner of a namespace, or not to this user"
             );
             return;
         };

@@ -1,19 +1,19 @@
-//! Whether firewalld is on this host. Two owners of one firewall is none: where it is installed or
-//! enabled, nothing may be changed.
+//! Whether firewalld is on this host. firewalld and Xshield cannot both manage a firewall: where it is
+//! installed or enabled, nothing may be changed.
 
 use std::fs;
 use std::path::Path;
 
-/// How far firewalld is there; each state includes the ones before.
+/// The state of firewalld; each state includes the previous ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Firewalld {
     /// Not at all.
     Absent,
-    /// Its program is on the disk.
+    /// Its program is installed.
     Installed,
     /// systemd starts it at boot.
     Enabled,
-    /// It runs now.
+    /// It is running.
     Running,
 }
 
@@ -28,11 +28,11 @@ const PROGRAMS: &[&str] = &[
 ];
 const UNITS: &str = "etc/systemd/system";
 const UNIT: &str = "firewalld.service";
-/// What its unit also installs, so that D-Bus starts it.
+/// The D-Bus alias that its unit also installs.
 const ALIAS: &str = "etc/systemd/system/dbus-org.fedoraproject.FirewallD1.service";
 const PID_FILES: &[&str] = &["run/firewalld.pid", "var/run/firewalld.pid"];
 
-/// Looks at the files under `root` (`/` on a real host); runs nothing.
+/// Reads files under `root` (`/` on a real host); runs nothing.
 #[must_use]
 pub fn detect(root: &Path) -> Firewalld {
     if is_running(root) {
@@ -47,7 +47,7 @@ pub fn detect(root: &Path) -> Firewalld {
     }
 }
 
-/// The pid file names a process that is called firewalld. A pid file left by a crash does not count.
+/// Whether the pid file names a process called firewalld. A pid file left by a crash does not count.
 fn is_running(root: &Path) -> bool {
     PID_FILES.iter().any(|path| {
         let Ok(text) = fs::read_to_string(root.join(path)) else { return false };
@@ -71,7 +71,7 @@ fn is_enabled(root: &Path) -> bool {
     })
 }
 
-/// Also true for a symbolic link whose target lies outside a scratch tree.
+/// Whether a file exists; also true for a symbolic link whose target lies outside of the tests' root.
 fn is_there(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
 }

@@ -9,18 +9,18 @@ use xshield_wire::message::Problem;
 use crate::operating_system::UnguardedError;
 use crate::problem;
 
-/// Group and others may write.
+/// Write permission of group and others.
 const WRITABLE: u32 = 0o022;
-/// Group or others may do anything at all.
+/// Any permission of group and others.
 const OPEN: u32 = 0o077;
-/// In a directory that all may write to, each may remove only what is their own.
+/// The sticky bit: in a directory that is writable for all, users may only remove their own files.
 const STICKY: u32 = 0o1000;
 
-/// Sees that nobody but root, and whoever runs this program, can change a file or a directory, or put
-/// another in its place: what it is in must not be open to others, either.
+/// Checks that only root and the user of this program can change a file or directory, or replace it by
+/// changing one of its parent directories.
 ///
 /// # Errors
-/// [`UnguardedError::Owner`] and [`UnguardedError::Writable`] say who can, and what to do.
+/// [`UnguardedError::Owner`] and [`UnguardedError::Writable`] name who can, and what to do.
 pub fn ours_alone(path: &Path) -> Result<(), UnguardedError> {
     let metadata = look(path)?;
     let owner = metadata.uid();
@@ -50,14 +50,14 @@ fn refuse_writable(path: &Path, mode: u32) -> Result<(), UnguardedError> {
     }
 }
 
-/// Says when a file that holds secrets is open to other users. `holds` completes "it holds …".
+/// The problem to report if a file with secrets is accessible to other users. `holds` completes "it holds …".
 #[must_use]
 pub fn exposed(path: &Path, holds: &str) -> Option<Problem> {
     let mode = fs::metadata(path).ok()?.mode() & 0o7777;
     let told = |path: std::path::Display<'_>| {
         let text = format!(
-            "other users can read {path} (mode {mode:o}), and it holds {holds}: chmod 600 {path}. If \
-             they are not trusted, put new ones in the place of what they could read"
+            "other users can read {path} (mode {mode:o}), and it holds {holds}: chmod 600 \
+             {path}. If they are not trusted, replace the secrets that they could read"
         );
         problem("secret-exposed", text)
     };

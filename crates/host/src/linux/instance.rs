@@ -1,4 +1,4 @@
-//! A process as far as rules look at it.
+//! A process with the properties that rules can match.
 
 use std::collections::HashSet;
 use std::fs;
@@ -9,16 +9,16 @@ use super::cgroups::Cgroups;
 use super::executable::{Executable, HostNamespaces};
 use super::processes::{self, ProcessDirectory};
 
-/// Processes that are looked at in one run: more than a host has, and some 100 bytes each.
+/// The most processes inspected in one run: more than a host has, some 100 bytes each.
 pub(crate) const MOST_PROCESSES: usize = 200_000;
 
-/// One process, read through one directory of `/proc`: no part of it is another process's.
+/// One process, read through one directory of `/proc`, so that no part of it belongs to another process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Instance {
     pub(crate) pid: u32,
-    /// Its name as the kernel keeps it (`comm`): the process can set it to anything.
+    /// Its name in the kernel (`comm`), which the process can set to anything.
     pub(crate) name: Arc<str>,
-    /// What it runs; `None` when that may not be read.
+    /// Its executable; `None` if it may not be read.
     pub(crate) executable: Option<Arc<Executable>>,
     /// Real, effective, saved and file system user.
     pub(crate) users: [u32; 4],
@@ -30,20 +30,20 @@ impl Instance {
         self.cgroups.unit()
     }
 
-    /// The full path of its executable, as it is reported.
+    /// The full path of its executable, as reported.
     pub(crate) fn path(&self) -> Option<String> {
         let executable = self.executable.as_ref()?;
         Some(executable.path.to_string_lossy().into_owned())
     }
 
-    /// What to call it: its executable's path, or else its name. Without control characters.
+    /// Its name for messages: the executable's path, or else its name. Without control characters.
     pub(crate) fn shown(&self) -> String {
         let path = self.executable.as_ref().map(|executable| executable.path.to_string_lossy());
         shown(path.as_deref().unwrap_or(&self.name))
     }
 }
 
-/// Text that a process chose, fit for a line of a report.
+/// Text chosen by a process, made safe for a line of a report.
 pub(crate) fn shown(text: &str) -> String {
     const MOST: usize = 200;
     let plain: String = text.chars().flat_map(char::escape_debug).take(MOST + 1).collect();
@@ -54,7 +54,7 @@ pub(crate) fn shown(text: &str) -> String {
     }
 }
 
-/// Reads processes. What many of them have in common is kept once.
+/// Reads processes; common values are stored once.
 #[derive(Debug)]
 pub(crate) struct Reader {
     host: HostNamespaces,
@@ -73,11 +73,11 @@ impl Reader {
         }
     }
 
-    /// `None` when the process is gone, or is a kernel thread.
+    /// `None` if the process has ended, or is a kernel thread.
     pub(crate) fn read_from(&mut self, pid: u32, process: &ProcessDirectory) -> Option<Instance> {
         let status = process.text("status")?;
         let executable = Executable::of(process, &self.host);
-        // A kernel thread has no memory of its own; a process whose executable is hidden has.
+        // A kernel thread has no memory of its own; a process with a hidden executable has.
         if executable.is_none() && !status.contains("\nVmSize:") {
             return None;
         }
@@ -92,8 +92,8 @@ impl Reader {
         })
     }
 
-    /// All programs of this network namespace, by their ids; `None` when they are too many to look at.
-    /// One whose namespace may not be read counts as here: it can only make a match less exact.
+    /// All programs of this network namespace, by process id; `None` if there are too many. One whose
+    /// namespace may not be read is included: it can only make a match less exact.
     pub(crate) fn all(&mut self) -> Option<Vec<Instance>> {
         let here = fs::read_link(processes::own_proc().join("ns/net")).ok();
         let pids = processes::pids();

@@ -1,6 +1,6 @@
-//! What this Linux kernel and distribution say about the host.
+//! Facts about the host from this Linux kernel and distribution.
 //!
-//! Everything here sees the network namespace of the calling thread.
+//! All functions here see the network namespace of the calling thread.
 
 pub mod addresses;
 mod bridges;

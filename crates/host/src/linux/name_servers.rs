@@ -1,4 +1,4 @@
-//! Which DNS servers this host asks: resolv.conf(5), hosts(5).
+//! The DNS servers that this host uses: resolv.conf(5), hosts(5).
 
 use std::fs;
 use std::net::IpAddr;
@@ -6,24 +6,24 @@ use std::path::Path;
 
 use crate::resolver::{Hosts, Patience, ResolvConf, Resolver, parse_hosts};
 
-/// Where local forwarders say whom they ask.
+/// Files in which local forwarders name their upstream servers.
 const UPSTREAMS: &[&str] =
     &["run/systemd/resolve/resolv.conf", "run/NetworkManager/no-stub-resolv.conf"];
 
-/// Asks as `etc/resolv.conf` and `etc/hosts` under `root` say (`/` on a real host).
+/// A resolver configured by `etc/resolv.conf` and `etc/hosts` under `root` (`/` on a real host).
 #[must_use]
 pub fn resolver(root: &Path, patience: Patience) -> Resolver {
     Resolver::new(conf(root), hosts(root), patience)
 }
 
-/// Reads `etc/resolv.conf` under `root`; without the file no server is known.
+/// Reads `etc/resolv.conf` under `root`; without the file there are no servers.
 fn conf(root: &Path) -> ResolvConf {
     ResolvConf::parse(&text(&root.join("etc/resolv.conf")))
 }
 
-/// The DNS servers whose answers this host depends on: those of resolv.conf and, when one of them is a
-/// forwarder on this host, those that the forwarder asks. Empty when that isn't known: a resolver on
-/// this host then asks whomever it likes, and no list would be right.
+/// The DNS servers whose answers this host depends on: those of resolv.conf and, if one of them is a
+/// forwarder on this host, its upstream servers. Empty if they are not known: a recursive resolver on this
+/// host may use any server, so no list would be right.
 #[must_use]
 pub fn resolvers(root: &Path) -> Vec<IpAddr> {
     let mut servers = conf(root).servers;

@@ -1,5 +1,5 @@
-//! A netlink socket that waits for a limited time, and netlink messages as bytes: what NFLOG, conntrack
-//! and nftables notifications have in common.
+//! A netlink socket with timeouts, and the encoding of netlink messages: the common part of NFLOG, conntrack
+//! and nftables notifications.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -20,28 +20,28 @@ const ACKNOWLEDGE: u16 = 4;
 const DUMP: u16 = 0x300;
 /// `NLM_F_DUMP_INTR`: the list changed while it was read.
 const DUMP_INTERRUPTED: u16 = 0x10;
-/// Room for one datagram. The kernel fills at most 32 KiB in dumps, and NFLOG what it was told.
+/// The buffer for one datagram. The kernel sends at most 32 KiB in dumps, and NFLOG as much as configured.
 pub(super) const RECEIVE_BYTES: usize = 128 << 10;
-/// How long the kernel may take for an answer. It answers at once.
+/// How long the kernel may take to answer. It answers at once.
 const ANSWER: Duration = Duration::from_secs(5);
 
-/// What one attempt to receive brought.
+/// The result of one attempt to receive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Arrival {
-    /// A datagram of so many bytes.
+    /// A datagram of this many bytes.
     Datagram(usize),
-    /// Nothing within the time given.
+    /// Nothing within the timeout.
     Nothing,
-    /// The socket's buffer was full, and the kernel threw messages away (`ENOBUFS`).
+    /// The socket's buffer was full, and the kernel dropped messages (`ENOBUFS`).
     Overrun,
 }
 
-/// Whether a dump is one moment's state.
+/// Whether a dump is consistent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Dump {
     /// It is.
     Whole,
-    /// Things came and went while it was read; what stayed is in it.
+    /// Objects were added or removed while it was read; all others are in it.
     Changed,
 }
 
@@ -56,18 +56,17 @@ impl Link {
     pub(super) fn open(protocol: isize) -> io::Result<Self> {
         let mut socket = Socket::new(protocol)?;
         socket.bind_auto()?;
-        // Whoever is not the kernel can't send to it then.
+        // Then only the kernel can send to the socket.
         socket.connect(&SocketAddr::new(0, 0))?;
         Ok(Self { socket, sequence: 0 })
     }
 
-    /// Hears what the kernel tells to a group of `enum nfnetlink_groups`.
+    /// Subscribes to a group of `enum nfnetlink_groups`.
     pub(super) fn join(&mut self, group: u32) -> io::Result<()> {
         self.socket.add_membership(group)
     }
 
-    /// How much may wait in the kernel. What needs a privilege that is missing is left at the
-    /// system's limit.
+    /// Sets the size of the receive buffer; without the privilege, up to the system's limit.
     pub(super) fn set_receive_buffer(&self, bytes: usize) {
         use rustix::net::sockopt::{
             set_socket_recv_buffer_size, set_socket_recv_buffer_size_force,
@@ -102,7 +101,7 @@ impl Link {
         }
     }
 
-    /// Asks for one thing; `read` finds it in the answer.
+    /// Requests one object; `read` finds it in the answer.
     pub(super) fn ask<T>(
         &mut self,
         kind: u16,
@@ -131,7 +130,7 @@ impl Link {
         }
     }
 
-    /// Asks for a list; `each` sees every answer's kind and payload.
+    /// Requests a list; `each` gets every answer's kind and payload.
     pub(super) fn dump(
         &mut self,
         kind: u16,
@@ -182,8 +181,8 @@ impl Link {
         Ok(self.sequence)
     }
 
-    /// How many messages the kernel has thrown away because they found no room, since the socket was
-    /// opened. `None` on kernels before 4.12.
+    /// The number of messages that the kernel has dropped since the socket was opened because its buffer was
+    /// full. `None` on kernels before 4.12.
     #[allow(unsafe_code, reason = "getsockopt(2) of SO_MEMINFO has no safe form")]
     pub(super) fn dropped(&self) -> Option<u32> {
         // linux/sock_diag.h: SK_MEMINFO_DROPS is the ninth number.
@@ -269,7 +268,7 @@ impl<'a> Message<'a> {
         Some((head[0], u16::from_be_bytes([head[2], head[3]]), Attributes(rest)))
     }
 
-    /// What an error message says; zero is an acknowledgement.
+    /// The error of an error message; zero is an acknowledgement.
     pub(super) fn outcome(&self) -> io::Result<()> {
         match self.payload.first_chunk().map(|number| i32::from_ne_bytes(*number)) {
             Some(0) => Ok(()),
@@ -279,7 +278,7 @@ impl<'a> Message<'a> {
     }
 }
 
-/// The messages of one datagram. Ends at the first one that is cut short.
+/// The messages of one datagram, up to the first truncated one.
 pub(super) struct Messages<'a>(pub(super) &'a [u8]);
 
 impl<'a> Iterator for Messages<'a> {
@@ -297,7 +296,7 @@ impl<'a> Iterator for Messages<'a> {
     }
 }
 
-/// Attributes in a row, without the flags of their types. Ends at the first one that is cut short.
+/// A sequence of attributes, without the flags of their types, up to the first truncated one.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Attributes<'a>(pub(super) &'a [u8]);
 
@@ -320,7 +319,7 @@ impl<'a> Attributes<'a> {
     }
 }
 
-/// A number in network byte order, of the attribute's whole length.
+/// A number in network byte order that fills the attribute.
 pub(super) fn be16(value: &[u8]) -> Option<u16> {
     Some(u16::from_be_bytes(value.try_into().ok()?))
 }

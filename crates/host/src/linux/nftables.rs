@@ -1,7 +1,7 @@
 //! Making nftables available: the kernel module, the distribution's package, its service.
 //!
-//! What to do is decided by a pure function from what was observed; then it is done. Enforcement talks
-//! to the kernel itself, so none of this failing is fatal: it is reported.
+//! A pure function decides what to do from what was observed. Enforcement uses the kernel directly, so a
+//! failure here is not fatal: it is reported.
 
 use std::fs;
 use std::io::Read;
@@ -17,16 +17,16 @@ use xshield_wire::message::Problem;
 
 use super::problem;
 
-/// Whether a kind of step may be taken.
+/// Whether a kind of step is allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Switch {
-    /// It may.
+    /// It is.
     On,
-    /// It may not.
+    /// It is not.
     Off,
 }
 
-/// What the operator lets Xshield do.
+/// The steps that the operator allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Provisioning {
     /// Load the kernel module.
@@ -37,14 +37,14 @@ pub struct Provisioning {
     pub service: Switch,
 }
 
-/// What the host has.
+/// The state of the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Observed {
-    /// The kernel's half.
+    /// The kernel module.
     pub module: Module,
     /// The command-line tool.
     pub tool: Presence,
-    /// What installs packages here.
+    /// The package manager.
     pub package_manager: Option<PackageManager>,
     /// The distribution's service.
     pub service: Service,
@@ -57,7 +57,7 @@ pub enum Module {
     Available,
     /// Not loaded; this program could load it.
     Loadable(PathBuf),
-    /// Not loaded, and nothing to load it with: the kernel may still load it by itself.
+    /// Not loaded, and there is no program to load it: the kernel may still load it automatically.
     Unknown,
 }
 
@@ -94,15 +94,15 @@ pub enum PackageManager {
     Zypper,
 }
 
-/// One thing to do.
+/// One step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     /// Load `nf_tables` with this `modprobe`.
     LoadModule(PathBuf),
     /// Install the package.
     InstallPackage(PackageManager),
-    /// Have systemd start the service at boot. It is not started now: its configuration begins with
-    /// `flush ruleset` on most distributions, which would take away everyone's rules, ours included.
+    /// Enable the service at boot. It is not started now: its configuration begins with `flush ruleset` on
+    /// most distributions, which would delete everyone's rules, ours included.
     EnableService,
 }
 
@@ -122,7 +122,7 @@ const MANAGERS: &[(&str, PackageManager)] = &[
     ("usr/bin/zypper", PackageManager::Zypper),
 ];
 
-/// Looks at the files under `root` (`/` on a real host) for the kernel `release`; runs nothing.
+/// Reads files under `root` (`/` on a real host) for the kernel `release`; runs nothing.
 #[must_use]
 pub fn observe(root: &Path, release: &str) -> Observed {
     let first =
@@ -138,7 +138,7 @@ pub fn observe(root: &Path, release: &str) -> Observed {
     Observed { module, tool, package_manager, service: service(root) }
 }
 
-/// What is to be done. Nothing when all is there: the usual case costs no process.
+/// The missing steps. In the usual case there are none, and no process is started.
 #[must_use]
 pub fn plan(observed: &Observed, allowed: Provisioning) -> Vec<Step> {
     let mut steps = Vec::new();
@@ -159,14 +159,14 @@ pub fn plan(observed: &Observed, allowed: Provisioning) -> Vec<Step> {
     steps
 }
 
-/// Takes the steps, each within `limit`. What fails is returned; the later steps are still tried.
+/// Performs the steps, each within `limit`. Failures are returned; the later steps are still tried.
 #[must_use]
 pub fn carry_out(steps: &[Step], limit: Duration) -> Vec<Problem> {
     steps.iter().filter_map(|step| step.carry_out(limit).err()).collect()
 }
 
 impl Step {
-    /// The commands of the step, then those that are tried when they failed.
+    /// The commands of the step, then those that are tried if the first ones failed.
     fn commands(&self) -> [Vec<CommandLine>; 2] {
         let line = |program: &str, arguments| CommandLine { program: program.into(), arguments };
         match self {
@@ -219,13 +219,13 @@ impl Step {
                 Self::InstallPackage(_) => ("nftables-package", "install the package nftables"),
                 Self::EnableService => ("nftables-service", "enable nftables.service"),
             };
-            problem(code, format!("could not {what}: {reason}; enforcement goes on without it"))
+            problem(code, format!("could not {what}: {reason}; enforcement continues without it"))
         })
     }
 }
 
 impl CommandLine {
-    /// Runs the command in a process group of its own, without input; kills the group at the limit.
+    /// Runs the command in its own process group without input; kills the group at the limit.
     fn run(&self, limit: Duration) -> Result<(), String> {
         let text = self.to_string();
         let mut child = Command::new(&self.program)
@@ -269,7 +269,7 @@ impl std::fmt::Display for CommandLine {
     }
 }
 
-/// The end of what a command complained of: its last 500 bytes.
+/// The end of a command's error output: its last 500 bytes.
 fn tail(mut stderr: impl Read) -> String {
     const KEPT: usize = 500;
     let mut kept = Vec::new();

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 
 use crate::files::{self, FileError};
 
-/// What os-release says, as far as it is needed.
+/// The needed fields of os-release.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct OsRelease {
-    /// `ID`, lower case, e.g. `debian`; `linux` when the file doesn't say.
+    /// `ID`, lower case, e.g. `debian`; `linux` if absent.
     pub id: String,
-    /// `ID_LIKE`: what the distribution derives from, closest first.
+    /// `ID_LIKE`: the distributions from which it derives, closest first.
     pub like: Vec<String>,
     /// `VERSION_ID`, e.g. `12`; empty for rolling distributions.
     pub version: String,
@@ -19,15 +19,15 @@ pub struct OsRelease {
 /// Why a host can't be managed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unsupported {
-    /// The distribution is known, this version of it is too old.
-    #[error("{os} is not supported: {needed} or later is; upgrade the host")]
+    /// The distribution is supported, but this version is too old.
+    #[error("{os} is not supported; {needed} or later is required: upgrade the host")]
     TooOld {
         /// Distribution and version.
         os: String,
         /// The oldest supported version.
         needed: String,
     },
-    /// Neither the distribution nor anything it says it derives from is known.
+    /// Neither the distribution nor any from which it derives is known.
     #[error(
         "{os} is not supported: supported are RHEL 7 and its relatives, Fedora, Ubuntu 20.04, \
          Debian 10, SLES 15, openSUSE Leap 15, Amazon Linux 2, their later versions and derivatives"
@@ -38,14 +38,14 @@ pub enum Unsupported {
     },
 }
 
-/// Evidence that the distribution is supported.
+/// Proof that the distribution is supported.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SupportedOs {
     /// Distribution and version, e.g. `debian 12`.
     pub name: String,
 }
 
-/// The oldest supported version of each distribution. Rolling ones have no version to be too old.
+/// The oldest supported version of each distribution. Rolling ones have no versions.
 const OLDEST: &[(&str, &str)] = &[
     ("rhel", "7"),
     ("centos", "7"),
@@ -68,12 +68,12 @@ impl OsRelease {
     /// Reads `etc/os-release`, else `usr/lib/os-release`, under `root`.
     ///
     /// # Errors
-    /// When a file is there but can't be read. When there is none, nothing is known: no error.
+    /// When a file exists but can't be read. It is no error if there is none.
     pub fn read(root: &Path) -> Result<Self, FileError> {
         Ok(Self::parse(&text(root)?))
     }
 
-    /// Reads the text of the file. Lines that are no assignments are comments or damage: passed over.
+    /// Parses the text of the file. Lines that are not assignments are comments or damaged, and ignored.
     #[must_use]
     pub fn parse(text: &str) -> Self {
         let values = values(text);
@@ -95,16 +95,16 @@ impl OsRelease {
 }
 
 impl SupportedOs {
-    /// Whether the distribution is supported. A derivative of a known distribution is, whatever its
-    /// own version numbers say.
+    /// Whether the distribution is supported. A derivative of a known distribution is, whatever its own
+    /// version.
     ///
     /// # Errors
-    /// [`Unsupported`], with what would be needed.
+    /// [`Unsupported`], with what is required.
     pub fn check(os: &OsRelease) -> Result<Self, Unsupported> {
         let supported = Self { name: os.name() };
         let oldest = |id: &str| OLDEST.iter().find(|(known, _)| *known == id).map(|(_, old)| *old);
         if let Some(needed) = oldest(&os.id) {
-            // Debian testing and the like carry no version.
+            // Debian testing and the like have no version.
             if os.version.is_empty() || numbers(&os.version) >= numbers(needed) {
                 return Ok(supported);
             }
@@ -118,8 +118,7 @@ impl SupportedOs {
     }
 }
 
-/// The distribution in its own words, e.g. `Debian GNU/Linux 12 (bookworm)`; `None` when the file
-/// doesn't say.
+/// The distribution's display name, e.g. `Debian GNU/Linux 12 (bookworm)`; `None` if absent.
 ///
 /// # Errors
 /// As [`OsRelease::read`].
@@ -145,7 +144,7 @@ fn values(text: &str) -> BTreeMap<&str, String> {
         .collect()
 }
 
-/// Shell-like quoting as far as os-release(5) allows it.
+/// Removes shell-like quotes as far as os-release(5) allows them.
 fn unquote(value: &str) -> String {
     let value = value.trim();
     let quoted = ['"', '\''].iter().find_map(|&quote| {
@@ -238,7 +237,7 @@ mod tests {
         let text = SupportedOs::check(&os).unwrap_err().to_string();
         assert_eq!(
             text,
-            "ubuntu 18.04 is not supported: ubuntu 20.04 or later is; upgrade the host"
+            "ubuntu 18.04 is not supported; ubuntu 20.04 or later is required: upgrade the host"
         );
     }
 

@@ -1,4 +1,4 @@
-//! Running programs by their ids, as the kernel shows them in `/proc`.
+//! Running processes by their ids, from `/proc`.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -14,14 +14,14 @@ use rustix::fs::{AtFlags, Mode, OFlags, Stat, openat, readlinkat, statat};
 pub struct Process {
     /// Its id.
     pub pid: u32,
-    /// Its name as the kernel keeps it (`comm`, 15 bytes at most).
+    /// Its name in the kernel (`comm`, 15 bytes at most).
     pub name: String,
-    /// The full path of its executable; `None` when this may not be read.
+    /// The full path of its executable; `None` if this may not be read.
     pub path: Option<String>,
 }
 
 impl Process {
-    /// Looks at one process; `None` when it is gone or is a kernel thread.
+    /// Reads one process; `None` if it has ended or is a kernel thread.
     #[must_use]
     pub fn of(pid: u32) -> Option<Self> {
         let directory = PathBuf::from(format!("/proc/{pid}"));
@@ -37,26 +37,26 @@ impl Process {
     }
 }
 
-/// The path of an executable as the kernel shows it. One that was replaced by an upgrade while it runs
-/// is still the program of that path.
+/// The path of an executable as the kernel shows it. A file that was replaced by an upgrade while it runs
+/// keeps its path.
 fn executable(target: &Path) -> String {
     let text = target.to_string_lossy();
     text.strip_suffix(" (deleted)").unwrap_or(&text).to_owned()
 }
 
-/// A process's directory in `/proc`. Held open it stays this process's: what is read through it when
-/// the process is gone and its id is another's is nothing.
+/// A process's directory in `/proc`. An open one stays this process's: if the process has ended and its id
+/// was reused, reading from it fails.
 #[derive(Debug)]
 pub(crate) struct ProcessDirectory(OwnedFd);
 
 impl ProcessDirectory {
-    /// `None` when there is no such process.
+    /// `None` if there is no such process.
     pub(crate) fn open(pid: u32) -> Option<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         rustix::fs::open(format!("/proc/{pid}"), flags, Mode::empty()).ok().map(Self)
     }
 
-    /// The text of one of its files, cut after so many bytes; what is no UTF-8 is replaced.
+    /// The text of one of its files, cut after this many bytes; invalid UTF-8 is replaced.
     pub(crate) fn text(&self, name: &str) -> Option<String> {
         const MOST: u64 = 64 << 10;
         let mut bytes = Vec::new();
@@ -64,24 +64,24 @@ impl ProcessDirectory {
         Some(String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    /// One of its files, for reading.
+    /// Opens one of its files for reading.
     pub(crate) fn open_file(&self, name: &str) -> Option<OwnedFd> {
         openat(&self.0, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()
     }
 
-    /// Where one of its links leads, as text.
+    /// The target of one of its links, as text.
     pub(crate) fn link(&self, name: &str) -> Option<PathBuf> {
         let target = readlinkat(&self.0, name, Vec::new()).ok()?;
         Some(OsString::from_vec(target.into_bytes()).into())
     }
 
-    /// What one of its links leads to.
+    /// The metadata of a link's target.
     pub(crate) fn stat(&self, name: &str) -> Option<Stat> {
         statat(&self.0, name, AtFlags::empty()).ok()
     }
 }
 
-/// The ids of all processes that this one may see, ascending.
+/// The ids of all visible processes, ascending.
 pub(crate) fn pids() -> Vec<u32> {
     let Ok(listing) = fs::read_dir("/proc") else { return Vec::new() };
     let mut pids: Vec<u32> =
@@ -90,8 +90,8 @@ pub(crate) fn pids() -> Vec<u32> {
     pids
 }
 
-/// The directory of the calling thread in `/proc`: its namespaces may differ from the process's.
-/// Kernels before 3.17 know the process alone.
+/// The `/proc` directory of the calling thread, whose namespaces may differ from those of the process. On
+/// kernels before 3.17, that of the process.
 pub(crate) fn own_proc() -> &'static Path {
     let thread = Path::new("/proc/thread-self");
     if thread.exists() { thread } else { Path::new("/proc/self") }

@@ -1,8 +1,8 @@
-//! Which ports programs listen on: sock_diag(7), with `/proc/net` where the kernel lacks it.
+//! The ports on which programs listen: sock_diag(7), or `/proc/net` if the kernel lacks it.
 //!
-//! Looking for the program behind a socket means reading every process's descriptors: the costly part.
-//! [`Holders`] remembers which descriptor of which process held a socket; one `readlink` proves that it
-//! still does, and only new sockets cause a search.
+//! Finding the program of a socket means reading every process's descriptors: the costly part. [`Holders`]
+//! remembers which descriptor of which process held a socket; one `readlink` shows whether it still does, and
+//! only new sockets require a search.
 
 mod listing;
 
@@ -35,14 +35,14 @@ pub struct SocketsError {
     source: io::Error,
 }
 
-/// Full searches are at most so many runs apart: an hour, at a run every five minutes.
+/// The most runs between two full searches: an hour, with a run every five minutes.
 const THOROUGH_EVERY: u8 = 12;
 
-/// Every socket of this network namespace that a program listens on, loopback-only ones left out: TCP
-/// in LISTEN, UDP bound and not connected.
+/// All listening sockets of this network namespace except loopback-only ones: TCP in LISTEN, UDP bound and
+/// not connected.
 ///
 /// # Errors
-/// When the kernel answers neither way.
+/// When the kernel supports neither way.
 pub fn listening_sockets(holders: &mut Holders) -> Result<Vec<ListeningSocket>, SocketsError> {
     let sockets = by_sock_diag()
         .or_else(|diag| by_proc_net().map_err(|source| SocketsError { diag, source }))?;
@@ -53,18 +53,18 @@ pub fn listening_sockets(holders: &mut Holders) -> Result<Vec<ListeningSocket>, 
     Ok(sockets.iter().map(|socket| owners.socket(socket)).collect())
 }
 
-/// A socket that others can reach, and whose it is.
+/// A listening socket that other hosts can reach, and its owner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListeningSocket {
-    /// As it is reported: for IPv6, and for IPv4 when it serves both.
+    /// As reported: one row for IPv6, and one for IPv4 if it serves both.
     rows: Vec<ListeningPort>,
     /// TCP or UDP.
     protocol: Protocol,
     /// Its port.
     port: u16,
-    /// The user that made it.
+    /// The user that created it.
     pub(crate) uid: u32,
-    /// The process that holds it, read while it did; `None` when it was not found.
+    /// The process that holds it; `None` if it was not found.
     pub(crate) holder: Option<Arc<Instance>>,
 }
 
@@ -116,7 +116,7 @@ impl Owners<'_> {
         ListeningSocket { rows, protocol, port, uid, holder }
     }
 
-    /// The process, if it is the one that holds the socket: another may have its id by now.
+    /// The process, if it still holds the socket: its id may have been reused.
     fn holder(&mut self, holder: Holder, inode: u32) -> Option<Arc<Instance>> {
         let process = ProcessDirectory::open(holder.pid)?;
         let reader = &mut self.reader;
@@ -128,7 +128,7 @@ impl Owners<'_> {
 }
 
 impl Holders {
-    /// Keeps what is still true, searches for the rest.
+    /// Keeps holders that are still valid, and searches the others.
     fn refresh(&mut self, inodes: &BTreeSet<u32>) {
         self.held.retain(|inode, holder| inodes.contains(inode) && holder.holds(*inode));
         let with_service =
@@ -151,8 +151,9 @@ impl Holders {
         self.searched = running;
     }
 
-    /// Reads the descriptors of these processes until every socket is found; returns what was not, and
-    /// what only the first process holds. Of several holders the one with the lowest pid is taken.
+    /// Reads the descriptors of these processes until every socket is found; returns those not found, and
+    /// those that only the first process holds. If there are several holders, the one with the lowest pid is
+    /// used.
     fn search(&mut self, mut missing: BTreeSet<u32>, pids: &BTreeSet<u32>) -> BTreeSet<u32> {
         for &pid in pids.iter().filter(|&&pid| pid != FIRST_PROCESS) {
             if missing.is_empty() {
@@ -172,8 +173,8 @@ impl Holders {
     }
 }
 
-/// The sockets among a process's descriptors. Kernel threads have none; processes of others may not be
-/// read.
+/// The sockets among a process's descriptors. Kernel threads have none; those of other users may not be
+/// readable.
 fn sockets_of(pid: u32) -> Vec<(u32, Holder)> {
     let Ok(descriptors) = fs::read_dir(format!("/proc/{pid}/fd")) else { return Vec::new() };
     descriptors
@@ -200,7 +201,7 @@ impl Holder {
     }
 }
 
-/// A descriptor's link names the inode of its socket, proc_pid_fd(5).
+/// The inode of a socket from a descriptor's link, proc_pid_fd(5).
 fn socket_inode(target: &Path) -> Option<u32> {
     target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
 }

@@ -13,20 +13,20 @@ use super::os_release::OsRelease;
 /// Why the host could not be described.
 #[derive(Debug, thiserror::Error)]
 pub enum SystemError {
-    /// The list of addresses.
+    /// The addresses can't be listed.
     #[error("could not list this host's addresses")]
     Addresses(#[source] io::Error),
-    /// The boot id.
+    /// The boot id can't be read.
     #[error("could not read {BOOT_ID}; is /proc mounted?")]
     BootId(#[source] io::Error),
 }
 
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
-/// Every address of this network namespace, loopback and those of inner bridges included.
+/// All addresses of this network namespace, including loopback and those of inner bridges.
 ///
 /// # Errors
-/// When the kernel doesn't list them.
+/// When the kernel's addresses can't be listed.
 pub fn all_addresses() -> Result<Vec<IpAddr>, SystemError> {
     interface_addresses().map_err(SystemError::Addresses)
 }
@@ -34,7 +34,7 @@ pub fn all_addresses() -> Result<Vec<IpAddr>, SystemError> {
 /// Describes this host.
 ///
 /// # Errors
-/// When `/proc` is missing or the kernel doesn't list addresses.
+/// When `/proc` is missing or the kernel's addresses can't be listed.
 pub fn host_facts(os: &OsRelease) -> Result<HostFacts, SystemError> {
     let system = rustix::system::uname();
     Ok(HostFacts {
@@ -52,7 +52,7 @@ pub fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
-/// Changes with every boot.
+/// The id of this boot.
 ///
 /// # Errors
 /// When `/proc` is missing.
@@ -61,8 +61,8 @@ pub fn boot_id() -> Result<String, SystemError> {
     Ok(text.trim().to_owned())
 }
 
-/// The addresses of this network namespace, sorted, without loopback and link-local ones, and without
-/// those of bridges that lead to this host's own containers and virtual machines alone.
+/// The addresses of this network namespace, sorted, without loopback and link-local ones, and without those
+/// of bridges that connect only this host's own containers and virtual machines.
 pub(super) fn addresses() -> io::Result<Vec<IpAddr>> {
     let inner = inner_addresses()?;
     let mut addresses: Vec<IpAddr> = interface_addresses()?
@@ -85,7 +85,7 @@ fn is_own(address: IpAddr) -> bool {
 #[allow(unsafe_code, reason = "getifaddrs(3) has no safe form in the standard library")]
 pub(super) fn interface_addresses() -> io::Result<Vec<IpAddr>> {
     let mut list: *mut libc::ifaddrs = ptr::null_mut();
-    // SAFETY: `list` is a valid place for the result; it is freed below, exactly once.
+    // SAFETY: `list` is a valid location for the result, which is freed below exactly once.
     if unsafe { libc::getifaddrs(&raw mut list) } != 0 {
         return Err(io::Error::last_os_error());
     }

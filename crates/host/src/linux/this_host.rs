@@ -19,7 +19,7 @@ pub struct Linux {
 }
 
 impl Linux {
-    /// The host whose files are under `root`: `/` but for tests.
+    /// The host whose files are under `root`: `/` except in tests.
     #[must_use]
     pub fn new(root: PathBuf) -> Self {
         Self { root }

@@ -1,10 +1,11 @@
-//! Whether someone else has changed the firewall's tables.
+//! Detects changes of the firewall's tables by other programs.
 //!
-//! The kernel counts every change of any table, and asking for that number costs microseconds, so it is
-//! asked for once a second. Subscribing to the kernel's notifications would tell at once and by whom,
-//! but at a price that others pay: while anyone listens, the kernel makes a message of 4 KiB for every
-//! element of every set that anyone loads, and keeps all of them until the transaction is done. Measured
-//! on Linux 6.18: 200,000 elements take 0.5 s and no memory to speak of without a listener, and 5 s and
+//! The kernel counts every change of any table, and reading that number costs microseconds, so it is read
+//! once a second. A subscription to the kernel's notifications would be faster and name the program, but at a
+//! cost for other programs: while anyone is subscribed, the kernel creates a message of 4 KiB for every
+//! element of every set that any program loads, and keeps all of them until the transaction is complete.
+//! Measured on Linux 6.18: 200,000 elements take 0.5 s and no memory to speak of without a listener, and 5 s
+//! and
 //! 1.6 GB of kernel memory with one.
 
 use std::collections::BTreeMap;
@@ -27,11 +28,11 @@ const GENERATION_ID: u16 = 1;
 const TABLE_NAME: u16 = 1;
 const TABLE_USE: u16 = 3;
 const TABLE_HANDLE: u16 = 4;
-/// How often the number is asked for.
+/// How often the number is read.
 const STEP: Duration = Duration::from_secs(1);
 const ANSWER_BYTES: usize = 64 << 10;
 
-/// Why changes can't be seen.
+/// Why changes can't be detected.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "could not ask the kernel whether the firewall's tables have changed; run as root or with \
@@ -39,38 +40,38 @@ const ANSWER_BYTES: usize = 64 << 10;
 )]
 pub struct WatchError(#[source] io::Error);
 
-/// What happened since the last look.
+/// The changes since the last check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Look {
     /// No table of this network namespace has changed.
     Unchanged,
-    /// Some table has: whether one of ours, only reading it back tells for sure.
+    /// Some table has: whether one of ours, only reading it back shows.
     Changed {
-        /// The kernel's number for the state now.
+        /// The kernel's number of the current state.
         generation: u32,
-        /// Of each watched table, what can be told without reading it back.
+        /// What is known of each watched table without reading it back.
         tables: BTreeMap<String, Fate>,
     },
 }
 
-/// What became of a table.
+/// The change of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
-    /// It is as it was, or something in its chains or sets is different.
+    /// Unchanged, or only its chains' or sets' content has changed.
     Present,
     /// It has more or fewer chains, sets and other objects.
     Reshaped,
-    /// It was deleted and made anew.
+    /// It was deleted and created again.
     Replaced,
-    /// It is there, and was not before.
+    /// It was created.
     Appeared,
     /// It was deleted.
     Gone,
-    /// It was not there, and is not.
+    /// It did not exist, and does not.
     Absent,
 }
 
-/// Looks at the tables of the network namespace in which it was opened.
+/// Watches the tables of the network namespace in which it was opened.
 #[derive(Debug)]
 pub struct Watch {
     link: Link,
@@ -83,7 +84,7 @@ pub struct Watch {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Table {
     objects: Option<u32>,
-    /// Given once; a table that is made anew gets another. `None` on kernels before 4.16.
+    /// Assigned once; a table that is created again gets another. `None` on kernels before 4.16.
     handle: Option<u64>,
 }
 
@@ -91,7 +92,7 @@ impl Watch {
     /// Watches tables of family `inet` by name, from now on.
     ///
     /// # Errors
-    /// Without the privilege or without nf_tables.
+    /// Without the privilege or nf_tables.
     pub fn open(names: &[&str]) -> Result<Self, WatchError> {
         let mut watch = Self {
             link: Link::open(NETLINK_NETFILTER).map_err(WatchError)?,
@@ -105,14 +106,14 @@ impl Watch {
         Ok(watch)
     }
 
-    /// The state that was last looked at.
+    /// The generation at the last check.
     #[must_use]
     pub fn generation(&self) -> u32 {
         self.generation
     }
 
-    /// Whoever has just changed the tables itself says up to which generation the changes are its own:
-    /// the one that it was at when it read them back. A change after that still shows.
+    /// Ignores this program's own changes up to the given generation, at which it read them back. A later
+    /// change is still detected.
     ///
     /// # Errors
     /// When the kernel doesn't answer.
@@ -122,7 +123,7 @@ impl Watch {
         Ok(())
     }
 
-    /// Looks once.
+    /// Checks once.
     ///
     /// # Errors
     /// When the kernel doesn't answer.
@@ -139,7 +140,7 @@ impl Watch {
         Ok(Look::Changed { generation, tables })
     }
 
-    /// Looks once a second for at most `timeout`, until there is a change.
+    /// Checks once a second for at most `timeout`, until there is a change.
     ///
     /// # Errors
     /// When the kernel doesn't answer.
@@ -151,7 +152,7 @@ impl Watch {
             if look != Look::Unchanged || left.is_zero() {
                 return Ok(look);
             }
-            // Nobody sends to this socket unasked: this is only a pause.
+            // Nothing arrives on this socket unrequested: this is only a pause.
             self.link.receive(&mut self.buffer, left.min(STEP)).map_err(WatchError)?;
         }
     }

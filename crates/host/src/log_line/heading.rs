@@ -1,17 +1,17 @@
-//! What our rules write in front of a packet: the same words in the kernel's log and in NFLOG messages.
+//! The log prefix of our rules, the same in the kernel's log and in NFLOG messages.
 
 use xshield_policy::{Direction, RuleId};
 use xshield_wire::message::EventKind;
 use xshield_wire::threat::ThreatAction;
 
-/// What our lines begin with.
+/// The begin of our lines.
 pub const PREFIX: &str = "xshield: ";
-/// The rule's place when no rule decided.
+/// Replaces the rule if no rule decided.
 const NO_RULE: &str = "none";
-/// The word of the threat list's lines; every other is a verdict of the policy.
+/// The word in lines of the threat list; every other word is a verdict of the policy.
 const THREAT: &str = "THREAT";
 
-/// Who logged a packet, and what happened to it.
+/// Which part logged a packet, and what happened to it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Heading {
     /// The policy: `xshield: DENY|WOULD|ACCEPT in|out rule=… `.
@@ -23,7 +23,7 @@ pub enum Heading {
         /// The rule that decided; `None`: the level.
         rule: Option<RuleId>,
     },
-    /// The threat list: `xshield: THREAT in|out action=DROP|PASS `. No policy has judged this packet.
+    /// The threat list: `xshield: THREAT in|out action=DROP|PASS `. The policy has not judged this packet.
     Threat {
         /// What happened to the packet.
         action: ThreatAction,
@@ -33,7 +33,7 @@ pub enum Heading {
 }
 
 impl Heading {
-    /// Reads a whole heading, as NFLOG delivers it. `None` for anything else.
+    /// Parses a complete prefix, as NFLOG delivers it. `None` for anything else.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.strip_prefix(PREFIX)?;
@@ -65,12 +65,12 @@ impl Heading {
         Some(Self::Policy { kind, direction, rule })
     }
 
-    /// Splits a line of the kernel's log into the heading and the kernel's own fields.
+    /// Splits a line of the kernel's log into our prefix and the kernel's own fields.
     pub(super) fn split(message: &str) -> Option<(Self, &str)> {
         if !message.starts_with(PREFIX) {
             return None;
         }
-        // A prefix of 127 bytes is cut off by the kernel, its last space included.
+        // The kernel truncates a prefix of 127 bytes, including its final space.
         let end = message.find(" IN=").or_else(|| message.find("IN="))?;
         let (heading, fields) = message.split_at(end);
         Some((Self::parse(heading)?, fields))

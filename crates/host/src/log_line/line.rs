@@ -1,4 +1,4 @@
-//! One line of the kernel's log that our rules wrote.
+//! A line that one of our rules wrote to the kernel's log.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -9,12 +9,12 @@ use xshield_wire::threat::ThreatAction;
 
 use super::heading::Heading;
 
-/// A packet that a rule of ours logged.
+/// A packet that one of our rules logged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogLine {
-    /// Who logged it, and what happened to it.
+    /// Which part logged it, and what happened to it.
     pub heading: Heading,
-    /// The interface, in for inbound and out for outbound packets.
+    /// The interface: the incoming one for inbound, the outgoing one for outbound packets.
     pub interface: Option<String>,
     /// Source address.
     pub source: IpAddr,
@@ -22,17 +22,17 @@ pub struct LogLine {
     pub destination: IpAddr,
     /// Transport protocol.
     pub protocol: Protocol,
-    /// Source port; 0 where there is none.
+    /// Source port; 0 if there is none.
     pub source_port: u16,
-    /// Destination port; the type for ICMP; 0 where there is none.
+    /// Destination port; the type for ICMP; 0 if there is none.
     pub port: u16,
     /// Bytes of the packet.
     pub length: u32,
 }
 
 impl LogLine {
-    /// Reads a message: a [`Heading`], then the kernel's own fields (nf_log_syslog.c). `None` for
-    /// anything else.
+    /// Parses a message: a [`Heading`], then the kernel's own fields (nf_log_syslog.c). `None` for anything
+    /// else.
     #[must_use]
     pub fn parse(message: &str) -> Option<Self> {
         let (heading, text) = Heading::split(message)?;
@@ -58,10 +58,10 @@ impl LogLine {
     }
 }
 
-/// Packets of one flow that were logged under one heading.
+/// Packets of one flow that were logged with one heading.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoggedFlow {
-    /// Who logged them, and what happened to them.
+    /// Which part logged them, and what happened to them.
     pub heading: Heading,
     /// Source address of the logged packets.
     pub source: IpAddr,
@@ -69,15 +69,15 @@ pub struct LoggedFlow {
     pub destination: IpAddr,
     /// Transport protocol.
     pub protocol: Protocol,
-    /// Destination port; the type for ICMP; 0 where there is none.
+    /// Destination port; the type for ICMP; 0 if there is none.
     pub port: u16,
-    /// How many.
+    /// The number of packets.
     pub packets: u64,
     /// Their bytes, IP headers included.
     pub bytes: u64,
-    /// The first of them.
+    /// When the first was logged.
     pub first_seen: UnixSeconds,
-    /// The last of them.
+    /// When the last was logged.
     pub last_seen: UnixSeconds,
 }
 
@@ -94,20 +94,20 @@ pub struct LoggedThreat {
     pub destination: IpAddr,
     /// Transport protocol.
     pub protocol: Protocol,
-    /// Destination port; the type for ICMP; 0 where there is none.
+    /// Destination port; the type for ICMP; 0 if there is none.
     pub port: u16,
-    /// How many.
+    /// The number of packets.
     pub packets: u64,
     /// Their bytes, IP headers included.
     pub bytes: u64,
-    /// The first of them.
+    /// When the first was logged.
     pub first_seen: UnixSeconds,
-    /// The last of them.
+    /// When the last was logged.
     pub last_seen: UnixSeconds,
 }
 
 impl LoggedFlow {
-    /// As an event of the policy; `None` for what the threat list logged.
+    /// As an event of the policy; `None` for the threat list.
     #[must_use]
     pub fn event(&self, from: EventSource) -> Option<FirewallEvent> {
         let Heading::Policy { kind, direction, rule } = &self.heading else { return None };
@@ -128,7 +128,7 @@ impl LoggedFlow {
         })
     }
 
-    /// As a match of the threat list; `None` for what the policy logged.
+    /// As a match of the threat list; `None` for the policy.
     #[must_use]
     pub fn threat(&self) -> Option<LoggedThreat> {
         let Heading::Threat { action, direction } = self.heading else { return None };
@@ -147,8 +147,8 @@ impl LoggedFlow {
     }
 }
 
-/// Lines and when they were written, folded by flow and heading. `now` stands in for times that the
-/// source doesn't tell.
+/// Lines with their times, aggregated by flow and heading. `now` replaces times that the source doesn't
+/// contain.
 #[must_use]
 pub fn flows(
     lines: impl IntoIterator<Item = (Option<UnixSeconds>, LogLine)>,
@@ -177,8 +177,7 @@ pub fn flows(
     flows.into_values().collect()
 }
 
-/// What the policy logged, as one event for each flow and verdict. What the threat list logged is not
-/// among it: see [`threats`].
+/// The policy's lines, as one event for each flow and verdict; for the threat list's, see [`threats`].
 #[must_use]
 pub fn events(
     lines: impl IntoIterator<Item = (Option<UnixSeconds>, LogLine)>,
@@ -187,7 +186,7 @@ pub fn events(
     flows(lines, now).iter().filter_map(|flow| flow.event(EventSource::KernelLog)).collect()
 }
 
-/// What the threat list logged, as one match for each flow and action.
+/// The threat list's lines, as one match for each flow and action.
 #[must_use]
 pub fn threats(
     lines: impl IntoIterator<Item = (Option<UnixSeconds>, LogLine)>,
@@ -196,8 +195,8 @@ pub fn threats(
     flows(lines, now).iter().filter_map(LoggedFlow::threat).collect()
 }
 
-/// The kernel's `KEY=value` words, the first of each key. ICMP errors quote the packet they are about
-/// in brackets; that is another packet.
+/// The kernel's `KEY=value` words, the first of each key. ICMP errors contain the packet that caused them in
+/// brackets; its fields are ignored.
 fn fields(text: &str) -> BTreeMap<&str, &str> {
     let own = text.split('[').next().unwrap_or_default();
     let mut fields = BTreeMap::new();
@@ -207,7 +206,7 @@ fn fields(text: &str) -> BTreeMap<&str, &str> {
     fields
 }
 
-/// Names as the kernel writes them, numbers for the rest.
+/// Names as the kernel writes them, numbers otherwise.
 fn protocol(text: &str) -> Option<Protocol> {
     match text {
         "TCP" => Some(Protocol::Tcp),

@@ -1,5 +1,5 @@
-//! What our rules write to the kernel's log, as text and as what it says. Where that log is, the modules
-//! of each system know.
+//! The format of our lines in the kernel's log, and their meaning. The modules of each system know where that
+//! log is.
 
 mod cursor;
 mod heading;

@@ -1,19 +1,18 @@
-//! How a host looks names up: what resolv.conf(5) and hosts(5) say, in their format or in that of
-//! another system.
+//! How a host resolves names: resolv.conf(5) and hosts(5), or the same settings of another system.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-/// What resolv.conf says, as far as it matters here.
+/// The needed settings of resolv.conf.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ResolvConf {
-    /// The servers in their order. A link-local IPv6 address stands without its interface.
+    /// The servers in their order; a link-local IPv6 address without its interface.
     pub servers: Vec<IpAddr>,
-    /// Servers that can only be asked through a named interface, which the resolver can't.
+    /// Servers that can only be reached through a named interface, which the resolver can't do.
     pub scoped: BTreeSet<IpAddr>,
-    /// Domains in which short names are looked up.
+    /// Domains in which short names are resolved.
     pub search: Vec<String>,
-    /// A name with fewer dots is looked up in [`Self::search`] first.
+    /// A name with fewer dots is resolved in [`Self::search`] first.
     pub ndots: usize,
 }
 
@@ -24,8 +23,8 @@ pub type Hosts = BTreeMap<String, Vec<IpAddr>>;
 const MAX_NDOTS: usize = 15;
 
 impl ResolvConf {
-    /// Reads the text of the file. As in the C library, lines that make no sense are passed over and
-    /// of several `search` or `domain` lines the last one holds.
+    /// Parses the file. As in the C library, invalid lines are ignored, and the last of several `search` or
+    /// `domain` lines counts.
     #[must_use]
     pub fn parse(text: &str) -> Self {
         let mut conf = Self { ndots: 1, ..Self::default() };
@@ -58,7 +57,7 @@ impl ResolvConf {
     }
 }
 
-/// Reads the text of a hosts file: an address, then its names; `#` begins a comment.
+/// Parses a hosts file: an address, then its names; `#` starts a comment.
 #[must_use]
 pub fn parse_hosts(text: &str) -> Hosts {
     let mut hosts = Hosts::new();

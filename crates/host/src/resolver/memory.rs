@@ -1,8 +1,8 @@
-//! What names resolved to and when: which addresses a name has now. Pure; the clock is an argument.
+//! Which addresses a name has, from what it resolved to and when. Pure; the clock is an argument.
 //!
-//! Two times run for an address. Its *grace* runs from the moment it was last answered. While nobody
-//! answers, the addresses of the last good answer stay for the host's *stale* time besides. An address
-//! leaves when neither holds it.
+//! Two periods apply to an address. Its *grace* starts when an answer last contained it. While no server
+//! answers, the addresses of the last good answer also stay for the host's *stale* time. An address leaves
+//! when both are over.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use xshield_policy::Grace;
 use xshield_wire::message::UnixSeconds;
 
-/// Addresses of one name that are kept at most though its last answer lacks them. Of more, those that
-/// were answered longest ago leave early.
+/// The most addresses of one name that are kept although its last answer lacks them. Beyond that, those
+/// answered longest ago leave early.
 pub const KEPT: usize = 256;
 
 /// Everything known of one name.
@@ -25,29 +25,29 @@ pub(super) struct Known {
     leaving: BTreeMap<IpAddr, UnixSeconds>,
 }
 
-/// A good answer for one family.
+/// A good answer for one address family.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Answer {
     addresses: BTreeSet<IpAddr>,
     at: UnixSeconds,
 }
 
-/// A family of addresses.
+/// An address family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Family {
     V4,
     V6,
 }
 
-/// All addresses of one family, or why nobody said. No addresses is an answer.
+/// All addresses of one family, or why there is no answer. An empty list is an answer.
 pub(super) type FamilyAnswer = Result<BTreeSet<IpAddr>, Missing>;
 
-/// Why there is no answer, in words.
+/// Why there is no answer, as text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Missing {
-    /// The server said that it does not answer such questions.
+    /// The server refused the query.
     Declined(String),
-    /// Nothing usable came.
+    /// No usable answer was received.
     Failed(String),
 }
 
@@ -59,7 +59,7 @@ impl Missing {
     }
 }
 
-/// What became of one family of one name. The greater is the worse.
+/// The result for one family of one name. A greater one is worse.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Freshness {
     Fresh,
@@ -70,15 +70,15 @@ pub(super) enum Freshness {
 /// Why an address left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Leaving {
-    /// It was last answered so many seconds ago, and its grace is over.
+    /// It was last answered this many seconds ago, and its grace is over.
     Unanswered(u64),
     /// There were more than [`KEPT`].
     Crowded,
 }
 
 impl Known {
-    /// What a server that answers for one family and declines the other means: that it knows nothing of
-    /// the other. Unless the name had addresses of that family, of which then nobody says anything.
+    /// How a server that answers for one family and refuses the other is understood: the name has no
+    /// addresses of the other family, unless it had some before.
     pub(super) fn understood(&self, [v4, v6]: [FamilyAnswer; 2]) -> [FamilyAnswer; 2] {
         let had = |slot: &Option<Answer>| slot.as_ref().is_some_and(|a| !a.addresses.is_empty());
         let answered = |family: &FamilyAnswer| family.as_ref().is_ok_and(|all| !all.is_empty());
@@ -94,8 +94,8 @@ impl Known {
         }
     }
 
-    /// Takes an answer for one family, or that there is none. `stale`: seconds for which the last good
-    /// answer stands in.
+    /// Processes an answer for one family, or its absence. `stale`: seconds for which the last good answer is
+    /// used instead.
     pub(super) fn settle(
         &mut self,
         family: Family,
@@ -107,7 +107,7 @@ impl Known {
             Family::V4 => &mut self.v4,
             Family::V6 => &mut self.v6,
         };
-        // What is of the future comes from a clock that was wrong: its age is unknown and starts now.
+        // A time in the future comes from a wrong clock: it is treated as now.
         if let Some(answer) = slot {
             answer.at = answer.at.min(now);
         }
@@ -127,14 +127,14 @@ impl Known {
         outcome
     }
 
-    /// Whether the grace alone does not tell: an address is past it, and stays while the host has a
+    /// Whether the grace alone does not decide: an address is beyond it, but stays while the host has a
     /// connection with it.
     pub(super) fn depends_on_connections(&self, grace: Grace, now: UnixSeconds) -> bool {
         grace.while_connected && self.leaving.values().any(|&last| is_over(last, grace, now))
     }
 
-    /// Lets go of the addresses whose time is over, and tells which. `connected`: peers that the host
-    /// has a connection with; none when that is not known.
+    /// Removes the addresses whose time is over, and returns them. `connected`: peers with which the host has
+    /// a connection; empty if not known.
     pub(super) fn let_go(
         &mut self,
         grace: Grace,
@@ -206,8 +206,8 @@ mod tests {
         shown.join(" ")
     }
 
-    /// One run: the time, the answer (`-` for none), the peers connected with; then what must be in the
-    /// rules, and what must have left.
+    /// One run: the time, the answer (`-` for none), the connected peers; then the addresses that must be in
+    /// the rules, and those that must have left.
     type Step = (u64, &'static str, &'static str, &'static str, &'static str);
 
     /// The stale time of every table.
@@ -219,7 +219,7 @@ mod tests {
             (0, "10.0.0.1", "", "10.0.0.1", ""),
             (50, "10.0.0.2", "", "10.0.0.1 10.0.0.2", ""),
             (59, "10.0.0.3", "", "10.0.0.1 10.0.0.2 10.0.0.3", ""),
-            // Sixty seconds after it was last answered the first has gone; the second is seen again.
+            // Sixty seconds after its last answer the first has left; the second is answered again.
             (60, "10.0.0.2", "", "10.0.0.2 10.0.0.3", "10.0.0.1"),
             (118, "10.0.0.2", "", "10.0.0.2 10.0.0.3", ""),
             (119, "10.0.0.2", "", "10.0.0.2", "10.0.0.3"),
@@ -229,7 +229,7 @@ mod tests {
         ];
         let none: &[Step] = &[
             (0, "10.0.0.1 10.0.0.2", "", "10.0.0.1 10.0.0.2", ""),
-            // In the same second, even.
+            // Even in the same second.
             (0, "10.0.0.2", "10.0.0.1", "10.0.0.2", "10.0.0.1"),
             (1, "", "", "", "10.0.0.2"),
         ];
@@ -238,15 +238,15 @@ mod tests {
             (1, "10.0.0.2", "10.0.0.1", "10.0.0.1 10.0.0.2", ""),
             (9_999, "10.0.0.2", "10.0.0.1", "10.0.0.1 10.0.0.2", ""),
             (10_000, "10.0.0.2", "", "10.0.0.2", "10.0.0.1"),
-            // A connection brings nothing back.
+            // A connection does not restore an address.
             (10_001, "10.0.0.2", "10.0.0.1", "10.0.0.2", ""),
         ];
         let silent: &[Step] = &[
             (0, "10.0.0.1 10.0.0.2", "", "10.0.0.1 10.0.0.2", ""),
             (10, "10.0.0.1", "", "10.0.0.1 10.0.0.2", ""),
-            // Silence does not prolong the grace of what the last good answer lacked …
+            // Without an answer, the grace of an address missing in the last good answer is not extended …
             (60, "-", "", "10.0.0.1", "10.0.0.2"),
-            // … and the last good answer stays for the stale time, though its grace is over.
+            // … and the last good answer stays for the stale time, although its grace is over.
             (110, "-", "", "10.0.0.1", ""),
             (111, "-", "", "", "10.0.0.1"),
         ];
@@ -260,7 +260,7 @@ mod tests {
         let back: &[Step] = &[
             (1_000_000, "10.0.0.1 10.0.0.2", "", "10.0.0.1 10.0.0.2", ""),
             (1_000_001, "10.0.0.1", "", "10.0.0.1 10.0.0.2", ""),
-            // The clock went back: what was last answered in the future was last answered now.
+            // The clock went back: a time in the future counts as now.
             (10, "10.0.0.1", "", "10.0.0.1 10.0.0.2", ""),
             (69, "10.0.0.1", "", "10.0.0.1 10.0.0.2", ""),
             (70, "10.0.0.1", "", "10.0.0.1", "10.0.0.2"),
@@ -285,7 +285,7 @@ mod tests {
         for (name, text, steps) in tables {
             let mut known = Known::default();
             for &(now, answer, connected, stays, gone) in steps {
-                // As the state file has it in between.
+                // As stored in the state file between runs.
                 let stored = serde_json::to_string(&known).unwrap();
                 known = serde_json::from_str(&stored).unwrap();
                 for family in [Family::V4, Family::V6] {

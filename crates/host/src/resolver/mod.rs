@@ -1,9 +1,9 @@
-//! What names resolve to, now: the hosts file first, then DNS, all A and AAAA records through CNAMEs.
+//! Resolves names: the hosts file first, then DNS, all A and AAAA records through CNAMEs.
 //!
-//! "There is no such name" is an answer: addresses leave the ruleset when their grace is over. "Nobody
-//! answered" is not: the last good answer stays for a bounded time, and that is said. IPv4 and IPv6 are
-//! asked and remembered apart, so that one failing doesn't take away what the other said. How long
-//! records may be kept (their TTL) plays no part: every run asks anew.
+//! "No such name" is an answer: addresses leave the ruleset when their grace is over. A missing answer is
+//! not: the last good answer stays for a limited time, which is reported. IPv4 and IPv6 are queried and
+//! remembered separately, so that a failure of one does not affect the other. The TTL of records is not used:
+//! every run queries again.
 
 mod conf;
 mod memory;
@@ -33,25 +33,25 @@ pub use memory::{KEPT, Leaving};
 
 use crate::problem;
 
-/// How long an answer may stand in for a failing resolver, in seconds: a day.
+/// How long an old answer may be used while the resolver fails, in seconds: a day.
 pub const DEFAULT_KEEP: u64 = 24 * 60 * 60;
-/// How many questions wait for an answer at a time.
+/// The most concurrent queries.
 const IN_FLIGHT: usize = 64;
-/// Names that are listed in one problem's text.
+/// The most names in one problem's text.
 const LISTED: usize = 5;
 
-/// The last good answers and what is leaving. Kept between runs.
+/// The last good answers and the addresses in their grace. Kept between runs.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Cache(BTreeMap<DomainName, Known>);
 
-/// When names are resolved, and what else tells how long addresses stay.
+/// The time of a resolution, and what else determines how long addresses stay.
 #[derive(Clone, Copy)]
 pub struct Moment<'a> {
-    /// The clock.
+    /// The current time.
     pub now: UnixSeconds,
-    /// For how many seconds the last good answer stands in while nobody answers.
+    /// For how many seconds the last good answer is used while no server answers.
     pub stale: u64,
-    /// The peers that the host has a connection with. Asked only where it matters.
+    /// The peers with which the host has a connection. Called only if needed.
     pub connected: &'a dyn Fn() -> io::Result<HashSet<IpAddr>>,
 }
 
@@ -72,32 +72,36 @@ impl std::fmt::Display for Left {
         write!(f, "{address} is no longer an address of {domain} here: ")?;
         match why {
             Leaving::Unanswered(seconds) => write!(f, "last answered {seconds} s ago"),
-            Leaving::Crowded => write!(f, "more than {KEPT} are kept that DNS no longer gives"),
+            Leaving::Crowded => write!(
+                f,
+                "more than {KEPT} addresses that DNS no longer returns \
+                 are kept"
+            ),
         }
     }
 }
 
-/// What the names resolve to, and what went wrong.
+/// The addresses of the names, and the problems.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Resolution {
-    /// Every name that was asked for; without addresses when there are none.
+    /// All requested names; without addresses if there are none.
     pub domains: BTreeMap<DomainName, Vec<IpAddr>>,
     /// Addresses that left in this run.
     pub left: Vec<Left>,
-    /// `dns-stale`: an older answer stands in. `dns-failed`: there is none, so the name matches nothing
-    /// but what is in its grace. `dns-crowded`: addresses left before their grace was over.
-    /// `dns-connections-unknown`: the grace alone counted.
+    /// `dns-stale`: an older answer is used. `dns-failed`: there is none, so the name matches only addresses
+    /// in their grace. `dns-crowded`: addresses left before their grace was over. `dns-connections-unknown`:
+    /// only the grace was considered.
     pub problems: Vec<Problem>,
 }
 
-/// How patient to be.
+/// The timeouts of the resolver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Patience {
-    /// For one try with one server.
+    /// For one attempt with one server.
     pub one_try: Duration,
-    /// Tries after the first.
+    /// Attempts after the first.
     pub retries: usize,
-    /// For everything together; what is not answered by then has failed.
+    /// For all queries together; whatever is not answered by then has failed.
     pub total: Duration,
 }
 
@@ -123,20 +127,20 @@ pub enum ResolveError {
         /// The name.
         name: String,
     },
-    /// No server gave an answer.
+    /// No server answered.
     #[error("could not resolve {name}: {reason}; check the servers of /etc/resolv.conf")]
     Failed {
         /// The name.
         name: String,
-        /// What happened.
+        /// The reason.
         reason: String,
     },
-    /// The little runtime for network questions did not start.
-    #[error("could not start resolving names")]
+    /// The async runtime for queries did not start.
+    #[error("could not start the runtime for resolving names")]
     Runtime(#[source] io::Error),
 }
 
-/// Asks as this host is configured to ask.
+/// A resolver with the host's configuration.
 #[derive(Debug, Clone)]
 pub struct Resolver {
     conf: ResolvConf,
@@ -146,20 +150,20 @@ pub struct Resolver {
 }
 
 impl Resolver {
-    /// Asks these servers, after this hosts file.
+    /// Queries these servers, after this hosts file.
     #[must_use]
     pub fn new(conf: ResolvConf, hosts: Hosts, patience: Patience) -> Self {
         Self { conf, hosts, port: 53, patience }
     }
 
-    /// Asks these servers at another port: for tests and for servers out of the ordinary.
+    /// Queries these servers at another port: for tests and unusual servers.
     #[must_use]
     pub fn with_port(self, port: u16) -> Self {
         Self { port, ..self }
     }
 
-    /// Resolves `domains` as fully qualified names, all at once, and remembers the answers in `cache`;
-    /// names that are no longer asked for are forgotten. Without domains nothing is started.
+    /// Resolves `domains` as fully qualified names, all at the same time, and stores the answers in `cache`;
+    /// names that are no longer requested are removed. Without domains nothing is started.
     ///
     /// # Errors
     /// When the runtime can't be started; a name that can't be resolved is a problem, not an error.
@@ -203,14 +207,14 @@ impl Resolver {
         resolution.problems.extend(listed(
             "dns-failed",
             &failed,
-            "no answer from DNS and no earlier answer that is recent enough; rules with these names \
-             do not match what DNS did not tell; check the servers of /etc/resolv.conf",
+            "no answer from DNS and no earlier answer that is recent enough; rules with these \
+             names do not match the missing addresses; check the servers of /etc/resolv.conf",
         ));
         Ok(resolution)
     }
 
-    /// The names that a program's name may stand for, the likeliest first: one without dots is looked up
-    /// in the search list before it is looked up itself.
+    /// The names that a program's name may mean, the most likely first: one without dots is resolved in the
+    /// search list before it is resolved itself.
     #[must_use]
     pub fn qualify(&self, name: &DomainName) -> Vec<DomainName> {
         if name.as_str().contains('.') {
@@ -221,8 +225,8 @@ impl Resolver {
         found.chain([name.clone()]).collect()
     }
 
-    /// The addresses of a host name as a program on this host would get them: literal addresses, the
-    /// hosts file, then DNS with the search list. IPv4 first.
+    /// The addresses of a host name as a program on this host would resolve it: literal addresses, the hosts
+    /// file, then DNS with the search list. IPv4 first.
     ///
     /// # Errors
     /// [`ResolveError`], with what to check.
@@ -254,8 +258,8 @@ impl Resolver {
         })
     }
 
-    /// The fully qualified names that a program's name may stand for, the likeliest first. A name that
-    /// ends in a dot stands for itself.
+    /// The fully qualified names that a program's name may mean, the most likely first. A name that ends in a
+    /// dot means itself.
     fn candidates(&self, name: &str) -> Vec<String> {
         if name.ends_with('.') {
             return vec![name.to_owned()];
@@ -269,13 +273,13 @@ impl Resolver {
         candidates
     }
 
-    /// The servers that are asked, in their order.
+    /// The servers that are queried, in their order.
     fn servers(&self) -> impl Iterator<Item = IpAddr> {
         let scoped = &self.conf.scoped;
         self.conf.servers.iter().copied().filter(move |server| !scoped.contains(server))
     }
 
-    /// Asks for all names at once, for both families.
+    /// Queries all names at the same time, for both families.
     fn ask(
         &self,
         names: impl IntoIterator<Item = String>,
@@ -315,7 +319,7 @@ impl Resolver {
     }
 }
 
-/// Lets go of what is over, and tells what is left.
+/// Removes addresses whose time is over, and returns the remaining ones.
 fn let_go(
     domains: &BTreeMap<&DomainName, Grace>,
     cache: &mut Cache,
@@ -328,7 +332,7 @@ fn let_go(
     let connected = if asks { connected() } else { Ok(HashSet::new()) };
     let connected = connected.unwrap_or_else(|error| {
         let text = format!(
-            "which connections are open can't be told ({error}): addresses that are kept while \
+            "the open connections could not be listed ({error}): addresses that are kept while \
              connected left when their grace was over"
         );
         resolution.problems.push(problem("dns-connections-unknown", text));
@@ -348,8 +352,8 @@ fn let_go(
     }
     cache.0.retain(|_, known| !known.is_empty());
     let text = format!(
-        "over {KEPT} addresses that DNS no longer gives are in their grace; those answered longest ago \
-         left early; give these names a shorter grace"
+        "over {KEPT} addresses that DNS no longer returns are in their grace; those answered \
+         longest ago left early; give these names a shorter grace"
     );
     resolution.problems.extend(listed("dns-crowded", &crowded, &text));
     resolution
@@ -395,7 +399,7 @@ async fn ask_all(
                 let slots = said.entry(name).or_insert_with(|| [unanswered(), unanswered()]);
                 slots[usize::from(family == RecordType::AAAA)] = answer;
             }
-            // A question that broke down has no answer; the others go on.
+            // A query that failed has no answer; the others continue.
             Ok(_) => {}
             Err(_) => break,
         }

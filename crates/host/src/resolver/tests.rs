@@ -3,7 +3,7 @@ use std::net::UdpSocket;
 use std::sync::{Arc, Mutex};
 use xshield_policy::Span;
 
-/// What the server says about a name and type.
+/// The server's answer for a name and type.
 #[derive(Clone)]
 enum Say {
     Addresses(Vec<IpAddr>),
@@ -19,7 +19,7 @@ type Zone = Arc<Mutex<BTreeMap<(String, u16), Say>>>;
 const A: u16 = 1;
 const AAAA: u16 = 28;
 
-/// A DNS server on the loopback that answers from its zone; what is not in it does not exist.
+/// A DNS server on the loopback address that answers from its zone; other names do not exist.
 struct Server {
     zone: Zone,
     port: u16,
@@ -126,7 +126,7 @@ fn codes(resolution: &Resolution) -> Vec<&str> {
     resolution.problems.iter().map(|problem| problem.code.as_str()).collect()
 }
 
-/// A grace so short that it is over in the next second.
+/// A grace that is over in the next second.
 const SOON: Grace = Grace { span: Span::minutes(0), while_connected: false };
 
 /// A moment with a stale time of a hundred seconds, and no connections.
@@ -134,7 +134,7 @@ fn at(now: UnixSeconds) -> Moment<'static> {
     Moment { now, stale: 100, connected: &|| Ok(HashSet::new()) }
 }
 
-/// One name at one time: its addresses and the problems' codes.
+/// Resolves one name at one time: its addresses and the problems' codes.
 fn resolve(server: &Server, cache: &mut Cache, name: &str, now: u64) -> (Vec<IpAddr>, Vec<String>) {
     let domain = DomainName::try_from(name.to_owned()).unwrap();
     let resolution = server.resolver().resolve([(&domain, SOON)], cache, at(now)).unwrap();
@@ -148,7 +148,7 @@ fn all_addresses_of_both_families_through_aliases() {
     server.say("repo.example", A, some(&["10.0.0.2", "10.0.0.1"]));
     server.say("repo.example", AAAA, some(&["2001:db8::1"]));
     server.say("www.example", A, Say::Alias("cdn.example", addresses(&["10.0.0.7"])));
-    // The server leaves following the alias to us.
+    // The server leaves following the alias to the resolver.
     server.say("www.example", AAAA, Say::Alias("cdn.example", vec![]));
     server.say("cdn.example", AAAA, some(&["2001:db8::7"]));
     let names = ["repo.example", "www.example", "gone.example", "printer.example"];

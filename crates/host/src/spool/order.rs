@@ -1,25 +1,25 @@
-//! In which order waiting records are delivered. Pure.
+//! The order in which waiting records are delivered. Pure.
 //!
-//! After hours without the platform, a line that is slow or breaks off early is to carry the many small
-//! records before the few large ones. So the smallest goes first, but never before an earlier one whose
-//! turn it must not take ([`Lane::InOrder`]); and every [`OLDEST_EVERY`]th is the oldest, so that what
-//! keeps coming in small pieces keeps nothing waiting for ever.
+//! After hours without the platform, a slow or unreliable connection should carry the many small records
+//! before the few large ones. So the smallest is sent first, but never before an earlier one of the same
+//! ordered lane ([`Lane::InOrder`]); and every [`OLDEST_EVERY`]th is the oldest, so that a stream of small
+//! records does not delay a large one forever.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Entry, RecordId};
 
-/// Whose turn a record must not take.
+/// Which earlier records a record must not overtake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Lane {
-    /// That of earlier records with the same number: each follows from the one before.
+    /// Those with the same number: each depends on the previous one.
     InOrder(u8),
-    /// Nobody's: what is in it is added up, in whatever order.
+    /// None: its content is summed in any order.
     BySize,
 }
 
 impl Lane {
-    /// As it stands at the end of a record's name. There were records before there were lanes.
+    /// The suffix of a record's name. Records of older versions have none.
     pub(super) fn mark(self) -> String {
         match self {
             Self::InOrder(0) => String::new(),
@@ -28,7 +28,7 @@ impl Lane {
         }
     }
 
-    /// Reads a mark without its hyphen.
+    /// Parses a suffix without its hyphen.
     pub(super) fn parse(mark: Option<&str>) -> Option<Self> {
         match mark {
             None => Some(Self::InOrder(0)),
@@ -38,10 +38,10 @@ impl Lane {
     }
 }
 
-/// One record of so many is the oldest.
+/// One of this many records is the oldest.
 const OLDEST_EVERY: usize = 4;
 
-/// What waits, as it is to be delivered.
+/// The waiting records in order of delivery.
 pub(super) fn order(waiting: &BTreeMap<RecordId, Entry>) -> Vec<RecordId> {
     let mut lanes: BTreeMap<Lane, BTreeSet<(u64, RecordId)>> = BTreeMap::new();
     for (&id, entry) in waiting {
@@ -65,7 +65,7 @@ pub(super) fn order(waiting: &BTreeMap<RecordId, Entry>) -> Vec<RecordId> {
     order
 }
 
-/// Where a record stands in its lane, before its id.
+/// A record's position in its lane, compared before its id.
 fn rank(entry: &Entry) -> u64 {
     match entry.lane {
         Lane::InOrder(_) => 0,
@@ -151,12 +151,12 @@ mod tests {
             prop_assert_eq!(&all, &waiting.keys().copied().collect::<BTreeSet<_>>());
             for (at, id) in order.iter().enumerate() {
                 let (left, this) = (&order[at..], waiting[id]);
-                // Nobody's turn is taken.
+                // No record overtakes an earlier one of its lane.
                 if let Lane::InOrder(_) = this.lane {
                     let same = left.iter().filter(|other| waiting[other].lane == this.lane);
                     prop_assert!(same.min() == Some(id));
                 }
-                // The smallest of those whose turn it may be; or, every fourth time, the oldest.
+                // The smallest of those that may be next; or, every fourth time, the oldest.
                 if at % OLDEST_EVERY == OLDEST_EVERY - 1 {
                     prop_assert!(left.iter().min() == Some(id));
                 } else {
@@ -168,7 +168,7 @@ mod tests {
                     let least = left.iter().filter(first).map(|it| (waiting[it].bytes, *it)).min();
                     prop_assert_eq!(least, Some((this.bytes, *id)));
                 }
-                // Nothing waits for more than four times as many as were before it.
+                // No record waits for more than four times as many as were before it.
                 prop_assert!(at < OLDEST_EVERY * usize::try_from(id.0).unwrap());
             }
         }

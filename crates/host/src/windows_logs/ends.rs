@@ -1,4 +1,4 @@
-//! Which end of a flow is this host.
+//! Determines which end of a flow is this host.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
@@ -23,10 +23,10 @@ impl OwnAddresses {
     }
 }
 
-/// The two ends of a flow, each with what stands in the place of its port.
+/// The two endpoints of a flow, each with its port or what replaces it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Ends {
-    /// One is this host.
+    /// One of them is this host.
     Peer {
         /// This host.
         local: (IpAddr, u16),
@@ -37,24 +37,24 @@ pub enum Ends {
     ThisHost,
     /// Neither is known to be: an address that this host no longer has, or never had.
     Unplaced {
-        /// As the event names them.
+        /// The source as the event names it.
         source: (IpAddr, u16),
-        /// As the event names them.
+        /// The destination as the event names it.
         destination: (IpAddr, u16),
     },
 }
 
-/// What the places of ports hold.
+/// The content of the port fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Detail {
-    /// The port of this host and that of the peer.
+    /// The ports of this host and of the peer.
     Ports {
-        /// Of this host.
+        /// The port of this host.
         local: u16,
-        /// Of the peer.
+        /// The port of the peer.
         remote: u16,
     },
-    /// The type and code of an ICMP message: Windows puts the type where this host's port is.
+    /// The type and code of an ICMP message: Windows puts the type in the field of this host's port.
     Icmp {
         /// The type.
         kind: u16,
@@ -66,8 +66,8 @@ pub enum Detail {
 }
 
 impl Ends {
-    /// Tells by the host's own addresses which end is which. Where only one end is a group that hosts
-    /// listen to (multicast, broadcast), an inbound flow arrived there, and an outbound one went there.
+    /// Determines by the host's own addresses which end is which. If only one end is a multicast or broadcast
+    /// address, an inbound flow arrived there, and an outbound one was sent there.
     #[must_use]
     pub fn of(
         source: (IpAddr, u16),

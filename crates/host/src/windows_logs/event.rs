@@ -1,4 +1,4 @@
-//! What an event says.
+//! The meaning of an event.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -8,38 +8,38 @@ use xshield_policy::protocol::{ICMP, ICMPV6, SCTP, TCP, UDP};
 use super::ends::{Detail, Ends, OwnAddresses};
 use super::fields::Fields;
 
-/// An event of the Security log that tells something about flows.
+/// An event of the Security log about a flow, socket or filter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// A flow was let through or dropped (5156, 5157, 5152).
+    /// A flow was permitted or dropped (5156, 5157, 5152).
     Flow(FlowEvent),
-    /// A program listens (5154).
+    /// A program listens on a port (5154).
     Listening(Socket),
-    /// A program has a port (5158).
+    /// A program has bound a port (5158).
     Bound(Socket),
-    /// A filter was added or deleted (5447), or was there when the filter engine started (5441).
+    /// A filter was added or deleted (5447), or existed when the filter engine started (5441).
     Filter(FilterEvent),
 }
 
-/// What became of a flow.
+/// The verdict on a flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FlowOutcome {
     /// Let through (5156).
     Permitted,
-    /// Its first packet was dropped where flows are judged (5157).
+    /// Its first packet was dropped at connection authorization (5157).
     ConnectionBlocked,
     /// A packet was dropped (5152).
     PacketDropped,
 }
 
-/// What happened to a flow.
+/// An event about a flow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FlowEvent {
-    /// What became of it.
+    /// The verdict.
     pub outcome: FlowOutcome,
-    /// Who opened it; of a dropped packet, which way it went.
+    /// The direction of the flow; of a dropped packet, the packet's direction.
     pub direction: Direction,
-    /// Its ends.
+    /// Its endpoints.
     pub ends: Ends,
     /// The IP protocol.
     pub protocol: u8,
@@ -47,16 +47,16 @@ pub struct FlowEvent {
     pub application: Option<String>,
     /// The process.
     pub process: Option<u32>,
-    /// The filter that decided; `None` where the event does not say.
+    /// The filter that decided; `None` if the event does not contain it.
     pub filter: Option<u64>,
-    /// When, in milliseconds since 1970.
+    /// The time, in milliseconds since 1970.
     pub time: Option<i64>,
 }
 
 /// A local socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Socket {
-    /// Its address; unspecified where it is all of them.
+    /// Its address; unspecified if it listens on all.
     pub address: IpAddr,
     /// Its port.
     pub port: u16,
@@ -68,48 +68,48 @@ pub struct Socket {
     pub process: Option<u32>,
 }
 
-/// What happened to a filter.
+/// The change of a filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FilterChange {
     /// It was added.
     Added,
     /// It was deleted.
     Deleted,
-    /// It was there when the filter engine started.
+    /// It existed when the filter engine started.
     Present,
 }
 
-/// A filter that changed.
+/// A changed filter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FilterEvent {
-    /// What happened.
+    /// The change.
     pub change: FilterChange,
-    /// The number by which events of flows name it.
+    /// The id by which flow events refer to it.
     pub id: u64,
     /// Its key.
     pub key: String,
-    /// Its name; of ours, the rule.
+    /// Its name; for our filters, the rule.
     pub name: String,
-    /// Who changed it.
+    /// The user who changed it.
     pub user: Option<String>,
 }
 
 /// Why an event was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("event {event} has {what}; it says nothing about a flow then")]
+#[error("event {event} has {what}; it is ignored")]
 pub struct EventError {
-    /// Its kind.
+    /// The event id.
     pub event: u32,
     what: String,
 }
 
-/// The first port of those that Windows gives to whoever asks for any.
+/// The first dynamic port of Windows.
 const DYNAMIC_PORTS: u16 = 49_152;
-/// Ports of servers whose late answers look like attempts to reach a closed port.
+/// Server ports whose late answers look like attempts to reach a closed port.
 const ANSWERED_FROM: [u16; 2] = [53, 123];
 
 impl FlowEvent {
-    /// Ports, or type and code. Of a flow within this host or without a place, nothing is said.
+    /// The ports, or ICMP type and code; `Detail::None` if the flow's ends are unknown or both are this host.
     #[must_use]
     pub fn detail(&self) -> Detail {
         let Ends::Peer { local, remote } = self.ends else { return Detail::None };
@@ -120,8 +120,8 @@ impl FlowEvent {
         }
     }
 
-    /// Whether it is an answer of a name or time server that came after its asker had gone, and not an
-    /// attempt to reach a service of this host.
+    /// Whether it is an answer of a name or time server that arrived after the client had closed its socket,
+    /// and not an attempt to reach a service of this host.
     #[must_use]
     pub fn is_late_answer(&self) -> bool {
         let is_denied = self.outcome != FlowOutcome::Permitted;
@@ -134,10 +134,10 @@ impl FlowEvent {
 }
 
 impl Event {
-    /// What the fields say; `None` of events that say nothing about flows.
+    /// Interprets the fields; `None` for other events.
     ///
     /// # Errors
-    /// When one that does has a value that it can't have.
+    /// When a needed field has an invalid value.
     pub fn read(fields: &Fields<'_>, own: &OwnAddresses) -> Result<Option<Self>, EventError> {
         let reader = Reader { fields };
         Ok(Some(match fields.event_id {
@@ -243,7 +243,7 @@ impl Reader<'_, '_> {
     }
 }
 
-/// An address; the scope of a link-local one is no part of it.
+/// Parses an address; the scope of a link-local one is dropped.
 pub(super) fn address(text: &str) -> Option<IpAddr> {
     let text = text.trim();
     match text.split_once('%') {
@@ -259,7 +259,7 @@ fn number_or_hex(text: &str) -> Option<u32> {
     }
 }
 
-/// `2020-06-10T02:50:57.553Z`, with any number of digits after the point, as milliseconds since 1970.
+/// Parses `2020-06-10T02:50:57.553Z`, with any number of fractional digits, as milliseconds since 1970.
 fn milliseconds(text: &str) -> Option<i64> {
     let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
     let mut date = date.splitn(3, '-').map(|part| part.parse::<i64>().ok());
@@ -277,7 +277,7 @@ fn milliseconds(text: &str) -> Option<i64> {
     if !fits {
         return None;
     }
-    // Years from March on, so that the day of a leap year is the last one.
+    // Years start in March, so that the leap day is the last day.
     let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     let days = year * 365 + year / 4 - year / 100 + year / 400 + (month * 153 + 2) / 5 + day - 1;
     const UNTIL_1970: i64 = 719_468;

@@ -4,10 +4,10 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Deserializer};
 
-/// What is looked at of an event of the Security log. What an event does not have is `None`.
+/// The fields of an event of the Security log that are used. `None` if an event lacks one.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 pub struct Fields<'a> {
-    /// Which kind of event.
+    /// The event id.
     #[serde(rename = "EventID", default, deserialize_with = "number_or_text")]
     pub event_id: u32,
     /// When it was written, in ISO 8601 and UTC.
@@ -16,13 +16,13 @@ pub struct Fields<'a> {
     /// `%%14592` inbound, `%%14593` outbound.
     #[serde(rename = "Direction", borrow, default)]
     pub direction: Option<Cow<'a, str>>,
-    /// One end; which one depends on the build.
+    /// One endpoint; which one depends on the build.
     #[serde(rename = "SourceAddress", borrow, default)]
     pub source_address: Option<Cow<'a, str>>,
     /// Its port.
     #[serde(rename = "SourcePort", borrow, default)]
     pub source_port: Option<Cow<'a, str>>,
-    /// The other end.
+    /// The other endpoint.
     #[serde(rename = "DestAddress", borrow, default)]
     pub destination_address: Option<Cow<'a, str>>,
     /// Its port.
@@ -37,24 +37,24 @@ pub struct Fields<'a> {
     /// The process.
     #[serde(rename = "ProcessId", alias = "ProcessID", borrow, default)]
     pub process: Option<Cow<'a, str>>,
-    /// The number of the filter that decided.
+    /// The id of the filter that decided.
     #[serde(rename = "FilterRTID", alias = "FilterId", borrow, default)]
     pub filter: Option<Cow<'a, str>>,
-    /// Of a filter that changed: its key.
+    /// The key of a changed filter.
     #[serde(rename = "FilterKey", borrow, default)]
     pub filter_key: Option<Cow<'a, str>>,
-    /// Its name.
+    /// The name of a changed filter.
     #[serde(rename = "FilterName", borrow, default)]
     pub filter_name: Option<Cow<'a, str>>,
     /// `%%16384` added, `%%16385` deleted.
     #[serde(rename = "ChangeType", borrow, default)]
     pub change: Option<Cow<'a, str>>,
-    /// Who changed it.
+    /// The user who changed it.
     #[serde(rename = "UserName", borrow, default)]
     pub user: Option<Cow<'a, str>>,
 }
 
-/// The number is text in some exports.
+/// Some exports contain the number as text.
 fn number_or_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
@@ -70,15 +70,15 @@ fn number_or_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::
 }
 
 impl<'a> Fields<'a> {
-    /// Reads an event that was exported as JSON, one object.
+    /// Parses an event exported as a JSON object.
     ///
     /// # Errors
-    /// When it is no such object.
+    /// When it is not such an object.
     pub fn from_json(text: &'a str) -> Result<Self, serde_json::Error> {
         serde_json::from_str(text)
     }
 
-    /// The field of the name that the event has for it.
+    /// The field with this name in events.
     #[cfg(any(test, feature = "windows-xml"))]
     pub(super) fn named(&mut self, name: &str) -> Option<&mut Option<Cow<'a, str>>> {
         Some(match name {

@@ -1,4 +1,4 @@
-//! `pfirewall.log`, the log of Windows Firewall itself.
+//! Reads `pfirewall.log`, the log of Windows Firewall.
 
 use std::net::IpAddr;
 
@@ -13,42 +13,42 @@ use super::event::address;
 pub enum FirewallLine {
     /// A flow.
     Flow {
-        /// Whether it was let through.
+        /// Whether it was permitted.
         is_allowed: bool,
-        /// Which way its packet went.
+        /// The direction of its packet.
         direction: Direction,
         /// The IP protocol.
         protocol: u8,
-        /// This host.
+        /// The address of this host.
         local: IpAddr,
-        /// The other end.
+        /// The address of the other end.
         remote: IpAddr,
         /// Ports, or type and code.
         detail: Detail,
-        /// The process, on systems that write it.
+        /// The process, on systems that log it.
         process: Option<u32>,
     },
-    /// So many lines are missing here.
+    /// The number of lines that are missing here.
     Lost(u64),
 }
 
 /// Why a line was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FirewallLogError {
-    /// Nothing says what the columns are.
-    #[error("no #Fields line stands above this one, so nothing says what its columns are")]
+    /// There is no header that names the columns.
+    #[error("there is no #Fields line above this one, so its columns are unknown")]
     NoHeader,
-    /// A column that a flow needs is not there, or has a value that it can't have.
+    /// A required column is missing, or has an invalid value.
     #[error("column {column} has {value:?}")]
     Column {
-        /// Which one.
+        /// The column.
         column: &'static str,
-        /// What stands there.
+        /// Its value.
         value: String,
     },
 }
 
-/// The columns that are looked at.
+/// The columns that are used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Column {
     Action,
@@ -99,18 +99,18 @@ impl Column {
     }
 }
 
-/// Reads line after line. The header may come again, with other columns: logs are appended to by a later
-/// version of Windows.
+/// Reads the log line by line. The header may occur again with other columns, since a later version of
+/// Windows appends to the same file.
 #[derive(Debug, Clone, Default)]
 pub struct FirewallLog {
     columns: Option<Vec<Option<Column>>>,
 }
 
 impl FirewallLog {
-    /// What a line says; `None` of headers, empty lines, and actions that are about no flow.
+    /// Parses a line; `None` for headers, empty lines, and actions that do not concern a flow.
     ///
     /// # Errors
-    /// See [`FirewallLogError`]; the next line can be read all the same.
+    /// See [`FirewallLogError`]; the next line can still be read.
     pub fn line(&mut self, line: &str) -> Result<Option<FirewallLine>, FirewallLogError> {
         let line = line.trim();
         if let Some(names) = line.strip_prefix("#Fields:") {
@@ -141,7 +141,7 @@ struct Row<'r> {
 }
 
 impl<'r> Row<'r> {
-    /// `-` where there is none.
+    /// The value of a column; `-` if there is none.
     fn of(&self, column: Column) -> Result<&'r str, FirewallLogError> {
         let at = self.columns.iter().position(|known| *known == Some(column));
         let value = at.and_then(|at| self.values.get(at)).copied();
@@ -165,7 +165,7 @@ impl<'r> Row<'r> {
     fn flow(&self, is_allowed: bool) -> Result<FirewallLine, FirewallLogError> {
         let (source, destination) =
             (self.address(Column::Source)?, self.address(Column::Destination)?);
-        // Of packets, so the destination of what was received is this host, whatever its address.
+        // The log is about packets, so the destination of a received one is this host, whatever its address.
         let (direction, local, remote) = match self.of(Column::Path)? {
             "RECEIVE" => (Direction::Inbound, destination, source),
             "SEND" => (Direction::Outbound, source, destination),

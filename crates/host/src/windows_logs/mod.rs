@@ -1,11 +1,11 @@
-//! What Windows writes about flows: the Security log and Windows Firewall's own log. Pure; the same on
-//! every OS.
+//! Parses Windows' logs about flows: the Security log and Windows Firewall's own log. Pure; the same on every
+//! OS.
 //!
-//! 1. [`Fields`]: an event's named values, from JSON, or from the XML that `EvtRender` makes (feature
+//! 1. [`Fields`]: an event's named values, from JSON, or from the XML that `EvtRender` returns (feature
 //!    `windows-xml`);
-//! 2. [`Event`]: what they say, by the addresses of this host and not by the names of fields, which mean
-//!    different ends on different builds of Windows;
-//! 3. [`Repeats`]: a drop that is told twice counts once;
+//! 2. [`Event`]: their meaning, determined by the addresses of this host and not by the names of fields,
+//!    which mean different ends on different builds of Windows;
+//! 3. [`Repeats`]: a drop reported by two events counts once;
 //! 4. [`FirewallLog`]: `pfirewall.log`, by the columns that its header names.
 
 mod ends;

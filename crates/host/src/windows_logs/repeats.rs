@@ -1,4 +1,4 @@
-//! One drop, told by two events.
+//! Detects drops that are reported by two events.
 
 use std::collections::HashMap;
 
@@ -6,24 +6,24 @@ use super::ends::Ends;
 use super::event::{FlowEvent, FlowOutcome};
 use xshield_policy::Direction;
 
-/// What tells flows apart.
+/// Identifies a flow.
 type Key = (Direction, u8, Ends);
 
-/// Finds the second event of a drop: where Windows audits connections and packets, one dropped packet is
-/// a blocked connection (5157) and a dropped packet (5152), in either order. Each event has one partner
-/// at most, so attempts that are repeated count again.
+/// Finds the second event of a drop: if Windows audits connections and packets, one dropped packet is
+/// reported as a blocked connection (5157) and as a dropped packet (5152), in either order. Each event has at
+/// most one partner, so repeated attempts count again.
 #[derive(Debug, Clone, Default)]
 pub struct Repeats {
     waiting: HashMap<Key, (FlowOutcome, i64)>,
 }
 
-/// The two events are written within it.
+/// The longest time between the two events.
 const TOGETHER_MS: i64 = 1_000;
-/// Flows whose partner is waited for; when there are more, those that waited too long are given up.
+/// The most flows whose second event is awaited; beyond that, those that waited too long are dropped.
 const MOST_WAITING: usize = 8_192;
 
 impl Repeats {
-    /// Whether an event tells of a drop that another one has told already. An event without a time has no
+    /// Whether an event reports a drop that another one has already reported. An event without a time has no
     /// partner.
     pub fn is_repeat(&mut self, event: &FlowEvent) -> bool {
         let (FlowOutcome::ConnectionBlocked | FlowOutcome::PacketDropped, Some(time)) =

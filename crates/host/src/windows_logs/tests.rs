@@ -40,7 +40,7 @@ fn ends_are_told_by_the_hosts_own_addresses() {
     };
     for (way, ends, wanted) in [
         (OUT, ["10.0.0.9", "50000", "10.0.0.5", "443"], placed("10.0.0.9|50000", "10.0.0.5|443")),
-        // Inbound, as some builds write it, and as others do.
+        // Inbound, in the format of some builds, and in that of others.
         (IN, ["10.0.0.5", "50000", "10.0.0.9", "22"], placed("10.0.0.9|22", "10.0.0.5|50000")),
         (IN, ["10.0.0.9", "22", "10.0.0.5", "50000"], placed("10.0.0.9|22", "10.0.0.5|50000")),
         (IN, ["fe80::5%12", "5353", "ff02::fb", "5353"], placed("ff02::fb|5353", "fe80::5|5353")),
@@ -109,7 +109,7 @@ fn a_drop_counts_once() {
     for (events, counted) in [
         (vec![at("5157", "00.000"), at("5152", "00.010")], 1),
         (vec![at("5152", "00.000"), at("5157", "00.010")], 1),
-        // An attempt that is repeated.
+        // A repeated attempt.
         (vec![at("5152", "00.0"), at("5157", "00.0"), at("5152", "03.0"), at("5157", "03.0")], 2),
         (vec![at("5152", "00.000"), at("5157", "01.001")], 2),
         (vec![at("5152", "00.000"), at("5152", "00.001")], 2),

@@ -1,4 +1,4 @@
-//! An event as the XML that `EvtRender` makes of it.
+//! Parses an event from the XML that `EvtRender` returns.
 
 use std::borrow::Cow;
 
@@ -13,20 +13,20 @@ pub enum EventXmlError {
     /// Not XML.
     #[error("not well-formed XML at byte {position}: {reason}")]
     Malformed {
-        /// Where.
+        /// The position of the error.
         position: u64,
-        /// What is wrong.
+        /// The reason.
         reason: String,
     },
     /// It ends within an element.
     #[error("the event is cut off")]
     CutOff,
-    /// It does not say of which kind it is.
+    /// It has no event id.
     #[error("there is no number in EventID")]
     NoKind,
 }
 
-/// What the text of the open element is of.
+/// Which value the text of the open element belongs to.
 enum Place {
     Kind,
     Named(String),
@@ -80,7 +80,7 @@ pub fn read_xml(text: &str) -> Result<Fields<'static>, EventXmlError> {
     Ok(fields)
 }
 
-/// What an element is; the time is an attribute of one.
+/// The value that an element starts; the time is an attribute.
 fn open(start: &BytesStart<'_>, fields: &mut Fields<'_>) -> Result<Option<Place>, String> {
     let attribute = |name: &str| -> Result<Option<String>, String> {
         let found = start.try_get_attribute(name).map_err(|error| error.to_string())?;

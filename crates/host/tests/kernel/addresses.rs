@@ -1,4 +1,4 @@
-//! Addresses that come and go.
+//! Addresses that are added and removed.
 
 use std::time::Duration;
 
@@ -23,13 +23,13 @@ fn a_change_is_told_once_and_what_stays_the_same_is_not() {
         };
         let words = |list: &[&str]| Some(list.iter().map(ToString::to_string).collect::<Vec<_>>());
         assert_eq!(told("ip addr add 10.9.0.1/24 dev d0"), words(&["10.9.0.1"]));
-        // A temporary address comes beside the others.
+        // A temporary address is added.
         let both = words(&["10.9.0.1", "2001:db8::9"]);
         assert_eq!(
             told("ip addr add 2001:db8::9/64 dev d0 nodad valid_lft 900 preferred_lft 600"),
             both
         );
-        // What router advertisements do all the time.
+        // As router advertisements do all the time.
         let confirmed = "ip addr change 2001:db8::9/64 dev d0 valid_lft 901 preferred_lft 601";
         assert_eq!(told(confirmed), None, "only confirmed");
         let there_and_back = "ip addr add 10.9.0.7/24 dev d0; ip addr del 10.9.0.7/24 dev d0";

@@ -11,7 +11,7 @@ use super::world::{Peer, in_own_network, nft, run, until};
 
 const SHORT: Duration = Duration::from_millis(20);
 
-/// Two hosts; this one's kernel tracks connections and counts.
+/// Two hosts; this one's kernel tracks and counts connections.
 fn tracked() -> Peer {
     let peer = Peer::joined();
     nft("table inet t {
@@ -26,7 +26,7 @@ fn monitor() -> Monitor {
     Monitor::open(Settings::default(), 1).unwrap()
 }
 
-/// Reads until so many connections have begun and ended.
+/// Reads until this many connections have begun and ended.
 fn read(monitor: &mut Monitor, began: u64, ended: u64) {
     let mut total = (0, 0);
     until("connections begin and end", || {
@@ -52,7 +52,7 @@ fn echo(listener: &TcpListener) {
     let _ = stream.read(&mut bytes);
 }
 
-/// Whether a connection to this port of this host has not come to its end yet.
+/// Whether a connection to this port of this host is still closing.
 fn is_closing(port: u16) -> bool {
     const LISTEN: &str = "0A";
     let table = std::fs::read_to_string("/proc/thread-self/net/tcp").unwrap();
@@ -103,7 +103,7 @@ fn short_connections_become_paths_with_bytes_and_programs() {
             let there = TcpListener::bind("[fd00::2]:7002").unwrap();
             std::thread::spawn(move || (0..3).for_each(|_| echo(&there)));
         });
-        // Held open until the first search for programs.
+        // Kept open until the first search for programs.
         let held = TcpStream::connect("[fd00::2]:7002").unwrap();
         let from_there = std::thread::spawn(move || {
             peer.run(|| (0..2).for_each(|_| talk("10.0.0.1:7001".parse().unwrap())));
@@ -132,7 +132,7 @@ fn short_connections_become_paths_with_bytes_and_programs() {
         }
         let early = inbound.counters;
 
-        // A last packet that comes after the flush would be taken for a connection of its own.
+        // A last packet that arrives after the flush would count as a new connection.
         until("the server has closed", || (!is_closing(7001)).then_some(()));
         drop((held, peer));
         // The kernel keeps closed connections for two minutes; this ends them now.
@@ -214,7 +214,7 @@ fn a_flood_that_nobody_reads_is_counted_and_made_good_from_the_list() {
         for port in 1..=FLOOD {
             let port = u16::try_from(port).unwrap();
             let to = SocketAddr::from(([10, 0, 0, 2], port));
-            // The answer that nobody listens there comes as an error of the next call.
+            // The error that no program listens there is returned by the next call.
             let _ = socket.send_to(b"x", to).or_else(|_| socket.send_to(b"x", to)).unwrap();
         }
         until("the queue is empty", || {

@@ -1,4 +1,4 @@
-//! What a host that forwards says about itself, against rules that nft and iptables made.
+//! What is detected on a host that forwards, with rules created by nft and iptables.
 
 use std::fs;
 use std::process::Command;
@@ -7,7 +7,7 @@ use xshield_host::linux::forwarding::{Forwarding, Translations};
 
 use crate::world::{in_own_network, nft, run};
 
-/// A bridge of containers, one of them there, and a card.
+/// A bridge with a container, and a network card.
 fn network() {
     run("ip", &["link", "add", "docker0", "type", "bridge"]);
     run("ip", &["link", "add", "veth7", "type", "veth", "peer", "name", "inside"]);
@@ -81,7 +81,7 @@ fn rules_of_iptables_are_read() {
     });
 }
 
-/// Redirections, and whose packets come to them: straight, by a jump, by a chain that both come to.
+/// Redirections, and whose packets reach them: directly, by a jump, by a chain that both reach.
 #[test]
 fn whose_packets_are_translated_is_told() {
     in_own_network(|| {

@@ -1,4 +1,4 @@
-//! What the kernel tells live, against a real kernel: each test in a network namespace of its own.
+//! Live events against a real kernel: each test in its own network namespace.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 

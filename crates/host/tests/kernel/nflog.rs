@@ -21,7 +21,7 @@ fn log_to(group: u16) {
     ));
 }
 
-/// Reads until this many packets are accounted for.
+/// Reads until this many packets are counted or lost.
 fn read(listener: &mut Listener, aggregate: &mut Aggregate, packets: u64) -> Read {
     let mut total = Read::default();
     until("all packets", || {
@@ -98,7 +98,7 @@ fn a_flood_that_nobody_reads_is_lost_to_the_last_packet_and_no_further() {
         let mut listener = Listener::open(&[GROUP]).unwrap();
         let mut aggregate = Aggregate::new(100);
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        // More than the kernel keeps for a listener that sleeps.
+        // More than the kernel keeps for a listener that does not read.
         const FLOOD: u64 = 300_000;
         for _ in 0..FLOOD {
             socket.send_to(b"", "127.0.0.2:7").unwrap();
@@ -114,7 +114,7 @@ fn a_flood_that_nobody_reads_is_lost_to_the_last_packet_and_no_further() {
         until("the queue is empty", || (read_some(&mut total) == Read::default()).then_some(()));
         assert!(total.overruns > 0, "the kernel said so: {total:?}");
         assert!(total.packets > 0 && total.packets < FLOOD, "{total:?}");
-        // What was lost at the end shows with the next packet.
+        // What was lost at the end is detected with the next packet.
         socket.send_to(b"", "127.0.0.2:7").unwrap();
         until("the last packet", || {
             read_some(&mut total);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 /// Longer than anything here takes on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Runs `test` on a thread with a network namespace of its own, loopback up.
+/// Runs `test` on a thread in its own network namespace, with loopback up.
 pub(crate) fn in_own_network(test: impl FnOnce() + Send + 'static) {
     if !rustix::process::geteuid().is_root() {
         eprintln!("SKIPPED: needs root for a network namespace");
@@ -62,13 +62,13 @@ pub(crate) fn until<T>(what: &str, mut step: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// Another host: a thread in a namespace of its own that runs what it is sent.
+/// Another host: a thread in its own namespace that runs the jobs it is sent.
 pub(crate) struct Peer(Sender<Job>);
 
 type Job = Box<dyn FnOnce() + Send>;
 
 impl Peer {
-    /// Joins a new host to this thread's namespace: here `10.0.0.1` and `fd00::1`, there `10.0.0.2` and
+    /// Connects a new host to this thread's namespace: here `10.0.0.1` and `fd00::1`, there `10.0.0.2` and
     /// `fd00::2`.
     pub(crate) fn joined() -> Self {
         let (jobs, inbox) = channel::<Job>();

@@ -1,4 +1,4 @@
-//! Programs that listen, as root, as services and as people run them.
+//! Programs that listen, run as root, as services and as people.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -17,11 +17,11 @@ use xshield_host::socket_holders::Holders;
 use xshield_policy::facts::Listener;
 use xshield_policy::{LocalProgram, ProcessMatch, Protocol};
 
-/// Set for the process that is to listen: what it calls itself, and where it listens.
+/// Set for the process that is to listen: its name, and where it listens.
 const LISTEN: &str = "XSHIELD_TEST_LISTEN";
-/// A user that no machine gives to a person or a service of its own.
+/// A user that no machine assigns to a person or a service.
 pub(crate) const SERVICE_USER: u32 = 871;
-/// A user as people have them.
+/// A user of a person.
 pub(crate) const LOGIN_USER: u32 = 54_321;
 
 /// The body of the program that tests start under another name.
@@ -29,18 +29,18 @@ pub(crate) fn serve() {
     let Ok(how) = std::env::var(LISTEN) else { return };
     let (name, address) = how.split_once(' ').unwrap();
     if !name.is_empty() {
-        // The kernel's name for a process is that of its first thread; tests run in another.
+        // A process has the name of its first thread; tests run in another.
         fs::write(format!("/proc/self/task/{}/comm", std::process::id()), name).unwrap();
     }
     let Ok(tcp) = listen(address.parse().unwrap()) else { std::process::exit(3) };
     let udp = UdpSocket::bind("0.0.0.0:0").unwrap();
     let ports = (tcp.local_addr().unwrap().port(), udp.local_addr().unwrap().port());
     eprintln!("ports {} {}", ports.0, ports.1);
-    // Until whoever started this lets go of it.
+    // Until the parent closes the pipe.
     let _ = std::io::stdin().read(&mut [0]);
 }
 
-/// On that address alone: on IPv6 not for IPv4, too.
+/// Listens on that address only: on IPv6 not for IPv4, too.
 fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     let SocketAddr::V6(address) = address else { return TcpListener::bind(address) };
     let socket = net::socket(net::AddressFamily::INET6, net::SocketType::STREAM, None)?;
@@ -50,13 +50,13 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// Directories with files that are root's, and others.
+/// Directories with files that belong to root, and others.
 pub(crate) struct Stage {
     directory: tempfile::TempDir,
 }
 
 impl Stage {
-    /// In a directory that only root can write to, all the way up. `None`, and said, without root.
+    /// In a directory that only root can write, including its parents. `None` without root, with a message.
     pub(crate) fn set() -> Option<Self> {
         if !rustix::process::geteuid().is_root() {
             eprintln!("SKIPPED: needs root to run programs as others");
@@ -80,12 +80,12 @@ impl Stage {
         chown(self.path(name), Some(owner), None).unwrap();
     }
 
-    /// A copy of this very program, root's own.
+    /// A copy of this program that belongs to root.
     pub(crate) fn copy(&self, name: &str) -> PathBuf {
         self.copy_as(name, 0)
     }
 
-    /// A copy that a user owns, in a directory of that mode; his, unless others can write there anyway.
+    /// A copy that belongs to a user, in a directory with that mode.
     pub(crate) fn copy_with(&self, name: &str, mode: u32, owner: u32) -> PathBuf {
         let directory = name.split('/').next().unwrap();
         self.make(directory, mode, if mode == 0o755 { owner } else { 0 });
@@ -93,8 +93,8 @@ impl Stage {
     }
 
     fn copy_as(&self, name: &str, owner: u32) -> PathBuf {
-        // By a process of its own: one that this process forks meanwhile must not hold the copy open
-        // for writing, or running it fails. In place by a rename, as package managers do it.
+        // Copied by another process: a process forked meanwhile must not hold the copy open for writing, or
+        // running it fails. Put in place by a rename, as package managers do it.
         let (path, new) = (self.path(name), self.path(&format!("{name}.new")));
         let copied = Command::new("cp").arg(std::env::current_exe().unwrap()).arg(&new).status();
         assert!(copied.unwrap().success());
@@ -110,13 +110,13 @@ impl Stage {
 pub(crate) struct Start {
     pub(crate) path: PathBuf,
     pub(crate) user: u32,
-    /// What it calls itself; as its file when empty.
+    /// The process's name; the file's name if empty.
     pub(crate) calls_itself: &'static str,
-    /// What it sees at its path, in namespaces of its own.
+    /// The file that it sees at its path, in its own namespaces.
     pub(crate) mounted_over: Option<PathBuf>,
-    /// In a mount namespace that root made, as service managers do.
+    /// Whether it runs in a mount namespace created by root, as service managers do.
     pub(crate) sandbox: bool,
-    /// On this port of IPv6 alone.
+    /// Listens only on this port of IPv6.
     pub(crate) on_v6_port: Option<u16>,
 }
 
@@ -173,7 +173,7 @@ impl Service {
         Self::try_start(start).expect("the program says its ports")
     }
 
-    /// `None` when this machine does not let it run or listen so.
+    /// `None` if this machine does not let it run or listen so.
     pub(crate) fn try_start(start: &Start) -> Option<Self> {
         let mut child = start.command().spawn().unwrap();
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
@@ -208,7 +208,7 @@ impl Drop for Service {
     }
 }
 
-/// A cgroup of its own; removed when dropped.
+/// A cgroup, removed when dropped.
 pub(crate) struct Cgroup {
     pub(crate) path: PathBuf,
 }

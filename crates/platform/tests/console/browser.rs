@@ -38,7 +38,7 @@ fn an_operator_sees_a_failed_proxy_and_collects_diagnostics() {
     let mut message = agent_message(&mut host);
     message.problems = vec![Problem {
         code: "proxy-failed".to_owned(),
-        text: "10.10.6.4:3128 refused the connection; check that something listens there"
+        text: "10.10.6.4:3128 refused the connection; check that the service is running there"
             .to_owned(),
     }];
     host.check_in_with(&platform, &message);

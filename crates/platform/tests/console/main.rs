@@ -125,7 +125,7 @@ fn agent_message(host: &mut TestHost) -> CheckIn {
             route: "proxy 10.10.6.4:3128".to_owned(),
             in_use: false,
             last_failure: failed(
-                "10.10.6.4:3128 refused the connection; check that something listens there",
+                "10.10.6.4:3128 refused the connection; check that the service is running there",
             ),
             last_worked: Some(now() - 8000),
         },

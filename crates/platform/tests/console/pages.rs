@@ -102,7 +102,7 @@ fn the_route_of_each_host_and_the_failures_of_the_others_are_shown() {
     for expected in [
         "Last check-in now by 10.10.4.5:4128",
         "1 10.10.6.4:3128 failed 2 h ago dead: connection refused 10.10.6.4:3128 refused the \
-         connection; check that something listens there 3 min ago",
+         connection; check that the service is running there 3 min ago",
         "2 10.10.4.5:4128 current now none",
         "3 direct not needed not known none",
         "1.2 % of a core, 14.5 MiB",
@@ -115,7 +115,7 @@ fn the_route_of_each_host_and_the_failures_of_the_others_are_shown() {
     message.routes[1].in_use = false;
     message.routes[1].last_failure = Some(RouteFailure {
         at: now(),
-        reason: "the proxy 10.10.4.5:4128 wants authentication (407)".to_owned(),
+        reason: "the proxy 10.10.4.5:4128 requires authentication (407)".to_owned(),
         kind: RouteFailureKind::ProxyAuthentication,
     });
     message.routes[2].in_use = true;
@@ -124,7 +124,7 @@ fn the_route_of_each_host_and_the_failures_of_the_others_are_shown() {
     assert!(listed.contains("direct 2 failed"), "{listed}");
     let shown = words(&viewer.page("/assets/web-1"));
     let failed = "2 10.10.4.5:4128 failed 2 min ago 407: authentication the proxy 10.10.4.5:4128 \
-                  wants authentication (407) now";
+                  requires authentication (407) now";
     assert!(shown.contains(failed), "{shown}");
     assert!(shown.contains("3 direct current now none"), "{shown}");
 }

@@ -1,4 +1,4 @@
-//! What operators write, and what it means.
+//! Texts of operators, and the resulting lists.
 #![allow(clippy::unwrap_used, reason = "a failed expectation fails the test")]
 
 use proptest::prelude::*;

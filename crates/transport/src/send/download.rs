@@ -1,4 +1,4 @@
-//! Files too large to be held in memory, written down as they come.
+//! Downloads of files too large to be held in memory, written as they arrive.
 
 use std::io::{self, Read as _, Write};
 use std::time::Duration;
@@ -8,36 +8,36 @@ use crate::agent::{self, Connections};
 use crate::config::Timeouts;
 use crate::send::{Failure, Method, Way};
 
-/// The slowest line that is waited for, in bytes per second.
+/// The slowest connection that is accepted, in bytes per second.
 const SLOWEST: u64 = 16 * 1024;
-/// Bytes that are passed on at a time.
+/// The number of bytes that are written at a time.
 const TOGETHER: usize = 32 * 1024;
 
 /// Why a file could not be downloaded.
 #[derive(Debug, thiserror::Error)]
 pub enum DownloadError {
-    /// No answer.
+    /// The platform could not be reached.
     #[error(transparent)]
     Transport(#[from] TransportError),
-    /// An answer that says no.
-    #[error("the platform does not give out {path}: HTTP status {status}")]
+    /// The platform answered with an error.
+    #[error("the platform refused {path}: HTTP status {status}")]
     Status {
-        /// What was asked for.
+        /// The requested path.
         path: String,
         /// HTTP status.
         status: u16,
     },
-    /// What came could not be written down.
-    #[error("writing down what the platform sent failed; check whether the disk is full")]
+    /// The received bytes could not be written.
+    #[error("writing what the platform sent failed; check whether the disk is full")]
     Write(#[source] io::Error),
 }
 
 impl Transport {
-    /// Gets `path` and writes what comes into what `begin` gives. `begin` is asked again for every
-    /// route that is tried: what was written before then is of no use.
+    /// Downloads `path` into the writer that `begin` returns. `begin` is called again for every route that is
+    /// tried; what was written before is incomplete.
     ///
-    /// At most `limit` bytes are taken; the time limit grows with them. The connection is made for
-    /// this download alone, so that a slow one ends no other.
+    /// At most `limit` bytes are accepted; the time limit increases with them. The download uses its own
+    /// connection, so that a slow one does not affect other requests.
     ///
     /// # Errors
     /// See [`DownloadError`]. What was written by then is incomplete.

@@ -99,7 +99,7 @@ fn a_connection_goes_from_one_transport_to_the_next_on_the_same_route_alone() {
     assert_eq!(server.connections(), 3, "another route takes another connection");
     assert_eq!(proxy.seen().len(), 1);
 
-    // Limits of time are of who sends, not of who connected.
+    // Time limits belong to the sender, not to the connection.
     let stall = Duration::from_millis(100);
     by_proxy.hand_over(&place);
     let mut hasty = made(vec![proxy.plain()], Timeouts { stall, exchange: stall, ..timeouts() });
@@ -170,7 +170,7 @@ fn names_are_resolved_by_the_given_resolver_alone() {
     let at = config.platform.endpoint().clone();
     assert_eq!(failures[0].error, RouteError::NameNotFound { at });
 
-    // Behind a proxy the platform's name is the proxy's business.
+    // Through a proxy, the proxy resolves the platform's name.
     let proxy = TestProxy::start(Kind::Good, server.address);
     config.proxies = vec![proxy.plain()];
     let mut proxied = Transport::new(config.clone(), names(&[])).unwrap();
@@ -178,7 +178,7 @@ fn names_are_resolved_by_the_given_resolver_alone() {
     let connect = format!("CONNECT platform.test:{} HTTP/1.1", server.address.port());
     assert_eq!(proxy.seen(), [connect]);
 
-    // A proxy may have a name, too.
+    // A proxy may be given by name, too.
     let named = format!("proxy.test:{}", proxy.address.port()).parse().unwrap();
     config.proxies = vec![Proxy { address: named, user: None, password: None }];
     let mut proxied = Transport::new(config.clone(), names(&["proxy.test"])).unwrap();
@@ -199,7 +199,7 @@ fn a_request_that_waits_is_given_up_at_once_and_the_next_one_goes() {
     let hanging = TestProxy::start(Kind::Hanging, server.address);
     let held = Request { method: Method::Get, path_and_query: "/endless", headers: &[], body: &[] };
     let plain = Request { path_and_query: "/", ..held };
-    // Waiting for the answer, directly and in a tunnel, and for the proxy's own.
+    // Waiting for the answer, directly and in a tunnel, and for the proxy's own answer.
     let cases = [
         (vec![], Duration::from_secs(600)),
         (vec![proxy.plain()], Duration::from_secs(600)),

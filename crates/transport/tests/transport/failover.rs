@@ -10,7 +10,7 @@ fn current(transport: &Transport) -> Option<usize> {
     transport.routes().iter().position(|route| route.current)
 }
 
-/// What each kind of proxy fails with.
+/// The expected failure of each kind of proxy.
 fn expected(kind: Kind, proxy: &TestProxy) -> Option<RouteError> {
     let at = || proxy.address.into();
     match kind {
@@ -119,7 +119,7 @@ fn the_choice_sticks_until_it_fails() {
     get(&mut first, "/").unwrap();
     assert_eq!(good.seen().len(), 2, "the route that worked is tried first");
 
-    // The next run remembers it, through the text form it is stored in.
+    // The next run remembers it, in its stored text form.
     let remembered = first.current_route().unwrap().to_string();
     config.last_route = Some(remembered.parse().unwrap());
     let mut second = transport(config.clone());
@@ -127,13 +127,13 @@ fn the_choice_sticks_until_it_fails() {
     assert_eq!(current(&second), Some(1));
     assert_eq!(second.routes()[0].last_failure, None, "the dead one was not tried");
 
-    // The direct route sticks, too, though a proxy would work.
+    // The direct route is kept, too, although a proxy would work.
     config.last_route = Some(Route::Direct);
     let mut third = transport(config.clone());
     get(&mut third, "/").unwrap();
     assert_eq!(current(&third), Some(2));
 
-    // A remembered route that is dead is left; one that is no longer configured is forgotten.
+    // A dead remembered route is abandoned; one that is no longer configured is ignored.
     config.last_route = Some(Route::Proxy(dead.address.into()));
     let mut fourth = transport(config.clone());
     get(&mut fourth, "/").unwrap();

@@ -17,7 +17,7 @@ use xshield_transport::{
     Method, Proxy, Request, Resolve, Response, Timeouts, Transport, TransportConfig, TransportError,
 };
 
-/// Names that resolve, and nothing else does.
+/// The only names that resolve.
 #[derive(Debug, Default)]
 pub(crate) struct Names(pub(crate) BTreeMap<&'static str, Vec<IpAddr>>);
 
@@ -27,7 +27,7 @@ impl Resolve for Names {
     }
 }
 
-/// Short enough for tests of what never answers, long enough for a loaded machine.
+/// Short enough for tests without answers, long enough for a loaded machine.
 pub(crate) fn timeouts() -> Timeouts {
     Timeouts {
         resolve: Duration::from_millis(1000),

@@ -1,4 +1,4 @@
-//! Proxies, good and bad.
+//! Working and failing proxies.
 
 use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -13,11 +13,11 @@ use xshield_transport::{Proxy, Secret};
 pub(crate) enum Kind {
     /// Connects.
     Good,
-    /// Connects those who send these credentials; answers 407 to the others.
+    /// Connects clients with these credentials; answers 407 to others.
     Wants(&'static str),
-    /// Nobody listens.
+    /// The port is closed.
     Dead,
-    /// Accepts and never says a word.
+    /// Accepts connections and never answers.
     Hanging,
     /// Closes at once.
     Closing,
@@ -25,7 +25,7 @@ pub(crate) enum Kind {
     Refusing,
     /// 403.
     Forbidding,
-    /// No HTTP.
+    /// Answers something that is not HTTP.
     Babbling,
 }
 
@@ -35,7 +35,7 @@ pub(crate) struct TestProxy {
 }
 
 impl TestProxy {
-    /// Leads to `platform`, wherever it is asked to connect to.
+    /// Connects to `platform`, whatever the request names.
     pub(crate) fn start(kind: Kind, platform: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -102,7 +102,7 @@ fn serve(kind: Kind, stream: TcpStream, platform: SocketAddr, log: &Mutex<Vec<St
         Kind::Forbidding => "HTTP/1.1 403 Forbidden\r\n\r\n",
         Kind::Babbling => "SSH-2.0-OpenSSH_9.2\r\n\r\n",
         Kind::Hanging => {
-            // Until the other side gives up.
+            // Until the other side closes.
             let _ = stream.read(&mut [0; 1]);
             return;
         }

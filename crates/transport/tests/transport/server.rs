@@ -1,4 +1,4 @@
-//! A platform: TLS with a certificate of its own CA, and just enough HTTP/1.1.
+//! A platform: TLS with a certificate of its own CA, and minimal HTTP/1.1.
 
 use std::io::{BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -23,7 +23,7 @@ pub(crate) struct Behaviour {
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum AfterAnswer {
     KeepOpen,
-    /// Without having said so.
+    /// Closes the connection without announcing it.
     Close,
 }
 

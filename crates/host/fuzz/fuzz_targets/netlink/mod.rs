@@ -1,4 +1,4 @@
-//! Datagrams in the shape of the kernel's, so that what is fuzzed gets past the frames.
+//! Datagrams in the kernel's format, so that fuzzing gets past the framing.
 
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 
@@ -7,11 +7,11 @@ use libfuzzer_sys::arbitrary::{self, Arbitrary};
 pub enum Datagram {
     /// Any bytes.
     Raw(Vec<u8>),
-    /// Messages, one behind the other.
+    /// Messages, one after the other.
     Messages(Vec<Message>),
 }
 
-/// A message, with whatever type out of those that are read.
+/// A message with any of the types that are read.
 #[derive(Debug, Arbitrary)]
 pub struct Message {
     kind: u8,
@@ -24,16 +24,16 @@ pub struct Message {
 /// An attribute (struct nlattr).
 #[derive(Debug, Arbitrary)]
 pub enum Attribute {
-    /// Holds bytes.
+    /// Contains bytes.
     Leaf(u8, Vec<u8>),
-    /// Holds attributes.
+    /// Contains attributes.
     Nested(u8, Vec<Attribute>),
-    /// Says of itself how long it is.
+    /// Has a wrong length.
     Lying(u8, u16),
 }
 
 impl Datagram {
-    /// As the kernel would send it; `kinds`: the types that are read.
+    /// The datagram's bytes; `kinds`: the types that are read.
     pub fn bytes(&self, kinds: &[u16]) -> Vec<u8> {
         match self {
             Self::Raw(bytes) => bytes.clone(),

@@ -12,7 +12,7 @@ pub(super) const NEW: u16 = 1 << 8;
 pub(super) const GET: u16 = 1 << 8 | 1;
 /// `… | IPCTNL_MSG_CT_DELETE`.
 const DELETE: u16 = 1 << 8 | 2;
-/// `NLM_F_CREATE`: tells a new connection from a changed one.
+/// `NLM_F_CREATE`: distinguishes a new connection from a changed one.
 const CREATED: u16 = 0x400;
 
 /// `enum ctattr_type`.
@@ -25,33 +25,33 @@ mod attribute {
     pub(super) const ID: u16 = 12;
 }
 
-/// What the kernel tells of a connection.
+/// A message of the kernel about a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
     /// Its first packet was let through.
     New(Connection),
-    /// It is there: an entry of a list, or a change.
+    /// It exists: an entry of a list, or a change.
     Seen(Connection),
-    /// It is over: closed long enough ago, or silent for too long.
+    /// It has ended: closed some time ago, or idle for too long.
     Ended(Connection),
 }
 
 /// A connection in the kernel's table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Connection {
-    /// As its first packet said.
+    /// Its first packet.
     pub original: Tuple,
-    /// Who answered: differs from `original` reversed where addresses are translated.
+    /// The answering side: differs from `original` reversed if addresses are translated.
     pub reply: Tuple,
-    /// The kernel's number for it; tells it from a later one with the same ends.
+    /// The kernel's id, which distinguishes it from a later one with the same endpoints.
     pub id: u32,
-    /// Packets and bytes so far; `None` where the kernel doesn't count (`nf_conntrack_acct`).
+    /// Packets and bytes so far; `None` if the kernel doesn't count (`nf_conntrack_acct`).
     pub counters: Option<Counters>,
-    /// For TCP.
+    /// The state, for TCP.
     pub phase: Phase,
 }
 
-/// From whom to whom.
+/// Source and destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Tuple {
     /// Source address.
@@ -62,36 +62,36 @@ pub struct Tuple {
     pub protocol: Protocol,
     /// Source port; the identifier for ICMP.
     pub source_port: u16,
-    /// Destination port; the type for ICMP; 0 where there is none.
+    /// Destination port; the type for ICMP; 0 if there is none.
     pub port: u16,
 }
 
 /// Packets and bytes by direction, IP headers included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Counters {
-    /// Packets from who opened the connection.
+    /// Packets from the side that opened the connection.
     pub packets_sent: u64,
     /// Their bytes.
     pub bytes_sent: u64,
-    /// Packets of the answers.
+    /// Packets of the other side.
     pub packets_received: u64,
     /// Their bytes.
     pub bytes_received: u64,
 }
 
-/// How far a connection is.
+/// The state of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Phase {
-    /// It may go on, as far as is told: kernels before Linux 5.9 don't say it of what has ended.
+    /// Possibly still open; before Linux 5.9 also connections that have ended.
     Open,
-    /// TCP has opened it and not closed it.
+    /// The TCP connection is established.
     Established,
-    /// TCP has closed it; the kernel keeps it a while for stragglers.
+    /// TCP has closed it; the kernel keeps it for late packets.
     Closing,
 }
 
 impl Counters {
-    /// What was added since `before`. Counters never fall; where they do, the connection is another.
+    /// What was added since `before`. Counters never decrease; if they do, it is another connection.
     #[must_use]
     pub fn since(self, before: Self) -> Self {
         Self {

@@ -1,4 +1,4 @@
-//! Connections from the kernel, each with its program, folded into paths.
+//! Connections from the kernel, each with its program, aggregated into paths.
 
 use std::io;
 use std::mem;
@@ -13,24 +13,23 @@ use super::paths::{Drained, Limits};
 use super::watched::{Known, Watched};
 use super::{Accounting, events};
 
-/// `NFNLGRP_CONNTRACK_NEW` and `NFNLGRP_CONNTRACK_DESTROY`, linux/netfilter/nfnetlink.h. Changes in
-/// between are not asked for: they would triple the messages.
+/// `NFNLGRP_CONNTRACK_NEW` and `NFNLGRP_CONNTRACK_DESTROY`, linux/netfilter/nfnetlink.h. Other changes are
+/// not subscribed to: they would triple the messages.
 const GROUPS: [u32; 2] = [1, 3];
-/// What may wait in the kernel: some 15,000 messages.
+/// The size of the socket's buffer: some 15,000 messages.
 const WAITING_BYTES: usize = 16 << 20;
-/// Messages that one call takes, so that a flood can't keep it from returning.
+/// The most messages that one call processes, so that it returns even in a flood.
 const MOST_MESSAGES: usize = 20_000;
 
-/// Calls' worth of messages that are taken in before what is not in the list counts as ended.
+/// How many calls' worth of messages are processed before a connection missing in the list counts as ended.
 const MOST_ROUNDS: usize = 8;
 
-/// Bounds of a [`Monitor`].
+/// Limits of a [`Monitor`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
-    /// Of what is kept in memory.
+    /// Limits of the memory.
     pub limits: Limits,
-    /// Sockets that are asked for in a second, two system calls each; connections beyond that have no
-    /// program.
+    /// Sockets looked up per second, two system calls each; connections beyond that have no program.
     pub lookups_per_second: u32,
 }
 
@@ -43,44 +42,44 @@ impl Default for Settings {
 /// Why connections can't be watched.
 #[derive(Debug, thiserror::Error)]
 pub enum ConntrackError {
-    /// The subscription.
+    /// Subscribing failed.
     #[error(
         "could not subscribe to connection events; run as root or with CAP_NET_ADMIN, on a kernel \
          with nf_conntrack_netlink"
     )]
     Subscribe(#[source] io::Error),
-    /// The list.
+    /// Listing failed.
     #[error("could not list connections; the kernel needs nf_conntrack_netlink")]
     List(#[source] io::Error),
-    /// Reading broke.
+    /// Reading failed.
     #[error("could not read connection events; open the monitor again")]
     Read(#[source] io::Error),
 }
 
-/// What one [`Monitor::read`] brought.
+/// The result of one [`Monitor::read`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Activity {
     /// Connections that began.
     pub began: u64,
     /// Connections that ended.
     pub ended: u64,
-    /// TCP connections among them that were open: somebody removed them (`conntrack -F`), or nothing was
-    /// said on them for very long. The kernel says so since Linux 5.9.
+    /// TCP connections that ended while open: another program removed them (`conntrack -F`), or they were
+    /// idle for very long. Known since Linux 5.9.
     pub cut_off: u64,
-    /// Messages that the kernel threw away.
+    /// Messages that the kernel dropped.
     pub lost: u64,
 }
 
-/// What [`Monitor::drain`] takes out.
+/// The result of [`Monitor::drain`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
-    /// Paths, and what found no room.
+    /// Paths, and what exceeded the limits.
     pub drained: Drained,
-    /// Messages that the kernel threw away, each the begin or the end of a connection.
+    /// Messages that the kernel dropped, each the begin or end of a connection.
     pub lost_events: u64,
-    /// Connections whose end was missed: what they moved last is not counted.
+    /// Connections whose end was missed: their last bytes are not counted.
     pub missed_ends: u64,
-    /// Connections without a program because too many came in a second.
+    /// Connections without a program because too many began in a second.
     pub unasked: u64,
     /// Whether packets and bytes are counted.
     pub accounting: Accounting,
@@ -95,12 +94,12 @@ pub struct Monitor {
     watched: Watched,
     lost_events: u64,
     missed_ends: u64,
-    /// What the kernel has thrown away, when it was last asked.
+    /// The number of dropped messages when it was last read.
     dropped: u32,
     state: State,
 }
 
-/// Whether what is known is what the kernel has.
+/// Whether the known connections match the kernel's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Current,
@@ -109,10 +108,10 @@ enum State {
 }
 
 impl Monitor {
-    /// Subscribes in the network namespace of the calling thread, and learns what is open already.
+    /// Subscribes in the network namespace of the calling thread, and lists the open connections.
     ///
     /// # Errors
-    /// Without the privilege or without kernel support.
+    /// Without the privilege or the kernel's support.
     pub fn open(settings: Settings, now: UnixSeconds) -> Result<Self, ConntrackError> {
         let subscribe = || -> io::Result<Link> {
             let mut events = Link::open(NETLINK_NETFILTER)?;
@@ -134,12 +133,12 @@ impl Monitor {
         Ok(monitor)
     }
 
-    /// Waits at most `timeout` for connections to begin or end, and takes in all that did. A caller
-    /// that pauses some 50 ms between calls saves most of the cost of a busy host's messages, and
-    /// still finds the sockets of connections that live that long.
+    /// Waits at most `timeout` for connections to begin or end, and processes all that did. Calls some 50 ms
+    /// apart save most of the cost on a busy host, and still find the sockets of connections that live that
+    /// long.
     ///
     /// # Errors
-    /// When a socket breaks.
+    /// When a socket fails.
     pub fn read(
         &mut self,
         timeout: Duration,
@@ -149,7 +148,7 @@ impl Monitor {
         if self.state == State::Doubtful {
             self.read_list(Known::Since, now)?;
             self.state = State::Current;
-            // Ends that were told meanwhile are no missed ones.
+            // Ends reported meanwhile are not missed ones.
             for _ in 0..MOST_ROUNDS {
                 let meanwhile = self.read_events(Duration::ZERO, now)?;
                 if meanwhile == Activity::default() {
@@ -166,11 +165,11 @@ impl Monitor {
         Ok(activity)
     }
 
-    /// Takes out what happened since the last drain, counters of open connections included. Connections
-    /// of the last seconds whose program is still being looked for come with the next one.
+    /// Returns what happened since the last drain, including counters of open connections. Connections of the
+    /// last seconds whose program is still being searched come with the next drain.
     ///
     /// # Errors
-    /// When the kernel's list can't be read; nothing is taken out then.
+    /// When the kernel's list can't be read; nothing is drained then.
     pub fn drain(&mut self, now: UnixSeconds) -> Result<Report, ConntrackError> {
         self.watched.settle_when_due();
         let accounting = Accounting::read();
@@ -180,10 +179,10 @@ impl Monitor {
         Ok(self.report(accounting))
     }
 
-    /// The last [`Monitor::drain`], with everything.
+    /// The last [`Monitor::drain`], including connections whose program is not known yet.
     ///
     /// # Errors
-    /// When a socket breaks.
+    /// When a socket fails.
     pub fn finish(mut self, now: UnixSeconds) -> Result<Report, ConntrackError> {
         self.read(Duration::ZERO, now)?;
         self.watched.settle();
@@ -200,7 +199,7 @@ impl Monitor {
         }
     }
 
-    /// How many connections are known that are not over.
+    /// The number of known connections that have not ended.
     #[must_use]
     pub fn live(&self) -> usize {
         self.watched.live()
@@ -234,7 +233,7 @@ impl Monitor {
         Ok(activity)
     }
 
-    /// How many messages were lost since this was last asked.
+    /// The number of messages lost since the last call.
     fn count_losses(&mut self) -> u64 {
         let dropped = self.events.dropped();
         let lost = dropped.map_or(1, |dropped| dropped.wrapping_sub(self.dropped).into());

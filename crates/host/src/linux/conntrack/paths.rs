@@ -1,8 +1,8 @@
-//! Connections folded into paths: pure, with a bound on what is kept and none on what is counted.
+//! Aggregates connections into paths. Pure; memory is limited, but everything is counted.
 //!
-//! A connection belongs to the path that it was given when it was first seen. What it has moved is
-//! added when it ends, and before that whenever the kernel's list is read, so that a connection that
-//! stays open for days shows what it moves, and one that lives for a millisecond is counted, too.
+//! A connection keeps the path that it was given when it was first seen. Its packets and bytes are added when
+//! it ends, and before that whenever the kernel's list is read, so that a connection that stays open for days
+//! is visible, and one that lives for a millisecond is counted, too.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
@@ -16,15 +16,15 @@ use xshield_wire::message::UnixSeconds;
 use super::message::{Connection, Counters, Phase};
 use crate::program::Program;
 
-/// How many of each are kept.
+/// The most items kept of each kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Paths between two drains: about 200 bytes each.
     pub paths: usize,
-    /// Connections that are not over, closed ones that the kernel still keeps among them: about 24
-    /// bytes each.
+    /// Connections that have not ended, including closed ones that the kernel still keeps: about 24 bytes
+    /// each.
     pub connections: usize,
-    /// Connections whose counters are followed while they are open: about 64 bytes each.
+    /// Open connections whose counters are followed: about 64 bytes each.
     pub followed: usize,
 }
 
@@ -34,29 +34,29 @@ impl Default for Limits {
     }
 }
 
-/// Where a connection goes, as seen from this host.
+/// The direction of a connection, as seen from this host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Way {
     /// A peer opened it to this host.
     Inbound,
     /// This host opened it.
     Outbound,
-    /// Between others, through this host: containers, virtual machines, routed networks.
+    /// Forwarded between others: containers, virtual machines, routed networks.
     Forwarded,
 }
 
-/// What connections have in common to be one path.
+/// What the connections of one path have in common.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PathKey {
-    /// As seen from this host.
+    /// The direction, as seen from this host.
     pub way: Way,
-    /// Who opened the connections.
+    /// The side that opened the connections.
     pub source: IpAddr,
-    /// Whom to, as the source named it.
+    /// The destination, as the source addressed it.
     pub destination: IpAddr,
     /// Transport protocol.
     pub protocol: Protocol,
-    /// Destination port; the type for ICMP; 0 where there is none.
+    /// Destination port; the type for ICMP; 0 if there is none.
     pub port: u16,
     /// The program at this host's end, when known.
     pub program: Option<Arc<Program>>,
@@ -65,28 +65,28 @@ pub struct PathKey {
 /// What happened on a path since the last drain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Path {
-    /// Which path.
+    /// The path.
     pub key: PathKey,
     /// Connections seen for the first time.
     pub connections: u64,
-    /// Connections that are open now, or closed so recently that the kernel still keeps them.
+    /// Connections that are open, or closed so recently that the kernel still keeps them.
     pub live: u64,
-    /// Packets and bytes that are new. Zero where the kernel doesn't count.
+    /// New packets and bytes. Zero if the kernel doesn't count.
     pub counters: Counters,
-    /// When anything was first seen on it.
+    /// When the path was first seen.
     pub first_seen: UnixSeconds,
-    /// When anything was last seen on it.
+    /// When the path was last seen.
     pub last_seen: UnixSeconds,
 }
 
-/// What [`Paths::drain`] takes out.
+/// The result of [`Paths::drain`].
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Drained {
-    /// Paths that are new or on which anything happened.
+    /// Paths that are new or had activity.
     pub paths: Vec<Path>,
-    /// Connections of further paths that found no room.
+    /// Connections of further paths that exceeded the limit.
     pub overflow_connections: u64,
-    /// What they have moved.
+    /// Their packets and bytes.
     pub overflow: Counters,
 }
 
@@ -97,14 +97,14 @@ pub struct Paths {
     hasher: RandomState,
     numbers: HashMap<PathKey, u32>,
     slots: Vec<Option<Path>>,
-    /// Paths that no drain has told of.
+    /// Paths that no drain has returned yet.
     untold: HashSet<u32>,
     free: Vec<u32>,
     /// Each connection, by [`Paths::mark`].
     live: HashMap<u64, Live>,
-    /// Counts the lists of the kernel that were read.
+    /// The number of times that the kernel's list was read.
     list: u32,
-    /// What has been added of open connections, by the same.
+    /// What has already been added of open connections, by the same key.
     followed: HashMap<u64, Counters>,
     overflow_connections: u64,
     overflow: Counters,
@@ -114,11 +114,11 @@ pub struct Paths {
 struct Live {
     /// Its path.
     slot: u32,
-    /// The last list that it was in.
+    /// The last list that contained it.
     list: u32,
 }
 
-/// Stands for a connection whose path found no room.
+/// The slot of a connection whose path exceeded the limit.
 const NO_ROOM: u32 = u32::MAX;
 
 impl Paths {
@@ -140,14 +140,14 @@ impl Paths {
         }
     }
 
-    /// Whether the connection is known and not over.
+    /// Whether the connection is known and has not ended.
     #[must_use]
     pub fn knows(&self, connection: &Connection) -> bool {
         self.live.contains_key(&self.mark(connection))
     }
 
-    /// A connection that was not known, on its path. Twice is once. Where there is no room for it, it
-    /// is counted when it ends.
+    /// Adds a new connection to its path; repeating it has no effect. If there is no room for it, it is
+    /// counted when it ends.
     pub fn begin(&mut self, connection: &Connection, key: PathKey, now: UnixSeconds) {
         let mark = self.mark(connection);
         if self.live.contains_key(&mark) || self.live.len() >= self.limits.connections {
@@ -161,8 +161,8 @@ impl Paths {
         }
     }
 
-    /// A connection that began before anyone looked: it is no new one, and what it has moved until now
-    /// is not counted.
+    /// Adds a connection that existed before watching began: it is not new, and what it has transferred until
+    /// now is not counted.
     pub fn adopt(&mut self, connection: &Connection, key: PathKey, now: UnixSeconds) {
         let mark = self.mark(connection);
         if self.live.contains_key(&mark) || self.live.len() >= self.limits.connections {
@@ -176,14 +176,14 @@ impl Paths {
         }
     }
 
-    /// What a connection that is open has moved so far.
+    /// Updates the counters of an open connection.
     pub fn follow(&mut self, connection: &Connection, now: UnixSeconds) {
         let mark = self.mark(connection);
         let Some(live) = self.live.get_mut(&mark) else { return };
         live.list = self.list;
         let slot = live.slot;
         let Some(counters) = connection.counters else { return };
-        // A closed one moves no more: it is added when the kernel forgets it.
+        // A closed connection transfers nothing more: it is added when the kernel removes it.
         let has_room = self.followed.len() < self.limits.followed;
         let is_new = !self.followed.contains_key(&mark);
         if is_new && (connection.phase == Phase::Closing || !has_room) {
@@ -193,8 +193,7 @@ impl Paths {
         self.count(slot, counters.since(before), now);
     }
 
-    /// A connection is over. One that was not known is counted on the path that `key` tells; without a
-    /// key it is left out.
+    /// Ends a connection. An unknown one is counted on the path with `key`; without a key it is ignored.
     pub fn end(
         &mut self,
         connection: &Connection,
@@ -219,14 +218,14 @@ impl Paths {
         self.count(slot, moved.unwrap_or_default(), now);
     }
 
-    /// From here on the kernel's whole list is read: [`Paths::begin`] and [`Paths::follow`] for each
+    /// Starts reading the kernel's whole list: call [`Paths::begin`] and [`Paths::follow`] for each
     /// connection in it.
     pub fn begin_list(&mut self) {
         self.list = self.list.wrapping_add(1);
     }
 
-    /// Forgets connections that were not in the list and did not begin since: their end was missed.
-    /// Returns how many.
+    /// Removes connections that were not in the list and did not begin since: their end was missed. Returns
+    /// their number.
     pub fn end_list(&mut self) -> u64 {
         let (slots, followed, list) = (&mut self.slots, &mut self.followed, self.list);
         let before = self.live.len();
@@ -243,14 +242,14 @@ impl Paths {
         (before - self.live.len()) as u64
     }
 
-    /// How many connections are kept.
+    /// The number of known connections.
     #[must_use]
     pub fn live(&self) -> usize {
         self.live.len()
     }
 
-    /// Takes out the paths that are new or on which anything happened since the last drain. Paths on
-    /// which nothing is open are forgotten.
+    /// Returns the paths that are new or had activity since the last drain. Paths without open connections
+    /// are removed.
     #[must_use]
     pub fn drain(&mut self) -> Drained {
         let mut paths = Vec::new();
@@ -280,7 +279,7 @@ impl Paths {
         self.hasher.hash_one((connection.original, connection.id))
     }
 
-    /// The slot of a path, [`NO_ROOM`] when there is none left.
+    /// The slot of a path, [`NO_ROOM`] if there is none left.
     fn slot(&mut self, key: PathKey, now: UnixSeconds) -> u32 {
         if let Some(&slot) = self.numbers.get(&key) {
             return slot;

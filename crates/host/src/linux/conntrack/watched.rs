@@ -1,4 +1,4 @@
-//! What is known of connections: their paths, and those whose program is still being looked for.
+//! The known connections: their paths, and those whose program is still being searched.
 
 use std::collections::{HashMap, HashSet};
 use std::mem;
@@ -16,24 +16,24 @@ use super::monitor::Settings;
 use super::paths::{Drained, PathKey, Paths, Way};
 use crate::program::Program;
 
-/// Connections that wait for their program to be found.
+/// The most connections that wait for their program.
 const MOST_PENDING: usize = 8_192;
 /// The host's own addresses are read again after this time.
 const ADDRESSES_FOR: Duration = Duration::from_secs(10);
 
-/// What an unknown connection in the kernel's list is.
+/// The meaning of an unknown connection in the kernel's list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Known {
-    /// One from before anyone looked.
+    /// It began before watching started.
     Before,
-    /// One whose beginning was missed.
+    /// Its beginning was missed.
     Since,
 }
 
 #[derive(Debug)]
 pub(super) struct Watched {
     paths: Paths,
-    /// Without it paths have no program, which is better than no paths.
+    /// If absent, paths have no program.
     programs: Option<Programs>,
     pending: HashMap<(Tuple, u32), Pending>,
     addresses: Addresses,
@@ -41,7 +41,7 @@ pub(super) struct Watched {
     unasked: u64,
 }
 
-/// A connection whose program is being looked for.
+/// A connection whose program is being searched.
 #[derive(Debug)]
 struct Pending {
     connection: Connection,
@@ -92,7 +92,7 @@ impl Watched {
         self.paths.drain()
     }
 
-    /// Connections that were not asked for since this was last called.
+    /// The number of connections that were not looked up since the last call.
     pub(super) fn take_unasked(&mut self) -> u64 {
         mem::take(&mut self.unasked)
     }
@@ -108,7 +108,8 @@ impl Watched {
         }
     }
 
-    /// Looks for the programs of pending connections, and puts these on their paths in any case.
+    /// Searches the programs of pending connections, and adds the connections to their paths with or without
+    /// one.
     pub(super) fn settle(&mut self) {
         if let Some(programs) = &mut self.programs {
             programs.search(self.pending.values().map(|pending| pending.owner));
@@ -181,7 +182,7 @@ impl Watched {
             let remote = SocketAddr::new(original.destination, original.port);
             programs.opener(original.protocol, local, remote)
         } else {
-            // Who answers: not whom the peer named, where addresses are translated.
+            // The answering side is not the addressed one if addresses are translated.
             programs.server(original.protocol, SocketAddr::new(reply.source, reply.source_port))
         }
     }
@@ -195,7 +196,7 @@ struct Addresses {
 }
 
 impl Addresses {
-    /// The path of a connection without its program; `None` for what stays within this host.
+    /// The path of a connection without its program; `None` for connections within this host.
     fn key(&mut self, connection: &Connection) -> Option<PathKey> {
         let Connection { original, reply, .. } = connection;
         let way = match (self.is_own(original.source), self.is_own(reply.source)) {
@@ -212,7 +213,7 @@ impl Addresses {
         let now = Instant::now();
         if self.until.is_none_or(|until| now >= until) {
             self.until = Some(now + ADDRESSES_FOR);
-            // Where they can't be listed, those from before are the best guess.
+            // If they can't be listed, the previous ones are the best guess.
             if let Ok(addresses) = system::interface_addresses() {
                 self.own = addresses.into_iter().collect();
             }
@@ -221,7 +222,7 @@ impl Addresses {
     }
 }
 
-/// So many in a second.
+/// A number of actions per second.
 #[derive(Debug)]
 struct Budget {
     per_second: u32,

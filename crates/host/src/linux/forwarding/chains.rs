@@ -1,4 +1,4 @@
-//! Which packets come to a chain that translates addresses: those that arrive, or the host's own.
+//! Which packets reach a chain that translates addresses: arriving ones, or the host's own.
 
 use std::collections::{HashMap, HashSet};
 
@@ -15,7 +15,7 @@ const HOOK_NUMBER: u16 = 1;
 const PRE_ROUTING: u32 = 0;
 const LOCAL_OUT: u32 = 3;
 
-/// A chain of a table of a family.
+/// A chain by family, table and name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct ChainName {
     pub(super) family: u8,
@@ -23,7 +23,7 @@ pub(super) struct ChainName {
     pub(super) chain: String,
 }
 
-/// Chains and where they lead.
+/// Chains and their jumps.
 #[derive(Debug, Default)]
 pub(super) struct Chains {
     bases: Vec<(ChainName, Traffic)>,
@@ -31,7 +31,7 @@ pub(super) struct Chains {
 }
 
 impl Chains {
-    /// Takes in a chain of the kernel's list.
+    /// Adds a chain of the kernel's list.
     pub(super) fn chain(&mut self, message: &Message<'_>) {
         let base = || {
             let (family, _, attributes) = message.netfilter()?;
@@ -49,13 +49,13 @@ impl Chains {
         }
     }
 
-    /// Takes in that a rule of a chain leads to another one of its table.
+    /// Adds a jump from a rule of a chain to another chain of its table.
     pub(super) fn jump(&mut self, from: &ChainName, to: &str) {
         let to = ChainName { chain: to.to_owned(), ..from.clone() };
         self.jumps.entry(from.clone()).or_default().push(to);
     }
 
-    /// Whose packets come to each chain. One that nothing seems to lead to is missing: maps lead to
+    /// Whose packets reach each chain. A chain without a known jump is missing, since maps can jump to
     /// chains, too.
     pub(super) fn reached(&self) -> HashMap<ChainName, HashSet<Traffic>> {
         let mut reached: HashMap<ChainName, HashSet<Traffic>> = HashMap::new();

@@ -1,4 +1,4 @@
-//! Which interfaces lead to virtual networks of this host's own.
+//! Which interfaces belong to virtual networks of this host.
 
 use std::collections::HashSet;
 use std::fs;
@@ -22,18 +22,18 @@ const INFO: u16 = 18;
 const KIND: u16 = 1;
 const ANSWER_BYTES: usize = 64 << 10;
 
-/// An interface, as far as it matters here.
+/// An interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Link {
     index: u32,
     name: InterfaceName,
     /// `bridge`, `veth`, …; empty for hardware.
     kind: String,
-    /// The interface that it is a part of.
+    /// The bridge or bond of which it is a member.
     master: Option<u32>,
 }
 
-/// Those of this network namespace.
+/// The interfaces of this network namespace.
 pub(super) fn interfaces() -> io::Result<Interfaces> {
     let mut links = Vec::new();
     let mut buffer = vec![0; ANSWER_BYTES];
@@ -45,15 +45,14 @@ pub(super) fn interfaces() -> io::Result<Interfaces> {
     Ok(sorted(&links, &default_routes(&v4, &v6)))
 }
 
-/// Tells inner interfaces from the others:
+/// Separates inner interfaces from the others. Inner are:
 ///
-/// - a bridge all of whose ports are ends of containers and virtual machines (veth, tap), or that has
-///   none yet;
-/// - an end of a container (veth) outside of bridges, unless it is called like a network card, as in a
+/// - a bridge whose ports all belong to containers and virtual machines (veth, tap), or that has none yet;
+/// - a container's interface (veth) that is in no bridge, unless it is named like a network card, as in a
 ///   container that is itself the host here.
 ///
-/// What leads to the default gateway is outside in any case. So is what is of another kind: tunnels,
-/// VLANs, taps of their own.
+/// The interface of the default gateway is never inner, and neither are other kinds: tunnels, VLANs, single
+/// taps.
 fn sorted(links: &[Link], default_routes: &HashSet<&str>) -> Interfaces {
     let is_of_a_guest = |link: &Link| matches!(link.kind.as_str(), "veth" | "tun" | "dummy");
     let is_inner = |link: &&Link| {
@@ -90,8 +89,7 @@ fn link(message: &Message<'_>) -> Option<Link> {
     })
 }
 
-/// Interfaces that the routes to everywhere lead over, from `/proc/net/route` and
-/// `/proc/net/ipv6_route`.
+/// Interfaces with default routes, from `/proc/net/route` and `/proc/net/ipv6_route`.
 fn default_routes<'t>(v4: &'t str, v6: &'t str) -> HashSet<&'t str> {
     let v4 = v4.lines().filter_map(|line| {
         let words: Vec<&str> = line.split_whitespace().collect();

@@ -1,5 +1,4 @@
-//! Whether this host passes packets on between others, and for whom: containers, virtual machines, other
-//! networks.
+//! Whether this host forwards packets for others, and for whom: containers, virtual machines, other networks.
 
 mod chains;
 mod links;
@@ -13,13 +12,13 @@ use xshield_policy::Interfaces;
 
 pub use translations::{Target, Traffic, Translation, Translations};
 
-/// Why it is not known what this host forwards.
+/// Why forwarding can't be determined.
 #[derive(Debug, thiserror::Error)]
 pub enum ForwardingError {
-    /// The kernel does not tell its interfaces.
+    /// The kernel's interfaces can't be listed.
     #[error("listing the network interfaces failed")]
     Interfaces(#[source] io::Error),
-    /// The kernel does not tell its rules.
+    /// The kernel's rules can't be listed.
     #[error("listing the rules that translate addresses failed")]
     Translations(#[source] io::Error),
 }
@@ -29,9 +28,9 @@ pub enum ForwardingError {
 pub struct Forwarding {
     /// Which IP versions are forwarded.
     pub versions: Versions,
-    /// For whom.
+    /// The interfaces for which it forwards.
     pub interfaces: Interfaces,
-    /// What is translated on the way.
+    /// The rules that translate destinations.
     pub translations: Translations,
 }
 
@@ -45,7 +44,7 @@ pub struct Versions {
 }
 
 impl Versions {
-    /// As they are now. What can't be read is off.
+    /// The current settings; a setting that can't be read counts as off.
     #[must_use]
     pub fn now() -> Self {
         let is_on = |path| fs::read_to_string(path).is_ok_and(|text| text.trim() != "0");
@@ -63,10 +62,10 @@ impl Versions {
 }
 
 impl Forwarding {
-    /// Looks. A host that forwards nothing is not looked at more closely.
+    /// Determines forwarding. If nothing is forwarded, interfaces and rules are not read.
     ///
     /// # Errors
-    /// When the kernel does not answer.
+    /// When the kernel can't be read.
     pub fn look() -> Result<Self, ForwardingError> {
         let versions = Versions::now();
         if !versions.any() {
@@ -76,8 +75,8 @@ impl Forwarding {
         Ok(Self { versions, interfaces: interfaces()?, translations })
     }
 
-    /// Whether it passes packets on for anybody, as far as can be seen: routers without virtual networks
-    /// of their own and without translation are not told from hosts that merely could.
+    /// Whether it apparently forwards packets for others: routers without virtual networks and without
+    /// translation can't be distinguished from hosts that merely could.
     #[must_use]
     pub fn serves_others(&self) -> bool {
         let inner = !self.interfaces.inner.is_empty();
@@ -85,7 +84,7 @@ impl Forwarding {
     }
 }
 
-/// What was found, for people: `IPv4; for docker0; 1 published port: tcp/18080`.
+/// Describes the result: `IPv4; for docker0; 1 published port: tcp/18080`.
 impl fmt::Display for Forwarding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.versions {
@@ -105,10 +104,10 @@ impl fmt::Display for Forwarding {
     }
 }
 
-/// How many are named; the rest is counted.
+/// The most names that are listed; the others are counted.
 const NAMED: usize = 5;
 
-/// The first few, and how many more.
+/// The first few names, and the number of the others.
 fn listed(names: &[impl AsRef<str>]) -> String {
     let named: Vec<&str> = names.iter().take(NAMED).map(AsRef::as_ref).collect();
     let rest = names.len().saturating_sub(NAMED);
@@ -116,10 +115,10 @@ fn listed(names: &[impl AsRef<str>]) -> String {
     named.join(", ") + &more
 }
 
-/// The interfaces that forwarded packets are told apart by.
+/// The interfaces by which forwarded packets are distinguished.
 ///
 /// # Errors
-/// When the kernel does not answer.
+/// When the kernel can't be read.
 pub fn interfaces() -> Result<Interfaces, ForwardingError> {
     links::interfaces().map_err(ForwardingError::Interfaces)
 }

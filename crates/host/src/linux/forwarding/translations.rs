@@ -1,5 +1,5 @@
-//! Rules that translate destinations: published ports of containers, forwarded ports of virtual
-//! machines, services of Kubernetes. They are the rules of others; they are read and never changed.
+//! Rules that translate destinations: published ports of containers, forwarded ports of virtual machines,
+//! services of Kubernetes. They belong to other programs; they are read and never changed.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
@@ -25,31 +25,31 @@ const EXPRESSIONS: u16 = 4;
 const NAME: u16 = 1;
 const DATA: u16 = 2;
 const ANSWER_BYTES: usize = 64 << 10;
-/// Rules that are told of. Nodes of Kubernetes have thousands.
+/// The most rules that are reported. Nodes of Kubernetes have thousands.
 const MOST: usize = 4096;
 
-/// What is known about rules that translate destinations.
+/// The rules that translate destinations.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Translations {
     /// One for each rule.
     rules: BTreeSet<Translation>,
-    /// There are rules that can't be read here: those of the old xtables interface.
+    /// Whether there are rules that can't be read: those of the old xtables interface.
     unread: bool,
 }
 
 /// Whose packets a rule translates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Traffic {
-    /// Those that come from elsewhere.
+    /// Packets from other hosts.
     Arriving,
-    /// Those that this host sends.
+    /// Packets that this host sends.
     Own,
 }
 
 /// Where a translated packet goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Target {
-    /// To a destination that the rule names.
+    /// To a destination named in the rule.
     Destination,
     /// To a port of this host.
     Here,
@@ -58,23 +58,23 @@ pub enum Target {
 /// A rule that translates destinations.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Translation {
-    /// The protocol's number, where the rule itself says one.
+    /// The protocol's number, if the rule names one.
     pub protocol: Option<u8>,
-    /// The port, lowest and highest, where the rule itself says one.
+    /// The first and last port, if the rule names any.
     pub ports: Option<(u16, u16)>,
     /// Where the packet goes.
     pub target: Target,
-    /// Whose packets come to it, as far as can be told; both where it can't.
+    /// Whose packets reach the rule; both if that can't be determined.
     pub traffic: BTreeSet<Traffic>,
     /// Table and chain.
     pub place: String,
 }
 
 impl Translations {
-    /// Reads them.
+    /// Reads the rules.
     ///
     /// # Errors
-    /// When the kernel does not list its rules.
+    /// When the kernel's rules can't be listed.
     pub fn read() -> io::Result<Self> {
         let mut chains = Chains::default();
         list(GET_CHAIN, |message| chains.chain(message))?;
@@ -100,8 +100,7 @@ impl Translations {
         Ok(Self { rules, unread: legacy })
     }
 
-    /// Whether nothing is published, as far as can be seen: no packet that arrives is sent on to a
-    /// destination that a rule names.
+    /// Whether nothing is apparently published: no arriving packet is sent to a destination named in a rule.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.published().next().is_none()
@@ -119,13 +118,13 @@ impl Translations {
         self.unread
     }
 
-    /// The rule that publishes a port of a protocol, and names it.
+    /// The rule that publishes a port of a protocol.
     #[must_use]
     pub fn of(&self, protocol: u8, port: u16) -> Option<&Translation> {
         self.published().find(|rule| rule.ports.is_some() && rule.may_match(protocol, port))
     }
 
-    /// The rule that leads packets that arrive for a port to another port of this host.
+    /// The rule that redirects packets arriving for a port to another port of this host.
     #[must_use]
     pub fn redirecting(&self, protocol: u8, port: u16) -> Option<&Translation> {
         self.rules.iter().find(|rule| {
@@ -135,7 +134,7 @@ impl Translations {
         })
     }
 
-    /// The rule that may lead this host's own packets to a port elsewhere.
+    /// The rule that may send this host's own packets for a port elsewhere.
     #[must_use]
     pub fn of_own(&self, protocol: u8, port: u16) -> Option<&Translation> {
         self.rules
@@ -158,7 +157,7 @@ impl fmt::Display for Translations {
 }
 
 impl Translation {
-    /// What it names besides (addresses, interfaces) was not read.
+    /// Whether the rule may match; its other conditions (addresses, interfaces) are not read.
     fn may_match(&self, protocol: u8, port: u16) -> bool {
         let ports = self.ports.is_none_or(|(first, last)| (first..=last).contains(&port));
         ports && self.protocol.is_none_or(|named| named == protocol)
@@ -195,8 +194,8 @@ fn list(what: u16, each: impl FnMut(&Message<'_>)) -> io::Result<()> {
     }
 }
 
-/// Reads a rule. Besides nftables' own `dnat to` and `redirect`, these are the rules of iptables-nft, which
-/// carry the structures of xtables.
+/// Parses a rule: nftables' own `dnat to` and `redirect`, and the rules of iptables-nft, which contain the
+/// structures of xtables.
 fn rule(message: &Message<'_>) -> Option<(ChainName, Reading)> {
     if message.kind != NEW_RULE {
         return None;
@@ -232,22 +231,22 @@ fn translation(
     Translation { protocol: rule.protocol, ports: rule.ports, target, traffic, place }
 }
 
-/// The chain that an immediate verdict leads to: `NFTA_IMMEDIATE_DATA`, `NFTA_DATA_VERDICT`,
+/// The chain to which an immediate verdict jumps: `NFTA_IMMEDIATE_DATA`, `NFTA_DATA_VERDICT`,
 /// `NFTA_VERDICT_CHAIN`.
 fn jump(data: Attributes<'_>) -> Option<String> {
     let verdict = Attributes(Attributes(data.get(2)?).get(2)?);
     verdict.get(2).and_then(text).map(str::to_owned)
 }
 
-/// A rule as far as it was read.
+/// The parsed part of a rule.
 #[derive(Debug, Default)]
 struct Reading {
-    /// What was loaded last, to be compared.
+    /// The last loaded value, to be compared.
     loaded: Option<Loaded>,
     protocol: Option<u8>,
     ports: Option<(u16, u16)>,
     target: Option<Target>,
-    /// Chains that it leads to.
+    /// The chains to which it jumps.
     jumps: Vec<String>,
 }
 

@@ -1,4 +1,4 @@
-//! The file of a syslog daemon. It is rotated under us: renamed, or copied and emptied.
+//! The log file of a syslog daemon, which may be rotated at any time: renamed, or copied and truncated.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
@@ -10,10 +10,10 @@ use ring::digest::{SHA256, digest};
 use super::{Batch, Collected};
 use crate::log_line::Cursor;
 
-/// A line that is longer is no line of ours.
+/// A longer line is not one of ours.
 const LONGEST_LINE: usize = 64 << 10;
 
-/// How many bytes before the place the mark is made of.
+/// The number of bytes before the offset from which the mark is computed.
 const MARKED: u64 = 256;
 
 pub(super) fn read(path: &Path, cursor: Option<&Cursor>) -> io::Result<Batch> {
@@ -31,7 +31,7 @@ pub(super) fn read(path: &Path, cursor: Option<&Cursor>) -> io::Result<Batch> {
                             return Ok(collected.until(place(path, &mut rest, end)?));
                         }
                     }
-                    // Emptied, compressed or removed: whether lines of ours were in it can't be told.
+                    // Truncated, compressed or removed: it is unknown whether it contained lines of ours.
                     None => collected.lost += 1,
                 }
                 0
@@ -57,7 +57,7 @@ fn is_at(file: &mut File, inode: u64, offset: u64, expected: &str) -> io::Result
     Ok(meta.ino() == inode && offset <= meta.len() && mark(file, offset)? == expected)
 }
 
-/// The file that had this path at the last run, where it has been renamed as logrotate(8) does.
+/// The file that had this path in the last run, if it was renamed as logrotate(8) does.
 fn rotated(path: &Path, inode: u64, offset: u64, mark: &str) -> io::Result<Option<File>> {
     let mut name = path.as_os_str().to_owned();
     name.push(".1");
@@ -77,7 +77,7 @@ fn mark(file: &mut File, offset: u64) -> io::Result<String> {
     Ok(sum.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// Reads whole lines; the offset after the last of them.
+/// Reads complete lines; returns the offset after the last of them.
 fn read_from(file: &mut File, mut offset: u64, collected: &mut Collected) -> io::Result<u64> {
     file.seek(SeekFrom::Start(offset))?;
     let mut reader = BufReader::new(file);
@@ -96,8 +96,8 @@ fn read_from(file: &mut File, mut offset: u64, collected: &mut Collected) -> io:
     Ok(offset)
 }
 
-/// Reads up to and with the next line break, keeping no more than [`LONGEST_LINE`] bytes. Returns how
-/// many bytes went by.
+/// Reads up to and including the next line break, keeping at most [`LONGEST_LINE`] bytes. Returns the number
+/// of bytes read.
 fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<u64> {
     let mut size = 0;
     loop {

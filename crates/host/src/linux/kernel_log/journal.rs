@@ -1,4 +1,4 @@
-//! journald, through its own reader: the journal's format is not ours to know.
+//! journald, read with its own program: the journal's format is internal to it.
 
 use std::io::{self, BufRead, BufReader};
 use std::path::Path;
@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::{Batch, Collected};
 use crate::log_line::Cursor;
 
-/// How long reading may take; what is left waits for the next run.
+/// The time limit for reading; the rest is left to the next run.
 const LIMIT: Duration = Duration::from_secs(5);
 /// journald's id of "Missed … kernel messages" (sd-messages.h, `SD_MESSAGE_JOURNAL_MISSED`).
 const MISSED: &str = "MESSAGE_ID=e9bf28e6e834481bb6f48f548ad13606";
@@ -25,15 +25,15 @@ struct Entry {
     /// Microseconds since 1970.
     #[serde(rename = "__REALTIME_TIMESTAMP")]
     written: Option<String>,
-    /// Who handed the entry to journald; programs can't set it.
+    /// Which transport passed the entry to journald; programs can't set it.
     #[serde(rename = "_TRANSPORT")]
     transport: Option<String>,
-    /// Text, or its bytes when it is no UTF-8.
+    /// Text, or its bytes if it is not UTF-8.
     #[serde(rename = "MESSAGE", default)]
     message: Value,
 }
 
-/// An entry, and whether it could be read at all.
+/// An entry, or the error of parsing it.
 type Line = Result<Entry, serde_json::Error>;
 
 pub(super) fn read(journalctl: &Path, cursor: Option<&Cursor>) -> io::Result<Batch> {
@@ -94,7 +94,7 @@ fn missed(message: &str) -> u64 {
     count.and_then(|count| count.parse().ok()).unwrap_or(1)
 }
 
-/// A running `journalctl`; killed when it is dropped.
+/// A running `journalctl`, which is killed when dropped.
 struct Reader {
     child: Child,
     lines: Receiver<io::Result<Line>>,
@@ -115,10 +115,10 @@ impl Reader {
         Ok(Self { child, lines: lines_of(stdout), deadline: Instant::now() + LIMIT })
     }
 
-    /// The next line; `None` at the end and when time is up.
+    /// The next line; `None` at the end or when the time limit is reached.
     ///
     /// # Errors
-    /// When reading breaks, or the program ends without success.
+    /// When reading fails, or the program ends without success.
     fn next(&mut self) -> io::Result<Option<Line>> {
         let left = self.deadline.saturating_duration_since(Instant::now());
         match self.lines.recv_timeout(left) {

@@ -1,5 +1,5 @@
-//! The kernel's own ring, `/dev/kmsg` (Documentation/ABI/testing/dev-kmsg). Every record has a number,
-//! so what was overwritten before it was read shows as a gap.
+//! The kernel's own ring buffer, `/dev/kmsg` (Documentation/ABI/testing/dev-kmsg). Every record has a number,
+//! so records overwritten before they were read appear as a gap.
 
 use std::fs::OpenOptions;
 use std::io::{self, Read};
@@ -9,7 +9,7 @@ use std::path::Path;
 use super::{Batch, Collected, Moment};
 use crate::log_line::Cursor;
 
-/// The kernel gives one record per read and refuses a buffer that is too small for it.
+/// The kernel returns one record per read and refuses a buffer that is too small for it.
 const RECORD_BYTES: usize = 16 << 10;
 
 /// A record's head and message.
@@ -33,8 +33,8 @@ pub(super) fn read(path: &Path, cursor: Option<&Cursor>, moment: Moment<'_>) -> 
     })
 }
 
-/// Takes records from `next` until there are no more. Without a cursor of this kind only the place to
-/// go on at is wanted; a cursor of an earlier boot means that all of this one is new.
+/// Reads records from `next` until there are no more. Without a cursor of this kind only the current position
+/// is returned; with a cursor of an earlier boot all records are new.
 pub(super) fn drain(
     cursor: Option<&Cursor>,
     moment: Moment<'_>,
@@ -52,7 +52,7 @@ pub(super) fn drain(
             Ok(text) if text.is_empty() => break,
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-            // Overwritten while we read: the next record's number tells how many.
+            // Overwritten while being read: the next record's number shows how many.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => continue,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(error),

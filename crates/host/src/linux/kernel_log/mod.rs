@@ -1,7 +1,7 @@
-//! What our rules wrote to the kernel's log, read once and continued where the last run ended.
+//! Reads what our rules wrote to the kernel's log, each line once, from where the last run ended.
 //!
-//! Three places keep that log: journald, the files of a syslog daemon, the kernel's own ring. The first
-//! that is there is read. Lines that only the kernel can have written are believed: anyone may log a
+//! The log is in journald, in the files of a syslog daemon, and in the kernel's own ring buffer. The first of
+//! these that exists is read. Only lines that only the kernel can have written are accepted: anyone may log a
 //! line that looks like ours.
 
 mod file;
@@ -17,17 +17,17 @@ use xshield_wire::message::UnixSeconds;
 
 use crate::log_line::{Cursor, LogLine, PREFIX};
 
-/// Lines that one run takes at most; the next run goes on from there.
+/// The most lines read in one run; the next run continues from there.
 const MOST_LINES: usize = 10_000;
 
 /// What one run read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batch {
-    /// Our lines, with the time they were written where the source tells.
+    /// Our lines, with the time at which they were written, if the source contains it.
     pub lines: Vec<(Option<UnixSeconds>, LogLine)>,
-    /// At most so many of our lines were missed: overwritten, rotated away or damaged.
+    /// The most lines of ours that may have been missed: overwritten, rotated away or damaged.
     pub lost: u64,
-    /// Where to go on. To be kept only once the lines are safe.
+    /// The position to continue from. Save it only once the lines are safe.
     pub cursor: Cursor,
 }
 
@@ -40,16 +40,16 @@ pub struct LogError {
     source: io::Error,
 }
 
-/// Where the kernel's log may be found.
+/// The places where the kernel's log may be.
 #[derive(Debug, Clone)]
 pub struct Sources {
-    /// journald runs when this exists.
+    /// journald is running if this exists.
     pub journal_socket: PathBuf,
-    /// Reads the journal.
+    /// The program that reads the journal.
     pub journalctl: PathBuf,
     /// Where syslog daemons write kernel lines.
     pub files: Vec<PathBuf>,
-    /// The kernel's ring.
+    /// The kernel's ring buffer.
     pub kmsg: PathBuf,
 }
 
@@ -64,23 +64,23 @@ impl Default for Sources {
     }
 }
 
-/// When and in which boot a run takes place.
+/// The time and boot of a run.
 #[derive(Debug, Clone, Copy)]
 pub struct Moment<'a> {
     /// Seconds since 1970.
     pub now: UnixSeconds,
     /// Seconds since this boot.
     pub uptime: u64,
-    /// This boot.
+    /// The id of this boot.
     pub boot_id: &'a str,
 }
 
 impl Sources {
-    /// Reads what our rules wrote since `cursor`. Without a cursor, or with one of another source,
-    /// nothing is read but the place to begin at; `None` when no source is there.
+    /// Reads what our rules wrote since `cursor`. Without a cursor, or with one of another source, only the
+    /// current position is returned; `None` if there is no source.
     ///
     /// # Errors
-    /// When the source that is there can't be read.
+    /// When the source can't be read.
     pub fn read(
         &self,
         cursor: Option<&Cursor>,
@@ -104,8 +104,8 @@ impl Sources {
     }
 }
 
-/// A file that was not written since this boot belongs to a syslog daemon that is gone: booting alone
-/// makes the kernel write.
+/// Whether the file was written since boot. Otherwise it belongs to a syslog daemon that is no longer in use,
+/// since booting makes the kernel write.
 fn is_written_to(path: &Path, moment: Moment<'_>) -> bool {
     let booted = moment.now.saturating_sub(moment.uptime);
     fs::metadata(path).is_ok_and(|meta| {
@@ -121,8 +121,8 @@ struct Collected {
 }
 
 impl Collected {
-    /// Takes a message of the kernel, if it is ours. One that begins like ours and goes on otherwise
-    /// was damaged on its way.
+    /// Adds a message of the kernel if it is ours. One that starts like ours but continues differently was
+    /// damaged.
     fn take(&mut self, seen: Option<UnixSeconds>, message: &str) {
         if !message.starts_with(PREFIX) {
             return;

@@ -16,7 +16,7 @@ fn ports(batch: &Batch) -> Vec<u16> {
     batch.lines.iter().map(|(_, line)| line.port).collect()
 }
 
-/// A log file that can be written to and rotated.
+/// A log file that can be appended to and rotated.
 struct LogFile {
     dir: tempfile::TempDir,
     sources: Sources,
@@ -51,7 +51,7 @@ impl LogFile {
     }
 
     fn read(&self, cursor: Option<&Cursor>) -> Batch {
-        // Nothing in the future is stale.
+        // A modification time in the future does not make it stale.
         let moment = Moment { uptime: MOMENT.now, ..MOMENT };
         self.sources.read(cursor, moment).unwrap().unwrap()
     }
@@ -142,7 +142,7 @@ fn a_file_of_a_daemon_that_is_gone_is_passed_over() {
     assert!(log.sources.read(None, Moment { uptime: future.now, ..future }).unwrap().is_some());
 }
 
-/// A ring of these records; `None` is an overrun.
+/// A ring buffer with these records; `None` is an overrun.
 fn drain(cursor: Option<&Cursor>, records: &[Option<String>]) -> Batch {
     let mut records = records.iter();
     let next = || match records.next() {
@@ -210,7 +210,7 @@ fn the_real_ring() {
     assert!(later >= next);
 }
 
-/// A `journalctl` that answers from files and writes down how it was called.
+/// A `journalctl` that answers from files and records its arguments.
 fn fake_journal(log: &LogFile, answer: &str, status: u8) {
     fs::write(log.path("socket"), "").unwrap();
     fs::write(log.path("answer"), answer).unwrap();
@@ -218,7 +218,7 @@ fn fake_journal(log: &LogFile, answer: &str, status: u8) {
         "#!/bin/sh\necho \"$@\" > {0}/called\ncat {0}/answer\nexit {status}\n",
         log.dir.path().display()
     );
-    // Written by another process: one that this process forks meanwhile must not hold it open for
+    // Written by another process: a process forked by the test program meanwhile must not hold it open for
     // writing, or running it fails.
     fs::write(log.path("script"), script).unwrap();
     let copied = std::process::Command::new("cp")

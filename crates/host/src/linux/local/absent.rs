@@ -1,4 +1,4 @@
-//! What is found of a program that listens on nothing, in words for whoever wrote its rule.
+//! Explains, to the author of a rule, what was found of a program that does not listen.
 
 use std::path::Path;
 
@@ -8,10 +8,10 @@ use super::likeness::Likeness;
 use super::survey::Survey;
 use crate::linux::instance::{Instance, shown};
 
-/// Processes that are named; the rest is counted.
+/// The most processes named; the others are counted.
 const MOST: usize = 3;
 
-/// What was looked for beyond the rule's own words, and what was found: a sentence without its end.
+/// What was searched for besides the rule's own values, and what was found: a clause without a period.
 pub(super) fn found(program: &LocalProgram, survey: &mut Survey) -> String {
     let file = program.process().map(|process| file(process, survey));
     let running = running(program, survey);
@@ -23,7 +23,7 @@ pub(super) fn found(program: &LocalProgram, survey: &mut Survey) -> String {
     }
 }
 
-/// Where the path of a rule leads, if it is not the file's own; or that it leads nowhere.
+/// The target of a rule's path if it is a link, or that there is no file.
 fn file(process: &ProcessMatch, survey: &mut Survey) -> Result<Option<String>, String> {
     let ProcessMatch::Path(path) = process else { return Ok(None) };
     let places = survey.at(Path::new(path));
@@ -34,7 +34,7 @@ fn file(process: &ProcessMatch, survey: &mut Survey) -> Result<Option<String>, S
     Ok((own != path.as_str()).then(|| format!("{} leads to {}", shown(path), shown(&own))))
 }
 
-/// The processes that are the program, whether they listen or not.
+/// The processes of the program, whether they listen or not.
 pub(super) fn running(
     program: &LocalProgram,
     survey: &mut Survey,

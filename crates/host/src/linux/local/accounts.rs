@@ -1,4 +1,4 @@
-//! The host's users: their numbers, and which of them people sign in as.
+//! The host's users: their numbers, and which of them are for people.
 
 use std::collections::HashMap;
 use std::fs;
@@ -8,15 +8,15 @@ use xshield_policy::UserName;
 
 use crate::linux::instance::shown;
 
-/// The first user of people where login.defs(5) says nothing.
+/// The first user id of people if login.defs(5) does not set it.
 const UID_MIN: u32 = 1000;
-/// Users that systemd gives to services while they run, systemd.exec(5) `DynamicUser=`.
+/// The user ids that systemd assigns to running services, systemd.exec(5) `DynamicUser=`.
 const DYNAMIC: std::ops::RangeInclusive<u32> = 61_184..=65_519;
-/// `nobody`, which services of many distributions run as.
+/// `nobody`, the user of services in many distributions.
 const NOBODY: u32 = 65_534;
 
-/// What `/etc/passwd` and `/etc/login.defs` say. Directory services are asked for nothing: a static
-/// program can't load their libraries, and a rule must not depend on a server's answer.
+/// The content of `/etc/passwd` and `/etc/login.defs`. Directory services are not queried: a static program
+/// can't load their libraries, and a rule must not depend on a server's answer.
 #[derive(Debug, Clone)]
 pub(crate) struct Accounts {
     numbers: HashMap<String, u32>,
@@ -25,7 +25,7 @@ pub(crate) struct Accounts {
 }
 
 impl Accounts {
-    /// Of the host whose `/etc` is in `directory`.
+    /// Reads the files in `directory`, the host's `/etc`.
     pub(crate) fn read(directory: &Path) -> Self {
         let text = |name: &str| {
             let bytes = fs::read(directory.join(name)).unwrap_or_default();
@@ -34,8 +34,8 @@ impl Accounts {
         Self::parse(&text("passwd"), &text("login.defs"))
     }
 
-    /// passwd(5): `name:password:UID:…`. Of several names for a number, and of several numbers for a
-    /// name, the first counts.
+    /// passwd(5): `name:password:UID:…`. If a number has several names, or a name several numbers, the first
+    /// counts.
     pub(super) fn parse(passwd: &str, login_defs: &str) -> Self {
         let (mut numbers, mut names) = (HashMap::new(), HashMap::new());
         for line in passwd.lines() {
@@ -55,7 +55,7 @@ impl Accounts {
         Self { numbers, names, uid_min: uid_min.unwrap_or(UID_MIN) }
     }
 
-    /// The number of a user, or why there is none.
+    /// The number of a user, or why it is not known.
     pub(super) fn number(&self, user: &UserName) -> Result<u32, String> {
         let text = user.as_str();
         let number = text.parse().ok().or_else(|| self.numbers.get(text).copied());
@@ -67,7 +67,7 @@ impl Accounts {
         })
     }
 
-    /// `bob (1001)`, or the number alone.
+    /// `bob (1001)`, or only the number.
     pub(super) fn shown(&self, uid: u32) -> String {
         match self.names.get(&uid) {
             Some(name) => format!("{} ({uid})", shown(name)),
@@ -75,8 +75,7 @@ impl Accounts {
         }
     }
 
-    /// Whether people sign in as this user, and so run what they like; the others are root's and of
-    /// services.
+    /// Whether people sign in as this user and can run any program; other users belong to root and services.
     pub(super) fn is_login_user(&self, uid: u32) -> bool {
         uid >= self.uid_min && !DYNAMIC.contains(&uid) && uid != NOBODY
     }

@@ -1,4 +1,4 @@
-//! How the kernel sees the packets of a program that runs here: what outbound rules are matched with.
+//! How the kernel identifies the packets of a running program: what outbound rules match.
 
 use xshield_policy::{LocalProgram, Owner};
 
@@ -6,20 +6,20 @@ use super::absent::running;
 use super::survey::Survey;
 use crate::linux::instance::Instance;
 
-/// What the kernel knows of a socket's program.
+/// What the kernel knows about a socket's program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
-    /// The process, or the program as it was asked for.
+    /// The process, or the program as it was given.
     pub shown: String,
-    /// Its user, and its cgroup with all those above it.
+    /// Its user, and its cgroup with all parents.
     pub owners: Vec<Owner>,
 }
 
-/// The ways in which the kernel sees a program, each once. For a user alone nothing need run; a unit
-/// that does not run is taken to be where the service manager would put it.
+/// The different ways in which the kernel identifies a program's packets. For a user, no process needs to
+/// run; for a unit that does not run, the cgroup that the service manager would use is assumed.
 ///
 /// # Errors
-/// In words: nothing of it runs, or there is no such user.
+/// As text: the program does not run, or there is no such user.
 pub fn identities(program: &LocalProgram) -> Result<Vec<Identity>, String> {
     of(program, &mut Survey::of_this_host())
 }
@@ -47,14 +47,14 @@ fn of(program: &LocalProgram, survey: &mut Survey) -> Result<Vec<Identity>, Stri
             Ok(whole(user.into_iter().chain([cgroup]).collect()))
         }
         _ => Err(format!(
-            "{program}: no such process runs here, so nothing tells how the kernel would see it; \
-             start it, or ask as 'user:NAME' or 'unit:NAME'"
+            "{program}: no such process is running here, so it is not known how the kernel would \
+             identify its packets; start it, or use 'user:NAME' or 'unit:NAME'"
         )),
     }
 }
 
-/// A socket has the file system user of whoever made it (inet_create, net/ipv4/af_inet.c), and its
-/// cgroup is matched at every level.
+/// A socket has the file system user of the process that created it (inet_create, net/ipv4/af_inet.c), and
+/// its cgroup is matched at every level.
 fn owners(instance: &Instance) -> Vec<Owner> {
     let path = instance.cgroups.v2.as_deref().unwrap_or_default();
     let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
@@ -121,6 +121,8 @@ mod tests {
         let process =
             LocalProgram::from(xshield_policy::ProcessMatch::try_from("app".to_owned()).unwrap());
         let mut nothing = Survey::of(Accounts::parse("", ""), Vec::new());
-        assert!(of(&process, &mut nothing).unwrap_err().contains("no such process runs here"));
+        assert!(
+            of(&process, &mut nothing).unwrap_err().contains("no such process is running here")
+        );
     }
 }

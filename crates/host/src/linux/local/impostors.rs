@@ -1,4 +1,4 @@
-//! Processes that look like a program of a rule and are not taken for it.
+//! Processes that look like a program of a rule but are not accepted as such.
 
 use std::collections::BTreeMap;
 
@@ -7,13 +7,13 @@ use xshield_policy::{Direction, LocalProgram};
 use super::accounts::Accounts;
 use crate::linux::instance::Instance;
 
-/// Impostors that are told of one program in one direction; the rest is counted.
+/// The most lookalike processes reported for one program and direction; the others are counted.
 const MOST: usize = 5;
-/// Why an instance of the right file is still not the program.
+/// Why a process with the right executable is not the program.
 pub(super) const LOGIN_USERS_OWN: &str =
-    "it is a login user's own instance: a rule with 'user' is for those";
+    "it runs as a login user: name the user in the rule to match it";
 
-/// Processes that look like a program of a rule and are not taken for it.
+/// Processes that look like a program of a rule but are not accepted as such.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Impostors {
     /// The program.
@@ -22,29 +22,29 @@ pub struct Impostors {
     pub direction: Direction,
     /// The first few of them, by process id.
     pub told: Vec<Impostor>,
-    /// How many more there are.
+    /// The number of the others.
     pub more: usize,
 }
 
-/// One process that looks like a program and is not taken for it.
+/// A process that looks like a program but is not accepted as such.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Impostor {
     /// Its id.
     pub pid: u32,
-    /// Its real user, by name where it has one.
+    /// Its real user, by name if it has one.
     pub user: String,
-    /// Its executable, as the kernel shows it; its name where that may not be read.
+    /// Its executable, as the kernel shows it; its name if that may not be read.
     pub executable: String,
-    /// Why it is not taken for the program.
+    /// Why it is not the program.
     pub reason: String,
 }
 
-/// Processes that look like a program, as they are found.
+/// Collects processes that look like a program.
 #[derive(Default)]
 pub(super) struct Suspects(BTreeMap<u32, (Instance, String)>);
 
 impl Suspects {
-    /// Of several reasons the first counts.
+    /// Adds one; if there are several reasons, the first counts.
     pub(super) fn add(&mut self, instance: &Instance, reason: impl Into<String>) {
         self.0.entry(instance.pid).or_insert_with(|| (instance.clone(), reason.into()));
     }

@@ -1,4 +1,4 @@
-//! The ports that a program of an inbound rule listens on.
+//! The ports on which a program of an inbound rule listens.
 
 use std::collections::BTreeSet;
 
@@ -11,11 +11,11 @@ use super::survey::Survey;
 use crate::linux::instance::Instance;
 use crate::linux::sockets::ListeningSocket;
 
-/// The ports, ascending; or why the program can't be recognised on this host at all.
+/// The ports in ascending order, or why the program can't be identified on this host at all.
 ///
-/// A port is a program's when a socket of it listens there. Another process may listen on the same port
-/// at another address, or share it: the rule opens the port for both, since closing it would let any
-/// user cut the program off. Such a process is told.
+/// A port belongs to a program if one of its sockets listens there. If another process listens on the same
+/// port at another address, or shares it, the rule opens the port for both, since closing it would let any
+/// user make the program unreachable. Such a process is reported.
 pub(super) fn listeners(
     program: &LocalProgram,
     sockets: &[ListeningSocket],
@@ -46,7 +46,7 @@ pub(super) fn listeners(
             suspects.add(
                 holder,
                 format!(
-                    "it listens on {} port {}, too, which the rule opens",
+                    "it also listens on {} port {}, which the rule opens",
                     port.protocol, port.port
                 ),
             );
@@ -55,8 +55,7 @@ pub(super) fn listeners(
     Ok(ports.into_iter().collect())
 }
 
-/// Whether a socket is one of the program's. A socket whose process is not known is nobody's but its
-/// user's.
+/// Whether a socket belongs to the program. A socket whose process is not known belongs only to its user.
 fn taken(
     program: &LocalProgram,
     user: Option<u32>,
@@ -77,15 +76,15 @@ fn taken(
         other => return other,
     }
     if !of_user {
-        return Likeness::Pretends("its socket is of another user than the rule's".to_owned());
+        return Likeness::Pretends("its socket belongs to another user than the rule's".to_owned());
     }
     if !of_unit {
         return Likeness::Pretends("it runs in another unit than the rule's".to_owned());
     }
-    // Root opens sockets for services that run as others, before they start and after.
+    // Root creates sockets for services that run as other users, before and after they start.
     if socket.uid != 0 && !holder.users.contains(&socket.uid) {
         let maker = survey.accounts.shown(socket.uid);
-        return Likeness::Pretends(format!("user {maker} made the socket that it listens on"));
+        return Likeness::Pretends(format!("user {maker} created the socket on which it listens"));
     }
     let login = holder.users.iter().chain([&socket.uid]);
     let login = login.copied().any(|uid| survey.accounts.is_login_user(uid));
@@ -98,8 +97,8 @@ fn taken(
     Likeness::Is
 }
 
-/// Whether it is in a unit of the system in which only this program runs: then the service manager
-/// started it, whoever it runs as.
+/// Whether it is in a system unit in which only this program runs: then the service manager started it,
+/// whatever its user is.
 fn alone_in_its_unit(program: &LocalProgram, holder: &Instance, survey: &mut Survey) -> bool {
     let (Some(unit), Some(process)) = (holder.cgroups.unit_path(), program.process()) else {
         return false;

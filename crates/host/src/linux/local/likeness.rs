@@ -1,4 +1,4 @@
-//! Whether a process is the executable that a rule names, or only looks like it.
+//! Whether a process runs the executable that a rule names, or only looks like it.
 
 use std::path::{Path, PathBuf};
 
@@ -8,18 +8,18 @@ use super::places::{Guard, Place};
 use crate::linux::executable::Executable;
 use crate::linux::instance::{Instance, shown};
 
-/// What a process is to a rule that names an executable.
+/// The relation of a process to a rule's executable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Likeness {
     /// It runs that executable.
     Is,
-    /// It has nothing of it.
+    /// It has nothing in common with it.
     Unlike,
-    /// It carries the name or the path and is not it; why not.
+    /// It has the same name or path but is not it; the reason.
     Pretends(String),
 }
 
-/// Compares a process with what a rule names. `at` tells what is at a path of the host.
+/// Compares a process with a rule's executable. `at` returns what is at a path of the host.
 pub(super) fn likeness(
     wanted: &ProcessMatch,
     instance: &Instance,
@@ -51,19 +51,19 @@ pub(super) fn likeness(
     }
 }
 
-/// Where links are looked for that give a file another name, besides its own directory.
+/// Where symbolic links that give a file another name are searched, besides its own directory.
 const DIRECTORIES: [&str; 4] = ["/usr/sbin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin"];
-/// Bytes of a process's name that the kernel keeps (`TASK_COMM_LEN`, linux/sched.h, less the last).
+/// Bytes of a process's name that the kernel stores (`TASK_COMM_LEN`, linux/sched.h, minus the terminator).
 const NAME_BYTES: usize = 15;
 
-/// Whether a process calls itself by that name. A file with many names is told apart by it: what runs
-/// it under another name is another program.
+/// Whether a process has that name. It distinguishes programs in a file with many names: under another name
+/// it is another program.
 fn is_called(name: &str, comm: &str) -> bool {
     let bytes = name.as_bytes();
     comm.as_bytes() == bytes.get(..NAME_BYTES).unwrap_or(bytes)
 }
 
-/// Whether the host has a symbolic link of that name to the file, where only root can put files.
+/// Whether the host has a symbolic link of that name to the file, in a directory that only root can write.
 fn by_link(name: &str, executable: &Executable, at: &mut dyn FnMut(&Path) -> Vec<Place>) -> bool {
     let own = executable.path.parent().map(Path::to_owned);
     let directories = own.into_iter().chain(DIRECTORIES.map(PathBuf::from));
@@ -76,7 +76,7 @@ fn by_link(name: &str, executable: &Executable, at: &mut dyn FnMut(&Path) -> Vec
     })
 }
 
-/// The same file as the host has at that path, however the process came to see it.
+/// Whether it is the file that the host has at that path, through whatever mount the process sees it.
 fn by_path(
     wanted: &Path,
     executable: &Executable,
@@ -91,8 +91,8 @@ fn by_path(
     if claimed { if_upgraded(executable, &places) } else { Likeness::Unlike }
 }
 
-/// A file of that name which the host has at the path that the kernel shows, where only root can put
-/// files.
+/// Whether it is a file of that name at the path that the kernel shows, in a directory that only root can
+/// write.
 fn by_name(executable: &Executable, at: &mut dyn FnMut(&Path) -> Vec<Place>) -> Likeness {
     let places = at(&executable.path);
     let same = places.iter().filter(|place| place.file == Some(executable.file));
@@ -117,17 +117,20 @@ fn by_name(executable: &Executable, at: &mut dyn FnMut(&Path) -> Vec<Place>) -> 
 
 fn others_can_write(path: &Path) -> String {
     let path = shown(&path.to_string_lossy());
-    format!("others than root can write to {path}: name the file by its path, or its user or unit")
+    format!(
+        "users other than root can write to {path}: name the file by its path, or its user \
+         or unit"
+    )
 }
 
-/// Of a process whose file is not the one at its path: whether that is because the file was replaced by
-/// an upgrade, or removed, while the program runs.
+/// For a process whose file is no longer at its path: whether that is because the file was upgraded or
+/// removed while the program runs.
 fn if_upgraded(executable: &Executable, places: &[Place]) -> Likeness {
     let path = shown(&executable.path.to_string_lossy());
     let Some(removed) = executable.removed else {
         return Likeness::Pretends(format!(
-            "the file that it runs is not the one that this host has at {path}: it sees another \
-             file there, in a mount namespace of its own"
+            "its executable is not the file that this host has at {path}: it sees another file \
+             there, in its own mount namespace"
         ));
     };
     let here = places
@@ -135,11 +138,11 @@ fn if_upgraded(executable: &Executable, places: &[Place]) -> Likeness {
         .any(|place| place.path == executable.path && place.device == executable.file.device);
     let why_not = match (removed.hosts_path, removed.roots_own, here) {
         (true, true, true) => return Likeness::Is,
-        (false, ..) => "it was seen in a mount namespace that a user made",
-        (_, false, _) => "others than root could write it",
-        (_, _, false) => "it was of another file system",
+        (false, ..) => "it was seen in a mount namespace that a user created",
+        (_, false, _) => "users other than root could write it",
+        (_, _, false) => "it was on another file system",
     };
-    Likeness::Pretends(format!("the file that it runs was removed from {path}, and {why_not}"))
+    Likeness::Pretends(format!("its executable was removed from {path}, and {why_not}"))
 }
 
 #[cfg(test)]

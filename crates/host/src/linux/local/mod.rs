@@ -1,8 +1,7 @@
-//! Which processes of this host a rule means, and which only look like them.
+//! Which processes of this host a rule matches, and which only look like them.
 //!
-//! What a process can choose (its name, the path that it sees its file at) decides nothing. What
-//! counts is the file that it runs, by device and inode, the user it runs as and the systemd unit it is
-//! in. See decision 23.
+//! What a process can choose (its name, the path at which it sees its file) is not used. Only its
+//! executable's device and inode, its user and its systemd unit are. See decision 23.
 
 mod absent;
 mod accounts;
@@ -32,28 +31,28 @@ pub use impostors::{Impostor, Impostors};
 pub enum CgroupMatching {
     /// `socket cgroupv2` works.
     Available,
-    /// It doesn't; users are what is left.
+    /// It doesn't; only users can be matched.
     Missing,
 }
 
 /// What was found of the programs that rules name.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Recognised {
-    /// The ports of each program of an inbound rule. One that listens on nothing has no entry, which
-    /// opens nothing.
+    /// The ports of each program of an inbound rule. A program that does not listen has no entry; its rules
+    /// open nothing.
     pub listeners: BTreeMap<LocalProgram, Vec<Listener>>,
-    /// What was found of each program of an inbound rule that listens on nothing, in words.
+    /// What was found of each program of an inbound rule that does not listen, as text.
     pub absent: BTreeMap<LocalProgram, String>,
-    /// The programs of inbound rules that can't be recognised here at all, and why.
+    /// The programs of inbound rules that can't be identified on this host, and why.
     pub unknown: BTreeMap<LocalProgram, String>,
-    /// What stands in the kernel for each program of an outbound rule, or why nothing does.
+    /// The owners matched in the kernel for each program of an outbound rule, or why there are none.
     pub owners: BTreeMap<LocalProgram, Owners>,
-    /// What looks like one of these programs and is not taken for it.
+    /// Processes that look like one of these programs but are not accepted as such.
     pub impostors: Vec<Impostors>,
 }
 
-/// Looks for the programs of inbound rules among the processes that hold these sockets, and for those
-/// of outbound rules among all processes of this network namespace.
+/// Searches the programs of inbound rules among the processes that hold these sockets, and those of outbound
+/// rules among all processes of this network namespace.
 #[must_use]
 pub fn recognise(
     inbound: &BTreeSet<LocalProgram>,

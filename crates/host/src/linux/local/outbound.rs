@@ -1,8 +1,8 @@
-//! How the kernel can recognise the program that opens a flow, where that is exact.
+//! How the kernel can identify the program that opens a flow, if that is exact.
 //!
 //! A packet's socket knows its cgroup and its user, not its executable. A rule for an executable is
-//! enforceable only where one of these stands for exactly this executable; a near miss is refused, for
-//! it would open the rule to programs that it does not name.
+//! enforceable only if cgroup or user identify exactly this executable; anything less exact is refused, since
+//! the rule would also apply to programs that it does not name.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -19,11 +19,11 @@ use super::survey::Survey;
 use crate::linux::cgroups::system_unit;
 use crate::linux::instance::Instance;
 
-/// Why an instance of the right file is still not covered.
+/// Why a process with the right executable is not covered.
 const NOT_COVERED: &str =
-    "it runs outside of the units and users by which the kernel recognises the program";
+    "it runs outside of the units and users by which the kernel identifies the program";
 
-/// The owners that together stand for the program; or why none does.
+/// The owners that together identify the program, or why there are none.
 pub(super) fn owners(
     program: &LocalProgram,
     survey: &mut Survey,
@@ -56,7 +56,7 @@ pub(super) fn owners(
     owners
 }
 
-/// The instances of a program, and everything else that runs.
+/// The processes of a program, and all others.
 struct Search<'a> {
     program: &'a LocalProgram,
     user: Option<u32>,
@@ -69,7 +69,8 @@ impl Search<'_> {
     fn owners(&self, cgroup_mount: Option<&Path>) -> Owners {
         if self.mine.is_empty() {
             return Err(
-                "is not running, so nothing tells its packets from others'; start it".to_owned()
+                "is not running, so its packets can't be distinguished from others'; start it"
+                    .to_owned(),
             );
         }
         let no_unit = match cgroup_mount {
@@ -80,26 +81,26 @@ impl Search<'_> {
             },
         };
         if self.program.unit().is_some() {
-            return Err(format!("can't be told from other programs: {no_unit}"));
+            return Err(format!("can't be distinguished from other programs: {no_unit}"));
         }
         self.users().map_err(|no_user| {
             format!(
-                "can't be told from other programs: {no_unit}; and {no_user}. Run it as a systemd \
-                 service of its own, or under a user of its own"
+                "can't be distinguished from other programs: {no_unit}; and {no_user}. Run it as \
+                 its own systemd service, or under its own user"
             )
         })
     }
 
-    /// The system's units in which only the program runs.
+    /// The system units in which only the program runs.
     fn units(&self, mount: &Path) -> Owners {
         let units: BTreeSet<&str> = self.mine.iter().filter_map(|i| unit_of(i)).collect();
-        let mut why = "it is not in the cgroup of a service of its own".to_owned();
+        let mut why = "it is not in the cgroup of its own service".to_owned();
         let mut found = Vec::new();
         for unit in units {
             let stranger = self.others.iter().find(|other| unit_of(other) == Some(unit));
             if let Some(stranger) = stranger {
                 why = match self.program.process() {
-                    Some(_) => format!("{} runs in its cgroup {unit}, too", stranger.shown()),
+                    Some(_) => format!("{} also runs in its cgroup {unit}", stranger.shown()),
                     None => format!(
                         "{} runs in {unit} as user {}",
                         stranger.shown(),
@@ -115,10 +116,10 @@ impl Search<'_> {
         if found.is_empty() { Err(why) } else { Ok(found) }
     }
 
-    /// The system's users as whom only the program runs, outside of login sessions; or the user that
-    /// the rule names.
+    /// The system users as which only the program runs, outside of login sessions; or the user that the rule
+    /// names.
     fn users(&self) -> Owners {
-        let mut why = "it runs only for login users; a rule for those names their user".to_owned();
+        let mut why = "it runs only as login users; name the user in the rule".to_owned();
         let mut found = Vec::new();
         let users: BTreeMap<u32, bool> = self
             .mine
@@ -135,11 +136,11 @@ impl Search<'_> {
             } else if !named && self.accounts.is_login_user(user) {
                 continue;
             } else if !named && self.only_in_logins(user) {
-                why = format!("user {user} runs it in login sessions alone");
+                why = format!("user {user} runs it only in login sessions");
             } else if !alone {
                 why = "one of its processes runs as more than one user".to_owned();
             } else if let Some(o) = self.others.iter().find(|o| o.users.contains(&user)) {
-                why = format!("{} runs as its user {user}, too", o.shown());
+                why = format!("{} also runs as its user {user}", o.shown());
             } else {
                 found.push(Owner::Uid(user));
             }
@@ -152,7 +153,7 @@ impl Search<'_> {
         theirs.all(|instance| instance.cgroups.is_of_a_login())
     }
 
-    /// Instances of the executable that these owners do not stand for: nobody's rule lets them through.
+    /// Processes of the executable that these owners do not cover: no rule admits them.
     fn left_over(&self, owners: &[Owner], suspects: &mut Suspects) {
         if self.program.process().is_none() {
             return;
@@ -167,7 +168,7 @@ impl Search<'_> {
             match (covered, login, owners) {
                 (true, ..) => {}
                 (false, true, _) => suspects.add(instance, LOGIN_USERS_OWN),
-                // Said by the reason for which the rule can't be enforced.
+                // Already part of the reason why the rule can't be enforced.
                 (false, false, []) => {}
                 (false, false, _) => suspects.add(instance, NOT_COVERED),
             }
@@ -175,7 +176,7 @@ impl Search<'_> {
     }
 }
 
-/// The unit, by its path in the hierarchy that the kernel's firewall knows.
+/// The unit's path in the hierarchy that the kernel's firewall matches.
 fn unit_of(instance: &Instance) -> Option<&str> {
     instance.cgroups.v2.as_deref().and_then(system_unit)
 }

@@ -1,8 +1,8 @@
-//! Which file is at a path, as the host's own programs see it, and who could have put it there.
+//! Which file is at a path in the host's file systems, and who could have put it there.
 //!
-//! Paths are walked directory by directory from a root that only root can choose: the file system of
-//! process 1, and our own, which differ where a service manager gives the agent a view of its own. A
-//! process that changed what *it* sees at a path changes neither.
+//! Paths are resolved directory by directory from a root directory that only root can choose: that of process
+//! 1, and our own, which differ if a service manager gives the agent its own view. A process that changes
+//! *its own* view of a path changes neither.
 
 use std::collections::{HashMap, VecDeque};
 use std::ffi::{OsStr, OsString};
@@ -15,19 +15,19 @@ use rustix::io::Errno;
 
 use crate::linux::executable::FileId;
 
-/// As many symbolic links as the kernel follows (`MAXSYMLINKS`, linux/namei.h).
+/// The most symbolic links that the kernel follows (`MAXSYMLINKS`, linux/namei.h).
 const MOST_LINKS: usize = 40;
-/// Group's and others' permission to write.
+/// Write permission of group and others.
 const WRITABLE: u32 = 0o022;
-/// Paths looked at in one run; a host with more executables than that has something else to fear.
+/// The most paths checked in one run; no ordinary host has that many executables.
 const MOST_PATHS: usize = 65_536;
 
 /// Who can put files at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Guard {
-    /// Root alone: every directory on the way, and the file, are root's and nobody else can write.
+    /// Only root: every directory of the path, and the file, belong to root and nobody else can write them.
     RootAlone,
-    /// Others, too; the first directory or file where that is so.
+    /// Others, too; the first directory or file that they can change.
     Others(PathBuf),
 }
 
@@ -36,7 +36,7 @@ pub(crate) enum Guard {
 pub(crate) struct Place {
     /// The path without symbolic links.
     pub(crate) path: PathBuf,
-    /// The file; `None` when there is none, in a directory that is.
+    /// The file; `None` if the directory exists, but not the file.
     pub(crate) file: Option<FileId>,
     /// The device of the file, or of the directory in which it is missing.
     pub(crate) device: u64,
@@ -44,7 +44,7 @@ pub(crate) struct Place {
     pub(crate) guard: Guard,
 }
 
-/// The file systems that count as the host's.
+/// The host's file systems.
 #[derive(Debug)]
 pub(crate) struct Places {
     roots: Vec<Root>,
@@ -54,19 +54,19 @@ pub(crate) struct Places {
 #[derive(Debug)]
 struct Root {
     directory: OwnedFd,
-    /// Who can replace everything below it anyway: root, and in a user namespace whoever owns it.
+    /// The user who can replace everything below anyway: root, or in a user namespace its owner.
     owner: u32,
 }
 
 impl Places {
-    /// Of this host.
+    /// The file systems of this host.
     pub(crate) fn of_this_host() -> Self {
         let roots =
             ["/proc/1/root", "/"].into_iter().filter_map(|path| Root::open(Path::new(path)));
         Self { roots: roots.collect(), known: HashMap::new() }
     }
 
-    /// What is at `path` in each of the host's file systems. A path that leads nowhere is in none.
+    /// What is at `path` in each of the host's file systems; a path that does not exist is in none.
     pub(crate) fn at(&mut self, path: &Path) -> Vec<Place> {
         if let Some(known) = self.known.get(path) {
             return known.clone();
@@ -89,7 +89,8 @@ impl Root {
         Some(Self { directory, owner })
     }
 
-    /// By hand, since the kernel would take absolute symbolic links from our own root.
+    /// Resolves the path step by step, since the kernel would resolve absolute symbolic links from our own
+    /// root.
     fn walk(&self, path: &Path) -> Result<Place, Errno> {
         let mut walk = Walk { root: self, below: Vec::new(), guard: Guard::RootAlone };
         walk.judge(&fstat(&self.directory)?, None);
@@ -154,7 +155,7 @@ fn parts(path: &Path) -> impl Iterator<Item = OsString> {
     names.filter(|name| !name.is_empty()).map(|name| OsStr::from_bytes(name).to_owned())
 }
 
-/// How far a path has been walked.
+/// A partly resolved path.
 struct Walk<'a> {
     root: &'a Root,
     below: Vec<(OwnedFd, OsString)>,
@@ -173,7 +174,7 @@ impl Walk<'_> {
         path
     }
 
-    /// What was met on the way stays met: whoever can write there chooses where the path leads.
+    /// Records who can change a part of the path: whoever can write there chooses where the path leads.
     fn judge(&mut self, stat: &Stat, name: Option<&OsStr>) {
         let roots_own = stat.st_uid == 0 || stat.st_uid == self.root.owner;
         if self.guard == Guard::RootAlone && !(roots_own && stat.st_mode & WRITABLE == 0) {

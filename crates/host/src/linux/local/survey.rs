@@ -1,4 +1,4 @@
-//! What is known of a host's processes, users and files in one run.
+//! The processes, users and files of a host in one run.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use super::likeness::{self, Likeness};
 use super::places::{Place, Places};
 use crate::linux::instance::{Instance, MOST_PROCESSES, Reader};
 
-/// Asked for when it is needed.
+/// Each is read when it is first needed.
 pub(super) struct Survey {
     places: Places,
     pub(super) accounts: Accounts,
@@ -42,7 +42,7 @@ impl Survey {
         self.places.at(path)
     }
 
-    /// All programs of this network namespace, or why they can't be told.
+    /// All programs of this network namespace, or why they are not known.
     pub(super) fn instances(&mut self) -> Result<Arc<[Instance]>, String> {
         if matches!(self.instances, Instances::NotYetRead) {
             let read = Reader::new().all();
@@ -50,14 +50,14 @@ impl Survey {
         }
         match &self.instances {
             Instances::Read(all) => Ok(Arc::clone(all)),
-            _ => Err(format!("more than {} processes run here", MOST_PROCESSES)),
+            _ => Err(format!("more than {} processes are running", MOST_PROCESSES)),
         }
     }
 }
 
 #[cfg(test)]
 impl Survey {
-    /// These processes on this machine's files, with these users.
+    /// A survey of these processes and users, with this machine's files.
     pub(super) fn of(accounts: Accounts, instances: Vec<Instance>) -> Self {
         let instances = Instances::Read(instances.into());
         Self { places: Places::of_this_host(), accounts, instances }

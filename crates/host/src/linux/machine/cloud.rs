@@ -1,8 +1,8 @@
-//! What a cloud says about this instance, by the metadata service at a link-local address.
+//! Facts of a cloud about this instance, from the metadata service at a link-local address.
 //!
-//! Only asked when an operator allows it, and only the cloud that the firmware names: in other networks
-//! anyone may answer at that address. Requests are carried out by the caller, directly and never through
-//! a proxy, with a time limit of about a second each.
+//! It is only queried if an operator allows it, and only for the cloud that the firmware names: in other
+//! networks anyone may answer at that address. Requests are carried out by the caller, directly and never
+//! through a proxy, with a time limit of about a second each.
 
 use std::path::Path;
 
@@ -22,7 +22,7 @@ pub enum Provider {
     Gcp,
 }
 
-/// How a request is made.
+/// The method of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Method {
     /// `GET`.
@@ -34,18 +34,18 @@ pub enum Method {
 /// A request to the metadata service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
-    /// How.
+    /// The method.
     pub method: Method,
-    /// Where, over plain HTTP.
+    /// The URL, with plain HTTP.
     pub url: String,
     /// One header.
     pub header: (&'static str, String),
 }
 
-/// Longest answer that is read; the caller need not take more.
+/// The longest answer that is read, in bytes.
 pub const MOST_BYTES: usize = 64 << 10;
 
-/// Azure's mark in the firmware, the same on every instance.
+/// Azure's identifier in the firmware, the same on every instance.
 const AZURE_ASSET_TAG: &str = "7783-7084-3265-9085-8269-3286-77";
 
 /// The cloud that the firmware names.
@@ -64,8 +64,8 @@ pub fn provider(root: &Path) -> Option<Provider> {
     }
 }
 
-/// Asks the metadata service. `send` carries out one request and returns the body of a 200 answer.
-/// `None` when the service doesn't answer as it should.
+/// Queries the metadata service. `send` performs one request and returns the body of a 200 answer. `None` if
+/// the service doesn't answer as expected.
 pub fn instance(
     provider: Provider,
     mut send: impl FnMut(&Request) -> Option<Vec<u8>>,
@@ -108,7 +108,7 @@ fn put_aws_token() -> Request {
     }
 }
 
-/// It goes into a header: nothing but the characters of a token.
+/// A token goes into a header, so only the characters of a token are accepted.
 fn aws_token(body: &[u8]) -> Option<String> {
     let token = std::str::from_utf8(body).ok()?.trim();
     let is_token = |c: char| c.is_ascii_alphanumeric() || "-_=+/".contains(c);

@@ -1,16 +1,16 @@
-//! Mounted file systems that hold data on a disk.
+//! Mounted file systems that store data on a disk.
 
 use std::collections::BTreeMap;
 
 use xshield_wire::telemetry::Disk;
 
-/// File systems on disks. Others are in memory, are windows on these, or are elsewhere: asking those
-/// for their size can hang for as long as a server is away.
+/// File systems on disks. Others are in memory, are views of these, or are remote: querying the size of a
+/// remote one can hang as long as its server is unreachable.
 const REAL: [&str; 17] = [
     "bcachefs", "btrfs", "exfat", "ext2", "ext3", "ext4", "f2fs", "hfsplus", "jfs", "msdos",
     "nilfs2", "ntfs", "ntfs3", "reiserfs", "vfat", "xfs", "zfs",
 ];
-/// Disks that are told of.
+/// The most disks reported.
 const MOST: usize = 256;
 
 /// A line of the mount table.
@@ -21,7 +21,7 @@ struct Mount {
     source: String,
 }
 
-/// One row for each file system, at the mount point that stands first in the mount table.
+/// One row for each file system, with the first mount point in the mount table.
 pub(super) fn disks(mountinfo: &str) -> Vec<Disk> {
     let disk = |mount: Mount| {
         let space = rustix::fs::statvfs(&mount.point).ok()?;
@@ -49,11 +49,11 @@ fn mounts(mountinfo: &str) -> Vec<Mount> {
         let mut right = right.split(' ');
         let (Some(kind), Some(source)) = (right.next(), right.next()) else { continue };
         let point = unescape(point);
-        // A container's root is a window on its host's disk: the one that it has.
+        // A container's root is an overlay on its host's disk, and the only one that it has.
         if !(REAL.contains(&kind) || kind == "overlay" && point == "/") {
             continue;
         }
-        // Parts of a btrfs or ZFS pool have device numbers of their own and share their source.
+        // Parts of a btrfs or ZFS pool have their own device numbers but the same source.
         let pool = source.split('/').next().unwrap_or(source);
         let file_system = match kind {
             "btrfs" => source.to_owned(),
@@ -69,7 +69,7 @@ fn mounts(mountinfo: &str) -> Vec<Mount> {
     order.iter().filter_map(|device| by_device.remove(device)).collect()
 }
 
-/// Blanks and the like are written as three octal digits.
+/// Decodes blanks and similar characters written as three octal digits.
 fn unescape(text: &str) -> String {
     let mut parts = text.split('\\');
     let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();

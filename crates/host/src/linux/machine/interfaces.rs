@@ -1,5 +1,5 @@
-//! Network interfaces, from the kernel: `/sys/class/net` shows those of another network namespace
-//! where it was mounted in one.
+//! Network interfaces, from the kernel: `/sys/class/net` shows those of the network namespace in which it was
+//! mounted.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -28,12 +28,12 @@ const LOOPBACK: u32 = 8;
 /// `IFA_ADDRESS`, `IFA_LOCAL`, linux/if_addr.h: on a point-to-point link the first is the peer's.
 const ADDRESS: u16 = 1;
 const LOCAL: u16 = 2;
-/// Interfaces that are told of, and addresses of each. Container hosts have hundreds.
+/// The most interfaces reported, and the most addresses of each. Container hosts have hundreds.
 const MOST: usize = 1024;
 const MOST_ADDRESSES: usize = 64;
 const ANSWER_BYTES: usize = 64 << 10;
 
-/// All of this network namespace but loopback, by name.
+/// All interfaces of this network namespace except loopback, by name.
 pub(super) fn interfaces() -> io::Result<Vec<Interface>> {
     let mut link = Link::open(NETLINK_ROUTE)?;
     let mut buffer = vec![0; ANSWER_BYTES];
@@ -68,7 +68,7 @@ fn interface(message: &Message<'_>) -> Option<(u32, Interface)> {
     let attributes = Attributes(message.payload.get(LINK_HEAD..)?);
     let name = text(attributes.get(NAME)?)?.to_owned();
     let state = match attributes.get(STATE).and_then(|value| value.first()) {
-        // `IF_OPER_UP`, RFC 2863; the others but 0 keep packets from passing.
+        // `IF_OPER_UP`, RFC 2863; with any other state except 0 no packets pass.
         Some(6) => LinkState::Up,
         Some(0) | None => LinkState::Unknown,
         Some(_) => LinkState::Down,

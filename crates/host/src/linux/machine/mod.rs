@@ -1,6 +1,6 @@
-//! What this host is made of: processors, memory, disks, interfaces, what it runs in.
+//! The hardware of this host: processors, memory, disks, interfaces, virtualization.
 //!
-//! Whatever can't be found out is left empty: a description with a gap is better than none.
+//! What can't be determined is left empty.
 
 pub mod cloud;
 mod disks;
@@ -17,9 +17,9 @@ use xshield_wire::telemetry::{Cpu, HostTelemetry};
 
 use super::os_release::{self, OsRelease};
 
-/// Files that are read here are short; what is longer is not what it should be.
+/// The files read here are short; a longer one is not what is expected.
 const MOST_BYTES: u64 = 1 << 20;
-/// Texts of the firmware and the like.
+/// The longest text of the firmware, in characters.
 const LONGEST_TEXT: usize = 200;
 
 /// Describes this host at `taken`, without asking a cloud: see [`cloud`].
@@ -44,7 +44,7 @@ pub fn telemetry(taken: UnixSeconds) -> HostTelemetry {
     }
 }
 
-/// A short text file under `root`; empty when it is not there.
+/// A short text file under `root`; empty if it does not exist.
 fn read(root: &Path, path: &str) -> String {
     use std::io::Read;
     let mut bytes = Vec::new();
@@ -54,7 +54,7 @@ fn read(root: &Path, path: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Words of others, fit to be shown.
+/// Text from other sources, made safe to be displayed.
 fn tidy(text: &str) -> Option<String> {
     let text: String = text.trim().chars().filter(|c| !c.is_control()).take(LONGEST_TEXT).collect();
     (!text.is_empty()).then_some(text)

@@ -1,11 +1,11 @@
-//! What a host runs in, by the marks that hypervisors and container engines leave. Hints, no proof:
-//! whoever makes the machine may make it look like another.
+//! Detects virtual machines and containers by the traces that hypervisors and container engines leave. Hints,
+//! not proof: whoever creates the machine may make it look like another.
 
 use std::path::Path;
 
 use super::{read, tidy};
 
-/// What the firmware says, and what that means. The first that fits counts.
+/// Texts of the firmware and their meaning. The first match counts.
 const FIRMWARE: &[(&str, &str)] = &[
     ("VMware", "vmware"),
     ("innotek GmbH", "virtualbox"),
@@ -24,7 +24,7 @@ const FIRMWARE: &[(&str, &str)] = &[
     ("Bochs", "qemu"),
 ];
 
-/// A container comes before the machine that it runs on. `None`: bare metal, as far as it shows.
+/// The virtualization; a container takes precedence over its machine. `None`: apparently bare metal.
 pub(super) fn runs_in(root: &Path) -> Option<String> {
     container(root).or_else(|| machine(root))
 }
@@ -39,7 +39,8 @@ pub(super) fn hardware(root: &Path) -> Option<String> {
 }
 
 fn container(root: &Path) -> Option<String> {
-    // systemd's convention: the engine tells the first process. <https://systemd.io/CONTAINER_INTERFACE>
+    // systemd's convention: the engine sets a variable for the first process.
+    // <https://systemd.io/CONTAINER_INTERFACE>
     let environment = read(root, "proc/1/environ");
     let told = environment.split('\0').find_map(|entry| entry.strip_prefix("container="));
     let noted = read(root, "run/systemd/container");

@@ -1,4 +1,4 @@
-//! Packets folded into flows: pure, with a bound on what is kept and none on what is counted.
+//! Aggregates packets into flows. Pure; memory is limited, but everything is counted.
 
 use std::collections::HashMap;
 use std::mem;
@@ -10,19 +10,19 @@ use xshield_wire::message::UnixSeconds;
 use super::packet::{Ends, Packet};
 use crate::log_line::{Heading, LoggedFlow};
 
-/// Headings that are remembered. A ruleset has one for each rule that blocks.
+/// The most headings that are remembered. A ruleset has one for each rule that blocks.
 const MOST_HEADINGS: usize = 4096;
 
-/// A flow, and what only its last packet tells.
+/// A flow, with the details of its last packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LiveFlow {
-    /// Heading, ends, counts and times.
+    /// Heading, endpoints, counts and times.
     pub flow: LoggedFlow,
-    /// The last packet's source port; 0 where there is none.
+    /// The last packet's source port; 0 if there is none.
     pub source_port: u16,
-    /// The user of the local socket that sent it; `None` for packets that came in.
+    /// The user of the local socket that sent it; `None` for received packets.
     pub uid: Option<u32>,
-    /// Index of the interface, in for inbound and out for outbound flows.
+    /// Index of the interface: the incoming one for inbound, the outgoing one for outbound flows.
     pub interface: Option<u32>,
 }
 
@@ -40,14 +40,14 @@ pub struct Count {
 pub struct Drained {
     /// The flows, in no particular order.
     pub flows: Vec<LiveFlow>,
-    /// Packets of further flows that found no room, by heading.
+    /// Packets of further flows that exceeded the limit, by heading.
     pub overflow: Vec<(Heading, Count)>,
-    /// Packets that are not ours (another heading) or that can't be read.
+    /// Packets that are not ours (another heading) or can't be parsed.
     pub foreign: u64,
 }
 
 impl Drained {
-    /// All packets that it stands for.
+    /// The number of packets in it.
     #[must_use]
     pub fn packets(&self) -> u64 {
         let flows: u64 = self.flows.iter().map(|live| live.flow.packets).sum();
@@ -56,27 +56,27 @@ impl Drained {
     }
 }
 
-/// Folds packets by heading and ends. A packet of a known flow costs a look-up and no allocation.
+/// Aggregates packets by heading and endpoints. A packet of a known flow costs a look-up and no allocation.
 #[derive(Debug)]
 pub struct Aggregate {
     most_flows: usize,
-    /// By what the rule wrote; `None` when it is not ours.
+    /// By the rule's prefix; `None` if it is not ours.
     numbers: HashMap<Box<[u8]>, Option<(usize, Seen)>>,
     headings: Vec<(Heading, Count)>,
     flows: HashMap<Key, Tally>,
     foreign: u64,
 }
 
-/// Who sent a packet.
+/// Which side sent a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Seen {
-    /// Who opened the flow.
+    /// The side that opened the flow.
     Opening,
     /// The other side. Either way the flow's opener is its source.
     Answering,
 }
 
-/// The word behind the heading of an answer.
+/// The word after the heading of an answer.
 const ANSWER: &str = " answer";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -99,7 +99,7 @@ struct Tally {
 }
 
 impl Aggregate {
-    /// Keeps at most `most_flows` flows between two drains: about 150 bytes each.
+    /// Keeps at most `most_flows` flows between two drains, about 150 bytes each.
     #[must_use]
     pub fn new(most_flows: usize) -> Self {
         Self {
@@ -148,7 +148,7 @@ impl Aggregate {
         };
     }
 
-    /// How many flows wait to be drained.
+    /// The number of flows that wait to be drained.
     #[must_use]
     pub fn len(&self) -> usize {
         self.flows.len()
@@ -161,7 +161,7 @@ impl Aggregate {
         self.flows.is_empty() && self.foreign == 0 && !overflowed()
     }
 
-    /// Takes everything out; counting begins at zero.
+    /// Returns everything; counting restarts at zero.
     #[must_use]
     pub fn drain(&mut self) -> Drained {
         let headings = &self.headings;
@@ -189,7 +189,7 @@ impl Aggregate {
             .map(|(heading, count)| (heading.clone(), mem::take(count)));
         let overflow = overflow.collect();
         if self.numbers.len() >= MOST_HEADINGS {
-            // Rules come and go; no key refers to a heading now.
+            // Rules change; no key refers to a heading now.
             self.numbers.clear();
             self.headings.clear();
         }
@@ -316,7 +316,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever comes, and whenever it is drained: each packet is counted once.
+        /// For any packets and drains, each packet is counted once.
         #[test]
         fn every_packet_is_counted_once(
             steps in prop::collection::vec((0_u8..4, 0_u8..6, 0_u8..3, any::<bool>()), 0..200),

@@ -1,9 +1,9 @@
-//! Live events: packets that our rules log to an NFLOG group (`log group N`), seconds before anything
-//! else tells of them.
+//! Live events: packets that our rules log to an NFLOG group (`log group N`), seconds before any other source
+//! has them.
 //!
-//! The kernel numbers a group's packets, and hands them over in portions of many. A number that was
-//! left out is a packet that was lost on the way, so losses are known exactly, with one delay: those
-//! after the last packet that arrived show when the next one does.
+//! The kernel numbers a group's packets and sends them in batches. A missing number is a lost packet, so
+//! losses are known exactly, with one delay: those after the last received packet are detected when the next
+//! one arrives.
 
 mod aggregate;
 mod packet;
@@ -39,31 +39,31 @@ const COPY_PACKET: u8 = 2;
 /// `NFULNL_CFG_F_SEQ`.
 const NUMBERED: u16 = 1;
 
-/// Bytes of each packet that are copied: an IPv4 header with all its options and the ports, or an IPv6
+/// Bytes of each packet that are copied: enough for an IPv4 header with all options and the ports, or an IPv6
 /// header with some extension headers.
 const COPIED_BYTES: u32 = 128;
 /// The kernel collects packets for at most this long, in hundredths of a second.
 const COLLECT_CENTISECONDS: u32 = 10;
 /// The kernel collects at most this many packets.
 const COLLECT_PACKETS: u32 = 500;
-/// Room for collected packets. The kernel takes it in one piece, which for more than 32 KiB often
-/// fails; then it sends packets one by one.
+/// The kernel's buffer for collected packets. It is one allocation, which often fails for more than 32 KiB;
+/// then the kernel sends packets one by one.
 const COLLECT_BYTES: u32 = 32 << 10;
-/// What may wait in the kernel: about a third of a second at 100,000 packets a second.
+/// The size of the socket's buffer: about a third of a second at 100,000 packets a second.
 const WAITING_BYTES: usize = 16 << 20;
-/// Portions that one call takes, so that a flood can't keep it from returning.
+/// The most batches that one call processes, so that it returns even in a flood.
 const MOST_PORTIONS: usize = 256;
 
-/// Why packets can't be heard.
+/// Why live packets can't be received.
 #[derive(Debug, thiserror::Error)]
 pub enum NflogError {
-    /// The socket.
+    /// The socket can't be opened.
     #[error(
         "could not open a netlink socket for live events; run as root or with CAP_NET_ADMIN, on a \
          kernel with nfnetlink_log"
     )]
     Open(#[source] io::Error),
-    /// A group has another listener already.
+    /// The group already has another listener.
     #[error(
         "could not bind log group {group}: another program holds it; stop that program or choose \
          another group"
@@ -71,7 +71,7 @@ pub enum NflogError {
     Busy {
         /// The group.
         group: u16,
-        /// What the kernel said.
+        /// The kernel's error.
         #[source]
         source: io::Error,
     },
@@ -82,16 +82,16 @@ pub enum NflogError {
     Bind {
         /// The group.
         group: u16,
-        /// What the kernel said.
+        /// The kernel's error.
         #[source]
         source: io::Error,
     },
-    /// Reading broke.
+    /// Reading failed.
     #[error("could not read logged packets; open the log groups again")]
     Read(#[source] io::Error),
 }
 
-/// Hears the packets of some groups. The kernel lets one program listen to a group.
+/// Receives the packets of some groups. The kernel allows one listener per group.
 #[derive(Debug)]
 pub struct Listener {
     link: Link,
@@ -99,14 +99,14 @@ pub struct Listener {
     numbers: Numbers,
 }
 
-/// What one [`Listener::read`] brought.
+/// The result of one [`Listener::read`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Read {
     /// Packets that were added to the aggregate.
     pub packets: u64,
-    /// Packets that were lost before these, exactly.
+    /// Packets lost before these, exactly.
     pub lost: u64,
-    /// How often the kernel found no room: packets were lost, which a later `lost` will number.
+    /// How often the buffer was full: packets were lost, which a later `lost` will count.
     pub overruns: u64,
 }
 
@@ -114,7 +114,7 @@ impl Listener {
     /// Binds `groups` in the network namespace of the calling thread.
     ///
     /// # Errors
-    /// Without the privilege, without kernel support, or when another program listens to a group.
+    /// Without the privilege or the kernel's support, or when another program listens to a group.
     pub fn open(groups: &[u16]) -> Result<Self, NflogError> {
         let mut link = Link::open(NETLINK_NETFILTER).map_err(NflogError::Open)?;
         link.set_receive_buffer(WAITING_BYTES);
@@ -130,11 +130,11 @@ impl Listener {
         Ok(Self { link, buffer: vec![0; RECEIVE_BYTES], numbers: Numbers::default() })
     }
 
-    /// Waits at most `timeout` for packets and adds those that are there to `aggregate`, as seen when
-    /// `clock` was asked, after the wait. Returns early with a part of them in a flood.
+    /// Waits at most `timeout` for packets and adds those that arrived to `aggregate`, with the time of
+    /// `clock` after the wait. In a flood it returns with a part of them.
     ///
     /// # Errors
-    /// When the socket breaks.
+    /// When the socket fails.
     pub fn read(
         &mut self,
         aggregate: &mut Aggregate,
@@ -161,8 +161,8 @@ impl Listener {
 
 fn bind(link: &mut Link, group: u16) -> io::Result<()> {
     let [a, b, c, d] = COPIED_BYTES.to_be_bytes();
-    // In this order: a group that is bound may log at once, and its numbers begin with the flag. The
-    // kernel takes all in one message.
+    // In this order: a bound group may log at once, and its numbers begin with the flag. All is in one
+    // message.
     link.request(
         CONFIG,
         0,
@@ -178,7 +178,7 @@ fn bind(link: &mut Link, group: u16) -> io::Result<()> {
     )
 }
 
-/// Whether a program listens to the group: the kernel answers `EPERM` then, as it does without the
+/// Whether another program listens to the group: the kernel answers `EPERM` then, as it does without the
 /// privilege.
 fn is_held(group: u16) -> bool {
     let list = processes::own_proc().join("net/netfilter/nfnetlink_log");
@@ -187,7 +187,7 @@ fn is_held(group: u16) -> bool {
     groups.any(|number| number.parse() == Ok(group))
 }
 
-/// The number expected next, by group. Numbers begin with zero when the group is bound.
+/// The next expected number, by group. Numbers begin with zero when the group is bound.
 #[derive(Debug, Clone, Default)]
 pub struct Numbers {
     expected: BTreeMap<u16, u32>,
@@ -205,7 +205,7 @@ impl Numbers {
         read
     }
 
-    /// How many numbers were left out before this one. They wrap around.
+    /// The number of packets missing before this one. Numbers wrap around.
     fn lost_before(&mut self, group: u16, number: u32) -> u64 {
         let expected = self.expected.entry(group).or_insert(0);
         let lost = number.wrapping_sub(*expected);

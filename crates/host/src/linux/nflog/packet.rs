@@ -19,21 +19,21 @@ mod attribute {
     pub(super) const SEQUENCE: u16 = 12;
 }
 
-/// Extension headers that are followed to find an IPv6 packet's protocol.
+/// The most extension headers that are followed to find an IPv6 packet's protocol.
 const MOST_EXTENSIONS: usize = 8;
 
-/// What the kernel tells of one packet.
+/// A logged packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Packet<'a> {
     /// The group it was logged to.
     pub group: u16,
-    /// Counts the packets of the group since it was bound.
+    /// The packet's number in the group, counted since it was bound.
     pub sequence: Option<u32>,
-    /// What the rule wrote, without the closing NUL.
+    /// The rule's prefix, without the final NUL.
     pub prefix: &'a [u8],
-    /// Index of the interface that it came in by.
+    /// Index of the incoming interface.
     pub in_interface: Option<u32>,
-    /// Index of the interface that it leaves by.
+    /// Index of the outgoing interface.
     pub out_interface: Option<u32>,
     /// The user of the local socket that sent it.
     pub uid: Option<u32>,
@@ -41,7 +41,7 @@ pub struct Packet<'a> {
     pub payload: &'a [u8],
 }
 
-/// From whom to whom.
+/// The endpoints of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Ends {
     /// Source address.
@@ -50,16 +50,16 @@ pub struct Ends {
     pub destination: IpAddr,
     /// Transport protocol.
     pub protocol: Protocol,
-    /// Source port; 0 where there is none.
+    /// Source port; 0 if there is none.
     pub source_port: u16,
-    /// Destination port; the type for ICMP; 0 where there is none, and for fragments but the first.
+    /// Destination port; the type for ICMP; 0 if there is none, and for fragments except the first.
     pub port: u16,
     /// Bytes of the whole packet, IP header included.
     pub length: u32,
 }
 
 impl Ends {
-    /// The flow that this packet answers, as its opener's packets have it.
+    /// The endpoints with those of the flow's opener first, for a packet that answers.
     #[must_use]
     pub(super) fn turned(self) -> Self {
         let port = match self.protocol {
@@ -72,7 +72,7 @@ impl Ends {
 }
 
 impl<'a> Packet<'a> {
-    /// `None` for messages that are no packets.
+    /// `None` for messages that are not packets.
     pub(super) fn read(message: &Message<'a>) -> Option<Self> {
         let (_, group, attributes) = message.netfilter()?;
         (message.kind == PACKET).then(|| Self::of(group, attributes))
@@ -102,8 +102,8 @@ impl<'a> Packet<'a> {
         packet
     }
 
-    /// Reads the IP header and the first bytes after it. `None` when it is no IP packet or is cut
-    /// within its header.
+    /// Parses the IP header and the first bytes after it. `None` if it is not an IP packet or the header is
+    /// truncated.
     #[must_use]
     pub fn ends(&self) -> Option<Ends> {
         match self.payload.first()? >> 4 {
@@ -153,8 +153,7 @@ fn ipv6(bytes: &[u8]) -> Option<Ends> {
 }
 
 /// The protocol after the extension headers (hop-by-hop, routing, fragment, authentication, destination
-/// options), and what follows them: nothing in fragments but the
-/// first, and where the copied part ends before.
+/// options), and what follows them: nothing in fragments except the first, or if the copied part ends before.
 fn transport_of_ipv6(mut next: u8, mut bytes: &[u8]) -> (u8, &[u8]) {
     for _ in 0..MOST_EXTENSIONS {
         if !matches!(next, 0 | 43 | 44 | 51 | 60) {
@@ -166,7 +165,7 @@ fn transport_of_ipv6(mut next: u8, mut bytes: &[u8]) -> (u8, &[u8]) {
         let size = match next {
             44 if u16::from_be_bytes([high, low]) & 0xfff8 != 0 => return (following, &[]),
             44 => 8,
-            // The authentication header counts in four bytes, RFC 4302.
+            // The length of the authentication header is in units of four bytes, RFC 4302.
             51 => usize::from(length) * 4 + 8,
             _ => usize::from(length) * 8 + 8,
         };
@@ -188,7 +187,7 @@ fn ports(number: u8, transport: &[u8]) -> (Protocol, u16, u16) {
             let (source, destination) = both();
             (Protocol::Udp, source, destination)
         }
-        // SCTP and UDP-Lite have ports at the same place.
+        // SCTP and UDP-Lite have ports at the same offset.
         132 | 136 => {
             let (source, destination) = both();
             (Protocol::Other(number), source, destination)

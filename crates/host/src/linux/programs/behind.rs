@@ -1,4 +1,4 @@
-//! The programs and services behind flows that were counted, as far as they are still there.
+//! The programs and services of recorded flows, as far as they still run.
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;

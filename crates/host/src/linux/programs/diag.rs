@@ -1,4 +1,4 @@
-//! One socket by its ends: sock_diag(7) without a list.
+//! Looks up a socket by its endpoints: sock_diag(7) without a list.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -14,27 +14,27 @@ use super::super::netlink::{Arrival, Attributes, ERROR, Link, Messages, RECEIVE_
 const BY_FAMILY: u16 = 20;
 /// `INET_DIAG_CGROUP_ID`, linux/inet_diag.h.
 const CGROUP_ID: u16 = 21;
-/// `struct inet_diag_msg`: what comes before the attributes, and where in it things are.
+/// Size of `struct inet_diag_msg`, and offsets in it.
 const HEAD_BYTES: usize = 72;
 const DESTINATION_PORT_AT: usize = 6;
 const DESTINATION_AT: usize = 24;
 const UID_AT: usize = 64;
 const INODE_AT: usize = 68;
-/// The kernel answers before `send` returns; this is for one that doesn't.
+/// The kernel answers before `send` returns; this is a limit in case it doesn't.
 const ANSWER: Duration = Duration::from_millis(200);
 
-/// What the kernel knows of whose socket it is.
+/// What the kernel knows about a socket's owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SocketOwner {
-    /// Names the socket among those of all processes; 0 when no process holds it (any more).
+    /// Identifies the socket; 0 if no process holds it (any more).
     pub inode: u32,
-    /// The user that made it.
+    /// The user that created it.
     pub uid: u32,
-    /// The cgroup v2 in which it was made; `None` on kernels before 5.7.
+    /// The cgroup v2 in which it was created; `None` on kernels before 5.7.
     pub cgroup: Option<u64>,
 }
 
-/// Asks for one socket at a time.
+/// Looks up sockets one at a time.
 #[derive(Debug)]
 pub(super) struct Diag {
     link: Link,
@@ -46,7 +46,7 @@ impl Diag {
         Ok(Self { link: Link::open(NETLINK_SOCK_DIAG)?, buffer: vec![0; 4096] })
     }
 
-    /// The socket that packets from `remote` to `local` go to; `None` when there is none.
+    /// The socket that receives packets from `remote` to `local`; `None` if there is none.
     pub(super) fn find(
         &mut self,
         protocol: Protocol,
@@ -72,8 +72,7 @@ impl Diag {
         Ok(None)
     }
 
-    /// The sockets that speak to these destinations; the first of each that the kernel lists and that a
-    /// process holds, or else the first.
+    /// The sockets with these remote endpoints; for each the first that a process holds, or else the first.
     pub(super) fn find_all_to(
         &mut self,
         protocol: Protocol,
@@ -89,7 +88,7 @@ impl Diag {
                 let wanted = destination.filter(|there| destinations.contains(there));
                 if let (Some(there), Some(owner)) = (wanted, owner(message.payload)) {
                     let known = found.entry(there).or_insert(owner);
-                    // What is closed and only waits for stray packets tells no program.
+                    // A closed socket that only waits for late packets has no program.
                     if known.inode == 0 {
                         *known = owner;
                     }

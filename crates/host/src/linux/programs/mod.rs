@@ -1,9 +1,9 @@
-//! Whose a socket is: the program, its user and its service, at a bounded cost.
+//! Finds the program, user and service of a socket, at a limited cost.
 //!
-//! The kernel tells a socket's inode, user and cgroup at once, by its ends. Which process holds the
-//! inode is only in `/proc/PID/fd`: reading all of that is the costly part, so it is done for many
-//! sockets together, and the more it costs on a host the rarer it is done. A socket that was closed
-//! before that keeps its user and its service.
+//! Given its endpoints, the kernel returns a socket's inode, user and cgroup at once. Which process holds the
+//! inode is only in `/proc/PID/fd`: reading all of that is the costly part, so it is done for many sockets
+//! together, and the more it costs on a host the less often. A socket that was closed before that still has
+//! its user and service.
 
 pub(crate) mod behind;
 mod diag;
@@ -25,16 +25,16 @@ use services::{Services, Users};
 
 pub use diag::SocketOwner;
 
-/// A search takes at most one part in so many of the time.
+/// The searches' share of the time is at most one part in this many.
 const SEARCH_SHARE: u32 = 100;
-/// Searches are at least this far apart.
+/// The least time between two searches.
 const SEARCH_INTERVAL: Duration = Duration::from_secs(1);
-/// How long the socket that serves a port is believed to do so.
+/// How long the socket that serves a port is assumed to still do so.
 const SERVED_FOR: Duration = Duration::from_secs(10);
-/// Sockets whose program is remembered, and ports whose socket is.
+/// The most sockets whose program, and ports whose socket, are remembered.
 const MOST_KNOWN: usize = 16_384;
 
-/// Why programs can't be told.
+/// Why programs can't be determined.
 #[derive(Debug, thiserror::Error)]
 #[error("could not open a sock_diag socket; flows will be reported without their programs")]
 pub struct ProgramsError(#[source] io::Error);
@@ -45,18 +45,18 @@ pub struct Programs {
     diag: Diag,
     /// By the socket's inode.
     known: HashMap<u32, Arc<Program>>,
-    /// What serves a local port.
+    /// The socket that serves a local port.
     serving: HashMap<(Protocol, IpAddr, u16), (Instant, Option<SocketOwner>)>,
     services: Services,
     users: Users,
-    /// Not before this.
+    /// The time of the next search.
     next_search: Instant,
-    /// Least time between two searches.
+    /// The least time between two searches.
     interval: Duration,
 }
 
 impl Programs {
-    /// Of the network namespace of the calling thread.
+    /// Finds programs in the network namespace of the calling thread.
     ///
     /// # Errors
     /// When the kernel has no sock_diag.
@@ -72,8 +72,7 @@ impl Programs {
         })
     }
 
-    /// With searches at least `interval` apart instead of a second; their share of the time stays
-    /// bounded.
+    /// Sets the least time between two searches, instead of a second; their share of the time stays limited.
     #[must_use]
     pub fn searching_every(self, interval: Duration) -> Self {
         Self { interval, ..self }
@@ -89,8 +88,8 @@ impl Programs {
         self.diag.find(protocol, local, remote).ok().flatten()
     }
 
-    /// The local sockets of flows that this host opened to these destinations, where their own ports are
-    /// not known. Costs a list of all sockets.
+    /// The local sockets of flows that this host opened to these destinations, if their own ports are not
+    /// known. Costs a list of all sockets.
     pub fn openers_to(
         &mut self,
         protocol: Protocol,
@@ -108,7 +107,7 @@ impl Programs {
         {
             return *owner;
         }
-        // No connection comes from there, so the one that listens is found.
+        // No connection comes from this address, so the listening socket is found.
         let nobody: IpAddr = match local.ip() {
             IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
             IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
@@ -121,20 +120,20 @@ impl Programs {
         owner
     }
 
-    /// The program of a socket, if it has been found already.
+    /// The program of a socket if it was already found.
     #[must_use]
     pub fn known(&self, owner: &SocketOwner) -> Option<Arc<Program>> {
         self.known.get(&owner.inode).cloned()
     }
 
-    /// When the next search may be; a search before is none.
+    /// The time of the next search; until then none is done.
     #[must_use]
     pub fn next_search(&self) -> Instant {
         self.next_search
     }
 
-    /// Looks for the programs of these sockets, unless the last search was too short a time ago.
-    /// `false`: it was not done.
+    /// Searches the programs of these sockets unless the last search was too recent. `false`: it was not
+    /// done.
     pub fn search(&mut self, owners: impl IntoIterator<Item = SocketOwner>) -> bool {
         let start = Instant::now();
         if start < self.next_search {
@@ -158,7 +157,7 @@ impl Programs {
 
     fn search_processes(&mut self, mut wanted: HashMap<u32, SocketOwner>) {
         let mut pids: Vec<u32> = processes::pids();
-        // The first process holds sockets for services that it has yet to start: it is asked last.
+        // The first process holds sockets for services that it starts later: it is searched last.
         pids.sort_unstable_by_key(|&pid| (pid == 1, pid));
         for pid in pids {
             if wanted.is_empty() {

@@ -1,4 +1,4 @@
-//! Names for what sockets carry as numbers: cgroups and users.
+//! Names of cgroups and users, which sockets have as numbers.
 
 use std::collections::{HashMap, VecDeque};
 use std::fs;
@@ -8,12 +8,12 @@ use std::time::SystemTime;
 
 use super::super::cgroups;
 
-/// Cgroups that are looked at to find those wanted.
+/// The most cgroups searched for those wanted.
 const MOST_CGROUPS: usize = 50_000;
-/// Cgroups whose name is remembered.
+/// The most cgroup names remembered.
 const MOST_NAMES: usize = 4096;
 
-/// Services by the number of their cgroup, which is the inode of its directory.
+/// Services by the id of their cgroup, which is the inode of its directory.
 #[derive(Debug, Default)]
 pub(super) struct Services {
     names: HashMap<u64, Option<String>>,
@@ -25,7 +25,7 @@ impl Services {
         self.names.get(&cgroup).cloned().flatten()
     }
 
-    /// Finds the names of cgroups that were not met before.
+    /// Finds the names of cgroups that are not known yet.
     pub(super) fn refresh(&mut self, cgroups: impl Iterator<Item = u64>) {
         let mut wanted: Vec<u64> = cgroups.filter(|id| !self.names.contains_key(id)).collect();
         wanted.sort_unstable();
@@ -60,7 +60,7 @@ impl Services {
                 left.push_back((entry.path(), path));
             }
         }
-        // The hierarchy's root, or gone.
+        // The root of the hierarchy, or deleted.
         self.names.extend(wanted.into_iter().map(|id| (id, None)));
     }
 }
@@ -94,7 +94,7 @@ impl Users {
     }
 }
 
-/// passwd(5): `name:password:UID:…`. Of several names for a number the first counts.
+/// passwd(5): `name:password:UID:…`. If a number has several names, the first counts.
 fn users(text: &str) -> HashMap<u32, String> {
     let mut names = HashMap::new();
     for line in text.lines() {

@@ -1,4 +1,4 @@
-//! The sockets that wait for peers, as the kernel lists them.
+//! The listening sockets as the kernel lists them.
 
 use std::fs;
 use std::io;
@@ -24,7 +24,7 @@ const RECEIVE_BYTES: usize = 64 << 10;
 /// The loopback interface has this index in every network namespace.
 const LOOPBACK_INDEX: u32 = 1;
 
-/// A socket that waits for peers.
+/// A listening socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Listening {
     pub(super) protocol: Protocol,
@@ -35,11 +35,11 @@ pub(super) struct Listening {
     pub(super) families: Families,
 }
 
-/// Which peers a socket serves.
+/// Which address families a socket serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Families {
     Own,
-    /// An IPv6 wildcard socket that takes IPv4, too.
+    /// An IPv6 wildcard socket that also accepts IPv4.
     Both,
 }
 
@@ -51,7 +51,7 @@ pub(super) fn by_sock_diag() -> io::Result<Vec<Listening>> {
     for protocol in [Protocol::Tcp, Protocol::Udp] {
         for family in [AF_INET, AF_INET6] {
             match dump(&socket, family, protocol, &mut found) {
-                // A kernel without IPv6 has no such family.
+                // A kernel without IPv6 does not know the address family.
                 Err(error) if family == AF_INET6 && error.raw_os_error() == Some(libc::ENOENT) => {}
                 other => other?,
             }
@@ -90,7 +90,7 @@ fn dump(
 }
 
 fn request(family: u8, protocol: Protocol) -> Vec<u8> {
-    // A UDP socket that is bound and not connected is "closed" to the kernel.
+    // A bound, unconnected UDP socket is "closed" to the kernel.
     let (number, states) = match protocol {
         Protocol::Tcp => (IPPROTO_TCP, StateFlags::LISTEN),
         _ => (IPPROTO_UDP, StateFlags::CLOSE),
@@ -113,7 +113,7 @@ fn listening(protocol: Protocol, response: &InetResponse) -> Option<Listening> {
     if id.interface_id == LOOPBACK_INDEX {
         return None;
     }
-    // Kernels before 4.3 don't say; there, as by default, a wildcard serves both.
+    // Kernels before 4.3 don't report it; there, as by default, a wildcard serves both.
     let v6_only = response.nlas.iter().any(|nla| matches!(nla, Nla::SkV6Only(true)));
     let families = if id.source_address == IpAddr::V6(Ipv6Addr::UNSPECIFIED) && !v6_only {
         Families::Both

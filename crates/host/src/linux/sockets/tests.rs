@@ -75,7 +75,7 @@ fn what_nobody_can_reach_is_left_out() {
 
 #[test]
 fn both_ways_of_asking_agree() {
-    // In a network namespace of its own, so that nothing else opens and closes sockets meanwhile.
+    // In its own network namespace, so that no other program opens or closes sockets meanwhile.
     let outcome = std::thread::spawn(|| {
         if in_new_network().is_err() {
             eprintln!("SKIPPED: needs root to make a network namespace");
@@ -111,7 +111,7 @@ fn what_is_remembered_is_proved_before_it_is_used() {
     let text = serde_json::to_string(&holders).unwrap();
     let mut again: Holders = serde_json::from_str(&text).unwrap();
     assert_eq!(again, holders);
-    // Another process, another descriptor, a process that is gone.
+    // Another process, another descriptor, an ended process.
     for (pid, fd) in [(1, 0), (std::process::id(), 0), (u32::MAX, 3)] {
         for holder in again.held.values_mut() {
             *holder = Holder { pid, fd };
@@ -134,7 +134,7 @@ fn a_socket_without_a_holder_is_not_searched_for_everywhere_at_every_run() {
     holders.refresh(&nobodys);
     assert_eq!(holders.age, 1, "a quick search");
 
-    // As if it had been unheld so far, and this process been searched.
+    // As if it had been without a holder so far, and this process had been searched.
     holders.unfound.insert(inode);
     let both = BTreeSet::from([inode, u32::MAX]);
     while holders.age < THOROUGH_EVERY {
@@ -150,7 +150,7 @@ fn a_socket_without_a_holder_is_not_searched_for_everywhere_at_every_run() {
     holders.refresh(&both);
     assert_eq!((&holders.unfound, holders.age), (&nobodys, 1), "found in a new process");
 
-    // A socket that is new, or whose holder is gone, causes a full search at once.
+    // A new socket, or one whose holder has ended, causes a full search at once.
     holders.held.clear();
     holders.refresh(&both);
     assert!(holders.held.contains_key(&inode));

@@ -1,13 +1,13 @@
-//! A hash table of Berkeley DB, as much of it as rpm uses: the pairs of every page, whatever bucket it
-//! belongs to. Numbers are in the byte order of the machine that made it.
-//! Source: the on-disk structures in db_page.h of Berkeley DB 5.3.
+//! Reads a hash table of Berkeley DB, as far as rpm uses it: the pairs of every page, whatever its bucket.
+//! Numbers are in the byte order of the machine that wrote it. Source: the on-disk structures in db_page.h of
+//! Berkeley DB 5.3.
 
 use super::header::MOST_BYTES;
 use super::source::{Fault, Reader, Source};
 
 const MAGIC: u32 = 0x0006_1561;
 const PAGE_HEAD: usize = 26;
-/// Kinds of pages: a bucket's, in order of keys or not; a piece of a long value.
+/// Kinds of pages: a bucket with unsorted or sorted keys; a part of a long value.
 const HASH_UNSORTED: u8 = 2;
 const HASH: u8 = 13;
 const OVERFLOW: u8 = 7;
@@ -17,7 +17,7 @@ const OFF_PAGE: u8 = 3;
 
 const DAMAGED: Fault = Fault::Damaged("a page of its hash table can't be read");
 
-/// Calls `each` for the value of every pair but that of the key 0, which counts the others.
+/// Calls `each` for the value of every pair except that of the key 0, which contains their number.
 pub(super) fn headers(source: &dyn Source, each: &mut dyn FnMut(&[u8])) -> Result<(), Fault> {
     let mut table = Table::open(source)?;
     for number in 1..=table.last_page {
@@ -95,7 +95,7 @@ impl<'a> Table<'a> {
         Ok(page)
     }
 
-    /// The items of a page: keys and values by turns. They fill the page from its end.
+    /// The items of a page: alternating keys and values. They fill the page from its end.
     fn items<'p>(&self, page: &'p [u8]) -> Option<Vec<&'p [u8]>> {
         let count = self.order.u16(page, 20)?;
         let mut end = page.len();
@@ -108,7 +108,7 @@ impl<'a> Table<'a> {
         Some(items)
     }
 
-    /// A value, of which the end may be left out: see [`MOST_BYTES`].
+    /// A value, of which the end may be omitted: see [`MOST_BYTES`].
     fn value(&mut self, item: &[u8]) -> Result<Vec<u8>, Fault> {
         match item.first() {
             Some(&ON_PAGE) => Ok(item[1..].to_vec()),
@@ -117,7 +117,7 @@ impl<'a> Table<'a> {
                 let length = self.order.u32(item, 8).ok_or(DAMAGED)? as usize;
                 self.long_value(first, length)
             }
-            _ => Err(Fault::Damaged("its hash table holds what rpm does not write")),
+            _ => Err(Fault::Damaged("its hash table contains data that rpm does not write")),
         }
     }
 

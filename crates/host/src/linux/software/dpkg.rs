@@ -1,4 +1,4 @@
-//! dpkg's status file, deb822(5): paragraphs of fields. Distroless images have one file per package.
+//! Reads dpkg's status file, deb822(5): paragraphs of fields. Distroless images have one file per package.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -30,7 +30,7 @@ pub(super) fn inventory(root: &Path) -> Result<BTreeSet<SoftwarePackage>, Softwa
     Ok(packages)
 }
 
-/// Whose change tells that of the inventory.
+/// The files whose change indicates a change of the inventory.
 pub(super) fn files(root: &Path) -> [PathBuf; 2] {
     [root.join(STATUS), root.join(DIRECTORY)]
 }
@@ -44,14 +44,14 @@ fn status_files(root: &Path) -> Result<Vec<PathBuf>, SoftwareError> {
     };
     let listing = listing.and_then(Iterator::collect::<io::Result<Vec<_>>>);
     let listing = listing.map_err(|source| SoftwareError::Read { path, source })?;
-    // Beside each package's file lies one with its checksums.
+    // Beside each package's file there is one with its checksums.
     let is_status = |path: &PathBuf| path.extension().is_none_or(|end| end != "md5sums");
     found.extend(listing.iter().map(fs::DirEntry::path).filter(is_status));
     Ok(found)
 }
 
-/// The installed packages of a status file. What is removed and has only its configuration left is not
-/// installed; what is half installed is.
+/// The installed packages of a status file. A removed package of which only the configuration is left is not
+/// installed; a half-installed one is.
 pub fn packages(status: &str) -> impl Iterator<Item = SoftwarePackage> {
     paragraphs(status).filter_map(package)
 }

@@ -1,12 +1,12 @@
-//! An rpm header as databases hold it: counts, an index of tags, a store of values, all big-endian.
+//! Parses an rpm header: counts, an index of tags, a store of values, all big-endian.
 //! <https://rpm-software-management.github.io/rpm/manual/format_header.html>
 
 use xshield_wire::telemetry::SoftwarePackage;
 
 use super::source::{Fault, be32};
 
-/// What is read of a header. The tags wanted come first in the store, file lists of megabytes after
-/// them.
+/// The most bytes of a header that are read. The wanted tags come first in the store, file lists of megabytes
+/// after them.
 pub(super) const MOST_BYTES: usize = 1 << 20;
 /// `RPMTAG_NAME`, `…_VERSION`, `…_RELEASE`, `…_EPOCH`, `…_ARCH`.
 const NAME: u32 = 1000;
@@ -18,14 +18,13 @@ const ARCHITECTURE: u32 = 1022;
 const INT32: u32 = 4;
 const STRING: u32 = 6;
 const ENTRY_BYTES: usize = 16;
-/// `rpm` itself takes no more.
+/// The limit of `rpm` itself.
 const MOST_ENTRIES: u32 = 0x0000_ffff;
 
-/// The package of a header, whose end may be cut off. `None` for imported keys, which are kept as
-/// packages.
+/// The package of a header, whose end may be omitted. `None` for imported keys, which are stored as packages.
 ///
 /// # Errors
-/// When it is no header or lacks what every package has.
+/// When it is not a header or lacks a field that every package has.
 pub fn package(blob: &[u8]) -> Result<Option<SoftwarePackage>, Fault> {
     let header = Header::new(blob).ok_or(Fault::Damaged("a package's header is cut off"))?;
     let text = |tag| header.text(tag).filter(|text| !text.is_empty());

@@ -1,8 +1,8 @@
-//! What is installed, from the package managers' own databases, read without running anything.
+//! The installed software, from the package managers' own databases, read without running anything.
 //!
-//! Databases are read as they lie on the disk: another program may be writing. A reading that met a
-//! change underway is begun again, and one that can't be finished is an error, never half an inventory:
-//! what is missing from an inventory counts as removed.
+//! Another program may be writing a database while it is read. If it changes, reading starts again; if it
+//! can't be read completely, that is an error, never a partial inventory: a package missing in an inventory
+//! counts as removed.
 
 mod bdb;
 mod dpkg;
@@ -23,7 +23,7 @@ pub use dpkg::packages as dpkg_packages;
 pub use header::package as rpm_package;
 pub use source::{Fault, Source};
 
-/// Why the inventory is not known.
+/// Why the inventory can't be read.
 #[derive(Debug, thiserror::Error)]
 pub enum SoftwareError {
     /// A database can't be read.
@@ -31,11 +31,11 @@ pub enum SoftwareError {
     Read {
         /// The file or directory.
         path: PathBuf,
-        /// What the OS said.
+        /// The error returned by the OS.
         #[source]
         source: io::Error,
     },
-    /// A database is not as its package manager writes it.
+    /// A database is damaged.
     #[error(
         "could not read the package database {path}: {what}; check it with its package manager \
          (rpm --verifydb, dpkg --audit)"
@@ -43,10 +43,10 @@ pub enum SoftwareError {
     Damaged {
         /// The file.
         path: PathBuf,
-        /// How that shows.
+        /// How the damage was detected.
         what: &'static str,
     },
-    /// It changed at every attempt.
+    /// It changed during every attempt.
     #[error(
         "could not read the package database {path}: packages are being installed; it is read again later"
     )]
@@ -56,7 +56,7 @@ pub enum SoftwareError {
     },
 }
 
-/// Kinds of databases, by what their readers take.
+/// Kinds of rpm databases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RpmDatabase {
     /// `rpmdb.sqlite`: RHEL 9, Fedora 33 and later.
@@ -67,7 +67,7 @@ pub enum RpmDatabase {
     Ndb,
 }
 
-/// Reads every package of one database. `log` is SQLite's write-ahead log, if there is one.
+/// Reads all packages of one database. `log` is SQLite's write-ahead log, if there is one.
 ///
 /// # Errors
 /// When the database is damaged or can't be read.
@@ -94,15 +94,15 @@ pub fn rpm_packages(
 /// Everything installed under `root`, by all package managers.
 ///
 /// # Errors
-/// When a database is there and can't be read whole.
+/// When a database exists but can't be read completely.
 pub fn inventory(root: &Path) -> Result<BTreeSet<SoftwarePackage>, SoftwareError> {
     let mut packages = dpkg::inventory(root)?;
     packages.append(&mut rpm::inventory(root)?);
     Ok(packages)
 }
 
-/// Changes with every installation and removal; asking costs a few `stat` calls, so that an unchanged
-/// inventory is not read again.
+/// Changes with every installation and removal; it costs a few `stat` calls, so that an unchanged inventory
+/// is not read again.
 #[must_use]
 pub fn stamp(root: &Path) -> Vec<(PathBuf, u64, i64, i64)> {
     use std::os::unix::fs::MetadataExt;
@@ -114,7 +114,7 @@ pub fn stamp(root: &Path) -> Vec<(PathBuf, u64, i64, i64)> {
     files.filter_map(stamp).collect()
 }
 
-/// What to tell of an inventory: all of it the first time, then what has changed. `None`: nothing has.
+/// The report of an inventory: all of it the first time, then what has changed. `None`: nothing has.
 #[must_use]
 pub fn report(
     before: Option<&BTreeSet<SoftwarePackage>>,

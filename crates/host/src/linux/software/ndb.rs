@@ -1,4 +1,4 @@
-//! rpm's own database, `Packages.db`: slots that tell where in the file each header lies. Numbers are
+//! Reads rpm's own database, `Packages.db`: slots with the position of each header. Numbers are
 //! little-endian. Source: lib/backend/ndb/rpmpkg.c of rpm 4.14 and later.
 
 use super::header::MOST_BYTES;
@@ -9,9 +9,9 @@ const SLOT: &[u8] = b"Slot";
 const BLOB: &[u8] = b"BlbS";
 const PAGE_BYTES: u64 = 4096;
 const SLOT_BYTES: usize = 16;
-/// Where blobs lie is counted in these.
+/// The unit of positions of blobs.
 const BLOCK_BYTES: u64 = 16;
-/// The file's own header takes the place of two slots.
+/// The file's own header occupies the first two slots.
 const FIRST_SLOT: usize = 2;
 
 /// Calls `each` for every header.
@@ -46,7 +46,7 @@ pub(super) fn headers(source: &dyn Source, each: &mut dyn FnMut(&[u8])) -> Resul
     Ok(())
 }
 
-/// The header that lies at `at`, of which the end may be left out: see [`MOST_BYTES`].
+/// The header at `at`, of which the end may be omitted: see [`MOST_BYTES`].
 fn blob(file: &mut Reader<'_>, at: u64, package: Option<u32>) -> Result<Vec<u8>, Fault> {
     let mut head = [0; 16];
     file.read(at, &mut head)?;

@@ -1,4 +1,4 @@
-//! Where rpm's database lies and of which kind it is.
+//! Finds rpm's database and its kind.
 
 use std::collections::BTreeSet;
 use std::fs::{File, Metadata};
@@ -11,15 +11,15 @@ use xshield_wire::telemetry::SoftwarePackage;
 use super::source::{Fault, Source};
 use super::{RpmDatabase, SoftwareError, rpm_packages};
 
-/// Old and new place. Where both are, one is a link to the other.
+/// New and old directory. If both exist, one is a link to the other.
 const DIRECTORIES: [&str; 2] = ["usr/lib/sysimage/rpm", "var/lib/rpm"];
-/// By preference: after a conversion the old database may still lie there.
+/// In order of preference: after a conversion the old database may still exist.
 const KINDS: [(&str, RpmDatabase); 3] = [
     ("rpmdb.sqlite", RpmDatabase::Sqlite),
     ("Packages.db", RpmDatabase::Ndb),
     ("Packages", RpmDatabase::BerkeleyDb),
 ];
-/// Readings that met a change.
+/// The most attempts if the database changes while it is read.
 const TRIES: u32 = 3;
 
 pub(super) fn inventory(root: &Path) -> Result<BTreeSet<SoftwarePackage>, SoftwareError> {
@@ -37,7 +37,7 @@ pub(super) fn inventory(root: &Path) -> Result<BTreeSet<SoftwarePackage>, Softwa
     Err(SoftwareError::Busy { path })
 }
 
-/// Whose change tells that of the inventory.
+/// The files whose change indicates a change of the inventory.
 pub(super) fn files(root: &Path) -> Vec<PathBuf> {
     database(root).map_or_else(Vec::new, |(path, _)| vec![log_of(&path), path])
 }
@@ -53,7 +53,7 @@ fn database(root: &Path) -> Option<(PathBuf, RpmDatabase)> {
     })
 }
 
-/// SQLite keeps what was written last beside the database.
+/// SQLite stores the latest changes in a file beside the database.
 fn log_of(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push("-wal");

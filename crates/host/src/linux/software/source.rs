@@ -1,4 +1,4 @@
-//! Bytes at places, with a bound on how many are read in all.
+//! Random access to bytes, with a limit on the total number read.
 
 use std::fs::File;
 use std::io;
@@ -7,26 +7,26 @@ use std::os::unix::fs::FileExt;
 /// Why a database can't be read.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
-    /// The OS.
+    /// The error returned by the OS.
     #[error("could not read")]
     Io(#[from] io::Error),
-    /// The content.
+    /// The content is damaged.
     #[error("{0}")]
     Damaged(&'static str),
 }
 
-/// Something with bytes at places.
+/// Random access to bytes.
 pub trait Source {
-    /// How many there are.
+    /// The number of bytes.
     ///
     /// # Errors
-    /// What the OS says.
+    /// The error returned by the OS.
     fn size(&self) -> io::Result<u64>;
 
     /// Fills the buffer.
     ///
     /// # Errors
-    /// When there are not that many there, too.
+    /// When there are not that many bytes there, or the OS returns an error.
     fn read_at(&self, at: u64, buffer: &mut [u8]) -> io::Result<()>;
 }
 
@@ -53,7 +53,7 @@ impl Source for Vec<u8> {
     }
 }
 
-/// Reads a whole database once, and some of it twice; a damaged one may refer to itself for ever.
+/// Limits the bytes read to somewhat more than the whole database, since a damaged one may contain cycles.
 pub(super) struct Reader<'a> {
     source: &'a dyn Source,
     size: u64,
@@ -82,7 +82,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Numbers at places within a page.
+/// Numbers at offsets in a page.
 pub(super) fn be16(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
 }

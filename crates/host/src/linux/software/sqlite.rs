@@ -1,4 +1,4 @@
-//! The table `Packages` of an SQLite database, and nothing else of SQLite.
+//! Reads the table `Packages` of an SQLite database, and nothing else of SQLite.
 //! <https://www.sqlite.org/fileformat2.html>
 
 use std::collections::HashMap;
@@ -7,7 +7,7 @@ use super::header::MOST_BYTES;
 use super::source::{Fault, Reader, Source, be16, be32};
 
 const MAGIC: &[u8] = b"SQLite format 3\0";
-/// Levels of a tree; a table of a billion rows has fewer.
+/// The most levels of a tree; a table of a billion rows has fewer.
 const MOST_LEVELS: usize = 16;
 const INTERIOR: u8 = 5;
 const LEAF: u8 = 13;
@@ -44,7 +44,7 @@ struct Database<'a> {
     file: Reader<'a>,
     log: Option<Log<'a>>,
     page_size: usize,
-    /// Bytes of a page that hold rows.
+    /// Bytes of a page that contain rows.
     usable: usize,
 }
 
@@ -85,7 +85,7 @@ impl<'a> Database<'a> {
         Ok(page)
     }
 
-    /// Every row of a table's tree, in order.
+    /// All rows of a table's tree, in order.
     fn rows(
         &mut self,
         number: u32,
@@ -122,7 +122,7 @@ impl<'a> Database<'a> {
         Ok(())
     }
 
-    /// A row's payload, of which the end may be left out: see [`MOST_BYTES`].
+    /// A row's payload, of which the end may be omitted: see [`MOST_BYTES`].
     fn row(&mut self, cell: &[u8]) -> Result<Vec<u8>, Fault> {
         let (length, after_length) = varint(cell, 0).ok_or(DAMAGED)?;
         let (_, start) = varint(cell, after_length).ok_or(DAMAGED)?;
@@ -140,7 +140,7 @@ impl<'a> Database<'a> {
         Ok(payload)
     }
 
-    /// How much of a payload lies in the leaf itself.
+    /// The number of payload bytes in the leaf page itself.
     fn local(&self, length: usize) -> usize {
         let most = self.usable - 35;
         if length <= most {
@@ -152,15 +152,15 @@ impl<'a> Database<'a> {
     }
 }
 
-/// The write-ahead log: pages that are newer than the database's.
+/// The write-ahead log: pages newer than the database's.
 struct Log<'a> {
     file: Reader<'a>,
-    /// Where a page's last committed content lies.
+    /// The position of a page's last committed content.
     pages: HashMap<u32, u64>,
 }
 
 impl<'a> Log<'a> {
-    /// `None` when it is empty or of another database.
+    /// `None` if it is empty or belongs to another database.
     fn open(source: &'a dyn Source, page_size: usize) -> Result<Option<Self>, Fault> {
         let mut file = Reader::new(source)?;
         if file.size() < LOG_HEAD as u64 {
@@ -191,7 +191,7 @@ impl<'a> Log<'a> {
                 break;
             }
             pending.push((word(0), at + FRAME_HEAD as u64));
-            // The last frame of a transaction tells the database's size.
+            // The last frame of a transaction contains the database's size.
             if word(4) != 0 {
                 pages.extend(pending.drain(..));
             }
@@ -214,7 +214,7 @@ fn checksum((mut a, mut b): (u32, u32), bytes: &[u8], big_endian: bool) -> (u32,
     (a, b)
 }
 
-/// A number of one to nine bytes, and the place after it.
+/// A number of one to nine bytes, and the offset after it.
 fn varint(bytes: &[u8], at: usize) -> Option<(u64, usize)> {
     let mut value = 0;
     for index in 0..9 {
@@ -230,7 +230,7 @@ fn varint(bytes: &[u8], at: usize) -> Option<(u64, usize)> {
     None
 }
 
-/// A row's column as bytes, cut where the row is.
+/// A row's column as bytes, truncated if the row is.
 fn column(row: &[u8], wanted: usize) -> Option<&[u8]> {
     let (header, mut at) = varint(row, 0)?;
     let header = usize::try_from(header).ok()?;
@@ -256,7 +256,7 @@ fn column(row: &[u8], wanted: usize) -> Option<&[u8]> {
     None
 }
 
-/// An integer column, of which only positive ones of 32 bits occur here.
+/// An integer column; only positive ones of 32 bits occur here.
 fn number(bytes: &[u8]) -> u32 {
     bytes.iter().fold(0, |value: u32, byte| value << 8 | u32::from(*byte))
 }

@@ -2,12 +2,12 @@ use super::*;
 use proptest::prelude::*;
 use std::fs;
 
-/// Made by SQLite 3.40, pages of 512 bytes: 40 packages, one of them longer than a page.
+/// Written by SQLite 3.40, pages of 512 bytes: 40 packages, one of them longer than a page.
 const SQLITE: &[u8] = include_bytes!("data/rpmdb.sqlite");
 /// The same with three packages, and a log that adds 17 and removes the first.
 const LOGGED: &[u8] = include_bytes!("data/logged.sqlite");
 const LOG: &[u8] = include_bytes!("data/logged.sqlite-wal");
-/// Made by Berkeley DB 5.3, pages of 512 bytes: 21 packages, one of them longer than a page, and a key.
+/// Written by Berkeley DB 5.3, pages of 512 bytes: 21 packages, one of them longer than a page, and a key.
 const BERKELEY: &[u8] = include_bytes!("data/Packages");
 
 fn names(packages: &BTreeSet<SoftwarePackage>) -> Vec<&str> {
@@ -99,7 +99,7 @@ fn berkeley_tables() {
     assert_eq!(rows[11], "pkg-10 7:1.10-2.el7 x86_64 rpm");
 }
 
-/// As rpm lays it out: slots in the first page, then blobs.
+/// A database in rpm's format: slots in the first page, then blobs.
 fn ndb(headers: &[Vec<u8>]) -> Vec<u8> {
     let mut file = b"RpmP".to_vec();
     for number in [0_u32, 1, 1, 9, 0, 0, 0] {
@@ -259,7 +259,7 @@ fn reports_after_the_first_tell_changes() {
 }
 
 proptest! {
-    /// Whatever byte is wrong: an answer, in bounded time.
+    /// Any damaged byte results in an answer in bounded time.
     #[test]
     fn any_damage_is_read(
         which in 0_usize..3, damage in prop::collection::vec((0_usize..20_000, any::<u8>()), 1..8),

@@ -2,8 +2,7 @@
 
 use super::{Keys, More, Said, TimeServer};
 
-/// Reads the text of chrony.conf, or of a file that it leads to. Lines that make no sense are passed
-/// over, as are other directives.
+/// Parses chrony.conf, or a file that it includes. Invalid lines and other directives are ignored.
 #[must_use]
 pub fn parse_chrony(text: &str) -> Said {
     let mut said = Said::default();

@@ -1,4 +1,4 @@
-//! Going through the files of a configuration, in bounded number and size.
+//! Reads the files of a configuration, limited in number and size.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 
 use super::{MOST, More, Said, TimeServer};
 
-/// Bytes of one file that are read.
+/// The most bytes of one file that are read.
 const FILE_BYTES: u64 = 256 * 1024;
-/// Files that are read in all.
+/// The most files that are read.
 const FILES: usize = 64;
-/// How deep files may include others.
+/// The deepest nesting of included files.
 const DEPTH: usize = 8;
 
 /// The servers of all files so far.
@@ -43,7 +43,7 @@ impl<'a> Files<'a> {
         }
     }
 
-    /// Reads a file and those that it leads to. What is not there, or was read already, says nothing.
+    /// Reads a file and those that it includes. A file that does not exist, or was already read, is ignored.
     pub(super) fn read(&mut self, path: &str, parse: fn(&str) -> Said) {
         let path = self.place(path);
         self.follow(&path, parse, DEPTH);
@@ -78,13 +78,13 @@ impl<'a> Files<'a> {
         Some(String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    /// Where a path of this host is under the root.
+    /// The location of a path of this host under the root.
     pub(super) fn place(&self, path: &str) -> PathBuf {
         self.root.join(path.trim_start_matches('/'))
     }
 
-    /// The files of these directories whose names end so, in order of their names; of files with one
-    /// name, that of the first directory.
+    /// The files in these directories whose names have this suffix, sorted by name; of files with the same
+    /// name, the one in the first directory.
     pub(super) fn in_directories(&self, directories: &[&str], suffix: &str) -> Vec<PathBuf> {
         let mut found: Vec<(String, PathBuf)> = Vec::new();
         for directory in directories {
@@ -116,7 +116,7 @@ impl<'a> Files<'a> {
     }
 }
 
-/// The names in a directory, in order; no more than are ever read.
+/// The names in a directory, sorted; at most as many as are ever read.
 fn names(directory: &Path) -> Vec<String> {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     let mut names: Vec<String> =
@@ -125,10 +125,10 @@ fn names(directory: &Path) -> Vec<String> {
     names
 }
 
-/// Whether a name matches a pattern of `*` and `?`.
+/// Whether a name matches a pattern with `*` and `?`.
 fn is_match(pattern: &[u8], name: &[u8]) -> bool {
-    // The last star, and where its part of the name ends: a star takes one character more when what
-    // follows does not fit.
+    // The last star, and the end of the part that it matches: it matches one character more if what follows
+    // does not match.
     let (mut at, mut of) = (0, 0);
     let mut star = None;
     while of < name.len() {

@@ -1,7 +1,7 @@
-//! Which time servers this host is configured to ask: chrony, ntpd and ntpsec, systemd-timesyncd, and
-//! what DHCP told them, as far as files say so.
+//! The time servers that this host is configured to use: from the files of chrony, ntpd and ntpsec,
+//! systemd-timesyncd, and from DHCP as far as it is in files.
 //!
-//! Reading the text of a file is pure; [`configured`] goes through the files, in bounded number and size.
+//! Parsing a file is pure; [`configured`] reads the files, limited in number and size.
 
 mod chrony;
 mod files;
@@ -19,42 +19,42 @@ pub use chrony::parse_chrony;
 pub use ntpd::parse_ntpd;
 pub use timesyncd::{Timesyncd, parse_netif, parse_timesyncd};
 
-/// Servers that are looked at; no host is configured with more.
+/// The most servers used; no host is configured with more.
 pub const MOST: usize = 64;
 
 /// A time server, as a configuration names it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TimeServer {
-    /// Where it is.
+    /// Its address or name.
     pub place: Place,
     /// How its answers are authenticated.
     pub keys: Keys,
 }
 
-/// Where a time server is.
+/// The address or name of a time server.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
-    /// At this address.
+    /// This address.
     Address(IpAddr),
-    /// At the addresses of this name, as a program on this host would resolve it.
+    /// The addresses of this name, as a program on this host would resolve it.
     Name(DomainName),
 }
 
 /// How a server's answers are authenticated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Keys {
-    /// Not, or with keys that the host has already.
+    /// Not, or with keys that the host already has.
     None,
     /// With keys that it gets from the server first: NTS (RFC 8915).
     Nts,
 }
 
-/// What the text of a configuration says.
+/// The parsed content of a configuration file.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Said {
     /// Its servers, in order.
     pub servers: Vec<TimeServer>,
-    /// Where to read on, in order.
+    /// The other files to read, in order.
     pub more: Vec<More>,
 }
 
@@ -63,11 +63,11 @@ pub struct Said {
 pub enum More {
     /// This file, or those whose names match its last part (`*` and `?`).
     Files(String),
-    /// The files in these directories whose names end so. Of files with one name the first counts.
+    /// The files in these directories with this suffix. Of files with the same name the first counts.
     Directories {
         /// The directories, the first before the others.
         paths: Vec<String>,
-        /// With the dot.
+        /// The suffix with the dot.
         suffix: &'static str,
     },
 }
@@ -85,8 +85,8 @@ impl TimeServer {
     }
 }
 
-/// Everything that this host is configured with, by files under `root` (`/` on a real host): sorted,
-/// each once, at most [`MOST`]. What a program was built with counts where nothing else is configured.
+/// All configured time servers, from files under `root` (`/` on a real host): sorted, without duplicates, at
+/// most [`MOST`]. A program's built-in servers count only if nothing else is configured.
 #[must_use]
 pub fn configured(root: &Path) -> Vec<TimeServer> {
     let mut files = Files::under(root);
@@ -96,7 +96,7 @@ pub fn configured(root: &Path) -> Vec<TimeServer> {
     for path in [
         "/etc/ntp.conf",
         "/etc/ntpsec/ntp.conf",
-        // What Debian's hooks write, and its services read in their place.
+        // Written by Debian's hooks, and read by its services instead.
         "/run/ntp.conf.dhcp",
         "/run/ntpsec/ntp.conf.dhcp",
     ] {

@@ -2,8 +2,7 @@
 
 use super::{Keys, More, Said, TimeServer};
 
-/// Reads the text of ntp.conf, or of a file that it includes. Lines that make no sense are passed over,
-/// as are other commands.
+/// Parses ntp.conf, or a file that it includes. Invalid lines and other commands are ignored.
 #[must_use]
 pub fn parse_ntpd(text: &str) -> Said {
     let mut said = Said::default();

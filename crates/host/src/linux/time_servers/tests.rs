@@ -140,7 +140,7 @@ fn what_is_read_is_bounded() {
         (0..5_000).map(|n| format!("server 10.0.{}.{}\n", n / 250, n % 250 + 1)).collect();
     write("etc/ntp.conf", &many);
     assert_eq!(configured(root.path()).len(), MOST);
-    // Files that all lead to all files end the reading, and what comes after them is not read.
+    // If all files include all files, reading ends, and what comes after them is not read.
     write("etc/chrony.conf", "server 192.0.2.1\nconfdir /etc/chrony.d");
     for number in 0..200 {
         write(&format!("etc/chrony.d/{number:03}.conf"), "include /etc/chrony.d/*.conf");

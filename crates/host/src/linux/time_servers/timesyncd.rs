@@ -1,23 +1,22 @@
-//! timesyncd.conf(5), and what systemd-networkd heard by DHCP.
+//! timesyncd.conf(5), and the servers that systemd-networkd received by DHCP.
 
 use super::files::Files;
 use super::{Keys, TimeServer};
 
-/// Where systemd looks for its configuration, the first before the others.
+/// The directories of systemd's configuration, in order of precedence.
 const PLACES: [&str; 4] =
     ["/etc/systemd", "/run/systemd", "/usr/local/lib/systemd", "/usr/lib/systemd"];
 
-/// What a file says, or all files in their order.
+/// The content of one file, or of all in their order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Timesyncd {
     /// `NTP=` and `FallbackNTP=`.
     pub servers: Vec<TimeServer>,
-    /// What timesyncd was built with: the file shows it in lines that are commented out.
+    /// timesyncd's built-in servers, which the file shows in commented lines.
     pub built_in: Vec<TimeServer>,
 }
 
-/// Reads the text of timesyncd.conf or of a drop-in on top of `before`. An empty value takes away what
-/// came before it.
+/// Parses timesyncd.conf or a drop-in, in addition to `before`. An empty value removes what came before it.
 #[must_use]
 pub fn parse_timesyncd(text: &str, mut before: Timesyncd) -> Timesyncd {
     let mut within = false;
@@ -43,7 +42,7 @@ pub fn parse_timesyncd(text: &str, mut before: Timesyncd) -> Timesyncd {
     before
 }
 
-/// Reads the text of a file below `/run/systemd/netif`: what networkd heard of time servers.
+/// Parses a file below `/run/systemd/netif`: the time servers that networkd received.
 #[must_use]
 pub fn parse_netif(text: &str) -> Vec<TimeServer> {
     let lines = text.lines().filter_map(|line| line.trim().strip_prefix("NTP="));
@@ -51,7 +50,7 @@ pub fn parse_netif(text: &str) -> Vec<TimeServer> {
     names.filter_map(|name| TimeServer::new(name, Keys::None)).collect()
 }
 
-/// Reads everything that timesyncd would.
+/// Reads all files that timesyncd would read.
 pub(super) fn read(files: &mut Files<'_>) {
     let mut said = Timesyncd::default();
     let main = PLACES.iter().map(|place| files.place(&format!("{place}/timesyncd.conf")));

@@ -116,8 +116,8 @@ fn without_room_everything_is_still_counted_once() {
 }
 
 proptest! {
-    /// Whatever begins, goes on and ends in any order, with whatever room, drained at any time: each
-    /// connection and each byte is counted once, on a path or as overflow.
+    /// For any sequence of begins, updates, ends and drains, and any limits: each connection and each byte is
+    /// counted once, on a path or as overflow.
     #[test]
     fn nothing_is_lost_or_counted_twice(
         steps in prop::collection::vec((0_u16..12, 0_u8..8, 0_u64..50), 0..300),

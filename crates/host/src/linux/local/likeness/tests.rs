@@ -3,12 +3,12 @@ use std::sync::Arc;
 use super::*;
 use crate::linux::executable::{FileId, Removed};
 
-/// The file at `/usr/sbin/nginx` of the host, and another one of the same file system.
+/// The file at `/usr/sbin/nginx` of the host, and another one on the same file system.
 const GENUINE: FileId = FileId { device: 1, inode: 10 };
 const OTHER: FileId = FileId { device: 1, inode: 11 };
 const ELSEWHERE: FileId = FileId { device: 2, inode: 10 };
 
-/// What the host has at its paths.
+/// The host's files at these paths.
 fn at(path: &Path) -> Vec<Place> {
     let place = |path: &str, file, guard| Place { path: path.into(), file, device: 1, guard };
     let tmp = Guard::Others("/tmp".into());
@@ -47,29 +47,29 @@ fn the_file_counts_and_nothing_that_a_process_can_choose() {
         (path, "worker", "/usr/sbin/nginx", GENUINE, None, is),
         (link, "nginx", "/usr/sbin/nginx", GENUINE, None, is),
         (path, "nginx", "/app/nginx", GENUINE, None, is), // the same file, mounted elsewhere
-        (path, "nginx", "/usr/sbin/nginx", OTHER, None, "mount namespace of its own"),
-        (path, "nginx", "/usr/sbin/nginx", ELSEWHERE, None, "mount namespace of its own"),
-        (link, "nginx", "/usr/sbin/nginx", OTHER, None, "mount namespace of its own"),
+        (path, "nginx", "/usr/sbin/nginx", OTHER, None, "its own mount namespace"),
+        (path, "nginx", "/usr/sbin/nginx", ELSEWHERE, None, "its own mount namespace"),
+        (link, "nginx", "/usr/sbin/nginx", OTHER, None, "its own mount namespace"),
         (path, "nginx", "/opt/nginx", OTHER, None, unlike),
         (path, "nginx", "/usr/sbin/nginx", OTHER, upgraded, is),
         (link, "nginx", "/usr/sbin/nginx", OTHER, upgraded, is),
-        (path, "nginx", "/usr/sbin/nginx", OTHER, namespace, "namespace that a user made"),
-        (path, "nginx", "/usr/sbin/nginx", OTHER, users_own, "others than root could write it"),
+        (path, "nginx", "/usr/sbin/nginx", OTHER, namespace, "namespace that a user created"),
+        (path, "nginx", "/usr/sbin/nginx", OTHER, users_own, "users other than root could write it"),
         (path, "nginx", "/usr/sbin/nginx", ELSEWHERE, upgraded, "another file system"),
         ("/usr/sbin/gone", "gone", "/usr/sbin/gone", OTHER, upgraded, is),
-        ("/usr/sbin/gone", "gone", "/usr/sbin/gone", OTHER, None, "mount namespace of its own"),
+        ("/usr/sbin/gone", "gone", "/usr/sbin/gone", OTHER, None, "its own mount namespace"),
         ("/no/such", "such", "/no/such", OTHER, upgraded, "another file system"),
         (name, "nginx", "/usr/sbin/nginx", GENUINE, None, is),
         (name, "worker", "/usr/sbin/nginx", GENUINE, None, is),
         (name, "nginx", "/usr/bin/python3", OTHER, None, "only calls itself that"),
-        (name, "nginx", "/tmp/nginx", OTHER, None, "others than root can write to /tmp"),
-        (name, "x", "/tmp/nginx", OTHER, None, "others than root can write to /tmp"),
-        (name, "nginx", "/usr/sbin/nginx", OTHER, None, "mount namespace of its own"),
-        (name, "nginx", "/home/bob/nginx", OTHER, None, "mount namespace of its own"),
+        (name, "nginx", "/tmp/nginx", OTHER, None, "users other than root can write to /tmp"),
+        (name, "x", "/tmp/nginx", OTHER, None, "users other than root can write to /tmp"),
+        (name, "nginx", "/usr/sbin/nginx", OTHER, None, "its own mount namespace"),
+        (name, "nginx", "/home/bob/nginx", OTHER, None, "its own mount namespace"),
         (name, "nginx", "/usr/sbin/nginx", OTHER, upgraded, is),
-        (name, "nginx", "/usr/sbin/nginx", OTHER, namespace, "namespace that a user made"),
+        (name, "nginx", "/usr/sbin/nginx", OTHER, namespace, "namespace that a user created"),
         (name, "nginx2", "/usr/sbin/nginx2", OTHER, None, unlike),
-        // A name that is a link's.
+        // A name that belongs to a link.
         ("/usr/bin/redis-server", "redis-server", "/usr/bin/redis-check-rdb", GENUINE, None, is),
         ("redis-server", "redis-server", "/usr/bin/redis-check-rdb", GENUINE, None, is),
         ("redis-server", "redis-server", "/usr/bin/redis-check-rdb", OTHER, upgraded, is),
@@ -79,7 +79,7 @@ fn the_file_counts_and_nothing_that_a_process_can_choose() {
         ("redis-server", "redis-check-rdb", "/usr/bin/redis-check-rdb", GENUINE, None, unlike),
         ("redis-bob", "redis-bob", "/opt/redis/other", GENUINE, None, "calls itself that"),
         ("a-very-long-program-name", "a-very-long-pro", "/usr/bin/redis-check-rdb", GENUINE, None, is),
-        ("gone", "gone", "/tmp/gone", OTHER, upgraded, "others than root can write to /tmp"),
+        ("gone", "gone", "/tmp/gone", OTHER, upgraded, "users other than root can write to /tmp"),
     ];
     for (wanted, comm, path, file, removed, expected) in table {
         let executable = Executable { file, path: path.into(), removed };

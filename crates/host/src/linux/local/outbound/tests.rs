@@ -9,11 +9,11 @@ use super::*;
 use crate::linux::cgroups::Cgroups;
 use crate::linux::executable::{Executable, FileId};
 
-/// Two programs that every Linux machine has.
+/// Two programs that exist on every Linux machine.
 const MINE: &str = "/bin/sh";
 const OTHER: &str = "/bin/ls";
 const UNIT: &str = "system.slice/app.service";
-/// Root's other two users of services, and two that people sign in as.
+/// Root's two service users, and two users of people.
 const PASSWD: &str = "www:x:33:33\nother:x:34:34\nbob:x:1001:1001\ncarol:x:1002:1002\n";
 
 fn instance(pid: u32, path: &str, user: u32, cgroup: &str) -> Instance {
@@ -44,7 +44,7 @@ fn program(process: &str, user: &str, unit: &str) -> LocalProgram {
     LocalProgram::new(process, user, unit).unwrap()
 }
 
-/// The cgroup directories that the tables speak of.
+/// The cgroup directories used in the tables.
 fn hierarchy() -> tempfile::TempDir {
     let root = tempfile::tempdir().unwrap();
     for path in ["system.slice/app.service/child", "system.slice/b.service", "app.service"] {
@@ -53,7 +53,7 @@ fn hierarchy() -> tempfile::TempDir {
     root
 }
 
-/// The owners as text, or why there are none; and the ids of the processes that are told.
+/// The owners as text, or why there are none; and the ids of the reported processes.
 fn asked(
     program: &LocalProgram,
     instances: Vec<Instance>,
@@ -86,16 +86,16 @@ fn exact_or_refused() {
         ("two units of its own", vec![mine(1, 0, UNIT), mine(2, 0, "system.slice/b.service")], "system.slice/app.service system.slice/b.service", &[]),
         ("a unit for a user that people have", vec![mine(1, 1002, UNIT)], UNIT, &[]),
         ("strangers elsewhere", vec![mine(1, 0, UNIT), other(0, "system.slice/app.service2")], UNIT, &[]),
-        ("a stranger in the unit", vec![mine(1, 0, UNIT), other(5, UNIT)], "runs in its cgroup system.slice/app.service, too", &[]),
-        ("a stranger below the unit", vec![mine(1, 0, UNIT), other(5, "system.slice/app.service/child")], "runs in its cgroup system.slice/app.service, too", &[]),
+        ("a stranger in the unit", vec![mine(1, 0, UNIT), other(5, UNIT)], "also runs in its cgroup system.slice/app.service", &[]),
+        ("a stranger below the unit", vec![mine(1, 0, UNIT), other(5, "system.slice/app.service/child")], "also runs in its cgroup system.slice/app.service", &[]),
         ("one of two units is shared", vec![mine(1, 0, UNIT), mine(2, 0, cron), other(0, cron)], UNIT, &[2]),
         ("root by hand, beside it", vec![mine(1, 0, UNIT), mine(2, 0, slice)], UNIT, &[2]),
         ("a login user beside it", vec![mine(1, 0, UNIT), mine(2, 1001, login)], UNIT, &[2]),
         ("a login user's cron job beside it", vec![mine(1, 0, UNIT), mine(2, 1001, cron), other(0, cron)], UNIT, &[2]),
         ("a login user's own service manager", vec![mine(1, 0, UNIT), mine(2, 1001, "user.slice/user-1001.slice/user@1001.service/app.slice/app.service")], UNIT, &[2]),
-        ("login users alone", vec![mine(2, 1001, login)], "runs only for login users", &[2]),
-        ("a slice is no unit", vec![mine(1, 0, slice)], "service of its own", &[]),
-        ("the root is no unit", vec![mine(1, 0, "")], "service of its own", &[]),
+        ("login users alone", vec![mine(2, 1001, login)], "runs only as login users", &[2]),
+        ("a slice is no unit", vec![mine(1, 0, slice)], "cgroup of its own service", &[]),
+        ("the root is no unit", vec![mine(1, 0, "")], "cgroup of its own service", &[]),
         ("root in a login session", vec![mine(1, 0, login)], "it runs as root", &[]),
         ("its cgroup is out of sight", vec![mine(1, 0, removed_from_view)], "not visible", &[]),
         ("a user of its own", vec![mine(1, 33, slice), mine(2, 33, "x"), other(0, slice)], "33", &[]),
@@ -103,7 +103,7 @@ fn exact_or_refused() {
         ("a login user beside a user of its own", vec![mine(1, 33, "x"), mine(2, 1001, login)], "33", &[2]),
         ("root beside a user of its own", vec![mine(1, 33, "x"), mine(2, 0, "x")], "33", &[2]),
         ("a shared user", vec![mine(1, 33, "x"), other(33, "x")], "runs as its user 33", &[]),
-        ("a system's user in login sessions", vec![mine(1, 33, login)], "in login sessions alone", &[]),
+        ("a system's user in login sessions", vec![mine(1, 33, login)], "only in login sessions", &[]),
         ("root", vec![mine(1, 0, "x")], "it runs as root", &[]),
     ];
     let root = hierarchy();
@@ -144,7 +144,7 @@ fn users_and_units_narrow() {
         (program(MINE, "", "app.service"), vec![mine(1, 33, UNIT), other(33, UNIT)], "runs in its cgroup"),
         (program(MINE, "", "app.service"), vec![mine(1, 33, "x")], "is not running"),
         (program(MINE, "bob", ""), vec![mine(1, 1001, bobs), mine(2, 0, "x")], "1001"),
-        (program(MINE, "bob", ""), vec![mine(1, 1001, bobs), other(1001, bobs)], "runs as its user 1001, too"),
+        (program(MINE, "bob", ""), vec![mine(1, 1001, bobs), other(1001, bobs)], "also runs as its user 1001"),
         (program(MINE, "bob", ""), vec![mine(1, 1002, bobs)], "is not running"),
         (program(MINE, "www", "app.service"), vec![mine(1, 33, UNIT)], UNIT),
         (program(MINE, "www", "app.service"), vec![mine(1, 33, UNIT), mine(2, 0, UNIT)], "runs in its cgroup"),
@@ -164,7 +164,7 @@ fn another_effective_user_counts_against_exactness() {
     let mut switching = other(0, "x");
     switching.users = [0, 33, 0, 33];
     let (got, _) = asked(&program(MINE, "", ""), vec![mine(1, 33, "x"), switching], None);
-    assert!(got.contains("runs as its user 33, too"), "{got}");
+    assert!(got.contains("also runs as its user 33"), "{got}");
     let mut switching = mine(2, 0, "x");
     switching.users = [33, 0, 33, 33];
     let (got, _) = asked(&program(MINE, "", ""), vec![mine(1, 33, "x"), switching], None);
@@ -176,7 +176,7 @@ fn an_executable_that_may_not_be_read_counts_against_exactness() {
     let mut hidden = other(33, "x");
     hidden.executable = None;
     let (got, _) = asked(&program(MINE, "", ""), vec![mine(1, 33, "x"), hidden], None);
-    assert!(got.contains("runs as its user 33, too"), "{got}");
+    assert!(got.contains("also runs as its user 33"), "{got}");
 }
 
 #[test]

@@ -2,7 +2,7 @@ use super::*;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
-/// A file system of its own below a directory.
+/// A file system root below a directory.
 fn root() -> (tempfile::TempDir, Root) {
     let directory = tempfile::tempdir().unwrap();
     let at = |path: &str| directory.path().join(path);

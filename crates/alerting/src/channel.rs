@@ -1,7 +1,5 @@
 //! What an operator says about a channel is checked: what types alone can't say.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use lettre::message::Mailbox;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -9,9 +7,6 @@ use xshield_model::alert_rule::RuleError;
 use xshield_model::channel::{
     ChannelSettings, MailSecurity, MailSettings, SyslogSettings, SyslogTransport, WebhookSettings,
 };
-
-/// Webhook secrets begin so (Standard Webhooks).
-pub const WEBHOOK_SECRET: &str = "whsec_";
 
 /// Checks what types alone can't say.
 ///
@@ -107,18 +102,4 @@ fn ca(pem: Option<&str>) -> Result<(), RuleError> {
     let fine = certificates.next().is_some_and(|first| first.is_ok())
         && certificates.all(|one| one.is_ok());
     if fine { Ok(()) } else { refuse("/settings/ca", "this is no PEM text of certificates") }
-}
-
-/// Reads a webhook's secret: `whsec_` and 24 to 64 bytes as base64.
-///
-/// # Errors
-/// Says what is expected.
-pub fn webhook_secret(text: &str) -> Result<Vec<u8>, RuleError> {
-    let refuse = || RuleError {
-        field: "/secret",
-        reason: format!("expected {WEBHOOK_SECRET} and 24 to 64 bytes as base64"),
-    };
-    let encoded = text.strip_prefix(WEBHOOK_SECRET).ok_or_else(refuse)?;
-    let bytes = STANDARD.decode(encoded).map_err(|_| refuse())?;
-    if (24..=64).contains(&bytes.len()) { Ok(bytes) } else { Err(refuse()) }
 }

@@ -1,5 +1,7 @@
-//! Diagnostics that hosts collected, as far as handing them out and removing them goes.
+//! Diagnostics that hosts collected: listed, handed out, removed.
 
+use xshield_api::agents::{Diagnostics, DiagnosticsQuery};
+use xshield_api::page::Page;
 use xshield_model::Timestamp;
 use xshield_store::uploads::{self, Progress, Upload, UploadFilter};
 use xshield_store::{Conn, Store};
@@ -8,6 +10,42 @@ use crate::caller::{By, Operator};
 use crate::change::{AuditEntry, Change};
 use crate::error::{OperationError, Result};
 use crate::lookup;
+use crate::paging::{Paging, paged};
+
+/// A place in the list of diagnostics: when their upload began, and its id.
+pub type Place = (i64, String);
+
+fn shown(upload: Upload, keep_for: i64) -> Diagnostics {
+    Diagnostics {
+        kept_until: upload.changed_at.plus(keep_for),
+        sha256: upload.digest.0.iter().map(|byte| format!("{byte:02x}")).collect(),
+        complete: upload.progress == Progress::Complete,
+        id: upload.id,
+        asset: upload.asset_name,
+        command: upload.command,
+        size: upload.total,
+        received: upload.received,
+        created_at: upload.created_at,
+    }
+}
+
+/// Diagnostics, the newest first. `keep_for`: seconds until they are removed.
+///
+/// # Errors
+/// When there is no such asset, or the database fails.
+pub async fn list(
+    conn: &mut Conn,
+    query: DiagnosticsQuery,
+    keep_for: i64,
+    paging: Paging<Place>,
+) -> Result<Page<Diagnostics>> {
+    let DiagnosticsQuery { asset, command } = query;
+    let asset = lookup::asset_id(conn, asset.as_deref()).await?;
+    let filter = UploadFilter { asset, command, complete: false };
+    let found = uploads::list(conn, &filter, paging.after.clone(), paging.to_read()).await?;
+    let place = |upload: &Upload| -> Place { (upload.created_at.0, upload.id.clone()) };
+    Ok(paged(found, paging.limit, place, |upload| shown(upload, keep_for)))
+}
 
 /// The upload of an id, or the newest complete one of an asset.
 ///

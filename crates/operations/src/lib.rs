@@ -5,12 +5,14 @@
 //! Reads take a connection or the store: every caller who is signed in may read. Answers are values of
 //! [`xshield_api`]; what is refused is an [`OperationError`], from which faces make their own.
 
+pub mod agent_events;
 pub mod alert_rules;
 pub mod asset_threat;
 pub mod assets;
 pub mod audit_log;
 pub mod caller;
 pub mod change;
+pub mod channels;
 pub mod claims;
 pub mod commands;
 pub mod compiler;
@@ -19,6 +21,7 @@ pub mod enforcement_keys;
 pub mod error;
 pub mod expiry;
 pub mod host_configuration;
+pub mod host_telemetry;
 pub mod lookup;
 pub mod management;
 pub mod paging;
@@ -27,11 +30,12 @@ pub mod passwords;
 pub mod pointer;
 pub mod policy;
 pub mod protection;
-pub mod seal;
 pub mod selection;
 pub mod sign_in;
 pub mod signals;
+pub mod signed_rulesets;
 pub mod standing;
+pub mod telemetry;
 #[cfg(test)]
 mod testing;
 pub mod threat;

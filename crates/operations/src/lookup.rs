@@ -1,5 +1,6 @@
 //! What a caller names, found.
 
+use xshield_policy::AssetId;
 use xshield_store::assets::StoredAsset;
 use xshield_store::{Conn, assets};
 
@@ -15,4 +16,15 @@ pub async fn asset(conn: &mut Conn, named: &str) -> Result<StoredAsset> {
     }
     let found = assets::by_name(conn, named).await?;
     found.ok_or_else(|| OperationError::not_found("asset", named))
+}
+
+/// The id of the asset of this id or name, where one is named.
+///
+/// # Errors
+/// When it does not exist, or the database fails.
+pub async fn asset_id(conn: &mut Conn, named: Option<&str>) -> Result<Option<AssetId>> {
+    match named {
+        Some(named) => Ok(Some(asset(conn, named).await?.id)),
+        None => Ok(None),
+    }
 }

@@ -8,6 +8,7 @@ use xshield_model::audit_entry::AuditEntry;
 use xshield_model::feed::FeedSettings;
 use xshield_model::file_name::FileName;
 use xshield_model::role::Role;
+use xshield_model::secrets::{SecretError, Secrets};
 use xshield_policy::AssetId;
 use xshield_policy::inventory::Source;
 use xshield_store::accounts::{self, Account};
@@ -21,7 +22,6 @@ use crate::caller::{AtLeast, By, Caller};
 use crate::error::Result;
 use crate::host_configuration::HostConfigurator;
 use crate::passwords::HashPasswords;
-use crate::seal::SealSecrets;
 use crate::signals::Signals;
 use crate::threat::ThreatEngine;
 
@@ -64,9 +64,13 @@ impl HashPasswords for Plain {
     }
 }
 
-impl SealSecrets for Plain {
-    fn seal(&self, purpose: &str, secret: &[u8]) -> Result<String> {
-        Ok(format!("sealed for {purpose}: {secret:?}"))
+impl Secrets for Plain {
+    fn seal(&self, name: &str, secret: &[u8]) -> std::result::Result<String, SecretError> {
+        Ok(format!("sealed for {name}: {secret:?}"))
+    }
+
+    fn open(&self, _: &str, _: &str) -> std::result::Result<Vec<u8>, SecretError> {
+        Err(SecretError("operations open no secrets".into()))
     }
 }
 
@@ -108,7 +112,7 @@ impl Noted {
         std::mem::take(&mut self.0.lock().unwrap())
     }
 
-    fn note(&self, signal: String) {
+    pub(crate) fn note(&self, signal: String) {
         self.0.lock().unwrap().push(signal);
     }
 }

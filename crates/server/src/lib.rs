@@ -39,7 +39,6 @@ pub mod serve;
 pub mod settings;
 mod sign_in;
 mod signals;
-mod signed_ruleset;
 mod source;
 pub mod state;
 mod streamed;

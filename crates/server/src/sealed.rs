@@ -12,8 +12,6 @@ use pasetors::version4::{LocalToken, V4};
 use serde::{Deserialize, Serialize};
 use xshield_model::Timestamp;
 use xshield_model::secrets::{SecretError, Secrets};
-use xshield_operations::error::Doing as _;
-use xshield_operations::seal::SealSecrets;
 use xshield_policy::AssetId;
 use xshield_wire::Bytes;
 
@@ -77,12 +75,6 @@ impl Secrets for Seal {
 
     fn open(&self, name: &str, sealed: &str) -> Result<Vec<u8>, SecretError> {
         self.open_secret(name, sealed).map_err(|error| SecretError(Box::new(error)))
-    }
-}
-
-impl SealSecrets for Seal {
-    fn seal(&self, purpose: &str, secret: &[u8]) -> xshield_operations::Result<String> {
-        self.secret(purpose, secret).doing("seal a secret")
     }
 }
 

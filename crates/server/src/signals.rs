@@ -2,15 +2,21 @@
 
 use std::time::Duration;
 
+use xshield_alerting::{channel, deliver};
 use xshield_intelligence::Threats;
 use xshield_intelligence::judge::content_name;
 use xshield_intelligence::list::reload_rules;
+use xshield_model::alert_rule::RuleError;
+use xshield_model::channel::ChannelSettings;
 use xshield_model::file_name::FileName;
+use xshield_model::secrets::Secrets as _;
+use xshield_operations::channels::ChannelEngine;
 use xshield_operations::error::Doing as _;
 use xshield_operations::host_configuration::HostConfigurator;
 use xshield_operations::threat::ThreatEngine;
 use xshield_operations::{OperationError, Result, Signals};
 use xshield_policy::AssetId;
+use xshield_store::deliveries::{StoredChannel, StoredDelivery};
 use xshield_threat::FeedId;
 
 use crate::state::Platform;
@@ -77,6 +83,25 @@ impl ThreatEngine for Platform {
             return Err(OperationError::invalid("/secret", "a header can't hold this value"));
         }
         self.feeds.seal(feed, secret).doing("seal a feed's secret")
+    }
+}
+
+impl ChannelEngine for Platform {
+    fn check(&self, settings: &ChannelSettings) -> std::result::Result<(), RuleError> {
+        channel::check(settings)
+    }
+
+    fn seal(&self, channel: &str, secret: &[u8]) -> Result<String> {
+        let name = deliver::sealed_for(channel);
+        self.keys.seal.seal(&name, secret).doing("seal a channel's secret")
+    }
+
+    async fn send_test(&self, channel: &StoredChannel) -> Result<StoredDelivery> {
+        Ok(deliver::test(&self.delivery, channel).await?)
+    }
+
+    fn channels_changed(&self) {
+        self.alerts.due.notify_one();
     }
 }
 

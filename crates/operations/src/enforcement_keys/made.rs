@@ -6,6 +6,7 @@ use ipnet::IpNet;
 use xshield_api::keys::{CreatedKey, NewKey};
 use xshield_model::Timestamp;
 use xshield_model::key_kind::KeyKind;
+use xshield_model::secrets::Secrets;
 use xshield_policy::names::Name;
 use xshield_policy::peer::parse_net;
 use xshield_store::assets::Tags;
@@ -17,7 +18,6 @@ use super::shown::shown;
 use crate::error::{Doing as _, OperationError, Result};
 use crate::expiry::in_future;
 use crate::ids::{new_id, random};
-use crate::seal::SealSecrets;
 
 /// How long a token can be used, in seconds, unless said otherwise.
 const TOKEN_LASTS: i64 = 24 * 3600;
@@ -89,14 +89,14 @@ impl Wanted {
     /// Draws the secret.
     pub(super) fn make(
         self,
-        seal: &impl SealSecrets,
+        seal: &impl Secrets,
         created_by: String,
         now: Timestamp,
     ) -> Result<(StoredKey, EnforcementKey)> {
         const ACTION: &str = "make an enforcement key";
         let id = new_id("").doing(ACTION)?;
         let secret = random::<32>().doing(ACTION)?;
-        let sealed_secret = seal.seal(&id, &secret)?;
+        let sealed_secret = seal.seal(&id, &secret).doing("seal a key's secret")?;
         let key_id = id.parse().doing(ACTION)?;
         let stored = StoredKey {
             id,
@@ -141,7 +141,7 @@ pub(super) fn summary(key: &StoredKey) -> String {
 
 /// The key with its secret and what is made of it.
 pub(super) fn created(
-    issuer: &Issuer<'_, impl SealSecrets>,
+    issuer: &Issuer<'_, impl Secrets>,
     stored: StoredKey,
     key: EnforcementKey,
     now: Timestamp,

@@ -6,6 +6,7 @@ use xshield_api::keys::{CreatedKey, Host, Key, NewKey, Rotation};
 use xshield_api::page::Page;
 use xshield_model::Timestamp;
 use xshield_model::key_kind::KeyKind;
+use xshield_model::secrets::Secrets;
 use xshield_store::enforcement_keys::{self as stored, StoredKey};
 use xshield_store::{Conn, Store, enrolment, identities};
 
@@ -17,7 +18,6 @@ use crate::change::{AuditEntry, Change};
 use crate::error::{OperationError, Result};
 use crate::expiry::in_future;
 use crate::paging::{Paging, paged};
-use crate::seal::SealSecrets;
 
 /// How long hosts register with the old key after a rotation, in seconds, unless said otherwise.
 const OVERLAP: i64 = 7 * 24 * 3600;
@@ -81,7 +81,7 @@ async fn known(conn: &mut Conn, id: &str) -> Result<StoredKey> {
 /// When something of it can't be, or the database fails.
 pub async fn create(
     store: &Store,
-    issuer: &Issuer<'_, impl SealSecrets>,
+    issuer: &Issuer<'_, impl Secrets>,
     by: &By<Operator>,
     new: NewKey,
     now: Timestamp,
@@ -105,7 +105,7 @@ pub async fn create(
 /// When there is no such key, it is not active, an end is out of range, or the database fails.
 pub async fn rotate(
     store: &Store,
-    issuer: &Issuer<'_, impl SealSecrets>,
+    issuer: &Issuer<'_, impl Secrets>,
     by: &By<Operator>,
     id: &str,
     rotation: Rotation,

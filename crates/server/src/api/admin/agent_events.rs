@@ -12,14 +12,8 @@ use xshield_api::agents::{
 };
 use xshield_api::page::{Page, PageQuery};
 use xshield_model::Timestamp;
-use xshield_operations::diagnostics;
-use xshield_operations::lookup::asset as named;
-use xshield_operations::paging::{Pages as _, paged};
-use xshield_policy::AssetId;
-use xshield_store::agent_events::{AgentEventFilter, StoredAgentEvent};
-use xshield_store::uploads::{Progress, Upload, UploadFilter};
-use xshield_store::{agent_events, uploads};
-use xshield_wire::telemetry::AgentEventKind;
+use xshield_operations::paging::Pages as _;
+use xshield_operations::{agent_events, diagnostics};
 
 use crate::auth::{Allowed, Operator, Viewer};
 use crate::download;
@@ -27,9 +21,6 @@ use crate::problem::{Answer, Problem};
 use crate::query::{BothOf, QueryOf};
 use crate::state::App;
 use crate::uploads::Files;
-
-/// Pieces of a log, and live events, in one answer.
-const AT_ONCE: u32 = 200;
 
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -41,18 +32,6 @@ pub(super) fn router() -> OpenApiRouter<App> {
         .routes(routes!(download, remove))
 }
 
-fn agent_event(stored: StoredAgentEvent) -> AgentEvent {
-    AgentEvent {
-        asset: stored.asset,
-        at: Timestamp::from_unix(stored.event.at),
-        received_at: stored.received_at,
-        kind: stored.event.kind,
-        text: stored.event.text,
-        revision: stored.event.revision.map(|revision| revision.0),
-        seconds: stored.event.seconds,
-    }
-}
-
 /// What the programs of all hosts did, the last to arrive first
 #[utoipa::path(get, path = "/api/v1/agent-events", tag = "agents",
     params(AgentEventQuery, PageQuery), responses((status = 200, body = Page<AgentEvent>)))]
@@ -61,7 +40,8 @@ async fn list(
     _: Allowed<Viewer>,
     BothOf(query, page): BothOf<AgentEventQuery, PageQuery>,
 ) -> Answer<Json<Page<AgentEvent>>> {
-    page_of(&app, None, query, &page).await
+    let mut conn = app.store.read().await?;
+    Ok(Json(agent_events::list(&mut conn, None, &query, page.paging()?).await?))
 }
 
 /// What an asset's program did, the last to arrive first
@@ -74,24 +54,8 @@ async fn of_asset(
     Path(asset): Path<String>,
     BothOf(query, page): BothOf<AgentEventQuery, PageQuery>,
 ) -> Answer<Json<Page<AgentEvent>>> {
-    let asset = named(&mut *app.store.read().await?, &asset).await?;
-    page_of(&app, Some(asset.id), query, &page).await
-}
-
-async fn page_of(
-    app: &App,
-    asset: Option<AssetId>,
-    query: AgentEventQuery,
-    page: &PageQuery,
-) -> Answer<Json<Page<AgentEvent>>> {
-    if query.kind == Some(AgentEventKind::Unknown) {
-        return Err(Problem::invalid("?kind", "there is no such kind of event"));
-    }
-    let limit = page.limit()?;
-    let filter = AgentEventFilter { asset, kind: query.kind, since: query.since };
     let mut conn = app.store.read().await?;
-    let found = agent_events::list(&mut conn, &filter, page.after()?, limit + 1).await?;
-    Ok(Json(paged(found, limit, |stored| stored.number, agent_event)))
+    Ok(Json(agent_events::list(&mut conn, Some(&asset), &query, page.paging()?).await?))
 }
 
 /// Denials and matches as they happen, in the order of their arrival; for eyes: the counts are among the events
@@ -102,19 +66,7 @@ async fn live(
     _: Allowed<Viewer>,
     QueryOf(query): QueryOf<LiveQuery>,
 ) -> Answer<Json<Vec<LiveEvent>>> {
-    let mut conn = app.store.read().await?;
-    let asset = match &query.asset {
-        Some(asset) => Some(named(&mut conn, asset).await?.id),
-        None => None,
-    };
-    let found = agent_events::live(&mut conn, asset.as_ref(), query.after, AT_ONCE).await?;
-    let shown = found.into_iter().map(|stored| LiveEvent {
-        number: stored.number,
-        asset: stored.asset,
-        received_at: stored.received_at,
-        event: stored.event,
-    });
-    Ok(Json(shown.collect()))
+    Ok(Json(agent_events::live(&mut *app.store.read().await?, &query).await?))
 }
 
 /// An asset's detailed logs in pieces, in order; ask again after the last number until none comes
@@ -123,23 +75,12 @@ async fn live(
     responses((status = 200, body = Vec<LogPiece>)))]
 async fn debug_log(
     State(app): State<App>,
-    _: Allowed<Operator>,
+    allowed: Allowed<Operator>,
     Path(asset): Path<String>,
     QueryOf(query): QueryOf<LogQuery>,
 ) -> Answer<Json<Vec<LogPiece>>> {
     let mut conn = app.store.read().await?;
-    let asset = named(&mut conn, &asset).await?;
-    let found = agent_events::logs(&mut conn, &asset.id, query.after.unwrap_or(0), AT_ONCE).await?;
-    let shown = found.into_iter().map(|stored| LogPiece {
-        number: stored.number,
-        command: stored.command,
-        first: stored.first,
-        dropped: stored.dropped,
-        end: stored.end,
-        received_at: stored.received_at,
-        lines: stored.lines,
-    });
-    Ok(Json(shown.collect()))
+    Ok(Json(agent_events::debug_log(&mut conn, &allowed, &asset, &query).await?))
 }
 
 /// Diagnostics that hosts collected, the newest first
@@ -150,27 +91,9 @@ async fn list_diagnostics(
     _: Allowed<Viewer>,
     BothOf(query, page): BothOf<DiagnosticsQuery, PageQuery>,
 ) -> Answer<Json<Page<Diagnostics>>> {
-    let limit = page.limit()?;
-    let mut conn = app.store.read().await?;
-    let asset = match &query.asset {
-        Some(asset) => Some(named(&mut conn, asset).await?.id),
-        None => None,
-    };
-    let filter = UploadFilter { asset, command: query.command, complete: false };
-    let found = uploads::list(&mut conn, &filter, page.after()?, limit + 1).await?;
     let keep_for = app.settings.keep_uploads_for;
-    let place = |upload: &Upload| (upload.created_at.0, upload.id.clone());
-    Ok(Json(paged(found, limit, place, |upload| Diagnostics {
-        kept_until: upload.changed_at.plus(keep_for),
-        sha256: upload.digest.0.iter().map(|byte| format!("{byte:02x}")).collect(),
-        complete: upload.progress == Progress::Complete,
-        id: upload.id,
-        asset: upload.asset_name,
-        command: upload.command,
-        size: upload.total,
-        received: upload.received,
-        created_at: upload.created_at,
-    })))
+    let mut conn = app.store.read().await?;
+    Ok(Json(diagnostics::list(&mut conn, query, keep_for, page.paging()?).await?))
 }
 
 /// Download diagnostics

@@ -5,20 +5,13 @@ use axum::extract::{Path, State};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use xshield_api::page::{Page, PageQuery};
-use xshield_api::telemetry::{Compiled, Event, EventQuery, Hits, Listening, Programmed};
-use xshield_model::Timestamp;
-use xshield_operations::lookup::asset as named;
-use xshield_operations::paging::{Pages as _, paged};
-use xshield_policy::AssetId;
-use xshield_store::events::{EventFilter, StoredEvent};
-use xshield_store::reports::StoredHits;
-use xshield_store::{events, reports};
-use xshield_wire::message::FirewallEvent;
+use xshield_api::telemetry::{Compiled, Event, EventQuery, Listening, Programmed};
+use xshield_operations::paging::Pages as _;
+use xshield_operations::{signed_rulesets, telemetry};
 
 use crate::auth::{Allowed, Viewer};
-use crate::problem::{Answer, Problem};
+use crate::problem::Answer;
 use crate::query::BothOf;
-use crate::signed_ruleset::{Signed, signed};
 use crate::state::App;
 
 pub(super) fn router() -> OpenApiRouter<App> {
@@ -39,20 +32,8 @@ async fn ruleset(
     _: Allowed<Viewer>,
     Path(asset): Path<String>,
 ) -> Answer<Json<Compiled>> {
-    let asset = named(&mut *app.store.read().await?, &asset).await?;
-    let signed = signed(&app.compiler, &app.keys, &asset.id).await?;
-    let Signed { stored, envelope } =
-        signed.ok_or_else(|| Problem::not_found("ruleset of", asset.name.as_str()))?;
-    let damaged = |error: serde_json::Error| Problem::internal(&error);
-    let ruleset = serde_json::from_slice(envelope.payload()).map_err(damaged)?;
-    let envelope = serde_json::to_value(&envelope).map_err(damaged)?;
-    let (wanted, compiled_at) = (stored.wanted(), stored.compiled_at);
-    let compilation = stored.version.compilation;
-    Ok(Json(Compiled { wanted, compilation, compiled_at, ruleset, envelope }))
-}
-
-fn hits(stored: StoredHits) -> Hits {
-    Hits { hits: stored.hits, last_hit: stored.last_hit }
+    let (store, compiler, key) = (&app.store, &app.compiler, &app.keys.policy);
+    Ok(Json(signed_rulesets::shown(store, compiler, key, &asset).await?))
 }
 
 /// The rules that an asset's kernel returned, with hit counts
@@ -64,53 +45,7 @@ async fn programmed(
     _: Allowed<Viewer>,
     Path(asset): Path<String>,
 ) -> Answer<Json<Programmed>> {
-    let mut conn = app.store.read().await?;
-    let asset = named(&mut conn, &asset).await?;
-    let reported = reports::programmed(&mut conn, &asset.id).await?;
-    let reported = reported
-        .ok_or_else(|| Problem::not_found("report of programmed rules of", asset.name.as_str()))?;
-    let stored = reports::hits(&mut conn, &asset.id).await?;
-    Ok(Json(Programmed {
-        read_at: reported.created,
-        received_at: reported.received_at,
-        report: reported.value,
-        hits: stored.into_iter().map(hits).collect(),
-    }))
-}
-
-fn event(stored: StoredEvent) -> Event {
-    let FirewallEvent {
-        kind,
-        direction,
-        source,
-        destination,
-        protocol,
-        port,
-        rule,
-        packets,
-        bytes,
-        first_seen,
-        last_seen,
-        from,
-        process,
-    } = stored.event;
-    Event {
-        asset: stored.asset,
-        kind,
-        direction,
-        source: source.to_string(),
-        destination: destination.to_string(),
-        protocol,
-        port,
-        rule: rule.map(String::from),
-        packets,
-        bytes,
-        reports: stored.batches,
-        first_seen: Timestamp::from_unix(first_seen),
-        last_seen: Timestamp::from_unix(last_seen),
-        from,
-        process,
-    }
+    Ok(Json(telemetry::programmed(&mut *app.store.read().await?, &asset).await?))
 }
 
 /// Flows that an asset's firewall denied, would deny or accepted; the last seen first
@@ -123,8 +58,8 @@ async fn list_events(
     Path(asset): Path<String>,
     BothOf(query, page): BothOf<EventQuery, PageQuery>,
 ) -> Answer<Json<Page<Event>>> {
-    let asset = named(&mut *app.store.read().await?, &asset).await?;
-    page_of_events(&app, Some(asset.id), query, &page).await
+    let mut conn = app.store.read().await?;
+    Ok(Json(telemetry::events(&mut conn, Some(&asset), query, page.paging()?).await?))
 }
 
 /// Flows that the firewalls of all assets denied, would deny or accepted; the last seen first
@@ -135,30 +70,8 @@ async fn all_events(
     _: Allowed<Viewer>,
     BothOf(query, page): BothOf<EventQuery, PageQuery>,
 ) -> Answer<Json<Page<Event>>> {
-    page_of_events(&app, None, query, &page).await
-}
-
-async fn page_of_events(
-    app: &App,
-    asset: Option<AssetId>,
-    query: EventQuery,
-    page: &PageQuery,
-) -> Answer<Json<Page<Event>>> {
-    let limit = page.limit()?;
-    let filter = EventFilter {
-        asset,
-        kind: query.kind,
-        direction: query.direction,
-        peer: query.peer.map(|peer| peer.to_string()),
-        port: query.port,
-        protocol: query.protocol,
-        rule: query.rule,
-        since: query.since,
-    };
     let mut conn = app.store.read().await?;
-    let found = events::list(&mut conn, &filter, page.after()?, limit + 1).await?;
-    let place = |stored: &StoredEvent| (Timestamp::from_unix(stored.event.last_seen).0, stored.id);
-    Ok(Json(paged(found, limit, place, event)))
+    Ok(Json(telemetry::events(&mut conn, None, query, page.paging()?).await?))
 }
 
 /// The ports on which an asset's programs listen
@@ -170,14 +83,5 @@ async fn ports(
     _: Allowed<Viewer>,
     Path(asset): Path<String>,
 ) -> Answer<Json<Listening>> {
-    let mut conn = app.store.read().await?;
-    let asset = named(&mut conn, &asset).await?;
-    let reported = reports::listening(&mut conn, &asset.id).await?;
-    let reported = reported
-        .ok_or_else(|| Problem::not_found("report of listening ports of", asset.name.as_str()))?;
-    Ok(Json(Listening {
-        read_at: reported.created,
-        received_at: reported.received_at,
-        ports: reported.value,
-    }))
+    Ok(Json(telemetry::ports(&mut *app.store.read().await?, &asset).await?))
 }

@@ -6,12 +6,12 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 
+use xshield_operations::signed_rulesets::signed;
 use xshield_store::rulesets;
 use xshield_wire::message::Digest;
 
 use super::signed::FromHost;
 use crate::problem::{Answer, Problem};
-use crate::signed_ruleset::signed;
 use crate::state::App;
 
 /// Below this size, in bytes, compressing saves no packet.
@@ -29,7 +29,7 @@ pub(super) async fn get(State(app): State<App>, request: FromHost) -> Answer<Res
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response());
     }
     let signed =
-        signed(&app.compiler, &app.keys, &request.asset.id).await?.ok_or_else(no_policy)?;
+        signed(&app.compiler, &app.keys.policy, &request.asset.id).await?.ok_or_else(no_policy)?;
     let mut response = Response::default();
     let headers = response.headers_mut();
     headers.insert(header::ETAG, etag(signed.stored.digest)?);

@@ -20,6 +20,7 @@ pub mod diagnostics;
 pub mod enforcement_keys;
 pub mod error;
 pub mod expiry;
+pub mod health;
 pub mod host_configuration;
 pub mod host_telemetry;
 pub mod lookup;

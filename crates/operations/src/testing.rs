@@ -1,6 +1,6 @@
 //! What tests of operations need.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use tempfile::TempDir;
 use xshield_model::Timestamp;
@@ -14,8 +14,10 @@ use xshield_policy::inventory::Source;
 use xshield_store::accounts::{self, Account};
 use xshield_store::assets::{self, NewAsset};
 use xshield_store::audit::{self, AuditFilter};
-use xshield_store::{Store, commit};
-use xshield_threat::FeedId;
+use xshield_store::threat_events::{self, Judging, ThreatEvent};
+use xshield_store::{Store, Tx, commit};
+use xshield_threat::compile::Feed;
+use xshield_threat::{Compiler, Confidence, Digest, FeedId, Prefix, ThreatList, ThreatSet};
 use xshield_wire::Bytes;
 
 use crate::caller::{AtLeast, By, Caller};
@@ -23,7 +25,7 @@ use crate::error::Result;
 use crate::host_configuration::HostConfigurator;
 use crate::passwords::HashPasswords;
 use crate::signals::Signals;
-use crate::threat::ThreatEngine;
+use crate::threat::{InForce, MatchQueue, ThreatEngine, ThreatLists};
 
 pub(crate) const NOW: Timestamp = Timestamp(1_800_000_000);
 
@@ -102,18 +104,26 @@ pub(crate) async fn audited(store: &Store) -> Vec<String> {
     found.into_iter().rev().map(line).collect()
 }
 
-/// Signals that are noted.
+/// Signals that are noted, and threat lists: the first is revision 1, the last is in force.
 #[derive(Debug, Default)]
-pub(crate) struct Noted(Mutex<Vec<String>>);
+pub(crate) struct Noted {
+    signals: Mutex<Vec<String>>,
+    lists: Vec<Arc<ThreatList>>,
+}
 
 impl Noted {
+    /// With these threat lists.
+    pub(crate) fn with(lists: Vec<Arc<ThreatList>>) -> Self {
+        Self { lists, ..Self::default() }
+    }
+
     /// Those since this was last asked.
     pub(crate) fn take(&self) -> Vec<String> {
-        std::mem::take(&mut self.0.lock().unwrap())
+        std::mem::take(&mut self.signals.lock().unwrap())
     }
 
     pub(crate) fn note(&self, signal: String) {
-        self.0.lock().unwrap().push(signal);
+        self.signals.lock().unwrap().push(signal);
     }
 }
 
@@ -172,5 +182,57 @@ impl Signals for Noted {
 
     fn policy_committed(&self) {
         self.note("policy committed".to_owned());
+    }
+}
+
+/// A list of these addresses, all listed by the feed `one` with 80 %.
+pub(crate) fn threat_list(entries: &[&str]) -> Arc<ThreatList> {
+    let confidence = Confidence::new(80).unwrap();
+    let entry = |entry: &&str| (entry.parse::<Prefix>().unwrap(), confidence);
+    let listing = entries.iter().map(entry).collect();
+    let feed = Feed { id: "one".parse().unwrap(), least: Confidence::NONE, listing };
+    Arc::new(Compiler { feeds: vec![feed], ..Compiler::default() }.compile())
+}
+
+impl ThreatLists for Noted {
+    fn list(&self) -> Arc<ThreatList> {
+        self.lists.last().cloned().unwrap_or_else(|| threat_list(&[]))
+    }
+
+    fn in_force(&self) -> Option<InForce> {
+        let list = self.lists.last()?;
+        Some(InForce { revision: self.lists.len() as u64, entries: list.set().len() as u64 })
+    }
+
+    fn trouble(&self) -> Option<String> {
+        None
+    }
+
+    async fn kernel_bytes(&self) -> Result<u64> {
+        Ok(self.list().set().len() as u64 * 64)
+    }
+
+    async fn addresses(&self, digest: Digest) -> Result<Option<Arc<ThreatSet>>> {
+        let found = self.lists.iter().find(|list| list.set().digest() == digest);
+        Ok(found.map(|list| Arc::new(list.set().clone())))
+    }
+}
+
+impl MatchQueue for Noted {
+    async fn add(
+        &self,
+        tx: &mut Tx,
+        asset: &AssetId,
+        matches: Vec<ThreatEvent>,
+        now: Timestamp,
+    ) -> Result<()> {
+        for event in matches {
+            threat_events::add(tx, asset, &event, Judging::Wanted, now).await?;
+        }
+        Ok(())
+    }
+
+    fn added(&self) {
+        self.note("matches added".to_owned());
     }
 }

@@ -1,11 +1,13 @@
 //! What operations set off: held polls are answered, jobs look again.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use xshield_alerting::{channel, deliver};
+use xshield_alerting::{channel, deliver, matches};
 use xshield_intelligence::Threats;
 use xshield_intelligence::judge::content_name;
 use xshield_intelligence::list::reload_rules;
+use xshield_model::Timestamp;
 use xshield_model::alert_rule::RuleError;
 use xshield_model::channel::ChannelSettings;
 use xshield_model::file_name::FileName;
@@ -13,11 +15,13 @@ use xshield_model::secrets::Secrets as _;
 use xshield_operations::channels::ChannelEngine;
 use xshield_operations::error::Doing as _;
 use xshield_operations::host_configuration::HostConfigurator;
-use xshield_operations::threat::ThreatEngine;
+use xshield_operations::threat::{InForce, MatchQueue, ThreatEngine, ThreatLists};
 use xshield_operations::{OperationError, Result, Signals};
 use xshield_policy::AssetId;
+use xshield_store::Tx;
 use xshield_store::deliveries::{StoredChannel, StoredDelivery};
-use xshield_threat::FeedId;
+use xshield_store::threat_events::ThreatEvent;
+use xshield_threat::{Digest, FeedId, ThreatList, ThreatSet};
 
 use crate::state::Platform;
 
@@ -83,6 +87,50 @@ impl ThreatEngine for Platform {
             return Err(OperationError::invalid("/secret", "a header can't hold this value"));
         }
         self.feeds.seal(feed, secret).doing("seal a feed's secret")
+    }
+}
+
+impl ThreatLists for Platform {
+    fn list(&self) -> Arc<ThreatList> {
+        self.threat.list()
+    }
+
+    fn in_force(&self) -> Option<InForce> {
+        let name = self.threat.current().revision?;
+        Some(InForce { revision: name.revision, entries: name.entries })
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.threat.trouble()
+    }
+
+    async fn kernel_bytes(&self) -> Result<u64> {
+        let current = self.threat.current();
+        let measured = tokio::task::spawn_blocking(move || current.whole_bytes()).await;
+        measured.doing("measure the threat list")
+    }
+
+    async fn addresses(&self, digest: Digest) -> Result<Option<Arc<ThreatSet>>> {
+        const READ: &str = "read a stored threat list";
+        let paths = self.threat.paths.clone();
+        tokio::task::spawn_blocking(move || paths.set(digest)).await.doing(READ)?.doing(READ)
+    }
+}
+
+impl MatchQueue for Platform {
+    async fn add(
+        &self,
+        tx: &mut Tx,
+        asset: &AssetId,
+        added: Vec<ThreatEvent>,
+        now: Timestamp,
+    ) -> Result<()> {
+        let keep = self.settings.threat_flows_per_asset;
+        Ok(matches::take(keep, tx, asset, added.into_iter(), now).await?)
+    }
+
+    fn added(&self) {
+        self.alerts.fresh.notify_one();
     }
 }
 

@@ -7,6 +7,8 @@ use xshield_model::threat_settings::PrivateRanges;
 use xshield_store::{Conn, Store, threat_assets};
 
 use super::engine::ThreatEngine;
+use super::lists::ThreatLists;
+use super::private_ranges;
 use crate::caller::{By, Operator};
 use crate::change::{AuditEntry, Change};
 use crate::error::{OperationError, Result};
@@ -21,13 +23,27 @@ pub async fn get(conn: &mut Conn) -> Result<Settings> {
     Ok(Settings { private_ranges, verify_every })
 }
 
-/// Changes the settings of the threat list. `impact`: what it would do to let feeds list private ranges,
-/// when that is wished.
+/// Changes the settings of the threat list.
 ///
 /// # Errors
 /// When feeds could list private ranges from now on, and that has not the expected impact, or the
 /// database fails.
 pub async fn change(
+    store: &Store,
+    engine: &(impl ThreatEngine + ThreatLists),
+    by: &By<Operator>,
+    wish: ChangedSettings,
+    now: Timestamp,
+) -> Result<Settings> {
+    let impact = match wish.private_ranges {
+        PrivateRanges::Listed => Some(private_ranges::impact(store, engine, now).await?),
+        PrivateRanges::Protected => None,
+    };
+    change_with(store, engine, by, wish, impact.as_ref(), now).await
+}
+
+/// The same, where the impact of listing private ranges is known.
+async fn change_with(
     store: &Store,
     engine: &impl ThreatEngine,
     by: &By<Operator>,
@@ -111,7 +127,7 @@ mod tests {
             (ExpectedImpact::NoLoss, None),
         ] {
             let wish = listed(expected);
-            let done = change(&store, &engine, &by, wish, Some(&impact), NOW).await;
+            let done = change_with(&store, &engine, &by, wish, Some(&impact), NOW).await;
             let code = match done {
                 Ok(_) => None,
                 Err(OperationError::Conflict { code, .. }) => Some(code),

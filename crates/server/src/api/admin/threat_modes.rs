@@ -7,10 +7,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use xshield_api::threat_modes::{Budget, ChangedSettings, ModeChange, Modes, Settings};
 use xshield_model::Timestamp;
-use xshield_model::threat_settings::PrivateRanges;
 use xshield_operations::threat::{modes, settings as list_settings};
 
-use super::threat_impact;
 use crate::auth::{Allowed, Operator, Viewer};
 use crate::problem::{Answer, JsonBody};
 use crate::state::App;
@@ -59,12 +57,8 @@ async fn change_settings(
     allowed: Allowed<Operator>,
     JsonBody(wanted): JsonBody<ChangedSettings>,
 ) -> Answer<Json<Settings>> {
-    let impact = match wanted.private_ranges {
-        PrivateRanges::Listed => Some(threat_impact::of_private_ranges(&app).await?),
-        PrivateRanges::Protected => None,
-    };
-    let (store, impact, now) = (&app.store, impact.as_ref(), Timestamp::now());
-    Ok(Json(list_settings::change(store, &*app, &allowed, wanted, impact, now).await?))
+    let (store, now) = (&app.store, Timestamp::now());
+    Ok(Json(list_settings::change(store, &*app, &allowed, wanted, now).await?))
 }
 
 /// Give an asset's list so much memory

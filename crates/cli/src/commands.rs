@@ -230,7 +230,7 @@ fn wait(client: &Client, mut command: Command, output: Output) -> Result<(), Cli
             note(&format!("{}: {now}", command.id));
             told = now;
         }
-        if command.progress.waiting + command.progress.told == 0 {
+        if command.progress.under_way() == 0 {
             break;
         }
         std::thread::sleep(ASK_EVERY);

@@ -45,6 +45,12 @@ pub struct Progress {
 }
 
 impl Progress {
+    /// Assets whose outcome is still to come.
+    #[must_use]
+    pub fn under_way(&self) -> u64 {
+        self.waiting + self.told
+    }
+
     /// How many assets are in each state, in the order in which a command passes through them.
     #[must_use]
     pub fn by_state(&self) -> [(u64, TargetState); 7] {

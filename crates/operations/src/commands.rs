@@ -13,6 +13,7 @@ use crate::caller::{By, Operator};
 use crate::change::{AuditEntry, Change};
 use crate::error::{Doing as _, OperationError, Result};
 use crate::ids::new_id;
+use crate::lookup;
 use crate::paging::{Paging, paged};
 use crate::signals::Signals;
 
@@ -201,6 +202,42 @@ pub async fn outcomes(
     Ok(paged(found, paging.limit, |target| target.asset.clone(), outcome))
 }
 
+/// A command at one asset.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AtAsset {
+    /// The command's id.
+    pub id: String,
+    /// What the host is told to do.
+    pub kind: CommandKind,
+    /// When it was given.
+    pub created_at: Timestamp,
+    /// By whom, as the audit log writes it.
+    pub created_by: String,
+    /// Its state at the asset.
+    pub state: TargetState,
+    /// Why it failed; empty if it did not.
+    pub reason: String,
+}
+
+/// Up to `limit` commands that were given to an asset, the newest first.
+///
+/// # Errors
+/// When there is no such asset, or the database fails.
+pub async fn at_asset(
+    conn: &mut Conn,
+    named: &str,
+    limit: u32,
+    now: Timestamp,
+) -> Result<Vec<AtAsset>> {
+    let asset = lookup::asset(conn, named).await?;
+    let found = stored::at_asset(conn, &asset.id, limit, now).await?;
+    let shown = |(job, target): (Job, Target)| {
+        let Job { id, kind, created_at, created_by, .. } = job;
+        AtAsset { id, kind, created_at, created_by, state: target.state, reason: target.reason }
+    };
+    Ok(found.into_iter().map(shown).collect())
+}
+
 fn outcome(target: Target) -> Outcome {
     Outcome {
         asset: target.asset,
@@ -299,6 +336,11 @@ mod tests {
             ids.push(give(&store, &signals, &by(), prepared, &chosen).await.unwrap().id);
         }
         let mut conn = store.read().await.unwrap();
+        let at_a = at_asset(&mut conn, "a", 2, NOW).await.unwrap();
+        let newest: Vec<_> = at_a.iter().map(|one| (&one.id, one.state)).collect();
+        assert_eq!(newest, [(&ids[2], TargetState::Waiting), (&ids[1], TargetState::Waiting)]);
+        let nobody = at_asset(&mut conn, "none", 2, NOW).await.unwrap_err();
+        assert_eq!(nobody.to_string(), "there is no asset \"none\"");
         let first = list(&mut conn, None, Paging::new(Some(2), None).unwrap(), NOW).await.unwrap();
         let paging = Paging::new(Some(2), first.next.as_deref()).unwrap();
         let rest = list(&mut conn, None, paging, NOW).await.unwrap();

@@ -67,6 +67,16 @@ pub async fn complete(conn: &mut Conn, id: &str) -> Result<Upload> {
         .ok_or_else(|| OperationError::not_found("complete upload of diagnostics of", id))
 }
 
+/// All diagnostics that one command collected. `keep_for`: seconds until they are removed.
+///
+/// # Errors
+/// When the database fails.
+pub async fn of_command(conn: &mut Conn, id: &str, keep_for: i64) -> Result<Vec<Diagnostics>> {
+    let filter = UploadFilter { command: Some(id.to_owned()), ..UploadFilter::default() };
+    let found = uploads::list(conn, &filter, None, u32::MAX).await?;
+    Ok(found.into_iter().map(|upload| shown(upload, keep_for)).collect())
+}
+
 /// Writes down that diagnostics are handed out: before the first byte is.
 ///
 /// # Errors

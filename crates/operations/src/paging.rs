@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::DeserializeOwned;
 use xshield_api::page::{Page, PageQuery};
 
 use crate::error::{OperationError, Result};
@@ -46,6 +46,12 @@ impl<P: DeserializeOwned> Paging<P> {
 }
 
 impl<P> Paging<P> {
+    /// The first `limit` items.
+    #[must_use]
+    pub fn first(limit: u32) -> Self {
+        Self { limit, after: None }
+    }
+
     /// How many items to read for a page, to know whether another one follows.
     #[must_use]
     pub fn to_read(&self) -> u32 {
@@ -60,22 +66,6 @@ pub trait Pages {
     /// # Errors
     /// When the limit is out of range, or the cursor is none of this list.
     fn paging<P: DeserializeOwned>(&self) -> Result<Paging<P>>;
-
-    /// How many items are asked for.
-    ///
-    /// # Errors
-    /// As [`Pages::paging`].
-    fn limit(&self) -> Result<u32> {
-        Ok(self.paging::<IgnoredAny>()?.limit)
-    }
-
-    /// The place after which the page begins.
-    ///
-    /// # Errors
-    /// As [`Pages::paging`].
-    fn after<P: DeserializeOwned>(&self) -> Result<Option<P>> {
-        Ok(self.paging()?.after)
-    }
 }
 
 impl Pages for PageQuery {

@@ -1,5 +1,7 @@
 //! What is known of assets.
 
+use std::collections::BTreeMap;
+
 use xshield_api::assets::{Asset, PastProblem, PendingIdentity, WaitingIdentity};
 use xshield_api::page::Page;
 use xshield_model::Timestamp;
@@ -72,16 +74,13 @@ pub async fn list(
     }
     let after = paging.after.as_deref();
     let found = assets::list(&mut conn, &filter, after, paging.to_read(), now).await?;
-    let mut tags = assets::tags_of(&mut conn, found.iter().map(|asset| &asset.id)).await?;
-    let claims = stored_claims::of_many(&mut conn, found.iter().map(|asset| &asset.id)).await?;
+    let mut details = Details::of(&mut conn, &found).await?;
     // Whoever compiles may wait for what this holds.
     drop(conn);
     let standings = compiler.standings(found.iter().map(|asset| asset.id.clone())).await?;
     let show = |asset: StoredAsset| {
-        let tags = tags.remove(&asset.id).unwrap_or_default();
-        let claims = claims.get(&asset.id).map_or(&[][..], Vec::as_slice);
         let standing = standings.get(&asset.id);
-        let shown = shown(compiler, asset, tags, claims, now);
+        let shown = shown(compiler, asset, &mut details, now);
         Asset { protection: Some(protection::of(standing, &shown.spark)), ..shown }
     };
     Ok(paged(found, paging.limit, |asset| asset.name.as_str().to_owned(), show))
@@ -114,13 +113,30 @@ fn waiting_identity(other: OtherIdentity) -> WaitingIdentity {
     }
 }
 
-fn shown(
+/// What is stored about assets besides their rows.
+pub(super) struct Details {
+    tags: BTreeMap<AssetId, Tags>,
+    claims: BTreeMap<AssetId, Vec<claim::Claim>>,
+}
+
+impl Details {
+    /// Of these assets.
+    pub(super) async fn of(conn: &mut Conn, assets: &[StoredAsset]) -> Result<Self> {
+        let ids = || assets.iter().map(|asset| &asset.id);
+        let tags = assets::tags_of(conn, ids()).await?;
+        Ok(Self { tags, claims: stored_claims::of_many(conn, ids()).await? })
+    }
+}
+
+/// An asset with its details, which are taken out of `details`.
+pub(super) fn shown(
     compiler: &RulesetCompiler,
     asset: StoredAsset,
-    tags: Tags,
-    claims: &[claim::Claim],
+    details: &mut Details,
     now: Timestamp,
 ) -> Asset {
+    let tags = details.tags.remove(&asset.id).unwrap_or_default();
+    let claims = details.claims.remove(&asset.id).unwrap_or_default();
     Asset {
         spark: spark_of(&asset, compiler.failure(&asset.id), now),
         protection: None,
@@ -159,15 +175,13 @@ pub async fn whole(
     asset: StoredAsset,
     now: Timestamp,
 ) -> Result<Asset> {
-    let mut tags = assets::tags_of(conn, std::iter::once(&asset.id)).await?;
-    let tags = tags.remove(&asset.id).unwrap_or_default();
+    let mut details = Details::of(conn, std::slice::from_ref(&asset)).await?;
     let threat = asset_threat(&threat_assets::get(conn, &asset.id).await?);
     let waiting = identities::waiting(conn, &asset.id).await?;
     let waiting_identities = Some(waiting.into_iter().map(waiting_identity).collect());
     let registered_with = enrolment::registered_with(conn, &asset.id).await?;
-    let claims = stored_claims::of(conn, &asset.id).await?;
     let findings = Some(findings(conn, &asset, now).await?);
-    let shown = shown(compiler, asset, tags, &claims, now);
+    let shown = shown(compiler, asset, &mut details, now);
     Ok(Asset { threat, findings, waiting_identities, registered_with, ..shown })
 }
 

@@ -6,28 +6,18 @@ use axum::extract::{Path, State as Shared};
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::get;
-use xshield_api::assets::Spark;
+use xshield_api::agents::{AgentEvent, AgentEventQuery, Diagnostics, DiagnosticsQuery};
+use xshield_api::assets::{Asset, PastProblem, Spark, WaitingIdentity};
 use xshield_model::Timestamp;
-use xshield_operations::asset_threat::asset_threat;
-use xshield_operations::claims;
-use xshield_operations::lookup::asset as named;
-use xshield_operations::management;
-use xshield_operations::protection;
-use xshield_operations::standing::{spark_of, trouble};
+use xshield_operations::paging::Paging;
+use xshield_operations::standing::trouble;
+use xshield_operations::{agent_events, assets, commands, diagnostics, host_telemetry, protection};
 use xshield_policy::inventory::Source;
-use xshield_store::agent_events::{AgentEventFilter, StoredAgentEvent};
-use xshield_store::assets::StoredAsset;
-use xshield_store::identities::OtherIdentity;
-use xshield_store::problems::StoredProblem;
-use xshield_store::uploads::{Progress, Upload, UploadFilter};
-use xshield_store::{
-    agent_events, assets, identities, problems, telemetry, threat_assets, uploads, word,
-};
-use xshield_wire::fingerprint::IdentityFingerprint;
+use xshield_store::word;
 use xshield_wire::message::Problem;
 use xshield_wire::telemetry::AgentEventKind;
 
-use super::commands::{self, KINDS, Kind};
+use super::commands::{self as given, KINDS, Kind};
 use super::look::{State, Tone, When, bytes};
 use super::page::{Frame, Section, answer};
 use super::routes::{self, Route};
@@ -77,7 +67,7 @@ struct AssetPage {
     events: Vec<Event>,
     facts: Vec<(&'static str, String)>,
     usage: Option<Usage>,
-    commands: Vec<commands::Given>,
+    commands: Vec<given::Given>,
     archives: Vec<Archive>,
     kinds: &'static [Kind],
     waiting: Vec<Waiting>,
@@ -101,11 +91,11 @@ struct Waiting {
 }
 
 impl Waiting {
-    fn of(other: OtherIdentity, now: Timestamp) -> Self {
+    fn of(other: WaitingIdentity, now: Timestamp) -> Self {
         Self {
-            fingerprint: other.fingerprint().to_string(),
+            fingerprint: other.fingerprint.to_string(),
             from: other.from.map_or_else(|| "not known".to_owned(), |from| from.to_string()),
-            first: When::of(other.first_seen, now),
+            first: When::of(other.since, now),
             last: When::of(other.last_seen, now),
             key: other.key,
             attempts: other.attempts,
@@ -146,12 +136,12 @@ pub(super) struct Archive {
 }
 
 impl Archive {
-    pub(super) fn of(upload: &Upload, now: Timestamp) -> Self {
+    pub(super) fn of(collected: &Diagnostics, now: Timestamp) -> Self {
         Self {
-            id: upload.id.clone(),
-            size: bytes(upload.total),
-            created: When::of(upload.created_at, now),
-            whole: upload.progress == Progress::Complete,
+            id: collected.id.clone(),
+            size: bytes(collected.size),
+            created: When::of(collected.created_at, now),
+            whole: collected.complete,
         }
     }
 }
@@ -162,38 +152,34 @@ async fn show(
     Path(asset): Path<String>,
 ) -> Answer<Response> {
     let now = Timestamp::now();
+    let asset = assets::get(&app.store, &app.compiler, &asset, now).await?;
+    let id = asset.id.as_str();
     let mut conn = app.store.read().await?;
-    let asset = named(&mut conn, &asset).await?;
-    let spark = spark_of(&asset, app.compiler.failure(&asset.id), now);
-    let threat = asset_threat(&threat_assets::get(&mut conn, &asset.id).await?);
-    let tags = assets::tags_of(&mut conn, std::iter::once(&asset.id)).await?;
-    let told = problems::list(&mut conn, &asset.id).await?;
-    let mut findings = claims::findings(&mut conn, &asset, now).await?;
-    let filter = AgentEventFilter { asset: Some(asset.id.clone()), ..AgentEventFilter::default() };
-    let events = agent_events::list(&mut conn, &filter, None, RECENT).await?;
-    let host = telemetry::host(&mut conn, &asset.id).await?;
-    let filter = UploadFilter { asset: Some(asset.id.clone()), ..UploadFilter::default() };
-    let archives = uploads::list(&mut conn, &filter, None, RECENT).await?;
-    let commands = commands::recent_of(&mut conn, &asset.id, RECENT, now).await?;
-    let waiting = identities::waiting(&mut conn, &asset.id).await?;
+    let told = assets::problems(&mut conn, id).await?;
+    let (query, recent) = (AgentEventQuery::default(), Paging::first(RECENT));
+    let events = agent_events::list(&mut conn, Some(id), &query, recent).await?.items;
+    let host = host_telemetry::reported(&mut conn, &asset.id).await?;
+    let query = DiagnosticsQuery { asset: Some(id.to_owned()), command: None };
+    let (keep_for, recent) = (app.settings.keep_uploads_for, Paging::first(RECENT));
+    let archives = diagnostics::list(&mut conn, query, keep_for, recent).await?.items;
+    let commands = commands::at_asset(&mut conn, id, RECENT, now).await?;
     drop(conn);
-    findings.extend(management::finding(&app.compiler, &asset.id).await?);
 
     let mut facts = facts(&asset);
-    if let Some(host) = host.map(|host| host.value) {
+    if let Some(host) = host.map(|host| host.host) {
         facts.push(("Machine", format!("{} processors, {}", host.cpu.count, bytes(host.memory))));
         facts.push(("Architecture", host.architecture));
         facts.extend(host.runs_in.map(|name| ("Runs in", name)));
         facts.extend(host.hardware.map(|name| ("Hardware", name)));
     }
-    let tags = tags.get(&asset.id).into_iter().flatten();
-    let tags: Vec<_> = tags.map(|(key, value)| format!("{key}={value}")).collect();
+    let tags: Vec<_> = asset.tags.iter().map(|(key, value)| format!("{key}={value}")).collect();
     if !tags.is_empty() {
         facts.push(("Tags", tags.join(", ")));
     }
-    let standings = app.compiler.standings([asset.id.clone()]).await?;
-    let protection = protection::of(standings.get(&asset.id), &spark);
-    let told = told.into_iter().map(|told| problem(told, &asset, now));
+    let spark = asset.spark;
+    let protection = asset.protection.unwrap_or_else(|| protection::of(None, &spark));
+    let threat = asset.threat;
+    let told = told.into_iter().map(|told| problem(told, now));
     let (current, past) = told.partition(|told: &Told| told.current);
     let (section, table) = match asset.source {
         Source::Agent => (Section::Agents, ("/sensors/agents", "Agents")),
@@ -223,7 +209,7 @@ async fn show(
         last: spark.last_check_in.map(|last| When::of(last, now)),
         route: routes::Now::of(&spark),
         routes: routes::all(&spark, now),
-        findings,
+        findings: asset.findings.unwrap_or_default(),
         problems: current,
         past,
         events: events.into_iter().map(|event| happened(event, now)).collect::<Answer<_>>()?,
@@ -233,10 +219,18 @@ async fn show(
             cpu: format!("{}.{} % of a core", usage.cpu / 10, usage.cpu % 10),
             memory: bytes(usage.memory.saturating_mul(1024)),
         }),
-        commands,
-        archives: archives.iter().map(|upload| Archive::of(upload, now)).collect(),
+        commands: commands
+            .into_iter()
+            .map(|command| given::at_asset(command, now))
+            .collect::<Answer<_>>()?,
+        archives: archives.iter().map(|one| Archive::of(one, now)).collect(),
         kinds: &KINDS,
-        waiting: waiting.into_iter().map(|other| Waiting::of(other, now)).collect(),
+        waiting: asset
+            .waiting_identities
+            .into_iter()
+            .flatten()
+            .map(|other| Waiting::of(other, now))
+            .collect(),
         version: spark.version,
     };
     Ok(answer(StatusCode::OK, &page))
@@ -251,7 +245,7 @@ fn missed(spark: &Spark) -> Option<String> {
     })
 }
 
-fn facts(asset: &StoredAsset) -> Vec<(&'static str, String)> {
+fn facts(asset: &Asset) -> Vec<(&'static str, String)> {
     let shown = asset.addresses.iter().take(ADDRESSES);
     let mut addresses: Vec<_> = shown.map(ToString::to_string).collect();
     if asset.addresses.len() > ADDRESSES {
@@ -262,15 +256,14 @@ fn facts(asset: &StoredAsset) -> Vec<(&'static str, String)> {
         ("Kernel", asset.kernel.clone()),
         ("Addresses", addresses.join(", ")),
         ("Asset id", asset.id.to_string()),
-        ("Identity key", IdentityFingerprint::of(&asset.identity).to_string()),
+        ("Identity key", asset.fingerprint.to_string()),
     ];
     facts.into_iter().filter(|(_, value)| !value.is_empty()).collect()
 }
 
-fn problem(told: StoredProblem, asset: &StoredAsset, now: Timestamp) -> Told {
-    let is_told = asset.problems.iter().any(|one| one.code == told.code && one.text == told.text);
+fn problem(told: PastProblem, now: Timestamp) -> Told {
     Told {
-        current: is_told,
+        current: told.current,
         first: When::of(told.first_seen, now),
         last: When::of(told.last_seen, now),
         times: told.times,
@@ -279,8 +272,8 @@ fn problem(told: StoredProblem, asset: &StoredAsset, now: Timestamp) -> Told {
     }
 }
 
-fn happened(stored: StoredAgentEvent, now: Timestamp) -> Answer<Event> {
-    let tone = match stored.event.kind {
+fn happened(event: AgentEvent, now: Timestamp) -> Answer<Event> {
+    let tone = match event.kind {
         AgentEventKind::Tampered
         | AgentEventKind::PolicyReverted
         | AgentEventKind::ConfigurationRefused
@@ -288,8 +281,8 @@ fn happened(stored: StoredAgentEvent, now: Timestamp) -> Answer<Event> {
         _ => Tone::Quiet,
     };
     Ok(Event {
-        at: When::of(Timestamp::from_unix(stored.event.at), now),
-        kind: State::new(word(&stored.event.kind)?, tone),
-        text: stored.event.text,
+        at: When::of(event.at, now),
+        kind: State::new(word(&event.kind)?, tone),
+        text: event.text,
     })
 }

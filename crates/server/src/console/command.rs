@@ -13,10 +13,9 @@ use xshield_api::commands::{Outcome as TargetOutcome, Selection};
 use xshield_api::page::{Page, PageQuery};
 use xshield_model::Timestamp;
 use xshield_model::command::{Progress, TargetState};
-use xshield_operations::commands;
 use xshield_operations::paging::Pages as _;
-use xshield_store::uploads::UploadFilter;
-use xshield_store::{from_json, uploads, word};
+use xshield_operations::{commands, diagnostics};
+use xshield_store::word;
 
 use super::asset::Archive;
 use super::commands::{by, label, length, outcome, overall, whom};
@@ -51,6 +50,8 @@ struct CommandPage {
     expires: When,
     cancelled: Option<When>,
     progress: Progress,
+    /// How many hosts are in each state, and the word to see only those.
+    counts: Vec<(u64, String)>,
     state: State,
     /// This page, to be asked for again while it changes.
     here: String,
@@ -61,30 +62,13 @@ struct CommandPage {
 impl CommandPage {
     /// Whether outcomes are still to come.
     fn goes_on(&self) -> bool {
-        self.progress.waiting + self.progress.told > 0
+        self.progress.under_way() > 0
     }
 
     fn ended(&self) -> u64 {
-        self.progress.assets - self.progress.waiting - self.progress.told
-    }
-
-    /// How many hosts stand how, and the word to see only those.
-    fn counts(&self) -> Vec<(u64, &'static str)> {
-        let Progress { waiting, told, done, failed, expired, unknown, cancelled, .. } =
-            self.progress;
-        let all = [
-            (waiting, "waiting"),
-            (told, "told"),
-            (done, "done"),
-            (failed, "failed"),
-            (expired, "expired"),
-            (unknown, "unknown"),
-            (cancelled, "cancelled"),
-        ];
-        all.into_iter().filter(|(count, _)| *count > 0).collect()
+        self.progress.assets - self.progress.under_way()
     }
 }
-
 struct Outcome {
     asset: String,
     state: State,
@@ -105,13 +89,11 @@ async fn show(
     let job = commands::known(&mut conn, &id).await?;
     let progress = commands::progress(&mut conn, &id, now).await?;
     let found = commands::outcomes(&mut conn, &id, wanted.state, paging, now).await?;
-    let filter = UploadFilter { command: Some(id.clone()), ..UploadFilter::default() };
-    let uploads = uploads::list(&mut conn, &filter, None, u32::MAX).await?;
+    let keep_for = app.settings.keep_uploads_for;
+    let collected = diagnostics::of_command(&mut conn, &id, keep_for).await?;
     drop(conn);
-    let mut archives: BTreeMap<String, Archive> = uploads
-        .iter()
-        .map(|upload| (upload.asset_name.clone(), Archive::of(upload, now)))
-        .collect();
+    let mut archives: BTreeMap<String, Archive> =
+        collected.iter().map(|one| (one.asset.clone(), Archive::of(one, now))).collect();
     let Page { items, next } = found;
     let outcomes = items.into_iter().map(|outcome| {
         let archive = archives.remove(&outcome.asset);
@@ -132,13 +114,15 @@ async fn show(
         frame: Frame::new(label.clone(), Section::Commands, allowed.caller()),
         label,
         // Commands of earlier versions tell their hosts in other words.
-        whom: from_json::<Selection>(&job.target).map_or_else(|_| job.target.clone(), |s| whom(&s)),
+        whom: serde_json::from_str::<Selection>(&job.target)
+            .map_or_else(|_| job.target.clone(), |s| whom(&s)),
         duration: job.duration.map(length),
         given: When::of(job.created_at, now),
         by: by(&job.created_by),
         expires: When::of(job.expires_at, now),
         cancelled: job.cancelled_at.map(|at| When::of(at, now)),
         state: overall(&progress),
+        counts: counts(&progress)?,
         progress,
         here: query(page.cursor.as_deref()),
         next: next.map(|cursor| query(Some(&cursor))),
@@ -146,6 +130,11 @@ async fn show(
         id,
     };
     Ok(answer(StatusCode::OK, &page))
+}
+
+fn counts(progress: &Progress) -> Answer<Vec<(u64, String)>> {
+    let counts = progress.by_state().into_iter().filter(|(count, _)| *count > 0);
+    counts.map(|(count, state)| Ok((count, word(&state)?))).collect()
 }
 
 fn shown(of: TargetOutcome, archive: Option<Archive>, now: Timestamp) -> Answer<Outcome> {

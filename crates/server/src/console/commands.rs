@@ -10,12 +10,11 @@ use xshield_api::commands::{Command, NewCommand, Selection};
 use xshield_api::page::{Page, PageQuery};
 use xshield_model::Timestamp;
 use xshield_model::command::{Progress, TargetState};
-use xshield_operations::commands::{self, Prepared};
+use xshield_operations::commands::{self, AtAsset, Prepared};
 use xshield_operations::paging::Pages as _;
 use xshield_operations::selection::selected;
 use xshield_policy::AssetId;
-use xshield_store::commands::{Job, at_asset};
-use xshield_store::{Conn, from_word, word};
+use xshield_store::{from_word, word};
 use xshield_wire::message::CommandKind;
 
 use super::form::Form;
@@ -234,20 +233,11 @@ pub(super) struct Given {
     pub(super) reason: String,
 }
 
-/// Commands that were given to an asset, the newest first.
-pub(super) async fn recent_of(
-    conn: &mut Conn,
-    asset: &AssetId,
-    limit: u32,
-    now: Timestamp,
-) -> Answer<Vec<Given>> {
-    let found = at_asset(conn, asset, limit, now).await?;
-    let given = found.into_iter().map(|(job, target)| {
-        let Job { id, kind, created_at, created_by, .. } = job;
-        let given = listed(id, kind, created_at, &created_by, now)?;
-        Ok(Given { state: outcome(target.state)?, reason: target.reason, ..given })
-    });
-    given.collect()
+/// A command at one asset.
+pub(super) fn at_asset(command: AtAsset, now: Timestamp) -> Answer<Given> {
+    let AtAsset { id, kind, created_at, created_by, state, reason } = command;
+    let given = listed(id, kind, created_at, &created_by, now)?;
+    Ok(Given { state: outcome(state)?, reason, ..given })
 }
 
 fn listed(
@@ -306,7 +296,7 @@ async fn list(
 
 /// A command at all its hosts in a word.
 pub(super) fn overall(progress: &Progress) -> State {
-    if progress.waiting + progress.told > 0 {
+    if progress.under_way() > 0 {
         State::new("under way", Tone::Quiet)
     } else if progress.done == progress.assets {
         State::new("done", Tone::Good)

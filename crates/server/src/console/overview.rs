@@ -8,10 +8,9 @@ use axum::response::Response;
 use axum::routing::get;
 use xshield_model::Timestamp;
 use xshield_model::asset_filter::Standing;
-use xshield_operations::protection;
+use xshield_operations::assets::{Counts, counts};
 use xshield_policy::inventory::Source;
-use xshield_store::assets::AssetFilter;
-use xshield_store::{assets, word};
+use xshield_store::word;
 
 use super::page::{Frame, Section, answer};
 use super::session::Visitor;
@@ -85,19 +84,12 @@ async fn kind(
     path: &'static str,
     now: Timestamp,
 ) -> Answer<Kind> {
-    let of = |standing| AssetFilter { source: Some(source), standing, ..AssetFilter::default() };
-    let mut unprotected = of(Some(Standing::Unprotected));
-    protection::fill_in(&app.compiler, &mut unprotected).await?;
-    let mut conn = app.store.read().await?;
-    let total = assets::count(&mut conn, &of(None), now).await?;
+    let counted = || COUNTED.into_iter().filter(|(standing, _)| concerns(*standing, source));
+    let standings = counted().map(|(standing, _)| standing);
+    let Counts { total, by_standing } =
+        counts(&app.store, &app.compiler, source, standings, now).await?;
     let mut counts = Vec::new();
-    for (standing, words) in COUNTED.into_iter().filter(|(standing, _)| concerns(*standing, source))
-    {
-        let filter = match standing {
-            Standing::Unprotected => &unprotected,
-            other => &of(Some(other)),
-        };
-        let number = assets::count(&mut conn, filter, now).await?;
+    for ((standing, number), (_, words)) in by_standing.into_iter().zip(counted()) {
         if number > 0 {
             let link = format!("{path}?status={}", word(&standing)?);
             counts.push(Count { number, words, link });

@@ -7,22 +7,20 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::get;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
+use xshield_api::assets::Asset;
 use xshield_api::page::PageQuery;
 use xshield_api::query::number;
 use xshield_model::Timestamp;
 use xshield_model::asset_filter::Standing;
 use xshield_operations::By;
-use xshield_operations::asset_threat::asset_threat;
+use xshield_operations::assets::{Sorting, Table, TableQuery, table};
 use xshield_operations::paging::Pages as _;
 use xshield_operations::protection;
-use xshield_operations::selection::matching;
-use xshield_operations::standing::{spark_of, trouble};
-use xshield_policy::compile::PolicyStanding;
+use xshield_operations::standing::trouble;
 use xshield_policy::criteria::Criteria;
 use xshield_policy::inventory::Source;
-use xshield_store::assets::{AssetFilter, Sorting, StoredAsset};
-use xshield_store::threat_assets::StoredThreat;
-use xshield_store::{assets, threat_assets, word};
+use xshield_store::word;
 
 use super::commands::{KINDS, Kind};
 use super::look::{State, When};
@@ -180,7 +178,7 @@ async fn shown(
     wanted: Wanted,
     page: &PageQuery,
 ) -> Answer<Response> {
-    let (limit, now) = (page.limit()?, Timestamp::now());
+    let (limit, now) = (page.paging::<IgnoredAny>()?.limit, Timestamp::now());
     let (title, section, path, source_word, all) = match source {
         Source::Agent => ("Agents", Section::Agents, "/sensors/agents", "agent", "agents"),
         Source::Spark | Source::Edr => {
@@ -192,47 +190,25 @@ async fn shown(
         Ok(criteria) => (criteria, None),
         Err(error) => (None, Some(error.to_string())),
     };
-    let mut conn = app.store.read().await?;
-    let ids = match (&criteria, &criteria_fault) {
-        (Some(criteria), _) => Some(matching(&mut conn, criteria).await?),
-        // What can't be read means nobody, not everybody.
-        (None, Some(_)) => Some(Vec::new()),
-        (None, None) => None,
-    };
-    drop(conn);
-    let mut filter = AssetFilter {
+    let sorting = wanted.sort.unwrap_or_default();
+    let query = TableQuery {
+        source,
         name: wanted.name.clone(),
         standing: wanted.status,
-        source: Some(source),
-        ids,
-        ..AssetFilter::default()
+        criteria,
+        sorting,
+        page: u64::from(wanted.page.unwrap_or(1)),
+        limit,
     };
-    protection::fill_in(&app.compiler, &mut filter).await?;
-    let mut conn = app.store.read().await?;
-    let total = assets::count(&mut conn, &filter, now).await?;
-    let pages = total.div_ceil(u64::from(limit)).max(1);
-    let at = u64::from(wanted.page.unwrap_or(1)).clamp(1, pages);
-    let left_out = u32::try_from((at - 1) * u64::from(limit)).unwrap_or(u32::MAX);
-    let sorting = wanted.sort.unwrap_or_default();
-    let found = assets::sorted(&mut conn, &filter, sorting, (left_out, limit), now).await?;
-    let mut threats = threat_assets::some(&mut conn, found.iter().map(|asset| &asset.id)).await?;
-    let mut tags = assets::tags_of(&mut conn, found.iter().map(|asset| &asset.id)).await?;
-    drop(conn);
-    let ids = found.iter().map(|asset| asset.id.clone());
-    let in_policy = app.compiler.standings(ids).await?;
-    let rows: Vec<Row> = found
-        .iter()
-        .map(|asset| {
-            let known = Known {
-                threat: threats.remove(asset.id.as_str()).unwrap_or_default(),
-                tags: tags.remove(&asset.id).unwrap_or_default(),
-                standing: in_policy.get(&asset.id),
-            };
-            row(app, asset, known, now)
-        })
-        .collect();
-    let first = u64::from(left_out).saturating_add(1);
-    let last = u64::from(left_out).saturating_add(rows.len() as u64);
+    // What can't be read means nobody, not everybody.
+    let found = match &criteria_fault {
+        Some(_) => Table::empty(),
+        None => table(&app.store, &app.compiler, query, now).await?,
+    };
+    let Table { total, pages, page: at, left_out, items } = found;
+    let rows: Vec<Row> = items.into_iter().map(|asset| row(asset, now)).collect();
+    let first = left_out.saturating_add(1);
+    let last = left_out.saturating_add(rows.len() as u64);
     let leading = |page: u64| link(path, &wanted, Some(sorting), Some(page), limit);
     let before = (at > 1).then(|| leading(at - 1)).transpose()?;
     let next = (at < pages).then(|| leading(at + 1)).transpose()?;
@@ -266,23 +242,15 @@ async fn shown(
     Ok(answer(StatusCode::OK, &page))
 }
 
-/// What is known of a host besides its row.
-struct Known<'a> {
-    threat: StoredThreat,
-    tags: assets::Tags,
-    standing: Option<&'a PolicyStanding>,
-}
-
 /// Addresses that a row shows; the host's page has more.
 const ADDRESSES: usize = 3;
 
-fn row(app: &App, asset: &StoredAsset, known: Known<'_>, now: Timestamp) -> Row {
-    let Known { threat, tags, standing } = known;
-    let spark = spark_of(asset, app.compiler.failure(&asset.id), now);
+fn row(asset: Asset, now: Timestamp) -> Row {
+    let spark = asset.spark;
     let started = spark.usage.map(|usage| Timestamp::from_unix(usage.started));
     let since = spark.inactive_since.or(started);
-    let protection = protection::of(standing, &spark);
-    let enforcement = match asset.pending {
+    let protection = asset.protection.unwrap_or_else(|| protection::of(None, &spark));
+    let enforcement = match asset.pending_identity {
         Some(_) => State::new("identity changed", super::look::Tone::Bad),
         None => State::protection(&protection, &spark),
     };
@@ -302,10 +270,10 @@ fn row(app: &App, asset: &StoredAsset, known: Known<'_>, now: Timestamp) -> Row 
         inbound: protection.inbound,
         outbound: protection.outbound,
         segments: protection.segments.join(", "),
-        tags: tags.iter().map(|(key, value)| format!("{key}={value}")).collect(),
+        tags: asset.tags.iter().map(|(key, value)| format!("{key}={value}")).collect(),
         addresses: addresses.join(", "),
         revision: State::revision(&spark),
-        threat: State::threat(asset_threat(&threat).as_ref()),
+        threat: State::threat(asset.threat.as_ref()),
         last: spark.last_check_in.map(|last| When::of(last, now)),
         problems: spark.problems.len(),
         version: spark.version,
@@ -367,7 +335,7 @@ fn link(
         query.push(("sort", word(&sort)?));
     }
     query.extend(page.filter(|page| *page > 1).map(|page| ("page", page.to_string())));
-    if limit != PageQuery::default().limit()? {
+    if limit != PageQuery::default().paging::<IgnoredAny>()?.limit {
         query.push(("limit", limit.to_string()));
     }
     Ok(format!("{path}?{}", serde_urlencoded::to_string(query).unwrap_or_default()))

@@ -49,6 +49,8 @@ pub mod threat;
 mod time_answers;
 mod trace;
 pub mod trust;
+#[cfg(any(windows, test))]
+mod wfp_kernel;
 
 pub use config::Config;
 #[cfg(target_os = "linux")]

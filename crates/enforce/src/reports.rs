@@ -140,6 +140,8 @@ pub(crate) fn owners_of(bound: &Bound, program: &Program) -> Vec<Owner> {
     let is_its = |owner: &&Owner| match owner {
         Owner::Uid(user) => program.uid == Some(*user),
         Owner::Cgroup(path) => path.rsplit('/').next() == program.service.as_deref(),
+        // Events of Windows name the filter that decided, and so the rule.
+        Owner::Windows { .. } => false,
     };
     owned(bound).filter(is_its).cloned().collect()
 }

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use crate::wfp::{EngineAction, EngineError, EngineFault};
+
 /// Each names the action that failed and what to do about it.
 #[derive(Debug, thiserror::Error)]
 pub enum FirewallError {
@@ -36,6 +38,12 @@ pub enum FirewallError {
         /// What was tried.
         action: &'static str,
     },
+    /// Another session of the filter engine has a ruleset on trial.
+    #[error(
+        "another program has put a ruleset of Xshield on trial, and only the filter engine can end that; \
+         run again once that program has ended"
+    )]
+    TrialOfAnother,
     /// The kernel refused a message. Nothing was changed.
     #[error("{action}: the kernel refused{hint}; nothing was changed")]
     Refused {
@@ -62,6 +70,9 @@ pub enum FirewallError {
         /// What was tried.
         action: &'static str,
     },
+    /// The filter engine of Windows did not do what was asked.
+    #[error(transparent)]
+    FilterEngine(#[from] EngineError),
     /// There is nothing to read.
     #[error("reading the rules back: {what}; apply a ruleset to repair it")]
     NothingInForce {
@@ -74,12 +85,21 @@ impl FirewallError {
     /// Whether others changed our rules faster than they could be read or changed.
     #[must_use]
     pub fn is_busy(&self) -> bool {
-        matches!(self, Self::Busy { .. })
+        matches!(
+            self,
+            Self::Busy { .. }
+                | Self::FilterEngine(EngineError { fault: EngineFault::TimedOut, .. })
+        )
     }
 
     /// Whether the change that failed is known to have changed nothing.
     #[must_use]
     pub fn changed_nothing(&self) -> bool {
-        matches!(self, Self::Refused { .. })
+        match self {
+            Self::Refused { .. } => true,
+            // Of all that is asked in a transaction, only the answer to the last can be lost.
+            Self::FilterEngine(EngineError { action, .. }) => *action != EngineAction::Commit,
+            _ => false,
+        }
     }
 }

@@ -162,6 +162,13 @@ pub enum Owner {
     /// The socket's cgroup v2, by path relative to the hierarchy's root, e.g.
     /// `system.slice/nginx.service`. Its level is the number of its components.
     Cgroup(String),
+    /// Windows: what identifies the socket's process. At least one is there, and all that are must match.
+    Windows {
+        /// The executable, as an NT device path in small letters.
+        executable: Option<String>,
+        /// The security identifier of a user or service in its access token.
+        identity: Option<String>,
+    },
 }
 
 /// A rule that this host can't enforce as written. It matches nothing and is reported.

@@ -442,6 +442,8 @@ impl Expressions<'_, '_> {
                 let level = u32::try_from(cgroups::level(path)).unwrap_or(u32::MAX);
                 self.cgroup(level, cgroups::id(path));
             }
+            // No plan has it, as with `Foreign` below.
+            Condition::Owner(Owner::Windows { .. }) => self.one("windows", |_| {}),
             Condition::HasOwner => {
                 self.meta(meta::SOCKET_UID, REGISTER_1);
                 self.compare(cmp::AT_LEAST, &[0; 4]);

@@ -188,8 +188,15 @@ impl Builder<'_> {
     ) -> Vec<Entry> {
         let mut entries = Vec::new();
         for rule in rules {
-            if matches!(rule.owner, Some(Owner::Cgroup(_))) && !self.capabilities.cgroups {
-                let reason = "this kernel can't match the cgroup of a socket".to_owned();
+            let reason = match rule.owner {
+                Some(Owner::Cgroup(_)) if !self.capabilities.cgroups => {
+                    Some("this kernel can't match the cgroup of a socket")
+                }
+                Some(Owner::Windows { .. }) => Some("only Windows recognises its program"),
+                _ => None,
+            };
+            if let Some(reason) = reason {
+                let reason = reason.to_owned();
                 let told = Unenforceable { rule: rule.id.clone(), direction, reason };
                 if !self.unenforceable.contains(&told) {
                     self.unenforceable.push(told);

@@ -184,6 +184,11 @@ fn write_condition(f: &mut impl Write, condition: &Condition, naming: Naming) ->
         Condition::Owner(Owner::Cgroup(path)) => {
             write!(f, "socket cgroupv2 level {} \"{path}\"", cgroup_level(path))
         }
+        Condition::Owner(Owner::Windows { executable, identity }) => {
+            let executable = executable.iter().map(|path| format!("executable \"{path}\""));
+            let identity = identity.iter().map(|sid| format!("identity {sid}"));
+            f.write_str(&executable.chain(identity).collect::<Vec<_>>().join(" "))
+        }
         Condition::HasOwner => f.write_str("meta skuid >= 0"),
         Condition::LocalDestination => f.write_str("fib daddr type local"),
         Condition::OnProbation => f.write_str("meta nfproto @probation"),

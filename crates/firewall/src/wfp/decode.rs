@@ -3,10 +3,11 @@
 
 use xshield_policy::Verdict;
 
+use super::mark::read_mark;
 use super::model::{EngineState, Filter, FilterAction, FilterCondition, Flags, MatchType, Value};
 use super::names::{FilterField, LOOPBACK, Layer};
-use super::ours::{CLOSED, Class, NAME, SUBLAYER, Tier, is_ours, read_mark, tier_and_class};
-use super::program::{AppId, Programs, Sid};
+use super::ours::{CLOSED, Class, NAME, SUBLAYER, Tier, is_ours, tier_and_class};
+use super::program::{AppId, LocalProgram, Programs, Sid};
 use crate::Programmed;
 use crate::plan::{Chain, Condition, ENTRY_IN, ENTRY_OUT, Field, Line, Next};
 
@@ -180,15 +181,18 @@ fn within(field: Field, compared: &FilterCondition) -> Option<Condition> {
 fn owner(filter: &Filter, programs: &Programs) -> Option<Condition> {
     let (mut app, mut identity) = (None, None);
     let mut text = Vec::new();
+    let mut decoded = 0;
     for compared in &filter.conditions {
         let is_equal = compared.match_type == MatchType::Equal;
         match (&compared.field, &compared.value) {
             (FilterField::AppId, Value::Blob(bytes)) if is_equal => {
-                app = AppId::from_blob(bytes).ok()
+                app = AppId::from_blob(bytes).ok();
+                decoded += usize::from(app.is_some());
             }
             (FilterField::UserId, Value::SecurityDescriptor(descriptor)) if is_equal => {
                 let admitted = Sid::admitted(descriptor);
                 identity = admitted.filter(|list| list.len() == 1).and_then(|mut list| list.pop());
+                decoded += usize::from(identity.is_some());
             }
             (FilterField::AppId | FilterField::UserId, _) => {}
             _ => continue,
@@ -201,8 +205,19 @@ fn owner(filter: &Filter, programs: &Programs) -> Option<Condition> {
     let known = programs.iter().find(|(_, program)| {
         (program.app(), program.identity()) == (app.as_ref(), identity.as_ref())
     });
-    Some(match known {
-        Some((owner, _)) => Condition::Owner(owner.clone()),
+    if let Some((owner, _)) = known {
+        return Some(Condition::Owner(owner.clone()));
+    }
+    let program = match (app, identity) {
+        // Each is asked for once: otherwise the filter asks for more than an owner says.
+        _ if decoded != text.len() || decoded > 2 => None,
+        (Some(app), Some(sid)) if decoded == 2 => Some(LocalProgram::Both(app, sid)),
+        (Some(app), None) if decoded == 1 => Some(LocalProgram::App(app)),
+        (None, Some(sid)) if decoded == 1 => Some(LocalProgram::Identity(sid)),
+        _ => None,
+    };
+    Some(match program {
+        Some(program) => Condition::Owner(program.owner()),
         None => Condition::Foreign(text.join(", ")),
     })
 }

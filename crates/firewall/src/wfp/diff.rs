@@ -122,7 +122,7 @@ impl PlanDifference {
 }
 
 /// Whether a filter of ours belongs to a trial, which ends with its session.
-fn is_on_trial(filter: &Filter, state: &EngineState) -> bool {
+pub(super) fn is_on_trial(filter: &Filter, state: &EngineState) -> bool {
     let lasts = [Flags::PERSISTENT, Flags::BOOT_TIME];
     let lasts = lasts.into_iter().any(|flag| filter.flags.contains(flag));
     let tier = tier_and_class(filter.rank()).map(|(tier, _)| tier);

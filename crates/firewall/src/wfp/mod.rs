@@ -14,6 +14,8 @@
 //! 6. [`FilterEngine`]: what can be read and changed like the filter engine of a host; an
 //!    [`EngineState`](model::EngineState) is one in memory.
 //!
+//! 7. [`WfpFirewall`]: which plan an engine holds, trial, confirmation, read-back, removal.
+//!
 //! Nothing here talks to Windows yet.
 
 pub mod attribution;
@@ -24,7 +26,9 @@ mod diff;
 mod engine;
 pub mod eval;
 mod filter_engine;
+mod firewall;
 mod guid;
+mod mark;
 pub mod matching;
 pub mod model;
 pub mod names;
@@ -46,5 +50,6 @@ pub use filter_engine::{
     EngineAction, EngineError, EngineFault, FilterEngine, ObjectChange, ObjectKind, SessionKind,
     Transaction,
 };
+pub use firewall::{InstalledPlan, PolicyState, ReadPlan, TrialSession, WfpFirewall, WfpTrial};
 pub use guid::{Guid, GuidError};
 pub use plan::{Omission, Plan, PlannedFilter, plan};

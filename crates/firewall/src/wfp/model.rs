@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::guid::Guid;
+use super::mark::read_mark;
 use super::names::{FilterField, Layer};
 
 /// How an object is named: by a GUID, or where Windows has a name for a built-in one, by that.
@@ -299,11 +300,18 @@ impl Filter {
             (flags, filter.rank(), filter.key.clone(), filter.action.clone())
         };
         said(self) == said(other)
-            && (&self.name, &self.description) == (&other.name, &other.description)
+            && self.name == other.name
+            && says_the_same(&self.description, &other.description)
             && (&self.provider, &self.sublayer) == (&other.provider, &other.sublayer)
             && self.layer == other.layer
             && self.conditions == other.conditions
     }
+}
+
+/// Whether two descriptions are the same, but for the revision that a plan was made from.
+fn says_the_same(one: &str, other: &str) -> bool {
+    let digest = |text| read_mark(text).map(|(_, digest)| digest);
+    one == other || digest(one).is_some_and(|of_one| digest(other) == Some(of_one))
 }
 
 /// Filters that are arbitrated together, before and after those of other sublayers.

@@ -1,10 +1,7 @@
 //! What tells our objects from those of others, and how our filters are ordered.
 
-use xshield_policy::Revision;
-
 use super::guid::Guid;
 use super::model::{Lifetime, ObjectKey, Provider, SubLayer};
-use crate::plan::Digest;
 
 /// Our provider. Filters of any other are never touched.
 pub const PROVIDER: Guid = Guid(0x9c0a5d0e_6f2b_4b7a_8f6d_2a41c5b7e910);
@@ -99,17 +96,6 @@ impl Class {
             Self::Failsafe => "failsafe",
         }
     }
-}
-
-/// What the filters that match everything say of the plan that they belong to.
-pub(super) fn mark(revision: Revision, digest: Digest) -> String {
-    format!("revision {revision}, plan {digest}")
-}
-
-/// What such a text says; `None` of any other.
-pub(super) fn read_mark(text: &str) -> Option<(Revision, Digest)> {
-    let (revision, digest) = text.strip_prefix("revision ")?.split_once(", plan ")?;
-    Some((Revision(revision.parse().ok()?), digest.parse().ok()?))
 }
 
 const TIER_BIT: u64 = 1 << 63;

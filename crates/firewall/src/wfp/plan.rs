@@ -16,9 +16,10 @@ use xshield_policy::{
 };
 
 use super::guid::Guid;
+use super::mark::mark;
 use super::model::{Filter, FilterAction, FilterCondition, Flags, Lifetime, Weight};
 use super::names::{FilterField, Layer};
-use super::ours::{CLOSED, Class, NAME, PROVIDER, Reach, SUBLAYER, Tier, in_tier, mark, weight};
+use super::ours::{CLOSED, Class, NAME, PROVIDER, Reach, SUBLAYER, Tier, in_tier, weight};
 use super::program::Programs;
 use super::region::{Common, Region};
 use super::rules::{Piece, failsafe, pieces, set_ranges, tell};
@@ -115,7 +116,8 @@ pub fn plan(bound: &Bound, programs: &Programs) -> Plan {
     let revision = bound.revision;
     for filter in filters.iter_mut().filter(|filter| filter.class == Class::Default) {
         filter.description = mark(revision, digest);
-        filter.identity.push_str(&filter.description);
+        // Not of the revision: the same plan has the same filters.
+        filter.identity.push_str(&digest.to_string());
     }
     Plan {
         revision,
@@ -421,7 +423,7 @@ fn digest(filters: &[PlannedFilter]) -> Digest {
     let mut context = Context::new(&SHA256);
     for filter in filters {
         let own = filter.identity.as_bytes();
-        // Defaults also carry revision and digest, which don't count.
+        // Defaults also carry the digest, which doesn't count.
         let length = match filter.class {
             Class::Default => own.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1),
             _ => own.len(),

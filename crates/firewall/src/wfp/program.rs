@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use xshield_policy::Owner;
+use xshield_policy::{Bound, Direction, Owner};
 
 /// The path of an executable as `FwpmGetAppIdFromFileName0` returns it: an NT device path in small
 /// letters, such as `\device\harddiskvolume2\windows\system32\svchost.exe`.
@@ -141,6 +141,40 @@ impl LocalProgram {
 /// its rules are left out and reported.
 pub type Programs = BTreeMap<Owner, LocalProgram>;
 
+impl LocalProgram {
+    /// The program that an owner says it is; `None` for owners of other systems and malformed ones.
+    #[must_use]
+    pub fn of(owner: &Owner) -> Option<Self> {
+        let Owner::Windows { executable, identity } = owner else { return None };
+        let app = executable.clone().map(AppId::try_from).transpose().ok()?;
+        let sid = identity.clone().map(Sid::try_from).transpose().ok()?;
+        match (app, sid) {
+            (Some(app), Some(sid)) => Some(Self::Both(app, sid)),
+            (Some(app), None) => Some(Self::App(app)),
+            (None, Some(sid)) => Some(Self::Identity(sid)),
+            (None, None) => None,
+        }
+    }
+
+    /// The owner that says all of it.
+    #[must_use]
+    pub fn owner(&self) -> Owner {
+        Owner::Windows {
+            executable: self.app().map(ToString::to_string),
+            identity: self.identity().map(ToString::to_string),
+        }
+    }
+}
+
+/// The programs that the rules of a bound ruleset name.
+#[must_use]
+pub fn programs_of(bound: &Bound) -> Programs {
+    let stances = Direction::BOTH.into_iter().flat_map(|at| bound.direction(at).stances());
+    let rules = stances.flat_map(|stance| stance.blocks.iter().chain(&stance.allows));
+    let owners = rules.filter_map(|rule| rule.owner.as_ref());
+    owners.filter_map(|owner| Some((owner.clone(), LocalProgram::of(owner)?))).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -158,6 +192,34 @@ mod tests {
         }
         for wrong in ["", "S-1-", "S-1-5-x", "S-2-5", "BA"] {
             assert!(Sid::try_from(wrong.to_owned()).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn owners_say_which_program_they_are() {
+        let app = AppId::try_from(r"\device\x\a.exe".to_owned()).unwrap();
+        let sid = Sid::try_from("S-1-5-18".to_owned()).unwrap();
+        for program in [
+            LocalProgram::App(app.clone()),
+            LocalProgram::Identity(sid.clone()),
+            LocalProgram::Both(app, sid),
+        ] {
+            assert_eq!(LocalProgram::of(&program.owner()), Some(program));
+        }
+        let windows = |executable: Option<&str>, identity: Option<&str>| Owner::Windows {
+            executable: executable.map(str::to_owned),
+            identity: identity.map(str::to_owned),
+        };
+        for owner in [
+            Owner::Uid(0),
+            Owner::Cgroup("a".to_owned()),
+            windows(None, None),
+            windows(Some(r"C:\a.exe"), None),
+            windows(None, Some("administrator")),
+            // One that can't be asked for must not leave the other alone: that would be more programs.
+            windows(Some(r"\device\x\a.exe"), Some("administrator")),
+        ] {
+            assert_eq!(LocalProgram::of(&owner), None, "{owner:?}");
         }
     }
 

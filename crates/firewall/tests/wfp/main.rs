@@ -5,6 +5,7 @@ mod arbitration;
 #[path = "../common/mod.rs"]
 #[allow(dead_code, reason = "the tests of nftables use the rest")]
 mod common;
+mod firewall;
 mod others;
 mod plans;
 mod read_back;

@@ -4,8 +4,9 @@ use proptest::prelude::*;
 use xshield_firewall::explain;
 use xshield_firewall::wfp::attribution::{Attribution, FilterNumbers};
 use xshield_firewall::wfp::model::{
-    EngineState, Filter, FilterAction, Flags, Lifetime, Provider, Weight,
+    EngineState, Filter, FilterAction, Flags, Lifetime, Provider, Value, Weight,
 };
+use xshield_firewall::wfp::names::FilterField;
 use xshield_firewall::wfp::ours::{self, Tier};
 use xshield_firewall::wfp::program::Programs;
 use xshield_firewall::wfp::{Guid, Plan, difference, plan, programmed};
@@ -236,7 +237,7 @@ fn what_is_remembered_is_bounded_and_never_less_than_what_stands() {
 }
 
 #[test]
-fn a_program_that_nobody_knows_any_more_makes_the_explanation_uncertain() {
+fn programs_are_read_back_and_a_filter_for_several_makes_the_explanation_uncertain() {
     let bound: Bound = serde_json::from_str(EXAMPLE).unwrap();
     let plan = plan(&bound, &programs());
     let mut packet: xshield_policy::Packet = "out tcp :1 -> 10.0.0.9:443".parse().unwrap();
@@ -244,7 +245,17 @@ fn a_program_that_nobody_knows_any_more_makes_the_explanation_uncertain() {
     let known = programmed(&holding(&plan), &programs()).unwrap();
     let explained = explain(&known, &packet);
     assert_eq!((explained.rule.as_deref(), explained.uncertain), (Some("app/any"), false));
-    let unknown = programmed(&holding(&plan), &Programs::new()).unwrap();
-    assert!(explain(&unknown, &packet).uncertain);
+    // Without a table, the filter itself says which identity it asks for.
+    let identity = Some("S-1-5-80-0".to_owned());
+    packet.owners = vec![Owner::Windows { executable: None, identity }];
+    let explained = explain(&programmed(&holding(&plan), &Programs::new()).unwrap(), &packet);
+    assert_eq!((explained.rule.as_deref(), explained.uncertain), (Some("app/any"), false));
+    let mut state = holding(&plan);
+    let conditions = state.filters.iter_mut().flat_map(|filter| &mut filter.conditions);
+    for condition in conditions.filter(|condition| condition.field == FilterField::UserId) {
+        let two = "O:SYG:SYD:(A;;CCRC;;;S-1-5-80-0)(A;;CCRC;;;S-1-5-18)".to_owned();
+        condition.value = Value::SecurityDescriptor(two);
+    }
+    assert!(explain(&programmed(&state, &Programs::new()).unwrap(), &packet).uncertain);
     assert!(programmed(&EngineState::default(), &programs()).is_none());
 }

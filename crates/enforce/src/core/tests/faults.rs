@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::fake::{Behaviour, Brings, Call, Fault, Model, Nft, World, all_open, verdicts_of};
+use super::fake::{Behaviour, Brings, Call, Fault, Model, Nft, Wfp, World, all_open, verdicts_of};
 use crate::core::result::{Change, RunStatus};
 use crate::step::Step;
 
@@ -110,6 +110,9 @@ macro_rules! on_every_kernel {
     ($($test:ident)*) => {
         mod nft {
             $(#[test] fn $test() { super::$test::<super::Nft>(); })*
+        }
+        mod wfp {
+            $(#[test] fn $test() { super::$test::<super::Wfp>(); })*
         }
     };
 }

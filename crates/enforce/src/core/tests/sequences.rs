@@ -3,7 +3,9 @@
 
 use proptest::prelude::*;
 
-use super::fake::{Behaviour, Brings, Fault, Model, Nft, REVISIONS, World, all_open, verdicts_of};
+use super::fake::{
+    AtBoot, Behaviour, Brings, Fault, Model, Nft, REVISIONS, Wfp, World, all_open, verdicts_of,
+};
 use crate::core::result::RunStatus;
 
 #[derive(Debug, Clone, Copy)]
@@ -70,6 +72,7 @@ proptest! {
     #[test]
     fn no_life_of_a_host_loses_the_last_good_ruleset(life in prop::collection::vec(events(), 1..14)) {
         lives::<Nft>(&life)?;
+        lives::<Wfp>(&life)?;
     }
 }
 
@@ -110,7 +113,10 @@ fn lives<M: Model>(life: &[Event]) -> Result<(), TestCaseError> {
             Event::TimePasses => world.time_passes(),
             Event::Reboot => {
                 world.reboot();
-                settled = disk.is_some();
+                settled = match M::AT_BOOT {
+                    AtBoot::Restored => disk.is_some(),
+                    AtBoot::Kept => settled,
+                };
             }
             Event::TableRemoved => {
                 world.table_is_removed();

@@ -107,6 +107,7 @@ mod tests {
             let text = |owner: &Owner| match owner {
                 Owner::Uid(user) => user.to_string(),
                 Owner::Cgroup(path) => path.clone(),
+                Owner::Windows { .. } => unreachable!("not on Linux"),
             };
             let texts = |one: &Identity| one.owners.iter().map(text).collect::<Vec<_>>().join(" ");
             let got = of(&program, &mut survey);

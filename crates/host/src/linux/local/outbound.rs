@@ -162,6 +162,7 @@ impl Search<'_> {
             let covered = owners.iter().any(|owner| match owner {
                 Owner::Uid(user) => instance.users[0] == *user,
                 Owner::Cgroup(unit) => unit_of(instance) == Some(unit),
+                Owner::Windows { .. } => false,
             });
             let login = self.user.is_none()
                 && instance.users.iter().any(|&user| self.accounts.is_login_user(user));

@@ -2,10 +2,22 @@
 
 use super::*;
 
+/// The ruleset in force after a restart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::core::tests) enum AtBoot {
+    /// The one on disk: the boot unit restores it.
+    Restored,
+    /// The one that was in force: its rules are persistent.
+    Kept,
+}
+
 /// A kernel in memory, and events that runs do not cause.
 pub(in crate::core::tests) trait Model:
     Kernel<Capabilities: Clone> + Clone + 'static
 {
+    /// Which ruleset is in force when the host has restarted.
+    const AT_BOOT: AtBoot;
+
     /// Without any ruleset.
     fn new() -> Self;
 

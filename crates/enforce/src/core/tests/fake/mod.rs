@@ -38,10 +38,12 @@ mod kernel;
 mod nft;
 mod rulesets;
 mod running;
+mod wfp;
 
-pub(super) use kernel::Model;
+pub(super) use kernel::{AtBoot, Model};
 pub(super) use nft::Nft;
 pub(super) use rulesets::{Verdicts, all_open, verdicts_of};
+pub(super) use wfp::Wfp;
 
 use kernel::*;
 use rulesets::*;

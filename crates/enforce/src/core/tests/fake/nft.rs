@@ -60,6 +60,8 @@ pub(in crate::core::tests) struct Nft {
 }
 
 impl Model for Nft {
+    const AT_BOOT: AtBoot = AtBoot::Restored;
+
     fn new() -> Self {
         Self { table: Table::default(), generation: 1 }
     }

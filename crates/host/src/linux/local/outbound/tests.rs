@@ -65,6 +65,7 @@ fn asked(
     let text = |owner: &Owner| match owner {
         Owner::Uid(user) => user.to_string(),
         Owner::Cgroup(path) => path.clone(),
+        Owner::Windows { .. } => unreachable!("not on Linux"),
     };
     let owners = owners.map(|owners| owners.iter().map(text).collect::<Vec<_>>().join(" "));
     let told = suspects.told(program, xshield_policy::Direction::Outbound, &survey.accounts);

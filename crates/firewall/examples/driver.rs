@@ -1,11 +1,11 @@
-//! Puts rulesets into the firewall of the network namespace in which it runs, as told line by line on
-//! standard input. Measurements drive it on lab hosts; files hold a `Bound` ruleset as JSON.
+//! Applies rulesets to the firewall of its network namespace, as instructed by lines on standard input. Used
+//! by measurements on lab hosts; files contain a `Bound` ruleset as JSON.
 //!
 //! | line | does | answers |
 //! |---|---|---|
 //! | `apply FILE` | puts the ruleset in force | `ok` |
 //! | `change FILE` | plans, tries, keeps, reads back and compares, as a cycle does | milliseconds |
-//! | `swap FILE FILE COUNT` | as many changes in a row, the two taking turns | milliseconds |
+//! | `swap FILE FILE COUNT` | that many changes in a row, alternating between the two | milliseconds |
 
 #[cfg(target_os = "linux")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -26,7 +26,7 @@ mod linux {
     use xshield_firewall::{Firewall, plan};
     use xshield_policy::Bound;
 
-    /// Longer than any measurement: a trial that ran out would be another thing to measure.
+    /// Longer than any measurement, so that no trial expires during one.
     const PROBATION: Duration = Duration::from_secs(60);
 
     pub(super) fn run() -> Result<(), Box<dyn Error>> {

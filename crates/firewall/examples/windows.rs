@@ -1,9 +1,9 @@
-//! Measures the pure half of the Windows Filtering Platform's edge, which runs anywhere.
+//! Measures the pure code for the Windows Filtering Platform, which runs on any system.
 //!
 //! | arguments | does | prints |
 //! |---|---|---|
-//! | `plan ROUNDS` | plans one of two rulesets and compares it with a read-back of the other, in turns | milliseconds, the median |
-//! | `agree CASES` | compares policy with the model of the filter engine, under every reading | packets, and those about which they differ |
+//! | `plan ROUNDS` | plans one of two rulesets and compares it with the other as read back, alternating | milliseconds, the median |
+//! | `agree CASES` | compares policy with the model of the filter engine, under every reading | the number of packets, and of those with different verdicts |
 //!
 //! The two rulesets are lines of standard input, each a `Bound` ruleset as JSON.
 #![allow(clippy::unwrap_used, reason = "what makes random rulesets is shared with tests")]
@@ -59,7 +59,7 @@ fn holding(plan: &Plan) -> EngineState {
     }
 }
 
-/// The median of so many rounds, in milliseconds; the rulesets take turns.
+/// The median duration in milliseconds; the rulesets alternate.
 fn planned(turns: [&Bound; 2], rounds: usize) -> Result<f64, Box<dyn Error>> {
     let programs = Programs::new();
     let states = turns.map(|bound| holding(&plan(bound, &programs)));
@@ -75,7 +75,7 @@ fn planned(turns: [&Bound; 2], rounds: usize) -> Result<f64, Box<dyn Error>> {
         if added.count() == 0 {
             return Err("the rulesets do not differ".into());
         }
-        // Only that it is one transaction that could be carried out; a copy of everything is not measured.
+        // Only checks that it is one valid transaction; copying the state is not measured.
         let Transaction { session, .. } = found.transaction();
         if session != SessionKind::Lasting {
             return Err("what stays would go with its session".into());
@@ -97,7 +97,7 @@ fn programs() -> Result<Programs, Box<dyn Error>> {
     .into())
 }
 
-/// How many packets were compared, and about how many the two differ under any reading.
+/// The number of compared packets, and of those with different verdicts under any reading.
 fn agreement(cases: usize) -> Result<(usize, usize), Box<dyn Error>> {
     let programs = programs()?;
     let mut runner = TestRunner::deterministic();

@@ -1,28 +1,28 @@
-//! What a kernel can do, as far as the plan depends on it.
+//! The features of a kernel on which the plan depends.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// Found out by asking the kernel, never guessed from its version.
+/// Determined by testing the kernel, never derived from its version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Capabilities {
-    /// Sets of concatenated fields can hold ranges (Linux 5.6). Without: ranges are rule lines.
+    /// Sets of concatenated fields can contain ranges (Linux 5.6). Otherwise, ranges are separate rules.
     pub concat_intervals: bool,
-    /// Set elements can carry their own counters (Linux 5.7). Without: hits are counted by rule line.
+    /// Set elements can have their own counters (Linux 5.7). Otherwise, hits are counted per nftables rule.
     pub element_counters: bool,
-    /// The packet path can update sets with counters. Without: log lines are the only record of flows.
+    /// Packets can update sets with counters. Otherwise, log lines are the only record of flows.
     pub recorder: bool,
-    /// `socket cgroupv2` matches the program's cgroup (Linux 5.13). Without: rules owned by a cgroup are
-    /// not enforceable.
+    /// `socket cgroupv2` matches the program's cgroup (Linux 5.13). Otherwise, rules for a cgroup are not
+    /// enforceable.
     pub cgroups: bool,
-    /// `fib daddr type local` asks the routing tables whether a destination is an address of this host
-    /// (Linux 4.10). Without: only loopback addresses are known to be.
+    /// `fib daddr type local` matches destinations that are addresses of this host (Linux 4.10). Otherwise,
+    /// only loopback addresses are recognized.
     #[serde(default)]
     pub local_destinations: bool,
-    /// `ct original ip saddr` tells who opened a flow (Linux 4.17). Without: forwarded packets can't be
-    /// judged.
+    /// `ct original ip saddr` matches the opener of a flow (Linux 4.17). Otherwise, forwarded packets can't
+    /// be judged.
     #[serde(default)]
     pub forwarded: bool,
 }
@@ -37,7 +37,7 @@ impl Capabilities {
         local_destinations: true,
         forwarded: true,
     };
-    /// The least that is supported (RHEL 7).
+    /// The minimum that is supported (RHEL 7).
     pub const PLAIN: Self = Self {
         concat_intervals: false,
         element_counters: false,
@@ -60,10 +60,10 @@ impl Capabilities {
 }
 
 const LETTERS: [char; 6] = ['i', 'e', 'r', 'g', 'l', 'f'];
-/// How many letters the first version wrote. What came later is taken for missing.
+/// The number of letters in the first version. Later capabilities that are absent in a text count as missing.
 const AT_LEAST: usize = 4;
 
-/// A letter for each that is there, `-` for each that is not: `ierglf`, `------`.
+/// A letter for each existing capability, `-` for each missing one: `ierglf`, `------`.
 impl fmt::Display for Capabilities {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let letter = |(letter, there)| if there { letter } else { '-' };
@@ -71,9 +71,9 @@ impl fmt::Display for Capabilities {
     }
 }
 
-/// Why a text does not name capabilities.
+/// The text does not describe capabilities.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} does not name capabilities of a kernel, such as iergl or -----")]
+#[error("{0:?} does not describe a kernel's capabilities, such as iergl or -----")]
 pub struct CapabilitiesError(String);
 
 impl FromStr for Capabilities {
@@ -122,7 +122,7 @@ mod tests {
             };
             assert_eq!(capabilities.to_string().parse(), Ok(capabilities));
         }
-        // As versions before wrote it into the kernel.
+        // As older versions wrote it into the kernel.
         let before = Capabilities { forwarded: false, ..Capabilities::FULL };
         assert_eq!("iergl".parse(), Ok(before));
         let before = Capabilities { local_destinations: false, ..before };

@@ -1,8 +1,8 @@
-//! Keeping the kernel's connection tracking in step with the TCP connections that are open.
+//! Keeps the kernel's connection tracking consistent with the open TCP connections.
 //!
-//! Every packet is judged by who opened its flow, and connection tracking knows that. It begins with the
-//! first rule that asks it, and may lose what it knows (`conntrack -F`). Of a connection that it does not
-//! know, it takes whoever sends the next packet for the one that opened it. So it is told.
+//! Every packet is judged by the opener of its flow, which connection tracking knows. It starts with the
+//! first rule that uses it, and may lose its entries (`conntrack -F`). For an unknown connection it takes the
+//! sender of the next packet for the opener. Therefore it is informed of open connections.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -12,49 +12,51 @@ use crate::nft::constants::flag;
 use crate::nft::socket::{Link, Reply};
 use crate::nft::wire::{Attributes, Head, Writer, message};
 
-/// A TCP connection that is open.
+/// An open TCP connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Opened {
-    /// Who opened it.
+    /// The side that opened it.
     pub from: SocketAddr,
-    /// Whom it was opened to.
+    /// The other side.
     pub to: SocketAddr,
 }
 
-/// What connection tracking knew, and what it was told.
+/// What connection tracking knew, and what was changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Aligned {
     /// Connections that it did not know.
     pub new: usize,
-    /// Connections that it had taken up in their midst from the side that did not open them.
+    /// Connections for which it had taken the wrong side for the opener, since it first saw them in
+    /// midstream.
     pub turned: usize,
-    /// Connections that it knew, and that stay as it knew them.
+    /// Connections that it knew, which are unchanged.
     pub known: usize,
-    /// Connections that it does not know and was not told of, since there is no room.
+    /// Unknown connections that were not added because there is no room.
     pub left_out: usize,
 }
 
-/// How connection tracking is told.
+/// The parameters of updates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Telling {
-    /// For how many seconds it remembers a connection on which nothing is said.
+    /// For how many seconds it keeps an idle connection.
     pub timeout_seconds: u32,
-    /// How many connections it is told of at most that it does not know.
+    /// The most unknown connections that may be added.
     pub room: usize,
 }
 
-/// Why the kernel does not know of all of them.
+/// Why connection tracking could not be updated completely.
 #[derive(Debug, thiserror::Error)]
 pub enum ConntrackError {
-    /// It could not be told.
+    /// It could not be reached.
     #[error(transparent)]
     Link(#[from] FirewallError),
-    /// It refused.
+    /// It refused an entry.
     #[error(
-        "telling connection tracking of open connections: the kernel took {taken} of {all} and then refused"
+        "informing connection tracking of open connections: the kernel accepted {taken} of {all} \
+         and then refused"
     )]
     Refused {
-        /// How many it knows now.
+        /// How many were accepted.
         taken: usize,
         /// How many there are.
         all: usize,
@@ -73,8 +75,8 @@ const GET: u16 = 1 << 8 | 1;
 /// `… | IPCTNL_MSG_CT_DELETE`.
 const DELETE: u16 = 1 << 8 | 2;
 const TCP: u8 = 6;
-const ASKING: &str = "asking connection tracking for open connections";
-const TELLING: &str = "telling connection tracking of open connections";
+const ASKING: &str = "looking up open connections in connection tracking";
+const TELLING: &str = "informing connection tracking of open connections";
 
 /// `linux/netfilter/nfnetlink_conntrack.h` and `nf_conntrack_common.h`.
 mod ct {
@@ -100,23 +102,23 @@ mod ct {
     pub(super) const TCP_FLAGS_REPLY: u16 = 5;
 
     pub(super) const ESTABLISHED: u8 = 3;
-    /// `IPS_SEEN_REPLY | IPS_ASSURED | IPS_CONFIRMED`: both sides have spoken.
+    /// `IPS_SEEN_REPLY | IPS_ASSURED | IPS_CONFIRMED`: both sides have sent packets.
     pub(super) const SEEN_BOTH_WAYS: u32 = 1 << 1 | 1 << 2 | 1 << 3;
     /// `IP_CT_TCP_FLAG_SACK_PERM | IP_CT_TCP_FLAG_BE_LIBERAL`: how the kernel marks a connection that it
-    /// meets in its midst (`tcp_new` in net/netfilter/nf_conntrack_proto_tcp.c).
+    /// first sees in midstream (`tcp_new` in net/netfilter/nf_conntrack_proto_tcp.c).
     pub(super) const TAKEN_UP: u8 = 0x02 | 0x08;
-    /// Flags and their mask. How the sides scale their windows is not known, so what is outside of them
-    /// is let pass, as by the kernel itself where it meets a connection in its midst. That is the one
-    /// flag: with both, such a connection could not be told from one that the kernel took up.
+    /// Flags and their mask. The window scaling of the sides is not known, so packets outside of the window
+    /// are accepted, as the kernel does for connections first seen in midstream. Only this flag is set: with
+    /// both, such a connection could not be distinguished from one that the kernel first saw in midstream.
     pub(super) const TOLD: [u8; 2] = [0x08, TAKEN_UP];
 }
 
-/// Brings connection tracking in step with these connections. It is told of those that it does not know,
-/// and who opened those that it took up in their midst from the other side. What it knows otherwise stays
-/// as it is, also when it thinks otherwise of who opened it: it has seen that.
+/// Makes connection tracking consistent with these connections: adds unknown ones, and corrects those that it
+/// first saw in midstream with the wrong opener. Other entries stay unchanged, even if their opener differs:
+/// connection tracking has seen them being opened.
 ///
 /// # Errors
-/// [`ConntrackError`]; what it took until then stays.
+/// [`ConntrackError`]; what it accepted until then stays.
 pub fn align(opened: &[Opened], telling: Telling) -> Result<Aligned, ConntrackError> {
     let mut link = Link::open()?;
     let mut done = Aligned::default();
@@ -153,7 +155,7 @@ impl Aligned {
     }
 }
 
-/// What connection tracking knows of a connection.
+/// What connection tracking knows about a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Found {
     Nothing,
@@ -161,7 +163,7 @@ enum Found {
     TakenUp(TakenUp),
 }
 
-/// An entry that the kernel made from a packet of the side that did not open the connection.
+/// An entry that the kernel created from a packet of the side that did not open the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct TakenUp {
     id: u32,
@@ -219,8 +221,7 @@ fn was_taken_up(entry: Attributes<'_>) -> bool {
     })
 }
 
-/// Tells of connections, each with the mark that it gets; how many of them are new. The others came to be
-/// known meanwhile.
+/// Adds connections, each with its mark; returns how many are new. The others have become known meanwhile.
 fn tell(
     link: &mut Link,
     connections: &[(Opened, Option<u32>)],
@@ -245,7 +246,7 @@ fn tell(
     }
 }
 
-/// Removes entries; those that are gone are told anew. One that changed meanwhile is left alone.
+/// Deletes entries, which are then added again. One that changed meanwhile is left unchanged.
 fn forget(
     link: &mut Link,
     entries: &[(Opened, TakenUp)],
@@ -253,7 +254,7 @@ fn forget(
     let mut bytes = Vec::new();
     for ((Opened { from, to }, entry), sequence) in entries.iter().zip(1..) {
         let head = head(DELETE, flag::REQUEST | flag::ACK, sequence, from);
-        // Never without the ends of one connection: that would remove all of them.
+        // Never without the addresses of one connection: that would delete all of them.
         message(&mut bytes, head, |w| {
             w.nested(ct::TUPLE_ORIGINAL, |w| tuple(w, to, from));
             w.be32(ct::ID, entry.id);

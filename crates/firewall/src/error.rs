@@ -1,4 +1,4 @@
-//! What can go wrong between us and the kernel's tables.
+//! Errors of changing and reading the kernel's tables.
 
 use std::io;
 
@@ -15,27 +15,29 @@ pub enum FirewallError {
     /// The caller may not change the firewall.
     #[error("{action}: not permitted; run as root or with CAP_NET_ADMIN")]
     NoPermission {
-        /// What was tried.
+        /// The action that failed.
         action: &'static str,
     },
-    /// Someone kept changing the rules in our table. Changes in the tables of others lead here only where
-    /// the kernel lists so many chains of theirs with ours that it needs several pieces.
+    /// Other programs kept changing the rules in our table. Changes of their own tables only result in this
+    /// error if the kernel lists so many of their chains together with ours that it needs several messages.
     #[error(
-        "{action}: someone kept changing the rules in our table meanwhile; find out who with 'nft monitor'"
+        "{action}: another program kept changing the rules in our table meanwhile; find it with \
+         'nft monitor'"
     )]
     Busy {
-        /// What was tried.
+        /// The action that failed.
         action: &'static str,
     },
-    /// The new ruleset stood on trial for too long, and the old one is back in force.
+    /// The trial of the new ruleset expired, and the old one is in force again.
     #[error(
-        "keeping the new ruleset: its probation ended, so the previous one is back in force; apply it again"
+        "keeping the new ruleset: its probation ended, so the previous one is in force again; \
+         apply it again"
     )]
     ProbationOver,
     /// The ruleset on trial is not the one that was put there.
     #[error("{action}: the kernel holds a different ruleset than the one on trial; apply it again")]
     Overtaken {
-        /// What was tried.
+        /// The action that failed.
         action: &'static str,
     },
     /// Another session of the filter engine has a ruleset on trial.
@@ -47,27 +49,27 @@ pub enum FirewallError {
     /// The kernel refused a message. Nothing was changed.
     #[error("{action}: the kernel refused{hint}; nothing was changed")]
     Refused {
-        /// What was tried.
+        /// The action that failed.
         action: &'static str,
         /// The kernel's error.
         #[source]
         source: io::Error,
-        /// The kernel's own words, if any.
+        /// The kernel's error message, if any.
         hint: String,
     },
     /// The socket failed.
     #[error("{action}: the netlink socket failed")]
     Socket {
-        /// What was tried.
+        /// The action that failed.
         action: &'static str,
-        /// The system's error.
+        /// The error returned by the OS.
         #[source]
         source: io::Error,
     },
-    /// The kernel said nothing.
-    #[error("{action}: the kernel gave no answer; read the rules back to see what is in force")]
+    /// The kernel did not answer.
+    #[error("{action}: the kernel did not answer; read the rules back to see what is in force")]
     NoAnswer {
-        /// What was tried.
+        /// The action that failed.
         action: &'static str,
     },
     /// The filter engine of Windows did not do what was asked.
@@ -76,7 +78,7 @@ pub enum FirewallError {
     /// There is nothing to read.
     #[error("reading the rules back: {what}; apply a ruleset to repair it")]
     NothingInForce {
-        /// What stands there instead.
+        /// What the table contains instead.
         what: String,
     },
 }

@@ -1,4 +1,4 @@
-//! What the kernel's flow recorder has counted.
+//! The counts of the kernel's flow recorder.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use xshield_policy::{Direction, Protocol};
 
-/// What became of a flow.
+/// The verdict on a flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FlowKind {
@@ -19,11 +19,11 @@ pub enum FlowKind {
 }
 
 impl FlowKind {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Self; 3] = [Self::Denied, Self::WouldDeny, Self::Accepted];
 }
 
-/// Whose a flow is.
+/// Whether a flow is the host's own or forwarded.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]
@@ -32,30 +32,30 @@ pub enum Traffic {
     /// One of its ends is this host.
     #[default]
     Own,
-    /// This host passes it on between others.
+    /// This host forwards it between others.
     Forwarded,
 }
 
 impl Traffic {
-    /// Both.
+    /// Both kinds.
     pub const BOTH: [Self; 2] = [Self::Own, Self::Forwarded];
 
-    /// For serde: what was written before forwarded traffic was recorded is own traffic.
+    /// For serde: entries written before forwarded traffic was recorded are own traffic.
     fn is_own(&self) -> bool {
         *self == Self::Own
     }
 }
 
-/// One element of the recorder. Its counts only ever grow until it expires.
+/// One element of the recorder. Its counts only increase until it expires.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FlowCount {
-    /// What became of it.
+    /// The verdict.
     pub kind: FlowKind,
-    /// Whose it is. Ends and port of a forwarded one are those that its opener used, before any
-    /// translation.
+    /// Whether it is own or forwarded. Addresses and port of a forwarded flow are those that its opener used,
+    /// before any translation.
     #[serde(default, skip_serializing_if = "Traffic::is_own")]
     pub traffic: Traffic,
-    /// Who opened it; from which side, when it was forwarded.
+    /// The direction; of a forwarded flow, the side from which it was opened.
     pub direction: Direction,
     /// The opener's address.
     pub source: IpAddr,
@@ -69,20 +69,19 @@ pub struct FlowCount {
     pub packets: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// How long the element lives if no packet comes, in milliseconds.
+    /// How long the element lives if no packet arrives, in milliseconds.
     pub expires_in_ms: u64,
-    /// How long ago the last packet was counted, in milliseconds; time that the machine slept is not in
-    /// it.
+    /// How long ago the last packet was counted, in milliseconds, without the time that the machine slept.
     pub idle_ms: u64,
 }
 
-/// Packets that are in no count because a set of the recorder had no room.
+/// Packets that were not counted because a set of the recorder was full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(from = "(u64, u64)", into = "(u64, u64)")]
 pub struct Losses {
-    /// Names the recorder, as in [`FlowDump::epoch`].
+    /// Identifies the recorder, as in [`FlowDump::epoch`].
     pub epoch: u64,
-    /// How many since the table was made.
+    /// The number since the table was created.
     pub packets: u64,
 }
 
@@ -99,7 +98,7 @@ impl From<Losses> for (u64, u64) {
 }
 
 impl Losses {
-    /// How many were lost since `last`, which becomes this reading.
+    /// The number lost since `last`, which becomes this reading.
     pub fn since(self, last: &mut Self) -> u64 {
         let before = std::mem::replace(last, self);
         if before.epoch == self.epoch {
@@ -110,16 +109,17 @@ impl Losses {
     }
 }
 
-/// Everything the recorder holds now.
+/// The content of the recorder.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct FlowDump {
-    /// Names the recorder: another number means that the table was made anew and all counts restarted.
+    /// Identifies the recorder: another number means that the table was created anew and all counts
+    /// restarted.
     pub epoch: u64,
     /// The flows, in no order.
     pub flows: Vec<FlowCount>,
 }
 
-/// Which flow, without counts.
+/// Identifies a flow.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 struct Flow {
     kind: FlowKind,
@@ -145,25 +145,25 @@ impl From<&FlowCount> for Flow {
 struct Last {
     packets: u64,
     bytes: u64,
-    /// The element has certainly lived until then, on the caller's clock.
+    /// Until when the element certainly exists, on the caller's clock.
     lives_until_ms: u64,
 }
 
-/// What a flow did since the last reading.
+/// The counts of a flow since the last reading.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delta {
     /// The flow with its counts since the last reading.
     pub flow: FlowCount,
-    /// `false`: the element had been idle for so long that it may have expired since the last reading and
-    /// come again. Then all of its counts are given, which may repeat some that were given before.
+    /// `false`: the element had been idle for so long that it may have expired and been created again since
+    /// the last reading. Then all of its counts are given, which may repeat some that were given before.
     pub exact: bool,
 }
 
-/// Turns cumulative counts into differences. Nothing is cleared in the kernel, so no packet falls between
-/// reading and clearing; the last values are kept here, and by the caller from run to run.
+/// Computes differences of cumulative counts. The kernel's counts are not reset, so no packet is lost between
+/// reading and resetting; the last values are kept here, and saved by the caller from run to run.
 ///
-/// No packet is ever left out while readings are less apart than the recorder's timeout; what may be
-/// counted twice says so, see [`Delta::exact`].
+/// No packet is omitted as long as the time between readings is shorter than the recorder's timeout; counts
+/// that may be repeated are marked, see [`Delta::exact`].
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Differ {
     epoch: u64,
@@ -172,8 +172,9 @@ pub struct Differ {
 }
 
 impl Differ {
-    /// Takes a reading made at `now_ms`, milliseconds since boot with sleep included, and returns what
-    /// changed since the one before. A clock that went back means a reboot: all counts restarted.
+    /// Processes a reading made at `now_ms`, milliseconds since boot including sleep, and returns what
+    /// changed since the previous one. If the clock went back, the host was rebooted, and all counts
+    /// restarted.
     pub fn advance(&mut self, dump: &FlowDump, now_ms: u64) -> Vec<Delta> {
         let restarted = dump.epoch != self.epoch || now_ms < self.read_at_ms;
         let before: HashMap<Flow, Last> =
@@ -216,7 +217,7 @@ mod tests {
             [since(7, 5), since(7, 5), since(7, 8), since(9, 2), since(9, 2)],
             [5, 0, 3, 2, 0]
         );
-        // As host programs have written it to disk from the beginning.
+        // As host programs have always written it to disk.
         assert_eq!(serde_json::to_string(&last).unwrap(), "[9,2]");
         assert_eq!(serde_json::from_str::<Losses>("[9,2]").unwrap(), last);
     }
@@ -237,7 +238,7 @@ mod tests {
         }
     }
 
-    /// A kernel's set: per port the packets and when the element expires.
+    /// A kernel's set: per port the packets and the expiry of the element.
     #[derive(Default)]
     struct Kernel(BTreeMap<u16, (u64, u64)>);
 
@@ -263,7 +264,7 @@ mod tests {
             let (mut kernel, mut differ) = (Kernel::default(), Differ::default());
             let (mut now, mut sent, mut seen, mut read_at, mut exact) = (0, 0, 0, 0, true);
             for (wait, port, read) in steps {
-                // Read at least once per timeout, and otherwise when chance says.
+                // Read at least once per timeout, and otherwise at random.
                 if now + wait >= read_at + TIMEOUT || read {
                     let deltas = differ.advance(&kernel.dump(now), now);
                     exact &= deltas.iter().all(|delta| delta.exact);

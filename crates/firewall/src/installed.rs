@@ -1,4 +1,4 @@
-//! Which ruleset of ours a host's firewall holds.
+//! The ruleset that a host's firewall holds.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use xshield_policy::Revision;
 use crate::Capabilities;
 use crate::plan::Digest;
 
-/// Where a ruleset stands.
+/// The slot of a ruleset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Slot {
     /// Names end in `_a`.
@@ -40,44 +40,44 @@ impl fmt::Display for Slot {
     }
 }
 
-/// A ruleset in the kernel, as the mark says that was put there with it.
+/// A ruleset in the kernel, as described by the comment stored with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InstalledRuleset {
-    /// Where it stands.
+    /// Its slot.
     pub slot: Slot,
-    /// The policy it came from; the first of several that have the same plan.
+    /// The policy's revision; the first of several with the same plan.
     pub revision: Revision,
-    /// The plan it was made from.
+    /// The digest of its plan.
     pub digest: Digest,
-    /// What the kernel was found to be capable of. Holds until the next boot, as the table does.
+    /// The kernel's capabilities when it was applied. They are valid until the next boot, like the table.
     pub capabilities: Capabilities,
 }
 
-/// What stands in table `inet xshield`.
+/// The state of table `inet xshield`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KernelState {
     /// No ruleset of ours.
     Absent,
-    /// One ruleset, for good.
+    /// One ruleset, in force for good.
     InForce(InstalledRuleset),
-    /// A new one until its time runs out.
+    /// A new ruleset on trial.
     Trial {
         /// The new one.
         new: InstalledRuleset,
-        /// The one that comes back; `None`: everything is accepted then.
+        /// The one that returns; `None`: everything is accepted then.
         old: Option<InstalledRuleset>,
-        /// The time has run out: `old` is in force.
+        /// The trial has expired: `old` is in force.
         over: bool,
     },
-    /// Something that we did not leave like that.
+    /// The table differs from what we left.
     Damaged {
-        /// What is wrong.
+        /// The difference.
         what: String,
     },
 }
 
 impl KernelState {
-    /// The ruleset that judges packets now.
+    /// The ruleset that judges packets.
     #[must_use]
     pub fn in_force(&self) -> Option<InstalledRuleset> {
         match self {
@@ -89,7 +89,7 @@ impl KernelState {
         }
     }
 
-    /// The last ruleset that was put there for good.
+    /// The last ruleset that was put in force for good.
     #[must_use]
     pub fn settled(&self) -> Option<InstalledRuleset> {
         match self {
@@ -108,7 +108,9 @@ impl fmt::Display for KernelState {
             Self::Trial { new, over: false, .. } => {
                 write!(f, "revision {} is on trial", new.revision)
             }
-            Self::Trial { new, .. } => write!(f, "the trial of revision {} ran out", new.revision),
+            Self::Trial { new, .. } => {
+                write!(f, "the trial of revision {} has expired", new.revision)
+            }
             Self::Damaged { what } => write!(f, "the table is damaged: {what}"),
         }
     }

@@ -1,15 +1,15 @@
-//! Puts a bound ruleset into the host's own firewall and reads it back.
+//! Applies a bound ruleset to the host's own firewall and reads it back.
 //!
 //! 1. [`plan()`]: a pure translation of [`xshield_policy::Bound`] into sets, chains and rules, for the
 //!    [`Capabilities`] of one kernel. Builds and is tested on every OS.
 //! 2. `nft` (Linux): one atomic nftables transaction per change, over netlink; never the `nft` program.
 //! 3. [`Programmed`]: what the kernel returned, comparable with the plan; hits by rule; explanations.
 //! 4. [`flows`]: the kernel's flow recorder, drained without losing a count.
-//! 5. [`threat`]: the threat list in a table of its own, in front of the policy.
+//! 5. [`threat`]: the threat list in its own table, in front of the policy.
 //! 6. [`wfp`]: the same ruleset as filters of the Windows Filtering Platform, and a model of what Windows
 //!    makes of them. Pure; nothing talks to Windows yet.
 //!
-//! Deliberately absent: any way to add or remove a single rule. The whole desired state goes in at once.
+//! Deliberately absent: any way to add or remove a single rule. The whole desired state is applied at once.
 #![cfg_attr(
     not(target_os = "linux"),
     allow(

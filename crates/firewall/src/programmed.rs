@@ -1,4 +1,4 @@
-//! What the kernel returned: comparable with a plan, countable, explainable.
+//! The ruleset as read from the kernel: comparable with a plan, with counts and explanations.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -13,27 +13,28 @@ use crate::plan::{
     write_set,
 };
 
-/// Counts the changes of all tables in one network namespace (`NFT_MSG_GETGEN`).
+/// The number of changes of all tables in a network namespace (`NFT_MSG_GETGEN`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Generation(pub u32);
 
 impl Generation {
-    /// The one after a single change; the kernel leaves zero out.
+    /// The one after a single change; the kernel skips zero.
     pub(crate) fn next(self) -> Self {
         Self(self.0.wrapping_add(1).max(1))
     }
 }
 
-/// A ruleset as it was read from the kernel.
+/// A ruleset as read from the kernel.
 #[derive(Debug, Clone, Default)]
 pub struct Programmed {
-    /// Where it stands: `a` or `b`.
+    /// Its slot: `a` or `b`.
     pub slot: char,
-    /// The revision it was made from.
+    /// The revision from which it was made.
     pub revision: Revision,
-    /// The plan it was made from; whether it still is that plan, [`Programmed::differences`] tells.
+    /// The digest of the plan from which it was made; [`Programmed::differences`] shows whether it still is
+    /// that plan.
     pub digest: Digest,
-    /// When it was read, in changes of the kernel's tables.
+    /// The generation at which it was read.
     pub generation: Generation,
     /// Its sets.
     pub sets: Vec<Set>,
@@ -47,17 +48,17 @@ pub struct Programmed {
     pub foreign: Vec<String>,
     /// Packets by rule since the ruleset was put in force.
     pub hits: Vec<Hit>,
-    /// What the recorder had no room for.
+    /// The recorder's losses.
     pub losses: Losses,
-    /// The last hits of the ruleset that this one replaced, when it replaced one just now.
+    /// The last hits of the replaced ruleset, if this one just replaced one.
     pub final_hits: Vec<Hit>,
 }
 
-/// What a rule did.
+/// The effect of a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Action {
-    /// A failsafe flow was let through.
+    /// A failsafe flow was accepted.
     Failsafe,
     /// A block rule matched.
     Block,
@@ -72,20 +73,20 @@ pub enum Action {
 pub struct Hit {
     /// The rule's id; `failsafe/…` and `default/…` for what is not a rule of policy.
     pub rule: String,
-    /// Who opened the flows.
+    /// The direction of the flows.
     pub direction: Direction,
-    /// What the rule does.
+    /// The rule's effect.
     pub action: Action,
-    /// Packets of those flows, both ways.
+    /// Packets of those flows, in both directions.
     pub packets: u64,
     /// Their bytes.
     pub bytes: u64,
 }
 
-/// A difference between what should be in the kernel and what is.
+/// A difference between the wanted and the actual content of the kernel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Drift {
-    /// For people: which chain or set, what should stand there, what does.
+    /// For people: which chain or set, the wanted and the actual content.
     pub text: String,
 }
 
@@ -95,11 +96,11 @@ impl fmt::Display for Drift {
     }
 }
 
-/// Differences told one by one, per set or chain; the rest is only counted.
+/// The most differences named per set or chain; the others are counted.
 const TOLD: usize = 5;
 
 impl Programmed {
-    /// Whether both are the same but for what was counted.
+    /// Whether both are the same except for counts.
     #[cfg(target_os = "linux")]
     pub(crate) fn is_same_ruleset(&self, other: &Self) -> bool {
         let rules = |read: &Self| {
@@ -114,7 +115,7 @@ impl Programmed {
             && self.foreign == other.foreign
     }
 
-    /// How what the kernel holds differs from the plan; empty when it is exactly the plan.
+    /// The differences between the kernel's content and the plan; empty if there are none.
     #[must_use]
     pub fn differences(&self, plan: &Plan) -> Vec<Drift> {
         let mut drift: Vec<Drift> = self
@@ -126,7 +127,7 @@ impl Programmed {
         compare_chains(&plan.chains, &self.chains, &mut drift);
         let recorders = [&plan.recorder, &plan.forwarded_recorder];
         let chains: Vec<Chain> = recorders.iter().flat_map(|r| &r.chains).cloned().collect();
-        // That of forwarded traffic stays where it was needed once.
+        // The recorder of forwarded traffic stays even if it is no longer needed.
         let judges = plan.judges_forwarded();
         let there = self.recorder_chains.iter().filter(|c| judges || !records_forwarded(&c.name));
         compare_chains(&chains, &there.cloned().collect::<Vec<_>>(), &mut drift);
@@ -163,7 +164,7 @@ fn compare_sets(wanted: &[Set], got: &[Set], drift: &mut Vec<Drift>) {
             continue;
         };
         if (&set.key, set.shape, set.counted) != (&other.key, other.shape, other.counted) {
-            say(set, "of another type than it should be".to_owned());
+            say(set, "has another type than expected".to_owned());
         }
         if set.elements == other.elements {
             continue;
@@ -229,24 +230,24 @@ fn compare_chains(wanted: &[Chain], got: &[Chain], drift: &mut Vec<Drift>) {
     }
 }
 
-/// Which of the kernel's rules decides about a packet, and how it comes to that.
+/// Which of the kernel's rules decides about a packet, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Explanation {
-    /// What happens to the packet.
+    /// The verdict.
     pub verdict: Verdict,
     /// The rule's id, `failsafe/…` or `default/…`.
     pub rule: Option<String>,
-    /// The kernel rules that the packet meets, in order, as text.
+    /// The kernel's rules that match the packet, in order, as text.
     pub steps: Vec<String>,
-    /// What else there is to know, in a sentence.
+    /// An additional remark.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
-    /// Rules that others put into our table stand in the way, so the kernel may do otherwise.
+    /// Rules of other programs in our table may change the result.
     pub uncertain: bool,
 }
 
 impl Explanation {
-    /// What becomes of the packet.
+    /// The verdict as text.
     #[must_use]
     pub fn verdict_in_words(&self) -> &'static str {
         match self.verdict {
@@ -289,13 +290,13 @@ fn explained(programmed: &Programmed, chains: &[Chain], outcome: Evaluation) -> 
     Explanation { verdict: outcome.verdict, rule, steps, note: None, uncertain }
 }
 
-/// The same for a packet that the host passes on.
+/// The same for a forwarded packet.
 #[must_use]
 pub fn explain_forwarded(programmed: &Programmed, packet: &ForwardedPacket) -> Explanation {
     let chains = all_chains(programmed);
     let explained =
         explained(programmed, &chains, eval_forwarded(&programmed.sets, &chains, packet));
-    // Where no such packet is judged, there is no rule to say so.
+    // If no such packet is judged, there is no rule to name.
     let rule = explained.rule.or_else(|| Some("default/left-alone".to_owned()));
     Explanation { rule, ..explained }
 }

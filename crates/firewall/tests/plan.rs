@@ -1,4 +1,4 @@
-//! The plan says about every packet what `policy::decide` says, in every rendering.
+//! The plan's verdict on every packet equals that of `policy::decide`, in every rendering.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 #[path = "common/mod.rs"]
@@ -18,7 +18,7 @@ use xshield_policy::{
 
 const NO_CGROUPS: Capabilities = Capabilities { cgroups: false, ..Capabilities::FULL };
 
-/// What the plan leaves out because the kernel can't express it, left out of the specification, too.
+/// The specification without what the plan omits because the kernel can't express it.
 fn expressible(mut bound: Bound, capabilities: &Capabilities) -> Bound {
     if !capabilities.cgroups {
         retain(&mut bound.outbound, |rule| !matches!(rule.owner, Some(Owner::Cgroup(_))));
@@ -67,7 +67,7 @@ proptest! {
     }
 }
 
-/// What connection tracking can't place passes as an answer where the specification says so.
+/// What connection tracking can't assign to a flow passes as an answer if the specification says so.
 fn unplaced(bound: &Bound, plan: &Plan, packet: &Packet) -> Result<(), TestCaseError> {
     let wanted = decide_unplaced(bound, packet);
     let mut states = vec![State::Untracked];
@@ -90,7 +90,7 @@ fn unplaced(bound: &Bound, plan: &Plan, packet: &Packet) -> Result<(), TestCaseE
     Ok(())
 }
 
-/// The plainest rendering that judges forwarded packets.
+/// The minimal rendering that judges forwarded packets.
 const PLAIN_FORWARDED: Capabilities = Capabilities { forwarded: true, ..Capabilities::PLAIN };
 
 proptest! {
@@ -124,7 +124,7 @@ proptest! {
     }
 }
 
-/// The kernel names a rule that matches; when several do, not always the one that `decide` names.
+/// The kernel names a matching rule; if there are several, not always the one that `decide` names.
 fn same_rule(
     bound: &Bound,
     packet: &Packet,
@@ -133,7 +133,7 @@ fn same_rule(
 ) -> Result<(), TestCaseError> {
     let label = label.unwrap_or("none");
     let fits = match reason {
-        // Asked last: where a rule or the level lets it through, that is named.
+        // Checked last: if a rule or the level accepts it, that is named.
         Reason::Failsafe(FailsafeKind::Platform) if packet.direction == Direction::Inbound => {
             label != "default/closed"
         }
@@ -147,7 +147,7 @@ fn same_rule(
             let named = |rules: &[BoundRule]| -> Vec<BoundRule> {
                 rules.iter().filter(|rule| rule.id == id).cloned().collect()
             };
-            // The rule matches in one of the stances, by itself.
+            // The rule matches in one of the stances on its own.
             bound.direction(packet.direction).stances().any(|stance| {
                 let alone = match reason {
                     Reason::Block(_) => {
@@ -165,7 +165,7 @@ fn same_rule(
     Ok(())
 }
 
-/// The lines that are in `new` alone, each with the one before it; fails when one of `old` is not there.
+/// The lines that are only in `new`, each with the one before it; fails if one of `old` is missing.
 fn beside(old: &str, new: &str) -> String {
     let mut rest = old.lines().peekable();
     let mut before = "";
@@ -180,7 +180,7 @@ fn beside(old: &str, new: &str) -> String {
     text
 }
 
-/// How a small policy looks in the kernel; the recorder, the same for all, is in the first one only.
+/// A small policy as it appears in the kernel; the recorder, the same for all, is only in the first one.
 #[test]
 fn a_small_policy_in_both_renderings() {
     let text = r#"{

@@ -1,4 +1,4 @@
-//! Lists and changes in files.
+//! Lists and changes as files.
 
 use std::error::Error;
 use std::fs::{self, File};
@@ -11,8 +11,7 @@ use xshield_threat::codec::{CodecError, FlatReader, FlatWriter, Limits, Snapshot
 use xshield_threat::plan::{self, Expansion};
 use xshield_threat::{Prefix, ThreatSet, codec};
 
-/// A /31 as two hosts takes no more of the kernel's memory than as an interval, and spares packets a
-/// second look-up.
+/// A /31 as two hosts takes no more kernel memory than as an interval, and avoids a second look-up.
 pub(crate) const EXPANSION: Expansion = Expansion { v4_from: 31, v6_from: 127 };
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -25,20 +24,21 @@ pub(crate) fn compile(text: &Path, list: &Path) -> Result<u64> {
     write(set.iter().map(Ok), list)
 }
 
-/// Encodes a list as it travels. Returns its bytes.
+/// Encodes a list for transfer. Returns its size in bytes.
 pub(crate) fn pack(list: &Path, snapshot: &Path) -> Result<usize> {
     let bytes = codec::snapshot(&read(list)?);
     fs::write(snapshot, &bytes)?;
     Ok(bytes.len())
 }
 
-/// Writes a list that came as a host keeps it. Returns its entries.
+/// Converts a transferred list to the format of a host's disk. Returns its number of entries.
 pub(crate) fn unpack(snapshot: &Path, list: &Path) -> Result<u64> {
     let mut reader = SnapshotReader::new(File::open(snapshot)?, Limits::default())?;
     write(std::iter::from_fn(|| reader.read().transpose()), list)
 }
 
-/// Encodes the change from one list to another, and notes beside it what comes out. Returns its bytes.
+/// Encodes the change from one list to another, and saves the name of the result beside it. Returns its size
+/// in bytes.
 pub(crate) fn delta(old: &Path, new: &Path, delta: &Path) -> Result<usize> {
     let bytes = codec::delta(&read(old)?, &read(new)?);
     fs::write(delta, &bytes)?;
@@ -46,19 +46,19 @@ pub(crate) fn delta(old: &Path, new: &Path, delta: &Path) -> Result<usize> {
     Ok(bytes.len())
 }
 
-/// Opens a list; nothing of it counts before its end was reached.
+/// Opens a list; its content is only verified once it was read to its end.
 pub(crate) fn open(list: &Path) -> Result<FlatReader<File>> {
     Ok(FlatReader::new(File::open(list)?, Limits::default())?)
 }
 
-/// What is noted beside a list: its digest, and how many elements it becomes.
+/// The name of a list saved beside it: its digest and its number of elements.
 pub(crate) fn name_of(list: &Path) -> Result<ListName> {
     let note = fs::read_to_string(beside(list))?;
     let (digest, counts): (String, Counts) = serde_json::from_str(&note)?;
     Ok(ListName { revision: 1, digest: digest.parse()?, counts })
 }
 
-/// Names a list by the end of its file and its elements.
+/// Names a list by the digest at the end of its file and its elements.
 pub(crate) fn name(trailer: Trailer, counts: &plan::Counts) -> Result<ListName> {
     let counts = Counts {
         hosts4: counts.v4_hosts.try_into()?,
@@ -69,7 +69,7 @@ pub(crate) fn name(trailer: Trailer, counts: &plan::Counts) -> Result<ListName> 
     Ok(ListName { revision: 1, digest: Digest(trailer.digest.0), counts })
 }
 
-/// Notes beside a list what it is.
+/// Saves the name of a list beside it.
 pub(crate) fn write_name(list: &Path, name: &ListName) -> Result<()> {
     let note = serde_json::to_string(&(name.digest.to_string(), name.counts))?;
     Ok(fs::write(beside(list), note)?)

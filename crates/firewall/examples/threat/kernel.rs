@@ -1,4 +1,4 @@
-//! Lists in the kernel, in the memory of what changes.
+//! Lists in the kernel, and the memory that changes take.
 
 use std::error::Error;
 use std::fmt;
@@ -17,7 +17,7 @@ use crate::files::{self, EXPANSION};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// What something took: milliseconds, KiB resident before it, and at most.
+/// The cost of an operation: milliseconds, resident memory before it and at most, in KiB.
 pub(crate) struct Spent {
     time: Duration,
     idle: u64,
@@ -30,7 +30,7 @@ impl fmt::Display for Spent {
     }
 }
 
-/// Puts a list in force, in one pass over it.
+/// Puts a list in force in one pass over it.
 pub(crate) fn load(list: &Path) -> Result<Spent> {
     measured(|table| {
         let name = files::name_of(list)?;
@@ -40,12 +40,12 @@ pub(crate) fn load(list: &Path) -> Result<Spent> {
     })
 }
 
-/// Changes the list in force by a delta, and writes the new one.
+/// Changes the list in force by a delta, and saves the new one.
 pub(crate) fn change(old: &Path, delta: &Path, new: &Path) -> Result<Spent> {
     measured(|table| changed(table, old, delta, new))
 }
 
-/// Changes there and back.
+/// Changes back and forth.
 pub(crate) fn swap(turns: [(&Path, &Path); 2], count: usize) -> Result<Spent> {
     let scratch = turns[0].0.with_extension("swapped");
     measured(|table| {
@@ -105,7 +105,7 @@ fn measured(work: impl FnOnce(&mut ThreatTable) -> Result<()>) -> Result<Spent> 
     Ok(Spent { time: begin.elapsed(), idle, peak: status("VmHWM:")? })
 }
 
-/// A number of KiB in this process's status.
+/// A value in KiB from this process's status.
 fn status(field: &str) -> Result<u64> {
     let status = fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix(field));

@@ -1,15 +1,15 @@
-//! Threat lists as a host program handles them: on disk, by deltas, in the kernel of the network namespace
-//! in which it runs. Measurements and tests start it as a program of its own.
+//! Handles threat lists like a host program: on disk, by deltas, in the kernel of its network namespace.
+//! Measurements and tests run it as a separate process.
 //!
 //! | arguments | does | prints |
 //! |---|---|---|
-//! | `compile TEXT LIST` | writes a plain list as a host keeps it on its disk | entries |
-//! | `pack LIST SNAPSHOT`, `delta OLD NEW DELTA` | writes what travels | bytes |
-//! | `unpack SNAPSHOT LIST` | writes what came as a host keeps it | entries |
+//! | `compile TEXT LIST` | converts a plain list to the format of a host's disk | entries |
+//! | `pack LIST SNAPSHOT`, `delta OLD NEW DELTA` | encodes a list or change for transfer | bytes |
+//! | `unpack SNAPSHOT LIST` | converts a transferred list to the format of a host's disk | entries |
 //! | `load LIST` | puts a list in force | [`Spent`] |
-//! | `change OLD DELTA NEW` | reads a delta, changes the kernel's list by it, writes the new one | [`Spent`] |
-//! | `swap LIST DELTA LIST DELTA COUNT` | as many changes in a row, there and back | [`Spent`] |
-//! | `mode block`, `mode event-only` | changes what becomes of matches | `ok` |
+//! | `change OLD DELTA NEW` | reads a delta, applies it to the kernel's list, saves the new list | [`Spent`] |
+//! | `swap LIST DELTA LIST DELTA COUNT` | that many changes in a row, back and forth | [`Spent`] |
+//! | `mode block`, `mode event-only` | changes the mode | `ok` |
 //! | `verify LIST` | compares the kernel's list with one | `ok` |
 
 #[cfg(target_os = "linux")]

@@ -1,4 +1,4 @@
-//! Any text is read as a filter engine's state or refused; what is read can be judged and reported.
+//! Any text is read as a filter engine's state or refused; whatever is read can be evaluated and reported.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

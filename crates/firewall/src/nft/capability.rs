@@ -1,4 +1,4 @@
-//! Asking the kernel what it can do, in a transaction that is made to fail.
+//! Tests the kernel's capabilities with a transaction that fails on purpose.
 
 use super::constants::{
     EXPRESSION_DATA, EXPRESSION_NAME, LIST_ELEMENT, REGISTER32_0, TABLE_NAME, chain, ct, flag,
@@ -14,8 +14,8 @@ use crate::plan::{Family, Field, FieldType, LIVE_COUNTER, LiveGroup};
 const PROBE: &str = "xshield_probe";
 const CHAIN: &str = "probe";
 
-/// No ruleset is touched and the generation stays: the last message fails on purpose, so the kernel
-/// takes back the whole batch, having told for each message whether it would have taken it.
+/// No ruleset is affected and the generation stays the same: the last message fails on purpose, so the kernel
+/// reverts the whole batch, after having reported for each message whether it is valid.
 pub(crate) fn probe(link: &mut Link) -> Result<Capabilities, FirewallError> {
     let mut batch = Batch::new(None);
     let mut ask = |what: u16, content: &dyn Fn(&mut Writer<'_>)| {
@@ -38,7 +38,7 @@ pub(crate) fn probe(link: &mut Link) -> Result<Capabilities, FirewallError> {
             });
         });
     });
-    // Kernels without the attribute overlook it, so what tells is that this nonsense is refused.
+    // Kernels without the attribute ignore it, so it is tested whether an invalid value is refused.
     let nonsense = ask(kind::NEW_SET, &|w| {
         set_head(w, "counted", 0, &key);
         w.nested(set::EXPRESSION, |w| {
@@ -78,7 +78,7 @@ pub(crate) fn probe(link: &mut Link) -> Result<Capabilities, FirewallError> {
     })
 }
 
-/// Whether the kernel takes a rule that hands packets to a log group behind a named counter.
+/// Whether the kernel supports a rule that sends packets to a log group and counts them with a named counter.
 pub(crate) fn can_hand_over(link: &mut Link) -> Result<bool, FirewallError> {
     let mut batch = Batch::of_table(PROBE, None);
     batch.table();
@@ -93,8 +93,9 @@ pub(crate) fn can_hand_over(link: &mut Link) -> Result<bool, FirewallError> {
     let asked = batch.sequence();
     batch.delete_table();
     batch.add(kind::DEL_TABLE, 0, |w| w.text(TABLE_NAME, "xshield_probe_never_there"));
-    let refused = link.refusals(batch, "asking the kernel whether it can hand packets over")?;
-    // All but the last message must be taken.
+    let refused =
+        link.refusals(batch, "testing whether the kernel can send packets to a log group")?;
+    // All except the last message must be accepted.
     Ok(!refused.iter().any(|&sequence| sequence <= asked))
 }
 
@@ -113,7 +114,7 @@ fn set_head(w: &mut Writer<'_>, name: &str, flags: u32, key: &[FieldType]) {
     w.be32(set::ID, 0);
 }
 
-/// A kernel without nf_tables refuses even the simplest question.
+/// A kernel without nf_tables refuses even the simplest request.
 pub(crate) fn no_nf_tables(error: FirewallError) -> FirewallError {
     match error {
         FirewallError::Refused { source, .. }

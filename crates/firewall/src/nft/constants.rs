@@ -1,4 +1,4 @@
-//! Numbers of the kernel's netlink interface, from `linux/netfilter/nf_tables.h` and `nfnetlink.h`.
+//! Constants of the kernel's netlink interface, from `linux/netfilter/nf_tables.h` and `nfnetlink.h`.
 
 pub(crate) const SUBSYSTEM: u16 = 10;
 pub(crate) const FAMILY_INET: u8 = 1;
@@ -50,7 +50,7 @@ pub(crate) const DATA_VALUE: u16 = 1;
 pub(crate) const DATA_VERDICT: u16 = 2;
 pub(crate) const VERDICT_CODE: u16 = 1;
 pub(crate) const VERDICT_CHAIN: u16 = 2;
-/// The attribute of everything in a table that names it; of tables, their own name.
+/// The attribute with the table of an object; of tables, their own name.
 pub(crate) const OWNER: u16 = 1;
 pub(crate) const TABLE_NAME: u16 = 1;
 pub(crate) const TABLE_HANDLE: u16 = 4;
@@ -92,7 +92,7 @@ pub(crate) mod set {
     pub(crate) const USER_DATA: u16 = 13;
     pub(crate) const EXPRESSION: u16 = 17;
     pub(crate) const EXPRESSIONS: u16 = 18;
-    /// How many elements there are; told since Linux 6.16.
+    /// The number of elements; sent since Linux 6.16.
     pub(crate) const COUNT: u16 = 20;
     pub(crate) const DESCRIPTION_SIZE: u16 = 1;
     pub(crate) const DESCRIPTION_CONCAT: u16 = 2;
@@ -110,7 +110,7 @@ pub(crate) mod element {
     pub(crate) const LIST_ELEMENTS: u16 = 3;
     pub(crate) const KEY: u16 = 1;
     pub(crate) const FLAGS: u16 = 3;
-    /// The element is the first value behind an interval.
+    /// The element is the first value after an interval.
     pub(crate) const INTERVAL_END: u32 = 1;
     pub(crate) const TIMEOUT: u16 = 4;
     pub(crate) const EXPIRATION: u16 = 5;
@@ -120,7 +120,7 @@ pub(crate) mod element {
     pub(crate) const EXPRESSIONS: u16 = 11;
 }
 
-/// Named objects: of those, counters alone are ours.
+/// Named objects; we only use counters.
 pub(crate) mod object {
     pub(crate) const TABLE: u16 = 1;
     pub(crate) const NAME: u16 = 2;
@@ -131,7 +131,7 @@ pub(crate) mod object {
     pub(crate) const COUNTER: u32 = 1;
 }
 
-/// Attributes of expressions: source and destination registers are named alike in most.
+/// Attributes of expressions: most use the same numbers for source and destination registers.
 pub(crate) mod expr {
     pub(crate) const META_REGISTER: u16 = 1;
     pub(crate) const META_KEY: u16 = 2;
@@ -225,7 +225,7 @@ pub(crate) const REGISTER_1: u32 = 1;
 pub(crate) const REGISTER32_0: u32 = 8;
 pub(crate) const DYNSET_UPDATE: u32 = 1;
 pub(crate) const SOCKET_CGROUP: u32 = 3;
-/// The loopback's interface index, in every network namespace.
+/// The interface index of the loopback, in every network namespace.
 pub(crate) const LOOPBACK_INDEX: u32 = 1;
 /// SYN and ACK among the TCP flags.
 pub(crate) const SYN: u8 = 0x02;

@@ -1,5 +1,5 @@
-//! From netlink messages back to the plan's vocabulary: what each register holds is followed through a
-//! rule, as the kernel does, and every comparison names what it compares.
+//! Decodes netlink messages to the model of a plan: the content of each register is followed through a rule,
+//! as in the kernel, so that every comparison names what it compares.
 
 use std::collections::HashMap;
 
@@ -25,23 +25,23 @@ pub(crate) struct Count {
     pub bytes: u64,
 }
 
-/// A rule with its chain's kernel name.
+/// A rule with the kernel's name of its chain.
 pub(crate) struct ReadLine {
     pub chain: String,
     pub line: Line,
     pub count: Count,
 }
 
-/// A set without elements, with its kernel name.
+/// A set without elements, with the kernel's name.
 pub(crate) struct ReadSet {
     pub name: String,
     pub flags: u32,
     pub key: Option<Vec<FieldType>>,
     pub counted: bool,
     pub size: Option<u32>,
-    /// How many elements it holds, where the kernel tells.
+    /// The number of elements, if the kernel sends it.
     pub count: Option<u32>,
-    /// How long an element outlives its last packet.
+    /// How long an element exists after its last packet.
     pub timeout_ms: Option<u64>,
 }
 
@@ -60,7 +60,7 @@ impl ReadSet {
         })
     }
 
-    /// As the plan has it, without elements; `None` for a set of another kind.
+    /// The set in the plan's model, without elements; `None` for a set of another kind.
     pub(crate) fn as_plan(&self, plain_name: &str) -> Option<Set> {
         let shape = match self.flags & !set::CONCAT {
             0 => Shape::Exact,
@@ -75,7 +75,7 @@ impl ReadSet {
 /// A named counter.
 pub(crate) struct ReadCounter {
     pub name: String,
-    /// The kernel's number for it; a counter that is made anew has another.
+    /// The kernel's id of it, which changes if it is created anew.
     pub handle: u64,
     pub count: Count,
 }
@@ -92,7 +92,7 @@ impl ReadCounter {
     }
 }
 
-/// One element with its counter and, where it has one, the milliseconds it has left.
+/// One element with its counter and, if it has a timeout, the remaining milliseconds.
 pub(crate) struct ReadElement {
     pub element: Element,
     pub count: Count,
@@ -139,7 +139,7 @@ fn number(bytes: &[u8]) -> u128 {
     bytes.iter().fold(0, |number, &byte| number << 8 | u128::from(byte))
 }
 
-/// What a register holds.
+/// The content of a register.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Holds {
     Field(Field),
@@ -155,7 +155,8 @@ enum Holds {
     TypeOfDestination,
 }
 
-/// Reads one rule. What no plan contains becomes [`Condition::Foreign`], which never goes unnoticed.
+/// Decodes one rule. Whatever no plan contains becomes [`Condition::Foreign`], which always counts as a
+/// difference.
 pub(crate) fn line(attributes: Attributes<'_>, cgroups: &HashMap<u64, String>) -> Option<ReadLine> {
     let chain = attributes.text(rule::CHAIN)?.to_owned();
     let label = attributes.get(rule::USER_DATA).and_then(comment_of).map(Into::into);
@@ -184,15 +185,15 @@ struct Reader<'a> {
     registers: HashMap<u32, Holds>,
     line: Line,
     count: Count,
-    /// A lower bound that waits for its upper one.
+    /// A lower bound whose upper bound is still missing.
     at_least: Option<(Field, u128)>,
     limit: Option<(u64, u32)>,
-    /// A counter of the table that waits for what it counts.
+    /// A named counter whose use is still unknown.
     counter: Option<String>,
     cgroups: &'a HashMap<u64, String>,
 }
 
-/// Registers by 32-bit word, however they are numbered.
+/// Registers by 32-bit word, in either numbering.
 fn word(register: u32) -> u32 {
     if register < REGISTER32_0 { register.saturating_sub(1) * 4 } else { register - REGISTER32_0 }
 }
@@ -202,7 +203,7 @@ fn plain(name: &str) -> String {
 }
 
 impl Reader<'_> {
-    /// `None` for what no plan contains.
+    /// `None` for expressions that no plan contains.
     fn expression(&mut self, name: &str, data: Attributes<'_>) -> Option<()> {
         match name {
             "meta" => self.meta(data),
@@ -273,7 +274,7 @@ impl Reader<'_> {
         }
     }
 
-    /// What waited for something that never came is in no plan.
+    /// Incomplete parts mean that the rule is in no plan.
     fn finish(&mut self) {
         let waits = [(self.counter.is_some(), "objref"), (self.limit.is_some(), "limit")];
         let foreign = waits.into_iter().filter(|(waits, _)| *waits);
@@ -328,7 +329,7 @@ impl Reader<'_> {
         Some(())
     }
 
-    /// The family whose ICMP the rule has made sure of.
+    /// The family whose ICMP protocol the rule has checked.
     fn icmp_family(&self) -> Option<Family> {
         let is =
             |family: &Family| self.line.conditions.contains(&Condition::Protocol(family.icmp()));
@@ -436,7 +437,7 @@ impl Reader<'_> {
         Some(())
     }
 
-    /// The fields that lie in registers one after the other.
+    /// The fields in consecutive registers.
     fn key(&self, register: u32) -> Vec<Field> {
         let mut fields = Vec::new();
         let mut at = word(register);
@@ -455,7 +456,7 @@ impl Reader<'_> {
             Holds::Family if set == PROBATION => Condition::OnProbation,
             _ => Condition::InSet { key: self.key(register), set: plain(set) },
         });
-        // What was loaded for this look-up doesn't belong to the key of the next one.
+        // What was loaded for this look-up is not part of the next key.
         self.registers.clear();
         Some(())
     }

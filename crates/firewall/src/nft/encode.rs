@@ -1,4 +1,4 @@
-//! From the plan's vocabulary to netlink messages.
+//! Encodes a plan's model as netlink messages.
 
 use xshield_policy::Owner;
 
@@ -20,7 +20,7 @@ use crate::plan::{
 
 /// The set of IP versions for which the new ruleset is on trial.
 pub(crate) const PROBATION: &str = "probation";
-/// Elements of one message; a list must stay below 64 KiB.
+/// The size of the elements in one message; a list must stay below 64 KiB.
 const LIST_BYTES: usize = 48_000;
 
 /// A hook of the kernel and our chain at it.
@@ -28,12 +28,12 @@ const LIST_BYTES: usize = 48_000;
 pub(crate) enum Hook {
     Input,
     Output,
-    /// Only there while a ruleset in the kernel judges forwarded packets.
+    /// Exists only while a ruleset in the kernel judges forwarded packets.
     Forward,
 }
 
 impl Hook {
-    /// Those that are always there.
+    /// The hooks that always exist.
     pub(crate) const BOTH: [Self; 2] = [Self::Input, Self::Output];
     pub(crate) const ALL: [Self; 3] = [Self::Input, Self::Output, Self::Forward];
 
@@ -63,7 +63,7 @@ impl Hook {
     }
 }
 
-/// What a batch can say, in the plan's words.
+/// The operations of a batch, in the plan's model.
 impl Batch {
     pub(crate) fn table(&mut self) {
         let table = self.table;
@@ -105,7 +105,7 @@ impl Batch {
         });
     }
 
-    /// Takes all rules out of a chain.
+    /// Deletes all rules of a chain.
     pub(crate) fn flush_chain(&mut self, name: &str) {
         let table = self.table;
         self.add(kind::DEL_RULE, 0, |w| {
@@ -122,7 +122,7 @@ impl Batch {
         });
     }
 
-    /// A counter of the table; one that is there stays as it is.
+    /// Creates a counter of the table; an existing one is unchanged.
     pub(crate) fn counter(&mut self, name: &str) {
         let table = self.table;
         self.add(kind::NEW_OBJECT, flag::CREATE, |w| {
@@ -169,7 +169,7 @@ impl Batch {
         });
     }
 
-    /// A set that holds both IP versions for `milliseconds`, then none.
+    /// Creates a set that contains both IP versions for `milliseconds`, then none.
     pub(crate) fn probation(&mut self, milliseconds: u64) {
         let table = self.table;
         self.add(kind::NEW_SET, flag::CREATE, |w| {
@@ -243,8 +243,8 @@ impl Batch {
     }
 }
 
-/// What `nft` wants to know of a set of names, to list them: `NFTNL_UDATA_SET_KEYBYTEORDER` (libnftnl),
-/// `BYTEORDER_HOST_ENDIAN` (nftables). Of other sets it assumes the right thing.
+/// What `nft` needs to list a set of names: `NFTNL_UDATA_SET_KEYBYTEORDER` (libnftnl),
+/// `BYTEORDER_HOST_ENDIAN` (nftables). For other sets its default is correct.
 fn host_byte_order() -> [u8; 6] {
     let mut bytes = [0, 4, 0, 0, 0, 0];
     bytes[2..].copy_from_slice(&1_u32.to_ne_bytes());
@@ -270,7 +270,7 @@ fn write_element(w: &mut Writer<'_>, item: &Element, of: &Set) {
     w.bytes(element::USER_DATA, &comment(&item.label));
 }
 
-/// Every field begins at a multiple of four bytes.
+/// Every field starts at a multiple of four bytes.
 pub(crate) fn key_bytes(types: &[FieldType], key: &Key, out: &mut [u8; 64]) -> usize {
     *out = [0; 64];
     let mut at = 0;
@@ -283,7 +283,7 @@ pub(crate) fn key_bytes(types: &[FieldType], key: &Key, out: &mut [u8; 64]) -> u
     at
 }
 
-/// nft's number for a concatenation: six bits per type.
+/// nft's id of a concatenation: six bits per type.
 pub(crate) fn key_type(types: &[FieldType]) -> u32 {
     types.iter().fold(0, |number, field| {
         let one = match field {
@@ -299,7 +299,7 @@ pub(crate) fn key_type(types: &[FieldType]) -> u32 {
     })
 }
 
-/// The types of a concatenation; `None` for types that no plan has.
+/// The types of a concatenation; `None` for types that no plan contains.
 pub(crate) fn key_types(mut number: u32) -> Option<Vec<FieldType>> {
     let mut types = Vec::new();
     while number > 0 {
@@ -453,7 +453,7 @@ impl Expressions<'_, '_> {
                 self.meta(meta::FAMILY, REGISTER_1);
                 self.look_up(PROBATION);
             }
-            // No plan has it; the kernel refuses the batch rather than that it is left out.
+            // No plan contains it; the kernel refuses the batch, which is better than omitting it.
             Condition::Foreign(name) => self.one(name, |_| {}),
         }
     }
@@ -492,7 +492,7 @@ impl Expressions<'_, '_> {
         }
     }
 
-    /// What connection tracking knows of the flow's first packet.
+    /// A value that connection tracking stores about the flow's first packet.
     pub(crate) fn original(&mut self, key: u32, register: u32) {
         self.one("ct", |w| {
             w.be32(expr::CT_REGISTER, register);

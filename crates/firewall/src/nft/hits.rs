@@ -1,4 +1,4 @@
-//! Counters of elements and lines, added up by rule.
+//! Sums the counters of elements and rules by policy rule.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -8,7 +8,7 @@ use super::decode::Count;
 use crate::plan::{Element, Line, Next};
 use crate::programmed::{Action, Hit};
 
-/// One counter, before those of a rule are added up.
+/// One counter, before summing.
 pub(crate) struct Counted {
     label: String,
     direction: Option<Direction>,
@@ -59,14 +59,14 @@ impl Counted {
             _ if label.starts_with("default/") => Some(Action::Default),
             Some(Next::Goto(to)) if to.starts_with("deny_") => Some(Action::Block),
             Some(Next::Drop) => Some(Action::Block),
-            // In test mode a block's answers are accepted: its first packets tell which it is.
+            // In test mode a block's answers are accepted: its first packets identify the direction.
             _ if chain.contains("_reply") || chain.contains("_answer") => None,
             _ => Some(Action::Allow),
         };
         Self { label, direction, action, packets, bytes }
     }
 
-    /// Adds up by rule. Counters that belong to no direction of flows (ICMP errors, losses) are left out.
+    /// Sums by rule. Counters without a direction (ICMP errors, losses) are omitted.
     pub(crate) fn hits(counts: Vec<Self>) -> Vec<Hit> {
         let known: HashMap<(Direction, String), Action> = counts
             .iter()

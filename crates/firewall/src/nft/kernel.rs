@@ -1,4 +1,4 @@
-//! What of ours stands in the kernel, and the batch that turns it into something else.
+//! The state of our table in the kernel, and the batches that change it.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -17,12 +17,12 @@ use crate::installed::{InstalledRuleset, KernelState, Slot};
 use crate::plan::{Condition, Line, Plan, TABLE, is_shared};
 use crate::programmed::Generation;
 
-/// Everything in our table by name.
+/// The content of our table by name.
 #[derive(PartialEq, Eq)]
 pub(crate) struct Survey {
     pub state: KernelState,
-    /// What changes can be bound to: the kernel refuses them at another generation. `None`: to nothing,
-    /// and what then stands has to be looked at.
+    /// The generation to which changes are bound: the kernel refuses them at another one. `None`: not bound,
+    /// and the result has to be read back.
     pub generation: Option<Generation>,
     has_table: bool,
     base_is_sound: bool,
@@ -32,22 +32,22 @@ pub(crate) struct Survey {
     counters: Vec<String>,
 }
 
-/// What is to stand in the kernel. What is not named goes.
+/// The wanted content of the table. Anything else is deleted.
 pub(crate) struct RulesetChange<'a> {
-    /// Comes back after probation.
+    /// In force again after the probation.
     pub old: Option<InstalledRuleset>,
-    /// In force now; with a plan when it isn't there yet.
+    /// In force now; with its plan if it has to be written.
     pub new: Option<(InstalledRuleset, Option<&'a Plan>)>,
-    /// How long the new one stands.
+    /// The probation of the new ruleset.
     pub probation: Option<Duration>,
-    /// What happens to the flow recorder.
+    /// The change of the flow recorder.
     pub recorder: RecorderChange,
-    /// What happens to counters that outlive rulesets.
+    /// The change of counters that outlive rulesets.
     pub counters: CounterChange,
 }
 
 impl RulesetChange<'_> {
-    /// Whether the kernel is where this change leads to.
+    /// Whether the kernel is already in the wanted state.
     pub(crate) fn stands(&self, state: &KernelState) -> bool {
         let wanted = self.new.map(|(standing, _)| standing);
         match (state, self.probation) {
@@ -60,7 +60,7 @@ impl RulesetChange<'_> {
         }
     }
 
-    /// The slots in use after it.
+    /// The slots in use after the change.
     fn slots(&self) -> Vec<Slot> {
         let standings = [self.old, self.new.map(|(standing, _)| standing)];
         standings.into_iter().flatten().map(|standing| standing.slot).collect()
@@ -69,36 +69,36 @@ impl RulesetChange<'_> {
 
 /// The transactions of a change, in order.
 pub(crate) struct Steps {
-    /// Puts a ruleset into the unreferenced slot.
+    /// Writes a ruleset into the unreferenced slot.
     pub stage: Option<Batch>,
-    /// Leads packets to it.
+    /// Makes it the ruleset that judges packets.
     pub switch: Batch,
-    /// Removes what no rule refers to any more.
+    /// Deletes what no rule refers to any more.
     pub clean: Option<Batch>,
 }
 
-/// What happens to the flow recorder in a change.
+/// The change of the flow recorder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RecorderChange {
-    /// Nothing.
+    /// None.
     Stays,
-    /// Its chains are written again; its sets keep their counts.
+    /// Its chains are rewritten; its sets keep their counts.
     Chains,
-    /// The table is made anew, with an empty recorder.
+    /// The table is created anew, with an empty recorder.
     Anew,
 }
 
-/// What happens to the counters of the table in a change.
+/// The change of the table's counters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CounterChange {
-    /// Those that are there stay.
+    /// Existing ones stay.
     Stay,
-    /// No rule adds to them any more: they go.
+    /// No rule uses them any more: they are deleted.
     Go,
 }
 
 impl Survey {
-    /// Consistent: as it was at one moment.
+    /// Reads a consistent state.
     pub(crate) fn read(link: &mut Link) -> Result<Self, FirewallError> {
         let action = "reading our table";
         let once = |link: &mut Link| Self::read_once(link, action);
@@ -161,8 +161,8 @@ impl Survey {
         })
     }
 
-    /// Whether parts that outlive rulesets are missing, or parts of others stand among ours, so that only
-    /// a new table helps.
+    /// Whether parts that outlive rulesets are missing, or objects of other programs are in the table, so
+    /// that only a new table helps.
     pub(crate) fn rebuild(&self, plan: &Plan) -> bool {
         let has = |names: &[String], name: &str| names.iter().any(|found| found == name);
         let ours = |name: &String| {
@@ -177,11 +177,11 @@ impl Survey {
             || !plan.recorder.chains.iter().all(|chain| has(&self.chains, &chain.name))
     }
 
-    /// The transactions from what was surveyed to `change`, of which exactly one matters to packets.
+    /// The transactions from the surveyed state to `change`, of which exactly one affects packets.
     ///
-    /// Within one transaction the kernel makes rules visible a moment before the elements of interval
-    /// sets, so rules that packets meet must not be new together with the sets they ask: those are staged
-    /// in a transaction before, where nothing leads to them.
+    /// Within one transaction the kernel activates rules slightly before the elements of interval sets, so
+    /// rules that packets reach must not be created together with the sets that they use: these are staged in
+    /// an earlier transaction, unreferenced.
     pub(crate) fn steps(&self, change: &RulesetChange<'_>, bound_to: Option<Generation>) -> Steps {
         let settled = self.state.settled();
         let forwards = self.forwards(change);
@@ -198,7 +198,7 @@ impl Survey {
             };
         };
         if !fresh && !beside {
-            // Something of ours that is damaged gives way: better a packet too few than one too many.
+            // A damaged ruleset is removed first: dropping a packet too many is better than accepting one.
             return Steps {
                 stage: None,
                 switch: self.at_once(change, plan, bound_to),
@@ -232,7 +232,7 @@ impl Survey {
         }
     }
 
-    /// For when staging is not possible.
+    /// Used if staging is not possible.
     fn at_once(
         &self,
         change: &RulesetChange<'_>,
@@ -260,7 +260,7 @@ impl Survey {
         batch
     }
 
-    /// Ends a trial that nobody kept: the leading rules name the settled ruleset alone.
+    /// Ends an unconfirmed trial: the leading rules refer only to the settled ruleset.
     fn lead_to(&self, batch: &mut Batch, settled: Option<InstalledRuleset>) {
         if matches!(self.state, KernelState::Trial { .. }) {
             self.flush_base(batch);
@@ -271,7 +271,7 @@ impl Survey {
         }
     }
 
-    /// Writes the recorder's chains again, as far as they are there.
+    /// Rewrites the recorder's chains, as far as they exist.
     fn rewrite_recorder(&self, batch: &mut Batch, plan: &Plan) {
         let chains = plan.recorder.chains.iter().chain(&plan.forwarded_recorder.chains);
         for chain in chains.filter(|chain| self.chains.contains(&chain.name)) {
@@ -280,7 +280,7 @@ impl Survey {
         }
     }
 
-    /// Takes the leading rules out.
+    /// Deletes the leading rules.
     fn flush_base(&self, batch: &mut Batch) {
         let there = |hook: &Hook| *hook != Hook::Forward || self.has_forward;
         for hook in Hook::ALL.into_iter().filter(there) {
@@ -300,7 +300,7 @@ impl Survey {
         }
     }
 
-    /// The transaction that makes the difference: only the leading rules and the probation.
+    /// The transaction that changes what judges packets: only the leading rules and the probation.
     fn switch(
         &self,
         change: &RulesetChange<'_>,
@@ -313,7 +313,7 @@ impl Survey {
         batch
     }
 
-    /// `None` when there is nothing to delete.
+    /// `None` if there is nothing to delete.
     fn clean(
         &self,
         goes: impl Fn(Slot) -> bool,
@@ -354,7 +354,7 @@ impl Survey {
         }
     }
 
-    /// Puts all that belongs to a ruleset into a slot. `fresh`: into a table that was just made.
+    /// Writes everything that belongs to a ruleset into a slot. `fresh`: into a table that was just created.
     fn put(&self, batch: &mut Batch, plan: &Plan, slot: Slot, fresh: bool) {
         let missing = |counter: &&String| fresh || !self.counters.contains(counter);
         plan.counters.iter().filter(missing).for_each(|counter| batch.counter(counter));
@@ -370,7 +370,7 @@ impl Survey {
         }
     }
 
-    /// Puts what is missing of the recorder of forwarded traffic into the unreferenced slot.
+    /// Creates missing parts of the recorder of forwarded traffic in the unreferenced slot.
     fn put_forwarded_recorder(&self, batch: &mut Batch, plan: &Plan, fresh: bool) {
         let recorder = &plan.forwarded_recorder;
         let missing = |there: &[String], name: &String| fresh || !there.contains(name);
@@ -383,11 +383,11 @@ impl Survey {
         chains.iter().for_each(|chain| batch.lines(chain, None));
     }
 
-    /// Deletes what stands in these slots, and the probation if asked.
+    /// Deletes the content of these slots, and optionally the probation.
     fn clear(&self, batch: &mut Batch, goes: impl Fn(Slot) -> bool, probation: bool) {
         let goes = |name: &&String| slot::split(name).is_some_and(|(slot, _)| goes(slot));
         let chains: Vec<&String> = self.chains.iter().filter(goes).collect();
-        // Rules first: they are what holds on to chains and sets.
+        // Rules first, since they refer to chains and sets.
         for chain in &chains {
             batch.flush_chain(chain);
         }
@@ -413,8 +413,8 @@ impl Forwards {
     }
 }
 
-/// Writes the leading rules, into base chains that are empty, and starts the probation. While any of
-/// the rulesets judges forwarded packets, both have a rule at that hook: of two, the one in force leads.
+/// Writes the leading rules into empty base chains, and starts the probation. While any of the rulesets
+/// judges forwarded packets, both have a rule at that hook: the one in force comes first.
 fn lead(batch: &mut Batch, change: &RulesetChange<'_>, forwards: Forwards) {
     if let Some(time) = change.probation {
         batch.probation(u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1));
@@ -430,7 +430,7 @@ fn lead(batch: &mut Batch, change: &RulesetChange<'_>, forwards: Forwards) {
     }
 }
 
-/// The rules of one chain.
+/// Adds the rules of one chain.
 fn lines(link: &mut Link, name: &str, action: &'static str) -> Result<Vec<Line>, FirewallError> {
     let of_chain = |w: &mut Writer<'_>| w.text(rule::CHAIN, name);
     let cgroups = HashMap::new();
@@ -441,7 +441,7 @@ fn lines(link: &mut Link, name: &str, action: &'static str) -> Result<Vec<Line>,
     })
 }
 
-/// Deletes our table, when there is one.
+/// Deletes our table, if there is one.
 pub(crate) fn remove(link: &mut Link) -> Result<(), FirewallError> {
     let action = "removing our table";
     let mut batch = Batch::new(None);

@@ -1,4 +1,4 @@
-//! What the kernel lists of a table: its number, sets and counters.
+//! Lists parts of a table: its handle, sets and counters.
 
 use super::constants::{TABLE_HANDLE, message as kind, object};
 use super::decode::{ReadCounter, ReadSet};
@@ -6,7 +6,7 @@ use super::socket::Link;
 use super::wire::Writer;
 use crate::error::FirewallError;
 
-/// The number that the kernel gave a table when it was made; 0 when there is none.
+/// The handle that the kernel assigned to a table; 0 if there is none.
 pub(crate) fn table_handle(
     link: &mut Link,
     table: &str,
@@ -44,7 +44,7 @@ pub(crate) fn sets(
     }
 }
 
-/// All named counters of a table. A kernel that knows none (before Linux 4.10) has none.
+/// All named counters of a table; none on kernels that do not support them (before Linux 4.10).
 pub(crate) fn counters(
     link: &mut Link,
     table: &str,

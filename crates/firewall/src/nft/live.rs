@@ -1,4 +1,4 @@
-//! How many packets our rules were to hand to whoever listens, read from the kernel.
+//! Counts the packets that our rules sent to the log group, read from the kernel.
 
 use super::lists::{counters, table_handle};
 use super::socket::Link;
@@ -6,27 +6,26 @@ use crate::error::FirewallError;
 use crate::plan::{LIVE_COUNTER, TABLE};
 use crate::threat;
 
-/// The counters of packets that are handed over, in both of our tables.
+/// The counters of packets sent to the log group, in both of our tables.
 pub struct LiveCounters {
     link: Link,
     tables: [Known; 2],
     total: u64,
 }
 
-/// A counter as it was last read.
+/// A counter when it was last read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Known {
-    /// The kernel's numbers for table and counter; zero when there is none.
+    /// The kernel's handles of table and counter; zero if there are none.
     identity: (u64, u64),
     packets: u64,
 }
 
 impl LiveCounters {
-    /// Opens the counters of the network namespace of the calling thread. What they hold now counts as
-    /// nothing.
+    /// Opens the counters of the network namespace of the calling thread. Counting starts now.
     ///
     /// # Errors
-    /// When the kernel can't be asked.
+    /// When the kernel can't be read.
     pub fn open() -> Result<Self, FirewallError> {
         let mut counters = Self { link: Link::open()?, tables: Default::default(), total: 0 };
         counters.read()?;
@@ -34,11 +33,11 @@ impl LiveCounters {
         Ok(counters)
     }
 
-    /// How many packets came since the counters were opened. Never goes back: a counter that was made
-    /// anew begins at zero, and what it had counted before stays.
+    /// The number of packets since the counters were opened. It never decreases: if a counter is created
+    /// anew, its earlier count is kept.
     ///
     /// # Errors
-    /// When the kernel can't be asked.
+    /// When the kernel can't be read.
     pub fn read(&mut self) -> Result<u64, FirewallError> {
         for (known, table) in self.tables.iter_mut().zip([TABLE, threat::TABLE]) {
             let now = look(&mut self.link, table)?;
@@ -49,7 +48,7 @@ impl LiveCounters {
 }
 
 impl Known {
-    /// What was added since the last look.
+    /// What was added since the last reading.
     fn advance(&mut self, now: Self) -> u64 {
         let before = std::mem::replace(self, now);
         let same = before.identity == now.identity && now.packets >= before.packets;
@@ -58,7 +57,7 @@ impl Known {
 }
 
 fn look(link: &mut Link, table: &str) -> Result<Known, FirewallError> {
-    let action = "reading how many packets were handed over";
+    let action = "reading the number of packets sent to the log group";
     let found = counters(link, table, action)?;
     let Some(counter) = found.into_iter().find(|counter| counter.name == LIVE_COUNTER) else {
         return Ok(Known::default());

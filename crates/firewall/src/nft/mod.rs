@@ -1,12 +1,12 @@
 //! nftables over netlink: one atomic transaction per change.
 //!
-//! Two base chains, `input` and `output` of table `inet xshield`, stay for good; their only rules lead to
-//! the ruleset in force, which lives in slot `_a` or `_b`. A new ruleset is put into the other slot and
-//! goes on trial: the base chains lead to it *while the set `probation` has elements*, and to the old one
-//! otherwise. Those elements expire by themselves, so the kernel itself brings the old ruleset back when
-//! nobody keeps the new one; the program may be killed at any point.
+//! Two base chains, `input` and `output` of table `inet xshield`, always exist; their only rules jump to the
+//! ruleset in force, which is in slot `_a` or `_b`. A new ruleset is written into the other slot and put on
+//! trial: the base chains jump to it *while the set `probation` has elements*, and to the old one otherwise.
+//! Those elements have a timeout, so the kernel itself reverts to the old ruleset unless the new one is kept;
+//! the program may be killed at any point.
 //!
-//! The comment on the leading rules says which plan stands where; see [`InstalledRuleset`].
+//! The comment of these leading rules says which plan is in which slot; see [`InstalledRuleset`].
 
 pub(crate) mod capability;
 mod cgroups;
@@ -39,21 +39,21 @@ use crate::programmed::{Generation, Programmed};
 use kernel::{CounterChange, RecorderChange, RulesetChange, Steps, Survey};
 use socket::Link;
 
-/// How often a change is tried that the kernel refuses when someone else changed rules in between.
+/// How often a change is tried if the kernel refuses it because other programs changed rules meanwhile.
 pub(crate) const BOUND_TRIES: u32 = 5;
-/// How often it is tried in all. Where others change theirs without a pause, what is tried after the
-/// first ones is taken by the kernel as it comes, and what then stands is looked at.
+/// The total number of attempts. If others change rules continuously, later attempts are not bound to a
+/// generation, and the result is read back.
 pub(crate) const TRIES: u32 = 10;
 
 /// The firewall of the network namespace in which it was opened.
 pub struct Firewall {
     link: Link,
     capabilities: Capabilities,
-    /// What stood in the kernel when it was last looked at.
+    /// The kernel's state when it was last read.
     seen: Option<Survey>,
 }
 
-/// A ruleset that stands in the kernel until its time runs out, unless it is kept.
+/// A ruleset that is in force until its probation ends, unless it is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Trial {
     standing: InstalledRuleset,
@@ -62,27 +62,27 @@ pub struct Trial {
 }
 
 impl Trial {
-    /// Whether the very same plan was in force already, so that nothing was changed.
+    /// Whether the same plan was already in force, so that nothing was changed.
     #[must_use]
     pub fn is_unchanged(&self) -> bool {
         self.was_in_force
     }
 
-    /// What is on trial.
+    /// The ruleset on trial.
     #[must_use]
     pub fn standing(&self) -> InstalledRuleset {
         self.standing
     }
 }
 
-/// A tick of the slowest kernels (`CONFIG_HZ=100`). Older kernels cut timeouts down to whole ticks, and
-/// take none for a timeout that never comes.
+/// A tick of the slowest kernels (`CONFIG_HZ=100`). Older kernels round timeouts down to whole ticks, and
+/// take none for a timeout that never ends.
 const SHORTEST_PROBATION: Duration = Duration::from_millis(10);
 
 impl Firewall {
-    /// Opens the firewall. What the kernel can do is read from the ruleset in force. Without one, the
-    /// kernel is asked, which changes nothing and takes some 10 ms. So it is about what programs before
-    /// this one did not ask for.
+    /// Opens the firewall. The kernel's capabilities are read from the ruleset in force. Without one, they
+    /// are tested, which changes nothing and takes some 10 ms. Capabilities that older versions did not test
+    /// are tested, too.
     ///
     /// # Errors
     /// [`FirewallError::NoNfTables`], [`FirewallError::NoPermission`], or the socket's error.
@@ -91,8 +91,8 @@ impl Firewall {
         link.generation().map_err(capability::no_nf_tables)?;
         let survey = Survey::read(&mut link)?;
         let capabilities = match survey.state.in_force() {
-            // Versions that knew fewer capabilities did not ask for the later ones. What needs a newer
-            // kernel is asked again where the older is there.
+            // Older versions knew fewer capabilities. A capability that requires a newer kernel is only
+            // tested if the older one is present.
             Some(InstalledRuleset { capabilities, .. })
                 if !capabilities.forwarded
                     || (capabilities.concat_intervals && !capabilities.local_destinations) =>
@@ -109,7 +109,7 @@ impl Firewall {
         Ok(Self { link, capabilities, seen: Some(survey) })
     }
 
-    /// Opens the firewall, taking these capabilities for the kernel's.
+    /// Opens the firewall, assuming these capabilities of the kernel.
     ///
     /// # Errors
     /// As [`Firewall::open`].
@@ -119,33 +119,34 @@ impl Firewall {
         Ok(Self { link, capabilities, seen: None })
     }
 
-    /// What this kernel can do.
+    /// The kernel's capabilities.
     #[must_use]
     pub fn capabilities(&self) -> &Capabilities {
         &self.capabilities
     }
 
-    /// Counts the changes that anyone made to nftables here. Cheap.
+    /// The number of changes of nftables in this network namespace, by any program. Cheap.
     ///
     /// # Errors
-    /// When the kernel can't be asked.
+    /// When the kernel can't be read.
     pub fn generation(&mut self) -> Result<Generation, FirewallError> {
         self.link.generation()
     }
 
-    /// What stands in the kernel, as far as the base chains tell.
+    /// The state of the kernel according to the base chains.
     ///
     /// # Errors
-    /// When the kernel can't be asked.
+    /// When the kernel can't be read.
     pub fn state(&mut self) -> Result<KernelState, FirewallError> {
         Ok(self.survey()?.state.clone())
     }
 
-    /// Puts a ruleset on trial: in force from now on, for `probation` at most (10 ms at least), unless it
-    /// is kept. What was in force before comes back by itself. Does nothing when the plan is in force already.
+    /// Puts a ruleset on trial: in force from now on, for `probation` at most (10 ms at least), unless it is
+    /// kept. Otherwise the kernel reverts to what was in force before. Does nothing if the plan is in force
+    /// already.
     ///
     /// # Errors
-    /// When the kernel refuses; then nothing was changed.
+    /// When the kernel refuses; nothing is changed then.
     pub fn try_apply(&mut self, plan: &Plan, probation: Duration) -> Result<Trial, FirewallError> {
         let (digest, capabilities) = (plan.digest(), self.capabilities);
         let counters = counter_change(plan);
@@ -168,14 +169,14 @@ impl Firewall {
             };
             let new = Some((standing, Some(plan)));
             let probation = Some(probation.max(SHORTEST_PROBATION));
-            // The old ruleset may add to them, and may come back.
+            // The old ruleset may use them, and may be in force again.
             let kept = CounterChange::Stay;
             let change = RulesetChange { old, new, probation, recorder, counters: kept };
             Ok((Some(change), Trial { standing, was_in_force: false, counters }))
         })
     }
 
-    /// Keeps the ruleset on trial for good and removes the old one. The old one's last hits come along.
+    /// Keeps the ruleset on trial for good and removes the old one. Returns the old one's last hits, too.
     ///
     /// # Errors
     /// [`FirewallError::ProbationOver`], [`FirewallError::Overtaken`], or the kernel's refusal.
@@ -204,7 +205,7 @@ impl Firewall {
         Ok(Programmed { final_hits, ..self.read_back()? })
     }
 
-    /// Takes the ruleset on trial out again; the old one is in force.
+    /// Reverts the ruleset on trial; the old one is in force.
     ///
     /// # Errors
     /// [`FirewallError::Overtaken`] or the kernel's refusal.
@@ -212,7 +213,7 @@ impl Firewall {
         if trial.was_in_force {
             return Ok(());
         }
-        let action = "taking back the ruleset on trial";
+        let action = "reverting the ruleset on trial";
         self.change(action, |survey| match survey.state {
             KernelState::Trial { new, old, .. } if new == trial.standing => {
                 let new = old.map(|old| (old, None));
@@ -227,11 +228,11 @@ impl Firewall {
     }
 
     /// Puts a ruleset in force for good in one transaction: at boot, or to repair what others did to our
-    /// table. The flow recorder's counts stay, unless its own parts are missing or there are sets and
-    /// chains of others in the table; then the table is made anew.
+    /// table. The flow recorder's counts stay, unless parts of it are missing or there are sets and chains of
+    /// other programs in the table; then the table is created anew.
     ///
     /// # Errors
-    /// When the kernel refuses; then nothing was changed.
+    /// When the kernel refuses; nothing is changed then.
     pub fn apply_now(&mut self, plan: &Plan) -> Result<(), FirewallError> {
         let (digest, capabilities) = (plan.digest(), self.capabilities);
         self.change("putting a ruleset in force", |survey| {
@@ -249,7 +250,7 @@ impl Firewall {
     /// Reads the ruleset in force from the kernel, with its counters.
     ///
     /// # Errors
-    /// [`FirewallError::NothingInForce`], or when the kernel can't be asked.
+    /// [`FirewallError::NothingInForce`], or when the kernel can't be read.
     pub fn read_back(&mut self) -> Result<Programmed, FirewallError> {
         let state = self.state()?;
         match state.in_force() {
@@ -258,33 +259,33 @@ impl Firewall {
         }
     }
 
-    /// Reads the flow recorder. Nothing is cleared: see [`crate::flows::Differ`].
+    /// Reads the flow recorder. Nothing is reset: see [`crate::flows::Differ`].
     ///
     /// # Errors
-    /// When the kernel can't be asked.
+    /// When the kernel can't be read.
     pub fn flows(&mut self) -> Result<FlowDump, FirewallError> {
         read::flows(&mut self.link, TABLE)
     }
 
-    /// Whether this kernel can hand packets to a log group, in the way that plans with one do. Asked in a
-    /// transaction that is made to fail, which changes nothing.
+    /// Whether this kernel can send packets to a log group in the way that plans with one do. Tested with a
+    /// transaction that fails on purpose and changes nothing.
     ///
     /// # Errors
-    /// When the kernel can't be asked.
+    /// When the kernel can't be tested.
     pub fn can_hand_over(&mut self) -> Result<bool, FirewallError> {
         capability::can_hand_over(&mut self.link)
     }
 
-    /// Takes away table `inet xshield` with all that is in it, and nothing else.
+    /// Deletes table `inet xshield` with its content, and nothing else.
     ///
     /// # Errors
-    /// When the kernel refuses; then nothing was changed.
+    /// When the kernel refuses; nothing is changed then.
     pub fn remove(&mut self) -> Result<(), FirewallError> {
         kernel::remove(&mut self.link)
     }
 
-    /// What stands in the kernel now. It is read anew when anyone has changed a table since, and while a
-    /// trial may run out, which is no change of a table.
+    /// The current state of the kernel. It is read again if any program has changed a table since, and while
+    /// a trial may expire, which changes no table.
     fn survey(&mut self) -> Result<&Survey, FirewallError> {
         let generation = self.link.generation()?;
         let seen = self.seen.take().filter(|seen| {
@@ -297,7 +298,7 @@ impl Firewall {
         Ok(self.seen.insert(survey))
     }
 
-    /// Surveys, decides and commits, again when others changed rules meanwhile.
+    /// Surveys, decides and commits; repeated if others changed rules meanwhile.
     fn change<'p, T>(
         &mut self,
         action: &'static str,
@@ -325,8 +326,8 @@ impl Firewall {
         }
         self.link.commit(steps.switch, action)?;
         if let Some(clean) = steps.clean {
-            // Two transactions on, a packet that is still on its way would find the old chains empty.
-            // Where the kernel can't wait for it, the window is that of one packet's processing.
+            // Two transactions later, a packet still being processed would find the old chains empty. If the
+            // kernel can't wait for it, the window is the processing of one packet.
             let _ = membarrier(MembarrierCommand::Global);
             self.link.commit(clean, action)?;
         }
@@ -334,7 +335,7 @@ impl Firewall {
     }
 }
 
-/// What becomes of the counters of the table once a plan is the only one in force.
+/// The change of the table's counters once a plan is the only one in force.
 fn counter_change(plan: &Plan) -> CounterChange {
     if plan.counters.is_empty() { CounterChange::Go } else { CounterChange::Stay }
 }

@@ -1,4 +1,4 @@
-//! Reading back: the ruleset in a slot, and the flow recorder.
+//! Reads back the ruleset in a slot and the flow recorder.
 
 use std::collections::HashMap;
 
@@ -23,7 +23,7 @@ use crate::plan::{
 };
 use crate::programmed::Programmed;
 
-/// Elements of a set, and how many answers there were.
+/// The elements of a set, and the number of answers.
 pub(crate) fn elements(
     link: &mut Link,
     table: &str,
@@ -80,7 +80,7 @@ pub(crate) fn chains(
     )
 }
 
-/// Reads one slot with the recorder's chains, as they were at one moment.
+/// Reads one slot with the recorder's chains, consistently.
 pub(crate) fn programmed(
     link: &mut Link,
     standing: InstalledRuleset,
@@ -188,7 +188,7 @@ pub(crate) fn flows(link: &mut Link, table: &str) -> Result<FlowDump, FirewallEr
     Ok(dump)
 }
 
-/// Reads what the recorder of a table had to leave out.
+/// Reads the recorder's losses in a table.
 pub(crate) fn losses(link: &mut Link, table: &str) -> Result<Losses, FirewallError> {
     let action = "reading the flow recorder's losses";
     let epoch = table_handle(link, table, action)?;
@@ -199,7 +199,7 @@ pub(crate) fn losses(link: &mut Link, table: &str) -> Result<Losses, FirewallErr
     Ok(Losses { epoch, packets: rules.iter().map(lost).sum() })
 }
 
-/// Packets that a line counted as lost; most lines count something else.
+/// Packets that a rule counted as lost; most rules count something else.
 fn lost(read: &ReadLine) -> u64 {
     if read.line.label.as_deref() == Some(LOST) { read.count.packets } else { 0 }
 }
@@ -231,7 +231,7 @@ fn flow(
         packets: item.count.packets,
         bytes: item.count.bytes,
         expires_in_ms: item.expires_ms.unwrap_or(u64::MAX),
-        // Each packet begins the element's time anew.
+        // Each packet resets the element's timeout.
         idle_ms: match (timeout_ms, item.expires_ms) {
             (Some(timeout), Some(left)) => timeout.saturating_sub(left),
             _ => 0,

@@ -1,12 +1,12 @@
-//! Two places for a ruleset in the kernel, so that a new one can stand beside the one in force; and the
-//! comment that says which ruleset stands where.
+//! Two slots for a ruleset in the kernel, so that a new one can exist beside the one in force; and the
+//! comment that says which ruleset is in which slot.
 
 use xshield_policy::Revision;
 
 use crate::installed::{InstalledRuleset, Slot};
 use crate::plan::is_shared;
 
-/// The slot of a kernel name, and the name without it.
+/// Splits a kernel name into slot and name.
 pub(crate) fn split(name: &str) -> Option<(Slot, &str)> {
     if is_shared(name) {
         return None;
@@ -15,7 +15,7 @@ pub(crate) fn split(name: &str) -> Option<(Slot, &str)> {
     a.or_else(|| name.strip_suffix("_b").map(|plain| (Slot::B, plain)))
 }
 
-/// A name as the kernel has it.
+/// The kernel's name.
 pub(crate) fn kernel_name(name: &str, slot: Option<Slot>) -> String {
     match slot {
         Some(slot) if !is_shared(name) => format!("{name}_{}", slot.letter()),
@@ -23,16 +23,16 @@ pub(crate) fn kernel_name(name: &str, slot: Option<Slot>) -> String {
     }
 }
 
-/// Marks the layout; a table of another layout is rebuilt.
+/// Identifies the layout; a table with another layout is rebuilt.
 const LAYOUT: &str = "xshield/1";
 
-/// The comment on the rules that lead to a ruleset.
+/// The comment of the rules that lead to a ruleset.
 pub(crate) fn comment(ruleset: &InstalledRuleset) -> String {
     let InstalledRuleset { slot, revision, digest, capabilities } = ruleset;
     format!("{LAYOUT} {slot} {revision} {digest} {capabilities}")
 }
 
-/// Reads such a comment; `None`: it is not ours, or of another layout.
+/// Parses such a comment; `None`: it is not ours, or of another layout.
 pub(crate) fn parse_comment(comment: &str) -> Option<InstalledRuleset> {
     let mut words = comment.split(' ');
     if words.next() != Some(LAYOUT) {

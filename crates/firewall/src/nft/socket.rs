@@ -1,4 +1,4 @@
-//! The netlink socket: one transaction, or one dump.
+//! The netlink socket: transactions and dumps.
 
 use std::io;
 
@@ -13,27 +13,27 @@ use crate::error::FirewallError;
 use crate::plan::TABLE;
 use crate::programmed::Generation;
 
-/// Room for the answers of one dump step; the kernel fills at most 32 KiB.
+/// The buffer for the answers of one dump step; the kernel sends at most 32 KiB.
 const RECEIVE_BYTES: usize = 1 << 17;
 /// Socket buffer for answers and error reports.
 const RECEIVE_BUFFER: usize = 4 << 20;
-/// How often a list that met a change is asked for again.
+/// How often a list that changed while it was read is requested again.
 const LIST_TRIES: u32 = 20;
 
 /// How a list was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Answer {
-    /// Nobody changed anything meanwhile.
+    /// Nothing changed meanwhile.
     Whole,
-    /// Someone changed something between its pieces.
+    /// Something changed between its messages.
     InPieces,
-    /// The kernel did not get to the end of it.
+    /// The kernel did not complete it.
     BrokenOff,
 }
 
 /// Messages that take effect together.
 pub(crate) struct Batch {
-    /// The table that the messages speak of.
+    /// The table of the messages.
     pub(crate) table: &'static str,
     bytes: Vec<u8>,
     sequence: u32,
@@ -46,7 +46,7 @@ impl Batch {
         Self::of_table(TABLE, at)
     }
 
-    /// The same for another table of ours.
+    /// The same for another of our tables.
     pub(crate) fn of_table(table: &'static str, at: Option<Generation>) -> Self {
         let mut bytes = Vec::with_capacity(1 << 16);
         let head = Head {
@@ -77,7 +77,7 @@ impl Batch {
         message(&mut self.bytes, head, content);
     }
 
-    /// How many bytes it has so far.
+    /// Its size in bytes so far.
     pub(crate) fn len(&self) -> usize {
         self.bytes.len()
     }
@@ -87,12 +87,12 @@ impl Batch {
         self.last == 0
     }
 
-    /// The number of the message added last.
+    /// The sequence number of the last message.
     pub(crate) fn sequence(&self) -> u32 {
         self.sequence
     }
 
-    /// Closes the batch; only its last message is acknowledged.
+    /// Completes the batch; only its last message is acknowledged.
     pub(crate) fn finish(mut self) -> Vec<u8> {
         if self.last > 0 {
             let at = self.last + 6;
@@ -111,11 +111,11 @@ impl Batch {
     }
 }
 
-/// What the kernel says to one message.
+/// The kernel's reply to one message.
 pub(crate) enum Reply<'a> {
-    /// An error's number, or 0: done.
+    /// An error number, or 0 for success.
     Error(i32),
-    /// What was asked for.
+    /// The requested object.
     Content(Attributes<'a>),
 }
 
@@ -132,7 +132,7 @@ impl Link {
             socket.connect(&SocketAddr::new(0, 0))?;
             socket.set_ext_ack(true)?;
             socket.set_cap_ack(true)?;
-            // Needs privileges that may be missing here; then the default has to do.
+            // Requires a privilege that may be missing; then the default size is used.
             let _ =
                 rustix::net::sockopt::set_socket_recv_buffer_size_force(&socket, RECEIVE_BUFFER);
             Ok(Self { socket })
@@ -143,7 +143,7 @@ impl Link {
         })
     }
 
-    /// Sends a batch and hears what became of it.
+    /// Sends a batch and returns its result.
     pub(crate) fn commit(
         &mut self,
         batch: Batch,
@@ -159,7 +159,7 @@ impl Link {
         if acknowledged { Ok(()) } else { Err(FirewallError::NoAnswer { action }) }
     }
 
-    /// Sends a batch of which some messages are expected to be refused; tells which.
+    /// Sends a batch of which some messages are expected to be refused; returns these.
     pub(crate) fn refusals(
         &mut self,
         batch: Batch,
@@ -190,7 +190,7 @@ impl Link {
         Ok(answers)
     }
 
-    /// Sends messages and hands over every reply to them, with the number of its message.
+    /// Sends messages and passes on every reply with the sequence number of its message.
     pub(crate) fn each_reply(
         &mut self,
         bytes: &[u8],
@@ -217,10 +217,10 @@ impl Link {
         action: &'static str,
         mut each: impl FnMut(&Received<'_>),
     ) -> Result<(), FirewallError> {
-        // The kernel takes a batch in one piece, and accounts for more than its bytes.
+        // The kernel receives a batch as a whole, and accounts for more than its size.
         let room = bytes.len() * 2 + (1 << 16);
         if rustix::net::sockopt::set_socket_send_buffer_size_force(&self.socket, room).is_err() {
-            // Without the privilege, what the system allows; too little shows in the error of `send`.
+            // Without the privilege, the system's limit applies; `send` fails if it is too small.
             let _ = rustix::net::sockopt::set_socket_send_buffer_size(&self.socket, room);
         }
         let failed = |source| FirewallError::Socket { action, source };
@@ -239,13 +239,12 @@ impl Link {
         }
     }
 
-    /// Lists what belongs to a table; `content` is what the question says besides, `each` sees every
-    /// answer.
+    /// Lists the objects of a table; `content` adds to the request, `each` gets every answer.
     ///
-    /// The kernel lists in pieces, and says when anyone changed anything in between. Where it was asked
-    /// for one table and kept to it, changes of others displace nothing in the list, and whether ours was
-    /// changed is for the caller to find out, who mostly reads several lists ([`super::steady`]). Where it
-    /// lists other tables, too, a list that changed underway is asked for again.
+    /// The kernel lists in several messages, and reports if anything changed in between. If it lists only the
+    /// requested table, changes of other tables do not affect the list, and the caller, who usually reads
+    /// several lists, has to detect changes of ours ([`super::steady`]). If it also lists other tables, a
+    /// list that changed meanwhile is requested again.
     pub(crate) fn list<T: Default>(
         &mut self,
         what: u16,
@@ -280,7 +279,7 @@ impl Link {
         Err(FirewallError::Busy { action })
     }
 
-    /// Asks for one object, with [`flag::ACK`] where the kernel acknowledges such a question.
+    /// Requests one object, with [`flag::ACK`] if the kernel acknowledges such a request.
     pub(crate) fn get<T>(
         &mut self,
         what: u16,
@@ -314,7 +313,7 @@ impl Link {
         message(&mut request, head, content);
         let failed = |source| FirewallError::Socket { action, source };
         self.socket.send(&request, 0).map_err(failed)?;
-        // Whoever asks for an acknowledgement may get no answer before it.
+        // A request with an acknowledgement may get no answer before it.
         let is_list = extra_flags & flag::DUMP == flag::DUMP || extra_flags & flag::ACK != 0;
         let mut answer = Answer::Whole;
         let mut buffer = Vec::with_capacity(RECEIVE_BYTES);
@@ -330,7 +329,7 @@ impl Link {
                     answer = Answer::InPieces;
                 }
                 match received.kind {
-                    // What ends a list says as well why it ends early, as when the table is gone.
+                    // The end of a list also says why it ended early, e.g. because the table is gone.
                     kind::DONE | kind::ERROR => match Refusal::of(&received) {
                         Some(refusal) if refusal.errno == libc::EINTR => {
                             return Ok(Answer::BrokenOff);
@@ -348,7 +347,7 @@ impl Link {
     }
 
     pub(crate) fn generation(&mut self) -> Result<Generation, FirewallError> {
-        let action = "asking for the generation of the rules";
+        let action = "reading the generation of the rules";
         let id =
             self.get(kind::GET_GENERATION, 0, action, |_| {}, |answer| answer.be32(GENERATION_ID))?;
         id.map(Generation).ok_or(FirewallError::NoAnswer { action })
@@ -362,7 +361,7 @@ struct Refusal {
 }
 
 impl Refusal {
-    /// `None`: it is an acknowledgement.
+    /// `None` for an acknowledgement.
     fn of(received: &Received<'_>) -> Option<Self> {
         let number: [u8; 4] = received.payload.get(..4)?.try_into().ok()?;
         let errno = -i32::from_ne_bytes(number);

@@ -1,11 +1,11 @@
-//! What the rules of the base chains say: which ruleset stands where, and which one is in force.
+//! Interprets the rules of the base chains: which ruleset is in which slot, and which one is in force.
 
 use super::encode::Hook;
 use super::slot;
 use crate::installed::{InstalledRuleset, KernelState, Slot};
 use crate::plan::{Condition, ENTRY_FORWARD, ENTRY_IN, Line, Next};
 
-/// Where the leading rule of a ruleset leads to that judges forwarded packets, or does not.
+/// The target of the leading rule of a ruleset that judges forwarded packets, or does not.
 pub(super) fn leading_to(hook: Hook, judges_forwarded: bool) -> Next {
     match hook {
         Hook::Forward if !judges_forwarded => Next::Accept,
@@ -29,7 +29,7 @@ pub(super) fn leading_rule(
     (line, standing.slot)
 }
 
-/// What the leading rules say.
+/// The state according to the leading rules.
 pub(super) fn state(
     input: &[Line],
     output: &[Line],
@@ -70,7 +70,7 @@ pub(super) fn state(
     }
 }
 
-/// Whether on probation, and what: per line. `None` for lines that are not ours.
+/// For each rule, whether it depends on the probation, and its ruleset. `None` for rules that are not ours.
 fn leads(lines: &[Line], hook: Hook, chains: &[String]) -> Option<Vec<(bool, InstalledRuleset)>> {
     let lead = |line: &Line| {
         let standing = slot::parse_comment(line.label.as_deref()?)?;
@@ -85,7 +85,7 @@ fn leads(lines: &[Line], hook: Hook, chains: &[String]) -> Option<Vec<(bool, Ins
     lines.iter().map(lead).collect()
 }
 
-/// Whether a ruleset that stands there judges forwarded packets.
+/// Whether a ruleset in the kernel judges forwarded packets.
 pub(super) fn judges_forwarded(standing: InstalledRuleset, chains: &[String]) -> bool {
     chains.contains(&slot::kernel_name(ENTRY_FORWARD, Some(standing.slot)))
 }

@@ -1,8 +1,8 @@
-//! Reading what the kernel tells in several answers, beside others who change their own rules meanwhile.
+//! Reads consistently what the kernel sends in several answers, while other programs change their own rules.
 //!
-//! The generation counts everybody's changes, so where someone changes rules without a pause it never
-//! stays the same for as long as a reading takes. Then two readings in a row are compared: what is the
-//! same in both stood there at the moment between them, whatever others did to theirs.
+//! The generation counts all programs' changes, so if a program changes rules continuously, it never stays
+//! the same for the duration of a reading. In that case two consecutive readings are compared: if they are
+//! equal, that was the state at the moment between them, whatever others changed.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -10,22 +10,22 @@ use std::time::Duration;
 use crate::error::FirewallError;
 use crate::programmed::Generation;
 
-/// How often a table is read before it is said that its rules keep changing.
+/// How often a table is read before the error that its rules keep changing.
 const TRIES: u32 = 12;
 /// The longest pause between two readings that differ.
 const LONGEST_PAUSE: Duration = Duration::from_millis(64);
 
-/// What was read, and when.
+/// The result, and when it was read.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Steady<T> {
     pub read: T,
-    /// The generation at which the reading began.
+    /// The generation when the reading started.
     pub began: Generation,
-    /// The same, where it lasted. `None`: others kept changing rules, and two readings agreed.
+    /// The same, if it did not change. `None`: others kept changing rules, and two readings were equal.
     pub generation: Option<Generation>,
 }
 
-/// Reads until nobody changed anything meanwhile, or two readings in a row are the same.
+/// Reads until nothing changed meanwhile, or two consecutive readings are equal.
 pub(crate) fn steady<L, T>(
     link: &mut L,
     action: &'static str,
@@ -48,7 +48,7 @@ pub(crate) fn steady<L, T>(
         if last.is_some() {
             #[allow(
                 clippy::disallowed_methods,
-                reason = "whoever changes our table may be done soon"
+                reason = "the program that changes our table may be done soon"
             )]
             sleep(pause);
             pause = (pause * 2).min(LONGEST_PAUSE);
@@ -63,7 +63,7 @@ pub(crate) fn steady<L, T>(
 mod tests {
     use super::*;
 
-    /// Generations and readings as they come; the last ones come again and again.
+    /// Generations and readings in order; the last ones repeat.
     struct Kernel {
         generations: Vec<u32>,
         readings: Vec<char>,

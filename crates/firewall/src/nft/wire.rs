@@ -1,11 +1,11 @@
-//! Netlink messages as bytes: headers, nested attributes, and nothing of what they mean.
+//! The encoding of netlink messages: headers and nested attributes, without their meaning.
 
 /// Aligns to netlink's four bytes.
 fn pad(bytes: &mut Vec<u8>) {
     bytes.resize(bytes.len().next_multiple_of(4), 0);
 }
 
-/// Writes attributes of one message.
+/// Writes the attributes of one message.
 pub(crate) struct Writer<'a>(pub &'a mut Vec<u8>);
 
 const NESTED: u16 = 0x8000;
@@ -34,7 +34,7 @@ impl Writer<'_> {
         self.bytes(kind, &value.to_be_bytes());
     }
 
-    /// The content must stay below 64 KiB; whoever writes lists splits them.
+    /// The content must stay below 64 KiB; the caller splits lists.
     pub(crate) fn nested(&mut self, kind: u16, content: impl FnOnce(&mut Writer<'_>)) {
         let start = self.0.len();
         self.0.extend([0; 4]);
@@ -61,7 +61,7 @@ pub(crate) fn message(out: &mut Vec<u8>, head: Head, attributes: impl FnOnce(&mu
     out[start..start + 4].copy_from_slice(&length.to_ne_bytes());
 }
 
-/// What stands in the headers of a message.
+/// The headers of a message.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Head {
     pub kind: u16,
@@ -95,7 +95,7 @@ fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
 }
 
-/// The messages of one datagram. Ends at the first one that is cut short.
+/// The messages of one datagram, up to the first truncated one.
 pub(crate) struct Messages<'a>(pub &'a [u8]);
 
 impl<'a> Iterator for Messages<'a> {
@@ -111,7 +111,7 @@ impl<'a> Iterator for Messages<'a> {
     }
 }
 
-/// Attributes in a row. Ends at the first one that is cut short.
+/// A sequence of attributes, up to the first truncated one.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Attributes<'a>(pub &'a [u8]);
 
@@ -151,7 +151,7 @@ impl<'a> Attributes<'a> {
     }
 }
 
-/// User data as libnftnl writes it, so that `nft list` shows it: type, length, text, NUL.
+/// User data in libnftnl's format, so that `nft list` shows it: type, length, text, NUL.
 pub(crate) fn comment(text: &str) -> Vec<u8> {
     let text = text.as_bytes();
     let text = text.get(..126).unwrap_or(text);

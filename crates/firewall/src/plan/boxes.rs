@@ -1,21 +1,21 @@
-//! Overlapping boxes (address range × port range) made disjoint, as interval sets of the kernel demand.
+//! Makes overlapping boxes (address range × port range) disjoint, as the kernel's interval sets require.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// `addresses × services`, both inclusive, with the order of the rule it comes from.
+/// `addresses × services`, both inclusive, with the position of its rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct RuleBox {
-    /// Lowest and highest service (a port, a protocol or an ICMP type).
+    /// First and last service (a port, a protocol or an ICMP type).
     pub services: (u16, u16),
-    /// Lowest and highest address.
+    /// First and last address.
     pub addresses: (u128, u128),
     /// Position of the rule: of two that cover a point, the first is named.
     pub order: usize,
 }
 
-/// Splits boxes into layers; the boxes of a layer are disjoint, and a point is in some layer exactly
-/// when it is in some box. A layer holds at most `4 * n + 1024` boxes for its `n` boxes of input; what
-/// would split into more goes to a layer of its own, so the whole stays linear in the input.
+/// Splits boxes into layers; the boxes of a layer are disjoint, and a point is in some layer exactly if it is
+/// in some box. A layer has at most `4 * n + 1024` boxes for its `n` input boxes; boxes that would be split
+/// further go into another layer, so the total stays linear in the input.
 pub(crate) fn layers(boxes: Vec<RuleBox>) -> Vec<Vec<RuleBox>> {
     let mut layers = Vec::new();
     let mut groups: BTreeMap<(u16, u16), Vec<RuleBox>> = BTreeMap::new();
@@ -32,7 +32,7 @@ pub(crate) fn layers(boxes: Vec<RuleBox>) -> Vec<Vec<RuleBox>> {
 
 type Groups = BTreeMap<(u16, u16), Vec<RuleBox>>;
 
-/// Takes out the groups that span most of the others' bounds, until the rest fits.
+/// Removes the groups that span most of the others' bounds, until the rest fits.
 fn split_off_the_widest(groups: &mut Groups) -> Groups {
     let bounds: BTreeSet<u32> =
         groups.keys().flat_map(|&(lo, hi)| [u32::from(lo), u32::from(hi) + 1]).collect();
@@ -59,7 +59,7 @@ fn split_off_the_widest(groups: &mut Groups) -> Groups {
     later
 }
 
-/// Sweeps along the services; in each stretch between two bounds, along the addresses.
+/// Sweeps over the services, and within each range between two bounds over the addresses.
 fn disjoint(groups: &Groups) -> Vec<RuleBox> {
     let mut starts: BTreeMap<u32, Vec<(u16, u16)>> = BTreeMap::new();
     let mut bounds = BTreeSet::new();
@@ -104,8 +104,7 @@ fn alike(a: &[RuleBox], b: &[RuleBox]) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(same)
 }
 
-/// One dimension: overlapping address ranges become disjoint ones, each with the first rule that
-/// covers it.
+/// In one dimension, makes overlapping address ranges disjoint, each with the first rule that covers it.
 fn first_in_order_wins(ranges: &[RuleBox], services: (u16, u16)) -> Vec<RuleBox> {
     let mut opening: Vec<(u128, usize, u128)> =
         ranges.iter().map(|flat| (flat.addresses.0, flat.order, flat.addresses.1)).collect();

@@ -1,4 +1,4 @@
-//! [`plan`]: which chains there are, and what stands in them.
+//! [`plan`]: the chains and their content.
 
 use xshield_policy::decide::{DISCOVERY_TYPES, ICMP_ERRORS, ICMPV6_ERRORS};
 use xshield_policy::protocol::TCP;
@@ -21,7 +21,7 @@ pub fn plan(bound: &Bound, capabilities: &Capabilities) -> Plan {
     plan_with(bound, capabilities, None)
 }
 
-/// As [`plan`]; with a group, denied packets are handed to it as they come.
+/// Like [`plan`]; with a group, denied packets are sent to it as they occur.
 #[must_use]
 pub fn plan_with(bound: &Bound, capabilities: &Capabilities, live: Option<LiveGroup>) -> Plan {
     let mut builder = Builder {
@@ -86,7 +86,7 @@ impl Builder<'_> {
         }
     }
 
-    /// Who opens a flow is what conntrack says, except that a SYN without ACK always opens one.
+    /// Conntrack determines the opener of a flow, except that a SYN without ACK always opens one.
     fn entry_chains(&mut self) {
         for (name, loopback) in
             [(ENTRY_IN, Condition::InputLoopback), (ENTRY_OUT, Condition::OutputLoopback)]

@@ -1,4 +1,4 @@
-//! What chains are built with: the plan as it grows, and the ways to look at a packet.
+//! The plan under construction, and the views of a packet for which chains are built.
 
 use xshield_policy::decide::{NTP, NTS_KEYS};
 use xshield_policy::{
@@ -12,7 +12,7 @@ use super::recorder::way;
 use super::shapes::Entry;
 use crate::{Capabilities, Traffic};
 
-/// A plan as it grows.
+/// A plan under construction.
 pub(super) struct Builder<'a> {
     pub(super) bound: &'a Bound,
     pub(super) capabilities: &'a Capabilities,
@@ -22,21 +22,21 @@ pub(super) struct Builder<'a> {
     pub(super) unenforceable: Vec<Unenforceable>,
 }
 
-/// One of the ways to look at a packet.
+/// A view of a packet: which of its fields are the peer and the service.
 #[derive(Clone, Copy)]
 pub(super) struct View {
     pub(super) direction: Direction,
-    /// Only answers come by; never of forwarded traffic, whose chains see both.
+    /// Only answers; never for forwarded traffic, whose chains see both sides.
     pub(super) reply: bool,
-    /// Of packets that connection tracking can't place, by the stance of this mode.
+    /// For packets that connection tracking can't assign to a flow, by the stance of this mode.
     pub(super) unplaced: Option<Mode>,
     pub(super) traffic: Traffic,
-    /// Forwarded traffic that the tested stance alone judges, in chains of its own.
+    /// For forwarded traffic judged only by the tested stance, in separate chains.
     pub(super) tested_alone: bool,
 }
 
 impl View {
-    /// Of the host's own traffic.
+    /// For the host's own traffic.
     pub(super) fn own(direction: Direction, reply: bool) -> Self {
         Self { direction, reply, unplaced: None, traffic: Traffic::Own, tested_alone: false }
     }
@@ -45,7 +45,7 @@ impl View {
         Self { traffic: Traffic::Forwarded, ..Self::own(direction, false) }
     }
 
-    /// How the chains of its denials are called: `in`, `fwd_in`, `fwd_in_test`.
+    /// The prefix of the chains that deny: `in`, `fwd_in`, `fwd_in_test`.
     pub(super) fn stem(self) -> String {
         let way = way(self.direction);
         match (self.traffic, self.tested_alone) {
@@ -92,7 +92,7 @@ impl View {
         }
     }
 
-    /// The address of this end; of forwarded traffic, of the end that the opener asked for.
+    /// The field with the address of this host; for forwarded traffic, the destination that the opener used.
     pub(super) fn local(self, family: Family) -> Field {
         match self.peer(family) {
             Field::Source(family) => Field::Destination(family),
@@ -102,7 +102,7 @@ impl View {
         }
     }
 
-    /// The port of the flow's destination.
+    /// The field with the flow's destination port.
     pub(super) fn service(self) -> Field {
         match (self.traffic, self.reply) {
             (Traffic::Forwarded, _) => Field::OriginalPort,
@@ -135,7 +135,7 @@ impl Builder<'_> {
         self.chains.push(Chain { name: name.into(), lines });
     }
 
-    /// The chain of forwarded flows beside those of the host's own, if there is to be one.
+    /// The view of forwarded flows in addition to the host's own, if they are judged.
     pub(super) fn forwarded_view(&self, direction: Direction) -> Option<View> {
         let judged = |&passage: &Passage| {
             let (enforced, tested) = self.covers(direction, passage);
@@ -145,8 +145,8 @@ impl Builder<'_> {
         Passage::BOTH.iter().any(judged).then_some(view)
     }
 
-    /// Whether the enforced and the tested stance judge such flows. A kernel that does not tell who
-    /// opened a flow judges none; that is reported as a problem.
+    /// Whether the enforced and the tested stance judge such flows. A kernel that can't determine the opener
+    /// of a flow judges none; that is reported as a problem.
     pub(super) fn covers(&self, direction: Direction, passage: Passage) -> (bool, bool) {
         let rules = self.bound.forwarded.rules.direction(direction);
         match self.capabilities.forwarded {
@@ -155,7 +155,7 @@ impl Builder<'_> {
         }
     }
 
-    /// Whether nothing is enforced in a direction, so that its one stance is the tested one.
+    /// Whether nothing is enforced in a direction, so that its only stance is the tested one.
     pub(super) fn only_tests(&self, direction: Direction) -> bool {
         let rules = self.bound.direction(direction);
         rules.tested.is_some() && rules.enforced == BoundStance::open()

@@ -1,4 +1,4 @@
-//! What a plan does to the first packet of a flow: the kernel's walk through the chains, step by step.
+//! Evaluates a plan for the first packet of a flow: follows the chains like the kernel.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -13,7 +13,7 @@ use super::model::{
 };
 use super::shapes::{family, number};
 
-/// A line whose conditions the packet met.
+/// A line whose conditions match the packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EvalStep {
     /// The chain.
@@ -22,22 +22,22 @@ pub struct EvalStep {
     pub line: usize,
     /// The set element that matched, with the set's name.
     pub element: Option<(String, Element)>,
-    /// The rule that the line or element comes from.
+    /// The policy rule from which the line or element comes.
     pub label: Option<Label>,
 }
 
-/// Where a packet ended.
+/// The result of an evaluation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Evaluation {
-    /// What happens to it.
+    /// The verdict.
     pub verdict: Verdict,
-    /// How it came to that.
+    /// The lines that led to it.
     pub steps: Vec<EvalStep>,
 }
 
 impl Evaluation {
-    /// What let the packet through: the first rule that matched, else a level. What denied it: the last
-    /// label before the denial chains.
+    /// What accepted the packet: the first matching rule, else a level. What denied it: the last label before
+    /// the chains that deny.
     #[must_use]
     pub fn decided_by(&self) -> Option<&Label> {
         let asked_last = self.steps.iter().filter_map(|step| step.label.as_ref());
@@ -59,23 +59,23 @@ fn is_denial(chain: &str) -> bool {
     chain.starts_with("deny_")
 }
 
-/// Whether names of interfaces are looked up.
+/// Whether the fields are names of interfaces.
 fn is_of_interfaces(key: &[Field]) -> bool {
     key.iter().any(|field| matches!(field, Field::InputName | Field::OutputName))
 }
 
-/// Jumps deeper than this can't come from a plan; the kernel refuses them, too.
+/// No plan has deeper jumps; the kernel refuses them, too.
 const MAX_DEPTH: usize = 16;
 
-/// Walks the packet through the chains. Total: where the chains that all rulesets share are not among
-/// `chains`, the one that records and lets through lets through, and those that only record do nothing.
+/// Evaluates the chains for a packet. Always returns a result: if the chains shared by all rulesets are not
+/// among `chains`, the chain that records and accepts accepts, and those that only record do nothing.
 #[must_use]
 pub fn eval(sets: &[Set], chains: &[Chain], packet: &Packet) -> Evaluation {
     eval_in(State::New, sets, chains, packet)
 }
 
-/// As [`eval`], for a packet that connection tracking has in another state than that of a flow's first.
-/// One of TCP is none that opens a connection.
+/// Like [`eval`], for a packet with another connection tracking state than a flow's first. For TCP it is not
+/// a packet that opens a connection.
 #[must_use]
 pub fn eval_in(state: State, sets: &[Set], chains: &[Chain], packet: &Packet) -> Evaluation {
     let entry = match packet.direction {
@@ -85,7 +85,7 @@ pub fn eval_in(state: State, sets: &[Set], chains: &[Chain], packet: &Packet) ->
     walk(state, sets, chains, (packet, None), entry)
 }
 
-/// The same for a packet that the host passes on. Where no chain judges such packets, it passes.
+/// The same for a forwarded packet. If no chain judges such packets, it passes.
 #[must_use]
 pub fn eval_forwarded(sets: &[Set], chains: &[Chain], forwarded: &ForwardedPacket) -> Evaluation {
     let packet = Packet { loopback: false, owners: Vec::new(), ..forwarded.packet.clone() };
@@ -108,7 +108,7 @@ fn walk(
     };
     let mut steps = Vec::new();
     let dropped = walk.chain(entry, 0, &mut steps) == Some(Fate::Dropped);
-    // What is about to be denied may still turn out to be failsafe, or an answer.
+    // A packet that is about to be denied may still match the failsafe, or be an answer.
     let denied = steps.last().is_some_and(|step: &EvalStep| {
         let failsafe = step.label.as_ref().is_some_and(|label| label.starts_with("failsafe/"));
         is_denial(&step.chain) && !failsafe
@@ -137,7 +137,7 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// `None`: the chain came to its end without a verdict.
+    /// `None` if the end of the chain is reached without a verdict.
     fn chain(&self, name: &str, depth: usize, steps: &mut Vec<EvalStep>) -> Option<Fate> {
         let chain = self.chains.get(name).filter(|_| depth < MAX_DEPTH)?;
         for (index, line) in chain.lines.iter().enumerate() {
@@ -164,7 +164,7 @@ impl Walk<'_> {
         None
     }
 
-    /// `None` when a condition fails; otherwise the element that the last look-up found, if any.
+    /// `None` if a condition fails; otherwise the element that the last look-up found, if any.
     fn meets(&self, line: &Line) -> Option<Option<(String, Element)>> {
         let mut found = None;
         for condition in &line.conditions {
@@ -199,8 +199,8 @@ impl Walk<'_> {
         Some(found)
     }
 
-    /// Whether it came in from inside; by which interface does not matter. What stays within a bridge is
-    /// no packet of a forwarded flow, and the first packet is no answer.
+    /// Whether the packet came from inside; by which interface does not matter. A packet that stays within a
+    /// bridge is not part of a forwarded flow, and the first packet is not an answer.
     fn is_inside(&self, key: &[Field], set: &str) -> bool {
         let outbound = self.passage.is_some() && self.packet.direction == Direction::Outbound;
         outbound && key == [Field::InputName] && self.sets.contains_key(set)
@@ -228,7 +228,7 @@ impl Walk<'_> {
         }
     }
 
-    /// `None` for what the packet doesn't have, or nobody says.
+    /// `None` if the packet does not have the field, or its value is unknown.
     fn field(&self, field: Field) -> Option<u128> {
         let (peer, local) = (Some(self.packet.peer), self.packet.local);
         let (source, destination) = match self.packet.direction {

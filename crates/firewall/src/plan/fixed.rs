@@ -1,4 +1,4 @@
-//! Failsafe flows that stand in lines of their own.
+//! Failsafe flows with their own lines.
 
 use std::net::SocketAddr;
 
@@ -47,8 +47,8 @@ pub(super) fn dhcp(view: View) -> Vec<Line> {
     lines
 }
 
-/// What goes to this host itself by another way than the loopback: a packet that the host's own rules
-/// redirected on its way out. Asked last, of packets that would be denied.
+/// Packets to this host itself that do not use the loopback interface: those that the host's own rules
+/// redirect. Checked last, for packets that would be denied.
 pub(super) fn local_destinations(capabilities: &Capabilities) -> Vec<Line> {
     let accept = |conditions| line(conditions, Next::Accept).counted("failsafe/loopback");
     if capabilities.local_destinations {
@@ -61,8 +61,8 @@ pub(super) fn local_destinations(capabilities: &Capabilities) -> Vec<Line> {
     [(Family::V4, LOOPBACK_V4), (Family::V6, (1, 1))].into_iter().map(loopback).collect()
 }
 
-/// What the platform serves on its own host, asked last, of packets that would be denied: on every
-/// other host nothing ever matches.
+/// What the platform serves on its own host, checked last, for packets that would be denied: on other hosts
+/// it never matches.
 pub(super) fn served(endpoints: &[SocketAddr], view: View, next: &Next) -> Vec<Line> {
     let accept = |end: &SocketAddr| {
         let (family, address) = (family(end.ip()), number(end.ip()));

@@ -2,33 +2,33 @@
 //!
 //! | chain | |
 //! |---|---|
-//! | `fwd` | translated or not, and what stays within a bridge |
+//! | `fwd` | distinguishes translated packets and those within a bridge |
 //! | `fwd_translated`, `fwd_routed` | opened from inside or from outside |
 //! | `fwd_in`, `fwd_out` | the rules of inbound and of outbound flows, as for the host's own |
-//! | `fwd_in_test`, `fwd_out_test` | the tested stance of flows that the enforced one leaves alone |
+//! | `fwd_in_test`, `fwd_out_test` | the tested stance of flows that the enforced one does not judge |
 //!
-//! There, both sides' packets are judged by the same key: what the opener used, before any translation,
-//! as connection tracking remembers it. So a tightened policy ends exactly the flows that it denies, as
-//! it does for the host's own. Only the opener's packets are recorded. The sets of the rules are those
-//! of the host's own traffic.
+//! Both sides' packets are judged by the same key: the opener's addresses and port before any translation, as
+//! stored by connection tracking. So a stricter policy ends exactly the flows that it denies, as for the
+//! host's own. Only the opener's packets are recorded. The sets of the rules are those of the host's own
+//! traffic.
 
 use xshield_policy::{Direction, InterfaceName, Mode, Passage};
 
 use super::builder::{Builder, View, line};
 use super::model::{Condition, ENTRY_FORWARD, Element, Field, FieldType, Line, Next, Set, Shape};
 
-/// The names of interfaces that lead inside.
+/// The set of inner interfaces.
 const INNER: &str = "inner";
-/// Every bridge's name twice: what enters and leaves by the same one.
+/// The set of pairs of the same bridge: packets that enter and leave by it.
 const SWITCHED: &str = "switched";
 const TRANSLATED: &str = "fwd_translated";
 const ROUTED: &str = "fwd_routed";
-/// On lines that let pass what is not judged.
+/// The label of lines that accept packets that are not judged.
 const LEFT_ALONE: &str = "default/left-alone";
 
 impl Builder<'_> {
-    /// Leads packets of the forward hook to the chains that judge them. Without such chains there is
-    /// nothing at that hook.
+    /// Sends packets of the forward hook to the chains that judge them. Without such chains there is no chain
+    /// at that hook.
     pub(super) fn forward_entry(&mut self) {
         let mut tested_alone = false;
         let mut chain_of = |direction, passage| {
@@ -72,7 +72,7 @@ impl Builder<'_> {
         self.chain(ENTRY_FORWARD, lines);
     }
 
-    /// Tells by the opener's interface from which side a flow was opened.
+    /// Determines by the opener's interface from which side a flow was opened.
     fn sides(&self, inside: Option<&str>, outside: Option<&str>) -> Vec<Line> {
         let mut lines = Vec::new();
         if !self.bound.forwarded.interfaces.inner.is_empty() {
@@ -86,7 +86,7 @@ impl Builder<'_> {
         lines
     }
 
-    /// Chains of flows that the tested stance alone judges, although there is an enforced one.
+    /// Chains of flows judged only by the tested stance, although there is an enforced one.
     fn tested_alone(&mut self, direction: Direction) {
         let alone = |passage: &Passage| self.covers(direction, *passage) == (false, true);
         if self.only_tests(direction) || !Passage::BOTH.iter().any(alone) {
@@ -98,7 +98,7 @@ impl Builder<'_> {
         self.stance_apart(view, stance, Mode::Test);
     }
 
-    /// The names that the lines look up.
+    /// The interface names that the lines use.
     fn interfaces(&mut self) {
         let interfaces = &self.bound.forwarded.interfaces;
         let set = |name: &str, label: &str, names: Vec<[u128; 4]>, fields: usize| Set {
@@ -125,7 +125,7 @@ impl Builder<'_> {
     }
 }
 
-/// To a chain that judges, or on its way.
+/// A jump to a chain that judges, or acceptance.
 fn to_chain(conditions: Vec<Condition>, chain: Option<&str>) -> Line {
     match chain {
         Some(chain) => line(conditions, Next::Goto(chain.to_owned())),
@@ -133,7 +133,7 @@ fn to_chain(conditions: Vec<Condition>, chain: Option<&str>) -> Line {
     }
 }
 
-/// A name as the kernel compares it: its bytes, the rest of sixteen being zero.
+/// A name as the kernel compares it: its bytes, padded with zeros to sixteen.
 fn number(name: &InterfaceName) -> u128 {
     let mut bytes = [0; 16];
     for (byte, of_name) in bytes.iter_mut().zip(name.as_str().bytes()) {

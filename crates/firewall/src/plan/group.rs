@@ -1,17 +1,17 @@
-//! Rules that do the same, and what that is.
+//! Groups of rules with the same effect.
 
 use xshield_policy::{BoundDirection, BoundStance, Direction};
 
 use super::recorder::way;
 use super::shapes::Shapes;
 
-/// What a group of rules does.
+/// The effect of a group of rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verb {
     Failsafe,
     Block,
     Allow,
-    /// Allows that count in the enforced stance and not in the tested one.
+    /// Allow rules of the enforced stance only.
     AllowEnforced,
     BlockTested,
     AllowTested,
@@ -29,7 +29,7 @@ impl Verb {
         }
     }
 
-    /// How the group's sets begin: what the rules do, the direction, and the stance where it has two.
+    /// The prefix of the group's sets: effect, direction, and the stance if there are two.
     pub(super) fn sets(self, direction: Direction) -> String {
         let way = way(direction);
         match self {
@@ -46,8 +46,8 @@ impl Verb {
         matches!(self, Self::Block | Self::BlockTested)
     }
 
-    /// The chain for packets of established flows whose socket is gone; `None` for rules that let
-    /// nothing through.
+    /// The chain for packets of established flows whose socket is closed; `None` for rules that accept
+    /// nothing.
     pub(super) fn ownerless(self) -> Option<&'static str> {
         match self {
             Self::Allow => Some("ownerless"),
@@ -64,7 +64,7 @@ pub(super) struct Group {
     pub(super) shapes: Shapes,
 }
 
-/// Whether a direction enforces nothing, so that its tested stance stands alone.
+/// Whether a direction enforces nothing, so that only its tested stance exists.
 pub(super) fn only_tested(rules: &BoundDirection) -> bool {
     rules.tested.is_some() && rules.enforced == BoundStance::open()
 }

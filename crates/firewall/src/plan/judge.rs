@@ -1,7 +1,7 @@
 //! The chains that judge a direction's packets: failsafe, then the enforced stance, then the tested one.
 //!
-//! A direction with one stance has one chain for each way its packets go. With two, what the enforced
-//! stance lets through of packets from the opener goes on:
+//! A direction with one stance has one chain for each direction of its packets. With two, the opener's
+//! packets that the enforced stance accepts continue:
 //!
 //! ```text
 //! in_orig          failsafe, blocks → deny; allows → in_orig_passed; level → deny, in_orig_tested
@@ -10,7 +10,7 @@
 //! in_orig_blocks   blocks of the tested stance → would deny
 //! ```
 //!
-//! Answers are judged by the enforced stance alone: a test drops nothing, and records the opener.
+//! Answers are judged only by the enforced stance: a test drops nothing, and records the opener's packets.
 
 use std::collections::HashMap;
 
@@ -30,7 +30,7 @@ use super::shapes::{Entry, set_ranges};
 use super::stage::{Place, Stage};
 use crate::FlowKind;
 
-/// Log lines per second and direction, and how many in one go.
+/// Log lines per second and direction, and the size of a burst.
 const LOG_RATE: (u64, u32) = (10, 20);
 
 fn denied_reply_chain(view: View) -> String {
@@ -84,7 +84,7 @@ impl Builder<'_> {
     fn two_stances(&mut self, direction: Direction, enforced: &BoundStance, tested: &BoundStance) {
         let first = Stage { subject: enforced.subject, mode: Mode::Enforce, place: Place::First };
         let second = Stage { subject: tested.subject, mode: Mode::Test, place: Place::Second };
-        // What stands in both stances is looked up once, in the enforced one.
+        // Rules in both stances are looked up once, in the enforced one.
         let (both, enforced_only) = parted(&enforced.allows, &tested.allows);
         let (_, tested_only) = parted(&tested.allows, &enforced.allows);
         let (_, more_blocks) = parted(&tested.blocks, &enforced.blocks);
@@ -116,7 +116,7 @@ impl Builder<'_> {
         self.keep_sets(groups.into_iter().chain([blocks, allows]));
     }
 
-    /// The tested stance: only what the opener sends comes here.
+    /// The tested stance, for packets of the opener only.
     fn tested(&mut self, view: View, stage: Stage, blocks: &Group, allows: &Group) {
         let pass = self.pass(view);
         let mut passed = Vec::new();
@@ -136,7 +136,7 @@ impl Builder<'_> {
         self.chain(tested_chain(view), tested);
     }
 
-    /// A stance with sets of its own, beside those of its direction.
+    /// A stance with its own sets, in addition to those of its direction.
     pub(super) fn stance_apart(&mut self, view: View, stance: &BoundStance, mode: Mode) {
         let stage = Stage { subject: stance.subject, mode, place: Place::Alone };
         let failsafe = failsafe_entries(&self.bound.failsafe, view.direction);
@@ -180,7 +180,7 @@ impl Builder<'_> {
         }
     }
 
-    /// Rules in terms of the plan; those that the kernel can't express are told and left out.
+    /// Rules in the plan's model; those that the kernel can't express are reported and omitted.
     fn entries<'r>(
         &mut self,
         rules: impl IntoIterator<Item = &'r BoundRule>,
@@ -218,7 +218,7 @@ impl Builder<'_> {
         for family in Family::BOTH {
             let icmp = vec![Condition::Family(family), Condition::Protocol(family.icmp())];
             if view.reply {
-                // An answer to a request that was judged, or an error about a flow that was.
+                // An answer to a judged request, or an error about a judged flow.
                 lines.push(line(icmp, Next::Accept));
             } else {
                 if view.is_forwarded() {
@@ -236,7 +236,7 @@ impl Builder<'_> {
         }
         for group in groups {
             if group.verb == Verb::Failsafe && view.is_forwarded_outbound() {
-                // It keeps the host itself in touch, and nobody else.
+                // It keeps the host itself reachable, and does not apply to others.
                 continue;
             }
             let next = self.next(view, stage, group.verb);
@@ -251,7 +251,7 @@ impl Builder<'_> {
         }
     }
 
-    /// Whether answers that are denied may be the platform's.
+    /// Whether denied answers may be the platform's.
     fn looks_twice(&self, view: View, stage: Stage) -> bool {
         let served = &self.bound.failsafe.served;
         let inbound = view.direction == Direction::Inbound;
@@ -266,7 +266,7 @@ impl Builder<'_> {
         }
     }
 
-    /// Where a packet goes that a rule of this kind matches.
+    /// The target of a packet that matches a rule of this kind.
     fn next(&self, view: View, stage: Stage, verb: Verb) -> Next {
         let goes_on = stage.place == Place::First && !view.reply;
         match verb {
@@ -289,7 +289,7 @@ impl Builder<'_> {
 
     /// The level of a stance.
     fn level(&mut self, view: View, stage: Stage, lines: &mut Vec<Line>) {
-        // What goes on to the tested stance is counted there.
+        // Packets that continue to the tested stance are counted there.
         let goes_on = stage.place == Place::First && !view.reply;
         let passes = |conditions: Vec<Condition>, label: &str| {
             if goes_on {
@@ -336,7 +336,7 @@ impl Builder<'_> {
         }
     }
 
-    /// Records and logs a denial, then gives the last verdict.
+    /// Records and logs a denial, then returns the final verdict.
     fn denial(&mut self, view: View, stage: Stage, rule: &str) {
         let (kind, word) = match stage.mode {
             Mode::Enforce => (FlowKind::Denied, "DENY"),
@@ -366,7 +366,7 @@ impl Builder<'_> {
         let told = if rule == "answer" { "block" } else { rule };
         let mark = if view.is_forwarded() { "fwd-" } else { "" };
         let prefix = format!("xshield: {word} {mark}{} rule={told} ", way(view.direction));
-        // A forwarded packet shows its translated ends: of what the opener asked for, the recorder tells.
+        // A forwarded packet contains its translated addresses; the recorder has those that the opener used.
         let live = self.live.filter(|_| !view.is_forwarded());
         let handed_over = live.map(|group| live_line(group, prefix.clone()));
         lines.push(Line {
@@ -382,7 +382,7 @@ impl Builder<'_> {
     }
 }
 
-/// The rules that stand in `others`, too, and those that do not.
+/// Separates rules that are also in `others` from those that are not.
 fn parted<'r>(
     rules: &'r [BoundRule],
     others: &[BoundRule],

@@ -1,4 +1,4 @@
-//! Rules that stand in lines of their own: those of an owner, and those whose sets would grow too large.
+//! Rules with their own lines: those for an owner, and those whose sets would grow too large.
 
 use xshield_policy::{Direction, Owner};
 
@@ -8,7 +8,7 @@ use super::model::{Condition, Family, Field, Line, Next, State};
 use super::shapes::{Addresses, LineRule, ServiceMatch};
 
 impl Builder<'_> {
-    /// Rules that stand in lines of their own. Owners are known only where a local socket sends.
+    /// Rules with their own lines. Owners are only known for packets that a local socket sends.
     pub(super) fn line_rules(
         &mut self,
         view: View,
@@ -24,8 +24,8 @@ impl Builder<'_> {
                 continue;
             }
             if view.reply && is_owned && (verb.is_block() || view.unplaced.is_some()) {
-                // A block rule by address alone would hit other programs' flows; this one sends nothing
-                // more. What answers nothing that is known answers no program.
+                // A block rule by address only would match other programs' flows; this program sends nothing
+                // more. An answer to an unknown flow belongs to no program.
                 continue;
             }
             let owner = if view.reply { None } else { line_rule.owner.clone() };
@@ -42,8 +42,8 @@ impl Builder<'_> {
         if owned.is_empty() {
             return;
         }
-        // The kernel itself answers for sockets that are gone (TIME-WAIT, resets): no owner is left to
-        // ask, and only established flows have such packets.
+        // The kernel itself answers for closed sockets (TIME-WAIT, resets): there is no owner, and only
+        // established flows have such packets.
         let mut ownerless = vec![line(vec![Condition::HasOwner], Next::Return)];
         for (index, line_rule) in owned {
             let name = format!("{ownerless_chain}{}_r{index}", line_rule.family.number());
@@ -86,7 +86,7 @@ impl Builder<'_> {
             .collect();
         let judged = |conditions| line(conditions, next.clone()).counted(line_rule.label.clone());
         if heads.len() > 1 && service_matches.len() > 1 {
-            // Lines add up instead of multiplying.
+            // Lines are added instead of multiplied.
             let lines = service_matches.into_iter().map(judged).collect();
             self.chain(chain, lines);
             return heads

@@ -1,19 +1,19 @@
-//! Live events: what is denied or on the threat list is handed to whoever listens to a log group, as it
-//! happens. The flow recorder stays the record that counts.
+//! Live events: denied packets and threat matches are sent to a log group as they occur. The flow recorder
+//! remains the authoritative record.
 //!
-//! In front of every such rule stands one counter of the table, which outlives rulesets, and behind it a
-//! rate limit of the rule's own. So a flood costs the listener a bounded amount, and what it did not get
-//! is exactly the difference between the counter and what it got, whatever the reason.
+//! Every such rule first increments a common counter of the table, which outlives rulesets, and then applies
+//! its own rate limit. So a flood has a limited cost for the listener, and the number of packets that it did
+//! not receive is exactly the difference between the counter and what it received, for whatever reason.
 
 use super::live_group::LiveGroup;
 use super::model::{Effect, Line};
 
-/// The counter of packets that were to be handed over, in either of our tables.
+/// The counter of packets sent to the log group, in each of our tables.
 pub const LIVE_COUNTER: &str = "live";
-/// Packets per second that one rule hands over at most, and how many in one go.
+/// The most packets per second that one rule sends, and the size of a burst.
 const RATE: (u64, u32) = (5_000, 1_000);
 
-/// The line that hands packets over; it decides nothing.
+/// The line that sends packets to the log group; it has no verdict.
 pub(crate) fn live_line(group: LiveGroup, prefix: String) -> Line {
     let (per_second, burst) = RATE;
     Line {

@@ -6,19 +6,19 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// The log group (`NFLOG`) that live events go to.
+/// The log group (`NFLOG`) for live events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct LiveGroup(NonZeroU16);
 
 impl LiveGroup {
-    /// Where nothing else is said. No program is known to use it.
+    /// The default. No program is known to use it.
     pub const DEFAULT: Self = match NonZeroU16::new(7733) {
         Some(number) => Self(number),
         None => panic!("zero is no group of ours"),
     };
 
-    /// `None` for 0, which the kernel and other programs take for "no group".
+    /// `None` for 0, which the kernel and other programs use for "no group".
     #[must_use]
     pub fn new(number: u16) -> Option<Self> {
         NonZeroU16::new(number).map(Self)
@@ -37,7 +37,7 @@ impl fmt::Display for LiveGroup {
     }
 }
 
-/// Why a text is no log group.
+/// The text is not a log group.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a log group; expected a number from 1 to 65535")]
 pub struct LiveGroupError(String);

@@ -1,4 +1,4 @@
-//! Look-ups as lines of a chain, and the chains that lead to one of many sets.
+//! Look-ups as lines of a chain, and chains that select one of many sets.
 
 use super::builder::{Builder, View, line, with};
 use super::group::Verb;
@@ -7,7 +7,7 @@ use super::shapes::{Asks, Lookup, Sets};
 use super::tree::{Axis, Tree};
 
 impl Builder<'_> {
-    /// The lines of a look-up; where they lead to parts, the parts' chains are made.
+    /// The lines of a look-up; if it is split into parts, creates the parts' chains.
     pub(super) fn lookup(
         &mut self,
         view: View,
@@ -59,7 +59,7 @@ impl Builder<'_> {
 }
 
 impl Lookup {
-    /// What is asked for beside address and protocol.
+    /// What is looked up in addition to address and protocol.
     fn service(&self, view: View) -> Field {
         match self.asks {
             Asks::AddressAndPort | Asks::Port => view.service(),
@@ -69,8 +69,8 @@ impl Lookup {
     }
 }
 
-/// Chains that lead through a tree; returns the name of the first. A packet that meets nothing comes
-/// back from there.
+/// Creates the chains of a tree; returns the name of the first. A packet that matches nothing returns from
+/// there.
 fn parted(
     tree: &Tree<Vec<String>>,
     chains: &mut Vec<Chain>,

@@ -1,7 +1,7 @@
-//! From a bound ruleset to what the kernel holds. Pure; the same on every OS.
+//! Translates a bound ruleset into the content of the kernel's table. Pure; the same on every OS.
 //!
-//! A packet enters at [`ENTRY_IN`] or [`ENTRY_OUT`]. Conntrack tells whether it goes with or against the
-//! direction in which its flow was opened, and with that one of four chains judges it:
+//! A packet enters at [`ENTRY_IN`] or [`ENTRY_OUT`]. Conntrack determines whether it belongs to the opener or
+//! is an answer; accordingly, one of four chains judges it:
 //!
 //! | chain | packets of | peer | service |
 //! |---|---|---|---|
@@ -10,25 +10,25 @@
 //! | `out_orig` | outbound flows, from us | destination | destination port |
 //! | `in_reply` | outbound flows, the peer's answers | source | source port |
 //!
-//! There is no shortcut for established flows: every packet is judged by its flow's opener, so a
-//! tightened policy ends exactly the flows that it denies, in both directions, with the transaction that
-//! brings it. Each chain asks in the order of [`xshield_policy::decide()`]: failsafe, blocks, allows,
-//! level; where something is tested above what is enforced, packets of the opener then meet the tested
+//! There is no shortcut for established flows: every packet is judged by its flow's opener, so a stricter
+//! policy ends exactly the flows that it denies, in both directions, with the transaction that applies it.
+//! Each chain checks in the order of [`xshield_policy::decide()`]: failsafe, blocks, allows, level; if a
+//! stricter stance is tested above the enforced one, packets of the opener are then judged by the tested
 //! stance (`judge`).
 //!
-//! A SYN without ACK is always judged as its sender's attempt to open a flow, also where conntrack takes
-//! it for an answer (simultaneous open). Conntrack is told of TCP connections that it does not know
-//! (`crate::conntrack`). Of other flows it learns by their next packet; if that comes from the side that
-//! did not open them, it is judged as if it had, and if that is denied, it is lost and conntrack forgets
-//! it: the opener's next packet sets things right.
+//! A SYN without ACK is always judged as its sender's attempt to open a flow, also if conntrack takes it for
+//! an answer (simultaneous open). Conntrack is informed of TCP connections that it does not know
+//! (`crate::conntrack`). It learns of other flows by their next packet; if that comes from the side that did
+//! not open the flow, it is judged as if that side had; if that is denied, the packet is dropped and
+//! conntrack keeps no entry, and the opener's next packet is judged correctly.
 //!
 //! Rules are elements of sets, looked up as `host` (address, protocol, port), `port` (ranges of the same),
-//! `net` (address, protocol) and `icmp` (address, type), so a packet's cost hardly grows with their
-//! number. Where there are many ranges, chains lead a packet to the one set that holds those near it, and
-//! what anyone may reach is looked up apart, as `service` (protocol, port) and `open` (ranges of it). Where several rules match, the kernel names the first of the first set that has the packet;
-//! the verdict is the same.
+//! `net` (address, protocol) and `icmp` (address, type), so a packet's cost hardly depends on their number.
+//! If there are many ranges, chains select the one set with the ranges near the packet, and services that are
+//! open to all are looked up separately, as `service` (protocol, port) and `open` (ranges of it). If several
+//! rules match, the kernel names the first rule of the first matching set; the verdict is the same.
 //!
-//! How it is made, from left to right; each word is a type or a file:
+//! How a plan is built, from left to right; each word is a type or a file:
 //!
 //! ```text
 //! Bound ─┬─ failsafe ─────┐          ┌─ Lookup: sets that a line looks a packet up in ────────┐

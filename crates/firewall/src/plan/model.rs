@@ -1,4 +1,4 @@
-//! The vocabulary of a plan: a typed subset of nftables, independent of slots and of netlink.
+//! The model of a plan: a typed subset of nftables, independent of slots and of netlink.
 
 use std::sync::Arc;
 
@@ -7,23 +7,23 @@ use xshield_policy::{Owner, Revision, Unenforceable};
 
 use super::live_group::LiveGroup;
 
-/// The table that all of this lives in, of family `inet`.
+/// The table that contains all of this, of family `inet`.
 pub const TABLE: &str = "xshield";
 
-/// Everything one ruleset needs in the kernel.
+/// Everything that one ruleset needs in the kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// The revision it was made from.
+    /// The revision from which it was made.
     pub revision: Revision,
     /// Static sets with their elements. Belong to the ruleset.
     pub sets: Vec<Set>,
-    /// Chains that belong to the ruleset; [`ENTRY_IN`] and [`ENTRY_OUT`] are where it begins.
+    /// Chains that belong to the ruleset, starting with [`ENTRY_IN`] and [`ENTRY_OUT`].
     pub chains: Vec<Chain>,
     /// The flow recorder: the same for every ruleset, and not replaced with it.
     pub recorder: Recorder,
-    /// The recorder of forwarded traffic, in plans that judge any. It stays when the plan goes, too.
+    /// The recorder of forwarded traffic, in plans that judge any. It stays when the plan is replaced, too.
     pub forwarded_recorder: Recorder,
-    /// Counters of the table that rules add to. They outlive rulesets.
+    /// Counters of the table that rules increment. They outlive rulesets.
     pub counters: Vec<String>,
     /// Rules that this kernel can't enforce. They match nothing.
     pub unenforceable: Vec<Unenforceable>,
@@ -37,8 +37,8 @@ pub const ENTRY_OUT: &str = "out";
 pub const ENTRY_FORWARD: &str = "fwd";
 
 impl Plan {
-    /// Identifies what the plan puts into the kernel: SHA-256 over its text. Two revisions with the same
-    /// rules have the same digest, and nothing need be changed between them.
+    /// Identifies the content of the plan in the kernel: SHA-256 over its text. Two revisions with the same
+    /// rules have the same digest, so nothing needs to be changed between them.
     #[must_use]
     pub fn digest(&self) -> Digest {
         let text = self.to_string();
@@ -53,7 +53,7 @@ impl Plan {
         self.chains.iter().any(|chain| chain.name == ENTRY_FORWARD)
     }
 
-    /// How many elements all sets have together.
+    /// The number of elements in all sets.
     #[must_use]
     pub fn elements(&self) -> usize {
         self.sets.iter().map(|set| set.elements.len()).sum()
@@ -91,31 +91,31 @@ impl std::str::FromStr for Digest {
 /// The sets and chains of the flow recorder.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Recorder {
-    /// Bounded sets that the packet path updates.
+    /// Sets of limited size that packets update.
     pub sets: Vec<FlowSet>,
     /// Chains that update them.
     pub chains: Vec<Chain>,
 }
 
-/// A set whose elements come from packets.
+/// A set whose elements are created by packets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FlowSet {
     /// Its name in the kernel.
     pub name: String,
-    /// What its elements consist of.
+    /// The fields of its elements.
     pub key: Vec<FieldType>,
-    /// How many elements it holds at most.
+    /// The most elements that it holds.
     pub size: u32,
-    /// How long an element outlives its last packet, in seconds.
+    /// How long an element exists after its last packet, in seconds.
     pub timeout_seconds: u64,
 }
 
 /// A static set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Set {
-    /// Its name; the slot's suffix is added in the kernel.
+    /// Its name; in the kernel, the slot's suffix is added.
     pub name: String,
-    /// What its elements consist of; at least two fields.
+    /// The fields of its elements; at least two.
     pub key: Vec<FieldType>,
     /// Whether elements are exact or ranges.
     pub shape: Shape,
@@ -125,7 +125,7 @@ pub struct Set {
     pub elements: Vec<Element>,
 }
 
-/// What the elements of a set are.
+/// The kind of a set's elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
     /// Exact values; a hash look-up.
@@ -134,7 +134,7 @@ pub enum Shape {
     Boxes,
 }
 
-/// Up to four numbers, one per field of the set; the rest is zero.
+/// Up to four numbers, one per field of the set; the others are zero.
 pub type Key = [u128; 4];
 
 /// One element: `first..=last` in each field; both are the same in an exact set.
@@ -144,18 +144,18 @@ pub struct Element {
     pub first: Key,
     /// The highest value of each field.
     pub last: Key,
-    /// The rule it comes from.
+    /// The rule from which it comes.
     pub label: Label,
 }
 
-/// The rule id that an element or line carries in the kernel as its comment. Failsafe and default lines
-/// carry `failsafe/…` and `default/…`.
+/// The rule id that an element or line has in the kernel as its comment. Failsafe and default lines have
+/// `failsafe/…` and `default/…`.
 pub type Label = Arc<str>;
 
 /// A chain without a hook.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chain {
-    /// Its name; the slot's suffix is added in the kernel unless it belongs to the recorder.
+    /// Its name; in the kernel, the slot's suffix is added unless it belongs to the recorder.
     pub name: String,
     /// Its rules, in order.
     pub lines: Vec<Line>,
@@ -164,46 +164,46 @@ pub struct Chain {
 /// One nftables rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
-    /// All must hold, in order.
+    /// Conditions that must all hold, checked in order.
     pub conditions: Vec<Condition>,
-    /// Whether the line counts the packets that meet its conditions.
+    /// Whether the line counts the packets that match its conditions.
     pub counted: bool,
-    /// What is written down about the packet.
+    /// How the packet is recorded.
     pub effect: Option<Effect>,
-    /// Where the packet goes; `None`: on to the next line.
+    /// The next step; `None`: the next line.
     pub next: Option<Next>,
-    /// The rule it comes from.
+    /// The rule from which it comes.
     pub label: Option<Label>,
 }
 
-/// Where a packet goes.
+/// The next step for a packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Next {
-    /// Let through.
+    /// Accepts it.
     Accept,
-    /// Dropped.
+    /// Drops it.
     Drop,
-    /// Back to the line after the jump.
+    /// Returns to the line after the jump.
     Return,
-    /// To a chain, and back.
+    /// Jumps to a chain, and returns at its end.
     Jump(String),
-    /// To a chain for good.
+    /// Continues in a chain without returning.
     Goto(String),
 }
 
-/// What is written down about a packet.
+/// How a packet is recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    /// A kernel log line, at most `per_second` with bursts of `burst`; packets above are not logged.
+    /// Writes a kernel log line, at most `per_second` with bursts of `burst`; packets beyond are not logged.
     Log {
-        /// What the line begins with, at most 127 bytes.
+        /// The prefix of the line, at most 127 bytes.
         prefix: String,
         /// Lines per second.
         per_second: u64,
-        /// Lines in one go.
+        /// Lines in a burst.
         burst: u32,
     },
-    /// Adds to the counter of an element. When the set is full the line ends here as if a condition had
+    /// Increments the counter of an element. If the set is full the line ends here as if a condition had
     /// failed.
     Record {
         /// The recorder's set.
@@ -211,18 +211,18 @@ pub enum Effect {
         /// The element's key.
         key: Vec<Field>,
     },
-    /// Adds to a counter of the table, and hands the packet to a log group, at most `per_second` with
+    /// Increments a counter of the table, and sends the packet to a log group, at most `per_second` with
     /// bursts of `burst`.
     Live {
         /// The counter's name.
         counter: String,
         /// The group.
         group: LiveGroup,
-        /// What tells the listener of whom the packet is, at most 127 bytes.
+        /// The prefix by which the listener identifies the rule, at most 127 bytes.
         prefix: String,
         /// Packets per second.
         per_second: u64,
-        /// Packets in one go.
+        /// Packets in a burst.
         burst: u32,
     },
 }
@@ -268,7 +268,7 @@ impl Family {
     }
 }
 
-/// Something of a packet that can be compared.
+/// A comparable property of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Field {
     /// Source address; the line has checked the family.
@@ -277,31 +277,31 @@ pub enum Field {
     Destination(Family),
     /// Protocol number.
     Protocol,
-    /// Source port of TCP, UDP and their like.
+    /// Source port of TCP, UDP and similar protocols.
     SourcePort,
     /// Destination port.
     DestinationPort,
     /// ICMP or ICMPv6 type; the line has checked the protocol.
     IcmpType(Family),
-    /// ICMP or ICMPv6 type, in the place of a port: the high byte, the low one being zero.
+    /// ICMP or ICMPv6 type in place of a port: in the high byte, with a low byte of zero.
     IcmpTypeAsPort,
-    /// Zero, in the place of a port.
+    /// Zero in place of a port.
     NoPort,
-    /// The address that the opener of the packet's flow has, before any translation, in every packet of
-    /// the flow; the line has checked the family.
+    /// The address of the flow's opener before any translation, for every packet of the flow; the line has
+    /// checked the family.
     OriginalSource(Family),
-    /// The address that the opener sent the flow to, before any translation.
+    /// The destination address that the opener used, before any translation.
     OriginalDestination(Family),
-    /// The port that the opener sent the flow to, before any translation; of ICMP, type and code.
+    /// The destination port that the opener used, before any translation; for ICMP, type and code.
     OriginalPort,
-    /// The interface by which the packet came in.
+    /// The interface by which the packet arrived.
     InputName,
-    /// The interface by which it goes out.
+    /// The interface by which it leaves.
     OutputName,
 }
 
 impl Field {
-    /// What its values are.
+    /// The type of its values.
     #[must_use]
     pub fn type_of(self) -> FieldType {
         match self {
@@ -332,12 +332,12 @@ pub enum FieldType {
     Port,
     /// An ICMP or ICMPv6 type.
     IcmpType(Family),
-    /// The name of an interface: 16 bytes, the rest of them zero.
+    /// The name of an interface: 16 bytes, padded with zeros.
     InterfaceName,
 }
 
 impl FieldType {
-    /// Bytes of a value.
+    /// The size of a value in bytes.
     #[must_use]
     pub fn width(self) -> usize {
         match self {
@@ -356,13 +356,13 @@ pub enum Condition {
     Family(Family),
     /// The protocol number.
     Protocol(u8),
-    /// Came in by the loopback interface.
+    /// Arrived by the loopback interface.
     InputLoopback,
-    /// Goes out by the loopback interface.
+    /// Leaves by the loopback interface.
     OutputLoopback,
     /// `first..=last`.
     Within {
-        /// What is compared.
+        /// The compared field.
         field: Field,
         /// The lowest value.
         first: u128,
@@ -371,12 +371,12 @@ pub enum Condition {
     },
     /// The key is in the set.
     InSet {
-        /// What is looked up.
+        /// The fields that are looked up.
         key: Vec<Field>,
         /// The set's name.
         set: String,
     },
-    /// The packet goes against the direction in which its flow was opened.
+    /// The packet was sent by the side that did not open the flow.
     Reply,
     /// Conntrack's state of the packet's flow.
     State(State),
@@ -388,11 +388,11 @@ pub enum Condition {
     Owner(Owner),
     /// There is a local socket.
     HasOwner,
-    /// The destination is an address of this host. Asked of the routing tables.
+    /// The destination is an address of this host, according to the routing tables.
     LocalDestination,
-    /// The set of IP versions on probation has the packet's; see `nft`.
+    /// The packet's IP version is in the set `probation`; see `nft`.
     OnProbation,
-    /// Something that no plan has, found in the kernel; named by its expression there.
+    /// A condition found in the kernel that no plan contains; named by its expression.
     Foreign(String),
 }
 
@@ -403,13 +403,13 @@ pub enum State {
     New,
     /// A later one.
     Established,
-    /// None that conntrack can place.
+    /// A packet that conntrack can't assign to a flow.
     Invalid,
-    /// One that a rule of the host keeps conntrack from looking at (`notrack`).
+    /// A packet that a rule of the host exempts from conntrack (`notrack`).
     Untracked,
 }
 
-/// Whether a chain or set belongs to the recorder and so is in no slot.
+/// Whether a chain or set belongs to the recorder and so to no slot.
 #[must_use]
 pub fn is_shared(name: &str) -> bool {
     ["flows_", "rec_", "pass_"].iter().any(|prefix| name.starts_with(prefix))

@@ -1,4 +1,4 @@
-//! The flow recorder: bounded sets that count flows, and the chains that fill them.
+//! The flow recorder: sets of limited size that count flows, and the chains that fill them.
 
 use xshield_policy::Direction;
 use xshield_policy::protocol::{SCTP, TCP, UDP};
@@ -8,12 +8,12 @@ use super::model::{
 };
 use crate::{FlowKind, Traffic};
 
-/// Bounds of the flow recorder.
+/// The limits of the flow recorder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RecorderLimits {
-    /// Elements of each of its sets.
+    /// The number of elements in each of its sets.
     pub size: u32,
-    /// How long an element outlives its last packet, in seconds.
+    /// How long an element exists after its last packet, in seconds.
     pub timeout_seconds: u64,
 }
 
@@ -23,7 +23,7 @@ impl Default for RecorderLimits {
     }
 }
 
-/// The comment on the line that counts the packets for which a set had no room.
+/// The comment of the line that counts the packets for which a set was full.
 pub(crate) const LOST: &str = "recorder/lost";
 
 /// `denied_in`, `would_out`, `fwd_denied_in`, …
@@ -36,7 +36,7 @@ pub(crate) fn stem(kind: FlowKind, traffic: Traffic, direction: Direction) -> St
     format!("{}{kind}_{}", mark(traffic), way(direction))
 }
 
-/// What names of forwarded traffic's parts have more.
+/// The prefix of the names for forwarded traffic.
 fn mark(traffic: Traffic) -> &'static str {
     match traffic {
         Traffic::Own => "",
@@ -106,7 +106,7 @@ pub(crate) fn recorder(traffic: Traffic, limits: RecorderLimits) -> Recorder {
     recorder
 }
 
-/// A set that flows of one family are counted in.
+/// A set for the flows of one family.
 pub(crate) fn recorder_set(name: String, family: Family, limits: RecorderLimits) -> FlowSet {
     let address = FieldType::Address(family);
     FlowSet {
@@ -117,7 +117,7 @@ pub(crate) fn recorder_set(name: String, family: Family, limits: RecorderLimits)
     }
 }
 
-/// Counts the packets that found no room in a set.
+/// Counts the packets for which a set was full.
 pub(crate) fn lost_line() -> Line {
     Line {
         conditions: Vec::new(),
@@ -128,18 +128,18 @@ pub(crate) fn lost_line() -> Line {
     }
 }
 
-/// Which packets of a flow are recorded. Either way the flow's opener is written down as its source.
+/// Which packets of a flow are recorded. Either way the flow's opener is recorded as its source.
 #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "the threat list is Linux only"))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Seen {
     /// Those of the side that opened it.
     Opening,
-    /// The other side's.
+    /// Those of the other side.
     Answering,
 }
 
-/// TCP, UDP and SCTP by destination port, ICMP by type, the rest by protocol alone. A line whose set is full
-/// does not return, and so its packet reaches the line that counts what was lost.
+/// Records TCP, UDP and SCTP by destination port, ICMP by type, other protocols without one. A line whose set
+/// is full does not return, so the packet reaches the line that counts losses.
 pub(crate) fn record_lines(family: Family, set: &str, seen: Seen) -> Vec<Line> {
     let (source, destination) = (Field::Source(family), Field::Destination(family));
     record(
@@ -152,12 +152,12 @@ pub(crate) fn record_lines(family: Family, set: &str, seen: Seen) -> Vec<Line> {
     )
 }
 
-/// What the opener of a flow used, before any translation.
+/// The opener's addresses and port, before any translation.
 fn original(family: Family) -> (Field, Field, Field) {
     (Field::OriginalSource(family), Field::OriginalDestination(family), Field::OriginalPort)
 }
 
-/// As [`record_lines`], by opener, other end and port.
+/// Like [`record_lines`], by opener, other end and port.
 fn record(family: Family, set: &str, (opener, other, port): (Field, Field, Field)) -> Vec<Line> {
     let record = |first: u8, last: u8, detail: Field| {
         let protocol = if first == last {

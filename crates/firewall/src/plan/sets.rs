@@ -1,4 +1,4 @@
-//! From rules sorted by shape to sets and their look-ups.
+//! Builds sets and their look-ups from rules sorted by shape.
 
 use super::boxes::{RuleBox, layers};
 use super::model::{Element, Family, Key, Set, Shape};
@@ -9,7 +9,7 @@ use super::shapes::{
 use super::tree::{LEAF, Tree, part};
 use crate::Capabilities;
 
-/// Sorts the rules of one direction and action, `prefix` being the beginning of their sets' names.
+/// Sorts the rules of one direction and action; `prefix` starts the names of their sets.
 pub(crate) fn shapes(entries: &[Entry], prefix: &str, capabilities: &Capabilities) -> Shapes {
     let mut shapes = Shapes { sets: Vec::new(), lookups: Vec::new(), line_rules: Vec::new() };
     for family in Family::BOTH {
@@ -44,7 +44,7 @@ pub(crate) fn shapes(entries: &[Entry], prefix: &str, capabilities: &Capabilitie
     shapes
 }
 
-/// The sets of one family's rules of one direction and action, as they are made.
+/// The sets of one family's rules of one direction and action, under construction.
 struct SetBuilder<'a> {
     shapes: &'a mut Shapes,
     entries: &'a [Entry],
@@ -68,7 +68,7 @@ impl SetBuilder<'_> {
         self.boxes(format!("icmp{n}"), icmp, Asks::AddressAndIcmpType, pool.icmp, two);
     }
 
-    /// Few boxes: the protocols share sets.
+    /// For few boxes: the protocols share sets.
     fn ports_together(&mut self, ports: [Vec<RuleBox>; WITH_PORTS.len()]) {
         let mut sets: Vec<Vec<Element>> = Vec::new();
         for ((protocol, _), boxes) in WITH_PORTS.into_iter().zip(ports) {
@@ -87,7 +87,7 @@ impl SetBuilder<'_> {
         }
     }
 
-    /// Many boxes. What anyone may reach has no place among addresses: it would be in every part.
+    /// For many boxes. Services open to all are separate, since they would be in every part.
     fn ports_parted(&mut self, ports: [Vec<RuleBox>; WITH_PORTS.len()]) {
         let (n, everyone) = (self.family.number(), (0, self.family.max()));
         let mut services = Vec::new();
@@ -109,7 +109,7 @@ impl SetBuilder<'_> {
         }
     }
 
-    /// A hash set. Of several equal elements, the first one's rule is named.
+    /// A hash set. If elements are equal, the first one's rule is named.
     fn exact(&mut self, kind: String, asks: Asks, mut elements: Vec<Element>) {
         if elements.is_empty() {
             return;

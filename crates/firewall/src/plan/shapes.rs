@@ -1,4 +1,4 @@
-//! Rules sorted by shape: what a hash set can answer, what takes boxes, what takes a line of its own.
+//! Sorts rules by shape: those for hash sets, those for boxes, and those with their own lines.
 
 use std::net::IpAddr;
 
@@ -10,10 +10,11 @@ use super::model::{Element, Family, FieldType, Key, Label, Set, Shape};
 use super::tree::Tree;
 use crate::Capabilities;
 
-/// Above this many elements, a rule with many addresses and many ports is a line with two sets.
+/// A rule with many addresses and many ports that would take more elements than this becomes a line with two
+/// sets.
 pub(super) const ELEMENT_LIMIT: usize = 256;
 
-/// A rule as the plan sees it: of policy, or of the failsafe.
+/// A rule of the policy or of the failsafe, as the plan uses it.
 pub(crate) struct Entry {
     pub label: Label,
     pub peers: AddressMatch,
@@ -36,19 +37,19 @@ impl Shapes {
     }
 }
 
-/// Sets and what they are asked.
+/// Sets, and the key that is looked up in them.
 pub(crate) struct Lookup {
     pub family: Family,
-    /// Of all packets, or of those of one protocol.
+    /// Packets of one protocol, or all.
     pub protocol: Option<u8>,
     pub asks: Asks,
     pub sets: Sets,
 }
 
-/// Where to look.
+/// The sets of a look-up.
 pub(crate) enum Sets {
     One(String),
-    /// Which set depends on the packet; `stem` is the beginning of the names.
+    /// The set depends on the packet; `stem` starts their names.
     Parted {
         stem: String,
         tree: Tree<Vec<String>>,
@@ -68,7 +69,7 @@ pub(crate) enum Asks {
     AddressAndIcmpType,
 }
 
-/// A rule that stands in lines of its own.
+/// A rule with its own lines.
 pub(crate) struct LineRule {
     pub label: Label,
     pub owner: Option<Owner>,
@@ -101,7 +102,7 @@ pub(super) struct FamilyServices {
     icmp: Vec<(u16, u16)>,
 }
 
-/// The protocols with ports that rules can name, and what sets of each are called.
+/// The protocols with ports that rules can name, and the names of their sets.
 pub(super) const WITH_PORTS: [(u8, &str); 3] = [(TCP, "tcp"), (UDP, "udp"), (SCTP, "sctp")];
 
 impl FamilyServices {
@@ -200,7 +201,7 @@ pub(crate) fn family(address: IpAddr) -> Family {
     if address.is_ipv4() { Family::V4 } else { Family::V6 }
 }
 
-/// What one family's rules come to, before it is a set.
+/// The rules of one family, before they become a set.
 #[derive(Default)]
 pub(super) struct Pool {
     pub(super) hosts: Vec<Element>,
@@ -211,7 +212,7 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    /// Puts into the pool what sets can hold; returns the services for which a line is needed.
+    /// Adds what sets can express to the pool; returns the services for which a line is needed.
     pub(super) fn add(
         &mut self,
         order: usize,

@@ -1,4 +1,4 @@
-//! A stance among the chains, and the lines that every stance has.
+//! A stance within the chains, and the lines that every stance has.
 
 use xshield_policy::{Direction, Mode, Subject};
 
@@ -7,7 +7,7 @@ use super::fixed;
 use super::group::{Group, only_tested};
 use super::model::{Line, Next};
 
-/// A stance in the place that it has among the chains.
+/// A stance and its position in the chains.
 #[derive(Clone, Copy)]
 pub(super) struct Stage {
     pub(super) subject: Subject,
@@ -17,9 +17,9 @@ pub(super) struct Stage {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
-    /// The only stance there is.
+    /// The only stance.
     Alone,
-    /// The enforced one, with a tested one after it.
+    /// The enforced one, followed by a tested one.
     First,
     /// The tested one, after an enforced one.
     Second,
@@ -41,14 +41,14 @@ impl Stage {
         }
     }
 
-    /// Where a packet goes that this stance denies because no rule matches, or by a block rule.
+    /// The target of a packet that this stance denies because no rule matches, or by a block rule.
     pub(super) fn denial(self, view: View, rule: &str) -> Next {
         if view.reply { self.final_denial() } else { Next::Goto(self.deny_chain(view, rule)) }
     }
 }
 
 impl Builder<'_> {
-    /// The lines that let through what the platform serves.
+    /// The lines that accept what the platform serves.
     pub(super) fn served(&self, view: View, next: &Next) -> Vec<Line> {
         match view.direction {
             Direction::Inbound => fixed::served(&self.bound.failsafe.served, view, next),
@@ -56,7 +56,7 @@ impl Builder<'_> {
         }
     }
 
-    /// Where a packet goes that a stance denies.
+    /// The target of a packet that a stance denies.
     pub(super) fn lines(&mut self, view: View, group: &Group, next: &Next, lines: &mut Vec<Line>) {
         for lookup in &group.shapes.lookups {
             lines.extend(self.lookup(view, group.verb, lookup, next));

@@ -1,5 +1,5 @@
-//! A plan as text in nft syntax: for people, for snapshots, for the digest, and as input for `nft`, which
-//! tests use as an independent reader.
+//! A plan as text in nft syntax: for people, for snapshots, for the digest, and as input for `nft`, with
+//! which tests read it independently.
 
 use std::fmt::{self, Display, Formatter, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -11,7 +11,7 @@ use super::model::{
     Shape, State, TABLE, is_shared,
 };
 
-/// How chains and sets are called.
+/// How chains and sets are named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Naming {
     /// As in the plan.

@@ -1,20 +1,20 @@
-//! Many boxes parted, so that a packet meets the few that may hold it.
+//! Splits many boxes, so that a packet is only compared with few of them.
 //!
-//! A look-up in an interval set of several fields goes over all its elements (`nft_set_pipapo.c`: bit
-//! vectors as long as the set). Above [`LEAF`] boxes, a packet is therefore first led by its address
-//! and port, in steps of a few comparisons, to a set that holds no others than those near it.
+//! A look-up in an interval set of several fields processes all its elements (`nft_set_pipapo.c`: bit vectors
+//! as long as the set). Above [`LEAF`] boxes, a few comparisons of its address and port therefore first lead
+//! a packet to a set with only the boxes near it.
 
 use super::boxes::RuleBox;
 
-/// Boxes of one set. Fewer would be more comparisons, more would be longer vectors.
+/// Boxes of one set. With fewer, there would be more comparisons; with more, longer vectors.
 pub(crate) const LEAF: usize = 48;
 /// Branches of a fork.
 const WAYS: usize = 4;
-/// Forks above a leaf. The kernel refuses chains that lead to each other more than 16 deep, and there
-/// are some before and after.
+/// Forks above a leaf. The kernel refuses jumps that are nested more than 16 deep, and there are some before
+/// and after.
 const MAX_DEPTH: usize = 7;
 
-/// What a fork asks for.
+/// The dimension by which a fork branches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Axis {
     Address,
@@ -31,7 +31,7 @@ impl Axis {
         }
     }
 
-    /// The part of a box between two bounds, both inclusive; `None`: it has none there.
+    /// The part of a box between two bounds, both inclusive; `None` if it has none there.
     fn clip(self, flat: &RuleBox, (first, last): (u128, u128)) -> Option<RuleBox> {
         let (from, to) = self.of(flat);
         let (from, to) = (from.max(first), to.min(last));
@@ -46,12 +46,11 @@ impl Axis {
     }
 }
 
-/// Leaves, and how to come to them.
+/// Leaves, and the forks that lead to them.
 #[derive(Debug)]
 pub(crate) enum Tree<L> {
     Leaf(L),
-    /// Branches by the values of the axis that lead to them, ascending and disjoint. What is in no
-    /// branch is in no leaf.
+    /// Branches by ranges of values, ascending and disjoint. A value in no branch is in no leaf.
     Fork {
         axis: Axis,
         branches: Vec<((u128, u128), Tree<L>)>,
@@ -72,8 +71,8 @@ impl<L> Tree<L> {
     }
 }
 
-/// Parts boxes, which may overlap. A box that lies across a border is in several leaves, a part in
-/// each; where parting would mostly multiply boxes, a leaf stays large.
+/// Splits boxes, which may overlap. A box across a border is in several leaves, a part in each; if splitting
+/// would mostly multiply boxes, a leaf stays large.
 pub(crate) fn part(boxes: Vec<RuleBox>) -> Tree<Vec<RuleBox>> {
     part_below(boxes, MAX_DEPTH)
 }
@@ -97,10 +96,10 @@ fn part_below(boxes: Vec<RuleBox>, depth: usize) -> Tree<Vec<RuleBox>> {
     Tree::Fork { axis, branches: parts.into_iter().map(branch).collect() }
 }
 
-/// A stretch of an axis, and what is in it.
+/// A range of an axis, and the boxes in it.
 type Part = ((u128, u128), Vec<RuleBox>);
 
-/// Parts along one axis that hold about as many boxes each.
+/// Ranges along one axis with about as many boxes each.
 fn segments(boxes: &[RuleBox], axis: Axis) -> Vec<Part> {
     let mut starts: Vec<u128> = boxes.iter().map(|flat| axis.of(flat).0).collect();
     starts.sort_unstable();

@@ -1,5 +1,5 @@
-//! Packets of which connection tracking does not say who opened their flow, taken as answers: see
-//! [`xshield_policy::decide_unplaced()`]. Only packets that are about to be denied come here.
+//! Packets whose flow's opener is unknown to connection tracking, judged as answers: see
+//! [`xshield_policy::decide_unplaced()`]. Only packets that are about to be denied reach these chains.
 
 use xshield_policy::protocol::{SCTP, TCP, UDP};
 use xshield_policy::{Direction, Mode};
@@ -9,8 +9,8 @@ use super::group::{Group, Verb, only_tested};
 use super::model::{Condition, Line, Next, State};
 
 impl Builder<'_> {
-    /// The chains for answers of a direction's flows, one for each stance of the other direction that
-    /// may deny them. `groups` are all of the direction's rules, blocks before allows.
+    /// The chains for answers of a direction's flows, one for each stance of the other direction that may
+    /// deny them. `groups` are all rules of the direction, blocks before allows.
     pub(super) fn answers(&mut self, direction: Direction, groups: &[&Group]) {
         let denied_as = opposite(direction);
         let (rules, deniers) = (self.bound.direction(direction), self.bound.direction(denied_as));
@@ -25,7 +25,7 @@ impl Builder<'_> {
             let dhcp = format!("{}_dhcp", View { unplaced: None, ..view }.name());
             lines.push(line(vec![Condition::Protocol(UDP)], Next::Jump(dhcp)));
             lines.extend(self.served(view, &Next::Accept));
-            // Where nothing is enforced, all rules are of the tested stance.
+            // If nothing is enforced, all rules belong to the tested stance.
             let of_stance = |verb| match verb {
                 Verb::Failsafe => true,
                 Verb::Block | Verb::Allow => stance == Mode::Test || !only_tested,
@@ -43,8 +43,8 @@ impl Builder<'_> {
         }
     }
 
-    /// Where packets that are denied as openers of a direction's flows are looked at as answers of the
-    /// other's.
+    /// Jumps to the chain that judges packets denied as openers in one direction as answers of the other
+    /// direction.
     pub(super) fn unplaced(direction: Direction, mode: Mode) -> Vec<Line> {
         let view = View { unplaced: Some(mode), ..View::own(opposite(direction), true) };
         let jump = |state, protocol| {
@@ -55,7 +55,7 @@ impl Builder<'_> {
         untracked.into_iter().chain([jump(State::Invalid, TCP)]).collect()
     }
 
-    /// Whether a block rule may keep an answer from passing that is denied as an opener of `direction`.
+    /// Whether a block rule may prevent that a packet denied as an opener of `direction` passes as an answer.
     pub(super) fn answers_are_blocked(&self, direction: Direction) -> bool {
         self.bound.direction(opposite(direction)).stances().any(|stance| !stance.blocks.is_empty())
     }

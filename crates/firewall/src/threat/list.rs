@@ -1,4 +1,4 @@
-//! Which threat list a host's firewall holds.
+//! The threat list that a host's firewall holds.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use super::list_set::{Holds, ListSet};
 use crate::installed::Slot;
 use crate::plan::{Digest, Family};
 
-/// How many elements a list has in the kernel: a prefix of full length is a host.
+/// The number of elements of a list in the kernel: a prefix of full length is a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Counts {
     /// IPv4 addresses.
@@ -60,21 +60,21 @@ impl fmt::Display for Counts {
     }
 }
 
-/// Names a list: what its maker calls it, and what it must contain.
+/// Identifies a list by revision, digest and number of elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ListName {
     /// The list's revision.
     pub revision: u64,
-    /// The SHA-256 of the list's normal form, as its maker computes it.
+    /// The SHA-256 of the list's normal form, as the platform computes it.
     pub digest: Digest,
-    /// How many elements it has.
+    /// The number of elements.
     pub counts: Counts,
 }
 
-/// A list in force, as the marks say that were put there with it.
+/// A list in force, according to the comments stored with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InstalledList {
-    /// Where it stands.
+    /// Its slot.
     pub slot: Slot,
     /// The list.
     pub list: ListName,

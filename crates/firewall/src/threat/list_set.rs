@@ -1,4 +1,4 @@
-//! The four sets that a list stands in.
+//! The four sets of a list.
 
 use ipnet::IpNet;
 
@@ -11,7 +11,7 @@ pub(crate) struct ListSet {
     pub holds: Holds,
 }
 
-/// What a set of the list holds.
+/// The content of a set of the list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Holds {
     Hosts,
@@ -26,7 +26,7 @@ impl ListSet {
         Self { family: Family::V6, holds: Holds::Nets },
     ];
 
-    /// Without the slot's suffix.
+    /// Its name without the slot's suffix.
     pub(crate) fn name(self) -> String {
         match self.holds {
             Holds::Hosts => format!("hosts{}", self.family.number()),
@@ -36,7 +36,7 @@ impl ListSet {
 }
 
 impl ListSet {
-    /// Where an entry belongs.
+    /// The set to which an entry belongs.
     pub(crate) fn of(entry: &IpNet) -> Self {
         let family = match entry {
             IpNet::V4(_) => Family::V4,

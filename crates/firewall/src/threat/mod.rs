@@ -1,13 +1,13 @@
-//! The threat list in the kernel: table `inet xshield_threat`, in front of the policy and apart from it.
+//! The threat list in the kernel: table `inet xshield_threat`, in front of the policy and independent of it.
 //!
-//! - Single addresses stand in hash sets, prefixes in small interval sets. They are looked up first, in
-//!   both directions and for forwarded packets, for established flows as for new ones.
-//! - The list stands in slot `_a` or `_b`. A whole list is filled into the other slot, which nothing
-//!   leads to, and put in force by one transaction; a delta changes the slot in force in one transaction.
-//!   At any failure and after a kill, the list that was in force is in force, complete.
-//! - Who has matched goes through the failsafe, flow by flow, and is then recorded in bounded sets, logged
-//!   at a bounded rate, and dropped or let through to the policy, as the [`Posture`] says. Another posture
-//!   rewrites the chains and leaves the list alone.
+//! - Single addresses are in hash sets, prefixes in small interval sets. They are looked up first, in both
+//!   directions and for forwarded packets, for established flows as for new ones.
+//! - The list is in slot `_a` or `_b`. A whole list is written into the other, unreferenced slot, and put in
+//!   force by one transaction; a delta changes the slot in force in one transaction. After any failure or
+//!   kill, the list that was in force is still in force, complete.
+//! - A matching packet is first checked against the failsafe; then it is recorded in sets of limited size,
+//!   logged at a limited rate, and dropped or passed on to the policy, according to the [`Posture`]. A change
+//!   of the posture rewrites the chains and does not touch the list.
 //! - The comments in chain `about` name what is in force; see [`InstalledList`].
 //!
 //! Deliberately absent: timeouts and counters of the list's elements, and any flush of a list in force.

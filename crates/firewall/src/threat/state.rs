@@ -1,28 +1,28 @@
-//! What is found out about the threat list in a host's firewall.
+//! The state of the threat list in a host's firewall.
 
 use std::net::IpAddr;
 
 use super::list::InstalledList;
 
-/// What stands in the kernel.
+/// The state of the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ThreatState {
     /// No table, or one in which no list was ever put in force.
     Absent,
-    /// The list is in force, with as many entries as it should have where the kernel tells the number.
+    /// The list is in force, with the right number of entries if the kernel reports it.
     InForce(InstalledList),
-    /// The list is there, but others have changed the chains around it. Taking the posture again repairs
-    /// it without loading the list.
+    /// The list exists, but others have changed the chains around it. Applying the posture again repairs it
+    /// without loading the list.
     Disturbed(InstalledList),
     /// The list must be loaded again.
     Broken {
-        /// What is wrong.
+        /// The reason.
         what: String,
     },
 }
 
 impl ThreatState {
-    /// The list, when it is complete.
+    /// The list, if it is complete.
     #[must_use]
     pub fn standing(&self) -> Option<&InstalledList> {
         match self {
@@ -41,19 +41,19 @@ impl ThreatState {
     }
 }
 
-/// A set that is not what it should be.
+/// A set that differs from the list.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("set {set} has {found} elements that are not the {wanted} of the list")]
 pub struct Difference {
     /// Its name in the kernel.
     pub set: String,
-    /// Elements of the list; a prefix has two, its first address and the one behind its last.
+    /// Elements of the list; a prefix has two, its first address and the one after its last.
     pub wanted: u64,
-    /// Elements in the kernel. As many as wanted when others stand in their place.
+    /// Elements in the kernel. The number may be equal if others replace them.
     pub found: u64,
 }
 
-/// Where a listed address stands.
+/// The entry that contains a listed address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Listed {
     /// The first address of the entry.

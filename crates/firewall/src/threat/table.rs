@@ -1,4 +1,4 @@
-//! The table that a threat list stands in, whatever the system keeps it in.
+//! The interface of a threat list's table, independent of the system.
 
 use ipnet::IpNet;
 
@@ -11,22 +11,23 @@ use crate::flows::{FlowDump, Losses};
 use crate::plan::Digest;
 use crate::programmed::Generation;
 
-/// A host's threat list in its firewall. Every change is one transaction, or happens beside the list in
-/// force until one switches to it: at any failure the list that was in force is in force, complete.
+/// A host's threat list in its firewall. Every change is one transaction, or is prepared beside the list in
+/// force until one transaction switches to it: after any failure the list that was in force is still in
+/// force, complete.
 pub trait ListTable: Send {
-    /// A number that is another one after any change that may concern the list.
+    /// A number that changes with any change that may concern the list.
     ///
     /// # Errors
-    /// When the firewall can't be asked.
+    /// When the firewall can't be read.
     fn generation(&mut self) -> Result<Generation, FirewallError>;
 
-    /// What stands there: names, numbers and everything around the list, without its entries.
+    /// The state of the table: names, numbers and everything around the list, without its entries.
     ///
     /// # Errors
-    /// When the firewall can't be asked.
+    /// When the firewall can't be read.
     fn state(&mut self) -> Result<ThreatState, FirewallError>;
 
-    /// Puts a whole list in force, in bounded memory.
+    /// Puts a whole list in force, with bounded memory.
     ///
     /// # Errors
     /// When an entry can't be read, the entries are not those that `list` names, or the firewall refuses
@@ -38,12 +39,11 @@ pub trait ListTable: Send {
         entries: &mut dyn Iterator<Item = Result<IpNet, Unreadable>>,
     ) -> Result<(), ThreatError>;
 
-    /// Turns the list `base` in force into another one: every entry that is removed must be there, and none
-    /// that is added.
+    /// Changes the list `base` in force to another one: every removed entry must exist, and no added one.
     ///
     /// # Errors
-    /// When another list is in force, there is no room, or the firewall refuses an entry; then nothing was
-    /// changed.
+    /// When another list is in force, there is no room, or the firewall refuses an entry; nothing is changed
+    /// then.
     fn apply_delta(
         &mut self,
         base: Digest,
@@ -53,25 +53,25 @@ pub trait ListTable: Send {
         posture: &Posture,
     ) -> Result<(), ThreatError>;
 
-    /// Takes another posture, or repairs what is around the list, without touching the list.
+    /// Applies a posture, or repairs what is around the list, without touching the list.
     ///
     /// # Errors
-    /// Without a complete list, or when the firewall refuses; then nothing was changed.
+    /// Without a complete list, or when the firewall refuses; nothing is changed then.
     fn set_posture(&mut self, posture: &Posture) -> Result<(), ThreatError>;
 
-    /// Compares the whole list with what it should be.
+    /// Compares the whole list with the expected one.
     ///
     /// # Errors
-    /// When it can't be read whole.
+    /// When it can't be read completely.
     fn verify_full(
         &mut self,
         entries: &mut dyn Iterator<Item = IpNet>,
     ) -> Result<Vec<Difference>, ThreatError>;
 
-    /// Looks for an entry that is gone, in so few of them that every run can afford it.
+    /// Searches for a missing entry among a sample small enough for every run.
     ///
     /// # Errors
-    /// When there is no list in force, or it can't be asked.
+    /// When there is no list in force, or it can't be read.
     fn a_missing_entry(
         &mut self,
         entries: &mut dyn Iterator<Item = IpNet>,
@@ -83,13 +83,13 @@ pub trait ListTable: Send {
     /// When there is no table, or it can't be read.
     fn matches(&mut self) -> Result<FlowDump, FirewallError>;
 
-    /// What the recorder had no room for.
+    /// The recorder's losses.
     ///
     /// # Errors
     /// When it can't be read.
     fn losses(&mut self) -> Result<Losses, FirewallError>;
 
-    /// Takes the list and its table away.
+    /// Deletes the list and its table.
     ///
     /// # Errors
     /// When the firewall refuses.

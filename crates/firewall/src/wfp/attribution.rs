@@ -1,4 +1,4 @@
-//! Which rule an event is about: events name filters by numbers that Windows gives.
+//! Determines the rule of an event: events refer to filters by numbers that Windows assigns.
 
 use std::collections::BTreeMap;
 
@@ -9,8 +9,7 @@ use super::decode::verdict;
 use super::model::EngineState;
 use super::ours::{NAME, is_ours, tier_and_class};
 
-/// The numbers of our filters. Those of a ruleset that was replaced stay, since events about it are read
-/// later.
+/// The numbers of our filters. Those of a replaced ruleset are kept, since its events are read later.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct FilterNumbers {
     known: BTreeMap<u64, Numbered>,
@@ -26,27 +25,28 @@ struct Numbered {
     read: u64,
 }
 
-/// What is known about the filter that an event names.
+/// What is known about the filter of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Attribution<'a> {
     /// It is one of ours.
     Rule {
         /// The rule; `failsafe/…` and `default/…` for what is not a rule of policy.
         rule: &'a str,
-        /// What becomes of flows that it decides about.
+        /// The verdict on flows that it matches.
         verdict: Verdict,
     },
-    /// It is none that we ever read: another product's, or one of ours that came and went in between.
+    /// It was never read as ours: it belongs to another product, or existed only between two readings.
     Unknown(u64),
-    /// The event names none.
+    /// The event contains none.
     Unnamed,
 }
 
-/// Filters that are remembered: a ruleset of 10,000 rules, its boot-time twins, and some that it replaced.
+/// The most filters that are remembered: a ruleset of 10,000 rules, its boot-time filters, and some that it
+/// replaced.
 const MOST: usize = 200_000;
 
 impl FilterNumbers {
-    /// Remembers the numbers of all filters of ours in what was read.
+    /// Remembers the numbers of all our filters in a reading.
     pub fn learn(&mut self, state: &EngineState) {
         self.reads += 1;
         let ours = state.filters.iter().filter(|filter| is_ours(filter.provider.as_ref()));
@@ -61,14 +61,14 @@ impl FilterNumbers {
         if self.known.len() > MOST {
             let mut reads: Vec<u64> = self.known.values().map(|known| known.read).collect();
             reads.sort_unstable();
-            // What was read longest ago goes, all that was read at the same time together.
+            // The oldest readings are dropped, each as a whole.
             let oldest = reads[self.known.len() - MOST];
             let last = self.reads;
             self.known.retain(|_, known| known.read > oldest || known.read == last);
         }
     }
 
-    /// What is known about the filter of this number.
+    /// What is known about the filter with this number.
     #[must_use]
     pub fn of(&self, filter: Option<u64>) -> Attribution<'_> {
         let Some(id) = filter.filter(|&id| id != 0) else { return Attribution::Unnamed };

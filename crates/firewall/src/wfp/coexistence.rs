@@ -1,9 +1,9 @@
-//! What filters of other products do to our decisions.
+//! The influence of other products' filters on our decisions.
 //!
-//! Asked are packets at the corners of what one of our filters and one of theirs have in common, each under every reading, with
-//! every answer that their drivers may give, and with everything that the packet does not tell (interface,
-//! profile, program) taken either way. What changes our decision in all of these cases does so; what does
-//! in some, may.
+//! Evaluated are packets at the corners of the intersection of one of our filters and one of theirs, each
+//! under every reading, with every answer that their drivers may give, and with both assumptions about
+//! everything that the packet does not determine (interface, profile, program). An influence that changes our
+//! decision in all of these cases is certain; one that does in some is possible.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -20,40 +20,40 @@ use super::program::Programs;
 use super::reading::Reading;
 use super::traffic::classifications;
 
-/// What a filter of another product does to our decisions.
+/// The influence of another product's filter on our decisions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Influence {
     /// The product's provider, by name and key.
     pub provider: String,
     /// The sublayer, by name and key, with its weight.
     pub sublayer: String,
-    /// The filter, by name and key, with its number in events where that is known.
+    /// The filter, by name and key, with its number in events if that is known.
     pub filter: String,
-    /// At which layer.
+    /// The filter's layer.
     pub layer: Layer,
-    /// What it does.
+    /// The effect.
     pub effect: Effect,
-    /// Whether it does so for certain.
+    /// Whether it is certain.
     pub certainty: Certainty,
-    /// A packet that shows it.
+    /// An example packet.
     pub example: Packet,
 }
 
-/// What becomes of a packet that we decided about.
+/// The effect on a packet on which we decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Effect {
-    /// We let it through, and it is dropped.
+    /// We permit it, and it is dropped.
     Blocks,
-    /// We drop it, and it is let through.
+    /// We drop it, and it is permitted.
     Permits,
 }
 
-/// In how many of the cases asked.
+/// In how many of the evaluated cases an influence exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Certainty {
-    /// In some: it depends on a reading, a driver, or what the packet does not tell.
+    /// In some: it depends on a reading, a driver, or what the packet does not determine.
     Possible,
-    /// In all, for one packet at least.
+    /// In all, for at least one packet.
     Certain,
 }
 
@@ -73,21 +73,22 @@ impl fmt::Display for Influence {
     }
 }
 
-/// What was found, and how much was asked.
+/// The influences, and the extent of the evaluation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Coexistence {
-    /// What changes our decisions, certain influences first.
+    /// The influences, certain ones first.
     pub influences: Vec<Influence>,
-    /// Packets that were asked.
+    /// The number of evaluated packets.
     pub packets: usize,
-    /// Filters of our own that were left out: above [`MOST_OWN`] at a layer, evenly spread ones are asked.
+    /// Filters of our own that were omitted: if there are more than [`MOST_OWN`] at a layer, evenly spread
+    /// ones are evaluated.
     pub left_out: usize,
 }
 
-/// Filters of our own that are put together with those of others, by layer.
+/// The most filters of our own per layer that are combined with those of others.
 pub const MOST_OWN: usize = 200;
 
-/// Looks at everything that the filter engine holds, ours among it.
+/// Evaluates everything that the filter engine holds, including our filters.
 #[must_use]
 pub fn coexistence(state: &EngineState, programs: &Programs) -> Coexistence {
     let mut report = Coexistence { influences: Vec::new(), packets: 0, left_out: 0 };
@@ -136,14 +137,14 @@ pub fn coexistence(state: &EngineState, programs: &Programs) -> Coexistence {
     report
 }
 
-/// What filters match, each once, and everything.
+/// The distinct conditions of filters, and those that match everything.
 fn distinct(filters: &[&Filter]) -> Vec<Span> {
     let all = filters.iter().map(|filter| span(filter));
     let all: BTreeSet<Span> = all.chain([Span::default()]).collect();
     all.into_iter().collect()
 }
 
-/// A packet that names no program may be of any.
+/// A packet that names no program may belong to any.
 fn without_guesses(mut facts: PacketFacts) -> PacketFacts {
     for field in [FilterField::AppId, FilterField::UserId] {
         facts.0.remove(&field);
@@ -166,7 +167,7 @@ fn look(
         };
         let mut known: Vec<(Reading, Candidates<'_>, Candidates<'_>)> = Vec::new();
         for reading in Reading::all() {
-            // Only these answers decide which filters match.
+            // Only these answers determine which filters match.
             let is_same = |(other, ..): &(Reading, Candidates<'_>, Candidates<'_>)| {
                 (other.same_field, other.negative_on_empty)
                     == (reading.same_field, reading.negative_on_empty)
@@ -176,7 +177,7 @@ fn look(
                 known.len() - 1
             });
             let (_, ours, all) = &known[at];
-            // No callout is ours.
+            // None of our filters is a callout.
             let wanted = ours.arbitrate(&reading, CalloutAnswer::Continues);
             for callouts in
                 [CalloutAnswer::Permits, CalloutAnswer::Blocks, CalloutAnswer::Continues]

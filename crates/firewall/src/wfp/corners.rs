@@ -1,4 +1,4 @@
-//! Packets at the corners of what filters match, and of what two filters have in common.
+//! Packets at the corners of what filters match, and of the intersections of two filters.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -14,14 +14,14 @@ use crate::plan::Family;
 /// Values of some fields.
 pub(super) type Corner = BTreeMap<FilterField, u128>;
 
-/// The lowest and the highest values of the same fields.
+/// The first and the last values of the same fields.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(super) struct Span {
     pub(super) low: Corner,
     pub(super) high: Corner,
 }
 
-/// What a filter matches, as far as fields are numbers.
+/// What a filter matches, for fields that are numbers.
 pub(super) fn span(filter: &Filter) -> Span {
     let mut span = Span::default();
     for condition in &filter.conditions {
@@ -51,7 +51,7 @@ pub(super) fn span(filter: &Filter) -> Span {
     span
 }
 
-/// What is in both, as far as they overlap.
+/// The intersection, as far as they overlap.
 pub(super) fn common(one: &Span, other: &Span) -> Span {
     let with = |one: &Corner, other: &Corner, choose: fn(u128, u128) -> u128| {
         let mut both = one.clone();
@@ -66,8 +66,8 @@ pub(super) fn common(one: &Span, other: &Span) -> Span {
     }
 }
 
-/// The packet with these values; what they leave open is something ordinary. `None` at layers of which no
-/// packet of policy is, and for values that no packet has.
+/// The packet with these values and ordinary ones for all other fields. `None` at layers that no packet of
+/// policy reaches, and for invalid values.
 pub(super) fn packet(layer: &Layer, corner: &Corner) -> Option<Packet> {
     let family = layer.family()?;
     let direction = match layer {

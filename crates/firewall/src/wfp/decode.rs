@@ -1,5 +1,5 @@
-//! What was read from the filter engine as a [`Programmed`] ruleset, so that what explains, compares and
-//! reports a ruleset is the same on every OS.
+//! Converts what was read from the filter engine to a [`Programmed`] ruleset, so that rulesets are explained,
+//! compared and reported by the same code on every OS.
 
 use xshield_policy::Verdict;
 
@@ -11,12 +11,12 @@ use super::program::{AppId, LocalProgram, Programs, Sid};
 use crate::Programmed;
 use crate::plan::{Chain, Condition, ENTRY_IN, ENTRY_OUT, Field, Line, Next};
 
-/// The chains of the ICMP error layers: no packet of `in` and `out` comes to them.
+/// The chains of the ICMP error layers, which packets of `in` and `out` do not reach.
 const ICMP_ERRORS: [&str; 2] = ["icmp_error_in", "icmp_error_out"];
 
-/// What of ours decides about packets while the filter engine runs; `None` when nothing does. Slot `a` is
-/// what stays, slot `b` what is on trial. Filters become the lines of one chain for each direction, in
-/// the order in which they are asked.
+/// Our filters that decide about packets while the filter engine runs; `None` if there are none. Slot `a` is
+/// the plan that stays, slot `b` the one on trial. Filters become the lines of one chain for each direction,
+/// in their order of evaluation.
 #[must_use]
 pub fn programmed(state: &EngineState, programs: &Programs) -> Option<Programmed> {
     let ours = |filter: &&Filter| {
@@ -86,13 +86,13 @@ fn chain_of(layer: &Layer) -> Option<&'static str> {
     }
 }
 
-/// What becomes of what a filter of ours decides about.
+/// The verdict on what a filter of ours matches.
 pub(super) fn verdict(filter: &Filter, class: Class) -> Verdict {
     let label = filter.name.strip_prefix(NAME).unwrap_or(&filter.name);
     match (&filter.action, class) {
         (FilterAction::Block, _) => Verdict::Deny,
         (_, Class::TestedBlock | Class::WouldDeny) => Verdict::WouldDeny,
-        // A default that lets through what the tested level denies.
+        // A default that permits what the tested level denies.
         (_, Class::Default) if label == CLOSED => Verdict::WouldDeny,
         _ => Verdict::Allow,
     }
@@ -155,7 +155,7 @@ fn conditions(filter: &Filter, programs: &Programs) -> Vec<Condition> {
         };
         read.push(condition.unwrap_or_else(|| Condition::Foreign(compared.to_string())));
     }
-    // Families and protocols are asked before what only they have.
+    // Families and protocols are checked before fields that only they have.
     read.sort_by_key(|condition| match condition {
         Condition::Family(_) => 0,
         Condition::Protocol(_) => 1,
@@ -177,7 +177,7 @@ fn within(field: Field, compared: &FilterCondition) -> Option<Condition> {
     Some(Condition::Within { field, first, last })
 }
 
-/// The owner of which a filter asks for executable and identity.
+/// The owner for which a filter checks executable and identity.
 fn owner(filter: &Filter, programs: &Programs) -> Option<Condition> {
     let (mut app, mut identity) = (None, None);
     let mut text = Vec::new();

@@ -1,5 +1,5 @@
-//! From what the filter engine holds to what it should hold: changes for the host, differences for
-//! people. Objects of others are neither changed nor counted as ours.
+//! Compares what the filter engine holds with a plan: changes for the host, differences for people. Objects
+//! of others are neither changed nor counted as ours.
 
 use std::collections::{HashMap, HashSet};
 
@@ -9,12 +9,12 @@ use super::ours::{self, NAME, SUBLAYER, Tier, is_ours, tier_and_class};
 use super::plan::Plan;
 use crate::Drift;
 
-/// How what stands differs from a plan.
+/// The differences between the filter engine and a plan.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PlanDifference {
-    /// What makes it the plan, in an order in which nothing is deleted that others refer to.
+    /// Changes that make it the plan, in an order in which no object is deleted that others refer to.
     pub changes: Vec<ObjectChange>,
-    /// The same for people, and what no change of ours mends.
+    /// The differences for people, including those that our changes can't repair.
     pub drift: Vec<Drift>,
 }
 
@@ -26,14 +26,14 @@ impl PlanDifference {
     }
 }
 
-/// Compares what stands for good with a plan; without one, nothing of ours should stand. What is on trial
-/// is left alone.
+/// Compares what is in force for good with a plan; without one, none of our objects should exist. What is on
+/// trial is ignored.
 #[must_use]
 pub fn difference(plan: Option<&Plan>, state: &EngineState) -> PlanDifference {
     let mut found = PlanDifference::default();
     let wanted: Vec<Filter> =
         plan.into_iter().flat_map(|plan| plan.filters_in(Tier::Kept)).collect();
-    // A sublayer that someone gave another weight is made again, and with it all that is in it.
+    // A sublayer whose weight was changed is created again with everything in it.
     let again = plan.is_some()
         && state
             .sublayer(&SUBLAYER.into())
@@ -59,7 +59,7 @@ pub fn difference(plan: Option<&Plan>, state: &EngineState) -> PlanDifference {
                 continue;
             }
             Some(wanted) if wanted.is_same_as(filter) => {}
-            Some(_) => found.tell(format!("filter at {place}: changed by someone else")),
+            Some(_) => found.tell(format!("filter at {place}: changed by another program")),
             None if plan.is_some() => found.tell(format!("filter at {place}: should not be there")),
             None => {}
         }
@@ -102,7 +102,7 @@ impl PlanDifference {
             self.changes.push(ObjectChange::DeleteSubLayer(sublayer.key.clone()));
         }
         if again {
-            self.tell("our sublayer has another weight than it should have".to_owned());
+            self.tell("our sublayer has another weight than expected".to_owned());
         }
         match (has_provider, wanted) {
             (true, false) => self.changes.push(ObjectChange::DeleteProvider(provider.key)),

@@ -1,5 +1,5 @@
-//! A filter engine in memory: whole transactions, sessions that end, objects that others refer to. The
-//! documented contract, as far as our changes need it.
+//! Models how the filter engine processes changes: transactions, ending sessions, references between objects.
+//! The documented contract, as far as our changes need it.
 
 use super::filter_engine::{
     EngineError, EngineFault, FilterEngine, ObjectChange, ObjectKind, SessionKind, Transaction,

@@ -1,9 +1,9 @@
 //! What the filter engine decides about a packet: filter arbitration, as Microsoft describes it.
 //!
-//! Within a sublayer, matching filters are asked from the highest weight to the lowest, until one permits
-//! or blocks. Sublayers are asked from the highest weight to the lowest, all of them; whether a lower one
-//! can change what a higher one said depends on whether that was said hard or soft. Where the description
-//! is open, a [`Reading`] answers.
+//! Within a sublayer, matching filters are evaluated from the highest weight to the lowest, until one permits
+//! or blocks. All sublayers are evaluated from the highest weight to the lowest; whether a lower one can
+//! override a higher one depends on whether that action was hard or soft. Where the documentation is
+//! ambiguous, a [`Reading`] decides.
 
 use super::matching::{PacketFacts, Truth, matches};
 use super::model::{CalloutKind, EngineState, Filter, FilterAction, Flags, ObjectKey};
@@ -13,19 +13,19 @@ use super::reading::{
     Unmatched,
 };
 
-/// Which filters are in force.
+/// The phase of a system start, which determines the filters in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EnginePhase {
-    /// The TCP/IP driver runs, the filter engine does not yet: boot-time filters alone.
+    /// The TCP/IP driver is running, the filter engine is not yet: only boot-time filters.
     Boot,
-    /// The filter engine is starting: boot-time filters are still there, the others already.
+    /// The filter engine is starting: boot-time filters are still in force, others may be already.
     Starting,
-    /// The filter engine runs: all but boot-time filters.
+    /// The filter engine is running: all except boot-time filters.
     Running,
 }
 
 impl EnginePhase {
-    /// All of them, in order.
+    /// All phases, in order.
     pub const ALL: [Self; 3] = [Self::Boot, Self::Starting, Self::Running];
 
     fn has_in_force(self, filter: &Filter) -> bool {
@@ -39,27 +39,27 @@ impl EnginePhase {
     }
 }
 
-/// What is assumed of what the filters do not tell.
+/// Assumptions about what filters and packets do not determine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Assumption {
-    /// What every driver that is asked answers, as far as it may.
+    /// The answer of every callout, as far as it may give it.
     pub callouts: CalloutAnswer,
-    /// Whether a filter matches of which the packet as described does not tell.
+    /// Whether a filter matches if the packet does not determine it.
     pub unknown: Unknown,
 }
 
-/// What a callout answers.
+/// The answer of a callout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CalloutAnswer {
     /// Permit.
     Permits,
     /// Block.
     Blocks,
-    /// Neither; where it must answer, permit.
+    /// Neither; if it must answer, permit.
     Continues,
 }
 
-/// What is assumed of conditions that can't be judged.
+/// The assumption about conditions that can't be evaluated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unknown {
     /// They hold.
@@ -68,7 +68,7 @@ pub enum Unknown {
     Differs,
 }
 
-/// What a layer decides.
+/// The decision of a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ruling {
     /// Let through.
@@ -77,12 +77,12 @@ pub enum Ruling {
     Block,
 }
 
-/// What a layer decided, and by which filter.
+/// The decision of a layer, and the filter that made it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LayerDecision<'a> {
-    /// What happens.
+    /// The decision.
     pub ruling: Ruling,
-    /// The filter that had the last word; `None` when no sublayer decided.
+    /// The deciding filter; `None` if no sublayer decided.
     pub by: Option<&'a Filter>,
 }
 
@@ -94,7 +94,7 @@ pub struct Candidates<'a> {
 }
 
 impl<'a> Candidates<'a> {
-    /// Finds them.
+    /// Finds the matching filters.
     #[must_use]
     pub fn find(
         state: &'a EngineState,
@@ -121,12 +121,13 @@ impl<'a> Candidates<'a> {
                 }
             }
         }
-        // Two sublayers of the same weight do not occur; if they did, the key makes the order certain.
+        // Two sublayers with the same weight do not occur; if they did, the key makes the order
+        // deterministic.
         found.sort_by(|one, other| (other.0, other.1).cmp(&(one.0, one.1)));
         Self { sublayers: found.into_iter().map(|(_, _, filters)| filters).collect() }
     }
 
-    /// The last word on the packet.
+    /// The final decision about the packet.
     #[must_use]
     pub fn arbitrate(&self, reading: &Reading, callouts: CalloutAnswer) -> LayerDecision<'a> {
         let mut current: Option<Said<'a>> = None;
@@ -150,7 +151,7 @@ impl<'a> Candidates<'a> {
     }
 }
 
-/// What a sublayer said.
+/// The action of a sublayer.
 #[derive(Clone, Copy)]
 struct Said<'a> {
     ruling: Ruling,
@@ -158,7 +159,7 @@ struct Said<'a> {
     by: &'a Filter,
 }
 
-/// Whether sublayers below may change an action.
+/// Whether lower sublayers may override an action.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Strength {
     Soft,
@@ -166,7 +167,7 @@ enum Strength {
 }
 
 impl<'a> Said<'a> {
-    /// What holds after the next sublayer below has spoken.
+    /// The combined action with that of the next lower sublayer.
     fn then(self, next: Said<'a>, reading: &Reading) -> Said<'a> {
         let is_callout = matches!(next.by.action, FilterAction::Callout { .. });
         let changes = match (self.ruling, self.strength, next.ruling) {
@@ -177,7 +178,7 @@ impl<'a> Said<'a> {
                 HardPermit::YieldsToCallouts => is_callout,
                 HardPermit::YieldsToAnyBlock => true,
             },
-            // A hard permit below a soft one holds against what is below that.
+            // A hard permit below a soft one can't be overridden further below.
             (Ruling::Permit, strength, Ruling::Permit) => {
                 strength == Strength::Soft && next.strength == Strength::Hard
             }
@@ -186,7 +187,7 @@ impl<'a> Said<'a> {
     }
 }
 
-/// What the filters of a sublayer say: the first of them that permits or blocks.
+/// The action of a sublayer's filters: the first of them that permits or blocks.
 fn decide<'a>(
     filters: &[&'a Filter],
     reading: &Reading,
@@ -203,7 +204,7 @@ fn decide<'a>(
     })
 }
 
-/// `None`: neither permit nor block.
+/// `None` for neither permit nor block.
 fn answer(action: &FilterAction, callouts: CalloutAnswer) -> Option<Ruling> {
     match (action, callouts) {
         (FilterAction::Permit, _) => Some(Ruling::Permit),
@@ -230,7 +231,7 @@ fn strength(filter: &Filter, ruling: Ruling, reading: &Reading) -> Strength {
     };
     let is_hard = match (ruling, is_callout, reading.clear_right) {
         (Ruling::Block, true, _) => flag || reading.callout_block == CalloutBlock::Hard,
-        // A callout sets the right itself, in code that is not seen here; by default it is soft.
+        // A callout sets the right itself, in code that is not visible here; by default it is soft.
         (Ruling::Permit, true, _) => flag,
         (Ruling::Block, false, ClearRight::SetIsHard) => true,
         (_, false, _) => by_flag,
@@ -238,7 +239,7 @@ fn strength(filter: &Filter, ruling: Ruling, reading: &Reading) -> Strength {
     if is_hard { Strength::Hard } else { Strength::Soft }
 }
 
-/// The last word on a packet under one reading.
+/// The final decision about a packet under one reading.
 #[must_use]
 pub fn classify<'a>(
     state: &'a EngineState,
@@ -251,7 +252,7 @@ pub fn classify<'a>(
     candidates.arbitrate(reading, assumption.callouts)
 }
 
-/// The last word on a packet under every reading.
+/// The final decision about a packet under every reading.
 #[must_use]
 pub fn classify_all<'a>(
     state: &'a EngineState,
@@ -259,7 +260,7 @@ pub fn classify_all<'a>(
     facts: &PacketFacts,
     (phase, assumption): (EnginePhase, Assumption),
 ) -> Vec<(Reading, LayerDecision<'a>)> {
-    // Only these answers decide which filters match.
+    // Only these answers determine which filters match.
     let mut found: Vec<((SameField, NegativeOnEmpty), Candidates<'a>)> = Vec::new();
     let mut outcome = |reading: Reading| {
         let answers = (reading.same_field, reading.negative_on_empty);

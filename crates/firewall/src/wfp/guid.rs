@@ -10,8 +10,8 @@ use ring::digest::{Context, SHA256};
 pub struct Guid(pub u128);
 
 impl Guid {
-    /// The GUID that stands for these parts: the first bits of their SHA-256, as a UUID of version 8
-    /// (RFC 9562). The same parts have the same GUID on every host.
+    /// A GUID derived from these parts: the first bits of their SHA-256, as a UUID of version 8 (RFC 9562).
+    /// The same parts have the same GUID on every host.
     #[must_use]
     pub fn of(parts: &[&str]) -> Self {
         let mut context = Context::new(&SHA256);
@@ -42,7 +42,7 @@ impl fmt::Debug for Guid {
     }
 }
 
-/// A text that is no GUID.
+/// The text is not a GUID.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{0:?} is not a GUID: expected {{xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx}} in hexadecimal digits"

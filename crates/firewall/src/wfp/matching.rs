@@ -1,4 +1,4 @@
-//! Whether a filter's conditions hold of a packet.
+//! Evaluates a filter's conditions for a packet.
 
 use std::collections::BTreeMap;
 
@@ -20,18 +20,18 @@ pub enum Fact {
     Token(Vec<Sid>),
 }
 
-/// What is known about a packet at a layer. What is not in it is not known.
+/// What is known about a packet at a layer. Fields that are missing are unknown.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PacketFacts(pub BTreeMap<FilterField, Fact>);
 
-/// Whether something holds.
+/// The result of a condition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Truth {
     /// It does.
     Holds,
     /// It does not.
     Fails,
-    /// The packet as described does not tell.
+    /// The packet does not determine it.
     Unknown,
 }
 
@@ -63,7 +63,7 @@ impl Truth {
         all
     }
 
-    /// Whether one holds at least.
+    /// Whether at least one holds.
     fn any(truths: impl Iterator<Item = Self>) -> Self {
         Self::all(truths.map(Self::not)).not()
     }
@@ -155,7 +155,7 @@ fn of_app(match_type: MatchType, value: &Value, app: &AppId) -> Truth {
     match match_type {
         MatchType::Equal => same.into(),
         MatchType::NotEqual => Truth::from(same).not(),
-        // Which letters are the same is known to Windows alone.
+        // Only Windows knows which letters are equal.
         MatchType::EqualCaseInsensitive if same => Truth::Holds,
         _ => Truth::Unknown,
     }

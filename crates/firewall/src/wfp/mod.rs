@@ -1,15 +1,15 @@
 //! Windows: a bound ruleset in the Windows Filtering Platform (WFP). Pure; the same on every OS.
 //!
 //! 1. [`model`]: WFP's objects as plain values, with their fixed keys ([`names`], [`ours`]);
-//! 2. [`eval`]: what the filter engine decides about a packet, written from Microsoft's documentation;
-//!    what that leaves open is a [`reading`];
+//! 2. [`eval`]: what the filter engine decides about a packet, according to Microsoft's documentation; where
+//!    that is ambiguous, there are several [`reading`]s;
 //! 3. [`plan()`]: a bound ruleset as filters in one sublayer, whose verdict no reading changes.
 //!
-//! 4. [`difference`]: what is read back against the plan, and the changes that make it the plan;
-//!    [`programmed`]: the same in the words of every OS; [`attribution`]: the rule that an event is about;
-//!    [`trial`]: a plan that goes by itself.
-//! 5. [`coexistence`]: what filters of other products do to our decisions; `xml` (feature `wfp-xml`) reads
-//!    them from what `netsh wfp show state` writes.
+//! 4. [`difference`]: what was read back compared with the plan, and the changes that make it the plan;
+//!    [`programmed`]: the same in the model of every OS; [`attribution`]: the rule of an event; [`trial`]: a
+//!    plan that is removed when its session ends.
+//! 5. [`coexistence`]: the influence of other products' filters on our decisions; `xml` (feature `wfp-xml`)
+//!    reads them from the output of `netsh wfp show state`.
 //!
 //! 6. [`FilterEngine`]: what can be read and changed like the filter engine of a host; an
 //!    [`EngineState`](model::EngineState) is one in memory.

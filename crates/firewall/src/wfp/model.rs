@@ -8,7 +8,7 @@ use super::guid::Guid;
 use super::mark::read_mark;
 use super::names::{FilterField, Layer};
 
-/// How an object is named: by a GUID, or where Windows has a name for a built-in one, by that.
+/// How an object is named: by a GUID, or for built-in objects by Windows' name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ObjectKey {
     /// By its GUID.
@@ -32,21 +32,20 @@ impl fmt::Display for ObjectKey {
     }
 }
 
-/// Bits that a filter carries (`FWPM_FILTER_FLAG_…`).
+/// The flags of a filter (`FWPM_FILTER_FLAG_…`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
 pub struct Flags(pub u32);
 
 impl Flags {
-    /// Kept over restarts of the filter engine.
+    /// Kept across restarts of the filter engine.
     pub const PERSISTENT: Self = Self(1);
     /// In force from the start of the TCP/IP driver until the filter engine has started.
     pub const BOOT_TIME: Self = Self(2);
-    /// Takes the right to change the action from the sublayers below; see `reading::ClearRight`.
+    /// Removes the right of lower sublayers to change the action; see `reading::ClearRight`.
     pub const CLEAR_ACTION_RIGHT: Self = Self(8);
-    /// Permits when the callout's driver is not loaded, instead of blocking.
+    /// Permits if the callout's driver is not loaded, instead of blocking.
     pub const PERMIT_IF_CALLOUT_UNREGISTERED: Self = Self(16);
-    /// Set by Windows: the provider's service is not set to start by itself, so the filter is not in
-    /// force.
+    /// Set by Windows: the provider's service does not start automatically, so the filter is not in force.
     pub const DISABLED: Self = Self(32);
     /// Set by Windows: the filter is looked up by an index.
     pub const INDEXED: Self = Self(64);
@@ -60,7 +59,7 @@ impl Flags {
         (Self::INDEXED, "FWPM_FILTER_FLAG_INDEXED"),
     ];
 
-    /// The flag of this name; `None` for one that says nothing about what the filter decides.
+    /// The flag with this name; `None` for one that does not affect what the filter decides.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         Self::NAMES.iter().find(|(_, known)| *known == name).map(|(flag, _)| *flag)
@@ -139,14 +138,14 @@ impl MatchType {
         Self::NAMES.iter().find(|(_, known)| *known == name).map(|(kind, _)| *kind)
     }
 
-    /// Whether it holds where something is not there.
+    /// Whether it holds for a missing value.
     #[must_use]
     pub fn is_negative(self) -> bool {
         matches!(self, Self::NotEqual | Self::FlagsNoneSet | Self::NotPrefix)
     }
 }
 
-/// What a field is compared with.
+/// The value with which a field is compared.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Value {
     /// `FWP_EMPTY`.
@@ -167,14 +166,14 @@ pub enum Value {
     V4Mask {
         /// An address in it.
         address: u32,
-        /// The bits that count.
+        /// The bits that are compared.
         mask: u32,
     },
     /// An IPv6 network.
     V6Mask {
         /// An address in it.
         address: u128,
-        /// How many of the first bits count.
+        /// The number of leading bits that are compared.
         length: u8,
     },
     /// Bytes; for [`FilterField::AppId`], a path in UTF-16 with a zero at its end.
@@ -183,12 +182,12 @@ pub enum Value {
     Sid(String),
     /// A security descriptor as text (SDDL).
     SecurityDescriptor(String),
-    /// Of a type that is not looked into; its name.
+    /// Of a type that is not interpreted; its name.
     Other(String),
 }
 
 impl Value {
-    /// The number that it is.
+    /// Its numeric value.
     #[must_use]
     pub fn number(&self) -> Option<u128> {
         match self {
@@ -202,18 +201,18 @@ impl Value {
     }
 }
 
-/// One comparison; a filter matches where those of all its fields hold.
+/// One comparison; a filter matches if those of all its fields hold.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FilterCondition {
-    /// What is compared.
+    /// The compared field.
     pub field: FilterField,
-    /// How.
+    /// The kind of comparison.
     pub match_type: MatchType,
-    /// With what.
+    /// The value.
     pub value: Value,
 }
 
-/// What a callout, code of a driver, may answer.
+/// What a callout, i.e. code of a driver, may answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CalloutKind {
     /// Permit or block.
@@ -224,26 +223,26 @@ pub enum CalloutKind {
     Unknown,
 }
 
-/// What a filter does with what it matches.
+/// The action of a filter.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum FilterAction {
-    /// Lets it through, as far as this sublayer goes.
+    /// Permits it, as far as this sublayer is concerned.
     Permit,
     /// Drops it.
     Block,
-    /// Asks a driver.
+    /// Calls a driver.
     Callout {
         /// What it may answer.
         kind: CalloutKind,
-        /// Which one.
+        /// The callout.
         callout: String,
     },
 }
 
-/// The weight that whoever adds a filter gives it.
+/// The weight given when a filter is added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Weight {
-    /// As it is.
+    /// Exactly this weight.
     Exact(u64),
     /// One of 16 ranges; within it, Windows chooses.
     Within(u8),
@@ -251,37 +250,37 @@ pub enum Weight {
     Automatic,
 }
 
-/// One filter.
+/// A filter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Filter {
     /// Its key.
     pub key: ObjectKey,
-    /// What people read; in ours, the rule that it comes from.
+    /// Its display name; for our filters, the rule.
     pub name: Arc<str>,
-    /// More of it.
+    /// Its description.
     pub description: Arc<str>,
     /// Its flags.
     pub flags: Flags,
-    /// Who manages it.
+    /// Its provider.
     pub provider: Option<ObjectKey>,
-    /// Where it is asked.
+    /// Its layer.
     pub layer: Layer,
-    /// Among which others.
+    /// Its sublayer.
     pub sublayer: ObjectKey,
-    /// Where among them, as it was added.
+    /// Its weight as given when it was added.
     pub weight: Weight,
-    /// The same as Windows computed it; known of filters that were read.
+    /// The weight computed by Windows; known for filters that were read.
     pub effective_weight: Option<u64>,
-    /// What it matches.
+    /// Its conditions.
     pub conditions: Vec<FilterCondition>,
-    /// What it does.
+    /// Its action.
     pub action: FilterAction,
-    /// The number by which events name it; known of filters that were read.
+    /// The number by which events refer to it; known for filters that were read.
     pub id: Option<u64>,
 }
 
 impl Filter {
-    /// The weight that counts. What Windows chose and nobody read is taken as the lowest of its range.
+    /// The effective weight. If Windows chose it and it was not read, the lowest of its range.
     #[must_use]
     pub fn rank(&self) -> u64 {
         match (self.effective_weight, self.weight) {
@@ -291,7 +290,7 @@ impl Filter {
         }
     }
 
-    /// Whether both decide the same about the same, under the same key.
+    /// Whether both have the same key, conditions and action.
     #[must_use]
     pub fn is_same_as(&self, other: &Self) -> bool {
         let set_by_windows = Flags::INDEXED.with(Flags::DISABLED);
@@ -319,11 +318,11 @@ fn says_the_same(one: &str, other: &str) -> bool {
 pub struct SubLayer {
     /// Its key.
     pub key: ObjectKey,
-    /// What people read.
+    /// Its display name.
     pub name: Arc<str>,
-    /// Who manages it.
+    /// Its provider.
     pub provider: Option<ObjectKey>,
-    /// Higher ones are asked first.
+    /// Sublayers with a higher weight are evaluated first.
     pub weight: u16,
     /// Whether it outlives the filter engine.
     pub lifetime: Lifetime,
@@ -334,7 +333,7 @@ pub struct SubLayer {
 pub struct Provider {
     /// Its key.
     pub key: ObjectKey,
-    /// What people read.
+    /// Its display name.
     pub name: Arc<str>,
     /// The service without which its persistent objects are not in force.
     pub service: Option<Arc<str>>,
@@ -342,34 +341,34 @@ pub struct Provider {
     pub lifetime: Lifetime,
 }
 
-/// How long an object lives.
+/// The lifetime of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Lifetime {
-    /// Until the session that added it ends, also when its program is killed.
+    /// Until the session that added it ends, also if its program is killed.
     Dynamic,
     /// Until the filter engine stops.
     Static,
     /// Until it is deleted.
     Persistent,
-    /// Until it is deleted; in force before the filter engine has started, and only then.
+    /// Until it is deleted; in force only before the filter engine has started.
     BootTime,
 }
 
-/// What the filter engine holds.
+/// The content of the filter engine.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct EngineState {
     /// All providers.
     pub providers: Vec<Provider>,
     /// All sublayers.
     pub sublayers: Vec<SubLayer>,
-    /// All filters, in the order in which they were added, where that is known.
+    /// All filters, in the order in which they were added, if that is known.
     pub filters: Vec<Filter>,
-    /// The filters that the running trial's session added. What is read does not tell them apart.
+    /// The filters added by the session of the running trial. They can't be distinguished when they are read.
     pub dynamic: BTreeSet<ObjectKey>,
 }
 
 impl EngineState {
-    /// The name and the key of a provider, for people.
+    /// The name and key of a provider, for people.
     #[must_use]
     pub fn provider_name(&self, key: Option<&ObjectKey>) -> String {
         let Some(key) = key else { return "no provider".to_owned() };

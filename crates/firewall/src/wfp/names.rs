@@ -1,4 +1,4 @@
-//! Layers and fields of WFP that a plan uses, with the names and GUIDs that Windows has for them.
+//! Layers and fields of WFP that a plan uses, with Windows' names and GUIDs.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,18 +6,18 @@ use std::sync::Arc;
 use super::guid::Guid;
 use crate::plan::Family;
 
-/// Where in the network stack filters are asked.
+/// The place in the network stack where filters are evaluated.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Layer {
     /// `ALE_AUTH_RECV_ACCEPT`: the first packet of a flow that a peer opens.
     RecvAccept(Family),
     /// `ALE_AUTH_CONNECT`: the first packet of a flow that this host opens.
     Connect(Family),
-    /// `INBOUND_ICMP_ERROR`: an ICMP error that arrives. The ALE layers see no ICMP errors.
+    /// `INBOUND_ICMP_ERROR`: an arriving ICMP error. The ALE layers see no ICMP errors.
     InboundIcmpError(Family),
     /// `OUTBOUND_ICMP_ERROR`: an ICMP error that this host sends.
     OutboundIcmpError(Family),
-    /// Any other layer, by the name that Windows has for it.
+    /// Any other layer, by Windows' name.
     Other(Arc<str>),
 }
 
@@ -65,19 +65,19 @@ const LAYERS: [(Layer, &str, u128); 8] = [
 ];
 
 impl Layer {
-    /// The layers that a plan has filters in.
+    /// The layers in which a plan has filters.
     pub fn planned() -> impl Iterator<Item = Self> {
         LAYERS.iter().map(|(layer, _, _)| layer.clone())
     }
 
-    /// The layer of this name.
+    /// The layer with this name.
     #[must_use]
     pub fn named(name: &str) -> Self {
         let known = LAYERS.iter().find(|(_, known, _)| *known == name);
         known.map_or_else(|| Self::Other(name.into()), |(layer, _, _)| layer.clone())
     }
 
-    /// The name that Windows has for it.
+    /// Windows' name.
     #[must_use]
     pub fn name(&self) -> &str {
         match self {
@@ -88,13 +88,13 @@ impl Layer {
         }
     }
 
-    /// The GUID by which the API names it; `None` for layers that no plan uses.
+    /// The GUID in the API; `None` for layers that no plan uses.
     #[must_use]
     pub fn guid(&self) -> Option<Guid> {
         LAYERS.iter().find(|(layer, _, _)| layer == self).map(|(_, _, guid)| Guid(*guid))
     }
 
-    /// The IP version of its packets, in layers that a plan uses.
+    /// The IP version of its packets, for layers that a plan uses.
     #[must_use]
     pub fn family(&self) -> Option<Family> {
         match self {
@@ -113,7 +113,7 @@ impl fmt::Display for Layer {
     }
 }
 
-/// What of a packet or of its socket a condition compares.
+/// The property of a packet or its socket that a condition compares.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FilterField {
     /// The executable, as an NT device path.
@@ -132,11 +132,11 @@ pub enum FilterField {
     RemotePort,
     /// Bits about the packet; see [`LOOPBACK`].
     Flags,
-    /// Any other field, by the name that Windows has for it.
+    /// Any other field, by Windows' name.
     Other(Arc<str>),
 }
 
-/// The bit of [`FilterField::Flags`] that says that both ends are this host.
+/// The bit of [`FilterField::Flags`] that is set if both ends are this host.
 pub const LOOPBACK: u32 = 1;
 
 const FIELDS: [(FilterField, &str, u128); 8] = [
@@ -166,14 +166,14 @@ const FIELDS: [(FilterField, &str, u128); 8] = [
     (FilterField::Flags, "FWPM_CONDITION_FLAGS", 0x632ce23b_5167_435c_86d7_e903684aa80c),
 ];
 
-/// Second names of the header for fields above.
+/// Alternative names of fields above in the header.
 const ALIASES: [(&str, FilterField); 2] = [
     ("FWPM_CONDITION_ICMP_TYPE", FilterField::LocalPort),
     ("FWPM_CONDITION_ICMP_CODE", FilterField::RemotePort),
 ];
 
 impl FilterField {
-    /// The field of this name.
+    /// The field with this name.
     #[must_use]
     pub fn named(name: &str) -> Self {
         let known = FIELDS.iter().map(|(field, known, _)| (*known, field));
@@ -182,7 +182,7 @@ impl FilterField {
         found.map_or_else(|| Self::Other(name.into()), |(_, field)| field.clone())
     }
 
-    /// The name that Windows has for it.
+    /// Windows' name.
     #[must_use]
     pub fn name(&self) -> &str {
         match self {
@@ -193,7 +193,7 @@ impl FilterField {
         }
     }
 
-    /// The GUID by which the API names it; `None` for fields that no plan uses.
+    /// The GUID in the API; `None` for fields that no plan uses.
     #[must_use]
     pub fn guid(&self) -> Option<Guid> {
         FIELDS.iter().find(|(field, _, _)| field == self).map(|(_, _, guid)| Guid(*guid))

@@ -1,23 +1,23 @@
-//! What tells our objects from those of others, and how our filters are ordered.
+//! Identifies our objects, and defines the order of our filters.
 
 use super::guid::Guid;
 use super::model::{Lifetime, ObjectKey, Provider, SubLayer};
 
-/// Our provider. Filters of any other are never touched.
+/// Our provider. Filters of other providers are never touched.
 pub const PROVIDER: Guid = Guid(0x9c0a5d0e_6f2b_4b7a_8f6d_2a41c5b7e910);
-/// Our sublayer: policy is judged in it.
+/// Our sublayer, in which policy is judged.
 pub const SUBLAYER: Guid = Guid(0x4f3be1d2_07c9_4d5e_b1a8_6c90d2f7a311);
-/// Above Windows Firewall (2 to 7) and what other products were seen to use (up to 49,152), so that
-/// nobody's hard permit keeps a denied packet from being dropped; not the highest, so that the threat
-/// list has room above.
+/// Above Windows Firewall (2 to 7) and what other products were seen to use (up to 49,152), so that no other
+/// product's hard permit prevents a denied packet from being dropped; not the highest, so that there is room
+/// above for the threat list.
 pub const SUBLAYER_WEIGHT: u16 = 0xff00;
-/// What the names of our filters begin with; the rule follows.
+/// The prefix of our filters' names; the rule follows.
 pub(super) const NAME: &str = "Xshield ";
-/// What is denied because the level closes it and no rule allows it.
+/// The label of what is denied by the level because no rule allows it.
 pub(super) const CLOSED: &str = "default/closed";
 
-/// Our provider as it must be. It names no service: Spark has none, and what is bound to a service is not
-/// in force where the service does not start by itself.
+/// Our provider as it must be. It names no service: Spark has none, and objects bound to a service are only
+/// in force if that service starts automatically.
 #[must_use]
 pub fn provider() -> Provider {
     Provider {
@@ -46,31 +46,31 @@ pub fn is_ours(provider: Option<&ObjectKey>) -> bool {
     provider == Some(&PROVIDER.into())
 }
 
-/// Which of two plans in our sublayer a filter belongs to.
+/// To which of two plans in our sublayer a filter belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Tier {
     /// The one that stays.
     Kept,
-    /// The one on trial: all of its filters weigh more than those that stay.
+    /// The one on trial: all of its filters have a higher weight than those that stay.
     Trial,
 }
 
-/// What a filter of ours does. Of several that match, the highest decides; within a kind all decide
-/// the same, so that their order among each other does not matter.
+/// The effect of a filter of ours. If several match, the highest class decides; within a class all decide the
+/// same, so that their order does not matter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Class {
-    /// What no filter below matches: as the level says.
+    /// What no other filter matches: decided by the level.
     Default = 1,
-    /// What the enforced stance lets through and the tested level denies.
+    /// What the enforced stance permits and the tested level denies.
     WouldDeny = 2,
-    /// What both stances let through.
+    /// What both stances permit.
     Allow = 3,
-    /// What the enforced stance lets through and a tested block rule denies.
+    /// What the enforced stance permits and a tested block rule denies.
     TestedBlock = 4,
     /// An enforced block rule.
     Block = 5,
-    // 6 is free for the threat list.
-    /// What no policy may cut.
+    // 6 is reserved for the threat list.
+    /// What no policy may block.
     Failsafe = 7,
 }
 
@@ -84,7 +84,7 @@ impl Class {
         Self::Failsafe,
     ];
 
-    /// As plans and descriptions name it.
+    /// Its name in plans and descriptions.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -101,19 +101,19 @@ impl Class {
 const TIER_BIT: u64 = 1 << 63;
 const CLASS_SHIFT: u32 = 60;
 const SPECIFIC_BIT: u64 = 1 << 59;
-/// The bits that only keep weights apart.
+/// The low bits, which only keep weights distinct.
 pub(super) const FINE: u64 = SPECIFIC_BIT - 1;
 
-/// Whether another filter that matches at least the same and does the same stands below.
+/// Whether another filter below matches at least the same and does the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Reach {
     /// None does.
     Whole,
-    /// The filter is there so that events of TCP name it.
+    /// The filter exists so that events of TCP name it.
     Tcp,
 }
 
-/// A weight in the tier [`Tier::Kept`]. `fine` is what keeps it apart from those of the same class.
+/// A weight in the tier [`Tier::Kept`]. `fine` keeps it distinct within its class.
 pub(super) fn weight(class: Class, reach: Reach, fine: u64) -> u64 {
     let specific = if reach == Reach::Tcp { SPECIFIC_BIT } else { 0 };
     (class as u64) << CLASS_SHIFT | specific | fine & FINE
@@ -127,7 +127,7 @@ pub(super) fn in_tier(weight: u64, tier: Tier) -> u64 {
     }
 }
 
-/// What a weight says; `None` for one that we never give.
+/// Tier and class of a weight; `None` for one that we never use.
 #[must_use]
 pub fn tier_and_class(weight: u64) -> Option<(Tier, Class)> {
     let tier = if weight & TIER_BIT == 0 { Tier::Kept } else { Tier::Trial };

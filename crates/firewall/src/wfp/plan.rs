@@ -1,9 +1,8 @@
-//! From a bound ruleset to filters.
+//! Translates a bound ruleset into filters.
 //!
-//! All of policy stands in one sublayer, where the highest filter that matches decides alone: several
-//! sublayers would need one of the readings of what a lower one may change. What two stances say about a
-//! packet is therefore multiplied out here: a filter of the tested stance matches only what the enforced
-//! one lets through.
+//! The whole policy is in one sublayer, where the highest matching filter decides alone: several sublayers
+//! would depend on a reading of what a lower one may override. Two stances are therefore combined here: a
+//! filter of the tested stance matches only what the enforced one permits.
 
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;
@@ -25,29 +24,29 @@ use super::region::{Common, Region};
 use super::rules::{Piece, failsafe, pieces, set_ranges, tell};
 use crate::plan::{Digest, Family, Label};
 
-/// Filters that a tested stance above an enforced one may come to, by direction and family. Above that
-/// it is left out and told.
+/// The most filters of a tested stance above an enforced one, by direction and family. Beyond that the tested
+/// stance is omitted and reported.
 const MOST_TESTED: usize = 50_000;
 
 /// Everything that one ruleset needs in the filter engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// The revision it was made from.
+    /// The revision from which it was made.
     pub revision: Revision,
     /// By layer, the highest weight first.
     pub filters: Vec<PlannedFilter>,
-    /// Rules that this host can't enforce as they are written. They match nothing.
+    /// Rules that this host can't enforce as written. They match nothing.
     pub unenforceable: Vec<Unenforceable>,
     /// Parts of the ruleset that WFP can't express. They judge nothing.
     pub omissions: Vec<Omission>,
 }
 
-/// A part of a ruleset that is left out as a whole.
+/// A part of a ruleset that is omitted as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Omission {
-    /// Flows that the host passes on between others.
+    /// Flows that the host forwards.
     Forwarded,
-    /// The tested stance of a direction, beside an enforced one.
+    /// The tested stance of a direction with an enforced one.
     Tested(Direction),
 }
 
@@ -59,8 +58,8 @@ impl fmt::Display for Omission {
             ),
             Self::Tested(direction) => write!(
                 f,
-                "what is only tested {} is not recorded: above what is enforced it comes to more than \
-                 {MOST_TESTED} filters; test fewer rules at once",
+                "what is only tested {} is not recorded: with what is enforced it takes more \
+                 than {MOST_TESTED} filters; test fewer rules at once",
                 match direction {
                     Direction::Inbound => "inbound",
                     Direction::Outbound => "outbound",
@@ -73,21 +72,21 @@ impl fmt::Display for Omission {
 /// One filter of a plan, in no tier yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlannedFilter {
-    /// Where it is asked.
+    /// Its layer.
     pub layer: Layer,
-    /// What it does.
+    /// Its class.
     pub class: Class,
-    /// What becomes of the packet.
+    /// The verdict.
     pub verdict: Verdict,
-    /// The rule that it comes from; `failsafe/…` and `default/…` for what is not a rule of policy.
+    /// The rule from which it comes; `failsafe/…` and `default/…` for what is not a rule of policy.
     pub label: Label,
-    /// What it matches.
+    /// Its conditions.
     pub conditions: Vec<FilterCondition>,
     /// Its weight in the tier that stays. All weights of a layer are distinct.
     weight: u64,
-    /// What tells it from all others; its keys are made of it.
+    /// A text that is unique in the plan, from which its keys are derived.
     identity: String,
-    /// More for whoever reads it.
+    /// Its description.
     description: String,
 }
 
@@ -128,15 +127,14 @@ pub fn plan(bound: &Bound, programs: &Programs) -> Plan {
 }
 
 impl Plan {
-    /// Identifies what the plan makes the filter engine do: SHA-256 over its filters, whatever the
-    /// revision.
+    /// Identifies the effect of the plan: SHA-256 over its filters, without the revision.
     #[must_use]
     pub fn digest(&self) -> Digest {
         digest(&self.filters)
     }
 
-    /// The filters as they are added: in the tier that stays, each persistent and once more for the time
-    /// before the filter engine has started; on trial, as long as the session lives.
+    /// The filters as they are added: in the tier that stays, each as a persistent and a boot-time filter; on
+    /// trial, for the lifetime of the session.
     pub fn filters_in(&self, tier: Tier) -> impl Iterator<Item = Filter> + '_ {
         let lifetimes = match tier {
             Tier::Kept => &[Lifetime::Persistent, Lifetime::BootTime][..],
@@ -178,7 +176,7 @@ impl PlannedFilter {
     }
 }
 
-/// A filter before it is at a layer.
+/// A filter before it is assigned to a layer.
 struct Draft {
     class: Class,
     verdict: Verdict,
@@ -193,7 +191,7 @@ struct Builder<'a> {
     omissions: BTreeSet<Omission>,
 }
 
-/// What a stance lets through: as pieces, and whether its level lets through the rest.
+/// What a stance permits: pieces, and whether its level permits the rest.
 struct Passes {
     pieces: Vec<Piece>,
     rest: bool,
@@ -253,13 +251,13 @@ impl Builder<'_> {
         drafts
     }
 
-    /// Where a level closes nothing, what its stance allows changes nothing.
+    /// If a level closes nothing, allow rules have no effect.
     fn passes(&mut self, stance: &BoundStance, at: (Direction, Family)) -> Passes {
         let rest = stance.subject == Subject::Nothing;
         let allows = if rest { &[][..] } else { &stance.allows };
         let mut pieces = pieces(allows, at, self.programs, &mut self.unenforceable);
         if rest {
-            // Reported all the same: the rule can't be enforced once the level is raised.
+            // Still reported: the rule can't be enforced once the level is raised.
             self::pieces(&stance.allows, at, self.programs, &mut self.unenforceable);
         }
         if stance.subject == Subject::Internet {
@@ -272,7 +270,7 @@ impl Builder<'_> {
         Passes { pieces, rest }
     }
 
-    /// The tested stance within what the enforced one lets through; `None` when it is too much.
+    /// The tested stance within what the enforced one permits; `None` if it is too large.
     fn tested(
         &mut self,
         tested: &BoundStance,
@@ -328,7 +326,7 @@ impl Builder<'_> {
         Some(Tested { drafts, rest: inner.rest })
     }
 
-    /// What of a tested rule is within an enforced piece, under the tested rule's name.
+    /// The parts of a tested rule within an enforced piece, with the tested rule's name.
     fn within(&mut self, outer: &Piece, tested: &Piece, direction: Direction) -> Option<Piece> {
         match outer.region.common(&tested.region) {
             Common::Nothing => None,
@@ -345,16 +343,16 @@ impl Builder<'_> {
     }
 }
 
-/// What the tested stance comes to.
+/// The pieces of a tested stance.
 struct Tested {
     drafts: Vec<Draft>,
-    /// Whether its level lets through the rest.
+    /// Whether its level permits the rest.
     rest: bool,
 }
 
-/// Windows' audit events name the filter that permitted TCP only if it asks for the user, the
-/// executable, the protocol or the remote port. Would-be denials are permits that must be named, so
-/// those that ask for none of that get a twin for TCP.
+/// Windows' audit events name the filter that permitted TCP only if it checks the user, the executable, the
+/// protocol or the remote port. Would-be denials are permits that must be named, so those that check none of
+/// these get an additional filter for TCP.
 fn named_for_tcp(drafts: &mut Vec<Draft>) {
     let needs_twin = |draft: &&Draft| {
         let region = &draft.piece.region;
@@ -363,7 +361,7 @@ fn named_for_tcp(drafts: &mut Vec<Draft>) {
     let twin = |draft: &Draft| {
         let region = Region { protocol: Some(TCP), ..draft.piece.region.clone() };
         let piece = Piece { region, label: draft.piece.label.clone() };
-        // A default of TCP is no default: it does not match everything.
+        // A default for TCP is not a default: it does not match everything.
         let class = draft.class.max(Class::WouldDeny);
         Draft { class, verdict: draft.verdict, reach: Reach::Tcp, piece }
     };
@@ -371,8 +369,8 @@ fn named_for_tcp(drafts: &mut Vec<Draft>) {
     drafts.extend(twins);
 }
 
-/// The filters of a layer, the highest weight first. Of several that match the same and do the same, the
-/// first stands for all.
+/// The filters of a layer, the highest weight first. Of several with the same match and effect, only the
+/// first is kept.
 fn at_layer(layer: &Layer, drafts: &[Draft]) -> Vec<PlannedFilter> {
     let mut seen: HashSet<(Class, Reach, Vec<FilterCondition>)> = HashSet::new();
     let mut filters: Vec<PlannedFilter> = Vec::new();
@@ -391,7 +389,7 @@ fn at_layer(layer: &Layer, drafts: &[Draft]) -> Vec<PlannedFilter> {
         for condition in &conditions {
             identity.push_str(&format!("{condition}\n"));
         }
-        // Of the content, so that a filter keeps its weight and its key when others come and go.
+        // Derived from the content, so that a filter keeps its weight and key if others change.
         let Guid(number) = Guid::of(&["weight", &identity]);
         let fine = u64::try_from(number >> 64).unwrap_or_default();
         filters.push(PlannedFilter {
@@ -410,7 +408,7 @@ fn at_layer(layer: &Layer, drafts: &[Draft]) -> Vec<PlannedFilter> {
     filters
 }
 
-/// Makes weights distinct, in descending order. Two hashes of 59 bits are hardly ever the same.
+/// Makes weights distinct, in descending order. Two hashes of 59 bits are hardly ever equal.
 fn part_weights(filters: &mut [PlannedFilter]) {
     for at in (1..filters.len()).rev() {
         let below = filters[at].weight;

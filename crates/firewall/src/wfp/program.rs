@@ -1,12 +1,12 @@
-//! How WFP recognises local programs: by executable and by the identities in a socket's access token.
+//! How WFP identifies local programs: by executable and by the identities in a socket's access token.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use xshield_policy::{Bound, Direction, Owner};
 
-/// The path of an executable as `FwpmGetAppIdFromFileName0` returns it: an NT device path in small
-/// letters, such as `\device\harddiskvolume2\windows\system32\svchost.exe`.
+/// The path of an executable as `FwpmGetAppIdFromFileName0` returns it: an NT device path in lower case, such
+/// as `\device\harddiskvolume2\windows\system32\svchost.exe`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AppId(String);
 
@@ -14,7 +14,7 @@ pub struct AppId(String);
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Sid(String);
 
-/// Why a text identifies no program.
+/// The text does not identify a program.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProgramError {
     /// Not a device path.
@@ -32,7 +32,7 @@ impl AppId {
         self.0.encode_utf16().chain([0]).flat_map(u16::to_le_bytes).collect()
     }
 
-    /// The path that such bytes hold.
+    /// The path in such bytes.
     ///
     /// # Errors
     /// [`ProgramError::NotADevicePath`].
@@ -92,7 +92,7 @@ impl Sid {
         format!("O:SYG:SYD:(A;;CCRC;;;{self})")
     }
 
-    /// The identities that a descriptor admits; `None` where it says more than a list of them.
+    /// The identities that a descriptor admits; `None` if it contains more than a list of them.
     #[must_use]
     pub fn admitted(descriptor: &str) -> Option<Vec<Self>> {
         let (_, entries) = descriptor.split_once("D:")?;
@@ -106,7 +106,7 @@ impl Sid {
     }
 }
 
-/// How a program is recognised; of both, both must hold.
+/// How a program is identified; with both, both must match.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum LocalProgram {
     /// By its executable.
@@ -118,7 +118,7 @@ pub enum LocalProgram {
 }
 
 impl LocalProgram {
-    /// The executable, where it counts.
+    /// The executable, if it is used.
     #[must_use]
     pub fn app(&self) -> Option<&AppId> {
         match self {
@@ -127,7 +127,7 @@ impl LocalProgram {
         }
     }
 
-    /// The identity, where it counts.
+    /// The identity, if it is used.
     #[must_use]
     pub fn identity(&self) -> Option<&Sid> {
         match self {
@@ -137,8 +137,8 @@ impl LocalProgram {
     }
 }
 
-/// What the owners of a bound ruleset are on this host. An owner that is missing can't be recognised;
-/// its rules are left out and reported.
+/// How the owners of a bound ruleset are identified on this host. A missing owner can't be identified; its
+/// rules are omitted and reported.
 pub type Programs = BTreeMap<Owner, LocalProgram>;
 
 impl LocalProgram {

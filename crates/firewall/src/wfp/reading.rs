@@ -1,7 +1,7 @@
-//! The questions that Microsoft's documentation of WFP leaves open, each with its possible answers.
+//! The ambiguities of Microsoft's documentation of WFP, each with its possible answers.
 //!
-//! Nothing of ours may depend on an answer: tests evaluate plans under every [`Reading`]. What depends on
-//! one, for instance what another product's filters do to ours, says under which it holds.
+//! Our plans must not depend on an answer: tests evaluate them under every [`Reading`]. Results that depend
+//! on one, for instance the influence of another product's filters, say under which they hold.
 
 /// One answer to each question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -12,29 +12,29 @@ pub struct Reading {
     pub hard_permit: HardPermit,
     /// Whether the block of a callout is final.
     pub callout_block: CalloutBlock,
-    /// What several conditions on one field mean.
+    /// The meaning of several conditions on one field.
     pub same_field: SameField,
-    /// Which of two filters of the same weight is asked first.
+    /// Which of two filters with the same weight is evaluated first.
     pub equal_weight: EqualWeight,
-    /// Whether a negative match holds of a field without a value.
+    /// Whether a negative match holds for a field without a value.
     pub negative_on_empty: NegativeOnEmpty,
-    /// What becomes of what no filter of any sublayer decides.
+    /// What happens to packets about which no filter of any sublayer decides.
     pub unmatched: Unmatched,
 }
 
-/// `filter-arbitration.md` says that an action is hard "if this flag is cleared", in the same breath that
-/// a filter's permit is soft by default, when the flag is not set. The flag's name says the opposite: set,
-/// it clears the right to change the action.
+/// `filter-arbitration.md` says that an action is hard "if this flag is cleared", and at the same place that
+/// a filter's permit is soft by default, when the flag is not set. The flag's name suggests the opposite: if
+/// set, it clears the right to change the action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ClearRight {
-    /// Set, it makes a permit hard. A filter's block is hard either way.
+    /// If set, it makes a permit hard. A filter's block is hard in either case.
     SetIsHard,
-    /// Not set, the action is hard; set, it is soft.
+    /// If it is not set, the action is hard; if set, it is soft.
     ClearedIsHard,
 }
 
-/// The same page says that "only a callout veto" blocks what is hard permitted, and that a "block"
-/// returned by "the filter" when the right was reset is a veto.
+/// The same page says that "only a callout veto" blocks a hard permit, and that a "block" returned by "the
+/// filter" when the right was reset is a veto.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum HardPermit {
     /// The block of a callout.
@@ -43,7 +43,7 @@ pub enum HardPermit {
     YieldsToAnyBlock,
 }
 
-/// The table of defaults has soft blocks of callouts; the basic policy says that a block is final.
+/// The table of defaults contains soft blocks of callouts; the basic policy says that a block is final.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CalloutBlock {
     /// A lower sublayer's permit overrides it.
@@ -52,18 +52,18 @@ pub enum CalloutBlock {
     Hard,
 }
 
-/// The pages about filters and conditions do not agree.
+/// The pages about filters and conditions contradict each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SameField {
     /// All must hold.
     All,
-    /// Of those that stand next to each other, one must hold.
+    /// Of adjacent ones, one must hold.
     AnyOfNeighbours,
     /// Such a filter can't be added (`FWP_E_DUPLICATE_CONDITION`).
     Refused,
 }
 
-/// Nothing says which; weights that Windows computes are often the same.
+/// This is not documented; weights computed by Windows are often equal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EqualWeight {
     /// The one that was added first.
@@ -72,16 +72,16 @@ pub enum EqualWeight {
     LastAdded,
 }
 
-/// Fields can be empty, for instance those of interfaces when a flow is authorized again.
+/// Fields can be empty, for instance those of interfaces when a flow is reauthorized.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum NegativeOnEmpty {
     /// "Not equal" holds.
     Holds,
-    /// Nothing but "equal to empty" holds.
+    /// Only "equal to empty" holds.
     Fails,
 }
 
-/// No page says it.
+/// This is not documented.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Unmatched {
     /// It is let through.
@@ -128,8 +128,8 @@ impl Reading {
         })
     }
 
-    /// What most products rely on: the flag hardens, only callouts override a hard permit, neighbours are
-    /// alternatives, and what nothing matches passes.
+    /// What most products rely on: the flag makes an action hard, only callouts override a hard permit,
+    /// adjacent conditions are alternatives, and what no filter matches passes.
     pub const USUAL: Self = Self {
         clear_right: ClearRight::SetIsHard,
         hard_permit: HardPermit::YieldsToCallouts,

@@ -1,4 +1,4 @@
-//! What a filter of ours matches, before it is conditions: at most one value or range of each field.
+//! What a filter of ours matches, before it becomes conditions: at most one value or range of each field.
 
 use super::model::{FilterCondition, MatchType, Value};
 use super::names::{FilterField, LOOPBACK, Layer};
@@ -14,32 +14,32 @@ pub(super) struct Region {
     pub(super) protocol: Option<u8>,
     pub(super) remote: Option<Span<u128>>,
     pub(super) local: Option<u128>,
-    /// The port that the flow was opened to; for ICMP, the type.
+    /// The destination port of the flow; for ICMP, the type.
     pub(super) service: Option<Span<u16>>,
-    /// The port that it was opened from.
+    /// The source port of the flow.
     pub(super) source: Option<u16>,
     pub(super) loopback: Loopback,
     pub(super) app: Option<AppId>,
     pub(super) identity: Option<Sid>,
 }
 
-/// Which packets a region has.
+/// Which packets a region contains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(super) enum Loopback {
     /// All.
     #[default]
     Any,
-    /// Those of which both ends are this host.
+    /// Those whose both ends are this host.
     Only,
 }
 
-/// What two regions have in common.
+/// The intersection of two regions.
 pub(super) enum Common {
     /// No packet.
     Nothing,
     /// These packets.
     Region(Box<Region>),
-    /// Packets whose token holds two identities, which takes two conditions on one field.
+    /// Packets whose token contains two identities, which takes two conditions on one field.
     Inexpressible,
 }
 
@@ -49,12 +49,12 @@ impl Region {
         Self::default()
     }
 
-    /// Whether an access token or an executable is looked at.
+    /// Whether an access token or an executable is checked.
     pub(super) fn has_program(&self) -> bool {
         self.app.is_some() || self.identity.is_some()
     }
 
-    /// The packets that are in both.
+    /// The intersection.
     pub(super) fn common(&self, other: &Self) -> Common {
         let Some(remote) = overlap(self.remote, other.remote) else { return Common::Nothing };
         let Some(service) = overlap(self.service, other.service) else { return Common::Nothing };
@@ -107,7 +107,7 @@ impl Region {
             && (other.loopback == Loopback::Any || self.loopback == Loopback::Only)
     }
 
-    /// The conditions that hold of these packets and no others; `None` at a layer that has none of them.
+    /// The conditions that hold for exactly these packets; `None` at a layer that has none of them.
     pub(super) fn conditions(&self, layer: &Layer) -> Option<Vec<FilterCondition>> {
         let is_error = matches!(layer, Layer::InboundIcmpError(_) | Layer::OutboundIcmpError(_));
         let family = layer.family()?;
@@ -118,7 +118,7 @@ impl Region {
         }
         let equal = |field, value| FilterCondition { field, match_type: MatchType::Equal, value };
         let address = |number: u128| match family {
-            // A number of this family is never wider.
+            // A number of this family always fits.
             Family::V4 => Value::U32(u32::try_from(number).unwrap_or(u32::MAX)),
             Family::V6 => Value::V6(number),
         };
@@ -166,7 +166,7 @@ impl Region {
     }
 }
 
-/// What two spans have in common; `None` when that is nothing.
+/// The intersection of two spans; `None` if it is empty.
 #[allow(clippy::option_option, reason = "nothing in common, against everything")]
 fn overlap<T: Ord + Copy>(one: Option<Span<T>>, other: Option<Span<T>>) -> Option<Option<Span<T>>> {
     match (one, other) {
@@ -178,7 +178,7 @@ fn overlap<T: Ord + Copy>(one: Option<Span<T>>, other: Option<Span<T>>) -> Optio
     }
 }
 
-/// The value that both allow; `None` when they allow no common one.
+/// The value that both allow; `None` if there is none.
 #[allow(clippy::option_option, reason = "nothing in common, against everything")]
 fn same<'a, T: PartialEq>(one: Option<&'a T>, other: Option<&'a T>) -> Option<Option<&'a T>> {
     match (one, other) {

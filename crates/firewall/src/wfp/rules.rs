@@ -1,4 +1,4 @@
-//! Rules and the failsafe as regions: one for each range of addresses and each service.
+//! Converts rules and the failsafe to regions: one for each range of addresses and each service.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -14,14 +14,14 @@ use super::program::Programs;
 use super::region::{Loopback, Region, Span};
 use crate::plan::{Family, Label};
 
-/// A region and the rule that it comes from.
+/// A region and the rule from which it comes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Piece {
     pub(super) region: Region,
     pub(super) label: Label,
 }
 
-/// The ranges of one family; `None` stands for every address.
+/// The ranges of one family; `None` for all addresses.
 fn ranges(peers: &AddressMatch, family: Family) -> Vec<Option<Span<u128>>> {
     match peers {
         AddressMatch::Any => vec![None],
@@ -29,7 +29,7 @@ fn ranges(peers: &AddressMatch, family: Family) -> Vec<Option<Span<u128>>> {
     }
 }
 
-/// The ranges of one family of a set; `None` stands for every address.
+/// The ranges of one family of a set; `None` for all addresses.
 pub(super) fn set_ranges(set: &RangeSet, family: Family) -> Vec<Option<Span<u128>>> {
     let of_family = |range: AddressRange| match (range, family) {
         (AddressRange::V4(first, last), Family::V4) => {
@@ -83,7 +83,7 @@ fn product(
         .collect()
 }
 
-/// Rules in terms of regions. Those of a program that this host can't recognise are told and left out.
+/// Rules as regions. Those of a program that this host can't identify are reported and omitted.
 pub(super) fn pieces(
     rules: &[BoundRule],
     (direction, family): (Direction, Family),
@@ -95,8 +95,8 @@ pub(super) fn pieces(
         let mut base = Region::everything();
         if let Some(owner) = &rule.owner {
             let Some(program) = programs.get(owner) else {
-                let reason = "this host does not know how Windows recognises the program: neither \
-                              its executable nor the identity of its service or user is known";
+                let reason = "the program can't be identified on this host: neither its \
+                     executable nor the identity of its service or user is known";
                 tell(unenforceable, rule.id.clone(), direction, reason);
                 continue;
             };
@@ -110,7 +110,7 @@ pub(super) fn pieces(
     pieces
 }
 
-/// Tells once that a rule is left out.
+/// Reports once that a rule is omitted.
 pub(super) fn tell(
     unenforceable: &mut Vec<Unenforceable>,
     rule: xshield_policy::RuleId,
@@ -126,7 +126,7 @@ pub(super) fn tell(
 /// `fe80::/10`, as numbers.
 const LINK_LOCAL: Span<u128> = (0xfe80 << 112, (0xfec0 << 112) - 1);
 
-/// The failsafe in terms of regions.
+/// The failsafe as regions.
 pub(super) fn failsafe(
     failsafe: &BoundFailsafe,
     direction: Direction,
@@ -191,7 +191,7 @@ pub(super) fn failsafe(
     pieces
 }
 
-/// Where the platform answers on its own host.
+/// The ports that the platform serves on its own host.
 fn served(endpoints: &[SocketAddr], family: Family) -> Vec<Region> {
     let of_family = endpoints.iter().filter(|end| end.is_ipv4() == (family == Family::V4));
     let region = |end: &SocketAddr| Region {
@@ -206,8 +206,8 @@ fn served(endpoints: &[SocketAddr], family: Family) -> Vec<Region> {
     of_family.map(region).collect()
 }
 
-/// The client's side of DHCP by its fixed ports (RFC 2131, RFC 8415). A DHCPv6 server on the link may
-/// answer from any port.
+/// The client's side of DHCP by its fixed ports (RFC 2131, RFC 8415). A DHCPv6 server on the link may answer
+/// from any port.
 fn dhcp(direction: Direction, family: Family) -> Vec<Region> {
     let (server, client) = match family {
         Family::V4 => (67, 68),

@@ -1,4 +1,4 @@
-//! Conditions and plans as text: for people, for snapshots, and as what keys and weights are made of.
+//! Conditions and plans as text: for people, for snapshots, and as input for keys and weights.
 
 use std::fmt::{self, Display, Formatter};
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -79,7 +79,7 @@ impl Display for Shown<'_> {
     }
 }
 
-/// The filters by layer and in the order in which they are asked, without keys and weights.
+/// The filters by layer and in their order of evaluation, without keys and weights.
 impl Display for Plan {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let mut layer: Option<&Layer> = None;

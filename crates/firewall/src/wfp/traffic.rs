@@ -1,4 +1,4 @@
-//! A packet as WFP sees it: at which layers it is classified, and by which fields.
+//! A packet as WFP sees it: the layers at which it is classified, and its fields.
 
 use std::net::IpAddr;
 
@@ -11,10 +11,10 @@ use super::names::{FilterField, LOOPBACK, Layer};
 use super::program::{LocalProgram, Programs};
 use crate::plan::Family;
 
-/// The layers at which the first packet of a flow may be classified, with what is known of it there.
+/// The layers at which the first packet of a flow may be classified, with its known fields.
 ///
-/// The ALE layers see "non-error ICMP messages", the ICMP error layers the rest. Which types count as
-/// errors is said nowhere, so every message of ICMP comes in both forms, and policy must hold in both.
+/// The ALE layers see "non-error ICMP messages", the ICMP error layers the rest. Which types count as errors
+/// is not documented, so every ICMP message is evaluated in both forms, and policy must hold in both.
 #[must_use]
 pub fn classifications(packet: &Packet, programs: &Programs) -> Vec<(Layer, PacketFacts)> {
     let family = if packet.peer.is_ipv4() { Family::V4 } else { Family::V6 };

@@ -7,10 +7,9 @@
 //! end       dynamic   the trial's filters go
 //! ```
 //!
-//! The new plan matches every packet, so as long as it is there, nothing below it in the sublayer is asked.
-//! When the program is killed after `begin`, its session ends and the old plan decides again; when after
-//! `keep`, the new one does, which the trial said already. To take the new plan back is `end` without
-//! `keep`.
+//! The new plan matches every packet, so as long as it exists, nothing below it in the sublayer is evaluated.
+//! If the program is killed after `begin`, its session ends and the old plan decides again; after `keep`, the
+//! new one decides, as it did during the trial. `end` without `keep` reverts the new plan.
 
 use super::diff::difference;
 use super::filter_engine::{ObjectChange, SessionKind, Transaction};
@@ -18,8 +17,8 @@ use super::model::EngineState;
 use super::ours::{self, Tier};
 use super::plan::Plan;
 
-/// What must be there before a trial: a dynamic session could only add a sublayer that goes with it.
-/// `None` when it is there.
+/// What must exist before a trial, since a sublayer added in a dynamic session would be deleted with it.
+/// `None` if it exists.
 #[must_use]
 pub fn prepare(state: &EngineState) -> Option<Transaction> {
     let (provider, sublayer) = (ours::provider(), ours::sublayer());
@@ -48,8 +47,8 @@ pub fn keep(plan: &Plan, state: &EngineState) -> Transaction {
     difference(Some(plan), state).transaction()
 }
 
-/// Ends the trial: after [`keep`], so that the session that ends has nothing left to delete; without it,
-/// to take the new plan back.
+/// Ends the trial: after [`keep`], so that the ending session has nothing left to delete; without it, to
+/// revert the new plan.
 #[must_use]
 pub fn end(plan: &Plan) -> Transaction {
     let filters = plan.filters_in(Tier::Trial);

@@ -1,4 +1,5 @@
-//! Random rulesets and packets of a small world, so that they meet: 16 addresses per family, few ports.
+//! Random rulesets and packets in a small range of values, so that they match: 16 addresses per family, few
+//! ports.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -110,7 +111,7 @@ fn stance(owned: bool) -> impl Strategy<Value = BoundStance> {
     })
 }
 
-/// One stance, enforced or tested, or both. What is tested above something holds some of its rules.
+/// One stance, enforced or tested, or both. A tested one above an enforced one contains some of its rules.
 fn direction(owned: bool) -> impl Strategy<Value = BoundDirection> {
     prop_oneof![
         2 => stance(owned).prop_map(BoundDirection::enforcing),
@@ -128,7 +129,7 @@ fn direction(owned: bool) -> impl Strategy<Value = BoundDirection> {
     ]
 }
 
-/// Leaves out rules of every kind.
+/// Removes rules of every kind.
 pub(crate) fn retain(direction: &mut BoundDirection, keep: impl Fn(&BoundRule) -> bool) {
     for stance in [&mut direction.enforced].into_iter().chain(&mut direction.tested) {
         stance.blocks.retain(&keep);
@@ -145,7 +146,7 @@ fn management() -> impl Strategy<Value = Management> {
     )
 }
 
-/// A ruleset with a bit of everything.
+/// A ruleset with rules of all kinds.
 pub(crate) fn bound() -> impl Strategy<Value = Bound> {
     let endpoint = || (address(), port()).prop_map(|(a, p)| (a, p).into());
     let failsafe = (
@@ -178,7 +179,7 @@ pub(crate) fn bound() -> impl Strategy<Value = Bound> {
     )
 }
 
-/// What is judged of forwarded traffic; inside and a bridge are known.
+/// What is judged of forwarded traffic, with known inner interfaces and a bridge.
 fn forwarded() -> impl Strategy<Value = BoundForwarded> {
     let scope = || {
         prop_oneof![
@@ -197,7 +198,7 @@ fn forwarded() -> impl Strategy<Value = BoundForwarded> {
     })
 }
 
-/// How a packet passes on its way through this host.
+/// How a packet passes through this host.
 pub(crate) fn passage() -> impl Strategy<Value = Passage> {
     prop_oneof![Just(Passage::Translated), Just(Passage::Routed)]
 }
@@ -211,7 +212,7 @@ fn address() -> impl Strategy<Value = IpAddr> {
     ]
 }
 
-/// A packet that such a ruleset may speak of.
+/// A packet that such a ruleset may match.
 pub(crate) fn packet() -> impl Strategy<Value = Packet> {
     let transport = prop_oneof![
         4 => (port(), port()).prop_map(|(s, d)| Transport::Tcp(s, d)),
@@ -242,7 +243,7 @@ pub(crate) fn packet() -> impl Strategy<Value = Packet> {
     )
 }
 
-/// Many rules about a wider world, so that the plan parts their sets; and packets that may meet them.
+/// Many rules about a larger range, so that the plan splits their sets; and packets that may match them.
 pub(crate) fn crowd() -> impl Strategy<Value = (Bound, Vec<Packet>)> {
     let number = || 0u16..4096;
     let far = |n: u16, v6: bool| -> IpAddr {

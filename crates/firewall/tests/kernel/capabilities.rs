@@ -1,11 +1,11 @@
-//! What the kernel is found to be able to, against what `nft` gets it to do.
+//! The detected capabilities of the kernel, compared with what `nft` can load.
 
 use xshield_firewall::{Capabilities, Firewall};
 
 use crate::packets::Cgroup;
 use crate::world::{in_namespace, sh, succeeds};
 
-/// Loaded by `nft`, in a table of its own.
+/// Whether `nft` can load it into a separate table.
 fn loads(rules: &str) -> bool {
     sh("nft add table inet other; nft add chain inet other c");
     let loaded = succeeds(&format!("nft '{rules}'"));
@@ -13,7 +13,7 @@ fn loads(rules: &str) -> bool {
     loaded
 }
 
-/// Kernels that know no counters of elements overlook them.
+/// Kernels without counters of elements ignore them.
 fn elements_are_counted() -> bool {
     sh("nft add table inet other");
     let loaded = succeeds(
@@ -40,7 +40,7 @@ fn what_is_probed_is_what_nft_can_load() {
             word(found.local_destinations),
             word(found.forwarded)
         );
-        // nft knows cgroups by their paths there.
+        // nft finds cgroups by their paths there.
         let cgroup = Cgroup::make()
             .filter(|_| std::path::Path::new("/sys/fs/cgroup").join(Cgroup::NAME).is_dir());
         let nft = Capabilities {

@@ -1,5 +1,4 @@
-//! Beside others who change their own rules without a pause, as container engines and the proxies of
-//! clusters do.
+//! While other programs change their own rules continuously, as container engines and service meshes do.
 
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use crate::world::{beside_others, in_namespace, renderings, sh};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// To the policy's table the threat list's is that of a stranger.
+/// For the policy's table, the threat list's is another program's.
 fn stranger() -> impl FnMut() {
     let mut other = ThreatTable::open().unwrap();
     move || other.remove().unwrap()
@@ -33,7 +32,7 @@ fn others_may_change_their_rules_meanwhile() {
                     let bound = bound(revision, closed(&[&rule]), open());
                     try_and_keep(&mut firewall, &plan(&bound, &capabilities));
                 }
-                // Sets and chains that the kernel lists in many pieces.
+                // Sets and chains that the kernel lists in many messages.
                 for revision in 20..22 {
                     try_and_keep(&mut firewall, &plan(&crowded(revision), &capabilities));
                     firewall.apply_now(&plan(&varied(revision), &capabilities)).unwrap();

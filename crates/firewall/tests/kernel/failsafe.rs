@@ -1,4 +1,4 @@
-//! Failsafe flows that are the same everywhere, through rules that close everything.
+//! Failsafe flows that are the same everywhere, with rules that close everything.
 
 use std::net::{Ipv4Addr, SocketAddrV6, TcpListener, UdpSocket};
 
@@ -79,8 +79,7 @@ fn time_servers_are_asked_and_others_are_not() {
     });
 }
 
-/// Where the platform answers is open on its own host, by address and port, whatever the rules say; and
-/// so are the answers that leave from there.
+/// The platform is reachable on its own host by address and port, whatever the rules; and so are its answers.
 #[test]
 fn the_platform_is_reached_on_its_own_host_and_nothing_beside_it() {
     in_each_rendering(|| {
@@ -128,7 +127,7 @@ fn the_platform_is_reached_on_its_own_host_and_nothing_beside_it() {
     });
 }
 
-/// Some servers and relay agents answer from a port of their own.
+/// Some servers and relay agents answer from another port.
 #[test]
 fn dhcpv6_answers_from_any_port_on_the_link_and_from_547_elsewhere() {
     in_namespace(|| {
@@ -141,7 +140,7 @@ fn dhcpv6_answers_from_any_port_on_the_link_and_from_547_elsewhere() {
             peer.run(|| (on_link("v1", "fe80::2", 547), on_link("v1", "fe80::2", 49_152)));
         let (routed, stranger) = peer.run(|| (udp("[fd00::2]:547"), udp("[fd00::2]:49152")));
         let answers = |from: &UdpSocket| {
-            // Without a scope: that of the socket is meant.
+            // Without a scope: that of the socket applies.
             from.send_to(b"hello", "[fe80::1]:546").unwrap();
             client.set_read_timeout(Some(PATIENCE)).unwrap();
             client.recv(&mut [0; 16]).is_ok()
@@ -189,7 +188,7 @@ fn igmp_passes_both_ways_and_other_protocols_do_not() {
     });
 }
 
-/// What the host's own rules send back to the host never leaves it.
+/// What the host's own rules redirect to the host never leaves it.
 #[test]
 fn a_redirected_connection_to_the_host_itself_is_loopback() {
     in_namespace(|| {
@@ -216,7 +215,7 @@ fn a_redirected_connection_to_the_host_itself_is_loopback() {
         assert!(arrives("10.0.0.2:9003"), "translated to an own address");
         assert!(hits(&mut firewall, "failsafe/loopback") > 0);
 
-        // A kernel without `fib` knows the loopback addresses alone.
+        // A kernel without `fib` only knows the loopback addresses.
         let mut plain = Firewall::open_with(Capabilities::PLAIN).unwrap();
         plain.apply_now(&plan(&bound(2, closed(&[]), closed(&[])), &Capabilities::PLAIN)).unwrap();
         assert!(arrives("10.0.0.2:9002"));

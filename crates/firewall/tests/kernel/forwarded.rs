@@ -1,5 +1,5 @@
-//! Forwarded packets: this namespace passes them on between a network outside, the peer's `v2`, and one
-//! inside, the guest's `v4`, whose port 80 is published as 18080 by rules of others.
+//! Forwarded packets: this namespace forwards between an outer network, the peer's `v2`, and an inner one,
+//! the guest's `v4`, whose port 80 other rules publish as 18080.
 
 use std::net::TcpListener;
 
@@ -17,7 +17,7 @@ use crate::world::{
 const OUTSIDE: u8 = 1;
 const INSIDE: u8 = 2;
 
-/// The peer outside and the guest inside.
+/// The outer peer and the inner guest.
 struct World {
     peer: Host,
     guest: Host,
@@ -51,7 +51,7 @@ END");
         Self { peer, guest }
     }
 
-    /// A server of the guest's, on all its addresses.
+    /// A server of the guest, on all its addresses.
     fn served(&self) -> TcpListener {
         self.guest.run(|| TcpListener::bind("[::]:80").unwrap())
     }
@@ -87,7 +87,7 @@ fn put(firewall: &mut Firewall, bound: &Bound) {
     assert_eq!(programmed.differences(&plan), []);
 }
 
-/// Packets of forwarded flows that were recorded, by kind, opener, other end and port.
+/// Recorded packets of forwarded flows, by kind, opener, other end and port.
 fn recorded(kind: FlowKind, source: &str, destination: &str, port: u16) -> u64 {
     let flows = Firewall::open().unwrap().flows().unwrap().flows;
     let wanted = (address(source), address(destination), port, kind, Traffic::Forwarded);
@@ -269,7 +269,7 @@ fn a_test_records_and_drops_nothing_also_above_what_is_enforced() {
         let world = World::new();
         let _served = world.served();
         let mut firewall = Firewall::open().unwrap();
-        // Published ports are enforced, with one open; all else is tested.
+        // Published ports are enforced, with one open; everything else is tested.
         let mut bound = judging(1, closed(&["a/web tcp/18080 any"]), open(), Default::default());
         let stance = ForwardedStance::new(Forwarded::PublishedPorts, Forwarded::Everything);
         bound.forwarded.rules = ForwardedRules { inbound: stance, outbound: stance };
@@ -321,7 +321,7 @@ fn the_hook_is_there_while_a_ruleset_needs_it() {
         firewall.apply_now(&alone).unwrap();
         is(&mut firewall, &alone, 0);
 
-        // On trial above one that leaves forwarded packets alone: kept, taken back, run out.
+        // On trial above one that does not judge forwarded packets: kept, reverted, expired.
         let trial = firewall.try_apply(&judging, minute).unwrap();
         assert!(!passes(), "on trial");
         firewall.revert(trial).unwrap();
@@ -335,7 +335,7 @@ fn the_hook_is_there_while_a_ruleset_needs_it() {
         firewall.keep(trial).unwrap();
         is(&mut firewall, &judging, 1);
 
-        // The other way round.
+        // The reverse.
         let trial = firewall.try_apply(&alone, minute).unwrap();
         assert!(passes(), "on trial");
         firewall.revert(trial).unwrap();
@@ -349,7 +349,7 @@ fn the_hook_is_there_while_a_ruleset_needs_it() {
         firewall.keep(trial).unwrap();
         is(&mut firewall, &alone, 0);
 
-        // Damage: the hook's chain is gone, or leads nowhere, or has a rule of somebody else's.
+        // Damage: the hook's chain is deleted, or empty, or contains another program's rule.
         firewall.apply_now(&judging).unwrap();
         is(&mut firewall, &judging, 1);
         for damage in [

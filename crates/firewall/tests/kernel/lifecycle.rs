@@ -30,8 +30,8 @@ fn what_is_applied_is_read_back() {
             assert_eq!(programmed.differences(&plan), []);
             assert_eq!((programmed.digest, programmed.revision), (plan.digest(), Revision(1)));
             assert_eq!(firewall.state().unwrap(), KernelState::InForce(trial.standing()));
-            // The next run knows without asking what the kernel can do, but for what programs before
-            // did not ask.
+            // The next run knows the kernel's capabilities without testing, except for those that older
+            // programs did not test.
             let known = Capabilities { forwarded: true, ..capabilities };
             assert_eq!(Firewall::open().unwrap().capabilities(), &known);
         });
@@ -73,13 +73,13 @@ fn nft_agrees_with_the_plan() {
     }
 }
 
-/// nft takes only ports in the place of a port; the recorder puts ICMP types and zero there.
+/// nft accepts only ports in place of a port; the recorder uses ICMP types and zero there.
 fn is_beyond_nft(line: &str) -> bool {
     let tails = [" . 0 counter }", " . @th,0,8 counter }", " . icmp type counter }"];
     line.contains(" . icmpv6 type counter }") || tails.iter().any(|tail| line.contains(tail))
 }
 
-/// What `nft` lists, without what only one way of loading brings: slots, base chains, set sizes.
+/// The output of `nft`, without what differs between the ways of loading: slots, base chains, set sizes.
 fn listing() -> BTreeSet<String> {
     let text = sh("nft -s -nn list table inet xshield").replace("_a ", " ").replace("_a\n", "\n");
     let mut block = String::new();
@@ -112,7 +112,7 @@ fn twice_is_once() {
         assert_eq!(firewall.keep(again).unwrap().differences(&plan), []);
         firewall.revert(again).unwrap();
         assert_eq!(firewall.generation().unwrap(), before);
-        // Asking what the kernel can do changes nothing, either.
+        // Testing the kernel's capabilities changes nothing, either.
         Firewall::open().unwrap();
         assert_eq!(firewall.generation().unwrap(), before);
     });
@@ -135,7 +135,7 @@ fn the_old_ruleset_comes_back_by_itself_and_by_revert() {
 
         let trial = firewall.try_apply(&second, Duration::from_millis(100)).unwrap();
         assert_eq!(firewall.read_back().unwrap().revision, Revision(2));
-        // As if the program were gone: another one looks on.
+        // As if the program had ended: another one checks.
         let mut other = Firewall::open().unwrap();
         eventually("probation over", Duration::from_secs(5), || {
             other.state().unwrap().in_force() == settled.in_force()
@@ -143,7 +143,7 @@ fn the_old_ruleset_comes_back_by_itself_and_by_revert() {
         assert_eq!(other.read_back().unwrap().differences(&first), []);
         assert!(matches!(firewall.keep(trial), Err(FirewallError::ProbationOver)));
 
-        // The next trial cleans up after the one that ran out.
+        // The next trial cleans up after the expired one.
         let trial = firewall.try_apply(&second, MINUTE).unwrap();
         assert_eq!(firewall.keep(trial).unwrap().differences(&second), []);
         assert!(matches!(firewall.keep(trial), Err(FirewallError::Overtaken { .. })));
@@ -151,7 +151,7 @@ fn the_old_ruleset_comes_back_by_itself_and_by_revert() {
     });
 }
 
-/// A program that is killed between its transactions leaves a slot that nothing leads to.
+/// A program that is killed between its transactions leaves an unreferenced slot.
 #[test]
 fn leftovers_are_in_nobodys_way() {
     in_namespace(|| {

@@ -1,4 +1,4 @@
-//! Rules that hand packets to a log group.
+//! Rules that send packets to a log group.
 
 use std::net::UdpSocket;
 use std::time::Duration;
@@ -21,11 +21,11 @@ fn logs_to_a_group() -> bool {
     sh("nft list ruleset").contains("group ")
 }
 
-/// Loopback is never denied: to the other host.
+/// Loopback is never denied, so it sends to the other host.
 fn deny(packets: u32) {
     let socket = UdpSocket::bind("10.0.0.1:0").unwrap();
     for _ in 0..packets {
-        // A packet that the output hook drops is an error here.
+        // The sender gets an error if the output hook drops a packet.
         let _ = socket.send_to(b"denied", "10.0.0.2:9");
     }
 }
@@ -50,7 +50,7 @@ fn on_and_off_are_changes_like_any_other() {
         assert!(!logs_to_a_group() && nft_objects("counter").is_empty());
         firewall.apply_now(&on).unwrap();
         assert!(logs_to_a_group());
-        // Taken back: what was in force adds to the counter again.
+        // Reverted: what was in force increments the counter again.
         let trial = firewall.try_apply(&off, MINUTE).unwrap();
         firewall.revert(trial).unwrap();
         assert_eq!(firewall.read_back().unwrap().differences(&on), []);

@@ -22,7 +22,7 @@ struct Older {
 }
 
 impl Older {
-    /// Opened by the peer, to a listener here that is gone.
+    /// Opened by the peer, to a listener here that was closed since.
     fn inbound(peer: &Host, to: &str) -> Self {
         let listener = TcpListener::bind(to).unwrap();
         let to = listener.local_addr().unwrap();
@@ -45,13 +45,13 @@ impl Older {
         Self { answerer, opener, opened: Opened { from, to } }
     }
 
-    /// Whether the opener hears what the other end says, which speaks first.
+    /// Whether the opener receives what the other end sends first.
     fn is_answered(&mut self) -> bool {
         self.answerer.write_all(b"x").unwrap();
         heard(&mut self.opener)
     }
 
-    /// Whether much comes through both ways, one after the other.
+    /// Whether much data passes in both directions, one after the other.
     fn carries_much(&mut self) -> bool {
         let much = vec![7; 4 << 20];
         let carries = |from: &mut TcpStream, to: &mut TcpStream| {
@@ -74,7 +74,7 @@ fn heard(end: &mut TcpStream) -> bool {
     }
 }
 
-/// Both ways, both families.
+/// Both directions, both families.
 fn four(peer: &Host) -> [Older; 4] {
     [
         Older::inbound(peer, "10.0.0.1:8001"),
@@ -113,14 +113,14 @@ fn who_answers_on_a_connection_older_than_tracking_is_heard() {
         assert!(
             !firewall.read_back().unwrap().hits.iter().any(|hit| stray(hit) && hit.packets > 0)
         );
-        // What it knows stays as it is, whatever it is told.
+        // Known entries stay as they are, whatever it is informed of.
         let turned = opened.map(|Opened { from, to }| Opened { from: to, to: from });
         assert_eq!(align(&turned, TELLING).unwrap(), Aligned { known: 4, ..Aligned::default() });
         assert!(four.iter_mut().all(Older::is_answered));
     });
 }
 
-/// Why it must be told: it takes who speaks first for the opener.
+/// Why it must be informed: it takes the side that sends first for the opener.
 #[test]
 fn of_connections_that_it_was_not_told_of_tracking_knows_nothing() {
     in_each_rendering(|| {
@@ -136,7 +136,7 @@ fn of_connections_that_it_was_not_told_of_tracking_knows_nothing() {
     });
 }
 
-/// The side that did not open a connection can't keep it by speaking first.
+/// The side that did not open a connection can't keep it by sending first.
 #[test]
 fn a_denied_connection_older_than_tracking_ends() {
     in_each_rendering(|| {
@@ -156,7 +156,7 @@ fn a_denied_connection_older_than_tracking_ends() {
     });
 }
 
-/// Somebody runs `conntrack -F`: what is open is heard again as soon as it is told.
+/// After `conntrack -F`, open connections work again as soon as tracking is informed of them.
 #[test]
 fn connections_that_tracking_lost_are_told_again() {
     in_each_rendering(|| {
@@ -173,7 +173,7 @@ fn connections_that_tracking_lost_are_told_again() {
         let _ = firewall.flows().unwrap();
         assert_eq!(align(&opened, TELLING).unwrap(), Aligned { new: 4, ..Aligned::default() });
         for older in &mut four {
-            // What was denied is sent again, each time after twice as long.
+            // Denied packets are retransmitted, each time after twice as long.
             older.opener.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
             assert!(heard(&mut older.opener), "{:?}", older.opened);
             assert!(older.carries_much(), "{:?}", older.opened);
@@ -181,8 +181,8 @@ fn connections_that_tracking_lost_are_told_again() {
     });
 }
 
-/// Where who did not open a connection may send, tracking takes it up from his side, and what the opener
-/// sends is denied for good.
+/// If the side that did not open a connection may send, tracking takes it for the opener, and the opener's
+/// packets are denied for good.
 #[test]
 fn connections_that_tracking_took_up_from_the_wrong_side_are_turned() {
     in_each_rendering(|| {

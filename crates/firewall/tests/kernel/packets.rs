@@ -50,7 +50,7 @@ fn tightening_cuts_the_flows_now_denied_and_no_others() {
         assert!(!out_cut.works(), "outbound, now denied");
         assert!(peer.run(|| connect("10.0.0.1:8002".parse().unwrap())).is_err(), "nor anew");
 
-        // Back again: the flows are alive where TCP has not given up.
+        // Back again: the flows still work if TCP has not given up.
         firewall.apply_now(&plan(&wide, firewall.capabilities())).unwrap();
         assert!(Connection::open(|to| peer.run(move || connect(to)), &cut).is_some());
     });
@@ -103,7 +103,7 @@ fn blocked_after_passing_then_recorded_counted_and_explained() {
         assert!((3_500_000..=3_600_000).contains(&denied.expires_in_ms), "{denied:?}");
         assert_eq!(flow(FlowKind::Accepted, 5001).packets, 1);
 
-        // It says when the last packet came: the flow ages, and each packet makes it young again.
+        // The recorder knows when the last packet arrived: the idle time grows, and each packet resets it.
         let mut idle_ms = || {
             let flows = firewall.flows().unwrap().flows;
             let same = |flow: &&FlowCount| flow.kind == FlowKind::Denied && flow.port == 5000;
@@ -113,10 +113,10 @@ fn blocked_after_passing_then_recorded_counted_and_explained() {
         let began = Instant::now();
         assert!(!datagram_arrives(&there, &here), "denied");
         let idle = idle_ms();
-        // A tick more, at most.
+        // At most one tick more.
         assert!(u128::from(idle) <= began.elapsed().as_millis() + 100, "idle for {idle} ms");
 
-        // The counts stay when the ruleset is replaced; the old rule's last hits come along.
+        // The counts stay when the ruleset is replaced; the old rule's last hits are returned.
         let next = xshield_firewall::plan(&bound(2, open(), open()), firewall.capabilities());
         let trial = firewall.try_apply(&next, MINUTE).unwrap();
         let kept = firewall.keep(trial).unwrap();
@@ -232,7 +232,7 @@ fn owners_are_told_apart() {
     });
 }
 
-/// The kernel's own last words for a socket that is gone belong to no user, and are no denials.
+/// The kernel's own last packets for a closed socket belong to no user, and are not denials.
 #[test]
 fn closing_a_connection_of_an_owner_is_no_denial() {
     in_each_rendering(|| {
@@ -252,7 +252,7 @@ fn closing_a_connection_of_an_owner_is_no_denial() {
     });
 }
 
-/// A flow that the peer has begun doesn't let us open one to the peer (simultaneous open, RFC 9293).
+/// A flow that the peer has started does not allow us to open one to the peer (simultaneous open, RFC 9293).
 #[test]
 fn whoever_sends_syn_opens() {
     in_each_rendering(|| {
@@ -263,11 +263,11 @@ fn whoever_sends_syn_opens() {
         }
         let far = peer.run(|| TcpListener::bind("10.0.0.2:9001").unwrap());
         let wide = bound(1, closed(&["in/any tcp any"]), closed(&[]));
-        // Conntrack must not hear our TCP refuse what it doesn't know.
+        // Our TCP must not reset what it doesn't know, since conntrack would see that.
         sh("nft add table ip raw
             nft add chain ip raw output '{ type filter hook output priority -300; }'
             nft add rule ip raw output 'tcp flags & rst == rst drop'");
-        // The peer opens 10.0.0.2:9001 -> 10.0.0.1:7001, which is allowed and which nobody answers.
+        // The peer opens 10.0.0.2:9001 -> 10.0.0.1:7001, which is allowed and not answered.
         firewall.apply_now(&plan(&wide, firewall.capabilities())).unwrap();
         peer.run(|| send_syn(9001, 7001));
         let near = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
@@ -286,7 +286,7 @@ fn whoever_sends_syn_opens() {
     });
 }
 
-/// A TCP segment with SYN, by hand, from `10.0.0.2` to `10.0.0.1`.
+/// Sends a handmade TCP segment with SYN from `10.0.0.2` to `10.0.0.1`.
 fn send_syn(from: u16, to: u16) {
     let socket =
         rustix::net::socket(AddressFamily::INET, SocketType::RAW, Some(ipproto::TCP)).unwrap();
@@ -341,7 +341,7 @@ fn swaps_lose_nothing_and_leak_nothing() {
     });
 }
 
-/// A cgroup of the test's own; gone when dropped.
+/// A cgroup of the test, deleted when dropped.
 pub(crate) struct Cgroup(std::path::PathBuf);
 
 impl Cgroup {
@@ -368,7 +368,7 @@ impl Cgroup {
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        // Fails while a program that just ended is still counted; the next test run uses it again.
+        // Fails while a program that just ended is still counted; the next test run reuses it.
         let _ = std::fs::remove_dir(&self.0);
     }
 }

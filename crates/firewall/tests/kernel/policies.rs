@@ -1,4 +1,4 @@
-//! Bound rulesets in few words.
+//! A short notation for bound rulesets.
 
 use xshield_policy::{
     AddressMatch, Bound, BoundDirection, BoundFailsafe, BoundForwarded, BoundRule, BoundStance,
@@ -10,12 +10,12 @@ pub(crate) fn open() -> BoundDirection {
     BoundDirection::enforcing(BoundStance::open())
 }
 
-/// Everything is closed but what these rules allow.
+/// Everything is closed except what these rules allow.
 pub(crate) fn closed(allows: &[&str]) -> BoundDirection {
     BoundDirection::enforcing(BoundStance { allows: rules(allows), ..BoundStance::closed() })
 }
 
-/// `id services peers`, both lists with commas; peers may be `any`.
+/// `id services peers`, both lists comma-separated; peers may be `any`.
 pub(crate) fn rules(lines: &[&str]) -> Vec<BoundRule> {
     let rule = |line: &&str| {
         let words: Vec<&str> = line.split_whitespace().collect();
@@ -53,7 +53,7 @@ pub(crate) fn bound(revision: u64, inbound: BoundDirection, outbound: BoundDirec
     }
 }
 
-/// A bit of everything.
+/// Rules of all kinds.
 pub(crate) fn varied(revision: u64) -> Bound {
     let mut inbound = closed(&[
         "web/https tcp/443 any",
@@ -71,7 +71,7 @@ pub(crate) fn varied(revision: u64) -> Bound {
     bound(revision, inbound, BoundDirection::testing(outbound))
 }
 
-/// So many rules that the plan parts their sets.
+/// So many rules that the plan splits their sets.
 pub(crate) fn crowded(revision: u64) -> Bound {
     let rule = |n: u32| {
         let (port, net) = (1000 + n * 7, format!("10.{}.{}.0/24", n % 200, n / 200));

@@ -1,4 +1,4 @@
-//! SCTP by ports, and protocols of which no more than the number is known.
+//! SCTP by ports, and protocols of which only the number is known.
 
 use xshield_firewall::{Firewall, FlowKind, explain, plan};
 use xshield_policy::Protocol;
@@ -20,7 +20,7 @@ fn sctp(port: u16) -> Vec<u8> {
 fn rules_tell_sctp_by_port_and_others_by_number() {
     in_namespace(|| {
         let peer = Host::joined();
-        // SCTP packets made by hand have no checksum.
+        // Handmade SCTP packets have no checksum.
         sh("echo 0 > /proc/sys/net/netfilter/nf_conntrack_checksum");
         let hears = |protocol: u8, content: Vec<u8>| {
             let socket = RawSocket::v4(protocol);

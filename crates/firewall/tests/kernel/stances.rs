@@ -1,4 +1,4 @@
-//! What is tested above what is enforced: drops nothing, and says what it would.
+//! A tested stance above an enforced one drops nothing, and records what it would deny.
 
 use std::net::UdpSocket;
 
@@ -62,7 +62,7 @@ fn a_test_drops_nothing_and_opens_nothing() {
             let hits = |rule: &str| -> u64 {
                 programmed.hits.iter().filter(|hit| hit.rule == rule).map(|hit| hit.packets).sum()
             };
-            // Each packet is counted once for a rule, though the rule stands in both stances.
+            // Each packet is counted once for a rule, although the rule is in both stances.
             assert_eq!(["e/one", "e/two", "old/peer", "e/three"].map(hits), [1, 1, 1, 0]);
         });
     }

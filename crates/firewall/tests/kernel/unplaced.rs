@@ -1,4 +1,4 @@
-//! Packets of which connection tracking does not say who opened their flow.
+//! Packets whose flow's opener is unknown to connection tracking.
 
 use std::net::UdpSocket;
 
@@ -8,7 +8,7 @@ use xshield_policy::Bound;
 use crate::policies::{bound, closed, open, rules};
 use crate::world::{Connection, Host, connect, datagram_arrives, in_namespace, sh};
 
-/// Keeps these flows of this host from connection tracking, both ways.
+/// Exempts these flows of this host from connection tracking, in both directions.
 fn not_tracked(packets: &str) {
     sh(&format!(
         "nft add table inet raw
@@ -25,7 +25,7 @@ fn in_force(policy: &Bound, capabilities: Capabilities) -> Firewall {
     firewall
 }
 
-/// A server whose flows are not tracked, as large name servers are run.
+/// A server whose flows are not tracked, as is common for large name servers.
 #[test]
 fn an_untracked_server_answers_what_its_rules_let_in_and_nothing_else() {
     in_namespace(|| {
@@ -72,7 +72,7 @@ fn an_untracked_client_hears_the_answers_that_its_rules_name_and_nothing_else() 
     });
 }
 
-/// TCP: a connection that is denied is not kept open by the answers of another rule.
+/// TCP: a denied connection is not kept open by the answers of another rule.
 #[test]
 fn untracked_connections_work_where_they_may_and_nowhere_else() {
     in_namespace(|| {
@@ -90,7 +90,7 @@ fn untracked_connections_work_where_they_may_and_nowhere_else() {
         assert!(Connection::open(connect, &far).expect("allowed out").works());
         assert!(!cut.works(), "denied");
         assert!(inward(&shell).is_none(), "denied");
-        // A SYN opens, from whichever port it comes.
+        // A SYN opens, from any port.
         let from_service_port = peer.run(|| {
             let socket = rustix::net::socket(
                 rustix::net::AddressFamily::INET,

@@ -1,4 +1,4 @@
-//! Network namespaces of a test's own, and what `nft` and `ip` do in them.
+//! Network namespaces for a test, and running `nft` and `ip` in them.
 
 use std::cell::Cell;
 use std::io::ErrorKind;
@@ -13,9 +13,9 @@ use rustix::net::{AddressFamily, SocketType, ipproto};
 use rustix::thread::UnshareFlags;
 use xshield_firewall::{Capabilities, Firewall};
 
-/// Runs `test` on a thread that alone lives in a new network namespace with the loopback up.
+/// Runs `test` on a thread in a new network namespace with the loopback up.
 ///
-/// Without the rights to make one, says so loudly and does nothing.
+/// Without the permission to create one, prints that the test is skipped.
 pub(crate) fn in_namespace<T: Send>(test: impl FnOnce() -> T + Send) -> Option<T> {
     std::thread::scope(|scope| {
         let run = || {
@@ -37,8 +37,8 @@ thread_local! {
     static RENDERING: Cell<Option<Capabilities>> = const { Cell::new(None) };
 }
 
-/// Ways to render a plan that this kernel takes: what it was found to be able to, what a kernel before
-/// Linux 5.6 can, and the least. Empty without the rights to ask it.
+/// Capabilities for which a plan is rendered that this kernel supports: the detected ones, those of a kernel
+/// before Linux 5.6, and the minimum. Empty without the permission to test them.
 pub(crate) fn renderings() -> Vec<Capabilities> {
     let probe = || *Firewall::open().unwrap().capabilities();
     let Some(found) = in_namespace(probe) else { return Vec::new() };
@@ -56,7 +56,7 @@ pub(crate) fn renderings() -> Vec<Capabilities> {
     all
 }
 
-/// Runs `test` once for each of [`renderings`], in a namespace of its own; [`firewall`] is of that one.
+/// Runs `test` once for each of [`renderings`], in a separate namespace; [`firewall`] uses that rendering.
 pub(crate) fn in_each_rendering(test: impl Fn() + Sync) {
     for capabilities in renderings() {
         in_namespace(|| {
@@ -67,8 +67,7 @@ pub(crate) fn in_each_rendering(test: impl Fn() + Sync) {
     }
 }
 
-/// This namespace's firewall, which takes the kernel for one that can no more than the test's rendering
-/// says.
+/// This namespace's firewall, with the capabilities of the test's rendering.
 pub(crate) fn firewall() -> Firewall {
     match RENDERING.get() {
         Some(capabilities) => Firewall::open_with(capabilities).unwrap(),
@@ -95,7 +94,7 @@ pub(crate) fn sh(command: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// What `nft -j` sees of the ruleset: all objects of a kind in our table.
+/// The objects of a kind in our table according to `nft -j`.
 pub(crate) fn nft_objects(kind: &str) -> Vec<serde_json::Value> {
     let all: serde_json::Value = serde_json::from_str(&sh("nft -j list ruleset")).unwrap();
     let objects = all["nftables"].as_array().unwrap().iter();
@@ -115,8 +114,8 @@ pub(crate) fn eventually(what: &str, limit: Duration, mut condition: impl FnMut(
     }
 }
 
-/// Runs `test` while others, one for each core of a small machine, change rules of this namespace in
-/// tight loops. Tells how many changes they made.
+/// Runs `test` while other threads, one for each core of a small machine, change rules of this namespace in
+/// tight loops. Returns the number of their changes.
 pub(crate) fn beside_others<C: FnMut()>(start: impl Fn() -> C + Sync, test: impl FnOnce()) -> u64 {
     struct StopAtTheEnd<'a>(&'a AtomicBool);
     impl Drop for StopAtTheEnd<'_> {
@@ -145,7 +144,7 @@ pub(crate) fn beside_others<C: FnMut()>(start: impl Fn() -> C + Sync, test: impl
     changes.into_inner()
 }
 
-/// Another host: a thread in a namespace of its own that runs what it is sent.
+/// Another host: a thread in its own namespace that runs the jobs it is sent.
 pub(crate) struct Host {
     jobs: Sender<Job>,
     _thread: JoinHandle<()>,
@@ -154,13 +153,13 @@ pub(crate) struct Host {
 type Job = Box<dyn FnOnce() + Send>;
 
 impl Host {
-    /// Joins a new host to this thread's namespace: here `10.0.0.1` and `fd00::1`, there `10.0.0.2`,
+    /// Connects a new host to this thread's namespace: here `10.0.0.1` and `fd00::1`, there `10.0.0.2`,
     /// `10.0.0.3`, `fd00::2`.
     pub(crate) fn joined() -> Self {
         Self::joined_in(0)
     }
 
-    /// The same in a network of its own: `10.0.N.0/24` and `fd0N::/64`, for N below ten.
+    /// The same in a separate network: `10.0.N.0/24` and `fd0N::/64`, for N below ten.
     pub(crate) fn joined_in(network: u8) -> Self {
         let (jobs, inbox): (Sender<Job>, Receiver<Job>) = channel();
         let (ready, born) = channel();
@@ -187,8 +186,8 @@ impl Host {
             "ip addr add 10.0.{n}.1/24 dev {here}; ip addr add fd0{n}::1/64 dev {here} nodad;
             ip link set {here} up"
         ));
-        // Each side on its own: the kernel brings a link up in a job of its own, up to a second later, and
-        // until then the link drops what it is given.
+        // Each side separately: the kernel brings a link up asynchronously, up to a second later, and until
+        // then the link drops packets.
         eventually("this side's link is up", Duration::from_secs(10), || is_up(&here));
         eventually("the other side's link is up", Duration::from_secs(10), || {
             let there = there.clone();
@@ -218,7 +217,7 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Opens one from `opener`'s side; `None` when nothing answers.
+    /// Opens one from `opener`'s side; `None` if there is no answer.
     pub(crate) fn open(
         connect: impl FnOnce(SocketAddr) -> std::io::Result<TcpStream>,
         listener: &TcpListener,
@@ -236,14 +235,14 @@ impl Connection {
         Self { near, far }
     }
 
-    /// Closes in an orderly way, this side first, and waits until the other has seen it.
+    /// Closes properly, this side first, and waits until the other has seen it.
     pub(crate) fn close_near_first(self) {
         use std::io::Read;
         let Self { near, mut far } = self;
         drop(near);
         assert_eq!(far.read(&mut [0]).unwrap(), 0);
         drop(far);
-        // The last ACK comes from the kernel alone.
+        // The kernel sends the last ACK.
         eventually("no connection waits for its end", Duration::from_secs(2), || {
             !sh("cat /proc/thread-self/net/tcp").contains(" 04 ")
         });
@@ -264,7 +263,7 @@ pub(crate) fn connect(to: SocketAddr) -> std::io::Result<TcpStream> {
     TcpStream::connect_timeout(&to, PATIENCE)
 }
 
-/// Sends one datagram from `from` to `to` and tells whether it arrived at `socket`.
+/// Sends one datagram from `from` to `to`; returns whether it arrived at `socket`.
 pub(crate) fn datagram_arrives(from: &UdpSocket, socket: &UdpSocket) -> bool {
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     from.send_to(b"hello", socket.local_addr().unwrap()).ok();
@@ -292,7 +291,7 @@ pub(crate) fn ping(to: IpAddr) -> bool {
         return false;
     }
     let mut buffer = [0; 256];
-    // Raw IPv4 sockets show the IP header, too, and other messages come in as well.
+    // Raw IPv4 sockets also return the IP header, and other messages arrive as well.
     while let Ok(length) = socket.recv(&mut buffer) {
         let header = if to.is_ipv4() { 20 } else { 0 };
         if length > header && buffer[header] == reply {
@@ -319,7 +318,7 @@ impl RawSocket {
         self.0.send_to(content, (to, 0)).unwrap();
     }
 
-    /// Whether something of the protocol comes from there.
+    /// Whether a packet of the protocol arrives from there.
     pub(crate) fn hears(&self, from: IpAddr) -> bool {
         while let Ok((_, source)) = self.0.recv_from(&mut [0; 256]) {
             if source.ip() == from {

@@ -1,4 +1,4 @@
-//! Beside others who change their own rules without a pause.
+//! While other programs change their own rules continuously.
 
 use xshield_firewall::threat::{ThreatMode, ThreatState};
 use xshield_firewall::{Capabilities, Firewall};
@@ -6,7 +6,7 @@ use xshield_firewall::{Capabilities, Firewall};
 use crate::lists::{block, delta, loaded, many, posture};
 use crate::world::{beside_others, in_namespace};
 
-/// To the threat list's table the policy's is that of a stranger.
+/// For the threat list's table, the policy's is another program's.
 fn stranger() -> impl FnMut() {
     let mut other = Firewall::open_with(Capabilities::FULL).unwrap();
     move || other.remove().unwrap()

@@ -1,4 +1,4 @@
-//! From the text of a feed to what `nft` lists: the same set, address by address.
+//! From the text of a feed to the output of `nft`: the same set, address by address.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -19,7 +19,7 @@ use crate::lists::block;
 use crate::table::listed;
 use crate::world::in_namespace;
 
-/// A small world at the edges of bytes and prefixes: so many addresses of each family.
+/// A small range at the edges of bytes and prefixes: this many addresses of each family.
 const WORLD: u8 = 96;
 const EXPANSION: Expansion = Expansion { v4_from: 31, v6_from: 127 };
 
@@ -32,7 +32,7 @@ fn at(n: u8, v6: bool) -> IpAddr {
     }
 }
 
-/// Addresses that belong together, and a line that says so.
+/// A range of addresses, and a line that contains it.
 #[derive(Debug, Clone)]
 struct Span {
     first: u8,
@@ -78,7 +78,7 @@ fn span() -> impl Strategy<Value = Span> {
                 Span { first, last, v6, written: Written::Range }
             }
             _ => {
-                // The world begins where 16 addresses would fit, so this is aligned there as well.
+                // The range starts where 16 addresses would fit, so this is aligned there as well.
                 let first = first >> free << free;
                 let last = first + (1 << free) - 1;
                 Span { first, last, v6, written: Written::Prefix }
@@ -93,7 +93,7 @@ fn prefix_span() -> impl Strategy<Value = Span> {
     })
 }
 
-/// A feed's text and exceptions, compiled; and the addresses that must come out.
+/// A feed's text and exceptions, compiled; and the addresses that must result.
 fn compiled((spans, exceptions): &(Vec<Span>, Vec<Span>)) -> (ThreatSet, Addresses) {
     let text: String = spans.iter().map(|span| span.line() + "\n").collect();
     let format = Format::Plain { levels: None };
@@ -117,7 +117,7 @@ fn compiled((spans, exceptions): &(Vec<Span>, Vec<Span>)) -> (ThreatSet, Address
     (compiler.compile().set().clone(), expected)
 }
 
-/// As it travels, and as it stands on the host's disk.
+/// The list as it is transferred, and as it is on the host's disk.
 fn delivered(set: &ThreatSet) -> Vec<u8> {
     let bytes = codec::snapshot(set);
     let mut reader = SnapshotReader::new(&bytes[..], Limits::default()).unwrap();
@@ -169,7 +169,7 @@ fn change(table: &mut ThreatTable, bytes: &[u8], [old, new]: [&ThreatSet; 2]) ->
     bytes
 }
 
-/// What `nft` lists, address by address.
+/// The output of `nft`, address by address.
 fn in_kernel() -> Addresses {
     listed().iter().flat_map(addresses).collect()
 }

@@ -1,5 +1,4 @@
-//! What a kill, a lack of memory or a damaged file in the middle of a load leaves: the list that was
-//! complete.
+//! After a kill, lack of memory or a damaged file during a load, the previous list is complete.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -20,7 +19,7 @@ const GROUP: &str = "XSHIELD_TEST_MEMORY_GROUP";
 const SIZE: &str = "XSHIELD_TEST_SIZE";
 const COUNT: u32 = 100_000;
 
-/// Not a test of its own: what the tests below start as another process, which loads a list.
+/// Not a test: the process that the tests below start to load a list.
 #[test]
 #[ignore = "a part of other tests"]
 fn loading_process() {
@@ -32,12 +31,12 @@ fn loading_process() {
     let entries = many(size, 0);
     let total = entries.len();
     let list = name(2, &entries);
-    // The step after the last entry exists, too: everything is staged by then.
+    // The step after the last entry is included: everything is staged by then.
     let steps = entries.into_iter().map(Some).chain([None]).enumerate();
     let paused = steps.filter_map(|(n, entry)| {
         if stop.map(|stop| stop.min(total)) == Some(n) {
             eprintln!("stopped");
-            // Until killed: nobody ever writes here.
+            // Until killed: nothing is ever written here.
             let _ended = std::io::stdin().read(&mut [0]);
         }
         entry
@@ -48,7 +47,7 @@ fn loading_process() {
     }
 }
 
-/// Killed when a test ends early: nothing of a test outlives it.
+/// Killed if a test ends early, so that nothing outlives it.
 struct Loading(Child);
 
 impl Drop for Loading {
@@ -69,7 +68,7 @@ fn start(variables: &[(&str, String)]) -> Loading {
     Loading(child.unwrap())
 }
 
-/// The first line that has one of the words; an empty one when none comes.
+/// The first line that contains one of the words; an empty one if there is none.
 fn read_until(child: &mut Loading, words: &'static [&str]) -> String {
     let lines = BufReader::new(child.0.stderr.take().unwrap()).lines().map_while(Result::ok);
     let (found, line) = channel();
@@ -91,7 +90,7 @@ fn a_kill_in_the_middle_of_a_load_leaves_the_old_list() {
             drop(child);
             assert!(matches!(table.state().unwrap(), ThreatState::InForce(_)), "{stop}");
             assert_eq!(table.verify_full(old.clone()).unwrap(), [], "{stop}");
-            // What was left lies where nothing leads to, and a delta works beside it.
+            // What was left is unreferenced, and a delta works beside it.
             let new = nets(&["192.0.2.1", "198.51.100.0/24", "2001:db8::1", "203.0.113.5"]);
             delta(&mut table, (1, &old), (2, &new), &block()).unwrap();
             delta(&mut table, (2, &new), (1, &old), &block()).unwrap();
@@ -108,7 +107,7 @@ fn a_damaged_end_of_the_file_leaves_the_old_list() {
         let old = nets(&["192.0.2.1"]);
         let mut table = loaded(1, &old, &block());
         let new = many(10_000, 0);
-        // All entries are there, and only then it shows that they are not what they should be.
+        // Only after all entries is it detected that they are wrong.
         let damaged = new.iter().copied().map(Ok).chain([Err(std::io::Error::other("damaged"))]);
         let error = table.load_from(&name(2, &new), &block(), damaged).unwrap_err();
         assert!(matches!(error, ThreatError::Unreadable { revision: 2, .. }), "{error}");
@@ -117,11 +116,11 @@ fn a_damaged_end_of_the_file_leaves_the_old_list() {
     });
 }
 
-/// A memory group of this test's own; removed at the end.
+/// A memory cgroup of this test; removed at the end.
 struct Group(PathBuf);
 
 impl Group {
-    /// With so many bytes, kernel memory included. `None` where groups can't be made.
+    /// With this many bytes, including kernel memory. `None` if groups can't be created.
     fn with(bytes: u64) -> Option<Self> {
         let id = std::process::id();
         let old = PathBuf::from(format!("/sys/fs/cgroup/memory/xshield-test-{id}"));
@@ -137,7 +136,7 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         let path = self.0.clone();
-        // The kernel lets go of it shortly after the last process.
+        // The kernel releases it shortly after the last process.
         eventually("the memory group is gone", Duration::from_secs(10), || {
             fs::remove_dir(&path).is_ok() || !path.exists()
         });
@@ -157,7 +156,7 @@ fn a_kernel_without_memory_leaves_the_old_list() {
         let mut child = start(&[(GROUP, member), (SIZE, "400000".to_owned())]);
         let end = read_until(&mut child, &["loaded", "refused"]);
         drop(child);
-        // A process in a group without memory may also wait for some instead of being refused.
+        // A process in a group without memory may also wait instead of being refused.
         assert!(end.is_empty() || end.contains("OutOfMemory"), "{end:?}");
         assert!(matches!(table.state().unwrap(), ThreatState::InForce(_)));
         assert_eq!(table.verify_full(old.clone()).unwrap(), []);

@@ -1,4 +1,4 @@
-//! Forwarded packets of listed peers, in three network namespaces; and running connections that end.
+//! Forwarded packets of listed peers, in three network namespaces; and established connections that are cut.
 
 use std::net::{IpAddr, TcpListener, UdpSocket};
 use std::time::Duration;
@@ -10,12 +10,12 @@ use crate::world::{
     Connection, Host, address, connect, datagram_arrives, eventually, in_namespace, sh,
 };
 
-/// Two hosts in networks 1 and 2, and this thread's namespace forwards between them.
+/// Two hosts in networks 1 and 2, between which this thread's namespace forwards.
 fn routed() -> [Host; 2] {
     let hosts = [1, 2].map(Host::joined_in);
     sh("echo 1 > /proc/sys/net/ipv4/ip_forward
         echo 1 > /proc/sys/net/ipv6/conf/all/forwarding");
-    // Without its link-local address, a router can't ask for its neighbours.
+    // Without its link-local address, a router can't resolve its neighbours.
     let settled = || sh("ip -6 addr show tentative").trim().is_empty();
     eventually("own addresses are in use", Duration::from_secs(10), settled);
     for (host, n) in hosts.iter().zip([1, 2]) {
@@ -29,7 +29,7 @@ fn routed() -> [Host; 2] {
     hosts
 }
 
-/// From an address of one host to an address of the other, through this namespace.
+/// Whether packets pass from an address of one host to an address of the other, through this namespace.
 fn passes([from, to]: [&Host; 2], ends: (&'static str, &'static str)) -> bool {
     let source = from.run(move || UdpSocket::bind((address(ends.0), 0)).unwrap());
     let target = to.run(move || UdpSocket::bind((address(ends.1), 0)).unwrap());
@@ -69,7 +69,7 @@ fn forwarded_packets_from_and_to_listed_peers_are_dropped() {
     });
 }
 
-/// Packets of a flow that were recorded.
+/// Recorded packets of a flow.
 fn table_matches(source: IpAddr, destination: IpAddr) -> u64 {
     let dump = xshield_firewall::threat::ThreatTable::open().unwrap().matches().unwrap();
     let flows = dump.flows.iter();

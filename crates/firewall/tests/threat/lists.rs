@@ -1,4 +1,4 @@
-//! Lists, and what is done with them.
+//! Lists, and operations on them.
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -14,7 +14,7 @@ pub(crate) fn nets(texts: &[&str]) -> Vec<IpNet> {
     texts.iter().map(|text| parse(text).unwrap()).collect()
 }
 
-/// A name for these entries; tests tell lists apart by revision.
+/// A name for these entries; tests distinguish lists by revision.
 pub(crate) fn name(revision: u64, entries: &[IpNet]) -> ListName {
     let mut digest = [0; 32];
     digest[..8].copy_from_slice(&revision.to_be_bytes());
@@ -22,7 +22,7 @@ pub(crate) fn name(revision: u64, entries: &[IpNet]) -> ListName {
     ListName { revision, digest: Digest(digest), counts }
 }
 
-/// Without any failsafe but the fixed one.
+/// Without any failsafe except the fixed one.
 pub(crate) fn posture(inbound: ThreatMode, outbound: ThreatMode) -> Posture {
     let failsafe = BoundFailsafe {
         endpoints: Vec::new(),

@@ -1,4 +1,4 @@
-//! Matches that are handed to a log group.
+//! Matches that are sent to a log group.
 
 use xshield_firewall::threat::{ThreatMode, ThreatState};
 use xshield_firewall::{LiveCounters, LiveGroup};
@@ -52,7 +52,7 @@ fn on_and_off_leave_the_list_alone() {
         let old: xshield_firewall::threat::Posture =
             serde_json::from_str(&serde_json::to_string(&block()).unwrap()).unwrap();
         assert_eq!((old.live, old), (None, block()));
-        // A new list in the other slot takes the counter along.
+        // A new list in the other slot keeps the counter.
         table.set_posture(&on()).unwrap();
         table.load(&crate::lists::name(2, &entries), &on(), entries.clone()).unwrap();
         assert_eq!(handed_over().len(), 4);

@@ -1,4 +1,4 @@
-//! The threat list in a real kernel, each test in network namespaces of its own. `nft` reads independently.
+//! The threat list in a real kernel, each test in its own network namespaces. `nft` verifies independently.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 

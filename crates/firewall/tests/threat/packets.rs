@@ -1,4 +1,4 @@
-//! What the list does to packets.
+//! The list's effect on packets.
 
 use std::net::{IpAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::world::{
     Connection, Host, address, connect, datagram_arrives, eventually, in_namespace, ping,
 };
 
-/// From the other host, from one of its addresses, to a port here.
+/// Whether a packet arrives from an address of the other host at a port here.
 fn arrives(host: &Host, from: &'static str, socket: &Arc<UdpSocket>) -> bool {
     let socket = Arc::clone(socket);
     host.run(move || datagram_arrives(&UdpSocket::bind((address(from), 0)).unwrap(), &socket))
@@ -110,7 +110,7 @@ fn the_failsafe_comes_first() {
     });
 }
 
-/// What the platform serves is open to everybody in the policy; to whom the list names it is not.
+/// The policy admits everyone to what the platform serves, but not listed peers.
 #[test]
 fn a_listed_peer_does_not_reach_what_the_platform_serves() {
     in_namespace(|| {
@@ -150,7 +150,7 @@ fn changes_under_traffic_neither_lose_nor_leak() {
             move || {
                 good.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
                 let mut received = 0;
-                // As many as were sent, or nothing more comes.
+                // As many as were sent, or no more arrive.
                 while !over.load(Ordering::Acquire) || received < sent.load(Ordering::Acquire) {
                     match good.recv(&mut [0; 16]) {
                         Ok(_) => received += 1,
@@ -190,7 +190,7 @@ fn changes_under_traffic_neither_lose_nor_leak() {
             over.store(true, Ordering::Release);
             sender.join().unwrap();
         });
-        // What found a full buffer had passed the firewall.
+        // Packets that found a full buffer had passed the firewall.
         let received = received.join().unwrap() + overflowed(&good);
         assert_eq!(received, sent.load(Ordering::Acquire), "lost");
         bad.set_nonblocking(true).unwrap();

@@ -11,7 +11,7 @@ use xshield_firewall::threat::{Listed, ThreatError, ThreatMode, ThreatState, Thr
 use crate::lists::{block, delta, loaded, many, name, nets, posture};
 use crate::world::{address, in_namespace, sh};
 
-/// The prefixes of all sets of the list in force, as `nft` lists them. It lists no empty table's.
+/// The prefixes of all sets of the list in force, as `nft` lists them. It lists no empty table.
 pub(crate) fn listed() -> BTreeSet<IpNet> {
     let text = sh("nft -j list table inet xshield_threat");
     let all: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -107,7 +107,7 @@ fn a_hundred_thousand_are_loaded_changed_and_compared() {
         assert_eq!(revision(&mut table), Some(2));
         assert_eq!(table.verify_full(new.clone()).unwrap(), []);
         assert_eq!(listed(), set(&new));
-        // Another whole list takes the place of the one in force.
+        // Another whole list replaces the one in force.
         table.load(&name(3, &old), &block(), old.clone()).unwrap();
         assert_eq!(table.verify_full(old.clone()).unwrap(), []);
         assert_eq!(listed(), set(&old));
@@ -125,7 +125,7 @@ fn a_delta_is_applied_whole_or_not_at_all() {
             assert!(error.contains(what), "{error}");
             assert_eq!(listed(), set(&old), "{error}");
         };
-        // Adds what is there; removes what is not; both with the right numbers.
+        // Adds an existing entry; removes a missing one; both with the right numbers.
         let new = nets(&["192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4", "198.51.100.0/24"]);
         let adds = nets(&["192.0.2.3", "192.0.2.1"]);
         expect(table.apply_delta(base, &name(2, &new), &adds, &[], &block()), "refused");
@@ -160,7 +160,7 @@ fn what_fails_or_is_killed_leaves_the_old_list() {
         let old = nets(&["192.0.2.1", "198.51.100.0/24"]);
         let mut table = loaded(1, &old, &block());
         let new = many(100_000, 0);
-        // Twice the same entry, at the very end; too few; everything.
+        // The same entry twice at the very end; too few; everything.
         let twice: Vec<IpNet> = new.iter().chain(&new[..1]).copied().collect();
         let refused = table.load(&name(2, &twice), &block(), twice.clone());
         assert!(matches!(refused, Err(ThreatError::Firewall(_))), "{refused:?}");
@@ -170,7 +170,7 @@ fn what_fails_or_is_killed_leaves_the_old_list() {
         let all = table.load(&name(2, &all), &block(), all.clone());
         assert!(matches!(all, Err(ThreatError::Everything { .. })), "{all:?}");
         assert_eq!(listed(), set(&old));
-        // Nobody cleans up after a kill: what was staged stays, and nothing leads to it.
+        // After a kill there is no cleanup: what was staged stays, unreferenced.
         let killed = catch_unwind(AssertUnwindSafe(|| {
             let entries = new.iter().enumerate().map(|(n, entry)| match n {
                 90_000 => panic!("killed"),
@@ -252,7 +252,7 @@ fn damage_is_noticed_and_repaired() {
     });
 }
 
-/// By their number where the kernel tells it, by asking for them where not.
+/// By their number if the kernel reports it, by looking them up otherwise.
 #[test]
 fn entries_that_are_gone_are_noticed() {
     in_namespace(|| {
@@ -318,7 +318,7 @@ fn closed() -> xshield_policy::BoundDirection {
     xshield_policy::BoundDirection::enforcing(xshield_policy::BoundStance::closed())
 }
 
-/// Disjoint entries of a small world, so that neighbours and splits occur.
+/// Disjoint entries of a small range, so that neighbours and splits occur.
 fn entries() -> impl Strategy<Value = Vec<IpNet>> {
     let entry = (0u32..64, 0u8..4, any::<bool>()).prop_map(|(n, free, v6)| {
         let start = n >> free << free;

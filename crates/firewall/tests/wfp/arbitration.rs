@@ -1,4 +1,4 @@
-//! The model of filter arbitration against what Microsoft's documentation says, and what follows for us.
+//! The model of filter arbitration compared with Microsoft's documentation, and the consequences for us.
 
 use proptest::prelude::*;
 use xshield_firewall::plan::Family;
@@ -92,16 +92,16 @@ fn what_the_documentation_says_without_contradiction_holds_under_every_reading()
     use CalloutAnswer::{Blocks, Continues, Permits};
     use Ruling::{Block, Permit};
     for (text, callouts, wanted) in [
-        // Within a sublayer the highest weight decides, and those below are skipped.
+        // Within a sublayer the highest weight decides, and lower ones are skipped.
         ("5:9 permit, 5:8 block", Continues, Permit),
         ("5:9 block, 5:8 permit", Continues, Block),
         ("5:8 block, 5:9 permit", Continues, Permit),
-        // What neither permits nor blocks leaves it to the next.
+        // A filter that neither permits nor blocks leaves it to the next.
         ("5:9 inspect, 5:8 block", Blocks, Block),
         ("5:9 maybe, 5:8 block", Continues, Block),
         ("5:9 maybe, 5:8 block", Permits, Permit),
         ("5:9 callout, 5:8 permit", Blocks, Block),
-        // A plain block is final, and nothing below changes it.
+        // A plain block is final, and lower sublayers don't override it.
         ("9:1 block, 5:1 permit", Continues, Block),
         ("9:1 block, 5:1 permit!", Continues, Block),
         // A permit that is never hard can be overridden.
@@ -134,7 +134,7 @@ fn each_open_question_has_two_answers_that_differ() {
         assert_eq!(ruling(text, callouts, &usual), first, "{text} as usual");
         assert_eq!(ruling(text, callouts, &other), second, "{text} under {other:?}");
     }
-    // A veto, which all readings agree on.
+    // A veto, on which all readings agree.
     for reading in [usual, yields, hard_callouts] {
         assert_eq!(ruling("9:1 permit!, 5:1 callout", Blocks, &reading), Block, "{reading:?}");
     }
@@ -235,7 +235,7 @@ fn disabled_and_boot_time_filters() {
     }
 }
 
-/// Filters of others that match everything, in sublayers of any weight but ours.
+/// Filters of others that match everything, in sublayers of any weight except ours.
 fn others(below: bool) -> impl Strategy<Value = Vec<(u16, u64, String)>> {
     let weight = if below { 0..ours::SUBLAYER_WEIGHT } else { ours::SUBLAYER_WEIGHT + 1..u16::MAX };
     let action = prop_oneof![
@@ -251,9 +251,9 @@ fn others(below: bool) -> impl Strategy<Value = Vec<(u16, u64, String)>> {
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 80, ..ProptestConfig::default() })]
-    /// Whatever other products have below our sublayer, what policy denies stays denied, under every
-    /// reading and whatever their drivers answer. Above it, only a hard permit keeps a packet from being
-    /// denied; that is what the coexistence report is for.
+    /// Whatever other products have below our sublayer, what policy denies stays denied, under every reading
+    /// and whatever their drivers answer. Above it, only a hard permit can override a denial; the coexistence
+    /// report shows these.
     #[test]
     fn what_is_denied_stays_denied_whatever_stands_below(
         bound in bound(),

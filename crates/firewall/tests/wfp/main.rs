@@ -1,4 +1,4 @@
-//! Policy in the Windows Filtering Platform, on the model of it.
+//! Policy in the model of the Windows Filtering Platform.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 mod arbitration;

@@ -1,4 +1,4 @@
-//! Other products beside us: the report names who changes what.
+//! Other products: the report names those that change our decisions.
 
 use xshield_firewall::plan::Family;
 use xshield_firewall::wfp::coexistence::{Certainty, Effect, coexistence};

@@ -1,4 +1,4 @@
-//! The plan says about every packet what `policy::decide` says, under every reading.
+//! The plan's verdict on every packet equals that of `policy::decide`, under every reading.
 
 use std::collections::{HashMap, HashSet};
 
@@ -36,7 +36,7 @@ impl<'a> Held<'a> {
         Self { bound, plan, state, planned }
     }
 
-    /// The verdict, and who is named for it.
+    /// The verdict, and the rule that is named for it.
     fn agree(&self, packet: &Packet) -> Result<(), TestCaseError> {
         let Self { bound, plan, state, planned } = self;
         let decision = decide(bound, packet);
@@ -66,8 +66,8 @@ impl<'a> Held<'a> {
     }
 }
 
-/// What no reading can change: distinct weights, one comparison of a field, none of them negative, and a
-/// filter in every layer that matches everything.
+/// Properties that make readings irrelevant: distinct weights, one comparison per field, none of them
+/// negative, and a filter in every layer that matches everything.
 fn no_reading_matters(plan: &Plan) -> Result<(), TestCaseError> {
     let mut weights = HashSet::new();
     let mut keys = HashSet::new();
@@ -86,7 +86,7 @@ fn no_reading_matters(plan: &Plan) -> Result<(), TestCaseError> {
             let Weight::Exact(weight) = filter.weight else {
                 return Err(TestCaseError::fail("a weight that Windows chooses"));
             };
-            // A persistent filter and its boot-time twin do the same.
+            // A persistent filter and its boot-time counterpart do the same.
             let twin = filter.flags.contains(Flags::BOOT_TIME);
             prop_assert!(weights.insert((filter.layer.clone(), twin, weight)), "{:?}", filter);
             prop_assert!(keys.insert(filter.key.clone()), "{:?}", filter);
@@ -149,8 +149,8 @@ proptest! {
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
-    /// From the start of the driver on, the policy holds: boot-time filters alone, with some of the
-    /// persistent ones beside them while the filter engine starts, and without boot-time ones.
+    /// From the start of the driver on, the policy holds: with boot-time filters only, with some of the
+    /// persistent ones in addition while the filter engine starts, and without boot-time ones.
     #[test]
     fn a_start_in_any_order_holds_the_policy(
         bound in bound(),
@@ -243,7 +243,7 @@ fn what_can_not_be_expressed_is_named() {
     bound.forwarded.rules.inbound.enforced = xshield_policy::Forwarded::Everything;
     assert_eq!(plan(&bound, &programs()).omissions, [Omission::Forwarded]);
 
-    // 300 networks by 300 others, none of them in common but for their ports.
+    // 300 networks by 300 others, which only have their ports in common.
     bound = example();
     let rule = |n: u32, ports: &str| BoundRule {
         id: format!("many/r{n}").parse().unwrap(),
@@ -257,7 +257,7 @@ fn what_can_not_be_expressed_is_named() {
     bound.inbound.tested = Some(BoundStance { blocks, subject: Subject::Nothing, allows: vec![] });
     let plan = plan(&bound, &programs());
     assert_eq!(plan.omissions, [Omission::Tested(Direction::Inbound)]);
-    // What is enforced holds all the same.
+    // What is enforced holds nevertheless.
     bound.inbound.tested = None;
     for text in ["in tcp 10.0.0.9:1 -> :300", "in tcp 10.0.0.9:1 -> :61001"] {
         let packet: Packet = text.parse().unwrap();

@@ -1,4 +1,4 @@
-//! What is read back: compared with the plan, mended, explained.
+//! What is read back is compared with the plan, repaired, and explained.
 
 use proptest::prelude::*;
 use xshield_firewall::explain;
@@ -64,7 +64,7 @@ proptest! {
     }
 }
 
-/// A filter of another product, in a sublayer of its own.
+/// A filter of another product, in its own sublayer.
 fn foreign_filter() -> Filter {
     let bound: Bound = serde_json::from_str(EXAMPLE).unwrap();
     let ours = plan(&bound, &programs()).filters_in(Tier::Kept).next().unwrap();
@@ -112,7 +112,7 @@ fn drift_is_told_and_mended() {
                 let at = named(state, "web/https");
                 state.filters[at].action = FilterAction::Block;
             },
-            "web/https: changed by someone else",
+            "web/https: changed by another program",
         ),
         (
             |state| {
@@ -161,7 +161,7 @@ fn drift_is_told_and_mended() {
         state.commit(&difference(Some(&plan), &state).transaction()).unwrap();
         let left = difference(Some(&plan), &state);
         assert_eq!(left.changes, [], "{says}");
-        // What is not ours, and what Windows disabled, is told again.
+        // Foreign objects, and what Windows disabled, are reported again.
         let stays = says.contains("theirs") || says.contains("disabled");
         assert_eq!(!left.drift.is_empty(), stays, "{says}: {:?}", left.drift);
     }
@@ -182,7 +182,7 @@ fn what_windows_computes_is_no_drift() {
     assert_eq!(difference(Some(&plan), &state), Default::default());
 }
 
-/// As Windows numbers filters: from here on.
+/// Numbers filters from here on, as Windows does.
 fn numbered(plan: &Plan, first: u64) -> EngineState {
     let mut state = holding(plan);
     for (id, filter) in (first..).zip(&mut state.filters) {

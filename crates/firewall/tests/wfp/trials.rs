@@ -1,4 +1,4 @@
-//! A trial, and what stands at every point of it.
+//! A trial, and what is in force at every point of it.
 
 use proptest::prelude::*;
 use xshield_firewall::wfp::eval::{EnginePhase, Ruling};

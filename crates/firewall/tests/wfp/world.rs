@@ -1,4 +1,4 @@
-//! What the tests of WFP share: programs, states with a plan in them, and verdicts under every reading.
+//! Shared by the tests of WFP: programs, states with a plan in them, and verdicts under every reading.
 
 use xshield_firewall::wfp::eval::{
     Assumption, CalloutAnswer, EnginePhase, LayerDecision, Ruling, Unknown, classify_all,
@@ -12,11 +12,11 @@ use xshield_firewall::wfp::reading::Reading;
 use xshield_firewall::wfp::{Plan, traffic};
 use xshield_policy::{Bound, Owner, Packet, Verdict, decide};
 
-/// Nothing is left to assume: no callout, no field that is not known.
+/// Nothing to assume: no callout, no unknown field.
 pub(crate) const PLAIN: Assumption =
     Assumption { callouts: CalloutAnswer::Continues, unknown: Unknown::Differs };
 
-/// The owners that random rulesets name, as Windows would recognise them.
+/// The owners that random rulesets name, as Windows would identify them.
 pub(crate) fn programs() -> Programs {
     let sid = |n: u32| Sid::try_from(format!("S-1-5-80-{n}")).unwrap();
     let app =
@@ -53,7 +53,7 @@ pub(crate) fn outcomes<'a>(
     classify_all(state, layer, facts, (phase, PLAIN))
 }
 
-/// What policy says of a packet, in the filter engine's words.
+/// The policy's verdict on a packet, as the filter engine's ruling.
 pub(crate) fn wanted(bound: &Bound, packet: &Packet) -> Ruling {
     match decide(bound, packet).verdict {
         Verdict::Deny => Ruling::Block,

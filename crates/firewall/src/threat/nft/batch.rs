@@ -1,4 +1,4 @@
-//! What only the messages of this table say.
+//! Messages that only this table needs.
 
 use super::guard::{Gate, Guard};
 use super::read::{ABOUT, Survey, is_common_chain, is_gate, of_slot};
@@ -10,7 +10,7 @@ use crate::plan::{LIVE_COUNTER, Line, Next, is_shared};
 use crate::threat::list::InstalledList;
 use crate::threat::list_set::ListSet;
 
-/// Before the policy, which filters at 0.
+/// Before the policy, which has priority 0.
 const PRIORITY: i32 = -10;
 
 impl Batch {
@@ -28,7 +28,7 @@ impl Batch {
         });
     }
 
-    /// Writes all chains and failsafe sets anew, leading to a slot.
+    /// Rewrites all chains and failsafe sets, with look-ups in one slot.
     pub(super) fn guard(&mut self, survey: &Survey, slot: Slot, guard: &Guard) {
         let of_slot = of_slot(slot);
         let name = |plain: &str| match is_gate(plain) {
@@ -64,7 +64,7 @@ impl Batch {
         }
     }
 
-    /// Writes down what is in force.
+    /// Writes the comments about what is in force.
     pub(super) fn about(&mut self, survey: &Survey, standing: &InstalledList) {
         self.chain(ABOUT);
         if survey.chains.iter().any(|chain| chain == ABOUT) {
@@ -82,7 +82,7 @@ impl Batch {
         }
     }
 
-    /// Takes out everything in a slot.
+    /// Deletes the content of a slot.
     pub(super) fn delete_slot(&mut self, survey: &Survey, slot: Slot) {
         let of_slot = of_slot(slot);
         let chains: Vec<&String> = survey.chains.iter().filter(|chain| of_slot(chain)).collect();

@@ -1,4 +1,4 @@
-//! Whether the numbers add up before a list is put in force.
+//! Checks the numbers before a list is put in force.
 
 use ipnet::IpNet;
 
@@ -8,7 +8,7 @@ use crate::threat::error::ThreatError;
 use crate::threat::list::{Counts, InstalledList, ListName};
 use crate::threat::list_set::{Holds, ListSet};
 
-/// The list that is in force, complete.
+/// The complete list in force.
 pub(super) fn settled<'s>(
     survey: &'s Survey,
     action: &'static str,
@@ -17,7 +17,7 @@ pub(super) fn settled<'s>(
     survey.state.standing().ok_or_else(missing)
 }
 
-/// Refuses a list that would cut the host off from everything.
+/// Refuses a list that would block all of the host's traffic.
 pub(super) fn refuse_everything(
     entries: &[IpNet],
     action: &'static str,
@@ -28,7 +28,7 @@ pub(super) fn refuse_everything(
     }
 }
 
-/// Whether the numbers of a delta add up, and there is room for its entries.
+/// Checks the numbers of a delta, and that there is room for its entries.
 pub(super) fn check_delta(
     survey: &Survey,
     slot: Slot,
@@ -50,7 +50,7 @@ pub(super) fn check_delta(
     for set in ListSet::ALL.into_iter().filter(|set| set.holds == Holds::Hosts) {
         let size = survey.list_set(set, slot).and_then(|read| read.size);
         let (wanted, room) = (found.of(set), size.unwrap_or(u32::MAX));
-        // The kernel counts what a transaction adds before what it removes has gone.
+        // The kernel counts added entries before it subtracts removed ones.
         if base.of(set).saturating_add(more.of(set)) > room {
             return Err(ThreatError::NoRoom { wanted, room });
         }
@@ -58,7 +58,7 @@ pub(super) fn check_delta(
     Ok(())
 }
 
-/// Whether the kernel holds as many addresses as the list has, where it tells.
+/// Checks that the kernel holds as many addresses as the list has, if it reports the number.
 pub(super) fn check_filled(
     survey: &Survey,
     slot: Slot,

@@ -1,9 +1,9 @@
-//! The comments in chain `about`, which say which list stands where.
+//! The comments in chain `about`, which say which list is in which slot.
 
 use crate::installed::Slot;
 use crate::threat::list::{Counts, InstalledList, ListName};
 
-/// Marks the layout; a table of another layout is rebuilt.
+/// Identifies the layout; a table with another layout is rebuilt.
 const LAYOUT: &str = "xshield-threat/1";
 
 /// Two comments, each short enough for nft.
@@ -12,7 +12,7 @@ pub(super) fn comments(list: &InstalledList) -> [String; 2] {
     [format!("{LAYOUT} {slot} {revision} {digest}"), format!("{counts} {guard}")]
 }
 
-/// Reads them; `None`: they are not ours, or of another layout.
+/// Parses them; `None`: they are not ours, or of another layout.
 pub(super) fn parse(comments: &[&str]) -> Option<InstalledList> {
     let [name, sizes] = comments else { return None };
     let mut words = name.split(' ');

@@ -1,4 +1,4 @@
-//! Entries of a list as elements of sets, written without going through a plan: there are millions.
+//! Encodes the entries of a list as elements of sets, without a plan, since there are millions.
 
 use std::net::IpAddr;
 
@@ -12,30 +12,30 @@ use crate::nft::wire::Writer;
 use crate::plan::Family;
 use crate::threat::list_set::{Holds, ListSet};
 
-/// Elements of one message; the kernel's bound is 64 KiB.
+/// The size of one message; the kernel's limit is 64 KiB.
 const LIST_BYTES: usize = 60_000;
-/// The fewest hosts that a set has room for.
+/// The least number of hosts for which a set has room.
 const LEAST_ROOM: u32 = 3 * 1024;
 const NESTED: u16 = 0x8000;
 
-/// What to do with elements.
+/// The operation on elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verb {
-    /// One that is there already is an error.
+    /// Adding an existing one is an error.
     Add,
-    /// One that is not there is an error.
+    /// Removing a missing one is an error.
     Remove,
 }
 
-/// How many hosts a set has room for that begins with `count`: an eighth more at least, and then as many
-/// as come for free, since the kernel makes its table for 4/3 of it, rounded up to a power of two.
+/// The size of a set of hosts that starts with `count`: at least an eighth more, and then as many as need no
+/// more memory, since the kernel's table has 4/3 of the size, rounded up to a power of two.
 pub(crate) fn room(count: u32) -> u32 {
     let least = u64::from(count.max(LEAST_ROOM)) * 9 / 8;
     let buckets = (least * 4).div_ceil(3).next_power_of_two();
     u32::try_from(buckets / 4 * 3).unwrap_or(u32::MAX)
 }
 
-/// Elements of the four sets, one message each at a time.
+/// Elements of the four sets, with one message per set at a time.
 pub(crate) struct Elements {
     verb: Verb,
     slot: Slot,
@@ -47,7 +47,7 @@ impl Elements {
         Self { verb, slot, waiting: Default::default() }
     }
 
-    /// Adds an entry; when its set's message is full, that goes into the batch.
+    /// Adds an entry; if its set's message is full, adds that to the batch.
     pub(crate) fn put(&mut self, entry: &IpNet, batch: &mut Batch) {
         let set = ListSet::of(entry);
         let waiting = &mut self.waiting[place(set)];
@@ -65,7 +65,7 @@ impl Elements {
         }
     }
 
-    /// Puts what waits into the batch.
+    /// Adds the remaining messages to the batch.
     pub(crate) fn finish(&mut self, batch: &mut Batch) {
         ListSet::ALL.into_iter().for_each(|set| self.send(set, batch));
     }
@@ -101,7 +101,7 @@ pub(crate) fn behind(address: IpAddr) -> Option<IpAddr> {
     }
 }
 
-/// One element: attribute in attribute in attribute, then the address, then a flag for an end.
+/// Encodes one element: nested attributes, the address, and a flag for an end.
 fn write(out: &mut Vec<u8>, address: IpAddr, is_end: bool) {
     match address {
         IpAddr::V4(address) => write_key(out, &address.octets(), is_end),
@@ -130,13 +130,13 @@ fn write_key<const N: usize>(out: &mut Vec<u8>, key: &[u8; N], is_end: bool) {
     }
 }
 
-/// Writes the one element that is asked for.
+/// Encodes the element that is requested.
 pub(crate) fn asked(w: &mut Writer<'_>, address: IpAddr, is_end: bool) {
     w.nested(element::LIST_ELEMENTS, |w| write(w.0, address, is_end));
 }
 
 impl Batch {
-    /// Makes an empty set of the list, for so many entries and some more.
+    /// Creates an empty set of the list, for this many entries and some more.
     pub(crate) fn list_set(&mut self, of: ListSet, slot: Slot, count: u32) {
         let table = self.table;
         let (number, length) = match of.family {
@@ -150,7 +150,8 @@ impl Batch {
             w.be32(set::KEY_TYPE, number);
             w.be32(set::KEY_LENGTH, length);
             if of.holds == Holds::Hosts {
-                // With a size, and neither timeouts nor intervals, the kernel takes its leanest hash.
+                // With a size, and without timeouts or intervals, the kernel uses its most compact hash
+                // table.
                 w.nested(set::DESCRIPTION, |w| w.be32(set::DESCRIPTION_SIZE, room(count)));
             }
             w.be32(set::ID, 0);

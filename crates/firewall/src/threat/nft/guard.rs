@@ -1,7 +1,7 @@
-//! What packets meet before and after a look-up: pure, in the plan's vocabulary.
+//! The chains before and after a look-up. Pure, in the plan's model.
 //!
-//! A packet whose peer is not listed costs a look-up per set and nothing else. One whose peer is listed
-//! goes through the policy's own failsafe, flow by flow, and only then is recorded and dropped.
+//! A packet whose peer is not listed costs one look-up per set. One whose peer is listed is checked against
+//! the policy's own failsafe, and only then recorded and dropped.
 
 use std::fmt::Write as _;
 
@@ -22,7 +22,7 @@ use crate::threat::list_set::ListSet;
 use crate::threat::posture::Posture;
 use crate::{Capabilities, FlowKind, Traffic};
 
-/// Log lines per second and direction, and how many in one go.
+/// Log lines per second and direction, and the size of a burst.
 const LOG_RATE: (u64, u32) = (10, 20);
 
 fn kind(mode: ThreatMode) -> FlowKind {
@@ -39,7 +39,7 @@ fn verdict(mode: ThreatMode) -> Next {
     }
 }
 
-/// A hook of the kernel at which the list is looked up, and in which end of the packet.
+/// A hook of the kernel at which the list is looked up, and the address that is looked up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Gate {
     Input,
@@ -83,31 +83,31 @@ enum End {
     Destination,
 }
 
-/// Everything in the table but the list itself.
+/// Everything in the table except the list itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Guard {
     /// The failsafe's sets.
     pub sets: Vec<Set>,
-    /// All chains, those with hooks too.
+    /// All chains, including those with hooks.
     pub chains: Vec<Chain>,
 }
 
 impl Guard {
-    /// For a list with these counts: an empty set is not looked up.
+    /// The guard for a list with these counts: an empty set is not looked up.
     pub(crate) fn new(posture: &Posture, counts: &Counts) -> Self {
         let revision = Revision(0);
         let direction = || BoundDirection::enforcing(BoundStance::closed());
         let closed = Bound {
             revision,
-            // What the platform serves is open to everybody, so also to whom the list names; own assets
-            // are never on the list.
+            // What the platform serves is not admitted to listed peers; assets' own addresses are never
+            // listed.
             failsafe: BoundFailsafe { served: Vec::new(), ..posture.failsafe.clone() },
             intranet: RangeSet::empty(),
             inbound: direction(),
             outbound: direction(),
             forwarded: BoundForwarded::default(),
         };
-        // The failsafe of a policy that allows nothing; what it denies is what has matched here.
+        // The failsafe of a policy that allows nothing; whatever it denies has matched the list.
         let failsafe = plan(&closed, &Capabilities::PLAIN);
         let mut chains: Vec<Chain> = failsafe
             .chains
@@ -126,20 +126,20 @@ impl Guard {
         Self { sets: failsafe.sets, chains }
     }
 
-    /// Whether a rule adds to the counter of packets that are handed over.
+    /// Whether a rule increments the counter of packets sent to the log group.
     pub(crate) fn counts_live(&self) -> bool {
         let live = |line: &Line| matches!(line.effect, Some(Effect::Live { .. }));
         self.chains.iter().flat_map(|chain| &chain.lines).any(live)
     }
 
-    /// Identifies the guard: the start of a SHA-256 over its text, in hexadecimal digits.
+    /// Identifies the guard: the first bytes of a SHA-256 over its text, in hexadecimal digits.
     pub(crate) fn digest(&self) -> String {
         let mut sets: Vec<&Set> = self.sets.iter().collect();
         sets.sort_by_key(|set| &set.name);
         let mut chains: Vec<&Chain> = self.chains.iter().collect();
         chains.sort_by_key(|chain| &chain.name);
         let mut text = String::new();
-        // Writing into a string does not fail.
+        // Writing to a string does not fail.
         let _ = sets.into_iter().try_for_each(|set| write_set(&mut text, set, Naming::Plain));
         let _ =
             chains.into_iter().try_for_each(|chain| write_chain(&mut text, chain, Naming::Plain));
@@ -151,7 +151,7 @@ impl Guard {
     }
 }
 
-/// The sets that matches are counted in. They stay when list or posture change.
+/// The sets in which matches are counted. They stay when list or posture change.
 pub(crate) fn recorder_sets() -> Vec<FlowSet> {
     let mut sets = Vec::new();
     for direction in Direction::BOTH {
@@ -195,8 +195,8 @@ fn recorder_chain(direction: Direction, kind: FlowKind, seen: Seen) -> String {
     }
 }
 
-/// The policy has judged a flow by its opening packets and lets the ICMP of its answers pass, and its
-/// last line denies. Here every packet is judged, and the last line leads to what has matched.
+/// The policy judges a flow by its opening packets, accepts the ICMP of its answers, and denies in its last
+/// line. Here every packet is judged, and the last line handles the match.
 fn judge_answers(mut chain: Chain) -> Chain {
     let Some((direction, seen, _)) = views().find(|(.., name)| *name == chain.name) else {
         return chain;
@@ -215,7 +215,7 @@ fn judge_answers(mut chain: Chain) -> Chain {
     chain
 }
 
-/// Records, logs and gives the verdict.
+/// Records, logs, and returns the verdict.
 fn matched(direction: Direction, mode: ThreatMode, seen: Seen, live: Option<LiveGroup>) -> Chain {
     let name = matched_chain(direction, seen);
     let word = match mode {
@@ -254,7 +254,7 @@ fn recorder(direction: Direction, kind: FlowKind, seen: Seen) -> Chain {
     Chain { name: recorder_chain(direction, kind, seen), lines }
 }
 
-/// The lines of a chain with a hook: nothing but look-ups.
+/// The lines of a chain with a hook: only look-ups.
 fn look_up(gate: Gate, posture: &Posture, counts: &Counts) -> Chain {
     let mut lines = Vec::new();
     let idle = Direction::BOTH.iter().all(|&way| posture.mode(way) == ThreatMode::Off);

@@ -1,4 +1,4 @@
-//! Filling a whole list into the slot that nothing leads to, and leading packets to it.
+//! Fills a whole list into the unreferenced slot, and puts it in force.
 
 use std::panic::resume_unwind;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -19,15 +19,14 @@ use crate::threat::list_set::ListSet;
 use crate::threat::posture::Posture;
 use crate::threat::state::ThreatState;
 
-/// What a transaction of a first load is kept below, in bytes: it bounds this program's memory and the
-/// kernel's.
+/// The largest transaction of a load, in bytes, which limits the memory of this program and of the kernel.
 const LOAD_BYTES: usize = 1 << 17;
-/// Transactions that are encoded ahead, so that a busy machine seldom lets the kernel wait for them.
+/// The number of transactions encoded in advance, so that the kernel seldom waits for them on a busy machine.
 const AHEAD: usize = 8;
 const ACTION: &str = "loading a threat list";
 
 impl ThreatTable {
-    /// Makes empty sets in a slot that nothing leads to.
+    /// Creates empty sets in an unreferenced slot.
     pub(super) fn stage(&mut self, slot: Slot, counts: &Counts) -> Result<(), ThreatError> {
         self.change("making room for a threat list", |survey, batch| {
             batch.table();
@@ -47,8 +46,7 @@ impl ThreatTable {
         })
     }
 
-    /// Entries are read and encoded here while another thread waits for the kernel to take those before
-    /// them.
+    /// Reads and encodes entries while another thread waits for the kernel to process the previous ones.
     pub(super) fn fill(
         &mut self,
         slot: Slot,
@@ -62,13 +60,13 @@ impl ThreatTable {
             let committer = thread::Builder::new().spawn_scoped(scope, commit);
             let committer = committer.map_err(|source| ThreatError::Thread { source })?;
             let encoded = encode(slot, list, entries, full);
-            // What the kernel refused comes first: with it, encoding ended early.
+            // An error of the kernel comes first, since it makes encoding end early.
             committer.join().unwrap_or_else(|panic| resume_unwind(panic))?;
             encoded
         })
     }
 
-    /// Leads packets to the list in a slot.
+    /// Makes the list in a slot the one that is looked up.
     pub(super) fn switch(
         &mut self,
         slot: Slot,
@@ -85,7 +83,7 @@ impl ThreatTable {
         })
     }
 
-    /// Takes out what is left in a slot that nothing leads to.
+    /// Deletes the content of an unreferenced slot.
     pub(super) fn clean(&mut self, slot: Slot, action: &'static str) -> Result<(), ThreatError> {
         self.change(action, |survey, batch| {
             batch.delete_slot(survey, slot);
@@ -94,7 +92,7 @@ impl ThreatTable {
     }
 }
 
-/// Sends off batch after batch with all entries, until the other end is gone.
+/// Sends batches with all entries until the other end is closed.
 fn encode(
     slot: Slot,
     list: &ListName,

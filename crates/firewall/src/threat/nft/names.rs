@@ -1,4 +1,4 @@
-//! What the table is called.
+//! The table's name.
 
-/// The table that all of this lives in, of family `inet`.
+/// The table that contains all of this, of family `inet`.
 pub const TABLE: &str = "xshield_threat";

@@ -1,4 +1,4 @@
-//! What can be done with the threat list in the kernel.
+//! The operations on the threat list in the kernel.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -27,18 +27,19 @@ use crate::threat::state::{Difference, Listed, ThreatState};
 use crate::{FlowDump, Losses};
 
 impl ThreatTable {
-    /// Counts the changes that anyone made to nftables here. While it stays the same, so does the list.
+    /// The number of changes of nftables in this network namespace, by any program. As long as it stays the
+    /// same, so does the list.
     ///
     /// # Errors
-    /// When the kernel can't be asked.
+    /// When the kernel can't be read.
     pub fn generation(&mut self) -> Result<Generation, FirewallError> {
         self.link.generation()
     }
 
-    /// What stands in the kernel: names, numbers and everything around the list, without its entries.
+    /// The state of the kernel: names, numbers and everything around the list, without its entries.
     ///
     /// # Errors
-    /// When the kernel can't be asked.
+    /// When the kernel can't be read.
     pub fn state(&mut self) -> Result<ThreatState, FirewallError> {
         Ok(Survey::read(&mut self.link)?.state)
     }
@@ -56,13 +57,12 @@ impl ThreatTable {
         self.load_from(list, posture, entries.into_iter().map(Ok::<_, Infallible>))
     }
 
-    /// Puts a whole list in force. `entries` are disjoint and in any order; they are read once, in
-    /// bounded memory, and may turn out to be damaged until the very last.
+    /// Puts a whole list in force. `entries` are disjoint and in any order; they are read once, with bounded
+    /// memory, and damage may be found as late as at the last one.
     ///
     /// # Errors
-    /// When an entry can't be read, the entries are not those that `list` names, or the kernel refuses
-    /// one of them or its memory. Then what was in force before is in force, and what was loaded is taken
-    /// out again.
+    /// When an entry can't be read, the entries are not those that `list` names, or the kernel refuses one of
+    /// them or its memory. Then the previous list is still in force, and what was loaded is deleted.
     pub fn load_from<E: Error + Send + Sync + 'static>(
         &mut self,
         list: &ListName,
@@ -74,7 +74,7 @@ impl ThreatTable {
         self.load_each(list, posture, &mut entries)
     }
 
-    /// Not generic: this crate is built for speed, those that use it may be not.
+    /// Not generic, so that it is compiled with this crate's optimization level, whatever that of its users.
     pub(super) fn load_each(
         &mut self,
         list: &ListName,
@@ -86,24 +86,24 @@ impl ThreatTable {
         self.stage(slot, &list.counts)?;
         let result = self.fill(slot, list, entries).and_then(|()| self.switch(slot, list, posture));
         if result.is_err() {
-            // Nothing leads there. What can't be cleaned now is cleaned by the next load.
-            let _ = self.clean(slot, "taking out the part of a threat list that was loaded");
+            // The slot is unreferenced. If it can't be cleaned now, the next load does it.
+            let _ = self.clean(slot, "deleting the loaded part of a threat list");
             return result;
         }
         if state.standing().is_some() {
-            // Two transactions on, a packet that is still on its way would find the old list gone. Where
-            // the kernel can't wait for it, the window is that of one packet's processing.
+            // Two transactions later, a packet still being processed would find the old list gone. If the
+            // kernel can't wait for it, the window is the processing of one packet.
             let _ = membarrier(MembarrierCommand::Global);
         }
-        self.clean(slot.other(), "taking out the threat list that was in force before")
+        self.clean(slot.other(), "deleting the previous threat list")
     }
 
-    /// Turns the list in force into another one, in one transaction: every entry that is removed must be
-    /// there, and none that is added.
+    /// Changes the list in force to another one in one transaction: every removed entry must exist, and no
+    /// added one.
     ///
     /// # Errors
-    /// [`ThreatError::WrongBase`], [`ThreatError::NoRoom`], or the kernel's refusal of any entry; then
-    /// nothing was changed.
+    /// [`ThreatError::WrongBase`], [`ThreatError::NoRoom`], or the kernel's refusal of any entry; nothing is
+    /// changed then.
     pub fn apply_delta(
         &mut self,
         base: Digest,
@@ -141,12 +141,11 @@ impl ThreatTable {
         })
     }
 
-    /// Takes another posture, or repairs the chains, without touching the list. Does nothing when all is
-    /// as it should be.
+    /// Applies a posture, or repairs the chains, without touching the list. Does nothing if everything is as
+    /// wanted.
     ///
     /// # Errors
-    /// [`ThreatError::NotInForce`] without a complete list, or the kernel's refusal; then nothing was
-    /// changed.
+    /// [`ThreatError::NotInForce`] without a complete list, or the kernel's refusal; nothing is changed then.
     pub fn set_posture(&mut self, posture: &Posture) -> Result<(), ThreatError> {
         let action = "changing the modes of the threat list";
         self.change(action, |survey, batch| {
@@ -162,8 +161,8 @@ impl ThreatTable {
         })
     }
 
-    /// Reads the whole list and compares it with `entries`, in bounded memory: SHA-256 over every entry,
-    /// added up. Takes some seconds for a million entries; nothing differs when the result is empty.
+    /// Reads the whole list and compares it with `entries`, with bounded memory: by sums of the SHA-256 of
+    /// every entry. Takes some seconds for a million entries; the result is empty if nothing differs.
     ///
     /// # Errors
     /// [`ThreatError::NotInForce`], or [`FirewallError::Busy`] when the list was changed meanwhile.
@@ -182,13 +181,13 @@ impl ThreatTable {
         }
     }
 
-    /// Asks for some of `entries`, of those sets whose size the kernel does not tell: of prefixes none
-    /// does, of addresses none before Linux 6.16. Returns one that is not there. That finds a set that was
-    /// emptied, and any entry that is gone from a set of at most [`SPOTS`](super::SPOTS); of a larger one, only what is
-    /// gone from among the evenly spread entries that are asked for. Takes some milliseconds.
+    /// Looks up some of `entries` in those sets whose size the kernel does not report (prefixes, and
+    /// addresses before Linux 6.16), and returns a missing one. That detects an emptied set, and any missing
+    /// entry of a set of at most [`SPOTS`](super::SPOTS) entries; in a larger one, only those among the
+    /// evenly spread entries that are looked up. Takes some milliseconds.
     ///
     /// # Errors
-    /// [`ThreatError::NotInForce`], or when the kernel can't be asked.
+    /// [`ThreatError::NotInForce`], or when the kernel can't be read.
     pub fn a_missing_entry(
         &mut self,
         entries: impl IntoIterator<Item = IpNet>,
@@ -209,20 +208,19 @@ impl ThreatTable {
         Ok(None)
     }
 
-    /// The flows of listed peers that were counted; [`crate::FlowKind::Denied`] are those that were
-    /// dropped, [`crate::FlowKind::WouldDeny`] those that were let through. Nothing is cleared: see
-    /// [`crate::flows::Differ`].
+    /// The recorded flows of listed peers; [`crate::FlowKind::Denied`] are those that were dropped,
+    /// [`crate::FlowKind::WouldDeny`] those that passed. Nothing is reset: see [`crate::flows::Differ`].
     ///
     /// # Errors
-    /// When the kernel can't be asked.
+    /// When the kernel can't be read.
     pub fn matches(&mut self) -> Result<FlowDump, FirewallError> {
         crate::nft::read::flows(&mut self.link, TABLE)
     }
 
-    /// The packets of listed peers that were not counted for want of room.
+    /// The packets of listed peers that were not counted because the recorder was full.
     ///
     /// # Errors
-    /// When the kernel can't be asked.
+    /// When the kernel can't be read.
     pub fn losses(&mut self) -> Result<Losses, FirewallError> {
         crate::nft::read::losses(&mut self.link, TABLE)
     }
@@ -230,7 +228,7 @@ impl ThreatTable {
     /// Whether the list in force contains an address, and in which entry.
     ///
     /// # Errors
-    /// [`ThreatError::NotInForce`], or when the kernel can't be asked.
+    /// [`ThreatError::NotInForce`], or when the kernel can't be read.
     pub fn lookup(&mut self, address: IpAddr) -> Result<Option<Listed>, ThreatError> {
         let action = "looking up an address in the threat list";
         let survey = Survey::read(&mut self.link)?;
@@ -252,10 +250,10 @@ impl ThreatTable {
         Ok(Some(Listed { first, last }))
     }
 
-    /// Takes away table `inet xshield_threat` with all that is in it, and nothing else.
+    /// Deletes table `inet xshield_threat` with its content, and nothing else.
     ///
     /// # Errors
-    /// When the kernel refuses; then nothing was changed.
+    /// When the kernel refuses; nothing is changed then.
     pub fn remove(&mut self) -> Result<(), FirewallError> {
         let mut batch = Batch::of_table(TABLE, None);
         batch.table();

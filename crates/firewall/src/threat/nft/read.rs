@@ -1,4 +1,4 @@
-//! Reading the table: what stands there, and whether it is what its comments say.
+//! Reads the table, and checks whether it is what its comments say.
 
 use std::net::IpAddr;
 
@@ -26,12 +26,12 @@ use crate::threat::list::InstalledList;
 use crate::threat::list_set::{Holds, ListSet};
 use crate::threat::state::{Difference, ThreatState};
 
-/// The chain that nothing leads to and whose rules' comments tell what is in force.
+/// An unreferenced chain whose rules' comments describe what is in force.
 pub(crate) const ABOUT: &str = "about";
 
-/// The table without the list's elements, as it was at one moment.
+/// The table without the list's elements, read consistently.
 pub(crate) struct Survey {
-    /// What changes are bound to: the kernel refuses them at another generation. `None`: to nothing.
+    /// The generation to which changes are bound: the kernel refuses them at another one. `None`: not bound.
     pub generation: Option<Generation>,
     pub state: ThreatState,
     pub sets: Vec<ReadSet>,
@@ -47,7 +47,8 @@ impl Survey {
         Ok(Self { generation, ..read })
     }
 
-    /// The recorder's sets grow with the packets: of sets, what the state says of them counts.
+    /// Whether two surveys are equal. Packets add to the recorder's sets, so only the state derived from sets
+    /// is compared.
     fn is_same(&self, other: &Self) -> bool {
         let names = |survey: &Self| -> Vec<String> {
             survey.sets.iter().map(|set| set.name.clone()).collect()
@@ -114,7 +115,7 @@ fn incomplete(sets: &[ReadSet], standing: &InstalledList) -> Option<String> {
     })
 }
 
-/// How many entries a set holds, where the kernel tells it in entries.
+/// The number of entries of a set, if the kernel reports it.
 pub(crate) fn held(read: &ReadSet, set: ListSet) -> Option<u32> {
     match set.holds {
         Holds::Hosts => read.count,
@@ -122,7 +123,7 @@ pub(crate) fn held(read: &ReadSet, set: ListSet) -> Option<u32> {
     }
 }
 
-/// The guard as the kernel has it.
+/// Reads the guard from the kernel.
 fn guard(
     link: &mut Link,
     slot: Slot,
@@ -169,7 +170,7 @@ pub(crate) fn of_slot(slot: Slot) -> impl Fn(&str) -> bool {
     move |name| slot::split(name).is_some_and(|(of, _)| of == slot)
 }
 
-/// What belongs to no slot and is written anew with every guard.
+/// Whether a chain belongs to no slot and is rewritten with every guard.
 pub(crate) fn is_common_chain(name: &str) -> bool {
     is_gate(name) || is_shared(name)
 }
@@ -214,7 +215,7 @@ impl Sum {
         }
     }
 
-    /// Adds up a whole set in the kernel.
+    /// Computes the sum of a whole set in the kernel.
     pub(crate) fn of_set(link: &mut Link, set: ListSet, slot: Slot) -> Result<Self, FirewallError> {
         let action = "reading the whole threat list";
         let name = kernel_name(&set.name(), Some(slot));
@@ -223,7 +224,7 @@ impl Sum {
             for (_, item) in answer.nested(element::LIST_ELEMENTS).into_iter().flatten() {
                 let item = Attributes(item);
                 if let Some((key, is_end)) = key_of(item) {
-                    // What nft puts before the first interval, for kernels long gone.
+                    // nft puts such an element before the first interval, for very old kernels.
                     if !(is_end && key.iter().all(|&byte| byte == 0)) {
                         sum.add(key, is_end);
                     }
@@ -239,7 +240,7 @@ fn key_of(item: Attributes<'_>) -> Option<(&[u8], bool)> {
     Some((key, flags & element::INTERVAL_END != 0))
 }
 
-/// Asks the kernel for one element; `None`: there is none.
+/// Looks up one element in the kernel; `None` if there is none.
 pub(crate) fn element_at(
     link: &mut Link,
     set: ListSet,
@@ -270,7 +271,7 @@ fn address_of(key: &[u8]) -> Option<IpAddr> {
     v4.or_else(|| <[u8; 16]>::try_from(key).ok().map(IpAddr::from))
 }
 
-/// Compares the kernel's sets with a list, element by element in effect.
+/// Compares the kernel's sets with a list, equivalent to comparing all elements.
 pub(crate) fn verify(
     link: &mut Link,
     slot: Slot,

@@ -1,4 +1,4 @@
-//! Which entries are asked for where the kernel does not tell how many there are.
+//! Selects the entries that are looked up if the kernel does not report their number.
 
 use ipnet::IpNet;
 
@@ -6,10 +6,10 @@ use super::read::{Survey, held};
 use crate::threat::list::{Counts, InstalledList};
 use crate::threat::list_set::ListSet;
 
-/// How many entries of one set are asked for at most.
+/// The most entries of one set that are looked up.
 pub const SPOTS: u32 = 256;
 
-/// Goes along a list, set by set.
+/// Selects entries while iterating over a list.
 pub(super) struct Spots {
     asked: Vec<ListSet>,
     counts: Counts,
@@ -29,7 +29,7 @@ impl Spots {
         Self { asked: asked.into_iter().collect(), counts, passed: Counts::default() }
     }
 
-    /// The set in which this entry, the next of the list, is to be looked for.
+    /// The set in which this entry, the next of the list, is to be looked up.
     pub(super) fn takes(&mut self, entry: &IpNet) -> Option<ListSet> {
         let set = ListSet::of(entry);
         let passed = self.passed.of_mut(set);

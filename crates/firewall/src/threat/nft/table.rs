@@ -1,4 +1,4 @@
-//! The table, and how it is changed.
+//! The table, and changing it.
 
 use super::names::TABLE;
 use super::read::Survey;
@@ -13,7 +13,7 @@ pub struct ThreatTable {
 }
 
 impl ThreatTable {
-    /// Opens the table, whether it is there or not. Changes nothing.
+    /// Opens the table, whether it exists or not. Changes nothing.
     ///
     /// # Errors
     /// [`FirewallError::NoNfTables`], or the socket's error.
@@ -23,7 +23,7 @@ impl ThreatTable {
         Ok(Self { link })
     }
 
-    /// Surveys, decides and commits, again when others changed rules meanwhile.
+    /// Surveys, decides and commits; repeated if others changed rules meanwhile.
     pub(super) fn change(
         &mut self,
         action: &'static str,

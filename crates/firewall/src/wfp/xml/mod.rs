@@ -1,9 +1,8 @@
-//! Reads what `netsh wfp show state` and `netsh wfp show filters` write. `show filters` leaves filters out,
+//! Parses the output of `netsh wfp show state` and `netsh wfp show filters`. `show filters` omits filters,
 //! `show state` does not.
 //!
-//! What is not understood is an error that names the filter: a report about filters that left some out
-//! would be wrong without saying so. Values of types that no condition here is judged by are kept by the
-//! name of their type.
+//! Anything unknown is an error that names the filter: a report that silently omitted filters would be wrong.
+//! Values of types that are not evaluated are kept by the name of their type.
 
 mod objects;
 mod tree;

@@ -1,4 +1,4 @@
-//! Elements as objects of WFP.
+//! Converts elements to objects of WFP.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -10,10 +10,10 @@ use crate::wfp::model::{
 };
 use crate::wfp::names::{FilterField, Layer};
 
-/// What is wrong with an object, before it is said with which.
+/// The reason why an object is invalid, before the object is added.
 type Reason = String;
 
-/// Puts every provider, sublayer and filter into the state, wherever lists of them stand.
+/// Adds every provider, sublayer and filter to the state, wherever their lists are.
 pub(super) fn collect(element: &Element, state: &mut EngineState) -> Result<(), XmlError> {
     let refused = |item: &Element, key: &str, kind: &str, reason: Reason| XmlError::Object {
         object: format!("{kind} {}", item.text_of(key).unwrap_or("without a key")),
@@ -146,7 +146,7 @@ fn action(element: &Element) -> Result<FilterAction, Reason> {
     Ok(FilterAction::Callout { kind, callout })
 }
 
-/// A value with its type beside it.
+/// A value, which follows its type.
 fn value(element: &Element) -> Result<Value, Reason> {
     let kind = element.text_of("type").ok_or("a value has no type")?;
     let of = |name: &str| element.text_of(name).ok_or_else(|| format!("a {kind} has no {name}"));
@@ -202,7 +202,7 @@ fn number<N: std::str::FromStr>(text: &str) -> Result<N, Reason> {
     text.parse().map_err(|_| format!("{text:?} is no number of its type"))
 }
 
-/// Windows writes 32-bit addresses as such, and other 32-bit numbers as numbers.
+/// Windows writes 32-bit addresses as addresses, and other 32-bit numbers as numbers.
 fn number_or_address(text: &str) -> Result<u32, Reason> {
     match text.parse::<Ipv4Addr>() {
         Ok(address) => Ok(address.into()),
@@ -211,7 +211,7 @@ fn number_or_address(text: &str) -> Result<u32, Reason> {
 }
 
 fn address(text: &str) -> Result<u128, Reason> {
-    // With a scope, such as fe80::1%12, which is no part of the value.
+    // With a scope, such as fe80::1%12, which is not part of the value.
     let bare = text.split('%').next().unwrap_or(text);
     let address = bare.parse::<Ipv6Addr>().map_err(|_| format!("{text:?} is no IPv6 address"))?;
     Ok(address.into())

@@ -9,7 +9,7 @@ use crate::wfp::model::{
 use crate::wfp::names::{FilterField, Layer};
 use crate::wfp::reading::Reading;
 
-/// A file in the shape of `netsh wfp show state`, with what is in `filter` in place of a filter's parts.
+/// A file in the format of `netsh wfp show state`, with `filter` as the content of a filter.
 fn state(filter: &str) -> String {
     format!(
         "\u{feff}<?xml version=\"1.0\" encoding=\"UTF-8\" standalone=\"yes\"?>\r\n<wfpstate>
@@ -92,7 +92,7 @@ fn objects_and_what_they_say() {
     assert_eq!((filter.weight, filter.rank()), (Weight::Within(9), 9 << 60));
     assert_eq!((filter.action.clone(), filter.id), (FilterAction::Block, Some(70123)));
     assert_eq!((filter.provider.as_ref(), &filter.conditions[..]), (Some(&provider), &[][..]));
-    // And it can be judged.
+    // And it can be evaluated.
     let assumption = Assumption { callouts: CalloutAnswer::Continues, unknown: Unknown::Differs };
     let at = (EnginePhase::Running, assumption);
     let outcome = classify(&read, &filter.layer, &PacketFacts::default(), at, &Reading::USUAL);

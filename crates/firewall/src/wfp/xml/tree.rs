@@ -9,26 +9,26 @@ pub enum XmlError {
     /// Not XML.
     #[error("not well-formed XML at byte {position}: {reason}")]
     Malformed {
-        /// Where.
+        /// The position of the error.
         position: u64,
-        /// What is wrong.
+        /// The reason.
         reason: String,
     },
-    /// Elements within elements beyond what such files have.
+    /// Elements are nested more deeply than in any such file.
     #[error("at byte {position}, elements are nested deeper than {MOST_DEEP}; no file of netsh is")]
     TooDeep {
-        /// Where.
+        /// The position.
         position: u64,
     },
     /// More elements than any host has objects.
     #[error("more than {MOST_ELEMENTS} elements; no file of netsh has so many")]
     TooLarge,
-    /// Something in an object.
+    /// An object is invalid.
     #[error("{object}: {reason}")]
     Object {
-        /// Which one.
+        /// The object.
         object: String,
-        /// What is wrong.
+        /// The reason.
         reason: String,
     },
 }
@@ -67,7 +67,7 @@ impl Element {
 /// The root element.
 pub(super) fn parse(text: &str) -> Result<Element, XmlError> {
     let mut reader = Reader::from_str(text.trim_start_matches('\u{feff}'));
-    // What is open; the first one stands for the file.
+    // The open elements; the first one represents the file.
     let mut open = vec![Element::default()];
     let mut elements = 0;
     loop {
